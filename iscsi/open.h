@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ISCSI_OPEN_H
+#define ISCSI_OPEN_H
+
+/*
+ * The one door of this folder for the tools: a device from what the user typed.
+ *
+ *   iscsi://[user[%password]@]host[:port]/target-iqn/lun     a LUN, by our own initiator
+ *   anything else                                            a path (bdev_file_open)
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "bdev/bdev.h"
+
+struct iscsi_options {
+	const char *initiator_name; /* NULL: from /etc/iscsi/initiatorname.iscsi, else made from
+				       the machine id */
+	uint8_t isid[6];	    /* all zero: derived from initiator_name and a stable
+				       per-process salt (tools); hosts set it per path */
+	uint32_t command_timeout_ms; /* 0: 8000 */
+};
+
+bool device_is_iscsi_url(const char *text);
+/*
+ * Opens a path or URL; flags: enum bdev_open_flags; options may be NULL. Finds the VMFS
+ * partition if there is a partition table (bdev_part_open). Reports; 0 or -errno. Blocks.
+ */
+int device_open(const char *text, uint32_t flags, const struct iscsi_options *options,
+		struct reporter *r, struct bdev **ret_bd) __attribute__((warn_unused_result));
+
+/*
+ * Splits "DEVICE:/dir/file" at the LAST ":/" (but not inside "iscsi://") into device and
+ * path ("/dir/file"). 0, or -EINVAL when there is no such ":/". Both outputs malloc'ed.
+ */
+int device_split_path(const char *text, char **ret_device, char **ret_path)
+	__attribute__((warn_unused_result));
+
+#endif
