@@ -1,0 +1,115 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# lio.sh: the Linux kernel's own iSCSI target (LIO, with COMPARE AND WRITE) in a small QEMU
+# guest made of Debian's kernel and busybox, on loopback.
+#
+#   lio.sh up DIR PORT DISKIMG    boots it (5 to 20 s); the last line is the URL (LUN 0)
+#   lio.sh down DIR PORT          kills it at once, like a power cut, and leaves nothing
+#                                 behind; DISKIMG (raw) is yours and keeps what was written
+#   lio.sh hang DIR PORT          freezes it: connections stay, nobody answers
+#   lio.sh thaw DIR PORT          lets it go on
+#
+# DIR must exist; what the rig needs lies in DIR/lio-PORT. Several may run side by side.
+# Environment: LIO_WAIT=SECONDS for the boot (180).
+# Exit: 0, 1 (one line says why), 77 when QEMU, a kernel image or a tool is missing.
+set -u
+iqn=iqn.2026-01.org.openvmfs:lio
+here=$(realpath "$(dirname "$0")")
+modules="crc32c_generic virtio_pci virtio_net virtio_blk configfs
+	target_core_mod target_core_iblock iscsi_target_mod"
+
+die() { echo "lio.sh: $*" >&2; exit 1; }
+skip() { echo "lio.sh: skipped: $*" >&2; exit 77; }
+usage() { die "usage: lio.sh up DIR PORT DISKIMG | down|hang|thaw DIR PORT"; }
+
+[ $# -ge 3 ] || usage
+verb=$1 dir=$2 port=$3
+shift 3
+[[ $port =~ ^[0-9]{1,5}$ ]] && [ "$port" -ge 1 ] && [ "$port" -le 65535 ] ||
+	die "port $port: not a number from 1 to 65535"
+[ -d "$dir" ] || die "$dir: no such directory"
+PATH=$PATH:/usr/sbin:/sbin
+rig=$(realpath "$dir")/lio-$port
+
+is_ours() { # PID: still our QEMU?
+	tr '\0' ' ' 2>/dev/null <"/proc/$1/cmdline" | grep -q -F -- "$rig/initramfs"
+}
+
+pid_or_die() {
+	pid=$(cat "$rig/pid" 2>/dev/null)
+	[ -n "$pid" ] && is_ours "$pid" || die "port $port: not up in $dir"
+}
+
+down() {
+	local pid
+	pid=$(cat "$rig/pid" 2>/dev/null)
+	if [ -n "$pid" ] && is_ours "$pid"; then
+		kill -9 "$pid"
+		while is_ours "$pid"; do sleep 0.02; done
+	fi
+	rm -rf "$rig"
+}
+
+fail_up() {
+	echo "lio.sh: $*" >&2
+	tail -5 "$rig/console" "$rig/log" >&2
+	down
+	exit 1
+}
+
+need() {
+	local tool
+	for tool in qemu-system-x86_64 busybox cpio modprobe depmod; do
+		command -v $tool >/dev/null || skip "$tool is not installed"
+	done
+	kernel=$(ls /boot/vmlinuz-*-amd64 2>/dev/null | sort -V | tail -1)
+	[ -n "$kernel" ] || skip "no kernel image in /boot (package linux-image-amd64)"
+	version=${kernel#/boot/vmlinuz-}
+	[ -d "/lib/modules/$version" ] || skip "no modules for kernel $version"
+}
+
+boot() { # DISKIMG
+	local serial
+	serial=$(realpath "$1" | sha256sum | cut -c1-25)
+	setsid qemu-system-x86_64 -accel tcg,thread=multi -smp 2 -m 256 -nodefaults \
+		-display none -no-reboot -kernel "$kernel" -initrd "$rig/initramfs" \
+		-append "console=ttyS0 quiet panic=-1 mitigations=off iqn=$iqn serial=$serial" \
+		-serial "file:$rig/console" \
+		-drive "file=${1//,/,,},if=virtio,format=raw,cache=writeback,discard=unmap" \
+		-netdev "user,id=n0,restrict=on,hostfwd=tcp:127.0.0.1:$port-10.0.2.15:3260" \
+		-device virtio-net-pci,netdev=n0 </dev/null >"$rig/log" 2>&1 &
+	disown
+	echo $! >"$rig/pid"
+}
+
+up() {
+	local i
+	[ $# -eq 1 ] || usage
+	[ -f "$1" ] || die "$1: no such disk image"
+	need
+	[ ! -e "$rig/pid" ] || ! is_ours "$(cat "$rig/pid")" ||
+		die "port $port: already up in $dir"
+	rm -rf "$rig"
+	mkdir "$rig" || exit 1
+	: >"$rig/console"
+	# shellcheck disable=SC2086
+	"$here/initramfs.sh" "$rig/initramfs" "$here/lio_init.sh" "$version" $modules ||
+		fail_up "no initramfs"
+	boot "$1"
+	# Nothing may connect before it listens: QEMU would accept on its behalf.
+	for ((i = 0; i < ${LIO_WAIT:-180} * 10; i++)); do
+		grep -q -a -E "LIO-READY|LIO-FAILED|Kernel panic" "$rig/console" && break
+		kill -0 "$(cat "$rig/pid")" 2>/dev/null || fail_up "QEMU ended"
+		sleep 0.1
+	done
+	grep -q -a LIO-READY "$rig/console" || fail_up "the target did not come up"
+	echo "iscsi://127.0.0.1:$port/$iqn/0"
+}
+
+case $verb in
+up) up "$@" ;;
+down) down ;;
+hang) pid_or_die && kill -STOP "$pid" ;;
+thaw) pid_or_die && kill -CONT "$pid" ;;
+*) usage ;;
+esac

@@ -1,0 +1,53 @@
+#!/bin/busybox sh
+# SPDX-License-Identifier: Apache-2.0
+# First process of the guest that lio.sh boots: the kernel's own iSCSI target (LIO) over
+# /dev/vda as LUN 0, open to all. Kernel command line: iqn=NAME serial=TEXT.
+# Says "LIO-READY" on the console when it listens, "LIO-FAILED what" when it cannot.
+export PATH=/bin:/sbin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+
+fail() {
+	echo "LIO-FAILED $*"
+	poweroff -f
+}
+
+for word in $(cat /proc/cmdline); do
+	case $word in iqn=* | serial=*) export "$word" ;; esac
+done
+# Without these folders every PERSISTENT RESERVE OUT answers NOT READY.
+mkdir -p /etc/target/pr /etc/target/alua /var/target/pr /var/target/alua
+for module in $(cat /modules); do
+	modprobe "$module" || echo "no module $module"
+done
+mount -t configfs none /sys/kernel/config || fail "configfs"
+
+ip link set lo up
+ip link set eth0 up || fail "no network card"
+ip addr add 10.0.2.15/24 dev eth0
+ip route add default via 10.0.2.2
+
+[ -b /dev/vda ] || fail "no disk"
+target=/sys/kernel/config/target
+disk=$target/core/iblock_0/disk
+mkdir -p $disk || fail "no iblock backstore"
+echo udev_path=/dev/vda >$disk/control
+echo 1 >$disk/enable || fail "the disk cannot be opened"
+echo "$serial" >$disk/wwn/vpd_unit_serial
+for attribute in emulate_caw emulate_tpu emulate_tpws; do
+	echo 1 >$disk/attrib/$attribute || echo "no attribute $attribute"
+done
+
+group=$target/iscsi/$iqn/tpgt_1
+mkdir -p "$group" || fail "no iSCSI fabric"
+mkdir "$group/lun/lun_0"
+ln -s $disk "$group/lun/lun_0/disk" || fail "no LUN"
+for pair in authentication=0 generate_node_acls=1 cache_dynamic_acls=1 \
+	demo_mode_write_protect=0; do
+	echo "${pair#*=}" >"$group/attrib/${pair%=*}" || fail "attribute $pair"
+done
+mkdir "$group/np/10.0.2.15:3260" || fail "no portal"
+echo 1 >"$group/enable" || fail "the target cannot be enabled"
+echo "LIO-READY $(cut -d' ' -f1 /proc/uptime)"
+while :; do sleep 3600; done

@@ -1,0 +1,128 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# tgt.sh: a private iSCSI target by Debian's tgtd, on loopback. It has RESERVE(6) but no
+# COMPARE AND WRITE (it claims otherwise).
+#
+#   tgt.sh up DIR PORT LUNFILE...   starts it; the last lines of the output are the URLs,
+#                                   one per LUNFILE in that order (LUN 1, 2, ...)
+#   tgt.sh down DIR PORT            kills it at once (SIGKILL, like a power cut) and leaves
+#                                   nothing behind; the LUN files are yours
+#   tgt.sh cut DIR PORT             drops every TCP connection, the target stays
+#
+# DIR must exist; what the rig needs lies in DIR/tgt-PORT. Several may run side by side.
+# Environment: TGT_TUNED=0 keeps tgtd's own (slow) negotiation defaults; TGT_THREADS=N;
+# TGT_BLOCK_SIZE=512|4096.
+# Exit: 0, 1 (one line says why), 77 when tgtd is not installed.
+set -u
+iqn=iqn.2026-01.org.openvmfs:tgt
+
+die() { echo "tgt.sh: $*" >&2; exit 1; }
+skip() { echo "tgt.sh: skipped: $*" >&2; exit 77; }
+usage() { die "usage: tgt.sh up DIR PORT LUNFILE... | down DIR PORT | cut DIR PORT"; }
+
+[ $# -ge 3 ] || usage
+verb=$1 dir=$2 port=$3
+shift 3
+[[ $port =~ ^[0-9]{1,5}$ ]] && [ "$port" -ge 1 ] && [ "$port" -le 65535 ] ||
+	die "port $port: not a number from 1 to 65535"
+[ -d "$dir" ] || die "$dir: no such directory"
+PATH=$PATH:/usr/sbin:/sbin
+rig=$(realpath "$dir")/tgt-$port
+control=$((port % 32768)) # tgtd keeps it in 16 bits with a sign
+export TGT_IPC_SOCKET=$rig/control
+
+adm() { tgtadm -C "$control" --lld iscsi "$@"; }
+
+is_ours() { # PID: still a tgtd?
+	[ "$(cat "/proc/$1/comm" 2>/dev/null)" = tgtd ]
+}
+
+down() {
+	local pid
+	pid=$(cat "$rig/pid" 2>/dev/null)
+	if [ -n "$pid" ] && is_ours "$pid"; then
+		kill -9 "$pid" # tgtd does not listen to SIGTERM
+		while is_ours "$pid"; do sleep 0.02; done
+	fi
+	rm -rf "$rig"
+}
+
+fail_up() {
+	echo "tgt.sh: $*" >&2
+	tail -5 "$rig/log" >&2
+	down
+	exit 1
+}
+
+add_lun() { # LUN FILE
+	local id
+	# Stable over restarts, different for every file: initiators know a disk by it.
+	id=$(printf '%s' "$2" | sha256sum | cut -c1-14)
+	adm --mode logicalunit --op new --tid 1 --lun "$1" -b "$2" \
+		--blocksize="${TGT_BLOCK_SIZE:-512}" || return 1
+	adm --mode logicalunit --op update --tid 1 --lun "$1" --params \
+		"thin_provisioning=1,vendor_id=OPENVMFS,scsi_sn=$id,scsi_id=$id"
+}
+
+tune() { # what open-iscsi asks for, instead of 8 KiB pieces
+	local pair
+	for pair in MaxRecvDataSegmentLength=262144 MaxXmitDataSegmentLength=262144 \
+		InitialR2T=No FirstBurstLength=262144 MaxBurstLength=1048576 \
+		MaxOutstandingR2T=8; do
+		adm --mode target --op update --tid 1 --name "${pair%=*}" \
+			--value "${pair#*=}" || return 1
+	done
+}
+
+up() {
+	local file lun=1 i
+	[ $# -ge 1 ] || usage
+	command -v tgtd >/dev/null || skip "tgtd is not installed (package tgt)"
+	for file; do
+		[ -f "$file" ] || die "$file: no such LUN file"
+	done
+	[ ! -e "$rig/pid" ] || ! is_ours "$(cat "$rig/pid")" ||
+		die "port $port: already up in $dir"
+	rm -rf "$rig"
+	mkdir "$rig" || exit 1
+	setsid tgtd -f -C "$control" -t "${TGT_THREADS:-16}" \
+		--iscsi "portal=127.0.0.1:$port" </dev/null >"$rig/log" 2>&1 &
+	disown
+	echo $! >"$rig/pid"
+	for ((i = 0; i < 600; i++)); do
+		is_ours $! && adm --mode system --op show >/dev/null 2>&1 && break
+		kill -0 $! 2>/dev/null || fail_up "port $port: tgtd ended at once"
+		sleep 0.05
+	done
+	[ "$i" -lt 600 ] || fail_up "port $port: tgtd does not answer"
+	adm --mode target --op new --tid 1 -T "$iqn" || fail_up "no target"
+	[ "${TGT_TUNED:-1}" = 0 ] || tune || fail_up "parameters refused"
+	for file; do
+		add_lun $lun "$(realpath "$file")" || fail_up "$file: refused as a LUN"
+		lun=$((lun + 1))
+	done
+	adm --mode target --op bind --tid 1 -I ALL || fail_up "bind refused"
+	# It says nothing when the port is taken.
+	adm --mode portal --op show | grep -q "127.0.0.1:$port" ||
+		fail_up "port $port: cannot listen there"
+	for ((i = 1; i < lun; i++)); do
+		echo "iscsi://127.0.0.1:$port/$iqn/$i"
+	done
+}
+
+cut_connections() {
+	local session connection
+	adm --mode conn --op show --tid 1 | awk '
+		$1 == "Session:" { s = $2 }
+		$1 == "Connection:" { print s, $2 }' |
+	while read -r session connection; do
+		adm --mode conn --op delete --tid 1 --sid "$session" --cid "$connection"
+	done
+}
+
+case $verb in
+up) up "$@" ;;
+down) down ;;
+cut) cut_connections ;;
+*) usage ;;
+esac
