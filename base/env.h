@@ -45,12 +45,14 @@ int cond_wait_until(struct cond *c, struct mutex *m, uint64_t deadline)
 void cond_signal(struct cond *c);
 void cond_broadcast(struct cond *c);
 
-/* Long lock: may be held across I/O. Fair enough not to starve. Not recursive. */
+/* Long lock: may be held across I/O. First come, first served. Not recursive. */
 struct sleeplock {
 	struct mutex m;
 	struct cond c;
 	bool is_held;
 	const struct task *owner;
+	uint64_t next_ticket; /* of the next who comes */
+	uint64_t now_serving; /* ticket that holds it or may take it */
 };
 void sleeplock_init(struct sleeplock *l);
 void sleeplock_done(struct sleeplock *l);
