@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VMFS_VMFS_H
+#define VMFS_VMFS_H
+
+/*
+ * libvmfs: VMFS volumes, for programs. Every process that opens a volume read-write is a full
+ * member of the cluster with its own heartbeat slot; a read-only opener takes no slot, no
+ * lock, and writes nothing.
+ *
+ * All functions block unless said otherwise, and are safe to call from several tasks. Paths
+ * are absolute inside the volume ("/vm1/vm1.vmdk"); components of at most 127 bytes.
+ *
+ * Errors, negative errno, beside the usual ones (-ENOENT, -EEXIST, -ENOTDIR, -EISDIR,
+ * -ENOTEMPTY, -EINVAL, -ENOMEM):
+ *   -EUCLEAN    corrupt structure (reported with place and value)
+ *   -EBADMSG    checksum wrong
+ *   -EBUSY      held by another host; see struct vmfs_holder
+ *   -ESTALE     our heartbeat or lock was lost: the volume is dead until reopened
+ *   -EROFS      opened read-only
+ *   -EAGAIN     would block (only from vmfs_file_map)
+ *   -EOPNOTSUPP format feature unknown or not writable here
+ *   -ENOSPC     file blocks, sub-blocks, pointer blocks or file descriptors ran out (reported)
+ *   -EFBIG, -ENAMETOOLONG  limits of the format
+ *   -ETIMEDOUT  outcome unknown; the volume goes dead
+ *   -ENODEV     an extent is missing or gone
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/report.h"
+#include "base/uuid.h"
+#include "bdev/bdev.h"
+#include "vmfs/addr.h"
+
+struct vmfs_volume;
+struct vmfs_file;
+
+/* ---- volume ---- */
+
+struct vmfs_open_options {
+	struct bdev **devices;	  /* the extents, any order; borrowed until close */
+	unsigned int device_count;
+	bool is_read_only;	  /* no slot, no lock, no write */
+	struct uuid machine;	  /* names this machine across mounts (zero: made up) */
+	const char *host_name;	  /* shown to admins of other hosts; NULL: gethostname */
+	struct reporter *reporter;
+	/*
+	 * A second device to the same first extent for the heartbeat's own queue, or NULL:
+	 * heartbeats then share devices[0]. Borrowed.
+	 */
+	struct bdev *heartbeat_device;
+	bool no_liveness_lock;	  /* file class: use the lease instead (tests) */
+	bool is_fast;		  /* all times divided by 8 (tests): see LOCKING.md 14 */
+	/* Told once, from the heartbeat task, when the volume is lost (-ESTALE from then). */
+	void (*on_lost)(void *arg);
+	void *on_lost_arg;
+};
+
+/*
+ * Opens a volume: LVM, descriptor, system files; read-write: takes a heartbeat slot, starts
+ * the heartbeat, takes over what a dead host left only when its locks are met.
+ * -EMEDIUMTYPE: not VMFS. -ENODEV: an extent is missing. -EBUSY: a member of another storage
+ * class is live.
+ */
+int vmfs_volume_open(const struct vmfs_open_options *options, struct vmfs_volume **ret_vol)
+	__attribute__((warn_unused_result));
+/*
+ * Releases all locks, empties the journal, frees it and the slot, stops the tasks, frees all.
+ * Open files must be closed before. 0, or what went wrong (everything is freed all the same).
+ * NULL is allowed.
+ */
+int vmfs_volume_close(struct vmfs_volume *vol);
+
+struct vmfs_volume_info {
+	uint32_t major, minor;		/* 5 and 81 for VMFS-5.81 */
+	char label[129];
+	struct uuid uuid, lv_uuid;
+	uint64_t size_bytes, free_bytes;
+	uint32_t block_size_bytes, sub_block_size_bytes;
+	uint64_t block_count, free_block_count;
+	uint64_t fd_count, free_fd_count;
+	uint64_t sb_count, free_sb_count;
+	uint64_t pb_count, free_pb_count;
+	uint64_t pb2_count, free_pb2_count;
+	unsigned int extent_count;
+	char storage_class[24];		/* "ATS", "file locks", "SCSI reservations", "" */
+	bool is_read_only;
+};
+int vmfs_volume_info(struct vmfs_volume *vol, struct vmfs_volume_info *ret_info)
+	__attribute__((warn_unused_result));
+/* The path or URL of extent i ("" past the end), and its PEs. */
+const char *vmfs_volume_extent(struct vmfs_volume *vol, unsigned int i, uint64_t *ret_pe_count);
+/* 0 while the volume is usable, else -ESTALE / -ENODEV. Never blocks. */
+int vmfs_volume_state(struct vmfs_volume *vol);
+/* Our own slot's owner UUID and slot number; -EROFS on a read-only volume. Never blocks. */
+int vmfs_volume_identity(struct vmfs_volume *vol, struct uuid *ret_owner,
+			 uint32_t *ret_slot);
+
+/* A member as its heartbeat slot shows it. */
+struct vmfs_member {
+	uint32_t slot;
+	struct uuid owner;
+	char host_name[47];
+	uint64_t generation;
+	uint64_t age_ns;	/* since its stamp was last seen to change by us */
+	bool is_claimed;	/* being taken over */
+	bool is_self;
+};
+/* Fills up to max members with LIVE slots; returns how many there are, or -errno. */
+int vmfs_volume_members(struct vmfs_volume *vol, struct vmfs_member *ret, unsigned int max)
+	__attribute__((warn_unused_result));
+
+/* ---- names ---- */
+
+struct vmfs_stat {
+	vmfs_addr addr;		/* of the file descriptor */
+	uint32_t generation;
+	uint32_t type;		/* enum vmfs_fd_type (format.h) */
+	uint32_t mode;		/* permission bits only */
+	uint32_t uid, gid, links;
+	uint64_t size_bytes;
+	uint64_t block_count;	/* data blocks of block_size_bytes */
+	uint32_t block_size_bytes;
+	uint32_t mtime_s, ctime_s, atime_s;
+	uint32_t zla;		/* enum vmfs_zla */
+	uint64_t tbz_count;
+};
+
+int vmfs_stat(struct vmfs_volume *vol, const char *path, struct vmfs_stat *ret_st)
+	__attribute__((warn_unused_result));
+/* By file-descriptor address, as a directory entry or a stat gave it (for FUSE). */
+int vmfs_stat_addr(struct vmfs_volume *vol, vmfs_addr addr, struct vmfs_stat *ret_st)
+	__attribute__((warn_unused_result));
+/* One name in a directory. */
+int vmfs_lookup(struct vmfs_volume *vol, vmfs_addr dir, const char *name,
+		struct vmfs_stat *ret_st) __attribute__((warn_unused_result));
+
+struct vmfs_dirent {
+	char name[128];
+	vmfs_addr addr;
+	uint32_t type;		/* enum vmfs_fd_type */
+	uint32_t generation;
+	uint64_t cookie;	/* of the NEXT entry */
+};
+/*
+ * Entries from cookie 0 (first) on, "." and ".." included, holes left out. Up to max; returns
+ * the count, 0 at the end, or -errno.
+ */
+int vmfs_readdir(struct vmfs_volume *vol, vmfs_addr dir, uint64_t cookie,
+		 struct vmfs_dirent *ret, unsigned int max) __attribute__((warn_unused_result));
+
+int vmfs_mkdir(struct vmfs_volume *vol, const char *path, uint32_t mode)
+	__attribute__((warn_unused_result));
+int vmfs_rmdir(struct vmfs_volume *vol, const char *path) __attribute__((warn_unused_result));
+int vmfs_unlink(struct vmfs_volume *vol, const char *path) __attribute__((warn_unused_result));
+/* Replaces an existing file of the same kind. Within the volume. */
+int vmfs_rename(struct vmfs_volume *vol, const char *from, const char *to)
+	__attribute__((warn_unused_result));
+int vmfs_symlink(struct vmfs_volume *vol, const char *target, const char *path)
+	__attribute__((warn_unused_result));
+/* Writes the NUL-terminated target into buf; its length, -ERANGE if size is too small. */
+int vmfs_readlink(struct vmfs_volume *vol, const char *path, char *buf, uint32_t size)
+	__attribute__((warn_unused_result));
+int vmfs_readlink_addr(struct vmfs_volume *vol, vmfs_addr addr, char *buf, uint32_t size)
+	__attribute__((warn_unused_result));
+struct vmfs_attr {
+	bool has_mode, has_owner, has_times;
+	uint32_t mode, uid, gid, mtime_s, atime_s;
+};
+int vmfs_setattr(struct vmfs_volume *vol, const char *path, const struct vmfs_attr *attr)
+	__attribute__((warn_unused_result));
+
+/* ---- files ---- */
+
+/* Who holds a lock that we wanted (-EBUSY). */
+struct vmfs_holder {
+	uint32_t mode;		/* enum vmfs_lock_mode */
+	struct uuid owner;
+	char host_name[47];
+	uint32_t slot;
+	uint64_t heartbeat_age_ns; /* since we saw its heartbeat change */
+};
+/* "held by host NAME (UUID), exclusive, heartbeat 1.2 s ago" into buf; returns buf. */
+const char *vmfs_holder_text(const struct vmfs_holder *h, char buf[static 192]);
+
+enum vmfs_file_flags {
+	VMFS_READ = 0,			/* no lock: a consistent look at committed state */
+	VMFS_WRITE = 1u << 0,		/* the on-disk lock, exclusive, until close */
+	VMFS_READ_LOCKED = 1u << 1,	/* the on-disk lock, read-only shared, until close */
+	VMFS_CREATE = 1u << 2,
+	VMFS_EXCL = 1u << 3,
+	VMFS_TRUNCATE = 1u << 4,
+};
+
+struct vmfs_file_options {
+	uint32_t flags;			/* enum vmfs_file_flags */
+	uint32_t mode;			/* for VMFS_CREATE */
+	/* Wait for the lock until then (clock_now() ns; 0: one try). A holder that is found
+	   dead on the way is taken over. */
+	uint64_t deadline;
+};
+/* On -EBUSY *ret_holder (may be NULL) says who. */
+int vmfs_file_open(struct vmfs_volume *vol, const char *path,
+		   const struct vmfs_file_options *options, struct vmfs_file **ret_file,
+		   struct vmfs_holder *ret_holder) __attribute__((warn_unused_result));
+/* Unlocked, by FD address, for readers such as FUSE. */
+int vmfs_file_open_addr(struct vmfs_volume *vol, vmfs_addr addr, struct vmfs_file **ret_file)
+	__attribute__((warn_unused_result));
+/* Syncs, releases the lock, frees. 0 or -errno (freed all the same). NULL is allowed. */
+int vmfs_file_close(struct vmfs_file *file);
+int vmfs_file_stat(struct vmfs_file *file, struct vmfs_stat *ret_st)
+	__attribute__((warn_unused_result));
+/* Any offset, length and memory. Bytes read (short only at the end of the file) or -errno. */
+int64_t vmfs_file_read(struct vmfs_file *file, void *buf, uint64_t len, uint64_t offset)
+	__attribute__((warn_unused_result));
+/* All len bytes, growing the file as needed, or -errno. Durable after vmfs_file_sync. */
+int vmfs_file_write(struct vmfs_file *file, const void *buf, uint64_t len, uint64_t offset)
+	__attribute__((warn_unused_result));
+int vmfs_file_truncate(struct vmfs_file *file, uint64_t size_bytes)
+	__attribute__((warn_unused_result));
+enum vmfs_allocate {
+	VMFS_ALLOCATE_TBZ,	/* zeroedthick: allocated, to be zeroed at first write */
+	VMFS_ALLOCATE_ZERO,	/* eagerzeroedthick: allocated and zeroed on disk */
+};
+/* Backs [offset, offset + len) with blocks, growing the file to its end if needed. */
+int vmfs_file_allocate(struct vmfs_file *file, uint64_t offset, uint64_t len,
+		       enum vmfs_allocate how) __attribute__((warn_unused_result));
+/* Gives whole blocks of the range back; the rest is zeroed. The size stays. */
+int vmfs_file_punch(struct vmfs_file *file, uint64_t offset, uint64_t len)
+	__attribute__((warn_unused_result));
+int vmfs_file_sync(struct vmfs_file *file) __attribute__((warn_unused_result));
+/*
+ * The next piece from offset on that is uniform: ret_is_data false = a hole or
+ * to-be-zeroed. *ret_len bytes, cut at the end of the file. -ENXIO past the end.
+ */
+int vmfs_file_extent(struct vmfs_file *file, uint64_t offset, uint64_t *ret_len,
+		     bool *ret_is_data) __attribute__((warn_unused_result));
+/*
+ * The file as a translating device, sector-granular (its size is the file's, rounded down to
+ * 512): map() for what is allocated, -EAGAIN for what needs allocation, zeroing or metadata;
+ * rw() does that. Reads of holes map to a hole. The file must stay open longer than the
+ * device. Give it a worker pool (bdev/worker.h) before submitting asynchronously.
+ */
+int vmfs_file_bdev(struct vmfs_file *file, struct bdev **ret_bd)
+	__attribute__((warn_unused_result));
+
+/* ---- locks, as an admin sees them (vmkfstools -D) ---- */
+
+struct vmfs_lock_info {
+	uint64_t vol_off;
+	uint32_t type, mode;
+	uint64_t token, hb_addr, hb_gen;
+	struct uuid owner;
+	bool is_holder_alive;	/* the named slot is in use with this generation */
+	unsigned int holder_count;
+	struct vmfs_holder holders[8]; /* exclusive: holders[0], count 1 */
+};
+int vmfs_lock_info(struct vmfs_volume *vol, const char *path, struct vmfs_lock_info *ret_info)
+	__attribute__((warn_unused_result));
+
+#endif
