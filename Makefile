@@ -1,28 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
 # OpenVMFS: the only Makefile. `make help` lists the targets.
 #
-# A layer is an archive; a program links only its own objects and the layers below it, so an
-# upward call does not link. V=asan|tsan|clang|release picks a variant with its own folder.
+# A layer is an archive; a program links only its own objects and the layers below it, so
+# that an upward call does not link (`make layers` proves it for every object). V picks a
+# variant with its own folder: V=asan|tsan|clang|release.
 
 SHELL := /bin/bash
 V ?=
 B := build$(if $(V),/$(V))
 O := $(B)/obj
 BIN := $(B)/bin
+PREFIX ?= /usr/local
+DESTDIR ?=
 
 CC_clang := clang
 CC := $(or $(CC_$(V)),gcc)
 OPT_ := -O2 -g
 OPT_release := -O2
 OPT_clang := -O1 -g
-OPT_asan := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+OPT_asan := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
+	-fno-sanitize-recover=undefined
 OPT_tsan := -O1 -g -fsanitize=thread
 OPT := $(OPT_$(V))
-WARN := -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes -Wcast-qual \
-	-Wformat=2 -Wimplicit-fallthrough -Wundef -Werror
+WARN := -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes \
+	-Wcast-qual -Wformat=2 -Wimplicit-fallthrough -Wundef -Werror
 WARN += $(if $(filter asan tsan,$(V)),,-Wframe-larger-than=8192)
-CFLAGS := -std=gnu17 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. $(OPT) $(WARN) -MMD -MP -pthread
+CFLAGS := -std=gnu17 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. $(OPT) $(WARN) \
+	-MMD -MP -pthread
 LDFLAGS := $(OPT) -pthread
+
+# Without -j, every core is used; inside another make, that one's jobs.
+JOBS = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
+SUBMAKE = +@$(MAKE) --no-print-directory $(JOBS)
 
 # ---- layers: folder, archive, what it stands on ----
 LAYERS := base bdev iscsi vmfs vdisk
@@ -38,10 +47,11 @@ NOT_IN_LIB := base/env_posix.c vdisk/vmkfstools.c
 objs = $(patsubst %.c,$(O)/%.o,$(1))
 src_lib = $(filter-out $(NOT_IN_LIB),$(wildcard $(1)/*.c))
 
-LIBS_base :=
-LIBS_bdev := $(LIB_bdev) $(LIB_base)
+LIBS_base := $(LIB_base)
+LIBS_bdev := $(LIB_bdev) $(LIBS_base)
 LIBS_iscsi := $(LIB_iscsi) $(LIBS_bdev)
 LIBS_vmfs := $(LIB_vmfs) $(LIBS_bdev)
+LIBS_vdisk := $(LIB_vdisk) $(LIBS_vmfs)
 LIBS_tool := $(LIB_vmfs) $(LIB_iscsi) $(LIBS_bdev)
 LIBS_all := $(LIB_vdisk) $(LIBS_tool)
 SYS := -laio -lblkid -lisal -lcrypto -lxxhash
@@ -54,20 +64,30 @@ SRC_fsck.vmfs := $(filter-out fsck/dump.c,$(wildcard fsck/*.c))
 SRC_vmfs-dump := $(wildcard fsck/dump.c)
 SRC_vmfs-fuse := $(wildcard fuse/*.c)
 SRC_vmkfstools := $(wildcard vdisk/vmkfstools.c) vmkernel/msg/where.c
-SRC_vmkernel := $(wildcard vmkernel/*.c vmkernel/disk/*.c vmkernel/nbd/*.c vmkernel/sched/*.c) $(VMK_SHARED)
+SRC_vmkernel := $(wildcard vmkernel/*.c vmkernel/disk/*.c vmkernel/nbd/*.c \
+	vmkernel/sched/*.c) $(VMK_SHARED)
 SRC_vmx := $(wildcard vmkernel/vmx/*.c) $(VMK_SHARED)
 SRC_vim-cmd := $(wildcard vmkernel/cli/vim_cmd.c vmkernel/cli/client.c) $(VMK_SHARED)
 SRC_esxcli := $(wildcard vmkernel/cli/esxcli.c vmkernel/cli/client.c) $(VMK_SHARED)
-EXTRA_vmfs-fuse := $(shell pkg-config --libs fuse3 2>/dev/null)
+
+# pkg-config is asked when a recipe runs, never while this file is read: `make deps` must
+# work where it is not installed yet.
+FUSE_CFLAGS = $(shell pkg-config --cflags fuse3)
+EXTRA_vmfs-fuse = $(shell pkg-config --libs fuse3)
 EXTRA_vmkernel := -ljansson -lz
 EXTRA_vmx := -ljansson
 EXTRA_vim-cmd := -ljansson
 EXTRA_esxcli := -ljansson
 EXTRA_vmkfstools := -ljansson -lz
-$(O)/fuse/%.o: CFLAGS += $(shell pkg-config --cflags fuse3 2>/dev/null)
+LIBS_for = $(if $(filter vmkfstools vmkernel,$(1)),$(LIBS_all),$(LIBS_tool))
 
-all: $(foreach p,$(PROGRAMS),$(if $(wildcard $(firstword $(SRC_$(p)))),$(BIN)/$(p)))
+# A program whose first source exists is built.
+READY := $(foreach p,$(PROGRAMS),$(if $(wildcard $(firstword $(SRC_$(p)))),$(BIN)/$(p)))
 
+## all          the programs, in build/bin (the default)
+all: $(READY)
+
+$(O)/fuse/%.o: CFLAGS += $(FUSE_CFLAGS)
 $(O)/%.o: %.c
 	@mkdir -p $(@D)
 	@echo "  CC      $<"
@@ -85,17 +105,69 @@ define program
 $(BIN)/$(1): $(call objs,$(SRC_$(1))) $(ENV_POSIX) $(LIBS_all)
 	@mkdir -p $$(@D)
 	@echo "  LD      $$@"
-	@$(CC) $(LDFLAGS) -o $$@ $$(filter %.o,$$^) $(if $(filter vmkfstools vmkernel,$(1)),$(LIBS_all),$(LIBS_tool)) $(SYS) $(EXTRA_$(1))
+	@$$(CC) $$(LDFLAGS) -o $$@ $$(filter %.o,$$^) $$(call LIBS_for,$(1)) $$(SYS) \
+		$$(EXTRA_$(1))
 endef
 $(foreach p,$(PROGRAMS),$(eval $(call program,$(p))))
 
 include tests/tests.mk
 
+## deps         installs the Debian packages that are missing (as root)
+deps:
+	@scripts/deps all
+
+## demo         the story from an empty LUN to a fail-over; TARGET=file|lio|tgt
+demo:
+	@scripts/deps demo
+	$(SUBMAKE) all
+	@tests/demo.sh $(or $(TARGET),file)
+
+## layers       links each layer whole with those below it alone: no upward calls
+layers: $(foreach l,$(LAYERS),$(B)/layers/$(l))
+define layer_proof
+$(B)/layers/$(1): $(LIBS_$(1)) $(ENV_POSIX)
+	@mkdir -p $$(@D)
+	@echo 'int main(void) { return 0; }' >$$@.c
+	@$$(CC) $$(LDFLAGS) -o $$@ $$@.c $(ENV_POSIX) -Wl,--whole-archive \
+		$(LIB_$(1)) -Wl,--no-whole-archive $(wordlist 2,9,$(LIBS_$(1))) \
+		$$(SYS) -lz
+endef
+$(foreach l,$(LAYERS),$(eval $(call layer_proof,$(l))))
+
+## tidy         the checkable part of docs/STYLE.md, and `layers`
+tidy:
+	@scripts/deps check
+	$(SUBMAKE) layers
+	@scripts/tidy
+
+CHANGED = $(shell git diff --name-only --diff-filter=d HEAD -- '*.c' '*.h')
+## format       .clang-format over the C files that differ from HEAD, or FILES=...
+format:
+	@command -v clang-format >/dev/null || scripts/deps all
+	@files="$(or $(FILES),$(CHANGED))"; \
+	[ -z "$$files" ] || clang-format -i $$files
+
+MAN := $(wildcard docs/man/*.[1-8])
+## install      programs and man pages, below DESTDIR and PREFIX (/usr/local)
+install: all
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin
+	install $(filter %/mkfs.vmfs %/fsck.vmfs %/vmfs-dump %/vmkernel,$(READY)) \
+		$(DESTDIR)$(PREFIX)/sbin
+	install $(filter %/vmfs-fuse %/vmkfstools %/vmx %/vim-cmd %/esxcli,$(READY)) \
+		$(DESTDIR)$(PREFIX)/bin
+	man=$(DESTDIR)$(PREFIX)/share/man; for page in $(MAN); do \
+		install -D -m 644 $$page $$man/man$${page##*.}/$${page##*/} || exit 1; \
+	done
+
+## help         this list
 help:
-	@sed -n 's/^## //p' Makefile tests/tests.mk
+	@sed -n 's/^## //p' Makefile tests/tests.mk | sort
+	@echo "Variants with their own folders: V=asan, V=tsan, V=clang, V=release."
+
+## clean        removes build/
 clean:
 	rm -rf build
 
-.PHONY: all help clean deps check check-full demo bench tidy asan tsan install format
+.PHONY: all help clean deps demo layers tidy install format
 .DEFAULT_GOAL := all
 -include $(shell find $(O) -name '*.d' 2>/dev/null)

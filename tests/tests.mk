@@ -2,28 +2,88 @@
 # Tests: how they are built and run. Included by the Makefile.
 #
 #   tests/unit/NAME.c   cmocka program, real environment (env_posix)
-#   tests/sim/sim_*.c   cmocka program in the simulator; the other tests/sim/*.c are the simulator
+#   tests/sim/sim_*.c   cmocka program in the simulator; the other tests/sim/*.c are it
 #   tests/crash/*.c     cmocka program in the simulator: crash-state enumeration
 #   tests/lib/*.c       shared by all of them
-#   tests/cli/*.sh      shell, TAP, exit 77 = skip (tests/lib/tap.sh)
+#   tests/cli/*.sh      shell, TAP (tests/lib/tap.sh)
+#   tests/rules.yml     which of them may run side by side
+#
+# Every test speaks TAP and is run by prove. One that cannot run says why ("1..0 # SKIP").
 
 TEST_LIB := $(call objs,$(wildcard tests/lib/*.c))
-SIM_LIB := $(call objs,$(filter-out $(wildcard tests/sim/sim_*.c),$(wildcard tests/sim/*.c)))
+SIM_LIB := $(call objs,$(filter-out tests/sim/sim_%.c,$(wildcard tests/sim/*.c)))
 UNIT := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/*.c))
 SIM := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/sim/sim_*.c tests/crash/*.c))
-TEST_LIBS := $(LIBS_all) -lcmocka -ljansson -lz $(SYS)
+CLI := $(sort $(wildcard tests/cli/*.sh))
 
-$(B)/tests/unit/%: $(O)/tests/unit/%.o $(TEST_LIB) $(ENV_POSIX) $(LIBS_all)
+# What the programs are made of, without their main(): tests may link any of it.
+WITH_MAIN := mkfs/main.c fsck/main.c fsck/dump.c fuse/main.c vdisk/vmkfstools.c \
+	vmkernel/main.c vmkernel/vmx/main.c vmkernel/cli/vim_cmd.c vmkernel/cli/esxcli.c
+PARTS := $(B)/libparts.a
+$(PARTS): $(call objs,$(sort $(filter-out $(WITH_MAIN) fuse/%,\
+		$(foreach p,$(PROGRAMS),$(wildcard $(SRC_$(p)))))))
+	@mkdir -p $(@D)
+	@rm -f $@
+	@ar qcs $@ $^
+TEST_LIBS := $(PARTS) $(LIBS_all) -lcmocka -ljansson -lz $(SYS)
+
+$(UNIT): $(B)/tests/unit/%: $(O)/tests/unit/%.o $(TEST_LIB) $(ENV_POSIX) $(PARTS) \
+		$(LIBS_all)
 	@mkdir -p $(@D)
 	@echo "  LD      $@"
 	@$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(TEST_LIBS)
 
-$(B)/tests/sim/% $(B)/tests/crash/%: $(O)/tests/%.o
-$(SIM): $(B)/tests/%: $(O)/tests/%.o $(SIM_LIB) $(TEST_LIB) $(LIBS_all)
+$(SIM): $(B)/tests/%: $(O)/tests/%.o $(SIM_LIB) $(TEST_LIB) $(PARTS) $(LIBS_all)
 	@mkdir -p $(@D)
 	@echo "  LD      $@"
 	@$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(TEST_LIBS)
 
 .SECONDARY:
 tests: $(UNIT) $(SIM)
-.PHONY: tests
+
+PROVE = HARNESS_RULESFILE=tests/rules.yml BIN=$(BIN) V=$(V) \
+	prove --timer --merge --exec ''
+PROVE_JOBS ?= -j2
+
+## check        builds all and runs every test under prove (under 10 minutes on 2 cores)
+check:
+	@scripts/deps check
+	$(SUBMAKE) all tests
+	@$(PROVE) $(PROVE_JOBS) $(UNIT) $(SIM) $(CLI)
+
+## check-full   check at length, under both sanitizers and clang too, and all three demos
+check-full:
+	@scripts/deps all
+	$(SUBMAKE) all tests
+	@FULL=1 $(PROVE) $(PROVE_JOBS) $(UNIT) $(SIM) $(CLI)
+	$(SUBMAKE) asan
+	$(SUBMAKE) tsan
+	$(SUBMAKE) V=clang all tests
+	@for target in file tgt lio; do tests/demo.sh $$target || exit 1; done
+
+## asan         unit and simulator tests under AddressSanitizer and UBSan
+## tsan         unit tests under ThreadSanitizer
+asan tsan:
+	@scripts/deps check
+	$(SUBMAKE) V=$@ tests-run
+tests-run: tests
+	@$(PROVE) $(PROVE_JOBS) $(UNIT) $(if $(filter tsan,$(V)),,$(SIM))
+
+## sim          simulator tests alone; SEED=n replays one run, SEEDS=n runs more
+sim:
+	@scripts/deps check
+	$(SUBMAKE) $(SIM)
+	@SIM_SEED=$(SEED) SIM_SEEDS=$(SEEDS) $(PROVE) $(if $(SEED),-v) $(SIM)
+
+## bench        ours beside its peers, one line each; ONLY=nbd|mkfs|lock|boot
+bench:
+	@scripts/deps check
+	$(SUBMAKE) all $(B)/tests/bench/lock_bench
+	@BIN=$(BIN) BENCH_BIN=$(B)/tests/bench tests/bench/run.sh $(ONLY)
+
+$(B)/tests/bench/%: $(O)/tests/bench/%.o $(ENV_POSIX) $(LIBS_all)
+	@mkdir -p $(@D)
+	@echo "  LD      $@"
+	@$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS_all) $(SYS)
+
+.PHONY: tests tests-run check check-full asan tsan sim bench
