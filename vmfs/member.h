@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VMFS_MEMBER_H
+#define VMFS_MEMBER_H
+
+/*
+ * This host as a member of the cluster of one volume: its heartbeat slot, lease, lock table
+ * and journal, started and stopped as one.
+ */
+#include "vmfs/vmfs.h"
+
+/*
+ * Joins: proves the conditional write on the slot, takes the slot, starts the heartbeat and
+ * the maintenance task, makes the journal. vol is open read-write but for this. Sets
+ * vol->member. On failure nothing is left behind. Blocks.
+ */
+int vmfs_member_start(struct vmfs_volume *vol, const struct vmfs_open_options *options)
+	__attribute__((warn_unused_result));
+/* Leaves: locks released, journal emptied and freed, slot FREE. Frees vol->member. */
+int vmfs_member_stop(struct vmfs_volume *vol);
+
+#endif

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VMFS_RESOURCE_H
+#define VMFS_RESOURCE_H
+
+/*
+ * Resource files: bitmaps of file blocks, file descriptors, pointer blocks and sub-blocks,
+ * in clusters, each with its own lock (FORMAT.md 6). Geometry is taken from the headers.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "vmfs/addr.h"
+#include "vmfs/format.h"
+
+enum vmfs_resource_type {
+	RESOURCE_FBB,
+	RESOURCE_FDC,
+	RESOURCE_PBC,
+	RESOURCE_SBC,
+	RESOURCE_PB2,
+	RESOURCE_COUNT,
+};
+
+/* Geometry and place of one resource file; constant while mounted. */
+struct vmfs_resource {
+	bool is_present;		/* .pb2.sf is absent on VMFS-3 */
+	uint32_t lock_type;		/* VMFS_LOCK_FBB ... */
+	uint32_t per_cluster, clusters_per_group, resource_size, group_size;
+	uint32_t group_count, cluster_count;
+	uint64_t count;
+	uint64_t file_length;
+	/* Vol offset of each file block of the file, block_count entries. */
+	uint64_t *block_vol_off;
+	uint32_t block_count;
+	/* Where this host starts to look (slot-dependent; LOCKING.md 11). Atomic hint. */
+	uint32_t start_cluster;
+};
+
+struct vmfs_volume;
+struct vmfs_txn;
+struct vmfs_lock_id;
+
+/* Vol offset of the header (lock sector; metadata follows) of a cluster. 0 or -EUCLEAN. */
+int resource_cluster_off(struct vmfs_volume *vol, enum vmfs_resource_type type,
+			 uint32_t cluster, uint64_t *ret_vol_off)
+	__attribute__((warn_unused_result));
+/* Vol offset of a resource's data by its address (FB, SB, PB, FD, PB2). 0 or -EUCLEAN. */
+int resource_addr_off(struct vmfs_volume *vol, vmfs_addr addr, uint64_t *ret_vol_off)
+	__attribute__((warn_unused_result));
+/* The lock of a cluster. */
+int resource_lock_id(struct vmfs_volume *vol, enum vmfs_resource_type type, uint32_t cluster,
+		     struct vmfs_lock_id *ret_id) __attribute__((warn_unused_result));
+/* Items in a cluster (the last one may be short). Never blocks. */
+uint32_t resource_cluster_total(const struct vmfs_resource *res, uint32_t cluster);
+
+/*
+ * Allocates up to want resources of one kind within a transaction, near the hint if it is an
+ * address of that kind; clusters held by another live host are skipped while others have
+ * room. *ret_count >= 1 on success; -ENOSPC (reported) when none is left, -EBUSY when only
+ * held clusters have room.
+ */
+int resource_alloc(struct vmfs_txn *t, enum vmfs_resource_type type, vmfs_addr near,
+		   uint32_t want, vmfs_addr *ret_addrs, uint32_t *ret_count)
+	__attribute__((warn_unused_result));
+/* Marks one resource free. -EUCLEAN when it was free already (reported). */
+int resource_free(struct vmfs_txn *t, vmfs_addr addr) __attribute__((warn_unused_result));
+
+#endif

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VMFS_VOLUME_H
+#define VMFS_VOLUME_H
+
+/*
+ * The mounted volume, as the files of this folder see it. All memory of a volume hangs off
+ * this struct. Fields are set by volume.c while opening and constant afterwards unless said
+ * otherwise.
+ */
+#include "base/env.h"
+#include "vmfs/lvm.h"
+#include "vmfs/resource.h"
+#include "vmfs/vmfs.h"
+
+struct vmfs_cache;
+struct vmfs_member;
+
+struct vmfs_volume {
+	struct reporter *reporter;
+	struct lvm lvm;
+	struct vmfs_descriptor_disk descriptor;	/* as on disk, verified */
+	uint32_t major, minor;			/* 14.81 for VMFS-5.81 */
+	uint32_t block_size, block_shift;	/* file block, bytes and log2 */
+	uint32_t sub_block_size, sub_block_shift;
+	uint64_t block_count;
+	struct vmfs_resource resources[RESOURCE_COUNT];
+	bool is_read_only;
+	/* The running member: slot, lease, locks, journal (member.h); NULL when read-only. */
+	struct vmfs_member *member;
+	/* Metadata seen under locks (cache.h). */
+	struct vmfs_cache *cache;
+	/* One transaction of this host at a time; first in the order of sleeplocks. */
+	struct sleeplock txn_lock;
+};
+
+/* Reports "LABEL: text" as an ERROR and returns -EUCLEAN. */
+int vmfs_corrupt(struct vmfs_volume *vol, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+#endif
