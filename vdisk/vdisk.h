@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VDISK_VDISK_H
+#define VDISK_VDISK_H
+
+/*
+ * libvdisk: virtual disks on a VMFS volume. A disk "d.vmdk" is a small text descriptor
+ * (vdisk/descriptor.h) that names its extents, as a rule one: "d-flat.vmdk", in the same
+ * directory. Paths name the descriptor and are absolute inside the volume.
+ *
+ * All functions block unless said otherwise. Errors are those of vmfs/vmfs.h and bdev/bdev.h;
+ * what they mean for a disk:
+ *   -EBUSY      an extent is locked by somebody else; *ret_holder says by whom
+ *   -EUCLEAN    the descriptor is wrong, or does not fit its extents (reported)
+ *   -EOPNOTSUPP a kind of disk or extent that is not supported here (reported)
+ *   -EMEDIUMTYPE not a descriptor at all (reported)
+ *   -EEXIST     the disk, or a file in the way of one of its extents, exists
+ *   -ENOENT     no such disk; a descriptor whose extent is missing is reported as well
+ *   -ECANCELED  the progress function said stop
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/report.h"
+#include "bdev/bdev.h"
+#include "vmfs/vmfs.h"
+
+#define VDISK_SECTOR 512u
+
+struct vdisk;
+
+/* ---- an open disk ---- */
+
+enum vdisk_open_flags {
+	VDISK_READ = 0,		      /* no lock: a look, while others may write */
+	VDISK_WRITE = 1u << 0,	      /* the on-disk lock of every extent, exclusive, until close */
+	VDISK_READ_LOCKED = 1u << 1,  /* the same, read-only shared: nobody writes meanwhile */
+};
+
+struct vdisk_open_options {
+	uint32_t flags;		/* enum vdisk_open_flags */
+	uint64_t deadline;	/* for the locks; clock_now() ns, 0: one try */
+	struct reporter *reporter;
+};
+
+/*
+ * Opens the disk at path. The extents are locked, as ESXi does it; the descriptor is not. On
+ * -EBUSY *ret_holder (may be NULL) says who holds the extent that was in the way, and
+ * vmfs_holder_text makes the sentence. Nothing is reported for -ENOENT of the descriptor and
+ * for -EBUSY.
+ */
+int vdisk_open(struct vmfs_volume *vol, const char *path,
+	       const struct vdisk_open_options *options, struct vdisk **ret_disk,
+	       struct vmfs_holder *ret_holder) __attribute__((warn_unused_result));
+/* Syncs, releases the locks, frees. 0 or -errno (freed all the same). NULL is allowed. */
+int vdisk_close(struct vdisk *disk);
+
+/*
+ * The disk as a translating device: sectors of 512 bytes, size = vdisk_capacity(). map() goes
+ * straight to the volume's leaf and takes no lock; what needs allocation, zeroing or metadata
+ * says -EAGAIN and goes through rw(). UNMAP gives whole blocks back on a thin disk and is
+ * accepted without effect on others. Give it a worker pool (bdev_set_pool) before submitting
+ * asynchronously. Valid until vdisk_close; never NULL; never closed by the caller.
+ */
+struct bdev *vdisk_bdev(struct vdisk *disk);
+
+enum vdisk_format {
+	VDISK_THIN,		/* blocks are allocated at the first write */
+	VDISK_ZEROEDTHICK,	/* all blocks allocated, zeroed at the first write */
+	VDISK_EAGERZEROEDTHICK,	/* all blocks allocated and zeroed at creation */
+};
+/* "thin", "zeroedthick", "eagerzeroedthick". */
+const char *vdisk_format_name(enum vdisk_format format);
+/* 0 or -EINVAL. */
+int vdisk_format_parse(const char *name, enum vdisk_format *ret_format)
+	__attribute__((warn_unused_result));
+
+/* None of these blocks. Strings are valid until vdisk_close. */
+uint64_t vdisk_capacity(const struct vdisk *disk); /* bytes, a multiple of 512 */
+enum vdisk_format vdisk_type(const struct vdisk *disk); /* as found at open */
+const char *vdisk_adapter(const struct vdisk *disk); /* ddb.adapterType, "" if unset */
+const char *vdisk_uuid(const struct vdisk *disk);    /* ddb.uuid, "" if unset */
+unsigned int vdisk_extent_count(const struct vdisk *disk);
+/* Path of extent i inside the volume, e.g. "/vm1/vm1-flat.vmdk". */
+const char *vdisk_extent_path(const struct vdisk *disk, unsigned int i);
+
+/* ---- making disks ---- */
+
+/* Embed it; told from the calling task as work goes on. */
+struct vdisk_progress {
+	/* false: stop, undo, -ECANCELED. */
+	bool (*step)(struct vdisk_progress *p, uint64_t done_bytes, uint64_t total_bytes);
+};
+
+struct vdisk_create_options {
+	uint64_t capacity_bytes;  /* a multiple of 512, not 0; not used by vdisk_import */
+	enum vdisk_format format;
+	const char *adapter;	  /* "lsilogic", "buslogic", "ide", ...; NULL: lsilogic, or
+				     the source's when importing */
+	struct vdisk_progress *progress; /* may be NULL */
+	struct reporter *reporter;
+};
+
+/* true if name is an adapter type that a descriptor may carry. */
+bool vdisk_adapter_is_known(const char *name);
+
+/*
+ * Makes an empty disk. The descriptor is written last: until then nothing stands under path,
+ * and what was made is removed on error. The directory must exist.
+ */
+int vdisk_create(struct vmfs_volume *vol, const char *path,
+		 const struct vdisk_create_options *options)
+	__attribute__((warn_unused_result));
+
+struct vdisk_source;
+/*
+ * A raw disk image, a block device, or a VMDK with flat extents on the host's own
+ * filesystem. Images in other formats (qcow2, sparse VMDK, VHD) are refused by name:
+ * -EOPNOTSUPP. A size that is no multiple of 512 is padded with zeros.
+ */
+int vdisk_source_open_host(const char *host_path, struct reporter *r,
+			   struct vdisk_source **ret_source)
+	__attribute__((warn_unused_result));
+/* An open disk, borrowed until vdisk_source_close; opened VDISK_READ_LOCKED as a rule. */
+int vdisk_source_open_disk(struct vdisk *disk, struct vdisk_source **ret_source)
+	__attribute__((warn_unused_result));
+uint64_t vdisk_source_capacity(const struct vdisk_source *source); /* bytes */
+/* NULL is allowed. */
+void vdisk_source_close(struct vdisk_source *source);
+
+/* As vdisk_create, filled with what source holds. Holes and zeros stay holes on thin. */
+int vdisk_import(struct vmfs_volume *vol, const char *path, struct vdisk_source *source,
+		 const struct vdisk_create_options *options)
+	__attribute__((warn_unused_result));
+
+/*
+ * Removes the extents and then the descriptor. -EBUSY, with *ret_holder (may be NULL), and
+ * nothing removed when an extent is locked. A descriptor whose extents are gone is removed.
+ */
+int vdisk_remove(struct vmfs_volume *vol, const char *path, struct reporter *r,
+		 struct vmfs_holder *ret_holder) __attribute__((warn_unused_result));
+/*
+ * Renames or moves a disk within the volume, extents and descriptor. At every instant one
+ * of the two names is the whole disk. -EEXIST if to, or one of its extents, exists.
+ */
+int vdisk_rename(struct vmfs_volume *vol, const char *from, const char *to,
+		 struct reporter *r, struct vmfs_holder *ret_holder)
+	__attribute__((warn_unused_result));
+
+#endif
