@@ -74,7 +74,12 @@ enum bdev_caw_class {
 struct bdev_ops {
 	/* Leaf: starts io; never blocks. */
 	void (*submit)(struct bdev *bd, struct bdev_io *io);
-	/* Translating: 0 and *ret_extent, or -EAGAIN, -ESTALE. Never blocks. */
+	/*
+	 * Translating: 0 and *ret_extent, or -EAGAIN, -ESTALE. Never blocks. Asked with
+	 * CAW: io->len is the one block. With FLUSH (len 0): the only device that has to be
+	 * flushed, a hole if none; -EAGAIN if there is more to do. A hole answers READ, ZERO
+	 * and UNMAP; what must be allocated first is -EAGAIN.
+	 */
 	int (*map)(struct bdev *bd, const struct bdev_io *io, struct bdev_extent *ret_extent);
 	void (*unmap)(struct bdev *bd, struct bdev_extent *e);
 	/* The blocking form; required for translating devices, optional (fast path) for leaves. */
@@ -149,6 +154,11 @@ void bdev_cut(struct bdev *bd);
 /* Drains what is in flight and frees bd. NULL is allowed. */
 void bdev_close(struct bdev *bd);
 
+/*
+ * For implementers of rw(): the blocking form of bdev_submit() for an io with an iov.
+ * Returns io->result; done() is not called and need not be set.
+ */
+int bdev_run(struct bdev *bd, struct bdev_io *io) __attribute__((warn_unused_result));
 /* For implementers: completes io with result (calls done). */
 void bdev_io_complete(struct bdev_io *io, int result);
 /* For implementers: 0, or -EINVAL / -EROFS if io does not fit bd. */
@@ -160,6 +170,12 @@ enum bdev_open_flags {
 	BDEV_OPEN_READ_ONLY = 1u << 0,
 	BDEV_OPEN_EXCLUSIVE = 1u << 1, /* O_EXCL on a block device: -EBUSY if mounted */
 	BDEV_OPEN_BUFFERED = 1u << 2,  /* page cache; only for read-only inspection of images */
+	/*
+	 * The caller vouches that every user of the bytes opens this very node on this
+	 * kernel: a loop device may then be written, and a file on FUSE or a network
+	 * filesystem offers compare-and-write.
+	 */
+	BDEV_OPEN_VOUCHED = 1u << 3,
 };
 
 /*

@@ -1,0 +1,565 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Submitting, splitting and waiting: what all devices share.
+ *
+ * A leaf gets the caller's io as it is, if it fits. Everything else becomes a FAN: one
+ * allocation with a child io for each piece, of which the last to complete completes the
+ * parent. A fan is made when a translating device maps the io (one child per extent), when
+ * an io is longer than a leaf takes (one per max_io), and when a leaf cannot zero (one write
+ * of zeros per chunk).
+ *
+ * Invariants:
+ * 1. An io is mapped completely before its first child is submitted. If any part answers
+ *    -EAGAIN all holds are given back and the io as a whole goes to the pool: so no io is
+ *    ever half done by the pool and half by children.
+ * 2. A hold is given back exactly once, after the child that used it has completed and
+ *    before the parent completes. After the parent's done() nothing of bd is touched.
+ * 3. fan.pending counts the children and, until the last is submitted, the submitter: a
+ *    child that completes inside submit cannot complete the parent early.
+ * 4. The parent's result is -ETIMEDOUT if any child's outcome is unknown, else the first
+ *    error: "unknown" must not be hidden behind a "no".
+ */
+#include "bdev/bdev.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/align.h"
+#include "base/buf.h"
+#include "base/env.h"
+#include "bdev/iov.h"
+#include "bdev/worker.h"
+
+#define MAX_EXTENTS 32	      /* of one io; more go to the pool */
+#define ZERO_CHUNK (64u << 10)
+#define ZERO_IOVS 16	      /* of one write of zeros: 1 MiB */
+#define MAX_ZERO_WRITES 64    /* of one asynchronous ZERO */
+#define BOUNCE_MAX (1u << 20) /* bytes copied at a time for unaligned callers */
+
+static const uint8_t zeros[ZERO_CHUNK] __attribute__((aligned(IO_ALIGN)));
+
+static void *unconst(const void *p)
+{
+	return (void *)(uintptr_t)p;
+}
+
+static bool has_memory(enum bdev_op op)
+{
+	return op == BDEV_READ || op == BDEV_WRITE || op == BDEV_CAW;
+}
+
+/* Bytes of the device that io is about: a CAW carries two blocks for one. */
+static uint64_t device_len(const struct bdev_io *io)
+{
+	return io->op == BDEV_CAW ? io->len / 2 : io->len;
+}
+
+void bdev_io_complete(struct bdev_io *io, int result)
+{
+	io->result = result;
+	io->done(io);
+}
+
+static bool is_memory_fit(const struct bdev *bd, const struct bdev_io *io)
+{
+	if (bd->memory_align > 1) {
+		for (int i = 0; i < io->iovcnt; i++) {
+			if ((uintptr_t)io->iov[i].iov_base % bd->memory_align ||
+			    io->iov[i].iov_len % bd->block_size)
+				return false;
+		}
+	}
+	return iov_bytes(io->iov, io->iovcnt) == io->len;
+}
+
+int bdev_io_check(const struct bdev *bd, const struct bdev_io *io)
+{
+	if (io->op == BDEV_FLUSH)
+		return 0;
+	if (io->op != BDEV_READ && bd->is_read_only)
+		return -EROFS;
+	if (io->op == BDEV_CAW && io->len != 2ull * bd->block_size)
+		return -EINVAL;
+	uint64_t len = device_len(io);
+	if (io->offset % bd->block_size || len % bd->block_size)
+		return -EINVAL;
+	if (io->offset > bd->size || len > bd->size - io->offset)
+		return -EINVAL;
+	if (has_memory(io->op) && !is_memory_fit(bd, io))
+		return -EINVAL;
+	return 0;
+}
+
+/* ---- fans ---- */
+
+struct fan;
+
+struct child {
+	struct bdev_io io;
+	struct fan *fan;
+	struct bdev_extent extent;
+};
+
+struct fan {
+	struct bdev_io *parent;
+	struct bdev *bd;	 /* whose unmap() takes the extents back; NULL: no holds */
+	atomic_uint pending;
+	atomic_int result;
+	unsigned int count;
+	int iov_used;
+	struct iovec *iov;	 /* of the children, behind them */
+	struct child child[];
+};
+
+static struct fan *fan_new(struct bdev_io *parent, struct bdev *bd, unsigned int count,
+			   unsigned int iov_count)
+{
+	struct fan *fan = malloc(sizeof(*fan) + count * sizeof(fan->child[0]) +
+				 iov_count * sizeof(struct iovec));
+	if (!fan)
+		return NULL;
+	fan->parent = parent;
+	fan->bd = bd;
+	atomic_init(&fan->pending, 1);
+	atomic_init(&fan->result, 0);
+	fan->count = 0;
+	fan->iov_used = 0;
+	fan->iov = (struct iovec *)(fan->child + count);
+	return fan;
+}
+
+static void fan_note(struct fan *fan, int result)
+{
+	int seen = 0;
+	if (result == 0)
+		return;
+	if (result == -ETIMEDOUT)
+		atomic_store(&fan->result, result);
+	else
+		(void)atomic_compare_exchange_strong(&fan->result, &seen, result);
+}
+
+static void fan_put(struct fan *fan)
+{
+	if (atomic_fetch_sub(&fan->pending, 1) != 1)
+		return;
+	struct bdev_io *parent = fan->parent;
+	int result = atomic_load(&fan->result);
+	free(fan);
+	bdev_io_complete(parent, result);
+}
+
+static void give_back(struct bdev *bd, struct bdev_extent *extent)
+{
+	if (bd && bd->ops->unmap)
+		bd->ops->unmap(bd, extent);
+}
+
+static void child_done(struct bdev_io *io)
+{
+	struct child *child = (struct child *)io;
+	struct fan *fan = child->fan;
+	fan_note(fan, io->result);
+	give_back(fan->bd, &child->extent);
+	fan_put(fan);
+}
+
+/* The next child: op on extent. Its memory is set by the caller. */
+static struct child *fan_add(struct fan *fan, enum bdev_op op, const struct bdev_extent *e)
+{
+	struct child *child = &fan->child[fan->count++];
+	child->fan = fan;
+	child->extent = *e;
+	child->io = (struct bdev_io){
+		.op = op,
+		.flags = fan->parent->flags,
+		.offset = e->offset,
+		.len = op == BDEV_CAW ? fan->parent->len : e->len,
+		.deadline = fan->parent->deadline,
+		.done = child_done,
+	};
+	return child;
+}
+
+/* Gives child the bytes [skip, skip + len) of the parent's memory. */
+static void child_take_memory(struct child *child, uint64_t skip, uint64_t len)
+{
+	struct bdev_io *parent = child->fan->parent;
+	if (skip == 0 && len == parent->len) {
+		child->io.iov = parent->iov;
+		child->io.iovcnt = parent->iovcnt;
+		return;
+	}
+	child->io.iov = child->fan->iov + child->fan->iov_used;
+	child->io.iovcnt = iov_slice(parent->iov, parent->iovcnt, skip, len, child->io.iov,
+				     parent->iovcnt, NULL);
+	child->fan->iov_used += child->io.iovcnt;
+}
+
+static void fan_submit(struct fan *fan)
+{
+	unsigned int count = fan->count;
+	atomic_fetch_add(&fan->pending, count);
+	for (unsigned int i = 0; i < count; i++)
+		bdev_submit(fan->child[i].extent.leaf, &fan->child[i].io);
+	fan_put(fan);
+}
+
+/* ---- leaves ---- */
+
+static void submit_in_parts(struct bdev *bd, struct bdev_io *io)
+{
+	uint64_t part = round_down(bd->max_io, bd->block_size);
+	uint64_t count = div_up(io->len, part);
+	if (count > 1u << 20) {
+		bdev_io_complete(io, -EINVAL);
+		return;
+	}
+	struct fan *fan = fan_new(io, NULL, (unsigned int)count,
+				  (unsigned int)count + (unsigned int)io->iovcnt);
+	if (!fan) {
+		bdev_io_complete(io, -ENOMEM);
+		return;
+	}
+	for (uint64_t at = 0; at < io->len; at += part) {
+		struct bdev_extent e = { bd, io->offset + at, min_u64(part, io->len - at),
+					 NULL };
+		child_take_memory(fan_add(fan, io->op, &e), at, e.len);
+	}
+	fan_submit(fan);
+}
+
+/* Bytes of one write of zeros to bd. */
+static uint64_t zero_write_len(const struct bdev *bd)
+{
+	uint64_t len = (uint64_t)ZERO_CHUNK * ZERO_IOVS;
+	return bd->max_io ? min_u64(len, round_down(bd->max_io, bd->block_size)) : len;
+}
+
+static int point_to_zeros(struct iovec *iov, uint64_t len)
+{
+	int n = 0;
+	for (; len; n++) {
+		iov[n].iov_base = unconst(zeros);
+		iov[n].iov_len = min_u64(len, ZERO_CHUNK);
+		len -= iov[n].iov_len;
+	}
+	return n;
+}
+
+static void submit_written_zeros(struct bdev *bd, struct bdev_io *io)
+{
+	uint64_t part = zero_write_len(bd);
+	uint64_t count = div_up(io->len, part);
+	if (count > MAX_ZERO_WRITES) {
+		bdev_io_complete(io, -EOPNOTSUPP);
+		return;
+	}
+	struct fan *fan = fan_new(io, NULL, (unsigned int)count,
+				  (unsigned int)count * ZERO_IOVS);
+	if (!fan) {
+		bdev_io_complete(io, -ENOMEM);
+		return;
+	}
+	for (uint64_t at = 0; at < io->len; at += part) {
+		struct bdev_extent e = { bd, io->offset + at, min_u64(part, io->len - at),
+					 NULL };
+		struct child *child = fan_add(fan, BDEV_WRITE, &e);
+		child->io.iov = fan->iov + fan->iov_used;
+		child->io.iovcnt = point_to_zeros(child->io.iov, e.len);
+		fan->iov_used += child->io.iovcnt;
+	}
+	fan_submit(fan);
+}
+
+static void submit_leaf(struct bdev *bd, struct bdev_io *io)
+{
+	bool is_data = io->op == BDEV_READ || io->op == BDEV_WRITE;
+	if (io->len == 0 && io->op != BDEV_FLUSH)
+		bdev_io_complete(io, 0);
+	else if (is_data && bd->max_io && io->len > bd->max_io)
+		submit_in_parts(bd, io);
+	else if (io->op == BDEV_ZERO && !bd->has_write_zeroes)
+		submit_written_zeros(bd, io);
+	else if (io->op == BDEV_UNMAP && !bd->has_unmap)
+		bdev_io_complete(io, -EOPNOTSUPP);
+	else
+		bd->ops->submit(bd, io);
+}
+
+/* ---- translating devices ---- */
+
+static void punt(struct bdev *bd, struct bdev_io *io)
+{
+	if (bd->submit_domain) {
+		worker_pool_punt(bd->submit_domain, bd, io);
+		return;
+	}
+	bdev_io_complete(io, report_error(bd->reporter, -EOPNOTSUPP,
+					  "%s: has no worker pool for I/O at offset %llu",
+					  bd->name, (unsigned long long)io->offset));
+}
+
+/* Maps all of io into extents. The number of them, or -errno with nothing held. */
+static int map_all(struct bdev *bd, const struct bdev_io *io, struct bdev_extent *extents)
+{
+	struct bdev_io rest = *io;
+	int count = 0;
+	int rc = 0;
+	rest.len = device_len(io);
+	do {
+		struct bdev_extent *e = &extents[count];
+		*e = (struct bdev_extent){ 0 };
+		rc = count == MAX_EXTENTS ? -EAGAIN : bd->ops->map(bd, &rest, e);
+		if (rc < 0)
+			break;
+		count++;
+		assert(e->len <= rest.len && (e->len > 0 || rest.len == 0));
+		if (!e->leaf && (io->op == BDEV_WRITE || io->op == BDEV_CAW))
+			rc = -EAGAIN;
+		if (io->op == BDEV_CAW && e->len != rest.len)
+			rc = -EIO;
+		rest.offset += e->len;
+		rest.len -= e->len;
+	} while (rc == 0 && rest.len > 0);
+	if (rc == 0)
+		return count;
+	for (int i = 0; i < count; i++)
+		give_back(bd, &extents[i]);
+	return rc;
+}
+
+static void submit_translating(struct bdev *bd, struct bdev_io *io)
+{
+	struct bdev_extent extents[MAX_EXTENTS + 1];
+	int count = map_all(bd, io, extents);
+	if (count == -EAGAIN) {
+		punt(bd, io);
+		return;
+	}
+	if (count < 0) {
+		bdev_io_complete(io, count);
+		return;
+	}
+	unsigned int n = (unsigned int)count;
+	struct fan *fan = fan_new(io, bd, n, n > 1 ? n + (unsigned int)io->iovcnt : 0);
+	if (!fan) {
+		for (int i = 0; i < count; i++)
+			give_back(bd, &extents[i]);
+		bdev_io_complete(io, -ENOMEM);
+		return;
+	}
+	uint64_t at = 0;
+	for (int i = 0; i < count; i++) {
+		struct bdev_extent *e = &extents[i];
+		if (e->leaf) {
+			struct child *child = fan_add(fan, io->op, e);
+			if (has_memory(io->op))
+				child_take_memory(child, at, child->io.len);
+		} else {
+			if (io->op == BDEV_READ)
+				iov_zero(io->iov, io->iovcnt, at, e->len);
+			give_back(bd, e);
+		}
+		at += e->len;
+	}
+	fan_submit(fan);
+}
+
+void bdev_submit(struct bdev *bd, struct bdev_io *io)
+{
+	io->bd = bd;
+	int rc = bdev_io_check(bd, io);
+	if (rc < 0)
+		bdev_io_complete(io, rc);
+	else if (bd->ops->submit)
+		submit_leaf(bd, io);
+	else
+		submit_translating(bd, io);
+}
+
+/* ---- blocking forms ---- */
+
+struct waiter {
+	struct mutex m;
+	struct cond c;
+	bool is_done;
+};
+
+/* The io that is waited for; its own copy, because the caller's done() stays his. */
+struct waited_io {
+	struct bdev_io io;
+	struct waiter w;
+};
+
+static void wake_waiter(struct bdev_io *io)
+{
+	struct waiter *w = &((struct waited_io *)io)->w;
+	mutex_lock(&w->m);
+	w->is_done = true;
+	cond_signal(&w->c);
+	mutex_unlock(&w->m);
+}
+
+static int submit_and_wait(struct bdev *bd, const struct bdev_io *io)
+{
+	struct waited_io wio = { .io = *io };
+	wio.io.done = wake_waiter;
+	mutex_init(&wio.w.m);
+	cond_init(&wio.w.c);
+	bdev_submit(bd, &wio.io);
+	mutex_lock(&wio.w.m);
+	while (!wio.w.is_done)
+		cond_wait(&wio.w.c, &wio.w.m);
+	mutex_unlock(&wio.w.m);
+	cond_done(&wio.w.c);
+	mutex_done(&wio.w.m);
+	return wio.io.result;
+}
+
+int bdev_run(struct bdev *bd, struct bdev_io *io)
+{
+	/* A leaf's rw() cannot be left at a deadline; its queue can. */
+	if (!bd->ops->rw || (bd->ops->submit && io->deadline)) {
+		io->result = submit_and_wait(bd, io);
+		return io->result;
+	}
+	io->bd = bd;
+	io->result = bdev_io_check(bd, io);
+	if (io->result == 0 && (io->len > 0 || io->op == BDEV_FLUSH))
+		io->result = bd->ops->rw(bd, io);
+	return io->result;
+}
+
+static int run_buf(struct bdev *bd, struct bdev_io *io, void *buf)
+{
+	struct iovec iov = { buf, io->len };
+	io->iov = &iov;
+	io->iovcnt = 1;
+	return bdev_run(bd, io);
+}
+
+/* The same through aligned memory, in parts. A CAW is one part. */
+static int run_bounced(struct bdev *bd, struct bdev_io *io, char *buf)
+{
+	uint64_t total = io->len;
+	uint64_t part = io->op == BDEV_CAW ? total : min_u64(total, BOUNCE_MAX);
+	char *bounce = io_alloc(part);
+	if (!bounce)
+		return -ENOMEM;
+	int rc = 0;
+	for (uint64_t at = 0; at < total && rc == 0; at += part) {
+		io->len = min_u64(part, total - at);
+		if (io->op != BDEV_READ)
+			(void)memcpy(bounce, buf + at, io->len);
+		rc = run_buf(bd, io, bounce);
+		if (rc == 0 && io->op == BDEV_READ)
+			(void)memcpy(buf + at, bounce, io->len);
+		io->offset += io->len;
+	}
+	free(bounce);
+	return rc;
+}
+
+/* ZERO by writing zeros, for a leaf that has nothing better. */
+static int write_zeros(struct bdev *bd, const struct bdev_io *io)
+{
+	uint64_t part = zero_write_len(bd);
+	int rc = 0;
+	for (uint64_t at = 0; at < io->len && rc == 0; at += part) {
+		struct iovec iov[ZERO_IOVS];
+		struct bdev_io w = *io;
+		w.op = BDEV_WRITE;
+		w.offset = io->offset + at;
+		w.len = min_u64(part, io->len - at);
+		w.iov = iov;
+		w.iovcnt = point_to_zeros(iov, w.len);
+		rc = bdev_run(bd, &w);
+	}
+	return rc;
+}
+
+int bdev_rw(struct bdev *bd, enum bdev_op op, uint32_t flags, void *buf, uint64_t len,
+	    uint64_t offset, uint64_t deadline)
+{
+	struct bdev_io io = {
+		.op = op, .flags = flags, .offset = offset, .len = len, .deadline = deadline
+	};
+	if (has_memory(op)) {
+		if (bd->memory_align > 1 && (uintptr_t)buf % bd->memory_align)
+			return run_bounced(bd, &io, buf);
+		return run_buf(bd, &io, buf);
+	}
+	if (op != BDEV_ZERO)
+		return bdev_run(bd, &io);
+	int rc = bdev_io_check(bd, &io);
+	if (rc < 0)
+		return rc;
+	rc = bd->ops->submit && !bd->has_write_zeroes ? -EOPNOTSUPP : bdev_run(bd, &io);
+	return rc == -EOPNOTSUPP ? write_zeros(bd, &io) : rc;
+}
+
+int bdev_read(struct bdev *bd, void *buf, uint64_t len, uint64_t offset)
+{
+	return bdev_rw(bd, BDEV_READ, 0, buf, len, offset, 0);
+}
+
+int bdev_write(struct bdev *bd, const void *buf, uint64_t len, uint64_t offset)
+{
+	return bdev_rw(bd, BDEV_WRITE, 0, unconst(buf), len, offset, 0);
+}
+
+int bdev_flush(struct bdev *bd)
+{
+	return bdev_rw(bd, BDEV_FLUSH, 0, NULL, 0, 0, 0);
+}
+
+int bdev_zero(struct bdev *bd, uint64_t len, uint64_t offset)
+{
+	return bdev_rw(bd, BDEV_ZERO, 0, NULL, len, offset, 0);
+}
+
+int bdev_unmap(struct bdev *bd, uint64_t len, uint64_t offset)
+{
+	return bdev_rw(bd, BDEV_UNMAP, 0, NULL, len, offset, 0);
+}
+
+int bdev_caw(struct bdev *bd, const void *expected, const void *wanted, uint32_t len,
+	     uint64_t offset, uint64_t deadline)
+{
+	if (len != bd->block_size)
+		return -EINVAL;
+	char *both = io_alloc(2 * (size_t)len);
+	if (!both)
+		return -ENOMEM;
+	(void)memcpy(both, expected, len);
+	(void)memcpy(both + len, wanted, len);
+	int rc = bdev_rw(bd, BDEV_CAW, 0, both, 2ull * len, offset, deadline);
+	free(both);
+	return rc;
+}
+
+int bdev_reserve(struct bdev *bd, bool is_wanted)
+{
+	return bd->ops->reserve ? bd->ops->reserve(bd, is_wanted) : -EOPNOTSUPP;
+}
+
+int bdev_liveness(struct bdev *bd, uint64_t offset, bool is_wanted)
+{
+	return bd->ops->liveness ? bd->ops->liveness(bd, offset, is_wanted) : -EOPNOTSUPP;
+}
+
+void bdev_cut(struct bdev *bd)
+{
+	if (bd->ops->cut)
+		bd->ops->cut(bd);
+}
+
+void bdev_close(struct bdev *bd)
+{
+	if (bd)
+		bd->ops->close(bd);
+}
