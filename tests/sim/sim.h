@@ -131,16 +131,22 @@ bool sim_host_is_dead(const struct sim_host *h);
 void sim_host_pause(struct sim_host *h);
 void sim_host_resume(struct sim_host *h);
 bool sim_host_is_paused(const struct sim_host *h);
-/* Host clock to perfect clock and back. */
+/* What clock_now() is on h, without letting others run; and when it will be `clock`. */
 uint64_t sim_host_clock(const struct sim_host *h);
+uint64_t sim_host_time_of(const struct sim_host *h, uint64_t clock);
 
 /* ---- for simulated devices ---- */
 
 /*
  * Calls fn(arg) at perfect time `at` (ns), in the name of h: not at all if h is dead then,
  * after its resume if it is paused. h NULL: the device itself, always. fn must not wait.
+ * The call may be cancelled until fn is called or h is killed.
  */
-void sim_call_at(struct sim_host *h, uint64_t at, void (*fn)(void *arg), void *arg);
+struct sim_call;
+struct sim_call *sim_call_at(struct sim_host *h, uint64_t at, void (*fn)(void *arg),
+			     void *arg);
+/* NULL is allowed. */
+void sim_call_cancel(struct sim_call *call);
 /* Calls fn(h, arg) when h is killed, before sim_host_kill() returns. */
 void sim_host_on_kill(struct sim_host *h, void (*fn)(struct sim_host *h, void *arg), void *arg);
 
