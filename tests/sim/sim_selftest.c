@@ -367,13 +367,20 @@ static void unjoined_task_is_caught(void **state)
 					"task world/lost#2 was never joined", NULL));
 }
 
+static void use_stack(unsigned int depth)
+{
+	volatile char page[1024];
+	page[0] = (char)depth;
+	page[sizeof(page) - 1] = page[0];
+	if (depth)
+		use_stack(depth - 1);
+	page[1] = page[0];
+}
+
 static void use_much_stack(void *arg)
 {
-	volatile char page[16384];
-	page[0] = (char)(uintptr_t)arg;
-	page[sizeof(page) - 1] = page[0];
-	use_much_stack((char *)arg + 1);
-	page[1] = page[0];
+	(void)arg;
+	use_stack(10000);
 }
 
 static void full_stack_is_named(void **state)
