@@ -29,7 +29,7 @@ kill_guest()
 # The last number that a console shows with WORD.
 shown()
 {
-	tr -d '\r' <"$2" | sed -n "s/^$1 \([0-9]*\)$/\1/p" | tail -n 1
+	sed -n "s/^$1 \([0-9]*\)[^0-9].*/\1/p" "$2" | tail -n 1
 }
 
 counted()

@@ -12,7 +12,9 @@ set -eu
 [ $# = 1 ] || { echo "usage: build.sh OUT" >&2; exit 1; }
 out=$1
 here=$(realpath "$(dirname "$0")")
-modules="virtio_pci virtio_blk crc32c_generic ext4"
+# Every controller that our VMs can have.
+modules="virtio_pci virtio_blk vmw_pvscsi mptspi mptsas sym53c8xx ahci ata_piix nvme
+	sd_mod crc32c_generic ext4"
 export PATH=$PATH:/usr/sbin:/sbin
 export MTOOLS_SKIP_CHECK=1 MTOOLSRC=/dev/null
 

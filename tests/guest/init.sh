@@ -1,12 +1,14 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: Apache-2.0
-# First process of the guest that build.sh makes. It counts once a second in /disk/count, one
-# number a line, and shows a number only when fsync has returned: what was shown is on disk.
+# First process of the guest that build.sh makes. It counts once a second in /disk/count,
+# one number a line, and shows a number only when fsync has returned: what was shown is on
+# stable storage.
 #
 #   GUEST-UP seconds   it runs                       LAST n    the last number on the disk
 #   COUNT n            n is on stable storage        GUEST-FAILED what
 export PATH=/bin:/sbin
 mount -t proc proc /proc
+mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 exec </dev/ttyS0 >/dev/ttyS0 2>&1
 
@@ -16,23 +18,23 @@ failed() {
 }
 
 echo "GUEST-UP $(cut -d' ' -f1 /proc/uptime)"
-for module in $(cat /modules); do
-	modprobe "$module" || failed "no module $module"
-done
-tries=50
-until [ -b /dev/vda2 ]; do
+# The driver of whatever controller the disk hangs on, and what stands above it.
+modprobe -a -q $(cat /sys/bus/pci/devices/*/modalias)
+modprobe -a -q virtio_blk sd_mod ext4
+tries=200
+until disk=$(findfs LABEL=data 2>/dev/null); do
 	tries=$((tries - 1))
-	[ $tries -gt 0 ] || failed "no disk /dev/vda2"
-	usleep 100000
+	[ $tries -gt 0 ] || failed "no disk with a filesystem 'data'"
+	usleep 50000
 done
 mkdir -p /disk
-mount -t ext4 -o errors=remount-ro /dev/vda2 /disk || failed "no mount of /dev/vda2"
+mount -t ext4 -o errors=remount-ro "$disk" /disk || failed "no mount of $disk"
 # Whatever was lost shows as a gap.
 [ ! -e /disk/count ] || awk '$0 != NR { print "line " NR ": " $0; exit 1 }' /disk/count ||
 	failed "/disk/count has a gap"
 last=$(tail -n 1 /disk/count 2>/dev/null)
 n=${last:-0}
-echo "LAST $n"
+echo "LAST $n ($disk)"
 while :; do
 	n=$((n + 1))
 	echo "$n" >>/disk/count || failed "no write of $n"
