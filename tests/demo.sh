@@ -58,17 +58,31 @@ begin_step()
 	echo "== $step. $title"
 }
 
-# show COMMAND...: prints the command, runs it, prints what came of it; fails with it. The
-# output is in $work/said too.
-show()
+# announce PROMPT COMMAND...: prints the command as one would type it in the folder.
+announce()
+{
+	local prompt=$1
+
+	shift
+	echo "$prompt $(printf '%q ' "$@" | sed "s,$work/,,g")"
+}
+
+# tell COMMAND...: runs it and prints what came of it; its output is in the file said too.
+tell()
 {
 	local status
 
-	echo "\$ $(printf '%q ' "$@" | sed "s,$work/,,g")"
 	timeout $takeover_limit_s "$@" </dev/null >"$work/said" 2>&1
 	status=$?
 	sed "s,$work/,,g; s/^/   /" "$work/said"
 	return $status
+}
+
+# show COMMAND...: prints and runs it; fails with it.
+show()
+{
+	announce "$" "$@"
+	tell "$@"
 }
 
 # must COMMAND...: show it; the story ends if it fails.
@@ -96,7 +110,7 @@ boot_host()
 	local init
 
 	mkdir -m 755 "$work/$1"
-	unshare --pid --fork --mount-proc --kill-child sleep infinity &
+	unshare --pid --fork --mount-proc --kill-child sleep infinity 2>/dev/null &
 	disown
 	wait_until 5 eval "init=\$(pgrep -P $! -x sleep)" || die "no PID namespace for $1"
 	host_init+=("$init")
@@ -109,8 +123,8 @@ on()
 	local host=$1 init=init_$1
 
 	shift
-	echo -n "($host) "
-	show nsenter -t "${!init}" -p -m "$@"
+	announce "$host#" "$@"
+	tell nsenter -t "${!init}" -p -m "$@"
 }
 
 # The power fails: SIGKILL to all processes of the host at once.

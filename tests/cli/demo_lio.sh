@@ -1,0 +1,9 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# The demo, from an empty LUN to a fail-over, on target lio; it leaves nothing behind.
+
+. "$(dirname "$0")/../lib/tap.sh"
+. "$(dirname "$0")/../lib/demo.sh"
+need_root
+demo_test lio
