@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A regular file or block device as a disk: how it is opened, and what it then promises.
+ *
+ * Direct or through the page cache. Every opener of an inode must come to the same answer,
+ * else direct writes and cached reads would not see each other. It depends on the
+ * filesystem alone: direct where direct I/O reaches single 512-byte sectors, which is the
+ * unit of VMFS locks, else the page cache, which one kernel shares (file_lock.c says why
+ * nothing between is allowed). Block devices are always direct. Durability is the same in
+ * both: a completed FLUSH is an fdatasync(), FUA is RWF_DSYNC.
+ *
+ * Compare-and-write is offered where OFD locks reach every user of the bytes: regular files
+ * of filesystems that one kernel owns, and block devices. Not on network filesystems and
+ * FUSE, whose locks may be local to a mount or lost with a connection, unless the caller
+ * vouches for it.
+ *
+ * A loop device is refused for writing: locks on its node do not exclude the users of its
+ * backing file, nor those of a second loop device over that file (LOCKING.md 5). The report
+ * names the file to use instead. Opened read-only it does no harm.
+ */
+#include "bdev/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "base/align.h"
+#include "base/buf.h"
+
+#define SECTOR 512u
+#define BLOCK_MAX 4096u
+#define MAX_IO (16u << 20) /* bytes in one iocb; longer ones are split */
+
+static int file_rw(struct bdev *bd, struct bdev_io *io)
+{
+	return file_run((struct file_bdev *)bd, io, 0);
+}
+
+static int file_resize(struct bdev *bd, uint64_t size)
+{
+	struct file_bdev *file = (struct file_bdev *)bd;
+	if (file->is_block)
+		return -EOPNOTSUPP;
+	if (bd->is_read_only)
+		return -EROFS;
+	if (size % bd->block_size || size > INT64_MAX)
+		return -EINVAL;
+	if (atomic_load(&file->is_cut))
+		return -ESTALE;
+	if (ftruncate(file->file_fd, (off_t)size) < 0)
+		return report_error(bd->reporter, -errno, "%s: cannot resize to %llu bytes: %s",
+				    bd->name, (unsigned long long)size, strerror(errno));
+	bd->size = size;
+	return 0;
+}
+
+static void file_cut(struct bdev *bd)
+{
+	struct file_bdev *file = (struct file_bdev *)bd;
+	atomic_store(&file->is_cut, true);
+	mutex_lock(&file->m);
+	cond_broadcast(&file->turn_over);
+	mutex_unlock(&file->m);
+}
+
+static void file_close(struct bdev *bd)
+{
+	struct file_bdev *file = (struct file_bdev *)bd;
+	file_queue_done(file);
+	if (file->file_fd >= 0)
+		(void)close(file->file_fd); /* drops the liveness lock; no dirty data is above it */
+	cond_done(&file->turn_over);
+	mutex_done(&file->m);
+	free(file);
+}
+
+static const struct bdev_ops file_ops = {
+	.submit = file_submit,
+	.rw = file_rw,
+	.resize = file_resize,
+	.cut = file_cut,
+	.liveness = file_liveness,
+	.close = file_close,
+};
+
+/* ---- opening ---- */
+
+/* Filesystems that one kernel owns, so that its OFD locks reach every user. */
+static bool is_local_filesystem(int file_fd)
+{
+	static const uint32_t local[] = {
+		0xef53 /* ext2..4 */,	0x58465342 /* xfs */,	0x9123683e /* btrfs */,
+		0x01021994 /* tmpfs */, 0x858458f6 /* ramfs */, 0xf2f52010 /* f2fs */,
+		0x2fc12fc1 /* zfs */,	0xca451a4e /* bcachefs */, 0x794c7630 /* overlayfs */,
+		0x3153464a /* jfs */,	0x52654973 /* reiserfs */, 0x3434 /* nilfs */,
+		0x2011bab0 /* exfat */, 0x7366746e /* ntfs3 */,	0x4d44 /* fat */,
+	};
+	struct statfs s;
+	if (fstatfs(file_fd, &s) < 0)
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(local); i++) {
+		if ((uint32_t)s.f_type == local[i])
+			return true;
+	}
+	return false;
+}
+
+/* By trial, where the kernel does not tell: reads one sector that is not at 4096. */
+static bool can_read_sector(int file_fd)
+{
+	char *buf = io_alloc(IO_ALIGN);
+	bool can = buf && pread(file_fd, buf + SECTOR, SECTOR, SECTOR) == SECTOR;
+	free(buf);
+	return can;
+}
+
+/* Whether direct I/O reaches single sectors, and what memory it wants. */
+static bool can_be_direct(int file_fd, uint32_t *ret_memory_align)
+{
+	*ret_memory_align = SECTOR;
+#ifdef STATX_DIOALIGN
+	struct statx s;
+	if (statx(file_fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &s) == 0 &&
+	    (s.stx_mask & STATX_DIOALIGN)) {
+		if (s.stx_dio_mem_align > SECTOR)
+			*ret_memory_align = s.stx_dio_mem_align;
+		return s.stx_dio_offset_align && s.stx_dio_offset_align <= SECTOR;
+	}
+#endif
+	return can_read_sector(file_fd);
+}
+
+static int open_regular(struct file_bdev *file, const struct stat *st, uint32_t flags)
+{
+	struct bdev *bd = &file->bd;
+	bd->block_size = SECTOR;
+	bd->memory_align = 1;
+	bd->size = round_down((uint64_t)st->st_size, SECTOR);
+	bd->has_write_cache = true;
+	bd->has_unmap = true;
+	bd->identity.len = 4;
+	(void)memcpy(bd->identity.id, "file", 4);
+	file->is_lockable = is_local_filesystem(file->file_fd) || (flags & BDEV_OPEN_VOUCHED);
+	if (flags & BDEV_OPEN_BUFFERED)
+		return 0;
+	int status = fcntl(file->file_fd, F_GETFL);
+	uint32_t memory_align;
+	if (status < 0 || fcntl(file->file_fd, F_SETFL, status | O_DIRECT) < 0)
+		return 0; /* the filesystem has no direct I/O */
+	if (can_be_direct(file->file_fd, &memory_align)) {
+		file->is_direct = true;
+		bd->memory_align = memory_align;
+		bd->max_io = MAX_IO;
+	} else if (fcntl(file->file_fd, F_SETFL, status) < 0) {
+		return report_error(bd->reporter, -errno, "%s: cannot leave direct I/O: %s",
+				    bd->name, strerror(errno));
+	}
+	return 0;
+}
+
+static int refuse_loop(struct file_bdev *file, uint32_t flags)
+{
+	char backing[PATH_MAX];
+	struct bdev *bd = &file->bd;
+	if (bd->is_read_only || (flags & BDEV_OPEN_VOUCHED) ||
+	    !file_is_loop(file->rdev, backing, sizeof(backing)))
+		return 0;
+	return report_error(bd->reporter, -EMEDIUMTYPE,
+			    "%s: is a loop device, whose locks its backing file does not see: use %s",
+			    bd->name, backing);
+}
+
+static int open_block(struct file_bdev *file, const struct stat *st, uint32_t flags)
+{
+	struct bdev *bd = &file->bd;
+	int block_size = 0;
+	int is_read_only = 0;
+	file->is_block = true;
+	file->rdev = st->st_rdev;
+	int rc = refuse_loop(file, flags);
+	if (rc < 0)
+		return rc;
+	if (ioctl(file->file_fd, BLKGETSIZE64, &bd->size) < 0 ||
+	    ioctl(file->file_fd, BLKSSZGET, &block_size) < 0 ||
+	    ioctl(file->file_fd, BLKROGET, &is_read_only) < 0)
+		return report_error(bd->reporter, -errno, "%s: cannot get its size: %s",
+				    bd->name, strerror(errno));
+	if (block_size != (int)SECTOR && block_size != (int)BLOCK_MAX)
+		return report_error(bd->reporter, -EINVAL,
+				    "%s: has logical blocks of %d bytes, not 512 or 4096",
+				    bd->name, block_size);
+	if (is_read_only && !bd->is_read_only)
+		return report_error(bd->reporter, -EROFS, "%s: is write-protected", bd->name);
+	bd->block_size = (uint32_t)block_size;
+	bd->memory_align = 1;
+	bd->size = round_down(bd->size, bd->block_size);
+	file_describe_block(file);
+	file->is_lockable = true;
+	if (!(flags & BDEV_OPEN_BUFFERED)) {
+		file->is_direct = true;
+		bd->memory_align = bd->block_size;
+		bd->max_io = MAX_IO;
+	}
+	if (!bd->is_read_only && file_is_shareable(file->rdev))
+		report(bd->reporter, REPORT_WARN,
+		       "%s: locks exclude only the processes of this machine: no other host may write to it",
+		       bd->name);
+	return 0;
+}
+
+/* The descriptor, of something that may be a disk. */
+static int open_descriptor(struct file_bdev *file, uint32_t flags, struct stat *ret_st)
+{
+	struct bdev *bd = &file->bd;
+	const char *path = bd->name;
+	/* Asked before it is opened: opening a FIFO or a tape has effects. */
+	if (stat(path, ret_st) < 0)
+		return report_error(bd->reporter, -errno, "%s: %s", path, strerror(errno));
+	bool is_block = S_ISBLK(ret_st->st_mode);
+	if (!is_block && !S_ISREG(ret_st->st_mode))
+		return report_error(bd->reporter, -ENOTBLK,
+				    "%s: is neither a regular file nor a block device", path);
+	int mode = O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+	mode |= bd->is_read_only ? O_RDONLY : O_RDWR;
+	if (is_block && (flags & BDEV_OPEN_EXCLUSIVE))
+		mode |= O_EXCL;
+	if (is_block && !(flags & BDEV_OPEN_BUFFERED))
+		mode |= O_DIRECT;
+	file->file_fd = open(path, mode);
+	if (file->file_fd < 0)
+		return report_error(bd->reporter, -errno, "%s: %s", path,
+				    errno == EBUSY ? "is in use (mounted, or part of another device)" :
+						     strerror(errno));
+	if (fstat(file->file_fd, ret_st) < 0 || S_ISBLK(ret_st->st_mode) != is_block ||
+	    (!is_block && !S_ISREG(ret_st->st_mode)))
+		return report_error(bd->reporter, -ENOTBLK, "%s: changed while it was opened",
+				    path);
+	return 0;
+}
+
+static int open_all(struct file_bdev *file, uint32_t flags)
+{
+	struct bdev *bd = &file->bd;
+	struct stat st;
+	int rc = open_descriptor(file, flags, &st);
+	if (rc == 0)
+		rc = S_ISBLK(st.st_mode) ? open_block(file, &st, flags) :
+					   open_regular(file, &st, flags);
+	bd->has_write_zeroes = true;
+	bd->caw = file->is_lockable && !bd->is_read_only ? BDEV_CAW_FILE : BDEV_CAW_NONE;
+	return rc;
+}
+
+int bdev_file_open(const char *path, uint32_t flags, struct reporter *r, struct bdev **ret_bd)
+{
+	bool is_read_only = flags & BDEV_OPEN_READ_ONLY;
+	if ((flags & BDEV_OPEN_BUFFERED) && !is_read_only)
+		return report_error(r, -EINVAL, "%s: buffered I/O is for reading only", path);
+	if (strlen(path) >= sizeof(((struct bdev *)NULL)->name))
+		return report_error(r, -ENAMETOOLONG, "%s: path is too long", path);
+	struct file_bdev *file = calloc(1, sizeof(*file));
+	if (!file)
+		return -ENOMEM;
+	file->file_fd = -1;
+	file->bd.ops = &file_ops;
+	file->bd.reporter = r;
+	file->bd.is_read_only = is_read_only;
+	(void)snprintf(file->bd.name, sizeof(file->bd.name), "%s", path);
+	mutex_init(&file->m);
+	cond_init(&file->turn_over);
+	LIST_INIT(&file->turns);
+	file_queue_init(file);
+	int rc = open_all(file, flags);
+	if (rc < 0) {
+		file_close(&file->bd);
+		return rc;
+	}
+	*ret_bd = &file->bd;
+	return 0;
+}

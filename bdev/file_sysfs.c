@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the kernel knows about a block device: read from /sys, nothing is sent to the device.
+ *
+ * The identity follows FORMAT.md, Disk identity: for a device with an NAA or EUI name its
+ * binary form followed by the first six characters of the SCSI model (type 2), else the
+ * serial number and the model (type 1). The LUN is the last number of the H:C:T:L address.
+ * Of a multipath device the first path is asked: all paths are one LUN.
+ */
+#include "bdev/file.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "base/align.h"
+#include "base/cleanup.h"
+#include "base/parse.h"
+
+#define LOOP_MAJOR_NUMBER 7
+#define MODEL_IN_ID 6
+#define PATH_SIZE 512
+
+/* A small file as text without trailing blanks. Bytes, or -1. */
+static int read_text(const char *dir, const char *name, char *ret_text, uint32_t size)
+{
+	char path[PATH_SIZE];
+	if (snprintf(path, sizeof(path), "%s/%s", dir, name) >= (int)sizeof(path))
+		return -1;
+	AUTO_CLOSE int file_fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (file_fd < 0)
+		return -1;
+	ssize_t n = read(file_fd, ret_text, size - 1);
+	if (n < 0)
+		return -1;
+	while (n > 0 && (unsigned char)ret_text[n - 1] <= ' ')
+		n--;
+	ret_text[n] = 0;
+	return (int)n;
+}
+
+/* The sysfs folder of the whole disk: a partition's lies inside its disk's. */
+static void disk_dir(dev_t rdev, char dir[static PATH_SIZE])
+{
+	char text[32];
+	(void)snprintf(dir, PATH_SIZE, "/sys/dev/block/%u:%u", major(rdev), minor(rdev));
+	bool is_partition = read_text(dir, "partition", text, sizeof(text)) >= 0;
+	if (is_partition)
+		(void)snprintf(dir, PATH_SIZE, "/sys/dev/block/%u:%u/..", major(rdev),
+			       minor(rdev));
+}
+
+/* Replaces a multipath device's folder by that of its first path. */
+static void follow_multipath(char dir[static PATH_SIZE])
+{
+	char text[128];
+	char slaves[PATH_SIZE + 8];
+	if (read_text(dir, "dm/uuid", text, sizeof(text)) < 0 || strncmp(text, "mpath-", 6) != 0)
+		return;
+	(void)snprintf(slaves, sizeof(slaves), "%s/slaves", dir);
+	DIR *d = opendir(slaves);
+	if (!d)
+		return;
+	const struct dirent *e;
+	while ((e = readdir(d)) != NULL) {
+		if (e->d_name[0] == '.')
+			continue;
+		(void)snprintf(dir, PATH_SIZE, "/sys/class/block/%.200s", e->d_name);
+		break;
+	}
+	(void)closedir(d);
+}
+
+static bool hex_bytes(const char *hex, uint8_t *ret, uint32_t size, uint8_t *ret_len)
+{
+	uint32_t n = 0;
+	for (; isxdigit((unsigned char)hex[0]) && isxdigit((unsigned char)hex[1]); hex += 2) {
+		char pair[3] = { hex[0], hex[1], 0 };
+		if (n == size)
+			return false;
+		ret[n++] = (uint8_t)strtoul(pair, NULL, 16);
+	}
+	*ret_len = (uint8_t)n;
+	return *hex == 0 && n > 0;
+}
+
+static void space_padded(char *ret, uint32_t size, const char *dir, const char *name)
+{
+	char text[64];
+	int n = read_text(dir, name, text, sizeof(text));
+	if (n < 0)
+		return;
+	(void)memset(ret, ' ', size);
+	(void)memcpy(ret, text, min_u64((uint64_t)n, size));
+}
+
+static uint64_t read_number(const char *dir, const char *name)
+{
+	char text[32];
+	uint64_t n = 0;
+	if (read_text(dir, name, text, sizeof(text)) < 0 || parse_u64(text, UINT16_MAX, &n) < 0)
+		return 0;
+	return n;
+}
+
+static uint16_t lun_of(const char *dir)
+{
+	char path[PATH_SIZE + 8];
+	char target[PATH_SIZE];
+	uint64_t lun = 0;
+	(void)snprintf(path, sizeof(path), "%s/device", dir);
+	ssize_t n = readlink(path, target, sizeof(target) - 1);
+	if (n <= 0)
+		return 0;
+	target[n] = 0;
+	const char *last = strrchr(target, ':');
+	if (!last || parse_u64(last + 1, UINT16_MAX, &lun) < 0)
+		return 0;
+	return (uint16_t)lun;
+}
+
+/* The name of the device and its kind; none: type 0, empty. */
+static void find_id(struct bdev_identity *id, const char *dir)
+{
+	char wwid[256];
+	char serial[32];
+	if (read_text(dir, "device/wwid", wwid, sizeof(wwid)) < 0 &&
+	    read_text(dir, "wwid", wwid, sizeof(wwid)) < 0)
+		wwid[0] = 0;
+	bool is_binary = strncmp(wwid, "naa.", 4) == 0 || strncmp(wwid, "eui.", 4) == 0;
+	if (is_binary && hex_bytes(wwid + 4, id->id, sizeof(id->id) - MODEL_IN_ID, &id->len)) {
+		id->type = 2;
+	} else if (read_text(dir, "device/serial", serial, sizeof(serial)) > 0 ||
+		   read_text(dir, "serial", serial, sizeof(serial)) > 0) {
+		id->type = 1;
+		id->len = (uint8_t)strlen(serial);
+		(void)memcpy(id->id, serial, id->len);
+	} else {
+		return;
+	}
+	char model[MODEL_IN_ID + 1] = { 0 };
+	(void)memcpy(model, id->model, MODEL_IN_ID);
+	(void)memcpy(id->id + id->len, model, strlen(model));
+	id->len = (uint8_t)(id->len + strlen(model));
+}
+
+void file_describe_block(struct file_bdev *file)
+{
+	struct bdev_identity *id = &file->bd.identity;
+	char dir[PATH_SIZE];
+	char text[32];
+	disk_dir(file->rdev, dir);
+	file->bd.has_write_cache = read_text(dir, "queue/write_cache", text, sizeof(text)) < 0 ||
+				   strcmp(text, "write through") != 0;
+	file->bd.has_unmap = read_text(dir, "queue/discard_max_bytes", text, sizeof(text)) > 0 &&
+			     strcmp(text, "0") != 0;
+	follow_multipath(dir);
+	space_padded(id->vendor, sizeof(id->vendor), dir, "device/vendor");
+	space_padded(id->model, sizeof(id->model), dir, "device/model");
+	space_padded(id->revision, sizeof(id->revision), dir, "device/rev");
+	id->device_type = (uint8_t)read_number(dir, "device/type");
+	id->scsi_level = (uint8_t)read_number(dir, "device/scsi_level");
+	id->lun = lun_of(dir);
+	find_id(id, dir);
+}
+
+bool file_is_loop(dev_t rdev, char *ret_backing, uint32_t size)
+{
+	char dir[PATH_SIZE];
+	if (major(rdev) != LOOP_MAJOR_NUMBER) {
+		/* partitions of loop devices have a major number of their own */
+		char disk[32];
+		unsigned int disk_major;
+		disk_dir(rdev, dir);
+		if (read_text(dir, "dev", disk, sizeof(disk)) < 0 ||
+		    sscanf(disk, "%u:", &disk_major) != 1 || disk_major != LOOP_MAJOR_NUMBER)
+			return false;
+	}
+	disk_dir(rdev, dir);
+	if (read_text(dir, "loop/backing_file", ret_backing, size) < 0)
+		(void)snprintf(ret_backing, size, "(none)");
+	return true;
+}
+
+bool file_is_shareable(dev_t rdev)
+{
+	char dir[PATH_SIZE];
+	char text[128];
+	disk_dir(rdev, dir);
+	return read_text(dir, "device/scsi_level", text, sizeof(text)) > 0 ||
+	       (read_text(dir, "dm/uuid", text, sizeof(text)) > 0 &&
+		strncmp(text, "mpath-", 6) == 0);
+}
+
+bool file_is_gone(const struct file_bdev *file)
+{
+	char dir[PATH_SIZE];
+	uint64_t size = 0;
+	(void)snprintf(dir, sizeof(dir), "/sys/dev/block/%u:%u", major(file->rdev),
+		       minor(file->rdev));
+	return access(dir, F_OK) < 0 || ioctl(file->file_fd, BLKGETSIZE64, &size) < 0 ||
+	       size == 0;
+}
