@@ -33,8 +33,8 @@ export TGT_IPC_SOCKET=$rig/control
 
 adm() { tgtadm -C "$control" --lld iscsi "$@"; }
 
-is_ours() { # PID: still a tgtd?
-	[ "$(cat "/proc/$1/comm" 2>/dev/null)" = tgtd ]
+is_ours() { # PID: still our tgtd? (One that nobody has waited for has no command line.)
+	tr '\0' ' ' 2>/dev/null <"/proc/$1/cmdline" | grep -q "^tgtd -f -C $control "
 }
 
 down() {
