@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Login (RFC 7143 6.3): names and authentication in the security stage, then the operational
+ * keys, then full feature. One request is outstanding at a time.
+ *
+ *   request(names, AuthMethod; T)  -> security
+ *   security: target picks None    -> its T bit says operational
+ *             target picks CHAP    -> CHAP_A -> (CHAP_A, CHAP_I, CHAP_C) -> CHAP_N, CHAP_R; T
+ *   operational: our offers; T     -> answers to its offers; T -> full feature
+ *
+ * Invariants:
+ * 1. We ask for the transit (T) in every request but CHAP_A and those that only fetch more
+ *    text (C), and believe it only if the target grants the stage that was asked for.
+ * 2. After 32 requests without an end the login fails.
+ * 3. A password leaves only as the digest of a challenge that the target asked for.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/align.h"
+#include "base/parse.h"
+#include "iscsi/chap.h"
+#include "iscsi/session_impl.h"
+
+#define MAX_ROUNDS 32u
+
+enum { CHAP_IDLE, CHAP_ASKED, CHAP_ANSWERED };
+
+struct challenge {
+	const char *algorithm, *id, *text;
+};
+
+static void send_request(struct iscsi_session *s, struct buf *text, bool may_transit)
+{
+	uint8_t next = s->login.stage == ISCSI_STAGE_SECURITY ? ISCSI_STAGE_OPERATIONAL
+							      : ISCSI_STAGE_FULL;
+	uint8_t flags = (uint8_t)(s->login.stage << 2);
+
+	if (may_transit)
+		flags |= (uint8_t)(ISCSI_TRANSIT | next);
+	if (text->error || text->len > ISCSI_LOGIN_DATA_MAX || ++s->login.rounds > MAX_ROUNDS) {
+		buf_done(text);
+		iscsi_session_kill(s, -EPROTO, "login finds no end after %u requests",
+				   s->login.rounds);
+		return;
+	}
+	struct out_pdu *p = iscsi_control_new(s, ISCSI_LOGIN_REQUEST, flags);
+	if (!p) {
+		buf_done(text);
+		return;
+	}
+	memcpy(p->head.login.isid, s->params.isid, sizeof(s->params.isid));
+	p->head.login.itt = be32_of(TAG_LOGIN);
+	iscsi_control_text(s, p, text);
+}
+
+void iscsi_login_start(struct iscsi_session *s)
+{
+	struct buf text = { 0 };
+
+	iscsi_text_add(&text, "InitiatorName", s->params.initiator_name);
+	if (s->params.target_name)
+		iscsi_text_add(&text, "TargetName", s->params.target_name);
+	iscsi_text_add(&text, "SessionType", s->params.target_name ? "Normal" : "Discovery");
+	iscsi_text_add(&text, "AuthMethod", s->params.user ? "CHAP,None" : "None");
+	send_request(s, &text, true);
+}
+
+/* ---- refusals ---- */
+
+static void refused(struct iscsi_session *s, uint8_t class, uint8_t detail)
+{
+	static const struct {
+		uint16_t status;
+		int error;
+		const char *why;
+	} table[] = {
+		{ 0x0101, -EREMCHG, "the target has moved for a time" },
+		{ 0x0102, -EREMCHG, "the target has moved for good" },
+		{ 0x0201, -EACCES, "authentication failed" },
+		{ 0x0202, -EACCES, "this initiator is not allowed there" },
+		{ 0x0203, -ENOENT, "target not found" },
+		{ 0x0204, -ENOENT, "the target has been removed" },
+		{ 0x0206, -EUSERS, "too many connections" },
+		{ 0x0207, -EPROTO, "the target misses a parameter" },
+		{ 0x0208, -EPROTO, "the target cannot take it into the session" },
+		{ 0x0209, -EPROTO, "session type not supported" },
+		{ 0x020a, -EPROTO, "no such session" },
+		{ 0x020b, -EPROTO, "invalid request during login" },
+		{ 0x0301, -EHOSTDOWN, "the target is not available now" },
+		{ 0x0302, -EUSERS, "the target is out of resources" },
+	};
+	uint16_t status = (uint16_t)(class << 8 | detail);
+
+	s->login.status = status;
+	for (unsigned int i = 0; i < ARRAY_SIZE(table); i++) {
+		if (table[i].status != status)
+			continue;
+		iscsi_session_kill(s, table[i].error, "login refused: %s (status %02x/%02x)",
+				   table[i].why, class, detail);
+		return;
+	}
+	iscsi_session_kill(s, class == 3 ? -EHOSTDOWN : -EPROTO,
+			   "login refused (status %02x/%02x)", class, detail);
+}
+
+/* ---- one key of the target ---- */
+
+static bool take_method(struct iscsi_session *s, const char *value)
+{
+	if (strcmp(value, "None") == 0)
+		return true;
+	if (strcmp(value, "CHAP") == 0 && s->params.user && s->params.password) {
+		s->login.is_chap = true;
+		return true;
+	}
+	iscsi_session_kill(s, -EACCES,
+			   strcmp(value, "Reject") == 0 || strcmp(value, "CHAP") == 0
+				   ? "the target demands a CHAP user and password"
+				   : "the target demands an AuthMethod that is not known here");
+	return false;
+}
+
+static bool take_key(struct iscsi_session *s, const char *key, const char *value,
+		     struct challenge *c, struct buf *answer)
+{
+	if (strcmp(key, "AuthMethod") == 0)
+		return take_method(s, value);
+	if (strcmp(key, "CHAP_A") == 0)
+		c->algorithm = value;
+	else if (strcmp(key, "CHAP_I") == 0)
+		c->id = value;
+	else if (strcmp(key, "CHAP_C") == 0)
+		c->text = value;
+	else if (iscsi_keys_take(&s->keys, key, value, answer) < 0) {
+		iscsi_session_kill(s, -EPROTO, "login: %.60s=%.60s is not allowed", key, value);
+		return false;
+	}
+	return true;
+}
+
+/* ---- stages ---- */
+
+static int answer_challenge(struct iscsi_session *s, const struct challenge *c,
+			    struct buf *out)
+{
+	uint64_t algorithm, id;
+	char text[67];
+
+	if (!c->algorithm || !c->id || !c->text ||
+	    parse_u64(c->algorithm, 255, &algorithm) < 0 || parse_u64(c->id, 255, &id) < 0 ||
+	    chap_answer((uint32_t)algorithm, (uint32_t)id, s->params.password, c->text,
+			text) < 0) {
+		iscsi_session_kill(s, -EACCES, "login: no usable CHAP challenge (CHAP_A=%.20s)",
+				   c->algorithm ? c->algorithm : "");
+		return -EACCES;
+	}
+	iscsi_text_add(out, "CHAP_N", s->params.user);
+	iscsi_text_add(out, "CHAP_R", text);
+	return 0;
+}
+
+/* The next request of the security stage, when the target has not granted the transit. */
+static void go_on_security(struct iscsi_session *s, const struct challenge *c,
+			   struct buf *out)
+{
+	bool may_transit = true;
+
+	if (s->login.is_chap && s->login.chap_step == CHAP_IDLE) {
+		iscsi_text_add(out, "CHAP_A", "7,6,5");
+		s->login.chap_step = CHAP_ASKED;
+		may_transit = false;
+	} else if (s->login.is_chap && s->login.chap_step == CHAP_ASKED) {
+		if (answer_challenge(s, c, out) < 0)
+			return;
+		s->login.chap_step = CHAP_ANSWERED;
+	}
+	send_request(s, out, may_transit);
+}
+
+static void enter_stage(struct iscsi_session *s, uint8_t next, struct buf *out, uint64_t now)
+{
+	uint8_t wanted = s->login.stage == ISCSI_STAGE_SECURITY ? ISCSI_STAGE_OPERATIONAL
+								: ISCSI_STAGE_FULL;
+
+	if (next != wanted) {
+		iscsi_session_kill(s, -EPROTO, "login: stage %u granted, %u asked for", next,
+				   wanted);
+		return;
+	}
+	s->login.stage = next;
+	if (next == ISCSI_STAGE_OPERATIONAL) {
+		iscsi_keys_offer(&s->keys, !s->params.target_name, out);
+		send_request(s, out, true);
+		return;
+	}
+	uint32_t *value = s->keys.value;
+	value[KEY_FIRST_BURST] = (uint32_t)min_u64(value[KEY_FIRST_BURST], value[KEY_MAX_BURST]);
+	s->phase = ISCSI_FULL;
+	s->heard_at = now;
+}
+
+static void take_text(struct iscsi_session *s, uint8_t flags, uint64_t now)
+{
+	struct challenge c = { NULL, NULL, NULL };
+	struct buf *text = &s->login.text, out = { 0 };
+	char *key, *value;
+	uint32_t pos = 0;
+	int n;
+
+	while ((n = iscsi_text_next(text->data, (uint32_t)text->len, &pos, &key, &value)) > 0)
+		if (!take_key(s, key, value, &c, &out))
+			break;
+	if (n < 0)
+		iscsi_session_kill(s, -EPROTO, "login: text without '=' or NUL at byte %u", pos);
+	if (s->phase != ISCSI_DEAD) {
+		if (flags & ISCSI_TRANSIT)
+			enter_stage(s, flags & 3, &out, now);
+		else if (s->login.stage == ISCSI_STAGE_SECURITY)
+			go_on_security(s, &c, &out);
+		else
+			send_request(s, &out, true);
+	}
+	buf_done(&out);
+	buf_done(text);
+}
+
+void iscsi_login_response(struct iscsi_session *s, uint64_t now)
+{
+	const struct iscsi_login_response_pdu *h = &s->in.head.login;
+	struct buf *text = &s->login.text, nothing = { 0 };
+
+	if (h->status_class) {
+		refused(s, h->status_class, h->status_detail);
+		return;
+	}
+	if (be32_get(h->itt) != TAG_LOGIN || h->version_active != 0 ||
+	    (h->flags >> 2 & 3) != s->login.stage || s->control_count || s->out_count) {
+		iscsi_session_kill(s, -EPROTO, "login: an answer to another question (%02xh)",
+				   h->flags);
+		return;
+	}
+	if (s->login.rounds == 1 && text->len == 0)
+		s->exp_stat_sn = be32_get(h->stat_sn);
+	if (!iscsi_take_stat_sn(s, h->stat_sn))
+		return;
+	iscsi_take_window(s, h->exp_cmd_sn, h->max_cmd_sn);
+	buf_add(text, s->in.data, s->in.data_len);
+	if (text->error || text->len > 8 * ISCSI_LOGIN_DATA_MAX) {
+		iscsi_session_kill(s, -EPROTO, "login: over %u bytes of text",
+				   8 * ISCSI_LOGIN_DATA_MAX);
+		return;
+	}
+	if (h->flags & ISCSI_CONTINUE)
+		send_request(s, &nothing, false);
+	else
+		take_text(s, h->flags, now);
+}

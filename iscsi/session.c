@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The life of a session, its commands and its timers.
+ *
+ * A command waits in `waiting` (no CmdSN yet: NEVER_SENT if the session dies), then gets a
+ * CmdSN and stands in the ring of outgoing PDUs (still NEVER_SENT while no byte of its header
+ * has left), then lives in its slot until the target answers.
+ *
+ * Invariants:
+ * 1. Every task that start() took is done() exactly once, with a fate; after done() neither
+ *    its struct nor its memory is touched.
+ * 2. A tag is slot number plus a count: an answer to a command of the past finds nobody.
+ * 3. A task whose time is over before the target answered is done() as UNKNOWN at once; its
+ *    slot stays taken, with an ABORT TASK on its way, until the target has confirmed. If it
+ *    does not confirm in 5 s the session dies: the next login under the same ISID ends all
+ *    tasks of this one at the target (RFC 7143 6.3.5).
+ * 4. A dead session gives out no bytes and takes none.
+ */
+#include "iscsi/session_impl.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/align.h"
+
+struct iscsi_session *iscsi_session_new(const struct iscsi_params *params, uint64_t now)
+{
+	struct iscsi_session *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->params = *params;
+	s->params.login_ns = params->login_ns ? params->login_ns : 15 * NS_PER_S;
+	s->params.nop_ns = params->nop_ns ? params->nop_ns : 5 * NS_PER_S;
+	TAILQ_INIT(&s->waiting);
+	TAILQ_INIT(&s->sending);
+	TAILQ_INIT(&s->spare);
+	for (unsigned int i = 0; i < BURSTS; i++)
+		TAILQ_INSERT_TAIL(&s->spare, &s->bursts[i], link);
+	s->in.head_len = ISCSI_BHS_SIZE;
+	s->cmd_sn = params->first_cmd_sn;
+	s->max_cmd_sn = s->cmd_sn - 1; /* closed until the target says otherwise */
+	s->exp_cmd_sn = s->cmd_sn;
+	s->check_at = NO_DEADLINE;
+	s->heard_at = now;
+	s->phase_deadline = after(now, s->params.login_ns);
+	iscsi_keys_init(&s->keys, params->has_header_digest);
+	iscsi_login_start(s);
+	return s;
+}
+
+void iscsi_session_free(struct iscsi_session *s)
+{
+	if (!s)
+		return;
+	if (s->phase != ISCSI_DEAD)
+		iscsi_session_kill(s, -ESHUTDOWN, "closed");
+	buf_done(&s->login.text);
+	buf_done(&s->targets);
+	free(s->in.data);
+	free(s);
+}
+
+enum iscsi_phase iscsi_session_phase(const struct iscsi_session *s)
+{
+	return s->phase;
+}
+
+int iscsi_session_error(const struct iscsi_session *s)
+{
+	return s->error;
+}
+
+const char *iscsi_session_why(const struct iscsi_session *s)
+{
+	return s->why;
+}
+
+uint32_t iscsi_session_login_status(const struct iscsi_session *s)
+{
+	return s->login.status;
+}
+
+uint32_t iscsi_session_busy(const struct iscsi_session *s)
+{
+	return s->busy;
+}
+
+uint32_t iscsi_new_tag(struct iscsi_session *s, uint32_t slot)
+{
+	s->next_tag = (s->next_tag + 1) & 0x7fffff; /* never the reserved tag */
+	return s->next_tag << 8 | slot;
+}
+
+struct slot *iscsi_slot_of(struct iscsi_session *s, uint32_t itt)
+{
+	uint32_t i = itt & 0xff;
+
+	if (i >= SLOTS || s->slots[i].state == SLOT_FREE || s->slots[i].itt != itt)
+		return NULL;
+	return &s->slots[i];
+}
+
+static struct slot *take_slot(struct iscsi_session *s, enum slot_state state)
+{
+	uint32_t from = state == SLOT_COMMAND ? 0 : ISCSI_MAX_TASKS;
+	uint32_t to = state == SLOT_COMMAND ? ISCSI_MAX_TASKS : SLOTS;
+
+	for (uint32_t i = from; i < to; i++) {
+		struct slot *slot = &s->slots[i];
+		if (slot->state != SLOT_FREE)
+			continue;
+		*slot = (struct slot){ .state = state, .itt = iscsi_new_tag(s, i) };
+		return slot;
+	}
+	return NULL;
+}
+
+bool iscsi_session_start(struct iscsi_session *s, struct iscsi_task *task)
+{
+	if (s->phase != ISCSI_FULL)
+		return false;
+	struct slot *slot = take_slot(s, SLOT_COMMAND);
+	if (!slot)
+		return false;
+	slot->task = task;
+	memcpy(slot->lun, task->lun, sizeof(slot->lun));
+	task->slot = (uint32_t)(slot - s->slots);
+	task->abort_at = NO_DEADLINE;
+	task->is_settled = false;
+	task->status = 0;
+	task->sense_len = 0;
+	task->transferred = task->data_sn = task->r2t_sn = 0;
+	task->requested = task->sent = task->bursts = 0;
+	TAILQ_INSERT_TAIL(&s->waiting, task, link);
+	s->busy++;
+	s->check_at = min_u64(s->check_at, task->deadline);
+	return true;
+}
+
+/* The caller gets its task back; the slot is the session's business. */
+static void hand_back(struct iscsi_session *s, struct slot *slot, enum iscsi_fate fate)
+{
+	struct iscsi_task *t = slot->task;
+
+	assert(t && s->busy > 0);
+	iscsi_send_forget(s, t);
+	if (s->in.task == t) {
+		s->in.task = NULL;
+		s->in.dest = DEST_DISCARD;
+	}
+	slot->task = NULL;
+	s->busy--;
+	t->fate = fate;
+	t->done(t);
+}
+
+void iscsi_task_finish(struct iscsi_session *s, struct slot *slot, enum iscsi_fate fate)
+{
+	if (slot->task)
+		hand_back(s, slot, fate);
+	slot->state = SLOT_FREE;
+}
+
+static void finish_waiting(struct iscsi_session *s, struct iscsi_task *t)
+{
+	TAILQ_REMOVE(&s->waiting, t, link);
+	iscsi_task_finish(s, &s->slots[t->slot], ISCSI_NEVER_SENT);
+}
+
+void iscsi_session_kill(struct iscsi_session *s, int error, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (s->phase == ISCSI_DEAD)
+		return;
+	s->phase = ISCSI_DEAD;
+	s->error = error;
+	va_start(ap, fmt);
+	(void)vsnprintf(s->why, sizeof(s->why), fmt, ap);
+	va_end(ap);
+	while (!TAILQ_EMPTY(&s->waiting))
+		finish_waiting(s, TAILQ_FIRST(&s->waiting));
+	for (uint32_t i = 0; i < s->out_count; i++) {
+		struct out_pdu *p = &s->out[(s->out_head + i) % OUT_PDUS];
+		if (p->is_command && p->task && p->sent == 0)
+			iscsi_task_finish(s, &s->slots[p->task->slot], ISCSI_NEVER_SENT);
+	}
+	for (uint32_t i = 0; i < SLOTS; i++)
+		if (s->slots[i].state != SLOT_FREE)
+			iscsi_task_finish(s, &s->slots[i], ISCSI_UNKNOWN);
+	iscsi_out_drop_all(s);
+	assert(s->busy == 0);
+}
+
+/* ---- ABORT TASK (RFC 7143 11.5) ---- */
+
+static void send_abort(struct iscsi_session *s, struct slot *command, uint64_t now)
+{
+	struct slot *slot = take_slot(s, SLOT_ABORT);
+
+	if (!slot) {
+		iscsi_session_kill(s, -ETIMEDOUT, "%u commands time out at once", ABORTS);
+		return;
+	}
+	struct out_pdu *p = iscsi_control_new(s, ISCSI_TASK_REQUEST,
+					      ISCSI_FINAL | ISCSI_ABORT_TASK);
+	if (!p)
+		return;
+	command->is_aborting = true;
+	slot->ref_itt = command->itt;
+	slot->give_up_at = after(now, ABORT_TIME_NS);
+	memcpy(p->head.pdu.lun, command->lun, sizeof(command->lun));
+	p->head.pdu.itt = be32_of(slot->itt);
+	p->head.pdu.ttt = be32_of(command->itt);
+	p->head.pdu.ref_cmd_sn = be32_of(command->cmd_sn);
+}
+
+void iscsi_abort_answered(struct iscsi_session *s, struct slot *abort, uint8_t response)
+{
+	struct slot *command = iscsi_slot_of(s, abort->ref_itt);
+
+	abort->state = SLOT_FREE;
+	if (!command)
+		return; /* it was answered before */
+	if (response != ISCSI_TASK_DONE && response != ISCSI_TASK_UNKNOWN) {
+		iscsi_session_kill(s, -ETIMEDOUT,
+				   "ABORT TASK of a late command was refused (response %u)",
+				   response);
+		return;
+	}
+	/* Answers come in order: one that was on its way would have been here by now. */
+	if (command->task)
+		command->task->is_settled = true;
+	iscsi_task_finish(s, command, ISCSI_UNKNOWN);
+}
+
+/* ---- timers ---- */
+
+static void check_slot(struct iscsi_session *s, struct slot *slot, uint64_t now)
+{
+	struct iscsi_task *t = slot->task;
+
+	if (slot->state == SLOT_ABORT && now >= slot->give_up_at) {
+		iscsi_session_kill(s, -ETIMEDOUT, "no answer to ABORT TASK for 5 s");
+		return;
+	}
+	if (slot->state != SLOT_COMMAND || !t)
+		return;
+	if (!slot->is_aborting && (now >= t->abort_at || now >= t->deadline))
+		send_abort(s, slot, now);
+	if (slot->task && now >= t->deadline)
+		hand_back(s, slot, ISCSI_UNKNOWN);
+}
+
+static void check_tasks(struct iscsi_session *s, uint64_t now)
+{
+	struct iscsi_task *t, *next;
+
+	for (t = TAILQ_FIRST(&s->waiting); t; t = next) {
+		next = TAILQ_NEXT(t, link);
+		if (now >= t->deadline)
+			finish_waiting(s, t);
+	}
+	for (uint32_t i = 0; i < SLOTS && s->phase != ISCSI_DEAD; i++)
+		check_slot(s, &s->slots[i], now);
+	s->check_at = NO_DEADLINE;
+	for (uint32_t i = 0; i < SLOTS; i++) {
+		struct slot *slot = &s->slots[i];
+		if (slot->state == SLOT_ABORT)
+			s->check_at = min_u64(s->check_at, slot->give_up_at);
+		if (slot->state != SLOT_COMMAND || !slot->task)
+			continue;
+		s->check_at = min_u64(s->check_at, slot->task->deadline);
+		if (!slot->is_aborting)
+			s->check_at = min_u64(s->check_at, slot->task->abort_at);
+	}
+}
+
+static void check_silence(struct iscsi_session *s, uint64_t now)
+{
+	if (!s->is_pinging && now >= after(s->heard_at, s->params.nop_ns)) {
+		struct out_pdu *p = iscsi_control_new(s, ISCSI_NOP_OUT, ISCSI_FINAL);
+		if (!p)
+			return;
+		p->head.pdu.itt = be32_of(iscsi_new_tag(s, TAG_NOP));
+		p->head.pdu.ttt = be32_of(ISCSI_TAG_NONE);
+		s->is_pinging = true;
+		s->pinged_at = now;
+	} else if (s->is_pinging &&
+		   now >= after(max_u64(s->pinged_at, s->heard_at), s->params.nop_ns)) {
+		iscsi_session_kill(s, -ETIMEDOUT, "no answer to a ping for %u ms",
+				   (unsigned int)(s->params.nop_ns / NS_PER_MS));
+	}
+}
+
+void iscsi_session_tick(struct iscsi_session *s, uint64_t now)
+{
+	if (s->phase == ISCSI_DEAD)
+		return;
+	if (s->phase == ISCSI_LOGIN && now >= s->phase_deadline) {
+		iscsi_session_kill(s, -ETIMEDOUT, "no login within %u ms",
+				   (unsigned int)(s->params.login_ns / NS_PER_MS));
+		return;
+	}
+	if (s->phase == ISCSI_LOGOUT && now >= s->phase_deadline) {
+		iscsi_session_kill(s, 0, "logged out without an answer");
+		return;
+	}
+	if (s->wants_logout && s->phase == ISCSI_FULL)
+		iscsi_session_logout(s, now);
+	if (now >= s->check_at)
+		check_tasks(s, now);
+	if (s->phase == ISCSI_FULL)
+		check_silence(s, now);
+}
+
+uint64_t iscsi_session_deadline(const struct iscsi_session *s)
+{
+	uint64_t at = s->check_at;
+
+	if (s->phase == ISCSI_DEAD)
+		return NO_DEADLINE;
+	if (s->phase != ISCSI_FULL)
+		return min_u64(at, s->phase_deadline);
+	if (s->wants_logout)
+		return 0;
+	uint64_t heard = s->is_pinging ? max_u64(s->pinged_at, s->heard_at) : s->heard_at;
+	return min_u64(at, after(heard, s->params.nop_ns));
+}
+
+void iscsi_session_logout(struct iscsi_session *s, uint64_t now)
+{
+	if (s->phase == ISCSI_LOGIN)
+		iscsi_session_kill(s, -ESHUTDOWN, "closed during login");
+	if (s->phase != ISCSI_FULL)
+		return;
+	/* Reason 0: close the session (RFC 7143 11.14.1). */
+	struct out_pdu *p = iscsi_control_new(s, ISCSI_LOGOUT_REQUEST, ISCSI_FINAL);
+	if (!p)
+		return;
+	p->head.pdu.itt = be32_of(iscsi_new_tag(s, TAG_LOGOUT));
+	s->phase = ISCSI_LOGOUT;
+	s->phase_deadline = after(now, LOGOUT_TIME_NS);
+	while (!TAILQ_EMPTY(&s->waiting))
+		finish_waiting(s, TAILQ_FIRST(&s->waiting));
+}

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ISCSI_SESSION_IMPL_H
+#define ISCSI_SESSION_IMPL_H
+
+/*
+ * The inside of a session, for session.c (life, tasks, timers), pdu.c (bytes to PDUs and
+ * back), send.c (commands and data out), receive.c (what the target says), login.c.
+ */
+#include "base/buf.h"
+#include "base/env.h"
+#include "iscsi/proto.h"
+#include "iscsi/session.h"
+#include "iscsi/text.h"
+
+#define OUT_PDUS 64u	 /* being sent */
+#define CONTROL_PDUS 32u /* waiting to be sent, other than commands and data */
+#define MAX_R2T 4u	 /* outstanding per command, as offered in text.c */
+#define BURSTS (ISCSI_MAX_TASKS * (MAX_R2T + 1))
+#define ABORTS 32u
+#define SLOTS (ISCSI_MAX_TASKS + ABORTS)
+#define STASH_SIZE 65536u
+#define MAX_RECV 262144u      /* MaxRecvDataSegmentLength, as offered in text.c */
+#define MAX_TARGETS_TEXT (1u << 20)
+#define ABORT_TIME_NS (5 * NS_PER_S)
+#define LOGOUT_TIME_NS (1 * NS_PER_S)
+
+/* Tags of requests that are no commands: their slot number lies above all slots. */
+#define TAG_LOGIN 0xf0u
+#define TAG_NOP 0xf1u
+#define TAG_LOGOUT 0xf2u
+#define TAG_TEXT 0xf3u
+
+struct out_pdu {
+	union {
+		uint8_t bytes[ISCSI_BHS_SIZE + ISCSI_DIGEST_SIZE];
+		struct iscsi_initiator_pdu pdu;
+		struct iscsi_command_pdu command;
+		struct iscsi_login_request_pdu login;
+	} head;
+	uint32_t head_len;
+	struct iscsi_task *task; /* of a command; or owner of the data */
+	char *owned;		 /* malloc'ed data that belong to no task */
+	uint32_t data_off, data_len, pad;
+	uint32_t sent;
+	bool is_command, is_void;
+};
+
+/* Data of one write that the target wants or takes unasked. */
+struct burst {
+	struct iscsi_task *task;
+	be32 ttt;
+	uint8_t lun[8];
+	uint32_t offset, left, data_sn;
+	TAILQ_ENTRY(burst) link;
+};
+
+enum slot_state { SLOT_FREE, SLOT_COMMAND, SLOT_ABORT };
+
+struct slot {
+	enum slot_state state;
+	uint32_t itt;
+	struct iscsi_task *task; /* COMMAND; NULL: the caller has given it up */
+	bool is_aborting;
+	uint32_t cmd_sn;
+	uint8_t lun[8];
+	uint32_t ref_itt;    /* ABORT: of the command */
+	uint64_t give_up_at; /* ABORT */
+};
+
+enum dest { DEST_DATA, DEST_TASK, DEST_DISCARD };
+
+struct in_pdu {
+	union {
+		uint8_t bytes[ISCSI_BHS_SIZE + ISCSI_AHS_MAX + ISCSI_DIGEST_SIZE];
+		struct iscsi_target_pdu pdu;
+		struct iscsi_login_response_pdu login;
+		struct iscsi_async_pdu async;
+	} head;
+	uint32_t head_have, head_len;
+	uint32_t data_have, data_len, pad_left;
+	enum dest dest;
+	struct iscsi_task *task; /* DEST_TASK, from byte task_off on */
+	uint32_t task_off;
+	uint8_t *data;
+	uint32_t data_capacity;
+	uint64_t direct; /* bytes that the last room() placed in a task's memory */
+};
+
+struct login {
+	uint8_t stage;	      /* current */
+	uint8_t rounds;
+	bool is_chap;
+	uint8_t chap_step;
+	uint32_t status;
+	struct buf text;      /* of the target, collected over PDUs */
+};
+
+struct iscsi_session {
+	struct iscsi_params params;
+	enum iscsi_phase phase;
+	int error;
+	char why[240];
+	struct iscsi_keys keys;
+	struct login login;
+	uint64_t phase_deadline; /* of LOGIN and LOGOUT */
+
+	uint32_t cmd_sn, max_cmd_sn, exp_cmd_sn, exp_stat_sn;
+	uint32_t next_tag;
+	struct slot slots[SLOTS];
+	uint32_t busy;
+	TAILQ_HEAD(, iscsi_task) waiting; /* no slot's command was sent: no CmdSN yet */
+	struct burst bursts[BURSTS];
+	TAILQ_HEAD(, burst) sending, spare;
+	uint64_t check_at; /* earliest deadline among the tasks */
+
+	struct out_pdu out[OUT_PDUS];
+	uint32_t out_head, out_count;
+	struct out_pdu control[CONTROL_PDUS];
+	uint32_t control_head, control_count;
+	bool is_broken; /* out of memory where it cannot be told: dies at the next chance */
+
+	struct in_pdu in;
+	uint64_t heard_at, pinged_at;
+	bool is_pinging, wants_logout;
+
+	struct buf targets;
+	bool has_targets;
+	uint8_t pad[4];
+	uint8_t stash[STASH_SIZE];
+};
+
+/* session.c */
+uint32_t iscsi_new_tag(struct iscsi_session *s, uint32_t slot);
+/* The slot of a command or abort by its tag, or NULL. */
+struct slot *iscsi_slot_of(struct iscsi_session *s, uint32_t itt);
+void iscsi_task_finish(struct iscsi_session *s, struct slot *slot, enum iscsi_fate fate);
+void iscsi_abort_answered(struct iscsi_session *s, struct slot *abort, uint8_t response);
+
+/* pdu.c */
+/* A control PDU with opcode and flags set, to be filled in; NULL: the session is dead now. */
+struct out_pdu *iscsi_control_new(struct iscsi_session *s, uint8_t opcode, uint8_t flags);
+/* Takes text's memory as the PDU's data. */
+void iscsi_control_text(struct iscsi_session *s, struct out_pdu *p, struct buf *text);
+void iscsi_out_drop_all(struct iscsi_session *s);
+/* Pieces of the task's memory for [off, off + len); *ret_len: bytes that fitted in max. */
+int iscsi_task_pieces(const struct iscsi_task *t, uint64_t off, uint64_t len,
+		      struct iovec *iov, int max, uint64_t *ret_len);
+
+/* send.c */
+/* Moves one Data-Out or command, if any may go, into p. false: nothing to send. */
+bool iscsi_next_burst(struct iscsi_session *s, struct out_pdu *p);
+bool iscsi_next_command(struct iscsi_session *s, struct out_pdu *p, uint64_t now);
+/* Queues [offset, offset + len) of t; ttt ISCSI_TAG_NONE: unasked. false: too many. */
+bool iscsi_burst_add(struct iscsi_session *s, struct iscsi_task *t, be32 ttt,
+		     const uint8_t lun[8], uint32_t offset, uint32_t len);
+/* No byte of t's memory is touched any more. */
+void iscsi_send_forget(struct iscsi_session *s, struct iscsi_task *t);
+void iscsi_fill_digest(struct iscsi_session *s, struct out_pdu *p);
+
+/* receive.c */
+/* The header in s->in is complete: decides where the data go. */
+void iscsi_receive_header(struct iscsi_session *s);
+/* The data are complete too. */
+void iscsi_receive_pdu(struct iscsi_session *s, uint64_t now);
+/* Checks and counts StatSN; false: the session is dead now. */
+bool iscsi_take_stat_sn(struct iscsi_session *s, be32 stat_sn);
+void iscsi_take_window(struct iscsi_session *s, be32 exp_cmd_sn, be32 max_cmd_sn);
+
+/* login.c */
+void iscsi_login_start(struct iscsi_session *s);
+void iscsi_login_response(struct iscsi_session *s, uint64_t now);
+
+/* a <= b in serial number arithmetic (RFC 7143 4.2.2.1) */
+static inline bool serial_le(uint32_t a, uint32_t b)
+{
+	return (int32_t)(b - a) >= 0;
+}
+
+static inline uint64_t after(uint64_t now, uint64_t ns)
+{
+	return now > UINT64_MAX - ns ? UINT64_MAX : now + ns;
+}
+
+#endif
