@@ -6,7 +6,23 @@
  * This host as a member of the cluster of one volume: its heartbeat slot, lease, lock table
  * and journal, started and stopped as one.
  */
+#include "vmfs/heartbeat.h"
+#include "vmfs/journal.h"
+#include "vmfs/locktable.h"
 #include "vmfs/vmfs.h"
+#include "vmfs/watch.h"
+
+struct vmfs_membership {
+	struct vmfs_heartbeat hb;
+	struct vmfs_watch watch;
+	struct lock_table locks;
+	struct vmfs_journal journal;
+	struct sleeplock takeover_lock; /* one take-over at a time */
+	struct mutex m;			/* for stopping */
+	struct cond c;
+	bool is_stopping;
+	struct task *maintenance;	/* gives retained locks back */
+};
 
 /*
  * Joins: proves the conditional write on the slot, takes the slot, starts the heartbeat and

@@ -13,7 +13,7 @@
 #include "vmfs/vmfs.h"
 
 struct vmfs_cache;
-struct vmfs_member;
+struct vmfs_membership;
 
 struct vmfs_volume {
 	struct reporter *reporter;
@@ -26,7 +26,7 @@ struct vmfs_volume {
 	struct vmfs_resource resources[RESOURCE_COUNT];
 	bool is_read_only;
 	/* The running member: slot, lease, locks, journal (member.h); NULL when read-only. */
-	struct vmfs_member *member;
+	struct vmfs_membership *member;
 	/* Metadata seen under locks (cache.h). */
 	struct vmfs_cache *cache;
 	/* One transaction of this host at a time; first in the order of sleeplocks. */

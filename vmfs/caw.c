@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The conditional write and its five outcomes (LOCKING.md 4).
+ *
+ * Invariants:
+ *  1 CAS_DONE is said only when the device said GOOD, or when a read after an unknown
+ *    outcome shows `wanted`: since `wanted` is unlike every earlier image, only this very
+ *    command can have written it;
+ *  2 CAS_DIFFERS is said only with an image that is neither `expected` nor `wanted`: from
+ *    then on no copy of this command that is still under way can match;
+ *  3 a miscompare reported by the device is not believed before the sector was read: it may
+ *    come from a retried copy of a command that has run (the "false ATS miscompare").
+ *
+ * In the reservation bracket the write is a plain one; it is sent only while a fresh RESERVE
+ * is in force, and what it overwrites was read under that same reservation. A LUN RESET by
+ * somebody else can drop the reservation in between: so the reservation is asked for again
+ * (it is idempotent for its holder) right before the write.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "base/align.h"
+#include "base/env.h"
+#include "vmfs/caw.h"
+#include "vmfs/format.h"
+
+#define BUSY_WAIT_FIRST_NS (2 * NS_PER_MS)
+#define BUSY_WAIT_MAX_NS (320 * NS_PER_MS)
+#define RESERVE_PATIENCE_NS (10 * NS_PER_S)
+
+/* 20 ms * 2^n with jitter, so that two hosts do not meet again and again. */
+static void back_off(uint64_t *wait, uint64_t deadline)
+{
+	uint64_t jittered = *wait / 2 + random_u64() % *wait;
+
+	task_sleep_until(min_u64(clock_now() + jittered, deadline));
+	*wait = min_u64(*wait * 2, BUSY_WAIT_MAX_NS);
+}
+
+static int reserve_patiently(struct bdev *bd, uint64_t deadline)
+{
+	uint64_t wait = BUSY_WAIT_FIRST_NS;
+
+	for (;;) {
+		int err = bdev_reserve(bd, true);
+		if (err != -EBUSY || clock_now() >= deadline)
+			return err;
+		back_off(&wait, deadline);
+	}
+}
+
+/* Read, compare, write under RESERVE(6): 0, -EILSEQ, -ETIMEDOUT, -errno. */
+static int bracket(const struct cas *c)
+{
+	uint8_t now[VMFS_SECTOR_SIZE];
+	bool is_written = false;
+	int err = reserve_patiently(c->bd, c->deadline);
+
+	if (err)
+		return err == -ETIMEDOUT ? -EBUSY : err; /* nothing was written yet */
+	err = bdev_rw(c->bd, BDEV_READ, 0, now, sizeof(now), c->dev_off, c->deadline);
+	if (err == -ETIMEDOUT)
+		err = -EBUSY;
+	if (!err && memcmp(now, c->expected, sizeof(now)))
+		err = -EILSEQ;
+	if (!err)
+		err = bdev_reserve(c->bd, true);
+	if (!err) {
+		uint8_t copy[VMFS_SECTOR_SIZE];
+
+		memcpy(copy, c->wanted, sizeof(copy));
+		is_written = true;
+		err = bdev_rw(c->bd, BDEV_WRITE, 0, copy, sizeof(copy), c->dev_off,
+			      c->deadline);
+	}
+	/* The reservation goes whatever happened; a lost RELEASE dies with the session. */
+	int release_err = bdev_reserve(c->bd, false);
+	(void)release_err;
+	if (is_written && err)
+		return err == -ESTALE || err == -ENODEV ? err : -ETIMEDOUT;
+	return err;
+}
+
+static int attempt(const struct vmfs_caw *caw, const struct cas *c)
+{
+	int err;
+
+	if (caw->mechanism == BDEV_CAW_RESERVE)
+		err = bracket(c);
+	else
+		err = bdev_caw(c->bd, c->expected, c->wanted, VMFS_SECTOR_SIZE, c->dev_off,
+			       c->deadline);
+	if (!err && caw->is_flushed_after && !c->is_volatile)
+		err = bdev_flush(c->bd) ? -ETIMEDOUT : 0;
+	return err;
+}
+
+static bool is_final(int err, enum cas_result *ret_result)
+{
+	switch (err) {
+	case 0:
+		*ret_result = CAS_DONE;
+		return true;
+	case -ESTALE:
+		*ret_result = CAS_FENCED;
+		return true;
+	case -ENODEV:
+	case -EOPNOTSUPP:
+	case -EROFS:
+	case -EINVAL:
+		*ret_result = CAS_GONE;
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Rule R: what does the sector show? 0 = still `expected`: send again. */
+static int read_back(const struct vmfs_caw *caw, struct cas *c, enum cas_result *ret_result)
+{
+	int err = bdev_rw(c->bd, BDEV_READ, BDEV_FUA, c->actual, sizeof(c->actual), c->dev_off,
+			  c->deadline);
+
+	if (err == -ESTALE || err == -ENODEV) {
+		*ret_result = err == -ESTALE ? CAS_FENCED : CAS_GONE;
+		return 1;
+	}
+	if (err)
+		return 0;
+	if (!memcmp(c->actual, c->wanted, sizeof(c->actual))) {
+		bool is_durable = !caw->is_flushed_after || c->is_volatile || !bdev_flush(c->bd);
+
+		*ret_result = is_durable ? CAS_DONE : CAS_UNKNOWN;
+		return 1;
+	}
+	if (memcmp(c->actual, c->expected, sizeof(c->actual))) {
+		*ret_result = CAS_DIFFERS;
+		return 1;
+	}
+	return 0;
+}
+
+enum cas_result vmfs_cas(const struct vmfs_caw *caw, struct cas *c)
+{
+	uint64_t wait = BUSY_WAIT_FIRST_NS;
+	enum cas_result result;
+	bool is_unknown = false;
+
+	assert(memcmp(c->expected, c->wanted, VMFS_SECTOR_SIZE));
+	for (;;) {
+		int err = attempt(caw, c);
+
+		if (is_final(err, &result))
+			return result == CAS_GONE && is_unknown ? CAS_UNKNOWN : result;
+		if (c->is_single && err != -EBUSY)
+			return err == -EILSEQ ? CAS_DIFFERS : CAS_UNKNOWN;
+		if (err != -EBUSY) {
+			is_unknown |= err != -EILSEQ;
+			if (read_back(caw, c, &result))
+				return result;
+		}
+		if (clock_now() >= c->deadline)
+			return CAS_UNKNOWN;
+		back_off(&wait, c->deadline);
+	}
+}
+
+/* A compare against something else must fail; a compare against the truth must not. */
+static int try_native(struct bdev *bd, uint64_t dev_off, const void *current)
+{
+	uint8_t other[VMFS_SECTOR_SIZE];
+	uint64_t deadline = clock_now() + RESERVE_PATIENCE_NS;
+
+	memcpy(other, current, sizeof(other));
+	other[VMFS_SECTOR_SIZE - 1] ^= 0xff;
+	int err = bdev_caw(bd, other, current, sizeof(other), dev_off, deadline);
+	if (err != -EILSEQ)
+		return err ? err : -EOPNOTSUPP; /* GOOD for a wrong compare: a liar */
+	err = bdev_caw(bd, current, current, sizeof(other), dev_off, deadline);
+	return err;
+}
+
+int vmfs_caw_probe(struct bdev *bd, uint64_t dev_off, const void *current,
+		   struct reporter *r, struct vmfs_caw *ret_caw)
+{
+	int err = -EOPNOTSUPP;
+
+	ret_caw->mechanism = bd->caw;
+	ret_caw->is_flushed_after = bd->caw != BDEV_CAW_FILE && bd->has_write_cache;
+	if (bd->caw == BDEV_CAW_ATS || bd->caw == BDEV_CAW_FILE)
+		err = try_native(bd, dev_off, current);
+	if (err == -EOPNOTSUPP && bd->caw != BDEV_CAW_FILE) {
+		err = reserve_patiently(bd, clock_now() + RESERVE_PATIENCE_NS);
+		if (!err)
+			err = bdev_reserve(bd, false);
+		if (!err)
+			ret_caw->mechanism = BDEV_CAW_RESERVE;
+	}
+	if (err == -EOPNOTSUPP)
+		return report_error(r, err,
+				    "%s: no conditional write works here (COMPARE AND WRITE, "
+				    "RESERVE, file locks): a shared volume cannot be written",
+				    bd->name);
+	if (err && err != -EILSEQ)
+		return report_error(r, err, "%s: trial of the conditional write failed: %s",
+				    bd->name, strerror(-err));
+	return err;
+}

@@ -1,0 +1,602 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The heartbeat: one sector that says "this incarnation lives", and the lease that we may
+ * count from it.
+ *
+ *                 heartbeat_start                       heartbeat_leave
+ *        FREE g ------------------> LIVE g+1, stamp ------------------------> FREE g+2
+ *                                    |  ^  renew: stamp grows
+ *                    another claims  |  |
+ *                    (takeover.c)    v  |
+ *                                  CLAIMED: our next renewal differs -> dead (FENCED)
+ *
+ * Invariants:
+ *  1 `renewed` is the time BEFORE the submission of a renewal that is known to have run;
+ *    it never moves backwards and never counts from a reply;
+ *  2 every image written to the slot differs from all before it (the stamp grows), so a late
+ *    copy of an earlier renewal can match nothing;
+ *  3 a renewal with unknown outcome is remembered with its own submission time, and counts
+ *    with that time if the slot is later found to show it;
+ *  4 the renewing task owns its buffers and its queue, and takes no sleeplock: nothing that
+ *    the rest of the host does delays it;
+ *  5 after `dead` is set nothing is written any more; it is never cleared.
+ *
+ * The lease task only watches the age: at T_cut it cuts the devices, also while a renewal
+ * hangs. With a liveness lock (a plain file, one kernel) no age is counted: nobody can take
+ * over while this process exists, and the kernel drops the lock after its last I/O ended.
+ *
+ * Order at the start: liveness lock, then the slot goes LIVE, then FLUSH: no lock record that
+ * names a generation can be durable before the slot is.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <isa-l/crc.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/align.h"
+#include "vmfs/heartbeat.h"
+#include "vmfs/volume.h"
+
+#define SLOTS_PER_READ 64u
+
+static_assert(sizeof(struct vmfs_heartbeat_disk) == VMFS_SECTOR_SIZE, "slot is a sector");
+
+struct vmfs_timing vmfs_timing_of(bool is_fast)
+{
+	uint64_t unit = is_fast ? NS_PER_S / 8 : NS_PER_S;
+
+	return (struct vmfs_timing){
+		.renew_ns = 3 * unit,
+		.attempt_ns = 5 * unit,
+		.stop_ns = 10 * unit,
+		.cut_ns = 13 * unit,
+		.lease_ns = 16 * unit,
+		.dead_ns = 24 * unit,
+		.residue_ns = 6 * unit,
+		.retain_ns = 3 * unit,
+	};
+}
+
+uint64_t heartbeat_slot_off(uint32_t slot)
+{
+	assert(slot < VMFS_HEARTBEATS_COUNT);
+	return VMFS_HEARTBEATS_OFF + (uint64_t)slot * VMFS_SECTOR_SIZE;
+}
+
+bool heartbeat_slot_of(uint64_t vol_off, uint32_t *ret_slot)
+{
+	uint64_t off = vol_off - VMFS_HEARTBEATS_OFF;
+
+	if (vol_off < VMFS_HEARTBEATS_OFF || off % VMFS_SECTOR_SIZE ||
+	    off / VMFS_SECTOR_SIZE >= VMFS_HEARTBEATS_COUNT)
+		return false;
+	*ret_slot = (uint32_t)(off / VMFS_SECTOR_SIZE);
+	return true;
+}
+
+/*
+ * The byte is the slot's VOLUME address, taken as an offset of the device: there it lies in
+ * the LVM area, which no conditional write ever locks, so the two kinds of range lock of one
+ * process never meet.
+ */
+uint64_t heartbeat_liveness_off(uint32_t slot)
+{
+	return heartbeat_slot_off(slot);
+}
+
+static uint32_t slot_crc(const struct vmfs_heartbeat_disk *hbd)
+{
+	struct vmfs_heartbeat_disk copy = *hbd;
+
+	copy.xcrc = le32_of(0);
+	return ~crc32_iscsi((unsigned char *)&copy, sizeof(copy), 0xffffffffu);
+}
+
+void heartbeat_seal(struct vmfs_heartbeat_disk *hbd)
+{
+	hbd->xcrc = le32_of(slot_crc(hbd));
+}
+
+int heartbeat_verify(const struct vmfs_heartbeat_disk *hbd, uint64_t vol_off)
+{
+	uint32_t state = le32_get(hbd->state);
+
+	if (le64_get(hbd->addr) != vol_off)
+		return -EUCLEAN;
+	if (state != HEARTBEAT_FREE && state != HEARTBEAT_LIVE)
+		return -EUCLEAN;
+	if (le32_get(hbd->xmagic) == HEARTBEAT_XMAGIC && le32_get(hbd->xcrc) != slot_crc(hbd))
+		return -EUCLEAN;
+	return 0;
+}
+
+void heartbeat_free_image(const struct vmfs_heartbeat_disk *from,
+			  struct vmfs_heartbeat_disk *ret_image)
+{
+	struct vmfs_heartbeat_disk image = { 0 };
+
+	image.state = le32_of(HEARTBEAT_FREE);
+	image.addr = from->addr;
+	image.generation = le64_of(le64_get(from->generation) + 1);
+	image.stamp_us = from->stamp_us;
+	image.drive_major = from->drive_major;
+	image.drive_minor = from->drive_minor;
+	image.lock_impl = from->lock_impl;
+	memcpy(image.ip, from->ip, sizeof(image.ip));
+	*ret_image = image;
+}
+
+uint64_t heartbeat_lease_age(struct vmfs_heartbeat *hb)
+{
+	mutex_lock(&hb->m);
+	uint64_t renewed = hb->renewed;
+	mutex_unlock(&hb->m);
+	if (hb->has_liveness)
+		return 0;
+	uint64_t now = clock_now();
+	return now > renewed ? now - renewed : 0;
+}
+
+int heartbeat_dead(struct vmfs_heartbeat *hb)
+{
+	mutex_lock(&hb->m);
+	int dead = hb->dead;
+	mutex_unlock(&hb->m);
+	return dead;
+}
+
+void heartbeat_die(struct vmfs_heartbeat *hb, int err, const char *why)
+{
+	mutex_lock(&hb->m);
+	bool is_first = !hb->dead;
+	if (is_first)
+		hb->dead = err;
+	cond_broadcast(&hb->c);
+	mutex_unlock(&hb->m);
+	if (!is_first)
+		return;
+	for (unsigned int i = 0; i < hb->vol->lvm.extent_count; i++)
+		if (hb->vol->lvm.extents[i].bd)
+			bdev_cut(hb->vol->lvm.extents[i].bd);
+	bdev_cut(hb->bd);
+	report(hb->vol->reporter, REPORT_ERROR,
+	       "volume %.128s: lost by this host (slot %u): %s; nothing more is written",
+	       (const char *)hb->vol->descriptor.label, hb->slot, why);
+	if (hb->on_lost)
+		hb->on_lost(hb->on_lost_arg);
+}
+
+/* ---- taking a slot ---- */
+
+static int read_slots(struct vmfs_heartbeat *hb, uint32_t first, uint32_t count,
+		      struct vmfs_heartbeat_disk *ret)
+{
+	return bdev_read(hb->bd, ret, (uint64_t)count * VMFS_SECTOR_SIZE,
+			 hb->region_off + (uint64_t)first * VMFS_SECTOR_SIZE);
+}
+
+static uint8_t class_of(const struct vmfs_caw *caw)
+{
+	switch (caw->mechanism) {
+	case BDEV_CAW_ATS:
+		return 1;
+	case BDEV_CAW_FILE:
+		return 2;
+	default:
+		return 3;
+	}
+}
+
+/* A LIVE slot of ours-kind with another storage class: two kinds of lock do not see each
+ * other. Slots without our extension belong to ESXi: it locks by ATS. */
+static int check_class(struct vmfs_heartbeat *hb, const struct vmfs_heartbeat_disk *hbd)
+{
+	uint8_t theirs = le32_get(hbd->xmagic) == HEARTBEAT_XMAGIC ? hbd->storage_class : 1;
+
+	if (le32_get(hbd->state) != HEARTBEAT_LIVE || theirs == class_of(&hb->caw))
+		return 0;
+	struct uuid owner;
+	char text[UUID_TEXT_SIZE];
+	memcpy(owner.b, hbd->owner, sizeof(owner.b));
+	uint32_t slot = 0;
+	(void)heartbeat_slot_of(le64_get(hbd->addr), &slot);
+	return report_error(hb->vol->reporter, -EBUSY,
+			    "slot %u of host %.46s (%s) is live with storage class %u, this "
+			    "host would use %u: they cannot share the volume",
+			    slot, (const char *)hbd->ip, uuid_text(&owner, text), theirs,
+			    class_of(&hb->caw));
+}
+
+static void fill_image(struct vmfs_heartbeat *hb, const struct vmfs_heartbeat_disk *free_image,
+		       const char *host_name, struct vmfs_heartbeat_disk *ret_image)
+{
+	struct vmfs_heartbeat_disk image = *free_image;
+	uint64_t stamp = max_u64(clock_now() / NS_PER_US, le64_get(free_image->stamp_us) + 1);
+
+	image.state = le32_of(HEARTBEAT_LIVE);
+	image.generation = le64_of(le64_get(free_image->generation) + 1);
+	image.stamp_us = le64_of(stamp);
+	memcpy(image.owner, hb->owner.b, sizeof(image.owner));
+	image.journal_addr = le32_of(0);
+	image.drive_major = le32_of(hb->vol->major);
+	image.drive_minor = (uint8_t)hb->vol->minor;
+	image.lock_impl = 3;
+	memset(image.ip, 0, sizeof(image.ip));
+	snprintf((char *)image.ip, sizeof(image.ip), "%s", host_name);
+	image.xmagic = le32_of(HEARTBEAT_XMAGIC);
+	image.lease_ms = le32_of((uint32_t)(hb->timing.lease_ns / NS_PER_MS));
+	image.dead_ms = le32_of((uint32_t)(hb->timing.dead_ns / NS_PER_MS));
+	image.storage_class = class_of(&hb->caw);
+	image.fence = hb->has_liveness ? 1u << 3 : 0;
+	memcpy(image.machine, hb->machine.b, sizeof(image.machine));
+	heartbeat_seal(&image);
+	*ret_image = image;
+}
+
+/* Tries to make one FREE slot ours: 0, -EAGAIN (somebody was faster: try another), -errno. */
+static int take_slot(struct vmfs_heartbeat *hb, uint32_t slot,
+		     const struct vmfs_heartbeat_disk *free_image, const char *host_name,
+		     bool may_use_liveness)
+{
+	uint64_t dev_off = hb->region_off + (uint64_t)slot * VMFS_SECTOR_SIZE;
+
+	hb->has_liveness = false;
+	if (may_use_liveness && hb->caw.mechanism == BDEV_CAW_FILE) {
+		int err = bdev_liveness(hb->bd, heartbeat_liveness_off(slot), true);
+		if (err == -EBUSY)
+			return -EAGAIN;
+		if (err && err != -EOPNOTSUPP)
+			return err;
+		hb->has_liveness = !err;
+	}
+	fill_image(hb, free_image, host_name, &hb->last);
+	uint64_t submitted = clock_now();
+	struct cas c = {
+		.bd = hb->bd,
+		.dev_off = dev_off,
+		.expected = free_image,
+		.wanted = &hb->last,
+		.deadline = submitted + hb->timing.cut_ns,
+	};
+	enum cas_result result = vmfs_cas(&hb->caw, &c);
+	int err = result == CAS_DONE ? 0 : result == CAS_DIFFERS ? -EAGAIN : -EIO;
+	if (!err)
+		err = bdev_flush(hb->bd);
+	if (err && hb->has_liveness)
+		(void)!bdev_liveness(hb->bd, heartbeat_liveness_off(slot), false);
+	if (err)
+		return err;
+	hb->slot = slot;
+	hb->vol_off = heartbeat_slot_off(slot);
+	hb->generation = le64_get(hb->last.generation);
+	hb->renewed = submitted;
+	return 0;
+}
+
+static uint32_t preferred_slot(const struct vmfs_heartbeat *hb)
+{
+	unsigned char bytes[16];
+
+	memcpy(bytes, hb->machine.b, sizeof(bytes));
+	return crc32_iscsi(bytes, sizeof(bytes), 0) % 64;
+}
+
+/* Looks at one run of slots: classes of the live, and the first free one that can be had. */
+static int scan_run(struct vmfs_heartbeat *hb, uint32_t first, const char *host_name,
+		    bool may_use_liveness, bool is_check_only)
+{
+	struct vmfs_heartbeat_disk slots[8];
+
+	for (uint32_t i = 0; i < SLOTS_PER_READ; i += ARRAY_SIZE(slots)) {
+		int err = read_slots(hb, first + i, ARRAY_SIZE(slots), slots);
+		if (err)
+			return err;
+		for (uint32_t k = 0; k < ARRAY_SIZE(slots); k++) {
+			uint32_t slot = first + i + k;
+
+			if (heartbeat_verify(&slots[k], heartbeat_slot_off(slot))) {
+				report(hb->vol->reporter, REPORT_WARN,
+				       "heartbeat slot %u is damaged: not used", slot);
+				continue;
+			}
+			if (is_check_only) {
+				err = check_class(hb, &slots[k]);
+				if (err)
+					return err;
+				continue;
+			}
+			if (le32_get(slots[k].state) != HEARTBEAT_FREE)
+				continue;
+			err = take_slot(hb, slot, &slots[k], host_name, may_use_liveness);
+			if (err != -EAGAIN)
+				return err;
+		}
+	}
+	return is_check_only ? 0 : -EAGAIN;
+}
+
+static int find_slot(struct vmfs_heartbeat *hb, const char *host_name, bool may_use_liveness)
+{
+	uint32_t start = round_down(preferred_slot(hb), SLOTS_PER_READ);
+	struct vmfs_heartbeat_disk preferred;
+	int err;
+
+	for (uint32_t at = 0; at < VMFS_HEARTBEATS_COUNT; at += SLOTS_PER_READ) {
+		err = scan_run(hb, at, host_name, may_use_liveness, true);
+		if (err)
+			return err;
+	}
+	err = read_slots(hb, preferred_slot(hb), 1, &preferred);
+	if (err)
+		return err;
+	if (!heartbeat_verify(&preferred, heartbeat_slot_off(preferred_slot(hb))) &&
+	    le32_get(preferred.state) == HEARTBEAT_FREE) {
+		err = take_slot(hb, preferred_slot(hb), &preferred, host_name,
+				may_use_liveness);
+		if (err != -EAGAIN)
+			return err;
+	}
+	for (uint32_t n = 0; n < VMFS_HEARTBEATS_COUNT; n += SLOTS_PER_READ) {
+		err = scan_run(hb, (start + n) % VMFS_HEARTBEATS_COUNT, host_name,
+			       may_use_liveness, false);
+		if (err != -EAGAIN)
+			return err;
+	}
+	return report_error(hb->vol->reporter, -ENOSPC, "%s: all %u heartbeat slots are in use",
+			    hb->bd->name, VMFS_HEARTBEATS_COUNT);
+}
+
+/* ---- renewing ---- */
+
+static void next_image(struct vmfs_heartbeat *hb, struct vmfs_heartbeat_disk *ret_image)
+{
+	struct vmfs_heartbeat_disk image = hb->last;
+	uint64_t stamp = le64_get(hb->last.stamp_us);
+
+	for (unsigned int i = 0; i < hb->unknown_count; i++)
+		stamp = max_u64(stamp, le64_get(hb->unknown[i].image.stamp_us));
+	image.stamp_us = le64_of(max_u64(clock_now() / NS_PER_US, stamp + 1));
+	mutex_lock(&hb->m);
+	image.journal_addr = le32_of(hb->journal_addr);
+	image.journal_vol_off = le64_of(hb->journal_vol_off);
+	for (unsigned int i = 0; i < HEARTBEAT_WANT_COUNT; i++)
+		image.want[i] = le64_of(hb->want[i]);
+	mutex_unlock(&hb->m);
+	heartbeat_seal(&image);
+	*ret_image = image;
+}
+
+static void note_renewed(struct vmfs_heartbeat *hb, const struct vmfs_heartbeat_disk *image,
+			 uint64_t submitted)
+{
+	hb->last = *image;
+	hb->unknown_count = 0;
+	mutex_lock(&hb->m);
+	hb->renewed = max_u64(hb->renewed, submitted);
+	if (le32_get(image->journal_addr) == hb->journal_addr)
+		hb->published++;
+	cond_broadcast(&hb->c);
+	mutex_unlock(&hb->m);
+}
+
+/* The slot is not as we wrote it last: ours by an earlier unknown renewal, or lost? */
+static void resolve(struct vmfs_heartbeat *hb)
+{
+	struct vmfs_heartbeat_disk now;
+	int err = bdev_rw(hb->bd, BDEV_READ, BDEV_FUA, &now, sizeof(now),
+			  hb->region_off + (uint64_t)hb->slot * VMFS_SECTOR_SIZE,
+			  clock_now() + hb->timing.attempt_ns);
+
+	if (err || !memcmp(&now, &hb->last, sizeof(now)))
+		return; /* not read, or nothing has run yet: the next attempt tells */
+	for (unsigned int i = hb->unknown_count; i-- > 0;) {
+		struct vmfs_heartbeat_disk image = hb->unknown[i].image;
+
+		if (!memcmp(&now, &image, sizeof(now))) {
+			note_renewed(hb, &image, hb->unknown[i].submitted);
+			return;
+		}
+	}
+	char why[160];
+	if (heartbeat_is_claimed(&now))
+		snprintf(why, sizeof(why), "its slot was claimed by another host");
+	else
+		snprintf(why, sizeof(why), "its slot shows generation %llu, ours is %llu",
+			 (unsigned long long)le64_get(now.generation),
+			 (unsigned long long)hb->generation);
+	heartbeat_die(hb, -ESTALE, why);
+}
+
+static void renew(struct vmfs_heartbeat *hb)
+{
+	struct vmfs_heartbeat_disk image;
+
+	next_image(hb, &image);
+	uint64_t submitted = clock_now();
+	struct cas c = {
+		.bd = hb->bd,
+		.dev_off = hb->region_off + (uint64_t)hb->slot * VMFS_SECTOR_SIZE,
+		.expected = &hb->last,
+		.wanted = &image,
+		.deadline = submitted + hb->timing.attempt_ns,
+		.is_single = true,
+		.is_volatile = true,
+	};
+	switch (vmfs_cas(&hb->caw, &c)) {
+	case CAS_DONE:
+		note_renewed(hb, &image, submitted);
+		return;
+	case CAS_FENCED:
+		heartbeat_die(hb, -ESTALE, "the device refuses this host's heartbeat");
+		return;
+	case CAS_GONE:
+		heartbeat_die(hb, -ENODEV, "the device is gone");
+		return;
+	case CAS_UNKNOWN:
+	case CAS_DIFFERS:
+		break;
+	}
+	/* Too many unknowns: forget the oldest; it can only make the lease look older. */
+	if (hb->unknown_count == HEARTBEAT_UNKNOWN_MAX) {
+		memmove(&hb->unknown[0], &hb->unknown[1],
+			sizeof(hb->unknown[0]) * (HEARTBEAT_UNKNOWN_MAX - 1));
+		hb->unknown_count--;
+	}
+	hb->unknown[hb->unknown_count].image = image;
+	hb->unknown[hb->unknown_count++].submitted = submitted;
+	resolve(hb);
+}
+
+static void renew_loop(void *arg)
+{
+	struct vmfs_heartbeat *hb = arg;
+	uint64_t next = clock_now() + hb->timing.renew_ns;
+
+	for (;;) {
+		mutex_lock(&hb->m);
+		bool is_urgent = le32_get(hb->last.journal_addr) != hb->journal_addr;
+		while (!hb->is_stopping && !hb->dead && !is_urgent && clock_now() < next) {
+			(void)!cond_wait_until(&hb->c, &hb->m, next);
+			is_urgent = le32_get(hb->last.journal_addr) != hb->journal_addr;
+		}
+		bool is_over = hb->is_stopping || hb->dead;
+		mutex_unlock(&hb->m);
+		if (is_over)
+			return;
+		uint64_t before = clock_now();
+		renew(hb);
+		/* After an unknown outcome try again soon, not at once: the path is ill. */
+		next = before + (hb->unknown_count ? hb->timing.renew_ns / 4 :
+						     hb->timing.renew_ns);
+	}
+}
+
+static void lease_loop(void *arg)
+{
+	struct vmfs_heartbeat *hb = arg;
+
+	mutex_lock(&hb->m);
+	while (!hb->is_stopping && !hb->dead) {
+		uint64_t cut_at = hb->renewed + hb->timing.cut_ns;
+
+		if (hb->has_liveness) {
+			cond_wait(&hb->c, &hb->m);
+			continue;
+		}
+		if (clock_now() < cut_at) {
+			(void)!cond_wait_until(&hb->c, &hb->m, cut_at);
+			continue;
+		}
+		mutex_unlock(&hb->m);
+		heartbeat_die(hb, -ESTALE, "no heartbeat could be written in time");
+		return;
+	}
+	mutex_unlock(&hb->m);
+}
+
+/* On the preferred slot; its owner, if any, may renew it between our read and the trial. */
+static int prove_conditional_write(struct vmfs_heartbeat *hb)
+{
+	struct vmfs_heartbeat_disk now;
+	uint32_t slot = preferred_slot(hb);
+	int err = -EILSEQ;
+
+	for (int tries = 0; err == -EILSEQ && tries < 8; tries++) {
+		err = read_slots(hb, slot, 1, &now);
+		if (!err)
+			err = vmfs_caw_probe(hb->bd,
+					     hb->region_off + (uint64_t)slot * VMFS_SECTOR_SIZE,
+					     &now, hb->vol->reporter, &hb->caw);
+	}
+	return err == -EILSEQ ? -EIO : err;
+}
+
+int heartbeat_start(struct vmfs_heartbeat *hb, const char *host_name, bool may_use_liveness)
+{
+	mutex_init(&hb->m);
+	cond_init(&hb->c);
+	int err = prove_conditional_write(hb);
+	if (!err)
+		err = find_slot(hb, host_name, may_use_liveness);
+	if (err) {
+		heartbeat_done(hb);
+		return err;
+	}
+	hb->renew_task = task_start("heartbeat", renew_loop, hb);
+	hb->lease_task = hb->renew_task ? task_start("lease", lease_loop, hb) : NULL;
+	if (!hb->lease_task) {
+		heartbeat_stop(hb);
+		(void)!heartbeat_leave(hb);
+		heartbeat_done(hb);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+void heartbeat_stop(struct vmfs_heartbeat *hb)
+{
+	mutex_lock(&hb->m);
+	hb->is_stopping = true;
+	cond_broadcast(&hb->c);
+	mutex_unlock(&hb->m);
+	task_join(hb->renew_task);
+	task_join(hb->lease_task);
+	hb->renew_task = hb->lease_task = NULL;
+}
+
+int heartbeat_leave(struct vmfs_heartbeat *hb)
+{
+	struct vmfs_heartbeat_disk image;
+	enum cas_result result = CAS_FENCED;
+
+	if (hb->unknown_count)
+		resolve(hb);
+	if (!heartbeat_dead(hb)) {
+		heartbeat_free_image(&hb->last, &image);
+		struct cas c = {
+			.bd = hb->bd,
+			.dev_off = hb->region_off + (uint64_t)hb->slot * VMFS_SECTOR_SIZE,
+			.expected = &hb->last,
+			.wanted = &image,
+			.deadline = clock_now() + hb->timing.attempt_ns,
+		};
+		result = vmfs_cas(&hb->caw, &c);
+	}
+	if (hb->has_liveness)
+		(void)!bdev_liveness(hb->bd, heartbeat_liveness_off(hb->slot), false);
+	return result == CAS_DONE ? 0 : -ESTALE;
+}
+
+void heartbeat_done(struct vmfs_heartbeat *hb)
+{
+	cond_done(&hb->c);
+	mutex_done(&hb->m);
+}
+
+int heartbeat_publish_journal(struct vmfs_heartbeat *hb, uint32_t addr, uint64_t vol_off)
+{
+	mutex_lock(&hb->m);
+	hb->journal_addr = addr;
+	hb->journal_vol_off = vol_off;
+	uint64_t seen = hb->published;
+	cond_broadcast(&hb->c);
+	while (!hb->dead && hb->published == seen)
+		cond_wait(&hb->c, &hb->m);
+	int err = hb->dead;
+	mutex_unlock(&hb->m);
+	return err;
+}
+
+void heartbeat_want(struct vmfs_heartbeat *hb, uint64_t lock_off, bool is_wanted)
+{
+	mutex_lock(&hb->m);
+	unsigned int at = HEARTBEAT_WANT_COUNT;
+	for (unsigned int i = 0; i < HEARTBEAT_WANT_COUNT; i++)
+		if (hb->want[i] == lock_off || (at == HEARTBEAT_WANT_COUNT && !hb->want[i]))
+			at = i;
+	if (at < HEARTBEAT_WANT_COUNT)
+		hb->want[at] = is_wanted ? lock_off :
+			       hb->want[at] == lock_off ? 0 : hb->want[at];
+	mutex_unlock(&hb->m);
+}

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VMFS_HEARTBEAT_H
+#define VMFS_HEARTBEAT_H
+
+/*
+ * Our slot in the heartbeat region and the lease that its renewal gives (LOCKING.md 6).
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/env.h"
+#include "base/uuid.h"
+#include "bdev/bdev.h"
+#include "vmfs/caw.h"
+#include "vmfs/format.h"
+
+/* LOCKING.md 14, nanoseconds. */
+struct vmfs_timing {
+	uint64_t renew_ns;	/* T_hb: one renewal every so often */
+	uint64_t attempt_ns;	/* T_hbto: one attempt */
+	uint64_t stop_ns;	/* T_stop: no new write from this age on */
+	uint64_t cut_ns;	/* T_cut: the devices are cut */
+	uint64_t lease_ns;	/* T_lease: reads are not trusted from this age on */
+	uint64_t dead_ns;	/* T_dead that we publish and ask of others at least */
+	uint64_t residue_ns;	/* T_tgt */
+	uint64_t retain_ns;	/* unpinned locks are kept so long */
+};
+struct vmfs_timing vmfs_timing_of(bool is_fast);
+
+#define HEARTBEAT_UNKNOWN_MAX 8u
+
+struct vmfs_heartbeat {
+	struct vmfs_volume *vol;
+	struct vmfs_timing timing;
+	struct vmfs_caw caw;
+	struct bdev *bd;	/* own queue to the first extent */
+	uint64_t region_off;	/* dev offset of slot 0 there */
+	uint32_t slot;
+	uint64_t vol_off;	/* of the slot: its address in locks */
+	uint64_t generation;
+	struct uuid owner, machine;
+	bool has_liveness;	/* LOCKING.md 5.1: the lease is not needed */
+	void (*on_lost)(void *arg);
+	void *on_lost_arg;
+
+	struct mutex m;		/* guards all below */
+	struct cond c;		/* something below changed */
+	uint64_t renewed;	/* submission time of the last renewal known to have run */
+	uint64_t published;	/* renewals that ran, counted; heartbeat_publish waits on it */
+	int dead;		/* 0, or why the volume is lost: -ESTALE, -ENODEV */
+	bool is_stopping;
+	uint32_t journal_addr;	/* to be shown by the next renewal */
+	uint64_t journal_vol_off;
+	uint64_t want[HEARTBEAT_WANT_COUNT];
+
+	/* The heartbeat task's alone. */
+	struct vmfs_heartbeat_disk last; /* image known to be on disk */
+	struct {
+		struct vmfs_heartbeat_disk image;
+		uint64_t submitted;
+	} unknown[HEARTBEAT_UNKNOWN_MAX];
+	unsigned int unknown_count;
+	struct task *renew_task, *lease_task;
+};
+
+/* Vol offset of a slot, its number again, and the byte of the liveness lock on the device. */
+uint64_t heartbeat_slot_off(uint32_t slot);
+bool heartbeat_slot_of(uint64_t vol_off, uint32_t *ret_slot);
+uint64_t heartbeat_liveness_off(uint32_t slot);
+/* 0, or -EUCLEAN: a damaged slot (wrong address, state or CRC), never used or broken. */
+int heartbeat_verify(const struct vmfs_heartbeat_disk *hbd, uint64_t vol_off)
+	__attribute__((warn_unused_result));
+void heartbeat_seal(struct vmfs_heartbeat_disk *hbd); /* sets xcrc */
+/* What a slot looks like after its owner is gone: FREE, generation + 1. */
+void heartbeat_free_image(const struct vmfs_heartbeat_disk *from,
+			  struct vmfs_heartbeat_disk *ret_image);
+static inline bool heartbeat_is_claimed(const struct vmfs_heartbeat_disk *hbd)
+{
+	struct uuid u;
+
+	__builtin_memcpy(u.b, hbd->replay_host, sizeof(u.b));
+	return !uuid_is_zero(&u);
+}
+
+/*
+ * Takes a slot and starts renewing it. hb->vol, timing, bd, region_off, owner, machine and
+ * on_lost are set; the rest is zero. host_name is shown in the slot. -ENOSPC: no free slot;
+ * -EBUSY: members of another storage class are live (reported). Blocks.
+ */
+int heartbeat_start(struct vmfs_heartbeat *hb, const char *host_name, bool may_use_liveness)
+	__attribute__((warn_unused_result));
+/* Stops the tasks; the slot stays LIVE. */
+void heartbeat_stop(struct vmfs_heartbeat *hb);
+/* After heartbeat_stop: the slot becomes FREE. 0 or -errno. Blocks. */
+int heartbeat_leave(struct vmfs_heartbeat *hb) __attribute__((warn_unused_result));
+void heartbeat_done(struct vmfs_heartbeat *hb);
+
+/* Age of the lease, ns. Never blocks. */
+uint64_t heartbeat_lease_age(struct vmfs_heartbeat *hb);
+/* 0 or why the volume is dead. Never blocks. */
+int heartbeat_dead(struct vmfs_heartbeat *hb);
+/* The volume is lost: every gate fails with err from now on; devices are cut. Idempotent. */
+void heartbeat_die(struct vmfs_heartbeat *hb, int err, const char *why);
+/* Shows the journal's place in the slot; returns when it stands there. Blocks. */
+int heartbeat_publish_journal(struct vmfs_heartbeat *hb, uint32_t addr, uint64_t vol_off)
+	__attribute__((warn_unused_result));
+/* Hints in the slot: lock addresses we wait for. Never blocks. */
+void heartbeat_want(struct vmfs_heartbeat *hb, uint64_t lock_off, bool is_wanted);
+
+#endif

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VMFS_JOURNAL_H
+#define VMFS_JOURNAL_H
+
+/*
+ * The redo log of one member: one file block, ours by slot (LOCKING.md 10.3 to 10.6).
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "vmfs/addr.h"
+#include "vmfs/format.h"
+
+struct vmfs_volume;
+
+/* Owned by whoever holds the volume's txn_lock. */
+struct vmfs_journal {
+	vmfs_addr addr;		/* of the file block; 0 = none yet */
+	uint64_t vol_off;
+	uint64_t nonce_low, nonce_high;
+	uint64_t next_seq;
+	uint32_t next_sector;	/* where the next record goes */
+	uint32_t sector_count;	/* of the file block */
+	bool is_empty;		/* sector 0 is durably zero */
+};
+
+/* Sectors that must change together, as a transaction gives them. */
+struct journal_target {
+	uint64_t vol_off;	/* where they go */
+	const void *data;
+	uint32_t sectors;
+	uint64_t lock_off, token; /* the lock that covers them, as held */
+};
+
+/*
+ * Allocates and initialises the block of a new member and shows it in its slot: bitmap bit,
+ * header, FLUSH, then the slot (a crash in between leaks one block). Blocks.
+ */
+int journal_create(struct vmfs_volume *vol) __attribute__((warn_unused_result));
+/* At a clean leave: empties, takes it out of the slot, frees the block. Blocks. */
+int journal_destroy(struct vmfs_volume *vol) __attribute__((warn_unused_result));
+/*
+ * Logs one record and makes it durable: the commit point. -E2BIG: over JOURNAL_PAYLOAD_MAX
+ * sectors. The caller holds txn_lock and all locks named. Blocks.
+ */
+int journal_commit(struct vmfs_volume *vol, const struct journal_target *targets,
+		   unsigned int count) __attribute__((warn_unused_result));
+/* In-place writes flushed, then the log durably empty: before ANY lock leaves us. */
+int journal_empty(struct vmfs_volume *vol) __attribute__((warn_unused_result));
+
+enum journal_state { JOURNAL_EMPTY, JOURNAL_OURS, JOURNAL_FOREIGN };
+/* What stands in the journal at vol_off of the member that `slot` shows. */
+int journal_look(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot,
+		 enum journal_state *ret_state) __attribute__((warn_unused_result));
+/*
+ * Replays a dead member's log under OUR gate: each record whose locks still name (slot,
+ * generation, owner) with the tokens logged. Idempotent; ends with FLUSH. Does not empty it.
+ * *ret_records: how many were valid. Blocks.
+ */
+int journal_replay(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot,
+		   unsigned int *ret_records) __attribute__((warn_unused_result));
+/* Zeroes sector 0 of a dead member's log, durably. */
+int journal_wipe(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot)
+	__attribute__((warn_unused_result));
+
+#endif

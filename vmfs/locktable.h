@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VMFS_LOCKTABLE_H
+#define VMFS_LOCKTABLE_H
+
+/*
+ * The locks this member holds, and the images of their transitions (LOCKING.md 3.2, 8).
+ * Inside the folder only; lock.h is the door for the rest.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "base/env.h"
+#include "vmfs/lock.h"
+
+#define LOCK_BUCKETS 256u
+
+enum held_state {
+	HELD,	   /* the record shows us; usable */
+	GHOST,	   /* an acquisition with unknown fate, given up (rule R2) */
+	RELEASING, /* a release with unknown fate: not used again (rule R1) */
+};
+
+struct held_lock {
+	LIST_ENTRY(held_lock) link;
+	struct vmfs_lock_id id;
+	enum held_state state;
+	enum vmfs_lock_mode mode;
+	struct vmfs_lock_disk image; /* as it is on disk (HELD), or would be (GHOST) */
+	unsigned int pins;
+	bool is_file_open;   /* pinned by an open file or descriptor, beyond one transaction */
+	uint64_t last_used;  /* clock_now() of the last unpin */
+};
+
+struct lock_table {
+	struct mutex m; /* guards the table and all held_lock fields */
+	LIST_HEAD(, held_lock) buckets[LOCK_BUCKETS];
+	unsigned int count;
+};
+
+void lock_table_init(struct lock_table *lt);
+void lock_table_done(struct lock_table *lt);
+/* With lt->m held. */
+struct held_lock *lock_table_find(struct lock_table *lt, uint64_t vol_off);
+
+/* What a lock sector tells about its holders. */
+enum lock_seen {
+	SEEN_FREE,	/* mode 0 */
+	SEEN_MINE,	/* names our slot, generation and owner, exclusively */
+	SEEN_STALE,	/* every holder's generation is over: free for the taking */
+	SEEN_SHARED,	/* live read-only or multi-writer holders */
+	SEEN_HELD,	/* exclusively by a live (or not yet dead) host */
+};
+
+/* Type, address, mode, holder count, and no global-lock fields. 0 or -EUCLEAN (reported). */
+int lock_verify(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
+		const struct vmfs_lock_disk *lockd) __attribute__((warn_unused_result));
+/* Reads and verifies a lock sector. is_new: an all-zero sector becomes a free record. */
+int lock_read(struct vmfs_volume *vol, const struct vmfs_lock_id *id, bool is_new,
+	      struct vmfs_lock_disk *ret_lockd) __attribute__((warn_unused_result));
+/*
+ * Judges the holders of a record that was just read; the slots are read AFTER it. ret_holder
+ * (may be NULL): the first live one. ret_slot/ret_gen (may be NULL): its slot.
+ */
+int lock_judge(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
+	       const struct vmfs_lock_disk *lockd, enum lock_seen *ret_seen,
+	       struct vmfs_holder *ret_holder) __attribute__((warn_unused_result));
+/* The record as it becomes when we take it exclusively from `from`. */
+void lock_image_take(struct vmfs_volume *vol, const struct vmfs_lock_disk *from,
+		     uint64_t min_token, struct vmfs_lock_disk *ret_image);
+/*
+ * One cas from `from` (as read) to exclusive-ours, entered in the table pinned once.
+ * 0; -EAGAIN: it changed meanwhile; -EBUSY: fate unknown (a ghost was noted); -ESTALE. Blocks.
+ */
+int lock_take(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
+	      const struct vmfs_lock_disk *from, uint64_t min_token)
+	__attribute__((warn_unused_result));
+/* Pins a lock that the table has: 0, or -ENOENT, or -EBUSY (an open file of ours has it). */
+int lock_pin(struct vmfs_volume *vol, const struct vmfs_lock_id *id, bool for_file,
+	     struct vmfs_lock_disk *ret_image) __attribute__((warn_unused_result));
+/* Gives back every unpinned lock not used since `before` (or that another host wants, or a
+ * ghost that turned up). The caller holds txn_lock. 0 or -errno. Blocks. */
+int lock_release_idle(struct vmfs_volume *vol, uint64_t before)
+	__attribute__((warn_unused_result));
+
+#endif

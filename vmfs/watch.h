@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VMFS_WATCH_H
+#define VMFS_WATCH_H
+
+/*
+ * Observing other hosts' slots (LOCKING.md 7.1): what each showed, and since when.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "base/env.h"
+#include "vmfs/format.h"
+
+struct vmfs_volume;
+
+struct watched {
+	LIST_ENTRY(watched) link;
+	uint32_t slot;
+	uint64_t first_seen; /* clock_now() at the end of the first read of this image */
+	struct vmfs_heartbeat_disk image;
+};
+
+struct vmfs_watch {
+	struct mutex m;
+	LIST_HEAD(, watched) slots;
+};
+
+void watch_init(struct vmfs_watch *w);
+void watch_done(struct vmfs_watch *w);
+/*
+ * Reads a slot now. *ret_age_ns: since we first saw this very image. 0; -EUCLEAN: damaged;
+ * -errno of the read. Works on read-only volumes (w then is the caller's own). Blocks.
+ */
+int watch_look(struct vmfs_volume *vol, struct vmfs_watch *w, uint32_t slot,
+	       struct vmfs_heartbeat_disk *ret_image, uint64_t *ret_age_ns)
+	__attribute__((warn_unused_result));
+
+#endif
