@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A piece of another device: a partition, or a window for a test.
+ *
+ * It translates by adding its offset and has no state of its own, so it never answers
+ * -EAGAIN by itself; over a translating device it passes on that device's answer and hold.
+ * What is not data (cut, reservation, liveness) goes down with the offset added: both names
+ * of one byte are one lock.
+ *
+ * Closing closes the device below first, which drains it: after that no child of ours is
+ * under way, and the range can be freed.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "bdev/bdev.h"
+
+struct range_bdev {
+	struct bdev bd;
+	struct bdev *below;
+	uint64_t offset;
+};
+
+static int range_map(struct bdev *bd, const struct bdev_io *io, struct bdev_extent *ret_extent)
+{
+	struct range_bdev *range = (struct range_bdev *)bd;
+	uint64_t at = range->offset + io->offset;
+	if (!range->below->ops->map) {
+		*ret_extent = (struct bdev_extent){ range->below, at, io->len, NULL };
+		return 0;
+	}
+	struct bdev_io shifted = *io;
+	shifted.offset = at;
+	return range->below->ops->map(range->below, &shifted, ret_extent);
+}
+
+static void range_unmap(struct bdev *bd, struct bdev_extent *e)
+{
+	struct range_bdev *range = (struct range_bdev *)bd;
+	if (range->below->ops->unmap)
+		range->below->ops->unmap(range->below, e);
+}
+
+static int range_rw(struct bdev *bd, struct bdev_io *io)
+{
+	struct range_bdev *range = (struct range_bdev *)bd;
+	struct bdev_io shifted = *io;
+	if (io->op != BDEV_FLUSH)
+		shifted.offset += range->offset;
+	return bdev_run(range->below, &shifted);
+}
+
+static int range_reserve(struct bdev *bd, bool is_wanted)
+{
+	return bdev_reserve(((struct range_bdev *)bd)->below, is_wanted);
+}
+
+static int range_liveness(struct bdev *bd, uint64_t offset, bool is_wanted)
+{
+	struct range_bdev *range = (struct range_bdev *)bd;
+	if (offset >= bd->size)
+		return -EINVAL;
+	return bdev_liveness(range->below, range->offset + offset, is_wanted);
+}
+
+static void range_cut(struct bdev *bd)
+{
+	bdev_cut(((struct range_bdev *)bd)->below);
+}
+
+static void range_close(struct bdev *bd)
+{
+	struct range_bdev *range = (struct range_bdev *)bd;
+	bdev_close(range->below);
+	free(range);
+}
+
+static const struct bdev_ops range_ops = {
+	.map = range_map,
+	.unmap = range_unmap,
+	.rw = range_rw,
+	.reserve = range_reserve,
+	.cut = range_cut,
+	.liveness = range_liveness,
+	.close = range_close,
+};
+
+int bdev_range_new(struct bdev *below, uint64_t offset, uint64_t size, struct bdev **ret_bd)
+{
+	if (offset % below->block_size || size % below->block_size || offset > below->size ||
+	    size > below->size - offset)
+		return report_error(below->reporter, -EINVAL,
+				    "%s: no range of %llu bytes at offset %llu in %llu bytes",
+				    below->name, (unsigned long long)size,
+				    (unsigned long long)offset,
+				    (unsigned long long)below->size);
+	struct range_bdev *range = calloc(1, sizeof(*range));
+	if (!range)
+		return -ENOMEM;
+	range->bd = *below;
+	range->bd.ops = &range_ops;
+	range->bd.size = size;
+	range->below = below;
+	range->offset = offset;
+	*ret_bd = &range->bd;
+	return 0;
+}
