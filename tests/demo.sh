@@ -292,23 +292,7 @@ import_guest()
 {
 	begin_step "The guest disk goes to the datastore as vm1/vm1.vmdk, a .vmx beside it"
 	must bin/vmkfstools -i guest.raw -d thin "$device:/vm1/vm1.vmdk"
-	cat >vm1.vmx <<-END
-	.encoding = "UTF-8"
-	config.version = "8"
-	virtualHW.version = "21"
-	displayName = "vm1"
-	guestOS = "other5xlinux-64"
-	memSize = "256"
-	numvcpus = "1"
-	scsi0.present = "TRUE"
-	scsi0.virtualDev = "pvscsi"
-	scsi0:0.present = "TRUE"
-	scsi0:0.deviceType = "scsi-hardDisk"
-	scsi0:0.fileName = "vm1.vmdk"
-	serial0.present = "TRUE"
-	serial0.fileType = "file"
-	serial0.fileName = "serial0.txt"
-	END
+	cp "$top/tests/guest/vm1.vmx" .
 	must bin/vmkfstools --put vm1.vmx "$device:/vm1/vm1.vmx"
 	must bin/vmkfstools -P "$device"
 }

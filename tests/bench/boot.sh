@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# The Linux guest from power-on to its first number on stable storage: by vmkernel from a
+# thin VMDK, beside plain QEMU on the raw file.
+
+boot_vm()
+{
+	local began host=$work/host console
+
+	began=$(now_ms)
+	"$bin/vim-cmd" -s "$host/vmkernel.sock" vmsvc/power.on 1 >"$work/log" 2>&1 || return 1
+	console=$host/vms/1/serial0.txt
+	wait_for 60 grep -q "^COUNT" "$console" || return 1
+	sample boot.ours "$(($(now_ms) - began))e-3"
+	"$bin/vim-cmd" -s "$host/vmkernel.sock" vmsvc/power.off 1 >"$work/log" 2>&1 || return 1
+	rm -f "$console"
+}
+
+boot_raw()
+{
+	local began console=$work/console
+
+	rm -f "$console"
+	began=$(now_ms)
+	serve qemu-system-x86_64 -machine pc-q35-7.2 -accel tcg,thread=multi \
+		-smp 1,maxcpus=2 -m 262136K -nodefaults -no-user-config -display none \
+		-serial "file:$console" -device pvscsi -device scsi-hd,drive=d,bootindex=0 \
+		-blockdev "driver=raw,node-name=d,file.driver=file,file.filename=$work/g.raw"
+	wait_for 60 grep -q "^COUNT" "$console" || return 1
+	sample boot.raw "$(($(now_ms) - began))e-3"
+	kill -9 "$server"
+	wait "$server" 2>/dev/null
+}
+
+bench_boot()
+{
+	local image=$work/boot.img round turns=$(((rounds + 1) / 2))
+
+	"$top/tests/guest/build.sh" "$work/g.raw" >"$work/log" 2>&1 &&
+		truncate -s 4G "$image" &&
+		"$bin/mkfs.vmfs" -L bench "$image" >"$work/log" 2>&1 &&
+		"$bin/vmkfstools" -i "$work/g.raw" -d thin "$image:/vm1/vm1.vmdk" \
+			>"$work/log" 2>&1 &&
+		"$bin/vmkfstools" --put "$top/tests/guest/vm1.vmx" "$image:/vm1/vm1.vmx" \
+			>"$work/log" 2>&1 &&
+		"$bin/vmkernel" -d "$work/host" --device "$image" >"$work/log" 2>&1 &&
+		children+=("$(cat "$work/host/vmkernel.pid")") &&
+		"$bin/vim-cmd" -s "$work/host/vmkernel.sock" solo/registervm \
+			"[bench] vm1/vm1.vmx" >"$work/log" 2>&1 ||
+		{ missing boot "$(tail -n 1 "$work/log")"; return; }
+	for ((round = 0; round < turns; round++)); do
+		boot_vm || { missing boot "$(tail -n 1 "$work/log")"; break; }
+		boot_raw || { missing boot "QEMU on the raw file"; break; }
+	done
+	line boot-to-first-count-vs-raw time boot.ours boot.raw "<=15" s
+	kill -TERM "$(cat "$work/host/vmkernel.pid")"
+	wait_for 20 test ! -S "$work/host/vmkernel.sock"
+}
