@@ -60,8 +60,8 @@ SYS := -laio -lblkid -lisal -lcrypto -lxxhash
 PROGRAMS := mkfs.vmfs fsck.vmfs vmfs-dump vmfs-fuse vmkfstools vmkernel vmx vim-cmd esxcli
 VMK_SHARED := $(wildcard vmkernel/msg/*.c)
 SRC_mkfs.vmfs := $(wildcard mkfs/*.c)
-SRC_fsck.vmfs := $(filter-out fsck/dump.c,$(wildcard fsck/*.c))
-SRC_vmfs-dump := $(wildcard fsck/dump.c)
+SRC_fsck.vmfs := $(filter-out fsck/dump%.c,$(wildcard fsck/*.c))
+SRC_vmfs-dump := $(wildcard fsck/dump*.c fsck/read.c)
 SRC_vmfs-fuse := $(wildcard fuse/*.c)
 SRC_vmkfstools := $(wildcard vdisk/vmkfstools.c) vmkernel/msg/where.c
 SRC_vmkernel := $(wildcard vmkernel/*.c vmkernel/disk/*.c vmkernel/nbd/*.c \
@@ -81,8 +81,10 @@ EXTRA_esxcli := -ljansson
 EXTRA_vmkfstools := -ljansson -lz
 LIBS_for = $(if $(filter vmkfstools vmkernel,$(1)),$(LIBS_all),$(LIBS_tool))
 
-# A program whose first source exists is built.
-READY := $(foreach p,$(PROGRAMS),$(if $(wildcard $(firstword $(SRC_$(p)))),$(BIN)/$(p)))
+# The sources with a main(). A program whose main() exists is built.
+WITH_MAIN := mkfs/main.c fsck/main.c fsck/dump.c fuse/main.c vdisk/vmkfstools.c \
+	vmkernel/main.c vmkernel/vmx/main.c vmkernel/cli/vim_cmd.c vmkernel/cli/esxcli.c
+READY := $(foreach p,$(PROGRAMS),$(if $(filter $(WITH_MAIN),$(SRC_$(p))),$(BIN)/$(p)))
 
 ## all          the programs, in build/bin (the default)
 all: $(READY)

@@ -16,9 +16,7 @@ UNIT := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/*.c))
 SIM := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/sim/sim_*.c tests/crash/*.c))
 CLI := $(sort $(wildcard tests/cli/*.sh))
 
-# What the programs are made of, without their main(): tests may link any of it.
-WITH_MAIN := mkfs/main.c fsck/main.c fsck/dump.c fuse/main.c vdisk/vmkfstools.c \
-	vmkernel/main.c vmkernel/vmx/main.c vmkernel/cli/vim_cmd.c vmkernel/cli/esxcli.c
+# What the programs are made of, without WITH_MAIN: tests may link any of it.
 PARTS := $(B)/libparts.a
 $(PARTS): $(call objs,$(sort $(filter-out $(WITH_MAIN) fuse/%,\
 		$(foreach p,$(PROGRAMS),$(wildcard $(SRC_$(p)))))))

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The layout of a fresh volume.
+ *
+ * PEs follow from the device, file blocks (FBs) from the PEs, the counts of descriptors,
+ * sub-blocks and pointer blocks from the FBs, the lengths of the resource files from the
+ * counts. Blocks are then dealt out in a fixed order: .vh.sf FBs 0..3, first block of
+ * .fdc.sf FB 4, and from FB 5 on the root directory, .fbb.sf, the rest of .fdc.sf,
+ * .pbc.sf, .sbc.sf, .pb2.sf, .sdd.sf.
+ *
+ * Invariants:
+ *   1. Each system file needs at most 256 blocks, so that its FD points to all of them
+ *      directly (readers open .fbb.sf before they know pointer blocks).
+ *   2. All system FDs are in cluster 0 of .fdc.sf, in its first block.
+ *   3. The header area of a cluster group never crosses a block boundary: groups are
+ *      multiples of 64 KiB long and start at one.
+ */
+#include "mkfs/layout.h"
+
+#include <assert.h>
+#include <errno.h>
+
+#include "base/align.h"
+
+#define DIRENT_COUNT_ROOT 9u
+#define DIRENT_COUNT_SDD 2u
+#define FD_CAP 130000u
+#define SB_CAP 32000u
+#define PB_CAP 64512u
+#define SMALL_BLOCKS 1024u /* volumes of up to three PEs get few of everything */
+#define LARGE_PB2_SIZE (128ull << 30)
+#define FB_PER_CLUSTER 200u
+#define PB_PER_CLUSTER 16u
+#define FD_COUNT_MIN 11u /* system FDs of all versions, in cluster 0 */
+
+static uint32_t min_u32(uint32_t a, uint32_t b)
+{
+	return a < b ? a : b;
+}
+
+/* FORMAT.md 6.5. */
+static void counts_fill(const struct mkfs_layout *l, struct mkfs_counts *c)
+{
+	uint32_t blocks = l->block_count;
+	bool is_small = blocks < SMALL_BLOCKS;
+	if (!c->fd)
+		c->fd = is_small ? blocks / 4 : min_u32(FD_CAP, blocks);
+	if (!c->pb)
+		c->pb = is_small ? (uint32_t)div_up(blocks, 512)
+				 : min_u32(PB_CAP, blocks / 16);
+	if (!c->pb2)
+		c->pb2 = is_small ? 1 : l->volume_size >= LARGE_PB2_SIZE ? 256 : 16;
+	if (!c->sb)
+		c->sb = min_u32(SB_CAP, blocks);
+	if (!c->fd_per_cluster)
+		c->fd_per_cluster = c->fd == FD_CAP ? 200 : 32;
+	if (!c->sb_per_cluster)
+		c->sb_per_cluster = c->sb == SB_CAP ? 64 : 32;
+}
+
+static void resource_make(struct mkfs_resource *res, uint32_t count, uint32_t per_cluster)
+{
+	res->count = count;
+	res->per_cluster = per_cluster;
+	res->group_size = MKFS_CLUSTERS_PER_GROUP *
+			  (VMFS_CLUSTER_HEADER_SIZE + per_cluster * res->resource_size);
+	res->cluster_count = (uint32_t)div_up(count, per_cluster);
+	res->group_count = (uint32_t)div_up(res->cluster_count, MKFS_CLUSTERS_PER_GROUP);
+}
+
+static void resources_make(struct mkfs_layout *l, const struct mkfs_counts *c)
+{
+	struct mkfs_resource *res = l->resources;
+	res[MKFS_FBB] = (struct mkfs_resource){ .name = ".fbb.sf",
+						.fd = VMFS_FD_FBB,
+						.lock_type = VMFS_LOCK_FBB };
+	res[MKFS_FDC] = (struct mkfs_resource){ .name = ".fdc.sf",
+						.fd = VMFS_FD_FDC,
+						.lock_type = VMFS_LOCK_FDC,
+						.resource_size = VMFS_FD_SIZE };
+	res[MKFS_PBC] = (struct mkfs_resource){ .name = ".pbc.sf",
+						.fd = VMFS_FD_PBC,
+						.lock_type = VMFS_LOCK_PBC,
+						.resource_size = VMFS_PB_SIZE };
+	res[MKFS_SBC] = (struct mkfs_resource){ .name = ".sbc.sf",
+						.fd = VMFS_FD_SBC,
+						.lock_type = VMFS_LOCK_SBC,
+						.resource_size = MKFS_SUB_BLOCK_SIZE };
+	res[MKFS_PB2] = (struct mkfs_resource){ .name = ".pb2.sf",
+						.fd = VMFS_FD_PB2,
+						.lock_type = VMFS_LOCK_PB2,
+						.resource_size = VMFS_PB_SIZE };
+	resource_make(&res[MKFS_FBB], l->block_count, FB_PER_CLUSTER);
+	resource_make(&res[MKFS_FDC], c->fd, c->fd_per_cluster);
+	resource_make(&res[MKFS_PBC], c->pb, PB_PER_CLUSTER);
+	resource_make(&res[MKFS_SBC], c->sb, c->sb_per_cluster);
+	resource_make(&res[MKFS_PB2], c->pb2, PB_PER_CLUSTER);
+}
+
+/* FORMAT.md 6.3: length of a resource file. */
+static uint64_t resource_file_length(const struct mkfs_resource *res)
+{
+	if (res->fd == VMFS_FD_FBB)
+		return VMFS_RESOURCE_GROUP_OFF +
+		       (uint64_t)res->group_count * res->group_size;
+	uint32_t per_group = MKFS_CLUSTERS_PER_GROUP * res->per_cluster;
+	uint64_t length = VMFS_RESOURCE_GROUP_OFF +
+			  (uint64_t)(res->count / per_group) * res->group_size;
+	uint32_t rest = res->count % per_group;
+	if (rest)
+		length += MKFS_CLUSTERS_PER_GROUP * VMFS_CLUSTER_HEADER_SIZE +
+			  (uint64_t)rest * res->resource_size;
+	if (res->fd == VMFS_FD_FDC && length < MKFS_BLOCK_SIZE)
+		length = MKFS_BLOCK_SIZE;
+	return length;
+}
+
+/* Deals out blocks from FB 5 on. */
+static void files_place(struct mkfs_layout *l)
+{
+	static const enum vmfs_system_fd order[] = {
+		VMFS_FD_ROOT, VMFS_FD_FBB, VMFS_FD_FDC, VMFS_FD_PBC,
+		VMFS_FD_SBC,  VMFS_FD_PB2, VMFS_FD_SDD,
+	};
+	struct mkfs_file *files = l->files;
+	uint32_t vh_blocks = VMFS_FDC_OFF / MKFS_BLOCK_SIZE;
+
+	files[VMFS_FD_VH].length_bytes = VMFS_FDC_OFF;
+	files[VMFS_FD_ROOT].length_bytes = DIRENT_COUNT_ROOT * VMFS_DIRENT_SIZE;
+	files[VMFS_FD_SDD].length_bytes = DIRENT_COUNT_SDD * VMFS_DIRENT_SIZE;
+	for (unsigned int i = 0; i < MKFS_RESOURCE_COUNT; i++)
+		files[l->resources[i].fd].length_bytes =
+			resource_file_length(&l->resources[i]);
+	for (unsigned int i = 0; i < VMFS_FD_SYSTEM_COUNT; i++)
+		files[i].block_count =
+			(uint32_t)div_up(files[i].length_bytes, MKFS_BLOCK_SIZE);
+
+	files[VMFS_FD_VH].first_block = 0;
+	files[VMFS_FD_VH].rest_block = 1;
+	files[VMFS_FD_FDC].first_block = vh_blocks;
+	uint32_t next = vh_blocks + 1;
+	for (unsigned int i = 0; i < ARRAY_SIZE(order); i++) {
+		struct mkfs_file *f = &files[order[i]];
+		if (order[i] != VMFS_FD_FDC)
+			f->first_block = next++;
+		f->rest_block = next;
+		next += f->block_count - 1;
+	}
+	l->used_blocks = next;
+}
+
+static int counts_verify(const struct mkfs_counts *c, struct reporter *r)
+{
+	if (c->fd < FD_COUNT_MIN || c->fd_per_cluster < FD_COUNT_MIN)
+		return report_error(
+			r, -EINVAL,
+			"%u file descriptors in clusters of %u: at least %u each", c->fd,
+			c->fd_per_cluster, FD_COUNT_MIN);
+	if (c->fd_per_cluster > VMFS_CLUSTER_RESOURCES_MAX)
+		return report_error(r, -EINVAL,
+				    "%u file descriptors in a cluster: at most %u",
+				    c->fd_per_cluster, VMFS_CLUSTER_RESOURCES_MAX);
+	if (c->sb_per_cluster > 64)
+		return report_error(r, -EINVAL, "%u sub-blocks in a cluster: at most 64",
+				    c->sb_per_cluster);
+	return 0;
+}
+
+static int files_verify(const struct mkfs_layout *l, struct reporter *r)
+{
+	for (unsigned int i = 0; i < MKFS_RESOURCE_COUNT; i++) {
+		const struct mkfs_file *f = &l->files[l->resources[i].fd];
+		if (f->block_count > VMFS_FD_SLOTS)
+			return report_error(
+				r, -EINVAL, "%s would need %u blocks: at most %u",
+				l->resources[i].name, f->block_count, VMFS_FD_SLOTS);
+	}
+	if (l->used_blocks > l->block_count)
+		return report_error(r, -ENOSPC,
+				    "the metadata need %u blocks, the volume has %u",
+				    l->used_blocks, l->block_count);
+	return 0;
+}
+
+int mkfs_layout_make(uint64_t device_size, const struct mkfs_counts *counts,
+		     struct reporter *r, struct mkfs_layout *ret_layout)
+{
+	struct mkfs_layout l = { .device_size =
+					 round_down(device_size, VMFS_SECTOR_SIZE) };
+	if (l.device_size < MKFS_SIZE_MIN)
+		return report_error(r, -ENOSPC, "%llu bytes are too small: at least %llu",
+				    (unsigned long long)device_size,
+				    (unsigned long long)MKFS_SIZE_MIN);
+	uint64_t pe_count = (l.device_size - LVM_DATA_OFF) / LVM_PE_SIZE;
+	if (pe_count > LVM_MAPS_MAX * LVM_PE_PER_MAP)
+		return report_error(
+			r, -EFBIG,
+			"%llu bytes are too large: an extent holds at most 16 TiB",
+			(unsigned long long)device_size);
+	l.pe_count = (uint32_t)pe_count;
+	l.pe_map_count = (uint32_t)div_up(pe_count, LVM_PE_PER_MAP);
+	l.volume_size = pe_count * LVM_PE_SIZE;
+	l.block_count = (uint32_t)(l.volume_size / MKFS_BLOCK_SIZE);
+
+	struct mkfs_counts c = counts ? *counts : (struct mkfs_counts){ 0 };
+	counts_fill(&l, &c);
+	int err = counts_verify(&c, r);
+	if (err)
+		return err;
+	resources_make(&l, &c);
+	files_place(&l);
+	err = files_verify(&l, r);
+	if (err)
+		return err;
+	*ret_layout = l;
+	return 0;
+}
+
+uint64_t mkfs_file_vol_off(const struct mkfs_file *file, uint64_t off)
+{
+	uint64_t block = off / MKFS_BLOCK_SIZE;
+	assert(block < file->block_count);
+	uint64_t number = block ? file->rest_block + block - 1 : file->first_block;
+	return number * MKFS_BLOCK_SIZE + off % MKFS_BLOCK_SIZE;
+}
+
+uint64_t mkfs_cluster_off(const struct mkfs_resource *res, uint32_t cluster)
+{
+	uint64_t group = cluster / MKFS_CLUSTERS_PER_GROUP;
+	return VMFS_RESOURCE_GROUP_OFF + group * res->group_size +
+	       cluster % MKFS_CLUSTERS_PER_GROUP * VMFS_CLUSTER_HEADER_SIZE;
+}
+
+uint64_t mkfs_resource_off(const struct mkfs_resource *res, uint32_t cluster,
+			   uint32_t index)
+{
+	uint64_t group = cluster / MKFS_CLUSTERS_PER_GROUP;
+	uint64_t in_group =
+		(uint64_t)(cluster % MKFS_CLUSTERS_PER_GROUP) * res->per_cluster;
+	return VMFS_RESOURCE_GROUP_OFF + group * res->group_size +
+	       MKFS_CLUSTERS_PER_GROUP * VMFS_CLUSTER_HEADER_SIZE +
+	       (in_group + index) * res->resource_size;
+}
+
+uint32_t mkfs_cluster_total(const struct mkfs_resource *res, uint32_t cluster)
+{
+	return min_u32(res->per_cluster, res->count - cluster * res->per_cluster);
+}
+
+uint32_t mkfs_cluster_used(const struct mkfs_layout *l, const struct mkfs_resource *res,
+			   uint32_t cluster)
+{
+	uint32_t used = res->fd == VMFS_FD_FBB	 ? l->used_blocks
+			: res->fd == VMFS_FD_FDC ? VMFS_FD_SYSTEM_COUNT
+						 : 0;
+	uint32_t before = cluster * res->per_cluster;
+	return used <= before ? 0
+			      : min_u32(used - before, mkfs_cluster_total(res, cluster));
+}
+
+uint64_t mkfs_fd_vol_off(const struct mkfs_layout *l, enum vmfs_system_fd fd)
+{
+	const struct mkfs_resource *res = &l->resources[MKFS_FDC];
+	return mkfs_file_vol_off(&l->files[VMFS_FD_FDC], mkfs_resource_off(res, 0, fd));
+}

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Nobody may lose a volume under running hosts: before an old volume is destroyed, every
+ * one of its heartbeat slots is looked at.
+ *
+ * A slot in use is decided in this order (LOCKING.md 5.1, 7.1):
+ *   1. Its owner says that it holds the liveness lock (extension, fence bit 3) and the
+ * device is a file of this kernel: the lock is held = alive, can be had = dead.
+ *   2. Otherwise the slot is watched: if its sector does not change for the owner's dead
+ *      time, the owner is dead. Time counts from the completion of the first read.
+ * The sectors are read as they lie, without the rest of the volume: damage elsewhere must
+ * not make a live volume look dead.
+ */
+#include "mkfs/live.h"
+
+#include <errno.h>
+#include <isa-l/crc.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/align.h"
+#include "base/buf.h"
+#include "base/env.h"
+#include "base/uuid.h"
+#include "vmfs/format.h"
+
+#define LVM6_MAJOR 6u
+#define LVM6_VOLUME_OFF 0x101000u
+#define VMFS6_SLOT_SIZE 4096u
+#define VMFS6_SLOTS 1024u
+#define DEAD_MS_DEFAULT 24000u /* LOCKING.md 14, timed mode */
+#define DEAD_MS_MIN 1000u
+#define DEAD_MS_MAX 120000u
+#define POLL_NS (500 * NS_PER_MS)
+#define FENCE_LIVENESS (1u << 3)
+
+struct watched {
+	uint64_t off; /* dev offset of the slot */
+	uint32_t slot;
+	uint32_t dead_ms;
+	struct vmfs_heartbeat_disk first;
+};
+
+struct live {
+	struct bdev *bd;
+	struct reporter *r;
+	uint64_t region_off; /* dev offset of slot 0 */
+	uint32_t slot_size, slot_count;
+	struct watched *watched;
+	uint32_t watched_count;
+};
+
+static bool extension_is_valid(const struct vmfs_heartbeat_disk *hbd)
+{
+	if (le32_get(hbd->xmagic) != HEARTBEAT_XMAGIC)
+		return false;
+	struct vmfs_heartbeat_disk copy = *hbd;
+	copy.xcrc = le32_of(0);
+	uint32_t crc = ~crc32_iscsi((unsigned char *)&copy, sizeof(copy), 0xffffffff);
+	return crc == le32_get(hbd->xcrc);
+}
+
+static void report_alive(struct live *l, const struct vmfs_heartbeat_disk *hbd,
+			 uint32_t slot)
+{
+	struct uuid owner;
+	char text[UUID_TEXT_SIZE];
+	memcpy(owner.b, hbd->owner, sizeof(owner.b));
+	report(l->r, REPORT_ERROR,
+	       "%s: refusing: host %.46s (%s) has the volume mounted, "
+	       "heartbeat slot %u",
+	       l->bd->name, hbd->ip[0] ? (const char *)hbd->ip : "without a name",
+	       uuid_text(&owner, text), slot);
+}
+
+/* A slot in use: -EBUSY alive, 0 dead, or *ret_watch set to be watched. */
+static int judge_slot(struct live *l, const struct vmfs_heartbeat_disk *hbd,
+		      uint32_t slot, struct watched *ret_watch)
+{
+	uint64_t off = l->region_off + (uint64_t)slot * l->slot_size;
+	bool is_extended = extension_is_valid(hbd);
+	ret_watch->slot = slot;
+	ret_watch->off = off;
+	ret_watch->dead_ms = 0;
+	ret_watch->first = *hbd;
+	if (is_extended && (hbd->fence & FENCE_LIVENESS)) {
+		int err = bdev_liveness(l->bd, off, true);
+		if (err == -EBUSY) {
+			report_alive(l, hbd, slot);
+			return -EBUSY;
+		}
+		if (!err) {
+			return bdev_liveness(l->bd, off, false);
+		}
+	}
+	uint32_t dead_ms = is_extended ? le32_get(hbd->dead_ms) : 0;
+	if (!dead_ms)
+		dead_ms = DEAD_MS_DEFAULT;
+	dead_ms = dead_ms < DEAD_MS_MIN ? DEAD_MS_MIN : dead_ms;
+	ret_watch->dead_ms = dead_ms > DEAD_MS_MAX ? DEAD_MS_MAX : dead_ms;
+	return 0;
+}
+
+/* Reads all slots and collects those to be watched. */
+static int scan_slots(struct live *l)
+{
+	uint64_t size = (uint64_t)l->slot_size * l->slot_count;
+	uint8_t *region = io_alloc(size);
+	l->watched = calloc(l->slot_count, sizeof(*l->watched));
+	int err = region && l->watched ? bdev_read(l->bd, region, size, l->region_off)
+				       : -ENOMEM;
+	if (err)
+		err = report_error(l->r, err, "%s: cannot read the heartbeats: %s",
+				   l->bd->name, strerror(-err));
+	for (uint32_t i = 0; !err && i < l->slot_count; i++) {
+		struct vmfs_heartbeat_disk hbd;
+		memcpy(&hbd, region + (uint64_t)i * l->slot_size, sizeof(hbd));
+		/* The owner's own offset stands in its slot; elsewhere it is user data.
+		 */
+		uint64_t addr = VMFS_HEARTBEATS_OFF + (uint64_t)i * l->slot_size;
+		if (le32_get(hbd.state) != HEARTBEAT_LIVE || le64_get(hbd.addr) != addr)
+			continue;
+		err = judge_slot(l, &hbd, i, &l->watched[l->watched_count]);
+		if (l->watched[l->watched_count].dead_ms)
+			l->watched_count++;
+	}
+	free(region);
+	return err;
+}
+
+/* Watches until each slot has changed (-EBUSY) or stood still for its dead time. */
+static int watch_slots(struct live *l)
+{
+	uint32_t longest_ms = 0;
+	for (uint32_t i = 0; i < l->watched_count; i++)
+		longest_ms = l->watched[i].dead_ms > longest_ms ? l->watched[i].dead_ms
+								: longest_ms;
+	uint64_t now = clock_now();
+	uint64_t end = now + longest_ms * NS_PER_MS;
+	if (l->watched_count)
+		report(l->r, REPORT_WARN,
+		       "%s: watching %u heartbeat%s for %u s: is a host alive?",
+		       l->bd->name, l->watched_count, l->watched_count == 1 ? "" : "s",
+		       (longest_ms + 999) / 1000);
+	while (l->watched_count && now < end) {
+		now = min_u64(now + POLL_NS, end);
+		task_sleep_until(now);
+		for (uint32_t i = 0; i < l->watched_count; i++) {
+			struct watched *w = &l->watched[i];
+			uint8_t sector[VMFS6_SLOT_SIZE];
+			int err = bdev_read(l->bd, sector, l->slot_size, w->off);
+			if (err)
+				return report_error(
+					l->r, err,
+					"%s: cannot read heartbeat slot %u: %s",
+					l->bd->name, w->slot, strerror(-err));
+			if (memcmp(sector, &w->first, sizeof(w->first)) == 0)
+				continue;
+			report_alive(l, &w->first, w->slot);
+			return -EBUSY;
+		}
+	}
+	return 0;
+}
+
+/* Where the heartbeats are: 1 if there are any to look at, 0 if not, or reported -errno.
+ */
+static int find_region(struct live *l)
+{
+	struct vmfs_lvm_device_disk dev;
+	struct vmfs_lvm_volume_disk vol;
+	if (l->bd->size < LVM_DATA_OFF + VMFS_FDC_OFF)
+		return 0;
+	int err = bdev_read(l->bd, &dev, sizeof(dev), LVM_HEADER_OFF);
+	if (!err && le32_get(dev.magic) != LVM_MAGIC)
+		return 0;
+	bool is_6 = le32_get(dev.major) >= LVM6_MAJOR;
+	if (!err)
+		err = bdev_read(l->bd, &vol, sizeof(vol),
+				is_6 ? LVM6_VOLUME_OFF : LVM_VOLUME_OFF);
+	if (err)
+		return report_error(l->r, err, "%s: cannot read the LVM header: %s",
+				    l->bd->name, strerror(-err));
+	if (le64_get(vol.pe_first) != 0)
+		return report_error(
+			l->r, -EBUSY,
+			"%s: refusing: it is a later extent of volume %.35s, whose "
+			"heartbeats are on the first one (wipefs -a makes it forget)",
+			l->bd->name, (const char *)vol.name);
+	l->region_off = LVM_DATA_OFF + VMFS_HEARTBEATS_OFF;
+	l->slot_size = is_6 ? VMFS6_SLOT_SIZE : VMFS_SECTOR_SIZE;
+	l->slot_count = is_6 ? VMFS6_SLOTS : VMFS_HEARTBEATS_COUNT;
+	return l->region_off + (uint64_t)l->slot_size * l->slot_count <= l->bd->size;
+}
+
+int mkfs_check_not_live(struct bdev *bd, struct reporter *r)
+{
+	struct live l = { .bd = bd, .r = r };
+	int err = find_region(&l);
+	if (err <= 0)
+		return err;
+	err = scan_slots(&l);
+	if (!err)
+		err = watch_slots(&l);
+	free(l.watched);
+	return err;
+}

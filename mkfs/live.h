@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MKFS_LIVE_H
+#define MKFS_LIVE_H
+
+/* Whether some host uses the volume that a device holds now. */
+#include "base/report.h"
+#include "bdev/bdev.h"
+
+/*
+ * 0: bd holds no VMFS volume, or one whose hosts are all dead or gone. Else reported:
+ * -EBUSY (a host is alive, or that cannot be told from this extent), or -errno of a read.
+ * Looks at every heartbeat slot; a slot in use that no liveness lock decides is watched
+ * for its own dead time (24 s unless it says otherwise). Blocks.
+ */
+int mkfs_check_not_live(struct bdev *bd, struct reporter *r)
+	__attribute__((warn_unused_result));
+
+#endif
