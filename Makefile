@@ -63,9 +63,9 @@ SRC_mkfs.vmfs := $(wildcard mkfs/*.c)
 SRC_fsck.vmfs := $(filter-out fsck/dump%.c,$(wildcard fsck/*.c))
 SRC_vmfs-dump := $(wildcard fsck/dump*.c fsck/read.c)
 SRC_vmfs-fuse := $(wildcard fuse/*.c)
-SRC_vmkfstools := $(wildcard vdisk/vmkfstools.c) vmkernel/msg/where.c
+SRC_vmkfstools := $(wildcard vdisk/vmkfstools.c) $(VMK_SHARED)
 SRC_vmkernel := $(wildcard vmkernel/*.c vmkernel/disk/*.c vmkernel/nbd/*.c \
-	vmkernel/sched/*.c) $(VMK_SHARED)
+	vmkernel/sched/*.c vmkernel/vmx/vmxfile.c) $(VMK_SHARED)
 SRC_vmx := $(wildcard vmkernel/vmx/*.c) $(VMK_SHARED)
 SRC_vim-cmd := $(wildcard vmkernel/cli/vim_cmd.c vmkernel/cli/client.c) $(VMK_SHARED)
 SRC_esxcli := $(wildcard vmkernel/cli/esxcli.c vmkernel/cli/client.c) $(VMK_SHARED)

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VMKERNEL_MSG_SOCK_H
+#define VMKERNEL_MSG_SOCK_H
+
+/*
+ * Unix stream sockets by path. The last component alone has to fit into an address: longer
+ * paths are reached through their folder. All sockets are close-on-exec.
+ */
+
+/* A listening, non-blocking socket; a stale one at path is replaced. sock or -errno. */
+int sock_listen(const char *path) __attribute__((warn_unused_result));
+/* A connected, blocking socket: sock or -errno. */
+int sock_connect(const char *path) __attribute__((warn_unused_result));
+
+#endif

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef NBD_SERVER_H
+#define NBD_SERVER_H
+
+/*
+ * An NBD server for one disk on one listening unix socket, with a task of its own. Several
+ * clients may connect; one that leaves may come back.
+ */
+#include <stdbool.h>
+
+#include "base/report.h"
+#include "bdev/bdev.h"
+
+#define NBD_MAX_CONNECTIONS 16u
+
+struct nbd_server;
+
+struct nbd_server_options {
+	const char *name;	/* of the export; copied. Clients may also ask for "" */
+	struct bdev *bd;	/* borrowed until nbd_server_stop; with a pool if it translates */
+	int listen_sock;	/* taken on success (sock_listen) */
+	bool is_read_only;
+	struct reporter *reporter;
+};
+
+/* 0 or -errno (reported). */
+int nbd_server_start(const struct nbd_server_options *options,
+		     struct nbd_server **ret_server) __attribute__((warn_unused_result));
+/* Drops the clients, waits for the I/O that is at the disk, frees. NULL is allowed. */
+void nbd_server_stop(struct nbd_server *server);
+
+#endif
