@@ -166,7 +166,7 @@ static int counts_verify(const struct mkfs_counts *c, struct reporter *r)
 	return 0;
 }
 
-static int files_verify(const struct mkfs_layout *l, struct reporter *r)
+static int files_verify(const char *name, const struct mkfs_layout *l, struct reporter *r)
 {
 	for (unsigned int i = 0; i < MKFS_RESOURCE_COUNT; i++) {
 		const struct mkfs_file *f = &l->files[l->resources[i].fd];
@@ -177,26 +177,28 @@ static int files_verify(const struct mkfs_layout *l, struct reporter *r)
 	}
 	if (l->used_blocks > l->block_count)
 		return report_error(r, -ENOSPC,
-				    "the metadata need %u blocks, the volume has %u",
-				    l->used_blocks, l->block_count);
+				    "%s: the metadata need %u blocks, the volume has %u",
+				    name, l->used_blocks, l->block_count);
 	return 0;
 }
 
-int mkfs_layout_make(uint64_t device_size, const struct mkfs_counts *counts,
-		     struct reporter *r, struct mkfs_layout *ret_layout)
+int mkfs_layout_make(const char *name, uint64_t device_size,
+		     const struct mkfs_counts *counts, struct reporter *r,
+		     struct mkfs_layout *ret_layout)
 {
 	struct mkfs_layout l = { .device_size =
 					 round_down(device_size, VMFS_SECTOR_SIZE) };
 	if (l.device_size < MKFS_SIZE_MIN)
-		return report_error(r, -ENOSPC, "%llu bytes are too small: at least %llu",
+		return report_error(r, -ENOSPC,
+				    "%s: %llu bytes are too small: at least %llu", name,
 				    (unsigned long long)device_size,
 				    (unsigned long long)MKFS_SIZE_MIN);
 	uint64_t pe_count = (l.device_size - LVM_DATA_OFF) / LVM_PE_SIZE;
 	if (pe_count > LVM_MAPS_MAX * LVM_PE_PER_MAP)
 		return report_error(
 			r, -EFBIG,
-			"%llu bytes are too large: an extent holds at most 16 TiB",
-			(unsigned long long)device_size);
+			"%s: %llu bytes are too large: an extent holds at most 16 TiB",
+			name, (unsigned long long)device_size);
 	l.pe_count = (uint32_t)pe_count;
 	l.pe_map_count = (uint32_t)div_up(pe_count, LVM_PE_PER_MAP);
 	l.volume_size = pe_count * LVM_PE_SIZE;
@@ -209,7 +211,7 @@ int mkfs_layout_make(uint64_t device_size, const struct mkfs_counts *counts,
 		return err;
 	resources_make(&l, &c);
 	files_place(&l);
-	err = files_verify(&l, r);
+	err = files_verify(name, &l, r);
 	if (err)
 		return err;
 	*ret_layout = l;

@@ -67,13 +67,14 @@ struct mkfs_layout {
 };
 
 /*
- * Lays out a volume on a device of device_size bytes. counts may be NULL (all by policy).
+ * Lays out a volume on a device of device_size bytes, called name in reports. counts may
+ * be NULL (all by policy).
  * 0, or reported: -ENOSPC (too small), -EFBIG (over 16 TiB), -EINVAL (counts that the
  * format cannot hold).
  */
-int mkfs_layout_make(uint64_t device_size, const struct mkfs_counts *counts,
-		     struct reporter *r, struct mkfs_layout *ret_layout)
-	__attribute__((warn_unused_result));
+int mkfs_layout_make(const char *name, uint64_t device_size,
+		     const struct mkfs_counts *counts, struct reporter *r,
+		     struct mkfs_layout *ret_layout) __attribute__((warn_unused_result));
 
 /* Vol offset of a byte of a system file. off must lie in one of its blocks. */
 uint64_t mkfs_file_vol_off(const struct mkfs_file *file, uint64_t off);

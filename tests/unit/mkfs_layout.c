@@ -75,7 +75,7 @@ static void example_a_is_reproduced(void **state)
 		{ MKFS_PB2, 1, 16, 1, 1, 0x410000 },
 	};
 	struct mkfs_layout l;
-	assert_int_equal(mkfs_layout_make(0x1fe00200, NULL, NULL, &l), 0);
+	assert_int_equal(mkfs_layout_make("disk", 0x1fe00200, NULL, NULL, &l), 0);
 	assert_int_equal(l.pe_count, 1);
 	assert_int_equal(l.block_count, 256);
 	assert_int_equal(l.used_blocks, 13);
@@ -114,7 +114,7 @@ static void example_b_is_reproduced(void **state)
 		{ MKFS_PB2, 16, 16, 1, 1, 0x410000 },
 	};
 	struct mkfs_layout l;
-	assert_int_equal(mkfs_layout_make(10 * GIB, NULL, NULL, &l), 0);
+	assert_int_equal(mkfs_layout_make("disk", 10 * GIB, NULL, NULL, &l), 0);
 	assert_int_equal(l.pe_count, 39);
 	assert_int_equal(l.volume_size, 10468982784ull);
 	assert_int_equal(l.used_blocks, 110);
@@ -148,7 +148,7 @@ static void example_c_is_reproduced(void **state)
 		{ MKFS_PB2, 256, 16, 16, 1, 0x410000 },
 	};
 	struct mkfs_layout l;
-	assert_int_equal(mkfs_layout_make(TIB, NULL, NULL, &l), 0);
+	assert_int_equal(mkfs_layout_make("disk", TIB, NULL, NULL, &l), 0);
 	assert_int_equal(l.pe_count, 4095);
 	assert_int_equal(l.used_blocks, 776);
 	check_files(&l, files, ARRAY_SIZE(files));
@@ -176,7 +176,8 @@ static void published_lock_offsets_are_reproduced(void **state)
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		struct mkfs_layout l;
-		assert_int_equal(mkfs_layout_make(rows[i].size, NULL, NULL, &l), 0);
+		assert_int_equal(mkfs_layout_make("disk", rows[i].size, NULL, NULL, &l),
+				 0);
 		uint64_t off = mkfs_resource_off(&l.resources[MKFS_FDC], rows[i].cluster,
 						 rows[i].index);
 		assert_int_equal(mkfs_file_vol_off(&l.files[VMFS_FD_FDC], off),
@@ -194,7 +195,7 @@ static void blocks_are_dealt_out_once_at_every_size(void **state)
 	};
 	for (size_t s = 0; s < ARRAY_SIZE(sizes); s++) {
 		struct mkfs_layout l;
-		assert_int_equal(mkfs_layout_make(sizes[s], NULL, NULL, &l), 0);
+		assert_int_equal(mkfs_layout_make("disk", sizes[s], NULL, NULL, &l), 0);
 		uint8_t *seen = test_calloc(l.used_blocks, 1);
 		for (unsigned int i = 0; i < VMFS_FD_SYSTEM_COUNT; i++) {
 			const struct mkfs_file *f = &l.files[i];
@@ -218,11 +219,12 @@ static void too_small_is_refused_with_both_numbers(void **state)
 	struct collect told;
 	struct reporter *r = collect_init(&told);
 	struct mkfs_layout l;
-	assert_int_equal(mkfs_layout_make(MKFS_SIZE_MIN, NULL, r, &l), 0);
-	assert_int_equal(mkfs_layout_make(MKFS_SIZE_MIN - 1, NULL, r, &l), -ENOSPC);
-	assert_true(
-		collect_has(&told, "286261247 bytes are too small: at least 286261248"));
-	assert_int_equal(mkfs_layout_make(0, NULL, NULL, &l), -ENOSPC);
+	assert_int_equal(mkfs_layout_make("disk", MKFS_SIZE_MIN, NULL, r, &l), 0);
+	assert_int_equal(mkfs_layout_make("disk", MKFS_SIZE_MIN - 1, NULL, r, &l),
+			 -ENOSPC);
+	assert_true(collect_has(
+		&told, "disk: 286261247 bytes are too small: at least 286261248"));
+	assert_int_equal(mkfs_layout_make("disk", 0, NULL, NULL, &l), -ENOSPC);
 	collect_done(&told);
 }
 
@@ -233,12 +235,13 @@ static void over_16_tib_is_refused(void **state)
 	struct reporter *r = collect_init(&told);
 	struct mkfs_layout l;
 	uint64_t most = 16 * TIB + LVM_DATA_OFF + LVM_PE_SIZE - VMFS_SECTOR_SIZE;
-	assert_int_equal(mkfs_layout_make(most, NULL, r, &l), 0);
+	assert_int_equal(mkfs_layout_make("disk", most, NULL, r, &l), 0);
 	assert_int_equal(l.pe_count, 65536);
 	assert_int_equal(l.pe_map_count, 8);
-	assert_int_equal(mkfs_layout_make(most + VMFS_SECTOR_SIZE, NULL, r, &l), -EFBIG);
+	assert_int_equal(mkfs_layout_make("disk", most + VMFS_SECTOR_SIZE, NULL, r, &l),
+			 -EFBIG);
 	assert_true(collect_has(&told, "at most 16 TiB"));
-	assert_int_equal(mkfs_layout_make(UINT64_MAX, NULL, NULL, &l), -EFBIG);
+	assert_int_equal(mkfs_layout_make("disk", UINT64_MAX, NULL, NULL, &l), -EFBIG);
 	collect_done(&told);
 }
 
@@ -255,9 +258,11 @@ static void impossible_counts_are_refused(void **state)
 		{ .pb = 70000 },
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
-		assert_int_equal(mkfs_layout_make(100 * GIB, &bad[i], NULL, &l), -EINVAL);
+		assert_int_equal(mkfs_layout_make("disk", 100 * GIB, &bad[i], NULL, &l),
+				 -EINVAL);
 	struct mkfs_counts full = { .sb = 32000 };
-	assert_int_equal(mkfs_layout_make(MKFS_SIZE_MIN, &full, NULL, &l), -ENOSPC);
+	assert_int_equal(mkfs_layout_make("disk", MKFS_SIZE_MIN, &full, NULL, &l),
+			 -ENOSPC);
 }
 
 int main(void)

@@ -35,7 +35,7 @@ static struct bdev *disk_new(uint64_t size)
 static void make(struct bdev *bd, struct mkfs_options *options)
 {
 	struct mkfs_layout layout;
-	assert_int_equal(mkfs_layout_make(bd->size, NULL, NULL, &layout), 0);
+	assert_int_equal(mkfs_layout_make("disk", bd->size, NULL, NULL, &layout), 0);
 	assert_int_equal(mkfs_write(bd, &layout, options, NULL), 0);
 }
 
@@ -215,7 +215,7 @@ static void interrupted_leaves_no_volume(void **state)
 	struct bdev *disk = disk_new(2ull << 30);
 	struct mkfs_layout layout;
 	struct mkfs_options options;
-	assert_int_equal(mkfs_layout_make(disk->size, NULL, NULL, &layout), 0);
+	assert_int_equal(mkfs_layout_make("disk", disk->size, NULL, NULL, &layout), 0);
 	mkfs_options_init(&options, disk);
 	unsigned int n = 0;
 	int err = -EIO;
