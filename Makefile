@@ -142,12 +142,11 @@ tidy:
 	$(SUBMAKE) layers
 	@scripts/tidy
 
-CHANGED = $(shell git diff --name-only --diff-filter=d HEAD -- '*.c' '*.h')
-## format       .clang-format over the C files that differ from HEAD, or FILES=...
+FORMATTED = '*.[chS]' '*.sh' '*.mk' Makefile 'scripts/*'
+## format       breaks lines that are too wide, in all files or FILES=...
 format:
 	@command -v clang-format >/dev/null || scripts/deps all
-	@files="$(or $(FILES),$(CHANGED))"; \
-	[ -z "$$files" ] || clang-format -i $$files
+	@scripts/format $(or $(FILES),$(shell git ls-files $(FORMATTED)))
 
 MAN := $(wildcard docs/man/*.[1-8])
 ## install      programs and man pages, below DESTDIR and PREFIX (/usr/local)

@@ -4,14 +4,15 @@
 # demo.sh [file|lio|tgt]: the story of OpenVMFS with real parts (`make demo`).
 #
 # Two hosts share one LUN: a plain file, or an iSCSI LUN of the kernel's own target (in a
-# small QEMU guest) or of Debian's tgt. A Linux guest that counts with fsync runs on host A;
-# host A dies; the guest goes on on host B, and no number that was shown is lost.
+# small QEMU guest) or of Debian's tgt. A Linux guest that counts with fsync runs on host
+# A; host A dies; the guest goes on on host B, and no number that was shown is lost.
 #
 # A "host" is a PID namespace, so that it can die like one: everything in it is killed at
 # the same instant. All that the story makes lies in one folder that goes away.
 #
-# Environment: BIN (our programs), DEMO_PORT (for the target), DEMO_KEEP=1 keeps the folder.
-# Exit: 0, 1 (the step that failed is named), 77 (something this target needs is missing).
+# Environment: BIN (our programs), DEMO_PORT (for the target), DEMO_KEEP=1 keeps the
+# folder. Exit: 0, 1 (the step that failed is named), 77 (something this target needs is
+# missing).
 set -u
 export LC_ALL=C
 top=$(realpath "$(dirname "$0")/..")
@@ -23,6 +24,7 @@ boot_limit_s=60 # for a loaded machine; the goal is 15 s (make bench ONLY=boot)
 takeover_limit_s=120
 
 step=0
+began=0
 title=start
 times=()
 host_init=()
@@ -44,8 +46,10 @@ die()
 
 end_step()
 {
-	[ $step = 0 ] || times+=("$(printf '%2d  %6.1f s  %s' $step \
-		"$(echo "$(date +%s%N) $began" | awk '{ print ($1 - $2) / 1e9 }')" "$title")")
+	local tenths=$((($(date +%s%N) - began) / 100000000))
+
+	[ $step = 0 ] || times+=("$(printf '%2d  %4d.%d s  %s' $step \
+		$((tenths / 10)) $((tenths % 10)) "$title")")
 }
 
 begin_step()
@@ -140,7 +144,8 @@ processes_of() # HOST
 {
 	local init=init_$1
 
-	nsenter -t "${!init}" -p -m ps -e -o comm= | grep -vx -e ps -e sleep | sort | xargs
+	nsenter -t "${!init}" -p -m ps -e -o comm= | grep -vx -e ps -e sleep |
+		sort | xargs
 }
 
 vim() # HOST ARGUMENT...
@@ -216,17 +221,20 @@ file | lio | tgt) ;;
 	exit 1
 	;;
 esac
-for p in mkfs.vmfs vmkfstools vmkernel vmx vim-cmd vmfs-fuse fsck.vmfs; do
-	[ -x "$bin/$p" ] || { echo "demo.sh: $bin/$p is not built (make all)" >&2; exit 1; }
+cannot() # STATUS WHY...
+{
+	echo "demo.sh: ${*:2}" >&2
+	exit "$1"
+}
+for p in mkfs.vmfs vmkfstools vmkernel vmx vim-cmd esxcli vmfs-fuse fsck.vmfs; do
+	[ -x "$bin/$p" ] || cannot 1 "$bin/$p is not built (make all)"
 done
-[ "$(id -u)" = 0 ] || { echo "demo.sh: needs root (two hosts and two mounts)" >&2; exit 1; }
+[ "$(id -u)" = 0 ] || cannot 1 "needs root: it makes two hosts and two mounts"
 [ -e /dev/fuse ] || mknod -m 666 /dev/fuse c 10 229 2>/dev/null
-if ! true <>/dev/fuse; then
-	echo "demo.sh: /dev/fuse cannot be opened; is the kernel module fuse there?" >&2
-	exit 1
-fi 2>/dev/null
+{ true <>/dev/fuse; } 2>/dev/null ||
+	cannot 1 "/dev/fuse cannot be opened; is the kernel module fuse there?"
 for p in qemu-system-x86_64 debugvmfs fusermount3 nsenter unshare; do
-	command -v $p >/dev/null || { echo "demo.sh: $p is missing (make deps)" >&2; exit 77; }
+	command -v $p >/dev/null || cannot 77 "$p is missing (make deps)"
 done
 
 free_port()
@@ -290,7 +298,7 @@ build_guest()
 
 import_guest()
 {
-	begin_step "The guest disk goes to the datastore as vm1/vm1.vmdk, a .vmx beside it"
+	begin_step "The disk goes to the datastore as vm1/vm1.vmdk, a .vmx beside it"
 	must bin/vmkfstools -i guest.raw -d thin "$device:/vm1/vm1.vmdk"
 	cp "$top/tests/guest/vm1.vmx" .
 	must bin/vmkfstools --put vm1.vmx "$device:/vm1/vm1.vmx"
@@ -304,11 +312,11 @@ start_hosts()
 	begin_step "Two hosts start, each with its own state and UUID, and attach the LUN"
 	for host in hostA hostB; do
 		boot_host $host
-		on $host bin/vmkernel -d "$work/$host" --host-name $host --device "$device" ||
-			die "vmkernel on $host"
+		on $host bin/vmkernel -d "$work/$host" --host-name $host \
+			--device "$device" || die "vmkernel on $host"
 		must cat $host/host.uuid
 	done
-	[ "$(cat hostA/host.uuid)" != "$(cat hostB/host.uuid)" ] || die "one UUID for both"
+	! cmp -s hostA/host.uuid hostB/host.uuid || die "one UUID for both"
 	for host in hostA hostB; do
 		must bin/esxcli -s "$work/$host/vmkernel.sock" storage filesystem list
 		grep -qw demo said || die "$host does not see the datastore"

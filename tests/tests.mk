@@ -53,7 +53,7 @@ check:
 check-full:
 	@scripts/deps all
 	$(SUBMAKE) all tests
-	@FULL=1 $(PROVE) $(PROVE_JOBS) $(UNIT) $(SIM) $(CLI)
+	@FULL=1 SIM_COUNT=1000 $(PROVE) $(PROVE_JOBS) $(UNIT) $(SIM) $(CLI)
 	$(SUBMAKE) asan
 	$(SUBMAKE) tsan
 	$(SUBMAKE) V=clang all tests
@@ -67,11 +67,12 @@ asan tsan:
 tests-run: tests
 	@$(PROVE) $(PROVE_JOBS) $(UNIT) $(if $(filter tsan,$(V)),,$(SIM))
 
-## sim          simulator tests alone; SEED=n replays one run, SEEDS=n runs more
+## sim          simulator tests alone; SEED=n replays one run with a trace, COUNT=n runs n
 sim:
 	@scripts/deps check
 	$(SUBMAKE) $(SIM)
-	@SIM_SEED=$(SEED) SIM_SEEDS=$(SEEDS) $(PROVE) $(if $(SEED),-v) $(SIM)
+	@$(if $(SEED),SIM_SEED=$(SEED) SIM_TRACE=1) $(if $(COUNT),SIM_COUNT=$(COUNT)) \
+		$(PROVE) $(if $(SEED),-v) $(SIM)
 
 ## bench        ours beside its peers, one line each; ONLY=nbd|mkfs|lock|boot
 bench:

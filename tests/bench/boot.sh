@@ -3,16 +3,20 @@
 # The Linux guest from power-on to its first number on stable storage: by vmkernel from a
 # thin VMDK, beside plain QEMU on the raw file.
 
+vim()
+{
+	"$bin/vim-cmd" -s "$work/host/vmkernel.sock" "$@" >"$work/log" 2>&1
+}
+
 boot_vm()
 {
-	local began host=$work/host console
+	local began console=$work/host/vms/1/serial0.txt
 
 	began=$(now_ms)
-	"$bin/vim-cmd" -s "$host/vmkernel.sock" vmsvc/power.on 1 >"$work/log" 2>&1 || return 1
-	console=$host/vms/1/serial0.txt
+	vim vmsvc/power.on 1 || return 1
 	wait_for 60 grep -q "^COUNT" "$console" || return 1
 	sample boot.ours "$(($(now_ms) - began))e-3"
-	"$bin/vim-cmd" -s "$host/vmkernel.sock" vmsvc/power.off 1 >"$work/log" 2>&1 || return 1
+	vim vmsvc/power.off 1 || return 1
 	rm -f "$console"
 }
 
@@ -24,8 +28,9 @@ boot_raw()
 	began=$(now_ms)
 	serve qemu-system-x86_64 -machine pc-q35-7.2 -accel tcg,thread=multi \
 		-smp 1,maxcpus=2 -m 262136K -nodefaults -no-user-config -display none \
-		-serial "file:$console" -device pvscsi -device scsi-hd,drive=d,bootindex=0 \
-		-blockdev "driver=raw,node-name=d,file.driver=file,file.filename=$work/g.raw"
+		-serial "file:$console" -device pvscsi \
+		-device scsi-hd,drive=d,bootindex=0 \
+		-drive "if=none,id=d,format=raw,file=$work/g.raw"
 	wait_for 60 grep -q "^COUNT" "$console" || return 1
 	sample boot.raw "$(($(now_ms) - began))e-3"
 	kill -9 "$server"
@@ -45,8 +50,7 @@ bench_boot()
 			>"$work/log" 2>&1 &&
 		"$bin/vmkernel" -d "$work/host" --device "$image" >"$work/log" 2>&1 &&
 		children+=("$(cat "$work/host/vmkernel.pid")") &&
-		"$bin/vim-cmd" -s "$work/host/vmkernel.sock" solo/registervm \
-			"[bench] vm1/vm1.vmx" >"$work/log" 2>&1 ||
+		vim solo/registervm "[bench] vm1/vm1.vmx" ||
 		{ missing boot "$(tail -n 1 "$work/log")"; return; }
 	for ((round = 0; round < turns; round++)); do
 		boot_vm || { missing boot "$(tail -n 1 "$work/log")"; break; }

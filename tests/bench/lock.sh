@@ -7,7 +7,8 @@ bench_lock()
 {
 	local image=$work/lock.img what ms
 
-	[ -x "$bench_bin/lock_bench" ] || { missing lock "lock_bench is not built"; return; }
+	[ -x "$bench_bin/lock_bench" ] ||
+		{ missing lock "lock_bench is not built"; return; }
 	truncate -s 4G "$image"
 	"$bin/mkfs.vmfs" -L bench "$image" >"$work/log" 2>&1 &&
 		"$bench_bin/lock_bench" "$image" "$rounds" >"$work/lock" 2>"$work/log" ||

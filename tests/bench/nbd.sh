@@ -11,8 +11,8 @@ fio_nbd()
 	local iops
 
 	iops=$(fio --name=turn --ioengine=nbd --uri="nbd+unix:///?socket=$2" --rw="$3" \
-		--bs=4k --iodepth=32 --norandommap --randrepeat=0 --size=${nbd_size_mib}m \
-		--runtime="$seconds_each" --time_based --output-format=terse 2>/dev/null |
+		--bs=4k --iodepth=32 --norandommap --randrepeat=0 \
+		--size=${nbd_size_mib}m --runtime="$seconds_each" --time_based --output-format=terse 2>/dev/null |
 		awk -F';' '/^3;/ { print $8 + $49 }')
 	[ -n "$iops" ] && sample "$1.$3" "$iops"
 }
@@ -22,7 +22,8 @@ bench_nbd()
 	local image=$work/lun.img raw=$work/raw.img kind round name
 
 	for name in fio nbdkit qemu-nbd; do
-		command -v $name >/dev/null || { missing nbd "$name is not here"; return; }
+		command -v $name >/dev/null ||
+			{ missing nbd "$name is not here"; return; }
 	done
 	truncate -s $((nbd_size_mib * 2))M "$image"
 	"$bin/mkfs.vmfs" -L bench "$image" >"$work/log" 2>&1 &&
@@ -45,7 +46,8 @@ bench_nbd()
 			done
 		done
 		for name in nbdkit qemu; do
-			line "nbd-$kind-4k-qd32-vs-$name" speed ours.$kind $name.$kind ">=1.3" IOPS
+			line "nbd-$kind-4k-qd32-vs-$name" speed \
+				ours.$kind $name.$kind ">=1.3" IOPS
 		done
 	done
 	kill "${children[@]}" 2>/dev/null

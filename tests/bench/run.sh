@@ -1,14 +1,15 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# run.sh [AREA...]: measures ours beside its peers (`make bench ONLY=AREA`). One line each:
+# run.sh [AREA...]: measures ours beside its peers (`make bench ONLY=AREA`). One line
+# each:
 #
 #   name  ours  peer  ratio  goal  [MISSED]
 #
-# Numbers of one machine and one moment mean little; so ours and each peer take turns in one
-# run, each number is the median of its turns, and the ratio is what to quote. Speeds: ratio
-# = ours / peer; times: peer / ours; more is better in both. A goal is on the ratio, or on
-# our number where it has a unit.
+# Numbers of one machine and one moment mean little; so ours and each peer take turns in
+# one run, each number is the median of its turns, and the ratio is what to quote. Speeds:
+# ratio = ours / peer; times: peer / ours; more is better in both. A goal is on the ratio,
+# or on our number where it has a unit.
 #
 # An area is tests/bench/AREA.sh: it is sourced, and defines bench_AREA.
 # Environment: BIN, BENCH_BIN, ROUNDS (5), SECONDS_EACH (3), TMPDIR (a disk, not memory).
@@ -51,7 +52,7 @@ median() # NAME
 		{ n[NR] = $1 }
 		END {
 			if (NR)
-				print NR % 2 ? n[(NR + 1) / 2] : (n[NR / 2] + n[NR / 2 + 1]) / 2
+				print (n[int((NR + 1) / 2)] + n[int(NR / 2) + 1]) / 2
 		}'
 }
 
@@ -110,8 +111,7 @@ now_ms() { echo $(($(date +%s%N) / 1000000)); }
 printf '%-34s %10s %10s %7s  %s\n' name ours peer ratio goal
 for area in $areas; do
 	if [ ! -f "$here/$area.sh" ]; then
-		echo "run.sh: no area '$area'; there are:" \
-			"$(cd "$here" && ls *.sh | grep -v run.sh | sed 's/\.sh$//' | xargs)" >&2
+		echo "run.sh: no area '$area'; there are boot, lock, mkfs, nbd" >&2
 		exit 1
 	fi
 	# shellcheck disable=SC1090

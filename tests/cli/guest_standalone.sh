@@ -40,7 +40,8 @@ counted()
 	[ "${n:-0}" -ge "$2" ]
 }
 
-ok "builds the boot sector disk" "$ROOT/tests/guest/bootsector.sh" "$T/b.raw" "first light"
+ok "builds the boot sector disk" \
+	"$ROOT/tests/guest/bootsector.sh" "$T/b.raw" "first light"
 boot "$T/b.raw" "$T/b.con"
 ok "the boot sector powers off" wait_for 20 eval "! kill -0 $qemu"
 like "$(cat "$T/b.con")" "^first light" "it shows what it read"
@@ -64,3 +65,4 @@ last=$(shown LAST "$T/2.con")
 diag "shown before the kill: $first, found after it: $last"
 ok "nothing that was shown is lost" test "$last" -ge "$first"
 kill_guest
+exit 0

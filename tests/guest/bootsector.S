@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A guest of 512 bytes: the cheapest test of a VM from firmware to disk. Through the BIOS it
- * reads sector 1, shows the text in it on the first serial port, writes it to sector 2,
- * reads that back, compares, says "SAME" or what went wrong, and powers off (ACPI of QEMU's
- * q35 and pc machines: port 0x604, 0xb004).
+ * A guest of 512 bytes: the cheapest test of a VM from firmware to disk. Through the BIOS
+ * it reads sector 1, shows the text in it on the first serial port, writes it to sector
+ * 2, reads that back, compares, says "SAME" or what went wrong, and powers off (ACPI of
+ * QEMU's q35 and pc machines: port 0x604, 0xb004).
  */
 	.code16
 	.globl	_start

@@ -1,10 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# bootsector.sh OUT TEXT: a bootable raw disk of 1 MiB with bootsector.S in sector 0 and TEXT
-# in sector 1, which the guest shows and copies to sector 2. Needs gcc (as, ld) alone.
+# bootsector.sh OUT TEXT: a bootable raw disk of 1 MiB with bootsector.S in sector 0 and
+# TEXT in sector 1, which the guest shows and copies to sector 2. Needs gcc (as, ld)
+# alone.
 set -eu
 [ $# = 2 ] || { echo "usage: bootsector.sh OUT TEXT" >&2; exit 1; }
-[ ${#2} -lt 500 ] || { echo "bootsector.sh: TEXT of ${#2} characters, at most 499" >&2; exit 1; }
+[ ${#2} -lt 500 ] || { echo "bootsector.sh: TEXT: ${#2} characters, at most 499" >&2; exit 1; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 gcc -m32 -c -o "$work/code.o" "$(dirname "$0")/bootsector.S"
