@@ -4,9 +4,9 @@
  *
  * A leaf gets the caller's io as it is, if it fits. Everything else becomes a FAN: one
  * allocation with a child io for each piece, of which the last to complete completes the
- * parent. A fan is made when a translating device maps the io (one child per extent), when
- * an io is longer than a leaf takes (one per max_io), and when a leaf cannot zero (one write
- * of zeros per chunk).
+ * parent. A fan is made when a translating device maps the io (one child per extent),
+ * when an io is longer than a leaf takes (one per max_io), and when a leaf cannot zero
+ * (one write of zeros per chunk).
  *
  * Invariants:
  * 1. An io is mapped completely before its first child is submitted. If any part answers
@@ -33,7 +33,7 @@
 #include "bdev/iov.h"
 #include "bdev/worker.h"
 
-#define MAX_EXTENTS 32	      /* of one io; more go to the pool */
+#define MAX_EXTENTS 32 /* of one io; more go to the pool */
 #define ZERO_CHUNK (64u << 10)
 #define ZERO_IOVS 16	      /* of one write of zeros: 1 MiB */
 #define MAX_ZERO_WRITES 64    /* of one asynchronous ZERO */
@@ -105,12 +105,12 @@ struct child {
 
 struct fan {
 	struct bdev_io *parent;
-	struct bdev *bd;	 /* whose unmap() takes the extents back; NULL: no holds */
+	struct bdev *bd; /* whose unmap() takes the extents back; NULL: no holds */
 	atomic_uint pending;
 	atomic_int result;
 	unsigned int count;
 	int iov_used;
-	struct iovec *iov;	 /* of the children, behind them */
+	struct iovec *iov; /* of the children, behind them */
 	struct child child[];
 };
 
@@ -168,7 +168,8 @@ static void child_done(struct bdev_io *io)
 }
 
 /* The next child: op on extent. Its memory is set by the caller. */
-static struct child *fan_add(struct fan *fan, enum bdev_op op, const struct bdev_extent *e)
+static struct child *fan_add(struct fan *fan, enum bdev_op op,
+			     const struct bdev_extent *e)
 {
 	struct child *child = &fan->child[fan->count++];
 	child->fan = fan;
@@ -194,8 +195,8 @@ static void child_take_memory(struct child *child, uint64_t skip, uint64_t len)
 		return;
 	}
 	child->io.iov = child->fan->iov + child->fan->iov_used;
-	child->io.iovcnt = iov_slice(parent->iov, parent->iovcnt, skip, len, child->io.iov,
-				     parent->iovcnt, NULL);
+	child->io.iovcnt = iov_slice(parent->iov, parent->iovcnt, skip, len,
+				     child->io.iov, parent->iovcnt, NULL);
 	child->fan->iov_used += child->io.iovcnt;
 }
 
@@ -258,8 +259,8 @@ static void submit_written_zeros(struct bdev *bd, struct bdev_io *io)
 		bdev_io_complete(io, -EOPNOTSUPP);
 		return;
 	}
-	struct fan *fan = fan_new(io, NULL, (unsigned int)count,
-				  (unsigned int)count * ZERO_IOVS);
+	struct fan *fan =
+		fan_new(io, NULL, (unsigned int)count, (unsigned int)count * ZERO_IOVS);
 	if (!fan) {
 		bdev_io_complete(io, -ENOMEM);
 		return;
@@ -485,9 +486,11 @@ static int write_zeros(struct bdev *bd, const struct bdev_io *io)
 int bdev_rw(struct bdev *bd, enum bdev_op op, uint32_t flags, void *buf, uint64_t len,
 	    uint64_t offset, uint64_t deadline)
 {
-	struct bdev_io io = {
-		.op = op, .flags = flags, .offset = offset, .len = len, .deadline = deadline
-	};
+	struct bdev_io io = { .op = op,
+			      .flags = flags,
+			      .offset = offset,
+			      .len = len,
+			      .deadline = deadline };
 	if (has_memory(op)) {
 		if (bd->memory_align > 1 && (uintptr_t)buf % bd->memory_align)
 			return run_bounced(bd, &io, buf);

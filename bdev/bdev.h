@@ -6,11 +6,11 @@
  * Something with blocks: the one seam under storage.
  *
  * Two kinds of device. A LEAF (file, block device, memory, iSCSI LUN) is asynchronous:
- * submit() never blocks and done() is called exactly once. A TRANSLATING device (a range, a
- * file on VMFS, a virtual disk) answers map(): where do these bytes lie, without I/O, or
- * -EAGAIN; what cannot be mapped at once goes to a bounded worker pool (worker.h) that runs
- * the blocking rw(). Workers never punt and leaves never use the pool, so it cannot deadlock
- * on itself.
+ * submit() never blocks and done() is called exactly once. A TRANSLATING device (a range,
+ * a file on VMFS, a virtual disk) answers map(): where do these bytes lie, without I/O,
+ * or -EAGAIN; what cannot be mapped at once goes to a bounded worker pool (worker.h) that
+ * runs the blocking rw(). Workers never punt and leaves never use the pool, so it cannot
+ * deadlock on itself.
  *
  * Errors of I/O (io->result and the return of the blocking calls), negative errno:
  *   -EIO        the device said no, for good, to this request (medium error)
@@ -42,15 +42,15 @@ struct bdev;
 /* The caller's; embed it; untouched by the caller from submit until done(). */
 struct bdev_io {
 	enum bdev_op op;
-	uint32_t flags;		/* enum bdev_io_flags */
-	uint64_t offset, len;	/* bytes; multiples of bd->block_size */
-	struct iovec *iov;	/* READ, WRITE, CAW; memory aligned to bd->memory_align */
-	int iovcnt;		/* CAW: len = 2 blocks; first half compared, second written */
-	uint64_t deadline;	/* clock_now() value: give up, report -ETIMEDOUT; 0 = none */
-	int result;		/* 0 or -errno, valid in done() */
+	uint32_t flags;	      /* enum bdev_io_flags */
+	uint64_t offset, len; /* bytes; multiples of bd->block_size */
+	struct iovec *iov;    /* READ, WRITE, CAW; memory aligned to bd->memory_align */
+	int iovcnt;	   /* CAW: len = 2 blocks; first half compared, second written */
+	uint64_t deadline; /* clock_now() value: give up, report -ETIMEDOUT; 0 = none */
+	int result;	   /* 0 or -errno, valid in done() */
 	void (*done)(struct bdev_io *io); /* records and wakes; never blocks or submits */
-	struct bdev *bd;	/* set by bdev_submit */
-	struct {		/* for the device while it owns the io */
+	struct bdev *bd;		  /* set by bdev_submit */
+	struct {			  /* for the device while it owns the io */
 		struct bdev_io *next;
 		uint64_t word[6];
 	} priv;
@@ -58,12 +58,13 @@ struct bdev_io {
 
 /* Where bytes lie: a contiguous piece of a leaf, or a hole that reads as zeros. */
 struct bdev_extent {
-	struct bdev *leaf;	/* NULL: a hole */
-	uint64_t offset, len;	/* on the leaf; len <= what was asked */
-	void *hold;		/* the translating device's; given back by unmap() */
+	struct bdev *leaf;    /* NULL: a hole */
+	uint64_t offset, len; /* on the leaf; len <= what was asked */
+	void *hold;	      /* the translating device's; given back by unmap() */
 };
 
-/* How a conditional write of one block can be made on a device (LOCKING.md, storage classes). */
+/* How a conditional write of one block can be made on a device (LOCKING.md, storage
+ * classes). */
 enum bdev_caw_class {
 	BDEV_CAW_NONE,	  /* not at all */
 	BDEV_CAW_ATS,	  /* SCSI COMPARE AND WRITE (to be proved by trial) */
@@ -76,22 +77,26 @@ struct bdev_ops {
 	void (*submit)(struct bdev *bd, struct bdev_io *io);
 	/*
 	 * Translating: 0 and *ret_extent, or -EAGAIN, -ESTALE. Never blocks. Asked with
-	 * CAW: io->len is the one block. With FLUSH (len 0): the only device that has to be
-	 * flushed, a hole if none; -EAGAIN if there is more to do. A hole answers READ, ZERO
-	 * and UNMAP; what must be allocated first is -EAGAIN.
+	 * CAW: io->len is the one block. With FLUSH (len 0): the only device that has to
+	 * be flushed, a hole if none; -EAGAIN if there is more to do. A hole answers
+	 * READ, ZERO and UNMAP; what must be allocated first is -EAGAIN.
 	 */
-	int (*map)(struct bdev *bd, const struct bdev_io *io, struct bdev_extent *ret_extent);
+	int (*map)(struct bdev *bd, const struct bdev_io *io,
+		   struct bdev_extent *ret_extent);
 	void (*unmap)(struct bdev *bd, struct bdev_extent *e);
-	/* The blocking form; required for translating devices, optional (fast path) for leaves. */
+	/* The blocking form; required for translating devices, optional (fast path) for
+	 * leaves. */
 	int (*rw)(struct bdev *bd, struct bdev_io *io);
-	/* SCSI RESERVE(6) / RELEASE(6): 0, -EBUSY (another initiator holds it), -errno. Blocks. */
+	/* SCSI RESERVE(6) / RELEASE(6): 0, -EBUSY (another initiator holds it), -errno.
+	 * Blocks. */
 	int (*reserve)(struct bdev *bd, bool is_wanted);
 	int (*resize)(struct bdev *bd, uint64_t size);
-	/* Send nothing more, ever; what is in flight may land. Later I/O fails with -ESTALE. */
+	/* Send nothing more, ever; what is in flight may land. Later I/O fails with
+	 * -ESTALE. */
 	void (*cut)(struct bdev *bd);
 	/*
-	 * Liveness lock of LOCKING.md 5.1 on the byte at offset; held until close. Blocks not.
-	 * 0, -EBUSY (another process holds it), -EOPNOTSUPP (not a file).
+	 * Liveness lock of LOCKING.md 5.1 on the byte at offset; held until close. Blocks
+	 * not. 0, -EBUSY (another process holds it), -EOPNOTSUPP (not a file).
 	 */
 	int (*liveness)(struct bdev *bd, uint64_t offset, bool is_wanted);
 	void (*close)(struct bdev *bd);
@@ -100,44 +105,47 @@ struct bdev_ops {
 /* Embedded first in every device's own struct. All but ops may be read by anyone. */
 struct bdev {
 	const struct bdev_ops *ops;
-	char name[256];		 /* as the user gave it: path, URL, "mem" */
-	uint64_t size;		 /* bytes */
-	uint32_t block_size;	 /* logical block, bytes: 512 or 4096 */
-	uint32_t memory_align;	 /* of iov addresses; 1 = any */
-	uint32_t max_io;	 /* bytes in one io; 0 = no limit */
+	char name[256];	       /* as the user gave it: path, URL, "mem" */
+	uint64_t size;	       /* bytes */
+	uint32_t block_size;   /* logical block, bytes: 512 or 4096 */
+	uint32_t memory_align; /* of iov addresses; 1 = any */
+	uint32_t max_io;       /* bytes in one io; 0 = no limit */
 	bool is_read_only;
-	bool has_write_cache;	 /* FLUSH has work to do */
+	bool has_write_cache; /* FLUSH has work to do */
 	bool has_unmap, has_write_zeroes;
 	enum bdev_caw_class caw; /* what the device offers; a promise only after trial */
-	/* Identity for the LVM header (format: disk identity); type 0 and empty if unknown. */
+	/* Identity for the LVM header (format: disk identity); type 0 and empty if
+	 * unknown. */
 	struct bdev_identity {
-		uint8_t type;	/* 0 adapter path text, 1 T10 text, 2 NAA/EUI binary */
-		uint8_t len;	/* valid bytes of id */
+		uint8_t type; /* 0 adapter path text, 1 T10 text, 2 NAA/EUI binary */
+		uint8_t len;  /* valid bytes of id */
 		uint16_t lun;
 		uint8_t device_type, scsi_level;
 		char vendor[8], model[16], revision[4];
 		uint8_t id[44];
 	} identity;
 	struct reporter *reporter;
-	void *submit_domain;	/* private to bdev.c */
+	void *submit_domain; /* private to bdev.c */
 };
 
 /* ---- using a device ---- */
 
 /*
- * Starts io; never blocks. On a leaf it goes straight to the device; on a translating device
- * it is mapped (and split if needed) or handed to the device's worker pool. done() is called
- * exactly once, from any task, possibly before this returns.
+ * Starts io; never blocks. On a leaf it goes straight to the device; on a translating
+ * device it is mapped (and split if needed) or handed to the device's worker pool. done()
+ * is called exactly once, from any task, possibly before this returns.
  */
 void bdev_submit(struct bdev *bd, struct bdev_io *io);
-/* Blocking forms; 0 or -errno as above. buf: any alignment (bounced if the device minds). */
+/* Blocking forms; 0 or -errno as above. buf: any alignment (bounced if the device minds).
+ */
 int bdev_read(struct bdev *bd, void *buf, uint64_t len, uint64_t offset)
 	__attribute__((warn_unused_result));
 int bdev_write(struct bdev *bd, const void *buf, uint64_t len, uint64_t offset)
 	__attribute__((warn_unused_result));
 int bdev_flush(struct bdev *bd) __attribute__((warn_unused_result));
 /* Zeroes a range (WRITE SAME, fallocate, or written zeros). */
-int bdev_zero(struct bdev *bd, uint64_t len, uint64_t offset) __attribute__((warn_unused_result));
+int bdev_zero(struct bdev *bd, uint64_t len, uint64_t offset)
+	__attribute__((warn_unused_result));
 int bdev_unmap(struct bdev *bd, uint64_t len, uint64_t offset)
 	__attribute__((warn_unused_result));
 /* op with all options; iov of the io is not used: buf and len are. */
@@ -169,7 +177,8 @@ int bdev_io_check(const struct bdev *bd, const struct bdev_io *io);
 enum bdev_open_flags {
 	BDEV_OPEN_READ_ONLY = 1u << 0,
 	BDEV_OPEN_EXCLUSIVE = 1u << 1, /* O_EXCL on a block device: -EBUSY if mounted */
-	BDEV_OPEN_BUFFERED = 1u << 2,  /* page cache; only for read-only inspection of images */
+	BDEV_OPEN_BUFFERED =
+		1u << 2, /* page cache; only for read-only inspection of images */
 	/*
 	 * The caller vouches that every user of the bytes opens this very node on this
 	 * kernel: a loop device may then be written, and a file on FUSE or a network
@@ -181,22 +190,25 @@ enum bdev_open_flags {
 /*
  * A regular file or block device, O_DIRECT where the filesystem can, libaio underneath.
  * Reports and returns -errno: -ENOENT, -EACCES, -EBUSY, -ENOTBLK (neither file nor block
- * device), -EMEDIUMTYPE (a loop device over a file whose backing file must be used instead).
+ * device), -EMEDIUMTYPE (a loop device over a file whose backing file must be used
+ * instead).
  */
-int bdev_file_open(const char *path, uint32_t flags, struct reporter *r, struct bdev **ret_bd)
-	__attribute__((warn_unused_result));
+int bdev_file_open(const char *path, uint32_t flags, struct reporter *r,
+		   struct bdev **ret_bd) __attribute__((warn_unused_result));
 /* size bytes of memory (sparse), block_size 512 or 4096. For tests and for dry runs. */
-int bdev_mem_new(uint64_t size, uint32_t block_size, struct reporter *r, struct bdev **ret_bd)
-	__attribute__((warn_unused_result));
-/* [offset, offset + size) of below. Takes below on success: closes it at its own close. */
-int bdev_range_new(struct bdev *below, uint64_t offset, uint64_t size, struct bdev **ret_bd)
-	__attribute__((warn_unused_result));
+int bdev_mem_new(uint64_t size, uint32_t block_size, struct reporter *r,
+		 struct bdev **ret_bd) __attribute__((warn_unused_result));
+/* [offset, offset + size) of below. Takes below on success: closes it at its own close.
+ */
+int bdev_range_new(struct bdev *below, uint64_t offset, uint64_t size,
+		   struct bdev **ret_bd) __attribute__((warn_unused_result));
 /*
  * If bd holds a partition table (GPT or MBR), replaces *bd by a range over its only VMFS
  * partition (GPT AA31E02A-..., MBR 0xFB); 0 also when there is no table. -ENOENT: a table
  * without VMFS partition; -ENOTUNIQ: several (reported with their numbers).
  */
-int bdev_part_open(struct bdev **bd, struct reporter *r) __attribute__((warn_unused_result));
+int bdev_part_open(struct bdev **bd, struct reporter *r)
+	__attribute__((warn_unused_result));
 /*
  * What libblkid sees on bd, as text for "refusing, it contains ...": "" if nothing.
  * 0 or -errno. Ranges and leaves of file.c only; elsewhere reads the first MiB itself.

@@ -2,21 +2,21 @@
 /*
  * A regular file or block device as a disk: how it is opened, and what it then promises.
  *
- * Direct or through the page cache. Every opener of an inode must come to the same answer,
- * else direct writes and cached reads would not see each other. It depends on the
+ * Direct or through the page cache. Every opener of an inode must come to the same
+ * answer, else direct writes and cached reads would not see each other. It depends on the
  * filesystem alone: direct where direct I/O reaches single 512-byte sectors, which is the
  * unit of VMFS locks, else the page cache, which one kernel shares (file_lock.c says why
  * nothing between is allowed). Block devices are always direct. Durability is the same in
  * both: a completed FLUSH is an fdatasync(), FUA is RWF_DSYNC.
  *
- * Compare-and-write is offered where OFD locks reach every user of the bytes: regular files
- * of filesystems that one kernel owns, and block devices. Not on network filesystems and
- * FUSE, whose locks may be local to a mount or lost with a connection, unless the caller
- * vouches for it.
+ * Compare-and-write is offered where OFD locks reach every user of the bytes: regular
+ * files of filesystems that one kernel owns, and block devices. Not on network
+ * filesystems and FUSE, whose locks may be local to a mount or lost with a connection,
+ * unless the caller vouches for it.
  *
  * A loop device is refused for writing: locks on its node do not exclude the users of its
- * backing file, nor those of a second loop device over that file (LOCKING.md 5). The report
- * names the file to use instead. Opened read-only it does no harm.
+ * backing file, nor those of a second loop device over that file (LOCKING.md 5). The
+ * report names the file to use instead. Opened read-only it does no harm.
  */
 #include "bdev/file.h"
 
@@ -56,8 +56,9 @@ static int file_resize(struct bdev *bd, uint64_t size)
 	if (atomic_load(&file->is_cut))
 		return -ESTALE;
 	if (ftruncate(file->file_fd, (off_t)size) < 0)
-		return report_error(bd->reporter, -errno, "%s: cannot resize to %llu bytes: %s",
-				    bd->name, (unsigned long long)size, strerror(errno));
+		return report_error(bd->reporter, -errno,
+				    "%s: cannot resize to %llu bytes: %s", bd->name,
+				    (unsigned long long)size, strerror(errno));
 	bd->size = size;
 	return 0;
 }
@@ -76,7 +77,8 @@ static void file_close(struct bdev *bd)
 	struct file_bdev *file = (struct file_bdev *)bd;
 	file_queue_done(file);
 	if (file->file_fd >= 0)
-		(void)close(file->file_fd); /* drops the liveness lock; no dirty data is above it */
+		(void)close(file->file_fd); /* drops the liveness lock; no dirty data is
+					       above it */
 	cond_done(&file->turn_over);
 	mutex_done(&file->m);
 	free(file);
@@ -97,11 +99,14 @@ static const struct bdev_ops file_ops = {
 static bool is_local_filesystem(int file_fd)
 {
 	static const uint32_t local[] = {
-		0xef53 /* ext2..4 */,	0x58465342 /* xfs */,	0x9123683e /* btrfs */,
-		0x01021994 /* tmpfs */, 0x858458f6 /* ramfs */, 0xf2f52010 /* f2fs */,
-		0x2fc12fc1 /* zfs */,	0xca451a4e /* bcachefs */, 0x794c7630 /* overlayfs */,
-		0x3153464a /* jfs */,	0x52654973 /* reiserfs */, 0x3434 /* nilfs */,
-		0x2011bab0 /* exfat */, 0x7366746e /* ntfs3 */,	0x4d44 /* fat */,
+		0xef53 /* ext2..4 */,	    0x58465342 /* xfs */,
+		0x9123683e /* btrfs */,	    0x01021994 /* tmpfs */,
+		0x858458f6 /* ramfs */,	    0xf2f52010 /* f2fs */,
+		0x2fc12fc1 /* zfs */,	    0xca451a4e /* bcachefs */,
+		0x794c7630 /* overlayfs */, 0x3153464a /* jfs */,
+		0x52654973 /* reiserfs */,  0x3434 /* nilfs */,
+		0x2011bab0 /* exfat */,	    0x7366746e /* ntfs3 */,
+		0x4d44 /* fat */,
 	};
 	struct statfs s;
 	if (fstatfs(file_fd, &s) < 0)
@@ -148,7 +153,8 @@ static int open_regular(struct file_bdev *file, const struct stat *st, uint32_t 
 	bd->has_unmap = true;
 	bd->identity.len = 4;
 	(void)memcpy(bd->identity.id, "file", 4);
-	file->is_lockable = is_local_filesystem(file->file_fd) || (flags & BDEV_OPEN_VOUCHED);
+	file->is_lockable =
+		is_local_filesystem(file->file_fd) || (flags & BDEV_OPEN_VOUCHED);
 	if (flags & BDEV_OPEN_BUFFERED)
 		return 0;
 	int status = fcntl(file->file_fd, F_GETFL);
@@ -160,8 +166,9 @@ static int open_regular(struct file_bdev *file, const struct stat *st, uint32_t 
 		bd->memory_align = memory_align;
 		bd->max_io = MAX_IO;
 	} else if (fcntl(file->file_fd, F_SETFL, status) < 0) {
-		return report_error(bd->reporter, -errno, "%s: cannot leave direct I/O: %s",
-				    bd->name, strerror(errno));
+		return report_error(bd->reporter, -errno,
+				    "%s: cannot leave direct I/O: %s", bd->name,
+				    strerror(errno));
 	}
 	return 0;
 }
@@ -173,9 +180,10 @@ static int refuse_loop(struct file_bdev *file, uint32_t flags)
 	if (bd->is_read_only || (flags & BDEV_OPEN_VOUCHED) ||
 	    !file_is_loop(file->rdev, backing, sizeof(backing)))
 		return 0;
-	return report_error(bd->reporter, -EMEDIUMTYPE,
-			    "%s: is a loop device, whose locks its backing file does not see: use %s",
-			    bd->name, backing);
+	return report_error(
+		bd->reporter, -EMEDIUMTYPE,
+		"%s: a loop device, whose locks do not reach its file: use %s", bd->name,
+		backing);
 }
 
 static int open_block(struct file_bdev *file, const struct stat *st, uint32_t flags)
@@ -198,7 +206,8 @@ static int open_block(struct file_bdev *file, const struct stat *st, uint32_t fl
 				    "%s: has logical blocks of %d bytes, not 512 or 4096",
 				    bd->name, block_size);
 	if (is_read_only && !bd->is_read_only)
-		return report_error(bd->reporter, -EROFS, "%s: is write-protected", bd->name);
+		return report_error(bd->reporter, -EROFS, "%s: is write-protected",
+				    bd->name);
 	bd->block_size = (uint32_t)block_size;
 	bd->memory_align = 1;
 	bd->size = round_down(bd->size, bd->block_size);
@@ -223,11 +232,13 @@ static int open_descriptor(struct file_bdev *file, uint32_t flags, struct stat *
 	const char *path = bd->name;
 	/* Asked before it is opened: opening a FIFO or a tape has effects. */
 	if (stat(path, ret_st) < 0)
-		return report_error(bd->reporter, -errno, "%s: %s", path, strerror(errno));
+		return report_error(bd->reporter, -errno, "%s: %s", path,
+				    strerror(errno));
 	bool is_block = S_ISBLK(ret_st->st_mode);
 	if (!is_block && !S_ISREG(ret_st->st_mode))
 		return report_error(bd->reporter, -ENOTBLK,
-				    "%s: is neither a regular file nor a block device", path);
+				    "%s: is neither a regular file nor a block device",
+				    path);
 	int mode = O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
 	mode |= bd->is_read_only ? O_RDONLY : O_RDWR;
 	if (is_block && (flags & BDEV_OPEN_EXCLUSIVE))
@@ -236,13 +247,14 @@ static int open_descriptor(struct file_bdev *file, uint32_t flags, struct stat *
 		mode |= O_DIRECT;
 	file->file_fd = open(path, mode);
 	if (file->file_fd < 0)
-		return report_error(bd->reporter, -errno, "%s: %s", path,
-				    errno == EBUSY ? "is in use (mounted, or part of another device)" :
-						     strerror(errno));
+		return report_error(
+			bd->reporter, -errno, "%s: %s", path,
+			errno == EBUSY ? "is in use (mounted, or part of another device)"
+				       : strerror(errno));
 	if (fstat(file->file_fd, ret_st) < 0 || S_ISBLK(ret_st->st_mode) != is_block ||
 	    (!is_block && !S_ISREG(ret_st->st_mode)))
-		return report_error(bd->reporter, -ENOTBLK, "%s: changed while it was opened",
-				    path);
+		return report_error(bd->reporter, -ENOTBLK,
+				    "%s: changed while it was opened", path);
 	return 0;
 }
 
@@ -252,18 +264,20 @@ static int open_all(struct file_bdev *file, uint32_t flags)
 	struct stat st;
 	int rc = open_descriptor(file, flags, &st);
 	if (rc == 0)
-		rc = S_ISBLK(st.st_mode) ? open_block(file, &st, flags) :
-					   open_regular(file, &st, flags);
+		rc = S_ISBLK(st.st_mode) ? open_block(file, &st, flags)
+					 : open_regular(file, &st, flags);
 	bd->has_write_zeroes = true;
 	bd->caw = file->is_lockable && !bd->is_read_only ? BDEV_CAW_FILE : BDEV_CAW_NONE;
 	return rc;
 }
 
-int bdev_file_open(const char *path, uint32_t flags, struct reporter *r, struct bdev **ret_bd)
+int bdev_file_open(const char *path, uint32_t flags, struct reporter *r,
+		   struct bdev **ret_bd)
 {
 	bool is_read_only = flags & BDEV_OPEN_READ_ONLY;
 	if ((flags & BDEV_OPEN_BUFFERED) && !is_read_only)
-		return report_error(r, -EINVAL, "%s: buffered I/O is for reading only", path);
+		return report_error(r, -EINVAL, "%s: buffered I/O is for reading only",
+				    path);
 	if (strlen(path) >= sizeof(((struct bdev *)NULL)->name))
 		return report_error(r, -ENAMETOOLONG, "%s: path is too long", path);
 	struct file_bdev *file = calloc(1, sizeof(*file));

@@ -4,8 +4,9 @@
 
 /*
  * Private to bdev/file*.c: a regular file or block device as a leaf. file.c opens and
- * closes, file_aio.c queues, file_io.c does one io in the calling task, file_lock.c is the
- * compare-and-write and the liveness lock, file_sysfs.c asks the kernel about the device.
+ * closes, file_aio.c queues, file_io.c does one io in the calling task, file_lock.c is
+ * the compare-and-write and the liveness lock, file_sysfs.c asks the kernel about the
+ * device.
  */
 #include <libaio.h>
 #include <stdatomic.h>
@@ -17,18 +18,19 @@
 #include "base/env.h"
 #include "bdev/bdev.h"
 
-#define FILE_HELPERS 4	 /* tasks for what libaio cannot do without blocking */
-#define FILE_DEPTH 256	 /* iocbs in the kernel at a time; more wait in a backlog */
-#define FILE_BATCH 64	 /* completions taken, iocbs sent at a time */
+#define FILE_HELPERS 4 /* tasks for what libaio cannot do without blocking */
+#define FILE_DEPTH 256 /* iocbs in the kernel at a time; more wait in a backlog */
+#define FILE_BATCH 64  /* completions taken, iocbs sent at a time */
 
-/* One queued io. Owned by file_aio.c from submit to the end of the system's part of it. */
+/* One queued io. Owned by file_aio.c from submit to the end of the system's part of it.
+ */
 struct file_req {
-	struct iocb iocb;	 /* first: completions come back as its address */
-	struct bdev_io shadow;	 /* what is executed: the io, on bounced memory if it has a
-				    deadline */
-	struct bdev_io *io;	 /* the caller's; NULL once it was given up */
-	struct iovec bounce;	 /* base NULL: none */
-	uint64_t progress;	 /* bytes that are done already */
+	struct iocb iocb;      /* first: completions come back as its address */
+	struct bdev_io shadow; /* what is executed: the io, on bounced memory if it has a
+				  deadline */
+	struct bdev_io *io;    /* the caller's; NULL once it was given up */
+	struct iovec bounce;   /* base NULL: none */
+	uint64_t progress;     /* bytes that are done already */
 	STAILQ_ENTRY(file_req) next; /* backlog, jobs or spare */
 	LIST_ENTRY(file_req) timed;  /* with a deadline, not yet finished or given up */
 };
@@ -48,7 +50,7 @@ struct file_queue {
 	struct file_req_list timed;
 	struct task *reaper, *timer, *helper[FILE_HELPERS];
 	unsigned int helper_count, helper_idle;
-	uint64_t timer_wakes;	/* when the timer looks next by itself */
+	uint64_t timer_wakes; /* when the timer looks next by itself */
 	struct cond job, tick, drained;
 };
 

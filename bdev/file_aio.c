@@ -7,31 +7,31 @@
  *                    +-> jobs -> helper -> finish          (what would block io_submit)
  *   timer: gives up what is past its deadline
  *
- * Direct reads and writes, and flushes where the filesystem has an asynchronous one, go to
- * the kernel from the submitting task; one task reaps. ZERO, UNMAP, CAW, all I/O through the
- * page cache, what the kernel refuses for lack of room, and the rest of a short transfer
- * are jobs.
+ * Direct reads and writes, and flushes where the filesystem has an asynchronous one, go
+ * to the kernel from the submitting task; one task reaps. ZERO, UNMAP, CAW, all I/O
+ * through the page cache, what the kernel refuses for lack of room, and the rest of a
+ * short transfer are jobs.
  *
  * Invariants:
  * 1. in_kernel <= depth, so the completion ring cannot overflow and the backlog moves
  *    with each completion: while it is not empty, something is in the kernel.
- * 2. An io with a deadline runs on memory of its request. When it is given up, the request
- *    lives on until the kernel is done with that memory; the caller's is never touched
- *    after done(). What is given up before it was sent is not sent.
- * 3. The caller's io is completed by whoever takes it out of req->io: under the mutex if it
- *    has a deadline; if not, only one task ever holds the request.
+ * 2. An io with a deadline runs on memory of its request. When it is given up, the
+ * request lives on until the kernel is done with that memory; the caller's is never
+ * touched after done(). What is given up before it was sent is not sent.
+ * 3. The caller's io is completed by whoever takes it out of req->io: under the mutex if
+ * it has a deadline; if not, only one task ever holds the request.
  * 4. busy falls after done() has returned: when it is 0 no task of ours is inside a
  *    callback, and the device may be freed.
  * 5. What is cut is completed with -ESTALE at admission, or when a helper or the reaper
  *    would send it.
- * The tasks are started by the first submit, so that a program that only uses the blocking
- * forms has none. Starting them under the mutex does not wait for anybody.
+ * The tasks are started by the first submit, so that a program that only uses the
+ * blocking forms has none. Starting them under the mutex does not wait for anybody.
  *
- * Why libaio and not io_uring: LOCKING.md 5.1 asks that no I/O outlives the process's death
- * unseen. An iocb holds a reference to the open file description whose OFD lock is the
- * liveness lock (file_lock.c), so the lock falls after the last iocb has completed.
- * io_uring requests hold such references too, but its fixed files and polling thread would
- * make that an argument per feature; libaio has none of these.
+ * Why libaio and not io_uring: LOCKING.md 5.1 asks that no I/O outlives the process's
+ * death unseen. An iocb holds a reference to the open file description whose OFD lock is
+ * the liveness lock (file_lock.c), so the lock falls after the last iocb has completed.
+ * io_uring requests hold such references too, but its fixed files and polling thread
+ * would make that an argument per feature; libaio has none of these.
  */
 #include <assert.h>
 #include <errno.h>
@@ -100,7 +100,8 @@ static void finish(struct file_bdev *file, struct file_req *req, int result)
 	}
 	if (io) {
 		if (req->bounce.iov_base && io->op == BDEV_READ && result == 0)
-			iov_scatter(io->iov, io->iovcnt, 0, req->bounce.iov_base, io->len);
+			iov_scatter(io->iov, io->iovcnt, 0, req->bounce.iov_base,
+				    io->len);
 		bdev_io_complete(io, result);
 	}
 	free(req->bounce.iov_base);
@@ -342,7 +343,7 @@ static uint64_t next_deadline(const struct file_queue *q)
 	uint64_t next = NO_DEADLINE;
 	const struct file_req *req;
 	LIST_FOREACH(req, &q->timed, timed)
-		next = min_u64(next, req->shadow.deadline);
+	next = min_u64(next, req->shadow.deadline);
 	return next;
 }
 
@@ -350,7 +351,8 @@ static uint64_t next_deadline(const struct file_queue *q)
 static struct bdev_io *take_expired(struct file_queue *q, uint64_t now)
 {
 	struct file_req *req;
-	LIST_FOREACH(req, &q->timed, timed) {
+	LIST_FOREACH(req, &q->timed, timed)
+	{
 		if (req->shadow.deadline > now)
 			continue;
 		struct bdev_io *io = req->io;

@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One io on a file or block device, done in the calling task: the fast path of metadata and
- * what the helper tasks run.
+ * One io on a file or block device, done in the calling task: the fast path of metadata
+ * and what the helper tasks run.
  *
  * Invariants:
- * 1. A read that ends early is an error (-EIO): the image was truncated under us, and zeros
- *    in place of lost metadata would be a lie. On a block device the end is where the kernel
- *    says that the device has gone (-ENODEV).
- * 2. The first flush that fails decides all later ones. The kernel reports a lost write to
- *    one fsync() and forgets it; who asks again must not hear that all is well.
- * 3. Once cut, nothing new is sent. A task that has passed the test of is_cut counts as in
- *    flight.
- * ZERO keeps space reserved where the filesystem can (ZERO_RANGE), UNMAP gives it back
- * (PUNCH_HOLE). Where neither exists zeros are written.
+ * 1. A read that ends early is an error (-EIO): the image was truncated under us, and
+ * zeros in place of lost metadata would be a lie. On a block device the end is where the
+ * kernel says that the device has gone (-ENODEV).
+ * 2. The first flush that fails decides all later ones. The kernel reports a lost write
+ * to one fsync() and forgets it; who asks again must not hear that all is well.
+ * 3. Once cut, nothing new is sent. A task that has passed the test of is_cut counts as
+ * in flight. ZERO keeps space reserved where the filesystem can (ZERO_RANGE), UNMAP gives
+ * it back (PUNCH_HOLE). Where neither exists zeros are written.
  */
 #include "bdev/file.h"
 
@@ -38,9 +37,9 @@ static const uint8_t zeros[ZEROS_SIZE] __attribute__((aligned(IO_ALIGN)));
 static const char *op_text(enum bdev_op op)
 {
 	static const char *const text[] = {
-		[BDEV_READ] = "read",  [BDEV_WRITE] = "write", [BDEV_FLUSH] = "flush",
-		[BDEV_ZERO] = "zero",  [BDEV_UNMAP] = "unmap",
-		[BDEV_CAW] = "compare and write",
+		[BDEV_READ] = "read",	[BDEV_WRITE] = "write",
+		[BDEV_FLUSH] = "flush", [BDEV_ZERO] = "zero",
+		[BDEV_UNMAP] = "unmap", [BDEV_CAW] = "compare and write",
 	};
 	return text[op];
 }
@@ -89,8 +88,9 @@ static int ends_early(struct file_bdev *file, const struct bdev_io *io, uint64_t
 {
 	bool is_gone = file->is_block && file_is_gone(file);
 	if (atomic_exchange(&file->told_errno, TOLD_END) != TOLD_END)
-		report(file->bd.reporter, REPORT_ERROR, "%s: %s at offset %llu, size was %llu",
-		       file->bd.name, is_gone ? "the device has gone" : "ends early",
+		report(file->bd.reporter, REPORT_ERROR,
+		       "%s: %s at offset %llu, size was %llu", file->bd.name,
+		       is_gone ? "the device has gone" : "ends early",
 		       (unsigned long long)(io->offset + at),
 		       (unsigned long long)file->bd.size);
 	return is_gone ? -ENODEV : -EIO;
@@ -109,9 +109,9 @@ static int read_write(struct file_bdev *file, const struct bdev_io *io, uint64_t
 		int n = iov_slice(io->iov, io->iovcnt, at, io->len - at, v, IOVS_AT_ONCE,
 				  NULL);
 		off_t off = (off_t)(io->offset + at);
-		ssize_t got = io->op == BDEV_READ ?
-				      preadv2(file->file_fd, v, n, off, flags) :
-				      pwritev2(file->file_fd, v, n, off, flags);
+		ssize_t got = io->op == BDEV_READ
+				      ? preadv2(file->file_fd, v, n, off, flags)
+				      : pwritev2(file->file_fd, v, n, off, flags);
 		if (got < 0 && errno == EINTR)
 			continue;
 		if (got < 0)
@@ -170,8 +170,8 @@ static int allocate(struct file_bdev *file, atomic_bool *is_absent, int mode,
 		return EOPNOTSUPP;
 	int rc;
 	do
-		rc = fallocate(file->file_fd, mode | FALLOC_FL_KEEP_SIZE, (off_t)io->offset,
-			       (off_t)io->len);
+		rc = fallocate(file->file_fd, mode | FALLOC_FL_KEEP_SIZE,
+			       (off_t)io->offset, (off_t)io->len);
 	while (rc < 0 && errno == EINTR);
 	if (rc == 0)
 		return 0;
@@ -189,8 +189,8 @@ static int zero_or_unmap(struct file_bdev *file, const struct bdev_io *io)
 		unsigned long request = io->op == BDEV_ZERO ? BLKZEROOUT : BLKDISCARD;
 		error = ioctl(file->file_fd, request, range) < 0 ? errno : 0;
 	} else {
-		error = io->op == BDEV_UNMAP ? EOPNOTSUPP :
-					       allocate(file, &file->no_zero_range,
+		error = io->op == BDEV_UNMAP ? EOPNOTSUPP
+					     : allocate(file, &file->no_zero_range,
 							FALLOC_FL_ZERO_RANGE, io);
 		if (error == EOPNOTSUPP)
 			error = allocate(file, &file->no_punch, FALLOC_FL_PUNCH_HOLE, io);

@@ -12,25 +12,27 @@
  *
  * Compare-and-write invariants:
  * 1. Read, compare and write happen under a write lock on exactly the block, on this
- *    device's own descriptor. Two descriptors, of one process or of two, exclude each other.
+ *    device's own descriptor. Two descriptors, of one process or of two, exclude each
+ * other.
  * 2. The lock does not exclude tasks that share the descriptor; they take turns in
  *    file->turns, and only the one whose turn it is asks for the lock or drops it.
  * 3. The unit of I/O is the block: direct I/O reaches 512 bytes (or the sectors of the
  *    block device). A filesystem whose direct I/O needs more than 512 bytes gets the page
- *    cache for all I/O of all openers instead (file.c), where the kernel merges neighbours
- *    under the inode's lock. So no write ever carries a neighbour's bytes, and no
+ *    cache for all I/O of all openers instead (file.c), where the kernel merges
+ * neighbours under the inode's lock. So no write ever carries a neighbour's bytes, and no
  *    read-modify-write of a larger unit exists that could undo one.
  * 4. The lock is asked for again and again with a pause that grows to 1 ms: the kernel's
  *    waiting form can be left neither at a deadline nor at a cut. A stopped process holds
  *    the lock (it may go on and write); a killed one has dropped it.
  * -EBUSY means that the lock was not had in time: nothing was executed.
  *
- * Liveness: the lock belongs to the open file description that carries all our I/O, not to
- * a second one. Every system call and every iocb in the kernel holds a reference to that
- * description, and the lock goes with the last reference. So whoever gets the lock knows
- * that no I/O of the old owner is still to land: not by the order in which a dying process
- * is taken apart (its aio contexts are drained before its files are closed, but only when
- * nobody else, such as a reader of /proc, holds on to its memory map), but by construction.
+ * Liveness: the lock belongs to the open file description that carries all our I/O, not
+ * to a second one. Every system call and every iocb in the kernel holds a reference to
+ * that description, and the lock goes with the last reference. So whoever gets the lock
+ * knows that no I/O of the old owner is still to land: not by the order in which a dying
+ * process is taken apart (its aio contexts are drained before its files are closed, but
+ * only when nobody else, such as a reader of /proc, holds on to its memory map), but by
+ * construction.
  */
 #include "bdev/file.h"
 
@@ -51,7 +53,8 @@
 #define PAUSE_MAX (1 * NS_PER_MS)
 
 /* 0, or errno; EAGAIN: somebody else holds it. Never waits. */
-static int set_lock(const struct file_bdev *file, short type, uint64_t start, uint64_t len)
+static int set_lock(const struct file_bdev *file, short type, uint64_t start,
+		    uint64_t len)
 {
 	struct flock lock = {
 		.l_type = type,
@@ -72,7 +75,8 @@ static bool is_past(uint64_t deadline)
 static bool is_taken(const struct file_bdev *file, uint64_t offset)
 {
 	const struct file_turn *t;
-	LIST_FOREACH(t, &file->turns, list) {
+	LIST_FOREACH(t, &file->turns, list)
+	{
 		if (t->offset == offset)
 			return true;
 	}
@@ -128,9 +132,11 @@ static int compare_and_write(struct file_bdev *file, const struct bdev_io *io, c
 {
 	uint64_t len = io->len / 2;
 	struct iovec actual = { buf, len };
-	struct bdev_io read = {
-		.op = BDEV_READ, .offset = io->offset, .len = len, .iov = &actual, .iovcnt = 1
-	};
+	struct bdev_io read = { .op = BDEV_READ,
+				.offset = io->offset,
+				.len = len,
+				.iov = &actual,
+				.iovcnt = 1 };
 	int rc = file_run(file, &read, 0);
 	if (rc < 0)
 		return rc;
@@ -144,7 +150,8 @@ static int compare_and_write(struct file_bdev *file, const struct bdev_io *io, c
 	return file_run(file, &write, 0);
 }
 
-/* The lock is given up early enough to say "not executed" before the deadline is there. */
+/* The lock is given up early enough to say "not executed" before the deadline is there.
+ */
 static uint64_t lock_deadline(uint64_t deadline)
 {
 	uint64_t now = clock_now();
@@ -179,9 +186,10 @@ out:
 /* A read-only descriptor cannot hold the lock, but it can see that another does. */
 static int peek_liveness(const struct file_bdev *file, uint64_t byte)
 {
-	struct flock lock = {
-		.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = 1
-	};
+	struct flock lock = { .l_type = F_WRLCK,
+			      .l_whence = SEEK_SET,
+			      .l_start = (off_t)byte,
+			      .l_len = 1 };
 	if (fcntl(file->file_fd, F_OFD_GETLK, &lock) < 0)
 		return -EOPNOTSUPP;
 	return lock.l_type == F_UNLCK ? -EROFS : -EBUSY;
@@ -196,10 +204,11 @@ int file_liveness(struct bdev *bd, uint64_t offset, bool is_wanted)
 		return -EINVAL;
 	if (bd->is_read_only)
 		return peek_liveness(file, LIVENESS_BASE + offset);
-	int error = set_lock(file, is_wanted ? F_WRLCK : F_UNLCK, LIVENESS_BASE + offset, 1);
+	int error =
+		set_lock(file, is_wanted ? F_WRLCK : F_UNLCK, LIVENESS_BASE + offset, 1);
 	if (error == 0 || error == EAGAIN)
 		return error ? -EBUSY : 0;
 	return report_error(bd->reporter, -EOPNOTSUPP,
-			    "%s: cannot lock the liveness byte of offset %llu: %s", bd->name,
-			    (unsigned long long)offset, strerror(error));
+			    "%s: cannot lock the liveness byte of offset %llu: %s",
+			    bd->name, (unsigned long long)offset, strerror(error));
 }

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the kernel knows about a block device: read from /sys, nothing is sent to the device.
+ * What the kernel knows about a block device: read from /sys, nothing is sent to the
+ * device.
  *
  * The identity follows FORMAT.md, Disk identity: for a device with an NAA or EUI name its
  * binary form followed by the first six characters of the SCSI model (type 2), else the
- * serial number and the model (type 1). The LUN is the last number of the H:C:T:L address.
- * Of a multipath device the first path is asked: all paths are one LUN.
+ * serial number and the model (type 1). The LUN is the last number of the H:C:T:L
+ * address. Of a multipath device the first path is asked: all paths are one LUN.
  */
 #include "bdev/file.h"
 
@@ -62,7 +63,8 @@ static void follow_multipath(char dir[static PATH_SIZE])
 {
 	char text[128];
 	char slaves[PATH_SIZE + 8];
-	if (read_text(dir, "dm/uuid", text, sizeof(text)) < 0 || strncmp(text, "mpath-", 6) != 0)
+	if (read_text(dir, "dm/uuid", text, sizeof(text)) < 0 ||
+	    strncmp(text, "mpath-", 6) != 0)
 		return;
 	(void)snprintf(slaves, sizeof(slaves), "%s/slaves", dir);
 	DIR *d = opendir(slaves);
@@ -81,7 +83,8 @@ static void follow_multipath(char dir[static PATH_SIZE])
 static bool hex_bytes(const char *hex, uint8_t *ret, uint32_t size, uint8_t *ret_len)
 {
 	uint32_t n = 0;
-	for (; isxdigit((unsigned char)hex[0]) && isxdigit((unsigned char)hex[1]); hex += 2) {
+	for (; isxdigit((unsigned char)hex[0]) && isxdigit((unsigned char)hex[1]);
+	     hex += 2) {
 		char pair[3] = { hex[0], hex[1], 0 };
 		if (n == size)
 			return false;
@@ -105,7 +108,8 @@ static uint64_t read_number(const char *dir, const char *name)
 {
 	char text[32];
 	uint64_t n = 0;
-	if (read_text(dir, name, text, sizeof(text)) < 0 || parse_u64(text, UINT16_MAX, &n) < 0)
+	if (read_text(dir, name, text, sizeof(text)) < 0 ||
+	    parse_u64(text, UINT16_MAX, &n) < 0)
 		return 0;
 	return n;
 }
@@ -135,7 +139,8 @@ static void find_id(struct bdev_identity *id, const char *dir)
 	    read_text(dir, "wwid", wwid, sizeof(wwid)) < 0)
 		wwid[0] = 0;
 	bool is_binary = strncmp(wwid, "naa.", 4) == 0 || strncmp(wwid, "eui.", 4) == 0;
-	if (is_binary && hex_bytes(wwid + 4, id->id, sizeof(id->id) - MODEL_IN_ID, &id->len)) {
+	if (is_binary &&
+	    hex_bytes(wwid + 4, id->id, sizeof(id->id) - MODEL_IN_ID, &id->len)) {
 		id->type = 2;
 	} else if (read_text(dir, "device/serial", serial, sizeof(serial)) > 0 ||
 		   read_text(dir, "serial", serial, sizeof(serial)) > 0) {
@@ -157,10 +162,12 @@ void file_describe_block(struct file_bdev *file)
 	char dir[PATH_SIZE];
 	char text[32];
 	disk_dir(file->rdev, dir);
-	file->bd.has_write_cache = read_text(dir, "queue/write_cache", text, sizeof(text)) < 0 ||
-				   strcmp(text, "write through") != 0;
-	file->bd.has_unmap = read_text(dir, "queue/discard_max_bytes", text, sizeof(text)) > 0 &&
-			     strcmp(text, "0") != 0;
+	file->bd.has_write_cache =
+		read_text(dir, "queue/write_cache", text, sizeof(text)) < 0 ||
+		strcmp(text, "write through") != 0;
+	file->bd.has_unmap =
+		read_text(dir, "queue/discard_max_bytes", text, sizeof(text)) > 0 &&
+		strcmp(text, "0") != 0;
 	follow_multipath(dir);
 	space_padded(id->vendor, sizeof(id->vendor), dir, "device/vendor");
 	space_padded(id->model, sizeof(id->model), dir, "device/model");
@@ -180,7 +187,8 @@ bool file_is_loop(dev_t rdev, char *ret_backing, uint32_t size)
 		unsigned int disk_major;
 		disk_dir(rdev, dir);
 		if (read_text(dir, "dev", disk, sizeof(disk)) < 0 ||
-		    sscanf(disk, "%u:", &disk_major) != 1 || disk_major != LOOP_MAJOR_NUMBER)
+		    sscanf(disk, "%u:", &disk_major) != 1 ||
+		    disk_major != LOOP_MAJOR_NUMBER)
 			return false;
 	}
 	disk_dir(rdev, dir);

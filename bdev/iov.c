@@ -37,7 +37,8 @@ int iov_slice(const struct iovec *iov, int count, uint64_t skip, uint64_t len,
 	return n;
 }
 
-void iov_gather(void *buf, const struct iovec *iov, int count, uint64_t skip, uint64_t len)
+void iov_gather(void *buf, const struct iovec *iov, int count, uint64_t skip,
+		uint64_t len)
 {
 	char *to = buf;
 	while (len) {

@@ -2,9 +2,10 @@
 /*
  * A disk of memory: sparse, so that a 10 TiB dry run costs what it writes.
  *
- * A radix tree of 512-way nodes leads from the chunk number to a chunk of 64 KiB; an absent
- * chunk reads as zeros. Four levels reach 2^52 bytes. I/O is done inside submit(): memory
- * does not block. One mutex around each op makes compare-and-write, and every op, atomic.
+ * A radix tree of 512-way nodes leads from the chunk number to a chunk of 64 KiB; an
+ * absent chunk reads as zeros. Four levels reach 2^52 bytes. I/O is done inside submit():
+ * memory does not block. One mutex around each op makes compare-and-write, and every op,
+ * atomic.
  */
 #include <assert.h>
 #include <errno.h>
@@ -186,7 +187,8 @@ static const struct bdev_ops mem_ops = {
 	.close = mem_close,
 };
 
-int bdev_mem_new(uint64_t size, uint32_t block_size, struct reporter *r, struct bdev **ret_bd)
+int bdev_mem_new(uint64_t size, uint32_t block_size, struct reporter *r,
+		 struct bdev **ret_bd)
 {
 	if ((block_size != 512 && block_size != 4096) || size % block_size ||
 	    size > SIZE_MAX_BYTES)

@@ -2,13 +2,14 @@
 /*
  * Partitions and signatures, by libblkid.
  *
- * libblkid wants a file descriptor, which a LUN of our own initiator has not. So it gets a
- * sparse memory file of the device's size with the device's first 4 MiB and last 1 MiB in
- * it, for every kind of device alike. Partition tables, and the magic numbers of every
+ * libblkid wants a file descriptor, which a LUN of our own initiator has not. So it gets
+ * a sparse memory file of the device's size with the device's first 4 MiB and last 1 MiB
+ * in it, for every kind of device alike. Partition tables, and the magic numbers of every
  * filesystem, RAID and volume manager that libblkid knows, lie there (the deepest are
  * VMFS's own at 1 and 2 MiB); what lies between reads as zeros and cannot match anything.
- * Logical partitions of an MBR are the exception: their chain of tables may run through the
- * whole disk. VMFS is never put into one by its own tools, so they are not looked for.
+ * Logical partitions of an MBR are the exception: their chain of tables may run through
+ * the whole disk. VMFS is never put into one by its own tools, so they are not looked
+ * for.
  */
 #include <blkid/blkid.h>
 #include <errno.h>
@@ -26,11 +27,11 @@
 
 #define HEAD_SIZE (4u << 20)
 #define TAIL_SIZE (1u << 20)
-#define TABLE_SIZE 4096u    /* enough of the head to see whether there is a table at all */
+#define TABLE_SIZE 4096u /* enough of the head to see whether there is a table at all */
 #define MBR_MAGIC_AT 510
 #define MBR_TYPE_VMFS 0xfb
 #define GPT_TYPE_VMFS "aa31e02a-400f-11db-9590-000c2911d1b8"
-#define PART_UNIT 512u	    /* libblkid counts in these, whatever the device's block */
+#define PART_UNIT 512u /* libblkid counts in these, whatever the device's block */
 
 /* Copies len bytes at offset into the same place of file_fd. */
 static int copy_part(struct bdev *bd, int file_fd, uint64_t offset, uint64_t len)
@@ -43,8 +44,9 @@ static int copy_part(struct bdev *bd, int file_fd, uint64_t offset, uint64_t len
 		ssize_t n = pwrite(file_fd, buf + at, len - at, (off_t)(offset + at));
 		if (n < 0 && errno != EINTR)
 			rc = report_error(bd->reporter, -errno,
-					  "%s: cannot copy %llu bytes to memory: %s", bd->name,
-					  (unsigned long long)len, strerror(errno));
+					  "%s: cannot copy %llu bytes to memory: %s",
+					  bd->name, (unsigned long long)len,
+					  strerror(errno));
 		else if (n > 0)
 			at += (uint64_t)n;
 	}
@@ -110,7 +112,8 @@ static bool is_vmfs(blkid_partition part, bool is_gpt)
 	return blkid_partition_get_type(part) == MBR_TYPE_VMFS;
 }
 
-static int find_vmfs(struct bdev *bd, blkid_partlist list, bool is_gpt, struct found *found)
+static int find_vmfs(struct bdev *bd, blkid_partlist list, bool is_gpt,
+		     struct found *found)
 {
 	int count = blkid_partlist_numof_partitions(list);
 	for (int i = 0; i < count; i++) {
@@ -120,13 +123,15 @@ static int find_vmfs(struct bdev *bd, blkid_partlist list, bool is_gpt, struct f
 		uint64_t offset, size;
 		if (!checked_mul((uint64_t)blkid_partition_get_start(part), PART_UNIT,
 				 &offset) ||
-		    !checked_mul((uint64_t)blkid_partition_get_size(part), PART_UNIT, &size))
+		    !checked_mul((uint64_t)blkid_partition_get_size(part), PART_UNIT,
+				 &size))
 			return report_error(bd->reporter, -EUCLEAN,
 					    "%s: partition %d: start or size overflows",
 					    bd->name, blkid_partition_get_partno(part));
 		size_t used = strlen(found->numbers);
-		(void)snprintf(found->numbers + used, sizeof(found->numbers) - used, "%s%d",
-			       used ? ", " : "", blkid_partition_get_partno(part));
+		(void)snprintf(found->numbers + used, sizeof(found->numbers) - used,
+			       "%s%d", used ? ", " : "",
+			       blkid_partition_get_partno(part));
 		if (found->count++ == 0) {
 			found->offset = offset;
 			found->size = size;
@@ -182,7 +187,8 @@ int bdev_part_open(struct bdev **bd, struct reporter *r)
 	if (rc < 0 || !has_table)
 		return rc;
 	if (found.count == 0)
-		return report_error(r, -ENOENT, "%s: has a partition table without a VMFS partition",
+		return report_error(r, -ENOENT,
+				    "%s: has a partition table without a VMFS partition",
 				    (*bd)->name);
 	if (found.count > 1)
 		return report_error(r, -ENOTUNIQ, "%s: has %u VMFS partitions: %s",
@@ -204,8 +210,9 @@ static void describe(blkid_probe probe, char *ret_text, uint32_t size)
 	const char *table = value_of(probe, "PTTYPE");
 	const char *label = value_of(probe, "LABEL");
 	if (type)
-		(void)snprintf(ret_text, size, "%s%s%s%s", type, label ? " labelled \"" : "",
-			       label ? label : "", label ? "\"" : "");
+		(void)snprintf(ret_text, size, "%s%s%s%s", type,
+			       label ? " labelled \"" : "", label ? label : "",
+			       label ? "\"" : "");
 	else
 		(void)snprintf(ret_text, size, "a partition table of type %s",
 			       table ? table : "unknown");
@@ -234,7 +241,8 @@ int bdev_probe_signature(struct bdev *bd, char *ret_text, uint32_t size)
 	else if (found == -2)
 		(void)snprintf(ret_text, size, "several signatures at once");
 	else
-		rc = report_error(bd->reporter, -EIO, "%s: libblkid cannot probe it", bd->name);
+		rc = report_error(bd->reporter, -EIO, "%s: libblkid cannot probe it",
+				  bd->name);
 	blkid_free_probe(probe);
 	(void)close(file_fd);
 	return rc;

@@ -3,9 +3,9 @@
  * A piece of another device: a partition, or a window for a test.
  *
  * It translates by adding its offset and has no state of its own, so it never answers
- * -EAGAIN by itself; over a translating device it passes on that device's answer and hold.
- * What is not data (cut, reservation, liveness) goes down with the offset added: both names
- * of one byte are one lock.
+ * -EAGAIN by itself; over a translating device it passes on that device's answer and
+ * hold. What is not data (cut, reservation, liveness) goes down with the offset added:
+ * both names of one byte are one lock.
  *
  * Closing closes the device below first, which drains it: after that no child of ours is
  * under way, and the range can be freed.
@@ -21,7 +21,8 @@ struct range_bdev {
 	uint64_t offset;
 };
 
-static int range_map(struct bdev *bd, const struct bdev_io *io, struct bdev_extent *ret_extent)
+static int range_map(struct bdev *bd, const struct bdev_io *io,
+		     struct bdev_extent *ret_extent)
 {
 	struct range_bdev *range = (struct range_bdev *)bd;
 	uint64_t at = range->offset + io->offset;
@@ -85,15 +86,16 @@ static const struct bdev_ops range_ops = {
 	.close = range_close,
 };
 
-int bdev_range_new(struct bdev *below, uint64_t offset, uint64_t size, struct bdev **ret_bd)
+int bdev_range_new(struct bdev *below, uint64_t offset, uint64_t size,
+		   struct bdev **ret_bd)
 {
-	if (offset % below->block_size || size % below->block_size || offset > below->size ||
-	    size > below->size - offset)
-		return report_error(below->reporter, -EINVAL,
-				    "%s: no range of %llu bytes at offset %llu in %llu bytes",
-				    below->name, (unsigned long long)size,
-				    (unsigned long long)offset,
-				    (unsigned long long)below->size);
+	if (offset % below->block_size || size % below->block_size ||
+	    offset > below->size || size > below->size - offset)
+		return report_error(
+			below->reporter, -EINVAL,
+			"%s: no range of %llu bytes at offset %llu in %llu bytes",
+			below->name, (unsigned long long)size, (unsigned long long)offset,
+			(unsigned long long)below->size);
 	struct range_bdev *range = calloc(1, sizeof(*range));
 	if (!range)
 		return -ENOMEM;

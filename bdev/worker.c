@@ -51,7 +51,8 @@ static void worker(void *arg)
 struct worker_pool *worker_pool_new(const char *name, unsigned int count)
 {
 	assert(count > 0);
-	struct worker_pool *pool = calloc(1, sizeof(*pool) + count * sizeof(pool->task[0]));
+	struct worker_pool *pool =
+		calloc(1, sizeof(*pool) + count * sizeof(pool->task[0]));
 	if (!pool)
 		return NULL;
 	mutex_init(&pool->m);

@@ -19,6 +19,7 @@
 #include "base/buf.h"
 #include "base/env.h"
 #include "bdev/bdev.h"
+#include "tests/lib/batch.h"
 #include "tests/lib/collect.h"
 
 #define MIB (1ull << 20)
@@ -56,65 +57,12 @@ static int tear_down(void **state)
 	return rc;
 }
 
-/* Many ios at a time, and what came of them. */
-struct batch {
-	struct mutex m;
-	struct cond c;
-	unsigned int pending;
-};
-
-struct batch_io {
-	struct bdev_io io;
-	struct iovec iov;
-	struct batch *batch;
-	unsigned int done_count;
-};
-
-static void batch_done(struct bdev_io *io)
-{
-	struct batch_io *bio = (struct batch_io *)io;
-	mutex_lock(&bio->batch->m);
-	bio->done_count++;
-	if (--bio->batch->pending == 0)
-		cond_signal(&bio->batch->c);
-	mutex_unlock(&bio->batch->m);
-}
-
-static void batch_run(struct bdev *bd, struct batch_io *bio, unsigned int count)
-{
-	struct batch b = { .pending = count };
-	mutex_init(&b.m);
-	cond_init(&b.c);
-	for (unsigned int i = 0; i < count; i++) {
-		bio[i].batch = &b;
-		bio[i].done_count = 0;
-		bio[i].io.done = batch_done;
-		bio[i].io.iov = &bio[i].iov;
-		bio[i].io.iovcnt = bio[i].iov.iov_base ? 1 : 0;
-		bdev_submit(bd, &bio[i].io);
-	}
-	mutex_lock(&b.m);
-	while (b.pending)
-		cond_wait(&b.c, &b.m);
-	mutex_unlock(&b.m);
-	cond_done(&b.c);
-	mutex_done(&b.m);
-}
-
-static void fill(uint8_t *buf, size_t len, uint32_t seed)
-{
-	for (size_t i = 0; i < len; i++) {
-		seed = seed * 1664525u + 1013904223u;
-		buf[i] = (uint8_t)(seed >> 24);
-	}
-}
-
 /* What is written comes back, at every alignment of memory; the rest stays zero. */
 static void data_comes_back(void **state)
 {
 	struct fixture *f = *state;
 	static uint8_t a[3 * 4096 + 1], b[3 * 4096 + 1];
-	fill(a, sizeof(a), 1);
+	fill_bytes(a, sizeof(a), 1);
 	for (unsigned int skew = 0; skew <= 1; skew++) {
 		assert_int_equal(bdev_write(f->bd, a + skew, 5 * 512, 7 * 512), 0);
 		assert_int_equal(bdev_read(f->bd, b + 1 - skew, 7 * 512, 6 * 512), 0);
@@ -133,7 +81,7 @@ static void deep_queue_loses_nothing(void **state)
 	struct batch_io *bio = calloc(COUNT, sizeof(*bio));
 	uint8_t *mem = io_alloc(COUNT * 4096);
 	uint8_t *back = io_alloc(COUNT * 4096);
-	fill(mem, COUNT * 4096, 2);
+	fill_bytes(mem, COUNT * 4096, 2);
 	for (unsigned int i = 0; i < COUNT; i++) {
 		bio[i].io.op = BDEV_WRITE;
 		bio[i].io.offset = (i * 7 % COUNT) * 4096ull;
@@ -157,7 +105,8 @@ int main(void)
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(data_comes_back, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(deep_queue_loses_nothing, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(deep_queue_loses_nothing, set_up,
+						tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
