@@ -12,7 +12,8 @@ fio_nbd()
 
 	iops=$(fio --name=turn --ioengine=nbd --uri="nbd+unix:///?socket=$2" --rw="$3" \
 		--bs=4k --iodepth=32 --norandommap --randrepeat=0 \
-		--size=${nbd_size_mib}m --runtime="$seconds_each" --time_based --output-format=terse 2>/dev/null |
+		--size=${nbd_size_mib}m --runtime="$seconds_each" --time_based \
+		--output-format=terse 2>/dev/null |
 		awk -F';' '/^3;/ { print $8 + $49 }')
 	[ -n "$iops" ] && sample "$1.$3" "$iops"
 }

@@ -5,7 +5,10 @@
 # alone.
 set -eu
 [ $# = 2 ] || { echo "usage: bootsector.sh OUT TEXT" >&2; exit 1; }
-[ ${#2} -lt 500 ] || { echo "bootsector.sh: TEXT: ${#2} characters, at most 499" >&2; exit 1; }
+if [ ${#2} -gt 499 ]; then
+	echo "bootsector.sh: TEXT has ${#2} characters, at most 499" >&2
+	exit 1
+fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 gcc -m32 -c -o "$work/code.o" "$(dirname "$0")/bootsector.S"
