@@ -4,11 +4,11 @@
 
 /*
  * libvdisk: virtual disks on a VMFS volume. A disk "d.vmdk" is a small text descriptor
- * (vdisk/descriptor.h) that names its extents, as a rule one: "d-flat.vmdk", in the same
- * directory. Paths name the descriptor and are absolute inside the volume.
+ * (vdisk/descriptor.h) that names its extents, as a rule one: "d-flat.vmdk", in the
+ * same directory. Paths name the descriptor and are absolute inside the volume.
  *
- * All functions block unless said otherwise. Errors are those of vmfs/vmfs.h and bdev/bdev.h;
- * what they mean for a disk:
+ * All functions block unless said otherwise. Errors are those of vmfs/vmfs.h and
+ * bdev/bdev.h; what they mean for a disk:
  *   -EBUSY      an extent is locked by somebody else; *ret_holder says by whom
  *   -EUCLEAN    the descriptor is wrong, or does not fit its extents (reported)
  *   -EOPNOTSUPP a kind of disk or extent that is not supported here (reported)
@@ -31,9 +31,11 @@ struct vdisk;
 /* ---- an open disk ---- */
 
 enum vdisk_open_flags {
-	VDISK_READ = 0,		      /* no lock: a look, while others may write */
-	VDISK_WRITE = 1u << 0,	      /* the on-disk lock of every extent, exclusive, until close */
-	VDISK_READ_LOCKED = 1u << 1,  /* the same, read-only shared: nobody writes meanwhile */
+	VDISK_READ = 0, /* no lock: a look, while others may write */
+	/* Holds the on-disk lock of every extent, exclusive, until close. */
+	VDISK_WRITE = 1u << 0,
+	/* Holds them read-only shared: nobody writes meanwhile. */
+	VDISK_READ_LOCKED = 1u << 1,
 };
 
 struct vdisk_open_options {
@@ -43,10 +45,10 @@ struct vdisk_open_options {
 };
 
 /*
- * Opens the disk at path. The extents are locked, as ESXi does it; the descriptor is not. On
- * -EBUSY *ret_holder (may be NULL) says who holds the extent that was in the way, and
- * vmfs_holder_text makes the sentence. Nothing is reported for -ENOENT of the descriptor and
- * for -EBUSY.
+ * Opens the disk at path. The extents are locked, as ESXi does it; the descriptor is
+ * not. On -EBUSY *ret_holder (may be NULL) says who holds the extent that was in the
+ * way, and vmfs_holder_text makes the sentence. Nothing is reported for -ENOENT of the
+ * descriptor and for -EBUSY.
  */
 int vdisk_open(struct vmfs_volume *vol, const char *path,
 	       const struct vdisk_open_options *options, struct vdisk **ret_disk,
@@ -55,11 +57,12 @@ int vdisk_open(struct vmfs_volume *vol, const char *path,
 int vdisk_close(struct vdisk *disk);
 
 /*
- * The disk as a translating device: sectors of 512 bytes, size = vdisk_capacity(). map() goes
- * straight to the volume's leaf and takes no lock; what needs allocation, zeroing or metadata
- * says -EAGAIN and goes through rw(). UNMAP gives whole blocks back on a thin disk and is
- * accepted without effect on others. Give it a worker pool (bdev_set_pool) before submitting
- * asynchronously. Valid until vdisk_close; never NULL; never closed by the caller.
+ * The disk as a translating device: sectors of 512 bytes, size = vdisk_capacity().
+ * map() goes straight to the volume's leaf and takes no lock; what needs allocation,
+ * zeroing or metadata says -EAGAIN and goes through rw(). UNMAP gives whole blocks back
+ * on a thin disk and is accepted without effect on others. Give it a worker pool
+ * (bdev_set_pool) before submitting asynchronously. Valid until vdisk_close; never
+ * NULL; never closed by the caller.
  */
 struct bdev *vdisk_bdev(struct vdisk *disk);
 
@@ -94,8 +97,8 @@ struct vdisk_progress {
 struct vdisk_create_options {
 	uint64_t capacity_bytes;  /* a multiple of 512, not 0; not used by vdisk_import */
 	enum vdisk_format format;
-	const char *adapter;	  /* "lsilogic", "buslogic", "ide", ...; NULL: lsilogic, or
-				     the source's when importing */
+	const char *adapter;	  /* as vmkfstools -a takes it; NULL: lsilogic, or what
+				     the source has */
 	struct vdisk_progress *progress; /* may be NULL */
 	struct reporter *reporter;
 };
@@ -104,8 +107,8 @@ struct vdisk_create_options {
 bool vdisk_adapter_is_known(const char *name);
 
 /*
- * Makes an empty disk. The descriptor is written last: until then nothing stands under path,
- * and what was made is removed on error. The directory must exist.
+ * Makes an empty disk. The descriptor is written last: until then nothing stands under
+ * path, and what was made is removed on error. The directory must exist.
  */
 int vdisk_create(struct vmfs_volume *vol, const char *path,
 		 const struct vdisk_create_options *options)
@@ -133,14 +136,16 @@ int vdisk_import(struct vmfs_volume *vol, const char *path, struct vdisk_source 
 	__attribute__((warn_unused_result));
 
 /*
- * Removes the extents and then the descriptor. -EBUSY, with *ret_holder (may be NULL), and
- * nothing removed when an extent is locked. A descriptor whose extents are gone is removed.
+ * Removes the extents and then the descriptor. -EBUSY, with *ret_holder (may be NULL),
+ * and nothing removed when an extent is locked. A descriptor whose extents are gone is
+ * removed with a warning.
  */
 int vdisk_remove(struct vmfs_volume *vol, const char *path, struct reporter *r,
 		 struct vmfs_holder *ret_holder) __attribute__((warn_unused_result));
 /*
- * Renames or moves a disk within the volume, extents and descriptor. At every instant one
- * of the two names is the whole disk. -EEXIST if to, or one of its extents, exists.
+ * Renames or moves a disk within the volume, extents and descriptor. At every instant
+ * one of the two names is the whole disk. -EEXIST if to, or its extent, exists;
+ * -EOPNOTSUPP for a disk of several extents.
  */
 int vdisk_rename(struct vmfs_volume *vol, const char *from, const char *to,
 		 struct reporter *r, struct vmfs_holder *ret_holder)

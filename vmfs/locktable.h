@@ -29,7 +29,6 @@ struct held_lock {
 	struct vmfs_lock_disk image; /* as it is on disk (HELD), or would be (GHOST) */
 	unsigned int pins;
 	bool is_file_open;   /* pinned by an open file or descriptor, beyond one transaction */
-	bool is_release_sent; /* RELEASING: an attempt with unknown fate is under way */
 	uint64_t last_used;  /* clock_now() of the last unpin */
 };
 

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VDISK_EXTENT_H
+#define VDISK_EXTENT_H
+
+/* The inside of an open disk, shared by the files of this folder. */
+#include "vdisk/descriptor.h"
+#include "vdisk/vdisk.h"
+
+/* One flat extent: bytes [start, start + len) of the disk. */
+struct vdisk_extent {
+	uint64_t start, len;
+	uint64_t file_offset; /* of the extent's first byte, bytes */
+	struct vmfs_file *file;
+	struct bdev *bd;      /* of the file */
+	char *path;
+};
+
+struct vdisk {
+	struct bdev bdev; /* first: the ops find the disk through it */
+	struct descriptor *desc;
+	enum vdisk_format format;
+	unsigned int extent_count;
+	struct vdisk_extent *extent; /* by start, without gaps */
+};
+
+/* Fills disk->bdev; the extents are there. */
+void vdisk_flat_init(struct vdisk *disk, const char *path, bool is_read_only,
+		     struct reporter *r);
+/* The extent that holds byte offset of the disk; offset < capacity. */
+struct vdisk_extent *vdisk_extent_at(struct vdisk *disk, uint64_t offset);
+
+/*
+ * Reads and parses the descriptor at path. -ENOENT is not reported. *ret_desc is the
+ * caller's.
+ */
+int vdisk_descriptor_load(struct vmfs_volume *vol, const char *path, struct reporter *r,
+			  struct descriptor **ret_desc)
+	__attribute__((warn_unused_result));
+/*
+ * Puts desc under path in one step: written under a temporary name in the same
+ * directory, synced, renamed. On error the temporary file is removed.
+ */
+int vdisk_descriptor_publish(struct vmfs_volume *vol, const char *path,
+			     const struct descriptor *desc, struct reporter *r)
+	__attribute__((warn_unused_result));
+
+/* Removes what an operation that failed has made. */
+void vdisk_unlink_leftover(struct vmfs_volume *vol, const char *path);
+
+/* path with its last component replaced by file; malloc'ed, NULL without memory. */
+char *vdisk_sibling(const char *path, const char *file);
+/*
+ * A name beside path for what is not whole yet: ".NAME.XXXXXXXX~", XX of chance.
+ * malloc'ed, NULL without memory.
+ */
+char *vdisk_temporary(const char *path);
+/*
+ * "/dir/d.vmdk": *ret_base is "d", malloc'ed. -EINVAL (reported): not absolute, no
+ * ".vmdk" at its end, an empty name, or one that cannot stand in a descriptor.
+ */
+int vdisk_base_name(const char *path, struct reporter *r, char **ret_base)
+	__attribute__((warn_unused_result));
+
+/* ---- making ---- */
+
+/* What a new disk is, beside the options of its caller. */
+struct vdisk_making {
+	uint64_t capacity; /* bytes; checked by vdisk_make */
+	const char *adapter;
+	uint32_t cid;
+	/* Fills the extent, which has its size and no blocks yet. */
+	int (*fill)(struct vmfs_file *file, const struct vdisk_create_options *options,
+		    void *arg);
+	void *arg;
+};
+/* The frame of vdisk_create and vdisk_import. */
+int vdisk_make(struct vmfs_volume *vol, const char *path,
+	       const struct vdisk_create_options *options,
+	       const struct vdisk_making *making) __attribute__((warn_unused_result));
+/*
+ * Gives [offset, offset + len) of a new extent what its format wants where nothing is
+ * written: nothing, blocks to be zeroed, zeros. Tells progress of total on the way.
+ */
+int vdisk_fill_empty(struct vmfs_file *file, const struct vdisk_create_options *options,
+		     uint64_t offset, uint64_t len, uint64_t total)
+	__attribute__((warn_unused_result));
+/* 0 or -ECANCELED. progress may be NULL. */
+int vdisk_step(struct vdisk_progress *progress, uint64_t done, uint64_t total)
+	__attribute__((warn_unused_result));
+
+/* ---- sources ---- */
+
+struct vdisk_source {
+	uint64_t capacity;
+	const char *adapter; /* NULL: not known */
+	/* All of [offset, offset + len), inside the capacity; blocks. */
+	int (*read)(struct vdisk_source *source, void *buf, uint64_t len,
+		    uint64_t offset);
+	/*
+	 * The uniform piece at offset < capacity: *ret_len > 0 bytes of data or of zeros.
+	 */
+	int (*extent)(struct vdisk_source *source, uint64_t offset, uint64_t *ret_len,
+		      bool *ret_is_data);
+	void (*close)(struct vdisk_source *source);
+};
+
+#endif

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Names of a disk's files, and the one way in which a descriptor gets its name: written
+ * whole under a temporary one, synced, renamed. A crash before the rename leaves a file
+ * ".d.vmdk.XXXXXXXX~" that nothing refers to.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/env.h"
+#include "vdisk/extent.h"
+
+#define SUFFIX ".vmdk"
+
+/* Bytes of path up to and with its last slash. */
+static size_t directory_len(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	return slash ? (size_t)(slash - path) + 1 : 0;
+}
+
+char *vdisk_sibling(const char *path, const char *file)
+{
+	char *sibling;
+	int len = asprintf(&sibling, "%.*s%s", (int)directory_len(path), path, file);
+	return len < 0 ? NULL : sibling;
+}
+
+char *vdisk_temporary(const char *path)
+{
+	size_t at = directory_len(path);
+	char *name;
+	/* The name may not grow over a component's 127 bytes. */
+	int len = asprintf(&name, "%.*s.%.112s.%08" PRIx32 "~", (int)at, path, path + at,
+			   (uint32_t)random_u64());
+	return len < 0 ? NULL : name;
+}
+
+static bool is_fit_for_descriptor(const char *name)
+{
+	for (; *name; name++) {
+		unsigned char c = (unsigned char)*name;
+		if (c < ' ' || c == '"' || c == 0x7f)
+			return false;
+	}
+	return true;
+}
+
+int vdisk_base_name(const char *path, struct reporter *r, char **ret_base)
+{
+	const char *name = path + directory_len(path);
+	size_t len = strlen(name);
+	size_t suffix_len = strlen(SUFFIX);
+	if (path[0] != '/')
+		return report_error(r, -EINVAL, "%s: is not an absolute path", path);
+	if (len <= suffix_len || strcmp(name + len - suffix_len, SUFFIX) != 0)
+		return report_error(r, -EINVAL,
+				    "%s: name of a virtual disk must end in %s", path,
+				    SUFFIX);
+	if (!is_fit_for_descriptor(name))
+		return report_error(r, -EINVAL,
+				    "%s: quote or control character in the name", path);
+	char *base = strndup(name, len - suffix_len);
+	if (!base)
+		return -ENOMEM;
+	*ret_base = base;
+	return 0;
+}
+
+void vdisk_unlink_leftover(struct vmfs_volume *vol, const char *path)
+{
+	int rc = vmfs_unlink(vol, path);
+	/* the error that led here is the one to tell; a leftover harms nobody */
+	(void)rc;
+}
+
+static int write_whole(struct vmfs_volume *vol, const char *path, const struct buf *text)
+{
+	const struct vmfs_file_options options = {
+		.flags = VMFS_CREATE | VMFS_EXCL | VMFS_WRITE, .mode = 0600
+	};
+	struct vmfs_file *file;
+	int rc = vmfs_file_open(vol, path, &options, &file, NULL);
+	if (rc < 0)
+		return rc;
+	rc = vmfs_file_write(file, text->data, text->len, 0);
+	if (rc == 0)
+		rc = vmfs_file_sync(file);
+	int err = vmfs_file_close(file);
+	rc = rc ? rc : err;
+	if (rc < 0)
+		vdisk_unlink_leftover(vol, path);
+	return rc;
+}
+
+int vdisk_descriptor_publish(struct vmfs_volume *vol, const char *path,
+			     const struct descriptor *desc, struct reporter *r)
+{
+	struct buf text = { 0 };
+	descriptor_text(desc, &text);
+	char *temporary = vdisk_temporary(path);
+	int rc = text.error || !temporary ? -ENOMEM : write_whole(vol, temporary, &text);
+	if (rc == 0) {
+		rc = vmfs_rename(vol, temporary, path);
+		if (rc < 0)
+			vdisk_unlink_leftover(vol, temporary);
+	}
+	if (rc == -EEXIST || rc == -ENOENT || rc == -EBUSY)
+		(void)report_error(r, rc, "%s: descriptor cannot be written: %s", path,
+				   strerrordesc_np(-rc));
+	free(temporary);
+	buf_done(&text);
+	return rc;
+}
