@@ -29,6 +29,7 @@ struct held_lock {
 	struct vmfs_lock_disk image; /* as it is on disk (HELD), or would be (GHOST) */
 	unsigned int pins;
 	bool is_file_open;   /* pinned by an open file or descriptor, beyond one transaction */
+	bool is_release_sent; /* RELEASING: an attempt with unknown fate is under way */
 	uint64_t last_used;  /* clock_now() of the last unpin */
 };
 
@@ -78,6 +79,8 @@ int lock_take(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 /* Pins a lock that the table has: 0, or -ENOENT, or -EBUSY (an open file of ours has it). */
 int lock_pin(struct vmfs_volume *vol, const struct vmfs_lock_id *id, bool for_file,
 	     struct vmfs_lock_disk *ret_image) __attribute__((warn_unused_result));
+/* Undoes a pin of lock_take, or of lock_pin for a transaction. */
+void lock_unpin(struct vmfs_volume *vol, const struct vmfs_lock_id *id);
 /* Gives back every unpinned lock not used since `before` (or that another host wants, or a
  * ghost that turned up). The caller holds txn_lock. 0 or -errno. Blocks. */
 int lock_release_idle(struct vmfs_volume *vol, uint64_t before)

@@ -1,0 +1,560 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The redo log (LOCKING.md 10.3 to 10.6): one file block of ours.
+ *
+ *   sector 0        state: all zero = empty; else nonce and the first sequence number
+ *   sector 1, 2     header and its copy: whose log this is (volume, slot, generation, owner)
+ *   sector 3 ...    records: descriptor sector(s), payload, commit sector
+ *
+ * Invariants:
+ *  1 a record is written before any of its targets is written in place, and is durable
+ *    (FLUSH) when journal_commit returns: that is the commit point;
+ *  2 the log is emptied only as a whole: in-place writes FLUSHed, then sector 0 zeroed and
+ *    FLUSHed. So records are contiguous from sector 3 and there is no tail to find;
+ *  3 sequence numbers grow over the whole mount: left-over records of an earlier filling
+ *    never carry the expected one. The nonce is new at every mount and stands only here, so
+ *    guest data cannot imitate a record;
+ *  4 no lock is released while the log is not durably empty: so a replayer finds every lock
+ *    of every record still held by the dead member, with the token that was logged.
+ *
+ * Sector 0 and the first record go out together and one FLUSH makes both durable: sector 0
+ * alone means "no valid record follows"; the record alone, with sector 0 zero, was never
+ * committed. A torn record fails its CRC and means the same, rightly: in-place writes begin
+ * after the FLUSH.
+ *
+ * Replay: absolute sector images in order, each only where its lock shows (slot, generation,
+ * owner, token). Nothing it reads can change while the slot is claimed, so it can be
+ * interrupted and repeated by anybody, any number of times.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <isa-l/crc.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/align.h"
+#include "base/bitmap.h"
+#include "base/buf.h"
+#include "vmfs/cache.h"
+#include "vmfs/gate.h"
+#include "vmfs/member.h"
+#include "vmfs/volume.h"
+
+#define SECTOR VMFS_SECTOR_SIZE
+#define TARGETS_FIRST ((SECTOR - sizeof(struct vmfs_journal_desc_disk)) / \
+		       sizeof(struct vmfs_journal_target_disk))
+#define TARGETS_NEXT (SECTOR / sizeof(struct vmfs_journal_target_disk))
+#define CLUSTER_PATIENCE_NS (5 * NS_PER_S)
+
+static uint32_t crc32c(const void *data, size_t len)
+{
+	union {
+		const void *in;
+		unsigned char *out;
+	} p = { .in = data };
+
+	return ~crc32_iscsi(p.out, (int)len, 0xffffffffu);
+}
+
+static bool is_zero(const void *data, size_t len)
+{
+	const uint8_t *b = data;
+
+	return !b[0] && !memcmp(b, b + 1, len - 1);
+}
+
+static uint32_t desc_sectors_of(uint32_t target_count)
+{
+	if (target_count <= TARGETS_FIRST)
+		return 1;
+	return 1 + (uint32_t)div_up(target_count - TARGETS_FIRST, TARGETS_NEXT);
+}
+
+/* ---- the block of a member ---- */
+
+/* Finds or gives back one file block without a journal: bit, count and hint of a cluster are
+ * one sector, so they change as one. *number < 0: any free block of the cluster. */
+static int flip_block(struct vmfs_volume *vol, uint32_t cluster, int64_t *number, bool is_freed)
+{
+	const struct vmfs_resource *fbb = &vol->resources[RESOURCE_FBB];
+	struct vmfs_lock_id id;
+	struct vmfs_cluster_disk cd;
+	int err = resource_lock_id(vol, RESOURCE_FBB, cluster, &id);
+
+	if (!err)
+		err = vmfs_lock_acquire(vol, &id, LOCK_EXCLUSIVE,
+					is_freed ? clock_now() + CLUSTER_PATIENCE_NS : 0, NULL);
+	if (err)
+		return err;
+	err = lvm_read(&vol->lvm, id.vol_off + SECTOR, &cd, sizeof(cd));
+	uint32_t total = resource_cluster_total(fbb, cluster);
+	uint32_t at = *number >= 0 ? (uint32_t)(*number % fbb->per_cluster) :
+		      (uint32_t)bitmap_next_set(cd.bitmap, 0, total);
+	uint32_t free_count = le32_get(cd.free);
+	if (!err && (total > VMFS_CLUSTER_RESOURCES_MAX || free_count > total))
+		err = vmfs_corrupt(vol, "file block cluster %u: %u free of %u", cluster,
+				   free_count, total);
+	if (!err && (at >= total || bitmap_get(cd.bitmap, at) == is_freed ||
+		     (!is_freed && !free_count)))
+		err = is_freed ? vmfs_corrupt(vol, "journal block %lld is free already",
+					      (long long)*number) : -ENOSPC;
+	if (!err) {
+		if (is_freed)
+			bitmap_set(cd.bitmap, at);
+		else
+			bitmap_clear(cd.bitmap, at);
+		cd.free = le32_of(is_freed ? free_count + 1 : free_count - 1);
+		if (!is_freed)
+			cd.hint = le32_of(le32_get(cd.free) ? (at + 1) % total : 0);
+		err = vmfs_gate_write(vol, id.vol_off + SECTOR, &cd, sizeof(cd), 0);
+	}
+	if (!err)
+		err = vmfs_gate_flush(vol);
+	if (!err)
+		*number = (int64_t)cluster * fbb->per_cluster + at;
+	vmfs_cache_drop_lock(vol->cache, id.vol_off);
+	int release_err = vmfs_lock_release(vol, &id);
+	return err ? err : release_err;
+}
+
+static int take_block(struct vmfs_volume *vol, uint32_t *ret_number)
+{
+	const struct vmfs_resource *fbb = &vol->resources[RESOURCE_FBB];
+	int worst = -ENOSPC;
+
+	for (uint32_t i = 0; i < fbb->cluster_count; i++) {
+		int64_t number = -1;
+		int err = flip_block(vol, (fbb->start_cluster + i) % fbb->cluster_count, &number,
+				     false);
+		if (!err) {
+			*ret_number = (uint32_t)number;
+			return 0;
+		}
+		if (err == -EBUSY)
+			worst = -EBUSY;
+		else if (err != -ENOSPC)
+			return err;
+	}
+	return report_error(vol->reporter, worst,
+			    "volume %.128s: no file block for this host's journal%s",
+			    (const char *)vol->descriptor.label,
+			    worst == -EBUSY ? " (all with room are locked)" : " (volume full)");
+}
+
+static int write_header(struct vmfs_volume *vol)
+{
+	struct vmfs_heartbeat *hb = &vol->member->hb;
+	struct vmfs_journal *j = &vol->member->journal;
+	uint8_t sectors[3][SECTOR];
+	struct vmfs_journal_header_disk head = {
+		.magic = le32_of(JOURNAL_HEADER_MAGIC),
+		.version = le32_of(1),
+		.hb_addr = le64_of(hb->vol_off),
+		.hb_gen = le64_of(hb->generation),
+		.nonce_low = le64_of(j->nonce_low),
+		.nonce_high = le64_of(j->nonce_high),
+	};
+
+	memcpy(head.volume_uuid, vol->descriptor.uuid, 16);
+	memcpy(head.owner, hb->owner.b, 16);
+	head.crc = le32_of(crc32c(&head, offsetof(struct vmfs_journal_header_disk, crc)));
+	memset(sectors[0], 0, SECTOR);
+	memcpy(sectors[1], &head, SECTOR);
+	memcpy(sectors[2], &head, SECTOR);
+	int err = vmfs_gate_write(vol, j->vol_off, sectors, sizeof(sectors), 0);
+	return err ? err : vmfs_gate_flush(vol);
+}
+
+int journal_create(struct vmfs_volume *vol)
+{
+	struct vmfs_journal *j = &vol->member->journal;
+	uint32_t number = 0;
+	int err = take_block(vol, &number);
+
+	if (err)
+		return err;
+	j->addr = addr_fb(number, 0);
+	j->vol_off = (uint64_t)number * vol->block_size;
+	j->sector_count = vol->block_size / SECTOR;
+	j->next_sector = JOURNAL_FIRST_SECTOR;
+	j->next_seq = 1;
+	j->nonce_low = random_u64() | 1;
+	j->nonce_high = random_u64();
+	j->is_empty = true;
+	err = write_header(vol);
+	return err ? err : heartbeat_publish_journal(&vol->member->hb, j->addr.raw, j->vol_off);
+}
+
+int journal_destroy(struct vmfs_volume *vol)
+{
+	struct vmfs_journal *j = &vol->member->journal;
+	int64_t number = addr_fb_number(j->addr);
+
+	if (addr_is_none(j->addr))
+		return 0;
+	sleeplock_acquire(&vol->txn_lock);
+	int err = journal_empty(vol);
+	sleeplock_release(&vol->txn_lock);
+	if (!err)
+		err = heartbeat_publish_journal(&vol->member->hb, 0, 0);
+	j->addr = (vmfs_addr){ 0 };
+	if (!err)
+		err = flip_block(vol,
+				 (uint32_t)(number / vol->resources[RESOURCE_FBB].per_cluster),
+				 &number, true);
+	return err;
+}
+
+/* ---- writing ---- */
+
+int journal_empty(struct vmfs_volume *vol)
+{
+	struct vmfs_journal *j = &vol->member->journal;
+	uint8_t zero[SECTOR] = { 0 };
+
+	assert(sleeplock_is_mine(&vol->txn_lock));
+	if (addr_is_none(j->addr) || j->is_empty)
+		return 0;
+	int err = vmfs_gate_flush(vol);
+	if (!err)
+		err = vmfs_gate_write(vol, j->vol_off, zero, sizeof(zero), BDEV_FUA);
+	if (!err)
+		err = vmfs_gate_flush(vol);
+	if (err)
+		return err;
+	j->is_empty = true;
+	j->next_sector = JOURNAL_FIRST_SECTOR;
+	return 0;
+}
+
+static void put_targets(uint8_t *record, const struct journal_target *targets,
+			unsigned int count)
+{
+	size_t at = sizeof(struct vmfs_journal_desc_disk);
+
+	for (unsigned int i = 0; i < count; i++) {
+		struct vmfs_journal_target_disk td = {
+			.vol_off = le64_of(targets[i].vol_off),
+			.lock_off = le64_of(targets[i].lock_off),
+			.token = le64_of(targets[i].token),
+			.sectors = le16_of((uint16_t)targets[i].sectors),
+			.crc = le32_of(crc32c(targets[i].data, targets[i].sectors * SECTOR)),
+		};
+
+		memcpy(record + at, &td, sizeof(td));
+		at += sizeof(td);
+	}
+}
+
+static void put_record(const struct vmfs_journal *j, uint8_t *record,
+		       const struct journal_target *targets, unsigned int count,
+		       uint32_t payload)
+{
+	uint32_t desc = desc_sectors_of(count);
+	struct vmfs_journal_desc_disk head = {
+		.magic = le32_of(JOURNAL_DESC_MAGIC),
+		.nonce = le64_of(j->nonce_low),
+		.seq = le64_of(j->next_seq),
+		.target_count = le32_of(count),
+		.payload_sectors = le32_of(payload),
+		.desc_sectors = le32_of(desc),
+	};
+	uint8_t *at = record + desc * SECTOR;
+
+	memcpy(record, &head, sizeof(head));
+	put_targets(record, targets, count);
+	for (unsigned int i = 0; i < count; i++) {
+		memcpy(at, targets[i].data, targets[i].sectors * SECTOR);
+		at += targets[i].sectors * SECTOR;
+	}
+	struct vmfs_journal_commit_disk tail = {
+		.magic = le32_of(JOURNAL_COMMIT_MAGIC),
+		.nonce = le64_of(j->nonce_low),
+		.seq = le64_of(j->next_seq),
+		.sectors = le32_of(desc + payload),
+		.crc = le32_of(crc32c(record, (desc + payload) * SECTOR)),
+	};
+	memcpy(at, &tail, sizeof(tail));
+}
+
+static int write_state(struct vmfs_volume *vol)
+{
+	const struct vmfs_journal *j = &vol->member->journal;
+	struct vmfs_journal_state_disk state = {
+		.magic = le32_of(JOURNAL_STATE_MAGIC),
+		.nonce = le64_of(j->nonce_low),
+		.first_seq = le64_of(j->next_seq),
+	};
+
+	state.crc = le32_of(crc32c(&state, offsetof(struct vmfs_journal_state_disk, crc)));
+	return vmfs_gate_write(vol, j->vol_off, &state, sizeof(state), 0);
+}
+
+int journal_commit(struct vmfs_volume *vol, const struct journal_target *targets,
+		   unsigned int count)
+{
+	struct vmfs_journal *j = &vol->member->journal;
+	uint32_t payload = 0;
+	int err = 0;
+
+	assert(sleeplock_is_mine(&vol->txn_lock) && !addr_is_none(j->addr) && count);
+	for (unsigned int i = 0; i < count; i++)
+		payload += targets[i].sectors;
+	uint32_t sectors = desc_sectors_of(count) + payload + 1;
+	if (payload > JOURNAL_PAYLOAD_MAX || j->sector_count < JOURNAL_FIRST_SECTOR + sectors)
+		return -E2BIG;
+	if (j->next_sector + sectors > j->sector_count)
+		err = journal_empty(vol);
+	if (err)
+		return err;
+	uint8_t *record = io_alloc(sectors * SECTOR);
+	if (!record)
+		return -ENOMEM;
+	put_record(j, record, targets, count, payload);
+	err = vmfs_gate_write(vol, j->vol_off + (uint64_t)j->next_sector * SECTOR, record,
+			      (uint64_t)sectors * SECTOR, 0);
+	free(record);
+	if (!err && j->is_empty)
+		err = write_state(vol);
+	if (!err)
+		err = vmfs_gate_flush(vol);
+	if (err) {
+		/* Perhaps durable, perhaps not: nobody may act on either. */
+		heartbeat_die(&vol->member->hb, -ESTALE, "the journal could not be written");
+		return -ESTALE;
+	}
+	j->is_empty = false;
+	j->next_sector += sectors;
+	j->next_seq++;
+	return 0;
+}
+
+/* ---- a dead member's log ---- */
+
+struct log {
+	struct vmfs_volume *vol;
+	const struct vmfs_heartbeat_disk *slot;
+	uint64_t vol_off;
+	uint32_t sector_count;
+	uint64_t nonce, seq;
+	uint32_t next_sector;
+	bool is_lock_mixed;
+};
+
+static bool place_is_sound(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot)
+{
+	uint64_t off = le64_get(slot->journal_vol_off);
+	vmfs_addr addr = { le32_get(slot->journal_addr) };
+
+	return addr_type(addr) == ADDR_FB && addr_fb_number(addr) < vol->block_count &&
+	       off == (uint64_t)addr_fb_number(addr) * vol->block_size;
+}
+
+static bool header_is_of(const struct vmfs_journal_header_disk *head, struct vmfs_volume *vol,
+			 const struct vmfs_heartbeat_disk *slot)
+{
+	return le32_get(head->magic) == JOURNAL_HEADER_MAGIC && le32_get(head->version) == 1 &&
+	       le32_get(head->crc) ==
+		       crc32c(head, offsetof(struct vmfs_journal_header_disk, crc)) &&
+	       !memcmp(head->volume_uuid, vol->descriptor.uuid, 16) &&
+	       !memcmp(head->owner, slot->owner, 16) &&
+	       le64_get(head->hb_addr) == le64_get(slot->addr) &&
+	       le64_get(head->hb_gen) == le64_get(slot->generation);
+}
+
+/* Opens the log of a slot: *ret_state, and l when it is OURS. */
+static int open_log(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot,
+		    struct log *l, enum journal_state *ret_state)
+{
+	uint8_t sectors[3][SECTOR];
+	struct vmfs_journal_state_disk state;
+	struct vmfs_journal_header_disk head;
+
+	*ret_state = JOURNAL_EMPTY;
+	if (!le32_get(slot->journal_addr))
+		return 0;
+	if (!place_is_sound(vol, slot))
+		return vmfs_corrupt(vol, "slot at 0x%llx: journal address 0x%x at 0x%llx",
+				    (unsigned long long)le64_get(slot->addr),
+				    le32_get(slot->journal_addr),
+				    (unsigned long long)le64_get(slot->journal_vol_off));
+	int err = lvm_read(&vol->lvm, le64_get(slot->journal_vol_off), sectors, sizeof(sectors));
+	if (err || is_zero(sectors[0], SECTOR))
+		return err;
+	memcpy(&state, sectors[0], SECTOR);
+	memcpy(&head, sectors[1], SECTOR);
+	if (!header_is_of(&head, vol, slot))
+		memcpy(&head, sectors[2], SECTOR);
+	*ret_state = JOURNAL_FOREIGN;
+	if (!header_is_of(&head, vol, slot) || le32_get(state.magic) != JOURNAL_STATE_MAGIC ||
+	    le64_get(state.nonce) != le64_get(head.nonce_low) ||
+	    le32_get(state.crc) != crc32c(&state, offsetof(struct vmfs_journal_state_disk, crc)))
+		return 0;
+	*ret_state = JOURNAL_OURS;
+	*l = (struct log){
+		.vol = vol,
+		.slot = slot,
+		.vol_off = le64_get(slot->journal_vol_off),
+		.sector_count = vol->block_size / SECTOR,
+		.nonce = le64_get(head.nonce_low),
+		.seq = le64_get(state.first_seq),
+		.next_sector = JOURNAL_FIRST_SECTOR,
+	};
+	return 0;
+}
+
+int journal_look(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot,
+		 enum journal_state *ret_state)
+{
+	struct log l;
+
+	return open_log(vol, slot, &l, ret_state);
+}
+
+/* The next valid record, malloc'ed; NULL and 0 at the end of the log. */
+static int next_record(struct log *l, uint8_t **ret_record)
+{
+	struct vmfs_journal_desc_disk head;
+	struct vmfs_journal_commit_disk tail;
+	uint64_t at = l->vol_off + (uint64_t)l->next_sector * SECTOR;
+	uint8_t first[SECTOR];
+
+	*ret_record = NULL;
+	if (l->next_sector + 3 > l->sector_count)
+		return 0;
+	int err = lvm_read(&l->vol->lvm, at, first, sizeof(first));
+	if (err)
+		return err;
+	memcpy(&head, first, sizeof(head));
+	uint32_t count = le32_get(head.target_count), payload = le32_get(head.payload_sectors);
+	if (le32_get(head.magic) != JOURNAL_DESC_MAGIC || le64_get(head.nonce) != l->nonce ||
+	    le64_get(head.seq) != l->seq || !count || count > JOURNAL_PAYLOAD_MAX ||
+	    !payload || payload > JOURNAL_PAYLOAD_MAX ||
+	    le32_get(head.desc_sectors) != desc_sectors_of(count))
+		return 0;
+	uint32_t sectors = desc_sectors_of(count) + payload;
+	if (l->next_sector + sectors + 1 > l->sector_count)
+		return 0;
+	uint8_t *record = io_alloc((sectors + 1) * SECTOR);
+	if (!record)
+		return -ENOMEM;
+	err = lvm_read(&l->vol->lvm, at, record, (sectors + 1) * SECTOR);
+	memcpy(&tail, record + sectors * SECTOR, sizeof(tail));
+	if (err || le32_get(tail.magic) != JOURNAL_COMMIT_MAGIC ||
+	    le64_get(tail.nonce) != l->nonce || le64_get(tail.seq) != l->seq ||
+	    le32_get(tail.sectors) != sectors ||
+	    le32_get(tail.crc) != crc32c(record, sectors * SECTOR)) {
+		free(record);
+		return err;
+	}
+	l->next_sector += sectors + 1;
+	l->seq++;
+	*ret_record = record;
+	return 0;
+}
+
+/* Does the lock still name the dead member, with the token that was logged? */
+static int lock_matches(struct log *l, const struct vmfs_journal_target_disk *td,
+			bool *ret_matches)
+{
+	struct vmfs_lock_disk lockd;
+	int err = lvm_read(&l->vol->lvm, le64_get(td->lock_off), &lockd, sizeof(lockd));
+
+	*ret_matches = !err && le32_get(lockd.mode) == LOCK_EXCLUSIVE &&
+		       le64_get(lockd.hb_addr) == le64_get(l->slot->addr) &&
+		       le64_get(lockd.hb_gen) == le64_get(l->slot->generation) &&
+		       !memcmp(lockd.owner, l->slot->owner, 16) &&
+		       le64_get(lockd.token) == le64_get(td->token);
+	return err;
+}
+
+static int apply_target(struct log *l, const struct vmfs_journal_target_disk *td,
+			const uint8_t *data)
+{
+	uint64_t off = le64_get(td->vol_off), end;
+	uint32_t len = le16_get(td->sectors) * SECTOR;
+	bool matches;
+
+	if (off % SECTOR || !checked_add(off, len, &end) || end > l->vol->lvm.size_bytes ||
+	    off < VMFS_DESCRIPTOR_OFF ||
+	    (off < VMFS_FDC_OFF && end > VMFS_HEARTBEATS_OFF) ||
+	    le32_get(td->crc) != crc32c(data, len))
+		return vmfs_corrupt(l->vol, "journal at 0x%llx: target 0x%llx+%u is not sound",
+				    (unsigned long long)l->vol_off, (unsigned long long)off, len);
+	int err = lock_matches(l, td, &matches);
+	if (err)
+		return err;
+	if (!matches) {
+		l->is_lock_mixed = true;
+		return 0;
+	}
+	return vmfs_gate_write(l->vol, off, data, len, 0);
+}
+
+static int apply_record(struct log *l, const uint8_t *record)
+{
+	struct vmfs_journal_desc_disk head;
+	size_t at = sizeof(head);
+	int err = 0;
+
+	memcpy(&head, record, sizeof(head));
+	uint32_t count = le32_get(head.target_count);
+	uint32_t left = le32_get(head.payload_sectors);
+	const uint8_t *data = record + desc_sectors_of(count) * SECTOR;
+	for (uint32_t i = 0; !err && i < count; i++) {
+		struct vmfs_journal_target_disk td;
+
+		memcpy(&td, record + at, sizeof(td));
+		at += sizeof(td);
+		uint32_t sectors = le16_get(td.sectors);
+		if (!sectors || sectors > left)
+			return vmfs_corrupt(l->vol, "journal at 0x%llx: target %u has %u sectors",
+					    (unsigned long long)l->vol_off, i, sectors);
+		err = apply_target(l, &td, data);
+		data += sectors * SECTOR;
+		left -= sectors;
+	}
+	return err;
+}
+
+int journal_replay(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot,
+		   unsigned int *ret_records)
+{
+	enum journal_state state;
+	struct log l;
+	unsigned int records = 0;
+	int err = open_log(vol, slot, &l, &state);
+
+	if (!err && state == JOURNAL_FOREIGN)
+		err = -EOPNOTSUPP;
+	while (!err && state == JOURNAL_OURS) {
+		uint8_t *record;
+
+		err = next_record(&l, &record);
+		if (err || !record)
+			break;
+		err = apply_record(&l, record);
+		free(record);
+		records++;
+	}
+	if (!err && state == JOURNAL_OURS && l.is_lock_mixed)
+		report(vol->reporter, REPORT_WARN,
+		       "journal at 0x%llx: some records name locks that the dead host does not "
+		       "hold any more; they were left out (please report this as a bug)",
+		       (unsigned long long)l.vol_off);
+	if (!err)
+		err = vmfs_gate_flush(vol);
+	*ret_records = records;
+	return err;
+}
+
+int journal_wipe(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot)
+{
+	uint8_t zero[SECTOR] = { 0 };
+
+	if (!le32_get(slot->journal_addr) || !place_is_sound(vol, slot))
+		return 0;
+	int err = vmfs_gate_write(vol, le64_get(slot->journal_vol_off), zero, sizeof(zero),
+				  BDEV_FUA);
+	return err ? err : vmfs_gate_flush(vol);
+}

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One member: what is started in which order, and stopped in the opposite one.
+ *
+ *   start: slot (heartbeat.c) -> tasks -> journal -> maintenance task
+ *   stop:  maintenance task -> all locks released -> journal emptied and freed -> slot FREE
+ *
+ * The maintenance task gives back locks that nobody has used for a while: under txn_lock, the
+ * journal emptied first. A crash at any point leaves a LIVE slot that others take over.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/align.h"
+#include "vmfs/member.h"
+#include "vmfs/volume.h"
+
+static void maintenance_loop(void *arg)
+{
+	struct vmfs_volume *vol = arg;
+	struct vmfs_membership *m = vol->member;
+	uint64_t retain = m->hb.timing.retain_ns;
+
+	for (;;) {
+		uint64_t next = clock_now() + retain / 3;
+
+		mutex_lock(&m->m);
+		while (!m->is_stopping && clock_now() < next)
+			(void)!cond_wait_until(&m->c, &m->m, next);
+		bool is_over = m->is_stopping;
+		mutex_unlock(&m->m);
+		if (is_over || heartbeat_dead(&m->hb))
+			return;
+		uint64_t now = clock_now();
+		sleeplock_acquire(&vol->txn_lock);
+		(void)!lock_release_idle(vol, now > retain ? now - retain : 0);
+		sleeplock_release(&vol->txn_lock);
+	}
+}
+
+static int place_heartbeat(struct vmfs_volume *vol, struct bdev *own)
+{
+	struct vmfs_heartbeat *hb = &vol->member->hb;
+	uint64_t run;
+	int err = lvm_map(&vol->lvm, VMFS_HEARTBEATS_OFF, &hb->bd, &hb->region_off, &run);
+
+	if (!err && own)
+		hb->bd = own;
+	return err;
+}
+
+static void free_member(struct vmfs_volume *vol)
+{
+	struct vmfs_membership *m = vol->member;
+
+	vol->member = NULL;
+	lock_table_done(&m->locks);
+	watch_done(&m->watch);
+	sleeplock_done(&m->takeover_lock);
+	cond_done(&m->c);
+	mutex_done(&m->m);
+	free(m);
+}
+
+int vmfs_member_start(struct vmfs_volume *vol, const struct vmfs_open_options *options)
+{
+	struct vmfs_membership *m = calloc(1, sizeof(*m));
+	char host_name[sizeof((struct vmfs_heartbeat_disk){ 0 }.ip)] = "unknown";
+
+	if (!m)
+		return -ENOMEM;
+	vol->member = m;
+	mutex_init(&m->m);
+	cond_init(&m->c);
+	sleeplock_init(&m->takeover_lock);
+	watch_init(&m->watch);
+	lock_table_init(&m->locks);
+	m->journal.is_empty = true;
+	m->hb.vol = vol;
+	m->hb.timing = vmfs_timing_of(options->is_fast);
+	m->hb.owner = uuid_new();
+	m->hb.machine = uuid_is_zero(&options->machine) ? m->hb.owner : options->machine;
+	m->hb.on_lost = options->on_lost;
+	m->hb.on_lost_arg = options->on_lost_arg;
+	if (!options->host_name)
+		(void)!gethostname(host_name, sizeof(host_name) - 1);
+	int err = place_heartbeat(vol, options->heartbeat_device);
+	if (!err)
+		err = heartbeat_start(&m->hb, options->host_name ? options->host_name : host_name,
+				      !options->no_liveness_lock);
+	if (err) {
+		free_member(vol);
+		return err;
+	}
+	for (int i = 0; i < RESOURCE_COUNT; i++) {
+		struct vmfs_resource *res = &vol->resources[i];
+
+		/* Hosts start in different places: LOCKING.md 11. */
+		if (res->cluster_count)
+			res->start_cluster = (uint32_t)((uint64_t)(m->hb.slot % 64) *
+							res->cluster_count / 64);
+	}
+	err = journal_create(vol);
+	if (!err) {
+		m->maintenance = task_start("maintenance", maintenance_loop, vol);
+		err = m->maintenance ? 0 : -ENOMEM;
+	}
+	if (err)
+		(void)!vmfs_member_stop(vol);
+	return err;
+}
+
+static void stop_maintenance(struct vmfs_membership *m)
+{
+	mutex_lock(&m->m);
+	m->is_stopping = true;
+	cond_broadcast(&m->c);
+	mutex_unlock(&m->m);
+	task_join(m->maintenance);
+	m->maintenance = NULL;
+}
+
+int vmfs_member_stop(struct vmfs_volume *vol)
+{
+	struct vmfs_membership *m = vol->member;
+	int err = 0;
+
+	stop_maintenance(m);
+	/* Releases that the device answered with "unknown" are sent again a few times. */
+	for (int tries = 0; tries < 5 && !err && !heartbeat_dead(&m->hb); tries++) {
+		sleeplock_acquire(&vol->txn_lock);
+		err = lock_release_idle(vol, UINT64_MAX);
+		sleeplock_release(&vol->txn_lock);
+		if (!m->locks.count)
+			break;
+	}
+	if (heartbeat_dead(&m->hb))
+		err = heartbeat_dead(&m->hb);
+	if (!err && m->locks.count)
+		err = -EBUSY;
+	if (!err)
+		err = journal_destroy(vol);
+	heartbeat_stop(&m->hb);
+	/* With locks still on disk the slot stays LIVE: a take-over is the clean way then. */
+	if (!err)
+		err = heartbeat_leave(&m->hb);
+	heartbeat_done(&m->hb);
+	free_member(vol);
+	return err;
+}
+
+/* ---- what the public header promises about members ---- */
+
+int vmfs_volume_state(struct vmfs_volume *vol)
+{
+	return vol->member ? heartbeat_dead(&vol->member->hb) : 0;
+}
+
+int vmfs_volume_identity(struct vmfs_volume *vol, struct uuid *ret_owner, uint32_t *ret_slot)
+{
+	if (!vol->member)
+		return -EROFS;
+	*ret_owner = vol->member->hb.owner;
+	*ret_slot = vol->member->hb.slot;
+	return 0;
+}
+
+static int show_member(struct vmfs_volume *vol, struct vmfs_watch *w, uint32_t slot,
+		       struct vmfs_member *ret_member)
+{
+	struct vmfs_heartbeat_disk slotd;
+	uint64_t age;
+	int err = watch_look(vol, w, slot, &slotd, &age);
+
+	if (err)
+		return err;
+	*ret_member = (struct vmfs_member){
+		.slot = slot,
+		.generation = le64_get(slotd.generation),
+		.age_ns = age,
+		.is_claimed = heartbeat_is_claimed(&slotd),
+		.is_self = vol->member && vol->member->hb.slot == slot,
+	};
+	memcpy(ret_member->owner.b, slotd.owner, 16);
+	memcpy(ret_member->host_name, slotd.ip, sizeof(slotd.ip));
+	return 0;
+}
+
+int vmfs_volume_members(struct vmfs_volume *vol, struct vmfs_member *ret, unsigned int max)
+{
+	const uint32_t size = VMFS_HEARTBEATS_COUNT * VMFS_SECTOR_SIZE;
+	struct vmfs_heartbeat_disk *slots = malloc(size);
+	struct vmfs_watch local;
+	struct vmfs_watch *w = vol->member ? &vol->member->watch : &local;
+	unsigned int count = 0;
+
+	if (!slots)
+		return -ENOMEM;
+	if (w == &local)
+		watch_init(&local);
+	int err = lvm_read(&vol->lvm, VMFS_HEARTBEATS_OFF, slots, size);
+	for (uint32_t i = 0; !err && i < VMFS_HEARTBEATS_COUNT; i++) {
+		if (le32_get(slots[i].state) != HEARTBEAT_LIVE)
+			continue;
+		if (count < max && show_member(vol, w, i, &ret[count]))
+			continue; /* damaged: reported, not a member */
+		count++;
+	}
+	if (w == &local)
+		watch_done(&local);
+	free(slots);
+	return err ? err : (int)count;
+}

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Taking over a dead member V = (slot v, generation g), step by step (LOCKING.md 7.2):
+ *
+ *   LIVE, unchanged for T_dead (or its liveness lock can be had)
+ *     | B1 claim: cas(slot as watched -> the same + replayHost = us)
+ *     v
+ *   CLAIMED by us -- B3 barrier -- B4 replay -- B5 flush -- B6 journal sector 0 := 0
+ *     | B7 clear: cas(claimed -> FREE, g + 1)
+ *     v
+ *   FREE: every lock naming (v, g) is stale. B8: the journal's block is freed.
+ *
+ * Invariants:
+ *  1 the claim and V's next heartbeat exclude each other: both are a cas of one sector;
+ *  2 nothing of V's is written between B1 and B7 but the replay of V's own log, under our
+ *    lease and gate; nobody takes V's locks before B7, since its generation stands until then;
+ *  3 every step can be done again by another host when we die in it: the claim names us, so
+ *    others first find us dead, then claim anew and start at B2; the replay is idempotent;
+ *  4 a log that is not empty and not ours is never ignored: refuse, say so.
+ *
+ * The barrier: in timed mode V's lease ended and its last command died within T_dead, which
+ * is why T_dead is what it is; with a liveness lock the kernel gave us V's byte only after
+ * V's last I/O had ended, and we keep it until B7.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/align.h"
+#include "vmfs/gate.h"
+#include "vmfs/member.h"
+#include "vmfs/takeover.h"
+#include "vmfs/txn.h"
+#include "vmfs/volume.h"
+
+#define CHAIN_MAX 8u
+
+static bool is_liveness_slot(const struct vmfs_heartbeat_disk *slotd)
+{
+	return le32_get(slotd->xmagic) == HEARTBEAT_XMAGIC && slotd->fence & 1u << 3;
+}
+
+/* The victim's own T_dead, never less than ours. */
+static uint64_t dead_after(const struct vmfs_heartbeat *hb,
+			   const struct vmfs_heartbeat_disk *slotd)
+{
+	uint64_t theirs = le32_get(slotd->xmagic) == HEARTBEAT_XMAGIC ?
+			  le32_get(slotd->dead_ms) * NS_PER_MS : 0;
+
+	return max_u64(hb->timing.dead_ns, theirs);
+}
+
+/*
+ * Is the owner of this image dead? 0: yes (and if it has a liveness lock, we hold it now);
+ * -EAGAIN: not as far as we know.
+ */
+static int prove_dead(struct vmfs_volume *vol, uint32_t slot,
+		      const struct vmfs_heartbeat_disk *slotd, uint64_t age_ns)
+{
+	struct vmfs_heartbeat *hb = &vol->member->hb;
+
+	if (is_liveness_slot(slotd)) {
+		int err = bdev_liveness(hb->bd, heartbeat_liveness_off(slot), true);
+		return err == -EBUSY ? -EAGAIN : err;
+	}
+	return age_ns >= dead_after(hb, slotd) ? 0 : -EAGAIN;
+}
+
+static int change_slot(struct vmfs_volume *vol, uint32_t slot,
+		       const struct vmfs_heartbeat_disk *from,
+		       const struct vmfs_heartbeat_disk *to)
+{
+	struct vmfs_heartbeat *hb = &vol->member->hb;
+	struct cas c = {
+		.bd = hb->bd,
+		.dev_off = hb->region_off + (uint64_t)slot * VMFS_SECTOR_SIZE,
+		.expected = from,
+		.wanted = to,
+		.deadline = clock_now() + hb->timing.attempt_ns,
+	};
+	int err = vmfs_gate_enter(vol);
+
+	if (err)
+		return err;
+	switch (vmfs_cas(&hb->caw, &c)) {
+	case CAS_DONE:
+		return bdev_flush(hb->bd);
+	case CAS_FENCED:
+		return -ESTALE;
+	case CAS_GONE:
+		return -ENODEV;
+	default:
+		return -EAGAIN;
+	}
+}
+
+static void claim_image(const struct vmfs_heartbeat *hb, const struct vmfs_heartbeat_disk *from,
+			struct vmfs_heartbeat_disk *ret_image)
+{
+	*ret_image = *from;
+	memcpy(ret_image->replay_host, hb->owner.b, 16);
+	ret_image->replay_hb = le64_of(hb->vol_off);
+	ret_image->replay_hb_gen = le64_of(hb->generation);
+	if (le32_get(from->xmagic) == HEARTBEAT_XMAGIC)
+		heartbeat_seal(ret_image);
+}
+
+static void tell(struct vmfs_volume *vol, uint32_t slot, const struct vmfs_heartbeat_disk *slotd,
+		 unsigned int records)
+{
+	char text[UUID_TEXT_SIZE];
+	struct uuid owner;
+
+	memcpy(owner.b, slotd->owner, sizeof(owner.b));
+	report(vol->reporter, REPORT_INFO,
+	       "volume %.128s: took over dead host %.46s (%s, slot %u): %u transactions replayed",
+	       (const char *)vol->descriptor.label, (const char *)slotd->ip,
+	       uuid_text(&owner, text), slot, records);
+}
+
+/* B1 to B7 on a slot whose owner is proved dead. */
+static int recover(struct vmfs_volume *vol, uint32_t slot,
+		   const struct vmfs_heartbeat_disk *watched)
+{
+	struct vmfs_heartbeat_disk claimed, cleared;
+	enum journal_state state;
+	unsigned int records = 0;
+	int err = journal_look(vol, watched, &state);
+
+	if (err)
+		return err;
+	if (state == JOURNAL_FOREIGN)
+		return report_error(vol->reporter, -EOPNOTSUPP,
+				    "volume %.128s: slot %u (host %.46s) died with an open "
+				    "transaction in a journal that is not ours: mount it on that "
+				    "host's own system first, or run fsck",
+				    (const char *)vol->descriptor.label, slot,
+				    (const char *)watched->ip);
+	claim_image(&vol->member->hb, watched, &claimed);
+	if (memcmp(&claimed, watched, sizeof(claimed)))
+		err = change_slot(vol, slot, watched, &claimed);
+	if (!err)
+		err = journal_replay(vol, &claimed, &records);
+	if (!err)
+		err = journal_wipe(vol, &claimed);
+	if (err)
+		return err;
+	heartbeat_free_image(&claimed, &cleared);
+	err = change_slot(vol, slot, &claimed, &cleared);
+	if (!err)
+		tell(vol, slot, watched, records);
+	return err;
+}
+
+/* B8, in a transaction of our own. */
+static int free_journal_block(struct vmfs_txn *t, void *arg)
+{
+	const vmfs_addr *addr = arg;
+
+	return resource_free(t, *addr);
+}
+
+/* *ret_journal: the block to collect, or none. */
+static int take_over(struct vmfs_volume *vol, uint32_t slot, unsigned int depth,
+		     vmfs_addr *ret_journal)
+{
+	struct vmfs_heartbeat *hb = &vol->member->hb;
+	struct vmfs_heartbeat_disk slotd;
+	uint64_t age;
+	uint32_t claimer;
+	int err = watch_look(vol, &vol->member->watch, slot, &slotd, &age);
+
+	*ret_journal = (vmfs_addr){ 0 };
+	if (err || le32_get(slotd.state) == HEARTBEAT_FREE)
+		return err;
+	if (slot == hb->slot)
+		return -EAGAIN;
+	bool is_claimed = heartbeat_is_claimed(&slotd);
+	bool is_by_us = is_claimed && !memcmp(slotd.replay_host, hb->owner.b, 16);
+	/* Enough of our own lease to do it all. */
+	if (heartbeat_lease_age(hb) + 4 * (hb->timing.stop_ns / 10) > hb->timing.stop_ns)
+		return -EAGAIN;
+	if (is_claimed && !is_by_us &&
+	    heartbeat_slot_of(le64_get(slotd.replay_hb), &claimer) && claimer != slot) {
+		struct vmfs_heartbeat_disk claimerd;
+		uint64_t claimer_age;
+		vmfs_addr ignored;
+
+		err = watch_look(vol, &vol->member->watch, claimer, &claimerd, &claimer_age);
+		if (!err && le64_get(claimerd.generation) <= le64_get(slotd.replay_hb_gen))
+			err = depth == CHAIN_MAX ? -EAGAIN :
+			      take_over(vol, claimer, depth + 1, &ignored);
+		if (err)
+			return err;
+	}
+	err = prove_dead(vol, slot, &slotd, age);
+	if (err)
+		return err;
+	err = recover(vol, slot, &slotd);
+	if (is_liveness_slot(&slotd))
+		(void)!bdev_liveness(hb->bd, heartbeat_liveness_off(slot), false);
+	if (!err)
+		ret_journal->raw = le32_get(slotd.journal_addr);
+	return err;
+}
+
+int vmfs_takeover(struct vmfs_volume *vol, uint32_t slot)
+{
+	vmfs_addr journal;
+
+	sleeplock_acquire(&vol->member->takeover_lock);
+	int err = take_over(vol, slot, 0, &journal);
+	sleeplock_release(&vol->member->takeover_lock);
+	if (!err && !addr_is_none(journal)) {
+		int collect = vmfs_txn_run(vol, free_journal_block, &journal,
+					   clock_now() + 5 * NS_PER_S, NULL);
+		if (collect)
+			report(vol->reporter, REPORT_WARN,
+			       "volume %.128s: the journal block 0x%x of slot %u was not freed "
+			       "(%s): fsck will", (const char *)vol->descriptor.label,
+			       journal.raw, slot, strerror(-collect));
+	}
+	return err;
+}
