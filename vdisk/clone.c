@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Filling a new disk from a source: one task reads ahead into a ring of large buffers,
+ * the caller's task writes them in the order of the disk. In order, because the blocks of
+ * a thin disk are allocated by its first writes and should lie in line on the volume.
+ *
+ *	reader:  EMPTY -> (fills, or finds a hole) -> FULL
+ *	writer:  FULL  -> (writes, or fills empty) -> EMPTY
+ *
+ * Invariants:
+ * 1. slot[i] belongs to the reader while it is EMPTY and to the writer while it is FULL;
+ *    both go round the ring in order, so the two ends of the queue are two counters.
+ * 2. Pieces begin at multiples of the volume's block size and are cut there, but for the
+ *    last: a block of the target is data, or empty, as a whole.
+ * 3. A block of zeros is treated as a hole is: nothing on thin, to be zeroed on
+ *    zeroedthick.
+ * 4. The first error of either side stops both; the reader never outlives the import.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/align.h"
+#include "base/buf.h"
+#include "base/env.h"
+#include "vdisk/extent.h"
+
+#define SLOTS 4u
+#define SLOT_BYTES (4u << 20)
+
+struct slot {
+	char *buf;
+	uint64_t offset, len;
+	bool is_hole;
+	int error; /* of reading */
+};
+
+struct pump {
+	struct vdisk_source *source;
+	uint64_t unit; /* block size of the target volume */
+	uint64_t chunk; /* bytes read at once: a multiple of unit */
+	struct mutex m;
+	struct cond changed;
+	uint64_t filled, emptied; /* slots so far; filled - emptied <= SLOTS */
+	bool is_stopping;
+	struct slot slot[SLOTS];
+};
+
+/* ---- reading ---- */
+
+/* The slot to fill next; NULL when the import stops. */
+static struct slot *wait_empty(struct pump *pump)
+{
+	struct slot *slot = NULL;
+	mutex_lock(&pump->m);
+	while (pump->filled - pump->emptied == SLOTS && !pump->is_stopping)
+		cond_wait(&pump->changed, &pump->m);
+	if (!pump->is_stopping)
+		slot = &pump->slot[pump->filled % SLOTS];
+	mutex_unlock(&pump->m);
+	return slot;
+}
+
+static void hand_over(struct pump *pump)
+{
+	mutex_lock(&pump->m);
+	pump->filled++;
+	cond_broadcast(&pump->changed);
+	mutex_unlock(&pump->m);
+}
+
+/* What part of a hole of len bytes at offset is whole blocks (or all to the end). */
+static uint64_t hole_blocks(const struct pump *pump, uint64_t offset, uint64_t len)
+{
+	if (offset + len == pump->source->capacity)
+		return len;
+	return round_down(len, pump->unit);
+}
+
+/* The length of what is empty from offset on, in blocks; holes may come in pieces. */
+static int find_hole(struct pump *pump, uint64_t offset, uint64_t *ret_len)
+{
+	uint64_t capacity = pump->source->capacity;
+	uint64_t end = offset;
+	while (end < capacity) {
+		uint64_t len;
+		bool is_data;
+		int rc = pump->source->extent(pump->source, end, &len, &is_data);
+		if (rc < 0)
+			return rc;
+		assert(len > 0 && len <= capacity - end);
+		if (is_data)
+			break;
+		end += len;
+	}
+	*ret_len = hole_blocks(pump, offset, end - offset);
+	return 0;
+}
+
+static void fill_slot(struct pump *pump, struct slot *slot, uint64_t offset)
+{
+	uint64_t hole = 0;
+	slot->offset = offset;
+	slot->len = min_u64(pump->chunk, pump->source->capacity - offset);
+	slot->error = find_hole(pump, offset, &hole);
+	slot->is_hole = hole > 0;
+	if (slot->error == 0 && slot->is_hole)
+		slot->len = hole;
+	else if (slot->error == 0)
+		slot->error =
+			pump->source->read(pump->source, slot->buf, slot->len, offset);
+}
+
+static void read_ahead(void *arg)
+{
+	struct pump *pump = arg;
+	uint64_t offset = 0;
+	int error = 0;
+	while (offset < pump->source->capacity && error == 0) {
+		struct slot *slot = wait_empty(pump);
+		if (!slot)
+			return;
+		fill_slot(pump, slot, offset);
+		offset += slot->len;
+		error = slot->error;
+		hand_over(pump);
+	}
+}
+
+/* ---- writing ---- */
+
+static struct slot *wait_full(struct pump *pump)
+{
+	mutex_lock(&pump->m);
+	while (pump->filled == pump->emptied)
+		cond_wait(&pump->changed, &pump->m);
+	struct slot *slot = &pump->slot[pump->emptied % SLOTS];
+	mutex_unlock(&pump->m);
+	return slot;
+}
+
+static void give_back(struct pump *pump)
+{
+	mutex_lock(&pump->m);
+	pump->emptied++;
+	cond_broadcast(&pump->changed);
+	mutex_unlock(&pump->m);
+}
+
+static bool is_zero(const char *buf, uint64_t len)
+{
+	return len == 0 || (buf[0] == 0 && !memcmp(buf, buf + 1, len - 1));
+}
+
+/* Bytes from at on that are blocks of one kind: zero or not. */
+static uint64_t run_of_blocks(const struct pump *pump, const struct slot *slot,
+			      uint64_t at, bool *ret_is_zero)
+{
+	uint64_t end = at;
+	while (end < slot->len) {
+		uint64_t len = min_u64(pump->unit, slot->len - end);
+		bool is_empty = is_zero(slot->buf + end, len);
+		if (end == at)
+			*ret_is_zero = is_empty;
+		else if (is_empty != *ret_is_zero)
+			break;
+		end += len;
+	}
+	return end - at;
+}
+
+static int write_slot(struct pump *pump, const struct slot *slot, struct vmfs_file *file,
+		      const struct vdisk_create_options *options)
+{
+	uint64_t total = pump->source->capacity;
+	if (slot->is_hole)
+		return vdisk_fill_empty(file, options, slot->offset, slot->len, total);
+	uint64_t at = 0;
+	while (at < slot->len) {
+		bool is_empty = false;
+		uint64_t len = run_of_blocks(pump, slot, at, &is_empty);
+		uint64_t offset = slot->offset + at;
+		int rc;
+		if (is_empty) {
+			rc = vdisk_fill_empty(file, options, offset, len, total);
+		} else {
+			rc = vmfs_file_write(file, slot->buf + at, len, offset);
+			if (rc == 0)
+				rc = vdisk_step(options->progress, offset + len, total);
+		}
+		if (rc < 0)
+			return rc;
+		at += len;
+	}
+	return 0;
+}
+
+static int write_all(struct pump *pump, struct vmfs_file *file,
+		     const struct vdisk_create_options *options)
+{
+	uint64_t done = 0;
+	int rc = 0;
+	while (done < pump->source->capacity && rc == 0) {
+		const struct slot *slot = wait_full(pump);
+		assert(slot->offset == done);
+		rc = slot->error;
+		if (rc == 0)
+			rc = write_slot(pump, slot, file, options);
+		done += slot->len;
+		give_back(pump);
+	}
+	return rc;
+}
+
+static void stop_reader(struct pump *pump, struct task *reader)
+{
+	mutex_lock(&pump->m);
+	pump->is_stopping = true;
+	cond_broadcast(&pump->changed);
+	mutex_unlock(&pump->m);
+	task_join(reader);
+}
+
+static int fill_from_source(struct vmfs_file *file,
+			    const struct vdisk_create_options *options, void *arg)
+{
+	struct pump *pump = arg;
+	int rc = 0;
+	for (unsigned int i = 0; i < SLOTS && rc == 0; i++) {
+		pump->slot[i].buf = io_alloc(pump->chunk);
+		if (!pump->slot[i].buf)
+			rc = -ENOMEM;
+	}
+	mutex_init(&pump->m);
+	cond_init(&pump->changed);
+	struct task *reader = rc == 0 ? task_start("import", read_ahead, pump) : NULL;
+	if (reader) {
+		rc = write_all(pump, file, options);
+		stop_reader(pump, reader);
+	} else {
+		rc = -ENOMEM;
+	}
+	cond_done(&pump->changed);
+	mutex_done(&pump->m);
+	for (unsigned int i = 0; i < SLOTS; i++)
+		free(pump->slot[i].buf);
+	return rc;
+}
+
+/* ---- the whole ---- */
+
+/* A number that is neither that of an empty disk nor that of no parent. */
+static uint32_t new_cid(void)
+{
+	uint32_t cid = (uint32_t)random_u64();
+	return cid >= DESCRIPTOR_FIRST_CID ? 1 : cid;
+}
+
+static const char *adapter_of(const struct vdisk_source *source)
+{
+	bool is_known = source->adapter && vdisk_adapter_is_known(source->adapter);
+	return is_known ? source->adapter : "lsilogic";
+}
+
+int vdisk_import(struct vmfs_volume *vol, const char *path, struct vdisk_source *source,
+		 const struct vdisk_create_options *options)
+{
+	struct vmfs_volume_info info;
+	int rc = vmfs_volume_info(vol, &info);
+	if (rc < 0)
+		return rc;
+	struct pump pump = { .source = source, .unit = info.block_size_bytes };
+	pump.chunk = round_up(SLOT_BYTES, pump.unit);
+	const struct vdisk_making making = {
+		.capacity = source->capacity,
+		.adapter = options->adapter ? options->adapter : adapter_of(source),
+		.cid = new_cid(),
+		.fill = fill_from_source,
+		.arg = &pump,
+	};
+	return vdisk_make(vol, path, options, &making);
+}
