@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VMKERNEL_MSG_MSG_H
+#define VMKERNEL_MSG_MSG_H
+
+/*
+ * Messages between vmkernel, its vmx processes and the command-line clients: a header with
+ * type, length and tag, then a JSON object. A request carries a tag of the sender's choice;
+ * its MSG_REPLY carries the same tag.
+ *
+ * MSG_REPLY: {"result": 0 or -errno, "error": sentence if result < 0, ... per request}
+ */
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/endian.h"
+
+#define MSG_MAGIC 0x314d4b56u /* "VKM1" */
+#define MSG_PAYLOAD_MAX (1u << 20)
+
+enum msg_type {
+	MSG_REPLY = 1,
+
+	/* Clients to vmkernel. What they carry -> what the reply carries. */
+	MSG_WHERE = 16,	    /* name -> device */
+	MSG_HOST_SUMMARY,   /* -> host, name, version, vms_on, vms, datastores */
+	MSG_DATASTORE_LIST, /* -> datastores: [{label, uuid, type, size, free, device, state}] */
+	MSG_MEMBER_LIST,    /* datastore -> members: [{host, name, slot, age_ms, is_self}] */
+	MSG_VM_REGISTER,    /* path, name (may be "") -> id */
+	MSG_VM_UNREGISTER,  /* id */
+	MSG_VM_LIST,	    /* -> vms: [{id, name, path, guest, version, annotation, state,
+			       vmx_pid, uuid}] */
+	MSG_VM_STATE,	    /* id -> state */
+	MSG_VM_POWER_ON,    /* id; the reply comes when QEMU runs it, or never will */
+	MSG_VM_POWER_OFF,   /* id; the reply comes when all is closed */
+	MSG_VM_RESET,	    /* id */
+
+	/* vmkernel to vmx. */
+	MSG_VMX_HELLO = 48, /* first on every connection -> is_running, disks: [path...] */
+	MSG_VMX_START,	    /* name, text (of the .vmx file), qemu -> when the VM runs, or not */
+	MSG_VMX_STOP,	    /* why: quit QEMU now -> when it is gone */
+	MSG_VMX_RESET,	    /* -> when done */
+
+	/* vmx to vmkernel. */
+	MSG_VMX_DISK = 64,  /* index, path -> when the disk is served as diskINDEX.sock */
+	MSG_VMX_EVENT,	    /* text for vmkernel.log; no reply */
+	MSG_VMX_ENDED,	    /* why: the VM has ended by itself; no reply */
+};
+
+struct msg_header_msg {
+	le32 magic; /* 0x00  MSG_MAGIC */
+	le16 type;  /* 0x04  enum msg_type */
+	le16 zero;  /* 0x06 */
+	le32 tag;   /* 0x08 */
+	le32 len;   /* 0x0c  of the JSON that follows, at most MSG_PAYLOAD_MAX */
+};
+ONDISK_SIZE(struct msg_header_msg, 16);
+
+struct msg {
+	enum msg_type type;
+	uint32_t tag;
+	json_t *body; /* an object; the receiver's: json_decref */
+};
+
+/*
+ * Takes one message off the len bytes at in. Bytes used; 0: not complete yet; -EPROTO: not
+ * our protocol, close; -ENOMEM.
+ */
+int64_t msg_decode(const uint8_t *in, size_t len, struct msg *ret_msg)
+	__attribute__((warn_unused_result));
+/* Adds a message to out; body is borrowed, NULL = {}. 0, -EMSGSIZE, -ENOMEM. */
+int msg_encode(struct buf *out, enum msg_type type, uint32_t tag, const json_t *body)
+	__attribute__((warn_unused_result));
+
+/* ---- a channel: a stream socket with its two buffers; for one task ---- */
+
+struct msg_channel {
+	int sock; /* -1: closed */
+	struct buf in, out;
+};
+
+void msg_channel_init(struct msg_channel *ch, int sock);
+/* Closes the socket and frees. */
+void msg_channel_done(struct msg_channel *ch);
+/* Reads what is there without blocking: 0, or -errno (-ECONNRESET: the peer is gone). */
+int msg_channel_read(struct msg_channel *ch) __attribute__((warn_unused_result));
+/* The next complete message: 1, 0 = none yet, -errno = close. */
+int msg_channel_next(struct msg_channel *ch, struct msg *ret_msg)
+	__attribute__((warn_unused_result));
+/* Queues and sends what the socket takes. body is taken (NULL = {}). 0 or -errno. */
+int msg_send(struct msg_channel *ch, enum msg_type type, uint32_t tag, json_t *body)
+	__attribute__((warn_unused_result));
+/* Sends what is queued: 0 or -errno. msg_channel_has_output: poll for POLLOUT. */
+int msg_channel_flush(struct msg_channel *ch) __attribute__((warn_unused_result));
+bool msg_channel_has_output(const struct msg_channel *ch);
+/* A MSG_REPLY with a result alone; sentence may be NULL. body is taken, may be NULL. */
+int msg_reply(struct msg_channel *ch, uint32_t tag, int result, const char *sentence,
+	      json_t *body) __attribute__((warn_unused_result));
+
+/*
+ * A client's question: connects to the socket at path, sends, waits for the reply (timeout_s,
+ * 0 = for ever). body is taken. 0 and *ret_reply (json_decref); -ECONNREFUSED: nobody
+ * listens; -ETIMEDOUT; -EPROTO; -errno. Blocks.
+ */
+int msg_call(const char *path, enum msg_type type, json_t *body, unsigned int timeout_s,
+	     json_t **ret_reply) __attribute__((warn_unused_result));
+/* $VMKERNEL_SOCKET, else /run/vmkernel/vmkernel.sock. */
+const char *msg_default_socket(void);
+
+#endif
