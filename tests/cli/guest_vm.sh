@@ -46,7 +46,8 @@ for c in $controllers; do
 	vmx $c >"$T/$c.vmx"
 	ok "imports it for $c" \
 		"$BIN/vmkfstools" -i "$T/boot.raw" -d thin "$T/lun:/$c/$c.vmdk"
-	ok "puts the .vmx beside it" "$BIN/vmkfstools" --put "$T/$c.vmx" "$T/lun:/$c/$c.vmx"
+	ok "puts the .vmx beside it" \
+		"$BIN/vmkfstools" --put "$T/$c.vmx" "$T/lun:/$c/$c.vmx"
 done
 ok "the host starts" "$BIN/vmkernel" -d "$T/host" --device "$T/lun"
 at_exit eval 'kill -9 $(cat '"$T"'/host/vmkernel.pid)'
@@ -58,7 +59,7 @@ for c in $controllers; do
 	ok "it reads and writes its disk" wait_for 20 grep -q "^SAME" "$console"
 	ms=$((($(date +%s%N) - began) / 1000000))
 	diag "power-on to written and read back, $c: $ms ms"
-	# A loaded machine is not a slow program: the limit is for the controller of the demo.
+	# A loaded machine is not a slow program: the limit is for the demo's controller.
 	[ $c != pvscsi ] || ok "in less than a second ($ms ms)" test $ms -lt 1000
 	like "$(cat "$console")" "^$text" "it shows what lies on the disk ($c)"
 	ok "it powers itself off ($c)" wait_for 20 is_off "$id"
@@ -67,7 +68,9 @@ ok "the host ends" kill -TERM "$(cat "$T/host/vmkernel.pid")"
 ok "and is gone" wait_for 20 test ! -S "$T/host/vmkernel.sock"
 for c in $controllers; do
 	/usr/sbin/debugvmfs "$T/lun" cat "/$c/$c-flat.vmdk" >"$T/flat" 2>"$T/err"
-	ok "debugvmfs finds the copied sector ($c)" cmp -n 512 -i 512:1024 "$T/flat" "$T/flat"
-	like "$(head -c 1100 "$T/flat" | tail -c 76 | tr -d '\0')" "^$text" "and its text ($c)"
+	ok "debugvmfs finds the copied sector ($c)" \
+		cmp -n 512 -i 512:1024 "$T/flat" "$T/flat"
+	like "$(tail -c +1025 "$T/flat" | head -c 64 | tr -d '\0')" "^$text" \
+		"and its text ($c)"
 done
 exit 0
