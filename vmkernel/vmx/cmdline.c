@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The rules of QEMU's command line, each of which was paid for (check_rules asserts them):
+ *
+ * 1. -nodefaults, -no-user-config, -S: nothing is there that was not asked for, and the
+ *    guest starts when we say so.
+ * 2. Disks are NBD over unix sockets. vhost-user is not for TCG: QEMU does not see such a
+ *    backend's writes and runs stale translated code.
+ * 3. Under TCG: thread=multi and maxcpus >= 2, or QEMU 7.2 drops the guest's memory
+ *    barriers and virtio notifications get lost; RAM of N MiB - 8 KiB, so that it is no
+ *    multiple of 256 KiB, or the dirty bitmap of a migration loses writes.
+ * 4. A fixed machine version, and a fixed address for each PCI device: what a guest has
+ *    seen does not move when QEMU is upgraded or a device is added.
+ * 5. -sandbox on with all of it; -action instead of -no-reboot, so that a reset is a reset
+ *    and a shutdown waits for us.
+ * 6. Disks have werror=stop, rerror=stop: an I/O error is for the host to solve, not for
+ *    the guest's filesystem.
+ *
+ * The only text of the user's that gets here is the VM's name, with commas doubled; file
+ * names of serial ports have passed is_safe_name().
+ */
+#include "vmkernel/vmx/cmdline.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/align.h"
+
+#define FIRST_PCI_SLOT 3u /* the first two are the machine's own */
+#define PCI_SLOTS 31u
+#define CPUS_ROOM 2u	  /* maxcpus is at least this */
+
+__attribute__((format(printf, 2, 3))) static void add(struct cmdline *line, const char *fmt,
+						      ...)
+{
+	va_list ap;
+	char *text = NULL;
+	if (line->error)
+		return;
+	va_start(ap, fmt);
+	int n = vasprintf(&text, fmt, ap);
+	va_end(ap);
+	if (n < 0) {
+		line->error = -ENOMEM;
+	} else if (line->count == CMDLINE_ARGS_MAX) {
+		free(text);
+		line->error = -E2BIG;
+	} else {
+		line->argv[line->count++] = text;
+		line->argv[line->count] = NULL;
+	}
+}
+
+/* "-name guest=...": a comma is written twice. */
+static void add_name(struct cmdline *line, const char *name)
+{
+	char text[2 * HARDWARE_NAME_MAX + 1];
+	size_t n = 0;
+	for (const char *c = name; *c && n + 2 < sizeof(text); c++) {
+		text[n++] = *c;
+		if (*c == ',')
+			text[n++] = ',';
+	}
+	text[n] = '\0';
+	add(line, "-name");
+	add(line, "guest=%s,debug-threads=on", text);
+}
+
+static void add_machine(struct cmdline *line, const struct cmdline_input *in)
+{
+	const struct vm_hardware *hw = in->hw;
+	uint64_t room = max_u64(hw->cpus, CPUS_ROOM);
+	add(line, "-nodefaults");
+	add(line, "-no-user-config");
+	add(line, "-S");
+	add(line, "-display");
+	add(line, "none");
+	add(line, "-machine");
+	add(line, hw->is_old ? "pc-i440fx-7.2" : "pc-q35-7.2");
+	add(line, "-accel");
+	add(line, in->is_kvm ? "kvm" : "tcg,thread=multi");
+	add(line, "-cpu");
+	/* x86-64-v2 is what distributions ask for today. */
+	add(line, in->is_kvm ? "host" : "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt");
+	add(line, "-smp");
+	add(line, "cpus=%u,maxcpus=%u,sockets=%u,cores=1,threads=1", hw->cpus,
+	    (unsigned int)room, (unsigned int)room);
+	add(line, "-m");
+	add(line, "%uK", hw->memory_mib * 1024u - (in->is_kvm ? 0u : 8u));
+	if (hw->uuid[0]) {
+		add(line, "-uuid");
+		add(line, "%s", hw->uuid);
+	}
+	add(line, "-action");
+	add(line, "reboot=reset,shutdown=pause,panic=pause");
+	add(line, "-sandbox");
+	add(line, "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
+	add(line, "-rtc");
+	add(line, "base=utc");
+}
+
+static void add_qmp(struct cmdline *line, const struct cmdline_input *in)
+{
+	add(line, "-chardev");
+	add(line, "socket,id=qmp,fd=%d,server=on,wait=off", in->qmp_listen_sock);
+	add(line, "-mon");
+	add(line, "chardev=qmp,mode=control");
+}
+
+static void add_serials(struct cmdline *line, const struct vm_hardware *hw)
+{
+	for (uint32_t i = 0; i < hw->serial_count; i++) {
+		const struct vm_serial *s = &hw->serials[i];
+		add(line, "-chardev");
+		if (s->is_socket)
+			add(line, "socket,id=serial%u,path=%s,server=on,wait=off", s->number,
+			    s->name);
+		else
+			add(line, "file,id=serial%u,path=%s,append=on", s->number, s->name);
+		add(line, "-device");
+		add(line, "isa-serial,id=com%u,chardev=serial%u,index=%u", s->number + 1,
+		    s->number, s->number);
+	}
+}
+
+static void add_controllers(struct cmdline *line, const struct vm_hardware *hw)
+{
+	static const char *const model[] = {
+		[CONTROLLER_PVSCSI] = "pvscsi",
+		[CONTROLLER_LSILOGIC] = "lsi53c895a",
+		[CONTROLLER_LSISAS1068] = "mptsas1068",
+		[CONTROLLER_AHCI] = "ich9-ahci",
+		[CONTROLLER_IDE] = NULL, /* the machine's own */
+		[CONTROLLER_NVME] = "nvme",
+	};
+	const char *bus = hw->is_old ? "pci.0" : "pcie.0";
+	for (uint32_t i = 0; i < hw->controller_count; i++) {
+		const struct vm_controller *c = &hw->controllers[i];
+		/* By name and number, so that it stays when another controller comes. */
+		uint32_t slot = FIRST_PCI_SLOT + (uint32_t)c->number * 4 +
+				(c->type == CONTROLLER_AHCI   ? 1u
+				 : c->type == CONTROLLER_NVME ? 2u
+							      : 0u);
+		if (!model[c->type])
+			continue;
+		assert(slot < PCI_SLOTS);
+		add(line, "-device");
+		add(line, "%s,id=%s%u,bus=%s,addr=0x%x%s%s", model[c->type], c->prefix,
+		    c->number, bus, slot,
+		    c->type == CONTROLLER_NVME ? ",serial=VMWare-NVME-" : "",
+		    c->type == CONTROLLER_NVME ? (const char *[]){ "0", "1", "2", "3" }[c->number]
+					       : "");
+	}
+}
+
+static void add_disk(struct cmdline *line, const struct vm_hardware *hw, uint32_t i)
+{
+	const struct vm_disk *d = &hw->disks[i];
+	const struct vm_controller *c = &hw->controllers[d->controller];
+	add(line, "-blockdev");
+	add(line,
+	    "driver=nbd,node-name=disk%u,server.type=unix,server.path=disk%u.sock,"
+	    "export=disk%u,reconnect-delay=30,cache.direct=on,discard=unmap",
+	    i, i, i);
+	add(line, "-device");
+	switch (c->type) {
+	case CONTROLLER_PVSCSI:
+	case CONTROLLER_LSILOGIC:
+	case CONTROLLER_LSISAS1068:
+		add(line, "scsi-hd,id=%s%u-%u,bus=%s%u.0,scsi-id=%u,lun=0,drive=disk%u,"
+			  "werror=stop,rerror=stop,bootindex=%u", c->prefix, c->number, d->unit,
+		    c->prefix, c->number, d->unit, i, i);
+		break;
+	case CONTROLLER_AHCI:
+		add(line, "ide-hd,id=sata%u-%u,bus=sata%u.%u,drive=disk%u,werror=stop,"
+			  "rerror=stop,bootindex=%u", c->number, d->unit, c->number, d->unit, i,
+		    i);
+		break;
+	case CONTROLLER_IDE:
+		/* q35 has no IDE: its own AHCI takes the four places. */
+		if (hw->is_old)
+			add(line, "ide-hd,id=ide%u-%u,bus=ide.%u,unit=%u,drive=disk%u,"
+				  "werror=stop,rerror=stop,bootindex=%u", c->number, d->unit,
+			    c->number, d->unit, i, i);
+		else
+			add(line, "ide-hd,id=ide%u-%u,bus=ide.%u,drive=disk%u,werror=stop,"
+				  "rerror=stop,bootindex=%u", c->number, d->unit,
+			    c->number * 2 + d->unit, i, i);
+		break;
+	case CONTROLLER_NVME:
+		add(line, "nvme-ns,id=nvme%u-%u,bus=nvme%u,nsid=%u,drive=disk%u,bootindex=%u",
+		    c->number, d->unit, c->number, d->unit + 1, i, i);
+		break;
+	}
+}
+
+/* ---- the rules, as assertions on what was made ---- */
+
+static bool has_arg(const struct cmdline *line, const char *arg)
+{
+	for (unsigned int i = 0; i < line->count; i++) {
+		if (strcmp(line->argv[i], arg) == 0)
+			return true;
+	}
+	return false;
+}
+
+static const char *value_after(const struct cmdline *line, const char *option)
+{
+	for (unsigned int i = 0; i + 1 < line->count; i++) {
+		if (strcmp(line->argv[i], option) == 0)
+			return line->argv[i + 1];
+	}
+	return "";
+}
+
+static void check_rules(const struct cmdline *line, const struct cmdline_input *in)
+{
+	unsigned int cpus = 0, room = 0;
+	unsigned long memory_kib = strtoul(value_after(line, "-m"), NULL, 10);
+	assert(has_arg(line, "-nodefaults") && has_arg(line, "-no-user-config"));
+	assert(has_arg(line, "-S"));
+	assert(strncmp(value_after(line, "-sandbox"), "on,", 3) == 0);
+	assert(sscanf(value_after(line, "-smp"), "cpus=%u,maxcpus=%u", &cpus, &room) == 2);
+	assert(room >= 2 && room >= cpus && cpus >= 1);
+	assert(in->is_kvm || strstr(value_after(line, "-accel"), "thread=multi"));
+	assert(in->is_kvm || (memory_kib + 8) % 1024 == 0);
+	for (unsigned int i = 0; i < line->count; i++) {
+		assert(!strstr(line->argv[i], "vhost-user"));
+		if (strcmp(line->argv[i], "-blockdev") == 0)
+			assert(strncmp(line->argv[i + 1], "driver=nbd,", 11) == 0);
+	}
+}
+
+int cmdline_make(const struct cmdline_input *in, struct cmdline *ret_line)
+{
+	memset(ret_line, 0, sizeof(*ret_line));
+	add(ret_line, "%s", in->qemu);
+	add_name(ret_line, in->hw->name);
+	add_machine(ret_line, in);
+	add_qmp(ret_line, in);
+	add_serials(ret_line, in->hw);
+	add_controllers(ret_line, in->hw);
+	for (uint32_t i = 0; i < in->hw->disk_count; i++)
+		add_disk(ret_line, in->hw, i);
+	if (!ret_line->error)
+		check_rules(ret_line, in);
+	return ret_line->error;
+}
+
+void cmdline_done(struct cmdline *line)
+{
+	for (unsigned int i = 0; i < line->count; i++)
+		free(line->argv[i]);
+	memset(line, 0, sizeof(*line));
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VMX_CMDLINE_H
+#define VMX_CMDLINE_H
+
+/* QEMU's command line: made in this one place. */
+#include <stdbool.h>
+
+#include "base/report.h"
+#include "vmkernel/vmx/hardware.h"
+
+#define CMDLINE_ARGS_MAX 512u
+
+struct cmdline {
+	char *argv[CMDLINE_ARGS_MAX + 1]; /* NULL at the end; for execvp */
+	unsigned int count;
+	int error;			  /* -ENOMEM, -E2BIG: sticky */
+};
+
+struct cmdline_input {
+	const struct vm_hardware *hw;
+	const char *qemu;	/* program */
+	bool is_kvm;		/* else TCG */
+	int qmp_listen_sock;	/* inherited by QEMU under this number */
+};
+
+/*
+ * Disk i is the NBD export "diski" on the socket diski.sock in QEMU's working folder. 0 or
+ * -errno; cmdline_done in both cases.
+ */
+int cmdline_make(const struct cmdline_input *in, struct cmdline *ret_line)
+	__attribute__((warn_unused_result));
+void cmdline_done(struct cmdline *line);
+
+#endif
