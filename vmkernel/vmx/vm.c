@@ -1,0 +1,531 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One VM, one task, one poll loop.
+ *
+ *	WAITING --start--> DISKS --disk_ready (last)--> LAUNCHING --qmp_answer (cont)--> RUNNING
+ *	   any of them --stop_qemu--> STOPPING --reap--> ENDED
+ *
+ * 1. vmkernel is asked for the disks one after the other; QEMU is started when all are
+ *    served, so it never waits for a lock of another host.
+ * 2. The VM's end is QEMU's end: only reap() makes ENDED, so vmkernel may close the disks
+ *    when it hears of it.
+ * 3. If vmkernel goes away while the VM runs, the VM goes on and its disks wait for their
+ *    NBD server; a new vmkernel connects, says HELLO and hears which disks to serve. Before
+ *    RUNNING there is nothing to keep: we end.
+ * 4. QEMU gets STOP_LIMIT to quit, then SIGKILL.
+ */
+#include "vmkernel/vmx/vm.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/align.h"
+#include "base/env.h"
+#include "vmkernel/msg/msg.h"
+#include "vmkernel/msg/sock.h"
+#include "vmkernel/vmx/cmdline.h"
+#include "vmkernel/vmx/qemu.h"
+#include "vmkernel/vmx/qmp.h"
+#include "vmkernel/vmx/vmxfile.h"
+
+#define QMP_SOCKET "qmp.sock"
+#define LOG_PATH "vmware.log"
+#define LAUNCH_LIMIT (60 * NS_PER_S)
+#define STOP_LIMIT (5 * NS_PER_S)
+#define WHY_SIZE 512
+
+enum state { STATE_WAITING, STATE_DISKS, STATE_LAUNCHING, STATE_RUNNING, STATE_STOPPING,
+	     STATE_ENDED };
+
+enum qmp_id { QMP_CAPABILITIES = 1, QMP_CONT, QMP_STOP, QMP_QUIT, QMP_RESET };
+
+/* A request of vmkernel's that is not answered yet. */
+struct pending {
+	bool is_set;
+	uint32_t tag;
+};
+
+struct vm {
+	const struct vm_options *options;
+	struct reporter *reporter;
+	enum state state;
+	int signal_fd, qmp_listen_sock;
+	struct msg_channel channel;
+	struct qmp qmp;
+	pid_t qemu; /* 0: none */
+	off_t log_start;
+	struct vm_hardware *hw;
+	char *qemu_path;
+	uint32_t next_disk;
+	struct pending start, stop, reset;
+	uint64_t deadline;	/* of LAUNCHING and STOPPING */
+	bool is_killed;		/* SIGKILL was sent */
+	bool did_run;
+	char why[WHY_SIZE];	/* it ends */
+};
+
+/* ---- talking to vmkernel ---- */
+
+static void drop_channel(struct vm *vm)
+{
+	msg_channel_done(&vm->channel);
+	msg_channel_init(&vm->channel, -1);
+	vm->start.is_set = vm->stop.is_set = vm->reset.is_set = false;
+}
+
+static void tell(struct vm *vm, int rc)
+{
+	if (rc < 0)
+		drop_channel(vm);
+}
+
+static void answer(struct vm *vm, struct pending *p, int result, const char *sentence,
+		   json_t *body)
+{
+	if (!p->is_set) {
+		json_decref(body);
+		return;
+	}
+	p->is_set = false;
+	tell(vm, msg_reply(&vm->channel, p->tag, result, sentence, body));
+}
+
+static void event(struct vm *vm, const char *text)
+{
+	report(vm->reporter, REPORT_INFO, "%s", text);
+	tell(vm, msg_send(&vm->channel, MSG_VMX_EVENT, 0, json_pack("{s:s}", "text", text)));
+}
+
+/* ---- the end ---- */
+
+static void set_why(struct vm *vm, const char *why)
+{
+	if (!vm->why[0])
+		(void)snprintf(vm->why, sizeof(vm->why), "%s", why);
+}
+
+static void end(struct vm *vm)
+{
+	vm->state = STATE_ENDED;
+	report(vm->reporter, REPORT_INFO, "the VM has ended: %s", vm->why);
+	if (vm->start.is_set)
+		answer(vm, &vm->start, -EIO, vm->why, NULL);
+	else if (vm->stop.is_set)
+		answer(vm, &vm->stop, 0, NULL, NULL);
+	else if (vm->channel.sock >= 0)
+		tell(vm, msg_send(&vm->channel, MSG_VMX_ENDED, 0,
+				  json_pack("{s:s}", "why", vm->why)));
+}
+
+/* Ends the VM; without a QEMU at once. */
+static void stop_qemu(struct vm *vm, const char *why)
+{
+	set_why(vm, why);
+	if (vm->state == STATE_STOPPING || vm->state == STATE_ENDED)
+		return;
+	if (!vm->qemu) {
+		end(vm);
+		return;
+	}
+	vm->state = STATE_STOPPING;
+	vm->deadline = clock_now() + STOP_LIMIT;
+	/* stop first: no guest instruction after this, however long quit takes. */
+	if (qmp_send(&vm->qmp, "stop", NULL, QMP_STOP) < 0 ||
+	    qmp_send(&vm->qmp, "quit", NULL, QMP_QUIT) < 0)
+		vm->deadline = clock_now();
+}
+
+static void reap(struct vm *vm)
+{
+	char complaint[WHY_SIZE / 2], text[WHY_SIZE];
+	int status = 0;
+	if (!vm->qemu || waitpid(vm->qemu, &status, WNOHANG) != vm->qemu)
+		return;
+	vm->qemu = 0;
+	if (WIFSIGNALED(status))
+		(void)snprintf(text, sizeof(text), "QEMU was killed by signal %d",
+			       WTERMSIG(status));
+	else
+		(void)snprintf(text, sizeof(text), "QEMU ended with exit status %d",
+			       WEXITSTATUS(status));
+	if (vm->state != STATE_STOPPING) {
+		qemu_complaint(LOG_PATH, vm->log_start, complaint, sizeof(complaint));
+		if (complaint[0])
+			(void)snprintf(text, sizeof(text), "%s", complaint);
+	}
+	set_why(vm, text);
+	report(vm->reporter, REPORT_INFO, "%s", text);
+	end(vm);
+}
+
+/* ---- starting ---- */
+
+static int launch(struct vm *vm)
+{
+	struct stat st;
+	struct cmdline line;
+	int sock = sock_listen(QMP_SOCKET);
+	if (sock < 0)
+		return report_error(vm->reporter, sock, "%s: %s", QMP_SOCKET, strerror(-sock));
+	vm->qmp_listen_sock = sock;
+	struct cmdline_input in = { vm->hw, vm->qemu_path, vm->options->is_kvm, sock };
+	int rc = cmdline_make(&in, &line);
+	if (rc == 0 && fstat(vm->options->log->file_fd, &st) == 0)
+		vm->log_start = st.st_size;
+	if (rc == 0) {
+		for (unsigned int i = 0; i < line.count; i++)
+			report(vm->reporter, REPORT_INFO, "argv[%u] %s", i, line.argv[i]);
+		rc = qemu_start(&line, vm->options->log->file_fd, sock, vm->reporter,
+				&vm->qemu);
+	}
+	cmdline_done(&line);
+	if (rc < 0)
+		return rc;
+	sock = sock_connect(QMP_SOCKET);
+	if (sock < 0)
+		return report_error(vm->reporter, sock, "%s: %s", QMP_SOCKET, strerror(-sock));
+	qmp_init(&vm->qmp, sock);
+	vm->state = STATE_LAUNCHING;
+	vm->deadline = clock_now() + LAUNCH_LIMIT;
+	return 0;
+}
+
+/* Asks for the next disk, or goes on when there is none. */
+static void next_disk(struct vm *vm)
+{
+	if (vm->next_disk < vm->hw->disk_count) {
+		uint32_t i = vm->next_disk;
+		tell(vm, msg_send(&vm->channel, MSG_VMX_DISK, i,
+				  json_pack("{s:i, s:s}", "index", (int)i, "path",
+					    vm->hw->disks[i].path)));
+		return;
+	}
+	vm->options->log->last_error[0] = '\0';
+	if (launch(vm) < 0)
+		stop_qemu(vm, vm->options->log->last_error);
+}
+
+static void disk_ready(struct vm *vm, const struct msg *m)
+{
+	const char *error = json_string_value(json_object_get(m->body, "error"));
+	if (vm->state != STATE_DISKS || m->tag != vm->next_disk)
+		return;
+	if (json_integer_value(json_object_get(m->body, "result")) < 0) {
+		stop_qemu(vm, error ? error : "vmkernel cannot serve a disk");
+		return;
+	}
+	vm->next_disk++;
+	next_disk(vm);
+}
+
+static int read_config(struct vm *vm, const json_t *body)
+{
+	const char *name = json_string_value(json_object_get(body, "name"));
+	const char *text = json_string_value(json_object_get(body, "text"));
+	const char *qemu = json_string_value(json_object_get(body, "qemu"));
+	struct vmxfile *f;
+	if (!name || !text || !qemu || vm->hw)
+		return report_error(vm->reporter, -EPROTO, "a start without name, text, qemu");
+	int rc = vmxfile_parse(text, strlen(text), name, vm->reporter, &f);
+	if (rc < 0)
+		return rc;
+	vm->hw = calloc(1, sizeof(*vm->hw));
+	vm->qemu_path = strdup(qemu);
+	if (vm->hw && vm->qemu_path)
+		rc = hardware_read(f, vm->options->run_dir, vm->reporter, vm->hw);
+	else
+		rc = -ENOMEM;
+	vmxfile_free(f);
+	return rc;
+}
+
+static void start(struct vm *vm, const struct msg *m)
+{
+	if (vm->state != STATE_WAITING)
+		return;
+	vm->start = (struct pending){ true, m->tag };
+	vm->deadline = NO_DEADLINE;
+	vm->options->log->last_error[0] = '\0';
+	if (read_config(vm, m->body) < 0) {
+		stop_qemu(vm, vm->options->log->last_error);
+		return;
+	}
+	vm->state = STATE_DISKS;
+	next_disk(vm);
+}
+
+/* ---- messages ---- */
+
+static void hello(struct vm *vm, uint32_t tag)
+{
+	bool is_running = vm->state == STATE_RUNNING;
+	json_t *disks = json_array();
+	for (uint32_t i = 0; is_running && i < vm->hw->disk_count; i++)
+		json_array_append_new(disks, json_string(vm->hw->disks[i].path));
+	tell(vm, msg_reply(&vm->channel, tag, 0, NULL,
+			   json_pack("{s:b, s:i, s:o}", "is_running", is_running, "qemu_pid",
+				     (int)vm->qemu, "disks", disks)));
+}
+
+static void handle(struct vm *vm, const struct msg *m)
+{
+	const char *why = json_string_value(json_object_get(m->body, "why"));
+	switch (m->type) {
+	case MSG_VMX_HELLO:
+		hello(vm, m->tag);
+		break;
+	case MSG_VMX_START:
+		start(vm, m);
+		break;
+	case MSG_VMX_STOP:
+		vm->stop = (struct pending){ true, m->tag };
+		stop_qemu(vm, why ? why : "powered off");
+		break;
+	case MSG_VMX_RESET:
+		vm->reset = (struct pending){ true, m->tag };
+		if (vm->state != STATE_RUNNING ||
+		    qmp_send(&vm->qmp, "system_reset", NULL, QMP_RESET) < 0)
+			answer(vm, &vm->reset, -EINVAL, "the VM does not run", NULL);
+		break;
+	case MSG_REPLY:
+		disk_ready(vm, m);
+		break;
+	default:
+		report(vm->reporter, REPORT_WARN, "message of type %u is not for us", m->type);
+		break;
+	}
+}
+
+static void on_channel(struct vm *vm)
+{
+	struct msg m;
+	int rc = msg_channel_read(&vm->channel);
+	int next = 0;
+	while (vm->channel.sock >= 0 && (next = msg_channel_next(&vm->channel, &m)) > 0) {
+		handle(vm, &m);
+		json_decref(m.body);
+	}
+	if (rc < 0 || next < 0)
+		drop_channel(vm);
+	if (vm->channel.sock >= 0)
+		return;
+	report(vm->reporter, REPORT_WARN, "vmkernel has gone away");
+	if (vm->state != STATE_RUNNING)
+		stop_qemu(vm, "vmkernel has gone away before the VM ran");
+}
+
+static void on_connect(struct vm *vm)
+{
+	int sock = accept4(vm->options->listen_sock, NULL, NULL, SOCK_CLOEXEC);
+	if (sock < 0)
+		return;
+	if (vm->channel.sock >= 0) {
+		(void)close(sock); /* one vmkernel at a time */
+		return;
+	}
+	msg_channel_init(&vm->channel, sock);
+}
+
+/* ---- QMP ---- */
+
+static void is_up(struct vm *vm)
+{
+	vm->state = STATE_RUNNING;
+	vm->deadline = NO_DEADLINE;
+	vm->did_run = true;
+	report(vm->reporter, REPORT_INFO, "the VM runs, QEMU is process %d", (int)vm->qemu);
+	answer(vm, &vm->start, 0, NULL, json_pack("{s:i}", "qemu_pid", (int)vm->qemu));
+}
+
+static void qmp_answer(struct vm *vm, const json_t *m)
+{
+	const char *error = qmp_error_of(m);
+	json_int_t id = json_integer_value(json_object_get(m, "id"));
+	int rc = 0;
+	if (error)
+		report(vm->reporter, REPORT_WARN, "QMP command %d: %s", (int)id, error);
+	if (id == QMP_CAPABILITIES && vm->state == STATE_LAUNCHING && !error)
+		rc = qmp_send(&vm->qmp, "cont", NULL, QMP_CONT);
+	else if (id == QMP_CONT && vm->state == STATE_LAUNCHING && !error)
+		is_up(vm);
+	else if (id == QMP_RESET)
+		answer(vm, &vm->reset, error ? -EIO : 0, error, NULL);
+	else if (vm->state == STATE_LAUNCHING && error)
+		stop_qemu(vm, error);
+	if (rc < 0)
+		stop_qemu(vm, "QEMU does not take commands");
+}
+
+static void qmp_event(struct vm *vm, const char *name, const json_t *m)
+{
+	char text[WHY_SIZE];
+	const json_t *data = json_object_get(m, "data");
+	const char *reason = json_string_value(json_object_get(data, "reason"));
+	if (strcmp(name, "SHUTDOWN") == 0 && vm->state == STATE_RUNNING) {
+		(void)snprintf(text, sizeof(text), "the guest has shut down (%.64s)",
+			       reason ? reason : "?");
+		stop_qemu(vm, text);
+		return;
+	}
+	if (strcmp(name, "BLOCK_IO_ERROR") == 0) {
+		const char *device = json_string_value(json_object_get(data, "node-name"));
+		(void)snprintf(text, sizeof(text),
+			       "I/O error on %.32s (%.128s): the VM is stopped",
+			       device ? device : "a disk", reason ? reason : "?");
+		event(vm, text);
+		return;
+	}
+	if (strcmp(name, "RESET") == 0 || strcmp(name, "GUEST_PANICKED") == 0) {
+		(void)snprintf(text, sizeof(text), "QEMU: %.64s", name);
+		event(vm, text);
+		return;
+	}
+	report(vm->reporter, REPORT_INFO, "QMP event %.64s", name);
+}
+
+static void on_qmp(struct vm *vm)
+{
+	json_t *m;
+	int rc = qmp_read(&vm->qmp);
+	int next = 0;
+	while (rc == 0 && vm->qmp.sock >= 0 && (next = qmp_next(&vm->qmp, &m)) > 0) {
+		const char *name = json_string_value(json_object_get(m, "event"));
+		if (json_object_get(m, "QMP"))
+			next = qmp_send(&vm->qmp, "qmp_capabilities", NULL, QMP_CAPABILITIES);
+		else if (name)
+			qmp_event(vm, name, m);
+		else
+			qmp_answer(vm, m);
+		json_decref(m);
+		if (next < 0)
+			break;
+	}
+	if (rc == 0 && next >= 0)
+		return;
+	qmp_done(&vm->qmp); /* a QEMU without a monitor is of no use; mostly it has ended */
+	vm->deadline = min_u64(vm->deadline, clock_now() + STOP_LIMIT);
+}
+
+/* ---- the loop ---- */
+
+static void on_signal(struct vm *vm)
+{
+	struct signalfd_siginfo info;
+	while (read(vm->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+		if (info.ssi_signo == SIGCHLD)
+			reap(vm);
+		else
+			stop_qemu(vm, "vmx was told to end");
+	}
+}
+
+static void on_deadline(struct vm *vm)
+{
+	if (!vm->qemu) {
+		set_why(vm, "vmkernel does not talk to us");
+		end(vm);
+		return;
+	}
+	if (vm->state == STATE_LAUNCHING)
+		set_why(vm, "QEMU does not answer");
+	else
+		set_why(vm, "QEMU's monitor is gone");
+	vm->state = STATE_STOPPING;
+	vm->deadline = NO_DEADLINE;
+	if (!vm->is_killed) {
+		report(vm->reporter, REPORT_WARN, "QEMU does not quit and is killed");
+		vm->is_killed = true;
+		(void)kill(vm->qemu, SIGKILL);
+	}
+}
+
+static int poll_timeout_ms(const struct vm *vm)
+{
+	uint64_t now = clock_now();
+	if (vm->deadline == NO_DEADLINE)
+		return -1;
+	return vm->deadline <= now ? 0 : (int)div_up(vm->deadline - now, NS_PER_MS);
+}
+
+static void turn(struct vm *vm)
+{
+	enum { LISTEN, CHANNEL, QMP, SIGNAL, COUNT };
+	struct pollfd p[COUNT] = {
+		[LISTEN] = { .fd = vm->options->listen_sock, .events = POLLIN },
+		[CHANNEL] = { .fd = vm->channel.sock, .events = POLLIN },
+		[QMP] = { .fd = vm->qmp.sock, .events = POLLIN },
+		[SIGNAL] = { .fd = vm->signal_fd, .events = POLLIN },
+	};
+	if (msg_channel_has_output(&vm->channel))
+		p[CHANNEL].events |= POLLOUT;
+	if (vm->qmp.out.len)
+		p[QMP].events |= POLLOUT;
+	if (poll(p, COUNT, poll_timeout_ms(vm)) < 0)
+		return;
+	if (vm->deadline != NO_DEADLINE && clock_now() >= vm->deadline)
+		on_deadline(vm);
+	if (p[CHANNEL].revents & POLLOUT)
+		tell(vm, msg_channel_flush(&vm->channel));
+	if (p[QMP].revents & POLLOUT && qmp_flush(&vm->qmp) < 0)
+		qmp_done(&vm->qmp);
+	if (p[QMP].revents & ~POLLOUT && vm->qmp.sock >= 0)
+		on_qmp(vm);
+	if (p[CHANNEL].revents & ~POLLOUT && vm->channel.sock >= 0)
+		on_channel(vm);
+	if (p[SIGNAL].revents)
+		on_signal(vm);
+	if (p[LISTEN].revents)
+		on_connect(vm);
+}
+
+static int signals_open(void)
+{
+	sigset_t set;
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGCHLD);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigaddset(&set, SIGINT);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+		return -errno;
+	int file_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	return file_fd < 0 ? -errno : file_fd;
+}
+
+int vm_run(const struct vm_options *options)
+{
+	struct vm *vm = calloc(1, sizeof(*vm));
+	if (!vm)
+		return 1;
+	vm->options = options;
+	vm->reporter = &options->log->base;
+	vm->deadline = clock_now() + LAUNCH_LIMIT; /* for the first message */
+	vm->qmp_listen_sock = -1;
+	msg_channel_init(&vm->channel, -1);
+	qmp_init(&vm->qmp, -1);
+	vm->signal_fd = signals_open();
+	while (vm->signal_fd >= 0 && vm->state != STATE_ENDED)
+		turn(vm);
+	int rc = vm->did_run ? 0 : 1;
+	assert(!vm->qemu);
+	if (vm->signal_fd >= 0)
+		(void)close(vm->signal_fd);
+	if (vm->qmp_listen_sock >= 0)
+		(void)close(vm->qmp_listen_sock);
+	(void)unlink(QMP_SOCKET);
+	qmp_done(&vm->qmp);
+	msg_channel_done(&vm->channel);
+	free(vm->hw);
+	free(vm->qemu_path);
+	free(vm);
+	return rc;
+}
