@@ -34,11 +34,26 @@ struct vmfs_resource {
 	uint32_t block_count;
 	/* Where this host starts to look (slot-dependent; LOCKING.md 11). Atomic hint. */
 	uint32_t start_cluster;
+	/* Free items of each cluster as last seen, or RESOURCE_UNSEEN. Atomic hints. */
+	uint16_t *seen_free;
 };
+
+#define RESOURCE_UNSEEN UINT16_MAX
 
 struct vmfs_volume;
 struct vmfs_txn;
 struct vmfs_lock_id;
+
+/* ".fbb.sf" and so on. */
+const char *resource_name(enum vmfs_resource_type type);
+/*
+ * Takes the geometry from the header of the file whose block_vol_off, block_count and
+ * file_length are set; verifies and reports. Blocks.
+ */
+int resource_open(struct vmfs_volume *vol, enum vmfs_resource_type type)
+	__attribute__((warn_unused_result));
+/* Frees what hangs off it. */
+void resource_done(struct vmfs_resource *res);
 
 /* Vol offset of the header (lock sector; metadata follows) of a cluster. 0 or -EUCLEAN. */
 int resource_cluster_off(struct vmfs_volume *vol, enum vmfs_resource_type type,
@@ -50,6 +65,8 @@ int resource_addr_off(struct vmfs_volume *vol, vmfs_addr addr, uint64_t *ret_vol
 /* The lock of a cluster. */
 int resource_lock_id(struct vmfs_volume *vol, enum vmfs_resource_type type, uint32_t cluster,
 		     struct vmfs_lock_id *ret_id) __attribute__((warn_unused_result));
+/* The kind that an address names, RESOURCE_COUNT if none. Never blocks. */
+enum vmfs_resource_type resource_of_addr(vmfs_addr addr);
 /* Items in a cluster (the last one may be short). Never blocks. */
 uint32_t resource_cluster_total(const struct vmfs_resource *res, uint32_t cluster);
 
@@ -62,6 +79,12 @@ uint32_t resource_cluster_total(const struct vmfs_resource *res, uint32_t cluste
 int resource_alloc(struct vmfs_txn *t, enum vmfs_resource_type type, vmfs_addr near,
 		   uint32_t want, vmfs_addr *ret_addrs, uint32_t *ret_count)
 	__attribute__((warn_unused_result));
+/* The generation of a new FD: ++counter of its cluster (FORMAT.md 8.4). */
+int resource_next_generation(struct vmfs_txn *t, vmfs_addr fd_addr, uint32_t *ret_generation)
+	__attribute__((warn_unused_result));
+/* Free items, summed over all clusters as they are on disk now. Blocks. */
+int resource_count_free(struct vmfs_volume *vol, enum vmfs_resource_type type,
+			uint64_t *ret_free) __attribute__((warn_unused_result));
 /* Marks one resource free. -EUCLEAN when it was free already (reported). */
 int resource_free(struct vmfs_txn *t, vmfs_addr addr) __attribute__((warn_unused_result));
 

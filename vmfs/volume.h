@@ -7,6 +7,8 @@
  * this struct. Fields are set by volume.c while opening and constant afterwards unless said
  * otherwise.
  */
+#include <sys/queue.h>
+
 #include "base/env.h"
 #include "vmfs/lvm.h"
 #include "vmfs/resource.h"
@@ -23,12 +25,16 @@ struct vmfs_volume {
 	uint32_t block_size, block_shift;	/* file block, bytes and log2 */
 	uint32_t sub_block_size, sub_block_shift;
 	uint64_t block_count;
+	char label[VMFS_LABEL_SIZE + 1];	/* or the UUID if there is none: for reports */
 	struct vmfs_resource resources[RESOURCE_COUNT];
 	bool is_read_only;
 	/* The running member: slot, lease, locks, journal (member.h); NULL when read-only. */
 	struct vmfs_membership *member;
 	/* Metadata seen under locks (cache.h). */
 	struct vmfs_cache *cache;
+	/* Files open with a lock, by this process; guarded by files_mutex. */
+	LIST_HEAD(, vmfs_file) files;
+	struct mutex files_mutex;
 	/* One transaction of this host at a time; first in the order of sleeplocks. */
 	struct sleeplock txn_lock;
 };

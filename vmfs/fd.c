@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * File descriptors. One piece each (1536 bytes behind the lock sector), always read and
+ * edited whole and under its own lock.
+ *
+ * Life of an FD, all within transactions:
+ *
+ *	free --fd_create--> in use (links >= 1) --fd_free--> free
+ *
+ * fd_create clears the bit in the FDC cluster, takes ++generation of that cluster, and
+ * writes every byte of the piece; fd_free sets the bit and leaves links 0 and no addresses
+ * behind, so that a stray look at it finds nothing (FORMAT.md 8.4). Its lock sector is never
+ * rewritten but by lock transitions: the token grows through all lives of an FD.
+ */
+#include "vmfs/fd.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/env.h"
+#include "vmfs/resource.h"
+#include "vmfs/txn.h"
+#include "vmfs/verify.h"
+#include "vmfs/volume.h"
+
+#define MODE_FORMAT 0170000u
+#define MODE_DIRECTORY 0040000u
+
+int fd_lock_id(struct vmfs_volume *vol, const struct fd_ref *ref, struct vmfs_lock_id *ret_id)
+{
+	uint64_t vol_off;
+	if (addr_type(ref->addr) != ADDR_FD)
+		return vmfs_corrupt(vol, "address 0x%08x is no file descriptor", ref->addr.raw);
+	int rc = resource_addr_off(vol, ref->addr, &vol_off);
+	if (rc < 0)
+		return rc;
+	*ret_id = (struct vmfs_lock_id){
+		.vol_off = vol_off,
+		.type = VMFS_LOCK_FD,
+		.is_directory = ref->is_directory,
+	};
+	return 0;
+}
+
+/* 0, -ENOENT, -EUCLEAN. */
+static int check(struct vmfs_volume *vol, const struct fd_ref *ref,
+		 const struct fd_body_disk *fdd)
+{
+	if (le32_get(fdd->meta.links) == 0)
+		return -ENOENT;
+	if (ref->generation && le32_get(fdd->meta.generation) != ref->generation)
+		return -ENOENT;
+	struct verify why;
+	if (verify_fd(fdd, ref->addr, vol->block_size, vol->sub_block_size, &why) < 0)
+		return vmfs_corrupt(vol, "file descriptor %u.%u: %s", addr_cluster(ref->addr),
+				    addr_index(ref->addr), why.text);
+	if (ref->is_directory && !fd_is_directory(&fdd->meta))
+		return vmfs_corrupt(vol, "file descriptor %u.%u: type %u is no directory",
+				    addr_cluster(ref->addr), addr_index(ref->addr),
+				    le32_get(fdd->meta.type));
+	return 0;
+}
+
+int fd_read(struct vmfs_txn *t, const struct fd_ref *ref, const struct fd_body_disk **ret_fdd)
+{
+	struct vmfs_volume *vol = vmfs_txn_volume(t);
+	struct vmfs_lock_id id;
+	const void *data;
+	int rc = fd_lock_id(vol, ref, &id);
+	if (rc == 0)
+		rc = vmfs_txn_read(t, &id, id.vol_off + VMFS_FD_META_OFF,
+				   sizeof(struct fd_body_disk), &data);
+	if (rc == 0)
+		rc = check(vol, ref, data);
+	if (rc == 0)
+		*ret_fdd = data;
+	return rc;
+}
+
+int fd_edit(struct vmfs_txn *t, const struct fd_ref *ref, struct fd_body_disk **ret_fdd)
+{
+	struct vmfs_volume *vol = vmfs_txn_volume(t);
+	struct vmfs_lock_id id;
+	void *data;
+	int rc = fd_lock_id(vol, ref, &id);
+	if (rc == 0)
+		rc = vmfs_txn_edit(t, &id, id.vol_off + VMFS_FD_META_OFF,
+				   sizeof(struct fd_body_disk), &data);
+	if (rc == 0)
+		rc = check(vol, ref, data);
+	if (rc == 0)
+		*ret_fdd = data;
+	return rc;
+}
+
+/* Every field of a new FD that is not zero: FORMAT.md 8.1, with values as ESXi writes them. */
+static void fill(struct vmfs_volume *vol, struct fd_body_disk *fdd, const struct fd_ref *ref,
+		 uint32_t type, uint32_t mode)
+{
+	struct vmfs_fd_meta_disk *metad = &fdd->meta;
+	(void)memset(fdd, 0, sizeof(*fdd));
+	metad->addr = le32_of(ref->addr.raw);
+	metad->generation = le32_of(ref->generation);
+	metad->links = le32_of(1);
+	metad->type = le32_of(type);
+	metad->mode = le32_of(mode & 07777);
+	metad->affinity = le32_of(ref->addr.raw);
+	metad->atime_s = le32_of(fd_now_s());
+	fd_touch(fdd);
+	fd_set_form(vol, fdd, VMFS_ZLA_RESIDENT);
+}
+
+int fd_create(struct vmfs_txn *t, vmfs_addr near, uint32_t type, uint32_t mode,
+	      uint32_t lock_flags, struct fd_ref *ret_ref, struct fd_body_disk **ret_fdd)
+{
+	struct vmfs_volume *vol = vmfs_txn_volume(t);
+	struct fd_ref ref = { .is_directory = type == VMFS_TYPE_DIRECTORY };
+	struct vmfs_lock_id id;
+	uint32_t count;
+	void *data;
+	int rc = resource_alloc(t, RESOURCE_FDC, near, 1, &ref.addr, &count);
+	if (rc == 0)
+		rc = resource_next_generation(t, ref.addr, &ref.generation);
+	if (rc == 0)
+		rc = fd_lock_id(vol, &ref, &id);
+	if (rc == 0)
+		rc = vmfs_txn_lock(t, &id, lock_flags | TXN_LOCK_CREATE, ref.generation);
+	if (rc == 0)
+		rc = vmfs_txn_create(t, &id, id.vol_off + VMFS_FD_META_OFF,
+				     sizeof(struct fd_body_disk), &data);
+	if (rc < 0)
+		return rc;
+	fill(vol, data, &ref, type, mode);
+	*ret_ref = ref;
+	*ret_fdd = data;
+	return 0;
+}
+
+int fd_free(struct vmfs_txn *t, const struct fd_ref *ref)
+{
+	struct vmfs_lock_id id;
+	struct fd_body_disk *fdd;
+	int rc = fd_lock_id(vmfs_txn_volume(t), ref, &id);
+	if (rc == 0)
+		rc = fd_edit(t, ref, &fdd);
+	if (rc == 0)
+		rc = vmfs_txn_lock(t, &id, TXN_LOCK_DROP, 0);
+	if (rc < 0)
+		return rc;
+	le32 addr = fdd->meta.addr;
+	le32 generation = fdd->meta.generation;
+	(void)memset(fdd, 0, sizeof(*fdd));
+	fdd->meta.addr = addr;
+	fdd->meta.generation = generation;
+	return resource_free(t, ref->addr);
+}
+
+/* ---- fields ---- */
+
+bool fd_is_directory(const struct vmfs_fd_meta_disk *metad)
+{
+	uint32_t type = le32_get(metad->type);
+	return type == VMFS_TYPE_DIRECTORY ||
+	       (type == VMFS_TYPE_SYSTEM &&
+		(le32_get(metad->mode) & MODE_FORMAT) == MODE_DIRECTORY);
+}
+
+uint64_t fd_length(const struct fd_body_disk *fdd)
+{
+	return le64_get(fdd->meta.length);
+}
+
+uint64_t fd_tbz_count(const struct fd_body_disk *fdd)
+{
+	return le32_get(fdd->meta.tbz_low) | (uint64_t)le32_get(fdd->meta.tbz_high) << 32;
+}
+
+static uint8_t log2_of(uint64_t n)
+{
+	return (uint8_t)__builtin_ctzll(n);
+}
+
+void fd_set_form(struct vmfs_volume *vol, struct fd_body_disk *fdd, enum vmfs_zla zla)
+{
+	bool is_small = zla == VMFS_ZLA_RESIDENT || zla == VMFS_ZLA_SB;
+	bool is_directory = le32_get(fdd->meta.type) == VMFS_TYPE_DIRECTORY;
+	uint64_t block_size = is_small ? vol->sub_block_size : vol->block_size;
+	fdd->meta.zla = le32_of(zla);
+	fdd->meta.block_size = le64_of(block_size);
+	fdd->meta.block_shift = log2_of(block_size);
+	/* 13 for SB-backed directories, 20 for all else: FORMAT.md 8.1. */
+	fdd->meta.tbz_shift = le32_of(is_directory ? log2_of(block_size)
+						   : log2_of(vol->block_size));
+}
+
+static void add_split(le32 *low, le32 *high, int64_t delta)
+{
+	uint64_t n = le32_get(*low) | (uint64_t)le32_get(*high) << 32;
+	n += (uint64_t)delta;
+	*low = le32_of((uint32_t)n);
+	*high = le32_of((uint32_t)(n >> 32));
+}
+
+void fd_add_counts(struct fd_body_disk *fdd, int64_t blocks, int64_t tbz)
+{
+	uint64_t count = le64_get(fdd->meta.block_count) + (uint64_t)blocks;
+	fdd->meta.block_count = le64_of(count);
+	fdd->meta.new_low = le32_of((uint32_t)count);
+	fdd->meta.new_high = le32_of((uint32_t)(count >> 32));
+	add_split(&fdd->meta.tbz_low, &fdd->meta.tbz_high, tbz);
+}
+
+uint32_t fd_now_s(void)
+{
+	return (uint32_t)(clock_wall_us() / 1000000);
+}
+
+void fd_touch(struct fd_body_disk *fdd)
+{
+	fdd->meta.mtime_s = le32_of(fd_now_s());
+	fdd->meta.ctime_s = fdd->meta.mtime_s;
+}
+
+void fd_stat(const struct fd_body_disk *fdd, struct vmfs_stat *ret_st)
+{
+	const struct vmfs_fd_meta_disk *metad = &fdd->meta;
+	*ret_st = (struct vmfs_stat){
+		.addr = { le32_get(metad->addr) },
+		.generation = le32_get(metad->generation),
+		.type = le32_get(metad->type),
+		.mode = le32_get(metad->mode) & 07777,
+		.uid = le32_get(metad->uid),
+		.gid = le32_get(metad->gid),
+		.links = le32_get(metad->links),
+		.size_bytes = le64_get(metad->length),
+		.block_count = le64_get(metad->block_count),
+		.block_size_bytes = (uint32_t)le64_get(metad->block_size),
+		.mtime_s = le32_get(metad->mtime_s),
+		.ctime_s = le32_get(metad->ctime_s),
+		.atime_s = le32_get(metad->atime_s),
+		.zla = le32_get(metad->zla),
+		.tbz_count = fd_tbz_count(fdd),
+	};
+}

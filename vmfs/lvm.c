@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The logical volume: extents read, checked and joined.
+ *
+ * Invariants of an open lvm:
+ * 1. extents[] is in volume order and without gaps: extent i + 1 begins where i ends, the
+ *    first at 0, the last ends at size_bytes.
+ * 2. Within an extent, volume offset = vol_off + (dev offset - data_off): the PE table has
+ *    been found to say just that. (Readers exist that use only the table, and others that
+ *    use only this rule: FORMAT.md 3.5. A volume where they differ is refused.)
+ */
+#include "vmfs/lvm.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/align.h"
+#include "base/bitmap.h"
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "vmfs/verify.h"
+
+/* Bitmap and table of one map, against each other and against the headers. */
+static int check_pe_map(struct bdev *bd, struct reporter *r, uint32_t map,
+			const struct vmfs_lvm_device_disk *devd,
+			const struct vmfs_lvm_volume_disk *vold)
+{
+	uint32_t first = map * LVM_PE_PER_MAP;
+	uint32_t count = le32_get(devd->pe_count) - first;
+	if (count > LVM_PE_PER_MAP)
+		count = LVM_PE_PER_MAP;
+	uint64_t len = LVM_PE_BITMAP_SIZE +
+		       round_up((uint64_t)count * sizeof(struct vmfs_lvm_pe_disk), 512);
+	AUTO_FREE uint8_t *map_data = io_alloc(len);
+	if (!map_data)
+		return -ENOMEM;
+	int rc = bdev_read(bd, map_data, len, LVM_PE_MAP_OFF + map * LVM_PE_MAP_SIZE);
+	if (rc < 0)
+		return report_error(r, rc, "%s: cannot read PE map %u", bd->name, map);
+	const struct vmfs_lvm_pe_disk *table =
+		(const struct vmfs_lvm_pe_disk *)(map_data + LVM_PE_BITMAP_SIZE);
+	for (uint32_t i = 0; i < LVM_PE_PER_MAP; i++) {
+		bool is_used = bitmap_get(map_data, i);
+		if (is_used != (i < count))
+			return report_error(r, -EUCLEAN, "%s: PE bitmap: PE %u is %s",
+					    bd->name, first + i, is_used ? "used" : "free");
+		struct verify why;
+		if (is_used && verify_lvm_pe(&table[i], first + i, devd, vold, &why) < 0)
+			return report_error(r, -EUCLEAN, "%s: PE table: %s", bd->name,
+					    why.text);
+	}
+	return 0;
+}
+
+static int check_pe_maps(struct bdev *bd, struct reporter *r,
+			 const struct vmfs_lvm_device_disk *devd,
+			 const struct vmfs_lvm_volume_disk *vold)
+{
+	uint32_t maps = (uint32_t)div_up(le32_get(devd->pe_count), LVM_PE_PER_MAP);
+	for (uint32_t map = 0; map < maps; map++) {
+		int rc = check_pe_map(bd, r, map, devd, vold);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+/* What cannot be opened here at all, said as what it is. */
+static int check_kind(struct bdev *bd, struct reporter *r,
+		      const struct vmfs_lvm_device_disk *devd)
+{
+	if (le32_get(devd->magic) != LVM_MAGIC)
+		return report_error(r, -EMEDIUMTYPE,
+				    "%s: no VMFS volume: LVM magic is 0x%08x, not 0x%08x",
+				    bd->name, le32_get(devd->magic), LVM_MAGIC);
+	uint32_t major = le32_get(devd->major);
+	if (major == 6)
+		return report_error(r, -EOPNOTSUPP,
+				    "%s: LVM version 6: VMFS-6 volumes are not supported",
+				    bd->name);
+	if (major != 3 && major != 5)
+		return report_error(r, -EOPNOTSUPP, "%s: LVM version %u is not known",
+				    bd->name, major);
+	if (le64_get(devd->extension_off) ||
+	    le32_get(devd->pe_count) > LVM_MAPS_MAX * LVM_PE_PER_MAP)
+		return report_error(r, -EOPNOTSUPP,
+				    "%s: %u PEs: extents over 16 TiB are not supported",
+				    bd->name, le32_get(devd->pe_count));
+	return 0;
+}
+
+int lvm_device_read(struct bdev *bd, struct reporter *r, struct vmfs_lvm_device_disk *ret_dev,
+		    struct vmfs_lvm_volume_disk *ret_vol)
+{
+	if (bd->block_size != VMFS_SECTOR_SIZE)
+		return report_error(r, -EOPNOTSUPP, "%s: sectors of %u bytes: VMFS needs 512",
+				    bd->name, bd->block_size);
+	if (bd->size < LVM_VOLUME_OFF + VMFS_SECTOR_SIZE)
+		return report_error(r, -EMEDIUMTYPE, "%s: no VMFS volume: only %llu bytes",
+				    bd->name, (unsigned long long)bd->size);
+	AUTO_FREE uint8_t *sectors = io_alloc(2 * VMFS_SECTOR_SIZE);
+	if (!sectors)
+		return -ENOMEM;
+	int rc = bdev_read(bd, sectors, 2 * VMFS_SECTOR_SIZE, LVM_HEADER_OFF);
+	if (rc < 0)
+		return report_error(r, rc, "%s: cannot read the LVM header", bd->name);
+	struct vmfs_lvm_device_disk devd;
+	struct vmfs_lvm_volume_disk vold;
+	(void)memcpy(&devd, sectors, sizeof(devd));
+	(void)memcpy(&vold, sectors + VMFS_SECTOR_SIZE, sizeof(vold));
+	rc = check_kind(bd, r, &devd);
+	if (rc < 0)
+		return rc;
+	struct verify why;
+	rc = verify_lvm_device(&devd, bd->size, &why);
+	if (rc < 0)
+		return report_error(r, rc, "%s: LVM header: %s", bd->name, why.text);
+	rc = verify_lvm_volume(&vold, &devd, &why);
+	if (rc < 0)
+		return report_error(r, rc, "%s: LVM volume descriptor: %s", bd->name, why.text);
+	rc = check_pe_maps(bd, r, &devd, &vold);
+	if (rc < 0)
+		return rc;
+	*ret_dev = devd;
+	*ret_vol = vold;
+	return 0;
+}
+
+/* ---- joining ---- */
+
+static void extent_from(struct lvm_extent *e, struct bdev *bd,
+			const struct vmfs_lvm_device_disk *devd,
+			const struct vmfs_lvm_volume_disk *vold)
+{
+	*e = (struct lvm_extent){
+		.bd = bd,
+		.pe_first = le64_get(vold->pe_first),
+		.pe_count = le32_get(vold->pe_count),
+		.data_off = le64_get(devd->data_off),
+		.identity = devd->identity,
+	};
+	(void)memcpy(e->device_uuid.b, devd->device_uuid, sizeof(e->device_uuid.b));
+	e->vol_off = e->pe_first * LVM_PE_SIZE;
+	e->size_bytes = e->pe_count * LVM_PE_SIZE;
+}
+
+static void lvm_from(struct lvm *lvm, struct reporter *r,
+		     const struct vmfs_lvm_device_disk *devd,
+		     const struct vmfs_lvm_volume_disk *vold)
+{
+	lvm->reporter = r;
+	lvm->major = le32_get(devd->major);
+	lvm->minor = le32_get(devd->minor);
+	(void)memcpy(lvm->uuid.b, vold->uuid, sizeof(lvm->uuid.b));
+	(void)memcpy(lvm->name, vold->name, sizeof(vold->name));
+	lvm->name[sizeof(vold->name)] = 0;
+	lvm->size_bytes = le64_get(vold->size);
+	lvm->snapshot_id = le32_get(vold->snapshot_id);
+}
+
+static int check_same_volume(const struct lvm *lvm, struct bdev *bd, struct reporter *r,
+			     const struct vmfs_lvm_volume_disk *vold, uint32_t extent_count)
+{
+	char text[UUID_TEXT_SIZE];
+	struct uuid uuid;
+	(void)memcpy(uuid.b, vold->uuid, sizeof(uuid.b));
+	if (!uuid_equal(&uuid, &lvm->uuid))
+		return report_error(r, -EINVAL, "%s: belongs to another volume, %s, than %s",
+				    bd->name, uuid_text(&uuid, text),
+				    lvm->extents[0].bd->name);
+	if (le64_get(vold->size) != lvm->size_bytes ||
+	    le32_get(vold->extent_count) != extent_count)
+		return report_error(
+			r, -EUCLEAN,
+			"%s: says %llu bytes in %u extents, but %s says %llu in %u", bd->name,
+			(unsigned long long)le64_get(vold->size),
+			le32_get(vold->extent_count), lvm->extents[0].bd->name,
+			(unsigned long long)lvm->size_bytes, extent_count);
+	return 0;
+}
+
+static int by_first_pe(const void *a, const void *b)
+{
+	const struct lvm_extent *x = a;
+	const struct lvm_extent *y = b;
+	return x->pe_first < y->pe_first ? -1 : x->pe_first > y->pe_first;
+}
+
+/* Invariant 1. */
+static int check_joined(const struct lvm *lvm, struct reporter *r, uint32_t extent_count)
+{
+	uint64_t next = 0;
+	for (unsigned int i = 0; i < lvm->extent_count; i++) {
+		const struct lvm_extent *e = &lvm->extents[i];
+		if (e->pe_first < next)
+			return report_error(r, -EUCLEAN, "%s: PE %llu is on %s as well",
+					    e->bd->name, (unsigned long long)e->pe_first,
+					    lvm->extents[i - 1].bd->name);
+		if (e->pe_first > next)
+			return report_error(r, -ENODEV,
+					    "volume %s: the extent with PEs %llu to %llu is missing",
+					    lvm->name, (unsigned long long)next,
+					    (unsigned long long)e->pe_first - 1);
+		next += e->pe_count;
+	}
+	uint64_t total = lvm->size_bytes / LVM_PE_SIZE;
+	if (next < total)
+		return report_error(r, -ENODEV,
+				    "volume %s: the extent with PEs from %llu on is missing (%u of %u given)",
+				    lvm->name, (unsigned long long)next, lvm->extent_count,
+				    extent_count);
+	if (next > total || lvm->extent_count != extent_count)
+		return report_error(r, -EUCLEAN,
+				    "volume %s: %u extents with %llu PEs, but %u with %llu expected",
+				    lvm->name, lvm->extent_count, (unsigned long long)next,
+				    extent_count, (unsigned long long)total);
+	return 0;
+}
+
+int lvm_open(struct bdev **devices, unsigned int count, struct reporter *r,
+	     struct lvm *ret_lvm)
+{
+	struct lvm lvm = { .reporter = r };
+	uint32_t extent_count = 0;
+	if (count == 0 || count > LVM_EXTENTS_MAX)
+		return report_error(r, -EINVAL, "%u devices given, 1 to %u expected", count,
+				    LVM_EXTENTS_MAX);
+	for (unsigned int i = 0; i < count; i++) {
+		struct vmfs_lvm_device_disk devd;
+		struct vmfs_lvm_volume_disk vold;
+		int rc = lvm_device_read(devices[i], r, &devd, &vold);
+		if (rc < 0)
+			return rc;
+		extent_from(&lvm.extents[i], devices[i], &devd, &vold);
+		lvm.extent_count = i + 1;
+		if (i == 0) {
+			lvm_from(&lvm, r, &devd, &vold);
+			extent_count = le32_get(vold.extent_count);
+			continue;
+		}
+		rc = check_same_volume(&lvm, devices[i], r, &vold, extent_count);
+		if (rc < 0)
+			return rc;
+	}
+	qsort(lvm.extents, lvm.extent_count, sizeof(lvm.extents[0]), by_first_pe);
+	int rc = check_joined(&lvm, r, extent_count);
+	if (rc < 0)
+		return rc;
+	*ret_lvm = lvm;
+	return 0;
+}
+
+/* ---- using it ---- */
+
+int lvm_map(const struct lvm *lvm, uint64_t vol_off, struct bdev **ret_bd,
+	    uint64_t *ret_dev_off, uint64_t *ret_len)
+{
+	for (unsigned int i = 0; i < lvm->extent_count; i++) {
+		const struct lvm_extent *e = &lvm->extents[i];
+		if (vol_off < e->vol_off || vol_off - e->vol_off >= e->size_bytes)
+			continue;
+		if (!e->bd)
+			return -ENODEV;
+		*ret_bd = e->bd;
+		*ret_dev_off = e->data_off + (vol_off - e->vol_off);
+		*ret_len = e->size_bytes - (vol_off - e->vol_off);
+		return 0;
+	}
+	return -EINVAL;
+}
+
+/* Whole sectors, on as many extents as it takes. */
+static int each_extent(const struct lvm *lvm, enum bdev_op op, uint32_t flags,
+		       uint64_t vol_off, uint8_t *buf, uint64_t len)
+{
+	while (len) {
+		struct bdev *bd;
+		uint64_t dev_off, run;
+		int rc = lvm_map(lvm, vol_off, &bd, &dev_off, &run);
+		if (rc < 0)
+			return rc;
+		run = min_u64(run, len);
+		rc = bdev_rw(bd, op, flags, buf, run, dev_off, 0);
+		if (rc < 0)
+			return rc;
+		vol_off += run;
+		buf += run;
+		len -= run;
+	}
+	return 0;
+}
+
+/* A piece of one sector. */
+static int read_in_sector(const struct lvm *lvm, uint64_t vol_off, uint8_t *buf, uint64_t len)
+{
+	uint8_t sector[VMFS_SECTOR_SIZE];
+	uint64_t skip = vol_off % VMFS_SECTOR_SIZE;
+	int rc = each_extent(lvm, BDEV_READ, 0, vol_off - skip, sector, sizeof(sector));
+	if (rc == 0)
+		(void)memcpy(buf, sector + skip, len);
+	return rc;
+}
+
+int lvm_read(const struct lvm *lvm, uint64_t vol_off, void *buf, uint64_t len)
+{
+	uint8_t *to = buf;
+	uint64_t skip = vol_off % VMFS_SECTOR_SIZE;
+	if (skip) {
+		uint64_t head = min_u64(len, VMFS_SECTOR_SIZE - skip);
+		int rc = read_in_sector(lvm, vol_off, to, head);
+		if (rc < 0)
+			return rc;
+		vol_off += head;
+		to += head;
+		len -= head;
+	}
+	uint64_t tail = len % VMFS_SECTOR_SIZE;
+	int rc = each_extent(lvm, BDEV_READ, 0, vol_off, to, len - tail);
+	if (rc == 0 && tail)
+		rc = read_in_sector(lvm, vol_off + len - tail, to + len - tail, tail);
+	return rc;
+}
+
+int lvm_write(const struct lvm *lvm, uint64_t vol_off, const void *buf, uint64_t len,
+	      uint32_t flags)
+{
+	/* A write does not touch the memory that bdev_rw takes as void *. */
+	return each_extent(lvm, BDEV_WRITE, flags, vol_off, (uint8_t *)(uintptr_t)buf, len);
+}
+
+int lvm_flush(const struct lvm *lvm)
+{
+	for (unsigned int i = 0; i < lvm->extent_count; i++) {
+		int rc = lvm->extents[i].bd ? bdev_flush(lvm->extents[i].bd) : -ENODEV;
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}

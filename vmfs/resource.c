@@ -1,0 +1,526 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Resource files: where their items lie, and allocation from their bitmaps.
+ *
+ * Invariants:
+ * 1. Geometry has been verified by resource_open(): every cluster below cluster_count and
+ *    every item below count lies inside the file's blocks, and no header or item crosses a
+ *    file block. So all that is checked later is cluster and index of an address.
+ * 2. The bitmap decides; the free count in a header is written to agree with it and never
+ *    trusted (LOCKING.md 11).
+ * 3. seen_free[] is a hint about clusters that need not be read: a wrong one costs an I/O or
+ *    is found out by the last round of the search, never gives or hides an item for good.
+ *
+ * A search: the cluster of `near`, then from start_cluster around, clusters seen full and
+ * those held by other hosts left out. If that finds nothing, all headers are read afresh
+ * (one read per group) and the round is made again; if only held clusters have room, the
+ * first of them is read in earnest, which makes the transaction wait for its lock.
+ */
+#include "vmfs/resource.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/align.h"
+#include "base/bitmap.h"
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "vmfs/lock.h"
+#include "vmfs/txn.h"
+#include "vmfs/verify.h"
+#include "vmfs/volume.h"
+
+/* Clusters edited in one call; the rest of a large wish is for the next call. */
+#define CLUSTERS_PER_CALL 96u
+
+static const struct {
+	const char *name;
+	uint32_t lock_type;
+	enum vmfs_addr_type addr_type;
+} kinds[RESOURCE_COUNT] = {
+	[RESOURCE_FBB] = { ".fbb.sf", VMFS_LOCK_FBB, ADDR_FB },
+	[RESOURCE_FDC] = { ".fdc.sf", VMFS_LOCK_FDC, ADDR_FD },
+	[RESOURCE_PBC] = { ".pbc.sf", VMFS_LOCK_PBC, ADDR_PB },
+	[RESOURCE_SBC] = { ".sbc.sf", VMFS_LOCK_SBC, ADDR_SB },
+	[RESOURCE_PB2] = { ".pb2.sf", VMFS_LOCK_PB2, ADDR_PB2 },
+};
+
+static const char *plural(enum vmfs_resource_type type)
+{
+	static const char *const names[RESOURCE_COUNT] = {
+		[RESOURCE_FBB] = "file blocks",	   [RESOURCE_FDC] = "file descriptors",
+		[RESOURCE_PBC] = "pointer blocks", [RESOURCE_SBC] = "sub-blocks",
+		[RESOURCE_PB2] = "second-level pointer blocks",
+	};
+	return names[type];
+}
+
+const char *resource_name(enum vmfs_resource_type type)
+{
+	return kinds[type].name;
+}
+
+enum vmfs_resource_type resource_of_addr(vmfs_addr addr)
+{
+	for (unsigned int i = 0; i < RESOURCE_COUNT; i++) {
+		if (kinds[i].addr_type == addr_type(addr))
+			return (enum vmfs_resource_type)i;
+	}
+	return RESOURCE_COUNT;
+}
+
+/* ---- geometry ---- */
+
+/* Vol offset of len bytes at a file offset; they must lie in one block. */
+static int file_off(struct vmfs_volume *vol, enum vmfs_resource_type type, uint64_t off,
+		    uint32_t len, uint64_t *ret_vol_off)
+{
+	const struct vmfs_resource *res = &vol->resources[type];
+	uint64_t block = off / vol->block_size;
+	uint64_t in_block = off % vol->block_size;
+	if (block >= res->block_count || len > vol->block_size - in_block)
+		return vmfs_corrupt(vol, "%s: file offset 0x%llx is outside its %u blocks",
+				    kinds[type].name, (unsigned long long)off,
+				    res->block_count);
+	*ret_vol_off = res->block_vol_off[block] + in_block;
+	return 0;
+}
+
+static uint64_t header_off(const struct vmfs_resource *res, uint32_t cluster)
+{
+	return VMFS_RESOURCE_GROUP_OFF +
+	       (uint64_t)(cluster / res->clusters_per_group) * res->group_size +
+	       (uint64_t)(cluster % res->clusters_per_group) * VMFS_CLUSTER_HEADER_SIZE;
+}
+
+static uint64_t item_off(const struct vmfs_resource *res, uint32_t cluster, uint32_t index)
+{
+	uint64_t in_group = (uint64_t)(cluster % res->clusters_per_group) * res->per_cluster +
+			    index;
+	return VMFS_RESOURCE_GROUP_OFF +
+	       (uint64_t)(cluster / res->clusters_per_group) * res->group_size +
+	       (uint64_t)res->clusters_per_group * VMFS_CLUSTER_HEADER_SIZE +
+	       in_group * res->resource_size;
+}
+
+uint32_t resource_cluster_total(const struct vmfs_resource *res, uint32_t cluster)
+{
+	uint64_t before = (uint64_t)cluster * res->per_cluster;
+	return (uint32_t)min_u64(res->per_cluster, res->count - before);
+}
+
+int resource_cluster_off(struct vmfs_volume *vol, enum vmfs_resource_type type,
+			 uint32_t cluster, uint64_t *ret_vol_off)
+{
+	const struct vmfs_resource *res = &vol->resources[type];
+	if (!res->is_present || cluster >= res->cluster_count)
+		return vmfs_corrupt(vol, "%s: cluster %u of %u", kinds[type].name, cluster,
+				    res->cluster_count);
+	return file_off(vol, type, header_off(res, cluster), VMFS_CLUSTER_HEADER_SIZE,
+			ret_vol_off);
+}
+
+static bool is_item(const struct vmfs_resource *res, uint32_t cluster, uint32_t index)
+{
+	return res->is_present && cluster < res->cluster_count &&
+	       index < resource_cluster_total(res, cluster);
+}
+
+/* Cluster and index, checked. */
+static int place_of(struct vmfs_volume *vol, vmfs_addr addr, enum vmfs_resource_type *ret_type,
+		    uint32_t *ret_cluster, uint32_t *ret_index)
+{
+	enum vmfs_resource_type type = resource_of_addr(addr);
+	if (type == RESOURCE_COUNT)
+		return vmfs_corrupt(vol, "address 0x%08x has no known type", addr.raw);
+	const struct vmfs_resource *res = &vol->resources[type];
+	uint32_t cluster = 0;
+	uint32_t index = 0;
+	if (type == RESOURCE_FBB && res->is_present) {
+		cluster = addr_fb_number(addr) / res->per_cluster;
+		index = addr_fb_number(addr) % res->per_cluster;
+	} else if (res->is_present) {
+		cluster = addr_cluster(addr);
+		index = addr_index(addr);
+	}
+	if (!is_item(res, cluster, index))
+		return vmfs_corrupt(vol, "address 0x%08x: item %u of cluster %u is not in %s",
+				    addr.raw, index, cluster, kinds[type].name);
+	*ret_type = type;
+	*ret_cluster = cluster;
+	*ret_index = index;
+	return 0;
+}
+
+int resource_addr_off(struct vmfs_volume *vol, vmfs_addr addr, uint64_t *ret_vol_off)
+{
+	enum vmfs_resource_type type;
+	uint32_t cluster, index;
+	int rc = place_of(vol, addr, &type, &cluster, &index);
+	if (rc < 0)
+		return rc;
+	if (type == RESOURCE_FBB) {
+		*ret_vol_off = (uint64_t)addr_fb_number(addr) * vol->block_size;
+		return 0;
+	}
+	const struct vmfs_resource *res = &vol->resources[type];
+	return file_off(vol, type, item_off(res, cluster, index), res->resource_size,
+			ret_vol_off);
+}
+
+int resource_lock_id(struct vmfs_volume *vol, enum vmfs_resource_type type, uint32_t cluster,
+		     struct vmfs_lock_id *ret_id)
+{
+	uint64_t vol_off;
+	int rc = resource_cluster_off(vol, type, cluster, &vol_off);
+	if (rc == 0)
+		*ret_id = (struct vmfs_lock_id){ .vol_off = vol_off,
+						 .type = kinds[type].lock_type };
+	return rc;
+}
+
+/* Invariant 1: last header and last item inside the file, nothing across a block. */
+static int check_fit(struct vmfs_volume *vol, enum vmfs_resource_type type)
+{
+	const struct vmfs_resource *res = &vol->resources[type];
+	uint64_t last = header_off(res, res->cluster_count - 1) + VMFS_CLUSTER_HEADER_SIZE;
+	uint32_t last_total = resource_cluster_total(res, res->cluster_count - 1);
+	if (res->resource_size)
+		last = max_u64(last, item_off(res, res->cluster_count - 1, last_total));
+	if (last > res->file_length)
+		return vmfs_corrupt(vol, "%s: %llu resources need %llu bytes, it has %llu",
+				    kinds[type].name, (unsigned long long)res->count,
+				    (unsigned long long)last,
+				    (unsigned long long)res->file_length);
+	uint32_t headers = res->clusters_per_group * VMFS_CLUSTER_HEADER_SIZE;
+	if (res->resource_size && (headers % res->resource_size ||
+				   res->group_size % res->resource_size))
+		return vmfs_corrupt(vol, "%s: %u clusters per group: items cross file blocks",
+				    kinds[type].name, res->clusters_per_group);
+	if (type == RESOURCE_FBB && res->count > vol->lvm.size_bytes / vol->block_size)
+		return vmfs_corrupt(vol, "%s: %llu file blocks, but the volume has %llu",
+				    kinds[type].name, (unsigned long long)res->count,
+				    (unsigned long long)(vol->lvm.size_bytes / vol->block_size));
+	return 0;
+}
+
+int resource_open(struct vmfs_volume *vol, enum vmfs_resource_type type)
+{
+	struct vmfs_resource *res = &vol->resources[type];
+	struct vmfs_resource_header_disk headerd;
+	struct verify why;
+	int rc = lvm_read(&vol->lvm, res->block_vol_off[0], &headerd, sizeof(headerd));
+	if (rc < 0)
+		return report_error(vol->reporter, rc, "%s: cannot read %s", vol->label,
+				    kinds[type].name);
+	rc = verify_resource_header(&headerd, type, &vol->descriptor, &why);
+	if (rc < 0)
+		return vmfs_corrupt(vol, "%s: %s", kinds[type].name, why.text);
+	res->lock_type = kinds[type].lock_type;
+	res->per_cluster = le32_get(headerd.per_cluster);
+	res->clusters_per_group = le32_get(headerd.clusters_per_group);
+	res->resource_size = le32_get(headerd.resource_size);
+	res->group_size = le32_get(headerd.group_size);
+	res->group_count = le32_get(headerd.group_count);
+	res->count = le32_get(headerd.count_low) | (uint64_t)le32_get(headerd.count_high) << 32;
+	res->cluster_count = (uint32_t)div_up(res->count, res->per_cluster);
+	rc = check_fit(vol, type);
+	if (rc < 0)
+		return rc;
+	res->seen_free = malloc(res->cluster_count * sizeof(res->seen_free[0]));
+	if (!res->seen_free)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < res->cluster_count; i++)
+		res->seen_free[i] = RESOURCE_UNSEEN;
+	res->is_present = true;
+	return 0;
+}
+
+void resource_done(struct vmfs_resource *res)
+{
+	free(res->block_vol_off);
+	free(res->seen_free);
+	*res = (struct vmfs_resource){ 0 };
+}
+
+/* ---- hints and counts ---- */
+
+static uint16_t hint_get(const struct vmfs_resource *res, uint32_t cluster)
+{
+	return __atomic_load_n(&res->seen_free[cluster], __ATOMIC_RELAXED);
+}
+
+static void hint_set(struct vmfs_resource *res, uint32_t cluster, uint64_t free_count)
+{
+	__atomic_store_n(&res->seen_free[cluster], (uint16_t)free_count, __ATOMIC_RELAXED);
+}
+
+/* Reads the headers of one group as they are, into hints and the sum of free items. */
+static int look_at_group(struct vmfs_volume *vol, enum vmfs_resource_type type, uint32_t group,
+			 uint64_t *ret_free)
+{
+	struct vmfs_resource *res = &vol->resources[type];
+	uint32_t first = group * res->clusters_per_group;
+	uint32_t count = res->cluster_count - first;
+	if (count > res->clusters_per_group)
+		count = res->clusters_per_group;
+	AUTO_FREE uint8_t *headers = io_alloc(count * (size_t)VMFS_CLUSTER_HEADER_SIZE);
+	if (!headers)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < count;) {
+		uint64_t off = header_off(res, first + i);
+		uint64_t in_block = vol->block_size - off % vol->block_size;
+		uint32_t n = (uint32_t)min_u64(count - i, in_block / VMFS_CLUSTER_HEADER_SIZE);
+		uint64_t vol_off;
+		int rc = n ? file_off(vol, type, off, n * VMFS_CLUSTER_HEADER_SIZE, &vol_off)
+			   : -EUCLEAN;
+		if (rc == 0)
+			rc = lvm_read(&vol->lvm, vol_off,
+				      headers + i * (size_t)VMFS_CLUSTER_HEADER_SIZE,
+				      n * (uint64_t)VMFS_CLUSTER_HEADER_SIZE);
+		if (rc < 0)
+			return rc;
+		i += n;
+	}
+	uint64_t sum = 0;
+	for (uint32_t i = 0; i < count; i++) {
+		const struct vmfs_cluster_disk *clusterd =
+			(const struct vmfs_cluster_disk *)(headers +
+							   i * (size_t)VMFS_CLUSTER_HEADER_SIZE +
+							   VMFS_SECTOR_SIZE);
+		uint32_t total = resource_cluster_total(res, first + i);
+		struct verify why;
+		if (verify_cluster(clusterd, first + i, total, &why) < 0)
+			return vmfs_corrupt(vol, "%s: cluster %u: %s", kinds[type].name,
+					    first + i, why.text);
+		uint64_t free_count = bitmap_count(clusterd->bitmap, total);
+		hint_set(res, first + i, free_count);
+		sum += free_count;
+	}
+	*ret_free = sum;
+	return 0;
+}
+
+int resource_count_free(struct vmfs_volume *vol, enum vmfs_resource_type type,
+			uint64_t *ret_free)
+{
+	const struct vmfs_resource *res = &vol->resources[type];
+	uint64_t sum = 0;
+	for (uint32_t group = 0; res->is_present && group < res->group_count; group++) {
+		uint64_t n;
+		int rc = look_at_group(vol, type, group, &n);
+		if (rc < 0)
+			return rc;
+		sum += n;
+	}
+	*ret_free = sum;
+	return 0;
+}
+
+/* ---- allocation ---- */
+
+struct search {
+	struct vmfs_txn *t;
+	struct vmfs_volume *vol;
+	enum vmfs_resource_type type;
+	struct vmfs_resource *res;
+	uint32_t want, got;
+	vmfs_addr *addrs;
+	uint32_t clusters_used;
+	bool has_busy;		/* some cluster with room is held by another */
+	uint32_t first_busy;
+};
+
+static vmfs_addr addr_at(const struct search *s, uint32_t cluster, uint32_t index)
+{
+	if (s->type == RESOURCE_FBB)
+		return addr_fb(cluster * s->res->per_cluster + index, 0);
+	return addr_of(kinds[s->type].addr_type, cluster, index);
+}
+
+static int cluster_piece(struct vmfs_txn *t, enum vmfs_resource_type type, uint32_t cluster,
+			 struct vmfs_cluster_disk **ret_clusterd)
+{
+	struct vmfs_volume *vol = vmfs_txn_volume(t);
+	struct vmfs_lock_id id;
+	void *data;
+	int rc = resource_lock_id(vol, type, cluster, &id);
+	if (rc == 0)
+		rc = vmfs_txn_edit(t, &id, id.vol_off + VMFS_SECTOR_SIZE,
+				   sizeof(struct vmfs_cluster_disk), &data);
+	if (rc < 0)
+		return rc;
+	struct verify why;
+	rc = verify_cluster(data, cluster,
+			    resource_cluster_total(&vol->resources[type], cluster), &why);
+	if (rc < 0)
+		return vmfs_corrupt(vol, "%s: cluster %u: %s", kinds[type].name, cluster,
+				    why.text);
+	*ret_clusterd = data;
+	return 0;
+}
+
+/* Takes what is wanted from one cluster, from index `from` around. */
+static int take_from(struct search *s, uint32_t cluster, uint32_t from)
+{
+	struct vmfs_cluster_disk *clusterd;
+	int rc = cluster_piece(s->t, s->type, cluster, &clusterd);
+	if (rc < 0)
+		return rc;
+	uint32_t total = resource_cluster_total(s->res, cluster);
+	uint64_t free_count = bitmap_count(clusterd->bitmap, total);
+	hint_set(s->res, cluster, free_count);
+	if (free_count == 0)
+		return 0;
+	if (from == UINT32_MAX)
+		from = le32_get(clusterd->hint);
+	if (from >= total)
+		from = 0;
+	uint64_t at = from;
+	while (free_count && s->got < s->want) {
+		at = bitmap_next_set(clusterd->bitmap, at, total);
+		if (at == total) {
+			at = 0;
+			continue;
+		}
+		bitmap_clear(clusterd->bitmap, at);
+		free_count--;
+		s->addrs[s->got++] = addr_at(s, cluster, (uint32_t)at);
+		at++;
+	}
+	clusterd->free = le32_of((uint32_t)free_count);
+	clusterd->hint = le32_of(free_count && at < total ? (uint32_t)at : 0);
+	hint_set(s->res, cluster, free_count);
+	__atomic_store_n(&s->res->start_cluster, cluster, __ATOMIC_RELAXED);
+	s->clusters_used++;
+	return 0;
+}
+
+static int try_cluster(struct search *s, uint32_t cluster, uint32_t from)
+{
+	struct vmfs_lock_id id;
+	if (hint_get(s->res, cluster) == RESOURCE_UNSEEN) {
+		uint64_t n;
+		int rc = look_at_group(s->vol, s->type, cluster / s->res->clusters_per_group,
+				       &n);
+		if (rc < 0)
+			return rc;
+	}
+	if (hint_get(s->res, cluster) == 0)
+		return 0;
+	int rc = resource_lock_id(s->vol, s->type, cluster, &id);
+	if (rc == 0)
+		rc = vmfs_txn_is_busy(s->t, &id);
+	if (rc == 1 && !s->has_busy) {
+		s->has_busy = true;
+		s->first_busy = cluster;
+	}
+	return rc == 0 ? take_from(s, cluster, from) : rc == 1 ? 0 : rc;
+}
+
+static bool is_satisfied(const struct search *s)
+{
+	return s->got == s->want || (s->got && s->clusters_used >= CLUSTERS_PER_CALL);
+}
+
+static int search_round(struct search *s)
+{
+	uint32_t start = __atomic_load_n(&s->res->start_cluster, __ATOMIC_RELAXED);
+	for (uint32_t i = 0; i < s->res->cluster_count && !is_satisfied(s); i++) {
+		uint32_t cluster = (uint32_t)(((uint64_t)start + i) % s->res->cluster_count);
+		int rc = try_cluster(s, cluster, UINT32_MAX);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static int search_near(struct search *s, vmfs_addr near)
+{
+	enum vmfs_resource_type type;
+	uint32_t cluster, index;
+	if (addr_is_none(near) || resource_of_addr(near) != s->type)
+		return 0;
+	int rc = place_of(s->vol, near, &type, &cluster, &index);
+	if (rc == 0)
+		rc = try_cluster(s, cluster, index + 1);
+	if (rc == 0 && s->got < s->want && cluster + 1 < s->res->cluster_count)
+		rc = try_cluster(s, cluster + 1, 0);
+	return rc;
+}
+
+int resource_alloc(struct vmfs_txn *t, enum vmfs_resource_type type, vmfs_addr near,
+		   uint32_t want, vmfs_addr *ret_addrs, uint32_t *ret_count)
+{
+	struct vmfs_volume *vol = vmfs_txn_volume(t);
+	struct search s = { .t = t,
+			    .vol = vol,
+			    .type = type,
+			    .res = &vol->resources[type],
+			    .want = want,
+			    .addrs = ret_addrs };
+	if (!s.res->is_present)
+		return report_error(vol->reporter, -EOPNOTSUPP, "%s: the volume has no %s",
+				    vol->label, kinds[type].name);
+	int rc = search_near(&s, near);
+	if (rc == 0 && !is_satisfied(&s))
+		rc = search_round(&s);
+	if (rc == 0 && s.got == 0) {
+		uint64_t free_count;
+		rc = resource_count_free(vol, type, &free_count);
+		if (rc == 0 && free_count)
+			rc = search_round(&s);
+	}
+	if (rc == 0 && s.got == 0 && s.has_busy)
+		rc = take_from(&s, s.first_busy, UINT32_MAX);
+	if (rc < 0)
+		return rc;
+	if (s.got == 0)
+		return report_error(vol->reporter, -ENOSPC, "%s: no %s left (%llu in all)",
+				    vol->label, plural(type),
+				    (unsigned long long)s.res->count);
+	*ret_count = s.got;
+	return 0;
+}
+
+int resource_next_generation(struct vmfs_txn *t, vmfs_addr fd_addr, uint32_t *ret_generation)
+{
+	enum vmfs_resource_type type;
+	uint32_t cluster, index;
+	struct vmfs_cluster_disk *clusterd;
+	int rc = place_of(vmfs_txn_volume(t), fd_addr, &type, &cluster, &index);
+	if (rc == 0)
+		rc = cluster_piece(t, type, cluster, &clusterd);
+	if (rc < 0)
+		return rc;
+	/* 0 stands for "any" in our own references; the counter may wrap. */
+	uint32_t generation = le32_get(clusterd->fd_generation) + 1;
+	if (generation == 0)
+		generation = 1;
+	clusterd->fd_generation = le32_of(generation);
+	*ret_generation = generation;
+	return 0;
+}
+
+int resource_free(struct vmfs_txn *t, vmfs_addr addr)
+{
+	struct vmfs_volume *vol = vmfs_txn_volume(t);
+	enum vmfs_resource_type type;
+	uint32_t cluster, index;
+	struct vmfs_cluster_disk *clusterd;
+	int rc = place_of(vol, addr, &type, &cluster, &index);
+	if (rc == 0)
+		rc = cluster_piece(t, type, cluster, &clusterd);
+	if (rc < 0)
+		return rc;
+	if (bitmap_get(clusterd->bitmap, index))
+		return vmfs_corrupt(vol, "%s: item %u of cluster %u (address 0x%08x) is in use and marked free",
+				    kinds[type].name, index, cluster, addr.raw);
+	uint32_t total = resource_cluster_total(&vol->resources[type], cluster);
+	bitmap_set(clusterd->bitmap, index);
+	uint64_t free_count = bitmap_count(clusterd->bitmap, total);
+	clusterd->free = le32_of((uint32_t)free_count);
+	hint_set(&vol->resources[type], cluster, free_count);
+	return 0;
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VMFS_VERIFY_H
+#define VMFS_VERIFY_H
+
+/*
+ * One verifier per on-disk structure, run after each read and before each write. Each
+ * returns 0, or -EUCLEAN and says in words which test failed; nothing is reported here.
+ * What a structure cannot know of itself (is that block allocated? does the link count fit
+ * the tree?) is fsck's. Never block.
+ */
+#include <stdint.h>
+
+#include "vmfs/addr.h"
+#include "vmfs/fd.h"
+#include "vmfs/format.h"
+#include "vmfs/resource.h"
+
+struct verify {
+	char text[192]; /* "block size 4096, not 1048576" */
+};
+
+/* Device metadata of LVM 3 and 5 on a device of device_size bytes: FORMAT.md 3.2. */
+int verify_lvm_device(const struct vmfs_lvm_device_disk *devd, uint64_t device_size,
+		      struct verify *ret_why) __attribute__((warn_unused_result));
+/* Volume descriptor against its device metadata: FORMAT.md 3.3. */
+int verify_lvm_volume(const struct vmfs_lvm_volume_disk *vold,
+		      const struct vmfs_lvm_device_disk *devd, struct verify *ret_why)
+	__attribute__((warn_unused_result));
+/* Entry i of the PE table of a device: FORMAT.md 3.5. */
+int verify_lvm_pe(const struct vmfs_lvm_pe_disk *ped, uint32_t i,
+		  const struct vmfs_lvm_device_disk *devd,
+		  const struct vmfs_lvm_volume_disk *vold, struct verify *ret_why)
+	__attribute__((warn_unused_result));
+/* FS descriptor of a VMFS-3 or -5 volume of volume_size bytes: FORMAT.md 5. */
+int verify_descriptor(const struct vmfs_descriptor_disk *fsd, uint64_t volume_size,
+		      struct verify *ret_why) __attribute__((warn_unused_result));
+/* A lock sector: type, own address, mode, holders: FORMAT.md 7. */
+int verify_lock(const struct vmfs_lock_disk *lockd, uint32_t type, uint64_t vol_off,
+		struct verify *ret_why) __attribute__((warn_unused_result));
+/* Header of a resource file: FORMAT.md 6.1, 6.3. */
+int verify_resource_header(const struct vmfs_resource_header_disk *headerd,
+			   enum vmfs_resource_type type,
+			   const struct vmfs_descriptor_disk *fsd, struct verify *ret_why)
+	__attribute__((warn_unused_result));
+/* Metadata sector of cluster `number` with `total` items: FORMAT.md 6.2. */
+int verify_cluster(const struct vmfs_cluster_disk *clusterd, uint32_t number, uint32_t total,
+		   struct verify *ret_why) __attribute__((warn_unused_result));
+/*
+ * An FD in use (links > 0) at this address: type, sizes, counts, and the kind of every
+ * address in it: FORMAT.md 8. A free one fails.
+ */
+int verify_fd(const struct fd_body_disk *fdd, vmfs_addr addr, uint32_t fs_block_size,
+	      uint32_t sub_block_size, struct verify *ret_why)
+	__attribute__((warn_unused_result));
+/* An entry of a directory that is no hole: FORMAT.md 13. */
+int verify_dirent(const struct vmfs_dirent_disk *entryd, struct verify *ret_why)
+	__attribute__((warn_unused_result));
+
+#endif

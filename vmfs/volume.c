@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A volume opened and closed.
+ *
+ * What must be known before what, while opening:
+ *
+ *	LVM -> FS descriptor -> the first block of .fdc.sf (its place is fixed) -> the system
+ *	FDs of cluster 0, by fixed index -> the block lists of the resource files: those with
+ *	direct addresses first, then those that need .pb2.sf or .pbc.sf to be read ->
+ *	geometry from the headers -> (read-write) membership
+ *
+ * System FDs and the headers of resource files never change while the volume exists, so they
+ * are read without locks and once. Everything else is read through views and transactions.
+ *
+ * Not writable here, and refused for read-write with the reason: VMFS-3, VMFS-L, checksummed
+ * metadata, private or local access modes.
+ */
+#include "vmfs/volume.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/align.h"
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "vmfs/cache.h"
+#include "vmfs/fd.h"
+#include "vmfs/member.h"
+#include "vmfs/verify.h"
+
+#define CACHE_BYTES (64ull << 20)
+#define SLOT_SPREAD 64u /* LOCKING.md 11: hosts start in different parts */
+
+int vmfs_corrupt(struct vmfs_volume *vol, const char *fmt, ...)
+{
+	char text[384];
+	va_list args;
+	va_start(args, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	return report_error(vol->reporter, -EUCLEAN, "%s: %s", vol->label, text);
+}
+
+/* ---- descriptor ---- */
+
+static int check_kind(struct vmfs_volume *vol)
+{
+	const struct vmfs_descriptor_disk *fsd = &vol->descriptor;
+	uint32_t magic = le32_get(fsd->magic);
+	uint32_t major = le32_get(fsd->major);
+	const char *device = vol->lvm.extents[0].bd->name;
+	if (magic != VMFS_MAGIC && magic != VMFSL_MAGIC)
+		return report_error(vol->reporter, -EMEDIUMTYPE,
+				    "%s: no VMFS: descriptor magic is 0x%08x, not 0x%08x",
+				    device, magic, VMFS_MAGIC);
+	if (major == VMFS_MAJOR_6)
+		return report_error(vol->reporter, -EOPNOTSUPP,
+				    "%s: VMFS-6 volumes are not supported", device);
+	if (major != VMFS_MAJOR_3 && major != VMFS_MAJOR_5)
+		return report_error(vol->reporter, -EOPNOTSUPP,
+				    "%s: filesystem version %u.%u is not known", device, major,
+				    fsd->minor);
+	return 0;
+}
+
+static void take_label(struct vmfs_volume *vol)
+{
+	struct uuid uuid;
+	(void)memcpy(uuid.b, vol->descriptor.uuid, sizeof(uuid.b));
+	(void)memcpy(vol->label, vol->descriptor.label, VMFS_LABEL_SIZE);
+	vol->label[VMFS_LABEL_SIZE] = 0;
+	if (!vol->label[0])
+		(void)uuid_text(&uuid, vol->label);
+}
+
+static int read_descriptor(struct vmfs_volume *vol)
+{
+	struct vmfs_descriptor_disk *fsd = &vol->descriptor;
+	const char *device = vol->lvm.extents[0].bd->name;
+	struct verify why;
+	int rc = lvm_read(&vol->lvm, VMFS_DESCRIPTOR_OFF, fsd, sizeof(*fsd));
+	if (rc < 0)
+		return report_error(vol->reporter, rc, "%s: cannot read the FS descriptor",
+				    device);
+	rc = check_kind(vol);
+	if (rc < 0)
+		return rc;
+	rc = verify_descriptor(fsd, vol->lvm.size_bytes, &why);
+	if (rc < 0)
+		return report_error(vol->reporter, rc, "%s: FS descriptor: %s", device,
+				    why.text);
+	take_label(vol);
+	if (memcmp(fsd->lv_uuid, vol->lvm.uuid.b, sizeof(fsd->lv_uuid)) != 0)
+		return vmfs_corrupt(vol, "FS descriptor belongs to another logical volume than the LVM header of %s",
+				    device);
+	vol->major = le32_get(fsd->major);
+	vol->minor = fsd->minor;
+	vol->block_size = (uint32_t)le64_get(fsd->block_size);
+	vol->block_shift = (uint32_t)__builtin_ctz(vol->block_size);
+	vol->sub_block_size = le32_get(fsd->sub_block_size);
+	vol->sub_block_shift = (uint32_t)__builtin_ctz(vol->sub_block_size);
+	vol->block_count = vol->lvm.size_bytes / vol->block_size;
+	return 0;
+}
+
+/* 0, or why this volume cannot be written here. */
+static int check_writable(struct vmfs_volume *vol)
+{
+	const struct vmfs_descriptor_disk *fsd = &vol->descriptor;
+	const char *why = NULL;
+	if (vol->major != VMFS_MAJOR_5)
+		why = "VMFS-3";
+	else if (le32_get(fsd->magic) == VMFSL_MAGIC)
+		why = "VMFS-L (a local-only variant)";
+	else if (fsd->checksum_type)
+		why = "checksummed metadata";
+	else if (!(le32_get(fsd->config) & VMFS_CONFIG_DENSE_SBC) &&
+		 vol->resources[RESOURCE_SBC].per_cluster > 16)
+		why = "dense sub-block clusters without the flag for them";
+	if (why)
+		return report_error(vol->reporter, -EOPNOTSUPP,
+				    "%s: %s can only be opened read-only", vol->label, why);
+	for (unsigned int i = 0; i < vol->lvm.extent_count; i++) {
+		if (vol->lvm.extents[i].bd->is_read_only)
+			return report_error(vol->reporter, -EROFS, "%s: %s is read-only",
+					    vol->label, vol->lvm.extents[i].bd->name);
+	}
+	return 0;
+}
+
+/* ---- system files ---- */
+
+static const struct {
+	enum vmfs_resource_type type;
+	enum vmfs_system_fd fd;
+} system_files[] = {
+	/* In the order in which they can be read. */
+	{ RESOURCE_PB2, VMFS_FD_PB2 }, { RESOURCE_PBC, VMFS_FD_PBC },
+	{ RESOURCE_FBB, VMFS_FD_FBB }, { RESOURCE_FDC, VMFS_FD_FDC },
+	{ RESOURCE_SBC, VMFS_FD_SBC },
+};
+
+/* Where a system FD lies: by fixed index, .pb2.sf by the descriptor. 0: there is none. */
+static uint64_t system_fd_off(struct vmfs_volume *vol, enum vmfs_system_fd fd,
+			      vmfs_addr *ret_addr)
+{
+	const struct vmfs_descriptor_disk *fsd = &vol->descriptor;
+	if (fd == VMFS_FD_PB2) {
+		ret_addr->raw = le32_get(fsd->pb2_fd_addr);
+		return vol->major == VMFS_MAJOR_3 ? 0 : le64_get(fsd->pb2_fd_off);
+	}
+	*ret_addr = addr_of(ADDR_FD, 0, fd);
+	uint64_t block = max_u64(1, VMFS_FDC_OFF / vol->block_size);
+	return block * vol->block_size + le32_get(fsd->fdc_group_off) +
+	       (uint64_t)le32_get(fsd->fdc_clusters_per_group) * VMFS_CLUSTER_HEADER_SIZE +
+	       fd * (uint64_t)VMFS_FD_SIZE;
+}
+
+static int read_system_fd(struct vmfs_volume *vol, const char *name, uint64_t vol_off,
+			  vmfs_addr addr, struct vmfs_fd_disk *ret_fdd)
+{
+	struct fd_body_disk bodyd;
+	struct verify why;
+	if (vol_off % VMFS_FD_SIZE || vol_off > vol->lvm.size_bytes - VMFS_FD_SIZE)
+		return vmfs_corrupt(vol, "%s: file descriptor at 0x%llx", name,
+				    (unsigned long long)vol_off);
+	int rc = lvm_read(&vol->lvm, vol_off, ret_fdd, sizeof(*ret_fdd));
+	if (rc < 0)
+		return report_error(vol->reporter, rc, "%s: cannot read the FD of %s",
+				    vol->label, name);
+	rc = verify_lock(&ret_fdd->lock, VMFS_LOCK_FD, vol_off, &why);
+	(void)memcpy(&bodyd, &ret_fdd->meta, sizeof(bodyd));
+	if (rc == 0)
+		rc = verify_fd(&bodyd, addr, vol->block_size, vol->sub_block_size, &why);
+	if (rc < 0)
+		return vmfs_corrupt(vol, "FD of %s: %s", name, why.text);
+	return 0;
+}
+
+static int add_block(struct vmfs_volume *vol, enum vmfs_resource_type type, vmfs_addr addr)
+{
+	struct vmfs_resource *res = &vol->resources[type];
+	if (addr_type(addr) != ADDR_FB || addr_is_tbz(addr) ||
+	    addr_fb_number(addr) >= vol->lvm.size_bytes / vol->block_size)
+		return vmfs_corrupt(vol, "%s: block %u has address 0x%08x", resource_name(type),
+				    res->block_count, addr.raw);
+	res->block_vol_off[res->block_count++] =
+		(uint64_t)addr_fb_number(addr) * vol->block_size;
+	return 0;
+}
+
+static int add_pointer_block(struct vmfs_volume *vol, enum vmfs_resource_type type,
+			     vmfs_addr pb, uint32_t count)
+{
+	AUTO_FREE le32 *entries = io_alloc(VMFS_PB_SIZE);
+	uint64_t vol_off;
+	if (!entries)
+		return -ENOMEM;
+	int rc = resource_addr_off(vol, pb, &vol_off);
+	if (rc == 0)
+		rc = lvm_read(&vol->lvm, vol_off, entries, VMFS_PB_SIZE);
+	for (uint32_t i = 0; i < VMFS_PB_ENTRIES && rc == 0; i++) {
+		if (vol->resources[type].block_count == count)
+			break;
+		rc = add_block(vol, type, (vmfs_addr){ le32_get(entries[i]) });
+	}
+	return rc;
+}
+
+/* The list of a resource file's blocks. */
+static int read_block_list(struct vmfs_volume *vol, enum vmfs_resource_type type,
+			   const struct vmfs_fd_disk *fdd)
+{
+	struct vmfs_resource *res = &vol->resources[type];
+	uint32_t zla = le32_get(fdd->meta.zla);
+	res->file_length = le64_get(fdd->meta.length);
+	uint64_t count = div_up(res->file_length, vol->block_size);
+	if (count == 0 || (zla != VMFS_ZLA_FB && zla != VMFS_ZLA_PB && zla != VMFS_ZLA_PB2))
+		return vmfs_corrupt(vol, "%s: length %llu, zla 0x%x", resource_name(type),
+				    (unsigned long long)res->file_length, zla);
+	res->block_vol_off = calloc(count, sizeof(res->block_vol_off[0]));
+	if (!res->block_vol_off)
+		return -ENOMEM;
+	int rc = 0;
+	for (uint32_t i = 0; res->block_count < count && rc == 0; i++) {
+		vmfs_addr a = { le32_get(fdd->u.slots[i]) };
+		rc = zla == VMFS_ZLA_FB ? add_block(vol, type, a)
+					: add_pointer_block(vol, type, a, (uint32_t)count);
+	}
+	return rc;
+}
+
+static int open_resource_file(struct vmfs_volume *vol, enum vmfs_resource_type type,
+			      enum vmfs_system_fd fd)
+{
+	vmfs_addr addr;
+	uint64_t vol_off = system_fd_off(vol, fd, &addr);
+	if (vol_off == 0)
+		return 0;
+	AUTO_FREE struct vmfs_fd_disk *fdd = io_alloc(sizeof(*fdd));
+	if (!fdd)
+		return -ENOMEM;
+	int rc = read_system_fd(vol, resource_name(type), vol_off, addr, fdd);
+	if (rc == 0)
+		rc = read_block_list(vol, type, fdd);
+	if (rc == 0)
+		rc = resource_open(vol, type);
+	return rc;
+}
+
+static int open_system_files(struct vmfs_volume *vol)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(system_files); i++) {
+		int rc = open_resource_file(vol, system_files[i].type, system_files[i].fd);
+		if (rc < 0)
+			return rc;
+	}
+	vol->block_count = vol->resources[RESOURCE_FBB].count;
+	return 0;
+}
+
+/* ---- open, close ---- */
+
+static void free_volume(struct vmfs_volume *vol)
+{
+	for (unsigned int i = 0; i < RESOURCE_COUNT; i++)
+		resource_done(&vol->resources[i]);
+	vmfs_cache_free(vol->cache);
+	sleeplock_done(&vol->txn_lock);
+	mutex_done(&vol->files_mutex);
+	free(vol);
+}
+
+/* LOCKING.md 11: each host in another part of each resource file. */
+static int spread(struct vmfs_volume *vol)
+{
+	struct uuid owner;
+	uint32_t slot;
+	int rc = vmfs_volume_identity(vol, &owner, &slot);
+	for (unsigned int i = 0; i < RESOURCE_COUNT && rc == 0; i++) {
+		struct vmfs_resource *res = &vol->resources[i];
+		res->start_cluster = (uint32_t)((uint64_t)(slot % SLOT_SPREAD) *
+						res->cluster_count / SLOT_SPREAD);
+	}
+	return rc;
+}
+
+static int open_into(struct vmfs_volume *vol, const struct vmfs_open_options *options)
+{
+	int rc = lvm_open(options->devices, options->device_count, options->reporter, &vol->lvm);
+	if (rc == 0)
+		rc = read_descriptor(vol);
+	if (rc == 0)
+		rc = open_system_files(vol);
+	if (rc == 0 && !options->is_read_only)
+		rc = check_writable(vol);
+	if (rc == 0 && !options->is_read_only)
+		rc = vmfs_member_start(vol, options);
+	if (rc == 0 && !options->is_read_only)
+		rc = spread(vol);
+	return rc;
+}
+
+int vmfs_volume_open(const struct vmfs_open_options *options, struct vmfs_volume **ret_vol)
+{
+	struct vmfs_volume *vol = calloc(1, sizeof(*vol));
+	if (!vol)
+		return -ENOMEM;
+	vol->reporter = options->reporter;
+	vol->is_read_only = options->is_read_only;
+	(void)snprintf(vol->label, sizeof(vol->label), "volume");
+	LIST_INIT(&vol->files);
+	mutex_init(&vol->files_mutex);
+	sleeplock_init(&vol->txn_lock);
+	vol->cache = vmfs_cache_new(CACHE_BYTES);
+	int rc = vol->cache ? open_into(vol, options) : -ENOMEM;
+	if (rc < 0) {
+		if (vol->member)
+			(void)vmfs_member_stop(vol); /* what failed first is told */
+		free_volume(vol);
+		return rc;
+	}
+	*ret_vol = vol;
+	return 0;
+}
+
+int vmfs_volume_close(struct vmfs_volume *vol)
+{
+	if (!vol)
+		return 0;
+	assert(LIST_EMPTY(&vol->files));
+	int rc = vol->member ? vmfs_member_stop(vol) : 0;
+	free_volume(vol);
+	return rc;
+}
+
+/* ---- what it is ---- */
+
+static const char *storage_class(struct vmfs_volume *vol)
+{
+	if (vol->is_read_only)
+		return "";
+	switch (vol->lvm.extents[0].bd->caw) {
+	case BDEV_CAW_ATS:
+		return "ATS";
+	case BDEV_CAW_FILE:
+		return "file locks";
+	case BDEV_CAW_RESERVE:
+		return "SCSI reservations";
+	default:
+		return "";
+	}
+}
+
+int vmfs_volume_info(struct vmfs_volume *vol, struct vmfs_volume_info *ret_info)
+{
+	struct vmfs_volume_info info = {
+		/* "5.81": the version as VMware counts, from the on-disk major. */
+		.major = vol->major == VMFS_MAJOR_3 ? 3 : 5,
+		.minor = vol->minor,
+		.size_bytes = vol->block_count * vol->block_size,
+		.block_size_bytes = vol->block_size,
+		.sub_block_size_bytes = vol->sub_block_size,
+		.block_count = vol->block_count,
+		.fd_count = vol->resources[RESOURCE_FDC].count,
+		.sb_count = vol->resources[RESOURCE_SBC].count,
+		.pb_count = vol->resources[RESOURCE_PBC].count,
+		.pb2_count = vol->resources[RESOURCE_PB2].count,
+		.extent_count = vol->lvm.extent_count,
+		.is_read_only = vol->is_read_only,
+		.lv_uuid = vol->lvm.uuid,
+	};
+	(void)memcpy(info.uuid.b, vol->descriptor.uuid, sizeof(info.uuid.b));
+	(void)memcpy(info.label, vol->descriptor.label, VMFS_LABEL_SIZE);
+	(void)snprintf(info.storage_class, sizeof(info.storage_class), "%s",
+		       storage_class(vol));
+	uint64_t *const free_counts[RESOURCE_COUNT] = {
+		[RESOURCE_FBB] = &info.free_block_count, [RESOURCE_FDC] = &info.free_fd_count,
+		[RESOURCE_PBC] = &info.free_pb_count,	 [RESOURCE_SBC] = &info.free_sb_count,
+		[RESOURCE_PB2] = &info.free_pb2_count,
+	};
+	for (unsigned int i = 0; i < RESOURCE_COUNT; i++) {
+		int rc = resource_count_free(vol, (enum vmfs_resource_type)i, free_counts[i]);
+		if (rc < 0)
+			return rc;
+	}
+	info.free_bytes = info.free_block_count * vol->block_size;
+	*ret_info = info;
+	return 0;
+}
+
+const char *vmfs_volume_extent(struct vmfs_volume *vol, unsigned int i, uint64_t *ret_pe_count)
+{
+	if (i >= vol->lvm.extent_count || !vol->lvm.extents[i].bd)
+		return "";
+	*ret_pe_count = vol->lvm.extents[i].pe_count;
+	return vol->lvm.extents[i].bd->name;
+}
