@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the passes share, and their order.
+ *
+ * Invariants:
+ *   1. Nothing here writes.
+ *   2. A number from the disk is an index only after it was compared with the size of
+ * what it indexes; a bit is set in a map only through fsck_addr_number().
+ *   3. Each pointer block is descended into once, however often it is named; each
+ * directory is walked once. So the work is bounded by the size of the metadata.
+ */
+#include "fsck/check.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bitmap.h"
+
+void fsck_found(struct fsck *f, enum fsck_problem problem, const char *fmt, ...)
+{
+	char text[512];
+	va_list ap;
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	switch (fsck_problem(problem)->severity) {
+	case FINDING_NOTE:
+		f->summary.notes++;
+		break;
+	case FINDING_WARNING:
+		f->summary.warnings++;
+		break;
+	case FINDING_ERROR:
+		f->summary.errors++;
+		break;
+	case FINDING_FAILURE:
+		f->summary.has_failed = true;
+		break;
+	}
+	f->options->found(f->options->arg, problem, text);
+}
+
+int fsck_read_result(struct fsck *f, int err, const char *what)
+{
+	if (err && err != -EUCLEAN && err != -ENOMEM)
+		fsck_found(f, PROBLEM_READ_ERROR, "%s: %s", what, strerror(-err));
+	return err;
+}
+
+/* ---- locks: FORMAT.md 7, LOCKING.md 3.2 ---- */
+
+/* Who a lock names as a holder: alive, gone, or impossible. */
+static void check_holder(struct fsck *f, const struct vmfs_lock_holder_disk *h,
+			 uint32_t mode, const char *object)
+{
+	uint64_t addr = le64_get(h->hb_addr), gen = le64_get(h->hb_gen);
+	uint64_t k = (addr - VMFS_HEARTBEATS_OFF) / VMFS_SECTOR_SIZE;
+	if (addr < VMFS_HEARTBEATS_OFF || addr % VMFS_SECTOR_SIZE ||
+	    k >= VMFS_HEARTBEATS_COUNT) {
+		fsck_found(f, PROBLEM_LOCK_HOLDER,
+			   "%s: lock mode %u names heartbeat 0x%llx, which is no slot",
+			   object, mode, (unsigned long long)addr);
+		return;
+	}
+	const struct fsck_slot *slot = &f->slots[k];
+	if (slot->is_damaged)
+		return;
+	if (slot->generation > gen)
+		fsck_found(
+			f, PROBLEM_LOCK_STALE,
+			"%s: lock mode %u is of slot %llu generation %llu, which is gone",
+			object, mode, (unsigned long long)k, (unsigned long long)gen);
+	else if (slot->generation < gen)
+		fsck_found(
+			f, PROBLEM_LOCK_HOLDER,
+			"%s: lock mode %u names slot %llu generation %llu, it is at %llu",
+			object, mode, (unsigned long long)k, (unsigned long long)gen,
+			(unsigned long long)slot->generation);
+	else if (!slot->is_live || memcmp(slot->owner, h->owner, sizeof(h->owner)) != 0)
+		fsck_found(
+			f, PROBLEM_LOCK_HOLDER,
+			"%s: lock mode %u names slot %llu generation %llu, which is %s",
+			object, mode, (unsigned long long)k, (unsigned long long)gen,
+			slot->is_live ? "another host's" : "free");
+}
+
+static bool is_zero(const uint8_t *bytes, size_t size)
+{
+	for (size_t i = 0; i < size; i++)
+		if (bytes[i])
+			return false;
+	return true;
+}
+
+/* Modes 2 and 3: holders are listed. */
+static void check_shared(struct fsck *f, const struct vmfs_lock_disk *lock,
+			 const char *object)
+{
+	uint32_t mode = le32_get(lock->mode), count = le32_get(lock->holder_count);
+	if (count == 0 || count > VMFS_LOCK_HOLDERS_MAX) {
+		fsck_found(f, PROBLEM_LOCK_HOLDER, "%s: lock mode %u with %u holders",
+			   object, mode, count);
+		return;
+	}
+	for (uint32_t i = 0; i < count; i++) {
+		for (uint32_t k = 0; k < i; k++)
+			if (memcmp(&lock->holders[i], &lock->holders[k],
+				   sizeof(lock->holders[i])) == 0)
+				fsck_found(f, PROBLEM_LOCK_HOLDER,
+					   "%s: lock mode %u names holder %u twice",
+					   object, mode, i);
+		check_holder(f, &lock->holders[i], mode, object);
+	}
+}
+
+void fsck_check_lock(struct fsck *f, const struct vmfs_lock_disk *lock, uint32_t type,
+		     uint64_t vol_off, const char *object)
+{
+	uint32_t mode = le32_get(lock->mode);
+	struct vmfs_lock_holder_disk owner = { lock->hb_addr, lock->hb_gen, { 0 } };
+	if (le32_get(lock->type) != type)
+		fsck_found(f, PROBLEM_LOCK_TYPE, "%s: lock type 0x%08x, not 0x%08x",
+			   object, le32_get(lock->type), type);
+	if (le64_get(lock->addr) != vol_off)
+		fsck_found(f, PROBLEM_LOCK_ADDRESS,
+			   "%s: lock carries offset 0x%llx, lies at 0x%llx", object,
+			   (unsigned long long)le64_get(lock->addr),
+			   (unsigned long long)vol_off);
+	switch (mode) {
+	case LOCK_FREE:
+		if (!is_zero(lock->owner, sizeof(lock->owner)) ||
+		    le32_get(lock->holder_count))
+			fsck_found(f, PROBLEM_LOCK_HOLDER, "%s: free lock with a holder",
+				   object);
+		break;
+	case LOCK_EXCLUSIVE:
+		memcpy(owner.owner, lock->owner, sizeof(owner.owner));
+		check_holder(f, &owner, mode, object);
+		break;
+	case LOCK_READ_ONLY:
+	case LOCK_MULTI_WRITER:
+		check_shared(f, lock, object);
+		break;
+	default:
+		fsck_found(f, PROBLEM_LOCK_MODE, "%s: lock mode %u", object, mode);
+	}
+	if (le32_get(lock->global_holders) || le32_get(lock->global_break))
+		fsck_found(f, PROBLEM_LOCK_GLOBAL, "%s: lock has %u global holders",
+			   object, le32_get(lock->global_holders));
+}
+
+/* ---- file descriptors by address ---- */
+
+struct fsck_fd *fsck_fd_of(struct fsck *f, vmfs_addr addr)
+{
+	enum fsck_resource_index i;
+	uint64_t number;
+	if (!f->fds || !fsck_addr_number(&f->volume, addr, &i, &number) || i != FSCK_FDC)
+		return NULL;
+	return f->fds[number].type ? &f->fds[number] : NULL;
+}
+
+vmfs_addr fsck_fd_addr(const struct fsck *f, uint64_t number)
+{
+	uint32_t per_cluster = f->volume.resources[FSCK_FDC].per_cluster;
+	return addr_of(ADDR_FD, (uint32_t)(number / per_cluster),
+		       (uint32_t)(number % per_cluster));
+}
+
+/* ---- the whole ---- */
+
+static int run_passes(struct fsck *f)
+{
+	int err = fsck_pass0_lvm(f);
+	if (!err)
+		err = fsck_pass1_resources(f);
+	if (!err)
+		err = fsck_pass2_files(f);
+	if (!err)
+		err = fsck_pass3_dirs(f);
+	if (!err)
+		fsck_pass4_counts(f);
+	return err;
+}
+
+int fsck_check(const struct fsck_options *options, struct fsck_summary *ret_summary)
+{
+	struct fsck *f = calloc(1, sizeof(*f));
+	if (!f)
+		return report_error(options->reporter, -ENOMEM, "no memory");
+	f->options = options;
+	int err = fsck_volume_join(&f->volume, options->devices, options->device_count,
+				   options->reporter);
+	if (!err)
+		err = run_passes(f);
+	if (err == -ENOMEM)
+		report(options->reporter, REPORT_ERROR, "no memory");
+	/* A pass that cannot go on has said why as a finding. */
+	if (err && (f->summary.errors || f->summary.has_failed))
+		err = 0;
+	if (!err)
+		*ret_summary = f->summary;
+	for (unsigned int i = 0; i < FSCK_RESOURCE_COUNT; i++) {
+		free(f->maps[i].allocated);
+		free(f->maps[i].seen);
+	}
+	free(f->fds);
+	fsck_volume_done(&f->volume);
+	free(f);
+	return err;
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Pass 4: names against link counts, allocated against seen.
+ *
+ * In: fds[] with refs, maps with allocated and seen. A journal of a heartbeat slot in use
+ * is referenced by that slot.
+ */
+#include <stdio.h>
+
+#include "base/bitmap.h"
+#include "fsck/check.h"
+
+typedef unsigned long long ull;
+
+static void check_links(struct fsck *f, uint64_t number)
+{
+	const struct fsck_fd *fd = &f->fds[number];
+	char at[48];
+	(void)fsck_addr_text(fsck_fd_addr(f, number), at);
+	if (fd->refs == 0 && number != VMFS_FD_ROOT) {
+		fsck_found(f, PROBLEM_FD_ORPHAN, "%s: type %u, no directory names it", at,
+			   fd->type);
+		return;
+	}
+	uint32_t wanted = fd->is_directory ? 2 + fd->subdirectories : fd->refs;
+	if (fd->links != wanted)
+		fsck_found(f, PROBLEM_FD_LINKS, "%s: counts %u links, it has %u", at,
+			   fd->links, wanted);
+}
+
+static void mark_journals(struct fsck *f)
+{
+	enum fsck_resource_index i;
+	uint64_t number;
+	for (unsigned int k = 0; k < VMFS_HEARTBEATS_COUNT; k++) {
+		vmfs_addr addr = f->journals[k];
+		if (addr_is_none(addr) ||
+		    !fsck_addr_number(&f->volume, addr, &i, &number))
+			continue;
+		char text[48];
+		(void)fsck_addr_text(addr, text);
+		if (!bitmap_get(f->maps[i].allocated, number))
+			fsck_found(f, PROBLEM_ADDR_FREE,
+				   "heartbeat slot %u: journal %s is marked free", k,
+				   text);
+		if (bitmap_get(f->maps[i].seen, number))
+			fsck_found(f, PROBLEM_ADDR_SHARED,
+				   "heartbeat slot %u: journal %s belongs to a file too",
+				   k, text);
+		bitmap_set(f->maps[i].seen, number);
+	}
+}
+
+static bool is_lost(const struct fsck_map *map, uint64_t n)
+{
+	return bitmap_get(map->allocated, n) && !bitmap_get(map->seen, n);
+}
+
+/* Runs of resources that are allocated and never named. */
+static void find_lost(struct fsck *f, enum fsck_resource_index i,
+		      enum fsck_problem problem, const char *noun)
+{
+	const struct fsck_resource *res = &f->volume.resources[i];
+	const struct fsck_map *map = &f->maps[i];
+	for (uint64_t n = 0; res->is_usable && n < res->count; n++) {
+		if (!is_lost(map, n))
+			continue;
+		uint64_t first = n;
+		while (n + 1 < res->count && is_lost(map, n + 1))
+			n++;
+		if (res->addr_type == ADDR_FB)
+			fsck_found(f, problem,
+				   "%s %llu to %llu: allocated, nothing refers to "
+				   "them",
+				   noun, (ull)first, (ull)n);
+		else
+			fsck_found(f, problem,
+				   "%s %llu/%llu to %llu/%llu: allocated, nothing "
+				   "refers to them",
+				   noun, (ull)(first / res->per_cluster),
+				   (ull)(first % res->per_cluster),
+				   (ull)(n / res->per_cluster),
+				   (ull)(n % res->per_cluster));
+	}
+}
+
+void fsck_pass4_counts(struct fsck *f)
+{
+	for (uint64_t n = 0; n < f->volume.resources[FSCK_FDC].count; n++)
+		if (f->fds[n].type)
+			check_links(f, n);
+	mark_journals(f);
+	find_lost(f, FSCK_FBB, PROBLEM_FB_LOST, "file blocks");
+	find_lost(f, FSCK_SBC, PROBLEM_SB_LOST, "sub-blocks");
+	find_lost(f, FSCK_PBC, PROBLEM_PB_LOST, "pointer blocks");
+	find_lost(f, FSCK_PB2, PROBLEM_PB2_LOST, "pointer blocks of .pb2.sf");
+}
