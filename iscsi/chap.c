@@ -48,8 +48,8 @@ static int read_base64(const char *text, uint8_t *bytes)
 	return got - (text[len - 1] == '=') - (text[len - 2] == '=');
 }
 
-int chap_answer(uint32_t algorithm, uint32_t id, const char *secret, const char *challenge,
-		char ret_text[static 67])
+int chap_answer(uint32_t algorithm, uint32_t id, const char *secret,
+		const char *challenge, char ret_text[static 67])
 {
 	const EVP_MD *md = algorithm == CHAP_MD5      ? EVP_md5()
 			   : algorithm == CHAP_SHA1   ? EVP_sha1()

@@ -11,10 +11,11 @@
 enum chap_algorithm { CHAP_MD5 = 5, CHAP_SHA1 = 6, CHAP_SHA256 = 7 };
 
 /*
- * The answer to a challenge as the target wrote it ("0x..." or base64 "0b..."), in hex with
- * "0x". 0, -EPROTO (not a number, too long), -EOPNOTSUPP (no such algorithm here).
+ * The answer to a challenge as the target wrote it ("0x..." or base64 "0b..."), in hex
+ * with "0x". 0, -EPROTO (not a number, too long), -EOPNOTSUPP (no such algorithm here).
  */
-int chap_answer(uint32_t algorithm, uint32_t id, const char *secret, const char *challenge,
-		char ret_text[static 67]) __attribute__((warn_unused_result));
+int chap_answer(uint32_t algorithm, uint32_t id, const char *secret,
+		const char *challenge, char ret_text[static 67])
+	__attribute__((warn_unused_result));
 
 #endif

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Login (RFC 7143 6.3): names and authentication in the security stage, then the operational
- * keys, then full feature. One request is outstanding at a time.
+ * Login (RFC 7143 6.3): names and authentication in the security stage, then the
+ * operational keys, then full feature. One request is outstanding at a time.
  *
  *   request(names, AuthMethod; T)  -> security
  *   security: target picks None    -> its T bit says operational
- *             target picks CHAP    -> CHAP_A -> (CHAP_A, CHAP_I, CHAP_C) -> CHAP_N, CHAP_R; T
+ *             target picks CHAP    -> CHAP_A -> (A, I, C) -> CHAP_N, CHAP_R; T
  *   operational: our offers; T     -> answers to its offers; T -> full feature
  *
  * Invariants:
- * 1. We ask for the transit (T) in every request but CHAP_A and those that only fetch more
- *    text (C), and believe it only if the target grants the stage that was asked for.
+ * 1. We ask for the transit (T) in every request but CHAP_A and those that only fetch
+ *    more text (C), and believe it only if the target grants the stage that was asked
+ *    for.
  * 2. After 32 requests without an end the login fails.
  * 3. A password leaves only as the digest of a challenge that the target asked for.
  */
@@ -39,7 +40,8 @@ static void send_request(struct iscsi_session *s, struct buf *text, bool may_tra
 
 	if (may_transit)
 		flags |= (uint8_t)(ISCSI_TRANSIT | next);
-	if (text->error || text->len > ISCSI_LOGIN_DATA_MAX || ++s->login.rounds > MAX_ROUNDS) {
+	if (text->error || text->len > ISCSI_LOGIN_DATA_MAX ||
+	    ++s->login.rounds > MAX_ROUNDS) {
 		buf_done(text);
 		iscsi_session_kill(s, -EPROTO, "login finds no end after %u requests",
 				   s->login.rounds);
@@ -62,7 +64,8 @@ void iscsi_login_start(struct iscsi_session *s)
 	iscsi_text_add(&text, "InitiatorName", s->params.initiator_name);
 	if (s->params.target_name)
 		iscsi_text_add(&text, "TargetName", s->params.target_name);
-	iscsi_text_add(&text, "SessionType", s->params.target_name ? "Normal" : "Discovery");
+	iscsi_text_add(&text, "SessionType",
+		       s->params.target_name ? "Normal" : "Discovery");
 	iscsi_text_add(&text, "AuthMethod", s->params.user ? "CHAP,None" : "None");
 	send_request(s, &text, true);
 }
@@ -88,7 +91,8 @@ static void refused(struct iscsi_session *s, uint8_t class, uint8_t detail)
 		{ 0x0209, -EPROTO, "session type not supported" },
 		{ 0x020a, -EPROTO, "no such session" },
 		{ 0x020b, -EPROTO, "invalid request during login" },
-		{ 0x0301, -EHOSTDOWN, "the target is not available now" },
+		{ 0x0301, -EHOSTDOWN,
+		  "the target is not available, or there is none of that name" },
 		{ 0x0302, -EUSERS, "the target is out of resources" },
 	};
 	uint16_t status = (uint16_t)(class << 8 | detail);
@@ -97,8 +101,9 @@ static void refused(struct iscsi_session *s, uint8_t class, uint8_t detail)
 	for (unsigned int i = 0; i < ARRAY_SIZE(table); i++) {
 		if (table[i].status != status)
 			continue;
-		iscsi_session_kill(s, table[i].error, "login refused: %s (status %02x/%02x)",
-				   table[i].why, class, detail);
+		iscsi_session_kill(s, table[i].error,
+				   "login refused: %s (status %02x/%02x)", table[i].why,
+				   class, detail);
 		return;
 	}
 	iscsi_session_kill(s, class == 3 ? -EHOSTDOWN : -EPROTO,
@@ -115,10 +120,11 @@ static bool take_method(struct iscsi_session *s, const char *value)
 		s->login.is_chap = true;
 		return true;
 	}
-	iscsi_session_kill(s, -EACCES,
-			   strcmp(value, "Reject") == 0 || strcmp(value, "CHAP") == 0
-				   ? "the target demands a CHAP user and password"
-				   : "the target demands an AuthMethod that is not known here");
+	iscsi_session_kill(
+		s, -EACCES,
+		strcmp(value, "Reject") == 0 || strcmp(value, "CHAP") == 0
+			? "the target demands a CHAP user and password"
+			: "the target demands an AuthMethod that is not known here");
 	return false;
 }
 
@@ -134,7 +140,8 @@ static bool take_key(struct iscsi_session *s, const char *key, const char *value
 	else if (strcmp(key, "CHAP_C") == 0)
 		c->text = value;
 	else if (iscsi_keys_take(&s->keys, key, value, answer) < 0) {
-		iscsi_session_kill(s, -EPROTO, "login: %.60s=%.60s is not allowed", key, value);
+		iscsi_session_kill(s, -EPROTO, "login: %.60s=%.60s is not allowed", key,
+				   value);
 		return false;
 	}
 	return true;
@@ -149,10 +156,12 @@ static int answer_challenge(struct iscsi_session *s, const struct challenge *c,
 	char text[67];
 
 	if (!c->algorithm || !c->id || !c->text ||
-	    parse_u64(c->algorithm, 255, &algorithm) < 0 || parse_u64(c->id, 255, &id) < 0 ||
+	    parse_u64(c->algorithm, 255, &algorithm) < 0 ||
+	    parse_u64(c->id, 255, &id) < 0 ||
 	    chap_answer((uint32_t)algorithm, (uint32_t)id, s->params.password, c->text,
 			text) < 0) {
-		iscsi_session_kill(s, -EACCES, "login: no usable CHAP challenge (CHAP_A=%.20s)",
+		iscsi_session_kill(s, -EACCES,
+				   "login: no usable CHAP challenge (CHAP_A=%.20s)",
 				   c->algorithm ? c->algorithm : "");
 		return -EACCES;
 	}
@@ -179,14 +188,15 @@ static void go_on_security(struct iscsi_session *s, const struct challenge *c,
 	send_request(s, out, may_transit);
 }
 
-static void enter_stage(struct iscsi_session *s, uint8_t next, struct buf *out, uint64_t now)
+static void enter_stage(struct iscsi_session *s, uint8_t next, struct buf *out,
+			uint64_t now)
 {
 	uint8_t wanted = s->login.stage == ISCSI_STAGE_SECURITY ? ISCSI_STAGE_OPERATIONAL
 								: ISCSI_STAGE_FULL;
 
 	if (next != wanted) {
-		iscsi_session_kill(s, -EPROTO, "login: stage %u granted, %u asked for", next,
-				   wanted);
+		iscsi_session_kill(s, -EPROTO, "login: stage %u granted, %u asked for",
+				   next, wanted);
 		return;
 	}
 	s->login.stage = next;
@@ -196,7 +206,8 @@ static void enter_stage(struct iscsi_session *s, uint8_t next, struct buf *out, 
 		return;
 	}
 	uint32_t *value = s->keys.value;
-	value[KEY_FIRST_BURST] = (uint32_t)min_u64(value[KEY_FIRST_BURST], value[KEY_MAX_BURST]);
+	value[KEY_FIRST_BURST] =
+		(uint32_t)min_u64(value[KEY_FIRST_BURST], value[KEY_MAX_BURST]);
 	s->phase = ISCSI_FULL;
 	s->heard_at = now;
 }
@@ -209,11 +220,13 @@ static void take_text(struct iscsi_session *s, uint8_t flags, uint64_t now)
 	uint32_t pos = 0;
 	int n;
 
-	while ((n = iscsi_text_next(text->data, (uint32_t)text->len, &pos, &key, &value)) > 0)
+	while ((n = iscsi_text_next(text->data, (uint32_t)text->len, &pos, &key,
+				    &value)) > 0)
 		if (!take_key(s, key, value, &c, &out))
 			break;
 	if (n < 0)
-		iscsi_session_kill(s, -EPROTO, "login: text without '=' or NUL at byte %u", pos);
+		iscsi_session_kill(s, -EPROTO,
+				   "login: text without '=' or NUL at byte %u", pos);
 	if (s->phase != ISCSI_DEAD) {
 		if (flags & ISCSI_TRANSIT)
 			enter_stage(s, flags & 3, &out, now);
@@ -237,7 +250,8 @@ void iscsi_login_response(struct iscsi_session *s, uint64_t now)
 	}
 	if (be32_get(h->itt) != TAG_LOGIN || h->version_active != 0 ||
 	    (h->flags >> 2 & 3) != s->login.stage || s->control_count || s->out_count) {
-		iscsi_session_kill(s, -EPROTO, "login: an answer to another question (%02xh)",
+		iscsi_session_kill(s, -EPROTO,
+				   "login: an answer to another question (%02xh)",
 				   h->flags);
 		return;
 	}

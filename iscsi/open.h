@@ -14,11 +14,15 @@
 #include "bdev/bdev.h"
 
 struct iscsi_options {
-	const char *initiator_name; /* NULL: from /etc/iscsi/initiatorname.iscsi, else made from
-				       the machine id */
-	uint8_t isid[6];	    /* all zero: derived from initiator_name and a stable
-				       per-process salt (tools); hosts set it per path */
-	uint32_t command_timeout_ms; /* 0: 8000 */
+	/* NULL: of /etc/iscsi/initiatorname.iscsi, else of the machine id. */
+	const char *initiator_name;
+	/*
+	 * All zero: a random one, kept as long as the device is open. A host sets one per
+	 * path and LUN and keeps it for ever; two devices that are open at a time must not
+	 * have the same, or each new login ends the other's session.
+	 */
+	uint8_t isid[6];
+	uint32_t command_timeout_ms; /* one attempt of a SCSI command; 0: 8000 */
 };
 
 bool device_is_iscsi_url(const char *text);
@@ -27,7 +31,8 @@ bool device_is_iscsi_url(const char *text);
  * partition if there is a partition table (bdev_part_open). Reports; 0 or -errno. Blocks.
  */
 int device_open(const char *text, uint32_t flags, const struct iscsi_options *options,
-		struct reporter *r, struct bdev **ret_bd) __attribute__((warn_unused_result));
+		struct reporter *r, struct bdev **ret_bd)
+	__attribute__((warn_unused_result));
 
 /*
  * Splits "DEVICE:/dir/file" at the LAST ":/" (but not inside "iscsi://") into device and

@@ -2,15 +2,16 @@
 /*
  * Bytes to PDUs and PDUs to bytes.
  *
- * In: the rest of a Data-In segment is received straight into the caller's memory; whatever
- * follows it lands in the stash and is taken apart from there, so that one read can bring
- * many small PDUs. The stash is empty between two calls of input().
+ * In: the rest of a Data-In segment is received straight into the caller's memory;
+ * whatever follows it lands in the stash and is taken apart from there, so that one
+ * read can bring many small PDUs. The stash is empty between two calls of input().
  *
- * Out: PDUs stand in a ring in the order of the wire; the memory they point to is gathered
- * only when the transport asks. Only the first one may be sent in part.
+ * Out: PDUs stand in a ring in the order of the wire; the memory they point to is
+ * gathered only when the transport asks. Only the first one may be sent in part.
  *
  * Invariants:
- * 1. Control PDUs go first, then data and commands in turn; CmdSN is given at that moment.
+ * 1. Control PDUs go first, then data and commands in turn; CmdSN is given at that
+ *    moment.
  * 2. A header that promises more data than we declared we take ends the session before a
  *    byte of it is stored.
  */
@@ -64,10 +65,11 @@ int iscsi_session_room(struct iscsi_session *s, struct iovec *iov, int max)
 
 	in->direct = 0;
 	if (in->head_have == in->head_len && in->dest == DEST_TASK && left)
-		count = iscsi_task_pieces(in->task, (uint64_t)in->task_off + in->data_have,
-					  left, iov, max - 1, &in->direct);
+		count = iscsi_task_pieces(in->task,
+					  (uint64_t)in->task_off + in->data_have, left,
+					  iov, max - 1, &in->direct);
 	if (in->direct < left && in->direct)
-		return count; /* more pieces than fit: the stash may not come in between */
+		return count; /* too many pieces: the stash may not come in between */
 	iov[count].iov_base = s->stash;
 	iov[count].iov_len = STASH_SIZE;
 	return count + 1;
@@ -78,8 +80,8 @@ static void copy_to_task(struct in_pdu *in, const uint8_t *bytes, uint32_t len)
 	while (len) {
 		struct iovec piece;
 		uint64_t got;
-		(void)iscsi_task_pieces(in->task, (uint64_t)in->task_off + in->data_have, len,
-					&piece, 1, &got);
+		(void)iscsi_task_pieces(in->task, (uint64_t)in->task_off + in->data_have,
+					len, &piece, 1, &got);
 		memcpy(piece.iov_base, bytes, got);
 		bytes += got;
 		len -= (uint32_t)got;
@@ -108,7 +110,8 @@ static uint32_t take_head(struct iscsi_session *s, const uint8_t *bytes, uint32_
 		memcpy(sent.b, in->head.bytes + full - digest_len, sizeof(sent.b));
 		uint32_t own = header_digest(in->head.bytes, full - digest_len);
 		if (own != le32_get(sent)) {
-			iscsi_session_kill(s, -EPROTO, "header digest %08x, computed %08x",
+			iscsi_session_kill(s, -EPROTO,
+					   "header digest %08x, computed %08x",
 					   le32_get(sent), own);
 			return n;
 		}
@@ -182,7 +185,6 @@ void iscsi_session_input(struct iscsi_session *s, uint64_t len, uint64_t now)
 				     : take_data(s, bytes, (uint32_t)len);
 		bytes += n;
 		len -= n;
-		/* take_head() may just have asked for more header: then it is not complete. */
 		if (s->phase != ISCSI_DEAD && is_complete(in))
 			end_pdu(s, now);
 	}
@@ -193,7 +195,8 @@ void iscsi_session_input(struct iscsi_session *s, uint64_t len, uint64_t now)
 struct out_pdu *iscsi_control_new(struct iscsi_session *s, uint8_t opcode, uint8_t flags)
 {
 	if (s->control_count == CONTROL_PDUS) {
-		iscsi_session_kill(s, -EPROTO, "%u answers wait and the target takes none",
+		iscsi_session_kill(s, -EPROTO,
+				   "%u answers wait and the target takes none",
 				   CONTROL_PDUS);
 		return NULL;
 	}
@@ -290,11 +293,12 @@ static uint32_t total_of(const struct out_pdu *p)
 	return p->is_void ? 0 : p->head_len + p->data_len + p->pad;
 }
 
-/* Appends what is left of p from byte `from` on; *ret_len: its bytes. Returns the pieces. */
+/* Appends what is left of p; *ret_len: its bytes. Returns the pieces. */
 static int gather(struct iscsi_session *s, struct out_pdu *p, struct iovec *iov, int max,
 		  uint64_t *ret_len)
 {
-	uint32_t from = p->sent, total = total_of(p), data_end = p->head_len + p->data_len;
+	uint32_t from = p->sent, total = total_of(p),
+		 data_end = p->head_len + p->data_len;
 	int count = 0;
 
 	*ret_len = 0;
@@ -311,8 +315,8 @@ static int gather(struct iscsi_session *s, struct out_pdu *p, struct iovec *iov,
 			iov[count].iov_base = p->owned + off;
 			iov[count++].iov_len = got;
 		} else {
-			count += iscsi_task_pieces(p->task, (uint64_t)p->data_off + off, got,
-						   iov + count, max - count, &got);
+			count += iscsi_task_pieces(p->task, (uint64_t)p->data_off + off,
+						   got, iov + count, max - count, &got);
 		}
 		*ret_len += got;
 		from += (uint32_t)got;
@@ -325,7 +329,8 @@ static int gather(struct iscsi_session *s, struct out_pdu *p, struct iovec *iov,
 	return count;
 }
 
-int iscsi_session_output(struct iscsi_session *s, struct iovec *iov, int max, uint64_t now)
+int iscsi_session_output(struct iscsi_session *s, struct iovec *iov, int max,
+			 uint64_t now)
 {
 	int count = 0;
 

@@ -12,7 +12,7 @@
 #define ISCSI_AHS_MAX (255u * 4u)
 #define ISCSI_TAG_NONE UINT32_MAX /* "reserved" ITT or TTT */
 #define ISCSI_PORT 3260u
-#define ISCSI_NAME_MAX 223u	 /* RFC 7143 4.2.7.1 */
+#define ISCSI_NAME_MAX 223u	   /* RFC 7143 4.2.7.1 */
 #define ISCSI_LOGIN_DATA_MAX 8192u /* before MaxRecvDataSegmentLength is known */
 
 /* RFC 7143 11.2.1.2 */
@@ -72,21 +72,21 @@ enum iscsi_async_event {
 
 /* What any target sends; the fields from stat_sn on are not in every one of them. */
 struct iscsi_target_pdu {
-	uint8_t opcode;	  /* 0 */
-	uint8_t flags;	  /* 1 */
-	uint8_t response; /* 2 */
-	uint8_t status;	  /* 3 */
+	uint8_t opcode;	   /* 0 */
+	uint8_t flags;	   /* 1 */
+	uint8_t response;  /* 2 */
+	uint8_t status;	   /* 3 */
 	uint8_t ahs_words; /* 4 */
-	be24 data_len;	  /* 5 */
-	uint8_t lun[8];	  /* 8 */
-	be32 itt;	  /* 16 */
-	be32 ttt;	  /* 20 */
-	be32 stat_sn;	  /* 24 */
-	be32 exp_cmd_sn;  /* 28 */
-	be32 max_cmd_sn;  /* 32 */
-	be32 data_sn;	  /* 36 Data-In: DataSN; R2T: R2TSN; response: ExpDataSN */
-	be32 offset;	  /* 40 Data-In, R2T */
-	be32 length;	  /* 44 R2T: desired length; others: residual count */
+	be24 data_len;	   /* 5 */
+	uint8_t lun[8];	   /* 8 */
+	be32 itt;	   /* 16 */
+	be32 ttt;	   /* 20 */
+	be32 stat_sn;	   /* 24 */
+	be32 exp_cmd_sn;   /* 28 */
+	be32 max_cmd_sn;   /* 32 */
+	be32 data_sn;	   /* 36 Data-In: DataSN; R2T: R2TSN; response: ExpDataSN */
+	be32 offset;	   /* 40 Data-In, R2T */
+	be32 length;	   /* 44 R2T: desired length; others: residual count */
 };
 ONDISK_SIZE(struct iscsi_target_pdu, ISCSI_BHS_SIZE);
 ONDISK_AT(struct iscsi_target_pdu, lun, 8);
@@ -94,98 +94,98 @@ ONDISK_AT(struct iscsi_target_pdu, stat_sn, 24);
 ONDISK_AT(struct iscsi_target_pdu, length, 44);
 
 struct iscsi_login_response_pdu {
-	uint8_t opcode;	    /* 0 */
-	uint8_t flags;	    /* 1 */
-	uint8_t version_max; /* 2 */
+	uint8_t opcode;		/* 0 */
+	uint8_t flags;		/* 1 */
+	uint8_t version_max;	/* 2 */
 	uint8_t version_active; /* 3 */
-	uint8_t ahs_words;  /* 4 */
-	be24 data_len;	    /* 5 */
-	uint8_t isid[6];    /* 8 */
-	be16 tsih;	    /* 14 */
-	be32 itt;	    /* 16 */
-	be32 reserved;	    /* 20 */
-	be32 stat_sn;	    /* 24 */
-	be32 exp_cmd_sn;    /* 28 */
-	be32 max_cmd_sn;    /* 32 */
-	uint8_t status_class; /* 36 */
-	uint8_t status_detail; /* 37 */
-	uint8_t reserved2[10]; /* 38 */
+	uint8_t ahs_words;	/* 4 */
+	be24 data_len;		/* 5 */
+	uint8_t isid[6];	/* 8 */
+	be16 tsih;		/* 14 */
+	be32 itt;		/* 16 */
+	be32 reserved;		/* 20 */
+	be32 stat_sn;		/* 24 */
+	be32 exp_cmd_sn;	/* 28 */
+	be32 max_cmd_sn;	/* 32 */
+	uint8_t status_class;	/* 36 */
+	uint8_t status_detail;	/* 37 */
+	uint8_t reserved2[10];	/* 38 */
 };
 ONDISK_SIZE(struct iscsi_login_response_pdu, ISCSI_BHS_SIZE);
 ONDISK_AT(struct iscsi_login_response_pdu, tsih, 14);
 ONDISK_AT(struct iscsi_login_response_pdu, status_class, 36);
 
 struct iscsi_async_pdu {
-	uint8_t opcode;	    /* 0 */
-	uint8_t flags;	    /* 1 */
+	uint8_t opcode;	     /* 0 */
+	uint8_t flags;	     /* 1 */
 	uint8_t reserved[2]; /* 2 */
-	uint8_t ahs_words;  /* 4 */
-	be24 data_len;	    /* 5 */
-	uint8_t lun[8];	    /* 8 */
-	be32 itt;	    /* 16 */
-	be32 reserved2;	    /* 20 */
-	be32 stat_sn;	    /* 24 */
-	be32 exp_cmd_sn;    /* 28 */
-	be32 max_cmd_sn;    /* 32 */
-	uint8_t event;	    /* 36 */
+	uint8_t ahs_words;   /* 4 */
+	be24 data_len;	     /* 5 */
+	uint8_t lun[8];	     /* 8 */
+	be32 itt;	     /* 16 */
+	be32 reserved2;	     /* 20 */
+	be32 stat_sn;	     /* 24 */
+	be32 exp_cmd_sn;     /* 28 */
+	be32 max_cmd_sn;     /* 32 */
+	uint8_t event;	     /* 36 */
 	uint8_t vendor_code; /* 37 */
-	be16 parameter[3];  /* 38 */
-	be32 reserved3;	    /* 44 */
+	be16 parameter[3];   /* 38 */
+	be32 reserved3;	     /* 44 */
 };
 ONDISK_SIZE(struct iscsi_async_pdu, ISCSI_BHS_SIZE);
 ONDISK_AT(struct iscsi_async_pdu, event, 36);
 
 /* What an initiator sends, other than the ones below. */
 struct iscsi_initiator_pdu {
-	uint8_t opcode;	  /* 0 with ISCSI_IMMEDIATE */
-	uint8_t flags;	  /* 1 */
+	uint8_t opcode;	     /* 0 with ISCSI_IMMEDIATE */
+	uint8_t flags;	     /* 1 */
 	uint8_t reserved[2]; /* 2 */
-	uint8_t ahs_words; /* 4 */
-	be24 data_len;	  /* 5 */
-	uint8_t lun[8];	  /* 8 */
-	be32 itt;	  /* 16 */
-	be32 ttt;	  /* 20 command: expected length; abort: referenced tag */
-	be32 cmd_sn;	  /* 24 */
-	be32 exp_stat_sn; /* 28 */
-	be32 ref_cmd_sn;  /* 32 task management */
-	be32 data_sn;	  /* 36 Data-Out */
-	be32 offset;	  /* 40 Data-Out */
-	be32 reserved2;	  /* 44 */
+	uint8_t ahs_words;   /* 4 */
+	be24 data_len;	     /* 5 */
+	uint8_t lun[8];	     /* 8 */
+	be32 itt;	     /* 16 */
+	be32 ttt;	     /* 20 command: expected length; abort: referenced tag */
+	be32 cmd_sn;	     /* 24 */
+	be32 exp_stat_sn;    /* 28 */
+	be32 ref_cmd_sn;     /* 32 task management */
+	be32 data_sn;	     /* 36 Data-Out */
+	be32 offset;	     /* 40 Data-Out */
+	be32 reserved2;	     /* 44 */
 };
 ONDISK_SIZE(struct iscsi_initiator_pdu, ISCSI_BHS_SIZE);
 ONDISK_AT(struct iscsi_initiator_pdu, cmd_sn, 24);
 ONDISK_AT(struct iscsi_initiator_pdu, data_sn, 36);
 
 struct iscsi_command_pdu {
-	uint8_t opcode;	  /* 0 */
-	uint8_t flags;	  /* 1 */
+	uint8_t opcode;	     /* 0 */
+	uint8_t flags;	     /* 1 */
 	uint8_t reserved[2]; /* 2 */
-	uint8_t ahs_words; /* 4 */
-	be24 data_len;	  /* 5 */
-	uint8_t lun[8];	  /* 8 */
-	be32 itt;	  /* 16 */
-	be32 expected_len; /* 20 */
-	be32 cmd_sn;	  /* 24 */
-	be32 exp_stat_sn; /* 28 */
-	uint8_t cdb[16];  /* 32 */
+	uint8_t ahs_words;   /* 4 */
+	be24 data_len;	     /* 5 */
+	uint8_t lun[8];	     /* 8 */
+	be32 itt;	     /* 16 */
+	be32 expected_len;   /* 20 */
+	be32 cmd_sn;	     /* 24 */
+	be32 exp_stat_sn;    /* 28 */
+	uint8_t cdb[16];     /* 32 */
 };
 ONDISK_SIZE(struct iscsi_command_pdu, ISCSI_BHS_SIZE);
 ONDISK_AT(struct iscsi_command_pdu, cdb, 32);
 
 struct iscsi_login_request_pdu {
-	uint8_t opcode;	  /* 0 with ISCSI_IMMEDIATE */
-	uint8_t flags;	  /* 1 */
-	uint8_t version_max; /* 2 */
-	uint8_t version_min; /* 3 */
-	uint8_t ahs_words; /* 4 */
-	be24 data_len;	  /* 5 */
-	uint8_t isid[6];  /* 8 */
-	be16 tsih;	  /* 14 */
-	be32 itt;	  /* 16 */
-	be16 cid;	  /* 20 */
-	be16 reserved;	  /* 22 */
-	be32 cmd_sn;	  /* 24 */
-	be32 exp_stat_sn; /* 28 */
+	uint8_t opcode;	       /* 0 with ISCSI_IMMEDIATE */
+	uint8_t flags;	       /* 1 */
+	uint8_t version_max;   /* 2 */
+	uint8_t version_min;   /* 3 */
+	uint8_t ahs_words;     /* 4 */
+	be24 data_len;	       /* 5 */
+	uint8_t isid[6];       /* 8 */
+	be16 tsih;	       /* 14 */
+	be32 itt;	       /* 16 */
+	be16 cid;	       /* 20 */
+	be16 reserved;	       /* 22 */
+	be32 cmd_sn;	       /* 24 */
+	be32 exp_stat_sn;      /* 28 */
 	uint8_t reserved2[16]; /* 32 */
 };
 ONDISK_SIZE(struct iscsi_login_request_pdu, ISCSI_BHS_SIZE);

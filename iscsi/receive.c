@@ -3,8 +3,8 @@
  * What the target says after login.
  *
  * Invariants:
- * 1. StatSN counts without a gap; a gap is a lost answer, which this recovery level cannot
- *    fetch again: the session dies and the fate of its commands is unknown.
+ * 1. StatSN counts without a gap; a gap is a lost answer, which this recovery level
+ *    cannot fetch again: the session dies and the fate of its commands is unknown.
  * 2. Data-In comes in order and inside the command's buffer, or the session dies before a
  *    byte of that PDU is stored.
  * 3. GOOD counts only if bytes received + residual = bytes expected. Missing bytes are an
@@ -21,8 +21,8 @@
 bool iscsi_take_stat_sn(struct iscsi_session *s, be32 stat_sn)
 {
 	if (be32_get(stat_sn) != s->exp_stat_sn) {
-		iscsi_session_kill(s, -EPROTO, "StatSN %u, expected %u", be32_get(stat_sn),
-				   s->exp_stat_sn);
+		iscsi_session_kill(s, -EPROTO, "StatSN %u, expected %u",
+				   be32_get(stat_sn), s->exp_stat_sn);
 		return false;
 	}
 	s->exp_stat_sn++;
@@ -59,13 +59,14 @@ static void begin_data_in(struct iscsi_session *s)
 	s->in.dest = DEST_DISCARD;
 	if (!t)
 		return;
-	if (t->is_write || be32_get(h->data_sn) != t->data_sn || offset != t->transferred ||
-	    offset + len > t->len) {
-		iscsi_session_kill(s, -EPROTO,
-				   "Data-In %u of %llu bytes at %llu, expected %u at %u of %u",
-				   be32_get(h->data_sn), (unsigned long long)len,
-				   (unsigned long long)offset, t->data_sn, t->transferred,
-				   t->is_write ? 0 : t->len);
+	if (t->is_write || be32_get(h->data_sn) != t->data_sn ||
+	    offset != t->transferred || offset + len > t->len) {
+		iscsi_session_kill(
+			s, -EPROTO,
+			"Data-In %u of %llu bytes at %llu, expected %u at %u of %u",
+			be32_get(h->data_sn), (unsigned long long)len,
+			(unsigned long long)offset, t->data_sn, t->transferred,
+			t->is_write ? 0 : t->len);
 		return;
 	}
 	t->data_sn++;
@@ -100,12 +101,14 @@ void iscsi_receive_header(struct iscsi_session *s)
 
 /* ---- the end of a command ---- */
 
-static enum iscsi_fate judge_good(const struct iscsi_task *t, uint8_t flags, uint64_t residual)
+static enum iscsi_fate judge_good(const struct iscsi_task *t, uint8_t flags,
+				  uint64_t residual)
 {
 	bool is_under = flags & ISCSI_UNDERFLOW, is_over = flags & ISCSI_OVERFLOW;
 
 	if (t->is_write)
-		return is_under || is_over || t->sent != t->len ? ISCSI_SHORT : ISCSI_GOOD;
+		return is_under || is_over || t->sent != t->len ? ISCSI_SHORT
+								: ISCSI_GOOD;
 	if (is_under && t->transferred + residual != t->len)
 		return ISCSI_SHORT;
 	if (t->may_be_short)
@@ -123,9 +126,9 @@ static void end_command(struct iscsi_session *s, uint8_t status, uint8_t flags)
 	if (slot->task)
 		slot->task->status = status;
 	iscsi_task_finish(s, slot,
-			  status || !slot->task ? ISCSI_STATUS
-						: judge_good(slot->task, flags,
-							     be32_get(h->length)));
+			  status || !slot->task
+				  ? ISCSI_STATUS
+				  : judge_good(slot->task, flags, be32_get(h->length)));
 }
 
 static void end_data_in(struct iscsi_session *s)
@@ -140,7 +143,7 @@ static void end_data_in(struct iscsi_session *s)
 	end_command(s, h->status, h->flags);
 }
 
-/* Sense data with their 2-byte length in front (RFC 7143 11.4.7.2); 0 if there are none. */
+/* Sense data, behind their 2-byte length (RFC 7143 11.4.7.2); 0 if there are none. */
 static uint32_t sense_in(const struct in_pdu *in, const uint8_t **ret_sense)
 {
 	be16 len;
@@ -166,8 +169,9 @@ static void scsi_response(struct iscsi_session *s)
 			iscsi_task_finish(s, slot, ISCSI_UNKNOWN);
 		return;
 	}
-	if (t) {
-		t->sense_len = (uint8_t)min_u64(sense_in(&s->in, &sense), ISCSI_SENSE_MAX);
+	if (t && h->status) {
+		t->sense_len =
+			(uint8_t)min_u64(sense_in(&s->in, &sense), ISCSI_SENSE_MAX);
 		if (t->sense_len)
 			memcpy(t->sense, sense, t->sense_len);
 	}
@@ -188,11 +192,12 @@ static void r2t(struct iscsi_session *s)
 	    be32_get(h->data_sn) != t->r2t_sn || offset != t->requested ||
 	    offset + len > t->len || len > s->keys.value[KEY_MAX_BURST] ||
 	    t->bursts > s->keys.value[KEY_MAX_R2T]) {
-		iscsi_session_kill(s, -EPROTO,
-				   "R2T %u for %llu bytes at %llu, expected %u at %u of %u",
-				   be32_get(h->data_sn), (unsigned long long)len,
-				   (unsigned long long)offset, t->r2t_sn, t->requested,
-				   t->is_write ? t->len : 0);
+		iscsi_session_kill(
+			s, -EPROTO,
+			"R2T %u for %llu bytes at %llu, expected %u at %u of %u",
+			be32_get(h->data_sn), (unsigned long long)len,
+			(unsigned long long)offset, t->r2t_sn, t->requested,
+			t->is_write ? t->len : 0);
 		return;
 	}
 	t->r2t_sn++;
@@ -236,7 +241,8 @@ static void reject(struct iscsi_session *s)
 		iscsi_task_finish(s, slot, ISCSI_REJECTED);
 		return;
 	}
-	iscsi_session_kill(s, -EPROTO, "the target rejects a PDU (opcode %02xh, reason %02xh)",
+	iscsi_session_kill(s, -EPROTO,
+			   "the target rejects a PDU (opcode %02xh, reason %02xh)",
 			   opcode, h->response);
 }
 
@@ -261,7 +267,8 @@ static void async_message(struct iscsi_session *s)
 	case ISCSI_ASYNC_DROP_CONNECTION:
 	case ISCSI_ASYNC_DROP_SESSION:
 	case ISCSI_ASYNC_TASKS_GONE:
-		iscsi_session_kill(s, -ECONNRESET, "the target drops it (event %u)", h->event);
+		iscsi_session_kill(s, -ECONNRESET, "the target drops it (event %u)",
+				   h->event);
 		return;
 	default:
 		return;
@@ -313,7 +320,8 @@ void iscsi_receive_pdu(struct iscsi_session *s, uint64_t now)
 		if (opcode == ISCSI_LOGIN_RESPONSE)
 			iscsi_login_response(s, now);
 		else
-			iscsi_session_kill(s, -EPROTO, "opcode %02xh during login", opcode);
+			iscsi_session_kill(s, -EPROTO, "opcode %02xh during login",
+					   opcode);
 		return;
 	}
 	iscsi_take_window(s, h->exp_cmd_sn, h->max_cmd_sn);
@@ -344,7 +352,8 @@ void iscsi_receive_pdu(struct iscsi_session *s, uint64_t now)
 		return;
 	case ISCSI_LOGOUT_RESPONSE:
 		if (iscsi_take_stat_sn(s, h->stat_sn))
-			iscsi_session_kill(s, s->wants_logout ? -ECONNRESET : 0, "logged out");
+			iscsi_session_kill(s, s->wants_logout ? -ECONNRESET : 0,
+					   "logged out");
 		return;
 	default:
 		iscsi_session_kill(s, -EPROTO, "unknown opcode %02xh", opcode);

@@ -2,15 +2,17 @@
 /*
  * Commands and the data that go with them (RFC 7143 4.2.5, 11.3, 11.7).
  *
- * A write's data go out in up to three ways: with the command (immediate), unasked behind it
- * up to FirstBurstLength (if InitialR2T=No), and in bursts that the target asks for (R2T). A
- * burst is cut into Data-Out PDUs of the target's MaxRecvDataSegmentLength when it is sent.
+ * A write's data go out in up to three ways: with the command (immediate), unasked
+ * behind it up to FirstBurstLength (if InitialR2T=No), and in bursts that the target
+ * asks for (R2T). A burst is cut into Data-Out PDUs of the target's
+ * MaxRecvDataSegmentLength when it is sent.
  *
  * Invariants:
- * 1. Unasked data of several commands go out in the order of the commands: both queues are
- *    first in, first out.
- * 2. A command is sent only while its CmdSN lies in the window; a number is never skipped. So
- *    a command that has its number goes out even if nobody waits for it any more.
+ * 1. Unasked data of several commands go out in the order of the commands: both queues
+ *    are first in, first out.
+ * 2. A command is sent only while its CmdSN lies in the window; a number is never
+ *    skipped. So a command that has its number goes out even if nobody waits for it
+ *    any more.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -77,9 +79,9 @@ static void fill_command(struct iscsi_session *s, struct out_pdu *p, struct iscs
 	uint32_t immediate = 0, unasked = 0;
 
 	if (t->is_write && s->keys.value[KEY_IMMEDIATE_DATA])
-		immediate = (uint32_t)min_u64(t->len,
-					      min_u64(s->keys.value[KEY_FIRST_BURST],
-						      s->keys.value[KEY_MAX_RECV]));
+		immediate =
+			(uint32_t)min_u64(t->len, min_u64(s->keys.value[KEY_FIRST_BURST],
+							  s->keys.value[KEY_MAX_RECV]));
 	if (t->is_write && !s->keys.value[KEY_INITIAL_R2T])
 		unasked = (uint32_t)min_u64(t->len, s->keys.value[KEY_FIRST_BURST]) -
 			  immediate;
@@ -125,8 +127,8 @@ static void make_own(struct iscsi_session *s, struct out_pdu *p)
 		s->is_broken = true;
 	for (uint64_t off = 0, got; p->owned && off < p->data_len; off += got) {
 		struct iovec piece;
-		(void)iscsi_task_pieces(p->task, p->data_off + off, p->data_len - off, &piece,
-					1, &got);
+		(void)iscsi_task_pieces(p->task, p->data_off + off, p->data_len - off,
+					&piece, 1, &got);
 		memcpy(p->owned + off, piece.iov_base, got);
 	}
 }

@@ -2,18 +2,18 @@
 /*
  * The life of a session, its commands and its timers.
  *
- * A command waits in `waiting` (no CmdSN yet: NEVER_SENT if the session dies), then gets a
- * CmdSN and stands in the ring of outgoing PDUs (still NEVER_SENT while no byte of its header
- * has left), then lives in its slot until the target answers.
+ * A command waits in `waiting` (no CmdSN yet: NEVER_SENT if the session dies), then
+ * gets a CmdSN and stands in the ring of outgoing PDUs (still NEVER_SENT while no byte
+ * of its header has left), then lives in its slot until the target answers.
  *
  * Invariants:
- * 1. Every task that start() took is done() exactly once, with a fate; after done() neither
- *    its struct nor its memory is touched.
+ * 1. Every task that start() took is done() exactly once, with a fate; after done()
+ *    neither its struct nor its memory is touched.
  * 2. A tag is slot number plus a count: an answer to a command of the past finds nobody.
- * 3. A task whose time is over before the target answered is done() as UNKNOWN at once; its
- *    slot stays taken, with an ABORT TASK on its way, until the target has confirmed. If it
- *    does not confirm in 5 s the session dies: the next login under the same ISID ends all
- *    tasks of this one at the target (RFC 7143 6.3.5).
+ * 3. A task whose time is over before the target answered is done() as UNKNOWN at
+ *    once; its slot stays taken, with an ABORT TASK on its way, until the target has
+ *    confirmed. If it does not confirm in 5 s the session dies: the next login under
+ *    the same ISID ends all tasks of this one at the target (RFC 7143 6.3.5).
  * 4. A dead session gives out no bytes and takes none.
  */
 #include "iscsi/session_impl.h"
@@ -207,8 +207,8 @@ static void send_abort(struct iscsi_session *s, struct slot *command, uint64_t n
 		iscsi_session_kill(s, -ETIMEDOUT, "%u commands time out at once", ABORTS);
 		return;
 	}
-	struct out_pdu *p = iscsi_control_new(s, ISCSI_TASK_REQUEST,
-					      ISCSI_FINAL | ISCSI_ABORT_TASK);
+	struct out_pdu *p =
+		iscsi_control_new(s, ISCSI_TASK_REQUEST, ISCSI_FINAL | ISCSI_ABORT_TASK);
 	if (!p)
 		return;
 	command->is_aborting = true;
@@ -228,9 +228,10 @@ void iscsi_abort_answered(struct iscsi_session *s, struct slot *abort, uint8_t r
 	if (!command)
 		return; /* it was answered before */
 	if (response != ISCSI_TASK_DONE && response != ISCSI_TASK_UNKNOWN) {
-		iscsi_session_kill(s, -ETIMEDOUT,
-				   "ABORT TASK of a late command was refused (response %u)",
-				   response);
+		iscsi_session_kill(
+			s, -ETIMEDOUT,
+			"ABORT TASK of a late command was refused (response %u)",
+			response);
 		return;
 	}
 	/* Answers come in order: one that was on its way would have been here by now. */

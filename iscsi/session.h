@@ -3,9 +3,10 @@
 #define ISCSI_SESSION_H
 
 /*
- * One iSCSI session over one connection, as a pure state machine (RFC 7143, ErrorRecoveryLevel
- * 0): it is given bytes and the time, and gives bytes and a deadline. It knows no socket, no
- * thread and no clock, never blocks, and is not locked: one task at a time calls it.
+ * One iSCSI session over one connection, as a pure state machine (RFC 7143,
+ * ErrorRecoveryLevel 0): it is given bytes and the time, and gives bytes and a
+ * deadline. It knows no socket, no thread and no clock, never blocks, and is not
+ * locked: one task at a time calls it.
  *
  *   LOGIN -> FULL -> LOGOUT -> DEAD, and from each straight to DEAD
  */
@@ -26,26 +27,26 @@ enum iscsi_fate {
 	ISCSI_SHORT,	  /* status GOOD, but not all bytes were moved: not to be used */
 	ISCSI_REJECTED,	  /* the target calls the request itself wrong */
 	ISCSI_NEVER_SENT, /* no byte of it left: may be sent on another session */
-	ISCSI_UNKNOWN,	  /* it may have executed; may still execute only while the session
+	ISCSI_UNKNOWN, /* it may have executed; may still execute only while the session
 			     lives and task->is_settled is false */
 };
 
-/* A SCSI command. The first part is the caller's, who keeps it and the memory until done(). */
+/* A SCSI command. The first part is the caller's, who keeps it all until done(). */
 struct iscsi_task {
 	uint8_t cdb[16];
 	uint8_t lun[8];
-	bool is_write;		/* with len 0: no data at all */
-	bool may_be_short;	/* a read of "up to len bytes" */
+	bool is_write;		 /* with len 0: no data at all */
+	bool may_be_short;	 /* a read of "up to len bytes" */
 	const struct iovec *iov; /* the data lie in it from byte iov_skip on */
 	int iovcnt;
 	uint64_t iov_skip;
 	uint32_t len;
-	uint64_t attempt_ns;	/* after sending: then ABORT TASK */
-	uint64_t deadline;	/* ns, clock_now(): done() by then, come what may */
+	uint64_t attempt_ns; /* after sending: then ABORT TASK */
+	uint64_t deadline;   /* ns, clock_now(): done() by then, come what may */
 	void (*done)(struct iscsi_task *task); /* calls nothing of the session */
 
 	enum iscsi_fate fate;
-	bool is_settled; /* with UNKNOWN: the target has confirmed that it works on it no more */
+	bool is_settled; /* with UNKNOWN: the target works on it no more */
 	uint8_t status;
 	uint8_t sense_len, sense[ISCSI_SENSE_MAX];
 	uint32_t transferred; /* bytes read */
@@ -53,20 +54,21 @@ struct iscsi_task {
 	TAILQ_ENTRY(iscsi_task) link; /* the session's from here on, until done() */
 	uint64_t abort_at;
 	uint32_t slot, data_sn, r2t_sn;
-	uint32_t requested;	/* bytes of a write that were sent unasked or asked for */
-	uint32_t sent;		/* bytes of a write that were given out */
-	uint32_t bursts;	/* bursts not yet given out entirely */
+	uint32_t requested; /* bytes of a write that were sent unasked or asked for */
+	uint32_t sent;	    /* bytes of a write that were given out */
+	uint32_t bursts;    /* bursts not yet given out entirely */
 };
 
 struct iscsi_params {
 	const char *initiator_name;
-	const char *target_name; /* NULL: a discovery session */
+	const char *target_name;     /* NULL: a discovery session */
 	const char *user, *password; /* NULL: no CHAP */
 	uint8_t isid[6];
-	bool has_header_digest;	 /* ask for CRC32C over headers */
+	bool has_header_digest; /* ask for CRC32C over headers */
 	uint32_t first_cmd_sn;
-	uint64_t login_ns;	 /* login must be over by then; 0: 15 s */
-	uint64_t nop_ns;	 /* silence before a ping, and before giving up after it; 0: 5 s */
+	uint64_t login_ns; /* login must be over by then; 0: 15 s */
+	uint64_t
+		nop_ns; /* silence before a ping, and before giving up after it; 0: 5 s */
 	/* A SCSI event of the target (asynchronous message 0); may be NULL. */
 	void (*event)(void *context, const uint8_t *sense, uint32_t sense_len);
 	void *context;
@@ -86,19 +88,20 @@ const char *iscsi_session_why(const struct iscsi_session *s);
 /* After a failed login: status class << 8 | detail of the target, else 0. */
 uint32_t iscsi_session_login_status(const struct iscsi_session *s);
 
-/* Where the next received bytes belong: fills at most max >= 2 pieces, returns their count. */
+/* Where the next received bytes belong: at most max >= 2 pieces, returns their count. */
 int iscsi_session_room(struct iscsi_session *s, struct iovec *iov, int max);
 /* len bytes were put where the last room() said. */
 void iscsi_session_input(struct iscsi_session *s, uint64_t len, uint64_t now);
 /* What is to be sent next: fills at most max pieces, returns their count. */
-int iscsi_session_output(struct iscsi_session *s, struct iovec *iov, int max, uint64_t now);
+int iscsi_session_output(struct iscsi_session *s, struct iovec *iov, int max,
+			 uint64_t now);
 /* len bytes of the last output() were sent. */
 void iscsi_session_sent(struct iscsi_session *s, uint64_t len);
 /* When tick() wants to be called, ns. */
 uint64_t iscsi_session_deadline(const struct iscsi_session *s);
 void iscsi_session_tick(struct iscsi_session *s, uint64_t now);
 
-/* true: the session has it and will call done(). false: not FULL, or the table is full. */
+/* true: done() will be called. false: not FULL, or the table is full. */
 bool iscsi_session_start(struct iscsi_session *s, struct iscsi_task *task);
 /* Commands that were started and are not done. */
 uint32_t iscsi_session_busy(const struct iscsi_session *s);

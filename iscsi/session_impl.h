@@ -19,7 +19,7 @@
 #define ABORTS 32u
 #define SLOTS (ISCSI_MAX_TASKS + ABORTS)
 #define STASH_SIZE 65536u
-#define MAX_RECV 262144u      /* MaxRecvDataSegmentLength, as offered in text.c */
+#define MAX_RECV 262144u /* MaxRecvDataSegmentLength, as offered in text.c */
 #define MAX_TARGETS_TEXT (1u << 20)
 #define ABORT_TIME_NS (5 * NS_PER_S)
 #define LOGOUT_TIME_NS (1 * NS_PER_S)
@@ -87,12 +87,12 @@ struct in_pdu {
 };
 
 struct login {
-	uint8_t stage;	      /* current */
+	uint8_t stage; /* current */
 	uint8_t rounds;
 	bool is_chap;
 	uint8_t chap_step;
 	uint32_t status;
-	struct buf text;      /* of the target, collected over PDUs */
+	struct buf text; /* of the target, collected over PDUs */
 };
 
 struct iscsi_session {
@@ -117,7 +117,7 @@ struct iscsi_session {
 	uint32_t out_head, out_count;
 	struct out_pdu control[CONTROL_PDUS];
 	uint32_t control_head, control_count;
-	bool is_broken; /* out of memory where it cannot be told: dies at the next chance */
+	bool is_broken; /* out of memory: dies at the next chance */
 
 	struct in_pdu in;
 	uint64_t heard_at, pinged_at;
@@ -137,12 +137,12 @@ void iscsi_task_finish(struct iscsi_session *s, struct slot *slot, enum iscsi_fa
 void iscsi_abort_answered(struct iscsi_session *s, struct slot *abort, uint8_t response);
 
 /* pdu.c */
-/* A control PDU with opcode and flags set, to be filled in; NULL: the session is dead now. */
+/* A control PDU to be filled in; NULL: the session is dead now. */
 struct out_pdu *iscsi_control_new(struct iscsi_session *s, uint8_t opcode, uint8_t flags);
 /* Takes text's memory as the PDU's data. */
 void iscsi_control_text(struct iscsi_session *s, struct out_pdu *p, struct buf *text);
 void iscsi_out_drop_all(struct iscsi_session *s);
-/* Pieces of the task's memory for [off, off + len); *ret_len: bytes that fitted in max. */
+/* Pieces of the task's memory for [off, off + len); *ret_len: bytes that fitted. */
 int iscsi_task_pieces(const struct iscsi_task *t, uint64_t off, uint64_t len,
 		      struct iovec *iov, int max, uint64_t *ret_len);
 

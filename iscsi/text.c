@@ -36,7 +36,8 @@ static const struct rule rules[KEY_COUNT] = {
 	[KEY_MAX_RECV] = { "MaxRecvDataSegmentLength", KIND_DECLARE, 8192, 262144, 512,
 			   0xffffff },
 	[KEY_MAX_BURST] = { "MaxBurstLength", KIND_MIN, 262144, 16776192, 512, 0xffffff },
-	[KEY_FIRST_BURST] = { "FirstBurstLength", KIND_MIN, 65536, 262144, 512, 0xffffff },
+	[KEY_FIRST_BURST] = { "FirstBurstLength", KIND_MIN, 65536, 262144, 512,
+			      0xffffff },
 	[KEY_MAX_R2T] = { "MaxOutstandingR2T", KIND_MIN, 1, 4, 1, 65535 },
 	[KEY_MAX_CONNECTIONS] = { "MaxConnections", KIND_MIN, 1, 1, 1, 65535 },
 	[KEY_ERROR_RECOVERY] = { "ErrorRecoveryLevel", KIND_MIN, 0, 0, 0, 2 },
@@ -50,7 +51,7 @@ static const struct rule rules[KEY_COUNT] = {
 
 /* Statements of a target that need no answer. */
 static const char *const declarations[] = { "TargetAlias", "TargetAddress",
-					     "TargetPortalGroupTag", "TargetName" };
+					    "TargetPortalGroupTag", "TargetName" };
 
 void iscsi_keys_init(struct iscsi_keys *keys, bool has_digest)
 {
@@ -78,7 +79,9 @@ static void add_value(struct buf *out, enum iscsi_key k, uint32_t value, bool is
 		return;
 	case KIND_DIGEST:
 		iscsi_text_add(out, rules[k].name,
-			       !value ? "None" : is_offer ? "CRC32C,None" : "CRC32C");
+			       !value	  ? "None"
+			       : is_offer ? "CRC32C,None"
+					  : "CRC32C");
 		return;
 	default:
 		buf_printf(out, "%s=%u", rules[k].name, value);
@@ -186,7 +189,8 @@ int iscsi_keys_take(struct iscsi_keys *keys, const char *key, const char *value,
 	return 0;
 }
 
-int iscsi_text_next(char *text, uint32_t len, uint32_t *pos, char **ret_key, char **ret_value)
+int iscsi_text_next(char *text, uint32_t len, uint32_t *pos, char **ret_key,
+		    char **ret_value)
 {
 	while (*pos < len && text[*pos] == '\0')
 		(*pos)++; /* padding that was counted as data */

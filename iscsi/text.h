@@ -28,18 +28,19 @@ enum iscsi_key {
 
 /* One negotiation. Booleans and digests are 0 or 1 (CRC32C). */
 struct iscsi_keys {
-	uint32_t ours[KEY_COUNT];  /* what we want and offer */
-	uint32_t value[KEY_COUNT]; /* what holds: the protocol's default, then the result */
+	uint32_t ours[KEY_COUNT]; /* what we want and offer */
+	uint32_t value
+		[KEY_COUNT]; /* what holds: the protocol's default, then the result */
 	bool is_offered[KEY_COUNT];
 };
 
-/* Our offers and the defaults of RFC 7143 13; has_digest: CRC32C of headers is asked for. */
+/* Our offers and the defaults of RFC 7143 13; has_digest: ask for CRC32C of headers. */
 void iscsi_keys_init(struct iscsi_keys *keys, bool has_digest);
 /* Appends our offer of every key; for discovery only those that matter there. */
 void iscsi_keys_offer(struct iscsi_keys *keys, bool is_discovery, struct buf *out);
 /*
- * Takes one key of the target. Its answer to an offer of ours is checked and stored; a key
- * that it offers is decided and answered into out; one that nobody knows is answered
+ * Takes one key of the target. Its answer to an offer of ours is checked and stored; a
+ * key that it offers is decided and answered into out; one that nobody knows is answered
  * NotUnderstood. 0, or -EPROTO: the value is not allowed.
  */
 int iscsi_keys_take(struct iscsi_keys *keys, const char *key, const char *value,
@@ -48,11 +49,12 @@ int iscsi_keys_take(struct iscsi_keys *keys, const char *key, const char *value,
 /* Appends "key=value" and the NUL. */
 void iscsi_text_add(struct buf *out, const char *key, const char *value);
 /*
- * Splits the next pair off text at *pos, writing a NUL over its '='; *ret_key and *ret_value
- * point into text. 1: one found; 0: the end; -EPROTO: not key=value with a NUL.
+ * Splits the next pair off text at *pos, writing a NUL over its '='; *ret_key and
+ * *ret_value point into text. 1: one found; 0: the end; -EPROTO: not key=value with a
+ * NUL.
  */
-int iscsi_text_next(char *text, uint32_t len, uint32_t *pos, char **ret_key, char **ret_value)
-	__attribute__((warn_unused_result));
+int iscsi_text_next(char *text, uint32_t len, uint32_t *pos, char **ret_key,
+		    char **ret_value) __attribute__((warn_unused_result));
 /* true if item is in the comma-separated list. */
 bool iscsi_text_has(const char *list, const char *item);
 

@@ -1,10 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# initramfs.sh OUT INIT KERNEL_VERSION MODULE...: a small initramfs of Debian's busybox, the
-# named modules with all they need, /modules (their names) and INIT as /init.
+# initramfs.sh OUT INIT KERNEL_VERSION MODULE...: a small initramfs of Debian's busybox,
+# the named modules with all they need, /modules (their names) and INIT as /init.
 # Needs busybox-static, cpio, kmod. Exit 0, or 1 with one line.
 set -euo pipefail
-[ $# -ge 3 ] || { echo "usage: initramfs.sh OUT INIT KERNEL_VERSION MODULE..." >&2; exit 1; }
+[ $# -ge 3 ] || {
+	echo "usage: initramfs.sh OUT INIT KERNEL_VERSION MODULE..." >&2
+	exit 1
+}
 out=$1 init=$2 version=$3
 shift 3
 PATH=$PATH:/usr/sbin:/sbin
@@ -24,7 +27,8 @@ done | sort -u | while read -r file; do
 	mkdir -p "$root/$(dirname "$file")"
 	cp "$file" "$root/$file"
 done
-cp /lib/modules/"$version"/modules.{order,builtin,builtin.modinfo} "$root/lib/modules/$version/"
+cp /lib/modules/"$version"/modules.{order,builtin,builtin.modinfo} \
+	"$root/lib/modules/$version/"
 depmod -b "$root" "$version"
 install -m 755 "$init" "$root/init"
 (cd "$root" && find . -print0 | cpio -0 -o -H newc --quiet | gzip -1) >"$out"

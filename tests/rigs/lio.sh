@@ -1,11 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# lio.sh: the Linux kernel's own iSCSI target (LIO, with COMPARE AND WRITE) in a small QEMU
-# guest made of Debian's kernel and busybox, on loopback.
+# lio.sh: the Linux kernel's own iSCSI target (LIO, with COMPARE AND WRITE) in a small
+# QEMU guest made of Debian's kernel and busybox, on loopback.
 #
 #   lio.sh up DIR PORT DISKIMG    boots it (5 to 20 s); the last line is the URL (LUN 0)
 #   lio.sh down DIR PORT          kills it at once, like a power cut, and leaves nothing
-#                                 behind; DISKIMG (raw) is yours and keeps what was written
+#                                 behind; DISKIMG (raw) is yours and keeps what was
+#                                 written
 #   lio.sh hang DIR PORT          freezes it: connections stay, nobody answers
 #   lio.sh thaw DIR PORT          lets it go on
 #
@@ -71,12 +72,15 @@ need() {
 boot() { # DISKIMG
 	local serial
 	serial=$(realpath "$1" | sha256sum | cut -c1-25)
+	local names="iqn=$iqn serial=$serial"
+	local forward="hostfwd=tcp:127.0.0.1:$port-10.0.2.15:3260"
+	local disk="file=${1//,/,,},if=virtio,format=raw"
 	setsid qemu-system-x86_64 -accel tcg,thread=multi -smp 2 -m 256 -nodefaults \
 		-display none -no-reboot -kernel "$kernel" -initrd "$rig/initramfs" \
-		-append "console=ttyS0 quiet panic=-1 mitigations=off iqn=$iqn serial=$serial" \
+		-append "console=ttyS0 quiet panic=-1 mitigations=off $names" \
 		-serial "file:$rig/console" \
-		-drive "file=${1//,/,,},if=virtio,format=raw,cache=writeback,discard=unmap" \
-		-netdev "user,id=n0,restrict=on,hostfwd=tcp:127.0.0.1:$port-10.0.2.15:3260" \
+		-drive "$disk,cache=writeback,discard=unmap" \
+		-netdev "user,id=n0,restrict=on,$forward" \
 		-device virtio-net-pci,netdev=n0 </dev/null >"$rig/log" 2>&1 &
 	disown
 	echo $! >"$rig/pid"

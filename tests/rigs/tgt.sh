@@ -5,8 +5,8 @@
 #
 #   tgt.sh up DIR PORT LUNFILE...   starts it; the last lines of the output are the URLs,
 #                                   one per LUNFILE in that order (LUN 1, 2, ...)
-#   tgt.sh down DIR PORT            kills it at once (SIGKILL, like a power cut) and leaves
-#                                   nothing behind; the LUN files are yours
+#   tgt.sh down DIR PORT            kills it at once (SIGKILL, like a power cut) and
+#                                   leaves nothing behind; the LUN files are yours
 #   tgt.sh cut DIR PORT             drops every TCP connection, the target stays
 #
 # DIR must exist; what the rig needs lies in DIR/tgt-PORT. Several may run side by side.

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What becomes of a command when the session gives it back.
+ *
+ *   GOOD        next part, or ended
+ *   NEVER_SENT  waits for the next session
+ *   UNKNOWN     READ, WRITE, FLUSH, ZERO, UNMAP: sent again when the old one cannot
+ *               execute any more (it was aborted, or a new session has replaced the old
+ *               one); COMPARE AND WRITE, RESERVE: goes up as -ETIMEDOUT
+ *   BUSY, not ready, TASK SET FULL: sent again after 20 ms * 2^n (n <= 6)
+ *   conflict    after a proved COMPARE AND WRITE: -ESTALE, we are fenced. Else somebody
+ *               has the unit for a moment (RESERVE(6)): again after a while
+ *   attention   sent again; COMPARE AND WRITE: -ETIMEDOUT; preempted: -ESTALE
+ *
+ * Invariants:
+ * 1. What may not be executed twice is not sent again once a byte of it has left.
+ * 2. Between RESERVE and RELEASE, a write of one block (the write of a
+ *    read-compare-write) is not sent, or sent again, after the reservation may have
+ *    been lost: -ETIMEDOUT.
+ * 3. No deadline is passed: what waits past it ends as -ETIMEDOUT, or -EBUSY if the
+ *    unit kept saying so.
+ *
+ * FLUSH is repeated like a WRITE: a target that loses acknowledged writes of its volatile
+ * cache in a restart is not noticed by this.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/align.h"
+#include "iscsi/lun_impl.h"
+
+#define DELAY_MIN_NS (20 * NS_PER_MS)
+#define DELAYS_MAX 6u
+#define MAX_ATTENTIONS 10u
+
+static const char *name_of(const struct command *c)
+{
+	static const char *const names[] = {
+		[BDEV_READ] = "read",	[BDEV_WRITE] = "write",
+		[BDEV_FLUSH] = "flush", [BDEV_ZERO] = "zeroing",
+		[BDEV_UNMAP] = "unmap", [BDEV_CAW] = "compare-and-write",
+	};
+	return c->io ? names[c->io->op] : "command";
+}
+
+void lun_command_end(struct command *c, int error)
+{
+	struct lun *lun = c->lun;
+	struct bdev_io *io = c->io;
+
+	assert(!c->is_busy);
+	if (!io) {
+		c->ended(c, error);
+		return;
+	}
+	TAILQ_INSERT_HEAD(&lun->spare, c, link);
+	bdev_io_complete(io, error);
+	mutex_lock(&lun->m);
+	if (--lun->io_count == 0)
+		cond_broadcast(&lun->c);
+	mutex_unlock(&lun->m);
+}
+
+void lun_end_waiting(struct lun *lun, int error)
+{
+	struct command_list all = TAILQ_HEAD_INITIALIZER(all);
+	struct command *c;
+
+	TAILQ_CONCAT(&all, &lun->queue, link);
+	TAILQ_CONCAT(&all, &lun->delayed, link);
+	while ((c = TAILQ_FIRST(&all))) {
+		TAILQ_REMOVE(&all, c, link);
+		lun_command_end(c, error);
+	}
+}
+
+static void again(struct command *c, int error, bool has_delay)
+{
+	struct lun *lun = c->lun;
+
+	c->last_error = error;
+	c->not_before = 0;
+	if (has_delay) {
+		uint32_t n = (uint32_t)min_u64(c->delays++, DELAYS_MAX);
+		uint64_t delay = DELAY_MIN_NS << n;
+		/* Some of it by chance, so that two hosts do not keep step. */
+		c->not_before = clock_now() + delay / 2 + random_u64() % (delay / 2 + 1);
+		TAILQ_INSERT_TAIL(&lun->delayed, c, link);
+	} else {
+		TAILQ_INSERT_TAIL(&lun->queue, c, link);
+	}
+}
+
+/* A write that is part of a read-compare-write whose bracket may be broken. */
+static bool is_unguarded(const struct command *c)
+{
+	return c->lun->is_reserve_lost && c->io && c->io->op == BDEV_WRITE &&
+	       c->io->len <= c->lun->bd.block_size;
+}
+
+static void fail(struct command *c, int error, const char *what)
+{
+	struct lun *lun = c->lun;
+	struct scsi_sense s = scsi_sense_parse(c->task.sense, c->task.sense_len);
+
+	if (c->io && !(c->io->op == BDEV_CAW && error == -EOPNOTSUPP)) {
+		report(lun->bd.reporter, REPORT_ERROR,
+		       "%s: %s of %llu bytes at %llu failed: %s "
+		       "(status %02x, %02x/%02x/%02x)",
+		       lun->url.text, name_of(c), (unsigned long long)c->io->len,
+		       (unsigned long long)c->io->offset, what, c->task.status, s.key,
+		       s.asc, s.ascq);
+	}
+	lun_command_end(c, error);
+}
+
+/* It was sent; what became of it is not known. */
+static void unknown(struct command *c)
+{
+	if (!c->may_repeat || is_unguarded(c))
+		lun_command_end(c, -ETIMEDOUT);
+	else
+		again(c, -ETIMEDOUT, c->task.is_settled || c->task.fate == ISCSI_STATUS);
+}
+
+static void note_attention(struct command *c, struct scsi_sense s)
+{
+	struct lun *lun = c->lun;
+	bool is_reset = s.asc == 0x29 || (s.asc == 0x2a && s.ascq == 4);
+
+	if (is_reset && lun->is_reserved)
+		lun->is_reserve_lost = true;
+	if (s.asc != 0x29)
+		report(lun->bd.reporter, REPORT_INFO, "%s: unit attention %02x/%02x",
+		       lun->url.text, s.asc, s.ascq);
+}
+
+static void attention(struct command *c, struct scsi_sense s, int error)
+{
+	note_attention(c, s);
+	if (error == -ESTALE) {
+		report(c->lun->bd.reporter, REPORT_ERROR,
+		       "%s: fenced: another host has preempted this one",
+		       c->lun->url.text);
+		lun_command_end(c, -ESTALE);
+		lun_end_waiting(c->lun, -ESTALE);
+	} else if ((c->io && c->io->op == BDEV_CAW) || is_unguarded(c)) {
+		lun_command_end(c, -ETIMEDOUT);
+	} else {
+		again(c, -EBUSY, ++c->attentions > MAX_ATTENTIONS);
+	}
+}
+
+static void conflict(struct command *c)
+{
+	if (c->fails_on_conflict)
+		lun_command_end(c, -EBUSY);
+	else if (c->lun->is_caw_proved)
+		fail(c, -ESTALE,
+		     "reservation conflict, another host has fenced this one");
+	else
+		again(c, -EBUSY, true);
+}
+
+static void good(struct command *c)
+{
+	struct lun *lun = c->lun;
+
+	lun->is_complaining = false;
+	c->delays = c->attentions = 0;
+	if (!c->io) {
+		if (c->task.cdb[0] == SCSI_RESERVE6)
+			lun->is_reserved = true;
+		if (c->task.cdb[0] == SCSI_RESERVE6 || c->task.cdb[0] == SCSI_RELEASE6)
+			lun->is_reserve_lost = false;
+		if (c->task.cdb[0] == SCSI_RELEASE6)
+			lun->is_reserved = false;
+		lun_command_end(c, 0);
+		return;
+	}
+	if (c->io->op == BDEV_CAW)
+		lun->is_caw_proved = true;
+	if (lun_request_goes_on(c))
+		again(c, 0, false);
+	else
+		lun_command_end(c, 0);
+}
+
+/* SCSI_FAILED: the unit has said no to this command. */
+static void refused(struct command *c, struct scsi_sense s, int error)
+{
+	struct lun *lun = c->lun;
+	bool is_caw = c->io && c->io->op == BDEV_CAW && c->step == STEP_MAIN;
+
+	if (is_caw && error == -EILSEQ) {
+		lun->is_caw_proved = true;
+		lun_command_end(c, error);
+		return;
+	}
+	if (error == -EOPNOTSUPP && is_caw)
+		lun->bd.caw = BDEV_CAW_RESERVE;
+	else if (error == -EOPNOTSUPP && c->io && lun_request_falls_back(c)) {
+		again(c, 0, false);
+		return;
+	} else if (error == -EOPNOTSUPP && c->io) {
+		error = -EIO;
+	}
+	if (error == -ENODEV && c->io)
+		fail(c, error, "the LUN is gone");
+	else
+		fail(c, error, scsi_sense_text(s));
+}
+
+static void status(struct command *c)
+{
+	struct scsi_sense s = scsi_sense_parse(c->task.sense, c->task.sense_len);
+	int error = 0;
+
+	switch (scsi_judge(c->task.status, s, &error)) {
+	case SCSI_DONE:
+		if (c->task.is_write || c->task.transferred == c->task.len)
+			good(c);
+		else
+			fail(c, -EIO, "recovered, but not all of it");
+		return;
+	case SCSI_LATER:
+		again(c, error, true);
+		return;
+	case SCSI_CONFLICT:
+		conflict(c);
+		return;
+	case SCSI_ATTENTION:
+		attention(c, s, error);
+		return;
+	case SCSI_UNKNOWN:
+		unknown(c);
+		return;
+	default:
+		refused(c, s, error);
+	}
+}
+
+void lun_task_done(struct iscsi_task *task)
+{
+	struct command *c = (struct command *)task;
+
+	c->is_busy = false;
+	switch (task->fate) {
+	case ISCSI_GOOD:
+		good(c);
+		return;
+	case ISCSI_STATUS:
+		status(c);
+		return;
+	case ISCSI_SHORT:
+		/* tgt counts the list of an executed UNMAP as not taken. */
+		if (c->io && c->io->op == BDEV_UNMAP) {
+			good(c);
+			return;
+		}
+		fail(c, c->io && c->io->op == BDEV_CAW ? -ETIMEDOUT : -EIO,
+		     "the target moved another number of bytes than asked for");
+		return;
+	case ISCSI_REJECTED:
+		fail(c, c->io && c->io->op == BDEV_CAW ? -ETIMEDOUT : -EIO,
+		     "the target rejects the request");
+		return;
+	case ISCSI_NEVER_SENT:
+		if (is_unguarded(c))
+			lun_command_end(c, -ETIMEDOUT);
+		else
+			again(c, c->last_error, false);
+		return;
+	default:
+		unknown(c);
+	}
+}

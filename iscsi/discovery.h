@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ISCSI_DISCOVERY_H
+#define ISCSI_DISCOVERY_H
+
+/* Which targets does a portal offer (SendTargets, RFC 7143 appendix C)? */
+#include <stdint.h>
+
+#include "base/report.h"
+#include "iscsi/initiator.h"
+
+struct iscsi_target {
+	char name[ISCSI_NAME_SIZE];
+	char portal[280]; /* "host:port,tag" as the target told it; "": the one asked */
+};
+
+/*
+ * Asks host:port; one entry for each portal of each target, *ret_targets malloc'ed.
+ * initiator_name may be NULL. Reports; the count or -errno. Blocks for at
+ * most about 20 s.
+ */
+int iscsi_discover(const char *host, uint16_t port, const char *initiator_name,
+		   struct reporter *r, struct iscsi_target **ret_targets)
+	__attribute__((warn_unused_result));
+
+#endif

@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A LUN as a device: the callers' side, and the hand-over to the transport's task.
+ *
+ *   submit() -> first_io -> (task) queue -> session -> command.c -> done()
+ *                              ^  delayed <-/ (back-off, conflict)
+ *
+ * Invariants:
+ * 1. submit() only appends under the mutex and rings; all else happens in one task, so
+ *    the commands, their queues and the session need no lock.
+ * 2. Every io is done() exactly once, by its deadline, or 30 s after submit() if it
+ *    has none.
+ * 3. No I/O goes to a session that has not passed the check of probe.c: unit
+ *    attentions seen, the same disk as before.
+ * 4. Each device has its own ISID for its whole life, so that a new session replaces
+ *    the old one and ends its tasks at the target before anything is sent again (RFC
+ *    7143 6.3.5).
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/align.h"
+#include "iscsi/lun_impl.h"
+
+static struct lun *lun_of(struct bdev *bd)
+{
+	return (struct lun *)bd;
+}
+
+static struct lun *lun_of_owner(struct iscsi_owner *o)
+{
+	return (struct lun *)((char *)o - offsetof(struct lun, owner));
+}
+
+/* ---- the callers' side ---- */
+
+static void lun_submit(struct bdev *bd, struct bdev_io *io)
+{
+	struct lun *lun = lun_of(bd);
+
+	io->priv.next = NULL;
+	io->priv.word[0] = clock_now();
+	mutex_lock(&lun->m);
+	bool is_cut = lun->is_cut;
+	if (!is_cut) {
+		*lun->last_io = io;
+		lun->last_io = &io->priv.next;
+		lun->io_count++;
+	}
+	mutex_unlock(&lun->m);
+	if (is_cut)
+		bdev_io_complete(io, -ESTALE);
+	else
+		iscsi_transport_wake(lun->transport);
+}
+
+static void lun_cut(struct bdev *bd)
+{
+	struct lun *lun = lun_of(bd);
+
+	mutex_lock(&lun->m);
+	lun->is_cut = true;
+	mutex_unlock(&lun->m);
+	iscsi_transport_cut(lun->transport);
+}
+
+struct plain_wait {
+	bool is_ended;
+	int error;
+};
+
+static void plain_ended(struct command *c, int error)
+{
+	struct plain_wait *w = c->context;
+	struct lun *lun = c->lun;
+
+	mutex_lock(&lun->m);
+	w->error = error;
+	w->is_ended = true;
+	cond_broadcast(&lun->c);
+	mutex_unlock(&lun->m);
+}
+
+int lun_command(struct lun *lun, struct plain_command *p)
+{
+	struct plain_wait w = { false, 0 };
+	struct command c = {
+		.lun = lun,
+		.ended = plain_ended,
+		.context = &w,
+		.may_repeat = !p->is_unique,
+		.fails_on_conflict = p->fails_on_conflict,
+		.is_for_lun0 = p->is_for_lun0,
+		.deadline = clock_now() + 2 * lun->command_ns,
+		.iov = { .iov_base = p->data, .iov_len = p->len },
+	};
+
+	memcpy(c.task.cdb, p->cdb, sizeof(c.task.cdb));
+	c.task.is_write = p->is_write;
+	c.task.may_be_short = true;
+	c.task.iov = &c.iov;
+	c.task.iovcnt = 1;
+	c.task.len = p->len;
+	mutex_lock(&lun->m);
+	if (lun->is_cut) {
+		mutex_unlock(&lun->m);
+		return -ESTALE;
+	}
+	TAILQ_INSERT_TAIL(&lun->plain, &c, link);
+	mutex_unlock(&lun->m);
+	iscsi_transport_wake(lun->transport);
+	mutex_lock(&lun->m);
+	while (!w.is_ended)
+		cond_wait(&lun->c, &lun->m);
+	mutex_unlock(&lun->m);
+	p->ret_len = c.task.transferred;
+	p->ret_sense = scsi_sense_parse(c.task.sense, c.task.sense_len);
+	return w.error;
+}
+
+static int lun_reserve(struct bdev *bd, bool is_wanted)
+{
+	/* RELEASE may be repeated: without a reservation it does nothing. */
+	struct plain_command p = { .is_unique = is_wanted, .fails_on_conflict = true };
+
+	scsi_cdb_plain(p.cdb, is_wanted ? SCSI_RESERVE6 : SCSI_RELEASE6);
+	return lun_command(lun_of(bd), &p);
+}
+
+/* ---- the transport's side ---- */
+
+static void owner_up(struct iscsi_owner *o, struct iscsi_session *s)
+{
+	struct lun *lun = lun_of_owner(o);
+
+	(void)s;
+	mutex_lock(&lun->m);
+	bool is_open = lun->is_open;
+	if (!is_open)
+		cond_broadcast(&lun->c);
+	lun->is_open = true;
+	mutex_unlock(&lun->m);
+	if (is_open)
+		lun_check_start(lun);
+	else
+		lun->is_ready = true;
+}
+
+static bool owner_down(struct iscsi_owner *o, int error, const char *why, bool was_up)
+{
+	struct lun *lun = lun_of_owner(o);
+
+	lun->is_ready = false;
+	if (was_up && lun->is_reserved)
+		lun->is_reserve_lost = true;
+	mutex_lock(&lun->m);
+	bool is_open = lun->is_open, is_cut = lun->is_cut;
+	if (!is_open) {
+		lun->has_failed = true;
+		lun->open_error = error ? error : -ECONNRESET;
+		(void)snprintf(lun->open_why, sizeof(lun->open_why), "%s", why);
+		cond_broadcast(&lun->c);
+	}
+	mutex_unlock(&lun->m);
+	if (!is_open || is_cut || (error == 0 && was_up))
+		return is_open && !is_cut;
+	if (was_up && !lun->is_lost)
+		lun->down_since = clock_now();
+	if (!lun->is_lost || strcmp(why, lun->down_why) != 0)
+		report(lun->bd.reporter, REPORT_WARN, "%s: %s: %s; trying again",
+		       lun->url.text, was_up ? "connection lost" : "cannot connect", why);
+	(void)snprintf(lun->down_why, sizeof(lun->down_why), "%s", why);
+	lun->is_lost = true;
+	return true;
+}
+
+static void event(void *context, const uint8_t *sense, uint32_t len)
+{
+	struct lun *lun = context;
+	struct scsi_sense s = scsi_sense_parse(sense, len);
+
+	report(lun->bd.reporter, REPORT_INFO,
+	       "%s: the target tells an event: %02x/%02x/%02x", lun->url.text, s.key,
+	       s.asc, s.ascq);
+}
+
+static struct command *command_new(struct lun *lun)
+{
+	struct command *c = TAILQ_FIRST(&lun->spare);
+
+	if (c)
+		TAILQ_REMOVE(&lun->spare, c, link);
+	else
+		c = malloc(sizeof(*c));
+	if (c)
+		*c = (struct command){ .lun = lun };
+	return c;
+}
+
+static void take_io(struct lun *lun, struct bdev_io *io)
+{
+	struct command *c = command_new(lun);
+
+	if (!c) {
+		mutex_lock(&lun->m);
+		lun->io_count--;
+		cond_broadcast(&lun->c);
+		mutex_unlock(&lun->m);
+		bdev_io_complete(io, -ENOMEM);
+		return;
+	}
+	c->io = io;
+	c->may_repeat = io->op != BDEV_CAW;
+	c->deadline = io->deadline ? io->deadline : io->priv.word[0] + RECOVERY_TIME_NS;
+	TAILQ_INSERT_TAIL(&lun->queue, c, link);
+}
+
+/* What callers have brought; returns whether the device is cut. */
+static bool take_work(struct lun *lun)
+{
+	struct command_list plain = TAILQ_HEAD_INITIALIZER(plain);
+
+	mutex_lock(&lun->m);
+	struct bdev_io *io = lun->first_io;
+	bool is_cut = lun->is_cut;
+	lun->first_io = NULL;
+	lun->last_io = &lun->first_io;
+	TAILQ_CONCAT(&plain, &lun->plain, link);
+	mutex_unlock(&lun->m);
+	while (io) {
+		struct bdev_io *next = io->priv.next;
+		take_io(lun, io);
+		io = next;
+	}
+	TAILQ_CONCAT(&lun->queue, &plain, link);
+	return is_cut;
+}
+
+/* Out of the delayed ones, those whose time has come; returns the next time, ns. */
+static uint64_t wake_delayed(struct lun *lun, uint64_t now)
+{
+	struct command *c, *next;
+	uint64_t at = NO_DEADLINE;
+
+	for (c = TAILQ_FIRST(&lun->delayed); c; c = next) {
+		next = TAILQ_NEXT(c, link);
+		if (c->not_before <= now || c->deadline <= now) {
+			TAILQ_REMOVE(&lun->delayed, c, link);
+			TAILQ_INSERT_TAIL(&lun->queue, c, link);
+		} else {
+			at = min_u64(at, min_u64(c->not_before, c->deadline));
+		}
+	}
+	return at;
+}
+
+static void time_over(struct command *c)
+{
+	struct lun *lun = c->lun;
+
+	if (!lun->is_complaining && c->last_error != -EBUSY)
+		report(lun->bd.reporter, REPORT_ERROR, "%s: no answer in time%s%s",
+		       lun->url.text, lun->is_lost ? ": " : "",
+		       lun->is_lost ? lun->down_why : "");
+	lun->is_complaining |= c->last_error != -EBUSY;
+	lun_command_end(c, c->last_error == -EBUSY ? -EBUSY : -ETIMEDOUT);
+}
+
+/* true: it has gone to the session or has ended. */
+static bool start(struct lun *lun, struct iscsi_session *s, struct command *c)
+{
+	struct iscsi_task *t = &c->task;
+	int error = c->io ? lun_fill_request(c) : 0;
+
+	if (error) {
+		TAILQ_REMOVE(&lun->queue, c, link);
+		lun_command_end(c, error == 1 ? 0 : error);
+		return true;
+	}
+	if (c->is_for_lun0)
+		scsi_lun_bytes(0, t->lun);
+	else
+		memcpy(t->lun, lun->lun_bytes, sizeof(t->lun));
+	t->attempt_ns = lun->command_ns;
+	t->deadline = c->deadline;
+	t->done = lun_task_done;
+	if (!iscsi_session_start(s, t))
+		return false;
+	TAILQ_REMOVE(&lun->queue, c, link);
+	c->is_busy = true;
+	return true;
+}
+
+static uint64_t owner_pump(struct iscsi_owner *o, struct iscsi_session *s, uint64_t now)
+{
+	struct lun *lun = lun_of_owner(o);
+	bool is_cut = take_work(lun);
+	uint64_t at = wake_delayed(lun, now);
+	struct command *c, *next;
+	bool has_room = s != NULL;
+
+	if (is_cut || lun->is_gone)
+		lun_end_waiting(lun, is_cut ? -ESTALE : -ENODEV);
+	for (c = TAILQ_FIRST(&lun->queue); c; c = next) {
+		next = TAILQ_NEXT(c, link);
+		if (c->deadline <= now) {
+			TAILQ_REMOVE(&lun->queue, c, link);
+			time_over(c);
+			continue;
+		}
+		if (has_room && (lun->is_ready || c->is_probe)) {
+			has_room = start(lun, s, c);
+			if (has_room)
+				continue;
+		}
+		at = min_u64(at, c->deadline);
+	}
+	return at;
+}
+
+/* ---- opening and closing ---- */
+
+static void lun_free(struct lun *lun)
+{
+	struct command *c;
+
+	iscsi_transport_stop(lun->transport);
+	while ((c = TAILQ_FIRST(&lun->spare))) {
+		TAILQ_REMOVE(&lun->spare, c, link);
+		free(c);
+	}
+	cond_done(&lun->c);
+	mutex_done(&lun->m);
+	free(lun->zeros);
+	explicit_bzero(&lun->url, sizeof(lun->url));
+	free(lun);
+}
+
+static void lun_close(struct bdev *bd)
+{
+	struct lun *lun = lun_of(bd);
+
+	mutex_lock(&lun->m);
+	while (lun->io_count)
+		cond_wait(&lun->c, &lun->m);
+	mutex_unlock(&lun->m);
+	lun_free(lun);
+}
+
+static const struct bdev_ops lun_ops = {
+	.submit = lun_submit,
+	.reserve = lun_reserve,
+	.cut = lun_cut,
+	.close = lun_close,
+};
+
+static struct lun *lun_new(const struct iscsi_url *url, uint32_t flags,
+			   const struct iscsi_options *options, struct reporter *r)
+{
+	struct lun *lun = calloc(1, sizeof(*lun));
+	uint32_t ms = options && options->command_timeout_ms ? options->command_timeout_ms
+							     : COMMAND_TIME_MS;
+
+	if (!lun)
+		return NULL;
+	lun->zeros = calloc(1, ZEROS_SIZE);
+	if (!lun->zeros) {
+		free(lun);
+		return NULL;
+	}
+	for (unsigned int i = 0; i < ZEROS_PIECES; i++)
+		lun->zeros_iov[i] = (struct iovec){ lun->zeros, ZEROS_SIZE };
+	lun->url = *url;
+	lun->command_ns = ms * NS_PER_MS;
+	lun->bd.ops = &lun_ops;
+	(void)snprintf(lun->bd.name, sizeof(lun->bd.name), "%s", url->text);
+	lun->bd.memory_align = 1;
+	lun->bd.is_read_only = flags & BDEV_OPEN_READ_ONLY;
+	lun->bd.reporter = r;
+	scsi_lun_bytes(url->lun, lun->lun_bytes);
+	mutex_init(&lun->m);
+	cond_init(&lun->c);
+	lun->last_io = &lun->first_io;
+	TAILQ_INIT(&lun->plain);
+	TAILQ_INIT(&lun->queue);
+	TAILQ_INIT(&lun->delayed);
+	TAILQ_INIT(&lun->spare);
+	lun->owner = (struct iscsi_owner){ owner_up, owner_down, owner_pump };
+	iscsi_initiator_name(options ? options->initiator_name : NULL,
+			     lun->initiator_name);
+	lun->params = (struct iscsi_params){
+		.initiator_name = lun->initiator_name,
+		.target_name = lun->url.target,
+		.user = lun->url.user[0] ? lun->url.user : NULL,
+		.password = lun->url.password[0] ? lun->url.password : NULL,
+		.first_cmd_sn = 1,
+		.event = event,
+		.context = lun,
+	};
+	iscsi_initiator_isid(options ? options->isid : NULL, lun->params.isid);
+	return lun;
+}
+
+/* Waits for the first login. 0 or -errno, reported. */
+static int wait_for_login(struct lun *lun)
+{
+	mutex_lock(&lun->m);
+	while (!lun->is_open && !lun->has_failed)
+		cond_wait(&lun->c, &lun->m);
+	int error = lun->is_open ? 0 : lun->open_error;
+	mutex_unlock(&lun->m);
+	if (error)
+		report(lun->bd.reporter, REPORT_ERROR, "%s: cannot connect: %s",
+		       lun->url.text, lun->open_why);
+	return error;
+}
+
+int iscsi_lun_open(const struct iscsi_url *url, uint32_t flags,
+		   const struct iscsi_options *options, struct reporter *r,
+		   struct bdev **ret_bd)
+{
+	struct lun *lun = lun_new(url, flags, options, r);
+	const char *why;
+
+	if (!lun)
+		return report_error(r, -ENOMEM, "%s: out of memory", url->text);
+	int error = iscsi_transport_start(url->host, url->port, &lun->params, &lun->owner,
+					  &lun->transport, &why);
+	if (error)
+		report(r, REPORT_ERROR, "%s: host %s: %s", url->text, url->host, why);
+	else
+		error = wait_for_login(lun);
+	if (error == 0)
+		error = lun_probe(lun);
+	if (error) {
+		lun_free(lun);
+		return error;
+	}
+	*ret_bd = &lun->bd;
+	return 0;
+}

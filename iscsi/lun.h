@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ISCSI_LUN_H
+#define ISCSI_LUN_H
+
+/* A logical unit as a struct bdev leaf, with its own session. */
+#include "bdev/bdev.h"
+#include "iscsi/open.h"
+#include "iscsi/url.h"
+
+/*
+ * Connects, logs in and asks the unit what it is. options may be NULL. Reports one
+ * line that names the URL when it fails. 0 or -errno: -ECONNREFUSED, -EHOSTUNREACH,
+ * -ETIMEDOUT, -ENOENT (no such target), -ENODEV (no such LUN), -EACCES (CHAP, not
+ * allowed), -EMEDIUMTYPE (no disk), -EPROTO. Blocks.
+ */
+int iscsi_lun_open(const struct iscsi_url *url, uint32_t flags,
+		   const struct iscsi_options *options, struct reporter *r,
+		   struct bdev **ret_bd) __attribute__((warn_unused_result));
+
+#endif

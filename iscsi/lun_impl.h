@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ISCSI_LUN_IMPL_H
+#define ISCSI_LUN_IMPL_H
+
+/*
+ * The inside of a LUN, for lun.c (the device), command.c (what becomes of a command),
+ * request.c (I/O to CDBs) and probe.c (what is it, is it still the same).
+ */
+#include <sys/queue.h>
+
+#include "base/env.h"
+#include "bdev/bdev.h"
+#include "iscsi/initiator.h"
+#include "iscsi/lun.h"
+#include "iscsi/scsi.h"
+#include "iscsi/session.h"
+#include "iscsi/transport.h"
+
+#define RECOVERY_TIME_NS (30 * NS_PER_S) /* of an I/O without a deadline of its own */
+#define COMMAND_TIME_MS 8000u
+#define MAX_CHUNK (4u << 20)	   /* bytes in one READ or WRITE */
+#define MAX_ZERO_CHUNK (64u << 20) /* in one WRITE SAME or UNMAP */
+#define ZEROS_SIZE 65536u
+#define ZEROS_PIECES (MAX_CHUNK / ZEROS_SIZE)
+#define VPD_SIZE 1024u
+
+enum step { STEP_MAIN, STEP_FLUSH };
+
+/* Work for the unit: an I/O, perhaps of several SCSI commands, or one plain command. */
+struct command {
+	struct iscsi_task task;
+	struct lun *lun;
+	struct bdev_io *io; /* NULL: a plain command, with ended() */
+	void (*ended)(struct command *c, int error);
+	void *context;
+	bool may_repeat; /* harmless if executed twice */
+	bool is_probe;	 /* goes before all others, on a session that is being checked */
+	bool fails_on_conflict; /* a reservation of another is an answer */
+	bool is_for_lun0;	/* REPORT LUNS */
+	bool is_busy;		/* with the session */
+	uint64_t deadline;	/* ns */
+	uint64_t not_before;	/* ns; 0: at once */
+	int last_error;		/* why it has not ended yet */
+	uint32_t attentions, delays;
+	enum step step;
+	uint64_t pos, chunk; /* bytes of the I/O that are done, that are under way */
+	uint8_t list[24];    /* UNMAP */
+	struct iovec iov;
+	TAILQ_ENTRY(command) link;
+};
+
+TAILQ_HEAD(command_list, command);
+
+struct lun {
+	struct bdev bd; /* first */
+	struct iscsi_owner owner;
+	struct iscsi_url url;
+	char initiator_name[ISCSI_NAME_SIZE];
+	struct iscsi_params params;
+	struct iscsi_transport *transport;
+	uint64_t command_ns;
+
+	/* What the unit can do; set by probe.c before the device is given out. */
+	uint8_t lun_bytes[8];
+	uint32_t max_chunk; /* bytes */
+	uint64_t max_zero_chunk, max_unmap_chunk;
+	bool has_fua;
+	bool has_write_same; /* later: the transport's task alone */
+	uint8_t *zeros;	     /* ZEROS_SIZE bytes */
+	struct iovec zeros_iov[ZEROS_PIECES];
+
+	struct mutex m;
+	struct cond c;
+	/* Under the mutex. */
+	struct bdev_io *first_io, **last_io; /* submitted, not yet seen by the task */
+	struct command_list plain;	     /* likewise */
+	uint32_t io_count;		     /* submitted and not done */
+	bool is_cut, is_open, has_failed;
+	int open_error;
+	char open_why[256];
+
+	/* The transport's task alone. */
+	struct command_list queue, delayed, spare;
+	bool is_ready;	     /* the session is checked: I/O may go */
+	bool is_gone;	     /* another disk answers under this name */
+	bool is_lost;	     /* the loss of the connection was reported */
+	bool is_complaining; /* a failure was reported, nothing has worked since */
+	bool is_caw_proved;  /* a COMPARE AND WRITE was executed or miscompared */
+	bool is_reserved, is_reserve_lost;
+	uint64_t down_since;
+	char down_why[256];
+	struct command check; /* of a new session */
+	uint8_t check_page[VPD_SIZE];
+};
+
+/* lun.c */
+/* A plain command: blocks until it ends. cdb and memory are borrowed. 0 or -errno. */
+struct plain_command {
+	uint8_t cdb[16];
+	void *data;
+	uint32_t len;
+	bool is_write;
+	bool is_unique;		/* must not be executed twice */
+	bool fails_on_conflict; /* else a foreign reservation is waited out */
+	bool is_for_lun0;
+	uint32_t ret_len; /* bytes read */
+	struct scsi_sense ret_sense;
+};
+int lun_command(struct lun *lun, struct plain_command *p)
+	__attribute__((warn_unused_result));
+
+/* command.c; all in the transport's task */
+void lun_task_done(struct iscsi_task *task);
+/* Completes its I/O, after which it is spare, or calls ended(). */
+void lun_command_end(struct command *c, int error);
+/* Ends all that wait: with this error. */
+void lun_end_waiting(struct lun *lun, int error);
+
+/* request.c */
+/* Fills the task for the next part of the command's I/O. 0, or what to end it with. */
+int lun_fill_request(struct command *c);
+/* A part is done. true: there is more to do. */
+bool lun_request_goes_on(struct command *c);
+/* The unit does not know the command. true: it is done in another way now. */
+bool lun_request_falls_back(struct command *c);
+
+/* probe.c */
+int lun_probe(struct lun *lun) __attribute__((warn_unused_result));
+/* Starts the check of a new session; sets is_ready at its end. */
+void lun_check_start(struct lun *lun);
+
+#endif

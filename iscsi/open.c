@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A device from what the user typed. */
+#include "iscsi/open.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "iscsi/lun.h"
+#include "iscsi/url.h"
+
+#define SCHEME "iscsi://"
+
+bool device_is_iscsi_url(const char *text)
+{
+	return strncmp(text, SCHEME, strlen(SCHEME)) == 0;
+}
+
+static int open_whole(const char *text, uint32_t flags,
+		      const struct iscsi_options *options, struct reporter *r,
+		      struct bdev **ret_bd)
+{
+	struct iscsi_url url;
+
+	if (!device_is_iscsi_url(text))
+		return bdev_file_open(text, flags, r, ret_bd);
+	int error = iscsi_url_parse(text, r, &url);
+	if (error == 0)
+		error = iscsi_lun_open(&url, flags, options, r, ret_bd);
+	explicit_bzero(&url, sizeof(url));
+	return error;
+}
+
+int device_open(const char *text, uint32_t flags, const struct iscsi_options *options,
+		struct reporter *r, struct bdev **ret_bd)
+{
+	struct bdev *bd;
+	int error = open_whole(text, flags, options, r, &bd);
+
+	if (error)
+		return error;
+	error = bdev_part_open(&bd, r);
+	if (error) {
+		bdev_close(bd);
+		return error;
+	}
+	*ret_bd = bd;
+	return 0;
+}
+
+int device_split_path(const char *text, char **ret_device, char **ret_path)
+{
+	const char *from = device_is_iscsi_url(text) ? text + strlen(SCHEME) : text;
+	const char *at = NULL;
+
+	for (const char *next = from; (next = strstr(next, ":/")); next++)
+		at = next;
+	if (!at || at == text)
+		return -EINVAL;
+	char *device = strndup(text, (size_t)(at - text));
+	char *path = strdup(at + 1);
+	if (!device || !path) {
+		free(device);
+		free(path);
+		return -ENOMEM;
+	}
+	*ret_device = device;
+	*ret_path = path;
+	return 0;
+}

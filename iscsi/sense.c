@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What SCSI status and sense data mean for a command, as one place that all commands
+ * share (LOCKING.md 4 has the table for COMPARE AND WRITE; SPC-4 4.5 and annex D the
+ * codes).
+ */
+#include <errno.h>
+
+#include "base/align.h"
+#include "iscsi/scsi.h"
+
+enum {
+	KEY_RECOVERED = 0x1,
+	KEY_NOT_READY = 0x2,
+	KEY_MEDIUM = 0x3,
+	KEY_HARDWARE = 0x4,
+	KEY_ILLEGAL = 0x5,
+	KEY_ATTENTION = 0x6,
+	KEY_PROTECT = 0x7,
+	KEY_ABORTED = 0xb,
+	KEY_MISCOMPARE = 0xe,
+};
+
+struct scsi_sense scsi_sense_parse(const uint8_t *sense, uint32_t len)
+{
+	struct scsi_sense s = { 0, 0, 0 };
+
+	if (len >= 4 && (sense[0] & 0x7e) == 0x72)
+		s = (struct scsi_sense){ sense[1] & 0xf, sense[2], sense[3] };
+	else if (len >= 3 && (sense[0] & 0x7e) == 0x70)
+		s = (struct scsi_sense){ sense[2] & 0xf, len > 12 ? sense[12] : 0,
+					 len > 13 ? sense[13] : 0 };
+	return s;
+}
+
+const char *scsi_sense_text(struct scsi_sense sense)
+{
+	static const char *const keys[16] = {
+		"no sense",	  "recovered error", "not ready",      "medium error",
+		"hardware error", "illegal request", "unit attention", "data protect",
+		"blank check",	  "vendor specific", "copy aborted",   "aborted command",
+		"reserved",	  "volume overflow", "miscompare",     "completed",
+	};
+	return keys[sense.key & 0xf];
+}
+
+static int judge_illegal(struct scsi_sense s)
+{
+	switch (s.asc) {
+	case 0x20: /* invalid opcode */
+	case 0x24: /* invalid field in the CDB */
+	case 0x26: /* invalid field in the parameter list */
+		return -EOPNOTSUPP;
+	case 0x21: /* LBA out of range */
+		return -EINVAL;
+	case 0x25: /* no such logical unit */
+		return -ENODEV;
+	default:
+		return -EIO;
+	}
+}
+
+static enum scsi_verdict judge_sense(struct scsi_sense s, int *ret_error)
+{
+	*ret_error = -EIO;
+	switch (s.key) {
+	case KEY_RECOVERED:
+		return SCSI_DONE;
+	case KEY_NOT_READY:
+		if (s.asc == 0x3a) {
+			*ret_error = -ENODEV;
+			return SCSI_FAILED;
+		}
+		*ret_error = -EBUSY;
+		return SCSI_LATER;
+	case KEY_HARDWARE:
+		if (s.asc == 0x3e || s.asc == 0x4c) /* the unit has failed for good */
+			*ret_error = -ENODEV;
+		return SCSI_FAILED;
+	case KEY_ILLEGAL:
+		*ret_error = judge_illegal(s);
+		return SCSI_FAILED;
+	case KEY_ATTENTION:
+		/* 2A/03 and 2A/05: preempted, that is, fenced by another host. */
+		*ret_error = s.asc == 0x2a && (s.ascq == 3 || s.ascq == 5) ? -ESTALE
+									   : -ETIMEDOUT;
+		return SCSI_ATTENTION;
+	case KEY_PROTECT:
+		*ret_error = s.asc == 0x27 && s.ascq == 7 ? -ENOSPC : -EROFS;
+		return SCSI_FAILED;
+	case KEY_ABORTED:
+		*ret_error = -ETIMEDOUT;
+		return SCSI_UNKNOWN;
+	case KEY_MISCOMPARE:
+		*ret_error = s.asc == 0x1d ? -EILSEQ : -EIO;
+		return SCSI_FAILED;
+	default:
+		return SCSI_FAILED;
+	}
+}
+
+enum scsi_verdict scsi_judge(uint8_t status, struct scsi_sense sense, int *ret_error)
+{
+	switch (status) {
+	case SCSI_CHECK_CONDITION:
+		return judge_sense(sense, ret_error);
+	case SCSI_BUSY:
+	case SCSI_TASK_SET_FULL:
+		*ret_error = -EBUSY;
+		return SCSI_LATER;
+	case SCSI_RESERVATION_CONFLICT:
+		*ret_error = -EBUSY;
+		return SCSI_CONFLICT;
+	case SCSI_TASK_ABORTED:
+		*ret_error = -ETIMEDOUT;
+		return SCSI_UNKNOWN;
+	default:
+		*ret_error = -EIO;
+		return SCSI_FAILED;
+	}
+}

@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The task of a connection.
+ *
+ *   connect -> session (LOGIN, FULL, ...) -> dead -> back-off -> connect ...
+ *
+ * One turn of the pump: timers, new work from the owner, one sendmsg of many PDUs, one
+ * wait for the socket, the wake-up and the nearest deadline, then reads until the
+ * socket is empty.
+ *
+ * Invariants:
+ * 1. Only this task touches the session. Others set a flag and ring the bell.
+ * 2. `sock` changes only under the mutex, so that cut() never resets somebody else's
+ *    file. After cut() has returned no byte leaves: the socket is reset under the
+ *    mutex, and none is connected any more. connect(AF_UNSPEC) resets and drops what
+ *    is queued; shutdown() would first deliver it all.
+ * 3. The bell is rung at most once per turn: is_rung is cleared before the owner looks
+ *    for work, so work that comes later rings again.
+ */
+#include "iscsi/transport.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/align.h"
+#include "base/env.h"
+
+#define CONNECT_TIME_NS (5 * NS_PER_S)
+#define USER_TIMEOUT_MS 5000
+#define BACK_OFF_MIN_NS (50 * NS_PER_MS)
+#define BACK_OFF_MAX_NS (2 * NS_PER_S)
+#define PIECES 128
+#define READS_PER_TURN 16
+
+struct iscsi_transport {
+	const struct iscsi_params *params;
+	struct iscsi_owner *owner;
+	struct addrinfo *addresses;
+	struct task *task;
+	int bell; /* eventfd */
+	struct mutex m;
+	int sock; /* -1: none */
+	bool is_rung, is_stopping, is_cut;
+};
+
+static bool is_over(struct iscsi_transport *t, bool *ret_is_cut)
+{
+	mutex_lock(&t->m);
+	bool is_stopping = t->is_stopping;
+	*ret_is_cut = t->is_cut;
+	mutex_unlock(&t->m);
+	return is_stopping || *ret_is_cut;
+}
+
+static void sock_close(struct iscsi_transport *t)
+{
+	mutex_lock(&t->m);
+	int sock = t->sock;
+	t->sock = -1;
+	mutex_unlock(&t->m);
+	if (sock >= 0)
+		(void)close(sock);
+}
+
+/*
+ * Waits for events on sock (none if -1), the bell, or until. Returns the events of
+ * sock; the bell has been silenced.
+ */
+static short wait_for(struct iscsi_transport *t, int sock, short events, uint64_t until)
+{
+	struct pollfd fds[2] = { { .fd = t->bell, .events = POLLIN },
+				 { .fd = sock, .events = events } };
+	uint64_t now = clock_now(), left = until > now ? until - now : 0, count;
+	struct timespec ts = { .tv_sec = (time_t)(left / NS_PER_S),
+			       .tv_nsec = (long)(left % NS_PER_S) };
+
+	int n = ppoll(fds, sock >= 0 ? 2 : 1, until == NO_DEADLINE ? NULL : &ts, NULL);
+	if (n <= 0)
+		return 0;
+	if (fds[0].revents & POLLIN) {
+		(void)!read(t->bell, &count, sizeof(count)); /* only to silence it */
+		mutex_lock(&t->m);
+		t->is_rung = false;
+		mutex_unlock(&t->m);
+	}
+	return sock >= 0 ? fds[1].revents : 0;
+}
+
+/* Waits without a session until `until`, serving the owner. */
+static short idle_until(struct iscsi_transport *t, int sock, short events, uint64_t until)
+{
+	bool is_cut;
+	short got = 0;
+
+	while (!got && !is_over(t, &is_cut)) {
+		uint64_t now = clock_now();
+		if (now >= until)
+			return 0;
+		uint64_t next = t->owner->pump(t->owner, NULL, now);
+		got = wait_for(t, sock, events, min_u64(until, next));
+	}
+	return got;
+}
+
+/* ---- connecting ---- */
+
+static void set_options(int sock)
+{
+	int one = 1, ms = USER_TIMEOUT_MS;
+
+	/* A kernel that refuses them costs speed or patience, nothing else. */
+	(void)setsockopt(sock, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	(void)setsockopt(sock, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof(ms));
+	(void)setsockopt(sock, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+}
+
+/* Starts a connect under the mutex: none is begun after a cut. 0 or -errno. */
+static int begin_connect(struct iscsi_transport *t, const struct addrinfo *a)
+{
+	int error = 0;
+	int sock = socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	if (sock < 0)
+		return -errno;
+	set_options(sock);
+	mutex_lock(&t->m);
+	if (t->is_cut)
+		error = -ESTALE;
+	else if (connect(sock, a->ai_addr, a->ai_addrlen) < 0 && errno != EINPROGRESS)
+		error = -errno;
+	else
+		t->sock = sock;
+	mutex_unlock(&t->m);
+	if (error)
+		(void)close(sock);
+	return error;
+}
+
+static int connect_one(struct iscsi_transport *t, const struct addrinfo *a)
+{
+	int error = begin_connect(t, a);
+	socklen_t len = sizeof(error);
+
+	if (error)
+		return error;
+	if (!idle_until(t, t->sock, POLLOUT, clock_now() + CONNECT_TIME_NS))
+		error = ETIMEDOUT;
+	else if (getsockopt(t->sock, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+		error = errno;
+	if (error)
+		sock_close(t);
+	return -error;
+}
+
+static int connect_any(struct iscsi_transport *t)
+{
+	int error = -EHOSTUNREACH;
+	bool is_cut;
+
+	for (const struct addrinfo *a = t->addresses; a; a = a->ai_next) {
+		if (is_over(t, &is_cut))
+			return -ESHUTDOWN;
+		error = connect_one(t, a);
+		if (error == 0)
+			return 0;
+	}
+	return error;
+}
+
+/* ---- the pump ---- */
+
+/* true: the socket takes no more for now. */
+static bool send_all(struct iscsi_transport *t, struct iscsi_session *s, uint64_t now)
+{
+	struct iovec iov[PIECES];
+	int count;
+
+	while ((count = iscsi_session_output(s, iov, PIECES, now)) > 0) {
+		struct msghdr msg = { .msg_iov = iov, .msg_iovlen = (size_t)count };
+		ssize_t n = sendmsg(t->sock, &msg, MSG_NOSIGNAL);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			return true;
+		if (n < 0) {
+			iscsi_session_kill(s, -errno, "sending failed: %s",
+					   strerror(errno));
+			return false;
+		}
+		iscsi_session_sent(s, (uint64_t)n);
+	}
+	return false;
+}
+
+static void receive_all(struct iscsi_transport *t, struct iscsi_session *s)
+{
+	struct iovec iov[PIECES];
+
+	for (int i = 0; i < READS_PER_TURN && iscsi_session_phase(s) != ISCSI_DEAD; i++) {
+		uint64_t room = 0;
+		int count = iscsi_session_room(s, iov, PIECES);
+		for (int k = 0; k < count; k++)
+			room += iov[k].iov_len;
+		ssize_t n = readv(t->sock, iov, count);
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			return;
+		if (n < 0)
+			iscsi_session_kill(s, -errno, "receiving failed: %s",
+					   strerror(errno));
+		else if (n == 0)
+			iscsi_session_kill(s, -ECONNRESET,
+					   "the target closed the connection");
+		else
+			iscsi_session_input(s, (uint64_t)n, clock_now());
+		if (n >= 0 && (uint64_t)n < room)
+			return;
+	}
+}
+
+/* One turn; *was_up: login was done at some time. */
+static void turn(struct iscsi_transport *t, struct iscsi_session *s, bool *was_up)
+{
+	uint64_t now = clock_now(), next;
+	bool is_cut;
+
+	iscsi_session_tick(s, now);
+	if (is_over(t, &is_cut)) {
+		if (is_cut)
+			iscsi_session_kill(s, -ESTALE, "cut");
+		else
+			iscsi_session_logout(s, now);
+	}
+	enum iscsi_phase phase = iscsi_session_phase(s);
+	if (phase == ISCSI_FULL && !*was_up) {
+		*was_up = true;
+		t->owner->up(t->owner, s);
+	}
+	next = t->owner->pump(t->owner, phase == ISCSI_FULL ? s : NULL, now);
+	bool is_full = send_all(t, s, now);
+	if (iscsi_session_phase(s) == ISCSI_DEAD)
+		return;
+	next = min_u64(next, iscsi_session_deadline(s));
+	short got = wait_for(t, t->sock, is_full ? POLLIN | POLLOUT : POLLIN, next);
+	if (got & (POLLIN | POLLERR | POLLHUP))
+		receive_all(t, s);
+}
+
+/* A connection from its first byte to its last. Returns whether to try again. */
+static bool serve(struct iscsi_transport *t, bool *ret_was_up)
+{
+	struct iscsi_session *s = iscsi_session_new(t->params, clock_now());
+
+	*ret_was_up = false;
+	if (!s)
+		return t->owner->down(t->owner, -ENOMEM, "out of memory", false);
+	while (iscsi_session_phase(s) != ISCSI_DEAD)
+		turn(t, s, ret_was_up);
+	sock_close(t);
+	bool is_wanted = t->owner->down(t->owner, iscsi_session_error(s),
+					iscsi_session_why(s), *ret_was_up);
+	iscsi_session_free(s);
+	return is_wanted;
+}
+
+static void run(void *arg)
+{
+	struct iscsi_transport *t = arg;
+	uint64_t back_off = 0;
+	bool is_wanted = true, is_cut = false;
+
+	while (is_wanted && !is_over(t, &is_cut)) {
+		bool was_up = false;
+		int error = connect_any(t);
+		if (is_over(t, &is_cut))
+			break;
+		if (error)
+			is_wanted =
+				t->owner->down(t->owner, error, strerror(-error), false);
+		else
+			is_wanted = serve(t, &was_up);
+		back_off = was_up     ? 0
+			   : back_off ? min_u64(2 * back_off, BACK_OFF_MAX_NS)
+				      : BACK_OFF_MIN_NS;
+		if (is_wanted && back_off)
+			(void)idle_until(t, -1, 0, clock_now() + back_off);
+	}
+	sock_close(t);
+	if (is_cut)
+		(void)t->owner->down(t->owner, -ESTALE, "cut", false);
+	/* Down for good: the owner's work still ends, each in its way. */
+	for (;;) {
+		uint64_t next = t->owner->pump(t->owner, NULL, clock_now());
+		mutex_lock(&t->m);
+		bool is_stopping = t->is_stopping;
+		mutex_unlock(&t->m);
+		if (is_stopping)
+			return;
+		(void)wait_for(t, -1, 0, next);
+	}
+}
+
+/* ---- for others ---- */
+
+int iscsi_transport_start(const char *host, uint16_t port,
+			  const struct iscsi_params *params, struct iscsi_owner *owner,
+			  struct iscsi_transport **ret_transport, const char **ret_why)
+{
+	struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
+				  .ai_flags = AI_NUMERICSERV };
+	char port_text[8];
+	int error;
+
+	*ret_why = "out of memory";
+	struct iscsi_transport *t = calloc(1, sizeof(*t));
+	if (!t)
+		return -ENOMEM;
+	t->params = params;
+	t->owner = owner;
+	t->sock = -1;
+	mutex_init(&t->m);
+	(void)snprintf(port_text, sizeof(port_text), "%u", port);
+	error = getaddrinfo(host, port_text, &hints, &t->addresses);
+	if (error) {
+		*ret_why = gai_strerror(error);
+		error = -EHOSTUNREACH;
+		goto err_free;
+	}
+	t->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (t->bell < 0) {
+		error = -errno;
+		goto err_addresses;
+	}
+	*ret_transport = t;
+	t->task = task_start("iscsi", run, t);
+	if (t->task)
+		return 0;
+	error = -ENOMEM;
+	(void)close(t->bell);
+err_addresses:
+	freeaddrinfo(t->addresses);
+err_free:
+	mutex_done(&t->m);
+	free(t);
+	return error;
+}
+
+void iscsi_transport_wake(struct iscsi_transport *t)
+{
+	uint64_t one = 1;
+
+	mutex_lock(&t->m);
+	bool is_needed = !t->is_rung;
+	t->is_rung = true;
+	mutex_unlock(&t->m);
+	if (is_needed)
+		(void)!write(t->bell, &one, sizeof(one)); /* cannot be full */
+}
+
+void iscsi_transport_cut(struct iscsi_transport *t)
+{
+	struct sockaddr none = { .sa_family = AF_UNSPEC };
+
+	mutex_lock(&t->m);
+	t->is_cut = true;
+	if (t->sock >= 0)
+		(void)connect(t->sock, &none, sizeof(none));
+	mutex_unlock(&t->m);
+	iscsi_transport_wake(t);
+}
+
+void iscsi_transport_stop(struct iscsi_transport *t)
+{
+	if (!t)
+		return;
+	mutex_lock(&t->m);
+	t->is_stopping = true;
+	mutex_unlock(&t->m);
+	iscsi_transport_wake(t);
+	task_join(t->task);
+	(void)close(t->bell);
+	freeaddrinfo(t->addresses);
+	mutex_done(&t->m);
+	free(t);
+}

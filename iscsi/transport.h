@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ISCSI_TRANSPORT_H
+#define ISCSI_TRANSPORT_H
+
+/*
+ * One task per path: it connects, pumps the session's bytes, and connects again when the
+ * connection is lost, with the same parameters and so the same ISID. The only file of
+ * this folder that knows sockets.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "iscsi/session.h"
+
+/* Who uses a transport. All are called from its task, with no lock held. */
+struct iscsi_owner {
+	/* Login is done. */
+	void (*up)(struct iscsi_owner *o, struct iscsi_session *s);
+	/*
+	 * An attempt or a session has ended, and all its commands. true: try again,
+	 * after a back-off that grows with attempts in a row; false: stay down until
+	 * stop().
+	 */
+	bool (*down)(struct iscsi_owner *o, int error, const char *why, bool was_up);
+	/*
+	 * Called after each event: hands work to s, which is NULL while no session is
+	 * FULL. Returns when it wants to be called again at the latest, ns.
+	 */
+	uint64_t (*pump)(struct iscsi_owner *o, struct iscsi_session *s, uint64_t now);
+};
+
+struct iscsi_transport;
+
+/*
+ * Resolves host and starts the task. params is kept (with its strings) until stop().
+ * Blocks for name lookup. 0 or -errno: -EHOSTUNREACH: no such host (*ret_why says
+ * more), -ENOMEM.
+ */
+int iscsi_transport_start(const char *host, uint16_t port,
+			  const struct iscsi_params *params, struct iscsi_owner *owner,
+			  struct iscsi_transport **ret_transport, const char **ret_why)
+	__attribute__((warn_unused_result));
+/* Makes the task call pump() soon. Any task, never blocks. */
+void iscsi_transport_wake(struct iscsi_transport *t);
+/*
+ * Sends nothing more, ever: when it returns, the connection is reset and what still
+ * stood in the socket's buffer is thrown away (LOCKING.md 1.3). Any task, never
+ * blocks, idempotent.
+ */
+void iscsi_transport_cut(struct iscsi_transport *t);
+/* Logs out (at most 1 s), ends the task, frees. NULL is allowed. Blocks. */
+void iscsi_transport_stop(struct iscsi_transport *t);
+
+#endif

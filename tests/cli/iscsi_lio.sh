@@ -1,0 +1,26 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# The initiator against the Linux kernel's target in a QEMU guest, which has COMPARE AND
+# WRITE. tests/unit/iscsi_live.c says what is shown.
+
+. "$(dirname "$0")/../lib/tap.sh"
+live=${BIN%/bin}/tests/unit/iscsi_live
+rig=$ROOT/tests/rigs/lio.sh
+port=$((13350 + $$ % 40))
+[ -x "$live" ] || skip_all "$live is not built"
+
+at_exit "$rig" down "$T" "$port"
+truncate -s 128M "$T/disk"
+url=$("$rig" up "$T" "$port" "$T/disk" 2>"$T/why")
+case $? in
+0) pass "the target is up" ;;
+77) skip_all "$(cat "$T/why")" ;;
+*) fail "the target is up"; diag "$(cat "$T/why")"; exit 1 ;;
+esac
+ok "the initiator works with it" env ISCSI_KIND=lio ISCSI_URL="$url" \
+	ISCSI_DOWN="$rig down $T $port" \
+	ISCSI_UP="$rig up $T $port $T/disk >/dev/null" "$live"
+
+"$rig" down "$T" "$port"
+ok "the rig leaves nothing behind" [ ! -e "$T/lio-$port" ]

@@ -1,0 +1,36 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# The initiator against Debian's tgt: with good and with tgtd's own parameters (R2T for
+# all, pieces of 8 KiB), and on 4096-byte blocks. tests/unit/iscsi_live.c says what is
+# shown.
+
+. "$(dirname "$0")/../lib/tap.sh"
+live=${BIN%/bin}/tests/unit/iscsi_live
+rig=$ROOT/tests/rigs/tgt.sh
+port=$((13310 + $$ % 40))
+[ -x "$live" ] || skip_all "$live is not built"
+
+at_exit "$rig" down "$T" "$port"
+
+live() { # NAME [VARIABLE=VALUE...]
+	local name=$1
+	shift
+	rm -f "$T/lun"
+	truncate -s 128M "$T/lun"
+	url=$(env "$@" "$rig" up "$T" "$port" "$T/lun" 2>"$T/why")
+	case $? in
+	0) ;;
+	77) skip_all "$(cat "$T/why")" ;;
+	*) fail "$name"; diag "$(cat "$T/why")"; return ;;
+	esac
+	ok "$name" env "$@" ISCSI_KIND=tgt ISCSI_URL="$url" \
+		ISCSI_CUT="$rig cut $T $port" ISCSI_DOWN="$rig down $T $port" \
+		ISCSI_UP="$rig up $T $port $T/lun >/dev/null" "$live"
+	"$rig" down "$T" "$port"
+}
+
+live "a tuned target" TGT_TUNED=1
+live "a target with its own defaults" TGT_TUNED=0
+live "a LUN of 4096-byte blocks" TGT_BLOCK_SIZE=4096
+ok "the rig leaves nothing behind" [ ! -e "$T/tgt-$port" ]
