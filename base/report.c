@@ -12,6 +12,7 @@
 
 #define TEXT_SIZE 1024
 
+__attribute__((format(printf, 3, 0)))
 static void tell(struct reporter *r, enum report_level level, const char *fmt, va_list ap)
 {
 	char text[TEXT_SIZE];

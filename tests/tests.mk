@@ -36,6 +36,9 @@ $(SIM): $(B)/tests/%: $(O)/tests/%.o $(SIM_LIB) $(TEST_LIB) $(PARTS) $(LIBS_all)
 	@echo "  LD      $@"
 	@$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(TEST_LIBS)
 
+# Only what runs in the simulator has small stacks.
+$(O)/tests/unit/%.o $(O)/tests/bench/%.o: CFLAGS += -Wno-frame-larger-than
+
 .SECONDARY:
 tests: $(UNIT) $(SIM)
 
