@@ -43,7 +43,7 @@ $(O)/tests/unit/%.o $(O)/tests/bench/%.o: CFLAGS += -Wno-frame-larger-than
 tests: $(UNIT) $(SIM)
 
 PROVE = HARNESS_RULESFILE=tests/rules.yml BIN=$(BIN) V=$(V) \
-	prove --timer --merge --exec ''
+	prove --timer --exec tests/run.sh
 PROVE_JOBS ?= -j2
 
 ## check        builds all and runs every test under prove (under 10 minutes on 2 cores)
