@@ -70,6 +70,7 @@ static void req_fill(struct file_req *req, struct bdev_io *io, const struct iove
 	req->io = io;
 	req->shadow = *io;
 	req->progress = 0;
+	atomic_init(&req->is_sent, false);
 	req->bounce = *bounce;
 	if (bounce->iov_base) {
 		req->shadow.iov = &req->bounce;
@@ -90,13 +91,15 @@ static struct file_req *req_new(struct file_queue *q)
 /* Completes the caller's io, if it was not given up. */
 static void finish(struct file_bdev *file, struct file_req *req, int result)
 {
-	struct bdev_io *io = req->io;
+	struct bdev_io *io;
 	if (req->shadow.deadline) {
 		mutex_lock(&file->m);
 		io = req->io;
 		if (io)
 			LIST_REMOVE(req, timed);
 		mutex_unlock(&file->m);
+	} else {
+		io = req->io;
 	}
 	if (io) {
 		if (req->bounce.iov_base && io->op == BDEV_READ && result == 0)
@@ -274,6 +277,7 @@ static unsigned int send_to_kernel(struct file_bdev *file, struct file_req **req
 			rc = -ETIMEDOUT;
 		if (rc == 0) {
 			prepare(file, req);
+			atomic_store_explicit(&req->is_sent, true, memory_order_release);
 			cb[n++] = &req->iocb;
 		} else {
 			finish(file, req, rc);
@@ -297,6 +301,9 @@ static unsigned int send_to_kernel(struct file_bdev *file, struct file_req **req
 static bool reap(struct file_bdev *file, struct file_req *req, long res)
 {
 	const struct bdev_io *io = &req->shadow;
+	bool was_sent = atomic_load_explicit(&req->is_sent, memory_order_acquire);
+	assert(was_sent);
+	(void)was_sent;
 	if (io->op == BDEV_FLUSH) {
 		finish(file, req, file_flushed(file, io, res < 0 ? (int)-res : 0));
 		return true;

@@ -33,7 +33,7 @@ struct odd_leaf {
 	struct bdev bd;
 	struct bdev *mem;
 	atomic_uint count[BDEV_CAW + 1];
-	uint64_t longest;
+	atomic_ullong longest;
 	int answer; /* for I/O at or after answer_from, of answer_op if not -1 */
 	uint64_t answer_from;
 	int answer_op;
