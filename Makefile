@@ -63,7 +63,7 @@ SRC_mkfs.vmfs := $(wildcard mkfs/*.c)
 SRC_fsck.vmfs := $(filter-out fsck/dump%.c,$(wildcard fsck/*.c))
 SRC_vmfs-dump := $(wildcard fsck/dump*.c fsck/read.c)
 SRC_vmfs-fuse := $(wildcard fuse/*.c)
-SRC_vmkfstools := $(wildcard vdisk/vmkfstools.c) $(VMK_SHARED)
+SRC_vmkfstools := $(wildcard vdisk/vmkfstools.c vdisk/tool/*.c) $(VMK_SHARED)
 SRC_vmkernel := $(wildcard vmkernel/*.c vmkernel/disk/*.c vmkernel/nbd/*.c \
 	vmkernel/sched/*.c vmkernel/vmx/vmxfile.c) $(VMK_SHARED)
 SRC_vmx := $(wildcard vmkernel/vmx/*.c) $(VMK_SHARED)

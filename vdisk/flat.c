@@ -64,6 +64,8 @@ static int flat_map(struct bdev *bd, const struct bdev_io *io,
 {
 	struct vdisk *disk = (struct vdisk *)bd;
 	struct bdev_io inner;
+	if (io->op == BDEV_CAW)
+		return -EOPNOTSUPP;
 	if (io->op == BDEV_UNMAP && disk->format != VDISK_THIN)
 		return -EAGAIN;
 	if (disk->extent_count > 1 && io->op == BDEV_FLUSH)
