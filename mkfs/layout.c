@@ -25,6 +25,7 @@
 #define DIRENT_COUNT_ROOT 9u
 #define DIRENT_COUNT_SDD 2u
 #define FD_CAP 130000u
+#define FD_IN_SMALL_CLUSTERS 129024u /* 63 groups: 255.9 MiB */
 #define SB_CAP 32000u
 #define PB_CAP 64512u
 #define SMALL_BLOCKS 1024u /* volumes of up to three PEs get few of everything */
@@ -52,8 +53,9 @@ static void counts_fill(const struct mkfs_layout *l, struct mkfs_counts *c)
 		c->pb2 = is_small ? 1 : l->volume_size >= LARGE_PB2_SIZE ? 256 : 16;
 	if (!c->sb)
 		c->sb = min_u32(SB_CAP, blocks);
+	/* In clusters of 32, more FDs would need more blocks than invariant 1 allows. */
 	if (!c->fd_per_cluster)
-		c->fd_per_cluster = c->fd == FD_CAP ? 200 : 32;
+		c->fd_per_cluster = c->fd > FD_IN_SMALL_CLUSTERS ? 200 : 32;
 	if (!c->sb_per_cluster)
 		c->sb_per_cluster = c->sb == SB_CAP ? 64 : 32;
 }

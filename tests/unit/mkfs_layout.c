@@ -213,6 +213,18 @@ static void blocks_are_dealt_out_once_at_every_size(void **state)
 	}
 }
 
+/* Where counts grow with the size, no number of PEs makes a file that needs pointers. */
+static void every_number_of_pes_fits(void **state)
+{
+	(void)state;
+	for (uint64_t pes = 1; pes <= 65536; pes += pes < 1100 ? 1 : 97) {
+		struct mkfs_layout l;
+		uint64_t size = LVM_DATA_OFF + pes * LVM_PE_SIZE;
+		assert_int_equal(mkfs_layout_make("disk", size, NULL, NULL, &l), 0);
+		assert_int_equal(l.pe_count, pes);
+	}
+}
+
 static void too_small_is_refused_with_both_numbers(void **state)
 {
 	(void)state;
@@ -273,6 +285,7 @@ int main(void)
 		cmocka_unit_test(example_c_is_reproduced),
 		cmocka_unit_test(published_lock_offsets_are_reproduced),
 		cmocka_unit_test(blocks_are_dealt_out_once_at_every_size),
+		cmocka_unit_test(every_number_of_pes_fits),
 		cmocka_unit_test(too_small_is_refused_with_both_numbers),
 		cmocka_unit_test(over_16_tib_is_refused),
 		cmocka_unit_test(impossible_counts_are_refused),
