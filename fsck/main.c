@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fsck.vmfs: checks a volume of one or more extents. Findings go to stdout, one line
+ * each, with a code; what prevents a check goes to stderr. Exit codes are those of
+ * e2fsck.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/report.h"
+#include "fsck/check.h"
+#include "iscsi/open.h"
+
+#define PER_CODE_MAX 20u /* lines of one code that are printed without -v */
+
+enum exit_code {
+	EXIT_CLEAN = 0,
+	EXIT_ERRORS_LEFT = 4,
+	EXIT_OPERATIONAL = 8,
+	EXIT_USAGE = 16,
+};
+
+static const char usage_text[] =
+	"usage: fsck.vmfs [-n] [-f] [-v] DEVICE...\n"
+	"All extents of the volume must be given, in any order.\n"
+	"  -n  check only (repair is not available yet: the same without it)\n"
+	"  -f  accepted: a check is always complete\n"
+	"  -v  print every finding, and notes\n"
+	"exit code: 0 clean, 4 errors found, 8 not checked, 16 wrong usage\n";
+
+struct printer {
+	bool is_verbose;
+	unsigned int counts[PROBLEM_COUNT];
+};
+
+static void found(void *arg, enum fsck_problem problem, const char *text)
+{
+	struct printer *p = arg;
+	const struct problem *row = fsck_problem(problem);
+	static const char *const kinds[] = {
+		[FINDING_NOTE] = "note: ",
+		[FINDING_WARNING] = "warning: ",
+		[FINDING_ERROR] = "",
+		[FINDING_FAILURE] = "",
+	};
+	unsigned int n = ++p->counts[problem];
+	bool is_quiet_note = problem == PROBLEM_LOCK_STALE && !p->is_verbose;
+	if (is_quiet_note || (n > PER_CODE_MAX && !p->is_verbose))
+		return;
+	printf("%s: %s%s\n", row->code, kinds[row->severity], text);
+}
+
+static void print_rest(const struct printer *p)
+{
+	for (unsigned int i = 0; i < PROBLEM_COUNT && !p->is_verbose; i++)
+		if (p->counts[i] > PER_CODE_MAX && i != PROBLEM_LOCK_STALE)
+			printf("%s: %u more (-v shows them)\n",
+			       fsck_problem((enum fsck_problem)i)->code,
+			       p->counts[i] - PER_CODE_MAX);
+}
+
+static void print_summary(const char *name, const struct fsck_summary *s)
+{
+	if (s->is_live)
+		printf("%s: a heartbeat is in use: %s\n", name,
+		       s->errors ? "findings may be transient"
+				 : "a host has it mounted, or died");
+	printf("%s: '%s', VMFS-%u.%u, %llu files, %llu directories, %llu/%llu blocks: ",
+	       name, s->label, s->major == VMFS_MAJOR_3 ? 3 : 5, s->minor,
+	       (unsigned long long)s->file_count, (unsigned long long)s->directory_count,
+	       (unsigned long long)s->used_block_count,
+	       (unsigned long long)s->block_count);
+	if (s->errors || s->warnings)
+		printf("%u errors, %u warnings%s\n", s->errors, s->warnings,
+		       s->has_failed ? ", not all could be read" : "");
+	else
+		printf("%s\n", s->has_failed ? "not all could be read" : "clean");
+}
+
+static int check(char **names, unsigned int count, bool is_verbose, struct reporter *r)
+{
+	struct bdev *devices[LVM_EXTENTS_MAX] = { 0 };
+	struct printer printer = { .is_verbose = is_verbose };
+	struct fsck_summary summary = { 0 };
+	int err = 0;
+	if (count > LVM_EXTENTS_MAX) {
+		(void)report_error(r, -EINVAL,
+				   "%u devices: a volume has at most %u extents", count,
+				   LVM_EXTENTS_MAX);
+		return EXIT_USAGE;
+	}
+	for (unsigned int i = 0; !err && i < count; i++)
+		err = device_open(names[i], BDEV_OPEN_READ_ONLY, NULL, r, &devices[i]);
+	if (!err) {
+		struct fsck_options options = {
+			.devices = devices,
+			.device_count = count,
+			.reporter = r,
+			.found = found,
+			.arg = &printer,
+		};
+		err = fsck_check(&options, &summary);
+	}
+	if (!err) {
+		print_rest(&printer);
+		print_summary(names[0], &summary);
+	}
+	for (unsigned int i = 0; i < count; i++)
+		bdev_close(devices[i]);
+	if (err || fflush(stdout) != 0)
+		return EXIT_OPERATIONAL;
+	return (summary.errors ? EXIT_ERRORS_LEFT : EXIT_CLEAN) |
+	       (summary.has_failed ? EXIT_OPERATIONAL : 0);
+}
+
+int main(int argc, char **argv)
+{
+	struct reporter_stderr stderr_reporter;
+	struct reporter *r =
+		reporter_stderr_init(&stderr_reporter, "fsck.vmfs", REPORT_WARN);
+	bool is_check_only = false, is_verbose = false;
+	int c;
+	while ((c = getopt(argc, argv, "nfvh")) != -1) {
+		switch (c) {
+		case 'n':
+			is_check_only = true;
+			break;
+		case 'f':
+			break;
+		case 'v':
+			is_verbose = true;
+			break;
+		case 'h':
+			fputs(usage_text, stdout);
+			return EXIT_CLEAN;
+		default:
+			return EXIT_USAGE;
+		}
+	}
+	if (optind == argc) {
+		(void)report_error(r, -EINVAL, "a DEVICE is needed (-h for help)");
+		return EXIT_USAGE;
+	}
+	if (!is_check_only)
+		report(r, REPORT_WARN, "repair is not available yet: checking only");
+	return check(argv + optind, (unsigned int)(argc - optind), is_verbose, r);
+}
