@@ -92,14 +92,14 @@ void sim_host_kill(struct sim_host *h)
 		return;
 	sim_trace("kill %s", h->name);
 	h->is_dead = true;
-	while (!LIST_EMPTY(&h->held))
-		sim_call_cancel(LIST_FIRST(&h->held));
 	struct task *t;
 	LIST_FOREACH(t, &h->tasks, of_host)
 		kill_task(t);
 	struct on_kill *k;
 	SLIST_FOREACH(k, &h->on_kill, next)
 		k->fn(h, k->arg);
+	while (!LIST_EMPTY(&h->held))
+		sim_call_cancel(LIST_FIRST(&h->held));
 	if (sim.current != &sim.event && sim.current->host == h)
 		fiber_leave(&sim.current->fiber, &sim.thread);
 }
@@ -111,6 +111,19 @@ void sim_host_on_kill(struct sim_host *h, void (*fn)(struct sim_host *h, void *a
 	k->fn = fn;
 	k->arg = arg;
 	SLIST_INSERT_HEAD(&h->on_kill, k, next);
+}
+
+void sim_host_forget_on_kill(struct sim_host *h, const void *arg)
+{
+	struct on_kill *k;
+	SLIST_FOREACH(k, &h->on_kill, next) {
+		if (k->arg == arg)
+			break;
+	}
+	if (!k)
+		return;
+	SLIST_REMOVE(&h->on_kill, k, on_kill, next);
+	free(k);
 }
 
 bool sim_host_is_dead(const struct sim_host *h)

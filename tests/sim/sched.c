@@ -341,6 +341,11 @@ void sim_call_cancel(struct sim_call *call)
 	free(call);
 }
 
+bool sim_in_call(void)
+{
+	return sim.is_running && sim.current == &sim.event;
+}
+
 static void run_call(struct sim_call *call)
 {
 	struct sim_host *h = call->host;

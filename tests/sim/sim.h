@@ -147,7 +147,10 @@ struct sim_call *sim_call_at(struct sim_host *h, uint64_t at, void (*fn)(void *a
 			     void *arg);
 /* NULL is allowed. */
 void sim_call_cancel(struct sim_call *call);
+/* true in such a call, where nothing may wait. */
+bool sim_in_call(void);
 /* Calls fn(h, arg) when h is killed, before sim_host_kill() returns. */
 void sim_host_on_kill(struct sim_host *h, void (*fn)(struct sim_host *h, void *arg), void *arg);
+void sim_host_forget_on_kill(struct sim_host *h, const void *arg);
 
 #endif

@@ -153,12 +153,12 @@ unsigned int simdisk_log_volatile(const struct simdisk_log *log, unsigned int n)
 
 enum simdisk_cut {
 	SIMDISK_PREFIX, /* the first n entries, all of them */
-	SIMDISK_SUBSET, /* of those since the last flush any subset, drawn from choice */
-	SIMDISK_TORN,	/* a subset of the sectors of entry n - 1, drawn from choice */
+	SIMDISK_SUBSET, /* of the volatile ones each in full, in part or not, by choice */
+	SIMDISK_TORN,	/* all before, and a part of the sectors of entry n - 1, by choice */
 	SIMDISK_MASK,	/* of the volatile entries, the i-th stays if bit i of choice is set */
 };
 /* The image after the first n entries under a policy. Caller frees. */
-struct image *simdisk_image_at(const struct simdisk_log *log, unsigned int n,
-			       enum simdisk_cut cut, uint64_t choice);
+struct image *simdisk_image_at(struct simdisk_log *log, unsigned int n, enum simdisk_cut cut,
+			       uint64_t choice);
 
 #endif
