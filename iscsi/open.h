@@ -17,9 +17,9 @@ struct iscsi_options {
 	/* NULL: of /etc/iscsi/initiatorname.iscsi, else of the machine id. */
 	const char *initiator_name;
 	/*
-	 * All zero: a random one, kept as long as the device is open. A host sets one per
-	 * path and LUN and keeps it for ever; two devices that are open at a time must not
-	 * have the same, or each new login ends the other's session.
+	 * All zero: a random one, kept as long as the device is open. A host sets one
+	 * per path and LUN and keeps it for ever; two devices that are open at a time
+	 * must not have the same, or each new login ends the other's session.
 	 */
 	uint8_t isid[6];
 	uint32_t command_timeout_ms; /* one attempt of a SCSI command; 0: 8000 */

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What needs no target: URLs, paths, names of units, sense data, command blocks. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/align.h"
+#include "iscsi/chap.h"
+#include "iscsi/initiator.h"
+#include "iscsi/open.h"
+#include "iscsi/scsi.h"
+#include "iscsi/url.h"
+#include "tests/lib/collect.h"
+
+static void urls_are_taken_apart(void **state)
+{
+	static const struct {
+		const char *text, *user, *password, *host, *target;
+		uint16_t port, lun;
+	} cases[] = {
+		{ "iscsi://h/iqn.a/0", "", "", "h", "iqn.a", 3260, 0 },
+		{ "iscsi://127.0.0.1:13300/iqn.2026-01.org.x:t/7", "", "", "127.0.0.1",
+		  "iqn.2026-01.org.x:t", 13300, 7 },
+		{ "iscsi://[fe80::1]:99/eui.1234/16383", "", "", "fe80::1", "eui.1234",
+		  99, 16383 },
+		{ "iscsi://[::1]/naa.5/1", "", "", "::1", "naa.5", 3260, 1 },
+		{ "iscsi://al%s3cr@t:x@h:1/iqn.a/1", "al", "s3cr@t:x", "h", "iqn.a", 1,
+		  1 },
+		{ "iscsi://al@h/iqn.a/1", "al", "", "h", "iqn.a", 3260, 1 },
+	};
+	struct iscsi_url u;
+	(void)state;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(cases); i++) {
+		assert_true(device_is_iscsi_url(cases[i].text));
+		assert_int_equal(iscsi_url_parse(cases[i].text, NULL, &u), 0);
+		assert_string_equal(u.user, cases[i].user);
+		assert_string_equal(u.password, cases[i].password);
+		assert_string_equal(u.host, cases[i].host);
+		assert_string_equal(u.target, cases[i].target);
+		assert_int_equal(u.port, cases[i].port);
+		assert_int_equal(u.lun, cases[i].lun);
+	}
+	assert_int_equal(iscsi_url_parse(cases[4].text, NULL, &u), 0);
+	assert_string_equal(u.text, "iscsi://al@h:1/iqn.a/1");
+	assert_false(device_is_iscsi_url("/dev/sda"));
+}
+
+static void bad_urls_are_one_line_without_password(void **state)
+{
+	static const char *const bad[] = {
+		"iscsi://",
+		"iscsi://h",
+		"iscsi://h/iqn.a",
+		"iscsi://h/iqn.a/",
+		"iscsi://h/iqn.a/x",
+		"iscsi://h/iqn.a/16384",
+		"iscsi://h/disk/1",
+		"iscsi:///iqn.a/1",
+		"iscsi://h:0/iqn.a/1",
+		"iscsi://h:65536/iqn.a/1",
+		"iscsi://h:/iqn.a/1",
+		"iscsi://%pw@h/iqn.a/1",
+		"iscsi://u%@h/iqn.a/1",
+		"iscsi://[::1/iqn.a/1",
+		"iscsi://u%hidden@h/iqn.a/x",
+	};
+	struct iscsi_url u;
+	struct collect told;
+	(void)state;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(bad); i++) {
+		assert_int_equal(iscsi_url_parse(bad[i], collect_init(&told), &u),
+				 -EINVAL);
+		assert_int_equal(collect_count(&told, REPORT_ERROR), 1);
+		assert_true(collect_has(&told, "iscsi://"));
+		assert_true(collect_has(&told, ": not a usable URL: "));
+		assert_false(collect_has(&told, "hidden"));
+		collect_done(&told);
+	}
+}
+
+static void a_path_follows_the_last_colon_slash(void **state)
+{
+	static const struct {
+		const char *text, *device, *path;
+	} cases[] = {
+		{ "/dev/sda:/vm/a.vmdk", "/dev/sda", "/vm/a.vmdk" },
+		{ "disk.img:/", "disk.img", "/" },
+		{ "a:/b:/c", "a:/b", "/c" },
+		{ "iscsi://127.0.0.1:3260/iqn.a:t/1:/vm/a",
+		  "iscsi://127.0.0.1:3260/iqn.a:t/1", "/vm/a" },
+	};
+	char *device, *path;
+	(void)state;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(cases); i++) {
+		assert_int_equal(device_split_path(cases[i].text, &device, &path), 0);
+		assert_string_equal(device, cases[i].device);
+		assert_string_equal(path, cases[i].path);
+		free(device);
+		free(path);
+	}
+	assert_int_equal(device_split_path("iscsi://h/iqn.a/1", &device, &path), -EINVAL);
+	assert_int_equal(device_split_path("/dev/sda", &device, &path), -EINVAL);
+	assert_int_equal(device_split_path(":/a", &device, &path), -EINVAL);
+}
+
+/* A T10 name, an NAA-3 of 8 bytes, an NAA-6 of a port (not of the unit), the NAA-6. */
+static void the_best_name_of_a_unit_is_its_long_naa(void **state)
+{
+	static const uint8_t page[] = {
+		0, 0x83, 0, 60, /* header */
+		2, 1,	 0, 4,	'T', 'E', 'S',	'T', 1,	 3,    0,  8,  0x30, 1,	 2,
+		3, 4,	 5, 6,	7,   1,	  0x13, 0,   16, 0x60, 9,  9,  9,    9,	 9,
+		9, 9,	 9, 9,	9,   9,	  9,	9,   9,	 9,    1,  3,  0,    16, 0x60,
+		1, 2,	 3, 4,	5,   6,	  7,	8,   9,	 10,   11, 12, 13,   14, 15,
+	};
+	uint8_t name[32];
+	bool is_binary = false;
+	(void)state;
+
+	static_assert(sizeof(page) == 4 + 60, "four designators");
+	assert_int_equal(scsi_vpd83_name(page, sizeof(page), name, &is_binary), 16);
+	assert_true(is_binary);
+	assert_memory_equal(name, page + sizeof(page) - 16, 16);
+	/* Cut short, the best of what is whole counts. */
+	assert_int_equal(scsi_vpd83_name(page, sizeof(page) - 1, name, &is_binary), 8);
+	assert_int_equal(scsi_vpd83_name(page, 4 + 8 + 11, name, &is_binary), 4);
+	assert_false(is_binary);
+	for (uint32_t len = 0; len < 12; len++)
+		assert_int_equal(scsi_vpd83_name(page, len, name, &is_binary), 0);
+}
+
+static void sense_data_become_verdicts(void **state)
+{
+	static const struct {
+		uint8_t status;
+		struct scsi_sense sense;
+		enum scsi_verdict verdict;
+		int error;
+	} cases[] = {
+		{ 0x08, { 0, 0, 0 }, SCSI_LATER, -EBUSY },
+		{ 0x28, { 0, 0, 0 }, SCSI_LATER, -EBUSY },
+		{ 0x18, { 0, 0, 0 }, SCSI_CONFLICT, -EBUSY },
+		{ 0x40, { 0, 0, 0 }, SCSI_UNKNOWN, -ETIMEDOUT },
+		{ 0x02, { 0x6, 0x29, 0 }, SCSI_ATTENTION, -ETIMEDOUT },
+		{ 0x02, { 0x6, 0x2a, 3 }, SCSI_ATTENTION, -ESTALE },
+		{ 0x02, { 0x6, 0x2a, 5 }, SCSI_ATTENTION, -ESTALE },
+		{ 0x02, { 0x6, 0x2a, 4 }, SCSI_ATTENTION, -ETIMEDOUT },
+		{ 0x02, { 0xb, 0, 0 }, SCSI_UNKNOWN, -ETIMEDOUT },
+		{ 0x02, { 0x2, 4, 1 }, SCSI_LATER, -EBUSY },
+		{ 0x02, { 0x2, 0x3a, 0 }, SCSI_FAILED, -ENODEV },
+		{ 0x02, { 0x3, 0x11, 0 }, SCSI_FAILED, -EIO },
+		{ 0x02, { 0x4, 0x4c, 0 }, SCSI_FAILED, -ENODEV },
+		{ 0x02, { 0x5, 0x20, 0 }, SCSI_FAILED, -EOPNOTSUPP },
+		{ 0x02, { 0x5, 0x24, 0 }, SCSI_FAILED, -EOPNOTSUPP },
+		{ 0x02, { 0x5, 0x25, 0 }, SCSI_FAILED, -ENODEV },
+		{ 0x02, { 0x5, 0x21, 0 }, SCSI_FAILED, -EINVAL },
+		{ 0x02, { 0x7, 0x27, 7 }, SCSI_FAILED, -ENOSPC },
+		{ 0x02, { 0x7, 0x27, 0 }, SCSI_FAILED, -EROFS },
+		{ 0x02, { 0xe, 0x1d, 0 }, SCSI_FAILED, -EILSEQ },
+	};
+	(void)state;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct scsi_sense s = cases[i].sense;
+		uint8_t fixed[18] = { 0x70, 0, s.key },
+			described[8] = { 0x72, s.key, s.asc, s.ascq };
+		int error = 0;
+		fixed[12] = s.asc;
+		fixed[13] = s.ascq;
+		struct scsi_sense a = scsi_sense_parse(fixed, sizeof(fixed));
+		struct scsi_sense b = scsi_sense_parse(described, sizeof(described));
+		assert_memory_equal(&a, &s, sizeof(s));
+		assert_memory_equal(&b, &s, sizeof(s));
+		assert_int_equal(scsi_judge(cases[i].status, a, &error),
+				 cases[i].verdict);
+		assert_int_equal(error, cases[i].error);
+	}
+	assert_int_equal(scsi_sense_parse((const uint8_t *)"\x70\0\6", 3).asc, 0);
+}
+
+static void command_blocks_are_as_the_standards_say(void **state)
+{
+	static const uint8_t write16[16] = { 0x8a, 8, 1, 2, 3, 4, 5, 6,
+					     7,	   8, 0, 1, 0, 0, 0, 0 };
+	static const uint8_t caw[16] = {
+		0x89, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0
+	};
+	static const uint8_t vpd[16] = { 0x12, 1, 0x83, 4, 0 };
+	static const uint8_t unmap[24] = { 0, 22, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0,
+					   0, 0,  0, 9,	 0, 0, 1, 0, 0, 0, 0, 0 };
+	uint8_t cdb[16], list[24], lun[8];
+	(void)state;
+
+	scsi_cdb_blocks16(cdb, SCSI_WRITE16, SCSI_FUA, 0x0102030405060708, 0x10000);
+	assert_memory_equal(cdb, write16, 16);
+	scsi_cdb_compare_and_write(cdb, 256);
+	assert_memory_equal(cdb, caw, 16);
+	scsi_cdb_inquiry(cdb, 0x83, 1024);
+	assert_memory_equal(cdb, vpd, 16);
+	scsi_cdb_unmap(cdb, list, 9, 256);
+	assert_memory_equal(list, unmap, 24);
+	assert_int_equal(cdb[8], 24);
+	scsi_lun_bytes(255, lun);
+	assert_memory_equal(lun, "\0\xff\0\0\0\0\0\0", 8);
+	scsi_lun_bytes(0x1234, lun);
+	assert_memory_equal(lun, "\x52\x34\0\0\0\0\0\0", 8);
+}
+
+/* By openssl dgst over the id byte, the secret and the challenge. */
+static void chap_digests_are_right(void **state)
+{
+	char text[67], odd[67], too_long[2 * CHAP_MAX_BYTES + 8] = "0x";
+	(void)state;
+
+	assert_int_equal(chap_answer(5, 1, "abc", "0x00ff", text), 0);
+	assert_string_equal(text, "0xa99f005e2d741b4788f27bb59d52e563");
+	assert_int_equal(chap_answer(5, 1, "abc", "0xff", text), 0);
+	/* Half a byte in front counts as one; base64 is the same number. */
+	assert_int_equal(chap_answer(5, 1, "abc", "0x0ff", odd), 0);
+	assert_string_not_equal(odd, text);
+	assert_int_equal(chap_answer(5, 1, "abc", "0b/w==", odd), 0);
+	assert_string_equal(odd, text);
+	assert_int_equal(chap_answer(7, 1, "abc", "0x00ff", text), 0);
+	assert_string_equal(
+		text,
+		"0x37c9d7d0cbdbd6ec4d8d7ebebab6242d4f17e1a1aed9ac219b6bdf2fd484f5b4");
+	assert_int_equal(chap_answer(6, 1, "abc", "0x00ff", text), 0);
+	assert_string_equal(text, "0x384ed08488fb6d1c54d9882bb98d4c18f6cb651e");
+	assert_int_equal(chap_answer(4, 1, "abc", "0x00", text), -EOPNOTSUPP);
+	assert_int_equal(chap_answer(5, 1, "abc", "0x", text), -EPROTO);
+	assert_int_equal(chap_answer(5, 1, "abc", "0xgg", text), -EPROTO);
+	assert_int_equal(chap_answer(5, 1, "abc", "12", text), -EPROTO);
+	assert_int_equal(chap_answer(5, 1, "abc", "0b/w=", text), -EPROTO);
+	memset(too_long + 2, '1', sizeof(too_long) - 3);
+	assert_int_equal(chap_answer(5, 1, "abc", too_long, text), -EPROTO);
+}
+
+static void an_isid_is_kept_or_new(void **state)
+{
+	static const uint8_t given[6] = { 0x40, 1, 2, 3, 4, 5 }, none[6] = { 0 };
+	uint8_t a[6], b[6];
+	char name[ISCSI_NAME_SIZE];
+	(void)state;
+
+	iscsi_initiator_isid(given, a);
+	assert_memory_equal(a, given, 6);
+	iscsi_initiator_isid(none, a);
+	iscsi_initiator_isid(NULL, b);
+	assert_int_equal(a[0], 0x80);
+	assert_memory_not_equal(a, b, 6);
+	iscsi_initiator_name("iqn.mine", name);
+	assert_string_equal(name, "iqn.mine");
+	iscsi_initiator_name(NULL, name);
+	assert_memory_equal(name, "iqn.", 4);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(urls_are_taken_apart),
+		cmocka_unit_test(bad_urls_are_one_line_without_password),
+		cmocka_unit_test(a_path_follows_the_last_colon_slash),
+		cmocka_unit_test(the_best_name_of_a_unit_is_its_long_naa),
+		cmocka_unit_test(sense_data_become_verdicts),
+		cmocka_unit_test(command_blocks_are_as_the_standards_say),
+		cmocka_unit_test(chap_digests_are_right),
+		cmocka_unit_test(an_isid_is_kept_or_new),
+	};
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
