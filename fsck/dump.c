@@ -1,0 +1,637 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vmfs-dump: every structure of a volume as text. It reads what is there, right or
+ * wrong, and writes nothing. Each command reads as little as it needs, so that a damaged
+ * volume can be looked at as far as it goes.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/align.h"
+#include "base/bitmap.h"
+#include "base/parse.h"
+#include "base/report.h"
+#include "fsck/dump_fields.h"
+#include "fsck/read.h"
+#include "iscsi/open.h"
+
+static const char usage_text[] =
+	"usage: vmfs-dump [-ax] [-e EXTENT]... DEVICE [WHAT [ARGUMENT]...]\n"
+	"  lvm                 LVM headers of all extents (-a: PE tables too)\n"
+	"  fs                  FS descriptor\n"
+	"  heartbeats          slots in use (-a: all)\n"
+	"  resources           resource files and what is free in them\n"
+	"  cluster TYPE N      header of a cluster; TYPE: fbb fdc pbc sbc pb2\n"
+	"  fd ADDRESS|PATH     a file descriptor and its addresses\n"
+	"  dir ADDRESS|PATH    entries of a directory\n"
+	"  lock ADDRESS|PATH   the lock of a file\n"
+	"  journal SLOT        the journal of a heartbeat slot\n"
+	"  block ADDRESS       bytes of a block\n"
+	"ADDRESS is 0x0200004, or fd:0/8, fb:13, sb:4/0, pb:0/1, pb2:0/0.\n"
+	"Without WHAT: lvm, fs, heartbeats, resources.\n"
+	"  -e EXTENT  a further extent of the volume\n"
+	"  -a         all: free slots, PE tables, empty records\n"
+	"  -x         the bytes as well\n";
+
+struct dump {
+	struct fsck_volume v;
+	struct reporter *r;
+	bool is_all, has_hex;
+	int loaded; /* 0 not tried, 1 descriptor, 2 resource files */
+};
+
+static int bad(struct dump *d, int err, const char *what)
+{
+	return report_error(d->r, err, "%s: %s", what, strerror(-err));
+}
+
+static void hex(struct dump *d, const void *data, uint64_t len)
+{
+	if (d->has_hex)
+		dump_hex(data, len, 0);
+}
+
+/* ---- what commands stand on ---- */
+
+static int load_descriptor(struct dump *d)
+{
+	struct fsck_why why = { "" };
+	if (d->loaded >= 1)
+		return 0;
+	int err = fsck_volume_descriptor(&d->v, &why);
+	if (err == -EUCLEAN)
+		return report_error(d->r, err, "FS descriptor: %s", why.text);
+	if (err)
+		return bad(d, err, "FS descriptor");
+	d->loaded = 1;
+	return 0;
+}
+
+/* Those that cannot be used are told, and only .fdc.sf is indispensable. */
+static int load_resources(struct dump *d)
+{
+	static const enum fsck_resource_index order[] = { FSCK_FDC, FSCK_PB2, FSCK_PBC,
+							  FSCK_SBC, FSCK_FBB };
+	int err = load_descriptor(d);
+	if (err || d->loaded >= 2)
+		return err;
+	for (size_t i = 0; i < ARRAY_SIZE(order); i++) {
+		struct fsck_why why = { "" };
+		err = fsck_volume_resource(&d->v, order[i], &why);
+		if (err && err != -ENOENT)
+			(void)report_error(d->r, err, "%s: %s",
+					   d->v.resources[order[i]].name,
+					   why.text[0] ? why.text : strerror(-err));
+		if (err && order[i] == FSCK_FDC)
+			return err;
+	}
+	d->loaded = 2;
+	return 0;
+}
+
+/* "0x2000004", "fd:0/8", "fb:13". */
+static int parse_address(const char *text, vmfs_addr *ret_addr)
+{
+	static const struct {
+		const char *prefix;
+		enum vmfs_addr_type type;
+	} types[] = { { "fb:", ADDR_FB },
+		      { "sb:", ADDR_SB },
+		      { "pb:", ADDR_PB },
+		      { "fd:", ADDR_FD },
+		      { "pb2:", ADDR_PB2 } };
+	uint64_t raw;
+	unsigned int cluster, index;
+	char end;
+	if (strncmp(text, "0x", 2) == 0) {
+		if (parse_u64(text, UINT32_MAX, &raw) != 0)
+			return -EINVAL;
+		ret_addr->raw = (uint32_t)raw;
+		return 0;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
+		size_t n = strlen(types[i].prefix);
+		if (strncmp(text, types[i].prefix, n) != 0)
+			continue;
+		if (types[i].type == ADDR_FB) {
+			if (parse_u64(text + n, UINT32_MAX >> 6, &raw) != 0)
+				return -EINVAL;
+			*ret_addr = addr_fb((uint32_t)raw, 0);
+			return 0;
+		}
+		if (sscanf(text + n, "%u/%u%c", &cluster, &index, &end) != 2)
+			return -EINVAL;
+		*ret_addr = addr_of(types[i].type, cluster, index);
+		return 0;
+	}
+	return -EINVAL;
+}
+
+/* The entry called name (len bytes) in a directory. */
+static int find_entry(struct dump *d, const struct vmfs_fd_disk *dir, const char *name,
+		      size_t len, vmfs_addr *ret_addr)
+{
+	uint64_t end = le64_get(dir->meta.length);
+	for (uint64_t off = 0; off + VMFS_DIRENT_SIZE <= end; off += VMFS_DIRENT_SIZE) {
+		struct vmfs_dirent_disk e;
+		int err = fsck_file_read(&d->v, dir, off, &e, sizeof(e));
+		if (err)
+			return err;
+		if (le32_get(e.addr) && len < sizeof(e.name) &&
+		    strncmp((const char *)e.name, name, len) == 0 && !e.name[len]) {
+			ret_addr->raw = le32_get(e.addr);
+			return 0;
+		}
+	}
+	return -ENOENT;
+}
+
+static int walk_path(struct dump *d, const char *path, vmfs_addr *ret_addr)
+{
+	vmfs_addr at = addr_of(ADDR_FD, 0, VMFS_FD_ROOT);
+	while (*path) {
+		struct vmfs_fd_disk fdd;
+		size_t len = strcspn(path, "/");
+		int err = 0;
+		if (len) {
+			err = fsck_fd_read(&d->v, at, &fdd);
+			if (!err && !fsck_is_directory(&d->v, &fdd))
+				err = -ENOTDIR;
+			if (!err)
+				err = find_entry(d, &fdd, path, len, &at);
+		}
+		if (err)
+			return err;
+		path += len;
+		path += strspn(path, "/");
+	}
+	*ret_addr = at;
+	return 0;
+}
+
+/* A file descriptor, by address or by path. */
+static int find_fd(struct dump *d, const char *text, vmfs_addr *ret_addr,
+		   struct vmfs_fd_disk *ret_fd)
+{
+	int err = load_resources(d);
+	if (err)
+		return err;
+	err = text[0] == '/' ? walk_path(d, text, ret_addr)
+			     : parse_address(text, ret_addr);
+	if (!err)
+		err = fsck_fd_read(&d->v, *ret_addr, ret_fd);
+	if (err == -EUCLEAN)
+		return report_error(d->r, err, "%s: there is no such file descriptor",
+				    text);
+	return err ? bad(d, err, text) : 0;
+}
+
+/* ---- commands ---- */
+
+static int dump_pe_tables(struct dump *d, const struct fsck_extent *e)
+{
+	uint32_t count = le32_get(e->device.pe_count);
+	for (uint32_t i = 0; i < count && i < LVM_MAPS_MAX * LVM_PE_PER_MAP; i++) {
+		uint64_t off = LVM_PE_MAP_OFF + i / LVM_PE_PER_MAP * LVM_PE_MAP_SIZE +
+			       LVM_PE_BITMAP_SIZE +
+			       i % LVM_PE_PER_MAP * sizeof(struct vmfs_lvm_pe_disk);
+		uint8_t sector[VMFS_SECTOR_SIZE];
+		struct vmfs_lvm_pe_disk pe;
+		int err = bdev_read(e->bd, sector, sizeof(sector),
+				    round_down(off, VMFS_SECTOR_SIZE));
+		if (err)
+			return bad(d, err, "PE table");
+		memcpy(&pe, sector + off % VMFS_SECTOR_SIZE, sizeof(pe));
+		printf("PE %u\n", i);
+		dump_lvm_pe(&pe);
+	}
+	return 0;
+}
+
+static int do_lvm(struct dump *d, char **args)
+{
+	(void)args;
+	int err = 0;
+	for (unsigned int i = 0; !err && i < d->v.extent_count; i++) {
+		const struct fsck_extent *e = &d->v.extents[i];
+		printf("extent %u: %s, device metadata\n", i, e->bd->name);
+		dump_lvm_device(&e->device);
+		hex(d, &e->device, sizeof(e->device));
+		printf("extent %u: volume descriptor\n", i);
+		dump_lvm_volume(&e->volume);
+		hex(d, &e->volume, sizeof(e->volume));
+		if (d->is_all)
+			err = dump_pe_tables(d, e);
+	}
+	return err;
+}
+
+static int do_fs(struct dump *d, char **args)
+{
+	struct vmfs_descriptor_disk desc;
+	(void)args;
+	int err = fsck_read(&d->v, VMFS_DESCRIPTOR_OFF, &desc, sizeof(desc));
+	if (err)
+		return bad(d, err, "FS descriptor");
+	puts("FS descriptor");
+	dump_descriptor(&desc);
+	hex(d, &desc, sizeof(desc));
+	return 0;
+}
+
+static int slot_read(struct dump *d, uint32_t slot, struct vmfs_heartbeat_disk *ret_hb)
+{
+	return fsck_read(&d->v, VMFS_HEARTBEATS_OFF + (uint64_t)slot * VMFS_SECTOR_SIZE,
+			 ret_hb, sizeof(*ret_hb));
+}
+
+static int do_heartbeats(struct dump *d, char **args)
+{
+	unsigned int in_use = 0;
+	(void)args;
+	for (uint32_t k = 0; k < VMFS_HEARTBEATS_COUNT; k++) {
+		struct vmfs_heartbeat_disk hb;
+		int err = slot_read(d, k, &hb);
+		if (err)
+			return bad(d, err, "heartbeats");
+		bool is_free = le32_get(hb.state) == HEARTBEAT_FREE;
+		in_use += !is_free;
+		if (is_free && !d->is_all)
+			continue;
+		printf("heartbeat slot %u: %s\n", k,
+		       is_free				      ? "free"
+		       : le32_get(hb.state) == HEARTBEAT_LIVE ? "in use"
+							      : "unknown state");
+		dump_heartbeat(&hb);
+		hex(d, &hb, sizeof(hb));
+	}
+	printf("heartbeats: %u of %u slots in use\n", in_use, VMFS_HEARTBEATS_COUNT);
+	return 0;
+}
+
+static int cluster_read(struct dump *d, const struct fsck_resource *res, uint32_t c,
+			struct vmfs_lock_disk *ret_lock,
+			struct vmfs_cluster_disk *ret_meta)
+{
+	uint64_t off = fsck_cluster_off(res, c);
+	int err = fsck_resource_read(&d->v, res, off, ret_lock, sizeof(*ret_lock));
+	return err ? err
+		   : fsck_resource_read(&d->v, res, off + VMFS_SECTOR_SIZE, ret_meta,
+					sizeof(*ret_meta));
+}
+
+static int do_resources(struct dump *d, char **args)
+{
+	(void)args;
+	int err = load_resources(d);
+	for (unsigned int i = 0; !err && i < FSCK_RESOURCE_COUNT; i++) {
+		const struct fsck_resource *res = &d->v.resources[i];
+		if (!res->is_usable)
+			continue;
+		uint64_t free_count = 0;
+		for (uint32_t c = 0; !err && c < res->cluster_count; c++) {
+			struct vmfs_lock_disk lock;
+			struct vmfs_cluster_disk meta;
+			err = cluster_read(d, res, c, &lock, &meta);
+			free_count +=
+				bitmap_count(meta.bitmap, fsck_cluster_total(res, c));
+		}
+		if (err)
+			return bad(d, err, res->name);
+		printf("%s: %" PRIu64 " resources, %" PRIu64
+		       " free, %u clusters, %" PRIu64 " bytes in %u blocks from FB %u\n",
+		       res->name, res->count, free_count, res->cluster_count,
+		       res->length_bytes, res->block_count, res->blocks[0]);
+		dump_resource_header(&res->header);
+		hex(d, &res->header, sizeof(res->header));
+	}
+	return err;
+}
+
+static int do_cluster(struct dump *d, char **args)
+{
+	static const char *const types[] = { [FSCK_FBB] = "fbb",
+					     [FSCK_FDC] = "fdc",
+					     [FSCK_PBC] = "pbc",
+					     [FSCK_SBC] = "sbc",
+					     [FSCK_PB2] = "pb2" };
+	uint64_t c;
+	unsigned int i = 0;
+	int err = load_resources(d);
+	if (err)
+		return err;
+	while (i < ARRAY_SIZE(types) && strcmp(args[0], types[i]) != 0)
+		i++;
+	if (i == ARRAY_SIZE(types))
+		return report_error(d->r, -EINVAL, "%s: not one of fbb fdc pbc sbc pb2",
+				    args[0]);
+	const struct fsck_resource *res = &d->v.resources[i];
+	if (!res->is_usable)
+		return report_error(d->r, -EUCLEAN, "%s: cannot be used", res->name);
+	if (parse_u64(args[1], UINT32_MAX, &c) != 0 || c >= res->cluster_count)
+		return report_error(d->r, -EINVAL,
+				    "%s: not a cluster of %s, which has %u", args[1],
+				    res->name, res->cluster_count);
+	struct vmfs_lock_disk lock;
+	struct vmfs_cluster_disk meta;
+	err = cluster_read(d, res, (uint32_t)c, &lock, &meta);
+	if (err)
+		return bad(d, err, res->name);
+	printf("%s cluster %" PRIu64 ": lock\n", res->name, c);
+	dump_lock(&lock);
+	hex(d, &lock, sizeof(lock));
+	printf("%s cluster %" PRIu64 ": metadata\n", res->name, c);
+	dump_cluster(&meta);
+	hex(d, &meta, sizeof(meta));
+	return 0;
+}
+
+static void print_addresses(const struct vmfs_fd_disk *fdd)
+{
+	char text[48];
+	for (unsigned int i = 0; i < VMFS_FD_SLOTS; i++) {
+		vmfs_addr addr = { le32_get(fdd->u.slots[i]) };
+		if (!addr_is_none(addr))
+			printf("  [%3u]  0x%08x (%s)\n", i, addr.raw,
+			       fsck_addr_text(addr, text));
+	}
+}
+
+static int do_fd(struct dump *d, char **args)
+{
+	struct vmfs_fd_disk fdd;
+	vmfs_addr addr;
+	char text[48];
+	int err = find_fd(d, args[0], &addr, &fdd);
+	if (err)
+		return err;
+	printf("%s: lock\n", fsck_addr_text(addr, text));
+	dump_lock(&fdd.lock);
+	printf("%s: metadata\n", text);
+	dump_fd_meta(&fdd.meta);
+	if (le32_get(fdd.meta.type) == VMFS_TYPE_RDM) {
+		printf("%s: mapped device\n", text);
+		dump_identity(&fdd.u.rdm);
+	} else if (le32_get(fdd.meta.zla) == VMFS_ZLA_RESIDENT) {
+		printf("%s: resident data\n", text);
+		dump_hex(fdd.u.resident,
+			 min_u64(le64_get(fdd.meta.length), VMFS_RESIDENT_MAX), 0);
+	} else {
+		printf("%s: addresses\n", text);
+		print_addresses(&fdd);
+	}
+	hex(d, &fdd, sizeof(fdd));
+	return 0;
+}
+
+static int do_dir(struct dump *d, char **args)
+{
+	struct vmfs_fd_disk fdd;
+	vmfs_addr addr;
+	char text[48];
+	int err = find_fd(d, args[0], &addr, &fdd);
+	if (err)
+		return err;
+	if (!fsck_is_directory(&d->v, &fdd))
+		return bad(d, -ENOTDIR, args[0]);
+	uint64_t end = le64_get(fdd.meta.length);
+	for (uint64_t off = 0; off + VMFS_DIRENT_SIZE <= end; off += VMFS_DIRENT_SIZE) {
+		struct vmfs_dirent_disk e;
+		err = fsck_file_read(&d->v, &fdd, off, &e, sizeof(e));
+		if (err)
+			return bad(d, err, args[0]);
+		printf("  %8" PRIu64 "  type %u  0x%08x (%s)  generation %u  %.*s\n", off,
+		       le32_get(e.type), le32_get(e.addr),
+		       fsck_addr_text((vmfs_addr){ le32_get(e.addr) }, text),
+		       le32_get(e.generation), (int)sizeof(e.name), (const char *)e.name);
+		hex(d, &e, sizeof(e));
+	}
+	return 0;
+}
+
+static int do_lock(struct dump *d, char **args)
+{
+	struct vmfs_fd_disk fdd;
+	vmfs_addr addr;
+	char text[48];
+	int err = find_fd(d, args[0], &addr, &fdd);
+	if (err)
+		return err;
+	printf("%s: lock\n", fsck_addr_text(addr, text));
+	dump_lock(&fdd.lock);
+	hex(d, &fdd.lock, sizeof(fdd.lock));
+	uint64_t hb = le64_get(fdd.lock.hb_addr);
+	uint64_t k = (hb - VMFS_HEARTBEATS_OFF) / VMFS_SECTOR_SIZE;
+	struct vmfs_heartbeat_disk slot;
+	if (hb < VMFS_HEARTBEATS_OFF || k >= VMFS_HEARTBEATS_COUNT ||
+	    slot_read(d, (uint32_t)k, &slot) != 0)
+		return 0;
+	printf("heartbeat slot %" PRIu64 ", which it names: %s, generation %" PRIu64 "\n",
+	       k, le32_get(slot.state) == HEARTBEAT_LIVE ? "in use" : "free",
+	       le64_get(slot.generation));
+	return 0;
+}
+
+/* The record at `sector`; its length in sectors, 0 at the end of the log. */
+static uint32_t print_record(struct dump *d, uint64_t off, uint32_t sector, uint32_t end)
+{
+	uint8_t buf[VMFS_SECTOR_SIZE];
+	struct vmfs_journal_desc_disk desc;
+	if (fsck_read(&d->v, off + (uint64_t)sector * sizeof(buf), buf, sizeof(buf)) != 0)
+		return 0;
+	memcpy(&desc, buf, sizeof(desc));
+	uint32_t targets = le32_get(desc.target_count),
+		 head = le32_get(desc.desc_sectors);
+	uint32_t payload = le32_get(desc.payload_sectors);
+	if (le32_get(desc.magic) != JOURNAL_DESC_MAGIC || targets > JOURNAL_PAYLOAD_MAX ||
+	    payload > JOURNAL_PAYLOAD_MAX || head == 0 || head > JOURNAL_PAYLOAD_MAX ||
+	    sector + head + payload >= end)
+		return 0;
+	printf("record in sector %u\n", sector);
+	dump_journal_desc(&desc);
+	for (uint32_t i = 0; i < targets; i++) {
+		struct vmfs_journal_target_disk t;
+		uint64_t at = off + (uint64_t)sector * sizeof(buf) + sizeof(desc) +
+			      i * sizeof(t);
+		if (fsck_read(&d->v, at, &t, sizeof(t)) == 0)
+			dump_journal_target(&t);
+	}
+	struct vmfs_journal_commit_disk commit;
+	uint64_t at = off + (uint64_t)(sector + head + payload) * sizeof(buf);
+	if (fsck_read(&d->v, at, &commit, sizeof(commit)) == 0)
+		dump_journal_commit(&commit);
+	return head + payload + 1;
+}
+
+static int do_journal(struct dump *d, char **args)
+{
+	uint64_t k;
+	struct vmfs_heartbeat_disk slot;
+	struct vmfs_journal_state_disk state;
+	struct vmfs_journal_header_disk header;
+	int err = load_descriptor(d);
+	if (err)
+		return err;
+	if (parse_u64(args[0], VMFS_HEARTBEATS_COUNT - 1, &k) != 0)
+		return report_error(d->r, -EINVAL, "%s: not a heartbeat slot (0 to %u)",
+				    args[0], VMFS_HEARTBEATS_COUNT - 1);
+	err = slot_read(d, (uint32_t)k, &slot);
+	if (err)
+		return bad(d, err, "heartbeats");
+	uint64_t off = le64_get(slot.journal_vol_off);
+	if (le32_get(slot.journal_addr) == 0)
+		return report_error(d->r, -ENOENT, "heartbeat slot %s has no journal",
+				    args[0]);
+	err = fsck_read(&d->v, off, &state, sizeof(state));
+	if (!err)
+		err = fsck_read(&d->v, off + VMFS_SECTOR_SIZE, &header, sizeof(header));
+	if (err)
+		return bad(d, err, "journal");
+	bool is_ours = le32_get(header.magic) == JOURNAL_HEADER_MAGIC;
+	printf("journal of slot %" PRIu64 " at 0x%" PRIx64 "%s: state\n", k, off,
+	       is_ours ? "" : " (not made by this software)");
+	dump_journal_state(&state);
+	hex(d, &state, sizeof(state));
+	if (is_ours) {
+		puts("header");
+		dump_journal_header(&header);
+	}
+	uint32_t end = d->v.block_size / VMFS_SECTOR_SIZE, sector = JOURNAL_FIRST_SECTOR;
+	bool is_empty = le32_get(state.magic) == 0;
+	if (is_empty && !d->is_all) {
+		puts("empty");
+		return 0;
+	}
+	for (uint32_t n = 1; is_ours && n && sector < end; sector += n)
+		n = print_record(d, off, sector, end);
+	return 0;
+}
+
+static int do_block(struct dump *d, char **args)
+{
+	vmfs_addr addr;
+	uint64_t vol_off;
+	uint32_t size;
+	char text[48];
+	int err = load_resources(d);
+	if (err)
+		return err;
+	if (parse_address(args[0], &addr) != 0)
+		return report_error(d->r, -EINVAL, "%s: not an address", args[0]);
+	if (fsck_addr_vol_off(&d->v, addr, &vol_off, &size) != 0)
+		return report_error(d->r, -EINVAL, "%s: there is no such block", args[0]);
+	uint8_t *buf = malloc(size);
+	err = buf ? fsck_read(&d->v, vol_off, buf, size) : -ENOMEM;
+	if (err) {
+		free(buf);
+		return bad(d, err, args[0]);
+	}
+	printf("%s: %u bytes at vol 0x%" PRIx64 "\n", fsck_addr_text(addr, text), size,
+	       vol_off);
+	dump_hex(buf, size, vol_off);
+	free(buf);
+	return 0;
+}
+
+static int do_default(struct dump *d, char **args)
+{
+	int err = do_lvm(d, args);
+	if (!err)
+		err = do_fs(d, args);
+	if (!err)
+		err = do_heartbeats(d, args);
+	return err ? err : do_resources(d, args);
+}
+
+static const struct command {
+	const char *name;
+	int argument_count;
+	int (*run)(struct dump *d, char **args);
+} commands[] = {
+	{ "lvm", 0, do_lvm },
+	{ "fs", 0, do_fs },
+	{ "heartbeats", 0, do_heartbeats },
+	{ "resources", 0, do_resources },
+	{ "cluster", 2, do_cluster },
+	{ "fd", 1, do_fd },
+	{ "dir", 1, do_dir },
+	{ "lock", 1, do_lock },
+	{ "journal", 1, do_journal },
+	{ "block", 1, do_block },
+};
+
+static int run_command(struct dump *d, int argc, char **argv)
+{
+	if (argc == 0)
+		return do_default(d, argv);
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		const struct command *c = &commands[i];
+		if (strcmp(argv[0], c->name) != 0)
+			continue;
+		if (argc - 1 != c->argument_count)
+			return report_error(d->r, -EINVAL,
+					    "%s: %d arguments, it takes %d", c->name,
+					    argc - 1, c->argument_count);
+		return c->run(d, argv + 1);
+	}
+	return report_error(d->r, -EINVAL, "%s: unknown (-h for help)", argv[0]);
+}
+
+static int open_and_run(struct dump *d, const char **names, unsigned int count,
+			char **what)
+{
+	struct bdev *devices[LVM_EXTENTS_MAX] = { 0 };
+	int argc = 0, err = 0;
+	while (what[argc])
+		argc++;
+	for (unsigned int i = 0; !err && i < count; i++)
+		err = device_open(names[i], BDEV_OPEN_READ_ONLY, NULL, d->r, &devices[i]);
+	if (!err)
+		err = fsck_volume_join(&d->v, devices, count, d->r);
+	if (!err)
+		err = run_command(d, argc, what);
+	fsck_volume_done(&d->v);
+	for (unsigned int i = 0; i < count; i++)
+		bdev_close(devices[i]);
+	return err || fflush(stdout) != 0 ? 1 : 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct reporter_stderr stderr_reporter;
+	struct reporter *r =
+		reporter_stderr_init(&stderr_reporter, "vmfs-dump", REPORT_WARN);
+	struct dump *d = calloc(1, sizeof(*d));
+	const char *names[LVM_EXTENTS_MAX];
+	unsigned int count = 0;
+	int c, code = 1;
+	if (!d)
+		return 1;
+	d->r = r;
+	/* "+": what follows WHAT is not for getopt. */
+	while ((c = getopt(argc, argv, "+axe:h")) != -1) {
+		if (c == 'h') {
+			fputs(usage_text, stdout);
+			code = 0;
+		}
+		if (c == 'h' || c == '?' || (c == 'e' && count == LVM_EXTENTS_MAX - 1))
+			goto out;
+		d->is_all |= c == 'a';
+		d->has_hex |= c == 'x';
+		if (c == 'e')
+			names[count++] = optarg;
+	}
+	if (optind == argc) {
+		(void)report_error(r, -EINVAL, "a DEVICE is needed (-h for help)");
+		goto out;
+	}
+	names[count++] = argv[optind++];
+	code = open_and_run(d, names, count, argv + optind);
+out:
+	free(d);
+	return code;
+}
