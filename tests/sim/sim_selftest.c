@@ -367,20 +367,20 @@ static void unjoined_task_is_caught(void **state)
 					"task world/lost#2 was never joined", NULL));
 }
 
-static void use_stack(unsigned int depth)
+/* Each level needs a page of its own, because it reads its caller's. */
+static int use_stack(unsigned int depth, const volatile char *above)
 {
 	volatile char page[1024];
-	page[0] = (char)depth;
-	page[sizeof(page) - 1] = page[0];
-	if (depth)
-		use_stack(depth - 1);
-	page[1] = page[0];
+	page[0] = above[0];
+	page[sizeof(page) - 1] = (char)depth;
+	return depth ? use_stack(depth - 1, page) + page[sizeof(page) - 1] : page[0];
 }
 
 static void use_much_stack(void *arg)
 {
+	const volatile char top = 0;
 	(void)arg;
-	use_stack(10000);
+	assert_int_not_equal(use_stack(10000, &top), 0);
 }
 
 static void full_stack_is_named(void **state)

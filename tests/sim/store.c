@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#define HASH_FUNCTION HASH_SAX /* clang warns of the default one */
 #include <uthash.h>
 
 #include "tests/sim/sim.h"
