@@ -4,8 +4,9 @@
  * on a controller that we do not know is refused and not forgotten: a VM that boots without
  * one of its disks is worse than one that does not boot.
  *
- * A device counts if DEVICE.present is true. Empty CD drives are left out; a CD that is
- * connected at power-on is refused until there are CDs.
+ * A device counts if DEVICE.present is true, or is missing while DEVICE.fileName is there.
+ * Empty CD drives are left out; a CD that is connected at power-on is refused until there
+ * are CDs.
  */
 #include "vmkernel/vmx/hardware.h"
 
@@ -206,12 +207,11 @@ static int add_disk(const struct reading *in, const char *device, const char *pr
 	return 0;
 }
 
-/* "scsi0:12.present": prefix, number, unit. false: another kind of key. */
+/* "scsi0:12.fileName": prefix, number, unit, suffix. false: another kind of key. */
 static bool parse_device(const char *key, char ret_prefix[static 16], uint32_t *ret_number,
-			 uint32_t *ret_unit)
+			 uint32_t *ret_unit, char ret_suffix[static 16])
 {
 	unsigned int number, unit;
-	char suffix[16];
 	int end = 0;
 	size_t len = strcspn(key, "0123456789");
 	if (len == 0 || len >= 16)
@@ -222,11 +222,22 @@ static bool parse_device(const char *key, char ret_prefix[static 16], uint32_t *
 		ret_prefix[i] = (char)tolower((unsigned char)key[i]);
 	}
 	ret_prefix[len] = '\0';
-	if (sscanf(key + len, "%4u:%4u.%15[A-Za-z]%n", &number, &unit, suffix, &end) != 3)
+	if (sscanf(key + len, "%4u:%4u.%15[A-Za-z]%n", &number, &unit, ret_suffix,
+		   &end) != 3)
 		return false;
 	*ret_number = number;
 	*ret_unit = unit;
-	return key[len + (size_t)end] == '\0' && strcasecmp(suffix, "present") == 0;
+	return key[len + (size_t)end] == '\0';
+}
+
+/* Is this the key by which the device is counted: present, or fileName where that is not? */
+static bool is_counted(const struct reading *in, const char *key, const char *suffix,
+		       const char *device)
+{
+	char other[KEY_SIZE];
+	if (strcasecmp(suffix, "present") == 0)
+		return vmxfile_is_true(in->f, key);
+	return strcasecmp(suffix, "fileName") == 0 && !value_of(in, device, "present", other);
 }
 
 static int read_devices(const struct reading *in)
@@ -234,17 +245,18 @@ static int read_devices(const struct reading *in)
 	static const char *const known[] = { "scsi", "sata", "ide", "nvme" };
 	const char *key, *value;
 	for (unsigned int i = 0; vmxfile_entry(in->f, i, &key, &value); i++) {
-		char prefix[16], device[DEVICE_SIZE];
+		char prefix[16], suffix[16], device[DEVICE_SIZE];
 		uint32_t number, unit;
 		bool is_known = false;
-		if (!parse_device(key, prefix, &number, &unit) ||
-		    !vmxfile_is_true(in->f, key))
+		if (!parse_device(key, prefix, &number, &unit, suffix))
+			continue;
+		(void)snprintf(device, sizeof(device), "%s%u:%u", prefix, number, unit);
+		if (!is_counted(in, key, suffix, device))
 			continue;
 		for (size_t k = 0; k < sizeof(known) / sizeof(known[0]); k++)
 			is_known = is_known || strcmp(prefix, known[k]) == 0;
 		if (!is_known)
 			return refuse(in, key, value, "unknown controller");
-		(void)snprintf(device, sizeof(device), "%s%u:%u", prefix, number, unit);
 		int rc = add_disk(in, device, prefix, number, unit);
 		if (rc < 0)
 			return rc;

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One exchange per command. Power-on may wait long for a lock, so there is no time limit. */
+#include "vmkernel/cli/client.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+int client_ask(const struct client *c, enum msg_type type, json_t *body, json_t **ret_reply)
+{
+	json_t *reply;
+	int rc = msg_call(c->socket, type, body, 0, &reply);
+	if (rc < 0) {
+		(void)fprintf(stderr, "%s: %s: %s\n", c->program, c->socket,
+			      rc == -ECONNREFUSED ? "no vmkernel listens there" :
+			      rc == -ECONNRESET	  ? "vmkernel has gone away" :
+						    strerror(-rc));
+		return 1;
+	}
+	int result = (int)json_integer_value(json_object_get(reply, "result"));
+	if (result < 0) {
+		const char *error = client_text(reply, "error");
+		(void)fprintf(stderr, "%s: %s\n", c->program,
+			      *error ? error : strerror(-result));
+		json_decref(reply);
+		return 1;
+	}
+	*ret_reply = reply;
+	return 0;
+}
+
+int client_do(const struct client *c, enum msg_type type, json_t *body)
+{
+	json_t *reply;
+	int rc = client_ask(c, type, body, &reply);
+	if (rc == 0)
+		json_decref(reply);
+	return rc;
+}
+
+const char *client_text(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+	return text ? text : "";
+}

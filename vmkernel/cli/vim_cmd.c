@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* vim-cmd: a table of commands. Output is what ESXi's vim-cmd prints (scripts read it). */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/align.h"
+#include "base/parse.h"
+#include "vmkernel/cli/client.h"
+
+#define PROGRAM "vim-cmd"
+
+static int id_body(const char *text, json_t **ret_body)
+{
+	uint64_t id;
+	if (parse_u64(text, INT32_MAX, &id) < 0) {
+		(void)fprintf(stderr, PROGRAM ": %s: not a VM id\n", text);
+		return 1;
+	}
+	*ret_body = json_pack("{s:I}", "id", (json_int_t)id);
+	return 0;
+}
+
+static int register_vm(const struct client *c, int argc, char **argv)
+{
+	json_t *reply;
+	int rc = client_ask(c, MSG_VM_REGISTER,
+			    json_pack("{s:s, s:s}", "path", argv[0], "name",
+				      argc > 1 ? argv[1] : ""),
+			    &reply);
+	if (rc)
+		return rc;
+	(void)printf("%lld\n",
+		     (long long)json_integer_value(json_object_get(reply, "id")));
+	json_decref(reply);
+	return 0;
+}
+
+static size_t widest(const json_t *vms, const char *key, size_t least)
+{
+	for (size_t i = 0; i < json_array_size(vms); i++)
+		least = max_u64(least, strlen(client_text(json_array_get(vms, i), key)));
+	return least;
+}
+
+static int list_vms(const struct client *c, int argc, char **argv)
+{
+	json_t *reply;
+	(void)argc;
+	(void)argv;
+	int rc = client_ask(c, MSG_VM_LIST, NULL, &reply);
+	if (rc)
+		return rc;
+	const json_t *vms = json_object_get(reply, "vms");
+	int name = (int)widest(vms, "name", 4);
+	int file = (int)widest(vms, "path", 4);
+	int guest = (int)widest(vms, "guest", 8);
+	(void)printf("Vmid   %-*s   %-*s   %-*s   Version   Annotation\n", name, "Name", file,
+		     "File", guest, "Guest OS");
+	for (size_t i = 0; i < json_array_size(vms); i++) {
+		const json_t *vm = json_array_get(vms, i);
+		(void)printf("%-6lld %-*s   %-*s   %-*s   vmx-%-5s %s\n",
+			     (long long)json_integer_value(json_object_get(vm, "id")), name,
+			     client_text(vm, "name"), file, client_text(vm, "path"), guest,
+			     client_text(vm, "guest"), client_text(vm, "version"),
+			     client_text(vm, "annotation"));
+	}
+	json_decref(reply);
+	return 0;
+}
+
+static int vm_do(const struct client *c, char **argv, enum msg_type type, const char *said)
+{
+	json_t *body;
+	int rc = id_body(argv[0], &body);
+	if (rc == 0)
+		rc = client_do(c, type, body);
+	if (rc == 0 && said)
+		(void)printf("%s\n", said);
+	return rc;
+}
+
+static int power_on(const struct client *c, int argc, char **argv)
+{
+	(void)argc;
+	return vm_do(c, argv, MSG_VM_POWER_ON, "Powering on VM:");
+}
+
+static int power_off(const struct client *c, int argc, char **argv)
+{
+	(void)argc;
+	return vm_do(c, argv, MSG_VM_POWER_OFF, "Powering off VM:");
+}
+
+static int power_reset(const struct client *c, int argc, char **argv)
+{
+	(void)argc;
+	return vm_do(c, argv, MSG_VM_RESET, "Reset VM:");
+}
+
+static int unregister_vm(const struct client *c, int argc, char **argv)
+{
+	(void)argc;
+	return vm_do(c, argv, MSG_VM_UNREGISTER, NULL);
+}
+
+static int power_state(const struct client *c, int argc, char **argv)
+{
+	json_t *body, *reply;
+	(void)argc;
+	int rc = id_body(argv[0], &body);
+	if (rc == 0)
+		rc = client_ask(c, MSG_VM_STATE, body, &reply);
+	if (rc)
+		return rc;
+	(void)printf("Retrieved runtime info\n%s\n", client_text(reply, "state"));
+	json_decref(reply);
+	return 0;
+}
+
+static long long number(const json_t *object, const char *key)
+{
+	return (long long)json_integer_value(json_object_get(object, key));
+}
+
+static int host_summary(const struct client *c, int argc, char **argv)
+{
+	json_t *reply;
+	(void)argc;
+	(void)argv;
+	int rc = client_ask(c, MSG_HOST_SUMMARY, NULL, &reply);
+	if (rc)
+		return rc;
+	(void)printf("Listsummary:\n\n(vim.host.Summary) {\n"
+		     "   hardware = (vim.host.Summary.HardwareSummary) {\n"
+		     "      uuid = \"%s\"\n   },\n"
+		     "   runtime = (vim.host.RuntimeInfo) {\n"
+		     "      connectionState = \"connected\",\n"
+		     "      powerState = \"poweredOn\"\n   },\n"
+		     "   config = (vim.host.Summary.ConfigSummary) {\n"
+		     "      name = \"%s\",\n"
+		     "      product = (vim.AboutInfo) {\n"
+		     "         name = \"OpenVMFS\",\n         version = \"%s\"\n      }\n   },\n"
+		     "   virtualMachines = %lld,\n   poweredOn = %lld,\n"
+		     "   datastores = %lld\n}\n",
+		     client_text(reply, "host"), client_text(reply, "name"),
+		     client_text(reply, "version"), number(reply, "vms"),
+		     number(reply, "vms_on"), number(reply, "datastores"));
+	json_decref(reply);
+	return 0;
+}
+
+static const struct command {
+	const char *name;
+	int argc_min, argc_max;
+	const char *arguments;
+	int (*run)(const struct client *c, int argc, char **argv);
+} commands[] = {
+	{ "solo/registervm", 1, 2, "PATH [NAME]", register_vm },
+	{ "vmsvc/getallvms", 0, 0, "", list_vms },
+	{ "vmsvc/power.on", 1, 1, "ID", power_on },
+	{ "vmsvc/power.off", 1, 1, "ID", power_off },
+	{ "vmsvc/power.reset", 1, 1, "ID", power_reset },
+	{ "vmsvc/power.getstate", 1, 1, "ID", power_state },
+	{ "vmsvc/unregister", 1, 1, "ID", unregister_vm },
+	{ "hostsvc/hostsummary", 0, 0, "", host_summary },
+};
+
+static void usage(FILE *f)
+{
+	(void)fprintf(f, "usage: " PROGRAM " [-s SOCKET] COMMAND [ARGUMENT...]\n");
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		(void)fprintf(f, "  %s %s\n", commands[i].name, commands[i].arguments);
+}
+
+static int run(const struct client *c, int argc, char **argv)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		const struct command *cmd = &commands[i];
+		if (strcmp(argv[0], cmd->name) != 0)
+			continue;
+		if (argc - 1 >= cmd->argc_min && argc - 1 <= cmd->argc_max)
+			return cmd->run(c, argc - 1, argv + 1);
+		(void)fprintf(stderr, "usage: " PROGRAM " %s %s\n", cmd->name, cmd->arguments);
+		return 1;
+	}
+	(void)fprintf(stderr, PROGRAM ": %s: no such command\n", argv[0]);
+	return 1;
+}
+
+int main(int argc, char **argv)
+{
+	struct client c = { PROGRAM, msg_default_socket() };
+	int at = 1;
+	if (argc > 1 && (strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "--help") == 0)) {
+		usage(stdout);
+		return 0;
+	}
+	if (argc > 2 && strcmp(argv[1], "-s") == 0) {
+		c.socket = argv[2];
+		at = 3;
+	}
+	if (at >= argc) {
+		usage(stderr);
+		return 1;
+	}
+	return run(&c, argc - at, argv + at);
+}

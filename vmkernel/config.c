@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* "key = value" lines; see vmkernel(8), CONFIGURATION. A later setting replaces an earlier. */
+#include "vmkernel/config.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/parse.h"
+
+#define LINE_SIZE 2048
+#define VM_UID 64123u
+#define VM_UID_MAX 0xfffff000u
+#define POWER_ON_WAIT_S 60u
+#define POWER_ON_WAIT_MAX_S 3600u
+
+int config_init(struct config *c)
+{
+	*c = (struct config){ .vm_uid = VM_UID, .power_on_wait_s = POWER_ON_WAIT_S };
+	c->qemu = strdup("qemu-system-x86_64");
+	c->accel = strdup("auto");
+	return c->qemu && c->accel ? 0 : -ENOMEM;
+}
+
+void config_done(struct config *c)
+{
+	char *all[] = { c->state_dir, c->socket, c->host_name, c->initiator_name,
+			c->qemu,      c->vmx,	 c->accel };
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		free(all[i]);
+	for (uint32_t i = 0; i < c->device_count; i++)
+		free(c->devices[i]);
+	*c = (struct config){ 0 };
+}
+
+static char **text_setting(struct config *c, const char *key)
+{
+	struct {
+		const char *key;
+		char **at;
+	} all[] = {
+		{ "state_dir", &c->state_dir }, { "socket", &c->socket },
+		{ "host_name", &c->host_name }, { "initiator_name", &c->initiator_name },
+		{ "qemu", &c->qemu },		{ "vmx", &c->vmx },
+		{ "accel", &c->accel },
+	};
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		if (strcmp(key, all[i].key) == 0)
+			return all[i].at;
+	}
+	return NULL;
+}
+
+static bool is_accel(const char *value)
+{
+	return strcmp(value, "auto") == 0 || strcmp(value, "kvm") == 0 ||
+	       strcmp(value, "tcg") == 0;
+}
+
+static int set_number(const char *key, const char *value, uint64_t max, const char *where,
+		      struct reporter *r, uint32_t *ret_n)
+{
+	uint64_t n;
+	if (parse_u64(value, max, &n) < 0)
+		return report_error(r, -EINVAL, "%s: %s = %s: not a number up to %llu", where,
+				    key, value, (unsigned long long)max);
+	*ret_n = (uint32_t)n;
+	return 0;
+}
+
+int config_set(struct config *c, const char *key, const char *value, const char *where,
+	       struct reporter *r)
+{
+	if (strcmp(key, "vm_uid") == 0)
+		return set_number(key, value, VM_UID_MAX, where, r, &c->vm_uid);
+	if (strcmp(key, "power_on_wait_s") == 0)
+		return set_number(key, value, POWER_ON_WAIT_MAX_S, where, r,
+				  &c->power_on_wait_s);
+	if (!*value)
+		return report_error(r, -EINVAL, "%s: %s has no value", where, key);
+	if (strcmp(key, "accel") == 0 && !is_accel(value))
+		return report_error(r, -EINVAL, "%s: accel = %s: not auto, kvm or tcg", where,
+				    value);
+	bool is_device = strcmp(key, "device") == 0;
+	char **at = text_setting(c, key);
+	if (!at && !is_device)
+		return report_error(r, -EINVAL, "%s: unknown key %s", where, key);
+	if (is_device && c->device_count == CONFIG_DEVICES_MAX)
+		return report_error(r, -EINVAL, "%s: device = %s: more than %u datastores",
+				    where, value, CONFIG_DEVICES_MAX);
+	char *copy = strdup(value);
+	if (!copy)
+		return -ENOMEM;
+	if (is_device) {
+		c->devices[c->device_count++] = copy;
+		return 0;
+	}
+	free(*at);
+	*at = copy;
+	return 0;
+}
+
+static char *trim(char *s)
+{
+	s += strspn(s, " \t");
+	size_t len = strlen(s);
+	while (len && strchr(" \t\r\n", s[len - 1]))
+		s[--len] = '\0';
+	return s;
+}
+
+int config_read(struct config *c, const char *path, bool must_exist, struct reporter *r)
+{
+	char line[LINE_SIZE], where[LINE_SIZE];
+	unsigned int number = 0;
+	AUTO_FCLOSE FILE *f = fopen(path, "re");
+	if (!f && errno == ENOENT && !must_exist)
+		return 0;
+	if (!f)
+		return report_error(r, -errno, "%s: %s", path, strerror(errno));
+	while (fgets(line, sizeof(line), f)) {
+		char *key = trim(line);
+		(void)snprintf(where, sizeof(where), "%.1024s:%u", path, ++number);
+		if (!*key || *key == '#')
+			continue;
+		char *equals = strchr(key, '=');
+		if (!equals)
+			return report_error(r, -EINVAL, "%s: not key = value", where);
+		*equals = '\0';
+		int rc = config_set(c, trim(key), trim(equals + 1), where, r);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VMKERNEL_CONFIG_H
+#define VMKERNEL_CONFIG_H
+
+/* What the host is told: by its configuration file, then by its command line. */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/report.h"
+
+#define CONFIG_DEVICES_MAX 64u
+#define CONFIG_STATE_DIR "/var/lib/vmkernel"
+#define CONFIG_FILE "/etc/vmkernel.conf"
+
+struct config {
+	char *state_dir, *socket, *host_name, *initiator_name, *qemu, *vmx, *accel;
+	char *devices[CONFIG_DEVICES_MAX];
+	uint32_t device_count;
+	uint32_t vm_uid;
+	uint32_t power_on_wait_s;
+};
+
+/* The defaults: 0 or -ENOMEM. config_done in any case. */
+int config_init(struct config *c) __attribute__((warn_unused_result));
+void config_done(struct config *c);
+/*
+ * One setting, as in the file: 0, -EINVAL (unknown key, bad value; reported, where names
+ * the place), -ENOMEM.
+ */
+int config_set(struct config *c, const char *key, const char *value, const char *where,
+	       struct reporter *r) __attribute__((warn_unused_result));
+/* Reads a file; 0, -errno (reported). A missing file is an error if must_exist. */
+int config_read(struct config *c, const char *path, bool must_exist, struct reporter *r)
+	__attribute__((warn_unused_result));
+
+#endif

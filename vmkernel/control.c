@@ -1,0 +1,496 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The control socket. A client is known by a number that is never used again, so an answer
+ * that comes late finds its client or nobody.
+ */
+#include "vmkernel/control.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/env.h"
+#include "vmkernel/inventory.h"
+#include "vmkernel/msg/sock.h"
+#include "vmkernel/msg/where.h"
+
+#define CLIENTS_MAX 64u
+#define MEMBERS_MAX 64u
+#define MAX_SENTENCE 1024u
+
+struct client {
+	LIST_ENTRY(client) link;
+	struct control *control;
+	uint64_t number;
+	struct msg_channel channel;
+	struct loop_watch *watch;
+};
+
+struct control {
+	struct host *host;
+	int listen_sock;
+	struct loop_watch *watch;
+	uint64_t next_number;
+	unsigned int count;
+	LIST_HEAD(, client) clients;
+};
+
+/* ---- clients ---- */
+
+static void client_free(struct client *cl)
+{
+	LIST_REMOVE(cl, link);
+	cl->control->count--;
+	loop_watch_free(cl->watch);
+	msg_channel_done(&cl->channel);
+	free(cl);
+}
+
+static struct client *client_find(struct control *c, uint64_t number)
+{
+	struct client *cl;
+	LIST_FOREACH(cl, &c->clients, link) {
+		if (cl->number == number)
+			return cl;
+	}
+	return NULL;
+}
+
+void control_reply(struct control *c, struct requester who, int result, const char *sentence,
+		   json_t *body)
+{
+	struct client *cl = c ? client_find(c, who.client) : NULL;
+	if (!cl) {
+		json_decref(body);
+		return;
+	}
+	int rc = msg_reply(&cl->channel, who.tag, result, result < 0 ? sentence : NULL, body);
+	if (rc < 0)
+		(void)shutdown(cl->channel.sock, SHUT_RDWR); /* noticed when it is read */
+	else if (msg_channel_has_output(&cl->channel))
+		loop_watch_events(cl->watch, EPOLLIN | EPOLLOUT);
+}
+
+/* ---- requests that are answered at once ---- */
+
+struct request {
+	struct host *host;
+	struct requester who;
+	const json_t *body;
+};
+
+static void reply_ok(const struct request *rq, json_t *body)
+{
+	control_reply(rq->host->control, rq->who, body ? 0 : -ENOMEM, "no memory", body);
+}
+
+__attribute__((format(printf, 3, 4))) static void reply_error(const struct request *rq, int rc,
+							      const char *fmt, ...)
+{
+	char text[MAX_SENTENCE];
+	va_list ap;
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, ap); /* a cut sentence is still told */
+	va_end(ap);
+	control_reply(rq->host->control, rq->who, rc, text, NULL);
+}
+
+static const char *text_of(const struct request *rq, const char *key)
+{
+	const char *text = json_string_value(json_object_get(rq->body, key));
+	return text ? text : "";
+}
+
+/* The datastore that the request names; NULL: the client was told. */
+static struct datastore *datastore_of(const struct request *rq, const char *name)
+{
+	struct datastore *ds = NULL;
+	int rc = datastore_find(&rq->host->datastores, name, &ds);
+	if (rc == -ENOTUNIQ)
+		reply_error(rq, rc, "%s: several datastores have this label, use the UUID", name);
+	else if (rc < 0)
+		reply_error(rq, rc, "%s: no such datastore on this host", name);
+	return rc < 0 ? NULL : ds;
+}
+
+static void where(const struct request *rq)
+{
+	struct datastore *ds = datastore_of(rq, text_of(rq, "name"));
+	if (ds)
+		reply_ok(rq, json_pack("{s:s}", "device", ds->device));
+}
+
+static void host_summary(const struct request *rq)
+{
+	struct host *h = rq->host;
+	struct vm *vm;
+	struct datastore *ds;
+	int vms = 0, vms_on = 0, datastores = 0;
+	TAILQ_FOREACH(vm, &h->vms, link) {
+		vms++;
+		vms_on += vm->state == VM_ON;
+	}
+	TAILQ_FOREACH(ds, &h->datastores, link)
+		datastores++;
+	reply_ok(rq, json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:b}", "host", h->uuid_text,
+			       "name", h->host_name, "version", HOST_VERSION, "vms", vms,
+			       "vms_on", vms_on, "datastores", datastores, "is_stopping",
+			       h->is_stopping));
+}
+
+static void vm_list(const struct request *rq)
+{
+	struct vm *vm;
+	char file[VM_WHY_SIZE], uuid[UUID_TEXT_SIZE];
+	json_t *vms = json_array();
+	TAILQ_FOREACH(vm, &rq->host->vms, link) {
+		const struct vm_labels *l = &vm->labels;
+		json_array_append_new(
+			vms,
+			json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:i, s:s}", "id",
+				  (int)vm->id, "name", l->name, "path",
+				  vm_file_text(vm, NULL, file, sizeof(file)), "guest", l->guest,
+				  "version", l->version, "annotation", l->annotation, "state",
+				  vm_state_text(vm->state), "is_on", vm->state == VM_ON,
+				  "vmx_pid", (int)vm->vmx_pid, "datastore",
+				  uuid_text(&vm->ds_uuid, uuid)));
+	}
+	reply_ok(rq, json_pack("{s:o}", "vms", vms));
+}
+
+/* The VM that the request names; NULL: the client was told. */
+static struct vm *vm_of(const struct request *rq)
+{
+	json_int_t id = json_integer_value(json_object_get(rq->body, "id"));
+	struct vm *vm = id > 0 && id <= UINT32_MAX ? inventory_find(rq->host, (uint32_t)id) :
+						     NULL;
+	if (!vm)
+		reply_error(rq, -ENOENT, "%lld: no VM with this id is registered",
+			    (long long)id);
+	return vm;
+}
+
+static void vm_unregister(const struct request *rq)
+{
+	struct vm *vm = vm_of(rq);
+	if (!vm)
+		return;
+	if (vm->state != VM_OFF) {
+		reply_error(rq, -EBUSY, "VM %u is not powered off", vm->id);
+		return;
+	}
+	inventory_remove(vm);
+	int rc = inventory_save(rq->host);
+	if (rc < 0)
+		reply_error(rq, rc, "the inventory cannot be saved: %s", strerror(-rc));
+	else
+		reply_ok(rq, json_object());
+}
+
+/* ---- requests that read a datastore: jobs ---- */
+
+struct query {
+	struct host *host;
+	struct requester who;
+	struct datastore *ds;	/* NULL: all (DATASTORE_LIST) */
+	char *path, *name;	/* VM_REGISTER */
+	struct vm_labels labels;
+	json_t *result;
+	int rc;
+	char why[VM_WHY_SIZE];
+};
+
+static void query_free(struct query *q)
+{
+	free(q->path);
+	free(q->name);
+	vm_labels_done(&q->labels);
+	free(q);
+}
+
+static void query_done(void *arg)
+{
+	struct query *q = arg;
+	control_reply(q->host->control, q->who, q->rc, q->why, q->result);
+	query_free(q);
+}
+
+static void query_start(const struct request *rq, struct datastore *ds,
+			void (*work)(void *arg), void (*done)(void *arg))
+{
+	struct query *q = calloc(1, sizeof(*q));
+	if (q) {
+		q->host = rq->host;
+		q->who = rq->who;
+		q->ds = ds;
+	}
+	if (!q || loop_job(rq->host->loop, "query", work, done, q) < 0) {
+		free(q);
+		reply_error(rq, -ENOMEM, "no memory");
+	}
+}
+
+static json_t *datastore_json(const struct datastore *ds)
+{
+	struct vmfs_volume_info info;
+	char type[32];
+	int rc = vmfs_volume_info(ds->vol, &info);
+	if (rc < 0)
+		return json_pack("{s:s, s:s, s:s, s:i, s:i, s:s, s:b}", "label", ds->label,
+				 "uuid", ds->uuid_text, "type", "VMFS", "size", 0, "free", 0,
+				 "device", ds->device, "is_mounted", 0);
+	(void)snprintf(type, sizeof(type), "VMFS-%u", info.major);
+	return json_pack("{s:s, s:s, s:s, s:I, s:I, s:s, s:b, s:s}", "label", info.label,
+			 "uuid", ds->uuid_text, "type", type, "size",
+			 (json_int_t)info.size_bytes, "free", (json_int_t)info.free_bytes,
+			 "device", ds->device, "is_mounted", vmfs_volume_state(ds->vol) == 0,
+			 "class", info.storage_class);
+}
+
+/* The list of datastores changes only before the loop and after its last job. */
+static void datastore_list_work(void *arg)
+{
+	struct query *q = arg;
+	struct datastore *ds;
+	json_t *all = json_array();
+	TAILQ_FOREACH(ds, &q->host->datastores, link)
+		json_array_append_new(all, datastore_json(ds));
+	q->result = json_pack("{s:o}", "datastores", all);
+}
+
+static void member_list_work(void *arg)
+{
+	struct query *q = arg;
+	struct vmfs_member members[MEMBERS_MAX];
+	char uuid[UUID_TEXT_SIZE];
+	int count = vmfs_volume_members(q->ds->vol, members, MEMBERS_MAX);
+	if (count < 0) {
+		q->rc = count;
+		(void)snprintf(q->why, sizeof(q->why), "%s: %s", q->ds->label,
+			       strerror(-count));
+		return;
+	}
+	json_t *all = json_array();
+	for (int i = 0; i < count && i < (int)MEMBERS_MAX; i++) {
+		const struct vmfs_member *m = &members[i];
+		json_array_append_new(
+			all, json_pack("{s:s, s:s, s:i, s:I, s:b}", "host",
+				       uuid_text(&m->owner, uuid), "name", m->host_name, "slot",
+				       (int)m->slot, "age_ms",
+				       (json_int_t)(m->age_ns / NS_PER_MS), "is_self",
+				       m->is_self));
+	}
+	q->result = json_pack("{s:o}", "members", all);
+}
+
+static void member_list(const struct request *rq)
+{
+	struct datastore *ds = datastore_of(rq, text_of(rq, "datastore"));
+	if (ds)
+		query_start(rq, ds, member_list_work, query_done);
+}
+
+static void register_work(void *arg)
+{
+	struct query *q = arg;
+	char what[VM_WHY_SIZE / 2];
+	(void)snprintf(what, sizeof(what), "[%s] %s", q->ds->label, q->path + 1);
+	q->rc = vm_read_labels(q->ds->vol, q->path, what, q->host->reporter, &q->labels, q->why,
+			       sizeof(q->why));
+}
+
+static void register_done(void *arg)
+{
+	struct query *q = arg;
+	struct vm *vm = NULL;
+	if (q->rc == 0 && q->name[0]) {
+		free(q->labels.name);
+		q->labels.name = q->name;
+		q->name = NULL;
+	}
+	if (q->rc == 0 && inventory_find_path(q->host, &q->ds->uuid, q->path)) {
+		q->rc = -EEXIST;
+		(void)snprintf(q->why, sizeof(q->why), "[%.128s] %.512s: is registered already",
+			       q->ds->label, q->path + 1);
+	}
+	if (q->rc == 0) {
+		vm = inventory_add(q->host, &q->ds->uuid, q->path, &q->labels);
+		q->labels = (struct vm_labels){ 0 };
+		q->rc = vm ? inventory_save(q->host) : -ENOMEM;
+		(void)snprintf(q->why, sizeof(q->why), "the inventory cannot be saved: %s",
+			       strerror(-q->rc));
+	}
+	if (q->rc == 0)
+		q->result = json_pack("{s:i}", "id", (int)vm->id);
+	else if (vm)
+		inventory_remove(vm);
+	query_done(q);
+}
+
+static void vm_register(const struct request *rq)
+{
+	char *name = NULL, *path = NULL;
+	const char *text = text_of(rq, "path");
+	int rc = where_split(text, &name, &path);
+	if (rc < 0) {
+		reply_error(rq, rc, "%s: not \"[datastore] dir/file.vmx\" or a path under "
+				    "/vmfs/volumes", text);
+		return;
+	}
+	struct datastore *ds = datastore_of(rq, name);
+	size_t len = strlen(path);
+	free(name);
+	if (ds && (len < 6 || strcmp(path + len - 4, ".vmx") != 0)) {
+		reply_error(rq, -EINVAL, "%s: not a .vmx file", text);
+		ds = NULL;
+	}
+	struct query *q = ds ? calloc(1, sizeof(*q)) : NULL;
+	if (!q) {
+		free(path);
+		return;
+	}
+	*q = (struct query){ .host = rq->host, .who = rq->who, .ds = ds, .path = path,
+			     .name = strdup(text_of(rq, "name")) };
+	if (q->name && loop_job(rq->host->loop, "register", register_work, register_done, q) == 0)
+		return;
+	query_free(q);
+	reply_error(rq, -ENOMEM, "no memory");
+}
+
+/* ---- dispatch ---- */
+
+static void vm_request(const struct request *rq, enum msg_type type)
+{
+	struct vm *vm = vm_of(rq);
+	if (!vm)
+		return;
+	if (type == MSG_VM_POWER_ON)
+		vm_power_on(vm, rq->who);
+	else if (type == MSG_VM_POWER_OFF)
+		vm_power_off(vm, rq->who);
+	else if (type == MSG_VM_RESET)
+		vm_reset(vm, rq->who);
+	else
+		reply_ok(rq, json_pack("{s:s}", "state", vm_state_text(vm->state)));
+}
+
+static void dispatch(const struct request *rq, enum msg_type type)
+{
+	switch (type) {
+	case MSG_WHERE:
+		where(rq);
+		break;
+	case MSG_HOST_SUMMARY:
+		host_summary(rq);
+		break;
+	case MSG_DATASTORE_LIST:
+		query_start(rq, NULL, datastore_list_work, query_done);
+		break;
+	case MSG_MEMBER_LIST:
+		member_list(rq);
+		break;
+	case MSG_VM_REGISTER:
+		vm_register(rq);
+		break;
+	case MSG_VM_UNREGISTER:
+		vm_unregister(rq);
+		break;
+	case MSG_VM_LIST:
+		vm_list(rq);
+		break;
+	case MSG_VM_STATE:
+	case MSG_VM_POWER_ON:
+	case MSG_VM_POWER_OFF:
+	case MSG_VM_RESET:
+		vm_request(rq, type);
+		break;
+	default:
+		reply_error(rq, -EOPNOTSUPP, "request %u is unknown here", (unsigned int)type);
+		break;
+	}
+}
+
+static void on_client(void *arg, uint32_t events)
+{
+	struct client *cl = arg;
+	struct msg m;
+	int next = 0;
+	int rc = events & EPOLLOUT ? msg_channel_flush(&cl->channel) : 0;
+	if (rc == 0 && !msg_channel_has_output(&cl->channel))
+		loop_watch_events(cl->watch, EPOLLIN);
+	if (rc == 0)
+		rc = msg_channel_read(&cl->channel);
+	while ((next = msg_channel_next(&cl->channel, &m)) > 0) {
+		struct request rq = {
+			.host = cl->control->host,
+			.who = { .is_set = true, .client = cl->number, .tag = m.tag },
+			.body = m.body,
+		};
+		dispatch(&rq, m.type);
+		json_decref(m.body);
+	}
+	if (rc < 0 || next < 0)
+		client_free(cl);
+}
+
+static void on_connect(void *arg, uint32_t events)
+{
+	struct control *c = arg;
+	(void)events;
+	int sock = accept4(c->listen_sock, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (sock < 0)
+		return;
+	struct client *cl = c->count < CLIENTS_MAX ? calloc(1, sizeof(*cl)) : NULL;
+	if (cl)
+		cl->watch = loop_watch_new(c->host->loop, sock, EPOLLIN, on_client, cl);
+	if (!cl || !cl->watch) {
+		free(cl);
+		(void)close(sock);
+		return;
+	}
+	cl->control = c;
+	cl->number = c->next_number++;
+	msg_channel_init(&cl->channel, sock);
+	LIST_INSERT_HEAD(&c->clients, cl, link);
+	c->count++;
+}
+
+int control_open(struct host *h, struct reporter *r)
+{
+	struct control *c = calloc(1, sizeof(*c));
+	if (!c)
+		return -ENOMEM;
+	c->host = h;
+	c->next_number = 1;
+	LIST_INIT(&c->clients);
+	c->listen_sock = sock_listen(h->config.socket);
+	int rc = c->listen_sock < 0 ? c->listen_sock : 0;
+	/* Who may talk to the host owns it: root, or who started it. */
+	if (rc == 0 && chmod(h->config.socket, 0600) < 0)
+		rc = -errno;
+	if (rc == 0)
+		c->watch = loop_watch_new(h->loop, c->listen_sock, EPOLLIN, on_connect, c);
+	if (rc == 0 && !c->watch)
+		rc = -ENOMEM;
+	h->control = c;
+	return rc < 0 ? report_error(r, rc, "%s: %s", h->config.socket, strerror(-rc)) : 0;
+}
+
+void control_close(struct control *c)
+{
+	if (!c)
+		return;
+	while (!LIST_EMPTY(&c->clients))
+		client_free(LIST_FIRST(&c->clients));
+	loop_watch_free(c->watch);
+	if (c->listen_sock >= 0) {
+		(void)close(c->listen_sock);
+		(void)unlink(c->host->config.socket); /* a stale one is replaced anyway */
+	}
+	free(c);
+}

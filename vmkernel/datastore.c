@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Attaching: the devices first, then, on iSCSI, a second session to the first extent for the
+ * heartbeat alone (nothing the VMs do may delay it), then the volume.
+ *
+ * ISIDs are stable per host, datastore, extent and purpose, so that a host that comes back
+ * reinstates its own sessions (RFC 7143 10.12.5: format 10b, random: 0x80, three random
+ * bytes, two of qualifier).
+ */
+#include "vmkernel/datastore.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "iscsi/open.h"
+
+#define ISID_RANDOM_FORMAT 0x80u
+#define NAME_PREFIX "iqn.2026-01.org.openvmfs:host-"
+
+static void make_isid(const struct datastore_options *o, unsigned int extent,
+		      bool is_heartbeat, uint8_t isid[static 6])
+{
+	const uint8_t *u = o->host.b;
+	isid[0] = ISID_RANDOM_FORMAT;
+	isid[1] = (uint8_t)(u[0] ^ u[4] ^ u[8] ^ u[12]);
+	isid[2] = (uint8_t)(u[1] ^ u[5] ^ u[9] ^ u[13]);
+	isid[3] = (uint8_t)(u[2] ^ u[6] ^ u[10] ^ u[14]);
+	isid[4] = (uint8_t)o->index;
+	isid[5] = (uint8_t)(extent << 1 | is_heartbeat);
+}
+
+static int open_device(const struct datastore_options *o, const char *text,
+		       unsigned int extent, bool is_heartbeat, struct bdev **ret_bd)
+{
+	char name[128], uuid[UUID_TEXT_SIZE];
+	struct iscsi_options iscsi = { .initiator_name = o->initiator_name };
+	(void)snprintf(name, sizeof(name), NAME_PREFIX "%s", uuid_text(&o->host, uuid));
+	if (!iscsi.initiator_name)
+		iscsi.initiator_name = name;
+	make_isid(o, extent, is_heartbeat, iscsi.isid);
+	return device_open(text, o->is_read_only ? BDEV_OPEN_READ_ONLY : 0, &iscsi,
+			   o->reporter, ret_bd);
+}
+
+static int open_devices(struct datastore *ds, const struct datastore_options *o)
+{
+	AUTO_FREE char *list = strdup(o->device);
+	char *rest = list, *text;
+	int rc = list ? 0 : -ENOMEM;
+	while (rc == 0 && (text = strsep(&rest, ",")) != NULL) {
+		unsigned int i = ds->extent_count;
+		if (!*text || i == DATASTORE_EXTENTS_MAX)
+			return report_error(o->reporter, -EINVAL,
+					    "%s: not a list of 1 to %u devices", o->device,
+					    DATASTORE_EXTENTS_MAX);
+		rc = open_device(o, text, i, false, &ds->extents[i]);
+		if (rc == 0)
+			ds->extent_count++;
+		if (rc == 0 && i == 0 && device_is_iscsi_url(text) && !o->is_read_only)
+			rc = open_device(o, text, i, true, &ds->heartbeat);
+	}
+	return rc;
+}
+
+static void free_datastore(struct datastore *ds)
+{
+	bdev_close(ds->heartbeat);
+	for (unsigned int i = 0; i < ds->extent_count; i++)
+		bdev_close(ds->extents[i]);
+	free(ds->device);
+	free(ds);
+}
+
+static int open_volume(struct datastore *ds, const struct datastore_options *o)
+{
+	struct vmfs_volume_info info;
+	struct vmfs_open_options options = {
+		.devices = ds->extents,
+		.device_count = ds->extent_count,
+		.is_read_only = o->is_read_only,
+		.machine = o->host,
+		.host_name = o->host_name,
+		.reporter = o->reporter,
+		.heartbeat_device = ds->heartbeat,
+		.on_lost = o->on_lost,
+		.on_lost_arg = o->on_lost_arg,
+	};
+	int rc = vmfs_volume_open(&options, &ds->vol);
+	if (rc < 0)
+		return rc;
+	rc = vmfs_volume_info(ds->vol, &info);
+	if (rc < 0) {
+		(void)vmfs_volume_close(ds->vol); /* the first error is what counts */
+		return report_error(o->reporter, rc, "%s: %s", o->device, strerror(-rc));
+	}
+	memcpy(ds->label, info.label, sizeof(ds->label));
+	ds->uuid = info.uuid;
+	(void)uuid_text(&ds->uuid, ds->uuid_text);
+	return 0;
+}
+
+int datastore_attach(const struct datastore_options *options, struct datastore **ret_ds)
+{
+	struct datastore *ds = calloc(1, sizeof(*ds));
+	if (!ds)
+		return -ENOMEM;
+	ds->device = strdup(options->device);
+	int rc = ds->device ? open_devices(ds, options) : -ENOMEM;
+	if (rc == 0)
+		rc = open_volume(ds, options);
+	if (rc < 0) {
+		free_datastore(ds);
+		return rc;
+	}
+	report(options->reporter, REPORT_INFO, "datastore %s (%s) attached from %s", ds->label,
+	       ds->uuid_text, ds->device);
+	*ret_ds = ds;
+	return 0;
+}
+
+int datastore_detach(struct datastore *ds)
+{
+	if (!ds)
+		return 0;
+	int rc = vmfs_volume_close(ds->vol);
+	free_datastore(ds);
+	return rc;
+}
+
+int datastore_find(struct datastore_list *list, const char *name, struct datastore **ret_ds)
+{
+	struct datastore *ds, *found = NULL;
+	TAILQ_FOREACH(ds, list, link) {
+		if (strcmp(name, ds->uuid_text) == 0) {
+			*ret_ds = ds;
+			return 0;
+		}
+		if (strcmp(name, ds->label) != 0)
+			continue;
+		if (found)
+			return -ENOTUNIQ;
+		found = ds;
+	}
+	if (!found)
+		return -ENOENT;
+	*ret_ds = found;
+	return 0;
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Order at open: lock, then listen. Order at close: no clients, no I/O in flight, then the
+ * lock. So whoever is served holds the lock, and nothing of ours is in flight when another
+ * host can get it. A lost lease needs no call from here: the volume cuts its devices first,
+ * and every request then ends with -ESTALE.
+ */
+#include "vmkernel/disk/disk.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "vdisk/vdisk.h"
+#include "vmkernel/msg/sock.h"
+#include "vmkernel/nbd/server.h"
+
+struct disk {
+	struct catcher catcher; /* the virtual disk reports to it until it is closed */
+	struct vdisk *vdisk;
+	struct nbd_server *server;
+	char *socket;
+};
+
+struct opening {
+	const struct disk_options *options;
+	struct disk *disk;
+};
+
+static int try_open(void *arg, uint64_t deadline, struct vmfs_holder *ret_holder)
+{
+	struct opening *o = arg;
+	struct vdisk_open_options options = {
+		.flags = VDISK_WRITE,
+		.deadline = deadline,
+		.reporter = &o->disk->catcher.base,
+	};
+	return vdisk_open(o->options->vol, o->options->path, &options, &o->disk->vdisk,
+			  ret_holder);
+}
+
+static int serve(struct disk *disk, const struct disk_options *o)
+{
+	int sock = sock_listen(o->socket);
+	if (sock < 0)
+		return sock;
+	if (geteuid() == 0 &&
+	    fchownat(AT_FDCWD, o->socket, o->uid, o->uid, AT_SYMLINK_NOFOLLOW) < 0) {
+		int rc = -errno;
+		(void)close(sock);
+		return rc;
+	}
+	struct nbd_server_options options = {
+		.name = o->export_name,
+		.bd = vdisk_bdev(disk->vdisk),
+		.listen_sock = sock,
+		.reporter = o->reporter,
+	};
+	bdev_set_pool(options.bd, o->pool);
+	int rc = nbd_server_start(&options, &disk->server);
+	if (rc < 0)
+		(void)close(sock);
+	return rc;
+}
+
+static int lock_and_serve(struct disk *disk, const struct disk_options *options,
+			  char *ret_why, uint32_t size)
+{
+	struct opening opening = { options, disk };
+	struct hold hold = {
+		.vol = options->vol,
+		.what = options->what,
+		.wait_s = options->wait_s,
+		.is_cancelled = options->is_cancelled,
+		.try = try_open,
+		.arg = &opening,
+		.catcher = &disk->catcher,
+	};
+	(void)catcher_init(&disk->catcher, options->reporter);
+	int rc = hold_acquire(&hold, ret_why, size);
+	catcher_stop(&disk->catcher);
+	if (rc < 0)
+		return rc;
+	rc = serve(disk, options);
+	if (rc < 0)
+		(void)snprintf(ret_why, size, "%s: %s: %s", options->what, options->socket,
+			       strerror(-rc));
+	return rc;
+}
+
+int disk_open(const struct disk_options *options, struct disk **ret_disk, char *ret_why,
+	      uint32_t size)
+{
+	struct disk *disk = calloc(1, sizeof(*disk));
+	int rc = -ENOMEM;
+	(void)snprintf(ret_why, size, "%s: no memory", options->what);
+	if (disk)
+		disk->socket = strdup(options->socket);
+	if (disk && disk->socket)
+		rc = lock_and_serve(disk, options, ret_why, size);
+	if (rc < 0) {
+		(void)disk_close(disk); /* nothing was written */
+		return rc;
+	}
+	*ret_disk = disk;
+	return 0;
+}
+
+int disk_close(struct disk *disk)
+{
+	if (!disk)
+		return 0;
+	if (disk->server) {
+		nbd_server_stop(disk->server);
+		(void)unlink(disk->socket); /* the next listener replaces a stale one anyway */
+	}
+	int rc = vdisk_close(disk->vdisk);
+	free(disk->socket);
+	free(disk);
+	return rc;
+}

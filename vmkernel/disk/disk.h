@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VMKERNEL_DISK_DISK_H
+#define VMKERNEL_DISK_DISK_H
+
+/*
+ * A running VM's disk: the open virtual disk, and the front end that serves it. Fairness,
+ * change tracking and snapshots will live between the two.
+ */
+#include <sys/types.h>
+
+#include "bdev/worker.h"
+#include "vmkernel/hold.h"
+
+struct disk;
+
+struct disk_options {
+	struct vmfs_volume *vol;
+	const char *path;	/* of the descriptor, in the volume */
+	const char *what;	/* names it in sentences: "[demo] vm1/vm1.vmdk" */
+	const char *socket;	/* where it is served over NBD */
+	const char *export_name;
+	uid_t uid;		/* owner of the socket */
+	struct worker_pool *pool;
+	struct reporter *reporter;
+	uint32_t wait_s;	/* for the lock (hold.h) */
+	const atomic_bool *is_cancelled;
+};
+
+/* Locks, opens and serves a disk. 0, or -errno with the sentence in ret_why. Blocks. */
+int disk_open(const struct disk_options *options, struct disk **ret_disk, char *ret_why,
+	      uint32_t size) __attribute__((warn_unused_result));
+/*
+ * Drops the clients, waits for the I/O at the device, gives the lock back, frees. 0 or
+ * -errno. Blocks. NULL is allowed.
+ */
+int disk_close(struct disk *disk);
+
+#endif

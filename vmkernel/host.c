@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The host's own life: state directory, UUID, datastores, signals, shutdown.
+ *
+ * Start: the state directory is locked (flock; it falls with the process), then the host's
+ * UUID is read or made, the datastores are attached, the inventory is read, VMs that an
+ * earlier vmkernel left running are taken back, and last the control socket listens: whoever
+ * gets an answer talks to a host that is ready.
+ *
+ * Stop: VMs are powered off; when the last has ended, the loop ends with its last job, and
+ * then the datastores are detached.
+ *
+ * The list of datastores does not change between start and the end of the last job, so jobs
+ * may walk it.
+ */
+#include "vmkernel/host.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/file.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "vmkernel/control.h"
+#include "vmkernel/inventory.h"
+
+#define UUID_FILE "host.uuid"
+#define WORKERS 8u
+
+const char *host_path(const struct host *h, const char *name, char *buf)
+{
+	(void)snprintf(buf, HOST_PATH_SIZE, "%s/%s", h->state_dir, name);
+	return buf;
+}
+
+/* ---- the state directory ---- */
+
+static int make_dirs(char *path)
+{
+	for (char *c = path + 1; *c; c++) {
+		if (*c != '/')
+			continue;
+		*c = '\0';
+		int rc = mkdir(path, 0755) < 0 && errno != EEXIST ? -errno : 0;
+		*c = '/';
+		if (rc < 0)
+			return rc;
+	}
+	return mkdir(path, 0755) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+static int open_state_dir(struct host *h, struct reporter *r)
+{
+	const char *dir = h->config.state_dir ? h->config.state_dir : CONFIG_STATE_DIR;
+	AUTO_FREE char *wanted = strdup(dir);
+	int rc = wanted ? make_dirs(wanted) : -ENOMEM;
+	AUTO_FREE char *resolved = rc == 0 ? realpath(wanted, NULL) : NULL;
+	if (rc == 0 && !resolved)
+		rc = -errno;
+	if (rc < 0)
+		return report_error(r, rc, "%s: %s", dir, strerror(-rc));
+	if (strlen(resolved) >= sizeof(h->state_dir))
+		return report_error(r, -ENAMETOOLONG, "%s: longer than %zu bytes", resolved,
+				    sizeof(h->state_dir) - 1);
+	memcpy(h->state_dir, resolved, strlen(resolved) + 1);
+	h->lock_fd = open(h->state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (h->lock_fd < 0)
+		return report_error(r, -errno, "%s: %s", h->state_dir, strerror(errno));
+	if (flock(h->lock_fd, LOCK_EX | LOCK_NB) < 0)
+		return report_error(r, -errno, "%s: %s", h->state_dir,
+				    errno == EWOULDBLOCK ? "another vmkernel uses this state "
+							   "directory" :
+							   strerror(errno));
+	return 0;
+}
+
+static int write_text(const char *path, const char *text)
+{
+	size_t len = strlen(text);
+	int file_fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	if (file_fd < 0)
+		return -errno;
+	ssize_t n = write(file_fd, text, len);
+	int rc = n < 0 ? -errno : (size_t)n < len ? -ENOSPC : 0;
+	if (rc == 0 && fsync(file_fd) < 0)
+		rc = -errno;
+	(void)close(file_fd); /* synced */
+	return rc;
+}
+
+static int read_uuid(struct host *h, struct reporter *r)
+{
+	char path[HOST_PATH_SIZE], text[UUID_TEXT_SIZE + 2] = "";
+	(void)host_path(h, UUID_FILE, path);
+	FILE *f = fopen(path, "re");
+	if (f) {
+		bool has_text = fgets(text, sizeof(text), f);
+		(void)fclose(f);
+		text[strcspn(text, "\n")] = '\0';
+		if (!has_text || uuid_parse(text, &h->uuid) < 0)
+			return report_error(r, -EINVAL, "%s: \"%s\" is not a UUID", path, text);
+	} else if (errno == ENOENT) {
+		h->uuid = uuid_new();
+		(void)uuid_text(&h->uuid, text);
+		strcat(text, "\n");
+		int rc = write_text(path, text);
+		if (rc < 0)
+			return report_error(r, rc, "%s: %s", path, strerror(-rc));
+	} else {
+		return report_error(r, -errno, "%s: %s", path, strerror(errno));
+	}
+	(void)uuid_text(&h->uuid, h->uuid_text);
+	return 0;
+}
+
+static int set_names(struct host *h)
+{
+	char path[HOST_PATH_SIZE];
+	if (h->config.host_name)
+		(void)snprintf(h->host_name, sizeof(h->host_name), "%s", h->config.host_name);
+	else if (gethostname(h->host_name, sizeof(h->host_name) - 1) < 0)
+		return -errno;
+	if (!h->config.socket && !h->config.state_dir) {
+		(void)mkdir("/run/vmkernel", 0755); /* the socket says what is wrong */
+		h->config.socket = strdup("/run/vmkernel/vmkernel.sock");
+	} else if (!h->config.socket) {
+		h->config.socket = strdup(host_path(h, "vmkernel.sock", path));
+	}
+	return h->config.socket ? 0 : -ENOMEM;
+}
+
+int host_init(struct host *h, struct reporter *r)
+{
+	char path[HOST_PATH_SIZE];
+	int rc = open_state_dir(h, r);
+	if (rc == 0)
+		rc = set_names(h);
+	if (rc == 0)
+		rc = read_uuid(h, r);
+	if (rc < 0)
+		return rc;
+	rc = log_open(&h->log, host_path(h, "vmkernel.log", path), "vmkernel");
+	if (rc < 0)
+		return report_error(r, rc, "%s: %s", path, strerror(-rc));
+	h->reporter = &h->log.base;
+	return 0;
+}
+
+/* ---- datastores ---- */
+
+/* Told by a heartbeat task: on to the loop. */
+struct lost_call {
+	struct loop_call call;
+	struct host *host;
+};
+
+static void look_for_lost(void *arg)
+{
+	struct lost_call *lost = arg;
+	struct host *h = lost->host;
+	char why[256];
+	struct datastore *ds;
+	struct vm *vm;
+	free(lost);
+	TAILQ_FOREACH(ds, &h->datastores, link) {
+		if (ds->is_lost || vmfs_volume_state(ds->vol) == 0)
+			continue;
+		ds->is_lost = true;
+		(void)snprintf(why, sizeof(why), "the lease on datastore %s was lost", ds->label);
+		report(h->reporter, REPORT_ERROR, "%s: its VMs are stopped", why);
+		TAILQ_FOREACH(vm, &h->vms, link) {
+			if (vm->ds == ds)
+				vm_stop(vm, why);
+		}
+	}
+}
+
+static void on_lost(void *arg)
+{
+	struct host *h = arg;
+	struct lost_call *lost = calloc(1, sizeof(*lost));
+	if (!lost)
+		return; /* the VMs find out at their next I/O */
+	lost->host = h;
+	lost->call = (struct loop_call){ .fn = look_for_lost, .arg = lost };
+	loop_post(h->loop, &lost->call);
+}
+
+static int attach_all(struct host *h, struct reporter *r)
+{
+	for (uint32_t i = 0; i < h->config.device_count; i++) {
+		struct datastore *ds;
+		struct datastore_options options = {
+			.device = h->config.devices[i],
+			.index = i,
+			.host = h->uuid,
+			.host_name = h->host_name,
+			.initiator_name = h->config.initiator_name,
+			.reporter = r,
+			.on_lost = on_lost,
+			.on_lost_arg = h,
+		};
+		int rc = datastore_attach(&options, &ds);
+		if (rc < 0)
+			return rc;
+		TAILQ_INSERT_TAIL(&h->datastores, ds, link);
+	}
+	return 0;
+}
+
+static void detach_all(struct host *h)
+{
+	struct datastore *ds;
+	while ((ds = TAILQ_FIRST(&h->datastores)) != NULL) {
+		char label[sizeof(ds->label)];
+		memcpy(label, ds->label, sizeof(label));
+		TAILQ_REMOVE(&h->datastores, ds, link);
+		int rc = datastore_detach(ds);
+		if (rc < 0)
+			report(h->reporter, REPORT_WARN, "datastore %s: unmounted with %s",
+			       label, strerror(-rc));
+	}
+}
+
+/* ---- stopping ---- */
+
+static void end_when_off(struct host *h)
+{
+	struct vm *vm;
+	if (!h->is_stopping || h->is_ending)
+		return;
+	TAILQ_FOREACH(vm, &h->vms, link) {
+		if (vm->state != VM_OFF)
+			return;
+	}
+	h->is_ending = true;
+	control_close(h->control);
+	h->control = NULL;
+	loop_stop(h->loop); /* what jobs there are end first */
+}
+
+void host_vm_ended(struct host *h)
+{
+	end_when_off(h);
+}
+
+static void stop(struct host *h, uint32_t signal)
+{
+	struct vm *vm;
+	if (h->is_stopping)
+		return;
+	h->is_stopping = true;
+	report(h->reporter, REPORT_INFO, "signal %u: the host shuts down", signal);
+	TAILQ_FOREACH(vm, &h->vms, link)
+		vm_stop(vm, "the host shuts down");
+	end_when_off(h);
+}
+
+static void reap(struct host *h)
+{
+	int status;
+	pid_t pid;
+	struct vm *vm;
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		TAILQ_FOREACH(vm, &h->vms, link) {
+			if (vm_reaped(vm, pid, status))
+				break;
+		}
+	}
+}
+
+static void on_signal(void *arg, uint32_t events)
+{
+	struct host *h = arg;
+	struct signalfd_siginfo info;
+	(void)events;
+	while (read(h->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+		if (info.ssi_signo == SIGCHLD)
+			reap(h);
+		else
+			stop(h, info.ssi_signo);
+	}
+}
+
+static int watch_signals(struct host *h)
+{
+	sigset_t set;
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigaddset(&set, SIGINT);
+	(void)sigaddset(&set, SIGCHLD);
+	h->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	if (h->signal_fd < 0)
+		return -errno;
+	h->signal_watch = loop_watch_new(h->loop, h->signal_fd, EPOLLIN, on_signal, h);
+	return h->signal_watch ? 0 : -ENOMEM;
+}
+
+/* ---- start, run, end ---- */
+
+int host_start(struct host *h, struct reporter *r)
+{
+	char path[HOST_PATH_SIZE], pid[32];
+	struct vm *vm;
+	h->loop = loop_new();
+	h->pool = worker_pool_new("disk-work", WORKERS);
+	int rc = h->loop && h->pool ? watch_signals(h) : -ENOMEM;
+	if (rc < 0)
+		return report_error(r, rc, "cannot start: %s", strerror(-rc));
+	rc = attach_all(h, r);
+	if (rc == 0)
+		rc = inventory_load(h, r);
+	if (rc < 0)
+		return rc;
+	(void)snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
+	rc = write_text(host_path(h, "vmkernel.pid", path), pid);
+	if (rc < 0)
+		return report_error(r, rc, "%s: %s", path, strerror(-rc));
+	TAILQ_FOREACH(vm, &h->vms, link)
+		vm_adopt(vm);
+	return control_open(h, r);
+}
+
+int host_run(struct host *h)
+{
+	report(h->reporter, REPORT_INFO, "host %s (%s) is up", h->host_name, h->uuid_text);
+	return loop_run(h->loop);
+}
+
+void host_done(struct host *h)
+{
+	char path[HOST_PATH_SIZE];
+	struct vm *vm;
+	control_close(h->control);
+	while ((vm = TAILQ_FIRST(&h->vms)) != NULL)
+		inventory_remove(vm);
+	detach_all(h);
+	worker_pool_free(h->pool);
+	loop_watch_free(h->signal_watch);
+	if (h->signal_fd >= 0)
+		(void)close(h->signal_fd);
+	loop_free(h->loop);
+	if (h->reporter) {
+		report(h->reporter, REPORT_INFO, "vmkernel ends");
+		(void)unlink(host_path(h, "vmkernel.pid", path));
+		log_close(&h->log);
+	}
+	if (h->lock_fd >= 0)
+		(void)close(h->lock_fd);
+	config_done(&h->config);
+}

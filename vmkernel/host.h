@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VMKERNEL_HOST_H
+#define VMKERNEL_HOST_H
+
+/* The host: what vmkernel holds, owned by its loop's task. */
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "base/uuid.h"
+#include "bdev/worker.h"
+#include "vmkernel/config.h"
+#include "vmkernel/datastore.h"
+#include "vmkernel/loop.h"
+#include "vmkernel/vmx/log.h"
+
+#define HOST_PATH_SIZE 1024u
+#define HOST_VERSION "0.1"
+
+struct vm;
+struct control;
+TAILQ_HEAD(vm_list, vm);
+
+struct host {
+	struct config config;
+	char state_dir[HOST_PATH_SIZE - 128];	/* absolute */
+	char host_name[64];
+	struct uuid uuid;
+	char uuid_text[UUID_TEXT_SIZE];
+	int lock_fd;				/* of the state directory; -1 */
+	struct log_file log;
+	struct reporter *reporter;
+	struct loop *loop;
+	struct worker_pool *pool;
+	struct datastore_list datastores;
+	struct vm_list vms;
+	uint32_t next_vm_id;
+	struct control *control;
+	int signal_fd;
+	struct loop_watch *signal_watch;
+	bool is_stopping, is_ending;
+};
+
+/* Makes and locks the state directory, opens the log, reads or makes the host's UUID. */
+int host_init(struct host *h, struct reporter *r) __attribute__((warn_unused_result));
+/* Attaches the datastores, reads the inventory, opens the control socket. Blocks. */
+int host_start(struct host *h, struct reporter *r) __attribute__((warn_unused_result));
+/* Serves until told to stop, then powers the VMs off: 0 or -errno. Blocks. */
+int host_run(struct host *h) __attribute__((warn_unused_result));
+/* Detaches the datastores and frees; also half-made hosts. Blocks. */
+void host_done(struct host *h);
+/* Called by a VM that has come to its end while the host stops. */
+void host_vm_ended(struct host *h);
+/* STATEDIR/NAME into buf (HOST_PATH_SIZE); returns buf. */
+const char *host_path(const struct host *h, const char *name, char *buf);
+
+#endif

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Starting vmx. The run directory STATEDIR/vms/ID belongs to the VM's uid and nobody else
+ * may enter it; the disks' sockets are put into it, and vmx and QEMU live in it. It may hold
+ * what a hostile VM left there, so nothing in it is followed or trusted by name.
+ *
+ * vmx gets a listening socket and we connect to it, as a later vmkernel does that finds it
+ * running.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "vmkernel/msg/sock.h"
+#include "vmkernel/vm.h"
+
+#define VMX_SOCKET "vmx.sock"
+#define VMX_LISTEN_FD 3
+
+extern char **environ;
+
+static int make_dir(const char *path, mode_t mode, uid_t uid, bool is_owned)
+{
+	struct stat st;
+	if (mkdir(path, mode) < 0 && errno != EEXIST)
+		return -errno;
+	if (lstat(path, &st) < 0)
+		return -errno;
+	if (!S_ISDIR(st.st_mode))
+		return -ENOTDIR;
+	if (!is_owned || geteuid() != 0)
+		return 0;
+	return fchownat(AT_FDCWD, path, uid, uid, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+}
+
+static int make_run_dir(const struct vm *vm, char *ret_why, uint32_t size)
+{
+	char vms[HOST_PATH_SIZE], dir[HOST_PATH_SIZE];
+	int rc = make_dir(host_path(vm->host, "vms", vms), 0755, 0, false);
+	if (rc == 0)
+		rc = make_dir(vm_run_path(vm, "", dir), 0700, vm_uid(vm), true);
+	if (rc < 0)
+		(void)snprintf(ret_why, size, "%.512s: %s", dir, strerror(-rc));
+	return rc;
+}
+
+/* The vmx program: as configured, else beside our own. */
+static int find_vmx(const struct host *h, char *ret_path)
+{
+	ssize_t n;
+	if (h->config.vmx)
+		return snprintf(ret_path, HOST_PATH_SIZE, "%s", h->config.vmx) <
+				       (int)HOST_PATH_SIZE ?
+			       0 :
+			       -ENAMETOOLONG;
+	n = readlink("/proc/self/exe", ret_path, HOST_PATH_SIZE - 8);
+	if (n <= 0)
+		return -ENOENT;
+	ret_path[n] = '\0';
+	char *slash = strrchr(ret_path, '/');
+	if (!slash)
+		return -ENOENT;
+	memcpy(slash + 1, "vmx", 4);
+	return 0;
+}
+
+static int spawn(char *const argv[], int listen_sock, pid_t *ret_pid)
+{
+	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attr;
+	sigset_t none;
+	(void)sigemptyset(&none);
+	int rc = posix_spawn_file_actions_init(&actions);
+	if (rc)
+		return -rc;
+	rc = posix_spawnattr_init(&attr);
+	if (rc == 0) {
+		rc = posix_spawn_file_actions_adddup2(&actions, listen_sock, VMX_LISTEN_FD);
+		if (rc == 0)
+			rc = posix_spawnattr_setsigmask(&attr, &none);
+		if (rc == 0)
+			rc = posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
+		if (rc == 0)
+			rc = posix_spawn(ret_pid, argv[0], &actions, &attr, argv, environ);
+		(void)posix_spawnattr_destroy(&attr);
+	}
+	(void)posix_spawn_file_actions_destroy(&actions);
+	return -rc;
+}
+
+static int start_vmx(struct vm *vm, int listen_sock, char *ret_why, uint32_t size)
+{
+	char program[HOST_PATH_SIZE], dir[HOST_PATH_SIZE], uid[16], listen_fd[16];
+	(void)snprintf(uid, sizeof(uid), "%u",
+		       (unsigned int)(geteuid() == 0 ? vm_uid(vm) : geteuid()));
+	(void)snprintf(listen_fd, sizeof(listen_fd), "%d", VMX_LISTEN_FD);
+	(void)vm_run_path(vm, "", dir);
+	int rc = find_vmx(vm->host, program);
+	char options[][16] = { "--listen-fd", "--uid", "--dir", "--accel" };
+	char *argv[] = { program,    options[0], listen_fd,  options[1],
+			 uid,	     options[2], dir,	     options[3],
+			 vm->host->config.accel, NULL };
+	if (rc == 0)
+		rc = spawn(argv, listen_sock, &vm->vmx_pid);
+	if (rc < 0)
+		(void)snprintf(ret_why, size, "cannot start %.512s: %s", program,
+			       strerror(-rc));
+	return rc;
+}
+
+int vm_connect(const struct vm *vm)
+{
+	char path[HOST_PATH_SIZE];
+	return sock_connect(vm_run_path(vm, VMX_SOCKET, path));
+}
+
+int vm_spawn(struct vm *vm, char *ret_why, uint32_t size)
+{
+	char path[HOST_PATH_SIZE];
+	int rc = make_run_dir(vm, ret_why, size);
+	if (rc < 0)
+		return rc;
+	int listen_sock = sock_listen(vm_run_path(vm, VMX_SOCKET, path));
+	if (listen_sock < 0) {
+		(void)snprintf(ret_why, size, "%.512s: %s", path,
+			       listen_sock == -EADDRINUSE ? "another vmx runs this VM" :
+							    strerror(-listen_sock));
+		return listen_sock;
+	}
+	int sock = vm_connect(vm);
+	rc = sock < 0 ? sock : start_vmx(vm, listen_sock, ret_why, size);
+	if (sock < 0)
+		(void)snprintf(ret_why, size, "%.512s: %s", path, strerror(-sock));
+	(void)close(listen_sock);
+	if (rc < 0 && sock >= 0)
+		(void)close(sock);
+	return rc < 0 ? rc : sock;
+}

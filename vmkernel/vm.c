@@ -1,0 +1,482 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The life of a VM, on the loop's task; what blocks is in vm_jobs.c.
+ *
+ *	OFF --vm_power_on--> STARTING --vm_held--> (vmx runs) --on_reply(START)--> ON
+ *	OFF --vm_adopt--> STARTING --on_reply(HELLO), vm_adopted--> ON
+ *	STARTING, ON --settle--> STOPPING --vm_closed--> OFF
+ *
+ * 1. At most one job at a time (has_job), and no channel, job or watch when OFF.
+ * 2. The end has one entrance: is_ending is set, by a stop, a failure or the loss of vmx's
+ *    channel, and settle() starts the close job when neither a job nor the channel is left.
+ * 3. Locks are given back only in the close job, after QEMU's end: nobody else can get the
+ *    VM while it might still run here.
+ * 4. vmx gets STOP_LIMIT_S to end after MSG_VMX_STOP, then SIGKILL; its QEMU is killed by
+ *    the close job.
+ * 5. vmx is not trusted: an index or message that does not fit the state is refused.
+ */
+#include "vmkernel/vm.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "vmkernel/control.h"
+
+#define STOP_LIMIT_S 15
+#define UID_RANGE 512u
+
+enum tag { TAG_HELLO = 1, TAG_START, TAG_STOP, TAG_RESET };
+
+/* ---- names ---- */
+
+const char *vm_file_text(const struct vm *vm, const char *path, char *buf, uint32_t size)
+{
+	struct datastore *ds;
+	char uuid[UUID_TEXT_SIZE];
+	const char *p = path ? path : vm->path;
+	const char *label = uuid_text(&vm->ds_uuid, uuid);
+	TAILQ_FOREACH(ds, &vm->host->datastores, link) {
+		if (uuid_equal(&ds->uuid, &vm->ds_uuid))
+			label = ds->label;
+	}
+	(void)snprintf(buf, size, "[%s] %s", label, *p == '/' ? p + 1 : p);
+	return buf;
+}
+
+const char *vm_run_path(const struct vm *vm, const char *name, char *buf)
+{
+	char relative[96];
+	(void)snprintf(relative, sizeof(relative), *name ? "vms/%u/%s" : "vms/%u%s", vm->id,
+		       name);
+	return host_path(vm->host, relative, buf);
+}
+
+uid_t vm_uid(const struct vm *vm)
+{
+	return vm->host->config.vm_uid + (vm->id - 1) % UID_RANGE;
+}
+
+const char *vm_state_text(enum vm_state state)
+{
+	switch (state) {
+	case VM_OFF:
+	case VM_STARTING:
+		break;
+	case VM_ON:
+	case VM_STOPPING:
+		return "Powered on";
+	}
+	return "Powered off";
+}
+
+/* ---- answers ---- */
+
+static void answer(struct vm *vm, struct requester *who, int result, const char *why)
+{
+	if (!who->is_set)
+		return;
+	who->is_set = false;
+	control_reply(vm->host->control, *who, result, why, NULL);
+}
+
+static void refuse(struct vm *vm, struct requester who, const char *why)
+{
+	char text[VM_WHY_SIZE], file[VM_WHY_SIZE / 2];
+	(void)snprintf(text, sizeof(text), "VM %u (%s): %s", vm->id,
+		       vm_file_text(vm, NULL, file, sizeof(file)), why);
+	answer(vm, &who, -EINVAL, text);
+}
+
+static void set_why(struct vm *vm, const char *why)
+{
+	if (!vm->why[0])
+		(void)snprintf(vm->why, sizeof(vm->why), "%s", why);
+}
+
+static void tell_log(struct vm *vm, enum report_level level, const char *what)
+{
+	char file[VM_WHY_SIZE / 2];
+	report(vm->host->reporter, level, "VM %u (%s): %s", vm->id,
+	       vm_file_text(vm, NULL, file, sizeof(file)), what);
+}
+
+/* ---- the end ---- */
+
+static void settle(struct vm *vm)
+{
+	if (!vm->is_ending || vm->has_job || vm->channel.sock >= 0 || vm->state == VM_STOPPING)
+		return;
+	assert(vm->state != VM_OFF);
+	vm->state = VM_STOPPING;
+	vm_job_close(vm);
+}
+
+static void drop_channel(struct vm *vm)
+{
+	loop_watch_free(vm->channel_watch);
+	vm->channel_watch = NULL;
+	msg_channel_done(&vm->channel);
+	vm->is_ending = true;
+	atomic_store(&vm->is_cancelled, true);
+}
+
+static void drop_timer(struct vm *vm)
+{
+	loop_watch_free(vm->stop_watch);
+	vm->stop_watch = NULL;
+	if (vm->stop_timer >= 0)
+		(void)close(vm->stop_timer);
+	vm->stop_timer = -1;
+}
+
+static void stop_is_late(void *arg, uint32_t events)
+{
+	struct vm *vm = arg;
+	(void)events;
+	tell_log(vm, REPORT_WARN, "vmx does not end and is killed");
+	if (vm->vmx_pid)
+		(void)kill(vm->vmx_pid, SIGKILL);
+	drop_timer(vm);
+	drop_channel(vm);
+	settle(vm);
+}
+
+static void start_timer(struct vm *vm)
+{
+	struct itimerspec limit = { .it_value.tv_sec = STOP_LIMIT_S };
+	if (vm->stop_timer >= 0)
+		return;
+	vm->stop_timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (vm->stop_timer >= 0 && timerfd_settime(vm->stop_timer, 0, &limit, NULL) == 0)
+		vm->stop_watch = loop_watch_new(vm->host->loop, vm->stop_timer, EPOLLIN,
+						stop_is_late, vm);
+}
+
+void vm_closed(struct vm *vm)
+{
+	assert(vm->state == VM_STOPPING && !vm->has_job);
+	drop_timer(vm);
+	vm->state = VM_OFF;
+	vm->ds = NULL;
+	vm->is_ending = vm->is_adopted = false;
+	atomic_store(&vm->is_cancelled, false);
+	tell_log(vm, REPORT_INFO, vm->why[0] ? vm->why : "powered off");
+	answer(vm, &vm->on, -EIO, vm->why[0] ? vm->why : "the VM was powered off");
+	answer(vm, &vm->reset, -EIO, "the VM was powered off");
+	answer(vm, &vm->off, 0, NULL);
+	vm->why[0] = '\0';
+	host_vm_ended(vm->host);
+}
+
+void vm_stop(struct vm *vm, const char *why)
+{
+	if (vm->state == VM_OFF || vm->state == VM_STOPPING)
+		return;
+	set_why(vm, why);
+	vm->is_ending = true;
+	atomic_store(&vm->is_cancelled, true);
+	if (vm->channel.sock >= 0) {
+		start_timer(vm);
+		if (msg_send(&vm->channel, MSG_VMX_STOP, TAG_STOP,
+			     json_pack("{s:s}", "why", why)) < 0)
+			drop_channel(vm);
+	}
+	settle(vm);
+}
+
+/* ---- messages from vmx ---- */
+
+static void remember_qemu(struct vm *vm, const json_t *body)
+{
+	json_int_t pid = json_integer_value(json_object_get(body, "qemu_pid"));
+	if (pid > 1 && pid < INT32_MAX && vm->qemu_pidfd < 0)
+		vm->qemu_pidfd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
+}
+
+static void started(struct vm *vm, const struct msg *m)
+{
+	const char *error = json_string_value(json_object_get(m->body, "error"));
+	if (vm->state != VM_STARTING)
+		return;
+	if (json_integer_value(json_object_get(m->body, "result")) < 0) {
+		set_why(vm, error ? error : "vmx cannot start the VM");
+		vm->is_ending = true; /* vmx ends and closes the channel */
+		return;
+	}
+	remember_qemu(vm, m->body);
+	if (vm->is_ending)
+		return;
+	vm->state = VM_ON;
+	tell_log(vm, REPORT_INFO, "powered on");
+	answer(vm, &vm->on, 0, NULL);
+}
+
+static void greeted(struct vm *vm, const struct msg *m)
+{
+	const json_t *disks = json_object_get(m->body, "disks");
+	size_t count = json_array_size(disks);
+	if (!vm->is_adopted || vm->state != VM_STARTING || vm->has_job || vm->is_ending)
+		return;
+	if (!json_is_true(json_object_get(m->body, "is_running")) ||
+	    count > HARDWARE_DISKS_MAX) {
+		vm_stop(vm, "a vmx of an earlier vmkernel was found without a running VM");
+		return;
+	}
+	remember_qemu(vm, m->body);
+	for (size_t i = 0; i < count; i++) {
+		const char *path = json_string_value(json_array_get(disks, i));
+		vm->disk_paths[i] = strdup(path ? path : "");
+	}
+	vm_job_adopt(vm);
+}
+
+static void on_reply(struct vm *vm, const struct msg *m)
+{
+	const char *error = json_string_value(json_object_get(m->body, "error"));
+	switch (m->tag) {
+	case TAG_HELLO:
+		greeted(vm, m);
+		break;
+	case TAG_START:
+		started(vm, m);
+		break;
+	case TAG_RESET:
+		answer(vm, &vm->reset,
+		       (int)json_integer_value(json_object_get(m->body, "result")), error);
+		break;
+	default:
+		break; /* TAG_STOP: the end of the channel says it */
+	}
+}
+
+static void disk_asked(struct vm *vm, const struct msg *m)
+{
+	json_int_t index = -1;
+	const char *path = NULL;
+	if (json_unpack(m->body, "{s:I, s:s}", "index", &index, "path", &path) < 0 ||
+	    index < 0 || index >= (json_int_t)HARDWARE_DISKS_MAX || vm->disks[index] ||
+	    vm->state != VM_STARTING || vm->has_job || vm->is_ending) {
+		vm_disk_opened(vm, m->tag, -EINVAL, "vmkernel did not expect this disk");
+		return;
+	}
+	vm_job_disk(vm, (uint32_t)index, path, m->tag);
+}
+
+void vm_disk_opened(struct vm *vm, uint32_t tag, int rc, const char *why)
+{
+	if (vm->channel.sock >= 0 &&
+	    msg_reply(&vm->channel, tag, rc, rc < 0 ? why : NULL, NULL) < 0)
+		drop_channel(vm);
+	settle(vm);
+}
+
+static void handle(struct vm *vm, const struct msg *m)
+{
+	const char *text = json_string_value(json_object_get(m->body, "text"));
+	const char *why = json_string_value(json_object_get(m->body, "why"));
+	switch (m->type) {
+	case MSG_REPLY:
+		on_reply(vm, m);
+		break;
+	case MSG_VMX_DISK:
+		disk_asked(vm, m);
+		break;
+	case MSG_VMX_EVENT:
+		tell_log(vm, REPORT_WARN, text ? text : "?");
+		break;
+	case MSG_VMX_ENDED:
+		set_why(vm, why ? why : "ended");
+		break;
+	default:
+		tell_log(vm, REPORT_WARN, "vmx sends what is not for us");
+		break;
+	}
+}
+
+static void on_channel(void *arg, uint32_t events)
+{
+	struct vm *vm = arg;
+	struct msg m;
+	int next = 0;
+	int rc = events & EPOLLOUT ? msg_channel_flush(&vm->channel) : 0;
+	if (rc == 0)
+		rc = msg_channel_read(&vm->channel);
+	while (vm->channel.sock >= 0 && (next = msg_channel_next(&vm->channel, &m)) > 0) {
+		handle(vm, &m);
+		json_decref(m.body);
+	}
+	if (vm->channel.sock >= 0 && (rc < 0 || next < 0)) {
+		if (vm->state == VM_ON && !vm->is_ending && !vm->why[0])
+			set_why(vm, "its vmx process died");
+		drop_channel(vm);
+	}
+	settle(vm);
+}
+
+static int open_channel(struct vm *vm, int sock)
+{
+	msg_channel_init(&vm->channel, sock);
+	vm->channel_watch = loop_watch_new(vm->host->loop, sock, EPOLLIN, on_channel, vm);
+	return vm->channel_watch ? 0 : -ENOMEM;
+}
+
+/* ---- power ---- */
+
+static struct datastore *find_datastore(struct vm *vm)
+{
+	struct datastore *ds;
+	TAILQ_FOREACH(ds, &vm->host->datastores, link) {
+		if (uuid_equal(&ds->uuid, &vm->ds_uuid))
+			return ds;
+	}
+	return NULL;
+}
+
+void vm_power_on(struct vm *vm, struct requester who)
+{
+	if (vm->state != VM_OFF) {
+		refuse(vm, who, vm->state == VM_ON ? "is powered on already" :
+				vm->state == VM_STARTING ? "is being powered on" :
+							   "is being powered off");
+		return;
+	}
+	vm->ds = find_datastore(vm);
+	if (!vm->ds || vm->ds->is_lost || vm->host->is_stopping) {
+		refuse(vm, who, !vm->ds ? "its datastore is not attached" :
+				vm->host->is_stopping ? "the host is shutting down" :
+							"its datastore is lost");
+		return;
+	}
+	vm->state = VM_STARTING;
+	vm->on = who;
+	vm_job_hold(vm);
+}
+
+/* Sends what vmx needs to start the VM. */
+static int send_start(struct vm *vm, int sock)
+{
+	char file[VM_WHY_SIZE / 2];
+	json_t *body = json_pack("{s:s, s:s, s:s}", "name",
+				 vm_file_text(vm, NULL, file, sizeof(file)), "text", vm->text,
+				 "qemu", vm->host->config.qemu);
+	if (!body) {
+		(void)snprintf(vm->why, sizeof(vm->why), "%s: is not UTF-8 text", file);
+		(void)close(sock);
+		return -EINVAL;
+	}
+	int rc = open_channel(vm, sock);
+	if (rc < 0) {
+		json_decref(body);
+		return rc;
+	}
+	return msg_send(&vm->channel, MSG_VMX_START, TAG_START, body);
+}
+
+void vm_held(struct vm *vm, int rc, const char *why)
+{
+	char text[VM_WHY_SIZE];
+	assert(vm->state == VM_STARTING);
+	if (rc < 0)
+		set_why(vm, why);
+	if (rc == 0 && !vm->is_ending) {
+		int sock = vm_spawn(vm, text, sizeof(text));
+		rc = sock < 0 ? sock : send_start(vm, sock);
+		if (rc < 0)
+			set_why(vm, sock < 0 ? text : "cannot talk to vmx");
+	}
+	if (rc < 0) {
+		drop_channel(vm);
+		tell_log(vm, REPORT_WARN, "power-on failed");
+	}
+	settle(vm);
+}
+
+void vm_power_off(struct vm *vm, struct requester who)
+{
+	if (vm->state == VM_OFF) {
+		refuse(vm, who, "is powered off already");
+		return;
+	}
+	if (vm->off.is_set) {
+		refuse(vm, who, "is being powered off");
+		return;
+	}
+	vm->off = who;
+	vm_stop(vm, "powered off");
+}
+
+void vm_reset(struct vm *vm, struct requester who)
+{
+	if (vm->state != VM_ON || vm->reset.is_set || vm->is_ending) {
+		refuse(vm, who, "does not run");
+		return;
+	}
+	vm->reset = who;
+	if (msg_send(&vm->channel, MSG_VMX_RESET, TAG_RESET, NULL) < 0) {
+		drop_channel(vm);
+		settle(vm);
+	}
+}
+
+/* ---- adoption ---- */
+
+void vm_adopt(struct vm *vm)
+{
+	int sock = vm_connect(vm);
+	if (sock < 0)
+		return; /* nobody is there */
+	vm->ds = find_datastore(vm);
+	vm->state = VM_STARTING;
+	vm->is_adopted = true;
+	tell_log(vm, REPORT_INFO, "an earlier vmkernel left it running");
+	if (open_channel(vm, sock) < 0 ||
+	    msg_send(&vm->channel, MSG_VMX_HELLO, TAG_HELLO, NULL) < 0)
+		drop_channel(vm);
+	else if (!vm->ds)
+		vm_stop(vm, "its datastore is not attached any more");
+	settle(vm);
+}
+
+void vm_adopted(struct vm *vm, int rc, const char *why)
+{
+	if (rc < 0) {
+		tell_log(vm, REPORT_ERROR, why);
+		vm_stop(vm, why);
+	} else if (!vm->is_ending) {
+		vm->state = VM_ON;
+		tell_log(vm, REPORT_INFO, "goes on running");
+	}
+	settle(vm);
+}
+
+bool vm_reaped(struct vm *vm, pid_t pid, int status)
+{
+	char text[96];
+	if (!vm->vmx_pid || vm->vmx_pid != pid)
+		return false;
+	vm->vmx_pid = 0;
+	if (WIFSIGNALED(status)) {
+		(void)snprintf(text, sizeof(text), "vmx was killed by signal %d",
+			       WTERMSIG(status));
+		tell_log(vm, REPORT_WARN, text);
+	}
+	return true;
+}
+
+void vm_free(struct vm *vm)
+{
+	assert(vm->state == VM_OFF && !vm->has_job);
+	vm_labels_done(&vm->labels);
+	free(vm->path);
+	free(vm);
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VMKERNEL_VM_H
+#define VMKERNEL_VM_H
+
+/* A registered VM, and its life between power-on and power-off. Loop's task only. */
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/types.h>
+
+#include "vmkernel/disk/disk.h"
+#include "vmkernel/host.h"
+#include "vmkernel/msg/msg.h"
+#include "vmkernel/vmx/hardware.h"
+
+#define VM_WHY_SIZE 768u
+
+enum vm_state { VM_OFF, VM_STARTING, VM_ON, VM_STOPPING };
+
+/* A client that waits for an answer. */
+struct requester {
+	bool is_set;
+	uint64_t client;
+	uint32_t tag;
+};
+
+/* What the .vmx file says about the VM for lists. malloc'ed strings. */
+struct vm_labels {
+	char *name, *guest, *version, *annotation;
+};
+
+struct vm {
+	TAILQ_ENTRY(vm) link;
+	struct host *host;
+	uint32_t id;
+	struct vm_labels labels;
+	struct uuid ds_uuid;
+	char *path;			/* of the .vmx file in its volume */
+	enum vm_state state;
+
+	/* From here on: while it is not OFF. */
+	struct datastore *ds;
+	struct vmfs_file *config;	/* the .vmx file, locked */
+	char *text;			/* its contents */
+	struct disk *disks[HARDWARE_DISKS_MAX];
+	char *disk_paths[HARDWARE_DISKS_MAX]; /* of an adopted VM: to be opened */
+	pid_t vmx_pid;			/* 0: none, or not our child */
+	int qemu_pidfd;			/* -1: none */
+	struct msg_channel channel;
+	struct loop_watch *channel_watch;
+	int stop_timer;			/* timerfd, -1: none */
+	struct loop_watch *stop_watch;
+	struct requester on, off, reset;
+	atomic_bool is_cancelled;
+	bool is_ending, has_job, is_adopted;
+	char why[VM_WHY_SIZE];
+};
+
+/* "[demo] vm1/vm1.vmx" (or path, if not NULL, in its place) into buf; returns buf. */
+const char *vm_file_text(const struct vm *vm, const char *path, char *buf, uint32_t size);
+/* STATEDIR/vms/ID/NAME; name may be "". */
+const char *vm_run_path(const struct vm *vm, const char *name, char *buf);
+/* The uid that the VM runs as. */
+uid_t vm_uid(const struct vm *vm);
+const char *vm_state_text(enum vm_state state);
+
+/* Each answers the requester now or later. */
+void vm_power_on(struct vm *vm, struct requester who);
+void vm_power_off(struct vm *vm, struct requester who);
+void vm_reset(struct vm *vm, struct requester who);
+/* Ends it without a requester; nothing if it is off. */
+void vm_stop(struct vm *vm, const char *why);
+/* Takes a VM that an earlier vmkernel left running back, if there is one. */
+void vm_adopt(struct vm *vm);
+/* The vmx process with this id has ended: true if it was this VM's. */
+bool vm_reaped(struct vm *vm, pid_t pid, int status);
+/* Frees a VM that is off. */
+void vm_free(struct vm *vm);
+
+/* ---- vm_jobs.c: what blocks, and what comes back ---- */
+
+/* Locks and reads the .vmx file; then vm_held(). */
+void vm_job_hold(struct vm *vm);
+/* Opens disk index; then vm_disk_opened(). */
+void vm_job_disk(struct vm *vm, uint32_t index, const char *path, uint32_t tag);
+/* Locks the .vmx file and all of disk_paths; then vm_adopted(). */
+void vm_job_adopt(struct vm *vm);
+/* Closes everything; then vm_closed(). */
+void vm_job_close(struct vm *vm);
+
+void vm_held(struct vm *vm, int rc, const char *why);
+void vm_disk_opened(struct vm *vm, uint32_t tag, int rc, const char *why);
+void vm_adopted(struct vm *vm, int rc, const char *why);
+void vm_closed(struct vm *vm);
+
+/*
+ * Reads a .vmx file without a lock and takes its labels. 0, or -errno with ret_why. Blocks.
+ */
+int vm_read_labels(struct vmfs_volume *vol, const char *path, const char *what,
+		   struct reporter *r, struct vm_labels *ret_labels, char *ret_why,
+		   uint32_t size) __attribute__((warn_unused_result));
+void vm_labels_done(struct vm_labels *labels);
+
+/* ---- spawn.c ---- */
+
+/* Makes the run directory, starts vmx and connects to it: the socket, or -errno. */
+int vm_spawn(struct vm *vm, char *ret_why, uint32_t size) __attribute__((warn_unused_result));
+/* Connects to the vmx that is there already: the socket, or -errno. */
+int vm_connect(const struct vm *vm) __attribute__((warn_unused_result));
+
+#endif

@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The parts of a VM's life that block, each on a task of its own. A job gets a copy of what
+ * it needs, or fields that the loop leaves alone while has_job is set: ds, config, text,
+ * disks. Its outcome comes back on the loop.
+ *
+ * The lock of a running VM is that of its .vmx file, exclusive, held from before the first
+ * disk is opened until after the last is closed; each disk's extents are locked as well. So
+ * a second host is refused at the .vmx file, and vmkfstools at the disks.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "vmkernel/msg/where.h"
+#include "vmkernel/vm.h"
+#include "vmkernel/vmx/vmxfile.h"
+
+#define KILL_WAIT_MS 5000
+
+struct vm_job {
+	struct vm *vm;
+	uint32_t index, tag;
+	char *path;	/* as the .vmx file says */
+	int rc;
+	char why[VM_WHY_SIZE];
+};
+
+static void job_free(struct vm_job *job)
+{
+	free(job->path);
+	free(job);
+}
+
+static struct vm_job *job_new(struct vm *vm, const char *path)
+{
+	struct vm_job *job = calloc(1, sizeof(*job));
+	if (job && path) {
+		job->path = strdup(path);
+		if (!job->path) {
+			free(job);
+			return NULL;
+		}
+	}
+	if (job)
+		job->vm = vm;
+	return job;
+}
+
+/* ---- the .vmx file ---- */
+
+struct config_opening {
+	struct vm *vm;
+};
+
+static int try_config(void *arg, uint64_t deadline, struct vmfs_holder *ret_holder)
+{
+	struct vm *vm = ((struct config_opening *)arg)->vm;
+	struct vmfs_file_options options = { .flags = VMFS_WRITE, .deadline = deadline };
+	return vmfs_file_open(vm->ds->vol, vm->path, &options, &vm->config, ret_holder);
+}
+
+/* All of a small file, with a NUL behind it. malloc'ed; NULL and *ret_error. */
+static char *read_all(struct vmfs_file *file, int *ret_error)
+{
+	char *text = malloc(VMXFILE_MAX + 1);
+	int64_t n = text ? vmfs_file_read(file, text, VMXFILE_MAX, 0) : -ENOMEM;
+	*ret_error = n < 0 ? (int)n : 0;
+	if (n >= 0 && memchr(text, '\0', (size_t)n))
+		*ret_error = -EINVAL;
+	if (*ret_error) {
+		free(text);
+		return NULL;
+	}
+	text[n] = '\0';
+	return text;
+}
+
+static int hold_config(struct vm *vm, char *ret_why, uint32_t size)
+{
+	char what[VM_WHY_SIZE / 2];
+	struct config_opening opening = { vm };
+	struct hold hold = {
+		.vol = vm->ds->vol,
+		.what = vm_file_text(vm, NULL, what, sizeof(what)),
+		.wait_s = vm->host->config.power_on_wait_s,
+		.is_cancelled = &vm->is_cancelled,
+		.try = try_config,
+		.arg = &opening,
+	};
+	int rc = hold_acquire(&hold, ret_why, size);
+	if (rc < 0)
+		return rc;
+	vm->text = read_all(vm->config, &rc);
+	if (!vm->text)
+		(void)snprintf(ret_why, size, "%s: cannot be read: %s", what, strerror(-rc));
+	return rc;
+}
+
+static void hold_work(void *arg)
+{
+	struct vm_job *job = arg;
+	job->rc = hold_config(job->vm, job->why, sizeof(job->why));
+}
+
+static void hold_done(void *arg)
+{
+	struct vm_job *job = arg;
+	job->vm->has_job = false;
+	vm_held(job->vm, job->rc, job->why);
+	job_free(job);
+}
+
+/* ---- disks ---- */
+
+/* The volume's path of a disk: relative to the .vmx file's folder, or on its datastore. */
+static char *disk_path(struct vm *vm, const char *text, char *ret_why, uint32_t size)
+{
+	char *path = NULL;
+	AUTO_FREE char *name = NULL;
+	if (strstr(text, "..")) {
+		(void)snprintf(ret_why, size, "%.256s: a disk's path may not contain ..", text);
+		return NULL;
+	}
+	if (*text == '[' || *text == '/') {
+		if (where_split(text, &name, &path) == 0 &&
+		    (strcmp(name, vm->ds->label) == 0 || strcmp(name, vm->ds->uuid_text) == 0))
+			return path;
+		free(path);
+		(void)snprintf(ret_why, size, "%.256s: is not on the VM's datastore %s", text,
+			       vm->ds->label);
+		return NULL;
+	}
+	const char *slash = strrchr(vm->path, '/');
+	if (asprintf(&path, "%.*s/%s", (int)(slash - vm->path), vm->path, text) < 0)
+		return NULL;
+	return path;
+}
+
+static int open_disk(struct vm *vm, uint32_t index, const char *text, char *ret_why,
+		     uint32_t size)
+{
+	char what[VM_WHY_SIZE / 2], socket[HOST_PATH_SIZE], name[32];
+	AUTO_FREE char *path = disk_path(vm, text, ret_why, size);
+	if (!path)
+		return -EINVAL;
+	(void)snprintf(name, sizeof(name), "disk%u.sock", index);
+	(void)vm_run_path(vm, name, socket);
+	(void)snprintf(name, sizeof(name), "disk%u", index);
+	struct disk_options options = {
+		.vol = vm->ds->vol,
+		.path = path,
+		.what = vm_file_text(vm, path, what, sizeof(what)),
+		.socket = socket,
+		.export_name = name,
+		.uid = vm_uid(vm),
+		.pool = vm->host->pool,
+		.reporter = vm->host->reporter,
+		.wait_s = vm->host->config.power_on_wait_s,
+		.is_cancelled = &vm->is_cancelled,
+	};
+	return disk_open(&options, &vm->disks[index], ret_why, size);
+}
+
+static void disk_work(void *arg)
+{
+	struct vm_job *job = arg;
+	job->rc = open_disk(job->vm, job->index, job->path, job->why, sizeof(job->why));
+}
+
+static void disk_done(void *arg)
+{
+	struct vm_job *job = arg;
+	job->vm->has_job = false;
+	vm_disk_opened(job->vm, job->tag, job->rc, job->why);
+	job_free(job);
+}
+
+/* ---- adoption ---- */
+
+static void adopt_work(void *arg)
+{
+	struct vm_job *job = arg;
+	struct vm *vm = job->vm;
+	job->rc = hold_config(vm, job->why, sizeof(job->why));
+	for (uint32_t i = 0; job->rc == 0 && i < HARDWARE_DISKS_MAX && vm->disk_paths[i]; i++)
+		job->rc = open_disk(vm, i, vm->disk_paths[i], job->why, sizeof(job->why));
+}
+
+static void adopt_done(void *arg)
+{
+	struct vm_job *job = arg;
+	job->vm->has_job = false;
+	vm_adopted(job->vm, job->rc, job->why);
+	job_free(job);
+}
+
+/* ---- closing ---- */
+
+/* QEMU ends before its disks do: as a rule it has. */
+static void await_qemu(struct vm *vm)
+{
+	struct pollfd p = { .fd = vm->qemu_pidfd, .events = POLLIN };
+	if (vm->qemu_pidfd < 0)
+		return;
+	if (poll(&p, 1, 0) == 0) {
+		report(vm->host->reporter, REPORT_WARN, "VM %u: its QEMU is left over and is "
+		       "killed", vm->id);
+		(void)syscall(SYS_pidfd_send_signal, vm->qemu_pidfd, SIGKILL, NULL, 0);
+		(void)poll(&p, 1, KILL_WAIT_MS);
+	}
+	(void)close(vm->qemu_pidfd);
+	vm->qemu_pidfd = -1;
+}
+
+static void close_work(void *arg)
+{
+	struct vm_job *job = arg;
+	struct vm *vm = job->vm;
+	await_qemu(vm);
+	for (uint32_t i = 0; i < HARDWARE_DISKS_MAX; i++) {
+		int rc = disk_close(vm->disks[i]);
+		vm->disks[i] = NULL;
+		if (rc < 0)
+			report(vm->host->reporter, REPORT_WARN, "VM %u: closing disk %u: %s",
+			       vm->id, i, strerror(-rc));
+		free(vm->disk_paths[i]);
+		vm->disk_paths[i] = NULL;
+	}
+	int rc = vmfs_file_close(vm->config);
+	vm->config = NULL;
+	if (rc < 0)
+		report(vm->host->reporter, REPORT_WARN, "VM %u: closing its .vmx file: %s",
+		       vm->id, strerror(-rc));
+	free(vm->text);
+	vm->text = NULL;
+}
+
+static void close_done(void *arg)
+{
+	struct vm_job *job = arg;
+	job->vm->has_job = false;
+	vm_closed(job->vm);
+	job_free(job);
+}
+
+/* ---- starting jobs ---- */
+
+/* Without memory for a task the work is done here: late is better than never. */
+static void run(struct vm_job *job, const char *name, void (*work)(void *arg),
+		void (*done)(void *arg))
+{
+	job->vm->has_job = true;
+	if (loop_job(job->vm->host->loop, name, work, done, job) == 0)
+		return;
+	work(job);
+	done(job);
+}
+
+void vm_job_hold(struct vm *vm)
+{
+	struct vm_job *job = job_new(vm, NULL);
+	if (job)
+		run(job, "hold", hold_work, hold_done);
+	else
+		vm_held(vm, -ENOMEM, "no memory");
+}
+
+void vm_job_disk(struct vm *vm, uint32_t index, const char *path, uint32_t tag)
+{
+	struct vm_job *job = job_new(vm, path);
+	if (!job) {
+		vm_disk_opened(vm, tag, -ENOMEM, "no memory");
+		return;
+	}
+	job->index = index;
+	job->tag = tag;
+	run(job, "disk", disk_work, disk_done);
+}
+
+void vm_job_adopt(struct vm *vm)
+{
+	struct vm_job *job = job_new(vm, NULL);
+	if (job)
+		run(job, "adopt", adopt_work, adopt_done);
+	else
+		vm_adopted(vm, -ENOMEM, "no memory");
+}
+
+void vm_job_close(struct vm *vm)
+{
+	struct vm_job *job = job_new(vm, NULL);
+	if (job) {
+		run(job, "close", close_work, close_done);
+		return;
+	}
+	struct vm_job here = { .vm = vm };
+	close_work(&here);
+	vm_closed(vm);
+}
+
+/* ---- labels ---- */
+
+void vm_labels_done(struct vm_labels *labels)
+{
+	free(labels->name);
+	free(labels->guest);
+	free(labels->version);
+	free(labels->annotation);
+	*labels = (struct vm_labels){ 0 };
+}
+
+static int take_labels(const struct vmxfile *f, struct vm_labels *ret)
+{
+	*ret = (struct vm_labels){
+		.name = strdup(vmxfile_get_or(f, "displayName", "")),
+		.guest = strdup(vmxfile_get_or(f, "guestOS", "other")),
+		.version = strdup(vmxfile_get_or(f, "virtualHW.version", "21")),
+		.annotation = strdup(vmxfile_get_or(f, "annotation", "")),
+	};
+	if (ret->name && ret->guest && ret->version && ret->annotation)
+		return 0;
+	vm_labels_done(ret);
+	return -ENOMEM;
+}
+
+int vm_read_labels(struct vmfs_volume *vol, const char *path, const char *what,
+		   struct reporter *r, struct vm_labels *ret_labels, char *ret_why,
+		   uint32_t size)
+{
+	struct vmfs_file_options options = { .flags = VMFS_READ };
+	struct catcher catcher;
+	struct vmfs_file *file;
+	struct vmxfile *f;
+	(void)catcher_init(&catcher, r);
+	int rc = vmfs_file_open(vol, path, &options, &file, NULL);
+	if (rc < 0) {
+		(void)snprintf(ret_why, size, "%s: %s", what, strerror(-rc));
+		return rc;
+	}
+	AUTO_FREE char *text = read_all(file, &rc);
+	int close_rc = vmfs_file_close(file);
+	rc = rc ? rc : close_rc;
+	if (rc == 0)
+		rc = vmxfile_parse(text, strlen(text), what, &catcher.base, &f);
+	if (rc < 0) {
+		if (catcher.text[0])
+			(void)snprintf(ret_why, size, "%s", catcher.text);
+		else
+			(void)snprintf(ret_why, size, "%s: %s", what, strerror(-rc));
+		return rc;
+	}
+	rc = take_labels(f, ret_labels);
+	vmxfile_free(f);
+	return rc;
+}
