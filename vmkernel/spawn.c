@@ -50,7 +50,7 @@ static int make_run_dir(const struct vm *vm, char *ret_why, uint32_t size)
 	return rc;
 }
 
-/* The vmx program: as configured, else beside our own. */
+/* The vmx program: as configured, else beside our own, else in ../bin (when installed). */
 static int find_vmx(const struct host *h, char *ret_path)
 {
 	ssize_t n;
@@ -59,7 +59,7 @@ static int find_vmx(const struct host *h, char *ret_path)
 				       (int)HOST_PATH_SIZE ?
 			       0 :
 			       -ENAMETOOLONG;
-	n = readlink("/proc/self/exe", ret_path, HOST_PATH_SIZE - 8);
+	n = readlink("/proc/self/exe", ret_path, HOST_PATH_SIZE - 16);
 	if (n <= 0)
 		return -ENOENT;
 	ret_path[n] = '\0';
@@ -67,6 +67,9 @@ static int find_vmx(const struct host *h, char *ret_path)
 	if (!slash)
 		return -ENOENT;
 	memcpy(slash + 1, "vmx", 4);
+	if (access(ret_path, X_OK) == 0 || (size_t)(slash - ret_path) > HOST_PATH_SIZE - 16)
+		return 0;
+	memcpy(slash + 1, "../bin/vmx", 11);
 	return 0;
 }
 
