@@ -14,6 +14,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 
 CC_clang := clang
+CC_fuzz := clang
 CC := $(or $(CC_$(V)),gcc)
 OPT_ := -O2 -g
 OPT_release := -O2
@@ -21,10 +22,12 @@ OPT_clang := -O1 -g
 OPT_asan := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
 	-fno-sanitize-recover=undefined
 OPT_tsan := -O1 -g -fsanitize=thread
+OPT_fuzz := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined,fuzzer-no-link \
+	-fno-sanitize-recover=undefined
 OPT := $(OPT_$(V))
 WARN := -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes \
 	-Wcast-qual -Wformat=2 -Wimplicit-fallthrough -Wundef -Werror
-WARN += $(if $(filter asan tsan,$(V)),,-Wframe-larger-than=8192)
+WARN += $(if $(filter asan tsan fuzz,$(V)),,-Wframe-larger-than=8192)
 CFLAGS := -std=gnu17 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. $(OPT) $(WARN) \
 	-MMD -MP -pthread
 LDFLAGS := $(OPT) -pthread

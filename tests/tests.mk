@@ -5,6 +5,7 @@
 #   tests/sim/sim_*.c   cmocka program in the simulator; the other tests/sim/*.c are it
 #   tests/crash/*.c     cmocka program in the simulator: crash-state enumeration
 #   tests/lib/*.c       shared by all of them
+#   tests/fuzz/*.c      libFuzzer targets
 #   tests/cli/*.sh      shell, TAP (tests/lib/tap.sh)
 #   tests/rules.yml     which of them may run side by side
 #
@@ -60,6 +61,7 @@ check-full:
 	$(SUBMAKE) asan
 	$(SUBMAKE) tsan
 	$(SUBMAKE) V=clang all tests
+	$(SUBMAKE) fuzz
 	@for target in file tgt lio; do tests/demo.sh $$target || exit 1; done
 
 ## asan         unit and simulator tests under AddressSanitizer and UBSan
@@ -69,6 +71,24 @@ asan tsan:
 	$(SUBMAKE) V=$@ tests-run
 tests-run: tests
 	@$(PROVE) $(PROVE_JOBS) $(UNIT) $(if $(filter tsan,$(V)),,$(SIM))
+
+FUZZ := $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(wildcard tests/fuzz/*.c))
+$(FUZZ): $(B)/tests/fuzz/%: $(O)/tests/fuzz/%.o $(ENV_POSIX) $(PARTS) $(LIBS_all)
+	@mkdir -p $(@D)
+	@echo "  LD      $@"
+	@$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) \
+		$(filter-out -lcmocka,$(TEST_LIBS))
+
+FUZZ_SECONDS ?= 60
+## fuzz         each libFuzzer target for FUZZ_SECONDS (60)
+fuzz:
+	@scripts/deps all
+	$(SUBMAKE) V=fuzz fuzz-run
+fuzz-run: $(FUZZ)
+	@for target in $(FUZZ); do echo "  FUZZ    $$target"; \
+		$$target -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -verbosity=0 \
+			-artifact_prefix=$(B)/tests/fuzz/ || exit 1; \
+	done
 
 ## sim          simulator tests alone; SEED=n replays one run with a trace, COUNT=n runs n
 sim:
@@ -88,4 +108,4 @@ $(B)/tests/bench/%: $(O)/tests/bench/%.o $(ENV_POSIX) $(LIBS_all)
 	@echo "  LD      $@"
 	@$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS_all) $(SYS)
 
-.PHONY: tests tests-run check check-full asan tsan sim bench
+.PHONY: tests tests-run check check-full asan tsan sim fuzz fuzz-run bench
