@@ -2,9 +2,9 @@
 /*
  * A growing byte buffer.
  *
- * Invariants: data is NULL and capacity 0, or len < capacity and data[len] is NUL. After the
- * first failed allocation error stays set, what was added before stays, and nothing more is
- * added: a caller checks once, at the end.
+ * Invariants: data is NULL and capacity 0, or len < capacity and data[len] is NUL. After
+ * the first failed allocation error stays set, what was added before stays, and nothing
+ * more is added: a caller checks once, at the end.
  */
 #include "base/buf.h"
 

@@ -18,11 +18,15 @@ struct buf {
 /* A zero-filled struct buf is a valid empty one. */
 void buf_done(struct buf *b);
 void buf_add(struct buf *b, const void *data, size_t len);
-void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void buf_printf(struct buf *b, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
 /* Drops the first len bytes. */
 void buf_consume(struct buf *b, size_t len);
 
-/* Zeroed memory, aligned to IO_ALIGN, length rounded up to it; NULL without memory. free(). */
+/*
+ * Zeroed memory, aligned to IO_ALIGN, length rounded up to it; NULL without memory.
+ * free().
+ */
 void *io_alloc(size_t len);
 
 #endif

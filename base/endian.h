@@ -44,14 +44,15 @@ static inline le16 le16_of(uint16_t n)
 
 static inline le32 le32_of(uint32_t n)
 {
-	return (le32){ { (uint8_t)n, (uint8_t)(n >> 8), (uint8_t)(n >> 16), (uint8_t)(n >> 24) } };
+	return (le32){ { (uint8_t)n, (uint8_t)(n >> 8), (uint8_t)(n >> 16),
+			 (uint8_t)(n >> 24) } };
 }
 
 static inline le64 le64_of(uint64_t n)
 {
-	return (le64){ { (uint8_t)n, (uint8_t)(n >> 8), (uint8_t)(n >> 16), (uint8_t)(n >> 24),
-			 (uint8_t)(n >> 32), (uint8_t)(n >> 40), (uint8_t)(n >> 48),
-			 (uint8_t)(n >> 56) } };
+	return (le64){ { (uint8_t)n, (uint8_t)(n >> 8), (uint8_t)(n >> 16),
+			 (uint8_t)(n >> 24), (uint8_t)(n >> 32), (uint8_t)(n >> 40),
+			 (uint8_t)(n >> 48), (uint8_t)(n >> 56) } };
 }
 
 static inline uint16_t be16_get(be16 v)
@@ -89,7 +90,8 @@ static inline be24 be24_of(uint32_t n)
 
 static inline be32 be32_of(uint32_t n)
 {
-	return (be32){ { (uint8_t)(n >> 24), (uint8_t)(n >> 16), (uint8_t)(n >> 8), (uint8_t)n } };
+	return (be32){ { (uint8_t)(n >> 24), (uint8_t)(n >> 16), (uint8_t)(n >> 8),
+			 (uint8_t)n } };
 }
 
 static inline be64 be64_of(uint64_t n)

@@ -5,8 +5,8 @@
 /*
  * The one seam to the operating system: time, chance and waiting. Chosen at link time:
  * base/env_posix.c (pthreads, real clocks) or tests/sim/env_sim.c (fibers on one thread,
- * virtual time, a seed that picks the next task). The same object files run in both, so the
- * types below have one layout: storage that either environment uses as it likes.
+ * virtual time, a seed that picks the next task). The same object files run in both, so
+ * the types below have one layout: storage that either environment uses as it likes.
  *
  * Zero-filled mutex, cond and sleeplock are NOT valid; call the init functions.
  */
@@ -63,7 +63,9 @@ void sleeplock_release(struct sleeplock *l);
 /* For assertions: true if the calling task holds l. */
 bool sleeplock_is_mine(struct sleeplock *l);
 
-/* A thread (posix) or fiber (simulator). name: borrowed, at most 15 characters are kept. */
+/*
+ * A thread (posix) or fiber (simulator). name: borrowed, at most 15 characters are kept.
+ */
 struct task;
 /* NULL when out of memory or threads. The task must be joined. */
 struct task *task_start(const char *name, void (*fn)(void *arg), void *arg);

@@ -3,9 +3,10 @@
  * The real environment: POSIX threads and the kernel's clocks.
  *
  * Time is CLOCK_BOOTTIME, because a lease must not get younger while the machine sleeps.
- * Waiting with a deadline is done on CLOCK_MONOTONIC with the time that remains, since the
- * C library has no condition wait on CLOCK_BOOTTIME; a suspended machine therefore wakes a
- * little late, never early, and the deadline is checked again against clock_now().
+ * Waiting with a deadline is done on CLOCK_MONOTONIC with the time that remains, since
+ * the C library has no condition wait on CLOCK_BOOTTIME; a suspended machine therefore
+ * wakes a little late, never early, and the deadline is checked again against
+ * clock_now().
  *
  * Failures that can only be programming errors (unlocking what is not locked) assert.
  */

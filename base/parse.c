@@ -25,8 +25,8 @@ static int digit_value(char c)
 
 /*
  * Reads digits of the base at *text, moves it behind them. A number that does not fit is
- * read to its end and answered with -ERANGE, so that "99999999999999999999x" stays -EINVAL
- * for a caller that looks at the rest first.
+ * read to its end and answered with -ERANGE, so that "99999999999999999999x" stays
+ * -EINVAL for a caller that looks at the rest first.
  */
 static int take_number(const char **text, unsigned int base, uint64_t *ret_n)
 {
@@ -94,7 +94,9 @@ int parse_size(const char *text, uint64_t *ret_bytes)
 
 const char *size_text(uint64_t bytes, char buf[static 32])
 {
-	static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
+	static const char *const units[] = {
+		"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"
+	};
 	unsigned int unit = 0;
 	uint64_t scale = 1;
 	while (unit + 1 < ARRAY_SIZE(units) && bytes / scale >= 1024) {
@@ -106,7 +108,8 @@ const char *size_text(uint64_t bytes, char buf[static 32])
 	if (tenth > 9)
 		tenth = 9; /* scale / 10 is rounded down */
 	if (unit == 0 || tenth == 0)
-		(void)snprintf(buf, 32, "%llu %s", (unsigned long long)whole, units[unit]);
+		(void)snprintf(buf, 32, "%llu %s", (unsigned long long)whole,
+			       units[unit]);
 	else
 		(void)snprintf(buf, 32, "%llu.%llu %s", (unsigned long long)whole,
 			       (unsigned long long)tenth, units[unit]);

@@ -9,8 +9,9 @@
 int parse_u64(const char *text, uint64_t max, uint64_t *ret_n)
 	__attribute__((warn_unused_result));
 /*
- * A size in bytes with an optional unit as vmkfstools takes it: s (512), k, m, g, t in either
- * case, each also with a trailing "b" or "ib" (powers of 1024). 0, -EINVAL, -ERANGE.
+ * A size in bytes with an optional unit as vmkfstools takes it: s (512), k, m, g, t in
+ * either case, each also with a trailing "b" or "ib" (powers of 1024). 0, -EINVAL,
+ * -ERANGE.
  */
 int parse_size(const char *text, uint64_t *ret_bytes) __attribute__((warn_unused_result));
 /* "1.5 GiB" and the like into buf; returns buf. */

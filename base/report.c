@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Sentences on their way to whoever opened the handle. A sentence longer than the buffer is
- * cut; newlines in it (a name taken from a disk may hold one) become blanks, because
+ * Sentences on their way to whoever opened the handle. A sentence longer than the buffer
+ * is cut; newlines in it (a name taken from a disk may hold one) become blanks, because
  * readers of reports count lines.
  */
 #include "base/report.h"

@@ -3,10 +3,10 @@
 #define BASE_REPORT_H
 
 /*
- * Who is told what went wrong. A library never prints: each handle carries a reporter given
- * by whoever opened it. The function that FINDS a problem reports it once, in one sentence
- * that names object and value; whoever passes the code on says nothing. Expected outcomes
- * (-ENOENT, -EBUSY, -EEXIST) are not reported.
+ * Who is told what went wrong. A library never prints: each handle carries a reporter
+ * given by whoever opened it. The function that FINDS a problem reports it once, in one
+ * sentence that names object and value; whoever passes the code on says nothing. Expected
+ * outcomes (-ENOENT, -EBUSY, -EEXIST) are not reported.
  */
 enum report_level {
 	REPORT_ERROR, /* somebody must act */

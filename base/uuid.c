@@ -72,7 +72,8 @@ static bool machine_mac(uint8_t ret_mac[MAC_SIZE])
 	struct dirent *entry;
 	while ((entry = readdir(dir))) {
 		uint8_t mac[MAC_SIZE];
-		if (entry->d_name[0] == '.' || (best[0] && strcmp(entry->d_name, best) > 0))
+		if (entry->d_name[0] == '.' ||
+		    (best[0] && strcmp(entry->d_name, best) > 0))
 			continue;
 		if (!mac_of_interface(entry->d_name, mac))
 			continue;
@@ -93,7 +94,8 @@ struct uuid uuid_new(void)
 	};
 	if (!machine_mac(parts.mac)) {
 		random_bytes(parts.mac, MAC_SIZE);
-		parts.mac[0] = (uint8_t)((parts.mac[0] | 0x02) & 0xfe); /* local, unicast */
+		/* local, unicast */
+		parts.mac[0] = (uint8_t)((parts.mac[0] | 0x02) & 0xfe);
 	}
 	struct uuid u;
 	memcpy(u.b, &parts, sizeof(u.b));

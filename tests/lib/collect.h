@@ -7,7 +7,8 @@
  *
  *	struct collect told;
  *	struct reporter *r = collect_init(&told);
- *	... collect_has(&told, "generation 7") ... collect_count(&told, REPORT_ERROR) == 1 ...
+ *	assert_true(collect_has(&told, "generation 7"));
+ *	assert_int_equal(collect_count(&told, REPORT_ERROR), 1);
  *	collect_done(&told);
  */
 #include <stdbool.h>

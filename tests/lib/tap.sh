@@ -10,10 +10,11 @@
 #	like "$out" "resource" "and names the resource files"
 #	ok "nothing was written" [ ! -s "$T/image" ]
 #
-# $BIN is the folder of our programs (default build/bin, or build/$V/bin) and stands first in
-# PATH; $ROOT the checkout; $T a fresh folder that is removed at the end. Everything handed
-# to at_exit runs at the end too, last first, however the script ends. A script without plan
-# prints its plan at the end. Exit code 0: all well or skipped, 1: something was not ok.
+# $BIN is the folder of our programs (default build/bin, or build/$V/bin) and stands first
+# in PATH; $ROOT the checkout; $T a fresh folder that is removed at the end. Everything
+# handed to at_exit runs at the end too, last first, however the script ends. A script
+# without plan prints its plan at the end. Exit code 0: all well or skipped, 1: something
+# was not ok.
 
 set -u -o pipefail
 export LC_ALL=C
@@ -159,8 +160,8 @@ unlike() {
 	fi
 }
 
-# refused NAME REGEX COMMAND [ARG...]: the command fails (no signal) with one line of output
-# that matches.
+# refused NAME REGEX COMMAND [ARG...]: the command fails (no signal) with one line of
+# output that matches.
 refused() {
 	local name=$1 regex=$2
 	shift 2

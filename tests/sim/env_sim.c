@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * base/env.h in the simulator. A mutex is one word (its owner), since nobody stops while he
- * holds one; a condition is a list of waiting fibers. Outside of sim_run() mutexes work and
- * waiting is refused, so that a test can set up and tear down around its runs.
+ * base/env.h in the simulator. A mutex is one word (its owner), since nobody stops while
+ * he holds one; a condition is a list of waiting fibers. Outside of sim_run() mutexes
+ * work and waiting is refused, so that a test can set up and tear down around its runs.
  */
 #include "base/env.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How a simulation ends badly: the sentence, the seed, the last trace lines, every fiber with
- * what it waits for and where it stands. To find the place, each stopped fiber is resumed
- * with is_dumping set; it then walks its own stack and switches back.
+ * How a simulation ends badly: the sentence, the seed, the last trace lines, every fiber
+ * with what it waits for and where it stands. To find the place, each stopped fiber is
+ * resumed with is_dumping set; it then walks its own stack and switches back.
  *
  * assert(), faults and a full fiber stack come here through signal handlers on a stack of
  * their own. After that the process is only good for abort().
@@ -37,7 +37,8 @@ static void print_frames(void *const *frames, int count)
 			  "addr2line -sfip -e /proc/%d/exe 2>/dev/null", (int)getpid());
 	for (int i = 0; i < count; i++) {
 		Dl_info info;
-		uintptr_t address = (uintptr_t)frames[i] - 1; /* in the call, not behind it */
+		/* in the call, not behind it */
+		uintptr_t address = (uintptr_t)frames[i] - 1;
 		if (!dladdr(frames[i], &info) || at < 0 || at > (int)sizeof(command) - 32)
 			continue;
 		address -= (uintptr_t)info.dli_fbase;
@@ -73,7 +74,8 @@ static const char *wait_text(const struct task *t, char buf[static 128])
 {
 	char until[48] = "";
 	if (t->timer.index != NOT_QUEUED)
-		(void)snprintf(until, sizeof(until), " until %.6f", (double)t->timer.at / 1e9);
+		(void)snprintf(until, sizeof(until), " until %.6f",
+			       (double)t->timer.at / 1e9);
 	if (t->is_parked || t->state == TASK_READY)
 		(void)snprintf(buf, 128, t->is_parked ? "ready, host paused" : "ready");
 	else if (t->state == TASK_RUNNING)
@@ -108,7 +110,8 @@ static void dump_task(struct task *t)
 
 static void dump_trace(void)
 {
-	uint32_t count = sim.trace_count < SIM_TRACE_LINES ? sim.trace_count : SIM_TRACE_LINES;
+	uint32_t count =
+		sim.trace_count < SIM_TRACE_LINES ? sim.trace_count : SIM_TRACE_LINES;
 	if (sim.trace_level || !count)
 		return;
 	fprintf(stderr, "#   the last %u lines of the trace:\n", count);

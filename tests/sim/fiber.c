@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fibers. On x86-64 a switch saves the six registers that a called function must keep, and
- * the stack pointer; swapcontext() would also make a system call for the signal mask, which
- * costs more than everything else. Other machines use swapcontext().
+ * Fibers. On x86-64 a switch saves the six registers that a called function must keep,
+ * and the stack pointer; swapcontext() would also make a system call for the signal mask,
+ * which costs more than everything else. Other machines use swapcontext().
  *
- * Stacks are mapped with a guard page below and kept in a pool. The sanitizers are told of
- * each switch: AddressSanitizer keeps a shadow of the current stack, ThreadSanitizer one
- * state per fiber.
+ * Stacks are mapped with a guard page below and kept in a pool. The sanitizers are told
+ * of each switch: AddressSanitizer keeps a shadow of the current stack, ThreadSanitizer
+ * one state per fiber.
  */
 #include "tests/sim/fiber.h"
 
@@ -74,7 +74,10 @@ bool fiber_is_guard(const struct fiber *f, const void *address)
 
 #if defined(__x86_64__)
 
-/* Saves the callee's registers and sp of the caller into *save_sp, loads those of load_sp. */
+/*
+ * Saves the callee's registers and sp of the caller into *save_sp, loads those of
+ * load_sp.
+ */
 void fiber_swap(void **save_sp, void *load_sp);
 __asm__(".text\n"
 	".globl fiber_swap\n"

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Hosts of the simulator: a clock and a set of fibers that can be stopped or lost together.
+ * Hosts of the simulator: a clock and a set of fibers that can be stopped or lost
+ * together.
  *
  * A host's clock shows clock_at_0 + t * (1 + rate_ppm / 10^6) at perfect time t. Killing
- * takes the fibers out of every list, so that nothing can run them; their stacks stay mapped
- * until the end of the run, because other hosts' memory may still point there.
+ * takes the fibers out of every list, so that nothing can run them; their stacks stay
+ * mapped until the end of the run, because other hosts' memory may still point there.
  */
 #include <assert.h>
 #include <stdio.h>
@@ -104,7 +105,8 @@ void sim_host_kill(struct sim_host *h)
 		fiber_leave(&sim.current->fiber, &sim.thread);
 }
 
-void sim_host_on_kill(struct sim_host *h, void (*fn)(struct sim_host *h, void *arg), void *arg)
+void sim_host_on_kill(struct sim_host *h, void (*fn)(struct sim_host *h, void *arg),
+		      void *arg)
 {
 	struct on_kill *k = calloc(1, sizeof(*k));
 	assert(k);
@@ -177,7 +179,8 @@ bool sim_host_is_paused(const struct sim_host *h)
 
 uint64_t sim_host_clock(const struct sim_host *h)
 {
-	unsigned __int128 scaled = (unsigned __int128)sim.now * (uint64_t)(1000000 + h->rate_ppm);
+	unsigned __int128 scaled =
+		(unsigned __int128)sim.now * (uint64_t)(1000000 + h->rate_ppm);
 	return h->clock_at_0 + (uint64_t)(scaled / 1000000);
 }
 

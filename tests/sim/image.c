@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The contents of a disk as a two-level table of counted pages: a clone copies the upper
- * level only and shares the rest until one side writes. A page or node that is NULL is zeros.
+ * level only and shares the rest until one side writes. A page or node that is NULL is
+ * zeros.
  */
 #include "tests/sim/image.h"
 
@@ -167,7 +168,8 @@ void image_write(struct image *img, const void *buf, uint64_t len, uint64_t offs
 		uint64_t part = min_u64(len, PAGE_SIZE - offset % PAGE_SIZE);
 		/* Zeros over zeros stay a hole. */
 		if (page_to_read(img, offset) != zeros || memcmp(from, zeros, part) != 0)
-			memcpy(page_to_write(img, offset) + offset % PAGE_SIZE, from, part);
+			memcpy(page_to_write(img, offset) + offset % PAGE_SIZE, from,
+			       part);
 		from += part;
 		offset += part;
 		len -= part;
@@ -178,7 +180,8 @@ bool image_equal(const struct image *a, const struct image *b, uint64_t *ret_off
 {
 	assert(a->size == b->size);
 	for (uint64_t at = 0; at < a->size; at += PAGE_SIZE) {
-		if (at % NODE_SIZE == 0 && a->nodes[at / NODE_SIZE] == b->nodes[at / NODE_SIZE]) {
+		if (at % NODE_SIZE == 0 &&
+		    a->nodes[at / NODE_SIZE] == b->nodes[at / NODE_SIZE]) {
 			at += NODE_SIZE - PAGE_SIZE;
 			continue;
 		}
@@ -217,7 +220,8 @@ int image_save(const struct image *img, const char *path)
 	for (uint64_t at = 0; at < img->size && !err; at += PAGE_SIZE) {
 		const uint8_t *page = page_to_read(img, at);
 		if (page != zeros)
-			err = write_all(file_fd, page, min_u64(PAGE_SIZE, img->size - at), at);
+			err = write_all(file_fd, page, min_u64(PAGE_SIZE, img->size - at),
+					at);
 	}
 	if (close(file_fd) < 0 && !err)
 		err = -errno;

@@ -19,10 +19,14 @@ void image_free(struct image *img);
 uint64_t image_size(const struct image *img);
 void image_read(const struct image *img, void *buf, uint64_t len, uint64_t offset);
 void image_write(struct image *img, const void *buf, uint64_t len, uint64_t offset);
-/* Bytes of both are equal; if not, *ret_offset (may be NULL) is the first that differs. */
+/*
+ * Bytes of both are equal; if not, *ret_offset (may be NULL) is the first that differs.
+ */
 bool image_equal(const struct image *a, const struct image *b, uint64_t *ret_offset);
 /* To and from a (sparse) file; 0 or -errno. */
-int image_save(const struct image *img, const char *path) __attribute__((warn_unused_result));
-int image_load(const char *path, struct image **ret_img) __attribute__((warn_unused_result));
+int image_save(const struct image *img, const char *path)
+	__attribute__((warn_unused_result));
+int image_load(const char *path, struct image **ret_img)
+	__attribute__((warn_unused_result));
 
 #endif

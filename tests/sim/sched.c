@@ -2,18 +2,20 @@
 /*
  * The scheduler of the simulator: picks the next fiber by the seed, keeps virtual time.
  *
- * The scheduler runs on the thread's own stack. It (1) fires timers that are due, (2) picks
- * one ready fiber at random and switches to it until that one waits, and when nobody is
- * ready (3) lets time jump to the next timer. Nobody ready and no timer is a deadlock.
+ * The scheduler runs on the thread's own stack. It (1) fires timers that are due, (2)
+ * picks one ready fiber at random and switches to it until that one waits, and when
+ * nobody is ready (3) lets time jump to the next timer. Nobody ready and no timer is a
+ * deadlock.
  *
  * Invariants:
- *  1. A task is in at most one of: running, the ready list, its host's parked list, waiting.
- *     Only waiting tasks have a timer in the heap or stand in a condition's list.
+ *  1. A task is in at most one of: running, the ready list, its host's parked list,
+ *     waiting. Only waiting tasks have a timer in the heap or stand in a condition's
+ *     list.
  *  2. Fibers of paused hosts are never in the ready list, those of dead hosts nowhere.
- *  3. Every choice is drawn from the streams of the seed and depends on numbers only, never
- *     on addresses: equal seeds give equal runs.
- *  4. No fiber stops with a mutex held (checked where it would stop), so mutexes are never
- *     contended.
+ *  3. Every choice is drawn from the streams of the seed and depends on numbers only,
+ *     never on addresses: equal seeds give equal runs.
+ *  4. No fiber stops with a mutex held (checked where it would stop), so mutexes are
+ *     never contended.
  */
 #include "tests/sim/sched.h"
 
@@ -411,7 +413,8 @@ static bool has_work(void)
 		return false;
 	struct task *t;
 	LIST_FOREACH(t, &sim.tasks, all) {
-		if (t->state != TASK_ENDED && t->state != TASK_KILLED && !t->host->is_paused)
+		if (t->state != TASK_ENDED && t->state != TASK_KILLED &&
+		    !t->host->is_paused)
 			return true;
 	}
 	return false;
@@ -464,7 +467,8 @@ static void start(uint64_t seed)
 		    sim.current->fiber.stack + FIBER_STACK_SIZE)
 		sim_fail("sim_run() inside a simulation");
 	if (sim.is_running)
-		fprintf(stderr, "# sim: the run before was left by a failure: SIM_SEED=%llu\n",
+		fprintf(stderr,
+			"# sim: the run before was left by a failure: SIM_SEED=%llu\n",
 			(unsigned long long)sim.seed);
 	memset(&sim, 0, sizeof(sim)); /* what a run left by a failure had is lost */
 	const char *level = getenv("SIM_TRACE");

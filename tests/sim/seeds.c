@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Many seeds, each in a forked child. The child's output goes to a file in memory and is shown
- * only if it fails. In the child a cmocka group of one test runs, so that a failed assertion
- * (a longjmp out of whatever fiber it is in) ends that group and not the caller's.
+ * Many seeds, each in a forked child. The child's output goes to a file in memory and is
+ * shown only if it fails. In the child a cmocka group of one test runs, so that a failed
+ * assertion (a longjmp out of whatever fiber it is in) ends that group and not the
+ * caller's.
  */
 #include <setjmp.h>
 #include <signal.h>

@@ -5,9 +5,9 @@
 /*
  * The simulated environment: base/env.h on one thread, in virtual time, from a seed.
  *
- * Tasks are fibers. Whenever the running one waits, sleeps, ends or passes a lock, the seed
- * picks who runs next; when nobody can run, time jumps to the next timer. A run is a function
- * of the seed and the program: the same seed gives the same trace.
+ * Tasks are fibers. Whenever the running one waits, sleeps, ends or passes a lock, the
+ * seed picks who runs next; when nobody can run, time jumps to the next timer. A run is a
+ * function of the seed and the program: the same seed gives the same trace.
  *
  *	static void story(void *arg)
  *	{
@@ -26,9 +26,9 @@
  *		sim_each_seed(1, 200, story, NULL);
  *	}
  *
- * A rule broken by the program (a mutex held while it waits, a deadlock, a task that is never
- * joined) ends the process with the seed, what every fiber waits for, and where. To replay
- * one seed with its trace: SIM_SEED=17 SIM_TRACE=1 build/tests/sim/NAME.
+ * A rule broken by the program (a mutex held while it waits, a deadlock, a task that is
+ * never joined) ends the process with the seed, what every fiber waits for, and where. To
+ * replay one seed with its trace: SIM_SEED=17 SIM_TRACE=1 build/tests/sim/NAME.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -39,39 +39,44 @@
 /* ---- running ---- */
 
 /*
- * Runs fn(arg) as the first fiber of the world host, until every fiber has ended (fibers of
- * hosts that are then paused are dropped). Called outside a simulation. A broken rule aborts.
+ * Runs fn(arg) as the first fiber of the world host, until every fiber has ended (fibers
+ * of hosts that are then paused are dropped). Called outside a simulation. A broken rule
+ * aborts.
  */
 void sim_run(uint64_t seed, void (*fn)(void *arg), void *arg);
 
 /*
- * Runs fn(arg) once for each seed in [first, first + count), each in a forked child of its
- * own, so that what a killed host leaves in memory does not matter. cmocka assertions work
- * inside. The first seed that fails is printed with the child's output and fails the calling
- * cmocka test. SIM_SEED=n runs seed n only; SIM_COUNT=n replaces count.
+ * Runs fn(arg) once for each seed in [first, first + count), each in a forked child of
+ * its own, so that what a killed host leaves in memory does not matter. cmocka assertions
+ * work inside. The first seed that fails is printed with the child's output and fails the
+ * calling cmocka test. SIM_SEED=n runs seed n only; SIM_COUNT=n replaces count.
  */
 void sim_each_seed(uint64_t first, uint64_t count, void (*fn)(void *arg), void *arg);
 
 /*
- * For tests of oracles: runs fn(arg) under seeds [first, first + count) like sim_each_seed
- * until one ends badly, and returns true if its output contains text. false: no seed failed
- * so. *ret_seed (may be NULL) is the seed.
+ * For tests of oracles: runs fn(arg) under seeds [first, first + count) like
+ * sim_each_seed until one ends badly, and returns true if its output contains text.
+ * false: no seed failed so. *ret_seed (may be NULL) is the seed.
  */
 bool sim_some_seed_fails(uint64_t first, uint64_t count, void (*fn)(void *arg), void *arg,
-			 const char *text, uint64_t *ret_seed) __attribute__((warn_unused_result));
+			 const char *text, uint64_t *ret_seed)
+	__attribute__((warn_unused_result));
 
 /* Ends the process with the sentence, the seed and the state of all fibers. */
 noreturn void sim_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-#define SIM_CHECK(condition) \
-	((condition) ? (void)0 : sim_fail("%s:%d: not true: %s", __FILE__, __LINE__, #condition))
+#define SIM_CHECK(condition)                                                             \
+	((condition) ? (void)0                                                           \
+		     : sim_fail("%s:%d: not true: %s", __FILE__, __LINE__, #condition))
 
 /* true between the start and the end of sim_run(). */
 bool sim_is_running(void);
 uint64_t sim_seed(void);
 /* Nanoseconds of the perfect clock; starts at 0. Hosts see their own (clock_now()). */
 uint64_t sim_time(void);
-/* A number below n (n > 0), from the stream for the test's and the disk's own decisions. */
+/*
+ * A number below n (n > 0), from the stream for the test's and the disk's own decisions.
+ */
 uint64_t sim_random(uint64_t n);
 /* true in parts of a million. */
 bool sim_chance(uint32_t ppm);
@@ -79,9 +84,13 @@ bool sim_chance(uint32_t ppm);
 uint64_t sim_switches(void);
 /* Changes with everything that has happened so far: equal for equal runs. */
 uint64_t sim_trace_hash(void);
-/* A line for the trace, "[time host/fiber] text"; seen with SIM_TRACE=1, always hashed. */
+/*
+ * A line for the trace, "[time host/fiber] text"; seen with SIM_TRACE=1, always hashed.
+ */
 void sim_trace(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-/* A broken rule: more virtual time (ns) or switches than this. Default 1 day, 50 million. */
+/*
+ * A broken rule: more virtual time (ns) or switches than this. Default 1 day, 50 million.
+ */
 void sim_set_limits(uint64_t max_time_ns, uint64_t max_switches);
 
 /*
@@ -102,20 +111,25 @@ void sim_preempt(void);
 /* ---- hosts ---- */
 
 /*
- * A machine: a clock and a set of fibers. A task belongs to the host of the task that started
- * it. The first fiber belongs to the world, whose clock is perfect and which cannot die.
- * Hosts live until the end of sim_run().
+ * A machine: a clock and a set of fibers. A task belongs to the host of the task that
+ * started it. The first fiber belongs to the world, whose clock is perfect and which
+ * cannot die. Hosts live until the end of sim_run().
  */
 struct sim_host;
 
-/* A clock that starts at chance and gains rate_ppm microseconds a second (may be negative). */
+/*
+ * A clock that starts at chance and gains rate_ppm microseconds a second (may be
+ * negative).
+ */
 struct sim_host *sim_host_new(const char *name, int rate_ppm);
 const char *sim_host_name(const struct sim_host *h);
 /* Of the calling fiber; in a callback of a device, of the host that it is for. */
 struct sim_host *sim_host_self(void);
 struct sim_host *sim_host_world(void);
 
-/* Starts fn(arg) as a task of h. Joined with task_join(), which returns also if h dies. */
+/*
+ * Starts fn(arg) as a task of h. Joined with task_join(), which returns also if h dies.
+ */
 struct task *sim_host_start(struct sim_host *h, const char *name, void (*fn)(void *arg),
 			    void *arg);
 /* The same and waits: true if fn returned, false if h died in it. */
@@ -138,9 +152,9 @@ uint64_t sim_host_time_of(const struct sim_host *h, uint64_t clock);
 /* ---- for simulated devices ---- */
 
 /*
- * Calls fn(arg) at perfect time `at` (ns), in the name of h: not at all if h is dead then,
- * after its resume if it is paused. h NULL: the device itself, always. fn must not wait.
- * The call may be cancelled until fn is called or h is killed.
+ * Calls fn(arg) at perfect time `at` (ns), in the name of h: not at all if h is dead
+ * then, after its resume if it is paused. h NULL: the device itself, always. fn must not
+ * wait. The call may be cancelled until fn is called or h is killed.
  */
 struct sim_call;
 struct sim_call *sim_call_at(struct sim_host *h, uint64_t at, void (*fn)(void *arg),
@@ -150,7 +164,8 @@ void sim_call_cancel(struct sim_call *call);
 /* true in such a call, where nothing may wait. */
 bool sim_in_call(void);
 /* Calls fn(h, arg) when h is killed, before sim_host_kill() returns. */
-void sim_host_on_kill(struct sim_host *h, void (*fn)(struct sim_host *h, void *arg), void *arg);
+void sim_host_on_kill(struct sim_host *h, void (*fn)(struct sim_host *h, void *arg),
+		      void *arg);
 void sim_host_forget_on_kill(struct sim_host *h, const void *arg);
 
 #endif

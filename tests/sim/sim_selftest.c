@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The simulator tests itself: that it keeps its promises, and that what it claims to catch it
- * does catch (programs that break a rule on purpose).
+ * The simulator tests itself: that it keeps its promises, and that what it claims to
+ * catch it does catch (programs that break a rule on purpose).
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -108,7 +108,8 @@ static void measure_second(void *arg)
 static void clock_story(void *arg)
 {
 	(void)arg;
-	struct sim_host *fast = sim_host_new("fast", 1000), *slow = sim_host_new("slow", -1000);
+	struct sim_host *fast = sim_host_new("fast", 1000),
+			*slow = sim_host_new("slow", -1000);
 	uint64_t start = sim_time();
 	assert_true(sim_host_run(fast, "m", measure_second, NULL));
 	uint64_t by_fast = sim_time() - start;
@@ -190,7 +191,8 @@ static void timeout_story(void *arg)
 	mutex_init(&m);
 	cond_init(&c);
 	mutex_lock(&m);
-	uint64_t start = sim_time(), deadline = sim_host_clock(sim_host_self()) + NS_PER_S;
+	uint64_t start = sim_time(),
+		 deadline = sim_host_clock(sim_host_self()) + NS_PER_S;
 	int err = 0;
 	while (!err)
 		err = cond_wait_until(&c, &m, deadline);
@@ -263,9 +265,9 @@ static void sleep_with_mutex(void *arg)
 static void mutex_held_while_sleeping_is_caught(void **state)
 {
 	(void)state;
-	assert_true(sim_some_seed_fails(1, 1, sleep_with_mutex, NULL,
-					"task_sleep_until of world/main#1 with a mutex locked",
-					NULL));
+	assert_true(sim_some_seed_fails(
+		1, 1, sleep_with_mutex, NULL,
+		"task_sleep_until of world/main#1 with a mutex locked", NULL));
 }
 
 static void wait_with_two_mutexes(void *arg)
@@ -285,7 +287,8 @@ static void second_mutex_held_while_waiting_is_caught(void **state)
 {
 	(void)state;
 	assert_true(sim_some_seed_fails(1, 1, wait_with_two_mutexes, NULL,
-					"cond_wait of world/main#1 with a mutex locked", NULL));
+					"cond_wait of world/main#1 with a mutex locked",
+					NULL));
 }
 
 static void lock_twice(void *arg)
@@ -313,7 +316,8 @@ static void use_zero_mutex(void *arg)
 static void uninitialised_mutex_is_caught(void **state)
 {
 	(void)state;
-	assert_true(sim_some_seed_fails(1, 1, use_zero_mutex, NULL, "not initialised", NULL));
+	assert_true(
+		sim_some_seed_fails(1, 1, use_zero_mutex, NULL, "not initialised", NULL));
 }
 
 struct two_locks {
@@ -389,7 +393,8 @@ static void full_stack_is_named(void **state)
 #if defined(__SANITIZE_ADDRESS__)
 	skip();
 #endif
-	assert_true(sim_some_seed_fails(1, 1, use_much_stack, NULL, "needs more than", NULL));
+	assert_true(
+		sim_some_seed_fails(1, 1, use_much_stack, NULL, "needs more than", NULL));
 }
 
 static void spin_for_ever(void *arg)

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The target: accepts commands, lets them take effect at times of its own choosing, and may
- * crash. The hosts' side is in simdisk_bdev.c.
+ * The target: accepts commands, lets them take effect at times of its own choosing, and
+ * may crash. The hosts' side is in simdisk_bdev.c.
  *
  *	SENT ---accept()---> ACCEPTED ---effect()---> OVER
  *	  \--target_drop()------\--target_drop(), target_end_somehow()--> OVER
  *
  * Invariants:
  *  1. Bytes change in effect_piece() only, and there every oracle sees them first.
- *  2. A command owns a copy of its data: after submission the host's memory is not read, so a
- *     command may outlive its host.
+ *  2. A command owns a copy of its data: after submission the host's memory is not read,
+ *     so a command may outlive its host.
  *  3. An accepted command takes effect within residue_ns, unless the disk is stalled.
  */
 #include <assert.h>
@@ -40,8 +40,8 @@ static const char *kind_name(enum command_kind kind)
 
 static void trace_command(const char *what, const struct command *cmd)
 {
-	sim_trace("%s %s %llu %s 0x%llx+%llu", what, cmd->at->host ? sim_host_name(cmd->at->host)
-								   : "-",
+	sim_trace("%s %s %llu %s 0x%llx+%llu", what,
+		  cmd->at->host ? sim_host_name(cmd->at->host) : "-",
 		  (unsigned long long)cmd->number, kind_name(cmd->kind),
 		  (unsigned long long)cmd->offset, (unsigned long long)cmd->len);
 }
@@ -61,7 +61,8 @@ static bool is_bad(const struct simdisk *disk, const struct command *cmd)
 	if (!is_write && cmd->kind != COMMAND_READ)
 		return false;
 	SLIST_FOREACH(b, &disk->bad, next) {
-		if (cmd->offset < b->offset + b->len && b->offset < cmd->offset + cmd->len &&
+		if (cmd->offset < b->offset + b->len &&
+		    b->offset < cmd->offset + cmd->len &&
 		    (!is_write || b->fail_writes || cmd->kind == COMMAND_CAW))
 			return true;
 	}
@@ -276,13 +277,17 @@ static void accept(void *arg)
 		return;
 	}
 	bool is_slow = sim_chance(disk->how.slow_ppm);
-	effect_later(cmd, target_delay(is_slow ? disk->how.residue_ns : disk->how.execute_ns));
+	effect_later(cmd,
+		     target_delay(is_slow ? disk->how.residue_ns : disk->how.execute_ns));
 }
 
 void target_send(struct command *cmd)
 {
 	struct simdisk *disk = cmd->at->disk;
-	/* What a stopped process has sent still leaves its machine; a frozen one's does not. */
+	/*
+	 * What a stopped process has sent still leaves its machine; a frozen one's does
+	 * not.
+	 */
 	struct sim_host *host = sim_chance(PPM / 2) ? cmd->at->host : NULL;
 	uint64_t at = sim_time() + target_delay(disk->how.accept_ns);
 	cmd->is_blocked = false;
@@ -426,7 +431,8 @@ void simdisk_remove(struct simdisk *disk)
 	disk->is_gone = true;
 }
 
-void simdisk_bad_sectors(struct simdisk *disk, uint64_t offset, uint64_t len, bool fail_writes)
+void simdisk_bad_sectors(struct simdisk *disk, uint64_t offset, uint64_t len,
+			 bool fail_writes)
 {
 	if (len) {
 		struct bad_range *b = calloc(1, sizeof(*b));

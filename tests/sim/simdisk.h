@@ -3,28 +3,28 @@
 #define TESTS_SIM_SIMDISK_H
 
 /*
- * A simulated shared disk of 512-byte sectors. Each host attaches and gets a leaf device of
- * its own (bdev/bdev.h). What the disk may do, and nothing else (TESTING.md 3.2):
+ * A simulated shared disk of 512-byte sectors. Each host attaches and gets a leaf device
+ * of its own (bdev/bdev.h). What the disk may do, and nothing else (TESTING.md 3.2):
  *
- *  - a sector is read and written whole; a longer write may take effect in pieces, cut at any
- *    sector, at different times, in any order;
+ *  - a sector is read and written whole; a longer write may take effect in pieces, cut at
+ *    any sector, at different times, in any order;
  *  - commands in flight execute in any order; a command goes through
  *
  *	submit -> (accepted) -> takes effect -> answered
  *
- *    with a random delay before each step. A paused or killed host's accepted commands take
- *    effect all the same, at most residue_ns later; those not yet accepted are lost with a
- *    killed or cut host;
- *  - an answer may be lost: -ETIMEDOUT at the io's deadline (or after timeout_ns), although
- *    the command was executed, will be executed later, or never;
+ *    with a random delay before each step. A paused or killed host's accepted commands
+ *    take effect all the same, at most residue_ns later; those not yet accepted are lost
+ *    with a killed or cut host;
+ *  - an answer may be lost: -ETIMEDOUT at the io's deadline (or after timeout_ns),
+ *    although the command was executed, will be executed later, or never;
  *  - -EBUSY: not executed;
  *  - COMPARE AND WRITE is atomic; -EILSEQ on miscompare. RESERVE/RELEASE as SCSI-2;
- *  - a volatile cache: when the target crashes, of the writes to a sector since the last FLUSH
- *    (or FUA write of it) any may be the one that stays;
+ *  - a volatile cache: when the target crashes, of the writes to a sector since the last
+ *    FLUSH (or FUA write of it) any may be the one that stays;
  *  - bad sectors, stalls, a lost path, a disk that is gone.
  *
- * Works inside sim_run() only (images and logs also outside). A bdev must be used by fibers of
- * its host only.
+ * Works inside sim_run() only (images and logs also outside). A bdev must be used by
+ * fibers of its host only.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -40,9 +40,9 @@ struct simdisk;
 /*
  * caw: its personality.
  *   BDEV_CAW_ATS      BDEV_CAW works
- *   BDEV_CAW_FILE     BDEV_CAW and liveness() work; no answer is ever lost by default. The
- *                     liveness lock of a killed host is free when its last accepted command
- *                     has taken effect, as an OFD lock is
+ *   BDEV_CAW_FILE     BDEV_CAW and liveness() work; no answer is ever lost by default.
+ *                     The liveness lock of a killed host is free when its last accepted
+ *                     command has taken effect, as an OFD lock is
  *   BDEV_CAW_RESERVE  BDEV_CAW: -EOPNOTSUPP; reserve() works; others' commands get -EBUSY
  *                     while it is held; it outlives its host until simdisk_lun_reset()
  *   BDEV_CAW_NONE     none of it
@@ -61,7 +61,9 @@ struct bdev *simdisk_attach(struct simdisk *disk, struct sim_host *h);
 struct simdisk_behaviour {
 	/* Delays in ns, drawn up to these: to acceptance, to effect, to the answer. */
 	uint64_t accept_ns, execute_ns, answer_ns;
-	/* Upper bound of the time from acceptance to effect, kept by slow commands too. */
+	/*
+	 * Upper bound of the time from acceptance to effect, kept by slow commands too.
+	 */
 	uint64_t residue_ns;
 	/* An io without deadline whose answer is lost gets -ETIMEDOUT after this. */
 	uint64_t timeout_ns;
@@ -76,7 +78,10 @@ struct simdisk_behaviour {
 	bool checks_at_effect;
 };
 
-/* Polite: delays under 1 ms, no faults, no cache, writes may be torn in time. The default. */
+/*
+ * Polite: delays under 1 ms, no faults, no cache, writes may be torn in time. The
+ * default.
+ */
 struct simdisk_behaviour simdisk_polite(void);
 /* Everything that the personality allows, often; residue 6 s (T_tgt of LOCKING.md 14). */
 struct simdisk_behaviour simdisk_rude(enum bdev_caw_class caw);
@@ -90,12 +95,16 @@ void simdisk_stall(struct simdisk *disk, bool is_stalled);
 void simdisk_path_down(struct bdev *bd, bool is_down);
 /* Gone for good: everything is answered -ENODEV. */
 void simdisk_remove(struct simdisk *disk);
-/* Reads of, and with fail_writes writes to, sectors in the range give -EIO; len 0: none do. */
-void simdisk_bad_sectors(struct simdisk *disk, uint64_t offset, uint64_t len, bool fail_writes);
 /*
- * The target loses power and is back at once: commands in flight have taken effect in full,
- * in part or not at all and are answered -ETIMEDOUT; of unflushed writes any may be lost;
- * reservations are gone.
+ * Reads of, and with fail_writes writes to, sectors in the range give -EIO; len 0: none
+ * do.
+ */
+void simdisk_bad_sectors(struct simdisk *disk, uint64_t offset, uint64_t len,
+			 bool fail_writes);
+/*
+ * The target loses power and is back at once: commands in flight have taken effect in
+ * full, in part or not at all and are answered -ETIMEDOUT; of unflushed writes any may be
+ * lost; reservations are gone.
  */
 void simdisk_power_fail(struct simdisk *disk);
 /* LUN reset: reservations are gone, commands in flight end as at a power failure. */
@@ -117,7 +126,8 @@ unsigned int simdisk_in_flight(const struct simdisk *disk, const struct sim_host
 struct simdisk_effect {
 	struct simdisk *disk;
 	struct sim_host *host;	/* who sent it; may be dead or paused */
-	enum bdev_op op;	/* BDEV_WRITE, _CAW (that compared equal), _ZERO, _UNMAP, _FLUSH */
+	/* BDEV_WRITE, _CAW (that compared equal), _ZERO, _UNMAP, _FLUSH */
+	enum bdev_op op;
 	uint32_t flags;		/* enum bdev_io_flags */
 	uint64_t offset, len;	/* of this piece; CAW: one block; FLUSH: 0, 0 */
 	const uint8_t *before, *after; /* len bytes each; NULL for FLUSH */
@@ -126,8 +136,8 @@ struct simdisk_effect {
 	bool is_last_piece;
 };
 /*
- * Called at the moment of effect, just before the bytes change (simdisk_peek shows the old
- * state). Must not wait; fails with sim_fail(). Several may be set.
+ * Called at the moment of effect, just before the bytes change (simdisk_peek shows the
+ * old state). Must not wait; fails with sim_fail(). Several may be set.
  */
 void simdisk_on_effect(struct simdisk *disk,
 		       void (*fn)(const struct simdisk_effect *e, void *arg), void *arg);
@@ -154,11 +164,13 @@ unsigned int simdisk_log_volatile(const struct simdisk_log *log, unsigned int n)
 enum simdisk_cut {
 	SIMDISK_PREFIX, /* the first n entries, all of them */
 	SIMDISK_SUBSET, /* of the volatile ones each in full, in part or not, by choice */
-	SIMDISK_TORN,	/* all before, and a part of the sectors of entry n - 1, by choice */
-	SIMDISK_MASK,	/* of the volatile entries, the i-th stays if bit i of choice is set */
+	/* all before, and a part of the sectors of entry n - 1, by choice */
+	SIMDISK_TORN,
+	/* of the volatile entries, the i-th stays if bit i of choice is set */
+	SIMDISK_MASK,
 };
 /* The image after the first n entries under a policy. Caller frees. */
-struct image *simdisk_image_at(struct simdisk_log *log, unsigned int n, enum simdisk_cut cut,
-			       uint64_t choice);
+struct image *simdisk_image_at(struct simdisk_log *log, unsigned int n,
+			       enum simdisk_cut cut, uint64_t choice);
 
 #endif

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The hosts' side of the simulated disk: struct bdev over commands. What a command does is
- * in simdisk.c.
+ * The hosts' side of the simulated disk: struct bdev over commands. What a command does
+ * is in simdisk.c.
  *
  * Invariants:
- *  1. done() is called once for each io: when the answer comes, or at its deadline, whichever
- *     is first. After that the command has no io; it may still take effect.
- *  2. Answers and deadlines belong to the host: a paused host gets them after its resume, a
- *     dead one never.
+ *  1. done() is called once for each io: when the answer comes, or at its deadline,
+ *     whichever is first. After that the command has no io; it may still take effect.
+ *  2. Answers and deadlines belong to the host: a paused host gets them after its resume,
+ *     a dead one never.
  *  3. A command is freed when it is over and has no io.
  */
 #include <assert.h>
@@ -103,8 +103,8 @@ void initiator_answer_later(struct command *cmd, int result)
 	if (cmd->is_answer_lost)
 		set_deadline(cmd, cmd->at->disk->how.timeout_ns);
 	else
-		cmd->answer_call = sim_call_at(cmd->at->host, sim_time() + delay, on_answer,
-					       cmd);
+		cmd->answer_call =
+			sim_call_at(cmd->at->host, sim_time() + delay, on_answer, cmd);
 }
 
 static void take_data(struct command *cmd, const struct bdev_io *io)
@@ -129,7 +129,9 @@ static struct command *command_new(struct attachment *at, enum command_kind kind
 	cmd->io = io;
 	cmd->flags = io->flags;
 	cmd->offset = kind == COMMAND_FLUSH ? 0 : io->offset;
-	cmd->len = kind == COMMAND_CAW ? io->len / 2 : kind == COMMAND_FLUSH ? 0 : io->len;
+	cmd->len = kind == COMMAND_CAW	   ? io->len / 2
+		   : kind == COMMAND_FLUSH ? 0
+					   : io->len;
 	cmd->end = cmd->len / SIMDISK_SECTOR;
 	cmd->submitted_at = sim_time();
 	take_data(cmd, io);
@@ -182,7 +184,8 @@ static void check_host(const struct attachment *at)
 	if (sim_in_call())
 		sim_fail("%s: used in a callback, which must not submit", at->bd.name);
 	if (sim_host_self() != at->host)
-		sim_fail("%s: used by host %s", at->bd.name, sim_host_name(sim_host_self()));
+		sim_fail("%s: used by host %s", at->bd.name,
+			 sim_host_name(sim_host_self()));
 }
 
 /* ---- struct bdev_ops ---- */
@@ -246,7 +249,8 @@ static void cut_off(struct attachment *at, struct command *cmd)
 {
 	if (cmd->state == COMMAND_SENT)
 		target_drop(cmd);
-	else if (cmd->kind == COMMAND_WRITE && at->disk->how.tear_ppm && sim_chance(PPM / 4))
+	else if (cmd->kind == COMMAND_WRITE && at->disk->how.tear_ppm &&
+		 sim_chance(PPM / 4))
 		cmd->is_cut_short = true;
 }
 
@@ -424,7 +428,8 @@ void initiator_free_all(struct simdisk *disk)
 	while (!LIST_EMPTY(&disk->commands)) {
 		struct command *cmd = LIST_FIRST(&disk->commands);
 		if (cmd->io)
-			sim_fail("simdisk_free: %s still waits for I/O", cmd->at->bd.name);
+			sim_fail("simdisk_free: %s still waits for I/O",
+				 cmd->at->bd.name);
 		target_drop(cmd);
 		initiator_forget(cmd);
 	}

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The recorder: every effect in order, and the images that a power failure could have left
- * at any place in it (TESTING.md 3.3).
+ * The recorder: every effect in order, and the images that a power failure could have
+ * left at any place in it (TESTING.md 3.3).
  *
- * Everything up to the last FLUSH before a cut is stable, and so is a FUA write; each entry
- * behind that may be there in full, in part or not at all. The image at the last flush is
- * kept between calls, so that walking through a log costs what lies between two flushes.
+ * Everything up to the last FLUSH before a cut is stable, and so is a FUA write; each
+ * entry behind that may be there in full, in part or not at all. The image at the last
+ * flush is kept between calls, so that walking through a log costs what lies between two
+ * flushes.
  */
 #include "tests/sim/simlog.h"
 
@@ -68,7 +69,8 @@ void simlog_add(struct simdisk_log *log, const struct simdisk_effect *e)
 {
 	if (log->count == log->capacity) {
 		log->capacity = log->capacity ? 2 * log->capacity : 256;
-		log->entries = realloc(log->entries, log->capacity * sizeof(*log->entries));
+		log->entries =
+			realloc(log->entries, log->capacity * sizeof(*log->entries));
 		assert(log->entries);
 	}
 	unsigned int before = log->count ? log->entries[log->count - 1].stable : 0;
@@ -138,7 +140,8 @@ unsigned int simdisk_log_volatile(const struct simdisk_log *log, unsigned int n)
 }
 
 /* Sectors [from, to) of entry e. */
-static void apply_sectors(struct image *img, const struct entry *e, uint64_t from, uint64_t to)
+static void apply_sectors(struct image *img, const struct entry *e, uint64_t from,
+			  uint64_t to)
 {
 	static const uint8_t zeros[64 << 10];
 	uint64_t at = from * SIMDISK_SECTOR, end = to * SIMDISK_SECTOR;
@@ -190,8 +193,8 @@ static struct image *stable_image(struct simdisk_log *log, unsigned int n)
 	return image_clone(log->at_flush);
 }
 
-struct image *simdisk_image_at(struct simdisk_log *log, unsigned int n, enum simdisk_cut cut,
-			       uint64_t choice)
+struct image *simdisk_image_at(struct simdisk_log *log, unsigned int n,
+			       enum simdisk_cut cut, uint64_t choice)
 {
 	assert(n <= log->count);
 	struct sim_rng rng;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * For each volatile sector the versions are kept: first the stable one, last the newest, which
- * is also in the image. Now and then the device writes one back by itself; older ones are
- * then forgotten.
+ * For each volatile sector the versions are kept: first the stable one, last the newest,
+ * which is also in the image. Now and then the device writes one back by itself; older
+ * ones are then forgotten.
  */
 #include "tests/sim/store.h"
 

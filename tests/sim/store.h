@@ -3,8 +3,9 @@
 #define TESTS_SIM_STORE_H
 
 /*
- * A disk's contents behind a volatile cache. Reads see the newest; a power failure leaves, of
- * each sector that was written since it was last made stable, one of its versions.
+ * A disk's contents behind a volatile cache. Reads see the newest; a power failure
+ * leaves, of each sector that was written since it was last made stable, one of its
+ * versions.
  */
 #include <stdbool.h>
 #include <stdint.h>

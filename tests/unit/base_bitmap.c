@@ -87,7 +87,8 @@ static void set_range_sets_exactly_the_range(void **state)
 			bitmap_set_range(map, from, n);
 			for (uint64_t i = 0; i < BITS; i++) {
 				bool is_inside = i >= from && i < from + n;
-				assert_int_equal(bitmap_get(map, i), is_inside || model[i]);
+				assert_int_equal(bitmap_get(map, i),
+						 is_inside || model[i]);
 			}
 		}
 	}

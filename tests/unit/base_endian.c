@@ -16,7 +16,9 @@
 static void little_endian_has_lowest_byte_first(void **state)
 {
 	(void)state;
-	static const uint8_t bytes[8] = { 0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0xf1 };
+	static const uint8_t bytes[8] = {
+		0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0xf1
+	};
 	le16 a;
 	le32 b;
 	le64 c;
@@ -37,7 +39,9 @@ static void little_endian_has_lowest_byte_first(void **state)
 static void big_endian_has_highest_byte_first(void **state)
 {
 	(void)state;
-	static const uint8_t bytes[8] = { 0xf1, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88 };
+	static const uint8_t bytes[8] = {
+		0xf1, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88
+	};
 	be16 a;
 	be24 t;
 	be32 b;
@@ -89,7 +93,8 @@ static void fields_at_odd_offsets_work(void **state)
 	od->two = le32_of(0x01020304);
 	od->three = be64_of(5);
 	od->four = le16_of(0x0607);
-	static const uint8_t expected[16] = { 0, 0, 4, 3, 2, 1, 0, 0, 0, 0, 0, 0, 0, 5, 7, 6 };
+	static const uint8_t expected[16] = { 0, 0, 4, 3, 2, 1, 0, 0,
+					      0, 0, 0, 0, 0, 5, 7, 6 };
 	assert_memory_equal(buf, expected, sizeof(buf));
 }
 
@@ -99,10 +104,14 @@ static void rounding_goes_the_right_way(void **state)
 	static const struct {
 		uint64_t n, unit, down, up, count;
 	} cases[] = {
-		{ 0, 512, 0, 0, 0 },	   { 1, 512, 0, 512, 1 },
-		{ 511, 512, 0, 512, 1 },   { 512, 512, 512, 512, 1 },
-		{ 513, 512, 512, 1024, 2 }, { 10, 3, 9, 12, 4 },
-		{ 9, 3, 9, 9, 3 },	   { UINT64_MAX, 1, UINT64_MAX, UINT64_MAX, UINT64_MAX },
+		{ 0, 512, 0, 0, 0 },
+		{ 1, 512, 0, 512, 1 },
+		{ 511, 512, 0, 512, 1 },
+		{ 512, 512, 512, 512, 1 },
+		{ 513, 512, 512, 1024, 2 },
+		{ 10, 3, 9, 12, 4 },
+		{ 9, 3, 9, 9, 3 },
+		{ UINT64_MAX, 1, UINT64_MAX, UINT64_MAX, UINT64_MAX },
 	};
 	for (unsigned int i = 0; i < ARRAY_SIZE(cases); i++) {
 		assert_true(round_down(cases[i].n, cases[i].unit) == cases[i].down);
@@ -111,7 +120,8 @@ static void rounding_goes_the_right_way(void **state)
 	}
 	assert_true(div_up(UINT64_MAX, 2) == 1ull << 63);
 	assert_true(is_power_of_two(1) && is_power_of_two(1ull << 63));
-	assert_false(is_power_of_two(0) || is_power_of_two(3) || is_power_of_two(UINT64_MAX));
+	assert_false(is_power_of_two(0) || is_power_of_two(3) ||
+		     is_power_of_two(UINT64_MAX));
 	assert_int_equal(min_u64(3, 4), 3);
 	assert_int_equal(max_u64(3, 4), 4);
 }

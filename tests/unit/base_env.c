@@ -155,7 +155,8 @@ static void signal_ends_a_timed_wait(void **state)
 		struct shared s = { .ready = 0 };
 		mutex_init(&s.m);
 		cond_init(&s.c);
-		uint64_t deadline = i < 2 ? clock_now() + waits_s[i] * NS_PER_S : NO_DEADLINE;
+		uint64_t deadline =
+			i < 2 ? clock_now() + waits_s[i] * NS_PER_S : NO_DEADLINE;
 		struct task *t = task_start("signal", signal_once, &s);
 		mutex_lock(&s.m);
 		while (!s.ready)

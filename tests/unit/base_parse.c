@@ -44,7 +44,8 @@ static void whole_numbers_only(void **state)
 	};
 	for (unsigned int i = 0; i < ARRAY_SIZE(cases); i++) {
 		uint64_t n = 12345;
-		assert_int_equal(parse_u64(cases[i].text, cases[i].max, &n), cases[i].err);
+		assert_int_equal(parse_u64(cases[i].text, cases[i].max, &n),
+				 cases[i].err);
 		assert_true(n == (cases[i].err ? 12345 : cases[i].n));
 	}
 }

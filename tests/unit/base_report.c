@@ -22,7 +22,8 @@ static void report_reaches_its_reporter(void **state)
 	struct reporter *r = collect_init(&told);
 	report(r, REPORT_WARN, "slot %d of %s", 7, "vol");
 	assert_int_equal(report_error(r, -EUCLEAN, "bad %s", "magic"), -EUCLEAN);
-	assert_string_equal(collect_text(&told), "warn: slot 7 of vol\nerror: bad magic\n");
+	assert_string_equal(collect_text(&told),
+			    "warn: slot 7 of vol\nerror: bad magic\n");
 	assert_true(collect_has(&told, "slot 7"));
 	assert_false(collect_has(&told, "slot 8"));
 	assert_int_equal(collect_count(&told, REPORT_ERROR), 1);

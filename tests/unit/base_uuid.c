@@ -16,8 +16,8 @@
 
 /* Text and bytes of the UUID in the comment of uuid.h, written out by hand. */
 static const char text[] = "61137dd5-df6bc2c8-f0e7-000c29801686";
-static const struct uuid binary = { { 0xd5, 0x7d, 0x13, 0x61, 0xc8, 0xc2, 0x6b, 0xdf, 0xe7, 0xf0,
-				      0x00, 0x0c, 0x29, 0x80, 0x16, 0x86 } };
+static const struct uuid binary = { { 0xd5, 0x7d, 0x13, 0x61, 0xc8, 0xc2, 0x6b, 0xdf,
+				      0xe7, 0xf0, 0x00, 0x0c, 0x29, 0x80, 0x16, 0x86 } };
 
 static void text_shows_numbers_then_bytes(void **state)
 {
@@ -66,7 +66,8 @@ static void new_ones_are_of_now_and_differ(void **state)
 		/* One machine, one MAC; never a multicast one. */
 		assert_int_equal(seen[i].b[10] & 1, 0);
 		int64_t seconds = (int64_t)seen[i].b[0] | (int64_t)seen[i].b[1] << 8 |
-				  (int64_t)seen[i].b[2] << 16 | (int64_t)seen[i].b[3] << 24;
+				  (int64_t)seen[i].b[2] << 16 |
+				  (int64_t)seen[i].b[3] << 24;
 		assert_in_range(seconds, before, before + 60);
 	}
 }
