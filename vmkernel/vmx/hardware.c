@@ -136,9 +136,10 @@ static int controller_of(const struct reading *in, const char *prefix, uint32_t 
 	if (c.type != CONTROLLER_IDE && !is_true(in, device, "present"))
 		return report_error(in->r, -EINVAL, "%s.present: the controller of %s%u:N is "
 				    "not present", device, prefix, number);
-	if (number > 3 || hw->controller_count == HARDWARE_CONTROLLERS_MAX)
-		return report_error(in->r, -EINVAL, "%s: controllers are numbered 0 to 3",
-				    device);
+	uint32_t last = c.type == CONTROLLER_IDE ? 1 : 3;
+	if (number > last || hw->controller_count == HARDWARE_CONTROLLERS_MAX)
+		return report_error(in->r, -EINVAL, "%s: controllers are numbered 0 to %u",
+				    device, last);
 	hw->controllers[hw->controller_count] = c;
 	return (int)hw->controller_count++;
 }

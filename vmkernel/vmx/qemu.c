@@ -55,9 +55,10 @@ int qemu_start(const struct cmdline *line, int log_fd, int kept_sock, struct rep
 	if (n == (ssize_t)sizeof(error)) {
 		(void)waitpid(pid, NULL, 0);
 		return report_error(r, -error, "cannot start %s: %s", line->argv[0],
-				    error == ENOENT ? "there is no such program (is QEMU "
-						      "installed?)" :
-						      strerror(error));
+				    error == ENOENT || error == EACCES ?
+					    "no such program that the VM's user may run (is "
+					    "QEMU installed?)" :
+					    strerror(error));
 	}
 	*ret_pid = pid;
 	return 0;

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* QEMU's command line: the rules of vmkernel/vmx/cmdline.c, seen from outside. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vmkernel/vmx/cmdline.h"
+
+static struct cmdline line;
+
+static const char *after(const char *option)
+{
+	for (unsigned int i = 0; i + 1 < line.count; i++) {
+		if (strcmp(line.argv[i], option) == 0)
+			return line.argv[i + 1];
+	}
+	return "";
+}
+
+static bool has(const char *part)
+{
+	for (unsigned int i = 0; i < line.count; i++) {
+		if (strstr(line.argv[i], part))
+			return true;
+	}
+	return false;
+}
+
+static struct vm_hardware machine(void)
+{
+	struct vm_hardware hw = { .name = "a,b", .memory_mib = 256, .cpus = 1 };
+	hw.controllers[0] = (struct vm_controller){ CONTROLLER_PVSCSI, "scsi", 0 };
+	hw.controllers[1] = (struct vm_controller){ CONTROLLER_NVME, "nvme", 3 };
+	hw.controller_count = 2;
+	hw.disks[0] = (struct vm_disk){ .controller = 0, .unit = 5, .path = "secret.vmdk" };
+	hw.disks[1] = (struct vm_disk){ .controller = 1, .unit = 0, .path = "other.vmdk" };
+	hw.disk_count = 2;
+	return hw;
+}
+
+static void make(const struct vm_hardware *hw, bool is_kvm)
+{
+	struct cmdline_input in = { hw, "qemu", is_kvm, 7 };
+	cmdline_done(&line);
+	assert_int_equal(cmdline_make(&in, &line), 0);
+	assert_null(line.argv[line.count]);
+}
+
+static void tcg_gets_threads_room_for_cpus_and_odd_memory(void **state)
+{
+	static struct vm_hardware hw;
+	(void)state;
+	hw = machine();
+	for (uint32_t mib = 4; mib <= 4096; mib *= 2) {
+		hw.memory_mib = mib;
+		make(&hw, false);
+		assert_string_equal(after("-accel"), "tcg,thread=multi");
+		unsigned long kib = strtoul(after("-m"), NULL, 10);
+		assert_int_equal(kib, mib * 1024 - 8);
+		assert_int_not_equal(kib % 256, 0);
+		assert_non_null(strstr(after("-smp"), "maxcpus=2"));
+	}
+	hw.cpus = 4;
+	make(&hw, false);
+	assert_non_null(strstr(after("-smp"), "cpus=4,maxcpus=4"));
+}
+
+static void kvm_gets_all_its_memory(void **state)
+{
+	static struct vm_hardware hw;
+	(void)state;
+	hw = machine();
+	make(&hw, true);
+	assert_string_equal(after("-accel"), "kvm");
+	assert_string_equal(after("-m"), "262144K");
+}
+
+static void nothing_of_the_host_is_given_but_sockets(void **state)
+{
+	static struct vm_hardware hw;
+	(void)state;
+	hw = machine();
+	make(&hw, false);
+	assert_true(has("server.path=disk1.sock"));
+	assert_false(has("secret.vmdk"));
+	assert_true(has("spawn=deny"));
+	assert_true(has("-nodefaults"));
+	assert_false(has("vhost"));
+	assert_string_equal(after("-name"), "guest=a,,b,debug-threads=on");
+}
+
+static void devices_have_fixed_addresses(void **state)
+{
+	static struct vm_hardware hw;
+	(void)state;
+	hw = machine();
+	make(&hw, false);
+	assert_true(has("pvscsi,id=scsi0,bus=pcie.0,addr=0x3"));
+	assert_true(has("nvme,id=nvme3,bus=pcie.0,addr=0x11"));
+	assert_true(has("bus=scsi0.0,scsi-id=5,lun=0,drive=disk0,werror=stop,rerror=stop"));
+	/* The same controller stays where it is when another one comes or goes. */
+	hw.controllers[0] = hw.controllers[1];
+	hw.controller_count = 1;
+	hw.disk_count = 0;
+	make(&hw, false);
+	assert_true(has("nvme,id=nvme3,bus=pcie.0,addr=0x11"));
+	hw.is_old = true;
+	make(&hw, false);
+	assert_string_equal(after("-machine"), "pc-i440fx-7.2");
+	assert_true(has("bus=pci.0"));
+	cmdline_done(&line);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(tcg_gets_threads_room_for_cpus_and_odd_memory),
+		cmocka_unit_test(kvm_gets_all_its_memory),
+		cmocka_unit_test(nothing_of_the_host_is_given_but_sockets),
+		cmocka_unit_test(devices_have_fixed_addresses),
+	};
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
