@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Any bytes from a target. Whatever comes, each command ends exactly once, nothing is
+ * written outside of its memory, and what the session sends can be gathered.
+ *
+ * Byte 0: bit 0 log in properly first, bit 1 ask for header digests, bits 2-7 the most
+ * bytes fed at a time; byte 1: milliseconds x 50 that pass after each feeding. Then
+ * the bytes; with bit 0, StatSN and, in Data-In, DataSN of the PDUs are put right
+ * where byte 2 is odd, so that more of them are believed.
+ *
+ * clang -fsanitize=fuzzer,address,undefined, with libiscsi-vmk and libbase.
+ */
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/align.h"
+#include "base/env.h"
+#include "iscsi/proto.h"
+#include "iscsi/session.h"
+
+#define JOBS 4
+#define JOB_SIZE 6000u
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+struct job {
+	struct iscsi_task task;
+	struct iovec iov;
+	unsigned int done;
+};
+
+struct run {
+	struct iscsi_session *s;
+	uint64_t now;
+	uint32_t step, pause_ms, stat_sn;
+	struct job jobs[JOBS];
+};
+
+static void demand(int is_true)
+{
+	if (!is_true)
+		abort();
+}
+
+static void job_done(struct iscsi_task *t)
+{
+	((struct job *)t)->done++;
+	free(((struct job *)t)->iov.iov_base); /* whoever touches it now is seen */
+}
+
+static void start_jobs(struct run *r)
+{
+	for (unsigned int i = 0; i < JOBS; i++) {
+		struct job *j = &r->jobs[i];
+		if (j->iov.iov_base)
+			continue;
+		j->iov.iov_base = calloc(1, JOB_SIZE);
+		j->iov.iov_len = JOB_SIZE;
+		j->task.is_write = i & 1;
+		j->task.iov = &j->iov;
+		j->task.iovcnt = 1;
+		j->task.len = JOB_SIZE;
+		j->task.attempt_ns = 2 * NS_PER_S;
+		j->task.deadline = r->now + (i < 2 ? 3 : 30) * NS_PER_S;
+		j->task.done = job_done;
+		if (!iscsi_session_start(r->s, &j->task)) {
+			free(j->iov.iov_base);
+			j->iov.iov_base = NULL;
+		}
+	}
+}
+
+static void pull(struct run *r)
+{
+	struct iovec iov[5];
+	volatile uint8_t sum = 0;
+	int count;
+
+	while ((count = iscsi_session_output(r->s, iov, 5, r->now)) > 0) {
+		uint64_t len = 0;
+		for (int i = 0; i < count; i++) {
+			const uint8_t *bytes = iov[i].iov_base;
+			for (size_t k = 0; k < iov[i].iov_len; k++)
+				sum = (uint8_t)(sum + bytes[k]);
+			len += iov[i].iov_len;
+		}
+		/* Sometimes only a part of it leaves. */
+		uint64_t sent = r->step & 1 ? len : len / 2 + 1;
+		iscsi_session_sent(r->s, sent);
+		if (sent < len)
+			return;
+	}
+}
+
+static void feed(struct run *r, const uint8_t *bytes, uint64_t len)
+{
+	while (len && iscsi_session_phase(r->s) != ISCSI_DEAD) {
+		struct iovec iov[3];
+		uint64_t used = 0, limit = min_u64(len, r->step + 1);
+		int count = iscsi_session_room(r->s, iov, 3);
+		demand(count > 0);
+		for (int i = 0; i < count && used < limit; i++) {
+			uint64_t n = min_u64(iov[i].iov_len, limit - used);
+			memcpy(iov[i].iov_base, bytes + used, n);
+			used += n;
+		}
+		demand(used > 0);
+		iscsi_session_input(r->s, used, r->now);
+		bytes += used;
+		len -= used;
+		pull(r);
+	}
+}
+
+static void log_in(struct run *r)
+{
+	for (int i = 0; i < 2; i++) {
+		struct iscsi_login_response_pdu h = {
+			.opcode = ISCSI_LOGIN_RESPONSE,
+			.flags = i ? 0x87 : 0x81,
+			.itt = be32_of(0xf0),
+			.stat_sn = be32_of(r->stat_sn++),
+			.exp_cmd_sn = be32_of(1),
+			.max_cmd_sn = be32_of(64),
+			.tsih = be16_of(1),
+		};
+		static const char keys[] = "InitialR2T=No\0MaxRecvDataSegmentLength=1024";
+		h.data_len = be24_of(i ? sizeof(keys) : 0);
+		r->step = 255;
+		pull(r);
+		feed(r, (const uint8_t *)&h, sizeof(h));
+		if (i)
+			feed(r, (const uint8_t *)keys, (sizeof(keys) + 3) / 4 * 4);
+	}
+}
+
+/* Feeds PDU after PDU with the right StatSN. */
+static void feed_pdus(struct run *r, const uint8_t *data, size_t size)
+{
+	struct iscsi_target_pdu h;
+
+	while (size >= sizeof(h) && iscsi_session_phase(r->s) != ISCSI_DEAD) {
+		memcpy(&h, data, sizeof(h));
+		uint64_t len = (be24_get(h.data_len) % 2048 + 3) / 4 * 4;
+		uint8_t opcode = h.opcode & ISCSI_OPCODE_MASK;
+		len = min_u64(len, (size - sizeof(h)) / 4 * 4);
+		h.data_len = be24_of((uint32_t)len);
+		h.ahs_words = 0;
+		h.stat_sn = be32_of(r->stat_sn);
+		h.exp_cmd_sn = be32_of(1);
+		h.max_cmd_sn = be32_of(64);
+		h.itt = be32_of((1 + h.itt.b[3] % 6u) << 8 | h.itt.b[3] % 6u);
+		bool has_status =
+			opcode == ISCSI_DATA_IN ? h.flags & 1 : opcode != ISCSI_R2T;
+		r->stat_sn += has_status;
+		feed(r, (const uint8_t *)&h, sizeof(h));
+		feed(r, data + sizeof(h), len);
+		data += sizeof(h) + len;
+		size -= sizeof(h) + len;
+		r->now += r->pause_ms * NS_PER_MS;
+		iscsi_session_tick(r->s, r->now);
+		start_jobs(r);
+		pull(r);
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct run r = { .now = NS_PER_S };
+	struct iscsi_params params = { .initiator_name = "iqn.i",
+				       .target_name = "iqn.t",
+				       .first_cmd_sn = 1 };
+
+	if (size < 3)
+		return 0;
+	params.has_header_digest = data[0] & 2;
+	r.s = iscsi_session_new(&params, r.now);
+	demand(r.s != NULL);
+	if (data[0] & 1)
+		log_in(&r);
+	r.step = data[0] >> 2;
+	r.pause_ms = data[1] * 50u;
+	start_jobs(&r);
+	pull(&r);
+	if (data[2] & 1)
+		feed_pdus(&r, data + 3, size - 3);
+	else
+		feed(&r, data + 3, size - 3);
+	iscsi_session_tick(r.s, r.now + 40 * NS_PER_S);
+	pull(&r);
+	iscsi_session_free(r.s);
+	for (unsigned int i = 0; i < JOBS; i++)
+		demand(r.jobs[i].done == (r.jobs[i].iov.iov_base != NULL));
+	return 0;
+}
