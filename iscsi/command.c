@@ -93,8 +93,7 @@ static void again(struct command *c, int error, bool has_delay)
 	}
 }
 
-/* A write that is part of a read-compare-write whose bracket may be broken. */
-static bool is_unguarded(const struct command *c)
+bool lun_is_unguarded(const struct command *c)
 {
 	return c->lun->is_reserve_lost && c->io && c->io->op == BDEV_WRITE &&
 	       c->io->len <= c->lun->bd.block_size;
@@ -119,7 +118,7 @@ static void fail(struct command *c, int error, const char *what)
 /* It was sent; what became of it is not known. */
 static void unknown(struct command *c)
 {
-	if (!c->may_repeat || is_unguarded(c))
+	if (!c->may_repeat || lun_is_unguarded(c))
 		lun_command_end(c, -ETIMEDOUT);
 	else
 		again(c, -ETIMEDOUT, c->task.is_settled || c->task.fate == ISCSI_STATUS);
@@ -146,7 +145,7 @@ static void attention(struct command *c, struct scsi_sense s, int error)
 		       c->lun->url.text);
 		lun_command_end(c, -ESTALE);
 		lun_end_waiting(c->lun, -ESTALE);
-	} else if ((c->io && c->io->op == BDEV_CAW) || is_unguarded(c)) {
+	} else if ((c->io && c->io->op == BDEV_CAW) || lun_is_unguarded(c)) {
 		lun_command_end(c, -ETIMEDOUT);
 	} else {
 		again(c, -EBUSY, ++c->attentions > MAX_ATTENTIONS);
@@ -268,7 +267,7 @@ void lun_task_done(struct iscsi_task *task)
 		     "the target rejects the request");
 		return;
 	case ISCSI_NEVER_SENT:
-		if (is_unguarded(c))
+		if (lun_is_unguarded(c))
 			lun_command_end(c, -ETIMEDOUT);
 		else
 			again(c, c->last_error, false);

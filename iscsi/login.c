@@ -3,13 +3,13 @@
  * Login (RFC 7143 6.3): names and authentication in the security stage, then the
  * operational keys, then full feature. One request is outstanding at a time.
  *
- *   request(names, AuthMethod; T)  -> security
+ *   request(names, AuthMethod; T if it is None)  -> security
  *   security: target picks None    -> its T bit says operational
  *             target picks CHAP    -> CHAP_A -> (A, I, C) -> CHAP_N, CHAP_R; T
  *   operational: our offers; T     -> answers to its offers; T -> full feature
  *
  * Invariants:
- * 1. We ask for the transit (T) in every request but CHAP_A and those that only fetch
+ * 1. We ask for the transit (T) in every request but those that offer CHAP or only fetch
  *    more text (C), and believe it only if the target grants the stage that was asked
  *    for.
  * 2. After 32 requests without an end the login fails.
@@ -67,7 +67,8 @@ void iscsi_login_start(struct iscsi_session *s)
 	iscsi_text_add(&text, "SessionType",
 		       s->params.target_name ? "Normal" : "Discovery");
 	iscsi_text_add(&text, "AuthMethod", s->params.user ? "CHAP,None" : "None");
-	send_request(s, &text, true);
+	/* There are targets that refuse a transit while CHAP is on offer. */
+	send_request(s, &text, !s->params.user);
 }
 
 /* ---- refusals ---- */
@@ -102,8 +103,11 @@ static void refused(struct iscsi_session *s, uint8_t class, uint8_t detail)
 		if (table[i].status != status)
 			continue;
 		iscsi_session_kill(s, table[i].error,
-				   "login refused: %s (status %02x/%02x)", table[i].why,
-				   class, detail);
+				   "login refused: %s (status %02x/%02x)%s", table[i].why,
+				   class, detail,
+				   status == 0x0201 && !s->params.user
+					   ? ": no user and password were given"
+					   : "");
 		return;
 	}
 	iscsi_session_kill(s, class == 3 ? -EHOSTDOWN : -EPROTO,
@@ -177,7 +181,8 @@ static void go_on_security(struct iscsi_session *s, const struct challenge *c,
 	bool may_transit = true;
 
 	if (s->login.is_chap && s->login.chap_step == CHAP_IDLE) {
-		iscsi_text_add(out, "CHAP_A", "7,6,5");
+		/* Not 7 (SHA-256): tgt takes that number for SHA-1. */
+		iscsi_text_add(out, "CHAP_A", "6,5");
 		s->login.chap_step = CHAP_ASKED;
 		may_transit = false;
 	} else if (s->login.is_chap && s->login.chap_step == CHAP_ASKED) {

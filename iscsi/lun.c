@@ -274,6 +274,8 @@ static bool start(struct lun *lun, struct iscsi_session *s, struct command *c)
 	struct iscsi_task *t = &c->task;
 	int error = c->io ? lun_fill_request(c) : 0;
 
+	if (lun_is_unguarded(c))
+		error = -ETIMEDOUT;
 	if (error) {
 		TAILQ_REMOVE(&lun->queue, c, link);
 		lun_command_end(c, error == 1 ? 0 : error);

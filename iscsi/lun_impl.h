@@ -113,6 +113,8 @@ int lun_command(struct lun *lun, struct plain_command *p)
 void lun_task_done(struct iscsi_task *task);
 /* Completes its I/O, after which it is spare, or calls ended(). */
 void lun_command_end(struct command *c, int error);
+/* A write that is part of a read-compare-write whose bracket may be broken. */
+bool lun_is_unguarded(const struct command *c);
 /* Ends all that wait: with this error. */
 void lun_end_waiting(struct lun *lun, int error);
 

@@ -19,6 +19,7 @@ case $? in
 *) fail "the target is up"; diag "$(cat "$T/why")"; exit 1 ;;
 esac
 ok "the initiator works with it" env ISCSI_KIND=lio ISCSI_URL="$url" \
+	ISCSI_HANG="$rig hang $T $port" ISCSI_THAW="$rig thaw $T $port" \
 	ISCSI_DOWN="$rig down $T $port" \
 	ISCSI_UP="$rig up $T $port $T/disk >/dev/null" "$live"
 

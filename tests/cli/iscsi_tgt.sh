@@ -24,7 +24,8 @@ live() { # NAME [VARIABLE=VALUE...]
 	77) skip_all "$(cat "$T/why")" ;;
 	*) fail "$name"; diag "$(cat "$T/why")"; return ;;
 	esac
-	ok "$name" env "$@" ISCSI_KIND=tgt ISCSI_URL="$url" \
+	ok "$name" env ISCSI_KIND=tgt "$@" ISCSI_URL="$url" \
+		ISCSI_HANG="$rig hang $T $port" ISCSI_THAW="$rig thaw $T $port" \
 		ISCSI_CUT="$rig cut $T $port" ISCSI_DOWN="$rig down $T $port" \
 		ISCSI_UP="$rig up $T $port $T/lun >/dev/null" "$live"
 	"$rig" down "$T" "$port"
@@ -33,4 +34,6 @@ live() { # NAME [VARIABLE=VALUE...]
 live "a tuned target" TGT_TUNED=1
 live "a target with its own defaults" TGT_TUNED=0
 live "a LUN of 4096-byte blocks" TGT_BLOCK_SIZE=4096
+live "a target that demands CHAP" \
+	TGT_CHAP=alice%alicesecret12 ISCSI_KIND=chap
 ok "the rig leaves nothing behind" [ ! -e "$T/tgt-$port" ]

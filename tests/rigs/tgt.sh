@@ -8,17 +8,18 @@
 #   tgt.sh down DIR PORT            kills it at once (SIGKILL, like a power cut) and
 #                                   leaves nothing behind; the LUN files are yours
 #   tgt.sh cut DIR PORT             drops every TCP connection, the target stays
+#   tgt.sh hang|thaw DIR PORT       freezes it: connections stay, nobody answers
 #
 # DIR must exist; what the rig needs lies in DIR/tgt-PORT. Several may run side by side.
 # Environment: TGT_TUNED=0 keeps tgtd's own (slow) negotiation defaults; TGT_THREADS=N;
-# TGT_BLOCK_SIZE=512|4096.
+# TGT_BLOCK_SIZE=512|4096; TGT_CHAP=user%password asks for it.
 # Exit: 0, 1 (one line says why), 77 when tgtd is not installed.
 set -u
 iqn=iqn.2026-01.org.openvmfs:tgt
 
 die() { echo "tgt.sh: $*" >&2; exit 1; }
 skip() { echo "tgt.sh: skipped: $*" >&2; exit 77; }
-usage() { die "usage: tgt.sh up DIR PORT LUNFILE... | down DIR PORT | cut DIR PORT"; }
+usage() { die "usage: tgt.sh up DIR PORT LUNFILE... | down|cut|hang|thaw DIR PORT"; }
 
 [ $# -ge 3 ] || usage
 verb=$1 dir=$2 port=$3
@@ -35,6 +36,11 @@ adm() { tgtadm -C "$control" --lld iscsi "$@"; }
 
 is_ours() { # PID: still our tgtd? (One that nobody has waited for has no command line.)
 	tr '\0' ' ' 2>/dev/null <"/proc/$1/cmdline" | grep -q "^tgtd -f -C $control "
+}
+
+pid_or_die() {
+	pid=$(cat "$rig/pid" 2>/dev/null)
+	[ -n "$pid" ] && is_ours "$pid" || die "port $port: not up in $dir"
 }
 
 down() {
@@ -74,6 +80,12 @@ tune() { # what open-iscsi asks for, instead of 8 KiB pieces
 	done
 }
 
+demand_chap() {
+	adm --mode account --op new --user "${TGT_CHAP%%\%*}" \
+		--password "${TGT_CHAP#*\%}" &&
+		adm --mode account --op bind --tid 1 --user "${TGT_CHAP%%\%*}"
+}
+
 up() {
 	local file lun=1 i
 	[ $# -ge 1 ] || usage
@@ -101,12 +113,13 @@ up() {
 		add_lun $lun "$(realpath "$file")" || fail_up "$file: refused as a LUN"
 		lun=$((lun + 1))
 	done
+	[ -z "${TGT_CHAP:-}" ] || demand_chap || fail_up "account refused"
 	adm --mode target --op bind --tid 1 -I ALL || fail_up "bind refused"
 	# It says nothing when the port is taken.
 	adm --mode portal --op show | grep -q "127.0.0.1:$port" ||
 		fail_up "port $port: cannot listen there"
 	for ((i = 1; i < lun; i++)); do
-		echo "iscsi://127.0.0.1:$port/$iqn/$i"
+		echo "iscsi://${TGT_CHAP:+$TGT_CHAP@}127.0.0.1:$port/$iqn/$i"
 	done
 }
 
@@ -124,5 +137,7 @@ case $verb in
 up) up "$@" ;;
 down) down ;;
 cut) cut_connections ;;
+hang) pid_or_die && kill -STOP "$pid" ;;
+thaw) pid_or_die && kill -CONT "$pid" ;;
 *) usage ;;
 esac

@@ -3,8 +3,10 @@
  * The initiator against a real target: tests/cli/iscsi_tgt.sh and iscsi_lio.sh run it.
  *
  *   ISCSI_URL   a LUN whose contents may be destroyed; without it everything is skipped
- *   ISCSI_KIND  "tgt" (RESERVE(6), no COMPARE AND WRITE) or "lio" (COMPARE AND WRITE)
- *   ISCSI_DOWN, ISCSI_UP  commands that kill the target and bring it back
+ *   ISCSI_KIND  "tgt" (RESERVE(6), no COMPARE AND WRITE), "lio" (COMPARE AND WRITE), or
+ *               "chap" (the URL has user and password)
+ *   ISCSI_DOWN, ISCSI_UP, ISCSI_CUT, ISCSI_HANG, ISCSI_THAW  commands: kill the target
+ *               and bring it back, drop its connections, freeze it and let it go on
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -210,6 +212,7 @@ static void zeroed_ranges_read_as_zeros(void **state)
 static void the_device_tells_what_it_is(void **state)
 {
 	struct collect told;
+	struct iscsi_url u;
 	uint8_t block[4096];
 	(void)state;
 
@@ -220,7 +223,8 @@ static void the_device_tells_what_it_is(void **state)
 	assert_int_equal(bd->identity.len, 22);
 	assert_memory_equal(bd->identity.id + 16, bd->identity.model, 6);
 	assert_int_equal(bd->identity.device_type, 0);
-	assert_string_equal(bd->name, url());
+	assert_int_equal(iscsi_url_parse(url(), NULL, &u), 0);
+	assert_string_equal(bd->name, u.text);
 	assert_int_equal(bd->caw, BDEV_CAW_ATS);
 	/* Past the end, and across it. */
 	assert_int_equal(bdev_read(bd, block, 4096, bd->size), -EINVAL);
@@ -395,7 +399,63 @@ static void a_reservation_dies_with_its_session(void **state)
 	}
 }
 
+/*
+ * The connection is lost inside a bracket, and with it the reservation: the write that
+ * ends the read-compare-write must not happen on the new session.
+ */
+static void a_broken_bracket_writes_nothing(void **state)
+{
+	struct collect told;
+	static uint8_t old[4096], new[4096], now[4096];
+	(void)state;
+
+	fill_bytes(old, sizeof(old), 9);
+	fill_bytes(new, sizeof(new), 10);
+	struct bdev *bd = open_lun(&told);
+	uint32_t size = bd->block_size;
+	assert_int_equal(bdev_write(bd, old, size, 24 * size), 0);
+	assert_int_equal(bdev_reserve(bd, true), 0);
+	run_command("ISCSI_CUT");
+	assert_int_equal(bdev_read(bd, now, size, 24 * size), 0); /* reconnects */
+	assert_int_equal(bdev_write(bd, new, size, 24 * size), -ETIMEDOUT);
+	assert_int_equal(bdev_reserve(bd, false), 0);
+	assert_int_equal(bdev_read(bd, now, size, 24 * size), 0);
+	assert_memory_equal(now, old, size);
+	assert_int_equal(bdev_reserve(bd, true), 0);
+	assert_int_equal(bdev_write(bd, new, size, 24 * size), 0);
+	assert_int_equal(bdev_reserve(bd, false), 0);
+	bdev_close(bd);
+	collect_done(&told);
+}
+
 /* ---- fences and losses ---- */
+
+/* It hangs for longer than the caller waits, not for long enough to be given up. */
+static void a_hanging_target_is_an_error_by_the_deadline(void **state)
+{
+	struct collect told;
+	static uint8_t block[4096], now[4096];
+	(void)state;
+
+	struct bdev *bd = open_lun(&told);
+	fill_bytes(block, sizeof(block), 11);
+	run_command("ISCSI_HANG");
+	uint64_t start = clock_now();
+	int written = bdev_rw(bd, BDEV_WRITE, 0, block, 4096, 0, after_ms(300));
+	int read = bdev_rw(bd, BDEV_READ, 0, now, 4096, 0, after_ms(300));
+	uint64_t took = clock_now() - start;
+	run_command("ISCSI_THAW");
+	assert_int_equal(written, -ETIMEDOUT);
+	assert_int_equal(read, -ETIMEDOUT);
+	assert_in_range(took, 600 * NS_PER_MS, 1500 * NS_PER_MS);
+	assert_true(collect_has(&told, "no answer in time"));
+	assert_int_equal(bdev_write(bd, block, 4096, 4096), 0);
+	assert_int_equal(bdev_read(bd, now, 4096, 4096), 0);
+	assert_memory_equal(now, block, 4096);
+	assert_false(collect_has(&told, "connection lost"));
+	bdev_close(bd);
+	collect_done(&told);
+}
 
 static void after_a_cut_nothing_works_and_nothing_is_written(void **state)
 {
@@ -557,6 +617,27 @@ static void what_cannot_be_opened_is_one_clear_line(void **state)
 	open_fails(text, -EMEDIUMTYPE, "LUN 0 is no disk (device type 0ch)");
 }
 
+/* The URL of a target that demands CHAP, without and with a wrong password. */
+static void chap_wants_the_right_password(void **state)
+{
+	struct iscsi_url u;
+	char text[1024];
+	(void)state;
+
+	assert_int_equal(iscsi_url_parse(url(), NULL, &u), 0);
+	(void)snprintf(text, sizeof(text), "iscsi://%s:%u/%s/%u", u.host, u.port,
+		       u.target, u.lun);
+	open_fails(text, -EACCES, "no user and password were given");
+	struct collect told;
+	struct bdev *bd = NULL;
+	(void)snprintf(text, sizeof(text), "iscsi://%s%%not-the-secret@%s:%u/%s/%u",
+		       u.user, u.host, u.port, u.target, u.lun);
+	assert_int_equal(device_open(text, 0, NULL, collect_init(&told), &bd), -EACCES);
+	assert_true(collect_has(&told, "authentication failed (status 02/01)"));
+	assert_false(collect_has(&told, "not-the-secret"));
+	collect_done(&told);
+}
+
 static void discovery_finds_the_target(void **state)
 {
 	struct collect told;
@@ -589,29 +670,34 @@ int main(void)
 		cmocka_unit_test(after_a_cut_nothing_works_and_nothing_is_written),
 		cmocka_unit_test(what_cannot_be_opened_is_one_clear_line),
 		cmocka_unit_test(discovery_finds_the_target),
+		cmocka_unit_test(a_hanging_target_is_an_error_by_the_deadline),
 		cmocka_unit_test(a_killed_target_is_an_error_by_the_deadline),
 	};
 	const struct CMUnitTest tgt[] = {
 		cmocka_unit_test(caw_on_tgt_does_not_exist),
 		cmocka_unit_test(a_reservation_keeps_the_other_session_out),
 		cmocka_unit_test(a_reservation_dies_with_its_session),
+		cmocka_unit_test(a_broken_bracket_writes_nothing),
 		cmocka_unit_test(lost_connections_are_not_noticed_by_writers),
 	};
 	const struct CMUnitTest lio[] = {
 		cmocka_unit_test(caw_writes_only_over_what_was_expected),
 		cmocka_unit_test(counting_by_caw_in_two_sessions_loses_nothing),
 	};
-	struct CMUnitTest tests[ARRAY_SIZE(all) + ARRAY_SIZE(tgt)];
-	bool is_lio = is_kind("lio");
-	size_t more = is_lio ? ARRAY_SIZE(lio) : ARRAY_SIZE(tgt);
+	const struct CMUnitTest chap[] = {
+		cmocka_unit_test(the_device_tells_what_it_is),
+		cmocka_unit_test(many_at_once_come_back_unharmed),
+		cmocka_unit_test(chap_wants_the_right_password),
+	};
 
 	if (!url()) {
 		printf("1..0 # SKIP no ISCSI_URL (tests/cli/iscsi_*.sh set it)\n");
 		return 0;
 	}
-	memcpy(tests, is_lio ? lio : tgt, more * sizeof(tests[0]));
-	memcpy(tests + more, all, sizeof(all));
 	cmocka_set_message_output(CM_OUTPUT_TAP);
-	return _cmocka_run_group_tests("iscsi_live", tests, more + ARRAY_SIZE(all), NULL,
-				       NULL);
+	if (is_kind("chap"))
+		return cmocka_run_group_tests(chap, NULL, NULL);
+	int failed = is_kind("lio") ? cmocka_run_group_tests(lio, NULL, NULL)
+				    : cmocka_run_group_tests(tgt, NULL, NULL);
+	return failed + cmocka_run_group_tests(all, NULL, NULL);
 }
