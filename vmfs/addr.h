@@ -21,7 +21,8 @@ enum vmfs_addr_type {
 };
 
 #define ADDR_FB_COW (1u << 4)
-#define ADDR_FB_TBZ (1u << 5) /* allocated, reads as zeros, to be zeroed before first use */
+#define ADDR_FB_TBZ                                                                      \
+	(1u << 5) /* allocated, reads as zeros, to be zeroed before first use */
 
 static inline enum vmfs_addr_type addr_type(vmfs_addr a)
 {
@@ -81,14 +82,15 @@ static inline uint32_t addr_index(vmfs_addr a)
 	}
 }
 
-static inline vmfs_addr addr_of(enum vmfs_addr_type type, uint32_t cluster, uint32_t index)
+static inline vmfs_addr addr_of(enum vmfs_addr_type type, uint32_t cluster,
+				uint32_t index)
 {
 	switch (type) {
 	case ADDR_FD:
 		return (vmfs_addr){ index << 22 | cluster << 6 | ADDR_FD };
 	case ADDR_SB:
-		return (vmfs_addr){ (index & 15) << 28 | cluster << 6 | (index >> 4 & 3) << 3 |
-				    ADDR_SB };
+		return (vmfs_addr){ (index & 15) << 28 | cluster << 6 |
+				    (index >> 4 & 3) << 3 | ADDR_SB };
 	default:
 		return (vmfs_addr){ index << 28 | cluster << 6 | (uint32_t)type };
 	}

@@ -78,8 +78,8 @@ static struct piece *find(struct vmfs_cache *c, uint64_t vol_off)
 	return NULL;
 }
 
-int vmfs_cache_get(struct vmfs_cache *c, uint64_t vol_off, uint32_t len, uint64_t lock_off,
-		   uint64_t token, void *buf)
+int vmfs_cache_get(struct vmfs_cache *c, uint64_t vol_off, uint32_t len,
+		   uint64_t lock_off, uint64_t token, void *buf)
 {
 	int is_there = 0;
 
@@ -95,8 +95,8 @@ int vmfs_cache_get(struct vmfs_cache *c, uint64_t vol_off, uint32_t len, uint64_
 	return is_there;
 }
 
-void vmfs_cache_put(struct vmfs_cache *c, uint64_t vol_off, uint32_t len, uint64_t lock_off,
-		    uint64_t token, const void *buf)
+void vmfs_cache_put(struct vmfs_cache *c, uint64_t vol_off, uint32_t len,
+		    uint64_t lock_off, uint64_t token, const void *buf)
 {
 	struct piece *p = malloc(sizeof(*p) + len);
 

@@ -3,10 +3,10 @@
 #define VMFS_CACHE_H
 
 /*
- * Metadata pieces as read, each tagged with the lock that covers it and the token under which
- * it was read. A piece is valid exactly while that lock's token is unchanged (LOCKING.md 12):
- * the token grows with every transition, so no content can change under an unchanged token
- * that we hold ourselves or have seen free.
+ * Metadata pieces as read, each tagged with the lock that covers it and the token under
+ * which it was read. A piece is valid exactly while that lock's token is unchanged
+ * (LOCKING.md 12): the token grows with every transition, so no content can change under
+ * an unchanged token that we hold ourselves or have seen free.
  */
 #include <stdint.h>
 
@@ -15,11 +15,11 @@ struct vmfs_cache;
 struct vmfs_cache *vmfs_cache_new(uint64_t max_bytes);
 void vmfs_cache_free(struct vmfs_cache *c);
 /* Copies the piece into buf and returns 1 if it is there under this token, else 0. */
-int vmfs_cache_get(struct vmfs_cache *c, uint64_t vol_off, uint32_t len, uint64_t lock_off,
-		   uint64_t token, void *buf);
+int vmfs_cache_get(struct vmfs_cache *c, uint64_t vol_off, uint32_t len,
+		   uint64_t lock_off, uint64_t token, void *buf);
 /* Remembers (or replaces) a piece. Failure to allocate is no failure. */
-void vmfs_cache_put(struct vmfs_cache *c, uint64_t vol_off, uint32_t len, uint64_t lock_off,
-		    uint64_t token, const void *buf);
+void vmfs_cache_put(struct vmfs_cache *c, uint64_t vol_off, uint32_t len,
+		    uint64_t lock_off, uint64_t token, const void *buf);
 /* After a transition of our own lock (token -> new_token): pieces stay valid. */
 void vmfs_cache_retoken(struct vmfs_cache *c, uint64_t lock_off, uint64_t token,
 			uint64_t new_token);

@@ -8,13 +8,14 @@
  *    command can have written it;
  *  2 CAS_DIFFERS is said only with an image that is neither `expected` nor `wanted`: from
  *    then on no copy of this command that is still under way can match;
- *  3 a miscompare reported by the device is not believed before the sector was read: it may
+ *  3 a miscompare reported by the device is not believed before the sector was read: it
+ *  may
  *    come from a retried copy of a command that has run (the "false ATS miscompare").
  *
- * In the reservation bracket the write is a plain one; it is sent only while a fresh RESERVE
- * is in force, and what it overwrites was read under that same reservation. A LUN RESET by
- * somebody else can drop the reservation in between: so the reservation is asked for again
- * (it is idempotent for its holder) right before the write.
+ * In the reservation bracket the write is a plain one; it is sent only while a fresh
+ * RESERVE is in force, and what it overwrites was read under that same reservation. A LUN
+ * RESET by somebody else can drop the reservation in between: so the reservation is asked
+ * for again (it is idempotent for its holder) right before the write.
  */
 #include <assert.h>
 #include <errno.h>
@@ -74,7 +75,9 @@ static int bracket(const struct cas *c)
 		err = bdev_rw(c->bd, BDEV_WRITE, 0, copy, sizeof(copy), c->dev_off,
 			      c->deadline);
 	}
-	/* The reservation goes whatever happened; a lost RELEASE dies with the session. */
+	/*
+	 * The reservation goes whatever happened; a lost RELEASE dies with the session.
+	 */
 	int release_err = bdev_reserve(c->bd, false);
 	(void)release_err;
 	if (is_written && err)
@@ -89,8 +92,8 @@ static int attempt(const struct vmfs_caw *caw, const struct cas *c)
 	if (caw->mechanism == BDEV_CAW_RESERVE)
 		err = bracket(c);
 	else
-		err = bdev_caw(c->bd, c->expected, c->wanted, VMFS_SECTOR_SIZE, c->dev_off,
-			       c->deadline);
+		err = bdev_caw(c->bd, c->expected, c->wanted, VMFS_SECTOR_SIZE,
+			       c->dev_off, c->deadline);
 	if (!err && caw->is_flushed_after && !c->is_volatile)
 		err = bdev_flush(c->bd) ? -ETIMEDOUT : 0;
 	return err;
@@ -117,10 +120,11 @@ static bool is_final(int err, enum cas_result *ret_result)
 }
 
 /* Rule R: what does the sector show? 0 = still `expected`: send again. */
-static int read_back(const struct vmfs_caw *caw, struct cas *c, enum cas_result *ret_result)
+static int read_back(const struct vmfs_caw *caw, struct cas *c,
+		     enum cas_result *ret_result)
 {
-	int err = bdev_rw(c->bd, BDEV_READ, BDEV_FUA, c->actual, sizeof(c->actual), c->dev_off,
-			  c->deadline);
+	int err = bdev_rw(c->bd, BDEV_READ, BDEV_FUA, c->actual, sizeof(c->actual),
+			  c->dev_off, c->deadline);
 
 	if (err == -ESTALE || err == -ENODEV) {
 		*ret_result = err == -ESTALE ? CAS_FENCED : CAS_GONE;
@@ -129,7 +133,8 @@ static int read_back(const struct vmfs_caw *caw, struct cas *c, enum cas_result 
 	if (err)
 		return 0;
 	if (!memcmp(c->actual, c->wanted, sizeof(c->actual))) {
-		bool is_durable = !caw->is_flushed_after || c->is_volatile || !bdev_flush(c->bd);
+		bool is_durable =
+			!caw->is_flushed_after || c->is_volatile || !bdev_flush(c->bd);
 
 		*ret_result = is_durable ? CAS_DONE : CAS_UNKNOWN;
 		return 1;
@@ -198,12 +203,14 @@ int vmfs_caw_probe(struct bdev *bd, uint64_t dev_off, const void *current,
 			ret_caw->mechanism = BDEV_CAW_RESERVE;
 	}
 	if (err == -EOPNOTSUPP)
-		return report_error(r, err,
-				    "%s: no conditional write works here (COMPARE AND WRITE, "
-				    "RESERVE, file locks): a shared volume cannot be written",
-				    bd->name);
+		return report_error(
+			r, err,
+			"%s: no conditional write works here (COMPARE AND WRITE, "
+			"RESERVE, file locks): a shared volume cannot be written",
+			bd->name);
 	if (err && err != -EILSEQ)
-		return report_error(r, err, "%s: trial of the conditional write failed: %s",
+		return report_error(r, err,
+				    "%s: trial of the conditional write failed: %s",
 				    bd->name, strerror(-err));
 	return err;
 }

@@ -30,21 +30,23 @@ struct cas {
 	uint64_t dev_off;
 	const void *expected, *wanted; /* 512 bytes each, borrowed */
 	uint64_t deadline;	       /* clock_now() ns for the whole of it */
-	bool is_single;		       /* one attempt, no read-back: the caller applies rule R */
+	/* one attempt, no read-back: the caller applies rule R */
+	bool is_single;
 	bool is_volatile;	       /* no FLUSH after it (heartbeat renewals) */
 	uint8_t actual[512];	       /* set with CAS_DIFFERS (unless is_single) */
 };
 
 /*
  * One conditional write, unknown outcomes resolved by reading back (rule R) until the
- * deadline: the same bytes are sent again while the sector still shows `expected`. `wanted`
- * must differ from every image this sector ever held (token, stamp or generation). Blocks.
+ * deadline: the same bytes are sent again while the sector still shows `expected`.
+ * `wanted` must differ from every image this sector ever held (token, stamp or
+ * generation). Blocks.
  */
 enum cas_result vmfs_cas(const struct vmfs_caw *caw, struct cas *c);
 /*
- * Finds the mechanism of a device by trial on one 512-byte sector whose content is `current`
- * and is not changed by it (LOCKING.md 4). 0; -EOPNOTSUPP: no mechanism works (reported);
- * -EILSEQ: the sector is not `current` any more; -errno. Blocks.
+ * Finds the mechanism of a device by trial on one 512-byte sector whose content is
+ * `current` and is not changed by it (LOCKING.md 4). 0; -EOPNOTSUPP: no mechanism works
+ * (reported); -EILSEQ: the sector is not `current` any more; -errno. Blocks.
  */
 int vmfs_caw_probe(struct bdev *bd, uint64_t dev_off, const void *current,
 		   struct reporter *r, struct vmfs_caw *ret_caw)

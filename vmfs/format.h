@@ -4,8 +4,8 @@
 
 /*
  * VMFS-3 and VMFS-5 on disk, in disk order (FORMAT.md). All integers little-endian, no
- * padding. Three address spaces: DEV offset (byte in the partition), VOL offset (byte in the
- * logical volume), FILE offset. Nothing but formats is in this file.
+ * padding. Three address spaces: DEV offset (byte in the partition), VOL offset (byte in
+ * the logical volume), FILE offset. Nothing but formats is in this file.
  */
 #include "base/endian.h"
 
@@ -28,7 +28,9 @@
 #define LVM_PE_SIZE 0x10000000ull	/* 256 MiB */
 #define LVM_EXTENTS_MAX 32u
 
-/* The identity of a disk as ESXi compares it: FORMAT.md 3.2.1; also in RDM descriptors. */
+/*
+ * The identity of a disk as ESXi compares it: FORMAT.md 3.2.1; also in RDM descriptors.
+ */
 struct vmfs_disk_identity_disk {
 	uint8_t type;		/* 0x00  0 adapter path, 1 T10, 2 NAA/EUI binary */
 	uint8_t len;		/* 0x01  valid bytes of id */
@@ -120,7 +122,7 @@ ONDISK_SIZE(struct vmfs_lvm_pe_disk, 128);
 #define VMFS_DESCRIPTOR_OFF 0x200000ull
 #define VMFS_HEARTBEATS_OFF 0x300000ull
 #define VMFS_HEARTBEATS_COUNT 2048u
-#define VMFS_FDC_OFF 0x400000ull	/* first block of .fdc.sf: max(1, this / bs) * bs */
+#define VMFS_FDC_OFF 0x400000ull /* first block of .fdc.sf: max(1, this / bs) * bs */
 #define VMFS_LABEL_SIZE 128u
 #define VMFS_MAJOR_3 4u
 #define VMFS_MAJOR_5 14u
@@ -201,7 +203,8 @@ struct vmfs_heartbeat_disk {
 	le32 dead_ms;		/* 0x15c */
 	le64 want[HEARTBEAT_WANT_COUNT]; /* 0x160 */
 	uint8_t storage_class;	/* 0x180  1 ATS, 2 file locks, 3 reservation bracket */
-	uint8_t fence;		/* 0x181  bit 0 pr, 1 guard, 2 watchdog, 3 liveness lock */
+	/* 0x181  bit 0 pr, 1 guard, 2 watchdog, 3 liveness lock */
+	uint8_t fence;
 	uint8_t pad182[2];
 	uint8_t machine[16];	/* 0x184  machine id: "slot last used by this machine" */
 	uint8_t boot[16];	/* 0x194  boot id */
@@ -348,7 +351,8 @@ struct vmfs_fd_meta_disk {
 	le32 zla;		/* 0x44 */
 	le32 tbz_low;		/* 0x48  blocks to be zeroed */
 	le32 cow_low;		/* 0x4c */
-	le32 new_low;		/* 0x50  blocks new since epoch: = block_count on VMFS-5 */
+	/* 0x50  blocks new since epoch: = block_count on VMFS-5 */
+	le32 new_low;
 	le32 tbz_high;		/* 0x54 */
 	le32 cow_high;		/* 0x58 */
 	le32 pb_count;		/* 0x5c  0 on VMFS-5 */

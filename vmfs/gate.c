@@ -9,11 +9,12 @@
  * Invariants:
  *  1 no write is submitted in HOLD or after death;
  *  2 a write that the device answered with "unknown" or "not executed" is submitted again
- *    with the same bytes, through the gate, until it is known to have run or the volume is
- *    dead: a caller never sees -ETIMEDOUT (rule R3: never assumed done, never assumed lost).
+ *    with the same bytes, through the gate, until it is known to have run or the volume
+ *    is dead: a caller never sees -ETIMEDOUT (rule R3: never assumed done, never assumed
+ *    lost).
  *
- * What happens between the check and the system call is not the gate's: the lease task cuts
- * the devices at T_cut, and a target that fences refuses.
+ * What happens between the check and the system call is not the gate's: the lease task
+ * cuts the devices at T_cut, and a target that fences refuses.
  */
 #include <errno.h>
 
@@ -75,8 +76,8 @@ static int submit_until_known(struct vmfs_volume *vol, struct bdev *bd, enum bde
 	}
 }
 
-static int each_piece(struct vmfs_volume *vol, enum bdev_op op, uint64_t vol_off, void *buf,
-		      uint64_t len, uint32_t flags)
+static int each_piece(struct vmfs_volume *vol, enum bdev_op op, uint64_t vol_off,
+		      void *buf, uint64_t len, uint32_t flags)
 {
 	while (len) {
 		struct bdev *bd;
@@ -95,8 +96,8 @@ static int each_piece(struct vmfs_volume *vol, enum bdev_op op, uint64_t vol_off
 	return 0;
 }
 
-int vmfs_gate_write(struct vmfs_volume *vol, uint64_t vol_off, const void *buf, uint64_t len,
-		    uint32_t flags)
+int vmfs_gate_write(struct vmfs_volume *vol, uint64_t vol_off, const void *buf,
+		    uint64_t len, uint32_t flags)
 {
 	/* bdev_rw takes void * for both directions; a write does not touch it. */
 	union {
@@ -121,7 +122,8 @@ int vmfs_gate_flush(struct vmfs_volume *vol)
 {
 	for (unsigned int i = 0; i < vol->lvm.extent_count; i++) {
 		struct bdev *bd = vol->lvm.extents[i].bd;
-		int err = bd ? submit_until_known(vol, bd, BDEV_FLUSH, NULL, 0, 0, 0) : -ENODEV;
+		int err = bd ? submit_until_known(vol, bd, BDEV_FLUSH, NULL, 0, 0, 0)
+			     : -ENODEV;
 		if (err)
 			return err;
 	}

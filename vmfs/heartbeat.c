@@ -13,20 +13,24 @@
  * Invariants:
  *  1 `renewed` is the time BEFORE the submission of a renewal that is known to have run;
  *    it never moves backwards and never counts from a reply;
- *  2 every image written to the slot differs from all before it (the stamp grows), so a late
+ *  2 every image written to the slot differs from all before it (the stamp grows), so a
+ *  late
  *    copy of an earlier renewal can match nothing;
- *  3 a renewal with unknown outcome is remembered with its own submission time, and counts
+ *  3 a renewal with unknown outcome is remembered with its own submission time, and
+ *  counts
  *    with that time if the slot is later found to show it;
- *  4 the renewing task owns its buffers and its queue, and takes no sleeplock: nothing that
+ *  4 the renewing task owns its buffers and its queue, and takes no sleeplock: nothing
+ *  that
  *    the rest of the host does delays it;
  *  5 after `dead` is set nothing is written any more; it is never cleared.
  *
  * The lease task only watches the age: at T_cut it cuts the devices, also while a renewal
- * hangs. With a liveness lock (a plain file, one kernel) no age is counted: nobody can take
- * over while this process exists, and the kernel drops the lock after its last I/O ended.
+ * hangs. With a liveness lock (a plain file, one kernel) no age is counted: nobody can
+ * take over while this process exists, and the kernel drops the lock after its last I/O
+ * ended.
  *
- * Order at the start: liveness lock, then the slot goes LIVE, then FLUSH: no lock record that
- * names a generation can be durable before the slot is.
+ * Order at the start: liveness lock, then the slot goes LIVE, then FLUSH: no lock record
+ * that names a generation can be durable before the slot is.
  */
 #include <assert.h>
 #include <errno.h>
@@ -76,9 +80,9 @@ bool heartbeat_slot_of(uint64_t vol_off, uint32_t *ret_slot)
 }
 
 /*
- * The byte is the slot's VOLUME address, taken as an offset of the device: there it lies in
- * the LVM area, which no conditional write ever locks, so the two kinds of range lock of one
- * process never meet.
+ * The byte is the slot's VOLUME address, taken as an offset of the device: there it lies
+ * in the LVM area, which no conditional write ever locks, so the two kinds of range lock
+ * of one process never meet.
  */
 uint64_t heartbeat_liveness_off(uint32_t slot)
 {
@@ -106,7 +110,8 @@ int heartbeat_verify(const struct vmfs_heartbeat_disk *hbd, uint64_t vol_off)
 		return -EUCLEAN;
 	if (state != HEARTBEAT_FREE && state != HEARTBEAT_LIVE)
 		return -EUCLEAN;
-	if (le32_get(hbd->xmagic) == HEARTBEAT_XMAGIC && le32_get(hbd->xcrc) != slot_crc(hbd))
+	if (le32_get(hbd->xmagic) == HEARTBEAT_XMAGIC &&
+	    le32_get(hbd->xcrc) != slot_crc(hbd))
 		return -EUCLEAN;
 	return 0;
 }
@@ -192,7 +197,8 @@ static uint8_t class_of(const struct vmfs_caw *caw)
  * other. Slots without our extension belong to ESXi: it locks by ATS. */
 static int check_class(struct vmfs_heartbeat *hb, const struct vmfs_heartbeat_disk *hbd)
 {
-	uint8_t theirs = le32_get(hbd->xmagic) == HEARTBEAT_XMAGIC ? hbd->storage_class : 1;
+	uint8_t theirs =
+		le32_get(hbd->xmagic) == HEARTBEAT_XMAGIC ? hbd->storage_class : 1;
 
 	if (le32_get(hbd->state) != HEARTBEAT_LIVE || theirs == class_of(&hb->caw))
 		return 0;
@@ -201,18 +207,21 @@ static int check_class(struct vmfs_heartbeat *hb, const struct vmfs_heartbeat_di
 	memcpy(owner.b, hbd->owner, sizeof(owner.b));
 	uint32_t slot = 0;
 	(void)heartbeat_slot_of(le64_get(hbd->addr), &slot);
-	return report_error(hb->vol->reporter, -EBUSY,
-			    "slot %u of host %.46s (%s) is live with storage class %u, this "
-			    "host would use %u: they cannot share the volume",
-			    slot, (const char *)hbd->ip, uuid_text(&owner, text), theirs,
-			    class_of(&hb->caw));
+	return report_error(
+		hb->vol->reporter, -EBUSY,
+		"slot %u of host %.46s (%s) is live with storage class %u, this "
+		"host would use %u: they cannot share the volume",
+		slot, (const char *)hbd->ip, uuid_text(&owner, text), theirs,
+		class_of(&hb->caw));
 }
 
-static void fill_image(struct vmfs_heartbeat *hb, const struct vmfs_heartbeat_disk *free_image,
+static void fill_image(struct vmfs_heartbeat *hb,
+		       const struct vmfs_heartbeat_disk *free_image,
 		       const char *host_name, struct vmfs_heartbeat_disk *ret_image)
 {
 	struct vmfs_heartbeat_disk image = *free_image;
-	uint64_t stamp = max_u64(clock_now() / NS_PER_US, le64_get(free_image->stamp_us) + 1);
+	uint64_t stamp =
+		max_u64(clock_now() / NS_PER_US, le64_get(free_image->stamp_us) + 1);
 
 	image.state = le32_of(HEARTBEAT_LIVE);
 	image.generation = le64_of(le64_get(free_image->generation) + 1);
@@ -234,7 +243,10 @@ static void fill_image(struct vmfs_heartbeat *hb, const struct vmfs_heartbeat_di
 	*ret_image = image;
 }
 
-/* Tries to make one FREE slot ours: 0, -EAGAIN (somebody was faster: try another), -errno. */
+/*
+ * Tries to make one FREE slot ours: 0, -EAGAIN (somebody was faster: try another),
+ * -errno.
+ */
 static int take_slot(struct vmfs_heartbeat *hb, uint32_t slot,
 		     const struct vmfs_heartbeat_disk *free_image, const char *host_name,
 		     bool may_use_liveness)
@@ -282,7 +294,9 @@ static uint32_t preferred_slot(const struct vmfs_heartbeat *hb)
 	return crc32_iscsi(bytes, sizeof(bytes), 0) % 64;
 }
 
-/* Looks at one run of slots: classes of the live, and the first free one that can be had. */
+/*
+ * Looks at one run of slots: classes of the live, and the first free one that can be had.
+ */
 static int scan_run(struct vmfs_heartbeat *hb, uint32_t first, const char *host_name,
 		    bool may_use_liveness, bool is_check_only)
 {
@@ -316,7 +330,8 @@ static int scan_run(struct vmfs_heartbeat *hb, uint32_t first, const char *host_
 	return is_check_only ? 0 : -EAGAIN;
 }
 
-static int find_slot(struct vmfs_heartbeat *hb, const char *host_name, bool may_use_liveness)
+static int find_slot(struct vmfs_heartbeat *hb, const char *host_name,
+		     bool may_use_liveness)
 {
 	uint32_t start = round_down(preferred_slot(hb), SLOTS_PER_READ);
 	struct vmfs_heartbeat_disk preferred;
@@ -343,8 +358,9 @@ static int find_slot(struct vmfs_heartbeat *hb, const char *host_name, bool may_
 		if (err != -EAGAIN)
 			return err;
 	}
-	return report_error(hb->vol->reporter, -ENOSPC, "%s: all %u heartbeat slots are in use",
-			    hb->bd->name, VMFS_HEARTBEATS_COUNT);
+	return report_error(hb->vol->reporter, -ENOSPC,
+			    "%s: all %u heartbeat slots are in use", hb->bd->name,
+			    VMFS_HEARTBEATS_COUNT);
 }
 
 /* ---- renewing ---- */
@@ -367,8 +383,8 @@ static void next_image(struct vmfs_heartbeat *hb, struct vmfs_heartbeat_disk *re
 	*ret_image = image;
 }
 
-static void note_renewed(struct vmfs_heartbeat *hb, const struct vmfs_heartbeat_disk *image,
-			 uint64_t submitted)
+static void note_renewed(struct vmfs_heartbeat *hb,
+			 const struct vmfs_heartbeat_disk *image, uint64_t submitted)
 {
 	hb->last = *image;
 	hb->unknown_count = 0;
@@ -456,7 +472,8 @@ static void renew_loop(void *arg)
 	for (;;) {
 		mutex_lock(&hb->m);
 		bool is_urgent = le32_get(hb->last.journal_addr) != hb->journal_addr;
-		while (!hb->is_stopping && !hb->dead && !is_urgent && clock_now() < next) {
+		while (!hb->is_stopping && !hb->dead && !is_urgent &&
+		       clock_now() < next) {
 			(void)!cond_wait_until(&hb->c, &hb->m, next);
 			is_urgent = le32_get(hb->last.journal_addr) != hb->journal_addr;
 		}
@@ -466,7 +483,9 @@ static void renew_loop(void *arg)
 			return;
 		uint64_t before = clock_now();
 		renew(hb);
-		/* After an unknown outcome try again soon, not at once: the path is ill. */
+		/*
+		 * After an unknown outcome try again soon, not at once: the path is ill.
+		 */
 		next = before + (hb->unknown_count ? hb->timing.renew_ns / 4 :
 						     hb->timing.renew_ns);
 	}
@@ -495,7 +514,9 @@ static void lease_loop(void *arg)
 	mutex_unlock(&hb->m);
 }
 
-/* On the preferred slot; its owner, if any, may renew it between our read and the trial. */
+/*
+ * On the preferred slot; its owner, if any, may renew it between our read and the trial.
+ */
 static int prove_conditional_write(struct vmfs_heartbeat *hb)
 {
 	struct vmfs_heartbeat_disk now;
@@ -506,13 +527,15 @@ static int prove_conditional_write(struct vmfs_heartbeat *hb)
 		err = read_slots(hb, slot, 1, &now);
 		if (!err)
 			err = vmfs_caw_probe(hb->bd,
-					     hb->region_off + (uint64_t)slot * VMFS_SECTOR_SIZE,
+					     hb->region_off +
+						     (uint64_t)slot * VMFS_SECTOR_SIZE,
 					     &now, hb->vol->reporter, &hb->caw);
 	}
 	return err == -EILSEQ ? -EIO : err;
 }
 
-int heartbeat_start(struct vmfs_heartbeat *hb, const char *host_name, bool may_use_liveness)
+int heartbeat_start(struct vmfs_heartbeat *hb, const char *host_name,
+		    bool may_use_liveness)
 {
 	mutex_init(&hb->m);
 	cond_init(&hb->c);
@@ -593,7 +616,8 @@ void heartbeat_want(struct vmfs_heartbeat *hb, uint64_t lock_off, bool is_wanted
 	mutex_lock(&hb->m);
 	unsigned int at = HEARTBEAT_WANT_COUNT;
 	for (unsigned int i = 0; i < HEARTBEAT_WANT_COUNT; i++)
-		if (hb->want[i] == lock_off || (at == HEARTBEAT_WANT_COUNT && !hb->want[i]))
+		if (hb->want[i] == lock_off ||
+		    (at == HEARTBEAT_WANT_COUNT && !hb->want[i]))
 			at = i;
 	if (at < HEARTBEAT_WANT_COUNT)
 		hb->want[at] = is_wanted ? lock_off :

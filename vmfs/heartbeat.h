@@ -45,8 +45,10 @@ struct vmfs_heartbeat {
 
 	struct mutex m;		/* guards all below */
 	struct cond c;		/* something below changed */
-	uint64_t renewed;	/* submission time of the last renewal known to have run */
-	uint64_t published;	/* renewals that ran, counted; heartbeat_publish waits on it */
+	/* submission time of the last renewal known to have run */
+	uint64_t renewed;
+	/* renewals that ran, counted; heartbeat_publish waits on it */
+	uint64_t published;
 	int dead;		/* 0, or why the volume is lost: -ESTALE, -ENODEV */
 	bool is_stopping;
 	uint32_t journal_addr;	/* to be shown by the next renewal */
@@ -63,7 +65,10 @@ struct vmfs_heartbeat {
 	struct task *renew_task, *lease_task;
 };
 
-/* Vol offset of a slot, its number again, and the byte of the liveness lock on the device. */
+/*
+ * Vol offset of a slot, its number again, and the byte of the liveness lock on the
+ * device.
+ */
 uint64_t heartbeat_slot_off(uint32_t slot);
 bool heartbeat_slot_of(uint64_t vol_off, uint32_t *ret_slot);
 uint64_t heartbeat_liveness_off(uint32_t slot);
@@ -83,12 +88,12 @@ static inline bool heartbeat_is_claimed(const struct vmfs_heartbeat_disk *hbd)
 }
 
 /*
- * Takes a slot and starts renewing it. hb->vol, timing, bd, region_off, owner, machine and
- * on_lost are set; the rest is zero. host_name is shown in the slot. -ENOSPC: no free slot;
- * -EBUSY: members of another storage class are live (reported). Blocks.
+ * Takes a slot and starts renewing it. hb->vol, timing, bd, region_off, owner, machine
+ * and on_lost are set; the rest is zero. host_name is shown in the slot. -ENOSPC: no free
+ * slot; -EBUSY: members of another storage class are live (reported). Blocks.
  */
-int heartbeat_start(struct vmfs_heartbeat *hb, const char *host_name, bool may_use_liveness)
-	__attribute__((warn_unused_result));
+int heartbeat_start(struct vmfs_heartbeat *hb, const char *host_name,
+		    bool may_use_liveness) __attribute__((warn_unused_result));
 /* Stops the tasks; the slot stays LIVE. */
 void heartbeat_stop(struct vmfs_heartbeat *hb);
 /* After heartbeat_stop: the slot becomes FREE. 0 or -errno. Blocks. */
@@ -99,7 +104,9 @@ void heartbeat_done(struct vmfs_heartbeat *hb);
 uint64_t heartbeat_lease_age(struct vmfs_heartbeat *hb);
 /* 0 or why the volume is dead. Never blocks. */
 int heartbeat_dead(struct vmfs_heartbeat *hb);
-/* The volume is lost: every gate fails with err from now on; devices are cut. Idempotent. */
+/*
+ * The volume is lost: every gate fails with err from now on; devices are cut. Idempotent.
+ */
 void heartbeat_die(struct vmfs_heartbeat *hb, int err, const char *why);
 /* Shows the journal's place in the slot; returns when it stands there. Blocks. */
 int heartbeat_publish_journal(struct vmfs_heartbeat *hb, uint32_t addr, uint64_t vol_off)

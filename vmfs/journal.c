@@ -3,28 +3,31 @@
  * The redo log (LOCKING.md 10.3 to 10.6): one file block of ours.
  *
  *   sector 0        state: all zero = empty; else nonce and the first sequence number
- *   sector 1, 2     header and its copy: whose log this is (volume, slot, generation, owner)
+ *   sector 1, 2     header and its copy: whose log this is (volume, slot, generation,
+ *                   owner)
  *   sector 3 ...    records: descriptor sector(s), payload, commit sector
  *
  * Invariants:
  *  1 a record is written before any of its targets is written in place, and is durable
  *    (FLUSH) when journal_commit returns: that is the commit point;
- *  2 the log is emptied only as a whole: in-place writes FLUSHed, then sector 0 zeroed and
+ *  2 the log is emptied only as a whole: in-place writes FLUSHed, then sector 0 zeroed
+ *  and
  *    FLUSHed. So records are contiguous from sector 3 and there is no tail to find;
  *  3 sequence numbers grow over the whole mount: left-over records of an earlier filling
- *    never carry the expected one. The nonce is new at every mount and stands only here, so
- *    guest data cannot imitate a record;
- *  4 no lock is released while the log is not durably empty: so a replayer finds every lock
+ *    never carry the expected one. The nonce is new at every mount and stands only here,
+ *    so guest data cannot imitate a record;
+ *  4 no lock is released while the log is not durably empty: so a replayer finds every
+ *  lock
  *    of every record still held by the dead member, with the token that was logged.
  *
- * Sector 0 and the first record go out together and one FLUSH makes both durable: sector 0
- * alone means "no valid record follows"; the record alone, with sector 0 zero, was never
- * committed. A torn record fails its CRC and means the same, rightly: in-place writes begin
- * after the FLUSH.
+ * Sector 0 and the first record go out together and one FLUSH makes both durable: sector
+ * 0 alone means "no valid record follows"; the record alone, with sector 0 zero, was
+ * never committed. A torn record fails its CRC and means the same, rightly: in-place
+ * writes begin after the FLUSH.
  *
- * Replay: absolute sector images in order, each only where its lock shows (slot, generation,
- * owner, token). Nothing it reads can change while the slot is claimed, so it can be
- * interrupted and repeated by anybody, any number of times.
+ * Replay: absolute sector images in order, each only where its lock shows (slot,
+ * generation, owner, token). Nothing it reads can change while the slot is claimed, so it
+ * can be interrupted and repeated by anybody, any number of times.
  */
 #include <assert.h>
 #include <errno.h>
@@ -72,9 +75,10 @@ static uint32_t desc_sectors_of(uint32_t target_count)
 
 /* ---- the block of a member ---- */
 
-/* Finds or gives back one file block without a journal: bit, count and hint of a cluster are
+/* Finds or gives back one file block without a journal: bit, count and hint of a cluster
  * one sector, so they change as one. *number < 0: any free block of the cluster. */
-static int flip_block(struct vmfs_volume *vol, uint32_t cluster, int64_t *number, bool is_freed)
+static int flip_block(struct vmfs_volume *vol, uint32_t cluster, int64_t *number,
+		      bool is_freed)
 {
 	const struct vmfs_resource *fbb = &vol->resources[RESOURCE_FBB];
 	struct vmfs_lock_id id;
@@ -83,7 +87,8 @@ static int flip_block(struct vmfs_volume *vol, uint32_t cluster, int64_t *number
 
 	if (!err)
 		err = vmfs_lock_acquire(vol, &id, LOCK_EXCLUSIVE,
-					is_freed ? clock_now() + CLUSTER_PATIENCE_NS : 0, NULL);
+					is_freed ? clock_now() + CLUSTER_PATIENCE_NS : 0,
+					NULL);
 	if (err)
 		return err;
 	err = lvm_read(&vol->lvm, id.vol_off + SECTOR, &cd, sizeof(cd));
@@ -124,8 +129,8 @@ static int take_block(struct vmfs_volume *vol, uint32_t *ret_number)
 
 	for (uint32_t i = 0; i < fbb->cluster_count; i++) {
 		int64_t number = -1;
-		int err = flip_block(vol, (fbb->start_cluster + i) % fbb->cluster_count, &number,
-				     false);
+		int err = flip_block(vol, (fbb->start_cluster + i) % fbb->cluster_count,
+				     &number, false);
 		if (!err) {
 			*ret_number = (uint32_t)number;
 			return 0;
@@ -138,7 +143,8 @@ static int take_block(struct vmfs_volume *vol, uint32_t *ret_number)
 	return report_error(vol->reporter, worst,
 			    "volume %.128s: no file block for this host's journal%s",
 			    (const char *)vol->descriptor.label,
-			    worst == -EBUSY ? " (all with room are locked)" : " (volume full)");
+			    worst == -EBUSY ? " (all with room are locked)"
+					    : " (volume full)");
 }
 
 static int write_header(struct vmfs_volume *vol)
@@ -182,7 +188,8 @@ int journal_create(struct vmfs_volume *vol)
 	j->nonce_high = random_u64();
 	j->is_empty = true;
 	err = write_header(vol);
-	return err ? err : heartbeat_publish_journal(&vol->member->hb, j->addr.raw, j->vol_off);
+	return err ? err
+		   : heartbeat_publish_journal(&vol->member->hb, j->addr.raw, j->vol_off);
 }
 
 int journal_destroy(struct vmfs_volume *vol)
@@ -199,9 +206,10 @@ int journal_destroy(struct vmfs_volume *vol)
 		err = heartbeat_publish_journal(&vol->member->hb, 0, 0);
 	j->addr = (vmfs_addr){ 0 };
 	if (!err)
-		err = flip_block(vol,
-				 (uint32_t)(number / vol->resources[RESOURCE_FBB].per_cluster),
-				 &number, true);
+		err = flip_block(
+			vol,
+			(uint32_t)(number / vol->resources[RESOURCE_FBB].per_cluster),
+			&number, true);
 	return err;
 }
 
@@ -238,7 +246,8 @@ static void put_targets(uint8_t *record, const struct journal_target *targets,
 			.lock_off = le64_of(targets[i].lock_off),
 			.token = le64_of(targets[i].token),
 			.sectors = le16_of((uint16_t)targets[i].sectors),
-			.crc = le32_of(crc32c(targets[i].data, targets[i].sectors * SECTOR)),
+			.crc = le32_of(
+				crc32c(targets[i].data, targets[i].sectors * SECTOR)),
 		};
 
 		memcpy(record + at, &td, sizeof(td));
@@ -286,7 +295,8 @@ static int write_state(struct vmfs_volume *vol)
 		.first_seq = le64_of(j->next_seq),
 	};
 
-	state.crc = le32_of(crc32c(&state, offsetof(struct vmfs_journal_state_disk, crc)));
+	state.crc =
+		le32_of(crc32c(&state, offsetof(struct vmfs_journal_state_disk, crc)));
 	return vmfs_gate_write(vol, j->vol_off, &state, sizeof(state), 0);
 }
 
@@ -301,7 +311,8 @@ int journal_commit(struct vmfs_volume *vol, const struct journal_target *targets
 	for (unsigned int i = 0; i < count; i++)
 		payload += targets[i].sectors;
 	uint32_t sectors = desc_sectors_of(count) + payload + 1;
-	if (payload > JOURNAL_PAYLOAD_MAX || j->sector_count < JOURNAL_FIRST_SECTOR + sectors)
+	if (payload > JOURNAL_PAYLOAD_MAX ||
+	    j->sector_count < JOURNAL_FIRST_SECTOR + sectors)
 		return -E2BIG;
 	if (j->next_sector + sectors > j->sector_count)
 		err = journal_empty(vol);
@@ -320,7 +331,8 @@ int journal_commit(struct vmfs_volume *vol, const struct journal_target *targets
 		err = vmfs_gate_flush(vol);
 	if (err) {
 		/* Perhaps durable, perhaps not: nobody may act on either. */
-		heartbeat_die(&vol->member->hb, -ESTALE, "the journal could not be written");
+		heartbeat_die(&vol->member->hb, -ESTALE,
+			      "the journal could not be written");
 		return -ESTALE;
 	}
 	j->is_empty = false;
@@ -341,7 +353,8 @@ struct log {
 	bool is_lock_mixed;
 };
 
-static bool place_is_sound(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot)
+static bool place_is_sound(struct vmfs_volume *vol,
+			   const struct vmfs_heartbeat_disk *slot)
 {
 	uint64_t off = le64_get(slot->journal_vol_off);
 	vmfs_addr addr = { le32_get(slot->journal_addr) };
@@ -350,10 +363,11 @@ static bool place_is_sound(struct vmfs_volume *vol, const struct vmfs_heartbeat_
 	       off == (uint64_t)addr_fb_number(addr) * vol->block_size;
 }
 
-static bool header_is_of(const struct vmfs_journal_header_disk *head, struct vmfs_volume *vol,
-			 const struct vmfs_heartbeat_disk *slot)
+static bool header_is_of(const struct vmfs_journal_header_disk *head,
+			 struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot)
 {
-	return le32_get(head->magic) == JOURNAL_HEADER_MAGIC && le32_get(head->version) == 1 &&
+	return le32_get(head->magic) == JOURNAL_HEADER_MAGIC &&
+	       le32_get(head->version) == 1 &&
 	       le32_get(head->crc) ==
 		       crc32c(head, offsetof(struct vmfs_journal_header_disk, crc)) &&
 	       !memcmp(head->volume_uuid, vol->descriptor.uuid, 16) &&
@@ -378,7 +392,8 @@ static int open_log(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *s
 				    (unsigned long long)le64_get(slot->addr),
 				    le32_get(slot->journal_addr),
 				    (unsigned long long)le64_get(slot->journal_vol_off));
-	int err = lvm_read(&vol->lvm, le64_get(slot->journal_vol_off), sectors, sizeof(sectors));
+	int err = lvm_read(&vol->lvm, le64_get(slot->journal_vol_off), sectors,
+			   sizeof(sectors));
 	if (err || is_zero(sectors[0], SECTOR))
 		return err;
 	memcpy(&state, sectors[0], SECTOR);
@@ -386,9 +401,11 @@ static int open_log(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *s
 	if (!header_is_of(&head, vol, slot))
 		memcpy(&head, sectors[2], SECTOR);
 	*ret_state = JOURNAL_FOREIGN;
-	if (!header_is_of(&head, vol, slot) || le32_get(state.magic) != JOURNAL_STATE_MAGIC ||
+	if (!header_is_of(&head, vol, slot) ||
+	    le32_get(state.magic) != JOURNAL_STATE_MAGIC ||
 	    le64_get(state.nonce) != le64_get(head.nonce_low) ||
-	    le32_get(state.crc) != crc32c(&state, offsetof(struct vmfs_journal_state_disk, crc)))
+	    le32_get(state.crc) !=
+		    crc32c(&state, offsetof(struct vmfs_journal_state_disk, crc)))
 		return 0;
 	*ret_state = JOURNAL_OURS;
 	*l = (struct log){
@@ -426,10 +443,11 @@ static int next_record(struct log *l, uint8_t **ret_record)
 	if (err)
 		return err;
 	memcpy(&head, first, sizeof(head));
-	uint32_t count = le32_get(head.target_count), payload = le32_get(head.payload_sectors);
-	if (le32_get(head.magic) != JOURNAL_DESC_MAGIC || le64_get(head.nonce) != l->nonce ||
-	    le64_get(head.seq) != l->seq || !count || count > JOURNAL_PAYLOAD_MAX ||
-	    !payload || payload > JOURNAL_PAYLOAD_MAX ||
+	uint32_t count = le32_get(head.target_count),
+		 payload = le32_get(head.payload_sectors);
+	if (le32_get(head.magic) != JOURNAL_DESC_MAGIC ||
+	    le64_get(head.nonce) != l->nonce || le64_get(head.seq) != l->seq || !count ||
+	    count > JOURNAL_PAYLOAD_MAX || !payload || payload > JOURNAL_PAYLOAD_MAX ||
 	    le32_get(head.desc_sectors) != desc_sectors_of(count))
 		return 0;
 	uint32_t sectors = desc_sectors_of(count) + payload;
@@ -475,12 +493,13 @@ static int apply_target(struct log *l, const struct vmfs_journal_target_disk *td
 	uint32_t len = le16_get(td->sectors) * SECTOR;
 	bool matches;
 
-	if (off % SECTOR || !checked_add(off, len, &end) || end > l->vol->lvm.size_bytes ||
-	    off < VMFS_DESCRIPTOR_OFF ||
+	if (off % SECTOR || !checked_add(off, len, &end) ||
+	    end > l->vol->lvm.size_bytes || off < VMFS_DESCRIPTOR_OFF ||
 	    (off < VMFS_FDC_OFF && end > VMFS_HEARTBEATS_OFF) ||
 	    le32_get(td->crc) != crc32c(data, len))
-		return vmfs_corrupt(l->vol, "journal at 0x%llx: target 0x%llx+%u is not sound",
-				    (unsigned long long)l->vol_off, (unsigned long long)off, len);
+		return vmfs_corrupt(
+			l->vol, "journal at 0x%llx: target 0x%llx+%u is not sound",
+			(unsigned long long)l->vol_off, (unsigned long long)off, len);
 	int err = lock_matches(l, td, &matches);
 	if (err)
 		return err;
@@ -508,7 +527,8 @@ static int apply_record(struct log *l, const uint8_t *record)
 		at += sizeof(td);
 		uint32_t sectors = le16_get(td.sectors);
 		if (!sectors || sectors > left)
-			return vmfs_corrupt(l->vol, "journal at 0x%llx: target %u has %u sectors",
+			return vmfs_corrupt(l->vol,
+					    "journal at 0x%llx: target %u has %u sectors",
 					    (unsigned long long)l->vol_off, i, sectors);
 		err = apply_target(l, &td, data);
 		data += sectors * SECTOR;
@@ -539,8 +559,8 @@ int journal_replay(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *sl
 	}
 	if (!err && state == JOURNAL_OURS && l.is_lock_mixed)
 		report(vol->reporter, REPORT_WARN,
-		       "journal at 0x%llx: some records name locks that the dead host does not "
-		       "hold any more; they were left out (please report this as a bug)",
+		       "journal at 0x%llx: some records name locks that the dead host "
+		       "does not hold any more; they were left out (please report this as a bug)",
 		       (unsigned long long)l.vol_off);
 	if (!err)
 		err = vmfs_gate_flush(vol);
@@ -554,7 +574,7 @@ int journal_wipe(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot
 
 	if (!le32_get(slot->journal_addr) || !place_is_sound(vol, slot))
 		return 0;
-	int err = vmfs_gate_write(vol, le64_get(slot->journal_vol_off), zero, sizeof(zero),
-				  BDEV_FUA);
+	int err = vmfs_gate_write(vol, le64_get(slot->journal_vol_off), zero,
+				  sizeof(zero), BDEV_FUA);
 	return err ? err : vmfs_gate_flush(vol);
 }

@@ -33,15 +33,15 @@ struct journal_target {
 };
 
 /*
- * Allocates and initialises the block of a new member and shows it in its slot: bitmap bit,
- * header, FLUSH, then the slot (a crash in between leaks one block). Blocks.
+ * Allocates and initialises the block of a new member and shows it in its slot: bitmap
+ * bit, header, FLUSH, then the slot (a crash in between leaks one block). Blocks.
  */
 int journal_create(struct vmfs_volume *vol) __attribute__((warn_unused_result));
 /* At a clean leave: empties, takes it out of the slot, frees the block. Blocks. */
 int journal_destroy(struct vmfs_volume *vol) __attribute__((warn_unused_result));
 /*
- * Logs one record and makes it durable: the commit point. -E2BIG: over JOURNAL_PAYLOAD_MAX
- * sectors. The caller holds txn_lock and all locks named. Blocks.
+ * Logs one record and makes it durable: the commit point. -E2BIG: over
+ * JOURNAL_PAYLOAD_MAX sectors. The caller holds txn_lock and all locks named. Blocks.
  */
 int journal_commit(struct vmfs_volume *vol, const struct journal_target *targets,
 		   unsigned int count) __attribute__((warn_unused_result));
@@ -54,8 +54,8 @@ int journal_look(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot
 		 enum journal_state *ret_state) __attribute__((warn_unused_result));
 /*
  * Replays a dead member's log under OUR gate: each record whose locks still name (slot,
- * generation, owner) with the tokens logged. Idempotent; ends with FLUSH. Does not empty it.
- * *ret_records: how many were valid. Blocks.
+ * generation, owner) with the tokens logged. Idempotent; ends with FLUSH. Does not empty
+ * it. *ret_records: how many were valid. Blocks.
  */
 int journal_replay(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot,
 		   unsigned int *ret_records) __attribute__((warn_unused_result));

@@ -2,23 +2,30 @@
 /*
  * Locks on disk and the table of those we hold (LOCKING.md 3.2, 4, 8).
  *
- *                lock_take (cas)              unpin, retained             lock_release_idle
- *   not in table ---------------> HELD pinned -----------> HELD unpinned -----------------.
- *        |  ^                         ^___________ lock_pin ____|                         |
- *        |  |                                                                             v
- *        |  '---- the release is known to have run ------------------------------ RELEASING
+ *                lock_take (cas)              unpin, retained
+ *                                             lock_release_idle
+ *   not in table ---------------> HELD pinned -----------> HELD unpinned
+ *   -----------------.
+ *        |  ^                         ^___________ lock_pin ____|
+ *           |
+ *        |  |
+ *           v
+ *        |  '---- the release is known to have run ------------------------------
+ *           RELEASING
  *        '--- cas unknown ---> GHOST --- shows us: HELD unpinned; can match no more: gone
  *
  * Invariants:
- *  1 a record changes only by cas from the exact sector that was read, to token + 1: no late
+ *  1 a record changes only by cas from the exact sector that was read, to token + 1: no
+ *  late
  *    copy of any command can match again;
  *  2 after a release was sent the lock is not used until the release is known done (R1);
- *  3 an acquisition of unknown fate stays in the table as a ghost until its fate is known;
- *    a record that names our slot, generation and owner is ours even if the table forgot (R2);
- *  4 a holder is stale iff its slot, read AFTER the record, shows a later generation;
- *  5 no lock leaves us before journal_empty() (LOCKING.md 10.5): the functions that release
- *    run under txn_lock, so no record can be logged in between;
- *  6 bytes of a record that we do not know are written back as read.
+ *  3 an acquisition of unknown fate stays in the table as a ghost until its fate is
+ *  known;
+ *    a record that names our slot, generation and owner is ours even if the table forgot
+ *    (R2);
+ *  4 no lock is given back while somebody has it pinned;
+ *  5 no lock leaves us before journal_empty() (LOCKING.md 10.5): the functions that
+ *    release run under txn_lock, so no record can be logged in between.
  */
 #include <assert.h>
 #include <errno.h>
@@ -36,8 +43,6 @@
 #define CAS_PATIENCE_NS (5 * NS_PER_S)
 #define WAIT_FIRST_NS (50 * NS_PER_MS)
 #define WAIT_MAX_NS (1 * NS_PER_S)
-
-static_assert(sizeof(struct vmfs_lock_disk) == VMFS_SECTOR_SIZE, "lock is a sector");
 
 int vmfs_lock_compare(const struct vmfs_lock_id *a, const struct vmfs_lock_id *b)
 {
@@ -103,252 +108,11 @@ static void table_remove(struct lock_table *lt, struct held_lock *h)
 	free(h);
 }
 
-/* ---- reading and judging records ---- */
-
-int lock_verify(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
-		const struct vmfs_lock_disk *lockd)
-{
-	uint32_t mode = le32_get(lockd->mode);
-
-	if (le32_get(lockd->type) != id->type)
-		return vmfs_corrupt(vol, "lock at 0x%llx: type 0x%x, expected 0x%x",
-				    (unsigned long long)id->vol_off, le32_get(lockd->type),
-				    id->type);
-	if (le64_get(lockd->addr) != id->vol_off)
-		return vmfs_corrupt(vol, "lock at 0x%llx: says its address is 0x%llx",
-				    (unsigned long long)id->vol_off,
-				    (unsigned long long)le64_get(lockd->addr));
-	if (mode > LOCK_MULTI_WRITER)
-		return vmfs_corrupt(vol, "lock at 0x%llx: unknown mode %u",
-				    (unsigned long long)id->vol_off, mode);
-	if (le32_get(lockd->holder_count) > VMFS_LOCK_HOLDERS_MAX)
-		return vmfs_corrupt(vol, "lock at 0x%llx: %u holders, at most %u",
-				    (unsigned long long)id->vol_off,
-				    le32_get(lockd->holder_count), VMFS_LOCK_HOLDERS_MAX);
-	if (le32_get(lockd->global_holders) || le64_get(lockd->global_generation) ||
-	    le32_get(lockd->global_break))
-		return vmfs_corrupt(vol, "lock at 0x%llx: global lock fields are in use",
-				    (unsigned long long)id->vol_off);
-	return 0;
-}
-
-int lock_read(struct vmfs_volume *vol, const struct vmfs_lock_id *id, bool is_new,
-	      struct vmfs_lock_disk *ret_lockd)
-{
-	static const struct vmfs_lock_disk zero;
-	int err = lvm_read(&vol->lvm, id->vol_off, ret_lockd, sizeof(*ret_lockd));
-
-	if (err)
-		return err;
-	if (is_new && !memcmp(ret_lockd, &zero, sizeof(zero)))
-		return 0; /* never used: lock_image_take gives it type and address */
-	return lock_verify(vol, id, ret_lockd);
-}
-
-static bool is_me(const struct vmfs_heartbeat *hb, uint64_t hb_addr, uint64_t hb_gen,
-		  const uint8_t owner[16])
-{
-	return hb_addr == hb->vol_off && hb_gen == hb->generation &&
-	       !memcmp(owner, hb->owner.b, 16);
-}
-
-enum holder_state { HOLDER_LIVE, HOLDER_STALE };
-
-/* One holder against its slot, which is read now. */
-static int judge_holder(struct vmfs_volume *vol, struct vmfs_watch *w, uint64_t lock_off,
-			const struct vmfs_lock_holder_disk *holderd, uint32_t mode,
-			enum holder_state *ret_state, struct vmfs_holder *ret_holder)
-{
-	struct vmfs_heartbeat_disk slotd;
-	uint64_t gen = le64_get(holderd->hb_gen), age;
-	uint32_t slot;
-
-	if (!heartbeat_slot_of(le64_get(holderd->hb_addr), &slot))
-		return vmfs_corrupt(vol, "lock at 0x%llx: holder's slot address 0x%llx",
-				    (unsigned long long)lock_off,
-				    (unsigned long long)le64_get(holderd->hb_addr));
-	int err = watch_look(vol, w, slot, &slotd, &age);
-	if (err)
-		return err;
-	uint64_t slot_gen = le64_get(slotd.generation);
-	if (slot_gen > gen) {
-		*ret_state = HOLDER_STALE;
-		return 0;
-	}
-	if (slot_gen < gen || le32_get(slotd.state) != HEARTBEAT_LIVE ||
-	    memcmp(slotd.owner, holderd->owner, 16))
-		return vmfs_corrupt(vol,
-				    "lock at 0x%llx: holder (slot %u, generation %llu) does not "
-				    "match its slot (generation %llu)",
-				    (unsigned long long)lock_off, slot, (unsigned long long)gen,
-				    (unsigned long long)slot_gen);
-	*ret_state = HOLDER_LIVE;
-	ret_holder->mode = mode;
-	ret_holder->slot = slot;
-	memcpy(ret_holder->owner.b, slotd.owner, 16);
-	memset(ret_holder->host_name, 0, sizeof(ret_holder->host_name));
-	memcpy(ret_holder->host_name, slotd.ip, sizeof(slotd.ip));
-	ret_holder->heartbeat_age_ns = age;
-	return 0;
-}
-
-/* The n-th holder of a record of any mode; their number. */
-static unsigned int holders_of(const struct vmfs_lock_disk *lockd,
-			       struct vmfs_lock_holder_disk ret[VMFS_LOCK_HOLDERS_MAX])
-{
-	unsigned int count = 0;
-
-	switch (le32_get(lockd->mode)) {
-	case LOCK_EXCLUSIVE:
-		ret[0].hb_addr = lockd->hb_addr;
-		ret[0].hb_gen = lockd->hb_gen;
-		memcpy(ret[0].owner, lockd->owner, 16);
-		return 1;
-	case LOCK_READ_ONLY:
-	case LOCK_MULTI_WRITER:
-		count = le32_get(lockd->holder_count);
-		memcpy(ret, lockd->holders, count * sizeof(ret[0]));
-		return count;
-	default:
-		return 0;
-	}
-}
-
-int lock_judge(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
-	       const struct vmfs_lock_disk *lockd, enum lock_seen *ret_seen,
-	       struct vmfs_holder *ret_holder)
-{
-	struct vmfs_lock_holder_disk holders[VMFS_LOCK_HOLDERS_MAX];
-	uint32_t mode = le32_get(lockd->mode);
-	unsigned int count = holders_of(lockd, holders);
-	struct vmfs_watch local;
-	struct vmfs_watch *w = vol->member ? &vol->member->watch : &local;
-	struct vmfs_holder scratch;
-	bool is_first = true;
-	int err = 0;
-
-	*ret_seen = count ? SEEN_STALE : SEEN_FREE;
-	if (mode == LOCK_EXCLUSIVE && vol->member &&
-	    is_me(&vol->member->hb, le64_get(lockd->hb_addr), le64_get(lockd->hb_gen),
-		  lockd->owner)) {
-		*ret_seen = SEEN_MINE;
-		return 0;
-	}
-	if (!count)
-		return 0;
-	if (w == &local)
-		watch_init(&local);
-	for (unsigned int i = 0; !err && i < count; i++) {
-		enum holder_state state = HOLDER_STALE;
-
-		err = judge_holder(vol, w, id->vol_off, &holders[i], mode, &state, &scratch);
-		if (err || state == HOLDER_STALE)
-			continue;
-		*ret_seen = mode == LOCK_EXCLUSIVE ? SEEN_HELD : SEEN_SHARED;
-		if (ret_holder && is_first)
-			*ret_holder = scratch;
-		is_first = false;
-	}
-	if (w == &local)
-		watch_done(&local);
-	return err;
-}
-
-/* ---- images of transitions: LOCKING.md 3.2 ---- */
-
-static void image_next(const struct vmfs_lock_disk *from, uint64_t min_token,
-		       struct vmfs_lock_disk *ret_image)
-{
-	struct vmfs_lock_disk image = *from;
-
-	image.token = le64_of(max_u64(le64_get(from->token) + 1, min_token));
-	memset(image.owner, 0, sizeof(image.owner));
-	memset(image.holders, 0, sizeof(image.holders));
-	image.holder_count = le32_of(0);
-	*ret_image = image;
-}
-
-void lock_image_take(struct vmfs_volume *vol, const struct vmfs_lock_disk *from,
-		     uint64_t min_token, struct vmfs_lock_disk *ret_image)
-{
-	const struct vmfs_heartbeat *hb = &vol->member->hb;
-
-	image_next(from, min_token, ret_image);
-	ret_image->mode = le32_of(LOCK_EXCLUSIVE);
-	ret_image->hb_addr = le64_of(hb->vol_off);
-	ret_image->hb_gen = le64_of(hb->generation);
-	memcpy(ret_image->owner, hb->owner.b, 16);
-	ret_image->mtime = le64_of(clock_now() / NS_PER_S);
-}
-
-static void image_release(const struct vmfs_lock_disk *from, struct vmfs_lock_disk *ret_image)
-{
-	image_next(from, 0, ret_image);
-	ret_image->mode = le32_of(LOCK_FREE);
-}
-
-/* Joining (or founding) the holders of a shared lock; dead ones are dropped in the same
- * write. -EBUSY: eight live holders. */
-static int image_join(struct vmfs_volume *vol, const struct vmfs_lock_disk *from,
-		      enum vmfs_lock_mode mode, struct vmfs_lock_disk *ret_image)
-{
-	const struct vmfs_heartbeat *hb = &vol->member->hb;
-	struct vmfs_lock_holder_disk old[VMFS_LOCK_HOLDERS_MAX];
-	unsigned int old_count = le32_get(from->mode) == LOCK_EXCLUSIVE ? 0 :
-				 holders_of(from, old);
-	unsigned int count = 0;
-
-	image_next(from, 0, ret_image);
-	for (unsigned int i = 0; i < old_count; i++) {
-		enum holder_state state;
-		struct vmfs_holder who;
-		int err = judge_holder(vol, &vol->member->watch, le64_get(from->addr), &old[i],
-				       mode, &state, &who);
-		if (err)
-			return err;
-		if (state == HOLDER_LIVE)
-			ret_image->holders[count++] = old[i];
-	}
-	if (count == VMFS_LOCK_HOLDERS_MAX)
-		return -EBUSY;
-	struct vmfs_lock_holder_disk *me = &ret_image->holders[count++];
-	me->hb_addr = ret_image->hb_addr = le64_of(hb->vol_off);
-	me->hb_gen = ret_image->hb_gen = le64_of(hb->generation);
-	memcpy(me->owner, hb->owner.b, 16);
-	ret_image->holder_count = le32_of(count);
-	ret_image->mode = le32_of(mode);
-	ret_image->mtime = le64_of(clock_now() / NS_PER_S);
-	return 0;
-}
-
-/* Leaving a shared lock: the last entry moves into our place. -ENOENT: we are not in it. */
-static int image_leave(struct vmfs_volume *vol, const struct vmfs_lock_disk *from,
-		       struct vmfs_lock_disk *ret_image)
-{
-	const struct vmfs_heartbeat *hb = &vol->member->hb;
-	unsigned int count = le32_get(from->holder_count), at = 0;
-
-	while (at < count && !is_me(hb, le64_get(from->holders[at].hb_addr),
-				    le64_get(from->holders[at].hb_gen), from->holders[at].owner))
-		at++;
-	if (at == count)
-		return -ENOENT;
-	image_next(from, 0, ret_image);
-	if (count == 1) {
-		ret_image->mode = le32_of(LOCK_FREE);
-		return 0;
-	}
-	memcpy(ret_image->holders, from->holders, sizeof(from->holders));
-	ret_image->holders[at] = ret_image->holders[count - 1];
-	memset(&ret_image->holders[count - 1], 0, sizeof(ret_image->holders[0]));
-	ret_image->holder_count = le32_of(count - 1);
-	return 0;
-}
-
 /* ---- transitions on disk ---- */
 
-static int cas_lock(struct vmfs_volume *vol, uint64_t vol_off, const struct vmfs_lock_disk *from,
-		    const struct vmfs_lock_disk *to, enum cas_result *ret_result)
+static int cas_lock(struct vmfs_volume *vol, uint64_t vol_off,
+		    const struct vmfs_lock_disk *from, const struct vmfs_lock_disk *to,
+		    enum cas_result *ret_result)
 {
 	struct cas c = { .expected = from, .wanted = to };
 	uint64_t run;
@@ -394,7 +158,8 @@ static int take_image(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 		h->pins = 0;
 	}
 	mutex_lock(&lt->m);
-	if (lock_table_find(lt, id->vol_off)) { /* taken twice: two tasks, one won on disk */
+	/* taken twice: two tasks, one won on disk */
+	if (lock_table_find(lt, id->vol_off)) {
 		mutex_unlock(&lt->m);
 		free(h);
 		return -EAGAIN;
@@ -403,7 +168,8 @@ static int take_image(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 	mutex_unlock(&lt->m);
 	if (result == CAS_UNKNOWN)
 		return -EBUSY;
-	vmfs_cache_retoken(vol->cache, id->vol_off, le64_get(from->token), le64_get(to->token));
+	vmfs_cache_retoken(vol->cache, id->vol_off, le64_get(from->token),
+			   le64_get(to->token));
 	return 0;
 }
 
@@ -541,7 +307,7 @@ static int acquire_once(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 		return -EBUSY;
 	if (mode == LOCK_EXCLUSIVE)
 		return lock_take(vol, id, &lockd, 0);
-	err = image_join(vol, &lockd, mode, &image);
+	err = lock_image_join(vol, &lockd, mode, &image);
 	return err ? err : take_image(vol, id, &lockd, &image);
 }
 
@@ -615,9 +381,9 @@ static int release_one(struct vmfs_volume *vol, struct held_lock *h)
 	int err = 0;
 
 	if (h->mode == LOCK_EXCLUSIVE)
-		image_release(&from, &to);
+		lock_image_release(&from, &to);
 	else
-		err = image_leave(vol, &from, &to);
+		err = lock_image_leave(vol, &from, &to);
 	if (!err)
 		err = cas_lock(vol, h->id.vol_off, &from, &to, &result);
 	if (!err && result == CAS_UNKNOWN) {
@@ -633,7 +399,8 @@ static int release_one(struct vmfs_volume *vol, struct held_lock *h)
 		}
 	}
 	if (!err && result == CAS_DIFFERS && h->is_release_sent)
-		vmfs_cache_drop_lock(vol->cache, h->id.vol_off); /* it ran; somebody went on */
+		/* it ran; somebody went on */
+		vmfs_cache_drop_lock(vol->cache, h->id.vol_off);
 	else if (!err && result == CAS_DIFFERS) {
 		heartbeat_die(&vol->member->hb, -ESTALE,
 			      "a lock that we held was changed by another host");
@@ -657,7 +424,10 @@ static void settle_ghost(struct vmfs_volume *vol, struct held_lock *h)
 	if (lvm_read(&vol->lvm, h->id.vol_off, &now, sizeof(now)))
 		return;
 	bool is_ours = !memcmp(&now, &h->image, sizeof(now));
-	/* The token of the image it was made from is one less: while that stands, it may run. */
+	/*
+	 * The token of the image it was made from is one less: while that stands, it may
+	 * run.
+	 */
 	bool may_run = le64_get(now.token) < le64_get(h->image.token);
 	mutex_lock(&lt->m);
 	if (is_ours) {
@@ -670,8 +440,8 @@ static void settle_ghost(struct vmfs_volume *vol, struct held_lock *h)
 }
 
 /* Picks one lock for lock_release_idle: a ghost, one being released, or an idle one. */
-static struct held_lock *pick(struct lock_table *lt, enum held_state state, uint64_t before,
-			      uint32_t *cursor)
+static struct held_lock *pick(struct lock_table *lt, enum held_state state,
+			      uint64_t before, uint32_t *cursor)
 {
 	struct held_lock *h = NULL;
 
@@ -779,7 +549,7 @@ int vmfs_lock_look(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 		.hb_gen = le64_get(lockd.hb_gen),
 	};
 	memcpy(ret_info->owner.b, lockd.owner, 16);
-	unsigned int count = holders_of(&lockd, holders);
+	unsigned int count = lock_holders_of(&lockd, holders);
 	ret_info->holder_count = count;
 	if (w == &local)
 		watch_init(&local);
@@ -790,8 +560,8 @@ int vmfs_lock_look(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 		memcpy(ret_info->holders[i].owner.b, holders[i].owner, 16);
 		(void)heartbeat_slot_of(le64_get(holders[i].hb_addr),
 					&ret_info->holders[i].slot);
-		err = judge_holder(vol, w, id->vol_off, &holders[i], ret_info->mode, &state,
-				   &ret_info->holders[i]);
+		err = lock_judge_holder(vol, w, id->vol_off, &holders[i], ret_info->mode,
+				   &state, &ret_info->holders[i]);
 		ret_info->is_holder_alive |= !err && state == HOLDER_LIVE;
 	}
 	if (w == &local)

@@ -5,10 +5,11 @@
 /*
  * On-disk locks (LOCKING.md 3.2, 8) and this host's table of those it holds.
  *
- * A lock is HELD when the record on disk names our slot, generation and owner and the table
- * has it. A held lock is PINNED while somebody relies on it (an open file, a running
- * transaction); an unpinned one is RETAINED for a few seconds in case it is wanted again.
- * No lock is released before the journal is durably empty (LOCKING.md 10.5).
+ * A lock is HELD when the record on disk names our slot, generation and owner and the
+ * table has it. A held lock is PINNED while somebody relies on it (an open file, a
+ * running transaction); an unpinned one is RETAINED for a few seconds in case it is
+ * wanted again. No lock is released before the journal is durably empty (LOCKING.md
+ * 10.5).
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -16,7 +17,9 @@
 #include "vmfs/format.h"
 #include "vmfs/vmfs.h"
 
-/* A lockable object: where its lock sector lies, what it must look like, where it ranks. */
+/*
+ * A lockable object: where its lock sector lies, what it must look like, where it ranks.
+ */
 struct vmfs_lock_id {
 	uint64_t vol_off;
 	uint32_t type;	   /* VMFS_LOCK_FD ... */
@@ -27,10 +30,10 @@ struct vmfs_lock_id {
 int vmfs_lock_compare(const struct vmfs_lock_id *a, const struct vmfs_lock_id *b);
 
 /*
- * Takes a lock and pins it: mode LOCK_EXCLUSIVE, LOCK_READ_ONLY or LOCK_MULTI_WRITER. Waits
- * until deadline (clock_now() ns; 0: one try), taking over holders that are found dead.
- * 0; -EBUSY with *ret_holder (may be NULL; also when this process itself has it pinned
- * exclusively); -ESTALE; -EUCLEAN; -ENODEV. Blocks.
+ * Takes a lock and pins it: mode LOCK_EXCLUSIVE, LOCK_READ_ONLY or LOCK_MULTI_WRITER.
+ * Waits until deadline (clock_now() ns; 0: one try), taking over holders that are found
+ * dead. 0; -EBUSY with *ret_holder (may be NULL; also when this process itself has it
+ * pinned exclusively); -ESTALE; -EUCLEAN; -ENODEV. Blocks.
  */
 int vmfs_lock_acquire(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 		      enum vmfs_lock_mode mode, uint64_t deadline,
@@ -38,16 +41,16 @@ int vmfs_lock_acquire(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 /* Unpins; the lock is retained and given back later by the member's maintenance task. */
 void vmfs_lock_unpin(struct vmfs_volume *vol, const struct vmfs_lock_id *id);
 /*
- * Unpins and gives the lock back now: journal emptied, then cas. The caller's I/O under the
- * lock has ended and is flushed. 0 or -errno (-ESTALE when the volume died). Blocks.
+ * Unpins and gives the lock back now: journal emptied, then cas. The caller's I/O under
+ * the lock has ended and is flushed. 0 or -errno (-ESTALE when the volume died). Blocks.
  */
 int vmfs_lock_release(struct vmfs_volume *vol, const struct vmfs_lock_id *id)
 	__attribute__((warn_unused_result));
 /* True while the table holds it exclusively and the volume lives. Never blocks. */
 bool vmfs_lock_is_mine(struct vmfs_volume *vol, uint64_t vol_off);
 /*
- * What a lock sector says, for admins: also on read-only volumes. Reads the sector and the
- * slots named in it. -EUCLEAN if it is no lock sector of that type. Blocks.
+ * What a lock sector says, for admins: also on read-only volumes. Reads the sector and
+ * the slots named in it. -EUCLEAN if it is no lock sector of that type. Blocks.
  */
 int vmfs_lock_look(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 		   struct vmfs_lock_info *ret_info) __attribute__((warn_unused_result));

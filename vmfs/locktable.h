@@ -12,6 +12,7 @@
 
 #include "base/env.h"
 #include "vmfs/lock.h"
+#include "vmfs/watch.h"
 
 #define LOCK_BUCKETS 256u
 
@@ -28,7 +29,8 @@ struct held_lock {
 	enum vmfs_lock_mode mode;
 	struct vmfs_lock_disk image; /* as it is on disk (HELD), or would be (GHOST) */
 	unsigned int pins;
-	bool is_file_open;   /* pinned by an open file or descriptor, beyond one transaction */
+	/* pinned by an open file or descriptor, beyond one transaction */
+	bool is_file_open;
 	bool is_release_sent; /* RELEASING: an attempt with unknown fate is under way */
 	uint64_t last_used;  /* clock_now() of the last unpin */
 };
@@ -53,35 +55,68 @@ enum lock_seen {
 	SEEN_HELD,	/* exclusively by a live (or not yet dead) host */
 };
 
-/* Type, address, mode, holder count, and no global-lock fields. 0 or -EUCLEAN (reported). */
+/*
+ * Type, address, mode, holder count, and no global-lock fields. 0 or -EUCLEAN (reported).
+ */
 int lock_verify(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 		const struct vmfs_lock_disk *lockd) __attribute__((warn_unused_result));
 /* Reads and verifies a lock sector. is_new: an all-zero sector becomes a free record. */
 int lock_read(struct vmfs_volume *vol, const struct vmfs_lock_id *id, bool is_new,
 	      struct vmfs_lock_disk *ret_lockd) __attribute__((warn_unused_result));
 /*
- * Judges the holders of a record that was just read; the slots are read AFTER it. ret_holder
- * (may be NULL): the first live one. ret_slot/ret_gen (may be NULL): its slot.
+ * Judges the holders of a record that was just read; the slots are read AFTER it.
+ * ret_holder (may be NULL): the first live one. ret_slot/ret_gen (may be NULL): its slot.
  */
 int lock_judge(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 	       const struct vmfs_lock_disk *lockd, enum lock_seen *ret_seen,
 	       struct vmfs_holder *ret_holder) __attribute__((warn_unused_result));
+enum holder_state { HOLDER_LIVE, HOLDER_STALE };
+
+/* The holders of a record of any mode; their number. */
+unsigned int lock_holders_of(const struct vmfs_lock_disk *lockd,
+			     struct vmfs_lock_holder_disk ret[VMFS_LOCK_HOLDERS_MAX]);
+/*
+ * One holder of a record of this mode against its slot, which is read now. ret_holder is
+ * set for a live one. 0 or -EUCLEAN (reported), -errno. Blocks.
+ */
+int lock_judge_holder(struct vmfs_volume *vol, struct vmfs_watch *w, uint64_t lock_off,
+		      const struct vmfs_lock_holder_disk *holderd, uint32_t mode,
+		      enum holder_state *ret_state, struct vmfs_holder *ret_holder)
+	__attribute__((warn_unused_result));
+
 /* The record as it becomes when we take it exclusively from `from`. */
 void lock_image_take(struct vmfs_volume *vol, const struct vmfs_lock_disk *from,
 		     uint64_t min_token, struct vmfs_lock_disk *ret_image);
+/* As it becomes when its only holder, us, gives it back. */
+void lock_image_release(const struct vmfs_lock_disk *from,
+			struct vmfs_lock_disk *ret_image);
+/*
+ * As it becomes when we join (or found) the holders of a shared lock; dead ones are
+ * dropped in the same write. -EBUSY: eight live holders. Blocks.
+ */
+int lock_image_join(struct vmfs_volume *vol, const struct vmfs_lock_disk *from,
+		    enum vmfs_lock_mode mode, struct vmfs_lock_disk *ret_image)
+	__attribute__((warn_unused_result));
+/* As it becomes when we leave a shared lock. -ENOENT: we are not in it. */
+int lock_image_leave(struct vmfs_volume *vol, const struct vmfs_lock_disk *from,
+		     struct vmfs_lock_disk *ret_image)
+	__attribute__((warn_unused_result));
 /*
  * One cas from `from` (as read) to exclusive-ours, entered in the table pinned once.
- * 0; -EAGAIN: it changed meanwhile; -EBUSY: fate unknown (a ghost was noted); -ESTALE. Blocks.
+ * 0; -EAGAIN: it changed meanwhile; -EBUSY: fate unknown (a ghost was noted); -ESTALE.
+ * Blocks.
  */
 int lock_take(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 	      const struct vmfs_lock_disk *from, uint64_t min_token)
 	__attribute__((warn_unused_result));
-/* Pins a lock that the table has: 0, or -ENOENT, or -EBUSY (an open file of ours has it). */
+/*
+ * Pins a lock that the table has: 0, or -ENOENT, or -EBUSY (an open file of ours has it).
+ */
 int lock_pin(struct vmfs_volume *vol, const struct vmfs_lock_id *id, bool for_file,
 	     struct vmfs_lock_disk *ret_image) __attribute__((warn_unused_result));
 /* Undoes a pin of lock_take, or of lock_pin for a transaction. */
 void lock_unpin(struct vmfs_volume *vol, const struct vmfs_lock_id *id);
-/* Gives back every unpinned lock not used since `before` (or that another host wants, or a
+/* Gives back every unpinned lock not used since `before` (or that another host wants, or
  * ghost that turned up). The caller holds txn_lock. 0 or -errno. Blocks. */
 int lock_release_idle(struct vmfs_volume *vol, uint64_t before)
 	__attribute__((warn_unused_result));

@@ -3,9 +3,9 @@
 #define VMFS_LVM_H
 
 /*
- * The logical volume under VMFS: one or more extents joined at PE boundaries (FORMAT.md 3).
- * Maps volume offsets to devices. Headers are verified when opened; fsck and vmfs-dump use
- * the same functions.
+ * The logical volume under VMFS: one or more extents joined at PE boundaries (FORMAT.md
+ * 3). Maps volume offsets to devices. Headers are verified when opened; fsck and
+ * vmfs-dump use the same functions.
  */
 #include "base/report.h"
 #include "base/uuid.h"
@@ -33,9 +33,14 @@ struct lvm {
 	struct lvm_extent extents[LVM_EXTENTS_MAX]; /* in volume order */
 };
 
-/* One device's headers checked (magic, versions, sizes, PE table against bitmap). Reports. */
-int lvm_device_read(struct bdev *bd, struct reporter *r, struct vmfs_lvm_device_disk *ret_dev,
-		    struct vmfs_lvm_volume_disk *ret_vol) __attribute__((warn_unused_result));
+/*
+ * One device's headers checked (magic, versions, sizes, PE table against bitmap).
+ * Reports.
+ */
+int lvm_device_read(struct bdev *bd, struct reporter *r,
+		    struct vmfs_lvm_device_disk *ret_dev,
+		    struct vmfs_lvm_volume_disk *ret_vol)
+	__attribute__((warn_unused_result));
 /*
  * Joins devices (any order) into *ret_lvm. -EMEDIUMTYPE: not VMFS; -ENODEV: an extent is
  * missing (reported with which); -EUCLEAN. Blocks.
@@ -43,12 +48,15 @@ int lvm_device_read(struct bdev *bd, struct reporter *r, struct vmfs_lvm_device_
 int lvm_open(struct bdev **devices, unsigned int count, struct reporter *r,
 	     struct lvm *ret_lvm) __attribute__((warn_unused_result));
 /*
- * Where vol_off lies: device, offset there, and how many contiguous bytes follow. 0, -ENODEV
- * (that extent is missing), -EINVAL (outside). Never blocks.
+ * Where vol_off lies: device, offset there, and how many contiguous bytes follow. 0,
+ * -ENODEV (that extent is missing), -EINVAL (outside). Never blocks.
  */
 int lvm_map(const struct lvm *lvm, uint64_t vol_off, struct bdev **ret_bd,
 	    uint64_t *ret_dev_off, uint64_t *ret_len) __attribute__((warn_unused_result));
-/* Any length and memory; split at extents. No gate: see vmfs/gate.h for writes of members. */
+/*
+ * Any length and memory; split at extents. No gate: see vmfs/gate.h for writes of
+ * members.
+ */
 int lvm_read(const struct lvm *lvm, uint64_t vol_off, void *buf, uint64_t len)
 	__attribute__((warn_unused_result));
 int lvm_write(const struct lvm *lvm, uint64_t vol_off, const void *buf, uint64_t len,

@@ -3,10 +3,12 @@
  * One member: what is started in which order, and stopped in the opposite one.
  *
  *   start: slot (heartbeat.c) -> tasks -> journal -> maintenance task
- *   stop:  maintenance task -> all locks released -> journal emptied and freed -> slot FREE
+ *   stop:  maintenance task -> all locks released -> journal emptied and freed -> slot
+ *          FREE
  *
- * The maintenance task gives back locks that nobody has used for a while: under txn_lock, the
- * journal emptied first. A crash at any point leaves a LIVE slot that others take over.
+ * The maintenance task gives back locks that nobody has used for a while: under txn_lock,
+ * the journal emptied first. A crash at any point leaves a LIVE slot that others take
+ * over.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -88,7 +90,8 @@ int vmfs_member_start(struct vmfs_volume *vol, const struct vmfs_open_options *o
 		(void)!gethostname(host_name, sizeof(host_name) - 1);
 	int err = place_heartbeat(vol, options->heartbeat_device);
 	if (!err)
-		err = heartbeat_start(&m->hb, options->host_name ? options->host_name : host_name,
+		err = heartbeat_start(&m->hb,
+				      options->host_name ? options->host_name : host_name,
 				      !options->no_liveness_lock);
 	if (err) {
 		free_member(vol);
@@ -143,7 +146,10 @@ int vmfs_member_stop(struct vmfs_volume *vol)
 	if (!err)
 		err = journal_destroy(vol);
 	heartbeat_stop(&m->hb);
-	/* With locks still on disk the slot stays LIVE: a take-over is the clean way then. */
+	/*
+	 * With locks still on disk the slot stays LIVE: a take-over is the clean way
+	 * then.
+	 */
 	if (!err)
 		err = heartbeat_leave(&m->hb);
 	heartbeat_done(&m->hb);
@@ -158,7 +164,8 @@ int vmfs_volume_state(struct vmfs_volume *vol)
 	return vol->member ? heartbeat_dead(&vol->member->hb) : 0;
 }
 
-int vmfs_volume_identity(struct vmfs_volume *vol, struct uuid *ret_owner, uint32_t *ret_slot)
+int vmfs_volume_identity(struct vmfs_volume *vol, struct uuid *ret_owner,
+			 uint32_t *ret_slot)
 {
 	if (!vol->member)
 		return -EROFS;
@@ -188,7 +195,8 @@ static int show_member(struct vmfs_volume *vol, struct vmfs_watch *w, uint32_t s
 	return 0;
 }
 
-int vmfs_volume_members(struct vmfs_volume *vol, struct vmfs_member *ret, unsigned int max)
+int vmfs_volume_members(struct vmfs_volume *vol, struct vmfs_member *ret,
+			unsigned int max)
 {
 	const uint32_t size = VMFS_HEARTBEATS_COUNT * VMFS_SECTOR_SIZE;
 	struct vmfs_heartbeat_disk *slots = malloc(size);

@@ -3,8 +3,8 @@
 #define VMFS_MEMBER_H
 
 /*
- * This host as a member of the cluster of one volume: its heartbeat slot, lease, lock table
- * and journal, started and stopped as one.
+ * This host as a member of the cluster of one volume: its heartbeat slot, lease, lock
+ * table and journal, started and stopped as one.
  */
 #include "vmfs/heartbeat.h"
 #include "vmfs/journal.h"
@@ -25,8 +25,8 @@ struct vmfs_membership {
 };
 
 /*
- * Joins: proves the conditional write on the slot, takes the slot, starts the heartbeat and
- * the maintenance task, makes the journal. vol is open read-write but for this. Sets
+ * Joins: proves the conditional write on the slot, takes the slot, starts the heartbeat
+ * and the maintenance task, makes the journal. vol is open read-write but for this. Sets
  * vol->member. On failure nothing is left behind. Blocks.
  */
 int vmfs_member_start(struct vmfs_volume *vol, const struct vmfs_open_options *options)

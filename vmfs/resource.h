@@ -3,8 +3,9 @@
 #define VMFS_RESOURCE_H
 
 /*
- * Resource files: bitmaps of file blocks, file descriptors, pointer blocks and sub-blocks,
- * in clusters, each with its own lock (FORMAT.md 6). Geometry is taken from the headers.
+ * Resource files: bitmaps of file blocks, file descriptors, pointer blocks and
+ * sub-blocks, in clusters, each with its own lock (FORMAT.md 6). Geometry is taken from
+ * the headers.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -55,7 +56,9 @@ int resource_open(struct vmfs_volume *vol, enum vmfs_resource_type type)
 /* Frees what hangs off it. */
 void resource_done(struct vmfs_resource *res);
 
-/* Vol offset of the header (lock sector; metadata follows) of a cluster. 0 or -EUCLEAN. */
+/*
+ * Vol offset of the header (lock sector; metadata follows) of a cluster. 0 or -EUCLEAN.
+ */
 int resource_cluster_off(struct vmfs_volume *vol, enum vmfs_resource_type type,
 			 uint32_t cluster, uint64_t *ret_vol_off)
 	__attribute__((warn_unused_result));
@@ -63,24 +66,26 @@ int resource_cluster_off(struct vmfs_volume *vol, enum vmfs_resource_type type,
 int resource_addr_off(struct vmfs_volume *vol, vmfs_addr addr, uint64_t *ret_vol_off)
 	__attribute__((warn_unused_result));
 /* The lock of a cluster. */
-int resource_lock_id(struct vmfs_volume *vol, enum vmfs_resource_type type, uint32_t cluster,
-		     struct vmfs_lock_id *ret_id) __attribute__((warn_unused_result));
+int resource_lock_id(struct vmfs_volume *vol, enum vmfs_resource_type type,
+		     uint32_t cluster, struct vmfs_lock_id *ret_id)
+	__attribute__((warn_unused_result));
 /* The kind that an address names, RESOURCE_COUNT if none. Never blocks. */
 enum vmfs_resource_type resource_of_addr(vmfs_addr addr);
 /* Items in a cluster (the last one may be short). Never blocks. */
 uint32_t resource_cluster_total(const struct vmfs_resource *res, uint32_t cluster);
 
 /*
- * Allocates up to want resources of one kind within a transaction, near the hint if it is an
- * address of that kind; clusters held by another live host are skipped while others have
- * room. *ret_count >= 1 on success; -ENOSPC (reported) when none is left, -EBUSY when only
- * held clusters have room.
+ * Allocates up to want resources of one kind within a transaction, near the hint if it is
+ * an address of that kind; clusters held by another live host are skipped while others
+ * have room. *ret_count >= 1 on success; -ENOSPC (reported) when none is left, -EBUSY
+ * when only held clusters have room.
  */
 int resource_alloc(struct vmfs_txn *t, enum vmfs_resource_type type, vmfs_addr near,
 		   uint32_t want, vmfs_addr *ret_addrs, uint32_t *ret_count)
 	__attribute__((warn_unused_result));
 /* The generation of a new FD: ++counter of its cluster (FORMAT.md 8.4). */
-int resource_next_generation(struct vmfs_txn *t, vmfs_addr fd_addr, uint32_t *ret_generation)
+int resource_next_generation(struct vmfs_txn *t, vmfs_addr fd_addr,
+			     uint32_t *ret_generation)
 	__attribute__((warn_unused_result));
 /* Free items, summed over all clusters as they are on disk now. Blocks. */
 int resource_count_free(struct vmfs_volume *vol, enum vmfs_resource_type type,

@@ -13,14 +13,17 @@
  * Invariants:
  *  1 the claim and V's next heartbeat exclude each other: both are a cas of one sector;
  *  2 nothing of V's is written between B1 and B7 but the replay of V's own log, under our
- *    lease and gate; nobody takes V's locks before B7, since its generation stands until then;
- *  3 every step can be done again by another host when we die in it: the claim names us, so
- *    others first find us dead, then claim anew and start at B2; the replay is idempotent;
+ *    lease and gate; nobody takes V's locks before B7, since its generation stands until
+ *    then;
+ *  3 every step can be done again by another host when we die in it: the claim names us,
+ *  so
+ *    others first find us dead, then claim anew and start at B2; the replay is
+ *    idempotent;
  *  4 a log that is not empty and not ours is never ignored: refuse, say so.
  *
- * The barrier: in timed mode V's lease ended and its last command died within T_dead, which
- * is why T_dead is what it is; with a liveness lock the kernel gave us V's byte only after
- * V's last I/O had ended, and we keep it until B7.
+ * The barrier: in timed mode V's lease ended and its last command died within T_dead,
+ * which is why T_dead is what it is; with a liveness lock the kernel gave us V's byte
+ * only after V's last I/O had ended, and we keep it until B7.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -51,8 +54,8 @@ static uint64_t dead_after(const struct vmfs_heartbeat *hb,
 }
 
 /*
- * Is the owner of this image dead? 0: yes (and if it has a liveness lock, we hold it now);
- * -EAGAIN: not as far as we know.
+ * Is the owner of this image dead? 0: yes (and if it has a liveness lock, we hold it
+ * now); -EAGAIN: not as far as we know.
  */
 static int prove_dead(struct vmfs_volume *vol, uint32_t slot,
 		      const struct vmfs_heartbeat_disk *slotd, uint64_t age_ns)
@@ -94,7 +97,8 @@ static int change_slot(struct vmfs_volume *vol, uint32_t slot,
 	}
 }
 
-static void claim_image(const struct vmfs_heartbeat *hb, const struct vmfs_heartbeat_disk *from,
+static void claim_image(const struct vmfs_heartbeat *hb,
+			const struct vmfs_heartbeat_disk *from,
 			struct vmfs_heartbeat_disk *ret_image)
 {
 	*ret_image = *from;
@@ -105,15 +109,16 @@ static void claim_image(const struct vmfs_heartbeat *hb, const struct vmfs_heart
 		heartbeat_seal(ret_image);
 }
 
-static void tell(struct vmfs_volume *vol, uint32_t slot, const struct vmfs_heartbeat_disk *slotd,
-		 unsigned int records)
+static void tell(struct vmfs_volume *vol, uint32_t slot,
+		 const struct vmfs_heartbeat_disk *slotd, unsigned int records)
 {
 	char text[UUID_TEXT_SIZE];
 	struct uuid owner;
 
 	memcpy(owner.b, slotd->owner, sizeof(owner.b));
 	report(vol->reporter, REPORT_INFO,
-	       "volume %.128s: took over dead host %.46s (%s, slot %u): %u transactions replayed",
+	       "volume %.128s: took over dead host %.46s (%s, slot %u): "
+	       "%u transactions replayed",
 	       (const char *)vol->descriptor.label, (const char *)slotd->ip,
 	       uuid_text(&owner, text), slot, records);
 }
@@ -130,12 +135,13 @@ static int recover(struct vmfs_volume *vol, uint32_t slot,
 	if (err)
 		return err;
 	if (state == JOURNAL_FOREIGN)
-		return report_error(vol->reporter, -EOPNOTSUPP,
-				    "volume %.128s: slot %u (host %.46s) died with an open "
-				    "transaction in a journal that is not ours: mount it on that "
-				    "host's own system first, or run fsck",
-				    (const char *)vol->descriptor.label, slot,
-				    (const char *)watched->ip);
+		return report_error(
+			vol->reporter, -EOPNOTSUPP,
+			"volume %.128s: slot %u (host %.46s) died with an open "
+			"transaction in a journal that is not ours: mount it on that "
+			"host's own system first, or run fsck",
+			(const char *)vol->descriptor.label, slot,
+			(const char *)watched->ip);
 	claim_image(&vol->member->hb, watched, &claimed);
 	if (memcmp(&claimed, watched, sizeof(claimed)))
 		err = change_slot(vol, slot, watched, &claimed);
@@ -186,8 +192,10 @@ static int take_over(struct vmfs_volume *vol, uint32_t slot, unsigned int depth,
 		uint64_t claimer_age;
 		vmfs_addr ignored;
 
-		err = watch_look(vol, &vol->member->watch, claimer, &claimerd, &claimer_age);
-		if (!err && le64_get(claimerd.generation) <= le64_get(slotd.replay_hb_gen))
+		err = watch_look(vol, &vol->member->watch, claimer, &claimerd,
+				 &claimer_age);
+		if (!err &&
+		    le64_get(claimerd.generation) <= le64_get(slotd.replay_hb_gen))
 			err = depth == CHAIN_MAX ? -EAGAIN :
 			      take_over(vol, claimer, depth + 1, &ignored);
 		if (err)
@@ -216,9 +224,11 @@ int vmfs_takeover(struct vmfs_volume *vol, uint32_t slot)
 					   clock_now() + 5 * NS_PER_S, NULL);
 		if (collect)
 			report(vol->reporter, REPORT_WARN,
-			       "volume %.128s: the journal block 0x%x of slot %u was not freed "
-			       "(%s): fsck will", (const char *)vol->descriptor.label,
-			       journal.raw, slot, strerror(-collect));
+			       "volume %.128s: the journal block 0x%x of slot %u was "
+			       "not freed "
+			       "(%s): fsck will",
+			       (const char *)vol->descriptor.label, journal.raw, slot,
+			       strerror(-collect));
 	}
 	return err;
 }

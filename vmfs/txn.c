@@ -17,15 +17,19 @@
  *   IN PLACE: gate writes; their FLUSH comes before the journal is emptied (journal.c)
  *
  * Invariants:
- *  1 one transaction or view of this host at a time (txn_lock): what a transaction has half
+ *  1 one transaction or view of this host at a time (txn_lock): what a transaction has
+ *  half
  *    written in place is never read. Neither runs inside the other's build function. A
  *    read-only volume has no txn_lock to take: its views only meet other hosts' writes;
- *  2 an image is edited from content read after the lock sector that the cas compares with:
+ *  2 an image is edited from content read after the lock sector that the cas compares
+ *  with:
  *    success of the cas proves that the content is that of the last release;
- *  3 before LOG nothing that is reachable on disk has changed: locks taken, data in blocks
+ *  3 before LOG nothing that is reachable on disk has changed: locks taken, data in
+ *  blocks
  *    that nothing refers to. After LOG the outcome is "committed", and if it cannot be
  *    written in place the volume dies with its locks held, for the replayer to finish;
- *  4 a piece enters the cache with the token of its lock only if that lock was ours, or was
+ *  4 a piece enters the cache with the token of its lock only if that lock was ours, or
+ *  was
  *    seen unchanged and free after the piece was read.
  *
  * Crash: before LOG nothing happened, the locks go stale at our take-over; after LOG the
@@ -171,7 +175,8 @@ static int get_lock(struct vmfs_txn *t, const struct vmfs_lock_id *id, bool is_n
 		*ret_lock = l;
 		return 0;
 	}
-	struct txn_lock *locks = grow(t->locks, t->lock_count, &t->lock_room, sizeof(*locks));
+	struct txn_lock *locks =
+		grow(t->locks, t->lock_count, &t->lock_room, sizeof(*locks));
 	if (!locks)
 		return -ENOMEM;
 	t->locks = locks;
@@ -199,7 +204,9 @@ static struct txn_piece *find_piece(struct vmfs_txn *t, uint64_t vol_off, uint32
 	return NULL;
 }
 
-/* May the cache be asked about this lock's pieces? Only while its content cannot change. */
+/*
+ * May the cache be asked about this lock's pieces? Only while its content cannot change.
+ */
 static bool is_settled(const struct txn_lock *l)
 {
 	return l->seen == SEEN_FREE || l->seen == SEEN_MINE || l->seen == SEEN_STALE;
@@ -209,14 +216,15 @@ static int fill_piece(struct vmfs_txn *t, struct txn_piece *p, const struct txn_
 {
 	uint64_t token = le64_get(l->image.token);
 
-	if (is_settled(l) && vmfs_cache_get(t->vol->cache, p->vol_off, p->len, l->id.vol_off,
-					    token, p->now))
+	if (is_settled(l) && vmfs_cache_get(t->vol->cache, p->vol_off, p->len,
+					    l->id.vol_off, token, p->now))
 		return 0;
 	int err = lvm_read(&t->vol->lvm, p->vol_off, p->now, p->len);
 	if (!err)
 		err = vmfs_gate_check_read(t->vol);
 	if (!err && l->is_pinned)
-		vmfs_cache_put(t->vol->cache, p->vol_off, p->len, l->id.vol_off, token, p->now);
+		vmfs_cache_put(t->vol->cache, p->vol_off, p->len, l->id.vol_off, token,
+			       p->now);
 	return err;
 }
 
@@ -244,7 +252,9 @@ static int get_piece(struct vmfs_txn *t, const struct vmfs_lock_id *id, uint64_t
 		return -ENOMEM;
 	t->pieces = pieces;
 	p = &pieces[t->piece_count];
-	*p = (struct txn_piece){ .vol_off = vol_off, .len = len, .is_created = is_created };
+	*p = (struct txn_piece){ .vol_off = vol_off,
+				 .len = len,
+				 .is_created = is_created };
 	p->lock = (uint32_t)(l - t->locks);
 	p->now = calloc(1, len);
 	if (!p->now)
@@ -320,7 +330,8 @@ int vmfs_txn_create(struct vmfs_txn *t, const struct vmfs_lock_id *lock, uint64_
 
 int vmfs_txn_data(struct vmfs_txn *t, uint64_t vol_off, const void *buf, uint64_t len)
 {
-	struct txn_data *data = grow(t->data, t->data_count, &t->data_room, sizeof(*data));
+	struct txn_data *data =
+		grow(t->data, t->data_count, &t->data_room, sizeof(*data));
 
 	assert(!t->is_view && len && len % VMFS_SECTOR_SIZE == 0);
 	if (!data)
@@ -449,7 +460,8 @@ static int write_data(struct vmfs_txn *t)
 
 /* The changed runs of sectors of a piece, appended to targets. */
 static int add_targets(struct vmfs_txn *t, const struct txn_piece *p,
-		       struct journal_target **targets, unsigned int *count, unsigned int *room)
+		       struct journal_target **targets, unsigned int *count,
+		       unsigned int *room)
 {
 	const struct txn_lock *l = &t->locks[p->lock];
 	uint32_t sectors = p->len / VMFS_SECTOR_SIZE, first = 0;
@@ -466,7 +478,8 @@ static int add_targets(struct vmfs_txn *t, const struct txn_piece *p,
 			first++;
 			continue;
 		}
-		struct journal_target *bigger = grow(*targets, *count, room, sizeof(*bigger));
+		struct journal_target *bigger =
+			grow(*targets, *count, room, sizeof(*bigger));
 		if (!bigger)
 			return -ENOMEM;
 		*targets = bigger;
@@ -601,8 +614,8 @@ static void done(struct vmfs_txn *t)
 }
 
 /*
- * build met a lock that it cannot have. Without txn_lock: takes over a dead holder, adopts a
- * ghost, or waits. 0: try again; -EBUSY: the deadline has passed; -errno.
+ * build met a lock that it cannot have. Without txn_lock: takes over a dead holder,
+ * adopts a ghost, or waits. 0: try again; -EBUSY: the deadline has passed; -errno.
  */
 static int wait_for_busy(struct vmfs_txn *t, uint64_t deadline, uint64_t *wait)
 {
@@ -623,7 +636,9 @@ static int wait_for_busy(struct vmfs_txn *t, uint64_t deadline, uint64_t *wait)
 		if (err != -EAGAIN)
 			return err;
 	} else if (seen == SEEN_MINE) {
-		/* Ours, unknown to the table or about to be released: acquire settles it. */
+		/*
+		 * Ours, unknown to the table or about to be released: acquire settles it.
+		 */
 		err = vmfs_lock_acquire(vol, &t->busy_id, LOCK_EXCLUSIVE, 0, NULL);
 		if (!err)
 			vmfs_lock_unpin(vol, &t->busy_id);
@@ -631,7 +646,10 @@ static int wait_for_busy(struct vmfs_txn *t, uint64_t deadline, uint64_t *wait)
 			return err;
 	}
 	uint64_t now = clock_now();
-	/* A lock of our own that is just being released, or was lost to nobody, is not "busy". */
+	/*
+	 * A lock of our own that is just being released, or was lost to nobody, is not
+	 * "busy".
+	 */
 	bool is_theirs = seen == SEEN_HELD || seen == SEEN_SHARED;
 	if (is_theirs && now >= deadline)
 		return -EBUSY;
@@ -653,14 +671,15 @@ static int attempt(struct vmfs_txn *t, vmfs_build_fn *build, void *arg)
 		err = commit(t);
 	bool is_dropped = finish(t, !err);
 	if (is_dropped && !err)
-		(void)!lock_release_idle(t->vol, 0); /* what stays is retried by maintenance */
+		/* what stays is retried by maintenance */
+		(void)!lock_release_idle(t->vol, 0);
 	sleeplock_release(&t->vol->txn_lock);
 	t->is_busy = was_busy;
 	return err;
 }
 
-int vmfs_txn_run(struct vmfs_volume *vol, vmfs_build_fn *build, void *arg, uint64_t deadline,
-		 struct vmfs_holder *ret_holder)
+int vmfs_txn_run(struct vmfs_volume *vol, vmfs_build_fn *build, void *arg,
+		 uint64_t deadline, struct vmfs_holder *ret_holder)
 {
 	struct vmfs_txn t = { .vol = vol };
 	uint64_t wait = WAIT_FIRST_NS;
@@ -713,7 +732,9 @@ int vmfs_view_run(struct vmfs_volume *vol, vmfs_build_fn *build, void *arg)
 			sleeplock_acquire(&vol->txn_lock);
 		err = build(&t, arg);
 		bool was_busy = err == -EBUSY && t.is_busy;
-		/* An error may come from a mixed view: it counts only if nothing changed. */
+		/*
+		 * An error may come from a mixed view: it counts only if nothing changed.
+		 */
 		int check = was_busy ? 0 : validate(&t, &is_changed);
 		(void)finish(&t, false);
 		if (vol->member)

@@ -5,22 +5,22 @@
 /*
  * Reading metadata consistently, and changing it (LOCKING.md 10.1, 12).
  *
- * A transaction is a BUILD FUNCTION that reads what it needs and edits images in memory; it
- * may be run several times, because nothing is locked while it runs: the locks of what it
- * edited are taken afterwards, in rank order, each only if its sector still is as it was when
- * the build function first read under it. Then the record is logged and flushed (the commit
- * point), written in place and flushed. A build function therefore has no effect outside the
- * transaction and its own argument, which it sets anew each time.
+ * A transaction is a BUILD FUNCTION that reads what it needs and edits images in memory;
+ * it may be run several times, because nothing is locked while it runs: the locks of what
+ * it edited are taken afterwards, in rank order, each only if its sector still is as it
+ * was when the build function first read under it. Then the record is logged and flushed
+ * (the commit point), written in place and flushed. A build function therefore has no
+ * effect outside the transaction and its own argument, which it sets anew each time.
  *
- * A view is the same without edits: the locks of all that was read are read again at the end
- * and, if any changed, the function runs again.
+ * A view is the same without edits: the locks of all that was read are read again at the
+ * end and, if any changed, the function runs again.
  *
  * Every metadata sector is covered by exactly one lock: an FD's sectors, and all pointer
  * blocks, sub-blocks and directory blocks of that file, by the FD's lock; a cluster's
- * metadata by the cluster's lock. Buffers are addressed by (vol_off, len), multiples of 512:
- * always the same pieces for the same structure (an FD's 1536 bytes behind its lock sector; a
- * cluster's 512; a pointer block's 4096; a sub-block; 4096-byte pieces of a directory's file
- * block). Overlapping different pieces is a programming error.
+ * metadata by the cluster's lock. Buffers are addressed by (vol_off, len), multiples of
+ * 512: always the same pieces for the same structure (an FD's 1536 bytes behind its lock
+ * sector; a cluster's 512; a pointer block's 4096; a sub-block; 4096-byte pieces of a
+ * directory's file block). Overlapping different pieces is a programming error.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -33,13 +33,15 @@ struct vmfs_txn;
 typedef int vmfs_build_fn(struct vmfs_txn *t, void *arg);
 
 /*
- * Runs build until it commits. Waits for locks of live hosts until deadline (clock_now() ns;
- * 0: does not wait), takes over dead ones. 0; what build returned (nothing is changed then);
- * -EBUSY with *ret_holder (may be NULL); -ESTALE, -ETIMEDOUT (volume dead); -E2BIG: more than
- * one journal record holds (256 KiB of changed sectors): split the operation. Blocks.
+ * Runs build until it commits. Waits for locks of live hosts until deadline (clock_now()
+ * ns; 0: does not wait), takes over dead ones. 0; what build returned (nothing is changed
+ * then); -EBUSY with *ret_holder (may be NULL); -ESTALE, -ETIMEDOUT (volume dead);
+ * -E2BIG: more than one journal record holds (256 KiB of changed sectors): split the
+ * operation. Blocks.
  */
-int vmfs_txn_run(struct vmfs_volume *vol, vmfs_build_fn *build, void *arg, uint64_t deadline,
-		 struct vmfs_holder *ret_holder) __attribute__((warn_unused_result));
+int vmfs_txn_run(struct vmfs_volume *vol, vmfs_build_fn *build, void *arg,
+		 uint64_t deadline, struct vmfs_holder *ret_holder)
+	__attribute__((warn_unused_result));
 /*
  * Runs build without edits until what it read was consistent. Objects that another host
  * holds exclusively are read as they are, after three tries. Works read-only. Blocks.
@@ -50,9 +52,13 @@ int vmfs_view_run(struct vmfs_volume *vol, vmfs_build_fn *build, void *arg)
 /* ---- within a build function; pointers are valid until it returns ---- */
 
 struct vmfs_volume *vmfs_txn_volume(struct vmfs_txn *t);
-/* Reads a piece under its lock. -EBUSY (internal): another host holds it; return it as is. */
+/*
+ * Reads a piece under its lock. -EBUSY (internal): another host holds it; return it as
+ * is.
+ */
 int vmfs_txn_read(struct vmfs_txn *t, const struct vmfs_lock_id *lock, uint64_t vol_off,
-		  uint32_t len, const void **ret_data) __attribute__((warn_unused_result));
+		  uint32_t len, const void **ret_data)
+	__attribute__((warn_unused_result));
 /* The same, to be changed: what differs at the end is logged and written. */
 int vmfs_txn_edit(struct vmfs_txn *t, const struct vmfs_lock_id *lock, uint64_t vol_off,
 		  uint32_t len, void **ret_data) __attribute__((warn_unused_result));
@@ -60,21 +66,23 @@ int vmfs_txn_edit(struct vmfs_txn *t, const struct vmfs_lock_id *lock, uint64_t 
 int vmfs_txn_create(struct vmfs_txn *t, const struct vmfs_lock_id *lock, uint64_t vol_off,
 		    uint32_t len, void **ret_data) __attribute__((warn_unused_result));
 /*
- * File data that must be on disk before the transaction commits (a new sub-block or a file
- * block that nothing refers to yet): written in place after the locks are taken and before
- * the record. buf is copied. Any length that is a multiple of 512.
+ * File data that must be on disk before the transaction commits (a new sub-block or a
+ * file block that nothing refers to yet): written in place after the locks are taken and
+ * before the record. buf is copied. Any length that is a multiple of 512.
  */
 int vmfs_txn_data(struct vmfs_txn *t, uint64_t vol_off, const void *buf, uint64_t len)
 	__attribute__((warn_unused_result));
 
 enum vmfs_txn_lock_flags {
 	TXN_LOCK_PLAIN = 0,
-	/* The object is new: its sector may be uninitialised; it gets type and address, and a
-	   token of at least min_token. */
+	/* The object is new: its sector may be uninitialised; it gets type and address,
+	   and a token of at least min_token. */
 	TXN_LOCK_CREATE = 1u << 0,
 	/* Stays pinned after the commit, until vmfs_lock_unpin or _release. */
 	TXN_LOCK_KEEP = 1u << 1,
-	/* Is given back at the end of the transaction, not retained (a deleted object). */
+	/*
+	 * Is given back at the end of the transaction, not retained (a deleted object).
+	 */
 	TXN_LOCK_DROP = 1u << 2,
 };
 /* Takes this lock exclusively at commit even if nothing under it is edited. */

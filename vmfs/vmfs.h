@@ -3,12 +3,13 @@
 #define VMFS_VMFS_H
 
 /*
- * libvmfs: VMFS volumes, for programs. Every process that opens a volume read-write is a full
- * member of the cluster with its own heartbeat slot; a read-only opener takes no slot, no
- * lock, and writes nothing.
+ * libvmfs: VMFS volumes, for programs. Every process that opens a volume read-write is a
+ * full member of the cluster with its own heartbeat slot; a read-only opener takes no
+ * slot, no lock, and writes nothing.
  *
- * All functions block unless said otherwise, and are safe to call from several tasks. Paths
- * are absolute inside the volume ("/vm1/vm1.vmdk"); components of at most 127 bytes.
+ * All functions block unless said otherwise, and are safe to call from several tasks.
+ * Paths are absolute inside the volume ("/vm1/vm1.vmdk"); components of at most 127
+ * bytes.
  *
  * Errors, negative errno, beside the usual ones (-ENOENT, -EEXIST, -ENOTDIR, -EISDIR,
  * -ENOTEMPTY, -EINVAL, -ENOMEM):
@@ -19,7 +20,8 @@
  *   -EROFS      opened read-only
  *   -EAGAIN     would block (only from vmfs_file_map)
  *   -EOPNOTSUPP format feature unknown or not writable here
- *   -ENOSPC     file blocks, sub-blocks, pointer blocks or file descriptors ran out (reported)
+ *   -ENOSPC     file blocks, sub-blocks, pointer blocks or file descriptors ran out
+ *               (reported)
  *   -EFBIG, -ENAMETOOLONG  limits of the format
  *   -ETIMEDOUT  outcome unknown; the volume goes dead
  *   -ENODEV     an extent is missing or gone
@@ -45,29 +47,32 @@ struct vmfs_open_options {
 	const char *host_name;	  /* shown to admins of other hosts; NULL: gethostname */
 	struct reporter *reporter;
 	/*
-	 * A second device to the same first extent for the heartbeat's own queue, or NULL:
-	 * heartbeats then share devices[0]. Borrowed.
+	 * A second device to the same first extent for the heartbeat's own queue, or
+	 * NULL: heartbeats then share devices[0]. Borrowed.
 	 */
 	struct bdev *heartbeat_device;
 	bool no_liveness_lock;	  /* file class: use the lease instead (tests) */
 	bool is_fast;		  /* all times divided by 8 (tests): see LOCKING.md 14 */
-	/* Told once, from the heartbeat task, when the volume is lost (-ESTALE from then). */
+	/*
+	 * Told once, from the heartbeat task, when the volume is lost (-ESTALE from
+	 * then).
+	 */
 	void (*on_lost)(void *arg);
 	void *on_lost_arg;
 };
 
 /*
- * Opens a volume: LVM, descriptor, system files; read-write: takes a heartbeat slot, starts
- * the heartbeat, takes over what a dead host left only when its locks are met.
- * -EMEDIUMTYPE: not VMFS. -ENODEV: an extent is missing. -EBUSY: a member of another storage
- * class is live.
+ * Opens a volume: LVM, descriptor, system files; read-write: takes a heartbeat slot,
+ * starts the heartbeat, takes over what a dead host left only when its locks are met.
+ * -EMEDIUMTYPE: not VMFS. -ENODEV: an extent is missing. -EBUSY: a member of another
+ * storage class is live.
  */
-int vmfs_volume_open(const struct vmfs_open_options *options, struct vmfs_volume **ret_vol)
-	__attribute__((warn_unused_result));
+int vmfs_volume_open(const struct vmfs_open_options *options,
+		     struct vmfs_volume **ret_vol) __attribute__((warn_unused_result));
 /*
- * Releases all locks, empties the journal, frees it and the slot, stops the tasks, frees all.
- * Open files must be closed before. 0, or what went wrong (everything is freed all the same).
- * NULL is allowed.
+ * Releases all locks, empties the journal, frees it and the slot, stops the tasks, frees
+ * all. Open files must be closed before. 0, or what went wrong (everything is freed all
+ * the same). NULL is allowed.
  */
 int vmfs_volume_close(struct vmfs_volume *vol);
 
@@ -89,10 +94,13 @@ struct vmfs_volume_info {
 int vmfs_volume_info(struct vmfs_volume *vol, struct vmfs_volume_info *ret_info)
 	__attribute__((warn_unused_result));
 /* The path or URL of extent i ("" past the end), and its PEs. */
-const char *vmfs_volume_extent(struct vmfs_volume *vol, unsigned int i, uint64_t *ret_pe_count);
+const char *vmfs_volume_extent(struct vmfs_volume *vol, unsigned int i,
+			       uint64_t *ret_pe_count);
 /* 0 while the volume is usable, else -ESTALE / -ENODEV. Never blocks. */
 int vmfs_volume_state(struct vmfs_volume *vol);
-/* Our own slot's owner UUID and slot number; -EROFS on a read-only volume. Never blocks. */
+/*
+ * Our own slot's owner UUID and slot number; -EROFS on a read-only volume. Never blocks.
+ */
 int vmfs_volume_identity(struct vmfs_volume *vol, struct uuid *ret_owner,
 			 uint32_t *ret_slot);
 
@@ -107,8 +115,8 @@ struct vmfs_member {
 	bool is_self;
 };
 /* Fills up to max members with LIVE slots; returns how many there are, or -errno. */
-int vmfs_volume_members(struct vmfs_volume *vol, struct vmfs_member *ret, unsigned int max)
-	__attribute__((warn_unused_result));
+int vmfs_volume_members(struct vmfs_volume *vol, struct vmfs_member *ret,
+			unsigned int max) __attribute__((warn_unused_result));
 
 /* ---- names ---- */
 
@@ -143,16 +151,19 @@ struct vmfs_dirent {
 	uint64_t cookie;	/* of the NEXT entry */
 };
 /*
- * Entries from cookie 0 (first) on, "." and ".." included, holes left out. Up to max; returns
- * the count, 0 at the end, or -errno.
+ * Entries from cookie 0 (first) on, "." and ".." included, holes left out. Up to max;
+ * returns the count, 0 at the end, or -errno.
  */
 int vmfs_readdir(struct vmfs_volume *vol, vmfs_addr dir, uint64_t cookie,
-		 struct vmfs_dirent *ret, unsigned int max) __attribute__((warn_unused_result));
+		 struct vmfs_dirent *ret, unsigned int max)
+	__attribute__((warn_unused_result));
 
 int vmfs_mkdir(struct vmfs_volume *vol, const char *path, uint32_t mode)
 	__attribute__((warn_unused_result));
-int vmfs_rmdir(struct vmfs_volume *vol, const char *path) __attribute__((warn_unused_result));
-int vmfs_unlink(struct vmfs_volume *vol, const char *path) __attribute__((warn_unused_result));
+int vmfs_rmdir(struct vmfs_volume *vol, const char *path)
+	__attribute__((warn_unused_result));
+int vmfs_unlink(struct vmfs_volume *vol, const char *path)
+	__attribute__((warn_unused_result));
 /* Replaces an existing file of the same kind. Within the volume. */
 int vmfs_rename(struct vmfs_volume *vol, const char *from, const char *to)
 	__attribute__((warn_unused_result));
@@ -184,9 +195,11 @@ struct vmfs_holder {
 const char *vmfs_holder_text(const struct vmfs_holder *h, char buf[static 192]);
 
 enum vmfs_file_flags {
-	VMFS_READ = 0,			/* no lock: a consistent look at committed state */
+	/* no lock: a consistent look at committed state */
+	VMFS_READ = 0,
 	VMFS_WRITE = 1u << 0,		/* the on-disk lock, exclusive, until close */
-	VMFS_READ_LOCKED = 1u << 1,	/* the on-disk lock, read-only shared, until close */
+	/* the on-disk lock, read-only shared, until close */
+	VMFS_READ_LOCKED = 1u << 1,
 	VMFS_CREATE = 1u << 2,
 	VMFS_EXCL = 1u << 3,
 	VMFS_TRUNCATE = 1u << 4,
@@ -195,8 +208,8 @@ enum vmfs_file_flags {
 struct vmfs_file_options {
 	uint32_t flags;			/* enum vmfs_file_flags */
 	uint32_t mode;			/* for VMFS_CREATE */
-	/* Wait for the lock until then (clock_now() ns; 0: one try). A holder that is found
-	   dead on the way is taken over. */
+	/* Wait for the lock until then (clock_now() ns; 0: one try). A holder that is
+	   found dead on the way is taken over. */
 	uint64_t deadline;
 };
 /* On -EBUSY *ret_holder (may be NULL) says who. */
@@ -204,18 +217,21 @@ int vmfs_file_open(struct vmfs_volume *vol, const char *path,
 		   const struct vmfs_file_options *options, struct vmfs_file **ret_file,
 		   struct vmfs_holder *ret_holder) __attribute__((warn_unused_result));
 /* Unlocked, by FD address, for readers such as FUSE. */
-int vmfs_file_open_addr(struct vmfs_volume *vol, vmfs_addr addr, struct vmfs_file **ret_file)
-	__attribute__((warn_unused_result));
+int vmfs_file_open_addr(struct vmfs_volume *vol, vmfs_addr addr,
+			struct vmfs_file **ret_file) __attribute__((warn_unused_result));
 /* Syncs, releases the lock, frees. 0 or -errno (freed all the same). NULL is allowed. */
 int vmfs_file_close(struct vmfs_file *file);
 int vmfs_file_stat(struct vmfs_file *file, struct vmfs_stat *ret_st)
 	__attribute__((warn_unused_result));
-/* Any offset, length and memory. Bytes read (short only at the end of the file) or -errno. */
+/*
+ * Any offset, length and memory. Bytes read (short only at the end of the file) or
+ * -errno.
+ */
 int64_t vmfs_file_read(struct vmfs_file *file, void *buf, uint64_t len, uint64_t offset)
 	__attribute__((warn_unused_result));
 /* All len bytes, growing the file as needed, or -errno. Durable after vmfs_file_sync. */
-int vmfs_file_write(struct vmfs_file *file, const void *buf, uint64_t len, uint64_t offset)
-	__attribute__((warn_unused_result));
+int vmfs_file_write(struct vmfs_file *file, const void *buf, uint64_t len,
+		    uint64_t offset) __attribute__((warn_unused_result));
 int vmfs_file_truncate(struct vmfs_file *file, uint64_t size_bytes)
 	__attribute__((warn_unused_result));
 enum vmfs_allocate {
@@ -236,10 +252,11 @@ int vmfs_file_sync(struct vmfs_file *file) __attribute__((warn_unused_result));
 int vmfs_file_extent(struct vmfs_file *file, uint64_t offset, uint64_t *ret_len,
 		     bool *ret_is_data) __attribute__((warn_unused_result));
 /*
- * The file as a translating device, sector-granular (its size is the file's, rounded down to
- * 512): map() for what is allocated, -EAGAIN for what needs allocation, zeroing or metadata;
- * rw() does that. Reads of holes map to a hole. The file must stay open longer than the
- * device. Give it a worker pool (bdev/worker.h) before submitting asynchronously.
+ * The file as a translating device, sector-granular (its size is the file's, rounded down
+ * to 512): map() for what is allocated, -EAGAIN for what needs allocation, zeroing or
+ * metadata; rw() does that. Reads of holes map to a hole. The file must stay open longer
+ * than the device. Give it a worker pool (bdev/worker.h) before submitting
+ * asynchronously.
  */
 int vmfs_file_bdev(struct vmfs_file *file, struct bdev **ret_bd)
 	__attribute__((warn_unused_result));
@@ -255,7 +272,7 @@ struct vmfs_lock_info {
 	unsigned int holder_count;
 	struct vmfs_holder holders[8]; /* exclusive: holders[0], count 1 */
 };
-int vmfs_lock_info(struct vmfs_volume *vol, const char *path, struct vmfs_lock_info *ret_info)
-	__attribute__((warn_unused_result));
+int vmfs_lock_info(struct vmfs_volume *vol, const char *path,
+		   struct vmfs_lock_info *ret_info) __attribute__((warn_unused_result));
 
 #endif

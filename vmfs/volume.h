@@ -3,9 +3,9 @@
 #define VMFS_VOLUME_H
 
 /*
- * The mounted volume, as the files of this folder see it. All memory of a volume hangs off
- * this struct. Fields are set by volume.c while opening and constant afterwards unless said
- * otherwise.
+ * The mounted volume, as the files of this folder see it. All memory of a volume hangs
+ * off this struct. Fields are set by volume.c while opening and constant afterwards
+ * unless said otherwise.
  */
 #include <sys/queue.h>
 
@@ -25,10 +25,14 @@ struct vmfs_volume {
 	uint32_t block_size, block_shift;	/* file block, bytes and log2 */
 	uint32_t sub_block_size, sub_block_shift;
 	uint64_t block_count;
-	char label[VMFS_LABEL_SIZE + 1];	/* or the UUID if there is none: for reports */
+	/* or the UUID if there is none: for reports */
+	char label[VMFS_LABEL_SIZE + 1];
 	struct vmfs_resource resources[RESOURCE_COUNT];
 	bool is_read_only;
-	/* The running member: slot, lease, locks, journal (member.h); NULL when read-only. */
+	/*
+	 * The running member: slot, lease, locks, journal (member.h); NULL when
+	 * read-only.
+	 */
 	struct vmfs_membership *member;
 	/* Metadata seen under locks (cache.h). */
 	struct vmfs_cache *cache;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An observer counts only its own clock, from the COMPLETION of the first read that returned
- * the image it still sees: the image was written before that, so the owner's lease is at
- * least as old. Any read that shows other bytes starts anew; after a mount everybody counts
- * as alive because nothing has been seen yet.
+ * An observer counts only its own clock, from the COMPLETION of the first read that
+ * returned the image it still sees: the image was written before that, so the owner's
+ * lease is at least as old. Any read that shows other bytes starts anew; after a mount
+ * everybody counts as alive because nothing has been seen yet.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -29,8 +29,9 @@ struct vmfs_watch {
 void watch_init(struct vmfs_watch *w);
 void watch_done(struct vmfs_watch *w);
 /*
- * Reads a slot now. *ret_age_ns: since we first saw this very image. 0; -EUCLEAN: damaged;
- * -errno of the read. Works on read-only volumes (w then is the caller's own). Blocks.
+ * Reads a slot now. *ret_age_ns: since we first saw this very image. 0; -EUCLEAN:
+ * damaged; -errno of the read. Works on read-only volumes (w then is the caller's own).
+ * Blocks.
  */
 int watch_look(struct vmfs_volume *vol, struct vmfs_watch *w, uint32_t slot,
 	       struct vmfs_heartbeat_disk *ret_image, uint64_t *ret_age_ns)

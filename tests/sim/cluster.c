@@ -40,21 +40,23 @@ static struct sim_host *host_of(const struct cluster *c, const uint8_t owner[16]
 	return NULL;
 }
 
-static void check_slot(struct cluster *c, const struct simdisk_effect *e, const uint8_t *before,
-		       const uint8_t *after, uint64_t at)
+static void check_slot(struct cluster *c, const struct simdisk_effect *e,
+		       const uint8_t *before, const uint8_t *after, uint64_t at)
 {
 	struct vmfs_heartbeat_disk was, is;
 
 	memcpy(&was, before, sizeof(was));
 	memcpy(&is, after, sizeof(is));
 	if (e->op != BDEV_CAW && c->caw != BDEV_CAW_RESERVE)
-		sim_fail("slot at 0x%llx: changed by a plain write", (unsigned long long)at);
+		sim_fail("slot at 0x%llx: changed by a plain write",
+			 (unsigned long long)at);
 	uint64_t gen_was = le64_get(was.generation), gen_is = le64_get(is.generation);
 	bool was_live = le32_get(was.state) == HEARTBEAT_LIVE;
 	bool is_live = le32_get(is.state) == HEARTBEAT_LIVE;
 	if (gen_is < gen_was || (was_live != is_live && gen_is == gen_was))
-		sim_fail("I2: slot at 0x%llx: generation %llu -> %llu", (unsigned long long)at,
-			 (unsigned long long)gen_was, (unsigned long long)gen_is);
+		sim_fail("I2: slot at 0x%llx: generation %llu -> %llu",
+			 (unsigned long long)at, (unsigned long long)gen_was,
+			 (unsigned long long)gen_is);
 	if (!was_live && is_live) {
 		if (c->incarnation_count == CLUSTER_HOSTS_MAX)
 			sim_fail("too many incarnations for this test");
@@ -65,7 +67,8 @@ static void check_slot(struct cluster *c, const struct simdisk_effect *e, const 
 	if (!was_live || host_of(c, was.owner) == e->host)
 		return;
 	/* I5: somebody else's live slot: a claim keeps all but the claimer's name ... */
-	bool is_claim = is_live && gen_is == gen_was && host_of(c, is.replay_host) == e->host &&
+	bool is_claim = is_live && gen_is == gen_was &&
+			host_of(c, is.replay_host) == e->host &&
 			!memcmp(was.owner, is.owner, 16) &&
 			le64_get(was.stamp_us) == le64_get(is.stamp_us);
 	/* ... and only the claimer clears. */
@@ -75,15 +78,16 @@ static void check_slot(struct cluster *c, const struct simdisk_effect *e, const 
 			 sim_host_name(host_of(c, was.owner)), sim_host_name(e->host));
 }
 
-static void check_lock(struct cluster *c, const struct simdisk_effect *e, const uint8_t *before,
-		       const uint8_t *after, uint64_t at)
+static void check_lock(struct cluster *c, const struct simdisk_effect *e,
+		       const uint8_t *before, const uint8_t *after, uint64_t at)
 {
 	struct vmfs_lock_disk was, is;
 
 	memcpy(&was, before, sizeof(was));
 	memcpy(&is, after, sizeof(is));
 	if (e->op != BDEV_CAW && c->caw != BDEV_CAW_RESERVE)
-		sim_fail("lock at 0x%llx: changed by a plain write", (unsigned long long)at);
+		sim_fail("lock at 0x%llx: changed by a plain write",
+			 (unsigned long long)at);
 	if (le64_get(is.token) <= le64_get(was.token))
 		sim_fail("I2: lock at 0x%llx: token %llu -> %llu", (unsigned long long)at,
 			 (unsigned long long)le64_get(was.token),
@@ -91,8 +95,8 @@ static void check_lock(struct cluster *c, const struct simdisk_effect *e, const 
 	uint32_t count = le32_get(is.holder_count);
 	if (count > VMFS_LOCK_HOLDERS_MAX ||
 	    (le32_get(is.mode) == LOCK_EXCLUSIVE && (count || !host_of(c, is.owner))))
-		sim_fail("I3: lock at 0x%llx: mode %u with %u holders", (unsigned long long)at,
-			 le32_get(is.mode), count);
+		sim_fail("I3: lock at 0x%llx: mode %u with %u holders",
+			 (unsigned long long)at, le32_get(is.mode), count);
 	for (uint32_t i = 0; i < count; i++)
 		for (uint32_t k = 0; k < i; k++)
 			if (!memcmp(is.holders[i].owner, is.holders[k].owner, 16))
@@ -117,14 +121,16 @@ static void check_covered(struct cluster *c, const struct simdisk_effect *e, uin
 		if (le32_get(lockd.mode) == LOCK_EXCLUSIVE && 
 		    host_of(c, lockd.owner) == e->host)
 			return;
-		simdisk_peek(c->disk, &slotd, SECTOR, LVM_DATA_OFF + le64_get(lockd.hb_addr));
+		simdisk_peek(c->disk, &slotd, SECTOR,
+			     LVM_DATA_OFF + le64_get(lockd.hb_addr));
 		if (le32_get(lockd.mode) == LOCK_EXCLUSIVE &&
 		    le32_get(slotd.state) == HEARTBEAT_LIVE &&
 		    host_of(c, slotd.replay_host) == e->host)
 			return;
-		sim_fail("I1: %s writes 0x%llx, the lock before it is mode %u, token %llu",
-			 sim_host_name(e->host), (unsigned long long)vol_off_of(at),
-			 le32_get(lockd.mode), (unsigned long long)le64_get(lockd.token));
+		sim_fail(
+			"I1: %s writes 0x%llx, the lock before it is mode %u, token %llu",
+			sim_host_name(e->host), (unsigned long long)vol_off_of(at),
+			le32_get(lockd.mode), (unsigned long long)le64_get(lockd.token));
 	}
 }
 

@@ -3,8 +3,9 @@
 #define TESTS_SIM_CLUSTER_H
 
 /*
- * A volume on a simulated disk, hosts that mount it, and an oracle inside the disk that sees
- * every command at the moment it takes effect and asserts the invariants of LOCKING.md 15:
+ * A volume on a simulated disk, hosts that mount it, and an oracle inside the disk that
+ * sees every command at the moment it takes effect and asserts the invariants of
+ * LOCKING.md 15:
  *
  *   I1  a write to metadata that a lock sector stands before takes effect only while that
  *       record names an incarnation of the writer, or one that the writer has claimed

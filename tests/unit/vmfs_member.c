@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Members of one volume on a plain file: slots, locks, transactions, take-over. The volume is
- * formatted by mkfs into a sparse file; "hosts" are two opens in this process, or a forked
- * child that is killed.
+ * Members of one volume on a plain file: slots, locks, transactions, take-over. The
+ * volume is formatted by mkfs into a sparse file; "hosts" are two opens in this process,
+ * or a forked child that is killed.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -145,7 +145,10 @@ static void a_member_takes_a_slot_and_leaves_nothing(void **state)
 	assert_true(uuid_equal(&owner, &members[0].owner));
 	assert_int_equal(slot, members[0].slot);
 	assert_int_equal(leave(&a), 0);
-	/* Again: a new incarnation finds the slot free and its journal's block given back. */
+	/*
+	 * Again: a new incarnation finds the slot free and its journal's block given
+	 * back.
+	 */
 	assert_int_equal(join_as(*state, "alpha", &a), 0);
 	assert_int_equal(free_blocks(&a), with_journal);
 	assert_int_equal(vmfs_volume_members(a.vol, members, 4), 1);
@@ -163,9 +166,12 @@ static void a_commit_is_seen_by_the_other_member(void **state)
 	assert_int_equal(vmfs_txn_run(a.vol, build_take, &take, 0, NULL), 0);
 	assert_int_equal(take.count, 5);
 	assert_int_equal(free_blocks(&b), before - 5);
-	/* b gives them back: it has to wait until a no longer retains the cluster's lock. */
-	assert_int_equal(vmfs_txn_run(b.vol, build_give, &take, clock_now() + 20 * NS_PER_S, NULL),
-			 0);
+	/*
+	 * b gives them back: it has to wait until a no longer retains the cluster's lock.
+	 */
+	assert_int_equal(
+		vmfs_txn_run(b.vol, build_give, &take, clock_now() + 20 * NS_PER_S, NULL),
+		0);
 	assert_int_equal(free_blocks(&a), before);
 	assert_int_equal(leave(&a), 0);
 	assert_int_equal(leave(&b), 0);
@@ -190,12 +196,15 @@ static void a_held_lock_is_refused_with_its_holder(void **state)
 	struct vmfs_lock_id id = cluster_lock(&a, 0);
 	assert_int_equal(vmfs_lock_acquire(a.vol, &id, LOCK_EXCLUSIVE, 0, NULL), 0);
 	assert_true(vmfs_lock_is_mine(a.vol, id.vol_off));
-	assert_int_equal(vmfs_lock_acquire(b.vol, &id, LOCK_EXCLUSIVE, 0, &holder), -EBUSY);
+	assert_int_equal(vmfs_lock_acquire(b.vol, &id, LOCK_EXCLUSIVE, 0, &holder),
+			 -EBUSY);
 	assert_string_equal(holder.host_name, "alpha");
 	(void)text;
-	assert_int_equal(vmfs_lock_acquire(b.vol, &id, LOCK_READ_ONLY, 0, &holder), -EBUSY);
+	assert_int_equal(vmfs_lock_acquire(b.vol, &id, LOCK_READ_ONLY, 0, &holder),
+			 -EBUSY);
 	/* Nor may the same process take it twice. */
-	assert_int_equal(vmfs_lock_acquire(a.vol, &id, LOCK_EXCLUSIVE, 0, &holder), -EBUSY);
+	assert_int_equal(vmfs_lock_acquire(a.vol, &id, LOCK_EXCLUSIVE, 0, &holder),
+			 -EBUSY);
 	assert_int_equal(vmfs_lock_release(a.vol, &id), 0);
 	assert_int_equal(vmfs_lock_acquire(b.vol, &id, LOCK_EXCLUSIVE, 0, NULL), 0);
 	assert_int_equal(vmfs_lock_release(b.vol, &id), 0);
@@ -246,7 +255,8 @@ static pid_t start_victim(const struct rig *rig, struct take *ret_take)
 		_exit(0);
 	}
 	close(pipe_fds[1]);
-	assert_int_equal(read(pipe_fds[0], ret_take, sizeof(*ret_take)), sizeof(*ret_take));
+	assert_int_equal(read(pipe_fds[0], ret_take, sizeof(*ret_take)),
+			 sizeof(*ret_take));
 	close(pipe_fds[0]);
 	return pid;
 }
@@ -255,7 +265,8 @@ static void peek(const struct rig *rig, uint64_t vol_off, void *buf)
 {
 	int file_fd = open(rig->path, O_RDONLY);
 
-	assert_int_equal(pread(file_fd, buf, SECTOR, (off_t)(LVM_DATA_OFF + vol_off)), SECTOR);
+	assert_int_equal(pread(file_fd, buf, SECTOR, (off_t)(LVM_DATA_OFF + vol_off)),
+			 SECTOR);
 	close(file_fd);
 }
 
@@ -263,7 +274,8 @@ static void poke(const struct rig *rig, uint64_t vol_off, const void *buf)
 {
 	int file_fd = open(rig->path, O_WRONLY);
 
-	assert_int_equal(pwrite(file_fd, buf, SECTOR, (off_t)(LVM_DATA_OFF + vol_off)), SECTOR);
+	assert_int_equal(pwrite(file_fd, buf, SECTOR, (off_t)(LVM_DATA_OFF + vol_off)),
+			 SECTOR);
 	assert_int_equal(fsync(file_fd), 0);
 	close(file_fd);
 }
@@ -274,7 +286,9 @@ static uint64_t cluster_of_block(struct host *h, vmfs_addr addr)
 	uint64_t off;
 
 	assert_int_equal(resource_cluster_off(h->vol, RESOURCE_FBB,
-					      addr_fb_number(addr) / fbb->per_cluster, &off), 0);
+					      addr_fb_number(addr) / fbb->per_cluster,
+					      &off),
+			 0);
 	return off;
 }
 
@@ -318,7 +332,9 @@ static void a_dead_member_is_taken_over_and_its_journal_replayed(void **state)
 	assert_true(collect_has(&b.told, "took over dead host victim"));
 	struct vmfs_cluster_disk now;
 	peek(*state, at, &now);
-	/* All of the victim's blocks are taken again; its journal's own was given back. */
+	/*
+	 * All of the victim's blocks are taken again; its journal's own was given back.
+	 */
 	assert_true(le32_get(now.free) >= le32_get(after.free));
 	for (uint32_t i = 0; i < take.count; i++) {
 		uint32_t bit = addr_fb_number(take.addrs[i]) %
@@ -341,7 +357,8 @@ static void a_stopped_member_is_not_taken_over(void **state)
 	pid_t pid = start_victim(*state, &take);
 	uint32_t slot = slot_of_name(&b, "victim");
 	assert_int_equal(kill(pid, SIGSTOP), 0);
-	uint64_t until = clock_now() + 4 * NS_PER_S; /* longer than T_dead of the fast profile */
+	/* longer than T_dead of the fast profile */
+	uint64_t until = clock_now() + 4 * NS_PER_S;
 	while (clock_now() < until) {
 		assert_int_equal(vmfs_takeover(b.vol, slot), -EAGAIN);
 		task_sleep_until(clock_now() + 200 * NS_PER_MS);
@@ -375,7 +392,7 @@ static void a_foreign_journal_is_never_ignored(void **state)
 	assert_int_equal(leave(&b), 0);
 }
 
-/* Somebody else changes our slot (here: by hand): the next renewal finds out, and nothing is
+/* Somebody else changes our slot (here: by hand): the next renewal finds out, and nothing
  * written any more. */
 static void a_claimed_member_stops_writing(void **state)
 {
