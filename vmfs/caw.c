@@ -9,8 +9,7 @@
  *  2 CAS_DIFFERS is said only with an image that is neither `expected` nor `wanted`: from
  *    then on no copy of this command that is still under way can match;
  *  3 a miscompare reported by the device is not believed before the sector was read: it
- *  may
- *    come from a retried copy of a command that has run (the "false ATS miscompare").
+ *    may come from a retried copy of a command that has run (the "false ATS miscompare").
  *
  * In the reservation bracket the write is a plain one; it is sent only while a fresh
  * RESERVE is in force, and what it overwrites was read under that same reservation. A LUN

@@ -14,14 +14,11 @@
  *  1 `renewed` is the time BEFORE the submission of a renewal that is known to have run;
  *    it never moves backwards and never counts from a reply;
  *  2 every image written to the slot differs from all before it (the stamp grows), so a
- *  late
- *    copy of an earlier renewal can match nothing;
+ *    late copy of an earlier renewal can match nothing;
  *  3 a renewal with unknown outcome is remembered with its own submission time, and
- *  counts
- *    with that time if the slot is later found to show it;
+ *    counts with that time if the slot is later found to show it;
  *  4 the renewing task owns its buffers and its queue, and takes no sleeplock: nothing
- *  that
- *    the rest of the host does delays it;
+ *    that the rest of the host does delays it;
  *  5 after `dead` is set nothing is written any more; it is never cleared.
  *
  * The lease task only watches the age: at T_cut it cuts the devices, also while a renewal

@@ -11,14 +11,12 @@
  *  1 a record is written before any of its targets is written in place, and is durable
  *    (FLUSH) when journal_commit returns: that is the commit point;
  *  2 the log is emptied only as a whole: in-place writes FLUSHed, then sector 0 zeroed
- *  and
- *    FLUSHed. So records are contiguous from sector 3 and there is no tail to find;
+ *    and FLUSHed. So records are contiguous from sector 3 and there is no tail to find;
  *  3 sequence numbers grow over the whole mount: left-over records of an earlier filling
  *    never carry the expected one. The nonce is new at every mount and stands only here,
  *    so guest data cannot imitate a record;
  *  4 no lock is released while the log is not durably empty: so a replayer finds every
- *  lock
- *    of every record still held by the dead member, with the token that was logged.
+ *    lock of every record still held by the dead member, with the token that was logged.
  *
  * Sector 0 and the first record go out together and one FLUSH makes both durable: sector
  * 0 alone means "no valid record follows"; the record alone, with sector 0 zero, was

@@ -16,13 +16,11 @@
  *
  * Invariants:
  *  1 a record changes only by cas from the exact sector that was read, to token + 1: no
- *  late
- *    copy of any command can match again;
+ *    late copy of any command can match again;
  *  2 after a release was sent the lock is not used until the release is known done (R1);
  *  3 an acquisition of unknown fate stays in the table as a ghost until its fate is
- *  known;
- *    a record that names our slot, generation and owner is ours even if the table forgot
- *    (R2);
+ *    known; a record that names our slot, generation and owner is ours even if the table
+ *    forgot (R2);
  *  4 no lock is given back while somebody has it pinned;
  *  5 no lock leaves us before journal_empty() (LOCKING.md 10.5): the functions that
  *    release run under txn_lock, so no record can be logged in between.

@@ -16,8 +16,7 @@
  *    lease and gate; nobody takes V's locks before B7, since its generation stands until
  *    then;
  *  3 every step can be done again by another host when we die in it: the claim names us,
- *  so
- *    others first find us dead, then claim anew and start at B2; the replay is
+ *    so others first find us dead, then claim anew and start at B2; the replay is
  *    idempotent;
  *  4 a log that is not empty and not ours is never ignored: refuse, say so.
  *

@@ -18,19 +18,16 @@
  *
  * Invariants:
  *  1 one transaction or view of this host at a time (txn_lock): what a transaction has
- *  half
- *    written in place is never read. Neither runs inside the other's build function. A
- *    read-only volume has no txn_lock to take: its views only meet other hosts' writes;
+ *    half written in place is never read. Neither runs inside the other's build function.
+ *    A read-only volume has no txn_lock to take: its views only meet other hosts' writes;
  *  2 an image is edited from content read after the lock sector that the cas compares
- *  with:
- *    success of the cas proves that the content is that of the last release;
+ *    with: success of the cas proves that the content is that of the last release;
  *  3 before LOG nothing that is reachable on disk has changed: locks taken, data in
- *  blocks
- *    that nothing refers to. After LOG the outcome is "committed", and if it cannot be
- *    written in place the volume dies with its locks held, for the replayer to finish;
+ *    blocks that nothing refers to. After LOG the outcome is "committed", and if it
+ *    cannot be written in place the volume dies with its locks held, for the replayer to
+ *    finish;
  *  4 a piece enters the cache with the token of its lock only if that lock was ours, or
- *  was
- *    seen unchanged and free after the piece was read.
+ *    was seen unchanged and free after the piece was read.
  *
  * Crash: before LOG nothing happened, the locks go stale at our take-over; after LOG the
  * record is replayed, since the locks still show us with the logged tokens.
