@@ -86,8 +86,8 @@ fuzz:
 	$(SUBMAKE) V=fuzz fuzz-run
 fuzz-run: $(FUZZ)
 	@for target in $(FUZZ); do echo "  FUZZ    $$target"; \
-		$$target -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -verbosity=0 \
-			-artifact_prefix=$(B)/tests/fuzz/ || exit 1; \
+		$$target -max_total_time=$(FUZZ_SECONDS) -verbosity=0 \
+			-print_final_stats=1 -artifact_prefix=$(B)/tests/fuzz/ || exit 1; \
 	done
 
 ## sim          simulator tests alone; SEED=n replays one run with a trace, COUNT=n runs n
