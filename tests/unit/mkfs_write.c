@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <isa-l/crc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <zlib.h>
 
 #include <cmocka.h>
@@ -367,6 +369,63 @@ static void a_beating_slot_is_refused_and_named(void **state)
 	bdev_close(bd);
 }
 
+/* The extension says how long the owner may be silent, and what else proves its death. */
+static void extension_put(struct bdev *bd, uint32_t dead_ms, uint8_t fence)
+{
+	struct vmfs_heartbeat_disk hbd = slot_make(3);
+	hbd.xmagic = le32_of(HEARTBEAT_XMAGIC);
+	hbd.dead_ms = le32_of(dead_ms);
+	hbd.fence = fence;
+	hbd.xcrc = le32_of(~crc32_iscsi((unsigned char *)&hbd, sizeof(hbd), 0xffffffffu));
+	slot_put(bd, 3, &hbd);
+}
+
+static void a_slot_that_stands_still_for_its_dead_time_is_dead(void **state)
+{
+	(void)state;
+	struct bdev *bd = disk_new(2ull << 30);
+	make_default(bd);
+	extension_put(bd, 1200, 0);
+	uint64_t start = clock_now();
+	assert_int_equal(mkfs_check_not_live(bd, NULL), 0);
+	uint64_t ms = (clock_now() - start) / NS_PER_MS;
+	assert_in_range(ms, 1200, 10000);
+	bdev_close(bd);
+}
+
+/* A host of this machine, on a file: its lock is the proof, either way, at once. */
+static void the_liveness_lock_decides_at_once(void **state)
+{
+	(void)state;
+	char path[] = "/tmp/mkfs_write.XXXXXX";
+	struct bdev *host, *bd;
+	struct collect told;
+	struct reporter *r = collect_init(&told);
+	int file_fd = mkstemp(path);
+	assert_true(file_fd >= 0);
+	assert_int_equal(ftruncate(file_fd, 2ll << 30), 0);
+	close(file_fd);
+	assert_int_equal(bdev_file_open(path, 0, r, &bd), 0);
+	assert_int_equal(bdev_file_open(path, 0, r, &host), 0);
+	make_default(bd);
+	extension_put(bd, 60000, 1u << 3);
+	uint64_t start = clock_now();
+	uint64_t off = LVM_DATA_OFF + VMFS_HEARTBEATS_OFF + 3 * SECTOR;
+	assert_int_equal(bdev_liveness(host, off, true), 0);
+	assert_int_equal(mkfs_check_not_live(bd, r), -EBUSY);
+	assert_true(collect_has(&told, "host esx7.example"));
+	bdev_close(host);
+	assert_int_equal(mkfs_check_not_live(bd, r), 0);
+	assert_true(clock_now() - start < 20 * NS_PER_S);
+	/* It was only looked at: a host can still take it. */
+	assert_int_equal(bdev_file_open(path, 0, r, &host), 0);
+	assert_int_equal(bdev_liveness(host, off, true), 0);
+	bdev_close(host);
+	bdev_close(bd);
+	unlink(path);
+	collect_done(&told);
+}
+
 static void a_later_extent_is_refused(void **state)
 {
 	(void)state;
@@ -393,6 +452,8 @@ int main(void)
 		cmocka_unit_test(options_are_fresh_each_time),
 		cmocka_unit_test(an_empty_disk_and_a_clean_volume_are_not_live),
 		cmocka_unit_test(a_beating_slot_is_refused_and_named),
+		cmocka_unit_test(a_slot_that_stands_still_for_its_dead_time_is_dead),
+		cmocka_unit_test(the_liveness_lock_decides_at_once),
 		cmocka_unit_test(a_later_extent_is_refused),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
