@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Block maps: lookup, growth, freeing.
+ *
+ *	zla FB	     slot -> FB
+ *	zla SB	     slot -> SB
+ *	zla PB, PB2  slot -> PB -> FB
+ *	zla DOUBLE   slot -> PB -> PB -> FB
+ *
+ * Invariants:
+ * 1. block_count of the FD = number of data addresses that are not 0, TBZ count = those of
+ *    them with the mark; both change with the address, in the same transaction.
+ * 2. No pointer block is empty: one whose last entry goes is freed with it, and is then not
+ *    edited (nothing refers to it; its bytes do not matter).
+ * 3. A pointer block is written whole when it is allocated (vmfs_txn_create), so that bytes
+ *    of its former life never show.
+ * 4. COW blocks are shared with others: never changed, never freed; -EOPNOTSUPP.
+ */
+#include "vmfs/blockmap.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/align.h"
+#include "vmfs/resource.h"
+#include "vmfs/txn.h"
+#include "vmfs/volume.h"
+
+uint64_t blockmap_capacity(enum vmfs_zla zla)
+{
+	switch (zla) {
+	case VMFS_ZLA_FB:
+	case VMFS_ZLA_SB:
+		return VMFS_FD_SLOTS;
+	case VMFS_ZLA_PB:
+	case VMFS_ZLA_PB2:
+		return (uint64_t)VMFS_FD_SLOTS * VMFS_PB_ENTRIES;
+	case VMFS_ZLA_DOUBLE:
+		return (uint64_t)VMFS_FD_SLOTS * VMFS_PB_ENTRIES * VMFS_PB_ENTRIES;
+	default:
+		return 0;
+	}
+}
+
+static enum vmfs_zla zla_of(const struct fd_body_disk *fdd)
+{
+	return (enum vmfs_zla)le32_get(fdd->meta.zla);
+}
+
+/* Blocks behind one slot of the FD, and the depth of pointer blocks there. */
+static uint64_t slot_span(enum vmfs_zla zla, unsigned int *ret_depth)
+{
+	switch (zla) {
+	case VMFS_ZLA_PB:
+	case VMFS_ZLA_PB2:
+		*ret_depth = 1;
+		return VMFS_PB_ENTRIES;
+	case VMFS_ZLA_DOUBLE:
+		*ret_depth = 2;
+		return (uint64_t)VMFS_PB_ENTRIES * VMFS_PB_ENTRIES;
+	default:
+		*ret_depth = 0;
+		return 1;
+	}
+}
+
+static enum vmfs_addr_type data_type(enum vmfs_zla zla)
+{
+	return zla == VMFS_ZLA_SB ? ADDR_SB : ADDR_FB;
+}
+
+static int bad_address(struct vmfs_txn *t, const struct fd_ref *ref, uint64_t block,
+		       vmfs_addr addr)
+{
+	return vmfs_corrupt(vmfs_txn_volume(t),
+			    "file descriptor %u.%u: block %llu has address 0x%08x",
+			    addr_cluster(ref->addr), addr_index(ref->addr),
+			    (unsigned long long)block, addr.raw);
+}
+
+/* Entries of a pointer block, read or to be edited. */
+static int pointer_block(struct vmfs_txn *t, const struct fd_ref *ref, vmfs_addr pb,
+			 uint64_t block, const le32 **ret_entries, le32 **ret_edit)
+{
+	struct vmfs_volume *vol = vmfs_txn_volume(t);
+	struct vmfs_lock_id id;
+	uint64_t vol_off;
+	const void *data = NULL;
+	void *edit = NULL;
+	if (addr_type(pb) != ADDR_PB && addr_type(pb) != ADDR_PB2)
+		return bad_address(t, ref, block, pb);
+	if (ret_edit && addr_is_cow(pb))
+		return -EOPNOTSUPP;
+	int rc = fd_lock_id(vol, ref, &id);
+	if (rc == 0)
+		rc = resource_addr_off(vol, pb, &vol_off);
+	if (rc == 0 && ret_edit)
+		rc = vmfs_txn_edit(t, &id, vol_off, VMFS_PB_SIZE, &edit);
+	else if (rc == 0)
+		rc = vmfs_txn_read(t, &id, vol_off, VMFS_PB_SIZE, &data);
+	if (rc < 0)
+		return rc;
+	if (ret_edit)
+		*ret_edit = edit;
+	else
+		*ret_entries = data;
+	return 0;
+}
+
+int blockmap_leaf(struct vmfs_txn *t, const struct fd_ref *ref, const struct fd_body_disk *fdd,
+		  uint64_t block, struct blockmap_leaf *ret_leaf)
+{
+	unsigned int depth;
+	uint64_t span = slot_span(zla_of(fdd), &depth);
+	if (block >= blockmap_capacity(zla_of(fdd)))
+		return -EINVAL;
+	if (depth == 0) {
+		*ret_leaf = (struct blockmap_leaf){ 0, VMFS_FD_SLOTS, fdd->u.slots };
+		return 0;
+	}
+	const le32 *entries = fdd->u.slots;
+	uint64_t index = block / span;
+	for (; depth > 0; depth--) {
+		vmfs_addr pb = { le32_get(entries[index]) };
+		if (addr_is_none(pb)) {
+			*ret_leaf = (struct blockmap_leaf){ round_down(block, span), span, NULL };
+			return 0;
+		}
+		int rc = pointer_block(t, ref, pb, block, &entries, NULL);
+		if (rc < 0)
+			return rc;
+		span /= VMFS_PB_ENTRIES;
+		index = block / span % VMFS_PB_ENTRIES;
+	}
+	*ret_leaf = (struct blockmap_leaf){ round_down(block, VMFS_PB_ENTRIES), VMFS_PB_ENTRIES,
+					    entries };
+	return 0;
+}
+
+int blockmap_entry(struct vmfs_txn *t, const struct fd_ref *ref,
+		   const struct fd_body_disk *fdd, const struct blockmap_leaf *leaf,
+		   uint64_t block, vmfs_addr *ret_addr)
+{
+	vmfs_addr addr = { 0 };
+	if (leaf->entries)
+		addr.raw = le32_get(leaf->entries[block - leaf->first]);
+	if (!addr_is_none(addr)) {
+		uint64_t vol_off;
+		if (addr_type(addr) != data_type(zla_of(fdd)))
+			return bad_address(t, ref, block, addr);
+		int rc = resource_addr_off(vmfs_txn_volume(t), addr, &vol_off);
+		if (rc < 0)
+			return rc;
+	}
+	*ret_addr = addr;
+	return 0;
+}
+
+/* ---- growth ---- */
+
+/* A new pointer block, all zero. near: one before it. */
+static int new_pointer_block(struct vmfs_txn *t, const struct fd_ref *ref, vmfs_addr near,
+			     vmfs_addr *ret_pb, le32 **ret_entries)
+{
+	struct vmfs_volume *vol = vmfs_txn_volume(t);
+	struct vmfs_lock_id id;
+	vmfs_addr pb;
+	uint32_t count;
+	uint64_t vol_off;
+	void *data;
+	int rc = resource_alloc(t, RESOURCE_PBC, near, 1, &pb, &count);
+	if (rc == 0)
+		rc = fd_lock_id(vol, ref, &id);
+	if (rc == 0)
+		rc = resource_addr_off(vol, pb, &vol_off);
+	if (rc == 0)
+		rc = vmfs_txn_create(t, &id, vol_off, VMFS_PB_SIZE, &data);
+	if (rc < 0)
+		return rc;
+	*ret_pb = pb;
+	*ret_entries = data;
+	return 0;
+}
+
+/* The slots move into a new pointer block behind slot 0; nothing to do if all are 0. */
+static int push_down(struct vmfs_txn *t, const struct fd_ref *ref, struct fd_body_disk *fdd)
+{
+	static const le32 empty[VMFS_FD_SLOTS];
+	if (memcmp(fdd->u.slots, empty, sizeof(empty)) == 0)
+		return 0;
+	vmfs_addr pb;
+	le32 *entries;
+	int rc = new_pointer_block(t, ref, (vmfs_addr){ 0 }, &pb, &entries);
+	if (rc < 0)
+		return rc;
+	(void)memcpy(entries, fdd->u.slots, sizeof(fdd->u.slots));
+	(void)memset(fdd->u.slots, 0, sizeof(fdd->u.slots));
+	fdd->u.slots[0] = le32_of(pb.raw);
+	return 0;
+}
+
+int blockmap_reserve(struct vmfs_txn *t, const struct fd_ref *ref, struct fd_body_disk *fdd,
+		     uint64_t blocks)
+{
+	struct vmfs_volume *vol = vmfs_txn_volume(t);
+	while (blocks > blockmap_capacity(zla_of(fdd))) {
+		enum vmfs_zla next;
+		if (zla_of(fdd) == VMFS_ZLA_FB)
+			next = VMFS_ZLA_PB;
+		else if (zla_of(fdd) == VMFS_ZLA_PB)
+			next = VMFS_ZLA_DOUBLE;
+		else
+			return -EFBIG;
+		int rc = push_down(t, ref, fdd);
+		if (rc < 0)
+			return rc;
+		fd_set_form(vol, fdd, next);
+	}
+	return 0;
+}
+
+/* The leaf of a block to be edited; pointer blocks on the way are made. */
+static int edit_leaf(struct vmfs_txn *t, const struct fd_ref *ref, struct fd_body_disk *fdd,
+		     uint64_t block, le32 **ret_entries)
+{
+	unsigned int depth;
+	uint64_t span = slot_span(zla_of(fdd), &depth);
+	le32 *entries = fdd->u.slots;
+	uint64_t index = block / span;
+	for (; depth > 0; depth--) {
+		vmfs_addr pb = { le32_get(entries[index]) };
+		vmfs_addr near = { index ? le32_get(entries[index - 1]) : 0 };
+		le32 *below;
+		int rc;
+		if (addr_is_none(pb)) {
+			rc = new_pointer_block(t, ref, near, &pb, &below);
+			if (rc < 0)
+				return rc;
+			entries[index] = le32_of(pb.raw);
+		} else {
+			rc = pointer_block(t, ref, pb, block, NULL, &below);
+			if (rc < 0)
+				return rc;
+		}
+		entries = below;
+		span /= VMFS_PB_ENTRIES;
+		index = block / span % VMFS_PB_ENTRIES;
+	}
+	*ret_entries = entries;
+	return 0;
+}
+
+static int change_counts(struct vmfs_txn *t, const struct fd_ref *ref, struct fd_body_disk *fdd,
+			 int64_t blocks, int64_t tbz)
+{
+	uint64_t have = le64_get(fdd->meta.block_count);
+	uint64_t have_tbz = fd_tbz_count(fdd);
+	if ((blocks < 0 && have < (uint64_t)-blocks) || (tbz < 0 && have_tbz < (uint64_t)-tbz))
+		return vmfs_corrupt(vmfs_txn_volume(t),
+				    "file descriptor %u.%u: counts %llu blocks (%llu to be zeroed), but has more",
+				    addr_cluster(ref->addr), addr_index(ref->addr),
+				    (unsigned long long)have, (unsigned long long)have_tbz);
+	fd_add_counts(fdd, blocks, tbz);
+	return 0;
+}
+
+int blockmap_set(struct vmfs_txn *t, const struct fd_ref *ref, struct fd_body_disk *fdd,
+		 uint64_t first, uint32_t count, const vmfs_addr *addrs)
+{
+	uint64_t leaf_count = zla_of(fdd) == VMFS_ZLA_FB || zla_of(fdd) == VMFS_ZLA_SB
+				      ? VMFS_FD_SLOTS
+				      : VMFS_PB_ENTRIES;
+	int64_t blocks = 0;
+	int64_t tbz = 0;
+	if (first + count > blockmap_capacity(zla_of(fdd)))
+		return -EFBIG;
+	for (uint32_t i = 0; i < count;) {
+		le32 *entries;
+		int rc = edit_leaf(t, ref, fdd, first + i, &entries);
+		if (rc < 0)
+			return rc;
+		uint64_t index = (first + i) % leaf_count;
+		for (; index < leaf_count && i < count; index++, i++) {
+			vmfs_addr old = { le32_get(entries[index]) };
+			if (addr_is_cow(old))
+				return -EOPNOTSUPP;
+			blocks += !addr_is_none(addrs[i]) - !addr_is_none(old);
+			tbz += addr_is_tbz(addrs[i]) - addr_is_tbz(old);
+			entries[index] = le32_of(addrs[i].raw);
+		}
+	}
+	return change_counts(t, ref, fdd, blocks, tbz);
+}
+
+/* ---- freeing ---- */
+
+static bool has_other_entries(const struct blockmap_leaf *leaf, uint64_t first, uint64_t end)
+{
+	for (uint64_t i = 0; i < leaf->count; i++) {
+		uint64_t block = leaf->first + i;
+		if ((block < first || block >= end) && le32_get(leaf->entries[i]))
+			return true;
+	}
+	return false;
+}
+
+/* Takes a pointer block out of the map, and the one above it if that becomes empty. */
+static int free_leaf_block(struct vmfs_txn *t, const struct fd_ref *ref,
+			   struct fd_body_disk *fdd, uint64_t block)
+{
+	static const le32 empty[VMFS_PB_ENTRIES];
+	unsigned int depth;
+	uint64_t span = slot_span(zla_of(fdd), &depth);
+	le32 *slot = &fdd->u.slots[block / span];
+	vmfs_addr top = { le32_get(*slot) };
+	if (depth == 2) {
+		le32 *upper;
+		int rc = pointer_block(t, ref, top, block, NULL, &upper);
+		if (rc < 0)
+			return rc;
+		le32 *entry = &upper[block / VMFS_PB_ENTRIES % VMFS_PB_ENTRIES];
+		rc = resource_free(t, (vmfs_addr){ le32_get(*entry) });
+		if (rc < 0)
+			return rc;
+		*entry = le32_of(0);
+		if (memcmp(upper, empty, sizeof(empty)) != 0)
+			return 0;
+	}
+	*slot = le32_of(0);
+	return resource_free(t, top);
+}
+
+/* Frees what lies in [first, end) of one leaf; *ret_count blocks. */
+static int free_in_leaf(struct vmfs_txn *t, const struct fd_ref *ref, struct fd_body_disk *fdd,
+			const struct blockmap_leaf *leaf, const struct blockmap_range *range,
+			uint64_t *ret_count)
+{
+	unsigned int depth;
+	int64_t blocks = 0;
+	int64_t tbz = 0;
+	le32 *entries = NULL;
+	int rc = 0;
+	(void)slot_span(zla_of(fdd), &depth);
+	uint64_t from = max_u64(range->first, leaf->first);
+	uint64_t to = min_u64(range->end, leaf->first + leaf->count);
+	bool is_emptied = depth > 0 && !has_other_entries(leaf, from, to);
+	for (uint64_t block = from; block < to; block++) {
+		vmfs_addr addr;
+		rc = blockmap_entry(t, ref, fdd, leaf, block, &addr);
+		if (rc == 0 && addr_is_cow(addr))
+			rc = -EOPNOTSUPP;
+		if (rc < 0)
+			return rc;
+		if (addr_is_none(addr))
+			continue;
+		if (!is_emptied && !entries)
+			rc = edit_leaf(t, ref, fdd, block, &entries);
+		if (rc == 0)
+			rc = resource_free(t, addr);
+		if (rc < 0)
+			return rc;
+		if (entries)
+			entries[block - leaf->first] = le32_of(0);
+		blocks++;
+		tbz += addr_is_tbz(addr);
+	}
+	*ret_count = (uint64_t)blocks;
+	rc = change_counts(t, ref, fdd, -blocks, -tbz);
+	if (rc == 0 && is_emptied)
+		rc = free_leaf_block(t, ref, fdd, leaf->first);
+	return rc;
+}
+
+int blockmap_free(struct vmfs_txn *t, const struct fd_ref *ref, struct fd_body_disk *fdd,
+		  const struct blockmap_range *range, uint64_t *ret_from)
+{
+	uint64_t end = min_u64(range->end, blockmap_capacity(zla_of(fdd)));
+	uint64_t freed = 0;
+	while (end > range->first && freed < range->budget) {
+		struct blockmap_leaf leaf;
+		int rc = blockmap_leaf(t, ref, fdd, end - 1, &leaf);
+		if (rc < 0)
+			return rc;
+		struct blockmap_range part = { .first = range->first, .end = end };
+		if (leaf.entries && end - max_u64(leaf.first, part.first) > range->budget - freed)
+			part.first = end - (range->budget - freed);
+		if (leaf.entries) {
+			uint64_t n;
+			rc = free_in_leaf(t, ref, fdd, &leaf, &part, &n);
+			if (rc < 0)
+				return rc;
+			freed += n;
+		}
+		end = max_u64(part.first, leaf.first);
+	}
+	*ret_from = max_u64(end, range->first);
+	return 0;
+}

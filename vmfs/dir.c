@@ -1,0 +1,464 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Directories.
+ *
+ * Form: born with one sub-block; up to 256 sub-blocks (2 MiB, 14,979 entries); then file
+ * blocks. Entries cross the borders of both, since 140 divides neither size.
+ *
+ * All content is metadata: read and edited in pieces under the directory's lock, a whole
+ * sub-block, or 4096 bytes of a file block. Invariants:
+ * 1. Bytes behind the length are never read. A piece that begins at or behind the length is
+ *    made new (vmfs_txn_create) when the directory grows into it: what the block held before
+ *    never shows.
+ * 2. Directories are kept compact: removing an entry moves the last one into its place.
+ * 3. No block lies wholly behind the length.
+ * 4. A block that was part of a directory may stand in this host's journal. It must not
+ *    become file data (which is not journalled) while it does, or a replay would write an
+ *    old directory over the data. So a transaction that frees one gives the directory's
+ *    lock back (TXN_LOCK_DROP), and no lock leaves before the journal is empty.
+ * 5. The change from sub-blocks to file blocks copies the content as ordered data into
+ *    blocks that nothing refers to yet: 2 MiB are too much for one record.
+ */
+#include "vmfs/dir.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/align.h"
+#include "base/cleanup.h"
+#include "vmfs/blockmap.h"
+#include "vmfs/cache.h"
+#include "vmfs/resource.h"
+#include "vmfs/txn.h"
+#include "vmfs/verify.h"
+#include "vmfs/volume.h"
+
+#define FB_PIECE 4096u
+#define BATCH 32u /* entries read at a time */
+
+/* A piece of a directory's content, and where an offset lies in it. */
+struct piece {
+	uint64_t vol_off;	/* 0: a hole (reads as zeros) */
+	uint64_t first;		/* directory offset of its first byte */
+	uint32_t len;
+};
+
+static bool is_sub_blocked(const struct fd_body_disk *fdd)
+{
+	return le32_get(fdd->meta.zla) == VMFS_ZLA_SB;
+}
+
+static int corrupt(struct vmfs_txn *t, const struct fd_ref *dir, const char *what, uint64_t n)
+{
+	return vmfs_corrupt(vmfs_txn_volume(t), "directory %u.%u: %s %llu",
+			    addr_cluster(dir->addr), addr_index(dir->addr), what,
+			    (unsigned long long)n);
+}
+
+/* Where an offset below the allocated blocks lies. */
+static int find_piece(struct vmfs_txn *t, const struct fd_ref *dir,
+		      const struct fd_body_disk *fdd, uint64_t off, struct piece *ret_piece)
+{
+	struct vmfs_volume *vol = vmfs_txn_volume(t);
+	uint64_t block_size = is_sub_blocked(fdd) ? vol->sub_block_size : vol->block_size;
+	uint64_t block = off / block_size;
+	struct blockmap_leaf leaf;
+	vmfs_addr addr;
+	struct piece p = { 0 };
+	int rc = blockmap_leaf(t, dir, fdd, block, &leaf);
+	if (rc == 0)
+		rc = blockmap_entry(t, dir, fdd, &leaf, block, &addr);
+	if (rc < 0)
+		return rc == -EINVAL ? corrupt(t, dir, "no room for offset", off) : rc;
+	p.len = is_sub_blocked(fdd) ? vol->sub_block_size : FB_PIECE;
+	p.first = round_down(off, p.len);
+	if (!addr_is_none(addr) && !addr_is_tbz(addr)) {
+		rc = resource_addr_off(vol, addr, &p.vol_off);
+		p.vol_off += p.first - block * block_size;
+	}
+	*ret_piece = p;
+	return rc;
+}
+
+static int read_bytes(struct vmfs_txn *t, const struct fd_ref *dir,
+		      const struct fd_body_disk *fdd, uint64_t off, uint8_t *buf, uint64_t len)
+{
+	struct vmfs_lock_id id;
+	int rc = fd_lock_id(vmfs_txn_volume(t), dir, &id);
+	if (le32_get(fdd->meta.zla) == VMFS_ZLA_RESIDENT) {
+		(void)memcpy(buf, fdd->u.resident + off, len); /* length is verified */
+		return rc;
+	}
+	while (rc == 0 && len) {
+		struct piece p;
+		const void *data;
+		rc = find_piece(t, dir, fdd, off, &p);
+		if (rc < 0)
+			break;
+		uint64_t n = min_u64(len, p.first + p.len - off);
+		if (p.vol_off == 0) {
+			(void)memset(buf, 0, n);
+		} else {
+			rc = vmfs_txn_read(t, &id, p.vol_off, p.len, &data);
+			if (rc == 0)
+				(void)memcpy(buf, (const uint8_t *)data + (off - p.first), n);
+		}
+		off += n;
+		buf += n;
+		len -= n;
+	}
+	return rc;
+}
+
+/* Writes within allocated blocks; pieces from `fresh` on are new (invariant 1). */
+static int write_bytes(struct vmfs_txn *t, const struct fd_ref *dir,
+		       const struct fd_body_disk *fdd, uint64_t off, const uint8_t *buf,
+		       uint64_t fresh)
+{
+	struct vmfs_lock_id id;
+	uint64_t len = VMFS_DIRENT_SIZE;
+	int rc = fd_lock_id(vmfs_txn_volume(t), dir, &id);
+	while (rc == 0 && len) {
+		struct piece p;
+		void *data;
+		rc = find_piece(t, dir, fdd, off, &p);
+		if (rc == 0 && p.vol_off == 0)
+			rc = corrupt(t, dir, "no block at offset", off);
+		if (rc < 0)
+			break;
+		uint64_t n = min_u64(len, p.first + p.len - off);
+		if (p.first >= fresh)
+			rc = vmfs_txn_create(t, &id, p.vol_off, p.len, &data);
+		else
+			rc = vmfs_txn_edit(t, &id, p.vol_off, p.len, &data);
+		if (rc == 0)
+			(void)memcpy((uint8_t *)data + (off - p.first), buf, n);
+		off += n;
+		buf += n;
+		len -= n;
+	}
+	return rc;
+}
+
+/* ---- reading ---- */
+
+int dir_count(struct vmfs_txn *t, const struct fd_ref *dir, const struct fd_body_disk *fdd,
+	      uint64_t *ret_count)
+{
+	if (fd_length(fdd) % VMFS_DIRENT_SIZE)
+		return corrupt(t, dir, "140 does not divide its length", fd_length(fdd));
+	*ret_count = fd_length(fdd) / VMFS_DIRENT_SIZE;
+	return 0;
+}
+
+static bool is_hole(const struct vmfs_dirent_disk *entryd)
+{
+	return le32_get(entryd->addr) == 0;
+}
+
+static int take_entry(struct vmfs_txn *t, const struct fd_ref *dir, uint64_t index,
+		      const struct vmfs_dirent_disk *entryd, struct dir_entry *ret_entry)
+{
+	struct verify why;
+	if (verify_dirent(entryd, &why) < 0)
+		return vmfs_corrupt(vmfs_txn_volume(t), "directory %u.%u: entry %llu: %s",
+				    addr_cluster(dir->addr), addr_index(dir->addr),
+				    (unsigned long long)index, why.text);
+	ret_entry->type = le32_get(entryd->type);
+	ret_entry->ref = (struct fd_ref){
+		.addr = { le32_get(entryd->addr) },
+		.generation = le32_get(entryd->generation),
+		.is_directory = ret_entry->type == VMFS_TYPE_DIRECTORY,
+	};
+	(void)memcpy(ret_entry->name, entryd->name, sizeof(ret_entry->name));
+	return 0;
+}
+
+static int read_batch(struct vmfs_txn *t, const struct fd_ref *dir,
+		      const struct fd_body_disk *fdd, uint64_t first,
+		      struct vmfs_dirent_disk *ret_batch, unsigned int *ret_count)
+{
+	uint64_t count = 0;
+	int rc = dir_count(t, dir, fdd, &count);
+	if (rc < 0)
+		return rc;
+	*ret_count = first < count ? (unsigned int)min_u64(BATCH, count - first) : 0;
+	return read_bytes(t, dir, fdd, first * VMFS_DIRENT_SIZE, (uint8_t *)ret_batch,
+			  *ret_count * (uint64_t)VMFS_DIRENT_SIZE);
+}
+
+/* An FD that is a directory. */
+static int read_dir_fd(struct vmfs_txn *t, const struct fd_ref *dir,
+		       const struct fd_body_disk **ret_fdd)
+{
+	int rc = fd_read(t, dir, ret_fdd);
+	if (rc == 0 && !fd_is_directory(&(*ret_fdd)->meta))
+		rc = -ENOTDIR;
+	return rc;
+}
+
+int dir_list(struct vmfs_txn *t, const struct fd_ref *dir, uint64_t first, unsigned int max,
+	     struct dir_entry *ret_entries, uint64_t *ret_index)
+{
+	const struct fd_body_disk *fdd;
+	struct vmfs_dirent_disk batch[BATCH];
+	unsigned int found = 0;
+	unsigned int count;
+	int rc = read_dir_fd(t, dir, &fdd);
+	for (; rc == 0 && found < max; first += count) {
+		rc = read_batch(t, dir, fdd, first, batch, &count);
+		if (rc < 0 || count == 0)
+			break;
+		for (unsigned int i = 0; i < count && found < max && rc == 0; i++) {
+			if (is_hole(&batch[i]))
+				continue;
+			rc = take_entry(t, dir, first + i, &batch[i], &ret_entries[found]);
+			ret_index[found++] = first + i;
+		}
+	}
+	return rc < 0 ? rc : (int)found;
+}
+
+int dir_find(struct vmfs_txn *t, const struct fd_ref *dir, const char *name,
+	     struct dir_found *ret_found)
+{
+	const struct fd_body_disk *fdd;
+	struct vmfs_dirent_disk batch[BATCH];
+	uint64_t hole = UINT64_MAX;
+	uint64_t first = 0;
+	size_t len = strlen(name);
+	int rc = read_dir_fd(t, dir, &fdd);
+	while (rc == 0) {
+		unsigned int count;
+		rc = read_batch(t, dir, fdd, first, batch, &count);
+		if (rc < 0 || count == 0)
+			break;
+		for (unsigned int i = 0; i < count; i++) {
+			if (is_hole(&batch[i])) {
+				hole = min_u64(hole, first + i);
+				continue;
+			}
+			if (memcmp(batch[i].name, name, len + 1) != 0)
+				continue;
+			ret_found->is_there = true;
+			ret_found->index = first + i;
+			return take_entry(t, dir, first + i, &batch[i], &ret_found->entry);
+		}
+		first += count;
+	}
+	ret_found->is_there = false;
+	ret_found->index = min_u64(hole, first);
+	return rc;
+}
+
+int dir_check_empty(struct vmfs_txn *t, const struct fd_ref *dir)
+{
+	struct dir_entry entries[3];
+	uint64_t index[3];
+	int count = dir_list(t, dir, 0, 3, entries, index);
+	for (int i = 0; i < count; i++) {
+		if (strcmp(entries[i].name, ".") != 0 && strcmp(entries[i].name, "..") != 0)
+			return -ENOTEMPTY;
+	}
+	return count < 0 ? count : 0;
+}
+
+/* ---- growing ---- */
+
+/* One more block at the end, in the form that the directory has. */
+static int add_block(struct vmfs_txn *t, const struct fd_ref *dir, struct fd_body_disk *fdd,
+		     uint64_t block)
+{
+	enum vmfs_resource_type type = is_sub_blocked(fdd) ? RESOURCE_SBC : RESOURCE_FBB;
+	vmfs_addr near = { block ? le32_get(fdd->u.slots[(block - 1) % VMFS_FD_SLOTS]) : 0 };
+	vmfs_addr addr;
+	uint32_t count;
+	int rc = 0;
+	if (type == RESOURCE_FBB)
+		rc = blockmap_reserve(t, dir, fdd, block + 1);
+	if (rc == 0)
+		rc = resource_alloc(t, type, near, 1, &addr, &count);
+	if (rc == 0)
+		rc = blockmap_set(t, dir, fdd, block, 1, &addr);
+	return rc;
+}
+
+/* The blocks freed here may be in the journal: invariant 4. */
+static int give_lock_back(struct vmfs_txn *t, const struct fd_ref *dir)
+{
+	struct vmfs_lock_id id;
+	int rc = fd_lock_id(vmfs_txn_volume(t), dir, &id);
+	return rc < 0 ? rc : vmfs_txn_lock(t, &id, TXN_LOCK_DROP, 0);
+}
+
+/* The piece that the next entry begins in is edited in this very transaction. */
+static int log_last_piece(struct vmfs_txn *t, const struct fd_ref *dir,
+			  const struct fd_body_disk *fdd, const uint8_t *content)
+{
+	struct vmfs_lock_id id;
+	struct piece p;
+	void *data;
+	if (fd_length(fdd) % FB_PIECE == 0)
+		return 0;
+	int rc = fd_lock_id(vmfs_txn_volume(t), dir, &id);
+	if (rc == 0)
+		rc = find_piece(t, dir, fdd, fd_length(fdd), &p);
+	if (rc == 0)
+		rc = vmfs_txn_create(t, &id, p.vol_off, p.len, &data);
+	if (rc < 0)
+		return rc;
+	(void)memcpy(data, content + p.first, p.len);
+	/* Of an earlier life of these blocks under this lock nothing may be remembered. */
+	vmfs_cache_drop_lock(vmfs_txn_volume(t)->cache, id.vol_off);
+	return 0;
+}
+
+/* 256 sub-blocks are full: into file blocks (invariant 5). */
+static int to_file_blocks(struct vmfs_txn *t, const struct fd_ref *dir,
+			  struct fd_body_disk *fdd)
+{
+	struct vmfs_volume *vol = vmfs_txn_volume(t);
+	uint64_t length = fd_length(fdd);
+	uint32_t want = (uint32_t)div_up(length, vol->block_size);
+	uint64_t from;
+	vmfs_addr addrs[64]; /* 256 sub-blocks of at most 64 KiB, file blocks of 1 MiB */
+	AUTO_FREE uint8_t *content = calloc(want, vol->block_size);
+	if (!content || want > ARRAY_SIZE(addrs))
+		return content ? -EFBIG : -ENOMEM;
+	int rc = read_bytes(t, dir, fdd, 0, content, length);
+	struct blockmap_range all = { .end = UINT64_MAX, .budget = UINT64_MAX };
+	if (rc == 0)
+		rc = blockmap_free(t, dir, fdd, &all, &from);
+	for (uint32_t have = 0; rc == 0 && have < want;) {
+		uint32_t n;
+		rc = resource_alloc(t, RESOURCE_FBB, (vmfs_addr){ 0 }, want - have,
+				    addrs + have, &n);
+		have += rc == 0 ? n : 0;
+	}
+	for (uint32_t i = 0; rc == 0 && i < want; i++) {
+		uint64_t vol_off;
+		rc = resource_addr_off(vol, addrs[i], &vol_off);
+		if (rc == 0)
+			rc = vmfs_txn_data(t, vol_off, content + i * (size_t)vol->block_size,
+					   vol->block_size);
+	}
+	if (rc < 0)
+		return rc;
+	fd_set_form(vol, fdd, VMFS_ZLA_FB);
+	rc = blockmap_set(t, dir, fdd, 0, want, addrs);
+	if (rc == 0)
+		rc = log_last_piece(t, dir, fdd, content);
+	return rc < 0 ? rc : give_lock_back(t, dir);
+}
+
+/* Blocks for a length of `length` bytes. */
+static int grow(struct vmfs_txn *t, const struct fd_ref *dir, struct fd_body_disk *fdd,
+		uint64_t length)
+{
+	struct vmfs_volume *vol = vmfs_txn_volume(t);
+	if (is_sub_blocked(fdd) && length > (uint64_t)VMFS_FD_SLOTS * vol->sub_block_size) {
+		int rc = to_file_blocks(t, dir, fdd);
+		if (rc < 0)
+			return rc;
+	}
+	uint64_t block_size = is_sub_blocked(fdd) ? vol->sub_block_size : vol->block_size;
+	for (uint64_t have = div_up(fd_length(fdd), block_size);
+	     have < div_up(length, block_size); have++) {
+		int rc = add_block(t, dir, fdd, have);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+int dir_put(struct vmfs_txn *t, const struct fd_ref *dir, uint64_t index,
+	    const struct dir_entry *entry)
+{
+	struct fd_body_disk *fdd;
+	struct vmfs_dirent_disk entryd = {
+		.type = le32_of(entry->type),
+		.addr = le32_of(entry->ref.addr.raw),
+		.generation = le32_of(entry->ref.generation),
+	};
+	(void)memcpy(entryd.name, entry->name, strnlen(entry->name, VMFS_NAME_MAX));
+	int rc = fd_edit(t, dir, &fdd);
+	if (rc < 0)
+		return rc;
+	if (le32_get(fdd->meta.zla) == VMFS_ZLA_RESIDENT)
+		return -EOPNOTSUPP; /* never seen on VMFS-5 */
+	uint64_t length = fd_length(fdd);
+	uint64_t end = (index + 1) * VMFS_DIRENT_SIZE;
+	if (end > length)
+		rc = grow(t, dir, fdd, end);
+	if (rc == 0)
+		rc = write_bytes(t, dir, fdd, index * VMFS_DIRENT_SIZE,
+				 (const uint8_t *)&entryd, length);
+	if (rc < 0)
+		return rc;
+	fdd->meta.length = le64_of(max_u64(length, end));
+	fd_touch(fdd);
+	return 0;
+}
+
+/* ---- shrinking ---- */
+
+/* Sets the length and frees the blocks behind it. */
+static int shrink(struct vmfs_txn *t, const struct fd_ref *dir, struct fd_body_disk *fdd,
+		  uint64_t length)
+{
+	struct vmfs_volume *vol = vmfs_txn_volume(t);
+	uint64_t block_size = is_sub_blocked(fdd) ? vol->sub_block_size : vol->block_size;
+	uint64_t keep = div_up(length, block_size);
+	uint64_t have = div_up(fd_length(fdd), block_size);
+	uint64_t from;
+	int rc = 0;
+	if (keep < have) {
+		struct blockmap_range r = { .first = keep, .end = have, .budget = UINT64_MAX };
+		rc = blockmap_free(t, dir, fdd, &r, &from);
+		if (rc == 0)
+			rc = give_lock_back(t, dir);
+	}
+	fdd->meta.length = le64_of(length);
+	return rc;
+}
+
+int dir_remove(struct vmfs_txn *t, const struct fd_ref *dir, uint64_t index)
+{
+	struct fd_body_disk *fdd;
+	struct vmfs_dirent_disk lastd;
+	uint64_t count = 0;
+	int rc = fd_edit(t, dir, &fdd);
+	if (rc == 0)
+		rc = dir_count(t, dir, fdd, &count);
+	if (rc == 0 && index >= count)
+		rc = -ENOENT;
+	/* The last entry that is one; holes at the end go with it. */
+	while (rc == 0) {
+		rc = read_bytes(t, dir, fdd, (count - 1) * VMFS_DIRENT_SIZE, (uint8_t *)&lastd,
+				sizeof(lastd));
+		count--;
+		if (count == index || !is_hole(&lastd))
+			break;
+	}
+	if (rc == 0 && count > index)
+		rc = write_bytes(t, dir, fdd, index * VMFS_DIRENT_SIZE, (const uint8_t *)&lastd,
+				 UINT64_MAX);
+	if (rc == 0)
+		rc = shrink(t, dir, fdd, count * VMFS_DIRENT_SIZE);
+	if (rc == 0)
+		fd_touch(fdd);
+	return rc;
+}
+
+int dir_init(struct vmfs_txn *t, const struct fd_ref *dir, struct fd_body_disk *fdd,
+	     const struct dir_entry *dots)
+{
+	struct dir_entry dot = { .ref = *dir, .type = VMFS_TYPE_DIRECTORY, .name = "." };
+	fd_set_form(vmfs_txn_volume(t), fdd, VMFS_ZLA_SB);
+	fdd->meta.links = le32_of(2);
+	int rc = dir_put(t, dir, 0, &dot);
+	if (rc == 0)
+		rc = dir_put(t, dir, 1, dots);
+	return rc;
+}

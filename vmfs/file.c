@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Files opened and closed.
+ *
+ *	             lookup in a view          vmfs_lock_acquire       load under the lock
+ *	 path ------------------------> FD ref ----------------> locked -----------> open
+ *	  |  nothing there, CREATE                                  | another generation:
+ *	  '--> one transaction: FD with its lock kept, entry        '---> release, again
+ *
+ * A file open with a lock stands in vol->files, so that names know of it. Without a lock
+ * nothing is kept but the address and generation: each read is a view of its own.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/align.h"
+#include "vmfs/blockmap.h"
+#include "vmfs/content.h"
+#include "vmfs/file_impl.h"
+#include "vmfs/names.h"
+#include "vmfs/path.h"
+#include "vmfs/txn.h"
+#include "vmfs/volume.h"
+
+#define OPEN_TRIES 16u
+
+/* ---- the files that are open here ---- */
+
+static struct vmfs_file *find_open(struct vmfs_volume *vol, vmfs_addr addr)
+{
+	struct vmfs_file *f;
+	LIST_FOREACH(f, &vol->files, link) {
+		if (f->ref.addr.raw == addr.raw)
+			return f;
+	}
+	return NULL;
+}
+
+bool file_is_open(struct vmfs_volume *vol, vmfs_addr addr)
+{
+	mutex_lock(&vol->files_mutex);
+	bool is_open = find_open(vol, addr) != NULL;
+	mutex_unlock(&vol->files_mutex);
+	return is_open;
+}
+
+void file_patch_stat(struct vmfs_volume *vol, struct vmfs_stat *st)
+{
+	mutex_lock(&vol->files_mutex);
+	struct vmfs_file *f = find_open(vol, st->addr);
+	if (f && f->ref.generation == st->generation) {
+		mutex_lock(&f->m);
+		st->size_bytes = f->length;
+		mutex_unlock(&f->m);
+	}
+	mutex_unlock(&vol->files_mutex);
+}
+
+int file_check_writable(struct vmfs_file *f)
+{
+	if (!(f->flags & VMFS_WRITE))
+		return -EBADF;
+	return vmfs_lock_is_mine(f->vol, f->lock.vol_off) ? 0 : -ESTALE;
+}
+
+/* ---- lookup and creation ---- */
+
+struct opening {
+	struct vmfs_volume *vol;
+	const char *path;
+	const struct vmfs_file_options *options;
+	struct path_end end;
+	struct vmfs_stat st;
+	bool is_created;	/* with its lock kept by us */
+};
+
+static int find_build(struct vmfs_txn *t, void *arg)
+{
+	struct opening *o = arg;
+	const struct fd_body_disk *fdd;
+	int rc = path_walk(t, o->path, PATH_FOLLOW, &o->end);
+	if (rc < 0 || !o->end.is_there)
+		return rc;
+	rc = path_fd(t, &o->end, &fdd);
+	if (rc == 0)
+		fd_stat(fdd, &o->st);
+	return rc;
+}
+
+static int create_build(struct vmfs_txn *t, void *arg)
+{
+	struct opening *o = arg;
+	struct fd_ref ref;
+	struct fd_body_disk *fdd;
+	uint32_t keep = o->options->flags & VMFS_WRITE ? TXN_LOCK_KEEP : TXN_LOCK_PLAIN;
+	int rc = path_walk(t, o->path, PATH_FOLLOW, &o->end);
+	if (rc == 0 && o->end.is_there)
+		rc = -EEXIST;
+	if (rc == 0)
+		rc = fd_create(t, (vmfs_addr){ 0 }, VMFS_TYPE_FILE, o->options->mode, keep,
+			       &ref, &fdd);
+	if (rc == 0)
+		rc = names_add(t, &o->end, &ref, VMFS_TYPE_FILE);
+	if (rc < 0)
+		return rc;
+	o->end.entry.ref = ref;
+	fd_stat(fdd, &o->st);
+	return 0;
+}
+
+/* Finds or makes the FD. 0, -EAGAIN (another was faster: look again), -errno. */
+static int find_or_create(struct opening *o)
+{
+	uint32_t flags = o->options->flags;
+	int rc = vmfs_view_run(o->vol, find_build, o);
+	rc = path_result(o->vol, &o->end, rc);
+	if (rc < 0)
+		return rc;
+	if (o->end.is_there)
+		return flags & VMFS_CREATE && flags & VMFS_EXCL ? -EEXIST : 0;
+	if (!(flags & VMFS_CREATE))
+		return -ENOENT;
+	rc = names_run(o->vol, create_build, o);
+	rc = path_result(o->vol, &o->end, rc);
+	if (rc == -EEXIST)
+		return flags & VMFS_EXCL ? -EEXIST : -EAGAIN;
+	if (rc == 0)
+		o->is_created = flags & VMFS_WRITE;
+	return rc;
+}
+
+static int check_kind(const struct vmfs_stat *st, uint32_t flags)
+{
+	switch (st->type) {
+	case VMFS_TYPE_FILE:
+		return 0;
+	case VMFS_TYPE_DIRECTORY:
+		return -EISDIR;
+	case VMFS_TYPE_SYMLINK:
+		return -ELOOP;
+	case VMFS_TYPE_SYSTEM:
+		if ((st->links > 1 && st->size_bytes % VMFS_DIRENT_SIZE == 0))
+			return -EISDIR;
+		return flags & (VMFS_WRITE | VMFS_READ_LOCKED) ? -EPERM : 0;
+	default:
+		return -EOPNOTSUPP;
+	}
+}
+
+/* ---- loading ---- */
+
+static int load_build(struct vmfs_txn *t, void *arg)
+{
+	struct vmfs_file *f = arg;
+	const struct fd_body_disk *fdd;
+	int rc = fd_read(t, &f->ref, &fdd);
+	if (rc < 0)
+		return rc;
+	uint32_t zla = le32_get(fdd->meta.zla);
+	bool is_small = zla == VMFS_ZLA_RESIDENT || zla == VMFS_ZLA_SB;
+	uint64_t room = f->vol->sub_block_size;
+	free(f->small);
+	f->small = NULL;
+	mutex_lock(&f->m);
+	f->length = f->committed_length = fd_length(fdd);
+	mutex_unlock(&f->m);
+	if ((le32_get(fdd->meta.cow_low) || le32_get(fdd->meta.cow_high) ||
+	     (is_small && f->length > room)) && f->flags & VMFS_WRITE)
+		return -EOPNOTSUPP;
+	if (!is_small)
+		return 0;
+	f->small = calloc(1, max_u64(room, f->length));
+	if (!f->small)
+		return -ENOMEM;
+	return content_read(t, &f->ref, fdd, 0, f->small, f->length);
+}
+
+static struct vmfs_file *file_new(const struct opening *o)
+{
+	struct vmfs_file *f = calloc(1, sizeof(*f));
+	if (!f)
+		return NULL;
+	f->vol = o->vol;
+	f->ref = (struct fd_ref){ .addr = o->st.addr, .generation = o->st.generation };
+	f->flags = o->options->flags & (VMFS_WRITE | VMFS_READ_LOCKED);
+	filemap_init(f);
+	return f;
+}
+
+static void file_free(struct vmfs_file *f)
+{
+	free(f->small);
+	filemap_done(f);
+	free(f);
+}
+
+static void file_register(struct vmfs_file *f)
+{
+	mutex_lock(&f->vol->files_mutex);
+	LIST_INSERT_HEAD(&f->vol->files, f, link);
+	mutex_unlock(&f->vol->files_mutex);
+}
+
+static void file_unregister(struct vmfs_file *f)
+{
+	mutex_lock(&f->vol->files_mutex);
+	LIST_REMOVE(f, link);
+	mutex_unlock(&f->vol->files_mutex);
+}
+
+/* Under the lock: what the file is. -ENOENT: not the one that was looked up any more. */
+static int load(struct vmfs_file *f)
+{
+	int rc = vmfs_view_run(f->vol, load_build, f);
+	if (rc == -EOPNOTSUPP)
+		return report_error(f->vol->reporter, rc,
+				    "%s: file descriptor %u.%u: shares blocks copy-on-write: not writable here",
+				    f->vol->label, addr_cluster(f->ref.addr),
+				    addr_index(f->ref.addr));
+	if (rc == 0 && !f->small) {
+		sleeplock_acquire(&f->sleeplock);
+		rc = filemap_grow(f, div_up(f->length, f->vol->block_size));
+		sleeplock_release(&f->sleeplock);
+	}
+	return rc;
+}
+
+/* Takes the lock (if not kept from creation) and loads. -EAGAIN: look again. */
+static int lock_and_load(struct vmfs_file *f, const struct opening *o,
+			 struct vmfs_holder *ret_holder)
+{
+	enum vmfs_lock_mode mode = f->flags & VMFS_WRITE ? LOCK_EXCLUSIVE : LOCK_READ_ONLY;
+	int rc = fd_lock_id(f->vol, &f->ref, &f->lock);
+	if (rc < 0)
+		return rc;
+	/* Before the lock: names of this process must not free what is being locked. */
+	file_register(f);
+	if (!o->is_created)
+		rc = vmfs_lock_acquire(f->vol, &f->lock, mode, o->options->deadline,
+				       ret_holder);
+	if (rc < 0) {
+		file_unregister(f);
+		return rc;
+	}
+	rc = load(f);
+	if (rc < 0) {
+		int rc2 = vmfs_lock_release(f->vol, &f->lock);
+		file_unregister(f);
+		if (rc == -ENOENT)
+			rc = rc2 < 0 ? rc2 : -EAGAIN;
+	}
+	return rc;
+}
+
+static int open_once(struct opening *o, struct vmfs_file **ret_file,
+		     struct vmfs_holder *ret_holder)
+{
+	int rc = find_or_create(o);
+	if (rc == 0)
+		rc = check_kind(&o->st, o->options->flags);
+	if (rc < 0)
+		return rc;
+	struct vmfs_file *f = file_new(o);
+	if (!f && o->is_created) {
+		struct vmfs_lock_id id;
+		rc = fd_lock_id(o->vol, &o->end.entry.ref, &id);
+		if (rc == 0)
+			(void)!vmfs_lock_release(o->vol, &id); /* -ENOMEM is what is told */
+	}
+	if (!f)
+		return -ENOMEM;
+	if (f->flags)
+		rc = lock_and_load(f, o, ret_holder);
+	if (rc < 0) {
+		file_free(f);
+		return rc;
+	}
+	*ret_file = f;
+	return 0;
+}
+
+int vmfs_file_open(struct vmfs_volume *vol, const char *path,
+		   const struct vmfs_file_options *options, struct vmfs_file **ret_file,
+		   struct vmfs_holder *ret_holder)
+{
+	struct vmfs_file *f = NULL;
+	int rc = -EAGAIN;
+	if (options->flags & VMFS_WRITE && options->flags & VMFS_READ_LOCKED)
+		return -EINVAL;
+	if (options->flags & VMFS_TRUNCATE && !(options->flags & VMFS_WRITE))
+		return -EINVAL;
+	if (options->flags && vol->is_read_only)
+		return -EROFS;
+	for (unsigned int i = 0; rc == -EAGAIN && i < OPEN_TRIES; i++) {
+		struct opening o = { .vol = vol, .path = path, .options = options };
+		rc = open_once(&o, &f, ret_holder);
+	}
+	if (rc == -EAGAIN)
+		rc = -EBUSY;
+	if (rc == 0 && options->flags & VMFS_TRUNCATE) {
+		rc = vmfs_file_truncate(f, 0);
+		if (rc < 0)
+			(void)vmfs_file_close(f); /* what went wrong first is told */
+	}
+	if (rc == 0)
+		*ret_file = f;
+	return rc;
+}
+
+int vmfs_file_open_addr(struct vmfs_volume *vol, vmfs_addr addr, struct vmfs_file **ret_file)
+{
+	struct vmfs_file_options options = { .flags = VMFS_READ };
+	struct opening o = { .vol = vol, .options = &options };
+	int rc = vmfs_stat_addr(vol, addr, &o.st);
+	if (rc == 0)
+		rc = check_kind(&o.st, VMFS_READ);
+	if (rc < 0)
+		return rc;
+	struct vmfs_file *f = file_new(&o);
+	if (!f)
+		return -ENOMEM;
+	*ret_file = f;
+	return 0;
+}
+
+int vmfs_file_close(struct vmfs_file *file)
+{
+	if (!file)
+		return 0;
+	assert(LIST_EMPTY(&file->bdevs));
+	int rc = 0;
+	if (file->flags & VMFS_WRITE) {
+		sleeplock_acquire(&file->sleeplock);
+		filemap_quiesce(file);
+		rc = file_commit(file, true);
+		int rc2 = file_free_ahead(file);
+		if (rc == 0)
+			rc = rc2;
+		sleeplock_release(&file->sleeplock);
+	}
+	if (file->flags) {
+		file_unregister(file);
+		int rc2 = vmfs_lock_release(file->vol, &file->lock);
+		if (rc == 0)
+			rc = rc2;
+	}
+	file_free(file);
+	return rc;
+}
+
+/* ---- stat ---- */
+
+static int stat_build(struct vmfs_txn *t, void *arg)
+{
+	struct opening *o = arg;
+	const struct fd_body_disk *fdd;
+	int rc = fd_read(t, &o->end.entry.ref, &fdd);
+	if (rc == 0)
+		fd_stat(fdd, &o->st);
+	return rc;
+}
+
+int vmfs_file_stat(struct vmfs_file *file, struct vmfs_stat *ret_st)
+{
+	struct opening o = { .end.entry.ref = file->ref };
+	int rc = vmfs_view_run(file->vol, stat_build, &o);
+	if (rc < 0)
+		return rc;
+	if (file->flags) {
+		mutex_lock(&file->m);
+		o.st.size_bytes = file->length;
+		mutex_unlock(&file->m);
+	}
+	*ret_st = o.st;
+	return 0;
+}

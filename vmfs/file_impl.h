@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VMFS_FILE_IMPL_H
+#define VMFS_FILE_IMPL_H
+
+/*
+ * What the files of this folder that make up an open file know of it: file.c (open, close),
+ * filemap.c (the block map in memory), fileread.c, filewrite.c, filealloc.c (blocks given
+ * and taken, the length), filecommit.c (what makes it durable), filebdev.c (as a device).
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "base/env.h"
+#include "vmfs/fd.h"
+#include "vmfs/lock.h"
+#include "vmfs/txn.h"
+#include "vmfs/vmfs.h"
+
+struct file_bdev;
+
+#define FILE_LEAF_BLOCKS 1024u
+
+/* Addresses of 1024 neighbouring blocks as they are on disk. */
+struct file_leaf {
+	uint32_t raw[FILE_LEAF_BLOCKS];
+	/* TBZ on disk, but all of the block has been written: reads and writes go to it. */
+	uint64_t ready[FILE_LEAF_BLOCKS / 64];
+	uint32_t ready_count;
+};
+
+enum file_state {
+	FILE_HOLE,	/* not allocated */
+	FILE_TBZ,	/* allocated, reads as zeros, content not defined */
+	FILE_DATA,	/* the bytes on disk count */
+};
+
+/* Blocks in one state, one after the other on disk (HOLE: no matter where). */
+struct file_run {
+	enum file_state state;
+	uint64_t count;
+	uint64_t vol_off;	/* of the first; 0 for holes */
+};
+
+struct vmfs_file {
+	struct vmfs_volume *vol;
+	struct fd_ref ref;
+	struct vmfs_lock_id lock;
+	uint32_t flags;			/* VMFS_WRITE, VMFS_READ_LOCKED; 0: no lock */
+	LIST_ENTRY(vmfs_file) link;	/* vol->files, if locked */
+
+	/*
+	 * Serialises what changes the map, the length or the small content, and what goes
+	 * to disk for it. Taken before any transaction runs.
+	 */
+	struct sleeplock sleeplock;
+	struct mutex m;			/* guards all below */
+	struct cond c;			/* holds became 0; is_quiescing became false */
+	uint64_t length;		/* as callers see it */
+	uint64_t committed_length;	/* as it is on disk; changed under sleeplock */
+	/*
+	 * Content of a file that is small (resident or one sub-block): the truth while open,
+	 * sub_block_size bytes, zero behind the length. NULL: the file has blocks.
+	 */
+	uint8_t *small;
+	bool is_small_dirty;
+	bool is_mtime_dirty;		/* written to since the last commit */
+	struct file_leaf **leaves;	/* NULL where not loaded */
+	uint64_t leaf_count;
+	uint64_t ready_total;
+	uint32_t holds;			/* I/O under way to places taken from the map */
+	bool is_quiescing;		/* no new holds: blocks are being taken away */
+
+	/* Allocation ahead of a sequential writer; under sleeplock. */
+	uint64_t next_block;		/* one behind the last that was asked for */
+	uint32_t ahead_window;
+	uint64_t ahead_first, ahead_end; /* allocated and maybe not used */
+	LIST_HEAD(, file_bdev) bdevs;	/* under m: devices made of this file */
+};
+
+/* ---- file.c ---- */
+
+/* True if this process has the FD open with a lock. Never blocks. */
+bool file_is_open(struct vmfs_volume *vol, vmfs_addr addr);
+/* Puts the size that an open file has in memory into a stat of it. Never blocks. */
+void file_patch_stat(struct vmfs_volume *vol, struct vmfs_stat *st);
+/* 0, -EBADF if it was not opened for writing, -ESTALE if the volume is lost. */
+int file_check_writable(struct vmfs_file *f) __attribute__((warn_unused_result));
+
+static inline uint64_t file_length(struct vmfs_file *f)
+{
+	mutex_lock(&f->m);
+	uint64_t length = f->length;
+	mutex_unlock(&f->m);
+	return length;
+}
+
+/* ---- filemap.c ---- */
+
+void filemap_init(struct vmfs_file *f);
+void filemap_done(struct vmfs_file *f);
+/* Loads the leaf of a block if it is not there. Under sleeplock. Blocks. */
+int filemap_load(struct vmfs_file *f, uint64_t block) __attribute__((warn_unused_result));
+/*
+ * The run at a block, at most max long. With f->m held. -EAGAIN: its leaf is not loaded.
+ * Blocks behind all leaves are holes.
+ */
+int filemap_run(struct vmfs_file *f, uint64_t block, uint64_t max, struct file_run *ret_run)
+	__attribute__((warn_unused_result));
+/* The same without f->m, and a hold if it is DATA. -EAGAIN also while blocks are taken away. */
+int filemap_hold(struct vmfs_file *f, uint64_t block, uint64_t max, struct file_run *ret_run)
+	__attribute__((warn_unused_result));
+void filemap_unhold(struct vmfs_file *f);
+/* Waits until there is no hold, and lets nobody take one until filemap_resume. Blocks. */
+void filemap_quiesce(struct vmfs_file *f);
+void filemap_resume(struct vmfs_file *f);
+/* The block has been written whole; or its address is now that. With f->m held, loaded. */
+void filemap_set_ready(struct vmfs_file *f, uint64_t block, uint64_t count);
+void filemap_set(struct vmfs_file *f, uint64_t block, vmfs_addr addr);
+/* Everything from a block on is a hole now. With f->m held. */
+void filemap_forget_from(struct vmfs_file *f, uint64_t block, uint64_t end);
+/* Room for the leaves of `blocks` blocks. Under sleeplock. 0 or -ENOMEM. */
+int filemap_grow(struct vmfs_file *f, uint64_t blocks) __attribute__((warn_unused_result));
+
+/* ---- fileread.c ---- */
+
+/* Reads [offset, offset + len), all below the length, of a file held under a lock. Blocks. */
+int file_read_locked(struct vmfs_file *f, void *buf, uint64_t len, uint64_t offset)
+	__attribute__((warn_unused_result));
+
+/* ---- filewrite.c ---- */
+
+/*
+ * Zeroes [from, to) where it is DATA; holes and TBZ blocks are zeros already. Under
+ * sleeplock. Durable after the next commit. Blocks.
+ */
+int file_zero_data(struct vmfs_file *f, uint64_t from, uint64_t to)
+	__attribute__((warn_unused_result));
+
+/* ---- filealloc.c; all under sleeplock, all block ---- */
+
+/* The run at a block, its leaf loaded if need be. */
+int file_run_at(struct vmfs_file *f, uint64_t block, uint64_t max, struct file_run *ret_run)
+	__attribute__((warn_unused_result));
+/* Small content into a file block: the file has blocks then. */
+int file_to_blocks(struct vmfs_file *f) __attribute__((warn_unused_result));
+/*
+ * Allocates blocks for the holes [first, first + need), as TBZ, and more ahead of a
+ * sequential writer. At least one, maybe fewer than need; committed.
+ */
+int file_allocate_holes(struct vmfs_file *f, uint64_t first, uint64_t need, bool may_go_ahead)
+	__attribute__((warn_unused_result));
+/* Takes whole blocks out of the file: they are holes then. Nobody holds them. */
+int file_free_blocks(struct vmfs_file *f, uint64_t first, uint64_t end)
+	__attribute__((warn_unused_result));
+/* Gives back what was allocated ahead and not used. */
+int file_free_ahead(struct vmfs_file *f) __attribute__((warn_unused_result));
+
+/* ---- filecommit.c; under sleeplock, block ---- */
+
+/* A transaction on the file: waits as long as another host may need. */
+int file_run_txn(struct vmfs_file *f, vmfs_build_fn *build, void *arg)
+	__attribute__((warn_unused_result));
+/*
+ * Makes everything written so far durable: data, then marks, length, small content. The
+ * time of modification alone is worth a transaction only at the last one.
+ */
+int file_commit(struct vmfs_file *f, bool is_last) __attribute__((warn_unused_result));
+
+/* ---- filebdev.c ---- */
+
+/* Tells the devices made of the file its length. With f->m held. */
+void file_bdevs_resize(struct vmfs_file *f);
+
+#endif

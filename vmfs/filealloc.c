@@ -1,0 +1,558 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Blocks given to files and taken from them, and the length.
+ *
+ * Each step is one transaction; long ones (a terabyte freed, a thick disk of as much) are
+ * many, each of which leaves a consistent file: freeing goes from the end downwards and takes
+ * the length along, allocation leaves TBZ blocks that read as zeros.
+ *
+ * Blocks are taken away only when nobody holds them (filemap_quiesce): all I/O to them has
+ * ended, so whoever gets them next is not written to by us. TBZ blocks are never held.
+ *
+ * A sequential writer's blocks are allocated ahead, up to AHEAD_MAX, in the transaction that
+ * it needs anyway; what was not used is freed at close, or when the sequence breaks.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/align.h"
+#include "base/cleanup.h"
+#include "vmfs/blockmap.h"
+#include "vmfs/file_impl.h"
+#include "vmfs/gate.h"
+#include "vmfs/resource.h"
+#include "vmfs/volume.h"
+
+#define AHEAD_MAX 64u
+#define ALLOCATE_AT_ONCE 8192u	/* blocks in one transaction, as a first try */
+#define ALLOCATE_AT_LEAST 64u
+#define FREE_AT_ONCE 65536u
+#define FREE_AT_LEAST 64u
+#define ZERO_AT_ONCE (256ull << 20)
+
+int file_run_at(struct vmfs_file *f, uint64_t block, uint64_t max, struct file_run *ret_run)
+{
+	int rc = filemap_load(f, block);
+	if (rc < 0)
+		return rc;
+	mutex_lock(&f->m);
+	rc = filemap_run(f, block, max, ret_run);
+	mutex_unlock(&f->m);
+	return rc;
+}
+
+static uint64_t block_count(const struct vmfs_file *f, uint64_t length)
+{
+	return div_up(length, f->vol->block_size);
+}
+
+/* ---- allocation ---- */
+
+struct allocation {
+	struct vmfs_file *f;
+	uint64_t first;
+	uint32_t need, want;	/* need of them, up to want */
+	vmfs_addr near;
+	uint32_t got;
+	vmfs_addr addrs[ALLOCATE_AT_ONCE];
+};
+
+static int allocate_build(struct vmfs_txn *t, void *arg)
+{
+	struct allocation *a = arg;
+	struct fd_body_disk *fdd;
+	a->got = 0;
+	int rc = fd_edit(t, &a->f->ref, &fdd);
+	vmfs_addr near = a->near;
+	while (rc == 0 && a->got < a->need) {
+		uint32_t n;
+		rc = resource_alloc(t, RESOURCE_FBB, near, a->want - a->got, a->addrs + a->got,
+				    &n);
+		if (rc < 0)
+			break;
+		for (uint32_t i = 0; i < n; i++)
+			a->addrs[a->got + i].raw |= ADDR_FB_TBZ;
+		a->got += n;
+		near = a->addrs[a->got - 1];
+	}
+	if (rc == 0)
+		rc = blockmap_reserve(t, &a->f->ref, fdd, a->first + a->got);
+	if (rc == 0)
+		rc = blockmap_set(t, &a->f->ref, fdd, a->first, a->got, a->addrs);
+	return rc;
+}
+
+/* The address before a block, to go on behind it. */
+static vmfs_addr address_before(struct vmfs_file *f, uint64_t block)
+{
+	struct file_run run;
+	if (block == 0 || file_run_at(f, block - 1, 1, &run) < 0 || run.state == FILE_HOLE)
+		return (vmfs_addr){ 0 };
+	return addr_fb((uint32_t)(run.vol_off >> f->vol->block_shift), 0);
+}
+
+/* All leaves that [first, first + count) touches. */
+static int load_leaves(struct vmfs_file *f, uint64_t first, uint64_t count)
+{
+	int rc = filemap_grow(f, first + count);
+	for (uint64_t b = round_down(first, FILE_LEAF_BLOCKS); rc == 0 && b < first + count;
+	     b += FILE_LEAF_BLOCKS)
+		rc = filemap_load(f, b);
+	return rc;
+}
+
+/* How far ahead of [first, first + need) to go: only over holes, only in a sequence. */
+static uint32_t plan_ahead(struct vmfs_file *f, uint64_t first, uint64_t need)
+{
+	if (first != f->next_block || need >= AHEAD_MAX) {
+		f->ahead_window = 0;
+		return 0;
+	}
+	f->ahead_window = f->ahead_window ? (uint32_t)min_u64(AHEAD_MAX, f->ahead_window * 4ull)
+					  : 4;
+	uint64_t end = first + need + f->ahead_window;
+	uint64_t limit = block_count(f, file_length(f));
+	if (limit >= first + need)
+		end = min_u64(end, limit);
+	struct file_run run;
+	if (end <= first + need || load_leaves(f, first, end - first) < 0 ||
+	    file_run_at(f, first + need, end - first - need, &run) < 0 ||
+	    run.state != FILE_HOLE)
+		return 0;
+	return (uint32_t)min_u64(run.count, end - first - need);
+}
+
+int file_allocate_holes(struct vmfs_file *f, uint64_t first, uint64_t need, bool may_go_ahead)
+{
+	AUTO_FREE struct allocation *a = calloc(1, sizeof(*a));
+	if (!a)
+		return -ENOMEM;
+	int rc = 0;
+	if (may_go_ahead && first != f->next_block)
+		rc = file_free_ahead(f);
+	a->f = f;
+	a->first = first;
+	a->need = (uint32_t)min_u64(need, ALLOCATE_AT_ONCE);
+	a->want = a->need + (may_go_ahead ? plan_ahead(f, first, a->need) : 0);
+	a->near = address_before(f, first);
+	if (rc == 0)
+		rc = load_leaves(f, first, a->want);
+	if (rc == 0)
+		rc = file_run_txn(f, allocate_build, a);
+	while (rc == -E2BIG && a->need > ALLOCATE_AT_LEAST) {
+		a->need = a->want = a->need / 2;
+		rc = file_run_txn(f, allocate_build, a);
+	}
+	if (rc < 0)
+		return rc;
+	mutex_lock(&f->m);
+	for (uint32_t i = 0; i < a->got; i++)
+		filemap_set(f, first + i, a->addrs[i]);
+	mutex_unlock(&f->m);
+	if (may_go_ahead) {
+		f->next_block = first + a->got;
+		f->ahead_first = first;
+		f->ahead_end = f->next_block;
+	}
+	return 0;
+}
+
+/* ---- freeing ---- */
+
+struct freeing {
+	struct vmfs_file *f;
+	struct blockmap_range range;
+	bool is_truncation;
+	uint64_t length;	/* to become, if it is one */
+	uint64_t from;		/* [from, range.end) is free */
+	uint64_t committed_length;
+};
+
+static int free_build(struct vmfs_txn *t, void *arg)
+{
+	struct freeing *r = arg;
+	struct vmfs_file *f = r->f;
+	struct fd_body_disk *fdd;
+	int rc = fd_edit(t, &f->ref, &fdd);
+	if (rc == 0)
+		rc = blockmap_free(t, &f->ref, fdd, &r->range, &r->from);
+	if (rc < 0 || !r->is_truncation)
+		return rc;
+	/* Of what is still there, no more than the length was. */
+	uint64_t length = fd_length(fdd);
+	uint64_t left = r->from << f->vol->block_shift;
+	if (r->from == r->range.first)
+		length = r->length;
+	else if (left < length)
+		length = left;
+	fdd->meta.length = le64_of(length);
+	fd_touch(fdd);
+	if (length == 0 && r->from == 0) {
+		(void)memset(&fdd->u, 0, sizeof(fdd->u));
+		fd_set_form(f->vol, fdd, VMFS_ZLA_RESIDENT);
+	}
+	r->committed_length = length;
+	return 0;
+}
+
+static int run_freeing(struct freeing *r)
+{
+	struct vmfs_file *f = r->f;
+	uint64_t end = r->range.end;
+	r->range.budget = FREE_AT_ONCE;
+	do {
+		r->range.end = end;
+		int rc = file_run_txn(f, free_build, r);
+		if (rc == -E2BIG && r->range.budget > FREE_AT_LEAST) {
+			r->range.budget /= 2;
+			r->from = UINT64_MAX;
+			continue;
+		}
+		if (rc < 0)
+			return rc;
+		mutex_lock(&f->m);
+		filemap_forget_from(f, r->from, end);
+		if (r->is_truncation)
+			f->committed_length = r->committed_length;
+		mutex_unlock(&f->m);
+		end = r->from;
+	} while (r->from > r->range.first);
+	return 0;
+}
+
+int file_free_blocks(struct vmfs_file *f, uint64_t first, uint64_t end)
+{
+	struct freeing r = { .f = f, .range = { .first = first, .end = end } };
+	return run_freeing(&r);
+}
+
+int file_free_ahead(struct vmfs_file *f)
+{
+	int rc = 0;
+	for (uint64_t block = f->ahead_first; rc == 0 && block < f->ahead_end;) {
+		struct file_run run;
+		rc = file_run_at(f, block, f->ahead_end - block, &run);
+		if (rc == 0 && run.state == FILE_TBZ)
+			rc = file_free_blocks(f, block, block + run.count);
+		block += run.count;
+	}
+	f->ahead_first = f->ahead_end = 0;
+	return rc;
+}
+
+/* ---- from small to blocks ---- */
+
+struct conversion {
+	struct vmfs_file *f;
+	uint64_t length;
+	uint8_t *content;	/* one block */
+	vmfs_addr addr;		/* of the block, if there is content */
+};
+
+static int to_blocks_build(struct vmfs_txn *t, void *arg)
+{
+	struct conversion *c = arg;
+	struct vmfs_volume *vol = c->f->vol;
+	struct blockmap_range all = { .end = UINT64_MAX, .budget = UINT64_MAX };
+	struct fd_body_disk *fdd;
+	uint64_t from, vol_off;
+	uint32_t count;
+	int rc = fd_edit(t, &c->f->ref, &fdd);
+	if (rc == 0)
+		rc = blockmap_free(t, &c->f->ref, fdd, &all, &from);
+	if (rc < 0)
+		return rc;
+	(void)memset(&fdd->u, 0, sizeof(fdd->u));
+	fd_set_form(vol, fdd, VMFS_ZLA_FB);
+	fdd->meta.length = le64_of(c->length);
+	fd_touch(fdd);
+	if (c->length == 0)
+		return 0;
+	rc = resource_alloc(t, RESOURCE_FBB, (vmfs_addr){ 0 }, 1, &c->addr, &count);
+	if (rc == 0)
+		rc = resource_addr_off(vol, c->addr, &vol_off);
+	if (rc == 0)
+		rc = vmfs_txn_data(t, vol_off, c->content, vol->block_size);
+	if (rc == 0)
+		rc = blockmap_set(t, &c->f->ref, fdd, 0, 1, &c->addr);
+	return rc;
+}
+
+int file_to_blocks(struct vmfs_file *f)
+{
+	struct conversion c = { .f = f, .length = f->length };
+	struct file_leaf *leaf = calloc(1, sizeof(*leaf));
+	c.content = calloc(1, f->vol->block_size);
+	int rc = leaf && c.content ? filemap_grow(f, 1) : -ENOMEM;
+	if (rc == 0) {
+		(void)memcpy(c.content, f->small, f->length);
+		rc = file_run_txn(f, to_blocks_build, &c);
+	}
+	free(c.content);
+	if (rc < 0) {
+		free(leaf);
+		return rc;
+	}
+	leaf->raw[0] = c.addr.raw;
+	mutex_lock(&f->m);
+	uint8_t *small = f->small;
+	assert(!f->leaves[0]);
+	f->leaves[0] = leaf;
+	f->small = NULL;
+	f->is_small_dirty = false;
+	f->committed_length = c.length;
+	mutex_unlock(&f->m);
+	free(small);
+	return 0;
+}
+
+/* ---- length ---- */
+
+static void set_length(struct vmfs_file *f, uint64_t length)
+{
+	mutex_lock(&f->m);
+	f->length = length;
+	f->is_mtime_dirty = true;
+	file_bdevs_resize(f);
+	mutex_unlock(&f->m);
+}
+
+/* The bytes from the old length to the end of its block may hold anything. */
+static int extend(struct vmfs_file *f, uint64_t length)
+{
+	uint64_t from = file_length(f);
+	uint64_t to = min_u64(length, round_up(from, f->vol->block_size));
+	int rc = file_zero_data(f, from, to);
+	if (rc == 0)
+		rc = filemap_grow(f, block_count(f, length));
+	if (rc < 0)
+		return rc;
+	set_length(f, length);
+	return file_commit(f, false); /* flushes before the length goes to disk */
+}
+
+/* An empty file is small again. */
+static void become_small(struct vmfs_file *f, uint8_t *small)
+{
+	mutex_lock(&f->m);
+	struct file_leaf **leaves = f->leaves;
+	uint64_t count = f->leaf_count;
+	f->leaves = NULL;
+	f->leaf_count = 0;
+	f->small = small;
+	f->is_small_dirty = f->is_mtime_dirty = false;
+	mutex_unlock(&f->m);
+	for (uint64_t i = 0; i < count; i++)
+		free(leaves[i]);
+	free(leaves);
+	f->ahead_first = f->ahead_end = f->next_block = 0;
+}
+
+static int shrink(struct vmfs_file *f, uint64_t length)
+{
+	struct freeing r = {
+		.f = f,
+		.range = { .first = block_count(f, length), .end = UINT64_MAX },
+		.is_truncation = true,
+		.length = length,
+	};
+	uint8_t *small = length == 0 ? calloc(1, f->vol->sub_block_size) : NULL;
+	if (length == 0 && !small)
+		return -ENOMEM;
+	/* What the new length keeps must not be newer in length than in data. */
+	int rc = file_commit(f, false);
+	if (rc < 0) {
+		free(small);
+		return rc;
+	}
+	set_length(f, length);
+	filemap_quiesce(f);
+	rc = run_freeing(&r);
+	if (rc == 0 && length == 0)
+		become_small(f, small);
+	else
+		free(small);
+	filemap_resume(f);
+	return rc;
+}
+
+static int truncate_small(struct vmfs_file *f, uint64_t length)
+{
+	mutex_lock(&f->m);
+	if (length < f->length)
+		(void)memset(f->small + length, 0, f->length - length);
+	f->length = length;
+	f->is_small_dirty = true;
+	file_bdevs_resize(f);
+	mutex_unlock(&f->m);
+	return 0;
+}
+
+static int truncate_locked(struct vmfs_file *f, uint64_t length)
+{
+	uint64_t old = file_length(f);
+	if (length == old)
+		return 0;
+	if (f->small && length <= f->vol->sub_block_size)
+		return truncate_small(f, length);
+	if (f->small) {
+		int rc = file_to_blocks(f);
+		if (rc < 0)
+			return rc;
+	}
+	return length > old ? extend(f, length) : shrink(f, length);
+}
+
+int vmfs_file_truncate(struct vmfs_file *file, uint64_t size_bytes)
+{
+	int rc = file_check_writable(file);
+	if (rc < 0)
+		return rc;
+	if (size_bytes > blockmap_capacity(VMFS_ZLA_DOUBLE) << file->vol->block_shift)
+		return -EFBIG;
+	sleeplock_acquire(&file->sleeplock);
+	rc = truncate_locked(file, size_bytes);
+	sleeplock_release(&file->sleeplock);
+	return rc;
+}
+
+/* ---- allocate ---- */
+
+/* TBZ blocks zeroed on disk: READY. */
+static int zero_run(struct vmfs_file *f, uint64_t block, const struct file_run *run,
+		    uint64_t *ret_count)
+{
+	uint64_t count = min_u64(run->count, ZERO_AT_ONCE >> f->vol->block_shift);
+	int rc = vmfs_gate_zero(f->vol, run->vol_off, count << f->vol->block_shift);
+	if (rc < 0)
+		return rc;
+	mutex_lock(&f->m);
+	filemap_set_ready(f, block, count);
+	mutex_unlock(&f->m);
+	*ret_count = count;
+	return 0;
+}
+
+static int allocate_range(struct vmfs_file *f, uint64_t first, uint64_t end,
+			  enum vmfs_allocate how)
+{
+	for (uint64_t block = first; block < end;) {
+		struct file_run run;
+		int rc = file_run_at(f, block, end - block, &run);
+		if (rc == 0 && run.state == FILE_HOLE) {
+			rc = file_allocate_holes(f, block, run.count, false);
+			if (rc < 0)
+				return rc;
+			continue;
+		}
+		if (rc == 0 && run.state == FILE_TBZ && how == VMFS_ALLOCATE_ZERO)
+			rc = zero_run(f, block, &run, &run.count);
+		if (rc < 0)
+			return rc;
+		block += run.count;
+	}
+	return how == VMFS_ALLOCATE_ZERO ? file_commit(f, false) : 0;
+}
+
+static int allocate_locked(struct vmfs_file *f, uint64_t offset, uint64_t end,
+			   enum vmfs_allocate how)
+{
+	int rc = 0;
+	if (f->small)
+		rc = file_to_blocks(f);
+	if (rc == 0 && end > file_length(f))
+		rc = extend(f, end);
+	if (rc < 0)
+		return rc;
+	f->ahead_first = f->ahead_end = 0; /* what was allocated ahead is wanted now */
+	return allocate_range(f, offset >> f->vol->block_shift, block_count(f, end), how);
+}
+
+int vmfs_file_allocate(struct vmfs_file *file, uint64_t offset, uint64_t len,
+		       enum vmfs_allocate how)
+{
+	uint64_t end;
+	int rc = file_check_writable(file);
+	if (rc < 0 || len == 0)
+		return rc;
+	if (!checked_add(offset, len, &end) ||
+	    end > blockmap_capacity(VMFS_ZLA_DOUBLE) << file->vol->block_shift)
+		return -EFBIG;
+	sleeplock_acquire(&file->sleeplock);
+	rc = allocate_locked(file, offset, end, how);
+	sleeplock_release(&file->sleeplock);
+	return rc;
+}
+
+/* ---- punch ---- */
+
+/* [first, end) has blocks. */
+static int is_backed(struct vmfs_file *f, uint64_t first, uint64_t end, bool *ret_is_backed)
+{
+	*ret_is_backed = false;
+	while (first < end) {
+		struct file_run run;
+		int rc = file_run_at(f, first, end - first, &run);
+		if (rc < 0)
+			return rc;
+		if (run.state != FILE_HOLE) {
+			*ret_is_backed = true;
+			break;
+		}
+		first += run.count;
+	}
+	return 0;
+}
+
+static int punch_blocks(struct vmfs_file *f, uint64_t first, uint64_t end)
+{
+	bool has_blocks;
+	int rc = is_backed(f, first, end, &has_blocks);
+	if (rc < 0 || !has_blocks)
+		return rc;
+	filemap_quiesce(f);
+	rc = file_free_blocks(f, first, end);
+	filemap_resume(f);
+	return rc;
+}
+
+static int punch_locked(struct vmfs_file *f, uint64_t offset, uint64_t end)
+{
+	uint64_t block_size = f->vol->block_size;
+	uint64_t length = file_length(f);
+	bool is_to_end = end >= length;
+	end = min_u64(end, length);
+	if (offset >= end)
+		return 0;
+	if (f->small) {
+		mutex_lock(&f->m);
+		(void)memset(f->small + offset, 0, end - offset);
+		f->is_small_dirty = true;
+		mutex_unlock(&f->m);
+		return 0;
+	}
+	uint64_t first = div_up(offset, block_size);
+	uint64_t last = is_to_end ? block_count(f, end) : end / block_size;
+	if (first >= last)
+		return file_zero_data(f, offset, end);
+	int rc = file_zero_data(f, offset, first * block_size);
+	if (rc == 0 && end > last * block_size)
+		rc = file_zero_data(f, last * block_size, end);
+	return rc < 0 ? rc : punch_blocks(f, first, last);
+}
+
+int vmfs_file_punch(struct vmfs_file *file, uint64_t offset, uint64_t len)
+{
+	uint64_t end;
+	int rc = file_check_writable(file);
+	if (rc < 0 || len == 0)
+		return rc;
+	if (!checked_add(offset, len, &end))
+		end = UINT64_MAX;
+	sleeplock_acquire(&file->sleeplock);
+	rc = punch_locked(file, offset, end);
+	sleeplock_release(&file->sleeplock);
+	return rc;
+}

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A file as a translating device.
+ *
+ * map() looks into the file's map in memory, never at the disk. It asks three questions: may
+ * this host write now (gate), is the file's lock ours, is the place DATA. Three times yes:
+ * the bytes of the volume's own device, with a hold that keeps truncate and punch away until
+ * unmap(). No: -EAGAIN, and rw() does it the long way on a worker; -ESTALE when the lock or
+ * the volume is lost.
+ *
+ * Nothing that map() lets through has to be noted in the file: blocks are DATA already, the
+ * length does not change. FLUSH goes through only if there is nothing to commit, and FUA only
+ * if no mark waits to be cleared: else data that was promised durable would read as zeros
+ * after a crash.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/align.h"
+#include "base/cleanup.h"
+#include "bdev/iov.h"
+#include "vmfs/file_impl.h"
+#include "vmfs/gate.h"
+#include "vmfs/volume.h"
+
+struct file_bdev {
+	struct bdev bd;
+	struct vmfs_file *f;
+	LIST_ENTRY(file_bdev) link; /* f->bdevs */
+};
+
+static struct vmfs_file *file_of(struct bdev *bd)
+{
+	return ((struct file_bdev *)bd)->f;
+}
+
+void file_bdevs_resize(struct vmfs_file *f)
+{
+	struct file_bdev *fb;
+	LIST_FOREACH(fb, &f->bdevs, link)
+		fb->bd.size = round_down(f->length, VMFS_SECTOR_SIZE);
+}
+
+/* ---- map ---- */
+
+static int map_flush(struct vmfs_file *f, struct bdev_extent *ret_extent)
+{
+	*ret_extent = (struct bdev_extent){ 0 };
+	if (!(f->flags & VMFS_WRITE))
+		return 0;
+	if (!vmfs_gate_is_open(f->vol) || f->vol->lvm.extent_count != 1)
+		return -EAGAIN;
+	mutex_lock(&f->m);
+	bool is_clean = !f->ready_total && !f->is_small_dirty &&
+			f->length == f->committed_length;
+	mutex_unlock(&f->m);
+	if (!is_clean)
+		return -EAGAIN;
+	ret_extent->leaf = f->vol->lvm.extents[0].bd;
+	return 0;
+}
+
+/* 0 if the op may go to the disk as it is. */
+static int check_op(struct vmfs_file *f, const struct bdev_io *io)
+{
+	if (io->op == BDEV_READ)
+		return vmfs_gate_check_read(f->vol);
+	if (!vmfs_lock_is_mine(f->vol, f->lock.vol_off))
+		return -ESTALE;
+	if (!vmfs_gate_is_open(f->vol))
+		return -EAGAIN; /* rw() waits in the gate */
+	if (io->flags & BDEV_FUA) {
+		mutex_lock(&f->m);
+		bool has_marks = f->ready_total;
+		mutex_unlock(&f->m);
+		return has_marks ? -EAGAIN : 0;
+	}
+	return 0;
+}
+
+static int map_hole(enum bdev_op op, enum file_state state, uint64_t len,
+		    struct bdev_extent *ret_extent)
+{
+	if (op == BDEV_WRITE || op == BDEV_CAW)
+		return -EAGAIN;
+	if (op == BDEV_UNMAP && state != FILE_HOLE)
+		return -EAGAIN;
+	*ret_extent = (struct bdev_extent){ .len = len };
+	return 0;
+}
+
+static int file_map(struct bdev *bd, const struct bdev_io *io, struct bdev_extent *ret_extent)
+{
+	struct vmfs_file *f = file_of(bd);
+	uint64_t block_size = f->vol->block_size;
+	uint64_t in_block = io->offset % block_size;
+	struct file_run run;
+	if (!f->flags)
+		return -EAGAIN;
+	if (io->op == BDEV_FLUSH)
+		return map_flush(f, ret_extent);
+	int rc = check_op(f, io);
+	if (rc < 0)
+		return rc;
+	mutex_lock(&f->m);
+	bool is_small = f->small;
+	mutex_unlock(&f->m);
+	if (is_small)
+		return -EAGAIN;
+	rc = filemap_hold(f, io->offset / block_size, div_up(in_block + io->len, block_size),
+			  &run);
+	if (rc < 0)
+		return rc;
+	uint64_t len = min_u64(io->len, run.count * block_size - in_block);
+	if (run.state != FILE_DATA)
+		return map_hole(io->op, run.state, len, ret_extent);
+	struct bdev_extent e = { .hold = f };
+	uint64_t room;
+	rc = io->op == BDEV_UNMAP ? -EAGAIN : 0;
+	if (rc == 0)
+		rc = lvm_map(&f->vol->lvm, run.vol_off + in_block, &e.leaf, &e.offset, &room);
+	if (rc < 0) {
+		filemap_unhold(f);
+		return rc;
+	}
+	e.len = min_u64(len, room);
+	*ret_extent = e;
+	return 0;
+}
+
+static void file_unmap(struct bdev *bd, struct bdev_extent *e)
+{
+	(void)bd;
+	if (e->hold)
+		filemap_unhold(e->hold);
+	e->hold = NULL;
+}
+
+/* ---- rw ---- */
+
+static int rw_read(struct vmfs_file *f, struct bdev_io *io, uint8_t *buf)
+{
+	int64_t n = vmfs_file_read(f, buf, io->len, io->offset);
+	if (n < 0)
+		return (int)n;
+	/* The file became shorter after the check of the range. */
+	(void)memset(buf + n, 0, io->len - (uint64_t)n);
+	return 0;
+}
+
+/* READ and WRITE through one piece of memory. */
+static int rw_data(struct vmfs_file *f, struct bdev_io *io)
+{
+	bool is_single = io->iovcnt == 1;
+	AUTO_FREE uint8_t *bounce = is_single ? NULL : malloc(io->len);
+	uint8_t *buf = is_single ? io->iov[0].iov_base : bounce;
+	if (!buf)
+		return -ENOMEM;
+	if (io->op == BDEV_READ) {
+		int rc = rw_read(f, io, buf);
+		if (rc == 0 && !is_single)
+			iov_scatter(io->iov, io->iovcnt, 0, buf, io->len);
+		return rc;
+	}
+	if (!is_single)
+		iov_gather(buf, io->iov, io->iovcnt, 0, io->len);
+	int rc = vmfs_file_write(f, buf, io->len, io->offset);
+	if (rc == 0 && io->flags & BDEV_FUA)
+		rc = vmfs_file_sync(f);
+	return rc;
+}
+
+/* Compare-and-write in a block that is made DATA first, if it is not. */
+static int rw_caw(struct vmfs_file *f, struct bdev_io *io)
+{
+	static const uint8_t zeros[VMFS_SECTOR_SIZE];
+	uint64_t block = io->offset / f->vol->block_size;
+	struct file_run run = { .state = FILE_HOLE };
+	int rc = file_check_writable(f);
+	if (rc < 0)
+		return rc == -EBADF ? -EROFS : rc;
+	sleeplock_acquire(&f->sleeplock);
+	if (f->small)
+		rc = file_to_blocks(f);
+	if (rc == 0)
+		rc = file_run_at(f, block, 1, &run);
+	sleeplock_release(&f->sleeplock);
+	if (rc == 0 && run.state != FILE_DATA)
+		rc = vmfs_file_write(f, zeros, sizeof(zeros), io->offset);
+	if (rc == 0)
+		rc = filemap_hold(f, block, 1, &run);
+	if (rc < 0 || run.state != FILE_DATA)
+		return rc < 0 ? rc : -EBUSY;
+	struct bdev_io on_leaf = *io;
+	struct bdev *leaf;
+	uint64_t room;
+	rc = lvm_map(&f->vol->lvm, run.vol_off + io->offset % f->vol->block_size, &leaf,
+		     &on_leaf.offset, &room);
+	if (rc == 0)
+		rc = vmfs_gate_enter(f->vol);
+	if (rc == 0)
+		rc = bdev_run(leaf, &on_leaf);
+	filemap_unhold(f);
+	return rc;
+}
+
+static int rw_zero(struct vmfs_file *f, struct bdev_io *io)
+{
+	int rc = file_check_writable(f);
+	if (rc < 0)
+		return rc == -EBADF ? -EROFS : rc;
+	sleeplock_acquire(&f->sleeplock);
+	bool is_small = f->small;
+	if (!is_small)
+		rc = file_zero_data(f, io->offset, io->offset + io->len);
+	sleeplock_release(&f->sleeplock);
+	if (is_small)
+		rc = vmfs_file_punch(f, io->offset, io->len);
+	if (rc == 0 && io->flags & BDEV_FUA)
+		rc = vmfs_file_sync(f);
+	return rc;
+}
+
+static int file_rw(struct bdev *bd, struct bdev_io *io)
+{
+	struct vmfs_file *f = file_of(bd);
+	switch (io->op) {
+	case BDEV_READ:
+	case BDEV_WRITE:
+		return rw_data(f, io);
+	case BDEV_FLUSH:
+		return vmfs_file_sync(f);
+	case BDEV_ZERO:
+		return rw_zero(f, io);
+	case BDEV_UNMAP:
+		return vmfs_file_punch(f, io->offset, io->len);
+	case BDEV_CAW:
+		return rw_caw(f, io);
+	}
+	return -EOPNOTSUPP;
+}
+
+/* ---- life ---- */
+
+static int file_resize(struct bdev *bd, uint64_t size)
+{
+	return vmfs_file_truncate(file_of(bd), size);
+}
+
+static void file_bdev_close(struct bdev *bd)
+{
+	struct file_bdev *fb = (struct file_bdev *)bd;
+	mutex_lock(&fb->f->m);
+	LIST_REMOVE(fb, link);
+	mutex_unlock(&fb->f->m);
+	free(fb);
+}
+
+static const struct bdev_ops file_bdev_ops = {
+	.map = file_map,
+	.unmap = file_unmap,
+	.rw = file_rw,
+	.resize = file_resize,
+	.close = file_bdev_close,
+};
+
+int vmfs_file_bdev(struct vmfs_file *file, struct bdev **ret_bd)
+{
+	struct vmfs_volume *vol = file->vol;
+	struct vmfs_stat st;
+	int rc = vmfs_file_stat(file, &st);
+	if (rc < 0)
+		return rc;
+	struct file_bdev *fb = calloc(1, sizeof(*fb));
+	if (!fb)
+		return -ENOMEM;
+	fb->f = file;
+	fb->bd = (struct bdev){
+		.ops = &file_bdev_ops,
+		.size = round_down(st.size_bytes, VMFS_SECTOR_SIZE),
+		.block_size = VMFS_SECTOR_SIZE,
+		.memory_align = 1,
+		.is_read_only = !(file->flags & VMFS_WRITE),
+		.has_write_cache = true,
+		.has_unmap = true,
+		.has_write_zeroes = true,
+		.caw = BDEV_CAW_NONE,
+		.reporter = vol->reporter,
+	};
+	for (unsigned int i = 0; i < vol->lvm.extent_count; i++) {
+		struct bdev *leaf = vol->lvm.extents[i].bd;
+		if (leaf && leaf->memory_align > fb->bd.memory_align)
+			fb->bd.memory_align = leaf->memory_align;
+	}
+	(void)snprintf(fb->bd.name, sizeof(fb->bd.name), "file %u.%u of %s",
+		       addr_cluster(file->ref.addr), addr_index(file->ref.addr), vol->label);
+	mutex_lock(&file->m);
+	LIST_INSERT_HEAD(&file->bdevs, fb, link);
+	mutex_unlock(&file->m);
+	*ret_bd = &fb->bd;
+	return 0;
+}

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The block map of a locked file in memory: what makes reads, writes and the device's map()
+ * free of metadata I/O.
+ *
+ * Valid while the file's lock is held: nobody else changes the file then. Leaves are loaded
+ * when first needed, through a view, and afterwards changed only together with the disk: by
+ * filemap_set() when a transaction has committed.
+ *
+ * Invariants:
+ * 1. raw[] is what the disk says, as of the last commit. A READY block is TBZ there, but all
+ *    its bytes have been written in place: it is DATA to us, and to others after the commit
+ *    that clears the mark (which the data's flush precedes).
+ * 2. Whoever does I/O to a place from the map holds a count from before the lookup's mutex is
+ *    released until the I/O has ended; blocks are taken out of the map only when there is no
+ *    hold (filemap_quiesce), so no I/O ever goes to a block that was given back.
+ * 3. Loading and changing leaves: under the file's sleeplock. So no leaf is loaded from a
+ *    state of the disk that is older than the map.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/align.h"
+#include "vmfs/blockmap.h"
+#include "vmfs/file_impl.h"
+#include "vmfs/txn.h"
+#include "vmfs/volume.h"
+
+void filemap_init(struct vmfs_file *f)
+{
+	sleeplock_init(&f->sleeplock);
+	mutex_init(&f->m);
+	cond_init(&f->c);
+	LIST_INIT(&f->bdevs);
+}
+
+void filemap_done(struct vmfs_file *f)
+{
+	for (uint64_t i = 0; i < f->leaf_count; i++)
+		free(f->leaves[i]);
+	free(f->leaves);
+	cond_done(&f->c);
+	mutex_done(&f->m);
+	sleeplock_done(&f->sleeplock);
+}
+
+int filemap_grow(struct vmfs_file *f, uint64_t blocks)
+{
+	uint64_t count = div_up(blocks, FILE_LEAF_BLOCKS);
+	if (count <= f->leaf_count)
+		return 0;
+	struct file_leaf **leaves = calloc(count, sizeof(struct file_leaf *));
+	if (!leaves)
+		return -ENOMEM;
+	mutex_lock(&f->m);
+	struct file_leaf **old = f->leaves;
+	if (f->leaf_count)
+		(void)memcpy(leaves, old, f->leaf_count * sizeof(struct file_leaf *));
+	f->leaves = leaves;
+	f->leaf_count = count;
+	mutex_unlock(&f->m);
+	free(old);
+	return 0;
+}
+
+/* ---- loading ---- */
+
+struct load {
+	const struct vmfs_file *f;
+	uint64_t first;
+	struct file_leaf *leaf;
+};
+
+static int load_build(struct vmfs_txn *t, void *arg)
+{
+	struct load *load = arg;
+	const struct fd_ref *ref = &load->f->ref;
+	const struct fd_body_disk *fdd;
+	int rc = fd_read(t, ref, &fdd);
+	if (rc < 0)
+		return rc;
+	uint64_t capacity = blockmap_capacity((enum vmfs_zla)le32_get(fdd->meta.zla));
+	for (uint64_t i = 0; i < FILE_LEAF_BLOCKS && load->first + i < capacity;) {
+		struct blockmap_leaf leaf;
+		rc = blockmap_leaf(t, ref, fdd, load->first + i, &leaf);
+		if (rc < 0)
+			return rc;
+		for (; i < FILE_LEAF_BLOCKS && load->first + i < leaf.first + leaf.count; i++) {
+			vmfs_addr addr;
+			rc = blockmap_entry(t, ref, fdd, &leaf, load->first + i, &addr);
+			if (rc < 0)
+				return rc;
+			if (addr_is_cow(addr) && load->f->flags & VMFS_WRITE)
+				return -EOPNOTSUPP;
+			load->leaf->raw[i] = addr.raw;
+		}
+	}
+	return 0;
+}
+
+int filemap_load(struct vmfs_file *f, uint64_t block)
+{
+	uint64_t n = block / FILE_LEAF_BLOCKS;
+	assert(sleeplock_is_mine(&f->sleeplock));
+	if (n >= f->leaf_count || f->leaves[n])
+		return 0;
+	struct file_leaf *leaf = calloc(1, sizeof(*leaf));
+	if (!leaf)
+		return -ENOMEM;
+	struct load load = { .f = f, .first = n * FILE_LEAF_BLOCKS, .leaf = leaf };
+	int rc = vmfs_view_run(f->vol, load_build, &load);
+	if (rc < 0) {
+		free(leaf);
+		/* It was there when the lock was taken. */
+		return rc == -ENOENT ? vmfs_corrupt(f->vol,
+						    "file descriptor %u.%u: gone while locked",
+						    addr_cluster(f->ref.addr),
+						    addr_index(f->ref.addr))
+				     : rc;
+	}
+	mutex_lock(&f->m);
+	f->leaves[n] = leaf;
+	mutex_unlock(&f->m);
+	return 0;
+}
+
+/* ---- looking ---- */
+
+static bool is_ready(const struct file_leaf *leaf, uint64_t i)
+{
+	return leaf->ready[i / 64] >> (i % 64) & 1;
+}
+
+static struct file_run run_at(const struct vmfs_file *f, const struct file_leaf *leaf,
+			      uint64_t i)
+{
+	vmfs_addr addr = { leaf->raw[i] };
+	struct file_run run = { .state = FILE_HOLE, .count = 1 };
+	if (addr_is_none(addr))
+		return run;
+	run.state = addr_is_tbz(addr) && !is_ready(leaf, i) ? FILE_TBZ : FILE_DATA;
+	run.vol_off = (uint64_t)addr_fb_number(addr) << f->vol->block_shift;
+	return run;
+}
+
+int filemap_run(struct vmfs_file *f, uint64_t block, uint64_t max, struct file_run *ret_run)
+{
+	uint64_t last_leaf = f->leaf_count;
+	struct file_run run;
+	if (block / FILE_LEAF_BLOCKS >= last_leaf) {
+		*ret_run = (struct file_run){ .state = FILE_HOLE, .count = max };
+		return 0;
+	}
+	const struct file_leaf *leaf = f->leaves[block / FILE_LEAF_BLOCKS];
+	if (!leaf)
+		return -EAGAIN;
+	run = run_at(f, leaf, block % FILE_LEAF_BLOCKS);
+	for (; run.count < max; run.count++) {
+		uint64_t next = block + run.count;
+		if (next / FILE_LEAF_BLOCKS >= last_leaf)
+			break;
+		leaf = f->leaves[next / FILE_LEAF_BLOCKS];
+		if (!leaf)
+			break;
+		struct file_run one = run_at(f, leaf, next % FILE_LEAF_BLOCKS);
+		if (one.state != run.state)
+			break;
+		if (run.state != FILE_HOLE &&
+		    one.vol_off != run.vol_off + (run.count << f->vol->block_shift))
+			break;
+	}
+	*ret_run = run;
+	return 0;
+}
+
+int filemap_hold(struct vmfs_file *f, uint64_t block, uint64_t max, struct file_run *ret_run)
+{
+	mutex_lock(&f->m);
+	int rc = f->is_quiescing ? -EAGAIN : filemap_run(f, block, max, ret_run);
+	if (rc == 0 && ret_run->state == FILE_DATA)
+		f->holds++;
+	mutex_unlock(&f->m);
+	return rc;
+}
+
+void filemap_unhold(struct vmfs_file *f)
+{
+	mutex_lock(&f->m);
+	assert(f->holds > 0);
+	if (--f->holds == 0)
+		cond_broadcast(&f->c);
+	mutex_unlock(&f->m);
+}
+
+void filemap_quiesce(struct vmfs_file *f)
+{
+	assert(sleeplock_is_mine(&f->sleeplock));
+	mutex_lock(&f->m);
+	f->is_quiescing = true;
+	while (f->holds)
+		cond_wait(&f->c, &f->m);
+	mutex_unlock(&f->m);
+}
+
+void filemap_resume(struct vmfs_file *f)
+{
+	mutex_lock(&f->m);
+	f->is_quiescing = false;
+	mutex_unlock(&f->m);
+}
+
+/* ---- changing ---- */
+
+void filemap_set_ready(struct vmfs_file *f, uint64_t block, uint64_t count)
+{
+	for (uint64_t b = block; b < block + count; b++) {
+		struct file_leaf *leaf = f->leaves[b / FILE_LEAF_BLOCKS];
+		uint64_t i = b % FILE_LEAF_BLOCKS;
+		assert(addr_is_tbz((vmfs_addr){ leaf->raw[i] }) && !is_ready(leaf, i));
+		leaf->ready[i / 64] |= 1ull << (i % 64);
+		leaf->ready_count++;
+		f->ready_total++;
+	}
+}
+
+static void set_unready(struct vmfs_file *f, struct file_leaf *leaf, uint64_t i)
+{
+	if (!is_ready(leaf, i))
+		return;
+	leaf->ready[i / 64] &= ~(1ull << (i % 64));
+	leaf->ready_count--;
+	f->ready_total--;
+}
+
+void filemap_set(struct vmfs_file *f, uint64_t block, vmfs_addr addr)
+{
+	struct file_leaf *leaf = f->leaves[block / FILE_LEAF_BLOCKS];
+	set_unready(f, leaf, block % FILE_LEAF_BLOCKS);
+	leaf->raw[block % FILE_LEAF_BLOCKS] = addr.raw;
+}
+
+void filemap_forget_from(struct vmfs_file *f, uint64_t block, uint64_t end)
+{
+	end = min_u64(end, f->leaf_count * FILE_LEAF_BLOCKS);
+	for (uint64_t b = block; b < end;) {
+		struct file_leaf *leaf = f->leaves[b / FILE_LEAF_BLOCKS];
+		uint64_t leaf_end = round_down(b, FILE_LEAF_BLOCKS) + FILE_LEAF_BLOCKS;
+		for (; b < min_u64(end, leaf_end); b++) {
+			if (!leaf)
+				continue;
+			set_unready(f, leaf, b % FILE_LEAF_BLOCKS);
+			leaf->raw[b % FILE_LEAF_BLOCKS] = 0;
+		}
+	}
+}

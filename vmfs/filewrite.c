@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Writing files.
+ *
+ *	small content	memory, until the commit
+ *	DATA		straight to its place, several writers at a time
+ *	TBZ		whole blocks straight to their place; a part of one after the block was
+ *			zeroed; then READY in memory
+ *	HOLE		allocated first (filealloc.c): TBZ then
+ *
+ * Invariants:
+ * 1. No byte that was not written or zeroed by this file becomes visible: blocks enter the
+ *    map with the TBZ mark, READY means that all of the block was written, and the mark goes
+ *    only after a flush (filecommit.c). Crash at any moment: the mark is there and the block
+ *    reads as zeros, or the data is.
+ * 2. Bytes of a DATA block behind the length are not defined. They are zeroed before the
+ *    length goes over them without a write (file_zero_data from the old length on).
+ * 3. The length on disk grows only at a commit, after the flush of what it covers.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/align.h"
+#include "vmfs/blockmap.h"
+#include "vmfs/file_impl.h"
+#include "vmfs/gate.h"
+#include "vmfs/volume.h"
+
+#define SECTOR VMFS_SECTOR_SIZE
+#define HOLES_AT_ONCE 4096u /* allocated for one write */
+
+/* Part of a sector: read, changed, written. */
+static int write_in_sector(struct vmfs_volume *vol, uint64_t vol_off, const uint8_t *buf,
+			   uint64_t len)
+{
+	uint8_t sector[SECTOR];
+	uint64_t skip = vol_off % SECTOR;
+	int rc = lvm_read(&vol->lvm, vol_off - skip, sector, sizeof(sector));
+	if (rc < 0)
+		return rc;
+	(void)memcpy(sector + skip, buf, len);
+	return vmfs_gate_write(vol, vol_off - skip, sector, sizeof(sector), 0);
+}
+
+/* Any bytes to a place of ours. Under sleeplock if they are not whole sectors. */
+static int write_bytes(struct vmfs_volume *vol, uint64_t vol_off, const uint8_t *buf,
+		       uint64_t len)
+{
+	uint64_t skip = vol_off % SECTOR;
+	int rc = 0;
+	if (skip) {
+		uint64_t head = min_u64(len, SECTOR - skip);
+		rc = write_in_sector(vol, vol_off, buf, head);
+		vol_off += head;
+		buf += head;
+		len -= head;
+	}
+	uint64_t whole = round_down(len, SECTOR);
+	if (rc == 0 && whole)
+		rc = vmfs_gate_write(vol, vol_off, buf, whole, 0);
+	if (rc == 0 && len > whole)
+		rc = write_in_sector(vol, vol_off + whole, buf + whole, len - whole);
+	return rc;
+}
+
+static int zero_bytes(struct vmfs_volume *vol, uint64_t vol_off, uint64_t len)
+{
+	static const uint8_t zeros[SECTOR];
+	uint64_t head = min_u64(len, round_up(vol_off, SECTOR) - vol_off);
+	int rc = head ? write_in_sector(vol, vol_off, zeros, head) : 0;
+	uint64_t whole = round_down(len - head, SECTOR);
+	if (rc == 0 && whole)
+		rc = vmfs_gate_zero(vol, vol_off + head, whole);
+	uint64_t tail = len - head - whole;
+	if (rc == 0 && tail)
+		rc = write_in_sector(vol, vol_off + head + whole, zeros, tail);
+	return rc;
+}
+
+int file_zero_data(struct vmfs_file *f, uint64_t from, uint64_t to)
+{
+	uint64_t block_size = f->vol->block_size;
+	while (from < to) {
+		struct file_run run;
+		uint64_t in_block = from % block_size;
+		uint64_t len = to - from;
+		int rc = file_run_at(f, from / block_size, div_up(in_block + len, block_size),
+				     &run);
+		if (rc < 0)
+			return rc;
+		len = min_u64(len, run.count * block_size - in_block);
+		if (run.state == FILE_DATA) {
+			rc = zero_bytes(f->vol, run.vol_off + in_block, len);
+			if (rc < 0)
+				return rc;
+		}
+		from += len;
+	}
+	return 0;
+}
+
+/* ---- one piece of a write ---- */
+
+struct piece {
+	const uint8_t *buf;
+	uint64_t len, offset;
+};
+
+/* Whole blocks, or a part of one in a block that is zeroed first. */
+static int write_tbz(struct vmfs_file *f, const struct piece *p, const struct file_run *run,
+		     uint64_t *ret_done)
+{
+	struct vmfs_volume *vol = f->vol;
+	uint64_t in_block = p->offset % vol->block_size;
+	uint64_t count = in_block ? 0 : min_u64(run->count, p->len / vol->block_size);
+	uint64_t len = count * vol->block_size;
+	int rc;
+	if (count) {
+		rc = vmfs_gate_write(vol, run->vol_off, p->buf, len, 0);
+	} else {
+		count = 1;
+		len = min_u64(p->len, vol->block_size - in_block);
+		rc = vmfs_gate_zero(vol, run->vol_off, vol->block_size);
+		if (rc == 0)
+			rc = write_bytes(vol, run->vol_off + in_block, p->buf, len);
+	}
+	if (rc < 0)
+		return rc;
+	mutex_lock(&f->m);
+	filemap_set_ready(f, p->offset / vol->block_size, count);
+	mutex_unlock(&f->m);
+	*ret_done = len;
+	return 0;
+}
+
+/* What needs the sleeplock. *ret_done may be 0: something was prepared, go on. */
+static int write_prepared(struct vmfs_file *f, const struct piece *p, uint64_t *ret_done)
+{
+	uint64_t block_size = f->vol->block_size;
+	uint64_t in_block = p->offset % block_size;
+	uint64_t want = div_up(in_block + p->len, block_size);
+	struct file_run run;
+	*ret_done = 0;
+	if (f->small)
+		return -EAGAIN; /* truncated meanwhile */
+	int rc = file_run_at(f, p->offset / block_size, want, &run);
+	if (rc < 0)
+		return rc;
+	if (run.state == FILE_HOLE)
+		return file_allocate_holes(f, p->offset / block_size,
+					   min_u64(run.count, HOLES_AT_ONCE), true);
+	if (run.state == FILE_TBZ)
+		return write_tbz(f, p, &run, ret_done);
+	uint64_t len = min_u64(p->len, run.count * block_size - in_block);
+	rc = write_bytes(f->vol, run.vol_off + in_block, p->buf, len);
+	if (rc == 0)
+		*ret_done = len;
+	return rc;
+}
+
+/* Whole sectors into DATA, without the sleeplock. -EAGAIN: not so easy. */
+static int write_in_place(struct vmfs_file *f, const struct piece *p, uint64_t *ret_done)
+{
+	uint64_t block_size = f->vol->block_size;
+	uint64_t in_block = p->offset % block_size;
+	struct file_run run;
+	if (p->offset % SECTOR || p->len < SECTOR)
+		return -EAGAIN;
+	int rc = filemap_hold(f, p->offset / block_size, div_up(in_block + p->len, block_size),
+			      &run);
+	if (rc < 0)
+		return rc;
+	if (run.state != FILE_DATA)
+		return -EAGAIN;
+	uint64_t len = min_u64(p->len, run.count * block_size - in_block);
+	len = round_down(len, SECTOR);
+	rc = vmfs_gate_write(f->vol, run.vol_off + in_block, p->buf, len, 0);
+	filemap_unhold(f);
+	if (rc == 0)
+		*ret_done = len;
+	return rc;
+}
+
+static void note_written(struct vmfs_file *f, uint64_t end)
+{
+	mutex_lock(&f->m);
+	f->is_mtime_dirty = true;
+	if (end > f->length) {
+		f->length = end;
+		file_bdevs_resize(f);
+	}
+	mutex_unlock(&f->m);
+}
+
+static int write_blocks(struct vmfs_file *f, const void *buf, uint64_t len, uint64_t offset)
+{
+	struct piece p = { buf, len, offset };
+	while (p.len) {
+		uint64_t done = 0;
+		int rc = write_in_place(f, &p, &done);
+		if (rc == -EAGAIN) {
+			sleeplock_acquire(&f->sleeplock);
+			rc = write_prepared(f, &p, &done);
+			sleeplock_release(&f->sleeplock);
+		}
+		if (rc < 0)
+			return rc;
+		p.buf += done;
+		p.len -= done;
+		p.offset += done;
+		if (done)
+			note_written(f, p.offset);
+	}
+	return 0;
+}
+
+/* ---- the whole ---- */
+
+/* 1: done in memory; 0: the file has blocks (now). */
+static int write_small(struct vmfs_file *f, const void *buf, uint64_t len, uint64_t offset)
+{
+	int rc = 0;
+	sleeplock_acquire(&f->sleeplock);
+	if (f->small && offset + len <= f->vol->sub_block_size) {
+		mutex_lock(&f->m);
+		(void)memcpy(f->small + offset, buf, len);
+		f->is_small_dirty = true;
+		mutex_unlock(&f->m);
+		note_written(f, offset + len);
+		rc = 1;
+	} else if (f->small) {
+		rc = file_to_blocks(f);
+	}
+	sleeplock_release(&f->sleeplock);
+	return rc;
+}
+
+/* Invariant 2: a write that begins behind the length leaves a gap. */
+static int zero_gap(struct vmfs_file *f, uint64_t offset)
+{
+	sleeplock_acquire(&f->sleeplock);
+	uint64_t from = file_length(f);
+	uint64_t to = min_u64(offset, round_up(from, f->vol->block_size));
+	int rc = file_zero_data(f, from, to);
+	sleeplock_release(&f->sleeplock);
+	return rc;
+}
+
+static int write_any(struct vmfs_file *f, const void *buf, uint64_t len, uint64_t offset)
+{
+	mutex_lock(&f->m);
+	bool is_small = f->small;
+	mutex_unlock(&f->m);
+	if (is_small) {
+		int rc = write_small(f, buf, len, offset);
+		if (rc != 0)
+			return rc < 0 ? rc : 0;
+	}
+	if (offset > file_length(f)) {
+		int rc = zero_gap(f, offset);
+		if (rc < 0)
+			return rc;
+	}
+	return write_blocks(f, buf, len, offset);
+}
+
+int vmfs_file_write(struct vmfs_file *file, const void *buf, uint64_t len, uint64_t offset)
+{
+	uint64_t end;
+	int rc = file_check_writable(file);
+	if (rc < 0 || len == 0)
+		return rc;
+	if (!checked_add(offset, len, &end) ||
+	    end > blockmap_capacity(VMFS_ZLA_DOUBLE) << file->vol->block_shift)
+		return -EFBIG;
+	do {
+		rc = write_any(file, buf, len, offset);
+	} while (rc == -EAGAIN);
+	return rc;
+}
+
+int vmfs_file_sync(struct vmfs_file *file)
+{
+	int rc = file_check_writable(file);
+	if (rc < 0)
+		return rc == -EBADF ? 0 : rc;
+	sleeplock_acquire(&file->sleeplock);
+	rc = file_commit(file, false);
+	sleeplock_release(&file->sleeplock);
+	return rc;
+}
