@@ -9,7 +9,7 @@
  *               one); COMPARE AND WRITE, RESERVE: goes up as -ETIMEDOUT
  *   BUSY, not ready, TASK SET FULL: sent again after 20 ms * 2^n (n <= 6)
  *   conflict    after a proved COMPARE AND WRITE: -ESTALE, we are fenced. Else somebody
- *               has the unit for a moment (RESERVE(6)): again after a while
+ *               has the unit for a moment (RESERVE(6)): again after 4 ms * 2^n (n <= 4)
  *   attention   sent again; COMPARE AND WRITE: -ETIMEDOUT; preempted: -ESTALE
  *
  * Invariants:
@@ -33,6 +33,8 @@
 
 #define DELAY_MIN_NS (20 * NS_PER_MS)
 #define DELAYS_MAX 6u
+#define CONFLICT_MIN_NS (4 * NS_PER_MS)
+#define CONFLICTS_MAX 4u
 #define MAX_ATTENTIONS 10u
 
 static const char *name_of(const struct command *c)
@@ -76,21 +78,38 @@ void lun_end_waiting(struct lun *lun, int error)
 	}
 }
 
-static void again(struct command *c, int error, bool has_delay)
+void lun_time_over(struct command *c)
 {
 	struct lun *lun = c->lun;
 
+	if (c->last_error == -EBUSY) {
+		lun_command_end(c, -EBUSY);
+		return;
+	}
+	if (!lun->is_complaining)
+		report(lun->bd.reporter, REPORT_ERROR, "%s: %s: no answer in time%s%s",
+		       lun->url.text, name_of(c), lun->is_lost ? ": " : "",
+		       lun->is_lost ? lun->down_why : "");
+	lun->is_complaining = true;
+	lun_command_end(c, -ETIMEDOUT);
+}
+
+static void again(struct command *c, int error)
+{
 	c->last_error = error;
 	c->not_before = 0;
-	if (has_delay) {
-		uint32_t n = (uint32_t)min_u64(c->delays++, DELAYS_MAX);
-		uint64_t delay = DELAY_MIN_NS << n;
-		/* Some of it by chance, so that two hosts do not keep step. */
-		c->not_before = clock_now() + delay / 2 + random_u64() % (delay / 2 + 1);
-		TAILQ_INSERT_TAIL(&lun->delayed, c, link);
-	} else {
-		TAILQ_INSERT_TAIL(&lun->queue, c, link);
-	}
+	TAILQ_INSERT_TAIL(&c->lun->queue, c, link);
+}
+
+/* Again after first_ns * 2^n, n the delays before, at most max. */
+static void again_later(struct command *c, int error, uint64_t first_ns, uint32_t max)
+{
+	uint64_t delay = first_ns << min_u64(c->delays++, max);
+
+	c->last_error = error;
+	/* Some of it by chance, so that two hosts do not keep step. */
+	c->not_before = clock_now() + delay / 2 + random_u64() % (delay / 2 + 1);
+	TAILQ_INSERT_TAIL(&c->lun->delayed, c, link);
 }
 
 bool lun_is_unguarded(const struct command *c)
@@ -120,8 +139,10 @@ static void unknown(struct command *c)
 {
 	if (!c->may_repeat || lun_is_unguarded(c))
 		lun_command_end(c, -ETIMEDOUT);
+	else if (c->task.is_settled || c->task.fate == ISCSI_STATUS)
+		again_later(c, -ETIMEDOUT, DELAY_MIN_NS, DELAYS_MAX);
 	else
-		again(c, -ETIMEDOUT, c->task.is_settled || c->task.fate == ISCSI_STATUS);
+		again(c, -ETIMEDOUT); /* on the next session */
 }
 
 static void note_attention(struct command *c, struct scsi_sense s)
@@ -136,6 +157,14 @@ static void note_attention(struct command *c, struct scsi_sense s)
 		       lun->url.text, s.asc, s.ascq);
 }
 
+static void again_attention(struct command *c)
+{
+	if (++c->attentions > MAX_ATTENTIONS)
+		again_later(c, -EBUSY, DELAY_MIN_NS, DELAYS_MAX);
+	else
+		again(c, -EBUSY);
+}
+
 static void attention(struct command *c, struct scsi_sense s, int error)
 {
 	note_attention(c, s);
@@ -148,7 +177,7 @@ static void attention(struct command *c, struct scsi_sense s, int error)
 	} else if ((c->io && c->io->op == BDEV_CAW) || lun_is_unguarded(c)) {
 		lun_command_end(c, -ETIMEDOUT);
 	} else {
-		again(c, -EBUSY, ++c->attentions > MAX_ATTENTIONS);
+		again_attention(c);
 	}
 }
 
@@ -160,7 +189,7 @@ static void conflict(struct command *c)
 		fail(c, -ESTALE,
 		     "reservation conflict, another host has fenced this one");
 	else
-		again(c, -EBUSY, true);
+		again_later(c, -EBUSY, CONFLICT_MIN_NS, CONFLICTS_MAX);
 }
 
 static void good(struct command *c)
@@ -182,7 +211,7 @@ static void good(struct command *c)
 	if (c->io->op == BDEV_CAW)
 		lun->is_caw_proved = true;
 	if (lun_request_goes_on(c))
-		again(c, 0, false);
+		again(c, 0);
 	else
 		lun_command_end(c, 0);
 }
@@ -201,7 +230,7 @@ static void refused(struct command *c, struct scsi_sense s, int error)
 	if (error == -EOPNOTSUPP && is_caw)
 		lun->bd.caw = BDEV_CAW_RESERVE;
 	else if (error == -EOPNOTSUPP && c->io && lun_request_falls_back(c)) {
-		again(c, 0, false);
+		again(c, 0);
 		return;
 	} else if (error == -EOPNOTSUPP && c->io) {
 		error = -EIO;
@@ -225,7 +254,7 @@ static void status(struct command *c)
 			fail(c, -EIO, "recovered, but not all of it");
 		return;
 	case SCSI_LATER:
-		again(c, error, true);
+		again_later(c, error, DELAY_MIN_NS, DELAYS_MAX);
 		return;
 	case SCSI_CONFLICT:
 		conflict(c);
@@ -270,7 +299,7 @@ void lun_task_done(struct iscsi_task *task)
 		if (lun_is_unguarded(c))
 			lun_command_end(c, -ETIMEDOUT);
 		else
-			again(c, c->last_error, false);
+			again(c, c->last_error);
 		return;
 	default:
 		unknown(c);

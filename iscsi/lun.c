@@ -256,16 +256,10 @@ static uint64_t wake_delayed(struct lun *lun, uint64_t now)
 	return at;
 }
 
-static void time_over(struct command *c)
+/* Heartbeats and locks: nothing else may delay them. */
+static bool is_urgent(const struct command *c)
 {
-	struct lun *lun = c->lun;
-
-	if (!lun->is_complaining && c->last_error != -EBUSY)
-		report(lun->bd.reporter, REPORT_ERROR, "%s: no answer in time%s%s",
-		       lun->url.text, lun->is_lost ? ": " : "",
-		       lun->is_lost ? lun->down_why : "");
-	lun->is_complaining |= c->last_error != -EBUSY;
-	lun_command_end(c, c->last_error == -EBUSY ? -EBUSY : -ETIMEDOUT);
+	return !c->io || c->io->deadline || c->io->op == BDEV_CAW;
 }
 
 /* true: it has gone to the session or has ended. */
@@ -285,9 +279,12 @@ static bool start(struct lun *lun, struct iscsi_session *s, struct command *c)
 		scsi_lun_bytes(0, t->lun);
 	else
 		memcpy(t->lun, lun->lun_bytes, sizeof(t->lun));
+	t->is_urgent = is_urgent(c);
 	t->attempt_ns = lun->command_ns;
 	t->deadline = c->deadline;
 	t->done = lun_task_done;
+	if (!t->is_urgent && iscsi_session_busy(s) >= NORMAL_TASKS)
+		return false;
 	if (!iscsi_session_start(s, t))
 		return false;
 	TAILQ_REMOVE(&lun->queue, c, link);
@@ -309,13 +306,13 @@ static uint64_t owner_pump(struct iscsi_owner *o, struct iscsi_session *s, uint6
 		next = TAILQ_NEXT(c, link);
 		if (c->deadline <= now) {
 			TAILQ_REMOVE(&lun->queue, c, link);
-			time_over(c);
+			lun_time_over(c);
 			continue;
 		}
-		if (has_room && (lun->is_ready || c->is_probe)) {
-			has_room = start(lun, s, c);
-			if (has_room)
+		if ((has_room || is_urgent(c)) && s && (lun->is_ready || c->is_probe)) {
+			if (start(lun, s, c))
 				continue;
+			has_room = false;
 		}
 		at = min_u64(at, c->deadline);
 	}

@@ -23,6 +23,7 @@
 #define ZEROS_SIZE 65536u
 #define ZEROS_PIECES (MAX_CHUNK / ZEROS_SIZE)
 #define VPD_SIZE 1024u
+#define NORMAL_TASKS (ISCSI_MAX_TASKS - 16u) /* the rest is for what is urgent */
 
 enum step { STEP_MAIN, STEP_FLUSH };
 
@@ -115,6 +116,8 @@ void lun_task_done(struct iscsi_task *task);
 void lun_command_end(struct command *c, int error);
 /* A write that is part of a read-compare-write whose bracket may be broken. */
 bool lun_is_unguarded(const struct command *c);
+/* Its deadline has passed while it waited. */
+void lun_time_over(struct command *c);
 /* Ends all that wait: with this error. */
 void lun_end_waiting(struct lun *lun, int error);
 

@@ -136,7 +136,10 @@ bool iscsi_session_start(struct iscsi_session *s, struct iscsi_task *task)
 	task->sense_len = 0;
 	task->transferred = task->data_sn = task->r2t_sn = 0;
 	task->requested = task->sent = task->bursts = 0;
-	TAILQ_INSERT_TAIL(&s->waiting, task, link);
+	if (task->is_urgent)
+		TAILQ_INSERT_HEAD(&s->waiting, task, link);
+	else
+		TAILQ_INSERT_TAIL(&s->waiting, task, link);
 	s->busy++;
 	s->check_at = min_u64(s->check_at, task->deadline);
 	return true;

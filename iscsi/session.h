@@ -37,6 +37,7 @@ struct iscsi_task {
 	uint8_t lun[8];
 	bool is_write;		 /* with len 0: no data at all */
 	bool may_be_short;	 /* a read of "up to len bytes" */
+	bool is_urgent;		 /* goes before those that wait for the window */
 	const struct iovec *iov; /* the data lie in it from byte iov_skip on */
 	int iovcnt;
 	uint64_t iov_skip;

@@ -448,7 +448,7 @@ static void a_hanging_target_is_an_error_by_the_deadline(void **state)
 	assert_int_equal(written, -ETIMEDOUT);
 	assert_int_equal(read, -ETIMEDOUT);
 	assert_in_range(took, 600 * NS_PER_MS, 1500 * NS_PER_MS);
-	assert_true(collect_has(&told, "no answer in time"));
+	assert_true(collect_has(&told, "write: no answer in time"));
 	assert_int_equal(bdev_write(bd, block, 4096, 4096), 0);
 	assert_int_equal(bdev_read(bd, now, 4096, 4096), 0);
 	assert_memory_equal(now, block, 4096);
