@@ -8,12 +8,12 @@
  *	zla DOUBLE   slot -> PB -> PB -> FB
  *
  * Invariants:
- * 1. block_count of the FD = number of data addresses that are not 0, TBZ count = those of
- *    them with the mark; both change with the address, in the same transaction.
- * 2. No pointer block is empty: one whose last entry goes is freed with it, and is then not
- *    edited (nothing refers to it; its bytes do not matter).
- * 3. A pointer block is written whole when it is allocated (vmfs_txn_create), so that bytes
- *    of its former life never show.
+ * 1. block_count of the FD = number of data addresses that are not 0, TBZ count = those
+ *    of them with the mark; both change with the address, in the same transaction.
+ * 2. No pointer block is empty: one whose last entry goes is freed with it, and is then
+ *    not edited (nothing refers to it; its bytes do not matter).
+ * 3. A pointer block is written whole when it is allocated (vmfs_txn_create), so that
+ *    bytes of its former life never show.
  * 4. COW blocks are shared with others: never changed, never freed; -EOPNOTSUPP.
  */
 #include "vmfs/blockmap.h"
@@ -107,8 +107,9 @@ static int pointer_block(struct vmfs_txn *t, const struct fd_ref *ref, vmfs_addr
 	return 0;
 }
 
-int blockmap_leaf(struct vmfs_txn *t, const struct fd_ref *ref, const struct fd_body_disk *fdd,
-		  uint64_t block, struct blockmap_leaf *ret_leaf)
+int blockmap_leaf(struct vmfs_txn *t, const struct fd_ref *ref,
+		  const struct fd_body_disk *fdd, uint64_t block,
+		  struct blockmap_leaf *ret_leaf)
 {
 	unsigned int depth;
 	uint64_t span = slot_span(zla_of(fdd), &depth);
@@ -123,7 +124,8 @@ int blockmap_leaf(struct vmfs_txn *t, const struct fd_ref *ref, const struct fd_
 	for (; depth > 0; depth--) {
 		vmfs_addr pb = { le32_get(entries[index]) };
 		if (addr_is_none(pb)) {
-			*ret_leaf = (struct blockmap_leaf){ round_down(block, span), span, NULL };
+			*ret_leaf = (struct blockmap_leaf){ round_down(block, span), span,
+							    NULL };
 			return 0;
 		}
 		int rc = pointer_block(t, ref, pb, block, &entries, NULL);
@@ -132,8 +134,8 @@ int blockmap_leaf(struct vmfs_txn *t, const struct fd_ref *ref, const struct fd_
 		span /= VMFS_PB_ENTRIES;
 		index = block / span % VMFS_PB_ENTRIES;
 	}
-	*ret_leaf = (struct blockmap_leaf){ round_down(block, VMFS_PB_ENTRIES), VMFS_PB_ENTRIES,
-					    entries };
+	*ret_leaf = (struct blockmap_leaf){ round_down(block, VMFS_PB_ENTRIES),
+					    VMFS_PB_ENTRIES, entries };
 	return 0;
 }
 
@@ -183,7 +185,8 @@ static int new_pointer_block(struct vmfs_txn *t, const struct fd_ref *ref, vmfs_
 }
 
 /* The slots move into a new pointer block behind slot 0; nothing to do if all are 0. */
-static int push_down(struct vmfs_txn *t, const struct fd_ref *ref, struct fd_body_disk *fdd)
+static int push_down(struct vmfs_txn *t, const struct fd_ref *ref,
+		     struct fd_body_disk *fdd)
 {
 	static const le32 empty[VMFS_FD_SLOTS];
 	if (memcmp(fdd->u.slots, empty, sizeof(empty)) == 0)
@@ -199,8 +202,8 @@ static int push_down(struct vmfs_txn *t, const struct fd_ref *ref, struct fd_bod
 	return 0;
 }
 
-int blockmap_reserve(struct vmfs_txn *t, const struct fd_ref *ref, struct fd_body_disk *fdd,
-		     uint64_t blocks)
+int blockmap_reserve(struct vmfs_txn *t, const struct fd_ref *ref,
+		     struct fd_body_disk *fdd, uint64_t blocks)
 {
 	struct vmfs_volume *vol = vmfs_txn_volume(t);
 	while (blocks > blockmap_capacity(zla_of(fdd))) {
@@ -220,8 +223,8 @@ int blockmap_reserve(struct vmfs_txn *t, const struct fd_ref *ref, struct fd_bod
 }
 
 /* The leaf of a block to be edited; pointer blocks on the way are made. */
-static int edit_leaf(struct vmfs_txn *t, const struct fd_ref *ref, struct fd_body_disk *fdd,
-		     uint64_t block, le32 **ret_entries)
+static int edit_leaf(struct vmfs_txn *t, const struct fd_ref *ref,
+		     struct fd_body_disk *fdd, uint64_t block, le32 **ret_entries)
 {
 	unsigned int depth;
 	uint64_t span = slot_span(zla_of(fdd), &depth);
@@ -250,16 +253,19 @@ static int edit_leaf(struct vmfs_txn *t, const struct fd_ref *ref, struct fd_bod
 	return 0;
 }
 
-static int change_counts(struct vmfs_txn *t, const struct fd_ref *ref, struct fd_body_disk *fdd,
-			 int64_t blocks, int64_t tbz)
+static int change_counts(struct vmfs_txn *t, const struct fd_ref *ref,
+			 struct fd_body_disk *fdd, int64_t blocks, int64_t tbz)
 {
 	uint64_t have = le64_get(fdd->meta.block_count);
 	uint64_t have_tbz = fd_tbz_count(fdd);
-	if ((blocks < 0 && have < (uint64_t)-blocks) || (tbz < 0 && have_tbz < (uint64_t)-tbz))
-		return vmfs_corrupt(vmfs_txn_volume(t),
-				    "file descriptor %u.%u: counts %llu blocks (%llu to be zeroed), but has more",
-				    addr_cluster(ref->addr), addr_index(ref->addr),
-				    (unsigned long long)have, (unsigned long long)have_tbz);
+	if ((blocks < 0 && have < (uint64_t)-blocks) ||
+	    (tbz < 0 && have_tbz < (uint64_t)-tbz))
+		return vmfs_corrupt(
+			vmfs_txn_volume(t),
+			"file descriptor %u.%u: counts %llu blocks (%llu to be zeroed), "
+				    "but has more",
+			addr_cluster(ref->addr), addr_index(ref->addr),
+			(unsigned long long)have, (unsigned long long)have_tbz);
 	fd_add_counts(fdd, blocks, tbz);
 	return 0;
 }
@@ -294,7 +300,8 @@ int blockmap_set(struct vmfs_txn *t, const struct fd_ref *ref, struct fd_body_di
 
 /* ---- freeing ---- */
 
-static bool has_other_entries(const struct blockmap_leaf *leaf, uint64_t first, uint64_t end)
+static bool has_other_entries(const struct blockmap_leaf *leaf, uint64_t first,
+			      uint64_t end)
 {
 	for (uint64_t i = 0; i < leaf->count; i++) {
 		uint64_t block = leaf->first + i;
@@ -331,9 +338,9 @@ static int free_leaf_block(struct vmfs_txn *t, const struct fd_ref *ref,
 }
 
 /* Frees what lies in [first, end) of one leaf; *ret_count blocks. */
-static int free_in_leaf(struct vmfs_txn *t, const struct fd_ref *ref, struct fd_body_disk *fdd,
-			const struct blockmap_leaf *leaf, const struct blockmap_range *range,
-			uint64_t *ret_count)
+static int free_in_leaf(struct vmfs_txn *t, const struct fd_ref *ref,
+			struct fd_body_disk *fdd, const struct blockmap_leaf *leaf,
+			const struct blockmap_range *range, uint64_t *ret_count)
 {
 	unsigned int depth;
 	int64_t blocks = 0;
@@ -382,7 +389,8 @@ int blockmap_free(struct vmfs_txn *t, const struct fd_ref *ref, struct fd_body_d
 		if (rc < 0)
 			return rc;
 		struct blockmap_range part = { .first = range->first, .end = end };
-		if (leaf.entries && end - max_u64(leaf.first, part.first) > range->budget - freed)
+		if (leaf.entries &&
+		    end - max_u64(leaf.first, part.first) > range->budget - freed)
 			part.first = end - (range->budget - freed);
 		if (leaf.entries) {
 			uint64_t n;

@@ -3,11 +3,11 @@
 #define VMFS_BLOCKMAP_H
 
 /*
- * From block numbers of a file to addresses, in every address form (FORMAT.md 8.2), within
- * transactions and views. Resident files have no blocks; their callers know.
+ * From block numbers of a file to addresses, in every address form (FORMAT.md 8.2),
+ * within transactions and views. Resident files have no blocks; their callers know.
  *
- * The unit is the LEAF: the array that holds the addresses of neighbouring blocks: the 256
- * slots of the FD itself, or the 1024 entries of one pointer block.
+ * The unit is the LEAF: the array that holds the addresses of neighbouring blocks: the
+ * 256 slots of the FD itself, or the 1024 entries of one pointer block.
  */
 #include <stdint.h>
 
@@ -25,23 +25,26 @@ struct blockmap_leaf {
 /* Blocks that a form can name. */
 uint64_t blockmap_capacity(enum vmfs_zla zla);
 /*
- * The leaf of a block; a hole may be reported larger than one leaf. Its entries are checked
- * when they are taken out with blockmap_entry. 0, -EUCLEAN (reported), as vmfs_txn_read.
+ * The leaf of a block; a hole may be reported larger than one leaf. Its entries are
+ * checked when they are taken out with blockmap_entry. 0, -EUCLEAN (reported), as
+ * vmfs_txn_read.
  */
-int blockmap_leaf(struct vmfs_txn *t, const struct fd_ref *ref, const struct fd_body_disk *fdd,
-		  uint64_t block, struct blockmap_leaf *ret_leaf)
-	__attribute__((warn_unused_result));
+int blockmap_leaf(struct vmfs_txn *t, const struct fd_ref *ref,
+		  const struct fd_body_disk *fdd, uint64_t block,
+		  struct blockmap_leaf *ret_leaf) __attribute__((warn_unused_result));
 /* Entry of a block in its leaf: 0 for a hole, or an address of the right kind. */
 int blockmap_entry(struct vmfs_txn *t, const struct fd_ref *ref,
 		   const struct fd_body_disk *fdd, const struct blockmap_leaf *leaf,
-		   uint64_t block, vmfs_addr *ret_addr) __attribute__((warn_unused_result));
+		   uint64_t block, vmfs_addr *ret_addr)
+	__attribute__((warn_unused_result));
 
 /*
  * Makes the file, in FB form, able to name `blocks` blocks: FB -> PB -> double. Allocates
  * pointer blocks for what was there.
  */
-int blockmap_reserve(struct vmfs_txn *t, const struct fd_ref *ref, struct fd_body_disk *fdd,
-		     uint64_t blocks) __attribute__((warn_unused_result));
+int blockmap_reserve(struct vmfs_txn *t, const struct fd_ref *ref,
+		     struct fd_body_disk *fdd, uint64_t blocks)
+	__attribute__((warn_unused_result));
 /*
  * Sets the addresses of [first, first + count), all within what blockmap_reserve made
  * reachable, and keeps the counts of the FD. Old addresses are overwritten, not freed.
@@ -54,8 +57,9 @@ struct blockmap_range {
 	uint64_t budget;
 };
 /*
- * Frees the blocks of [first, end), and the pointer blocks that become empty, from the end
- * downwards, until about `budget` blocks are freed. *ret_from: [*ret_from, end) is free now.
+ * Frees the blocks of [first, end), and the pointer blocks that become empty, from the
+ * end downwards, until about `budget` blocks are freed. *ret_from: [*ret_from, end) is
+ * free now.
  */
 int blockmap_free(struct vmfs_txn *t, const struct fd_ref *ref, struct fd_body_disk *fdd,
 		  const struct blockmap_range *range, uint64_t *ret_from)

@@ -27,8 +27,9 @@ static int data_off(struct vmfs_txn *t, const struct fd_ref *ref,
 	return resource_addr_off(vmfs_txn_volume(t), addr, ret_vol_off);
 }
 
-int content_run(struct vmfs_txn *t, const struct fd_ref *ref, const struct fd_body_disk *fdd,
-		uint64_t block, uint64_t max, uint64_t *ret_vol_off, uint64_t *ret_count)
+int content_run(struct vmfs_txn *t, const struct fd_ref *ref,
+		const struct fd_body_disk *fdd, uint64_t block, uint64_t max,
+		uint64_t *ret_vol_off, uint64_t *ret_count)
 {
 	uint64_t block_size = le64_get(fdd->meta.block_size);
 	struct blockmap_leaf leaf;
@@ -55,8 +56,8 @@ int content_run(struct vmfs_txn *t, const struct fd_ref *ref, const struct fd_bo
 	return rc;
 }
 
-int content_read(struct vmfs_txn *t, const struct fd_ref *ref, const struct fd_body_disk *fdd,
-		 uint64_t off, void *buf, uint64_t len)
+int content_read(struct vmfs_txn *t, const struct fd_ref *ref,
+		 const struct fd_body_disk *fdd, uint64_t off, void *buf, uint64_t len)
 {
 	struct vmfs_volume *vol = vmfs_txn_volume(t);
 	uint64_t block_size = le64_get(fdd->meta.block_size);
@@ -69,8 +70,9 @@ int content_read(struct vmfs_txn *t, const struct fd_ref *ref, const struct fd_b
 	while (rc == 0 && len) {
 		uint64_t block = off / block_size;
 		uint64_t vol_off, count;
-		rc = content_run(t, ref, fdd, block, div_up(off % block_size + len, block_size),
-				 &vol_off, &count);
+		rc = content_run(t, ref, fdd, block,
+				 div_up(off % block_size + len, block_size), &vol_off,
+				 &count);
 		if (rc < 0)
 			break;
 		uint64_t n = min_u64(len, count * block_size - off % block_size);

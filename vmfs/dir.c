@@ -7,9 +7,9 @@
  *
  * All content is metadata: read and edited in pieces under the directory's lock, a whole
  * sub-block, or 4096 bytes of a file block. Invariants:
- * 1. Bytes behind the length are never read. A piece that begins at or behind the length is
- *    made new (vmfs_txn_create) when the directory grows into it: what the block held before
- *    never shows.
+ * 1. Bytes behind the length are never read. A piece that begins at or behind the length
+ *    is made new (vmfs_txn_create) when the directory grows into it: what the block held
+ *    before never shows.
  * 2. Directories are kept compact: removing an entry moves the last one into its place.
  * 3. No block lies wholly behind the length.
  * 4. A block that was part of a directory may stand in this host's journal. It must not
@@ -49,7 +49,8 @@ static bool is_sub_blocked(const struct fd_body_disk *fdd)
 	return le32_get(fdd->meta.zla) == VMFS_ZLA_SB;
 }
 
-static int corrupt(struct vmfs_txn *t, const struct fd_ref *dir, const char *what, uint64_t n)
+static int corrupt(struct vmfs_txn *t, const struct fd_ref *dir, const char *what,
+		   uint64_t n)
 {
 	return vmfs_corrupt(vmfs_txn_volume(t), "directory %u.%u: %s %llu",
 			    addr_cluster(dir->addr), addr_index(dir->addr), what,
@@ -58,7 +59,8 @@ static int corrupt(struct vmfs_txn *t, const struct fd_ref *dir, const char *wha
 
 /* Where an offset below the allocated blocks lies. */
 static int find_piece(struct vmfs_txn *t, const struct fd_ref *dir,
-		      const struct fd_body_disk *fdd, uint64_t off, struct piece *ret_piece)
+		      const struct fd_body_disk *fdd, uint64_t off,
+		      struct piece *ret_piece)
 {
 	struct vmfs_volume *vol = vmfs_txn_volume(t);
 	uint64_t block_size = is_sub_blocked(fdd) ? vol->sub_block_size : vol->block_size;
@@ -82,7 +84,8 @@ static int find_piece(struct vmfs_txn *t, const struct fd_ref *dir,
 }
 
 static int read_bytes(struct vmfs_txn *t, const struct fd_ref *dir,
-		      const struct fd_body_disk *fdd, uint64_t off, uint8_t *buf, uint64_t len)
+		      const struct fd_body_disk *fdd, uint64_t off, uint8_t *buf,
+		      uint64_t len)
 {
 	struct vmfs_lock_id id;
 	int rc = fd_lock_id(vmfs_txn_volume(t), dir, &id);
@@ -102,7 +105,8 @@ static int read_bytes(struct vmfs_txn *t, const struct fd_ref *dir,
 		} else {
 			rc = vmfs_txn_read(t, &id, p.vol_off, p.len, &data);
 			if (rc == 0)
-				(void)memcpy(buf, (const uint8_t *)data + (off - p.first), n);
+				(void)memcpy(buf, (const uint8_t *)data + (off - p.first),
+					     n);
 		}
 		off += n;
 		buf += n;
@@ -143,8 +147,8 @@ static int write_bytes(struct vmfs_txn *t, const struct fd_ref *dir,
 
 /* ---- reading ---- */
 
-int dir_count(struct vmfs_txn *t, const struct fd_ref *dir, const struct fd_body_disk *fdd,
-	      uint64_t *ret_count)
+int dir_count(struct vmfs_txn *t, const struct fd_ref *dir,
+	      const struct fd_body_disk *fdd, uint64_t *ret_count)
 {
 	if (fd_length(fdd) % VMFS_DIRENT_SIZE)
 		return corrupt(t, dir, "140 does not divide its length", fd_length(fdd));
@@ -198,8 +202,8 @@ static int read_dir_fd(struct vmfs_txn *t, const struct fd_ref *dir,
 	return rc;
 }
 
-int dir_list(struct vmfs_txn *t, const struct fd_ref *dir, uint64_t first, unsigned int max,
-	     struct dir_entry *ret_entries, uint64_t *ret_index)
+int dir_list(struct vmfs_txn *t, const struct fd_ref *dir, uint64_t first,
+	     unsigned int max, struct dir_entry *ret_entries, uint64_t *ret_index)
 {
 	const struct fd_body_disk *fdd;
 	struct vmfs_dirent_disk batch[BATCH];
@@ -213,7 +217,8 @@ int dir_list(struct vmfs_txn *t, const struct fd_ref *dir, uint64_t first, unsig
 		for (unsigned int i = 0; i < count && found < max && rc == 0; i++) {
 			if (is_hole(&batch[i]))
 				continue;
-			rc = take_entry(t, dir, first + i, &batch[i], &ret_entries[found]);
+			rc = take_entry(t, dir, first + i, &batch[i],
+					&ret_entries[found]);
 			ret_index[found++] = first + i;
 		}
 	}
@@ -243,7 +248,8 @@ int dir_find(struct vmfs_txn *t, const struct fd_ref *dir, const char *name,
 				continue;
 			ret_found->is_there = true;
 			ret_found->index = first + i;
-			return take_entry(t, dir, first + i, &batch[i], &ret_found->entry);
+			return take_entry(t, dir, first + i, &batch[i],
+					  &ret_found->entry);
 		}
 		first += count;
 	}
@@ -258,7 +264,8 @@ int dir_check_empty(struct vmfs_txn *t, const struct fd_ref *dir)
 	uint64_t index[3];
 	int count = dir_list(t, dir, 0, 3, entries, index);
 	for (int i = 0; i < count; i++) {
-		if (strcmp(entries[i].name, ".") != 0 && strcmp(entries[i].name, "..") != 0)
+		if (strcmp(entries[i].name, ".") != 0 &&
+		    strcmp(entries[i].name, "..") != 0)
 			return -ENOTEMPTY;
 	}
 	return count < 0 ? count : 0;
@@ -267,11 +274,12 @@ int dir_check_empty(struct vmfs_txn *t, const struct fd_ref *dir)
 /* ---- growing ---- */
 
 /* One more block at the end, in the form that the directory has. */
-static int add_block(struct vmfs_txn *t, const struct fd_ref *dir, struct fd_body_disk *fdd,
-		     uint64_t block)
+static int add_block(struct vmfs_txn *t, const struct fd_ref *dir,
+		     struct fd_body_disk *fdd, uint64_t block)
 {
 	enum vmfs_resource_type type = is_sub_blocked(fdd) ? RESOURCE_SBC : RESOURCE_FBB;
-	vmfs_addr near = { block ? le32_get(fdd->u.slots[(block - 1) % VMFS_FD_SLOTS]) : 0 };
+	vmfs_addr near = { block ? le32_get(fdd->u.slots[(block - 1) % VMFS_FD_SLOTS])
+				 : 0 };
 	vmfs_addr addr;
 	uint32_t count;
 	int rc = 0;
@@ -309,7 +317,9 @@ static int log_last_piece(struct vmfs_txn *t, const struct fd_ref *dir,
 	if (rc < 0)
 		return rc;
 	(void)memcpy(data, content + p.first, p.len);
-	/* Of an earlier life of these blocks under this lock nothing may be remembered. */
+	/*
+	 * Of an earlier life of these blocks under this lock nothing may be remembered.
+	 */
 	vmfs_cache_drop_lock(vmfs_txn_volume(t)->cache, id.vol_off);
 	return 0;
 }
@@ -340,7 +350,8 @@ static int to_file_blocks(struct vmfs_txn *t, const struct fd_ref *dir,
 		uint64_t vol_off;
 		rc = resource_addr_off(vol, addrs[i], &vol_off);
 		if (rc == 0)
-			rc = vmfs_txn_data(t, vol_off, content + i * (size_t)vol->block_size,
+			rc = vmfs_txn_data(t, vol_off,
+					   content + i * (size_t)vol->block_size,
 					   vol->block_size);
 	}
 	if (rc < 0)
@@ -357,7 +368,8 @@ static int grow(struct vmfs_txn *t, const struct fd_ref *dir, struct fd_body_dis
 		uint64_t length)
 {
 	struct vmfs_volume *vol = vmfs_txn_volume(t);
-	if (is_sub_blocked(fdd) && length > (uint64_t)VMFS_FD_SLOTS * vol->sub_block_size) {
+	if (is_sub_blocked(fdd) &&
+	    length > (uint64_t)VMFS_FD_SLOTS * vol->sub_block_size) {
 		int rc = to_file_blocks(t, dir, fdd);
 		if (rc < 0)
 			return rc;
@@ -414,7 +426,9 @@ static int shrink(struct vmfs_txn *t, const struct fd_ref *dir, struct fd_body_d
 	uint64_t from;
 	int rc = 0;
 	if (keep < have) {
-		struct blockmap_range r = { .first = keep, .end = have, .budget = UINT64_MAX };
+		struct blockmap_range r = { .first = keep,
+					    .end = have,
+					    .budget = UINT64_MAX };
 		rc = blockmap_free(t, dir, fdd, &r, &from);
 		if (rc == 0)
 			rc = give_lock_back(t, dir);
@@ -435,15 +449,15 @@ int dir_remove(struct vmfs_txn *t, const struct fd_ref *dir, uint64_t index)
 		rc = -ENOENT;
 	/* The last entry that is one; holes at the end go with it. */
 	while (rc == 0) {
-		rc = read_bytes(t, dir, fdd, (count - 1) * VMFS_DIRENT_SIZE, (uint8_t *)&lastd,
-				sizeof(lastd));
+		rc = read_bytes(t, dir, fdd, (count - 1) * VMFS_DIRENT_SIZE,
+				(uint8_t *)&lastd, sizeof(lastd));
 		count--;
 		if (count == index || !is_hole(&lastd))
 			break;
 	}
 	if (rc == 0 && count > index)
-		rc = write_bytes(t, dir, fdd, index * VMFS_DIRENT_SIZE, (const uint8_t *)&lastd,
-				 UINT64_MAX);
+		rc = write_bytes(t, dir, fdd, index * VMFS_DIRENT_SIZE,
+				 (const uint8_t *)&lastd, UINT64_MAX);
 	if (rc == 0)
 		rc = shrink(t, dir, fdd, count * VMFS_DIRENT_SIZE);
 	if (rc == 0)

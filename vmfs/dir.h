@@ -22,14 +22,15 @@ struct dir_entry {
 };
 
 /* How many entries, holes included. -EUCLEAN (reported): no directory's length. */
-int dir_count(struct vmfs_txn *t, const struct fd_ref *dir, const struct fd_body_disk *fdd,
-	      uint64_t *ret_count) __attribute__((warn_unused_result));
+int dir_count(struct vmfs_txn *t, const struct fd_ref *dir,
+	      const struct fd_body_disk *fdd, uint64_t *ret_count)
+	__attribute__((warn_unused_result));
 /*
  * Entries from number `first` on, at most max; *ret_index[i] is the number of the i-th.
  * Returns the count (0: the end), or -errno.
  */
-int dir_list(struct vmfs_txn *t, const struct fd_ref *dir, uint64_t first, unsigned int max,
-	     struct dir_entry *ret_entries, uint64_t *ret_index)
+int dir_list(struct vmfs_txn *t, const struct fd_ref *dir, uint64_t first,
+	     unsigned int max, struct dir_entry *ret_entries, uint64_t *ret_index)
 	__attribute__((warn_unused_result));
 
 struct dir_found {
@@ -40,7 +41,10 @@ struct dir_found {
 /* Looks for a name. 0 in either case. */
 int dir_find(struct vmfs_txn *t, const struct fd_ref *dir, const char *name,
 	     struct dir_found *ret_found) __attribute__((warn_unused_result));
-/* Writes an entry at index: a hole, an entry to replace, or the end (the directory grows). */
+/*
+ * Writes an entry at index: a hole, an entry to replace, or the end (the directory
+ * grows).
+ */
 int dir_put(struct vmfs_txn *t, const struct fd_ref *dir, uint64_t index,
 	    const struct dir_entry *entry) __attribute__((warn_unused_result));
 /* Takes an entry out; the last one moves into its place. */
@@ -50,8 +54,8 @@ int dir_remove(struct vmfs_txn *t, const struct fd_ref *dir, uint64_t index)
 int dir_check_empty(struct vmfs_txn *t, const struct fd_ref *dir)
 	__attribute__((warn_unused_result));
 /*
- * Makes a new FD a directory with "." and the entry *dots; links 2. The parent's count is the
- * caller's.
+ * Makes a new FD a directory with "." and the entry *dots; links 2. The parent's count is
+ * the caller's.
  */
 int dir_init(struct vmfs_txn *t, const struct fd_ref *dir, struct fd_body_disk *fdd,
 	     const struct dir_entry *dots) __attribute__((warn_unused_result));

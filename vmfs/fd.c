@@ -8,9 +8,10 @@
  *	free --fd_create--> in use (links >= 1) --fd_free--> free
  *
  * fd_create clears the bit in the FDC cluster, takes ++generation of that cluster, and
- * writes every byte of the piece; fd_free sets the bit and leaves links 0 and no addresses
- * behind, so that a stray look at it finds nothing (FORMAT.md 8.4). Its lock sector is never
- * rewritten but by lock transitions: the token grows through all lives of an FD.
+ * writes every byte of the piece; fd_free sets the bit and leaves links 0 and no
+ * addresses behind, so that a stray look at it finds nothing (FORMAT.md 8.4). Its lock
+ * sector is never rewritten but by lock transitions: the token grows through all lives of
+ * an FD.
  */
 #include "vmfs/fd.h"
 
@@ -26,11 +27,13 @@
 #define MODE_FORMAT 0170000u
 #define MODE_DIRECTORY 0040000u
 
-int fd_lock_id(struct vmfs_volume *vol, const struct fd_ref *ref, struct vmfs_lock_id *ret_id)
+int fd_lock_id(struct vmfs_volume *vol, const struct fd_ref *ref,
+	       struct vmfs_lock_id *ret_id)
 {
 	uint64_t vol_off;
 	if (addr_type(ref->addr) != ADDR_FD)
-		return vmfs_corrupt(vol, "address 0x%08x is no file descriptor", ref->addr.raw);
+		return vmfs_corrupt(vol, "address 0x%08x is no file descriptor",
+				    ref->addr.raw);
 	int rc = resource_addr_off(vol, ref->addr, &vol_off);
 	if (rc < 0)
 		return rc;
@@ -52,8 +55,9 @@ static int check(struct vmfs_volume *vol, const struct fd_ref *ref,
 		return -ENOENT;
 	struct verify why;
 	if (verify_fd(fdd, ref->addr, vol->block_size, vol->sub_block_size, &why) < 0)
-		return vmfs_corrupt(vol, "file descriptor %u.%u: %s", addr_cluster(ref->addr),
-				    addr_index(ref->addr), why.text);
+		return vmfs_corrupt(vol, "file descriptor %u.%u: %s",
+				    addr_cluster(ref->addr), addr_index(ref->addr),
+				    why.text);
 	if (ref->is_directory && !fd_is_directory(&fdd->meta))
 		return vmfs_corrupt(vol, "file descriptor %u.%u: type %u is no directory",
 				    addr_cluster(ref->addr), addr_index(ref->addr),
@@ -61,7 +65,8 @@ static int check(struct vmfs_volume *vol, const struct fd_ref *ref,
 	return 0;
 }
 
-int fd_read(struct vmfs_txn *t, const struct fd_ref *ref, const struct fd_body_disk **ret_fdd)
+int fd_read(struct vmfs_txn *t, const struct fd_ref *ref,
+	    const struct fd_body_disk **ret_fdd)
 {
 	struct vmfs_volume *vol = vmfs_txn_volume(t);
 	struct vmfs_lock_id id;
@@ -93,9 +98,12 @@ int fd_edit(struct vmfs_txn *t, const struct fd_ref *ref, struct fd_body_disk **
 	return rc;
 }
 
-/* Every field of a new FD that is not zero: FORMAT.md 8.1, with values as ESXi writes them. */
-static void fill(struct vmfs_volume *vol, struct fd_body_disk *fdd, const struct fd_ref *ref,
-		 uint32_t type, uint32_t mode)
+/*
+ * Every field of a new FD that is not zero: FORMAT.md 8.1, with values as ESXi writes
+ * them.
+ */
+static void fill(struct vmfs_volume *vol, struct fd_body_disk *fdd,
+		 const struct fd_ref *ref, uint32_t type, uint32_t mode)
 {
 	struct vmfs_fd_meta_disk *metad = &fdd->meta;
 	(void)memset(fdd, 0, sizeof(*fdd));

@@ -4,8 +4,8 @@
 
 /*
  * File descriptors as transactions and views see them: one piece of three sectors behind
- * the lock sector (FORMAT.md 8). Pointers are into the transaction and valid until its build
- * function returns.
+ * the lock sector (FORMAT.md 8). Pointers are into the transaction and valid until its
+ * build function returns.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -37,14 +37,14 @@ struct fd_ref {
 };
 
 /* Its lock. 0 or -EUCLEAN (reported: no such address). Never blocks. */
-int fd_lock_id(struct vmfs_volume *vol, const struct fd_ref *ref, struct vmfs_lock_id *ret_id)
-	__attribute__((warn_unused_result));
+int fd_lock_id(struct vmfs_volume *vol, const struct fd_ref *ref,
+	       struct vmfs_lock_id *ret_id) __attribute__((warn_unused_result));
 /*
  * Reads an FD in use. -ENOENT: it is free, or of another generation: what named it is out
  * of date (in a view or after a retry) or wrong. -EUCLEAN (reported), -EBUSY as txn_read.
  */
-int fd_read(struct vmfs_txn *t, const struct fd_ref *ref, const struct fd_body_disk **ret_fdd)
-	__attribute__((warn_unused_result));
+int fd_read(struct vmfs_txn *t, const struct fd_ref *ref,
+	    const struct fd_body_disk **ret_fdd) __attribute__((warn_unused_result));
 /* The same, to be changed. */
 int fd_edit(struct vmfs_txn *t, const struct fd_ref *ref, struct fd_body_disk **ret_fdd)
 	__attribute__((warn_unused_result));
@@ -56,7 +56,8 @@ int fd_create(struct vmfs_txn *t, vmfs_addr near, uint32_t type, uint32_t mode,
 	      uint32_t lock_flags, struct fd_ref *ret_ref, struct fd_body_disk **ret_fdd)
 	__attribute__((warn_unused_result));
 /* Marks an FD free whose blocks are freed already; its lock is given back afterwards. */
-int fd_free(struct vmfs_txn *t, const struct fd_ref *ref) __attribute__((warn_unused_result));
+int fd_free(struct vmfs_txn *t, const struct fd_ref *ref)
+	__attribute__((warn_unused_result));
 
 /* ---- fields ---- */
 

@@ -99,8 +99,8 @@ static int create_build(struct vmfs_txn *t, void *arg)
 	if (rc == 0 && o->end.is_there)
 		rc = -EEXIST;
 	if (rc == 0)
-		rc = fd_create(t, (vmfs_addr){ 0 }, VMFS_TYPE_FILE, o->options->mode, keep,
-			       &ref, &fdd);
+		rc = fd_create(t, (vmfs_addr){ 0 }, VMFS_TYPE_FILE, o->options->mode,
+			       keep, &ref, &fdd);
 	if (rc == 0)
 		rc = names_add(t, &o->end, &ref, VMFS_TYPE_FILE);
 	if (rc < 0)
@@ -215,10 +215,12 @@ static int load(struct vmfs_file *f)
 {
 	int rc = vmfs_view_run(f->vol, load_build, f);
 	if (rc == -EOPNOTSUPP)
-		return report_error(f->vol->reporter, rc,
-				    "%s: file descriptor %u.%u: shares blocks copy-on-write: not writable here",
-				    f->vol->label, addr_cluster(f->ref.addr),
-				    addr_index(f->ref.addr));
+		return report_error(
+			f->vol->reporter, rc,
+			"%s: file descriptor %u.%u: shares blocks "
+				    "copy-on-write: not writable here",
+			f->vol->label, addr_cluster(f->ref.addr),
+			addr_index(f->ref.addr));
 	if (rc == 0 && !f->small) {
 		sleeplock_acquire(&f->sleeplock);
 		rc = filemap_grow(f, div_up(f->length, f->vol->block_size));
@@ -231,7 +233,8 @@ static int load(struct vmfs_file *f)
 static int lock_and_load(struct vmfs_file *f, const struct opening *o,
 			 struct vmfs_holder *ret_holder)
 {
-	enum vmfs_lock_mode mode = f->flags & VMFS_WRITE ? LOCK_EXCLUSIVE : LOCK_READ_ONLY;
+	enum vmfs_lock_mode mode =
+		f->flags & VMFS_WRITE ? LOCK_EXCLUSIVE : LOCK_READ_ONLY;
 	int rc = fd_lock_id(f->vol, &f->ref, &f->lock);
 	if (rc < 0)
 		return rc;
@@ -267,7 +270,8 @@ static int open_once(struct opening *o, struct vmfs_file **ret_file,
 		struct vmfs_lock_id id;
 		rc = fd_lock_id(o->vol, &o->end.entry.ref, &id);
 		if (rc == 0)
-			(void)!vmfs_lock_release(o->vol, &id); /* -ENOMEM is what is told */
+			/* -ENOMEM is what is told */
+			(void)!vmfs_lock_release(o->vol, &id);
 	}
 	if (!f)
 		return -ENOMEM;
@@ -309,7 +313,8 @@ int vmfs_file_open(struct vmfs_volume *vol, const char *path,
 	return rc;
 }
 
-int vmfs_file_open_addr(struct vmfs_volume *vol, vmfs_addr addr, struct vmfs_file **ret_file)
+int vmfs_file_open_addr(struct vmfs_volume *vol, vmfs_addr addr,
+			struct vmfs_file **ret_file)
 {
 	struct vmfs_file_options options = { .flags = VMFS_READ };
 	struct opening o = { .vol = vol, .options = &options };

@@ -3,9 +3,10 @@
 #define VMFS_FILE_IMPL_H
 
 /*
- * What the files of this folder that make up an open file know of it: file.c (open, close),
- * filemap.c (the block map in memory), fileread.c, filewrite.c, filealloc.c (blocks given
- * and taken, the length), filecommit.c (what makes it durable), filebdev.c (as a device).
+ * What the files of this folder that make up an open file know of it: file.c (open,
+ * close), filemap.c (the block map in memory), fileread.c, filewrite.c, filealloc.c
+ * (blocks given and taken, the length), filecommit.c (what makes it durable), filebdev.c
+ * (as a device).
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -24,7 +25,9 @@ struct file_bdev;
 /* Addresses of 1024 neighbouring blocks as they are on disk. */
 struct file_leaf {
 	uint32_t raw[FILE_LEAF_BLOCKS];
-	/* TBZ on disk, but all of the block has been written: reads and writes go to it. */
+	/*
+	 * TBZ on disk, but all of the block has been written: reads and writes go to it.
+	 */
 	uint64_t ready[FILE_LEAF_BLOCKS / 64];
 	uint32_t ready_count;
 };
@@ -59,8 +62,8 @@ struct vmfs_file {
 	uint64_t length;		/* as callers see it */
 	uint64_t committed_length;	/* as it is on disk; changed under sleeplock */
 	/*
-	 * Content of a file that is small (resident or one sub-block): the truth while open,
-	 * sub_block_size bytes, zero behind the length. NULL: the file has blocks.
+	 * Content of a file that is small (resident or one sub-block): the truth while
+	 * open, sub_block_size bytes, zero behind the length. NULL: the file has blocks.
 	 */
 	uint8_t *small;
 	bool is_small_dirty;
@@ -105,26 +108,35 @@ int filemap_load(struct vmfs_file *f, uint64_t block) __attribute__((warn_unused
  * The run at a block, at most max long. With f->m held. -EAGAIN: its leaf is not loaded.
  * Blocks behind all leaves are holes.
  */
-int filemap_run(struct vmfs_file *f, uint64_t block, uint64_t max, struct file_run *ret_run)
-	__attribute__((warn_unused_result));
-/* The same without f->m, and a hold if it is DATA. -EAGAIN also while blocks are taken away. */
-int filemap_hold(struct vmfs_file *f, uint64_t block, uint64_t max, struct file_run *ret_run)
-	__attribute__((warn_unused_result));
+int filemap_run(struct vmfs_file *f, uint64_t block, uint64_t max,
+		struct file_run *ret_run) __attribute__((warn_unused_result));
+/*
+ * The same without f->m, and a hold if it is DATA. -EAGAIN also while blocks are taken
+ * away.
+ */
+int filemap_hold(struct vmfs_file *f, uint64_t block, uint64_t max,
+		 struct file_run *ret_run) __attribute__((warn_unused_result));
 void filemap_unhold(struct vmfs_file *f);
 /* Waits until there is no hold, and lets nobody take one until filemap_resume. Blocks. */
 void filemap_quiesce(struct vmfs_file *f);
 void filemap_resume(struct vmfs_file *f);
-/* The block has been written whole; or its address is now that. With f->m held, loaded. */
+/*
+ * The block has been written whole; or its address is now that. With f->m held, loaded.
+ */
 void filemap_set_ready(struct vmfs_file *f, uint64_t block, uint64_t count);
 void filemap_set(struct vmfs_file *f, uint64_t block, vmfs_addr addr);
 /* Everything from a block on is a hole now. With f->m held. */
 void filemap_forget_from(struct vmfs_file *f, uint64_t block, uint64_t end);
 /* Room for the leaves of `blocks` blocks. Under sleeplock. 0 or -ENOMEM. */
-int filemap_grow(struct vmfs_file *f, uint64_t blocks) __attribute__((warn_unused_result));
+int filemap_grow(struct vmfs_file *f, uint64_t blocks)
+	__attribute__((warn_unused_result));
 
 /* ---- fileread.c ---- */
 
-/* Reads [offset, offset + len), all below the length, of a file held under a lock. Blocks. */
+/*
+ * Reads [offset, offset + len), all below the length, of a file held under a lock.
+ * Blocks.
+ */
 int file_read_locked(struct vmfs_file *f, void *buf, uint64_t len, uint64_t offset)
 	__attribute__((warn_unused_result));
 
@@ -140,16 +152,16 @@ int file_zero_data(struct vmfs_file *f, uint64_t from, uint64_t to)
 /* ---- filealloc.c; all under sleeplock, all block ---- */
 
 /* The run at a block, its leaf loaded if need be. */
-int file_run_at(struct vmfs_file *f, uint64_t block, uint64_t max, struct file_run *ret_run)
-	__attribute__((warn_unused_result));
+int file_run_at(struct vmfs_file *f, uint64_t block, uint64_t max,
+		struct file_run *ret_run) __attribute__((warn_unused_result));
 /* Small content into a file block: the file has blocks then. */
 int file_to_blocks(struct vmfs_file *f) __attribute__((warn_unused_result));
 /*
  * Allocates blocks for the holes [first, first + need), as TBZ, and more ahead of a
  * sequential writer. At least one, maybe fewer than need; committed.
  */
-int file_allocate_holes(struct vmfs_file *f, uint64_t first, uint64_t need, bool may_go_ahead)
-	__attribute__((warn_unused_result));
+int file_allocate_holes(struct vmfs_file *f, uint64_t first, uint64_t need,
+			bool may_go_ahead) __attribute__((warn_unused_result));
 /* Takes whole blocks out of the file: they are holes then. Nobody holds them. */
 int file_free_blocks(struct vmfs_file *f, uint64_t first, uint64_t end)
 	__attribute__((warn_unused_result));

@@ -3,14 +3,15 @@
  * Blocks given to files and taken from them, and the length.
  *
  * Each step is one transaction; long ones (a terabyte freed, a thick disk of as much) are
- * many, each of which leaves a consistent file: freeing goes from the end downwards and takes
- * the length along, allocation leaves TBZ blocks that read as zeros.
+ * many, each of which leaves a consistent file: freeing goes from the end downwards and
+ * takes the length along, allocation leaves TBZ blocks that read as zeros.
  *
- * Blocks are taken away only when nobody holds them (filemap_quiesce): all I/O to them has
- * ended, so whoever gets them next is not written to by us. TBZ blocks are never held.
+ * Blocks are taken away only when nobody holds them (filemap_quiesce): all I/O to them
+ * has ended, so whoever gets them next is not written to by us. TBZ blocks are never
+ * held.
  *
- * A sequential writer's blocks are allocated ahead, up to AHEAD_MAX, in the transaction that
- * it needs anyway; what was not used is freed at close, or when the sequence breaks.
+ * A sequential writer's blocks are allocated ahead, up to AHEAD_MAX, in the transaction
+ * that it needs anyway; what was not used is freed at close, or when the sequence breaks.
  */
 #include <assert.h>
 #include <errno.h>
@@ -32,7 +33,8 @@
 #define FREE_AT_LEAST 64u
 #define ZERO_AT_ONCE (256ull << 20)
 
-int file_run_at(struct vmfs_file *f, uint64_t block, uint64_t max, struct file_run *ret_run)
+int file_run_at(struct vmfs_file *f, uint64_t block, uint64_t max,
+		struct file_run *ret_run)
 {
 	int rc = filemap_load(f, block);
 	if (rc < 0)
@@ -68,8 +70,8 @@ static int allocate_build(struct vmfs_txn *t, void *arg)
 	vmfs_addr near = a->near;
 	while (rc == 0 && a->got < a->need) {
 		uint32_t n;
-		rc = resource_alloc(t, RESOURCE_FBB, near, a->want - a->got, a->addrs + a->got,
-				    &n);
+		rc = resource_alloc(t, RESOURCE_FBB, near, a->want - a->got,
+				    a->addrs + a->got, &n);
 		if (rc < 0)
 			break;
 		for (uint32_t i = 0; i < n; i++)
@@ -88,7 +90,8 @@ static int allocate_build(struct vmfs_txn *t, void *arg)
 static vmfs_addr address_before(struct vmfs_file *f, uint64_t block)
 {
 	struct file_run run;
-	if (block == 0 || file_run_at(f, block - 1, 1, &run) < 0 || run.state == FILE_HOLE)
+	if (block == 0 || file_run_at(f, block - 1, 1, &run) < 0 ||
+	    run.state == FILE_HOLE)
 		return (vmfs_addr){ 0 };
 	return addr_fb((uint32_t)(run.vol_off >> f->vol->block_shift), 0);
 }
@@ -97,8 +100,8 @@ static vmfs_addr address_before(struct vmfs_file *f, uint64_t block)
 static int load_leaves(struct vmfs_file *f, uint64_t first, uint64_t count)
 {
 	int rc = filemap_grow(f, first + count);
-	for (uint64_t b = round_down(first, FILE_LEAF_BLOCKS); rc == 0 && b < first + count;
-	     b += FILE_LEAF_BLOCKS)
+	for (uint64_t b = round_down(first, FILE_LEAF_BLOCKS);
+	     rc == 0 && b < first + count; b += FILE_LEAF_BLOCKS)
 		rc = filemap_load(f, b);
 	return rc;
 }
@@ -110,8 +113,9 @@ static uint32_t plan_ahead(struct vmfs_file *f, uint64_t first, uint64_t need)
 		f->ahead_window = 0;
 		return 0;
 	}
-	f->ahead_window = f->ahead_window ? (uint32_t)min_u64(AHEAD_MAX, f->ahead_window * 4ull)
-					  : 4;
+	f->ahead_window = f->ahead_window
+				  ? (uint32_t)min_u64(AHEAD_MAX, f->ahead_window * 4ull)
+				  : 4;
 	uint64_t end = first + need + f->ahead_window;
 	uint64_t limit = block_count(f, file_length(f));
 	if (limit >= first + need)
@@ -124,7 +128,8 @@ static uint32_t plan_ahead(struct vmfs_file *f, uint64_t first, uint64_t need)
 	return (uint32_t)min_u64(run.count, end - first - need);
 }
 
-int file_allocate_holes(struct vmfs_file *f, uint64_t first, uint64_t need, bool may_go_ahead)
+int file_allocate_holes(struct vmfs_file *f, uint64_t first, uint64_t need,
+			bool may_go_ahead)
 {
 	AUTO_FREE struct allocation *a = calloc(1, sizeof(*a));
 	if (!a)
@@ -489,7 +494,8 @@ int vmfs_file_allocate(struct vmfs_file *file, uint64_t offset, uint64_t len,
 /* ---- punch ---- */
 
 /* [first, end) has blocks. */
-static int is_backed(struct vmfs_file *f, uint64_t first, uint64_t end, bool *ret_is_backed)
+static int is_backed(struct vmfs_file *f, uint64_t first, uint64_t end,
+		     bool *ret_is_backed)
 {
 	*ret_is_backed = false;
 	while (first < end) {

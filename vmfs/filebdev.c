@@ -2,16 +2,16 @@
 /*
  * A file as a translating device.
  *
- * map() looks into the file's map in memory, never at the disk. It asks three questions: may
- * this host write now (gate), is the file's lock ours, is the place DATA. Three times yes:
- * the bytes of the volume's own device, with a hold that keeps truncate and punch away until
- * unmap(). No: -EAGAIN, and rw() does it the long way on a worker; -ESTALE when the lock or
- * the volume is lost.
+ * map() looks into the file's map in memory, never at the disk. It asks three questions:
+ * may this host write now (gate), is the file's lock ours, is the place DATA. Three times
+ * yes: the bytes of the volume's own device, with a hold that keeps truncate and punch
+ * away until unmap(). No: -EAGAIN, and rw() does it the long way on a worker; -ESTALE
+ * when the lock or the volume is lost.
  *
- * Nothing that map() lets through has to be noted in the file: blocks are DATA already, the
- * length does not change. FLUSH goes through only if there is nothing to commit, and FUA only
- * if no mark waits to be cleared: else data that was promised durable would read as zeros
- * after a crash.
+ * Nothing that map() lets through has to be noted in the file: blocks are DATA already,
+ * the length does not change. FLUSH goes through only if there is nothing to commit, and
+ * FUA only if no mark waits to be cleared: else data that was promised durable would read
+ * as zeros after a crash.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -91,7 +91,8 @@ static int map_hole(enum bdev_op op, enum file_state state, uint64_t len,
 	return 0;
 }
 
-static int file_map(struct bdev *bd, const struct bdev_io *io, struct bdev_extent *ret_extent)
+static int file_map(struct bdev *bd, const struct bdev_io *io,
+		    struct bdev_extent *ret_extent)
 {
 	struct vmfs_file *f = file_of(bd);
 	uint64_t block_size = f->vol->block_size;
@@ -109,8 +110,8 @@ static int file_map(struct bdev *bd, const struct bdev_io *io, struct bdev_exten
 	mutex_unlock(&f->m);
 	if (is_small)
 		return -EAGAIN;
-	rc = filemap_hold(f, io->offset / block_size, div_up(in_block + io->len, block_size),
-			  &run);
+	rc = filemap_hold(f, io->offset / block_size,
+			  div_up(in_block + io->len, block_size), &run);
 	if (rc < 0)
 		return rc;
 	uint64_t len = min_u64(io->len, run.count * block_size - in_block);
@@ -120,7 +121,8 @@ static int file_map(struct bdev *bd, const struct bdev_io *io, struct bdev_exten
 	uint64_t room;
 	rc = io->op == BDEV_UNMAP ? -EAGAIN : 0;
 	if (rc == 0)
-		rc = lvm_map(&f->vol->lvm, run.vol_off + in_block, &e.leaf, &e.offset, &room);
+		rc = lvm_map(&f->vol->lvm, run.vol_off + in_block, &e.leaf, &e.offset,
+			     &room);
 	if (rc < 0) {
 		filemap_unhold(f);
 		return rc;
@@ -295,7 +297,8 @@ int vmfs_file_bdev(struct vmfs_file *file, struct bdev **ret_bd)
 			fb->bd.memory_align = leaf->memory_align;
 	}
 	(void)snprintf(fb->bd.name, sizeof(fb->bd.name), "file %u.%u of %s",
-		       addr_cluster(file->ref.addr), addr_index(file->ref.addr), vol->label);
+		       addr_cluster(file->ref.addr), addr_index(file->ref.addr),
+		       vol->label);
 	mutex_lock(&file->m);
 	LIST_INSERT_HEAD(&file->bdevs, fb, link);
 	mutex_unlock(&file->m);

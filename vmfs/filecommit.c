@@ -2,11 +2,11 @@
 /*
  * What makes a file's writes durable and visible to others.
  *
- *	snapshot: READY blocks, length	-> flush of the data -> transaction: marks cleared,
- *	length, times -> the map in memory follows
+ *	snapshot: READY blocks, length	-> flush of the data -> transaction: marks
+ *	cleared, length, times -> the map in memory follows
  *
- * Crash before the transaction is logged: the blocks are TBZ and read as zeros, the length is
- * the old one. After: all of it is there, and the data was before it.
+ * Crash before the transaction is logged: the blocks are TBZ and read as zeros, the
+ * length is the old one. After: all of it is there, and the data was before it.
  *
  * Small content goes with its FD: resident bytes are journalled with it; a sub-block is
  * written as ordered data, in place if it is the file's already.
@@ -75,7 +75,8 @@ static int clear_marks(struct vmfs_txn *t, struct commit *c, struct fd_body_disk
 {
 	for (uint32_t i = 0; i < c->mark_count;) {
 		uint32_t n = 0;
-		while (i + n < c->mark_count && c->marks[i + n].block == c->marks[i].block + n) {
+		while (i + n < c->mark_count &&
+		       c->marks[i + n].block == c->marks[i].block + n) {
 			c->addrs[n] = c->marks[i + n].addr;
 			n++;
 		}
@@ -160,7 +161,8 @@ struct small {
 	const uint8_t *content;
 };
 
-static int put_sub_block(struct vmfs_txn *t, const struct small *s, struct fd_body_disk *fdd)
+static int put_sub_block(struct vmfs_txn *t, const struct small *s,
+			 struct fd_body_disk *fdd)
 {
 	struct vmfs_volume *vol = s->f->vol;
 	vmfs_addr addr = { le32_get(fdd->u.slots[0]) };

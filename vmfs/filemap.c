@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The block map of a locked file in memory: what makes reads, writes and the device's map()
- * free of metadata I/O.
+ * The block map of a locked file in memory: what makes reads, writes and the device's
+ * map() free of metadata I/O.
  *
- * Valid while the file's lock is held: nobody else changes the file then. Leaves are loaded
- * when first needed, through a view, and afterwards changed only together with the disk: by
- * filemap_set() when a transaction has committed.
+ * Valid while the file's lock is held: nobody else changes the file then. Leaves are
+ * loaded when first needed, through a view, and afterwards changed only together with the
+ * disk: by filemap_set() when a transaction has committed.
  *
  * Invariants:
- * 1. raw[] is what the disk says, as of the last commit. A READY block is TBZ there, but all
- *    its bytes have been written in place: it is DATA to us, and to others after the commit
- *    that clears the mark (which the data's flush precedes).
- * 2. Whoever does I/O to a place from the map holds a count from before the lookup's mutex is
- *    released until the I/O has ended; blocks are taken out of the map only when there is no
- *    hold (filemap_quiesce), so no I/O ever goes to a block that was given back.
+ * 1. raw[] is what the disk says, as of the last commit. A READY block is TBZ there, but
+ *    all its bytes have been written in place: it is DATA to us, and to others after the
+ *    commit that clears the mark (which the data's flush precedes).
+ * 2. Whoever does I/O to a place from the map holds a count from before the lookup's
+ *    mutex is released until the I/O has ended; blocks are taken out of the map only when
+ *    there is no hold (filemap_quiesce), so no I/O ever goes to a block that was given
+ *    back.
  * 3. Loading and changing leaves: under the file's sleeplock. So no leaf is loaded from a
  *    state of the disk that is older than the map.
  */
@@ -87,7 +88,8 @@ static int load_build(struct vmfs_txn *t, void *arg)
 		rc = blockmap_leaf(t, ref, fdd, load->first + i, &leaf);
 		if (rc < 0)
 			return rc;
-		for (; i < FILE_LEAF_BLOCKS && load->first + i < leaf.first + leaf.count; i++) {
+		for (; i < FILE_LEAF_BLOCKS && load->first + i < leaf.first + leaf.count;
+		     i++) {
 			vmfs_addr addr;
 			rc = blockmap_entry(t, ref, fdd, &leaf, load->first + i, &addr);
 			if (rc < 0)
@@ -114,11 +116,12 @@ int filemap_load(struct vmfs_file *f, uint64_t block)
 	if (rc < 0) {
 		free(leaf);
 		/* It was there when the lock was taken. */
-		return rc == -ENOENT ? vmfs_corrupt(f->vol,
-						    "file descriptor %u.%u: gone while locked",
-						    addr_cluster(f->ref.addr),
-						    addr_index(f->ref.addr))
-				     : rc;
+		return rc == -ENOENT
+			       ? vmfs_corrupt(f->vol,
+					      "file descriptor %u.%u: gone while locked",
+					      addr_cluster(f->ref.addr),
+					      addr_index(f->ref.addr))
+			       : rc;
 	}
 	mutex_lock(&f->m);
 	f->leaves[n] = leaf;
@@ -145,7 +148,8 @@ static struct file_run run_at(const struct vmfs_file *f, const struct file_leaf 
 	return run;
 }
 
-int filemap_run(struct vmfs_file *f, uint64_t block, uint64_t max, struct file_run *ret_run)
+int filemap_run(struct vmfs_file *f, uint64_t block, uint64_t max,
+		struct file_run *ret_run)
 {
 	uint64_t last_leaf = f->leaf_count;
 	struct file_run run;
@@ -175,7 +179,8 @@ int filemap_run(struct vmfs_file *f, uint64_t block, uint64_t max, struct file_r
 	return 0;
 }
 
-int filemap_hold(struct vmfs_file *f, uint64_t block, uint64_t max, struct file_run *ret_run)
+int filemap_hold(struct vmfs_file *f, uint64_t block, uint64_t max,
+		 struct file_run *ret_run)
 {
 	mutex_lock(&f->m);
 	int rc = f->is_quiescing ? -EAGAIN : filemap_run(f, block, max, ret_run);

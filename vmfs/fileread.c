@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reading files: under a lock by the map in memory, without one through views. A view reads
- * the data inside its build function, so what it hands out is of one committed state (or, if
- * another host has the file locked, as current as a look from outside can be).
+ * Reading files: under a lock by the map in memory, without one through views. A view
+ * reads the data inside its build function, so what it hands out is of one committed
+ * state (or, if another host has the file locked, as current as a look from outside can
+ * be).
  */
 #include <errno.h>
 #include <string.h>
@@ -42,7 +43,8 @@ static int view_read_build(struct vmfs_txn *t, void *arg)
 	return rc;
 }
 
-static int64_t read_by_views(struct vmfs_file *f, uint8_t *buf, uint64_t len, uint64_t offset)
+static int64_t read_by_views(struct vmfs_file *f, uint8_t *buf, uint64_t len,
+			     uint64_t offset)
 {
 	uint64_t done = 0;
 	while (done < len) {
@@ -90,8 +92,8 @@ int file_read_locked(struct vmfs_file *f, void *buf, uint64_t len, uint64_t offs
 	while (rc == 0 && len) {
 		uint64_t in_block = offset % block_size;
 		struct file_run run;
-		rc = filemap_hold(f, offset / block_size, div_up(in_block + len, block_size),
-				  &run);
+		rc = filemap_hold(f, offset / block_size,
+				  div_up(in_block + len, block_size), &run);
 		if (rc == -EAGAIN) {
 			rc = load_leaf(f, offset / block_size);
 			continue;

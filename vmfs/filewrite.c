@@ -4,15 +4,16 @@
  *
  *	small content	memory, until the commit
  *	DATA		straight to its place, several writers at a time
- *	TBZ		whole blocks straight to their place; a part of one after the block was
+ *	TBZ		whole blocks straight to their place; a part of one after the
+ *	block was
  *			zeroed; then READY in memory
  *	HOLE		allocated first (filealloc.c): TBZ then
  *
  * Invariants:
- * 1. No byte that was not written or zeroed by this file becomes visible: blocks enter the
- *    map with the TBZ mark, READY means that all of the block was written, and the mark goes
- *    only after a flush (filecommit.c). Crash at any moment: the mark is there and the block
- *    reads as zeros, or the data is.
+ * 1. No byte that was not written or zeroed by this file becomes visible: blocks enter
+ *    the map with the TBZ mark, READY means that all of the block was written, and the
+ *    mark goes only after a flush (filecommit.c). Crash at any moment: the mark is there
+ *    and the block reads as zeros, or the data is.
  * 2. Bytes of a DATA block behind the length are not defined. They are zeroed before the
  *    length goes over them without a write (file_zero_data from the old length on).
  * 3. The length on disk grows only at a commit, after the flush of what it covers.
@@ -84,8 +85,8 @@ int file_zero_data(struct vmfs_file *f, uint64_t from, uint64_t to)
 		struct file_run run;
 		uint64_t in_block = from % block_size;
 		uint64_t len = to - from;
-		int rc = file_run_at(f, from / block_size, div_up(in_block + len, block_size),
-				     &run);
+		int rc = file_run_at(f, from / block_size,
+				     div_up(in_block + len, block_size), &run);
 		if (rc < 0)
 			return rc;
 		len = min_u64(len, run.count * block_size - in_block);
@@ -107,8 +108,8 @@ struct piece {
 };
 
 /* Whole blocks, or a part of one in a block that is zeroed first. */
-static int write_tbz(struct vmfs_file *f, const struct piece *p, const struct file_run *run,
-		     uint64_t *ret_done)
+static int write_tbz(struct vmfs_file *f, const struct piece *p,
+		     const struct file_run *run, uint64_t *ret_done)
 {
 	struct vmfs_volume *vol = f->vol;
 	uint64_t in_block = p->offset % vol->block_size;
@@ -166,8 +167,8 @@ static int write_in_place(struct vmfs_file *f, const struct piece *p, uint64_t *
 	struct file_run run;
 	if (p->offset % SECTOR || p->len < SECTOR)
 		return -EAGAIN;
-	int rc = filemap_hold(f, p->offset / block_size, div_up(in_block + p->len, block_size),
-			      &run);
+	int rc = filemap_hold(f, p->offset / block_size,
+			      div_up(in_block + p->len, block_size), &run);
 	if (rc < 0)
 		return rc;
 	if (run.state != FILE_DATA)
@@ -192,7 +193,8 @@ static void note_written(struct vmfs_file *f, uint64_t end)
 	mutex_unlock(&f->m);
 }
 
-static int write_blocks(struct vmfs_file *f, const void *buf, uint64_t len, uint64_t offset)
+static int write_blocks(struct vmfs_file *f, const void *buf, uint64_t len,
+			uint64_t offset)
 {
 	struct piece p = { buf, len, offset };
 	while (p.len) {
@@ -217,7 +219,8 @@ static int write_blocks(struct vmfs_file *f, const void *buf, uint64_t len, uint
 /* ---- the whole ---- */
 
 /* 1: done in memory; 0: the file has blocks (now). */
-static int write_small(struct vmfs_file *f, const void *buf, uint64_t len, uint64_t offset)
+static int write_small(struct vmfs_file *f, const void *buf, uint64_t len,
+		       uint64_t offset)
 {
 	int rc = 0;
 	sleeplock_acquire(&f->sleeplock);
@@ -264,7 +267,8 @@ static int write_any(struct vmfs_file *f, const void *buf, uint64_t len, uint64_
 	return write_blocks(f, buf, len, offset);
 }
 
-int vmfs_file_write(struct vmfs_file *file, const void *buf, uint64_t len, uint64_t offset)
+int vmfs_file_write(struct vmfs_file *file, const void *buf, uint64_t len,
+		    uint64_t offset)
 {
 	uint64_t end;
 	int rc = file_check_writable(file);

@@ -5,9 +5,9 @@
  * Invariants of an open lvm:
  * 1. extents[] is in volume order and without gaps: extent i + 1 begins where i ends, the
  *    first at 0, the last ends at size_bytes.
- * 2. Within an extent, volume offset = vol_off + (dev offset - data_off): the PE table has
- *    been found to say just that. (Readers exist that use only the table, and others that
- *    use only this rule: FORMAT.md 3.5. A volume where they differ is refused.)
+ * 2. Within an extent, volume offset = vol_off + (dev offset - data_off): the PE table
+ *    has been found to say just that. (Readers exist that use only the table, and others
+ *    that use only this rule: FORMAT.md 3.5. A volume where they differ is refused.)
  */
 #include "vmfs/lvm.h"
 
@@ -44,7 +44,8 @@ static int check_pe_map(struct bdev *bd, struct reporter *r, uint32_t map,
 		bool is_used = bitmap_get(map_data, i);
 		if (is_used != (i < count))
 			return report_error(r, -EUCLEAN, "%s: PE bitmap: PE %u is %s",
-					    bd->name, first + i, is_used ? "used" : "free");
+					    bd->name, first + i,
+					    is_used ? "used" : "free");
 		struct verify why;
 		if (is_used && verify_lvm_pe(&table[i], first + i, devd, vold, &why) < 0)
 			return report_error(r, -EUCLEAN, "%s: PE table: %s", bd->name,
@@ -90,15 +91,18 @@ static int check_kind(struct bdev *bd, struct reporter *r,
 	return 0;
 }
 
-int lvm_device_read(struct bdev *bd, struct reporter *r, struct vmfs_lvm_device_disk *ret_dev,
+int lvm_device_read(struct bdev *bd, struct reporter *r,
+		    struct vmfs_lvm_device_disk *ret_dev,
 		    struct vmfs_lvm_volume_disk *ret_vol)
 {
 	if (bd->block_size != VMFS_SECTOR_SIZE)
-		return report_error(r, -EOPNOTSUPP, "%s: sectors of %u bytes: VMFS needs 512",
-				    bd->name, bd->block_size);
+		return report_error(r, -EOPNOTSUPP,
+				    "%s: sectors of %u bytes: VMFS needs 512", bd->name,
+				    bd->block_size);
 	if (bd->size < LVM_VOLUME_OFF + VMFS_SECTOR_SIZE)
-		return report_error(r, -EMEDIUMTYPE, "%s: no VMFS volume: only %llu bytes",
-				    bd->name, (unsigned long long)bd->size);
+		return report_error(r, -EMEDIUMTYPE,
+				    "%s: no VMFS volume: only %llu bytes", bd->name,
+				    (unsigned long long)bd->size);
 	AUTO_FREE uint8_t *sectors = io_alloc(2 * VMFS_SECTOR_SIZE);
 	if (!sectors)
 		return -ENOMEM;
@@ -118,7 +122,8 @@ int lvm_device_read(struct bdev *bd, struct reporter *r, struct vmfs_lvm_device_
 		return report_error(r, rc, "%s: LVM header: %s", bd->name, why.text);
 	rc = verify_lvm_volume(&vold, &devd, &why);
 	if (rc < 0)
-		return report_error(r, rc, "%s: LVM volume descriptor: %s", bd->name, why.text);
+		return report_error(r, rc, "%s: LVM volume descriptor: %s", bd->name,
+				    why.text);
 	rc = check_pe_maps(bd, r, &devd, &vold);
 	if (rc < 0)
 		return rc;
@@ -160,21 +165,22 @@ static void lvm_from(struct lvm *lvm, struct reporter *r,
 }
 
 static int check_same_volume(const struct lvm *lvm, struct bdev *bd, struct reporter *r,
-			     const struct vmfs_lvm_volume_disk *vold, uint32_t extent_count)
+			     const struct vmfs_lvm_volume_disk *vold,
+			     uint32_t extent_count)
 {
 	char text[UUID_TEXT_SIZE];
 	struct uuid uuid;
 	(void)memcpy(uuid.b, vold->uuid, sizeof(uuid.b));
 	if (!uuid_equal(&uuid, &lvm->uuid))
-		return report_error(r, -EINVAL, "%s: belongs to another volume, %s, than %s",
-				    bd->name, uuid_text(&uuid, text),
-				    lvm->extents[0].bd->name);
+		return report_error(
+			r, -EINVAL, "%s: belongs to another volume, %s, than %s",
+			bd->name, uuid_text(&uuid, text), lvm->extents[0].bd->name);
 	if (le64_get(vold->size) != lvm->size_bytes ||
 	    le32_get(vold->extent_count) != extent_count)
 		return report_error(
 			r, -EUCLEAN,
-			"%s: says %llu bytes in %u extents, but %s says %llu in %u", bd->name,
-			(unsigned long long)le64_get(vold->size),
+			"%s: says %llu bytes in %u extents, but %s says %llu in %u",
+			bd->name, (unsigned long long)le64_get(vold->size),
 			le32_get(vold->extent_count), lvm->extents[0].bd->name,
 			(unsigned long long)lvm->size_bytes, extent_count);
 	return 0;
@@ -198,23 +204,27 @@ static int check_joined(const struct lvm *lvm, struct reporter *r, uint32_t exte
 					    e->bd->name, (unsigned long long)e->pe_first,
 					    lvm->extents[i - 1].bd->name);
 		if (e->pe_first > next)
-			return report_error(r, -ENODEV,
-					    "volume %s: the extent with PEs %llu to %llu is missing",
-					    lvm->name, (unsigned long long)next,
-					    (unsigned long long)e->pe_first - 1);
+			return report_error(
+				r, -ENODEV,
+				"volume %s: the extent with PEs %llu to %llu is missing",
+				lvm->name, (unsigned long long)next,
+				(unsigned long long)e->pe_first - 1);
 		next += e->pe_count;
 	}
 	uint64_t total = lvm->size_bytes / LVM_PE_SIZE;
 	if (next < total)
-		return report_error(r, -ENODEV,
-				    "volume %s: the extent with PEs from %llu on is missing (%u of %u given)",
-				    lvm->name, (unsigned long long)next, lvm->extent_count,
-				    extent_count);
+		return report_error(
+			r, -ENODEV,
+			"volume %s: the extent with PEs from %llu on is missing (%u of %u given)",
+			lvm->name, (unsigned long long)next, lvm->extent_count,
+			extent_count);
 	if (next > total || lvm->extent_count != extent_count)
-		return report_error(r, -EUCLEAN,
-				    "volume %s: %u extents with %llu PEs, but %u with %llu expected",
-				    lvm->name, lvm->extent_count, (unsigned long long)next,
-				    extent_count, (unsigned long long)total);
+		return report_error(
+			r, -EUCLEAN,
+			"volume %s: %u extents with %llu PEs, but %u with %llu "
+				    "expected",
+			lvm->name, lvm->extent_count, (unsigned long long)next,
+			extent_count, (unsigned long long)total);
 	return 0;
 }
 
@@ -224,8 +234,8 @@ int lvm_open(struct bdev **devices, unsigned int count, struct reporter *r,
 	struct lvm lvm = { .reporter = r };
 	uint32_t extent_count = 0;
 	if (count == 0 || count > LVM_EXTENTS_MAX)
-		return report_error(r, -EINVAL, "%u devices given, 1 to %u expected", count,
-				    LVM_EXTENTS_MAX);
+		return report_error(r, -EINVAL, "%u devices given, 1 to %u expected",
+				    count, LVM_EXTENTS_MAX);
 	for (unsigned int i = 0; i < count; i++) {
 		struct vmfs_lvm_device_disk devd;
 		struct vmfs_lvm_volume_disk vold;
@@ -292,7 +302,8 @@ static int each_extent(const struct lvm *lvm, enum bdev_op op, uint32_t flags,
 }
 
 /* A piece of one sector. */
-static int read_in_sector(const struct lvm *lvm, uint64_t vol_off, uint8_t *buf, uint64_t len)
+static int read_in_sector(const struct lvm *lvm, uint64_t vol_off, uint8_t *buf,
+			  uint64_t len)
 {
 	uint8_t sector[VMFS_SECTOR_SIZE];
 	uint64_t skip = vol_off % VMFS_SECTOR_SIZE;
@@ -326,7 +337,8 @@ int lvm_write(const struct lvm *lvm, uint64_t vol_off, const void *buf, uint64_t
 	      uint32_t flags)
 {
 	/* A write does not touch the memory that bdev_rw takes as void *. */
-	return each_extent(lvm, BDEV_WRITE, flags, vol_off, (uint8_t *)(uintptr_t)buf, len);
+	return each_extent(lvm, BDEV_WRITE, flags, vol_off, (uint8_t *)(uintptr_t)buf,
+			   len);
 }
 
 int lvm_flush(const struct lvm *lvm)

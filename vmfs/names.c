@@ -4,8 +4,8 @@
  *
  * Each change is one transaction: the entry, the FD it names, link counts and the freed
  * blocks change together or not at all. One exception: a file with more blocks than one
- * journal record can free is cut down in several transactions first, under its lock, each of
- * which leaves a shorter file that is consistent; then it goes with the rest.
+ * journal record can free is cut down in several transactions first, under its lock, each
+ * of which leaves a shorter file that is consistent; then it goes with the rest.
  *
  * What a file's removal needs is the file's own lock: a file that another host has open
  * cannot be removed (-EBUSY), nor one that is open here.
@@ -169,8 +169,9 @@ static int readdir_build(struct vmfs_txn *t, void *arg)
 		struct dir_entry entries[READDIR_BATCH];
 		uint64_t index[READDIR_BATCH];
 		unsigned int want = list->max - found;
-		int n = dir_list(t, &list->dir, next, want < READDIR_BATCH ? want : READDIR_BATCH,
-				 entries, index);
+		int n = dir_list(t, &list->dir, next,
+				 want < READDIR_BATCH ? want : READDIR_BATCH, entries,
+				 index);
 		if (n < 0)
 			return n;
 		if (n == 0)
@@ -220,7 +221,8 @@ int vmfs_readlink(struct vmfs_volume *vol, const char *path, char *buf, uint32_t
 	return rc < 0 ? rc : vmfs_readlink_addr(vol, st.addr, buf, size);
 }
 
-int vmfs_lock_info(struct vmfs_volume *vol, const char *path, struct vmfs_lock_info *ret_info)
+int vmfs_lock_info(struct vmfs_volume *vol, const char *path,
+		   struct vmfs_lock_info *ret_info)
 {
 	struct look look = { .path = path, .flags = PATH_FOLLOW };
 	struct vmfs_lock_id id;
@@ -242,7 +244,8 @@ static int add_links(struct vmfs_txn *t, const struct fd_ref *ref, int delta)
 	if (delta < 0 && links < 2)
 		return vmfs_corrupt(vmfs_txn_volume(t),
 				    "directory %u.%u: %u links, but has subdirectories",
-				    addr_cluster(ref->addr), addr_index(ref->addr), links);
+				    addr_cluster(ref->addr), addr_index(ref->addr),
+				    links);
 	fdd->meta.links = le32_of(links + (uint32_t)delta);
 	return 0;
 }
@@ -266,8 +269,11 @@ struct making {
 	struct path_end end;
 };
 
-/* The entry ".." of a directory in `parent`: the root is entered with its generation too. */
-static int dots_of(struct vmfs_txn *t, const struct fd_ref *parent, struct dir_entry *ret_dots)
+/*
+ * The entry ".." of a directory in `parent`: the root is entered with its generation too.
+ */
+static int dots_of(struct vmfs_txn *t, const struct fd_ref *parent,
+		   struct dir_entry *ret_dots)
 {
 	const struct fd_body_disk *fdd;
 	int rc = fd_read(t, parent, &fdd);
@@ -310,8 +316,8 @@ int vmfs_mkdir(struct vmfs_volume *vol, const char *path, uint32_t mode)
 }
 
 /* The target as content of a new sub-block: written before anything refers to it. */
-static int put_target(struct vmfs_txn *t, const struct fd_ref *ref, struct fd_body_disk *fdd,
-		      const char *target)
+static int put_target(struct vmfs_txn *t, const struct fd_ref *ref,
+		      struct fd_body_disk *fdd, const char *target)
 {
 	struct vmfs_volume *vol = vmfs_txn_volume(t);
 	uint8_t content[VMFS_PATH_MAX] = { 0 };
@@ -341,8 +347,8 @@ static int symlink_build(struct vmfs_txn *t, void *arg)
 	if (rc == 0 && m->end.is_there)
 		rc = -EEXIST;
 	if (rc == 0)
-		rc = fd_create(t, (vmfs_addr){ 0 }, VMFS_TYPE_SYMLINK, 0777, TXN_LOCK_PLAIN,
-			       &ref, &fdd);
+		rc = fd_create(t, (vmfs_addr){ 0 }, VMFS_TYPE_SYMLINK, 0777,
+			       TXN_LOCK_PLAIN, &ref, &fdd);
 	if (rc == 0)
 		rc = put_target(t, &ref, fdd, m->target);
 	if (rc == 0)
@@ -386,8 +392,8 @@ static int check_removable(const struct path_end *end)
 }
 
 /* Frees blocks from the end; *ret_is_all: none is left. */
-static int cut_blocks(struct vmfs_txn *t, const struct fd_ref *ref, struct fd_body_disk *fdd,
-		      uint64_t budget, bool *ret_is_all)
+static int cut_blocks(struct vmfs_txn *t, const struct fd_ref *ref,
+		      struct fd_body_disk *fdd, uint64_t budget, bool *ret_is_all)
 {
 	uint64_t block_size = le64_get(fdd->meta.block_size);
 	struct blockmap_range all = { .end = UINT64_MAX, .budget = budget };
@@ -450,18 +456,19 @@ static int cut_build(struct vmfs_txn *t, void *arg)
 }
 
 /*
- * Cuts a file that is too large for one transaction down to what fits one. Its lock is taken
- * and stays pinned: *ret_is_locked.
+ * Cuts a file that is too large for one transaction down to what fits one. Its lock is
+ * taken and stays pinned: *ret_is_locked.
  */
-static int cut_down(struct vmfs_volume *vol, const struct path_end *end, bool *ret_is_locked)
+static int cut_down(struct vmfs_volume *vol, const struct path_end *end,
+		    bool *ret_is_locked)
 {
 	struct removal r = { .end = *end, .budget = STEP_BLOCKS, .is_locked = true,
 			     .is_cut_only = true, .is_more = true };
 	struct vmfs_lock_id id;
 	int rc = fd_lock_id(vol, &end->entry.ref, &id);
 	if (rc == 0)
-		rc = vmfs_lock_acquire(vol, &id, LOCK_EXCLUSIVE, clock_now() + PATIENCE_NS,
-				       NULL);
+		rc = vmfs_lock_acquire(vol, &id, LOCK_EXCLUSIVE,
+				       clock_now() + PATIENCE_NS, NULL);
 	if (rc < 0)
 		return rc;
 	*ret_is_locked = true;
@@ -485,8 +492,8 @@ struct change {
 };
 
 /*
- * Runs a change that removes a file; if that is too large for one transaction, cuts it down
- * and runs it again.
+ * Runs a change that removes a file; if that is too large for one transaction, cuts it
+ * down and runs it again.
  */
 static int run_removal(struct vmfs_volume *vol, vmfs_build_fn *build, struct change *c)
 {

@@ -4,11 +4,11 @@
  *
  * A directory entry is believed only as far as its FD agrees: an FD that is free, or of
  * another generation, makes the entry DANGLING. That is corruption if the view was of one
- * state; so it is remembered in the result and reported by path_result() after the view or
- * transaction has found out.
+ * state; so it is remembered in the result and reported by path_result() after the view
+ * or transaction has found out.
  *
- * Every loop is bounded: components by VMFS_PATH_MAX, links by VMFS_SYMLINKS_MAX, the way up
- * by VMFS_DEPTH_MAX.
+ * Every loop is bounded: components by VMFS_PATH_MAX, links by VMFS_SYMLINKS_MAX, the way
+ * up by VMFS_DEPTH_MAX.
  */
 #include "vmfs/path.h"
 
@@ -95,11 +95,13 @@ int path_result(struct vmfs_volume *vol, const struct path_end *end, int rc)
 {
 	if (rc != -EUCLEAN || !end->is_dangling)
 		return rc;
-	return vmfs_corrupt(vol,
-			    "directory %u.%u: entry \"%s\" names file descriptor %u.%u, generation %u: free, or of another",
-			    addr_cluster(end->dir.addr), addr_index(end->dir.addr),
-			    end->entry.name, addr_cluster(end->entry.ref.addr),
-			    addr_index(end->entry.ref.addr), end->entry.ref.generation);
+	return vmfs_corrupt(
+		vol,
+		"directory %u.%u: entry \"%s\" names file descriptor %u.%u, "
+			    "generation %u: free, or of another",
+		addr_cluster(end->dir.addr), addr_index(end->dir.addr), end->entry.name,
+		addr_cluster(end->entry.ref.addr), addr_index(end->entry.ref.addr),
+		end->entry.ref.generation);
 }
 
 /* Puts the target of the link at `end` before what is still to be walked. */
@@ -111,7 +113,8 @@ static int splice_link(struct walk *w, struct path_end *end)
 		return rc;
 	if (++w->links_followed > VMFS_SYMLINKS_MAX)
 		return -ELOOP;
-	int len = path_read_symlink(w->t, &end->entry.ref, fdd, w->target, sizeof(w->target));
+	int len = path_read_symlink(w->t, &end->entry.ref, fdd, w->target,
+				    sizeof(w->target));
 	if (len < 0)
 		return len;
 	if (len == 0)
@@ -135,7 +138,8 @@ static int walk(struct walk *w, uint32_t flags, struct path_end *end)
 	for (;;) {
 		struct dir_found found;
 		char name[VMFS_NAME_MAX + 1];
-		bool must_be_directory = w->rest[0] && w->rest[strlen(w->rest) - 1] == '/';
+		bool must_be_directory =
+			w->rest[0] && w->rest[strlen(w->rest) - 1] == '/';
 		int rc = next_component(w->rest, name);
 		if (rc <= 0)
 			return rc;
@@ -171,7 +175,8 @@ static int walk(struct walk *w, uint32_t flags, struct path_end *end)
 	}
 }
 
-int path_walk(struct vmfs_txn *t, const char *path, uint32_t flags, struct path_end *ret_end)
+int path_walk(struct vmfs_txn *t, const char *path, uint32_t flags,
+	      struct path_end *ret_end)
 {
 	size_t len = strlen(path);
 	if (len + 2 > VMFS_PATH_MAX)

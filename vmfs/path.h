@@ -25,7 +25,9 @@ struct path_end {
 	bool is_there;
 	struct dir_entry entry;	/* if it is there; for "/" an entry for the root */
 	uint64_t index;		/* of the entry in dir; else where it could go */
-	/* Set with -EUCLEAN: `entry` names an FD that is free or of another generation. */
+	/*
+	 * Set with -EUCLEAN: `entry` names an FD that is free or of another generation.
+	 */
 	bool is_dangling;
 };
 
@@ -35,19 +37,22 @@ struct fd_ref path_root(void);
  * Walks a path. 0 also if only the last component is missing (is_there false). -ENOENT,
  * -ENOTDIR on the way; -ENAMETOOLONG, -ELOOP; -EUCLEAN.
  */
-int path_walk(struct vmfs_txn *t, const char *path, uint32_t flags, struct path_end *ret_end)
-	__attribute__((warn_unused_result));
+int path_walk(struct vmfs_txn *t, const char *path, uint32_t flags,
+	      struct path_end *ret_end) __attribute__((warn_unused_result));
 /* The FD at a path's end. -ENOENT: nothing there. */
 int path_fd(struct vmfs_txn *t, struct path_end *end, const struct fd_body_disk **ret_fdd)
 	__attribute__((warn_unused_result));
 /*
- * After the transaction or view has ended with rc: reports a dangling entry (only then is it
- * known not to be another host's change in progress). Returns rc.
+ * After the transaction or view has ended with rc: reports a dangling entry (only then is
+ * it known not to be another host's change in progress). Returns rc.
  */
 int path_result(struct vmfs_volume *vol, const struct path_end *end, int rc);
 /* 0, or -EINVAL, -ENAMETOOLONG: what cannot be a name. */
 int path_check_name(const char *name) __attribute__((warn_unused_result));
-/* The target of a symbolic link, NUL-terminated; its length, or -ERANGE, -EINVAL, -EUCLEAN. */
+/*
+ * The target of a symbolic link, NUL-terminated; its length, or -ERANGE, -EINVAL,
+ * -EUCLEAN.
+ */
 int path_read_symlink(struct vmfs_txn *t, const struct fd_ref *ref,
 		      const struct fd_body_disk *fdd, char *buf, uint32_t size)
 	__attribute__((warn_unused_result));

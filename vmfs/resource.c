@@ -4,12 +4,13 @@
  *
  * Invariants:
  * 1. Geometry has been verified by resource_open(): every cluster below cluster_count and
- *    every item below count lies inside the file's blocks, and no header or item crosses a
- *    file block. So all that is checked later is cluster and index of an address.
+ *    every item below count lies inside the file's blocks, and no header or item crosses
+ *    a file block. So all that is checked later is cluster and index of an address.
  * 2. The bitmap decides; the free count in a header is written to agree with it and never
  *    trusted (LOCKING.md 11).
- * 3. seen_free[] is a hint about clusters that need not be read: a wrong one costs an I/O or
- *    is found out by the last round of the search, never gives or hides an item for good.
+ * 3. seen_free[] is a hint about clusters that need not be read: a wrong one costs an I/O
+ *    or is found out by the last round of the search, never gives or hides an item for
+ *    good.
  *
  * A search: the cluster of `near`, then from start_cluster around, clusters seen full and
  * those held by other hosts left out. If that finds nothing, all headers are read afresh
@@ -80,9 +81,9 @@ static int file_off(struct vmfs_volume *vol, enum vmfs_resource_type type, uint6
 	uint64_t block = off / vol->block_size;
 	uint64_t in_block = off % vol->block_size;
 	if (block >= res->block_count || len > vol->block_size - in_block)
-		return vmfs_corrupt(vol, "%s: file offset 0x%llx is outside its %u blocks",
-				    kinds[type].name, (unsigned long long)off,
-				    res->block_count);
+		return vmfs_corrupt(
+			vol, "%s: file offset 0x%llx is outside its %u blocks",
+			kinds[type].name, (unsigned long long)off, res->block_count);
 	*ret_vol_off = res->block_vol_off[block] + in_block;
 	return 0;
 }
@@ -94,10 +95,11 @@ static uint64_t header_off(const struct vmfs_resource *res, uint32_t cluster)
 	       (uint64_t)(cluster % res->clusters_per_group) * VMFS_CLUSTER_HEADER_SIZE;
 }
 
-static uint64_t item_off(const struct vmfs_resource *res, uint32_t cluster, uint32_t index)
+static uint64_t item_off(const struct vmfs_resource *res, uint32_t cluster,
+			 uint32_t index)
 {
-	uint64_t in_group = (uint64_t)(cluster % res->clusters_per_group) * res->per_cluster +
-			    index;
+	uint64_t in_group =
+		(uint64_t)(cluster % res->clusters_per_group) * res->per_cluster + index;
 	return VMFS_RESOURCE_GROUP_OFF +
 	       (uint64_t)(cluster / res->clusters_per_group) * res->group_size +
 	       (uint64_t)res->clusters_per_group * VMFS_CLUSTER_HEADER_SIZE +
@@ -115,8 +117,8 @@ int resource_cluster_off(struct vmfs_volume *vol, enum vmfs_resource_type type,
 {
 	const struct vmfs_resource *res = &vol->resources[type];
 	if (!res->is_present || cluster >= res->cluster_count)
-		return vmfs_corrupt(vol, "%s: cluster %u of %u", kinds[type].name, cluster,
-				    res->cluster_count);
+		return vmfs_corrupt(vol, "%s: cluster %u of %u", kinds[type].name,
+				    cluster, res->cluster_count);
 	return file_off(vol, type, header_off(res, cluster), VMFS_CLUSTER_HEADER_SIZE,
 			ret_vol_off);
 }
@@ -128,8 +130,9 @@ static bool is_item(const struct vmfs_resource *res, uint32_t cluster, uint32_t 
 }
 
 /* Cluster and index, checked. */
-static int place_of(struct vmfs_volume *vol, vmfs_addr addr, enum vmfs_resource_type *ret_type,
-		    uint32_t *ret_cluster, uint32_t *ret_index)
+static int place_of(struct vmfs_volume *vol, vmfs_addr addr,
+		    enum vmfs_resource_type *ret_type, uint32_t *ret_cluster,
+		    uint32_t *ret_index)
 {
 	enum vmfs_resource_type type = resource_of_addr(addr);
 	if (type == RESOURCE_COUNT)
@@ -145,7 +148,8 @@ static int place_of(struct vmfs_volume *vol, vmfs_addr addr, enum vmfs_resource_
 		index = addr_index(addr);
 	}
 	if (!is_item(res, cluster, index))
-		return vmfs_corrupt(vol, "address 0x%08x: item %u of cluster %u is not in %s",
+		return vmfs_corrupt(vol,
+				    "address 0x%08x: item %u of cluster %u is not in %s",
 				    addr.raw, index, cluster, kinds[type].name);
 	*ret_type = type;
 	*ret_cluster = cluster;
@@ -169,8 +173,8 @@ int resource_addr_off(struct vmfs_volume *vol, vmfs_addr addr, uint64_t *ret_vol
 			ret_vol_off);
 }
 
-int resource_lock_id(struct vmfs_volume *vol, enum vmfs_resource_type type, uint32_t cluster,
-		     struct vmfs_lock_id *ret_id)
+int resource_lock_id(struct vmfs_volume *vol, enum vmfs_resource_type type,
+		     uint32_t cluster, struct vmfs_lock_id *ret_id)
 {
 	uint64_t vol_off;
 	int rc = resource_cluster_off(vol, type, cluster, &vol_off);
@@ -184,24 +188,27 @@ int resource_lock_id(struct vmfs_volume *vol, enum vmfs_resource_type type, uint
 static int check_fit(struct vmfs_volume *vol, enum vmfs_resource_type type)
 {
 	const struct vmfs_resource *res = &vol->resources[type];
-	uint64_t last = header_off(res, res->cluster_count - 1) + VMFS_CLUSTER_HEADER_SIZE;
+	uint64_t last =
+		header_off(res, res->cluster_count - 1) + VMFS_CLUSTER_HEADER_SIZE;
 	uint32_t last_total = resource_cluster_total(res, res->cluster_count - 1);
 	if (res->resource_size)
 		last = max_u64(last, item_off(res, res->cluster_count - 1, last_total));
 	if (last > res->file_length)
-		return vmfs_corrupt(vol, "%s: %llu resources need %llu bytes, it has %llu",
-				    kinds[type].name, (unsigned long long)res->count,
-				    (unsigned long long)last,
-				    (unsigned long long)res->file_length);
+		return vmfs_corrupt(
+			vol, "%s: %llu resources need %llu bytes, it has %llu",
+			kinds[type].name, (unsigned long long)res->count,
+			(unsigned long long)last, (unsigned long long)res->file_length);
 	uint32_t headers = res->clusters_per_group * VMFS_CLUSTER_HEADER_SIZE;
 	if (res->resource_size && (headers % res->resource_size ||
 				   res->group_size % res->resource_size))
-		return vmfs_corrupt(vol, "%s: %u clusters per group: items cross file blocks",
+		return vmfs_corrupt(vol,
+				    "%s: %u clusters per group: items cross file blocks",
 				    kinds[type].name, res->clusters_per_group);
 	if (type == RESOURCE_FBB && res->count > vol->lvm.size_bytes / vol->block_size)
-		return vmfs_corrupt(vol, "%s: %llu file blocks, but the volume has %llu",
-				    kinds[type].name, (unsigned long long)res->count,
-				    (unsigned long long)(vol->lvm.size_bytes / vol->block_size));
+		return vmfs_corrupt(
+			vol, "%s: %llu file blocks, but the volume has %llu",
+			kinds[type].name, (unsigned long long)res->count,
+			(unsigned long long)(vol->lvm.size_bytes / vol->block_size));
 	return 0;
 }
 
@@ -223,7 +230,8 @@ int resource_open(struct vmfs_volume *vol, enum vmfs_resource_type type)
 	res->resource_size = le32_get(headerd.resource_size);
 	res->group_size = le32_get(headerd.group_size);
 	res->group_count = le32_get(headerd.group_count);
-	res->count = le32_get(headerd.count_low) | (uint64_t)le32_get(headerd.count_high) << 32;
+	res->count = le32_get(headerd.count_low) | (uint64_t)le32_get(headerd.count_high)
+							   << 32;
 	res->cluster_count = (uint32_t)div_up(res->count, res->per_cluster);
 	rc = check_fit(vol, type);
 	if (rc < 0)
@@ -253,12 +261,13 @@ static uint16_t hint_get(const struct vmfs_resource *res, uint32_t cluster)
 
 static void hint_set(struct vmfs_resource *res, uint32_t cluster, uint64_t free_count)
 {
-	__atomic_store_n(&res->seen_free[cluster], (uint16_t)free_count, __ATOMIC_RELAXED);
+	__atomic_store_n(&res->seen_free[cluster], (uint16_t)free_count,
+			 __ATOMIC_RELAXED);
 }
 
 /* Reads the headers of one group as they are, into hints and the sum of free items. */
-static int look_at_group(struct vmfs_volume *vol, enum vmfs_resource_type type, uint32_t group,
-			 uint64_t *ret_free)
+static int look_at_group(struct vmfs_volume *vol, enum vmfs_resource_type type,
+			 uint32_t group, uint64_t *ret_free)
 {
 	struct vmfs_resource *res = &vol->resources[type];
 	uint32_t first = group * res->clusters_per_group;
@@ -271,9 +280,11 @@ static int look_at_group(struct vmfs_volume *vol, enum vmfs_resource_type type, 
 	for (uint32_t i = 0; i < count;) {
 		uint64_t off = header_off(res, first + i);
 		uint64_t in_block = vol->block_size - off % vol->block_size;
-		uint32_t n = (uint32_t)min_u64(count - i, in_block / VMFS_CLUSTER_HEADER_SIZE);
+		uint32_t n =
+			(uint32_t)min_u64(count - i, in_block / VMFS_CLUSTER_HEADER_SIZE);
 		uint64_t vol_off;
-		int rc = n ? file_off(vol, type, off, n * VMFS_CLUSTER_HEADER_SIZE, &vol_off)
+		int rc = n ? file_off(vol, type, off, n * VMFS_CLUSTER_HEADER_SIZE,
+				      &vol_off)
 			   : -EUCLEAN;
 		if (rc == 0)
 			rc = lvm_read(&vol->lvm, vol_off,
@@ -286,9 +297,9 @@ static int look_at_group(struct vmfs_volume *vol, enum vmfs_resource_type type, 
 	uint64_t sum = 0;
 	for (uint32_t i = 0; i < count; i++) {
 		const struct vmfs_cluster_disk *clusterd =
-			(const struct vmfs_cluster_disk *)(headers +
-							   i * (size_t)VMFS_CLUSTER_HEADER_SIZE +
-							   VMFS_SECTOR_SIZE);
+			(const struct vmfs_cluster_disk
+				 *)(headers + i * (size_t)VMFS_CLUSTER_HEADER_SIZE +
+				    VMFS_SECTOR_SIZE);
 		uint32_t total = resource_cluster_total(res, first + i);
 		struct verify why;
 		if (verify_cluster(clusterd, first + i, total, &why) < 0)
@@ -339,8 +350,8 @@ static vmfs_addr addr_at(const struct search *s, uint32_t cluster, uint32_t inde
 	return addr_of(kinds[s->type].addr_type, cluster, index);
 }
 
-static int cluster_piece(struct vmfs_txn *t, enum vmfs_resource_type type, uint32_t cluster,
-			 struct vmfs_cluster_disk **ret_clusterd)
+static int cluster_piece(struct vmfs_txn *t, enum vmfs_resource_type type,
+			 uint32_t cluster, struct vmfs_cluster_disk **ret_clusterd)
 {
 	struct vmfs_volume *vol = vmfs_txn_volume(t);
 	struct vmfs_lock_id id;
@@ -402,8 +413,8 @@ static int try_cluster(struct search *s, uint32_t cluster, uint32_t from)
 	struct vmfs_lock_id id;
 	if (hint_get(s->res, cluster) == RESOURCE_UNSEEN) {
 		uint64_t n;
-		int rc = look_at_group(s->vol, s->type, cluster / s->res->clusters_per_group,
-				       &n);
+		int rc = look_at_group(s->vol, s->type,
+				       cluster / s->res->clusters_per_group, &n);
 		if (rc < 0)
 			return rc;
 	}
@@ -428,7 +439,8 @@ static int search_round(struct search *s)
 {
 	uint32_t start = __atomic_load_n(&s->res->start_cluster, __ATOMIC_RELAXED);
 	for (uint32_t i = 0; i < s->res->cluster_count && !is_satisfied(s); i++) {
-		uint32_t cluster = (uint32_t)(((uint64_t)start + i) % s->res->cluster_count);
+		uint32_t cluster =
+			(uint32_t)(((uint64_t)start + i) % s->res->cluster_count);
 		int rc = try_cluster(s, cluster, UINT32_MAX);
 		if (rc < 0)
 			return rc;
@@ -461,8 +473,9 @@ int resource_alloc(struct vmfs_txn *t, enum vmfs_resource_type type, vmfs_addr n
 			    .want = want,
 			    .addrs = ret_addrs };
 	if (!s.res->is_present)
-		return report_error(vol->reporter, -EOPNOTSUPP, "%s: the volume has no %s",
-				    vol->label, kinds[type].name);
+		return report_error(vol->reporter, -EOPNOTSUPP,
+				    "%s: the volume has no %s", vol->label,
+				    kinds[type].name);
 	int rc = search_near(&s, near);
 	if (rc == 0 && !is_satisfied(&s))
 		rc = search_round(&s);
@@ -477,14 +490,15 @@ int resource_alloc(struct vmfs_txn *t, enum vmfs_resource_type type, vmfs_addr n
 	if (rc < 0)
 		return rc;
 	if (s.got == 0)
-		return report_error(vol->reporter, -ENOSPC, "%s: no %s left (%llu in all)",
-				    vol->label, plural(type),
-				    (unsigned long long)s.res->count);
+		return report_error(vol->reporter, -ENOSPC,
+				    "%s: no %s left (%llu in all)", vol->label,
+				    plural(type), (unsigned long long)s.res->count);
 	*ret_count = s.got;
 	return 0;
 }
 
-int resource_next_generation(struct vmfs_txn *t, vmfs_addr fd_addr, uint32_t *ret_generation)
+int resource_next_generation(struct vmfs_txn *t, vmfs_addr fd_addr,
+			     uint32_t *ret_generation)
 {
 	enum vmfs_resource_type type;
 	uint32_t cluster, index;
@@ -515,8 +529,11 @@ int resource_free(struct vmfs_txn *t, vmfs_addr addr)
 	if (rc < 0)
 		return rc;
 	if (bitmap_get(clusterd->bitmap, index))
-		return vmfs_corrupt(vol, "%s: item %u of cluster %u (address 0x%08x) is in use and marked free",
-				    kinds[type].name, index, cluster, addr.raw);
+		return vmfs_corrupt(
+			vol,
+			"%s: item %u of cluster %u (address 0x%08x) is in use and "
+				    "marked free",
+			kinds[type].name, index, cluster, addr.raw);
 	uint32_t total = resource_cluster_total(&vol->resources[type], cluster);
 	bitmap_set(clusterd->bitmap, index);
 	uint64_t free_count = bitmap_count(clusterd->bitmap, total);

@@ -12,7 +12,8 @@
 
 #define CLUSTERS_PER_GROUP_MAX 1024u
 
-__attribute__((format(printf, 2, 3))) static int fail(struct verify *why, const char *fmt, ...)
+__attribute__((format(printf, 2, 3))) static int fail(struct verify *why, const char *fmt,
+						      ...)
 {
 	va_list args;
 	va_start(args, fmt);
@@ -39,22 +40,25 @@ int verify_lvm_device(const struct vmfs_lvm_device_disk *devd, uint64_t device_s
 		return fail(ret_why, "magic 0x%08x, not 0x%08x", le32_get(devd->magic),
 			    LVM_MAGIC);
 	if (le32_get(devd->block_size) != VMFS_SECTOR_SIZE)
-		return fail(ret_why, "disk block size %u, not 512", le32_get(devd->block_size));
+		return fail(ret_why, "disk block size %u, not 512",
+			    le32_get(devd->block_size));
 	if (le32_get(devd->volume_count) != 1)
 		return fail(ret_why, "%u volumes, not 1", le32_get(devd->volume_count));
 	if (data_off != LVM_DATA_OFF)
 		return fail(ret_why, "data at 0x%llx, not 0x%llx", ll(data_off),
 			    LVM_DATA_OFF);
 	if (pes == 0 || pes > LVM_MAPS_MAX * LVM_PE_PER_MAP)
-		return fail(ret_why, "%u PEs, not 1 to %u", pes, LVM_MAPS_MAX * LVM_PE_PER_MAP);
+		return fail(ret_why, "%u PEs, not 1 to %u", pes,
+			    LVM_MAPS_MAX * LVM_PE_PER_MAP);
 	uint32_t maps = le32_get(devd->pe_map_count);
 	if (maps != div_up(pes, LVM_PE_PER_MAP) && !(maps == 0 && pes <= LVM_PE_PER_MAP))
 		return fail(ret_why, "%u PE maps for %u PEs", maps, pes);
 	if (!checked_add(data_off, pes * LVM_PE_SIZE, &end) || end > total)
 		return fail(ret_why, "%u PEs do not fit its %llu bytes", pes, ll(total));
 	if (end > device_size)
-		return fail(ret_why, "%u PEs end at byte %llu, but the device has only %llu",
-			    pes, ll(end), ll(device_size));
+		return fail(ret_why,
+			    "%u PEs end at byte %llu, but the device has only %llu", pes,
+			    ll(end), ll(device_size));
 	return 0;
 }
 
@@ -77,11 +81,11 @@ int verify_lvm_volume(const struct vmfs_lvm_volume_disk *vold,
 		return fail(ret_why, "size %llu is no sum of PEs", ll(size));
 	uint64_t total = size / LVM_PE_SIZE;
 	if (first >= total || count > total - first)
-		return fail(ret_why, "PEs %llu and %u more of a volume of %llu", ll(first),
-			    count, ll(total));
+		return fail(ret_why, "PEs %llu and %u more of a volume of %llu",
+			    ll(first), count, ll(total));
 	if (le64_get(vold->pe_last) != first + count - 1)
-		return fail(ret_why, "last PE %llu, not %llu", ll(le64_get(vold->pe_last)),
-			    ll(first + count - 1));
+		return fail(ret_why, "last PE %llu, not %llu",
+			    ll(le64_get(vold->pe_last)), ll(first + count - 1));
 	return 0;
 }
 
@@ -105,7 +109,8 @@ int verify_lvm_pe(const struct vmfs_lvm_pe_disk *ped, uint32_t i,
 		return fail(ret_why, "PE %u is volume offset 0x%llx, not 0x%llx", i,
 			    ll(le64_get(ped->vol_off)), ll(vol_off));
 	if (le64_get(ped->length) != LVM_PE_SIZE)
-		return fail(ret_why, "PE %u has %llu bytes", i, ll(le64_get(ped->length)));
+		return fail(ret_why, "PE %u has %llu bytes", i,
+			    ll(le64_get(ped->length)));
 	return 0;
 }
 
@@ -122,21 +127,24 @@ int verify_descriptor(const struct vmfs_descriptor_disk *fsd, uint64_t volume_si
 	if (le32_get(fsd->disk_block_size) != VMFS_SECTOR_SIZE)
 		return fail(ret_why, "disk block size %u, not 512",
 			    le32_get(fsd->disk_block_size));
-	if (!is_power_of_two(block_size) || block_size < 1u << 20 || block_size > 8u << 20)
+	if (!is_power_of_two(block_size) || block_size < 1u << 20 ||
+	    block_size > 8u << 20)
 		return fail(ret_why, "file block size %llu, not 1, 2, 4 or 8 MiB",
 			    ll(block_size));
 	if (!is_power_of_two(sub_block) || sub_block < 4096 || sub_block > 65536)
-		return fail(ret_why, "sub-block size %u, not a power of two from 4096 to 65536",
+		return fail(ret_why,
+			    "sub-block size %u, not a power of two from 4096 to 65536",
 			    sub_block);
 	if (volume_size / block_size > 1u << 26)
-		return fail(ret_why, "%llu file blocks, at most %u", ll(volume_size / block_size),
-			    1u << 26);
+		return fail(ret_why, "%llu file blocks, at most %u",
+			    ll(volume_size / block_size), 1u << 26);
 	uint32_t clusters = le32_get(fsd->fdc_clusters_per_group);
 	if (le32_get(fsd->fdc_group_off) != VMFS_RESOURCE_GROUP_OFF)
 		return fail(ret_why, ".fdc.sf groups at 0x%x, not 0x10000",
 			    le32_get(fsd->fdc_group_off));
 	if (clusters == 0 || clusters > 512)
-		return fail(ret_why, "%u clusters per .fdc.sf group, not 1 to 512", clusters);
+		return fail(ret_why, "%u clusters per .fdc.sf group, not 1 to 512",
+			    clusters);
 	return 0;
 }
 
@@ -144,8 +152,8 @@ int verify_lock(const struct vmfs_lock_disk *lockd, uint32_t type, uint64_t vol_
 		struct verify *ret_why)
 {
 	if (le32_get(lockd->type) != type)
-		return fail(ret_why, "lock type 0x%08x, not 0x%08x", le32_get(lockd->type),
-			    type);
+		return fail(ret_why, "lock type 0x%08x, not 0x%08x",
+			    le32_get(lockd->type), type);
 	if (le64_get(lockd->addr) != vol_off)
 		return fail(ret_why, "lock says it lies at 0x%llx, not 0x%llx",
 			    ll(le64_get(lockd->addr)), ll(vol_off));
@@ -225,8 +233,8 @@ int verify_resource_header(const struct vmfs_resource_header_disk *headerd,
 	uint64_t group = (uint64_t)clusters * VMFS_CLUSTER_HEADER_SIZE +
 			 (uint64_t)clusters * per_cluster * size;
 	if (le32_get(headerd->group_size) != group)
-		return fail(ret_why, "group size %u, not %llu", le32_get(headerd->group_size),
-			    ll(group));
+		return fail(ret_why, "group size %u, not %llu",
+			    le32_get(headerd->group_size), ll(group));
 	if (count == 0 || count > max_count(type, per_cluster))
 		return fail(ret_why, "%llu resources, not 1 to %llu", ll(count),
 			    ll(max_count(type, per_cluster)));
@@ -237,20 +245,23 @@ int verify_resource_header(const struct vmfs_resource_header_disk *headerd,
 	return 0;
 }
 
-int verify_cluster(const struct vmfs_cluster_disk *clusterd, uint32_t number, uint32_t total,
-		   struct verify *ret_why)
+int verify_cluster(const struct vmfs_cluster_disk *clusterd, uint32_t number,
+		   uint32_t total, struct verify *ret_why)
 {
 	if (le32_get(clusterd->number) != number)
-		return fail(ret_why, "number %u, not %u", le32_get(clusterd->number), number);
+		return fail(ret_why, "number %u, not %u", le32_get(clusterd->number),
+			    number);
 	if (le32_get(clusterd->total) != total)
-		return fail(ret_why, "%u resources, not %u", le32_get(clusterd->total), total);
+		return fail(ret_why, "%u resources, not %u", le32_get(clusterd->total),
+			    total);
 	if (le32_get(clusterd->free) > total)
 		return fail(ret_why, "%u of %u resources free", le32_get(clusterd->free),
 			    total);
-	uint64_t stray = bitmap_next_set(clusterd->bitmap, total, VMFS_CLUSTER_RESOURCES_MAX);
+	uint64_t stray =
+		bitmap_next_set(clusterd->bitmap, total, VMFS_CLUSTER_RESOURCES_MAX);
 	if (stray < VMFS_CLUSTER_RESOURCES_MAX)
-		return fail(ret_why, "bit %llu is set behind the last resource, %u", ll(stray),
-			    total - 1);
+		return fail(ret_why, "bit %llu is set behind the last resource, %u",
+			    ll(stray), total - 1);
 	return 0;
 }
 
@@ -258,7 +269,8 @@ int verify_cluster(const struct vmfs_cluster_disk *clusterd, uint32_t number, ui
 
 /* Address type of the slots and how many bytes they reach, by zla. */
 static int form_of(const struct fd_body_disk *fdd, uint32_t fs_block_size,
-		   uint32_t sub_block_size, enum vmfs_addr_type *ret_type, uint64_t *ret_max)
+		   uint32_t sub_block_size, enum vmfs_addr_type *ret_type,
+		   uint64_t *ret_max)
 {
 	switch (le32_get(fdd->meta.zla)) {
 	case VMFS_ZLA_FB:
@@ -298,18 +310,19 @@ static int verify_fd_form(const struct fd_body_disk *fdd, uint32_t fs_block_size
 	if (form_of(fdd, fs_block_size, sub_block_size, &type, &max) < 0)
 		return fail(why, "zla 0x%x is not known", le32_get(fdd->meta.zla));
 	if (length > max)
-		return fail(why, "length %llu, at most %llu with zla 0x%x", ll(length), ll(max),
-			    le32_get(fdd->meta.zla));
+		return fail(why, "length %llu, at most %llu with zla 0x%x", ll(length),
+			    ll(max), le32_get(fdd->meta.zla));
 	if (type == ADDR_NONE)
 		return 0;
 	uint64_t expected = type == ADDR_SB ? sub_block_size : fs_block_size;
 	if (block_size != expected)
-		return fail(why, "block size %llu, not %llu", ll(block_size), ll(expected));
+		return fail(why, "block size %llu, not %llu", ll(block_size),
+			    ll(expected));
 	for (unsigned int i = 0; i < VMFS_FD_SLOTS; i++) {
 		vmfs_addr a = { le32_get(fdd->u.slots[i]) };
 		if (!addr_is_none(a) && addr_type(a) != type)
-			return fail(why, "slot %u holds address 0x%08x, not of type %u", i,
-				    a.raw, type);
+			return fail(why, "slot %u holds address 0x%08x, not of type %u",
+				    i, a.raw, type);
 	}
 	return 0;
 }
@@ -319,7 +332,8 @@ int verify_fd(const struct fd_body_disk *fdd, vmfs_addr addr, uint32_t fs_block_
 {
 	uint32_t type = le32_get(fdd->meta.type);
 	if (le32_get(fdd->meta.addr) != addr.raw)
-		return fail(ret_why, "says its address is 0x%08x", le32_get(fdd->meta.addr));
+		return fail(ret_why, "says its address is 0x%08x",
+			    le32_get(fdd->meta.addr));
 	if (le32_get(fdd->meta.links) == 0)
 		return fail(ret_why, "is free");
 	if (type < VMFS_TYPE_VOLUME || type > VMFS_TYPE_RDM)
@@ -327,8 +341,8 @@ int verify_fd(const struct fd_body_disk *fdd, vmfs_addr addr, uint32_t fs_block_
 	if (type == VMFS_TYPE_RDM)
 		return 0;
 	if (fd_tbz_count(fdd) > le64_get(fdd->meta.block_count))
-		return fail(ret_why, "%llu blocks to be zeroed of %llu", ll(fd_tbz_count(fdd)),
-			    ll(le64_get(fdd->meta.block_count)));
+		return fail(ret_why, "%llu blocks to be zeroed of %llu",
+			    ll(fd_tbz_count(fdd)), ll(le64_get(fdd->meta.block_count)));
 	return verify_fd_form(fdd, fs_block_size, sub_block_size, ret_why);
 }
 

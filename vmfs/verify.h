@@ -5,8 +5,8 @@
 /*
  * One verifier per on-disk structure, run after each read and before each write. Each
  * returns 0, or -EUCLEAN and says in words which test failed; nothing is reported here.
- * What a structure cannot know of itself (is that block allocated? does the link count fit
- * the tree?) is fsck's. Never block.
+ * What a structure cannot know of itself (is that block allocated? does the link count
+ * fit the tree?) is fsck's. Never block.
  */
 #include <stdint.h>
 
@@ -43,8 +43,9 @@ int verify_resource_header(const struct vmfs_resource_header_disk *headerd,
 			   const struct vmfs_descriptor_disk *fsd, struct verify *ret_why)
 	__attribute__((warn_unused_result));
 /* Metadata sector of cluster `number` with `total` items: FORMAT.md 6.2. */
-int verify_cluster(const struct vmfs_cluster_disk *clusterd, uint32_t number, uint32_t total,
-		   struct verify *ret_why) __attribute__((warn_unused_result));
+int verify_cluster(const struct vmfs_cluster_disk *clusterd, uint32_t number,
+		   uint32_t total, struct verify *ret_why)
+	__attribute__((warn_unused_result));
 /*
  * An FD in use (links > 0) at this address: type, sizes, counts, and the kind of every
  * address in it: FORMAT.md 8. A free one fails.

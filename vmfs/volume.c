@@ -4,16 +4,17 @@
  *
  * What must be known before what, while opening:
  *
- *	LVM -> FS descriptor -> the first block of .fdc.sf (its place is fixed) -> the system
- *	FDs of cluster 0, by fixed index -> the block lists of the resource files: those with
- *	direct addresses first, then those that need .pb2.sf or .pbc.sf to be read ->
- *	geometry from the headers -> (read-write) membership
+ *	LVM -> FS descriptor -> the first block of .fdc.sf (its place is fixed) -> the
+ *	system FDs of cluster 0, by fixed index -> the block lists of the resource files:
+ *	those with direct addresses first, then those that need .pb2.sf or .pbc.sf to be
+ *	read -> geometry from the headers -> (read-write) membership
  *
- * System FDs and the headers of resource files never change while the volume exists, so they
- * are read without locks and once. Everything else is read through views and transactions.
+ * System FDs and the headers of resource files never change while the volume exists, so
+ * they are read without locks and once. Everything else is read through views and
+ * transactions.
  *
- * Not writable here, and refused for read-write with the reason: VMFS-3, VMFS-L, checksummed
- * metadata, private or local access modes.
+ * Not writable here, and refused for read-write with the reason: VMFS-3, VMFS-L,
+ * checksummed metadata, private or local access modes.
  */
 #include "vmfs/volume.h"
 
@@ -61,8 +62,8 @@ static int check_kind(struct vmfs_volume *vol)
 				    "%s: VMFS-6 volumes are not supported", device);
 	if (major != VMFS_MAJOR_3 && major != VMFS_MAJOR_5)
 		return report_error(vol->reporter, -EOPNOTSUPP,
-				    "%s: filesystem version %u.%u is not known", device, major,
-				    fsd->minor);
+				    "%s: filesystem version %u.%u is not known", device,
+				    major, fsd->minor);
 	return 0;
 }
 
@@ -83,8 +84,8 @@ static int read_descriptor(struct vmfs_volume *vol)
 	struct verify why;
 	int rc = lvm_read(&vol->lvm, VMFS_DESCRIPTOR_OFF, fsd, sizeof(*fsd));
 	if (rc < 0)
-		return report_error(vol->reporter, rc, "%s: cannot read the FS descriptor",
-				    device);
+		return report_error(vol->reporter, rc,
+				    "%s: cannot read the FS descriptor", device);
 	rc = check_kind(vol);
 	if (rc < 0)
 		return rc;
@@ -94,8 +95,11 @@ static int read_descriptor(struct vmfs_volume *vol)
 				    why.text);
 	take_label(vol);
 	if (memcmp(fsd->lv_uuid, vol->lvm.uuid.b, sizeof(fsd->lv_uuid)) != 0)
-		return vmfs_corrupt(vol, "FS descriptor belongs to another logical volume than the LVM header of %s",
-				    device);
+		return vmfs_corrupt(
+			vol,
+			"FS descriptor belongs to another logical volume than the "
+				    "LVM header of %s",
+			device);
 	vol->major = le32_get(fsd->major);
 	vol->minor = fsd->minor;
 	vol->block_size = (uint32_t)le64_get(fsd->block_size);
@@ -122,7 +126,8 @@ static int check_writable(struct vmfs_volume *vol)
 		why = "dense sub-block clusters without the flag for them";
 	if (why)
 		return report_error(vol->reporter, -EOPNOTSUPP,
-				    "%s: %s can only be opened read-only", vol->label, why);
+				    "%s: %s can only be opened read-only", vol->label,
+				    why);
 	for (unsigned int i = 0; i < vol->lvm.extent_count; i++) {
 		if (vol->lvm.extents[i].bd->is_read_only)
 			return report_error(vol->reporter, -EROFS, "%s: %s is read-only",
@@ -155,7 +160,8 @@ static uint64_t system_fd_off(struct vmfs_volume *vol, enum vmfs_system_fd fd,
 	*ret_addr = addr_of(ADDR_FD, 0, fd);
 	uint64_t block = max_u64(1, VMFS_FDC_OFF / vol->block_size);
 	return block * vol->block_size + le32_get(fsd->fdc_group_off) +
-	       (uint64_t)le32_get(fsd->fdc_clusters_per_group) * VMFS_CLUSTER_HEADER_SIZE +
+	       (uint64_t)le32_get(fsd->fdc_clusters_per_group) *
+		       VMFS_CLUSTER_HEADER_SIZE +
 	       fd * (uint64_t)VMFS_FD_SIZE;
 }
 
@@ -180,13 +186,14 @@ static int read_system_fd(struct vmfs_volume *vol, const char *name, uint64_t vo
 	return 0;
 }
 
-static int add_block(struct vmfs_volume *vol, enum vmfs_resource_type type, vmfs_addr addr)
+static int add_block(struct vmfs_volume *vol, enum vmfs_resource_type type,
+		     vmfs_addr addr)
 {
 	struct vmfs_resource *res = &vol->resources[type];
 	if (addr_type(addr) != ADDR_FB || addr_is_tbz(addr) ||
 	    addr_fb_number(addr) >= vol->lvm.size_bytes / vol->block_size)
-		return vmfs_corrupt(vol, "%s: block %u has address 0x%08x", resource_name(type),
-				    res->block_count, addr.raw);
+		return vmfs_corrupt(vol, "%s: block %u has address 0x%08x",
+				    resource_name(type), res->block_count, addr.raw);
 	res->block_vol_off[res->block_count++] =
 		(uint64_t)addr_fb_number(addr) * vol->block_size;
 	return 0;
@@ -218,7 +225,8 @@ static int read_block_list(struct vmfs_volume *vol, enum vmfs_resource_type type
 	uint32_t zla = le32_get(fdd->meta.zla);
 	res->file_length = le64_get(fdd->meta.length);
 	uint64_t count = div_up(res->file_length, vol->block_size);
-	if (count == 0 || (zla != VMFS_ZLA_FB && zla != VMFS_ZLA_PB && zla != VMFS_ZLA_PB2))
+	if (count == 0 ||
+	    (zla != VMFS_ZLA_FB && zla != VMFS_ZLA_PB && zla != VMFS_ZLA_PB2))
 		return vmfs_corrupt(vol, "%s: length %llu, zla 0x%x", resource_name(type),
 				    (unsigned long long)res->file_length, zla);
 	res->block_vol_off = calloc(count, sizeof(res->block_vol_off[0]));
@@ -227,8 +235,9 @@ static int read_block_list(struct vmfs_volume *vol, enum vmfs_resource_type type
 	int rc = 0;
 	for (uint32_t i = 0; res->block_count < count && rc == 0; i++) {
 		vmfs_addr a = { le32_get(fdd->u.slots[i]) };
-		rc = zla == VMFS_ZLA_FB ? add_block(vol, type, a)
-					: add_pointer_block(vol, type, a, (uint32_t)count);
+		rc = zla == VMFS_ZLA_FB
+			     ? add_block(vol, type, a)
+			     : add_pointer_block(vol, type, a, (uint32_t)count);
 	}
 	return rc;
 }
@@ -254,7 +263,8 @@ static int open_resource_file(struct vmfs_volume *vol, enum vmfs_resource_type t
 static int open_system_files(struct vmfs_volume *vol)
 {
 	for (unsigned int i = 0; i < ARRAY_SIZE(system_files); i++) {
-		int rc = open_resource_file(vol, system_files[i].type, system_files[i].fd);
+		int rc =
+			open_resource_file(vol, system_files[i].type, system_files[i].fd);
 		if (rc < 0)
 			return rc;
 	}
@@ -290,7 +300,8 @@ static int spread(struct vmfs_volume *vol)
 
 static int open_into(struct vmfs_volume *vol, const struct vmfs_open_options *options)
 {
-	int rc = lvm_open(options->devices, options->device_count, options->reporter, &vol->lvm);
+	int rc = lvm_open(options->devices, options->device_count, options->reporter,
+			  &vol->lvm);
 	if (rc == 0)
 		rc = read_descriptor(vol);
 	if (rc == 0)
@@ -304,7 +315,8 @@ static int open_into(struct vmfs_volume *vol, const struct vmfs_open_options *op
 	return rc;
 }
 
-int vmfs_volume_open(const struct vmfs_open_options *options, struct vmfs_volume **ret_vol)
+int vmfs_volume_open(const struct vmfs_open_options *options,
+		     struct vmfs_volume **ret_vol)
 {
 	struct vmfs_volume *vol = calloc(1, sizeof(*vol));
 	if (!vol)
@@ -378,12 +390,15 @@ int vmfs_volume_info(struct vmfs_volume *vol, struct vmfs_volume_info *ret_info)
 	(void)snprintf(info.storage_class, sizeof(info.storage_class), "%s",
 		       storage_class(vol));
 	uint64_t *const free_counts[RESOURCE_COUNT] = {
-		[RESOURCE_FBB] = &info.free_block_count, [RESOURCE_FDC] = &info.free_fd_count,
-		[RESOURCE_PBC] = &info.free_pb_count,	 [RESOURCE_SBC] = &info.free_sb_count,
+		[RESOURCE_FBB] = &info.free_block_count,
+		[RESOURCE_FDC] = &info.free_fd_count,
+		[RESOURCE_PBC] = &info.free_pb_count,
+		[RESOURCE_SBC] = &info.free_sb_count,
 		[RESOURCE_PB2] = &info.free_pb2_count,
 	};
 	for (unsigned int i = 0; i < RESOURCE_COUNT; i++) {
-		int rc = resource_count_free(vol, (enum vmfs_resource_type)i, free_counts[i]);
+		int rc = resource_count_free(vol, (enum vmfs_resource_type)i,
+					     free_counts[i]);
 		if (rc < 0)
 			return rc;
 	}
@@ -392,7 +407,8 @@ int vmfs_volume_info(struct vmfs_volume *vol, struct vmfs_volume_info *ret_info)
 	return 0;
 }
 
-const char *vmfs_volume_extent(struct vmfs_volume *vol, unsigned int i, uint64_t *ret_pe_count)
+const char *vmfs_volume_extent(struct vmfs_volume *vol, unsigned int i,
+			       uint64_t *ret_pe_count)
 {
 	if (i >= vol->lvm.extent_count || !vol->lvm.extents[i].bd)
 		return "";
