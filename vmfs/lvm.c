@@ -221,8 +221,8 @@ static int check_joined(const struct lvm *lvm, struct reporter *r, uint32_t exte
 	if (next > total || lvm->extent_count != extent_count)
 		return report_error(
 			r, -EUCLEAN,
-			"volume %s: %u extents with %llu PEs, but %u with %llu "
-				    "expected",
+			"volume %s: %u extents with %llu PEs, but %u with "
+				    "%llu expected",
 			lvm->name, lvm->extent_count, (unsigned long long)next,
 			extent_count, (unsigned long long)total);
 	return 0;
