@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/lib/iscsi_target.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/align.h"
+#include "base/endian.h"
+#include "base/env.h"
+#include "iscsi/proto.h"
+#include "iscsi/scsi.h"
+
+#define MAX_DATA 65536u
+#define MAX_LOGINS 16u
+#define POLL_MS 20
+
+struct rule {
+	enum target_action action;
+	unsigned int times;
+	uint8_t status;
+	uint32_t sense;
+};
+
+struct target {
+	struct task *task;
+	int listener;
+	char url[128];
+	struct mutex m; /* over all that follows */
+	bool is_stopping, is_stalled, was_stalled;
+	struct rule rules[256];
+	unsigned int seen[256], logins, aborts;
+	uint8_t isid[MAX_LOGINS][6];
+	uint8_t disk_number;
+	uint64_t bytes_after_stall;
+	uint8_t disk[TARGET_BLOCKS * TARGET_BLOCK_SIZE];
+};
+
+/* A connection, and the request that came last on it. */
+struct link {
+	struct target *t;
+	int sock;
+	uint32_t stat_sn, exp_cmd_sn;
+	bool is_full;
+	union {
+		uint8_t bytes[ISCSI_BHS_SIZE];
+		struct iscsi_initiator_pdu i;
+		struct iscsi_command_pdu c;
+		struct iscsi_login_request_pdu login;
+	} head;
+	uint32_t len;
+	uint8_t data[MAX_DATA];
+	uint8_t answer[MAX_DATA];
+};
+
+static bool is_stopping(struct target *t)
+{
+	mutex_lock(&t->m);
+	bool is = t->is_stopping;
+	mutex_unlock(&t->m);
+	return is;
+}
+
+/* Waits until sock can be read; false: the end. */
+static bool wait_readable(struct target *t, int sock)
+{
+	struct pollfd p = { .fd = sock, .events = POLLIN };
+
+	while (!is_stopping(t))
+		if (poll(&p, 1, POLL_MS) > 0)
+			return true;
+	return false;
+}
+
+static bool receive(struct link *l, void *data, size_t len)
+{
+	char *at = data;
+
+	while (len) {
+		if (!wait_readable(l->t, l->sock))
+			return false;
+		ssize_t n = recv(l->sock, at, len, 0);
+		if (n <= 0)
+			return false;
+		at += n;
+		len -= (size_t)n;
+	}
+	return true;
+}
+
+/* Sends a PDU of the target; h is filled up with length and counters. */
+static bool send_pdu(struct link *l, struct iscsi_target_pdu *h, const void *data,
+		     uint32_t len, bool has_status)
+{
+	uint8_t pad[4] = { 0 };
+	struct iovec iov[3] = { { h, sizeof(*h) },
+				{ (void *)(uintptr_t)data, len },
+				{ pad, (4 - len % 4) % 4 } };
+	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 3 };
+
+	h->data_len = be24_of(len);
+	h->stat_sn = be32_of(has_status ? l->stat_sn++ : l->stat_sn);
+	h->exp_cmd_sn = be32_of(l->exp_cmd_sn);
+	h->max_cmd_sn = be32_of(l->exp_cmd_sn + 31);
+	return sendmsg(l->sock, &msg, MSG_NOSIGNAL) >= 0;
+}
+
+/* ---- login, and what is no command ---- */
+
+static bool answer_login(struct link *l)
+{
+	static const char keys[] =
+		"TargetPortalGroupTag=1\0InitialR2T=No\0"
+		"MaxRecvDataSegmentLength=65536\0FirstBurstLength=65536";
+	struct iscsi_target_pdu h = { .opcode = ISCSI_LOGIN_RESPONSE,
+				      .flags = l->head.i.flags,
+				      .itt = l->head.i.itt };
+	bool is_last = (l->head.i.flags & 3) == ISCSI_STAGE_FULL;
+
+	l->exp_cmd_sn = be32_get(l->head.i.cmd_sn);
+	memcpy(h.lun, l->head.login.isid, 6);
+	h.lun[7] = 1; /* TSIH */
+	if (is_last) {
+		mutex_lock(&l->t->m);
+		memcpy(l->t->isid[l->t->logins % MAX_LOGINS], l->head.login.isid, 6);
+		l->t->logins++;
+		mutex_unlock(&l->t->m);
+		l->is_full = true;
+	}
+	return send_pdu(l, &h, keys, is_last ? sizeof(keys) : 0, true);
+}
+
+static bool answer_other(struct link *l, uint8_t opcode)
+{
+	struct iscsi_target_pdu h = { .flags = ISCSI_FINAL, .itt = l->head.i.itt };
+
+	switch (opcode) {
+	case ISCSI_NOP_OUT:
+		if (be32_get(l->head.i.itt) == ISCSI_TAG_NONE)
+			return true;
+		h.opcode = ISCSI_NOP_IN;
+		h.ttt = be32_of(ISCSI_TAG_NONE);
+		return send_pdu(l, &h, NULL, 0, true);
+	case ISCSI_TASK_REQUEST:
+		mutex_lock(&l->t->m);
+		l->t->aborts++;
+		mutex_unlock(&l->t->m);
+		h.opcode = ISCSI_TASK_RESPONSE;
+		return send_pdu(l, &h, NULL, 0, true);
+	case ISCSI_LOGOUT_REQUEST:
+		h.opcode = ISCSI_LOGOUT_RESPONSE;
+		(void)send_pdu(l, &h, NULL, 0, true);
+		return false;
+	default:
+		return false;
+	}
+}
+
+/* ---- commands ---- */
+
+static uint32_t inquiry(struct target *t, const uint8_t *cdb, uint8_t *out)
+{
+	struct scsi_inquiry_pdu standard = { .version = 6, .format = 2, .more_len = 31 };
+
+	if (!(cdb[1] & 1)) {
+		memcpy(standard.vendor, "EXAMPLE ", 8);
+		memcpy(standard.model, "MADE-UP DISK    ", 16);
+		memcpy(standard.revision, "1.0 ", 4);
+		memcpy(out, &standard, sizeof(standard));
+		return sizeof(standard);
+	}
+	if (cdb[2] != 0x83)
+		return 0;
+	memcpy(out, (const uint8_t[]){ 0, 0x83, 0, 20, 1, 3, 0, 16, 0x60 }, 9);
+	out[23] = t->disk_number;
+	return 24;
+}
+
+/* The answer to a command without data out; 0 bytes are fine. -1: invalid. */
+static int execute_in(struct target *t, const uint8_t *cdb, uint8_t *out, uint64_t lba,
+		      uint32_t blocks)
+{
+	struct scsi_capacity16_pdu capacity = {
+		.last_lba = be64_of(TARGET_BLOCKS - 1),
+		.block_size = be32_of(TARGET_BLOCK_SIZE),
+	};
+
+	switch (cdb[0]) {
+	case SCSI_TEST_UNIT_READY:
+	case SCSI_SYNC_CACHE16:
+	case SCSI_RESERVE6:
+	case SCSI_RELEASE6:
+		return 0;
+	case SCSI_INQUIRY:
+		return (int)inquiry(t, cdb, out) ?: -1;
+	case SCSI_MODE_SENSE6:
+		memcpy(out, (const uint8_t[]){ 6, 0, 0x10, 0, 8, 10, 4 }, 7);
+		return 7;
+	case SCSI_SERVICE_IN16:
+		memcpy(out, &capacity, sizeof(capacity));
+		return sizeof(capacity);
+	case SCSI_READ16:
+		memcpy(out, t->disk + lba * TARGET_BLOCK_SIZE,
+		       blocks * TARGET_BLOCK_SIZE);
+		return (int)(blocks * TARGET_BLOCK_SIZE);
+	default:
+		return -1;
+	}
+}
+
+/* Sense as 0xkkaaqq; 0: GOOD. */
+static uint32_t execute(struct link *l, const uint8_t *cdb, uint32_t *ret_out_len)
+{
+	struct target *t = l->t;
+	be64 lba_field;
+	be32 count_field;
+	uint64_t lba = 0;
+	uint32_t blocks = 0;
+
+	*ret_out_len = 0;
+	if (cdb[0] == SCSI_READ16 || cdb[0] == SCSI_WRITE16 ||
+	    cdb[0] == SCSI_COMPARE_AND_WRITE) {
+		memcpy(lba_field.b, cdb + 2, 8);
+		memcpy(count_field.b, cdb + 10, 4);
+		lba = be64_get(lba_field);
+		blocks = cdb[0] == SCSI_COMPARE_AND_WRITE ? cdb[13]
+							  : be32_get(count_field);
+		if (lba >= TARGET_BLOCKS || blocks > TARGET_BLOCKS - lba)
+			return 0x052100;
+	}
+	uint8_t *place = t->disk + lba * TARGET_BLOCK_SIZE;
+	if (cdb[0] == SCSI_WRITE16) {
+		memcpy(place, l->data, blocks * TARGET_BLOCK_SIZE);
+		return 0;
+	}
+	if (cdb[0] == SCSI_COMPARE_AND_WRITE) {
+		if (memcmp(place, l->data, TARGET_BLOCK_SIZE) != 0)
+			return 0x0e1d00;
+		memcpy(place, l->data + TARGET_BLOCK_SIZE, TARGET_BLOCK_SIZE);
+		return 0;
+	}
+	memset(l->answer, 0, sizeof(l->answer));
+	int len = execute_in(t, cdb, l->answer, lba, blocks);
+	if (len < 0)
+		return 0x052000;
+	*ret_out_len = (uint32_t)len;
+	return 0;
+}
+
+static bool answer_command(struct link *l, uint8_t status, uint32_t sense, uint32_t len,
+			   bool is_short)
+{
+	struct iscsi_target_pdu h = { .opcode = ISCSI_SCSI_RESPONSE,
+				      .flags = ISCSI_FINAL,
+				      .status = status,
+				      .itt = l->head.i.itt };
+	uint32_t expected = be32_get(l->head.c.expected_len);
+	uint8_t fixed[20] = { 0, 18, 0x70, 0, (uint8_t)(sense >> 16), 0, 0, 0, 0, 10 };
+
+	fixed[14] = (uint8_t)(sense >> 8);
+	fixed[15] = (uint8_t)sense;
+	if (!(l->head.c.flags & ISCSI_CMD_READ) || status)
+		return send_pdu(l, &h, fixed, status == 2 ? sizeof(fixed) : 0, true);
+	len = (uint32_t)min_u64(len, expected);
+	h.opcode = ISCSI_DATA_IN;
+	h.flags |= ISCSI_DATA_STATUS;
+	if (is_short) {
+		len /= 2;
+	} else if (len < expected) {
+		h.flags |= ISCSI_UNDERFLOW;
+		h.length = be32_of(expected - len);
+	}
+	return send_pdu(l, &h, l->answer, len, true);
+}
+
+static bool stall(struct link *l)
+{
+	uint8_t bytes[4096];
+	bool is_stalled = true;
+	ssize_t n;
+
+	while (is_stalled && !is_stopping(l->t)) {
+		task_sleep_until(clock_now() + 5 * NS_PER_MS);
+		mutex_lock(&l->t->m);
+		is_stalled = l->t->is_stalled;
+		mutex_unlock(&l->t->m);
+	}
+	while ((n = recv(l->sock, bytes, sizeof(bytes), 0)) > 0) {
+		mutex_lock(&l->t->m);
+		l->t->bytes_after_stall += (uint64_t)n;
+		mutex_unlock(&l->t->m);
+	}
+	return false;
+}
+
+/* false: the connection is to be closed. */
+static bool command(struct link *l)
+{
+	const uint8_t *cdb = l->head.c.cdb;
+	struct rule rule = { .action = RULE_STATUS };
+	uint32_t out_len = 0, sense = 0;
+
+	l->exp_cmd_sn++;
+	mutex_lock(&l->t->m);
+	l->t->seen[cdb[0]]++;
+	bool has_rule = l->t->rules[cdb[0]].times > 0;
+	if (has_rule) {
+		l->t->rules[cdb[0]].times--;
+		rule = l->t->rules[cdb[0]];
+	}
+	bool is_executed = !has_rule || rule.action == RULE_EXECUTE_IN_SILENCE ||
+			   rule.action == RULE_EXECUTE_THEN_CLOSE ||
+			   rule.action == RULE_SHORT;
+	if (is_executed)
+		sense = execute(l, cdb, &out_len);
+	l->t->is_stalled |= has_rule && rule.action == RULE_STALL;
+	mutex_unlock(&l->t->m);
+	if (!has_rule || rule.action == RULE_SHORT)
+		return answer_command(l, sense ? 2 : 0, sense, out_len, has_rule);
+	switch (rule.action) {
+	case RULE_STATUS:
+		return answer_command(l, rule.status, rule.sense, 0, false);
+	case RULE_EXECUTE_IN_SILENCE:
+	case RULE_IGNORE:
+		return true;
+	case RULE_STALL:
+		return stall(l);
+	default:
+		return false;
+	}
+}
+
+static bool request(struct link *l)
+{
+	uint8_t pad[4], opcode;
+
+	if (!receive(l, l->head.bytes, ISCSI_BHS_SIZE))
+		return false;
+	l->len = be24_get(l->head.i.data_len);
+	if (l->len > MAX_DATA || !receive(l, l->data, l->len) ||
+	    !receive(l, pad, (4 - l->len % 4) % 4))
+		return false;
+	opcode = l->head.i.opcode & ISCSI_OPCODE_MASK;
+	if (!l->is_full)
+		return opcode == ISCSI_LOGIN_REQUEST && answer_login(l);
+	if (opcode == ISCSI_SCSI_COMMAND)
+		return command(l);
+	return answer_other(l, opcode);
+}
+
+static void run(void *arg)
+{
+	struct target *t = arg;
+	struct link *l = malloc(sizeof(*l));
+
+	while (l && wait_readable(t, t->listener)) {
+		l->t = t;
+		l->sock = accept(t->listener, NULL, NULL);
+		l->stat_sn = 1;
+		l->is_full = false;
+		while (l->sock >= 0 && request(l))
+			;
+		if (l->sock >= 0)
+			(void)close(l->sock);
+	}
+	free(l);
+}
+
+/* ---- for tests ---- */
+
+struct target *target_new(void)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET,
+				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(a);
+	struct target *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return NULL;
+	t->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (t->listener < 0 || bind(t->listener, (struct sockaddr *)&a, sizeof(a)) < 0 ||
+	    listen(t->listener, 8) < 0 ||
+	    getsockname(t->listener, (struct sockaddr *)&a, &len) < 0) {
+		free(t);
+		return NULL;
+	}
+	(void)snprintf(t->url, sizeof(t->url),
+		       "iscsi://127.0.0.1:%u/iqn.2026-01.org.example:made-up/0",
+		       ntohs(a.sin_port));
+	mutex_init(&t->m);
+	t->task = task_start("target", run, t);
+	return t;
+}
+
+void target_free(struct target *t)
+{
+	mutex_lock(&t->m);
+	t->is_stopping = true;
+	mutex_unlock(&t->m);
+	task_join(t->task);
+	(void)close(t->listener);
+	mutex_done(&t->m);
+	free(t);
+}
+
+const char *target_url(const struct target *t)
+{
+	return t->url;
+}
+
+static void set_rule(struct target *t, uint8_t opcode, struct rule rule)
+{
+	mutex_lock(&t->m);
+	t->rules[opcode] = rule;
+	mutex_unlock(&t->m);
+}
+
+void target_rule(struct target *t, uint8_t opcode, enum target_action action,
+		 unsigned int times)
+{
+	set_rule(t, opcode, (struct rule){ .action = action, .times = times });
+}
+
+void target_rule_status(struct target *t, uint8_t opcode, uint8_t status, uint32_t sense,
+			unsigned int times)
+{
+	set_rule(t, opcode, (struct rule){ RULE_STATUS, times, status, sense });
+}
+
+void target_resume(struct target *t)
+{
+	mutex_lock(&t->m);
+	t->is_stalled = false;
+	mutex_unlock(&t->m);
+}
+
+void target_swap_disk(struct target *t)
+{
+	mutex_lock(&t->m);
+	t->disk_number++;
+	mutex_unlock(&t->m);
+}
+
+unsigned int target_seen(struct target *t, uint8_t opcode)
+{
+	mutex_lock(&t->m);
+	unsigned int n = t->seen[opcode];
+	mutex_unlock(&t->m);
+	return n;
+}
+
+unsigned int target_logins(struct target *t)
+{
+	mutex_lock(&t->m);
+	unsigned int n = t->logins;
+	mutex_unlock(&t->m);
+	return n;
+}
+
+unsigned int target_aborts(struct target *t)
+{
+	mutex_lock(&t->m);
+	unsigned int n = t->aborts;
+	mutex_unlock(&t->m);
+	return n;
+}
+
+void target_isid(struct target *t, unsigned int n, uint8_t ret_isid[6])
+{
+	mutex_lock(&t->m);
+	memcpy(ret_isid, t->isid[n % MAX_LOGINS], 6);
+	mutex_unlock(&t->m);
+}
+
+uint64_t target_bytes_after_stall(struct target *t)
+{
+	mutex_lock(&t->m);
+	uint64_t n = t->bytes_after_stall;
+	mutex_unlock(&t->m);
+	return n;
+}
+
+void target_block(struct target *t, uint64_t lba, uint8_t ret_block[TARGET_BLOCK_SIZE])
+{
+	mutex_lock(&t->m);
+	memcpy(ret_block, t->disk + lba * TARGET_BLOCK_SIZE, TARGET_BLOCK_SIZE);
+	mutex_unlock(&t->m);
+}

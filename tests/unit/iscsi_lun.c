@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a LUN makes of a target that loses answers, is busy, is reserved, hangs,
+ * changes: each case against a made-up target on loopback that does it on demand.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/align.h"
+#include "base/env.h"
+#include "iscsi/open.h"
+#include "iscsi/scsi.h"
+#include "tests/lib/batch.h"
+#include "tests/lib/collect.h"
+#include "tests/lib/iscsi_target.h"
+
+#define BLOCK TARGET_BLOCK_SIZE
+
+struct lab {
+	struct target *t;
+	struct bdev *bd;
+	struct collect told;
+	uint8_t a[BLOCK], b[BLOCK], now[BLOCK];
+};
+
+static void lab_open(struct lab *lab, uint32_t command_timeout_ms)
+{
+	struct iscsi_options options = { .command_timeout_ms = command_timeout_ms };
+
+	memset(lab, 0, sizeof(*lab));
+	fill_bytes(lab->b, BLOCK, 1);
+	lab->t = target_new();
+	assert_non_null(lab->t);
+	assert_int_equal(device_open(target_url(lab->t), 0, &options,
+				     collect_init(&lab->told), &lab->bd),
+			 0);
+}
+
+static void lab_close(struct lab *lab)
+{
+	bdev_close(lab->bd);
+	target_free(lab->t);
+	collect_done(&lab->told);
+}
+
+static uint64_t in_ms(uint64_t ms)
+{
+	return clock_now() + ms * NS_PER_MS;
+}
+
+static void expect_block(struct lab *lab, uint64_t lba, const uint8_t *wanted)
+{
+	target_block(lab->t, lba, lab->now);
+	assert_memory_equal(lab->now, wanted, BLOCK);
+}
+
+/* The false miscompare of others: sent again, it would fail against its own success. */
+static void a_caw_whose_answer_is_lost_is_unknown_and_sent_once(void **state)
+{
+	struct lab lab;
+	(void)state;
+
+	lab_open(&lab, 0);
+	target_rule(lab.t, SCSI_COMPARE_AND_WRITE, RULE_EXECUTE_THEN_CLOSE, 1);
+	assert_int_equal(bdev_caw(lab.bd, lab.a, lab.b, BLOCK, 5 * BLOCK, in_ms(5000)),
+			 -ETIMEDOUT);
+	expect_block(&lab, 5, lab.b);
+	assert_int_equal(target_seen(lab.t, SCSI_COMPARE_AND_WRITE), 1);
+	/* The device goes on. */
+	assert_int_equal(bdev_caw(lab.bd, lab.a, lab.b, BLOCK, 5 * BLOCK, 0), -EILSEQ);
+	assert_int_equal(bdev_caw(lab.bd, lab.b, lab.a, BLOCK, 5 * BLOCK, 0), 0);
+	lab_close(&lab);
+}
+
+static void a_caw_that_is_not_answered_is_unknown_by_its_deadline(void **state)
+{
+	struct lab lab;
+	(void)state;
+
+	lab_open(&lab, 0);
+	target_rule(lab.t, SCSI_COMPARE_AND_WRITE, RULE_EXECUTE_IN_SILENCE, 1);
+	uint64_t start = clock_now();
+	assert_int_equal(bdev_caw(lab.bd, lab.a, lab.b, BLOCK, 0, in_ms(100)),
+			 -ETIMEDOUT);
+	assert_in_range(clock_now() - start, 95 * NS_PER_MS, 1000 * NS_PER_MS);
+	assert_int_equal(bdev_read(lab.bd, lab.now, BLOCK, 0), 0);
+	assert_int_equal(target_aborts(lab.t), 1);
+	assert_int_equal(target_logins(lab.t), 1);
+	lab_close(&lab);
+}
+
+/* A write may be executed twice; after the loss it comes under the same ISID. */
+static void writes_and_reads_survive_a_lost_connection(void **state)
+{
+	static const enum target_action actions[] = { RULE_EXECUTE_THEN_CLOSE,
+						      RULE_CLOSE };
+	uint8_t isid[2][6];
+	struct lab lab;
+	(void)state;
+
+	lab_open(&lab, 0);
+	for (unsigned int i = 0; i < 2; i++) {
+		target_rule(lab.t, SCSI_WRITE16, actions[i], 1);
+		assert_int_equal(bdev_write(lab.bd, lab.b, BLOCK, (3 + i) * BLOCK), 0);
+		expect_block(&lab, 3 + i, lab.b);
+		target_rule(lab.t, SCSI_READ16, actions[i], 1);
+		assert_int_equal(bdev_read(lab.bd, lab.now, BLOCK, (3 + i) * BLOCK), 0);
+		assert_memory_equal(lab.now, lab.b, BLOCK);
+	}
+	assert_int_equal(target_seen(lab.t, SCSI_WRITE16), 4);
+	assert_int_equal(target_logins(lab.t), 5);
+	for (unsigned int i = 1; i < 5; i++) {
+		target_isid(lab.t, 0, isid[0]);
+		target_isid(lab.t, i, isid[1]);
+		assert_memory_equal(isid[0], isid[1], 6);
+	}
+	assert_int_equal(collect_count(&lab.told, REPORT_ERROR), 0);
+	lab_close(&lab);
+}
+
+/* It is aborted first, then sent again: never two of them at work. */
+static void a_write_without_answer_is_aborted_and_sent_again(void **state)
+{
+	struct lab lab;
+	(void)state;
+
+	lab_open(&lab, 100);
+	target_rule(lab.t, SCSI_WRITE16, RULE_IGNORE, 2);
+	assert_int_equal(bdev_write(lab.bd, lab.b, BLOCK, 0), 0);
+	assert_int_equal(target_seen(lab.t, SCSI_WRITE16), 3);
+	assert_int_equal(target_aborts(lab.t), 2);
+	assert_int_equal(target_logins(lab.t), 1);
+	expect_block(&lab, 0, lab.b);
+	lab_close(&lab);
+}
+
+static void a_busy_unit_is_asked_again(void **state)
+{
+	struct lab lab;
+	(void)state;
+
+	lab_open(&lab, 0);
+	target_rule_status(lab.t, SCSI_WRITE16, SCSI_BUSY, 0, 2);
+	assert_int_equal(bdev_write(lab.bd, lab.b, BLOCK, 0), 0);
+	target_rule_status(lab.t, SCSI_COMPARE_AND_WRITE, SCSI_TASK_SET_FULL, 0, 2);
+	assert_int_equal(bdev_caw(lab.bd, lab.b, lab.a, BLOCK, 0, 0), 0);
+	target_rule_status(lab.t, SCSI_READ16, SCSI_CHECK_CONDITION, 0x020401, 2);
+	assert_int_equal(bdev_read(lab.bd, lab.now, BLOCK, 0), 0);
+	/* Busy for longer than there is time. */
+	target_rule_status(lab.t, SCSI_WRITE16, SCSI_BUSY, 0, 1000);
+	assert_int_equal(bdev_rw(lab.bd, BDEV_WRITE, 0, lab.b, BLOCK, 0, in_ms(150)),
+			 -EBUSY);
+	assert_int_equal(collect_count(&lab.told, REPORT_ERROR), 0);
+	lab_close(&lab);
+}
+
+/* RESERVE(6) of others passes; on a unit with a proved CAW it can only be a fence. */
+static void a_reservation_conflict_is_waited_out_or_a_fence(void **state)
+{
+	struct lab lab;
+	(void)state;
+
+	lab_open(&lab, 0);
+	target_rule_status(lab.t, SCSI_WRITE16, SCSI_RESERVATION_CONFLICT, 0, 3);
+	assert_int_equal(bdev_write(lab.bd, lab.b, BLOCK, 0), 0);
+	target_rule_status(lab.t, SCSI_WRITE16, SCSI_RESERVATION_CONFLICT, 0, 1000);
+	assert_int_equal(bdev_rw(lab.bd, BDEV_WRITE, 0, lab.b, BLOCK, 0, in_ms(100)),
+			 -EBUSY);
+	target_rule_status(lab.t, SCSI_RESERVE6, SCSI_RESERVATION_CONFLICT, 0, 1);
+	assert_int_equal(bdev_reserve(lab.bd, true), -EBUSY);
+	assert_int_equal(bdev_caw(lab.bd, lab.a, lab.b, BLOCK, 9 * BLOCK, 0), 0);
+	assert_int_equal(bdev_write(lab.bd, lab.b, BLOCK, 0), -ESTALE);
+	assert_true(collect_has(&lab.told, "fenced"));
+	lab_close(&lab);
+}
+
+static void a_unit_attention_is_not_swallowed(void **state)
+{
+	struct lab lab;
+	(void)state;
+
+	lab_open(&lab, 0);
+	target_rule_status(lab.t, SCSI_WRITE16, SCSI_CHECK_CONDITION, 0x062900, 1);
+	assert_int_equal(bdev_write(lab.bd, lab.b, BLOCK, 0), 0);
+	target_rule_status(lab.t, SCSI_READ16, SCSI_CHECK_CONDITION, 0x063f0e, 1);
+	assert_int_equal(bdev_read(lab.bd, lab.now, BLOCK, 0), 0);
+	assert_true(collect_has(&lab.told, "unit attention 3f/0e"));
+	target_rule_status(lab.t, SCSI_COMPARE_AND_WRITE, SCSI_CHECK_CONDITION, 0x062903,
+			   1);
+	assert_int_equal(bdev_caw(lab.bd, lab.b, lab.a, BLOCK, 0, 0), -ETIMEDOUT);
+	target_rule_status(lab.t, SCSI_WRITE16, SCSI_CHECK_CONDITION, 0x062a03, 1);
+	assert_int_equal(bdev_write(lab.bd, lab.b, BLOCK, 0), -ESTALE);
+	assert_true(collect_has(&lab.told, "fenced: another host has preempted"));
+	lab_close(&lab);
+}
+
+static void what_the_unit_refuses_is_an_error_of_its_kind(void **state)
+{
+	static const struct {
+		uint32_t sense;
+		int error;
+		const char *part;
+	} cases[] = {
+		{ 0x031100, -EIO, "medium error (status 02, 03/11/00)" },
+		{ 0x072707, -ENOSPC, "data protect (status 02, 07/27/07)" },
+		{ 0x072700, -EROFS, "data protect (status 02, 07/27/00)" },
+		{ 0x052500, -ENODEV, "the LUN is gone (status 02, 05/25/00)" },
+		{ 0x044c00, -ENODEV, "the LUN is gone (status 02, 04/4c/00)" },
+		{ 0x052400, -EIO, "illegal request (status 02, 05/24/00)" },
+	};
+	struct lab lab;
+	(void)state;
+
+	lab_open(&lab, 0);
+	for (unsigned int i = 0; i < ARRAY_SIZE(cases); i++) {
+		collect_clear(&lab.told);
+		target_rule_status(lab.t, SCSI_WRITE16, SCSI_CHECK_CONDITION,
+				   cases[i].sense, 1);
+		assert_int_equal(bdev_write(lab.bd, lab.b, BLOCK, 7 * BLOCK),
+				 cases[i].error);
+		assert_true(collect_has(&lab.told, target_url(lab.t)));
+		assert_true(
+			collect_has(&lab.told, "write of 512 bytes at 3584 failed: "));
+		assert_true(collect_has(&lab.told, cases[i].part));
+		assert_int_equal(collect_count(&lab.told, REPORT_ERROR), 1);
+	}
+	assert_int_equal(bdev_write(lab.bd, lab.b, BLOCK, 7 * BLOCK), 0);
+	lab_close(&lab);
+}
+
+static void a_short_read_is_an_error_and_never_zeros(void **state)
+{
+	uint8_t two[2 * BLOCK];
+	struct lab lab;
+	(void)state;
+
+	lab_open(&lab, 0);
+	target_rule(lab.t, SCSI_READ16, RULE_SHORT, 1);
+	assert_int_equal(bdev_read(lab.bd, two, sizeof(two), 0), -EIO);
+	assert_true(collect_has(&lab.told, "another number of bytes than asked for"));
+	lab_close(&lab);
+}
+
+static void zeros_are_written_where_write_same_does_not_exist(void **state)
+{
+	struct lab lab;
+	(void)state;
+
+	lab_open(&lab, 0);
+	assert_int_equal(bdev_write(lab.bd, lab.b, BLOCK, 20 * BLOCK), 0);
+	assert_int_equal(bdev_zero(lab.bd, 3 * BLOCK, 19 * BLOCK), 0);
+	expect_block(&lab, 20, lab.a);
+	assert_int_equal(bdev_unmap(lab.bd, BLOCK, 0), -EOPNOTSUPP);
+	assert_int_equal(collect_count(&lab.told, REPORT_ERROR), 0);
+	lab_close(&lab);
+}
+
+static void another_disk_under_the_same_name_is_not_written_to(void **state)
+{
+	uint8_t before[BLOCK];
+	struct lab lab;
+	(void)state;
+
+	lab_open(&lab, 0);
+	target_block(lab.t, 30, before);
+	target_swap_disk(lab.t);
+	target_rule(lab.t, SCSI_WRITE16, RULE_CLOSE, 1);
+	assert_int_equal(bdev_write(lab.bd, lab.b, BLOCK, 30 * BLOCK), -ENODEV);
+	expect_block(&lab, 30, before);
+	assert_true(collect_has(&lab.told, "another disk answers under this URL now"));
+	assert_int_equal(bdev_read(lab.bd, lab.now, BLOCK, 0), -ENODEV);
+	lab_close(&lab);
+}
+
+/* The attentions of a new session are seen before I/O goes there. */
+static void a_new_session_is_checked_before_it_is_used(void **state)
+{
+	struct lab lab;
+	(void)state;
+
+	lab_open(&lab, 0);
+	unsigned int asked = target_seen(lab.t, SCSI_TEST_UNIT_READY);
+	target_rule_status(lab.t, SCSI_TEST_UNIT_READY, SCSI_CHECK_CONDITION, 0x062900,
+			   3);
+	target_rule(lab.t, SCSI_WRITE16, RULE_CLOSE, 1);
+	assert_int_equal(bdev_write(lab.bd, lab.b, BLOCK, 0), 0);
+	assert_int_equal(target_seen(lab.t, SCSI_TEST_UNIT_READY) - asked, 4);
+	/* And if the connection dies within the check, the next one is checked. */
+	target_rule(lab.t, SCSI_TEST_UNIT_READY, RULE_CLOSE, 2);
+	target_rule(lab.t, SCSI_WRITE16, RULE_CLOSE, 1);
+	assert_int_equal(bdev_write(lab.bd, lab.b, BLOCK, 0), 0);
+	lab_close(&lab);
+}
+
+/*
+ * LOCKING.md 1.3: the target does not read, so that writes pile up in the socket;
+ * after the cut what still stands there does not get through. shutdown() would deliver
+ * them all.
+ */
+static void a_cut_drops_what_stands_in_the_socket(void **state)
+{
+	enum { COUNT = 100 };
+	static struct batch_io bio[COUNT];
+	static uint8_t data[TARGET_BLOCKS * BLOCK];
+	struct batch batch;
+	struct lab lab;
+	(void)state;
+
+	lab_open(&lab, 0);
+	target_rule(lab.t, SCSI_READ16, RULE_STALL, 1);
+	for (unsigned int i = 0; i < COUNT; i++) {
+		bio[i] = (struct batch_io){ .iov = { data, i ? sizeof(data) : BLOCK } };
+		bio[i].io.op = i ? BDEV_WRITE : BDEV_READ;
+		bio[i].io.len = i ? sizeof(data) : BLOCK;
+	}
+	batch_start(&batch, lab.bd, bio, COUNT);
+	task_sleep_until(in_ms(300));
+	bdev_cut(lab.bd);
+	target_resume(lab.t);
+	batch_wait(&batch);
+	for (unsigned int i = 0; i < COUNT; i++)
+		assert_int_equal(bio[i].io.result, -ESTALE);
+	task_sleep_until(in_ms(200));
+	uint64_t arrived = target_bytes_after_stall(lab.t);
+	print_message("# %llu of %u bytes arrived\n", (unsigned long long)arrived,
+		      COUNT * (unsigned int)sizeof(data));
+	/* What the target's own buffer held; not the megabytes in ours. */
+	assert_true(arrived < 512 * 1024);
+	lab_close(&lab);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_caw_whose_answer_is_lost_is_unknown_and_sent_once),
+		cmocka_unit_test(a_caw_that_is_not_answered_is_unknown_by_its_deadline),
+		cmocka_unit_test(writes_and_reads_survive_a_lost_connection),
+		cmocka_unit_test(a_write_without_answer_is_aborted_and_sent_again),
+		cmocka_unit_test(a_busy_unit_is_asked_again),
+		cmocka_unit_test(a_reservation_conflict_is_waited_out_or_a_fence),
+		cmocka_unit_test(a_unit_attention_is_not_swallowed),
+		cmocka_unit_test(what_the_unit_refuses_is_an_error_of_its_kind),
+		cmocka_unit_test(a_short_read_is_an_error_and_never_zeros),
+		cmocka_unit_test(zeros_are_written_where_write_same_does_not_exist),
+		cmocka_unit_test(another_disk_under_the_same_name_is_not_written_to),
+		cmocka_unit_test(a_new_session_is_checked_before_it_is_used),
+		cmocka_unit_test(a_cut_drops_what_stands_in_the_socket),
+	};
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
