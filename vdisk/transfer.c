@@ -189,7 +189,7 @@ static int get_part(const struct get *get, char *buf, uint64_t offset, uint64_t 
 	return write_host(get, buf, wanted, offset);
 }
 
-static int get_bytes(const struct get *get)
+static int get_bytes(struct get *get)
 {
 	char *buf = io_alloc(PART_BYTES);
 	uint64_t offset = 0;
@@ -242,27 +242,45 @@ static int get_file(struct get *get)
 	return rc;
 }
 
+static int get_host(struct get *get)
+{
+	struct stat st;
+	bool is_there = stat(get->host_path, &st) == 0;
+	if (is_there && S_ISDIR(st.st_mode))
+		return host_error(get->r, get->host_path, EISDIR);
+	return is_there && !S_ISREG(st.st_mode) ? get_stream(get) : get_file(get);
+}
+
+/* Opens path and runs copy on it. */
+static int get_path(struct vmfs_volume *vol, const char *path, struct get *get,
+		    int (*copy)(struct get *get))
+{
+	const struct vmfs_file_options how = { .flags = VMFS_READ };
+	struct vmfs_stat st;
+	int rc = vmfs_file_open(vol, path, &how, &get->file, NULL);
+	if (rc < 0)
+		return rc;
+	rc = vmfs_file_stat(get->file, &st);
+	if (rc == 0) {
+		get->size = st.size_bytes;
+		rc = copy(get);
+	}
+	int err = vmfs_file_close(get->file);
+	return rc ? rc : err;
+}
+
+int transfer_send(struct vmfs_volume *vol, const char *path, int file_fd,
+		  struct vdisk_progress *progress, struct reporter *r)
+{
+	struct get get = {
+		.file_fd = file_fd, .host_path = path, .progress = progress, .r = r
+	};
+	return get_path(vol, path, &get, get_bytes);
+}
+
 int transfer_get(struct vmfs_volume *vol, const char *path, const char *host_path,
 		 struct vdisk_progress *progress, struct reporter *r)
 {
-	const struct vmfs_file_options how = { .flags = VMFS_READ };
 	struct get get = { .host_path = host_path, .progress = progress, .r = r };
-	struct vmfs_stat vst;
-	struct stat st;
-	int rc = vmfs_file_open(vol, path, &how, &get.file, NULL);
-	if (rc < 0)
-		return rc;
-	rc = vmfs_file_stat(get.file, &vst);
-	if (rc == 0) {
-		get.size = vst.size_bytes;
-		bool is_there = stat(host_path, &st) == 0;
-		if (is_there && S_ISDIR(st.st_mode))
-			rc = host_error(r, host_path, EISDIR);
-		else if (is_there && !S_ISREG(st.st_mode))
-			rc = get_stream(&get);
-		else
-			rc = get_file(&get);
-	}
-	int err = vmfs_file_close(get.file);
-	return rc ? rc : err;
+	return get_path(vol, path, &get, get_host);
 }

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VDISK_TOOL_TOOL_H
+#define VDISK_TOOL_TOOL_H
+
+/*
+ * What the files of vmkfstools share. Parts of a program, not of a library: they print.
+ */
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/env.h"
+#include "base/report.h"
+#include "bdev/bdev.h"
+#include "vdisk/vdisk.h"
+#include "vmfs/vmfs.h"
+
+#define TOOL_NAME "vmkfstools"
+#define TOOL_MAX_DEVICES 32u
+
+/* ---- place.c: what is told, places, volumes ---- */
+
+/* A reporter to stderr that counts. */
+struct teller {
+	struct reporter base;
+	struct mutex m;
+	unsigned int errors;
+	bool is_verbose;
+};
+void teller_init(struct teller *t, bool is_verbose);
+void teller_done(struct teller *t);
+/*
+ * The one line about rc, unless a library has said it; the exit code. holder may be NULL
+ * or empty.
+ */
+int complain(const struct teller *t, const char *what, int rc,
+	     const struct vmfs_holder *holder);
+
+/* Percent and rate on a terminal; stops the work when *is_interrupted. */
+struct meter {
+	struct vdisk_progress base;
+	const char *verb;
+	const volatile sig_atomic_t *is_interrupted;
+	bool is_shown;
+	uint64_t started, shown; /* clock_now() */
+};
+struct vdisk_progress *meter_init(struct meter *m, const char *verb,
+				  const volatile sig_atomic_t *is_interrupted);
+/* Ends the line, so that an error does not stand behind a percentage. */
+void meter_end(const struct meter *m, int rc);
+
+struct place {
+	char *device; /* one or more, joined by commas */
+	char *path;   /* in the volume; NULL: none was given */
+};
+void place_done(struct place *place);
+/* 0, or a reported -errno. place_done() in either case. */
+int place_parse(struct teller *t, const char *text, struct place *ret_place);
+/* The same; a volume without a path will do. */
+int place_parse_volume(struct teller *t, const char *text, struct place *ret_place);
+/* true if text is meant as a place on a volume and not as a file of the host. */
+bool is_place(const char *text);
+
+/* A volume and the devices under it. */
+struct mount {
+	struct bdev *device[TOOL_MAX_DEVICES];
+	unsigned int count;
+	struct bdev *heartbeat;
+	struct vmfs_volume *vol;
+};
+/* 0, or a reported -errno with nothing open. */
+int mount_open(struct mount *m, struct teller *t, const char *device, bool is_read_only);
+/* A zero-filled mount is allowed. */
+int mount_close(struct mount *m);
+
+/* ---- what was asked ---- */
+
+enum action {
+	ACTION_NONE,
+	ACTION_CREATE,
+	ACTION_IMPORT,
+	ACTION_DELETE,
+	ACTION_RENAME,
+	ACTION_LOCK,
+	ACTION_QUERY,
+	ACTION_MKFS,
+	ACTION_PUT,
+	ACTION_GET,
+	ACTION_DIR,
+	ACTION_MKDIR,
+	ACTION_RM,
+};
+
+struct request {
+	enum action action;
+	const char *argument; /* of the action's option: size, source, old name, ... */
+	const char *operand;
+	const char *format, *adapter, *label, *block_size;
+	bool is_human, is_verbose, is_forced;
+};
+
+/* What an import reads from, and what that stands on. */
+struct origin {
+	struct place place;
+	struct mount m; /* when it is not the target's volume */
+	struct vdisk *disk;
+	struct vdisk_source *source;
+};
+
+/* An action on one place, on a mounted volume. */
+struct job {
+	struct teller t;
+	const struct request *rq;
+	struct place place;
+	struct mount m;
+	struct vdisk_create_options disk; /* -c, -i */
+	struct origin from;		  /* -i; -E: its place */
+	const char *what; /* for the line about a failure: what the user typed */
+	struct vmfs_holder holder;
+};
+
+/* ---- show.c: looking; to standard output ---- */
+
+int do_dir(struct job *j);
+int do_lock(struct job *j);
+int do_query(struct job *j);
+
+#endif

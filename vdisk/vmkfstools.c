@@ -1,0 +1,541 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vmkfstools: volumes and virtual disks, with VMware's letters.
+ *
+ * Each run is one action on one or two places (tool/place.c). What writes is a member of
+ * the cluster while it works: it opens the volume read-write, with a heartbeat slot of
+ * its own, and leaves before it exits. What only looks (tool/show.c, --get) takes no
+ * slot.
+ *
+ * One line on stderr says what went wrong, and the exit code is 1: either a library has
+ * reported it (errors are counted) or complain() makes the sentence from the errno.
+ *
+ * SIGINT and SIGTERM set a flag. Long work looks at it between two steps, removes what it
+ * has made and fails with -ECANCELED; short work ends as it would. A second signal kills.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/align.h"
+#include "base/parse.h"
+#include "vdisk/transfer.h"
+#include "vdisk/tool/tool.h"
+#include "vmfs/format.h"
+
+static volatile sig_atomic_t is_interrupted;
+
+/*
+ * The missing last directory of path is made, as an admin would have to; *ret_made then.
+ */
+static int make_parent(struct vmfs_volume *vol, const char *path, char **ret_made)
+{
+	struct vmfs_stat st;
+	const char *slash = strrchr(path, '/');
+	if (slash == path)
+		return 0;
+	char *parent = strndup(path, (size_t)(slash - path));
+	if (!parent)
+		return -ENOMEM;
+	int rc = vmfs_stat(vol, parent, &st);
+	if (rc == -ENOENT) {
+		rc = vmfs_mkdir(vol, parent, 0755);
+		if (rc == 0) {
+			*ret_made = parent;
+			return 0;
+		}
+	}
+	free(parent);
+	return rc;
+}
+
+static void unmake_parent(struct vmfs_volume *vol, char *made, int rc)
+{
+	if (made && rc < 0)
+		rc = vmfs_rmdir(vol, made); /* fails if somebody uses it by now */
+	free(made);
+}
+
+/* ---- making disks: what can be found wrong is, before the volume is joined ---- */
+
+static int prepare_disk(struct job *j)
+{
+	const struct request *rq = j->rq;
+	struct vdisk_create_options *o = &j->disk;
+	*o = (struct vdisk_create_options){ .format = VDISK_ZEROEDTHICK,
+					    .adapter = rq->adapter,
+					    .reporter = &j->t.base };
+	if (rq->format && vdisk_format_parse(rq->format, &o->format) < 0)
+		return report_error(&j->t.base, -EINVAL,
+				    "-d %s: unknown disk format (thin, zeroedthick,"
+				    " eagerzeroedthick)", rq->format);
+	if (rq->adapter && !vdisk_adapter_is_known(rq->adapter))
+		return report_error(&j->t.base, -EINVAL,
+				    "-a %s: unknown adapter type (buslogic, lsilogic,"
+				    " ide, lsisas, pvscsi)", rq->adapter);
+	return 0;
+}
+
+static int prepare_create(struct job *j)
+{
+	int rc = prepare_disk(j);
+	uint64_t size = 0;
+	if (rc < 0)
+		return rc;
+	if (parse_size(j->rq->argument, &size) < 0 || size == 0 || size % VDISK_SECTOR)
+		return report_error(&j->t.base, -EINVAL,
+				    "-c %s: not a size in whole sectors (512m, 10G, ...)",
+				    j->rq->argument);
+	j->disk.capacity_bytes = size;
+	return 0;
+}
+
+/* What is to be copied: a host file is opened, a place is understood. */
+static int prepare_import(struct job *j)
+{
+	const char *text = j->rq->argument;
+	int rc = prepare_disk(j);
+	if (rc < 0)
+		return rc;
+	if (is_place(text))
+		return place_parse(&j->t, text, &j->from.place);
+	return vdisk_source_open_host(text, &j->t.base, &j->from.source);
+}
+
+static void origin_done(struct origin *from)
+{
+	vdisk_source_close(from->source);
+	(void)vdisk_close(from->disk); /* was only read */
+	(void)mount_close(&from->m);   /* the same */
+	place_done(&from->place);
+}
+
+/* The disk at a place, on the target's volume or another. */
+static int origin_open(struct job *j, struct origin *from)
+{
+	const struct vdisk_open_options o = { .flags = VDISK_READ_LOCKED,
+					      .reporter = &j->t.base };
+	struct vmfs_volume *vol = j->m.vol;
+	int rc = 0;
+	if (strcmp(from->place.device, j->place.device) != 0) {
+		rc = mount_open(&from->m, &j->t, from->place.device, false);
+		vol = from->m.vol;
+	}
+	if (rc == 0)
+		rc = vdisk_open(vol, from->place.path, &o, &from->disk, &j->holder);
+	if (rc == 0)
+		rc = vdisk_source_open_disk(from->disk, &from->source);
+	if (rc < 0)
+		j->what = j->rq->argument;
+	return rc;
+}
+
+static int do_create(struct job *j)
+{
+	struct meter meter;
+	char *made = NULL;
+	int rc = make_parent(j->m.vol, j->place.path, &made);
+	if (rc == 0) {
+		j->disk.progress = meter_init(&meter, "Create", &is_interrupted);
+		rc = vdisk_create(j->m.vol, j->place.path, &j->disk);
+		meter_end(&meter, rc);
+	}
+	unmake_parent(j->m.vol, made, rc);
+	return rc;
+}
+
+static int do_import(struct job *j)
+{
+	struct meter meter;
+	char *made = NULL;
+	int rc = j->from.source ? 0 : origin_open(j, &j->from);
+	if (rc == 0)
+		rc = make_parent(j->m.vol, j->place.path, &made);
+	if (rc == 0) {
+		j->disk.progress = meter_init(&meter, "Clone", &is_interrupted);
+		rc = vdisk_import(j->m.vol, j->place.path, j->from.source, &j->disk);
+		meter_end(&meter, rc);
+	}
+	unmake_parent(j->m.vol, made, rc);
+	return rc;
+}
+
+/* ---- other work on a volume ---- */
+
+/* After -EBUSY of a function that does not say by whom. */
+static int found_busy(struct job *j, int rc)
+{
+	struct vmfs_lock_info info;
+	if (rc == -EBUSY && vmfs_lock_info(j->m.vol, j->place.path, &info) == 0 &&
+	    info.holder_count > 0)
+		j->holder = info.holders[0];
+	return rc;
+}
+
+static int do_delete(struct job *j)
+{
+	return vdisk_remove(j->m.vol, j->place.path, &j->t.base, &j->holder);
+}
+
+static int prepare_rename(struct job *j)
+{
+	int rc = place_parse(&j->t, j->rq->argument, &j->from.place);
+	if (rc == 0 && strcmp(j->from.place.device, j->place.device) != 0)
+		rc = report_error(&j->t.base, -EXDEV,
+				  "%s: is not on the volume of %s (clone it with -i)",
+				  j->rq->operand, j->rq->argument);
+	return rc;
+}
+
+static int do_rename(struct job *j)
+{
+	int rc = vdisk_rename(j->m.vol, j->from.place.path, j->place.path, &j->t.base,
+			      &j->holder);
+	if (rc != -EEXIST)
+		j->what = j->rq->argument;
+	return rc;
+}
+
+static int do_put(struct job *j)
+{
+	struct meter meter;
+	struct vdisk_progress *progress = meter_init(&meter, "Put", &is_interrupted);
+	int rc = transfer_put(j->m.vol, j->rq->argument, j->place.path, progress,
+			      &j->t.base);
+	meter_end(&meter, rc);
+	return found_busy(j, rc);
+}
+
+static int do_mkdir(struct job *j)
+{
+	return vmfs_mkdir(j->m.vol, j->place.path, 0755);
+}
+
+static int do_rm(struct job *j)
+{
+	struct vmfs_stat st;
+	int rc = vmfs_stat(j->m.vol, j->place.path, &st);
+	if (rc == 0 && st.type == VMFS_TYPE_DIRECTORY)
+		rc = vmfs_rmdir(j->m.vol, j->place.path);
+	else if (rc == 0)
+		rc = vmfs_unlink(j->m.vol, j->place.path);
+	return found_busy(j, rc);
+}
+
+static int do_get(struct job *j)
+{
+	struct meter meter;
+	const char *target = j->rq->operand;
+	struct vdisk_progress *progress = meter_init(&meter, "Get", &is_interrupted);
+	int rc = strcmp(target, "-") ? transfer_get(j->m.vol, j->place.path, target,
+						    progress, &j->t.base) :
+				       transfer_send(j->m.vol, j->place.path,
+						     STDOUT_FILENO, progress, &j->t.base);
+	meter_end(&meter, rc);
+	return rc;
+}
+
+/* ---- creating a filesystem: mkfs.vmfs does it ---- */
+
+/* Replaces this process by the mkfs.vmfs beside it, or the one in PATH. */
+static int run_mkfs(struct teller *t, const struct request *rq)
+{
+	char path[PATH_MAX];
+	const char *argv[8] = { "mkfs.vmfs" };
+	unsigned int n = 1;
+	uint64_t block;
+	if (strcmp(rq->argument, "vmfs5") != 0)
+		return report_error(&t->base, -EINVAL,
+				    "-C %s: unknown filesystem type (vmfs5)",
+				    rq->argument);
+	if (rq->block_size &&
+	    (parse_size(rq->block_size, &block) < 0 || block != 1u << 20))
+		return report_error(&t->base, -EINVAL,
+				    "-b %s: the block size of vmfs5 is 1m",
+				    rq->block_size);
+	if (rq->label) {
+		argv[n++] = "-L";
+		argv[n++] = rq->label;
+	}
+	if (rq->is_forced)
+		argv[n++] = "-f";
+	argv[n++] = "--";
+	argv[n++] = rq->operand;
+	argv[n] = NULL;
+	ssize_t len =
+		readlink("/proc/self/exe", path, sizeof(path) - sizeof("mkfs.vmfs"));
+	char *const *args = (char *const *)(uintptr_t)argv;
+	if (len > 0) {
+		path[len] = '\0';
+		char *slash = strrchr(path, '/');
+		(void)strcpy(slash + 1, argv[0]);
+		(void)execv(path, args);
+	}
+	(void)execvp(argv[0], args);
+	return report_error(&t->base, -errno, "%s cannot be run: %s", argv[0],
+			    strerrordesc_np(errno));
+}
+
+/* ---- the command line ---- */
+
+static const struct verb {
+	enum action action;
+	bool is_reader;	     /* opens the volume read-only */
+	bool is_volume;	     /* its place may be a volume without path */
+	bool is_place_first; /* the place is the option's argument, not the operand */
+	int (*run)(struct job *j);
+	int (*prepare)(struct job *j); /* NULL, or before the volume is opened */
+} verbs[] = {
+	{ ACTION_CREATE, false, false, false, do_create, prepare_create },
+	{ ACTION_IMPORT, false, false, false, do_import, prepare_import },
+	{ ACTION_DELETE, false, false, false, do_delete, NULL },
+	{ ACTION_RENAME, false, false, false, do_rename, prepare_rename },
+	{ ACTION_LOCK, true, false, false, do_lock, NULL },
+	{ ACTION_QUERY, true, true, false, do_query, NULL },
+	{ ACTION_PUT, false, false, false, do_put, NULL },
+	{ ACTION_GET, true, false, true, do_get, NULL },
+	{ ACTION_DIR, true, false, false, do_dir, NULL },
+	{ ACTION_MKDIR, false, false, false, do_mkdir, NULL },
+	{ ACTION_RM, false, false, false, do_rm, NULL },
+};
+
+static const struct verb *verb_of(enum action action)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(verbs); i++) {
+		if (verbs[i].action == action)
+			return &verbs[i];
+	}
+	return NULL;
+}
+
+/* One action on a volume. */
+static int run_verb(struct job *j, const struct verb *verb)
+{
+	j->what = verb->is_place_first ? j->rq->argument : j->rq->operand;
+	int rc = verb->is_volume ? place_parse_volume(&j->t, j->what, &j->place) :
+				   place_parse(&j->t, j->what, &j->place);
+	if (rc == 0 && verb->prepare)
+		rc = verb->prepare(j);
+	if (rc == 0)
+		rc = mount_open(&j->m, &j->t, j->place.device, verb->is_reader);
+	if (rc == 0)
+		rc = verb->run(j);
+	origin_done(&j->from); /* before the volume, which may be its own */
+	int err = mount_close(&j->m);
+	return rc ? rc : err;
+}
+
+static int run(const struct request *rq)
+{
+	struct job j = { .rq = rq, .what = rq->operand };
+	teller_init(&j.t, rq->is_verbose);
+	int rc = rq->action == ACTION_MKFS ? run_mkfs(&j.t, rq) :
+					     run_verb(&j, verb_of(rq->action));
+	if (rc == 0 && fflush(stdout) != 0)
+		rc = -errno;
+	int status = complain(&j.t, j.what, rc, &j.holder);
+	place_done(&j.place);
+	teller_done(&j.t);
+	return status;
+}
+
+static const char help_text[] =
+	"Usage: vmkfstools OPTIONS PLACE\n"
+	"A PLACE is DEVICE:/dir/file (DEVICE: a file, a block device, an iscsi:// URL,\n"
+	"or several extents joined by commas) or, beside a running vmkernel,\n"
+	"[label] dir/file.\n"
+	"\n"
+	"Virtual disks:\n"
+	"  -c, --createvirtualdisk SIZE    create PLACE\n"
+	"  -i, --clonevirtualdisk SOURCE   copy a raw image, a flat VMDK or a PLACE\n"
+	"      -d, --diskformat FORMAT     thin, zeroedthick, eagerzeroedthick\n"
+	"      -a, --adaptertype TYPE      buslogic, lsilogic, ide, lsisas, pvscsi\n"
+	"  -U, --deletevirtualdisk         delete PLACE\n"
+	"  -E, --renamevirtualdisk OLD     rename OLD to PLACE\n"
+	"  -D, --lock                      show the lock of PLACE and who holds it\n"
+	"Volumes:\n"
+	"  -C, --createfs vmfs5            create a filesystem on a device\n"
+	"      -S, --setfsname LABEL\n"
+	"      -b, --blocksize 1m\n"
+	"      -f, --force\n"
+	"  -P, --queryfs                   show the volume\n"
+	"      -h, --human-readable\n"
+	"Plain files:\n"
+	"      --put HOSTFILE              copy a host file to PLACE\n"
+	"      --get PLACE                 copy PLACE to a host file (-: stdout)\n"
+	"      --dir, --mkdir, --rm        list, make, remove PLACE\n"
+	"Others:\n"
+	"  -v, --verbose\n"
+	"  -H, --help\n"
+	"\n"
+	"Examples:\n"
+	"  vmkfstools -c 10G -d thin /dev/sdb:/vm1/data.vmdk\n"
+	"  vmkfstools -i guest.raw -d thin /dev/sdb:/vm1/vm1.vmdk\n"
+	"  vmkfstools -i \"[demo] vm1/vm1.vmdk\" \"[demo] vm2/vm2.vmdk\"\n"
+	"  vmkfstools -E \"[demo] vm1/a.vmdk\" \"[demo] vm1/b.vmdk\"\n"
+	"  vmkfstools -D iscsi://10.0.0.5/iqn.2026-01.example:lun/1:/vm1/vm1.vmdk\n"
+	"  vmkfstools -C vmfs5 -S demo /dev/sdb\n"
+	"  vmkfstools -P -h /dev/sdb\n"
+	"  vmkfstools --put vm1.vmx /dev/sdb:/vm1/vm1.vmx\n";
+
+static int usage(const char *why, const char *what)
+{
+	(void)fprintf(stderr, TOOL_NAME ": %s%s (try " TOOL_NAME " --help)\n", why, what);
+	return 1;
+}
+
+enum long_only { OPT_PUT = 256, OPT_GET, OPT_DIR, OPT_MKDIR, OPT_RM };
+
+static const struct option long_options[] = {
+	{ "createvirtualdisk", required_argument, NULL, 'c' },
+	{ "clonevirtualdisk", required_argument, NULL, 'i' },
+	{ "diskformat", required_argument, NULL, 'd' },
+	{ "adaptertype", required_argument, NULL, 'a' },
+	{ "deletevirtualdisk", no_argument, NULL, 'U' },
+	{ "renamevirtualdisk", required_argument, NULL, 'E' },
+	{ "lock", no_argument, NULL, 'D' },
+	{ "createfs", required_argument, NULL, 'C' },
+	{ "setfsname", required_argument, NULL, 'S' },
+	{ "blocksize", required_argument, NULL, 'b' },
+	{ "force", no_argument, NULL, 'f' },
+	{ "queryfs", no_argument, NULL, 'P' },
+	{ "human-readable", no_argument, NULL, 'h' },
+	{ "put", required_argument, NULL, OPT_PUT },
+	{ "get", required_argument, NULL, OPT_GET },
+	{ "dir", no_argument, NULL, OPT_DIR },
+	{ "ls", no_argument, NULL, OPT_DIR },
+	{ "mkdir", no_argument, NULL, OPT_MKDIR },
+	{ "rm", no_argument, NULL, OPT_RM },
+	{ "verbose", no_argument, NULL, 'v' },
+	{ "help", no_argument, NULL, 'H' },
+	{ NULL, 0, NULL, 0 },
+};
+
+static enum action action_of(int c)
+{
+	switch (c) { /* tidy: table */
+	case 'c': return ACTION_CREATE;
+	case 'i': return ACTION_IMPORT;
+	case 'U': return ACTION_DELETE;
+	case 'E': return ACTION_RENAME;
+	case 'D': return ACTION_LOCK;
+	case 'C': return ACTION_MKFS;
+	case 'P': return ACTION_QUERY;
+	case OPT_PUT: return ACTION_PUT;
+	case OPT_GET: return ACTION_GET;
+	case OPT_DIR: return ACTION_DIR;
+	case OPT_MKDIR: return ACTION_MKDIR;
+	case OPT_RM: return ACTION_RM;
+	default: return ACTION_NONE;
+	}
+}
+
+/* Notes one option; false: two actions. */
+static bool take_option(struct request *rq, int c)
+{
+	enum action action = action_of(c);
+	if (action != ACTION_NONE) {
+		bool is_first = rq->action == ACTION_NONE;
+		rq->action = action;
+		rq->argument = optarg;
+		return is_first;
+	}
+	switch (c) {
+	case 'd':
+		rq->format = optarg;
+		break;
+	case 'a':
+		rq->adapter = optarg;
+		break;
+	case 'S':
+		rq->label = optarg;
+		break;
+	case 'b':
+		rq->block_size = optarg;
+		break;
+	case 'f':
+		rq->is_forced = true;
+		break;
+	case 'h':
+		rq->is_human = true;
+		break;
+	case 'v':
+		rq->is_verbose = true;
+		break;
+	}
+	return true;
+}
+
+/* An option that this action would ignore; NULL if there is none. */
+static const char *misplaced(const struct request *rq)
+{
+	bool is_disk = rq->action == ACTION_CREATE || rq->action == ACTION_IMPORT;
+	bool is_mkfs = rq->action == ACTION_MKFS;
+	if (rq->format && !is_disk)
+		return "-d";
+	if (rq->adapter && !is_disk)
+		return "-a";
+	if (rq->label && !is_mkfs)
+		return "-S";
+	if (rq->block_size && !is_mkfs)
+		return "-b";
+	if (rq->is_forced && !is_mkfs)
+		return "-f";
+	return NULL;
+}
+
+static void on_signal(int number)
+{
+	(void)number;
+	is_interrupted = 1;
+}
+
+static void watch_signals(void)
+{
+	struct sigaction action = { .sa_handler = on_signal,
+				    .sa_flags = (int)SA_RESETHAND };
+	(void)sigaction(SIGINT, &action, NULL);	 /* cannot fail for these */
+	(void)sigaction(SIGTERM, &action, NULL);
+}
+
+int main(int argc, char **argv)
+{
+	struct request rq = { .action = ACTION_NONE };
+	int c;
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, ":c:i:d:a:UE:DC:S:b:fPhvH", long_options,
+				NULL)) != -1) {
+		char letter[3] = { '-', (char)optopt, '\0' };
+		const char *option = optopt && optopt < 256 ? letter : argv[optind - 1];
+		if (c == 'H') {
+			(void)fputs(help_text, stdout);
+			return 0;
+		}
+		if (c == '?')
+			return usage("unknown option ", option);
+		if (c == ':')
+			return usage("missing argument of ", option);
+		if (!take_option(&rq, c))
+			return usage("more than one action: ", argv[optind - 1]);
+	}
+	if (rq.action == ACTION_NONE && rq.is_human) {
+		(void)fputs(help_text, stdout);
+		return 0;
+	}
+	if (rq.action == ACTION_NONE)
+		return usage(rq.label ? "-S needs -C" : "what is to be done?", "");
+	if (misplaced(&rq))
+		return usage("does not go with this action: ", misplaced(&rq));
+	if (optind == argc)
+		return usage("the place is missing", "");
+	if (optind + 1 < argc)
+		return usage("too many operands: ", argv[optind + 1]);
+	rq.operand = argv[optind];
+	watch_signals();
+	return run(&rq);
+}
