@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * bdev_bench FILE read|write DEPTH SECONDS
+ *
+ * Random 4 KiB I/O through bdev_submit() as a front end does it: completions are collected
+ * by the reaper, one task answers them and sends the next ones. Prints I/Os per second and
+ * the processor time that each took. FILE is overwritten by "write".
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "base/buf.h"
+#include "base/env.h"
+#include "base/parse.h"
+#include "bdev/bdev.h"
+
+#define IO_SIZE 4096u
+#define MAX_DEPTH 1024u
+
+struct bench {
+	struct mutex m;
+	struct cond c;
+	struct bdev_io *done; /* linked by priv.next */
+	bool is_waiting;
+};
+
+struct bench_io {
+	struct bdev_io io;
+	struct iovec iov;
+	struct bench *bench;
+};
+
+static void io_done(struct bdev_io *io)
+{
+	struct bench *b = ((struct bench_io *)io)->bench;
+	mutex_lock(&b->m);
+	io->priv.next = b->done;
+	b->done = io;
+	bool must_wake = b->is_waiting;
+	b->is_waiting = false;
+	mutex_unlock(&b->m);
+	if (must_wake)
+		cond_signal(&b->c);
+}
+
+static struct bdev_io *wait_done(struct bench *b)
+{
+	mutex_lock(&b->m);
+	while (!b->done) {
+		b->is_waiting = true;
+		cond_wait(&b->c, &b->m);
+	}
+	struct bdev_io *io = b->done;
+	b->done = NULL;
+	mutex_unlock(&b->m);
+	return io;
+}
+
+static uint64_t next_random(uint64_t *seed)
+{
+	*seed ^= *seed << 13;
+	*seed ^= *seed >> 7;
+	*seed ^= *seed << 17;
+	return *seed;
+}
+
+static double cpu_seconds(void)
+{
+	struct rusage u;
+	(void)getrusage(RUSAGE_SELF, &u);
+	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+	       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+}
+
+static int run(struct bdev *bd, struct bench_io *ios, unsigned int depth, uint64_t end)
+{
+	struct bench *b = ios[0].bench;
+	uint64_t seed = 88172645463325252ull, count = 0;
+	uint64_t then = clock_now();
+	double cpu = cpu_seconds();
+	unsigned int pending = depth;
+	for (unsigned int i = 0; i < depth; i++) {
+		ios[i].io.offset = next_random(&seed) % (bd->size / IO_SIZE) * IO_SIZE;
+		bdev_submit(bd, &ios[i].io);
+	}
+	while (pending) {
+		struct bdev_io *io = wait_done(b);
+		bool is_over = clock_now() >= end;
+		while (io) {
+			struct bdev_io *next = io->priv.next;
+			if (io->result < 0)
+				return io->result;
+			count++;
+			io->offset = next_random(&seed) % (bd->size / IO_SIZE) * IO_SIZE;
+			if (is_over)
+				pending--;
+			else
+				bdev_submit(bd, io);
+			io = next;
+		}
+	}
+	double seconds = (double)(clock_now() - then) / 1e9;
+	cpu = cpu_seconds() - cpu;
+	printf("iops=%.0f cpu_us_per_io=%.2f\n", (double)count / seconds,
+	       cpu * 1e6 / (double)count);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct reporter_stderr told;
+	struct bdev *bd;
+	uint64_t depth, seconds;
+	if (argc < 5 || parse_u64(argv[3], MAX_DEPTH, &depth) < 0 || depth == 0 ||
+	    parse_u64(argv[4], 3600, &seconds) < 0) {
+		fprintf(stderr, "usage: bdev_bench FILE read|write DEPTH SECONDS\n");
+		return 2;
+	}
+	struct reporter *r = reporter_stderr_init(&told, "bdev_bench", REPORT_INFO);
+	if (bdev_file_open(argv[1], 0, r, &bd) < 0)
+		return 1;
+	struct bench b = { 0 };
+	mutex_init(&b.m);
+	cond_init(&b.c);
+	struct bench_io *ios = calloc(depth, sizeof(*ios));
+	char *mem = io_alloc(depth * IO_SIZE);
+	for (unsigned int i = 0; i < depth; i++) {
+		ios[i].bench = &b;
+		ios[i].iov = (struct iovec){ mem + (size_t)i * IO_SIZE, IO_SIZE };
+		ios[i].io = (struct bdev_io){
+			.op = strcmp(argv[2], "write") == 0 ? BDEV_WRITE : BDEV_READ,
+			.len = IO_SIZE,
+			.iov = &ios[i].iov,
+			.iovcnt = 1,
+			.done = io_done,
+		};
+	}
+	int rc = run(bd, ios, (unsigned int)depth, clock_now() + seconds * NS_PER_S);
+	bdev_close(bd);
+	free(mem);
+	free(ios);
+	return rc < 0 ? 1 : 0;
+}
