@@ -16,14 +16,15 @@
  * 1. in_kernel <= depth, so the completion ring cannot overflow and the backlog moves
  *    with each completion: while it is not empty, something is in the kernel.
  * 2. An io with a deadline runs on memory of its request. When it is given up, the
- * request lives on until the kernel is done with that memory; the caller's is never
- * touched after done(). What is given up before it was sent is not sent.
+ *    request lives on until the kernel is done with that memory; the caller's is never
+ *    touched after done(). What is given up before it was sent is not sent.
  * 3. The caller's io is completed by whoever takes it out of req->io: under the mutex if
- * it has a deadline; if not, only one task ever holds the request.
+ *    it has a deadline; if not, only one task ever holds the request.
  * 4. busy falls after done() has returned: when it is 0 no task of ours is inside a
  *    callback, and the device may be freed.
  * 5. What is cut is completed with -ESTALE at admission, or when a helper or the reaper
  *    would send it.
+ *
  * The tasks are started by the first submit, so that a program that only uses the
  * blocking forms has none. Starting them under the mutex does not wait for anybody.
  *

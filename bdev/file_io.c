@@ -5,13 +5,15 @@
  *
  * Invariants:
  * 1. A read that ends early is an error (-EIO): the image was truncated under us, and
- * zeros in place of lost metadata would be a lie. On a block device the end is where the
- * kernel says that the device has gone (-ENODEV).
+ *    zeros in place of lost metadata would be a lie. On a block device the end is where
+ *    the kernel says that the device has gone (-ENODEV).
  * 2. The first flush that fails decides all later ones. The kernel reports a lost write
- * to one fsync() and forgets it; who asks again must not hear that all is well.
+ *    to one fsync() and forgets it; who asks again must not hear that all is well.
  * 3. Once cut, nothing new is sent. A task that has passed the test of is_cut counts as
- * in flight. ZERO keeps space reserved where the filesystem can (ZERO_RANGE), UNMAP gives
- * it back (PUNCH_HOLE). Where neither exists zeros are written.
+ *    in flight.
+ *
+ * ZERO keeps space reserved where the filesystem can (ZERO_RANGE), UNMAP gives it back
+ * (PUNCH_HOLE). Where neither exists zeros are written.
  */
 #include "bdev/file.h"
 

@@ -13,17 +13,18 @@
  * Compare-and-write invariants:
  * 1. Read, compare and write happen under a write lock on exactly the block, on this
  *    device's own descriptor. Two descriptors, of one process or of two, exclude each
- * other.
+ *    other.
  * 2. The lock does not exclude tasks that share the descriptor; they take turns in
  *    file->turns, and only the one whose turn it is asks for the lock or drops it.
  * 3. The unit of I/O is the block: direct I/O reaches 512 bytes (or the sectors of the
  *    block device). A filesystem whose direct I/O needs more than 512 bytes gets the page
  *    cache for all I/O of all openers instead (file.c), where the kernel merges
- * neighbours under the inode's lock. So no write ever carries a neighbour's bytes, and no
- *    read-modify-write of a larger unit exists that could undo one.
+ *    neighbours under the inode's lock. So no write ever carries a neighbour's bytes, and
+ *    no read-modify-write of a larger unit exists that could undo one.
  * 4. The lock is asked for again and again with a pause that grows to 1 ms: the kernel's
  *    waiting form can be left neither at a deadline nor at a cut. A stopped process holds
  *    the lock (it may go on and write); a killed one has dropped it.
+ *
  * -EBUSY means that the lock was not had in time: nothing was executed.
  *
  * Liveness: the lock belongs to the open file description that carries all our I/O, not
@@ -32,7 +33,8 @@
  * knows that no I/O of the old owner is still to land: not by the order in which a dying
  * process is taken apart (its aio contexts are drained before its files are closed, but
  * only when nobody else, such as a reader of /proc, holds on to its memory map), but by
- * construction.
+ * construction. For the same reason a child that is forked and stays must close its copy
+ * of the descriptor; one that executes a program loses it by O_CLOEXEC.
  */
 #include "bdev/file.h"
 
