@@ -97,7 +97,8 @@ void loop_free(struct loop *loop)
 {
 	if (!loop)
 		return;
-	assert(!loop->first && !loop->jobs);
+	run_calls(loop, 0); /* posted after the loop's end */
+	assert(!loop->jobs);
 	loop_watch_free(loop->wake_watch);
 	bury(loop);
 	if (loop->epoll_fd >= 0)

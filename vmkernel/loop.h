@@ -13,7 +13,7 @@ struct loop_watch;
 
 /* NULL without memory. */
 struct loop *loop_new(void);
-/* All watches gone, all jobs done. NULL is allowed. */
+/* All watches gone, all jobs done; calls that are left are made. NULL is allowed. */
 void loop_free(struct loop *loop);
 
 /*

@@ -105,7 +105,10 @@ bool nbd_done_is_empty(struct nbd_done *d)
 	return is_empty;
 }
 
-/* From any task: records and wakes. */
+/*
+ * From any task: records and wakes. The wake is inside the lock: once the request can be
+ * taken off the list its connection, and the owner of the list, may go away.
+ */
 static void request_done(struct bdev_io *io)
 {
 	struct nbd_request *req = (struct nbd_request *)io;
@@ -115,9 +118,9 @@ static void request_done(struct bdev_io *io)
 	bool was_empty = !d->first;
 	*d->last = req;
 	d->last = &req->next;
-	mutex_unlock(&d->m);
 	if (was_empty)
 		d->wake(d->wake_arg);
+	mutex_unlock(&d->m);
 }
 
 /* ---- slots ---- */

@@ -32,7 +32,7 @@ struct nbd_request;
 struct nbd_done {
 	struct mutex m;
 	struct nbd_request *first, **last;
-	/* Called, without lock, when the list stops being empty; from any task. */
+	/* Called, with m held, when the list stops being empty; from any task. */
 	void (*wake)(void *arg);
 	void *wake_arg;
 };
