@@ -2,9 +2,9 @@
 /*
  * bdev_bench FILE read|write DEPTH SECONDS
  *
- * Random 4 KiB I/O through bdev_submit() as a front end does it: completions are collected
- * by the reaper, one task answers them and sends the next ones. Prints I/Os per second and
- * the processor time that each took. FILE is overwritten by "write".
+ * Random 4 KiB I/O through bdev_submit() as a front end does it: completions are
+ * collected by the reaper, one task answers them and sends the next ones. Prints I/Os per
+ * second and the processor time that each took. FILE is overwritten by "write".
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -276,7 +276,7 @@ static void write_all(void *arg)
 	batch_run(w->bd, w->bio, w->count);
 }
 
-/* A cut in the middle of many writes: what was acknowledged landed, the rest never does. */
+/* A cut amid many writes: what was acknowledged has landed, the rest never does. */
 static void cut_stops_writes_under_way(void **state)
 {
 	enum { COUNT = 400 };
