@@ -384,7 +384,7 @@ look_at_volume()
 	mkdir ours debian
 	must bin/vmfs-fuse -o ro lun.img ours
 	must ls -lR ours
-	must /usr/bin/vmfs-fuse lun.img debian
+	must /usr/sbin/vmfs-fuse lun.img debian
 	while read -r file; do
 		must cmp "ours/$file" "debian/$file"
 	done < <(cd ours && find . -type f ! -name '.*.sf' -printf '%P\n' | sort)
