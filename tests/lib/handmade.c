@@ -50,9 +50,15 @@ uint64_t handmade_fd_off(const struct handmade *h, unsigned int fd)
 	return handmade_item_off(h, MKFS_FDC, 0, fd);
 }
 
+/* The last one is far away: on the second extent of a volume that is split. */
+static uint32_t block_number(const struct handmade *h, uint32_t i)
+{
+	return i == HANDMADE_FAR_BLOCK ? 1500 : h->first_block + i;
+}
+
 uint64_t handmade_block_off(const struct handmade *h, uint32_t i)
 {
-	return LVM_DATA_OFF + (uint64_t)(h->first_block + i) * MIB;
+	return LVM_DATA_OFF + (uint64_t)block_number(h, i) * MIB;
 }
 
 uint8_t handmade_byte(enum handmade_fd fd, uint64_t off)
@@ -130,7 +136,7 @@ static le32 block_put(struct handmade *h, uint32_t i, enum handmade_fd fd, uint6
 	fill(buf, fd, off, MIB);
 	put(h, handmade_block_off(h, i), buf, MIB);
 	free(buf);
-	return le32_of(addr_fb(h->first_block + i, 0).raw);
+	return le32_of(addr_fb(block_number(h, i), 0).raw);
 }
 
 static void fd_put(struct handmade *h, const struct file *f,
@@ -293,7 +299,8 @@ static void make_pointer_files(struct handmade *h)
 			   0 };
 	fdd = fd_make(h, &f);
 	memset(entries, 0, sizeof(entries));
-	entries[last % 1024] = block_put(h, 5, HANDMADE_FILE_DOUBLE, last * MIB);
+	entries[last % 1024] =
+		block_put(h, HANDMADE_FAR_BLOCK, HANDMADE_FILE_DOUBLE, last * MIB);
 	le32 lower = pointers_put(h, 1, entries);
 	memset(entries, 0, sizeof(entries));
 	entries[last / 1024] = lower;
@@ -312,7 +319,8 @@ void handmade_write(struct handmade *h, struct bdev *bd)
 	err = mkfs_write(bd, &h->layout, &options, NULL);
 	assert(err == 0);
 	h->first_block = h->layout.used_blocks;
-	take(h, MKFS_FBB, 0, h->first_block, 6);
+	take(h, MKFS_FBB, 0, h->first_block, HANDMADE_FAR_BLOCK);
+	take(h, MKFS_FBB, 7, 100, 1);
 	take(h, MKFS_FDC, 0, HANDMADE_DIR, HANDMADE_FD_END - HANDMADE_DIR);
 	take(h, MKFS_SBC, 0, 0, 2);
 	take(h, MKFS_SBC, 0, 17, 1);
@@ -329,4 +337,71 @@ void handmade_new(struct handmade *h)
 	int err = bdev_mem_new(HANDMADE_SIZE, SECTOR, NULL, &bd);
 	assert(err == 0);
 	handmade_write(h, bd);
+}
+
+/* ---- two extents ---- */
+
+static void copy(struct bdev *from, uint64_t from_off, struct bdev *to, uint64_t to_off,
+		 uint64_t len)
+{
+	uint8_t *buf = malloc(MIB);
+	assert(buf);
+	for (uint64_t at = 0; at < len; at += MIB) {
+		int err = bdev_read(from, buf, MIB, from_off + at);
+		assert(err == 0);
+		if (buf[0] || memcmp(buf, buf + 1, MIB - 1) != 0)
+			err = bdev_write(to, buf, MIB, to_off + at);
+		assert(err == 0);
+	}
+	free(buf);
+}
+
+/* PEs [first, first + count) of the volume go to bd, with headers of their own. */
+static void extent_write(const struct handmade *h, struct bdev *bd, uint32_t first,
+			 uint32_t count)
+{
+	struct handmade out = { .bd = bd };
+	struct handmade in = { .bd = h->bd };
+	struct vmfs_lvm_device_disk dev;
+	struct vmfs_lvm_volume_disk vol;
+	union {
+		struct {
+			uint8_t bitmap[LVM_PE_BITMAP_SIZE];
+			struct vmfs_lvm_pe_disk pes[8];
+		};
+		uint8_t bytes[LVM_PE_BITMAP_SIZE + 2 * SECTOR];
+	} map = { 0 };
+
+	copy(h->bd, LVM_DATA_OFF + first * LVM_PE_SIZE, bd, LVM_DATA_OFF,
+	     count * LVM_PE_SIZE);
+	get(&in, LVM_HEADER_OFF, &dev, sizeof(dev));
+	dev.total_bytes = le64_of(bd->size);
+	dev.pe_count = le32_of(count);
+	dev.pe_last = le32_of(count - 1);
+	dev.device_uuid[4] ^= (uint8_t)first;
+	put(&out, LVM_HEADER_OFF, &dev, sizeof(dev));
+	get(&in, LVM_VOLUME_OFF, &vol, sizeof(vol));
+	vol.generation = le64_of(7 + 2);
+	vol.pe_count = le32_of(count);
+	vol.pe_first = le64_of(first);
+	vol.pe_last = le64_of(first + count - 1);
+	vol.extent_count = le32_of(2);
+	put(&out, LVM_VOLUME_OFF, &vol, sizeof(vol));
+	bitmap_set_range(map.bitmap, 0, count);
+	for (uint32_t i = 0; i < count; i++)
+		map.pes[i] = (struct vmfs_lvm_pe_disk){
+			.used = 1,
+			.number = le32_of(i),
+			.dev_off = le64_of(LVM_DATA_OFF + i * LVM_PE_SIZE),
+			.vol_off = le64_of((first + i) * LVM_PE_SIZE),
+			.length = le64_of(LVM_PE_SIZE),
+			.version = le32_of(1),
+		};
+	put(&out, LVM_PE_MAP_OFF, map.bytes, sizeof(map.bytes));
+}
+
+void handmade_split(const struct handmade *h, struct bdev *first, struct bdev *second)
+{
+	extent_write(h, first, 0, 3);
+	extent_write(h, second, 3, 4);
 }

@@ -21,6 +21,9 @@
 #include "mkfs/layout.h"
 
 #define HANDMADE_SIZE (2ull << 30)
+#define HANDMADE_EXTENT0_SIZE (LVM_DATA_OFF + 3 * LVM_PE_SIZE)
+#define HANDMADE_EXTENT1_SIZE (LVM_DATA_OFF + 4 * LVM_PE_SIZE)
+#define HANDMADE_FAR_BLOCK 5u /* the data block that does not follow the others */
 #define HANDMADE_RESIDENT "hello world"
 #define HANDMADE_LINK "dir/resident"
 
@@ -48,6 +51,11 @@ struct handmade {
 void handmade_write(struct handmade *h, struct bdev *bd);
 /* The same on a new memory device; close h->bd. */
 void handmade_new(struct handmade *h);
+/*
+ * The same volume on two extents, of 3 and of 4 PEs: HANDMADE_EXTENT0_SIZE and
+ * HANDMADE_EXTENT1_SIZE bytes.
+ */
+void handmade_split(const struct handmade *h, struct bdev *first, struct bdev *second);
 /* The byte at off of a file whose data are in blocks. */
 uint8_t handmade_byte(enum handmade_fd fd, uint64_t off);
 /* Dev offsets. */

@@ -1,20 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What mkfs writes: a real volume made again sector for sector (with VMFS_SAMPLES), the
- * order of its writes, old content and hosts that are alive.
+ * How mkfs writes: the order of its writes, what it destroys, and hosts that are alive.
+ * That it writes the right bytes is shown by mkfs_sample.c and by the readers.
  */
 #include <errno.h>
-#include <inttypes.h>
 #include <isa-l/crc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <zlib.h>
 
 #include <cmocka.h>
 
@@ -25,7 +22,6 @@
 #include "tests/lib/collect.h"
 
 #define SECTOR VMFS_SECTOR_SIZE
-#define S5_SIZE 0x1fe00200ull
 
 static struct bdev *disk_new(uint64_t size)
 {
@@ -48,11 +44,6 @@ static void make_default(struct bdev *bd)
 	make(bd, &options);
 }
 
-static bool is_zero(const uint8_t *p, size_t len)
-{
-	return p[0] == 0 && memcmp(p, p + 1, len - 1) == 0;
-}
-
 static uint32_t magic_at(struct bdev *bd, uint64_t off)
 {
 	uint8_t sector[SECTOR];
@@ -60,115 +51,6 @@ static uint32_t magic_at(struct bdev *bd, uint64_t off)
 	assert_int_equal(bdev_read(bd, sector, SECTOR, off), 0);
 	memcpy(&magic, sector, sizeof(magic));
 	return le32_get(magic);
-}
-
-/* ---- a real volume, made again ---- */
-
-/* The options under which ESXi 6.5 made the sample volume. */
-static struct mkfs_options s5_options(void)
-{
-	struct mkfs_options o = {
-		.label = "VMFS5 Test",
-		.device_name = "mpx.vmhba0:C0:T4:L0:1",
-		.identity = { .type = 0, .len = 10, .id = "vmhba0:4:0" },
-		.created_s = 0x61137dd5,
-		.first_mtime = 512,
-	};
-	static const uint64_t us = 0x0005c943aad60000ull;
-	o.device_created_us = us + 0x7b49;
-	o.device_modified_us = 0x0005c943aad7abbaull;
-	o.volume_created_us = us + 0x9acc;
-	o.volume_modified_us = us + 0xa179;
-	assert_int_equal(
-		uuid_parse("61137dd5-dc4830ac-56f8-000c29801686", &o.device_uuid), 0);
-	assert_int_equal(uuid_parse("61137dd5-d0727810-7ac2-000c29801686", &o.lv_uuid),
-			 0);
-	assert_int_equal(uuid_parse("61137dd5-df6bc2c8-f0e7-000c29801686", &o.fs_uuid),
-			 0);
-	assert_int_equal(uuid_parse("61137d5a-a2df8778-7ed5-000c29801686", &o.formatter),
-			 0);
-	return o;
-}
-
-/* Where the sample differs because it was used after format, and in how many sectors. */
-static const struct {
-	uint64_t first, last; /* dev offsets of sectors, inclusive */
-	unsigned int count;
-	const char *why;
-} s5_allowed[] = {
-	{ 0x147b000, 0x147b000, 1, "heartbeat slot 984 is in use" },
-	{ 0x1510000, 0x1510200, 2, "FDC cluster 0: six FDs taken" },
-	{ 0x1520000, 0x1520200, 2, "root directory: one more entry" },
-	{ 0x1524000, 0x1527400, 18, "FDs 8 to 14 of the user's files" },
-	{ 0x1600400, 0x1600400, 1, "root directory: entry of the user's directory" },
-	{ 0x1710000, 0x1710200, 2, "FBB cluster 0: journal and file5" },
-	{ 0x1911000, 0x1911200, 2, "SBC cluster 4: directory and symlink" },
-	{ 0x1a20000, 0x1a22000, 3, "sub-blocks of directory and symlink" },
-	{ 0x1e00200, 0x1e01800, 10, "the host's journal" },
-	{ 0x1f00000, 0x1f02000, 17, "content of file5" },
-	{ 0x1fe00000, 0x1ff00000, 2, "backup GPT behind the partition" },
-};
-
-/* Index in s5_allowed, or -1. */
-static int s5_region(uint64_t off)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(s5_allowed); i++)
-		if (off >= s5_allowed[i].first && off <= s5_allowed[i].last)
-			return (int)i;
-	return -1;
-}
-
-static void the_sample_volume_is_made_again(void **state)
-{
-	(void)state;
-	const char *dir = getenv("VMFS_SAMPLES");
-	if (!dir) {
-		print_message("# VMFS_SAMPLES is not set: no sample to compare with\n");
-		skip();
-	}
-	char path[4096];
-	(void)snprintf(path, sizeof(path), "%s/vmfs5.raw.gz", dir);
-	gzFile sample = gzopen(path, "rb");
-	if (!sample) {
-		print_message("# no %s\n", path);
-		skip();
-	}
-	gzbuffer(sample, 1 << 20);
-	struct bdev *bd = disk_new(S5_SIZE);
-	struct mkfs_options options = s5_options();
-	make(bd, &options);
-
-	enum { PIECE = 1 << 20 };
-	static uint8_t theirs[PIECE], ours[PIECE];
-	unsigned int equal = 0, different = 0, counts[ARRAY_SIZE(s5_allowed)] = { 0 };
-	uint64_t off = 0;
-	for (int n; (n = gzread(sample, theirs, PIECE)) > 0; off += (uint64_t)n) {
-		memset(ours, 0, sizeof(ours));
-		uint64_t have = off < S5_SIZE ? min_u64(S5_SIZE - off, (uint64_t)n) : 0;
-		if (have)
-			assert_int_equal(bdev_read(bd, ours, have, off), 0);
-		for (int s = 0; s < n; s += SECTOR) {
-			if (memcmp(ours + s, theirs + s, SECTOR) == 0) {
-				equal += !is_zero(ours + s, SECTOR);
-				continue;
-			}
-			int region = s5_region(off + (uint64_t)s);
-			if (region < 0)
-				fail_msg("sector at 0x%" PRIx64 " differs",
-					 off + (uint64_t)s);
-			counts[region]++;
-			different++;
-		}
-	}
-	gzclose(sample);
-	bdev_close(bd);
-	assert_int_equal(off, 535822336);
-	for (size_t i = 0; i < ARRAY_SIZE(s5_allowed); i++)
-		if (counts[i] != s5_allowed[i].count)
-			fail_msg("%u sectors differ, %u should: %s", counts[i],
-				 s5_allowed[i].count, s5_allowed[i].why);
-	assert_int_equal(different, 60);
-	assert_int_equal(equal, 2105);
 }
 
 /* ---- order ---- */
@@ -446,7 +328,6 @@ static void a_later_extent_is_refused(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(the_sample_volume_is_made_again),
 		cmocka_unit_test(interrupted_leaves_no_volume),
 		cmocka_unit_test(old_signatures_are_destroyed),
 		cmocka_unit_test(options_are_fresh_each_time),

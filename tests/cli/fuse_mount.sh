@@ -1,0 +1,89 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# vmfs-fuse mounts a volume with a file of every kind, on one extent and on two; the
+# kernel sees what is in it, and the volume is not touched.
+
+. "$(dirname "$0")/../lib/tap.sh"
+need vmfs-fuse vmfs-dump fusermount3
+[ -w /dev/fuse ] || skip_all "no /dev/fuse"
+handmade=$BIN/../tests/unit/handmade_volume
+[ -x "$handmade" ] || skip_all "$handmade is not built"
+
+mnt=$T/mnt
+mkdir "$mnt"
+at_exit fusermount3 -q -u -z "$mnt"
+mounted() {
+	grep -q " $mnt fuse.vmfs ro," /proc/mounts
+}
+gone() {
+	! mounted
+}
+
+touch "$T/one" "$T/a" "$T/b"
+"$handmade" "$T/one" || skip_all "cannot make a volume"
+"$handmade" "$T/a" "$T/b" || skip_all "cannot make a volume of two extents"
+before=$(sha256sum <"$T/one")
+
+look() {
+	local system=".fbb.sf .fdc.sf .pb2.sf .pbc.sf .sbc.sf .sdd.sf .vh.sf"
+	is "$(ls -A "$mnt" | tr '\n' ' ')" "$system dir double link pointers rdm " \
+		"$1: the root is listed"
+	is "$(ls "$mnt/dir" | tr '\n' ' ')" "blocks resident sub tbz " \
+		"$1: a folder is listed"
+	is "$(cat "$mnt/dir/resident")" "hello world" "$1: resident data"
+	is "$(readlink "$mnt/link")" dir/resident "$1: a symbolic link"
+	is "$(cat "$mnt/link")" "hello world" "$1: through it"
+	is "$(stat -c '%s %a %h %F' "$mnt/dir/sub")" "6000 600 1 regular file" \
+		"$1: attributes"
+	is "$(stat -c '%i %h %a' "$mnt")" "1 4 1755" "$1: the root is inode 1"
+	is "$(stat -c '%i' "$mnt/dir")" $((0x02000004)) "$1: inode = FD address"
+	is "$(stat -c '%s %Y' "$mnt/dir/blocks")" "2097157 1600000000" "$1: size and time"
+	ok "$1: blocks to be zeroed are zeros" cmp -n 1048576 "$mnt/dir/tbz" /dev/zero
+	ok "$1: a hole is zeros" cmp -n 1048576 -i 1048576:0 "$mnt/dir/blocks" /dev/zero
+	# 257 GiB, of which 1 MiB are data: seeking finds them, or this takes minutes.
+	ok "$1: data are found behind 256 GiB" \
+		timeout 60 cp --sparse=always "$mnt/double" "$T/double"
+	is "$(stat -c %s "$T/double")" $((257 << 30)) "$1: the copy has its size"
+	ok "$1: and its blocks" test "$(du -k "$T/double" | cut -f1)" -ge 1024 -a \
+		"$(du -k "$T/double" | cut -f1)" -le 1100
+	ok "$1: the same bytes" \
+		cmp -i $(((257 << 30) - (1 << 20))) "$T/double" "$mnt/double"
+	rm -f "$T/double"
+	ok "$1: a raw device mapping is not read" sh -c "! cat '$mnt/rdm' >/dev/null 2>&1"
+	ok "$1: what is not there is not there" test ! -e "$mnt/none"
+	ok "$1: nothing can be made" sh -c "! touch '$mnt/new' 2>/dev/null"
+	ok "$1: nothing can be written" \
+		sh -c "! sh -c 'echo x >>$mnt/dir/sub' 2>/dev/null"
+}
+
+run vmfs-fuse "$T/one" "$mnt"
+is "$rc:$out" 0: "it mounts and goes to the background"
+ok "the mount stands when it returns" mounted
+look "one extent"
+free=$(vmfs-dump "$T/one" resources | sed -n 's/^\.fbb\.sf: .*, \([0-9]*\) free.*/\1/p')
+is "$(stat -f -c '%S %b %f' "$mnt")" "1048576 1792 $free" "statfs"
+ok "fusermount3 -u ends it" fusermount3 -u "$mnt"
+ok "it is gone" wait_for 5 gone
+is "$(sha256sum <"$T/one")" "$before" "the volume was not written to"
+
+# Two extents, in the wrong order, in the foreground, one thread; ended by SIGTERM.
+vmfs-fuse -f -s "$T/b" "$T/a" "$mnt" &
+pid=$!
+ok "two extents are mounted" wait_for 5 mounted
+look "two extents"
+kill -TERM "$pid"
+wait "$pid"
+is "$?" 0 "SIGTERM: a clean end"
+ok "and unmounted" gone
+
+# Who is refused.
+refused "one extent of two" "missing" vmfs-fuse -f "$T/a" "$mnt"
+refused "rw" "read-write is not available yet" vmfs-fuse -o rw "$T/one" "$mnt"
+refused "no mountpoint" "$T/none: No such file" vmfs-fuse "$T/one" "$T/none"
+refused "a mountpoint that is a file" "one: not a directory" vmfs-fuse "$T/one" "$T/one"
+refused "no device" "none: No such file" vmfs-fuse "$T/none" "$mnt"
+truncate -s 1G "$T/blank"
+refused "what is not VMFS" "blank: " vmfs-fuse "$T/blank" "$mnt"
+refused "one argument" "a DEVICE and a MOUNTPOINT" vmfs-fuse "$T/one"
+ok "nothing is mounted by them" gone

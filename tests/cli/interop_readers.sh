@@ -1,0 +1,97 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Independent readers (Debian's vmfs-tools, libblkid) agree with us: about fresh volumes
+# of many sizes, about a volume with files of every kind, and about one that ESXi made.
+
+. "$(dirname "$0")/../lib/tap.sh"
+need mkfs.vmfs vmfs-fuse debugvmfs blkid fusermount3
+theirs=/usr/sbin/vmfs-fuse
+[ -x "$theirs" ] || theirs=/usr/bin/vmfs-fuse
+[ -x "$theirs" ] || skip_all "no vmfs-fuse of vmfs-tools"
+handmade=$BIN/../tests/unit/handmade_volume
+
+image=$T/image
+field() {
+	sed -n "s/^ *$1 *: *\\([0-9]*\\).*/\\1/p" <<<"$out" | head -n 1
+}
+
+for size in 300M 2G 10G 126G 15T; do
+	rm -f "$image"
+	truncate -s "$size" "$image"
+	mkfs.vmfs -q -L "of $size" "$image"
+	run debugvmfs "$image" check_vol_bitmaps
+	like "$out" '^Total errors: 0$' "$size: debugvmfs check_vol_bitmaps"
+	run debugvmfs "$image" show
+	like "$out" "label: of $size|of $size" "$size: debugvmfs shows the label"
+	run debugvmfs "$image" df
+	total=$(field 'Total blocks') free=$(field 'Free blocks')
+	ours=$(vmfs-dump "$image" resources | grep '^\.fbb\.sf:')
+	like "$ours" "^\.fbb\.sf: $total resources, $free free" "$size: df agrees"
+	run blkid -p -o export "$image"
+	like "$out" '^VERSION=5$' "$size: libblkid's version"
+	like "$out" "^UUID=$(vmfs-dump "$image" lvm | sed -n 's/^ .*  uuid  *//p')$" \
+		"$size: libblkid's UUID"
+done
+
+attributes() {
+	stat -c '%s %Y %u %g %h %a' "$@"
+}
+
+# compare NAME DEVICE...: every file, as both mounts show it.
+compare() {
+	local name=$1 bad=0 count=0 file
+	shift
+	mkdir -p "$T/a" "$T/b"
+	at_exit fusermount3 -q -u -z "$T/a"
+	at_exit fusermount3 -q -u -z "$T/b"
+	if ! vmfs-fuse "$@" "$T/a" || ! "$theirs" "$@" "$T/b"; then
+		fail "$name: both mount"
+		return
+	fi
+	while read -r file; do
+		# Theirs has no double indirection, and shows .sdd.sf as a socket.
+		case $file in
+		*/double | */rdm | */.sdd.sf) continue ;;
+		esac
+		count=$((count + 1))
+		if [ -L "$T/a/$file" ]; then
+			[ "$(readlink "$T/a/$file")" = "$(readlink "$T/b/$file")" ]
+		else
+			cmp "$T/a/$file" "$T/b/$file"
+		fi || bad=$((bad + 1))
+		if [ "$(attributes "$T/a/$file")" != "$(attributes "$T/b/$file")" ]; then
+			diag "$file: $(attributes "$T/a/$file" "$T/b/$file")"
+			bad=$((bad + 1))
+		fi
+	done < <(cd "$T/a" && find . -type f -o -type l)
+	ok "$name: $count files are the same in both readers" \
+		test "$bad" = 0 -a "$count" -gt 6
+	is "$(cd "$T/a" && find . | sort)" "$(cd "$T/b" && find . | sort)" \
+		"$name: the same names"
+	fusermount3 -u "$T/a"
+	fusermount3 -u "$T/b"
+}
+
+if [ -x "$handmade" ] && [ -w /dev/fuse ]; then
+	touch "$T/one" "$T/first" "$T/second"
+	"$handmade" "$T/one"
+	"$handmade" "$T/first" "$T/second"
+	compare "every kind of file" "$T/one"
+	compare "two extents" "$T/first" "$T/second"
+	compare "two extents, swapped" "$T/second" "$T/first"
+	run debugvmfs "$T/one" check_vol_bitmaps
+	like "$out" '^Total errors: 0$' "a volume in use: check_vol_bitmaps"
+else
+	skip 7 "no $handmade or no /dev/fuse"
+fi
+
+if [ -n "${VMFS_SAMPLES:-}" ] && [ -w /dev/fuse ]; then
+	zcat "$VMFS_SAMPLES/vmfs5.raw.gz" |
+		dd of="$T/s5" bs=1M conv=sparse iflag=fullblock status=none
+	compare "a volume of ESXi" "$T/s5"
+	run fsck.vmfs -n "$T/s5"
+	is "$rc" 0 "a volume of ESXi is clean"
+else
+	skip 3 "VMFS_SAMPLES is not set"
+fi
