@@ -21,6 +21,7 @@
 struct file_bdev;
 
 #define FILE_LEAF_BLOCKS 1024u
+#define NO_BLOCK UINT64_MAX
 
 /* Addresses of 1024 neighbouring blocks as they are on disk. */
 struct file_leaf {

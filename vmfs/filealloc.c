@@ -352,7 +352,8 @@ static void become_small(struct vmfs_file *f, uint8_t *small)
 	for (uint64_t i = 0; i < count; i++)
 		free(leaves[i]);
 	free(leaves);
-	f->ahead_first = f->ahead_end = f->next_block = 0;
+	f->ahead_first = f->ahead_end = 0;
+	f->next_block = NO_BLOCK;
 }
 
 static int shrink(struct vmfs_file *f, uint64_t length)

@@ -35,6 +35,7 @@ void filemap_init(struct vmfs_file *f)
 	mutex_init(&f->m);
 	cond_init(&f->c);
 	LIST_INIT(&f->bdevs);
+	f->next_block = NO_BLOCK;
 }
 
 void filemap_done(struct vmfs_file *f)
