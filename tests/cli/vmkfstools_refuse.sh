@@ -21,7 +21,8 @@ refused "an iscsi URL without a path" "iscsi://h/iqn.x/0: neither" \
 refused "size 0" "-c 0: not a size" vmkfstools -c 0 "$T/lun:/d.vmdk"
 refused "no whole sectors" "-c 1000: not a size" vmkfstools -c 1000 "$T/lun:/d.vmdk"
 refused "no number" "-c ten: not a size" vmkfstools -c ten "$T/lun:/d.vmdk"
-refused "more than 64 bits" "-c 99999999t: not a size" vmkfstools -c 99999999t "$T/lun:/d.vmdk"
+refused "more than 64 bits" "-c 99999999t: not a size" \
+	vmkfstools -c 99999999t "$T/lun:/d.vmdk"
 refused "an unknown format" "-d sparse: unknown disk format" \
 	vmkfstools -c 1m -d sparse "$T/lun:/d.vmdk"
 refused "an unknown adapter" "-a floppy: unknown adapter" \
@@ -71,7 +72,8 @@ refused "a directory two levels away" "No such file" vmkfstools -c 1m "$LUN:/p/q
 refused "a name that is no disk's" "must end in .vmdk" vmkfstools -c 1m "$LUN:/vm/d.img"
 refused "a flat file as disk" "vm/a-flat.vmdk: is not a VMDK descriptor" \
 	vmkfstools -U "$LUN:/vm/a-flat.vmdk"
-refused "a disk that is not there" "vm/b.vmdk: No such file" vmkfstools -U "$LUN:/vm/b.vmdk"
+refused "a disk that is not there" "vm/b.vmdk: No such file" \
+	vmkfstools -U "$LUN:/vm/b.vmdk"
 refused "a directory to get" "vm: Is a directory" vmkfstools --get "$LUN:/vm" "$T/out"
 refused "a file to list" "vm/a.vmdk: Not a directory" vmkfstools --dir "$LUN:/vm/a.vmdk"
 refused "a host file that is not there" "nothing: No such file" \
@@ -86,7 +88,8 @@ refused "a rename across volumes" "is not on the volume of" \
 refused "a thick disk that cannot fit" "needs 1 TiB, the volume has" \
 	vmkfstools -c 1t -d eagerzeroedthick "$LUN:/vm/big.vmdk"
 head -c 800M /dev/zero | tr '\0' 'x' >"$T/big.raw"
-refused "an import that does not fit" "" vmkfstools -i "$T/big.raw" -d thin "$LUN:/new/big.vmdk"
+refused "an import that does not fit" "" \
+	vmkfstools -i "$T/big.raw" -d thin "$LUN:/new/big.vmdk"
 like "$out" "$LUN|space|blocks" "its line says what ran out"
 is "$(names)" "vm/" "it leaves no directory"
 refused "a file that does not fit" "" vmkfstools --put "$T/big.raw" "$LUN:/vm/big.raw"
@@ -95,11 +98,11 @@ is "$(vmkfstools --dir "$LUN:/vm" | sort | tr '\n' ' ')" "a-flat.vmdk a.vmdk " \
 
 # ---- an interrupt ----
 
-head -c 300M /dev/zero | tr '\0' 'y' >"$T/big.raw"
-vmkfstools -i "$T/big.raw" -d eagerzeroedthick "$LUN:/new/i.vmdk" 2>"$T/said" &
+head -c 640M /dev/zero | tr '\0' 'y' >"$T/big.raw"
+vmkfstools -i "$T/big.raw" -d thin "$LUN:/new/i.vmdk" 2>"$T/said" &
 pid=$!
-sleep 0.4
-kill -INT $pid
+wait_for 10 vmkfstools --get "$LUN:/new/i-flat.vmdk" /dev/null
+kill -INT $pid 2>/dev/null
 wait $pid
 rc=$?
 if [ "$rc" = 0 ]; then
