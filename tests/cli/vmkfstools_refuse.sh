@@ -101,7 +101,7 @@ is "$(vmkfstools --dir "$LUN:/vm" | sort | tr '\n' ' ')" "a-flat.vmdk a.vmdk " \
 head -c 640M /dev/zero | tr '\0' 'y' >"$T/big.raw"
 vmkfstools -i "$T/big.raw" -d thin "$LUN:/new/i.vmdk" 2>"$T/said" &
 pid=$!
-wait_for 10 vmkfstools --get "$LUN:/new/i-flat.vmdk" /dev/null
+wait_for 10 vmkfstools --dir "$LUN:/new"
 kill -INT $pid 2>/dev/null
 wait $pid
 rc=$?
