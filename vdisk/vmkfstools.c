@@ -28,6 +28,11 @@
 #include "vdisk/tool/tool.h"
 #include "vmfs/format.h"
 
+#define PAUSE_NS (200 * NS_PER_MS)
+#define SETTLE_NS (1200 * NS_PER_MS)
+#define SILENCE_NS (5 * NS_PER_S)
+#define PATIENCE_NS (90 * NS_PER_S) /* longer than any take-over: LOCKING.md 14 */
+
 static volatile sig_atomic_t is_interrupted;
 
 /*
@@ -59,6 +64,46 @@ static void unmake_parent(struct vmfs_volume *vol, char *made, int rc)
 	if (made && rc < 0)
 		rc = vmfs_rmdir(vol, made); /* fails if somebody uses it by now */
 	free(made);
+}
+
+/* ---- locks of others ---- */
+
+static bool is_self(const struct job *j, struct vmfs_volume *vol)
+{
+	struct uuid owner;
+	uint32_t slot;
+	return vmfs_volume_identity(vol, &owner, &slot) == 0 &&
+	       uuid_equal(&owner, &j->holder.owner);
+}
+
+/*
+ * Tries again while the holder of a lock on vol may be dead: its heartbeat stands still,
+ * as far as we have seen. A try is also what takes a dead host over. The first sight of a
+ * slot says nothing, so only a change after SETTLE_NS proves life; a living host shows
+ * one within its interval of 3 s.
+ */
+static int try_patiently(struct job *j, struct vmfs_volume *vol,
+			 int (*try)(struct job *j))
+{
+	uint64_t start = clock_now();
+	bool is_told = false;
+	for (;;) {
+		int rc = try(j);
+		uint64_t waited = clock_now() - start;
+		uint64_t age = j->holder.heartbeat_age_ns;
+		bool has_moved = waited > SETTLE_NS && age < waited - SETTLE_NS;
+		if (rc != -EBUSY || has_moved || waited > PATIENCE_NS || is_self(j, vol))
+			return rc;
+		if (is_interrupted)
+			return -ECANCELED;
+		if (age > SILENCE_NS && !is_told) {
+			char text[192];
+			report(&j->t.base, REPORT_INFO, "%s: %s; waiting for it", j->what,
+			       vmfs_holder_text(&j->holder, text));
+			is_told = true;
+		}
+		task_sleep_until(clock_now() + PAUSE_NS);
+	}
 }
 
 /* ---- making disks: what can be found wrong is, before the volume is joined ---- */
@@ -115,19 +160,23 @@ static void origin_done(struct origin *from)
 	place_done(&from->place);
 }
 
-/* The disk at a place, on the target's volume or another. */
-static int origin_open(struct job *j, struct origin *from)
+static int try_origin(struct job *j)
 {
 	const struct vdisk_open_options o = { .flags = VDISK_READ_LOCKED,
 					      .reporter = &j->t.base };
-	struct vmfs_volume *vol = j->m.vol;
+	struct origin *from = &j->from;
+	struct vmfs_volume *vol = from->m.vol ? from->m.vol : j->m.vol;
+	return vdisk_open(vol, from->place.path, &o, &from->disk, &j->holder);
+}
+
+/* The disk at a place, on the target's volume or another. */
+static int origin_open(struct job *j, struct origin *from)
+{
 	int rc = 0;
-	if (strcmp(from->place.device, j->place.device) != 0) {
+	if (strcmp(from->place.device, j->place.device) != 0)
 		rc = mount_open(&from->m, &j->t, from->place.device, false);
-		vol = from->m.vol;
-	}
 	if (rc == 0)
-		rc = vdisk_open(vol, from->place.path, &o, &from->disk, &j->holder);
+		rc = try_patiently(j, from->m.vol ? from->m.vol : j->m.vol, try_origin);
 	if (rc == 0)
 		rc = vdisk_source_open_disk(from->disk, &from->source);
 	if (rc < 0)
@@ -177,9 +226,14 @@ static int found_busy(struct job *j, int rc)
 	return rc;
 }
 
-static int do_delete(struct job *j)
+static int try_delete(struct job *j)
 {
 	return vdisk_remove(j->m.vol, j->place.path, &j->t.base, &j->holder);
+}
+
+static int do_delete(struct job *j)
+{
+	return try_patiently(j, j->m.vol, try_delete);
 }
 
 static int prepare_rename(struct job *j)
@@ -192,10 +246,15 @@ static int prepare_rename(struct job *j)
 	return rc;
 }
 
+static int try_rename(struct job *j)
+{
+	return vdisk_rename(j->m.vol, j->from.place.path, j->place.path, &j->t.base,
+			    &j->holder);
+}
+
 static int do_rename(struct job *j)
 {
-	int rc = vdisk_rename(j->m.vol, j->from.place.path, j->place.path, &j->t.base,
-			      &j->holder);
+	int rc = try_patiently(j, j->m.vol, try_rename);
 	if (rc != -EEXIST)
 		j->what = j->rq->argument;
 	return rc;

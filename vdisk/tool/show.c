@@ -68,12 +68,25 @@ static const char *type_name(uint32_t type)
 	return type < ARRAY_SIZE(names) ? names[type] : "?";
 }
 
+/*
+ * Without the age of its heartbeat: who only looks once cannot know it. A slot that is in
+ * use may still be that of a host that has crashed.
+ */
+static void print_holder(const struct vmfs_holder *holder, bool is_in_use)
+{
+	char owner[UUID_TEXT_SIZE];
+	(void)printf("held by host %s (%s), heartbeat slot %" PRIu32 " %s\n",
+		     *holder->host_name ? holder->host_name : "without a name",
+		     uuid_text(&holder->owner, owner), holder->slot,
+		     is_in_use ? "in use" : "not its own any more");
+}
+
 /* Lock and file as ESXi's vmkfstools -D writes them, and who stands behind an owner. */
 static int print_lock(struct job *j, const char *path)
 {
 	struct vmfs_lock_info lock;
 	struct vmfs_stat st;
-	char owner[UUID_TEXT_SIZE], text[192];
+	char owner[UUID_TEXT_SIZE];
 	int rc = vmfs_lock_info(j->m.vol, path, &lock);
 	if (rc == 0)
 		rc = vmfs_stat(j->m.vol, path, &st);
@@ -94,10 +107,9 @@ static int print_lock(struct job *j, const char *path)
 	(void)printf("len %" PRIu64 ", nb %" PRIu64 " tbz %" PRIu64 ", zla %" PRIu32
 		     ", bs %" PRIu32 "\n", st.size_bytes, st.block_count, st.tbz_count,
 		     st.zla, st.block_size_bytes);
-	for (unsigned int i = 0; i < lock.holder_count && i < ARRAY_SIZE(lock.holders);
-	     i++)
-		(void)printf("%s%s\n", vmfs_holder_text(&lock.holders[i], text),
-			     lock.is_holder_alive ? "" : ", not alive");
+	unsigned int count = lock.holder_count;
+	for (unsigned int i = 0; i < count && i < ARRAY_SIZE(lock.holders); i++)
+		print_holder(&lock.holders[i], lock.is_holder_alive);
 	if (lock.mode == LOCK_FREE)
 		(void)printf("not locked\n");
 	return 0;
