@@ -1,0 +1,43 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# A disk that somebody uses: refused as long as he lives, taken over when he is dead. The
+# user is a vmkernel that serves the disk over NBD.
+. "$(dirname "$0")/../lib/tap.sh"
+need vmkfstools mkfs.vmfs vmkernel fsck.vmfs qemu-io
+
+LUN=$T/lun SOCKET=$T/nbd.sock
+URL="nbd+unix:///?socket=$SOCKET"
+HELD='vm/d.vmdk: held by host [^ ]+ \([0-9a-f-]{35}\), .*, heartbeat [0-9.]+ s ago$'
+truncate -s 1G "$LUN"
+mkfs.vmfs -L busy "$LUN" >/dev/null || { echo "Bail out! mkfs.vmfs"; exit 1; }
+head -c 20M /dev/urandom >"$T/a.raw"
+ok "a disk is made" vmkfstools -i "$T/a.raw" -d thin "$LUN:/vm/d.vmdk"
+
+vmkernel --nbd-export "$LUN:/vm/d.vmdk" --socket "$SOCKET" >"$T/vmkernel" 2>&1 &
+user=$!
+at_exit kill -9 $user
+ok "and used" wait_for 10 test -S "$SOCKET"
+
+run vmkfstools -D "$LUN:/vm/d.vmdk"
+like "$out" "mode 1, owner [0-9a-f-]{35}" "-D: the extent is locked, exclusively"
+like "$out" "^held by host .*, heartbeat slot [0-9]+ in use$" "and by whom"
+run vmkfstools -P -v "$LUN"
+like "$out" "^Heartbeats: 1$" "-P -v: one host lives on the volume"
+refused "it cannot be deleted" "$HELD" vmkfstools -U "$LUN:/vm/d.vmdk"
+refused "nor renamed" "$HELD" vmkfstools -E "$LUN:/vm/d.vmdk" "$LUN:/vm/e.vmdk"
+refused "nor cloned" "$HELD" vmkfstools -i "$LUN:/vm/d.vmdk" "$LUN:/vm/e.vmdk"
+is "$(vmkfstools --dir "$LUN:/vm" | sort | tr '\n' ' ')" "d-flat.vmdk d.vmdk " \
+	"nothing has changed"
+ok "others make disks beside it" vmkfstools -c 10m -d thin "$LUN:/vm/other.vmdk"
+
+ok "its user writes" qemu-io -f raw -c "write -P 7 1M 64k" -c flush "$URL"
+kill -9 $user
+wait $user 2>/dev/null
+dd if=/dev/zero bs=64k count=1 status=none | tr '\0' '\7' |
+	dd of="$T/a.raw" bs=64k seek=16 conv=notrunc status=none
+ok "when he is dead the disk is free" \
+	vmkfstools -i "$LUN:/vm/d.vmdk" -d thin "$LUN:/vm/e.vmdk"
+ok "and comes out" vmkfstools --get "$LUN:/vm/e-flat.vmdk" "$T/b.raw"
+ok "with what was flushed" cmp "$T/a.raw" "$T/b.raw"
+ok "it can be deleted" vmkfstools -U "$LUN:/vm/d.vmdk"
+ok "the volume is clean" fsck.vmfs -n "$LUN"
