@@ -5,10 +5,14 @@
  * In: fds[] with refs, maps with allocated and seen. A journal of a heartbeat slot in use
  * is referenced by that slot.
  */
+#include <isa-l/crc.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/bitmap.h"
 #include "fsck/check.h"
+
+#define LOST_LOOKED_AT 4096u /* lost blocks that are read, of very many */
 
 typedef unsigned long long ull;
 
@@ -51,6 +55,28 @@ static void mark_journals(struct fsck *f)
 	}
 }
 
+static uint32_t crc32c(const void *data, size_t len)
+{
+	union {
+		const void *in;
+		unsigned char *out;
+	} p = { .in = data }; /* the library takes no const */
+	return ~crc32_iscsi(p.out, (int)len, 0xffffffffu);
+}
+
+/* A journal of this volume, by its header: LOCKING.md 10.3. */
+static bool is_journal(const struct fsck *f, uint64_t fb)
+{
+	struct vmfs_journal_header_disk h;
+	uint64_t off = (fb << f->volume.block_shift) + VMFS_SECTOR_SIZE;
+	return fsck_read(&f->volume, off, &h, sizeof(h)) == 0 &&
+	       le32_get(h.magic) == JOURNAL_HEADER_MAGIC &&
+	       memcmp(h.volume_uuid, f->volume.descriptor.uuid, sizeof(h.volume_uuid)) ==
+		       0 &&
+	       le32_get(h.crc) ==
+		       crc32c(&h, offsetof(struct vmfs_journal_header_disk, crc));
+}
+
 static bool is_lost(const struct fsck_map *map, uint64_t n)
 {
 	return bitmap_get(map->allocated, n) && !bitmap_get(map->seen, n);
@@ -84,12 +110,34 @@ static void find_lost(struct fsck *f, enum fsck_resource_index i,
 	}
 }
 
+/*
+ * A host that died while it joined or left may leave its journal block behind, with
+ * nothing in it that anybody needs (LOCKING.md 17): that is worth a warning.
+ */
+static void find_lost_journals(struct fsck *f)
+{
+	const struct fsck_resource *res = &f->volume.resources[FSCK_FBB];
+	struct fsck_map *map = &f->maps[FSCK_FBB];
+	unsigned int looked_at = 0;
+	for (uint64_t n = 0; res->is_usable && n < res->count; n++) {
+		if (!is_lost(map, n))
+			continue;
+		if (looked_at++ >= LOST_LOOKED_AT || !is_journal(f, n))
+			continue;
+		bitmap_set(map->seen, n);
+		fsck_found(f, PROBLEM_JOURNAL_LOST,
+			   "file block %llu: an old journal, no heartbeat slot names it",
+			   (ull)n);
+	}
+}
+
 void fsck_pass4_counts(struct fsck *f)
 {
 	for (uint64_t n = 0; n < f->volume.resources[FSCK_FDC].count; n++)
 		if (f->fds[n].type)
 			check_links(f, n);
 	mark_journals(f);
+	find_lost_journals(f);
 	find_lost(f, FSCK_FBB, PROBLEM_FB_LOST, "file blocks");
 	find_lost(f, FSCK_SBC, PROBLEM_SB_LOST, "sub-blocks");
 	find_lost(f, FSCK_PBC, PROBLEM_PB_LOST, "pointer blocks");

@@ -94,6 +94,7 @@ static const struct problem problems[PROBLEM_COUNT] = {
 	E(FD_ORPHAN, "no directory names a file descriptor that is in use"),
 	E(FD_LINKS, "a file descriptor counts a wrong number of links"),
 	E(FB_LOST, "file blocks are allocated but nothing refers to them"),
+	W(JOURNAL_LOST, "a journal is allocated but no heartbeat slot names it"),
 	E(SB_LOST, "sub-blocks are allocated but nothing refers to them"),
 	E(PB_LOST, "pointer blocks are allocated but nothing refers to them"),
 	E(PB2_LOST,

@@ -5,6 +5,7 @@
  * nor has one that ESXi made).
  */
 #include <errno.h>
+#include <isa-l/crc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -411,13 +412,13 @@ static void every_wreck_is_named(void **state)
 	bdev_close(h.bd);
 }
 
-/* Both of these have a test of their own below. */
+/* These three have a test of their own below. */
 static void no_code_is_without_a_wreck(void **state)
 {
 	(void)state;
-	bool has_wreck[PROBLEM_COUNT] = {
-		[PROBLEM_READ_ERROR] = true, [PROBLEM_HB_RECOVERY] = true
-	};
+	bool has_wreck[PROBLEM_COUNT] = { [PROBLEM_READ_ERROR] = true,
+					  [PROBLEM_HB_RECOVERY] = true,
+					  [PROBLEM_JOURNAL_LOST] = true };
 	for (size_t i = 0; i < ARRAY_SIZE(wrecks); i++)
 		has_wreck[wrecks[i].problem] = true;
 	for (unsigned int p = 0; p < PROBLEM_COUNT; p++) {
@@ -447,6 +448,24 @@ static void a_journal_of_a_live_slot_is_not_lost(void **state)
 	assert_int_equal(bdev_write(h.bd, &meta, sizeof(meta), meta_off), 0);
 	assert_int_equal(check(&h.bd, 1, &all, &summary), 0);
 	assert_int_equal(all.counts[PROBLEM_FB_LOST], 1);
+
+	/* A host died while it joined: the header says whose block that was. */
+	struct vmfs_descriptor_disk desc;
+	struct vmfs_journal_header_disk header = { .magic = le32_of(JOURNAL_HEADER_MAGIC),
+						   .version = le32_of(1) };
+	uint64_t header_off = place_off(&h, JOURNAL) + SECTOR;
+	assert_int_equal(bdev_read(h.bd, &desc, sizeof(desc), place_off(&h, DESCRIPTOR)),
+			 0);
+	memcpy(header.volume_uuid, desc.uuid, sizeof(desc.uuid));
+	assert_int_equal(bdev_write(h.bd, &header, sizeof(header), header_off), 0);
+	assert_int_equal(check(&h.bd, 1, &all, &summary), 0);
+	assert_int_equal(all.counts[PROBLEM_FB_LOST], 1);
+	header.crc = le32_of(~crc32_iscsi((unsigned char *)&header, 0x48, 0xffffffffu));
+	assert_int_equal(bdev_write(h.bd, &header, sizeof(header), header_off), 0);
+	assert_int_equal(check(&h.bd, 1, &all, &summary), 0);
+	assert_int_equal(all.counts[PROBLEM_JOURNAL_LOST], 1);
+	assert_int_equal(summary.errors, 0);
+	assert_int_equal(summary.warnings, 1);
 
 	const struct poke pokes[] = {
 		{ HEARTBEAT, HB(state), 4, HEARTBEAT_LIVE },
