@@ -14,9 +14,10 @@
  *
  * Invariants:
  * 1. What may not be executed twice is not sent again once a byte of it has left.
- * 2. Between RESERVE and RELEASE, a write of one block (the write of a
- *    read-compare-write) is not sent, or sent again, after the reservation may have
- *    been lost: -ETIMEDOUT.
+ * 2. Between RESERVE and RELEASE, after the reservation may have been lost (session
+ *    lost, unit attention), a write of one block, which may be that of a
+ *    read-compare-write, and another RESERVE are not sent: -ETIMEDOUT. Somebody else may
+ *    have been inside.
  * 3. No deadline is passed: what waits past it ends as -ETIMEDOUT, or -EBUSY if the
  *    unit kept saying so.
  *
@@ -53,6 +54,8 @@ void lun_command_end(struct command *c, int error)
 	struct bdev_io *io = c->io;
 
 	assert(!c->is_busy);
+	if (!io && c->task.cdb[0] == SCSI_RELEASE6)
+		lun->is_reserved = lun->is_reserve_lost = false; /* however it ended */
 	if (!io) {
 		c->ended(c, error);
 		return;
@@ -114,8 +117,11 @@ static void again_later(struct command *c, int error, uint64_t first_ns, uint32_
 
 bool lun_is_unguarded(const struct command *c)
 {
-	return c->lun->is_reserve_lost && c->io && c->io->op == BDEV_WRITE &&
-	       c->io->len <= c->lun->bd.block_size;
+	if (!c->lun->is_reserve_lost)
+		return false;
+	if (!c->io)
+		return c->task.cdb[0] == SCSI_RESERVE6;
+	return c->io->op == BDEV_WRITE && c->io->len <= c->lun->bd.block_size;
 }
 
 static void fail(struct command *c, int error, const char *what)
@@ -199,12 +205,7 @@ static void good(struct command *c)
 	lun->is_complaining = false;
 	c->delays = c->attentions = 0;
 	if (!c->io) {
-		if (c->task.cdb[0] == SCSI_RESERVE6)
-			lun->is_reserved = true;
-		if (c->task.cdb[0] == SCSI_RESERVE6 || c->task.cdb[0] == SCSI_RELEASE6)
-			lun->is_reserve_lost = false;
-		if (c->task.cdb[0] == SCSI_RELEASE6)
-			lun->is_reserved = false;
+		lun->is_reserved |= c->task.cdb[0] == SCSI_RESERVE6;
 		lun_command_end(c, 0);
 		return;
 	}

@@ -120,13 +120,35 @@ int lun_command(struct lun *lun, struct plain_command *p)
 	return w.error;
 }
 
+/*
+ * The unit knows sessions, not tasks: so that two tasks of this process do not share a
+ * bracket, the reservation belongs to the task that made it.
+ */
 static int lun_reserve(struct bdev *bd, bool is_wanted)
 {
 	/* RELEASE may be repeated: without a reservation it does nothing. */
 	struct plain_command p = { .is_unique = is_wanted, .fails_on_conflict = true };
+	struct lun *lun = lun_of(bd);
+	const struct task *me = task_self();
 
+	mutex_lock(&lun->m);
+	const struct task *owner = lun->reserve_owner;
+	if (is_wanted && !owner)
+		lun->reserve_owner = me;
+	mutex_unlock(&lun->m);
+	if (is_wanted && owner && owner != me)
+		return -EBUSY;
+	if (!is_wanted && owner != me)
+		return 0;
 	scsi_cdb_plain(p.cdb, is_wanted ? SCSI_RESERVE6 : SCSI_RELEASE6);
-	return lun_command(lun_of(bd), &p);
+	int error = lun_command(lun, &p);
+	/* A second RESERVE that fails leaves the bracket open, for the RELEASE. */
+	if (!is_wanted || (error && !owner)) {
+		mutex_lock(&lun->m);
+		lun->reserve_owner = NULL;
+		mutex_unlock(&lun->m);
+	}
+	return error;
 }
 
 /* ---- the transport's side ---- */

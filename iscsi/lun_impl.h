@@ -76,6 +76,7 @@ struct lun {
 	struct bdev_io *first_io, **last_io; /* submitted, not yet seen by the task */
 	struct command_list plain;	     /* likewise */
 	uint32_t io_count;		     /* submitted and not done */
+	const struct task *reserve_owner;    /* who has RESERVEd and not RELEASEd */
 	bool is_cut, is_open, has_failed;
 	int open_error;
 	char open_why[256];
@@ -114,7 +115,7 @@ int lun_command(struct lun *lun, struct plain_command *p)
 void lun_task_done(struct iscsi_task *task);
 /* Completes its I/O, after which it is spare, or calls ended(). */
 void lun_command_end(struct command *c, int error);
-/* A write that is part of a read-compare-write whose bracket may be broken. */
+/* A RESERVE or write inside of a bracket that may be broken. */
 bool lun_is_unguarded(const struct command *c);
 /* Its deadline has passed while it waited. */
 void lun_time_over(struct command *c);

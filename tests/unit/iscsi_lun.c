@@ -181,6 +181,76 @@ static void a_reservation_conflict_is_waited_out_or_a_fence(void **state)
 	lab_close(&lab);
 }
 
+/* Another host may have been inside: neither a new RESERVE nor the write may follow. */
+static void a_lost_reservation_is_not_made_good_within_its_bracket(void **state)
+{
+	struct lab lab;
+	(void)state;
+
+	lab_open(&lab, 0);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(bdev_reserve(lab.bd, true), 0);
+		assert_int_equal(bdev_reserve(lab.bd, true), 0);
+		if (i == 0)
+			target_rule(lab.t, SCSI_READ16, RULE_CLOSE, 1);
+		else
+			target_rule_status(lab.t, SCSI_READ16, SCSI_CHECK_CONDITION,
+					   0x062903, 1);
+		assert_int_equal(bdev_read(lab.bd, lab.now, BLOCK, 0), 0);
+		unsigned int reserves = target_seen(lab.t, SCSI_RESERVE6);
+		assert_int_equal(bdev_reserve(lab.bd, true), -ETIMEDOUT);
+		assert_int_equal(bdev_write(lab.bd, lab.b, BLOCK, 0), -ETIMEDOUT);
+		assert_int_equal(target_seen(lab.t, SCSI_RESERVE6), reserves);
+		assert_int_equal(target_seen(lab.t, SCSI_WRITE16), 0);
+		assert_int_equal(bdev_reserve(lab.bd, false), 0);
+	}
+	/* The attention may come to the second RESERVE itself. */
+	assert_int_equal(bdev_reserve(lab.bd, true), 0);
+	target_rule_status(lab.t, SCSI_RESERVE6, SCSI_CHECK_CONDITION, 0x062903, 1);
+	assert_int_equal(bdev_reserve(lab.bd, true), -ETIMEDOUT);
+	assert_int_equal(bdev_reserve(lab.bd, false), 0);
+	/* A first one is made again. */
+	target_rule_status(lab.t, SCSI_RESERVE6, SCSI_CHECK_CONDITION, 0x062903, 1);
+	assert_int_equal(bdev_reserve(lab.bd, true), 0);
+	assert_int_equal(bdev_write(lab.bd, lab.b, BLOCK, 0), 0);
+	assert_int_equal(bdev_reserve(lab.bd, false), 0);
+	lab_close(&lab);
+}
+
+struct other {
+	struct bdev *bd;
+	int reserved, released;
+};
+
+static void reserve_too(void *arg)
+{
+	struct other *o = arg;
+
+	o->reserved = bdev_reserve(o->bd, true);
+	o->released = bdev_reserve(o->bd, false);
+}
+
+static void a_reservation_belongs_to_one_task(void **state)
+{
+	struct lab lab;
+	struct other o = { 0 };
+	(void)state;
+
+	lab_open(&lab, 0);
+	assert_int_equal(bdev_reserve(lab.bd, true), 0);
+	o.bd = lab.bd;
+	task_join(task_start("other", reserve_too, &o));
+	assert_int_equal(o.reserved, -EBUSY);
+	assert_int_equal(target_seen(lab.t, SCSI_RELEASE6), 0);
+	assert_int_equal(bdev_reserve(lab.bd, false), 0);
+	assert_int_equal(target_seen(lab.t, SCSI_RELEASE6), 1);
+	task_join(task_start("other", reserve_too, &o));
+	assert_int_equal(o.reserved, 0);
+	assert_int_equal(o.released, 0);
+	assert_int_equal(target_seen(lab.t, SCSI_RELEASE6), 2);
+	lab_close(&lab);
+}
+
 static void a_unit_attention_is_not_swallowed(void **state)
 {
 	struct lab lab;
@@ -345,6 +415,8 @@ int main(void)
 		cmocka_unit_test(a_write_without_answer_is_aborted_and_sent_again),
 		cmocka_unit_test(a_busy_unit_is_asked_again),
 		cmocka_unit_test(a_reservation_conflict_is_waited_out_or_a_fence),
+		cmocka_unit_test(a_lost_reservation_is_not_made_good_within_its_bracket),
+		cmocka_unit_test(a_reservation_belongs_to_one_task),
 		cmocka_unit_test(a_unit_attention_is_not_swallowed),
 		cmocka_unit_test(what_the_unit_refuses_is_an_error_of_its_kind),
 		cmocka_unit_test(a_short_read_is_an_error_and_never_zeros),
