@@ -36,6 +36,7 @@
 #define DELAYS_MAX 6u
 #define CONFLICT_MIN_NS (4 * NS_PER_MS)
 #define CONFLICTS_MAX 4u
+#define LAST_TRY_NS (20 * NS_PER_MS)
 #define MAX_ATTENTIONS 10u
 
 static const char *name_of(const struct command *c)
@@ -112,6 +113,9 @@ static void again_later(struct command *c, int error, uint64_t first_ns, uint32_
 	c->last_error = error;
 	/* Some of it by chance, so that two hosts do not keep step. */
 	c->not_before = clock_now() + delay / 2 + random_u64() % (delay / 2 + 1);
+	/* Caught by the deadline under way, "not executed" would become "unknown". */
+	if (c->deadline - min_u64(c->not_before, c->deadline) < LAST_TRY_NS)
+		c->not_before = c->deadline;
 	TAILQ_INSERT_TAIL(&c->lun->delayed, c, link);
 }
 

@@ -399,6 +399,93 @@ static void a_reservation_dies_with_its_session(void **state)
 	}
 }
 
+struct bracket_racer {
+	struct bdev *bd;
+	struct collect told;
+	uint32_t wins, unknown;
+	int error;
+};
+
+/* Reads, adds one and writes under RESERVE(6). 0, -ETIMEDOUT: perhaps done, -errno. */
+static int add_one(struct bracket_racer *r, uint8_t *block)
+{
+	uint32_t size = r->bd->block_size;
+	int error;
+
+	while ((error = bdev_reserve(r->bd, true)) == -EBUSY)
+		task_sleep_until(after_ms(1 + random_u64() % 4));
+	if (error)
+		return -EAGAIN;
+	error = bdev_read(r->bd, block, size, 32 * size);
+	if (error == 0) {
+		le64 count;
+		memcpy(count.b, block, sizeof(count.b));
+		count = le64_of(le64_get(count) + 1);
+		memcpy(block, count.b, sizeof(count.b));
+		error = bdev_reserve(r->bd, true) ? -EAGAIN : 0;
+	}
+	if (error == 0)
+		error = bdev_write(r->bd, block, size, 32 * size);
+	int released = bdev_reserve(r->bd, false);
+	return error ? error : released;
+}
+
+static void race_in_brackets(void *arg)
+{
+	struct bracket_racer *r = arg;
+	uint8_t block[4096];
+
+	while (r->wins < 60 && !r->error) {
+		int error = add_one(r, block);
+		if (error == 0)
+			r->wins++;
+		else if (error == -ETIMEDOUT)
+			r->unknown++;
+		else if (error != -EAGAIN)
+			r->error = error;
+	}
+}
+
+/* Two sessions, two tasks each; the connections are cut all the while. */
+static void counting_in_brackets_loses_nothing(void **state)
+{
+	struct bracket_racer r[4] = { 0 };
+	struct task *t[4];
+	static uint8_t block[4096];
+	uint32_t wins = 0, unknown = 0;
+	(void)state;
+
+	r[0].bd = open_lun(&r[0].told);
+	r[1].bd = open_lun(&r[1].told);
+	r[2].bd = r[0].bd;
+	r[3].bd = r[1].bd;
+	uint32_t size = r[0].bd->block_size;
+	memset(block, 0, sizeof(block));
+	assert_int_equal(bdev_write(r[0].bd, block, size, 32 * size), 0);
+	for (int i = 0; i < 4; i++)
+		t[i] = task_start("racer", race_in_brackets, &r[i]);
+	for (int i = 0; i < 8; i++) {
+		task_sleep_until(after_ms(20));
+		run_command("ISCSI_CUT");
+	}
+	for (int i = 0; i < 4; i++) {
+		task_join(t[i]);
+		assert_int_equal(r[i].error, 0);
+		wins += r[i].wins;
+		unknown += r[i].unknown;
+	}
+	assert_int_equal(bdev_read(r[0].bd, block, size, 32 * size), 0);
+	le64 count;
+	memcpy(count.b, block, sizeof(count.b));
+	print_message("# %u increments, %u perhaps, counted %llu\n", wins, unknown,
+		      (unsigned long long)le64_get(count));
+	assert_in_range(le64_get(count), wins, wins + unknown);
+	for (int i = 0; i < 2; i++) {
+		bdev_close(r[i].bd);
+		collect_done(&r[i].told);
+	}
+}
+
 /*
  * The connection is lost inside a bracket, and with it the reservation: the write that
  * ends the read-compare-write must not happen on the new session.
@@ -677,6 +764,7 @@ int main(void)
 		cmocka_unit_test(caw_on_tgt_does_not_exist),
 		cmocka_unit_test(a_reservation_keeps_the_other_session_out),
 		cmocka_unit_test(a_reservation_dies_with_its_session),
+		cmocka_unit_test(counting_in_brackets_loses_nothing),
 		cmocka_unit_test(a_broken_bracket_writes_nothing),
 		cmocka_unit_test(lost_connections_are_not_noticed_by_writers),
 	};
