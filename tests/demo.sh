@@ -128,7 +128,7 @@ on()
 
 	shift
 	announce "$host#" "$@"
-	tell nsenter -t "${!init}" -p -m "$@"
+	tell nsenter -t "${!init}" -p -m --wd="$work" "$@"
 }
 
 # The power fails: SIGKILL to all processes of the host at once.
@@ -144,8 +144,9 @@ processes_of() # HOST
 {
 	local init=init_$1
 
-	nsenter -t "${!init}" -p -m ps -e -o comm= | grep -vx -e ps -e sleep |
-		sort | xargs
+	# The dead stay listed: nobody waits for them in there.
+	nsenter -t "${!init}" -p -m ps -e -o stat=,comm= |
+		awk '$1 !~ /Z/ && $2 != "ps" && $2 != "sleep" { print $2 }' | sort | xargs
 }
 
 vim() # HOST ARGUMENT...
@@ -325,7 +326,7 @@ start_hosts()
 
 power_on_a()
 {
-	local uuid
+	local uuid='[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{12}'
 
 	begin_step "Host A runs the VM; host B is refused while A lives"
 	must_vim hostA solo/registervm "[demo] vm1/vm1.vmx"
@@ -341,8 +342,8 @@ power_on_a()
 	must_vim hostB solo/registervm "[demo] vm1/vm1.vmx"
 	vim hostB vmsvc/power.on "$(tail -n 1 said | tr -dc 0-9)" &&
 		die "host B was not refused"
-	uuid=$(cat hostA/host.uuid)
-	for word in 'vm1[^ ]*\.vmdk' "$uuid" hostA 'heartbeat.*[0-9]'; do
+	for word in 'vm1/vm1\.(vmx|vmdk)|vm1-flat\.vmdk' "host hostA \(($uuid)\)" \
+		'heartbeat [0-9.]+ s ago'; do
 		grep -Eq -- "$word" said || die "the refusal does not say: $word"
 	done
 }
