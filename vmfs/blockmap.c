@@ -393,7 +393,7 @@ int blockmap_free(struct vmfs_txn *t, const struct fd_ref *ref, struct fd_body_d
 		    end - max_u64(leaf.first, part.first) > range->budget - freed)
 			part.first = end - (range->budget - freed);
 		if (leaf.entries) {
-			uint64_t n;
+			uint64_t n = 0;
 			rc = free_in_leaf(t, ref, fdd, &leaf, &part, &n);
 			if (rc < 0)
 				return rc;
