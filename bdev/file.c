@@ -220,8 +220,7 @@ static int open_block(struct file_bdev *file, const struct stat *st, uint32_t fl
 	}
 	if (!bd->is_read_only && file_is_shareable(file->rdev))
 		report(bd->reporter, REPORT_WARN,
-		       "%s: locks bind this machine alone: no other may write",
-		       bd->name);
+		       "%s: locks bind this machine alone: no other may write", bd->name);
 	return 0;
 }
 

@@ -105,8 +105,10 @@ int file_liveness(struct bdev *bd, uint64_t offset, bool is_wanted);
 
 /* ---- file_sysfs.c ---- */
 
-/* Fills bd.identity of a block device and whether it has a volatile cache. */
+/* Fills what the kernel knows of a block device: identity, cache, discard. */
 void file_describe_block(struct file_bdev *file);
+/* The same from a disk's folder in sysfs. */
+void file_describe(struct bdev *bd, const char *sysfs_dir);
 /* true if the block device node is one on a loop driver; its backing path in text. */
 bool file_is_loop(dev_t rdev, char *ret_backing, uint32_t size);
 /* true if several hosts may reach the device (SCSI, multipath). */

@@ -27,6 +27,7 @@
 
 #define LOOP_MAJOR_NUMBER 7
 #define MODEL_IN_ID 6
+#define SERIAL_SIZE 33 /* what fits beside the model, and NUL */
 #define PATH_SIZE 512
 
 /* A small file as text without trailing blanks. Bytes, or -1. */
@@ -62,20 +63,24 @@ static void disk_dir(dev_t rdev, char dir[static PATH_SIZE])
 static void follow_multipath(char dir[static PATH_SIZE])
 {
 	char text[128];
-	char slaves[PATH_SIZE + 8];
+	char slaves[PATH_SIZE];
+	const struct dirent *e;
 	if (read_text(dir, "dm/uuid", text, sizeof(text)) < 0 ||
-	    strncmp(text, "mpath-", 6) != 0)
+	    strncmp(text, "mpath-", 6) != 0 ||
+	    snprintf(slaves, sizeof(slaves), "%s/slaves", dir) >= (int)sizeof(slaves))
 		return;
-	(void)snprintf(slaves, sizeof(slaves), "%s/slaves", dir);
 	DIR *d = opendir(slaves);
 	if (!d)
 		return;
-	const struct dirent *e;
-	while ((e = readdir(d)) != NULL) {
-		if (e->d_name[0] == '.')
-			continue;
-		(void)snprintf(dir, PATH_SIZE, "/sys/class/block/%.200s", e->d_name);
-		break;
+	do
+		e = readdir(d);
+	while (e && e->d_name[0] == '.');
+	size_t at = strlen(slaves);
+	size_t len = e ? strlen(e->d_name) : 0;
+	if (len && at + len + 2 <= PATH_SIZE) {
+		(void)memcpy(dir, slaves, at);
+		dir[at] = '/';
+		(void)memcpy(dir + at + 1, e->d_name, len + 1);
 	}
 	(void)closedir(d);
 }
@@ -130,11 +135,28 @@ static uint16_t lun_of(const char *dir)
 	return (uint16_t)lun;
 }
 
+/* Of SCSI (VPD page 80h: text behind 4 bytes, SPC-4 7.8.15), NVMe, virtio. Length. */
+static uint8_t read_serial(const char *dir, char *ret_serial, uint32_t size)
+{
+	char page[64];
+	int n = read_text(dir, "device/vpd_pg80", page, sizeof(page));
+	if (n > 4) {
+		n = (int)min_u64((uint64_t)n - 4, size - 1);
+		(void)memcpy(ret_serial, page + 4, (size_t)n);
+		ret_serial[n] = 0;
+	} else {
+		n = read_text(dir, "device/serial", ret_serial, size);
+		if (n <= 0)
+			n = read_text(dir, "serial", ret_serial, size);
+	}
+	return n > 0 ? (uint8_t)n : 0;
+}
+
 /* The name of the device and its kind; none: type 0, empty. */
 static void find_id(struct bdev_identity *id, const char *dir)
 {
 	char wwid[256];
-	char serial[32];
+	char serial[SERIAL_SIZE];
 	if (read_text(dir, "device/wwid", wwid, sizeof(wwid)) < 0 &&
 	    read_text(dir, "wwid", wwid, sizeof(wwid)) < 0)
 		wwid[0] = 0;
@@ -142,13 +164,13 @@ static void find_id(struct bdev_identity *id, const char *dir)
 	if (is_binary &&
 	    hex_bytes(wwid + 4, id->id, sizeof(id->id) - MODEL_IN_ID, &id->len)) {
 		id->type = 2;
-	} else if (read_text(dir, "device/serial", serial, sizeof(serial)) > 0 ||
-		   read_text(dir, "serial", serial, sizeof(serial)) > 0) {
-		id->type = 1;
-		id->len = (uint8_t)strlen(serial);
-		(void)memcpy(id->id, serial, id->len);
 	} else {
-		return;
+		(void)memset(id->id, 0, sizeof(id->id));
+		id->len = read_serial(dir, serial, sizeof(serial));
+		if (!id->len)
+			return;
+		id->type = 1;
+		(void)memcpy(id->id, serial, id->len);
 	}
 	char model[MODEL_IN_ID + 1] = { 0 };
 	(void)memcpy(model, id->model, MODEL_IN_ID);
@@ -156,16 +178,17 @@ static void find_id(struct bdev_identity *id, const char *dir)
 	id->len = (uint8_t)(id->len + strlen(model));
 }
 
-void file_describe_block(struct file_bdev *file)
+void file_describe(struct bdev *bd, const char *sysfs_dir)
 {
-	struct bdev_identity *id = &file->bd.identity;
+	struct bdev_identity *id = &bd->identity;
 	char dir[PATH_SIZE];
 	char text[32];
-	disk_dir(file->rdev, dir);
-	file->bd.has_write_cache =
+	if (snprintf(dir, sizeof(dir), "%s", sysfs_dir) >= (int)sizeof(dir))
+		return;
+	bd->has_write_cache =
 		read_text(dir, "queue/write_cache", text, sizeof(text)) < 0 ||
 		strcmp(text, "write through") != 0;
-	file->bd.has_unmap =
+	bd->has_unmap =
 		read_text(dir, "queue/discard_max_bytes", text, sizeof(text)) > 0 &&
 		strcmp(text, "0") != 0;
 	follow_multipath(dir);
@@ -176,6 +199,13 @@ void file_describe_block(struct file_bdev *file)
 	id->scsi_level = (uint8_t)read_number(dir, "device/scsi_level");
 	id->lun = lun_of(dir);
 	find_id(id, dir);
+}
+
+void file_describe_block(struct file_bdev *file)
+{
+	char dir[PATH_SIZE];
+	disk_dir(file->rdev, dir);
+	file_describe(&file->bd, dir);
 }
 
 bool file_is_loop(dev_t rdev, char *ret_backing, uint32_t size)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Block devices and storage with sectors of 4096 bytes, on loop devices; a full filesystem,
- * on a small tmpfs. Needs root; skipped elsewhere.
+ * Block devices and storage with sectors of 4096 bytes, on loop devices; a full
+ * filesystem, on a small tmpfs. Those need root and are skipped elsewhere. And what the
+ * kernel tells of a device, from made-up folders.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,6 +25,7 @@
 #include "base/buf.h"
 #include "base/env.h"
 #include "bdev/bdev.h"
+#include "bdev/file.h"
 #include "tests/lib/batch.h"
 #include "tests/lib/collect.h"
 
@@ -227,7 +229,7 @@ static void vanished_device_is_gone(void **state)
 	bdev_close(bd);
 }
 
-/* Sectors of 4096 bytes: nothing smaller, neither data nor locks; its GPT counts in them. */
+/* Sectors of 4096 bytes: nothing smaller, neither data nor locks; a GPT counts in them. */
 static void large_sectors(void **state)
 {
 	struct fixture *f = *state;
@@ -361,6 +363,107 @@ static void full_filesystem_says_so(void **state)
 	free(buf);
 }
 
+/* ---- identity ---- */
+
+static void put_file(const char *dir, const char *name, const void *data, size_t len)
+{
+	char path[256];
+	(void)snprintf(path, sizeof(path), "%s/%s", dir, name);
+	int file_fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	assert_int_equal(write(file_fd, data, len), len);
+	(void)close(file_fd);
+}
+
+static void put_text(const char *dir, const char *name, const char *text)
+{
+	put_file(dir, name, text, strlen(text));
+}
+
+/* A disk's folder, as sysfs has it: its device is a link to H:C:T:L. */
+static void make_disk(const char *dir, const char *address)
+{
+	char path[256];
+	assert_int_equal(mkdir(dir, 0700), 0);
+	(void)snprintf(path, sizeof(path), "%s/%s", dir, address);
+	assert_int_equal(mkdir(path, 0700), 0);
+	(void)snprintf(path, sizeof(path), "%s/device", dir);
+	assert_int_equal(symlink(address, path), 0);
+	(void)snprintf(path, sizeof(path), "%s/queue", dir);
+	assert_int_equal(mkdir(path, 0700), 0);
+}
+
+/* NAA name and model make a binary identity; write-through and no discard are seen. */
+static void identity_of_a_san_disk(void **state)
+{
+	struct fixture *f = *state;
+	const uint8_t want[22] = { 0x60, 0x01, 0x40, 0x5a, 0xbc, 0xde, 0xf0, 0x12,
+				   0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde, 0xf0, 0x12,
+				   'C',	 'O',  'M',  'S',  'T',	 'A' };
+	const char *const remove[] = { "rm", "-r", f->mnt, NULL };
+	struct bdev bd = { 0 };
+	char dir[192];
+	(void)snprintf(dir, sizeof(dir), "%s/sdx", f->mnt);
+	make_disk(dir, "3:0:1:5");
+	put_text(dir, "device/wwid", "naa.6001405abcdef0123456789abcdef012\n");
+	put_text(dir, "device/vendor", "SUN     \n");
+	put_text(dir, "device/model", "COMSTAR         \n");
+	put_text(dir, "device/rev", "1.0 \n");
+	put_text(dir, "device/type", "0\n");
+	put_text(dir, "device/scsi_level", "6\n");
+	put_text(dir, "queue/write_cache", "write through\n");
+	put_text(dir, "queue/discard_max_bytes", "0\n");
+	file_describe(&bd, dir);
+	assert_int_equal(bd.identity.type, 2);
+	assert_int_equal(bd.identity.len, sizeof(want));
+	assert_memory_equal(bd.identity.id, want, sizeof(want));
+	assert_int_equal(bd.identity.lun, 5);
+	assert_int_equal(bd.identity.scsi_level, 6);
+	assert_memory_equal(bd.identity.vendor, "SUN     ", 8);
+	assert_memory_equal(bd.identity.model, "COMSTAR         ", 16);
+	assert_memory_equal(bd.identity.revision, "1.0 ", 4);
+	assert_false(bd.has_write_cache);
+	assert_false(bd.has_unmap);
+	/* a multipath device over it is the same disk */
+	struct bdev multi = { 0 };
+	char dm[192], path[256];
+	(void)snprintf(dm, sizeof(dm), "%s/dm-0", f->mnt);
+	make_disk(dm, "none");
+	(void)snprintf(path, sizeof(path), "%s/dm", dm);
+	assert_int_equal(mkdir(path, 0700), 0);
+	put_text(dm, "dm/uuid", "mpath-36001405abcdef0123456789abcdef012\n");
+	(void)snprintf(path, sizeof(path), "%s/slaves", dm);
+	assert_int_equal(mkdir(path, 0700), 0);
+	(void)snprintf(path, sizeof(path), "%s/slaves/sdx", dm);
+	assert_int_equal(symlink("../../sdx", path), 0);
+	file_describe(&multi, dm);
+	assert_memory_equal(&multi.identity, &bd.identity, sizeof(bd.identity));
+	assert_int_equal(run(remove, "", NULL, 0), 0);
+}
+
+/* Without a world-wide name the serial number counts; without both there is nothing. */
+static void identity_without_a_name(void **state)
+{
+	struct fixture *f = *state;
+	const char *const remove[] = { "rm", "-r", f->mnt, NULL };
+	const char page[] = "\0\x80\0\x08SERIAL42";
+	struct bdev bd = { 0 };
+	char dir[192];
+	(void)snprintf(dir, sizeof(dir), "%s/sdy", f->mnt);
+	make_disk(dir, "0:0:0:0");
+	file_describe(&bd, dir);
+	assert_int_equal(bd.identity.type, 0);
+	assert_int_equal(bd.identity.len, 0);
+	assert_true(bd.has_write_cache);	     /* who does not know must flush */
+	put_text(dir, "device/wwid", "naa.60014\n"); /* half a byte: no name */
+	put_text(dir, "device/model", "ABC\n");
+	put_file(dir, "device/vpd_pg80", page, sizeof(page) - 1);
+	file_describe(&bd, dir);
+	assert_int_equal(bd.identity.type, 1);
+	assert_int_equal(bd.identity.len, 14);
+	assert_memory_equal(bd.identity.id, "SERIAL42ABC   ", 14);
+	assert_int_equal(run(remove, "", NULL, 0), 0);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -374,6 +477,8 @@ int main(void)
 		CASE(large_sectors),
 		CASE(neighbours_survive_on_large_sectors),
 		CASE(full_filesystem_says_so),
+		CASE(identity_of_a_san_disk),
+		CASE(identity_without_a_name),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

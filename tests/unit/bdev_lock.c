@@ -70,8 +70,22 @@ static uint64_t ms_since(uint64_t then)
 
 /* ---- counting ---- */
 
+/* Reads, compares, writes, as if nobody else were there: what a lock must prevent. */
+static int careless_caw(struct bdev *bd, const void *expected, const void *wanted,
+			uint64_t offset)
+{
+	char *actual = io_alloc(bd->block_size);
+	int rc = bdev_read(bd, actual, bd->block_size, offset);
+	if (rc == 0 && memcmp(actual, expected, bd->block_size) != 0)
+		rc = -EILSEQ;
+	if (rc == 0)
+		rc = bdev_write(bd, wanted, bd->block_size, offset);
+	free(actual);
+	return rc;
+}
+
 /* n increments of the number in a block, each by a compare-and-write. 0 or -errno. */
-static int count_up(struct bdev *bd, uint64_t offset, unsigned int n)
+static int count_up(struct bdev *bd, uint64_t offset, unsigned int n, bool is_careless)
 {
 	char *old = io_alloc(bd->block_size);
 	char *new = io_alloc(bd->block_size);
@@ -82,7 +96,8 @@ static int count_up(struct bdev *bd, uint64_t offset, unsigned int n)
 		(void)memcpy(&value, old, sizeof(value));
 		value++;
 		(void)memcpy(new, &value, sizeof(value));
-		rc = bdev_caw(bd, old, new, bd->block_size, offset, 0);
+		rc = is_careless ? careless_caw(bd, old, new, offset)
+				 : bdev_caw(bd, old, new, bd->block_size, offset, 0);
 		if (rc == 0)
 			n--;
 		if (rc == 0 || rc == -EILSEQ)
@@ -104,15 +119,14 @@ static uint64_t counter(struct bdev *bd, uint64_t offset)
 }
 
 /* A child with a device of its own that counts up n times; exits 0 if all went well. */
-static pid_t count_in_child(const char *path, uint32_t flags, uint64_t offset,
-			    unsigned int n)
+static pid_t count_in_child(const char *path, unsigned int n, bool is_careless)
 {
 	pid_t pid = fork();
 	if (pid == 0) {
 		struct bdev *bd;
-		int rc = bdev_file_open(path, flags, NULL, &bd);
+		int rc = bdev_file_open(path, 0, NULL, &bd);
 		if (rc == 0)
-			rc = count_up(bd, offset, n);
+			rc = count_up(bd, SLOT, n, is_careless);
 		_exit(rc ? 1 : 0);
 	}
 	return pid;
@@ -125,16 +139,26 @@ static void expect_exit_0(pid_t pid)
 	assert_int_equal(status, 0);
 }
 
+static uint64_t four_count(struct fixture *f, bool is_careless)
+{
+	pid_t pid[4];
+	for (unsigned int i = 0; i < 4; i++)
+		pid[i] = count_in_child(f->path, 250, is_careless);
+	for (unsigned int i = 0; i < 4; i++)
+		expect_exit_0(pid[i]);
+	return counter(f->bd, SLOT);
+}
+
 /* Four processes count in one block: no increment is lost. */
 static void processes_lose_no_increment(void **state)
 {
-	struct fixture *f = *state;
-	pid_t pid[4];
-	for (unsigned int i = 0; i < 4; i++)
-		pid[i] = count_in_child(f->path, 0, SLOT, 250);
-	for (unsigned int i = 0; i < 4; i++)
-		expect_exit_0(pid[i]);
-	assert_int_equal(counter(f->bd, SLOT), 1000);
+	assert_int_equal(four_count(*state, false), 1000);
+}
+
+/* The negative control: without the lock the same test loses some. */
+static void without_the_lock_increments_are_lost(void **state)
+{
+	assert_in_range(four_count(*state, true), 1, 999);
 }
 
 struct counting_task {
@@ -146,7 +170,7 @@ struct counting_task {
 static void counting_task(void *arg)
 {
 	struct counting_task *t = arg;
-	t->result = count_up(t->bd, SLOT, 100);
+	t->result = count_up(t->bd, SLOT, 100, false);
 }
 
 /* Tasks that share a descriptor, beside a second descriptor of the same process. */
@@ -457,6 +481,7 @@ int main(void)
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	const struct CMUnitTest tests[] = {
 		CASE(processes_lose_no_increment),
+		CASE(without_the_lock_increments_are_lost),
 		CASE(tasks_lose_no_increment),
 		CASE(queued_caw_is_exact),
 		CASE(stopped_holder_blocks_until_killed),
