@@ -190,12 +190,21 @@ int journal_create(struct vmfs_volume *vol)
 		   : heartbeat_publish_journal(&vol->member->hb, j->addr.raw, j->vol_off);
 }
 
+int journal_free_block(struct vmfs_volume *vol, vmfs_addr addr)
+{
+	int64_t number = addr_fb_number(addr);
+
+	return flip_block(
+		vol, (uint32_t)(number / vol->resources[RESOURCE_FBB].per_cluster),
+		&number, true);
+}
+
 int journal_destroy(struct vmfs_volume *vol)
 {
 	struct vmfs_journal *j = &vol->member->journal;
-	int64_t number = addr_fb_number(j->addr);
+	vmfs_addr addr = j->addr;
 
-	if (addr_is_none(j->addr))
+	if (addr_is_none(addr))
 		return 0;
 	sleeplock_acquire(&vol->txn_lock);
 	int err = journal_empty(vol);
@@ -203,12 +212,7 @@ int journal_destroy(struct vmfs_volume *vol)
 	if (!err)
 		err = heartbeat_publish_journal(&vol->member->hb, 0, 0);
 	j->addr = (vmfs_addr){ 0 };
-	if (!err)
-		err = flip_block(
-			vol,
-			(uint32_t)(number / vol->resources[RESOURCE_FBB].per_cluster),
-			&number, true);
-	return err;
+	return err ? err : journal_free_block(vol, addr);
 }
 
 /* ---- writing ---- */

@@ -40,6 +40,12 @@ int journal_create(struct vmfs_volume *vol) __attribute__((warn_unused_result));
 /* At a clean leave: empties, takes it out of the slot, frees the block. Blocks. */
 int journal_destroy(struct vmfs_volume *vol) __attribute__((warn_unused_result));
 /*
+ * Frees the block of a dead member's log for a taker that has no log itself: one that is
+ * still joining, or leaving. Blocks.
+ */
+int journal_free_block(struct vmfs_volume *vol, vmfs_addr addr)
+	__attribute__((warn_unused_result));
+/*
  * Logs one record and makes it durable: the commit point. -E2BIG: over
  * JOURNAL_PAYLOAD_MAX sectors. The caller holds txn_lock and all locks named. Blocks.
  */

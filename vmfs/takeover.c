@@ -219,8 +219,12 @@ int vmfs_takeover(struct vmfs_volume *vol, uint32_t slot)
 	int err = take_over(vol, slot, 0, &journal);
 	sleeplock_release(&vol->member->takeover_lock);
 	if (!err && !addr_is_none(journal)) {
-		int collect = vmfs_txn_run(vol, free_journal_block, &journal,
-					   clock_now() + 5 * NS_PER_S, NULL);
+		/* Whoever is joining or leaving may meet a dead host's lock too, and has
+		   no log for a transaction. */
+		bool has_log = !addr_is_none(vol->member->journal.addr);
+		int collect = has_log ? vmfs_txn_run(vol, free_journal_block, &journal,
+						     clock_now() + 5 * NS_PER_S, NULL) :
+					journal_free_block(vol, journal);
 		if (collect)
 			report(vol->reporter, REPORT_WARN,
 			       "volume %.128s: the journal block 0x%x of slot %u was "

@@ -40,4 +40,26 @@ ok "when he is dead the disk is free" \
 ok "and comes out" vmkfstools --get "$LUN:/vm/e-flat.vmdk" "$T/b.raw"
 ok "with what was flushed" cmp "$T/a.raw" "$T/b.raw"
 ok "it can be deleted" vmkfstools -U "$LUN:/vm/d.vmdk"
+
+# An import that is killed: no disk under the name, and what is left is named.
+head -c 640M /dev/zero | tr '\0' 'k' >"$T/big.raw"
+vmkfstools -i "$T/big.raw" -d thin "$LUN:/new/k.vmdk" &
+user=$!
+wait_for 10 vmkfstools --dir "$LUN:/new"
+if kill -9 $user 2>/dev/null && ! wait $user 2>/dev/null; then
+	is "$(vmkfstools --dir "$LUN:/new" | grep -v flat)" "" \
+		"a killed import leaves no disk"
+	run vmkfstools -i "$T/a.raw" -d thin "$LUN:/new/k.vmdk"
+	if [ "$rc" != 0 ]; then
+		like "$out" "new/k-flat.vmdk: exists without its descriptor" \
+			"what is left of it is named"
+		ok "and removed" vmkfstools --rm "$LUN:/new/k-flat.vmdk"
+		run vmkfstools -i "$T/a.raw" -d thin "$LUN:/new/k.vmdk"
+	else
+		skip 2 "nothing was left of it"
+	fi
+	is "$rc" 0 "then the import works"
+else
+	skip 4 "the import was faster than the signal"
+fi
 ok "the volume is clean" fsck.vmfs -n "$LUN"
