@@ -1,0 +1,480 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Opening volumes: what is no volume, not whole, not ours to write; several extents;
+ * damage; and a real volume (VMFS_SAMPLES names the folder that has vmfs5.raw.gz).
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <zlib.h>
+
+#include "base/align.h"
+#include "mkfs/layout.h"
+#include "tests/lib/handmade.h"
+#include "tests/lib/testvol.h"
+#include "vmfs/format.h"
+#include "vmfs/volume.h"
+
+#define MIB (1ull << 20)
+
+static int open_volume(struct bdev **devices, unsigned int count, bool is_read_only,
+		       struct collect *told, struct vmfs_volume **ret_vol)
+{
+	struct vmfs_open_options options = {
+		.devices = devices,
+		.device_count = count,
+		.is_read_only = is_read_only,
+		.reporter = &told->base,
+		.is_fast = true,
+	};
+	return vmfs_volume_open(&options, ret_vol);
+}
+
+/* Opening must fail so, with these words. */
+static void assert_refused(struct bdev **devices, unsigned int count, bool is_read_only,
+			   int err, const char *words)
+{
+	struct collect told;
+	struct vmfs_volume *vol = NULL;
+	(void)collect_init(&told);
+	int rc = open_volume(devices, count, is_read_only, &told, &vol);
+	if (rc != err || !collect_has(&told, words))
+		print_message("# %d: %s", rc, collect_text(&told));
+	assert_int_equal(rc, err);
+	assert_true(collect_has(&told, words));
+	assert_int_equal(collect_count(&told, REPORT_ERROR), 1);
+	collect_done(&told);
+}
+
+/* A field of a fresh volume set to a value, and what is said of it. */
+struct damage {
+	uint64_t vol_off;
+	uint32_t len;
+	uint64_t value;
+	int err;
+	const char *words;
+};
+
+static void put_number(struct bdev *bd, uint64_t dev_off, uint32_t len, uint64_t value)
+{
+	uint8_t sector[512];
+	uint64_t at = round_down(dev_off, 512);
+	assert_int_equal(bdev_read(bd, sector, sizeof(sector), at), 0);
+	for (uint32_t i = 0; i < len; i++)
+		sector[dev_off - at + i] = (uint8_t)(value >> (8 * i));
+	assert_int_equal(bdev_write(bd, sector, sizeof(sector), at), 0);
+}
+
+static uint64_t get_number(struct bdev *bd, uint64_t dev_off, uint32_t len)
+{
+	uint8_t sector[512];
+	uint64_t at = round_down(dev_off, 512);
+	uint64_t value = 0;
+	assert_int_equal(bdev_read(bd, sector, sizeof(sector), at), 0);
+	for (uint32_t i = 0; i < len; i++)
+		value |= (uint64_t)sector[dev_off - at + i] << (8 * i);
+	return value;
+}
+
+static void what_is_no_volume_is_named(void **state)
+{
+	static const struct damage damages[] = {
+		/* LVM header and descriptor, dev offsets. */
+		{ 0x100000, 4, 0, -EMEDIUMTYPE, "no VMFS volume" },
+		{ 0x100004, 4, 6, -EOPNOTSUPP, "VMFS-6" },
+		{ 0x100004, 4, 9, -EOPNOTSUPP, "LVM version 9" },
+		{ 0x10006a, 4, 2, -EUCLEAN, "2 PEs do not fit" },
+		{ 0x10007a, 8, 0x1000000, -EUCLEAN, "data at 0x1000000" },
+		{ 0x1000c2, 8, 1, -EOPNOTSUPP, "over 16 TiB" },
+		{ 0x100210, 4, 2, -EUCLEAN, "state 2" },
+		{ 0x100290, 4, 0, -EUCLEAN, "0 extents" },
+		{ 0x100280, 8, 7, -EUCLEAN, "last PE 7, not 0" },
+		{ 0x180200, 1, 0, -EUCLEAN, "PE 0 is free" },
+		{ 0x180609, 8, 5, -EUCLEAN, "PE 0 lies at 0x5" },
+		/* FS descriptor. */
+		{ 0x1300000, 4, 1, -EMEDIUMTYPE, "magic is 0x00000001" },
+		{ 0x1300004, 4, 24, -EOPNOTSUPP, "VMFS-6" },
+		{ 0x1300004, 4, 99, -EOPNOTSUPP, "version 99.81" },
+		{ 0x13000a1, 8, 12345, -EUCLEAN, "file block size 12345" },
+		{ 0x13000d9, 4, 0, -EUCLEAN, "sub-block size 0" },
+		{ 0x13000d5, 4, 0, -EUCLEAN, "0 clusters per" },
+		{ 0x13000b1, 1, 0x77, -EUCLEAN, "another logical volume" },
+		/* FD and header of .fdc.sf, header of .fbb.sf. */
+		{ 0x1520000 + 2 * 0x800, 4, 0, -EUCLEAN, "lock type 0x00000000" },
+		{ 0x1520000 + 2 * 0x800 + 0x200, 4, 5, -EUCLEAN, "address is 0x00000005" },
+		{ 0x1520000 + 2 * 0x800 + 0x400, 4, 0x3fffffc1, -EUCLEAN, "block 0 has" },
+		{ 0x1520000 + 1 * 0x800 + 0x244, 4, 2, -EUCLEAN, "block size" },
+		{ 0x1500000, 4, 0, -EUCLEAN, "0 resources per cluster" },
+		{ 0x1500014, 4, 0x7fffffff, -EUCLEAN, "resources" },
+		{ 0x1700014, 4, 1u << 26, -EUCLEAN, "groups for" },
+	};
+	struct testvol tv;
+	(void)state;
+	testvol_new(&tv, 1);
+	testvol_unmount(&tv);
+	for (unsigned int i = 0; i < ARRAY_SIZE(damages); i++) {
+		const struct damage *d = &damages[i];
+		uint64_t was = get_number(tv.bd, d->vol_off, d->len);
+		put_number(tv.bd, d->vol_off, d->len, d->value);
+		assert_refused(&tv.bd, 1, true, d->err, d->words);
+		assert_refused(&tv.bd, 1, false, d->err, d->words);
+		put_number(tv.bd, d->vol_off, d->len, was);
+	}
+	testvol_mount(&tv, false);
+	testvol_free(&tv);
+}
+
+static void what_cannot_be_written_is_read(void **state)
+{
+	static const struct damage damages[] = {
+		{ 0x1300000, 4, VMFSL_MAGIC, -EOPNOTSUPP, "VMFS-L" },
+		{ 0x1300111, 1, 1, -EOPNOTSUPP, "checksummed" },
+		{ 0x1300004, 4, VMFS_MAJOR_3, -EOPNOTSUPP, "VMFS-3" },
+	};
+	struct testvol tv;
+	struct vmfs_stat st;
+	(void)state;
+	testvol_new(&tv, 1);
+	testvol_unmount(&tv);
+	for (unsigned int i = 0; i < ARRAY_SIZE(damages); i++) {
+		const struct damage *d = &damages[i];
+		uint64_t was = get_number(tv.bd, d->vol_off, d->len);
+		put_number(tv.bd, d->vol_off, d->len, d->value);
+		assert_refused(&tv.bd, 1, false, d->err, d->words);
+		testvol_mount(&tv, true);
+		assert_int_equal(vmfs_stat(tv.vol, "/.fbb.sf", &st), 0);
+		testvol_unmount(&tv);
+		put_number(tv.bd, d->vol_off, d->len, was);
+	}
+	testvol_free(&tv);
+}
+
+static void a_short_device_is_refused(void **state)
+{
+	struct testvol tv;
+	struct bdev *tiny;
+	(void)state;
+	testvol_new(&tv, 1);
+	testvol_unmount(&tv);
+	tv.bd->size -= 100 * MIB;
+	assert_refused(&tv.bd, 1, true, -EUCLEAN, "but the device has only");
+	testvol_free(&tv);
+	assert_int_equal(bdev_mem_new(512 * 1024, 512, NULL, &tiny), 0);
+	assert_refused(&tiny, 1, true, -EMEDIUMTYPE, "only 524288 bytes");
+	bdev_close(tiny);
+}
+
+/* ---- several extents ---- */
+
+/* Two devices that hold the halves of a volume of one; headers as FORMAT.md 3.7 says. */
+static void split(struct bdev *whole, struct bdev *half[2])
+{
+	uint8_t *buf = malloc(MIB);
+	for (unsigned int i = 0; i < 2; i++) {
+		uint64_t vol_off = i * LVM_PE_SIZE;
+		assert_int_equal(
+			bdev_mem_new(LVM_DATA_OFF + LVM_PE_SIZE, 512, NULL, &half[i]), 0);
+		for (uint64_t at = MIB; at < LVM_DATA_OFF; at += MIB) {
+			assert_int_equal(bdev_read(whole, buf, MIB, at), 0);
+			assert_int_equal(bdev_write(half[i], buf, MIB, at), 0);
+		}
+		for (uint64_t at = 0; at < LVM_PE_SIZE; at += MIB) {
+			assert_int_equal(
+				bdev_read(whole, buf, MIB, LVM_DATA_OFF + vol_off + at),
+				0);
+			assert_int_equal(bdev_write(half[i], buf, MIB, LVM_DATA_OFF + at),
+					 0);
+		}
+		put_number(half[i], 0x10005e, 8, half[i]->size);
+		put_number(half[i], 0x10006a, 4, 1);
+		put_number(half[i], 0x10006e, 4, 0);
+		put_number(half[i], 0x100082, 4, 1000 + i);
+		put_number(half[i], 0x100274, 4, 1);
+		put_number(half[i], 0x100278, 8, i);
+		put_number(half[i], 0x100280, 8, i);
+		put_number(half[i], 0x100290, 4, 2);
+		put_number(half[i], 0x180200, 1, 1);
+		put_number(half[i], 0x180611, 8, vol_off);
+	}
+	free(buf);
+}
+
+static void extents_are_joined_in_any_order(void **state)
+{
+	struct testvol tv;
+	struct bdev *half[2], *swapped[2], *one_twice[2];
+	struct collect told;
+	struct vmfs_volume *vol;
+	(void)state;
+	testvol_new(&tv, 2);
+	testvol_unmount(&tv);
+	split(tv.bd, half);
+	swapped[0] = half[1];
+	swapped[1] = half[0];
+	one_twice[0] = one_twice[1] = half[0];
+	assert_refused(half, 1, false, -ENODEV, "PEs from 1 on is missing (1 of 2 given)");
+	assert_refused(swapped, 1, true, -ENODEV, "PEs 0 to 0 is missing");
+	assert_refused(one_twice, 2, true, -EUCLEAN, "PE 0 is on");
+	(void)collect_init(&told);
+	assert_int_equal(open_volume(swapped, 2, false, &told, &vol), 0);
+	struct vmfs_file_options options = { .flags = VMFS_WRITE | VMFS_CREATE };
+	struct vmfs_file *file;
+	uint8_t *data = malloc(4 * MIB);
+	uint8_t *back = malloc(4 * MIB);
+	assert_int_equal(vmfs_file_open(vol, "/f", &options, &file, NULL), 0);
+	/* Over the border between the extents. */
+	for (uint64_t at = 0; at < 300 * MIB; at += 4 * MIB) {
+		memset(data, (int)(at / MIB), 4 * MIB);
+		assert_int_equal(vmfs_file_write(file, data, 4 * MIB, at), 0);
+	}
+	assert_int_equal(vmfs_file_close(file), 0);
+	options.flags = VMFS_READ;
+	assert_int_equal(vmfs_file_open(vol, "/f", &options, &file, NULL), 0);
+	for (uint64_t at = 0; at < 300 * MIB; at += 4 * MIB) {
+		memset(data, (int)(at / MIB), 4 * MIB);
+		assert_int_equal(vmfs_file_read(file, back, 4 * MIB, at), 4 * MIB);
+		assert_memory_equal(back, data, 4 * MIB);
+	}
+	assert_int_equal(vmfs_file_close(file), 0);
+	uint64_t pes = 0;
+	assert_string_equal(vmfs_volume_extent(vol, 1, &pes), half[1]->name);
+	assert_int_equal(pes, 1);
+	assert_string_equal(vmfs_volume_extent(vol, 2, &pes), "");
+	assert_int_equal(vmfs_volume_close(vol), 0);
+	free(data);
+	free(back);
+	collect_done(&told);
+	bdev_close(half[0]);
+	bdev_close(half[1]);
+	testvol_free(&tv);
+}
+
+/* ---- damage ---- */
+
+static uint64_t chance(uint64_t *state)
+{
+	*state += 0x9e3779b97f4a7c15ull;
+	uint64_t x = *state;
+	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
+	x = (x ^ x >> 27) * 0x94d049bb133111ebull;
+	return x ^ x >> 31;
+}
+
+/* Reads all that can be reached; whatever the disk says, it ends, with errors or without. */
+static void walk(struct vmfs_volume *vol, vmfs_addr dir, unsigned int depth,
+		 unsigned int *budget)
+{
+	struct vmfs_dirent *entries = calloc(16, sizeof(*entries));
+	uint8_t *buf = malloc(8192);
+	uint64_t cookie = 0;
+	int n;
+	while (*budget && (n = vmfs_readdir(vol, dir, cookie, entries, 16)) > 0) {
+		for (int i = 0; i < n && *budget; i++) {
+			struct vmfs_stat st;
+			struct vmfs_file *file;
+			cookie = entries[i].cookie;
+			(*budget)--;
+			(void)!vmfs_lookup(vol, dir, entries[i].name, &st);
+			if (vmfs_stat_addr(vol, entries[i].addr, &st) < 0)
+				continue;
+			(void)!vmfs_readlink_addr(vol, st.addr, (char *)buf, 8192);
+			if (entries[i].type == VMFS_TYPE_DIRECTORY && depth < 4 &&
+			    entries[i].name[0] != '.')
+				walk(vol, entries[i].addr, depth + 1, budget);
+			if (vmfs_file_open_addr(vol, st.addr, &file) < 0)
+				continue;
+			for (unsigned int k = 0; k < 4; k++) {
+				uint64_t len;
+				bool is_data;
+				uint64_t at = st.size_bytes / 4 * k;
+				(void)!vmfs_file_read(file, buf, 8192, at);
+				(void)!vmfs_file_extent(file, at, &len, &is_data);
+			}
+			assert_int_equal(vmfs_file_close(file), 0);
+		}
+	}
+	free(buf);
+	free(entries);
+}
+
+/* And writing to it: no crash, no endless loop. */
+static void write_some(struct vmfs_volume *vol)
+{
+	struct vmfs_file_options options = { .flags = VMFS_WRITE | VMFS_CREATE };
+	static const char *const files[] = { "/new",	 "/dir/new",  "/dir/blocks",
+					     "/dir/sub", "/pointers", "/double",
+					     "/dir/tbz", "/dir/resident" };
+	(void)!vmfs_mkdir(vol, "/dir/d", 0755);
+	for (unsigned int i = 0; i < ARRAY_SIZE(files); i++) {
+		struct vmfs_file *file;
+		if (vmfs_file_open(vol, files[i], &options, &file, NULL) < 0)
+			continue;
+		(void)!vmfs_file_write(file, "data", 4, 100);
+		(void)!vmfs_file_truncate(file, 5 * MIB);
+		(void)!vmfs_file_write(file, "data", 4, 3 * MIB);
+		(void)!vmfs_file_close(file);
+	}
+	(void)!vmfs_rename(vol, "/dir", "/moved");
+	for (unsigned int i = 0; i < ARRAY_SIZE(files); i++)
+		(void)!vmfs_unlink(vol, files[i]);
+	(void)!vmfs_unlink(vol, "/moved/blocks");
+	(void)!vmfs_rmdir(vol, "/moved/d");
+}
+
+/* A byte range of the volume's metadata with something else in it. */
+static void damage_volume(struct handmade *h, struct bdev *bd, uint64_t *state)
+{
+	uint64_t at;
+	switch (chance(state) % 5) {
+	case 0: /* an FD's metadata or addresses */
+	case 1:
+		at = handmade_fd_off(h, (unsigned int)(chance(state) % HANDMADE_FD_END)) +
+		     0x200 + chance(state) % 0x80;
+		break;
+	case 2:
+		at = handmade_fd_off(h, (unsigned int)(chance(state) % HANDMADE_FD_END)) +
+		     0x400 + chance(state) % 16;
+		break;
+	case 3: /* the root directory: FB 5; or /dir */
+		at = LVM_DATA_OFF + 5 * MIB + chance(state) % 2000;
+		break;
+	default: /* anywhere in what format wrote */
+		at = LVM_DATA_OFF + 2 * MIB +
+		     chance(state) % ((h->layout.used_blocks - 2) * MIB);
+	}
+	uint32_t len = 1 + (uint32_t)(chance(state) % 4);
+	static const uint64_t values[] = { 0, 1, 0xff, 0xffffffff, 0x10d0, 2 };
+	uint64_t value = chance(state) % 3 ? chance(state)
+					   : values[chance(state) % ARRAY_SIZE(values)];
+	len = (uint32_t)min_u64(len, 512 - at % 512);
+	put_number(bd, at, len, value);
+}
+
+static void one_damaged_volume(uint64_t seed)
+{
+	struct handmade h;
+	struct collect told;
+	struct vmfs_volume *vol;
+	struct vmfs_stat st;
+	uint64_t random = seed * 7919;
+	handmade_new(&h);
+	(void)collect_init(&told);
+	for (uint64_t n = 1 + chance(&random) % 4; n; n--)
+		damage_volume(&h, h.bd, &random);
+	for (unsigned int round = 0; round < 2; round++) {
+		unsigned int budget = 400;
+		if (open_volume(&h.bd, 1, round == 0, &told, &vol) < 0)
+			continue;
+		if (vmfs_stat(vol, "/", &st) == 0)
+			walk(vol, st.addr, 0, &budget);
+		if (round == 1)
+			write_some(vol);
+		(void)!vmfs_volume_close(vol);
+	}
+	bdev_close(h.bd);
+	collect_done(&told);
+}
+
+static void damage_is_found_and_survived(void **state)
+{
+	const char *seed = getenv("DAMAGE_SEED");
+	const char *seeds = getenv("DAMAGE_SEEDS");
+	uint64_t count = seeds ? strtoull(seeds, NULL, 0) : getenv("FULL") ? 2000 : 20;
+	(void)state;
+	if (seed) {
+		one_damaged_volume(strtoull(seed, NULL, 0));
+		return;
+	}
+	for (uint64_t i = 1; i <= count; i++)
+		one_damaged_volume(i);
+}
+
+/* ---- a real one ---- */
+
+static bool load_sample(struct bdev *bd)
+{
+	const char *folder = getenv("VMFS_SAMPLES");
+	char path[512];
+	if (!folder)
+		return false;
+	(void)snprintf(path, sizeof(path), "%s/vmfs5.raw.gz", folder);
+	gzFile in = gzopen(path, "rb");
+	if (!in)
+		return false;
+	static const uint8_t zeros[65536];
+	uint8_t *buf = malloc(sizeof(zeros));
+	uint64_t at = 0;
+	int n;
+	while ((n = gzread(in, buf, sizeof(zeros))) > 0) {
+		if (memcmp(buf, zeros, (size_t)n) != 0)
+			assert_int_equal(bdev_write(bd, buf, (uint64_t)n, at), 0);
+		at += (uint64_t)n;
+	}
+	free(buf);
+	(void)gzclose(in);
+	return at > 0;
+}
+
+static void a_volume_of_esxi_is_read(void **state)
+{
+	struct bdev *bd;
+	struct collect told;
+	struct vmfs_volume *vol;
+	struct vmfs_volume_info info;
+	struct vmfs_file_options options = { .flags = VMFS_READ };
+	struct vmfs_file *file;
+	uint8_t *buf = malloc(9000);
+	(void)state;
+	assert_int_equal(bdev_mem_new(535822336, 512, NULL, &bd), 0);
+	if (!load_sample(bd)) {
+		bdev_close(bd);
+		free(buf);
+		skip();
+	}
+	(void)collect_init(&told);
+	bd->is_read_only = true;
+	assert_int_equal(open_volume(&bd, 1, true, &told, &vol), 0);
+	assert_int_equal(vmfs_volume_info(vol, &info), 0);
+	assert_string_equal(info.label, "VMFS5 Test");
+	assert_int_equal(info.minor, 81);
+	assert_int_equal(info.free_block_count, 241);
+	assert_int_equal(info.free_fd_count, 49);
+	assert_int_equal(vmfs_file_open(vol, "/directory/file5", &options, &file, NULL), 0);
+	assert_int_equal(vmfs_file_read(file, buf, 9000, 0), 8193);
+	for (unsigned int i = 0; i < 8192; i++)
+		assert_int_equal(buf[i], 'a');
+	assert_int_equal(buf[8192], '\n');
+	assert_int_equal(vmfs_file_close(file), 0);
+	assert_int_equal(vmfs_file_open(vol, "/directory/symlink", &options, &file, NULL),
+			 0);
+	assert_int_equal(vmfs_file_read(file, buf, 9000, 0), 8);
+	assert_memory_equal(buf, "content\n", 8);
+	assert_int_equal(vmfs_file_close(file), 0);
+	assert_int_equal(collect_count(&told, REPORT_ERROR), 0);
+	assert_int_equal(vmfs_volume_close(vol), 0);
+	collect_done(&told);
+	bdev_close(bd);
+	free(buf);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_is_no_volume_is_named),
+		cmocka_unit_test(what_cannot_be_written_is_read),
+		cmocka_unit_test(a_short_device_is_refused),
+		cmocka_unit_test(extents_are_joined_in_any_order),
+		cmocka_unit_test(damage_is_found_and_survived),
+		cmocka_unit_test(a_volume_of_esxi_is_read),
+	};
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
