@@ -156,7 +156,8 @@ unsigned int model_count(const struct model_node *directory)
 }
 
 /* The parent of the last component, whose name goes to name. 0, -ENOENT, -ENOTDIR. */
-static int walk(struct model *m, const char *path, struct model_node **ret_dir, char *name)
+static int walk(struct model *m, const char *path, struct model_node **ret_dir,
+		char *name)
 {
 	struct model_node *dir = &m->root;
 	for (;;) {

@@ -44,7 +44,8 @@ void testvol_mount(struct testvol *tv, bool is_read_only)
 void testvol_new(struct testvol *tv, unsigned int pes)
 {
 	struct bdev *bd;
-	assert_int_equal(bdev_mem_new(LVM_DATA_OFF + pes * LVM_PE_SIZE, 512, NULL, &bd), 0);
+	assert_int_equal(bdev_mem_new(LVM_DATA_OFF + pes * LVM_PE_SIZE, 512, NULL, &bd),
+			 0);
 	testvol_format(tv, bd);
 	testvol_mount(tv, false);
 }

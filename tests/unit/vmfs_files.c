@@ -23,7 +23,8 @@
 #define MIB (1024 * KIB)
 #define GIB (1024 * MIB)
 
-static struct vmfs_file *open_file(struct vmfs_volume *vol, const char *path, uint32_t flags)
+static struct vmfs_file *open_file(struct vmfs_volume *vol, const char *path,
+				   uint32_t flags)
 {
 	struct vmfs_file_options options = { .flags = flags, .mode = 0644 };
 	struct vmfs_file *file = NULL;
@@ -54,7 +55,9 @@ static void assert_zeros(struct vmfs_file *file, uint64_t offset, uint64_t len)
 	free(buf);
 }
 
-/* A small file is resident, then in a sub-block, then in blocks; nothing is left behind. */
+/*
+ * A small file is resident, then in a sub-block, then in blocks; nothing is left behind.
+ */
 static void a_growing_file_changes_its_form(void **state)
 {
 	static const struct {
@@ -78,7 +81,8 @@ static void a_growing_file_changes_its_form(void **state)
 	memset(data, 'd', 9000);
 	for (unsigned int i = 0; i < ARRAY_SIZE(steps); i++) {
 		if (steps[i].size <= 9000 && steps[i].size)
-			assert_int_equal(vmfs_file_write(file, data, steps[i].size, 0), 0);
+			assert_int_equal(vmfs_file_write(file, data, steps[i].size, 0),
+					 0);
 		else
 			assert_int_equal(vmfs_file_truncate(file, steps[i].size), 0);
 		assert_int_equal(vmfs_file_sync(file), 0);
@@ -116,7 +120,10 @@ static void check_handmade(struct vmfs_volume *vol, const char *path, enum handm
 	free(buf);
 }
 
-/* Locked and unlocked, read-only and as a member: the forms that another hand has written. */
+/*
+ * Locked and unlocked, read-only and as a member: the forms that another hand has
+ * written.
+ */
 static void every_form_is_read(void **state)
 {
 	static const uint64_t blocks[] = { 0, 1000, 2 * MIB, UINT64_MAX };
@@ -131,9 +138,12 @@ static void every_form_is_read(void **state)
 	for (unsigned int round = 0; round < 3; round++) {
 		uint32_t flags = round == 2 ? VMFS_READ_LOCKED : VMFS_READ;
 		testvol_mount(&tv, round == 0);
-		check_handmade(tv.vol, "/dir/blocks", HANDMADE_FILE_BLOCKS, blocks, flags);
-		check_handmade(tv.vol, "/pointers", HANDMADE_FILE_POINTERS, blocks, flags);
-		check_handmade(tv.vol, "/double", HANDMADE_FILE_DOUBLE, double_offs, flags);
+		check_handmade(tv.vol, "/dir/blocks", HANDMADE_FILE_BLOCKS, blocks,
+			       flags);
+		check_handmade(tv.vol, "/pointers", HANDMADE_FILE_POINTERS, blocks,
+			       flags);
+		check_handmade(tv.vol, "/double", HANDMADE_FILE_DOUBLE, double_offs,
+			       flags);
 		check_handmade(tv.vol, "/dir/sub", HANDMADE_FILE_SUB, sub, flags);
 		struct vmfs_file *file = open_file(tv.vol, "/link", flags);
 		char text[32] = { 0 };
@@ -207,7 +217,8 @@ static void allocation_backs_every_byte(void **state)
 	(void)state;
 	testvol_new(&tv, 4);
 	struct vmfs_file *file = open_file(tv.vol, "/thick", VMFS_WRITE | VMFS_CREATE);
-	assert_int_equal(vmfs_file_allocate(file, 0, 300 * MIB + 5, VMFS_ALLOCATE_TBZ), 0);
+	assert_int_equal(vmfs_file_allocate(file, 0, 300 * MIB + 5, VMFS_ALLOCATE_TBZ),
+			 0);
 	struct vmfs_stat st = stat_of(tv.vol, "/thick");
 	assert_int_equal(st.size_bytes, 300 * MIB + 5);
 	assert_int_equal(st.block_count, 301);
@@ -258,8 +269,8 @@ static void a_full_volume_says_so(void **state)
 	uint64_t room = free_blocks(tv.vol);
 	struct vmfs_file *file = open_file(tv.vol, "/f", VMFS_WRITE | VMFS_CREATE);
 	assert_int_equal(vmfs_file_truncate(file, (room + 10) * MIB), 0);
-	assert_int_equal(
-		vmfs_file_allocate(file, 0, (room + 1) * MIB, VMFS_ALLOCATE_TBZ), -ENOSPC);
+	assert_int_equal(vmfs_file_allocate(file, 0, (room + 1) * MIB, VMFS_ALLOCATE_TBZ),
+			 -ENOSPC);
 	assert_true(collect_has(&tv.told, "no file blocks left"));
 	uint8_t *data = malloc(MIB);
 	memset(data, 7, MIB);
@@ -407,7 +418,9 @@ static void a_file_is_a_device(void **state)
 	struct bdev_io io = { .op = BDEV_WRITE, .offset = 4096, .len = 8192 };
 	assert_int_equal(bd->ops->map(bd, &io, &e), -EAGAIN);
 	assert_int_equal(submit_and_wait(bd, BDEV_WRITE, buf, 8192, 4096), 0);
-	/* Now it is mapped: writes go straight to the leaf; a flush has a mark to clear. */
+	/*
+	 * Now it is mapped: writes go straight to the leaf; a flush has a mark to clear.
+	 */
 	assert_int_equal(bd->ops->map(bd, &io, &e), 0);
 	assert_ptr_equal(e.leaf, tv.bd);
 	assert_int_equal(e.len, 8192);
@@ -535,7 +548,8 @@ static void several_writers_share_a_thin_disk(void **state)
 		for (unsigned int n = 0; n < WRITERS; n++) {
 			uint8_t buf[4096];
 			uint64_t at = (i * 7919ull % 1024 * WRITERS + n) * sizeof(buf);
-			assert_int_equal(vmfs_file_read(file, buf, sizeof(buf), at), 4096);
+			assert_int_equal(vmfs_file_read(file, buf, sizeof(buf), at),
+					 4096);
 			assert_int_equal(buf[0], n * 50 + i % 50 + 1);
 			assert_int_equal(buf[4095], buf[0]);
 		}

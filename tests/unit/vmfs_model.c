@@ -60,9 +60,10 @@ static void fail_run(struct run *r, const char *what, int64_t got, int64_t expec
 {
 	if (got == expected)
 		return;
-	print_message("# seed %llu, operation %u: %s %s %s: %lld, but %lld expected\n# %s\n",
-		      (unsigned long long)r->seed, r->op, what, r->path[0], r->path[1],
-		      (long long)got, (long long)expected, collect_text(&r->tv.told));
+	print_message(
+		"# seed %llu, operation %u: %s %s %s: %lld, but %lld expected\n# %s\n",
+		(unsigned long long)r->seed, r->op, what, r->path[0], r->path[1],
+		(long long)got, (long long)expected, collect_text(&r->tv.told));
 	fail();
 }
 
@@ -418,7 +419,8 @@ static void compare_tree(struct run *r, const char *path, const struct model_nod
 	LIST_FOREACH(child, &dir->children, link)
 	{
 		char below_path[512];
-		(void)snprintf(below_path, sizeof(below_path), "%s/%s", path, child->name);
+		(void)snprintf(below_path, sizeof(below_path), "%s/%s", path,
+			       child->name);
 		strcpy(r->path[0], child->name);
 		compare_node(r, below_path, child);
 		if (child->type == MODEL_DIRECTORY)

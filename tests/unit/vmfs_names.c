@@ -254,7 +254,8 @@ static void bad_names_are_refused(void **state)
 	assert_int_equal(vmfs_rename(tv.vol, "/f", "/.sbc.sf"), -EPERM);
 	struct vmfs_file_options options = { .flags = VMFS_WRITE };
 	struct vmfs_file *file;
-	assert_int_equal(vmfs_file_open(tv.vol, "/.pbc.sf", &options, &file, NULL), -EPERM);
+	assert_int_equal(vmfs_file_open(tv.vol, "/.pbc.sf", &options, &file, NULL),
+			 -EPERM);
 	assert_int_equal(vmfs_file_open(tv.vol, "/", &options, &file, NULL), -EISDIR);
 	options.flags = VMFS_WRITE | VMFS_CREATE | VMFS_EXCL;
 	assert_int_equal(vmfs_file_open(tv.vol, "/f", &options, &file, NULL), -EEXIST);
@@ -323,8 +324,14 @@ static void attributes_are_kept(void **state)
 {
 	struct testvol tv;
 	struct vmfs_attr attr = {
-		.has_mode = true, .has_owner = true, .has_times = true, .mode = 04711,
-		.uid = 1000,	  .gid = 1001,	     .mtime_s = 1234567, .atime_s = 7654321,
+		.has_mode = true,
+		.has_owner = true,
+		.has_times = true,
+		.mode = 04711,
+		.uid = 1000,
+		.gid = 1001,
+		.mtime_s = 1234567,
+		.atime_s = 7654321,
 	};
 	(void)state;
 	testvol_new(&tv, 1);

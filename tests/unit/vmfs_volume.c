@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Opening volumes: what is no volume, not whole, not ours to write; several extents;
- * damage; and a real volume (VMFS_SAMPLES names the folder that has vmfs5.raw.gz).
+ * damage.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -11,10 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
-#include <zlib.h>
 
 #include "base/align.h"
 #include "mkfs/layout.h"
@@ -109,7 +107,8 @@ static void what_is_no_volume_is_named(void **state)
 		{ 0x13000b1, 1, 0x77, -EUCLEAN, "another logical volume" },
 		/* FD and header of .fdc.sf, header of .fbb.sf. */
 		{ 0x1520000 + 2 * 0x800, 4, 0, -EUCLEAN, "lock type 0x00000000" },
-		{ 0x1520000 + 2 * 0x800 + 0x200, 4, 5, -EUCLEAN, "address is 0x00000005" },
+		{ 0x1520000 + 2 * 0x800 + 0x200, 4, 5, -EUCLEAN,
+		  "address is 0x00000005" },
 		{ 0x1520000 + 2 * 0x800 + 0x400, 4, 0x3fffffc1, -EUCLEAN, "block 0 has" },
 		{ 0x1520000 + 1 * 0x800 + 0x244, 4, 2, -EUCLEAN, "block size" },
 		{ 0x1500000, 4, 0, -EUCLEAN, "0 resources per cluster" },
@@ -220,7 +219,8 @@ static void extents_are_joined_in_any_order(void **state)
 	swapped[0] = half[1];
 	swapped[1] = half[0];
 	one_twice[0] = one_twice[1] = half[0];
-	assert_refused(half, 1, false, -ENODEV, "PEs from 1 on is missing (1 of 2 given)");
+	assert_refused(half, 1, false, -ENODEV,
+		       "PEs from 1 on is missing (1 of 2 given)");
 	assert_refused(swapped, 1, true, -ENODEV, "PEs 0 to 0 is missing");
 	assert_refused(one_twice, 2, true, -EUCLEAN, "PE 0 is on");
 	(void)collect_init(&told);
@@ -268,7 +268,9 @@ static uint64_t chance(uint64_t *state)
 	return x ^ x >> 31;
 }
 
-/* Reads all that can be reached; whatever the disk says, it ends, with errors or without. */
+/*
+ * Reads all that can be reached; whatever the disk says, it ends, with errors or without.
+ */
 static void walk(struct vmfs_volume *vol, vmfs_addr dir, unsigned int depth,
 		 unsigned int *budget)
 {
@@ -397,74 +399,6 @@ static void damage_is_found_and_survived(void **state)
 		one_damaged_volume(i);
 }
 
-/* ---- a real one ---- */
-
-static bool load_sample(struct bdev *bd)
-{
-	const char *folder = getenv("VMFS_SAMPLES");
-	char path[512];
-	if (!folder)
-		return false;
-	(void)snprintf(path, sizeof(path), "%s/vmfs5.raw.gz", folder);
-	gzFile in = gzopen(path, "rb");
-	if (!in)
-		return false;
-	static const uint8_t zeros[65536];
-	uint8_t *buf = malloc(sizeof(zeros));
-	uint64_t at = 0;
-	int n;
-	while ((n = gzread(in, buf, sizeof(zeros))) > 0) {
-		if (memcmp(buf, zeros, (size_t)n) != 0)
-			assert_int_equal(bdev_write(bd, buf, (uint64_t)n, at), 0);
-		at += (uint64_t)n;
-	}
-	free(buf);
-	(void)gzclose(in);
-	return at > 0;
-}
-
-static void a_volume_of_esxi_is_read(void **state)
-{
-	struct bdev *bd;
-	struct collect told;
-	struct vmfs_volume *vol;
-	struct vmfs_volume_info info;
-	struct vmfs_file_options options = { .flags = VMFS_READ };
-	struct vmfs_file *file;
-	uint8_t *buf = malloc(9000);
-	(void)state;
-	assert_int_equal(bdev_mem_new(535822336, 512, NULL, &bd), 0);
-	if (!load_sample(bd)) {
-		bdev_close(bd);
-		free(buf);
-		skip();
-	}
-	(void)collect_init(&told);
-	bd->is_read_only = true;
-	assert_int_equal(open_volume(&bd, 1, true, &told, &vol), 0);
-	assert_int_equal(vmfs_volume_info(vol, &info), 0);
-	assert_string_equal(info.label, "VMFS5 Test");
-	assert_int_equal(info.minor, 81);
-	assert_int_equal(info.free_block_count, 241);
-	assert_int_equal(info.free_fd_count, 49);
-	assert_int_equal(vmfs_file_open(vol, "/directory/file5", &options, &file, NULL), 0);
-	assert_int_equal(vmfs_file_read(file, buf, 9000, 0), 8193);
-	for (unsigned int i = 0; i < 8192; i++)
-		assert_int_equal(buf[i], 'a');
-	assert_int_equal(buf[8192], '\n');
-	assert_int_equal(vmfs_file_close(file), 0);
-	assert_int_equal(vmfs_file_open(vol, "/directory/symlink", &options, &file, NULL),
-			 0);
-	assert_int_equal(vmfs_file_read(file, buf, 9000, 0), 8);
-	assert_memory_equal(buf, "content\n", 8);
-	assert_int_equal(vmfs_file_close(file), 0);
-	assert_int_equal(collect_count(&told, REPORT_ERROR), 0);
-	assert_int_equal(vmfs_volume_close(vol), 0);
-	collect_done(&told);
-	bdev_close(bd);
-	free(buf);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -473,7 +407,6 @@ int main(void)
 		cmocka_unit_test(a_short_device_is_refused),
 		cmocka_unit_test(extents_are_joined_in_any_order),
 		cmocka_unit_test(damage_is_found_and_survived),
-		cmocka_unit_test(a_volume_of_esxi_is_read),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);
