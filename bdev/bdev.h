@@ -18,7 +18,8 @@
  *   -ENOSPC     a thin device is out of space
  *   -ENODEV     the device is gone for good (PDL)
  *   -ETIMEDOUT  outcome UNKNOWN: it may have executed and may still execute
- *   -EBUSY      not executed (BUSY, TASK SET FULL, foreign RESERVE(6)): may be sent again
+ *   -EBUSY      not executed (BUSY, TASK SET FULL, foreign RESERVE(6), the block's lock was
+ *               not had before the deadline): may be sent again
  *   -ESTALE     fenced: reservation conflict after a preemption, or cut() was called
  *   -EILSEQ     BDEV_CAW: the device says the block differs NOW (miscompare)
  *   -EOPNOTSUPP the operation does not exist here
@@ -95,8 +96,10 @@ struct bdev_ops {
 	 * -ESTALE. */
 	void (*cut)(struct bdev *bd);
 	/*
-	 * Liveness lock of LOCKING.md 5.1 on the byte at offset; held until close. Blocks
-	 * not. 0, -EBUSY (another process holds it), -EOPNOTSUPP (not a file).
+	 * Liveness lock of LOCKING.md 5.1 for the slot at offset; held until close, and after
+	 * a death until the last I/O in flight has ended. Does not hinder I/O or CAW there.
+	 * Never blocks. 0, -EBUSY (another descriptor holds it, of this process or another),
+	 * -EROFS (free, but a read-only device cannot hold it), -EOPNOTSUPP (not a file).
 	 */
 	int (*liveness)(struct bdev *bd, uint64_t offset, bool is_wanted);
 	void (*close)(struct bdev *bd);
@@ -210,8 +213,8 @@ int bdev_range_new(struct bdev *below, uint64_t offset, uint64_t size,
 int bdev_part_open(struct bdev **bd, struct reporter *r)
 	__attribute__((warn_unused_result));
 /*
- * What libblkid sees on bd, as text for "refusing, it contains ...": "" if nothing.
- * 0 or -errno. Ranges and leaves of file.c only; elsewhere reads the first MiB itself.
+ * What libblkid sees on bd, as text for "refusing, it contains ...": "" if nothing. Any
+ * device; reads its first 4 MiB and its last MiB. 0 or -errno. Blocks.
  */
 int bdev_probe_signature(struct bdev *bd, char *ret_text, uint32_t size)
 	__attribute__((warn_unused_result));

@@ -229,7 +229,7 @@ static void vanished_device_is_gone(void **state)
 	bdev_close(bd);
 }
 
-/* Sectors of 4096 bytes: nothing smaller, neither data nor locks; a GPT counts in them. */
+/* Sectors of 4096 bytes: no smaller data, no smaller locks; a GPT counts in them. */
 static void large_sectors(void **state)
 {
 	struct fixture *f = *state;
