@@ -18,8 +18,8 @@
  *   -ENOSPC     a thin device is out of space
  *   -ENODEV     the device is gone for good (PDL)
  *   -ETIMEDOUT  outcome UNKNOWN: it may have executed and may still execute
- *   -EBUSY      not executed (BUSY, TASK SET FULL, foreign RESERVE(6), the block's lock was
- *               not had before the deadline): may be sent again
+ *   -EBUSY      not executed (BUSY, TASK SET FULL, foreign RESERVE(6), a block's lock not
+ *               had before the deadline): may be sent again
  *   -ESTALE     fenced: reservation conflict after a preemption, or cut() was called
  *   -EILSEQ     BDEV_CAW: the device says the block differs NOW (miscompare)
  *   -EOPNOTSUPP the operation does not exist here
@@ -64,8 +64,7 @@ struct bdev_extent {
 	void *hold;	      /* the translating device's; given back by unmap() */
 };
 
-/* How a conditional write of one block can be made on a device (LOCKING.md, storage
- * classes). */
+/* How one block can be written conditionally (LOCKING.md, storage classes). */
 enum bdev_caw_class {
 	BDEV_CAW_NONE,	  /* not at all */
 	BDEV_CAW_ATS,	  /* SCSI COMPARE AND WRITE (to be proved by trial) */
@@ -85,21 +84,19 @@ struct bdev_ops {
 	int (*map)(struct bdev *bd, const struct bdev_io *io,
 		   struct bdev_extent *ret_extent);
 	void (*unmap)(struct bdev *bd, struct bdev_extent *e);
-	/* The blocking form; required for translating devices, optional (fast path) for
-	 * leaves. */
+	/* The blocking form; translating devices must, leaves may have it (fast path). */
 	int (*rw)(struct bdev *bd, struct bdev_io *io);
-	/* SCSI RESERVE(6) / RELEASE(6): 0, -EBUSY (another initiator holds it), -errno.
-	 * Blocks. */
+	/* SCSI RESERVE(6), RELEASE(6): 0, -EBUSY (another holds it), -errno. Blocks. */
 	int (*reserve)(struct bdev *bd, bool is_wanted);
 	int (*resize)(struct bdev *bd, uint64_t size);
-	/* Send nothing more, ever; what is in flight may land. Later I/O fails with
-	 * -ESTALE. */
+	/* Send nothing more, ever: later I/O is -ESTALE; what is in flight may land. */
 	void (*cut)(struct bdev *bd);
 	/*
-	 * Liveness lock of LOCKING.md 5.1 for the slot at offset; held until close, and after
-	 * a death until the last I/O in flight has ended. Does not hinder I/O or CAW there.
-	 * Never blocks. 0, -EBUSY (another descriptor holds it, of this process or another),
-	 * -EROFS (free, but a read-only device cannot hold it), -EOPNOTSUPP (not a file).
+	 * Liveness lock of LOCKING.md 5.1 for the slot at offset; held until close, and
+	 * after a death until the last I/O in flight has ended. Does not hinder I/O or CAW
+	 * there. Never blocks. 0, -EBUSY (another descriptor holds it, of this process or
+	 * another), -EROFS (free, but a read-only device cannot hold it), -EOPNOTSUPP (not a
+	 * file).
 	 */
 	int (*liveness)(struct bdev *bd, uint64_t offset, bool is_wanted);
 	void (*close)(struct bdev *bd);
@@ -117,8 +114,7 @@ struct bdev {
 	bool has_write_cache; /* FLUSH has work to do */
 	bool has_unmap, has_write_zeroes;
 	enum bdev_caw_class caw; /* what the device offers; a promise only after trial */
-	/* Identity for the LVM header (format: disk identity); type 0 and empty if
-	 * unknown. */
+	/* For the LVM header (FORMAT.md, Disk identity); type 0 and empty if unknown. */
 	struct bdev_identity {
 		uint8_t type; /* 0 adapter path text, 1 T10 text, 2 NAA/EUI binary */
 		uint8_t len;  /* valid bytes of id */

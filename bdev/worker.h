@@ -10,8 +10,7 @@
 
 struct worker_pool;
 
-/* count tasks; queue without bound (its length is the callers' own bound). NULL: no
- * memory. */
+/* count tasks; the queue is as long as its callers let it grow. NULL: no memory. */
 struct worker_pool *worker_pool_new(const char *name, unsigned int count);
 /* Waits until all queued work is done, then frees. NULL is allowed. */
 void worker_pool_free(struct worker_pool *pool);
