@@ -79,6 +79,9 @@ $(FUZZ): $(B)/tests/fuzz/%: $(O)/tests/fuzz/%.o $(ENV_POSIX) $(PARTS) $(LIBS_all
 	@$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) \
 		$(filter-out -lcmocka,$(TEST_LIBS))
 
+FUZZ_VOLUME := $(call objs,tests/lib/handmade.c tests/lib/mutate.c)
+$(B)/tests/fuzz/fuzz_fsck $(B)/tests/fuzz/fuzz_mount: $(FUZZ_VOLUME)
+
 FUZZ_SECONDS ?= 60
 ## fuzz         each libFuzzer target for FUZZ_SECONDS (60)
 fuzz:
