@@ -94,8 +94,9 @@ struct bdev_ops {
 	/*
 	 * Liveness lock of LOCKING.md 5.1 for the slot at offset; held until close, and
 	 * after a death until the last I/O in flight has ended. Does not hinder I/O or
-	 * CAW there. Never blocks. 0, -EBUSY (another descriptor, of any process, holds it),
-	 * -EROFS (free, but a read-only device cannot hold it), -EOPNOTSUPP (not a file).
+	 * CAW there. Never blocks. 0, -EBUSY (another descriptor holds it, here or in
+	 * another process), -EROFS (free, but a read-only device cannot hold it),
+	 * -EOPNOTSUPP (not a file).
 	 */
 	int (*liveness)(struct bdev *bd, uint64_t offset, bool is_wanted);
 	void (*close)(struct bdev *bd);
