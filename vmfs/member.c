@@ -7,8 +7,9 @@
  *          FREE
  *
  * The maintenance task gives back locks that nobody has used for a while: under txn_lock,
- * the journal emptied first. A crash at any point leaves a LIVE slot that others take
- * over.
+ * the journal emptied first. It also watches the other members, once per heartbeat, so
+ * that one that dies has been seen dead for as long as it is (LOCKING.md 7.1). A crash at
+ * any point leaves a LIVE slot that others take over.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -19,26 +20,44 @@
 #include "vmfs/member.h"
 #include "vmfs/volume.h"
 
+#define TURNS_PER_RENEWAL 3u
+#define RENEWALS_PER_SCAN 20u
+
+/* Waits until `next`; false when the member is to stop, or lost. */
+static bool wait_for_turn(struct vmfs_membership *m, uint64_t next)
+{
+	mutex_lock(&m->m);
+	while (!m->is_stopping && clock_now() < next) {
+		int timed_out = cond_wait_until(&m->c, &m->m, next);
+		(void)timed_out; /* the loop looks at the clock */
+	}
+	bool is_over = m->is_stopping;
+	mutex_unlock(&m->m);
+	return !is_over && !heartbeat_dead(&m->hb);
+}
+
 static void maintenance_loop(void *arg)
 {
 	struct vmfs_volume *vol = arg;
 	struct vmfs_membership *m = vol->member;
 	uint64_t retain = m->hb.timing.retain_ns;
+	unsigned int turn = 0;
 
-	for (;;) {
-		uint64_t next = clock_now() + retain / 3;
-
-		mutex_lock(&m->m);
-		while (!m->is_stopping && clock_now() < next)
-			(void)!cond_wait_until(&m->c, &m->m, next);
-		bool is_over = m->is_stopping;
-		mutex_unlock(&m->m);
-		if (is_over || heartbeat_dead(&m->hb))
-			return;
+	for (;; turn++) {
+		if (turn % (TURNS_PER_RENEWAL * RENEWALS_PER_SCAN) == 0) {
+			int err = watch_scan(vol, &m->watch);
+			(void)err; /* scanned again later */
+		} else if (turn % TURNS_PER_RENEWAL == 0) {
+			watch_poll(vol, &m->watch);
+		}
 		uint64_t now = clock_now();
+		if (!wait_for_turn(m, now + m->hb.timing.renew_ns / TURNS_PER_RENEWAL))
+			return;
+		now = clock_now();
 		sleeplock_acquire(&vol->txn_lock);
-		(void)!lock_release_idle(vol, now > retain ? now - retain : 0);
+		int err = lock_release_idle(vol, now > retain ? now - retain : 0);
 		sleeplock_release(&vol->txn_lock);
+		(void)err; /* what could not be released now is tried again */
 	}
 }
 

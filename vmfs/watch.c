@@ -73,3 +73,50 @@ int watch_look(struct vmfs_volume *vol, struct vmfs_watch *w, uint32_t slot,
 	*ret_image = now;
 	return 0;
 }
+
+/* The next watched LIVE slot from *slot on; false at the end. */
+static bool next_live(struct vmfs_watch *w, uint32_t *slot)
+{
+	uint32_t best = VMFS_HEARTBEATS_COUNT;
+	struct watched *e;
+
+	mutex_lock(&w->m);
+	LIST_FOREACH(e, &w->slots, link) {
+		if (e->slot >= *slot && e->slot < best &&
+		    le32_get(e->image.state) == HEARTBEAT_LIVE)
+			best = e->slot;
+	}
+	mutex_unlock(&w->m);
+	*slot = best;
+	return best < VMFS_HEARTBEATS_COUNT;
+}
+
+void watch_poll(struct vmfs_volume *vol, struct vmfs_watch *w)
+{
+	for (uint32_t slot = 0; next_live(w, &slot); slot++) {
+		struct vmfs_heartbeat_disk image;
+		uint64_t age;
+		int err = watch_look(vol, w, slot, &image, &age);
+
+		(void)err; /* who needs the slot looks itself and hears of it */
+	}
+}
+
+int watch_scan(struct vmfs_volume *vol, struct vmfs_watch *w)
+{
+	const uint32_t size = VMFS_HEARTBEATS_COUNT * VMFS_SECTOR_SIZE;
+	struct vmfs_heartbeat_disk *slots = malloc(size), image;
+	uint64_t age;
+
+	if (!slots)
+		return -ENOMEM;
+	int err = lvm_read(&vol->lvm, VMFS_HEARTBEATS_OFF, slots, size);
+	for (uint32_t i = 0; !err && i < VMFS_HEARTBEATS_COUNT; i++) {
+		if (le32_get(slots[i].state) != HEARTBEAT_LIVE)
+			continue;
+		int look = watch_look(vol, w, i, &image, &age);
+		(void)look; /* a damaged slot is reported and not watched */
+	}
+	free(slots);
+	return err;
+}

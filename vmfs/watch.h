@@ -37,4 +37,13 @@ int watch_look(struct vmfs_volume *vol, struct vmfs_watch *w, uint32_t slot,
 	       struct vmfs_heartbeat_disk *ret_image, uint64_t *ret_age_ns)
 	__attribute__((warn_unused_result));
 
+/*
+ * Looks again at every slot that is watched and still LIVE, so that the age of a host
+ * that stops is known before anybody asks. Errors are left to who asks. Blocks.
+ */
+void watch_poll(struct vmfs_volume *vol, struct vmfs_watch *w);
+/* Reads all slots and begins to watch those that are LIVE. 0 or -errno. Blocks. */
+int watch_scan(struct vmfs_volume *vol, struct vmfs_watch *w)
+	__attribute__((warn_unused_result));
+
 #endif
