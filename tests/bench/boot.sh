@@ -35,6 +35,7 @@ boot_raw()
 	sample boot.raw "$(($(now_ms) - began))e-3"
 	kill -9 "$server"
 	wait "$server" 2>/dev/null
+	return 0
 }
 
 bench_boot()
@@ -54,7 +55,8 @@ bench_boot()
 		{ missing boot "$(tail -n 1 "$work/log")"; return; }
 	for ((round = 0; round < turns; round++)); do
 		boot_vm || { missing boot "$(tail -n 1 "$work/log")"; break; }
-		boot_raw || { missing boot "QEMU on the raw file"; break; }
+		boot_raw ||
+			{ missing boot "raw: $(tail -n 1 "$work/server.log" "$work/console")"; break; }
 	done
 	line boot-to-first-count-vs-raw time boot.ours boot.raw "<=15" s
 	kill -TERM "$(cat "$work/host/vmkernel.pid")"
