@@ -55,8 +55,7 @@ bench_boot()
 		{ missing boot "$(tail -n 1 "$work/log")"; return; }
 	for ((round = 0; round < turns; round++)); do
 		boot_vm || { missing boot "$(tail -n 1 "$work/log")"; break; }
-		boot_raw ||
-			{ missing boot "raw: $(tail -n 1 "$work/server.log" "$work/console")"; break; }
+		boot_raw || { missing boot "raw: $(tail -n 1 "$work/console")"; break; }
 	done
 	line boot-to-first-count-vs-raw time boot.ours boot.raw "<=15" s
 	kill -TERM "$(cat "$work/host/vmkernel.pid")"
