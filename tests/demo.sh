@@ -114,9 +114,10 @@ boot_host()
 	local init
 
 	mkdir -m 755 "$work/$1"
-	unshare --pid --fork --mount-proc --kill-child sleep infinity 2>/dev/null &
+	unshare --pid --fork --mount-proc --kill-child sleep infinity 2>"$work/said" &
 	disown
-	wait_until 5 eval "init=\$(pgrep -P $! -x sleep)" || die "no PID namespace for $1"
+	wait_until 5 eval "init=\$(pgrep -P $! -x sleep)" ||
+		die "no PID namespace for $1: $(head -n 1 "$work/said")"
 	host_init+=("$init")
 	eval "init_$1=$init"
 }
