@@ -22,6 +22,7 @@
 #include "vmfs/names.h"
 #include "vmfs/path.h"
 #include "vmfs/txn.h"
+#include "vmfs/view.h"
 #include "vmfs/volume.h"
 
 #define OPEN_TRIES 16u
@@ -114,7 +115,11 @@ static int create_build(struct vmfs_txn *t, void *arg)
 static int find_or_create(struct opening *o)
 {
 	uint32_t flags = o->options->flags;
-	int rc = vmfs_view_run(o->vol, find_build, o);
+	int rc = view_run(o->vol, find_build, o);
+	/* Who wants to lock a file wants to know: a dead host may have been moving it. */
+	if (flags & (VMFS_WRITE | VMFS_READ_LOCKED) &&
+	    (rc == -ENOENT || (rc == 0 && !o->end.is_there && !(flags & VMFS_CREATE))))
+		rc = view_run_strictly(o->vol, find_build, o);
 	rc = path_result(o->vol, &o->end, rc);
 	if (rc < 0)
 		return rc;
@@ -213,7 +218,7 @@ static void file_unregister(struct vmfs_file *f)
 /* Under the lock: what the file is. -ENOENT: not the one that was looked up any more. */
 static int load(struct vmfs_file *f)
 {
-	int rc = vmfs_view_run(f->vol, load_build, f);
+	int rc = view_run(f->vol, load_build, f);
 	if (rc == -EOPNOTSUPP)
 		return report_error(
 			f->vol->reporter, rc,
@@ -370,7 +375,7 @@ static int stat_build(struct vmfs_txn *t, void *arg)
 int vmfs_file_stat(struct vmfs_file *file, struct vmfs_stat *ret_st)
 {
 	struct opening o = { .end.entry.ref = file->ref };
-	int rc = vmfs_view_run(file->vol, stat_build, &o);
+	int rc = view_run(file->vol, stat_build, &o);
 	if (rc < 0)
 		return rc;
 	if (file->flags) {

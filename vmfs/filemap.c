@@ -27,6 +27,7 @@
 #include "vmfs/blockmap.h"
 #include "vmfs/file_impl.h"
 #include "vmfs/txn.h"
+#include "vmfs/view.h"
 #include "vmfs/volume.h"
 
 void filemap_init(struct vmfs_file *f)
@@ -113,7 +114,7 @@ int filemap_load(struct vmfs_file *f, uint64_t block)
 	if (!leaf)
 		return -ENOMEM;
 	struct load load = { .f = f, .first = n * FILE_LEAF_BLOCKS, .leaf = leaf };
-	int rc = vmfs_view_run(f->vol, load_build, &load);
+	int rc = view_run(f->vol, load_build, &load);
 	if (rc < 0) {
 		free(leaf);
 		/* It was there when the lock was taken. */

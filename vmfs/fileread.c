@@ -13,6 +13,7 @@
 #include "vmfs/file_impl.h"
 #include "vmfs/gate.h"
 #include "vmfs/txn.h"
+#include "vmfs/view.h"
 #include "vmfs/volume.h"
 
 #define VIEW_BYTES (4ull << 20) /* read within one view */
@@ -52,7 +53,7 @@ static int64_t read_by_views(struct vmfs_file *f, uint8_t *buf, uint64_t len,
 				       .buf = buf + done,
 				       .len = min_u64(len - done, VIEW_BYTES),
 				       .offset = offset + done };
-		int rc = vmfs_view_run(f->vol, view_read_build, &r);
+		int rc = view_run(f->vol, view_read_build, &r);
 		if (rc < 0)
 			return rc;
 		done += r.done;
@@ -204,7 +205,7 @@ int vmfs_file_extent(struct vmfs_file *file, uint64_t offset, uint64_t *ret_len,
 	struct view_extent e = { .ref = &file->ref, .offset = offset };
 	int rc = 0;
 	if (!file->flags) {
-		rc = vmfs_view_run(file->vol, view_extent_build, &e);
+		rc = view_run(file->vol, view_extent_build, &e);
 	} else {
 		mutex_lock(&file->m);
 		uint64_t length = file->length;

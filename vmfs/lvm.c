@@ -215,7 +215,8 @@ static int check_joined(const struct lvm *lvm, struct reporter *r, uint32_t exte
 	if (next < total)
 		return report_error(
 			r, -ENODEV,
-			"volume %s: the extent with PEs from %llu on is missing (%u of %u given)",
+			"volume %s: the extent with PEs from %llu on is missing "
+			"(%u of %u given)",
 			lvm->name, (unsigned long long)next, lvm->extent_count,
 			extent_count);
 	if (next > total || lvm->extent_count != extent_count)

@@ -28,6 +28,7 @@
 #include "vmfs/lock.h"
 #include "vmfs/resource.h"
 #include "vmfs/txn.h"
+#include "vmfs/view.h"
 #include "vmfs/volume.h"
 
 #define PATIENCE_NS (8 * NS_PER_S)	/* for locks of hosts that are alive */
@@ -72,7 +73,7 @@ static int look_build(struct vmfs_txn *t, void *arg)
 
 static int look_at(struct vmfs_volume *vol, struct look *look)
 {
-	int rc = vmfs_view_run(vol, look_build, look);
+	int rc = view_run(vol, look_build, look);
 	return path_result(vol, &look->end, rc);
 }
 
@@ -109,7 +110,7 @@ static int stat_addr_build(struct vmfs_txn *t, void *arg)
 int vmfs_stat_addr(struct vmfs_volume *vol, vmfs_addr addr, struct vmfs_stat *ret_st)
 {
 	struct look_addr look = { .ref = { .addr = addr } };
-	int rc = vmfs_view_run(vol, stat_addr_build, &look);
+	int rc = view_run(vol, stat_addr_build, &look);
 	if (rc < 0)
 		return rc;
 	file_patch_stat(vol, &look.st);
@@ -141,7 +142,7 @@ int vmfs_lookup(struct vmfs_volume *vol, vmfs_addr dir, const char *name,
 	struct look_addr look = { .ref = { .addr = dir }, .name = name };
 	int rc = path_check_name(name);
 	if (rc == 0)
-		rc = vmfs_view_run(vol, lookup_build, &look);
+		rc = view_run(vol, lookup_build, &look);
 	rc = path_result(vol, &look.end, rc);
 	if (rc < 0)
 		return rc;
@@ -195,7 +196,7 @@ int vmfs_readdir(struct vmfs_volume *vol, vmfs_addr dir, uint64_t cookie,
 	struct listing list = {
 		.dir = { .addr = dir }, .first = cookie, .max = max, .entries = ret
 	};
-	int rc = vmfs_view_run(vol, readdir_build, &list);
+	int rc = view_run(vol, readdir_build, &list);
 	return rc < 0 ? rc : list.count;
 }
 
@@ -210,7 +211,7 @@ static int readlink_build(struct vmfs_txn *t, void *arg)
 int vmfs_readlink_addr(struct vmfs_volume *vol, vmfs_addr addr, char *buf, uint32_t size)
 {
 	struct look_addr look = { .ref = { .addr = addr }, .buf = buf, .size = size };
-	int rc = vmfs_view_run(vol, readlink_build, &look);
+	int rc = view_run(vol, readlink_build, &look);
 	return rc < 0 ? rc : (int)strlen(buf);
 }
 

@@ -39,6 +39,8 @@ int vmfs_corrupt(struct vmfs_volume *vol, const char *fmt, ...)
 {
 	char text[384];
 	va_list args;
+	if (__atomic_load_n(&vol->quiet_task, __ATOMIC_RELAXED) == task_self())
+		return -EUCLEAN;
 	va_start(args, fmt);
 	(void)vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
