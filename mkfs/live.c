@@ -23,6 +23,7 @@
 #include "base/env.h"
 #include "base/uuid.h"
 #include "vmfs/format.h"
+#include "vmfs/heartbeat.h"
 
 #define LVM6_MAJOR 6u
 #define LVM6_VOLUME_OFF 0x101000u
@@ -84,13 +85,13 @@ static int judge_slot(struct live *l, const struct vmfs_heartbeat_disk *hbd,
 	ret_watch->dead_ms = 0;
 	ret_watch->first = *hbd;
 	if (is_extended && (hbd->fence & FENCE_LIVENESS)) {
-		int err = bdev_liveness(l->bd, off, true);
+		int err = bdev_liveness(l->bd, heartbeat_liveness_off(slot), true);
 		if (err == -EBUSY) {
 			report_alive(l, hbd, slot);
 			return -EBUSY;
 		}
 		if (!err) {
-			return bdev_liveness(l->bd, off, false);
+			return bdev_liveness(l->bd, heartbeat_liveness_off(slot), false);
 		}
 	}
 	uint32_t dead_ms = is_extended ? le32_get(hbd->dead_ms) : 0;

@@ -97,6 +97,38 @@ printf '\x09' | poke $((0x100200 + 0x78))
 refused "a later extent" "later extent" mkfs.vmfs -f "$image"
 printf '\x00' | poke $((0x100200 + 0x78))
 
+# A host of this machine: its lock says at once that it lives, stopped or not, or is dead.
+is_live() {
+	vmfs-dump "$T/ds" heartbeats | grep -q '^heartbeats: 1 of'
+}
+host=
+if command -v vmkfstools >/dev/null; then
+	yes | head -c 1G >"$T/raw"
+	for wait in 0.2 0.1 0.3 0.05 0.5; do
+		truncate -s 4G "$T/ds"
+		mkfs.vmfs -q -f "$T/ds"
+		vmkfstools -i "$T/raw" "$T/ds:/big.vmdk" >/dev/null 2>&1 &
+		host=$!
+		sleep "$wait"
+		kill -STOP "$host" 2>/dev/null && is_live && break
+		kill -KILL "$host" 2>/dev/null
+		wait "$host" 2>/dev/null
+		host=
+	done
+fi
+if [ -n "$host" ]; then
+	start=$SECONDS
+	refused "a volume that a stopped host of this machine holds" \
+		"refusing: host .* has the volume mounted" mkfs.vmfs -f "$T/ds"
+	kill -KILL "$host"
+	wait "$host" 2>/dev/null
+	run mkfs.vmfs -q -f "$T/ds"
+	is "$rc" 0 "killed, its volume may go"
+	ok "both at once ($((SECONDS - start)) s)" test $((SECONDS - start)) -lt 10
+else
+	skip 3 "no vmkfstools, or it was never met at work"
+fi
+
 # The host has died: after 24 s the volume may go.
 if [ -n "${FULL:-}" ]; then
 	start=$SECONDS

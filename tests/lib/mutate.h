@@ -4,9 +4,10 @@
 
 /*
  * For fuzzers: the volume of handmade.h with some metadata changed as the input says, and
- * put right again afterwards. 12 bytes of input are one change: which sector of those that
- * hold metadata, where in it, how many bytes, their value; or the whole sector becomes a
- * copy of another one. Checksums of heartbeats are put right, so that they are believed.
+ * put right again afterwards. 12 bytes of input are one change: which sector of those
+ * that hold metadata, where in it, how many bytes, their value; or the whole sector
+ * becomes a copy of another one. Checksums of heartbeats are put right, so that they are
+ * believed.
  */
 #include <stddef.h>
 #include <stdint.h>

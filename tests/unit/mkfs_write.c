@@ -20,6 +20,7 @@
 #include "mkfs/live.h"
 #include "mkfs/write.h"
 #include "tests/lib/collect.h"
+#include "vmfs/heartbeat.h"
 
 #define SECTOR VMFS_SECTOR_SIZE
 
@@ -292,7 +293,7 @@ static void the_liveness_lock_decides_at_once(void **state)
 	make_default(bd);
 	extension_put(bd, 60000, 1u << 3);
 	uint64_t start = clock_now();
-	uint64_t off = LVM_DATA_OFF + VMFS_HEARTBEATS_OFF + 3 * SECTOR;
+	uint64_t off = heartbeat_liveness_off(3);
 	assert_int_equal(bdev_liveness(host, off, true), 0);
 	assert_int_equal(mkfs_check_not_live(bd, r), -EBUSY);
 	assert_true(collect_has(&told, "host esx7.example"));
