@@ -11,10 +11,11 @@
  *  3 a miscompare reported by the device is not believed before the sector was read: it
  *    may come from a retried copy of a command that has run (the "false ATS miscompare").
  *
- * In the reservation bracket the write is a plain one; it is sent only while a fresh
- * RESERVE is in force, and what it overwrites was read under that same reservation. A LUN
- * RESET by somebody else can drop the reservation in between: so the reservation is asked
- * for again (it is idempotent for its holder) right before the write.
+ * In the reservation bracket the write is a plain one; it is sent only while the RESERVE
+ * under which its sector was read is in force. The device knows when a reservation may
+ * have been lost (a LUN RESET by somebody, a new session) and then refuses both the
+ * second RESERVE, which asks just that, and the write, until RELEASE; nothing was
+ * written, we begin again.
  */
 #include <assert.h>
 #include <errno.h>

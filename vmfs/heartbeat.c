@@ -77,9 +77,9 @@ bool heartbeat_slot_of(uint64_t vol_off, uint32_t *ret_slot)
 }
 
 /*
- * The byte is the slot's VOLUME address, taken as an offset of the device: there it lies
- * in the LVM area, which no conditional write ever locks, so the two kinds of range lock
- * of one process never meet.
+ * The slot's volume address names its byte; the device keeps these bytes apart from the
+ * sectors that conditional writes lock (bdev.h), so that the owner's own renewal never
+ * meets its liveness lock.
  */
 uint64_t heartbeat_liveness_off(uint32_t slot)
 {
