@@ -212,6 +212,20 @@ static int dump_pe_tables(struct dump *d, const struct fsck_extent *e)
 	return 0;
 }
 
+/* FORMAT.md 3.4: on the first extent alone. */
+static int dump_names(struct dump *d, const struct fsck_extent *e)
+{
+	static char names[LVM_NAMES_COUNT * LVM_NAME_SIZE];
+	int err = bdev_read(e->bd, names, sizeof(names), LVM_NAMES_OFF);
+	if (err)
+		return bad(d, err, "names of the devices");
+	for (unsigned int i = 0; i < LVM_NAMES_COUNT; i++)
+		if (names[i * LVM_NAME_SIZE])
+			printf("  name of extent %u: %.*s\n", i, (int)LVM_NAME_SIZE,
+			       names + i * LVM_NAME_SIZE);
+	return 0;
+}
+
 static int do_lvm(struct dump *d, char **args)
 {
 	(void)args;
@@ -224,7 +238,9 @@ static int do_lvm(struct dump *d, char **args)
 		printf("extent %u: volume descriptor\n", i);
 		dump_lvm_volume(&e->volume);
 		hex(d, &e->volume, sizeof(e->volume));
-		if (d->is_all)
+		if (le32_get(e->device.major) >= 5 && i == 0)
+			err = dump_names(d, e);
+		if (!err && d->is_all)
 			err = dump_pe_tables(d, e);
 	}
 	return err;

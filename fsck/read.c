@@ -45,6 +45,10 @@ static int why(struct fsck_why *ret_why, const char *fmt, ...)
 static int extent_read(struct fsck_extent *e, struct bdev *bd, struct reporter *r)
 {
 	e->bd = bd;
+	if (bd->block_size != VMFS_SECTOR_SIZE)
+		return report_error(r, -EMEDIUMTYPE,
+				    "%s: sectors of %u bytes: VMFS-3 and -5 have 512",
+				    bd->name, bd->block_size);
 	if (bd->size < LVM_DATA_OFF)
 		return report_error(r, -EMEDIUMTYPE,
 				    "%s: %llu bytes are too short for a VMFS volume",

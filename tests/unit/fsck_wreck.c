@@ -535,6 +535,12 @@ static void what_is_not_vmfs_is_refused_in_one_sentence(void **state)
 	bdev_close(bd);
 
 	collect_clear(&told);
+	assert_int_equal(bdev_mem_new(64 << 20, 4096, NULL, &bd), 0);
+	assert_int_equal(fsck_check(&options, &summary), -EMEDIUMTYPE);
+	assert_true(collect_has(&told, "sectors of 4096 bytes"));
+	bdev_close(bd);
+
+	collect_clear(&told);
 	struct handmade a, b;
 	handmade_new(&a);
 	handmade_new(&b);
