@@ -23,9 +23,12 @@
  * never committed. A torn record fails its CRC and means the same, rightly: in-place
  * writes begin after the FLUSH.
  *
- * Replay: absolute sector images in order, each only where its lock shows (slot,
- * generation, owner, token). Nothing it reads can change while the slot is claimed, so it
- * can be interrupted and repeated by anybody, any number of times.
+ * Replay: absolute sector images in order, a record only if all its locks show (slot,
+ * generation, owner, token); the first that does not ends the log. By invariant 4 this
+ * can only be the last one, never committed: its locks were taken, but the target lost
+ * power before the FLUSH that would have made them, and it, durable, and it happened to
+ * be on the medium already. Nothing replay reads can change while the slot is claimed, so
+ * it can be interrupted and repeated by anybody, any number of times.
  */
 #include <assert.h>
 #include <errno.h>
@@ -352,7 +355,6 @@ struct log {
 	uint32_t sector_count;
 	uint64_t nonce, seq;
 	uint32_t next_sector;
-	bool is_lock_mixed;
 };
 
 static bool place_is_sound(struct vmfs_volume *vol,
@@ -488,12 +490,12 @@ static int lock_matches(struct log *l, const struct vmfs_journal_target_disk *td
 	return err;
 }
 
-static int apply_target(struct log *l, const struct vmfs_journal_target_disk *td,
-			const uint8_t *data)
+/* Checks a target, or writes it; *ret_matches (of a check): its lock is as logged. */
+static int check_target(struct log *l, const struct vmfs_journal_target_disk *td,
+			const uint8_t *data, bool *ret_matches)
 {
 	uint64_t off = le64_get(td->vol_off), end;
 	uint32_t len = le16_get(td->sectors) * SECTOR;
-	bool matches;
 
 	if (off % SECTOR || !checked_add(off, len, &end) ||
 	    end > l->vol->lvm.size_bytes || off < VMFS_DESCRIPTOR_OFF ||
@@ -502,17 +504,12 @@ static int apply_target(struct log *l, const struct vmfs_journal_target_disk *td
 		return vmfs_corrupt(
 			l->vol, "journal at 0x%llx: target 0x%llx+%u is not sound",
 			(unsigned long long)l->vol_off, (unsigned long long)off, len);
-	int err = lock_matches(l, td, &matches);
-	if (err)
-		return err;
-	if (!matches) {
-		l->is_lock_mixed = true;
-		return 0;
-	}
-	return vmfs_gate_write(l->vol, off, data, len, 0);
+	return lock_matches(l, td, ret_matches);
 }
 
-static int apply_record(struct log *l, const uint8_t *record)
+/* Goes over the targets: is_check: *ret_matches = all locks match; else writes them. */
+static int over_targets(struct log *l, const uint8_t *record, bool is_check,
+			bool *ret_matches)
 {
 	struct vmfs_journal_desc_disk head;
 	size_t at = sizeof(head);
@@ -522,7 +519,8 @@ static int apply_record(struct log *l, const uint8_t *record)
 	uint32_t count = le32_get(head.target_count);
 	uint32_t left = le32_get(head.payload_sectors);
 	const uint8_t *data = record + desc_sectors_of(count) * SECTOR;
-	for (uint32_t i = 0; !err && i < count; i++) {
+	*ret_matches = true;
+	for (uint32_t i = 0; !err && *ret_matches && i < count; i++) {
 		struct vmfs_journal_target_disk td;
 
 		memcpy(&td, record + at, sizeof(td));
@@ -532,11 +530,25 @@ static int apply_record(struct log *l, const uint8_t *record)
 			return vmfs_corrupt(l->vol,
 					    "journal at 0x%llx: target %u has %u sectors",
 					    (unsigned long long)l->vol_off, i, sectors);
-		err = apply_target(l, &td, data);
+		if (is_check)
+			err = check_target(l, &td, data, ret_matches);
+		else
+			err = vmfs_gate_write(l->vol, le64_get(td.vol_off), data,
+					      (uint64_t)sectors * SECTOR, 0);
 		data += sectors * SECTOR;
 		left -= sectors;
 	}
 	return err;
+}
+
+/* All of a record or nothing. */
+static int apply_record(struct log *l, const uint8_t *record, bool *ret_is_applied)
+{
+	bool matches = false, ignored;
+	int err = over_targets(l, record, true, &matches);
+
+	*ret_is_applied = !err && matches;
+	return *ret_is_applied ? over_targets(l, record, false, &ignored) : err;
 }
 
 int journal_replay(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot,
@@ -551,19 +563,21 @@ int journal_replay(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *sl
 		err = -EOPNOTSUPP;
 	while (!err && state == JOURNAL_OURS) {
 		uint8_t *record;
+		bool is_applied;
 
 		err = next_record(&l, &record);
 		if (err || !record)
 			break;
-		err = apply_record(&l, record);
+		err = apply_record(&l, record, &is_applied);
 		free(record);
+		if (!err && !is_applied)
+			report(vol->reporter, REPORT_INFO,
+			       "journal at 0x%llx: record %u was not committed: left out",
+			       (unsigned long long)l.vol_off, records + 1);
+		if (err || !is_applied)
+			break;
 		records++;
 	}
-	if (!err && state == JOURNAL_OURS && l.is_lock_mixed)
-		report(vol->reporter, REPORT_WARN,
-		       "journal at 0x%llx: some records name locks that the dead host "
-		       "does not hold any more; they were left out (please report this as a bug)",
-		       (unsigned long long)l.vol_off);
 	if (!err)
 		err = vmfs_gate_flush(vol);
 	*ret_records = records;

@@ -717,6 +717,24 @@ static void remember(struct vmfs_txn *t)
 	}
 }
 
+/*
+ * What a dead host was writing is whole only after its journal has been replayed: a view
+ * that meets its lock takes it over first. Errors leave the view as it would have been.
+ */
+static void bury_holder(struct vmfs_txn *t)
+{
+	struct vmfs_lock_disk lockd;
+	struct vmfs_holder holder;
+	enum lock_seen seen;
+	int err = lock_read(t->vol, &t->busy_id, true, &lockd);
+
+	if (!err)
+		err = lock_judge(t->vol, &t->busy_id, &lockd, &seen, &holder);
+	if (!err && (seen == SEEN_HELD || seen == SEEN_SHARED))
+		err = vmfs_takeover(t->vol, holder.slot);
+	(void)err; /* -EAGAIN: it lives */
+}
+
 int vmfs_view_run(struct vmfs_volume *vol, vmfs_build_fn *build, void *arg)
 {
 	struct vmfs_txn t = { .vol = vol, .is_view = true };
@@ -742,6 +760,8 @@ int vmfs_view_run(struct vmfs_volume *vol, vmfs_build_fn *build, void *arg)
 		}
 		if (!was_busy && (!is_changed || tries >= 8 * VIEW_TRIES))
 			break;
+		if (was_busy && vol->member)
+			bury_holder(&t);
 		reset(&t);
 		task_sleep_until(clock_now() + NS_PER_MS * tries);
 	}
