@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "base/env.h"
 #include "tests/lib/testvol.h"
 #include "vmfs/dir.h"
 #include "vmfs/format.h"
@@ -350,6 +351,69 @@ static void attributes_are_kept(void **state)
 	testvol_free(&tv);
 }
 
+/* ---- several members ---- */
+
+#define MEMBERS 3u
+#define ROUNDS 12u
+
+struct busy_member {
+	struct vmfs_volume *vol;
+	unsigned int number;
+};
+
+/* Each in the same two directories, with names of its own. */
+static void work_in_common(void *arg)
+{
+	const struct busy_member *m = arg;
+	char a[32], b[32];
+	for (unsigned int i = 0; i < ROUNDS; i++) {
+		struct vmfs_file_options options = { .flags = VMFS_WRITE | VMFS_CREATE |
+							      VMFS_EXCL };
+		struct vmfs_file *file;
+		(void)snprintf(a, sizeof(a), "/a/%u-%u", m->number, i);
+		(void)snprintf(b, sizeof(b), "/b/%u-%u", m->number, i);
+		assert_int_equal(vmfs_file_open(m->vol, a, &options, &file, NULL), 0);
+		assert_int_equal(vmfs_file_write(file, a, strlen(a), 3000 * i), 0);
+		assert_int_equal(vmfs_file_close(file), 0);
+		assert_int_equal(vmfs_rename(m->vol, a, b), 0);
+		if (i % 3)
+			assert_int_equal(vmfs_unlink(m->vol, b), 0);
+	}
+}
+
+static void members_share_directories(void **state)
+{
+	struct testvol tv;
+	struct busy_member members[MEMBERS];
+	struct task *tasks[MEMBERS];
+	(void)state;
+	testvol_new(&tv, 4);
+	assert_int_equal(vmfs_mkdir(tv.vol, "/a", 0755), 0);
+	assert_int_equal(vmfs_mkdir(tv.vol, "/b", 0755), 0);
+	for (unsigned int i = 0; i < MEMBERS; i++) {
+		struct vmfs_open_options options = {
+			.devices = &tv.bd,
+			.device_count = 1,
+			.reporter = &tv.told.base,
+			.is_fast = true,
+		};
+		members[i].number = i;
+		assert_int_equal(vmfs_volume_open(&options, &members[i].vol), 0);
+	}
+	for (unsigned int i = 0; i < MEMBERS; i++)
+		tasks[i] = task_start("member", work_in_common, &members[i]);
+	for (unsigned int i = 0; i < MEMBERS; i++)
+		task_join(tasks[i]);
+	assert_int_equal(list_all(tv.vol, stat_of(tv.vol, "/a").addr), 2);
+	assert_int_equal(list_all(tv.vol, stat_of(tv.vol, "/b").addr),
+			 2 + MEMBERS * ROUNDS / 3);
+	for (unsigned int i = 0; i < MEMBERS; i++)
+		assert_int_equal(vmfs_volume_close(members[i].vol), 0);
+	testvol_unmount(&tv);
+	testvol_check(&tv);
+	testvol_free(&tv);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -362,6 +426,7 @@ int main(void)
 		cmocka_unit_test(a_read_only_volume_is_not_written),
 		cmocka_unit_test(symbolic_links_are_followed),
 		cmocka_unit_test(attributes_are_kept),
+		cmocka_unit_test(members_share_directories),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);
