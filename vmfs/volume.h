@@ -39,7 +39,8 @@ struct vmfs_volume {
 	/* Files open with a lock, by this process; guarded by files_mutex. */
 	LIST_HEAD(, vmfs_file) files;
 	struct mutex files_mutex;
-	const struct task *quiet_task;	/* view.c: its reports of corruption are not told */
+	/* view.c: this task's reports of corruption are not told. Atomic. */
+	const struct task *quiet_task;
 	/* One transaction of this host at a time; first in the order of sleeplocks. */
 	struct sleeplock txn_lock;
 };
