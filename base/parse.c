@@ -12,7 +12,7 @@
 
 #include "base/align.h"
 
-static int digit_value(char c)
+int parse_hex_digit(char c)
 {
 	if (c >= '0' && c <= '9')
 		return c - '0';
@@ -20,7 +20,7 @@ static int digit_value(char c)
 		return c - 'a' + 10;
 	if (c >= 'A' && c <= 'F')
 		return c - 'A' + 10;
-	return 99;
+	return -1;
 }
 
 /*
@@ -33,9 +33,11 @@ static int take_number(const char **text, unsigned int base, uint64_t *ret_n)
 	uint64_t n = 0;
 	int err = 0;
 	const char *first = *text;
-	for (; digit_value(**text) < (int)base; (*text)++) {
-		uint64_t digit = (uint64_t)digit_value(**text);
-		if (!checked_mul(n, base, &n) || !checked_add(n, digit, &n))
+	for (;; (*text)++) {
+		int digit = parse_hex_digit(**text);
+		if (digit < 0 || digit >= (int)base)
+			break;
+		if (!checked_mul(n, base, &n) || !checked_add(n, (uint64_t)digit, &n))
 			err = -ERANGE;
 	}
 	if (*text == first)

@@ -5,6 +5,9 @@
 /* Numbers in text, strictly: the whole string or an error. */
 #include <stdint.h>
 
+/* The value of one hexadecimal digit of either case, or -1. */
+int parse_hex_digit(char c);
+
 /* Decimal or 0x hex. 0, -EINVAL (not a number), -ERANGE (over max). */
 int parse_u64(const char *text, uint64_t max, uint64_t *ret_n)
 	__attribute__((warn_unused_result));

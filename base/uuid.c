@@ -14,6 +14,7 @@
 
 #include "base/endian.h"
 #include "base/env.h"
+#include "base/parse.h"
 
 #define MAC_SIZE 6
 #define INTERFACES "/sys/class/net"
@@ -25,17 +26,6 @@ struct uuid_parts {
 	uint8_t mac[MAC_SIZE];
 };
 ONDISK_SIZE(struct uuid_parts, 16);
-
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
 
 /* "00:0c:29:80:16:86" of an interface; false for lo, tunnels and other odd lengths. */
 static bool mac_of_interface(const char *name, uint8_t mac[MAC_SIZE])
@@ -52,7 +42,7 @@ static bool mac_of_interface(const char *name, uint8_t mac[MAC_SIZE])
 		return false;
 	uint8_t any = 0;
 	for (int i = 0; i < MAC_SIZE; i++) {
-		int high = hex_digit(text[3 * i]), low = hex_digit(text[3 * i + 1]);
+		int high = parse_hex_digit(text[3 * i]), low = parse_hex_digit(text[3 * i + 1]);
 		char end = text[3 * i + 2];
 		if (high < 0 || low < 0 || end != (i + 1 < MAC_SIZE ? ':' : '\n'))
 			return false;
@@ -118,7 +108,7 @@ static bool take_hex(const char **text, int count, uint64_t *ret_n)
 {
 	uint64_t n = 0;
 	for (int i = 0; i < count; i++) {
-		int digit = hex_digit(**text);
+		int digit = parse_hex_digit(**text);
 		if (digit < 0)
 			return false;
 		n = n << 4 | (uint64_t)digit;

@@ -7,16 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
+#include "base/parse.h"
 
 static int read_hex(const char *text, uint8_t *bytes)
 {
@@ -26,7 +17,7 @@ static int read_hex(const char *text, uint8_t *bytes)
 		return -EPROTO;
 	memset(bytes, 0, len);
 	for (size_t i = 0; i < digits; i++) {
-		int digit = hex_digit(text[i]);
+		int digit = parse_hex_digit(text[i]);
 		if (digit < 0)
 			return -EPROTO;
 		/* An odd number of digits begins with half a byte. */

@@ -17,6 +17,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/parse.h"
+
 struct entry {
 	char *key, *value;
 };
@@ -62,17 +64,6 @@ static bool is_key(struct span s)
 	return s.len > 0;
 }
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 /* The value between (or without) its quotes, decoded. malloc'ed; NULL: -EINVAL or memory. */
 static char *decode(struct span s, int *ret_error)
 {
@@ -82,8 +73,8 @@ static char *decode(struct span s, int *ret_error)
 	for (size_t i = 0; value && i < s.len; i++) {
 		char c = s.at[i];
 		if (c == '|') {
-			int high = i + 2 < s.len ? hex_digit(s.at[i + 1]) : -1;
-			int low = i + 2 < s.len ? hex_digit(s.at[i + 2]) : -1;
+			int high = i + 2 < s.len ? parse_hex_digit(s.at[i + 1]) : -1;
+			int low = i + 2 < s.len ? parse_hex_digit(s.at[i + 2]) : -1;
 			bool is_hex = high >= 0 && low >= 0;
 			c = is_hex ? (char)(high * 16 + low) : '\0';
 			i += 2;
