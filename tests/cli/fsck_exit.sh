@@ -25,15 +25,13 @@ is "$rc" 0 "without -n: checked all the same"
 like "$out" "repair is not available yet" "but it says that it cannot repair"
 run fsck.vmfs -nfv "$image"
 is "$rc" 0 "-f and -v are accepted"
-before=$(sha256sum <"$image")
 
 poke $((0x1710000 + 0x208)) '\x07' # FBB cluster 0: free count
-[ "$(sha256sum <"$image")" != "$before" ] || fail "the poke had no effect"
-before=$(sha256sum <"$image")
+before=$(stat -c "%y %z" "$image")
 run fsck.vmfs -n "$image"
 like "$out" "^[A-Z0-9_]+: " "a damaged volume has findings"
 is "$rc" 4 "a damaged volume: 4"
-is "$(sha256sum <"$image")" "$before" "and was not written to"
+is "$(stat -c "%y %z" "$image")" "$before" "and was not written to"
 mkfs.vmfs -q -f "$image"
 
 # Every one of the 17 used blocks lost: more than 20 lines of one code are not printed.
