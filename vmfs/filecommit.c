@@ -21,6 +21,7 @@
 #include "vmfs/file_impl.h"
 #include "vmfs/gate.h"
 #include "vmfs/resource.h"
+#include "vmfs/view.h"
 #include "vmfs/volume.h"
 
 #define PATIENCE_NS (120 * NS_PER_S)
@@ -29,7 +30,7 @@
 
 int file_run_txn(struct vmfs_file *f, vmfs_build_fn *build, void *arg)
 {
-	return vmfs_txn_run(f->vol, build, arg, clock_now() + PATIENCE_NS, NULL);
+	return view_run_txn(f->vol, build, arg, clock_now() + PATIENCE_NS, NULL);
 }
 
 /* ---- files with blocks ---- */

@@ -42,7 +42,7 @@ int names_run(struct vmfs_volume *vol, vmfs_build_fn *build, void *arg)
 	uint64_t deadline = start + PATIENCE_NS;
 	for (;;) {
 		struct vmfs_holder holder = { 0 };
-		int rc = vmfs_txn_run(vol, build, arg, deadline, &holder);
+		int rc = view_run_txn(vol, build, arg, deadline, &holder);
 		if (rc != -EBUSY || holder.heartbeat_age_ns < SILENCE_NS ||
 		    clock_now() - start > GIVE_UP_NS)
 			return rc;

@@ -17,6 +17,10 @@
  */
 int view_run(struct vmfs_volume *vol, vmfs_build_fn *build, void *arg)
 	__attribute__((warn_unused_result));
+/* vmfs_txn_run; ends with -ESTALE, -ENODEV as soon as the volume is lost. Blocks. */
+int view_run_txn(struct vmfs_volume *vol, vmfs_build_fn *build, void *arg,
+		 uint64_t deadline, struct vmfs_holder *ret_holder)
+	__attribute__((warn_unused_result));
 /* The second form at once: the answer is that of one committed state. */
 int view_run_strictly(struct vmfs_volume *vol, vmfs_build_fn *build, void *arg)
 	__attribute__((warn_unused_result));
