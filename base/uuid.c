@@ -42,7 +42,8 @@ static bool mac_of_interface(const char *name, uint8_t mac[MAC_SIZE])
 		return false;
 	uint8_t any = 0;
 	for (int i = 0; i < MAC_SIZE; i++) {
-		int high = parse_hex_digit(text[3 * i]), low = parse_hex_digit(text[3 * i + 1]);
+		int high = parse_hex_digit(text[3 * i]),
+		    low = parse_hex_digit(text[3 * i + 1]);
 		char end = text[3 * i + 2];
 		if (high < 0 || low < 0 || end != (i + 1 < MAC_SIZE ? ':' : '\n'))
 			return false;

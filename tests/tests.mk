@@ -90,7 +90,8 @@ fuzz:
 fuzz-run: $(FUZZ)
 	@for target in $(FUZZ); do echo "  FUZZ    $$target"; \
 		$$target -max_total_time=$(FUZZ_SECONDS) -verbosity=0 \
-			-print_final_stats=1 -artifact_prefix=$(B)/tests/fuzz/ || exit 1; \
+			-print_final_stats=1 -artifact_prefix=$(B)/tests/fuzz/ || \
+			exit 1; \
 	done
 
 ## sim          simulator tests alone; SEED=n replays one run with a trace, COUNT=n runs n

@@ -27,15 +27,17 @@ bench_nbd()
 			{ missing nbd "$name is not here"; return; }
 	done
 	truncate -s $((nbd_size_mib * 2))M "$image"
-	# Both are written full with the same bytes: reads of what was only zeroed never reach
-	# the disk, and first writes to it pay for the filesystem below.
+	# Both are written full with the same bytes: reads of what was only zeroed never
+	# reach the disk, and first writes to it pay for the filesystem below.
 	openssl enc -aes-128-ctr -pass pass:x -pbkdf2 -nosalt </dev/zero 2>/dev/null |
-		dd of="$raw" bs=1M count=$nbd_size_mib iflag=fullblock oflag=direct status=none
+		dd of="$raw" bs=1M count=$nbd_size_mib iflag=fullblock oflag=direct \
+			status=none
 	"$bin/mkfs.vmfs" -L bench "$image" >"$work/log" 2>&1 &&
 		"$bin/vmkfstools" -i "$raw" -d eagerzeroedthick \
 			"$image:/disk.vmdk" >"$work/log" 2>&1 ||
 		{ missing nbd "$(tail -n 1 "$work/log")"; return; }
-	# The import read the raw file through the page cache: out of it again, all read the disk.
+	# The import read the raw file through the page cache; out of it again, so that
+	# all read the disk.
 	dd if="$raw" iflag=nocache count=0 status=none
 
 	serve "$bin/vmkernel" --nbd-export "$image:/disk.vmdk" --socket "$work/ours"

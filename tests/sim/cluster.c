@@ -118,7 +118,7 @@ static void check_covered(struct cluster *c, const struct simdisk_effect *e, uin
 		memcpy(&lockd, sector, sizeof(lockd));
 		if (k > 1 && le32_get(lockd.type) != VMFS_LOCK_FD)
 			return;
-		if (le32_get(lockd.mode) == LOCK_EXCLUSIVE && 
+		if (le32_get(lockd.mode) == LOCK_EXCLUSIVE &&
 		    host_of(c, lockd.owner) == e->host)
 			return;
 		simdisk_peek(c->disk, &slotd, SECTOR,
