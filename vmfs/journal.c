@@ -76,76 +76,49 @@ static uint32_t desc_sectors_of(uint32_t target_count)
 
 /* ---- the block of a member ---- */
 
-/* Finds or gives back one file block without a journal: bit, count and hint of a cluster
- * one sector, so they change as one. *number < 0: any free block of the cluster. */
-static int flip_block(struct vmfs_volume *vol, uint32_t cluster, int64_t *number,
-		      bool is_freed)
-{
-	const struct vmfs_resource *fbb = &vol->resources[RESOURCE_FBB];
+/* A cluster of file blocks in the hand: locked, read, not logged, since there may be no
+ * Bit, count and hint are one sector, so they change as one. */
+struct fb_cluster {
 	struct vmfs_lock_id id;
 	struct vmfs_cluster_disk cd;
-	int err = resource_lock_id(vol, RESOURCE_FBB, cluster, &id);
+	uint32_t number, total;
+};
 
+static int open_cluster(struct vmfs_volume *vol, uint32_t number, uint64_t deadline,
+			struct fb_cluster *ret)
+{
+	ret->number = number;
+	ret->total = resource_cluster_total(&vol->resources[RESOURCE_FBB], number);
+	int err = resource_lock_id(vol, RESOURCE_FBB, number, &ret->id);
 	if (!err)
-		err = vmfs_lock_acquire(vol, &id, LOCK_EXCLUSIVE,
-					is_freed ? clock_now() + CLUSTER_PATIENCE_NS : 0,
-					NULL);
+		err = vmfs_lock_acquire(vol, &ret->id, LOCK_EXCLUSIVE, deadline, NULL);
 	if (err)
 		return err;
-	err = lvm_read(&vol->lvm, id.vol_off + SECTOR, &cd, sizeof(cd));
-	uint32_t total = resource_cluster_total(fbb, cluster);
-	uint32_t at = *number >= 0 ? (uint32_t)(*number % fbb->per_cluster) :
-		      (uint32_t)bitmap_next_set(cd.bitmap, 0, total);
-	uint32_t free_count = le32_get(cd.free);
-	if (!err && (total > VMFS_CLUSTER_RESOURCES_MAX || free_count > total))
-		err = vmfs_corrupt(vol, "file block cluster %u: %u free of %u", cluster,
-				   free_count, total);
-	if (!err && (at >= total || bitmap_get(cd.bitmap, at) == is_freed ||
-		     (!is_freed && !free_count)))
-		err = is_freed ? vmfs_corrupt(vol, "journal block %lld is free already",
-					      (long long)*number) : -ENOSPC;
-	if (!err) {
-		if (is_freed)
-			bitmap_set(cd.bitmap, at);
-		else
-			bitmap_clear(cd.bitmap, at);
-		cd.free = le32_of(is_freed ? free_count + 1 : free_count - 1);
-		if (!is_freed)
-			cd.hint = le32_of(le32_get(cd.free) ? (at + 1) % total : 0);
-		err = vmfs_gate_write(vol, id.vol_off + SECTOR, &cd, sizeof(cd), 0);
+	err = lvm_read(&vol->lvm, ret->id.vol_off + SECTOR, &ret->cd, sizeof(ret->cd));
+	uint32_t free_count = le32_get(ret->cd.free);
+	if (!err && (ret->total > VMFS_CLUSTER_RESOURCES_MAX || free_count > ret->total))
+		err = vmfs_corrupt(vol, "file block cluster %u: %u free of %u", number,
+				   free_count, ret->total);
+	if (err) {
+		int release_err = vmfs_lock_release(vol, &ret->id);
+		(void)release_err; /* the first error counts */
 	}
-	if (!err)
-		err = vmfs_gate_flush(vol);
-	if (!err)
-		*number = (int64_t)cluster * fbb->per_cluster + at;
-	vmfs_cache_drop_lock(vol->cache, id.vol_off);
-	int release_err = vmfs_lock_release(vol, &id);
-	return err ? err : release_err;
+	return err;
 }
 
-static int take_block(struct vmfs_volume *vol, uint32_t *ret_number)
+/* is_changed: writes the sector first. The lock goes back either way. */
+static int close_cluster(struct vmfs_volume *vol, struct fb_cluster *c, bool is_changed)
 {
-	const struct vmfs_resource *fbb = &vol->resources[RESOURCE_FBB];
-	int worst = -ENOSPC;
+	int err = 0;
 
-	for (uint32_t i = 0; i < fbb->cluster_count; i++) {
-		int64_t number = -1;
-		int err = flip_block(vol, (fbb->start_cluster + i) % fbb->cluster_count,
-				     &number, false);
-		if (!err) {
-			*ret_number = (uint32_t)number;
-			return 0;
-		}
-		if (err == -EBUSY)
-			worst = -EBUSY;
-		else if (err != -ENOSPC)
-			return err;
-	}
-	return report_error(vol->reporter, worst,
-			    "volume %.128s: no file block for this host's journal%s",
-			    (const char *)vol->descriptor.label,
-			    worst == -EBUSY ? " (all with room are locked)"
-					    : " (volume full)");
+	if (is_changed)
+		err = vmfs_gate_write(vol, c->id.vol_off + SECTOR, &c->cd, sizeof(c->cd),
+				      0);
+	if (is_changed && !err)
+		err = vmfs_gate_flush(vol);
+	vmfs_cache_drop_lock(vol->cache, c->id.vol_off);
+	int release_err = vmfs_lock_release(vol, &c->id);
+	return err ? err : release_err;
 }
 
 static int write_header(struct vmfs_volume *vol)
@@ -172,34 +145,96 @@ static int write_header(struct vmfs_volume *vol)
 	return err ? err : vmfs_gate_flush(vol);
 }
 
-int journal_create(struct vmfs_volume *vol)
+/* The first free block of a cluster becomes the journal: header first, then the bit, so
+ * a block lost by a crash in between shows what it is. -ENOSPC, -EBUSY: try another. */
+static int take_from(struct vmfs_volume *vol, uint32_t cluster)
 {
 	struct vmfs_journal *j = &vol->member->journal;
-	uint32_t number = 0;
-	int err = take_block(vol, &number);
+	struct fb_cluster c;
+	int err = open_cluster(vol, cluster, 0, &c);
 
 	if (err)
 		return err;
-	j->addr = addr_fb(number, 0);
-	j->vol_off = (uint64_t)number * vol->block_size;
+	uint32_t at = (uint32_t)bitmap_next_set(c.cd.bitmap, 0, c.total);
+	uint32_t free_count = le32_get(c.cd.free);
+	if (at >= c.total || !free_count)
+		err = -ENOSPC;
+	if (!err) {
+		uint32_t number =
+			cluster * vol->resources[RESOURCE_FBB].per_cluster + at;
+
+		j->addr = addr_fb(number, 0);
+		j->vol_off = (uint64_t)number * vol->block_size;
+		err = write_header(vol);
+	}
+	if (!err) {
+		bitmap_clear(c.cd.bitmap, at);
+		c.cd.free = le32_of(free_count - 1);
+		c.cd.hint = le32_of(free_count > 1 ? (at + 1) % c.total : 0);
+	}
+	int close_err = close_cluster(vol, &c, !err);
+	err = err ? err : close_err;
+	if (err)
+		j->addr = (vmfs_addr){ 0 };
+	return err;
+}
+
+static int take_block(struct vmfs_volume *vol)
+{
+	const struct vmfs_resource *fbb = &vol->resources[RESOURCE_FBB];
+	int worst = -ENOSPC;
+
+	for (uint32_t i = 0; i < fbb->cluster_count; i++) {
+		int err = take_from(vol, (fbb->start_cluster + i) % fbb->cluster_count);
+		if (err == -EBUSY)
+			worst = -EBUSY;
+		else if (err != -ENOSPC)
+			return err;
+	}
+	return report_error(vol->reporter, worst,
+			    "volume %.128s: no file block for this host's journal%s",
+			    (const char *)vol->descriptor.label,
+			    worst == -EBUSY ? " (all with room are locked)"
+					    : " (volume full)");
+}
+
+int journal_create(struct vmfs_volume *vol)
+{
+	struct vmfs_journal *j = &vol->member->journal;
+
 	j->sector_count = vol->block_size / SECTOR;
 	j->next_sector = JOURNAL_FIRST_SECTOR;
 	j->next_seq = 1;
 	j->nonce_low = random_u64() | 1;
 	j->nonce_high = random_u64();
 	j->is_empty = true;
-	err = write_header(vol);
+	int err = take_block(vol);
 	return err ? err
 		   : heartbeat_publish_journal(&vol->member->hb, j->addr.raw, j->vol_off);
 }
 
 int journal_free_block(struct vmfs_volume *vol, vmfs_addr addr)
 {
-	int64_t number = addr_fb_number(addr);
+	uint32_t number = addr_fb_number(addr);
+	uint32_t per_cluster = vol->resources[RESOURCE_FBB].per_cluster;
+	struct fb_cluster c;
 
-	return flip_block(
-		vol, (uint32_t)(number / vol->resources[RESOURCE_FBB].per_cluster),
-		&number, true);
+	if (number >= vol->block_count)
+		return vmfs_corrupt(vol, "journal block %u, the volume has %llu", number,
+				    (unsigned long long)vol->block_count);
+	int err = open_cluster(vol, number / per_cluster,
+			       clock_now() + CLUSTER_PATIENCE_NS, &c);
+	if (err)
+		return err;
+	uint32_t free_count = le32_get(c.cd.free);
+	if (free_count == c.total || bitmap_get(c.cd.bitmap, number % per_cluster))
+		err = vmfs_corrupt(vol, "journal block %u is free already", number);
+	if (!err) {
+		bitmap_set(c.cd.bitmap, number % per_cluster);
+		c.cd.free = le32_of(free_count + 1);
+	}
+	int close_err = close_cluster(vol, &c, !err);
+	return err ? err : close_err;
 }
 
 int journal_destroy(struct vmfs_volume *vol)
