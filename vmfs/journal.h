@@ -33,8 +33,8 @@ struct journal_target {
 };
 
 /*
- * Allocates and initialises the block of a new member and shows it in its slot: bitmap
- * bit, header, FLUSH, then the slot (a crash in between leaks one block). Blocks.
+ * Allocates and initialises the block of a new member and shows it in its slot: header,
+ * bitmap bit, then the slot, each flushed (a crash in between leaks one block). Blocks.
  */
 int journal_create(struct vmfs_volume *vol) __attribute__((warn_unused_result));
 /* At a clean leave: empties, takes it out of the slot, frees the block. Blocks. */
