@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* "key = value" lines; see vmkernel(8), CONFIGURATION. A later setting replaces an earlier. */
+/*
+ * "key = value" lines; see vmkernel(8), CONFIGURATION. A later setting replaces an
+ * earlier.
+ */
 #include "vmkernel/config.h"
 
 #include <errno.h>
@@ -64,8 +67,8 @@ static int set_number(const char *key, const char *value, uint64_t max, const ch
 {
 	uint64_t n;
 	if (parse_u64(value, max, &n) < 0)
-		return report_error(r, -EINVAL, "%s: %s = %s: not a number up to %llu", where,
-				    key, value, (unsigned long long)max);
+		return report_error(r, -EINVAL, "%s: %s = %s: not a number up to %llu",
+				    where, key, value, (unsigned long long)max);
 	*ret_n = (uint32_t)n;
 	return 0;
 }
@@ -81,15 +84,16 @@ int config_set(struct config *c, const char *key, const char *value, const char 
 	if (!*value)
 		return report_error(r, -EINVAL, "%s: %s has no value", where, key);
 	if (strcmp(key, "accel") == 0 && !is_accel(value))
-		return report_error(r, -EINVAL, "%s: accel = %s: not auto, kvm or tcg", where,
-				    value);
+		return report_error(r, -EINVAL, "%s: accel = %s: not auto, kvm or tcg",
+				    where, value);
 	bool is_device = strcmp(key, "device") == 0;
 	char **at = text_setting(c, key);
 	if (!at && !is_device)
 		return report_error(r, -EINVAL, "%s: unknown key %s", where, key);
 	if (is_device && c->device_count == CONFIG_DEVICES_MAX)
-		return report_error(r, -EINVAL, "%s: device = %s: more than %u datastores",
-				    where, value, CONFIG_DEVICES_MAX);
+		return report_error(r, -EINVAL,
+				    "%s: device = %s: more than %u datastores", where,
+				    value, CONFIG_DEVICES_MAX);
 	char *copy = strdup(value);
 	if (!copy)
 		return -ENOMEM;

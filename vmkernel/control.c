@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The control socket. A client is known by a number that is never used again, so an answer
- * that comes late finds its client or nobody.
+ * The control socket. A client is known by a number that is never used again, so an
+ * answer that comes late finds its client or nobody.
  */
 #include "vmkernel/control.h"
 
@@ -61,15 +61,16 @@ static struct client *client_find(struct control *c, uint64_t number)
 	return NULL;
 }
 
-void control_reply(struct control *c, struct requester who, int result, const char *sentence,
-		   json_t *body)
+void control_reply(struct control *c, struct requester who, int result,
+		   const char *sentence, json_t *body)
 {
 	struct client *cl = c ? client_find(c, who.client) : NULL;
 	if (!cl) {
 		json_decref(body);
 		return;
 	}
-	int rc = msg_reply(&cl->channel, who.tag, result, result < 0 ? sentence : NULL, body);
+	int rc = msg_reply(&cl->channel, who.tag, result, result < 0 ? sentence : NULL,
+			   body);
 	if (rc < 0)
 		(void)shutdown(cl->channel.sock, SHUT_RDWR); /* noticed when it is read */
 	else if (msg_channel_has_output(&cl->channel))
@@ -89,8 +90,8 @@ static void reply_ok(const struct request *rq, json_t *body)
 	control_reply(rq->host->control, rq->who, body ? 0 : -ENOMEM, "no memory", body);
 }
 
-__attribute__((format(printf, 3, 4))) static void reply_error(const struct request *rq, int rc,
-							      const char *fmt, ...)
+__attribute__((format(printf, 3, 4))) static void
+reply_error(const struct request *rq, int rc, const char *fmt, ...)
 {
 	char text[MAX_SENTENCE];
 	va_list ap;
@@ -112,7 +113,8 @@ static struct datastore *datastore_of(const struct request *rq, const char *name
 	struct datastore *ds = NULL;
 	int rc = datastore_find(&rq->host->datastores, name, &ds);
 	if (rc == -ENOTUNIQ)
-		reply_error(rq, rc, "%s: several datastores have this label, use the UUID", name);
+		reply_error(rq, rc,
+			    "%s: several datastores have this label, use the UUID", name);
 	else if (rc < 0)
 		reply_error(rq, rc, "%s: no such datastore on this host", name);
 	return rc < 0 ? NULL : ds;
@@ -137,28 +139,31 @@ static void host_summary(const struct request *rq)
 	}
 	TAILQ_FOREACH(ds, &h->datastores, link)
 		datastores++;
-	reply_ok(rq, json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:b}", "host", h->uuid_text,
-			       "name", h->host_name, "version", HOST_VERSION, "vms", vms,
-			       "vms_on", vms_on, "datastores", datastores, "is_stopping",
-			       h->is_stopping));
+		reply_ok(rq, json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:b}", "host",
+				       h->uuid_text, "name", h->host_name, "version",
+				       HOST_VERSION, "vms", vms, "vms_on", vms_on,
+				       "datastores", datastores, "is_stopping",
+				       h->is_stopping));
 }
 
 static void vm_list(const struct request *rq)
 {
 	struct vm *vm;
-	char file[VM_WHY_SIZE], uuid[UUID_TEXT_SIZE];
+	char file[VM_WHY_SIZE], path[VM_WHY_SIZE], uuid[UUID_TEXT_SIZE];
 	json_t *vms = json_array();
 	TAILQ_FOREACH(vm, &rq->host->vms, link) {
 		const struct vm_labels *l = &vm->labels;
+		(void)snprintf(path, sizeof(path), "/vmfs/volumes/%s%s",
+			       uuid_text(&vm->ds_uuid, uuid), vm->path);
 		json_array_append_new(
 			vms,
-			json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:i, s:s}", "id",
-				  (int)vm->id, "name", l->name, "path",
-				  vm_file_text(vm, NULL, file, sizeof(file)), "guest", l->guest,
-				  "version", l->version, "annotation", l->annotation, "state",
-				  vm_state_text(vm->state), "is_on", vm->state == VM_ON,
-				  "vmx_pid", (int)vm->vmx_pid, "datastore",
-				  uuid_text(&vm->ds_uuid, uuid)));
+			json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:i, s:s}",
+				  "id", (int)vm->id, "name", l->name, "path",
+				  vm_file_text(vm, NULL, file, sizeof(file)), "guest",
+				  l->guest, "version", l->version, "annotation",
+				  l->annotation, "state", vm_state_text(vm->state),
+				  "is_on", vm->state == VM_ON, "vmx_pid",
+				  (int)vm->vmx_pid, "file", path));
 	}
 	reply_ok(rq, json_pack("{s:o}", "vms", vms));
 }
@@ -167,8 +172,9 @@ static void vm_list(const struct request *rq)
 static struct vm *vm_of(const struct request *rq)
 {
 	json_int_t id = json_integer_value(json_object_get(rq->body, "id"));
-	struct vm *vm = id > 0 && id <= UINT32_MAX ? inventory_find(rq->host, (uint32_t)id) :
-						     NULL;
+	struct vm *vm = id > 0 && id <= UINT32_MAX
+				? inventory_find(rq->host, (uint32_t)id)
+				: NULL;
 	if (!vm)
 		reply_error(rq, -ENOENT, "%lld: no VM with this id is registered",
 			    (long long)id);
@@ -241,15 +247,15 @@ static json_t *datastore_json(const struct datastore *ds)
 	char type[32];
 	int rc = vmfs_volume_info(ds->vol, &info);
 	if (rc < 0)
-		return json_pack("{s:s, s:s, s:s, s:i, s:i, s:s, s:b}", "label", ds->label,
-				 "uuid", ds->uuid_text, "type", "VMFS", "size", 0, "free", 0,
-				 "device", ds->device, "is_mounted", 0);
+		return json_pack("{s:s, s:s, s:s, s:i, s:i, s:s, s:b}", "label",
+				 ds->label, "uuid", ds->uuid_text, "type", "VMFS", "size",
+				 0, "free", 0, "device", ds->device, "is_mounted", 0);
 	(void)snprintf(type, sizeof(type), "VMFS-%u", info.major);
 	return json_pack("{s:s, s:s, s:s, s:I, s:I, s:s, s:b, s:s}", "label", info.label,
 			 "uuid", ds->uuid_text, "type", type, "size",
 			 (json_int_t)info.size_bytes, "free", (json_int_t)info.free_bytes,
-			 "device", ds->device, "is_mounted", vmfs_volume_state(ds->vol) == 0,
-			 "class", info.storage_class);
+			 "device", ds->device, "is_mounted",
+			 vmfs_volume_state(ds->vol) == 0, "class", info.storage_class);
 }
 
 /* The list of datastores changes only before the loop and after its last job. */
@@ -278,12 +284,12 @@ static void member_list_work(void *arg)
 	json_t *all = json_array();
 	for (int i = 0; i < count && i < (int)MEMBERS_MAX; i++) {
 		const struct vmfs_member *m = &members[i];
-		json_array_append_new(
-			all, json_pack("{s:s, s:s, s:i, s:I, s:b}", "host",
-				       uuid_text(&m->owner, uuid), "name", m->host_name, "slot",
-				       (int)m->slot, "age_ms",
-				       (json_int_t)(m->age_ns / NS_PER_MS), "is_self",
-				       m->is_self));
+		json_array_append_new(all, json_pack("{s:s, s:s, s:i, s:I, s:b}", "host",
+						     uuid_text(&m->owner, uuid), "name",
+						     m->host_name, "slot", (int)m->slot,
+						     "age_ms",
+						     (json_int_t)(m->age_ns / NS_PER_MS),
+						     "is_self", m->is_self));
 	}
 	q->result = json_pack("{s:o}", "members", all);
 }
@@ -300,8 +306,8 @@ static void register_work(void *arg)
 	struct query *q = arg;
 	char what[VM_WHY_SIZE / 2];
 	(void)snprintf(what, sizeof(what), "[%s] %s", q->ds->label, q->path + 1);
-	q->rc = vm_read_labels(q->ds->vol, q->path, what, q->host->reporter, &q->labels, q->why,
-			       sizeof(q->why));
+	q->rc = vm_read_labels(q->ds->vol, q->path, what, q->host->reporter, &q->labels,
+			       q->why, sizeof(q->why));
 }
 
 static void register_done(void *arg)
@@ -315,15 +321,16 @@ static void register_done(void *arg)
 	}
 	if (q->rc == 0 && inventory_find_path(q->host, &q->ds->uuid, q->path)) {
 		q->rc = -EEXIST;
-		(void)snprintf(q->why, sizeof(q->why), "[%.128s] %.512s: is registered already",
-			       q->ds->label, q->path + 1);
+		(void)snprintf(q->why, sizeof(q->why),
+			       "[%.128s] %.512s: is registered already", q->ds->label,
+			       q->path + 1);
 	}
 	if (q->rc == 0) {
 		vm = inventory_add(q->host, &q->ds->uuid, q->path, &q->labels);
 		q->labels = (struct vm_labels){ 0 };
 		q->rc = vm ? inventory_save(q->host) : -ENOMEM;
-		(void)snprintf(q->why, sizeof(q->why), "the inventory cannot be saved: %s",
-			       strerror(-q->rc));
+		(void)snprintf(q->why, sizeof(q->why),
+			       "the inventory cannot be saved: %s", strerror(-q->rc));
 	}
 	if (q->rc == 0)
 		q->result = json_pack("{s:i}", "id", (int)vm->id);
@@ -338,8 +345,10 @@ static void vm_register(const struct request *rq)
 	const char *text = text_of(rq, "path");
 	int rc = where_split(text, &name, &path);
 	if (rc < 0) {
-		reply_error(rq, rc, "%s: not \"[datastore] dir/file.vmx\" or a path under "
-				    "/vmfs/volumes", text);
+		reply_error(rq, rc,
+			    "%s: not \"[datastore] dir/file.vmx\" or a path under "
+			    "/vmfs/volumes",
+			    text);
 		return;
 	}
 	struct datastore *ds = datastore_of(rq, name);
@@ -356,7 +365,8 @@ static void vm_register(const struct request *rq)
 	}
 	*q = (struct query){ .host = rq->host, .who = rq->who, .ds = ds, .path = path,
 			     .name = strdup(text_of(rq, "name")) };
-	if (q->name && loop_job(rq->host->loop, "register", register_work, register_done, q) == 0)
+	if (q->name &&
+	    loop_job(rq->host->loop, "register", register_work, register_done, q) == 0)
 		return;
 	query_free(q);
 	reply_error(rq, -ENOMEM, "no memory");
@@ -410,7 +420,8 @@ static void dispatch(const struct request *rq, enum msg_type type)
 		vm_request(rq, type);
 		break;
 	default:
-		reply_error(rq, -EOPNOTSUPP, "request %u is unknown here", (unsigned int)type);
+		reply_error(rq, -EOPNOTSUPP, "request %u is unknown here",
+			    (unsigned int)type);
 		break;
 	}
 }
@@ -474,11 +485,13 @@ int control_open(struct host *h, struct reporter *r)
 	if (rc == 0 && chmod(h->config.socket, 0600) < 0)
 		rc = -errno;
 	if (rc == 0)
-		c->watch = loop_watch_new(h->loop, c->listen_sock, EPOLLIN, on_connect, c);
+		c->watch =
+			loop_watch_new(h->loop, c->listen_sock, EPOLLIN, on_connect, c);
 	if (rc == 0 && !c->watch)
 		rc = -ENOMEM;
 	h->control = c;
-	return rc < 0 ? report_error(r, rc, "%s: %s", h->config.socket, strerror(-rc)) : 0;
+	return rc < 0 ? report_error(r, rc, "%s: %s", h->config.socket, strerror(-rc))
+		      : 0;
 }
 
 void control_close(struct control *c)

@@ -10,10 +10,10 @@ int control_open(struct host *h, struct reporter *r) __attribute__((warn_unused_
 /* Drops the clients, removes the socket, frees. NULL is allowed. */
 void control_close(struct control *c);
 /*
- * Answers a client that may have gone meanwhile. sentence: if result < 0. body is taken, may
- * be NULL.
+ * Answers a client that may have gone meanwhile. sentence: if result < 0. body is taken,
+ * may be NULL.
  */
-void control_reply(struct control *c, struct requester who, int result, const char *sentence,
-		   json_t *body);
+void control_reply(struct control *c, struct requester who, int result,
+		   const char *sentence, json_t *body);
 
 #endif

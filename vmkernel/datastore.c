@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Attaching: the devices first, then, on iSCSI, a second session to the first extent for the
- * heartbeat alone (nothing the VMs do may delay it), then the volume.
+ * Attaching: the devices first, then, on iSCSI, a second session to the first extent for
+ * the heartbeat alone (nothing the VMs do may delay it), then the volume.
  *
- * ISIDs are stable per host, datastore, extent and purpose, so that a host that comes back
- * reinstates its own sessions (RFC 7143 10.12.5: format 10b, random: 0x80, three random
- * bytes, two of qualifier).
+ * ISIDs are stable per host, datastore, extent and purpose, so that a host that comes
+ * back reinstates its own sessions (RFC 7143 10.12.5: format 10b, random: 0x80, three
+ * random bytes, two of qualifier).
  */
 #include "vmkernel/datastore.h"
 
@@ -45,6 +45,21 @@ static int open_device(const struct datastore_options *o, const char *text,
 			   o->reporter, ret_bd);
 }
 
+/* Adds the device to ds->device so that a tool in another folder can open it too. */
+static int note_device(struct datastore *ds, const char *text)
+{
+	AUTO_FREE char *path =
+		device_is_iscsi_url(text) ? strdup(text) : realpath(text, NULL);
+	char *before = ds->device;
+	if (!path || asprintf(&ds->device, "%s%s%s", before ? before : "",
+			      before ? "," : "", path) < 0) {
+		ds->device = before;
+		return -ENOMEM;
+	}
+	free(before);
+	return 0;
+}
+
 static int open_devices(struct datastore *ds, const struct datastore_options *o)
 {
 	AUTO_FREE char *list = strdup(o->device);
@@ -54,11 +69,13 @@ static int open_devices(struct datastore *ds, const struct datastore_options *o)
 		unsigned int i = ds->extent_count;
 		if (!*text || i == DATASTORE_EXTENTS_MAX)
 			return report_error(o->reporter, -EINVAL,
-					    "%s: not a list of 1 to %u devices", o->device,
-					    DATASTORE_EXTENTS_MAX);
+					    "%s: not a list of 1 to %u devices",
+					    o->device, DATASTORE_EXTENTS_MAX);
 		rc = open_device(o, text, i, false, &ds->extents[i]);
-		if (rc == 0)
+		if (rc == 0) {
 			ds->extent_count++;
+			rc = note_device(ds, text);
+		}
 		if (rc == 0 && i == 0 && device_is_iscsi_url(text) && !o->is_read_only)
 			rc = open_device(o, text, i, true, &ds->heartbeat);
 	}
@@ -107,16 +124,15 @@ int datastore_attach(const struct datastore_options *options, struct datastore *
 	struct datastore *ds = calloc(1, sizeof(*ds));
 	if (!ds)
 		return -ENOMEM;
-	ds->device = strdup(options->device);
-	int rc = ds->device ? open_devices(ds, options) : -ENOMEM;
+	int rc = open_devices(ds, options);
 	if (rc == 0)
 		rc = open_volume(ds, options);
 	if (rc < 0) {
 		free_datastore(ds);
 		return rc;
 	}
-	report(options->reporter, REPORT_INFO, "datastore %s (%s) attached from %s", ds->label,
-	       ds->uuid_text, ds->device);
+	report(options->reporter, REPORT_INFO, "datastore %s (%s) attached from %s",
+	       ds->label, ds->uuid_text, ds->device);
 	*ret_ds = ds;
 	return 0;
 }
@@ -130,7 +146,8 @@ int datastore_detach(struct datastore *ds)
 	return rc;
 }
 
-int datastore_find(struct datastore_list *list, const char *name, struct datastore **ret_ds)
+int datastore_find(struct datastore_list *list, const char *name,
+		   struct datastore **ret_ds)
 {
 	struct datastore *ds, *found = NULL;
 	TAILQ_FOREACH(ds, list, link) {

@@ -14,7 +14,7 @@
 
 struct datastore {
 	TAILQ_ENTRY(datastore) link;
-	char *device;		/* as given: extents joined by commas */
+	char *device;		/* absolute paths and URLs, joined by commas */
 	struct bdev *extents[DATASTORE_EXTENTS_MAX];
 	unsigned int extent_count;
 	struct bdev *heartbeat;	/* second session to extent 0 (iSCSI), or NULL */
@@ -41,10 +41,12 @@ struct datastore_options {
 /* Opens the devices and the volume. 0 or -errno, reported. Blocks. */
 int datastore_attach(const struct datastore_options *options, struct datastore **ret_ds)
 	__attribute__((warn_unused_result));
-/* Unmounts (gives locks and slot back) and frees. 0 or -errno. Blocks. NULL is allowed. */
+/*
+ * Unmounts (gives locks and slot back) and frees. 0 or -errno. Blocks. NULL is allowed.
+ */
 int datastore_detach(struct datastore *ds);
 /* By label or UUID: 0, -ENOENT, -ENOTUNIQ. */
-int datastore_find(struct datastore_list *list, const char *name, struct datastore **ret_ds)
-	__attribute__((warn_unused_result));
+int datastore_find(struct datastore_list *list, const char *name,
+		   struct datastore **ret_ds) __attribute__((warn_unused_result));
 
 #endif

@@ -51,7 +51,8 @@ static int open_vdisk(struct export *e, const char *device, const char *path)
 		return report_error(e->reporter, rc, "%s: %s", path,
 				    vmfs_holder_text(&holder, text));
 	if (rc == -ENOENT)
-		return report_error(e->reporter, rc, "%s: no such disk on %s", path, device);
+		return report_error(e->reporter, rc, "%s: no such disk on %s", path,
+				    device);
 	return rc;
 }
 
@@ -104,7 +105,8 @@ static int serve(struct export *e, const char *socket)
 	return 0;
 }
 
-int export_run(const char *what, const char *socket, bool is_read_only, struct reporter *r)
+int export_run(const char *what, const char *socket, bool is_read_only,
+	       struct reporter *r)
 {
 	struct export e = { .reporter = r, .is_read_only = is_read_only };
 	int rc = open_it(&e, what);
@@ -115,7 +117,8 @@ int export_run(const char *what, const char *socket, bool is_read_only, struct r
 	worker_pool_free(e.pool);
 	int detach_rc = datastore_detach(e.ds);
 	if (rc == 0 && (close_rc < 0 || detach_rc < 0))
-		rc = report_error(r, close_rc < 0 ? close_rc : detach_rc, "%s: closed with %s",
-				  what, strerror(close_rc < 0 ? -close_rc : -detach_rc));
+		rc = report_error(r, close_rc < 0 ? close_rc : detach_rc,
+				  "%s: closed with %s", what,
+				  strerror(close_rc < 0 ? -close_rc : -detach_rc));
 	return rc < 0;
 }

@@ -8,9 +8,10 @@
 #include "base/report.h"
 
 /*
- * Serves DEVICE or DEVICE:/PATH.vmdk on the unix socket until SIGTERM or SIGINT (which the
- * caller has blocked). The exit code. Blocks.
+ * Serves DEVICE or DEVICE:/PATH.vmdk on the unix socket until SIGTERM or SIGINT (which
+ * the caller has blocked). The exit code. Blocks.
  */
-int export_run(const char *what, const char *socket, bool is_read_only, struct reporter *r);
+int export_run(const char *what, const char *socket, bool is_read_only,
+	       struct reporter *r);
 
 #endif

@@ -4,9 +4,9 @@
  * holder that is dead (LOCKING.md 7.1, 8). Between tries we decide whether to go on:
  *
  * The holder lives if its heartbeat was seen to change later than SETTLE after the first
- * try had ended. A change seen earlier may be old news: the slot may not have been read for
- * a minute before, and what changed meanwhile says nothing about now. A living host renews
- * every 3 s, so a refusal takes about 4 to 6 s.
+ * try had ended. A change seen earlier may be old news: the slot may not have been read
+ * for a minute before, and what changed meanwhile says nothing about now. A living host
+ * renews every 3 s, so a refusal takes about 4 to 6 s.
  */
 #include "vmkernel/hold.h"
 
@@ -55,7 +55,8 @@ static int refuse(const struct hold *hold, const struct vmfs_holder *h, const ch
 		  char *ret_why, uint32_t size)
 {
 	char text[192];
-	(void)snprintf(ret_why, size, "%s: %s%s", hold->what, vmfs_holder_text(h, text), more);
+	(void)snprintf(ret_why, size, "%s: %s%s", hold->what, vmfs_holder_text(h, text),
+		       more);
 	return -EBUSY;
 }
 
@@ -73,8 +74,8 @@ int hold_acquire(const struct hold *hold, char *ret_why, uint32_t size)
 	uint64_t settled = 0;
 	for (;;) {
 		uint64_t start = clock_now();
-		int rc = hold->try(hold->arg, min_u64(start + TRY_NS, max_u64(end, start + 1)),
-				   &h);
+		int rc = hold->try(hold->arg,
+				   min_u64(start + TRY_NS, max_u64(end, start + 1)), &h);
 		uint64_t now = clock_now();
 		if (rc == 0)
 			return 0;

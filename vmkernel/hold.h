@@ -27,7 +27,8 @@ void catcher_stop(struct catcher *c);
 
 struct hold {
 	struct vmfs_volume *vol;
-	const char *what;	     /* names the file in the sentence: "[demo] vm1/vm1.vmx" */
+	/* names the file in the sentence: "[demo] vm1/vm1.vmx" */
+	const char *what;
 	uint32_t wait_s;
 	const atomic_bool *is_cancelled; /* may be NULL */
 	/* One try, until deadline (clock_now() ns; 0: once). -EBUSY fills *ret_holder. */
@@ -38,8 +39,8 @@ struct hold {
 
 /*
  * 0 when a try succeeded; -EBUSY: refused, because the holder's heartbeat was seen to
- * advance, or because the time is over; -ECANCELED; else what the try said. On every error
- * the sentence is in ret_why. Blocks.
+ * advance, or because the time is over; -ECANCELED; else what the try said. On every
+ * error the sentence is in ret_why. Blocks.
  */
 int hold_acquire(const struct hold *hold, char *ret_why, uint32_t size)
 	__attribute__((warn_unused_result));

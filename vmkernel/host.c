@@ -2,16 +2,16 @@
 /*
  * The host's own life: state directory, UUID, datastores, signals, shutdown.
  *
- * Start: the state directory is locked (flock; it falls with the process), then the host's
- * UUID is read or made, the datastores are attached, the inventory is read, VMs that an
- * earlier vmkernel left running are taken back, and last the control socket listens: whoever
- * gets an answer talks to a host that is ready.
+ * Start: the state directory is locked (flock; it falls with the process), then the
+ * host's UUID is read or made, the datastores are attached, the inventory is read, VMs
+ * that an earlier vmkernel left running are taken back, and last the control socket
+ * listens: whoever gets an answer talks to a host that is ready.
  *
- * Stop: VMs are powered off; when the last has ended, the loop ends with its last job, and
- * then the datastores are detached.
+ * Stop: VMs are powered off; when the last has ended, the loop ends with its last job,
+ * and then the datastores are detached.
  *
- * The list of datastores does not change between start and the end of the last job, so jobs
- * may walk it.
+ * The list of datastores does not change between start and the end of the last job, so
+ * jobs may walk it.
  */
 #include "vmkernel/host.h"
 
@@ -68,17 +68,18 @@ static int open_state_dir(struct host *h, struct reporter *r)
 	if (rc < 0)
 		return report_error(r, rc, "%s: %s", dir, strerror(-rc));
 	if (strlen(resolved) >= sizeof(h->state_dir))
-		return report_error(r, -ENAMETOOLONG, "%s: longer than %zu bytes", resolved,
-				    sizeof(h->state_dir) - 1);
+		return report_error(r, -ENAMETOOLONG, "%s: longer than %zu bytes",
+				    resolved, sizeof(h->state_dir) - 1);
 	memcpy(h->state_dir, resolved, strlen(resolved) + 1);
 	h->lock_fd = open(h->state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (h->lock_fd < 0)
 		return report_error(r, -errno, "%s: %s", h->state_dir, strerror(errno));
 	if (flock(h->lock_fd, LOCK_EX | LOCK_NB) < 0)
 		return report_error(r, -errno, "%s: %s", h->state_dir,
-				    errno == EWOULDBLOCK ? "another vmkernel uses this state "
-							   "directory" :
-							   strerror(errno));
+				    errno == EWOULDBLOCK
+					    ? "another vmkernel uses this state "
+					      "directory"
+					    : strerror(errno));
 	return 0;
 }
 
@@ -106,7 +107,8 @@ static int read_uuid(struct host *h, struct reporter *r)
 		(void)fclose(f);
 		text[strcspn(text, "\n")] = '\0';
 		if (!has_text || uuid_parse(text, &h->uuid) < 0)
-			return report_error(r, -EINVAL, "%s: \"%s\" is not a UUID", path, text);
+			return report_error(r, -EINVAL, "%s: \"%s\" is not a UUID", path,
+					    text);
 	} else if (errno == ENOENT) {
 		h->uuid = uuid_new();
 		(void)uuid_text(&h->uuid, text);
@@ -125,7 +127,8 @@ static int set_names(struct host *h)
 {
 	char path[HOST_PATH_SIZE];
 	if (h->config.host_name)
-		(void)snprintf(h->host_name, sizeof(h->host_name), "%s", h->config.host_name);
+		(void)snprintf(h->host_name, sizeof(h->host_name), "%s",
+			       h->config.host_name);
 	else if (gethostname(h->host_name, sizeof(h->host_name) - 1) < 0)
 		return -errno;
 	if (!h->config.socket && !h->config.state_dir) {
@@ -174,7 +177,8 @@ static void look_for_lost(void *arg)
 		if (ds->is_lost || vmfs_volume_state(ds->vol) == 0)
 			continue;
 		ds->is_lost = true;
-		(void)snprintf(why, sizeof(why), "the lease on datastore %s was lost", ds->label);
+		(void)snprintf(why, sizeof(why), "the lease on datastore %s was lost",
+			       ds->label);
 		report(h->reporter, REPORT_ERROR, "%s: its VMs are stopped", why);
 		TAILQ_FOREACH(vm, &h->vms, link) {
 			if (vm->ds == ds)
@@ -225,8 +229,8 @@ static void detach_all(struct host *h)
 		TAILQ_REMOVE(&h->datastores, ds, link);
 		int rc = datastore_detach(ds);
 		if (rc < 0)
-			report(h->reporter, REPORT_WARN, "datastore %s: unmounted with %s",
-			       label, strerror(-rc));
+			report(h->reporter, REPORT_WARN,
+			       "datastore %s: unmounted with %s", label, strerror(-rc));
 	}
 }
 
@@ -331,7 +335,8 @@ int host_start(struct host *h, struct reporter *r)
 
 int host_run(struct host *h)
 {
-	report(h->reporter, REPORT_INFO, "host %s (%s) is up", h->host_name, h->uuid_text);
+	report(h->reporter, REPORT_INFO, "host %s (%s) is up", h->host_name,
+	       h->uuid_text);
 	return loop_run(h->loop);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The inventory file is written as a whole under another name, synced, and renamed: after a
- * crash it is the old one or the new one.
+ * The inventory file is written as a whole under another name, synced, and renamed: after
+ * a crash it is the old one or the new one.
  */
 #include "vmkernel/inventory.h"
 
@@ -73,9 +73,9 @@ static json_t *to_json(struct host *h)
 		json_array_append_new(
 			vms, json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:s}", "id",
 				       (int)vm->id, "name", l->name, "datastore",
-				       uuid_text(&vm->ds_uuid, uuid), "path", vm->path, "guest",
-				       l->guest, "version", l->version, "annotation",
-				       l->annotation));
+				       uuid_text(&vm->ds_uuid, uuid), "path", vm->path,
+				       "guest", l->guest, "version", l->version,
+				       "annotation", l->annotation));
 	}
 	return json_pack("{s:i, s:o}", "next_id", (int)h->next_vm_id, "vms", vms);
 }
@@ -119,9 +119,9 @@ static int load_vm(struct host *h, json_t *entry)
 	int id;
 	const char *name, *ds, *path, *guest, *version, *annotation;
 	struct uuid uuid;
-	if (json_unpack(entry, "{s:i, s:s, s:s, s:s, s:s, s:s, s:s}", "id", &id, "name", &name,
-			"datastore", &ds, "path", &path, "guest", &guest, "version", &version,
-			"annotation", &annotation) < 0 ||
+	if (json_unpack(entry, "{s:i, s:s, s:s, s:s, s:s, s:s, s:s}", "id", &id, "name",
+			&name, "datastore", &ds, "path", &path, "guest", &guest,
+			"version", &version, "annotation", &annotation) < 0 ||
 	    id < 1 || inventory_find(h, (uint32_t)id) || uuid_parse(ds, &uuid) < 0)
 		return -EINVAL;
 	struct vm_labels labels = { strdup(name), strdup(guest), strdup(version),

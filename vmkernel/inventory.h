@@ -6,7 +6,8 @@
 #include "vmkernel/vm.h"
 
 /* Reads the file; a missing one is an empty inventory. 0 or -errno, reported. */
-int inventory_load(struct host *h, struct reporter *r) __attribute__((warn_unused_result));
+int inventory_load(struct host *h, struct reporter *r)
+	__attribute__((warn_unused_result));
 /* Replaces the file, durably. 0 or -errno, reported. */
 int inventory_save(struct host *h) __attribute__((warn_unused_result));
 /* NULL if there is none. */

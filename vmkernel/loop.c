@@ -76,7 +76,8 @@ struct loop *loop_new(void)
 	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (loop->epoll_fd >= 0 && loop->wake_fd >= 0)
-		loop->wake_watch = loop_watch_new(loop, loop->wake_fd, EPOLLIN, run_calls, loop);
+		loop->wake_watch =
+			loop_watch_new(loop, loop->wake_fd, EPOLLIN, run_calls, loop);
 	if (!loop->wake_watch) {
 		loop_free(loop);
 		return NULL;

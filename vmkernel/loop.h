@@ -3,8 +3,8 @@
 #define VMKERNEL_LOOP_H
 
 /*
- * The poll loop of vmkernel: its one task owns the inventory. What blocks runs as a job on a
- * task of its own and comes back as a call on the loop.
+ * The poll loop of vmkernel: its one task owns the inventory. What blocks runs as a job
+ * on a task of its own and comes back as a call on the loop.
  */
 #include <stdint.h>
 

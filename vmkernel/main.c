@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * vmkernel: arguments, the background, and the two things it can be: a host, or the server
- * of one disk.
+ * vmkernel: arguments, the background, and the two things it can be: a host, or the
+ * server of one disk.
  *
- * The child that becomes the daemon is forked before the first task exists. Its parent waits
- * on a pipe for the word that the host is up, so that the exit code of the command tells,
- * and what went wrong has gone to standard error.
+ * The child that becomes the daemon is forked before the first task exists. Its parent
+ * waits on a pipe for the word that the host is up, so that the exit code of the command
+ * tells, and what went wrong has gone to standard error.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -34,8 +34,14 @@ static void usage(FILE *f)
 			 " [--read-only]\n");
 }
 
-enum { OPTION_DEVICE = 256, OPTION_HOST_NAME, OPTION_SOCKET, OPTION_EXPORT, OPTION_READ_ONLY,
-       OPTION_HELP };
+enum {
+	OPTION_DEVICE = 256,
+	OPTION_HOST_NAME,
+	OPTION_SOCKET,
+	OPTION_EXPORT,
+	OPTION_READ_ONLY,
+	OPTION_HELP
+};
 
 static const struct option options[] = {
 	{ "foreground", no_argument, NULL, 'f' },
@@ -50,7 +56,9 @@ static const struct option options[] = {
 	{ 0 },
 };
 
-/* Options for the process; settings for the host only if config is given (second pass). */
+/*
+ * Options for the process; settings for the host only if config is given (second pass).
+ */
 static int parse(int argc, char **argv, struct arguments *a, struct config *config,
 		 struct reporter *r)
 {

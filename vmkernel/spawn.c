@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Starting vmx. The run directory STATEDIR/vms/ID belongs to the VM's uid and nobody else
- * may enter it; the disks' sockets are put into it, and vmx and QEMU live in it. It may hold
- * what a hostile VM left there, so nothing in it is followed or trusted by name.
+ * may enter it; the disks' sockets are put into it, and vmx and QEMU live in it. It may
+ * hold what a hostile VM left there, so nothing in it is followed or trusted by name.
  *
- * vmx gets a listening socket and we connect to it, as a later vmkernel does that finds it
- * running.
+ * vmx gets a listening socket and we connect to it, as a later vmkernel does that finds
+ * it running.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -50,7 +50,9 @@ static int make_run_dir(const struct vm *vm, char *ret_why, uint32_t size)
 	return rc;
 }
 
-/* The vmx program: as configured, else beside our own, else in ../bin (when installed). */
+/*
+ * The vmx program: as configured, else beside our own, else in ../bin (when installed).
+ */
 static int find_vmx(const struct host *h, char *ret_path)
 {
 	ssize_t n;
@@ -67,7 +69,8 @@ static int find_vmx(const struct host *h, char *ret_path)
 	if (!slash)
 		return -ENOENT;
 	memcpy(slash + 1, "vmx", 4);
-	if (access(ret_path, X_OK) == 0 || (size_t)(slash - ret_path) > HOST_PATH_SIZE - 16)
+	if (access(ret_path, X_OK) == 0 ||
+	    (size_t)(slash - ret_path) > HOST_PATH_SIZE - 16)
 		return 0;
 	memcpy(slash + 1, "../bin/vmx", 11);
 	return 0;
@@ -84,13 +87,15 @@ static int spawn(char *const argv[], int listen_sock, pid_t *ret_pid)
 		return -rc;
 	rc = posix_spawnattr_init(&attr);
 	if (rc == 0) {
-		rc = posix_spawn_file_actions_adddup2(&actions, listen_sock, VMX_LISTEN_FD);
+		rc = posix_spawn_file_actions_adddup2(&actions, listen_sock,
+						      VMX_LISTEN_FD);
 		if (rc == 0)
 			rc = posix_spawnattr_setsigmask(&attr, &none);
 		if (rc == 0)
 			rc = posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
 		if (rc == 0)
-			rc = posix_spawn(ret_pid, argv[0], &actions, &attr, argv, environ);
+			rc = posix_spawn(ret_pid, argv[0], &actions, &attr, argv,
+					 environ);
 		(void)posix_spawnattr_destroy(&attr);
 	}
 	(void)posix_spawn_file_actions_destroy(&actions);

@@ -7,10 +7,11 @@
  *	STARTING, ON --settle--> STOPPING --vm_closed--> OFF
  *
  * 1. At most one job at a time (has_job), and no channel, job or watch when OFF.
- * 2. The end has one entrance: is_ending is set, by a stop, a failure or the loss of vmx's
- *    channel, and settle() starts the close job when neither a job nor the channel is left.
- * 3. Locks are given back only in the close job, after QEMU's end: nobody else can get the
- *    VM while it might still run here.
+ * 2. The end has one entrance: is_ending is set, by a stop, a failure or the loss of
+ *    vmx's channel, and settle() starts the close job when neither a job nor the channel
+ *    is left.
+ * 3. Locks are given back only in the close job, after QEMU's end: nobody else can get
+ *    the VM while it might still run here.
  * 4. vmx gets STOP_LIMIT_S to end after MSG_VMX_STOP, then SIGKILL; its QEMU is killed by
  *    the close job.
  * 5. vmx is not trusted: an index or message that does not fit the state is refused.
@@ -56,8 +57,8 @@ const char *vm_file_text(const struct vm *vm, const char *path, char *buf, uint3
 const char *vm_run_path(const struct vm *vm, const char *name, char *buf)
 {
 	char relative[96];
-	(void)snprintf(relative, sizeof(relative), *name ? "vms/%u/%s" : "vms/%u%s", vm->id,
-		       name);
+	(void)snprintf(relative, sizeof(relative), *name ? "vms/%u/%s" : "vms/%u%s",
+		       vm->id, name);
 	return host_path(vm->host, relative, buf);
 }
 
@@ -114,7 +115,8 @@ static void tell_log(struct vm *vm, enum report_level level, const char *what)
 
 static void settle(struct vm *vm)
 {
-	if (!vm->is_ending || vm->has_job || vm->channel.sock >= 0 || vm->state == VM_STOPPING)
+	if (!vm->is_ending || vm->has_job || vm->channel.sock >= 0 ||
+	    vm->state == VM_STOPPING)
 		return;
 	assert(vm->state != VM_OFF);
 	vm->state = VM_STOPPING;
@@ -229,7 +231,8 @@ static void greeted(struct vm *vm, const struct msg *m)
 		return;
 	if (!json_is_true(json_object_get(m->body, "is_running")) ||
 	    count > HARDWARE_DISKS_MAX) {
-		vm_stop(vm, "a vmx of an earlier vmkernel was found without a running VM");
+		vm_stop(vm,
+			"a vmx of an earlier vmkernel was found without a running VM");
 		return;
 	}
 	remember_qemu(vm, m->body);
@@ -252,7 +255,8 @@ static void on_reply(struct vm *vm, const struct msg *m)
 		break;
 	case TAG_RESET:
 		answer(vm, &vm->reset,
-		       (int)json_integer_value(json_object_get(m->body, "result")), error);
+		       (int)json_integer_value(json_object_get(m->body, "result")),
+		       error);
 		break;
 	default:
 		break; /* TAG_STOP: the end of the channel says it */
@@ -367,8 +371,8 @@ static int send_start(struct vm *vm, int sock)
 {
 	char file[VM_WHY_SIZE / 2];
 	json_t *body = json_pack("{s:s, s:s, s:s}", "name",
-				 vm_file_text(vm, NULL, file, sizeof(file)), "text", vm->text,
-				 "qemu", vm->host->config.qemu);
+				 vm_file_text(vm, NULL, file, sizeof(file)), "text",
+				 vm->text, "qemu", vm->host->config.qemu);
 	if (!body) {
 		(void)snprintf(vm->why, sizeof(vm->why), "%s: is not UTF-8 text", file);
 		(void)close(sock);

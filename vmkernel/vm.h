@@ -95,7 +95,8 @@ void vm_adopted(struct vm *vm, int rc, const char *why);
 void vm_closed(struct vm *vm);
 
 /*
- * Reads a .vmx file without a lock and takes its labels. 0, or -errno with ret_why. Blocks.
+ * Reads a .vmx file without a lock and takes its labels. 0, or -errno with ret_why.
+ * Blocks.
  */
 int vm_read_labels(struct vmfs_volume *vol, const char *path, const char *what,
 		   struct reporter *r, struct vm_labels *ret_labels, char *ret_why,
@@ -105,7 +106,8 @@ void vm_labels_done(struct vm_labels *labels);
 /* ---- spawn.c ---- */
 
 /* Makes the run directory, starts vmx and connects to it: the socket, or -errno. */
-int vm_spawn(struct vm *vm, char *ret_why, uint32_t size) __attribute__((warn_unused_result));
+int vm_spawn(struct vm *vm, char *ret_why, uint32_t size)
+	__attribute__((warn_unused_result));
 /* Connects to the vmx that is there already: the socket, or -errno. */
 int vm_connect(const struct vm *vm) __attribute__((warn_unused_result));
 

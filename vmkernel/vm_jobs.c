@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The parts of a VM's life that block, each on a task of its own. A job gets a copy of what
- * it needs, or fields that the loop leaves alone while has_job is set: ds, config, text,
- * disks. Its outcome comes back on the loop.
+ * The parts of a VM's life that block, each on a task of its own. A job gets a copy of
+ * what it needs, or fields that the loop leaves alone while has_job is set: ds, config,
+ * text, disks. Its outcome comes back on the loop.
  *
- * The lock of a running VM is that of its .vmx file, exclusive, held from before the first
- * disk is opened until after the last is closed; each disk's extents are locked as well. So
- * a second host is refused at the .vmx file, and vmkfstools at the disks.
+ * The lock of a running VM is that of its .vmx file, exclusive, held from before the
+ * first disk is opened until after the last is closed; each disk's extents are locked as
+ * well. So a second host is refused at the .vmx file, and vmkfstools at the disks.
  */
 #include <errno.h>
 #include <poll.h>
@@ -99,7 +99,8 @@ static int hold_config(struct vm *vm, char *ret_why, uint32_t size)
 		return rc;
 	vm->text = read_all(vm->config, &rc);
 	if (!vm->text)
-		(void)snprintf(ret_why, size, "%s: cannot be read: %s", what, strerror(-rc));
+		(void)snprintf(ret_why, size, "%s: cannot be read: %s", what,
+			       strerror(-rc));
 	return rc;
 }
 
@@ -119,22 +120,26 @@ static void hold_done(void *arg)
 
 /* ---- disks ---- */
 
-/* The volume's path of a disk: relative to the .vmx file's folder, or on its datastore. */
+/*
+ * The volume's path of a disk: relative to the .vmx file's folder, or on its datastore.
+ */
 static char *disk_path(struct vm *vm, const char *text, char *ret_why, uint32_t size)
 {
 	char *path = NULL;
 	AUTO_FREE char *name = NULL;
 	if (strstr(text, "..")) {
-		(void)snprintf(ret_why, size, "%.256s: a disk's path may not contain ..", text);
+		(void)snprintf(ret_why, size, "%.256s: a disk's path may not contain ..",
+			       text);
 		return NULL;
 	}
 	if (*text == '[' || *text == '/') {
 		if (where_split(text, &name, &path) == 0 &&
-		    (strcmp(name, vm->ds->label) == 0 || strcmp(name, vm->ds->uuid_text) == 0))
+		    (strcmp(name, vm->ds->label) == 0 ||
+		     strcmp(name, vm->ds->uuid_text) == 0))
 			return path;
 		free(path);
-		(void)snprintf(ret_why, size, "%.256s: is not on the VM's datastore %s", text,
-			       vm->ds->label);
+		(void)snprintf(ret_why, size, "%.256s: is not on the VM's datastore %s",
+			       text, vm->ds->label);
 		return NULL;
 	}
 	const char *slash = strrchr(vm->path, '/');
@@ -189,7 +194,8 @@ static void adopt_work(void *arg)
 	struct vm_job *job = arg;
 	struct vm *vm = job->vm;
 	job->rc = hold_config(vm, job->why, sizeof(job->why));
-	for (uint32_t i = 0; job->rc == 0 && i < HARDWARE_DISKS_MAX && vm->disk_paths[i]; i++)
+	for (uint32_t i = 0; job->rc == 0 && i < HARDWARE_DISKS_MAX && vm->disk_paths[i];
+	     i++)
 		job->rc = open_disk(vm, i, vm->disk_paths[i], job->why, sizeof(job->why));
 }
 
@@ -210,8 +216,10 @@ static void await_qemu(struct vm *vm)
 	if (vm->qemu_pidfd < 0)
 		return;
 	if (poll(&p, 1, 0) == 0) {
-		report(vm->host->reporter, REPORT_WARN, "VM %u: its QEMU is left over and is "
-		       "killed", vm->id);
+		report(vm->host->reporter, REPORT_WARN,
+		       "VM %u: its QEMU is left over and is "
+		       "killed",
+		       vm->id);
 		(void)syscall(SYS_pidfd_send_signal, vm->qemu_pidfd, SIGKILL, NULL, 0);
 		(void)poll(&p, 1, KILL_WAIT_MS);
 	}
@@ -228,16 +236,16 @@ static void close_work(void *arg)
 		int rc = disk_close(vm->disks[i]);
 		vm->disks[i] = NULL;
 		if (rc < 0)
-			report(vm->host->reporter, REPORT_WARN, "VM %u: closing disk %u: %s",
-			       vm->id, i, strerror(-rc));
+			report(vm->host->reporter, REPORT_WARN,
+			       "VM %u: closing disk %u: %s", vm->id, i, strerror(-rc));
 		free(vm->disk_paths[i]);
 		vm->disk_paths[i] = NULL;
 	}
 	int rc = vmfs_file_close(vm->config);
 	vm->config = NULL;
 	if (rc < 0)
-		report(vm->host->reporter, REPORT_WARN, "VM %u: closing its .vmx file: %s",
-		       vm->id, strerror(-rc));
+		report(vm->host->reporter, REPORT_WARN,
+		       "VM %u: closing its .vmx file: %s", vm->id, strerror(-rc));
 	free(vm->text);
 	vm->text = NULL;
 }

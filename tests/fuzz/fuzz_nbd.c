@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What an NBD client may send, over a memory disk. The first byte says how large the pieces
- * are in which the rest arrives; half of the inputs begin behind a good negotiation.
+ * What an NBD client may send, over a memory disk. The first byte says how large the
+ * pieces are in which the rest arrives; half of the inputs begin behind a good
+ * negotiation.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -86,7 +87,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct nbd_conn *c = nbd_conn_new(&e, &done, NULL);
 	bool is_open = c && (data[0] & 0x80 ? begin(c, &done) : true);
 	for (size_t at = 1; is_open && at < size; at += piece)
-		is_open = feed(c, &done, data + at, size - at < piece ? size - at : piece);
+		is_open =
+			feed(c, &done, data + at, size - at < piece ? size - at : piece);
 	if (c) {
 		nbd_conn_abandon(c);
 		send_all(c, &done);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The NBD protocol without sockets, over a memory disk: what a client may say, and what it
- * may not. Bytes are fed in pieces of a given size, so that every message is also seen cut.
+ * The NBD protocol without sockets, over a memory disk: what a client may say, and what
+ * it may not. Bytes are fed in pieces of a given size, so that every message is also seen
+ * cut.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -123,7 +124,8 @@ static void feed_flags(struct fixture *f, uint32_t flags)
 	feed(f, &wire, sizeof(wire), 1);
 }
 
-static void feed_option(struct fixture *f, uint32_t option, const void *data, uint32_t len)
+static void feed_option(struct fixture *f, uint32_t option, const void *data,
+			uint32_t len)
 {
 	struct nbd_option_msg m = {
 		.magic = be64_of(NBD_OPTION_MAGIC),
@@ -217,7 +219,8 @@ static void unknown_client_flags_end_the_connection(void **state)
 static void go_tells_size_and_block_sizes(void **state)
 {
 	struct fixture *f = *state;
-	static const uint8_t go[] = { 0, 0, 0, 5, 'd', 'i', 's', 'k', '0', 0, 2, 0, 3, 0, 3 };
+	static const uint8_t go[] = { 0,   0, 0, 5, 'd', 'i', 's', 'k',
+				      '0', 0, 2, 0, 3,	 0,   3 };
 	struct nbd_info_export_msg e;
 	struct nbd_info_block_size_msg b;
 	feed_flags(f, 3);
@@ -374,7 +377,8 @@ static void wrong_requests_are_answered_with_errors(void **state)
 	struct fixture *f = *state;
 	begin(f);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		request(f, cases[i].type, cases[i].flags, cases[i].offset, cases[i].len, i);
+		request(f, cases[i].type, cases[i].flags, cases[i].offset, cases[i].len,
+			i);
 		assert_int_equal(take_reply(f, i, NULL, 0), cases[i].error);
 		assert_int_equal(f->error, 0);
 		assert_int_equal(f->out.len, 0);

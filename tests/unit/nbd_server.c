@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The NBD server with its sockets, over a disk that answers when the test says so: clients
- * that leave in the middle, come back, do not read, and a server that is stopped while the
- * disk works.
+ * The NBD server with its sockets, over a disk that answers when the test says so:
+ * clients that leave in the middle, come back, do not read, and a server that is stopped
+ * while the disk works.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -97,7 +97,9 @@ static int setup(void **state)
 {
 	static const struct bdev_ops ops = { .submit = slow_submit };
 	(void)state;
-	disk = (struct slow_disk){ .bd = { .ops = &ops, .size = DISK_SIZE, .block_size = 512,
+	disk = (struct slow_disk){ .bd = { .ops = &ops,
+					   .size = DISK_SIZE,
+					   .block_size = 512,
 					   .memory_align = 1 } };
 	mutex_init(&disk.m);
 	int sock = sock_listen(path);

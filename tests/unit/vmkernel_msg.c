@@ -89,7 +89,8 @@ static void channels_talk_both_ways(void **state)
 	msg_channel_init(&a, ends[0]);
 	msg_channel_init(&b, ends[1]);
 	for (uint32_t i = 0; i < 20; i++)
-		assert_int_equal(msg_send(&a, MSG_VM_STATE, i, json_pack("{s:i}", "id", i)), 0);
+		assert_int_equal(
+			msg_send(&a, MSG_VM_STATE, i, json_pack("{s:i}", "id", i)), 0);
 	assert_int_equal(msg_channel_read(&b), 0);
 	for (uint32_t i = 0; i < 20; i++) {
 		assert_int_equal(msg_channel_next(&b, &m), 1);
@@ -111,10 +112,12 @@ static void nobody_listening_is_told_apart(void **state)
 	char device[64];
 	json_t *reply;
 	(void)state;
-	assert_int_equal(msg_call("/nonexistent/vmkernel.sock", MSG_VM_LIST, NULL, 1, &reply),
-			 -ECONNREFUSED);
+	assert_int_equal(
+		msg_call("/nonexistent/vmkernel.sock", MSG_VM_LIST, NULL, 1, &reply),
+		-ECONNREFUSED);
 	assert_int_equal(setenv("VMKERNEL_SOCKET", "/nonexistent/vmkernel.sock", 1), 0);
-	assert_int_equal(where_datastore("demo", NULL, device, sizeof(device)), -ECONNREFUSED);
+	assert_int_equal(where_datastore("demo", NULL, device, sizeof(device)),
+			 -ECONNREFUSED);
 }
 
 static void datastore_names_are_split(void **state)

@@ -38,8 +38,10 @@ static struct vm_hardware machine(void)
 	hw.controllers[0] = (struct vm_controller){ CONTROLLER_PVSCSI, "scsi", 0 };
 	hw.controllers[1] = (struct vm_controller){ CONTROLLER_NVME, "nvme", 3 };
 	hw.controller_count = 2;
-	hw.disks[0] = (struct vm_disk){ .controller = 0, .unit = 5, .path = "secret.vmdk" };
-	hw.disks[1] = (struct vm_disk){ .controller = 1, .unit = 0, .path = "other.vmdk" };
+	hw.disks[0] =
+		(struct vm_disk){ .controller = 0, .unit = 5, .path = "secret.vmdk" };
+	hw.disks[1] =
+		(struct vm_disk){ .controller = 1, .unit = 0, .path = "other.vmdk" };
 	hw.disk_count = 2;
 	return hw;
 }
@@ -103,7 +105,8 @@ static void devices_have_fixed_addresses(void **state)
 	make(&hw, false);
 	assert_true(has("pvscsi,id=scsi0,bus=pcie.0,addr=0x3"));
 	assert_true(has("nvme,id=nvme3,bus=pcie.0,addr=0x11"));
-	assert_true(has("bus=scsi0.0,scsi-id=5,lun=0,drive=disk0,werror=stop,rerror=stop"));
+	assert_true(
+		has("bus=scsi0.0,scsi-id=5,lun=0,drive=disk0,werror=stop,rerror=stop"));
 	/* The same controller stays where it is when another one comes or goes. */
 	hw.controllers[0] = hw.controllers[1];
 	hw.controller_count = 1;

@@ -24,9 +24,11 @@ static void values_are_found_in_any_case_and_keep_their_order(void **state)
 	struct vmxfile *f;
 	const char *key, *value;
 	(void)state;
-	assert_int_equal(parse("#!/usr/bin/vmware\n.encoding = \"UTF-8\"\r\n\n"
-			       "  displayName=\"a |22b|22 |7C\"  \nmemSize = 512\nlast = \"\"",
-			       NULL, &f), 0);
+	assert_int_equal(
+		parse("#!/usr/bin/vmware\n.encoding = \"UTF-8\"\r\n\n"
+		      "  displayName=\"a |22b|22 |7C\"  \nmemSize = 512\nlast = \"\"",
+		      NULL, &f),
+		0);
 	assert_string_equal(vmxfile_get(f, "DISPLAYNAME"), "a \"b\" |");
 	assert_string_equal(vmxfile_get(f, "memsize"), "512");
 	assert_string_equal(vmxfile_get(f, "last"), "");
@@ -77,7 +79,8 @@ static void files_over_the_limits_are_refused(void **state)
 	for (unsigned int i = 0; i <= VMXFILE_ENTRIES_MAX; i++)
 		buf_printf(&b, "k%u = \"v\"\n", i);
 	assert_int_equal(vmxfile_parse(b.data, b.len, "vm.vmx", NULL, &f), -EFBIG);
-	assert_int_equal(vmxfile_parse(b.data, VMXFILE_MAX + 1, "vm.vmx", NULL, &f), -EFBIG);
+	assert_int_equal(vmxfile_parse(b.data, VMXFILE_MAX + 1, "vm.vmx", NULL, &f),
+			 -EFBIG);
 	buf_done(&b);
 }
 
@@ -97,22 +100,26 @@ static int read_hardware(const char *text, struct reporter *r)
 static void a_whole_machine_is_read(void **state)
 {
 	(void)state;
-	assert_int_equal(read_hardware("displayName = \"web, 1\"\n"
-				       "memSize = \"1024\"\nnumvcpus = \"2\"\n"
-				       "uuid.bios = \"56 4d 3c 6f 00 11 22 33-44 55 66 77 88 99 aa "
-				       "bb\"\nscsi0.present = \"TRUE\"\n"
-				       "scsi0.virtualDev = \"pvscsi\"\n"
-				       "scsi0:1.present = \"TRUE\"\n"
-				       "scsi0:1.fileName = \"b.vmdk\"\n"
-				       "sata1.present = \"true\"\n"
-				       "sata1:3.fileName = \"c.vmdk\"\n"
-				       "scsi0:2.present = \"FALSE\"\n"
-				       "scsi0:2.fileName = \"no.vmdk\"\n"
-				       "ide1:0.present = \"TRUE\"\n"
-				       "ide1:0.deviceType = \"cdrom-raw\"\n"
-				       "ide1:0.startConnected = \"FALSE\"\n"
-				       "serial1.present = \"TRUE\"\nserial1.fileType = \"file\"\n"
-				       "serial1.fileName = \"/run/vm/console.txt\"\n", NULL), 0);
+	assert_int_equal(
+		read_hardware(
+			"displayName = \"web, 1\"\n"
+			"memSize = \"1024\"\nnumvcpus = \"2\"\n"
+			"uuid.bios = \"56 4d 3c 6f 00 11 22 33-44 55 66 77 88 99 aa "
+			"bb\"\nscsi0.present = \"TRUE\"\n"
+			"scsi0.virtualDev = \"pvscsi\"\n"
+			"scsi0:1.present = \"TRUE\"\n"
+			"scsi0:1.fileName = \"b.vmdk\"\n"
+			"sata1.present = \"true\"\n"
+			"sata1:3.fileName = \"c.vmdk\"\n"
+			"scsi0:2.present = \"FALSE\"\n"
+			"scsi0:2.fileName = \"no.vmdk\"\n"
+			"ide1:0.present = \"TRUE\"\n"
+			"ide1:0.deviceType = \"cdrom-raw\"\n"
+			"ide1:0.startConnected = \"FALSE\"\n"
+			"serial1.present = \"TRUE\"\nserial1.fileType = \"file\"\n"
+			"serial1.fileName = \"/run/vm/console.txt\"\n",
+			NULL),
+		0);
 	assert_string_equal(hw.name, "web, 1");
 	assert_string_equal(hw.uuid, "564d3c6f-0011-2233-4455-66778899aabb");
 	assert_int_equal(hw.memory_mib, 1024);
@@ -135,21 +142,23 @@ static void what_is_unknown_is_refused_with_key_and_value(void **state)
 		const char *text, *key, *value;
 	} cases[] = {
 		{ "scsi0.present = \"TRUE\"\nscsi0.virtualDev = \"floppy\"\n"
-		  "scsi0:0.fileName = \"a.vmdk\"\n", "scsi0.virtualDev", "floppy" },
+		  "scsi0:0.fileName = \"a.vmdk\"\n",
+		  "scsi0.virtualDev", "floppy" },
 		{ "scsi0.present = \"TRUE\"\nscsi0:0.present = \"TRUE\"\n"
 		  "scsi0:0.deviceType = \"tape\"\nscsi0:0.fileName = \"a.vmdk\"\n",
 		  "scsi0:0.deviceType", "tape" },
 		{ "foo0:0.present = \"TRUE\"\nfoo0:0.fileName = \"a.vmdk\"\n",
 		  "foo0:0.present", "unknown controller" },
 		{ "scsi0:0.fileName = \"a.vmdk\"\n", "scsi0.present", "not" },
-		{ "scsi0.present = \"TRUE\"\nscsi0:0.present = \"TRUE\"\n", "scsi0:0.fileName",
-		  "name" },
-		{ "scsi0.present = \"TRUE\"\nscsi0:15.fileName = \"a.vmdk\"\n", "scsi0:15",
-		  "units" },
+		{ "scsi0.present = \"TRUE\"\nscsi0:0.present = \"TRUE\"\n",
+		  "scsi0:0.fileName", "name" },
+		{ "scsi0.present = \"TRUE\"\nscsi0:15.fileName = \"a.vmdk\"\n",
+		  "scsi0:15", "units" },
 		{ "sata9.present = \"TRUE\"\nsata9:0.fileName = \"a.vmdk\"\n", "sata9",
 		  "numbered" },
 		{ "scsi0.present = \"TRUE\"\nscsi0:0.fileName = \"a.vmdk\"\n"
-		  "scsi0:0.mode = \"undoable\"\n", "scsi0:0.mode", "undoable" },
+		  "scsi0:0.mode = \"undoable\"\n",
+		  "scsi0:0.mode", "undoable" },
 		{ "memSize = \"lots\"\n", "memSize", "lots" },
 		{ "memSize = \"2\"\n", "memSize", "2" },
 		{ "memSize = \"18\"\n", "memSize", "18" },
@@ -160,13 +169,17 @@ static void what_is_unknown_is_refused_with_key_and_value(void **state)
 		{ "ide1:0.present = \"TRUE\"\nide1:0.deviceType = \"cdrom-image\"\n",
 		  "ide1:0.deviceType", "cdrom-image" },
 		{ "serial0.present = \"TRUE\"\nserial0.fileType = \"file\"\n"
-		  "serial0.fileName = \"/etc/passwd\"\n", "serial0.fileName", "/etc/passwd" },
+		  "serial0.fileName = \"/etc/passwd\"\n",
+		  "serial0.fileName", "/etc/passwd" },
 		{ "serial0.present = \"TRUE\"\nserial0.fileType = \"file\"\n"
-		  "serial0.fileName = \"/run/vm/../x\"\n", "serial0.fileName", "plain" },
+		  "serial0.fileName = \"/run/vm/../x\"\n",
+		  "serial0.fileName", "plain" },
 		{ "serial0.present = \"TRUE\"\nserial0.fileType = \"file\"\n"
-		  "serial0.fileName = \"a,path=b\"\n", "serial0.fileName", "a,path=b" },
+		  "serial0.fileName = \"a,path=b\"\n",
+		  "serial0.fileName", "a,path=b" },
 		{ "serial0.present = \"TRUE\"\nserial0.fileType = \"pipe\"\n"
-		  "serial0.fileName = \"disk0.sock\"\n", "serial0.fileName", "disk0.sock" },
+		  "serial0.fileName = \"disk0.sock\"\n",
+		  "serial0.fileName", "disk0.sock" },
 		{ "serial0.present = \"TRUE\"\nserial0.fileType = \"device\"\n",
 		  "serial0.fileType", "device" },
 	};
@@ -175,7 +188,8 @@ static void what_is_unknown_is_refused_with_key_and_value(void **state)
 		struct collect told;
 		struct reporter *r = collect_init(&told);
 		assert_true(read_hardware(cases[i].text, r) < 0);
-		if (!collect_has(&told, cases[i].key) || !collect_has(&told, cases[i].value))
+		if (!collect_has(&told, cases[i].key) ||
+		    !collect_has(&told, cases[i].value))
 			fail_msg("case %zu said: %s", i, collect_text(&told));
 		assert_int_equal(collect_count(&told, REPORT_ERROR), 1);
 		collect_done(&told);

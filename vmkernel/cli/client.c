@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One exchange per command. Power-on may wait long for a lock, so there is no time limit. */
+/*
+ * One exchange per command. Power-on may wait long for a lock, so there is no time limit.
+ */
 #include "vmkernel/cli/client.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-int client_ask(const struct client *c, enum msg_type type, json_t *body, json_t **ret_reply)
+int client_ask(const struct client *c, enum msg_type type, json_t *body,
+	       json_t **ret_reply)
 {
 	json_t *reply;
 	int rc = msg_call(c->socket, type, body, 0, &reply);

@@ -14,8 +14,8 @@ struct client {
  * Asks; body is taken. 0 and *ret_reply (json_decref), or 1 when the line about what went
  * wrong is on standard error. Blocks.
  */
-int client_ask(const struct client *c, enum msg_type type, json_t *body, json_t **ret_reply)
-	__attribute__((warn_unused_result));
+int client_ask(const struct client *c, enum msg_type type, json_t *body,
+	       json_t **ret_reply) __attribute__((warn_unused_result));
 /* The same when only success counts. */
 int client_do(const struct client *c, enum msg_type type, json_t *body)
 	__attribute__((warn_unused_result));

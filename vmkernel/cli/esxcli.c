@@ -10,7 +10,9 @@
 #define PROGRAM "esxcli"
 #define WORDS_MAX 4
 
-/* ---- tables in esxcli's form: heads, a line of dashes, two blanks between columns ---- */
+/*
+ * ---- tables in esxcli's form: heads, a line of dashes, two blanks between columns ----
+ */
 
 #define COLUMNS_MAX 8
 #define CELL_SIZE 256
@@ -39,11 +41,13 @@ static void print_head(const struct table *t, const char *const *heads)
 	memset(dashes, '-', sizeof(dashes));
 	print_row(t, heads);
 	for (unsigned int i = 0; i < t->columns; i++)
-		(void)printf("%.*s%s", t->width[i], dashes, i + 1 < t->columns ? "  " : "\n");
+		(void)printf("%.*s%s", t->width[i], dashes,
+			     i + 1 < t->columns ? "  " : "\n");
 }
 
 /* Prints one row for each object; fill makes its cells. */
-static void print_table(const json_t *rows, const char *const *heads, unsigned int columns,
+static void print_table(const json_t *rows, const char *const *heads,
+			unsigned int columns,
 			void (*fill)(const json_t *row, char (*cells)[CELL_SIZE]))
 {
 	char cells[COLUMNS_MAX][CELL_SIZE];
@@ -81,7 +85,8 @@ static void fill_filesystem(const json_t *ds, char (*cells)[CELL_SIZE])
 	(void)snprintf(cells[0], CELL_SIZE, "/vmfs/volumes/%s", client_text(ds, "uuid"));
 	cell(cells[1], client_text(ds, "label"));
 	cell(cells[2], client_text(ds, "uuid"));
-	cell(cells[3], json_is_true(json_object_get(ds, "is_mounted")) ? "true" : "false");
+	cell(cells[3],
+	     json_is_true(json_object_get(ds, "is_mounted")) ? "true" : "false");
 	cell(cells[4], client_text(ds, "type"));
 	cell_number(cells[5], ds, "size");
 	cell_number(cells[6], ds, "free");
@@ -89,8 +94,9 @@ static void fill_filesystem(const json_t *ds, char (*cells)[CELL_SIZE])
 
 static int filesystem_list(const struct client *c, const char *label)
 {
-	static const char *const heads[] = { "Mount Point", "Volume Name", "UUID", "Mounted",
-					     "Type",	    "Size",	   "Free" };
+	static const char *const heads[] = { "Mount Point", "Volume Name", "UUID",
+					     "Mounted",	    "Type",	   "Size",
+					     "Free" };
 	json_t *reply;
 	(void)label;
 	int rc = client_ask(c, MSG_DATASTORE_LIST, NULL, &reply);
@@ -115,13 +121,15 @@ static void fill_member(const json_t *m, char (*cells)[CELL_SIZE])
 
 static int host_list(const struct client *c, const char *label)
 {
-	static const char *const heads[] = { "Host UUID", "Host Name", "Slot", "Heartbeat",
-					     "This Host" };
+	static const char *const heads[] = { "Host UUID", "Host Name", "Slot",
+					     "Heartbeat", "This Host" };
 	json_t *reply;
-	int rc = client_ask(c, MSG_MEMBER_LIST, json_pack("{s:s}", "datastore", label), &reply);
+	int rc = client_ask(c, MSG_MEMBER_LIST, json_pack("{s:s}", "datastore", label),
+			    &reply);
 	if (rc)
 		return rc;
-	print_table(json_object_get(reply, "members"), heads, ARRAY_SIZE(heads), fill_member);
+	print_table(json_object_get(reply, "members"), heads, ARRAY_SIZE(heads),
+		    fill_member);
 	json_decref(reply);
 	return 0;
 }
@@ -138,12 +146,13 @@ static int process_list(const struct client *c, const char *label)
 		const json_t *vm = json_array_get(vms, i);
 		if (!json_is_true(json_object_get(vm, "is_on")))
 			continue;
-		(void)printf("%s\n   World ID: %lld\n   Process ID: 0\n   VMX Cartel ID: %lld\n"
-			     "   Display Name: %s\n   Config File: %s\n\n",
-			     client_text(vm, "name"),
-			     (long long)json_integer_value(json_object_get(vm, "id")),
-			     (long long)json_integer_value(json_object_get(vm, "vmx_pid")),
-			     client_text(vm, "name"), client_text(vm, "path"));
+		(void)printf(
+			"%s\n   World ID: %lld\n   Process ID: 0\n   VMX Cartel ID: %lld\n"
+			"   Display Name: %s\n   Config File: %s\n\n",
+			client_text(vm, "name"),
+			(long long)json_integer_value(json_object_get(vm, "id")),
+			(long long)json_integer_value(json_object_get(vm, "vmx_pid")),
+			client_text(vm, "name"), client_text(vm, "file"));
 	}
 	json_decref(reply);
 	return 0;
@@ -161,9 +170,10 @@ static const struct command {
 
 static void usage(FILE *f)
 {
-	(void)fprintf(f, "usage: " PROGRAM " [-s SOCKET] storage filesystem list\n"
-			 "       " PROGRAM " [-s SOCKET] storage vmfs host list -l LABEL\n"
-			 "       " PROGRAM " [-s SOCKET] vm process list\n");
+	(void)fprintf(f,
+		      "usage: " PROGRAM " [-s SOCKET] storage filesystem list\n"
+		      "       " PROGRAM " [-s SOCKET] storage vmfs host list -l LABEL\n"
+		      "       " PROGRAM " [-s SOCKET] vm process list\n");
 }
 
 /* Words that match; 0 if the command is another. */

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* vim-cmd: a table of commands. Output is what ESXi's vim-cmd prints (scripts read it). */
+/*
+ * vim-cmd: a table of commands. Output is what ESXi's vim-cmd prints (scripts read it).
+ */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -55,21 +57,22 @@ static int list_vms(const struct client *c, int argc, char **argv)
 	int name = (int)widest(vms, "name", 4);
 	int file = (int)widest(vms, "path", 4);
 	int guest = (int)widest(vms, "guest", 8);
-	(void)printf("Vmid   %-*s   %-*s   %-*s   Version   Annotation\n", name, "Name", file,
-		     "File", guest, "Guest OS");
+	(void)printf("Vmid   %-*s   %-*s   %-*s   Version   Annotation\n", name, "Name",
+		     file, "File", guest, "Guest OS");
 	for (size_t i = 0; i < json_array_size(vms); i++) {
 		const json_t *vm = json_array_get(vms, i);
 		(void)printf("%-6lld %-*s   %-*s   %-*s   vmx-%-5s %s\n",
-			     (long long)json_integer_value(json_object_get(vm, "id")), name,
-			     client_text(vm, "name"), file, client_text(vm, "path"), guest,
-			     client_text(vm, "guest"), client_text(vm, "version"),
+			     (long long)json_integer_value(json_object_get(vm, "id")),
+			     name, client_text(vm, "name"), file, client_text(vm, "path"),
+			     guest, client_text(vm, "guest"), client_text(vm, "version"),
 			     client_text(vm, "annotation"));
 	}
 	json_decref(reply);
 	return 0;
 }
 
-static int vm_do(const struct client *c, char **argv, enum msg_type type, const char *said)
+static int vm_do(const struct client *c, char **argv, enum msg_type type,
+		 const char *said)
 {
 	json_t *body;
 	int rc = id_body(argv[0], &body);
@@ -131,21 +134,22 @@ static int host_summary(const struct client *c, int argc, char **argv)
 	int rc = client_ask(c, MSG_HOST_SUMMARY, NULL, &reply);
 	if (rc)
 		return rc;
-	(void)printf("Listsummary:\n\n(vim.host.Summary) {\n"
-		     "   hardware = (vim.host.Summary.HardwareSummary) {\n"
-		     "      uuid = \"%s\"\n   },\n"
-		     "   runtime = (vim.host.RuntimeInfo) {\n"
-		     "      connectionState = \"connected\",\n"
-		     "      powerState = \"poweredOn\"\n   },\n"
-		     "   config = (vim.host.Summary.ConfigSummary) {\n"
-		     "      name = \"%s\",\n"
-		     "      product = (vim.AboutInfo) {\n"
-		     "         name = \"OpenVMFS\",\n         version = \"%s\"\n      }\n   },\n"
-		     "   virtualMachines = %lld,\n   poweredOn = %lld,\n"
-		     "   datastores = %lld\n}\n",
-		     client_text(reply, "host"), client_text(reply, "name"),
-		     client_text(reply, "version"), number(reply, "vms"),
-		     number(reply, "vms_on"), number(reply, "datastores"));
+	(void)printf(
+		"Listsummary:\n\n(vim.host.Summary) {\n"
+		"   hardware = (vim.host.Summary.HardwareSummary) {\n"
+		"      uuid = \"%s\"\n   },\n"
+		"   runtime = (vim.host.RuntimeInfo) {\n"
+		"      connectionState = \"connected\",\n"
+		"      powerState = \"poweredOn\"\n   },\n"
+		"   config = (vim.host.Summary.ConfigSummary) {\n"
+		"      name = \"%s\",\n"
+		"      product = (vim.AboutInfo) {\n"
+		"         name = \"OpenVMFS\",\n         version = \"%s\"\n      }\n   },\n"
+		"   virtualMachines = %lld,\n   poweredOn = %lld,\n"
+		"   datastores = %lld\n}\n",
+		client_text(reply, "host"), client_text(reply, "name"),
+		client_text(reply, "version"), number(reply, "vms"),
+		number(reply, "vms_on"), number(reply, "datastores"));
 	json_decref(reply);
 	return 0;
 }
@@ -181,7 +185,8 @@ static int run(const struct client *c, int argc, char **argv)
 			continue;
 		if (argc - 1 >= cmd->argc_min && argc - 1 <= cmd->argc_max)
 			return cmd->run(c, argc - 1, argv + 1);
-		(void)fprintf(stderr, "usage: " PROGRAM " %s %s\n", cmd->name, cmd->arguments);
+		(void)fprintf(stderr, "usage: " PROGRAM " %s %s\n", cmd->name,
+			      cmd->arguments);
 		return 1;
 	}
 	(void)fprintf(stderr, PROGRAM ": %s: no such command\n", argv[0]);

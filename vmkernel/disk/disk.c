@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Order at open: lock, then listen. Order at close: no clients, no I/O in flight, then the
- * lock. So whoever is served holds the lock, and nothing of ours is in flight when another
- * host can get it. A lost lease needs no call from here: the volume cuts its devices first,
- * and every request then ends with -ESTALE.
+ * Order at open: lock, then listen. Order at close: no clients, no I/O in flight, then
+ * the lock. So whoever is served holds the lock, and nothing of ours is in flight when
+ * another host can get it. A lost lease needs no call from here: the volume cuts its
+ * devices first, and every request then ends with -ESTALE.
  */
 #include "vmkernel/disk/disk.h"
 
@@ -87,8 +87,8 @@ static int lock_and_serve(struct disk *disk, const struct disk_options *options,
 		return rc;
 	rc = serve(disk, options);
 	if (rc < 0)
-		(void)snprintf(ret_why, size, "%s: %s: %s", options->what, options->socket,
-			       strerror(-rc));
+		(void)snprintf(ret_why, size, "%s: %s: %s", options->what,
+			       options->socket, strerror(-rc));
 	return rc;
 }
 
@@ -116,7 +116,8 @@ int disk_close(struct disk *disk)
 		return 0;
 	if (disk->server) {
 		nbd_server_stop(disk->server);
-		(void)unlink(disk->socket); /* the next listener replaces a stale one anyway */
+		/* the next listener replaces a stale one anyway */
+		(void)unlink(disk->socket);
 	}
 	int rc = vdisk_close(disk->vdisk);
 	free(disk->socket);

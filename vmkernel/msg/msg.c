@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Framing. The peer may be hostile (a vmx talks for a guest; anybody who reaches the control
- * socket is a client): the header is checked before the payload is waited for, so a channel
- * never holds more than one frame and a read of it, and jansson gets bytes of a known
- * length that must be one object and nothing else.
+ * Framing. The peer may be hostile (a vmx talks for a guest; anybody who reaches the
+ * control socket is a client): the header is checked before the payload is waited for, so
+ * a channel never holds more than one frame and a read of it, and jansson gets bytes of a
+ * known length that must be one object and nothing else.
  */
 #include "vmkernel/msg/msg.h"
 
@@ -28,7 +28,8 @@ int64_t msg_decode(const uint8_t *in, size_t len, struct msg *ret_msg)
 		return 0;
 	memcpy(&h, in, sizeof(h));
 	uint32_t body_len = le32_get(h.len);
-	if (le32_get(h.magic) != MSG_MAGIC || le16_get(h.zero) || body_len > MSG_PAYLOAD_MAX)
+	if (le32_get(h.magic) != MSG_MAGIC || le16_get(h.zero) ||
+	    body_len > MSG_PAYLOAD_MAX)
 		return -EPROTO;
 	if (len - sizeof(h) < body_len)
 		return 0;
@@ -145,7 +146,8 @@ int msg_reply(struct msg_channel *ch, uint32_t tag, int result, const char *sent
 	if (!reply)
 		return -ENOMEM;
 	if (json_object_set_new(reply, "result", json_integer(result)) < 0 ||
-	    (sentence && json_object_set_new(reply, "error", json_string(sentence)) < 0)) {
+	    (sentence &&
+	     json_object_set_new(reply, "error", json_string(sentence)) < 0)) {
 		json_decref(reply);
 		return -ENOMEM;
 	}

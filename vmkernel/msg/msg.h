@@ -3,9 +3,9 @@
 #define VMKERNEL_MSG_MSG_H
 
 /*
- * Messages between vmkernel, its vmx processes and the command-line clients: a header with
- * type, length and tag, then a JSON object. A request carries a tag of the sender's choice;
- * its MSG_REPLY carries the same tag.
+ * Messages between vmkernel, its vmx processes and the command-line clients: a header
+ * with type, length and tag, then a JSON object. A request carries a tag of the sender's
+ * choice; its MSG_REPLY carries the same tag.
  *
  * MSG_REPLY: {"result": 0 or -errno, "error": sentence if result < 0, ... per request}
  */
@@ -25,21 +25,25 @@ enum msg_type {
 
 	/* Clients to vmkernel. What they carry -> what the reply carries. */
 	MSG_WHERE = 16,	    /* name -> device */
-	MSG_HOST_SUMMARY,   /* -> host, name, version, vms_on, vms, datastores */
-	MSG_DATASTORE_LIST, /* -> datastores: [{label, uuid, type, size, free, device, state}] */
-	MSG_MEMBER_LIST,    /* datastore -> members: [{host, name, slot, age_ms, is_self}] */
+	MSG_HOST_SUMMARY,   /* -> host, name, version, vms, vms_on, datastores */
+	MSG_DATASTORE_LIST, /* -> datastores: [{label, uuid, type, size, free, device,
+			       is_mounted, class}] */
+	/* datastore -> members: [{host, name, slot, age_ms, is_self}] */
+	MSG_MEMBER_LIST,
 	MSG_VM_REGISTER,    /* path, name (may be "") -> id */
 	MSG_VM_UNREGISTER,  /* id */
-	MSG_VM_LIST,	    /* -> vms: [{id, name, path, guest, version, annotation, state,
-			       vmx_pid, uuid}] */
+	MSG_VM_LIST,	    /* -> vms: [{id, name, path, file, guest, version, annotation,
+			       state, is_on, vmx_pid}] */
 	MSG_VM_STATE,	    /* id -> state */
 	MSG_VM_POWER_ON,    /* id; the reply comes when QEMU runs it, or never will */
 	MSG_VM_POWER_OFF,   /* id; the reply comes when all is closed */
 	MSG_VM_RESET,	    /* id */
 
 	/* vmkernel to vmx. */
-	MSG_VMX_HELLO = 48, /* first on every connection -> is_running, disks: [path...] */
-	MSG_VMX_START,	    /* name, text (of the .vmx file), qemu -> when the VM runs, or not */
+	/* first on every connection -> is_running, disks: [path...] */
+	MSG_VMX_HELLO = 48,
+	/* name, text (of the .vmx file), qemu -> when the VM runs, or not */
+	MSG_VMX_START,
 	MSG_VMX_STOP,	    /* why: quit QEMU now -> when it is gone */
 	MSG_VMX_RESET,	    /* -> when done */
 
@@ -65,8 +69,8 @@ struct msg {
 };
 
 /*
- * Takes one message off the len bytes at in. Bytes used; 0: not complete yet; -EPROTO: not
- * our protocol, close; -ENOMEM.
+ * Takes one message off the len bytes at in. Bytes used; 0: not complete yet; -EPROTO:
+ * not our protocol, close; -ENOMEM.
  */
 int64_t msg_decode(const uint8_t *in, size_t len, struct msg *ret_msg)
 	__attribute__((warn_unused_result));
@@ -100,9 +104,9 @@ int msg_reply(struct msg_channel *ch, uint32_t tag, int result, const char *sent
 	      json_t *body) __attribute__((warn_unused_result));
 
 /*
- * A client's question: connects to the socket at path, sends, waits for the reply (timeout_s,
- * 0 = for ever). body is taken. 0 and *ret_reply (json_decref); -ECONNREFUSED: nobody
- * listens; -ETIMEDOUT; -EPROTO; -errno. Blocks.
+ * A client's question: connects to the socket at path, sends, waits for the reply
+ * (timeout_s, 0 = for ever). body is taken. 0 and *ret_reply (json_decref);
+ * -ECONNREFUSED: nobody listens; -ETIMEDOUT; -EPROTO; -errno. Blocks.
  */
 int msg_call(const char *path, enum msg_type type, json_t *body, unsigned int timeout_s,
 	     json_t **ret_reply) __attribute__((warn_unused_result));

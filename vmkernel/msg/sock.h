@@ -3,8 +3,8 @@
 #define VMKERNEL_MSG_SOCK_H
 
 /*
- * Unix stream sockets by path. The last component alone has to fit into an address: longer
- * paths are reached through their folder. All sockets are close-on-exec.
+ * Unix stream sockets by path. The last component alone has to fit into an address:
+ * longer paths are reached through their folder. All sockets are close-on-exec.
  */
 
 /* A listening, non-blocking socket; a stale one at path is replaced. sock or -errno. */

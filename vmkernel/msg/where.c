@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Datastore names. A name is what stands between the brackets of "[label] dir/file", or the
- * component after /vmfs/volumes/.
+ * Datastore names. A name is what stands between the brackets of "[label] dir/file", or
+ * the component after /vmfs/volumes/.
  */
 #include "vmkernel/msg/where.h"
 

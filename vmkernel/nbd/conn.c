@@ -3,25 +3,27 @@
  * One NBD connection: parsing requests, running them, answering them.
  *
  * A connection owns a receive buffer, from which as many requests are parsed as one read
- * brought, and NBD_MAX_REQUESTS request slots that keep their data buffers, so that nothing
- * is allocated per request. Life of a slot, with the function for each arrow:
+ * brought, and NBD_MAX_REQUESTS request slots that keep their data buffers, so that
+ * nothing is allocated per request. Life of a slot, with the function for each arrow:
  *
  *	FREE --take_request--> FILLING (WRITE only: payload is arriving)
  *	FREE, FILLING --start--> at the disk --request_done--> on the done list
- *	done list --nbd_done_take--> answered (in the tx queue), or at the disk again (the next
- *	part of a long ZERO or UNMAP), or waiting for its retry (-EBUSY)
+ *	done list --nbd_done_take--> answered (in the tx queue), or at the disk again (the
+ *	next part of a long ZERO or UNMAP), or waiting for its retry (-EBUSY)
  *	answered --nbd_conn_sent--> FREE
  *
  * Invariants:
- * 1. Every number of a request is checked in request_error() before it is used, from a copy
- *    of the header. A request that is wrong is answered with an error; only one whose end
- *    cannot be known (bad magic, a payload that is too long) ends the connection.
- * 2. Payload and reply data live in the slot's buffer, aligned to IO_ALIGN: a client cannot
- *    change bytes under a running write, and the disk never sees an unaligned address.
- * 3. Replies go out in the order of completion. FLUSH may overtake nothing that the client
- *    was told about: it reaches the disk after those writes were completed.
- * 4. Input stops (nbd_conn_space() == 0) while slots, bytes or output are at their limit, so
- *    a client that does not read costs a bounded amount of memory.
+ * 1. Every number of a request is checked in request_error() before it is used, from a
+ *    copy of the header. A request that is wrong is answered with an error; only one
+ *    whose end cannot be known (bad magic, a payload that is too long) ends the
+ *    connection.
+ * 2. Payload and reply data live in the slot's buffer, aligned to IO_ALIGN: a client
+ *    cannot change bytes under a running write, and the disk never sees an unaligned
+ *    address.
+ * 3. Replies go out in the order of completion. FLUSH may overtake nothing that the
+ *    client was told about: it reaches the disk after those writes were completed.
+ * 4. Input stops (nbd_conn_space() == 0) while slots, bytes or output are at their limit,
+ *    so a client that does not read costs a bounded amount of memory.
  * 5. A failed READ sends no data, so what an earlier request left in a buffer stays here.
  */
 #include "vmkernel/nbd/conn.h"
@@ -297,7 +299,10 @@ static void start(struct nbd_conn *c, struct nbd_request *req)
 	}
 }
 
-/* The disk was too busy (a reservation of another host): false when it was so for too long. */
+/*
+ * The disk was too busy (a reservation of another host): false when it was so for too
+ * long.
+ */
 static bool is_retried(struct nbd_conn *c, struct nbd_request *req)
 {
 	uint64_t now = clock_now();
@@ -414,8 +419,8 @@ static uint32_t request_error(const struct nbd_conn *c, const struct nbd_request
 	if (is_change && (c->export->is_read_only || bd->is_read_only))
 		return NBD_EPERM;
 	if (offset > bd->size || len > bd->size - offset)
-		return type == NBD_CMD_WRITE || type == NBD_CMD_WRITE_ZEROES ? NBD_ENOSPC :
-									       NBD_EINVAL;
+		return type == NBD_CMD_WRITE || type == NBD_CMD_WRITE_ZEROES ? NBD_ENOSPC
+									     : NBD_EINVAL;
 	if (offset % bd->block_size || len % bd->block_size)
 		return NBD_EINVAL;
 	return NBD_OK;

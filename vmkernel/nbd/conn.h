@@ -4,8 +4,8 @@
 
 /*
  * One NBD connection without its socket: bytes in, requests to the disk, bytes out. All
- * functions are for one task, the owner's; only the completion list is shared with the tasks
- * that complete I/O. None blocks.
+ * functions are for one task, the owner's; only the completion list is shared with the
+ * tasks that complete I/O. None blocks.
  *
  *	owner reads a socket into nbd_conn_space(), tells nbd_conn_received();
  *	the disk completes requests into struct nbd_done and wakes the owner;
@@ -40,17 +40,22 @@ void nbd_done_init(struct nbd_done *d, void (*wake)(void *arg), void *wake_arg);
 void nbd_done_done(struct nbd_done *d);
 bool nbd_done_is_empty(struct nbd_done *d);
 /*
- * Gives every completed request back to its connection, where it becomes a reply or goes on.
- * touched is called for each connection concerned (several times, perhaps); it must not free
- * a connection.
+ * Gives every completed request back to its connection, where it becomes a reply or goes
+ * on. touched is called for each connection concerned (several times, perhaps); it must
+ * not free a connection.
  */
 void nbd_done_take(struct nbd_done *d, void (*touched)(struct nbd_conn *c, void *arg),
 		   void *arg);
 
-/* e is borrowed until nbd_conn_free; NULL without memory. The greeting is in the output. */
+/*
+ * e is borrowed until nbd_conn_free; NULL without memory. The greeting is in the output.
+ */
 struct nbd_conn *nbd_conn_new(const struct nbd_export *e, struct nbd_done *done,
 			      void *owner_data);
-/* The client is gone: starts nothing more, forgets what waits. What is at the disk goes on. */
+/*
+ * The client is gone: starts nothing more, forgets what waits. What is at the disk goes
+ * on.
+ */
 void nbd_conn_abandon(struct nbd_conn *c);
 /* Only when nbd_conn_in_flight() is 0. NULL is allowed. */
 void nbd_conn_free(struct nbd_conn *c);

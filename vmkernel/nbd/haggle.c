@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fixed newstyle negotiation (doc/proto.md, "Fixed newstyle negotiation", "Option types").
+ * Fixed newstyle negotiation (doc/proto.md, "Fixed newstyle negotiation", "Option
+ * types").
  *
  *	FLAGS --client flags--> OPTIONS --GO, EXPORT_NAME--> DONE
  *				   |---ABORT, EXPORT_NAME of an unknown name--> CLOSE
  *
  * 1. A message is used only when all of it is there; every length in it is compared with
  *    the length of the option before it is used.
- * 2. Structured replies, TLS, contexts and whatever comes later are refused with ERR_UNSUP,
- *    which a client must accept.
+ * 2. Structured replies, TLS, contexts and whatever comes later are refused with
+ *    ERR_UNSUP, which a client must accept.
  */
 #include "vmkernel/nbd/haggle.h"
 
@@ -130,7 +131,8 @@ static void reply_info(const struct nbd_export *e, uint32_t option, uint16_t typ
 		struct nbd_info_block_size_msg m = {
 			.type = be16_of(type),
 			.minimum = be32_of(minimum),
-			.preferred = be32_of((uint32_t)max_u64(minimum, PREFERRED_BLOCK_SIZE)),
+			.preferred =
+				be32_of((uint32_t)max_u64(minimum, PREFERRED_BLOCK_SIZE)),
 			.maximum = be32_of(NBD_PAYLOAD_MAX),
 		};
 		reply(out, option, NBD_REP_INFO, &m, sizeof(m));
@@ -178,8 +180,8 @@ static void take_go(struct haggle *h, const struct nbd_export *e, uint32_t optio
 		h->state = HAGGLE_DONE;
 }
 
-static int64_t take_option(struct haggle *h, const struct nbd_export *e, const uint8_t *in,
-			   size_t len, struct buf *out)
+static int64_t take_option(struct haggle *h, const struct nbd_export *e,
+			   const uint8_t *in, size_t len, struct buf *out)
 {
 	struct nbd_option_msg m;
 	if (len < sizeof(m))

@@ -33,8 +33,8 @@ struct haggle {
 void haggle_start(struct haggle *h, struct buf *out);
 /*
  * Takes at most one message from the len bytes at in, adds the answer to out and changes
- * h->state. Returns the bytes used; 0: the message is not complete yet; -EPROTO: the client
- * does not speak the protocol, close.
+ * h->state. Returns the bytes used; 0: the message is not complete yet; -EPROTO: the
+ * client does not speak the protocol, close.
  */
 int64_t haggle_input(struct haggle *h, const struct nbd_export *e, const uint8_t *in,
 		     size_t len, struct buf *out) __attribute__((warn_unused_result));

@@ -4,8 +4,8 @@
 
 /*
  * The NBD protocol on the wire: fixed newstyle negotiation and simple replies (the NBD
- * project's doc/proto.md; section names are given where a fact needs one). All integers are
- * big-endian.
+ * project's doc/proto.md; section names are given where a fact needs one). All integers
+ * are big-endian.
  */
 #include "base/endian.h"
 
@@ -17,7 +17,8 @@
 
 #define NBD_NAME_MAX 4096u	       /* "Strings": at most 4096 bytes */
 #define NBD_OPTION_MAX (64u << 10)     /* ours: longer options end the connection */
-#define NBD_PAYLOAD_MAX (32u << 20)    /* "Block size constraints": what all clients assume */
+#define NBD_PAYLOAD_MAX                                                                  \
+	(32u << 20) /* "Block size constraints": what all clients assume */
 #define NBD_EXPORT_NAME_PAD 124u
 
 enum nbd_handshake_flags {

@@ -3,18 +3,20 @@
  * The sockets under nbd/conn.c: one task, one epoll. Each turn of the loop
  *
  *	1. sleeps until a socket or the wake event is ready,
- *	2. reads each ready socket once, into up to 256 KiB, and starts all requests in it,
+ *	2. reads each ready socket once, into up to 256 KiB, and starts all requests in
+ *	   it,
  *	3. collects all requests that the disk has completed,
  *	4. sends each client all its replies with one sendmsg,
  *
  * so that the number of system calls per request falls as the load rises.
  *
- * The wake event is written only while the loop sleeps or is about to: is_awake is cleared
- * BEFORE the done list is looked at for the last time, and a completing task looks at
- * is_awake AFTER it has put its request on the list; one of the two sees the other.
+ * The wake event is written only while the loop sleeps or is about to: is_awake is
+ * cleared BEFORE the done list is looked at for the last time, and a completing task
+ * looks at is_awake AFTER it has put its request on the list; one of the two sees the
+ * other.
  *
- * A connection is closed by its socket going away, by a protocol error, or by the client's
- * goodbye; it is freed when the disk has nothing of it any more.
+ * A connection is closed by its socket going away, by a protocol error, or by the
+ * client's goodbye; it is freed when the disk has nothing of it any more.
  */
 #include "vmkernel/nbd/server.h"
 
@@ -62,7 +64,8 @@ static void wake(void *arg)
 	if (atomic_load(&s->is_awake))
 		return;
 	ssize_t n = write(s->wake_fd, &one, sizeof(one));
-	(void)n; /* fails only when the counter is full, and then the loop is woken anyway */
+	/* fails only when the counter is full, and then the loop is woken anyway */
+	(void)n;
 }
 
 /* ---- clients ---- */
@@ -143,7 +146,8 @@ static void client_receive(struct nbd_server *s, struct client *cl)
 	int rc = nbd_conn_received(cl->conn, (size_t)n);
 	if (rc < 0) {
 		report(s->reporter, REPORT_WARN, "%s: NBD client dropped: %s", s->name,
-		       rc == -EPROTO ? "it does not keep to the protocol" : strerror(-rc));
+		       rc == -EPROTO ? "it does not keep to the protocol"
+				     : strerror(-rc));
 		client_close(cl);
 	}
 }
@@ -285,7 +289,8 @@ static void server_free(struct nbd_server *s)
 	free(s);
 }
 
-int nbd_server_start(const struct nbd_server_options *options, struct nbd_server **ret_server)
+int nbd_server_start(const struct nbd_server_options *options,
+		     struct nbd_server **ret_server)
 {
 	struct nbd_server *s = calloc(1, sizeof(*s));
 	if (!s)

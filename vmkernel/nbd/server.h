@@ -3,8 +3,8 @@
 #define NBD_SERVER_H
 
 /*
- * An NBD server for one disk on one listening unix socket, with a task of its own. Several
- * clients may connect; one that leaves may come back.
+ * An NBD server for one disk on one listening unix socket, with a task of its own.
+ * Several clients may connect; one that leaves may come back.
  */
 #include <stdbool.h>
 
@@ -17,7 +17,8 @@ struct nbd_server;
 
 struct nbd_server_options {
 	const char *name;	/* of the export; copied. Clients may also ask for "" */
-	struct bdev *bd;	/* borrowed until nbd_server_stop; with a pool if it translates */
+	/* borrowed until nbd_server_stop; with a pool if it translates */
+	struct bdev *bd;
 	int listen_sock;	/* taken on success (sock_listen) */
 	bool is_read_only;
 	struct reporter *reporter;

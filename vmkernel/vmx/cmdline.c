@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The rules of QEMU's command line, each of which was paid for (check_rules asserts them):
+ * The rules of QEMU's command line, each of which was paid for (check_rules asserts
+ * them):
  *
  * 1. -nodefaults, -no-user-config, -S: nothing is there that was not asked for, and the
  *    guest starts when we say so.
@@ -11,8 +12,8 @@
  *    multiple of 256 KiB, or the dirty bitmap of a migration loses writes.
  * 4. A fixed machine version, and a fixed address for each PCI device: what a guest has
  *    seen does not move when QEMU is upgraded or a device is added.
- * 5. -sandbox on with all of it; -action instead of -no-reboot, so that a reset is a reset
- *    and a shutdown waits for us.
+ * 5. -sandbox on with all of it; -action instead of -no-reboot, so that a reset is a
+ *    reset and a shutdown waits for us.
  * 6. Disks have werror=stop, rerror=stop: an I/O error is for the host to solve, not for
  *    the guest's filesystem.
  *
@@ -34,8 +35,8 @@
 #define PCI_SLOTS 31u
 #define CPUS_ROOM 2u	  /* maxcpus is at least this */
 
-__attribute__((format(printf, 2, 3))) static void add(struct cmdline *line, const char *fmt,
-						      ...)
+__attribute__((format(printf, 2, 3))) static void add(struct cmdline *line,
+						      const char *fmt, ...)
 {
 	va_list ap;
 	char *text = NULL;
@@ -98,7 +99,8 @@ static void add_machine(struct cmdline *line, const struct cmdline_input *in)
 	add(line, "-action");
 	add(line, "reboot=reset,shutdown=pause,panic=pause");
 	add(line, "-sandbox");
-	add(line, "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
+	add(line,
+	    "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
 	add(line, "-rtc");
 	add(line, "base=utc");
 }
@@ -117,10 +119,11 @@ static void add_serials(struct cmdline *line, const struct vm_hardware *hw)
 		const struct vm_serial *s = &hw->serials[i];
 		add(line, "-chardev");
 		if (s->is_socket)
-			add(line, "socket,id=serial%u,path=%s,server=on,wait=off", s->number,
-			    s->name);
+			add(line, "socket,id=serial%u,path=%s,server=on,wait=off",
+			    s->number, s->name);
 		else
-			add(line, "file,id=serial%u,path=%s,append=on", s->number, s->name);
+			add(line, "file,id=serial%u,path=%s,append=on", s->number,
+			    s->name);
 		add(line, "-device");
 		add(line, "isa-serial,id=com%u,chardev=serial%u,index=%u", s->number + 1,
 		    s->number, s->number);
@@ -152,8 +155,9 @@ static void add_controllers(struct cmdline *line, const struct vm_hardware *hw)
 		add(line, "%s,id=%s%u,bus=%s,addr=0x%x%s%s", model[c->type], c->prefix,
 		    c->number, bus, slot,
 		    c->type == CONTROLLER_NVME ? ",serial=VMWare-NVME-" : "",
-		    c->type == CONTROLLER_NVME ? (const char *[]){ "0", "1", "2", "3" }[c->number]
-					       : "");
+		    c->type == CONTROLLER_NVME
+			    ? (const char *[]){ "0", "1", "2", "3" }[c->number]
+			    : "");
 	}
 }
 
@@ -171,28 +175,33 @@ static void add_disk(struct cmdline *line, const struct vm_hardware *hw, uint32_
 	case CONTROLLER_PVSCSI:
 	case CONTROLLER_LSILOGIC:
 	case CONTROLLER_LSISAS1068:
-		add(line, "scsi-hd,id=%s%u-%u,bus=%s%u.0,scsi-id=%u,lun=0,drive=disk%u,"
-			  "werror=stop,rerror=stop,bootindex=%u", c->prefix, c->number, d->unit,
-		    c->prefix, c->number, d->unit, i, i);
+		add(line,
+		    "scsi-hd,id=%s%u-%u,bus=%s%u.0,scsi-id=%u,lun=0,drive=disk%u,"
+		    "werror=stop,rerror=stop,bootindex=%u",
+		    c->prefix, c->number, d->unit, c->prefix, c->number, d->unit, i, i);
 		break;
 	case CONTROLLER_AHCI:
-		add(line, "ide-hd,id=sata%u-%u,bus=sata%u.%u,drive=disk%u,werror=stop,"
-			  "rerror=stop,bootindex=%u", c->number, d->unit, c->number, d->unit, i,
-		    i);
+		add(line,
+		    "ide-hd,id=sata%u-%u,bus=sata%u.%u,drive=disk%u,werror=stop,"
+		    "rerror=stop,bootindex=%u",
+		    c->number, d->unit, c->number, d->unit, i, i);
 		break;
 	case CONTROLLER_IDE:
 		/* q35 has no IDE: its own AHCI takes the four places. */
 		if (hw->is_old)
-			add(line, "ide-hd,id=ide%u-%u,bus=ide.%u,unit=%u,drive=disk%u,"
-				  "werror=stop,rerror=stop,bootindex=%u", c->number, d->unit,
-			    c->number, d->unit, i, i);
+			add(line,
+			    "ide-hd,id=ide%u-%u,bus=ide.%u,unit=%u,drive=disk%u,"
+			    "werror=stop,rerror=stop,bootindex=%u",
+			    c->number, d->unit, c->number, d->unit, i, i);
 		else
-			add(line, "ide-hd,id=ide%u-%u,bus=ide.%u,drive=disk%u,werror=stop,"
-				  "rerror=stop,bootindex=%u", c->number, d->unit,
-			    c->number * 2 + d->unit, i, i);
+			add(line,
+			    "ide-hd,id=ide%u-%u,bus=ide.%u,drive=disk%u,werror=stop,"
+			    "rerror=stop,bootindex=%u",
+			    c->number, d->unit, c->number * 2 + d->unit, i, i);
 		break;
 	case CONTROLLER_NVME:
-		add(line, "nvme-ns,id=nvme%u-%u,bus=nvme%u,nsid=%u,drive=disk%u,bootindex=%u",
+		add(line,
+		    "nvme-ns,id=nvme%u-%u,bus=nvme%u,nsid=%u,drive=disk%u,bootindex=%u",
 		    c->number, d->unit, c->number, d->unit + 1, i, i);
 		break;
 	}
@@ -225,7 +234,8 @@ static void check_rules(const struct cmdline *line, const struct cmdline_input *
 	assert(has_arg(line, "-nodefaults") && has_arg(line, "-no-user-config"));
 	assert(has_arg(line, "-S"));
 	assert(strncmp(value_after(line, "-sandbox"), "on,", 3) == 0);
-	assert(sscanf(value_after(line, "-smp"), "cpus=%u,maxcpus=%u", &cpus, &room) == 2);
+	assert(sscanf(value_after(line, "-smp"), "cpus=%u,maxcpus=%u", &cpus, &room) ==
+	       2);
 	assert(room >= 2 && room >= cpus && cpus >= 1);
 	assert(in->is_kvm || strstr(value_after(line, "-accel"), "thread=multi"));
 	assert(in->is_kvm || (memory_kib + 8) % 1024 == 0);

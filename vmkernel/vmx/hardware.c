@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * From keys to hardware. Devices are found by walking over the file's keys, so that a disk
- * on a controller that we do not know is refused and not forgotten: a VM that boots without
- * one of its disks is worse than one that does not boot.
+ * From keys to hardware. Devices are found by walking over the file's keys, so that a
+ * disk on a controller that we do not know is refused and not forgotten: a VM that boots
+ * without one of its disks is worse than one that does not boot.
  *
- * A device counts if DEVICE.present is true, or is missing while DEVICE.fileName is there.
- * Empty CD drives are left out; a CD that is connected at power-on is refused until there
- * are CDs.
+ * A device counts if DEVICE.present is true, or is missing while DEVICE.fileName is
+ * there. Empty CD drives are left out; a CD that is connected at power-on is refused
+ * until there are CDs.
  */
 #include "vmkernel/vmx/hardware.h"
 
@@ -36,11 +36,12 @@ struct reading {
 static int refuse(const struct reading *in, const char *key, const char *value,
 		  const char *why)
 {
-	return report_error(in->r, -EINVAL, "%s = \"%s\": %s", key, value ? value : "", why);
+	return report_error(in->r, -EINVAL, "%s = \"%s\": %s", key, value ? value : "",
+			    why);
 }
 
-static const char *value_of(const struct reading *in, const char *device, const char *what,
-			    char ret_key[static KEY_SIZE])
+static const char *value_of(const struct reading *in, const char *device,
+			    const char *what, char ret_key[static KEY_SIZE])
 {
 	(void)snprintf(ret_key, KEY_SIZE, "%s.%s", device, what); /* cut: not found */
 	return vmxfile_get(in->f, ret_key);
@@ -53,16 +54,17 @@ static bool is_true(const struct reading *in, const char *device, const char *wh
 	return vmxfile_is_true(in->f, key);
 }
 
-static int read_number(const struct reading *in, const char *key, uint32_t min, uint32_t max,
-		       uint32_t *ret_n)
+static int read_number(const struct reading *in, const char *key, uint32_t min,
+		       uint32_t max, uint32_t *ret_n)
 {
 	const char *value = vmxfile_get(in->f, key);
 	uint64_t n;
 	if (!value)
 		return 0;
 	if (parse_u64(value, max, &n) < 0 || n < min)
-		return report_error(in->r, -EINVAL, "%s = \"%s\": not a number from %u to %u",
-				    key, value, min, max);
+		return report_error(in->r, -EINVAL,
+				    "%s = \"%s\": not a number from %u to %u", key, value,
+				    min, max);
 	*ret_n = (uint32_t)n;
 	return 0;
 }
@@ -83,12 +85,14 @@ static int scsi_type(const struct reading *in, const char *device,
 	char key[KEY_SIZE];
 	const char *value = value_of(in, device, "virtualDev", key);
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
-		if (strcasecmp(value && *value ? value : "lsilogic", known[i].name) == 0) {
+		if (strcasecmp(value && *value ? value : "lsilogic", known[i].name) ==
+		    0) {
 			*ret_type = known[i].type;
 			return 0;
 		}
 	}
-	return refuse(in, key, value, "unknown controller (pvscsi, lsilogic or lsisas1068)");
+	return refuse(in, key, value,
+		      "unknown controller (pvscsi, lsilogic or lsisas1068)");
 }
 
 static uint32_t unit_max(enum controller_type type)
@@ -134,12 +138,14 @@ static int controller_of(const struct reading *in, const char *prefix, uint32_t 
 		return rc;
 	/* IDE has no key of its own in most files. */
 	if (c.type != CONTROLLER_IDE && !is_true(in, device, "present"))
-		return report_error(in->r, -EINVAL, "%s.present: the controller of %s%u:N is "
-				    "not present", device, prefix, number);
+		return report_error(in->r, -EINVAL,
+				    "%s.present: the controller of %s%u:N is "
+				    "not present",
+				    device, prefix, number);
 	uint32_t last = c.type == CONTROLLER_IDE ? 1 : 3;
 	if (number > last || hw->controller_count == HARDWARE_CONTROLLERS_MAX)
-		return report_error(in->r, -EINVAL, "%s: controllers are numbered 0 to %u",
-				    device, last);
+		return report_error(in->r, -EINVAL,
+				    "%s: controllers are numbered 0 to %u", device, last);
 	hw->controllers[hw->controller_count] = c;
 	return (int)hw->controller_count++;
 }
@@ -149,8 +155,9 @@ static int controller_of(const struct reading *in, const char *prefix, uint32_t 
 /* 1: a disk, 0: nothing to attach, -EINVAL. */
 static int is_disk(const struct reading *in, const char *device)
 {
-	static const char *const disks[] = { "scsi-hardDisk", "ata-hardDisk", "nvme-hardDisk",
-					     "sata-hardDisk", "disk", "" };
+	static const char *const disks[] = { "scsi-hardDisk", "ata-hardDisk",
+					     "nvme-hardDisk", "sata-hardDisk",
+					     "disk",	      "" };
 	char key[KEY_SIZE], other[KEY_SIZE];
 	const char *type = value_of(in, device, "deviceType", key);
 	for (size_t i = 0; i < sizeof(disks) / sizeof(disks[0]); i++) {
@@ -162,8 +169,9 @@ static int is_disk(const struct reading *in, const char *device)
 		const char *connected = value_of(in, device, "startConnected", other);
 		if (connected && !vmxfile_is_true(in->f, other))
 			return 0;
-		return refuse(in, key, type, "CD drives are not there yet; set "
-					     "startConnected = \"FALSE\" to leave it out");
+		return refuse(in, key, type,
+			      "CD drives are not there yet; set "
+			      "startConnected = \"FALSE\" to leave it out");
 	}
 	return refuse(in, key, type, "unknown kind of disk");
 }
@@ -175,7 +183,8 @@ static int check_mode(const struct reading *in, const char *device)
 	if (!mode || strcasecmp(mode, "persistent") == 0 ||
 	    strcasecmp(mode, "independent-persistent") == 0)
 		return 0;
-	return refuse(in, key, mode, "unknown disk mode (persistent, independent-persistent)");
+	return refuse(in, key, mode,
+		      "unknown disk mode (persistent, independent-persistent)");
 }
 
 static int add_disk(const struct reading *in, const char *device, const char *prefix,
@@ -199,8 +208,9 @@ static int add_disk(const struct reading *in, const char *device, const char *pr
 	if (!path || !*path || strlen(path) >= sizeof(disk->path))
 		return refuse(in, key, path, "a disk needs the name of its .vmdk file");
 	if (unit > unit_max(hw->controllers[controller].type))
-		return report_error(in->r, -EINVAL, "%s: this controller has units 0 to %u",
-				    device, unit_max(hw->controllers[controller].type));
+		return report_error(in->r, -EINVAL,
+				    "%s: this controller has units 0 to %u", device,
+				    unit_max(hw->controllers[controller].type));
 	disk->controller = (uint32_t)controller;
 	disk->unit = unit;
 	memcpy(disk->path, path, strlen(path) + 1);
@@ -209,8 +219,9 @@ static int add_disk(const struct reading *in, const char *device, const char *pr
 }
 
 /* "scsi0:12.fileName": prefix, number, unit, suffix. false: another kind of key. */
-static bool parse_device(const char *key, char ret_prefix[static 16], uint32_t *ret_number,
-			 uint32_t *ret_unit, char ret_suffix[static 16])
+static bool parse_device(const char *key, char ret_prefix[static 16],
+			 uint32_t *ret_number, uint32_t *ret_unit,
+			 char ret_suffix[static 16])
 {
 	unsigned int number, unit;
 	int end = 0;
@@ -231,14 +242,17 @@ static bool parse_device(const char *key, char ret_prefix[static 16], uint32_t *
 	return key[len + (size_t)end] == '\0';
 }
 
-/* Is this the key by which the device is counted: present, or fileName where that is not? */
+/*
+ * Is this the key by which the device is counted: present, or fileName where that is not?
+ */
 static bool is_counted(const struct reading *in, const char *key, const char *suffix,
 		       const char *device)
 {
 	char other[KEY_SIZE];
 	if (strcasecmp(suffix, "present") == 0)
 		return vmxfile_is_true(in->f, key);
-	return strcasecmp(suffix, "fileName") == 0 && !value_of(in, device, "present", other);
+	return strcasecmp(suffix, "fileName") == 0 &&
+	       !value_of(in, device, "present", other);
 }
 
 static int read_devices(const struct reading *in)
@@ -297,8 +311,9 @@ static int read_serial(const struct reading *in, uint32_t number)
 	if (strncmp(base, in->run_dir, dir_len) == 0 && base[dir_len] == '/')
 		base += dir_len + 1;
 	if (!is_safe_name(base))
-		return refuse(in, key, name, "a serial port writes to a plain file name in the "
-					     "VM's run directory");
+		return refuse(in, key, name,
+			      "a serial port writes to a plain file name in the "
+			      "VM's run directory");
 	s->number = number;
 	s->is_socket = strcasecmp(type, "pipe") == 0;
 	memcpy(s->name, base, strlen(base) + 1);
@@ -339,8 +354,8 @@ static int read_uuid(const struct reading *in)
 	if (n != 32)
 		return refuse(in, "uuid.bios", text, "is not a UUID");
 	hex[n] = '\0';
-	(void)snprintf(in->hw->uuid, sizeof(in->hw->uuid), "%.8s-%.4s-%.4s-%.4s-%.12s", hex,
-		       hex + 8, hex + 12, hex + 16, hex + 20);
+	(void)snprintf(in->hw->uuid, sizeof(in->hw->uuid), "%.8s-%.4s-%.4s-%.4s-%.12s",
+		       hex, hex + 8, hex + 12, hex + 16, hex + 20);
 	return 0;
 }
 

@@ -53,8 +53,8 @@ struct vm_hardware {
 };
 
 /*
- * Reads the hardware out of f. run_dir is the only folder that serial ports may name. 0, or
- * -EINVAL / -EOPNOTSUPP with one report that names key and value.
+ * Reads the hardware out of f. run_dir is the only folder that serial ports may name. 0,
+ * or -EINVAL / -EOPNOTSUPP with one report that names key and value.
  */
 int hardware_read(const struct vmxfile *f, const char *run_dir, struct reporter *r,
 		  struct vm_hardware *ret_hw) __attribute__((warn_unused_result));

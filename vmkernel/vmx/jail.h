@@ -10,9 +10,9 @@
 
 /*
  * Enters dir as working folder, leaves the host's network, and becomes uid and gid uid
- * without capabilities, other groups (but that of /dev/kvm if with_kvm) and the ability to
- * gain privileges. Not as root: only what an ordinary user can do of that. 0 or -errno,
- * reported.
+ * without capabilities, other groups (but that of /dev/kvm if with_kvm) and the ability
+ * to gain privileges. Not as root: only what an ordinary user can do of that. 0 or
+ * -errno, reported.
  */
 int jail_enter(const char *dir, uid_t uid, bool with_kvm, struct reporter *r)
 	__attribute__((warn_unused_result));

@@ -2,8 +2,8 @@
 /*
  * Some hosts have a /dev/kvm that emulates kernel-mode code instruction by instruction
  * (2 us each, seen on a host with paravirtualised KVM): an operating system does not get
- * through its boot loader there, while a 64-bit user-mode loop would run at full speed. So
- * the probe is a loop in 64-bit CPL 0: identity-mapped pages, flat segments,
+ * through its boot loader there, while a 64-bit user-mode loop would run at full speed.
+ * So the probe is a loop in 64-bit CPL 0: identity-mapped pages, flat segments,
  *
  *	mov ecx, LOOPS; 1: dec ecx; jnz 1b; hlt
  *
@@ -77,7 +77,12 @@ static int set_long_mode(int vcpu)
 	if (ioctl(vcpu, KVM_GET_SREGS, &s) < 0)
 		return -errno;
 	struct kvm_segment code = {
-		.limit = 0xffffffff, .selector = 8, .type = 11, .present = 1, .s = 1, .l = 1,
+		.limit = 0xffffffff,
+		.selector = 8,
+		.type = 11,
+		.present = 1,
+		.s = 1,
+		.l = 1,
 		.g = 1,
 	};
 	struct kvm_segment data = code;
@@ -152,12 +157,14 @@ static bool judge(struct guest *g, char *ret_why, size_t size)
 		return false;
 	}
 	if (g->run->exit_reason != KVM_EXIT_HLT) {
-		(void)snprintf(ret_why, size, "no KVM: kernel-mode code ends with exit %u",
+		(void)snprintf(ret_why, size,
+			       "no KVM: kernel-mode code ends with exit %u",
 			       g->run->exit_reason);
 		return false;
 	}
 	(void)snprintf(ret_why, size, "%s: %llu ns per loop of kernel-mode code",
-		       each_ns > LIMIT_NS ? "no KVM" : "KVM", (unsigned long long)each_ns);
+		       each_ns > LIMIT_NS ? "no KVM" : "KVM",
+		       (unsigned long long)each_ns);
 	return each_ns <= LIMIT_NS;
 }
 

@@ -40,10 +40,10 @@ static void tell(struct reporter *base, enum report_level level, const char *tex
 	if (level == REPORT_ERROR)
 		(void)snprintf(log->last_error, sizeof(log->last_error), "%s", text);
 	int n = snprintf(line, sizeof(line) - 1,
-			 "%04d-%02d-%02dT%02d:%02d:%02d.%03uZ %s %s - %s", tm.tm_year + 1900,
-			 tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
-			 (unsigned int)(now_us / 1000 % 1000), level_text(level), log->program,
-			 text);
+			 "%04d-%02d-%02dT%02d:%02d:%02d.%03uZ %s %s - %s",
+			 tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour,
+			 tm.tm_min, tm.tm_sec, (unsigned int)(now_us / 1000 % 1000),
+			 level_text(level), log->program, text);
 	if (n < 0)
 		return;
 	size_t len = strlen(line);

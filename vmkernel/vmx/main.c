@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * vmx: the process of one running VM. Started by vmkernel with a listening socket; gives up
- * its privileges before it reads a byte from it.
+ * vmx: the process of one running VM. Started by vmkernel with a listening socket; gives
+ * up its privileges before it reads a byte from it.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -32,7 +32,9 @@ static int parse(int argc, char **argv, struct arguments *ret)
 		{ "accel", required_argument, NULL, 'a' },
 		{ 0 },
 	};
-	struct arguments a = { .listen_sock = UINT64_MAX, .uid = geteuid(), .accel = "tcg" };
+	struct arguments a = { .listen_sock = UINT64_MAX,
+			       .uid = geteuid(),
+			       .accel = "tcg" };
 	int c, rc = 0;
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (c == 'l')
@@ -74,8 +76,8 @@ int main(int argc, char **argv)
 		(void)fprintf(stderr, "vmx: %s/vmware.log: %s\n", a.dir, strerror(-rc));
 		return 1;
 	}
-	report(&log.base, REPORT_INFO, "user %u, accelerator %s (%s)", (unsigned int)geteuid(),
-	       is_kvm ? "kvm" : "tcg", why);
+	report(&log.base, REPORT_INFO, "user %u, accelerator %s (%s)",
+	       (unsigned int)geteuid(), is_kvm ? "kvm" : "tcg", why);
 	struct vm_options options = {
 		.listen_sock = (int)a.listen_sock,
 		.run_dir = a.dir,

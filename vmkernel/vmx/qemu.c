@@ -19,7 +19,8 @@
 #define COMPLAINT "qemu-system-"
 
 /* In the child; async-signal-safe calls only. */
-static void become_qemu(const struct cmdline *line, int log_fd, int kept_sock, int report_fd)
+static void become_qemu(const struct cmdline *line, int log_fd, int kept_sock,
+			int report_fd)
 {
 	struct rlimit none = { 0, 0 };
 	sigset_t all;
@@ -54,11 +55,12 @@ int qemu_start(const struct cmdline *line, int log_fd, int kept_sock, struct rep
 		return report_error(r, -fork_error, "fork: %s", strerror(fork_error));
 	if (n == (ssize_t)sizeof(error)) {
 		(void)waitpid(pid, NULL, 0);
-		return report_error(r, -error, "cannot start %s: %s", line->argv[0],
-				    error == ENOENT || error == EACCES ?
-					    "no such program that the VM's user may run (is "
-					    "QEMU installed?)" :
-					    strerror(error));
+		return report_error(
+			r, -error, "cannot start %s: %s", line->argv[0],
+			error == ENOENT || error == EACCES
+				? "no such program that the VM's user may run (is "
+				  "QEMU installed?)"
+				: strerror(error));
 	}
 	*ret_pid = pid;
 	return 0;

@@ -19,6 +19,7 @@ int qemu_start(const struct cmdline *line, int log_fd, int kept_sock, struct rep
  * What QEMU itself wrote to the log from offset on, its last line of complaint: into
  * ret_text ("" if none).
  */
-void qemu_complaint(const char *log_path, off_t offset, char *ret_text, unsigned int size);
+void qemu_complaint(const char *log_path, off_t offset, char *ret_text,
+		    unsigned int size);
 
 #endif

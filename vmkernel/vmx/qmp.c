@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The QMP client. QEMU is not trusted (a guest may have taken it over): lines have a limit,
- * and what is in them is looked at through jansson's typed getters, where a missing or
- * wrong member is NULL or 0.
+ * The QMP client. QEMU is not trusted (a guest may have taken it over): lines have a
+ * limit, and what is in them is looked at through jansson's typed getters, where a
+ * missing or wrong member is NULL or 0.
  */
 #include "vmkernel/vmx/qmp.h"
 
@@ -86,7 +86,8 @@ int qmp_flush(struct qmp *q)
 	while (q->out.len) {
 		if (q->sock < 0)
 			return -ECONNRESET;
-		ssize_t n = send(q->sock, q->out.data, q->out.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+		ssize_t n = send(q->sock, q->out.data, q->out.len,
+				 MSG_DONTWAIT | MSG_NOSIGNAL);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)

@@ -2,7 +2,8 @@
 /*
  * One VM, one task, one poll loop.
  *
- *	WAITING --start--> DISKS --disk_ready (last)--> LAUNCHING --qmp_answer (cont)--> RUNNING
+ *	WAITING --start--> DISKS --disk_ready (last)--> LAUNCHING --qmp_answer (cont)-->
+ *	RUNNING
  *	   any of them --stop_qemu--> STOPPING --reap--> ENDED
  *
  * 1. vmkernel is asked for the disks one after the other; QEMU is started when all are
@@ -10,8 +11,8 @@
  * 2. The VM's end is QEMU's end: only reap() makes ENDED, so vmkernel may close the disks
  *    when it hears of it.
  * 3. If vmkernel goes away while the VM runs, the VM goes on and its disks wait for their
- *    NBD server; a new vmkernel connects, says HELLO and hears which disks to serve. Before
- *    RUNNING there is nothing to keep: we end.
+ *    NBD server; a new vmkernel connects, says HELLO and hears which disks to serve.
+ *    Before RUNNING there is nothing to keep: we end.
  * 4. QEMU gets STOP_LIMIT to quit, then SIGKILL.
  */
 #include "vmkernel/vmx/vm.h"
@@ -103,7 +104,8 @@ static void answer(struct vm *vm, struct pending *p, int result, const char *sen
 static void event(struct vm *vm, const char *text)
 {
 	report(vm->reporter, REPORT_INFO, "%s", text);
-	tell(vm, msg_send(&vm->channel, MSG_VMX_EVENT, 0, json_pack("{s:s}", "text", text)));
+	tell(vm,
+	     msg_send(&vm->channel, MSG_VMX_EVENT, 0, json_pack("{s:s}", "text", text)));
 }
 
 /* ---- the end ---- */
@@ -176,7 +178,8 @@ static int launch(struct vm *vm)
 	struct cmdline line;
 	int sock = sock_listen(QMP_SOCKET);
 	if (sock < 0)
-		return report_error(vm->reporter, sock, "%s: %s", QMP_SOCKET, strerror(-sock));
+		return report_error(vm->reporter, sock, "%s: %s", QMP_SOCKET,
+				    strerror(-sock));
 	vm->qmp_listen_sock = sock;
 	struct cmdline_input in = { vm->hw, vm->qemu_path, vm->options->is_kvm, sock };
 	int rc = cmdline_make(&in, &line);
@@ -193,7 +196,8 @@ static int launch(struct vm *vm)
 		return rc;
 	sock = sock_connect(QMP_SOCKET);
 	if (sock < 0)
-		return report_error(vm->reporter, sock, "%s: %s", QMP_SOCKET, strerror(-sock));
+		return report_error(vm->reporter, sock, "%s: %s", QMP_SOCKET,
+				    strerror(-sock));
 	qmp_init(&vm->qmp, sock);
 	vm->state = STATE_LAUNCHING;
 	vm->deadline = clock_now() + LAUNCH_LIMIT;
@@ -235,7 +239,8 @@ static int read_config(struct vm *vm, const json_t *body)
 	const char *qemu = json_string_value(json_object_get(body, "qemu"));
 	struct vmxfile *f;
 	if (!name || !text || !qemu || vm->hw)
-		return report_error(vm->reporter, -EPROTO, "a start without name, text, qemu");
+		return report_error(vm->reporter, -EPROTO,
+				    "a start without name, text, qemu");
 	int rc = vmxfile_parse(text, strlen(text), name, vm->reporter, &f);
 	if (rc < 0)
 		return rc;
@@ -273,8 +278,8 @@ static void hello(struct vm *vm, uint32_t tag)
 	for (uint32_t i = 0; is_running && i < vm->hw->disk_count; i++)
 		json_array_append_new(disks, json_string(vm->hw->disks[i].path));
 	tell(vm, msg_reply(&vm->channel, tag, 0, NULL,
-			   json_pack("{s:b, s:i, s:o}", "is_running", is_running, "qemu_pid",
-				     (int)vm->qemu, "disks", disks)));
+			   json_pack("{s:b, s:i, s:o}", "is_running", is_running,
+				     "qemu_pid", (int)vm->qemu, "disks", disks)));
 }
 
 static void handle(struct vm *vm, const struct msg *m)
@@ -301,7 +306,8 @@ static void handle(struct vm *vm, const struct msg *m)
 		disk_ready(vm, m);
 		break;
 	default:
-		report(vm->reporter, REPORT_WARN, "message of type %u is not for us", m->type);
+		report(vm->reporter, REPORT_WARN, "message of type %u is not for us",
+		       m->type);
 		break;
 	}
 }
@@ -343,7 +349,8 @@ static void is_up(struct vm *vm)
 	vm->state = STATE_RUNNING;
 	vm->deadline = NO_DEADLINE;
 	vm->did_run = true;
-	report(vm->reporter, REPORT_INFO, "the VM runs, QEMU is process %d", (int)vm->qemu);
+	report(vm->reporter, REPORT_INFO, "the VM runs, QEMU is process %d",
+	       (int)vm->qemu);
 	answer(vm, &vm->start, 0, NULL, json_pack("{s:i}", "qemu_pid", (int)vm->qemu));
 }
 
@@ -378,7 +385,8 @@ static void qmp_event(struct vm *vm, const char *name, const json_t *m)
 		return;
 	}
 	if (strcmp(name, "BLOCK_IO_ERROR") == 0) {
-		const char *device = json_string_value(json_object_get(data, "node-name"));
+		const char *device =
+			json_string_value(json_object_get(data, "node-name"));
 		(void)snprintf(text, sizeof(text),
 			       "I/O error on %.32s (%.128s): the VM is stopped",
 			       device ? device : "a disk", reason ? reason : "?");
@@ -401,7 +409,8 @@ static void on_qmp(struct vm *vm)
 	while (rc == 0 && vm->qmp.sock >= 0 && (next = qmp_next(&vm->qmp, &m)) > 0) {
 		const char *name = json_string_value(json_object_get(m, "event"));
 		if (json_object_get(m, "QMP"))
-			next = qmp_send(&vm->qmp, "qmp_capabilities", NULL, QMP_CAPABILITIES);
+			next = qmp_send(&vm->qmp, "qmp_capabilities", NULL,
+					QMP_CAPABILITIES);
 		else if (name)
 			qmp_event(vm, name, m);
 		else
@@ -412,7 +421,8 @@ static void on_qmp(struct vm *vm)
 	}
 	if (rc == 0 && next >= 0)
 		return;
-	qmp_done(&vm->qmp); /* a QEMU without a monitor is of no use; mostly it has ended */
+	/* a QEMU without a monitor is of no use; mostly it has ended */
+	qmp_done(&vm->qmp);
 	vm->deadline = min_u64(vm->deadline, clock_now() + STOP_LIMIT);
 }
 

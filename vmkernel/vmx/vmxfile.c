@@ -6,8 +6,9 @@
  *	line  = [ "#" anything ] | key "=" value
  *	value = quoted string | bare word(s), without blanks at the ends
  *
- * Inside a value |XX is the byte with hexadecimal code XX (VMware writes |22 for a quote and
- * |7C for a bar); |00 is refused. A key may stand only once, as VMware itself demands.
+ * Inside a value |XX is the byte with hexadecimal code XX (VMware writes |22 for a quote
+ * and |7C for a bar); |00 is refused. A key may stand only once, as VMware itself
+ * demands.
  */
 #include "vmkernel/vmx/vmxfile.h"
 
@@ -64,7 +65,9 @@ static bool is_key(struct span s)
 	return s.len > 0;
 }
 
-/* The value between (or without) its quotes, decoded. malloc'ed; NULL: -EINVAL or memory. */
+/*
+ * The value between (or without) its quotes, decoded. malloc'ed; NULL: -EINVAL or memory.
+ */
 static char *decode(struct span s, int *ret_error)
 {
 	char *value = malloc(s.len + 1);
@@ -175,7 +178,8 @@ int vmxfile_parse(const char *text, size_t len, const char *what, struct reporte
 {
 	unsigned int number = 0;
 	if (len > VMXFILE_MAX)
-		return report_error(r, -EFBIG, "%s: %zu bytes, a .vmx file has at most %u", what,
+		return report_error(r, -EFBIG,
+				    "%s: %zu bytes, a .vmx file has at most %u", what,
 				    len, VMXFILE_MAX);
 	struct vmxfile *f = calloc(1, sizeof(*f));
 	if (!f)

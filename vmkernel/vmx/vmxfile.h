@@ -16,17 +16,20 @@ struct vmxfile;
 
 /*
  * Parses len bytes; what names the file in reports. 0; -EINVAL (reported with the line's
- * number): a line that is not key = value, a key twice, a bad |XX; -EFBIG: over the limits;
- * -ENOMEM.
+ * number): a line that is not key = value, a key twice, a bad |XX; -EFBIG: over the
+ * limits; -ENOMEM.
  */
 int vmxfile_parse(const char *text, size_t len, const char *what, struct reporter *r,
 		  struct vmxfile **ret_file) __attribute__((warn_unused_result));
 /* NULL is allowed. */
 void vmxfile_free(struct vmxfile *f);
-/* The decoded value, or NULL; keys are compared without case. Valid until vmxfile_free. */
+/*
+ * The decoded value, or NULL; keys are compared without case. Valid until vmxfile_free.
+ */
 const char *vmxfile_get(const struct vmxfile *f, const char *key);
 /* The same, fallback if the key is missing or empty. */
-const char *vmxfile_get_or(const struct vmxfile *f, const char *key, const char *fallback);
+const char *vmxfile_get_or(const struct vmxfile *f, const char *key,
+			   const char *fallback);
 /* Is the value TRUE, YES, ON or 1 (any case)? */
 bool vmxfile_is_true(const struct vmxfile *f, const char *key);
 /* Entry i in the file's order; false past the end. */

@@ -1,0 +1,94 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# The NBD server in the hands of other people's clients: libnbd's tools and QEMU's.
+
+. "$(dirname "$0")/../lib/tap.sh"
+need vmkernel nbdinfo nbdcopy qemu-io qemu-img
+
+uri="nbd+unix:///?socket=$T/s"
+server=
+serve_ok() { # NAME ARGUMENT...
+	"$BIN/vmkernel" --nbd-export "${@:2}" --socket "$T/s" 2>"$T/err" &
+	server=$!
+	ok "$1" wait_for 20 test -S "$T/s"
+}
+stop_ok() { # NAME
+	kill -TERM "$server" && wait "$server"
+	is $? 0 "$1"
+	server=
+}
+at_exit eval '[ -z "$server" ] || kill -9 $server'
+qio() { qemu-io -f raw "nbd+unix:///?socket=$T/s" "$@"; }
+
+head -c 16M /dev/urandom >"$T/raw"
+serve_ok "serves a raw file" "$T/raw"
+run nbdinfo "$uri"
+like "$out" "protocol: newstyle-fixed without TLS" "nbdinfo: fixed newstyle"
+like "$out" "export-size: 16777216" "nbdinfo: the size"
+like "$out" "can_multi_conn: true" "nbdinfo: several connections"
+like "$out" "block_size_minimum: 512" "nbdinfo: the block size"
+run nbdinfo --list "$uri"
+like "$out" 'export="disk0"' "nbdinfo --list: the name"
+run nbdinfo "nbd+unix:///wrong?socket=$T/s"
+ok "an unknown export is refused" test "$rc" != 0
+cp "$T/raw" "$T/before"
+ok "nbdcopy reads it" nbdcopy "$uri" "$T/copy"
+ok "the copy is the same" cmp "$T/raw" "$T/copy"
+head -c 16M /dev/urandom >"$T/new"
+ok "nbdcopy writes it, four connections" nbdcopy -C 4 "$T/new" "$uri"
+ok "qemu-img finds no difference" qemu-img compare -f raw -F raw "$T/new" \
+	"nbd+unix:///?socket=$T/s"
+run qio -c "write -P 0x31 1M 64k" -c "read -P 0x31 1M 64k" -c "write -z 2M 1M" \
+	-c "read -P 0 2M 1M" -c "discard 4M 1M" -c "flush" -c "write -f -P 0x32 512 512" \
+	-c "read -P 0x32 512 512" -c "aio_write -P 0x33 8M 1M" -c "aio_read 9M 1M" \
+	-c "aio_flush"
+is "$rc" 0 "qemu-io: write, zeroes, discard, flush, FUA, aio"
+unlike "$out" "failed|verification" "qemu-io: what it reads is what it wrote"
+run qio -c "read 16M 512"
+like "$out$rc" "failed|beyond|[1-9]" "reading behind the end fails"
+ok "a client that died does not matter" bash -c '
+	exec 3<>/dev/null
+	timeout 0.2 qemu-io -f raw "'"$uri"'" -c "sleep 5000"; [ $? != 0 ]'
+ok "it still answers" nbdinfo "$uri"
+stop_ok "ends when told"
+ok "the bytes are in the file" \
+	cmp -n 512 -i 1048576:0 "$T/raw" <(head -c 512 /dev/zero | tr '\0' '1')
+
+serve_ok "serves read-only" "$T/raw" --read-only
+run nbdinfo "$uri"
+like "$out" "is_read_only: true" "nbdinfo: read-only"
+run qio -c "write 0 512"
+ok "a write is refused" test "$rc" != 0
+stop_ok "ends"
+
+refused "a disk that is not there" "$T/nothing" \
+	vmkernel --nbd-export "$T/nothing" --socket "$T/s2"
+refused "no socket" "needs --socket" vmkernel --nbd-export "$T/raw"
+refused "a socket where there is no folder" "no/s2" \
+	vmkernel --nbd-export "$T/raw" --socket "$T/no/s2"
+
+command -v mkfs.vmfs >/dev/null && command -v vmkfstools >/dev/null || exit 0
+truncate -s 1G "$T/lun"
+ok "makes a volume" mkfs.vmfs -L nbd "$T/lun"
+for format in thin zeroedthick eagerzeroedthick; do
+	ok "makes a $format disk" vmkfstools -c 64m -d $format "$T/lun:/$format.vmdk"
+	serve_ok "serves it" "$T/lun:/$format.vmdk"
+	ok "writes it" nbdcopy "$T/new" "$uri"
+	run qio -c "read -P 0 20M 4M" -c "write -P 0x44 63M 1M" -c "write -z 62M 512k" \
+		-c "write -P 0x45 33M 512" -c "read -P 0 34603520 65024" \
+		-c "read -P 0x45 33M 512" -c "read -P 0x44 63M 1M"
+	is "$rc" 0 "reads and writes through QEMU"
+	unlike "$out" "failed|verification" "holes are zeros, the rest is there"
+	refused "a second one is refused" "$format.*held by host" timeout 60 \
+		"$BIN/vmkernel" --nbd-export "$T/lun:/$format.vmdk" --socket "$T/s2"
+	stop_ok "ends"
+	serve_ok "serves it again, read-only" "$T/lun:/$format.vmdk" --read-only
+	nbdcopy "$uri" "$T/copy"
+	ok "it is all there" cmp -n 16777216 "$T/new" "$T/copy"
+	stop_ok "ends again"
+done
+run fsck.vmfs -n "$T/lun"
+is "$rc" 0 "the volume is clean"
+[ "$rc" = 0 ] || diag "$out"
+exit 0
