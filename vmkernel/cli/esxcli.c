@@ -146,11 +146,12 @@ static int process_list(const struct client *c, const char *label)
 		const json_t *vm = json_array_get(vms, i);
 		if (!json_is_true(json_object_get(vm, "is_on")))
 			continue;
+		(void)printf("%s\n   World ID: %lld\n   Process ID: 0\n",
+			     client_text(vm, "name"),
+			     (long long)json_integer_value(json_object_get(vm, "id")));
 		(void)printf(
-			"%s\n   World ID: %lld\n   Process ID: 0\n   VMX Cartel ID: %lld\n"
-			"   Display Name: %s\n   Config File: %s\n\n",
-			client_text(vm, "name"),
-			(long long)json_integer_value(json_object_get(vm, "id")),
+			"   VMX Cartel ID: %lld\n   Display Name: %s\n"
+			"   Config File: %s\n\n",
 			(long long)json_integer_value(json_object_get(vm, "vmx_pid")),
 			client_text(vm, "name"), client_text(vm, "file"));
 	}

@@ -144,7 +144,8 @@ static int host_summary(const struct client *c, int argc, char **argv)
 		"   config = (vim.host.Summary.ConfigSummary) {\n"
 		"      name = \"%s\",\n"
 		"      product = (vim.AboutInfo) {\n"
-		"         name = \"OpenVMFS\",\n         version = \"%s\"\n      }\n   },\n"
+		"         name = \"OpenVMFS\",\n"
+		"         version = \"%s\"\n      }\n   },\n"
 		"   virtualMachines = %lld,\n   poweredOn = %lld,\n"
 		"   datastores = %lld\n}\n",
 		client_text(reply, "host"), client_text(reply, "name"),
