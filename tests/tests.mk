@@ -43,6 +43,8 @@ $(O)/tests/unit/%.o $(O)/tests/bench/%.o: CFLAGS += -Wno-frame-larger-than
 .SECONDARY:
 tests: $(UNIT) $(SIM)
 
+# Tests fork while threads run; ThreadSanitizer would rather die.
+export TSAN_OPTIONS ?= die_after_fork=0
 PROVE = HARNESS_RULESFILE=tests/rules.yml BIN=$(BIN) V=$(V) \
 	prove --timer --exec tests/run.sh
 PROVE_JOBS ?= -j2
