@@ -29,6 +29,8 @@
 #define BUSY_WAIT_FIRST_NS (2 * NS_PER_MS)
 #define BUSY_WAIT_MAX_NS (320 * NS_PER_MS)
 #define RESERVE_PATIENCE_NS (10 * NS_PER_S)
+#define TRIAL_NS (5 * NS_PER_S) /* one attempt of the probe */
+#define TRIALS_NS (30 * NS_PER_S)
 
 /* 20 ms * 2^n with jitter, so that two hosts do not meet again and again. */
 static void back_off(uint64_t *wait, uint64_t deadline)
@@ -171,19 +173,33 @@ enum cas_result vmfs_cas(const struct vmfs_caw *caw, struct cas *c)
 	}
 }
 
+/* Changes nothing whether it runs or not, so it can be sent as often as it takes. */
+static int caw_until_known(struct bdev *bd, const void *expected, const void *wanted,
+			   uint64_t dev_off, uint64_t deadline)
+{
+	uint64_t wait = BUSY_WAIT_FIRST_NS;
+
+	for (;;) {
+		int err = bdev_caw(bd, expected, wanted, VMFS_SECTOR_SIZE, dev_off,
+				   clock_now() + TRIAL_NS);
+		if ((err != -EBUSY && err != -ETIMEDOUT) || clock_now() >= deadline)
+			return err;
+		back_off(&wait, deadline);
+	}
+}
+
 /* A compare against something else must fail; a compare against the truth must not. */
 static int try_native(struct bdev *bd, uint64_t dev_off, const void *current)
 {
 	uint8_t other[VMFS_SECTOR_SIZE];
-	uint64_t deadline = clock_now() + RESERVE_PATIENCE_NS;
+	uint64_t deadline = clock_now() + TRIALS_NS;
 
 	memcpy(other, current, sizeof(other));
 	other[VMFS_SECTOR_SIZE - 1] ^= 0xff;
-	int err = bdev_caw(bd, other, current, sizeof(other), dev_off, deadline);
+	int err = caw_until_known(bd, other, current, dev_off, deadline);
 	if (err != -EILSEQ)
 		return err ? err : -EOPNOTSUPP; /* GOOD for a wrong compare: a liar */
-	err = bdev_caw(bd, current, current, sizeof(other), dev_off, deadline);
-	return err;
+	return caw_until_known(bd, current, current, dev_off, deadline);
 }
 
 int vmfs_caw_probe(struct bdev *bd, uint64_t dev_off, const void *current,

@@ -33,13 +33,15 @@
 #include <errno.h>
 #include <isa-l/crc.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/align.h"
+#include "base/buf.h"
 #include "vmfs/heartbeat.h"
 #include "vmfs/volume.h"
 
-#define SLOTS_PER_READ 64u
+#define LEAVE_TRIES 4
 
 static_assert(sizeof(struct vmfs_heartbeat_disk) == VMFS_SECTOR_SIZE, "slot is a sector");
 
@@ -174,8 +176,9 @@ void heartbeat_die(struct vmfs_heartbeat *hb, int err, const char *why)
 static int read_slots(struct vmfs_heartbeat *hb, uint32_t first, uint32_t count,
 		      struct vmfs_heartbeat_disk *ret)
 {
-	return bdev_read(hb->bd, ret, (uint64_t)count * VMFS_SECTOR_SIZE,
-			 hb->region_off + (uint64_t)first * VMFS_SECTOR_SIZE);
+	return lvm_read_device(hb->bd,
+			       hb->region_off + (uint64_t)first * VMFS_SECTOR_SIZE, ret,
+			       (uint64_t)count * VMFS_SECTOR_SIZE);
 }
 
 static uint8_t class_of(const struct vmfs_caw *caw)
@@ -271,7 +274,7 @@ static int take_slot(struct vmfs_heartbeat *hb, uint32_t slot,
 	enum cas_result result = vmfs_cas(&hb->caw, &c);
 	int err = result == CAS_DONE ? 0 : result == CAS_DIFFERS ? -EAGAIN : -EIO;
 	if (!err)
-		err = bdev_flush(hb->bd);
+		err = lvm_flush_device(hb->bd);
 	if (err && hb->has_liveness)
 		(void)!bdev_liveness(hb->bd, heartbeat_liveness_off(slot), false);
 	if (err)
@@ -291,73 +294,59 @@ static uint32_t preferred_slot(const struct vmfs_heartbeat *hb)
 	return crc32_iscsi(bytes, sizeof(bytes), 0) % 64;
 }
 
-/*
- * Looks at one run of slots: classes of the live, and the first free one that can be had.
- */
-static int scan_run(struct vmfs_heartbeat *hb, uint32_t first, const char *host_name,
-		    bool may_use_liveness, bool is_check_only)
+/* Damaged slots are told of and left alone; live ones must be of our storage class. */
+static int check_slots(struct vmfs_heartbeat *hb, const struct vmfs_heartbeat_disk *slots)
 {
-	struct vmfs_heartbeat_disk slots[8];
-
-	for (uint32_t i = 0; i < SLOTS_PER_READ; i += ARRAY_SIZE(slots)) {
-		int err = read_slots(hb, first + i, ARRAY_SIZE(slots), slots);
+	for (uint32_t i = 0; i < VMFS_HEARTBEATS_COUNT; i++) {
+		if (heartbeat_verify(&slots[i], heartbeat_slot_off(i))) {
+			report(hb->vol->reporter, REPORT_WARN,
+			       "heartbeat slot %u is damaged: not used", i);
+			continue;
+		}
+		int err = check_class(hb, &slots[i]);
 		if (err)
 			return err;
-		for (uint32_t k = 0; k < ARRAY_SIZE(slots); k++) {
-			uint32_t slot = first + i + k;
-
-			if (heartbeat_verify(&slots[k], heartbeat_slot_off(slot))) {
-				report(hb->vol->reporter, REPORT_WARN,
-				       "heartbeat slot %u is damaged: not used", slot);
-				continue;
-			}
-			if (is_check_only) {
-				err = check_class(hb, &slots[k]);
-				if (err)
-					return err;
-				continue;
-			}
-			if (le32_get(slots[k].state) != HEARTBEAT_FREE)
-				continue;
-			err = take_slot(hb, slot, &slots[k], host_name, may_use_liveness);
-			if (err != -EAGAIN)
-				return err;
-		}
 	}
-	return is_check_only ? 0 : -EAGAIN;
+	return 0;
 }
 
-static int find_slot(struct vmfs_heartbeat *hb, const char *host_name,
-		     bool may_use_liveness)
+/* The first slot from the preferred one on that is free and can be had. */
+static int take_some_slot(struct vmfs_heartbeat *hb,
+			  const struct vmfs_heartbeat_disk *slots, const char *host_name,
+			  bool may_use_liveness)
 {
-	uint32_t start = round_down(preferred_slot(hb), SLOTS_PER_READ);
-	struct vmfs_heartbeat_disk preferred;
-	int err;
+	uint32_t start = preferred_slot(hb);
 
-	for (uint32_t at = 0; at < VMFS_HEARTBEATS_COUNT; at += SLOTS_PER_READ) {
-		err = scan_run(hb, at, host_name, may_use_liveness, true);
-		if (err)
-			return err;
-	}
-	err = read_slots(hb, preferred_slot(hb), 1, &preferred);
-	if (err)
-		return err;
-	if (!heartbeat_verify(&preferred, heartbeat_slot_off(preferred_slot(hb))) &&
-	    le32_get(preferred.state) == HEARTBEAT_FREE) {
-		err = take_slot(hb, preferred_slot(hb), &preferred, host_name,
-				may_use_liveness);
-		if (err != -EAGAIN)
-			return err;
-	}
-	for (uint32_t n = 0; n < VMFS_HEARTBEATS_COUNT; n += SLOTS_PER_READ) {
-		err = scan_run(hb, (start + n) % VMFS_HEARTBEATS_COUNT, host_name,
-			       may_use_liveness, false);
+	for (uint32_t n = 0; n < VMFS_HEARTBEATS_COUNT; n++) {
+		uint32_t i = (start + n) % VMFS_HEARTBEATS_COUNT;
+
+		if (heartbeat_verify(&slots[i], heartbeat_slot_off(i)) ||
+		    le32_get(slots[i].state) != HEARTBEAT_FREE)
+			continue;
+		int err = take_slot(hb, i, &slots[i], host_name, may_use_liveness);
 		if (err != -EAGAIN)
 			return err;
 	}
 	return report_error(hb->vol->reporter, -ENOSPC,
 			    "%s: all %u heartbeat slots are in use", hb->bd->name,
 			    VMFS_HEARTBEATS_COUNT);
+}
+
+static int find_slot(struct vmfs_heartbeat *hb, const char *host_name,
+		     bool may_use_liveness)
+{
+	struct vmfs_heartbeat_disk *slots =
+		io_alloc(VMFS_HEARTBEATS_COUNT * VMFS_SECTOR_SIZE);
+
+	if (!slots)
+		return -ENOMEM;
+	int err = read_slots(hb, 0, VMFS_HEARTBEATS_COUNT, slots);
+	if (!err)
+		err = check_slots(hb, slots);
+	if (!err)
+		err = take_some_slot(hb, slots, host_name, may_use_liveness);
+	free(slots);
+	return err;
 }
 
 /* ---- renewing ---- */
@@ -565,23 +554,37 @@ void heartbeat_stop(struct vmfs_heartbeat *hb)
 	hb->renew_task = hb->lease_task = NULL;
 }
 
-int heartbeat_leave(struct vmfs_heartbeat *hb)
+/* One try to make the slot FREE from the image that it is believed to show. */
+static enum cas_result leave_once(struct vmfs_heartbeat *hb)
 {
 	struct vmfs_heartbeat_disk image;
-	enum cas_result result = CAS_FENCED;
 
-	if (hb->unknown_count)
-		resolve(hb);
-	if (!heartbeat_dead(hb)) {
-		heartbeat_free_image(&hb->last, &image);
-		struct cas c = {
-			.bd = hb->bd,
-			.dev_off = hb->region_off + (uint64_t)hb->slot * VMFS_SECTOR_SIZE,
-			.expected = &hb->last,
-			.wanted = &image,
-			.deadline = clock_now() + hb->timing.attempt_ns,
-		};
-		result = vmfs_cas(&hb->caw, &c);
+	heartbeat_free_image(&hb->last, &image);
+	struct cas c = {
+		.bd = hb->bd,
+		.dev_off = hb->region_off + (uint64_t)hb->slot * VMFS_SECTOR_SIZE,
+		.expected = &hb->last,
+		.wanted = &image,
+		.deadline = clock_now() + hb->timing.attempt_ns,
+	};
+	return vmfs_cas(&hb->caw, &c);
+}
+
+int heartbeat_leave(struct vmfs_heartbeat *hb)
+{
+	enum cas_result result = CAS_DIFFERS;
+
+	for (int tries = 0; tries < LEAVE_TRIES; tries++) {
+		/* Perhaps a renewal of unknown fate ran, perhaps late. */
+		if (result == CAS_DIFFERS && hb->unknown_count)
+			resolve(hb);
+		else if (result == CAS_DIFFERS && tries)
+			break;
+		if (heartbeat_dead(hb))
+			break;
+		result = leave_once(hb);
+		if (result != CAS_DIFFERS && result != CAS_UNKNOWN)
+			break;
 	}
 	if (hb->has_liveness)
 		(void)!bdev_liveness(hb->bd, heartbeat_liveness_off(hb->slot), false);

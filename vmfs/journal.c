@@ -237,6 +237,13 @@ int journal_free_block(struct vmfs_volume *vol, vmfs_addr addr)
 	return err ? err : close_err;
 }
 
+void journal_tell_lost(struct vmfs_volume *vol, vmfs_addr addr, int err)
+{
+	report(vol->reporter, REPORT_WARN,
+	       "volume %.128s: the journal block 0x%x was not freed (%s): fsck will",
+	       (const char *)vol->descriptor.label, addr.raw, strerror(-err));
+}
+
 int journal_destroy(struct vmfs_volume *vol)
 {
 	struct vmfs_journal *j = &vol->member->journal;
@@ -250,7 +257,14 @@ int journal_destroy(struct vmfs_volume *vol)
 	if (!err)
 		err = heartbeat_publish_journal(&vol->member->hb, 0, 0);
 	j->addr = (vmfs_addr){ 0 };
-	return err ? err : journal_free_block(vol, addr);
+	if (err)
+		return err;
+	err = journal_free_block(vol, addr);
+	if (err && !heartbeat_dead(&vol->member->hb)) {
+		journal_tell_lost(vol, addr, err);
+		err = 0;
+	}
+	return err;
 }
 
 /* ---- writing ---- */

@@ -37,7 +37,10 @@ struct journal_target {
  * bitmap bit, then the slot, each flushed (a crash in between leaks one block). Blocks.
  */
 int journal_create(struct vmfs_volume *vol) __attribute__((warn_unused_result));
-/* At a clean leave: empties, takes it out of the slot, frees the block. Blocks. */
+/*
+ * At a clean leave: empties, takes it out of the slot, frees the block; if only that
+ * fails, says so and succeeds. Blocks.
+ */
 int journal_destroy(struct vmfs_volume *vol) __attribute__((warn_unused_result));
 /*
  * Frees the block of a dead member's log for a taker that has no log itself: one that is
@@ -45,6 +48,8 @@ int journal_destroy(struct vmfs_volume *vol) __attribute__((warn_unused_result))
  */
 int journal_free_block(struct vmfs_volume *vol, vmfs_addr addr)
 	__attribute__((warn_unused_result));
+/* Reports that a block that was a journal stays allocated: a leak, no harm. */
+void journal_tell_lost(struct vmfs_volume *vol, vmfs_addr addr, int err);
 /*
  * Logs one record and makes it durable: the commit point. -E2BIG: over
  * JOURNAL_PAYLOAD_MAX sectors. The caller holds txn_lock and all locks named. Blocks.

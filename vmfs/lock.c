@@ -39,6 +39,7 @@
 #include "vmfs/volume.h"
 
 #define CAS_PATIENCE_NS (5 * NS_PER_S)
+#define LEAVING_PATIENCE_NS (5 * NS_PER_S)
 #define WAIT_FIRST_NS (50 * NS_PER_MS)
 #define WAIT_MAX_NS (1 * NS_PER_S)
 
@@ -201,7 +202,7 @@ static int adopt(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 	}
 	if (h->state != RELEASING && !h->pins) {
 		h->state = HELD;
-		h->mode = LOCK_EXCLUSIVE;
+		h->mode = (enum vmfs_lock_mode)le32_get(lockd->mode);
 		h->image = *lockd;
 		h->last_used = clock_now();
 	}
@@ -210,9 +211,17 @@ static int adopt(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 	return 0;
 }
 
-int lock_pin(struct vmfs_volume *vol, const struct vmfs_lock_id *id, bool for_file,
-	     struct vmfs_lock_disk *ret_image)
+/* Is the lock that we hold good for who wants this mode? */
+static bool is_enough(const struct held_lock *h, enum vmfs_lock_mode mode)
 {
+	return h->mode == LOCK_EXCLUSIVE || h->mode == mode;
+}
+
+/* mode LOCK_FREE: for a transaction, which needs it exclusively. */
+static int pin(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
+	       enum vmfs_lock_mode mode, struct vmfs_lock_disk *ret_image)
+{
+	bool for_file = mode != LOCK_FREE;
 	struct lock_table *lt = &vol->member->locks;
 	int err = 0;
 
@@ -224,7 +233,10 @@ int lock_pin(struct vmfs_volume *vol, const struct vmfs_lock_id *id, bool for_fi
 		err = -EAGAIN;
 	else if (for_file && h->is_file_open)
 		err = -EBUSY;
-	else {
+	else if (for_file && !is_enough(h, mode)) {
+		h->last_used = 0; /* retained for sharing: goes first */
+		err = -EAGAIN;
+	} else {
 		h->pins++;
 		h->is_file_open |= for_file;
 		if (ret_image)
@@ -232,6 +244,12 @@ int lock_pin(struct vmfs_volume *vol, const struct vmfs_lock_id *id, bool for_fi
 	}
 	mutex_unlock(&lt->m);
 	return err;
+}
+
+int lock_pin(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
+	     struct vmfs_lock_disk *ret_image)
+{
+	return pin(vol, id, LOCK_FREE, ret_image);
 }
 
 static void unpin(struct vmfs_volume *vol, const struct vmfs_lock_id *id, bool from_file)
@@ -297,7 +315,7 @@ static int acquire_once(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 		err = lock_judge(vol, id, &lockd, &seen, ret_holder);
 	if (err)
 		return err;
-	if (seen == SEEN_MINE) {
+	if (seen == SEEN_MINE || lock_lists_us(vol, &lockd)) {
 		err = adopt(vol, id, &lockd);
 		return err ? err : -EAGAIN;
 	}
@@ -326,22 +344,23 @@ int vmfs_lock_acquire(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 {
 	struct vmfs_holder scratch;
 	struct vmfs_holder *who = ret_holder ? ret_holder : &scratch;
-	uint64_t wait = WAIT_FIRST_NS;
+	uint64_t wait = WAIT_FIRST_NS, leaving_until;
 	bool is_wanted = false;
 	int err;
 
 	if (!vol->member)
 		return -EROFS;
+	leaving_until = clock_now() + LEAVING_PATIENCE_NS;
 	for (;;) {
-		err = lock_pin(vol, id, true, NULL);
+		err = pin(vol, id, mode, NULL);
 		if (!err)
 			break;
-		if (err == -EBUSY) {
-			holder_is_self(vol, who);
-			break;
-		}
 		holder_is_self(vol, who);
-		err = err == -EAGAIN ? -EBUSY : acquire_once(vol, id, mode, who);
+		if (err == -EBUSY)
+			break;
+		/* What is on its way out is nobody's: it is worth a little patience. */
+		bool is_leaving = err == -EAGAIN;
+		err = is_leaving ? -EBUSY : acquire_once(vol, id, mode, who);
 		if (!err)
 			mark_file_open(vol, id);
 		if (err == -EAGAIN)
@@ -357,10 +376,11 @@ int vmfs_lock_acquire(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 			err = -EBUSY;
 		}
 		uint64_t now = clock_now();
-		if (now >= deadline)
+		uint64_t until = is_leaving ? max_u64(deadline, leaving_until) : deadline;
+		if (now >= until || heartbeat_dead(&vol->member->hb))
 			break;
 		heartbeat_want(&vol->member->hb, id->vol_off, is_wanted = true);
-		task_sleep_until(min_u64(deadline, now + wait / 2 + random_u64() % wait));
+		task_sleep_until(min_u64(until, now + wait / 2 + random_u64() % wait));
 		wait = min_u64(wait * 2, WAIT_MAX_NS);
 	}
 	if (is_wanted)
@@ -421,7 +441,8 @@ static void settle_ghost(struct vmfs_volume *vol, struct held_lock *h)
 
 	if (lvm_read(&vol->lvm, h->id.vol_off, &now, sizeof(now)))
 		return;
-	bool is_ours = !memcmp(&now, &h->image, sizeof(now));
+	/* A shared one may have been joined by others since it ran. */
+	bool is_ours = !memcmp(&now, &h->image, sizeof(now)) || lock_lists_us(vol, &now);
 	/*
 	 * The token of the image it was made from is one less: while that stands, it may
 	 * run.
@@ -430,6 +451,7 @@ static void settle_ghost(struct vmfs_volume *vol, struct held_lock *h)
 	mutex_lock(&lt->m);
 	if (is_ours) {
 		h->state = HELD;
+		h->image = now;
 		h->last_used = 0;
 	} else if (!may_run) {
 		table_remove(lt, h);

@@ -238,20 +238,38 @@ int lock_image_join(struct vmfs_volume *vol, const struct vmfs_lock_disk *from,
 	return 0;
 }
 
+/* Our place among the holders of a shared record; holder_count: we are not in it. */
+static unsigned int place_of_us(struct vmfs_volume *vol,
+				const struct vmfs_lock_disk *lockd)
+{
+	const struct vmfs_heartbeat *hb = &vol->member->hb;
+	unsigned int count = le32_get(lockd->holder_count), at = 0;
+
+	while (at < count && !is_me(hb, le64_get(lockd->holders[at].hb_addr),
+				    le64_get(lockd->holders[at].hb_gen),
+				    lockd->holders[at].owner))
+		at++;
+	return at;
+}
+
+bool lock_lists_us(struct vmfs_volume *vol, const struct vmfs_lock_disk *lockd)
+{
+	uint32_t mode = le32_get(lockd->mode);
+
+	return (mode == LOCK_READ_ONLY || mode == LOCK_MULTI_WRITER) &&
+	       place_of_us(vol, lockd) < le32_get(lockd->holder_count);
+}
+
 /*
  * Leaving a shared lock: the last entry moves into our place. -ENOENT: we are not in it.
  */
 int lock_image_leave(struct vmfs_volume *vol, const struct vmfs_lock_disk *from,
-		       struct vmfs_lock_disk *ret_image)
+		     struct vmfs_lock_disk *ret_image)
 {
-	const struct vmfs_heartbeat *hb = &vol->member->hb;
-	unsigned int count = le32_get(from->holder_count), at = 0;
+	unsigned int count = le32_get(from->holder_count);
+	unsigned int at = place_of_us(vol, from);
 
-	while (at < count &&
-	       !is_me(hb, le64_get(from->holders[at].hb_addr),
-		      le64_get(from->holders[at].hb_gen), from->holders[at].owner))
-		at++;
-	if (at == count)
+	if (!lock_lists_us(vol, from))
 		return -ENOENT;
 	image_next(from, 0, ret_image);
 	if (count == 1) {

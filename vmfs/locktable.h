@@ -97,6 +97,8 @@ void lock_image_release(const struct vmfs_lock_disk *from,
 int lock_image_join(struct vmfs_volume *vol, const struct vmfs_lock_disk *from,
 		    enum vmfs_lock_mode mode, struct vmfs_lock_disk *ret_image)
 	__attribute__((warn_unused_result));
+/* Is this member among the holders of this shared record? */
+bool lock_lists_us(struct vmfs_volume *vol, const struct vmfs_lock_disk *lockd);
 /* As it becomes when we leave a shared lock. -ENOENT: we are not in it. */
 int lock_image_leave(struct vmfs_volume *vol, const struct vmfs_lock_disk *from,
 		     struct vmfs_lock_disk *ret_image)
@@ -110,9 +112,10 @@ int lock_take(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 	      const struct vmfs_lock_disk *from, uint64_t min_token)
 	__attribute__((warn_unused_result));
 /*
- * Pins a lock that the table has: 0, or -ENOENT, or -EBUSY (an open file of ours has it).
+ * Pins a lock that the table has exclusively, for a transaction: 0; -ENOENT; -EAGAIN: it
+ * is being released.
  */
-int lock_pin(struct vmfs_volume *vol, const struct vmfs_lock_id *id, bool for_file,
+int lock_pin(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 	     struct vmfs_lock_disk *ret_image) __attribute__((warn_unused_result));
 /* Undoes a pin of lock_take, or of lock_pin for a transaction. */
 void lock_unpin(struct vmfs_volume *vol, const struct vmfs_lock_id *id);

@@ -19,7 +19,35 @@
 #include "base/bitmap.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/env.h"
 #include "vmfs/verify.h"
+
+#define AGAIN_FIRST_NS (2 * NS_PER_MS)
+#define AGAIN_MAX_NS (320 * NS_PER_MS)
+
+/* Reads and flushes can be repeated: what was not executed, or perhaps not. */
+static int until_answered(struct bdev *bd, enum bdev_op op, uint64_t dev_off, void *buf,
+			  uint64_t len)
+{
+	uint64_t deadline = clock_now() + LVM_PATIENCE_NS;
+
+	for (uint64_t wait = AGAIN_FIRST_NS;; wait = min_u64(wait * 2, AGAIN_MAX_NS)) {
+		int rc = bdev_rw(bd, op, 0, buf, len, dev_off, 0);
+		if ((rc != -EBUSY && rc != -ETIMEDOUT) || clock_now() >= deadline)
+			return rc;
+		task_sleep_until(clock_now() + wait / 2 + random_u64() % wait);
+	}
+}
+
+int lvm_read_device(struct bdev *bd, uint64_t dev_off, void *buf, uint64_t len)
+{
+	return until_answered(bd, BDEV_READ, dev_off, buf, len);
+}
+
+int lvm_flush_device(struct bdev *bd)
+{
+	return until_answered(bd, BDEV_FLUSH, 0, NULL, 0);
+}
 
 /* Bitmap and table of one map, against each other and against the headers. */
 static int check_pe_map(struct bdev *bd, struct reporter *r, uint32_t map,
@@ -35,7 +63,8 @@ static int check_pe_map(struct bdev *bd, struct reporter *r, uint32_t map,
 	AUTO_FREE uint8_t *map_data = io_alloc(len);
 	if (!map_data)
 		return -ENOMEM;
-	int rc = bdev_read(bd, map_data, len, LVM_PE_MAP_OFF + map * LVM_PE_MAP_SIZE);
+	int rc = lvm_read_device(bd, LVM_PE_MAP_OFF + map * LVM_PE_MAP_SIZE, map_data,
+				 len);
 	if (rc < 0)
 		return report_error(r, rc, "%s: cannot read PE map %u", bd->name, map);
 	const struct vmfs_lvm_pe_disk *table =
@@ -106,7 +135,7 @@ int lvm_device_read(struct bdev *bd, struct reporter *r,
 	AUTO_FREE uint8_t *sectors = io_alloc(2 * VMFS_SECTOR_SIZE);
 	if (!sectors)
 		return -ENOMEM;
-	int rc = bdev_read(bd, sectors, 2 * VMFS_SECTOR_SIZE, LVM_HEADER_OFF);
+	int rc = lvm_read_device(bd, LVM_HEADER_OFF, sectors, 2 * VMFS_SECTOR_SIZE);
 	if (rc < 0)
 		return report_error(r, rc, "%s: cannot read the LVM header", bd->name);
 	struct vmfs_lvm_device_disk devd;
@@ -292,7 +321,8 @@ static int each_extent(const struct lvm *lvm, enum bdev_op op, uint32_t flags,
 		if (rc < 0)
 			return rc;
 		run = min_u64(run, len);
-		rc = bdev_rw(bd, op, flags, buf, run, dev_off, 0);
+		rc = op == BDEV_READ ? lvm_read_device(bd, dev_off, buf, run)
+				     : bdev_rw(bd, op, flags, buf, run, dev_off, 0);
 		if (rc < 0)
 			return rc;
 		vol_off += run;

@@ -33,6 +33,15 @@ struct lvm {
 	struct lvm_extent extents[LVM_EXTENTS_MAX]; /* in volume order */
 };
 
+#define LVM_PATIENCE_NS (30 * NS_PER_S)
+/*
+ * Reads from one extent's device, or flushes it; -EBUSY (another host is in its
+ * RESERVE(6) bracket, or the target is busy) and -ETIMEDOUT are not the end: again, until
+ * the patience is over. Block.
+ */
+int lvm_read_device(struct bdev *bd, uint64_t dev_off, void *buf, uint64_t len)
+	__attribute__((warn_unused_result));
+int lvm_flush_device(struct bdev *bd) __attribute__((warn_unused_result));
 /*
  * One device's headers checked (magic, versions, sizes, PE table against bitmap).
  * Reports.

@@ -22,6 +22,7 @@
 
 #define TURNS_PER_RENEWAL 3u
 #define RENEWALS_PER_SCAN 20u
+#define RELEASE_TRIES 3
 
 /* Waits until `next`; false when the member is to stop, or lost. */
 static bool wait_for_turn(struct vmfs_membership *m, uint64_t next)
@@ -150,8 +151,9 @@ int vmfs_member_stop(struct vmfs_volume *vol)
 	int err = 0;
 
 	stop_maintenance(m);
-	/* Releases that the device answered with "unknown" are sent again a few times. */
-	for (int tries = 0; tries < 5 && !err && !heartbeat_dead(&m->hb); tries++) {
+	/* Releases that the device answered with "unknown" are sent again. */
+	for (int tries = 0; tries < RELEASE_TRIES && !err && !heartbeat_dead(&m->hb);
+	     tries++) {
 		sleeplock_acquire(&vol->txn_lock);
 		err = lock_release_idle(vol, UINT64_MAX);
 		sleeplock_release(&vol->txn_lock);
@@ -160,15 +162,14 @@ int vmfs_member_stop(struct vmfs_volume *vol)
 	}
 	if (heartbeat_dead(&m->hb))
 		err = heartbeat_dead(&m->hb);
-	if (!err && m->locks.count)
-		err = -EBUSY;
+	/*
+	 * What is left in the table is of unknown fate: taken or given back by a command
+	 * that may still run. It names a generation that ends with the slot: stale.
+	 */
 	if (!err)
 		err = journal_destroy(vol);
 	heartbeat_stop(&m->hb);
-	/*
-	 * With locks still on disk the slot stays LIVE: a take-over is the clean way
-	 * then.
-	 */
+	/* If the journal could not be emptied, a take-over is the clean way. */
 	if (!err)
 		err = heartbeat_leave(&m->hb);
 	heartbeat_done(&m->hb);

@@ -86,7 +86,7 @@ static int change_slot(struct vmfs_volume *vol, uint32_t slot,
 		return err;
 	switch (vmfs_cas(&hb->caw, &c)) {
 	case CAS_DONE:
-		return bdev_flush(hb->bd);
+		return lvm_flush_device(hb->bd);
 	case CAS_FENCED:
 		return -ESTALE;
 	case CAS_GONE:
@@ -165,73 +165,86 @@ static int free_journal_block(struct vmfs_txn *t, void *arg)
 	return resource_free(t, *addr);
 }
 
-/* *ret_journal: the block to collect, or none. */
+/* Blocks to collect: one of each member that was taken over on the way. */
+struct remains {
+	vmfs_addr journals[CHAIN_MAX + 2];
+	unsigned int count;
+};
+
 static int take_over(struct vmfs_volume *vol, uint32_t slot, unsigned int depth,
-		     vmfs_addr *ret_journal)
+		     struct remains *remains);
+
+/* A slot claimed by another: if the claimer is dead, it is taken over first. */
+static int take_over_claimer(struct vmfs_volume *vol, uint32_t slot,
+			     const struct vmfs_heartbeat_disk *slotd, unsigned int depth,
+			     struct remains *remains)
+{
+	struct vmfs_heartbeat_disk claimerd;
+	uint64_t age;
+	uint32_t claimer;
+
+	if (!heartbeat_slot_of(le64_get(slotd->replay_hb), &claimer) || claimer == slot)
+		return 0;
+	int err = watch_look(vol, &vol->member->watch, claimer, &claimerd, &age);
+	if (err || le64_get(claimerd.generation) > le64_get(slotd->replay_hb_gen))
+		return err;
+	return depth == CHAIN_MAX ? -EAGAIN : take_over(vol, claimer, depth + 1, remains);
+}
+
+static int take_over(struct vmfs_volume *vol, uint32_t slot, unsigned int depth,
+		     struct remains *remains)
 {
 	struct vmfs_heartbeat *hb = &vol->member->hb;
 	struct vmfs_heartbeat_disk slotd;
 	uint64_t age;
-	uint32_t claimer;
 	int err = watch_look(vol, &vol->member->watch, slot, &slotd, &age);
 
-	*ret_journal = (vmfs_addr){ 0 };
 	if (err || le32_get(slotd.state) == HEARTBEAT_FREE)
 		return err;
 	if (slot == hb->slot)
 		return -EAGAIN;
-	bool is_claimed = heartbeat_is_claimed(&slotd);
-	bool is_by_us = is_claimed && !memcmp(slotd.replay_host, hb->owner.b, 16);
+	bool is_by_us = heartbeat_is_claimed(&slotd) &&
+			!memcmp(slotd.replay_host, hb->owner.b, 16);
 	/* Enough of our own lease to do it all. */
 	if (heartbeat_lease_age(hb) + 4 * (hb->timing.stop_ns / 10) > hb->timing.stop_ns)
 		return -EAGAIN;
-	if (is_claimed && !is_by_us &&
-	    heartbeat_slot_of(le64_get(slotd.replay_hb), &claimer) && claimer != slot) {
-		struct vmfs_heartbeat_disk claimerd;
-		uint64_t claimer_age;
-		vmfs_addr ignored;
-
-		err = watch_look(vol, &vol->member->watch, claimer, &claimerd,
-				 &claimer_age);
-		if (!err &&
-		    le64_get(claimerd.generation) <= le64_get(slotd.replay_hb_gen))
-			err = depth == CHAIN_MAX ? -EAGAIN :
-			      take_over(vol, claimer, depth + 1, &ignored);
-		if (err)
-			return err;
-	}
-	err = prove_dead(vol, slot, &slotd, age);
+	if (heartbeat_is_claimed(&slotd) && !is_by_us)
+		err = take_over_claimer(vol, slot, &slotd, depth, remains);
+	/* What we have claimed was proved before; its liveness lock is needed again. */
+	if (!err && (!is_by_us || is_liveness_slot(&slotd)))
+		err = prove_dead(vol, slot, &slotd, age);
 	if (err)
 		return err;
 	err = recover(vol, slot, &slotd);
 	if (is_liveness_slot(&slotd))
 		(void)!bdev_liveness(hb->bd, heartbeat_liveness_off(slot), false);
-	if (!err)
-		ret_journal->raw = le32_get(slotd.journal_addr);
+	if (!err && le32_get(slotd.journal_addr))
+		remains->journals[remains->count++].raw = le32_get(slotd.journal_addr);
 	return err;
+}
+
+/* Whoever is joining or leaving may meet a dead host's lock too, and has no log for a
+ * transaction. */
+static int collect(struct vmfs_volume *vol, vmfs_addr journal)
+{
+	if (addr_is_none(vol->member->journal.addr))
+		return journal_free_block(vol, journal);
+	return vmfs_txn_run(vol, free_journal_block, &journal,
+			    clock_now() + 5 * NS_PER_S, NULL);
 }
 
 int vmfs_takeover(struct vmfs_volume *vol, uint32_t slot)
 {
-	vmfs_addr journal;
+	struct remains remains = { .count = 0 };
 
 	sleeplock_acquire(&vol->member->takeover_lock);
-	int err = take_over(vol, slot, 0, &journal);
+	int err = take_over(vol, slot, 0, &remains);
 	sleeplock_release(&vol->member->takeover_lock);
-	if (!err && !addr_is_none(journal)) {
-		/* Whoever is joining or leaving may meet a dead host's lock too, and has
-		   no log for a transaction. */
-		bool has_log = !addr_is_none(vol->member->journal.addr);
-		int collect = has_log ? vmfs_txn_run(vol, free_journal_block, &journal,
-						     clock_now() + 5 * NS_PER_S, NULL) :
-					journal_free_block(vol, journal);
-		if (collect)
-			report(vol->reporter, REPORT_WARN,
-			       "volume %.128s: the journal block 0x%x of slot %u was "
-			       "not freed "
-			       "(%s): fsck will",
-			       (const char *)vol->descriptor.label, journal.raw, slot,
-			       strerror(-collect));
+	for (unsigned int i = 0; i < remains.count; i++) {
+		int lost = collect(vol, remains.journals[i]);
+
+		if (lost)
+			journal_tell_lost(vol, remains.journals[i], lost);
 	}
 	return err;
 }

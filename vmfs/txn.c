@@ -26,7 +26,9 @@
  *    blocks that nothing refers to. After LOG the outcome is "committed", and if it
  *    cannot be written in place the volume dies with its locks held, for the replayer to
  *    finish;
- *  4 a piece enters the cache with the token of its lock only if that lock was ours, or
+ *  4 what build returns is the caller's answer only if what it read was one state: locks
+ *    read again and unchanged; else it runs again;
+ *  5 a piece enters the cache with the token of its lock only if that lock was ours, or
  *    was seen unchanged and free after the piece was read.
  *
  * Crash: before LOG nothing happened, the locks go stale at our take-over; after LOG the
@@ -125,7 +127,7 @@ static int learn(struct vmfs_txn *t, struct txn_lock *l, bool is_new)
 	int err = -ENOENT;
 
 	if (vol->member)
-		err = lock_pin(vol, &l->id, false, &l->image);
+		err = lock_pin(vol, &l->id, &l->image);
 	if (!err) {
 		l->is_pinned = true;
 		l->seen = SEEN_MINE;
@@ -147,7 +149,7 @@ static int learn(struct vmfs_txn *t, struct txn_lock *l, bool is_new)
 		err = lock_take(vol, &l->id, &l->image, l->min_token);
 		if (err)
 			return busy(t, &l->id);
-		err = lock_pin(vol, &l->id, false, &l->image);
+		err = lock_pin(vol, &l->id, &l->image);
 		lock_unpin(vol, &l->id); /* lock_take pinned it once already */
 		l->is_pinned = !err;
 		l->seen = SEEN_MINE;
@@ -414,7 +416,7 @@ static int take_locks(struct vmfs_txn *t)
 			break;
 		l->is_pinned = true;
 		/* The image as held, for its token; the pin of lock_take is ours. */
-		err = lock_pin(t->vol, &l->id, false, &l->image);
+		err = lock_pin(t->vol, &l->id, &l->image);
 		if (!err)
 			lock_unpin(t->vol, &l->id);
 	}
@@ -658,6 +660,18 @@ static int wait_for_busy(struct vmfs_txn *t, uint64_t deadline, uint64_t *wait)
 	return 0;
 }
 
+/*
+ * build gave up: for good, or because what it read was half of one state and half of
+ * another? -EAGAIN: the latter.
+ */
+static int judge_failure(struct vmfs_txn *t, int err)
+{
+	bool is_changed;
+	int check = validate(t, &is_changed);
+
+	return check ? check : is_changed ? -EAGAIN : err;
+}
+
 /* One attempt under txn_lock. */
 static int attempt(struct vmfs_txn *t, vmfs_build_fn *build, void *arg)
 {
@@ -666,6 +680,8 @@ static int attempt(struct vmfs_txn *t, vmfs_build_fn *build, void *arg)
 	bool was_busy = err == -EBUSY && t->is_busy;
 	if (!err)
 		err = commit(t);
+	else if (!was_busy)
+		err = judge_failure(t, err);
 	bool is_dropped = finish(t, !err);
 	if (is_dropped && !err)
 		/* what stays is retried by maintenance */

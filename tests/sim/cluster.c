@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A volume, its members and the oracle: see cluster.h. */
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "fsck/check.h"
 #include "mkfs/write.h"
 #include "tests/sim/cluster.h"
 #include "vmfs/heartbeat.h"
+#include "vmfs/takeover.h"
 
 #define VOLUME_SIZE (LVM_DATA_OFF + 2 * LVM_PE_SIZE)
 #define SECTOR 512u
@@ -76,6 +80,24 @@ static void check_slot(struct cluster *c, const struct simdisk_effect *e,
 	if (!is_claim && !is_clear)
 		sim_fail("I5: slot at 0x%llx of %s changed by %s", (unsigned long long)at,
 			 sim_host_name(host_of(c, was.owner)), sim_host_name(e->host));
+	for (unsigned int i = 0; is_clear && i < c->incarnation_count; i++)
+		if (!memcmp(c->incarnations[i].owner.b, was.owner, 16))
+			c->incarnations[i].is_over = true;
+}
+
+/* I4: a plain write of a host whose last incarnation was buried. */
+static void check_alive(const struct cluster *c, const struct simdisk_effect *e)
+{
+	bool is_over = false;
+
+	for (unsigned int i = 0; i < c->incarnation_count; i++)
+		if (c->incarnations[i].host == e->host)
+			is_over = c->incarnations[i].is_over;
+	if (is_over)
+		sim_fail("I4: %s writes 0x%llx+%llu after it was taken over",
+			 sim_host_name(e->host),
+			 (unsigned long long)vol_off_of(e->offset),
+			 (unsigned long long)e->len);
 }
 
 static void check_lock(struct cluster *c, const struct simdisk_effect *e,
@@ -141,6 +163,8 @@ static void look(const struct simdisk_effect *e, void *arg)
 	c->effects++;
 	if (e->op == BDEV_FLUSH || e->offset < LVM_DATA_OFF)
 		return;
+	if (e->op != BDEV_CAW)
+		check_alive(c, e);
 	for (uint64_t i = 0; i < e->len; i += SECTOR) {
 		const uint8_t *before = e->before + i, *after = e->after + i;
 		uint64_t at = e->offset + i;
@@ -227,4 +251,72 @@ int cluster_unmount(struct cluster_mount *m)
 	bdev_close(m->heartbeat_bd);
 	bdev_close(m->bd);
 	return err;
+}
+
+void cluster_bury(struct cluster_mount *m)
+{
+	struct vmfs_member members[CLUSTER_HOSTS_MAX];
+
+	for (int tries = 0; tries < 600; tries++) {
+		int count = vmfs_volume_members(m->vol, members, CLUSTER_HOSTS_MAX);
+
+		SIM_CHECK(count >= 1 && count <= (int)CLUSTER_HOSTS_MAX);
+		if (count == 1)
+			return;
+		for (int i = 0; i < count; i++) {
+			int err = members[i].is_self
+					  ? 0
+					  : vmfs_takeover(m->vol, members[i].slot);
+			if (err && err != -EAGAIN)
+				sim_fail("take-over of slot %u: %d", members[i].slot,
+					 err);
+		}
+		task_sleep_until(clock_now() + NS_PER_S);
+	}
+	sim_fail("a member that is dead was never taken over");
+}
+
+/* ---- fsck ---- */
+
+struct findings {
+	char text[4096];
+	unsigned int bad, leaks;
+};
+
+static void found(void *arg, enum fsck_problem problem, const char *text)
+{
+	struct findings *all = arg;
+	size_t used = strlen(all->text);
+
+	if (fsck_problem(problem)->severity == FINDING_NOTE)
+		return;
+	if (problem == PROBLEM_FB_LOST || problem == PROBLEM_JOURNAL_LOST)
+		all->leaks++;
+	else
+		all->bad++;
+	(void)snprintf(all->text + used, sizeof(all->text) - used, "%s: %s\n",
+		       fsck_problem(problem)->code, text);
+}
+
+void cluster_fsck(struct bdev *bd, bool may_leak)
+{
+	struct findings *all = calloc(1, sizeof(*all));
+	struct fsck_summary summary = { 0 };
+
+	SIM_CHECK(all);
+	struct fsck_options options = {
+		.devices = &bd, .device_count = 1, .found = found, .arg = all
+	};
+	int err = fsck_check(&options, &summary);
+	if (err || all->bad || (all->leaks && !may_leak))
+		sim_fail("fsck: %d\n%s", err, all->text);
+	free(all);
+}
+
+void cluster_check(struct cluster *c, bool may_leak)
+{
+	struct bdev *bd = simdisk_attach(c->disk, sim_host_world());
+
+	cluster_fsck(bd, may_leak);
+	bdev_close(bd);
 }

@@ -12,6 +12,7 @@
  *   I2  tokens of a lock record and generations of a slot strictly increase
  *   I3  exclusive means one named holder; lists of holders have no duplicates
  *   I5  another host's slot changes only by claim, re-claim, clear
+ *   I4  after a host's slot was cleared by another, nothing that it wrote takes effect
  *   and: lock sectors and slots change by conditional writes only
  */
 #include "tests/sim/sim.h"
@@ -27,6 +28,7 @@ struct cluster {
 	struct {
 		struct uuid owner;
 		struct sim_host *host;
+		bool is_over; /* its slot was cleared by another */
 	} incarnations[CLUSTER_HOSTS_MAX];
 	unsigned int incarnation_count;
 	uint64_t effects; /* seen by the oracle */
@@ -35,6 +37,15 @@ struct cluster {
 /* A freshly formatted volume; the oracle is on. In a simulation only. */
 struct cluster *cluster_new(enum bdev_caw_class caw);
 void cluster_free(struct cluster *c);
+
+/*
+ * fsck over the volume that the calling fiber's device shows: fails with all findings if
+ * there is an error or a warning. may_leak: file blocks that are lost are no harm (a host
+ * died while it made or freed its journal).
+ */
+void cluster_fsck(struct bdev *bd, bool may_leak);
+/* The same over the cluster's disk, from the world. */
+void cluster_check(struct cluster *c, bool may_leak);
 
 /* A member, to be used by fibers of the calling host. */
 struct cluster_mount {
@@ -48,5 +59,7 @@ struct cluster_mount {
 /* 0 or -errno. */
 int cluster_mount(struct cluster *c, struct cluster_mount *m);
 int cluster_unmount(struct cluster_mount *m);
+/* Waits for the death of every other member and takes each over. */
+void cluster_bury(struct cluster_mount *m);
 
 #endif
