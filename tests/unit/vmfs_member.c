@@ -77,8 +77,8 @@ static int join_as(const struct rig *rig, const char *name, struct host *ret)
 		.is_fast = true,
 	};
 
-	/* A machine's slot, and so where it allocates, follows from its name: the hosts of
-	   these tests keep out of each other's clusters. */
+	/* A machine's slot, and so where it allocates, follows from its name: the hosts
+	   of these tests keep out of each other's clusters. */
 	memset(options.machine.b, name[0], sizeof(options.machine.b));
 	collect_init(&ret->told);
 	options.reporter = &ret->told.base;
