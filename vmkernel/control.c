@@ -501,9 +501,7 @@ void control_close(struct control *c)
 	while (!LIST_EMPTY(&c->clients))
 		client_free(LIST_FIRST(&c->clients));
 	loop_watch_free(c->watch);
-	if (c->listen_sock >= 0) {
+	if (c->listen_sock >= 0)
 		(void)close(c->listen_sock);
-		(void)unlink(c->host->config.socket); /* a stale one is replaced anyway */
-	}
 	free(c);
 }

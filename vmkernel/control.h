@@ -7,7 +7,7 @@
 
 /* Listens at h's socket path. 0 or -errno, reported. */
 int control_open(struct host *h, struct reporter *r) __attribute__((warn_unused_result));
-/* Drops the clients, removes the socket, frees. NULL is allowed. */
+/* Drops the clients and frees; the socket's file stays. NULL is allowed. */
 void control_close(struct control *c);
 /*
  * Answers a client that may have gone meanwhile. sentence: if result < 0. body is taken,

@@ -29,11 +29,14 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/env.h"
 #include "vmkernel/control.h"
 #include "vmkernel/inventory.h"
 
 #define UUID_FILE "host.uuid"
 #define WORKERS 8u
+#define LOCK_WAIT NS_PER_S
+#define LOCK_PAUSE (20 * NS_PER_MS)
 
 const char *host_path(const struct host *h, const char *name, char *buf)
 {
@@ -74,7 +77,12 @@ static int open_state_dir(struct host *h, struct reporter *r)
 	h->lock_fd = open(h->state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (h->lock_fd < 0)
 		return report_error(r, -errno, "%s: %s", h->state_dir, strerror(errno));
-	if (flock(h->lock_fd, LOCK_EX | LOCK_NB) < 0)
+	/* One that is just ending gets a moment. */
+	uint64_t deadline = clock_now() + LOCK_WAIT;
+	while ((rc = flock(h->lock_fd, LOCK_EX | LOCK_NB)) < 0 && errno == EWOULDBLOCK &&
+	       clock_now() < deadline)
+		task_sleep_until(clock_now() + LOCK_PAUSE);
+	if (rc < 0)
 		return report_error(r, -errno, "%s: %s", h->state_dir,
 				    errno == EWOULDBLOCK
 					    ? "another vmkernel uses this state "
@@ -355,7 +363,9 @@ void host_done(struct host *h)
 	loop_free(h->loop);
 	if (h->reporter) {
 		report(h->reporter, REPORT_INFO, "vmkernel ends");
+		/* The last signs of life: whoever sees them go may start the next one. */
 		(void)unlink(host_path(h, "vmkernel.pid", path));
+		(void)unlink(h->config.socket);
 		log_close(&h->log);
 	}
 	if (h->lock_fd >= 0)

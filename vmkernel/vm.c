@@ -459,6 +459,8 @@ void vm_adopted(struct vm *vm, int rc, const char *why)
 	} else if (!vm->is_ending) {
 		vm->state = VM_ON;
 		tell_log(vm, REPORT_INFO, "goes on running");
+		if (msg_send(&vm->channel, MSG_VMX_CONT, 0, NULL) < 0)
+			drop_channel(vm);
 	}
 	settle(vm);
 }

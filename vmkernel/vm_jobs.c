@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -148,10 +149,37 @@ static char *disk_path(struct vm *vm, const char *text, char *ret_why, uint32_t 
 	return path;
 }
 
+/*
+ * Is text the fileName of a device in the VM's own .vmx file? vmx talks for a guest that
+ * may have taken it over, and gets no other disk than these.
+ */
+static bool is_in_config(const struct vm *vm, const char *text)
+{
+	static const char suffix[] = ".fileName";
+	struct vmxfile *f;
+	const char *key, *value;
+	bool is_found = false;
+	if (vmxfile_parse(vm->text, strlen(vm->text), "", NULL, &f) < 0)
+		return false;
+	for (unsigned int i = 0; vmxfile_entry(f, i, &key, &value); i++) {
+		size_t len = strlen(key);
+		if (len > sizeof(suffix) && strcmp(value, text) == 0 &&
+		    strcasecmp(key + len - (sizeof(suffix) - 1), suffix) == 0)
+			is_found = true;
+	}
+	vmxfile_free(f);
+	return is_found;
+}
+
 static int open_disk(struct vm *vm, uint32_t index, const char *text, char *ret_why,
 		     uint32_t size)
 {
 	char what[VM_WHY_SIZE / 2], socket[HOST_PATH_SIZE], name[32];
+	if (!is_in_config(vm, text)) {
+		(void)snprintf(ret_why, size, "%.256s: is not in the VM's .vmx file",
+			       text);
+		return -EPERM;
+	}
 	AUTO_FREE char *path = disk_path(vm, text, ret_why, size);
 	if (!path)
 		return -EINVAL;

@@ -46,6 +46,7 @@ enum msg_type {
 	MSG_VMX_START,
 	MSG_VMX_STOP,	    /* why: quit QEMU now -> when it is gone */
 	MSG_VMX_RESET,	    /* -> when done */
+	MSG_VMX_CONT,	    /* the disks are back: go on if an I/O error stopped the VM */
 
 	/* vmx to vmkernel. */
 	MSG_VMX_DISK = 64,  /* index, path -> when the disk is served as diskINDEX.sock */

@@ -43,6 +43,8 @@
 #define LOG_PATH "vmware.log"
 #define LAUNCH_LIMIT (60 * NS_PER_S)
 #define STOP_LIMIT (5 * NS_PER_S)
+#define CONT_INTERVAL NS_PER_S
+#define CONT_LIMIT (60 * NS_PER_S)
 #define WHY_SIZE 512
 
 enum state { STATE_WAITING, STATE_DISKS, STATE_LAUNCHING, STATE_RUNNING, STATE_STOPPING,
@@ -72,6 +74,9 @@ struct vm {
 	uint64_t deadline;	/* of LAUNCHING and STOPPING */
 	bool is_killed;		/* SIGKILL was sent */
 	bool did_run;
+	bool is_io_stopped;	/* QEMU stopped the VM at an I/O error */
+	uint64_t cont_at;	/* to be tried then; NO_DEADLINE: not */
+	uint64_t cont_until;	/* tries end */
 	char why[WHY_SIZE];	/* it ends */
 };
 
@@ -282,6 +287,17 @@ static void hello(struct vm *vm, uint32_t tag)
 				     "qemu_pid", (int)vm->qemu, "disks", disks)));
 }
 
+/* QEMU's NBD client needs some seconds to find its server again: cont until it works. */
+static void go_on(struct vm *vm)
+{
+	vm->cont_at = NO_DEADLINE;
+	if (vm->state != STATE_RUNNING || !vm->is_io_stopped)
+		return;
+	vm->is_io_stopped = false;
+	if (qmp_send(&vm->qmp, "cont", NULL, QMP_CONT) == 0)
+		report(vm->reporter, REPORT_INFO, "the disks are back: the VM goes on");
+}
+
 static void handle(struct vm *vm, const struct msg *m)
 {
 	const char *why = json_string_value(json_object_get(m->body, "why"));
@@ -301,6 +317,10 @@ static void handle(struct vm *vm, const struct msg *m)
 		if (vm->state != STATE_RUNNING ||
 		    qmp_send(&vm->qmp, "system_reset", NULL, QMP_RESET) < 0)
 			answer(vm, &vm->reset, -EINVAL, "the VM does not run", NULL);
+		break;
+	case MSG_VMX_CONT:
+		vm->cont_until = clock_now() + CONT_LIMIT;
+		go_on(vm);
 		break;
 	case MSG_REPLY:
 		disk_ready(vm, m);
@@ -373,6 +393,18 @@ static void qmp_answer(struct vm *vm, const json_t *m)
 		stop_qemu(vm, "QEMU does not take commands");
 }
 
+static void io_stopped(struct vm *vm, const char *text)
+{
+	uint64_t now = clock_now();
+	if (vm->is_io_stopped)
+		return; /* several requests have failed */
+	vm->is_io_stopped = true;
+	if (now < vm->cont_until)
+		vm->cont_at = now + CONT_INTERVAL;
+	else
+		event(vm, text);
+}
+
 static void qmp_event(struct vm *vm, const char *name, const json_t *m)
 {
 	char text[WHY_SIZE];
@@ -390,7 +422,7 @@ static void qmp_event(struct vm *vm, const char *name, const json_t *m)
 		(void)snprintf(text, sizeof(text),
 			       "I/O error on %.32s (%.128s): the VM is stopped",
 			       device ? device : "a disk", reason ? reason : "?");
-		event(vm, text);
+		io_stopped(vm, text);
 		return;
 	}
 	if (strcmp(name, "RESET") == 0 || strcmp(name, "GUEST_PANICKED") == 0) {
@@ -462,9 +494,10 @@ static void on_deadline(struct vm *vm)
 static int poll_timeout_ms(const struct vm *vm)
 {
 	uint64_t now = clock_now();
-	if (vm->deadline == NO_DEADLINE)
+	uint64_t next = min_u64(vm->deadline, vm->cont_at);
+	if (next == NO_DEADLINE)
 		return -1;
-	return vm->deadline <= now ? 0 : (int)div_up(vm->deadline - now, NS_PER_MS);
+	return next <= now ? 0 : (int)div_up(next - now, NS_PER_MS);
 }
 
 static void turn(struct vm *vm)
@@ -484,6 +517,8 @@ static void turn(struct vm *vm)
 		return;
 	if (vm->deadline != NO_DEADLINE && clock_now() >= vm->deadline)
 		on_deadline(vm);
+	if (vm->cont_at != NO_DEADLINE && clock_now() >= vm->cont_at)
+		go_on(vm);
 	if (p[CHANNEL].revents & POLLOUT)
 		tell(vm, msg_channel_flush(&vm->channel));
 	if (p[QMP].revents & POLLOUT && qmp_flush(&vm->qmp) < 0)
@@ -519,6 +554,7 @@ int vm_run(const struct vm_options *options)
 	vm->options = options;
 	vm->reporter = &options->log->base;
 	vm->deadline = clock_now() + LAUNCH_LIMIT; /* for the first message */
+	vm->cont_at = NO_DEADLINE;
 	vm->qmp_listen_sock = -1;
 	msg_channel_init(&vm->channel, -1);
 	qmp_init(&vm->qmp, -1);
