@@ -48,6 +48,7 @@ int lock_acquire(struct lock *l)
 END
 	printf '#!/bin/sh\n%s\ntrue\n' '# SPDX-License-Identifier: Apache-2.0' \
 		>"$tree/scripts/x"
+	chmod +x "$tree/scripts/x"
 }
 
 tidy()
@@ -174,6 +175,9 @@ add vmfs/lock.c '#ifdef NDE''BUG'
 catches ndebug vmfs/lock.c "code for a build without assertions"
 printf '# SPDX-License-Identifier: Apache-2.0\nCFLAGS = -DNDE''BUG\n' >"$tree/Makefile"
 catches ndebug Makefile "a build without assertions"
+
+chmod -x "$tree/scripts/x"
+catches mode scripts/x "a script that cannot be executed"
 
 echo "See /wor""k/notes." >"$tree/NOTES.md"
 catches words NOTES.md "a path of somebody's machine"

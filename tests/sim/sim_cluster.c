@@ -114,7 +114,9 @@ static void name_of(unsigned int host, unsigned int i, char ret[32])
 static uint64_t text_of(uint64_t seq, char ret[32])
 {
 	snprintf(ret, 32, "%-16llu", (unsigned long long)seq);
-	return seq % 3 == 0 ? seq % 900 : seq % 3 == 1 ? seq * 31 % 8000 : seq * 7919 % 200000;
+	return seq % 3 == 0   ? seq % 900
+	       : seq % 3 == 1 ? seq * 31 % 8000
+			      : seq * 7919 % 200000;
 }
 
 static int fill(struct cluster_mount *m, const char *path, uint64_t seq)
@@ -371,7 +373,9 @@ static void storm(void *arg)
 	cluster_free(s.c);
 }
 
-/* Three hosts on a LUN with COMPARE AND WRITE, nobody dies: every increment counts once. */
+/*
+ * Three hosts on a LUN with COMPARE AND WRITE, nobody dies: every increment counts once.
+ */
 static void ats_hosts_share_a_counter(void **state)
 {
 	struct plan plan = { BDEV_CAW_ATS, 3, 0, 0, false };
