@@ -87,7 +87,7 @@ int msg_channel_read(struct msg_channel *ch)
 	char bytes[READ_SIZE / 4];
 	if (ch->sock < 0)
 		return -ECONNRESET;
-	while (ch->in.len <= MSG_PAYLOAD_MAX) {
+	while (ch->in.len < sizeof(struct msg_header_msg) + MSG_PAYLOAD_MAX) {
 		ssize_t n = recv(ch->sock, bytes, sizeof(bytes), MSG_DONTWAIT);
 		if (n == 0)
 			return -ECONNRESET;
