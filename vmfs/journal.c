@@ -40,6 +40,7 @@
 #include "base/bitmap.h"
 #include "base/buf.h"
 #include "vmfs/cache.h"
+#include "vmfs/cover.h"
 #include "vmfs/gate.h"
 #include "vmfs/member.h"
 #include "vmfs/volume.h"
@@ -526,12 +527,15 @@ static int next_record(struct log *l, uint8_t **ret_record)
 
 /* Does the lock still name the dead member, with the token that was logged? */
 static int lock_matches(struct log *l, const struct vmfs_journal_target_disk *td,
-			bool *ret_matches)
+			uint32_t lock_type, bool *ret_matches)
 {
 	struct vmfs_lock_disk lockd;
-	int err = lvm_read(&l->vol->lvm, le64_get(td->lock_off), &lockd, sizeof(lockd));
+	uint64_t lock_off = le64_get(td->lock_off);
+	int err = lvm_read(&l->vol->lvm, lock_off, &lockd, sizeof(lockd));
 
-	*ret_matches = !err && le32_get(lockd.mode) == LOCK_EXCLUSIVE &&
+	*ret_matches = !err && le32_get(lockd.type) == lock_type &&
+		       le64_get(lockd.addr) == lock_off &&
+		       le32_get(lockd.mode) == LOCK_EXCLUSIVE &&
 		       le64_get(lockd.hb_addr) == le64_get(l->slot->addr) &&
 		       le64_get(lockd.hb_gen) == le64_get(l->slot->generation) &&
 		       !memcmp(lockd.owner, l->slot->owner, 16) &&
@@ -539,21 +543,25 @@ static int lock_matches(struct log *l, const struct vmfs_journal_target_disk *td
 	return err;
 }
 
-/* Checks a target, or writes it; *ret_matches (of a check): its lock is as logged. */
+/* Checks a target; *ret_matches: its lock is as logged. */
 static int check_target(struct log *l, const struct vmfs_journal_target_disk *td,
 			const uint8_t *data, bool *ret_matches)
 {
-	uint64_t off = le64_get(td->vol_off), end;
-	uint32_t len = le16_get(td->sectors) * SECTOR;
+	uint64_t off = le64_get(td->vol_off);
+	uint32_t len = le16_get(td->sectors) * SECTOR, lock_type;
 
-	if (off % SECTOR || !checked_add(off, len, &end) ||
-	    end > l->vol->lvm.size_bytes || off < VMFS_DESCRIPTOR_OFF ||
-	    (off < VMFS_FDC_OFF && end > VMFS_HEARTBEATS_OFF) ||
-	    le32_get(td->crc) != crc32c(data, len))
+	if (vmfs_cover_check(l->vol, le64_get(td->lock_off), off, len, &lock_type) < 0)
 		return vmfs_corrupt(
-			l->vol, "journal at 0x%llx: target 0x%llx+%u is not sound",
+			l->vol, "journal at 0x%llx: no lock at 0x%llx covers 0x%llx+%u",
+			(unsigned long long)l->vol_off,
+			(unsigned long long)le64_get(td->lock_off),
+			(unsigned long long)off, len);
+	if (le32_get(td->crc) != crc32c(data, len))
+		return vmfs_corrupt(
+			l->vol,
+			"journal at 0x%llx: checksum of target 0x%llx+%u is wrong",
 			(unsigned long long)l->vol_off, (unsigned long long)off, len);
-	return lock_matches(l, td, ret_matches);
+	return lock_matches(l, td, lock_type, ret_matches);
 }
 
 /* Goes over the targets: is_check: *ret_matches = all locks match; else writes them. */

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which lock covers what. A sector of the volume is
+ *
+ *   in a resource file   the header, or what lies between groups: nobody's;
+ *                        the lock sector of a cluster: itself only;
+ *                        the metadata sector of a cluster: the cluster's lock;
+ *                        an FD: its lock sector itself only, the rest the FD's lock;
+ *                        a sub-block or pointer block: the lock of some FD;
+ *   elsewhere            before .fdc.sf (descriptor, heartbeats): nobody's;
+ *                        a file block: the lock of some FD (or it is a journal).
+ *
+ * Invariants:
+ *  1 what is said here needs no I/O and trusts no byte of the log that asks;
+ *  2 "some FD": whose content it is, only that FD's tree says. The FD's lock, held, with
+ *    the token logged, stands for that; but no log gets at locks, at bitmaps or at FDs
+ *    that are not its own.
+ */
+#include "vmfs/cover.h"
+
+#include <errno.h>
+
+#include "base/align.h"
+#include "vmfs/volume.h"
+
+enum place {
+	PLACE_NOBODYS,
+	PLACE_CLUSTER_LOCK,
+	PLACE_CLUSTER_META,
+	PLACE_FD_LOCK,
+	PLACE_FD,
+	PLACE_CONTENT,
+};
+
+/* A sector at a file offset of a resource file; *ret_lock_off: distance to its lock. */
+static enum place place_in_file(const struct vmfs_resource *res, bool is_fdc,
+				uint64_t off, uint64_t *ret_distance)
+{
+	uint64_t headers = (uint64_t)res->clusters_per_group * VMFS_CLUSTER_HEADER_SIZE;
+
+	*ret_distance = 0;
+	if (off < VMFS_RESOURCE_GROUP_OFF || !res->group_size)
+		return PLACE_NOBODYS;
+	uint64_t group = (off - VMFS_RESOURCE_GROUP_OFF) / res->group_size;
+	uint64_t in_group = (off - VMFS_RESOURCE_GROUP_OFF) % res->group_size;
+	uint64_t cluster = group * res->clusters_per_group;
+
+	if (in_group < headers) {
+		cluster += in_group / VMFS_CLUSTER_HEADER_SIZE;
+		*ret_distance = in_group % VMFS_CLUSTER_HEADER_SIZE;
+		if (cluster >= res->cluster_count)
+			return PLACE_NOBODYS;
+		return *ret_distance ? PLACE_CLUSTER_META : PLACE_CLUSTER_LOCK;
+	}
+	if (!res->resource_size)
+		return PLACE_NOBODYS;
+	uint64_t item = (in_group - headers) / res->resource_size;
+	cluster += item / res->per_cluster;
+	if (cluster >= res->cluster_count ||
+	    item / res->per_cluster >= res->clusters_per_group ||
+	    item % res->per_cluster >= resource_cluster_total(res, (uint32_t)cluster))
+		return PLACE_NOBODYS;
+	if (!is_fdc)
+		return PLACE_CONTENT;
+	*ret_distance = (in_group - headers) % res->resource_size;
+	return *ret_distance ? PLACE_FD : PLACE_FD_LOCK;
+}
+
+static enum place place_of(struct vmfs_volume *vol, uint64_t vol_off, uint32_t *ret_type,
+			   uint64_t *ret_distance)
+{
+	uint64_t in_block = vol_off % vol->block_size;
+
+	*ret_type = VMFS_LOCK_FD;
+	*ret_distance = 0;
+	for (int i = 0; i < RESOURCE_COUNT; i++) {
+		const struct vmfs_resource *res = &vol->resources[i];
+
+		for (uint32_t k = 0; res->is_present && k < res->block_count; k++) {
+			if (res->block_vol_off[k] != vol_off - in_block)
+				continue;
+			enum place place = place_in_file(
+				res, i == RESOURCE_FDC,
+				(uint64_t)k * vol->block_size + in_block, ret_distance);
+			if (place == PLACE_CLUSTER_LOCK || place == PLACE_CLUSTER_META)
+				*ret_type = res->lock_type;
+			return place;
+		}
+	}
+	return vol_off < VMFS_FDC_OFF ? PLACE_NOBODYS : PLACE_CONTENT;
+}
+
+static bool is_covered(struct vmfs_volume *vol, uint64_t lock_off, enum place lock,
+		       uint64_t vol_off)
+{
+	uint64_t distance;
+	uint32_t type;
+
+	switch (place_of(vol, vol_off, &type, &distance)) {
+	case PLACE_CLUSTER_META:
+		return lock == PLACE_CLUSTER_LOCK && vol_off - distance == lock_off;
+	case PLACE_FD:
+		return lock == PLACE_FD_LOCK && vol_off - distance == lock_off;
+	case PLACE_CONTENT:
+		return lock == PLACE_FD_LOCK;
+	default:
+		return false;
+	}
+}
+
+int vmfs_cover_check(struct vmfs_volume *vol, uint64_t lock_off, uint64_t vol_off,
+		     uint64_t len, uint32_t *ret_lock_type)
+{
+	uint64_t distance, end;
+
+	if (lock_off % VMFS_SECTOR_SIZE || vol_off % VMFS_SECTOR_SIZE ||
+	    !checked_add(vol_off, len, &end) || end > vol->lvm.size_bytes)
+		return -EUCLEAN;
+	enum place lock = place_of(vol, lock_off, ret_lock_type, &distance);
+	if (lock != PLACE_CLUSTER_LOCK && lock != PLACE_FD_LOCK)
+		return -EUCLEAN;
+	for (uint64_t off = vol_off; off < end; off += VMFS_SECTOR_SIZE) {
+		if (!is_covered(vol, lock_off, lock, off))
+			return -EUCLEAN;
+	}
+	return 0;
+}
