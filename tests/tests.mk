@@ -5,7 +5,8 @@
 #   tests/sim/sim_*.c   cmocka program in the simulator; the other tests/sim/*.c are it
 #   tests/crash/*.c     cmocka program in the simulator: crash-state enumeration
 #   tests/lib/*.c       shared by all of them
-#   tests/fuzz/*.c      libFuzzer targets
+#   tests/fuzz/*.c      libFuzzer targets; with driver/main.c also programs without it,
+#                       that replay tests/fuzz/corpus/NAME
 #   tests/cli/*.sh      shell, TAP (tests/lib/tap.sh)
 #   tests/rules.yml     which of them may run side by side
 #
@@ -37,11 +38,20 @@ $(SIM): $(B)/tests/%: $(O)/tests/%.o $(SIM_LIB) $(TEST_LIB) $(PARTS) $(LIBS_all)
 	@echo "  LD      $@"
 	@$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(TEST_LIBS)
 
+# Fuzz targets as plain programs: known inputs, no libFuzzer.
+REPLAY := $(patsubst tests/fuzz/%.c,$(B)/tests/replay/%,$(wildcard tests/fuzz/*.c))
+$(REPLAY): $(B)/tests/replay/%: $(O)/tests/fuzz/%.o $(O)/tests/fuzz/driver/main.o \
+		$(TEST_LIB) $(ENV_POSIX) $(PARTS) $(LIBS_all)
+	@mkdir -p $(@D)
+	@echo "  LD      $@"
+	@$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(TEST_LIBS)
+
 # Only what runs in the simulator has small stacks.
-$(O)/tests/unit/%.o $(O)/tests/bench/%.o: CFLAGS += -Wno-frame-larger-than
+$(O)/tests/unit/%.o $(O)/tests/bench/%.o $(O)/tests/fuzz/%.o: \
+	CFLAGS += -Wno-frame-larger-than
 
 .SECONDARY:
-tests: $(UNIT) $(SIM)
+tests: $(UNIT) $(SIM) $(REPLAY)
 
 # Tests fork while threads run; ThreadSanitizer would rather die.
 export TSAN_OPTIONS ?= die_after_fork=0
@@ -53,13 +63,13 @@ PROVE_JOBS ?= -j2
 check:
 	@scripts/deps check
 	$(SUBMAKE) all tests
-	@$(PROVE) $(PROVE_JOBS) $(UNIT) $(SIM) $(CLI)
+	@$(PROVE) $(PROVE_JOBS) $(UNIT) $(REPLAY) $(SIM) $(CLI)
 
 ## check-full   check at length, under both sanitizers and clang too, and all three demos
 check-full:
 	@scripts/deps all
 	$(SUBMAKE) all tests
-	@FULL=1 SIM_COUNT=1000 $(PROVE) $(PROVE_JOBS) $(UNIT) $(SIM) $(CLI)
+	@FULL=1 SIM_COUNT=1000 $(PROVE) $(PROVE_JOBS) $(UNIT) $(REPLAY) $(SIM) $(CLI)
 	$(SUBMAKE) asan
 	$(SUBMAKE) tsan
 	$(SUBMAKE) V=clang all tests
@@ -72,7 +82,7 @@ asan tsan:
 	@scripts/deps check
 	$(SUBMAKE) V=$@ tests-run
 tests-run: tests
-	@$(PROVE) $(PROVE_JOBS) $(UNIT) $(if $(filter tsan,$(V)),,$(SIM))
+	@$(PROVE) $(PROVE_JOBS) $(UNIT) $(REPLAY) $(if $(filter tsan,$(V)),,$(SIM))
 
 FUZZ := $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(wildcard tests/fuzz/*.c))
 $(FUZZ): $(B)/tests/fuzz/%: $(O)/tests/fuzz/%.o $(ENV_POSIX) $(PARTS) $(LIBS_all)
@@ -81,18 +91,22 @@ $(FUZZ): $(B)/tests/fuzz/%: $(O)/tests/fuzz/%.o $(ENV_POSIX) $(PARTS) $(LIBS_all
 	@$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) \
 		$(filter-out -lcmocka,$(TEST_LIBS))
 
-FUZZ_VOLUME := $(call objs,tests/lib/handmade.c tests/lib/mutate.c)
-$(B)/tests/fuzz/fuzz_fsck $(B)/tests/fuzz/fuzz_mount: $(FUZZ_VOLUME)
+FUZZ_LIB := $(call objs,tests/lib/handmade.c tests/lib/mutate.c tests/lib/overlay.c)
+$(FUZZ): $(FUZZ_LIB)
 
-FUZZ_SECONDS ?= 60
-## fuzz         each libFuzzer target for FUZZ_SECONDS (60)
+FUZZ_SECONDS ?= 20
+FUZZ_LIMITS := -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=256 -max_len=4096
+## fuzz         each libFuzzer target for FUZZ_SECONDS (20)
 fuzz:
 	@scripts/deps all
 	$(SUBMAKE) V=fuzz fuzz-run
 fuzz-run: $(FUZZ)
 	@for target in $(FUZZ); do echo "  FUZZ    $$target"; \
-		$$target -max_total_time=$(FUZZ_SECONDS) -verbosity=0 \
-			-print_final_stats=1 -artifact_prefix=$(B)/tests/fuzz/ || \
+		corpus=tests/fuzz/corpus/$$(basename $$target); \
+		mkdir -p $$target.found; \
+		$$target -max_total_time=$(FUZZ_SECONDS) -verbosity=0 $(FUZZ_LIMITS) \
+			-print_final_stats=1 -artifact_prefix=$(B)/tests/fuzz/ \
+			$$target.found $$([ -d $$corpus ] && echo $$corpus) || \
 			exit 1; \
 	done
 
