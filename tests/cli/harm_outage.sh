@@ -1,0 +1,89 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# A host loses its LUN under a running VM. For some seconds: the VM waits and goes on. For
+# longer: the host stops the VM before another host may have it, that host takes it over,
+# and nothing that the guest was told is stable is lost. The LUN of host A goes through a
+# relay, so that it can fail for A alone.
+
+. "$(dirname "$0")/../lib/tap.sh"
+. "$ROOT/tests/lib/harm.sh"
+need mkfs.vmfs fsck.vmfs vmkfstools vmkernel vim-cmd qemu-system-x86_64 tgtd tgtadm perl
+
+TARGET=13520 RELAY=13521
+relay() { "$ROOT/tests/rigs/relay.sh" "$1" "$T" $RELAY "${@:2}"; }
+
+make_guest
+truncate -s 1G "$T/lun"
+tgt up $TARGET "$T/lun"
+ok "a volume with a VM" eval 'mkfs.vmfs -q -L vms "$URL" && install_vm "$URL" vm1'
+at_exit relay down
+ok "a relay for host A" relay up $TARGET
+ok "host A starts" host A "${URL/:$TARGET/:$RELAY}"
+ok "host B starts" host B "$URL"
+a=$(register A vm1) b=$(register B vm1)
+ok "A runs the VM" vim A vmsvc/power.on "$a"
+ok "the guest counts" wait_for 60 counted A "$a" 3
+
+# ---- short: it is ridden through ----
+
+relay hang
+sleep 7
+shown=$(told A "$a" COUNT)
+relay thaw
+ok "7 s without an answer: the guest goes on" goes_on A "$a" 20
+relay down
+sleep 3
+ok "(the relay is back)" relay up $TARGET
+ok "3 s without a target: the guest goes on" goes_on A "$a" 20
+ok "(it had come to $shown)" test "$(told A "$a" COUNT)" -gt "$shown"
+ok "the VM is on" is_state A "$a" "Powered on"
+unlike "$(cat "$(console A "$a")")" "GUEST-FAILED|I/O error" "the guest saw no error"
+unlike "$(cat "$T/A/vmkernel.log")" "lost by this host|I/O error" "nor did the host"
+
+# ---- long: the VM is stopped here and goes on there ----
+
+relay hang
+start=$SECONDS
+vim B vmsvc/power.on "$b" >"$T/on" 2>&1 &
+on=$!
+ok "without its LUN A stops the VM" wait_for 16 has_no_qemu A
+stopped=$((SECONDS - start))
+ok "before B may have it ($stopped s)" test $stopped -lt 16
+shown=$(told A "$a" COUNT)
+wait $on
+rc=$?
+took=$((SECONDS - start))
+# A's slot stands still for 24 s at least before anybody takes what is his.
+if [ $rc = 0 ]; then
+	pass "B gets the VM"
+	ok "not before A's dead time is over ($took s)" test $took -ge 20
+else
+	ok "B, refused while A was alive, asks again" vim B vmsvc/power.on "$b"
+	ok "and has waited ($((SECONDS - start)) s)" test $((SECONDS - start)) -ge 20
+fi
+lines=$(grep -E 'lease on datastore vms was lost: its VMs are stopped' \
+	"$T/A/vmkernel.log" | wc -l)
+is "$lines" 1 "A's log says so in one line"
+is "$(vim A vmsvc/power.getstate "$a" | tail -n 1)" "Powered off" "A knows that it is off"
+ok "the guest counts on B" wait_for 60 counted B "$b" $((shown + 1))
+last=$(told B "$b" LAST)
+ok "from at least the last that A showed ($shown, found $last)" test "$last" -ge "$shown"
+
+# ---- the LUN is back ----
+
+relay thaw
+sleep 3
+refused "A refuses VMs on what it lost" "vm1/vm1.vmx\): its datastore is lost" \
+	vim A vmsvc/power.on "$a"
+ok "A ends cleanly" kill -TERM "$(pid_of A)"
+ok "and is gone" wait_for 30 gone A
+ok "A starts anew" host A "$URL"
+refused "and is a host like any other: B has the VM" "held by host B \(" \
+	vim A vmsvc/power.on "$a"
+ok "which never stopped counting there" goes_on B "$b" 20
+kill -TERM "$(pid_of A)" "$(pid_of B)"
+ok "A ends" wait_for 30 gone A
+ok "B ends" wait_for 30 gone B
+tgt down $TARGET
+whole "$T/lun" "after it all"
