@@ -40,13 +40,14 @@ static const char usage_text[] =
 struct dump {
 	struct fsck_volume v;
 	struct reporter *r;
+	const char *device; /* the last that was named */
 	bool is_all, has_hex;
 	int loaded; /* 0 not tried, 1 descriptor, 2 resource files */
 };
 
 static int bad(struct dump *d, int err, const char *what)
 {
-	return report_error(d->r, err, "%s: %s", what, strerror(-err));
+	return report_error(d->r, err, "%s: %s: %s", d->device, what, strerror(-err));
 }
 
 static void hex(struct dump *d, const void *data, uint64_t len)
@@ -64,7 +65,8 @@ static int load_descriptor(struct dump *d)
 		return 0;
 	int err = fsck_volume_descriptor(&d->v, &why);
 	if (err == -EUCLEAN)
-		return report_error(d->r, err, "FS descriptor: %s", why.text);
+		return report_error(d->r, err, "%s: FS descriptor: %s", d->device,
+				    why.text);
 	if (err)
 		return bad(d, err, "FS descriptor");
 	d->loaded = 1;
@@ -646,6 +648,7 @@ int main(int argc, char **argv)
 		goto out;
 	}
 	names[count++] = argv[optind++];
+	d->device = names[count - 1];
 	code = open_and_run(d, names, count, argv + optind);
 out:
 	free(d);
