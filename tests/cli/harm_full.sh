@@ -1,0 +1,67 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# A full volume: an import that does not fit says what ran out and leaves nothing; a VM
+# whose thin disk cannot grow is paused, the host says so, and the VM can be powered off.
+
+. "$(dirname "$0")/../lib/tap.sh"
+. "$ROOT/tests/lib/harm.sh"
+need mkfs.vmfs fsck.vmfs vmkfstools vmkernel vim-cmd qemu-system-x86_64 gcc ld
+
+lun=$T/lun
+truncate -s 400M "$lun"
+ok "a small volume" mkfs.vmfs -q -L vms "$lun"
+
+# The boot sector guest writes to sector 2; this one to sector 4096, in the second MiB of
+# a disk of 4 MiB, which a thin disk does not have yet.
+"$ROOT/tests/guest/bootsector.sh" "$T/boot.raw" "no room" &&
+	sed -i 's/\xb9\x02\x00/\xb9\x00\x10/g' "$T/boot.raw" &&
+	truncate -s 4M "$T/boot.raw" || skip_all "the guest was not built"
+sed 's/"256"/"32"/' "$ROOT/tests/guest/vm1.vmx" >"$T/vm1.vmx"
+ok "a VM with a thin disk" vmkfstools -i "$T/boot.raw" -d thin "$lun:/vm1/vm1.vmdk"
+ok "and its .vmx" vmkfstools --put "$T/vm1.vmx" "$lun:/vm1/vm1.vmx"
+
+# ---- an import ----
+
+head -c 500M /dev/zero | tr '\0' 'x' >"$T/big.raw"
+before=$(vmkfstools -P "$lun")
+refused "an import that does not fit" "$lun:/new/big.vmdk.*No space|space|blocks" \
+	vmkfstools -i "$T/big.raw" -d thin "$lun:/new/big.vmdk"
+diag "$out"
+is "$(vmkfstools --dir "$lun:/" | grep -v '^\..*\.sf$')" "vm1/" "leaves no directory"
+is "$(vmkfstools -P "$lun")" "$before" "and takes no space"
+
+# ---- a VM ----
+
+# Then all that is left goes to one file: by halves, until not even 1 MiB is left.
+for ((mib = 256; mib > 0; mib /= 2)); do
+	vmkfstools -c ${mib}m -d eagerzeroedthick "$lun:/fill/$mib.vmdk" \
+		>/dev/null 2>&1
+done
+refused "nothing is left" "$lun:/vm1/more.vmdk|space|needs 1 MiB" \
+	vmkfstools -c 1m -d eagerzeroedthick "$lun:/vm1/more.vmdk"
+ok "the host starts" host A "$lun"
+a=$(register A vm1)
+ok "the VM is powered on" vim A vmsvc/power.on "$a"
+ok "its guest reads its disk" wait_for 30 grep -q "^no room" "$(console A "$a")"
+ok "it wants space, and the log says that there is none" wait_for 20 \
+	log_says A 'VM 1 \(\[vms\] vm1/vm1.vmx\): .*(No space|space)'
+sleep 1
+unlike "$(cat "$(console A "$a")")" "WRITE-FAILED|SAME" "the guest is paused, not told"
+ok "the VM is on" is_state A "$a" "Powered on"
+ok "others go on: its disk is read" vmkfstools --dir "$lun:/vm1"
+ok "the VM is powered off" vim A vmsvc/power.off "$a"
+ok "it is off" is_state A "$a" "Powered off"
+# The host gives back the block of its journal, in which a tool can have one.
+kill -TERM "$(pid_of A)"
+ok "the host ends" wait_for 30 gone A
+ok "space is made" vmkfstools -U "$lun:/fill/128.vmdk"
+ok "the host starts" host A "$lun"
+ok "the VM is powered on again" vim A vmsvc/power.on "$a"
+ok "and has what it wanted" wait_for 30 grep -q "^SAME" "$(console A "$a")"
+ok "it powers itself off" wait_for 20 is_state A "$a" "Powered off"
+kill -TERM "$(pid_of A)"
+ok "the host ends again" wait_for 30 gone A
+vmkfstools --get "$lun:/vm1/vm1-flat.vmdk" "$T/flat"
+ok "the guest's write is on the disk" cmp -n 512 -i 512:2097152 "$T/flat" "$T/flat"
+whole "$lun" "after it all"
