@@ -567,10 +567,19 @@ uint64_t sim_trace_hash(void)
 	return sim.hash;
 }
 
+void sim_mute_trace(bool is_mute)
+{
+	sim.is_mute = is_mute;
+}
+
 void sim_trace(const char *fmt, ...)
 {
+	if (sim.is_mute && !sim.trace_level)
+		return;
 	char *line = sim.trace[sim.trace_count++ % SIM_TRACE_LINES];
-	int at = snprintf(line, SIM_TRACE_WIDTH, "[%12.6f %s] ", (double)sim.now / 1e9,
+	int at = snprintf(line, SIM_TRACE_WIDTH, "[%5llu.%06llu %s] ",
+			  (unsigned long long)(sim.now / NS_PER_S),
+			  (unsigned long long)(sim.now % NS_PER_S / NS_PER_US),
 			  sim.current ? sched_task_name(sim.current) : "-");
 	va_list ap;
 	va_start(ap, fmt);

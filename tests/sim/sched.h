@@ -105,6 +105,7 @@ struct sim {
 	uint32_t heap_count, heap_capacity;
 	uint32_t next_id, live; /* live: fibers that have not ended or been killed */
 	int trace_level;
+	bool is_mute;
 	uint32_t trace_count;
 	char trace[SIM_TRACE_LINES][SIM_TRACE_WIDTH];
 };

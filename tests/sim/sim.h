@@ -88,6 +88,8 @@ uint64_t sim_trace_hash(void);
  * A line for the trace, "[time host/fiber] text"; seen with SIM_TRACE=1, always hashed.
  */
 void sim_trace(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* For long runs: no lines but with SIM_TRACE=1 (a third of the time goes there). */
+void sim_mute_trace(bool is_mute);
 /*
  * A broken rule: more virtual time (ns) or switches than this. Default 1 day, 50 million.
  */
