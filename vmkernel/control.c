@@ -203,7 +203,8 @@ static void vm_unregister(const struct request *rq)
 struct query {
 	struct host *host;
 	struct requester who;
-	struct datastore *ds;	/* NULL: all (DATASTORE_LIST) */
+	struct datastore *stores[CONFIG_DEVICES_MAX]; /* held until query_free */
+	unsigned int store_count;
 	char *path, *name;	/* VM_REGISTER */
 	struct vm_labels labels;
 	json_t *result;
@@ -211,8 +212,26 @@ struct query {
 	char why[VM_WHY_SIZE];
 };
 
+static struct query *query_new(const struct request *rq)
+{
+	struct query *q = calloc(1, sizeof(*q));
+	if (q) {
+		q->host = rq->host;
+		q->who = rq->who;
+	}
+	return q;
+}
+
+static void query_use(struct query *q, struct datastore *ds)
+{
+	ds->users++;
+	q->stores[q->store_count++] = ds;
+}
+
 static void query_free(struct query *q)
 {
+	for (unsigned int i = 0; i < q->store_count; i++)
+		host_datastore_put(q->host, q->stores[i]);
 	free(q->path);
 	free(q->name);
 	vm_labels_done(&q->labels);
@@ -226,30 +245,42 @@ static void query_done(void *arg)
 	query_free(q);
 }
 
-static void query_start(const struct request *rq, struct datastore *ds,
+static void query_start(const struct request *rq, struct query *q,
 			void (*work)(void *arg), void (*done)(void *arg))
 {
-	struct query *q = calloc(1, sizeof(*q));
+	if (q && loop_job(rq->host->loop, "query", work, done, q) == 0)
+		return;
 	if (q) {
-		q->host = rq->host;
-		q->who = rq->who;
-		q->ds = ds;
+		json_decref(q->result);
+		query_free(q);
 	}
-	if (!q || loop_job(rq->host->loop, "query", work, done, q) < 0) {
-		free(q);
-		reply_error(rq, -ENOMEM, "no memory");
+	reply_error(rq, -ENOMEM, "no memory");
+}
+
+/* The datastore that the request names, if it can be used; NULL: the client was told. */
+static struct datastore *usable_of(const struct request *rq, const char *name)
+{
+	struct datastore *ds = datastore_of(rq, name);
+	if (ds && ds->is_lost) {
+		reply_error(rq, -ESTALE, "datastore %s is lost", ds->label);
+		return NULL;
 	}
+	return ds;
+}
+
+static json_t *lost_json(const struct datastore *ds)
+{
+	return json_pack("{s:s, s:s, s:s, s:i, s:i, s:s, s:b}", "label", ds->label,
+			 "uuid", ds->uuid_text, "type", "VMFS", "size", 0, "free", 0,
+			 "device", ds->device, "is_mounted", 0);
 }
 
 static json_t *datastore_json(const struct datastore *ds)
 {
 	struct vmfs_volume_info info;
 	char type[32];
-	int rc = vmfs_volume_info(ds->vol, &info);
-	if (rc < 0)
-		return json_pack("{s:s, s:s, s:s, s:i, s:i, s:s, s:b}", "label",
-				 ds->label, "uuid", ds->uuid_text, "type", "VMFS", "size",
-				 0, "free", 0, "device", ds->device, "is_mounted", 0);
+	if (vmfs_volume_info(ds->vol, &info) < 0)
+		return lost_json(ds);
 	(void)snprintf(type, sizeof(type), "VMFS-%u", info.major);
 	return json_pack("{s:s, s:s, s:s, s:I, s:I, s:s, s:b, s:s}", "label", info.label,
 			 "uuid", ds->uuid_text, "type", type, "size",
@@ -258,15 +289,29 @@ static json_t *datastore_json(const struct datastore *ds)
 			 vmfs_volume_state(ds->vol) == 0, "class", info.storage_class);
 }
 
-/* The list of datastores changes only before the loop and after its last job. */
 static void datastore_list_work(void *arg)
 {
 	struct query *q = arg;
+	for (unsigned int i = 0; i < q->store_count; i++)
+		json_array_append_new(json_object_get(q->result, "datastores"),
+				      datastore_json(q->stores[i]));
+}
+
+static void datastore_list(const struct request *rq)
+{
 	struct datastore *ds;
+	struct query *q = query_new(rq);
 	json_t *all = json_array();
-	TAILQ_FOREACH(ds, &q->host->datastores, link)
-		json_array_append_new(all, datastore_json(ds));
-	q->result = json_pack("{s:o}", "datastores", all);
+	if (q)
+		q->result = json_pack("{s:O}", "datastores", all);
+	TAILQ_FOREACH(ds, &rq->host->datastores, link) {
+		if (ds->is_lost)
+			json_array_append_new(all, lost_json(ds));
+		else if (q)
+			query_use(q, ds);
+	}
+	json_decref(all);
+	query_start(rq, q, datastore_list_work, query_done);
 }
 
 static void member_list_work(void *arg)
@@ -274,10 +319,10 @@ static void member_list_work(void *arg)
 	struct query *q = arg;
 	struct vmfs_member members[MEMBERS_MAX];
 	char uuid[UUID_TEXT_SIZE];
-	int count = vmfs_volume_members(q->ds->vol, members, MEMBERS_MAX);
+	int count = vmfs_volume_members(q->stores[0]->vol, members, MEMBERS_MAX);
 	if (count < 0) {
 		q->rc = count;
-		(void)snprintf(q->why, sizeof(q->why), "%s: %s", q->ds->label,
+		(void)snprintf(q->why, sizeof(q->why), "%s: %s", q->stores[0]->label,
 			       strerror(-count));
 		return;
 	}
@@ -296,18 +341,21 @@ static void member_list_work(void *arg)
 
 static void member_list(const struct request *rq)
 {
-	struct datastore *ds = datastore_of(rq, text_of(rq, "datastore"));
+	struct datastore *ds = usable_of(rq, text_of(rq, "datastore"));
+	struct query *q = ds ? query_new(rq) : NULL;
+	if (q)
+		query_use(q, ds);
 	if (ds)
-		query_start(rq, ds, member_list_work, query_done);
+		query_start(rq, q, member_list_work, query_done);
 }
 
 static void register_work(void *arg)
 {
 	struct query *q = arg;
 	char what[VM_WHY_SIZE / 2];
-	(void)snprintf(what, sizeof(what), "[%s] %s", q->ds->label, q->path + 1);
-	q->rc = vm_read_labels(q->ds->vol, q->path, what, q->host->reporter, &q->labels,
-			       q->why, sizeof(q->why));
+	(void)snprintf(what, sizeof(what), "[%s] %s", q->stores[0]->label, q->path + 1);
+	q->rc = vm_read_labels(q->stores[0]->vol, q->path, what, q->host->reporter,
+			       &q->labels, q->why, sizeof(q->why));
 }
 
 static void register_done(void *arg)
@@ -319,14 +367,14 @@ static void register_done(void *arg)
 		q->labels.name = q->name;
 		q->name = NULL;
 	}
-	if (q->rc == 0 && inventory_find_path(q->host, &q->ds->uuid, q->path)) {
+	if (q->rc == 0 && inventory_find_path(q->host, &q->stores[0]->uuid, q->path)) {
 		q->rc = -EEXIST;
 		(void)snprintf(q->why, sizeof(q->why),
-			       "[%.128s] %.512s: is registered already", q->ds->label,
-			       q->path + 1);
+			       "[%.128s] %.512s: is registered already",
+			       q->stores[0]->label, q->path + 1);
 	}
 	if (q->rc == 0) {
-		vm = inventory_add(q->host, &q->ds->uuid, q->path, &q->labels);
+		vm = inventory_add(q->host, &q->stores[0]->uuid, q->path, &q->labels);
 		q->labels = (struct vm_labels){ 0 };
 		q->rc = vm ? inventory_save(q->host) : -ENOMEM;
 		(void)snprintf(q->why, sizeof(q->why),
@@ -351,25 +399,27 @@ static void vm_register(const struct request *rq)
 			    text);
 		return;
 	}
-	struct datastore *ds = datastore_of(rq, name);
+	struct datastore *ds = usable_of(rq, name);
 	size_t len = strlen(path);
 	free(name);
 	if (ds && (len < 6 || strcmp(path + len - 4, ".vmx") != 0)) {
 		reply_error(rq, -EINVAL, "%s: not a .vmx file", text);
 		ds = NULL;
 	}
-	struct query *q = ds ? calloc(1, sizeof(*q)) : NULL;
-	if (!q) {
+	struct query *q = ds ? query_new(rq) : NULL;
+	if (q) {
+		query_use(q, ds);
+		q->path = path;
+		q->name = strdup(text_of(rq, "name"));
+	} else {
 		free(path);
-		return;
 	}
-	*q = (struct query){ .host = rq->host, .who = rq->who, .ds = ds, .path = path,
-			     .name = strdup(text_of(rq, "name")) };
-	if (q->name &&
-	    loop_job(rq->host->loop, "register", register_work, register_done, q) == 0)
-		return;
-	query_free(q);
-	reply_error(rq, -ENOMEM, "no memory");
+	if (q && !q->name) {
+		query_free(q);
+		q = NULL;
+	}
+	if (ds)
+		query_start(rq, q, register_work, register_done);
 }
 
 /* ---- dispatch ---- */
@@ -399,7 +449,7 @@ static void dispatch(const struct request *rq, enum msg_type type)
 		host_summary(rq);
 		break;
 	case MSG_DATASTORE_LIST:
-		query_start(rq, NULL, datastore_list_work, query_done);
+		datastore_list(rq);
 		break;
 	case MSG_MEMBER_LIST:
 		member_list(rq);

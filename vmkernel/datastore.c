@@ -14,10 +14,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/align.h"
 #include "base/cleanup.h"
+#include "base/env.h"
 #include "iscsi/open.h"
 
 #define ISID_RANDOM_FORMAT 0x80u
+#define RETRY_FIRST (2 * NS_PER_S)
+#define RETRY_MAX (30 * NS_PER_S)
+#define RETRY_STEP (100 * NS_PER_MS)
 #define NAME_PREFIX "iqn.2026-01.org.openvmfs:host-"
 
 static void make_isid(const struct datastore_options *o, unsigned int extent,
@@ -82,11 +87,18 @@ static int open_devices(struct datastore *ds, const struct datastore_options *o)
 	return rc;
 }
 
-static void free_datastore(struct datastore *ds)
+static void close_devices(struct datastore *ds)
 {
 	bdev_close(ds->heartbeat);
+	ds->heartbeat = NULL;
 	for (unsigned int i = 0; i < ds->extent_count; i++)
 		bdev_close(ds->extents[i]);
+	ds->extent_count = 0;
+}
+
+static void free_datastore(struct datastore *ds)
+{
+	close_devices(ds);
 	free(ds->device);
 	free(ds);
 }
@@ -111,6 +123,7 @@ static int open_volume(struct datastore *ds, const struct datastore_options *o)
 	rc = vmfs_volume_info(ds->vol, &info);
 	if (rc < 0) {
 		(void)vmfs_volume_close(ds->vol); /* the first error is what counts */
+		ds->vol = NULL;
 		return report_error(o->reporter, rc, "%s: %s", o->device, strerror(-rc));
 	}
 	memcpy(ds->label, info.label, sizeof(ds->label));
@@ -124,6 +137,7 @@ int datastore_attach(const struct datastore_options *options, struct datastore *
 	struct datastore *ds = calloc(1, sizeof(*ds));
 	if (!ds)
 		return -ENOMEM;
+	ds->index = options->index;
 	int rc = open_devices(ds, options);
 	if (rc == 0)
 		rc = open_volume(ds, options);
@@ -144,6 +158,24 @@ int datastore_detach(struct datastore *ds)
 	int rc = vmfs_volume_close(ds->vol);
 	free_datastore(ds);
 	return rc;
+}
+
+int datastore_reattach(struct datastore *lost, const struct datastore_options *options,
+		       const atomic_bool *is_stopping, struct datastore **ret_ds)
+{
+	uint64_t pause = RETRY_FIRST;
+	(void)vmfs_volume_close(lost->vol); /* it was lost: what it says is known */
+	lost->vol = NULL;
+	close_devices(lost);
+	while (!atomic_load(is_stopping)) {
+		if (datastore_attach(options, ret_ds) == 0)
+			return 0;
+		uint64_t next = clock_now() + pause;
+		pause = min_u64(2 * pause, RETRY_MAX);
+		while (clock_now() < next && !atomic_load(is_stopping))
+			task_sleep_until(clock_now() + RETRY_STEP);
+	}
+	return -ECANCELED;
 }
 
 int datastore_find(struct datastore_list *list, const char *name,

@@ -3,6 +3,7 @@
 #define VMKERNEL_DATASTORE_H
 
 /* A VMFS volume that the host has attached as a member. */
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/queue.h>
 
@@ -17,12 +18,18 @@ struct datastore {
 	char *device;		/* absolute paths and URLs, joined by commas */
 	struct bdev *extents[DATASTORE_EXTENTS_MAX];
 	unsigned int extent_count;
+	unsigned int index;	/* of datastore_options */
 	struct bdev *heartbeat;	/* second session to extent 0 (iSCSI), or NULL */
 	struct vmfs_volume *vol;
 	char label[129];
 	struct uuid uuid;
 	char uuid_text[UUID_TEXT_SIZE];
-	bool is_lost;		/* owned by the loop's task */
+	/*
+	 * Owned by the loop's task. Nobody but the reattaching job touches vol if
+	 * is_lost.
+	 */
+	bool is_lost, is_reattaching;
+	unsigned int users;	/* jobs that use vol; VMs are counted apart */
 };
 TAILQ_HEAD(datastore_list, datastore);
 
@@ -45,6 +52,14 @@ int datastore_attach(const struct datastore_options *options, struct datastore *
  * Unmounts (gives locks and slot back) and frees. 0 or -errno. Blocks. NULL is allowed.
  */
 int datastore_detach(struct datastore *ds);
+/*
+ * Closes volume and devices of lost (which stays as an empty shell) and attaches them
+ * anew: until it works, or *is_stopping: -ECANCELED. Tries after 2 s, then less and less
+ * often, at least every 30 s; each failure is reported. Blocks.
+ */
+int datastore_reattach(struct datastore *lost, const struct datastore_options *options,
+		       const atomic_bool *is_stopping, struct datastore **ret_ds)
+	__attribute__((warn_unused_result));
 /* By label or UUID: 0, -ENOENT, -ENOTUNIQ. */
 int datastore_find(struct datastore_list *list, const char *name,
 		   struct datastore **ret_ds) __attribute__((warn_unused_result));

@@ -10,8 +10,8 @@
  * Stop: VMs are powered off; when the last has ended, the loop ends with its last job,
  * and then the datastores are detached.
  *
- * The list of datastores does not change between start and the end of the last job, so
- * jobs may walk it.
+ * A datastore whose lease was lost is attached again when no VM and no job uses what is
+ * left of it.
  */
 #include "vmkernel/host.h"
 
@@ -167,6 +167,84 @@ int host_init(struct host *h, struct reporter *r)
 
 /* ---- datastores ---- */
 
+static void on_lost(void *arg);
+
+static struct datastore_options attach_options(struct host *h, uint32_t i,
+					       struct reporter *r)
+{
+	return (struct datastore_options){
+		.device = h->config.devices[i],
+		.index = i,
+		.host = h->uuid,
+		.host_name = h->host_name,
+		.initiator_name = h->config.initiator_name,
+		.reporter = r,
+		.on_lost = on_lost,
+		.on_lost_arg = h,
+	};
+}
+
+struct reattach {
+	struct host *host;
+	struct datastore *lost, *ds;
+	int rc;
+};
+
+static void reattach_work(void *arg)
+{
+	struct reattach *again = arg;
+	struct host *h = again->host;
+	struct datastore_options options =
+		attach_options(h, again->lost->index, h->reporter);
+	again->rc =
+		datastore_reattach(again->lost, &options, &h->is_stopping, &again->ds);
+}
+
+/* The new one takes the place of the old; of VMs and jobs none knows the old one. */
+static void reattach_done(void *arg)
+{
+	struct reattach *again = arg;
+	struct host *h = again->host;
+	again->lost->is_reattaching = false;
+	if (again->rc == 0) {
+		TAILQ_INSERT_BEFORE(again->lost, again->ds, link);
+		TAILQ_REMOVE(&h->datastores, again->lost, link);
+		(void)datastore_detach(again->lost); /* nothing is left in it */
+		on_lost(h); /* it may have been lost before it was in the list */
+	}
+	free(again);
+}
+
+/* Starts to attach what was lost, as soon as nobody uses what is left of it. */
+static void reattach_lost(struct host *h)
+{
+	struct datastore *ds;
+	struct vm *vm;
+	TAILQ_FOREACH(ds, &h->datastores, link) {
+		bool is_free = ds->is_lost && !ds->is_reattaching && ds->users == 0;
+		TAILQ_FOREACH(vm, &h->vms, link)
+			is_free = is_free && vm->ds != ds;
+		if (!is_free || h->is_stopping)
+			continue;
+		struct reattach *again = calloc(1, sizeof(*again));
+		if (!again)
+			continue;
+		*again = (struct reattach){ .host = h, .lost = ds };
+		ds->is_reattaching = true;
+		if (loop_job(h->loop, "reattach", reattach_work, reattach_done, again) <
+		    0) {
+			ds->is_reattaching = false;
+			free(again);
+		}
+	}
+}
+
+void host_datastore_put(struct host *h, struct datastore *ds)
+{
+	ds->users--;
+	reattach_lost(h);
+}
+
 /* Told by a heartbeat task: on to the loop. */
 struct lost_call {
 	struct loop_call call;
@@ -193,6 +271,7 @@ static void look_for_lost(void *arg)
 				vm_stop(vm, why);
 		}
 	}
+	reattach_lost(h);
 }
 
 static void on_lost(void *arg)
@@ -210,16 +289,7 @@ static int attach_all(struct host *h, struct reporter *r)
 {
 	for (uint32_t i = 0; i < h->config.device_count; i++) {
 		struct datastore *ds;
-		struct datastore_options options = {
-			.device = h->config.devices[i],
-			.index = i,
-			.host = h->uuid,
-			.host_name = h->host_name,
-			.initiator_name = h->config.initiator_name,
-			.reporter = r,
-			.on_lost = on_lost,
-			.on_lost_arg = h,
-		};
+		struct datastore_options options = attach_options(h, i, r);
 		int rc = datastore_attach(&options, &ds);
 		if (rc < 0)
 			return rc;
@@ -261,6 +331,7 @@ static void end_when_off(struct host *h)
 
 void host_vm_ended(struct host *h)
 {
+	reattach_lost(h);
 	end_when_off(h);
 }
 

@@ -39,7 +39,8 @@ struct host {
 	struct control *control;
 	int signal_fd;
 	struct loop_watch *signal_watch;
-	bool is_stopping, is_ending;
+	atomic_bool is_stopping;	/* read by jobs, too */
+	bool is_ending;
 };
 
 /* Makes and locks the state directory, opens the log, reads or makes the host's UUID. */
@@ -50,8 +51,10 @@ int host_start(struct host *h, struct reporter *r) __attribute__((warn_unused_re
 int host_run(struct host *h) __attribute__((warn_unused_result));
 /* Detaches the datastores and frees; also half-made hosts. Blocks. */
 void host_done(struct host *h);
-/* Called by a VM that has come to its end while the host stops. */
+/* A VM has come to its end. */
 void host_vm_ended(struct host *h);
+/* A job no longer uses ds->vol. */
+void host_datastore_put(struct host *h, struct datastore *ds);
 /* STATEDIR/NAME into buf (HOST_PATH_SIZE); returns buf. */
 const char *host_path(const struct host *h, const char *name, char *buf);
 

@@ -354,13 +354,14 @@ void vm_power_on(struct vm *vm, struct requester who)
 							   "is being powered off");
 		return;
 	}
-	vm->ds = find_datastore(vm);
-	if (!vm->ds || vm->ds->is_lost || vm->host->is_stopping) {
-		refuse(vm, who, !vm->ds ? "its datastore is not attached" :
-				vm->host->is_stopping ? "the host is shutting down" :
-							"its datastore is lost");
+	struct datastore *ds = find_datastore(vm);
+	if (!ds || ds->is_lost || vm->host->is_stopping) {
+		refuse(vm, who, !ds ? "its datastore is not attached" :
+				ds->is_lost ? "its datastore is lost" :
+					      "the host is shutting down");
 		return;
 	}
+	vm->ds = ds;
 	vm->state = VM_STARTING;
 	vm->on = who;
 	vm_job_hold(vm);
