@@ -95,7 +95,8 @@ FUZZ_LIB := $(call objs,tests/lib/handmade.c tests/lib/mutate.c tests/lib/overla
 $(FUZZ): $(FUZZ_LIB)
 
 FUZZ_SECONDS ?= 20
-FUZZ_LIMITS := -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=256 -max_len=4096
+FUZZ_LIMITS := -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=256 -max_len=4096 \
+	-len_control=0
 ## fuzz         each libFuzzer target for FUZZ_SECONDS (20)
 fuzz:
 	@scripts/deps all

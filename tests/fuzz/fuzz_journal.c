@@ -31,7 +31,7 @@
 #define NONCE 0x1234567812345678ull
 #define LOG_SECTORS 256u
 #define HELD 3u /* the first locks */
-#define TARGETS_MAX 64u
+#define TARGETS_MAX 1024u
 
 static struct handmade h;
 static struct bdev *seen;
