@@ -47,7 +47,7 @@ static bool is_own(const struct hold *hold, const struct vmfs_holder *h)
 {
 	struct uuid owner;
 	uint32_t slot;
-	return vmfs_volume_identity(hold->vol, &owner, &slot) == 0 &&
+	return hold->vol && vmfs_volume_identity(hold->vol, &owner, &slot) == 0 &&
 	       uuid_equal(&owner, &h->owner);
 }
 

@@ -26,7 +26,7 @@ struct reporter *catcher_init(struct catcher *c, struct reporter *next);
 void catcher_stop(struct catcher *c);
 
 struct hold {
-	struct vmfs_volume *vol;
+	struct vmfs_volume *vol; /* to know ourselves as the holder; may be NULL */
 	/* names the file in the sentence: "[demo] vm1/vm1.vmx" */
 	const char *what;
 	uint32_t wait_s;
