@@ -8,6 +8,7 @@
 #   tests/fuzz/*.c      libFuzzer targets; with driver/main.c also programs without it,
 #                       that replay tests/fuzz/corpus/NAME
 #   tests/cli/*.sh      shell, TAP (tests/lib/tap.sh)
+#   tests/harm/*.sh     the same; tests/cli/harm_field.sh runs them side by side
 #   tests/rules.yml     which of them may run side by side
 #
 # Every test speaks TAP and is run by prove. One that cannot run says why ("1..0 # SKIP").

@@ -22,15 +22,11 @@ pid_of() { # HOST
 	cat "$T/$1/vmkernel.pid"
 }
 
-# The processes of a host: vmkernel, vmx and QEMU all name its folder or sockets in it.
+# The processes of a host: vmkernel, vmx and QEMU name its folder or run in it.
 processes_of() { # HOST
 	local p
-	for p in /proc/[0-9]*; do
-		[ "${p#/proc/}" != $$ ] || continue
-		case $(readlink "$p/exe") in
-		"$BIN"/vmkernel | "$BIN"/vmx | */qemu-system-x86_64) ;;
-		*) continue ;;
-		esac
+	for p in $(pgrep -x "vmkernel|vmx|qemu-system-x86"); do
+		p=/proc/$p
 		if tr '\0' ' ' <"$p/cmdline" | grep -q -F "$T/$1" ||
 			[[ $(readlink "$p/cwd")/ == "$T/$1"/* ]]; then
 			echo "${p#/proc/}"
