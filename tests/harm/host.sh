@@ -151,3 +151,13 @@ like "$out" "qemu-not-there" "and names the program"
 ok "the VM is off" is_state C "$c" "Powered off"
 kill -TERM "$(pid_of C)"
 ok "it ends" wait_for 30 gone C
+at_exit harm_kill_host D
+ok "a host with an empty PATH starts" env PATH="$T" "$BIN/vmkernel" -d "$T/D" \
+	--host-name D --device "$lun"
+d=$(register D vm1)
+run vim D vmsvc/power.on "$d"
+is "$rc" 1 "it refuses to power on"
+like "$out" "qemu-system-x86_64" "and names the program"
+kill -TERM "$(pid_of D)"
+ok "it ends" wait_for 30 gone D
+whole "$lun" "after that"
