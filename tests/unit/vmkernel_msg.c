@@ -107,6 +107,39 @@ static void channels_talk_both_ways(void **state)
 	msg_channel_done(&a);
 }
 
+/* However it is cut: here so that all but 12 bytes of it make more than the payload. */
+static void largest_message_is_read_to_its_end(void **state)
+{
+	int ends[2];
+	struct msg_channel ch;
+	struct msg m;
+	size_t len = sizeof(struct msg_header_msg) + MSG_PAYLOAD_MAX;
+	char *frame = malloc(len);
+	struct msg_header_msg h = {
+		.magic = le32_of(MSG_MAGIC),
+		.type = le16_of(MSG_VM_LIST),
+		.len = le32_of(MSG_PAYLOAD_MAX),
+	};
+	(void)state;
+	assert_non_null(frame);
+	memset(frame, ' ', len);
+	memcpy(frame, &h, sizeof(h));
+	memcpy(frame + sizeof(h), "{}", 2);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+	msg_channel_init(&ch, ends[0]);
+	size_t step = 4;
+	for (size_t at = 0; at < len; at += step, step = len - at < 4096 ? len - at : 4096) {
+		assert_int_equal(msg_channel_next(&ch, &m), 0);
+		assert_int_equal(send(ends[1], frame + at, step, 0), step);
+		assert_int_equal(msg_channel_read(&ch), 0);
+	}
+	assert_int_equal(msg_channel_next(&ch, &m), 1);
+	json_decref(m.body);
+	msg_channel_done(&ch);
+	(void)close(ends[1]);
+	free(frame);
+}
+
 static void nobody_listening_is_told_apart(void **state)
 {
 	char device[64];
@@ -158,6 +191,7 @@ int main(void)
 		cmocka_unit_test(wrong_frames_end_the_connection),
 		cmocka_unit_test(deep_json_is_refused_and_not_followed),
 		cmocka_unit_test(channels_talk_both_ways),
+		cmocka_unit_test(largest_message_is_read_to_its_end),
 		cmocka_unit_test(nobody_listening_is_told_apart),
 		cmocka_unit_test(datastore_names_are_split),
 	};
