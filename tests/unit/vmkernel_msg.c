@@ -127,8 +127,9 @@ static void largest_message_is_read_to_its_end(void **state)
 	memcpy(frame + sizeof(h), "{}", 2);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
 	msg_channel_init(&ch, ends[0]);
-	size_t step = 4;
-	for (size_t at = 0; at < len; at += step, step = len - at < 4096 ? len - at : 4096) {
+	for (size_t at = 0, step = 4; at < len; at += step) {
+		if (at)
+			step = len - at < 4096 ? len - at : 4096;
 		assert_int_equal(msg_channel_next(&ch, &m), 0);
 		assert_int_equal(send(ends[1], frame + at, step, 0), step);
 		assert_int_equal(msg_channel_read(&ch), 0);
