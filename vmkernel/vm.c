@@ -12,9 +12,11 @@
  *    is left.
  * 3. Locks are given back only in the close job, after QEMU's end: nobody else can get
  *    the VM while it might still run here.
- * 4. vmx gets STOP_LIMIT_S to end after MSG_VMX_STOP, then SIGKILL; its QEMU is killed by
- *    the close job.
- * 5. vmx is not trusted: an index or message that does not fit the state is refused.
+ * 4. vmx gets STOP_LIMIT_S to answer HELLO and to end after STOP, then SIGKILL; its QEMU
+ *    is killed by the close job.
+ * 5. The disks' NBD names change with each power-on: a QEMU of an earlier one, should it
+ *    have outlived its vmx and its vmkernel, finds the socket but not its disk.
+ * 6. vmx is not trusted: an index or message that does not fit the state is refused.
  */
 #include "vmkernel/vm.h"
 
@@ -26,11 +28,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/env.h"
 #include "vmkernel/control.h"
 
 #define STOP_LIMIT_S 15
@@ -145,7 +149,7 @@ static void stop_is_late(void *arg, uint32_t events)
 {
 	struct vm *vm = arg;
 	(void)events;
-	tell_log(vm, REPORT_WARN, "vmx does not end and is killed");
+	tell_log(vm, REPORT_WARN, "vmx does not answer and is killed");
 	if (vm->vmx_pid)
 		(void)kill(vm->vmx_pid, SIGKILL);
 	drop_timer(vm);
@@ -198,11 +202,27 @@ void vm_stop(struct vm *vm, const char *why)
 
 /* ---- messages from vmx ---- */
 
+/* Does this process run as the VM's user? vmx must not make us kill anybody else. */
+static bool is_of_vm(const struct vm *vm, pid_t pid)
+{
+	char path[32];
+	struct stat st;
+	(void)snprintf(path, sizeof(path), "/proc/%d", (int)pid);
+	return stat(path, &st) == 0 && (geteuid() != 0 || st.st_uid == vm_uid(vm));
+}
+
 static void remember_qemu(struct vm *vm, const json_t *body)
 {
 	json_int_t pid = json_integer_value(json_object_get(body, "qemu_pid"));
 	if (pid > 1 && pid < INT32_MAX && vm->qemu_pidfd < 0)
 		vm->qemu_pidfd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
+	if (vm->qemu_pidfd >= 0 && is_of_vm(vm, (pid_t)pid)) {
+		vm_note_qemu(vm, (pid_t)pid);
+	} else if (vm->qemu_pidfd >= 0) {
+		tell_log(vm, REPORT_WARN, "vmx names a process that is not the VM's");
+		(void)close(vm->qemu_pidfd);
+		vm->qemu_pidfd = -1;
+	}
 }
 
 static void started(struct vm *vm, const struct msg *m)
@@ -226,16 +246,19 @@ static void started(struct vm *vm, const struct msg *m)
 static void greeted(struct vm *vm, const struct msg *m)
 {
 	const json_t *disks = json_object_get(m->body, "disks");
+	const char *token = json_string_value(json_object_get(m->body, "token"));
 	size_t count = json_array_size(disks);
 	if (!vm->is_adopted || vm->state != VM_STARTING || vm->has_job || vm->is_ending)
 		return;
 	if (!json_is_true(json_object_get(m->body, "is_running")) ||
-	    count > HARDWARE_DISKS_MAX) {
+	    count > HARDWARE_DISKS_MAX || !token || strlen(token) != VM_TOKEN_SIZE - 1) {
 		vm_stop(vm,
 			"a vmx of an earlier vmkernel was found without a running VM");
 		return;
 	}
+	drop_timer(vm);
 	remember_qemu(vm, m->body);
+	memcpy(vm->token, token, VM_TOKEN_SIZE);
 	for (size_t i = 0; i < count; i++) {
 		const char *path = json_string_value(json_array_get(disks, i));
 		vm->disk_paths[i] = strdup(path ? path : "");
@@ -362,6 +385,8 @@ void vm_power_on(struct vm *vm, struct requester who)
 		return;
 	}
 	vm->ds = ds;
+	(void)snprintf(vm->token, sizeof(vm->token), "%016llx",
+		       (unsigned long long)random_u64());
 	vm->state = VM_STARTING;
 	vm->on = who;
 	vm_job_hold(vm);
@@ -371,9 +396,10 @@ void vm_power_on(struct vm *vm, struct requester who)
 static int send_start(struct vm *vm, int sock)
 {
 	char file[VM_WHY_SIZE / 2];
-	json_t *body = json_pack("{s:s, s:s, s:s}", "name",
+	json_t *body = json_pack("{s:s, s:s, s:s, s:s}", "name",
 				 vm_file_text(vm, NULL, file, sizeof(file)), "text",
-				 vm->text, "qemu", vm->host->config.qemu);
+				 vm->text, "qemu", vm->host->config.qemu, "token",
+				 vm->token);
 	if (!body) {
 		(void)snprintf(vm->why, sizeof(vm->why), "%s: is not UTF-8 text", file);
 		(void)close(sock);
@@ -444,6 +470,7 @@ void vm_adopt(struct vm *vm)
 	vm->state = VM_STARTING;
 	vm->is_adopted = true;
 	tell_log(vm, REPORT_INFO, "an earlier vmkernel left it running");
+	start_timer(vm);
 	if (open_channel(vm, sock) < 0 ||
 	    msg_send(&vm->channel, MSG_VMX_HELLO, TAG_HELLO, NULL) < 0)
 		drop_channel(vm);

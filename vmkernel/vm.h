@@ -15,6 +15,7 @@
 #include "vmkernel/vmx/hardware.h"
 
 #define VM_WHY_SIZE 768u
+#define VM_TOKEN_SIZE 17u
 
 enum vm_state { VM_OFF, VM_STARTING, VM_ON, VM_STOPPING };
 
@@ -43,6 +44,7 @@ struct vm {
 	struct datastore *ds;
 	struct vmfs_file *config;	/* the .vmx file, locked */
 	char *text;			/* its contents */
+	char token[VM_TOKEN_SIZE]; /* of this power-on; part of its disks' NBD names */
 	struct disk *disks[HARDWARE_DISKS_MAX];
 	char *disk_paths[HARDWARE_DISKS_MAX]; /* of an adopted VM: to be opened */
 	pid_t vmx_pid;			/* 0: none, or not our child */
@@ -102,6 +104,13 @@ int vm_read_labels(struct vmfs_volume *vol, const char *path, const char *what,
 		   struct reporter *r, struct vm_labels *ret_labels, char *ret_why,
 		   uint32_t size) __attribute__((warn_unused_result));
 void vm_labels_done(struct vm_labels *labels);
+
+/* ---- leftover.c ---- */
+
+/* Remembers, beyond our own death, which process runs the VM. */
+void vm_note_qemu(const struct vm *vm, pid_t pid);
+/* Kills it if it is still there. Blocks for up to five seconds. */
+void vm_kill_leftover(const struct vm *vm);
 
 /* ---- spawn.c ---- */
 

@@ -109,6 +109,8 @@ static void hold_work(void *arg)
 {
 	struct vm_job *job = arg;
 	job->rc = hold_config(job->vm, job->why, sizeof(job->why));
+	if (job->rc == 0)
+		vm_kill_leftover(job->vm);
 }
 
 static void hold_done(void *arg)
@@ -185,7 +187,7 @@ static int open_disk(struct vm *vm, uint32_t index, const char *text, char *ret_
 		return -EINVAL;
 	(void)snprintf(name, sizeof(name), "disk%u.sock", index);
 	(void)vm_run_path(vm, name, socket);
-	(void)snprintf(name, sizeof(name), "disk%u", index);
+	(void)snprintf(name, sizeof(name), "disk%u-%s", index, vm->token);
 	struct disk_options options = {
 		.vol = vm->ds->vol,
 		.path = path,

@@ -109,6 +109,15 @@ ok "vmkernel comes back too late" host a
 ok "its VM is off" wait_for 40 is_off a 1
 ok "and its QEMU is ended" wait_for 10 is_dead "$qemu"
 ok "b's runs" is_on b 1
+qemu=$(qemu_of b) pid=$(pid_of b)
+kill -9 "$pid" "$(vmx_of b)"
+wait_for 10 is_dead "$pid"
+ok "vmkernel and vmx of b die, QEMU is left" kill -0 "$qemu"
+ok "b comes back" host b
+ok "and powers the VM on anew" vim b vmsvc/power.on 1
+run nbdinfo "nbd+unix:///disk0?socket=$T/b/vms/1/disk0.sock"
+ok "who does not know this power-on's name gets no disk" test "$rc" != 0
+kill -9 "$qemu"
 ok "b ends in order" kill -TERM "$(pid_of b)"
 ok "it has gone" wait_for 30 is_gone b
 

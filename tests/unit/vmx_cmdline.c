@@ -48,7 +48,7 @@ static struct vm_hardware machine(void)
 
 static void make(const struct vm_hardware *hw, bool is_kvm)
 {
-	struct cmdline_input in = { hw, "qemu", is_kvm, 7 };
+	struct cmdline_input in = { hw, "qemu", is_kvm, 7, "0123456789abcdef" };
 	cmdline_done(&line);
 	assert_int_equal(cmdline_make(&in, &line), 0);
 	assert_null(line.argv[line.count]);
@@ -90,6 +90,7 @@ static void nothing_of_the_host_is_given_but_sockets(void **state)
 	hw = machine();
 	make(&hw, false);
 	assert_true(has("server.path=disk1.sock"));
+	assert_true(has("export=disk1-0123456789abcdef,"));
 	assert_false(has("secret.vmdk"));
 	assert_true(has("spawn=deny"));
 	assert_true(has("-nodefaults"));

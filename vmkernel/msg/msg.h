@@ -40,9 +40,10 @@ enum msg_type {
 	MSG_VM_RESET,	    /* id */
 
 	/* vmkernel to vmx. */
-	/* first on every connection -> is_running, disks: [path...] */
+	/* first on every connection -> is_running, qemu_pid,
+			       token, disks: [path...] */
 	MSG_VMX_HELLO = 48,
-	/* name, text (of the .vmx file), qemu -> when the VM runs, or not */
+	/* name, text (of the .vmx file), qemu, token -> qemu_pid, when it runs, or not */
 	MSG_VMX_START,
 	MSG_VMX_STOP,	    /* why: quit QEMU now -> when it is gone */
 	MSG_VMX_RESET,	    /* -> when done */

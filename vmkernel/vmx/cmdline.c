@@ -161,15 +161,16 @@ static void add_controllers(struct cmdline *line, const struct vm_hardware *hw)
 	}
 }
 
-static void add_disk(struct cmdline *line, const struct vm_hardware *hw, uint32_t i)
+static void add_disk(struct cmdline *line, const struct vm_hardware *hw,
+		     const char *token, uint32_t i)
 {
 	const struct vm_disk *d = &hw->disks[i];
 	const struct vm_controller *c = &hw->controllers[d->controller];
 	add(line, "-blockdev");
 	add(line,
 	    "driver=nbd,node-name=disk%u,server.type=unix,server.path=disk%u.sock,"
-	    "export=disk%u,reconnect-delay=30,cache.direct=on,discard=unmap",
-	    i, i, i);
+	    "export=disk%u-%s,reconnect-delay=30,cache.direct=on,discard=unmap",
+	    i, i, i, token);
 	add(line, "-device");
 	switch (c->type) {
 	case CONTROLLER_PVSCSI:
@@ -256,7 +257,7 @@ int cmdline_make(const struct cmdline_input *in, struct cmdline *ret_line)
 	add_serials(ret_line, in->hw);
 	add_controllers(ret_line, in->hw);
 	for (uint32_t i = 0; i < in->hw->disk_count; i++)
-		add_disk(ret_line, in->hw, i);
+		add_disk(ret_line, in->hw, in->token, i);
 	if (!ret_line->error)
 		check_rules(ret_line, in);
 	return ret_line->error;

@@ -21,10 +21,11 @@ struct cmdline_input {
 	const char *qemu;	/* program */
 	bool is_kvm;		/* else TCG */
 	int qmp_listen_sock;	/* inherited by QEMU under this number */
+	const char *token;	/* of this power-on; no commas */
 };
 
 /*
- * Disk i is the NBD export "diski" on the socket diski.sock in QEMU's working folder. 0
+ * Disk i is the NBD export "diski-TOKEN" on the socket diski.sock in QEMU's working folder. 0
  * or -errno; cmdline_done in both cases.
  */
 int cmdline_make(const struct cmdline_input *in, struct cmdline *ret_line)

@@ -4,6 +4,7 @@
  * up its privileges before it reads a byte from it.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,6 +64,12 @@ int main(int argc, char **argv)
 	char why[160] = "as configured";
 	if (parse(argc, argv, &a) < 0) {
 		(void)fprintf(stderr, "vmx: is started by vmkernel, not by hand\n");
+		return 1;
+	}
+	/* QEMU must not keep it open when we have gone. */
+	if (fcntl((int)a.listen_sock, F_SETFD, FD_CLOEXEC) < 0) {
+		(void)fprintf(stderr, "vmx: --listen-fd %d: %s\n", (int)a.listen_sock,
+			      strerror(errno));
 		return 1;
 	}
 	bool is_kvm = strcmp(a.accel, "kvm") == 0 ||

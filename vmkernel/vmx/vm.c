@@ -46,6 +46,7 @@
 #define CONT_INTERVAL NS_PER_S
 #define CONT_LIMIT (60 * NS_PER_S)
 #define WHY_SIZE 512
+#define TOKEN_SIZE 17
 
 enum state { STATE_WAITING, STATE_DISKS, STATE_LAUNCHING, STATE_RUNNING, STATE_STOPPING,
 	     STATE_ENDED };
@@ -69,6 +70,8 @@ struct vm {
 	off_t log_start;
 	struct vm_hardware *hw;
 	char *qemu_path;
+	/* of this power-on: vmkernel's, part of the disks' names */
+	char token[TOKEN_SIZE];
 	uint32_t next_disk;
 	struct pending start, stop, reset;
 	uint64_t deadline;	/* of LAUNCHING and STOPPING */
@@ -186,7 +189,8 @@ static int launch(struct vm *vm)
 		return report_error(vm->reporter, sock, "%s: %s", QMP_SOCKET,
 				    strerror(-sock));
 	vm->qmp_listen_sock = sock;
-	struct cmdline_input in = { vm->hw, vm->qemu_path, vm->options->is_kvm, sock };
+	struct cmdline_input in = { vm->hw, vm->qemu_path, vm->options->is_kvm, sock,
+				    vm->token };
 	int rc = cmdline_make(&in, &line);
 	if (rc == 0 && fstat(vm->options->log->file_fd, &st) == 0)
 		vm->log_start = st.st_size;
@@ -242,10 +246,13 @@ static int read_config(struct vm *vm, const json_t *body)
 	const char *name = json_string_value(json_object_get(body, "name"));
 	const char *text = json_string_value(json_object_get(body, "text"));
 	const char *qemu = json_string_value(json_object_get(body, "qemu"));
+	const char *token = json_string_value(json_object_get(body, "token"));
 	struct vmxfile *f;
-	if (!name || !text || !qemu || vm->hw)
+	if (!name || !text || !qemu || !token || strlen(token) != TOKEN_SIZE - 1 ||
+	    vm->hw)
 		return report_error(vm->reporter, -EPROTO,
-				    "a start without name, text, qemu");
+				    "a start without name, text, qemu, token");
+	memcpy(vm->token, token, TOKEN_SIZE);
 	int rc = vmxfile_parse(text, strlen(text), name, vm->reporter, &f);
 	if (rc < 0)
 		return rc;
@@ -283,8 +290,9 @@ static void hello(struct vm *vm, uint32_t tag)
 	for (uint32_t i = 0; is_running && i < vm->hw->disk_count; i++)
 		json_array_append_new(disks, json_string(vm->hw->disks[i].path));
 	tell(vm, msg_reply(&vm->channel, tag, 0, NULL,
-			   json_pack("{s:b, s:i, s:o}", "is_running", is_running,
-				     "qemu_pid", (int)vm->qemu, "disks", disks)));
+			   json_pack("{s:b, s:i, s:s, s:o}", "is_running", is_running,
+				     "qemu_pid", (int)vm->qemu, "token", vm->token,
+				     "disks", disks)));
 }
 
 /* QEMU's NBD client needs some seconds to find its server again: cont until it works. */
