@@ -5,5 +5,6 @@
 
 . "$(dirname "$0")/../lib/tap.sh"
 . "$(dirname "$0")/../lib/demo.sh"
+[ -n "${FULL:-}" ] || skip_all "the file and LIO demos tell the same story (FULL=1)"
 need_root
 demo_test tgt

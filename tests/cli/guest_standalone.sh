@@ -6,6 +6,7 @@
 # it goes on from at least the last number it had shown.
 
 . "$(dirname "$0")/../lib/tap.sh"
+[ -n "${FULL:-}" ] || skip_all "the demos boot the same guest (FULL=1)"
 need qemu-system-x86_64 gcc ld
 
 # boot DISK CONSOLE: in the background; its pid in $qemu.
