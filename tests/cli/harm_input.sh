@@ -35,7 +35,8 @@ each() {
 	refused "vmkfstools -c: $name" "$regex" limited vmkfstools -c 1m "$device:/x.vmdk"
 	refused "vmkfstools -i: $name" "$regex" \
 		limited vmkfstools -i "$T/raw" "$device:/x.vmdk"
-	refused "vmkernel: $name" "$regex" limited vmkernel -d "$T/host" --device "$device"
+	refused "vmkernel: $name" "$regex" \
+		limited vmkernel -d "$T/host" --device "$device"
 }
 
 each "missing" "$T/none" "$T/none: No such file"

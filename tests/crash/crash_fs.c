@@ -26,7 +26,8 @@ static void check_pairs(struct crashlife *run, unsigned int first_every,
 	run->states = mmap(NULL, sizeof(*run->states), PROT_READ | PROT_WRITE,
 			   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	assert_ptr_not_equal(run->states, MAP_FAILED);
-	if (only && sscanf(only, "%u.%u", &i, &k) == 2 && i < CRASHLIFE_OPS && k < CRASHLIFE_OPS) {
+	if (only && sscanf(only, "%u.%u", &i, &k) == 2 && i < CRASHLIFE_OPS &&
+	    k < CRASHLIFE_OPS) {
 		run->pair[0] = i;
 		run->pair[1] = k;
 		sim_each_seed(1, 1, crashlife_run, run);

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# For the tests of what goes wrong in the field: hosts, a guest that counts with fsync, and
-# a LUN behind Debian's tgt. Source it after tap.sh.
+# For the tests of what goes wrong in the field: hosts, a guest that counts with fsync,
+# and a LUN behind Debian's tgt. Source it after tap.sh.
 
 chmod 755 "$T" # QEMU runs without privileges
 
@@ -111,7 +111,10 @@ goes_on() {
 whole() {
 	run fsck.vmfs -n "$1"
 	is "$rc" 0 "fsck.vmfs: $2"
-	[ -x /usr/sbin/debugvmfs ] || { skip 1 "no debugvmfs (package vmfs-tools)"; return; }
+	[ -x /usr/sbin/debugvmfs ] || {
+		skip 1 "no debugvmfs (package vmfs-tools)"
+		return
+	}
 	run /usr/sbin/debugvmfs "$1" check_vol_bitmaps
 	like "$out" "^Total errors: 0$" "debugvmfs: $2"
 }

@@ -508,7 +508,9 @@ void crashlife_run(void *arg)
 		static const enum simdisk_cut cuts[] = { SIMDISK_PREFIX, SIMDISK_SUBSET,
 							 SIMDISK_TORN };
 		for (unsigned int i = 0; i < (n ? ARRAY_SIZE(cuts) : 1); i++) {
-			/* A torn write is one more that was sent: counted as under way. */
+			/*
+			 * A torn write is one more that was sent: counted as under way.
+			 */
 			if (run->again_every)
 				continue;
 			name_state(life, "state", n, cuts[i]);

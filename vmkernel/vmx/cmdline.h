@@ -25,8 +25,8 @@ struct cmdline_input {
 };
 
 /*
- * Disk i is the NBD export "diski-TOKEN" on the socket diski.sock in QEMU's working folder. 0
- * or -errno; cmdline_done in both cases.
+ * Disk i is the NBD export "diski-TOKEN" on the socket diski.sock in QEMU's working
+ * folder. 0 or -errno; cmdline_done in both cases.
  */
 int cmdline_make(const struct cmdline_input *in, struct cmdline *ret_line)
 	__attribute__((warn_unused_result));
