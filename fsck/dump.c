@@ -35,7 +35,12 @@ static const char usage_text[] =
 	"Without WHAT: lvm, fs, heartbeats, resources.\n"
 	"  -e EXTENT  a further extent of the volume\n"
 	"  -a         all: free slots, PE tables, empty records\n"
-	"  -x         the bytes as well\n";
+	"  -x         the bytes as well\n"
+	"examples:\n"
+	"  vmfs-dump /dev/sdb1 heartbeats\n"
+	"  vmfs-dump /dev/sdb1 lock /vm1/vm1-flat.vmdk\n";
+
+static const struct option long_options[] = { { "help", no_argument, NULL, 'h' }, { 0 } };
 
 struct dump {
 	struct fsck_volume v;
@@ -631,7 +636,7 @@ int main(int argc, char **argv)
 		return 1;
 	d->r = r;
 	/* "+": what follows WHAT is not for getopt. */
-	while ((c = getopt(argc, argv, "+axe:h")) != -1) {
+	while ((c = getopt_long(argc, argv, "+axe:h", long_options, NULL)) != -1) {
 		if (c == 'h') {
 			fputs(usage_text, stdout);
 			code = 0;

@@ -28,7 +28,12 @@ static const char usage_text[] =
 	"  -n  check only (repair is not available yet: the same without it)\n"
 	"  -f  accepted: a check is always complete\n"
 	"  -v  print every finding, and notes\n"
-	"exit code: 0 clean, 4 errors found, 8 not checked, 16 wrong usage\n";
+	"exit code: 0 clean, 4 errors found, 8 not checked, 16 wrong usage\n"
+	"examples:\n"
+	"  fsck.vmfs -n /dev/sdb1\n"
+	"  fsck.vmfs -n -v extent1.img extent2.img\n";
+
+static const struct option long_options[] = { { "help", no_argument, NULL, 'h' }, { 0 } };
 
 struct printer {
 	bool is_verbose;
@@ -122,7 +127,7 @@ int main(int argc, char **argv)
 		reporter_stderr_init(&stderr_reporter, "fsck.vmfs", REPORT_WARN);
 	bool is_check_only = false, is_verbose = false;
 	int c;
-	while ((c = getopt(argc, argv, "nfvh")) != -1) {
+	while ((c = getopt_long(argc, argv, "nfvh", long_options, NULL)) != -1) {
 		switch (c) {
 		case 'n':
 			is_check_only = true;

@@ -26,7 +26,12 @@ static const char usage_text[] =
 	"  -f  stay in the foreground\n"
 	"  -d  show requests (implies -f)\n"
 	"  -s  one thread\n"
-	"  -o  ro (the default), allow_other, or what fuse(8) knows\n";
+	"  -o  ro (the default), allow_other, or what fuse(8) knows\n"
+	"examples:\n"
+	"  vmfs-fuse /dev/sdb1 /mnt\n"
+	"  cp --sparse=always /mnt/vm1/vm1-flat.vmdk /backup; fusermount3 -u /mnt\n";
+
+static const struct option long_options[] = { { "help", no_argument, NULL, 'h' }, { 0 } };
 
 struct arguments {
 	char **devices;
@@ -69,7 +74,8 @@ static int add_options(struct arguments *a, char *list, struct reporter *r)
 static int arguments_parse(int argc, char **argv, struct arguments *a, struct reporter *r)
 {
 	int c, err = 0;
-	while (!err && (c = getopt(argc, argv, "fdsho:")) != -1) {
+	while (!err &&
+	       (c = getopt_long(argc, argv, "fdsho:", long_options, NULL)) != -1) {
 		switch (c) {
 		case 'd':
 			a->is_debug = true;

@@ -24,7 +24,12 @@ static const char usage_text[] =
 	"  -L label  name of the volume, at most 127 bytes\n"
 	"  -n        print the layout and write nothing\n"
 	"  -f        even if DEVICE holds something (never if a host uses it)\n"
-	"  -q        print errors only\n";
+	"  -q        print errors only\n"
+	"examples:\n"
+	"  mkfs.vmfs -n /dev/sdb1\n"
+	"  mkfs.vmfs -L ds1 iscsi://10.0.0.5/iqn.2026-01.org.example:lun/1\n";
+
+static const struct option long_options[] = { { "help", no_argument, NULL, 'h' }, { 0 } };
 
 struct arguments {
 	const char *device;
@@ -47,7 +52,7 @@ static bool label_is_good(const char *label)
 static int arguments_parse(int argc, char **argv, struct arguments *a, struct reporter *r)
 {
 	int c;
-	while ((c = getopt(argc, argv, "L:nfqh")) != -1) {
+	while ((c = getopt_long(argc, argv, "L:nfqh", long_options, NULL)) != -1) {
 		switch (c) {
 		case 'L':
 			a->label = optarg;
