@@ -42,6 +42,7 @@
 #include "vmfs/volume.h"
 
 #define LEAVE_TRIES 4
+#define WANT_PAUSE_NS (500 * NS_PER_MS)
 
 static_assert(sizeof(struct vmfs_heartbeat_disk) == VMFS_SECTOR_SIZE, "slot is a sector");
 
@@ -291,7 +292,7 @@ static uint32_t preferred_slot(const struct vmfs_heartbeat *hb)
 	unsigned char bytes[16];
 
 	memcpy(bytes, hb->machine.b, sizeof(bytes));
-	return crc32_iscsi(bytes, sizeof(bytes), 0) % 64;
+	return crc32_iscsi(bytes, sizeof(bytes), 0) % HEARTBEAT_PREFERRED;
 }
 
 /* Damaged slots are told of and left alone; live ones must be of our storage class. */
@@ -364,6 +365,7 @@ static void next_image(struct vmfs_heartbeat *hb, struct vmfs_heartbeat_disk *re
 	image.journal_vol_off = le64_of(hb->journal_vol_off);
 	for (unsigned int i = 0; i < HEARTBEAT_WANT_COUNT; i++)
 		image.want[i] = le64_of(hb->want[i]);
+	hb->is_want_new = false;
 	mutex_unlock(&hb->m);
 	heartbeat_seal(&image);
 	*ret_image = image;
@@ -450,30 +452,40 @@ static void renew(struct vmfs_heartbeat *hb)
 	resolve(hb);
 }
 
+/* Waits for the time of the next renewal; false: it is over. */
+static bool wait_for_renewal(struct vmfs_heartbeat *hb, uint64_t last, uint64_t next)
+{
+	mutex_lock(&hb->m);
+	while (!hb->is_stopping && !hb->dead) {
+		uint64_t until = hb->is_want_new ? min_u64(next, last + WANT_PAUSE_NS)
+						 : next;
+
+		/* An ill path is not asked more often for it. */
+		if (le32_get(hb->last.journal_addr) != hb->journal_addr &&
+		    !hb->unknown_count)
+			break;
+		if (clock_now() >= until)
+			break;
+		(void)!cond_wait_until(&hb->c, &hb->m, until);
+	}
+	bool is_over = hb->is_stopping || hb->dead;
+	mutex_unlock(&hb->m);
+	return !is_over;
+}
+
 static void renew_loop(void *arg)
 {
 	struct vmfs_heartbeat *hb = arg;
-	uint64_t next = clock_now() + hb->timing.renew_ns;
+	uint64_t last = clock_now(), next = last + hb->timing.renew_ns;
 
-	for (;;) {
-		mutex_lock(&hb->m);
-		bool is_urgent = le32_get(hb->last.journal_addr) != hb->journal_addr;
-		while (!hb->is_stopping && !hb->dead && !is_urgent &&
-		       clock_now() < next) {
-			(void)!cond_wait_until(&hb->c, &hb->m, next);
-			is_urgent = le32_get(hb->last.journal_addr) != hb->journal_addr;
-		}
-		bool is_over = hb->is_stopping || hb->dead;
-		mutex_unlock(&hb->m);
-		if (is_over)
-			return;
-		uint64_t before = clock_now();
+	while (wait_for_renewal(hb, last, next)) {
+		last = clock_now();
 		renew(hb);
 		/*
 		 * After an unknown outcome try again soon, not at once: the path is ill.
 		 */
-		next = before + (hb->unknown_count ? hb->timing.renew_ns / 4 :
-						     hb->timing.renew_ns);
+		next = last + (hb->unknown_count ? hb->timing.renew_ns / 4 :
+						   hb->timing.renew_ns);
 	}
 }
 
@@ -613,14 +625,20 @@ int heartbeat_publish_journal(struct vmfs_heartbeat *hb, uint32_t addr, uint64_t
 
 void heartbeat_want(struct vmfs_heartbeat *hb, uint64_t lock_off, bool is_wanted)
 {
-	mutex_lock(&hb->m);
 	unsigned int at = HEARTBEAT_WANT_COUNT;
+
+	mutex_lock(&hb->m);
 	for (unsigned int i = 0; i < HEARTBEAT_WANT_COUNT; i++)
 		if (hb->want[i] == lock_off ||
 		    (at == HEARTBEAT_WANT_COUNT && !hb->want[i]))
 			at = i;
-	if (at < HEARTBEAT_WANT_COUNT)
-		hb->want[at] = is_wanted ? lock_off :
-			       hb->want[at] == lock_off ? 0 : hb->want[at];
+	bool is_there = at < HEARTBEAT_WANT_COUNT && hb->want[at] == lock_off;
+	if (is_there && !is_wanted) {
+		hb->want[at] = 0;
+	} else if (!is_there && is_wanted && at < HEARTBEAT_WANT_COUNT) {
+		hb->want[at] = lock_off;
+		hb->is_want_new = true;
+		cond_broadcast(&hb->c);
+	}
 	mutex_unlock(&hb->m);
 }

@@ -28,6 +28,7 @@ struct vmfs_timing {
 struct vmfs_timing vmfs_timing_of(bool is_fast);
 
 #define HEARTBEAT_UNKNOWN_MAX 8u
+#define HEARTBEAT_PREFERRED 64u /* slots where hosts begin to look for one */
 
 struct vmfs_heartbeat {
 	struct vmfs_volume *vol;
@@ -54,6 +55,7 @@ struct vmfs_heartbeat {
 	uint32_t journal_addr;	/* to be shown by the next renewal */
 	uint64_t journal_vol_off;
 	uint64_t want[HEARTBEAT_WANT_COUNT];
+	bool is_want_new;	/* not shown yet */
 
 	/* The heartbeat task's alone. */
 	struct vmfs_heartbeat_disk last; /* image known to be on disk */
@@ -111,7 +113,10 @@ void heartbeat_die(struct vmfs_heartbeat *hb, int err, const char *why);
 /* Shows the journal's place in the slot; returns when it stands there. Blocks. */
 int heartbeat_publish_journal(struct vmfs_heartbeat *hb, uint32_t addr, uint64_t vol_off)
 	__attribute__((warn_unused_result));
-/* Hints in the slot: lock addresses we wait for. Never blocks. */
+/*
+ * Lock addresses that we wait for, in the slot: who retains one gives it back. A new one
+ * is shown at once (or after WANT_PAUSE_NS since the last renewal). Never blocks.
+ */
 void heartbeat_want(struct vmfs_heartbeat *hb, uint64_t lock_off, bool is_wanted);
 
 #endif

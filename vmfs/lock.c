@@ -42,6 +42,8 @@
 #define LEAVING_PATIENCE_NS (5 * NS_PER_S)
 #define WAIT_FIRST_NS (50 * NS_PER_MS)
 #define WAIT_MAX_NS (1 * NS_PER_S)
+/* Left to a waiter: longer than it ever sleeps between two looks. */
+#define YIELD_NS (1600 * NS_PER_MS)
 
 int vmfs_lock_compare(const struct vmfs_lock_id *a, const struct vmfs_lock_id *b)
 {
@@ -66,7 +68,8 @@ void lock_table_init(struct lock_table *lt)
 	mutex_init(&lt->m);
 	for (uint32_t i = 0; i < LOCK_BUCKETS; i++)
 		LIST_INIT(&lt->buckets[i]);
-	lt->count = 0;
+	lt->count = lt->yield_count = 0;
+	memset(lt->yielded, 0, sizeof(lt->yielded));
 }
 
 void lock_table_done(struct lock_table *lt)
@@ -469,11 +472,43 @@ static struct held_lock *pick(struct lock_table *lt, enum held_state state,
 		LIST_FOREACH(h, &lt->buckets[*cursor], link) {
 			if (h->state != state)
 				continue;
-			if (state != HELD || (!h->pins && h->last_used <= before))
+			if (state != HELD ||
+			    (!h->pins && (h->is_wanted || h->last_used <= before)))
 				return h;
 		}
 	}
 	return NULL;
+}
+
+void lock_yield(struct vmfs_volume *vol, uint64_t vol_off)
+{
+	struct lock_table *lt = &vol->member->locks;
+	uint64_t until = clock_now() + YIELD_NS;
+
+	mutex_lock(&lt->m);
+	struct held_lock *h = lock_table_find(lt, vol_off);
+	if (h && h->state == HELD && !h->is_file_open && !h->is_wanted) {
+		unsigned int at = lt->yield_count++ % LOCK_YIELDED_MAX;
+
+		h->is_wanted = true;
+		lt->yielded[at].vol_off = vol_off;
+		lt->yielded[at].until = until;
+	}
+	mutex_unlock(&lt->m);
+}
+
+bool lock_is_yielded(struct vmfs_volume *vol, uint64_t vol_off)
+{
+	struct lock_table *lt = &vol->member->locks;
+	uint64_t now = clock_now();
+	bool is_yielded = false;
+
+	mutex_lock(&lt->m);
+	for (unsigned int i = 0; i < LOCK_YIELDED_MAX; i++)
+		is_yielded |= lt->yielded[i].vol_off == vol_off &&
+			      now < lt->yielded[i].until;
+	mutex_unlock(&lt->m);
+	return is_yielded;
 }
 
 static void settle_ghosts(struct vmfs_volume *vol)

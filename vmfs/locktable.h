@@ -15,6 +15,7 @@
 #include "vmfs/watch.h"
 
 #define LOCK_BUCKETS 256u
+#define LOCK_YIELDED_MAX 16u
 
 enum held_state {
 	HELD,	   /* the record shows us; usable */
@@ -31,6 +32,7 @@ struct held_lock {
 	unsigned int pins;
 	/* pinned by an open file or descriptor, beyond one transaction */
 	bool is_file_open;
+	bool is_wanted;	     /* by another host: not retained */
 	bool is_release_sent; /* RELEASING: an attempt with unknown fate is under way */
 	uint64_t last_used;  /* clock_now() of the last unpin */
 };
@@ -39,6 +41,11 @@ struct lock_table {
 	struct mutex m; /* guards the table and all held_lock fields */
 	LIST_HEAD(, held_lock) buckets[LOCK_BUCKETS];
 	unsigned int count;
+	/* Locks that others waited for: not taken again before `until`. */
+	struct {
+		uint64_t vol_off, until;
+	} yielded[LOCK_YIELDED_MAX];
+	unsigned int yield_count; /* grows */
 };
 
 void lock_table_init(struct lock_table *lt);
@@ -123,5 +130,13 @@ void lock_unpin(struct vmfs_volume *vol, const struct vmfs_lock_id *id);
  * ghost that turned up). The caller holds txn_lock. 0 or -errno. Blocks. */
 int lock_release_idle(struct vmfs_volume *vol, uint64_t before)
 	__attribute__((warn_unused_result));
+
+/*
+ * Another host waits for this lock: if we have it and nobody has it open, it is given
+ * back by the next lock_release_idle, and then left to others for a while. Never blocks.
+ */
+void lock_yield(struct vmfs_volume *vol, uint64_t vol_off);
+/* Is it left to others now? */
+bool lock_is_yielded(struct vmfs_volume *vol, uint64_t vol_off);
 
 #endif

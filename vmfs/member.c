@@ -8,8 +8,9 @@
  *
  * The maintenance task gives back locks that nobody has used for a while: under txn_lock,
  * the journal emptied first. It also watches the other members, once per heartbeat, so
- * that one that dies has been seen dead for as long as it is (LOCKING.md 7.1). A crash at
- * any point leaves a LIVE slot that others take over.
+ * that one that dies has been seen dead for as long as it is (LOCKING.md 7.1), and more
+ * often while we have locks, so that one that waits for a lock gets it (LOCKING.md 8). A
+ * crash at any point leaves a LIVE slot that others take over.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -37,6 +38,15 @@ static bool wait_for_turn(struct vmfs_membership *m, uint64_t next)
 	return !is_over && !heartbeat_dead(&m->hb);
 }
 
+/* Is there anything that others could wait for? */
+static bool has_locks(struct vmfs_membership *m)
+{
+	mutex_lock(&m->locks.m);
+	bool is_any = m->locks.count;
+	mutex_unlock(&m->locks.m);
+	return is_any;
+}
+
 static void maintenance_loop(void *arg)
 {
 	struct vmfs_volume *vol = arg;
@@ -48,8 +58,8 @@ static void maintenance_loop(void *arg)
 		if (turn % (TURNS_PER_RENEWAL * RENEWALS_PER_SCAN) == 0) {
 			int err = watch_scan(vol, &m->watch);
 			(void)err; /* scanned again later */
-		} else if (turn % TURNS_PER_RENEWAL == 0) {
-			watch_poll(vol, &m->watch);
+		} else if (turn % TURNS_PER_RENEWAL == 0 || has_locks(m)) {
+			watch_poll(vol, &m->watch, lock_yield);
 		}
 		uint64_t now = clock_now();
 		if (!wait_for_turn(m, now + m->hb.timing.renew_ns / TURNS_PER_RENEWAL))

@@ -87,6 +87,7 @@ struct vmfs_txn {
 	bool is_busy;
 	struct vmfs_holder holder;
 	struct vmfs_lock_id busy_id;
+	uint64_t wanted_off; /* told to others */
 };
 
 struct vmfs_volume *vmfs_txn_volume(struct vmfs_txn *t)
@@ -287,6 +288,8 @@ static int want_lock(struct vmfs_txn *t, struct txn_lock *l)
 	assert(!t->is_view);
 	if (l->seen == SEEN_SHARED)
 		return busy(t, &l->id);
+	if (!l->is_pinned && lock_is_yielded(t->vol, l->id.vol_off))
+		return busy(t, &l->id);
 	l->is_wanted = true;
 	return 0;
 }
@@ -373,7 +376,8 @@ int vmfs_txn_is_busy(struct vmfs_txn *t, const struct vmfs_lock_id *lock)
 	}
 	if (err)
 		return err;
-	if (l->seen == SEEN_SHARED)
+	if (l->seen == SEEN_SHARED ||
+	    (!l->is_pinned && lock_is_yielded(t->vol, lock->vol_off)))
 		return 1;
 	struct lock_table *lt = &t->vol->member->locks;
 	mutex_lock(&lt->m);
@@ -612,6 +616,20 @@ static void done(struct vmfs_txn *t)
 	free(t->data);
 }
 
+/* Tells others what we wait for; one lock at a time. 0: nothing any more. */
+static void want(struct vmfs_txn *t, uint64_t vol_off)
+{
+	struct vmfs_heartbeat *hb = &t->vol->member->hb;
+
+	if (t->wanted_off == vol_off)
+		return;
+	if (t->wanted_off)
+		heartbeat_want(hb, t->wanted_off, false);
+	if (vol_off)
+		heartbeat_want(hb, vol_off, true);
+	t->wanted_off = vol_off;
+}
+
 /*
  * build met a lock that it cannot have. Without txn_lock: takes over a dead holder,
  * adopts a ghost, or waits. 0: try again; -EBUSY: the deadline has passed; -errno.
@@ -619,11 +637,13 @@ static void done(struct vmfs_txn *t)
 static int wait_for_busy(struct vmfs_txn *t, uint64_t deadline, uint64_t *wait)
 {
 	struct vmfs_volume *vol = t->vol;
-	struct vmfs_heartbeat *hb = &vol->member->hb;
 	struct vmfs_lock_disk lockd;
 	struct vmfs_holder holder;
 	enum lock_seen seen;
 	int err = lock_read(vol, &t->busy_id, true, &lockd);
+
+	if (heartbeat_dead(&vol->member->hb))
+		return -ESTALE;
 
 	if (!err)
 		err = lock_judge(vol, &t->busy_id, &lockd, &seen, &holder);
@@ -652,10 +672,10 @@ static int wait_for_busy(struct vmfs_txn *t, uint64_t deadline, uint64_t *wait)
 	bool is_theirs = seen == SEEN_HELD || seen == SEEN_SHARED;
 	if (is_theirs && now >= deadline)
 		return -EBUSY;
-	heartbeat_want(hb, t->busy_id.vol_off, true);
+	if (is_theirs)
+		want(t, t->busy_id.vol_off);
 	uint64_t until = now + *wait / 2 + random_u64() % *wait;
 	task_sleep_until(is_theirs ? min_u64(until, deadline) : until);
-	heartbeat_want(hb, t->busy_id.vol_off, false);
 	*wait = min_u64(*wait * 2, WAIT_MAX_NS);
 	return 0;
 }
@@ -716,6 +736,7 @@ int vmfs_txn_run(struct vmfs_volume *vol, vmfs_build_fn *build, void *arg,
 			break;
 		reset(&t);
 	}
+	want(&t, 0);
 	done(&t);
 	return err;
 }

@@ -9,7 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "vmfs/heartbeat.h"
+#include "vmfs/member.h"
 #include "vmfs/volume.h"
 #include "vmfs/watch.h"
 
@@ -40,6 +42,33 @@ static struct watched *find(struct vmfs_watch *w, uint32_t slot)
 	return NULL;
 }
 
+/* Enters what a read that ended at `seen` has shown; the age of the image. */
+static uint64_t note(struct vmfs_watch *w, uint32_t slot,
+		     const struct vmfs_heartbeat_disk *now, uint64_t seen)
+{
+	struct watched *fresh = malloc(sizeof(*fresh));
+
+	mutex_lock(&w->m);
+	struct watched *e = find(w, slot);
+	if (!e && fresh) {
+		e = fresh;
+		fresh = NULL;
+		e->slot = slot;
+		e->first_seen = seen;
+		e->image = *now;
+		LIST_INSERT_HEAD(&w->slots, e, link);
+	}
+	if (e && memcmp(&e->image, now, sizeof(*now))) {
+		e->image = *now;
+		e->first_seen = seen;
+	}
+	/* A read that began before another caller's later one must not look older. */
+	uint64_t age = e && seen > e->first_seen ? seen - e->first_seen : 0;
+	mutex_unlock(&w->m);
+	free(fresh);
+	return age;
+}
+
 int watch_look(struct vmfs_volume *vol, struct vmfs_watch *w, uint32_t slot,
 	       struct vmfs_heartbeat_disk *ret_image, uint64_t *ret_age_ns)
 {
@@ -51,25 +80,7 @@ int watch_look(struct vmfs_volume *vol, struct vmfs_watch *w, uint32_t slot,
 		return err;
 	if (heartbeat_verify(&now, heartbeat_slot_off(slot)))
 		return vmfs_corrupt(vol, "heartbeat slot %u is damaged", slot);
-	struct watched *fresh = malloc(sizeof(*fresh));
-	mutex_lock(&w->m);
-	struct watched *e = find(w, slot);
-	if (!e && fresh) {
-		e = fresh;
-		fresh = NULL;
-		e->slot = slot;
-		e->first_seen = seen;
-		e->image = now;
-		LIST_INSERT_HEAD(&w->slots, e, link);
-	}
-	if (e && memcmp(&e->image, &now, sizeof(now))) {
-		e->image = now;
-		e->first_seen = seen;
-	}
-	/* A read that began before another caller's later one must not look older. */
-	*ret_age_ns = e && seen > e->first_seen ? seen - e->first_seen : 0;
-	mutex_unlock(&w->m);
-	free(fresh);
+	*ret_age_ns = note(w, slot, &now, seen);
 	*ret_image = now;
 	return 0;
 }
@@ -91,14 +102,50 @@ static bool next_live(struct vmfs_watch *w, uint32_t *slot)
 	return best < VMFS_HEARTBEATS_COUNT;
 }
 
-void watch_poll(struct vmfs_volume *vol, struct vmfs_watch *w)
+/* What a living host waits for. */
+static void hear(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slotd,
+		 uint64_t age, void (*heed)(struct vmfs_volume *vol, uint64_t lock_off))
 {
-	for (uint32_t slot = 0; next_live(w, &slot); slot++) {
+	const struct vmfs_heartbeat *hb = &vol->member->hb;
+
+	if (!heed || le32_get(slotd->state) != HEARTBEAT_LIVE ||
+	    le32_get(slotd->xmagic) != HEARTBEAT_XMAGIC ||
+	    le64_get(slotd->addr) == hb->vol_off || age > 2 * hb->timing.renew_ns)
+		return;
+	for (unsigned int i = 0; i < HEARTBEAT_WANT_COUNT; i++)
+		if (le64_get(slotd->want[i]))
+			heed(vol, le64_get(slotd->want[i]));
+}
+
+/* One read for the slots where hosts begin to look for one (heartbeat.c). */
+static void poll_preferred(struct vmfs_volume *vol, struct vmfs_watch *w,
+			   void (*heed)(struct vmfs_volume *vol, uint64_t lock_off))
+{
+	const uint32_t size = HEARTBEAT_PREFERRED * VMFS_SECTOR_SIZE;
+	struct vmfs_heartbeat_disk *slots = io_alloc(size);
+
+	if (slots && !lvm_read(&vol->lvm, VMFS_HEARTBEATS_OFF, slots, size)) {
+		uint64_t seen = clock_now();
+
+		for (uint32_t i = 0; i < HEARTBEAT_PREFERRED; i++)
+			if (!heartbeat_verify(&slots[i], heartbeat_slot_off(i)) &&
+			    le32_get(slots[i].state) == HEARTBEAT_LIVE)
+				hear(vol, &slots[i], note(w, i, &slots[i], seen), heed);
+	}
+	free(slots);
+}
+
+void watch_poll(struct vmfs_volume *vol, struct vmfs_watch *w,
+		void (*heed)(struct vmfs_volume *vol, uint64_t lock_off))
+{
+	poll_preferred(vol, w, heed);
+	for (uint32_t slot = HEARTBEAT_PREFERRED; next_live(w, &slot); slot++) {
 		struct vmfs_heartbeat_disk image;
 		uint64_t age;
-		int err = watch_look(vol, w, slot, &image, &age);
 
-		(void)err; /* who needs the slot looks itself and hears of it */
+		/* On failure: who needs the slot looks itself and hears of it. */
+		if (!watch_look(vol, w, slot, &image, &age))
+			hear(vol, &image, age, heed);
 	}
 }
 

@@ -38,10 +38,13 @@ int watch_look(struct vmfs_volume *vol, struct vmfs_watch *w, uint32_t slot,
 	__attribute__((warn_unused_result));
 
 /*
- * Looks again at every slot that is watched and still LIVE, so that the age of a host
- * that stops is known before anybody asks. Errors are left to who asks. Blocks.
+ * Looks again at the slots that hosts prefer, and at every other that is watched and
+ * still LIVE: so that the age of a host that stops is known before anybody asks, and to
+ * hear what locks the living wait for: heed(vol, lock address) for each (NULL: nobody
+ * asks). Errors are left to who asks. Blocks.
  */
-void watch_poll(struct vmfs_volume *vol, struct vmfs_watch *w);
+void watch_poll(struct vmfs_volume *vol, struct vmfs_watch *w,
+		void (*heed)(struct vmfs_volume *vol, uint64_t lock_off));
 /* Reads all slots and begins to watch those that are LIVE. 0 or -errno. Blocks. */
 int watch_scan(struct vmfs_volume *vol, struct vmfs_watch *w)
 	__attribute__((warn_unused_result));
