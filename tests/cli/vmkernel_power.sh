@@ -16,7 +16,8 @@ vim() { # HOST ARGUMENT...
 }
 is_on() { vim "$1" vmsvc/power.getstate "$2" | grep -q "Powered on"; }
 is_off() { vim "$1" vmsvc/power.getstate "$2" | grep -q "Powered off"; }
-is_dead() { ! kill -0 "$1" 2>/dev/null; }
+# A zombie is dead: who inherits an orphan may be in no hurry to bury it.
+is_dead() { ! grep -q '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$1/status" 2>/dev/null; }
 is_gone() { [ ! -S "$T/$1/vmkernel.sock" ]; }
 pid_of() { cat "$T/$1/vmkernel.pid"; }
 vmx_of() { # HOST: the process id of its only running vmx
