@@ -555,6 +555,37 @@ int bdev_liveness(struct bdev *bd, uint64_t offset, bool is_wanted)
 	return bd->ops->liveness ? bd->ops->liveness(bd, offset, is_wanted) : -EOPNOTSUPP;
 }
 
+int bdev_pr(struct bdev *bd, enum bdev_pr_action action, uint64_t key, uint64_t victim)
+{
+	return bd->ops->pr ? bd->ops->pr(bd, action, key, victim) : -EOPNOTSUPP;
+}
+
+int bdev_pr_read(struct bdev *bd, struct bdev_pr_state *ret_state)
+{
+	return bd->ops->pr_read ? bd->ops->pr_read(bd, ret_state) : -EOPNOTSUPP;
+}
+
+int bdev_nexus(struct bdev *bd, struct bdev_nexus *ret_nexus)
+{
+	return bd->ops->nexus ? bd->ops->nexus(bd, ret_nexus) : -EOPNOTSUPP;
+}
+
+int bdev_reinstate(struct bdev *bd, const struct bdev_nexus *victim, uint64_t deadline)
+{
+	return bd->ops->reinstate ? bd->ops->reinstate(bd, victim, deadline) :
+				    -EOPNOTSUPP;
+}
+
+int bdev_mend(struct bdev *bd, uint64_t deadline)
+{
+	return bd->ops->mend ? bd->ops->mend(bd, deadline) : -EOPNOTSUPP;
+}
+
+int bdev_guard(struct bdev *bd, struct guard_lease *lease)
+{
+	return bd->ops->guard ? bd->ops->guard(bd, lease) : 0;
+}
+
 void bdev_cut(struct bdev *bd)
 {
 	if (bd->ops->cut)

@@ -20,7 +20,7 @@
  *   -ETIMEDOUT  outcome UNKNOWN: it may have executed and may still execute
  *   -EBUSY      not executed (BUSY, TASK SET FULL, foreign RESERVE(6), a block's lock not
  *               had before the deadline): may be sent again
- *   -ESTALE     fenced: reservation conflict after a preemption, or cut() was called
+ *   -ESTALE     fenced: reservation conflict after a preemption, or bdev_cut() was called
  *   -EILSEQ     BDEV_CAW: the device says the block differs NOW (miscompare)
  *   -EOPNOTSUPP the operation does not exist here
  *   -EROFS      opened read-only
@@ -31,6 +31,7 @@
 #include <sys/uio.h>
 
 #include "base/report.h"
+#include "bdev/fence.h"
 
 enum bdev_op { BDEV_READ, BDEV_WRITE, BDEV_FLUSH, BDEV_ZERO, BDEV_UNMAP, BDEV_CAW };
 
@@ -89,8 +90,16 @@ struct bdev_ops {
 	/* SCSI RESERVE(6), RELEASE(6): 0, -EBUSY (another holds it), -errno. Blocks. */
 	int (*reserve)(struct bdev *bd, bool is_wanted);
 	int (*resize)(struct bdev *bd, uint64_t size);
-	/* Send nothing more, ever: later I/O is -ESTALE; what is in flight may land. */
+	/* As the functions of bdev/fence.h; NULL: -EOPNOTSUPP (guard: 0). */
 	void (*cut)(struct bdev *bd);
+	int (*mend)(struct bdev *bd, uint64_t deadline);
+	int (*pr)(struct bdev *bd, enum bdev_pr_action action, uint64_t key,
+		  uint64_t victim);
+	int (*pr_read)(struct bdev *bd, struct bdev_pr_state *ret_state);
+	int (*nexus)(struct bdev *bd, struct bdev_nexus *ret_nexus);
+	int (*reinstate)(struct bdev *bd, const struct bdev_nexus *victim,
+			 uint64_t deadline);
+	int (*guard)(struct bdev *bd, struct guard_lease *lease);
 	/*
 	 * Liveness lock of LOCKING.md 5.1 for the slot at offset; held until close, and
 	 * after a death until the last I/O in flight has ended. Does not hinder I/O or
@@ -156,8 +165,6 @@ int bdev_caw(struct bdev *bd, const void *expected, const void *wanted, uint32_t
 int bdev_reserve(struct bdev *bd, bool is_wanted) __attribute__((warn_unused_result));
 int bdev_liveness(struct bdev *bd, uint64_t offset, bool is_wanted)
 	__attribute__((warn_unused_result));
-/* Never blocks; idempotent. */
-void bdev_cut(struct bdev *bd);
 /* Drains what is in flight and frees bd. NULL is allowed. */
 void bdev_close(struct bdev *bd);
 

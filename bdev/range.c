@@ -69,6 +69,38 @@ static void range_cut(struct bdev *bd)
 	bdev_cut(((struct range_bdev *)bd)->below);
 }
 
+static int range_mend(struct bdev *bd, uint64_t deadline)
+{
+	return bdev_mend(((struct range_bdev *)bd)->below, deadline);
+}
+
+static int range_pr(struct bdev *bd, enum bdev_pr_action action, uint64_t key,
+		    uint64_t victim)
+{
+	return bdev_pr(((struct range_bdev *)bd)->below, action, key, victim);
+}
+
+static int range_pr_read(struct bdev *bd, struct bdev_pr_state *ret_state)
+{
+	return bdev_pr_read(((struct range_bdev *)bd)->below, ret_state);
+}
+
+static int range_nexus(struct bdev *bd, struct bdev_nexus *ret_nexus)
+{
+	return bdev_nexus(((struct range_bdev *)bd)->below, ret_nexus);
+}
+
+static int range_reinstate(struct bdev *bd, const struct bdev_nexus *victim,
+			   uint64_t deadline)
+{
+	return bdev_reinstate(((struct range_bdev *)bd)->below, victim, deadline);
+}
+
+static int range_guard(struct bdev *bd, struct guard_lease *lease)
+{
+	return bdev_guard(((struct range_bdev *)bd)->below, lease);
+}
+
 static void range_close(struct bdev *bd)
 {
 	struct range_bdev *range = (struct range_bdev *)bd;
@@ -82,6 +114,12 @@ static const struct bdev_ops range_ops = {
 	.rw = range_rw,
 	.reserve = range_reserve,
 	.cut = range_cut,
+	.mend = range_mend,
+	.pr = range_pr,
+	.pr_read = range_pr_read,
+	.nexus = range_nexus,
+	.reinstate = range_reinstate,
+	.guard = range_guard,
 	.liveness = range_liveness,
 	.close = range_close,
 };

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BDEV_FENCE_H
+#define BDEV_FENCE_H
+
+/*
+ * What a cluster asks of a shared device beside I/O (LOCKING.md 9): who may write, how a
+ * host that lost its lease is cut off, and when nothing of a session that is over can
+ * land any more. A range passes all of it to the device below.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+struct bdev;
+struct guard_lease; /* bdev/guard.h */
+
+/* ---- persistent reservations (SPC-4 5.13) ---- */
+
+enum bdev_pr_action {
+	/* REGISTER AND IGNORE EXISTING KEY, kept over power loss (APTPL) if it can be:
+	   `key` on every session of this device; 0 unregisters. */
+	BDEV_PR_REGISTER,
+	/* RESERVE, WRITE EXCLUSIVE - ALL REGISTRANTS; 0 also if such a one stands. */
+	BDEV_PR_RESERVE,
+	/* PREEMPT AND ABORT (PREEMPT where there is no such) of `victim`, by `key`. */
+	BDEV_PR_PREEMPT,
+	/* RELEASE and CLEAR: all registrations and the reservation go. */
+	BDEV_PR_CLEAR,
+};
+
+#define BDEV_PR_TYPE_WE_AR 7u /* WRITE EXCLUSIVE - ALL REGISTRANTS */
+#define BDEV_PR_KEYS_MAX 4096u
+
+struct bdev_pr_state {
+	uint32_t generation;
+	bool is_reserved;
+	uint8_t type;	    /* of the reservation */
+	uint32_t key_count; /* registrations, one per session: a key may repeat */
+	uint64_t keys[BDEV_PR_KEYS_MAX];
+};
+
+/*
+ * Sends one action. 0: done. -ETIMEDOUT: outcome unknown (a target may say "not ready"
+ * and have done it): read back and decide. -ESTALE: refused, our key is not registered.
+ * -EBUSY: a reservation of another type or of ESXi stands; -EOPNOTSUPP: the device has no
+ * persistent reservations; -errno. Blocks.
+ */
+int bdev_pr(struct bdev *bd, enum bdev_pr_action action, uint64_t key, uint64_t victim)
+	__attribute__((warn_unused_result));
+/* READ KEYS and READ RESERVATION: 0, -EOPNOTSUPP, -errno. Blocks. */
+int bdev_pr_read(struct bdev *bd, struct bdev_pr_state *ret_state)
+	__attribute__((warn_unused_result));
+
+/* ---- sessions ---- */
+
+/* The initiator's end of a session, as the target knows it (RFC 7143 3.4.1, 10.1). */
+struct bdev_nexus {
+	char initiator[224]; /* iSCSI name */
+	uint8_t isid[6];
+	uint16_t tpgt; /* target portal group tag */
+};
+
+/* Of this device's session that carries data. 0, or -EOPNOTSUPP. Never blocks. */
+int bdev_nexus(struct bdev *bd, struct bdev_nexus *ret_nexus)
+	__attribute__((warn_unused_result));
+/*
+ * The reinstatement barrier (RFC 7143 6.3.5): logs in as `victim` on the portal of this
+ * device and out again. 0: every command of the victim's session has ended, and that
+ * session is dead. -EOPNOTSUPP, -EACCES (CHAP), -ETIMEDOUT (deadline, clock_now() ns),
+ * -errno: nothing is known. Blocks.
+ */
+int bdev_reinstate(struct bdev *bd, const struct bdev_nexus *victim, uint64_t deadline)
+	__attribute__((warn_unused_result));
+
+/* Send nothing more: I/O from now on is -ESTALE; what is in flight may land. Idempotent.
+   Never blocks. */
+void bdev_cut(struct bdev *bd);
+/*
+ * Undoes bdev_cut() on new sessions: nothing that was sent before the cut can land on
+ * them or be answered by them; on iSCSI the same ISID is used, so the old session's tasks
+ * are ended by the target first. What was in flight has been completed (-ETIMEDOUT)
+ * before this returns 0. -errno: still cut. Blocks until `deadline`.
+ */
+int bdev_mend(struct bdev *bd, uint64_t deadline) __attribute__((warn_unused_result));
+/*
+ * Every socket of this device, now and later, is put under the guard of lease before a
+ * byte of I/O is sent on it; NULL ends that. 0, or -errno: the device cannot be guarded.
+ * A device without sockets: 0. Blocks.
+ */
+int bdev_guard(struct bdev *bd, struct guard_lease *lease)
+	__attribute__((warn_unused_result));
+
+#endif
