@@ -204,6 +204,21 @@ int vmfs_volume_identity(struct vmfs_volume *vol, struct uuid *ret_owner,
 	return 0;
 }
 
+void vmfs_member_of(struct vmfs_volume *vol, uint32_t slot,
+		    const struct vmfs_heartbeat_disk *slotd, uint64_t age_ns,
+		    struct vmfs_member *ret_member)
+{
+	*ret_member = (struct vmfs_member){
+		.slot = slot,
+		.generation = le64_get(slotd->generation),
+		.age_ns = age_ns,
+		.is_claimed = heartbeat_is_claimed(slotd),
+		.is_self = vol->member && vol->member->hb.slot == slot,
+	};
+	memcpy(ret_member->owner.b, slotd->owner, 16);
+	memcpy(ret_member->host_name, slotd->ip, sizeof(slotd->ip));
+}
+
 static int show_member(struct vmfs_volume *vol, struct vmfs_watch *w, uint32_t slot,
 		       struct vmfs_member *ret_member)
 {
@@ -211,18 +226,9 @@ static int show_member(struct vmfs_volume *vol, struct vmfs_watch *w, uint32_t s
 	uint64_t age;
 	int err = watch_look(vol, w, slot, &slotd, &age);
 
-	if (err)
-		return err;
-	*ret_member = (struct vmfs_member){
-		.slot = slot,
-		.generation = le64_get(slotd.generation),
-		.age_ns = age,
-		.is_claimed = heartbeat_is_claimed(&slotd),
-		.is_self = vol->member && vol->member->hb.slot == slot,
-	};
-	memcpy(ret_member->owner.b, slotd.owner, 16);
-	memcpy(ret_member->host_name, slotd.ip, sizeof(slotd.ip));
-	return 0;
+	if (!err)
+		vmfs_member_of(vol, slot, &slotd, age, ret_member);
+	return err;
 }
 
 int vmfs_volume_members(struct vmfs_volume *vol, struct vmfs_member *ret,

@@ -31,6 +31,10 @@ struct vmfs_membership {
  */
 int vmfs_member_start(struct vmfs_volume *vol, const struct vmfs_open_options *options)
 	__attribute__((warn_unused_result));
+/* A slot's image as a member; age_ns: since it was first seen so. Never blocks. */
+void vmfs_member_of(struct vmfs_volume *vol, uint32_t slot,
+		    const struct vmfs_heartbeat_disk *slotd, uint64_t age_ns,
+		    struct vmfs_member *ret_member);
 /* Leaves: locks released, journal emptied and freed, slot FREE. Frees vol->member. */
 int vmfs_member_stop(struct vmfs_volume *vol);
 

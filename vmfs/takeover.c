@@ -43,29 +43,39 @@ static bool is_liveness_slot(const struct vmfs_heartbeat_disk *slotd)
 }
 
 /* The victim's own T_dead, never less than ours. */
-static uint64_t dead_after(const struct vmfs_heartbeat *hb,
-			   const struct vmfs_heartbeat_disk *slotd)
+uint64_t vmfs_takeover_after(struct vmfs_volume *vol,
+			     const struct vmfs_heartbeat_disk *slotd)
 {
+	const struct vmfs_heartbeat *hb = &vol->member->hb;
 	uint64_t theirs = le32_get(slotd->xmagic) == HEARTBEAT_XMAGIC ?
 			  le32_get(slotd->dead_ms) * NS_PER_MS : 0;
 
 	return max_u64(hb->timing.dead_ns, theirs);
 }
 
+/* What is to be taken over, and on what grounds. */
+struct victim {
+	uint32_t slot;
+	/* 0: its T_dead; else stated to be off: so long is enough */
+	uint64_t stated_ns;
+};
+
 /*
  * Is the owner of this image dead? 0: yes (and if it has a liveness lock, we hold it
  * now); -EAGAIN: not as far as we know.
  */
-static int prove_dead(struct vmfs_volume *vol, uint32_t slot,
+static int prove_dead(struct vmfs_volume *vol, const struct victim *v,
 		      const struct vmfs_heartbeat_disk *slotd, uint64_t age_ns)
 {
+	uint32_t slot = v->slot;
 	struct vmfs_heartbeat *hb = &vol->member->hb;
 
 	if (is_liveness_slot(slotd)) {
 		int err = bdev_liveness(hb->bd, heartbeat_liveness_off(slot), true);
 		return err == -EBUSY ? -EAGAIN : err;
 	}
-	return age_ns >= dead_after(hb, slotd) ? 0 : -EAGAIN;
+	uint64_t enough = v->stated_ns ? v->stated_ns : vmfs_takeover_after(vol, slotd);
+	return age_ns >= enough ? 0 : -EAGAIN;
 }
 
 static int change_slot(struct vmfs_volume *vol, uint32_t slot,
@@ -171,7 +181,7 @@ struct remains {
 	unsigned int count;
 };
 
-static int take_over(struct vmfs_volume *vol, uint32_t slot, unsigned int depth,
+static int take_over(struct vmfs_volume *vol, const struct victim *v, unsigned int depth,
 		     struct remains *remains);
 
 /* A slot claimed by another: if the claimer is dead, it is taken over first. */
@@ -188,13 +198,16 @@ static int take_over_claimer(struct vmfs_volume *vol, uint32_t slot,
 	int err = watch_look(vol, &vol->member->watch, claimer, &claimerd, &age);
 	if (err || le64_get(claimerd.generation) > le64_get(slotd->replay_hb_gen))
 		return err;
-	return depth == CHAIN_MAX ? -EAGAIN : take_over(vol, claimer, depth + 1, remains);
+	struct victim by_itself = { .slot = claimer };
+	return depth == CHAIN_MAX ? -EAGAIN :
+				    take_over(vol, &by_itself, depth + 1, remains);
 }
 
-static int take_over(struct vmfs_volume *vol, uint32_t slot, unsigned int depth,
+static int take_over(struct vmfs_volume *vol, const struct victim *v, unsigned int depth,
 		     struct remains *remains)
 {
 	struct vmfs_heartbeat *hb = &vol->member->hb;
+	uint32_t slot = v->slot;
 	struct vmfs_heartbeat_disk slotd;
 	uint64_t age;
 	int err = watch_look(vol, &vol->member->watch, slot, &slotd, &age);
@@ -212,7 +225,7 @@ static int take_over(struct vmfs_volume *vol, uint32_t slot, unsigned int depth,
 		err = take_over_claimer(vol, slot, &slotd, depth, remains);
 	/* What we have claimed was proved before; its liveness lock is needed again. */
 	if (!err && (!is_by_us || is_liveness_slot(&slotd)))
-		err = prove_dead(vol, slot, &slotd, age);
+		err = prove_dead(vol, v, &slotd, age);
 	if (err)
 		return err;
 	err = recover(vol, slot, &slotd);
@@ -233,12 +246,12 @@ static int collect(struct vmfs_volume *vol, vmfs_addr journal)
 			    clock_now() + 5 * NS_PER_S, NULL);
 }
 
-int vmfs_takeover(struct vmfs_volume *vol, uint32_t slot)
+static int take_over_and_collect(struct vmfs_volume *vol, const struct victim *v)
 {
 	struct remains remains = { .count = 0 };
 
 	sleeplock_acquire(&vol->member->takeover_lock);
-	int err = take_over(vol, slot, 0, &remains);
+	int err = take_over(vol, v, 0, &remains);
 	sleeplock_release(&vol->member->takeover_lock);
 	for (unsigned int i = 0; i < remains.count; i++) {
 		int lost = collect(vol, remains.journals[i]);
@@ -247,4 +260,15 @@ int vmfs_takeover(struct vmfs_volume *vol, uint32_t slot)
 			journal_tell_lost(vol, remains.journals[i], lost);
 	}
 	return err;
+}
+
+int vmfs_takeover(struct vmfs_volume *vol, uint32_t slot)
+{
+	return take_over_and_collect(vol, &(struct victim){ .slot = slot });
+}
+
+int vmfs_takeover_stated(struct vmfs_volume *vol, uint32_t slot, uint64_t enough_ns)
+{
+	return take_over_and_collect(
+		vol, &(struct victim){ .slot = slot, .stated_ns = enough_ns });
 }

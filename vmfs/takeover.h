@@ -7,6 +7,7 @@
  */
 #include <stdint.h>
 
+struct vmfs_heartbeat_disk;
 struct vmfs_volume;
 
 /*
@@ -17,5 +18,14 @@ struct vmfs_volume;
  */
 int vmfs_takeover(struct vmfs_volume *vol, uint32_t slot)
 	__attribute__((warn_unused_result));
+/*
+ * The same for a host that somebody states to be off (vmfs_break_host): enough_ns stands
+ * for its T_dead. A liveness lock that is held is proof of the contrary all the same.
+ */
+int vmfs_takeover_stated(struct vmfs_volume *vol, uint32_t slot, uint64_t enough_ns)
+	__attribute__((warn_unused_result));
+/* How long this image of a slot must have been unchanged before its owner is dead. */
+uint64_t vmfs_takeover_after(struct vmfs_volume *vol,
+			     const struct vmfs_heartbeat_disk *slotd);
 
 #endif

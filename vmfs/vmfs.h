@@ -118,6 +118,54 @@ struct vmfs_member {
 int vmfs_volume_members(struct vmfs_volume *vol, struct vmfs_member *ret,
 			unsigned int max) __attribute__((warn_unused_result));
 
+/*
+ * Breaking a host: what it left is recovered at once, as after any death (LOCKING.md 7):
+ * its slot is claimed, its journal replayed, its generation ended; all its locks are free
+ * for the taking then. No lock record is ever edited alone.
+ */
+enum vmfs_break_phase {
+	VMFS_BREAK_WATCHING,	/* unchanged so far */
+	/* its heartbeat changed, or its process exists: not broken */
+	VMFS_BREAK_ALIVE,
+	VMFS_BREAK_DEAD,	/* unchanged for all of need_ns: being taken over */
+	VMFS_BREAK_DONE,	/* the slot is free */
+};
+struct vmfs_break_seen {
+	enum vmfs_break_phase phase;
+	struct vmfs_member host; /* as its slot shows it; DONE: as it was shown last */
+	uint64_t watched_ns;	 /* its heartbeat was seen unchanged for so long */
+	uint64_t need_ns;	 /* it has to be, before it counts as dead */
+	/* its process held the file's liveness lock: alive for as long as it exists */
+	bool is_liveness;
+};
+struct vmfs_break_options {
+	/*
+	 * The operator states that the host is powered off (or will never write again):
+	 * T_dead is not waited for. It is still watched for as long as a target may keep
+	 * a command that it accepted (T_tgt, LOCKING.md 5 A5), and a heartbeat that
+	 * changes meanwhile proves the statement wrong: refused. A false statement can
+	 * cost data.
+	 */
+	bool is_stated;
+	/*
+	 * What has been seen: at the start, about once a second, and at the end. False:
+	 * leave it (-ECANCELED). May be NULL. Called by the task that breaks.
+	 */
+	bool (*tell)(void *arg, const struct vmfs_break_seen *seen);
+	void *arg;
+};
+/*
+ * Breaks the host of a slot (vmfs_volume_members) after having watched its heartbeat for
+ * the whole time after which it counts as dead (up to 24 s; a liveness lock: at once).
+ * 0: the slot is free, by us or already; -EBUSY: the host is alive (reported), or is
+ * being taken over by another that is; -ECANCELED; -EINVAL: no such slot, or our own;
+ * -EROFS: not a member; -EUCLEAN: the slot is damaged (reported); -EOPNOTSUPP: its
+ * journal is a foreign one and not empty (reported); -ESTALE, -errno. Blocks.
+ */
+int vmfs_break_host(struct vmfs_volume *vol, uint32_t slot,
+		    const struct vmfs_break_options *options)
+	__attribute__((warn_unused_result));
+
 /* ---- names ---- */
 
 struct vmfs_stat {

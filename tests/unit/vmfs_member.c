@@ -372,6 +372,50 @@ static void a_stopped_member_is_not_taken_over(void **state)
 	assert_int_equal(leave(&b), 0);
 }
 
+static bool note_phase(void *arg, const struct vmfs_break_seen *seen)
+{
+	enum vmfs_break_phase *last = arg;
+
+	assert_true(seen->is_liveness);
+	assert_string_equal(seen->host.host_name, "victim");
+	*last = seen->phase;
+	return true;
+}
+
+/* A process that exists holds its liveness lock: no statement of an operator counts
+ * against that. Dead, it is broken without waiting. */
+static void a_process_that_exists_is_not_broken(void **state)
+{
+	struct host b;
+	struct take take = { .want = 1 };
+	enum vmfs_break_phase phase = VMFS_BREAK_WATCHING;
+	struct vmfs_break_options options = { .tell = note_phase, .arg = &phase };
+
+	assert_int_equal(join_as(*state, "beta", &b), 0);
+	pid_t pid = start_victim(*state, &take);
+	uint32_t slot = slot_of_name(&b, "victim");
+	assert_int_equal(kill(pid, SIGSTOP), 0);
+	assert_int_equal(vmfs_break_host(b.vol, slot, &options), -EBUSY);
+	assert_int_equal(phase, VMFS_BREAK_ALIVE);
+	assert_true(collect_has(&b.told, "its process exists"));
+	options.is_stated = true;
+	assert_int_equal(vmfs_break_host(b.vol, slot, &options), -EBUSY);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	options.is_stated = false;
+	assert_int_equal(vmfs_break_host(b.vol, slot, &options), 0);
+	assert_int_equal(phase, VMFS_BREAK_DONE);
+	assert_true(collect_has(&b.told, "took over dead host victim"));
+	/* Free already. */
+	options.tell = NULL;
+	assert_int_equal(vmfs_break_host(b.vol, slot, &options), 0);
+	assert_int_equal(vmfs_break_host(b.vol, VMFS_HEARTBEATS_COUNT, &options),
+			 -EINVAL);
+	assert_int_equal(vmfs_break_host(b.vol, slot_of_name(&b, "beta"), &options),
+			 -EINVAL);
+	assert_int_equal(leave(&b), 0);
+}
+
 static void a_foreign_journal_is_never_ignored(void **state)
 {
 	const struct rig *rig = *state;
@@ -430,6 +474,7 @@ int main(void)
 		T(readers_share_a_lock),
 		T(a_dead_member_is_taken_over_and_its_journal_replayed),
 		T(a_stopped_member_is_not_taken_over),
+		T(a_process_that_exists_is_not_broken),
 		T(a_foreign_journal_is_never_ignored),
 		T(a_claimed_member_stops_writing),
 #undef T
