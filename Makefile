@@ -77,6 +77,7 @@ SRC_esxcli := $(wildcard vmkernel/cli/esxcli.c vmkernel/cli/client.c) $(VMK_SHAR
 # work where it is not installed yet.
 FUSE_CFLAGS = $(shell pkg-config --cflags fuse3)
 EXTRA_vmfs-fuse = $(shell pkg-config --libs fuse3)
+EXTRA_vmfs-dump := -ljansson
 EXTRA_vmkernel := -ljansson -lz
 EXTRA_vmx := -ljansson
 EXTRA_vim-cmd := -ljansson

@@ -13,14 +13,18 @@
 
 #include "base/align.h"
 #include "base/bitmap.h"
+#include "base/env.h"
 #include "base/parse.h"
 #include "base/report.h"
 #include "fsck/dump_fields.h"
+#include "fsck/dump_hosts.h"
+#include "fsck/dump_locks.h"
 #include "fsck/read.h"
 #include "iscsi/open.h"
 
 static const char usage_text[] =
 	"usage: vmfs-dump [-ax] [-e EXTENT]... DEVICE [WHAT [ARGUMENT]...]\n"
+	"       vmfs-dump --heartbeats [--locks] [--watch SECONDS] [--json] DEVICE\n"
 	"  lvm                 LVM headers of all extents (-a: PE tables too)\n"
 	"  fs                  FS descriptor\n"
 	"  heartbeats          slots in use (-a: all)\n"
@@ -36,17 +40,36 @@ static const char usage_text[] =
 	"  -e EXTENT  a further extent of the volume\n"
 	"  -a         all: free slots, PE tables, empty records\n"
 	"  -x         the bytes as well\n"
+	"Who is there, and who lives (watched for an interval, 3 s, or longer):\n"
+	"  --heartbeats     hosts: alive, silent, dead\n"
+	"  --locks          all locks that are not free: of what, held by whom\n"
+	"  --watch SECONDS  watch for so long; a host is dead after 24 s of silence\n"
+	"  --json           for programs\n"
 	"examples:\n"
-	"  vmfs-dump /dev/sdb1 heartbeats\n"
-	"  vmfs-dump /dev/sdb1 lock /vm1/vm1-flat.vmdk\n";
+	"  vmfs-dump /dev/sdb1 lock /vm1/vm1-flat.vmdk\n"
+	"  vmfs-dump --locks --watch 25 /dev/sdb1\n"
+	"  vmfs-dump --heartbeats --json iscsi://10.0.0.5/iqn.2026-01.example:lun/1\n";
 
-static const struct option long_options[] = { { "help", no_argument, NULL, 'h' }, { 0 } };
+enum long_only { OPT_HEARTBEATS = 256, OPT_LOCKS, OPT_WATCH, OPT_JSON };
+
+static const struct option long_options[] = {
+	{ "help", no_argument, NULL, 'h' },
+	{ "heartbeats", no_argument, NULL, OPT_HEARTBEATS },
+	{ "locks", no_argument, NULL, OPT_LOCKS },
+	{ "watch", required_argument, NULL, OPT_WATCH },
+	{ "json", no_argument, NULL, OPT_JSON },
+	{ 0 },
+};
+
+#define WATCH_SECONDS_MAX 86400u
 
 struct dump {
 	struct fsck_volume v;
 	struct reporter *r;
 	const char *device; /* the last that was named */
 	bool is_all, has_hex;
+	bool has_heartbeats, has_locks, is_json; /* --heartbeats, --locks, --json */
+	uint64_t watch_ns;
 	int loaded; /* 0 not tried, 1 descriptor, 2 resource files */
 };
 
@@ -570,6 +593,58 @@ static int do_default(struct dump *d, char **args)
 	return err ? err : do_resources(d, args);
 }
 
+/* ---- who is there: --heartbeats, --locks ---- */
+
+static int print_json(struct dump *d, const struct dump_hosts *hs,
+		      const struct dump_locks *ls)
+{
+	struct uuid uuid;
+	char text[UUID_TEXT_SIZE];
+	memcpy(uuid.b, d->v.descriptor.uuid, sizeof(uuid.b));
+	json_t *all = json_pack("{ss sf}", "volume", uuid_text(&uuid, text),
+				"watched_seconds",
+				(double)(hs->watched_ns / NS_PER_MS) / 1000);
+	/* A label that is not UTF-8 is left out. */
+	json_object_set_new(all, "label",
+			    json_stringn((const char *)d->v.descriptor.label,
+					 strnlen((const char *)d->v.descriptor.label,
+						 VMFS_LABEL_SIZE)));
+	if (d->has_heartbeats)
+		json_object_set_new(all, "heartbeats", dump_hosts_json(hs));
+	if (d->has_locks)
+		json_object_set_new(all, "locks", dump_locks_json(&d->v, ls, hs));
+	int rc = json_dumpf(all, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+	json_decref(all);
+	putchar('\n');
+	return rc ? -ENOMEM : 0;
+}
+
+/* The slots first, for as long as it takes; the locks, and the slots again after them. */
+static int do_who(struct dump *d)
+{
+	struct dump_hosts hs = { .count = 0 };
+	struct dump_locks ls = { .count = 0 };
+	int err = d->has_locks ? load_resources(d) : load_descriptor(d);
+	if (err)
+		return err;
+	err = dump_hosts_watch(&d->v, d->watch_ns, &hs);
+	if (!err && d->has_locks)
+		err = dump_locks_find(&d->v, &ls);
+	if (!err && d->has_locks)
+		err = dump_hosts_refresh(&d->v, &hs);
+	if (err)
+		(void)bad(d, err, d->has_locks ? "locks" : "heartbeats");
+	else if (d->is_json)
+		err = print_json(d, &hs, &ls);
+	if (!err && !d->is_json && d->has_heartbeats)
+		dump_hosts_print(&d->v, &hs);
+	if (!err && !d->is_json && d->has_locks)
+		dump_locks_print(&d->v, &ls, &hs);
+	dump_locks_done(&ls);
+	dump_hosts_done(&hs);
+	return err;
+}
+
 static const struct command {
 	const char *name;
 	int argument_count;
@@ -589,6 +664,11 @@ static const struct command {
 
 static int run_command(struct dump *d, int argc, char **argv)
 {
+	if (d->has_heartbeats || d->has_locks)
+		return argc ? report_error(d->r, -EINVAL,
+					   "%s: does not go with --heartbeats or --locks",
+					   argv[0]) :
+			      do_who(d);
 	if (argc == 0)
 		return do_default(d, argv);
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
@@ -623,6 +703,39 @@ static int open_and_run(struct dump *d, const char **names, unsigned int count,
 	return err || fflush(stdout) != 0 ? 1 : 0;
 }
 
+/* Notes one option; false: it is wrong. */
+static bool take_option(struct dump *d, int c)
+{
+	uint64_t seconds;
+	switch (c) {
+	case 'a':
+		d->is_all = true;
+		return true;
+	case 'x':
+		d->has_hex = true;
+		return true;
+	case OPT_HEARTBEATS:
+		d->has_heartbeats = true;
+		return true;
+	case OPT_LOCKS:
+		d->has_locks = true;
+		return true;
+	case OPT_JSON:
+		d->is_json = true;
+		return true;
+	case OPT_WATCH:
+		if (parse_u64(optarg, WATCH_SECONDS_MAX, &seconds) == 0) {
+			d->watch_ns = seconds * NS_PER_S;
+			return true;
+		}
+		(void)report_error(d->r, -EINVAL, "--watch %s: not 0 to %u seconds",
+				   optarg, WATCH_SECONDS_MAX);
+		return false;
+	default:
+		return false;
+	}
+}
+
 int main(int argc, char **argv)
 {
 	struct reporter_stderr stderr_reporter;
@@ -635,18 +748,24 @@ int main(int argc, char **argv)
 	if (!d)
 		return 1;
 	d->r = r;
+	d->watch_ns = DUMP_WATCH_LEAST;
 	/* "+": what follows WHAT is not for getopt. */
 	while ((c = getopt_long(argc, argv, "+axe:h", long_options, NULL)) != -1) {
 		if (c == 'h') {
 			fputs(usage_text, stdout);
 			code = 0;
-		}
-		if (c == 'h' || c == '?' || (c == 'e' && count == LVM_EXTENTS_MAX - 1))
 			goto out;
-		d->is_all |= c == 'a';
-		d->has_hex |= c == 'x';
-		if (c == 'e')
+		}
+		if (c == 'e' && count < LVM_EXTENTS_MAX - 1)
 			names[count++] = optarg;
+		else if (!take_option(d, c))
+			goto out;
+	}
+	bool is_who = d->has_heartbeats || d->has_locks;
+	if (!is_who && (d->is_json || d->watch_ns != DUMP_WATCH_LEAST)) {
+		(void)report_error(r, -EINVAL, "%s goes with --heartbeats or --locks",
+				   d->is_json ? "--json" : "--watch");
+		goto out;
 	}
 	if (optind == argc) {
 		(void)report_error(r, -EINVAL, "a DEVICE is needed (-h for help)");
