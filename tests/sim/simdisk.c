@@ -34,6 +34,7 @@ static const char *kind_name(enum command_kind kind)
 		[COMMAND_FLUSH] = "flush",	[COMMAND_ZERO] = "zero",
 		[COMMAND_UNMAP] = "unmap",	[COMMAND_CAW] = "caw",
 		[COMMAND_RESERVE] = "reserve",	[COMMAND_RELEASE] = "release",
+		[COMMAND_PR_OUT] = "pr-out",	[COMMAND_PR_IN] = "pr-in",
 	};
 	return names[kind];
 }
@@ -153,7 +154,8 @@ static int effect_caw(struct command *cmd)
 		return -EILSEQ;
 	cmd->first = cmd->end;
 	effect_piece(cmd, cmd->data + SIMDISK_SECTOR, cmd->offset, SIMDISK_SECTOR);
-	return 0;
+	/* A copy of it that somebody below had sent again found it done. */
+	return sim_chance(cmd->at->disk->how.miscompare_ppm) ? -EILSEQ : 0;
 }
 
 static void effect_flush(struct command *cmd)
@@ -195,6 +197,9 @@ static int effect_whole(struct command *cmd)
 	case COMMAND_RESERVE:
 	case COMMAND_RELEASE:
 		return effect_reserve(cmd);
+	case COMMAND_PR_OUT:
+	case COMMAND_PR_IN:
+		return fence_effect(cmd);
 	case COMMAND_WRITE:
 	case COMMAND_ZERO:
 	case COMMAND_UNMAP:
@@ -205,11 +210,31 @@ static int effect_whole(struct command *cmd)
 	return -EIO;
 }
 
-/* Another initiator's RESERVE(6) holds: everything but RELEASE gets a conflict. */
-static bool has_conflict(const struct command *cmd)
+/*
+ * Another initiator's RESERVE(6) holds: everything but RELEASE gets -EBUSY. A persistent
+ * reservation is in the way: -ESTALE. Else 0.
+ */
+static int conflict_of(const struct command *cmd)
 {
 	const struct attachment *holder = cmd->at->disk->reserved_by;
-	return holder && holder != cmd->at && cmd->kind != COMMAND_RELEASE;
+	if (holder && holder != cmd->at && cmd->kind != COMMAND_RELEASE)
+		return -EBUSY;
+	return fence_refuses(cmd) ? -ESTALE : 0;
+}
+
+/* What the target has to tell this session before anything else. */
+static int attention_of(struct command *cmd)
+{
+	struct attachment *at = cmd->at;
+	bool was_preempted = at->is_preempted, had_attention = at->has_attention;
+	/* READ KEYS and REGISTER are let through: who asks learns it that way. */
+	if (cmd->kind == COMMAND_PR_IN || cmd->kind == COMMAND_PR_OUT)
+		return 0;
+	at->is_preempted = at->has_attention = false;
+	if (was_preempted)
+		return -ESTALE;
+	/* The initiator sends the others again by itself. */
+	return had_attention && cmd->kind == COMMAND_CAW ? -ETIMEDOUT : 0;
 }
 
 static void over(struct command *cmd, int result)
@@ -239,8 +264,8 @@ static void effect(void *arg)
 	}
 	if (disk->is_gone) {
 		over(cmd, -ENODEV);
-	} else if (disk->how.checks_at_effect && has_conflict(cmd)) {
-		over(cmd, -EBUSY);
+	} else if (disk->how.checks_at_effect && conflict_of(cmd)) {
+		over(cmd, conflict_of(cmd));
 	} else if (is_bad(disk, cmd)) {
 		over(cmd, -EIO);
 	} else if (cmd->is_cut_short) {
@@ -272,8 +297,16 @@ static void accept(void *arg)
 		over(cmd, -ENODEV);
 		return;
 	}
-	if (!disk->how.checks_at_effect && has_conflict(cmd)) {
-		over(cmd, -EBUSY);
+	int refused = attention_of(cmd);
+	if (!refused && !disk->how.checks_at_effect)
+		refused = conflict_of(cmd);
+	if (refused) {
+		over(cmd, refused);
+		return;
+	}
+	if (sim_chance(disk->how.aborted_ppm)) {
+		target_end_somehow(cmd);
+		initiator_answer_later(cmd, -ETIMEDOUT);
 		return;
 	}
 	bool is_slow = sim_chance(disk->how.slow_ppm);
@@ -335,6 +368,7 @@ struct simdisk *simdisk_from_image(struct image *img, enum bdev_caw_class caw)
 	LIST_INIT(&disk->locks);
 	SLIST_INIT(&disk->bad);
 	SLIST_INIT(&disk->oracles);
+	SLIST_INIT(&disk->submit_oracles);
 	return disk;
 }
 
@@ -352,6 +386,11 @@ void simdisk_free(struct simdisk *disk)
 	while (!SLIST_EMPTY(&disk->oracles)) {
 		struct oracle *o = SLIST_FIRST(&disk->oracles);
 		SLIST_REMOVE_HEAD(&disk->oracles, next);
+		free(o);
+	}
+	while (!SLIST_EMPTY(&disk->submit_oracles)) {
+		struct submit_oracle *o = SLIST_FIRST(&disk->submit_oracles);
+		SLIST_REMOVE_HEAD(&disk->submit_oracles, next);
 		free(o);
 	}
 	while (!LIST_EMPTY(&disk->locks)) {
@@ -393,6 +432,9 @@ struct simdisk_behaviour simdisk_rude(enum bdev_caw_class caw)
 	b.lost_answer_ppm = 10000;
 	b.lost_command_ppm = 10000;
 	b.busy_ppm = 20000;
+	b.aborted_ppm = 5000;
+	b.miscompare_ppm = 10000;
+	b.pr_error_ppm = 100000;
 	b.checks_at_effect = sim_chance(PPM / 2);
 	return b;
 }
@@ -469,6 +511,7 @@ void simdisk_lun_reset(struct simdisk *disk)
 {
 	sim_trace("LUN reset");
 	reset(disk);
+	fence_reset(disk, false);
 }
 
 void simdisk_power_fail(struct simdisk *disk)
@@ -476,6 +519,7 @@ void simdisk_power_fail(struct simdisk *disk)
 	sim_trace("power failure, %llu sectors volatile",
 		  (unsigned long long)store_volatile_count(disk->store));
 	reset(disk);
+	fence_reset(disk, true);
 	store_power_fail(disk->store);
 }
 
@@ -523,6 +567,34 @@ void simdisk_on_effect(struct simdisk *disk,
 	o->fn = fn;
 	o->arg = arg;
 	SLIST_INSERT_HEAD(&disk->oracles, o, next);
+}
+
+void simdisk_on_submit(struct simdisk *disk,
+		       void (*fn)(const struct simdisk_submission *s, void *arg),
+		       void *arg)
+{
+	struct submit_oracle *o = calloc(1, sizeof(*o));
+	assert(o);
+	o->fn = fn;
+	o->arg = arg;
+	SLIST_INSERT_HEAD(&disk->submit_oracles, o, next);
+}
+
+bool simdisk_is_stable(const struct simdisk *disk, uint64_t offset)
+{
+	return !store_is_volatile(disk->store, offset);
+}
+
+bool simdisk_is_written(const struct simdisk *disk, uint64_t offset, uint64_t len)
+{
+	const struct command *cmd;
+	LIST_FOREACH(cmd, &disk->commands, all) {
+		if (cmd->state != COMMAND_OVER && changes_bytes(cmd) &&
+		    cmd->kind != COMMAND_CAW && cmd->offset < offset + len &&
+		    offset < cmd->offset + cmd->len)
+			return true;
+	}
+	return false;
 }
 
 void simdisk_log_start(struct simdisk *disk)

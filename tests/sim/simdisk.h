@@ -18,7 +18,11 @@
  *  - an answer may be lost: -ETIMEDOUT at the io's deadline (or after timeout_ns),
  *    although the command was executed, will be executed later, or never;
  *  - -EBUSY: not executed;
- *  - COMPARE AND WRITE is atomic; -EILSEQ on miscompare. RESERVE/RELEASE as SCSI-2;
+ *  - COMPARE AND WRITE is atomic; -EILSEQ on miscompare, or although it was executed.
+ *    RESERVE/RELEASE as SCSI-2;
+ *  - persistent reservations and sessions as in simdisk_fence.c; a session that was
+ *    preempted (-ESTALE) or whose target was reset (a CAW: -ETIMEDOUT) hears of it at the
+ *    next command;
  *  - a volatile cache: when the target crashes, of the writes to a sector since the last
  *    FLUSH (or FUA write of it) any may be the one that stays;
  *  - bad sectors, stalls, a lost path, a disk that is gone.
@@ -73,9 +77,14 @@ struct simdisk_behaviour {
 	uint32_t lost_answer_ppm; /* executed, answered -ETIMEDOUT */
 	uint32_t lost_command_ppm; /* never executed, answered -ETIMEDOUT */
 	uint32_t busy_ppm;	  /* not executed, answered -EBUSY */
+	uint32_t aborted_ppm; /* ends somehow when accepted, answered -ETIMEDOUT at once */
+	uint32_t miscompare_ppm; /* a CAW that was executed is answered -EILSEQ */
+	uint32_t pr_error_ppm; /* a reservation command was done, answered -ETIMEDOUT */
 	bool has_cache;		  /* writes without FUA are volatile until FLUSH */
 	/* Reservations are looked at when a command is accepted (LIO) or takes effect. */
 	bool checks_at_effect;
+	bool has_pr;	   /* persistent reservations (ATS only) */
+	bool forgets_keys; /* they do not outlive a power failure */
 };
 
 /*
@@ -91,6 +100,11 @@ void simdisk_behave(struct simdisk *disk, const struct simdisk_behaviour *b);
 
 /* Nothing takes effect or is answered while stalled. */
 void simdisk_stall(struct simdisk *disk, bool is_stalled);
+/*
+ * What a guard process does to a host's sessions: as bdev_cut() of each, from outside
+ * (also while the host is paused).
+ */
+void simdisk_reset_sockets(struct simdisk *disk, const struct sim_host *h);
 /* The path of bd is down: nothing new is accepted, no answer comes through. */
 void simdisk_path_down(struct bdev *bd, bool is_down);
 /* Gone for good: everything is answered -ENODEV. */
@@ -141,6 +155,22 @@ struct simdisk_effect {
  */
 void simdisk_on_effect(struct simdisk *disk,
 		       void (*fn)(const struct simdisk_effect *e, void *arg), void *arg);
+
+/* A command of a host at the moment it is submitted: bdev_ops.submit(). */
+struct simdisk_submission {
+	struct simdisk *disk;
+	struct sim_host *host;
+	enum bdev_op op;
+	uint64_t offset, len; /* CAW: one block */
+};
+/* As simdisk_on_effect(), for submissions. */
+void simdisk_on_submit(struct simdisk *disk,
+		       void (*fn)(const struct simdisk_submission *s, void *arg),
+		       void *arg);
+/* A power failure could not turn the sector at offset back. */
+bool simdisk_is_stable(const struct simdisk *disk, uint64_t offset);
+/* A plain write, zero or unmap that may still take effect overlaps the range. */
+bool simdisk_is_written(const struct simdisk *disk, uint64_t offset, uint64_t len);
 
 /* ---- the recorder: what a power failure could leave (TESTING.md 3.3) ---- */
 

@@ -22,11 +22,6 @@
 
 #define PPM 1000000u
 
-static struct attachment *attachment_of(struct bdev *bd)
-{
-	return (struct attachment *)bd;
-}
-
 /* ---- the life of a command ---- */
 
 static void cancel_answers(struct command *cmd)
@@ -54,7 +49,7 @@ static void finish(struct command *cmd, int result)
 	struct attachment *at = cmd->at;
 	cancel_answers(cmd);
 	cmd->io = NULL;
-	if (result == 0 && cmd->kind == COMMAND_READ)
+	if (result == 0 && (cmd->kind == COMMAND_READ || cmd->kind == COMMAND_PR_IN))
 		iov_scatter(io->iov, io->iovcnt, 0, cmd->data, cmd->len);
 	sim_trace("answer %llu: %d", (unsigned long long)cmd->number, result);
 	initiator_forget(cmd);
@@ -69,7 +64,7 @@ static void on_answer(void *arg)
 {
 	struct command *cmd = arg;
 	cmd->answer_call = NULL;
-	if (!cmd->at->is_path_down)
+	if (!cmd->at->is_path_down || cmd->at->is_cut)
 		finish(cmd, cmd->result);
 	else if (!cmd->deadline_call)
 		finish(cmd, -ETIMEDOUT);
@@ -110,7 +105,7 @@ void initiator_answer_later(struct command *cmd, int result)
 static void take_data(struct command *cmd, const struct bdev_io *io)
 {
 	bool is_sent = cmd->kind == COMMAND_WRITE || cmd->kind == COMMAND_CAW;
-	if (!is_sent && cmd->kind != COMMAND_READ)
+	if (!is_sent && cmd->kind != COMMAND_READ && cmd->kind != COMMAND_PR_IN)
 		return;
 	cmd->data = calloc(1, io->len);
 	assert(cmd->data);
@@ -153,17 +148,38 @@ static void arm_deadline(struct command *cmd, uint64_t deadline)
 	}
 }
 
-static void start(struct attachment *at, enum command_kind kind, struct bdev_io *io)
+static void tell_of_submission(struct command *cmd)
+{
+	const struct submit_oracle *o;
+	const struct simdisk_submission s = {
+		.disk = cmd->at->disk,
+		.host = cmd->at->host,
+		.op = (enum bdev_op)cmd->kind,
+		.offset = cmd->offset,
+		.len = cmd->len,
+	};
+	if (cmd->kind >= COMMAND_RESERVE)
+		return;
+	SLIST_FOREACH(o, &cmd->at->disk->submit_oracles, next)
+		o->fn(&s, o->arg);
+}
+
+void initiator_start(struct attachment *at, enum command_kind kind, struct bdev_io *io,
+		     const struct pr_request *pr)
 {
 	const struct simdisk_behaviour *how = &at->disk->how;
 	struct command *cmd = command_new(at, kind, io);
+	if (pr)
+		cmd->pr = *pr;
+	tell_of_submission(cmd);
 	if (at->is_cut) {
 		target_drop(cmd);
 		initiator_answer_later(cmd, -ESTALE);
 		return;
 	}
 	arm_deadline(cmd, io->deadline);
-	cmd->is_torn = kind != COMMAND_READ && sim_chance(how->tear_ppm);
+	cmd->is_torn = kind != COMMAND_READ && kind != COMMAND_PR_IN &&
+		       sim_chance(how->tear_ppm);
 	if (sim_chance(how->busy_ppm)) {
 		target_drop(cmd);
 		initiator_answer_later(cmd, -EBUSY);
@@ -177,8 +193,9 @@ static void start(struct attachment *at, enum command_kind kind, struct bdev_io 
 	}
 }
 
-static void check_host(const struct attachment *at)
+struct attachment *initiator_of(struct bdev *bd)
 {
+	struct attachment *at = (struct attachment *)bd;
 	if (at->is_closed)
 		sim_fail("%s: used after it was closed", at->bd.name);
 	if (sim_in_call())
@@ -186,14 +203,14 @@ static void check_host(const struct attachment *at)
 	if (sim_host_self() != at->host)
 		sim_fail("%s: used by host %s", at->bd.name,
 			 sim_host_name(sim_host_self()));
+	return at;
 }
 
 /* ---- struct bdev_ops ---- */
 
 static void simdisk_submit(struct bdev *bd, struct bdev_io *io)
 {
-	struct attachment *at = attachment_of(bd);
-	check_host(at);
+	struct attachment *at = initiator_of(bd);
 	sim_preempt(); /* whatever the caller checked before may be over now */
 	if (io->op == BDEV_CAW && at->disk->caw != BDEV_CAW_ATS &&
 	    at->disk->caw != BDEV_CAW_FILE) {
@@ -205,72 +222,7 @@ static void simdisk_submit(struct bdev *bd, struct bdev_io *io)
 		bdev_io_complete(io, -ESTALE);
 		return;
 	}
-	start(at, (enum command_kind)io->op, io);
-}
-
-struct reserve_io {
-	struct bdev_io io;
-	struct mutex m;
-	struct cond c;
-	bool is_done;
-};
-
-static void reserve_done(struct bdev_io *io)
-{
-	struct reserve_io *r = (struct reserve_io *)io;
-	mutex_lock(&r->m);
-	r->is_done = true;
-	cond_signal(&r->c);
-	mutex_unlock(&r->m);
-}
-
-static int simdisk_reserve(struct bdev *bd, bool is_wanted)
-{
-	struct attachment *at = attachment_of(bd);
-	check_host(at);
-	if (at->disk->caw != BDEV_CAW_RESERVE)
-		return -EOPNOTSUPP;
-	struct reserve_io r = { .io = { .done = reserve_done, .bd = bd } };
-	mutex_init(&r.m);
-	cond_init(&r.c);
-	sim_preempt();
-	start(at, is_wanted ? COMMAND_RESERVE : COMMAND_RELEASE, &r.io);
-	mutex_lock(&r.m);
-	while (!r.is_done)
-		cond_wait(&r.c, &r.m);
-	mutex_unlock(&r.m);
-	cond_done(&r.c);
-	mutex_done(&r.m);
-	return r.io.result;
-}
-
-/* Of what a host had sent when it was cut off, some arrives in part. */
-static void cut_off(struct attachment *at, struct command *cmd)
-{
-	if (cmd->state == COMMAND_SENT)
-		target_drop(cmd);
-	else if (cmd->kind == COMMAND_WRITE && at->disk->how.tear_ppm &&
-		 sim_chance(PPM / 4))
-		cmd->is_cut_short = true;
-}
-
-static void simdisk_cut(struct bdev *bd)
-{
-	struct attachment *at = attachment_of(bd);
-	if (at->is_cut)
-		return;
-	sim_trace("cut %s", bd->name);
-	at->is_cut = true;
-	struct command *cmd = LIST_FIRST(&at->disk->commands);
-	while (cmd) {
-		struct command *next = LIST_NEXT(cmd, all);
-		if (cmd->at == at && cmd->state != COMMAND_OVER) {
-			cut_off(at, cmd);
-			if (cmd->state == COMMAND_OVER)
-				initiator_answer_later(cmd, -ESTALE);
-		}
-		cmd = next;
-	}
+	initiator_start(at, (enum command_kind)io->op, io, NULL);
 }
 
 /* An OFD lock lives until its process has gone, and that waits for the process's I/O. */
@@ -291,8 +243,7 @@ static struct liveness_lock *find_lock(struct simdisk *disk, uint64_t offset)
 
 static int simdisk_liveness(struct bdev *bd, uint64_t offset, bool is_wanted)
 {
-	struct attachment *at = attachment_of(bd);
-	check_host(at);
+	struct attachment *at = initiator_of(bd);
 	if (at->disk->caw != BDEV_CAW_FILE)
 		return -EOPNOTSUPP;
 	struct liveness_lock *l = find_lock(at->disk, offset);
@@ -331,8 +282,7 @@ static void free_locks_of(struct attachment *at)
 
 static void simdisk_close(struct bdev *bd)
 {
-	struct attachment *at = attachment_of(bd);
-	check_host(at);
+	struct attachment *at = initiator_of(bd);
 	mutex_lock(&at->m);
 	while (at->unanswered)
 		cond_wait(&at->c, &at->m);
@@ -345,6 +295,11 @@ static const struct bdev_ops simdisk_ops = {
 	.submit = simdisk_submit,
 	.reserve = simdisk_reserve,
 	.cut = simdisk_cut,
+	.mend = simdisk_mend,
+	.pr = simdisk_pr,
+	.pr_read = simdisk_pr_read,
+	.nexus = simdisk_nexus,
+	.reinstate = simdisk_reinstate,
 	.liveness = simdisk_liveness,
 	.close = simdisk_close,
 };
@@ -363,7 +318,7 @@ static void on_kill(struct sim_host *h, void *arg)
 			if (cmd->io)
 				at->unanswered--;
 			cmd->io = NULL;
-			cut_off(at, cmd);
+			initiator_cut_off(at, cmd);
 			initiator_forget(cmd);
 		}
 		cmd = next;
@@ -394,6 +349,7 @@ struct bdev *simdisk_attach(struct simdisk *disk, struct sim_host *h)
 	at->bd.ops = &simdisk_ops;
 	(void)snprintf(at->bd.name, sizeof(at->bd.name), "sim:%s.%u", sim_host_name(h),
 		       ++disk->next_attachment);
+	at->number = disk->next_attachment;
 	at->bd.size = simdisk_size(disk);
 	at->bd.block_size = SIMDISK_SECTOR;
 	at->bd.memory_align = 1;
@@ -411,7 +367,7 @@ struct bdev *simdisk_attach(struct simdisk *disk, struct sim_host *h)
 
 void simdisk_path_down(struct bdev *bd, bool is_down)
 {
-	struct attachment *at = attachment_of(bd);
+	struct attachment *at = (struct attachment *)bd;
 	sim_trace("path of %s %s", bd->name, is_down ? "down" : "up");
 	at->is_path_down = is_down;
 	if (is_down)

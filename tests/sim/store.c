@@ -127,3 +127,11 @@ uint64_t store_volatile_count(const struct store *s)
 {
 	return HASH_COUNT(s->dirty);
 }
+
+bool store_is_volatile(const struct store *s, uint64_t offset)
+{
+	uint64_t sector = offset / SECTOR;
+	struct dirty *d;
+	HASH_FIND(hh, s->dirty, &sector, sizeof(sector), d);
+	return d != NULL;
+}

@@ -28,5 +28,7 @@ void store_flush(struct store *s);
 void store_power_fail(struct store *s);
 /* Sectors that a power failure could turn back. */
 uint64_t store_volatile_count(const struct store *s);
+/* Is the sector at offset one of them? */
+bool store_is_volatile(const struct store *s, uint64_t offset);
 
 #endif
