@@ -6,10 +6,11 @@
  * The guard (LOCKING.md 6.4): somebody outside of this process who cuts off what this
  * process sends when a lease is too old, also while this process is stopped.
  *
- * A guard guards leases; a lease has a time of its last renewal, and sockets. When a lease
- * becomes cut_ns old its sockets are reset, what stands in their buffers is thrown away,
- * and the process has GUARD_ACK_NS to acknowledge, or it is killed. A renewal, however it
- * comes about (a reclaim), makes the lease whole again; sockets added since are kept.
+ * A guard guards leases; a lease has a time of its last renewal, and sockets. When a
+ * lease becomes cut_ns old its sockets are reset, what stands in their buffers is thrown
+ * away, and the process has GUARD_ACK_NS to acknowledge, or it is killed. A renewal,
+ * however it comes about (a reclaim), makes the lease whole again; sockets added since
+ * the cut are kept.
  *
  * The guard of programs is a process (guard.c); a simulation brings its own through
  * struct guard_ops. The inline functions below are what everybody calls.
@@ -19,7 +20,7 @@
 
 #include "base/report.h"
 
-#define GUARD_ACK_NS 1000000000ull /* from the cut until the kill */
+#define GUARD_ACK_NS 1000000000ull /* from the cut to the kill */
 
 struct guard;
 struct guard_lease;
@@ -34,7 +35,7 @@ struct guard_terms {
 	   its acknowledgement nothing of this host can land (watchdog). */
 	bool has_sockets_only;
 	/* The guard is gone: the lease counts as infinitely old. From a task of the
-	   guard's own; must not block for long. May come before lease_new has returned. */
+	   guard's own; must not block for long. It may come before lease_new returns. */
 	void (*lost)(void *arg);
 	void *arg;
 };
@@ -59,13 +60,13 @@ struct guard_options {
 	/* Fed every 2 s while nothing of this host can land outside of a lease; NULL: no
 	   watchdog. Its time-out is set to 10 s if it is one. */
 	const char *watchdog;
-	struct reporter *reporter; /* of this process: what becomes of the guard */
+	int log_fd; /* where the guard says what it does to this process; borrowed */
+	struct reporter *reporter;
 };
 
 /*
  * Starts the guard of this process as a child process. Before any task is started, and
- * after the last fork that only goes to the background. 0 or -errno, reported. What the
- * guard does to this process it says on standard error as it is now.
+ * after the last fork that only goes to the background. 0 or -errno, reported.
  */
 int guard_start(const struct guard_options *options, struct guard **ret_guard)
 	__attribute__((warn_unused_result));
