@@ -565,6 +565,11 @@ int bdev_pr_read(struct bdev *bd, struct bdev_pr_state *ret_state)
 	return bd->ops->pr_read ? bd->ops->pr_read(bd, ret_state) : -EOPNOTSUPP;
 }
 
+uint32_t bdev_events(struct bdev *bd)
+{
+	return bd->ops->events ? bd->ops->events(bd) : 0;
+}
+
 int bdev_nexus(struct bdev *bd, struct bdev_nexus *ret_nexus)
 {
 	return bd->ops->nexus ? bd->ops->nexus(bd, ret_nexus) : -EOPNOTSUPP;

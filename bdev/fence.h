@@ -50,6 +50,12 @@ int bdev_pr(struct bdev *bd, enum bdev_pr_action action, uint64_t key, uint64_t 
 int bdev_pr_read(struct bdev *bd, struct bdev_pr_state *ret_state)
 	__attribute__((warn_unused_result));
 
+/*
+ * Counts what may have changed reservations behind our back: sessions that were built
+ * anew, unit attentions that tell of a reset or of reservations. Never blocks.
+ */
+uint32_t bdev_events(struct bdev *bd);
+
 /* ---- sessions ---- */
 
 /* The initiator's end of a session, as the target knows it (RFC 7143 3.4.1, 10.1). */

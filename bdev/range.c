@@ -85,6 +85,11 @@ static int range_pr_read(struct bdev *bd, struct bdev_pr_state *ret_state)
 	return bdev_pr_read(((struct range_bdev *)bd)->below, ret_state);
 }
 
+static uint32_t range_events(struct bdev *bd)
+{
+	return bdev_events(((struct range_bdev *)bd)->below);
+}
+
 static int range_nexus(struct bdev *bd, struct bdev_nexus *ret_nexus)
 {
 	return bdev_nexus(((struct range_bdev *)bd)->below, ret_nexus);
@@ -117,6 +122,7 @@ static const struct bdev_ops range_ops = {
 	.mend = range_mend,
 	.pr = range_pr,
 	.pr_read = range_pr_read,
+	.events = range_events,
 	.nexus = range_nexus,
 	.reinstate = range_reinstate,
 	.guard = range_guard,

@@ -38,7 +38,9 @@
 
 #include "base/align.h"
 #include "base/buf.h"
+#include "vmfs/fence.h"
 #include "vmfs/heartbeat.h"
+#include "vmfs/member.h"
 #include "vmfs/volume.h"
 
 #define LEAVE_TRIES 4
@@ -238,8 +240,9 @@ static void fill_image(struct vmfs_heartbeat *hb,
 	image.lease_ms = le32_of((uint32_t)(hb->timing.lease_ns / NS_PER_MS));
 	image.dead_ms = le32_of((uint32_t)(hb->timing.dead_ns / NS_PER_MS));
 	image.storage_class = class_of(&hb->caw);
-	image.fence = hb->has_liveness ? 1u << 3 : 0;
+	image.fence = hb->has_liveness ? FENCE_LIVENESS : 0;
 	memcpy(image.machine, hb->machine.b, sizeof(image.machine));
+	fence_show(hb->vol, &image);
 	heartbeat_seal(&image);
 	*ret_image = image;
 }
@@ -254,9 +257,13 @@ static int take_slot(struct vmfs_heartbeat *hb, uint32_t slot,
 {
 	uint64_t dev_off = hb->region_off + (uint64_t)slot * VMFS_SECTOR_SIZE;
 
+	int err = fence_register(hb->vol,
+				 fence_key(slot, le64_get(free_image->generation) + 1));
+	if (err)
+		return err;
 	hb->has_liveness = false;
 	if (may_use_liveness && hb->caw.mechanism == BDEV_CAW_FILE) {
-		int err = bdev_liveness(hb->bd, heartbeat_liveness_off(slot), true);
+		err = bdev_liveness(hb->bd, heartbeat_liveness_off(slot), true);
 		if (err == -EBUSY)
 			return -EAGAIN;
 		if (err && err != -EOPNOTSUPP)
@@ -273,7 +280,7 @@ static int take_slot(struct vmfs_heartbeat *hb, uint32_t slot,
 		.deadline = submitted + hb->timing.cut_ns,
 	};
 	enum cas_result result = vmfs_cas(&hb->caw, &c);
-	int err = result == CAS_DONE ? 0 : result == CAS_DIFFERS ? -EAGAIN : -EIO;
+	err = result == CAS_DONE ? 0 : result == CAS_DIFFERS ? -EAGAIN : -EIO;
 	if (!err)
 		err = lvm_flush_device(hb->bd);
 	if (err && hb->has_liveness)
@@ -344,6 +351,8 @@ static int find_slot(struct vmfs_heartbeat *hb, const char *host_name,
 	int err = read_slots(hb, 0, VMFS_HEARTBEATS_COUNT, slots);
 	if (!err)
 		err = check_slots(hb, slots);
+	if (!err)
+		err = fence_choose(hb->vol, slots, hb->caw.mechanism == BDEV_CAW_ATS);
 	if (!err)
 		err = take_some_slot(hb, slots, host_name, may_use_liveness);
 	free(slots);
@@ -432,7 +441,8 @@ static void renew(struct vmfs_heartbeat *hb)
 		note_renewed(hb, &image, submitted);
 		return;
 	case CAS_FENCED:
-		heartbeat_die(hb, -ESTALE, "the device refuses this host's heartbeat");
+		heartbeat_die(hb, -ESTALE,
+			      "the device refuses it: fenced by another host");
 		return;
 	case CAS_GONE:
 		heartbeat_die(hb, -ENODEV, "the device is gone");
@@ -537,7 +547,9 @@ int heartbeat_start(struct vmfs_heartbeat *hb, const char *host_name,
 {
 	mutex_init(&hb->m);
 	cond_init(&hb->c);
-	int err = prove_conditional_write(hb);
+	int err = fence_look(hb->vol, preferred_slot(hb));
+	if (!err)
+		err = prove_conditional_write(hb);
 	if (!err)
 		err = find_slot(hb, host_name, may_use_liveness);
 	if (err) {
@@ -546,13 +558,13 @@ int heartbeat_start(struct vmfs_heartbeat *hb, const char *host_name,
 	}
 	hb->renew_task = task_start("heartbeat", renew_loop, hb);
 	hb->lease_task = hb->renew_task ? task_start("lease", lease_loop, hb) : NULL;
-	if (!hb->lease_task) {
+	err = hb->lease_task ? fence_reserve(hb->vol) : -ENOMEM;
+	if (err) {
 		heartbeat_stop(hb);
 		(void)!heartbeat_leave(hb);
 		heartbeat_done(hb);
-		return -ENOMEM;
 	}
-	return 0;
+	return err;
 }
 
 void heartbeat_stop(struct vmfs_heartbeat *hb)
@@ -607,6 +619,18 @@ void heartbeat_done(struct vmfs_heartbeat *hb)
 {
 	cond_done(&hb->c);
 	mutex_done(&hb->m);
+}
+
+bool heartbeat_is_renewed_after(struct vmfs_heartbeat *hb, uint64_t since)
+{
+	uint64_t deadline = clock_now() + 2 * hb->timing.renew_ns;
+
+	mutex_lock(&hb->m);
+	while (!hb->dead && hb->renewed < since && clock_now() < deadline)
+		(void)!cond_wait_until(&hb->c, &hb->m, deadline);
+	bool is_renewed = !hb->dead && hb->renewed >= since;
+	mutex_unlock(&hb->m);
+	return is_renewed;
 }
 
 int heartbeat_publish_journal(struct vmfs_heartbeat *hb, uint32_t addr, uint64_t vol_off)

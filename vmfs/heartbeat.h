@@ -110,6 +110,11 @@ int heartbeat_dead(struct vmfs_heartbeat *hb);
  * The volume is lost: every gate fails with err from now on; devices are cut. Idempotent.
  */
 void heartbeat_die(struct vmfs_heartbeat *hb, int err, const char *why);
+/*
+ * Waits for a renewal that is submitted after `since` and known to have run; false: the
+ * volume is dead, or it takes longer than two renewals. Blocks.
+ */
+bool heartbeat_is_renewed_after(struct vmfs_heartbeat *hb, uint64_t since);
 /* Shows the journal's place in the slot; returns when it stands there. Blocks. */
 int heartbeat_publish_journal(struct vmfs_heartbeat *hb, uint32_t addr, uint64_t vol_off)
 	__attribute__((warn_unused_result));

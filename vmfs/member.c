@@ -55,6 +55,7 @@ static void maintenance_loop(void *arg)
 	unsigned int turn = 0;
 
 	for (;; turn++) {
+		fence_check(vol);
 		if (turn % (TURNS_PER_RENEWAL * RENEWALS_PER_SCAN) == 0) {
 			int err = watch_scan(vol, &m->watch);
 			(void)err; /* scanned again later */

@@ -6,6 +6,7 @@
  * This host as a member of the cluster of one volume: its heartbeat slot, lease, lock
  * table and journal, started and stopped as one.
  */
+#include "vmfs/fence.h"
 #include "vmfs/heartbeat.h"
 #include "vmfs/journal.h"
 #include "vmfs/locktable.h"
@@ -14,6 +15,7 @@
 
 struct vmfs_membership {
 	struct vmfs_heartbeat hb;
+	struct vmfs_fence fence;
 	struct vmfs_watch watch;
 	struct lock_table locks;
 	struct vmfs_journal journal;

@@ -5,7 +5,8 @@
  *   LIVE, unchanged for T_dead (or its liveness lock can be had)
  *     | B1 claim: cas(slot as watched -> the same + replayHost = us)
  *     v
- *   CLAIMED by us -- B3 barrier -- B4 replay -- B5 flush -- B6 journal sector 0 := 0
+ *   CLAIMED by us -- B2 fence, B3 barrier (fence.c) -- B4 replay -- B5 flush --
+ *     |              B6 journal sector 0 := 0
  *     | B7 clear: cas(claimed -> FREE, g + 1)
  *     v
  *   FREE: every lock naming (v, g) is stale. B8: the journal's block is freed.
@@ -20,15 +21,16 @@
  *    idempotent;
  *  4 a log that is not empty and not ours is never ignored: refuse, say so.
  *
- * The barrier: in timed mode V's lease ended and its last command died within T_dead,
- * which is why T_dead is what it is; with a liveness lock the kernel gave us V's byte
- * only after V's last I/O had ended, and we keep it until B7.
+ * The barrier: where keys fence, the end of V's session or T_tgt after the fence
+ * (fence.c). In timed mode V's lease ended and its last command died within T_dead, which
+ * is why T_dead is what it is; with a liveness lock the kernel gave us V's byte only
+ * after V's last I/O had ended, and we keep it until B7.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/align.h"
+#include "vmfs/fence.h"
 #include "vmfs/gate.h"
 #include "vmfs/member.h"
 #include "vmfs/takeover.h"
@@ -39,18 +41,14 @@
 
 static bool is_liveness_slot(const struct vmfs_heartbeat_disk *slotd)
 {
-	return le32_get(slotd->xmagic) == HEARTBEAT_XMAGIC && slotd->fence & 1u << 3;
+	return le32_get(slotd->xmagic) == HEARTBEAT_XMAGIC &&
+	       slotd->fence & FENCE_LIVENESS;
 }
 
-/* The victim's own T_dead, never less than ours. */
 uint64_t vmfs_takeover_after(struct vmfs_volume *vol,
 			     const struct vmfs_heartbeat_disk *slotd)
 {
-	const struct vmfs_heartbeat *hb = &vol->member->hb;
-	uint64_t theirs = le32_get(slotd->xmagic) == HEARTBEAT_XMAGIC ?
-			  le32_get(slotd->dead_ms) * NS_PER_MS : 0;
-
-	return max_u64(hb->timing.dead_ns, theirs);
+	return fence_dead_after(vol, slotd);
 }
 
 /* What is to be taken over, and on what grounds. */
@@ -154,6 +152,10 @@ static int recover(struct vmfs_volume *vol, uint32_t slot,
 	claim_image(&vol->member->hb, watched, &claimed);
 	if (memcmp(&claimed, watched, sizeof(claimed)))
 		err = change_slot(vol, slot, watched, &claimed);
+	if (!err)
+		err = fence_victim(vol, &claimed);
+	if (!err)
+		err = fence_barrier(vol, &claimed);
 	if (!err)
 		err = journal_replay(vol, &claimed, &records);
 	if (!err)
