@@ -97,7 +97,7 @@ static int try_patiently(struct job *j, struct vmfs_volume *vol,
 		if (is_interrupted)
 			return -ECANCELED;
 		if (age > SILENCE_NS && !is_told) {
-			char text[192];
+			char text[VMFS_HOLDER_TEXT_SIZE];
 			report(&j->t.base, REPORT_INFO, "%s: %s; waiting for it", j->what,
 			       vmfs_holder_text(&j->holder, text));
 			is_told = true;

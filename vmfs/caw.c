@@ -152,18 +152,19 @@ enum cas_result vmfs_cas(const struct vmfs_caw *caw, struct cas *c)
 {
 	uint64_t wait = BUSY_WAIT_FIRST_NS;
 	enum cas_result result;
-	bool is_unknown = false;
 
+	c->was_unknown = false;
 	assert(memcmp(c->expected, c->wanted, VMFS_SECTOR_SIZE));
 	for (;;) {
 		int err = attempt(caw, c);
 
 		if (is_final(err, &result))
-			return result == CAS_GONE && is_unknown ? CAS_UNKNOWN : result;
+			return result == CAS_GONE && c->was_unknown ? CAS_UNKNOWN :
+							      result;
 		if (c->is_single && err != -EBUSY)
 			return err == -EILSEQ ? CAS_DIFFERS : CAS_UNKNOWN;
 		if (err != -EBUSY) {
-			is_unknown |= err != -EILSEQ;
+			c->was_unknown |= err != -EILSEQ;
 			if (read_back(caw, c, &result))
 				return result;
 		}

@@ -34,6 +34,11 @@ struct cas {
 	bool is_single;
 	bool is_volatile;	       /* no FLUSH after it (heartbeat renewals) */
 	uint8_t actual[512];	       /* set with CAS_DIFFERS (unless is_single) */
+	/*
+	 * Set: an attempt had no known outcome. With CAS_DIFFERS it may have run, and
+	 * somebody went on from `wanted` before it was read back.
+	 */
+	bool was_unknown;
 };
 
 /*

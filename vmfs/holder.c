@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who holds a lock, as a sentence. */
 #include <stdio.h>
+#include <string.h>
 
 #include "base/env.h"
 #include "vmfs/format.h"
@@ -20,13 +21,41 @@ static const char *mode_text(uint32_t mode)
 	}
 }
 
-const char *vmfs_holder_text(const struct vmfs_holder *h, char buf[static 192])
+/* "host NAME (UUID)" */
+static void add_host(char *buf, const char *lead, const char *name,
+		     const struct uuid *owner)
 {
 	char uuid[UUID_TEXT_SIZE];
-	uint64_t tenths = h->heartbeat_age_ns / (NS_PER_S / 10);
-	(void)snprintf(buf, 192, "held by host %.46s (%s), %s, heartbeat %llu.%llu s ago",
-		       h->host_name[0] ? h->host_name : "without a name",
-		       uuid_text(&h->owner, uuid), mode_text(h->mode),
-		       (unsigned long long)tenths / 10, (unsigned long long)tenths % 10);
+	size_t used = strlen(buf);
+
+	(void)snprintf(buf + used, VMFS_HOLDER_TEXT_SIZE - used, "%shost %.46s (%s)",
+		       lead, name[0] ? name : "without a name", uuid_text(owner, uuid));
+}
+
+static void add_age(char *buf, uint64_t age_ns)
+{
+	uint64_t tenths = age_ns / (NS_PER_S / 10);
+	size_t used = strlen(buf);
+
+	(void)snprintf(buf + used, VMFS_HOLDER_TEXT_SIZE - used,
+		       ", heartbeat %llu.%llu s ago", (unsigned long long)tenths / 10,
+		       (unsigned long long)tenths % 10);
+}
+
+const char *vmfs_holder_text(const struct vmfs_holder *h,
+			     char buf[static VMFS_HOLDER_TEXT_SIZE])
+{
+	size_t used;
+
+	buf[0] = '\0';
+	add_host(buf, "held by ", h->host_name, &h->owner);
+	used = strlen(buf);
+	(void)snprintf(buf + used, VMFS_HOLDER_TEXT_SIZE - used, ", %s",
+		       mode_text(h->mode));
+	add_age(buf, h->heartbeat_age_ns);
+	for (unsigned int i = 0; i < h->other_count; i++) {
+		add_host(buf, "; and by ", h->others[i].host_name, &h->others[i].owner);
+		add_age(buf, h->others[i].heartbeat_age_ns);
+	}
 	return buf;
 }

@@ -68,7 +68,7 @@ void lock_table_init(struct lock_table *lt)
 	mutex_init(&lt->m);
 	for (uint32_t i = 0; i < LOCK_BUCKETS; i++)
 		LIST_INIT(&lt->buckets[i]);
-	lt->count = lt->yield_count = 0;
+	lt->count = lt->turn = lt->yield_count = 0;
 	memset(lt->yielded, 0, sizeof(lt->yielded));
 }
 
@@ -103,7 +103,7 @@ static void table_insert(struct lock_table *lt, struct held_lock *h)
 	lt->count++;
 }
 
-static void table_remove(struct lock_table *lt, struct held_lock *h)
+void lock_table_remove(struct lock_table *lt, struct held_lock *h)
 {
 	LIST_REMOVE(h, link);
 	lt->count--;
@@ -112,11 +112,9 @@ static void table_remove(struct lock_table *lt, struct held_lock *h)
 
 /* ---- transitions on disk ---- */
 
-static int cas_lock(struct vmfs_volume *vol, uint64_t vol_off,
-		    const struct vmfs_lock_disk *from, const struct vmfs_lock_disk *to,
-		    enum cas_result *ret_result)
+int lock_write(struct vmfs_volume *vol, uint64_t vol_off, struct lock_write *w)
 {
-	struct cas c = { .expected = from, .wanted = to };
+	struct cas c = { .expected = w->from, .wanted = w->to };
 	uint64_t run;
 	int err = vmfs_gate_enter(vol);
 
@@ -125,22 +123,36 @@ static int cas_lock(struct vmfs_volume *vol, uint64_t vol_off,
 	if (err)
 		return err;
 	c.deadline = clock_now() + CAS_PATIENCE_NS;
-	*ret_result = vmfs_cas(&vol->member->hb.caw, &c);
-	if (*ret_result == CAS_FENCED || *ret_result == CAS_GONE) {
-		err = *ret_result == CAS_FENCED ? -ESTALE : -ENODEV;
+	w->result = vmfs_cas(&vol->member->hb.caw, &c);
+	w->is_repeated |= c.was_unknown;
+	if (w->result == CAS_FENCED || w->result == CAS_GONE) {
+		err = w->result == CAS_FENCED ? -ESTALE : -ENODEV;
 		heartbeat_die(&vol->member->hb, err, "a lock could not be written");
 		return err;
 	}
 	return 0;
 }
 
+/* What a cas that ran, or may run, puts into the table; -EAGAIN: there is one already. */
+static int enter(struct lock_table *lt, struct held_lock *h)
+{
+	mutex_lock(&lt->m);
+	/* Taken twice: two tasks, one won on disk; or what was a ghost is real now. */
+	bool is_there = lock_table_find(lt, h->id.vol_off);
+	if (!is_there)
+		table_insert(lt, h);
+	mutex_unlock(&lt->m);
+	if (is_there)
+		free(h);
+	return is_there ? -EAGAIN : 0;
+}
+
 /* A cas to `to`, then the table: HELD and pinned, or a ghost. */
 static int take_image(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 		      const struct vmfs_lock_disk *from, const struct vmfs_lock_disk *to)
 {
-	struct lock_table *lt = &vol->member->locks;
 	struct held_lock *h = calloc(1, sizeof(*h));
-	enum cas_result result;
+	struct lock_write w = { .from = from, .to = to };
 
 	if (!h)
 		return -ENOMEM;
@@ -148,28 +160,21 @@ static int take_image(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 	h->mode = (enum vmfs_lock_mode)le32_get(to->mode);
 	h->image = *to;
 	h->pins = 1;
-	int err = cas_lock(vol, id->vol_off, from, to, &result);
-	if (!err && result == CAS_DIFFERS)
+	int err = lock_write(vol, id->vol_off, &w);
+	if (!err && w.result == CAS_DIFFERS)
 		err = -EAGAIN;
 	if (err) {
 		free(h);
 		return err;
 	}
-	if (result == CAS_UNKNOWN) {
+	if (w.result == CAS_UNKNOWN) {
 		h->state = GHOST;
+		h->ghost_token = le64_get(from->token);
 		h->pins = 0;
 	}
-	mutex_lock(&lt->m);
-	/* taken twice: two tasks, one won on disk */
-	if (lock_table_find(lt, id->vol_off)) {
-		mutex_unlock(&lt->m);
-		free(h);
-		return -EAGAIN;
-	}
-	table_insert(lt, h);
-	mutex_unlock(&lt->m);
-	if (result == CAS_UNKNOWN)
-		return -EBUSY;
+	err = enter(&vol->member->locks, h);
+	if (err || w.result == CAS_UNKNOWN)
+		return err ? err : -EBUSY;
 	vmfs_cache_retoken(vol->cache, id->vol_off, le64_get(from->token),
 			   le64_get(to->token));
 	return 0;
@@ -178,9 +183,10 @@ static int take_image(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 int lock_take(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 	      const struct vmfs_lock_disk *from, uint64_t min_token)
 {
+	const struct lock_holder me = lock_me(vol);
 	struct vmfs_lock_disk image;
 
-	lock_image_take(vol, from, min_token, &image);
+	lock_image_take(from, &me, min_token, &image);
 	image.type = le32_of(id->type);
 	image.addr = le64_of(id->vol_off);
 	return take_image(vol, id, from, &image);
@@ -230,7 +236,8 @@ static int pin(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 
 	mutex_lock(&lt->m);
 	struct held_lock *h = lock_table_find(lt, id->vol_off);
-	if (!h || h->state == GHOST || (h->mode != LOCK_EXCLUSIVE && !for_file))
+	if (!h || h->state == GHOST || h->state == EXPECTED ||
+	    (h->mode != LOCK_EXCLUSIVE && !for_file))
 		err = -ENOENT;
 	else if (h->state == RELEASING)
 		err = -EAGAIN;
@@ -293,16 +300,22 @@ bool vmfs_lock_is_mine(struct vmfs_volume *vol, uint64_t vol_off)
 
 /* ---- acquire ---- */
 
-static void holder_is_self(struct vmfs_volume *vol, struct vmfs_holder *ret_holder)
+/* This process itself has it, or had it a moment ago. */
+static void holder_is_self(struct vmfs_volume *vol, uint64_t vol_off,
+			   struct vmfs_holder *ret_holder)
 {
 	const struct vmfs_heartbeat *hb = &vol->member->hb;
+	struct lock_table *lt = &vol->member->locks;
 
-	ret_holder->mode = LOCK_EXCLUSIVE;
-	ret_holder->owner = hb->owner;
-	ret_holder->slot = hb->slot;
-	ret_holder->heartbeat_age_ns = 0;
-	memset(ret_holder->host_name, 0, sizeof(ret_holder->host_name));
+	*ret_holder = (struct vmfs_holder){ .mode = LOCK_EXCLUSIVE,
+					    .owner = hb->owner,
+					    .slot = hb->slot };
 	memcpy(ret_holder->host_name, hb->last.ip, sizeof(hb->last.ip));
+	mutex_lock(&lt->m);
+	struct held_lock *h = lock_table_find(lt, vol_off);
+	if (h)
+		ret_holder->mode = h->mode;
+	mutex_unlock(&lt->m);
 }
 
 /* One look at the record and, if it can be had, one cas. -EAGAIN: look again at once.
@@ -310,24 +323,41 @@ static void holder_is_self(struct vmfs_volume *vol, struct vmfs_holder *ret_hold
 static int acquire_once(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 			enum vmfs_lock_mode mode, struct vmfs_holder *ret_holder)
 {
+	const struct lock_holder me = lock_me(vol);
 	struct vmfs_lock_disk lockd, image;
-	enum lock_seen seen;
+	struct lock_judgement j;
 	int err = lock_read(vol, id, false, &lockd);
 
 	if (!err)
-		err = lock_judge(vol, id, &lockd, &seen, ret_holder);
+		err = lock_judge_all(vol, id, &lockd, &j);
 	if (err)
 		return err;
-	if (seen == SEEN_MINE || lock_lists_us(vol, &lockd)) {
+	if (j.is_ours) {
 		err = adopt(vol, id, &lockd);
 		return err ? err : -EAGAIN;
 	}
-	if (seen == SEEN_HELD || (seen == SEEN_SHARED && le32_get(lockd.mode) != mode))
+	if (j.has_others)
+		*ret_holder = j.who;
+	if (j.seen == SEEN_HELD || (j.has_others && le32_get(lockd.mode) != mode))
 		return -EBUSY;
 	if (mode == LOCK_EXCLUSIVE)
 		return lock_take(vol, id, &lockd, 0);
-	err = lock_image_join(vol, &lockd, mode, &image);
+	if (j.has_others)
+		err = lock_image_join(&lockd, &me, j.dead, &image);
+	else
+		lock_image_share(&lockd, &me, mode, &image);
 	return err ? err : take_image(vol, id, &lockd, &image);
+}
+
+int lock_bury(struct vmfs_volume *vol, const struct vmfs_holder *who)
+{
+	uint32_t self = vol->member->hb.slot;
+	int err = who->slot == self ? -EAGAIN : vmfs_takeover(vol, who->slot);
+
+	for (unsigned int i = 0; err == -EAGAIN && i < who->other_count; i++)
+		if (who->others[i].slot != self)
+			err = vmfs_takeover(vol, who->others[i].slot);
+	return err;
 }
 
 static void mark_file_open(struct vmfs_volume *vol, const struct vmfs_lock_id *id)
@@ -358,7 +388,7 @@ int vmfs_lock_acquire(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 		err = pin(vol, id, mode, NULL);
 		if (!err)
 			break;
-		holder_is_self(vol, who);
+		holder_is_self(vol, id->vol_off, who);
 		if (err == -EBUSY)
 			break;
 		/* What is on its way out is nobody's: it is worth a little patience. */
@@ -370,14 +400,12 @@ int vmfs_lock_acquire(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 			continue;
 		if (err != -EBUSY)
 			break;
-		if (who->slot != vol->member->hb.slot) {
-			err = vmfs_takeover(vol, who->slot);
-			if (!err)
-				continue;
-			if (err != -EAGAIN)
-				break;
-			err = -EBUSY;
-		}
+		err = lock_bury(vol, who);
+		if (!err)
+			continue;
+		if (err != -EAGAIN)
+			break;
+		err = -EBUSY;
 		uint64_t now = clock_now();
 		uint64_t until = is_leaving ? max_u64(deadline, leaving_until) : deadline;
 		if (now >= until || heartbeat_dead(&vol->member->hb))
@@ -393,71 +421,94 @@ int vmfs_lock_acquire(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 
 /* ---- release ---- */
 
+/* Without us. -ENOENT: it does not name us any more. */
+static int image_without_us(struct vmfs_volume *vol, const struct held_lock *h,
+			    struct vmfs_lock_disk *ret_image)
+{
+	const struct lock_holder me = lock_me(vol);
+
+	if (!lock_names(&h->image, &me))
+		return -ENOENT;
+	if (h->mode == LOCK_EXCLUSIVE)
+		lock_image_release(&h->image, ret_image);
+	else
+		lock_image_leave(&h->image, &me, ret_image);
+	return 0;
+}
+
+/*
+ * The record is not as it was held. -EAGAIN: a shared one, which others have joined or
+ * left: go on from what is there. 0: the release has run, and somebody went on.
+ */
+static int judge_changed(struct vmfs_volume *vol, struct held_lock *h)
+{
+	if (h->mode != LOCK_EXCLUSIVE) {
+		struct vmfs_lock_disk now;
+		int err = lock_read(vol, &h->id, false, &now);
+
+		if (!err)
+			h->image = now;
+		return err ? err : -EAGAIN;
+	}
+	if (h->is_release_sent) {
+		vmfs_cache_drop_lock(vol->cache, h->id.vol_off);
+		return 0;
+	}
+	heartbeat_die(&vol->member->hb, -ESTALE,
+		      "a lock that we held was changed by another host");
+	return -ESTALE;
+}
+
 /* The release of one lock that is marked RELEASING: 0 when it is known done. */
 static int release_one(struct vmfs_volume *vol, struct held_lock *h)
 {
 	struct lock_table *lt = &vol->member->locks;
-	struct vmfs_lock_disk from = h->image, to;
-	enum cas_result result = CAS_UNKNOWN;
-	int err = 0;
+	struct vmfs_lock_disk to;
+	struct lock_write w = { .from = &h->image, .to = &to };
+	int err = image_without_us(vol, h, &to);
 
-	if (h->mode == LOCK_EXCLUSIVE)
-		lock_image_release(&from, &to);
-	else
-		err = lock_image_leave(vol, &from, &to);
 	if (!err)
-		err = cas_lock(vol, h->id.vol_off, &from, &to, &result);
-	if (!err && result == CAS_UNKNOWN) {
-		h->is_release_sent = true;
-		return -EAGAIN; /* stays RELEASING: sent again, the same bytes */
+		err = lock_write(vol, h->id.vol_off, &w);
+	if (!err) {
+		h->is_release_sent |= w.result == CAS_UNKNOWN || w.is_repeated;
+		if (w.result == CAS_UNKNOWN)
+			return -EAGAIN; /* stays RELEASING: sent again, the same bytes */
+		if (w.result == CAS_DIFFERS)
+			err = judge_changed(vol, h);
+		else
+			vmfs_cache_retoken(vol->cache, h->id.vol_off,
+					   le64_get(h->image.token), le64_get(to.token));
 	}
-	if (!err && result == CAS_DIFFERS && h->mode != LOCK_EXCLUSIVE) {
-		/* Others joined or left: go on from what is there now. */
-		err = lock_read(vol, &h->id, false, &from);
-		if (!err) {
-			h->image = from;
-			return -EAGAIN;
-		}
-	}
-	if (!err && result == CAS_DIFFERS && h->is_release_sent)
-		/* it ran; somebody went on */
-		vmfs_cache_drop_lock(vol->cache, h->id.vol_off);
-	else if (!err && result == CAS_DIFFERS) {
-		heartbeat_die(&vol->member->hb, -ESTALE,
-			      "a lock that we held was changed by another host");
-		err = -ESTALE;
-	}
-	if (!err && result == CAS_DONE)
-		vmfs_cache_retoken(vol->cache, h->id.vol_off, le64_get(from.token),
-				   le64_get(to.token));
+	if (err == -EAGAIN)
+		return err;
 	mutex_lock(&lt->m);
-	table_remove(lt, h);
+	lock_table_remove(lt, h);
 	mutex_unlock(&lt->m);
 	return err == -ENOENT ? 0 : err;
 }
 
-/* A ghost: does the record show us by now? Else, can it still? */
+/*
+ * A ghost: does the record show us by now? Else, can it still? While it has the token
+ * that the acquisition was made from, a copy of that may run; a promised one may come at
+ * any time.
+ */
 static void settle_ghost(struct vmfs_volume *vol, struct held_lock *h)
 {
+	const struct lock_holder me = lock_me(vol);
 	struct lock_table *lt = &vol->member->locks;
 	struct vmfs_lock_disk now;
 
-	if (lvm_read(&vol->lvm, h->id.vol_off, &now, sizeof(now)))
+	if (lock_read(vol, &h->id, true, &now))
 		return;
-	/* A shared one may have been joined by others since it ran. */
-	bool is_ours = !memcmp(&now, &h->image, sizeof(now)) || lock_lists_us(vol, &now);
-	/*
-	 * The token of the image it was made from is one less: while that stands, it may
-	 * run.
-	 */
-	bool may_run = le64_get(now.token) < le64_get(h->image.token);
+	bool may_run = h->is_promised || le64_get(now.token) == h->ghost_token;
 	mutex_lock(&lt->m);
-	if (is_ours) {
+	if (h->state == GHOST && lock_names(&now, &me)) {
 		h->state = HELD;
+		h->mode = (enum vmfs_lock_mode)le32_get(now.mode);
 		h->image = now;
 		h->last_used = 0;
-	} else if (!may_run) {
-		table_remove(lt, h);
+	} else if (h->state == GHOST && !may_run) {
+		lock_table_remove(lt, h);
 	}
 	mutex_unlock(&lt->m);
 }
@@ -511,13 +562,29 @@ bool lock_is_yielded(struct vmfs_volume *vol, uint64_t vol_off)
 	return is_yielded;
 }
 
+/* A ghost that was not looked at in this turn. With lt->m held. */
+static struct held_lock *next_ghost(struct lock_table *lt)
+{
+	struct held_lock *h;
+
+	for (uint32_t i = 0; i < LOCK_BUCKETS; i++) {
+		LIST_FOREACH(h, &lt->buckets[i], link)
+			if (h->state == GHOST && h->turn != lt->turn)
+				return h;
+	}
+	return NULL;
+}
+
 static void settle_ghosts(struct vmfs_volume *vol)
 {
 	struct lock_table *lt = &vol->member->locks;
 
-	for (uint32_t cursor = 0; cursor < LOCK_BUCKETS; cursor++) {
+	lt->turn++;
+	for (;;) {
 		mutex_lock(&lt->m);
-		struct held_lock *h = pick(lt, GHOST, 0, &cursor);
+		struct held_lock *h = next_ghost(lt);
+		if (h)
+			h->turn = lt->turn;
 		mutex_unlock(&lt->m);
 		if (!h)
 			return;

@@ -3,15 +3,18 @@
 #define VMFS_LOCKTABLE_H
 
 /*
- * The locks this member holds, and the images of their transitions (LOCKING.md 3.2, 8).
- * Inside the folder only; lock.h is the door for the rest.
+ * The locks this member holds, and what records say of their holders (LOCKING.md 3.2, 8).
+ * Inside the folder only; lock.h is the door for the rest. The images of transitions:
+ * lockimage.h.
  */
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
 
 #include "base/env.h"
+#include "vmfs/caw.h"
 #include "vmfs/lock.h"
+#include "vmfs/lockimage.h"
 #include "vmfs/watch.h"
 
 #define LOCK_BUCKETS 256u
@@ -20,6 +23,7 @@
 enum held_state {
 	HELD,	   /* the record shows us; usable */
 	GHOST,	   /* an acquisition with unknown fate, given up (rule R2) */
+	EXPECTED,  /* another host will hand it to us (LOCKING.md 13) */
 	RELEASING, /* a release with unknown fate: not used again (rule R1) */
 };
 
@@ -28,7 +32,16 @@ struct held_lock {
 	struct vmfs_lock_id id;
 	enum held_state state;
 	enum vmfs_lock_mode mode;
-	struct vmfs_lock_disk image; /* as it is on disk (HELD), or would be (GHOST) */
+	/*
+	 * As it is on disk, but for shared ones, which others join and leave. GHOST: as
+	 * it would be, and the token it was made from: while that stands it may still
+	 * run.
+	 */
+	struct vmfs_lock_disk image;
+	uint64_t ghost_token;
+	/* GHOST that was EXPECTED once: whoever was told may hand it over at any time */
+	bool is_promised;
+	unsigned int turn; /* of lock_release_idle, when it was looked at last */
 	unsigned int pins;
 	/* pinned by an open file or descriptor, beyond one transaction */
 	bool is_file_open;
@@ -40,7 +53,7 @@ struct held_lock {
 struct lock_table {
 	struct mutex m; /* guards the table and all held_lock fields */
 	LIST_HEAD(, held_lock) buckets[LOCK_BUCKETS];
-	unsigned int count;
+	unsigned int count, turn;
 	/* Locks that others waited for: not taken again before `until`. */
 	struct {
 		uint64_t vol_off, until;
@@ -77,11 +90,21 @@ int lock_read(struct vmfs_volume *vol, const struct vmfs_lock_id *id, bool is_ne
 int lock_judge(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 	       const struct vmfs_lock_disk *lockd, enum lock_seen *ret_seen,
 	       struct vmfs_holder *ret_holder) __attribute__((warn_unused_result));
+/* The same, all of it. */
+struct lock_judgement {
+	enum lock_seen seen;
+	unsigned int dead;	/* bit i: the i-th holder is stale */
+	bool is_ours;		/* names this incarnation, in whatever mode */
+	bool has_others;	/* live holders beside us; who tells who */
+	struct vmfs_holder who;
+};
+int lock_judge_all(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
+		   const struct vmfs_lock_disk *lockd, struct lock_judgement *ret)
+	__attribute__((warn_unused_result));
+/* This incarnation, as records name it. */
+struct lock_holder lock_me(struct vmfs_volume *vol);
 enum holder_state { HOLDER_LIVE, HOLDER_STALE };
 
-/* The holders of a record of any mode; their number. */
-unsigned int lock_holders_of(const struct vmfs_lock_disk *lockd,
-			     struct vmfs_lock_holder_disk ret[VMFS_LOCK_HOLDERS_MAX]);
 /*
  * One holder of a record of this mode against its slot, which is read now. ret_holder is
  * set for a live one. 0 or -EUCLEAN (reported), -errno. Blocks.
@@ -91,25 +114,21 @@ int lock_judge_holder(struct vmfs_volume *vol, struct vmfs_watch *w, uint64_t lo
 		      enum holder_state *ret_state, struct vmfs_holder *ret_holder)
 	__attribute__((warn_unused_result));
 
-/* The record as it becomes when we take it exclusively from `from`. */
-void lock_image_take(struct vmfs_volume *vol, const struct vmfs_lock_disk *from,
-		     uint64_t min_token, struct vmfs_lock_disk *ret_image);
-/* As it becomes when its only holder, us, gives it back. */
-void lock_image_release(const struct vmfs_lock_disk *from,
-			struct vmfs_lock_disk *ret_image);
-/*
- * As it becomes when we join (or found) the holders of a shared lock; dead ones are
- * dropped in the same write. -EBUSY: eight live holders. Blocks.
- */
-int lock_image_join(struct vmfs_volume *vol, const struct vmfs_lock_disk *from,
-		    enum vmfs_lock_mode mode, struct vmfs_lock_disk *ret_image)
+/* One cas of a lock sector, through the gate. */
+struct lock_write {
+	const struct vmfs_lock_disk *from, *to;
+	enum cas_result result; /* DONE, DIFFERS or UNKNOWN */
+	/* one attempt had no known outcome: it may be the one that ran */
+	bool is_repeated;
+};
+/* 0 with w->result; -ESTALE, -ENODEV: the volume is lost. Blocks. */
+int lock_write(struct vmfs_volume *vol, uint64_t vol_off, struct lock_write *w)
 	__attribute__((warn_unused_result));
-/* Is this member among the holders of this shared record? */
-bool lock_lists_us(struct vmfs_volume *vol, const struct vmfs_lock_disk *lockd);
-/* As it becomes when we leave a shared lock. -ENOENT: we are not in it. */
-int lock_image_leave(struct vmfs_volume *vol, const struct vmfs_lock_disk *from,
-		     struct vmfs_lock_disk *ret_image)
+/* Takes over those of the holders that are dead. 0: one was; -EAGAIN: none; -errno. */
+int lock_bury(struct vmfs_volume *vol, const struct vmfs_holder *who)
 	__attribute__((warn_unused_result));
+/* Takes h out of the table and frees it. With lt->m held. */
+void lock_table_remove(struct lock_table *lt, struct held_lock *h);
 /*
  * One cas from `from` (as read) to exclusive-ours, entered in the table pinned once.
  * 0; -EAGAIN: it changed meanwhile; -EBUSY: fate unknown (a ghost was noted); -ESTALE.

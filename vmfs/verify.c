@@ -148,6 +148,27 @@ int verify_descriptor(const struct vmfs_descriptor_disk *fsd, uint64_t volume_si
 	return 0;
 }
 
+static int verify_holders(const struct vmfs_lock_disk *lockd, struct verify *ret_why)
+{
+	uint32_t mode = le32_get(lockd->mode), count = le32_get(lockd->holder_count);
+
+	if (count > VMFS_LOCK_HOLDERS_MAX)
+		return fail(ret_why, "%u lock holders, at most 8", count);
+	if (mode == LOCK_EXCLUSIVE && count)
+		return fail(ret_why, "lock mode 1 with a list of %u holders", count);
+	if (mode > LOCK_EXCLUSIVE && !count)
+		return fail(ret_why, "lock mode %u without a holder", mode);
+	if (mode == LOCK_FREE)
+		return 0;
+	for (uint32_t i = 1; i < count; i++)
+		for (uint32_t k = 0; k < i; k++)
+			if (!memcmp(&lockd->holders[i], &lockd->holders[k],
+				    sizeof(lockd->holders[i])))
+				return fail(ret_why,
+					    "lock holders %u and %u are the same", k, i);
+	return 0;
+}
+
 int verify_lock(const struct vmfs_lock_disk *lockd, uint32_t type, uint64_t vol_off,
 		struct verify *ret_why)
 {
@@ -159,10 +180,7 @@ int verify_lock(const struct vmfs_lock_disk *lockd, uint32_t type, uint64_t vol_
 			    ll(le64_get(lockd->addr)), ll(vol_off));
 	if (le32_get(lockd->mode) > LOCK_MULTI_WRITER)
 		return fail(ret_why, "lock mode %u, at most 3", le32_get(lockd->mode));
-	if (le32_get(lockd->holder_count) > VMFS_LOCK_HOLDERS_MAX)
-		return fail(ret_why, "%u lock holders, at most 8",
-			    le32_get(lockd->holder_count));
-	return 0;
+	return verify_holders(lockd, ret_why);
 }
 
 /* ---- resources ---- */

@@ -238,9 +238,22 @@ struct vmfs_holder {
 	char host_name[47];
 	uint32_t slot;
 	uint64_t heartbeat_age_ns; /* since we saw its heartbeat change */
+	/* A shared lock: who holds it beside this one. */
+	unsigned int other_count;
+	struct {
+		struct uuid owner;
+		char host_name[47];
+		uint32_t slot;
+		uint64_t heartbeat_age_ns;
+	} others[7];
 };
-/* "held by host NAME (UUID), exclusive, heartbeat 1.2 s ago" into buf; returns buf. */
-const char *vmfs_holder_text(const struct vmfs_holder *h, char buf[static 192]);
+#define VMFS_HOLDER_TEXT_SIZE 1280
+/*
+ * "held by host NAME (UUID), exclusive, heartbeat 1.2 s ago" into buf, all of them if it
+ * is shared; returns buf.
+ */
+const char *vmfs_holder_text(const struct vmfs_holder *h,
+			     char buf[static VMFS_HOLDER_TEXT_SIZE]);
 
 enum vmfs_file_flags {
 	/* no lock: a consistent look at committed state */

@@ -31,7 +31,7 @@ struct export {
 static int open_vdisk(struct export *e, const char *device, const char *path)
 {
 	struct vmfs_holder holder;
-	char text[192];
+	char text[VMFS_HOLDER_TEXT_SIZE];
 	struct datastore_options options = {
 		.device = device,
 		.is_read_only = e->is_read_only,

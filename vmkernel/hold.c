@@ -54,7 +54,7 @@ static bool is_own(const struct hold *hold, const struct vmfs_holder *h)
 static int refuse(const struct hold *hold, const struct vmfs_holder *h, const char *more,
 		  char *ret_why, uint32_t size)
 {
-	char text[192];
+	char text[VMFS_HOLDER_TEXT_SIZE];
 	(void)snprintf(ret_why, size, "%s: %s%s", hold->what, vmfs_holder_text(h, text),
 		       more);
 	return -EBUSY;

@@ -56,7 +56,7 @@ static void look_at_lock(void)
 {
 	struct vmfs_lock_id id = { .vol_off = lock_off, .type = VMFS_LOCK_FD };
 	struct vmfs_lock_info info;
-	char text[192];
+	char text[VMFS_HOLDER_TEXT_SIZE];
 	if (vmfs_lock_look(vol, &id, &info) < 0)
 		return;
 	demand(info.holder_count <= ARRAY_SIZE(info.holders));

@@ -107,13 +107,17 @@ static void do_break(void *arg)
 		.is_stated = s->is_stated, .tell = tell, .arg = s
 	};
 	struct simdisk_behaviour polite = simdisk_polite();
+	struct uuid owner;
+	uint32_t slot;
 
 	if (cluster_mount(s->c, &m)) {
 		s->err = -ESTALE; /* a rude disk */
 		return;
 	}
 	uint64_t from = clock_now();
-	s->err = vmfs_break_host(m.vol, s->slot, &options);
+	SIM_CHECK(!vmfs_volume_identity(m.vol, &owner, &slot));
+	/* It may have been free already, and have become ours. */
+	s->err = slot == s->slot ? 0 : vmfs_break_host(m.vol, s->slot, &options);
 	s->took = clock_now() - from;
 	simdisk_behave(s->c->disk, &polite);
 	if (!s->err)

@@ -394,7 +394,7 @@ static void a_disk_in_use_is_busy_to_another_host(void **state)
 	struct uuid owner;
 	struct vdisk *disk, *other = NULL;
 	uint32_t slot;
-	char text[192];
+	char text[VMFS_HOLDER_TEXT_SIZE];
 	join_as(rig, "host-b", &b);
 	create(&rig->a, "/vm/d.vmdk", MIB, VDISK_THIN);
 	disk = opened(&rig->a, "/vm/d.vmdk", VDISK_WRITE);

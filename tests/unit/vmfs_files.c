@@ -309,7 +309,7 @@ static void an_open_file_is_refused_to_others(void **state)
 	struct vmfs_holder holder = { 0 };
 	struct vmfs_file *file, *again = NULL;
 	struct testvol tv;
-	char text[192];
+	char text[VMFS_HOLDER_TEXT_SIZE];
 	(void)state;
 	testvol_new(&tv, 1);
 	struct vmfs_volume *other = second_member(&tv);

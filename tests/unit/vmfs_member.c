@@ -192,7 +192,7 @@ static void a_held_lock_is_refused_with_its_holder(void **state)
 {
 	struct host a, b;
 	struct vmfs_holder holder = { 0 };
-	char text[192];
+	char text[VMFS_HOLDER_TEXT_SIZE];
 
 	assert_int_equal(join_as(*state, "alpha", &a), 0);
 	assert_int_equal(join_as(*state, "beta", &b), 0);

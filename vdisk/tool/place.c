@@ -69,7 +69,7 @@ static const char *error_text(int rc)
 int complain(const struct teller *t, const char *what, int rc,
 		    const struct vmfs_holder *holder)
 {
-	char text[192];
+	char text[VMFS_HOLDER_TEXT_SIZE];
 	if (rc == 0)
 		return 0;
 	if (t->errors == 0 && rc == -EBUSY && holder && !uuid_is_zero(&holder->owner))
