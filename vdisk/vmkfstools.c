@@ -361,6 +361,7 @@ static const struct verb {
 	{ ACTION_DIR, true, false, false, do_dir, NULL },
 	{ ACTION_MKDIR, false, false, false, do_mkdir, NULL },
 	{ ACTION_RM, false, false, false, do_rm, NULL },
+	{ ACTION_BREAK, false, true, false, do_break, NULL },
 };
 
 static const struct verb *verb_of(enum action action)
@@ -391,7 +392,9 @@ static int run_verb(struct job *j, const struct verb *verb)
 
 static int run(const struct request *rq)
 {
-	struct job j = { .rq = rq, .what = rq->operand };
+	struct job j = { .rq = rq,
+			 .what = rq->operand,
+			 .is_interrupted = &is_interrupted };
 	teller_init(&j.t, rq->is_verbose);
 	int rc = rq->action == ACTION_MKFS ? run_mkfs(&j.t, rq) :
 					     run_verb(&j, verb_of(rq->action));
@@ -416,12 +419,15 @@ static const char help_text[] =
 	"      -a, --adaptertype TYPE      buslogic, lsilogic, ide, lsisas, pvscsi\n"
 	"  -U, --deletevirtualdisk         delete PLACE\n"
 	"  -E, --renamevirtualdisk OLD     rename OLD to PLACE\n"
-	"  -D, --lock                      show the lock of PLACE and who holds it\n"
+	"  -D, --lock                      show the lock of PLACE, who holds it, and\n"
+	"                                  whether he lives\n"
 	"Volumes:\n"
 	"  -C, --createfs vmfs5            create a filesystem on a device\n"
 	"      -S, --setfsname LABEL\n"
 	"      -b, --blocksize 1m\n"
 	"      -f, --force\n"
+	"  -B, --breaklock                 break the locks of dead hosts on a volume\n"
+	"      -y, --yes                   without asking\n"
 	"  -P, --queryfs                   show the volume\n"
 	"      -h, --human-readable\n"
 	"Plain files:\n"
@@ -438,6 +444,7 @@ static const char help_text[] =
 	"  vmkfstools -i \"[demo] vm1/vm1.vmdk\" \"[demo] vm2/vm2.vmdk\"\n"
 	"  vmkfstools -E \"[demo] vm1/a.vmdk\" \"[demo] vm1/b.vmdk\"\n"
 	"  vmkfstools -D iscsi://10.0.0.5/iqn.2026-01.example:lun/1:/vm1/vm1.vmdk\n"
+	"  vmkfstools -B /dev/sdb\n"
 	"  vmkfstools -C vmfs5 -S demo /dev/sdb\n"
 	"  vmkfstools -P -h /dev/sdb\n"
 	"  vmkfstools --put vm1.vmx /dev/sdb:/vm1/vm1.vmx\n";
@@ -458,6 +465,8 @@ static const struct option long_options[] = {
 	{ "deletevirtualdisk", no_argument, NULL, 'U' },
 	{ "renamevirtualdisk", required_argument, NULL, 'E' },
 	{ "lock", no_argument, NULL, 'D' },
+	{ "breaklock", no_argument, NULL, 'B' },
+	{ "yes", no_argument, NULL, 'y' },
 	{ "createfs", required_argument, NULL, 'C' },
 	{ "setfsname", required_argument, NULL, 'S' },
 	{ "blocksize", required_argument, NULL, 'b' },
@@ -483,6 +492,7 @@ static enum action action_of(int c)
 	case 'U': return ACTION_DELETE;
 	case 'E': return ACTION_RENAME;
 	case 'D': return ACTION_LOCK;
+	case 'B': return ACTION_BREAK;
 	case 'C': return ACTION_MKFS;
 	case 'P': return ACTION_QUERY;
 	case OPT_PUT: return ACTION_PUT;
@@ -520,6 +530,9 @@ static bool take_option(struct request *rq, int c)
 	case 'f':
 		rq->is_forced = true;
 		break;
+	case 'y':
+		rq->is_yes = true;
+		break;
 	case 'h':
 		rq->is_human = true;
 		break;
@@ -545,6 +558,8 @@ static const char *misplaced(const struct request *rq)
 		return "-b";
 	if (rq->is_forced && !is_mkfs)
 		return "-f";
+	if (rq->is_yes && rq->action != ACTION_BREAK)
+		return "-y";
 	return NULL;
 }
 
@@ -567,7 +582,7 @@ int main(int argc, char **argv)
 	struct request rq = { .action = ACTION_NONE };
 	int c;
 	opterr = 0;
-	while ((c = getopt_long(argc, argv, ":c:i:d:a:UE:DC:S:b:fPhvH", long_options,
+	while ((c = getopt_long(argc, argv, ":c:i:d:a:UE:DBC:S:b:fyPhvH", long_options,
 				NULL)) != -1) {
 		char letter[3] = { '-', (char)optopt, '\0' };
 		const char *option = optopt && optopt < 256 ? letter : argv[optind - 1];

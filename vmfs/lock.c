@@ -669,6 +669,7 @@ int vmfs_lock_look(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 		.token = le64_get(lockd.token),
 		.hb_addr = le64_get(lockd.hb_addr),
 		.hb_gen = le64_get(lockd.hb_gen),
+		.mtime_s = le64_get(lockd.mtime),
 	};
 	memcpy(ret_info->owner.b, lockd.owner, 16);
 	unsigned int count = lock_holders_of(&lockd, holders);
@@ -684,7 +685,9 @@ int vmfs_lock_look(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 					&ret_info->holders[i].slot);
 		err = lock_judge_holder(vol, w, id->vol_off, &holders[i], ret_info->mode,
 				   &state, &ret_info->holders[i]);
-		ret_info->is_holder_alive |= !err && state == HOLDER_LIVE;
+		ret_info->holder_hb_gen[i] = le64_get(holders[i].hb_gen);
+		ret_info->is_current[i] = !err && state == HOLDER_LIVE;
+		ret_info->is_holder_alive |= ret_info->is_current[i];
 	}
 	if (w == &local)
 		watch_done(&local);

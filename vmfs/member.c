@@ -205,19 +205,47 @@ int vmfs_volume_identity(struct vmfs_volume *vol, struct uuid *ret_owner,
 	return 0;
 }
 
+/* A member would take the lock that it asks for; a reader can only look at it. */
+static void look_at_process(struct vmfs_volume *vol,
+			    const struct vmfs_heartbeat_disk *slotd,
+			    struct vmfs_member *member)
+{
+	struct bdev *bd;
+	uint64_t dev_off, run;
+
+	if (!(slotd->fence & 1u << 3) ||
+	    lvm_map(&vol->lvm, VMFS_HEARTBEATS_OFF, &bd, &dev_off, &run) ||
+	    !bd->is_read_only)
+		return;
+	int err = bdev_liveness(bd, heartbeat_liveness_off(member->slot), true);
+	member->is_process_known = err == -EBUSY || err == -EROFS;
+	member->has_process = err == -EBUSY;
+}
+
 void vmfs_member_of(struct vmfs_volume *vol, uint32_t slot,
 		    const struct vmfs_heartbeat_disk *slotd, uint64_t age_ns,
 		    struct vmfs_member *ret_member)
 {
+	const struct vmfs_timing slow = vmfs_timing_of(false);
+
 	*ret_member = (struct vmfs_member){
 		.slot = slot,
 		.generation = le64_get(slotd->generation),
 		.age_ns = age_ns,
+		.stamp_us = le64_get(slotd->stamp_us),
+		.renew_ns = slow.renew_ns,
+		.dead_ns = slow.dead_ns,
 		.is_claimed = heartbeat_is_claimed(slotd),
 		.is_self = vol->member && vol->member->hb.slot == slot,
 	};
 	memcpy(ret_member->owner.b, slotd->owner, 16);
 	memcpy(ret_member->host_name, slotd->ip, sizeof(slotd->ip));
+	if (le32_get(slotd->xmagic) != HEARTBEAT_XMAGIC)
+		return;
+	/* LOCKING.md 14: T_hb : T_lease = 3 : 16. */
+	ret_member->renew_ns = le32_get(slotd->lease_ms) * NS_PER_MS * 3 / 16;
+	ret_member->dead_ns = le32_get(slotd->dead_ms) * NS_PER_MS;
+	look_at_process(vol, slotd, ret_member);
 }
 
 static int show_member(struct vmfs_volume *vol, struct vmfs_watch *w, uint32_t slot,

@@ -111,6 +111,13 @@ struct vmfs_member {
 	char host_name[47];
 	uint64_t generation;
 	uint64_t age_ns;	/* since its stamp was last seen to change by us */
+	uint64_t stamp_us;	/* changes with each heartbeat */
+	uint64_t renew_ns, dead_ns; /* its interval; unchanged for so long it is dead */
+	/*
+	 * A plain file's kernel knows whether the member's process exists (LOCKING.md
+	 * 5.1); asked on read-only volumes only.
+	 */
+	bool is_process_known, has_process;
 	bool is_claimed;	/* being taken over */
 	bool is_self;
 };
@@ -328,10 +335,14 @@ struct vmfs_lock_info {
 	uint64_t vol_off;
 	uint32_t type, mode;
 	uint64_t token, hb_addr, hb_gen;
+	uint64_t mtime_s;	/* of the writer's clock, informative */
 	struct uuid owner;
 	bool is_holder_alive;	/* the named slot is in use with this generation */
 	unsigned int holder_count;
 	struct vmfs_holder holders[8]; /* exclusive: holders[0], count 1 */
+	/* Of each of them: the incarnation that it is; false: that one is gone (stale) */
+	uint64_t holder_hb_gen[8];
+	bool is_current[8];
 };
 int vmfs_lock_info(struct vmfs_volume *vol, const char *path,
 		   struct vmfs_lock_info *ret_info) __attribute__((warn_unused_result));

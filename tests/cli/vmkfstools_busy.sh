@@ -20,7 +20,11 @@ ok "and used" wait_for 10 test -S "$SOCKET"
 
 run vmkfstools -D "$LUN:/vm/d.vmdk"
 like "$out" "mode 1, owner [0-9a-f-]{35}" "-D: the extent is locked, exclusively"
-like "$out" "^held by host .*, heartbeat slot [0-9]+ in use$" "and by whom"
+like "$out" "^held exclusively by host .*, MAC [0-9a-f:]{17}\), .*: alive, its process" \
+	"and by whom"
+run vmkfstools -B -y "$LUN"
+is "$rc" 1 "-B breaks no living host"
+like "$out" "^slot [0-9]+: host .*: alive, its process exists: not broken$" "and says so"
 run vmkfstools -P -v "$LUN"
 like "$out" "^Heartbeats: 1$" "-P -v: one host lives on the volume"
 refused "it cannot be deleted" "$HELD" vmkfstools -U "$LUN:/vm/d.vmdk"
@@ -33,6 +37,10 @@ ok "others make disks beside it" vmkfstools -c 10m -d thin "$LUN:/vm/other.vmdk"
 ok "its user writes" qemu-io -f raw -c "write -P 7 1M 64k" -c flush "$URL"
 kill -9 $user
 wait $user 2>/dev/null
+run vmkfstools -D "$LUN:/vm/d.vmdk"
+like "$out" "^held exclusively by host .*: dead, its process is gone" \
+	"-D: its holder is dead"
+like "$out" " mtime [0-9]+ nHld 0 nOvf 0\]$" "the record as ESXi writes it"
 dd if=/dev/zero bs=64k count=1 status=none | tr '\0' '\7' |
 	dd of="$T/a.raw" bs=64k seek=16 conv=notrunc status=none
 ok "when he is dead the disk is free" \
@@ -42,6 +50,29 @@ ok "with what was flushed" cmp "$T/a.raw" "$T/b.raw"
 ok "it can be deleted" vmkfstools -U "$LUN:/vm/d.vmdk"
 
 # An import that is killed: no disk under the name, and what is left is named.
+# A host that dies and whose locks nobody asks for.
+vmkernel --nbd-export "$LUN:/vm/e.vmdk" --socket "$SOCKET.2" >"$T/vmkernel" 2>&1 &
+user=$!
+at_exit kill -9 $user
+ok "another host uses a disk" wait_for 10 test -S "$SOCKET.2"
+kill -9 $user
+wait $user 2>/dev/null
+run vmkfstools -B "$LUN" </dev/null
+is "$rc" 1 "-B asks, and nobody answers"
+like "$out" "^0\) Yes$" "what it asks"
+run vmkfstools -B "$LUN" <<<1
+is "$rc" 1 "-B: the answer is no"
+like "$(vmkfstools -D "$LUN:/vm/e.vmdk")" "mode 1, owner" "the lock is still there"
+run vmkfstools -B "$LUN" <<<0
+is "$rc" 0 "-B: the answer is yes"
+like "$out" "slot [0-9]+: host .*: dead, its process is gone: its locks are broken$" \
+	"what it saw and did"
+run vmkfstools -D "$LUN:/vm/e.vmdk"
+like "$out" "^held exclusively by host .*: gone: the lock is free for the taking$" \
+	"its lock is stale, not edited"
+run vmkfstools -B -y "$LUN"
+like "$out" "^No other host has a heartbeat slot" "there is nothing more to break"
+
 head -c 640M /dev/zero | tr '\0' 'k' >"$T/big.raw"
 vmkfstools -i "$T/big.raw" -d thin "$LUN:/new/k.vmdk" &
 user=$!

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -68,36 +69,146 @@ static const char *type_name(uint32_t type)
 	return type < ARRAY_SIZE(names) ? names[type] : "?";
 }
 
-/*
- * Without the age of its heartbeat: who only looks once cannot know it. A slot that is in
- * use may still be that of a host that has crashed.
- */
-static void print_holder(const struct vmfs_holder *holder, bool is_in_use)
+/* ---- -D: a lock and its holders ---- */
+
+#define LOOK_NS (200 * NS_PER_MS)
+
+/* A holder's host, watched. */
+struct sight {
+	bool is_there, has_moved;
+	struct vmfs_member host;
+	uint64_t moved_at; /* clock_now() */
+};
+
+static bool is_settled(const struct sight *s, uint64_t watched_ns)
 {
-	char owner[UUID_TEXT_SIZE];
-	(void)printf("held by host %s (%s), heartbeat slot %" PRIu32 " %s\n",
-		     *holder->host_name ? holder->host_name : "without a name",
-		     uuid_text(&holder->owner, owner), holder->slot,
-		     is_in_use ? "in use" : "not its own any more");
+	return !s->is_there || s->has_moved || s->host.is_process_known ||
+	       watched_ns > s->host.renew_ns + LOOK_NS;
 }
 
-/* Lock and file as ESXi's vmkfstools -D writes them, and who stands behind an owner. */
+/* What the slots show now of the holders of a lock. */
+static void look_at_holders(const struct vmfs_lock_info *lock,
+			    const struct vmfs_member *members, int count,
+			    struct sight *sights)
+{
+	for (unsigned int i = 0; i < lock->holder_count; i++)
+		for (int k = 0; k < count && lock->is_current[i]; k++) {
+			struct sight *s = &sights[i];
+			if (members[k].slot != lock->holders[i].slot ||
+			    members[k].generation != lock->holder_hb_gen[i])
+				continue;
+			bool is_same = s->is_there &&
+				       s->host.stamp_us == members[k].stamp_us;
+			s->has_moved |= s->is_there && !is_same;
+			if (!is_same)
+				s->moved_at = clock_now();
+			s->is_there = true;
+			s->host = members[k];
+		}
+}
+
+/*
+ * One look at a slot does not say whether its host lives: watches until each holder has
+ * moved, or its interval is over. *ret_watched_ns: for so long.
+ */
+static int watch_holders(struct job *j, const struct vmfs_lock_info *lock,
+			 struct sight *sights, uint64_t *ret_watched_ns)
+{
+	struct vmfs_member *members = calloc(VMFS_HEARTBEATS_COUNT, sizeof(*members));
+	uint64_t start = clock_now();
+	bool is_over = false;
+	int count = members ? 0 : -ENOMEM;
+	while (!is_over && count >= 0 && !*j->is_interrupted) {
+		count = vmfs_volume_members(j->m.vol, members, VMFS_HEARTBEATS_COUNT);
+		look_at_holders(lock, members, count, sights);
+		*ret_watched_ns = clock_now() - start;
+		is_over = true;
+		for (unsigned int i = 0; i < lock->holder_count; i++)
+			is_over &= is_settled(&sights[i], *ret_watched_ns);
+		if (!is_over)
+			task_sleep_until(clock_now() + LOOK_NS);
+	}
+	free(members);
+	return count < 0 ? count : 0;
+}
+
+static double seconds(uint64_t ns)
+{
+	return (double)(ns / NS_PER_MS) / 1000;
+}
+
+static void print_life(const struct sight *s, uint64_t watched_ns)
+{
+	double still = seconds(s->is_there ? clock_now() - s->moved_at : 0);
+	if (!s->is_there)
+		(void)printf("gone: the lock is free for the taking\n");
+	else if (s->host.is_process_known && s->host.has_process)
+		(void)printf("alive, its process exists\n");
+	else if (s->host.is_process_known)
+		(void)printf("dead, its process is gone: who wants the lock gets it\n");
+	else if (s->has_moved)
+		(void)printf("alive, heartbeat %.1f s ago\n", still);
+	else
+		(void)printf("silent, no heartbeat in %.1f s; it is dead after %.0f s\n",
+			     seconds(watched_ns), seconds(s->host.dead_ns));
+	if (s->is_there && s->host.is_claimed)
+		(void)printf("    it is being taken over\n");
+}
+
+/* The last 6 bytes of a UUID are the MAC of the machine that made it. */
+static void print_holder(const struct vmfs_lock_info *lock, unsigned int i,
+			 const struct sight *s, uint64_t watched_ns)
+{
+	static const char *const modes[] = { "not at all", "exclusively", "read-only",
+					     "as one of several writers" };
+	const struct vmfs_holder *holder = &lock->holders[i];
+	const uint8_t *mac = &holder->owner.b[10];
+	char owner[UUID_TEXT_SIZE];
+	(void)printf("held %s by host %s (%s, MAC %02x:%02x:%02x:%02x:%02x:%02x),"
+		     " heartbeat slot %" PRIu32 ", generation %" PRIu64 ": ",
+		     modes[lock->mode % ARRAY_SIZE(modes)],
+		     *holder->host_name ? holder->host_name : "without a name",
+		     uuid_text(&holder->owner, owner), mac[0], mac[1], mac[2], mac[3],
+		     mac[4], mac[5], holder->slot, lock->holder_hb_gen[i]);
+	print_life(s, watched_ns);
+}
+
+/* The record as ESXi's vmkfstools -D writes it. */
+static void print_record(const struct vmfs_lock_info *lock)
+{
+	char owner[UUID_TEXT_SIZE];
+	bool is_shared = lock->mode == LOCK_READ_ONLY || lock->mode == LOCK_MULTI_WRITER;
+	(void)printf("Lock [type %08" PRIx32 " offset %" PRIu64 " v %" PRIu64
+		     ", hb offset %" PRIu64 "\n", lock->type, lock->vol_off, lock->token,
+		     lock->hb_addr);
+	(void)printf("gen %" PRIu64 ", mode %" PRIu32 ", owner %s mtime %" PRIu64
+		     " nHld %u nOvf 0]\n", lock->hb_gen, lock->mode,
+		     uuid_text(&lock->owner, owner), lock->mtime_s,
+		     is_shared ? lock->holder_count : 0);
+	for (unsigned int i = 0; is_shared && i < lock->holder_count; i++)
+		(void)printf("%s Owner[%u] HB Offset %" PRIu64 " %s\n",
+			     lock->mode == LOCK_READ_ONLY ? "RO" : "MW", i,
+			     (uint64_t)(VMFS_HEARTBEATS_OFF +
+					(uint64_t)lock->holders[i].slot * 512),
+			     uuid_text(&lock->holders[i].owner, owner));
+}
+
+/* Lock and file as ESXi writes them, and who stands behind an owner. */
 static int print_lock(struct job *j, const char *path)
 {
+	struct sight sights[ARRAY_SIZE(((struct vmfs_lock_info *)0)->holders)] = { 0 };
 	struct vmfs_lock_info lock;
 	struct vmfs_stat st;
-	char owner[UUID_TEXT_SIZE];
+	uint64_t watched_ns = 0;
 	int rc = vmfs_lock_info(j->m.vol, path, &lock);
 	if (rc == 0)
 		rc = vmfs_stat(j->m.vol, path, &st);
+	if (rc == 0)
+		rc = watch_holders(j, &lock, sights, &watched_ns);
 	if (rc < 0)
 		return rc;
 	(void)printf("%s\n", path);
-	(void)printf("Lock [type %08" PRIx32 " offset %" PRIu64 " v %" PRIu64
-		     ", hb offset %" PRIu64 "\n", lock.type, lock.vol_off, lock.token,
-		     lock.hb_addr);
-	(void)printf("gen %" PRIu64 ", mode %" PRIu32 ", owner %s mtime %" PRIu32 "]\n",
-		     lock.hb_gen, lock.mode, uuid_text(&lock.owner, owner), st.mtime_s);
+	print_record(&lock);
 	(void)printf("Addr <%u, %" PRIu32 ", %" PRIu32 ">, gen %" PRIu32
 		     ", links %" PRIu32 ", type %s, uid %" PRIu32 ", gid %" PRIu32
 		     ", mode %" PRIo32 "\n",
@@ -107,9 +218,8 @@ static int print_lock(struct job *j, const char *path)
 	(void)printf("len %" PRIu64 ", nb %" PRIu64 " tbz %" PRIu64 ", zla %" PRIu32
 		     ", bs %" PRIu32 "\n", st.size_bytes, st.block_count, st.tbz_count,
 		     st.zla, st.block_size_bytes);
-	unsigned int count = lock.holder_count;
-	for (unsigned int i = 0; i < count && i < ARRAY_SIZE(lock.holders); i++)
-		print_holder(&lock.holders[i], lock.is_holder_alive);
+	for (unsigned int i = 0; i < lock.holder_count; i++)
+		print_holder(&lock, i, &sights[i], watched_ns);
 	if (lock.mode == LOCK_FREE)
 		(void)printf("not locked\n");
 	return 0;

@@ -89,6 +89,7 @@ enum action {
 	ACTION_DIR,
 	ACTION_MKDIR,
 	ACTION_RM,
+	ACTION_BREAK,
 };
 
 struct request {
@@ -96,7 +97,7 @@ struct request {
 	const char *argument; /* of the action's option: size, source, old name, ... */
 	const char *operand;
 	const char *format, *adapter, *label, *block_size;
-	bool is_human, is_verbose, is_forced;
+	bool is_human, is_verbose, is_forced, is_yes;
 };
 
 /* What an import reads from, and what that stands on. */
@@ -117,6 +118,7 @@ struct job {
 	struct origin from;		  /* -i; -E: its place */
 	const char *what; /* for the line about a failure: what the user typed */
 	struct vmfs_holder holder;
+	const volatile sig_atomic_t *is_interrupted;
 };
 
 /* ---- show.c: looking; to standard output ---- */
@@ -124,5 +126,9 @@ struct job {
 int do_dir(struct job *j);
 int do_lock(struct job *j);
 int do_query(struct job *j);
+
+/* ---- breaklock.c ---- */
+
+int do_break(struct job *j);
 
 #endif
