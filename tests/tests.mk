@@ -9,6 +9,7 @@
 #                       that replay tests/fuzz/corpus/NAME
 #   tests/cli/*.sh      shell, TAP (tests/lib/tap.sh)
 #   tests/harm/*.sh     the same; tests/cli/harm_field.sh runs them side by side
+#   tests/storm/*       hosts that are killed at random; tests/cli/storm_*.sh run it
 #   tests/rules.yml     which of them may run side by side
 #
 # Every test speaks TAP and is run by prove. One that cannot run says why ("1..0 # SKIP").
@@ -48,11 +49,18 @@ $(REPLAY): $(B)/tests/replay/%: $(O)/tests/fuzz/%.o $(O)/tests/fuzz/driver/main.
 	@$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(TEST_LIBS)
 
 # Only what runs in the simulator has small stacks.
-$(O)/tests/unit/%.o $(O)/tests/bench/%.o $(O)/tests/fuzz/%.o: \
+$(O)/tests/unit/%.o $(O)/tests/bench/%.o $(O)/tests/fuzz/%.o $(O)/tests/storm/%.o: \
 	CFLAGS += -Wno-frame-larger-than
 
+# A host for storms (tests/storm/storm.sh kills it).
+STORM := $(B)/tests/storm/storm_host
+$(STORM): $(call objs,$(wildcard tests/storm/*.c)) $(ENV_POSIX) $(LIBS_all)
+	@mkdir -p $(@D)
+	@echo "  LD      $@"
+	@$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS_all) -lz $(SYS)
+
 .SECONDARY:
-tests: $(UNIT) $(SIM) $(REPLAY)
+tests: $(UNIT) $(SIM) $(REPLAY) $(STORM)
 
 # Tests fork while threads run; ThreadSanitizer would rather die.
 export TSAN_OPTIONS ?= die_after_fork=0
@@ -119,6 +127,12 @@ sim:
 	@$(if $(SEED),SIM_SEED=$(SEED) SIM_TRACE=1) $(if $(COUNT),SIM_COUNT=$(COUNT)) \
 		$(PROVE) $(if $(SEED),-v) $(SIM)
 
+## soak         storms on real processes for SOAK_HOURS (8); SOAK_TRANSPORTS="file ..."
+soak:
+	@scripts/deps check
+	$(SUBMAKE) all $(STORM)
+	@BIN=$(abspath $(BIN)) tests/storm/soak.sh
+
 ## bench        ours beside its peers, one line each; ONLY=nbd|mkfs|lock|boot
 bench:
 	@scripts/deps check
@@ -130,4 +144,4 @@ $(B)/tests/bench/%: $(O)/tests/bench/%.o $(ENV_POSIX) $(LIBS_all)
 	@echo "  LD      $@"
 	@$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS_all) $(SYS)
 
-.PHONY: tests tests-run check check-full asan tsan sim fuzz fuzz-run bench
+.PHONY: tests tests-run check check-full asan tsan sim soak fuzz fuzz-run bench
