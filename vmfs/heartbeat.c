@@ -659,6 +659,8 @@ void heartbeat_want(struct vmfs_heartbeat *hb, uint64_t lock_off, bool is_wanted
 	bool is_there = at < HEARTBEAT_WANT_COUNT && hb->want[at] == lock_off;
 	if (is_there && !is_wanted) {
 		hb->want[at] = 0;
+		hb->is_want_new = true; /* else others give it back for nothing */
+		cond_broadcast(&hb->c);
 	} else if (!is_there && is_wanted && at < HEARTBEAT_WANT_COUNT) {
 		hb->want[at] = lock_off;
 		hb->is_want_new = true;

@@ -44,6 +44,13 @@
 #define WAIT_MAX_NS (1 * NS_PER_S)
 /* Left to a waiter: longer than it ever sleeps between two looks. */
 #define YIELD_NS (1600 * NS_PER_MS)
+/*
+ * A lock in use is kept so long although others wait: each change of hands costs them all
+ * a look at the disk and the next holder a fresh read of what the lock covers.
+ */
+#define TURN_NS (250 * NS_PER_MS)
+#define UNUSED_NS (20 * NS_PER_MS)
+#define CONTENDED_NS (3 * NS_PER_S)
 
 int vmfs_lock_compare(const struct vmfs_lock_id *a, const struct vmfs_lock_id *b)
 {
@@ -69,6 +76,7 @@ void lock_table_init(struct lock_table *lt)
 	for (uint32_t i = 0; i < LOCK_BUCKETS; i++)
 		LIST_INIT(&lt->buckets[i]);
 	lt->count = lt->turn = lt->yield_count = 0;
+	lt->contended_until = 0;
 	memset(lt->yielded, 0, sizeof(lt->yielded));
 }
 
@@ -160,6 +168,7 @@ static int take_image(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 	h->mode = (enum vmfs_lock_mode)le32_get(to->mode);
 	h->image = *to;
 	h->pins = 1;
+	h->held_since = clock_now();
 	int err = lock_write(vol, id->vol_off, &w);
 	if (!err && w.result == CAS_DIFFERS)
 		err = -EAGAIN;
@@ -531,24 +540,50 @@ static struct held_lock *pick(struct lock_table *lt, enum held_state state,
 	return NULL;
 }
 
+void lock_table_contend(struct lock_table *lt)
+{
+	mutex_lock(&lt->m);
+	lt->contended_until = clock_now() + CONTENDED_NS;
+	mutex_unlock(&lt->m);
+}
+
+bool lock_table_is_contended(struct lock_table *lt)
+{
+	mutex_lock(&lt->m);
+	bool is_contended = clock_now() < lt->contended_until;
+	mutex_unlock(&lt->m);
+	return is_contended;
+}
+
+/* Had for a turn, or not used any more. */
+static bool has_served(const struct held_lock *h, uint64_t now)
+{
+	return now - h->held_since >= TURN_NS ||
+	       (!h->pins && now - h->last_used >= UNUSED_NS);
+}
+
 void lock_yield(struct vmfs_volume *vol, uint64_t vol_off)
 {
 	struct lock_table *lt = &vol->member->locks;
-	uint64_t until = clock_now() + YIELD_NS;
+	uint64_t now = clock_now();
 
 	mutex_lock(&lt->m);
 	struct held_lock *h = lock_table_find(lt, vol_off);
-	if (h && h->state == HELD && !h->is_file_open && !h->is_wanted) {
+	bool is_ours_to_give = h && h->state == HELD && !h->is_file_open;
+	if (is_ours_to_give)
+		lt->contended_until = now + CONTENDED_NS;
+	if (is_ours_to_give && !h->is_wanted && has_served(h, now)) {
 		unsigned int at = lt->yield_count++ % LOCK_YIELDED_MAX;
 
 		h->is_wanted = true;
 		lt->yielded[at].vol_off = vol_off;
-		lt->yielded[at].until = until;
+		lt->yielded[at].token = le64_get(h->image.token) + 1;
+		lt->yielded[at].until = now + YIELD_NS;
 	}
 	mutex_unlock(&lt->m);
 }
 
-bool lock_is_yielded(struct vmfs_volume *vol, uint64_t vol_off)
+bool lock_is_yielded(struct vmfs_volume *vol, uint64_t vol_off, uint64_t token)
 {
 	struct lock_table *lt = &vol->member->locks;
 	uint64_t now = clock_now();
@@ -557,6 +592,7 @@ bool lock_is_yielded(struct vmfs_volume *vol, uint64_t vol_off)
 	mutex_lock(&lt->m);
 	for (unsigned int i = 0; i < LOCK_YIELDED_MAX; i++)
 		is_yielded |= lt->yielded[i].vol_off == vol_off &&
+			      token <= lt->yielded[i].token &&
 			      now < lt->yielded[i].until;
 	mutex_unlock(&lt->m);
 	return is_yielded;

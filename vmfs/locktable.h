@@ -46,6 +46,7 @@ struct held_lock {
 	/* pinned by an open file or descriptor, beyond one transaction */
 	bool is_file_open;
 	bool is_wanted;	     /* by another host: not retained */
+	uint64_t held_since; /* clock_now() when it was taken */
 	bool is_release_sent; /* RELEASING: an attempt with unknown fate is under way */
 	uint64_t last_used;  /* clock_now() of the last unpin */
 };
@@ -54,11 +55,15 @@ struct lock_table {
 	struct mutex m; /* guards the table and all held_lock fields */
 	LIST_HEAD(, held_lock) buckets[LOCK_BUCKETS];
 	unsigned int count, turn;
-	/* Locks that others waited for: not taken again before `until`. */
+	/*
+	 * Locks that others waited for: not taken again before `until`, or before
+	 * somebody else has had it: its token then is greater than that of our release.
+	 */
 	struct {
-		uint64_t vol_off, until;
+		uint64_t vol_off, token, until;
 	} yielded[LOCK_YIELDED_MAX];
 	unsigned int yield_count; /* grows */
+	uint64_t contended_until; /* hosts wait for locks of each other */
 };
 
 void lock_table_init(struct lock_table *lt);
@@ -151,11 +156,15 @@ int lock_release_idle(struct vmfs_volume *vol, uint64_t before)
 	__attribute__((warn_unused_result));
 
 /*
- * Another host waits for this lock: if we have it and nobody has it open, it is given
- * back by the next lock_release_idle, and then left to others for a while. Never blocks.
+ * Another host waits for this lock: if we have it, nobody has it open and it was of some
+ * use to us, it is given back by the next lock_release_idle, and then left to others for
+ * a while. Never blocks.
  */
 void lock_yield(struct vmfs_volume *vol, uint64_t vol_off);
-/* Is it left to others now? */
-bool lock_is_yielded(struct vmfs_volume *vol, uint64_t vol_off);
+/* Is it left to others now, if its record shows this token? */
+bool lock_is_yielded(struct vmfs_volume *vol, uint64_t vol_off, uint64_t token);
+/* A lock was waited for: for the next seconds hosts look at each other more often. */
+void lock_table_contend(struct lock_table *lt);
+bool lock_table_is_contended(struct lock_table *lt);
 
 #endif

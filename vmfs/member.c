@@ -22,6 +22,7 @@
 #include "vmfs/volume.h"
 
 #define TURNS_PER_RENEWAL 3u
+#define CONTENDED_TURNS_PER_RENEWAL 30u
 #define RENEWALS_PER_SCAN 20u
 #define RELEASE_TRIES 3
 
@@ -47,30 +48,37 @@ static bool has_locks(struct vmfs_membership *m)
 	return is_any;
 }
 
+static void release_idle(struct vmfs_volume *vol)
+{
+	uint64_t now = clock_now(), retain = vol->member->hb.timing.retain_ns;
+
+	sleeplock_acquire(&vol->txn_lock);
+	int err = lock_release_idle(vol, now > retain ? now - retain : 0);
+	sleeplock_release(&vol->txn_lock);
+	(void)err; /* what could not be released now is tried again */
+}
+
 static void maintenance_loop(void *arg)
 {
 	struct vmfs_volume *vol = arg;
 	struct vmfs_membership *m = vol->member;
-	uint64_t retain = m->hb.timing.retain_ns;
-	unsigned int turn = 0;
+	uint64_t renew = m->hb.timing.renew_ns, next_scan = 0, turn;
 
-	for (;; turn++) {
+	do {
 		fence_check(vol);
-		if (turn % (TURNS_PER_RENEWAL * RENEWALS_PER_SCAN) == 0) {
+		if (clock_now() >= next_scan) {
 			int err = watch_scan(vol, &m->watch);
 			(void)err; /* scanned again later */
-		} else if (turn % TURNS_PER_RENEWAL == 0 || has_locks(m)) {
-			watch_poll(vol, &m->watch, lock_yield);
+			next_scan = clock_now() + RENEWALS_PER_SCAN * renew;
 		}
-		uint64_t now = clock_now();
-		if (!wait_for_turn(m, now + m->hb.timing.renew_ns / TURNS_PER_RENEWAL))
-			return;
-		now = clock_now();
-		sleeplock_acquire(&vol->txn_lock);
-		int err = lock_release_idle(vol, now > retain ? now - retain : 0);
-		sleeplock_release(&vol->txn_lock);
-		(void)err; /* what could not be released now is tried again */
-	}
+		if (has_locks(m)) {
+			watch_poll(vol, &m->watch, lock_yield);
+			release_idle(vol);
+		}
+		turn = renew / (lock_table_is_contended(&m->locks)
+					? CONTENDED_TURNS_PER_RENEWAL
+					: TURNS_PER_RENEWAL);
+	} while (wait_for_turn(m, clock_now() + turn));
 }
 
 static int place_heartbeat(struct vmfs_volume *vol, struct bdev *own)

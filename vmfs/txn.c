@@ -3,10 +3,11 @@
  * Transactions (LOCKING.md 10.1) and views (12).
  *
  *   READ: build runs; for each lock met, its sector is read first, then the pieces
- *     |  -EBUSY: drop everything, take over or wait, run again
+ *     |  -EBUSY: drop everything, take over or wait (lockwait.c), run again
  *     v
  *   LOCK: cas of each edited object's lock from the very sector read, in rank order
- *     |  any differs: drop everything, run again; the third time lock first, then read
+ *     |  any differs: drop everything, run again; now lock first what is to be edited,
+ *     |  then read; the sixth time everything that is met
  *     v
  *   VALIDATE: locks that were only read under are read again: unchanged?
  *     v
@@ -42,15 +43,14 @@
 #include "base/align.h"
 #include "vmfs/cache.h"
 #include "vmfs/gate.h"
+#include "vmfs/lockwait.h"
 #include "vmfs/member.h"
-#include "vmfs/takeover.h"
 #include "vmfs/txn.h"
 #include "vmfs/volume.h"
 
-#define OPTIMISTIC_TRIES 3u
+#define OPTIMISTIC_TRIES 6u
+#define EAGER_MAX 8u
 #define VIEW_TRIES 3u
-#define WAIT_FIRST_NS (20 * NS_PER_MS)
-#define WAIT_MAX_NS (1 * NS_PER_S)
 
 struct txn_lock {
 	struct vmfs_lock_id id;
@@ -76,7 +76,7 @@ struct txn_data {
 
 struct vmfs_txn {
 	struct vmfs_volume *vol;
-	bool is_view, is_patient; /* patient: lock first, then read */
+	bool is_view, is_patient; /* patient: lock first, then read, whatever it is */
 	bool accepts_held;	  /* a view's last try: read what others hold as it is */
 	struct txn_lock *locks;
 	struct txn_piece *pieces;
@@ -87,7 +87,9 @@ struct vmfs_txn {
 	bool is_busy;
 	struct vmfs_holder holder;
 	struct vmfs_lock_id busy_id;
-	uint64_t wanted_off; /* told to others */
+	/* Locks that an earlier attempt was to take: locked first, then read. */
+	uint64_t eager[EAGER_MAX];
+	unsigned int eager_count;
 };
 
 struct vmfs_volume *vmfs_txn_volume(struct vmfs_txn *t)
@@ -121,6 +123,36 @@ static int busy(struct vmfs_txn *t, const struct vmfs_lock_id *id)
 	return -EBUSY;
 }
 
+static bool is_eager(const struct vmfs_txn *t, uint64_t vol_off)
+{
+	for (unsigned int i = 0; i < t->eager_count; i++)
+		if (t->eager[i] == vol_off)
+			return true;
+	return t->is_patient;
+}
+
+static void note_eager(struct vmfs_txn *t, uint64_t vol_off)
+{
+	if (t->eager_count < EAGER_MAX && !is_eager(t, vol_off))
+		t->eager[t->eager_count++] = vol_off;
+}
+
+/* Takes a lock before anything is read under it, from the sector just read. */
+static int take_first(struct vmfs_txn *t, struct txn_lock *l)
+{
+	struct vmfs_volume *vol = t->vol;
+	uint64_t token = le64_get(l->image.token);
+
+	if (lock_is_yielded(vol, l->id.vol_off, token) ||
+	    lock_take(vol, &l->id, &l->image, l->min_token))
+		return busy(t, &l->id);
+	int err = lock_pin(vol, &l->id, &l->image);
+	lock_unpin(vol, &l->id); /* lock_take pinned it once already */
+	l->is_pinned = !err;
+	l->seen = SEEN_MINE;
+	return err;
+}
+
 /* Learns what the lock sector says: from the table if it is ours, else from disk. */
 static int learn(struct vmfs_txn *t, struct txn_lock *l, bool is_new)
 {
@@ -145,16 +177,9 @@ static int learn(struct vmfs_txn *t, struct txn_lock *l, bool is_new)
 		return busy(t, &l->id);
 	if (!err && l->seen == SEEN_HELD && !(t->is_view && t->accepts_held))
 		return busy(t, &l->id);
-	if (!err && t->is_patient && !t->is_view &&
-	    (l->seen == SEEN_FREE || l->seen == SEEN_STALE)) {
-		err = lock_take(vol, &l->id, &l->image, l->min_token);
-		if (err)
-			return busy(t, &l->id);
-		err = lock_pin(vol, &l->id, &l->image);
-		lock_unpin(vol, &l->id); /* lock_take pinned it once already */
-		l->is_pinned = !err;
-		l->seen = SEEN_MINE;
-	}
+	if (!err && !t->is_view && is_eager(t, l->id.vol_off) &&
+	    (l->seen == SEEN_FREE || l->seen == SEEN_STALE))
+		err = take_first(t, l);
 	return err;
 }
 
@@ -288,7 +313,9 @@ static int want_lock(struct vmfs_txn *t, struct txn_lock *l)
 	assert(!t->is_view);
 	if (l->seen == SEEN_SHARED)
 		return busy(t, &l->id);
-	if (!l->is_pinned && lock_is_yielded(t->vol, l->id.vol_off))
+	note_eager(t, l->id.vol_off);
+	if (!l->is_pinned &&
+	    lock_is_yielded(t->vol, l->id.vol_off, le64_get(l->image.token)))
 		return busy(t, &l->id);
 	l->is_wanted = true;
 	return 0;
@@ -377,7 +404,8 @@ int vmfs_txn_is_busy(struct vmfs_txn *t, const struct vmfs_lock_id *lock)
 	if (err)
 		return err;
 	if (l->seen == SEEN_SHARED ||
-	    (!l->is_pinned && lock_is_yielded(t->vol, lock->vol_off)))
+	    (!l->is_pinned && lock_is_yielded(t->vol, lock->vol_off,
+					      le64_get(l->image.token))))
 		return 1;
 	struct lock_table *lt = &t->vol->member->locks;
 	mutex_lock(&lt->m);
@@ -616,70 +644,6 @@ static void done(struct vmfs_txn *t)
 	free(t->data);
 }
 
-/* Tells others what we wait for; one lock at a time. 0: nothing any more. */
-static void want(struct vmfs_txn *t, uint64_t vol_off)
-{
-	struct vmfs_heartbeat *hb = &t->vol->member->hb;
-
-	if (t->wanted_off == vol_off)
-		return;
-	if (t->wanted_off)
-		heartbeat_want(hb, t->wanted_off, false);
-	if (vol_off)
-		heartbeat_want(hb, vol_off, true);
-	t->wanted_off = vol_off;
-}
-
-/*
- * build met a lock that it cannot have. Without txn_lock: takes over a dead holder,
- * adopts a ghost, or waits. 0: try again; -EBUSY: the deadline has passed; -errno.
- */
-static int wait_for_busy(struct vmfs_txn *t, uint64_t deadline, uint64_t *wait)
-{
-	struct vmfs_volume *vol = t->vol;
-	struct vmfs_lock_disk lockd;
-	struct vmfs_holder holder;
-	enum lock_seen seen;
-	int err = lock_read(vol, &t->busy_id, true, &lockd);
-
-	if (heartbeat_dead(&vol->member->hb))
-		return -ESTALE;
-
-	if (!err)
-		err = lock_judge(vol, &t->busy_id, &lockd, &seen, &holder);
-	if (err)
-		return err;
-	if (seen == SEEN_HELD || seen == SEEN_SHARED) {
-		t->holder = holder;
-		err = vmfs_takeover(vol, holder.slot);
-		if (err != -EAGAIN)
-			return err;
-	} else if (seen == SEEN_MINE) {
-		/*
-		 * Ours, unknown to the table or about to be released: acquire settles it.
-		 */
-		err = vmfs_lock_acquire(vol, &t->busy_id, LOCK_EXCLUSIVE, 0, NULL);
-		if (!err)
-			vmfs_lock_unpin(vol, &t->busy_id);
-		if (err && err != -EBUSY)
-			return err;
-	}
-	uint64_t now = clock_now();
-	/*
-	 * A lock of our own that is just being released, or was lost to nobody, is not
-	 * "busy".
-	 */
-	bool is_theirs = seen == SEEN_HELD || seen == SEEN_SHARED;
-	if (is_theirs && now >= deadline)
-		return -EBUSY;
-	if (is_theirs)
-		want(t, t->busy_id.vol_off);
-	uint64_t until = now + *wait / 2 + random_u64() % *wait;
-	task_sleep_until(is_theirs ? min_u64(until, deadline) : until);
-	*wait = min_u64(*wait * 2, WAIT_MAX_NS);
-	return 0;
-}
-
 /*
  * build gave up: for good, or because what it read was half of one state and half of
  * another? -EAGAIN: the latter.
@@ -715,28 +679,31 @@ int vmfs_txn_run(struct vmfs_volume *vol, vmfs_build_fn *build, void *arg,
 		 uint64_t deadline, struct vmfs_holder *ret_holder)
 {
 	struct vmfs_txn t = { .vol = vol };
-	uint64_t wait = WAIT_FIRST_NS;
+	struct lock_wait wait;
+	unsigned int conflicts = 0;
 	int err;
 
 	if (!vol->member)
 		return -EROFS;
-	for (unsigned int tries = 0;; tries++) {
-		t.is_patient = tries >= OPTIMISTIC_TRIES;
+	lock_wait_init(&wait, vol, deadline);
+	for (;;) {
+		t.is_patient = conflicts >= OPTIMISTIC_TRIES;
 		err = attempt(&t, build, arg);
 		if (err == -EBUSY && t.is_busy) {
-			err = wait_for_busy(&t, deadline, &wait);
-			if (!err)
-				err = -EAGAIN;
+			err = lock_wait_turn(&wait, &t.busy_id, &t.holder);
 			if (err == -EBUSY && ret_holder)
 				*ret_holder = t.holder;
-		} else if (err == -EAGAIN && t.is_patient) {
-			task_sleep_until(clock_now() + random_u64() % wait);
-		}
-		if (err != -EAGAIN)
+			if (err)
+				break;
+		} else if (err == -EAGAIN) {
+			if (conflicts++)
+				lock_wait_dodge(&wait);
+		} else {
 			break;
+		}
 		reset(&t);
 	}
-	want(&t, 0);
+	lock_wait_done(&wait);
 	done(&t);
 	return err;
 }
@@ -752,24 +719,6 @@ static void remember(struct vmfs_txn *t)
 			vmfs_cache_put(t->vol->cache, p->vol_off, p->len, l->id.vol_off,
 				       le64_get(l->image.token), p->now);
 	}
-}
-
-/*
- * What a dead host was writing is whole only after its journal has been replayed: a view
- * that meets its lock takes it over first. Errors leave the view as it would have been.
- */
-static void bury_holder(struct vmfs_txn *t)
-{
-	struct vmfs_lock_disk lockd;
-	struct vmfs_holder holder;
-	enum lock_seen seen;
-	int err = lock_read(t->vol, &t->busy_id, true, &lockd);
-
-	if (!err)
-		err = lock_judge(t->vol, &t->busy_id, &lockd, &seen, &holder);
-	if (!err && (seen == SEEN_HELD || seen == SEEN_SHARED))
-		err = vmfs_takeover(t->vol, holder.slot);
-	(void)err; /* -EAGAIN: it lives */
 }
 
 int vmfs_view_run(struct vmfs_volume *vol, vmfs_build_fn *build, void *arg)
@@ -798,7 +747,7 @@ int vmfs_view_run(struct vmfs_volume *vol, vmfs_build_fn *build, void *arg)
 		if (!was_busy && (!is_changed || tries >= 8 * VIEW_TRIES))
 			break;
 		if (was_busy && vol->member)
-			bury_holder(&t);
+			lock_wait_bury(vol, &t.busy_id);
 		reset(&t);
 		task_sleep_until(clock_now() + NS_PER_MS * tries);
 	}
