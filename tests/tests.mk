@@ -133,12 +133,15 @@ soak:
 	$(SUBMAKE) all $(STORM)
 	@BIN=$(abspath $(BIN)) tests/storm/soak.sh
 
-## bench        ours beside its peers, one line each; ONLY=nbd|mkfs|lock|boot
+BENCH := $(patsubst tests/bench/%.c,$(B)/tests/bench/%,$(wildcard tests/bench/*_bench.c))
+## bench        ours beside its peers, one line each; ONLY=nbd|mkfs|lock|create|boot
 bench:
-	@scripts/deps check
-	$(SUBMAKE) all $(B)/tests/bench/lock_bench
+	@scripts/deps bench
+	$(SUBMAKE) all $(BENCH)
+	-$(SUBMAKE) $(B)/tests/bench/sanlock_peer
 	@BIN=$(BIN) BENCH_BIN=$(B)/tests/bench tests/bench/run.sh $(ONLY)
 
+$(B)/tests/bench/sanlock_peer: SYS += -lsanlock_client
 $(B)/tests/bench/%: $(O)/tests/bench/%.o $(ENV_POSIX) $(LIBS_all)
 	@mkdir -p $(@D)
 	@echo "  LD      $@"

@@ -126,7 +126,8 @@ static int conduct(int ready, int go, unsigned int hosts, uint64_t count)
 		longest_ns = result.longest_ns > longest_ns ? result.longest_ns
 							    : longest_ns;
 	}
-	printf("rate %.1f\n", (double)(hosts * count) * NS_PER_S / (double)(ended - began));
+	printf("rate %.1f\n",
+	       (double)(hosts * count) * NS_PER_S / (double)(ended - began));
 	printf("longest %llu\n", (unsigned long long)(longest_ns / NS_PER_MS));
 	return 0;
 }

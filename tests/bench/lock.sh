@@ -1,21 +1,84 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# Acquire and release of one on-disk lock on a volume in a file, beside the floor: reading
-# and writing the sector twice with O_DIRECT (lock_bench.c measures both, in turns).
+# One on-disk lock on a volume in a file: acquire and release, joining the cluster, and
+# the take-over of a host that was killed; beside sanlock on a file of the same
+# filesystem (without a watchdog), and beside the floor: reading and writing the sector
+# twice with O_DIRECT.
+
+# A private daemon of sanlock that has joined a lockspace; its join is sampled. Its
+# answer to a host that is killed, 140 s and more, is from its documentation.
+start_sanlock()
+{
+	local leases=$work/leases.img began
+
+	command -v sanlock >/dev/null && [ -x "$bench_bin/sanlock_peer" ] || {
+		sanlock_why="sanlock or its library is not here (scripts/deps bench)"
+		return 1
+	}
+	export SANLOCK_RUN_DIR=$work/sanlock SANLOCK_PRIVILEGED=0
+	mkdir -p "$SANLOCK_RUN_DIR"
+	truncate -s 16M "$leases"
+	serve sanlock daemon -D -w 0 -h 0 -l 0 -U root -G root -e bench
+	wait_for 10 sanlock client status &&
+		sanlock direct init -s "BENCH:0:$leases:0" >"$work/log" 2>&1 &&
+		sanlock direct init -r "BENCH:R1:$leases:1048576" >"$work/log" 2>&1 &&
+		began=$(now_ms) &&
+		sanlock client add_lockspace -s "BENCH:1:$leases:0" >"$work/log" 2>&1 &&
+		sample lock.sanlock.join "$(($(now_ms) - began))e-3" || {
+		sanlock_why="sanlock: $(tail -n 1 "$work/server.log")"
+		return 1
+	}
+}
+
+stop_sanlock()
+{
+	sanlock client shutdown -f 1 >/dev/null 2>&1
+	wait "$server" 2>/dev/null
+}
+
+# lock_turn PREFIX COMMAND...: prints lines "what number".
+lock_turn()
+{
+	local prefix=$1 what number
+
+	shift
+	"$@" >"$work/lock" 2>"$work/log" || return 1
+	while read -r what number; do
+		sample "$prefix.$what" "$number"
+	done <"$work/lock"
+}
 
 bench_lock()
 {
-	local image=$work/lock.img what ms
+	local image=$work/lock.img what round has_sanlock=yes sanlock_why=
 
 	[ -x "$bench_bin/lock_bench" ] ||
 		{ missing lock "lock_bench is not built"; return; }
 	truncate -s 4G "$image"
-	"$bin/mkfs.vmfs" -L bench "$image" >"$work/log" 2>&1 &&
-		"$bench_bin/lock_bench" "$image" "$rounds" >"$work/lock" 2>"$work/log" ||
+	"$bin/mkfs.vmfs" -L bench "$image" >"$work/log" 2>&1 ||
 		{ missing lock "$(tail -n 1 "$work/log")"; return; }
-	while read -r what ms; do
-		sample "lock.$what" "$ms"
-	done <"$work/lock"
-	line lock-acquire-release-p50-vs-floor time lock.ours lock.floor "<=0.3" ms
-	rm -f "$image"
+	start_sanlock || has_sanlock=no
+	for ((round = 0; round < rounds; round++)); do
+		for what in cycle join takeover; do
+			lock_turn lock "$bench_bin/lock_bench" $what "$image" ||
+				{ missing lock "$(tail -n 1 "$work/log")"; return; }
+		done
+		[ $has_sanlock = no ] || lock_turn lock.sanlock \
+			"$bench_bin/sanlock_peer" BENCH R1 "$work/leases.img" 1048576 ||
+			{ has_sanlock=no; sanlock_why="$(tail -n 1 "$work/log")"; }
+	done
+	line lock-acquire-release-p50-vs-floor time lock.both lock.floor "<=0.3" ms
+	if [ $has_sanlock = yes ]; then
+		line lock-acquire-p50-vs-sanlock time \
+			lock.acquire lock.sanlock.acquire ">=13" ms
+		line lock-release-p50-vs-sanlock time \
+			lock.release lock.sanlock.release ">=13" ms
+		line lock-join-vs-sanlock time lock.join lock.sanlock.join "<=1" s
+		stop_sanlock
+	else
+		missing lock-acquire-p50-vs-sanlock "$sanlock_why"
+		line lock-join time lock.join - "<=1" s
+	fi
+	line lock-takeover-after-sigkill-file time lock.takeover - "<=2" s
+	rm -f "$image" "$work/leases.img"
 }
