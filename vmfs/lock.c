@@ -565,9 +565,9 @@ static bool has_served(const struct held_lock *h, uint64_t now)
 void lock_yield(struct vmfs_volume *vol, uint64_t vol_off)
 {
 	struct lock_table *lt = &vol->member->locks;
-	uint64_t now = clock_now();
 
 	mutex_lock(&lt->m);
+	uint64_t now = clock_now(); /* not before the last use of any */
 	struct held_lock *h = lock_table_find(lt, vol_off);
 	bool is_ours_to_give = h && h->state == HELD && !h->is_file_open;
 	if (is_ours_to_give)
