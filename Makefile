@@ -60,11 +60,13 @@ LIBS_all := $(LIB_vdisk) $(LIBS_tool)
 SYS := -laio -lblkid -lisal -lcrypto -lxxhash
 
 # ---- programs: name, objects, libraries ----
-PROGRAMS := mkfs.vmfs fsck.vmfs vmfs-dump vmfs-fuse vmkfstools vmkernel vmx vim-cmd esxcli
+PROGRAMS := mkfs.vmfs fsck.vmfs vmfs-dump vmfsctl vmfs-fuse vmkfstools vmkernel vmx \
+	vim-cmd esxcli
 VMK_SHARED := $(wildcard vmkernel/msg/*.c)
 SRC_mkfs.vmfs := $(wildcard mkfs/*.c)
-SRC_fsck.vmfs := $(filter-out fsck/dump%.c,$(wildcard fsck/*.c))
+SRC_fsck.vmfs := $(filter-out fsck/dump%.c fsck/ctl%.c,$(wildcard fsck/*.c))
 SRC_vmfs-dump := $(wildcard fsck/dump*.c fsck/read.c)
+SRC_vmfsctl := $(wildcard fsck/ctl*.c)
 SRC_vmfs-fuse := $(wildcard fuse/*.c)
 SRC_vmkfstools := $(wildcard vdisk/vmkfstools.c vdisk/tool/*.c) $(VMK_SHARED)
 SRC_vmkernel := $(wildcard vmkernel/*.c vmkernel/disk/*.c vmkernel/nbd/*.c \
@@ -86,8 +88,8 @@ EXTRA_vmkfstools := -ljansson -lz
 LIBS_for = $(if $(filter vmkfstools vmkernel,$(1)),$(LIBS_all),$(LIBS_tool))
 
 # The sources with a main(). A program whose main() exists is built.
-WITH_MAIN := mkfs/main.c fsck/main.c fsck/dump.c fuse/main.c vdisk/vmkfstools.c \
-	vmkernel/main.c vmkernel/vmx/main.c vmkernel/cli/vim_cmd.c vmkernel/cli/esxcli.c
+WITH_MAIN := mkfs/main.c fsck/main.c fsck/dump.c fsck/ctl.c fuse/main.c \
+	vdisk/vmkfstools.c vmkernel/main.c vmkernel/vmx/main.c vmkernel/cli/vim_cmd.c vmkernel/cli/esxcli.c
 READY := $(foreach p,$(PROGRAMS),$(if $(filter $(WITH_MAIN),$(SRC_$(p))),$(BIN)/$(p)))
 
 ## all          the programs, in build/bin (the default)
@@ -156,7 +158,8 @@ MAN := $(wildcard docs/man/*.[1-8])
 ## install      programs and man pages, below DESTDIR and PREFIX (/usr/local)
 install: all
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin
-	install $(filter %/mkfs.vmfs %/fsck.vmfs %/vmfs-dump %/vmkernel,$(READY)) \
+	install $(filter %/mkfs.vmfs %/fsck.vmfs %/vmfs-dump %/vmfsctl %/vmkernel,\
+		$(READY)) \
 		$(DESTDIR)$(PREFIX)/sbin
 	install $(filter %/vmfs-fuse %/vmkfstools %/vmx %/vim-cmd %/esxcli,$(READY)) \
 		$(DESTDIR)$(PREFIX)/bin
