@@ -50,6 +50,7 @@
 		       sizeof(struct vmfs_journal_target_disk))
 #define TARGETS_NEXT (SECTOR / sizeof(struct vmfs_journal_target_disk))
 #define CLUSTER_PATIENCE_NS (5 * NS_PER_S)
+#define JOIN_PATIENCE_NS (10 * NS_PER_S)
 
 static uint32_t crc32c(const void *data, size_t len)
 {
@@ -148,11 +149,11 @@ static int write_header(struct vmfs_volume *vol)
 
 /* The first free block of a cluster becomes the journal: header first, then the bit, so
  * a block lost by a crash in between shows what it is. -ENOSPC, -EBUSY: try another. */
-static int take_from(struct vmfs_volume *vol, uint32_t cluster)
+static int take_from(struct vmfs_volume *vol, uint32_t cluster, uint64_t deadline)
 {
 	struct vmfs_journal *j = &vol->member->journal;
 	struct fb_cluster c;
-	int err = open_cluster(vol, cluster, 0, &c);
+	int err = open_cluster(vol, cluster, deadline, &c);
 
 	if (err)
 		return err;
@@ -180,23 +181,37 @@ static int take_from(struct vmfs_volume *vol, uint32_t cluster)
 	return err;
 }
 
-static int take_block(struct vmfs_volume *vol)
+/* One look at all clusters, from where this host starts. */
+static int take_round(struct vmfs_volume *vol, uint64_t deadline)
 {
 	const struct vmfs_resource *fbb = &vol->resources[RESOURCE_FBB];
 	int worst = -ENOSPC;
 
 	for (uint32_t i = 0; i < fbb->cluster_count; i++) {
-		int err = take_from(vol, (fbb->start_cluster + i) % fbb->cluster_count);
+		int err = take_from(vol, (fbb->start_cluster + i) % fbb->cluster_count,
+				    deadline);
 		if (err == -EBUSY)
 			worst = -EBUSY;
 		else if (err != -ENOSPC)
 			return err;
 	}
-	return report_error(vol->reporter, worst,
+	return worst;
+}
+
+/* Where nobody is first; then also where others are: many hosts may join at once. */
+static int take_block(struct vmfs_volume *vol)
+{
+	int err = take_round(vol, 0);
+
+	if (err == -EBUSY)
+		err = take_round(vol, clock_now() + JOIN_PATIENCE_NS);
+	if (err != -EBUSY && err != -ENOSPC)
+		return err;
+	return report_error(vol->reporter, err,
 			    "volume %.128s: no file block for this host's journal%s",
 			    (const char *)vol->descriptor.label,
-			    worst == -EBUSY ? " (all with room are locked)"
-					    : " (volume full)");
+			    err == -EBUSY ? " (all with room are locked)"
+					  : " (volume full)");
 }
 
 int journal_create(struct vmfs_volume *vol)

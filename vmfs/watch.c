@@ -117,53 +117,44 @@ static void hear(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot
 			heed(vol, le64_get(slotd->want[i]));
 }
 
-/* One read for the slots where hosts begin to look for one (heartbeat.c). */
-static void poll_preferred(struct vmfs_volume *vol, struct vmfs_watch *w,
-			   void (*heed)(struct vmfs_volume *vol, uint64_t lock_off))
+/* The first `count` slots in one read: entered, and what their owners want is heard. */
+static int look_at_all(struct vmfs_volume *vol, struct vmfs_watch *w, uint32_t count,
+		       void (*heed)(struct vmfs_volume *vol, uint64_t lock_off))
 {
-	const uint32_t size = HEARTBEAT_PREFERRED * VMFS_SECTOR_SIZE;
+	uint64_t size = (uint64_t)count * VMFS_SECTOR_SIZE;
 	struct vmfs_heartbeat_disk *slots = io_alloc(size);
 
-	if (slots && !lvm_read(&vol->lvm, VMFS_HEARTBEATS_OFF, slots, size)) {
-		uint64_t seen = clock_now();
-
-		for (uint32_t i = 0; i < HEARTBEAT_PREFERRED; i++)
-			if (!heartbeat_verify(&slots[i], heartbeat_slot_off(i)) &&
-			    le32_get(slots[i].state) == HEARTBEAT_LIVE)
-				hear(vol, &slots[i], note(w, i, &slots[i], seen), heed);
+	if (!slots)
+		return -ENOMEM;
+	int err = lvm_read(&vol->lvm, VMFS_HEARTBEATS_OFF, slots, size);
+	uint64_t seen = clock_now();
+	for (uint32_t i = 0; !err && i < count; i++) {
+		if (le32_get(slots[i].state) == HEARTBEAT_LIVE &&
+		    !heartbeat_verify(&slots[i], heartbeat_slot_off(i)))
+			hear(vol, &slots[i], note(w, i, &slots[i], seen), heed);
 	}
 	free(slots);
+	return err;
 }
 
 void watch_poll(struct vmfs_volume *vol, struct vmfs_watch *w,
 		void (*heed)(struct vmfs_volume *vol, uint64_t lock_off))
 {
-	poll_preferred(vol, w, heed);
+	/* Where hosts begin to look for a slot (heartbeat.c); then the others. */
+	int err = look_at_all(vol, w, HEARTBEAT_PREFERRED, heed);
+
 	for (uint32_t slot = HEARTBEAT_PREFERRED; next_live(w, &slot); slot++) {
 		struct vmfs_heartbeat_disk image;
 		uint64_t age;
 
-		/* On failure: who needs the slot looks itself and hears of it. */
-		if (!watch_look(vol, w, slot, &image, &age))
+		err = watch_look(vol, w, slot, &image, &age);
+		if (!err)
 			hear(vol, &image, age, heed);
 	}
+	(void)err; /* who needs a slot looks itself and hears of it */
 }
 
 int watch_scan(struct vmfs_volume *vol, struct vmfs_watch *w)
 {
-	const uint32_t size = VMFS_HEARTBEATS_COUNT * VMFS_SECTOR_SIZE;
-	struct vmfs_heartbeat_disk *slots = malloc(size), image;
-	uint64_t age;
-
-	if (!slots)
-		return -ENOMEM;
-	int err = lvm_read(&vol->lvm, VMFS_HEARTBEATS_OFF, slots, size);
-	for (uint32_t i = 0; !err && i < VMFS_HEARTBEATS_COUNT; i++) {
-		if (le32_get(slots[i].state) != HEARTBEAT_LIVE)
-			continue;
-		int look = watch_look(vol, w, i, &image, &age);
-		(void)look; /* a damaged slot is reported and not watched */
-	}
-	free(slots);
-	return err;
+	return look_at_all(vol, w, VMFS_HEARTBEATS_COUNT, NULL);
 }
