@@ -85,6 +85,21 @@ void scsi_cdb_unmap(uint8_t cdb[16], uint8_t list[24], uint64_t lba, uint32_t bl
 	put32(list + 16, blocks);
 }
 
+void scsi_cdb_pr_in(uint8_t cdb[16], uint8_t action, uint16_t len)
+{
+	scsi_cdb_plain(cdb, SCSI_PR_IN);
+	cdb[1] = action;
+	put16(cdb + 7, len);
+}
+
+void scsi_cdb_pr_out(uint8_t cdb[16], uint8_t action, uint8_t type, uint32_t len)
+{
+	scsi_cdb_plain(cdb, SCSI_PR_OUT);
+	cdb[1] = action;
+	cdb[2] = type; /* scope: the whole unit */
+	put32(cdb + 5, len);
+}
+
 void scsi_lun_bytes(uint16_t lun, uint8_t ret_bytes[8])
 {
 	memset(ret_bytes, 0, 8);

@@ -8,9 +8,11 @@
  *               execute any more (it was aborted, or a new session has replaced the old
  *               one); COMPARE AND WRITE, RESERVE: goes up as -ETIMEDOUT
  *   BUSY, not ready, TASK SET FULL: sent again after 20 ms * 2^n (n <= 6)
- *   conflict    after a proved COMPARE AND WRITE: -ESTALE, we are fenced. Else somebody
- *               has the unit for a moment (RESERVE(6)): again after 4 ms * 2^n (n <= 4)
- *   attention   sent again; COMPARE AND WRITE: -ETIMEDOUT; preempted: -ESTALE
+ *   conflict    with a reservation key of ours: READ KEYS tells whether we are fenced
+ *               (reserve.c). After a proved COMPARE AND WRITE, without a key: -ESTALE, it
+ *               takes one to write here. Else somebody has the unit for a moment
+ *               (RESERVE(6)): again after 4 ms * 2^n (n <= 4)
+ *   attention   sent again; COMPARE AND WRITE: -ETIMEDOUT; our key preempted: -ESTALE
  *
  * Invariants:
  * 1. What may not be executed twice is not sent again once a byte of it has left.
@@ -160,6 +162,8 @@ static void note_attention(struct command *c, struct scsi_sense s)
 	struct lun *lun = c->lun;
 	bool is_reset = s.asc == 0x29 || (s.asc == 0x2a && s.ascq == 4);
 
+	if (s.asc == 0x29 || s.asc == 0x2a)
+		atomic_fetch_add(&lun->events, 1);
 	if (is_reset && lun->is_reserved)
 		lun->is_reserve_lost = true;
 	if (s.asc != 0x29)
@@ -177,13 +181,12 @@ static void again_attention(struct command *c)
 
 static void attention(struct command *c, struct scsi_sense s, int error)
 {
+	struct lun *lun = c->lun;
+
 	note_attention(c, s);
-	if (error == -ESTALE) {
-		report(c->lun->bd.reporter, REPORT_ERROR,
-		       "%s: fenced: another host has preempted this one",
-		       c->lun->url.text);
+	if (error == -ESTALE && lun_has_key(lun)) {
 		lun_command_end(c, -ESTALE);
-		lun_end_waiting(c->lun, -ESTALE);
+		lun_fenced(lun);
 	} else if ((c->io && c->io->op == BDEV_CAW) || lun_is_unguarded(c)) {
 		lun_command_end(c, -ETIMEDOUT);
 	} else {
@@ -193,13 +196,18 @@ static void attention(struct command *c, struct scsi_sense s, int error)
 
 static void conflict(struct command *c)
 {
-	if (c->fails_on_conflict)
+	struct lun *lun = c->lun;
+	bool has_key = lun_has_key(lun);
+
+	if (c->fails_on_conflict) {
 		lun_command_end(c, -EBUSY);
-	else if (c->lun->is_caw_proved)
-		fail(c, -ESTALE,
-		     "reservation conflict, another host has fenced this one");
-	else
+	} else if (lun->is_caw_proved && !has_key) {
+		fail(c, -ESTALE, "others have reserved the LUN, this host has no key");
+	} else {
+		if (has_key)
+			lun_ask_keys(lun);
 		again_later(c, -EBUSY, CONFLICT_MIN_NS, CONFLICTS_MAX);
+	}
 }
 
 static void good(struct command *c)
@@ -259,6 +267,11 @@ static void status(struct command *c)
 			fail(c, -EIO, "recovered, but not all of it");
 		return;
 	case SCSI_LATER:
+		/* LIO says "not ready" to what it has done but could not save. */
+		if (c->task.cdb[0] == SCSI_PR_OUT && s.key) {
+			lun_command_end(c, -ETIMEDOUT);
+			return;
+		}
 		again_later(c, error, DELAY_MIN_NS, DELAYS_MAX);
 		return;
 	case SCSI_CONFLICT:

@@ -40,8 +40,9 @@ static void name_from_machine(char ret_name[ISCSI_NAME_SIZE])
 	/* The id itself is not for others to see: a digest of it is. */
 	if (!f || !fgets(id, sizeof(id), f) || strcspn(id, "\n") < 32)
 		(void)gethostname(id, sizeof(id) - 1);
-	(void)snprintf(ret_name, ISCSI_NAME_SIZE, "iqn.2026-01.org.openvmfs:%012llx",
-		       (unsigned long long)XXH3_64bits(id, strlen(id)) >> 16);
+	(void)snprintf(ret_name, ISCSI_NAME_SIZE, "iqn.2026-01.org.openvmfs:%012llx-%08x",
+		       (unsigned long long)XXH3_64bits(id, strlen(id)) >> 16,
+		       (unsigned int)random_u64());
 }
 
 void iscsi_initiator_name(const char *given, char ret_name[ISCSI_NAME_SIZE])

@@ -132,12 +132,22 @@ static bool take_method(struct iscsi_session *s, const char *value)
 	return false;
 }
 
+/* A tag that is no number is as good as none. */
+static void take_tag(struct iscsi_session *s, const char *value)
+{
+	uint64_t n;
+
+	s->login.tpgt = parse_u64(value, UINT16_MAX, &n) ? 0 : (uint16_t)n;
+}
+
 static bool take_key(struct iscsi_session *s, const char *key, const char *value,
 		     struct challenge *c, struct buf *answer)
 {
 	if (strcmp(key, "AuthMethod") == 0)
 		return take_method(s, value);
-	if (strcmp(key, "CHAP_A") == 0)
+	if (strcmp(key, "TargetPortalGroupTag") == 0)
+		take_tag(s, value);
+	else if (strcmp(key, "CHAP_A") == 0)
 		c->algorithm = value;
 	else if (strcmp(key, "CHAP_I") == 0)
 		c->id = value;

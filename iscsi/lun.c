@@ -157,17 +157,19 @@ static void owner_up(struct iscsi_owner *o, struct iscsi_session *s)
 {
 	struct lun *lun = lun_of_owner(o);
 
-	(void)s;
 	mutex_lock(&lun->m);
 	bool is_open = lun->is_open;
+	lun->tpgt = iscsi_session_tpgt(s);
 	if (!is_open)
 		cond_broadcast(&lun->c);
 	lun->is_open = true;
 	mutex_unlock(&lun->m);
-	if (is_open)
+	if (is_open) {
+		atomic_fetch_add(&lun->events, 1);
 		lun_check_start(lun);
-	else
+	} else {
 		lun->is_ready = true;
+	}
 }
 
 static bool owner_down(struct iscsi_owner *o, int error, const char *why, bool was_up)
@@ -322,8 +324,8 @@ static uint64_t owner_pump(struct iscsi_owner *o, struct iscsi_session *s, uint6
 	struct command *c, *next;
 	bool has_room = s != NULL;
 
-	if (is_cut || lun->is_gone)
-		lun_end_waiting(lun, is_cut ? -ESTALE : -ENODEV);
+	if (is_cut || lun->is_gone || lun->is_fenced)
+		lun_end_waiting(lun, lun->is_gone ? -ENODEV : -ESTALE);
 	for (c = TAILQ_FIRST(&lun->queue); c; c = next) {
 		next = TAILQ_NEXT(c, link);
 		if (c->deadline <= now) {
@@ -374,6 +376,11 @@ static const struct bdev_ops lun_ops = {
 	.submit = lun_submit,
 	.reserve = lun_reserve,
 	.cut = lun_cut,
+	.pr = lun_pr,
+	.pr_read = lun_pr_read,
+	.events = lun_events,
+	.nexus = lun_nexus,
+	.reinstate = lun_reinstate,
 	.close = lun_close,
 };
 

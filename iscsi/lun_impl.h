@@ -6,6 +6,7 @@
  * The inside of a LUN, for lun.c (the device), command.c (what becomes of a command),
  * request.c (I/O to CDBs) and probe.c (what is it, is it still the same).
  */
+#include <stdatomic.h>
 #include <sys/queue.h>
 
 #include "base/env.h"
@@ -23,6 +24,7 @@
 #define ZEROS_SIZE 65536u
 #define ZEROS_PIECES (MAX_CHUNK / ZEROS_SIZE)
 #define VPD_SIZE 1024u
+#define KEYS_ASKED 512u /* reservation keys looked at when a conflict is explained */
 #define NORMAL_TASKS (ISCSI_MAX_TASKS - 16u) /* the rest is for what is urgent */
 
 enum step { STEP_MAIN, STEP_FLUSH };
@@ -80,6 +82,12 @@ struct lun {
 	bool is_cut, is_open, has_failed;
 	int open_error;
 	char open_why[256];
+	uint64_t pr_key; /* our reservation key, as registered; 0: none */
+	/* PRGENERATION as last read; a target's restart resets it */
+	uint32_t pr_generation;
+	uint16_t tpgt;	 /* of the portal, told at login */
+
+	atomic_uint events; /* new sessions, resets, changed reservations */
 
 	/* The transport's task alone. */
 	struct command_list queue, delayed, spare;
@@ -91,6 +99,9 @@ struct lun {
 	bool is_reserved, is_reserve_lost;
 	uint64_t down_since;
 	char down_why[256];
+	bool is_fenced, is_asking; /* reserve.c */
+	struct command ask;
+	uint8_t keys_told[sizeof(struct scsi_pr_in_pdu) + KEYS_ASKED * sizeof(be64)];
 	struct command check; /* of a new session */
 	uint8_t check_page[VPD_SIZE];
 };
@@ -129,6 +140,27 @@ int lun_fill_request(struct command *c);
 bool lun_request_goes_on(struct command *c);
 /* The unit does not know the command. true: it is done in another way now. */
 bool lun_request_falls_back(struct command *c);
+
+/* reserve.c: ops of the device */
+int lun_pr(struct bdev *bd, enum bdev_pr_action action, uint64_t key, uint64_t victim);
+int lun_pr_read(struct bdev *bd, struct bdev_pr_state *ret_state);
+uint32_t lun_events(struct bdev *bd);
+int lun_nexus(struct bdev *bd, struct bdev_nexus *ret_nexus);
+/* reserve.c, in the transport's task */
+bool lun_has_key(struct lun *lun);
+/* Is our key still there? If not: lun_fenced(). */
+void lun_ask_keys(struct lun *lun);
+/*
+ * A new session, before any I/O: READ KEYS into lun->keys_told, then: was our key taken
+ * away? A target that was restarted may have lost it: that is not the same.
+ */
+void lun_fill_read_keys(struct lun *lun, struct command *c);
+bool lun_is_key_taken(struct lun *lun, const struct command *c);
+/* Everything ends with -ESTALE from now on. */
+void lun_fenced(struct lun *lun);
+
+/* reinstate.c */
+int lun_reinstate(struct bdev *bd, const struct bdev_nexus *victim, uint64_t deadline);
 
 /* probe.c */
 int lun_probe(struct lun *lun) __attribute__((warn_unused_result));

@@ -14,7 +14,10 @@
 #include "bdev/bdev.h"
 
 struct iscsi_options {
-	/* NULL: of /etc/iscsi/initiatorname.iscsi, else of the machine id. */
+	/*
+	 * NULL: of /etc/iscsi/initiatorname.iscsi, else made up. No two members of a
+	 * volume should have the same: see iscsi/initiator.h.
+	 */
 	const char *initiator_name;
 	/*
 	 * All zero: a random one, kept as long as the device is open. A host sets one

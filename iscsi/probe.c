@@ -4,8 +4,9 @@
  *
  * The check of a new session runs in the transport's task while I/O waits: TEST UNIT
  * READY until its unit attentions are told, then VPD page 83h, whose name must be the
- * one seen at open. Only then is_ready. A name that differs makes the device gone for
- * good: its data are somebody else's.
+ * one seen at open, then, if we have a reservation key, whether it is still there. Only
+ * then is_ready. A name that differs makes the device gone for good: its data are
+ * somebody else's; a key that another host took away makes it fenced.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -310,6 +311,15 @@ static void back_in_service(struct lun *lun)
 	       (unsigned long long)((clock_now() - lun->down_since) / NS_PER_MS));
 }
 
+static void check_keys_ended(struct command *c, int error)
+{
+	struct lun *lun = c->lun;
+
+	back_in_service(lun);
+	if (!error && lun_is_key_taken(lun, c))
+		lun_fenced(lun);
+}
+
 static void check_name_ended(struct command *c, int error)
 {
 	struct lun *lun = c->lun;
@@ -329,7 +339,12 @@ static void check_name_ended(struct command *c, int error)
 		}
 	}
 	/* A unit that is gone says so to the I/O that waits. */
-	back_in_service(lun);
+	if (!lun_has_key(lun) || lun->is_asking) {
+		back_in_service(lun);
+		return;
+	}
+	lun_fill_read_keys(lun, c);
+	send_check(lun, check_keys_ended);
 }
 
 static void check_ready_ended(struct command *c, int error)

@@ -16,6 +16,8 @@ enum scsi_opcode {
 	SCSI_MODE_SENSE6 = 0x1a,
 	SCSI_READ_CAPACITY10 = 0x25,
 	SCSI_UNMAP = 0x42,
+	SCSI_PR_IN = 0x5e,
+	SCSI_PR_OUT = 0x5f,
 	SCSI_READ16 = 0x88,
 	SCSI_COMPARE_AND_WRITE = 0x89,
 	SCSI_WRITE16 = 0x8a,
@@ -25,6 +27,21 @@ enum scsi_opcode {
 	SCSI_REPORT_LUNS = 0xa0,
 };
 
+/* Service actions of PERSISTENT RESERVE IN and OUT. */
+enum scsi_pr_in_action {
+	SCSI_PR_READ_KEYS = 0,
+	SCSI_PR_READ_RESERVATION = 1,
+};
+
+enum scsi_pr_out_action {
+	SCSI_PR_RESERVE = 1,
+	SCSI_PR_CLEAR = 3,
+	SCSI_PR_PREEMPT = 4,
+	SCSI_PR_PREEMPT_ABORT = 5,
+	SCSI_PR_REGISTER_IGNORE = 6, /* REGISTER AND IGNORE EXISTING KEY */
+};
+
+#define SCSI_PR_APTPL 0x01u /* registrations outlive a loss of power */
 #define SCSI_FUA 0x08u
 #define SCSI_STANDARD_INQUIRY (-1)
 
@@ -52,6 +69,10 @@ void scsi_cdb_blocks16(uint8_t cdb[16], uint8_t opcode, uint8_t flags, uint64_t 
 void scsi_cdb_compare_and_write(uint8_t cdb[16], uint64_t lba);
 /* UNMAP of one range; fills its parameter list as well. */
 void scsi_cdb_unmap(uint8_t cdb[16], uint8_t list[24], uint64_t lba, uint32_t blocks);
+
+/* PERSISTENT RESERVE IN: at most len bytes; OUT: a list of len bytes, type of byte 2. */
+void scsi_cdb_pr_in(uint8_t cdb[16], uint8_t action, uint16_t len);
+void scsi_cdb_pr_out(uint8_t cdb[16], uint8_t action, uint8_t type, uint32_t len);
 
 /* LUN number < 16384 in the 8 bytes of SAM-5 4.7. */
 void scsi_lun_bytes(uint16_t lun, uint8_t ret_bytes[8]);
@@ -100,6 +121,37 @@ struct scsi_limits_pdu {
 };
 ONDISK_SIZE(struct scsi_limits_pdu, 44);
 ONDISK_AT(struct scsi_limits_pdu, max_write_same, 36);
+
+/* PERSISTENT RESERVE IN, both (SPC-4 6.15): the head; then keys of 8 bytes each. */
+struct scsi_pr_in_pdu {
+	be32 generation; /* 0 */
+	be32 more_len;	 /* 4 */
+};
+ONDISK_SIZE(struct scsi_pr_in_pdu, 8);
+
+/* READ RESERVATION; more_len 0: there is none. */
+struct scsi_pr_reservation_pdu {
+	struct scsi_pr_in_pdu head; /* 0 */
+	be64 key;		    /* 8 */
+	uint8_t obsolete16[4];	    /* 16 */
+	uint8_t reserved20;	    /* 20 */
+	uint8_t scope_type;	    /* 21 */
+	uint8_t obsolete22[2];	    /* 22 */
+};
+ONDISK_SIZE(struct scsi_pr_reservation_pdu, 24);
+ONDISK_AT(struct scsi_pr_reservation_pdu, scope_type, 21);
+
+/* The list of PERSISTENT RESERVE OUT (SPC-4 6.16.3). */
+struct scsi_pr_out_pdu {
+	be64 key;		/* 0 */
+	be64 action_key;	/* 8 */
+	uint8_t obsolete16[4];	/* 16 */
+	uint8_t flags;		/* 20 */
+	uint8_t reserved21;	/* 21 */
+	uint8_t obsolete22[2];	/* 22 */
+};
+ONDISK_SIZE(struct scsi_pr_out_pdu, 24);
+ONDISK_AT(struct scsi_pr_out_pdu, flags, 20);
 
 /*
  * The best name of the logical unit in VPD page 83h (len bytes): NAA of 16 bytes, else

@@ -81,7 +81,7 @@ static enum scsi_verdict judge_sense(struct scsi_sense s, int *ret_error)
 		*ret_error = judge_illegal(s);
 		return SCSI_FAILED;
 	case KEY_ATTENTION:
-		/* 2A/03 and 2A/05: preempted, that is, fenced by another host. */
+		/* 2A/03, 2A/05: preempted; with a key of ours that means fenced. */
 		*ret_error = s.asc == 0x2a && (s.ascq == 3 || s.ascq == 5) ? -ESTALE
 									   : -ETIMEDOUT;
 		return SCSI_ATTENTION;

@@ -80,6 +80,11 @@ const char *iscsi_session_why(const struct iscsi_session *s)
 	return s->why;
 }
 
+uint16_t iscsi_session_tpgt(const struct iscsi_session *s)
+{
+	return s->login.tpgt;
+}
+
 uint32_t iscsi_session_login_status(const struct iscsi_session *s)
 {
 	return s->login.status;

@@ -88,6 +88,8 @@ int iscsi_session_error(const struct iscsi_session *s);
 const char *iscsi_session_why(const struct iscsi_session *s);
 /* After a failed login: status class << 8 | detail of the target, else 0. */
 uint32_t iscsi_session_login_status(const struct iscsi_session *s);
+/* The target portal group tag, as told at login. */
+uint16_t iscsi_session_tpgt(const struct iscsi_session *s);
 
 /* Where the next received bytes belong: at most max >= 2 pieces, returns their count. */
 int iscsi_session_room(struct iscsi_session *s, struct iovec *iov, int max);

@@ -92,6 +92,7 @@ struct login {
 	bool is_chap;
 	uint8_t chap_step;
 	uint32_t status;
+	uint16_t tpgt;
 	struct buf text; /* of the target, collected over PDUs */
 };
 

@@ -22,6 +22,7 @@
 #include "base/buf.h"
 #include "base/env.h"
 #include "base/uuid.h"
+#include "vmfs/fence.h"
 #include "vmfs/format.h"
 #include "vmfs/heartbeat.h"
 
@@ -33,7 +34,8 @@
 #define DEAD_MS_MIN 1000u
 #define DEAD_MS_MAX 120000u
 #define POLL_NS (500 * NS_PER_MS)
-#define FENCE_LIVENESS (1u << 3)
+#define KEY_PREFIX 0x564Dull /* of every key of ours: LOCKING.md 3.1 */
+#define KEY_OF_MKFS (KEY_PREFIX << 48 | 0xffffull << 32)
 
 struct watched {
 	uint64_t off; /* dev offset of the slot */
@@ -204,5 +206,44 @@ int mkfs_check_not_live(struct bdev *bd, struct reporter *r)
 	if (!err)
 		err = watch_slots(&l);
 	free(l.watched);
+	return err;
+}
+
+/* 0: all keys are ours; else reported. */
+static int check_keys(struct bdev *bd, const struct bdev_pr_state *state,
+		      struct reporter *r)
+{
+	for (uint32_t i = 0; i < state->key_count; i++)
+		if (state->keys[i] >> 48 != KEY_PREFIX)
+			return report_error(
+				r, -EBUSY,
+				"%s: refusing: it is reserved, and the key %016llx is "
+				"no VMFS host's",
+				bd->name, (unsigned long long)state->keys[i]);
+	return 0;
+}
+
+int mkfs_end_reservation(struct bdev *bd, struct reporter *r)
+{
+	const uint64_t key = KEY_OF_MKFS | (uint32_t)random_u64();
+	struct bdev_pr_state *state = malloc(sizeof(*state));
+	int err = state ? bdev_pr_read(bd, state) : -ENOMEM;
+
+	if (!err && state->is_reserved) {
+		err = check_keys(bd, state, r);
+		if (err)
+			goto out;
+		err = bdev_pr(bd, BDEV_PR_REGISTER, key, 0);
+		if (!err)
+			err = bdev_pr(bd, BDEV_PR_CLEAR, key, 0);
+	}
+	if (err == -EOPNOTSUPP)
+		err = 0; /* no such thing here */
+	else if (err)
+		report(r, REPORT_ERROR,
+		       "%s: the reservation of hosts that are gone cannot be ended: %s",
+		       bd->name, strerror(-err));
+out:
+	free(state);
 	return err;
 }

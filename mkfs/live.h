@@ -15,4 +15,12 @@
 int mkfs_check_not_live(struct bdev *bd, struct reporter *r)
 	__attribute__((warn_unused_result));
 
+/*
+ * After that: the reservation that the hosts of the old volume left (LOCKING.md 6.1) is
+ * ended, or nothing could be written. 0, or reported: -EBUSY (others have reserved it),
+ * -errno. Blocks.
+ */
+int mkfs_end_reservation(struct bdev *bd, struct reporter *r)
+	__attribute__((warn_unused_result));
+
 #endif

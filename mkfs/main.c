@@ -137,7 +137,8 @@ static int check_old_content(struct bdev *bd, const struct arguments *a,
 		return report_error(r, -EEXIST,
 				    "%s: refusing, it contains %s (-f overwrites it)",
 				    bd->name, text);
-	return mkfs_check_not_live(bd, r);
+	err = mkfs_check_not_live(bd, r);
+	return err ? err : mkfs_end_reservation(bd, r);
 }
 
 static int check_device(struct bdev *bd, struct reporter *r)

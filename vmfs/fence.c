@@ -175,11 +175,37 @@ int fence_look(struct vmfs_volume *vol, uint32_t slot)
 	return fence_register(vol, fence_key(slot, le64_get(slotd.generation) + 1));
 }
 
+static bool has_key(const struct vmfs_heartbeat_disk *slotd)
+{
+	return le32_get(slotd->xmagic) == HEARTBEAT_XMAGIC && slotd->fence & FENCE_PR;
+}
+
 /* A LIVE slot of a host that has no key and would be shut out by a reservation. */
 static bool is_keyless(const struct vmfs_heartbeat_disk *slotd)
 {
-	return le32_get(slotd->state) == HEARTBEAT_LIVE &&
-	       !(le32_get(slotd->xmagic) == HEARTBEAT_XMAGIC && slotd->fence & FENCE_PR);
+	return le32_get(slotd->state) == HEARTBEAT_LIVE && !has_key(slotd);
+}
+
+/* Some targets (LIO) fence all sessions of one initiator name together. */
+static void warn_of_namesakes(struct vmfs_volume *vol,
+			      const struct vmfs_heartbeat_disk *slots)
+{
+	struct bdev_nexus own;
+
+	if (bdev_nexus(extent_bd(vol, 0), &own))
+		return;
+	for (uint32_t i = 0; i < VMFS_HEARTBEATS_COUNT; i++) {
+		const struct vmfs_heartbeat_disk *slotd = &slots[i];
+
+		if (le32_get(slotd->state) == HEARTBEAT_LIVE && has_key(slotd) &&
+		    !strncmp((const char *)slotd->initiator, own.initiator,
+			     sizeof(slotd->initiator)) &&
+		    memcmp(slotd->isid, own.isid, sizeof(own.isid)))
+			report(vol->reporter, REPORT_WARN,
+			       "volume %s: the member in slot %u has this host's "
+			       "initiator name %s: fencing one of them may shut out both",
+			       vol->label, i, own.initiator);
+	}
 }
 
 int fence_choose(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slots,
@@ -194,6 +220,8 @@ int fence_choose(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot
 	while (f->is_pr && !f->is_reserved && i < VMFS_HEARTBEATS_COUNT)
 		if (is_keyless(&slots[i++]))
 			f->is_pr = false;
+	if (f->is_pr)
+		warn_of_namesakes(vol, slots);
 	if (!f->is_pr && has_ats && i)
 		report(vol->reporter, REPORT_INFO,
 		       "volume %s: the host in slot %u has no reservation key: this "
@@ -202,15 +230,42 @@ int fence_choose(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot
 	return 0;
 }
 
-/* One round of REGISTER on every session; what came of it is read back by the caller. */
-static int send_register(struct vmfs_volume *vol, uint64_t key)
+/* REGISTER on one session; what came of it is read back by the caller. */
+static int register_one(struct bdev *bd, uint64_t key)
+{
+	int err = bdev_pr(bd, BDEV_PR_REGISTER, key, 0);
+
+	return err == -ETIMEDOUT || err == -EBUSY ? 0 : err;
+}
+
+/*
+ * A target may have a registration under this session's name, of an incarnation that is
+ * over, and refuse its writes all the same (LIO, after another session of this initiator
+ * was fenced): only an unregistering makes that good. Not so for the only registrant:
+ * the reservation would go.
+ */
+static int unregister_old(struct vmfs_volume *vol, unsigned int i, struct bdev *bd,
+			  struct bdev_pr_state *state)
+{
+	int err = fence_of(vol)->key ? -EALREADY : read_state(bd, state);
+
+	if (err || !state->key_count ||
+	    (state->key_count == 1 && sessions_of(vol, i) == 1))
+		return err == -EALREADY ? 0 : err;
+	return register_one(bd, 0);
+}
+
+static int send_register(struct vmfs_volume *vol, uint64_t key,
+			 struct bdev_pr_state *state)
 {
 	for (unsigned int i = 0; i <= vol->lvm.extent_count; i++) {
-		struct bdev *bd = i < vol->lvm.extent_count ? extent_bd(vol, i)
-							    : own_bd(vol);
-		int err = bd ? bdev_pr(bd, BDEV_PR_REGISTER, key, 0) : 0;
+		bool is_own = i == vol->lvm.extent_count;
+		struct bdev *bd = is_own ? own_bd(vol) : extent_bd(vol, i);
+		int err = bd ? unregister_old(vol, is_own ? 0 : i, bd, state) : 0;
 
-		if (err && err != -ETIMEDOUT && err != -EBUSY)
+		if (bd && !err)
+			err = register_one(bd, key);
+		if (err)
 			return err;
 	}
 	return 0;
@@ -242,7 +297,7 @@ int fence_register(struct vmfs_volume *vol, uint64_t key)
 	int err = -EAGAIN;
 	f->events = events_of(vol);
 	for (unsigned int n = 0; err == -EAGAIN && n < TRIES; n++) {
-		err = send_register(vol, key);
+		err = send_register(vol, key, state);
 		if (!err)
 			err = check_registered(vol, key, state);
 	}
@@ -283,6 +338,7 @@ void fence_show(struct vmfs_volume *vol, struct vmfs_heartbeat_disk *hbd)
 {
 	struct vmfs_fence *f = fence_of(vol);
 	struct bdev_nexus nexus;
+	bool has_nexus = find_nexus(vol, &nexus);
 
 	memset(hbd->initiator, 0, sizeof(hbd->initiator));
 	memset(hbd->isid, 0, sizeof(hbd->isid));
@@ -293,7 +349,7 @@ void fence_show(struct vmfs_volume *vol, struct vmfs_heartbeat_disk *hbd)
 	hbd->fence |= FENCE_PR;
 	hbd->dead_ms =
 		le32_of((uint32_t)(vol->member->hb.timing.lease_ns / NS_PER_MS));
-	if (!find_nexus(vol, &nexus))
+	if (!has_nexus)
 		return;
 	memcpy(hbd->initiator, nexus.initiator, strlen(nexus.initiator));
 	memcpy(hbd->isid, nexus.isid, sizeof(hbd->isid));
@@ -416,7 +472,7 @@ static void register_again(struct vmfs_volume *vol)
 
 	if (!heartbeat_is_renewed_after(&vol->member->hb, clock_now()))
 		return; /* dead, or asked again at the next turn */
-	f->key = 0;
+	f->key = ~key; /* not this one, and not none: nothing is unregistered first */
 	int err = fence_register(vol, key);
 	f->key = key;
 	if (err)
@@ -459,11 +515,6 @@ void fence_check(struct vmfs_volume *vol)
 }
 
 /* ---- taking over ---- */
-
-static bool has_key(const struct vmfs_heartbeat_disk *slotd)
-{
-	return le32_get(slotd->xmagic) == HEARTBEAT_XMAGIC && slotd->fence & FENCE_PR;
-}
 
 uint64_t fence_dead_after(struct vmfs_volume *vol,
 			  const struct vmfs_heartbeat_disk *slotd)

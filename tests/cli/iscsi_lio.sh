@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # The initiator against the Linux kernel's target in a QEMU guest, which has COMPARE AND
-# WRITE. tests/unit/iscsi_live.c says what is shown.
+# WRITE and persistent reservations. tests/unit/iscsi_live.c and iscsi_reserve.c say what
+# is shown.
 
 . "$(dirname "$0")/../lib/tap.sh"
 live=${BIN%/bin}/tests/unit/iscsi_live
+reserve=${BIN%/bin}/tests/unit/iscsi_reserve
 rig=$ROOT/tests/rigs/lio.sh
 port=$((13350 + $$ % 40))
 [ -x "$live" ] || skip_all "$live is not built"
@@ -22,6 +24,7 @@ ok "the initiator works with it" env ISCSI_KIND=lio ISCSI_URL="$url" \
 	ISCSI_HANG="$rig hang $T $port" ISCSI_THAW="$rig thaw $T $port" \
 	ISCSI_DOWN="$rig down $T $port" \
 	ISCSI_UP="$rig up $T $port $T/disk >/dev/null" "$live"
+ok "its reservations fence" env ISCSI_URL="$url" "$reserve"
 
 "$rig" down "$T" "$port"
 ok "the rig leaves nothing behind" [ ! -e "$T/lio-$port" ]

@@ -37,6 +37,8 @@ struct target {
 	unsigned int seen[256], logins, aborts;
 	uint8_t isid[MAX_LOGINS][6];
 	uint8_t disk_number;
+	be64 pr_key; /* 0: none */
+	uint32_t pr_generation;
 	uint64_t bytes_after_stall;
 	uint8_t disk[TARGET_BLOCKS * TARGET_BLOCK_SIZE];
 };
@@ -182,6 +184,27 @@ static uint32_t inquiry(struct target *t, const uint8_t *cdb, uint8_t *out)
 }
 
 /* The answer to a command without data out; 0 bytes are fine. -1: invalid. */
+static int pr_in(struct target *t, const uint8_t *cdb, uint8_t *out)
+{
+	struct scsi_pr_in_pdu head = { .generation = be32_of(t->pr_generation) };
+	bool has_key = cdb[1] == SCSI_PR_READ_KEYS && be64_get(t->pr_key);
+
+	head.more_len = be32_of(has_key ? sizeof(t->pr_key) : 0);
+	memcpy(out, &head, sizeof(head));
+	memcpy(out + sizeof(head), &t->pr_key, sizeof(t->pr_key));
+	return (int)(sizeof(head) + (has_key ? sizeof(t->pr_key) : 0));
+}
+
+static void pr_out(struct target *t, const uint8_t *cdb, const void *data)
+{
+	const struct scsi_pr_out_pdu *list = data;
+
+	if (cdb[1] != SCSI_PR_REGISTER_IGNORE)
+		return;
+	t->pr_key = list->action_key;
+	t->pr_generation++;
+}
+
 static int execute_in(struct target *t, const uint8_t *cdb, uint8_t *out, uint64_t lba,
 		      uint32_t blocks)
 {
@@ -204,6 +227,8 @@ static int execute_in(struct target *t, const uint8_t *cdb, uint8_t *out, uint64
 	case SCSI_SERVICE_IN16:
 		memcpy(out, &capacity, sizeof(capacity));
 		return sizeof(capacity);
+	case SCSI_PR_IN:
+		return pr_in(t, cdb, out);
 	case SCSI_READ16:
 		memcpy(out, t->disk + lba * TARGET_BLOCK_SIZE,
 		       blocks * TARGET_BLOCK_SIZE);
@@ -236,6 +261,10 @@ static uint32_t execute(struct link *l, const uint8_t *cdb, uint32_t *ret_out_le
 	uint8_t *place = t->disk + lba * TARGET_BLOCK_SIZE;
 	if (cdb[0] == SCSI_WRITE16) {
 		memcpy(place, l->data, blocks * TARGET_BLOCK_SIZE);
+		return 0;
+	}
+	if (cdb[0] == SCSI_PR_OUT) {
+		pr_out(t, cdb, l->data);
 		return 0;
 	}
 	if (cdb[0] == SCSI_COMPARE_AND_WRITE) {
@@ -430,6 +459,14 @@ void target_rule_status(struct target *t, uint8_t opcode, uint8_t status, uint32
 			unsigned int times)
 {
 	set_rule(t, opcode, (struct rule){ RULE_STATUS, times, status, sense });
+}
+
+void target_take_key(struct target *t, bool is_restart)
+{
+	mutex_lock(&t->m);
+	t->pr_key = be64_of(0);
+	t->pr_generation = is_restart ? 0 : t->pr_generation + 1;
+	mutex_unlock(&t->m);
 }
 
 void target_resume(struct target *t)

@@ -45,6 +45,12 @@ void target_resume(struct target *t);
 /* Another disk under the same name: its NAA id changes. */
 void target_swap_disk(struct target *t);
 
+/*
+ * It has persistent reservations enough for one session: the key that was registered
+ * last. This takes it away, as another host would; is_restart: as a loss of power would.
+ */
+void target_take_key(struct target *t, bool is_restart);
+
 /* How many commands of this opcode came, executed or not. */
 unsigned int target_seen(struct target *t, uint8_t opcode);
 /* Logins to full feature; ABORT TASKs. */

@@ -161,8 +161,8 @@ static void a_busy_unit_is_asked_again(void **state)
 	lab_close(&lab);
 }
 
-/* RESERVE(6) of others passes; on a unit with a proved CAW it can only be a fence. */
-static void a_reservation_conflict_is_waited_out_or_a_fence(void **state)
+/* RESERVE(6) of others passes; on a unit with a proved CAW it is one that stays. */
+static void a_reservation_conflict_is_waited_out_or_final(void **state)
 {
 	struct lab lab;
 	(void)state;
@@ -177,7 +177,107 @@ static void a_reservation_conflict_is_waited_out_or_a_fence(void **state)
 	assert_int_equal(bdev_reserve(lab.bd, true), -EBUSY);
 	assert_int_equal(bdev_caw(lab.bd, lab.a, lab.b, BLOCK, 9 * BLOCK, 0), 0);
 	assert_int_equal(bdev_write(lab.bd, lab.b, BLOCK, 0), -ESTALE);
-	assert_true(collect_has(&lab.told, "fenced"));
+	assert_true(collect_has(&lab.told, "this host has no key"));
+	lab_close(&lab);
+}
+
+#define KEY 0x564d000000010001ull
+
+static void expect_fenced(struct lab *lab)
+{
+	unsigned int writes = target_seen(lab->t, SCSI_WRITE16);
+
+	assert_int_equal(bdev_write(lab->bd, lab->b, BLOCK, 0), -ESTALE);
+	assert_int_equal(bdev_read(lab->bd, lab->now, BLOCK, 0), -ESTALE);
+	assert_int_equal(bdev_caw(lab->bd, lab->a, lab->b, BLOCK, 0, 0), -ESTALE);
+	assert_int_equal(target_seen(lab->t, SCSI_WRITE16), writes);
+	assert_int_equal(collect_count(&lab->told, REPORT_WARN), 1);
+	assert_int_equal(collect_count(&lab->told, REPORT_ERROR), 0);
+}
+
+/* With a key of ours READ KEYS decides what a conflict is. */
+static void a_conflict_is_a_fence_when_our_key_is_gone(void **state)
+{
+	struct lab lab;
+	(void)state;
+
+	lab_open(&lab, 0);
+	assert_int_equal(bdev_pr(lab.bd, BDEV_PR_REGISTER, KEY, 0), 0);
+	assert_int_equal(bdev_caw(lab.bd, lab.a, lab.b, BLOCK, 9 * BLOCK, 0), 0);
+	target_rule_status(lab.t, SCSI_WRITE16, SCSI_RESERVATION_CONFLICT, 0, 3);
+	assert_int_equal(bdev_write(lab.bd, lab.b, BLOCK, 0), 0);
+	target_take_key(lab.t, false);
+	target_rule_status(lab.t, SCSI_WRITE16, SCSI_RESERVATION_CONFLICT, 0, 1000);
+	assert_int_equal(bdev_write(lab.bd, lab.b, BLOCK, 0), -ESTALE);
+	expect_fenced(&lab);
+	lab_close(&lab);
+}
+
+static void a_preempted_key_is_a_fence(void **state)
+{
+	struct lab lab;
+	(void)state;
+
+	lab_open(&lab, 0);
+	/* Without a key it is about somebody else who had this session's name. */
+	target_rule_status(lab.t, SCSI_WRITE16, SCSI_CHECK_CONDITION, 0x062a05, 1);
+	assert_int_equal(bdev_write(lab.bd, lab.b, BLOCK, 0), 0);
+	assert_int_equal(bdev_pr(lab.bd, BDEV_PR_REGISTER, KEY, 0), 0);
+	target_rule_status(lab.t, SCSI_WRITE16, SCSI_CHECK_CONDITION, 0x062a05, 1);
+	assert_int_equal(bdev_write(lab.bd, lab.b, BLOCK, 0), -ESTALE);
+	expect_fenced(&lab);
+	lab_close(&lab);
+}
+
+/* The connection is lost; before anything is sent again the key is looked for. */
+static void a_new_session_asks_for_its_key_first(void **state)
+{
+	struct lab lab;
+	(void)state;
+
+	for (int is_restart = 0; is_restart < 2; is_restart++) {
+		lab_open(&lab, 0);
+		for (int i = 0; i < 2; i++)
+			assert_int_equal(bdev_pr(lab.bd, BDEV_PR_REGISTER, KEY, 0), 0);
+		struct bdev_pr_state *seen = malloc(sizeof(*seen));
+		assert_int_equal(bdev_pr_read(lab.bd, seen), 0);
+		assert_int_equal(seen->key_count, 1);
+		assert_true(seen->keys[0] == KEY);
+		free(seen);
+		uint32_t events = bdev_events(lab.bd);
+		target_take_key(lab.t, is_restart);
+		target_rule(lab.t, SCSI_READ16, RULE_CLOSE, 1);
+		assert_int_equal(bdev_read(lab.bd, lab.now, BLOCK, 0),
+				 is_restart ? 0 : -ESTALE);
+		assert_int_not_equal(bdev_events(lab.bd), events);
+		if (is_restart)
+			assert_int_equal(bdev_write(lab.bd, lab.b, BLOCK, 0), 0);
+		else
+			assert_int_equal(bdev_write(lab.bd, lab.b, BLOCK, 0), -ESTALE);
+		assert_int_equal(target_seen(lab.t, SCSI_WRITE16), is_restart);
+		lab_close(&lab);
+	}
+}
+
+/* "Not ready", although it was done: what stands there counts. */
+static void a_reservation_command_is_read_back(void **state)
+{
+	struct lab lab;
+	(void)state;
+
+	lab_open(&lab, 0);
+	target_rule_status(lab.t, SCSI_PR_OUT, SCSI_CHECK_CONDITION, 0x020800, 1);
+	assert_int_equal(bdev_pr(lab.bd, BDEV_PR_REGISTER, KEY, 0), 0);
+	assert_int_equal(target_seen(lab.t, SCSI_PR_OUT), 2); /* without APTPL */
+	target_rule_status(lab.t, SCSI_PR_OUT, SCSI_CHECK_CONDITION, 0x020800, 1);
+	assert_int_equal(bdev_pr(lab.bd, BDEV_PR_PREEMPT, KEY, 7), 0); /* no such key */
+	target_rule_status(lab.t, SCSI_PR_OUT, SCSI_RESERVATION_CONFLICT, 0, 1);
+	assert_int_equal(bdev_pr(lab.bd, BDEV_PR_RESERVE, KEY, 0), -EBUSY);
+	target_take_key(lab.t, false);
+	target_rule_status(lab.t, SCSI_PR_OUT, SCSI_RESERVATION_CONFLICT, 0, 1);
+	assert_int_equal(bdev_pr(lab.bd, BDEV_PR_RESERVE, KEY, 0), -ESTALE);
+	target_rule_status(lab.t, SCSI_PR_OUT, SCSI_CHECK_CONDITION, 0x052000, 2);
+	assert_int_equal(bdev_pr(lab.bd, BDEV_PR_REGISTER, KEY, 0), -EOPNOTSUPP);
 	lab_close(&lab);
 }
 
@@ -265,9 +365,6 @@ static void a_unit_attention_is_not_swallowed(void **state)
 	target_rule_status(lab.t, SCSI_COMPARE_AND_WRITE, SCSI_CHECK_CONDITION, 0x062903,
 			   1);
 	assert_int_equal(bdev_caw(lab.bd, lab.b, lab.a, BLOCK, 0, 0), -ETIMEDOUT);
-	target_rule_status(lab.t, SCSI_WRITE16, SCSI_CHECK_CONDITION, 0x062a03, 1);
-	assert_int_equal(bdev_write(lab.bd, lab.b, BLOCK, 0), -ESTALE);
-	assert_true(collect_has(&lab.told, "fenced: another host has preempted"));
 	lab_close(&lab);
 }
 
@@ -414,7 +511,11 @@ int main(void)
 		cmocka_unit_test(writes_and_reads_survive_a_lost_connection),
 		cmocka_unit_test(a_write_without_answer_is_aborted_and_sent_again),
 		cmocka_unit_test(a_busy_unit_is_asked_again),
-		cmocka_unit_test(a_reservation_conflict_is_waited_out_or_a_fence),
+		cmocka_unit_test(a_reservation_conflict_is_waited_out_or_final),
+		cmocka_unit_test(a_conflict_is_a_fence_when_our_key_is_gone),
+		cmocka_unit_test(a_preempted_key_is_a_fence),
+		cmocka_unit_test(a_new_session_asks_for_its_key_first),
+		cmocka_unit_test(a_reservation_command_is_read_back),
 		cmocka_unit_test(a_lost_reservation_is_not_made_good_within_its_bracket),
 		cmocka_unit_test(a_reservation_belongs_to_one_task),
 		cmocka_unit_test(a_unit_attention_is_not_swallowed),
