@@ -73,6 +73,11 @@ struct task *task_start(const char *name, void (*fn)(void *arg), void *arg);
 void task_join(struct task *t);
 /* The calling task; an opaque, stable, non-NULL name for ownership checks. */
 const struct task *task_self(void);
+/*
+ * The calling task is to run before all others of this machine whenever it can, as far as
+ * the system allows it: for tasks that must be in time and need next to nothing.
+ */
+void task_raise(void);
 /* Sleeps until clock_now() >= deadline (ns). */
 void task_sleep_until(uint64_t deadline);
 

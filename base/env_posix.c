@@ -26,6 +26,7 @@ static_assert(_Alignof(pthread_mutex_t) <= _Alignof(struct mutex), "mutex alignm
 static_assert(_Alignof(pthread_cond_t) <= _Alignof(struct cond), "cond alignment");
 
 #define TASK_NAME_SIZE 16
+#define RAISED_PRIORITY 20 /* of SCHED_FIFO; the guard has more */
 
 struct task {
 	pthread_t thread;
@@ -222,6 +223,14 @@ void task_join(struct task *t)
 const struct task *task_self(void)
 {
 	return self ? self : &foreign;
+}
+
+void task_raise(void)
+{
+	struct sched_param param = { .sched_priority = RAISED_PRIORITY };
+
+	/* An ordinary user's stays as it is. */
+	(void)pthread_setschedparam(pthread_self(), SCHED_FIFO, &param);
 }
 
 void task_sleep_until(uint64_t deadline)

@@ -16,7 +16,9 @@
  *    before the parent completes. After the parent's done() nothing of bd is touched.
  * 3. fan.pending counts the children and, until the last is submitted, the submitter: a
  *    child that completes inside submit cannot complete the parent early.
- * 4. The parent's result is -ETIMEDOUT if any child's outcome is unknown, else the first
+ * 4. A child whose fate its device does not know keeps its hold; when the last child has
+ *    ended, such ones are done again by a worker, with the same bytes at the same place.
+ * 5. The parent's result is -ETIMEDOUT if any child's outcome is unknown, else the first
  *    error: "unknown" must not be hidden behind a "no".
  */
 #include "bdev/bdev.h"
@@ -101,12 +103,13 @@ struct child {
 	struct bdev_io io;
 	struct fan *fan;
 	struct bdev_extent extent;
+	bool is_unsettled;
 };
 
 struct fan {
 	struct bdev_io *parent;
 	struct bdev *bd; /* whose unmap() takes the extents back; NULL: no holds */
-	atomic_uint pending;
+	atomic_uint pending, unsettled;
 	atomic_int result;
 	unsigned int count;
 	int iov_used;
@@ -124,6 +127,7 @@ static struct fan *fan_new(struct bdev_io *parent, struct bdev *bd, unsigned int
 	fan->parent = parent;
 	fan->bd = bd;
 	atomic_init(&fan->pending, 1);
+	atomic_init(&fan->unsettled, 0);
 	atomic_init(&fan->result, 0);
 	fan->count = 0;
 	fan->iov_used = 0;
@@ -142,28 +146,74 @@ static void fan_note(struct fan *fan, int result)
 		(void)atomic_compare_exchange_strong(&fan->result, &seen, result);
 }
 
-static void fan_put(struct fan *fan)
-{
-	if (atomic_fetch_sub(&fan->pending, 1) != 1)
-		return;
-	struct bdev_io *parent = fan->parent;
-	int result = atomic_load(&fan->result);
-	free(fan);
-	bdev_io_complete(parent, result);
-}
-
 static void give_back(struct bdev *bd, struct bdev_extent *extent)
 {
 	if (bd && bd->ops->unmap)
 		bd->ops->unmap(bd, extent);
 }
 
+/* Runs what is unsettled again, on a worker. The parent's result. */
+static int fan_redo(struct bdev *bd, struct bdev_io *parent, void *arg)
+{
+	struct fan *fan = arg;
+	assert(fan->parent == parent);
+	for (unsigned int i = 0; i < fan->count; i++) {
+		struct child *child = &fan->child[i];
+		if (!child->is_unsettled)
+			continue;
+		fan_note(fan, bd->ops->redo(bd, &child->io));
+		give_back(bd, &child->extent);
+	}
+	int result = atomic_load(&fan->result);
+	free(fan);
+	return result;
+}
+
+static void to_worker(struct bdev *bd, struct bdev_io *io, worker_fn *fn, void *arg)
+{
+	worker_pool_prepare(bd, io, fn, arg);
+	if (!bd->ops->park || !bd->ops->park(bd, io))
+		bdev_resume(io);
+}
+
+void bdev_resume(struct bdev_io *io)
+{
+	worker_pool_queue(io->bd->submit_domain, io);
+}
+
+static void fan_put(struct fan *fan)
+{
+	if (atomic_fetch_sub(&fan->pending, 1) != 1)
+		return;
+	struct bdev_io *parent = fan->parent;
+	if (atomic_load(&fan->unsettled)) {
+		to_worker(fan->bd, parent, fan_redo, fan);
+		return;
+	}
+	int result = atomic_load(&fan->result);
+	free(fan);
+	bdev_io_complete(parent, result);
+}
+
+/* Does the child's result stand? */
+static bool is_settled(struct child *child)
+{
+	struct bdev *bd = child->fan->bd;
+	return !bd || !bd->ops->settle || !bd->submit_domain ||
+	       bd->ops->settle(bd, child->fan->parent, &child->extent, child->io.result);
+}
+
 static void child_done(struct bdev_io *io)
 {
 	struct child *child = (struct child *)io;
 	struct fan *fan = child->fan;
-	fan_note(fan, io->result);
-	give_back(fan->bd, &child->extent);
+	child->is_unsettled = !is_settled(child);
+	if (child->is_unsettled) {
+		atomic_fetch_add(&fan->unsettled, 1);
+	} else {
+		fan_note(fan, io->result);
+		give_back(fan->bd, &child->extent);
+	}
 	fan_put(fan);
 }
 
@@ -173,6 +223,7 @@ static struct child *fan_add(struct fan *fan, enum bdev_op op,
 {
 	struct child *child = &fan->child[fan->count++];
 	child->fan = fan;
+	child->is_unsettled = false;
 	child->extent = *e;
 	child->io = (struct bdev_io){
 		.op = op,
@@ -293,10 +344,16 @@ static void submit_leaf(struct bdev *bd, struct bdev_io *io)
 
 /* ---- translating devices ---- */
 
+static int run_rw(struct bdev *bd, struct bdev_io *io, void *arg)
+{
+	(void)arg;
+	return bd->ops->rw(bd, io);
+}
+
 static void punt(struct bdev *bd, struct bdev_io *io)
 {
 	if (bd->submit_domain) {
-		worker_pool_punt(bd->submit_domain, bd, io);
+		to_worker(bd, io, run_rw, NULL);
 		return;
 	}
 	bdev_io_complete(io, report_error(bd->reporter, -EOPNOTSUPP,

@@ -85,6 +85,22 @@ struct bdev_ops {
 	int (*map)(struct bdev *bd, const struct bdev_io *io,
 		   struct bdev_extent *ret_extent);
 	void (*unmap)(struct bdev *bd, struct bdev_extent *e);
+	/*
+	 * Translating, may be NULL: a piece of io on extent e has ended with `result`.
+	 * true: that is final, e is given back by unmap(). false: its fate is not known,
+	 * or not to be believed; e stays held until redo() of it has ended. Only asked if
+	 * there is a pool. Never blocks.
+	 */
+	bool (*settle)(struct bdev *bd, const struct bdev_io *io, struct bdev_extent *e,
+		       int result);
+	/* Runs such a piece again, on piece->bd, until its fate is known. Blocks. */
+	int (*redo)(struct bdev *bd, struct bdev_io *piece);
+	/*
+	 * Translating, may be NULL: all that rw() or redo() of io would do now is wait.
+	 * true: the device has taken io, and calls bdev_resume() when that is over; priv
+	 * but for priv.next is not its own. Never blocks.
+	 */
+	bool (*park)(struct bdev *bd, struct bdev_io *io);
 	/* The blocking form; translating devices must, leaves may have it (fast path). */
 	int (*rw)(struct bdev *bd, struct bdev_io *io);
 	/* SCSI RESERVE(6), RELEASE(6): 0, -EBUSY (another holds it), -errno. Blocks. */
@@ -174,6 +190,8 @@ void bdev_close(struct bdev *bd);
  * Returns io->result; done() is not called and need not be set.
  */
 int bdev_run(struct bdev *bd, struct bdev_io *io) __attribute__((warn_unused_result));
+/* For implementers of park(): io goes to the pool. Never blocks. */
+void bdev_resume(struct bdev_io *io);
 /* For implementers: completes io with result (calls done). */
 void bdev_io_complete(struct bdev_io *io, int result);
 /* For implementers: 0, or -EINVAL / -EROFS if io does not fit bd. */

@@ -37,6 +37,7 @@
 
 #define SECTOR 512u
 #define BLOCK_MAX 4096u
+#define DRAIN_POLL_NS (5 * NS_PER_MS)
 #define MAX_IO (16u << 20) /* bytes in one iocb; longer ones are split */
 
 static int file_rw(struct bdev *bd, struct bdev_io *io)
@@ -72,6 +73,26 @@ static void file_cut(struct bdev *bd)
 	mutex_unlock(&file->m);
 }
 
+/* The same descriptor goes on: all that is left to do is to wait for what was in flight.
+ */
+static int file_mend(struct bdev *bd, uint64_t deadline)
+{
+	struct file_bdev *file = (struct file_bdev *)bd;
+	for (;;) {
+		mutex_lock(&file->m);
+		bool is_idle = !file->q.busy && !atomic_load(&file->running);
+		if (is_idle)
+			atomic_store(&file->is_cut, false);
+		mutex_unlock(&file->m);
+		if (is_idle)
+			return 0;
+		uint64_t now = clock_now();
+		if (now >= deadline)
+			return -ETIMEDOUT;
+		task_sleep_until(min_u64(deadline, now + DRAIN_POLL_NS));
+	}
+}
+
 static void file_close(struct bdev *bd)
 {
 	struct file_bdev *file = (struct file_bdev *)bd;
@@ -89,6 +110,7 @@ static const struct bdev_ops file_ops = {
 	.rw = file_rw,
 	.resize = file_resize,
 	.cut = file_cut,
+	.mend = file_mend,
 	.liveness = file_liveness,
 	.close = file_close,
 };

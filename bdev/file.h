@@ -69,6 +69,7 @@ struct file_bdev {
 	bool is_lockable; /* OFD locks here reach every user of the bytes */
 	dev_t rdev;	  /* of a block device */
 	atomic_bool is_cut;
+	atomic_uint running;	   /* calls of file_run() */
 	atomic_int told_errno;	   /* the last error that was told: once in a row */
 	atomic_bool no_zero_range; /* the filesystem has none */
 	atomic_bool no_punch;

@@ -10,7 +10,7 @@
  * 2. The first flush that fails decides all later ones. The kernel reports a lost write
  *    to one fsync() and forgets it; who asks again must not hear that all is well.
  * 3. Once cut, nothing new is sent. A task that has passed the test of is_cut counts as
- *    in flight.
+ *    in flight: it is counted in `running` before it tests, and mending waits for it.
  *
  * ZERO keeps space reserved where the filesystem can (ZERO_RANGE), UNMAP gives it back
  * (PUNCH_HOLE). Where neither exists zeros are written.
@@ -202,7 +202,7 @@ static int zero_or_unmap(struct file_bdev *file, const struct bdev_io *io)
 	return error ? file_error(file, io, error) : 0;
 }
 
-int file_run(struct file_bdev *file, struct bdev_io *io, uint64_t progress)
+static int run_one(struct file_bdev *file, struct bdev_io *io, uint64_t progress)
 {
 	int rc;
 	if (atomic_load(&file->is_cut))
@@ -221,4 +221,12 @@ int file_run(struct file_bdev *file, struct bdev_io *io, uint64_t progress)
 		return file_caw(file, io);
 	}
 	return -EOPNOTSUPP;
+}
+
+int file_run(struct file_bdev *file, struct bdev_io *io, uint64_t progress)
+{
+	atomic_fetch_add(&file->running, 1);
+	int rc = run_one(file, io, progress);
+	atomic_fetch_sub(&file->running, 1);
+	return rc;
 }

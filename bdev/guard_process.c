@@ -56,7 +56,7 @@ struct process {
 	struct guard_page *page;
 	int sock, main_fd, timer_fd, watchdog_fd; /* the last: -1 if there is none */
 	bool is_active[GUARD_LEASES_MAX];
-	bool is_cut[GUARD_LEASES_MAX];
+	uint64_t cut_at[GUARD_LEASES_MAX]; /* when it was cut; 0: it is whole */
 	uint64_t fed;
 	struct held_socket sockets[GUARD_SOCKETS_MAX];
 };
@@ -93,15 +93,15 @@ static uint64_t look(struct process *p, uint32_t lease, uint64_t now, bool *ret_
 {
 	struct guard_lease_words *w = &p->page->lease[lease];
 	uint64_t renewed = atomic_load(&w->renewed);
-	uint64_t cut_at = renewed + w->cut_ns;
+	uint64_t over_at = renewed + w->cut_ns;
 
-	if (now < cut_at) {
-		p->is_cut[lease] = false;
-		return cut_at;
+	if (now < over_at) {
+		p->cut_at[lease] = 0;
+		return over_at;
 	}
-	if (!p->is_cut[lease] || atomic_load(&w->cut_of) != renewed) {
+	if (!p->cut_at[lease] || atomic_load(&w->cut_of) != renewed) {
 		reset_sockets(p, lease);
-		p->is_cut[lease] = true;
+		p->cut_at[lease] = now;
 		atomic_store(&w->cut_of, renewed);
 	}
 	bool is_acknowledged = atomic_load(&w->acknowledged) == renewed;
@@ -111,8 +111,9 @@ static uint64_t look(struct process *p, uint32_t lease, uint64_t now, bool *ret_
 		return now;
 	if (is_acknowledged)
 		return now + w->ack_ns;
-	if (now < cut_at + w->ack_ns)
-		return cut_at + w->ack_ns;
+	/* From the cut and not from the age: after a suspend main needs its time, too. */
+	if (now < p->cut_at[lease] + w->ack_ns)
+		return p->cut_at[lease] + w->ack_ns;
 	say("guard: a lease is over and the process does not answer: killed\n");
 	(void)pidfd_send_signal(p->main_fd, SIGKILL, NULL, 0);
 	return NO_DEADLINE;
@@ -214,7 +215,7 @@ static bool serve_one(struct process *p, const struct guard_message *m, int fd)
 	switch ((enum guard_request)m->request) {
 	case GUARD_LEASE_NEW:
 		p->is_active[m->lease] = true;
-		p->is_cut[m->lease] = false;
+		p->cut_at[m->lease] = 0;
 		break;
 	case GUARD_LEASE_END:
 		p->is_active[m->lease] = false;

@@ -171,6 +171,17 @@ static void mem_cut(struct bdev *bd)
 	mutex_unlock(&mem->m);
 }
 
+/* Nothing is ever in flight here. */
+static int mem_mend(struct bdev *bd, uint64_t deadline)
+{
+	struct mem_bdev *mem = (struct mem_bdev *)bd;
+	(void)deadline;
+	mutex_lock(&mem->m);
+	mem->is_cut = false;
+	mutex_unlock(&mem->m);
+	return 0;
+}
+
 static void mem_close(struct bdev *bd)
 {
 	struct mem_bdev *mem = (struct mem_bdev *)bd;
@@ -184,6 +195,7 @@ static const struct bdev_ops mem_ops = {
 	.rw = mem_rw,
 	.resize = mem_resize,
 	.cut = mem_cut,
+	.mend = mem_mend,
 	.close = mem_close,
 };
 

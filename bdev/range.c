@@ -42,6 +42,25 @@ static void range_unmap(struct bdev *bd, struct bdev_extent *e)
 		range->below->ops->unmap(range->below, e);
 }
 
+static bool range_settle(struct bdev *bd, const struct bdev_io *io, struct bdev_extent *e,
+			 int result)
+{
+	struct bdev *below = ((struct range_bdev *)bd)->below;
+	return !below->ops->settle || below->ops->settle(below, io, e, result);
+}
+
+static int range_redo(struct bdev *bd, struct bdev_io *piece)
+{
+	struct bdev *below = ((struct range_bdev *)bd)->below;
+	return below->ops->redo(below, piece);
+}
+
+static bool range_park(struct bdev *bd, struct bdev_io *io)
+{
+	struct bdev *below = ((struct range_bdev *)bd)->below;
+	return below->ops->park && below->ops->park(below, io);
+}
+
 static int range_rw(struct bdev *bd, struct bdev_io *io)
 {
 	struct range_bdev *range = (struct range_bdev *)bd;
@@ -116,6 +135,9 @@ static void range_close(struct bdev *bd)
 static const struct bdev_ops range_ops = {
 	.map = range_map,
 	.unmap = range_unmap,
+	.settle = range_settle,
+	.redo = range_redo,
+	.park = range_park,
 	.rw = range_rw,
 	.reserve = range_reserve,
 	.cut = range_cut,

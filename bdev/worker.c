@@ -4,10 +4,11 @@
  *
  * Invariants:
  * 1. Each queued io is run once and completed once, in the order of arrival.
- * 2. No lock is held while rw() or done() runs.
- * 3. A worker calls rw() only, which never punts: so a pool of one task cannot wait for
- *    itself.
- * The queue is linked through io->priv.next; the device gets priv back before rw() runs.
+ * 2. No lock is held while the work or done() runs.
+ * 3. A worker calls rw() and redo() only, which never punt: so a pool of one task cannot
+ *    wait for itself.
+ * The queue is linked through io->priv.next; the device gets priv back before the work
+ * runs.
  */
 #include "bdev/worker.h"
 
@@ -44,8 +45,11 @@ static void worker(void *arg)
 {
 	struct worker_pool *pool = arg;
 	struct bdev_io *io;
-	while ((io = next_io(pool)) != NULL)
-		bdev_io_complete(io, io->bd->ops->rw(io->bd, io));
+	while ((io = next_io(pool)) != NULL) {
+		worker_fn *fn = (worker_fn *)(uintptr_t)io->priv.word[0];
+		void *context = (void *)(uintptr_t)io->priv.word[1];
+		bdev_io_complete(io, fn(io->bd, io, context));
+	}
 }
 
 struct worker_pool *worker_pool_new(const char *name, unsigned int count)
@@ -87,10 +91,15 @@ void worker_pool_free(struct worker_pool *pool)
 	free(pool);
 }
 
-void worker_pool_punt(struct worker_pool *pool, struct bdev *bd, struct bdev_io *io)
+void worker_pool_prepare(struct bdev *bd, struct bdev_io *io, worker_fn *fn, void *arg)
 {
-	assert(bd->ops->rw);
 	io->bd = bd;
+	io->priv.word[0] = (uint64_t)(uintptr_t)fn;
+	io->priv.word[1] = (uint64_t)(uintptr_t)arg;
+}
+
+void worker_pool_queue(struct worker_pool *pool, struct bdev_io *io)
+{
 	io->priv.next = NULL;
 	mutex_lock(&pool->m);
 	assert(!pool->is_closing);

@@ -3,8 +3,9 @@
 #define BDEV_WORKER_H
 
 /*
- * A bounded pool of tasks for what cannot be mapped at once. A worker runs the blocking
- * rw() of a translating device; it never hands work back to the pool.
+ * A bounded pool of tasks for what cannot be mapped at once, or has to be done again. A
+ * worker runs what blocks in a translating device: rw(), redo(); it never hands work back
+ * to the pool.
  */
 #include "bdev/bdev.h"
 
@@ -14,9 +15,14 @@ struct worker_pool;
 struct worker_pool *worker_pool_new(const char *name, unsigned int count);
 /* Waits until all queued work is done, then frees. NULL is allowed. */
 void worker_pool_free(struct worker_pool *pool);
-/* Runs bd->ops->rw(bd, io) on a worker, then completes io with its result. Never blocks.
+/*
+ * What is to become of io on a worker: it is completed with what fn returns. Kept in
+ * io->priv (but for priv.next) until it runs.
  */
-void worker_pool_punt(struct worker_pool *pool, struct bdev *bd, struct bdev_io *io);
+typedef int worker_fn(struct bdev *bd, struct bdev_io *io, void *arg);
+void worker_pool_prepare(struct bdev *bd, struct bdev_io *io, worker_fn *fn, void *arg);
+/* Queues an io that is prepared. Never blocks. */
+void worker_pool_queue(struct worker_pool *pool, struct bdev_io *io);
 
 /* Gives a translating device the pool that bdev_submit() punts to. Borrowed. */
 void bdev_set_pool(struct bdev *bd, struct worker_pool *pool);

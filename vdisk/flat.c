@@ -89,19 +89,51 @@ static int flat_map(struct bdev *bd, const struct bdev_io *io,
 	return 0;
 }
 
+/* The file's device whose extent e is; e becomes that; *ret_hold: what it was. */
+static struct bdev *unwrap(struct vdisk *disk, struct bdev_extent *e,
+			   struct hold **ret_hold)
+{
+	*ret_hold = disk->extent_count > 1 ? e->hold : NULL;
+	if (!*ret_hold)
+		return disk->extent[0].bd;
+	e->hold = (*ret_hold)->hold;
+	return (*ret_hold)->bd;
+}
+
 static void flat_unmap(struct bdev *bd, struct bdev_extent *e)
 {
-	struct vdisk *disk = (struct vdisk *)bd;
-	struct bdev *below = disk->extent[0].bd;
-	struct hold *hold = NULL;
-	if (disk->extent_count > 1) {
-		hold = e->hold;
-		below = hold->bd;
-		e->hold = hold->hold;
-	}
+	struct hold *hold;
+	struct bdev *below = unwrap((struct vdisk *)bd, e, &hold);
 	if (below->ops->unmap)
 		below->ops->unmap(below, e);
 	free(hold);
+}
+
+static bool flat_settle(struct bdev *bd, const struct bdev_io *io, struct bdev_extent *e,
+			int result)
+{
+	struct hold *hold;
+	struct bdev *below = unwrap((struct vdisk *)bd, e, &hold);
+	bool is_final =
+		!below->ops->settle || below->ops->settle(below, io, e, result);
+	if (hold) {
+		hold->hold = e->hold;
+		e->hold = hold;
+	}
+	return is_final;
+}
+
+/* Extents are files of one volume: one speaks for all. */
+static int flat_redo(struct bdev *bd, struct bdev_io *piece)
+{
+	struct bdev *below = ((struct vdisk *)bd)->extent[0].bd;
+	return below->ops->redo(below, piece);
+}
+
+static bool flat_park(struct bdev *bd, struct bdev_io *io)
+{
+	struct bdev *below = ((struct vdisk *)bd)->extent[0].bd;
+	return below->ops->park && below->ops->park(below, io);
 }
 
 static int flush_all(struct vdisk *disk, const struct bdev_io *io)
@@ -169,6 +201,9 @@ static void flat_close(struct bdev *bd)
 static const struct bdev_ops flat_ops = {
 	.map = flat_map,
 	.unmap = flat_unmap,
+	.settle = flat_settle,
+	.redo = flat_redo,
+	.park = flat_park,
 	.rw = flat_rw,
 	.close = flat_close,
 };

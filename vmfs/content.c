@@ -77,12 +77,12 @@ int content_read(struct vmfs_txn *t, const struct fd_ref *ref,
 			break;
 		uint64_t n = min_u64(len, count * block_size - off % block_size);
 		if (vol_off)
-			rc = lvm_read(&vol->lvm, vol_off + off % block_size, to, n);
+			rc = vmfs_gate_read(vol, vol_off + off % block_size, to, n);
 		else
 			(void)memset(to, 0, n);
 		off += n;
 		to += n;
 		len -= n;
 	}
-	return rc < 0 ? rc : vmfs_gate_check_read(vol);
+	return rc;
 }

@@ -80,6 +80,7 @@ struct vmfs_file {
 	uint32_t ahead_window;
 	uint64_t ahead_first, ahead_end; /* allocated and maybe not used */
 	LIST_HEAD(, file_bdev) bdevs;	/* under m: devices made of this file */
+	char hold_kinds[2];		/* their addresses mean something to filebdev.c */
 };
 
 /* ---- file.c ---- */

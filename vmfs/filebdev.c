@@ -12,6 +12,13 @@
  * the length does not change. FLUSH goes through only if there is nothing to commit, and
  * FUA only if no mark waits to be cleared: else data that was promised durable would read
  * as zeros after a crash.
+ *
+ * A write that map() lets through is inside the gate until it has ended: whoever submits
+ * it. If it comes back with unknown fate (a cut, a lost answer), or a read may not be
+ * believed any more, settle() says so: the hold on the place stays, and redo() does the
+ * same there again, behind the gate. While that is closed the io is parked and costs no
+ * worker. So a guest sees latency, and an error only when the volume is lost; and no
+ * block is given back while a write to it may still land (I9).
  */
 #include <errno.h>
 #include <stdio.h>
@@ -23,12 +30,19 @@
 #include "bdev/iov.h"
 #include "vmfs/file_impl.h"
 #include "vmfs/gate.h"
+#include "vmfs/member.h"
 #include "vmfs/volume.h"
 
 struct file_bdev {
 	struct bdev bd;
 	struct vmfs_file *f;
 	LIST_ENTRY(file_bdev) link; /* f->bdevs */
+};
+
+/* What an extent's hold is the address of: says what is to be given back. */
+enum hold_kind {
+	HOLD_READ,  /* the map */
+	HOLD_WRITE, /* the map, and we are inside the gate */
 };
 
 static struct vmfs_file *file_of(struct bdev *bd)
@@ -50,8 +64,12 @@ static int map_flush(struct vmfs_file *f, struct bdev_extent *ret_extent)
 	*ret_extent = (struct bdev_extent){ 0 };
 	if (!(f->flags & VMFS_WRITE))
 		return 0;
-	if (!vmfs_gate_is_open(f->vol) || f->vol->lvm.extent_count != 1)
+	if (f->vol->lvm.extent_count != 1)
 		return -EAGAIN;
+	int rc = vmfs_gate_try(f->vol);
+	if (rc < 0)
+		return rc;
+	(void)vmfs_gate_leave(f->vol); /* a FLUSH that is late does no harm */
 	mutex_lock(&f->m);
 	bool is_clean = !f->ready_total && !f->is_small_dirty &&
 			f->length == f->committed_length;
@@ -62,15 +80,13 @@ static int map_flush(struct vmfs_file *f, struct bdev_extent *ret_extent)
 	return 0;
 }
 
-/* 0 if the op may go to the disk as it is. */
+/* 0 if the op may go to the disk as it is, as far as the file knows. */
 static int check_op(struct vmfs_file *f, const struct bdev_io *io)
 {
 	if (io->op == BDEV_READ)
-		return vmfs_gate_check_read(f->vol);
+		return vmfs_gate_may_read(f->vol);
 	if (!vmfs_lock_is_mine(f->vol, f->lock.vol_off))
 		return -ESTALE;
-	if (!vmfs_gate_is_open(f->vol))
-		return -EAGAIN; /* rw() waits in the gate */
 	if (io->flags & BDEV_FUA) {
 		mutex_lock(&f->m);
 		bool has_marks = f->ready_total;
@@ -89,6 +105,34 @@ static int map_hole(enum bdev_op op, enum file_state state, uint64_t len,
 		return -EAGAIN;
 	*ret_extent = (struct bdev_extent){ .len = len };
 	return 0;
+}
+
+static void give_back(struct vmfs_file *f, enum hold_kind kind)
+{
+	filemap_unhold(f);
+	if (kind == HOLD_WRITE)
+		(void)vmfs_gate_leave(f->vol); /* settle() has looked at the result */
+}
+
+/* The place of a run that is held; on failure the hold is given back. */
+static int map_data(struct vmfs_file *f, const struct bdev_io *io, uint64_t vol_off,
+		    struct bdev_extent *ret_extent)
+{
+	enum hold_kind kind = io->op == BDEV_READ ? HOLD_READ : HOLD_WRITE;
+	struct bdev_extent e = { .hold = &f->hold_kinds[kind] };
+	int rc = io->op == BDEV_UNMAP ? -EAGAIN
+		 : kind == HOLD_WRITE ? vmfs_gate_try(f->vol)
+				      : 0;
+	if (rc < 0) {
+		filemap_unhold(f);
+		return rc;
+	}
+	rc = lvm_map(&f->vol->lvm, vol_off, &e.leaf, &e.offset, &e.len);
+	if (rc < 0)
+		give_back(f, kind);
+	else
+		*ret_extent = e;
+	return rc;
 }
 
 static int file_map(struct bdev *bd, const struct bdev_io *io,
@@ -117,27 +161,56 @@ static int file_map(struct bdev *bd, const struct bdev_io *io,
 	uint64_t len = min_u64(io->len, run.count * block_size - in_block);
 	if (run.state != FILE_DATA)
 		return map_hole(io->op, run.state, len, ret_extent);
-	struct bdev_extent e = { .hold = f };
-	uint64_t room;
-	rc = io->op == BDEV_UNMAP ? -EAGAIN : 0;
+	rc = map_data(f, io, run.vol_off + in_block, ret_extent);
 	if (rc == 0)
-		rc = lvm_map(&f->vol->lvm, run.vol_off + in_block, &e.leaf, &e.offset,
-			     &room);
-	if (rc < 0) {
-		filemap_unhold(f);
-		return rc;
-	}
-	e.len = min_u64(len, room);
-	*ret_extent = e;
-	return 0;
+		ret_extent->len = min_u64(len, ret_extent->len);
+	return rc;
 }
 
 static void file_unmap(struct bdev *bd, struct bdev_extent *e)
 {
-	(void)bd;
+	struct vmfs_file *f = file_of(bd);
 	if (e->hold)
-		filemap_unhold(e->hold);
+		give_back(f, e->hold == &f->hold_kinds[HOLD_WRITE] ? HOLD_WRITE :
+								     HOLD_READ);
 	e->hold = NULL;
+}
+
+/* ---- what comes back ---- */
+
+static bool is_final(struct vmfs_file *f, const struct bdev_io *io, int result)
+{
+	if (!f->vol->member || (io->deadline && clock_now() >= io->deadline))
+		return true;
+	if (result == 0)
+		return io->op != BDEV_READ || vmfs_gate_trust(f->vol) == 0;
+	/* What may have run may run again, but for CAW. */
+	bool is_unknown = result == -ETIMEDOUT || result == -EBUSY || result == -ESTALE;
+	return !is_unknown || io->op == BDEV_CAW;
+}
+
+static bool file_settle(struct bdev *bd, const struct bdev_io *io, struct bdev_extent *e,
+			int result)
+{
+	struct vmfs_file *f = file_of(bd);
+	if (is_final(f, io, result))
+		return true;
+	if (e->hold == &f->hold_kinds[HOLD_WRITE]) {
+		(void)vmfs_gate_leave(f->vol); /* redo() passes it anew */
+		e->hold = &f->hold_kinds[HOLD_READ];
+	}
+	return false;
+}
+
+static int file_redo(struct bdev *bd, struct bdev_io *piece)
+{
+	return vmfs_gate_run(file_of(bd)->vol, piece->bd, piece);
+}
+
+static bool file_park(struct bdev *bd, struct bdev_io *io)
+{
+	struct vmfs_file *f = file_of(bd);
+	return f->flags && f->vol->member && lease_park(&f->vol->member->hb.lease, io);
 }
 
 /* ---- rw ---- */
@@ -201,9 +274,12 @@ static int rw_caw(struct vmfs_file *f, struct bdev_io *io)
 	rc = lvm_map(&f->vol->lvm, run.vol_off + io->offset % f->vol->block_size, &leaf,
 		     &on_leaf.offset, &room);
 	if (rc == 0)
-		rc = vmfs_gate_enter(f->vol);
-	if (rc == 0)
+		rc = vmfs_gate_pass(f->vol);
+	if (rc == 0) {
 		rc = bdev_run(leaf, &on_leaf);
+		if (vmfs_gate_leave(f->vol) && rc == -ESTALE)
+			rc = -ETIMEDOUT;
+	}
 	filemap_unhold(f);
 	return rc;
 }
@@ -263,6 +339,9 @@ static void file_bdev_close(struct bdev *bd)
 static const struct bdev_ops file_bdev_ops = {
 	.map = file_map,
 	.unmap = file_unmap,
+	.settle = file_settle,
+	.redo = file_redo,
+	.park = file_park,
 	.rw = file_rw,
 	.resize = file_resize,
 	.close = file_bdev_close,

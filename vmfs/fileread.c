@@ -103,7 +103,7 @@ int file_read_locked(struct vmfs_file *f, void *buf, uint64_t len, uint64_t offs
 			break;
 		uint64_t n = min_u64(len, run.count * block_size - in_block);
 		if (run.state == FILE_DATA) {
-			rc = lvm_read(&f->vol->lvm, run.vol_off + in_block, to, n);
+			rc = vmfs_gate_read(f->vol, run.vol_off + in_block, to, n);
 			filemap_unhold(f);
 		} else {
 			(void)memset(to, 0, n);
@@ -112,7 +112,7 @@ int file_read_locked(struct vmfs_file *f, void *buf, uint64_t len, uint64_t offs
 		to += n;
 		len -= n;
 	}
-	return rc < 0 ? rc : vmfs_gate_check_read(f->vol);
+	return rc;
 }
 
 int64_t vmfs_file_read(struct vmfs_file *file, void *buf, uint64_t len, uint64_t offset)

@@ -36,7 +36,7 @@ static int write_in_sector(struct vmfs_volume *vol, uint64_t vol_off, const uint
 {
 	uint8_t sector[SECTOR];
 	uint64_t skip = vol_off % SECTOR;
-	int rc = lvm_read(&vol->lvm, vol_off - skip, sector, sizeof(sector));
+	int rc = vmfs_gate_read(vol, vol_off - skip, sector, sizeof(sector));
 	if (rc < 0)
 		return rc;
 	(void)memcpy(sector + skip, buf, len);

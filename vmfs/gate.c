@@ -1,20 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The gate: the check that stands before every write (LOCKING.md 6.3, 9.1).
- *
- *      age < T_stop      T_stop <= age            dead
- *        GREEN   ------->   HOLD    ------------> (never opens again)
- *          ^------------------' a renewal ran
+ * The gate: what stands before all I/O of a member (LOCKING.md 6.3, 9.1). The states are
+ * the lease's (lease.c).
  *
  * Invariants:
- *  1 no write is submitted in HOLD or after death;
- *  2 a write that the device answered with "unknown" or "not executed" is submitted again
- *    with the same bytes, through the gate, until it is known to have run or the volume
- *    is dead: a caller never sees -ETIMEDOUT (rule R3: never assumed done, never assumed
- *    lost).
+ *  1 no write is submitted but in GREEN, and none is inside when a cut device is mended;
+ *  2 a write that the device answered with "unknown" or "not executed", or that a cut
+ *    ended, is submitted again with the same bytes, through the gate, until it is known
+ *    to have run or the volume is dead: a caller never sees -ETIMEDOUT (rule R3: never
+ *    assumed done, never assumed lost);
+ *  3 what a read returns was read before the lease was T_lease old, or is read again;
+ *  4 -ESTALE of a device that was not cut is the target's: we are fenced.
  *
- * What happens between the check and the system call is not the gate's: the lease task
- * cuts the devices at T_cut, and a target that fences refuses.
+ * What happens between the check and the system call is not the gate's: the guard cuts
+ * the sockets at T_cut, and a target that fences refuses.
  */
 #include <errno.h>
 
@@ -25,40 +24,103 @@
 #include "vmfs/member.h"
 #include "vmfs/volume.h"
 
-#define HOLD_POLL_NS (50 * NS_PER_MS)
 #define AGAIN_NS (20 * NS_PER_MS)
 
-bool vmfs_gate_is_open(struct vmfs_volume *vol)
+static struct vmfs_lease *lease_of(struct vmfs_volume *vol)
 {
-	if (!vol->member)
-		return false;
-	struct vmfs_heartbeat *hb = &vol->member->hb;
-	return !heartbeat_dead(hb) && heartbeat_lease_age(hb) < hb->timing.stop_ns;
+	return &vol->member->hb.lease;
 }
 
-int vmfs_gate_enter(struct vmfs_volume *vol)
+int vmfs_gate_pass(struct vmfs_volume *vol)
+{
+	return vol->member ? lease_enter(lease_of(vol)) : -EROFS;
+}
+
+int vmfs_gate_try(struct vmfs_volume *vol)
+{
+	return vol->member ? lease_try(lease_of(vol)) : -EROFS;
+}
+
+bool vmfs_gate_leave(struct vmfs_volume *vol)
+{
+	return lease_leave(lease_of(vol));
+}
+
+int vmfs_gate_wait(struct vmfs_volume *vol)
+{
+	int err = vmfs_gate_pass(vol);
+
+	if (!err)
+		(void)vmfs_gate_leave(vol); /* nothing was sent */
+	return err;
+}
+
+int vmfs_gate_may_read(struct vmfs_volume *vol)
 {
 	if (!vol->member)
-		return -EROFS;
-	struct vmfs_heartbeat *hb = &vol->member->hb;
-	for (;;) {
-		int dead = heartbeat_dead(hb);
-		if (dead)
-			return -ESTALE;
-		if (heartbeat_lease_age(hb) < hb->timing.stop_ns)
-			return 0;
-		task_sleep_until(clock_now() + HOLD_POLL_NS);
-	}
+		return 0;
+	enum lease_state state = lease_state(lease_of(vol));
+	return state == LEASE_FENCED ? -ESTALE : state > LEASE_HOLD ? -EAGAIN : 0;
+}
+
+int vmfs_gate_trust(struct vmfs_volume *vol)
+{
+	return vol->member ? lease_trust(lease_of(vol)) : 0;
 }
 
 int vmfs_gate_check_read(struct vmfs_volume *vol)
 {
+	return vol->member ? lease_wait_readable(lease_of(vol)) : 0;
+}
+
+/* The device refuses us, and nobody has cut it. */
+static int fenced(struct vmfs_volume *vol)
+{
+	heartbeat_die(&vol->member->hb, -ESTALE,
+		      "the device refuses its writes: fenced by another host");
+	return -ESTALE;
+}
+
+static bool is_unknown(int err)
+{
+	return err == -ETIMEDOUT || err == -EBUSY;
+}
+
+int vmfs_gate_read(struct vmfs_volume *vol, uint64_t vol_off, void *buf, uint64_t len)
+{
 	if (!vol->member)
-		return 0;
-	struct vmfs_heartbeat *hb = &vol->member->hb;
-	if (heartbeat_dead(hb) || heartbeat_lease_age(hb) >= hb->timing.lease_ns)
-		return -ESTALE;
-	return 0;
+		return lvm_read(&vol->lvm, vol_off, buf, len);
+	for (;;) {
+		int err = lease_wait_readable(lease_of(vol));
+		if (err)
+			return err;
+		err = lvm_read(&vol->lvm, vol_off, buf, len);
+		int trust = lease_trust(lease_of(vol));
+		if (trust == -ESTALE)
+			return trust;
+		bool is_again = trust || is_unknown(err) || err == -ESTALE;
+		if (!is_again)
+			return err;
+		/* A cut device says -ESTALE at once, until the lease task has told us. */
+		task_sleep_until(clock_now() + AGAIN_NS);
+	}
+}
+
+/*
+ * What was submitted inside the gate has ended with *err. true: that is its fate; false:
+ * to be sent again, after a moment.
+ */
+static bool is_known(struct vmfs_volume *vol, int *err)
+{
+	bool is_cut = vmfs_gate_leave(vol);
+
+	if (*err == -ESTALE && !is_cut)
+		*err = fenced(vol);
+	else if (is_unknown(*err) || *err == -ESTALE) {
+		task_sleep_until(clock_now() + AGAIN_NS);
+		return false;
+	}
+	return true;
 }
 
 /* One piece on one extent, again and again until its fate is known. */
@@ -66,13 +128,12 @@ static int submit_until_known(struct vmfs_volume *vol, struct bdev *bd, enum bde
 			      void *buf, uint64_t len, uint64_t dev_off, uint32_t flags)
 {
 	for (;;) {
-		int err = vmfs_gate_enter(vol);
+		int err = vmfs_gate_pass(vol);
 		if (err)
 			return err;
 		err = bdev_rw(bd, op, flags, buf, len, dev_off, 0);
-		if (err != -ETIMEDOUT && err != -EBUSY)
+		if (is_known(vol, &err))
 			return err;
-		task_sleep_until(clock_now() + AGAIN_NS);
 	}
 }
 
@@ -118,14 +179,62 @@ int vmfs_gate_unmap(struct vmfs_volume *vol, uint64_t vol_off, uint64_t len)
 	return each_piece(vol, BDEV_UNMAP, vol_off, NULL, len, 0);
 }
 
+int vmfs_gate_flush_device(struct vmfs_volume *vol, struct bdev *bd)
+{
+	return submit_until_known(vol, bd, BDEV_FLUSH, NULL, 0, 0, 0);
+}
+
 int vmfs_gate_flush(struct vmfs_volume *vol)
 {
 	for (unsigned int i = 0; i < vol->lvm.extent_count; i++) {
 		struct bdev *bd = vol->lvm.extents[i].bd;
-		int err = bd ? submit_until_known(vol, bd, BDEV_FLUSH, NULL, 0, 0, 0)
-			     : -ENODEV;
+		int err = bd ? vmfs_gate_flush_device(vol, bd) : -ENODEV;
 		if (err)
 			return err;
 	}
 	return 0;
+}
+
+int vmfs_gate_cas(struct vmfs_volume *vol, struct cas *c, uint64_t patience_ns,
+		  enum cas_result *ret_result)
+{
+	int err = vmfs_gate_pass(vol);
+
+	if (err)
+		return err;
+	c->deadline = clock_now() + patience_ns;
+	*ret_result = vmfs_cas(&vol->member->hb.caw, c);
+	if (vmfs_gate_leave(vol) && *ret_result == CAS_FENCED)
+		*ret_result = CAS_UNKNOWN;
+	return 0;
+}
+
+static int read_again(struct vmfs_volume *vol, struct bdev *bd, struct bdev_io *io)
+{
+	for (;;) {
+		int err = vmfs_gate_check_read(vol);
+		if (err)
+			return err;
+		err = bdev_run(bd, io);
+		int trust = vmfs_gate_trust(vol);
+		if (trust == -ESTALE)
+			return trust;
+		if (!trust && !is_unknown(err) && err != -ESTALE)
+			return err;
+		task_sleep_until(clock_now() + AGAIN_NS);
+	}
+}
+
+int vmfs_gate_run(struct vmfs_volume *vol, struct bdev *bd, struct bdev_io *io)
+{
+	if (io->op == BDEV_READ)
+		return read_again(vol, bd, io);
+	for (;;) {
+		int err = vmfs_gate_pass(vol);
+		if (err)
+			return err;
+		err = bdev_run(bd, io);
+		if (is_known(vol, &err))
+			return err;
+	}
 }

@@ -19,12 +19,11 @@
  *    counts with that time if the slot is later found to show it;
  *  4 the renewing task owns its buffers and its queue, and takes no sleeplock: nothing
  *    that the rest of the host does delays it;
- *  5 after `dead` is set nothing is written any more; it is never cleared.
+ *  5 after the lease is dead nothing is written any more.
  *
- * The lease task only watches the age: at T_cut it cuts the devices, also while a renewal
- * hangs. With a liveness lock (a plain file, one kernel) no age is counted: nobody can
- * take over while this process exists, and the kernel drops the lock after its last I/O
- * ended.
+ * What is done at T_cut and after it is in reclaim.c. With a liveness lock (a plain file,
+ * one kernel) no age is counted: nobody can take over while this process exists, and the
+ * kernel drops the lock after its last I/O ended.
  *
  * Order at the start: liveness lock, then the slot goes LIVE, then FLUSH: no lock record
  * that names a generation can be durable before the slot is.
@@ -38,31 +37,17 @@
 
 #include "base/align.h"
 #include "base/buf.h"
+#include "vmfs/cache.h"
 #include "vmfs/fence.h"
 #include "vmfs/heartbeat.h"
 #include "vmfs/member.h"
+#include "vmfs/reclaim.h"
 #include "vmfs/volume.h"
 
 #define LEAVE_TRIES 4
 #define WANT_PAUSE_NS (500 * NS_PER_MS)
 
 static_assert(sizeof(struct vmfs_heartbeat_disk) == VMFS_SECTOR_SIZE, "slot is a sector");
-
-struct vmfs_timing vmfs_timing_of(bool is_fast)
-{
-	uint64_t unit = is_fast ? NS_PER_S / 8 : NS_PER_S;
-
-	return (struct vmfs_timing){
-		.renew_ns = 3 * unit,
-		.attempt_ns = 5 * unit,
-		.stop_ns = 10 * unit,
-		.cut_ns = 13 * unit,
-		.lease_ns = 16 * unit,
-		.dead_ns = 24 * unit,
-		.residue_ns = 6 * unit,
-		.retain_ns = 3 * unit,
-	};
-}
 
 uint64_t heartbeat_slot_off(uint32_t slot)
 {
@@ -136,37 +121,20 @@ void heartbeat_free_image(const struct vmfs_heartbeat_disk *from,
 
 uint64_t heartbeat_lease_age(struct vmfs_heartbeat *hb)
 {
-	mutex_lock(&hb->m);
-	uint64_t renewed = hb->renewed;
-	mutex_unlock(&hb->m);
-	if (hb->has_liveness)
-		return 0;
-	uint64_t now = clock_now();
-	return now > renewed ? now - renewed : 0;
+	return lease_age(&hb->lease);
 }
 
 int heartbeat_dead(struct vmfs_heartbeat *hb)
 {
-	mutex_lock(&hb->m);
-	int dead = hb->dead;
-	mutex_unlock(&hb->m);
-	return dead;
+	return lease_dead(&hb->lease);
 }
 
 void heartbeat_die(struct vmfs_heartbeat *hb, int err, const char *why)
 {
-	mutex_lock(&hb->m);
-	bool is_first = !hb->dead;
-	if (is_first)
-		hb->dead = err;
-	cond_broadcast(&hb->c);
-	mutex_unlock(&hb->m);
-	if (!is_first)
+	if (!lease_die(&hb->lease, err))
 		return;
-	for (unsigned int i = 0; i < hb->vol->lvm.extent_count; i++)
-		if (hb->vol->lvm.extents[i].bd)
-			bdev_cut(hb->vol->lvm.extents[i].bd);
-	bdev_cut(hb->bd);
+	reclaim_cut_devices(hb);
+	vmfs_cache_drop_all(hb->vol->cache);
 	report(hb->vol->reporter, REPORT_ERROR,
 	       "volume %.128s: lost by this host (slot %u): %s; nothing more is written",
 	       (const char *)hb->vol->descriptor.label, hb->slot, why);
@@ -240,7 +208,7 @@ static void fill_image(struct vmfs_heartbeat *hb,
 	image.lease_ms = le32_of((uint32_t)(hb->timing.lease_ns / NS_PER_MS));
 	image.dead_ms = le32_of((uint32_t)(hb->timing.dead_ns / NS_PER_MS));
 	image.storage_class = class_of(&hb->caw);
-	image.fence = hb->has_liveness ? FENCE_LIVENESS : 0;
+	image.fence = hb->has_liveness ? FENCE_LIVENESS : hb->guard ? FENCE_GUARD : 0;
 	memcpy(image.machine, hb->machine.b, sizeof(image.machine));
 	fence_show(hb->vol, &image);
 	heartbeat_seal(&image);
@@ -290,7 +258,8 @@ static int take_slot(struct vmfs_heartbeat *hb, uint32_t slot,
 	hb->slot = slot;
 	hb->vol_off = heartbeat_slot_off(slot);
 	hb->generation = le64_get(hb->last.generation);
-	hb->renewed = submitted;
+	hb->lease.is_counted = !hb->has_liveness;
+	hb->lease.renewed = submitted;
 	return 0;
 }
 
@@ -340,6 +309,62 @@ static int take_some_slot(struct vmfs_heartbeat *hb,
 			    VMFS_HEARTBEATS_COUNT);
 }
 
+/* Does the owner of this image still renew it? Looks for as long as its lease lasts. */
+static bool is_renewing(struct vmfs_heartbeat *hb, uint32_t slot,
+			const struct vmfs_heartbeat_disk *seen)
+{
+	uint64_t until = clock_now() + le32_get(seen->lease_ms) * NS_PER_MS;
+	struct vmfs_heartbeat_disk now;
+
+	while (clock_now() < until) {
+		task_sleep_until(clock_now() + hb->timing.renew_ns / 4);
+		if (!read_slots(hb, slot, 1, &now) && memcmp(&now, seen, sizeof(now)))
+			return le32_get(now.state) == HEARTBEAT_LIVE;
+	}
+	return false;
+}
+
+/* A member that counts a lease. */
+static bool keeps_lease(const struct vmfs_heartbeat_disk *hbd)
+{
+	return le32_get(hbd->state) == HEARTBEAT_LIVE &&
+	       le32_get(hbd->xmagic) == HEARTBEAT_XMAGIC &&
+	       !(hbd->fence & FENCE_LIVENESS) && !heartbeat_is_claimed(hbd);
+}
+
+/*
+ * The times that we keep. Everybody obeys its own and asks the victim's T_dead of others,
+ * so that a mixture does no harm; but a slow member among fast ones would be the one that
+ * is missed when it dies, and a fast one among slow ones would gain nothing: both are
+ * refused, so that an admin knows what the volume keeps.
+ */
+static int choose_timing(struct vmfs_heartbeat *hb,
+			 const struct vmfs_heartbeat_disk *slots)
+{
+	bool follows = hb->profile == VMFS_LEASE_FOLLOW;
+	uint64_t fast_ms = vmfs_timing_of(VMFS_LEASE_FAST, hb->time_divisor).lease_ns /
+			   NS_PER_MS;
+
+	for (uint32_t i = 0; i < VMFS_HEARTBEATS_COUNT; i++) {
+		const struct vmfs_heartbeat_disk *hbd = &slots[i];
+		uint32_t theirs = le32_get(hbd->lease_ms);
+
+		if (heartbeat_verify(hbd, heartbeat_slot_off(i)) || !keeps_lease(hbd) ||
+		    theirs == hb->timing.lease_ns / NS_PER_MS)
+			continue;
+		if (follows && theirs == fast_ms)
+			hb->timing = vmfs_timing_of(VMFS_LEASE_FAST, hb->time_divisor);
+		else if (!follows && is_renewing(hb, i, hbd))
+			return report_error(
+				hb->vol->reporter, -EBUSY,
+				"slot %u of host %.46s keeps a lease of %u ms, this host "
+				"would keep %llu ms: use the same lease profile",
+				i, (const char *)hbd->ip, theirs,
+				(unsigned long long)(hb->timing.lease_ns / NS_PER_MS));
+	}
+	return 0;
+}
+
 static int find_slot(struct vmfs_heartbeat *hb, const char *host_name,
 		     bool may_use_liveness)
 {
@@ -351,6 +376,8 @@ static int find_slot(struct vmfs_heartbeat *hb, const char *host_name,
 	int err = read_slots(hb, 0, VMFS_HEARTBEATS_COUNT, slots);
 	if (!err)
 		err = check_slots(hb, slots);
+	if (!err && !(may_use_liveness && hb->caw.mechanism == BDEV_CAW_FILE))
+		err = choose_timing(hb, slots);
 	if (!err)
 		err = fence_choose(hb->vol, slots, hb->caw.mechanism == BDEV_CAW_ATS);
 	if (!err)
@@ -369,13 +396,13 @@ static void next_image(struct vmfs_heartbeat *hb, struct vmfs_heartbeat_disk *re
 	for (unsigned int i = 0; i < hb->unknown_count; i++)
 		stamp = max_u64(stamp, le64_get(hb->unknown[i].image.stamp_us));
 	image.stamp_us = le64_of(max_u64(clock_now() / NS_PER_US, stamp + 1));
-	mutex_lock(&hb->m);
+	mutex_lock(&hb->lease.m);
 	image.journal_addr = le32_of(hb->journal_addr);
 	image.journal_vol_off = le64_of(hb->journal_vol_off);
 	for (unsigned int i = 0; i < HEARTBEAT_WANT_COUNT; i++)
 		image.want[i] = le64_of(hb->want[i]);
 	hb->is_want_new = false;
-	mutex_unlock(&hb->m);
+	mutex_unlock(&hb->lease.m);
 	heartbeat_seal(&image);
 	*ret_image = image;
 }
@@ -385,12 +412,12 @@ static void note_renewed(struct vmfs_heartbeat *hb,
 {
 	hb->last = *image;
 	hb->unknown_count = 0;
-	mutex_lock(&hb->m);
-	hb->renewed = max_u64(hb->renewed, submitted);
+	lease_renewed(&hb->lease, submitted);
+	mutex_lock(&hb->lease.m);
 	if (le32_get(image->journal_addr) == hb->journal_addr)
 		hb->published++;
-	cond_broadcast(&hb->c);
-	mutex_unlock(&hb->m);
+	cond_broadcast(&hb->lease.c);
+	mutex_unlock(&hb->lease.m);
 }
 
 /* The slot is not as we wrote it last: ours by an earlier unknown renewal, or lost? */
@@ -421,7 +448,7 @@ static void resolve(struct vmfs_heartbeat *hb)
 	heartbeat_die(hb, -ESTALE, why);
 }
 
-static void renew(struct vmfs_heartbeat *hb)
+void heartbeat_renew(struct vmfs_heartbeat *hb)
 {
 	struct vmfs_heartbeat_disk image;
 
@@ -441,6 +468,9 @@ static void renew(struct vmfs_heartbeat *hb)
 		note_renewed(hb, &image, submitted);
 		return;
 	case CAS_FENCED:
+		/* Cut under way: that says nothing. In a reclaim the slot tells. */
+		if (lease_state(&hb->lease) >= LEASE_CUT)
+			break;
 		heartbeat_die(hb, -ESTALE,
 			      "the device refuses it: fenced by another host");
 		return;
@@ -465,8 +495,8 @@ static void renew(struct vmfs_heartbeat *hb)
 /* Waits for the time of the next renewal; false: it is over. */
 static bool wait_for_renewal(struct vmfs_heartbeat *hb, uint64_t last, uint64_t next)
 {
-	mutex_lock(&hb->m);
-	while (!hb->is_stopping && !hb->dead) {
+	mutex_lock(&hb->lease.m);
+	while (!hb->is_stopping && !hb->lease.dead) {
 		uint64_t until = hb->is_want_new ? min_u64(next, last + WANT_PAUSE_NS)
 						 : next;
 
@@ -476,50 +506,35 @@ static bool wait_for_renewal(struct vmfs_heartbeat *hb, uint64_t last, uint64_t 
 			break;
 		if (clock_now() >= until)
 			break;
-		(void)!cond_wait_until(&hb->c, &hb->m, until);
+		(void)!cond_wait_until(&hb->lease.c, &hb->lease.m, until);
 	}
-	bool is_over = hb->is_stopping || hb->dead;
-	mutex_unlock(&hb->m);
+	bool is_over = hb->is_stopping || hb->lease.dead;
+	mutex_unlock(&hb->lease.m);
 	return !is_over;
 }
 
+/*
+ * After an unknown outcome the next attempt comes a quarter of T_hb after the BEGINNING
+ * of the last: at once, if that took its whole time; but a path that fails at once is not
+ * asked without pause.
+ */
 static void renew_loop(void *arg)
 {
 	struct vmfs_heartbeat *hb = arg;
 	uint64_t last = clock_now(), next = last + hb->timing.renew_ns;
 
+	task_raise();
 	while (wait_for_renewal(hb, last, next)) {
 		last = clock_now();
-		renew(hb);
-		/*
-		 * After an unknown outcome try again soon, not at once: the path is ill.
-		 */
-		next = last + (hb->unknown_count ? hb->timing.renew_ns / 4 :
-						   hb->timing.renew_ns);
+		if (lease_state(&hb->lease) >= LEASE_CUT)
+			reclaim_try(hb);
+		else
+			heartbeat_renew(hb);
+		bool is_ill = hb->unknown_count || lease_state(&hb->lease) >= LEASE_CUT;
+		if (!is_ill)
+			reclaim_check(hb);
+		next = last + (is_ill ? hb->timing.renew_ns / 4 : hb->timing.renew_ns);
 	}
-}
-
-static void lease_loop(void *arg)
-{
-	struct vmfs_heartbeat *hb = arg;
-
-	mutex_lock(&hb->m);
-	while (!hb->is_stopping && !hb->dead) {
-		uint64_t cut_at = hb->renewed + hb->timing.cut_ns;
-
-		if (hb->has_liveness) {
-			cond_wait(&hb->c, &hb->m);
-			continue;
-		}
-		if (clock_now() < cut_at) {
-			(void)!cond_wait_until(&hb->c, &hb->m, cut_at);
-			continue;
-		}
-		mutex_unlock(&hb->m);
-		heartbeat_die(hb, -ESTALE, "no heartbeat could be written in time");
-		return;
-	}
-	mutex_unlock(&hb->m);
 }
 
 /*
@@ -545,37 +560,38 @@ static int prove_conditional_write(struct vmfs_heartbeat *hb)
 int heartbeat_start(struct vmfs_heartbeat *hb, const char *host_name,
 		    bool may_use_liveness)
 {
-	mutex_init(&hb->m);
-	cond_init(&hb->c);
 	int err = fence_look(hb->vol, preferred_slot(hb));
 	if (!err)
 		err = prove_conditional_write(hb);
 	if (!err)
 		err = find_slot(hb, host_name, may_use_liveness);
-	if (err) {
-		heartbeat_done(hb);
+	if (err)
 		return err;
+	err = reclaim_guard(hb);
+	if (!err) {
+		hb->renew_task = task_start("heartbeat", renew_loop, hb);
+		hb->lease_task = hb->renew_task ? task_start("lease", reclaim_watch, hb)
+						: NULL;
+		err = hb->lease_task ? fence_reserve(hb->vol) : -ENOMEM;
 	}
-	hb->renew_task = task_start("heartbeat", renew_loop, hb);
-	hb->lease_task = hb->renew_task ? task_start("lease", lease_loop, hb) : NULL;
-	err = hb->lease_task ? fence_reserve(hb->vol) : -ENOMEM;
 	if (err) {
 		heartbeat_stop(hb);
 		(void)!heartbeat_leave(hb);
-		heartbeat_done(hb);
 	}
 	return err;
 }
 
 void heartbeat_stop(struct vmfs_heartbeat *hb)
 {
-	mutex_lock(&hb->m);
+	mutex_lock(&hb->lease.m);
 	hb->is_stopping = true;
-	cond_broadcast(&hb->c);
-	mutex_unlock(&hb->m);
+	cond_broadcast(&hb->lease.c);
+	mutex_unlock(&hb->lease.m);
 	task_join(hb->renew_task);
 	task_join(hb->lease_task);
 	hb->renew_task = hb->lease_task = NULL;
+	/* Nothing but the slot is written from here on, and that by cas. */
+	reclaim_unguard(hb);
 }
 
 /* One try to make the slot FREE from the image that it is believed to show. */
@@ -615,35 +631,29 @@ int heartbeat_leave(struct vmfs_heartbeat *hb)
 	return result == CAS_DONE ? 0 : -ESTALE;
 }
 
-void heartbeat_done(struct vmfs_heartbeat *hb)
-{
-	cond_done(&hb->c);
-	mutex_done(&hb->m);
-}
-
 bool heartbeat_is_renewed_after(struct vmfs_heartbeat *hb, uint64_t since)
 {
 	uint64_t deadline = clock_now() + 2 * hb->timing.renew_ns;
 
-	mutex_lock(&hb->m);
-	while (!hb->dead && hb->renewed < since && clock_now() < deadline)
-		(void)!cond_wait_until(&hb->c, &hb->m, deadline);
-	bool is_renewed = !hb->dead && hb->renewed >= since;
-	mutex_unlock(&hb->m);
+	mutex_lock(&hb->lease.m);
+	while (!hb->lease.dead && hb->lease.renewed < since && clock_now() < deadline)
+		(void)!cond_wait_until(&hb->lease.c, &hb->lease.m, deadline);
+	bool is_renewed = !hb->lease.dead && hb->lease.renewed >= since;
+	mutex_unlock(&hb->lease.m);
 	return is_renewed;
 }
 
 int heartbeat_publish_journal(struct vmfs_heartbeat *hb, uint32_t addr, uint64_t vol_off)
 {
-	mutex_lock(&hb->m);
+	mutex_lock(&hb->lease.m);
 	hb->journal_addr = addr;
 	hb->journal_vol_off = vol_off;
 	uint64_t seen = hb->published;
-	cond_broadcast(&hb->c);
-	while (!hb->dead && hb->published == seen)
-		cond_wait(&hb->c, &hb->m);
-	int err = hb->dead;
-	mutex_unlock(&hb->m);
+	cond_broadcast(&hb->lease.c);
+	while (!hb->lease.dead && hb->published == seen)
+		cond_wait(&hb->lease.c, &hb->lease.m);
+	int err = hb->lease.dead;
+	mutex_unlock(&hb->lease.m);
 	return err;
 }
 
@@ -651,7 +661,7 @@ void heartbeat_want(struct vmfs_heartbeat *hb, uint64_t lock_off, bool is_wanted
 {
 	unsigned int at = HEARTBEAT_WANT_COUNT;
 
-	mutex_lock(&hb->m);
+	mutex_lock(&hb->lease.m);
 	for (unsigned int i = 0; i < HEARTBEAT_WANT_COUNT; i++)
 		if (hb->want[i] == lock_off ||
 		    (at == HEARTBEAT_WANT_COUNT && !hb->want[i]))
@@ -660,11 +670,11 @@ void heartbeat_want(struct vmfs_heartbeat *hb, uint64_t lock_off, bool is_wanted
 	if (is_there && !is_wanted) {
 		hb->want[at] = 0;
 		hb->is_want_new = true; /* else others give it back for nothing */
-		cond_broadcast(&hb->c);
+		cond_broadcast(&hb->lease.c);
 	} else if (!is_there && is_wanted && at < HEARTBEAT_WANT_COUNT) {
 		hb->want[at] = lock_off;
 		hb->is_want_new = true;
-		cond_broadcast(&hb->c);
+		cond_broadcast(&hb->lease.c);
 	}
-	mutex_unlock(&hb->m);
+	mutex_unlock(&hb->lease.m);
 }

@@ -13,26 +13,18 @@
 #include "bdev/bdev.h"
 #include "vmfs/caw.h"
 #include "vmfs/format.h"
-
-/* LOCKING.md 14, nanoseconds. */
-struct vmfs_timing {
-	uint64_t renew_ns;	/* T_hb: one renewal every so often */
-	uint64_t attempt_ns;	/* T_hbto: one attempt */
-	uint64_t stop_ns;	/* T_stop: no new write from this age on */
-	uint64_t cut_ns;	/* T_cut: the devices are cut */
-	uint64_t lease_ns;	/* T_lease: reads are not trusted from this age on */
-	uint64_t dead_ns;	/* T_dead that we publish and ask of others at least */
-	uint64_t residue_ns;	/* T_tgt */
-	uint64_t retain_ns;	/* unpinned locks are kept so long */
-};
-struct vmfs_timing vmfs_timing_of(bool is_fast);
+#include "vmfs/lease.h"
 
 #define HEARTBEAT_UNKNOWN_MAX 8u
 #define HEARTBEAT_PREFERRED 64u /* slots where hosts begin to look for one */
 
 struct vmfs_heartbeat {
 	struct vmfs_volume *vol;
+	/* As wished; timing follows from them and from the members that are there. */
+	enum vmfs_lease_profile profile;
+	unsigned int time_divisor;
 	struct vmfs_timing timing;
+	struct guard *guard; /* or NULL */
 	struct vmfs_caw caw;
 	struct bdev *bd;	/* own queue to the first extent */
 	uint64_t region_off;	/* dev offset of slot 0 there */
@@ -44,13 +36,9 @@ struct vmfs_heartbeat {
 	void (*on_lost)(void *arg);
 	void *on_lost_arg;
 
-	struct mutex m;		/* guards all below */
-	struct cond c;		/* something below changed */
-	/* submission time of the last renewal known to have run */
-	uint64_t renewed;
+	struct vmfs_lease lease; /* its mutex guards what follows, too */
 	/* renewals that ran, counted; heartbeat_publish waits on it */
 	uint64_t published;
-	int dead;		/* 0, or why the volume is lost: -ESTALE, -ENODEV */
 	bool is_stopping;
 	uint32_t journal_addr;	/* to be shown by the next renewal */
 	uint64_t journal_vol_off;
@@ -64,6 +52,7 @@ struct vmfs_heartbeat {
 		uint64_t submitted;
 	} unknown[HEARTBEAT_UNKNOWN_MAX];
 	unsigned int unknown_count;
+	uint32_t events; /* of the devices, when the locks were last compared */
 	struct task *renew_task, *lease_task;
 };
 
@@ -90,9 +79,10 @@ static inline bool heartbeat_is_claimed(const struct vmfs_heartbeat_disk *hbd)
 }
 
 /*
- * Takes a slot and starts renewing it. hb->vol, timing, bd, region_off, owner, machine
- * and on_lost are set; the rest is zero. host_name is shown in the slot. -ENOSPC: no free
- * slot; -EBUSY: members of another storage class are live (reported). Blocks.
+ * Takes a slot and starts renewing it. hb->vol, profile, time_divisor, guard, bd,
+ * region_off, owner, machine and on_lost are set, the lease is initialised with timing;
+ * the rest is zero. host_name is shown in the slot. -ENOSPC: no free
+ * slot; -EBUSY: members of another storage class or profile are live (reported). Blocks.
  */
 int heartbeat_start(struct vmfs_heartbeat *hb, const char *host_name,
 		    bool may_use_liveness) __attribute__((warn_unused_result));
@@ -102,12 +92,15 @@ void heartbeat_stop(struct vmfs_heartbeat *hb);
 int heartbeat_leave(struct vmfs_heartbeat *hb) __attribute__((warn_unused_result));
 void heartbeat_done(struct vmfs_heartbeat *hb);
 
+/* One attempt to renew, by the heartbeat task. Blocks up to attempt_ns. */
+void heartbeat_renew(struct vmfs_heartbeat *hb);
 /* Age of the lease, ns. Never blocks. */
 uint64_t heartbeat_lease_age(struct vmfs_heartbeat *hb);
 /* 0 or why the volume is dead. Never blocks. */
 int heartbeat_dead(struct vmfs_heartbeat *hb);
 /*
  * The volume is lost: every gate fails with err from now on; devices are cut. Idempotent.
+ * Never blocks.
  */
 void heartbeat_die(struct vmfs_heartbeat *hb, int err, const char *why);
 /*

@@ -96,7 +96,7 @@ static int open_cluster(struct vmfs_volume *vol, uint32_t number, uint64_t deadl
 		err = vmfs_lock_acquire(vol, &ret->id, LOCK_EXCLUSIVE, deadline, NULL);
 	if (err)
 		return err;
-	err = lvm_read(&vol->lvm, ret->id.vol_off + SECTOR, &ret->cd, sizeof(ret->cd));
+	err = vmfs_gate_read(vol, ret->id.vol_off + SECTOR, &ret->cd, sizeof(ret->cd));
 	uint32_t free_count = le32_get(ret->cd.free);
 	if (!err && (ret->total > VMFS_CLUSTER_RESOURCES_MAX || free_count > ret->total))
 		err = vmfs_corrupt(vol, "file block cluster %u: %u free of %u", number,
@@ -461,7 +461,7 @@ static int open_log(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *s
 				    (unsigned long long)le64_get(slot->addr),
 				    le32_get(slot->journal_addr),
 				    (unsigned long long)le64_get(slot->journal_vol_off));
-	int err = lvm_read(&vol->lvm, le64_get(slot->journal_vol_off), sectors,
+	int err = vmfs_gate_read(vol, le64_get(slot->journal_vol_off), sectors,
 			   sizeof(sectors));
 	if (err || is_zero(sectors[0], SECTOR))
 		return err;
@@ -508,7 +508,7 @@ static int next_record(struct log *l, uint8_t **ret_record)
 	*ret_record = NULL;
 	if (l->next_sector + 3 > l->sector_count)
 		return 0;
-	int err = lvm_read(&l->vol->lvm, at, first, sizeof(first));
+	int err = vmfs_gate_read(l->vol, at, first, sizeof(first));
 	if (err)
 		return err;
 	memcpy(&head, first, sizeof(head));
@@ -525,7 +525,7 @@ static int next_record(struct log *l, uint8_t **ret_record)
 	uint8_t *record = io_alloc((sectors + 1) * SECTOR);
 	if (!record)
 		return -ENOMEM;
-	err = lvm_read(&l->vol->lvm, at, record, (sectors + 1) * SECTOR);
+	err = vmfs_gate_read(l->vol, at, record, (sectors + 1) * SECTOR);
 	memcpy(&tail, record + sectors * SECTOR, sizeof(tail));
 	if (err || le32_get(tail.magic) != JOURNAL_COMMIT_MAGIC ||
 	    le64_get(tail.nonce) != l->nonce || le64_get(tail.seq) != l->seq ||
@@ -546,7 +546,7 @@ static int lock_matches(struct log *l, const struct vmfs_journal_target_disk *td
 {
 	struct vmfs_lock_disk lockd;
 	uint64_t lock_off = le64_get(td->lock_off);
-	int err = lvm_read(&l->vol->lvm, lock_off, &lockd, sizeof(lockd));
+	int err = vmfs_gate_read(l->vol, lock_off, &lockd, sizeof(lockd));
 
 	*ret_matches = !err && le32_get(lockd.type) == lock_type &&
 		       le64_get(lockd.addr) == lock_off &&

@@ -124,14 +124,12 @@ int lock_write(struct vmfs_volume *vol, uint64_t vol_off, struct lock_write *w)
 {
 	struct cas c = { .expected = w->from, .wanted = w->to };
 	uint64_t run;
-	int err = vmfs_gate_enter(vol);
+	int err = lvm_map(&vol->lvm, vol_off, &c.bd, &c.dev_off, &run);
 
 	if (!err)
-		err = lvm_map(&vol->lvm, vol_off, &c.bd, &c.dev_off, &run);
+		err = vmfs_gate_cas(vol, &c, CAS_PATIENCE_NS, &w->result);
 	if (err)
 		return err;
-	c.deadline = clock_now() + CAS_PATIENCE_NS;
-	w->result = vmfs_cas(&vol->member->hb.caw, &c);
 	w->is_repeated |= c.was_unknown;
 	if (w->result == CAS_FENCED || w->result == CAS_GONE) {
 		err = w->result == CAS_FENCED ? -ESTALE : -ENODEV;

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/align.h"
+#include "vmfs/gate.h"
 #include "vmfs/locktable.h"
 #include "vmfs/member.h"
 #include "vmfs/verify.h"
@@ -43,7 +44,7 @@ int lock_read(struct vmfs_volume *vol, const struct vmfs_lock_id *id, bool is_ne
 	      struct vmfs_lock_disk *ret_lockd)
 {
 	static const struct vmfs_lock_disk zero;
-	int err = lvm_read(&vol->lvm, id->vol_off, ret_lockd, sizeof(*ret_lockd));
+	int err = vmfs_gate_read(vol, id->vol_off, ret_lockd, sizeof(*ret_lockd));
 
 	if (err)
 		return err;

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/align.h"
+#include "vmfs/gate.h"
 #include "vmfs/member.h"
 #include "vmfs/volume.h"
 
@@ -25,6 +26,7 @@
 #define CONTENDED_TURNS_PER_RENEWAL 30u
 #define RENEWALS_PER_SCAN 20u
 #define RELEASE_TRIES 3
+#define LEAVE_PATIENCE 2u /* attempts to renew */
 
 /* Waits until `next`; false when the member is to stop, or lost. */
 static bool wait_for_turn(struct vmfs_membership *m, uint64_t next)
@@ -97,6 +99,7 @@ static void free_member(struct vmfs_volume *vol)
 	struct vmfs_membership *m = vol->member;
 
 	vol->member = NULL;
+	lease_done(&m->hb.lease);
 	lock_table_done(&m->locks);
 	watch_done(&m->watch);
 	sleeplock_done(&m->takeover_lock);
@@ -120,7 +123,14 @@ int vmfs_member_start(struct vmfs_volume *vol, const struct vmfs_open_options *o
 	lock_table_init(&m->locks);
 	m->journal.is_empty = true;
 	m->hb.vol = vol;
-	m->hb.timing = vmfs_timing_of(options->is_fast);
+	m->hb.profile = options->lease_profile;
+	m->hb.time_divisor = options->time_divisor ? options->time_divisor : 1;
+	m->hb.timing = vmfs_timing_of(m->hb.profile == VMFS_LEASE_FAST
+					      ? VMFS_LEASE_FAST
+					      : VMFS_LEASE_NORMAL,
+				      m->hb.time_divisor);
+	m->hb.guard = options->guard;
+	lease_init(&m->hb.lease, &m->hb.timing);
 	m->hb.owner = uuid_new();
 	m->hb.machine = uuid_is_zero(&options->machine) ? m->hb.owner : options->machine;
 	m->hb.on_lost = options->on_lost;
@@ -169,6 +179,8 @@ int vmfs_member_stop(struct vmfs_volume *vol)
 	struct vmfs_membership *m = vol->member;
 	int err = 0;
 
+	/* Who leaves waits for the storage for a while, not for ever. */
+	vmfs_volume_limit_wait(vol, LEAVE_PATIENCE * m->hb.timing.attempt_ns);
 	stop_maintenance(m);
 	/* Releases that the device answered with "unknown" are sent again. */
 	for (int tries = 0; tries < RELEASE_TRIES && !err && !heartbeat_dead(&m->hb);
@@ -191,7 +203,6 @@ int vmfs_member_stop(struct vmfs_volume *vol)
 	/* If the journal could not be emptied, a take-over is the clean way. */
 	if (!err)
 		err = heartbeat_leave(&m->hb);
-	heartbeat_done(&m->hb);
 	free_member(vol);
 	return err;
 }
@@ -201,6 +212,22 @@ int vmfs_member_stop(struct vmfs_volume *vol)
 int vmfs_volume_state(struct vmfs_volume *vol)
 {
 	return vol->member ? heartbeat_dead(&vol->member->hb) : 0;
+}
+
+void vmfs_volume_limit_wait(struct vmfs_volume *vol, uint64_t wait_ns)
+{
+	if (!vol->member)
+		return;
+	struct vmfs_lease *l = &vol->member->hb.lease;
+	mutex_lock(&l->m);
+	l->patience_ns = min_u64(l->patience_ns, wait_ns);
+	cond_broadcast(&l->c);
+	mutex_unlock(&l->m);
+}
+
+const char *vmfs_volume_lease(struct vmfs_volume *vol)
+{
+	return vol->member ? lease_state_name(lease_state(&vol->member->hb.lease)) : "";
 }
 
 int vmfs_volume_identity(struct vmfs_volume *vol, struct uuid *ret_owner,
@@ -234,7 +261,7 @@ void vmfs_member_of(struct vmfs_volume *vol, uint32_t slot,
 		    const struct vmfs_heartbeat_disk *slotd, uint64_t age_ns,
 		    struct vmfs_member *ret_member)
 {
-	const struct vmfs_timing slow = vmfs_timing_of(false);
+	const struct vmfs_timing slow = vmfs_timing_of(VMFS_LEASE_NORMAL, 1);
 
 	*ret_member = (struct vmfs_member){
 		.slot = slot,
@@ -281,7 +308,7 @@ int vmfs_volume_members(struct vmfs_volume *vol, struct vmfs_member *ret,
 		return -ENOMEM;
 	if (w == &local)
 		watch_init(&local);
-	int err = lvm_read(&vol->lvm, VMFS_HEARTBEATS_OFF, slots, size);
+	int err = vmfs_gate_read(vol, VMFS_HEARTBEATS_OFF, slots, size);
 	for (uint32_t i = 0; !err && i < VMFS_HEARTBEATS_COUNT; i++) {
 		if (le32_get(slots[i].state) != HEARTBEAT_LIVE)
 			continue;

@@ -17,6 +17,7 @@
  * (one read per group) and the round is made again; if only held clusters have room, the
  * first of them is read in earnest, which makes the transaction wait for its lock.
  */
+#include "vmfs/gate.h"
 #include "vmfs/resource.h"
 
 #include <errno.h>
@@ -217,7 +218,7 @@ int resource_open(struct vmfs_volume *vol, enum vmfs_resource_type type)
 	struct vmfs_resource *res = &vol->resources[type];
 	struct vmfs_resource_header_disk headerd;
 	struct verify why;
-	int rc = lvm_read(&vol->lvm, res->block_vol_off[0], &headerd, sizeof(headerd));
+	int rc = vmfs_gate_read(vol, res->block_vol_off[0], &headerd, sizeof(headerd));
 	if (rc < 0)
 		return report_error(vol->reporter, rc, "%s: cannot read %s", vol->label,
 				    kinds[type].name);
@@ -287,7 +288,7 @@ static int look_at_group(struct vmfs_volume *vol, enum vmfs_resource_type type,
 				      &vol_off)
 			   : -EUCLEAN;
 		if (rc == 0)
-			rc = lvm_read(&vol->lvm, vol_off,
+			rc = vmfs_gate_read(vol, vol_off,
 				      headers + i * (size_t)VMFS_CLUSTER_HEADER_SIZE,
 				      n * (uint64_t)VMFS_CLUSTER_HEADER_SIZE);
 		if (rc < 0)

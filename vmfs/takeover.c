@@ -86,15 +86,15 @@ static int change_slot(struct vmfs_volume *vol, uint32_t slot,
 		.dev_off = hb->region_off + (uint64_t)slot * VMFS_SECTOR_SIZE,
 		.expected = from,
 		.wanted = to,
-		.deadline = clock_now() + hb->timing.attempt_ns,
 	};
-	int err = vmfs_gate_enter(vol);
+	enum cas_result result;
+	int err = vmfs_gate_cas(vol, &c, hb->timing.attempt_ns, &result);
 
 	if (err)
 		return err;
-	switch (vmfs_cas(&hb->caw, &c)) {
+	switch (result) {
 	case CAS_DONE:
-		return lvm_flush_device(hb->bd);
+		return vmfs_gate_flush_device(vol, hb->bd);
 	case CAS_FENCED:
 		return -ESTALE;
 	case CAS_GONE:

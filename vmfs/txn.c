@@ -244,9 +244,7 @@ static int fill_piece(struct vmfs_txn *t, struct txn_piece *p, const struct txn_
 	if (is_settled(l) && vmfs_cache_get(t->vol->cache, p->vol_off, p->len,
 					    l->id.vol_off, token, p->now))
 		return 0;
-	int err = lvm_read(&t->vol->lvm, p->vol_off, p->now, p->len);
-	if (!err)
-		err = vmfs_gate_check_read(t->vol);
+	int err = vmfs_gate_read(t->vol, p->vol_off, p->now, p->len);
 	if (!err && l->is_pinned)
 		vmfs_cache_put(t->vol->cache, p->vol_off, p->len, l->id.vol_off, token,
 			       p->now);
@@ -466,7 +464,7 @@ static int validate(struct vmfs_txn *t, bool *ret_is_changed)
 
 		if (l->is_pinned)
 			continue;
-		int err = lvm_read(&t->vol->lvm, l->id.vol_off, &now, sizeof(now));
+		int err = vmfs_gate_read(t->vol, l->id.vol_off, &now, sizeof(now));
 		if (err)
 			return err;
 		if (le64_get(now.token) != le64_get(l->image.token) ||
@@ -475,7 +473,7 @@ static int validate(struct vmfs_txn *t, bool *ret_is_changed)
 			return 0;
 		}
 	}
-	return vmfs_gate_check_read(t->vol);
+	return 0;
 }
 
 static int write_data(struct vmfs_txn *t)
@@ -577,7 +575,7 @@ static int commit(struct vmfs_txn *t)
 	int err = 0;
 
 	if (has_effect(t))
-		err = vmfs_gate_enter(t->vol);
+		err = vmfs_gate_wait(t->vol);
 	if (!err)
 		err = take_locks(t);
 	if (!err)

@@ -39,6 +39,15 @@ struct vmfs_file;
 
 /* ---- volume ---- */
 
+/* LOCKING.md 14: how often a heartbeat, and how long until a dead host is taken over. */
+enum vmfs_lease_profile {
+	VMFS_LEASE_NORMAL, /* heartbeat every 3 s, lease 16 s */
+	VMFS_LEASE_FAST,   /* heartbeat every 1 s, lease 5 s */
+	VMFS_LEASE_FOLLOW, /* that of the members that are there, else normal */
+};
+
+struct guard; /* bdev/guard.h */
+
 struct vmfs_open_options {
 	struct bdev **devices;	  /* the extents, any order; borrowed until close */
 	unsigned int device_count;
@@ -52,10 +61,20 @@ struct vmfs_open_options {
 	 */
 	struct bdev *heartbeat_device;
 	bool no_liveness_lock;	  /* file class: use the lease instead (tests) */
-	bool is_fast;		  /* all times divided by 8 (tests): see LOCKING.md 14 */
+	/*
+	 * -EBUSY if a living member keeps another profile. Without a meaning where no
+	 * lease is counted (liveness lock).
+	 */
+	enum vmfs_lease_profile lease_profile;
+	unsigned int time_divisor; /* of all times (tests); 0: 1 */
+	/*
+	 * Guards the lease if one is counted (LOCKING.md 6.4); NULL: nobody does, then a
+	 * stop of this process may cost the volume's integrity in timed mode. Borrowed.
+	 */
+	struct guard *guard;
 	/*
 	 * Told once, from the heartbeat task, when the volume is lost (-ESTALE from
-	 * then).
+	 * then). A lease that may still be reclaimed is not lost.
 	 */
 	void (*on_lost)(void *arg);
 	void *on_lost_arg;
@@ -98,6 +117,14 @@ const char *vmfs_volume_extent(struct vmfs_volume *vol, unsigned int i,
 			       uint64_t *ret_pe_count);
 /* 0 while the volume is usable, else -ESTALE / -ENODEV. Never blocks. */
 int vmfs_volume_state(struct vmfs_volume *vol);
+/*
+ * A lease that is cut is not waited for any longer than wait_ns in all (0: not at all):
+ * then the volume is lost and everybody who waits gets -ESTALE. For who wants to end.
+ * Never blocks.
+ */
+void vmfs_volume_limit_wait(struct vmfs_volume *vol, uint64_t wait_ns);
+/* "green", "hold", "cut", "expired", "fenced"; "" if read-only. Never blocks. */
+const char *vmfs_volume_lease(struct vmfs_volume *vol);
 /*
  * Our own slot's owner UUID and slot number; -EROFS on a read-only volume. Never blocks.
  */

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "vmfs/gate.h"
 #include "vmfs/heartbeat.h"
 #include "vmfs/member.h"
 #include "vmfs/volume.h"
@@ -21,14 +22,21 @@ void watch_init(struct vmfs_watch *w)
 	LIST_INIT(&w->slots);
 }
 
-void watch_done(struct vmfs_watch *w)
+void watch_forget(struct vmfs_watch *w)
 {
+	mutex_lock(&w->m);
 	while (!LIST_EMPTY(&w->slots)) {
 		struct watched *e = LIST_FIRST(&w->slots);
 
 		LIST_REMOVE(e, link);
 		free(e);
 	}
+	mutex_unlock(&w->m);
+}
+
+void watch_done(struct vmfs_watch *w)
+{
+	watch_forget(w);
 	mutex_done(&w->m);
 }
 
@@ -73,7 +81,7 @@ int watch_look(struct vmfs_volume *vol, struct vmfs_watch *w, uint32_t slot,
 	       struct vmfs_heartbeat_disk *ret_image, uint64_t *ret_age_ns)
 {
 	struct vmfs_heartbeat_disk now;
-	int err = lvm_read(&vol->lvm, heartbeat_slot_off(slot), &now, sizeof(now));
+	int err = vmfs_gate_read(vol, heartbeat_slot_off(slot), &now, sizeof(now));
 	uint64_t seen = clock_now();
 
 	if (err)
@@ -126,7 +134,7 @@ static int look_at_all(struct vmfs_volume *vol, struct vmfs_watch *w, uint32_t c
 
 	if (!slots)
 		return -ENOMEM;
-	int err = lvm_read(&vol->lvm, VMFS_HEARTBEATS_OFF, slots, size);
+	int err = vmfs_gate_read(vol, VMFS_HEARTBEATS_OFF, slots, size);
 	uint64_t seen = clock_now();
 	for (uint32_t i = 0; !err && i < count; i++) {
 		if (le32_get(slots[i].state) == HEARTBEAT_LIVE &&

@@ -28,6 +28,8 @@ struct vmfs_watch {
 
 void watch_init(struct vmfs_watch *w);
 void watch_done(struct vmfs_watch *w);
+/* After an outage of our own: every age begins anew. Never blocks. */
+void watch_forget(struct vmfs_watch *w);
 /*
  * Reads a slot now. *ret_age_ns: since we first saw this very image. 0; -EUCLEAN:
  * damaged; -errno of the read. Works on read-only volumes (w then is the caller's own).

@@ -245,7 +245,7 @@ static struct vmfs_volume *mount_disk(struct bdev *bd)
 		.devices = &bd,
 		.device_count = 1,
 		.host_name = sim_host_name(sim_host_self()),
-		.is_fast = true,
+		.time_divisor = 8,
 	};
 	struct vmfs_volume *vol = NULL;
 	SIM_CHECK(vmfs_volume_open(&options, &vol) == 0);

@@ -149,7 +149,7 @@ static void make(void)
 	struct vmfs_open_options options = { .devices = &seen,
 					     .device_count = 1,
 					     .host_name = "live",
-					     .is_fast = true };
+					     .time_divisor = 8 };
 	demand(vmfs_volume_open(&options, &vol) == 0);
 	make_places();
 	log_off = (uint64_t)(vol->block_count - 2) * vol->block_size;

@@ -33,7 +33,7 @@ void testvol_mount(struct testvol *tv, bool is_read_only)
 		.is_read_only = is_read_only,
 		.host_name = "tester",
 		.reporter = &tv->told.base,
-		.is_fast = true,
+		.time_divisor = 8,
 	};
 	int rc = vmfs_volume_open(&options, &tv->vol);
 	if (rc < 0)

@@ -282,6 +282,10 @@ const struct task *task_self(void)
 	return self_or_outside();
 }
 
+void task_raise(void)
+{
+}
+
 void task_sleep_until(uint64_t deadline)
 {
 	sched_check_may_wait("task_sleep_until", 0);

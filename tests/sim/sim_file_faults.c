@@ -84,7 +84,7 @@ static int mount_disk(struct bdev *bd, struct vmfs_volume **ret_vol)
 		.devices = &bd,
 		.device_count = 1,
 		.host_name = sim_host_name(sim_host_self()),
-		.is_fast = true,
+		.time_divisor = 8,
 	};
 	return vmfs_volume_open(&options, ret_vol);
 }

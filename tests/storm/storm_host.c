@@ -379,7 +379,7 @@ static void join(struct host *h)
 		.reporter = &h->reporter,
 		.heartbeat_device = h->heartbeat,
 		.no_liveness_lock = h->no_liveness,
-		.is_fast = h->is_fast,
+		.time_divisor = h->is_fast ? 8 : 1,
 	};
 	uint64_t start = clock_now();
 	uint32_t slot;

@@ -44,7 +44,7 @@ static void join_as(const struct rig *rig, const char *name, struct host *h)
 	struct vmfs_open_options options = { .devices = &h->bd,
 					     .device_count = 1,
 					     .host_name = name,
-					     .is_fast = true };
+					     .time_divisor = 8 };
 	options.reporter = collect_init(&h->told);
 	assert_int_equal(bdev_file_open(rig->image, 0, options.reporter, &h->bd), 0);
 	assert_int_equal(vmfs_volume_open(&options, &h->vol), 0);

@@ -296,7 +296,7 @@ static struct vmfs_volume *second_member(struct testvol *tv)
 		.device_count = 1,
 		.host_name = "other",
 		.reporter = &tv->told.base,
-		.is_fast = true,
+		.time_divisor = 8,
 	};
 	struct vmfs_volume *vol = NULL;
 	assert_int_equal(vmfs_volume_open(&options, &vol), 0);

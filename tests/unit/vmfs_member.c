@@ -74,7 +74,7 @@ static int join_as(const struct rig *rig, const char *name, struct host *ret)
 		.devices = &ret->bd,
 		.device_count = 1,
 		.host_name = name,
-		.is_fast = true,
+		.time_divisor = 8,
 	};
 
 	/* A machine's slot, and so where it allocates, follows from its name: the hosts

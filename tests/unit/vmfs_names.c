@@ -395,7 +395,7 @@ static void members_share_directories(void **state)
 			.devices = &tv.bd,
 			.device_count = 1,
 			.reporter = &tv.told.base,
-			.is_fast = true,
+			.time_divisor = 8,
 		};
 		members[i].number = i;
 		assert_int_equal(vmfs_volume_open(&options, &members[i].vol), 0);

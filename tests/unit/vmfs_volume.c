@@ -31,7 +31,7 @@ static int open_volume(struct bdev **devices, unsigned int count, bool is_read_o
 		.device_count = count,
 		.is_read_only = is_read_only,
 		.reporter = &told->base,
-		.is_fast = true,
+		.time_divisor = 8,
 	};
 	return vmfs_volume_open(&options, ret_vol);
 }

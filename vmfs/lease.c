@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The lease (LOCKING.md 6.3). Its age counts from the submission of the last renewal that
+ * is known to have run.
+ *
+ *   GREEN ---- age >= T_stop ----> HOLD ---- age >= T_cut, lease_cut() ----> CUT
+ *     ^  ^----- lease_renewed() ----'                                        |  |
+ *     |                                                  age >= T_lease      v  |
+ *     |                                                                  EXPIRED|
+ *     '---------------- lease_reopen(): the slot was still ours <------------'--'
+ *   any ---- lease_die() ----> FENCED
+ *
+ * Invariants:
+ *  1 `renewed` never moves backwards, and counts from before a submission;
+ *  2 a write enters in GREEN only, and is counted until its end is known;
+ *  3 CUT is left only by lease_reopen(), which the reclaimer calls after everything that
+ *    was inside has ended: so no write that had passed the gate before the cut can reach
+ *    a device that was mended after it;
+ *  4 the guard hears of a renewal before the gate opens for it, and during CUT not at
+ *    all: a lease that is being reclaimed stays acknowledged;
+ *  5 `dead` is never cleared.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stddef.h>
+
+#include "base/align.h"
+#include "vmfs/lease.h"
+
+/* LOCKING.md 14: scheduling of the guard, network, one timer step; clocks. */
+#define GUARD_LATE_NS NS_PER_S
+#define NETWORK_NS NS_PER_S
+#define STEP_NS NS_PER_S
+#define RESIDUE_NS (6 * NS_PER_S)
+#define DEAD_GRAIN_NS NS_PER_S
+
+static uint64_t dead_after(const struct vmfs_timing *t)
+{
+	uint64_t sum = t->cut_ns + GUARD_LATE_NS + NETWORK_NS + t->residue_ns + STEP_NS;
+
+	/* (1 + 2 rho), rho = 0.001; in whole seconds. */
+	return round_up(sum + sum / 500, DEAD_GRAIN_NS);
+}
+
+struct vmfs_timing vmfs_timing_of(enum vmfs_lease_profile profile, unsigned int divisor)
+{
+	struct vmfs_timing t = {
+		.renew_ns = 3 * NS_PER_S,
+		.attempt_ns = 5 * NS_PER_S,
+		.stop_ns = 10 * NS_PER_S,
+		.cut_ns = 13 * NS_PER_S,
+		.lease_ns = 16 * NS_PER_S,
+		.dead_ns = 24 * NS_PER_S,
+		.residue_ns = RESIDUE_NS,
+		.retain_ns = 3 * NS_PER_S,
+		.ack_ns = GUARD_ACK_NS,
+	};
+
+	if (profile == VMFS_LEASE_FAST) {
+		t.renew_ns = t.attempt_ns = t.retain_ns = NS_PER_S;
+		t.stop_ns = 2 * NS_PER_S;
+		t.cut_ns = 3 * NS_PER_S;
+		t.lease_ns = 5 * NS_PER_S;
+		t.dead_ns = dead_after(&t);
+	}
+	assert(t.dead_ns >= dead_after(&t) && t.cut_ns + 2 * NS_PER_S <= t.lease_ns);
+	uint64_t *const all[] = { &t.renew_ns, &t.attempt_ns, &t.stop_ns,
+				  &t.cut_ns,   &t.lease_ns,   &t.dead_ns,
+				  &t.residue_ns, &t.retain_ns, &t.ack_ns };
+	for (unsigned int i = 0; divisor > 1 && i < ARRAY_SIZE(all); i++)
+		*all[i] /= divisor;
+	return t;
+}
+
+const char *lease_state_name(enum lease_state state)
+{
+	static const char *const names[] = {
+		[LEASE_GREEN] = "green",     [LEASE_HOLD] = "hold",
+		[LEASE_CUT] = "cut",	     [LEASE_EXPIRED] = "expired",
+		[LEASE_FENCED] = "fenced",
+	};
+	return names[state];
+}
+
+enum lease_state lease_state_of(const struct vmfs_timing *timing, uint64_t age_ns,
+				bool is_cut, bool is_dead)
+{
+	if (is_dead)
+		return LEASE_FENCED;
+	if (age_ns >= timing->lease_ns)
+		return LEASE_EXPIRED;
+	if (is_cut || age_ns >= timing->cut_ns)
+		return LEASE_CUT;
+	return age_ns >= timing->stop_ns ? LEASE_HOLD : LEASE_GREEN;
+}
+
+void lease_init(struct vmfs_lease *l, const struct vmfs_timing *timing)
+{
+	*l = (struct vmfs_lease){ .timing = timing, .patience_ns = NO_DEADLINE };
+	mutex_init(&l->m);
+	cond_init(&l->c);
+	l->last_parked = &l->parked;
+}
+
+void lease_done(struct vmfs_lease *l)
+{
+	assert(!l->parked && !l->inside);
+	cond_done(&l->c);
+	mutex_done(&l->m);
+}
+
+/* ---- age and state; with m held ---- */
+
+static uint64_t age_of(const struct vmfs_lease *l)
+{
+	uint64_t now = clock_now();
+
+	return l->is_counted && now > l->renewed ? now - l->renewed : 0;
+}
+
+static enum lease_state state_of(const struct vmfs_lease *l)
+{
+	return lease_state_of(l->timing, age_of(l), l->is_cut, l->dead);
+}
+
+uint64_t lease_age(struct vmfs_lease *l)
+{
+	mutex_lock(&l->m);
+	uint64_t age = age_of(l);
+	mutex_unlock(&l->m);
+	return age;
+}
+
+enum lease_state lease_state(struct vmfs_lease *l)
+{
+	mutex_lock(&l->m);
+	enum lease_state state = state_of(l);
+	mutex_unlock(&l->m);
+	return state;
+}
+
+int lease_dead(struct vmfs_lease *l)
+{
+	mutex_lock(&l->m);
+	int dead = l->dead;
+	mutex_unlock(&l->m);
+	return dead;
+}
+
+/* ---- changes ---- */
+
+/* All that are parked go on their way: the gate is open, or says why not. */
+static void unpark(struct vmfs_lease *l)
+{
+	mutex_lock(&l->m);
+	struct bdev_io *io = l->parked;
+	l->parked = NULL;
+	l->last_parked = &l->parked;
+	mutex_unlock(&l->m);
+	while (io) {
+		struct bdev_io *next = io->priv.next;
+
+		bdev_resume(io);
+		io = next;
+	}
+}
+
+void lease_renewed(struct vmfs_lease *l, uint64_t submitted)
+{
+	mutex_lock(&l->m);
+	l->renewed = max_u64(l->renewed, submitted);
+	if (l->guard && !l->is_cut)
+		guard_lease_renewed(l->guard, l->renewed);
+	bool is_open = state_of(l) == LEASE_GREEN;
+	cond_broadcast(&l->c);
+	mutex_unlock(&l->m);
+	if (is_open)
+		unpark(l);
+}
+
+bool lease_cut(struct vmfs_lease *l)
+{
+	mutex_lock(&l->m);
+	bool is_first = !l->is_cut && !l->dead;
+	if (is_first) {
+		l->is_cut = true;
+		l->cut_at = clock_now();
+	}
+	cond_broadcast(&l->c);
+	mutex_unlock(&l->m);
+	return is_first;
+}
+
+void lease_cut_done(struct vmfs_lease *l)
+{
+	mutex_lock(&l->m);
+	l->is_cut_done = true;
+	cond_broadcast(&l->c);
+	mutex_unlock(&l->m);
+}
+
+bool lease_die(struct vmfs_lease *l, int err)
+{
+	mutex_lock(&l->m);
+	bool is_first = !l->dead;
+	if (is_first)
+		l->dead = err;
+	cond_broadcast(&l->c);
+	mutex_unlock(&l->m);
+	unpark(l);
+	return is_first;
+}
+
+bool lease_reopen(struct vmfs_lease *l)
+{
+	mutex_lock(&l->m);
+	assert(l->is_cut && !l->inside);
+	bool is_young = !l->dead && age_of(l) < l->timing->stop_ns;
+	if (is_young) {
+		if (l->guard)
+			guard_lease_renewed(l->guard, l->renewed);
+		l->is_cut = l->is_cut_done = false;
+		cond_broadcast(&l->c);
+	}
+	mutex_unlock(&l->m);
+	if (is_young)
+		unpark(l);
+	return is_young;
+}
+
+int lease_drain(struct vmfs_lease *l, uint64_t deadline)
+{
+	int err = 0;
+
+	mutex_lock(&l->m);
+	while ((l->inside || !l->is_cut_done) && !err)
+		err = cond_wait_until(&l->c, &l->m, deadline);
+	if (!l->inside && l->is_cut_done)
+		err = 0;
+	mutex_unlock(&l->m);
+	return err;
+}
+
+/* ---- the gate ---- */
+
+int lease_enter(struct vmfs_lease *l)
+{
+	mutex_lock(&l->m);
+	while (!l->dead && state_of(l) != LEASE_GREEN)
+		cond_wait(&l->c, &l->m);
+	int err = l->dead ? -ESTALE : 0;
+	if (!err)
+		l->inside++;
+	mutex_unlock(&l->m);
+	return err;
+}
+
+int lease_try(struct vmfs_lease *l)
+{
+	mutex_lock(&l->m);
+	int err = l->dead			    ? -ESTALE
+		  : state_of(l) != LEASE_GREEN	    ? -EAGAIN
+						    : 0;
+	if (!err)
+		l->inside++;
+	mutex_unlock(&l->m);
+	return err;
+}
+
+bool lease_leave(struct vmfs_lease *l)
+{
+	mutex_lock(&l->m);
+	assert(l->inside);
+	bool is_cut = l->is_cut;
+	if (!--l->inside && is_cut)
+		cond_broadcast(&l->c);
+	mutex_unlock(&l->m);
+	return is_cut;
+}
+
+int lease_wait_readable(struct vmfs_lease *l)
+{
+	mutex_lock(&l->m);
+	while (!l->dead && state_of(l) > LEASE_HOLD)
+		cond_wait(&l->c, &l->m);
+	int err = l->dead ? -ESTALE : 0;
+	mutex_unlock(&l->m);
+	return err;
+}
+
+int lease_trust(struct vmfs_lease *l)
+{
+	mutex_lock(&l->m);
+	enum lease_state state = state_of(l);
+	mutex_unlock(&l->m);
+	return state == LEASE_FENCED ? -ESTALE : state == LEASE_EXPIRED ? -EAGAIN : 0;
+}
+
+bool lease_park(struct vmfs_lease *l, struct bdev_io *io)
+{
+	mutex_lock(&l->m);
+	enum lease_state state = state_of(l);
+	/* A read is sent in HOLD, too; what is parked then waits for the same moment. */
+	bool is_now = state == LEASE_FENCED || state == LEASE_GREEN ||
+		      (state == LEASE_HOLD && io->op == BDEV_READ);
+	if (!is_now) {
+		io->priv.next = NULL;
+		*l->last_parked = io;
+		l->last_parked = &io->priv.next;
+	}
+	mutex_unlock(&l->m);
+	return !is_now;
+}
