@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A volume, its members and the oracle: see cluster.h. */
+/* A volume and its members: see cluster.h. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,173 +12,6 @@
 #include "vmfs/takeover.h"
 
 #define VOLUME_SIZE (LVM_DATA_OFF + 2 * LVM_PE_SIZE)
-#define SECTOR 512u
-
-static uint64_t vol_off_of(uint64_t dev_off)
-{
-	return dev_off - LVM_DATA_OFF;
-}
-
-static bool is_slot(uint64_t dev_off)
-{
-	uint32_t slot;
-
-	return dev_off >= LVM_DATA_OFF && heartbeat_slot_of(vol_off_of(dev_off), &slot);
-}
-
-static bool is_lock(const uint8_t *sector, uint64_t dev_off)
-{
-	struct vmfs_lock_disk lockd;
-
-	memcpy(&lockd, sector, sizeof(lockd));
-	uint32_t type = le32_get(lockd.type);
-	return type >= VMFS_LOCK_FD && type <= VMFS_LOCK_PB2 &&
-	       le64_get(lockd.addr) == vol_off_of(dev_off);
-}
-
-static struct sim_host *host_of(const struct cluster *c, const uint8_t owner[16])
-{
-	for (unsigned int i = 0; i < c->incarnation_count; i++)
-		if (!memcmp(c->incarnations[i].owner.b, owner, 16))
-			return c->incarnations[i].host;
-	return NULL;
-}
-
-static void check_slot(struct cluster *c, const struct simdisk_effect *e,
-		       const uint8_t *before, const uint8_t *after, uint64_t at)
-{
-	struct vmfs_heartbeat_disk was, is;
-
-	memcpy(&was, before, sizeof(was));
-	memcpy(&is, after, sizeof(is));
-	if (e->op != BDEV_CAW && c->caw != BDEV_CAW_RESERVE)
-		sim_fail("slot at 0x%llx: changed by a plain write",
-			 (unsigned long long)at);
-	uint64_t gen_was = le64_get(was.generation), gen_is = le64_get(is.generation);
-	bool was_live = le32_get(was.state) == HEARTBEAT_LIVE;
-	bool is_live = le32_get(is.state) == HEARTBEAT_LIVE;
-	if (gen_is < gen_was || (was_live != is_live && gen_is == gen_was))
-		sim_fail("I2: slot at 0x%llx: generation %llu -> %llu",
-			 (unsigned long long)at, (unsigned long long)gen_was,
-			 (unsigned long long)gen_is);
-	if (!was_live && is_live) {
-		if (c->incarnation_count == CLUSTER_HOSTS_MAX)
-			sim_fail("too many incarnations for this test");
-		memcpy(c->incarnations[c->incarnation_count].owner.b, is.owner, 16);
-		c->incarnations[c->incarnation_count++].host = e->host;
-		return;
-	}
-	if (!was_live || host_of(c, was.owner) == e->host)
-		return;
-	/* I5: somebody else's live slot: a claim keeps all but the claimer's name ... */
-	bool is_claim = is_live && gen_is == gen_was &&
-			host_of(c, is.replay_host) == e->host &&
-			!memcmp(was.owner, is.owner, 16) &&
-			le64_get(was.stamp_us) == le64_get(is.stamp_us);
-	/* ... and only the claimer clears. */
-	bool is_clear = !is_live && host_of(c, was.replay_host) == e->host;
-	if (!is_claim && !is_clear)
-		sim_fail("I5: slot at 0x%llx of %s changed by %s", (unsigned long long)at,
-			 sim_host_name(host_of(c, was.owner)), sim_host_name(e->host));
-	for (unsigned int i = 0; is_clear && i < c->incarnation_count; i++)
-		if (!memcmp(c->incarnations[i].owner.b, was.owner, 16))
-			c->incarnations[i].is_over = true;
-}
-
-/* I4: a plain write of a host whose last incarnation was buried. */
-static void check_alive(const struct cluster *c, const struct simdisk_effect *e)
-{
-	bool is_over = false;
-
-	for (unsigned int i = 0; i < c->incarnation_count; i++)
-		if (c->incarnations[i].host == e->host)
-			is_over = c->incarnations[i].is_over;
-	if (is_over)
-		sim_fail("I4: %s writes 0x%llx+%llu after it was taken over",
-			 sim_host_name(e->host),
-			 (unsigned long long)vol_off_of(e->offset),
-			 (unsigned long long)e->len);
-}
-
-static void check_lock(struct cluster *c, const struct simdisk_effect *e,
-		       const uint8_t *before, const uint8_t *after, uint64_t at)
-{
-	struct vmfs_lock_disk was, is;
-
-	memcpy(&was, before, sizeof(was));
-	memcpy(&is, after, sizeof(is));
-	if (e->op != BDEV_CAW && c->caw != BDEV_CAW_RESERVE)
-		sim_fail("lock at 0x%llx: changed by a plain write",
-			 (unsigned long long)at);
-	if (le64_get(is.token) <= le64_get(was.token))
-		sim_fail("I2: lock at 0x%llx: token %llu -> %llu", (unsigned long long)at,
-			 (unsigned long long)le64_get(was.token),
-			 (unsigned long long)le64_get(is.token));
-	uint32_t count = le32_get(is.holder_count);
-	if (count > VMFS_LOCK_HOLDERS_MAX ||
-	    (le32_get(is.mode) == LOCK_EXCLUSIVE && (count || !host_of(c, is.owner))))
-		sim_fail("I3: lock at 0x%llx: mode %u with %u holders",
-			 (unsigned long long)at, le32_get(is.mode), count);
-	for (uint32_t i = 0; i < count; i++)
-		for (uint32_t k = 0; k < i; k++)
-			if (!memcmp(is.holders[i].owner, is.holders[k].owner, 16))
-				sim_fail("I3: lock at 0x%llx: a holder twice",
-					 (unsigned long long)at);
-}
-
-/* I1: the lock that stands before this sector of metadata names the writer. */
-static void check_covered(struct cluster *c, const struct simdisk_effect *e, uint64_t at)
-{
-	for (uint64_t k = 1; k <= 3; k++) {
-		uint8_t sector[SECTOR];
-		struct vmfs_lock_disk lockd;
-		struct vmfs_heartbeat_disk slotd;
-
-		simdisk_peek(c->disk, sector, SECTOR, at - k * SECTOR);
-		if (!is_lock(sector, at - k * SECTOR))
-			continue;
-		memcpy(&lockd, sector, sizeof(lockd));
-		if (k > 1 && le32_get(lockd.type) != VMFS_LOCK_FD)
-			return;
-		if (le32_get(lockd.mode) == LOCK_EXCLUSIVE &&
-		    host_of(c, lockd.owner) == e->host)
-			return;
-		simdisk_peek(c->disk, &slotd, SECTOR,
-			     LVM_DATA_OFF + le64_get(lockd.hb_addr));
-		if (le32_get(lockd.mode) == LOCK_EXCLUSIVE &&
-		    le32_get(slotd.state) == HEARTBEAT_LIVE &&
-		    host_of(c, slotd.replay_host) == e->host)
-			return;
-		sim_fail(
-			"I1: %s writes 0x%llx, the lock before it is mode %u, token %llu",
-			sim_host_name(e->host), (unsigned long long)vol_off_of(at),
-			le32_get(lockd.mode), (unsigned long long)le64_get(lockd.token));
-	}
-}
-
-static void look(const struct simdisk_effect *e, void *arg)
-{
-	struct cluster *c = arg;
-
-	c->effects++;
-	if (e->op == BDEV_FLUSH || e->offset < LVM_DATA_OFF)
-		return;
-	if (e->op != BDEV_CAW)
-		check_alive(c, e);
-	for (uint64_t i = 0; i < e->len; i += SECTOR) {
-		const uint8_t *before = e->before + i, *after = e->after + i;
-		uint64_t at = e->offset + i;
-
-		if (!memcmp(before, after, SECTOR))
-			continue;
-		if (is_slot(at))
-			check_slot(c, e, before, after, at);
-		else if (is_lock(before, at) || (e->op == BDEV_CAW && is_lock(after, at)))
-			check_lock(c, e, before, after, at);
-		else
-			check_covered(c, e, at);
-	}
-}
 
 struct cluster *cluster_new(enum bdev_caw_class caw)
 {
@@ -187,6 +20,7 @@ struct cluster *cluster_new(enum bdev_caw_class caw)
 	struct mkfs_layout layout;
 
 	SIM_CHECK(c);
+	LIST_INIT(&c->mounts);
 	c->caw = caw;
 	c->disk = simdisk_new(VOLUME_SIZE, caw);
 	struct bdev *bd = simdisk_attach(c->disk, sim_host_world());
@@ -195,12 +29,22 @@ struct cluster *cluster_new(enum bdev_caw_class caw)
 	strcpy(options.label, "sim");
 	SIM_CHECK(!mkfs_write(bd, &layout, &options, NULL));
 	bdev_close(bd);
-	simdisk_on_effect(c->disk, look, c);
+	c->oracle_bd = simdisk_attach(c->disk, sim_host_world());
+	struct vmfs_open_options look = {
+		.devices = &c->oracle_bd,
+		.device_count = 1,
+		.is_read_only = true,
+	};
+	SIM_CHECK(!vmfs_volume_open(&look, &c->oracle_vol));
+	c->oracle = oracle_new(c->disk, caw, c->oracle_vol);
 	return c;
 }
 
 void cluster_free(struct cluster *c)
 {
+	SIM_CHECK(!vmfs_volume_close(c->oracle_vol));
+	bdev_close(c->oracle_bd);
+	oracle_free(c->oracle);
 	simdisk_free(c->disk);
 	free(c);
 }
@@ -213,7 +57,10 @@ static void trace_report(struct reporter *r, enum report_level level, const char
 
 static void note_lost(void *arg)
 {
-	((struct cluster_mount *)arg)->is_lost = true;
+	struct cluster_mount *m = arg;
+
+	m->is_lost = true;
+	oracle_lost(m->cluster->oracle, m->host);
 }
 
 int cluster_mount(struct cluster *c, struct cluster_mount *m)
@@ -221,6 +68,7 @@ int cluster_mount(struct cluster *c, struct cluster_mount *m)
 	struct sim_host *self = sim_host_self();
 
 	m->cluster = c;
+	m->host = self;
 	m->is_lost = false;
 	m->reporter.tell = trace_report;
 	m->bd = simdisk_attach(c->disk, self);
@@ -232,6 +80,7 @@ int cluster_mount(struct cluster *c, struct cluster_mount *m)
 		.reporter = &m->reporter,
 		.heartbeat_device = m->heartbeat_bd,
 		.no_liveness_lock = m->no_liveness_lock,
+		.machine = m->machine,
 		.on_lost = note_lost,
 		.on_lost_arg = m,
 	};
@@ -240,12 +89,25 @@ int cluster_mount(struct cluster *c, struct cluster_mount *m)
 		m->vol = NULL;
 		bdev_close(m->heartbeat_bd);
 		bdev_close(m->bd);
+		return err;
 	}
-	return err;
+	LIST_INSERT_HEAD(&c->mounts, m, link);
+	oracle_trouble(c->oracle, self, false);
+	return 0;
+}
+
+void cluster_check_hosts(struct cluster *c)
+{
+	const struct cluster_mount *m;
+
+	LIST_FOREACH(m, &c->mounts, link)
+		oracle_check_host(c->oracle, m->host, m->vol);
 }
 
 int cluster_unmount(struct cluster_mount *m)
 {
+	LIST_REMOVE(m, link);
+	oracle_trouble(m->cluster->oracle, m->host, true); /* it ceases to renew */
 	int err = vmfs_volume_close(m->vol);
 
 	bdev_close(m->heartbeat_bd);

@@ -3,35 +3,25 @@
 #define TESTS_SIM_CLUSTER_H
 
 /*
- * A volume on a simulated disk, hosts that mount it, and an oracle inside the disk that
- * sees every command at the moment it takes effect and asserts the invariants of
- * LOCKING.md 15:
- *
- *   I1  a write to metadata that a lock sector stands before takes effect only while that
- *       record names an incarnation of the writer, or one that the writer has claimed
- *   I2  tokens of a lock record and generations of a slot strictly increase
- *   I3  exclusive means one named holder; lists of holders have no duplicates
- *   I5  another host's slot changes only by claim, re-claim, clear
- *   I4  after a host's slot was cleared by another, nothing that it wrote takes effect
- *   and: lock sectors and slots change by conditional writes only
+ * A volume on a simulated disk, hosts that mount it, and the oracle (oracle.h) inside the
+ * disk.
  */
+#include <sys/queue.h>
+
+#include "tests/sim/oracle.h"
 #include "tests/sim/sim.h"
 #include "tests/sim/simdisk.h"
 #include "vmfs/vmfs.h"
 
-#define CLUSTER_HOSTS_MAX 32u
+#define CLUSTER_HOSTS_MAX 64u
 
 struct cluster {
 	struct simdisk *disk;
 	enum bdev_caw_class caw;
-	/* Which simulated host owns which slot owner UUID: filled by the oracle. */
-	struct {
-		struct uuid owner;
-		struct sim_host *host;
-		bool is_over; /* its slot was cleared by another */
-	} incarnations[CLUSTER_HOSTS_MAX];
-	unsigned int incarnation_count;
-	uint64_t effects; /* seen by the oracle */
+	struct oracle *oracle;
+	struct bdev *oracle_bd;
+	struct vmfs_volume *oracle_vol; /* read-only: geometry */
+	LIST_HEAD(, cluster_mount) mounts;
 };
 
 /* A freshly formatted volume; the oracle is on. In a simulation only. */
@@ -50,15 +40,20 @@ void cluster_check(struct cluster *c, bool may_leak);
 /* A member, to be used by fibers of the calling host. */
 struct cluster_mount {
 	struct cluster *cluster;
+	struct sim_host *host;
+	LIST_ENTRY(cluster_mount) link; /* while it is mounted */
 	struct bdev *bd, *heartbeat_bd;
 	struct vmfs_volume *vol;
 	bool is_lost;		 /* on_lost was called */
 	bool no_liveness_lock;	 /* set before: count the lease also on files */
+	struct uuid machine;	 /* set before; zero: one of its own */
 	struct reporter reporter; /* traces what the library reports */
 };
 /* 0 or -errno. */
 int cluster_mount(struct cluster *c, struct cluster_mount *m);
 int cluster_unmount(struct cluster_mount *m);
+/* I12 and L4 of all hosts, from the world. */
+void cluster_check_hosts(struct cluster *c);
 /* Waits for the death of every other member and takes each over. */
 void cluster_bury(struct cluster_mount *m);
 

@@ -131,6 +131,25 @@ void sim_each_seed(uint64_t first, uint64_t count, void (*fn)(void *arg), void *
 	}
 }
 
+bool sim_first_failure(uint64_t first, uint64_t count, void (*fn)(void *arg), void *arg,
+		       char *ret_what, uint32_t size, uint64_t *ret_seed)
+{
+	struct story s = { .fn = fn, .arg = arg };
+	for (uint64_t i = 0; i < count; i++) {
+		char *output;
+		s.seed = first + i;
+		if (run_seed(&s, &output))
+			continue;
+		const char *what = strstr(output, "# sim: ");
+		what = what ? what + strlen("# sim: ") : output;
+		(void)snprintf(ret_what, size, "%.*s", (int)strcspn(what, "\n"), what);
+		free(output);
+		*ret_seed = s.seed;
+		return true;
+	}
+	return false;
+}
+
 bool sim_some_seed_fails(uint64_t first, uint64_t count, void (*fn)(void *arg), void *arg,
 			 const char *text, uint64_t *ret_seed)
 {

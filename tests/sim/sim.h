@@ -62,6 +62,14 @@ bool sim_some_seed_fails(uint64_t first, uint64_t count, void (*fn)(void *arg), 
 			 const char *text, uint64_t *ret_seed)
 	__attribute__((warn_unused_result));
 
+/*
+ * The first seed in [first, first + count) under which fn(arg) ends badly, and the
+ * sentence of sim_fail() (or what it said at all). false: none does.
+ */
+bool sim_first_failure(uint64_t first, uint64_t count, void (*fn)(void *arg), void *arg,
+		       char *ret_what, uint32_t size, uint64_t *ret_seed)
+	__attribute__((warn_unused_result));
+
 /* Ends the process with the sentence, the seed and the state of all fibers. */
 noreturn void sim_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 

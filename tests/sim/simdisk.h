@@ -48,7 +48,8 @@ struct simdisk;
  *                     The liveness lock of a killed host is free when its last accepted
  *                     command has taken effect, as an OFD lock is
  *   BDEV_CAW_RESERVE  BDEV_CAW: -EOPNOTSUPP; reserve() works; others' commands get -EBUSY
- *                     while it is held; it outlives its host until simdisk_lun_reset()
+ *                     while it is held; it goes with a cut, but outlives a dead host
+ *                     until simdisk_lun_reset()
  *   BDEV_CAW_NONE     none of it
  */
 struct simdisk *simdisk_new(uint64_t size, enum bdev_caw_class caw);
@@ -77,7 +78,7 @@ struct simdisk_behaviour {
 	uint32_t lost_answer_ppm; /* executed, answered -ETIMEDOUT */
 	uint32_t lost_command_ppm; /* never executed, answered -ETIMEDOUT */
 	uint32_t busy_ppm;	  /* not executed, answered -EBUSY */
-	uint32_t aborted_ppm; /* ends somehow when accepted, answered -ETIMEDOUT at once */
+	uint32_t aborted_ppm; /* ends somehow when accepted: -ETIMEDOUT at once */
 	uint32_t miscompare_ppm; /* a CAW that was executed is answered -EILSEQ */
 	uint32_t pr_error_ppm; /* a reservation command was done, answered -ETIMEDOUT */
 	bool has_cache;		  /* writes without FUA are volatile until FLUSH */

@@ -308,7 +308,7 @@ int simdisk_reinstate(struct bdev *bd, const struct bdev_nexus *victim, uint64_t
 /* Of what a host had sent when it was cut off, some arrives in part. */
 void initiator_cut_off(struct attachment *at, struct command *cmd)
 {
-	if (cmd->state == COMMAND_SENT)
+	if (cmd->state == COMMAND_SENT || cmd->kind == COMMAND_RESERVE)
 		target_drop(cmd);
 	else if (cmd->kind == COMMAND_WRITE && at->disk->how.tear_ppm &&
 		 sim_chance(PPM / 4))
@@ -322,6 +322,8 @@ static void cut(struct attachment *at)
 		return;
 	sim_trace("cut %s", at->bd.name);
 	at->is_cut = true;
+	if (at->disk->reserved_by == at)
+		at->disk->reserved_by = NULL; /* goes with the nexus */
 	struct command *cmd = LIST_FIRST(&at->disk->commands);
 	while (cmd) {
 		struct command *next = LIST_NEXT(cmd, all);

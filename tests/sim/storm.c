@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The storm: hosts, and what goes wrong. What a host does is in storm_work.c.
+ *
+ * The guard of each host is played by a fiber of the world: it reads the lease as the
+ * host's library has it and does what LOCKING.md 6.4 says: at T_cut it resets the host's
+ * sockets; a host that stands still then is killed.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "tests/sim/storm_private.h"
+#include "vmfs/heartbeat.h"
+#include "vmfs/member.h"
+#include "vmfs/volume.h"
+
+#define S NS_PER_S
+#define GUARD_NS (250 * NS_PER_MS)
+#define INSPECT_NS (5 * S)
+#define MACHINES 4u
+
+struct storm_sum *storm_sum;
+
+void storm_count_all(void)
+{
+	if (storm_sum)
+		return;
+	storm_sum = mmap(NULL, sizeof(*storm_sum), PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	SIM_CHECK(storm_sum != MAP_FAILED);
+}
+
+void storm_draw(struct storm *storm)
+{
+	static const enum bdev_caw_class classes[] = {
+		BDEV_CAW_ATS, BDEV_CAW_ATS, BDEV_CAW_ATS, BDEV_CAW_FILE, BDEV_CAW_RESERVE,
+	};
+
+	*storm = (struct storm){
+		.caw = classes[sim_random(5)],
+		.hosts = 2 + (unsigned int)(sim_chance(700000) ? sim_random(3) :
+								 sim_random(7)),
+		.ops = (unsigned int)sim_random(STORM_ALL_OPS + 1),
+		.faults = (unsigned int)(sim_random(STORM_ALL_FAULTS + 1) &
+					 sim_random(STORM_ALL_FAULTS + 1)),
+		.events = (unsigned int)sim_random(5),
+	};
+	if (!(storm->ops & ~STORM_REMOUNT))
+		storm->ops |= STORM_COUNTER;
+	if (storm->caw == BDEV_CAW_RESERVE) {
+		/* A bracket that is left open blocks all until somebody resets the unit. */
+		storm->faults &= STORM_PAUSE | STORM_STALL;
+		storm->hosts = 2;
+	}
+	if (storm->caw == BDEV_CAW_FILE)
+		storm->no_liveness_lock = sim_chance(500000);
+}
+
+/* ---- hosts ---- */
+
+static void start_host(struct weather *w, const struct uuid *machine)
+{
+	unsigned int i = w->host_count++;
+	struct storm_host *h = &w->hosts[i];
+	char name[16];
+
+	SIM_CHECK(i < STORM_HOSTS_MAX);
+	(void)snprintf(name, sizeof(name), "h%u", i);
+	*h = (struct storm_host){ .weather = w, .number = i };
+	h->mount.machine = machine ? *machine : w->machines[sim_random(MACHINES)];
+	h->mount.no_liveness_lock = w->storm.no_liveness_lock;
+	int ppm = w->storm.clock_ppm;
+	h->host = sim_host_new(name, (int)sim_random(2 * (uint64_t)ppm + 1) - ppm);
+	h->task = sim_host_start(h->host, "work", storm_work, h);
+}
+
+static void kill_host(struct weather *w, struct storm_host *h)
+{
+	struct uuid machine = h->mount.machine;
+
+	sim_host_kill(h->host);
+	w->last_trouble = sim_time();
+	/* The machine boots again, or another takes its place. */
+	if (w->host_count < STORM_HOSTS_MAX)
+		start_host(w, sim_chance(500000) ? &machine : NULL);
+}
+
+/* ---- the guards ---- */
+
+static void guard_host(struct weather *w, struct storm_host *h)
+{
+	const struct cluster_mount *m;
+
+	LIST_FOREACH(m, &w->c->mounts, link) {
+		if (m->host != h->host || !m->vol->member)
+			continue;
+		const struct vmfs_heartbeat *hb = &m->vol->member->hb;
+		uint64_t clock = sim_host_clock(h->host);
+
+		if (hb->has_liveness || hb->dead ||
+		    clock < hb->renewed + hb->timing.cut_ns)
+			continue;
+		simdisk_reset_sockets(w->c->disk, h->host);
+		if (sim_host_is_paused(h->host))
+			h->is_condemned = true;
+	}
+	if (h->is_condemned && !sim_host_is_dead(h->host)) {
+		sim_trace("the guard kills %s", sim_host_name(h->host));
+		kill_host(w, h);
+	}
+}
+
+static void guards(void *arg)
+{
+	struct weather *w = arg;
+	uint64_t inspect_at = sim_time();
+
+	while (!w->is_over) {
+		unsigned int count = w->storm.no_guard ? 0 : w->host_count;
+
+		for (unsigned int i = 0; i < count; i++)
+			if (!sim_host_is_dead(w->hosts[i].host))
+				guard_host(w, &w->hosts[i]);
+		if (sim_time() >= inspect_at) {
+			cluster_check_hosts(w->c);
+			inspect_at = sim_time() + INSPECT_NS;
+		}
+		task_sleep_until(clock_now() + GUARD_NS);
+	}
+}
+
+/* ---- what goes wrong ---- */
+
+static void path_fault(struct weather *w, struct storm_host *h, bool is_heartbeat_only)
+{
+	struct bdev *heartbeat_bd = h->mount.heartbeat_bd, *bd = h->mount.bd;
+
+	if (!h->is_mounted || sim_host_is_dead(h->host))
+		return;
+	oracle_trouble(w->c->oracle, h->host, true);
+	simdisk_path_down(heartbeat_bd, true);
+	if (!is_heartbeat_only)
+		simdisk_path_down(bd, true);
+	task_sleep_until(clock_now() + S + sim_random(25 * S));
+	simdisk_path_down(heartbeat_bd, false);
+	if (!is_heartbeat_only)
+		simdisk_path_down(bd, false);
+	w->last_trouble = sim_time();
+	oracle_trouble(w->c->oracle, h->host, false);
+}
+
+static void pause_fault(struct weather *w, struct storm_host *h, bool is_long)
+{
+	if (sim_host_is_dead(h->host))
+		return;
+	oracle_trouble(w->c->oracle, h->host, true);
+	sim_host_pause(h->host);
+	task_sleep_until(clock_now() +
+			 (is_long ? 15 * S + sim_random(45 * S) : S + sim_random(8 * S)));
+	w->last_trouble = sim_time();
+	if (sim_host_is_dead(h->host))
+		return;
+	sim_host_resume(h->host);
+	oracle_resumed(w->c->oracle, h->host);
+	oracle_trouble(w->c->oracle, h->host, false);
+}
+
+static void stall_fault(struct weather *w)
+{
+	oracle_trouble(w->c->oracle, NULL, true);
+	simdisk_stall(w->c->disk, true);
+	task_sleep_until(clock_now() + S + sim_random(20 * S));
+	simdisk_stall(w->c->disk, false);
+	oracle_trouble(w->c->oracle, NULL, false);
+	w->last_trouble = sim_time();
+}
+
+static void power_fault(struct weather *w)
+{
+	unsigned int count = w->host_count;
+
+	for (unsigned int i = 0; i < count; i++)
+		if (!sim_host_is_dead(w->hosts[i].host))
+			sim_host_kill(w->hosts[i].host);
+	simdisk_power_fail(w->c->disk);
+	oracle_power_failed(w->c->oracle);
+	w->last_trouble = sim_time();
+	for (unsigned int i = 0; i < w->storm.hosts && w->host_count < STORM_HOSTS_MAX;
+	     i++)
+		start_host(w, NULL);
+}
+
+static void fault(struct weather *w, unsigned int kind)
+{
+	struct storm_host *h = &w->hosts[sim_random(w->host_count)];
+
+	switch (kind) {
+	case STORM_KILL:
+		if (!sim_host_is_dead(h->host))
+			kill_host(w, h);
+		break;
+	case STORM_PAUSE:
+	case STORM_LONG_PAUSE:
+		pause_fault(w, h, kind == STORM_LONG_PAUSE);
+		break;
+	case STORM_HEARTBEAT_PATH:
+	case STORM_PATH:
+		path_fault(w, h, kind == STORM_HEARTBEAT_PATH);
+		break;
+	case STORM_STALL:
+		stall_fault(w);
+		break;
+	case STORM_POWER:
+		power_fault(w);
+		break;
+	case STORM_LUN_RESET:
+		simdisk_lun_reset(w->c->disk);
+		break;
+	default:
+		break;
+	}
+}
+
+static void trouble(void *arg)
+{
+	struct weather *w = arg;
+	unsigned int kinds[16], count = 0;
+
+	for (unsigned int bit = 1; bit <= STORM_ALL_FAULTS; bit <<= 1)
+		if (w->storm.faults & bit & ~(unsigned int)STORM_RUDE)
+			kinds[count++] = bit;
+	for (unsigned int i = 0; count && i < w->storm.events; i++) {
+		task_sleep_until(clock_now() + 2 * S + sim_random(15 * S));
+		fault(w, kinds[sim_random(count)]);
+	}
+}
+
+/* ---- the whole ---- */
+
+static void behave(struct weather *w)
+{
+	struct simdisk_behaviour b = w->storm.faults & STORM_RUDE ?
+					     simdisk_rude(w->storm.caw) :
+					     simdisk_polite();
+
+	b.has_cache |= (w->storm.faults & STORM_POWER) != 0;
+	if (w->storm.residue_ns) {
+		b.residue_ns = w->storm.residue_ns;
+		b.slow_ppm = 50000;
+	}
+	simdisk_behave(w->c->disk, &b);
+	oracle_rude(w->c->oracle, w->storm.faults & STORM_RUDE || b.slow_ppm);
+}
+
+static uint64_t cpu_ns(void)
+{
+	struct timespec t;
+
+	SIM_CHECK(!clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t));
+	return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
+}
+
+static void sum_up(const struct weather *w)
+{
+	sim_trace("%lu operations, %lu acquisitions, counter %llu of %llu",
+		  w->operations, w->acquisitions, (unsigned long long)w->acknowledged,
+		  (unsigned long long)w->attempted);
+	if (!storm_sum)
+		return;
+	storm_sum->seeds++;
+	storm_sum->operations += w->operations;
+	storm_sum->acquisitions += w->acquisitions;
+	storm_sum->transitions += oracle_transitions(w->c->oracle);
+	storm_sum->lost_mounts += w->lost_mounts;
+	storm_sum->simulated_ns += sim_time();
+	storm_sum->cpu_ns += cpu_ns();
+}
+
+static void prepare(struct weather *w)
+{
+	w->c = cluster_new(w->storm.caw);
+	w->stop_at = sim_time() + w->storm.work_ns;
+	for (unsigned int i = 0; i < MACHINES; i++)
+		w->machines[i] = uuid_new();
+	storm_prepare(w);
+	behave(w);
+}
+
+static void tell(const struct storm *s)
+{
+	sim_trace("storm: class %d, %u hosts, ops 0x%x, faults 0x%x x %u%s", (int)s->caw,
+		  s->hosts, s->ops, s->faults, s->events,
+		  s->no_liveness_lock ? ", leases" : "");
+}
+
+void storm_run(void *arg)
+{
+	struct weather *w = calloc(1, sizeof(*w));
+	struct simdisk_behaviour polite = simdisk_polite();
+
+	SIM_CHECK(w);
+	if (arg)
+		w->storm = *(const struct storm *)arg;
+	else
+		storm_draw(&w->storm);
+	w->storm.work_ns = w->storm.work_ns ? w->storm.work_ns : 60 * S;
+	w->storm.clock_ppm = w->storm.clock_ppm ? w->storm.clock_ppm : 1000;
+	tell(&w->storm);
+	prepare(w);
+	for (unsigned int i = 0; i < w->storm.hosts; i++)
+		start_host(w, NULL);
+	struct task *guard = task_start("guards", guards, w);
+	struct task *faults = task_start("faults", trouble, w);
+	task_join(faults);
+	for (unsigned int i = 0; i < w->host_count; i++)
+		task_join(w->hosts[i].task);
+	simdisk_behave(w->c->disk, &polite);
+	SIM_CHECK(sim_host_run(sim_host_new("inspector", 0), "inspect", storm_inspect, w));
+	w->is_over = true;
+	task_join(guard);
+	cluster_check(w->c, true);
+	sum_up(w);
+	cluster_free(w->c);
+	free(w);
+}
