@@ -98,7 +98,8 @@ void history_read(struct history *h, const struct oracle *o, uint64_t value,
 	if (!count) {
 		tell(h);
 		sim_fail("O2: %s reads %lld from %llu us on: nothing explains it",
-			 h->name, (long long)value, (unsigned long long)(begun / NS_PER_US));
+			 h->name, (long long)value,
+			 (unsigned long long)(begun / NS_PER_US));
 	}
 	if (count == 1)
 		history_end(h, last);

@@ -12,6 +12,7 @@
 
 #include "base/align.h"
 #include "tests/sim/ownermap.h"
+#include "vmfs/fence.h"
 #include "vmfs/heartbeat.h"
 #include "vmfs/member.h"
 #include "vmfs/volume.h"
@@ -19,8 +20,6 @@
 #define SECTOR 512u
 #define INCARNATIONS_MAX 256u
 #define HOSTS_MAX 64u
-#define FENCE_PR 1u
-#define FENCE_LIVENESS 8u
 /* Between a check at the gate and the submission, without a pause. */
 #define SUBMIT_SLACK_NS (500 * NS_PER_MS)
 /* After its trouble a host renews within this, or is lost by then. */
@@ -57,7 +56,7 @@ struct oracle {
 	struct host hosts[HOSTS_MAX];
 	unsigned int incarnation_count, host_count;
 	struct host all; /* trouble of everybody */
-	bool is_rude;
+	bool is_rude, is_stated;
 	uint64_t transitions;
 };
 
@@ -110,7 +109,8 @@ static bool has_excuse(const struct host *h)
 
 static bool is_excused(struct oracle *o, const struct sim_host *h)
 {
-	return o->is_rude || sim_host_is_dead(h) || has_excuse(host_of(o, h)) || has_excuse(&o->all);
+	return o->is_rude || sim_host_is_dead(h) || has_excuse(host_of(o, h)) ||
+	       has_excuse(&o->all);
 }
 
 void oracle_trouble(struct oracle *o, const struct sim_host *h, bool is_troubled)
@@ -125,6 +125,11 @@ void oracle_trouble(struct oracle *o, const struct sim_host *h, bool is_troubled
 void oracle_rude(struct oracle *o, bool is_rude)
 {
 	o->is_rude = is_rude;
+}
+
+void oracle_statement(struct oracle *o)
+{
+	o->is_stated = true;
 }
 
 void oracle_power_failed(struct oracle *o)
@@ -262,9 +267,11 @@ static void check_claim(struct oracle *o, struct incarnation *victim,
 	uint64_t age = e->now - victim->shown_at;
 	uint64_t least = victim->dead_ns - victim->dead_ns / 500;
 
+	if (o->is_stated)
+		least = 6 * NS_PER_S - 6 * NS_PER_S / 500; /* T_tgt */
 	if (victim->has_liveness && !sim_host_is_dead(victim->host) && !victim->is_lost)
-		sim_fail("L3: %s claims the slot of %s, which lives", sim_host_name(e->host),
-			 name_of(victim));
+		sim_fail("L3: %s claims the slot of %s, which lives",
+			 sim_host_name(e->host), name_of(victim));
 	if (!victim->has_liveness && age < least && !victim->claimed_at)
 		sim_fail("I5: %s claims the slot of %s, seen %llu ms ago",
 			 sim_host_name(e->host), name_of(victim),
@@ -594,10 +601,11 @@ static void submitted(const struct simdisk_submission *s, void *arg)
 		hold_at = inc->renewed + inc->dead_ns / 16 * 10;
 	uint64_t since = max_u64(hold_at, host_of(o, s->host)->resumed);
 	if (sim_time() > since + SUBMIT_SLACK_NS)
-		sim_fail("I11: %s submits a write of 0x%llx+%llu, its lease is %llu ms old",
-			 name_of(inc), (unsigned long long)vol_off_of(s->offset),
-			 (unsigned long long)s->len,
-			 (unsigned long long)((sim_time() - inc->renewed) / NS_PER_MS));
+		sim_fail(
+			"I11: %s submits a write of 0x%llx+%llu, its lease is %llu ms old",
+			name_of(inc), (unsigned long long)vol_off_of(s->offset),
+			(unsigned long long)s->len,
+			(unsigned long long)((sim_time() - inc->renewed) / NS_PER_MS));
 }
 
 /* ---- the hosts' own view ---- */

@@ -29,8 +29,9 @@
  *   L3  a host that is not troubled is neither taken over nor does it give itself up
  *   L4  no record names an incarnation whose table does not know it
  *
- * Lock sectors and slots change by conditional writes only. I7, I13 and the rest of I6 are
- * judged by who knows what hosts were told (storm.h); fsck and the model of the files by it too.
+ * Lock sectors and slots change by conditional writes only. I7, I13 and the rest of I6
+ * are judged by who knows what hosts were told (storm.h); fsck and the model of the files
+ * by it too.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -52,6 +53,10 @@ void oracle_free(struct oracle *o);
 void oracle_trouble(struct oracle *o, const struct sim_host *h, bool is_troubled);
 /* Answers and commands get lost: L3 is not asked. */
 void oracle_rude(struct oracle *o, bool is_rude);
+/*
+ * An operator states that dead hosts are off: they are claimed after T_tgt already.
+ */
+void oracle_statement(struct oracle *o);
 /* A power failure has turned bytes back: what belongs to whom is not known any more. */
 void oracle_power_failed(struct oracle *o);
 /* h runs again after a pause: what it checked before may be old. */

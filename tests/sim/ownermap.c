@@ -372,9 +372,10 @@ void ownermap_check_free(struct ownermap *m, uint64_t lock_off)
 		const struct unit *u = find_unit(m, off);
 
 		if (u)
-			sim_fail("I9: 0x%llx is shown as free by 0x%llx, the file at 0x%llx has it",
-				 (unsigned long long)off, (unsigned long long)lock_off,
-				 (unsigned long long)u->owner);
+			sim_fail(
+				"I9: 0x%llx is shown as free by 0x%llx, the file at 0x%llx has it",
+				(unsigned long long)off, (unsigned long long)lock_off,
+				(unsigned long long)u->owner);
 		if (simdisk_is_written(m->disk, LVM_DATA_OFF + off, size))
 			sim_fail("I9: 0x%llx is shown as free, a write is under way",
 				 (unsigned long long)off);

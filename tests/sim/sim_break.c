@@ -115,6 +115,8 @@ static void do_break(void *arg)
 		return;
 	}
 	uint64_t from = clock_now();
+	if (s->is_stated)
+		oracle_statement(s->c->oracle);
 	SIM_CHECK(!vmfs_volume_identity(m.vol, &owner, &slot));
 	/* It may have been free already, and have become ours. */
 	s->err = slot == s->slot ? 0 : vmfs_break_host(m.vol, s->slot, &options);
@@ -163,6 +165,7 @@ static void break_dead(void *arg)
 	struct task *t = start_victim(&s, plan->caw);
 
 	if (plan->is_rude) {
+		oracle_rude(s.c->oracle, true);
 		simdisk_behave(s.c->disk, &rude);
 		task_sleep_until(clock_now() + 2 * S + sim_random(5 * S));
 	}

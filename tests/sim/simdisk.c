@@ -230,6 +230,7 @@ static int attention_of(struct command *cmd)
 	/* READ KEYS and REGISTER are let through: who asks learns it that way. */
 	if (cmd->kind == COMMAND_PR_IN || cmd->kind == COMMAND_PR_OUT)
 		return 0;
+	at->events += was_preempted + had_attention;
 	at->is_preempted = at->has_attention = false;
 	if (was_preempted)
 		return -ESTALE;

@@ -298,6 +298,7 @@ static const struct bdev_ops simdisk_ops = {
 	.mend = simdisk_mend,
 	.pr = simdisk_pr,
 	.pr_read = simdisk_pr_read,
+	.events = simdisk_events,
 	.nexus = simdisk_nexus,
 	.reinstate = simdisk_reinstate,
 	.liveness = simdisk_liveness,

@@ -202,6 +202,11 @@ int simdisk_pr_read(struct bdev *bd, struct bdev_pr_state *ret_state)
 	return initiator_run(at, COMMAND_PR_IN, NULL, ret_state);
 }
 
+uint32_t simdisk_events(struct bdev *bd)
+{
+	return initiator_of(bd)->events;
+}
+
 /* ---- sessions ---- */
 
 static void nexus_of(const struct attachment *at, struct bdev_nexus *ret)
@@ -302,6 +307,7 @@ int simdisk_reinstate(struct bdev *bd, const struct bdev_nexus *victim, uint64_t
 		task_sleep_until(clock_now() + LOOK_NS);
 	}
 	end_session(at);
+	at->events++;
 	return 0;
 }
 
@@ -367,5 +373,6 @@ int simdisk_mend(struct bdev *bd, uint64_t deadline)
 		cond_wait(&at->c, &at->m);
 	mutex_unlock(&at->m);
 	at->is_cut = false;
+	at->events++;
 	return 0;
 }

@@ -64,6 +64,7 @@ struct attachment {
 	uint64_t pr_key;    /* 0: not registered */
 	bool is_preempted;  /* 2A/05 is still to be told */
 	bool has_attention; /* 29/00 is still to be told */
+	uint32_t events;    /* attentions told, sessions made anew */
 	unsigned int command_count, unanswered;
 	struct mutex m;
 	struct cond c; /* unanswered has become 0 */
@@ -155,6 +156,7 @@ int simdisk_reserve(struct bdev *bd, bool is_wanted);
 int simdisk_pr(struct bdev *bd, enum bdev_pr_action action, uint64_t key,
 	       uint64_t victim);
 int simdisk_pr_read(struct bdev *bd, struct bdev_pr_state *ret_state);
+uint32_t simdisk_events(struct bdev *bd);
 int simdisk_nexus(struct bdev *bd, struct bdev_nexus *ret_nexus);
 int simdisk_reinstate(struct bdev *bd, const struct bdev_nexus *victim,
 		      uint64_t deadline);

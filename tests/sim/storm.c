@@ -51,12 +51,18 @@ void storm_draw(struct storm *storm)
 	if (!(storm->ops & ~STORM_REMOUNT))
 		storm->ops |= STORM_COUNTER;
 	if (storm->caw == BDEV_CAW_RESERVE) {
-		/* A bracket that is left open blocks all until somebody resets the unit. */
+		/*
+		 * A bracket that is left open blocks all until somebody resets the unit.
+		 */
 		storm->faults &= STORM_PAUSE | STORM_STALL;
 		storm->hosts = 2;
 	}
 	if (storm->caw == BDEV_CAW_FILE)
 		storm->no_liveness_lock = sim_chance(500000);
+	if (storm->caw == BDEV_CAW_ATS) {
+		storm->has_pr = sim_chance(500000);
+		storm->checks_at_effect = sim_chance(500000);
+	}
 }
 
 /* ---- hosts ---- */
@@ -246,6 +252,9 @@ static void behave(struct weather *w)
 					     simdisk_rude(w->storm.caw) :
 					     simdisk_polite();
 
+	b.has_pr = w->storm.has_pr;
+	b.checks_at_effect = w->storm.checks_at_effect;
+	b.forgets_keys = w->storm.has_pr && sim_chance(500000);
 	b.has_cache |= (w->storm.faults & STORM_POWER) != 0;
 	if (w->storm.residue_ns) {
 		b.residue_ns = w->storm.residue_ns;
@@ -291,9 +300,9 @@ static void prepare(struct weather *w)
 
 static void tell(const struct storm *s)
 {
-	sim_trace("storm: class %d, %u hosts, ops 0x%x, faults 0x%x x %u%s", (int)s->caw,
-		  s->hosts, s->ops, s->faults, s->events,
-		  s->no_liveness_lock ? ", leases" : "");
+	sim_trace("storm: class %d, %u hosts, ops 0x%x, faults 0x%x x %u%s%s",
+		  (int)s->caw, s->hosts, s->ops, s->faults, s->events,
+		  s->has_pr ? ", keys" : "", s->no_liveness_lock ? ", leases" : "");
 }
 
 void storm_run(void *arg)
@@ -317,8 +326,10 @@ void storm_run(void *arg)
 	task_join(faults);
 	for (unsigned int i = 0; i < w->host_count; i++)
 		task_join(w->hosts[i].task);
+	polite.has_pr = w->storm.has_pr;
 	simdisk_behave(w->c->disk, &polite);
-	SIM_CHECK(sim_host_run(sim_host_new("inspector", 0), "inspect", storm_inspect, w));
+	SIM_CHECK(
+		sim_host_run(sim_host_new("inspector", 0), "inspect", storm_inspect, w));
 	w->is_over = true;
 	task_join(guard);
 	cluster_check(w->c, true);

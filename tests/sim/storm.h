@@ -37,7 +37,8 @@ enum storm_faults {
 	STORM_KILL = 1u << 0,	     /* a host dies, another comes (perhaps the same) */
 	STORM_PAUSE = 1u << 1,	     /* stands still for less than T_stop */
 	STORM_LONG_PAUSE = 1u << 2,  /* for longer than T_dead */
-	STORM_HEARTBEAT_PATH = 1u << 3, /* only heartbeats do not get through for a while */
+	/* only heartbeats do not get through for a while */
+	STORM_HEARTBEAT_PATH = 1u << 3,
 	STORM_PATH = 1u << 4,	     /* nothing of one host gets through for a while */
 	STORM_STALL = 1u << 5,	     /* the target stands still */
 	STORM_POWER = 1u << 6,	     /* hosts and target lose power, caches are lost */
@@ -53,6 +54,8 @@ struct storm {
 	unsigned int events;	  /* number of faults that are events */
 	uint64_t work_ns;	  /* perfect time; default 60 s */
 	int clock_ppm;		  /* rates up to +- this; default 1000 */
+	bool has_pr;		  /* of the target; ATS only */
+	bool checks_at_effect;	  /* its reservations, else at acceptance */
 	bool no_guard;		  /* nobody cuts a host that stands still */
 	bool no_liveness_lock;	  /* leases on files too */
 	uint64_t residue_ns;	  /* the target's, if not 0 */

@@ -15,7 +15,9 @@
 #include "tests/sim/storm_private.h"
 
 #define S NS_PER_S
-/* Nobody waits longer, if there were not several deaths in a row (LOCKING.md 14, T_fo). */
+/*
+ * Nobody waits longer, if there were not several deaths in a row (LOCKING.md 14, T_fo).
+ */
 #define PATIENCE_NS (150 * S)
 #define SHORT_NS (5 * S)
 #define BLOCK (1ull << 20)
@@ -573,7 +575,8 @@ static bool live_once(struct storm_host *h)
 	}
 	h->is_mounted = true;
 	/* What a former life of this host left open, somebody has finished by now. */
-	bool is_checked = !(h->has_directory && memcmp(&h->now, &h->next, sizeof(h->now)));
+	bool is_checked =
+		!(h->has_directory && memcmp(&h->now, &h->next, sizeof(h->now)));
 	err = get_ready(h);
 	bool is_leaving = false;
 	while ((!err || err == -EBUSY) && sim_time() < w->stop_at && !is_leaving) {
