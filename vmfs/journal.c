@@ -50,7 +50,6 @@
 		       sizeof(struct vmfs_journal_target_disk))
 #define TARGETS_NEXT (SECTOR / sizeof(struct vmfs_journal_target_disk))
 #define CLUSTER_PATIENCE_NS (5 * NS_PER_S)
-#define JOIN_PATIENCE_NS (10 * NS_PER_S)
 
 static uint32_t crc32c(const void *data, size_t len)
 {
@@ -198,13 +197,16 @@ static int take_round(struct vmfs_volume *vol, uint64_t deadline)
 	return worst;
 }
 
-/* Where nobody is first; then also where others are: many hosts may join at once. */
+/*
+ * Where nobody is first; then also where others are: many hosts may join at once, and on
+ * a small volume the dead may hold all that has room until they are taken over.
+ */
 static int take_block(struct vmfs_volume *vol)
 {
 	int err = take_round(vol, 0);
 
 	if (err == -EBUSY)
-		err = take_round(vol, clock_now() + JOIN_PATIENCE_NS);
+		err = take_round(vol, clock_now() + 2 * vol->member->hb.timing.dead_ns);
 	if (err != -EBUSY && err != -ENOSPC)
 		return err;
 	return report_error(vol->reporter, err,

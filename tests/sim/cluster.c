@@ -81,6 +81,7 @@ int cluster_mount(struct cluster *c, struct cluster_mount *m)
 		.heartbeat_device = m->heartbeat_bd,
 		.no_liveness_lock = m->no_liveness_lock,
 		.machine = m->machine,
+		.guard = m->guard,
 		.on_lost = note_lost,
 		.on_lost_arg = m,
 	};

@@ -46,6 +46,7 @@ struct cluster_mount {
 	struct vmfs_volume *vol;
 	bool is_lost;		 /* on_lost was called */
 	bool no_liveness_lock;	 /* set before: count the lease also on files */
+	struct guard *guard;	 /* set before; NULL: none */
 	struct uuid machine;	 /* set before; zero: one of its own */
 	struct reporter reporter; /* traces what the library reports */
 };

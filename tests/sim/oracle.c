@@ -602,7 +602,7 @@ static void submitted(const struct simdisk_submission *s, void *arg)
 	uint64_t since = max_u64(hold_at, host_of(o, s->host)->resumed);
 	if (sim_time() > since + SUBMIT_SLACK_NS)
 		sim_fail(
-			"I11: %s submits a write of 0x%llx+%llu, its lease is %llu ms old",
+			"I11: %s submits a write of 0x%llx+%llu, lease %llu ms old",
 			name_of(inc), (unsigned long long)vol_off_of(s->offset),
 			(unsigned long long)s->len,
 			(unsigned long long)((sim_time() - inc->renewed) / NS_PER_MS));
@@ -669,8 +669,8 @@ void oracle_check_host(struct oracle *o, const struct sim_host *h,
 	const struct incarnation *inc = newest_of(o, h);
 
 	if (!inc || !vol->member || sim_host_is_dead(h) || sim_host_is_paused(h) ||
-	    vol->member->hb.dead || memcmp(vol->member->hb.owner.b, inc->owner.b, 16) ||
-	    !is_standing(o, inc))
+	    vol->member->hb.lease.dead ||
+	    memcmp(vol->member->hb.owner.b, inc->owner.b, 16) || !is_standing(o, inc))
 		return;
 	struct ghost_check g = { o, inc, &vol->member->locks };
 	check_table(o, inc, g.lt);

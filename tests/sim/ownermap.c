@@ -373,7 +373,7 @@ void ownermap_check_free(struct ownermap *m, uint64_t lock_off)
 
 		if (u)
 			sim_fail(
-				"I9: 0x%llx is shown as free by 0x%llx, the file at 0x%llx has it",
+				"I9: 0x%llx is free, says 0x%llx; the file 0x%llx has it",
 				(unsigned long long)off, (unsigned long long)lock_off,
 				(unsigned long long)u->owner);
 		if (simdisk_is_written(m->disk, LVM_DATA_OFF + off, size))

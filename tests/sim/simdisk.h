@@ -34,6 +34,7 @@
 #include <stdint.h>
 
 #include "bdev/bdev.h"
+#include "bdev/guard.h"
 #include "tests/sim/image.h"
 #include "tests/sim/sim.h"
 
@@ -102,10 +103,10 @@ void simdisk_behave(struct simdisk *disk, const struct simdisk_behaviour *b);
 /* Nothing takes effect or is answered while stalled. */
 void simdisk_stall(struct simdisk *disk, bool is_stalled);
 /*
- * What a guard process does to a host's sessions: as bdev_cut() of each, from outside
- * (also while the host is paused).
+ * What a guard does to the sessions that bdev_guard() has put under its lease: what was
+ * not accepted is lost. From outside, also while the host is paused.
  */
-void simdisk_reset_sockets(struct simdisk *disk, const struct sim_host *h);
+void simdisk_reset_sockets(const struct guard_lease *lease);
 /* The path of bd is down: nothing new is accepted, no answer comes through. */
 void simdisk_path_down(struct bdev *bd, bool is_down);
 /* Gone for good: everything is answered -ENODEV. */

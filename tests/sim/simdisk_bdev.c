@@ -288,6 +288,7 @@ static void simdisk_close(struct bdev *bd)
 		cond_wait(&at->c, &at->m);
 	mutex_unlock(&at->m);
 	free_locks_of(at);
+	initiator_unguard(at);
 	at->is_closed = true; /* freed with the disk: late commands still name it */
 }
 
@@ -296,6 +297,7 @@ static const struct bdev_ops simdisk_ops = {
 	.reserve = simdisk_reserve,
 	.cut = simdisk_cut,
 	.mend = simdisk_mend,
+	.guard = simdisk_guard,
 	.pr = simdisk_pr,
 	.pr_read = simdisk_pr_read,
 	.events = simdisk_events,
@@ -395,6 +397,7 @@ void initiator_free_all(struct simdisk *disk)
 		if (!at->is_closed && !sim_host_is_dead(at->host))
 			sim_fail("simdisk_free: %s is not closed", at->bd.name);
 		LIST_REMOVE(at, all);
+		initiator_unguard(at);
 		sim_host_forget_on_kill(at->host, at);
 		free(at);
 	}

@@ -29,6 +29,9 @@
 #define LOGIN_NS (15 * NS_PER_MS)
 #define LOOK_NS (50 * NS_PER_MS)
 
+/* Of all disks, while they are under a lease. */
+static LIST_HEAD(, attachment) guarded = LIST_HEAD_INITIALIZER(guarded);
+
 /* ---- the target's side ---- */
 
 static bool is_any_registered(const struct simdisk *disk)
@@ -321,9 +324,11 @@ void initiator_cut_off(struct attachment *at, struct command *cmd)
 		cmd->is_cut_short = true;
 }
 
-/* Whoever does it: the host itself, or its guard. */
-static void cut(struct attachment *at)
+void simdisk_cut(struct bdev *bd)
 {
+	/* By whomever, as from a heartbeat's callback. */
+	struct attachment *at = (struct attachment *)bd;
+
 	if (at->is_cut)
 		return;
 	sim_trace("cut %s", at->bd.name);
@@ -342,17 +347,50 @@ static void cut(struct attachment *at)
 	}
 }
 
-void simdisk_cut(struct bdev *bd)
+void initiator_unguard(struct attachment *at)
 {
-	cut((struct attachment *)bd); /* by whomever, as from a heartbeat's callback */
+	if (at->lease)
+		LIST_REMOVE(at, guarded);
+	at->lease = NULL;
 }
 
-void simdisk_reset_sockets(struct simdisk *disk, const struct sim_host *h)
+int simdisk_guard(struct bdev *bd, struct guard_lease *lease)
+{
+	struct attachment *at = initiator_of(bd);
+	bool was_guarded = at->lease;
+
+	if (was_guarded && !lease)
+		LIST_REMOVE(at, guarded);
+	else if (!was_guarded && lease)
+		LIST_INSERT_HEAD(&guarded, at, guarded);
+	at->lease = lease;
+	return 0;
+}
+
+/* The connection is gone; the initiator may make a new one. */
+static void reset_socket(struct attachment *at)
+{
+	struct command *cmd = LIST_FIRST(&at->disk->commands);
+
+	sim_trace("guard resets %s", at->bd.name);
+	at->events++;
+	while (cmd) {
+		struct command *next = LIST_NEXT(cmd, all);
+		if (cmd->at == at && cmd->state != COMMAND_OVER) {
+			initiator_cut_off(at, cmd);
+			if (cmd->state == COMMAND_OVER)
+				initiator_answer_later(cmd, -ETIMEDOUT);
+		}
+		cmd = next;
+	}
+}
+
+void simdisk_reset_sockets(const struct guard_lease *lease)
 {
 	struct attachment *at;
-	LIST_FOREACH(at, &disk->attachments, all) {
-		if (at->host == h && !at->is_closed)
-			cut(at);
+	LIST_FOREACH(at, &guarded, guarded) {
+		if (at->lease == lease)
+			reset_socket(at);
 	}
 }
 

@@ -69,6 +69,8 @@ struct attachment {
 	struct mutex m;
 	struct cond c; /* unanswered has become 0 */
 	LIST_ENTRY(attachment) all;
+	struct guard_lease *lease; /* or NULL */
+	LIST_ENTRY(attachment) guarded;
 };
 
 struct liveness_lock {
@@ -162,5 +164,7 @@ int simdisk_reinstate(struct bdev *bd, const struct bdev_nexus *victim,
 		      uint64_t deadline);
 void simdisk_cut(struct bdev *bd);
 int simdisk_mend(struct bdev *bd, uint64_t deadline);
+int simdisk_guard(struct bdev *bd, struct guard_lease *lease);
+void initiator_unguard(struct attachment *at);
 
 #endif

@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The storm: hosts, and what goes wrong. What a host does is in storm_work.c.
- *
- * The guard of each host is played by a fiber of the world: it reads the lease as the
- * host's library has it and does what LOCKING.md 6.4 says: at T_cut it resets the host's
- * sockets; a host that stands still then is killed.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,10 +8,8 @@
 #include <sys/mman.h>
 #include <time.h>
 
+#include "tests/sim/simguard.h"
 #include "tests/sim/storm_private.h"
-#include "vmfs/heartbeat.h"
-#include "vmfs/member.h"
-#include "vmfs/volume.h"
 
 #define S NS_PER_S
 #define GUARD_NS (250 * NS_PER_MS)
@@ -80,44 +74,30 @@ static void start_host(struct weather *w, const struct uuid *machine)
 	h->mount.no_liveness_lock = w->storm.no_liveness_lock;
 	int ppm = w->storm.clock_ppm;
 	h->host = sim_host_new(name, (int)sim_random(2 * (uint64_t)ppm + 1) - ppm);
+	h->mount.guard = simguard_new(h->host);
+	if (w->storm.no_guard)
+		simguard_fall_asleep(h->mount.guard);
 	h->task = sim_host_start(h->host, "work", storm_work, h);
 }
 
-static void kill_host(struct weather *w, struct storm_host *h)
+/* Of one that has died. */
+static void replace_host(struct weather *w, const struct storm_host *h)
 {
 	struct uuid machine = h->mount.machine;
 
-	sim_host_kill(h->host);
 	w->last_trouble = sim_time();
 	/* The machine boots again, or another takes its place. */
 	if (w->host_count < STORM_HOSTS_MAX)
 		start_host(w, sim_chance(500000) ? &machine : NULL);
 }
 
-/* ---- the guards ---- */
-
-static void guard_host(struct weather *w, struct storm_host *h)
+static void kill_host(struct weather *w, struct storm_host *h)
 {
-	const struct cluster_mount *m;
-
-	LIST_FOREACH(m, &w->c->mounts, link) {
-		if (m->host != h->host || !m->vol->member)
-			continue;
-		const struct vmfs_heartbeat *hb = &m->vol->member->hb;
-		uint64_t clock = sim_host_clock(h->host);
-
-		if (hb->has_liveness || hb->dead ||
-		    clock < hb->renewed + hb->timing.cut_ns)
-			continue;
-		simdisk_reset_sockets(w->c->disk, h->host);
-		if (sim_host_is_paused(h->host))
-			h->is_condemned = true;
-	}
-	if (h->is_condemned && !sim_host_is_dead(h->host)) {
-		sim_trace("the guard kills %s", sim_host_name(h->host));
-		kill_host(w, h);
-	}
+	sim_host_kill(h->host);
+	replace_host(w, h);
 }
+
+/* ---- the guards ---- */
 
 static void guards(void *arg)
 {
@@ -125,11 +105,12 @@ static void guards(void *arg)
 	uint64_t inspect_at = sim_time();
 
 	while (!w->is_over) {
-		unsigned int count = w->storm.no_guard ? 0 : w->host_count;
+		for (unsigned int i = 0; i < w->host_count; i++) {
+			struct storm_host *h = &w->hosts[i];
 
-		for (unsigned int i = 0; i < count; i++)
-			if (!sim_host_is_dead(w->hosts[i].host))
-				guard_host(w, &w->hosts[i]);
+			if (simguard_watch(h->mount.guard))
+				replace_host(w, h);
+		}
 		if (sim_time() >= inspect_at) {
 			cluster_check_hosts(w->c);
 			inspect_at = sim_time() + INSPECT_NS;
@@ -334,6 +315,8 @@ void storm_run(void *arg)
 	task_join(guard);
 	cluster_check(w->c, true);
 	sum_up(w);
+	for (unsigned int i = 0; i < w->host_count; i++)
+		simguard_free(w->hosts[i].mount.guard);
 	cluster_free(w->c);
 	free(w);
 }

@@ -25,7 +25,7 @@ struct storm_host {
 	struct sim_host *host;
 	struct task *task;
 	struct cluster_mount mount;
-	bool is_mounted, is_condemned, has_directory;
+	bool is_mounted, has_directory;
 	struct own now;	 /* as acknowledged */
 	struct own next; /* as it becomes by the operation under way; else == now */
 	struct history blocks[STORM_BLOCKS_MAX];
