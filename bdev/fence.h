@@ -77,14 +77,15 @@ int bdev_nexus(struct bdev *bd, struct bdev_nexus *ret_nexus)
 int bdev_reinstate(struct bdev *bd, const struct bdev_nexus *victim, uint64_t deadline)
 	__attribute__((warn_unused_result));
 
-/* Send nothing more: I/O from now on is -ESTALE; what is in flight may land. Idempotent.
-   Never blocks. */
+/* Send nothing more: I/O from now on is -ESTALE; what is in flight may land, and ends
+   with -ETIMEDOUT or -ESTALE. Idempotent. Never blocks. */
 void bdev_cut(struct bdev *bd);
 /*
  * Undoes bdev_cut() on new sessions: nothing that was sent before the cut can land on
  * them or be answered by them; on iSCSI the same ISID is used, so the old session's tasks
- * are ended by the target first. What was in flight has been completed (-ETIMEDOUT)
- * before this returns 0. -errno: still cut. Blocks until `deadline`.
+ * are ended by the target first. What was in flight has ended before this returns 0.
+ * -ETIMEDOUT: still cut, try again; -ESTALE: another host has fenced us; -ENODEV: it is
+ * another disk now. 0 for one that is not cut. Blocks until `deadline`.
  */
 int bdev_mend(struct bdev *bd, uint64_t deadline) __attribute__((warn_unused_result));
 /*

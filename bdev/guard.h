@@ -120,9 +120,9 @@ static inline bool guard_lease_is_cut(struct guard_lease *l)
 
 /*
  * Puts a socket under the lease: when it returns 0 the guard holds it, and the first byte
- * may be sent. Drop it before it is closed, or the connection outlives the close. -EPIPE:
- * the guard is gone: the socket must not be used; -ENOSPC, -errno. Blocks (a round trip
- * between two processes).
+ * may be sent. Drop it before it is closed, or the connection outlives the close. Else
+ * the socket must not be used: -EPIPE: the guard is gone; -ESTALE: the lease is over and
+ * not acknowledged; -ENOSPC, -errno. Blocks (a round trip between two processes).
  */
 static inline int guard_lease_add_socket(struct guard_lease *l, int sock,
 					 uint64_t *ret_id)

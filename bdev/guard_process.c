@@ -11,8 +11,10 @@
  * Invariants:
  *  1 a lease is cut once for each value of `renewed`: sockets that main adds after the
  *    cut, to reclaim the lease, are left alone until the next one;
- *  2 connect(AF_UNSPEC) and not shutdown(): the peer gets a reset, what stands in the
- *    socket's buffer is thrown away (LOCKING.md 1.3);
+ *  2 connect(AF_UNSPEC) before shutdown(): the peer gets a reset, what stands in the
+ *    socket's buffer is thrown away (LOCKING.md 1.3). The shutdown after it delivers
+ *    nothing; it stays with the socket, so that one which main was only about to connect
+ *    cannot be sent on either. Until main has acknowledged, it gets no new ones;
  *  3 main is named by a file descriptor (pidfd): no other process is ever killed, and its
  *    death is seen however it comes about. A death signal (PR_SET_PDEATHSIG) would come
  *    with the death of a thread;
@@ -74,8 +76,10 @@ static void reset_sockets(struct process *p, uint32_t lease)
 	struct sockaddr none = { .sa_family = AF_UNSPEC };
 
 	for (unsigned int i = 0; i < GUARD_SOCKETS_MAX; i++)
-		if (p->sockets[i].fd >= 0 && p->sockets[i].lease == lease)
+		if (p->sockets[i].fd >= 0 && p->sockets[i].lease == lease) {
 			(void)syscall(SYS_connect, p->sockets[i].fd, &none, sizeof(none));
+			(void)shutdown(p->sockets[i].fd, SHUT_RDWR);
+		}
 }
 
 static void close_sockets(struct process *p, uint32_t lease)
@@ -160,10 +164,24 @@ static void watchdog_close(struct process *p, bool is_safe)
 
 /* ---- messages ---- */
 
+/* Is the lease over, and main does not know it yet? */
+static bool is_open_cut(const struct process *p, uint32_t lease)
+{
+	const struct guard_lease_words *w = &p->page->lease[lease];
+	uint64_t renewed = atomic_load(&w->renewed);
+
+	return clock_now() >= renewed + w->cut_ns &&
+	       atomic_load(&w->acknowledged) != renewed;
+}
+
 static int add_socket(struct process *p, const struct guard_message *m, int fd)
 {
 	if (fd < 0)
 		return -EBADF;
+	if (is_open_cut(p, m->lease)) {
+		(void)close(fd);
+		return -ESTALE;
+	}
 	for (unsigned int i = 0; i < GUARD_SOCKETS_MAX; i++) {
 		if (p->sockets[i].fd >= 0)
 			continue;

@@ -66,6 +66,54 @@ static void lun_cut(struct bdev *bd)
 	iscsi_transport_cut(lun->transport);
 }
 
+/* Waits until all I/O of before the cut has ended. With the mutex held. */
+static int wait_for_end(struct lun *lun, uint64_t deadline)
+{
+	while (lun->io_count && clock_now() < deadline)
+		(void)!cond_wait_until(&lun->c, &lun->m, deadline);
+	return lun->io_count ? -ETIMEDOUT : 0;
+}
+
+static int wait_until_up(struct lun *lun, uint64_t deadline)
+{
+	mutex_lock(&lun->m);
+	while (!lun->is_up && !atomic_load(&lun->is_gone) && clock_now() < deadline)
+		(void)!cond_wait_until(&lun->c, &lun->m, deadline);
+	bool is_up = lun->is_up;
+	mutex_unlock(&lun->m);
+	return atomic_load(&lun->is_gone)     ? -ENODEV
+	       : atomic_load(&lun->is_fenced) ? -ESTALE
+	       : is_up			      ? 0
+					      : -ETIMEDOUT;
+}
+
+static int lun_mend(struct bdev *bd, uint64_t deadline)
+{
+	struct lun *lun = lun_of(bd);
+	int error = 0;
+
+	mutex_lock(&lun->m);
+	bool is_cut = lun->is_cut;
+	if (is_cut)
+		error = wait_for_end(lun, deadline);
+	if (is_cut && !error)
+		lun->is_cut = false;
+	mutex_unlock(&lun->m);
+	if (!is_cut || error)
+		return error;
+	error = iscsi_transport_mend(lun->transport, deadline);
+	if (!error)
+		error = wait_until_up(lun, deadline);
+	if (error)
+		lun_cut(bd);
+	return error;
+}
+
+static int lun_guard(struct bdev *bd, struct guard_lease *lease)
+{
+	return iscsi_transport_guard(lun_of(bd)->transport, lease);
+}
+
 struct plain_wait {
 	bool is_ended;
 	int error;
@@ -153,6 +201,15 @@ static int lun_reserve(struct bdev *bd, bool is_wanted)
 
 /* ---- the transport's side ---- */
 
+void lun_set_ready(struct lun *lun, bool is_ready)
+{
+	lun->is_ready = is_ready;
+	mutex_lock(&lun->m);
+	lun->is_up = is_ready;
+	cond_broadcast(&lun->c);
+	mutex_unlock(&lun->m);
+}
+
 static void owner_up(struct iscsi_owner *o, struct iscsi_session *s)
 {
 	struct lun *lun = lun_of_owner(o);
@@ -168,7 +225,7 @@ static void owner_up(struct iscsi_owner *o, struct iscsi_session *s)
 		atomic_fetch_add(&lun->events, 1);
 		lun_check_start(lun);
 	} else {
-		lun->is_ready = true;
+		lun_set_ready(lun, true);
 	}
 }
 
@@ -176,7 +233,7 @@ static bool owner_down(struct iscsi_owner *o, int error, const char *why, bool w
 {
 	struct lun *lun = lun_of_owner(o);
 
-	lun->is_ready = false;
+	lun_set_ready(lun, false);
 	if (was_up && lun->is_reserved)
 		lun->is_reserve_lost = true;
 	mutex_lock(&lun->m);
@@ -376,6 +433,8 @@ static const struct bdev_ops lun_ops = {
 	.submit = lun_submit,
 	.reserve = lun_reserve,
 	.cut = lun_cut,
+	.mend = lun_mend,
+	.guard = lun_guard,
 	.pr = lun_pr,
 	.pr_read = lun_pr_read,
 	.events = lun_events,

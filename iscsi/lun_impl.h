@@ -80,6 +80,7 @@ struct lun {
 	uint32_t io_count;		     /* submitted and not done */
 	const struct task *reserve_owner;    /* who has RESERVEd and not RELEASEd */
 	bool is_cut, is_open, has_failed;
+	bool is_up; /* is_ready, for other tasks */
 	int open_error;
 	char open_why[256];
 	uint64_t pr_key; /* our reservation key, as registered; 0: none */
@@ -92,14 +93,15 @@ struct lun {
 	/* The transport's task alone. */
 	struct command_list queue, delayed, spare;
 	bool is_ready;	     /* the session is checked: I/O may go */
-	bool is_gone;	     /* another disk answers under this name */
+	atomic_bool is_gone; /* another disk answers under this name */
 	bool is_lost;	     /* the loss of the connection was reported */
 	bool is_complaining; /* a failure was reported, nothing has worked since */
 	bool is_caw_proved;  /* a COMPARE AND WRITE was executed or miscompared */
 	bool is_reserved, is_reserve_lost;
 	uint64_t down_since;
 	char down_why[256];
-	bool is_fenced, is_asking; /* reserve.c */
+	atomic_bool is_fenced; /* reserve.c */
+	bool is_asking;
 	struct command ask;
 	uint8_t keys_told[sizeof(struct scsi_pr_in_pdu) + KEYS_ASKED * sizeof(be64)];
 	struct command check; /* of a new session */
@@ -121,6 +123,9 @@ struct plain_command {
 };
 int lun_command(struct lun *lun, struct plain_command *p)
 	__attribute__((warn_unused_result));
+
+/* In the transport's task: I/O may go, or may not. */
+void lun_set_ready(struct lun *lun, bool is_ready);
 
 /* command.c; all in the transport's task */
 void lun_task_done(struct iscsi_task *task);

@@ -302,7 +302,7 @@ static void send_check(struct lun *lun, void (*ended)(struct command *c, int err
 
 static void back_in_service(struct lun *lun)
 {
-	lun->is_ready = true;
+	lun_set_ready(lun, true);
 	if (!lun->is_lost)
 		return;
 	lun->is_lost = false;
@@ -315,9 +315,9 @@ static void check_keys_ended(struct command *c, int error)
 {
 	struct lun *lun = c->lun;
 
-	back_in_service(lun);
 	if (!error && lun_is_key_taken(lun, c))
 		lun_fenced(lun);
+	back_in_service(lun);
 }
 
 static void check_name_ended(struct command *c, int error)
@@ -335,6 +335,7 @@ static void check_name_ended(struct command *c, int error)
 			report(lun->bd.reporter, REPORT_ERROR,
 			       "%s: another disk answers under this URL now",
 			       lun->url.text);
+			lun_set_ready(lun, false);
 			return;
 		}
 	}

@@ -14,7 +14,11 @@
  *    file. After cut() has returned no byte leaves: the socket is reset under the
  *    mutex, and none is connected any more. connect(AF_UNSPEC) resets and drops what
  *    is queued; shutdown() would first deliver it all.
- * 3. The bell is rung at most once per turn: is_rung is cleared before the owner looks
+ * 3. A socket is put under the guard's lease before it is connected, and taken away from
+ *    it before it is closed. A guarded socket is reset when its last holder lets it go,
+ *    in whatever way that dies (SO_LINGER of no time).
+ * 4. After a cut the session is dead and told so before the next one begins.
+ * 5. The bell is rung at most once per turn: is_rung is cleared before the owner looks
  *    for work, so work that comes later rings again.
  */
 #include "iscsi/transport.h"
@@ -48,9 +52,16 @@ struct iscsi_transport {
 	struct addrinfo *addresses;
 	struct task *task;
 	int bell; /* eventfd */
+	struct guard_lease *lease; /* the task's: under which the sockets are */
+	uint64_t guarded;	   /* the guard's number of sock; 0: not guarded */
 	struct mutex m;
+	struct cond c;
 	int sock; /* -1: none */
 	bool is_rung, is_stopping, is_cut;
+	bool is_resting; /* no session, none is begun */
+	struct guard_lease *wanted_lease;
+	bool is_lease_wanted; /* the task has not seen wanted_lease yet */
+	int lease_error;
 };
 
 static bool is_over(struct iscsi_transport *t, bool *ret_is_cut)
@@ -62,14 +73,71 @@ static bool is_over(struct iscsi_transport *t, bool *ret_is_cut)
 	return is_stopping || *ret_is_cut;
 }
 
+/* ---- the guard ---- */
+
+static int put_under_guard(struct iscsi_transport *t, int sock)
+{
+	struct linger at_once = { .l_onoff = 1 };
+
+	if (!t->lease)
+		return 0;
+	(void)setsockopt(sock, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+	int error = guard_lease_add_socket(t->lease, sock, &t->guarded);
+	if (error)
+		t->guarded = 0;
+	return error;
+}
+
+static void let_go(struct iscsi_transport *t)
+{
+	if (t->guarded)
+		guard_lease_drop_socket(t->lease, t->guarded);
+	t->guarded = 0;
+}
+
 static void sock_close(struct iscsi_transport *t)
 {
 	mutex_lock(&t->m);
 	int sock = t->sock;
 	t->sock = -1;
 	mutex_unlock(&t->m);
+	let_go(t);
 	if (sock >= 0)
 		(void)close(sock);
+}
+
+/* Nothing of what stands in its buffer is sent any more. With the mutex held. */
+static void reset(struct iscsi_transport *t)
+{
+	struct sockaddr none = { .sa_family = AF_UNSPEC };
+
+	/* Not connect(): ThreadSanitizer would take this for the making of a file. */
+	if (t->sock >= 0)
+		(void)syscall(SYS_connect, t->sock, &none, sizeof(none));
+}
+
+/* What iscsi_transport_guard() wishes. */
+static void apply_lease(struct iscsi_transport *t)
+{
+	int error = 0;
+
+	mutex_lock(&t->m);
+	bool is_wanted = t->is_lease_wanted;
+	struct guard_lease *lease = t->wanted_lease;
+	mutex_unlock(&t->m);
+	if (!is_wanted)
+		return;
+	let_go(t);
+	t->lease = lease;
+	if (t->sock >= 0)
+		error = put_under_guard(t, t->sock);
+	mutex_lock(&t->m);
+	t->is_lease_wanted = false;
+	t->lease_error = error;
+	if (error)
+		reset(t);
+	cond_broadcast(&t->c);
+	mutex_unlock(&t->m);
 }
 
 /*
@@ -103,6 +171,7 @@ static short idle_until(struct iscsi_transport *t, int sock, short events, uint6
 	short got = 0;
 
 	while (!got && !is_over(t, &is_cut)) {
+		apply_lease(t);
 		uint64_t now = clock_now();
 		if (now >= until)
 			return 0;
@@ -127,22 +196,27 @@ static void set_options(int sock)
 /* Starts a connect under the mutex: none is begun after a cut. 0 or -errno. */
 static int begin_connect(struct iscsi_transport *t, const struct addrinfo *a)
 {
-	int error = 0;
 	int sock = socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	if (sock < 0)
 		return -errno;
 	set_options(sock);
+	apply_lease(t);
+	int error = put_under_guard(t, sock);
 	mutex_lock(&t->m);
 	if (t->is_cut)
 		error = -ESTALE;
+	if (error)
+		; /* not to be used */
 	else if (connect(sock, a->ai_addr, a->ai_addrlen) < 0 && errno != EINPROGRESS)
 		error = -errno;
 	else
 		t->sock = sock;
 	mutex_unlock(&t->m);
-	if (error)
+	if (error) {
+		let_go(t);
 		(void)close(sock);
+	}
 	return error;
 }
 
@@ -233,6 +307,7 @@ static void turn(struct iscsi_transport *t, struct iscsi_session *s, bool *was_u
 	uint64_t now = clock_now(), next;
 	bool is_cut;
 
+	apply_lease(t);
 	iscsi_session_tick(s, now);
 	if (is_over(t, &is_cut)) {
 		if (is_cut)
@@ -265,6 +340,10 @@ static bool serve(struct iscsi_transport *t, bool *ret_was_up)
 		return t->owner->down(t->owner, -ENOMEM, "out of memory", false);
 	while (iscsi_session_phase(s) != ISCSI_DEAD)
 		turn(t, s, ret_was_up);
+	mutex_lock(&t->m);
+	if (iscsi_session_error(s))
+		reset(t); /* a plain close would still deliver what is queued */
+	mutex_unlock(&t->m);
 	sock_close(t);
 	bool is_wanted = t->owner->down(t->owner, iscsi_session_error(s),
 					iscsi_session_why(s), *ret_was_up);
@@ -272,9 +351,9 @@ static bool serve(struct iscsi_transport *t, bool *ret_was_up)
 	return is_wanted;
 }
 
-static void run(void *arg)
+/* Connects and serves until it is cut, stopped or not wanted. Returns whether cut. */
+static bool serve_all(struct iscsi_transport *t)
 {
-	struct iscsi_transport *t = arg;
 	uint64_t back_off = 0;
 	bool is_wanted = true, is_cut = false;
 
@@ -295,18 +374,40 @@ static void run(void *arg)
 			(void)idle_until(t, -1, 0, clock_now() + back_off);
 	}
 	sock_close(t);
-	if (is_cut)
-		(void)t->owner->down(t->owner, -ESTALE, "cut", false);
-	/* Down for good: the owner's work still ends, each in its way. */
+	return is_cut;
+}
+
+/* Without a session: the owner's work still ends, each in its way. false: stopped. */
+static bool rest(struct iscsi_transport *t, bool was_cut)
+{
 	for (;;) {
 		uint64_t next = t->owner->pump(t->owner, NULL, clock_now());
+
+		apply_lease(t);
 		mutex_lock(&t->m);
 		bool is_stopping = t->is_stopping;
+		bool is_mended = was_cut && t->is_resting && !t->is_cut;
+		/* A cut that comes now finds nothing to do. */
+		t->is_resting = !is_mended;
+		was_cut |= t->is_cut;
+		cond_broadcast(&t->c);
 		mutex_unlock(&t->m);
-		if (is_stopping)
-			return;
+		if (is_stopping || is_mended)
+			return !is_stopping;
 		(void)wait_for(t, -1, 0, next);
 	}
+}
+
+static void run(void *arg)
+{
+	struct iscsi_transport *t = arg;
+	bool is_cut;
+
+	do {
+		is_cut = serve_all(t);
+		if (is_cut)
+			(void)t->owner->down(t->owner, -ESTALE, "cut", false);
+	} while (rest(t, is_cut));
 }
 
 /* ---- for others ---- */
@@ -328,6 +429,7 @@ int iscsi_transport_start(const char *host, uint16_t port,
 	t->owner = owner;
 	t->sock = -1;
 	mutex_init(&t->m);
+	cond_init(&t->c);
 	(void)snprintf(port_text, sizeof(port_text), "%u", port);
 	error = getaddrinfo(host, port_text, &hints, &t->addresses);
 	if (error) {
@@ -349,6 +451,7 @@ int iscsi_transport_start(const char *host, uint16_t port,
 err_addresses:
 	freeaddrinfo(t->addresses);
 err_free:
+	cond_done(&t->c);
 	mutex_done(&t->m);
 	free(t);
 	return error;
@@ -368,15 +471,39 @@ void iscsi_transport_wake(struct iscsi_transport *t)
 
 void iscsi_transport_cut(struct iscsi_transport *t)
 {
-	struct sockaddr none = { .sa_family = AF_UNSPEC };
-
 	mutex_lock(&t->m);
 	t->is_cut = true;
-	/* Not connect(): ThreadSanitizer would take this for the making of a file. */
-	if (t->sock >= 0)
-		(void)syscall(SYS_connect, t->sock, &none, sizeof(none));
+	reset(t);
 	mutex_unlock(&t->m);
 	iscsi_transport_wake(t);
+}
+
+int iscsi_transport_mend(struct iscsi_transport *t, uint64_t deadline)
+{
+	mutex_lock(&t->m);
+	while (!t->is_resting && clock_now() < deadline)
+		(void)!cond_wait_until(&t->c, &t->m, deadline);
+	bool is_resting = t->is_resting;
+	if (is_resting)
+		t->is_cut = false;
+	mutex_unlock(&t->m);
+	iscsi_transport_wake(t);
+	return is_resting ? 0 : -ETIMEDOUT;
+}
+
+int iscsi_transport_guard(struct iscsi_transport *t, struct guard_lease *lease)
+{
+	mutex_lock(&t->m);
+	t->wanted_lease = lease;
+	t->is_lease_wanted = true;
+	mutex_unlock(&t->m);
+	iscsi_transport_wake(t);
+	mutex_lock(&t->m);
+	while (t->is_lease_wanted)
+		cond_wait(&t->c, &t->m);
+	int error = t->lease_error;
+	mutex_unlock(&t->m);
+	return error;
 }
 
 void iscsi_transport_stop(struct iscsi_transport *t)
@@ -390,6 +517,7 @@ void iscsi_transport_stop(struct iscsi_transport *t)
 	task_join(t->task);
 	(void)close(t->bell);
 	freeaddrinfo(t->addresses);
+	cond_done(&t->c);
 	mutex_done(&t->m);
 	free(t);
 }

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "bdev/guard.h"
 #include "iscsi/session.h"
 
 /* Who uses a transport. All are called from its task, with no lock held. */
@@ -43,11 +44,23 @@ int iscsi_transport_start(const char *host, uint16_t port,
 /* Makes the task call pump() soon. Any task, never blocks. */
 void iscsi_transport_wake(struct iscsi_transport *t);
 /*
- * Sends nothing more, ever: when it returns, the connection is reset and what still
- * stood in the socket's buffer is thrown away (LOCKING.md 1.3). Any task, never
- * blocks, idempotent.
+ * Sends nothing more: when it returns, the connection is reset and what still stood in
+ * the socket's buffer is thrown away (LOCKING.md 1.3). Any task, never blocks,
+ * idempotent.
  */
 void iscsi_transport_cut(struct iscsi_transport *t);
+/*
+ * After a cut: waits until the old session has ended, then connects again. 0 or
+ * -ETIMEDOUT (still cut). Blocks until deadline.
+ */
+int iscsi_transport_mend(struct iscsi_transport *t, uint64_t deadline)
+	__attribute__((warn_unused_result));
+/*
+ * Every socket, now and later, is put under lease before it is used; NULL ends that. 0,
+ * or -errno: the present one could not be, and is reset. Blocks.
+ */
+int iscsi_transport_guard(struct iscsi_transport *t, struct guard_lease *lease)
+	__attribute__((warn_unused_result));
 /* Logs out (at most 1 s), ends the task, frees. NULL is allowed. Blocks. */
 void iscsi_transport_stop(struct iscsi_transport *t);
 

@@ -289,6 +289,10 @@ static int renew_anew(struct vmfs_heartbeat *hb)
 		heartbeat_die(hb, -ESTALE,
 			      "no heartbeat could be written in time, and its device "
 			      "cannot be used again");
+	else if (err == -ESTALE)
+		heartbeat_die(hb, -ESTALE, "it was fenced by another host");
+	else if (err == -ENODEV)
+		heartbeat_die(hb, -ENODEV, "the device is gone");
 	if (err)
 		return err;
 	heartbeat_renew(hb);

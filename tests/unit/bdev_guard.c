@@ -255,10 +255,19 @@ static void acknowledging_body(struct program *p)
 
 	begin(p, CUT_NS, NULL);
 	connect_guarded(p);
+	int idle = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	uint64_t id;
+	MUST(guard_lease_add_socket(p->lease, idle, &id) == 0);
 	while (!guard_lease_is_cut(p->lease))
 		task_sleep_until(clock_now() + NS_PER_MS);
+	int late = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	MUST(guard_lease_add_socket(p->lease, late, &id) == -ESTALE);
 	guard_lease_acknowledge(p->lease);
 	MUST(send(p->sock, "x", 1, MSG_NOSIGNAL) < 0);
+	/* One that was only about to be connected. */
+	MUST(connect(idle, (struct sockaddr *)&p->f->address, sizeof(p->f->address)) ==
+	     0);
+	MUST(send(idle, "x", 1, MSG_NOSIGNAL) < 0);
 	task_sleep_until(clock_now() + 3 * CUT_NS); /* longer than the patience */
 	guard_lease_drop_socket(p->lease, p->id);
 	(void)close(p->sock);
@@ -283,6 +292,7 @@ static void acknowledged_cut_is_survived(void **state)
 
 	run_program(f, acknowledging_body);
 	int first = accept(f->listener, NULL, NULL);
+	int idle = accept(f->listener, NULL, NULL);
 	int second = accept(f->listener, NULL, NULL);
 	(void)hear(f);
 	assert_int_equal(end_of(f->program), 0);
@@ -291,7 +301,9 @@ static void acknowledged_cut_is_survived(void **state)
 	assert_memory_equal(data, "yz", 2);
 	/* The guard had let go of it: the close was one. */
 	assert_int_equal(read(second, data, 1), 0);
+	assert_true(recv(idle, data, 1, 0) <= 0);
 	(void)close(first);
+	(void)close(idle);
 	(void)close(second);
 }
 

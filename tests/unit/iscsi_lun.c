@@ -503,6 +503,34 @@ static void a_cut_drops_what_stands_in_the_socket(void **state)
 	lab_close(&lab);
 }
 
+/*
+ * A cut and mended device: the old session's commands have ended, the new session has the
+ * same ISID (the target sees a reinstatement), and I/O goes.
+ */
+static void a_mended_device_has_a_new_session(void **state)
+{
+	struct lab lab;
+	struct bdev_nexus before, after;
+	(void)state;
+
+	lab_open(&lab, 0);
+	assert_int_equal(bdev_mend(lab.bd, in_ms(1)), 0); /* it is not cut */
+	assert_int_equal(bdev_nexus(lab.bd, &before), 0);
+	uint32_t events = bdev_events(lab.bd);
+	for (int i = 0; i < 3; i++) {
+		bdev_cut(lab.bd);
+		assert_int_equal(bdev_write(lab.bd, lab.b, BLOCK, 0), -ESTALE);
+		assert_int_equal(bdev_mend(lab.bd, 1), -ETIMEDOUT); /* still cut */
+		assert_int_equal(bdev_write(lab.bd, lab.b, BLOCK, 0), -ESTALE);
+		assert_int_equal(bdev_mend(lab.bd, in_ms(10000)), 0);
+		assert_int_equal(bdev_write(lab.bd, lab.b, BLOCK, 0), 0);
+	}
+	assert_int_equal(bdev_nexus(lab.bd, &after), 0);
+	assert_memory_equal(before.isid, after.isid, sizeof(before.isid));
+	assert_int_equal(bdev_events(lab.bd), events + 3);
+	lab_close(&lab);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -525,6 +553,7 @@ int main(void)
 		cmocka_unit_test(another_disk_under_the_same_name_is_not_written_to),
 		cmocka_unit_test(a_new_session_is_checked_before_it_is_used),
 		cmocka_unit_test(a_cut_drops_what_stands_in_the_socket),
+		cmocka_unit_test(a_mended_device_has_a_new_session),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);
