@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # initramfs.sh OUT INIT KERNEL_VERSION MODULE...: a small initramfs of Debian's busybox,
 # the named modules with all they need, /modules (their names) and INIT as /init.
+# PROGRAMS: paths of more programs to take along, with their libraries.
 # Needs busybox-static, cpio, kmod. Exit 0, or 1 with one line.
 set -euo pipefail
 [ $# -ge 3 ] || {
@@ -18,6 +19,13 @@ ln -s bin "$root/sbin"
 cp "$(command -v busybox)" "$root/bin/busybox"
 for applet in $("$root/bin/busybox" --list); do
 	[ "$applet" = busybox ] || ln -sf busybox "$root/bin/$applet"
+done
+for program in ${PROGRAMS:-}; do
+	cp "$program" "$root/bin/"
+	ldd "$program" | grep -o '/[^ ]*' | while read -r file; do
+		mkdir -p "$root/$(dirname "$file")"
+		cp -L "$file" "$root/$file"
+	done
 done
 for module; do
 	echo "$module" >>"$root/modules"

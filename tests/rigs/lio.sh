@@ -11,7 +11,8 @@
 #   lio.sh thaw DIR PORT          lets it go on
 #
 # DIR must exist; what the rig needs lies in DIR/lio-PORT. Several may run side by side.
-# Environment: LIO_WAIT=SECONDS for the boot (180).
+# Environment: LIO_WAIT=SECONDS for the boot (180). LIO_SLOW=SECTOR:COUNT:MS: writes to
+# these sectors of the disk take effect (and are answered) so much later.
 # Exit: 0, 1 (one line says why), 77 when QEMU, a kernel image or a tool is missing.
 set -u
 iqn=iqn.2026-01.org.openvmfs:lio
@@ -67,12 +68,17 @@ need() {
 	[ -n "$kernel" ] || skip "no kernel image in /boot (package linux-image-amd64)"
 	version=${kernel#/boot/vmlinuz-}
 	[ -d "/lib/modules/$version" ] || skip "no modules for kernel $version"
+	[ -n "${LIO_SLOW:-}" ] || return 0
+	command -v dmsetup >/dev/null || skip "dmsetup is not installed"
+	modules+=" dm_mod dm_delay"
+	PROGRAMS=$(command -v dmsetup)
+	export PROGRAMS
 }
 
 boot() { # DISKIMG
 	local serial
 	serial=$(realpath "$1" | sha256sum | cut -c1-25)
-	local names="iqn=$iqn serial=$serial"
+	local names="iqn=$iqn serial=$serial${LIO_SLOW:+ slow=$LIO_SLOW}"
 	local forward="hostfwd=tcp:127.0.0.1:$port-10.0.2.15:3260"
 	local disk="file=${1//,/,,},if=virtio,format=raw"
 	setsid qemu-system-x86_64 -accel tcg,thread=multi -smp 2 -m 256 -nodefaults \

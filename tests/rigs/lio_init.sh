@@ -1,7 +1,8 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: Apache-2.0
 # First process of the guest that lio.sh boots: the kernel's own iSCSI target (LIO) over
-# /dev/vda as LUN 0, open to all. Kernel command line: iqn=NAME serial=TEXT.
+# /dev/vda as LUN 0, open to all. Kernel command line: iqn=NAME serial=TEXT, and perhaps
+# slow=SECTOR:COUNT:MS, a piece of the disk where writes take so long.
 # Says "LIO-READY" on the console when it listens, "LIO-FAILED what" when it cannot.
 export PATH=/bin:/sbin
 mount -t proc proc /proc
@@ -14,7 +15,7 @@ fail() {
 }
 
 for word in $(cat /proc/cmdline); do
-	case $word in iqn=* | serial=*) export "$word" ;; esac
+	case $word in iqn=* | serial=* | slow=*) export "$word" ;; esac
 done
 # Without these folders every PERSISTENT RESERVE OUT answers NOT READY.
 mkdir -p /etc/target/pr /etc/target/alua /var/target/pr /var/target/alua
@@ -29,10 +30,24 @@ ip addr add 10.0.2.15/24 dev eth0
 ip route add default via 10.0.2.2
 
 [ -b /dev/vda ] || fail "no disk"
+device=/dev/vda
+if [ -n "${slow:-}" ]; then
+	first=${slow%%:*} rest=${slow#*:}
+	count=${rest%%:*} ms=${rest#*:}
+	end=$((first + count)) size=$(cat /sys/block/vda/size)
+	export DM_DISABLE_UDEV=1
+	dmsetup create slow <<-END || fail "dmsetup"
+		0 $first linear /dev/vda 0
+		$first $count delay $device $first 0 $device $first $ms $device $first 0
+		$end $((size - end)) linear /dev/vda $end
+	END
+	device=/dev/mapper/slow
+	[ -b $device ] || fail "no $device"
+fi
 target=/sys/kernel/config/target
 disk=$target/core/iblock_0/disk
 mkdir -p $disk || fail "no iblock backstore"
-echo udev_path=/dev/vda >$disk/control
+echo udev_path=$device >$disk/control
 echo 1 >$disk/enable || fail "the disk cannot be opened"
 echo "$serial" >$disk/wwn/vpd_unit_serial
 for attribute in emulate_caw emulate_tpu emulate_tpws; do

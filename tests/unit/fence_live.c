@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Two real members of a volume on a real target; one dies or stops, the other takes over.
+ * tests/cli/fence_lio.sh and fence_tgt.sh run it:
+ *
+ *   FENCE_IMAGE  a plain file with a volume: makes /slow in it and prints the sector
+ *                where its data lie; nothing else is done
+ *   FENCE_URL    the same volume on a target
+ *   FENCE_CASE   "kill", or "stop": writes to /slow take FENCE_DELAY_S there
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/env.h"
+#include "iscsi/open.h"
+#include "tests/lib/collect.h"
+#include "vmfs/vmfs.h"
+
+#define BLOCK 4096u
+#define PATH "/slow"
+
+struct member {
+	struct collect told;
+	struct bdev *data, *heartbeat;
+	struct vmfs_volume *vol;
+	struct vmfs_file *file;
+};
+
+/* What the victim has seen after it woke up. */
+struct confession {
+	int state;	   /* of its volume */
+	int accepted, later; /* its write before the stop, and one after it */
+	unsigned int lost_lines;
+	char text[2048];
+};
+
+static void die(struct member *m, const char *what, int error)
+{
+	fprintf(stderr, "# %s: %s\n# %s\n", what, strerror(-error),
+		collect_text(&m->told));
+	abort();
+}
+
+static struct bdev *open_path(struct member *m, const char *url)
+{
+	struct bdev *bd = NULL;
+	int error = device_open(url, 0, NULL, &m->told.base, &bd);
+
+	if (error)
+		die(m, "device_open", error);
+	return bd;
+}
+
+static void join(struct member *m, const char *url, const char *name)
+{
+	struct vmfs_open_options options = { .device_count = 1, .host_name = name };
+
+	options.reporter = collect_init(&m->told);
+	m->data = open_path(m, url);
+	m->heartbeat = device_is_iscsi_url(url) ? open_path(m, url) : NULL;
+	options.devices = &m->data;
+	options.heartbeat_device = m->heartbeat;
+	int error = vmfs_volume_open(&options, &m->vol);
+	if (error)
+		die(m, "vmfs_volume_open", error);
+}
+
+static int open_file(struct member *m, uint32_t flags, uint64_t patience_ns)
+{
+	struct vmfs_file_options options = { .flags = flags, .mode = 0600 };
+
+	options.deadline = clock_now() + patience_ns;
+	return vmfs_file_open(m->vol, PATH, &options, &m->file, NULL);
+}
+
+static int leave(struct member *m)
+{
+	int error = m->file ? vmfs_file_close(m->file) : 0;
+	int closing = vmfs_volume_close(m->vol);
+
+	bdev_close(m->heartbeat);
+	bdev_close(m->data);
+	collect_done(&m->told);
+	return error ? error : closing;
+}
+
+/* ---- the file ---- */
+
+static int prepare(const char *image)
+{
+	struct member m = { 0 };
+	struct bdev *bd;
+	struct bdev_extent e;
+	struct bdev_io io = { .op = BDEV_READ, .len = BLOCK };
+	uint8_t *data = malloc(1 << 20);
+
+	memset(data, 'A', 1 << 20);
+	join(&m, image, "maker");
+	int error = open_file(&m, VMFS_WRITE | VMFS_CREATE, NS_PER_S);
+	if (!error)
+		error = vmfs_file_write(m.file, data, 1 << 20, 0);
+	if (!error)
+		error = vmfs_file_sync(m.file);
+	if (!error)
+		error = vmfs_file_bdev(m.file, &bd);
+	if (error)
+		die(&m, "making " PATH, error);
+	if (bd->ops->map(bd, &io, &e))
+		die(&m, "map", -EIO);
+	printf("%llu\n", (unsigned long long)(e.offset / 512));
+	bd->ops->unmap(bd, &e);
+	bdev_close(bd);
+	free(data);
+	return leave(&m) ? 1 : 0;
+}
+
+/* ---- the victim ---- */
+
+struct sent {
+	struct bdev_io io;
+	struct iovec iov;
+	struct mutex m;
+	struct cond c;
+	bool is_done;
+};
+
+static void sent_done(struct bdev_io *io)
+{
+	struct sent *s = (struct sent *)io;
+
+	mutex_lock(&s->m);
+	s->is_done = true;
+	cond_signal(&s->c);
+	mutex_unlock(&s->m);
+}
+
+static void send_write(struct sent *s, struct bdev *bd, uint8_t *data)
+{
+	*s = (struct sent){ .io = { .op = BDEV_WRITE, .len = BLOCK, .done = sent_done } };
+	s->iov = (struct iovec){ data, BLOCK };
+	s->io.iov = &s->iov;
+	s->io.iovcnt = 1;
+	mutex_init(&s->m);
+	cond_init(&s->c);
+	bdev_submit(bd, &s->io);
+}
+
+static int sent_wait(struct sent *s)
+{
+	mutex_lock(&s->m);
+	while (!s->is_done)
+		cond_wait(&s->c, &s->m);
+	mutex_unlock(&s->m);
+	return s->io.result;
+}
+
+static void say(int fd, const void *data, size_t len)
+{
+	if (write(fd, data, len) != (ssize_t)len)
+		abort();
+}
+
+static void hear(int fd, void *data, size_t len)
+{
+	for (size_t got = 0; got < len;) {
+		ssize_t n = read(fd, (char *)data + got, len - got);
+		if (n <= 0)
+			abort();
+		got += (size_t)n;
+	}
+}
+
+static void confess(struct member *m, struct sent *first, int out)
+{
+	struct confession c = { 0 };
+	uint8_t data[BLOCK];
+
+	memset(data, 'W', BLOCK);
+	c.later = vmfs_file_write(m->file, data, BLOCK, 0);
+	c.accepted = sent_wait(first);
+	for (int i = 0; i < 300 && !vmfs_volume_state(m->vol); i++)
+		task_sleep_until(clock_now() + 100 * NS_PER_MS);
+	c.state = vmfs_volume_state(m->vol);
+	task_sleep_until(clock_now() + 3 * NS_PER_S);
+	(void)snprintf(c.text, sizeof(c.text), "%s", collect_text(&m->told));
+	for (const char *at = c.text; (at = strstr(at, "lost by this host")); at++)
+		c.lost_lines++;
+	say(out, &c, sizeof(c));
+}
+
+static void victim(const char *url, bool is_writing, int in, int out)
+{
+	struct member m = { 0 };
+	struct sent first;
+	struct bdev *bd = NULL;
+	uint8_t *data = aligned_alloc(4096, BLOCK);
+	char go;
+
+	join(&m, url, "victim");
+	int error = open_file(&m, VMFS_WRITE, 60 * NS_PER_S);
+	if (!error)
+		error = vmfs_file_bdev(m.file, &bd);
+	/* From then on the map is in memory: a write goes straight to the disk. */
+	if (!error && vmfs_file_read(m.file, data, BLOCK, 0) != BLOCK)
+		error = -EIO;
+	if (error)
+		die(&m, "victim", error);
+	hear(in, &go, 1);
+	memset(data, 'V', BLOCK);
+	if (is_writing)
+		send_write(&first, bd, data);
+	task_sleep_until(clock_now() + 500 * NS_PER_MS);
+	say(out, "r", 1);
+	hear(in, &go, 1);
+	confess(&m, &first, out);
+}
+
+/* ---- the survivor ---- */
+
+struct pair {
+	pid_t pid;
+	int in, out;
+	struct member m;
+};
+
+/* Both are members, the victim holds the file (and its write is at the target). */
+static void set_up(struct pair *p, bool is_writing)
+{
+	const char *url = getenv("FENCE_URL");
+	int to[2], from[2];
+	char ready;
+
+	memset(p, 0, sizeof(*p));
+	assert_int_equal(pipe(to), 0);
+	assert_int_equal(pipe(from), 0);
+	p->pid = fork();
+	assert_true(p->pid >= 0);
+	if (p->pid == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		(void)close(to[1]);
+		(void)close(from[0]);
+		victim(url, is_writing, to[0], from[1]);
+		_exit(0);
+	}
+	(void)close(to[0]);
+	(void)close(from[1]);
+	p->in = from[0];
+	p->out = to[1];
+	join(&p->m, url, "survivor");
+	/* It has seen the victim alive; only now does the story begin. */
+	task_sleep_until(clock_now() + 4 * NS_PER_S);
+	say(p->out, "g", 1);
+	hear(p->in, &ready, 1);
+}
+
+static void take_over(struct pair *p, uint64_t began)
+{
+	int error = open_file(&p->m, VMFS_WRITE, 90 * NS_PER_S);
+
+	if (error)
+		die(&p->m, "survivor", error);
+	print_message("# take-over: %.1f s\n", (double)(clock_now() - began) / NS_PER_S);
+	print_message("# the survivor was told:\n# %s", collect_text(&p->m.told));
+	assert_true(collect_has(&p->m.told, "took over dead host victim"));
+}
+
+static void a_killed_host_is_taken_over(void **state)
+{
+	struct pair p;
+	int status;
+	(void)state;
+
+	set_up(&p, false);
+	uint64_t began = clock_now();
+	assert_int_equal(kill(p.pid, SIGKILL), 0);
+	take_over(&p, began);
+	assert_int_equal(waitpid(p.pid, &status, 0), p.pid);
+	assert_int_equal(leave(&p.m), 0);
+}
+
+static uint8_t look(struct pair *p)
+{
+	uint8_t data[BLOCK];
+
+	assert_int_equal(vmfs_file_read(p->m.file, data, BLOCK, 0), BLOCK);
+	for (unsigned int i = 1; i < BLOCK; i++)
+		assert_int_equal(data[i], data[0]);
+	return data[0];
+}
+
+/*
+ * The victim's write was accepted before it stopped; it lands before the take-over is
+ * over or never. When the victim wakes up it is told once, and does nothing more.
+ */
+static void a_stopped_host_is_fenced(void **state)
+{
+	uint64_t delay = strtoul(getenv("FENCE_DELAY_S"), NULL, 10) * NS_PER_S;
+	static struct confession c;
+	struct pair p;
+	int status;
+	(void)state;
+
+	set_up(&p, true);
+	uint64_t began = clock_now();
+	assert_int_equal(kill(p.pid, SIGSTOP), 0);
+	take_over(&p, began);
+	uint8_t seen = look(&p);
+	print_message("# the accepted write %s\n",
+		      seen == 'V' ? "landed before the replay" : "never landed");
+	while (clock_now() < began + delay + 5 * NS_PER_S) {
+		assert_int_equal(look(&p), seen);
+		task_sleep_until(clock_now() + 200 * NS_PER_MS);
+	}
+	assert_int_equal(kill(p.pid, SIGCONT), 0);
+	say(p.out, "g", 1);
+	hear(p.in, &c, sizeof(c));
+	print_message("# the victim was told:\n# %s", c.text);
+	assert_int_equal(c.state, -ESTALE);
+	assert_int_equal(c.later, -ESTALE);
+	assert_int_equal(c.lost_lines, 1);
+	print_message("# its accepted write ended with %d\n", c.accepted);
+	assert_int_equal(look(&p), seen);
+	assert_int_equal(kill(p.pid, SIGKILL), 0);
+	assert_int_equal(waitpid(p.pid, &status, 0), p.pid);
+	assert_int_equal(leave(&p.m), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest on_kill[] = {
+		cmocka_unit_test(a_killed_host_is_taken_over),
+	};
+	const struct CMUnitTest on_stop[] = {
+		cmocka_unit_test(a_stopped_host_is_fenced),
+	};
+	const char *which = getenv("FENCE_CASE");
+
+	if (getenv("FENCE_IMAGE"))
+		return prepare(getenv("FENCE_IMAGE"));
+	if (!getenv("FENCE_URL") || !which) {
+		printf("1..0 # SKIP tests/cli/fence_lio.sh runs it\n");
+		return 0;
+	}
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	if (strcmp(which, "kill") == 0)
+		return cmocka_run_group_tests(on_kill, NULL, NULL);
+	return cmocka_run_group_tests(on_stop, NULL, NULL);
+}
