@@ -89,7 +89,8 @@ LIBS_for = $(if $(filter vmkfstools vmkernel,$(1)),$(LIBS_all),$(LIBS_tool))
 
 # The sources with a main(). A program whose main() exists is built.
 WITH_MAIN := mkfs/main.c fsck/main.c fsck/dump.c fsck/ctl.c fuse/main.c \
-	vdisk/vmkfstools.c vmkernel/main.c vmkernel/vmx/main.c vmkernel/cli/vim_cmd.c vmkernel/cli/esxcli.c
+	vdisk/vmkfstools.c vmkernel/main.c vmkernel/vmx/main.c vmkernel/cli/vim_cmd.c \
+	vmkernel/cli/esxcli.c
 READY := $(foreach p,$(PROGRAMS),$(if $(filter $(WITH_MAIN),$(SRC_$(p))),$(BIN)/$(p)))
 
 ## all          the programs, in build/bin (the default)

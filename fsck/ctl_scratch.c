@@ -2,7 +2,7 @@
 /*
  * A place where a self-test may write: provably nobody else's. It is the one block of a
  * file that we made and hold the lock of; the hold of the mapping keeps the block where
- * it is. The file has one name for all runs, so that one that was killed leaves no second.
+ * it is. The file has one name for all runs: one that was killed leaves no second.
  */
 #include "fsck/ctl.h"
 
