@@ -26,7 +26,7 @@ static const char usage_text[] =
 	"       vmfsctl fencetest [--offset BYTES --i-know] DEVICE\n"
 	"       vmfsctl break-lock --i-know DEVICE SLOT\n"
 	"       vmfsctl release-reservation [--i-know] DEVICE\n"
-	"  atstest              are conditional writes atomic? Sessions count in a sector\n"
+	"  atstest              are conditional writes atomic? Several sessions count\n"
 	"  fencetest            can a host be fenced, and what is certain then?\n"
 	"  break-lock           break a host that YOU know to be powered off, at once\n"
 	"  release-reservation  remove all keys and the reservation that hosts leave\n"
