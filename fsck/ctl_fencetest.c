@@ -2,9 +2,9 @@
 /*
  * What is certain once a host was fenced by this target? (LOCKING.md 1.3(3) to (9), 9.4)
  *
- * Two sessions: the victim writes one pattern over and over, the survivor takes it out
- * in the middle of that, and then looks at the sectors for some seconds. Bytes of the
- * victim that appear AFTER the survivor was told "done" prove that this was no barrier.
+ * Two sessions: the victim writes the same sectors over and over, other bytes each time;
+ * the survivor takes it out in the middle of that, and then looks at the sectors for some
+ * seconds. What changes AFTER the survivor was told "done" proves that this was no barrier.
  * That none appear proves nothing about a slower day: it is said so.
  *
  *   keys           are there persistent reservations, type 7?
@@ -27,7 +27,8 @@
 
 #define PIECE (64u << 10)
 #define SPAN (1u << 20)
-#define WRITES 64u
+#define WRITES 256u
+#define UNDER_WAY 16u /* acknowledged: the others are on their way */
 #define WATCH_NS (10 * NS_PER_S)
 #define REINSTATE_NS (60 * NS_PER_S)
 #define VICTIM_KEY 0x564D637400000001ull /* no host's: LOCKING.md 3.1 */
@@ -53,7 +54,7 @@ struct flight {
 		struct iovec iov;
 		struct flight *flight;
 	} writes[WRITES];
-	void *data;
+	uint8_t *data; /* of each write another: one that comes late changes something */
 };
 
 static void write_done(struct bdev_io *io)
@@ -70,19 +71,19 @@ static void write_done(struct bdev_io *io)
 	mutex_unlock(&f->m);
 }
 
-static int flight_start(struct fencetest *t, struct flight *f, uint8_t pattern)
+static int flight_start(struct fencetest *t, struct flight *f)
 {
-	*f = (struct flight){ .left = WRITES, .data = io_alloc(PIECE) };
+	*f = (struct flight){ .left = WRITES, .data = io_alloc(WRITES * PIECE) };
 	if (!f->data)
 		return -ENOMEM;
-	memset(f->data, pattern, PIECE);
 	mutex_init(&f->m);
 	cond_init(&f->c);
 	for (unsigned int i = 0; i < WRITES; i++) {
 		struct one *w = &f->writes[i];
 
 		w->flight = f;
-		w->iov = (struct iovec){ f->data, PIECE };
+		w->iov = (struct iovec){ f->data + (size_t)i * PIECE, PIECE };
+		memset(w->iov.iov_base, (int)(i + 1), PIECE);
 		w->io = (struct bdev_io){
 			.op = BDEV_WRITE,
 			.offset = t->scratch.dev_off + i % (SPAN / PIECE) * PIECE,
@@ -108,9 +109,15 @@ static void flight_end(struct flight *f)
 	free(f->data);
 }
 
-static unsigned int flight_left(struct flight *f)
+/* Waits until writes are being executed; how many are still without an answer then. */
+static unsigned int flight_under_way(struct flight *f)
 {
+	uint64_t deadline = clock_now() + NS_PER_S;
+	int rc = 0;
+
 	mutex_lock(&f->m);
+	while (f->left > WRITES - UNDER_WAY && rc == 0)
+		rc = cond_wait_until(&f->c, &f->m, deadline);
 	unsigned int left = f->left;
 	mutex_unlock(&f->m);
 	return left;
@@ -231,7 +238,7 @@ static void try_write(struct fencetest *t, struct bdev *bd, const char *who)
 {
 	uint8_t sector[4096] = { 0 };
 	int err = bdev_rw(bd, BDEV_WRITE, 0, sector, bd->block_size, t->scratch.dev_off,
-			  clock_now() + 20 * NS_PER_S);
+			  clock_now() + 3 * NS_PER_S);
 
 	printf("%s: write refused: %s: %s\n", t->c->device, who,
 	       err ? strerrorname_np(-err) : "NO, it was written");
@@ -243,16 +250,16 @@ static int try_preempt(struct fencetest *t)
 {
 	struct flight *f = calloc(1, sizeof(*f));
 	uint64_t late = 0;
-	int err = f ? flight_start(t, f, 0x56) : -ENOMEM;
+	int err = f ? flight_start(t, f) : -ENOMEM;
 
 	if (err) {
 		free(f);
 		return failed(t, err, "the victim's writes");
 	}
+	unsigned int in_flight = flight_under_way(f);
 	uint64_t start = clock_now();
 	err = bdev_pr(t->survivor, BDEV_PR_PREEMPT, SURVIVOR_KEY, VICTIM_KEY);
 	uint64_t took = clock_now() - start;
-	unsigned int in_flight = flight_left(f);
 	int watch_err = watch(t, &late);
 	flight_end(f);
 	printf("%s: preempt: of the victim's %u writes %u were acknowledged, %u refused,"
@@ -274,18 +281,25 @@ static int try_reinstatement(struct fencetest *t)
 	struct flight *f = calloc(1, sizeof(*f));
 	struct bdev_nexus nexus;
 	uint64_t late = 0;
-	int err = bdev_pr(t->victim, BDEV_PR_REGISTER, VICTIM_KEY, 0);
+	int err;
 
+	/* The session that was fenced stays so. */
+	bdev_close(t->victim);
+	t->victim = NULL;
+	err = device_open(t->c->device, 0, NULL, t->c->r, &t->victim);
+	if (!err)
+		err = bdev_pr(t->victim, BDEV_PR_REGISTER, VICTIM_KEY, 0);
 	if (!err)
 		err = bdev_nexus(t->victim, &nexus);
 	if (!err)
-		err = f ? flight_start(t, f, 0x57) : -ENOMEM;
+		err = f ? flight_start(t, f) : -ENOMEM;
 	if (err) {
 		free(f);
 		printf("%s: reinstatement: not tried: %s\n", t->c->device,
 		       strerrordesc_np(-err));
 		return 0;
 	}
+	unsigned int in_flight = flight_under_way(f);
 	/* What the victim has not sent yet must not go out on a session of its own. */
 	bdev_cut(t->victim);
 	uint64_t start = clock_now();
@@ -293,7 +307,6 @@ static int try_reinstatement(struct fencetest *t)
 	uint64_t took = clock_now() - start;
 	int watch_err = err ? 0 : watch(t, &late);
 	flight_end(f);
-	unsigned int in_flight = f->unknown; /* when their session ended */
 	free(f);
 	if (watch_err)
 		return failed(t, watch_err, "reading");

@@ -8,6 +8,7 @@
 PORT=${STORM_PORT:-23100}
 NET=10.$((100 + $$ % 100))
 MAY_LOSE=1
+PACE=3
 declare -a link_until
 target_until=0
 
@@ -59,7 +60,7 @@ prefix_of() {
 }
 
 faults() {
-	echo link link swallow swallow drop hang restart guard
+	echo link link link swallow swallow swallow drop drop guard guard hang restart
 }
 
 # The cable is pulled for up to STOP_MAX seconds.
