@@ -4,7 +4,8 @@
  *
  * Two sessions: the victim writes the same sectors over and over, other bytes each time;
  * the survivor takes it out in the middle of that, and then looks at the sectors for some
- * seconds. What changes AFTER the survivor was told "done" proves that this was no barrier.
+ * seconds. What changes AFTER the survivor was told "done" proves that this was no
+ * barrier.
  * That none appear proves nothing about a slower day: it is said so.
  *
  *   keys           are there persistent reservations, type 7?

@@ -39,6 +39,7 @@
 #include "base/buf.h"
 #include "vmfs/cache.h"
 #include "vmfs/fence.h"
+#include "vmfs/event.h"
 #include "vmfs/heartbeat.h"
 #include "vmfs/member.h"
 #include "vmfs/reclaim.h"
@@ -135,9 +136,9 @@ void heartbeat_die(struct vmfs_heartbeat *hb, int err, const char *why)
 		return;
 	reclaim_cut_devices(hb);
 	vmfs_cache_drop_all(hb->vol->cache);
-	report(hb->vol->reporter, REPORT_ERROR,
-	       "volume %.128s: lost by this host (slot %u): %s; nothing more is written",
-	       (const char *)hb->vol->descriptor.label, hb->slot, why);
+	event_tell(hb->vol, REPORT_ERROR,
+		   "lost by this host (slot %u): %s; nothing more is written", hb->slot,
+		   why);
 	if (hb->on_lost)
 		hb->on_lost(hb->on_lost_arg);
 }
@@ -178,8 +179,8 @@ static int check_class(struct vmfs_heartbeat *hb, const struct vmfs_heartbeat_di
 	memcpy(owner.b, hbd->owner, sizeof(owner.b));
 	uint32_t slot = 0;
 	(void)heartbeat_slot_of(le64_get(hbd->addr), &slot);
-	return report_error(
-		hb->vol->reporter, -EBUSY,
+	return event_error(
+		hb->vol, -EBUSY,
 		"slot %u of host %.46s (%s) is live with storage class %u, this "
 		"host would use %u: they cannot share the volume",
 		slot, (const char *)hbd->ip, uuid_text(&owner, text), theirs,
@@ -276,8 +277,8 @@ static int check_slots(struct vmfs_heartbeat *hb, const struct vmfs_heartbeat_di
 {
 	for (uint32_t i = 0; i < VMFS_HEARTBEATS_COUNT; i++) {
 		if (heartbeat_verify(&slots[i], heartbeat_slot_off(i))) {
-			report(hb->vol->reporter, REPORT_WARN,
-			       "heartbeat slot %u is damaged: not used", i);
+			event_tell(hb->vol, REPORT_WARN,
+				   "heartbeat slot %u is damaged: not used", i);
 			continue;
 		}
 		int err = check_class(hb, &slots[i]);
@@ -304,9 +305,8 @@ static int take_some_slot(struct vmfs_heartbeat *hb,
 		if (err != -EAGAIN)
 			return err;
 	}
-	return report_error(hb->vol->reporter, -ENOSPC,
-			    "%s: all %u heartbeat slots are in use", hb->bd->name,
-			    VMFS_HEARTBEATS_COUNT);
+	return event_error(hb->vol, -ENOSPC, "all %u heartbeat slots are in use",
+			   VMFS_HEARTBEATS_COUNT);
 }
 
 /* Does the owner of this image still renew it? Looks for as long as its lease lasts. */
@@ -355,8 +355,8 @@ static int choose_timing(struct vmfs_heartbeat *hb,
 		if (follows && theirs == fast_ms)
 			hb->timing = vmfs_timing_of(VMFS_LEASE_FAST, hb->time_divisor);
 		else if (!follows && is_renewing(hb, i, hbd))
-			return report_error(
-				hb->vol->reporter, -EBUSY,
+			return event_error(
+				hb->vol, -EBUSY,
 				"slot %u of host %.46s keeps a lease of %u ms, this host "
 				"would keep %llu ms: use the same lease profile",
 				i, (const char *)hbd->ip, theirs,
@@ -677,4 +677,8 @@ void heartbeat_want(struct vmfs_heartbeat *hb, uint64_t lock_off, bool is_wanted
 		cond_broadcast(&hb->lease.c);
 	}
 	mutex_unlock(&hb->lease.m);
+	if (is_there != is_wanted)
+		event_tell(hb->vol, REPORT_DEBUG, "%s the lock at 0x%llx",
+			   is_wanted ? "wants" : "wants no more",
+			   (unsigned long long)lock_off);
 }

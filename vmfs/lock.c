@@ -32,6 +32,7 @@
 
 #include "base/align.h"
 #include "vmfs/cache.h"
+#include "vmfs/event.h"
 #include "vmfs/gate.h"
 #include "vmfs/locktable.h"
 #include "vmfs/member.h"
@@ -385,6 +386,7 @@ int vmfs_lock_acquire(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 	struct vmfs_holder scratch;
 	struct vmfs_holder *who = ret_holder ? ret_holder : &scratch;
 	uint64_t wait = WAIT_FIRST_NS, leaving_until;
+	struct event_wait told = { .since = 0 };
 	bool is_wanted = false;
 	int err;
 
@@ -417,12 +419,14 @@ int vmfs_lock_acquire(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 		uint64_t until = is_leaving ? max_u64(deadline, leaving_until) : deadline;
 		if (now >= until || heartbeat_dead(&vol->member->hb))
 			break;
+		event_waits(&told, vol, id, who);
 		heartbeat_want(&vol->member->hb, id->vol_off, is_wanted = true);
 		task_sleep_until(min_u64(until, now + wait / 2 + random_u64() % wait));
 		wait = min_u64(wait * 2, WAIT_MAX_NS);
 	}
 	if (is_wanted)
 		heartbeat_want(&vol->member->hb, id->vol_off, false);
+	event_waited(&told, vol, err);
 	return err;
 }
 
@@ -568,17 +572,21 @@ void lock_yield(struct vmfs_volume *vol, uint64_t vol_off)
 	uint64_t now = clock_now(); /* not before the last use of any */
 	struct held_lock *h = lock_table_find(lt, vol_off);
 	bool is_ours_to_give = h && h->state == HELD && !h->is_file_open;
+	bool is_given = false;
 	if (is_ours_to_give)
 		lt->contended_until = now + CONTENDED_NS;
 	if (is_ours_to_give && !h->is_wanted && has_served(h, now)) {
 		unsigned int at = lt->yield_count++ % LOCK_YIELDED_MAX;
 
-		h->is_wanted = true;
+		h->is_wanted = is_given = true;
 		lt->yielded[at].vol_off = vol_off;
 		lt->yielded[at].token = le64_get(h->image.token) + 1;
 		lt->yielded[at].until = now + YIELD_NS;
 	}
 	mutex_unlock(&lt->m);
+	if (is_given)
+		event_tell(vol, REPORT_DEBUG, "gives back the lock at 0x%llx: wanted",
+			   (unsigned long long)vol_off);
 }
 
 bool lock_is_yielded(struct vmfs_volume *vol, uint64_t vol_off, uint64_t token)

@@ -54,6 +54,7 @@ static void want(struct lock_wait *w, uint64_t vol_off)
 void lock_wait_done(struct lock_wait *w)
 {
 	want(w, 0);
+	event_waited(&w->told, w->vol, 0);
 }
 
 /* Enters what the record shows now. */
@@ -127,8 +128,11 @@ int lock_wait_turn(struct lock_wait *w, const struct vmfs_lock_id *id,
 	if (err != -EAGAIN)
 		return err;
 	now = clock_now();
-	if (now >= w->deadline)
+	if (now >= w->deadline) {
+		event_waited(&w->told, vol, -EBUSY);
 		return -EBUSY;
+	}
+	event_waits(&w->told, vol, id, ret_holder);
 	want(w, id->vol_off);
 	lock_table_contend(&vol->member->locks);
 	sleep_a_pause(w, now, w->deadline);

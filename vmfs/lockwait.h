@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "vmfs/event.h"
 #include "vmfs/lock.h"
 #include "vmfs/vmfs.h"
 
@@ -18,6 +19,7 @@ struct lock_wait {
 	uint64_t began, deadline, give_up;
 	uint64_t pause;	     /* between two looks */
 	uint64_t wanted_off; /* told to others; 0: nothing */
+	struct event_wait told;
 	/* The record that was met last, and since when it shows this token. */
 	uint64_t seen_off, seen_token, seen_since;
 };

@@ -19,6 +19,7 @@
 
 #include "base/align.h"
 #include "vmfs/gate.h"
+#include "vmfs/event.h"
 #include "vmfs/member.h"
 #include "vmfs/volume.h"
 
@@ -112,6 +113,7 @@ int vmfs_member_start(struct vmfs_volume *vol, const struct vmfs_open_options *o
 {
 	struct vmfs_membership *m = calloc(1, sizeof(*m));
 	char host_name[sizeof((struct vmfs_heartbeat_disk){ 0 }.ip)] = "unknown";
+	uint64_t began = clock_now();
 
 	if (!m)
 		return -ENOMEM;
@@ -161,6 +163,8 @@ int vmfs_member_start(struct vmfs_volume *vol, const struct vmfs_open_options *o
 	}
 	if (err)
 		(void)!vmfs_member_stop(vol);
+	else
+		event_joined(vol, clock_now() - began);
 	return err;
 }
 
@@ -203,6 +207,7 @@ int vmfs_member_stop(struct vmfs_volume *vol)
 	/* If the journal could not be emptied, a take-over is the clean way. */
 	if (!err)
 		err = heartbeat_leave(&m->hb);
+	event_left(vol, m->hb.slot, err);
 	free_member(vol);
 	return err;
 }

@@ -30,6 +30,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vmfs/event.h"
 #include "vmfs/fence.h"
 #include "vmfs/gate.h"
 #include "vmfs/member.h"
@@ -116,57 +117,59 @@ static void claim_image(const struct vmfs_heartbeat *hb,
 		heartbeat_seal(ret_image);
 }
 
-static void tell(struct vmfs_volume *vol, uint32_t slot,
-		 const struct vmfs_heartbeat_disk *slotd, unsigned int records)
+/* B2 to B7: the slot shows our claim. */
+static int recover_claimed(struct vmfs_volume *vol, uint32_t slot,
+			   const struct vmfs_heartbeat_disk *claimed,
+			   struct event_takeover *t)
 {
-	char text[UUID_TEXT_SIZE];
-	struct uuid owner;
+	struct vmfs_heartbeat_disk cleared;
+	int err = fence_victim(vol, claimed);
 
-	memcpy(owner.b, slotd->owner, sizeof(owner.b));
-	report(vol->reporter, REPORT_INFO,
-	       "volume %.128s: took over dead host %.46s (%s, slot %u): "
-	       "%u transactions replayed",
-	       (const char *)vol->descriptor.label, (const char *)slotd->ip,
-	       uuid_text(&owner, text), slot, records);
+	t->fenced = clock_now();
+	if (!err)
+		err = fence_barrier(vol, claimed);
+	t->quiet = clock_now();
+	if (!err)
+		err = journal_replay(vol, claimed, &t->records);
+	if (!err)
+		err = journal_wipe(vol, claimed);
+	t->replayed = clock_now();
+	if (err)
+		return err;
+	heartbeat_free_image(claimed, &cleared);
+	err = change_slot(vol, slot, claimed, &cleared);
+	t->cleared = clock_now();
+	if (!err)
+		event_took_over(vol, slot, claimed, t);
+	return err;
 }
 
 /* B1 to B7 on a slot whose owner is proved dead. */
 static int recover(struct vmfs_volume *vol, uint32_t slot,
-		   const struct vmfs_heartbeat_disk *watched)
+		   const struct vmfs_heartbeat_disk *watched, uint64_t age_ns)
 {
-	struct vmfs_heartbeat_disk claimed, cleared;
+	struct event_takeover t = { .began = clock_now() };
+	struct vmfs_heartbeat_disk claimed;
 	enum journal_state state;
-	unsigned int records = 0;
 	int err = journal_look(vol, watched, &state);
 
 	if (err)
 		return err;
 	if (state == JOURNAL_FOREIGN)
-		return report_error(
-			vol->reporter, -EOPNOTSUPP,
-			"volume %.128s: slot %u (host %.46s) died with an open "
-			"transaction in a journal that is not ours: mount it on that "
-			"host's own system first, or run fsck",
-			(const char *)vol->descriptor.label, slot,
-			(const char *)watched->ip);
+		return event_error(
+			vol, -EOPNOTSUPP,
+			"slot %u (host %.46s) died with an open transaction in a "
+			"journal that is not ours: mount it on that host's own system "
+			"first, or run fsck", slot, (const char *)watched->ip);
 	claim_image(&vol->member->hb, watched, &claimed);
-	if (memcmp(&claimed, watched, sizeof(claimed)))
+	if (memcmp(&claimed, watched, sizeof(claimed))) {
 		err = change_slot(vol, slot, watched, &claimed);
-	if (!err)
-		err = fence_victim(vol, &claimed);
-	if (!err)
-		err = fence_barrier(vol, &claimed);
-	if (!err)
-		err = journal_replay(vol, &claimed, &records);
-	if (!err)
-		err = journal_wipe(vol, &claimed);
-	if (err)
-		return err;
-	heartbeat_free_image(&claimed, &cleared);
-	err = change_slot(vol, slot, &claimed, &cleared);
-	if (!err)
-		tell(vol, slot, watched, records);
-	return err;
+		if (!err)
+			event_takes_over(vol, slot, watched,
+					 is_liveness_slot(watched) ? 0 : age_ns);
+	}
+	t.claimed = clock_now();
+	return err ? err : recover_claimed(vol, slot, &claimed, &t);
 }
 
 /* B8, in a transaction of our own. */
@@ -230,7 +233,7 @@ static int take_over(struct vmfs_volume *vol, const struct victim *v, unsigned i
 		err = prove_dead(vol, v, &slotd, age);
 	if (err)
 		return err;
-	err = recover(vol, slot, &slotd);
+	err = recover(vol, slot, &slotd, age);
 	if (is_liveness_slot(&slotd))
 		(void)!bdev_liveness(hb->bd, heartbeat_liveness_off(slot), false);
 	if (!err && le32_get(slotd.journal_addr))

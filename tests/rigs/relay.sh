@@ -28,7 +28,8 @@ case $verb in
 up)
 	[ $# = 4 ] || die "up needs DIR PORT TARGET-PORT"
 	address=${RELAY_ADDRESS:-127.0.0.1}
-	setsid perl "$here/relay.pl" "$address" "$port" "$4" </dev/null >"$file.log" 2>&1 &
+	setsid perl "$here/relay.pl" "$address" "$port" "$4" \
+		</dev/null >"$file.log" 2>&1 &
 	disown
 	echo $! >"$file"
 	for ((i = 0; i < 100; i++)); do

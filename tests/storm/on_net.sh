@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2154
-# What storms on iSCSI have in common: each host in a network namespace of its own, behind
-# a link that can be cut and a relay that can lose one answer. For on_tgt.sh and on_lio.sh,
-# which bring
-#	target up|down|hang|thaw    on 127.0.0.1:$PORT; up sets $TARGET, its name, and $LUN
+# What storms on iSCSI have in common: each host in a network namespace of its own,
+# behind a link that can be cut and a relay that can lose one answer. For on_tgt.sh and
+# on_lio.sh, which bring
+#	target up|down|hang|thaw    on 127.0.0.1:$PORT; up sets $TARGET (name) and $LUN
 
 PORT=${STORM_PORT:-23100}
 NET=10.$((100 + $$ % 100))
@@ -22,8 +22,8 @@ net_up() { # HOST
 		ip addr add "$NET.$1.1/24" dev "$out" && ip link set "$out" up &&
 		ip netns exec "$ns" ip addr add "$NET.$1.2/24" dev "$in" &&
 		ip netns exec "$ns" ip link set "$in" up &&
-		RELAY_ADDRESS=$NET.$1.1 "$ROOT/tests/rigs/relay.sh" up "$D" $((PORT + $1)) \
-			"$PORT" || return 1
+		RELAY_ADDRESS=$NET.$1.1 "$ROOT/tests/rigs/relay.sh" \
+			up "$D" $((PORT + $1)) "$PORT" || return 1
 	link_until[$1]=0
 }
 
@@ -38,7 +38,9 @@ rig_up() {
 	truncate -s 2G "$IMAGE" || return 1
 	target up || return $?
 	for ((i = 1; i <= HOSTS; i++)); do
-		net_up "$i" || { say "no network for host $i: $(tail -n 1 "$D/err")"; return 77; }
+		net_up "$i" && continue
+		say "no network for host $i: $(tail -n 1 "$D/err")"
+		return 77
 	done
 	"$BIN/mkfs.vmfs" -q -L storm "iscsi://127.0.0.1:$PORT/$TARGET/$LUN"
 }

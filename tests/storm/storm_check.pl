@@ -51,9 +51,10 @@ while (my $line = <$in>) {
 		# waited for it, and nothing happened to him meanwhile.
 		if (my $death = delete $dead{$file}) {
 			my $asked = $asked{$host} // $time;
+			my $since = $death - 10e6;
 			push @takeovers, $time - $death
-				unless $asked > $death + 3e6 || $all_disturbed > $death - 10e6
-				|| ($disturbed{$host} // 0) > $death - 10e6;
+				unless $asked > $death + 3e6 || $all_disturbed > $since
+				|| ($disturbed{$host} // 0) > $since;
 		}
 		$inside{$host} = [ $file, $rest[3] ];
 	} elsif ($event eq 'leave') {

@@ -332,6 +332,8 @@ static void a_dead_member_is_taken_over_and_its_journal_replayed(void **state)
 	}
 	poke(*state, at, &before);
 	assert_int_equal(vmfs_takeover(b.vol, slot), 0);
+	assert_true(collect_has(&b.told, "joined in "));
+	assert_true(collect_has(&b.told, "is dead, "));
 	assert_true(collect_has(&b.told, "took over dead host victim"));
 	struct vmfs_cluster_disk now;
 	peek(*state, at, &now);
