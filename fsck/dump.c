@@ -402,7 +402,7 @@ static void print_addresses(const struct vmfs_fd_disk *fdd)
 	for (unsigned int i = 0; i < VMFS_FD_SLOTS; i++) {
 		vmfs_addr addr = { le32_get(fdd->u.slots[i]) };
 		if (!addr_is_none(addr))
-			printf("  [%3u]  0x%08x (%s)\n", i, addr.raw,
+			printf("  [%3u]  0x%08llx (%s)\n", i, addr_disk(addr),
 			       fsck_addr_text(addr, text));
 	}
 }

@@ -108,7 +108,7 @@ static void check_fd_place(struct fsck *f, enum fsck_problem problem, le32 addr,
 	char text[48];
 	if (addr_type(a) != ADDR_FD ||
 	    fsck_addr_vol_off(&f->volume, a, &vol_off, &size) != 0)
-		fsck_found(f, problem, "FS descriptor: 0x%08x is no FD", a.raw);
+		fsck_found(f, problem, "FS descriptor: 0x%08llx is no FD", addr_disk(a));
 	else if (vol_off != le64_get(off))
 		fsck_found(f, problem, "FS descriptor: %s at 0x%llx, it lies at 0x%llx",
 			   fsck_addr_text(a, text), (ull)le64_get(off), (ull)vol_off);
@@ -155,9 +155,10 @@ static int check_journal(struct fsck *f, const struct vmfs_heartbeat_disk *hbd,
 		return 0;
 	if (addr_type(addr) != ADDR_FB || addr_fb_number(addr) >= f->volume.block_count ||
 	    off != (uint64_t)addr_fb_number(addr) << f->volume.block_shift) {
-		fsck_found(f, PROBLEM_HB_JOURNAL,
-			   "heartbeat slot %u: journal 0x%08x at 0x%llx is no file block",
-			   k, addr.raw, (ull)off);
+		fsck_found(
+			f, PROBLEM_HB_JOURNAL,
+			"heartbeat slot %u: journal 0x%08llx at 0x%llx is no file block",
+			k, addr_disk(addr), (ull)off);
 		return 0;
 	}
 	f->journals[k] = addr;

@@ -257,8 +257,9 @@ static int check_fd(struct fsck *f, uint64_t number, const struct vmfs_fd_disk *
 		return 0;
 	fsck_check_lock(f, &fdd->lock, VMFS_LOCK_FD, vol_off, w.object);
 	if (le32_get(m->addr) != addr.raw)
-		fsck_found(f, PROBLEM_FD_ADDRESS, "%s: carries address 0x%08x, is 0x%08x",
-			   w.object, le32_get(m->addr), addr.raw);
+		fsck_found(f, PROBLEM_FD_ADDRESS,
+			   "%s: carries address 0x%08x, is 0x%08llx", w.object,
+			   le32_get(m->addr), addr_disk(addr));
 	if (type < VMFS_TYPE_DIRECTORY || type > VMFS_TYPE_RDM) {
 		fsck_found(f, PROBLEM_FD_TYPE, "%s: type %u", w.object, type);
 		return 0;

@@ -319,8 +319,8 @@ static int resource_blocks_load(const struct fsck_volume *v, struct fsck_resourc
 		else if (pointer_block_load(v, addr, blocks + at,
 					    (uint32_t)(count - at)) != 0) {
 			free(blocks);
-			return why(ret_why, "its pointer block 0x%08x is not usable",
-				   addr.raw);
+			return why(ret_why, "its pointer block 0x%08llx is not usable",
+				   addr_disk(addr));
 		}
 	}
 	res->length_bytes = length;
@@ -422,8 +422,8 @@ int fsck_volume_resource(struct fsck_volume *v, enum fsck_resource_index i,
 			  ? fsck_fd_read(v, res->fd_addr, &fdd)
 			  : system_fd_read(v, res->fd_addr, &fdd);
 	if (err)
-		return err == -EUCLEAN ? why(ret_why, "its FD 0x%08x does not exist",
-					     res->fd_addr.raw)
+		return err == -EUCLEAN ? why(ret_why, "its FD 0x%08llx does not exist",
+					     addr_disk(res->fd_addr))
 				       : err;
 	err = resource_blocks_load(v, res, &fdd, ret_why);
 	if (!err)
@@ -559,7 +559,7 @@ const char *fsck_addr_text(vmfs_addr addr, char buf[static 48])
 			       addr_index(addr),
 			       addr_is_cow(addr) ? " copy-on-write" : "");
 	else
-		(void)snprintf(buf, 48, "0x%08x", addr.raw);
+		(void)snprintf(buf, 48, "0x%08llx", addr_disk(addr));
 	return buf;
 }
 

@@ -32,6 +32,7 @@
 #define LARGE_PB2_SIZE (128ull << 30)
 #define FB_PER_CLUSTER 200u
 #define PB_PER_CLUSTER 16u
+#define CLUSTERS_PER_GROUP 64u
 #define FD_COUNT_MIN 11u /* system FDs of all versions, in cluster 0 */
 
 static uint32_t min_u32(uint32_t a, uint32_t b)
@@ -60,14 +61,14 @@ static void counts_fill(const struct mkfs_layout *l, struct mkfs_counts *c)
 		c->sb_per_cluster = c->sb == SB_CAP ? 64 : 32;
 }
 
-static void resource_make(struct mkfs_resource *res, uint32_t count, uint32_t per_cluster)
+void mkfs_resource_make(struct mkfs_resource *res, uint32_t count, uint32_t per_cluster)
 {
 	res->count = count;
 	res->per_cluster = per_cluster;
-	res->group_size = MKFS_CLUSTERS_PER_GROUP *
-			  (VMFS_CLUSTER_HEADER_SIZE + per_cluster * res->resource_size);
-	res->cluster_count = (uint32_t)div_up(count, per_cluster);
-	res->group_count = (uint32_t)div_up(res->cluster_count, MKFS_CLUSTERS_PER_GROUP);
+	res->group_size = res->clusters_per_group *
+			  (res->header_size + per_cluster * res->resource_size);
+	res->cluster_count = per_cluster ? (uint32_t)div_up(count, per_cluster) : 0;
+	res->group_count = (uint32_t)div_up(res->cluster_count, res->clusters_per_group);
 }
 
 static void resources_make(struct mkfs_layout *l, const struct mkfs_counts *c)
@@ -92,63 +93,77 @@ static void resources_make(struct mkfs_layout *l, const struct mkfs_counts *c)
 						.fd = VMFS_FD_PB2,
 						.lock_type = VMFS_LOCK_PB2,
 						.resource_size = VMFS_PB_SIZE };
-	resource_make(&res[MKFS_FBB], l->block_count, FB_PER_CLUSTER);
-	resource_make(&res[MKFS_FDC], c->fd, c->fd_per_cluster);
-	resource_make(&res[MKFS_PBC], c->pb, PB_PER_CLUSTER);
-	resource_make(&res[MKFS_SBC], c->sb, c->sb_per_cluster);
-	resource_make(&res[MKFS_PB2], c->pb2, PB_PER_CLUSTER);
+	for (unsigned int i = 0; i <= MKFS_PB2; i++) {
+		res[i].clusters_per_group = CLUSTERS_PER_GROUP;
+		res[i].header_size = VMFS_CLUSTER_HEADER_SIZE;
+	}
+	l->resource_count = MKFS_PB2 + 1;
+	mkfs_resource_make(&res[MKFS_FBB], l->block_count, FB_PER_CLUSTER);
+	mkfs_resource_make(&res[MKFS_FDC], c->fd, c->fd_per_cluster);
+	mkfs_resource_make(&res[MKFS_PBC], c->pb, PB_PER_CLUSTER);
+	mkfs_resource_make(&res[MKFS_SBC], c->sb, c->sb_per_cluster);
+	mkfs_resource_make(&res[MKFS_PB2], c->pb2, PB_PER_CLUSTER);
 }
 
-/* FORMAT.md 6.3: length of a resource file. */
-static uint64_t resource_file_length(const struct mkfs_resource *res)
+uint64_t mkfs_resource_file_length(const struct mkfs_resource *res)
+{
+	uint32_t per_group = res->clusters_per_group * res->per_cluster;
+	uint32_t rest = per_group ? res->count % per_group : 0;
+	uint64_t length = VMFS_RESOURCE_GROUP_OFF;
+
+	if (per_group)
+		length += (uint64_t)(res->count / per_group) * res->group_size;
+	if (rest)
+		length += res->clusters_per_group * res->header_size +
+			  (uint64_t)rest * res->resource_size;
+	return length;
+}
+
+static uint64_t file_length(const struct mkfs_resource *res)
 {
 	if (res->fd == VMFS_FD_FBB)
 		return VMFS_RESOURCE_GROUP_OFF +
 		       (uint64_t)res->group_count * res->group_size;
-	uint32_t per_group = MKFS_CLUSTERS_PER_GROUP * res->per_cluster;
-	uint64_t length = VMFS_RESOURCE_GROUP_OFF +
-			  (uint64_t)(res->count / per_group) * res->group_size;
-	uint32_t rest = res->count % per_group;
-	if (rest)
-		length += MKFS_CLUSTERS_PER_GROUP * VMFS_CLUSTER_HEADER_SIZE +
-			  (uint64_t)rest * res->resource_size;
-	if (res->fd == VMFS_FD_FDC && length < MKFS_BLOCK_SIZE)
-		length = MKFS_BLOCK_SIZE;
-	return length;
+	uint64_t length = mkfs_resource_file_length(res);
+	return res->fd == VMFS_FD_FDC ? max_u64(length, MKFS_BLOCK_SIZE) : length;
 }
 
-/* Deals out blocks from FB 5 on. */
-static void files_place(struct mkfs_layout *l)
+void mkfs_files_place(struct mkfs_layout *l, const uint32_t *order, uint32_t count,
+		      uint32_t next)
 {
-	static const enum vmfs_system_fd order[] = {
-		VMFS_FD_ROOT, VMFS_FD_FBB, VMFS_FD_FDC, VMFS_FD_PBC,
-		VMFS_FD_SBC,  VMFS_FD_PB2, VMFS_FD_SDD,
-	};
-	struct mkfs_file *files = l->files;
-	uint32_t vh_blocks = VMFS_FDC_OFF / MKFS_BLOCK_SIZE;
-
-	files[VMFS_FD_VH].length_bytes = VMFS_FDC_OFF;
-	files[VMFS_FD_ROOT].length_bytes = DIRENT_COUNT_ROOT * VMFS_DIRENT_SIZE;
-	files[VMFS_FD_SDD].length_bytes = DIRENT_COUNT_SDD * VMFS_DIRENT_SIZE;
-	for (unsigned int i = 0; i < MKFS_RESOURCE_COUNT; i++)
-		files[l->resources[i].fd].length_bytes =
-			resource_file_length(&l->resources[i]);
-	for (unsigned int i = 0; i < VMFS_FD_SYSTEM_COUNT; i++)
-		files[i].block_count =
-			(uint32_t)div_up(files[i].length_bytes, MKFS_BLOCK_SIZE);
-
-	files[VMFS_FD_VH].first_block = 0;
-	files[VMFS_FD_VH].rest_block = 1;
-	files[VMFS_FD_FDC].first_block = vh_blocks;
-	uint32_t next = vh_blocks + 1;
-	for (unsigned int i = 0; i < ARRAY_SIZE(order); i++) {
-		struct mkfs_file *f = &files[order[i]];
+	for (uint32_t i = 0; i < l->fd_count; i++)
+		l->files[i].block_count =
+			(uint32_t)div_up(l->files[i].length_bytes, MKFS_BLOCK_SIZE);
+	for (uint32_t i = 0; i < count; i++) {
+		struct mkfs_file *f = &l->files[order[i]];
 		if (order[i] != VMFS_FD_FDC)
 			f->first_block = next++;
 		f->rest_block = next;
 		next += f->block_count - 1;
 	}
 	l->used_blocks = next;
+}
+
+/* From FB 5 on. */
+static void files_place(struct mkfs_layout *l)
+{
+	static const uint32_t order[] = {
+		VMFS_FD_ROOT, VMFS_FD_FBB, VMFS_FD_FDC, VMFS_FD_PBC,
+		VMFS_FD_SBC,  VMFS_FD_PB2, VMFS_FD_SDD,
+	};
+	struct mkfs_file *files = l->files;
+	uint32_t vh_blocks = VMFS_FDC_OFF / MKFS_BLOCK_SIZE;
+
+	l->fd_count = VMFS_FD_SYSTEM_COUNT;
+	files[VMFS_FD_VH].length_bytes = VMFS_FDC_OFF;
+	files[VMFS_FD_ROOT].length_bytes = DIRENT_COUNT_ROOT * VMFS_DIRENT_SIZE;
+	files[VMFS_FD_SDD].length_bytes = DIRENT_COUNT_SDD * VMFS_DIRENT_SIZE;
+	for (unsigned int i = 0; i < l->resource_count; i++)
+		files[l->resources[i].fd].length_bytes = file_length(&l->resources[i]);
+	files[VMFS_FD_VH].first_block = 0;
+	files[VMFS_FD_VH].rest_block = 1;
+	files[VMFS_FD_FDC].first_block = vh_blocks;
+	mkfs_files_place(l, order, ARRAY_SIZE(order), vh_blocks + 1);
 }
 
 static int counts_verify(const struct mkfs_counts *c, struct reporter *r)
@@ -170,7 +185,7 @@ static int counts_verify(const struct mkfs_counts *c, struct reporter *r)
 
 static int files_verify(const char *name, const struct mkfs_layout *l, struct reporter *r)
 {
-	for (unsigned int i = 0; i < MKFS_RESOURCE_COUNT; i++) {
+	for (unsigned int i = 0; i < l->resource_count; i++) {
 		const struct mkfs_file *f = &l->files[l->resources[i].fd];
 		if (f->block_count > VMFS_FD_SLOTS)
 			return report_error(
@@ -188,8 +203,10 @@ int mkfs_layout_make(const char *name, uint64_t device_size,
 		     const struct mkfs_counts *counts, struct reporter *r,
 		     struct mkfs_layout *ret_layout)
 {
-	struct mkfs_layout l = { .device_size =
-					 round_down(device_size, VMFS_SECTOR_SIZE) };
+	struct mkfs_layout l = {
+		.version = 5,
+		.device_size = round_down(device_size, VMFS_SECTOR_SIZE),
+	};
 	if (l.device_size < MKFS_SIZE_MIN)
 		return report_error(r, -ENOSPC,
 				    "%s: %llu bytes are too small: at least %llu", name,
@@ -230,19 +247,19 @@ uint64_t mkfs_file_vol_off(const struct mkfs_file *file, uint64_t off)
 
 uint64_t mkfs_cluster_off(const struct mkfs_resource *res, uint32_t cluster)
 {
-	uint64_t group = cluster / MKFS_CLUSTERS_PER_GROUP;
+	uint64_t group = cluster / res->clusters_per_group;
 	return VMFS_RESOURCE_GROUP_OFF + group * res->group_size +
-	       cluster % MKFS_CLUSTERS_PER_GROUP * VMFS_CLUSTER_HEADER_SIZE;
+	       (uint64_t)(cluster % res->clusters_per_group) * res->header_size;
 }
 
 uint64_t mkfs_resource_off(const struct mkfs_resource *res, uint32_t cluster,
 			   uint32_t index)
 {
-	uint64_t group = cluster / MKFS_CLUSTERS_PER_GROUP;
+	uint64_t group = cluster / res->clusters_per_group;
 	uint64_t in_group =
-		(uint64_t)(cluster % MKFS_CLUSTERS_PER_GROUP) * res->per_cluster;
+		(uint64_t)(cluster % res->clusters_per_group) * res->per_cluster;
 	return VMFS_RESOURCE_GROUP_OFF + group * res->group_size +
-	       MKFS_CLUSTERS_PER_GROUP * VMFS_CLUSTER_HEADER_SIZE +
+	       (uint64_t)res->clusters_per_group * res->header_size +
 	       (in_group + index) * res->resource_size;
 }
 
@@ -255,14 +272,15 @@ uint32_t mkfs_cluster_used(const struct mkfs_layout *l, const struct mkfs_resour
 			   uint32_t cluster)
 {
 	uint32_t used = res->fd == VMFS_FD_FBB	 ? l->used_blocks
-			: res->fd == VMFS_FD_FDC ? VMFS_FD_SYSTEM_COUNT
+			: res->fd == VMFS_FD_FDC ? l->fd_count
+			: res->fd == VMFS_FD_PB2 ? l->used_pb2
 						 : 0;
 	uint32_t before = cluster * res->per_cluster;
 	return used <= before ? 0
 			      : min_u32(used - before, mkfs_cluster_total(res, cluster));
 }
 
-uint64_t mkfs_fd_vol_off(const struct mkfs_layout *l, enum vmfs_system_fd fd)
+uint64_t mkfs_fd_vol_off(const struct mkfs_layout *l, uint32_t fd)
 {
 	const struct mkfs_resource *res = &l->resources[MKFS_FDC];
 	return mkfs_file_vol_off(&l->files[VMFS_FD_FDC], mkfs_resource_off(res, 0, fd));

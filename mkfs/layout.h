@@ -3,25 +3,24 @@
 #define MKFS_LAYOUT_H
 
 /*
- * Where everything lies on a fresh VMFS-5 volume of one extent: a pure function of the
- * size of the device (FORMAT.md 4.1, 6.3, 6.5, 14). Nothing here does I/O.
+ * Where everything lies on a fresh volume of one extent: a pure function of the version
+ * and the size of the device (FORMAT.md 4.1, 6.3, 6.5, 14, 20). Nothing here does I/O.
  */
 #include <stdint.h>
 
 #include "base/report.h"
-#include "vmfs/format.h"
+#include "vmfs/format6.h"
 
 #define MKFS_BLOCK_SIZE 0x100000u /* file block */
 #define MKFS_BLOCK_SHIFT 20u
 #define MKFS_SUB_BLOCK_SIZE 0x2000u
-#define MKFS_CLUSTERS_PER_GROUP 64u
 /* Smallest device: the LVM region and one PE. */
 #define MKFS_SIZE_MIN (LVM_DATA_OFF + LVM_PE_SIZE)
 
 /* How many of each resource, and in clusters of how many. 0: by policy (FORMAT.md 6.5).
  */
 struct mkfs_counts {
-	uint32_t fd, sb, pb, pb2;
+	uint32_t fd, sb, pb, pb2, jb; /* jb: VMFS-6 */
 	uint32_t fd_per_cluster, sb_per_cluster;
 };
 
@@ -31,14 +30,18 @@ struct mkfs_file {
 	uint32_t block_count;
 	uint32_t first_block; /* FB number of block 0 */
 	uint32_t rest_block;  /* FB number of block 1; those behind it follow */
+	/* VMFS-6, more blocks than an FD has slots: pointer blocks in .pb2.sf. */
+	uint32_t pb_count, pb_first;
 };
 
 /* A resource file: FORMAT.md 6. */
 struct mkfs_resource {
 	const char *name; /* ".fbb.sf" */
-	enum vmfs_system_fd fd;
+	uint32_t fd; /* enum vmfs_system_fd, or VMFS6_FD_JBC */
 	uint32_t lock_type;
 	uint32_t per_cluster;
+	uint32_t clusters_per_group;
+	uint32_t header_size;	/* of a cluster */
 	uint32_t resource_size; /* 0: .fbb.sf */
 	uint32_t group_size;	/* bytes */
 	uint32_t count;		/* resources */
@@ -52,29 +55,65 @@ enum mkfs_resource_index {
 	MKFS_PBC,
 	MKFS_SBC,
 	MKFS_PB2,
+	MKFS_JBC, /* VMFS-6 */
 	MKFS_RESOURCE_COUNT,
 };
 
 struct mkfs_layout {
+	uint32_t version;     /* 5 or 6 */
 	uint64_t device_size; /* bytes, whole sectors */
-	uint32_t pe_count;
-	uint32_t pe_map_count;
+	uint32_t pe_count;    /* units of 256 MiB */
+	uint32_t pe_map_count; /* VMFS-5: PE maps; VMFS-6: entries of the PE table */
 	uint64_t volume_size; /* bytes */
 	uint32_t block_count; /* FBs */
 	uint32_t used_blocks; /* FBs 0 .. used_blocks - 1 are taken by format */
-	struct mkfs_file files[VMFS_FD_SYSTEM_COUNT]; /* by enum vmfs_system_fd */
+	uint32_t fd_count;    /* system FDs: FDs 0 .. fd_count - 1 are taken */
+	uint32_t used_pb2;    /* VMFS-6: resources of .pb2.sf that are taken */
+	uint32_t resource_count;
+	struct mkfs_file files[VMFS6_FD_SYSTEM_COUNT]; /* by number of the FD */
 	struct mkfs_resource resources[MKFS_RESOURCE_COUNT];
 };
 
 /*
- * Lays out a volume on a device of device_size bytes, called name in reports. counts may
- * be NULL (all by policy).
- * 0, or reported: -ENOSPC (too small), -EFBIG (over 16 TiB), -EINVAL (counts that the
- * format cannot hold).
+ * Lays out a VMFS-5 volume on a device of device_size bytes, called name in reports.
+ * counts may be NULL (all by policy). 0, or reported: -ENOSPC (too small), -EFBIG (over
+ * 16 TiB), -EINVAL (counts that the format cannot hold).
  */
 int mkfs_layout_make(const char *name, uint64_t device_size,
 		     const struct mkfs_counts *counts, struct reporter *r,
 		     struct mkfs_layout *ret_layout) __attribute__((warn_unused_result));
+
+/*
+ * The same for VMFS-6 (layout6.c); counts of clusters are not asked. -EFBIG: over 64 TiB.
+ */
+int mkfs_layout6_make(const char *name, uint64_t device_size,
+		      const struct mkfs_counts *counts, struct reporter *r,
+		      struct mkfs_layout *ret_layout) __attribute__((warn_unused_result));
+
+/* .fbb.sf of VMFS-6: in each group 8 LFB clusters of 16, and the 128 SFB clusters in
+   them. */
+#define MKFS6_LFB_PER_CLUSTER 16u
+#define MKFS6_LFB_PER_GROUP 128u
+#define MKFS6_LFB_HEADERS_SIZE (8 * VMFS6_CLUSTER_HEADER_SIZE)
+#define MKFS6_LFB_GROUP_SIZE (MKFS6_LFB_HEADERS_SIZE + 128 * VMFS6_CLUSTER_HEADER_SIZE)
+/*
+ * File offset in .fbb.sf of the header of a cluster of LFBs, and of the SFBs of an LFB.
+ */
+uint64_t mkfs_lfb_cluster_off(uint32_t cluster);
+uint64_t mkfs_sfb_cluster_off(uint32_t lfb);
+
+/* ---- for both ---- */
+
+/* Fills counts of clusters and groups, and the size of a group, from the rest of *res. */
+void mkfs_resource_make(struct mkfs_resource *res, uint32_t count, uint32_t per_cluster);
+/* Bytes of a resource file whose resources lie in its groups: FORMAT.md 6.3. */
+uint64_t mkfs_resource_file_length(const struct mkfs_resource *res);
+/*
+ * Deals out blocks from FB `next` on: the files of this order, one after the other,
+ * .fdc.sf without its first block, which has its place. Sets used_blocks.
+ */
+void mkfs_files_place(struct mkfs_layout *l, const uint32_t *order, uint32_t count,
+		      uint32_t next);
 
 /* Vol offset of a byte of a system file. off must lie in one of its blocks. */
 uint64_t mkfs_file_vol_off(const struct mkfs_file *file, uint64_t off);
@@ -84,10 +123,10 @@ uint64_t mkfs_resource_off(const struct mkfs_resource *res, uint32_t cluster,
 			   uint32_t index);
 /* Resources in one cluster: the last one may hold fewer. */
 uint32_t mkfs_cluster_total(const struct mkfs_resource *res, uint32_t cluster);
-/* Resources of a cluster that format takes: FBs 0 .. used, FDs 0 .. 7. */
+/* Resources of a cluster that format takes: FBs, FDs, and of VMFS-6 PB2s. */
 uint32_t mkfs_cluster_used(const struct mkfs_layout *l, const struct mkfs_resource *res,
 			   uint32_t cluster);
 /* Vol offset of a system FD. */
-uint64_t mkfs_fd_vol_off(const struct mkfs_layout *l, enum vmfs_system_fd fd);
+uint64_t mkfs_fd_vol_off(const struct mkfs_layout *l, uint32_t fd);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * mkfs.vmfs: makes a VMFS-5 volume on a file, a block device or an iSCSI LUN.
+ * mkfs.vmfs: makes a VMFS-5 or VMFS-6 volume on a file, a block device or an iSCSI LUN.
  *
  * All that may refuse comes before the first write: the arguments, the size, what the
  * device holds now, the hosts that use it.
@@ -18,9 +18,10 @@
 #include "mkfs/write.h"
 
 static const char usage_text[] =
-	"usage: mkfs.vmfs [-L label] [-n] [-f] [-q] DEVICE\n"
+	"usage: mkfs.vmfs [-V 5|6] [-L label] [-n] [-f] [-q] DEVICE\n"
 	"DEVICE is a file, a block device, or\n"
 	"iscsi://[user[%password]@]host[:port]/iqn/lun\n"
+	"  -V 5|6    version; 5 if not given. 6 is experimental: no ESXi has seen one\n"
 	"  -L label  name of the volume, at most 127 bytes\n"
 	"  -n        print the layout and write nothing\n"
 	"  -f        even if DEVICE holds something (never if a host uses it)\n"
@@ -34,7 +35,7 @@ static const struct option long_options[] = { { "help", no_argument, NULL, 'h' }
 struct arguments {
 	const char *device;
 	const char *label;
-	bool is_dry_run, is_forced, is_quiet;
+	bool is_dry_run, is_forced, is_quiet, is_6;
 };
 
 /* A label goes into "[label] dir/file" and into messages. */
@@ -52,10 +53,17 @@ static bool label_is_good(const char *label)
 static int arguments_parse(int argc, char **argv, struct arguments *a, struct reporter *r)
 {
 	int c;
-	while ((c = getopt_long(argc, argv, "L:nfqh", long_options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "V:L:nfqh", long_options, NULL)) != -1) {
 		switch (c) {
 		case 'L':
 			a->label = optarg;
+			break;
+		case 'V':
+			if (strcmp(optarg, "5") && strcmp(optarg, "6"))
+				return report_error(r, -EINVAL,
+						    "version %s: 5 or 6 can be made",
+						    optarg);
+			a->is_6 = optarg[0] == '6';
 			break;
 		case 'n':
 			a->is_dry_run = true;
@@ -86,7 +94,7 @@ static int arguments_parse(int argc, char **argv, struct arguments *a, struct re
 }
 
 static void print_row(const char *name, const struct mkfs_layout *l,
-		      enum vmfs_system_fd fd)
+		      uint32_t fd)
 {
 	const struct mkfs_file *f = &l->files[fd];
 	char blocks[64];
@@ -114,7 +122,7 @@ static void print_layout(const struct mkfs_layout *l, const char *device)
 	printf("\n");
 	print_row("/", l, VMFS_FD_ROOT);
 	printf("\n");
-	for (unsigned int i = 0; i < MKFS_RESOURCE_COUNT; i++) {
+	for (unsigned int i = 0; i < l->resource_count; i++) {
 		const struct mkfs_resource *res = &l->resources[i];
 		print_row(res->name, l, res->fd);
 		printf("  %u (%u, %u, %u)\n", res->count, res->per_cluster,
@@ -146,7 +154,7 @@ static int check_device(struct bdev *bd, struct reporter *r)
 	if (bd->block_size != VMFS_SECTOR_SIZE)
 		return report_error(
 			r, -EINVAL,
-			"%s: sectors of %u bytes: VMFS-5 needs 512-byte sectors",
+			"%s: sectors of %u bytes: 512-byte sectors are needed",
 			bd->name, bd->block_size);
 	return 0;
 }
@@ -157,7 +165,8 @@ static int make(struct bdev *bd, const struct arguments *a, struct reporter *r)
 	struct mkfs_options options;
 	int err = check_device(bd, r);
 	if (!err)
-		err = mkfs_layout_make(bd->name, bd->size, NULL, r, &layout);
+		err = (a->is_6 ? mkfs_layout6_make : mkfs_layout_make)(
+			bd->name, bd->size, NULL, r, &layout);
 	if (err)
 		return err;
 	if (a->is_dry_run) {
@@ -173,8 +182,9 @@ static int make(struct bdev *bd, const struct arguments *a, struct reporter *r)
 	if (err || a->is_quiet)
 		return err;
 	char uuid[UUID_TEXT_SIZE], size[32];
-	printf("%s: VMFS-5.%u volume %s, label '%s', %s, %u of %u blocks free\n",
-	       bd->name, VMFS_MINOR_5, uuid_text(&options.fs_uuid, uuid), options.label,
+	printf("%s: VMFS-%u.%u volume %s, label '%s', %s, %u of %u blocks free\n",
+	       bd->name, layout.version, a->is_6 ? VMFS6_MINOR : VMFS_MINOR_5,
+	       uuid_text(&options.fs_uuid, uuid), options.label,
 	       size_text(layout.volume_size, size),
 	       layout.block_count - layout.used_blocks, layout.block_count);
 	return 0;

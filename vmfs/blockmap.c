@@ -23,20 +23,23 @@
 
 #include "base/align.h"
 #include "vmfs/resource.h"
+#include "vmfs/shape.h"
 #include "vmfs/txn.h"
 #include "vmfs/volume.h"
 
-uint64_t blockmap_capacity(enum vmfs_zla zla)
+uint64_t blockmap_capacity(const struct vmfs_volume *vol, enum vmfs_zla zla)
 {
+	const struct vmfs_shape *shape = vol->shape;
+
 	switch (zla) {
 	case VMFS_ZLA_FB:
 	case VMFS_ZLA_SB:
-		return VMFS_FD_SLOTS;
+		return shape->fd_slots;
 	case VMFS_ZLA_PB:
 	case VMFS_ZLA_PB2:
-		return (uint64_t)VMFS_FD_SLOTS * VMFS_PB_ENTRIES;
+		return (uint64_t)shape->fd_slots * shape->pb_entries;
 	case VMFS_ZLA_DOUBLE:
-		return (uint64_t)VMFS_FD_SLOTS * VMFS_PB_ENTRIES * VMFS_PB_ENTRIES;
+		return (uint64_t)shape->fd_slots * shape->pb_entries * shape->pb_entries;
 	default:
 		return 0;
 	}
@@ -48,94 +51,122 @@ static enum vmfs_zla zla_of(const struct fd_body_disk *fdd)
 }
 
 /* Blocks behind one slot of the FD, and the depth of pointer blocks there. */
-static uint64_t slot_span(enum vmfs_zla zla, unsigned int *ret_depth)
+static uint64_t slot_span(const struct vmfs_volume *vol, enum vmfs_zla zla,
+			  unsigned int *ret_depth)
 {
+	uint64_t entries = vol->shape->pb_entries;
+
 	switch (zla) {
 	case VMFS_ZLA_PB:
 	case VMFS_ZLA_PB2:
 		*ret_depth = 1;
-		return VMFS_PB_ENTRIES;
+		return entries;
 	case VMFS_ZLA_DOUBLE:
 		*ret_depth = 2;
-		return (uint64_t)VMFS_PB_ENTRIES * VMFS_PB_ENTRIES;
+		return entries * entries;
 	default:
 		*ret_depth = 0;
 		return 1;
 	}
 }
 
-static enum vmfs_addr_type data_type(enum vmfs_zla zla)
+static bool is_data(enum vmfs_zla zla, vmfs_addr addr)
 {
-	return zla == VMFS_ZLA_SB ? ADDR_SB : ADDR_FB;
+	if (zla == VMFS_ZLA_SB)
+		return addr_type(addr) == ADDR_SB;
+	return addr_type(addr) == ADDR_FB ||
+	       (addr_type(addr) == ADDR_LFB && addr_is_6(addr));
+}
+
+/* On VMFS-6 the pointer blocks of user files are sub-blocks. */
+static bool is_pointer_block(vmfs_addr addr)
+{
+	enum vmfs_addr_type type = addr_type(addr);
+
+	return type == ADDR_PB || type == ADDR_PB2 ||
+	       (type == ADDR_SB && addr_is_6(addr));
 }
 
 static int bad_address(struct vmfs_txn *t, const struct fd_ref *ref, uint64_t block,
 		       vmfs_addr addr)
 {
 	return vmfs_corrupt(vmfs_txn_volume(t),
-			    "file descriptor %u.%u: block %llu has address 0x%08x",
+			    "file descriptor %u.%u: block %llu has address 0x%08llx",
 			    addr_cluster(ref->addr), addr_index(ref->addr),
-			    (unsigned long long)block, addr.raw);
+			    (unsigned long long)block, addr_disk(addr));
 }
 
-/* Entries of a pointer block, read or to be edited. */
-static int pointer_block(struct vmfs_txn *t, const struct fd_ref *ref, vmfs_addr pb,
-			 uint64_t block, const le32 **ret_entries, le32 **ret_edit)
+static int find_pointer_block(struct vmfs_txn *t, const struct fd_ref *ref, vmfs_addr pb,
+			      uint64_t block, struct vmfs_lock_id *ret_id,
+			      uint64_t *ret_vol_off)
 {
-	struct vmfs_volume *vol = vmfs_txn_volume(t);
+	if (!is_pointer_block(pb))
+		return bad_address(t, ref, block, pb);
+	int rc = fd_lock_id(vmfs_txn_volume(t), ref, ret_id);
+	return rc < 0 ? rc : resource_addr_off(vmfs_txn_volume(t), pb, ret_vol_off);
+}
+
+static int read_pointer_block(struct vmfs_txn *t, const struct fd_ref *ref, vmfs_addr pb,
+			      uint64_t block, const void **ret_entries)
+{
 	struct vmfs_lock_id id;
 	uint64_t vol_off;
-	const void *data = NULL;
-	void *edit = NULL;
-	if (addr_type(pb) != ADDR_PB && addr_type(pb) != ADDR_PB2)
-		return bad_address(t, ref, block, pb);
-	if (ret_edit && addr_is_cow(pb))
-		return -EOPNOTSUPP;
-	int rc = fd_lock_id(vol, ref, &id);
-	if (rc == 0)
-		rc = resource_addr_off(vol, pb, &vol_off);
-	if (rc == 0 && ret_edit)
-		rc = vmfs_txn_edit(t, &id, vol_off, VMFS_PB_SIZE, &edit);
-	else if (rc == 0)
-		rc = vmfs_txn_read(t, &id, vol_off, VMFS_PB_SIZE, &data);
+	int rc = find_pointer_block(t, ref, pb, block, &id, &vol_off);
+
 	if (rc < 0)
 		return rc;
-	if (ret_edit)
-		*ret_edit = edit;
-	else
+	return vmfs_txn_read(t, &id, vol_off, vmfs_txn_volume(t)->shape->pb_size,
+			     ret_entries);
+}
+
+/* What is edited is of VMFS-5: see check_writable() in volume.c. */
+static int edit_pointer_block(struct vmfs_txn *t, const struct fd_ref *ref, vmfs_addr pb,
+			      uint64_t block, le32 **ret_entries)
+{
+	struct vmfs_lock_id id;
+	uint64_t vol_off;
+	void *data;
+	int rc = find_pointer_block(t, ref, pb, block, &id, &vol_off);
+
+	if (rc == 0 && addr_is_cow(pb))
+		rc = -EOPNOTSUPP;
+	if (rc == 0)
+		rc = vmfs_txn_edit(t, &id, vol_off, VMFS_PB_SIZE, &data);
+	if (rc == 0)
 		*ret_entries = data;
-	return 0;
+	return rc;
 }
 
 int blockmap_leaf(struct vmfs_txn *t, const struct fd_ref *ref,
 		  const struct fd_body_disk *fdd, uint64_t block,
 		  struct blockmap_leaf *ret_leaf)
 {
+	const struct vmfs_shape *shape = vmfs_txn_volume(t)->shape;
 	unsigned int depth;
-	uint64_t span = slot_span(zla_of(fdd), &depth);
-	if (block >= blockmap_capacity(zla_of(fdd)))
+	uint64_t span = slot_span(vmfs_txn_volume(t), zla_of(fdd), &depth);
+	if (block >= blockmap_capacity(vmfs_txn_volume(t), zla_of(fdd)))
 		return -EINVAL;
+	const void *entries = shape_slots(shape, fdd);
 	if (depth == 0) {
-		*ret_leaf = (struct blockmap_leaf){ 0, VMFS_FD_SLOTS, fdd->u.slots };
+		*ret_leaf = (struct blockmap_leaf){ 0, shape->fd_slots, entries };
 		return 0;
 	}
-	const le32 *entries = fdd->u.slots;
 	uint64_t index = block / span;
 	for (; depth > 0; depth--) {
-		vmfs_addr pb = { le32_get(entries[index]) };
+		vmfs_addr pb = shape_entry(shape, entries, index);
 		if (addr_is_none(pb)) {
 			*ret_leaf = (struct blockmap_leaf){ round_down(block, span), span,
 							    NULL };
 			return 0;
 		}
-		int rc = pointer_block(t, ref, pb, block, &entries, NULL);
+		int rc = read_pointer_block(t, ref, pb, block, &entries);
 		if (rc < 0)
 			return rc;
-		span /= VMFS_PB_ENTRIES;
-		index = block / span % VMFS_PB_ENTRIES;
+		span /= shape->pb_entries;
+		index = block / span % shape->pb_entries;
 	}
-	*ret_leaf = (struct blockmap_leaf){ round_down(block, VMFS_PB_ENTRIES),
-					    VMFS_PB_ENTRIES, entries };
+	*ret_leaf = (struct blockmap_leaf){ round_down(block, shape->pb_entries),
+					    shape->pb_entries, entries };
 	return 0;
 }
 
@@ -143,14 +174,18 @@ int blockmap_entry(struct vmfs_txn *t, const struct fd_ref *ref,
 		   const struct fd_body_disk *fdd, const struct blockmap_leaf *leaf,
 		   uint64_t block, vmfs_addr *ret_addr)
 {
+	struct vmfs_volume *vol = vmfs_txn_volume(t);
 	vmfs_addr addr = { 0 };
 	if (leaf->entries)
-		addr.raw = le32_get(leaf->entries[block - leaf->first]);
+		addr = shape_entry(vol->shape, leaf->entries, block - leaf->first);
 	if (!addr_is_none(addr)) {
 		uint64_t vol_off;
-		if (addr_type(addr) != data_type(zla_of(fdd)))
+		if (!is_data(zla_of(fdd), addr))
 			return bad_address(t, ref, block, addr);
-		int rc = resource_addr_off(vmfs_txn_volume(t), addr, &vol_off);
+		/* A large block stands in each of its 512 entries. */
+		if (addr_type(addr) == ADDR_LFB)
+			addr = addr_fb_of_lfb(addr, block % ADDR6_FB_PER_LFB);
+		int rc = resource_addr_off(vol, addr, &vol_off);
 		if (rc < 0)
 			return rc;
 	}
@@ -206,7 +241,7 @@ int blockmap_reserve(struct vmfs_txn *t, const struct fd_ref *ref,
 		     struct fd_body_disk *fdd, uint64_t blocks)
 {
 	struct vmfs_volume *vol = vmfs_txn_volume(t);
-	while (blocks > blockmap_capacity(zla_of(fdd))) {
+	while (blocks > blockmap_capacity(vmfs_txn_volume(t), zla_of(fdd))) {
 		enum vmfs_zla next;
 		if (zla_of(fdd) == VMFS_ZLA_FB)
 			next = VMFS_ZLA_PB;
@@ -227,7 +262,7 @@ static int edit_leaf(struct vmfs_txn *t, const struct fd_ref *ref,
 		     struct fd_body_disk *fdd, uint64_t block, le32 **ret_entries)
 {
 	unsigned int depth;
-	uint64_t span = slot_span(zla_of(fdd), &depth);
+	uint64_t span = slot_span(vmfs_txn_volume(t), zla_of(fdd), &depth);
 	le32 *entries = fdd->u.slots;
 	uint64_t index = block / span;
 	for (; depth > 0; depth--) {
@@ -241,7 +276,7 @@ static int edit_leaf(struct vmfs_txn *t, const struct fd_ref *ref,
 				return rc;
 			entries[index] = le32_of(pb.raw);
 		} else {
-			rc = pointer_block(t, ref, pb, block, NULL, &below);
+			rc = edit_pointer_block(t, ref, pb, block, &below);
 			if (rc < 0)
 				return rc;
 		}
@@ -278,7 +313,7 @@ int blockmap_set(struct vmfs_txn *t, const struct fd_ref *ref, struct fd_body_di
 				      : VMFS_PB_ENTRIES;
 	int64_t blocks = 0;
 	int64_t tbz = 0;
-	if (first + count > blockmap_capacity(zla_of(fdd)))
+	if (first + count > blockmap_capacity(vmfs_txn_volume(t), zla_of(fdd)))
 		return -EFBIG;
 	for (uint32_t i = 0; i < count;) {
 		le32 *entries;
@@ -305,7 +340,8 @@ static bool has_other_entries(const struct blockmap_leaf *leaf, uint64_t first,
 {
 	for (uint64_t i = 0; i < leaf->count; i++) {
 		uint64_t block = leaf->first + i;
-		if ((block < first || block >= end) && le32_get(leaf->entries[i]))
+		if ((block < first || block >= end) &&
+		    le32_get(((const le32 *)leaf->entries)[i]))
 			return true;
 	}
 	return false;
@@ -317,12 +353,12 @@ static int free_leaf_block(struct vmfs_txn *t, const struct fd_ref *ref,
 {
 	static const le32 empty[VMFS_PB_ENTRIES];
 	unsigned int depth;
-	uint64_t span = slot_span(zla_of(fdd), &depth);
+	uint64_t span = slot_span(vmfs_txn_volume(t), zla_of(fdd), &depth);
 	le32 *slot = &fdd->u.slots[block / span];
 	vmfs_addr top = { le32_get(*slot) };
 	if (depth == 2) {
 		le32 *upper;
-		int rc = pointer_block(t, ref, top, block, NULL, &upper);
+		int rc = edit_pointer_block(t, ref, top, block, &upper);
 		if (rc < 0)
 			return rc;
 		le32 *entry = &upper[block / VMFS_PB_ENTRIES % VMFS_PB_ENTRIES];
@@ -347,7 +383,7 @@ static int free_in_leaf(struct vmfs_txn *t, const struct fd_ref *ref,
 	int64_t tbz = 0;
 	le32 *entries = NULL;
 	int rc = 0;
-	(void)slot_span(zla_of(fdd), &depth);
+	(void)slot_span(vmfs_txn_volume(t), zla_of(fdd), &depth);
 	uint64_t from = max_u64(range->first, leaf->first);
 	uint64_t to = min_u64(range->end, leaf->first + leaf->count);
 	bool is_emptied = depth > 0 && !has_other_entries(leaf, from, to);
@@ -381,7 +417,8 @@ static int free_in_leaf(struct vmfs_txn *t, const struct fd_ref *ref,
 int blockmap_free(struct vmfs_txn *t, const struct fd_ref *ref, struct fd_body_disk *fdd,
 		  const struct blockmap_range *range, uint64_t *ret_from)
 {
-	uint64_t end = min_u64(range->end, blockmap_capacity(zla_of(fdd)));
+	uint64_t end =
+		min_u64(range->end, blockmap_capacity(vmfs_txn_volume(t), zla_of(fdd)));
 	uint64_t freed = 0;
 	while (end > range->first && freed < range->budget) {
 		struct blockmap_leaf leaf;

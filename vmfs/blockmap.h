@@ -7,7 +7,7 @@
  * within transactions and views. Resident files have no blocks; their callers know.
  *
  * The unit is the LEAF: the array that holds the addresses of neighbouring blocks: the
- * 256 slots of the FD itself, or the 1024 entries of one pointer block.
+ * slots of the FD itself, or the entries of one pointer block.
  */
 #include <stdint.h>
 
@@ -19,11 +19,11 @@ struct vmfs_txn;
 /* Addresses of blocks [first, first + count); entries NULL: all of them are holes. */
 struct blockmap_leaf {
 	uint64_t first, count;
-	const le32 *entries;
+	const void *entries; /* shape_entry() */
 };
 
 /* Blocks that a form can name. */
-uint64_t blockmap_capacity(enum vmfs_zla zla);
+uint64_t blockmap_capacity(const struct vmfs_volume *vol, enum vmfs_zla zla);
 /*
  * The leaf of a block; a hole may be reported larger than one leaf. Its entries are
  * checked when they are taken out with blockmap_entry. 0, -EUCLEAN (reported), as

@@ -19,7 +19,7 @@
  * 5. The change from sub-blocks to file blocks copies the content as ordered data into
  *    blocks that nothing refers to yet: 2 MiB are too much for one record.
  */
-#include "vmfs/dir.h"
+#include "vmfs/dir_impl.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -83,14 +83,14 @@ static int find_piece(struct vmfs_txn *t, const struct fd_ref *dir,
 	return rc;
 }
 
-static int read_bytes(struct vmfs_txn *t, const struct fd_ref *dir,
-		      const struct fd_body_disk *fdd, uint64_t off, uint8_t *buf,
-		      uint64_t len)
+int dir_read_bytes(struct vmfs_txn *t, const struct fd_ref *dir,
+		   const struct fd_body_disk *fdd, uint64_t off, void *buf, uint64_t len)
 {
+	uint8_t *to = buf;
 	struct vmfs_lock_id id;
 	int rc = fd_lock_id(vmfs_txn_volume(t), dir, &id);
 	if (le32_get(fdd->meta.zla) == VMFS_ZLA_RESIDENT) {
-		(void)memcpy(buf, fdd->u.resident + off, len); /* length is verified */
+		(void)memcpy(to, fdd->u.resident + off, len); /* length is verified */
 		return rc;
 	}
 	while (rc == 0 && len) {
@@ -101,15 +101,15 @@ static int read_bytes(struct vmfs_txn *t, const struct fd_ref *dir,
 			break;
 		uint64_t n = min_u64(len, p.first + p.len - off);
 		if (p.vol_off == 0) {
-			(void)memset(buf, 0, n);
+			(void)memset(to, 0, n);
 		} else {
 			rc = vmfs_txn_read(t, &id, p.vol_off, p.len, &data);
 			if (rc == 0)
-				(void)memcpy(buf, (const uint8_t *)data + (off - p.first),
+				(void)memcpy(to, (const uint8_t *)data + (off - p.first),
 					     n);
 		}
 		off += n;
-		buf += n;
+		to += n;
 		len -= n;
 	}
 	return rc;
@@ -161,7 +161,7 @@ static bool is_hole(const struct vmfs_dirent_disk *entryd)
 	return le32_get(entryd->addr) == 0;
 }
 
-static int take_entry(struct vmfs_txn *t, const struct fd_ref *dir, uint64_t index,
+int dir_take_entry(struct vmfs_txn *t, const struct fd_ref *dir, uint64_t index,
 		      const struct vmfs_dirent_disk *entryd, struct dir_entry *ret_entry)
 {
 	struct verify why;
@@ -188,7 +188,7 @@ static int read_batch(struct vmfs_txn *t, const struct fd_ref *dir,
 	if (rc < 0)
 		return rc;
 	*ret_count = first < count ? (unsigned int)min_u64(BATCH, count - first) : 0;
-	return read_bytes(t, dir, fdd, first * VMFS_DIRENT_SIZE, (uint8_t *)ret_batch,
+	return dir_read_bytes(t, dir, fdd, first * VMFS_DIRENT_SIZE, ret_batch,
 			  *ret_count * (uint64_t)VMFS_DIRENT_SIZE);
 }
 
@@ -210,6 +210,8 @@ int dir_list(struct vmfs_txn *t, const struct fd_ref *dir, uint64_t first,
 	unsigned int found = 0;
 	unsigned int count;
 	int rc = read_dir_fd(t, dir, &fdd);
+	if (rc == 0 && vmfs_txn_volume(t)->shape->version == 6)
+		return dir6_list(t, dir, fdd, first, max, ret_entries, ret_index);
 	for (; rc == 0 && found < max; first += count) {
 		rc = read_batch(t, dir, fdd, first, batch, &count);
 		if (rc < 0 || count == 0)
@@ -217,7 +219,7 @@ int dir_list(struct vmfs_txn *t, const struct fd_ref *dir, uint64_t first,
 		for (unsigned int i = 0; i < count && found < max && rc == 0; i++) {
 			if (is_hole(&batch[i]))
 				continue;
-			rc = take_entry(t, dir, first + i, &batch[i],
+			rc = dir_take_entry(t, dir, first + i, &batch[i],
 					&ret_entries[found]);
 			ret_index[found++] = first + i;
 		}
@@ -234,6 +236,8 @@ int dir_find(struct vmfs_txn *t, const struct fd_ref *dir, const char *name,
 	uint64_t first = 0;
 	size_t len = strlen(name);
 	int rc = read_dir_fd(t, dir, &fdd);
+	if (rc == 0 && vmfs_txn_volume(t)->shape->version == 6)
+		return dir6_find(t, dir, fdd, name, ret_found);
 	while (rc == 0) {
 		unsigned int count;
 		rc = read_batch(t, dir, fdd, first, batch, &count);
@@ -248,7 +252,7 @@ int dir_find(struct vmfs_txn *t, const struct fd_ref *dir, const char *name,
 				continue;
 			ret_found->is_there = true;
 			ret_found->index = first + i;
-			return take_entry(t, dir, first + i, &batch[i],
+			return dir_take_entry(t, dir, first + i, &batch[i],
 					  &ret_found->entry);
 		}
 		first += count;
@@ -336,7 +340,7 @@ static int to_file_blocks(struct vmfs_txn *t, const struct fd_ref *dir,
 	AUTO_FREE uint8_t *content = calloc(want, vol->block_size);
 	if (!content || want > ARRAY_SIZE(addrs))
 		return content ? -EFBIG : -ENOMEM;
-	int rc = read_bytes(t, dir, fdd, 0, content, length);
+	int rc = dir_read_bytes(t, dir, fdd, 0, content, length);
 	struct blockmap_range all = { .end = UINT64_MAX, .budget = UINT64_MAX };
 	if (rc == 0)
 		rc = blockmap_free(t, dir, fdd, &all, &from);
@@ -449,7 +453,7 @@ int dir_remove(struct vmfs_txn *t, const struct fd_ref *dir, uint64_t index)
 		rc = -ENOENT;
 	/* The last entry that is one; holes at the end go with it. */
 	while (rc == 0) {
-		rc = read_bytes(t, dir, fdd, (count - 1) * VMFS_DIRENT_SIZE,
+		rc = dir_read_bytes(t, dir, fdd, (count - 1) * VMFS_DIRENT_SIZE,
 				(uint8_t *)&lastd, sizeof(lastd));
 		count--;
 		if (count == index || !is_hole(&lastd))

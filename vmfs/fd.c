@@ -32,8 +32,8 @@ int fd_lock_id(struct vmfs_volume *vol, const struct fd_ref *ref,
 {
 	uint64_t vol_off;
 	if (addr_type(ref->addr) != ADDR_FD)
-		return vmfs_corrupt(vol, "address 0x%08x is no file descriptor",
-				    ref->addr.raw);
+		return vmfs_corrupt(vol, "address 0x%08llx is no file descriptor",
+				    addr_disk(ref->addr));
 	int rc = resource_addr_off(vol, ref->addr, &vol_off);
 	if (rc < 0)
 		return rc;
@@ -54,7 +54,8 @@ static int check(struct vmfs_volume *vol, const struct fd_ref *ref,
 	if (ref->generation && le32_get(fdd->meta.generation) != ref->generation)
 		return -ENOENT;
 	struct verify why;
-	if (verify_fd(fdd, ref->addr, vol->block_size, vol->sub_block_size, &why) < 0)
+	if (verify_fd(fdd, ref->addr, vol->shape, vol->block_size,
+		      vol->sub_block_size, &why) < 0)
 		return vmfs_corrupt(vol, "file descriptor %u.%u: %s",
 				    addr_cluster(ref->addr), addr_index(ref->addr),
 				    why.text);
@@ -73,8 +74,8 @@ int fd_read(struct vmfs_txn *t, const struct fd_ref *ref,
 	const void *data;
 	int rc = fd_lock_id(vol, ref, &id);
 	if (rc == 0)
-		rc = vmfs_txn_read(t, &id, id.vol_off + VMFS_FD_META_OFF,
-				   sizeof(struct fd_body_disk), &data);
+		rc = vmfs_txn_read(t, &id, id.vol_off + vol->shape->fd_body_off,
+				   vol->shape->fd_body_size, &data);
 	if (rc == 0)
 		rc = check(vol, ref, data);
 	if (rc == 0)

@@ -17,7 +17,10 @@
 
 struct vmfs_txn;
 
-/* Sectors 1 to 3 of an FD. */
+/*
+ * Sectors 1 to 3 of an FD of VMFS-3/5. The body of a VMFS-6 FD is longer (shape.h) and
+ * agrees with it in meta and resident; its slots are elsewhere: shape_slots().
+ */
 struct fd_body_disk {
 	struct vmfs_fd_meta_disk meta;	/* 0x000 */
 	union {				/* 0x200 */

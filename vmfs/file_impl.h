@@ -25,7 +25,7 @@ struct file_bdev;
 
 /* Addresses of 1024 neighbouring blocks as they are on disk. */
 struct file_leaf {
-	uint32_t raw[FILE_LEAF_BLOCKS];
+	uint64_t raw[FILE_LEAF_BLOCKS];
 	/*
 	 * TBZ on disk, but all of the block has been written: reads and writes go to it.
 	 */

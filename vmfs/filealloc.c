@@ -416,7 +416,8 @@ int vmfs_file_truncate(struct vmfs_file *file, uint64_t size_bytes)
 	int rc = file_check_writable(file);
 	if (rc < 0)
 		return rc;
-	if (size_bytes > blockmap_capacity(VMFS_ZLA_DOUBLE) << file->vol->block_shift)
+	if (size_bytes > blockmap_capacity(file->vol, VMFS_ZLA_DOUBLE)
+				 << file->vol->block_shift)
 		return -EFBIG;
 	sleeplock_acquire(&file->sleeplock);
 	rc = truncate_locked(file, size_bytes);
@@ -484,7 +485,7 @@ int vmfs_file_allocate(struct vmfs_file *file, uint64_t offset, uint64_t len,
 	if (rc < 0 || len == 0)
 		return rc;
 	if (!checked_add(offset, len, &end) ||
-	    end > blockmap_capacity(VMFS_ZLA_DOUBLE) << file->vol->block_shift)
+	    end > blockmap_capacity(file->vol, VMFS_ZLA_DOUBLE) << file->vol->block_shift)
 		return -EFBIG;
 	sleeplock_acquire(&file->sleeplock);
 	rc = allocate_locked(file, offset, end, how);

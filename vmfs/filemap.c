@@ -84,7 +84,8 @@ static int load_build(struct vmfs_txn *t, void *arg)
 	int rc = fd_read(t, ref, &fdd);
 	if (rc < 0)
 		return rc;
-	uint64_t capacity = blockmap_capacity((enum vmfs_zla)le32_get(fdd->meta.zla));
+	uint64_t capacity = blockmap_capacity(
+		load->f->vol, (enum vmfs_zla)le32_get(fdd->meta.zla));
 	for (uint64_t i = 0; i < FILE_LEAF_BLOCKS && load->first + i < capacity;) {
 		struct blockmap_leaf leaf;
 		rc = blockmap_leaf(t, ref, fdd, load->first + i, &leaf);

@@ -275,7 +275,7 @@ int vmfs_file_write(struct vmfs_file *file, const void *buf, uint64_t len,
 	if (rc < 0 || len == 0)
 		return rc;
 	if (!checked_add(offset, len, &end) ||
-	    end > blockmap_capacity(VMFS_ZLA_DOUBLE) << file->vol->block_shift)
+	    end > blockmap_capacity(file->vol, VMFS_ZLA_DOUBLE) << file->vol->block_shift)
 		return -EFBIG;
 	do {
 		rc = write_any(file, buf, len, offset);

@@ -258,8 +258,8 @@ int journal_free_block(struct vmfs_volume *vol, vmfs_addr addr)
 void journal_tell_lost(struct vmfs_volume *vol, vmfs_addr addr, int err)
 {
 	report(vol->reporter, REPORT_WARN,
-	       "volume %.128s: the journal block 0x%x was not freed (%s): fsck will",
-	       (const char *)vol->descriptor.label, addr.raw, strerror(-err));
+	       "volume %.128s: the journal block 0x%llx was not freed (%s): fsck will",
+	       (const char *)vol->descriptor.label, addr_disk(addr), strerror(-err));
 }
 
 int journal_destroy(struct vmfs_volume *vol)

@@ -723,8 +723,8 @@ int vmfs_lock_look(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 
 		ret_info->holders[i].mode = ret_info->mode;
 		memcpy(ret_info->holders[i].owner.b, holders[i].owner, 16);
-		(void)heartbeat_slot_of(le64_get(holders[i].hb_addr),
-					&ret_info->holders[i].slot);
+		(void)watch_slot_of(vol, le64_get(holders[i].hb_addr),
+				    &ret_info->holders[i].slot);
 		err = lock_judge_holder(vol, w, id->vol_off, &holders[i], ret_info->mode,
 				   &state, &ret_info->holders[i]);
 		ret_info->holder_hb_gen[i] = le64_get(holders[i].hb_gen);

@@ -72,7 +72,7 @@ int lock_judge_holder(struct vmfs_volume *vol, struct vmfs_watch *w, uint64_t lo
 	uint64_t gen = le64_get(holderd->hb_gen), age;
 	uint32_t slot;
 
-	if (!heartbeat_slot_of(le64_get(holderd->hb_addr), &slot))
+	if (!watch_slot_of(vol, le64_get(holderd->hb_addr), &slot))
 		return vmfs_corrupt(vol, "lock at 0x%llx: holder's slot address 0x%llx",
 				    (unsigned long long)lock_off,
 				    (unsigned long long)le64_get(holderd->hb_addr));

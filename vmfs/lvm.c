@@ -49,26 +49,33 @@ int lvm_flush_device(struct bdev *bd)
 	return until_answered(bd, BDEV_FLUSH, 0, NULL, 0);
 }
 
-/* Bitmap and table of one map, against each other and against the headers. */
+/*
+ * Bitmap and table of one map, against each other and against the headers: the table lies
+ * table_off behind the bitmap, map 0 begins at map_off.
+ */
 static int check_pe_map(struct bdev *bd, struct reporter *r, uint32_t map,
 			const struct vmfs_lvm_device_disk *devd,
 			const struct vmfs_lvm_volume_disk *vold)
 {
+	bool is_6 = le32_get(devd->major) == LVM6_MAJOR;
+	uint64_t map_off =
+		is_6 ? LVM6_PE_BITMAP_OFF : LVM_PE_MAP_OFF + map * LVM_PE_MAP_SIZE;
+	uint64_t table_off =
+		is_6 ? LVM6_PE_TABLE_OFF - LVM6_PE_BITMAP_OFF : LVM_PE_BITMAP_SIZE;
 	uint32_t first = map * LVM_PE_PER_MAP;
 	uint32_t count = le32_get(devd->pe_count) - first;
 	if (count > LVM_PE_PER_MAP)
 		count = LVM_PE_PER_MAP;
-	uint64_t len = LVM_PE_BITMAP_SIZE +
+	uint64_t len = table_off +
 		       round_up((uint64_t)count * sizeof(struct vmfs_lvm_pe_disk), 512);
 	AUTO_FREE uint8_t *map_data = io_alloc(len);
 	if (!map_data)
 		return -ENOMEM;
-	int rc = lvm_read_device(bd, LVM_PE_MAP_OFF + map * LVM_PE_MAP_SIZE, map_data,
-				 len);
+	int rc = lvm_read_device(bd, map_off, map_data, len);
 	if (rc < 0)
 		return report_error(r, rc, "%s: cannot read PE map %u", bd->name, map);
 	const struct vmfs_lvm_pe_disk *table =
-		(const struct vmfs_lvm_pe_disk *)(map_data + LVM_PE_BITMAP_SIZE);
+		(const struct vmfs_lvm_pe_disk *)(map_data + table_off);
 	for (uint32_t i = 0; i < LVM_PE_PER_MAP; i++) {
 		bool is_used = bitmap_get(map_data, i);
 		if (is_used != (i < count))
@@ -105,18 +112,42 @@ static int check_kind(struct bdev *bd, struct reporter *r,
 				    "%s: no VMFS volume: LVM magic is 0x%08x, not 0x%08x",
 				    bd->name, le32_get(devd->magic), LVM_MAGIC);
 	uint32_t major = le32_get(devd->major);
-	if (major == 6)
-		return report_error(r, -EOPNOTSUPP,
-				    "%s: LVM version 6: VMFS-6 volumes are not supported",
-				    bd->name);
-	if (major != 3 && major != 5)
+	if (major != 3 && major != 5 && major != LVM6_MAJOR)
 		return report_error(r, -EOPNOTSUPP, "%s: LVM version %u is not known",
 				    bd->name, major);
 	if (le64_get(devd->extension_off) ||
-	    le32_get(devd->pe_count) > LVM_MAPS_MAX * LVM_PE_PER_MAP)
+	    (major != LVM6_MAJOR &&
+	     le32_get(devd->pe_count) > LVM_MAPS_MAX * LVM_PE_PER_MAP))
 		return report_error(r, -EOPNOTSUPP,
 				    "%s: %u PEs: extents over 16 TiB are not supported",
 				    bd->name, le32_get(devd->pe_count));
+	return 0;
+}
+
+/* Device metadata and, whose place depends on their version, the volume descriptor. */
+static int read_headers(struct bdev *bd, struct reporter *r,
+			struct vmfs_lvm_device_disk *ret_dev,
+			struct vmfs_lvm_volume_disk *ret_vol)
+{
+	struct verify why;
+	int rc = lvm_read_device(bd, LVM_HEADER_OFF, ret_dev, sizeof(*ret_dev));
+	if (rc < 0)
+		return report_error(r, rc, "%s: cannot read the LVM header", bd->name);
+	rc = check_kind(bd, r, ret_dev);
+	if (rc < 0)
+		return rc;
+	rc = verify_lvm_device(ret_dev, bd->size, &why);
+	if (rc < 0)
+		return report_error(r, rc, "%s: LVM header: %s", bd->name, why.text);
+	uint64_t off = le32_get(ret_dev->major) == LVM6_MAJOR ? LVM6_VOLUME_OFF
+							     : LVM_VOLUME_OFF;
+	rc = lvm_read_device(bd, off, ret_vol, sizeof(*ret_vol));
+	if (rc < 0)
+		return report_error(r, rc, "%s: cannot read the LVM header", bd->name);
+	rc = verify_lvm_volume(ret_vol, ret_dev, &why);
+	if (rc < 0)
+		return report_error(r, rc, "%s: LVM volume descriptor: %s", bd->name,
+				    why.text);
 	return 0;
 }
 
@@ -124,6 +155,8 @@ int lvm_device_read(struct bdev *bd, struct reporter *r,
 		    struct vmfs_lvm_device_disk *ret_dev,
 		    struct vmfs_lvm_volume_disk *ret_vol)
 {
+	struct vmfs_lvm_device_disk devd;
+	struct vmfs_lvm_volume_disk vold;
 	if (bd->block_size != VMFS_SECTOR_SIZE)
 		return report_error(r, -EOPNOTSUPP,
 				    "%s: sectors of %u bytes: VMFS needs 512", bd->name,
@@ -132,28 +165,9 @@ int lvm_device_read(struct bdev *bd, struct reporter *r,
 		return report_error(r, -EMEDIUMTYPE,
 				    "%s: no VMFS volume: only %llu bytes", bd->name,
 				    (unsigned long long)bd->size);
-	AUTO_FREE uint8_t *sectors = io_alloc(2 * VMFS_SECTOR_SIZE);
-	if (!sectors)
-		return -ENOMEM;
-	int rc = lvm_read_device(bd, LVM_HEADER_OFF, sectors, 2 * VMFS_SECTOR_SIZE);
-	if (rc < 0)
-		return report_error(r, rc, "%s: cannot read the LVM header", bd->name);
-	struct vmfs_lvm_device_disk devd;
-	struct vmfs_lvm_volume_disk vold;
-	(void)memcpy(&devd, sectors, sizeof(devd));
-	(void)memcpy(&vold, sectors + VMFS_SECTOR_SIZE, sizeof(vold));
-	rc = check_kind(bd, r, &devd);
-	if (rc < 0)
-		return rc;
-	struct verify why;
-	rc = verify_lvm_device(&devd, bd->size, &why);
-	if (rc < 0)
-		return report_error(r, rc, "%s: LVM header: %s", bd->name, why.text);
-	rc = verify_lvm_volume(&vold, &devd, &why);
-	if (rc < 0)
-		return report_error(r, rc, "%s: LVM volume descriptor: %s", bd->name,
-				    why.text);
-	rc = check_pe_maps(bd, r, &devd, &vold);
+	int rc = read_headers(bd, r, &devd, &vold);
+	if (rc == 0)
+		rc = check_pe_maps(bd, r, &devd, &vold);
 	if (rc < 0)
 		return rc;
 	*ret_dev = devd;

@@ -10,7 +10,7 @@
 #include "base/report.h"
 #include "base/uuid.h"
 #include "bdev/bdev.h"
-#include "vmfs/format.h"
+#include "vmfs/format6.h"
 
 struct lvm_extent {
 	struct bdev *bd;	/* borrowed; NULL where it is missing (degraded) */

@@ -303,8 +303,9 @@ static int show_member(struct vmfs_volume *vol, struct vmfs_watch *w, uint32_t s
 int vmfs_volume_members(struct vmfs_volume *vol, struct vmfs_member *ret,
 			unsigned int max)
 {
-	const uint32_t size = VMFS_HEARTBEATS_COUNT * VMFS_SECTOR_SIZE;
-	struct vmfs_heartbeat_disk *slots = malloc(size);
+	const struct vmfs_shape *shape = vol->shape;
+	const uint64_t size = (uint64_t)shape->heartbeat_count * shape->heartbeat_size;
+	uint8_t *slots = malloc(size);
 	struct vmfs_watch local;
 	struct vmfs_watch *w = vol->member ? &vol->member->watch : &local;
 	unsigned int count = 0;
@@ -314,8 +315,12 @@ int vmfs_volume_members(struct vmfs_volume *vol, struct vmfs_member *ret,
 	if (w == &local)
 		watch_init(&local);
 	int err = vmfs_gate_read(vol, VMFS_HEARTBEATS_OFF, slots, size);
-	for (uint32_t i = 0; !err && i < VMFS_HEARTBEATS_COUNT; i++) {
-		if (le32_get(slots[i].state) != HEARTBEAT_LIVE)
+	for (uint32_t i = 0; !err && i < shape->heartbeat_count; i++) {
+		le32 state;
+
+		memcpy(&state, slots + (uint64_t)i * shape->heartbeat_size,
+		       sizeof(state));
+		if (le32_get(state) != HEARTBEAT_LIVE)
 			continue;
 		if (count < max && show_member(vol, w, i, &ret[count]))
 			continue; /* damaged: reported, not a member */

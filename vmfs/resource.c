@@ -93,7 +93,8 @@ static uint64_t header_off(const struct vmfs_resource *res, uint32_t cluster)
 {
 	return VMFS_RESOURCE_GROUP_OFF +
 	       (uint64_t)(cluster / res->clusters_per_group) * res->group_size +
-	       (uint64_t)(cluster % res->clusters_per_group) * VMFS_CLUSTER_HEADER_SIZE;
+	       res->headers_off +
+	       (uint64_t)(cluster % res->clusters_per_group) * res->header_size;
 }
 
 static uint64_t item_off(const struct vmfs_resource *res, uint32_t cluster,
@@ -103,7 +104,7 @@ static uint64_t item_off(const struct vmfs_resource *res, uint32_t cluster,
 		(uint64_t)(cluster % res->clusters_per_group) * res->per_cluster + index;
 	return VMFS_RESOURCE_GROUP_OFF +
 	       (uint64_t)(cluster / res->clusters_per_group) * res->group_size +
-	       (uint64_t)res->clusters_per_group * VMFS_CLUSTER_HEADER_SIZE +
+	       (uint64_t)res->clusters_per_group * res->header_size +
 	       in_group * res->resource_size;
 }
 
@@ -120,7 +121,7 @@ int resource_cluster_off(struct vmfs_volume *vol, enum vmfs_resource_type type,
 	if (!res->is_present || cluster >= res->cluster_count)
 		return vmfs_corrupt(vol, "%s: cluster %u of %u", kinds[type].name,
 				    cluster, res->cluster_count);
-	return file_off(vol, type, header_off(res, cluster), VMFS_CLUSTER_HEADER_SIZE,
+	return file_off(vol, type, header_off(res, cluster), res->header_size,
 			ret_vol_off);
 }
 
@@ -137,7 +138,8 @@ static int place_of(struct vmfs_volume *vol, vmfs_addr addr,
 {
 	enum vmfs_resource_type type = resource_of_addr(addr);
 	if (type == RESOURCE_COUNT)
-		return vmfs_corrupt(vol, "address 0x%08x has no known type", addr.raw);
+		return vmfs_corrupt(vol, "address 0x%08llx has no known type",
+				    addr_disk(addr));
 	const struct vmfs_resource *res = &vol->resources[type];
 	uint32_t cluster = 0;
 	uint32_t index = 0;
@@ -149,9 +151,9 @@ static int place_of(struct vmfs_volume *vol, vmfs_addr addr,
 		index = addr_index(addr);
 	}
 	if (!is_item(res, cluster, index))
-		return vmfs_corrupt(vol,
-				    "address 0x%08x: item %u of cluster %u is not in %s",
-				    addr.raw, index, cluster, kinds[type].name);
+		return vmfs_corrupt(
+			vol, "address 0x%08llx: item %u of cluster %u is not in %s",
+			addr_disk(addr), index, cluster, kinds[type].name);
 	*ret_type = type;
 	*ret_cluster = cluster;
 	*ret_index = index;
@@ -190,7 +192,7 @@ static int check_fit(struct vmfs_volume *vol, enum vmfs_resource_type type)
 {
 	const struct vmfs_resource *res = &vol->resources[type];
 	uint64_t last =
-		header_off(res, res->cluster_count - 1) + VMFS_CLUSTER_HEADER_SIZE;
+		header_off(res, res->cluster_count - 1) + res->header_size;
 	uint32_t last_total = resource_cluster_total(res, res->cluster_count - 1);
 	if (res->resource_size)
 		last = max_u64(last, item_off(res, res->cluster_count - 1, last_total));
@@ -199,7 +201,7 @@ static int check_fit(struct vmfs_volume *vol, enum vmfs_resource_type type)
 			vol, "%s: %llu resources need %llu bytes, it has %llu",
 			kinds[type].name, (unsigned long long)res->count,
 			(unsigned long long)last, (unsigned long long)res->file_length);
-	uint32_t headers = res->clusters_per_group * VMFS_CLUSTER_HEADER_SIZE;
+	uint64_t headers = (uint64_t)res->clusters_per_group * res->header_size;
 	if (res->resource_size && (headers % res->resource_size ||
 				   res->group_size % res->resource_size))
 		return vmfs_corrupt(vol,
@@ -213,26 +215,70 @@ static int check_fit(struct vmfs_volume *vol, enum vmfs_resource_type type)
 	return 0;
 }
 
-int resource_open(struct vmfs_volume *vol, enum vmfs_resource_type type)
+/* What the headers of all versions have. */
+static void take_geometry(struct vmfs_volume *vol, enum vmfs_resource_type type,
+			  const struct vmfs_resource_header_disk *headerd)
 {
 	struct vmfs_resource *res = &vol->resources[type];
+	res->lock_type = kinds[type].lock_type;
+	res->per_cluster = le32_get(headerd->per_cluster);
+	res->clusters_per_group = le32_get(headerd->clusters_per_group);
+	res->header_size = vol->shape->cluster_header_size;
+	res->resource_size = le32_get(headerd->resource_size);
+	res->group_size = le32_get(headerd->group_size);
+	res->group_count = le32_get(headerd->group_count);
+	res->count = le32_get(headerd->count_low) |
+		     (uint64_t)le32_get(headerd->count_high) << 32;
+}
+
+/*
+ * The clusters of small file blocks lie in those of the large ones, each behind the
+ * headers of its group: FORMAT.md 20.4.
+ */
+static void take_parent_geometry(struct vmfs_resource *res,
+				 const struct vmfs6_resource_header_disk *headerd)
+{
+	uint32_t parents = le32_get(headerd->parent_clusters_per_group);
+
+	res->headers_off = parents * res->header_size;
+	res->clusters_per_group = parents * le32_get(headerd->parent_per_cluster);
+	res->group_size = le32_get(headerd->parent_group_size);
+	res->group_count = (uint32_t)div_up(div_up(res->count, res->per_cluster),
+					    res->clusters_per_group);
+}
+
+/* The header, verified, and the geometry that it gives. */
+static int read_header(struct vmfs_volume *vol, enum vmfs_resource_type type)
+{
+	struct vmfs_resource *res = &vol->resources[type];
+	bool is_6 = vol->shape->version == 6;
+	bool is_child = is_6 && type == RESOURCE_FBB;
 	struct vmfs_resource_header_disk headerd;
+	struct vmfs6_resource_header_disk header6d;
 	struct verify why;
-	int rc = vmfs_gate_read(vol, res->block_vol_off[0], &headerd, sizeof(headerd));
+	int rc = vmfs_gate_read(vol,
+			  res->block_vol_off[0] + (is_child ? VMFS6_SFB_HEADER_OFF : 0),
+			  &header6d, sizeof(header6d));
 	if (rc < 0)
 		return report_error(vol->reporter, rc, "%s: cannot read %s", vol->label,
 				    kinds[type].name);
-	rc = verify_resource_header(&headerd, type, &vol->descriptor, &why);
+	(void)memcpy(&headerd, &header6d, sizeof(headerd));
+	rc = is_6 ? verify_resource_header6(&header6d, type, &why)
+		  : verify_resource_header(&headerd, type, &vol->descriptor, &why);
 	if (rc < 0)
 		return vmfs_corrupt(vol, "%s: %s", kinds[type].name, why.text);
-	res->lock_type = kinds[type].lock_type;
-	res->per_cluster = le32_get(headerd.per_cluster);
-	res->clusters_per_group = le32_get(headerd.clusters_per_group);
-	res->resource_size = le32_get(headerd.resource_size);
-	res->group_size = le32_get(headerd.group_size);
-	res->group_count = le32_get(headerd.group_count);
-	res->count = le32_get(headerd.count_low) | (uint64_t)le32_get(headerd.count_high)
-							   << 32;
+	take_geometry(vol, type, &headerd);
+	if (is_child)
+		take_parent_geometry(res, &header6d);
+	return 0;
+}
+
+int resource_open(struct vmfs_volume *vol, enum vmfs_resource_type type)
+{
+	struct vmfs_resource *res = &vol->resources[type];
+	int rc = read_header(vol, type);
+	if (rc < 0 || !res->count)
+		return rc;
 	res->cluster_count = (uint32_t)div_up(res->count, res->per_cluster);
 	rc = check_fit(vol, type);
 	if (rc < 0)
@@ -266,6 +312,50 @@ static void hint_set(struct vmfs_resource *res, uint32_t cluster, uint64_t free_
 			 __ATOMIC_RELAXED);
 }
 
+/* Free items of a cluster by its bitmap, verified: *ret_free, or why not. */
+static int count_free(const struct vmfs_volume *vol, enum vmfs_resource_type type,
+		      uint32_t cluster, const uint8_t *meta, uint64_t *ret_free,
+		      struct verify *ret_why)
+{
+	uint32_t total = resource_cluster_total(&vol->resources[type], cluster);
+	if (vol->shape->version != 6) {
+		const struct vmfs_cluster_disk *c =
+			(const struct vmfs_cluster_disk *)meta;
+		*ret_free = bitmap_count(c->bitmap, total);
+		return verify_cluster(c, cluster, total, ret_why);
+	}
+	const struct vmfs6_cluster_disk *c = (const struct vmfs6_cluster_disk *)meta;
+	/* The low bit of a state says free: two bits for a file block, else one. */
+	uint32_t bits = type == RESOURCE_FBB ? 2 : 1;
+	uint64_t sum = 0;
+	for (uint32_t i = 0; i < total; i++)
+		sum += bitmap_get(c->states, (uint64_t)i * bits);
+	*ret_free = sum;
+	return verify_cluster6(c, cluster, total, ret_why);
+}
+
+/* The headers of `count` clusters from `first` on, all of one group, into buf. */
+static int read_headers(struct vmfs_volume *vol, enum vmfs_resource_type type,
+			uint32_t first, uint32_t count, uint8_t *buf)
+{
+	const struct vmfs_resource *res = &vol->resources[type];
+	const uint64_t size = res->header_size;
+	for (uint32_t i = 0; i < count;) {
+		uint64_t off = header_off(res, first + i);
+		uint64_t in_block = vol->block_size - off % vol->block_size;
+		uint32_t n = (uint32_t)min_u64(count - i, in_block / size);
+		uint64_t vol_off;
+		int rc = n ? file_off(vol, type, off, (uint32_t)(n * size), &vol_off)
+			   : -EUCLEAN;
+		if (rc == 0)
+			rc = vmfs_gate_read(vol, vol_off, buf + i * size, n * size);
+		if (rc < 0)
+			return rc;
+		i += n;
+	}
+	return 0;
+}
+
 /* Reads the headers of one group as they are, into hints and the sum of free items. */
 static int look_at_group(struct vmfs_volume *vol, enum vmfs_resource_type type,
 			 uint32_t group, uint64_t *ret_free)
@@ -275,40 +365,23 @@ static int look_at_group(struct vmfs_volume *vol, enum vmfs_resource_type type,
 	uint32_t count = res->cluster_count - first;
 	if (count > res->clusters_per_group)
 		count = res->clusters_per_group;
-	AUTO_FREE uint8_t *headers = io_alloc(count * (size_t)VMFS_CLUSTER_HEADER_SIZE);
+	AUTO_FREE uint8_t *headers = io_alloc(count * (size_t)res->header_size);
 	if (!headers)
 		return -ENOMEM;
-	for (uint32_t i = 0; i < count;) {
-		uint64_t off = header_off(res, first + i);
-		uint64_t in_block = vol->block_size - off % vol->block_size;
-		uint32_t n =
-			(uint32_t)min_u64(count - i, in_block / VMFS_CLUSTER_HEADER_SIZE);
-		uint64_t vol_off;
-		int rc = n ? file_off(vol, type, off, n * VMFS_CLUSTER_HEADER_SIZE,
-				      &vol_off)
-			   : -EUCLEAN;
-		if (rc == 0)
-			rc = vmfs_gate_read(vol, vol_off,
-				      headers + i * (size_t)VMFS_CLUSTER_HEADER_SIZE,
-				      n * (uint64_t)VMFS_CLUSTER_HEADER_SIZE);
-		if (rc < 0)
-			return rc;
-		i += n;
-	}
+	int rc = read_headers(vol, type, first, count, headers);
+	if (rc < 0)
+		return rc;
 	uint64_t sum = 0;
 	for (uint32_t i = 0; i < count; i++) {
-		const struct vmfs_cluster_disk *clusterd =
-			(const struct vmfs_cluster_disk
-				 *)(headers + i * (size_t)VMFS_CLUSTER_HEADER_SIZE +
-				    VMFS_SECTOR_SIZE);
-		uint32_t total = resource_cluster_total(res, first + i);
+		const uint8_t *header = headers + i * (size_t)res->header_size;
 		struct verify why;
-		if (verify_cluster(clusterd, first + i, total, &why) < 0)
+		uint64_t n;
+		if (count_free(vol, type, first + i,
+			       header + vol->shape->cluster_meta_off, &n, &why) < 0)
 			return vmfs_corrupt(vol, "%s: cluster %u: %s", kinds[type].name,
 					    first + i, why.text);
-		uint64_t free_count = bitmap_count(clusterd->bitmap, total);
-		hint_set(res, first + i, free_count);
-		sum += free_count;
+		hint_set(res, first + i, n);
+		sum += n;
 	}
 	*ret_free = sum;
 	return 0;
@@ -532,9 +605,9 @@ int resource_free(struct vmfs_txn *t, vmfs_addr addr)
 	if (bitmap_get(clusterd->bitmap, index))
 		return vmfs_corrupt(
 			vol,
-			"%s: item %u of cluster %u (address 0x%08x) is in use and "
+			"%s: item %u of cluster %u (address 0x%08llx) is in use and "
 				    "marked free",
-			kinds[type].name, index, cluster, addr.raw);
+			kinds[type].name, index, cluster, addr_disk(addr));
 	uint32_t total = resource_cluster_total(&vol->resources[type], cluster);
 	bitmap_set(clusterd->bitmap, index);
 	uint64_t free_count = bitmap_count(clusterd->bitmap, total);

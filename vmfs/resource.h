@@ -24,10 +24,12 @@ enum vmfs_resource_type {
 
 /* Geometry and place of one resource file; constant while mounted. */
 struct vmfs_resource {
-	bool is_present;		/* .pb2.sf is absent on VMFS-3 */
+	bool is_present;	/* not: .pb2.sf on VMFS-3, .pbc.sf on VMFS-6 */
 	uint32_t lock_type;		/* VMFS_LOCK_FBB ... */
 	uint32_t per_cluster, clusters_per_group, resource_size, group_size;
 	uint32_t group_count, cluster_count;
+	/* In a group: of the first cluster header, and the size of each. */
+	uint32_t headers_off, header_size;
 	uint64_t count;
 	uint64_t file_length;
 	/* Vol offset of each file block of the file, block_count entries. */

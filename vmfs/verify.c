@@ -29,10 +29,43 @@ static unsigned long long ll(uint64_t n)
 
 /* ---- LVM ---- */
 
+static bool lvm_is_6(const struct vmfs_lvm_device_disk *devd)
+{
+	return le32_get(devd->major) == LVM6_MAJOR;
+}
+
+uint32_t lvm_pes(const struct vmfs_lvm_device_disk *devd)
+{
+	return le32_get(lvm_is_6(devd) ? devd->pe_count6 : devd->pe_count);
+}
+
+static uint32_t pes_max(const struct vmfs_lvm_device_disk *devd)
+{
+	return lvm_is_6(devd)
+		       ? LVM6_PES_MAX * (uint32_t)(LVM6_PE_LENGTH_MAX / LVM_PE_SIZE)
+		       : LVM_MAPS_MAX * LVM_PE_PER_MAP;
+}
+
+static bool are_maps_right(const struct vmfs_lvm_device_disk *devd)
+{
+	uint32_t pes = le32_get(devd->pe_count), maps = le32_get(devd->pe_map_count);
+
+	return maps == div_up(pes, LVM_PE_PER_MAP) ||
+	       (maps == 0 && pes <= LVM_PE_PER_MAP);
+}
+
+/* LVM 6: entries of up to 16 TiB. */
+static bool are_entries_right(const struct vmfs_lvm_device_disk *devd)
+{
+	uint32_t entries = le32_get(devd->pe_count);
+
+	return entries && entries <= LVM6_PES_MAX && entries <= lvm_pes(devd);
+}
+
 int verify_lvm_device(const struct vmfs_lvm_device_disk *devd, uint64_t device_size,
 		      struct verify *ret_why)
 {
-	uint32_t pes = le32_get(devd->pe_count);
+	uint32_t pes = lvm_pes(devd);
 	uint64_t total = le64_get(devd->total_bytes);
 	uint64_t data_off = le64_get(devd->data_off);
 	uint64_t end;
@@ -47,12 +80,11 @@ int verify_lvm_device(const struct vmfs_lvm_device_disk *devd, uint64_t device_s
 	if (data_off != LVM_DATA_OFF)
 		return fail(ret_why, "data at 0x%llx, not 0x%llx", ll(data_off),
 			    LVM_DATA_OFF);
-	if (pes == 0 || pes > LVM_MAPS_MAX * LVM_PE_PER_MAP)
-		return fail(ret_why, "%u PEs, not 1 to %u", pes,
-			    LVM_MAPS_MAX * LVM_PE_PER_MAP);
-	uint32_t maps = le32_get(devd->pe_map_count);
-	if (maps != div_up(pes, LVM_PE_PER_MAP) && !(maps == 0 && pes <= LVM_PE_PER_MAP))
-		return fail(ret_why, "%u PE maps for %u PEs", maps, pes);
+	if (pes == 0 || pes > pes_max(devd))
+		return fail(ret_why, "%u PEs, not 1 to %u", pes, pes_max(devd));
+	if (lvm_is_6(devd) ? !are_entries_right(devd) : !are_maps_right(devd))
+		return fail(ret_why, "%u entries in %u PE maps for %u PEs",
+			    le32_get(devd->pe_count), le32_get(devd->pe_map_count), pes);
 	if (!checked_add(data_off, pes * LVM_PE_SIZE, &end) || end > total)
 		return fail(ret_why, "%u PEs do not fit its %llu bytes", pes, ll(total));
 	if (end > device_size)
@@ -73,11 +105,10 @@ int verify_lvm_volume(const struct vmfs_lvm_volume_disk *vold,
 		return fail(ret_why, "state %u, not 1 (normal)", le32_get(vold->state));
 	if (extents == 0 || extents > LVM_EXTENTS_MAX)
 		return fail(ret_why, "%u extents, not 1 to %u", extents, LVM_EXTENTS_MAX);
-	if (count == 0 || count > le32_get(devd->pe_count))
-		return fail(ret_why, "%u PEs of the device's %u", count,
-			    le32_get(devd->pe_count));
+	if (count == 0 || count > lvm_pes(devd))
+		return fail(ret_why, "%u PEs of the device's %u", count, lvm_pes(devd));
 	if (size == 0 || size % LVM_PE_SIZE ||
-	    size / LVM_PE_SIZE > (uint64_t)extents * LVM_MAPS_MAX * LVM_PE_PER_MAP)
+	    size / LVM_PE_SIZE > (uint64_t)extents * pes_max(devd))
 		return fail(ret_why, "size %llu is no sum of PEs", ll(size));
 	uint64_t total = size / LVM_PE_SIZE;
 	if (first >= total || count > total - first)
@@ -93,8 +124,11 @@ int verify_lvm_pe(const struct vmfs_lvm_pe_disk *ped, uint32_t i,
 		  const struct vmfs_lvm_device_disk *devd,
 		  const struct vmfs_lvm_volume_disk *vold, struct verify *ret_why)
 {
-	uint64_t dev_off = le64_get(devd->data_off) + i * LVM_PE_SIZE;
-	uint64_t vol_off = (le64_get(vold->pe_first) + i) * LVM_PE_SIZE;
+	uint64_t step = lvm_is_6(devd) ? LVM6_PE_LENGTH_MAX : LVM_PE_SIZE;
+	uint64_t dev_off = le64_get(devd->data_off) + i * step;
+	uint64_t vol_off = le64_get(vold->pe_first) * LVM_PE_SIZE + i * step;
+	uint64_t end = le32_get(vold->pe_count) * LVM_PE_SIZE;
+	uint64_t length = min_u64(step, end > i * step ? end - i * step : 0);
 	if (!ped->used)
 		return fail(ret_why, "PE %u is free, but used in the bitmap", i);
 	if (le32_get(ped->number) != i)
@@ -108,7 +142,7 @@ int verify_lvm_pe(const struct vmfs_lvm_pe_disk *ped, uint32_t i,
 	if (le64_get(ped->vol_off) != vol_off)
 		return fail(ret_why, "PE %u is volume offset 0x%llx, not 0x%llx", i,
 			    ll(le64_get(ped->vol_off)), ll(vol_off));
-	if (le64_get(ped->length) != LVM_PE_SIZE)
+	if (le64_get(ped->length) != length)
 		return fail(ret_why, "PE %u has %llu bytes", i,
 			    ll(le64_get(ped->length)));
 	return 0;
@@ -145,6 +179,20 @@ int verify_descriptor(const struct vmfs_descriptor_disk *fsd, uint64_t volume_si
 	if (clusters == 0 || clusters > 512)
 		return fail(ret_why, "%u clusters per .fdc.sf group, not 1 to 512",
 			    clusters);
+	return 0;
+}
+
+int verify_descriptor6(const struct vmfs6_descriptor_disk *d6, struct verify *ret_why)
+{
+	if (le32_get(d6->metadata_align) != VMFS6_PAGE)
+		return fail(ret_why, "metadata pages of %u bytes, not 4096",
+			    le32_get(d6->metadata_align));
+	if (le16_get(d6->lfb_shift) != 9)
+		return fail(ret_why, "large blocks of 2^%u small ones, not 2^9",
+			    le16_get(d6->lfb_shift));
+	if (le16_get(d6->pb_shift) != 16)
+		return fail(ret_why, "pointer blocks of 2^%u bytes, not 2^16",
+			    le16_get(d6->pb_shift));
 	return 0;
 }
 
@@ -283,69 +331,156 @@ int verify_cluster(const struct vmfs_cluster_disk *clusterd, uint32_t number,
 	return 0;
 }
 
+/* What VMFS-6 has of each kind: bytes, most in a cluster, bits of state. */
+static const struct {
+	uint32_t size, per_cluster, bits;
+} kinds6[RESOURCE_COUNT] = {
+	[RESOURCE_FBB] = { 0, VMFS6_SFB_PER_LFB, 2 },
+	[RESOURCE_FDC] = { VMFS6_FD_SIZE, 1024, 1 },
+	[RESOURCE_PBC] = { VMFS6_PB_SIZE, 256, 1 },
+	[RESOURCE_SBC] = { VMFS6_SUB_BLOCK_SIZE, 256, 1 },
+	[RESOURCE_PB2] = { VMFS6_PB_SIZE, 256, 1 },
+};
+
+int verify_resource_header6(const struct vmfs6_resource_header_disk *headerd,
+			    enum vmfs_resource_type type, struct verify *ret_why)
+{
+	uint32_t per_cluster = le32_get(headerd->per_cluster);
+	uint32_t clusters = le32_get(headerd->clusters_per_group);
+	uint32_t size = le32_get(headerd->resource_size);
+	uint64_t count = le32_get(headerd->count_low) |
+			 (uint64_t)le32_get(headerd->count_high) << 32;
+	if (le32_get(headerd->signature) != VMFS6_HEADER_SIGNATURE)
+		return fail(ret_why, "signature 0x%08x, not 0x%08x",
+			    le32_get(headerd->signature), VMFS6_HEADER_SIGNATURE);
+	if (!count) /* .pbc.sf has none on every known volume */
+		return 0;
+	if (per_cluster == 0 || per_cluster > kinds6[type].per_cluster)
+		return fail(ret_why, "%u resources per cluster, not 1 to %u", per_cluster,
+			    kinds6[type].per_cluster);
+	if (clusters == 0 || clusters > CLUSTERS_PER_GROUP_MAX)
+		return fail(ret_why, "%u clusters per group, not 1 to %u", clusters,
+			    CLUSTERS_PER_GROUP_MAX);
+	if (le32_get(headerd->group_off) != VMFS_RESOURCE_GROUP_OFF)
+		return fail(ret_why, "first group at 0x%x, not 0x10000",
+			    le32_get(headerd->group_off));
+	if (size != kinds6[type].size)
+		return fail(ret_why, "resource size %u, not %u", size, kinds6[type].size);
+	if (le32_get(headerd->bits_per_resource) != kinds6[type].bits)
+		return fail(ret_why, "%u bits of state, not %u",
+			    le32_get(headerd->bits_per_resource), kinds6[type].bits);
+	uint64_t group = (uint64_t)clusters * VMFS6_CLUSTER_HEADER_SIZE +
+			 (uint64_t)clusters * per_cluster * size;
+	if (le32_get(headerd->group_size) != group)
+		return fail(ret_why, "group size %u, not %llu",
+			    le32_get(headerd->group_size), ll(group));
+	if (count > (uint64_t)per_cluster << 31)
+		return fail(ret_why, "%llu resources", ll(count));
+	if (type == RESOURCE_FBB &&
+	    (per_cluster != VMFS6_SFB_PER_LFB ||
+	     le32_get(headerd->parent_per_cluster) != 16 ||
+	     le32_get(headerd->parent_clusters_per_group) != 8))
+		return fail(ret_why, "clusters of %u in parents of %u and %u",
+			    per_cluster, le32_get(headerd->parent_per_cluster),
+			    le32_get(headerd->parent_clusters_per_group));
+	return 0;
+}
+
+int verify_cluster6(const struct vmfs6_cluster_disk *clusterd, uint32_t number,
+		    uint32_t total, struct verify *ret_why)
+{
+	if (le32_get(clusterd->signature) != VMFS6_CLUSTER_SIGNATURE)
+		return fail(ret_why, "signature 0x%08x, not 0x%08x",
+			    le32_get(clusterd->signature), VMFS6_CLUSTER_SIGNATURE);
+	if (le64_get(clusterd->number) != number)
+		return fail(ret_why, "number %llu, not %u",
+			    ll(le64_get(clusterd->number)), number);
+	if (le16_get(clusterd->total) != total)
+		return fail(ret_why, "%u resources, not %u", le16_get(clusterd->total),
+			    total);
+	if (le16_get(clusterd->free) > total)
+		return fail(ret_why, "%u of %u resources free", le16_get(clusterd->free),
+			    total);
+	return 0;
+}
+
 /* ---- file descriptors ---- */
 
-/* Address type of the slots and how many bytes they reach, by zla. */
-static int form_of(const struct fd_body_disk *fdd, uint32_t fs_block_size,
-		   uint32_t sub_block_size, enum vmfs_addr_type *ret_type,
-		   uint64_t *ret_max)
+/* Is this the kind of address that the slots of this form hold? */
+static bool is_slot_address(const struct vmfs_shape *shape, uint32_t zla, vmfs_addr a)
 {
-	switch (le32_get(fdd->meta.zla)) {
-	case VMFS_ZLA_FB:
-		*ret_type = ADDR_FB;
-		*ret_max = (uint64_t)VMFS_FD_SLOTS * fs_block_size;
-		return 0;
-	case VMFS_ZLA_SB:
-		*ret_type = ADDR_SB;
-		*ret_max = (uint64_t)VMFS_FD_SLOTS * sub_block_size;
-		return 0;
-	case VMFS_ZLA_PB:
-	case VMFS_ZLA_PB2:
-		*ret_type = le32_get(fdd->meta.zla) == VMFS_ZLA_PB ? ADDR_PB : ADDR_PB2;
-		*ret_max = (uint64_t)VMFS_FD_SLOTS * VMFS_PB_ENTRIES * fs_block_size;
-		return 0;
-	case VMFS_ZLA_DOUBLE:
-		*ret_type = ADDR_PB;
-		*ret_max = (uint64_t)VMFS_FD_SLOTS * VMFS_PB_ENTRIES * VMFS_PB_ENTRIES *
-			   fs_block_size;
-		return 0;
-	case VMFS_ZLA_RESIDENT:
-		*ret_type = ADDR_NONE;
-		*ret_max = VMFS_RESIDENT_MAX;
-		return 0;
+	bool is_6 = shape->version == 6;
+
+	switch (addr_type(a)) {
+	case ADDR_FB:
+		return zla == VMFS_ZLA_FB;
+	case ADDR_LFB:
+		return zla == VMFS_ZLA_FB && is_6;
+	case ADDR_SB: /* on VMFS-6 pointer blocks, too */
+		return zla == VMFS_ZLA_SB ||
+		       (is_6 && (zla == VMFS_ZLA_PB || zla == VMFS_ZLA_DOUBLE));
+	case ADDR_PB:
+		return zla == VMFS_ZLA_PB || zla == VMFS_ZLA_DOUBLE;
+	case ADDR_PB2:
+		return zla == VMFS_ZLA_PB2;
 	default:
-		return -EUCLEAN;
+		return false;
 	}
 }
 
-static int verify_fd_form(const struct fd_body_disk *fdd, uint32_t fs_block_size,
-			  uint32_t sub_block_size, struct verify *why)
+/* How many bytes a form reaches; 0: not known. */
+static uint64_t reach_of(const struct vmfs_shape *shape, uint32_t zla,
+			 uint32_t fs_block_size, uint32_t sub_block_size)
 {
-	enum vmfs_addr_type type;
-	uint64_t max;
+	uint64_t slots = shape->fd_slots, entries = shape->pb_entries;
+
+	switch (zla) {
+	case VMFS_ZLA_FB:
+		return slots * fs_block_size;
+	case VMFS_ZLA_SB:
+		return slots * sub_block_size;
+	case VMFS_ZLA_PB:
+	case VMFS_ZLA_PB2:
+		return slots * entries * fs_block_size;
+	case VMFS_ZLA_DOUBLE:
+		return slots * entries * entries * fs_block_size;
+	case VMFS_ZLA_RESIDENT:
+		return shape->resident_max;
+	default:
+		return 0;
+	}
+}
+
+static int verify_fd_form(const struct fd_body_disk *fdd, const struct vmfs_shape *shape,
+			  uint32_t fs_block_size, uint32_t sub_block_size,
+			  struct verify *why)
+{
+	uint32_t zla = le32_get(fdd->meta.zla);
+	uint64_t max = reach_of(shape, zla, fs_block_size, sub_block_size);
 	uint64_t length = le64_get(fdd->meta.length);
 	uint64_t block_size = le64_get(fdd->meta.block_size);
-	if (form_of(fdd, fs_block_size, sub_block_size, &type, &max) < 0)
-		return fail(why, "zla 0x%x is not known", le32_get(fdd->meta.zla));
+	if (!max)
+		return fail(why, "zla 0x%x is not known", zla);
 	if (length > max)
 		return fail(why, "length %llu, at most %llu with zla 0x%x", ll(length),
-			    ll(max), le32_get(fdd->meta.zla));
-	if (type == ADDR_NONE)
+			    ll(max), zla);
+	if (zla == VMFS_ZLA_RESIDENT)
 		return 0;
-	uint64_t expected = type == ADDR_SB ? sub_block_size : fs_block_size;
+	uint64_t expected = zla == VMFS_ZLA_SB ? sub_block_size : fs_block_size;
 	if (block_size != expected)
 		return fail(why, "block size %llu, not %llu", ll(block_size),
 			    ll(expected));
-	for (unsigned int i = 0; i < VMFS_FD_SLOTS; i++) {
-		vmfs_addr a = { le32_get(fdd->u.slots[i]) };
-		if (!addr_is_none(a) && addr_type(a) != type)
-			return fail(why, "slot %u holds address 0x%08x, not of type %u",
-				    i, a.raw, type);
+	for (unsigned int i = 0; i < shape->fd_slots; i++) {
+		vmfs_addr a = shape_entry(shape, shape_slots(shape, fdd), i);
+		if (!addr_is_none(a) && !is_slot_address(shape, zla, a))
+			return fail(why, "slot %u holds address 0x%08llx, with zla 0x%x",
+				    i, addr_disk(a), zla);
 	}
 	return 0;
 }
 
-int verify_fd(const struct fd_body_disk *fdd, vmfs_addr addr, uint32_t fs_block_size,
+int verify_fd(const struct fd_body_disk *fdd, vmfs_addr addr,
+	      const struct vmfs_shape *shape, uint32_t fs_block_size,
 	      uint32_t sub_block_size, struct verify *ret_why)
 {
 	uint32_t type = le32_get(fdd->meta.type);
@@ -354,6 +489,9 @@ int verify_fd(const struct fd_body_disk *fdd, vmfs_addr addr, uint32_t fs_block_
 			    le32_get(fdd->meta.addr));
 	if (le32_get(fdd->meta.links) == 0)
 		return fail(ret_why, "is free");
+	if (shape->version == 6 && le32_get(fdd->meta.signature) != VMFS6_FD_SIGNATURE)
+		return fail(ret_why, "signature 0x%08x, not 0x%08x",
+			    le32_get(fdd->meta.signature), VMFS6_FD_SIGNATURE);
 	if (type < VMFS_TYPE_VOLUME || type > VMFS_TYPE_RDM)
 		return fail(ret_why, "type %u is not known", type);
 	if (type == VMFS_TYPE_RDM)
@@ -361,7 +499,7 @@ int verify_fd(const struct fd_body_disk *fdd, vmfs_addr addr, uint32_t fs_block_
 	if (fd_tbz_count(fdd) > le64_get(fdd->meta.block_count))
 		return fail(ret_why, "%llu blocks to be zeroed of %llu",
 			    ll(fd_tbz_count(fdd)), ll(le64_get(fdd->meta.block_count)));
-	return verify_fd_form(fdd, fs_block_size, sub_block_size, ret_why);
+	return verify_fd_form(fdd, shape, fs_block_size, sub_block_size, ret_why);
 }
 
 int verify_dirent(const struct vmfs_dirent_disk *entryd, struct verify *ret_why)
@@ -371,7 +509,8 @@ int verify_dirent(const struct vmfs_dirent_disk *entryd, struct verify *ret_why)
 	if (type < VMFS_TYPE_VOLUME || type > VMFS_TYPE_RDM)
 		return fail(ret_why, "type %u is not known", type);
 	if (addr_type(addr) != ADDR_FD)
-		return fail(ret_why, "address 0x%08x is no file descriptor", addr.raw);
+		return fail(ret_why, "address 0x%08llx is no file descriptor",
+			    addr_disk(addr));
 	const uint8_t *end = memchr(entryd->name, 0, sizeof(entryd->name));
 	if (!end || end == entryd->name)
 		return fail(ret_why, "name is %s", end ? "empty" : "not terminated");

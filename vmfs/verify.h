@@ -14,19 +14,22 @@
 #include "vmfs/fd.h"
 #include "vmfs/format.h"
 #include "vmfs/resource.h"
+#include "vmfs/shape.h"
 
 struct verify {
 	char text[192]; /* "block size 4096, not 1048576" */
 };
 
-/* Device metadata of LVM 3 and 5 on a device of device_size bytes: FORMAT.md 3.2. */
+/* Device metadata of LVM 3, 5 and 6 on a device of device_size bytes: FORMAT.md 3.2. */
 int verify_lvm_device(const struct vmfs_lvm_device_disk *devd, uint64_t device_size,
 		      struct verify *ret_why) __attribute__((warn_unused_result));
+/* PEs (of 256 MiB) on a device. */
+uint32_t lvm_pes(const struct vmfs_lvm_device_disk *devd);
 /* Volume descriptor against its device metadata: FORMAT.md 3.3. */
 int verify_lvm_volume(const struct vmfs_lvm_volume_disk *vold,
 		      const struct vmfs_lvm_device_disk *devd, struct verify *ret_why)
 	__attribute__((warn_unused_result));
-/* Entry i of the PE table of a device: FORMAT.md 3.5. */
+/* Entry i of the PE table of a device: FORMAT.md 3.5, 20.2. */
 int verify_lvm_pe(const struct vmfs_lvm_pe_disk *ped, uint32_t i,
 		  const struct vmfs_lvm_device_disk *devd,
 		  const struct vmfs_lvm_volume_disk *vold, struct verify *ret_why)
@@ -46,11 +49,21 @@ int verify_resource_header(const struct vmfs_resource_header_disk *headerd,
 int verify_cluster(const struct vmfs_cluster_disk *clusterd, uint32_t number,
 		   uint32_t total, struct verify *ret_why)
 	__attribute__((warn_unused_result));
+/* The same for VMFS-6: FORMAT.md 20.3, 20.4. */
+int verify_descriptor6(const struct vmfs6_descriptor_disk *d6, struct verify *ret_why)
+	__attribute__((warn_unused_result));
+int verify_resource_header6(const struct vmfs6_resource_header_disk *headerd,
+			    enum vmfs_resource_type type, struct verify *ret_why)
+	__attribute__((warn_unused_result));
+int verify_cluster6(const struct vmfs6_cluster_disk *clusterd, uint32_t number,
+		    uint32_t total, struct verify *ret_why)
+	__attribute__((warn_unused_result));
 /*
  * An FD in use (links > 0) at this address: type, sizes, counts, and the kind of every
  * address in it: FORMAT.md 8. A free one fails.
  */
-int verify_fd(const struct fd_body_disk *fdd, vmfs_addr addr, uint32_t fs_block_size,
+int verify_fd(const struct fd_body_disk *fdd, vmfs_addr addr,
+	      const struct vmfs_shape *shape, uint32_t fs_block_size,
 	      uint32_t sub_block_size, struct verify *ret_why)
 	__attribute__((warn_unused_result));
 /* An entry of a directory that is no hole: FORMAT.md 13. */

@@ -13,7 +13,7 @@
  * they are read without locks and once. Everything else is read through views and
  * transactions.
  *
- * Not writable here, and refused for read-write with the reason: VMFS-3, VMFS-L,
+ * Not writable here, and refused for read-write with the reason: VMFS-3, VMFS-6, VMFS-L,
  * checksummed metadata, private or local access modes.
  */
 #include "vmfs/volume.h"
@@ -59,10 +59,8 @@ static int check_kind(struct vmfs_volume *vol)
 		return report_error(vol->reporter, -EMEDIUMTYPE,
 				    "%s: no VMFS: descriptor magic is 0x%08x, not 0x%08x",
 				    device, magic, VMFS_MAGIC);
-	if (major == VMFS_MAJOR_6)
-		return report_error(vol->reporter, -EOPNOTSUPP,
-				    "%s: VMFS-6 volumes are not supported", device);
-	if (major != VMFS_MAJOR_3 && major != VMFS_MAJOR_5)
+	vol->shape = vmfs_shape_of(major);
+	if (!vol->shape)
 		return report_error(vol->reporter, -EOPNOTSUPP,
 				    "%s: filesystem version %u.%u is not known", device,
 				    major, fsd->minor);
@@ -79,6 +77,14 @@ static void take_label(struct vmfs_volume *vol)
 		(void)uuid_text(&uuid, vol->label);
 }
 
+static int check_descriptor6(const struct vmfs_descriptor_disk *fsd,
+			     struct verify *ret_why)
+{
+	struct vmfs6_descriptor_disk d6;
+	(void)memcpy(&d6, (const uint8_t *)fsd + VMFS6_DESCRIPTOR_AT, sizeof(d6));
+	return verify_descriptor6(&d6, ret_why);
+}
+
 static int read_descriptor(struct vmfs_volume *vol)
 {
 	struct vmfs_descriptor_disk *fsd = &vol->descriptor;
@@ -92,6 +98,8 @@ static int read_descriptor(struct vmfs_volume *vol)
 	if (rc < 0)
 		return rc;
 	rc = verify_descriptor(fsd, vol->lvm.size_bytes, &why);
+	if (rc == 0 && vol->shape->version == 6)
+		rc = check_descriptor6(fsd, &why);
 	if (rc < 0)
 		return report_error(vol->reporter, rc, "%s: FS descriptor: %s", device,
 				    why.text);
@@ -117,7 +125,9 @@ static int check_writable(struct vmfs_volume *vol)
 {
 	const struct vmfs_descriptor_disk *fsd = &vol->descriptor;
 	const char *why = NULL;
-	if (vol->major != VMFS_MAJOR_5)
+	if (vol->shape->version == 6)
+		why = "VMFS-6";
+	else if (vol->shape->version != 5)
 		why = "VMFS-3";
 	else if (le32_get(fsd->magic) == VMFSL_MAGIC)
 		why = "VMFS-L (a local-only variant)";
@@ -160,29 +170,34 @@ static uint64_t system_fd_off(struct vmfs_volume *vol, enum vmfs_system_fd fd,
 		return vol->major == VMFS_MAJOR_3 ? 0 : le64_get(fsd->pb2_fd_off);
 	}
 	*ret_addr = addr_of(ADDR_FD, 0, fd);
-	uint64_t block = max_u64(1, VMFS_FDC_OFF / vol->block_size);
+	uint64_t block = max_u64(1, vol->shape->fdc_off / vol->block_size);
 	return block * vol->block_size + le32_get(fsd->fdc_group_off) +
 	       (uint64_t)le32_get(fsd->fdc_clusters_per_group) *
-		       VMFS_CLUSTER_HEADER_SIZE +
-	       fd * (uint64_t)VMFS_FD_SIZE;
+		       vol->shape->cluster_header_size +
+	       fd * (uint64_t)vol->shape->fd_size;
 }
 
+/* *ret_body: fd_body_size bytes. */
 static int read_system_fd(struct vmfs_volume *vol, const char *name, uint64_t vol_off,
-			  vmfs_addr addr, struct vmfs_fd_disk *ret_fdd)
+			  vmfs_addr addr, struct fd_body_disk *ret_body)
 {
-	struct fd_body_disk bodyd;
+	const struct vmfs_shape *shape = vol->shape;
+	struct vmfs_lock_disk lockd;
 	struct verify why;
-	if (vol_off % VMFS_FD_SIZE || vol_off > vol->lvm.size_bytes - VMFS_FD_SIZE)
+	if (vol_off % VMFS_FD_SIZE || vol_off > vol->lvm.size_bytes - shape->fd_size)
 		return vmfs_corrupt(vol, "%s: file descriptor at 0x%llx", name,
 				    (unsigned long long)vol_off);
-	int rc = lvm_read(&vol->lvm, vol_off, ret_fdd, sizeof(*ret_fdd));
+	int rc = lvm_read(&vol->lvm, vol_off, &lockd, sizeof(lockd));
+	if (rc == 0)
+		rc = lvm_read(&vol->lvm, vol_off + shape->fd_body_off, ret_body,
+			      shape->fd_body_size);
 	if (rc < 0)
 		return report_error(vol->reporter, rc, "%s: cannot read the FD of %s",
 				    vol->label, name);
-	rc = verify_lock(&ret_fdd->lock, VMFS_LOCK_FD, vol_off, &why);
-	(void)memcpy(&bodyd, &ret_fdd->meta, sizeof(bodyd));
+	rc = verify_lock(&lockd, VMFS_LOCK_FD, vol_off, &why);
 	if (rc == 0)
-		rc = verify_fd(&bodyd, addr, vol->block_size, vol->sub_block_size, &why);
+		rc = verify_fd(ret_body, addr, shape, vol->block_size,
+			       vol->sub_block_size, &why);
 	if (rc < 0)
 		return vmfs_corrupt(vol, "FD of %s: %s", name, why.text);
 	return 0;
@@ -194,8 +209,9 @@ static int add_block(struct vmfs_volume *vol, enum vmfs_resource_type type,
 	struct vmfs_resource *res = &vol->resources[type];
 	if (addr_type(addr) != ADDR_FB || addr_is_tbz(addr) ||
 	    addr_fb_number(addr) >= vol->lvm.size_bytes / vol->block_size)
-		return vmfs_corrupt(vol, "%s: block %u has address 0x%08x",
-				    resource_name(type), res->block_count, addr.raw);
+		return vmfs_corrupt(vol, "%s: block %u has address 0x%08llx",
+				    resource_name(type), res->block_count,
+				    addr_disk(addr));
 	res->block_vol_off[res->block_count++] =
 		(uint64_t)addr_fb_number(addr) * vol->block_size;
 	return 0;
@@ -204,25 +220,27 @@ static int add_block(struct vmfs_volume *vol, enum vmfs_resource_type type,
 static int add_pointer_block(struct vmfs_volume *vol, enum vmfs_resource_type type,
 			     vmfs_addr pb, uint32_t count)
 {
-	AUTO_FREE le32 *entries = io_alloc(VMFS_PB_SIZE);
+	const struct vmfs_shape *shape = vol->shape;
+	AUTO_FREE void *entries = io_alloc(shape->pb_size);
 	uint64_t vol_off;
 	if (!entries)
 		return -ENOMEM;
 	int rc = resource_addr_off(vol, pb, &vol_off);
 	if (rc == 0)
-		rc = lvm_read(&vol->lvm, vol_off, entries, VMFS_PB_SIZE);
-	for (uint32_t i = 0; i < VMFS_PB_ENTRIES && rc == 0; i++) {
+		rc = lvm_read(&vol->lvm, vol_off, entries, shape->pb_size);
+	for (uint32_t i = 0; i < shape->pb_entries && rc == 0; i++) {
 		if (vol->resources[type].block_count == count)
 			break;
-		rc = add_block(vol, type, (vmfs_addr){ le32_get(entries[i]) });
+		rc = add_block(vol, type, shape_entry(shape, entries, i));
 	}
 	return rc;
 }
 
 /* The list of a resource file's blocks. */
 static int read_block_list(struct vmfs_volume *vol, enum vmfs_resource_type type,
-			   const struct vmfs_fd_disk *fdd)
+			   const struct fd_body_disk *fdd)
 {
+	const struct vmfs_shape *shape = vol->shape;
 	struct vmfs_resource *res = &vol->resources[type];
 	uint32_t zla = le32_get(fdd->meta.zla);
 	res->file_length = le64_get(fdd->meta.length);
@@ -236,7 +254,9 @@ static int read_block_list(struct vmfs_volume *vol, enum vmfs_resource_type type
 		return -ENOMEM;
 	int rc = 0;
 	for (uint32_t i = 0; res->block_count < count && rc == 0; i++) {
-		vmfs_addr a = { le32_get(fdd->u.slots[i]) };
+		vmfs_addr a = { 0 };
+		if (i < shape->fd_slots)
+			a = shape_entry(shape, shape_slots(shape, fdd), i);
 		rc = zla == VMFS_ZLA_FB
 			     ? add_block(vol, type, a)
 			     : add_pointer_block(vol, type, a, (uint32_t)count);
@@ -251,7 +271,7 @@ static int open_resource_file(struct vmfs_volume *vol, enum vmfs_resource_type t
 	uint64_t vol_off = system_fd_off(vol, fd, &addr);
 	if (vol_off == 0)
 		return 0;
-	AUTO_FREE struct vmfs_fd_disk *fdd = io_alloc(sizeof(*fdd));
+	AUTO_FREE struct fd_body_disk *fdd = io_alloc(vol->shape->fd_body_size);
 	if (!fdd)
 		return -ENOMEM;
 	int rc = read_system_fd(vol, resource_name(type), vol_off, addr, fdd);
@@ -373,7 +393,7 @@ int vmfs_volume_info(struct vmfs_volume *vol, struct vmfs_volume_info *ret_info)
 {
 	struct vmfs_volume_info info = {
 		/* "5.81": the version as VMware counts, from the on-disk major. */
-		.major = vol->major == VMFS_MAJOR_3 ? 3 : 5,
+		.major = vol->shape->version,
 		.minor = vol->minor,
 		.size_bytes = vol->block_count * vol->block_size,
 		.block_size_bytes = vol->block_size,

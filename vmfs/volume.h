@@ -12,6 +12,7 @@
 #include "base/env.h"
 #include "vmfs/lvm.h"
 #include "vmfs/resource.h"
+#include "vmfs/shape.h"
 #include "vmfs/vmfs.h"
 
 struct vmfs_cache;
@@ -22,6 +23,7 @@ struct vmfs_volume {
 	struct lvm lvm;
 	struct vmfs_descriptor_disk descriptor;	/* as on disk, verified */
 	uint32_t major, minor;			/* 14.81 for VMFS-5.81 */
+	const struct vmfs_shape *shape;		/* of this version */
 	uint32_t block_size, block_shift;	/* file block, bytes and log2 */
 	uint32_t sub_block_size, sub_block_shift;
 	uint64_t block_count;

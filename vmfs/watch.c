@@ -16,6 +16,23 @@
 #include "vmfs/volume.h"
 #include "vmfs/watch.h"
 
+uint64_t watch_slot_off(const struct vmfs_volume *vol, uint32_t slot)
+{
+	return VMFS_HEARTBEATS_OFF + (uint64_t)slot * vol->shape->heartbeat_size;
+}
+
+bool watch_slot_of(const struct vmfs_volume *vol, uint64_t vol_off, uint32_t *ret_slot)
+{
+	uint32_t size = vol->shape->heartbeat_size;
+	uint64_t off = vol_off - VMFS_HEARTBEATS_OFF;
+
+	if (vol_off < VMFS_HEARTBEATS_OFF || off % size ||
+	    off / size >= vol->shape->heartbeat_count)
+		return false;
+	*ret_slot = (uint32_t)(off / size);
+	return true;
+}
+
 void watch_init(struct vmfs_watch *w)
 {
 	mutex_init(&w->m);
@@ -81,12 +98,13 @@ int watch_look(struct vmfs_volume *vol, struct vmfs_watch *w, uint32_t slot,
 	       struct vmfs_heartbeat_disk *ret_image, uint64_t *ret_age_ns)
 {
 	struct vmfs_heartbeat_disk now;
-	int err = vmfs_gate_read(vol, heartbeat_slot_off(slot), &now, sizeof(now));
+	uint64_t off = watch_slot_off(vol, slot);
+	int err = vmfs_gate_read(vol, off, &now, sizeof(now));
 	uint64_t seen = clock_now();
 
 	if (err)
 		return err;
-	if (heartbeat_verify(&now, heartbeat_slot_off(slot)))
+	if (heartbeat_verify(&now, off))
 		return vmfs_corrupt(vol, "heartbeat slot %u is damaged", slot);
 	*ret_age_ns = note(w, slot, &now, seen);
 	*ret_image = now;

@@ -26,6 +26,13 @@ struct vmfs_watch {
 	LIST_HEAD(, watched) slots;
 };
 
+/*
+ * Vol offset of a slot and back, in the shape of the volume: VMFS-6 has a page for each.
+ * (Members are hosts of VMFS-5: heartbeat_slot_off().) Never block.
+ */
+uint64_t watch_slot_off(const struct vmfs_volume *vol, uint32_t slot);
+bool watch_slot_of(const struct vmfs_volume *vol, uint64_t vol_off, uint32_t *ret_slot);
+
 void watch_init(struct vmfs_watch *w);
 void watch_done(struct vmfs_watch *w);
 /* After an outage of our own: every age begins anew. Never blocks. */

@@ -86,6 +86,50 @@ else
 	skip 7 "no $handmade or no /dev/fuse"
 fi
 
+# VMFS-6. The other reader shows no zeros for blocks to be zeroed and stops at the first
+# hole of direct pointers, so /blocks is left to our own test (tests/unit).
+handmade6=$BIN/../tests/unit/handmade6_volume
+part() { # part FILE SKIP COUNT, MiB
+	dd if="$1" bs=1M skip="$2" count="$3" status=none | sha256sum
+}
+compare6() {
+	local bad=0 file
+	for file in large link dir/sub dir/resident dir/n0 dir/n49 .fbb.sf .sbc.sf; do
+		cmp "$T/a/$file" "$T/b/$file" || bad=$((bad + 1))
+	done
+	for where in "single 0 2" "single 8192 3" "double 3145727 1"; do
+		set -- $where
+		[ "$(part "$T/a/$1" $2 $3)" = "$(part "$T/b/$1" $2 $3)" ] ||
+			bad=$((bad + 1))
+	done
+	[ "$(cd "$T/a" && find . | sort)" = "$(cd "$T/b" && find . | sort)" ] ||
+		bad=$((bad + 1))
+	for file in blocks single double large dir dir/sub dir/n7; do
+		[ "$(attributes "$T/a/$file")" = "$(attributes "$T/b/$file")" ] ||
+			bad=$((bad + 1))
+	done
+	ok "VMFS-6, every kind of file: the same in both readers" test "$bad" = 0
+}
+if command -v vmfs6-fuse debugvmfs6 >/dev/null && [ -w /dev/fuse ]; then
+	for size in 300M 10G 1T; do
+		rm -f "$image"
+		truncate -s "$size" "$image"
+		mkfs.vmfs -q -V 6 -L "six $size" "$image"
+		run debugvmfs6 "$image" ls -l /
+		is "$(grep -c '\.sf$' <<<"$out")" 8 "VMFS-6 of $size: 8 system files"
+	done
+	touch "$T/six"
+	"$handmade6" "$T/six"
+	mkdir -p "$T/a" "$T/b"
+	at_exit fusermount3 -q -u -z "$T/a"
+	at_exit fusermount3 -q -u -z "$T/b"
+	vmfs-fuse "$T/six" "$T/a" && vmfs6-fuse "$T/six" "$T/b" && compare6
+	fusermount3 -u "$T/a"
+	fusermount3 -u "$T/b"
+else
+	skip 4 "no vmfs6-tools or no /dev/fuse"
+fi
+
 if [ -n "${VMFS_SAMPLES:-}" ] && [ -w /dev/fuse ]; then
 	zcat "$VMFS_SAMPLES/vmfs5.raw.gz" |
 		dd of="$T/s5" bs=1M conv=sparse iflag=fullblock status=none

@@ -87,7 +87,8 @@ static void what_is_no_volume_is_named(void **state)
 	static const struct damage damages[] = {
 		/* LVM header and descriptor, dev offsets. */
 		{ 0x100000, 4, 0, -EMEDIUMTYPE, "no VMFS volume" },
-		{ 0x100004, 4, 6, -EOPNOTSUPP, "VMFS-6" },
+		/* LVM 6 has the number of its PEs elsewhere. */
+		{ 0x100004, 4, 6, -EUCLEAN, "0 PEs, not 1 to" },
 		{ 0x100004, 4, 9, -EOPNOTSUPP, "LVM version 9" },
 		{ 0x10006a, 4, 2, -EUCLEAN, "2 PEs do not fit" },
 		{ 0x10007a, 8, 0x1000000, -EUCLEAN, "data at 0x1000000" },
@@ -99,7 +100,7 @@ static void what_is_no_volume_is_named(void **state)
 		{ 0x180609, 8, 5, -EUCLEAN, "PE 0 lies at 0x5" },
 		/* FS descriptor. */
 		{ 0x1300000, 4, 1, -EMEDIUMTYPE, "magic is 0x00000001" },
-		{ 0x1300004, 4, 24, -EOPNOTSUPP, "VMFS-6" },
+		{ 0x1300004, 4, 24, -EUCLEAN, "metadata pages of 0 bytes" },
 		{ 0x1300004, 4, 99, -EOPNOTSUPP, "version 99.81" },
 		{ 0x13000a1, 8, 12345, -EUCLEAN, "file block size 12345" },
 		{ 0x13000d9, 4, 0, -EUCLEAN, "sub-block size 0" },

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "mkfs/joiner.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+
+#define WRITE_SIZE 0x400000u /* of one large write */
+
+int joiner_init(struct joiner *j, struct bdev *bd)
+{
+	*j = (struct joiner){ .bd = bd, .buf = io_alloc(WRITE_SIZE) };
+	return j->buf ? 0 : -ENOMEM;
+}
+
+void joiner_done(struct joiner *j)
+{
+	free(j->buf);
+	j->buf = NULL;
+}
+
+static void flush(struct joiner *j)
+{
+	if (!j->error && j->len)
+		j->error = bdev_write(j->bd, j->buf, j->len, j->off);
+	j->len = 0;
+}
+
+void joiner_add(struct joiner *j, uint64_t dev_off, const void *data, uint64_t len)
+{
+	if (j->len && (dev_off != j->off + j->len || j->len + len > WRITE_SIZE))
+		flush(j);
+	if (!j->len)
+		j->off = dev_off;
+	memcpy(j->buf + j->len, data, len);
+	j->len += len;
+}
+
+int joiner_end(struct joiner *j)
+{
+	flush(j);
+	return j->error ? j->error : bdev_flush(j->bd);
+}
