@@ -163,8 +163,8 @@ void event_joined(struct vmfs_volume *vol, uint64_t took_ns)
 	char uuid[UUID_TEXT_SIZE];
 
 	event_tell(vol, REPORT_INFO,
-		   "joined in %.2f s: slot %u, host %.46s (%s), generation %llu; locks by "
-		   "%s, fenced by %s%s%s, lease %.1f s",
+		   "joined in %.2f s: slot %u, host %.46s (%s), generation %llu; locks "
+		   "by %s, fenced by %s%s%s, lease %.1f s",
 		   seconds(took_ns), hb->slot, (const char *)hb->last.ip,
 		   uuid_text(&hb->owner, uuid), (unsigned long long)hb->generation,
 		   class_name(&hb->caw),

@@ -36,6 +36,7 @@
 #include <unistd.h>
 
 #include "base/env.h"
+#include "bdev/guard.h"
 #include "iscsi/open.h"
 #include "tests/storm/inside.h"
 #include "vmfs/format.h"
@@ -58,10 +59,11 @@ struct host {
 	struct reporter reporter;
 	const char *device, *name, *log_path, *inside_path;
 	unsigned int files;
-	bool is_fast, no_liveness;
+	bool is_fast, no_liveness, is_guarded;
 	uint64_t state; /* of chance */
 	int log_fd;
 	struct bdev *bd, *heartbeat;
+	struct guard *guard;
 	struct vmfs_volume *vol;
 	struct uuid owner;
 	struct inside *inside;
@@ -369,8 +371,18 @@ static void open_device(struct host *h)
 	}
 }
 
+/* Before any task is started. */
+static void start_guard(struct host *h)
+{
+	const struct guard_options o = { .log_fd = h->log_fd, .reporter = &h->reporter };
+
+	if (h->is_guarded && guard_start(&o, &h->guard) < 0)
+		exit(2); /* reported */
+}
+
 static void join(struct host *h)
 {
+	start_guard(h);
 	open_device(h);
 	struct vmfs_open_options o = {
 		.devices = &h->bd,
@@ -379,7 +391,8 @@ static void join(struct host *h)
 		.reporter = &h->reporter,
 		.heartbeat_device = h->heartbeat,
 		.no_liveness_lock = h->no_liveness,
-		.time_divisor = h->is_fast ? 8 : 1,
+		.lease_profile = h->is_fast ? VMFS_LEASE_FAST : VMFS_LEASE_NORMAL,
+		.guard = h->guard,
 	};
 	uint64_t start = clock_now();
 	uint32_t slot;
@@ -402,6 +415,7 @@ static int part(struct host *h)
 	log_line(h, rc ? "lost when leaving" : "part");
 	bdev_close(h->heartbeat);
 	bdev_close(h->bd);
+	guard_stop(h->guard);
 	return rc ? 3 : 0;
 }
 
@@ -463,13 +477,17 @@ static void on_signal(int number)
 
 static const char usage[] =
 	"usage: storm_host -d DEVICE -n NAME -t TABLE -l LOG [-f FILES] [-s SEED]\n"
-	"       [--fast] [--lease] [--make | --final]\n";
+	"       [--fast] [--lease] [--guard] [--make | --final]\n"
+	"  --fast   the fast lease profile\n"
+	"  --lease  a stopped host may lawfully be replaced\n"
+	"  --guard  with a guard process\n";
 
 static bool parse(struct host *h, int argc, char **argv, int *ret_what)
 {
 	static const struct option options[] = {
 		{ "make", no_argument, NULL, 'M' },  { "final", no_argument, NULL, 'E' },
 		{ "fast", no_argument, NULL, 'F' },  { "lease", no_argument, NULL, 'L' },
+		{ "guard", no_argument, NULL, 'G' },
 		{ 0 },
 	};
 	int c;
@@ -484,6 +502,7 @@ static bool parse(struct host *h, int argc, char **argv, int *ret_what)
 		case 's': h->state = strtoull(optarg, NULL, 0); break;
 		case 'F': h->is_fast = true; break;
 		case 'L': h->no_liveness = true; break;
+		case 'G': h->is_guarded = true; break;
 		case 'M':
 		case 'E': *ret_what = c; break;
 		default: return false;
