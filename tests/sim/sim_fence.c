@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Reservation keys over the life of members, in virtual time (LOCKING.md 6.1, 9.3, 17):
+ * who has a key, who loses it for good, who gets it back when the target forgot it.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "bdev/fence.h"
+#include "tests/sim/cluster.h"
+#include "vmfs/fence.h"
+
+#define S NS_PER_S
+
+struct scene {
+	struct cluster *c;
+	struct bdev *bd; /* the world's */
+	bool is_over;	 /* the hosts leave */
+	unsigned int mounted;
+	int state[2]; /* of the volume of host i, at its end */
+	uint32_t slot[2];
+	bool is_reserved;
+	uint32_t key_count;
+};
+
+struct part {
+	struct scene *s;
+	unsigned int number;
+};
+
+static void begin(struct scene *s)
+{
+	struct simdisk_behaviour how = simdisk_polite();
+
+	*s = (struct scene){ .c = cluster_new(BDEV_CAW_ATS) };
+	how.has_pr = true;
+	how.forgets_keys = true;
+	simdisk_behave(s->c->disk, &how);
+	s->bd = simdisk_attach(s->c->disk, sim_host_world());
+}
+
+static void end(struct scene *s)
+{
+	bdev_close(s->bd);
+	cluster_check(s->c, true);
+	cluster_free(s->c);
+}
+
+/* Mounts, and stays until it is over. */
+static void stay(void *arg)
+{
+	struct part *p = arg;
+	struct scene *s = p->s;
+	struct cluster_mount m = { 0 };
+	struct uuid owner;
+
+	SIM_CHECK(!cluster_mount(s->c, &m));
+	SIM_CHECK(!vmfs_volume_identity(m.vol, &owner, &s->slot[p->number]));
+	s->mounted++;
+	while (!s->is_over)
+		task_sleep_until(clock_now() + S / 10);
+	s->state[p->number] = vmfs_volume_state(m.vol);
+	SIM_CHECK(!cluster_unmount(&m) == !s->state[p->number]);
+}
+
+/* Takes over whoever died, then stays. */
+static void bury_and_stay(void *arg)
+{
+	struct part *p = arg;
+	struct scene *s = p->s;
+	struct cluster_mount m = { 0 };
+	struct uuid owner;
+
+	SIM_CHECK(!cluster_mount(s->c, &m));
+	SIM_CHECK(!vmfs_volume_identity(m.vol, &owner, &s->slot[p->number]));
+	s->mounted++;
+	cluster_bury(&m);
+	s->mounted++;
+	while (!s->is_over)
+		task_sleep_until(clock_now() + S / 10);
+	s->state[p->number] = vmfs_volume_state(m.vol);
+	SIM_CHECK(!cluster_unmount(&m));
+}
+
+static void wait_for_mounts(struct scene *s, unsigned int count)
+{
+	while (s->mounted < count)
+		task_sleep_until(clock_now() + S / 10);
+}
+
+/* Looks at the disk: how many keys has the slot of host i? */
+static unsigned int keys_of(struct scene *s, unsigned int i)
+{
+	struct bdev_pr_state *state = calloc(1, sizeof(*state));
+	unsigned int count = 0;
+	uint32_t slot, generation;
+
+	SIM_CHECK(state && !bdev_pr_read(s->bd, state));
+	for (uint32_t k = 0; k < state->key_count; k++)
+		count += fence_key_parse(state->keys[k], &slot, &generation) &&
+			 slot == s->slot[i];
+	s->is_reserved = state->is_reserved;
+	s->key_count = state->key_count;
+	free(state);
+	return count;
+}
+
+/* Each session has the key, the reservation stands; who leaves leaves its key, who joins
+ * next removes it. */
+static void come_and_go(void *arg)
+{
+	struct scene s;
+	struct part a = { &s, 0 }, b = { &s, 1 };
+
+	(void)arg;
+	begin(&s);
+	struct task *t = sim_host_start(sim_host_new("a", 0), "a", stay, &a);
+	wait_for_mounts(&s, 1);
+	SIM_CHECK(keys_of(&s, 0) == 2 && s.is_reserved && s.key_count == 2);
+	s.is_over = true;
+	task_join(t);
+	SIM_CHECK(keys_of(&s, 0) == 2 && s.is_reserved);
+	s.is_over = false;
+	t = sim_host_start(sim_host_new("b", 0), "b", stay, &b);
+	wait_for_mounts(&s, 2);
+	SIM_CHECK(keys_of(&s, 1) == 2 && s.is_reserved && s.key_count == 2);
+	s.is_over = true;
+	task_join(t);
+	end(&s);
+}
+
+static void who_joins_has_a_key_and_removes_old_ones(void **state)
+{
+	(void)state;
+	sim_each_seed(1, 20, come_and_go, NULL);
+}
+
+/* A host sleeps, is taken over and wakes up. */
+static void oversleep(void *arg)
+{
+	struct scene s;
+	struct part a = { &s, 0 }, b = { &s, 1 };
+	struct sim_host *sleeper = sim_host_new("a", 0);
+
+	(void)arg;
+	begin(&s);
+	struct task *ta = sim_host_start(sleeper, "a", stay, &a);
+	wait_for_mounts(&s, 1);
+	task_sleep_until(clock_now() + sim_random(5 * S));
+	oracle_trouble(s.c->oracle, sleeper, true);
+	sim_host_pause(sleeper);
+	struct task *tb = sim_host_start(sim_host_new("b", 0), "b", bury_and_stay, &b);
+	wait_for_mounts(&s, 3);
+	SIM_CHECK(keys_of(&s, 0) == 0 && keys_of(&s, 1) == 2 && s.is_reserved);
+	oracle_resumed(s.c->oracle, sleeper);
+	sim_host_resume(sleeper);
+	task_sleep_until(clock_now() + 30 * S);
+	SIM_CHECK(keys_of(&s, 0) == 0 && s.is_reserved);
+	s.is_over = true;
+	task_join(ta);
+	task_join(tb);
+	SIM_CHECK(s.state[0] == -ESTALE && !s.state[1]);
+	end(&s);
+}
+
+static void who_was_fenced_never_registers_again(void **state)
+{
+	(void)state;
+	sim_each_seed(100, 20, oversleep, NULL);
+}
+
+/* The target is restarted and has forgotten all keys; nobody is dead. */
+static void forget(void *arg)
+{
+	struct scene s;
+	struct part a = { &s, 0 }, b = { &s, 1 };
+
+	(void)arg;
+	begin(&s);
+	struct task *ta = sim_host_start(sim_host_new("a", 0), "a", stay, &a);
+	struct task *tb = sim_host_start(sim_host_new("b", 0), "b", stay, &b);
+	wait_for_mounts(&s, 2);
+	task_sleep_until(clock_now() + sim_random(10 * S));
+	oracle_trouble(s.c->oracle, NULL, true);
+	simdisk_power_fail(s.c->disk);
+	SIM_CHECK(keys_of(&s, 0) == 0 && keys_of(&s, 1) == 0 && !s.is_reserved);
+	task_sleep_until(clock_now() + 30 * S);
+	SIM_CHECK(keys_of(&s, 0) == 2 && keys_of(&s, 1) == 2 && s.is_reserved);
+	s.is_over = true;
+	task_join(ta);
+	task_join(tb);
+	SIM_CHECK(!s.state[0] && !s.state[1]);
+	end(&s);
+}
+
+static void lost_keys_are_registered_again(void **state)
+{
+	(void)state;
+	sim_each_seed(200, 30, forget, NULL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(who_joins_has_a_key_and_removes_old_ones),
+		cmocka_unit_test(who_was_fenced_never_registers_again),
+		cmocka_unit_test(lost_keys_are_registered_again),
+	};
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
