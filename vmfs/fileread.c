@@ -112,7 +112,8 @@ int file_read_locked(struct vmfs_file *f, void *buf, uint64_t len, uint64_t offs
 		to += n;
 		len -= n;
 	}
-	return rc;
+	/* Holes were read from memory. */
+	return rc < 0 ? rc : vmfs_gate_check_read(f->vol);
 }
 
 int64_t vmfs_file_read(struct vmfs_file *file, void *buf, uint64_t len, uint64_t offset)
@@ -125,7 +126,7 @@ int64_t vmfs_file_read(struct vmfs_file *file, void *buf, uint64_t len, uint64_t
 	uint64_t length = file->length;
 	mutex_unlock(&file->m);
 	if (offset >= length)
-		return 0;
+		return vmfs_gate_check_read(file->vol);
 	len = min_u64(len, length - offset);
 	int rc = file_read_locked(file, buf, len, offset);
 	return rc < 0 ? rc : (int64_t)len;

@@ -472,7 +472,13 @@ static void check_time(struct oracle *o, const struct simdisk_effect *e)
 			 (unsigned long long)vol_off_of(e->offset),
 			 (unsigned long long)e->len,
 			 inc->over_at ? "taken over" : "claimed");
+	/* A target that stands still keeps longer than T_tgt what it has accepted (A5). */
+	bool was_stalled = o->all.is_troubled ||
+			   (o->all.trouble_end &&
+			    e->now < o->all.trouble_end + 7 * NS_PER_S);
 	uint64_t latest = inc->renewed + inc->dead_ns / 24 * 21;
+	if (was_stalled)
+		return;
 	if (!inc->has_liveness && !inc->has_pr && e->now > latest + NS_PER_S / 4)
 		sim_fail("I10: %s writes 0x%llx+%llu %llu ms after its last renewal",
 			 name_of(inc), (unsigned long long)vol_off_of(e->offset),

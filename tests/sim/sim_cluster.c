@@ -166,6 +166,26 @@ static void power_failures_lose_nothing_acknowledged(void **state)
 	run(900, 30, &storm);
 }
 
+/*
+ * Whole machines stand still, guards too, and go on after they were taken over. Seed 74
+ * once read from its cache what was true before.
+ */
+static void keys_fence_hosts_that_stood_still(void **state)
+{
+	struct storm storm = {
+		.caw = BDEV_CAW_ATS,
+		.hosts = 3,
+		.ops = STORM_ALL_OPS,
+		.faults = STORM_LONG_PAUSE,
+		.events = 4,
+		.has_pr = true,
+		.no_guard = true,
+	};
+
+	(void)state;
+	run(60, 20, &storm);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -179,6 +199,7 @@ int main(void)
 		cmocka_unit_test(guarded_hosts_survive_long_pauses),
 		cmocka_unit_test(hosts_survive_lost_paths_and_stalls),
 		cmocka_unit_test(power_failures_lose_nothing_acknowledged),
+		cmocka_unit_test(keys_fence_hosts_that_stood_still),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -71,7 +71,11 @@ struct simdisk_behaviour {
 	 * Upper bound of the time from acceptance to effect, kept by slow commands too.
 	 */
 	uint64_t residue_ns;
-	/* An io without deadline whose answer is lost gets -ETIMEDOUT after this. */
+	/*
+	 * An io without deadline whose answer is lost gets -ETIMEDOUT after this. Longer
+	 * than residue_ns: a leaf sends plain I/O again only when the old command cannot
+	 * execute any more (iscsi/command.c), and says "unknown" no sooner.
+	 */
 	uint64_t timeout_ns;
 	/* In parts of a million, per command: */
 	uint32_t slow_ppm;	  /* takes effect late: anywhere up to residue_ns */

@@ -239,7 +239,8 @@ static void behave(struct weather *w)
 	b.has_cache |= (w->storm.faults & STORM_POWER) != 0;
 	if (w->storm.residue_ns) {
 		b.residue_ns = w->storm.residue_ns;
-		b.slow_ppm = 50000;
+		b.timeout_ns = b.residue_ns + 2 * S;
+		b.slow_ppm = 10000;
 	}
 	simdisk_behave(w->c->disk, &b);
 	oracle_rude(w->c->oracle, w->storm.faults & STORM_RUDE || b.slow_ppm);
