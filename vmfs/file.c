@@ -63,7 +63,7 @@ int file_check_writable(struct vmfs_file *f)
 {
 	if (!(f->flags & VMFS_WRITE))
 		return -EBADF;
-	return vmfs_lock_is_mine(f->vol, f->lock.vol_off) ? 0 : -ESTALE;
+	return vmfs_lock_may_write(f->vol, f->lock.vol_off) ? 0 : -ESTALE;
 }
 
 /* ---- lookup and creation ---- */
@@ -76,6 +76,11 @@ struct opening {
 	struct vmfs_stat st;
 	bool is_created;	/* with its lock kept by us */
 };
+
+static bool is_exclusive(const struct opening *o)
+{
+	return (o->options->flags & (VMFS_WRITE | VMFS_MULTI_WRITER)) == VMFS_WRITE;
+}
 
 static int find_build(struct vmfs_txn *t, void *arg)
 {
@@ -95,7 +100,7 @@ static int create_build(struct vmfs_txn *t, void *arg)
 	struct opening *o = arg;
 	struct fd_ref ref;
 	struct fd_body_disk *fdd;
-	uint32_t keep = o->options->flags & VMFS_WRITE ? TXN_LOCK_KEEP : TXN_LOCK_PLAIN;
+	uint32_t keep = is_exclusive(o) ? TXN_LOCK_KEEP : TXN_LOCK_PLAIN;
 	int rc = path_walk(t, o->path, PATH_FOLLOW, &o->end);
 	if (rc == 0 && o->end.is_there)
 		rc = -EEXIST;
@@ -132,7 +137,7 @@ static int find_or_create(struct opening *o)
 	if (rc == -EEXIST)
 		return flags & VMFS_EXCL ? -EEXIST : -EAGAIN;
 	if (rc == 0)
-		o->is_created = flags & VMFS_WRITE;
+		o->is_created = is_exclusive(o);
 	return rc;
 }
 
@@ -189,7 +194,9 @@ static struct vmfs_file *file_new(const struct opening *o)
 		return NULL;
 	f->vol = o->vol;
 	f->ref = (struct fd_ref){ .addr = o->st.addr, .generation = o->st.generation };
-	f->flags = o->options->flags & (VMFS_WRITE | VMFS_READ_LOCKED);
+	f->flags = o->options->flags &
+		   (VMFS_WRITE | VMFS_READ_LOCKED | VMFS_MULTI_WRITER);
+	sleeplock_init(&f->change_lock);
 	filemap_init(f);
 	return f;
 }
@@ -198,6 +205,7 @@ static void file_free(struct vmfs_file *f)
 {
 	free(f->small);
 	filemap_done(f);
+	sleeplock_done(&f->change_lock);
 	free(f);
 }
 
@@ -208,7 +216,7 @@ static void file_register(struct vmfs_file *f)
 	mutex_unlock(&f->vol->files_mutex);
 }
 
-static void file_unregister(struct vmfs_file *f)
+void file_unregister(struct vmfs_file *f)
 {
 	mutex_lock(&f->vol->files_mutex);
 	LIST_REMOVE(f, link);
@@ -234,25 +242,41 @@ static int load(struct vmfs_file *f)
 	return rc;
 }
 
+static enum vmfs_lock_mode mode_of(uint32_t flags)
+{
+	if (flags & VMFS_MULTI_WRITER)
+		return LOCK_MULTI_WRITER;
+	return flags & VMFS_WRITE ? LOCK_EXCLUSIVE : LOCK_READ_ONLY;
+}
+
+/* Small content is part of the metadata, which several writers cannot change. */
+static int make_shareable(struct vmfs_file *f)
+{
+	if (!(f->flags & VMFS_MULTI_WRITER) || !f->small)
+		return 0;
+	int rc = file_change_begin(f);
+	return rc < 0 ? rc : file_change_end(f, 0);
+}
+
 /* Takes the lock (if not kept from creation) and loads. -EAGAIN: look again. */
 static int lock_and_load(struct vmfs_file *f, const struct opening *o,
 			 struct vmfs_holder *ret_holder)
 {
-	enum vmfs_lock_mode mode =
-		f->flags & VMFS_WRITE ? LOCK_EXCLUSIVE : LOCK_READ_ONLY;
 	int rc = fd_lock_id(f->vol, &f->ref, &f->lock);
 	if (rc < 0)
 		return rc;
 	/* Before the lock: names of this process must not free what is being locked. */
 	file_register(f);
 	if (!o->is_created)
-		rc = vmfs_lock_acquire(f->vol, &f->lock, mode, o->options->deadline,
-				       ret_holder);
+		rc = vmfs_lock_acquire(f->vol, &f->lock, mode_of(f->flags),
+				       o->options->deadline, ret_holder);
 	if (rc < 0) {
 		file_unregister(f);
 		return rc;
 	}
 	rc = load(f);
+	if (rc == 0)
+		rc = make_shareable(f);
 	if (rc < 0) {
 		int rc2 = vmfs_lock_release(f->vol, &f->lock);
 		file_unregister(f);
@@ -298,7 +322,8 @@ int vmfs_file_open(struct vmfs_volume *vol, const char *path,
 	int rc = -EAGAIN;
 	if (options->flags & VMFS_WRITE && options->flags & VMFS_READ_LOCKED)
 		return -EINVAL;
-	if (options->flags & VMFS_TRUNCATE && !(options->flags & VMFS_WRITE))
+	if (options->flags & (VMFS_TRUNCATE | VMFS_MULTI_WRITER) &&
+	    !(options->flags & VMFS_WRITE))
 		return -EINVAL;
 	if (options->flags && vol->is_read_only)
 		return -EROFS;
@@ -316,6 +341,18 @@ int vmfs_file_open(struct vmfs_volume *vol, const char *path,
 	if (rc == 0)
 		*ret_file = f;
 	return rc;
+}
+
+int file_lock_of_path(struct vmfs_volume *vol, const char *path,
+		      struct vmfs_lock_id *ret_id)
+{
+	const struct vmfs_file_options options = { .flags = VMFS_WRITE };
+	struct opening o = { .vol = vol, .path = path, .options = &options };
+	int rc = find_or_create(&o);
+	if (rc == 0)
+		rc = check_kind(&o.st, options.flags);
+	const struct fd_ref ref = { .addr = o.st.addr, .generation = o.st.generation };
+	return rc < 0 ? rc : fd_lock_id(vol, &ref, ret_id);
 }
 
 int vmfs_file_open_addr(struct vmfs_volume *vol, vmfs_addr addr,
@@ -341,7 +378,9 @@ int vmfs_file_close(struct vmfs_file *file)
 		return 0;
 	assert(LIST_EMPTY(&file->bdevs));
 	int rc = 0;
-	if (file->flags & VMFS_WRITE) {
+	if (file->flags & VMFS_MULTI_WRITER) {
+		rc = file_close_shared(file);
+	} else if (file->flags & VMFS_WRITE) {
 		sleeplock_acquire(&file->sleeplock);
 		filemap_quiesce(file);
 		rc = file_commit(file, true);

@@ -5,8 +5,8 @@
 /*
  * What the files of this folder that make up an open file know of it: file.c (open,
  * close), filemap.c (the block map in memory), fileread.c, filewrite.c, filealloc.c
- * (blocks given and taken, the length), filecommit.c (what makes it durable), filebdev.c
- * (as a device).
+ * (blocks given and taken, the length), filecommit.c (what makes it durable), fileshare.c
+ * (how it is locked), filebdev.c (as a device).
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -50,7 +50,8 @@ struct vmfs_file {
 	struct vmfs_volume *vol;
 	struct fd_ref ref;
 	struct vmfs_lock_id lock;
-	uint32_t flags;			/* VMFS_WRITE, VMFS_READ_LOCKED; 0: no lock */
+	/* VMFS_WRITE, VMFS_MULTI_WRITER, VMFS_READ_LOCKED; 0: no lock */
+	uint32_t flags;
 	LIST_ENTRY(vmfs_file) link;	/* vol->files, if locked */
 
 	/*
@@ -58,6 +59,12 @@ struct vmfs_file {
 	 * to disk for it. Taken before any transaction runs.
 	 */
 	struct sleeplock sleeplock;
+	/*
+	 * Multi-writer: taken before sleeplock by what changes the map or the length, and
+	 * the lock is exclusive (is_raised) for as long.
+	 */
+	struct sleeplock change_lock;
+	bool is_raised;			/* changed under both */
 	struct mutex m;			/* guards all below */
 	struct cond c;			/* holds became 0; is_quiescing became false */
 	uint64_t length;		/* as callers see it */
@@ -180,6 +187,26 @@ int file_run_txn(struct vmfs_file *f, vmfs_build_fn *build, void *arg)
  * time of modification alone is worth a transaction only at the last one.
  */
 int file_commit(struct vmfs_file *f, bool is_last) __attribute__((warn_unused_result));
+
+/* ---- fileshare.c ---- */
+
+/*
+ * Stand around everything that changes the map or the length: under several writers the
+ * file is ours alone between them, and what was changed is durable before others may
+ * look. begin: 0; -EBUSY: others have it open (reported); -errno. end: rc, or why it
+ * could not be shared again. Block.
+ */
+int file_change_begin(struct vmfs_file *f) __attribute__((warn_unused_result));
+int file_change_end(struct vmfs_file *f, int rc) __attribute__((warn_unused_result));
+/* Several writers may have it open now: neither map nor length may change. */
+bool file_is_shared(const struct vmfs_file *f);
+/* What a close makes durable of a multi-writer file. */
+int file_close_shared(struct vmfs_file *f) __attribute__((warn_unused_result));
+/* As file.c finds it: the lock's id of a path that is a file. */
+int file_lock_of_path(struct vmfs_volume *vol, const char *path,
+		      struct vmfs_lock_id *ret_id) __attribute__((warn_unused_result));
+/* Takes the file out of the list of those that are open here. */
+void file_unregister(struct vmfs_file *f);
 
 /* ---- filebdev.c ---- */
 

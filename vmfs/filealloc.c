@@ -419,10 +419,13 @@ int vmfs_file_truncate(struct vmfs_file *file, uint64_t size_bytes)
 	if (size_bytes > blockmap_capacity(file->vol, VMFS_ZLA_DOUBLE)
 				 << file->vol->block_shift)
 		return -EFBIG;
+	rc = file_change_begin(file);
+	if (rc < 0)
+		return rc;
 	sleeplock_acquire(&file->sleeplock);
 	rc = truncate_locked(file, size_bytes);
 	sleeplock_release(&file->sleeplock);
-	return rc;
+	return file_change_end(file, rc);
 }
 
 /* ---- allocate ---- */
@@ -487,10 +490,13 @@ int vmfs_file_allocate(struct vmfs_file *file, uint64_t offset, uint64_t len,
 	if (!checked_add(offset, len, &end) ||
 	    end > blockmap_capacity(file->vol, VMFS_ZLA_DOUBLE) << file->vol->block_shift)
 		return -EFBIG;
+	rc = file_change_begin(file);
+	if (rc < 0)
+		return rc;
 	sleeplock_acquire(&file->sleeplock);
 	rc = allocate_locked(file, offset, end, how);
 	sleeplock_release(&file->sleeplock);
-	return rc;
+	return file_change_end(file, rc);
 }
 
 /* ---- punch ---- */
@@ -559,8 +565,11 @@ int vmfs_file_punch(struct vmfs_file *file, uint64_t offset, uint64_t len)
 		return rc;
 	if (!checked_add(offset, len, &end))
 		end = UINT64_MAX;
+	rc = file_change_begin(file);
+	if (rc < 0)
+		return rc;
 	sleeplock_acquire(&file->sleeplock);
 	rc = punch_locked(file, offset, end);
 	sleeplock_release(&file->sleeplock);
-	return rc;
+	return file_change_end(file, rc);
 }

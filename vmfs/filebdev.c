@@ -85,7 +85,7 @@ static int check_op(struct vmfs_file *f, const struct bdev_io *io)
 {
 	if (io->op == BDEV_READ)
 		return vmfs_gate_may_read(f->vol);
-	if (!vmfs_lock_is_mine(f->vol, f->lock.vol_off))
+	if (!vmfs_lock_may_write(f->vol, f->lock.vol_off))
 		return -ESTALE;
 	if (io->flags & BDEV_FUA) {
 		mutex_lock(&f->m);

@@ -147,6 +147,8 @@ static int write_prepared(struct vmfs_file *f, const struct piece *p, uint64_t *
 	int rc = file_run_at(f, p->offset / block_size, want, &run);
 	if (rc < 0)
 		return rc;
+	if (run.state != FILE_DATA && file_is_shared(f))
+		return -EAGAIN; /* punched meanwhile */
 	if (run.state == FILE_HOLE)
 		return file_allocate_holes(f, p->offset / block_size,
 					   min_u64(run.count, HOLES_AT_ONCE), true);
@@ -267,6 +269,39 @@ static int write_any(struct vmfs_file *f, const void *buf, uint64_t len, uint64_
 	return write_blocks(f, buf, len, offset);
 }
 
+/* 1: all of it lies in DATA below the length: nothing but data is written. 0: not so. */
+static int is_data(struct vmfs_file *f, uint64_t len, uint64_t offset)
+{
+	uint64_t block = offset / f->vol->block_size;
+	uint64_t end = div_up(offset + len, f->vol->block_size);
+	int rc = 1;
+	if (offset + len > file_length(f))
+		return 0;
+	sleeplock_acquire(&f->sleeplock);
+	while (rc == 1 && block < end) {
+		struct file_run run;
+		int err = f->small ? 0 : file_run_at(f, block, end - block, &run);
+		if (f->small || err < 0 || run.state != FILE_DATA)
+			rc = err;
+		block += f->small ? 0 : run.count;
+	}
+	sleeplock_release(&f->sleeplock);
+	return rc;
+}
+
+/* With other writers: data as it is; what needs more, alone. */
+static int write_among_writers(struct vmfs_file *f, const void *buf, uint64_t len,
+			       uint64_t offset)
+{
+	int rc = is_data(f, len, offset);
+	if (rc != 0)
+		return rc < 0 ? rc : write_any(f, buf, len, offset);
+	rc = file_change_begin(f);
+	if (rc < 0)
+		return rc;
+	return file_change_end(f, write_any(f, buf, len, offset));
+}
+
 int vmfs_file_write(struct vmfs_file *file, const void *buf, uint64_t len,
 		    uint64_t offset)
 {
@@ -277,8 +312,10 @@ int vmfs_file_write(struct vmfs_file *file, const void *buf, uint64_t len,
 	if (!checked_add(offset, len, &end) ||
 	    end > blockmap_capacity(file->vol, VMFS_ZLA_DOUBLE) << file->vol->block_shift)
 		return -EFBIG;
+	bool is_multi = file->flags & VMFS_MULTI_WRITER;
 	do {
-		rc = write_any(file, buf, len, offset);
+		rc = is_multi ? write_among_writers(file, buf, len, offset)
+			      : write_any(file, buf, len, offset);
 	} while (rc == -EAGAIN);
 	return rc;
 }

@@ -104,8 +104,7 @@ struct held_lock *lock_table_find(struct lock_table *lt, uint64_t vol_off)
 	return NULL;
 }
 
-/* Takes h. With lt->m held. */
-static void table_insert(struct lock_table *lt, struct held_lock *h)
+void lock_table_insert(struct lock_table *lt, struct held_lock *h)
 {
 	assert(!lock_table_find(lt, h->id.vol_off));
 	LIST_INSERT_HEAD(&lt->buckets[bucket_of(h->id.vol_off)], h, link);
@@ -147,7 +146,7 @@ static int enter(struct lock_table *lt, struct held_lock *h)
 	/* Taken twice: two tasks, one won on disk; or what was a ghost is real now. */
 	bool is_there = lock_table_find(lt, h->id.vol_off);
 	if (!is_there)
-		table_insert(lt, h);
+		lock_table_insert(lt, h);
 	mutex_unlock(&lt->m);
 	if (is_there)
 		free(h);
@@ -215,10 +214,11 @@ static int adopt(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 		h = fresh;
 		fresh = NULL;
 		h->id = *id;
-		table_insert(lt, h);
+		lock_table_insert(lt, h);
 	}
 	if (h->state != RELEASING && !h->pins) {
 		h->state = HELD;
+		h->is_promised = false;
 		h->mode = (enum vmfs_lock_mode)le32_get(lockd->mode);
 		h->image = *lockd;
 		h->last_used = clock_now();
@@ -294,16 +294,28 @@ void vmfs_lock_unpin(struct vmfs_volume *vol, const struct vmfs_lock_id *id)
 	unpin(vol, id, true);
 }
 
-bool vmfs_lock_is_mine(struct vmfs_volume *vol, uint64_t vol_off)
+static bool is_held(struct vmfs_volume *vol, uint64_t vol_off, bool may_share)
 {
 	if (!vol->member || heartbeat_dead(&vol->member->hb))
 		return false;
 	struct lock_table *lt = &vol->member->locks;
 	mutex_lock(&lt->m);
 	struct held_lock *h = lock_table_find(lt, vol_off);
-	bool is_mine = h && h->state == HELD && h->mode == LOCK_EXCLUSIVE;
+	bool is_good = h && h->state == HELD &&
+		       (h->mode == LOCK_EXCLUSIVE ||
+			(may_share && h->mode == LOCK_MULTI_WRITER));
 	mutex_unlock(&lt->m);
-	return is_mine;
+	return is_good;
+}
+
+bool vmfs_lock_is_mine(struct vmfs_volume *vol, uint64_t vol_off)
+{
+	return is_held(vol, vol_off, false);
+}
+
+bool vmfs_lock_may_write(struct vmfs_volume *vol, uint64_t vol_off)
+{
+	return is_held(vol, vol_off, true);
 }
 
 /* ---- acquire ---- */
@@ -379,9 +391,21 @@ static void mark_file_open(struct vmfs_volume *vol, const struct vmfs_lock_id *i
 	mutex_unlock(&lt->m);
 }
 
-int vmfs_lock_acquire(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
-		      enum vmfs_lock_mode mode, uint64_t deadline,
-		      struct vmfs_holder *ret_holder)
+/* A retained exclusive lock, pinned for who wants to share it: shared it is. */
+static int settle_mode(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
+		       enum vmfs_lock_mode mode)
+{
+	if (mode == LOCK_EXCLUSIVE || !vmfs_lock_is_mine(vol, id->vol_off))
+		return 0;
+	int err = vmfs_lock_downgrade(vol, id, mode);
+	if (err)
+		vmfs_lock_unpin(vol, id);
+	return err;
+}
+
+static int acquire(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
+		   enum vmfs_lock_mode mode, uint64_t deadline,
+		   struct vmfs_holder *ret_holder)
 {
 	struct vmfs_holder scratch;
 	struct vmfs_holder *who = ret_holder ? ret_holder : &scratch;
@@ -428,6 +452,15 @@ int vmfs_lock_acquire(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 		heartbeat_want(&vol->member->hb, id->vol_off, false);
 	event_waited(&told, vol, err);
 	return err;
+}
+
+int vmfs_lock_acquire(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
+		      enum vmfs_lock_mode mode, uint64_t deadline,
+		      struct vmfs_holder *ret_holder)
+{
+	int err = acquire(vol, id, mode, deadline, ret_holder);
+
+	return err ? err : settle_mode(vol, id, mode);
 }
 
 /* ---- release ---- */

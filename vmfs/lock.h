@@ -48,6 +48,40 @@ int vmfs_lock_release(struct vmfs_volume *vol, const struct vmfs_lock_id *id)
 	__attribute__((warn_unused_result));
 /* True while the table holds it exclusively and the volume lives. Never blocks. */
 bool vmfs_lock_is_mine(struct vmfs_volume *vol, uint64_t vol_off);
+/* The same for writing data: exclusively or as one of several writers. Never blocks. */
+bool vmfs_lock_may_write(struct vmfs_volume *vol, uint64_t vol_off);
+
+/* ---- changing a lock that is pinned (lockchange.c) ---- */
+
+/*
+ * Shared to exclusive, once the table's holder is the only live one: waits until deadline
+ * as acquire does. 0; -EBUSY with *ret_holder (may be NULL): as before; -ESTALE. Blocks.
+ */
+int vmfs_lock_upgrade(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
+		      uint64_t deadline, struct vmfs_holder *ret_holder)
+	__attribute__((warn_unused_result));
+/*
+ * Exclusive to LOCK_READ_ONLY or LOCK_MULTI_WRITER, journal emptied before. The caller's
+ * I/O has ended and is flushed. 0 or -ESTALE, -ENODEV, -errno: as before. Blocks.
+ */
+int vmfs_lock_downgrade(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
+			enum vmfs_lock_mode mode) __attribute__((warn_unused_result));
+/*
+ * Exclusive to another incarnation's (LOCKING.md 13), journal emptied before; the
+ * caller's I/O has ended and is flushed. 0: the table does not have it any more; -ESRCH:
+ * no such member (reported), -ECANCELED: taken back: as before; -ESTALE. Blocks.
+ */
+int vmfs_lock_hand_over(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
+			const struct vmfs_incarnation *to, uint64_t deadline)
+	__attribute__((warn_unused_result));
+/*
+ * Another host will hand us this lock: acquire takes it over when it has come. 0; -EBUSY:
+ * it is in the table; -ENOMEM. Never blocks.
+ */
+int vmfs_lock_expect(struct vmfs_volume *vol, const struct vmfs_lock_id *id)
+	__attribute__((warn_unused_result));
+/* Not any more: if it comes all the same, it is given back. Never blocks. */
+void vmfs_lock_unexpect(struct vmfs_volume *vol, const struct vmfs_lock_id *id);
 /*
  * What a lock sector says, for admins: also on read-only volumes. Reads the sector and
  * the slots named in it. -EUCLEAN if it is no lock sector of that type. Blocks.

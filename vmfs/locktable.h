@@ -132,7 +132,8 @@ int lock_write(struct vmfs_volume *vol, uint64_t vol_off, struct lock_write *w)
 /* Takes over those of the holders that are dead. 0: one was; -EAGAIN: none; -errno. */
 int lock_bury(struct vmfs_volume *vol, const struct vmfs_holder *who)
 	__attribute__((warn_unused_result));
-/* Takes h out of the table and frees it. With lt->m held. */
+/* The table takes h; or it goes out of it and is freed. With lt->m held. */
+void lock_table_insert(struct lock_table *lt, struct held_lock *h);
 void lock_table_remove(struct lock_table *lt, struct held_lock *h);
 /*
  * One cas from `from` (as read) to exclusive-ours, entered in the table pinned once.

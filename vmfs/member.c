@@ -288,6 +288,16 @@ void vmfs_member_of(struct vmfs_volume *vol, uint32_t slot,
 	look_at_process(vol, slotd, ret_member);
 }
 
+int vmfs_volume_incarnation(struct vmfs_volume *vol, struct vmfs_incarnation *ret)
+{
+	if (!vol->member)
+		return -EROFS;
+	*ret = (struct vmfs_incarnation){ .slot = vol->member->hb.slot,
+					  .generation = vol->member->hb.generation,
+					  .owner = vol->member->hb.owner };
+	return 0;
+}
+
 static int show_member(struct vmfs_volume *vol, struct vmfs_watch *w, uint32_t slot,
 		       struct vmfs_member *ret_member)
 {

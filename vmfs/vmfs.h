@@ -131,6 +131,16 @@ const char *vmfs_volume_lease(struct vmfs_volume *vol);
 int vmfs_volume_identity(struct vmfs_volume *vol, struct uuid *ret_owner,
 			 uint32_t *ret_slot);
 
+/* One mount of one host, as lock records name it. */
+struct vmfs_incarnation {
+	uint32_t slot;
+	uint64_t generation;
+	struct uuid owner;
+};
+/* Our own, to be told to who hands us a lock; -EROFS. Never blocks. */
+int vmfs_volume_incarnation(struct vmfs_volume *vol, struct vmfs_incarnation *ret)
+	__attribute__((warn_unused_result));
+
 /* A member as its heartbeat slot shows it. */
 struct vmfs_member {
 	uint32_t slot;
@@ -298,6 +308,14 @@ enum vmfs_file_flags {
 	VMFS_CREATE = 1u << 2,
 	VMFS_EXCL = 1u << 3,
 	VMFS_TRUNCATE = 1u << 4,
+	/*
+	 * With VMFS_WRITE: the on-disk lock is shared by up to eight hosts that all say
+	 * so (VMware's multi-writer). Who writes what is the guests' affair: nothing is
+	 * cached, nothing is ordered between hosts. Blocks and size change only while one
+	 * host has it open: else what would change them fails with -EBUSY (reported), and
+	 * so does who opens it at the moment of such a change.
+	 */
+	VMFS_MULTI_WRITER = 1u << 5,
 };
 
 struct vmfs_file_options {
@@ -316,6 +334,43 @@ int vmfs_file_open_addr(struct vmfs_volume *vol, vmfs_addr addr,
 			struct vmfs_file **ret_file) __attribute__((warn_unused_result));
 /* Syncs, releases the lock, frees. 0 or -errno (freed all the same). NULL is allowed. */
 int vmfs_file_close(struct vmfs_file *file);
+/*
+ * Changes the lock of an open file; no I/O to it is under way. Upgrade: read-only (or
+ * multi-writer) to exclusive, once nobody else holds it, waiting until deadline as
+ * vmfs_file_open does; -EBUSY with *ret_holder (may be NULL): as before. Downgrade:
+ * exclusive to read-only, after everything is durable; others may share it from then.
+ * -EBADF: it is not so locked; -ESTALE: the volume is lost; -errno: as before. Block.
+ */
+int vmfs_file_upgrade(struct vmfs_file *file, uint64_t deadline,
+		      struct vmfs_holder *ret_holder) __attribute__((warn_unused_result));
+int vmfs_file_downgrade(struct vmfs_file *file) __attribute__((warn_unused_result));
+
+/*
+ * Handing an open file to another host without a moment in which nobody has its lock
+ * (LOCKING.md 13). In this order:
+ *   b: vmfs_file_expect(path); tells a its vmfs_volume_incarnation
+ *   a: stops writing; vmfs_file_hand_over
+ *   b: vmfs_file_open(path, VMFS_WRITE, deadline)
+ * From the moment a's call begins until it says otherwise a may not write; exactly one of
+ * them has the lock at any time, whoever dies and whatever answer is lost.
+ *
+ * The lock of a file opened with VMFS_WRITE goes to `to`, with everything durable. 0: it
+ * is theirs; the handle can only be read and closed. -ESRCH: no such member (reported),
+ * -ECANCELED: what became of it was not known at deadline (0: one try), and it was taken
+ * back for good: the file is ours, as before. -EBADF; -ESTALE: the volume is lost.
+ * Blocks.
+ */
+int vmfs_file_hand_over(struct vmfs_file *file, const struct vmfs_incarnation *to,
+			uint64_t deadline) __attribute__((warn_unused_result));
+/*
+ * The lock of that file will be handed to us: if it comes, it is ours and waits for
+ * vmfs_file_open. 0; -EBUSY: this process has it; -ENOENT and so on. Blocks.
+ */
+int vmfs_file_expect(struct vmfs_volume *vol, const char *path)
+	__attribute__((warn_unused_result));
+/* It is not wanted any more: should it still come, it is given back. Blocks. */
+int vmfs_file_unexpect(struct vmfs_volume *vol, const char *path)
+	__attribute__((warn_unused_result));
 int vmfs_file_stat(struct vmfs_file *file, struct vmfs_stat *ret_st)
 	__attribute__((warn_unused_result));
 /*
