@@ -2,9 +2,10 @@
 /*
  * Breaking a host on an operator's word (LOCKING.md 8, vmkfstools -B).
  *
- *   first image ---- the same ----> watched for need_ns ----> take-over (takeover.c) -> 0
- *        |                               |  -EAGAIN: look again
- *        '---- another stamp, or its process exists ----> alive: -EBUSY
+ *   an image ---- the same ----> watched for need_ns ----> take-over (takeover.c) -> 0
+ *      | ^ |                         |  -EAGAIN: look again
+ *      '-' '---- a second other stamp, or its process exists ----> alive: -EBUSY
+ *       another stamp: from the beginning
  *
  * Invariants:
  *  1 nothing is written here: all that breaks anything is the take-over, B1 to B8, whose
@@ -14,7 +15,7 @@
  *    the first read of this image;
  *  3 with a statement it is T_tgt, counted from the call and not from earlier looks: the
  *    host is off by then, so what the target had accepted from it has ended when the
- *    replay begins. Two heartbeats fit into it, which would prove the statement wrong.
+ *    replay begins. Heartbeats fit into it, which would prove the statement wrong.
  */
 #include <errno.h>
 #include <string.h>
@@ -25,6 +26,8 @@
 #include "vmfs/volume.h"
 
 #define LOOKS_PER_RENEWAL 3u
+/* One may have been on its way when the host died. */
+#define ALIVE_CHANGES 2u
 /* A take-over that does not come to an end although the host was seen dead. */
 #define STUCK_RENEWALS 20u
 
@@ -32,8 +35,9 @@ struct breaking {
 	struct vmfs_volume *vol;
 	uint32_t slot;
 	const struct vmfs_break_options *options;
-	uint64_t called;	/* clock_now() */
-	struct vmfs_heartbeat_disk first;
+	uint64_t since;		/* the call, or the last change */
+	struct vmfs_heartbeat_disk last;
+	unsigned int changes;
 	struct vmfs_break_seen seen;
 };
 
@@ -58,7 +62,7 @@ static bool is_unchanged(const struct vmfs_heartbeat_disk *a,
 	       le64_get(a->stamp_us) == le64_get(b->stamp_us);
 }
 
-/* Looks once. 1: it is FREE; 0: seen is set, unchanged; -EBUSY: alive; -errno. */
+/* Looks once. 1: it is FREE; 0: seen is set; -EBUSY: alive; -errno. */
 static int look(struct breaking *b, bool is_first)
 {
 	const struct vmfs_heartbeat *hb = &b->vol->member->hb;
@@ -70,10 +74,13 @@ static int look(struct breaking *b, bool is_first)
 		return err;
 	if (le32_get(now.state) == HEARTBEAT_FREE)
 		return 1;
-	if (is_first)
-		b->first = now;
+	if (!is_first && !is_unchanged(&now, &b->last)) {
+		b->changes++;
+		b->since = clock_now();
+	}
+	b->last = now;
 	if (b->options->is_stated)
-		age = min_u64(age, clock_now() - b->called);
+		age = min_u64(age, clock_now() - b->since);
 	vmfs_member_of(b->vol, b->slot, &now, age, &b->seen.host);
 	b->seen.watched_ns = age;
 	b->seen.is_liveness = is_liveness(&now);
@@ -81,7 +88,7 @@ static int look(struct breaking *b, bool is_first)
 						  vmfs_takeover_after(b->vol, &now);
 	if (b->seen.is_liveness)
 		b->seen.need_ns = 0;
-	return is_unchanged(&now, &b->first) ? 0 : -EBUSY;
+	return b->changes < ALIVE_CHANGES ? 0 : -EBUSY;
 }
 
 static int refuse(struct breaking *b, const char *why)
@@ -152,7 +159,7 @@ int vmfs_break_host(struct vmfs_volume *vol, uint32_t slot,
 		return -EROFS;
 	if (slot >= VMFS_HEARTBEATS_COUNT || slot == vol->member->hb.slot)
 		return -EINVAL;
-	b.called = clock_now();
+	b.since = clock_now();
 	b.seen.host.slot = slot;
 	int err = watch_and_break(&b);
 	if (err)

@@ -324,18 +324,15 @@ bool vmfs_lock_may_write(struct vmfs_volume *vol, uint64_t vol_off)
 static void holder_is_self(struct vmfs_volume *vol, uint64_t vol_off,
 			   struct vmfs_holder *ret_holder)
 {
-	const struct vmfs_heartbeat *hb = &vol->member->hb;
 	struct lock_table *lt = &vol->member->locks;
+	enum vmfs_lock_mode mode = LOCK_EXCLUSIVE;
 
-	*ret_holder = (struct vmfs_holder){ .mode = LOCK_EXCLUSIVE,
-					    .owner = hb->owner,
-					    .slot = hb->slot };
-	memcpy(ret_holder->host_name, hb->last.ip, sizeof(hb->last.ip));
 	mutex_lock(&lt->m);
 	struct held_lock *h = lock_table_find(lt, vol_off);
 	if (h)
-		ret_holder->mode = h->mode;
+		mode = h->mode;
 	mutex_unlock(&lt->m);
+	lock_self(vol, mode, ret_holder);
 }
 
 /* One look at the record and, if it can be had, one cas. -EAGAIN: look again at once.

@@ -63,6 +63,17 @@ struct lock_holder lock_me(struct vmfs_volume *vol)
 				     .now_s = clock_now() / NS_PER_S };
 }
 
+void lock_self(struct vmfs_volume *vol, enum vmfs_lock_mode mode,
+	       struct vmfs_holder *ret_holder)
+{
+	const struct vmfs_heartbeat *hb = &vol->member->hb;
+
+	*ret_holder = (struct vmfs_holder){ .mode = mode,
+					    .owner = hb->owner,
+					    .slot = hb->slot };
+	memcpy(ret_holder->host_name, hb->last.ip, sizeof(hb->last.ip));
+}
+
 /* One holder against its slot, which is read now. */
 int lock_judge_holder(struct vmfs_volume *vol, struct vmfs_watch *w, uint64_t lock_off,
 			const struct vmfs_lock_holder_disk *holderd, uint32_t mode,
@@ -176,5 +187,7 @@ int lock_judge(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 	*ret_seen = j.seen;
 	if (ret_holder && j.has_others)
 		*ret_holder = j.who;
+	else if (ret_holder && j.is_ours)
+		lock_self(vol, (enum vmfs_lock_mode)le32_get(lockd->mode), ret_holder);
 	return err;
 }

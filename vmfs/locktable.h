@@ -106,8 +106,10 @@ struct lock_judgement {
 int lock_judge_all(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 		   const struct vmfs_lock_disk *lockd, struct lock_judgement *ret)
 	__attribute__((warn_unused_result));
-/* This incarnation, as records name it. */
+/* This incarnation, as records name it; and as who is refused is told of it. */
 struct lock_holder lock_me(struct vmfs_volume *vol);
+void lock_self(struct vmfs_volume *vol, enum vmfs_lock_mode mode,
+	       struct vmfs_holder *ret_holder);
 enum holder_state { HOLDER_LIVE, HOLDER_STALE };
 
 /*

@@ -17,7 +17,6 @@
 #include "base/align.h"
 #include "vmfs/locktable.h"
 #include "vmfs/member.h"
-#include "vmfs/takeover.h"
 #include "vmfs/volume.h"
 
 #define PAUSE_FIRST_NS (20 * NS_PER_MS)
@@ -124,7 +123,7 @@ int lock_wait_turn(struct lock_wait *w, const struct vmfs_lock_id *id,
 			sleep_a_pause(w, now, now + PAUSE_MOVING_NS);
 		return err;
 	}
-	err = vmfs_takeover(vol, ret_holder->slot);
+	err = lock_bury(vol, ret_holder);
 	if (err != -EAGAIN)
 		return err;
 	now = clock_now();
@@ -149,6 +148,6 @@ void lock_wait_bury(struct vmfs_volume *vol, const struct vmfs_lock_id *id)
 	if (!err)
 		err = lock_judge(vol, id, &lockd, &seen, &holder);
 	if (!err && (seen == SEEN_HELD || seen == SEEN_SHARED))
-		err = vmfs_takeover(vol, holder.slot);
+		err = lock_bury(vol, &holder);
 	(void)err; /* -EAGAIN: it lives */
 }

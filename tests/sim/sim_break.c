@@ -239,7 +239,7 @@ static void break_living(void *arg)
 	SIM_CHECK(s.err == -EBUSY);
 	SIM_CHECK(s.told[VMFS_BREAK_ALIVE] == 1 && s.told[VMFS_BREAK_DONE] == 0);
 	SIM_CHECK(s.told[VMFS_BREAK_DEAD] == 0);
-	SIM_CHECK(s.took <= 6 * S);
+	SIM_CHECK(s.took <= 9 * S);
 	unsigned int made = s.made;
 	task_sleep_until(clock_now() + 10 * S);
 	s.is_over = true;

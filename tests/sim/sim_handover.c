@@ -3,7 +3,7 @@
  * A lock handed from one host to another (LOCKING.md 13). Host a has a file and counts in
  * it; b expects it; c would take it whenever it can. Commands and answers are lost, a or
  * b dies or stands still at any moment of it. At all times exactly one of them has the
- * file: the oracle (lockwatch.h) sees every write of its data, the counter tells what
+ * file: the oracle (oracle.h) sees every write of its data, the counter tells what
  * each was told it may do.
  */
 #include <errno.h>
@@ -15,7 +15,8 @@
 
 #include <cmocka.h>
 
-#include "tests/sim/lockwatch.h"
+#include "tests/sim/cluster.h"
+#include "vmfs/lock.h"
 
 #define S NS_PER_S
 #define FILE_SIZE 4096u
@@ -41,7 +42,6 @@ struct plan {
 struct story {
 	const struct plan *plan;
 	struct cluster *c;
-	struct lockwatch lw;
 	struct vmfs_incarnation b;
 	bool b_expects, b_is_done, is_handing_over, is_quiet;
 	enum told told;
@@ -95,23 +95,11 @@ static void make_it(void *arg)
 	SIM_CHECK(!cluster_mount(s->c, &m));
 	SIM_CHECK(!vmfs_file_open(m.vol, PATH, &options, &file, NULL));
 	SIM_CHECK(!vmfs_file_allocate(file, 0, FILE_SIZE, VMFS_ALLOCATE_ZERO));
-	lockwatch_file(&s->lw, file, FILE_SIZE);
 	SIM_CHECK(!vmfs_file_close(file));
 	SIM_CHECK(!cluster_unmount(&m));
 }
 
 /* ---- a ---- */
-
-/* What is given away is not written to, whatever one tries. */
-static void try_to_write(struct story *s, struct vmfs_file *file)
-{
-	unsigned long writes = s->lw.data_writes;
-
-	if (!s->b_is_done && !s->plan->has_bystander) {
-		SIM_CHECK(vmfs_file_write(file, "a", 1, 0) == -EBADF);
-		SIM_CHECK(s->lw.data_writes == writes || s->b_is_done);
-	}
-}
 
 static int hand_over(struct story *s, struct cluster_mount *m, struct vmfs_file *file)
 {
@@ -141,7 +129,7 @@ static void live_a(void *arg)
 	int err = hand_over(s, &m, file);
 	if (!err) {
 		s->given++;
-		try_to_write(s, file);
+		SIM_CHECK(vmfs_file_write(file, "a", 1, 0) == -EBADF);
 	} else if (err == -ECANCELED || err == -ESRCH) {
 		err = count_one(s, &m, file); /* ours, as it was said */
 		s->kept++;
@@ -157,8 +145,6 @@ static void live_a(void *arg)
 	s->told = m.is_lost || (err && close_err) ? LOST : s->given ? GIVEN : KEPT;
 	while (!s->is_quiet)
 		task_sleep_until(clock_now() + S);
-	if (!vmfs_volume_state(m.vol))
-		lockwatch_check_known(&s->lw, &m);
 	err = cluster_unmount(&m);
 	SIM_CHECK(!err || m.is_lost);
 }
@@ -192,8 +178,6 @@ static void live_b(void *arg)
 	s->b_is_done = true;
 	while (!s->is_quiet)
 		task_sleep_until(clock_now() + S);
-	if (!vmfs_volume_state(m.vol))
-		lockwatch_check_known(&s->lw, &m);
 	err = cluster_unmount(&m);
 	SIM_CHECK(!err || m.is_lost);
 }
@@ -203,7 +187,7 @@ static void change_mind(void *arg)
 {
 	struct story *s = arg;
 	struct cluster_mount m = { .no_liveness_lock = true };
-	struct vmfs_lock_disk lockd;
+	struct vmfs_lock_info info;
 
 	SIM_CHECK(!cluster_mount(s->c, &m));
 	SIM_CHECK(!vmfs_file_expect(m.vol, PATH));
@@ -213,9 +197,8 @@ static void change_mind(void *arg)
 	while (!s->is_quiet)
 		task_sleep_until(clock_now() + S);
 	SIM_CHECK(s->told == GIVEN && !vmfs_volume_state(m.vol));
-	lockwatch_record(&s->lw, 0, &lockd);
-	SIM_CHECK(le32_get(lockd.mode) == LOCK_FREE);
-	lockwatch_check_known(&s->lw, &m);
+	SIM_CHECK(!vmfs_lock_info(m.vol, PATH, &info));
+	SIM_CHECK(info.mode == LOCK_FREE);
 	SIM_CHECK(!cluster_unmount(&m));
 }
 
@@ -295,7 +278,6 @@ static void tell_story(void *arg)
 	struct sim_host *b = sim_host_new("b", (int)sim_random(1000) - 500);
 	struct task *tc = NULL;
 
-	lockwatch_start(&s.lw, s.c);
 	SIM_CHECK(sim_host_run(sim_host_new("maker", 0), "make", make_it, &s));
 	struct task *ta = sim_host_start(a, "a", live_a, &s);
 	struct task *tb = sim_host_start(
@@ -310,6 +292,7 @@ static void tell_story(void *arg)
 		rude.lost_answer_ppm = rude.lost_command_ppm = 150000;
 		rude.slow_ppm = 300000;
 		simdisk_behave(s.c->disk, &rude);
+		oracle_rude(s.c->oracle, true);
 	}
 	make_trouble(plan, a, b);
 	if (plan->is_rude) {
@@ -322,6 +305,7 @@ static void tell_story(void *arg)
 	task_sleep_until(clock_now() + 20 * S);
 	simdisk_behave(s.c->disk, &polite);
 	task_sleep_until(clock_now() + 150 * S);
+	cluster_check_hosts(s.c);
 	s.is_quiet = true;
 	task_join(ta);
 	task_join(tb);

@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "tests/sim/lockwatch.h"
+#include "tests/sim/cluster.h"
 #include "vmfs/lock.h"
 
 #define S NS_PER_S
@@ -38,7 +38,6 @@ struct host {
 
 struct story {
 	struct cluster *c;
-	struct lockwatch lw;
 	struct host hosts[HOSTS_MAX];
 	unsigned int count;
 	uint64_t pair;		/* acknowledged in both halves */
@@ -123,7 +122,6 @@ static void make_it(void *arg)
 	SIM_CHECK(!cluster_mount(s->c, &m));
 	SIM_CHECK(!vmfs_file_open(m.vol, PATH, &options, &file, NULL));
 	SIM_CHECK(!vmfs_file_allocate(file, 0, 2 * MIB, VMFS_ALLOCATE_ZERO));
-	lockwatch_file(&s->lw, file, 2 * MIB);
 	SIM_CHECK(!vmfs_file_close(file));
 	SIM_CHECK(!cluster_unmount(&m));
 }
@@ -131,7 +129,6 @@ static void make_it(void *arg)
 static void begin(struct story *s, enum bdev_caw_class caw)
 {
 	*s = (struct story){ .c = cluster_new(caw) };
-	lockwatch_start(&s->lw, s->c);
 	SIM_CHECK(sim_host_run(sim_host_new("maker", 0), "make", make_it, s));
 	s->stop_at = sim_time() + 60 * S;
 }
@@ -318,8 +315,6 @@ static void live(void *arg)
 	}
 	while (!s->is_quiet)
 		task_sleep_until(clock_now() + S);
-	if (!vmfs_volume_state(h->m.vol))
-		lockwatch_check_known(&s->lw, &h->m);
 	err = cluster_unmount(&h->m);
 	SIM_CHECK(!err || h->m.is_lost);
 }
@@ -355,8 +350,10 @@ static void storm(void *arg)
 	for (unsigned int i = 0; i < plan->hosts; i++)
 		(void)add_host(s, live);
 	task_sleep_until(clock_now() + S);
-	if (plan->is_rude)
+	if (plan->is_rude) {
 		simdisk_behave(s->c->disk, &rude);
+		oracle_rude(s->c->oracle, true);
+	}
 	for (unsigned int i = 0; i < plan->kills; i++) {
 		task_sleep_until(clock_now() + 2 * S + sim_random(10 * S));
 		sim_host_kill(s->hosts[sim_random(s->count)].sim);
@@ -365,6 +362,7 @@ static void storm(void *arg)
 		task_sleep_until(clock_now() + S);
 	simdisk_behave(s->c->disk, &polite);
 	task_sleep_until(clock_now() + 60 * S);
+	cluster_check_hosts(s->c);
 	s->is_quiet = true;
 	join_all(s);
 	struct host inspector = { .s = s, .number = 99 };

@@ -12,7 +12,8 @@
 
 #include <cmocka.h>
 
-#include "tests/sim/lockwatch.h"
+#include "tests/sim/cluster.h"
+#include "vmfs/lock.h"
 
 #define S NS_PER_S
 #define MIB (1ull << 20)
