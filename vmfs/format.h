@@ -23,7 +23,8 @@
 #define LVM_PE_BITMAP_SIZE 0x400u
 #define LVM_PE_PER_MAP 8192u
 #define LVM_PE_MAP_SIZE 0x100400ull	/* bitmap and table of one map */
-#define LVM_MAPS_MAX 8u			/* in the first metadata region: 16 TiB */
+#define LVM_MAPS_MAX 8u			/* in one metadata region: 16 TiB */
+#define LVM_REGIONS_MAX 8u		/* that are looked at: 128 TiB */
 #define LVM_DATA_OFF 0x1100000ull	/* dev offset of the first PE */
 #define LVM_PE_SIZE 0x10000000ull	/* 256 MiB */
 #define LVM_EXTENTS_MAX 32u
@@ -76,6 +77,18 @@ ONDISK_AT(struct vmfs_lvm_device_disk, device_uuid, 0x82);
 ONDISK_AT(struct vmfs_lvm_device_disk, pe_map_count, 0xbe);
 ONDISK_AT(struct vmfs_lvm_device_disk, flags, 0xd2);
 ONDISK_SIZE(struct vmfs_lvm_device_disk, 512);
+
+/*
+ * Where the PE maps go on of a device with more than LVM_MAPS_MAX: FORMAT.md 3.6. The
+ * maps lie as far behind it as those of the device metadata behind those.
+ */
+struct vmfs_lvm_extension_disk {
+	le32 magic;		/* 0x00  LVM_MAGIC */
+	le32 map_count;		/* 0x04  of this one, at most LVM_MAPS_MAX */
+	le64 data_off;		/* 0x08  dev offset of the first PE of its maps */
+	le64 next_off;		/* 0x10  dev offset of the next one, or 0 */
+};
+ONDISK_SIZE(struct vmfs_lvm_extension_disk, 24);
 
 /* Volume descriptor, dev 0x100200: FORMAT.md 3.3. */
 struct vmfs_lvm_volume_disk {

@@ -5,9 +5,10 @@
  * Invariants of an open lvm:
  * 1. extents[] is in volume order and without gaps: extent i + 1 begins where i ends, the
  *    first at 0, the last ends at size_bytes.
- * 2. Within an extent, volume offset = vol_off + (dev offset - data_off): the PE table
- *    has been found to say just that. (Readers exist that use only the table, and others
- *    that use only this rule: FORMAT.md 3.5. A volume where they differ is refused.)
+ * 2. Within a region of an extent (there is one, but on devices over 16 TiB), volume and
+ *    dev offsets go on side by side: the PE table has been found to say just that.
+ *    (Readers exist that use only the table, and others that use only this rule:
+ *    FORMAT.md 3.5. A volume where they differ is refused.)
  */
 #include "vmfs/lvm.h"
 
@@ -49,20 +50,94 @@ int lvm_flush_device(struct bdev *bd)
 	return until_answered(bd, BDEV_FLUSH, 0, NULL, 0);
 }
 
+/* ---- regions: FORMAT.md 3.6 ---- */
+
+#define PE_PER_REGION (LVM_MAPS_MAX * LVM_PE_PER_MAP)
+
+/* The region behind an extension header at off, with the next `left` PEs. */
+static int read_extension(struct bdev *bd, struct reporter *r, uint64_t off,
+			  uint32_t left, struct lvm_region *ret_region,
+			  uint64_t *ret_next)
+{
+	struct vmfs_lvm_extension_disk ext;
+	uint8_t sector[VMFS_SECTOR_SIZE];
+	uint32_t count = (uint32_t)min_u64(left, PE_PER_REGION);
+	uint64_t end;
+
+	if (off % VMFS_SECTOR_SIZE || off < LVM_DATA_OFF || off > bd->size ||
+	    bd->size - off < LVM_PE_MAP_OFF + LVM_MAPS_MAX * LVM_PE_MAP_SIZE)
+		return report_error(r, -EUCLEAN,
+				    "%s: %u more PEs, but no LVM header at 0x%llx",
+				    bd->name, left, (unsigned long long)off);
+	int rc = lvm_read_device(bd, off, sector, sizeof(sector));
+	if (rc < 0)
+		return report_error(r, rc, "%s: cannot read the LVM header at 0x%llx",
+				    bd->name, (unsigned long long)off);
+	(void)memcpy(&ext, sector, sizeof(ext));
+	*ret_region = (struct lvm_region){
+		.map_off = off + (LVM_PE_MAP_OFF - LVM_HEADER_OFF),
+		.data_off = le64_get(ext.data_off),
+		.pe_count = count,
+	};
+	if (le32_get(ext.magic) != LVM_MAGIC ||
+	    le32_get(ext.map_count) != div_up(count, LVM_PE_PER_MAP) ||
+	    ret_region->data_off < off ||
+	    !checked_add(ret_region->data_off, count * LVM_PE_SIZE, &end) ||
+	    end > bd->size)
+		return report_error(
+			r, -EUCLEAN,
+			"%s: LVM header at 0x%llx: magic 0x%08x, %u maps for %u PEs, "
+			"data at 0x%llx",
+			bd->name, (unsigned long long)off, le32_get(ext.magic),
+			le32_get(ext.map_count), count,
+			(unsigned long long)ret_region->data_off);
+	*ret_next = le64_get(ext.next_off);
+	return 0;
+}
+
+/* Where the PEs of a device lie. */
+static int read_regions(struct bdev *bd, struct reporter *r,
+			const struct vmfs_lvm_device_disk *devd, struct lvm_extent *e)
+{
+	bool is_6 = le32_get(devd->major) == LVM6_MAJOR;
+	uint64_t next = le64_get(devd->extension_off);
+	uint32_t pes = lvm_pes(devd);
+	uint32_t left = is_6 ? 0 : pes - (uint32_t)min_u64(pes, PE_PER_REGION);
+
+	e->regions[0] = (struct lvm_region){
+		.map_off = is_6 ? LVM6_PE_BITMAP_OFF : LVM_PE_MAP_OFF,
+		.data_off = le64_get(devd->data_off),
+		.pe_count = pes - left,
+	};
+	if (next && !left)
+		return report_error(
+			r, -EUCLEAN,
+			"%s: another LVM header at 0x%llx, but %u PEs need none",
+			bd->name, (unsigned long long)next, pes);
+	/* How many there are at most, verify_lvm_device() has seen. */
+	for (e->region_count = 1; left; e->region_count++) {
+		int rc = read_extension(bd, r, next, left, &e->regions[e->region_count],
+					&next);
+		if (rc < 0)
+			return rc;
+		left -= e->regions[e->region_count].pe_count;
+	}
+	return 0;
+}
+
 /*
- * Bitmap and table of one map, against each other and against the headers: the table lies
- * table_off behind the bitmap, map 0 begins at map_off.
+ * Bitmap and table of one map of a region, against each other and against the headers;
+ * first: its first PE (LVM 6: entry) on the device.
  */
-static int check_pe_map(struct bdev *bd, struct reporter *r, uint32_t map,
+static int check_pe_map(struct bdev *bd, struct reporter *r,
+			const struct lvm_region *region, uint32_t map, uint32_t first,
 			const struct vmfs_lvm_device_disk *devd,
 			const struct vmfs_lvm_volume_disk *vold)
 {
 	bool is_6 = le32_get(devd->major) == LVM6_MAJOR;
-	uint64_t map_off =
-		is_6 ? LVM6_PE_BITMAP_OFF : LVM_PE_MAP_OFF + map * LVM_PE_MAP_SIZE;
 	uint64_t table_off =
 		is_6 ? LVM6_PE_TABLE_OFF - LVM6_PE_BITMAP_OFF : LVM_PE_BITMAP_SIZE;
-	uint32_t first = map * LVM_PE_PER_MAP;
+	uint64_t step = is_6 ? LVM6_PE_LENGTH_MAX : LVM_PE_SIZE;
 	uint32_t count = le32_get(devd->pe_count) - first;
 	if (count > LVM_PE_PER_MAP)
 		count = LVM_PE_PER_MAP;
@@ -71,9 +146,11 @@ static int check_pe_map(struct bdev *bd, struct reporter *r, uint32_t map,
 	AUTO_FREE uint8_t *map_data = io_alloc(len);
 	if (!map_data)
 		return -ENOMEM;
-	int rc = lvm_read_device(bd, map_off, map_data, len);
+	int rc = lvm_read_device(bd, region->map_off + map * LVM_PE_MAP_SIZE, map_data,
+				 len);
 	if (rc < 0)
-		return report_error(r, rc, "%s: cannot read PE map %u", bd->name, map);
+		return report_error(r, rc, "%s: cannot read the PE map of PE %u",
+				    bd->name, first);
 	const struct vmfs_lvm_pe_disk *table =
 		(const struct vmfs_lvm_pe_disk *)(map_data + table_off);
 	for (uint32_t i = 0; i < LVM_PE_PER_MAP; i++) {
@@ -82,8 +159,11 @@ static int check_pe_map(struct bdev *bd, struct reporter *r, uint32_t map,
 			return report_error(r, -EUCLEAN, "%s: PE bitmap: PE %u is %s",
 					    bd->name, first + i,
 					    is_used ? "used" : "free");
+		uint64_t dev_off =
+			region->data_off + ((uint64_t)map * LVM_PE_PER_MAP + i) * step;
 		struct verify why;
-		if (is_used && verify_lvm_pe(&table[i], first + i, devd, vold, &why) < 0)
+		if (is_used &&
+		    verify_lvm_pe(&table[i], first + i, dev_off, devd, vold, &why) < 0)
 			return report_error(r, -EUCLEAN, "%s: PE table: %s", bd->name,
 					    why.text);
 	}
@@ -91,12 +171,15 @@ static int check_pe_map(struct bdev *bd, struct reporter *r, uint32_t map,
 }
 
 static int check_pe_maps(struct bdev *bd, struct reporter *r,
+			 const struct lvm_extent *e,
 			 const struct vmfs_lvm_device_disk *devd,
 			 const struct vmfs_lvm_volume_disk *vold)
 {
 	uint32_t maps = (uint32_t)div_up(le32_get(devd->pe_count), LVM_PE_PER_MAP);
 	for (uint32_t map = 0; map < maps; map++) {
-		int rc = check_pe_map(bd, r, map, devd, vold);
+		int rc = check_pe_map(bd, r, &e->regions[map / LVM_MAPS_MAX],
+				      map % LVM_MAPS_MAX, map * LVM_PE_PER_MAP, devd,
+				      vold);
 		if (rc < 0)
 			return rc;
 	}
@@ -115,12 +198,6 @@ static int check_kind(struct bdev *bd, struct reporter *r,
 	if (major != 3 && major != 5 && major != LVM6_MAJOR)
 		return report_error(r, -EOPNOTSUPP, "%s: LVM version %u is not known",
 				    bd->name, major);
-	if (le64_get(devd->extension_off) ||
-	    (major != LVM6_MAJOR &&
-	     le32_get(devd->pe_count) > LVM_MAPS_MAX * LVM_PE_PER_MAP))
-		return report_error(r, -EOPNOTSUPP,
-				    "%s: %u PEs: extents over 16 TiB are not supported",
-				    bd->name, le32_get(devd->pe_count));
 	return 0;
 }
 
@@ -151,12 +228,23 @@ static int read_headers(struct bdev *bd, struct reporter *r,
 	return 0;
 }
 
+static void extent_from(struct lvm_extent *e, struct bdev *bd,
+			const struct vmfs_lvm_device_disk *devd,
+			const struct vmfs_lvm_volume_disk *vold)
+{
+	e->bd = bd;
+	e->pe_first = le64_get(vold->pe_first);
+	e->pe_count = le32_get(vold->pe_count);
+	e->identity = devd->identity;
+	(void)memcpy(e->device_uuid.b, devd->device_uuid, sizeof(e->device_uuid.b));
+	e->vol_off = e->pe_first * LVM_PE_SIZE;
+	e->size_bytes = e->pe_count * LVM_PE_SIZE;
+}
+
 int lvm_device_read(struct bdev *bd, struct reporter *r,
 		    struct vmfs_lvm_device_disk *ret_dev,
-		    struct vmfs_lvm_volume_disk *ret_vol)
+		    struct vmfs_lvm_volume_disk *ret_vol, struct lvm_extent *ret_extent)
 {
-	struct vmfs_lvm_device_disk devd;
-	struct vmfs_lvm_volume_disk vold;
 	if (bd->block_size != VMFS_SECTOR_SIZE)
 		return report_error(r, -EOPNOTSUPP,
 				    "%s: sectors of %u bytes: VMFS needs 512", bd->name,
@@ -165,33 +253,17 @@ int lvm_device_read(struct bdev *bd, struct reporter *r,
 		return report_error(r, -EMEDIUMTYPE,
 				    "%s: no VMFS volume: only %llu bytes", bd->name,
 				    (unsigned long long)bd->size);
-	int rc = read_headers(bd, r, &devd, &vold);
+	int rc = read_headers(bd, r, ret_dev, ret_vol);
 	if (rc == 0)
-		rc = check_pe_maps(bd, r, &devd, &vold);
-	if (rc < 0)
-		return rc;
-	*ret_dev = devd;
-	*ret_vol = vold;
-	return 0;
+		rc = read_regions(bd, r, ret_dev, ret_extent);
+	if (rc == 0)
+		rc = check_pe_maps(bd, r, ret_extent, ret_dev, ret_vol);
+	if (rc == 0)
+		extent_from(ret_extent, bd, ret_dev, ret_vol);
+	return rc;
 }
 
 /* ---- joining ---- */
-
-static void extent_from(struct lvm_extent *e, struct bdev *bd,
-			const struct vmfs_lvm_device_disk *devd,
-			const struct vmfs_lvm_volume_disk *vold)
-{
-	*e = (struct lvm_extent){
-		.bd = bd,
-		.pe_first = le64_get(vold->pe_first),
-		.pe_count = le32_get(vold->pe_count),
-		.data_off = le64_get(devd->data_off),
-		.identity = devd->identity,
-	};
-	(void)memcpy(e->device_uuid.b, devd->device_uuid, sizeof(e->device_uuid.b));
-	e->vol_off = e->pe_first * LVM_PE_SIZE;
-	e->size_bytes = e->pe_count * LVM_PE_SIZE;
-}
 
 static void lvm_from(struct lvm *lvm, struct reporter *r,
 		     const struct vmfs_lvm_device_disk *devd,
@@ -275,37 +347,47 @@ static int check_joined(const struct lvm *lvm, struct reporter *r, uint32_t exte
 int lvm_open(struct bdev **devices, unsigned int count, struct reporter *r,
 	     struct lvm *ret_lvm)
 {
-	struct lvm lvm = { .reporter = r };
 	uint32_t extent_count = 0;
+	*ret_lvm = (struct lvm){ .reporter = r };
 	if (count == 0 || count > LVM_EXTENTS_MAX)
 		return report_error(r, -EINVAL, "%u devices given, 1 to %u expected",
 				    count, LVM_EXTENTS_MAX);
 	for (unsigned int i = 0; i < count; i++) {
 		struct vmfs_lvm_device_disk devd;
 		struct vmfs_lvm_volume_disk vold;
-		int rc = lvm_device_read(devices[i], r, &devd, &vold);
+		int rc = lvm_device_read(devices[i], r, &devd, &vold,
+					 &ret_lvm->extents[i]);
 		if (rc < 0)
 			return rc;
-		extent_from(&lvm.extents[i], devices[i], &devd, &vold);
-		lvm.extent_count = i + 1;
+		ret_lvm->extent_count = i + 1;
 		if (i == 0) {
-			lvm_from(&lvm, r, &devd, &vold);
+			lvm_from(ret_lvm, r, &devd, &vold);
 			extent_count = le32_get(vold.extent_count);
 			continue;
 		}
-		rc = check_same_volume(&lvm, devices[i], r, &vold, extent_count);
+		rc = check_same_volume(ret_lvm, devices[i], r, &vold, extent_count);
 		if (rc < 0)
 			return rc;
 	}
-	qsort(lvm.extents, lvm.extent_count, sizeof(lvm.extents[0]), by_first_pe);
-	int rc = check_joined(&lvm, r, extent_count);
-	if (rc < 0)
-		return rc;
-	*ret_lvm = lvm;
-	return 0;
+	qsort(ret_lvm->extents, ret_lvm->extent_count, sizeof(ret_lvm->extents[0]),
+	      by_first_pe);
+	return check_joined(ret_lvm, r, extent_count);
 }
 
 /* ---- using it ---- */
+
+/* Invariant 2; every region but the last has 16 TiB. */
+static void map_in_extent(const struct lvm_extent *e, uint64_t off, uint64_t *ret_dev_off,
+			  uint64_t *ret_len)
+{
+	const uint64_t region_size = PE_PER_REGION * LVM_PE_SIZE;
+	uint64_t i = e->region_count > 1 ? off / region_size : 0;
+
+	*ret_dev_off = e->regions[i].data_off + (off - i * region_size);
+	*ret_len = min_u64(e->size_bytes,
+			   i + 1 < e->region_count ? (i + 1) * region_size : UINT64_MAX) -
+		   off;
+}
 
 int lvm_map(const struct lvm *lvm, uint64_t vol_off, struct bdev **ret_bd,
 	    uint64_t *ret_dev_off, uint64_t *ret_len)
@@ -317,8 +399,7 @@ int lvm_map(const struct lvm *lvm, uint64_t vol_off, struct bdev **ret_bd,
 		if (!e->bd)
 			return -ENODEV;
 		*ret_bd = e->bd;
-		*ret_dev_off = e->data_off + (vol_off - e->vol_off);
-		*ret_len = e->size_bytes - (vol_off - e->vol_off);
+		map_in_extent(e, vol_off - e->vol_off, ret_dev_off, ret_len);
 		return 0;
 	}
 	return -EINVAL;

@@ -12,11 +12,19 @@
 #include "bdev/bdev.h"
 #include "vmfs/format6.h"
 
+/* PEs that follow one another on their device: most extents have one such region. */
+struct lvm_region {
+	uint64_t map_off;	/* dev offset of its first PE map */
+	uint64_t data_off;	/* and of its first PE */
+	uint32_t pe_count;
+};
+
 struct lvm_extent {
 	struct bdev *bd;	/* borrowed; NULL where it is missing (degraded) */
 	struct uuid device_uuid;
 	uint64_t pe_first, pe_count;
-	uint64_t data_off;	/* dev offset of its first PE */
+	unsigned int region_count; /* 16 TiB each, but for the last */
+	struct lvm_region regions[LVM_REGIONS_MAX];
 	uint64_t vol_off;	/* of its first byte in the volume */
 	uint64_t size_bytes;
 	struct vmfs_disk_identity_disk identity;
@@ -43,12 +51,12 @@ int lvm_read_device(struct bdev *bd, uint64_t dev_off, void *buf, uint64_t len)
 	__attribute__((warn_unused_result));
 int lvm_flush_device(struct bdev *bd) __attribute__((warn_unused_result));
 /*
- * One device's headers checked (magic, versions, sizes, PE table against bitmap).
- * Reports.
+ * One device's headers checked (magic, versions, sizes, PE table against bitmap), and its
+ * extent of a volume, in which it has still to be placed. Reports. Blocks.
  */
 int lvm_device_read(struct bdev *bd, struct reporter *r,
 		    struct vmfs_lvm_device_disk *ret_dev,
-		    struct vmfs_lvm_volume_disk *ret_vol)
+		    struct vmfs_lvm_volume_disk *ret_vol, struct lvm_extent *ret_extent)
 	__attribute__((warn_unused_result));
 /*
  * Joins devices (any order) into *ret_lvm. -EMEDIUMTYPE: not VMFS; -ENODEV: an extent is

@@ -43,7 +43,7 @@ static uint32_t pes_max(const struct vmfs_lvm_device_disk *devd)
 {
 	return lvm_is_6(devd)
 		       ? LVM6_PES_MAX * (uint32_t)(LVM6_PE_LENGTH_MAX / LVM_PE_SIZE)
-		       : LVM_MAPS_MAX * LVM_PE_PER_MAP;
+		       : LVM_REGIONS_MAX * LVM_MAPS_MAX * LVM_PE_PER_MAP;
 }
 
 static bool are_maps_right(const struct vmfs_lvm_device_disk *devd)
@@ -120,12 +120,11 @@ int verify_lvm_volume(const struct vmfs_lvm_volume_disk *vold,
 	return 0;
 }
 
-int verify_lvm_pe(const struct vmfs_lvm_pe_disk *ped, uint32_t i,
+int verify_lvm_pe(const struct vmfs_lvm_pe_disk *ped, uint32_t i, uint64_t dev_off,
 		  const struct vmfs_lvm_device_disk *devd,
 		  const struct vmfs_lvm_volume_disk *vold, struct verify *ret_why)
 {
 	uint64_t step = lvm_is_6(devd) ? LVM6_PE_LENGTH_MAX : LVM_PE_SIZE;
-	uint64_t dev_off = le64_get(devd->data_off) + i * step;
 	uint64_t vol_off = le64_get(vold->pe_first) * LVM_PE_SIZE + i * step;
 	uint64_t end = le32_get(vold->pe_count) * LVM_PE_SIZE;
 	uint64_t length = min_u64(step, end > i * step ? end - i * step : 0);

@@ -92,7 +92,7 @@ static void what_is_no_volume_is_named(void **state)
 		{ 0x100004, 4, 9, -EOPNOTSUPP, "LVM version 9" },
 		{ 0x10006a, 4, 2, -EUCLEAN, "2 PEs do not fit" },
 		{ 0x10007a, 8, 0x1000000, -EUCLEAN, "data at 0x1000000" },
-		{ 0x1000c2, 8, 1, -EOPNOTSUPP, "over 16 TiB" },
+		{ 0x1000c2, 8, 1, -EUCLEAN, "1 PEs need none" },
 		{ 0x100210, 4, 2, -EUCLEAN, "state 2" },
 		{ 0x100290, 4, 0, -EUCLEAN, "0 extents" },
 		{ 0x100280, 8, 7, -EUCLEAN, "last PE 7, not 0" },

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Extents over 16 TiB: metadata regions that follow one another by extension headers
+ * (FORMAT.md 3.6), with a gap between their data.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/align.h"
+#include "base/bitmap.h"
+#include "tests/lib/collect.h"
+#include "vmfs/lvm.h"
+
+#define MAPS 2u /* behind the extension header: 8,193 PEs */
+#define REGION_PES (LVM_MAPS_MAX * LVM_PE_PER_MAP)
+#define PES (REGION_PES + LVM_PE_PER_MAP + 1)
+#define EXTENSION_OFF (LVM_DATA_OFF + REGION_PES * LVM_PE_SIZE)
+#define SECOND_DATA_OFF (EXTENSION_OFF + 0x1000000ull)
+#define DEVICE_SIZE (SECOND_DATA_OFF + (LVM_PE_PER_MAP + 1) * LVM_PE_SIZE)
+
+static void put(struct bdev *bd, uint64_t off, const void *data, uint64_t len)
+{
+	assert_int_equal(bdev_write(bd, data, len, off), 0);
+}
+
+/* Map `map` of a region: PEs from `first` on, `count` of them, from data_off on. */
+static void put_map(struct bdev *bd, uint64_t map_off, uint32_t first, uint32_t count,
+		    uint64_t data_off)
+{
+	uint64_t len = LVM_PE_BITMAP_SIZE +
+		       round_up(count * sizeof(struct vmfs_lvm_pe_disk), 512);
+	uint8_t *data = calloc(1, len);
+	struct vmfs_lvm_pe_disk *pes;
+
+	assert_non_null(data);
+	pes = (struct vmfs_lvm_pe_disk *)(data + LVM_PE_BITMAP_SIZE);
+	bitmap_set_range(data, 0, count);
+	for (uint32_t i = 0; i < count; i++)
+		pes[i] = (struct vmfs_lvm_pe_disk){
+			.used = 1,
+			.number = le32_of(first + i),
+			.dev_off = le64_of(data_off + i * LVM_PE_SIZE),
+			.vol_off = le64_of((first + i) * LVM_PE_SIZE),
+			.length = le64_of(LVM_PE_SIZE),
+			.version = le32_of(1),
+		};
+	put(bd, map_off, data, len);
+	free(data);
+}
+
+static void put_headers(struct bdev *bd)
+{
+	struct vmfs_lvm_device_disk dev = {
+		.magic = le32_of(LVM_MAGIC),
+		.major = le32_of(5),
+		.minor = le32_of(0x15),
+		.block_size = le32_of(VMFS_SECTOR_SIZE),
+		.total_bytes = le64_of(DEVICE_SIZE),
+		.volume_count = le32_of(1),
+		.pe_count = le32_of(PES),
+		.pe_last = le32_of(PES - 1),
+		.data_off = le64_of(LVM_DATA_OFF),
+		.pe_map_count = le32_of(LVM_MAPS_MAX + MAPS),
+		.extension_off = le64_of(EXTENSION_OFF),
+	};
+	struct vmfs_lvm_volume_disk vol = {
+		.size = le64_of(PES * LVM_PE_SIZE),
+		.state = le32_of(1),
+		.uuid = { 1 },
+		.pe_count = le32_of(PES),
+		.pe_last = le64_of(PES - 1),
+		.extent_count = le32_of(1),
+	};
+
+	put(bd, LVM_HEADER_OFF, &dev, sizeof(dev));
+	put(bd, LVM_VOLUME_OFF, &vol, sizeof(vol));
+}
+
+static void put_extension(struct bdev *bd, uint32_t magic, uint32_t maps,
+			  uint64_t data_off)
+{
+	union {
+		struct vmfs_lvm_extension_disk ext;
+		uint8_t bytes[VMFS_SECTOR_SIZE];
+	} sector = { .ext = { .magic = le32_of(magic),
+			      .map_count = le32_of(maps),
+			      .data_off = le64_of(data_off) } };
+
+	put(bd, EXTENSION_OFF, sector.bytes, sizeof(sector.bytes));
+}
+
+static int make(void **state)
+{
+	struct bdev *bd;
+
+	assert_int_equal(bdev_mem_new(DEVICE_SIZE, 512, NULL, &bd), 0);
+	put_headers(bd);
+	for (uint32_t map = 0; map < LVM_MAPS_MAX; map++)
+		put_map(bd, LVM_PE_MAP_OFF + map * LVM_PE_MAP_SIZE, map * LVM_PE_PER_MAP,
+			LVM_PE_PER_MAP,
+			LVM_DATA_OFF + map * LVM_PE_PER_MAP * LVM_PE_SIZE);
+	put_extension(bd, LVM_MAGIC, MAPS, SECOND_DATA_OFF);
+	uint64_t maps_off = EXTENSION_OFF + (LVM_PE_MAP_OFF - LVM_HEADER_OFF);
+	put_map(bd, maps_off, REGION_PES, LVM_PE_PER_MAP, SECOND_DATA_OFF);
+	put_map(bd, maps_off + LVM_PE_MAP_SIZE, REGION_PES + LVM_PE_PER_MAP, 1,
+		SECOND_DATA_OFF + LVM_PE_PER_MAP * LVM_PE_SIZE);
+	*state = bd;
+	return 0;
+}
+
+static int unmake(void **state)
+{
+	bdev_close(*state);
+	return 0;
+}
+
+static int open_lvm(struct bdev *bd, struct collect *told, struct lvm **ret_lvm)
+{
+	struct lvm *lvm = malloc(sizeof(*lvm));
+
+	assert_non_null(lvm);
+	int err = lvm_open(&bd, 1, collect_init(told), lvm);
+	if (err || !ret_lvm)
+		free(lvm);
+	else
+		*ret_lvm = lvm;
+	return err;
+}
+
+static void check_place(const struct lvm *lvm, uint64_t vol_off, uint64_t dev_off,
+			uint64_t len)
+{
+	struct bdev *bd;
+	uint64_t at, run;
+
+	assert_int_equal(lvm_map(lvm, vol_off, &bd, &at, &run), 0);
+	assert_int_equal(at, dev_off);
+	assert_int_equal(run, len);
+}
+
+static void both_regions_are_found(void **state)
+{
+	const uint64_t region = REGION_PES * LVM_PE_SIZE;
+	const uint64_t rest = (LVM_PE_PER_MAP + 1) * LVM_PE_SIZE;
+	struct collect told;
+	struct lvm *lvm;
+
+	if (open_lvm(*state, &told, &lvm))
+		fail_msg("%s", collect_text(&told));
+	assert_int_equal(lvm->size_bytes, region + rest);
+	check_place(lvm, 0, LVM_DATA_OFF, region);
+	check_place(lvm, region - 512, LVM_DATA_OFF + region - 512, 512);
+	check_place(lvm, region, SECOND_DATA_OFF, rest);
+	check_place(lvm, region + rest - 512, SECOND_DATA_OFF + rest - 512, 512);
+	struct bdev *bd;
+	uint64_t at, run;
+	assert_int_equal(lvm_map(lvm, region + rest, &bd, &at, &run), -EINVAL);
+	free(lvm);
+	collect_done(&told);
+}
+
+static void bytes_are_read_over_the_seam(void **state)
+{
+	uint8_t out[1024], in[1024];
+	struct collect told;
+	struct lvm *lvm;
+
+	for (size_t i = 0; i < sizeof(out); i++)
+		out[i] = (uint8_t)(i * 7 + 1);
+	put(*state, EXTENSION_OFF - 512, out, 512);
+	put(*state, SECOND_DATA_OFF, out + 512, 512);
+	assert_int_equal(open_lvm(*state, &told, &lvm), 0);
+	assert_int_equal(lvm_read(lvm, REGION_PES * LVM_PE_SIZE - 512, in, sizeof(in)),
+			 0);
+	assert_memory_equal(in, out, sizeof(in));
+	free(lvm);
+	collect_done(&told);
+}
+
+static void check_refused(struct bdev *bd, const char *words)
+{
+	struct collect told;
+
+	assert_int_equal(open_lvm(bd, &told, NULL), -EUCLEAN);
+	if (!collect_has(&told, words))
+		fail_msg("%s: %s", words, collect_text(&told));
+	collect_done(&told);
+}
+
+static void a_bad_extension_is_refused(void **state)
+{
+	struct bdev *bd = *state;
+
+	put_extension(bd, 7, MAPS, SECOND_DATA_OFF);
+	check_refused(bd, "magic 0x00000007");
+	put_extension(bd, LVM_MAGIC, 3, SECOND_DATA_OFF);
+	check_refused(bd, "3 maps for 8193 PEs");
+	put_extension(bd, LVM_MAGIC, MAPS, SECOND_DATA_OFF + LVM_PE_SIZE);
+	check_refused(bd, "2 maps for 8193 PEs, data at");
+	put_extension(bd, LVM_MAGIC, MAPS, SECOND_DATA_OFF - 512);
+	check_refused(bd, "PE 65536 lies at");
+	put_extension(bd, LVM_MAGIC, MAPS, SECOND_DATA_OFF);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, make, unmake)
+	const struct CMUnitTest tests[] = {
+		T(both_regions_are_found),
+		T(bytes_are_read_over_the_seam),
+		T(a_bad_extension_is_refused),
+	};
+#undef T
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
