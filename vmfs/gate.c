@@ -19,6 +19,7 @@
 
 #include "base/align.h"
 #include "base/env.h"
+#include "vmfs/event.h"
 #include "vmfs/gate.h"
 #include "vmfs/heartbeat.h"
 #include "vmfs/member.h"
@@ -31,9 +32,24 @@ static struct vmfs_lease *lease_of(struct vmfs_volume *vol)
 	return &vol->member->hb.lease;
 }
 
+/* Told once per hold. */
+static void tell_hold(struct vmfs_volume *vol)
+{
+	struct vmfs_heartbeat *hb = &vol->member->hb;
+
+	if (lease_state(&hb->lease) == LEASE_HOLD &&
+	    !__atomic_exchange_n(&hb->is_hold_told, true, __ATOMIC_RELAXED))
+		event_tell(vol, REPORT_WARN,
+			   "no heartbeat could be written for %.1f s: writes wait",
+			   (double)(heartbeat_lease_age(hb) / NS_PER_MS) / 1000);
+}
+
 int vmfs_gate_pass(struct vmfs_volume *vol)
 {
-	return vol->member ? lease_enter(lease_of(vol)) : -EROFS;
+	if (!vol->member)
+		return -EROFS;
+	tell_hold(vol);
+	return lease_enter(lease_of(vol));
 }
 
 int vmfs_gate_try(struct vmfs_volume *vol)

@@ -413,6 +413,8 @@ static void note_renewed(struct vmfs_heartbeat *hb,
 	hb->last = *image;
 	hb->unknown_count = 0;
 	lease_renewed(&hb->lease, submitted);
+	if (__atomic_exchange_n(&hb->is_hold_told, false, __ATOMIC_RELAXED))
+		event_tell(hb->vol, REPORT_INFO, "the heartbeat is back");
 	mutex_lock(&hb->lease.m);
 	if (le32_get(image->journal_addr) == hb->journal_addr)
 		hb->published++;

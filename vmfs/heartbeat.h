@@ -43,6 +43,7 @@ struct vmfs_heartbeat {
 	uint32_t journal_addr;	/* to be shown by the next renewal */
 	uint64_t journal_vol_off;
 	uint64_t want[HEARTBEAT_WANT_COUNT];
+	bool is_hold_told; /* atomic: an operator knows that writes wait */
 	bool is_want_new;	/* not shown yet */
 
 	/* The heartbeat task's alone. */
