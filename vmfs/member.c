@@ -20,6 +20,7 @@
 #include "base/align.h"
 #include "vmfs/gate.h"
 #include "vmfs/event.h"
+#include "vmfs/cawtest.h"
 #include "vmfs/member.h"
 #include "vmfs/volume.h"
 
@@ -27,6 +28,8 @@
 #define CONTENDED_TURNS_PER_RENEWAL 30u
 #define RENEWALS_PER_SCAN 20u
 #define RELEASE_TRIES 3
+#define CAW_TEST_COUNT 200u
+#define CAW_TEST_NS (10 * NS_PER_S)
 #define LEAVE_PATIENCE 2u /* attempts to renew */
 
 /* Waits until `next`; false when the member is to stop, or lost. */
@@ -109,6 +112,48 @@ static void free_member(struct vmfs_volume *vol)
 	free(m);
 }
 
+/* In the last sector of our own journal, which is empty. */
+static int test_caw(struct vmfs_volume *vol)
+{
+	struct vmfs_membership *m = vol->member;
+	struct cawtest t = { .sessions = 2,
+			     .count = CAW_TEST_COUNT,
+			     .patience_ns = CAW_TEST_NS,
+			     .r = vol->reporter };
+	uint64_t run;
+
+	if (m->hb.caw.mechanism != BDEV_CAW_ATS)
+		return 0;
+	int err = lvm_map(&vol->lvm,
+			  m->journal.vol_off +
+				  (m->journal.sector_count - 1) * VMFS_SECTOR_SIZE,
+			  &t.bd[0], &t.dev_off, &run);
+	t.bd[1] = t.bd[0] == vol->lvm.extents[0].bd ? m->hb.bd : t.bd[0];
+	if (!err)
+		err = vmfs_cawtest(&t);
+	if (err || t.is_atomic)
+		return err;
+	return report_error(
+		vol->reporter, -EOPNOTSUPP,
+		"%s: refusing: COMPARE AND WRITE is not atomic on it: of %llu "
+		"increments by two sessions the sector shows %llu; hosts that "
+		"share a volume there would destroy it",
+		t.bd[0]->name, (unsigned long long)t.made, (unsigned long long)t.shown);
+}
+
+/* Locks by RESERVE(6) work, at a price that an admin should know of (LOCKING.md 5). */
+static void warn_of_price(struct vmfs_volume *vol)
+{
+	if (vol->member->hb.caw.mechanism == BDEV_CAW_RESERVE)
+		report(vol->reporter, REPORT_WARN,
+		       "volume %s: no COMPARE AND WRITE on %s: each lock reserves the "
+		       "whole LUN for a moment and keeps all other hosts' I/O waiting; "
+		       "a dead host is taken over after %llu s, and no host may be a "
+		       "virtual machine that can be paused",
+		       vol->label, vol->lvm.extents[0].bd->name,
+		       (unsigned long long)(vol->member->hb.timing.dead_ns / NS_PER_S));
+}
+
 int vmfs_member_start(struct vmfs_volume *vol, const struct vmfs_open_options *options)
 {
 	struct vmfs_membership *m = calloc(1, sizeof(*m));
@@ -156,7 +201,10 @@ int vmfs_member_start(struct vmfs_volume *vol, const struct vmfs_open_options *o
 			res->start_cluster = (uint32_t)((uint64_t)(m->hb.slot % 64) *
 							res->cluster_count / 64);
 	}
+	warn_of_price(vol);
 	err = journal_create(vol);
+	if (!err && options->wants_caw_test)
+		err = test_caw(vol);
 	if (!err) {
 		m->maintenance = task_start("maintenance", maintenance_loop, vol);
 		err = m->maintenance ? 0 : -ENOMEM;

@@ -60,6 +60,11 @@ struct vmfs_open_options {
 	 * NULL: heartbeats then share devices[0]. Borrowed.
 	 */
 	struct bdev *heartbeat_device;
+	/*
+	 * Not known to be atomic on this device: COMPARE AND WRITE is tested by two
+	 * sessions first (some 400 commands); -EOPNOTSUPP if it is not.
+	 */
+	bool wants_caw_test;
 	bool no_liveness_lock;	  /* file class: use the lease instead (tests) */
 	/*
 	 * -EBUSY if a living member keeps another profile. Without a meaning where no

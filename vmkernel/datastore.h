@@ -40,6 +40,11 @@ struct datastore_options {
 	struct uuid host;
 	const char *host_name;
 	const char *initiator_name; /* NULL: made from the host's UUID */
+	/*
+	 * Where the host keeps which devices have an atomic COMPARE AND WRITE; one that
+	 * is not known there is tested when it is attached. NULL: not tested.
+	 */
+	const char *proof_dir;
 	struct reporter *reporter;
 	void (*on_lost)(void *arg); /* from the heartbeat's task; must not block */
 	void *on_lost_arg;

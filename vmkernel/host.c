@@ -173,6 +173,7 @@ static struct datastore_options attach_options(struct host *h, uint32_t i,
 					       struct reporter *r)
 {
 	return (struct datastore_options){
+		.proof_dir = h->state_dir,
 		.device = h->config.devices[i],
 		.index = i,
 		.host = h->uuid,
