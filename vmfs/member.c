@@ -22,6 +22,7 @@
 #include "vmfs/event.h"
 #include "vmfs/cawtest.h"
 #include "vmfs/member.h"
+#include "vmfs/twin.h"
 #include "vmfs/volume.h"
 
 #define TURNS_PER_RENEWAL 3u
@@ -202,7 +203,9 @@ int vmfs_member_start(struct vmfs_volume *vol, const struct vmfs_open_options *o
 							res->cluster_count / 64);
 	}
 	warn_of_price(vol);
-	err = journal_create(vol);
+	err = vmfs_twin_check(vol);
+	if (!err)
+		err = journal_create(vol);
 	if (!err && options->wants_caw_test)
 		err = test_caw(vol);
 	if (!err) {

@@ -52,7 +52,11 @@ struct vmfs_open_options {
 	struct bdev **devices;	  /* the extents, any order; borrowed until close */
 	unsigned int device_count;
 	bool is_read_only;	  /* no slot, no lock, no write */
-	struct uuid machine;	  /* names this machine across mounts (zero: made up) */
+	/*
+	 * Names this host across mounts. Zero: made up, for programs that are no host.
+	 * Two live members cannot have the same.
+	 */
+	struct uuid machine;
 	const char *host_name;	  /* shown to admins of other hosts; NULL: gethostname */
 	struct reporter *reporter;
 	/*
@@ -89,7 +93,7 @@ struct vmfs_open_options {
  * Opens a volume: LVM, descriptor, system files; read-write: takes a heartbeat slot,
  * starts the heartbeat, takes over what a dead host left only when its locks are met.
  * -EMEDIUMTYPE: not VMFS. -ENODEV: an extent is missing. -EBUSY: a member of another
- * storage class is live.
+ * storage class is live. -ENOTUNIQ: a live member has the same machine UUID (reported).
  */
 int vmfs_volume_open(const struct vmfs_open_options *options,
 		     struct vmfs_volume **ret_vol) __attribute__((warn_unused_result));

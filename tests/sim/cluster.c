@@ -70,7 +70,8 @@ int cluster_mount(struct cluster *c, struct cluster_mount *m)
 	m->cluster = c;
 	m->host = self;
 	m->is_lost = false;
-	m->reporter.tell = trace_report;
+	if (!m->reporter.tell)
+		m->reporter.tell = trace_report;
 	m->bd = simdisk_attach(c->disk, self);
 	m->heartbeat_bd = simdisk_attach(c->disk, self);
 	struct vmfs_open_options options = {

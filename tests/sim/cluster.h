@@ -48,7 +48,7 @@ struct cluster_mount {
 	bool no_liveness_lock;	 /* set before: count the lease also on files */
 	struct guard *guard;	 /* set before; NULL: none */
 	struct uuid machine;	 /* set before; zero: one of its own */
-	struct reporter reporter; /* traces what the library reports */
+	struct reporter reporter; /* set before; NULL: traces what the library says */
 };
 /* 0 or -errno. */
 int cluster_mount(struct cluster *c, struct cluster_mount *m);

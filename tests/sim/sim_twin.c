@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Two hosts with one machine UUID: the second is refused and told; a host that comes back
+ * after its own crash is not; of two that start at once one stays.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/sim/cluster.h"
+
+#define S NS_PER_S
+
+struct host {
+	struct cluster *c;
+	struct sim_host *sim;
+	struct cluster_mount m;
+	bool has_machine, buries, is_asked_to_leave, is_done;
+	bool has_buried;
+	uint64_t starts_after, took;
+	int err;
+	char told[512];
+};
+
+static void note(struct reporter *r, enum report_level level, const char *text)
+{
+	struct host *h = (struct host *)(void *)((char *)r -
+			 offsetof(struct host, m.reporter));
+
+	if (level == REPORT_ERROR)
+		(void)snprintf(h->told, sizeof(h->told), "%s", text);
+}
+
+/* Mounts, changes something, stays until it is asked to leave. */
+static void live(void *arg)
+{
+	struct host *h = arg;
+
+	task_sleep_until(clock_now() + h->starts_after);
+	if (h->has_machine)
+		memset(h->m.machine.b, 0x5a, sizeof(h->m.machine.b));
+	uint64_t from = clock_now();
+	h->m.reporter.tell = note;
+	h->err = cluster_mount(h->c, &h->m);
+	h->took = clock_now() - from;
+	h->is_done = true;
+	if (h->err)
+		return;
+	char path[32];
+	(void)snprintf(path, sizeof(path), "/%s", sim_host_name(h->sim));
+	SIM_CHECK(!vmfs_mkdir(h->m.vol, path, 0755));
+	if (h->buries)
+		cluster_bury(&h->m);
+	h->has_buried = true;
+	while (!h->is_asked_to_leave)
+		task_sleep_until(clock_now() + S / 10);
+	SIM_CHECK(!vmfs_volume_state(h->m.vol));
+	SIM_CHECK(!cluster_unmount(&h->m));
+}
+
+static struct task *start(struct host *h, struct cluster *c, const char *name)
+{
+	h->c = c;
+	h->m.no_liveness_lock = c->caw != BDEV_CAW_FILE;
+	h->sim = sim_host_new(name, (int)sim_random(1000) - 500);
+	return sim_host_start(h->sim, name, live, h);
+}
+
+static void wait_for(const struct host *h)
+{
+	while (!h->is_done)
+		task_sleep_until(clock_now() + S / 100);
+}
+
+struct plan {
+	enum bdev_caw_class caw;
+};
+
+static void second_comes(void *arg)
+{
+	const struct plan *plan = arg;
+	struct cluster *c = cluster_new(plan->caw);
+	struct host a = { .has_machine = true }, b = { .has_machine = true },
+		    tool = { 0 };
+	struct task *ta = start(&a, c, "first"), *tt = start(&tool, c, "tool");
+
+	wait_for(&a);
+	wait_for(&tool);
+	SIM_CHECK(!a.err && a.took < S && !tool.err);
+	task_sleep_until(clock_now() + sim_random(10 * S));
+	struct task *tb = start(&b, c, "second");
+	task_join(tb);
+	SIM_CHECK(b.err == -ENOTUNIQ && b.took <= 5 * S);
+	SIM_CHECK(strstr(b.told, "host first in slot") &&
+		  strstr(b.told, "same host UUID"));
+	/* The first one has not noticed, and when it has gone the second may come. */
+	task_sleep_until(clock_now() + 30 * S);
+	cluster_check_hosts(c);
+	a.is_asked_to_leave = true;
+	task_join(ta);
+	b.is_done = false;
+	tb = start(&b, c, "second again");
+	wait_for(&b);
+	SIM_CHECK(!b.err && b.took < S);
+	b.is_asked_to_leave = tool.is_asked_to_leave = true;
+	task_join(tb);
+	task_join(tt);
+	cluster_check(c, true);
+	cluster_free(c);
+}
+
+static void second_host_of_one_uuid_is_refused(void **state)
+{
+	struct plan plan = { BDEV_CAW_ATS };
+
+	(void)state;
+	sim_each_seed(1, 20, second_comes, &plan);
+}
+
+static void second_process_on_a_file_is_refused(void **state)
+{
+	struct plan plan = { BDEV_CAW_FILE };
+
+	(void)state;
+	sim_each_seed(50, 10, second_comes, &plan);
+}
+
+/* What its own crash left stands still: it comes back at once, or nearly. */
+static void comes_back(void *arg)
+{
+	const struct plan *plan = arg;
+	struct cluster *c = cluster_new(plan->caw);
+	struct host before = { .has_machine = true }, twin = { .has_machine = true };
+	struct host after = { .has_machine = true, .buries = true };
+	struct task *t = start(&before, c, "before");
+
+	wait_for(&before);
+	task_sleep_until(clock_now() + sim_random(10 * S));
+	sim_host_kill(before.sim);
+	task_join(t);
+	task_sleep_until(clock_now() + S);
+	t = start(&after, c, "after");
+	wait_for(&after);
+	SIM_CHECK(!after.err);
+	SIM_CHECK(after.took <= (plan->caw == BDEV_CAW_FILE ? S : 5 * S));
+	/* It has a later slot than its old one, which a twin finds free. */
+	while (!after.has_buried)
+		task_sleep_until(clock_now() + S);
+	struct task *tb = start(&twin, c, "twin");
+	task_join(tb);
+	SIM_CHECK(twin.err == -ENOTUNIQ);
+	after.is_asked_to_leave = true;
+	task_join(t);
+	cluster_check(c, true);
+	cluster_free(c);
+}
+
+static void a_host_comes_back_after_its_own_crash(void **state)
+{
+	struct plan ats = { BDEV_CAW_ATS }, file = { BDEV_CAW_FILE };
+
+	(void)state;
+	sim_each_seed(100, 20, comes_back, &ats);
+	sim_each_seed(150, 10, comes_back, &file);
+}
+
+static void both_start(void *arg)
+{
+	const struct plan *plan = arg;
+	struct cluster *c = cluster_new(plan->caw);
+	struct host a = { .has_machine = true }, b = { .has_machine = true };
+
+	b.starts_after = sim_random(3) ? sim_random(S / 20) : sim_random(5 * S);
+	struct task *ta = start(&a, c, "one"), *tb = start(&b, c, "other");
+	wait_for(&a);
+	wait_for(&b);
+	if (!a.err == !b.err)
+		sim_fail("of two twins: %d, %d", a.err, b.err);
+	SIM_CHECK(!a.err || a.err == -ENOTUNIQ);
+	SIM_CHECK(!b.err || b.err == -ENOTUNIQ);
+	a.is_asked_to_leave = b.is_asked_to_leave = true;
+	task_join(ta);
+	task_join(tb);
+	cluster_check(c, true);
+	cluster_free(c);
+}
+
+static void of_two_that_start_at_once_one_stays(void **state)
+{
+	struct plan ats = { BDEV_CAW_ATS }, file = { BDEV_CAW_FILE };
+
+	(void)state;
+	sim_each_seed(200, 100, both_start, &ats);
+	sim_each_seed(300, 50, both_start, &file);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(second_host_of_one_uuid_is_refused),
+		cmocka_unit_test(second_process_on_a_file_is_refused),
+		cmocka_unit_test(a_host_comes_back_after_its_own_crash),
+		cmocka_unit_test(of_two_that_start_at_once_one_stays),
+	};
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	cmocka_set_test_filter(getenv("SIM_CASE")); /* one case, for replays */
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
