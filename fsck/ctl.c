@@ -105,7 +105,8 @@ static int break_lock(const struct ctl *c, const char *slot_text)
 					       .device_count = 1,
 					       .host_name = "vmfsctl",
 					       .reporter = c->r,
-					       .heartbeat_device = heartbeat };
+					       .heartbeat_device = heartbeat,
+					       .lease_profile = VMFS_LEASE_FOLLOW };
 		err = vmfs_volume_open(&o, &vol);
 	}
 	if (!err)

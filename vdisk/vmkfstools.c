@@ -379,6 +379,8 @@ static int run_verb(struct job *j, const struct verb *verb)
 	j->what = verb->is_place_first ? j->rq->argument : j->rq->operand;
 	int rc = verb->is_volume ? place_parse_volume(&j->t, j->what, &j->place) :
 				   place_parse(&j->t, j->what, &j->place);
+	if (rc == 0 && !verb->is_reader)
+		rc = mount_guard(&j->m, &j->t, j->place.device);
 	if (rc == 0 && verb->prepare)
 		rc = verb->prepare(j);
 	if (rc == 0)

@@ -30,7 +30,7 @@ int config_init(struct config *c)
 void config_done(struct config *c)
 {
 	char *all[] = { c->state_dir, c->socket, c->host_name, c->initiator_name,
-			c->qemu,      c->vmx,	 c->accel };
+			c->qemu,      c->vmx,	 c->accel,     c->watchdog };
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		free(all[i]);
 	for (uint32_t i = 0; i < c->device_count; i++)
@@ -47,7 +47,7 @@ static char **text_setting(struct config *c, const char *key)
 		{ "state_dir", &c->state_dir }, { "socket", &c->socket },
 		{ "host_name", &c->host_name }, { "initiator_name", &c->initiator_name },
 		{ "qemu", &c->qemu },		{ "vmx", &c->vmx },
-		{ "accel", &c->accel },
+		{ "accel", &c->accel },	{ "watchdog", &c->watchdog },
 	};
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
 		if (strcmp(key, all[i].key) == 0)
@@ -60,6 +60,18 @@ static bool is_accel(const char *value)
 {
 	return strcmp(value, "auto") == 0 || strcmp(value, "kvm") == 0 ||
 	       strcmp(value, "tcg") == 0;
+}
+
+static int set_profile(struct config *c, const char *value, const char *where,
+		       struct reporter *r)
+{
+	bool is_fast = strcmp(value, "fast") == 0;
+	if (!is_fast && strcmp(value, "normal") != 0)
+		return report_error(r, -EINVAL,
+				    "%s: lease_profile = %s: not normal or fast", where,
+				    value);
+	c->lease_profile = is_fast ? VMFS_LEASE_FAST : VMFS_LEASE_NORMAL;
+	return 0;
 }
 
 static int set_number(const char *key, const char *value, uint64_t max, const char *where,
@@ -81,6 +93,8 @@ int config_set(struct config *c, const char *key, const char *value, const char 
 	if (strcmp(key, "power_on_wait_s") == 0)
 		return set_number(key, value, POWER_ON_WAIT_MAX_S, where, r,
 				  &c->power_on_wait_s);
+	if (strcmp(key, "lease_profile") == 0)
+		return set_profile(c, value, where, r);
 	if (!*value)
 		return report_error(r, -EINVAL, "%s: %s has no value", where, key);
 	if (strcmp(key, "accel") == 0 && !is_accel(value))

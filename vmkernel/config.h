@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/report.h"
+#include "vmfs/vmfs.h"
 
 #define CONFIG_DEVICES_MAX 64u
 #define CONFIG_STATE_DIR "/var/lib/vmkernel"
@@ -14,6 +15,8 @@
 
 struct config {
 	char *state_dir, *socket, *host_name, *initiator_name, *qemu, *vmx, *accel;
+	char *watchdog; /* NULL: none */
+	enum vmfs_lease_profile lease_profile;
 	char *devices[CONFIG_DEVICES_MAX];
 	uint32_t device_count;
 	uint32_t vm_uid;

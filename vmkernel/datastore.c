@@ -141,6 +141,8 @@ static int open_volume(struct datastore *ds, const struct datastore_options *o)
 		.host_name = o->host_name,
 		.reporter = o->reporter,
 		.heartbeat_device = ds->heartbeat,
+		.guard = o->guard,
+		.lease_profile = o->lease_profile,
 		.on_lost = o->on_lost,
 		.on_lost_arg = o->on_lost_arg,
 	};

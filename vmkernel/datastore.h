@@ -46,6 +46,8 @@ struct datastore_options {
 	 */
 	const char *proof_dir;
 	struct reporter *reporter;
+	struct guard *guard;	    /* or NULL */
+	enum vmfs_lease_profile lease_profile;
 	void (*on_lost)(void *arg); /* from the heartbeat's task; must not block */
 	void *on_lost_arg;
 };

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/env.h"
+#include "bdev/guard.h"
 #include "bdev/worker.h"
 #include "iscsi/open.h"
 #include "vdisk/vdisk.h"
@@ -18,6 +19,7 @@
 
 #define WORKERS 4u
 #define LOCK_WAIT (30 * NS_PER_S)
+#define STOP_WAIT (10 * NS_PER_S) /* for storage that is away */
 
 struct export {
 	struct reporter *reporter;
@@ -26,19 +28,27 @@ struct export {
 	struct datastore *ds;	/* or a volume, */
 	struct vdisk *vdisk;	/* and a disk on it */
 	struct worker_pool *pool;
+	struct guard *guard;	/* of the volume's lease */
 };
 
 static int open_vdisk(struct export *e, const char *device, const char *path)
 {
 	struct vmfs_holder holder;
 	char text[VMFS_HOLDER_TEXT_SIZE];
+	struct guard_options guard = { .log_fd = STDERR_FILENO,
+				       .reporter = e->reporter };
+	int rc = e->is_read_only ? 0 : guard_start(&guard, &e->guard);
+	if (rc < 0)
+		return rc;
 	struct datastore_options options = {
 		.device = device,
+		.guard = e->guard,
+		.lease_profile = VMFS_LEASE_FOLLOW,
 		.is_read_only = e->is_read_only,
 		.host = uuid_new(),
 		.reporter = e->reporter,
 	};
-	int rc = datastore_attach(&options, &e->ds);
+	rc = datastore_attach(&options, &e->ds);
 	if (rc < 0)
 		return rc;
 	struct vdisk_open_options disk = {
@@ -100,6 +110,8 @@ static int serve(struct export *e, const char *socket)
 	(void)sigaddset(&set, SIGINT);
 	while (sigwait(&set, &signal) != 0)
 		continue;
+	if (e->ds)
+		vmfs_volume_limit_wait(e->ds->vol, STOP_WAIT);
 	nbd_server_stop(server);
 	(void)unlink(socket); /* a stale one is replaced anyway */
 	return 0;
@@ -116,6 +128,7 @@ int export_run(const char *what, const char *socket, bool is_read_only,
 	bdev_close(e.device);
 	worker_pool_free(e.pool);
 	int detach_rc = datastore_detach(e.ds);
+	guard_stop(e.guard);
 	if (rc == 0 && (close_rc < 0 || detach_rc < 0))
 		rc = report_error(r, close_rc < 0 ? close_rc : detach_rc,
 				  "%s: closed with %s", what,

@@ -23,6 +23,8 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -30,12 +32,14 @@
 
 #include "base/cleanup.h"
 #include "base/env.h"
+#include "bdev/guard.h"
 #include "vmkernel/control.h"
 #include "vmkernel/inventory.h"
 
 #define UUID_FILE "host.uuid"
 #define WORKERS 8u
 #define LOCK_WAIT NS_PER_S
+#define STOP_WAIT (10 * NS_PER_S) /* for storage that is away */
 #define LOCK_PAUSE (20 * NS_PER_MS)
 
 const char *host_path(const struct host *h, const char *name, char *buf)
@@ -165,6 +169,14 @@ int host_init(struct host *h, struct reporter *r)
 	return 0;
 }
 
+/* Where the limit allows it: with one, later allocations would fail. */
+static void lock_memory(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur == RLIM_INFINITY)
+		(void)mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);
+}
+
 /* ---- datastores ---- */
 
 static void on_lost(void *arg);
@@ -180,6 +192,8 @@ static struct datastore_options attach_options(struct host *h, uint32_t i,
 		.host_name = h->host_name,
 		.initiator_name = h->config.initiator_name,
 		.reporter = r,
+		.guard = h->guard,
+		.lease_profile = h->config.lease_profile,
 		.on_lost = on_lost,
 		.on_lost_arg = h,
 	};
@@ -343,6 +357,12 @@ static void stop(struct host *h, uint32_t signal)
 		return;
 	h->is_stopping = true;
 	report(h->reporter, REPORT_INFO, "signal %u: the host shuts down", signal);
+	/* A datastore that is away is waited for a little; a lost one nobody touches. */
+	struct datastore *ds;
+	TAILQ_FOREACH(ds, &h->datastores, link) {
+		if (!ds->is_lost)
+			vmfs_volume_limit_wait(ds->vol, STOP_WAIT);
+	}
 	TAILQ_FOREACH(vm, &h->vms, link)
 		vm_stop(vm, "the host shuts down");
 	end_when_off(h);
@@ -394,9 +414,16 @@ int host_start(struct host *h, struct reporter *r)
 {
 	char path[HOST_PATH_SIZE], pid[32];
 	struct vm *vm;
+	struct guard_options guard = { .watchdog = h->config.watchdog,
+				       .log_fd = h->log.file_fd,
+				       .reporter = r };
+	int rc = guard_start(&guard, &h->guard); /* before the first task */
+	if (rc < 0)
+		return rc;
+	lock_memory();
 	h->loop = loop_new();
 	h->pool = worker_pool_new("disk-work", WORKERS);
-	int rc = h->loop && h->pool ? watch_signals(h) : -ENOMEM;
+	rc = h->loop && h->pool ? watch_signals(h) : -ENOMEM;
 	if (rc < 0)
 		return report_error(r, rc, "cannot start: %s", strerror(-rc));
 	rc = attach_all(h, r);
@@ -428,6 +455,7 @@ void host_done(struct host *h)
 	while ((vm = TAILQ_FIRST(&h->vms)) != NULL)
 		inventory_remove(vm);
 	detach_all(h);
+	guard_stop(h->guard);
 	worker_pool_free(h->pool);
 	loop_watch_free(h->signal_watch);
 	if (h->signal_fd >= 0)

@@ -33,6 +33,7 @@ struct host {
 	struct reporter *reporter;
 	struct loop *loop;
 	struct worker_pool *pool;
+	struct guard *guard;
 	struct datastore_list datastores;
 	struct vm_list vms;
 	uint32_t next_vm_id;

@@ -13,9 +13,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/parse.h"
+#include "bdev/guard.h"
 #include "iscsi/open.h"
 #include "vmkernel/msg/where.h"
 
@@ -240,14 +242,24 @@ int mount_close(struct mount *m)
 	bdev_close(m->heartbeat);
 	for (unsigned int i = 0; i < m->count; i++)
 		bdev_close(m->device[i]);
+	guard_stop(m->guard);
 	*m = (struct mount){ .count = 0 };
 	return rc;
+}
+
+int mount_guard(struct mount *m, struct teller *t, const char *device)
+{
+	struct guard_options options = { .log_fd = STDERR_FILENO, .reporter = &t->base };
+	struct stat st;
+	bool is_local = !strstr(device, "iscsi://") && !strchr(device, ',') &&
+			stat(device, &st) == 0 && S_ISREG(st.st_mode);
+	return is_local ? 0 : guard_start(&options, &m->guard);
 }
 
 int mount_open(struct mount *m, struct teller *t, const char *device,
 		      bool is_read_only)
 {
-	*m = (struct mount){ .count = 0 };
+	*m = (struct mount){ .guard = m->guard };
 	int rc = open_devices(m, t, device, is_read_only);
 	if (rc == 0) {
 		const struct vmfs_open_options options = {
@@ -256,6 +268,8 @@ int mount_open(struct mount *m, struct teller *t, const char *device,
 			.is_read_only = is_read_only,
 			.reporter = &t->base,
 			.heartbeat_device = m->heartbeat,
+			.guard = m->guard,
+			.lease_profile = VMFS_LEASE_FOLLOW,
 		};
 		rc = vmfs_volume_open(&options, &m->vol);
 	}

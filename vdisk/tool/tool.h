@@ -67,7 +67,13 @@ struct mount {
 	unsigned int count;
 	struct bdev *heartbeat;
 	struct vmfs_volume *vol;
+	struct guard *guard; /* or NULL */
 };
+/*
+ * Before anything else is opened: starts a guard (bdev/guard.h) for the mount of a device
+ * that other hosts may share. 0, or a reported -errno.
+ */
+int mount_guard(struct mount *m, struct teller *t, const char *device);
 /* 0, or a reported -errno with nothing open. */
 int mount_open(struct mount *m, struct teller *t, const char *device, bool is_read_only);
 /* A zero-filled mount is allowed. */
