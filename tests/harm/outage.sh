@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # A host loses its LUN under a running VM. For some seconds, or for longer while nobody
-# else wants the VM: it waits and goes on. If another host takes the VM over meanwhile, the
-# first finds that when the LUN is back, and stops its own; nothing that the guest was told
-# is stable is lost. The LUN of host A goes through a relay, so that it can fail for A
-# alone.
+# else wants the VM: it waits and goes on. If another host takes the VM over meanwhile,
+# the first finds that when the LUN is back, and stops its own; nothing that the guest was
+# told is stable is lost. The LUN of host A goes through a relay, so that it can fail for
+# A alone.
 
 . "$(dirname "$0")/../lib/tap.sh"
 . "$ROOT/tests/lib/harm.sh"

@@ -180,7 +180,7 @@ static void pass(struct story *s, uint64_t ns)
 	for (uint64_t end = sim_time() + ns; sim_time() < end;) {
 		task_sleep_until(clock_now() + 200 * NS_PER_MS);
 		for (unsigned int i = 0; i < s->count; i++)
-			if (!sim_host_is_dead(s->hosts[i].host))
+			if (s->hosts[i].guard)
 				(void)simguard_watch(s->hosts[i].guard);
 	}
 }
@@ -209,6 +209,7 @@ static void story_end(struct story *s)
 			pass(s, NS_PER_S);
 		task_join(s->hosts[i].main);
 		simguard_free(s->hosts[i].guard);
+		s->hosts[i].guard = NULL;
 	}
 	cluster_check(s->cluster, true);
 	cluster_free(s->cluster);
