@@ -14,8 +14,10 @@
 #
 # Every test speaks TAP and is run by prove. One that cannot run says why ("1..0 # SKIP").
 
+comma := ,
 TEST_LIB := $(call objs,$(wildcard tests/lib/*.c))
-SIM_LIB := $(call objs,$(filter-out tests/sim/sim_%.c,$(wildcard tests/sim/*.c)))
+SIM_LIB := $(call objs,$(filter-out tests/sim/sim_%.c tests/sim/faults.c,\
+	$(wildcard tests/sim/*.c)))
 UNIT := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/*.c))
 SIM := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/sim/sim_*.c tests/crash/*.c))
 CLI := $(sort $(wildcard tests/cli/*.sh))
@@ -35,10 +37,19 @@ $(UNIT): $(B)/tests/unit/%: $(O)/tests/unit/%.o $(TEST_LIB) $(ENV_POSIX) $(PARTS
 	@echo "  LD      $@"
 	@$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(TEST_LIBS)
 
+# What a program replaces in the library; a call within one file is not replaced.
+WRAP_sim/sim_controls := journal_commit journal_replay journal_empty lock_release_idle \
+	lock_image_leave lock_image_release lock_image_join lock_judge_all lease_renewed \
+	vmfs_cas lease_enter vmfs_gate_zero bdev_cut vmfs_gate_check_read \
+	vmfs_gate_trust lock_judge watch_look watch_poll watch_scan bdev_liveness \
+	fence_victim fence_barrier vmfs_takeover
+$(B)/tests/sim/sim_controls: $(O)/tests/sim/faults.o
+
 $(SIM): $(B)/tests/%: $(O)/tests/%.o $(SIM_LIB) $(TEST_LIB) $(PARTS) $(LIBS_all)
 	@mkdir -p $(@D)
 	@echo "  LD      $@"
-	@$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(TEST_LIBS)
+	@$(CC) $(LDFLAGS) $(addprefix -Wl$(comma)--wrap=,$(WRAP_$*)) -o $@ \
+		$(filter %.o,$^) $(TEST_LIBS)
 
 # Fuzz targets as plain programs: known inputs, no libFuzzer.
 REPLAY := $(patsubst tests/fuzz/%.c,$(B)/tests/replay/%,$(wildcard tests/fuzz/*.c))

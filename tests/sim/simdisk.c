@@ -586,6 +586,17 @@ bool simdisk_is_stable(const struct simdisk *disk, uint64_t offset)
 	return !store_is_volatile(disk->store, offset);
 }
 
+bool simdisk_has_write(const struct simdisk *disk, const struct sim_host *h)
+{
+	const struct command *cmd;
+	LIST_FOREACH(cmd, &disk->commands, all) {
+		if (cmd->at->host == h && cmd->state != COMMAND_OVER &&
+		    changes_bytes(cmd) && cmd->kind != COMMAND_CAW)
+			return true;
+	}
+	return false;
+}
+
 bool simdisk_is_written(const struct simdisk *disk, uint64_t offset, uint64_t len)
 {
 	const struct command *cmd;

@@ -15,6 +15,7 @@
 #define GUARD_NS (250 * NS_PER_MS)
 #define INSPECT_NS (5 * S)
 #define MACHINES 4u
+#define WRITE_AWAITED_NS (4 * S)
 
 struct storm_sum *storm_sum;
 
@@ -139,8 +140,22 @@ static void path_fault(struct weather *w, struct storm_host *h, bool is_heartbea
 	oracle_trouble(w->c->oracle, h->host, false);
 }
 
+/* Half of the time: the moment when h has a write on the way. */
+static void await_write(struct weather *w, const struct storm_host *h)
+{
+	uint64_t until = sim_time() + WRITE_AWAITED_NS;
+
+	if (sim_chance(500000))
+		return;
+	task_sleep_until(clock_now() + sim_random(S / 10));
+	while (sim_time() < until && !sim_host_is_dead(h->host) &&
+	       !simdisk_has_write(w->c->disk, h->host))
+		task_sleep_until(clock_now() + sim_random(400 * NS_PER_US));
+}
+
 static void pause_fault(struct weather *w, struct storm_host *h, bool is_long)
 {
+	await_write(w, h);
 	if (sim_host_is_dead(h->host))
 		return;
 	oracle_trouble(w->c->oracle, h->host, true);
@@ -186,6 +201,7 @@ static void fault(struct weather *w, unsigned int kind)
 
 	switch (kind) {
 	case STORM_KILL:
+		await_write(w, h);
 		if (!sim_host_is_dead(h->host))
 			kill_host(w, h);
 		break;
@@ -233,6 +249,8 @@ static void behave(struct weather *w)
 					     simdisk_rude(w->storm.caw) :
 					     simdisk_polite();
 
+	if (sim_chance(500000))
+		b.accept_ns = 5 * NS_PER_MS; /* a slow network */
 	b.has_pr = w->storm.has_pr;
 	b.checks_at_effect = w->storm.checks_at_effect;
 	b.forgets_keys = w->storm.has_pr && sim_chance(500000);

@@ -384,6 +384,10 @@ static int use_blocks(struct storm_host *h)
 		err = told(&d, "block", read_value(file, i * BLOCK + 4096, &value));
 	if (!err && !is_lost(h))
 		history_read(&h->blocks[i], h->weather->c->oracle, value, begun);
+	for (uint64_t n = sim_chance(500000) ? 0 : sim_random(12); !err && n > 0; n--) {
+		err = change_block(h, file, i);
+		task_sleep_until(clock_now() + sim_random(S));
+	}
 	if (!err)
 		err = change_block(h, file, i);
 	int close_err = close_file(h, file, NULL);
