@@ -131,20 +131,30 @@ fuzz-run: $(FUZZ)
 			exit 1; \
 	done
 
-## sim          simulator tests alone; SEED=n replays one run with a trace, COUNT=n runs n
+## sim          simulator tests alone; S=n replays one seed with its trace, CASE=name of
+##              one case; COUNT=n seeds of each
 sim:
 	@scripts/deps check
 	$(SUBMAKE) $(SIM)
-	@$(if $(SEED),SIM_SEED=$(SEED) SIM_TRACE=1) $(if $(COUNT),SIM_COUNT=$(COUNT)) \
-		$(PROVE) $(if $(SEED),-v) $(SIM)
+	@$(if $(S),SIM_SEED=$(S) SIM_TRACE=1) $(if $(CASE),SIM_CASE=$(CASE)) \
+		$(if $(COUNT),SIM_COUNT=$(COUNT)) \
+		$(PROVE) $(if $(S),-v) $(SIM)
 
-## soak         storms on real processes for SOAK_HOURS (8); SOAK_TRANSPORTS="file ..."
+SOAK_SEEDS ?= 20000
+SOAK_FIRST ?= 1000000
+## soak         the simulator for a night: SOAK_SEEDS (20000) of any weather from
+##              SOAK_FIRST on, two at a time, and a thousand of each other case
 soak:
 	@scripts/deps check
-	$(SUBMAKE) all $(STORM)
-	@BIN=$(abspath $(BIN)) tests/storm/soak.sh
+	$(SUBMAKE) $(SIM)
+	@half=$$(($(SOAK_SEEDS) / 2)); \
+	for first in $(SOAK_FIRST) $$(($(SOAK_FIRST) + half)); do \
+		SIM_CASE=any_weather SIM_FIRST=$$first SIM_COUNT=$$half \
+			$(B)/tests/sim/sim_storm & \
+		all="$$all $$!"; \
+	done; bad=0; for one in $$all; do wait $$one || bad=1; done; exit $$bad
+	@SIM_COUNT=$$(($(SOAK_SEEDS) / 20)) $(B)/tests/sim/sim_cluster
 
-BENCH := $(patsubst tests/bench/%.c,$(B)/tests/bench/%,$(wildcard tests/bench/*_bench.c))
 ## bench        ours beside its peers, one line each; ONLY=nbd|mkfs|lock|create|boot
 bench:
 	@scripts/deps bench

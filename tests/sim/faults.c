@@ -361,7 +361,8 @@ WRAP(int, bdev_liveness, struct bdev *bd, uint64_t offset, bool is_wanted)
 
 static struct vmfs_heartbeat_disk unfenced;
 
-WRAP(int, fence_victim, struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *claimed)
+WRAP(int, fence_victim, struct vmfs_volume *vol,
+     const struct vmfs_heartbeat_disk *claimed)
 {
 	if (fault == FAULT_LATE_FENCE)
 		unfenced = *claimed;

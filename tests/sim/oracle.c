@@ -474,7 +474,7 @@ static void check_time(struct oracle *o, const struct simdisk_effect *e)
 			 (unsigned long long)vol_off_of(e->offset),
 			 (unsigned long long)e->len,
 			 inc->over_at ? "taken over" : "claimed");
-	/* A target that stands still keeps longer than T_tgt what it has accepted (A5). */
+	/* A target that stands still keeps what it has accepted longer than T_tgt. */
 	bool was_stalled = o->all.is_troubled ||
 			   (o->all.trouble_end &&
 			    e->now < o->all.trouble_end + 7 * NS_PER_S);

@@ -114,6 +114,7 @@ void sim_each_seed(uint64_t first, uint64_t count, void (*fn)(void *arg), void *
 {
 	struct story s = { .seed = first, .fn = fn, .arg = arg };
 	count = from_environment("SIM_COUNT", count);
+	first = from_environment("SIM_FIRST", first);
 	if (getenv("SIM_SEED")) {
 		first = from_environment("SIM_SEED", first);
 		count = 1;

@@ -49,7 +49,8 @@ void sim_run(uint64_t seed, void (*fn)(void *arg), void *arg);
  * Runs fn(arg) once for each seed in [first, first + count), each in a forked child of
  * its own, so that what a killed host leaves in memory does not matter. cmocka assertions
  * work inside. The first seed that fails is printed with the child's output and fails the
- * calling cmocka test. SIM_SEED=n runs seed n only; SIM_COUNT=n replaces count.
+ * calling cmocka test. SIM_SEED=n runs seed n only; SIM_COUNT=n replaces count,
+ * SIM_FIRST=n first.
  */
 void sim_each_seed(uint64_t first, uint64_t count, void (*fn)(void *arg), void *arg);
 

@@ -49,7 +49,7 @@ static void ats_hosts_survive_deaths(void **state)
 	};
 
 	(void)state;
-	run(100, 30, &storm);
+	run(100, 20, &storm);
 }
 
 /* The same with lost answers, late commands, torn writes and busy targets. */
@@ -78,7 +78,7 @@ static void ats_hosts_survive_pauses(void **state)
 	};
 
 	(void)state;
-	run(300, 30, &storm);
+	run(300, 20, &storm);
 }
 
 static void file_hosts_survive_deaths(void **state)
@@ -92,7 +92,7 @@ static void file_hosts_survive_deaths(void **state)
 	};
 
 	(void)state;
-	run(400, 30, &storm);
+	run(400, 20, &storm);
 }
 
 static void file_hosts_survive_pauses(void **state)
@@ -106,7 +106,7 @@ static void file_hosts_survive_pauses(void **state)
 	};
 
 	(void)state;
-	run(500, 30, &storm);
+	run(500, 20, &storm);
 }
 
 static void reserving_hosts_share_a_counter(void **state)
@@ -133,7 +133,7 @@ static void guarded_hosts_survive_long_pauses(void **state)
 	};
 
 	(void)state;
-	run(700, 30, &storm);
+	run(700, 20, &storm);
 }
 
 /* Heartbeats, or everything, or everybody's everything does not get through. */
@@ -148,7 +148,7 @@ static void hosts_survive_lost_paths_and_stalls(void **state)
 	};
 
 	(void)state;
-	run(800, 30, &storm);
+	run(800, 20, &storm);
 }
 
 /* All lose power, and the target what it had not flushed. */
@@ -163,7 +163,7 @@ static void power_failures_lose_nothing_acknowledged(void **state)
 	};
 
 	(void)state;
-	run(900, 30, &storm);
+	run(900, 20, &storm);
 }
 
 /*

@@ -601,7 +601,7 @@ bool simdisk_is_written(const struct simdisk *disk, uint64_t offset, uint64_t le
 {
 	const struct command *cmd;
 	LIST_FOREACH(cmd, &disk->commands, all) {
-		if (cmd->state != COMMAND_OVER && changes_bytes(cmd) &&
+		if (cmd->state == COMMAND_ACCEPTED && changes_bytes(cmd) &&
 		    cmd->kind != COMMAND_CAW && cmd->offset < offset + len &&
 		    offset < cmd->offset + cmd->len)
 			return true;

@@ -177,7 +177,7 @@ void simdisk_on_submit(struct simdisk *disk,
 bool simdisk_is_stable(const struct simdisk *disk, uint64_t offset);
 /* h has a plain write, zero or unmap on the way, not accepted or not executed. */
 bool simdisk_has_write(const struct simdisk *disk, const struct sim_host *h);
-/* A plain write, zero or unmap that may still take effect overlaps the range. */
+/* A plain write, zero or unmap that was accepted and not executed overlaps the range. */
 bool simdisk_is_written(const struct simdisk *disk, uint64_t offset, uint64_t len);
 
 /* ---- the recorder: what a power failure could leave (TESTING.md 3.3) ---- */

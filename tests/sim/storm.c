@@ -43,7 +43,7 @@ void storm_draw(struct storm *storm)
 					 sim_random(STORM_ALL_FAULTS + 1)),
 		.events = (unsigned int)sim_random(5),
 	};
-	if (!(storm->ops & ~STORM_REMOUNT))
+	if (!(storm->ops & STORM_KINDS))
 		storm->ops |= STORM_COUNTER;
 	if (storm->caw == BDEV_CAW_RESERVE) {
 		/*

@@ -30,7 +30,9 @@ enum storm_ops {
 	STORM_OWN = 1u << 3,
 	STORM_BLOCKS = 1u << 4,
 	STORM_REMOUNT = 1u << 5, /* now and then leaves and joins again */
-	STORM_ALL_OPS = (1u << 6) - 1,
+	STORM_MODES = 1u << 6,	 /* readers of shared files upgrade and downgrade */
+	STORM_ALL_OPS = (1u << 7) - 1,
+	STORM_KINDS = (1u << 5) - 1, /* of which one at a time is done */
 };
 
 enum storm_faults {

@@ -211,6 +211,29 @@ static int write_shared(struct storm_host *h, unsigned int i)
 	return err ? err : close_err;
 }
 
+/* A reader becomes the writer for a moment, and a reader again. */
+static int change_mode(struct storm_host *h, struct vmfs_file *file, struct held **held,
+		       unsigned int i)
+{
+	struct weather *w = h->weather;
+	struct deed d = begin(h);
+	int err = told(&d, "upgrade",
+		       vmfs_file_upgrade(file, patience(false), NULL));
+
+	if (err)
+		return err == -EBUSY ? 0 : err;
+	(*held)->host = NULL;
+	*held = hold(h, i, true);
+	unsigned int at = history_begin(&w->files[i], ++w->seq);
+	d = begin(h);
+	err = told(&d, "write after upgrade", write_value(file, w->seq, value_at[i]));
+	if (!err && !d.was_lost)
+		history_end(&w->files[i], at);
+	(*held)->is_exclusive = err;
+	d = begin(h);
+	return err ? err : told(&d, "downgrade", vmfs_file_downgrade(file));
+}
+
 static int read_shared(struct storm_host *h, unsigned int i)
 {
 	struct weather *w = h->weather;
@@ -233,6 +256,8 @@ static int read_shared(struct storm_host *h, unsigned int i)
 	err = told(&d, path, read_value(file, value_at[i], &value));
 	if (!err && !is_lost(h))
 		history_read(&w->files[i], w->c->oracle, value, begun);
+	if (!err && is_locked && w->storm.ops & STORM_MODES && sim_chance(500000))
+		err = change_mode(h, file, &held, i);
 	int close_err = close_file(h, file, held);
 	return err ? err : close_err;
 }
@@ -518,7 +543,7 @@ static void check_own(struct storm_host *by, struct storm_host *h)
 
 static int do_one(struct storm_host *h)
 {
-	unsigned int ops = h->weather->storm.ops & ~(unsigned int)STORM_REMOUNT;
+	unsigned int ops = h->weather->storm.ops & STORM_KINDS;
 	unsigned int i = (unsigned int)sim_random(STORM_FILES);
 	unsigned int op;
 
