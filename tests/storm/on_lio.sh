@@ -16,6 +16,6 @@ target() {
 	esac
 }
 
-HOST_FLAGS="--lease --guard"
+HOST_FLAGS=${STORM_FLAGS:---lease --guard}
 # shellcheck source=/dev/null
 . "$ROOT/tests/storm/on_net.sh"

@@ -17,8 +17,8 @@
 #	MAY_LOSE=1      if a host that was stopped or cut off may find itself replaced
 #
 # STORM_SECONDS (60), STORM_HOSTS (4), STORM_FILES (4), STORM_STOP_MAX (10 s), STORM_PACE
-# (seconds from fault to fault: 1; 3 on iSCSI), STORM_SEED. A seed repeats the faults, not
-# the timing of the hosts.
+# (seconds from fault to fault: 1; 3 on iSCSI), STORM_FLAGS (in place of HOST_FLAGS),
+# STORM_SEED. A seed repeats the faults, not the timing of the hosts.
 
 set -u
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -139,6 +139,8 @@ murder() { # HOST
 something_happens() {
 	local i=$((1 + RANDOM % HOSTS)) what=$((RANDOM % 100)) names
 	[ -n "${pid[i]}" ] || return 0
+	# Most that sleep are to wake up: what they do then is what counts.
+	[ "${until[i]}" = 0 ] || [ $((RANDOM % 4)) = 0 ] || return 0
 	names=$(faults)
 	if [ -n "$names" ] && [ "$what" -lt 25 ]; then
 		# shellcheck disable=SC2086

@@ -3,14 +3,17 @@
  * storm_host: one host of a storm, a member of the cluster in its own process, that is
  * killed, stopped and cut off by storm.sh while it works.
  *
- * Its work is on files that all hosts share. A file holds a counter, twice: copy A at 0,
- * then, A being durable, copy B at 1 MiB. Who has the file's lock exclusively counts on
- * and writes his lock's token beside the count. So whoever comes in knows what he must
- * find, whatever became of the one before:
+ * Its work is on files that all hosts share. A file holds a counter, three times: in each
+ * sector of a body of half a MiB, whose writes take so long that a host is stopped in the
+ * middle of one; then, that being durable, in copy A at 0; then, A being durable, in copy
+ * B at 1 MiB. Who has the file's lock exclusively counts on and writes his lock's token
+ * beside the count. So whoever comes in knows what he must find, whatever became of the
+ * one before:
  *
  *   A = B, or A = B + 1                      an increment is in A first
  *   A's token <= our token                   a higher one was never ours to follow
  *   A >= what anybody was told is durable    else an increment was lost
+ *   each sector of the body = A, or A + 1    an older one is a write that came late
  *   nothing changes while we are inside      else somebody else is in
  *   the lock record names us, in our mode    else the table and the disk differ
  *
@@ -43,6 +46,8 @@
 #include "vmfs/vmfs.h"
 
 #define COPY_B (1u << 20)
+#define BODY (2u << 20)
+#define BODY_SECTORS 1024u
 #define RECORD_MAGIC 0x4D524F5453u /* "STORM" */
 #define PATIENCE_NS (60 * NS_PER_S)
 #define CHURN_BYTES (3u << 20)
@@ -54,6 +59,13 @@ struct record {
 	uint32_t crc;
 };
 _Static_assert(sizeof(struct record) == 4096, "a record is a page");
+
+struct sector {
+	uint64_t magic, count, token;
+	char host[40];
+	uint8_t filler[512 - 3 * 8 - 40];
+};
+_Static_assert(sizeof(struct sector) == 512, "a sector of the body");
 
 struct host {
 	struct reporter reporter;
@@ -67,6 +79,7 @@ struct host {
 	struct vmfs_volume *vol;
 	struct uuid owner;
 	struct inside *inside;
+	struct sector *body, *again; /* BODY_SECTORS each */
 	unsigned int made; /* names in /churn */
 };
 
@@ -180,6 +193,32 @@ static void write_record(struct host *h, struct vmfs_file *file, uint64_t off,
 	check(h, vmfs_file_sync(file), "sync");
 }
 
+static void read_body(struct host *h, struct vmfs_file *file, struct sector *ret)
+{
+	int64_t n = vmfs_file_read(file, ret, BODY_SECTORS * sizeof(*ret), BODY);
+
+	check(h, n, "read of the body");
+	if (n != (int64_t)(BODY_SECTORS * sizeof(*ret)))
+		broken(h, "short read of the body");
+}
+
+static void write_body(struct host *h, struct vmfs_file *file, uint64_t count,
+		       uint64_t token)
+{
+	for (unsigned int i = 0; i < BODY_SECTORS; i++) {
+		struct sector *s = &h->body[i];
+
+		s->magic = RECORD_MAGIC;
+		s->count = count;
+		s->token = token;
+		(void)snprintf(s->host, sizeof(s->host), "%s", h->name);
+		memset(s->filler, (int)(count & 0xff), sizeof(s->filler));
+	}
+	check(h, vmfs_file_write(file, h->body, BODY_SECTORS * sizeof(*h->body), BODY),
+	      "write of the body");
+	check(h, vmfs_file_sync(file), "sync of the body");
+}
+
 static void path_of(unsigned int n, char path[static 32])
 {
 	(void)snprintf(path, 32, "/storm/f%u", n);
@@ -211,6 +250,22 @@ static void check_lock(struct host *h, struct visit *v)
 		broken(h, "%s: the record shows mode %u, %u holders, us %s", v->path,
 		       info.mode, info.holder_count, is_listed ? "too" : "not");
 	v->token = info.token;
+}
+
+/* Whoever died here may have begun the next count; nobody older may show. */
+static void check_body(struct host *h, const struct visit *v)
+{
+	read_body(h, v->file, h->body);
+	for (unsigned int i = 0; i < BODY_SECTORS; i++) {
+		const struct sector *s = &h->body[i];
+
+		if (s->magic != RECORD_MAGIC || s->token > v->token ||
+		    (s->count != v->a.count && s->count != v->a.count + 1))
+			broken(h, "%s: sector %u of the body shows %" PRIu64 " by %s with "
+				  "token %" PRIu64 "; A shows %" PRIu64 " by %s, our token "
+				  "is %" PRIu64, v->path, i, s->count, s->host, s->token,
+			       v->a.count, v->a.host, v->token);
+	}
 }
 
 static bool enter(struct host *h, struct visit *v)
@@ -247,6 +302,7 @@ static bool enter(struct host *h, struct visit *v)
 	if (v->a.token > v->token)
 		broken(h, "%s: token %" PRIu64 " by %s, ours is %" PRIu64, v->path,
 		       v->a.token, v->a.host, v->token);
+	check_body(h, v);
 	return true;
 }
 
@@ -260,6 +316,12 @@ static void leave(struct host *h, struct visit *v)
 	if (memcmp(&a, &v->a, sizeof(a)) || memcmp(&b, &v->b, sizeof(b)))
 		broken(h, "%s: changed under us: %" PRIu64 "/%" PRIu64 " by %s", v->path,
 		       a.count, b.count, a.host);
+	read_body(h, v->file, h->again);
+	for (unsigned int i = 0; i < BODY_SECTORS; i++)
+		if (memcmp(&h->body[i], &h->again[i], sizeof(h->body[i])))
+			broken(h, "%s: sector %u of the body changed under us: %" PRIu64
+				  " by %s", v->path, i, h->again[i].count,
+			       h->again[i].host);
 	log_line(h, "leave %u", v->n);
 	if (!h->no_liveness)
 		inside_leave(h->inside, v->n, v->is_writer);
@@ -271,6 +333,7 @@ static void increment(struct host *h, struct visit *v)
 	v->a.count++;
 	v->a.token = v->token;
 	log_line(h, "intent %u %" PRIu64 " %" PRIu64, v->n, v->a.count, v->token);
+	write_body(h, v->file, v->a.count, v->token);
 	write_record(h, v->file, 0, &v->a);
 	v->b = v->a;
 	write_record(h, v->file, COPY_B, &v->b);
@@ -450,6 +513,7 @@ static void make(struct host *h)
 
 		path_of(i, path);
 		check(h, vmfs_file_open(h->vol, path, &o, &file, NULL), path);
+		write_body(h, file, 0, 0);
 		write_record(h, file, 0, &r);
 		write_record(h, file, COPY_B, &r);
 		check(h, vmfs_file_close(file), path);
@@ -524,7 +588,9 @@ int main(int argc, char **argv)
 	}
 	h.log_fd = open(h.log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
 	h.inside = inside_open(h.inside_path);
-	if (h.log_fd < 0 || !h.inside) {
+	h.body = calloc(BODY_SECTORS, sizeof(*h.body));
+	h.again = calloc(BODY_SECTORS, sizeof(*h.again));
+	if (h.log_fd < 0 || !h.inside || !h.body || !h.again) {
 		perror("storm_host");
 		return 1;
 	}
