@@ -10,6 +10,7 @@
 #   tests/cli/*.sh      shell, TAP (tests/lib/tap.sh)
 #   tests/harm/*.sh     the same; tests/cli/harm_field.sh runs them side by side
 #   tests/storm/*       hosts that are killed at random; tests/cli/storm_*.sh run it
+#   tests/model/run.sh  spin over the models of the protocol
 #   tests/rules.yml     which of them may run side by side
 #
 # Every test speaks TAP and is run by prove. One that cannot run says why ("1..0 # SKIP").
@@ -90,6 +91,7 @@ check-full:
 	@scripts/deps all
 	$(SUBMAKE) all tests
 	@FULL=1 SIM_COUNT=1000 $(PROVE) $(PROVE_JOBS) $(UNIT) $(REPLAY) $(SIM) $(CLI)
+	@$(PROVE) tests/model/run.sh
 	$(SUBMAKE) asan
 	$(SUBMAKE) tsan
 	$(SUBMAKE) V=clang all tests
@@ -155,6 +157,12 @@ soak:
 	done; bad=0; for one in $$all; do wait $$one || bad=1; done; exit $$bad
 	@SIM_COUNT=$$(($(SOAK_SEEDS) / 20)) $(B)/tests/sim/sim_cluster
 
+## model        the protocol's models, all of them (half an hour); ONLY=rejoin2
+model:
+	@scripts/deps model
+	@MODEL_ONLY=$(ONLY) tests/model/run.sh all
+
+BENCH := $(patsubst tests/bench/%.c,$(B)/tests/bench/%,$(wildcard tests/bench/*_bench.c))
 ## bench        ours beside its peers, one line each; ONLY=nbd|mkfs|lock|create|boot
 bench:
 	@scripts/deps bench
@@ -168,4 +176,4 @@ $(B)/tests/bench/%: $(O)/tests/bench/%.o $(ENV_POSIX) $(LIBS_all)
 	@echo "  LD      $@"
 	@$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS_all) $(SYS)
 
-.PHONY: tests tests-run check check-full asan tsan sim soak fuzz fuzz-run bench
+.PHONY: tests tests-run check check-full asan tsan sim model soak fuzz fuzz-run bench
