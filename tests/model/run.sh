@@ -25,69 +25,71 @@ quick | all) ;;
 esac
 
 F="fence -DROUNDS=1"
+Q="$F -DNH=2 -DMAXCRASH=0 -DCERTAIN"
+S="shared -DLATE=0"
 # set	name	expect	kind of search	model and defines
 table="
-quick	rounds2		clean	safety	fence -DNH=2 -DROUNDS=2 -DMAXCRASH=1 -DCERTAIN
-quick	giveup2		clean	safety	$F -DNH=2 -DMAXCRASH=0 -DACCURATE -DGIVEUP
-quick	base2		clean	safety	$F -DNH=2 -DMAXCRASH=1
-quick	tokens2		clean	safety	$F -DNH=2 -DMAXCRASH=1 -DTOKENONLY
-all	handover2	clean	safety	$F -DNH=2 -DMAXCRASH=1 -DACCURATE -DHANDOVER
-all	dead3		clean	safety	$F -DNH=3 -DMAXCRASH=1 -DACCURATE -DCERTAIN
-all	dead3x2		clean	safety	$F -DNH=3 -DMAXCRASH=2 -DACCURATE -DCERTAIN
-all	suspect3	clean	safety	$F -DNH=3 -DMAXCRASH=0 -DCERTAIN
-all	suspect3x1	clean	bits	$F -DNH=3 -DMAXCRASH=1 -DCERTAIN
-all	live2		clean	cycles	$F -DNH=2 -DMAXCRASH=1 -DACCURATE
-quick	rejoin2		clean	safety	$F -DNH=2 -DMAXCRASH=0 -DCERTAIN -DREJOIN
-all	rejoin2x1	clean	safety	$F -DNH=2 -DMAXCRASH=1 -DCERTAIN -DREJOIN
-quick	NOFENCE		write	safety	$F -DNH=2 -DNOFENCE
-quick	NOBARRIER	write	safety	$F -DNH=2 -DNOBARRIER
-quick	LATEFENCE	write	safety	$F -DNH=2 -DLATEFENCE
-quick	NOFLUSH		write	safety	$F -DNH=2 -DNOFLUSH
-quick	NOTRIM		write	safety	$F -DNH=2 -DNOTRIM
-quick	NOJOURNAL	half	safety	$F -DNH=2 -DNOJOURNAL
-quick	EARLYCLEAR	write	safety	$F -DNH=3 -DACCURATE -DCERTAIN -DEARLYCLEAR
-quick	KEEP		write	safety	fence -DNH=2 -DROUNDS=2 -DMAXCRASH=0 -DKEEP
-quick	GHOST		stuck	safety	$F -DNH=2 -DMAXCRASH=0 -DACCURATE -DGHOST
-quick	REREGISTER	write	safety	$F -DNH=2 -DMAXCRASH=0 -DCERTAIN -DREREGISTER
-quick	OLDLOCKS	write	safety	$F -DNH=2 -DMAXCRASH=0 -DCERTAIN -DOLDLOCKS
-quick	OLDSESSION	write	safety	$F -DNH=2 -DMAXCRASH=0 -DCERTAIN -DOLDSESSION
-quick	timed_31_6	clean	safety	timed -DDEAD=6
-quick	timed_31_5	clean	safety	timed -DDEAD=5
-quick	timed_31_4	late	safety	timed -DDEAD=4
-quick	timed_31_3	late	safety	timed -DDEAD=3
-quick	timed_42_8	clean	safety	timed -DSTOP=3 -DCUT=4 -DRES=2 -DDEAD=8
-quick	timed_42_7	clean	safety	timed -DSTOP=3 -DCUT=4 -DRES=2 -DDEAD=7
-quick	timed_42_6	late	safety	timed -DSTOP=3 -DCUT=4 -DRES=2 -DDEAD=6
-quick	timed_42_5	late	safety	timed -DSTOP=3 -DCUT=4 -DRES=2 -DDEAD=5
-quick	NOGUARD		late	safety	timed -DNOGUARD
-quick	COMPLETION	late	safety	timed -DCOMPLETION
-quick	OBSISSUE	late	safety	timed -DOBSISSUE
-quick	PLAINRECLAIM	late	safety	timed -DPLAINRECLAIM
-quick	PLAINCLAIM	late	safety	timed -DPLAINCLAIM
-quick	revoke_trim	clean	safety	revoke -DTRIM=1
-quick	revoke_late	given	safety	revoke -DTRIM=0
-quick	rank2		clean	safety	rank -DHOSTS=2 -DROUNDS=1
-quick	rank2_dead	clean	safety	rank -DHOSTS=2 -DROUNDS=1 -DDEATHS=1
-all	rank2_twice	clean	safety	rank -DHOSTS=2 -DROUNDS=2
-all	rank3		clean	safety	rank -DHOSTS=3 -DROUNDS=1
-quick	rank2_live	clean	cycles	rank -DHOSTS=2 -DROUNDS=1
-quick	REVERSED	stuck	safety	rank -DHOSTS=2 -DROUNDS=2 -DREVERSED
-quick	STUBBORN	stuck	safety	rank -DHOSTS=2 -DROUNDS=2 -DSTUBBORN
-quick	MISER		stuck	safety	rank -DHOSTS=2 -DROUNDS=2 -DMISER
-quick	NOCOMPARE	read	safety	rank -DHOSTS=2 -DROUNDS=2 -DNOCOMPARE
-quick	HASTY		endless	cycles	rank -DHOSTS=2 -DROUNDS=1 -DHASTY
-quick	shared2		clean	safety	shared -DHOSTS=2 -DLATE=0 -DDEATHS=1 -DSUSPICIONS=1
-quick	shared2_late	clean	safety	shared -DHOSTS=2
-all	shared2_twice	clean	safety	shared -DHOSTS=2 -DROUNDS=2 -DLATE=0
-all	shared3		clean	safety	shared -DHOSTS=3 -DLATE=0 -DFEW_MODES
-quick	OVERFILL	list	safety	shared -DHOSTS=3 -DLATE=0 -DFEW_MODES -DOVERFILL
-quick	NOCOMPACT	belief	safety	shared -DHOSTS=3 -DLATE=0 -DNOCOMPACT
-quick	MIXED		belief	safety	shared -DHOSTS=3 -DLATE=0 -DMIXED
-quick	PUSHY		belief	safety	shared -DHOSTS=3 -DLATE=0 -DPUSHY
-quick	PATIENT		stuck	safety	shared -DHOSTS=3 -DLATE=0 -DPATIENT
-quick	DIRTY		torn	safety	shared -DHOSTS=3 -DLATE=0 -DDIRTY
-quick	SLOTFIRST	belief	safety	shared -DHOSTS=2 -DROUNDS=2 -DLATE=0 -DSUSPICIONS=1 -DSLOTFIRST
-quick	LISTGHOST	stuck	safety	shared -DHOSTS=2 -DROUNDS=2 -DLISTGHOST
+quick	rounds2		clean safety fence -DNH=2 -DROUNDS=2 -DMAXCRASH=1 -DCERTAIN
+quick	giveup2		clean safety $F -DNH=2 -DMAXCRASH=0 -DACCURATE -DGIVEUP
+quick	base2		clean safety $F -DNH=2 -DMAXCRASH=1
+quick	tokens2		clean safety $F -DNH=2 -DMAXCRASH=1 -DTOKENONLY
+all	handover2	clean safety $F -DNH=2 -DMAXCRASH=1 -DACCURATE -DHANDOVER
+all	dead3		clean safety $F -DNH=3 -DMAXCRASH=1 -DACCURATE -DCERTAIN
+all	dead3x2		clean safety $F -DNH=3 -DMAXCRASH=2 -DACCURATE -DCERTAIN
+all	suspect3	clean safety $F -DNH=3 -DMAXCRASH=0 -DCERTAIN
+all	suspect3x1	clean bits $F -DNH=3 -DMAXCRASH=1 -DCERTAIN
+all	live2		clean cycles $F -DNH=2 -DMAXCRASH=1 -DACCURATE
+quick	rejoin2		clean safety $Q -DREJOIN
+all	rejoin2x1	clean safety $F -DNH=2 -DMAXCRASH=1 -DCERTAIN -DREJOIN
+quick	NOFENCE		write safety $F -DNH=2 -DNOFENCE
+quick	NOBARRIER	write safety $F -DNH=2 -DNOBARRIER
+quick	LATEFENCE	write safety $F -DNH=2 -DLATEFENCE
+quick	NOFLUSH		write safety $F -DNH=2 -DNOFLUSH
+quick	NOTRIM		write safety $F -DNH=2 -DNOTRIM
+quick	NOJOURNAL	half safety $F -DNH=2 -DNOJOURNAL
+quick	EARLYCLEAR	write safety $F -DNH=3 -DACCURATE -DCERTAIN -DEARLYCLEAR
+quick	KEEP		write safety fence -DNH=2 -DROUNDS=2 -DMAXCRASH=0 -DKEEP
+quick	GHOST		stuck safety $F -DNH=2 -DMAXCRASH=0 -DACCURATE -DGHOST
+quick	REREGISTER	write safety $Q -DREREGISTER
+quick	OLDLOCKS	write safety $Q -DOLDLOCKS
+quick	OLDSESSION	write safety $Q -DOLDSESSION
+quick	timed_31_6	clean safety timed -DDEAD=6
+quick	timed_31_5	clean safety timed -DDEAD=5
+quick	timed_31_4	late safety timed -DDEAD=4
+quick	timed_31_3	late safety timed -DDEAD=3
+quick	timed_42_8	clean safety timed -DSTOP=3 -DCUT=4 -DRES=2 -DDEAD=8
+quick	timed_42_7	clean safety timed -DSTOP=3 -DCUT=4 -DRES=2 -DDEAD=7
+quick	timed_42_6	late safety timed -DSTOP=3 -DCUT=4 -DRES=2 -DDEAD=6
+quick	timed_42_5	late safety timed -DSTOP=3 -DCUT=4 -DRES=2 -DDEAD=5
+quick	NOGUARD		late safety timed -DNOGUARD
+quick	COMPLETION	late safety timed -DCOMPLETION
+quick	OBSISSUE	late safety timed -DOBSISSUE
+quick	PLAINRECLAIM	late safety timed -DPLAINRECLAIM
+quick	PLAINCLAIM	late safety timed -DPLAINCLAIM
+quick	revoke_trim	clean safety revoke -DTRIM=1
+quick	revoke_late	given safety revoke -DTRIM=0
+quick	rank2		clean safety rank -DHOSTS=2 -DROUNDS=1
+quick	rank2_dead	clean safety rank -DHOSTS=2 -DROUNDS=1 -DDEATHS=1
+all	rank2_twice	clean safety rank -DHOSTS=2 -DROUNDS=2
+all	rank3		clean safety rank -DHOSTS=3 -DROUNDS=1
+quick	rank2_live	clean cycles rank -DHOSTS=2 -DROUNDS=1
+quick	REVERSED	stuck safety rank -DHOSTS=2 -DROUNDS=2 -DREVERSED
+quick	STUBBORN	stuck safety rank -DHOSTS=2 -DROUNDS=2 -DSTUBBORN
+quick	MISER		stuck safety rank -DHOSTS=2 -DROUNDS=2 -DMISER
+quick	NOCOMPARE	read safety rank -DHOSTS=2 -DROUNDS=2 -DNOCOMPARE
+quick	HASTY		endless cycles rank -DHOSTS=2 -DROUNDS=1 -DHASTY
+quick	shared2		clean safety $S -DHOSTS=2 -DDEATHS=1 -DSUSPICIONS=1
+quick	shared2_late	clean safety shared -DHOSTS=2
+all	shared2_twice	clean safety $S -DHOSTS=2 -DROUNDS=2
+all	shared3		clean bits $S -DHOSTS=3 -DFEW_MODES
+all	OVERFILL	list safety $S -DHOSTS=3 -DFEW_MODES -DOVERFILL
+quick	NOCOMPACT	lost safety $S -DHOSTS=3 -DNOCOMPACT
+quick	MIXED		belief safety $S -DHOSTS=3 -DMIXED
+quick	PUSHY		belief safety $S -DHOSTS=3 -DPUSHY
+quick	PATIENT		stuck safety $S -DHOSTS=3 -DPATIENT
+quick	DIRTY		torn safety $S -DHOSTS=3 -DDIRTY
+quick	SLOTFIRST	belief safety $S -DHOSTS=2 -DROUNDS=2 -DSUSPICIONS=1 -DSLOTFIRST
+quick	LISTGHOST	stuck safety shared -DHOSTS=2 -DROUNDS=2 -DLISTGHOST
 "
 
 # What the searcher says of each kind of error.
@@ -99,6 +101,7 @@ declare -A sentence=(
 	[read]='assertion violated .*content.*was'
 	[list]='assertion violated .count<=2'
 	[belief]='assertion violated .*(has\[|list0==)'
+	[lost]='assertion violated .*(has\[|list0==|token<200)'
 	[torn]='assertion violated .*half==y'
 	[stuck]='invalid end state'
 	[endless]='non-progress cycle'

@@ -80,6 +80,7 @@ int cluster_mount(struct cluster *c, struct cluster_mount *m)
 		.host_name = sim_host_name(self),
 		.reporter = &m->reporter,
 		.heartbeat_device = m->heartbeat_bd,
+		.machine = m->machine,
 		.no_liveness_lock = m->no_liveness_lock,
 		.machine = m->machine,
 		.guard = m->guard,

@@ -196,6 +196,8 @@ unsigned int simdisk_log_count(const struct simdisk_log *log);
 const char *simdisk_log_text(const struct simdisk_log *log, unsigned int i, char *buf,
 			     unsigned int size);
 bool simdisk_log_is_flush(const struct simdisk_log *log, unsigned int i);
+/* How many sectors entry i changes; a flush: 0. */
+uint64_t simdisk_log_sectors(const struct simdisk_log *log, unsigned int i);
 /* Entries in [0, n) that are volatile at n: not followed by a FLUSH before n, not FUA. */
 unsigned int simdisk_log_volatile(const struct simdisk_log *log, unsigned int n);
 
@@ -206,6 +208,10 @@ enum simdisk_cut {
 	SIMDISK_TORN,
 	/* of the volatile entries, the i-th stays if bit i of choice is set */
 	SIMDISK_MASK,
+	/* all before, and the first `choice` sectors of entry n - 1 */
+	SIMDISK_FRONT,
+	/* all of them, but for sector number `choice` of entry n - 1 */
+	SIMDISK_GAP,
 };
 /* The image after the first n entries under a policy. Caller frees. */
 struct image *simdisk_image_at(struct simdisk_log *log, unsigned int n,

@@ -118,6 +118,12 @@ const char *simdisk_log_text(const struct simdisk_log *log, unsigned int i, char
 	return buf;
 }
 
+uint64_t simdisk_log_sectors(const struct simdisk_log *log, unsigned int i)
+{
+	assert(i < log->count);
+	return log->entries[i].len / SIMDISK_SECTOR;
+}
+
 /* Entries [0, result) are stable when power fails after the first n. */
 static unsigned int stable_count(const struct simdisk_log *log, unsigned int n)
 {
@@ -180,6 +186,28 @@ static void apply_torn(struct image *img, const struct entry *e, struct sim_rng 
 	}
 }
 
+/* The last entry of a cut that is about it, true; false: cut says nothing of it. */
+static bool apply_last(struct image *img, const struct entry *e, enum simdisk_cut cut,
+		       uint64_t choice, struct sim_rng *rng)
+{
+	uint64_t count = e->len / SIMDISK_SECTOR;
+	switch (cut) {
+	case SIMDISK_TORN:
+		apply_torn(img, e, rng);
+		return true;
+	case SIMDISK_FRONT:
+		apply_sectors(img, e, 0, min_u64(choice, count));
+		return true;
+	case SIMDISK_GAP:
+		apply_sectors(img, e, 0, min_u64(choice, count));
+		if (choice < count)
+			apply_sectors(img, e, choice + 1, count);
+		return true;
+	default:
+		return false;
+	}
+}
+
 /* The image with the first n entries, from the one kept. */
 static struct image *stable_image(struct simdisk_log *log, unsigned int n)
 {
@@ -204,10 +232,10 @@ struct image *simdisk_image_at(struct simdisk_log *log, unsigned int n,
 	struct image *img = stable_image(log, stable);
 	for (unsigned int i = stable; i < n; i++) {
 		const struct entry *e = &log->entries[i];
-		if (cut == SIMDISK_TORN && i == n - 1) {
-			apply_torn(img, e, &rng);
-		} else if (cut == SIMDISK_PREFIX || cut == SIMDISK_TORN ||
-			   !is_volatile(log, i, n)) {
+		if (i == n - 1 && apply_last(img, e, cut, choice, &rng))
+			break;
+		if ((cut != SIMDISK_MASK && cut != SIMDISK_SUBSET) ||
+		    !is_volatile(log, i, n)) {
 			apply(img, e);
 		} else if (cut == SIMDISK_MASK) {
 			if (bit >= 64 || (choice >> bit & 1))

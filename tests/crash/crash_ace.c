@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * All sequences of one and of two operations, and the power fails: tests/sim/acecrash.h.
+ * One operation: at every moment of a host's life. Two: at every moment of the second,
+ * what comes before is that of one.
+ *
+ * CRASH_SEQUENCE=n: this sequence alone, all levels. FULL: all that a release asks for.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include <cmocka.h>
+
+#include "tests/sim/ace.h"
+#include "tests/sim/acecrash.h"
+#include "tests/sim/sim.h"
+
+static bool is_full(void)
+{
+	return getenv("FULL") != NULL;
+}
+
+static void prepare(struct acecrash *run)
+{
+	sim_run(1, acecrash_prepare, run);
+	run->counts = mmap(NULL, sizeof(*run->counts), PROT_READ | PROT_WRITE,
+			   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(run->counts, MAP_FAILED);
+}
+
+static void finish(struct acecrash *run)
+{
+	const struct ace_counts *c = run->counts;
+
+	printf("# %lu sequences; states of level", c->states[0]);
+	for (unsigned int i = 1; i <= ACE_LEVELS; i++)
+		printf(" %u: %lu%s", i, c->states[i], i < ACE_LEVELS ? "," : "\n");
+	printf("# %lu writes met poison\n", c->met_poison);
+	munmap(run->counts, sizeof(*run->counts));
+	image_free(run->img);
+}
+
+/* Sequences of `length` operations, each `every`-th. */
+static void check_sequences(struct acecrash *run, unsigned int length,
+			    unsigned int every)
+{
+	const char *only = getenv("CRASH_SEQUENCE");
+	unsigned int seen = 0;
+
+	prepare(run);
+	for (unsigned int i = 0; i < ace_sequence_count(); i++) {
+		struct ace_sequence s;
+
+		ace_sequence_get(i, &s);
+		if (only ? i != (unsigned int)atoi(only) :
+			   s.count != length || seen++ % every)
+			continue;
+		run->number = i;
+		sim_each_seed(i, 1, acecrash_run, run);
+	}
+	assert_true(only || run->counts->met_poison);
+	finish(run);
+}
+
+static void one_operation_is_done_or_not(void **state)
+{
+	struct acecrash run = { .caw = BDEV_CAW_FILE, .levels = 1 << 1 | 1 << 2 | 1 << 3,
+				.mask_bits = is_full() ? 10 : 4,
+				.samples = is_full() ? 20 : 1,
+				.tear_max = is_full() ? 64 : 8 };
+
+	(void)state;
+	check_sequences(&run, 1, 1);
+}
+
+static void two_operations_are_done_or_not(void **state)
+{
+	struct acecrash run = { .caw = BDEV_CAW_FILE, .levels = 1 << 1 | 1 << 2 | 1 << 3,
+				.is_last_op_only = true,
+				.mask_bits = is_full() ? 10 : 2,
+				.samples = is_full() ? 20 : 1,
+				.tear_max = is_full() ? 64 : 0 };
+
+	(void)state;
+	check_sequences(&run, 2, is_full() ? 1 : 2);
+}
+
+static void a_recovery_that_ends_is_recovered(void **state)
+{
+	struct acecrash run = { .caw = BDEV_CAW_FILE, .levels = 1 << 4,
+				.is_last_op_only = true,
+				.again_every = is_full() ? 2 : 7,
+				.third_every = is_full() ? 4 : 11 };
+
+	(void)state;
+	check_sequences(&run, 2, is_full() ? 3 : 50);
+}
+
+static void a_claimer_that_dies_is_taken_over(void **state)
+{
+	struct acecrash run = { .caw = BDEV_CAW_ATS, .levels = 1 << 5,
+				.again_every = is_full() ? 2 : 9 };
+
+	(void)state;
+	check_sequences(&run, 1, is_full() ? 1 : 6);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(one_operation_is_done_or_not),
+		cmocka_unit_test(two_operations_are_done_or_not),
+		cmocka_unit_test(a_recovery_that_ends_is_recovered),
+		cmocka_unit_test(a_claimer_that_dies_is_taken_over),
+	};
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	cmocka_set_test_filter(getenv("SIM_CASE")); /* one case, for replays */
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
