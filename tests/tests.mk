@@ -45,6 +45,8 @@ WRAP_sim/sim_controls := journal_commit journal_replay journal_empty lock_releas
 	vmfs_gate_trust lock_judge watch_look watch_poll watch_scan bdev_liveness \
 	fence_victim fence_barrier vmfs_takeover
 $(B)/tests/sim/sim_controls: $(O)/tests/sim/faults.o
+WRAP_crash/crash_faults := vmfs_gate_write vmfs_gate_flush journal_commit journal_empty \
+	journal_replay file_commit crc32_iscsi
 
 $(SIM): $(B)/tests/%: $(O)/tests/%.o $(SIM_LIB) $(TEST_LIB) $(PARTS) $(LIBS_all)
 	@mkdir -p $(@D)
@@ -144,9 +146,17 @@ sim:
 
 SOAK_SEEDS ?= 20000
 SOAK_FIRST ?= 1000000
-## soak         the simulator for a night: SOAK_SEEDS (20000) of any weather from
-##              SOAK_FIRST on, two at a time, and a thousand of each other case
-soak:
+## soak         a night: soak-crash, soak-sim (SOAK_SEEDS seeds of any weather from
+##              SOAK_FIRST on, and a part of it of each other case), then soak-storm
+##              (real processes, SOAK_HOURS; SOAK_TRANSPORTS="file ...")
+soak: soak-crash
+	$(MAKE) soak-sim
+	$(MAKE) soak-storm
+soak-crash:
+	@scripts/deps check
+	$(SUBMAKE) $(SIM)
+	@FULL=1 $(PROVE) -v $(PROVE_JOBS) $(filter $(B)/tests/crash/%,$(SIM))
+soak-sim:
 	@scripts/deps check
 	$(SUBMAKE) $(SIM)
 	@half=$$(($(SOAK_SEEDS) / 2)); \
@@ -156,6 +166,10 @@ soak:
 		all="$$all $$!"; \
 	done; bad=0; for one in $$all; do wait $$one || bad=1; done; exit $$bad
 	@SIM_COUNT=$$(($(SOAK_SEEDS) / 20)) $(B)/tests/sim/sim_cluster
+soak-storm:
+	@scripts/deps check
+	$(SUBMAKE) all $(STORM)
+	@BIN=$(abspath $(BIN)) tests/storm/soak.sh
 
 ## model        the protocol's models, all of them (half an hour); ONLY=rejoin2
 model:
@@ -176,4 +190,5 @@ $(B)/tests/bench/%: $(O)/tests/bench/%.o $(ENV_POSIX) $(LIBS_all)
 	@echo "  LD      $@"
 	@$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS_all) $(SYS)
 
-.PHONY: tests tests-run check check-full asan tsan sim model soak fuzz fuzz-run bench
+.PHONY: tests tests-run check check-full asan tsan sim model soak \
+	soak-crash soak-sim soak-storm fuzz fuzz-run bench

@@ -15,6 +15,7 @@
 #define MIB (1ull << 20)
 #define POISON_EVERY (64u << 10)
 #define POISON_LEN 4096u
+#define RETENTION_NS (5 * NS_PER_S)
 
 static const struct uuid machine_a = { .b = { 0xa } };
 
@@ -95,6 +96,8 @@ static void live(void *arg)
 			sim_fail("operation %u: %d", i, err);
 		life->ends[i] = life->entries;
 	}
+	/* Long enough for locks to go back while files are open. */
+	task_sleep_until(clock_now() + RETENTION_NS);
 	SIM_CHECK(!ace_close(&ace));
 	life->closed = life->entries;
 	ace_judge(&life->models, m.vol, s->count, true);
@@ -281,6 +284,17 @@ static void check_again(struct life *life, unsigned int n, struct image *img,
 	simdisk_log_free(log);
 }
 
+/* Just before a flush; and where an operation ends, where nothing should be volatile. */
+static bool has_most_volatile(const struct life *life, unsigned int n)
+{
+	if (n == life->entries || simdisk_log_is_flush(life->log, n))
+		return true;
+	for (unsigned int i = 0; i < life->models.sequence.count; i++)
+		if (n == life->ends[i])
+			return true;
+	return n == life->closed;
+}
+
 static void check_moment(struct life *life, unsigned int n)
 {
 	const struct acecrash *run = life->run;
@@ -288,8 +302,7 @@ static void check_moment(struct life *life, unsigned int n)
 
 	if (run->levels & 1u << 1)
 		check_place(life, &p, n);
-	if (run->levels & 1u << 2 && n < life->entries &&
-	    simdisk_log_is_flush(life->log, n))
+	if (run->levels & 1u << 2 && has_most_volatile(life, n))
 		check_subsets(life, n);
 	if (run->levels & 1u << 3 && n)
 		check_torn(life, n);

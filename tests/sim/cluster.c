@@ -60,7 +60,8 @@ static void note_lost(void *arg)
 	struct cluster_mount *m = arg;
 
 	m->is_lost = true;
-	oracle_lost(m->cluster->oracle, m->host);
+	if (m->cluster->oracle)
+		oracle_lost(m->cluster->oracle, m->host);
 }
 
 int cluster_mount(struct cluster *c, struct cluster_mount *m)
@@ -80,7 +81,6 @@ int cluster_mount(struct cluster *c, struct cluster_mount *m)
 		.host_name = sim_host_name(self),
 		.reporter = &m->reporter,
 		.heartbeat_device = m->heartbeat_bd,
-		.machine = m->machine,
 		.no_liveness_lock = m->no_liveness_lock,
 		.machine = m->machine,
 		.guard = m->guard,
@@ -95,7 +95,8 @@ int cluster_mount(struct cluster *c, struct cluster_mount *m)
 		return err;
 	}
 	LIST_INSERT_HEAD(&c->mounts, m, link);
-	oracle_trouble(c->oracle, self, false);
+	if (c->oracle)
+		oracle_trouble(c->oracle, self, false);
 	return 0;
 }
 
@@ -110,7 +111,8 @@ void cluster_check_hosts(struct cluster *c)
 int cluster_unmount(struct cluster_mount *m)
 {
 	LIST_REMOVE(m, link);
-	oracle_trouble(m->cluster->oracle, m->host, true); /* it ceases to renew */
+	if (m->cluster->oracle) /* it ceases to renew */
+		oracle_trouble(m->cluster->oracle, m->host, true);
 	int err = vmfs_volume_close(m->vol);
 
 	bdev_close(m->heartbeat_bd);

@@ -45,7 +45,6 @@ struct cluster_mount {
 	struct bdev *bd, *heartbeat_bd;
 	struct vmfs_volume *vol;
 	bool is_lost;		 /* on_lost was called */
-	struct uuid machine;	 /* set before: mounts again on the same machine */
 	bool no_liveness_lock;	 /* set before: count the lease also on files */
 	struct guard *guard;	 /* set before; NULL: none */
 	struct uuid machine;	 /* set before; zero: one of its own */

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Negative controls of the crash enumeration (TESTING.md 5): each error in the order of
+ * writes and flushes, in the log or in its replay, is found by the sequences of
+ * crash_ace. The linker puts the errors between callers and the library (--wrap,
+ * tests.mk); a call within one file is not replaced. Without an error the same program
+ * finds nothing.
+ *
+ * Each case prints the states until it was found. CRASH_FAULT=NAME: this one alone.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <cmocka.h>
+
+#include "base/align.h"
+#include "tests/sim/ace.h"
+#include "tests/sim/acecrash.h"
+#include "tests/sim/sim.h"
+#include "vmfs/file_impl.h"
+#include "vmfs/gate.h"
+#include "vmfs/journal.h"
+#include "vmfs/member.h"
+#include "vmfs/volume.h"
+
+#define SECTOR VMFS_SECTOR_SIZE
+#define STATES_MAX 60000u
+
+enum fault {
+	NO_FAULT,
+	FLUSHES_IGNORED,
+	NO_FLUSH_AFTER_JOURNAL,
+	NO_FLUSH_IN_PLACE,
+	NO_FLUSH_AFTER_REPLAY,
+	NO_FLUSH_AFTER_TRIM,
+	NO_FUA_ON_TRIM,
+	TRIM_VOLATILE, /* both */
+	TRIM_FIRST,
+	CRC_IGNORED,
+	REPLAY_ORDER,
+	REPLAY_NOTHING,
+	MARK_BEFORE_DATA,
+};
+static enum fault fault;
+
+/* Where the host is: set by what is wrapped. */
+static enum { ELSEWHERE, COMMIT, EMPTY, REPLAY, FILE_COMMIT } place;
+static unsigned int flushes; /* in that place */
+
+#define WRAP(type, name, ...)                                                            \
+	type __real_##name(__VA_ARGS__);                                                 \
+	type __wrap_##name(__VA_ARGS__);                                                 \
+	type __wrap_##name(__VA_ARGS__)
+
+static int zero_log(struct vmfs_volume *vol)
+{
+	static const uint8_t zero[SECTOR];
+
+	return vmfs_gate_write(vol, vol->member->journal.vol_off, zero, SECTOR, BDEV_FUA);
+}
+
+/* Writes of a replay, to be done backwards. */
+#define HELD_MAX 256u
+static struct {
+	uint64_t vol_off, len;
+	void *data;
+} held[HELD_MAX];
+static unsigned int held_count;
+
+WRAP(int, vmfs_gate_write, struct vmfs_volume *vol, uint64_t vol_off, const void *buf,
+     uint64_t len, uint32_t flags)
+{
+	if (place == EMPTY && (fault == NO_FUA_ON_TRIM || fault == TRIM_VOLATILE))
+		flags &= ~(uint32_t)BDEV_FUA;
+	if (place != REPLAY || fault != REPLAY_ORDER)
+		return __real_vmfs_gate_write(vol, vol_off, buf, len, flags);
+	SIM_CHECK(held_count < HELD_MAX);
+	held[held_count].data = malloc(len);
+	SIM_CHECK(held[held_count].data);
+	memcpy(held[held_count].data, buf, len);
+	held[held_count].vol_off = vol_off;
+	held[held_count++].len = len;
+	return 0;
+}
+
+static int write_backwards(struct vmfs_volume *vol)
+{
+	int err = 0;
+
+	while (held_count) {
+		held_count--;
+		if (!err)
+			err = __real_vmfs_gate_write(vol, held[held_count].vol_off,
+						     held[held_count].data,
+						     held[held_count].len, 0);
+		free(held[held_count].data);
+	}
+	return err;
+}
+
+WRAP(int, vmfs_gate_flush, struct vmfs_volume *vol)
+{
+	bool is_first = !flushes++;
+
+	if (fault == FLUSHES_IGNORED ||
+	    (fault == NO_FLUSH_AFTER_JOURNAL && place == COMMIT) ||
+	    (fault == NO_FLUSH_IN_PLACE && place == EMPTY && is_first) ||
+	    (fault == NO_FLUSH_AFTER_REPLAY && place == REPLAY) ||
+	    ((fault == NO_FLUSH_AFTER_TRIM || fault == TRIM_VOLATILE) && place == EMPTY &&
+	     !is_first) ||
+	    (fault == MARK_BEFORE_DATA && place == FILE_COMMIT))
+		return 0;
+	int err = 0;
+	if (fault == TRIM_FIRST && place == EMPTY && is_first)
+		err = zero_log(vol);
+	if (!err && place == REPLAY)
+		err = write_backwards(vol);
+	return err ? err : __real_vmfs_gate_flush(vol);
+}
+
+WRAP(int, journal_commit, struct vmfs_volume *vol, const struct journal_target *targets,
+     unsigned int count)
+{
+	typeof(place) was = place;
+
+	place = COMMIT;
+	flushes = 0;
+	int err = __real_journal_commit(vol, targets, count);
+	place = was;
+	return err;
+}
+
+WRAP(int, journal_empty, struct vmfs_volume *vol)
+{
+	place = EMPTY;
+	flushes = 0;
+	int err = __real_journal_empty(vol);
+	place = ELSEWHERE;
+	return err;
+}
+
+WRAP(int, journal_replay, struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot,
+     unsigned int *ret_records)
+{
+	*ret_records = 0;
+	if (fault == REPLAY_NOTHING)
+		return 0;
+	place = REPLAY;
+	int err = __real_journal_replay(vol, slot, ret_records);
+	place = ELSEWHERE;
+	return err;
+}
+
+WRAP(int, file_commit, struct vmfs_file *f, bool is_last)
+{
+	place = FILE_COMMIT;
+	int err = __real_file_commit(f, is_last);
+	place = ELSEWHERE;
+	return err;
+}
+
+WRAP(unsigned int, crc32_iscsi, unsigned char *buf, int len, unsigned int init)
+{
+	return fault == CRC_IGNORED ? 0 : __real_crc32_iscsi(buf, len, init);
+}
+
+/* ---- the search ---- */
+
+struct control {
+	enum fault fault;
+	const char *name, *oracle; /* what is said when it is found; NULL: nothing */
+	unsigned int level;
+};
+
+static unsigned long states_of(const struct ace_counts *c)
+{
+	unsigned long sum = 0;
+
+	for (unsigned int i = 1; i <= ACE_LEVELS; i++)
+		sum += c->states[i];
+	return sum;
+}
+
+/* Sequences of two in a scattered order, so that all kinds come soon. */
+static bool is_found(struct acecrash *run, const struct control *c, unsigned long max)
+{
+	unsigned int count = ace_sequence_count();
+	char text[160];
+
+	memset(run->counts, 0, sizeof(*run->counts));
+	run->levels = 1u << c->level;
+	fault = c->fault;
+	for (unsigned int k = 0; k < count && states_of(run->counts) < max; k++) {
+		struct ace_sequence s;
+
+		run->number = (unsigned int)((uint64_t)k * 1033 % count);
+		ace_sequence_get(run->number, &s);
+		if (s.count != 2 ||
+		    !sim_some_seed_fails(run->number, 1, acecrash_run, run,
+					 c->oracle ? c->oracle : "", NULL))
+			continue;
+		printf("# %s: found after %lu states, by %s, in \"%s\"\n", c->name,
+		       states_of(run->counts), c->oracle ? c->oracle : "something",
+		       ace_sequence_text(&s, text));
+		return true;
+	}
+	printf("# %s: not found in %lu states\n", c->name, states_of(run->counts));
+	return false;
+}
+
+static const struct control controls[] = {
+	{ FLUSHES_IGNORED, "flushes ignored", "O2", 2 },
+	{ NO_FLUSH_AFTER_JOURNAL, "no flush after the journal", "O2", 2 },
+	{ NO_FLUSH_IN_PLACE, "no flush after writes in place", "O2", 2 },
+	{ NO_FLUSH_AFTER_REPLAY, "no flush after the replay", "O2", 4 },
+	{ TRIM_VOLATILE, "no flush after the trim, which is not FUA", "fsck", 2 },
+	{ TRIM_FIRST, "sector 0 zeroed before the flush in place", "O2", 2 },
+	{ CRC_IGNORED, "CRC not checked", "O2", 3 },
+	{ REPLAY_ORDER, "replay ignores order", "O2", 1 },
+	{ REPLAY_NOTHING, "no replay", "O2", 1 },
+	{ MARK_BEFORE_DATA, "mark cleared before the data are flushed", "old data", 2 },
+};
+
+static void each_fault_is_found(void **state)
+{
+	const char *only = getenv("CRASH_FAULT");
+	struct acecrash run = { .caw = BDEV_CAW_FILE, .is_last_op_only = true,
+				.mask_bits = 5, .samples = 8, .tear_max = 16,
+				.again_every = 3 };
+	unsigned int missed = 0;
+
+	(void)state;
+	fault = NO_FAULT;
+	sim_run(1, acecrash_prepare, &run);
+	run.counts = mmap(NULL, sizeof(*run.counts), PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(run.counts, MAP_FAILED);
+	for (unsigned int i = 0; i < ARRAY_SIZE(controls); i++) {
+		if (only && !strstr(controls[i].name, only))
+			continue;
+		missed += !is_found(&run, &controls[i], STATES_MAX);
+	}
+	assert_int_equal(missed, 0);
+	munmap(run.counts, sizeof(*run.counts));
+	image_free(run.img);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(each_fault_is_found),
+	};
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	cmocka_set_test_filter(getenv("SIM_CASE")); /* one case, for replays */
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
