@@ -261,10 +261,10 @@ static void check_body(struct host *h, const struct visit *v)
 
 		if (s->magic != RECORD_MAGIC || s->token > v->token ||
 		    (s->count != v->a.count && s->count != v->a.count + 1))
-			broken(h, "%s: sector %u of the body shows %" PRIu64 " by %s with "
-				  "token %" PRIu64 "; A shows %" PRIu64 " by %s, our token "
-				  "is %" PRIu64, v->path, i, s->count, s->host, s->token,
-			       v->a.count, v->a.host, v->token);
+			broken(h, "%s: sector %u of the body shows %" PRIu64 " by %s with"
+				  " token %" PRIu64 "; A shows %" PRIu64 " by %s, our"
+				  " token is %" PRIu64, v->path, i, s->count, s->host,
+			       s->token, v->a.count, v->a.host, v->token);
 	}
 }
 
