@@ -78,6 +78,11 @@ const struct task *task_self(void);
  * the system allows it: for tasks that must be in time and need next to nothing.
  */
 void task_raise(void);
+/*
+ * The calling task works briefly and often, and others wait for it: asks to run soon
+ * after each wake-up, not for more time in all. Where the system cannot, nothing changes.
+ */
+void task_be_prompt(void);
 /* Sleeps until clock_now() >= deadline (ns). */
 void task_sleep_until(uint64_t deadline);
 

@@ -286,6 +286,10 @@ void task_raise(void)
 {
 }
 
+void task_be_prompt(void)
+{
+}
+
 void task_sleep_until(uint64_t deadline)
 {
 	sched_check_may_wait("task_sleep_until", 0);
