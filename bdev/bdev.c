@@ -161,6 +161,7 @@ static int fan_redo(struct bdev *bd, struct bdev_io *parent, void *arg)
 		struct child *child = &fan->child[i];
 		if (!child->is_unsettled)
 			continue;
+		child->io.channel = NULL; /* this is not its task */
 		fan_note(fan, bd->ops->redo(bd, &child->io));
 		give_back(bd, &child->extent);
 	}
@@ -232,6 +233,7 @@ static struct child *fan_add(struct fan *fan, enum bdev_op op,
 		.len = op == BDEV_CAW ? fan->parent->len : e->len,
 		.deadline = fan->parent->deadline,
 		.done = child_done,
+		.channel = fan->parent->channel,
 	};
 	return child;
 }
@@ -466,6 +468,7 @@ static int submit_and_wait(struct bdev *bd, const struct bdev_io *io)
 {
 	struct waited_io wio = { .io = *io };
 	wio.io.done = wake_waiter;
+	wio.io.channel = NULL; /* its task is not here to reap */
 	mutex_init(&wio.w.m);
 	cond_init(&wio.w.c);
 	bdev_submit(bd, &wio.io);

@@ -40,6 +40,7 @@ enum bdev_io_flags {
 };
 
 struct bdev;
+struct bdev_channel;
 
 /* The caller's; embed it; untouched by the caller from submit until done(). */
 struct bdev_io {
@@ -51,6 +52,7 @@ struct bdev_io {
 	uint64_t deadline; /* clock_now() value: give up, report -ETIMEDOUT; 0 = none */
 	int result;	   /* 0 or -errno, valid in done() */
 	void (*done)(struct bdev_io *io); /* records and wakes; never blocks or submits */
+	struct bdev_channel *channel;	  /* the submitting task's own (below), or NULL */
 	struct bdev *bd;		  /* set by bdev_submit */
 	struct {			  /* for the device while it owns the io */
 		struct bdev_io *next;
@@ -196,6 +198,33 @@ void bdev_resume(struct bdev_io *io);
 void bdev_io_complete(struct bdev_io *io, int result);
 /* For implementers: 0, or -EINVAL / -EROFS if io does not fit bd. */
 int bdev_io_check(const struct bdev *bd, const struct bdev_io *io);
+
+/* ---- channels ---- */
+
+/*
+ * One task's own queue to the leaves, for event loops. An io that names it may be held
+ * back until bdev_channel_send() and be completed in bdev_channel_reap(): a burst costs
+ * one system call, and no other task has to wake for it. What a leaf cannot do that way
+ * it does as ever, and done() may come from any task. The submits and the calls below are
+ * the one task's; none blocks but gather. A device is closed only when that task is
+ * through with all I/O of it.
+ */
+int bdev_channel_new(struct bdev_channel **ret_channel)
+	__attribute__((warn_unused_result));
+/* Nothing may be under way in it. NULL is allowed. */
+void bdev_channel_free(struct bdev_channel *channel);
+/* For an edge-triggered epoll: becomes ready when there is something to reap. */
+int bdev_channel_event(const struct bdev_channel *channel);
+/* Sends what is held back. So does gather: one of them comes before each sleep. */
+void bdev_channel_send(struct bdev_channel *channel);
+/* Calls done() of all that has ended; their number. Makes room for what is held back. */
+unsigned int bdev_channel_reap(struct bdev_channel *channel);
+/*
+ * For a task that would sleep now: sends what is held back; if much is at the devices,
+ * waits until a good part of it has ended, at most 0.2 ms, and reaps that; their number.
+ * 0: sleep. The one call here that blocks.
+ */
+unsigned int bdev_channel_gather(struct bdev_channel *channel);
 
 /* ---- leaves and filters of this folder ---- */
 

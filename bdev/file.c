@@ -80,7 +80,8 @@ static int file_mend(struct bdev *bd, uint64_t deadline)
 	struct file_bdev *file = (struct file_bdev *)bd;
 	for (;;) {
 		mutex_lock(&file->m);
-		bool is_idle = !file->q.busy && !atomic_load(&file->running);
+		bool is_idle = !file->q.busy && !atomic_load(&file->running) &&
+			       !atomic_load(&file->in_channels);
 		if (is_idle)
 			atomic_store(&file->is_cut, false);
 		mutex_unlock(&file->m);

@@ -4,9 +4,9 @@
 
 /*
  * Private to bdev/file*.c: a regular file or block device as a leaf. file.c opens and
- * closes, file_aio.c queues, file_io.c does one io in the calling task, file_lock.c is
- * the compare-and-write and the liveness lock, file_sysfs.c asks the kernel about the
- * device.
+ * closes, file_aio.c queues, file_channel.c is one task's own queue, file_io.c does one
+ * io in the calling task, file_lock.c is the compare-and-write and the liveness lock,
+ * file_sysfs.c asks the kernel about the device.
  */
 #include <libaio.h>
 #include <stdatomic.h>
@@ -21,6 +21,7 @@
 #define FILE_HELPERS 4 /* tasks for what libaio cannot do without blocking */
 #define FILE_DEPTH 256 /* iocbs in the kernel at a time; more wait in a backlog */
 #define FILE_BATCH 64  /* completions taken, iocbs sent at a time */
+#define FILE_IOV_LIMIT 1024 /* of the kernel, for one request */
 
 /* One queued io. Owned by file_aio.c from submit to the end of the system's part of it.
  */
@@ -70,6 +71,7 @@ struct file_bdev {
 	dev_t rdev;	  /* of a block device */
 	atomic_bool is_cut;
 	atomic_uint running;	   /* calls of file_run() */
+	atomic_uint in_channels; /* ios held or sent there */
 	atomic_int told_errno;	   /* the last error that was told: once in a row */
 	atomic_bool no_zero_range; /* the filesystem has none */
 	atomic_bool no_punch;
@@ -96,8 +98,21 @@ int file_flushed(struct file_bdev *file, const struct bdev_io *io, int error);
 
 void file_queue_init(struct file_bdev *file);
 void file_submit(struct bdev *bd, struct bdev_io *io);
+/* The same for an io that no channel takes. */
+void file_queue_add(struct file_bdev *file, struct bdev_io *io);
+/* The iocb of a READ, WRITE or FLUSH; its data is the caller's. */
+void file_iocb(const struct file_bdev *file, const struct bdev_io *io,
+	       struct iocb *ret_cb);
+/* A context as deep as can be had, at most FILE_DEPTH. 0 or -errno. */
+int file_context_new(io_context_t *ret_ctx, unsigned int *ret_depth)
+	__attribute__((warn_unused_result));
 /* Waits for all that is queued, ends the tasks. */
 void file_queue_done(struct file_bdev *file);
+
+/* ---- file_channel.c ---- */
+
+/* Takes io into its channel; false if it is nothing for that. */
+bool file_channel_hold(struct file_bdev *file, struct bdev_io *io);
 
 /* ---- file_lock.c ---- */
 

@@ -45,7 +45,6 @@
 #include "bdev/iov.h"
 
 #define DEPTH_MIN 16
-#define IOV_LIMIT 1024 /* of the kernel, for one request */
 
 static unsigned int send_to_kernel(struct file_bdev *file, struct file_req **reqs,
 				   unsigned int count);
@@ -221,13 +220,12 @@ static void kernel_to_job(struct file_bdev *file, struct file_req *req)
 
 /* ---- the kernel's queue ---- */
 
-static void prepare(struct file_bdev *file, struct file_req *req)
+void file_iocb(const struct file_bdev *file, const struct bdev_io *io,
+	       struct iocb *ret_cb)
 {
-	const struct bdev_io *io = &req->shadow;
-	struct iocb *cb = &req->iocb;
+	struct iocb *cb = ret_cb;
 	(void)memset(cb, 0, sizeof(*cb));
 	cb->aio_fildes = file->file_fd;
-	cb->data = req;
 	if (io->op == BDEV_FLUSH) {
 		cb->aio_lio_opcode = IO_CMD_FDSYNC;
 		return;
@@ -277,7 +275,8 @@ static unsigned int send_to_kernel(struct file_bdev *file, struct file_req **req
 		if (rc == 0 && is_given_up(file, req))
 			rc = -ETIMEDOUT;
 		if (rc == 0) {
-			prepare(file, req);
+			file_iocb(file, &req->shadow, &req->iocb);
+			req->iocb.data = req;
 			atomic_store_explicit(&req->is_sent, true, memory_order_release);
 			cb[n++] = &req->iocb;
 		} else {
@@ -414,6 +413,18 @@ static int watch(struct file_bdev *file, struct file_req *req)
 
 /* ---- submit ---- */
 
+int file_context_new(io_context_t *ret_ctx, unsigned int *ret_depth)
+{
+	int rc = -EAGAIN;
+	for (unsigned int depth = FILE_DEPTH; rc == -EAGAIN && depth >= DEPTH_MIN;
+	     depth /= 2) {
+		*ret_ctx = NULL;
+		*ret_depth = depth;
+		rc = io_setup((int)depth, ret_ctx);
+	}
+	return rc;
+}
+
 /* With the mutex held. Without a context everything is a job. */
 static void start(struct file_bdev *file)
 {
@@ -421,10 +432,7 @@ static void start(struct file_bdev *file)
 	q->is_started = true;
 	if (!file->is_direct)
 		return;
-	int rc = -EAGAIN;
-	for (q->depth = FILE_DEPTH; rc == -EAGAIN && q->depth >= DEPTH_MIN; q->depth /= 2)
-		rc = io_setup((int)q->depth, &q->ctx);
-	q->depth *= 2; /* the one that was taken */
+	int rc = file_context_new(&q->ctx, &q->depth);
 	if (rc == 0)
 		q->reaper = task_start("bdev-reaper", reaper, file);
 	q->has_aio = rc == 0 && q->reaper;
@@ -438,7 +446,8 @@ static bool is_for_kernel(const struct file_bdev *file, const struct bdev_io *io
 		return false;
 	if (io->op == BDEV_FLUSH)
 		return !atomic_load(&file->no_aio_sync);
-	return (io->op == BDEV_READ || io->op == BDEV_WRITE) && io->iovcnt <= IOV_LIMIT;
+	return (io->op == BDEV_READ || io->op == BDEV_WRITE) &&
+	       io->iovcnt <= FILE_IOV_LIMIT;
 }
 
 /* With the mutex held. Queues req; true: the caller has to send it to the kernel. */
@@ -484,9 +493,8 @@ static int admit(struct file_bdev *file, struct bdev_io *io, const struct iovec 
 	return rc;
 }
 
-void file_submit(struct bdev *bd, struct bdev_io *io)
+void file_queue_add(struct file_bdev *file, struct bdev_io *io)
 {
-	struct file_bdev *file = (struct file_bdev *)bd;
 	struct iovec bounce = { NULL, 0 };
 	struct file_req *req = NULL;
 	int rc = atomic_load(&file->is_cut) ? -ESTALE : bounce_new(io, &bounce);
@@ -502,6 +510,13 @@ void file_submit(struct bdev *bd, struct bdev_io *io)
 	}
 	if (req && send_to_kernel(file, &req, 1))
 		put_reqs(file, &req, 1, 1);
+}
+
+void file_submit(struct bdev *bd, struct bdev_io *io)
+{
+	struct file_bdev *file = (struct file_bdev *)bd;
+	if (!io->channel || !file_channel_hold(file, io))
+		file_queue_add(file, io);
 }
 
 void file_queue_init(struct file_bdev *file)
@@ -536,6 +551,7 @@ static void stop_reaper(struct file_bdev *file)
 void file_queue_done(struct file_bdev *file)
 {
 	struct file_queue *q = &file->q;
+	assert(atomic_load(&file->in_channels) == 0);
 	mutex_lock(&file->m);
 	while (q->busy > 0)
 		cond_wait(&q->drained, &file->m);

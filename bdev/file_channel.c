@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A channel: one task's own libaio context, for direct reads and writes of any files.
+ *
+ *   bdev_submit -> file_channel_hold -> held -> bdev_channel_send -> kernel
+ *                                        ^            |                |
+ *                     no free slot: stays'            v                v
+ *             cut: done(-ESTALE)   refused: file_queue_add   bdev_channel_reap -> done()
+ *
+ * What one request costs in file_aio.c (a system call to send it, one to reap it, a
+ * wake-up of the reaper and one of whoever waits) a channel pays once a burst: one
+ * io_submit() with several iocbs, under which the kernel also rings the device's bell
+ * once; completions are read from the ring that the kernel maps into the process; the
+ * eventfd wakes the task where it sleeps anyway.
+ *
+ * Bursts are kept short on both sides, or client and device would take turns instead of
+ * working at the same time: at most BURST are held back, and the task gathers a quarter
+ * of what is at the devices, not all. It gathers because under a deep queue each
+ * completion by itself would wake it, then its client, then it again: four changes of
+ * task per request. GATHER_NS bounds what that adds to a request on a slow device.
+ *
+ * Invariants:
+ * 1. Everything here belongs to one task, so nothing is locked. Only the kernel writes
+ *    beside it: events and the tail of the ring. We write the head, and only we.
+ * 2. An io is held, or in a slot at the kernel, or no longer the channel's. Slots are
+ *    depth in number and the ring is not smaller, so it cannot overflow.
+ * 3. An iocb refers to the open file whose OFD lock is the liveness lock, as in
+ *    file_aio.c. What is only held is sent by nobody after the process's death.
+ * 4. What is cut while it is held is not sent. The file counts what is held and sent:
+ *    mending it waits for that.
+ * 5. What comes back short, or for lack of room, is done anew as a whole by file_aio.c:
+ *    its memory is unchanged, and nobody was told of the part.
+ *
+ * The context is made for the first io: a channel over other leaves takes nothing from
+ * the system's share of contexts. If there is none to be had, file_aio.c does it all.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "bdev/file.h"
+
+#define BURST 8 /* held back at most while there are slots */
+#define GATHER_SHARE 4
+#define GATHER_MIN 2
+#define GATHER_NS (200 * NS_PER_US)
+#define RING_MAGIC 0xa10a10a1u
+
+/* What the kernel maps at a context's address (fs/aio.c): fixed since its first day. */
+struct ring {
+	uint32_t id, size; /* size: of event[] */
+	_Atomic uint32_t head, tail;
+	uint32_t magic, compatible, incompatible, header_size;
+	struct io_event event[];
+};
+
+struct slot {
+	struct iocb iocb; /* first: completions come back as its address */
+	struct bdev_io *io;
+	struct slot *next; /* free */
+};
+
+struct bdev_channel {
+	int event_fd;
+	bool is_started;
+	struct ring *ring; /* the context too; NULL: there is none */
+	struct bdev_io *held, **held_last;
+	unsigned int held_count;
+	unsigned int sent; /* slots at the kernel */
+	struct slot *free;
+	struct slot slots[FILE_DEPTH];
+};
+
+int bdev_channel_new(struct bdev_channel **ret_channel)
+{
+	struct bdev_channel *ch = calloc(1, sizeof(*ch));
+	if (!ch)
+		return -ENOMEM;
+	ch->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (ch->event_fd < 0) {
+		int rc = -errno;
+		free(ch);
+		return rc;
+	}
+	ch->held_last = &ch->held;
+	*ret_channel = ch;
+	return 0;
+}
+
+static io_context_t context_of(const struct bdev_channel *ch)
+{
+	return (io_context_t)ch->ring;
+}
+
+void bdev_channel_free(struct bdev_channel *ch)
+{
+	if (!ch)
+		return;
+	assert(!ch->held && ch->sent == 0);
+	if (ch->ring)
+		(void)io_destroy(context_of(ch));
+	(void)close(ch->event_fd);
+	free(ch);
+}
+
+int bdev_channel_event(const struct bdev_channel *ch)
+{
+	return ch->event_fd;
+}
+
+static void start(struct bdev_channel *ch)
+{
+	io_context_t ctx;
+	unsigned int depth;
+	ch->is_started = true;
+	if (file_context_new(&ctx, &depth) < 0)
+		return;
+	struct ring *ring = (struct ring *)ctx;
+	if (ring->magic != RING_MAGIC || ring->incompatible || ring->size < depth) {
+		(void)io_destroy(ctx); /* not the ring that we can read */
+		return;
+	}
+	ch->ring = ring;
+	for (unsigned int i = 0; i < depth; i++) {
+		ch->slots[i].next = ch->free;
+		ch->free = &ch->slots[i];
+	}
+}
+
+bool file_channel_hold(struct file_bdev *file, struct bdev_io *io)
+{
+	struct bdev_channel *ch = io->channel;
+	bool is_data = io->op == BDEV_READ || io->op == BDEV_WRITE;
+	if (!is_data || !file->is_direct || io->deadline || io->iovcnt > FILE_IOV_LIMIT)
+		return false;
+	if (!ch->is_started)
+		start(ch);
+	if (!ch->ring)
+		return false;
+	(void)atomic_fetch_add(&file->in_channels, 1); /* before is_cut is tested */
+	io->priv.next = NULL;
+	*ch->held_last = io;
+	ch->held_last = &io->priv.next;
+	if (++ch->held_count >= BURST)
+		bdev_channel_send(ch);
+	return true;
+}
+
+/* ---- sending ---- */
+
+static struct bdev_io *take_held(struct bdev_channel *ch)
+{
+	struct bdev_io *io = ch->held;
+	ch->held = io->priv.next;
+	if (!ch->held)
+		ch->held_last = &ch->held;
+	ch->held_count--;
+	return io;
+}
+
+static void slot_free(struct bdev_channel *ch, struct slot *slot)
+{
+	slot->next = ch->free;
+	ch->free = slot;
+	ch->sent--;
+}
+
+/* The end of an io in a channel: after it the file may be closed. */
+static void finish(struct file_bdev *file, struct bdev_io *io, int result)
+{
+	bdev_io_complete(io, result);
+	(void)atomic_fetch_sub(&file->in_channels, 1);
+}
+
+/* The end of its part of it: the file's own queue takes it. */
+static void pass_on(struct file_bdev *file, struct bdev_io *io)
+{
+	file_queue_add(file, io);
+	(void)atomic_fetch_sub(&file->in_channels, 1);
+}
+
+/* Puts what is held into slots, as far as there are any; their number. */
+static long fill_slots(struct bdev_channel *ch, struct iocb **list)
+{
+	long n = 0;
+	while (n < FILE_BATCH && ch->held && ch->free) {
+		struct bdev_io *io = take_held(ch);
+		struct file_bdev *file = (struct file_bdev *)io->bd;
+		if (atomic_load(&file->is_cut)) {
+			finish(file, io, -ESTALE);
+			continue;
+		}
+		struct slot *slot = ch->free;
+		ch->free = slot->next;
+		ch->sent++;
+		slot->io = io;
+		file_iocb(file, io, &slot->iocb);
+		slot->iocb.data = slot;
+		io_set_eventfd(&slot->iocb, ch->event_fd);
+		list[n++] = &slot->iocb;
+	}
+	return n;
+}
+
+static bool is_for_another_try(int error)
+{
+	return error == EAGAIN || error == EINTR || error == ENOMEM;
+}
+
+static void ended(struct bdev_channel *ch, struct slot *slot, long result)
+{
+	struct bdev_io *io = slot->io;
+	struct file_bdev *file = (struct file_bdev *)io->bd;
+	slot_free(ch, slot);
+	if (result == (long)io->len)
+		finish(file, io, 0);
+	else if (result >= 0 || is_for_another_try((int)-result))
+		pass_on(file, io);
+	else
+		finish(file, io, file_error(file, io, (int)-result));
+}
+
+void bdev_channel_send(struct bdev_channel *ch)
+{
+	struct iocb *list[FILE_BATCH];
+	while (ch->held && ch->free) {
+		long n = fill_slots(ch, list);
+		for (long at = 0; at < n;) {
+			int rc = io_submit(context_of(ch), n - at, list + at);
+			if (rc <= 0) {
+				ended(ch, list[at]->data, rc < 0 ? rc : -EAGAIN);
+				rc = 1;
+			}
+			at += rc;
+		}
+	}
+}
+
+/* ---- reaping ---- */
+
+unsigned int bdev_channel_gather(struct bdev_channel *ch)
+{
+	struct io_event event[FILE_BATCH];
+	struct timespec limit = { .tv_nsec = GATHER_NS };
+	bdev_channel_send(ch);
+	unsigned int wanted = ch->sent / GATHER_SHARE;
+	if (wanted < GATHER_MIN)
+		return 0;
+	int n = io_getevents(context_of(ch), wanted, FILE_BATCH, event, &limit);
+	for (int i = 0; i < n; i++)
+		ended(ch, event[i].data, (long)event[i].res);
+	return n < 0 ? 0 : (unsigned int)n; /* interrupted */
+}
+
+unsigned int bdev_channel_reap(struct bdev_channel *ch)
+{
+	struct ring *ring = ch->ring;
+	unsigned int count = 0;
+	if (ch->sent == 0)
+		return 0;
+	uint32_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
+	uint32_t tail = atomic_load_explicit(&ring->tail, memory_order_acquire);
+	while (head != tail) {
+		struct io_event event = ring->event[head];
+		head = head + 1 < ring->size ? head + 1 : 0;
+		atomic_store_explicit(&ring->head, head, memory_order_release);
+		ended(ch, event.data, (long)event.res);
+		count++;
+	}
+	return count;
+}
