@@ -83,7 +83,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	struct nbd_export e = { "disk0", bd, data[0] & 0x40 };
 	size_t piece = (size_t)(data[0] & 0x3f) + 1;
-	nbd_done_init(&done, wake, NULL);
+	nbd_done_init(&done, NULL, wake, NULL);
 	struct nbd_conn *c = nbd_conn_new(&e, &done, NULL);
 	bool is_open = c && (data[0] & 0x80 ? begin(c, &done) : true);
 	for (size_t at = 1; is_open && at < size; at += piece)

@@ -46,7 +46,7 @@ static int setup(void **state)
 	assert_non_null(f);
 	assert_int_equal(bdev_mem_new(DISK_SIZE, 512, NULL, &f->bd), 0);
 	f->export = (struct nbd_export){ "disk0", f->bd, false };
-	nbd_done_init(&f->done, wake, NULL);
+	nbd_done_init(&f->done, NULL, wake, NULL);
 	f->conn = nbd_conn_new(&f->export, &f->done, NULL);
 	assert_non_null(f->conn);
 	*state = f;

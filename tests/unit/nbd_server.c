@@ -2,7 +2,8 @@
 /*
  * The NBD server with its sockets, over a disk that answers when the test says so:
  * clients that leave in the middle, come back, do not read, and a server that is stopped
- * while the disk works.
+ * while the disk works. And over a file, whose requests go through the server's channel:
+ * bursts, slow readers, and the same clients.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +12,7 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -316,11 +318,171 @@ static void too_many_clients_and_strangers_are_dropped(void **state)
 		close(socks[i]);
 }
 
+/* ---- over a file ---- */
+
+static struct bdev *file_disk;
+static char file_path[64];
+
+static int setup_file(void **state)
+{
+	(void)state;
+	int file_fd = open(file_path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (file_fd < 0 || ftruncate(file_fd, DISK_SIZE) < 0 || close(file_fd) < 0)
+		return -1;
+	int rc = bdev_file_open(file_path, 0, NULL, &file_disk);
+	int sock = sock_listen(path);
+	assert_true(rc == 0 && sock >= 0);
+	struct nbd_server_options options = { "disk0", file_disk, sock, false, NULL };
+	return nbd_server_start(&options, &server);
+}
+
+static int teardown_file(void **state)
+{
+	(void)state;
+	nbd_server_stop(server);
+	server = NULL;
+	bdev_close(file_disk);
+	(void)unlink(file_path);
+	return unlink(path);
+}
+
+#define BURST_LEN 16384u
+#define BURST_COUNT (DISK_SIZE / BURST_LEN)
+
+/* Block i of the disk, all of one byte that tells i from its neighbours. */
+static void fill_block(uint8_t *block, unsigned int i)
+{
+	memset(block, (int)(i % 251 + 1), BURST_LEN);
+}
+
+/* Writes the whole disk without a look at the answers. */
+static void write_burst(int sock)
+{
+	uint8_t block[BURST_LEN];
+	for (unsigned int i = 0; i < BURST_COUNT; i++) {
+		fill_block(block, i);
+		ask(sock, NBD_CMD_WRITE, (uint64_t)i * BURST_LEN, BURST_LEN, i);
+		send_all(sock, block, sizeof(block));
+	}
+}
+
+/* Takes one answer for each block, in any order; with_data: as the client reads it. */
+static void take_burst(int sock, bool with_data)
+{
+	static bool was_seen[BURST_COUNT];
+	uint8_t want[BURST_LEN], got[BURST_LEN];
+	memset(was_seen, 0, sizeof(was_seen));
+	for (unsigned int n = 0; n < BURST_COUNT; n++) {
+		uint64_t i;
+		assert_int_equal(reply(sock, &i), NBD_OK);
+		assert_true(i < BURST_COUNT && !was_seen[i]);
+		was_seen[i] = true;
+		if (!with_data)
+			continue;
+		fill_block(want, (unsigned int)i);
+		/* In odd pieces, some of them late: what is sent is cut anywhere. */
+		for (size_t at = 0; at < BURST_LEN; at += 4099) {
+			size_t len = at + 4099 < BURST_LEN ? 4099 : BURST_LEN - at;
+			receive(sock, got + at, len);
+			if (n % 64 == 0)
+				task_sleep_until(clock_now() + NS_PER_MS);
+		}
+		assert_memory_equal(got, want, BURST_LEN);
+	}
+}
+
+static void read_burst(int sock)
+{
+	struct nbd_request_msg m[BURST_COUNT];
+	for (unsigned int i = 0; i < BURST_COUNT; i++)
+		m[i] = (struct nbd_request_msg){
+			.magic = be32_of(NBD_REQUEST_MAGIC),
+			.type = be16_of(NBD_CMD_READ),
+			.cookie = be64_of(i),
+			.offset = be64_of((uint64_t)i * BURST_LEN),
+			.len = be32_of(BURST_LEN),
+		};
+	send_all(sock, m, sizeof(m));
+}
+
+/* More than slots, more than a socket holds: every answer comes, with its own bytes. */
+static void burst_is_answered_whole(void **state)
+{
+	(void)state;
+	int sock = join();
+	write_burst(sock);
+	take_burst(sock, false);
+	ask(sock, NBD_CMD_FLUSH, 0, 0, 1);
+	uint64_t cookie;
+	assert_int_equal(reply(sock, &cookie), NBD_OK);
+	read_burst(sock);
+	take_burst(sock, true);
+	close(sock);
+}
+
+/* Those who go in the middle of a burst, or never read, hurt nobody else. */
+static void burst_of_one_that_leaves_harms_no_other(void **state)
+{
+	(void)state;
+	int keeper = join(), idler = join();
+	write_burst(keeper);
+	take_burst(keeper, false);
+	read_burst(idler); /* and never looks */
+	for (unsigned int i = 0; i < 20; i++) {
+		int sock = join();
+		read_burst(sock);
+		if (i % 2)
+			task_sleep_until(clock_now() + i * NS_PER_MS / 4);
+		close(sock);
+	}
+	read_burst(keeper);
+	take_burst(keeper, true);
+	close(keeper);
+	close(idler);
+}
+
+/* A cut amid a burst: each request is answered, and what came after it is refused. */
+static void cut_amid_a_burst_is_told_to_the_client(void **state)
+{
+	uint8_t data[512] = { 0 };
+	uint64_t cookie;
+	(void)state;
+	int sock = join();
+	for (unsigned int i = 0; i < 128; i++) {
+		if (i == 64)
+			bdev_cut(file_disk);
+		ask(sock, NBD_CMD_WRITE, 512ull * i, sizeof(data), i);
+		send_all(sock, data, sizeof(data));
+	}
+	for (unsigned int i = 0; i < 128; i++) {
+		uint32_t error = reply(sock, &cookie);
+		assert_true(error == NBD_ESHUTDOWN || (error == NBD_OK && cookie < 64));
+	}
+	close(sock);
+}
+
+static void stop_in_the_middle_of_a_burst_ends(void **state)
+{
+	(void)state;
+	for (unsigned int i = 0; i < 5; i++) {
+		int sock = join(), idler = join();
+		read_burst(idler);
+		read_burst(sock);
+		nbd_server_stop(server);
+		close(sock);
+		close(idler);
+		sock = sock_listen(path);
+		struct nbd_server_options o = { "disk0", file_disk, sock, false, NULL };
+		assert_int_equal(nbd_server_start(&o, &server), 0);
+	}
+}
+
 static int make_dir(void **state)
 {
 	(void)state;
 	assert_non_null(mkdtemp(dir));
 	(void)snprintf(path, sizeof(path), "%s/s", dir);
+	(void)snprintf(file_path, sizeof(file_path), "%s/disk", dir);
 	return 0;
 }
 
@@ -330,6 +492,7 @@ static int remove_dir(void **state)
 	return rmdir(dir);
 }
 
+#define F(name) cmocka_unit_test_setup_teardown(name, setup_file, teardown_file)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -342,6 +505,10 @@ int main(void)
 		T(lost_lease_is_an_error_for_the_client),
 		T(client_that_does_not_read_is_throttled),
 		T(too_many_clients_and_strangers_are_dropped),
+		F(burst_is_answered_whole),
+		F(burst_of_one_that_leaves_harms_no_other),
+		F(cut_amid_a_burst_is_told_to_the_client),
+		F(stop_in_the_middle_of_a_burst_ends),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);

@@ -84,8 +84,10 @@ struct nbd_conn {
 
 /* ---- the done list ---- */
 
-void nbd_done_init(struct nbd_done *d, void (*wake)(void *arg), void *wake_arg)
+void nbd_done_init(struct nbd_done *d, struct bdev_channel *channel,
+		   void (*wake)(void *arg), void *wake_arg)
 {
+	d->channel = channel;
 	mutex_init(&d->m);
 	d->first = NULL;
 	d->last = &d->first;
@@ -464,6 +466,7 @@ static void request_init(struct nbd_conn *c, struct nbd_request *req,
 		.offset = be64_get(m->offset),
 		.len = req->len,
 		.done = request_done,
+		.channel = c->done->channel,
 	};
 	c->used_bytes += req->len;
 }

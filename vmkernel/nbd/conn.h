@@ -30,13 +30,16 @@ struct nbd_request;
 
 /* Completed requests of all connections of one owner. */
 struct nbd_done {
+	struct bdev_channel *channel; /* the owner's, for its requests; or NULL */
 	struct mutex m;
 	struct nbd_request *first, **last;
 	/* Called, with m held, when the list stops being empty; from any task. */
 	void (*wake)(void *arg);
 	void *wake_arg;
 };
-void nbd_done_init(struct nbd_done *d, void (*wake)(void *arg), void *wake_arg);
+/* channel is borrowed until nbd_done_done. */
+void nbd_done_init(struct nbd_done *d, struct bdev_channel *channel,
+		   void (*wake)(void *arg), void *wake_arg);
 void nbd_done_done(struct nbd_done *d);
 bool nbd_done_is_empty(struct nbd_done *d);
 /*

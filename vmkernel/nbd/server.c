@@ -2,13 +2,17 @@
 /*
  * The sockets under nbd/conn.c: one task, one epoll. Each turn of the loop
  *
- *	1. sleeps until a socket or the wake event is ready,
+ *	1. sends what waits in the channel, gathers what the disk has completed, or sleeps
+ *	   until a socket, the channel or the wake event is ready,
  *	2. reads each ready socket once, into up to 256 KiB, and starts all requests in
  *	   it,
  *	3. collects all requests that the disk has completed,
  *	4. sends each client all its replies with one sendmsg,
  *
- * so that the number of system calls per request falls as the load rises.
+ * so that the number of system calls per request falls as the load rises. Requests go
+ * through a channel (bdev.h): what a file or block device completes is reaped by this
+ * task itself. Other disks, and what is slow, complete in other tasks and wake the loop.
+ * The guest's processors may well be busy when it wakes, so it asks to run promptly.
  *
  * The wake event is written only while the loop sleeps or is about to: is_awake is
  * cleared BEFORE the done list is looked at for the last time, and a completing task
@@ -51,6 +55,7 @@ struct nbd_server {
 	struct reporter *reporter;
 	int listen_sock, epoll_fd, wake_fd;
 	struct task *task;
+	struct bdev_channel *channel;
 	struct nbd_done done;
 	atomic_bool is_awake, is_stopping;
 	unsigned int client_count;
@@ -242,6 +247,8 @@ static void turn(struct nbd_server *s)
 {
 	struct epoll_event ev[EVENTS_MAX];
 	int timeout_ms = sleep_ms(s);
+	if (bdev_channel_gather(s->channel))
+		timeout_ms = 0;
 	atomic_store(&s->is_awake, false);
 	if (!nbd_done_is_empty(&s->done))
 		timeout_ms = 0;
@@ -251,13 +258,16 @@ static void turn(struct nbd_server *s)
 		struct client *cl = ev[i].data.ptr;
 		if (ev[i].data.ptr == &s->listen_sock)
 			accept_client(s);
-		else if (ev[i].data.ptr == &s->wake_fd || cl->sock < 0)
+		else if (ev[i].data.ptr == &s->wake_fd ||
+			 ev[i].data.ptr == &s->channel || cl->sock < 0)
 			continue;
 		else if (ev[i].events & EPOLLIN)
 			client_receive(s, cl);
 		else if (ev[i].events & (EPOLLHUP | EPOLLERR))
 			client_close(cl);
 	}
+	bdev_channel_send(s->channel);
+	(void)bdev_channel_reap(s->channel);
 	nbd_done_take(&s->done, touched, NULL);
 	pump_all(s);
 }
@@ -266,6 +276,7 @@ static void serve(void *arg)
 {
 	struct nbd_server *s = arg;
 	struct client *cl;
+	task_be_prompt();
 	while (!atomic_load(&s->is_stopping))
 		turn(s);
 	(void)epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, s->listen_sock, NULL);
@@ -281,6 +292,7 @@ static void serve(void *arg)
 static void server_free(struct nbd_server *s)
 {
 	nbd_done_done(&s->done);
+	bdev_channel_free(s->channel);
 	if (s->epoll_fd >= 0)
 		(void)close(s->epoll_fd);
 	if (s->wake_fd >= 0)
@@ -302,12 +314,17 @@ int nbd_server_start(const struct nbd_server_options *options,
 	s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	s->export = (struct nbd_export){ s->name, options->bd, options->is_read_only };
 	LIST_INIT(&s->clients);
-	nbd_done_init(&s->done, wake, s);
-	int rc = s->name && s->epoll_fd >= 0 && s->wake_fd >= 0 ? 0 : -ENOMEM;
+	int rc = bdev_channel_new(&s->channel);
+	nbd_done_init(&s->done, s->channel, wake, s);
+	if (!s->name || s->epoll_fd < 0 || s->wake_fd < 0)
+		rc = -ENOMEM;
 	if (rc == 0)
 		rc = watch(s, EPOLL_CTL_ADD, s->listen_sock, EPOLLIN, &s->listen_sock);
 	if (rc == 0) /* edge-triggered: it is never read */
 		rc = watch(s, EPOLL_CTL_ADD, s->wake_fd, EPOLLIN | EPOLLET, &s->wake_fd);
+	if (rc == 0)
+		rc = watch(s, EPOLL_CTL_ADD, bdev_channel_event(s->channel),
+			   EPOLLIN | EPOLLET, &s->channel);
 	if (rc == 0) {
 		s->task = task_start("nbd", serve, s);
 		rc = s->task ? 0 : -ENOMEM;
