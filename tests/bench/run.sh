@@ -8,8 +8,9 @@
 #
 # Numbers of one machine and one moment mean little; so ours and each peer take turns in
 # one run, each number is the median of its turns, and the ratio is what to quote. Speeds:
-# ratio = ours / peer; times: peer / ours; more is better in both. A goal is on the ratio,
-# or on our number where it has a unit.
+# ratio = ours / peer; times: peer / ours; more is better in both. The turns of one round
+# are neighbours in time and see the same machine: the ratio is the median of the rounds'
+# ratios. A goal is on the ratio, or on our number where it has a unit.
 #
 # An area is tests/bench/AREA.sh: it is sourced, and defines bench_AREA.
 # Environment: BIN, BENCH_BIN, ROUNDS (5), SECONDS_EACH (3), TMPDIR (a disk, not memory).
@@ -46,9 +47,10 @@ trap 'exit 143' TERM
 # sample NAME NUMBER: one turn's result.
 sample() { echo "$2" >>"$work/samples.$1"; }
 
-median() # NAME
+# middle: the median of the numbers on stdin.
+middle()
 {
-	sort -g "$work/samples.$1" 2>/dev/null | awk '
+	sort -g | awk '
 		{ n[NR] = $1 }
 		END {
 			if (NR)
@@ -56,20 +58,30 @@ median() # NAME
 		}'
 }
 
+median() { middle <"$work/samples.$1"; } # NAME
+
+# ratio KIND OURS PEER: the median of the ratios of the rounds.
+ratio()
+{
+	paste "$work/samples.$2" "$work/samples.$3" 2>/dev/null | awk -v kind="$1" '
+		$1 > 0 && $2 > 0 { print kind == "speed" ? $1 / $2 : $2 / $1 }' | middle
+}
+
 # line NAME KIND OURS PEER GOAL UNIT: OURS and PEER are names of samples (PEER may be -);
 # KIND is speed or time. GOAL is ">=1.3" (on the ratio) or "<=0.3" with "on ours".
 line()
 {
-	local name=$1 kind=$2 ours peer goal=$5 unit=$6
+	local name=$1 kind=$2 ours peer goal=$5 unit=$6 ratio=0
 
-	ours=$(median "$3")
-	peer=$([ "$4" = - ] || median "$4")
+	ours=$(median "$3" 2>/dev/null)
+	peer=$([ "$4" = - ] || median "$4" 2>/dev/null)
 	if [ -z "$ours" ] || { [ "$4" != - ] && [ -z "$peer" ]; }; then
 		missing "$name" "no measurement"
 		return
 	fi
-	echo "$name $kind $ours ${peer:--} $goal $unit" | awk '{
-		ratio = $4 == "-" ? 0 : $2 == "speed" ? $3 / $4 : $4 / $3
+	[ "$4" = - ] || ratio=$(ratio "$kind" "$3" "$4")
+	echo "$name ${ratio:-0} $ours ${peer:--} $goal $unit" | awk '{
+		ratio = $2
 		limit = substr($5, 3) + 0
 		got = $5 ~ /^>=/ ? ratio : $3
 		met = $5 ~ /^>=/ ? got >= limit : got <= limit
