@@ -22,7 +22,8 @@ my ($files, $log, $may_lose) = @ARGV;
 my $broken = 0;
 my (%done, %intent, %final, %inside, %dead, %asked, %disturbed);
 my $all_disturbed = 0;
-my (@takeovers, @waits, %events, @joins);
+my (@takeovers, @waits, %events, @joins, @silence, @steps);
+my $replayed = 0;
 
 sub broken
 {
@@ -66,6 +67,14 @@ while (my $line = <$in>) {
 		$all_disturbed = $time if $rest[0] =~ /hang|restart/;
 	} elsif ($event eq 'join') {
 		push @joins, $rest[1];
+	} elsif ($event eq 'report-info') {
+		my $text = "@rest";
+		push @silence, $1 * 1e6 if $text =~ /is dead, no heartbeat for ([\d.]+)/;
+		next unless $text =~ /took over .*: (\d+) transactions replayed; (.*)/;
+		my ($records, $times, $took) = ($1, $2, 0);
+		$took += $1 while $times =~ /([\d.]+) s/g;
+		push @steps, $took * 1e6;
+		$replayed += $records > 0;
 	} elsif ($event eq 'kill') {
 		my $in = delete $inside{$rest[0]};
 		$dead{$in->[0]} = $time if $in && $in->[1];
@@ -113,5 +122,8 @@ printf "storm: %d increments, %d visits, %d joins, %d hosts lost the volume, %d 
 print 'storm: wait for a lock: ', seconds(@waits), "\n";
 print 'storm: join: ', seconds(@joins), "\n";
 print 'storm: killed inside to the next one inside: ', seconds(@takeovers), "\n";
+print 'storm: silence before a take-over: ', seconds(@silence), "\n" if @silence;
+print 'storm: take-over, claim to clear: ', seconds(@steps),
+	", $replayed with transactions to replay\n";
 broken('nothing was done') unless $increments;
 exit($broken ? 1 : 0);
