@@ -536,6 +536,12 @@ static uint64_t key_of(const struct vmfs_heartbeat_disk *slotd)
 	return fence_key(slot, le64_get(slotd->generation));
 }
 
+/* -ESTALE of a device that is cut says nothing; the keys say who is fenced. */
+static int not_fenced(int err)
+{
+	return err == -ESTALE ? -EAGAIN : err;
+}
+
 /* One extent: 0, -ESTALE (we are fenced), -EAGAIN, -errno. */
 static int fence_extent(struct vmfs_volume *vol, struct bdev *bd, uint64_t victim,
 			struct bdev_pr_state *state)
@@ -547,15 +553,15 @@ static int fence_extent(struct vmfs_volume *vol, struct bdev *bd, uint64_t victi
 		int sent = bdev_pr(bd, BDEV_PR_PREEMPT, own, victim);
 		err = read_state(bd, state);
 		if (err)
-			return err;
+			return not_fenced(err);
 		if (!count_of(state, own))
 			return -ESTALE;
 		if (!count_of(state, victim))
-			return reserve_one(bd, own, state);
+			return not_fenced(reserve_one(bd, own, state));
 		err = sent ? sent : -EAGAIN;
 		task_sleep_until(clock_now() + PAUSE_NS);
 	}
-	return err == -ESTALE ? -EAGAIN : err;
+	return not_fenced(err);
 }
 
 int fence_victim(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *claimed)

@@ -300,6 +300,7 @@ static void cut_and_reclaimed_loses_nothing(void **state)
 
 struct taker {
 	struct story *story;
+	uint64_t wait_ns;
 	int err;
 };
 
@@ -307,7 +308,7 @@ static void take_over(void *arg)
 {
 	struct taker *t = arg;
 	struct vmfs_file_options options = { .flags = VMFS_WRITE,
-					     .deadline = clock_now() + 90 * NS_PER_S };
+					     .deadline = clock_now() + t->wait_ns };
 	struct vmfs_file *file;
 
 	t->err = vmfs_file_open(t->story->hosts[1].mount.vol, "/0", &options, &file,
@@ -320,7 +321,7 @@ static void wanted_outage(void *arg)
 {
 	struct story *s = story_new(any_class(), 2);
 	struct host *h = &s->hosts[0];
-	struct taker taker = { .story = s };
+	struct taker taker = { .story = s, .wait_ns = 90 * NS_PER_S };
 
 	(void)arg;
 	wait_until_open(s);
@@ -352,22 +353,27 @@ static void blackout(void *arg)
 	struct story *s = story_new(any_class(), 3);
 	uint64_t generations[HOSTS_MAX];
 	uint64_t down_s = 14 + sim_random(120);
+	struct taker taker = { .story = s, .wait_ns = 20 * NS_PER_S };
 
 	(void)arg;
 	wait_until_open(s);
 	for (unsigned int i = 0; i < s->count; i++)
 		generations[i] = s->hosts[i].mount.vol->member->hb.generation;
-	/* All at once, or one after the other. */
+	/* All at once, or one after the other; one of them waits for another's file. */
 	for (unsigned int i = 0; i < s->count; i++) {
 		path(&s->hosts[i], true);
 		pass(s, sim_random(3) * NS_PER_S);
 	}
+	struct task *t =
+		sim_host_start(s->hosts[1].host, "taker", take_over, &taker);
 	pass(s, down_s * NS_PER_S);
-	for (unsigned int i = 0; i < s->count; i++) {
+	for (unsigned int i = s->count; i-- > 0;) {
 		path(&s->hosts[i], false);
 		pass(s, sim_random(8) * NS_PER_S);
 	}
 	check_unharmed(s);
+	task_join(t);
+	SIM_CHECK(taker.err == -EBUSY);
 	for (unsigned int i = 0; i < s->count; i++)
 		SIM_CHECK(s->hosts[i].mount.vol->member->hb.generation ==
 			  generations[i]);
@@ -385,7 +391,7 @@ static void nobody_breaks_anybody_in_a_blackout(void **state)
 static void stopped(void *arg)
 {
 	struct story *s = story_new(BDEV_CAW_ATS, 2);
-	struct taker taker = { .story = s };
+	struct taker taker = { .story = s, .wait_ns = 90 * NS_PER_S };
 
 	(void)arg;
 	wait_until_open(s);
