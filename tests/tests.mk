@@ -115,7 +115,7 @@ $(FUZZ): $(B)/tests/fuzz/%: $(O)/tests/fuzz/%.o $(ENV_POSIX) $(PARTS) $(LIBS_all
 	@$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) \
 		$(filter-out -lcmocka,$(TEST_LIBS))
 
-FUZZ_LIB := $(call objs,tests/lib/handmade.c tests/lib/mutate.c tests/lib/overlay.c)
+FUZZ_LIB := $(call objs,$(patsubst %,tests/lib/%.c,collect handmade mutate overlay))
 $(FUZZ): $(FUZZ_LIB)
 
 FUZZ_SECONDS ?= 20

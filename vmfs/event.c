@@ -17,8 +17,8 @@
 
 #define LONG_WAIT_NS (2 * NS_PER_S)
 
-static void tell(struct vmfs_volume *vol, enum report_level level, const char *fmt,
-		 va_list args)
+static void __attribute__((format(printf, 3, 0)))
+tell(struct vmfs_volume *vol, enum report_level level, const char *fmt, va_list args)
 {
 	char text[1536];
 

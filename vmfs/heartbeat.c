@@ -98,6 +98,8 @@ int heartbeat_verify(const struct vmfs_heartbeat_disk *hbd, uint64_t vol_off)
 		return -EUCLEAN;
 	if (state != HEARTBEAT_FREE && state != HEARTBEAT_LIVE)
 		return -EUCLEAN;
+	if (le64_get(hbd->generation) > UINT64_MAX - 2)
+		return -EUCLEAN; /* it has to grow twice more */
 	if (le32_get(hbd->xmagic) == HEARTBEAT_XMAGIC &&
 	    le32_get(hbd->xcrc) != slot_crc(hbd))
 		return -EUCLEAN;

@@ -499,6 +499,17 @@ int journal_look(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot
 	return open_log(vol, slot, &l, ret_state);
 }
 
+bool journal_is_of(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot)
+{
+	struct vmfs_journal_header_disk heads[2];
+
+	if (!le32_get(slot->journal_addr) || !place_is_sound(vol, slot) ||
+	    vmfs_gate_read(vol, le64_get(slot->journal_vol_off) + SECTOR, heads,
+			   sizeof(heads)))
+		return false;
+	return header_is_of(&heads[0], vol, slot) || header_is_of(&heads[1], vol, slot);
+}
+
 /* The next valid record, malloc'ed; NULL and 0 at the end of the log. */
 static int next_record(struct log *l, uint8_t **ret_record)
 {
@@ -662,8 +673,8 @@ int journal_wipe(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot
 {
 	uint8_t zero[SECTOR] = { 0 };
 
-	if (!le32_get(slot->journal_addr) || !place_is_sound(vol, slot))
-		return 0;
+	if (!journal_is_of(vol, slot))
+		return 0; /* empty, or the take-over has refused it */
 	int err = vmfs_gate_write(vol, le64_get(slot->journal_vol_off), zero,
 				  sizeof(zero), BDEV_FUA);
 	return err ? err : vmfs_gate_flush(vol);

@@ -70,6 +70,11 @@ int journal_look(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot
  */
 int journal_replay(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot,
 		   unsigned int *ret_records) __attribute__((warn_unused_result));
+/*
+ * Does the block that the slot names show a header of that incarnation's journal? Only
+ * then is it written to or freed. An error of the read: no. Blocks.
+ */
+bool journal_is_of(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot);
 /* Zeroes sector 0 of a dead member's log, durably. */
 int journal_wipe(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot)
 	__attribute__((warn_unused_result));

@@ -236,7 +236,8 @@ static int take_over(struct vmfs_volume *vol, const struct victim *v, unsigned i
 	err = recover(vol, slot, &slotd, age);
 	if (is_liveness_slot(&slotd))
 		(void)!bdev_liveness(hb->bd, heartbeat_liveness_off(slot), false);
-	if (!err && le32_get(slotd.journal_addr))
+	/* A block that does not say that it was this journal may be anybody's. */
+	if (!err && journal_is_of(vol, &slotd))
 		remains->journals[remains->count++].raw = le32_get(slotd.journal_addr);
 	return err;
 }

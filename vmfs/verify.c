@@ -227,6 +227,9 @@ int verify_lock(const struct vmfs_lock_disk *lockd, uint32_t type, uint64_t vol_
 			    ll(le64_get(lockd->addr)), ll(vol_off));
 	if (le32_get(lockd->mode) > LOCK_MULTI_WRITER)
 		return fail(ret_why, "lock mode %u, at most 3", le32_get(lockd->mode));
+	if (le64_get(lockd->token) == UINT64_MAX)
+		return fail(ret_why, "lock token 0x%llx cannot grow",
+			    ll(le64_get(lockd->token)));
 	return verify_holders(lockd, ret_why);
 }
 

@@ -62,6 +62,24 @@ void storm_draw(struct storm *storm)
 
 /* ---- hosts ---- */
 
+/* A machine that is not up: two with one UUID are refused (sim_twin.c). */
+static struct uuid some_machine(const struct weather *w)
+{
+	unsigned int first = (unsigned int)sim_random(MACHINES);
+
+	for (unsigned int n = 0; n < MACHINES; n++) {
+		const struct uuid *m = &w->machines[(first + n) % MACHINES];
+		bool is_up = false;
+
+		for (unsigned int i = 0; i + 1 < w->host_count; i++)
+			is_up |= !sim_host_is_dead(w->hosts[i].host) &&
+				 uuid_equal(&w->hosts[i].mount.machine, m);
+		if (!is_up)
+			return *m;
+	}
+	return uuid_new();
+}
+
 static void start_host(struct weather *w, const struct uuid *machine)
 {
 	unsigned int i = w->host_count++;
@@ -71,7 +89,7 @@ static void start_host(struct weather *w, const struct uuid *machine)
 	SIM_CHECK(i < STORM_HOSTS_MAX);
 	(void)snprintf(name, sizeof(name), "h%u", i);
 	*h = (struct storm_host){ .weather = w, .number = i };
-	h->mount.machine = machine ? *machine : w->machines[sim_random(MACHINES)];
+	h->mount.machine = machine ? *machine : some_machine(w);
 	h->mount.no_liveness_lock = w->storm.no_liveness_lock;
 	int ppm = w->storm.clock_ppm;
 	h->host = sim_host_new(name, (int)sim_random(2 * (uint64_t)ppm + 1) - ppm);
