@@ -43,16 +43,26 @@ WRAP_sim/sim_controls := journal_commit journal_replay journal_empty lock_releas
 	lock_image_leave lock_image_release lock_image_join lock_judge_all lease_renewed \
 	vmfs_cas lease_enter vmfs_gate_zero bdev_cut vmfs_gate_check_read \
 	vmfs_gate_trust lock_judge watch_look watch_poll watch_scan bdev_liveness \
-	fence_victim fence_barrier vmfs_takeover
+	fence_victim fence_barrier vmfs_takeover lock_image_upgrade lock_image_hand_over
 $(B)/tests/sim/sim_controls: $(O)/tests/sim/faults.o
 WRAP_crash/crash_faults := vmfs_gate_write vmfs_gate_flush journal_commit journal_empty \
 	journal_replay file_commit crc32_iscsi
+
+# The library with memory of another name, for sim_alloc_faults.
+ALLOCATES := malloc calloc realloc reallocarray aligned_alloc free
+FAULTY := $(LIB_vmfs:$(B)/%=$(B)/faulty/%) $(LIB_bdev:$(B)/%=$(B)/faulty/%) \
+	$(LIB_base:$(B)/%=$(B)/faulty/%)
+$(B)/faulty/%.a: $(B)/%.a
+	@mkdir -p $(@D)
+	@objcopy $(foreach f,$(ALLOCATES),--redefine-sym $(f)=faulty_$(f)) $< $@
+FIRST_sim/sim_alloc_faults := $(FAULTY)
+$(B)/tests/sim/sim_alloc_faults: $(FAULTY)
 
 $(SIM): $(B)/tests/%: $(O)/tests/%.o $(SIM_LIB) $(TEST_LIB) $(PARTS) $(LIBS_all)
 	@mkdir -p $(@D)
 	@echo "  LD      $@"
 	@$(CC) $(LDFLAGS) $(addprefix -Wl$(comma)--wrap=,$(WRAP_$*)) -o $@ \
-		$(filter %.o,$^) $(TEST_LIBS)
+		$(filter %.o,$^) $(FIRST_$*) $(TEST_LIBS)
 
 # Fuzz targets as plain programs: known inputs, no libFuzzer.
 REPLAY := $(patsubst tests/fuzz/%.c,$(B)/tests/replay/%,$(wildcard tests/fuzz/*.c))

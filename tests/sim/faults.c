@@ -143,6 +143,25 @@ WRAP(void, lock_image_release, const struct vmfs_lock_disk *from,
 		ret_image->token = from->token;
 }
 
+WRAP(int, lock_image_upgrade, const struct vmfs_lock_disk *from,
+     const struct lock_holder *me, unsigned int dead, struct vmfs_lock_disk *ret_image)
+{
+	int err = __real_lock_image_upgrade(from, me, dead, ret_image);
+
+	if (!err && fault == FAULT_TOKEN_UPGRADE)
+		ret_image->token = from->token;
+	return err;
+}
+
+WRAP(void, lock_image_hand_over, const struct vmfs_lock_disk *from,
+     const struct lock_holder *me, const struct lock_holder *to,
+     struct vmfs_lock_disk *ret_image)
+{
+	__real_lock_image_hand_over(from, me, to, ret_image);
+	if (fault == FAULT_TOKEN_HAND_OVER)
+		ret_image->token = from->token;
+}
+
 WRAP(int, lock_image_join, const struct vmfs_lock_disk *from,
      const struct lock_holder *me, unsigned int dead, struct vmfs_lock_disk *ret_image)
 {

@@ -44,6 +44,13 @@ static struct storm lost_heartbeats = {
 	.faults = STORM_HEARTBEAT_PATH,
 	.events = 4,
 };
+static struct storm lost_heartbeats_blocks = {
+	.caw = BDEV_CAW_ATS,
+	.hosts = 4,
+	.ops = STORM_BLOCKS,
+	.faults = STORM_HEARTBEAT_PATH,
+	.events = 6,
+};
 static struct storm lost_paths = {
 	.caw = BDEV_CAW_ATS,
 	.hosts = 3,
@@ -81,6 +88,17 @@ static struct storm frozen_keys = {
 	.ops = STORM_ALL_OPS,
 	.faults = STORM_LONG_PAUSE,
 	.events = 4,
+	.has_pr = true,
+	.no_guard = true,
+};
+/* For those that read, over and over. */
+static struct storm frozen_readers = {
+	.caw = BDEV_CAW_ATS,
+	.hosts = 4,
+	.ops = STORM_SHARED | STORM_NAMES,
+	.faults = STORM_LONG_PAUSE,
+	.events = 7,
+	.work_ns = 240 * S,
 	.has_pr = true,
 	.no_guard = true,
 };
@@ -233,6 +251,65 @@ static void damaged_lock(void *arg)
 	cluster_free(r.c);
 }
 
+/* ---- from hand to hand ---- */
+
+struct passing {
+	struct cluster *c;
+	struct vmfs_incarnation to;
+	bool is_expected, is_given;
+};
+
+static void give(void *arg)
+{
+	struct passing *p = arg;
+	struct cluster_mount m = { 0 };
+	struct vmfs_file_options options = { .flags = VMFS_WRITE };
+	struct vmfs_file *file;
+
+	SIM_CHECK(!cluster_mount(p->c, &m));
+	SIM_CHECK(!vmfs_file_open(m.vol, "/r", &options, &file, NULL));
+	while (!p->is_expected)
+		task_sleep_until(clock_now() + S / 10);
+	SIM_CHECK(!vmfs_file_hand_over(file, &p->to, clock_now() + 30 * S));
+	p->is_given = true;
+	SIM_CHECK(!vmfs_file_close(file));
+	SIM_CHECK(!cluster_unmount(&m));
+}
+
+static void receive(void *arg)
+{
+	struct passing *p = arg;
+	struct cluster_mount m = { 0 };
+	struct vmfs_file_options options = { .flags = VMFS_WRITE };
+	struct vmfs_file *file;
+
+	SIM_CHECK(!cluster_mount(p->c, &m));
+	SIM_CHECK(!vmfs_file_expect(m.vol, "/r"));
+	SIM_CHECK(!vmfs_volume_incarnation(m.vol, &p->to));
+	p->is_expected = true;
+	while (!p->is_given)
+		task_sleep_until(clock_now() + S / 10);
+	options.deadline = clock_now() + 30 * S;
+	SIM_CHECK(!vmfs_file_open(m.vol, "/r", &options, &file, NULL));
+	SIM_CHECK(!vmfs_file_close(file));
+	SIM_CHECK(!cluster_unmount(&m));
+}
+
+static void hand_over(void *arg)
+{
+	struct passing p = { .c = cluster_new(BDEV_CAW_ATS) };
+	struct reading r = { .c = p.c };
+
+	(void)arg;
+	SIM_CHECK(sim_host_run(sim_host_new("maker", 0), "make", make_file, &r));
+	struct task *a = sim_host_start(sim_host_new("a", 0), "give", give, &p);
+	struct task *b = sim_host_start(sim_host_new("b", 0), "receive", receive, &p);
+	task_join(a);
+	task_join(b);
+	cluster_check(p.c, false);
+	cluster_free(p.c);
+}
+
 /* ---- the table ---- */
 
 #define STORM(w) storm_run, &(w)
@@ -249,33 +326,37 @@ static const struct control {
 	{ "early clear", FAULT_EARLY_CLEAR, STORM(deaths), 10 },
 	{ "unlock before flush", FAULT_UNLOCK_BEFORE_FLUSH, STORM(power), 10 },
 	{ "unlock before trim", FAULT_UNLOCK_BEFORE_TRIM, STORM(deaths), 5 },
-	{ "keep after timed-out release", FAULT_KEEP, STORM(rude), 100 },
-	{ "forgotten ghost", FAULT_GHOST, STORM(rude), 100 },
+	{ "keep after timed-out release", FAULT_KEEP, STORM(rude), 200 },
+	{ "forgotten ghost", FAULT_GHOST, STORM(rude), 200 },
 	{ "token not incremented on leave", FAULT_TOKEN_LEAVE, STORM(deaths), 10 },
 	{ "token not incremented on release", FAULT_TOKEN_RELEASE, STORM(deaths), 5 },
+	{ "token not incremented on upgrade", FAULT_TOKEN_UPGRADE, STORM(deaths), 20 },
+	{ "token not incremented on hand-over", FAULT_TOKEN_HAND_OVER, hand_over, NULL,
+	  5 },
 	{ "holders list not compacted", FAULT_NOT_COMPACTED, nine_readers, NULL, 5 },
 	{ "9th holder", FAULT_NINTH_HOLDER, nine_readers, NULL, 5 },
-	{ "slot read before lock", FAULT_SLOT_BEFORE_LOCK, STORM(deaths), 100 },
+	{ "slot read before lock", FAULT_SLOT_BEFORE_LOCK, STORM(deaths), 200 },
 	{ "generation compared with !=", FAULT_GENERATION_DIFFERS, damaged_lock, NULL,
 	  2 },
-	{ "lease from reply", FAULT_LEASE_FROM_REPLY, STORM(slow_target), 100 },
+	{ "lease from reply", FAULT_LEASE_FROM_REPLY, STORM(slow_target), 300 },
 	{ "stamp that may repeat", FAULT_STAMP_REPEATS, STORM(deaths), 2 },
 	{ "plain renewal (and reclaim)", FAULT_PLAIN_RENEWAL, STORM(deaths), 2 },
 	{ "no gate", FAULT_NO_GATE, STORM(lost_heartbeats), 40 },
-	{ "discard past the gate", FAULT_DISCARD_UNGATED, STORM(lost_heartbeats), 100 },
-	{ "devices not cut", FAULT_NO_CUT, STORM(lost_paths), 100 },
-	{ "reads after FENCED", FAULT_FENCED_READS, STORM(frozen_keys), 100 },
+	{ "discard past the gate", FAULT_DISCARD_UNGATED, STORM(lost_heartbeats_blocks),
+	  300 },
+	{ "devices not cut", FAULT_NO_CUT, STORM(lost_paths), 200 },
+	{ "reads after FENCED", FAULT_FENCED_READS, STORM(frozen_readers), 300 },
 	{ "observer from read start", FAULT_OBSERVER_READ_START, STORM(slow_target),
 	  200 },
 	{ "T_dead one second short", FAULT_DEAD_TOO_SOON, STORM(deaths), 10 },
 	{ "plain claim", FAULT_PLAIN_CLAIM, STORM(deaths), 10 },
 	{ "liveness lock ignored", FAULT_LIVENESS_IGNORED, STORM(files), 20 },
-	{ "no fence", FAULT_NO_FENCE, STORM(frozen_keys), 100 },
+	{ "no fence", FAULT_NO_FENCE, STORM(frozen_keys), 200 },
 	{ "late fence", FAULT_LATE_FENCE, STORM(frozen_keys), 200 },
-	{ "no barrier", FAULT_NO_BARRIER, STORM(frozen_slow_keys), 100 },
-	{ "no guard (timed)", NO_FAULT, STORM(no_guard), 40 },
+	{ "no barrier", FAULT_NO_BARRIER, STORM(frozen_slow_keys), 400 },
+	{ "no guard (timed)", NO_FAULT, STORM(no_guard), 100 },
 	{ "target holds commands for a minute (timed)", NO_FAULT, STORM(residue), 40 },
-	{ "clocks wrong by 1 % (timed)", NO_FAULT, STORM(bad_clocks), 40 },
+	{ "clocks wrong by 1 % (timed)", NO_FAULT, STORM(bad_clocks), 100 },
 };
 
 /* One control; its name in SIM_CONTROL picks it. */
@@ -337,9 +418,11 @@ static void without_an_error_nothing_is_found(void **state)
 	sim_each_seed(1, 5, storm_run, &pauses);
 	sim_each_seed(1, 5, storm_run, &frozen_keys);
 	sim_each_seed(1, 5, storm_run, &frozen_slow_keys);
+	sim_each_seed(1, 5, storm_run, &frozen_readers);
 	sim_each_seed(1, 5, storm_run, &files);
 	sim_each_seed(1, 2, nine_readers, NULL);
 	sim_each_seed(1, 2, damaged_lock, NULL);
+	sim_each_seed(1, 2, hand_over, NULL);
 }
 
 int main(void)
