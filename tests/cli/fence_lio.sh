@@ -24,14 +24,15 @@ case $? in
 *) fail "the target is up"; diag "$(cat "$T/why")"; exit 1 ;;
 esac
 
-story() { # CASE NAME: and what it measured
+story() { # CASE NAME [VARIABLE=VALUE...]: and what it measured
 	FENCE_CASE=$1 FENCE_URL=$url FENCE_DELAY_S=25 \
-		timeout 180 "$live" >"$T/said" 2>&1
+		timeout 180 env "${@:3}" "$live" >"$T/said" 2>&1
 	is $? 0 "$2"
-	diag "$(sed -n "s/^# //p" "$T/said")"
+	diag "$(grep -v '^1\.\.\|^ok\|^# ok' "$T/said" | sed 's/^# //')"
 }
 
 story kill "a killed host is taken over"
+story kill "with the fast profile" FENCE_FAST=1
 story stop "a stopped host is fenced; what the target had accepted lands before"
 
 # A volume whose hosts have all gone, and left their keys, can be made anew.

@@ -26,7 +26,8 @@ esac
 
 FENCE_CASE=kill FENCE_URL=$url timeout 180 "$live" >"$T/said" 2>&1
 is $? 0 "a killed host is taken over"
-diag "$(sed -n "s/^# //p" "$T/said")"
+diag "$(grep -v '^1\.\.\|^ok\|^# ok' "$T/said" | sed 's/^# //')"
+like "$(cat "$T/said")" "each lock reserves the whole LUN" "the price is told at mount"
 
 "$rig" down "$T" "$port"
 ok "the rig leaves nothing behind" [ ! -e "$T/tgt-$port" ]
