@@ -31,6 +31,7 @@
 #include <sys/uio.h>
 
 #include "base/report.h"
+#include "base/uuid.h"
 #include "bdev/fence.h"
 
 enum bdev_op { BDEV_READ, BDEV_WRITE, BDEV_FLUSH, BDEV_ZERO, BDEV_UNMAP, BDEV_CAW };
@@ -141,6 +142,8 @@ struct bdev {
 	bool is_read_only;
 	bool has_write_cache; /* FLUSH has work to do */
 	bool has_unmap, has_write_zeroes;
+	/* Files: the running kernel (its boot id), whose locks caw means; zero: unknown. */
+	struct uuid kernel;
 	enum bdev_caw_class caw; /* what the device offers; a promise only after trial */
 	/* For the LVM header (FORMAT.md, Disk identity); type 0 and empty if unknown. */
 	struct bdev_identity {

@@ -289,6 +289,7 @@ static int open_all(struct file_bdev *file, uint32_t flags)
 		rc = S_ISBLK(st.st_mode) ? open_block(file, &st, flags)
 					 : open_regular(file, &st, flags);
 	bd->has_write_zeroes = true;
+	bd->kernel = file_kernel();
 	bd->caw = file->is_lockable && !bd->is_read_only ? BDEV_CAW_FILE : BDEV_CAW_NONE;
 	return rc;
 }

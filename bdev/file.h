@@ -125,6 +125,8 @@ int file_liveness(struct bdev *bd, uint64_t offset, bool is_wanted);
 void file_describe_block(struct file_bdev *file);
 /* The same from a disk's folder in sysfs. */
 void file_describe(struct bdev *bd, const char *sysfs_dir);
+/* The boot id of the running kernel; zero if it does not tell. */
+struct uuid file_kernel(void);
 /* true if the block device node is one on a loop driver; its backing path in text. */
 bool file_is_loop(dev_t rdev, char *ret_backing, uint32_t size);
 /* true if several hosts may reach the device (SCSI, multipath). */

@@ -48,6 +48,23 @@ static int read_text(const char *dir, const char *name, char *ret_text, uint32_t
 	return (int)n;
 }
 
+struct uuid file_kernel(void)
+{
+	struct uuid u = { { 0 } };
+	char text[64];
+	unsigned int n = 0;
+	if (read_text("/proc/sys/kernel/random", "boot_id", text, sizeof(text)) < 0)
+		return u;
+	for (const char *at = text; *at && n < 32; at++) {
+		int digit = parse_hex_digit(*at);
+		if (digit < 0)
+			continue;
+		u.b[n / 2] = (uint8_t)(u.b[n / 2] << 4 | digit);
+		n++;
+	}
+	return u;
+}
+
 /* The sysfs folder of the whole disk: a partition's lies inside its disk's. */
 static void disk_dir(dev_t rdev, char dir[static PATH_SIZE])
 {

@@ -4,8 +4,8 @@
  * one of its heartbeat slots is looked at.
  *
  * A slot in use is decided in this order (LOCKING.md 5.1, 7.1):
- *   1. Its owner says that it holds the liveness lock (extension, fence bit 3) and the
- * device is a file of this kernel: the lock is held = alive, can be had = dead.
+ *   1. Its owner says that it holds the liveness lock (extension, fence bit 3) under this
+ *      kernel (boot id): the lock is held = alive, can be had = dead.
  *   2. Otherwise the slot is watched: if its sector does not change for the owner's dead
  *      time, the owner is dead. Time counts from the completion of the first read.
  * The sectors are read as they lie, without the rest of the volume: damage elsewhere must
@@ -86,7 +86,11 @@ static int judge_slot(struct live *l, const struct vmfs_heartbeat_disk *hbd,
 	ret_watch->off = off;
 	ret_watch->dead_ms = 0;
 	ret_watch->first = *hbd;
-	if (is_extended && (hbd->fence & FENCE_LIVENESS)) {
+	static const uint8_t unknown[16];
+	bool is_elsewhere = memcmp(hbd->boot, unknown, 16) &&
+			    !uuid_is_zero(&l->bd->kernel) &&
+			    memcmp(hbd->boot, l->bd->kernel.b, 16);
+	if (is_extended && (hbd->fence & FENCE_LIVENESS) && !is_elsewhere) {
 		int err = bdev_liveness(l->bd, heartbeat_liveness_off(slot), true);
 		if (err == -EBUSY) {
 			report_alive(l, hbd, slot);

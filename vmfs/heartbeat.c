@@ -39,6 +39,7 @@
 #include "base/buf.h"
 #include "vmfs/cache.h"
 #include "vmfs/fence.h"
+#include "vmfs/locality.h"
 #include "vmfs/event.h"
 #include "vmfs/heartbeat.h"
 #include "vmfs/member.h"
@@ -213,6 +214,7 @@ static void fill_image(struct vmfs_heartbeat *hb,
 	image.storage_class = class_of(&hb->caw);
 	image.fence = hb->has_liveness ? FENCE_LIVENESS : hb->guard ? FENCE_GUARD : 0;
 	memcpy(image.machine, hb->machine.b, sizeof(image.machine));
+	memcpy(image.boot, hb->bd->kernel.b, sizeof(image.boot));
 	fence_show(hb->vol, &image);
 	heartbeat_seal(&image);
 	*ret_image = image;
@@ -380,6 +382,8 @@ static int find_slot(struct vmfs_heartbeat *hb, const char *host_name,
 		err = check_slots(hb, slots);
 	if (!err && !(may_use_liveness && hb->caw.mechanism == BDEV_CAW_FILE))
 		err = choose_timing(hb, slots);
+	if (!err && hb->caw.mechanism == BDEV_CAW_FILE)
+		err = locality_check(hb, slots);
 	if (!err)
 		err = fence_choose(hb->vol, slots, hb->caw.mechanism == BDEV_CAW_ATS);
 	if (!err)

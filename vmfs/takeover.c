@@ -33,6 +33,7 @@
 #include "vmfs/event.h"
 #include "vmfs/fence.h"
 #include "vmfs/gate.h"
+#include "vmfs/locality.h"
 #include "vmfs/member.h"
 #include "vmfs/takeover.h"
 #include "vmfs/txn.h"
@@ -71,7 +72,12 @@ static int prove_dead(struct vmfs_volume *vol, const struct victim *v,
 
 	if (is_liveness_slot(slotd)) {
 		int err = bdev_liveness(hb->bd, heartbeat_liveness_off(slot), true);
-		return err == -EBUSY ? -EAGAIN : err;
+		if (err || locality_is_here(hb, slotd))
+			return err == -EBUSY ? -EAGAIN : err;
+		if (age_ns >= vmfs_takeover_after(vol, slotd))
+			return 0;
+		(void)!bdev_liveness(hb->bd, heartbeat_liveness_off(slot), false);
+		return -EAGAIN;
 	}
 	uint64_t enough = v->stated_ns ? v->stated_ns : vmfs_takeover_after(vol, slotd);
 	return age_ns >= enough ? 0 : -EAGAIN;

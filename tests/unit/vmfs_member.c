@@ -68,7 +68,9 @@ static int tear_down(void **state)
 	return 0;
 }
 
-static int join_as(const struct rig *rig, const char *name, struct host *ret)
+/* tweak: makes another kind of device of it; NULL: no. */
+static int join_tweaked(const struct rig *rig, const char *name, struct host *ret,
+			void (*tweak)(struct bdev *bd))
 {
 	struct vmfs_open_options options = {
 		.devices = &ret->bd,
@@ -83,12 +85,19 @@ static int join_as(const struct rig *rig, const char *name, struct host *ret)
 	collect_init(&ret->told);
 	options.reporter = &ret->told.base;
 	assert_int_equal(bdev_file_open(rig->path, 0, options.reporter, &ret->bd), 0);
+	if (tweak)
+		tweak(ret->bd);
 	int err = vmfs_volume_open(&options, &ret->vol);
-	if (err) {
+	if (err && !tweak) {
 		bdev_close(ret->bd);
 		collect_done(&ret->told);
 	}
 	return err;
+}
+
+static int join_as(const struct rig *rig, const char *name, struct host *ret)
+{
+	return join_tweaked(rig, name, ret, NULL);
 }
 
 static int leave(struct host *h)
@@ -466,6 +475,71 @@ static void a_claimed_member_stops_writing(void **state)
 	assert_int_equal(leave(&a), -ESTALE);
 }
 
+static void say_ats(struct bdev *bd)
+{
+	bd->caw = BDEV_CAW_ATS;
+}
+
+/* Two kinds of lock do not see each other. */
+static void another_storage_class_is_refused(void **state)
+{
+	struct host a, b;
+
+	assert_int_equal(join_as(*state, "a", &a), 0);
+	assert_int_equal(join_tweaked(*state, "b", &b, say_ats), -EBUSY);
+	assert_true(collect_has(&b.told, "they cannot share the volume"));
+	bdev_close(b.bd);
+	collect_done(&b.told);
+	assert_int_equal(leave(&a), 0);
+}
+
+static void on_another_kernel(struct bdev *bd)
+{
+	memset(bd->kernel.b, 0x77, sizeof(bd->kernel.b));
+}
+
+static void hold_the_slot(const struct rig *rig, int out)
+{
+	struct host h;
+	uint32_t slot;
+	struct uuid owner;
+
+	if (join_as(rig, "a", &h) || vmfs_volume_identity(h.vol, &owner, &slot) ||
+	    write(out, &slot, sizeof(slot)) != sizeof(slot))
+		abort();
+	for (;;)
+		(void)pause();
+}
+
+/* A liveness lock under another kernel looks free: it proves nothing. */
+static void a_host_under_another_kernel_is_not_dead(void **state)
+{
+	struct host b;
+	uint32_t slot;
+	int from[2];
+
+	assert_int_equal(pipe(from), 0);
+	pid_t child = fork();
+	if (!child)
+		hold_the_slot(*state, from[1]);
+	assert_int_equal(read(from[0], &slot, sizeof(slot)), sizeof(slot));
+	assert_int_equal(join_tweaked(*state, "b", &b, on_another_kernel), -EBUSY);
+	assert_true(collect_has(&b.told, "under another kernel"));
+	bdev_close(b.bd);
+	collect_done(&b.told);
+	assert_int_equal(kill(child, SIGKILL), 0);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	/* Silent while we watch: we may join, and take over after the whole T_dead. */
+	assert_int_equal(join_tweaked(*state, "b", &b, on_another_kernel), 0);
+	assert_int_equal(vmfs_takeover(b.vol, slot), -EAGAIN);
+	uint64_t began = clock_now();
+	while (vmfs_takeover(b.vol, slot) == -EAGAIN)
+		task_sleep_until(clock_now() + 50 * NS_PER_MS);
+	assert_true(clock_now() - began >= 2 * NS_PER_S);
+	assert_true(collect_has(&b.told, "took over"));
+	assert_int_equal(leave(&b), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -479,6 +553,8 @@ int main(void)
 		T(a_process_that_exists_is_not_broken),
 		T(a_foreign_journal_is_never_ignored),
 		T(a_claimed_member_stops_writing),
+		T(another_storage_class_is_refused),
+		T(a_host_under_another_kernel_is_not_dead),
 #undef T
 	};
 
