@@ -142,7 +142,7 @@ struct bdev {
 	bool is_read_only;
 	bool has_write_cache; /* FLUSH has work to do */
 	bool has_unmap, has_write_zeroes;
-	/* Files: the running kernel (its boot id), whose locks caw means; zero: unknown. */
+	/* Files: the running kernel (boot id), whose locks caw means; zero: unknown. */
 	struct uuid kernel;
 	enum bdev_caw_class caw; /* what the device offers; a promise only after trial */
 	/* For the LVM header (FORMAT.md, Disk identity); type 0 and empty if unknown. */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A disk that two machines see (a LUN by the kernel's own initiator, a disk of two virtual
- * machines) looks like a plain block device to each: the file locks of one do not reach
- * the other, a liveness lock there looks free, and both would write. So the slot shows
- * the kernel (its boot id), and a liveness lock of another kernel proves nothing: such a
- * member is alive as long as its heartbeat changes, and who finds one alive does not
- * join. One that has been silent for T_dead is taken over like a host with a lease: a disk
- * that was carried from a machine that lost its power must be usable there.
+ * A disk that two machines see (a LUN by the kernel's own initiator, a disk of two
+ * virtual machines) looks like a plain block device to each: the file locks of one do not
+ * reach the other, a liveness lock there looks free, and both would write. So the slot
+ * shows the kernel (its boot id), and a liveness lock of another kernel proves nothing:
+ * such a member is alive as long as its heartbeat changes, and who finds one alive does
+ * not join. One that has been silent for T_dead is taken over like a host with a lease: a
+ * disk that was carried from a machine that lost its power must be usable there.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -49,8 +49,8 @@ static int refuse(struct vmfs_heartbeat *hb, const struct vmfs_heartbeat_disk *s
 {
 	return report_error(hb->vol->reporter, -EBUSY,
 			    "volume %s: refusing: host %.46s (slot %u) uses %s under "
-			    "another kernel; file locks do not reach it: share the LUN by "
-			    "iSCSI URL, where all hosts lock on the target",
+			    "another kernel; file locks do not reach it: share the LUN "
+			    "by iSCSI URL, where all hosts lock on the target",
 			    hb->vol->label, (const char *)slotd->ip, slot, hb->bd->name);
 }
 
