@@ -46,7 +46,7 @@ WRAP_sim/sim_controls := journal_commit journal_replay journal_empty lock_releas
 	fence_victim fence_barrier vmfs_takeover lock_image_upgrade lock_image_hand_over
 $(B)/tests/sim/sim_controls: $(O)/tests/sim/faults.o
 WRAP_crash/crash_faults := vmfs_gate_write vmfs_gate_flush journal_commit journal_empty \
-	journal_replay file_commit crc32_iscsi
+	journal_replay file_commit filemap_quiesce crc32_iscsi
 
 # The library with memory of another name, for sim_alloc_faults.
 ALLOCATES := malloc calloc realloc reallocarray aligned_alloc free
@@ -165,7 +165,7 @@ soak: soak-crash
 soak-crash:
 	@scripts/deps check
 	$(SUBMAKE) $(SIM)
-	@FULL=1 $(PROVE) -v $(PROVE_JOBS) $(filter $(B)/tests/crash/%,$(SIM))
+	@NIGHT=1 FULL=1 $(PROVE) -v $(PROVE_JOBS) $(filter $(B)/tests/crash/%,$(SIM))
 soak-sim:
 	@scripts/deps check
 	$(SUBMAKE) $(SIM)

@@ -4,7 +4,8 @@
  * One operation: at every moment of a host's life. Two: at every moment of the second,
  * what comes before is that of one.
  *
- * CRASH_SEQUENCE=n: this sequence alone, all levels. FULL: all that a release asks for.
+ * CRASH_SEQUENCE=n: this sequence alone. FULL: all sequences; NIGHT: all subsets, tears
+ * and recoveries too.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,9 +19,10 @@
 #include "tests/sim/acecrash.h"
 #include "tests/sim/sim.h"
 
-static bool is_full(void)
+/* One of three, by how long the test may run. */
+static unsigned int pick(unsigned int check, unsigned int full, unsigned int night)
 {
-	return getenv("FULL") != NULL;
+	return getenv("NIGHT") ? night : getenv("FULL") ? full : check;
 }
 
 static void prepare(struct acecrash *run)
@@ -67,10 +69,11 @@ static void check_sequences(struct acecrash *run, unsigned int length,
 
 static void one_operation_is_done_or_not(void **state)
 {
-	struct acecrash run = { .caw = BDEV_CAW_FILE, .levels = 1 << 1 | 1 << 2 | 1 << 3,
-				.mask_bits = is_full() ? 10 : 4,
-				.samples = is_full() ? 20 : 1,
-				.tear_max = is_full() ? 64 : 8 };
+	struct acecrash run = { .caw = BDEV_CAW_FILE,
+				.levels = 1 << 1 | 1 << 2 | 1 << 3,
+				.mask_bits = pick(4, 7, 10),
+				.samples = pick(1, 4, 20),
+				.tear_max = pick(8, 64, 64) };
 
 	(void)state;
 	check_sequences(&run, 1, 1);
@@ -78,34 +81,37 @@ static void one_operation_is_done_or_not(void **state)
 
 static void two_operations_are_done_or_not(void **state)
 {
-	struct acecrash run = { .caw = BDEV_CAW_FILE, .levels = 1 << 1 | 1 << 2 | 1 << 3,
+	struct acecrash run = { .caw = BDEV_CAW_FILE,
+				.levels = 1 << 1 | 1 << 2 | 1 << 3,
 				.is_last_op_only = true,
-				.mask_bits = is_full() ? 10 : 2,
-				.samples = is_full() ? 20 : 1,
-				.tear_max = is_full() ? 64 : 0 };
+				.mask_bits = pick(2, 5, 10),
+				.samples = pick(1, 2, 20),
+				.tear_max = pick(0, 8, 64) };
 
 	(void)state;
-	check_sequences(&run, 2, is_full() ? 1 : 2);
+	check_sequences(&run, 2, pick(11, 1, 1));
 }
 
 static void a_recovery_that_ends_is_recovered(void **state)
 {
-	struct acecrash run = { .caw = BDEV_CAW_FILE, .levels = 1 << 4,
+	struct acecrash run = { .caw = BDEV_CAW_FILE,
+				.levels = 1 << 4,
 				.is_last_op_only = true,
-				.again_every = is_full() ? 2 : 7,
-				.third_every = is_full() ? 4 : 11 };
+				.again_every = pick(7, 5, 2),
+				.third_every = pick(11, 7, 4) };
 
 	(void)state;
-	check_sequences(&run, 2, is_full() ? 3 : 50);
+	check_sequences(&run, 2, pick(150, 20, 3));
 }
 
 static void a_claimer_that_dies_is_taken_over(void **state)
 {
-	struct acecrash run = { .caw = BDEV_CAW_ATS, .levels = 1 << 5,
-				.again_every = is_full() ? 2 : 9 };
+	struct acecrash run = { .caw = BDEV_CAW_ATS,
+				.levels = 1 << 5,
+				.again_every = pick(17, 5, 2) };
 
 	(void)state;
-	check_sequences(&run, 1, is_full() ? 1 : 6);
+	check_sequences(&run, 1, pick(9, 3, 1));
 }
 
 int main(void)

@@ -26,7 +26,6 @@
 struct ace_counts {
 	unsigned long states[ACE_LEVELS + 1]; /* by level; [0]: sequences */
 	unsigned long met_poison; /* writes to blocks that held poison */
-	unsigned long replayed; /* states whose recovery found a log to replay */
 };
 
 struct acecrash {
