@@ -11,10 +11,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/align.h"
 #include "base/env.h"
 #include "base/parse.h"
+#include "bdev/guard.h"
 #include "iscsi/open.h"
 #include "vmfs/format.h"
 
@@ -106,6 +108,7 @@ static int break_lock(const struct ctl *c, const char *slot_text)
 					       .host_name = "vmfsctl",
 					       .reporter = c->r,
 					       .heartbeat_device = heartbeat,
+					       .guard = c->guard,
 					       .lease_profile = VMFS_LEASE_FOLLOW };
 		err = vmfs_volume_open(&o, &vol);
 	}
@@ -279,6 +282,10 @@ int main(int argc, char **argv)
 	int rc = parse(&c, argc, argv);
 	if (rc)
 		return rc < 0 ? CTL_FAILED : CTL_GOOD;
+	struct guard_options guard = { .log_fd = STDERR_FILENO, .reporter = c.r };
+	if (guard_start(&guard, &c.guard))
+		return CTL_FAILED;
 	rc = run(&c, argc - optind, argv + optind);
+	guard_stop(c.guard);
 	return fflush(stdout) ? CTL_FAILED : rc;
 }

@@ -21,6 +21,7 @@ enum ctl_exit {
 };
 
 struct ctl {
+	struct guard *guard; /* of what is mounted */
 	struct reporter *r;
 	const char *device;
 	bool is_known; /* --i-know */

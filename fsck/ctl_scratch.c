@@ -33,6 +33,7 @@ static int open_volume(const struct ctl *c, struct ctl_scratch *s)
 		.host_name = "vmfsctl",
 		.reporter = c->r,
 		.heartbeat_device = s->heartbeat,
+		.guard = c->guard,
 		.lease_profile = VMFS_LEASE_FOLLOW,
 	};
 	return vmfs_volume_open(&o, &s->vol);

@@ -449,6 +449,10 @@ static void resolve(struct vmfs_heartbeat *hb)
 	char why[160];
 	if (heartbeat_is_claimed(&now))
 		snprintf(why, sizeof(why), "its slot was claimed by another host");
+	else if (le64_get(now.generation) == hb->generation &&
+		 !memcmp(now.owner, hb->last.owner, sizeof(now.owner)))
+		snprintf(why, sizeof(why),
+			 "its slot shows an older heartbeat: the storage lost a write");
 	else
 		snprintf(why, sizeof(why), "its slot shows generation %llu, ours is %llu",
 			 (unsigned long long)le64_get(now.generation),
