@@ -207,6 +207,7 @@ static void power_fault(struct weather *w)
 			sim_host_kill(w->hosts[i].host);
 	simdisk_power_fail(w->c->disk);
 	oracle_power_failed(w->c->oracle);
+	w->power_lost_at = sim_time();
 	w->last_trouble = sim_time();
 	for (unsigned int i = 0; i < w->storm.hosts && w->host_count < STORM_HOSTS_MAX;
 	     i++)

@@ -43,6 +43,7 @@ struct weather {
 	struct storm storm;
 	struct cluster *c;
 	uint64_t stop_at, last_trouble; /* perfect clock */
+	uint64_t power_lost_at;		/* 0: never */
 	bool is_over;
 	struct uuid machines[8];
 	struct storm_host hosts[STORM_HOSTS_MAX];

@@ -234,6 +234,15 @@ static int change_mode(struct storm_host *h, struct vmfs_file *file, struct held
 	return err ? err : told(&d, "downgrade", vmfs_file_downgrade(file));
 }
 
+/*
+ * After a loss of the target's cache a look without a lock may see what the dead had in
+ * place before, until they are taken over (LOCKING.md 12).
+ */
+static bool is_fuzzy(const struct weather *w)
+{
+	return w->power_lost_at && sim_time() < w->power_lost_at + 90 * S;
+}
+
 static int read_shared(struct storm_host *h, unsigned int i)
 {
 	struct weather *w = h->weather;
@@ -245,7 +254,7 @@ static int read_shared(struct storm_host *h, unsigned int i)
 	shared_path(i, path);
 	int err = open_file(h, path, is_locked ? VMFS_READ_LOCKED : VMFS_READ, false,
 			    &file);
-	if (err == -ENOENT && !is_lost(h))
+	if (err == -ENOENT && !is_lost(h) && !is_fuzzy(w))
 		history_read(&w->files[i], w->c->oracle, HISTORY_NOTHING, begun);
 	if (err)
 		return err == -ENOENT ? 0 : err;
@@ -254,7 +263,7 @@ static int read_shared(struct storm_host *h, unsigned int i)
 		task_sleep_until(clock_now() + sim_random(3 * S));
 	struct deed d = begin(h);
 	err = told(&d, path, read_value(file, value_at[i], &value));
-	if (!err && !is_lost(h))
+	if (!err && !is_lost(h) && (is_locked || !is_fuzzy(w)))
 		history_read(&w->files[i], w->c->oracle, value, begun);
 	if (!err && is_locked && w->storm.ops & STORM_MODES && sim_chance(500000))
 		err = change_mode(h, file, &held, i);
@@ -342,7 +351,7 @@ static int look_up_name(struct storm_host *h, unsigned int i)
 	name_path(i, path);
 	struct deed d = begin(h);
 	int err = told(&d, "stat", vmfs_stat(h->mount.vol, path, &st));
-	if ((!err || err == -ENOENT) && !is_lost(h))
+	if ((!err || err == -ENOENT) && !is_lost(h) && !is_fuzzy(h->weather))
 		history_read(&h->weather->names[i], h->weather->c->oracle,
 			     err ? HISTORY_NOTHING : HISTORY_ANY, begun);
 	return err == -ENOENT ? 0 : err;
@@ -699,6 +708,7 @@ void storm_inspect(void *arg)
 	SIM_CHECK(!cluster_mount(w->c, &by->mount));
 	inspect_counter(by);
 	cluster_bury(&by->mount);
+	w->power_lost_at = 0; /* nothing excuses anything any more */
 	for (unsigned int i = 0; i < STORM_FILES; i++)
 		SIM_CHECK(!read_shared(by, i));
 	for (unsigned int i = 0; i < STORM_NAMES_MAX; i++)
