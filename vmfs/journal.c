@@ -18,10 +18,11 @@
  *  4 no lock is released while the log is not durably empty: so a replayer finds every
  *    lock of every record still held by the dead member, with the token that was logged.
  *
- * Sector 0 and the first record go out together and one FLUSH makes both durable: sector
- * 0 alone means "no valid record follows"; the record alone, with sector 0 zero, was
- * never committed. A torn record fails its CRC and means the same, rightly: in-place
- * writes begin after the FLUSH.
+ * Sector 0 is written, then the first record, and one FLUSH makes both durable: sector 0
+ * alone means "no valid record follows"; the record alone, with sector 0 zero, was never
+ * committed. A torn record fails its CRC and means the same, rightly: in-place writes
+ * begin after the FLUSH. The order is for readers beside us (logview.c): a record in its
+ * place and sector 0 zero means that this filling is over.
  *
  * Replay: absolute sector images in order, a record only if all its locks show (slot,
  * generation, owner, token); the first that does not ends the log. By invariant 4 this
@@ -68,11 +69,11 @@ static bool is_zero(const void *data, size_t len)
 	return !b[0] && !memcmp(b, b + 1, len - 1);
 }
 
-static uint32_t desc_sectors_of(uint32_t target_count)
+uint32_t journal_desc_sectors(uint32_t count)
 {
-	if (target_count <= TARGETS_FIRST)
+	if (count <= TARGETS_FIRST)
 		return 1;
-	return 1 + (uint32_t)div_up(target_count - TARGETS_FIRST, TARGETS_NEXT);
+	return 1 + (uint32_t)div_up(count - TARGETS_FIRST, TARGETS_NEXT);
 }
 
 /* ---- the block of a member ---- */
@@ -298,8 +299,6 @@ int journal_empty(struct vmfs_volume *vol)
 	int err = vmfs_gate_flush(vol);
 	if (!err)
 		err = vmfs_gate_write(vol, j->vol_off, zero, sizeof(zero), BDEV_FUA);
-	if (!err)
-		err = vmfs_gate_flush(vol);
 	if (err)
 		return err;
 	j->is_empty = true;
@@ -331,7 +330,7 @@ static void put_record(const struct vmfs_journal *j, uint8_t *record,
 		       const struct journal_target *targets, unsigned int count,
 		       uint32_t payload)
 {
-	uint32_t desc = desc_sectors_of(count);
+	uint32_t desc = journal_desc_sectors(count);
 	struct vmfs_journal_desc_disk head = {
 		.magic = le32_of(JOURNAL_DESC_MAGIC),
 		.nonce = le64_of(j->nonce_low),
@@ -382,7 +381,7 @@ int journal_commit(struct vmfs_volume *vol, const struct journal_target *targets
 	assert(sleeplock_is_mine(&vol->txn_lock) && !addr_is_none(j->addr) && count);
 	for (unsigned int i = 0; i < count; i++)
 		payload += targets[i].sectors;
-	uint32_t sectors = desc_sectors_of(count) + payload + 1;
+	uint32_t sectors = journal_desc_sectors(count) + payload + 1;
 	if (payload > JOURNAL_PAYLOAD_MAX ||
 	    j->sector_count < JOURNAL_FIRST_SECTOR + sectors)
 		return -E2BIG;
@@ -394,11 +393,13 @@ int journal_commit(struct vmfs_volume *vol, const struct journal_target *targets
 	if (!record)
 		return -ENOMEM;
 	put_record(j, record, targets, count, payload);
-	err = vmfs_gate_write(vol, j->vol_off + (uint64_t)j->next_sector * SECTOR, record,
-			      (uint64_t)sectors * SECTOR, 0);
-	free(record);
-	if (!err && j->is_empty)
+	if (j->is_empty)
 		err = write_state(vol);
+	if (!err)
+		err = vmfs_gate_write(vol,
+				      j->vol_off + (uint64_t)j->next_sector * SECTOR,
+				      record, (uint64_t)sectors * SECTOR, 0);
+	free(record);
 	if (!err)
 		err = vmfs_gate_flush(vol);
 	if (err) {
@@ -413,16 +414,7 @@ int journal_commit(struct vmfs_volume *vol, const struct journal_target *targets
 	return 0;
 }
 
-/* ---- a dead member's log ---- */
-
-struct log {
-	struct vmfs_volume *vol;
-	const struct vmfs_heartbeat_disk *slot;
-	uint64_t vol_off;
-	uint32_t sector_count;
-	uint64_t nonce, seq;
-	uint32_t next_sector;
-};
+/* ---- another member's log ---- */
 
 static bool place_is_sound(struct vmfs_volume *vol,
 			   const struct vmfs_heartbeat_disk *slot)
@@ -447,9 +439,8 @@ static bool header_is_of(const struct vmfs_journal_header_disk *head,
 	       le64_get(head->hb_gen) == le64_get(slot->generation);
 }
 
-/* Opens the log of a slot: *ret_state, and l when it is OURS. */
-static int open_log(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot,
-		    struct log *l, enum journal_state *ret_state)
+int journal_log_open(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot,
+		     struct journal_log *l, enum journal_state *ret_state)
 {
 	uint8_t sectors[3][SECTOR];
 	struct vmfs_journal_state_disk state;
@@ -479,7 +470,7 @@ static int open_log(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *s
 		    crc32c(&state, offsetof(struct vmfs_journal_state_disk, crc)))
 		return 0;
 	*ret_state = JOURNAL_OURS;
-	*l = (struct log){
+	*l = (struct journal_log){
 		.vol = vol,
 		.slot = slot,
 		.vol_off = le64_get(slot->journal_vol_off),
@@ -494,9 +485,9 @@ static int open_log(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *s
 int journal_look(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot,
 		 enum journal_state *ret_state)
 {
-	struct log l;
+	struct journal_log l;
 
-	return open_log(vol, slot, &l, ret_state);
+	return journal_log_open(vol, slot, &l, ret_state);
 }
 
 bool journal_is_of(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot)
@@ -510,8 +501,7 @@ bool journal_is_of(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *sl
 	return header_is_of(&heads[0], vol, slot) || header_is_of(&heads[1], vol, slot);
 }
 
-/* The next valid record, malloc'ed; NULL and 0 at the end of the log. */
-static int next_record(struct log *l, uint8_t **ret_record)
+int journal_log_next(struct journal_log *l, uint8_t **ret_record)
 {
 	struct vmfs_journal_desc_disk head;
 	struct vmfs_journal_commit_disk tail;
@@ -530,9 +520,9 @@ static int next_record(struct log *l, uint8_t **ret_record)
 	if (le32_get(head.magic) != JOURNAL_DESC_MAGIC ||
 	    le64_get(head.nonce) != l->nonce || le64_get(head.seq) != l->seq || !count ||
 	    count > JOURNAL_PAYLOAD_MAX || !payload || payload > JOURNAL_PAYLOAD_MAX ||
-	    le32_get(head.desc_sectors) != desc_sectors_of(count))
+	    le32_get(head.desc_sectors) != journal_desc_sectors(count))
 		return 0;
-	uint32_t sectors = desc_sectors_of(count) + payload;
+	uint32_t sectors = journal_desc_sectors(count) + payload;
 	if (l->next_sector + sectors + 1 > l->sector_count)
 		return 0;
 	uint8_t *record = io_alloc((sectors + 1) * SECTOR);
@@ -554,7 +544,7 @@ static int next_record(struct log *l, uint8_t **ret_record)
 }
 
 /* Does the lock still name the dead member, with the token that was logged? */
-static int lock_matches(struct log *l, const struct vmfs_journal_target_disk *td,
+static int lock_matches(struct journal_log *l, const struct vmfs_journal_target_disk *td,
 			uint32_t lock_type, bool *ret_matches)
 {
 	struct vmfs_lock_disk lockd;
@@ -572,7 +562,7 @@ static int lock_matches(struct log *l, const struct vmfs_journal_target_disk *td
 }
 
 /* Checks a target; *ret_matches: its lock is as logged. */
-static int check_target(struct log *l, const struct vmfs_journal_target_disk *td,
+static int check_target(struct journal_log *l, const struct vmfs_journal_target_disk *td,
 			const uint8_t *data, bool *ret_matches)
 {
 	uint64_t off = le64_get(td->vol_off);
@@ -593,7 +583,7 @@ static int check_target(struct log *l, const struct vmfs_journal_target_disk *td
 }
 
 /* Goes over the targets: is_check: *ret_matches = all locks match; else writes them. */
-static int over_targets(struct log *l, const uint8_t *record, bool is_check,
+static int over_targets(struct journal_log *l, const uint8_t *record, bool is_check,
 			bool *ret_matches)
 {
 	struct vmfs_journal_desc_disk head;
@@ -603,7 +593,7 @@ static int over_targets(struct log *l, const uint8_t *record, bool is_check,
 	memcpy(&head, record, sizeof(head));
 	uint32_t count = le32_get(head.target_count);
 	uint32_t left = le32_get(head.payload_sectors);
-	const uint8_t *data = record + desc_sectors_of(count) * SECTOR;
+	const uint8_t *data = record + journal_desc_sectors(count) * SECTOR;
 	*ret_matches = true;
 	for (uint32_t i = 0; !err && *ret_matches && i < count; i++) {
 		struct vmfs_journal_target_disk td;
@@ -627,7 +617,8 @@ static int over_targets(struct log *l, const uint8_t *record, bool is_check,
 }
 
 /* All of a record or nothing. */
-static int apply_record(struct log *l, const uint8_t *record, bool *ret_is_applied)
+static int apply_record(struct journal_log *l, const uint8_t *record,
+			bool *ret_is_applied)
 {
 	bool matches = false, ignored;
 	int err = over_targets(l, record, true, &matches);
@@ -640,9 +631,9 @@ int journal_replay(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *sl
 		   unsigned int *ret_records)
 {
 	enum journal_state state;
-	struct log l;
+	struct journal_log l;
 	unsigned int records = 0;
-	int err = open_log(vol, slot, &l, &state);
+	int err = journal_log_open(vol, slot, &l, &state);
 
 	if (!err && state == JOURNAL_FOREIGN)
 		err = -EOPNOTSUPP;
@@ -650,7 +641,7 @@ int journal_replay(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *sl
 		uint8_t *record;
 		bool is_applied;
 
-		err = next_record(&l, &record);
+		err = journal_log_next(&l, &record);
 		if (err || !record)
 			break;
 		err = apply_record(&l, record, &is_applied);

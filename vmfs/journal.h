@@ -63,6 +63,27 @@ enum journal_state { JOURNAL_EMPTY, JOURNAL_OURS, JOURNAL_FOREIGN };
 /* What stands in the journal at vol_off of the member that `slot` shows. */
 int journal_look(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot,
 		 enum journal_state *ret_state) __attribute__((warn_unused_result));
+/* A reader in the log of a member; slot is borrowed. */
+struct journal_log {
+	struct vmfs_volume *vol;
+	const struct vmfs_heartbeat_disk *slot;
+	uint64_t vol_off;	/* of sector 0 */
+	uint32_t sector_count;
+	uint64_t nonce, seq;	/* expected of the next record */
+	uint32_t next_sector;
+};
+/* Opens the log of a slot: *ret_state, and *ret_log when it is OURS. Blocks. */
+int journal_log_open(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot,
+		     struct journal_log *ret_log, enum journal_state *ret_state)
+	__attribute__((warn_unused_result));
+/*
+ * The next valid record, malloc'ed, as it is on disk; NULL and 0 at the end of the log as
+ * it is now: may be asked again. Blocks.
+ */
+int journal_log_next(struct journal_log *log, uint8_t **ret_record)
+	__attribute__((warn_unused_result));
+/* Sectors of a record that describe count targets. Never blocks. */
+uint32_t journal_desc_sectors(uint32_t count);
 /*
  * Replays a dead member's log under OUR gate: each record whose locks still name (slot,
  * generation, owner) with the tokens logged. Idempotent; ends with FLUSH. Does not empty

@@ -137,17 +137,3 @@ int lock_wait_turn(struct lock_wait *w, const struct vmfs_lock_id *id,
 	sleep_a_pause(w, now, w->deadline);
 	return 0;
 }
-
-void lock_wait_bury(struct vmfs_volume *vol, const struct vmfs_lock_id *id)
-{
-	struct vmfs_lock_disk lockd;
-	struct vmfs_holder holder;
-	enum lock_seen seen;
-	int err = lock_read(vol, id, true, &lockd);
-
-	if (!err)
-		err = lock_judge(vol, id, &lockd, &seen, &holder);
-	if (!err && (seen == SEEN_HELD || seen == SEEN_SHARED))
-		err = lock_bury(vol, &holder);
-	(void)err; /* -EAGAIN: it lives */
-}

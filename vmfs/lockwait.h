@@ -38,11 +38,4 @@ void lock_wait_dodge(struct lock_wait *w);
 /* Nothing is waited for any more. Never blocks. */
 void lock_wait_done(struct lock_wait *w);
 
-/*
- * What a dead host was writing is whole only after its journal has been replayed: takes
- * over the holder of this lock if it is dead. Errors, and a holder that lives, leave all
- * as it is. Blocks.
- */
-void lock_wait_bury(struct vmfs_volume *vol, const struct vmfs_lock_id *id);
-
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Transactions (LOCKING.md 10.1) and views (12).
+ * Transactions (LOCKING.md 10.1): reading and editing; txncommit.c goes on from LOCK.
+ * Views (12), which only read, are in view.c.
  *
  *   READ: build runs; for each lock met, its sector is read first, then the pieces
  *     |  -EBUSY: drop everything, take over or wait (lockwait.c), run again
@@ -43,54 +44,9 @@
 #include "base/align.h"
 #include "vmfs/cache.h"
 #include "vmfs/gate.h"
-#include "vmfs/lockwait.h"
 #include "vmfs/member.h"
-#include "vmfs/txn.h"
+#include "vmfs/txn_impl.h"
 #include "vmfs/volume.h"
-
-#define OPTIMISTIC_TRIES 6u
-#define EAGER_MAX 8u
-#define VIEW_TRIES 3u
-
-struct txn_lock {
-	struct vmfs_lock_id id;
-	struct vmfs_lock_disk image; /* as read, or as held */
-	enum lock_seen seen;
-	bool is_wanted;		     /* taken at commit */
-	uint32_t flags;		     /* enum vmfs_txn_lock_flags */
-	uint64_t min_token;
-	bool is_pinned;		     /* in the table, by this transaction */
-};
-
-struct txn_piece {
-	uint64_t vol_off;
-	uint32_t len, lock; /* index of its lock */
-	bool is_edited, is_created;
-	uint8_t *now, *was;
-};
-
-struct txn_data {
-	uint64_t vol_off, len;
-	uint8_t *bytes;
-};
-
-struct vmfs_txn {
-	struct vmfs_volume *vol;
-	bool is_view, is_patient; /* patient: lock first, then read, whatever it is */
-	bool accepts_held;	  /* a view's last try: read what others hold as it is */
-	struct txn_lock *locks;
-	struct txn_piece *pieces;
-	struct txn_data *data;
-	unsigned int lock_count, piece_count, data_count;
-	unsigned int lock_room, piece_room, data_room;
-	/* Why build could not go on. */
-	bool is_busy;
-	struct vmfs_holder holder;
-	struct vmfs_lock_id busy_id;
-	/* Locks that an earlier attempt was to take: locked first, then read. */
-	uint64_t eager[EAGER_MAX];
-	unsigned int eager_count;
-};
 
 struct vmfs_volume *vmfs_txn_volume(struct vmfs_txn *t)
 {
@@ -102,8 +58,7 @@ bool vmfs_txn_is_view(struct vmfs_txn *t)
 	return t->is_view;
 }
 
-/* Room for one more in an array of `size`-byte elements. */
-static void *grow(void *array, unsigned int count, unsigned int *room, size_t size)
+void *txn_grow(void *array, unsigned int count, unsigned int *room, size_t size)
 {
 	if (count < *room)
 		return array;
@@ -114,9 +69,32 @@ static void *grow(void *array, unsigned int count, unsigned int *room, size_t si
 	return bigger;
 }
 
+void txn_reset(struct vmfs_txn *t)
+{
+	for (unsigned int i = 0; i < t->piece_count; i++) {
+		free(t->pieces[i].now);
+		free(t->pieces[i].was);
+	}
+	for (unsigned int i = 0; i < t->data_count; i++)
+		free(t->data[i].bytes);
+	for (unsigned int i = 0; i < t->log_count; i++)
+		logview_done(&t->logs[i].view);
+	t->lock_count = t->piece_count = t->data_count = t->log_count = 0;
+	t->is_busy = false;
+}
+
+void txn_done(struct vmfs_txn *t)
+{
+	txn_reset(t);
+	free(t->locks);
+	free(t->pieces);
+	free(t->data);
+	free(t->logs);
+}
+
 /* ---- reading ---- */
 
-static int busy(struct vmfs_txn *t, const struct vmfs_lock_id *id)
+int txn_busy(struct vmfs_txn *t, const struct vmfs_lock_id *id)
 {
 	t->is_busy = true;
 	t->busy_id = *id;
@@ -133,7 +111,7 @@ static bool is_eager(const struct vmfs_txn *t, uint64_t vol_off)
 
 static void note_eager(struct vmfs_txn *t, uint64_t vol_off)
 {
-	if (t->eager_count < EAGER_MAX && !is_eager(t, vol_off))
+	if (t->eager_count < TXN_EAGER_MAX && !is_eager(t, vol_off))
 		t->eager[t->eager_count++] = vol_off;
 }
 
@@ -145,7 +123,7 @@ static int take_first(struct vmfs_txn *t, struct txn_lock *l)
 
 	if (lock_is_yielded(vol, l->id.vol_off, token) ||
 	    lock_take(vol, &l->id, &l->image, l->min_token))
-		return busy(t, &l->id);
+		return txn_busy(t, &l->id);
 	int err = lock_pin(vol, &l->id, &l->image);
 	lock_unpin(vol, &l->id); /* lock_take pinned it once already */
 	l->is_pinned = !err;
@@ -167,16 +145,16 @@ static int learn(struct vmfs_txn *t, struct txn_lock *l, bool is_new)
 		return 0;
 	}
 	if (err == -EAGAIN)
-		return busy(t, &l->id);
+		return txn_busy(t, &l->id);
 	err = lock_read(vol, &l->id, is_new, &l->image);
 	if (!err)
 		err = lock_judge(vol, &l->id, &l->image, &l->seen, &t->holder);
 	/* Ours on disk but not in the table: a ghost that ran. The commit may not compare
 	   with it as if it were free: let the table adopt it first. */
 	if (!err && l->seen == SEEN_MINE && !t->is_view)
-		return busy(t, &l->id);
-	if (!err && l->seen == SEEN_HELD && !(t->is_view && t->accepts_held))
-		return busy(t, &l->id);
+		return txn_busy(t, &l->id);
+	if (!err && l->seen == SEEN_HELD)
+		return t->is_view ? view_meet_holder(t, l) : txn_busy(t, &l->id);
 	if (!err && !t->is_view && is_eager(t, l->id.vol_off) &&
 	    (l->seen == SEEN_FREE || l->seen == SEEN_STALE))
 		err = take_first(t, l);
@@ -201,7 +179,7 @@ static int get_lock(struct vmfs_txn *t, const struct vmfs_lock_id *id, bool is_n
 		return 0;
 	}
 	struct txn_lock *locks =
-		grow(t->locks, t->lock_count, &t->lock_room, sizeof(*locks));
+		txn_grow(t->locks, t->lock_count, &t->lock_room, sizeof(*locks));
 	if (!locks)
 		return -ENOMEM;
 	t->locks = locks;
@@ -229,10 +207,7 @@ static struct txn_piece *find_piece(struct vmfs_txn *t, uint64_t vol_off, uint32
 	return NULL;
 }
 
-/*
- * May the cache be asked about this lock's pieces? Only while its content cannot change.
- */
-static bool is_settled(const struct txn_lock *l)
+bool txn_is_settled(const struct txn_lock *l)
 {
 	return l->seen == SEEN_FREE || l->seen == SEEN_MINE || l->seen == SEEN_STALE;
 }
@@ -241,10 +216,11 @@ static int fill_piece(struct vmfs_txn *t, struct txn_piece *p, const struct txn_
 {
 	uint64_t token = le64_get(l->image.token);
 
-	if (is_settled(l) && vmfs_cache_get(t->vol->cache, p->vol_off, p->len,
+	if (txn_is_settled(l) && vmfs_cache_get(t->vol->cache, p->vol_off, p->len,
 					    l->id.vol_off, token, p->now))
 		return 0;
-	int err = vmfs_gate_read(t->vol, p->vol_off, p->now, p->len);
+	int err = l->log ? view_fill(t, l, p->vol_off, p->len, p->now)
+			 : vmfs_gate_read(t->vol, p->vol_off, p->now, p->len);
 	if (!err && l->is_pinned)
 		vmfs_cache_put(t->vol->cache, p->vol_off, p->len, l->id.vol_off, token,
 			       p->now);
@@ -269,7 +245,7 @@ static int get_piece(struct vmfs_txn *t, const struct vmfs_lock_id *id, uint64_t
 		*ret_piece = p;
 		return 0;
 	}
-	struct txn_piece *pieces = grow(t->pieces, t->piece_count, &t->piece_room,
+	struct txn_piece *pieces = txn_grow(t->pieces, t->piece_count, &t->piece_room,
 					sizeof(*pieces));
 	if (!pieces)
 		return -ENOMEM;
@@ -310,11 +286,11 @@ static int want_lock(struct vmfs_txn *t, struct txn_lock *l)
 {
 	assert(!t->is_view);
 	if (l->seen == SEEN_SHARED)
-		return busy(t, &l->id);
+		return txn_busy(t, &l->id);
 	note_eager(t, l->id.vol_off);
 	if (!l->is_pinned &&
 	    lock_is_yielded(t->vol, l->id.vol_off, le64_get(l->image.token)))
-		return busy(t, &l->id);
+		return txn_busy(t, &l->id);
 	l->is_wanted = true;
 	return 0;
 }
@@ -358,7 +334,7 @@ int vmfs_txn_create(struct vmfs_txn *t, const struct vmfs_lock_id *lock, uint64_
 int vmfs_txn_data(struct vmfs_txn *t, uint64_t vol_off, const void *buf, uint64_t len)
 {
 	struct txn_data *data =
-		grow(t->data, t->data_count, &t->data_room, sizeof(*data));
+		txn_grow(t->data, t->data_count, &t->data_room, sizeof(*data));
 
 	assert(!t->is_view && len && len % VMFS_SECTOR_SIZE == 0);
 	if (!data)
@@ -411,351 +387,4 @@ int vmfs_txn_is_busy(struct vmfs_txn *t, const struct vmfs_lock_id *lock)
 	int is_open = h && h->is_file_open;
 	mutex_unlock(&lt->m);
 	return is_open;
-}
-
-/* ---- committing ---- */
-
-static int compare_locks(const void *a, const void *b)
-{
-	const struct txn_lock *const *x = a;
-	const struct txn_lock *const *y = b;
-
-	return vmfs_lock_compare(&(*x)->id, &(*y)->id);
-}
-
-/* LOCK: in rank order, each from the image that was read. -EAGAIN: start over. */
-static int take_locks(struct vmfs_txn *t)
-{
-	struct txn_lock **order = calloc(t->lock_count, sizeof(*order));
-	unsigned int count = 0;
-	int err = 0;
-
-	if (!order)
-		return -ENOMEM;
-	for (unsigned int i = 0; i < t->lock_count; i++)
-		if (t->locks[i].is_wanted && !t->locks[i].is_pinned)
-			order[count++] = &t->locks[i];
-	qsort(order, count, sizeof(struct txn_lock *), compare_locks);
-	for (unsigned int i = 0; !err && i < count; i++) {
-		struct txn_lock *l = order[i];
-
-		err = lock_take(t->vol, &l->id, &l->image, l->min_token);
-		if (err == -EBUSY)
-			err = -EAGAIN; /* fate unknown: a ghost was noted, look again */
-		if (err)
-			break;
-		l->is_pinned = true;
-		/* The image as held, for its token; the pin of lock_take is ours. */
-		err = lock_pin(t->vol, &l->id, &l->image);
-		if (!err)
-			lock_unpin(t->vol, &l->id);
-	}
-	free(order);
-	return err;
-}
-
-/* VALIDATE: what was only read under must still be as it was. */
-static int validate(struct vmfs_txn *t, bool *ret_is_changed)
-{
-	*ret_is_changed = false;
-	for (unsigned int i = 0; i < t->lock_count; i++) {
-		struct txn_lock *l = &t->locks[i];
-		struct vmfs_lock_disk now;
-
-		if (l->is_pinned)
-			continue;
-		int err = vmfs_gate_read(t->vol, l->id.vol_off, &now, sizeof(now));
-		if (err)
-			return err;
-		if (le64_get(now.token) != le64_get(l->image.token) ||
-		    le32_get(now.mode) != le32_get(l->image.mode)) {
-			*ret_is_changed = true;
-			return 0;
-		}
-	}
-	/* What came from the cache under our own locks is as old as the lease. */
-	int trust = vmfs_gate_trust(t->vol);
-	if (trust != -EAGAIN)
-		return trust;
-	*ret_is_changed = true;
-	return vmfs_gate_check_read(t->vol);
-}
-
-static int write_data(struct vmfs_txn *t)
-{
-	for (unsigned int i = 0; i < t->data_count; i++) {
-		int err = vmfs_gate_write(t->vol, t->data[i].vol_off, t->data[i].bytes,
-					  t->data[i].len, 0);
-		if (err)
-			return err;
-	}
-	return t->data_count ? vmfs_gate_flush(t->vol) : 0;
-}
-
-/* The changed runs of sectors of a piece, appended to targets. */
-static int add_targets(struct vmfs_txn *t, const struct txn_piece *p,
-		       struct journal_target **targets, unsigned int *count,
-		       unsigned int *room)
-{
-	const struct txn_lock *l = &t->locks[p->lock];
-	uint32_t sectors = p->len / VMFS_SECTOR_SIZE, first = 0;
-
-	while (first < sectors) {
-		uint32_t end = first;
-
-		while (end < sectors &&
-		       (p->is_created || memcmp(p->now + end * VMFS_SECTOR_SIZE,
-						p->was + end * VMFS_SECTOR_SIZE,
-						VMFS_SECTOR_SIZE)))
-			end++;
-		if (end == first) {
-			first++;
-			continue;
-		}
-		struct journal_target *bigger =
-			grow(*targets, *count, room, sizeof(*bigger));
-		if (!bigger)
-			return -ENOMEM;
-		*targets = bigger;
-		bigger[(*count)++] = (struct journal_target){
-			.vol_off = p->vol_off + first * VMFS_SECTOR_SIZE,
-			.data = p->now + first * VMFS_SECTOR_SIZE,
-			.sectors = end - first,
-			.lock_off = l->id.vol_off,
-			.token = le64_get(l->image.token),
-		};
-		first = end;
-	}
-	return 0;
-}
-
-/* LOG and IN PLACE. From the moment the record is durable there is no way back. */
-static int log_and_write(struct vmfs_txn *t)
-{
-	struct journal_target *targets = NULL;
-	unsigned int count = 0, room = 0;
-	int err = 0;
-
-	for (unsigned int i = 0; !err && i < t->piece_count; i++)
-		if (t->pieces[i].is_edited)
-			err = add_targets(t, &t->pieces[i], &targets, &count, &room);
-	if (!err && count)
-		err = journal_commit(t->vol, targets, count);
-	if (err || !count) {
-		free(targets);
-		return err;
-	}
-	for (unsigned int i = 0; !err && i < count; i++)
-		err = vmfs_gate_write(t->vol, targets[i].vol_off, targets[i].data,
-				      (uint64_t)targets[i].sectors * VMFS_SECTOR_SIZE, 0);
-	free(targets);
-	if (err) {
-		heartbeat_die(&t->vol->member->hb, -ESTALE,
-			      "a committed transaction could not be written in place");
-		return -ESTALE;
-	}
-	for (unsigned int i = 0; i < t->piece_count; i++) {
-		const struct txn_piece *p = &t->pieces[i];
-		const struct txn_lock *l = &t->locks[p->lock];
-
-		if (p->is_edited)
-			vmfs_cache_put(t->vol->cache, p->vol_off, p->len, l->id.vol_off,
-				       le64_get(l->image.token), p->now);
-	}
-	return 0;
-}
-
-static bool has_effect(const struct vmfs_txn *t)
-{
-	for (unsigned int i = 0; i < t->lock_count; i++)
-		if (t->locks[i].is_wanted)
-			return true;
-	return t->data_count;
-}
-
-/* -EAGAIN: something changed since it was read; build again. */
-static int commit(struct vmfs_txn *t)
-{
-	bool is_changed;
-	int err = 0;
-
-	if (has_effect(t))
-		err = vmfs_gate_wait(t->vol);
-	if (!err)
-		err = take_locks(t);
-	if (!err)
-		err = validate(t, &is_changed);
-	if (!err && is_changed)
-		err = -EAGAIN;
-	if (!err)
-		err = write_data(t);
-	if (!err)
-		err = log_and_write(t);
-	return err;
-}
-
-/* Lets go of everything; is_done: it committed, so KEEP and DROP apply. */
-static bool finish(struct vmfs_txn *t, bool is_done)
-{
-	bool is_any_dropped = false;
-
-	for (unsigned int i = 0; i < t->lock_count; i++) {
-		struct txn_lock *l = &t->locks[i];
-
-		if (!l->is_pinned)
-			continue;
-		if (is_done && l->flags & TXN_LOCK_KEEP) {
-			struct lock_table *lt = &t->vol->member->locks;
-
-			mutex_lock(&lt->m);
-			lock_table_find(lt, l->id.vol_off)->is_file_open = true;
-			mutex_unlock(&lt->m);
-			continue;
-		}
-		lock_unpin(t->vol, &l->id);
-		if (is_done && l->flags & TXN_LOCK_DROP) {
-			struct lock_table *lt = &t->vol->member->locks;
-
-			mutex_lock(&lt->m);
-			struct held_lock *h = lock_table_find(lt, l->id.vol_off);
-			if (h && !h->pins)
-				h->last_used = 0;
-			mutex_unlock(&lt->m);
-			is_any_dropped = true;
-		}
-	}
-	return is_any_dropped;
-}
-
-static void reset(struct vmfs_txn *t)
-{
-	for (unsigned int i = 0; i < t->piece_count; i++) {
-		free(t->pieces[i].now);
-		free(t->pieces[i].was);
-	}
-	for (unsigned int i = 0; i < t->data_count; i++)
-		free(t->data[i].bytes);
-	t->lock_count = t->piece_count = t->data_count = 0;
-	t->is_busy = false;
-}
-
-static void done(struct vmfs_txn *t)
-{
-	reset(t);
-	free(t->locks);
-	free(t->pieces);
-	free(t->data);
-}
-
-/*
- * build gave up: for good, or because what it read was half of one state and half of
- * another? -EAGAIN: the latter.
- */
-static int judge_failure(struct vmfs_txn *t, int err)
-{
-	bool is_changed;
-	int check = validate(t, &is_changed);
-
-	return check ? check : is_changed ? -EAGAIN : err;
-}
-
-/* One attempt under txn_lock. */
-static int attempt(struct vmfs_txn *t, vmfs_build_fn *build, void *arg)
-{
-	sleeplock_acquire(&t->vol->txn_lock);
-	int err = build(t, arg);
-	bool was_busy = err == -EBUSY && t->is_busy;
-	if (!err)
-		err = commit(t);
-	else if (!was_busy)
-		err = judge_failure(t, err);
-	bool is_dropped = finish(t, !err);
-	if (is_dropped && !err)
-		/* what stays is retried by maintenance */
-		(void)!lock_release_idle(t->vol, 0);
-	sleeplock_release(&t->vol->txn_lock);
-	t->is_busy = was_busy;
-	return err;
-}
-
-int vmfs_txn_run(struct vmfs_volume *vol, vmfs_build_fn *build, void *arg,
-		 uint64_t deadline, struct vmfs_holder *ret_holder)
-{
-	struct vmfs_txn t = { .vol = vol };
-	struct lock_wait wait;
-	unsigned int conflicts = 0;
-	int err;
-
-	if (!vol->member)
-		return -EROFS;
-	lock_wait_init(&wait, vol, deadline);
-	for (;;) {
-		t.is_patient = conflicts >= OPTIMISTIC_TRIES;
-		err = attempt(&t, build, arg);
-		if (err == -EBUSY && t.is_busy) {
-			err = lock_wait_turn(&wait, &t.busy_id, &t.holder);
-			if (err == -EBUSY && ret_holder)
-				*ret_holder = t.holder;
-			if (err)
-				break;
-		} else if (err == -EAGAIN) {
-			if (conflicts++)
-				lock_wait_dodge(&wait);
-		} else {
-			break;
-		}
-		reset(&t);
-	}
-	lock_wait_done(&wait);
-	done(&t);
-	return err;
-}
-
-/* Pieces read under locks that were free and did not change: good for the next reader. */
-static void remember(struct vmfs_txn *t)
-{
-	for (unsigned int i = 0; i < t->piece_count; i++) {
-		const struct txn_piece *p = &t->pieces[i];
-		const struct txn_lock *l = &t->locks[p->lock];
-
-		if (is_settled(l))
-			vmfs_cache_put(t->vol->cache, p->vol_off, p->len, l->id.vol_off,
-				       le64_get(l->image.token), p->now);
-	}
-}
-
-int vmfs_view_run(struct vmfs_volume *vol, vmfs_build_fn *build, void *arg)
-{
-	struct vmfs_txn t = { .vol = vol, .is_view = true };
-	bool is_changed = false;
-	int err = 0;
-
-	for (unsigned int tries = 0;; tries++) {
-		t.accepts_held = tries + 1 >= VIEW_TRIES;
-		if (vol->member)
-			sleeplock_acquire(&vol->txn_lock);
-		err = build(&t, arg);
-		bool was_busy = err == -EBUSY && t.is_busy;
-		/*
-		 * An error may come from a mixed view: it counts only if nothing changed.
-		 */
-		int check = was_busy ? 0 : validate(&t, &is_changed);
-		(void)finish(&t, false);
-		if (vol->member)
-			sleeplock_release(&vol->txn_lock);
-		if (check) {
-			err = check;
-			break;
-		}
-		if (!was_busy && (!is_changed || tries >= 8 * VIEW_TRIES))
-			break;
-		if (was_busy && vol->member)
-			lock_wait_bury(vol, &t.busy_id);
-		reset(&t);
-		task_sleep_until(clock_now() + NS_PER_MS * tries);
-	}
-	if (!err && !is_changed)
-		remember(&t);
-	done(&t);
-	return err;
 }

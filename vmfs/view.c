@@ -1,20 +1,274 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Views with a second try: see view.h.
+ * Views: reading without locks, and yet of one committed state.
  *
- * Each build function first asks whether the volume still lives: once it is lost, locks
- * that were being given back stay so for ever, and waiting for them would never end.
+ *   build reads: for each lock met, its sector first, then the pieces under it
+ *     free, stale, ours    the pieces are those of the last release
+ *     held by another      the holder's log is read, and laid over each piece (logview.c)
+ *     |
+ *   the logs are looked at again, then the lock sectors: nothing came in between?
+ *     |  something did: again, with short pauses
+ *     |  again and again: a member waits for its turn like a transaction
+ *     |  cannot (read-only, or the holder lives and keeps it): FUZZY: each piece is whole
+ *     v    and committed, but not all of them at the same time
+ *   answer
  *
- * The volume's quiet_task names the task whose reports of corruption are swallowed. It is
- * set and cleared inside the build function, which runs under the volume's txn_lock: so
- * there is one at a time.
+ * Invariants:
+ *  1 a view writes nothing and waits for nobody but in a member's last resort: it reads
+ *    the same beside a writer that works, that is slow and that died in the middle;
+ *  2 corruption is told only if all that was read was of one state: until then reports of
+ *    the task are kept back (vmfs_hush_begin);
+ *  3 a fuzzy view never says -EUCLEAN: what does not fit together is -EBUSY.
+ *
+ * Once the volume is lost, locks that were being given back stay so for ever: each try
+ * first asks whether it still lives.
  */
 #include "vmfs/view.h"
 
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
+#include "base/align.h"
+#include "vmfs/cache.h"
+#include "vmfs/gate.h"
+#include "vmfs/member.h"
 #include "vmfs/names.h"
+#include "vmfs/txn_impl.h"
 #include "vmfs/volume.h"
+
+#define EXACT_TRIES 12u
+#define FUZZY_TRIES 8u
+#define PIECE_TRIES 6u
+#define PAUSE_MAX_NS (10 * NS_PER_MS)
+#define PATIENCE_NS (8 * NS_PER_S)
+
+/* ---- under the lock of another ---- */
+
+/* The slot of the incarnation that holds the lock. -EAGAIN: it is over by now. */
+static int read_holder(struct vmfs_txn *t, const struct txn_lock *l,
+		       struct vmfs_heartbeat_disk *ret_slot)
+{
+	uint64_t at = le64_get(l->image.hb_addr);
+	int err = vmfs_gate_read(t->vol, at, ret_slot, sizeof(*ret_slot));
+
+	if (err)
+		return err;
+	if (heartbeat_verify(ret_slot, at))
+		return vmfs_corrupt(t->vol, "heartbeat slot at 0x%llx is damaged",
+				    (unsigned long long)at);
+	return le32_get(ret_slot->state) == HEARTBEAT_LIVE &&
+			       le64_get(ret_slot->generation) ==
+				       le64_get(l->image.hb_gen)
+		       ? 0
+		       : -EAGAIN;
+}
+
+int view_meet_holder(struct vmfs_txn *t, struct txn_lock *l)
+{
+	struct vmfs_heartbeat_disk slot;
+
+	for (unsigned int i = 0; i < t->log_count; i++) {
+		const struct vmfs_heartbeat_disk *seen = &t->logs[i].view.slot;
+
+		if (le64_get(seen->addr) == le64_get(l->image.hb_addr) &&
+		    le64_get(seen->generation) == le64_get(l->image.hb_gen)) {
+			l->log = i + 1;
+			return 0;
+		}
+	}
+	if (!t->logs)
+		t->logs = calloc(TXN_LOGS_MAX, sizeof(*t->logs));
+	if (!t->logs || t->log_count == TXN_LOGS_MAX)
+		return -ENOMEM;
+	int err = read_holder(t, l, &slot);
+	if (err == -EAGAIN)
+		return txn_busy(t, &l->id);
+	if (err)
+		return err;
+	struct txn_log *log = &t->logs[t->log_count++];
+	err = logview_open(&log->view, t->vol, &slot);
+	log->seen = log->view.count;
+	l->log = t->log_count;
+	return err;
+}
+
+/* Is a piece, just read, whole as the log now says? Else the log is read anew. */
+static int check_piece(struct vmfs_txn *t, struct txn_log *log, uint64_t vol_off,
+		       uint32_t len, bool *ret_is_whole)
+{
+	unsigned int count = log->view.count;
+	int err = logview_follow(&log->view, ret_is_whole);
+
+	if (err || *ret_is_whole) {
+		*ret_is_whole = !err && !logview_touches(&log->view, count, vol_off, len);
+		return err;
+	}
+	struct vmfs_heartbeat_disk slot = log->view.slot;
+	logview_done(&log->view);
+	return logview_open(&log->view, t->vol, &slot);
+}
+
+int view_fill(struct vmfs_txn *t, const struct txn_lock *l, uint64_t vol_off,
+	      uint32_t len, uint8_t *buf)
+{
+	struct txn_log *log = &t->logs[l->log - 1];
+	bool is_whole = false;
+	int err = 0;
+
+	for (unsigned int i = 0; !err && !is_whole && i < PIECE_TRIES; i++) {
+		err = vmfs_gate_read(t->vol, vol_off, buf, len);
+		if (!t->is_fuzzy)
+			break; /* all pieces are judged together in the end */
+		if (!err)
+			err = check_piece(t, log, vol_off, len, &is_whole);
+	}
+	if (!err)
+		logview_apply(&log->view, l->id.vol_off, le64_get(l->image.token),
+			      vol_off, len, buf);
+	return err;
+}
+
+/* ---- judging ---- */
+
+/* Did the log go on over what was read? */
+static int follow_log(struct vmfs_txn *t, unsigned int at, bool *ret_is_changed)
+{
+	struct txn_log *log = &t->logs[at];
+	bool is_same;
+	int err = logview_follow(&log->view, &is_same);
+
+	*ret_is_changed = !is_same;
+	if (err || !is_same)
+		return err;
+	for (unsigned int i = 0; !*ret_is_changed && i < t->piece_count; i++) {
+		const struct txn_piece *p = &t->pieces[i];
+
+		*ret_is_changed = t->locks[p->lock].log == at + 1 &&
+				  logview_touches(&log->view, log->seen, p->vol_off,
+						  p->len);
+	}
+	return 0;
+}
+
+/* Was all that was read of one state? First the logs, then the locks. */
+static int judge(struct vmfs_txn *t, bool *ret_is_changed)
+{
+	int err = 0;
+
+	*ret_is_changed = t->is_fuzzy;
+	if (t->is_fuzzy)
+		return vmfs_gate_trust(t->vol);
+	for (unsigned int i = 0; !err && !*ret_is_changed && i < t->log_count; i++)
+		err = follow_log(t, i, ret_is_changed);
+	if (err || *ret_is_changed)
+		return err;
+	return txn_validate(t, ret_is_changed);
+}
+
+/* Pieces read under locks that were free and did not change: good for the next reader. */
+static void remember(struct vmfs_txn *t)
+{
+	for (unsigned int i = 0; i < t->piece_count; i++) {
+		const struct txn_piece *p = &t->pieces[i];
+		const struct txn_lock *l = &t->locks[p->lock];
+
+		if (txn_is_settled(l))
+			vmfs_cache_put(t->vol->cache, p->vol_off, p->len, l->id.vol_off,
+				       le64_get(l->image.token), p->now);
+	}
+}
+
+/*
+ * One try. 0 and *ret_is_one_state, *ret_err what build said; -EAGAIN: again, a lock of
+ * our own is just leaving; -errno.
+ */
+static int look(struct vmfs_txn *t, vmfs_build_fn *build, void *arg, int *ret_err,
+		bool *ret_is_one_state)
+{
+	struct vmfs_volume *vol = t->vol;
+	struct vmfs_hush hush;
+	bool is_changed = false;
+	int dead = vmfs_volume_state(vol);
+
+	if (dead)
+		return dead;
+	if (vol->member)
+		sleeplock_acquire(&vol->txn_lock);
+	vmfs_hush_begin(vol, &hush);
+	*ret_err = build(t, arg);
+	bool was_busy = *ret_err == -EBUSY && t->is_busy;
+	int err = was_busy ? -EAGAIN : judge(t, &is_changed);
+	(void)txn_let_go(t, false);
+	vmfs_hush_end(vol, &hush, !err && !is_changed && *ret_err == -EUCLEAN);
+	if (vol->member)
+		sleeplock_release(&vol->txn_lock);
+	*ret_is_one_state = !is_changed;
+	if (!err && !*ret_err && !is_changed)
+		remember(t);
+	return err;
+}
+
+static void pause_a_moment(unsigned int tries)
+{
+	uint64_t pause = min_u64((tries + 1) * NS_PER_MS, PAUSE_MAX_NS);
+
+	task_sleep_until(clock_now() + random_u64() % pause);
+}
+
+/* Until all is of one state. -EAGAIN: it never was. */
+static int look_exactly(struct vmfs_txn *t, vmfs_build_fn *build, void *arg)
+{
+	for (unsigned int tries = 0; tries < EXACT_TRIES;) {
+		bool is_one_state;
+		int err, said = 0;
+
+		err = look(t, build, arg, &said, &is_one_state);
+		if (err && err != -EAGAIN)
+			return err;
+		if (!err && is_one_state)
+			return said;
+		tries += !err;
+		txn_reset(t);
+		pause_a_moment(tries);
+	}
+	return -EAGAIN;
+}
+
+static int look_fuzzily(struct vmfs_txn *t, vmfs_build_fn *build, void *arg)
+{
+	t->is_fuzzy = true;
+	for (unsigned int tries = 0; tries < FUZZY_TRIES; tries++) {
+		bool ignored;
+		int said = 0;
+		int err = look(t, build, arg, &said, &ignored);
+
+		if (err && err != -EAGAIN)
+			return err;
+		if (!err && said != -EUCLEAN)
+			return said;
+		txn_reset(t);
+		pause_a_moment(PAUSE_MAX_NS / NS_PER_MS);
+	}
+	return -EBUSY;
+}
+
+int vmfs_view_run(struct vmfs_volume *vol, vmfs_build_fn *build, void *arg)
+{
+	struct vmfs_txn t = { .vol = vol, .is_view = true };
+	int err = look_exactly(&t, build, arg);
+
+	if (err == -EAGAIN && vol->member) {
+		err = vmfs_txn_run(vol, build, arg, clock_now() + PATIENCE_NS, NULL);
+		err = err == -EBUSY ? -EAGAIN : err;
+	}
+	if (err == -EAGAIN)
+		err = look_fuzzily(&t, build, arg);
+	txn_done(&t);
+	return err;
+}
+
+/* ---- for the filesystem ---- */
 
 struct guarded {
 	vmfs_build_fn *build;
@@ -28,22 +282,9 @@ static int alive_build(struct vmfs_txn *t, void *arg)
 	return rc < 0 ? rc : g->build(t, g->arg);
 }
 
-static int quiet_build(struct vmfs_txn *t, void *arg)
-{
-	struct vmfs_volume *vol = vmfs_txn_volume(t);
-	__atomic_store_n(&vol->quiet_task, task_self(), __ATOMIC_RELAXED);
-	int rc = alive_build(t, arg);
-	__atomic_store_n(&vol->quiet_task, NULL, __ATOMIC_RELAXED);
-	return rc;
-}
-
 int view_run(struct vmfs_volume *vol, vmfs_build_fn *build, void *arg)
 {
-	struct guarded g = { build, arg };
-	if (!vol->member)
-		return vmfs_view_run(vol, build, arg);
-	int rc = vmfs_view_run(vol, quiet_build, &g);
-	return rc == -EUCLEAN ? names_run(vol, build, arg) : rc;
+	return vmfs_view_run(vol, build, arg);
 }
 
 int view_run_strictly(struct vmfs_volume *vol, vmfs_build_fn *build, void *arg)

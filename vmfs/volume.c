@@ -35,15 +35,52 @@
 #define CACHE_BYTES (64ull << 20)
 #define SLOT_SPREAD 64u /* LOCKING.md 11: hosts start in different parts */
 
+void vmfs_hush_begin(struct vmfs_volume *vol, struct vmfs_hush *h)
+{
+	h->task = task_self();
+	h->text[0] = 0;
+	mutex_lock(&vol->hush_mutex);
+	LIST_INSERT_HEAD(&vol->hushes, h, link);
+	mutex_unlock(&vol->hush_mutex);
+}
+
+void vmfs_hush_end(struct vmfs_volume *vol, struct vmfs_hush *h, bool is_told)
+{
+	mutex_lock(&vol->hush_mutex);
+	LIST_REMOVE(h, link);
+	mutex_unlock(&vol->hush_mutex);
+	if (is_told && h->text[0])
+		report(vol->reporter, REPORT_ERROR, "%s: %s", vol->label, h->text);
+}
+
+/* Kept back for later, if this task is hushed. */
+static bool hush(struct vmfs_volume *vol, const char *text)
+{
+	const struct task *self = task_self();
+	struct vmfs_hush *h;
+	bool is_hushed = false;
+
+	mutex_lock(&vol->hush_mutex);
+	LIST_FOREACH(h, &vol->hushes, link) {
+		if (h->task != self)
+			continue;
+		is_hushed = true;
+		if (!h->text[0])
+			(void)snprintf(h->text, sizeof(h->text), "%s", text);
+	}
+	mutex_unlock(&vol->hush_mutex);
+	return is_hushed;
+}
+
 int vmfs_corrupt(struct vmfs_volume *vol, const char *fmt, ...)
 {
 	char text[384];
 	va_list args;
-	if (__atomic_load_n(&vol->quiet_task, __ATOMIC_RELAXED) == task_self())
-		return -EUCLEAN;
 	va_start(args, fmt);
 	(void)vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
+	if (hush(vol, text))
+		return -EUCLEAN;
 	return report_error(vol->reporter, -EUCLEAN, "%s: %s", vol->label, text);
 }
 
@@ -302,6 +339,7 @@ static void free_volume(struct vmfs_volume *vol)
 		resource_done(&vol->resources[i]);
 	vmfs_cache_free(vol->cache);
 	sleeplock_done(&vol->txn_lock);
+	mutex_done(&vol->hush_mutex);
 	mutex_done(&vol->files_mutex);
 	free(vol);
 }
@@ -348,6 +386,8 @@ int vmfs_volume_open(const struct vmfs_open_options *options,
 	(void)snprintf(vol->label, sizeof(vol->label), "volume");
 	LIST_INIT(&vol->files);
 	mutex_init(&vol->files_mutex);
+	LIST_INIT(&vol->hushes);
+	mutex_init(&vol->hush_mutex);
 	sleeplock_init(&vol->txn_lock);
 	vol->cache = vmfs_cache_new(CACHE_BYTES);
 	int rc = vol->cache ? open_into(vol, options) : -ENOMEM;

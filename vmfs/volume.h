@@ -41,11 +41,22 @@ struct vmfs_volume {
 	/* Files open with a lock, by this process; guarded by files_mutex. */
 	LIST_HEAD(, vmfs_file) files;
 	struct mutex files_mutex;
-	/* view.c: this task's reports of corruption are not told. Atomic. */
-	const struct task *quiet_task;
+	/* Tasks whose reports of corruption are kept back; guarded by hush_mutex. */
+	LIST_HEAD(, vmfs_hush) hushes;
+	struct mutex hush_mutex;
 	/* One transaction of this host at a time; first in the order of sleeplocks. */
 	struct sleeplock txn_lock;
 };
+
+/* A task that reads what may be half of one state and half of another: on its stack. */
+struct vmfs_hush {
+	LIST_ENTRY(vmfs_hush) link;
+	const struct task *task;
+	char text[384]; /* the first report that was kept back */
+};
+void vmfs_hush_begin(struct vmfs_volume *vol, struct vmfs_hush *h);
+/* is_told: it was of one state, so what was kept back is reported. */
+void vmfs_hush_end(struct vmfs_volume *vol, struct vmfs_hush *h, bool is_told);
 
 /* Reports "LABEL: text" as an ERROR and returns -EUCLEAN. */
 int vmfs_corrupt(struct vmfs_volume *vol, const char *fmt, ...)

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Reading beside a writer. A member writes each transaction into its log before it writes
+ * any of it in place. So, for whatever its locks cover:
+ *
+ *	committed state = what stands in place + all records of its log, in order
+ *
+ * A reader reads the log, then the pieces it needs, each with the records laid over it,
+ * then looks at the log again (logview_follow). If the log is still of the same filling
+ * and no record that came meanwhile touches a piece, then all pieces are of one committed
+ * state: whatever was written in place between the two looks was of records that the
+ * first one had seen. It does not matter whether the writer goes on, is slow, or died in
+ * the middle.
+ *
+ * Is it the same filling? Sector 0 has a number of its own in each. While the log is
+ * empty it is zero; then the place of the first record tells: sector 0 is written before
+ * the first record of a filling, so a record there and sector 0 zero means that the
+ * filling of that record is over, and if both looks see the same, none began in between.
+ * For that the place of the first record is read first, sector 0 second.
+ */
+#include "vmfs/logview.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/align.h"
+#include "vmfs/gate.h"
+#include "vmfs/volume.h"
+
+#define SECTOR VMFS_SECTOR_SIZE
+
+static int read_marks(const struct logview *v, uint8_t marks[2][SECTOR])
+{
+	uint64_t at = le64_get(v->slot.journal_vol_off);
+
+	memset(marks, 0, 2 * SECTOR);
+	if (!le32_get(v->slot.journal_addr))
+		return 0;
+	int err = vmfs_gate_read(v->vol, at + JOURNAL_FIRST_SECTOR * SECTOR, marks[1],
+				 SECTOR);
+	return err ? err : vmfs_gate_read(v->vol, at, marks[0], SECTOR);
+}
+
+/* All records from where we are to the end. */
+static int read_on(struct logview *v)
+{
+	int err = 0;
+
+	while (!err && v->state == JOURNAL_OURS) {
+		uint8_t *record;
+
+		if (v->count == v->room) {
+			unsigned int room = v->room ? 2 * v->room : 8;
+			uint8_t **bigger =
+				reallocarray(v->records, room, sizeof(*bigger));
+			if (!bigger)
+				return -ENOMEM;
+			v->records = bigger;
+			v->room = room;
+		}
+		err = journal_log_next(&v->log, &record);
+		if (err || !record)
+			break;
+		v->records[v->count++] = record;
+	}
+	return err;
+}
+
+static int begin(struct logview *v)
+{
+	int err = journal_log_open(v->vol, &v->slot, &v->log, &v->state);
+
+	v->log.slot = &v->slot;
+	return err ? err : read_on(v);
+}
+
+int logview_open(struct logview *v, struct vmfs_volume *vol,
+		 const struct vmfs_heartbeat_disk *slot)
+{
+	*v = (struct logview){ .vol = vol, .slot = *slot };
+	int err = read_marks(v, v->marks);
+	return err ? err : begin(v);
+}
+
+void logview_done(struct logview *v)
+{
+	for (unsigned int i = 0; i < v->count; i++)
+		free(v->records[i]);
+	free(v->records);
+	v->records = NULL;
+	v->count = 0;
+}
+
+int logview_follow(struct logview *v, bool *ret_is_same)
+{
+	static const uint8_t zero[SECTOR];
+	uint8_t marks[2][SECTOR];
+	int err = read_marks(v, marks);
+
+	if (err)
+		return err;
+	bool was_empty = !memcmp(v->marks[0], zero, SECTOR);
+	*ret_is_same = was_empty ? !memcmp(v->marks[1], marks[1], SECTOR)
+				 : !memcmp(v->marks[0], marks[0], SECTOR);
+	if (!*ret_is_same)
+		return 0;
+	memcpy(v->marks, marks, sizeof(v->marks));
+	bool is_begun = was_empty && memcmp(marks[0], zero, SECTOR) != 0;
+	return is_begun ? begin(v) : read_on(v);
+}
+
+/*
+ * Calls `visit` for each target of a record. The record's CRC is right, not its author.
+ */
+static void each_target(const uint8_t *record,
+			void (*visit)(const struct vmfs_journal_target_disk *td,
+				      const uint8_t *data, void *arg),
+			void *arg)
+{
+	struct vmfs_journal_desc_disk head;
+	memcpy(&head, record, sizeof(head));
+	uint32_t count = le32_get(head.target_count);
+	uint32_t left = le32_get(head.payload_sectors);
+	const uint8_t *data = record + journal_desc_sectors(count) * SECTOR;
+
+	for (uint32_t i = 0; i < count; i++) {
+		struct vmfs_journal_target_disk td;
+
+		memcpy(&td, record + sizeof(head) + i * sizeof(td), sizeof(td));
+		uint32_t sectors = le16_get(td.sectors);
+		if (!sectors || sectors > left)
+			return;
+		visit(&td, data, arg);
+		data += sectors * SECTOR;
+		left -= sectors;
+	}
+}
+
+struct span {
+	uint64_t vol_off, lock_off, token;
+	uint32_t len;
+	uint8_t *buf;
+	bool is_touched;
+};
+
+/* What a target and a span have in common: [*from, *to) of the volume. */
+static bool overlap(const struct vmfs_journal_target_disk *td, const struct span *s,
+		    uint64_t *from, uint64_t *to)
+{
+	uint64_t off = le64_get(td->vol_off);
+	uint64_t end = off + (uint64_t)le16_get(td->sectors) * SECTOR;
+
+	*from = max_u64(off, s->vol_off);
+	*to = min_u64(end, s->vol_off + s->len);
+	return end > off && *from < *to;
+}
+
+static void copy_common(const struct vmfs_journal_target_disk *td, const uint8_t *data,
+			void *arg)
+{
+	struct span *s = arg;
+	uint64_t from, to;
+
+	if (le64_get(td->lock_off) == s->lock_off && le64_get(td->token) == s->token &&
+	    overlap(td, s, &from, &to))
+		memcpy(s->buf + (from - s->vol_off),
+		       data + (from - le64_get(td->vol_off)), to - from);
+}
+
+static void note_common(const struct vmfs_journal_target_disk *td, const uint8_t *data,
+			void *arg)
+{
+	struct span *s = arg;
+	uint64_t from, to;
+
+	(void)data;
+	s->is_touched |= overlap(td, s, &from, &to);
+}
+
+void logview_apply(const struct logview *v, uint64_t lock_off, uint64_t token,
+		   uint64_t vol_off, uint32_t len, uint8_t *buf)
+{
+	struct span s = { vol_off, lock_off, token, len, buf, false };
+
+	for (unsigned int i = 0; i < v->count; i++)
+		each_target(v->records[i], copy_common, &s);
+}
+
+bool logview_touches(const struct logview *v, unsigned int first, uint64_t vol_off,
+		     uint32_t len)
+{
+	struct span s = { .vol_off = vol_off, .len = len };
+
+	for (unsigned int i = first; i < v->count; i++)
+		each_target(v->records[i], note_common, &s);
+	return s.is_touched;
+}

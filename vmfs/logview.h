@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VMFS_LOGVIEW_H
+#define VMFS_LOGVIEW_H
+
+/*
+ * Another member's log as a reader sees it who holds no lock: with it, what that member
+ * is just writing in place reads as committed. Inside the folder only.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "vmfs/format.h"
+#include "vmfs/journal.h"
+
+struct logview {
+	struct vmfs_volume *vol;
+	struct vmfs_heartbeat_disk slot; /* whose log; of this incarnation */
+	struct journal_log log;
+	enum journal_state state;
+	/* Which filling of the log this is: its state, the place of its first record. */
+	uint8_t marks[2][VMFS_SECTOR_SIZE];
+	uint8_t **records;
+	unsigned int count, room;
+};
+
+/* The log as it is now. Undone by logview_done() in any case. Blocks. */
+int logview_open(struct logview *v, struct vmfs_volume *vol,
+		 const struct vmfs_heartbeat_disk *slot)
+	__attribute__((warn_unused_result));
+void logview_done(struct logview *v);
+/*
+ * Looks again and adds records that have come. *ret_is_same false: it was emptied or
+ * filled anew meanwhile; v is of no use then. Blocks.
+ */
+int logview_follow(struct logview *v, bool *ret_is_same)
+	__attribute__((warn_unused_result));
+/* What the records have for len bytes at vol_off under this lock, into buf. */
+void logview_apply(const struct logview *v, uint64_t lock_off, uint64_t token,
+		   uint64_t vol_off, uint32_t len, uint8_t *buf);
+/* Does any record from number `first` on touch these bytes? */
+bool logview_touches(const struct logview *v, unsigned int first, uint64_t vol_off,
+		     uint32_t len);
+
+#endif
