@@ -139,24 +139,52 @@ int lock_write(struct vmfs_volume *vol, uint64_t vol_off, struct lock_write *w)
 	return 0;
 }
 
+/* A ghost settled while a cas is under way would give back what this cas writes. */
+static bool guard_ghost(struct lock_table *lt, uint64_t vol_off)
+{
+	mutex_lock(&lt->m);
+	struct held_lock *h = lock_table_find(lt, vol_off);
+	bool is_guarded = h && h->state == GHOST;
+	if (is_guarded)
+		h->pins++;
+	mutex_unlock(&lt->m);
+	return is_guarded;
+}
+
 /* What a cas that ran, or may run, puts into the table; -EAGAIN: there is one already. */
-static int enter(struct lock_table *lt, struct held_lock *h)
+static int enter(struct lock_table *lt, struct held_lock *h, bool has_guard)
 {
 	mutex_lock(&lt->m);
 	/* Taken twice: two tasks, one won on disk; or what was a ghost is real now. */
-	bool is_there = lock_table_find(lt, h->id.vol_off);
-	if (!is_there)
+	struct held_lock *there = lock_table_find(lt, h->id.vol_off);
+	if (there && has_guard)
+		there->pins--;
+	if (there && there->state == GHOST && h->state == GHOST) {
+		there->ghost_token = h->ghost_token; /* the older one can match no more */
+		there->image = h->image;
+	}
+	if (!there)
 		lock_table_insert(lt, h);
 	mutex_unlock(&lt->m);
-	if (is_there)
+	if (there)
 		free(h);
-	return is_there ? -EAGAIN : 0;
+	return there ? -EAGAIN : 0;
+}
+
+static void unguard_ghost(struct lock_table *lt, uint64_t vol_off)
+{
+	mutex_lock(&lt->m);
+	struct held_lock *h = lock_table_find(lt, vol_off);
+	if (h)
+		h->pins--;
+	mutex_unlock(&lt->m);
 }
 
 /* A cas to `to`, then the table: HELD and pinned, or a ghost. */
 static int take_image(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 		      const struct vmfs_lock_disk *from, const struct vmfs_lock_disk *to)
 {
+	struct lock_table *lt = &vol->member->locks;
 	struct held_lock *h = calloc(1, sizeof(*h));
 	struct lock_write w = { .from = from, .to = to };
 
@@ -167,10 +195,13 @@ static int take_image(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 	h->image = *to;
 	h->pins = 1;
 	h->held_since = clock_now();
+	bool has_guard = guard_ghost(lt, id->vol_off);
 	int err = lock_write(vol, id->vol_off, &w);
 	if (!err && w.result == CAS_DIFFERS)
 		err = -EAGAIN;
 	if (err) {
+		if (has_guard)
+			unguard_ghost(lt, id->vol_off);
 		free(h);
 		return err;
 	}
@@ -179,7 +210,7 @@ static int take_image(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 		h->ghost_token = le64_get(from->token);
 		h->pins = 0;
 	}
-	err = enter(&vol->member->locks, h);
+	err = enter(lt, h, has_guard);
 	if (err || w.result == CAS_UNKNOWN)
 		return err ? err : -EBUSY;
 	vmfs_cache_retoken(vol->cache, id->vol_off, le64_get(from->token),
@@ -543,12 +574,13 @@ static void settle_ghost(struct vmfs_volume *vol, struct held_lock *h)
 		return;
 	bool may_run = h->is_promised || le64_get(now.token) == h->ghost_token;
 	mutex_lock(&lt->m);
-	if (h->state == GHOST && lock_names(&now, &me)) {
+	bool is_settled = h->state == GHOST && !h->pins; /* pinned: guard_ghost */
+	if (is_settled && lock_names(&now, &me)) {
 		h->state = HELD;
 		h->mode = (enum vmfs_lock_mode)le32_get(now.mode);
 		h->image = now;
 		h->last_used = 0;
-	} else if (h->state == GHOST && !may_run) {
+	} else if (is_settled && !may_run) {
 		lock_table_remove(lt, h);
 	}
 	mutex_unlock(&lt->m);
