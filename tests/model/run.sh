@@ -71,7 +71,6 @@ quick	revoke_late	given safety revoke -DTRIM=0
 quick	rank2		clean safety rank -DHOSTS=2 -DROUNDS=1
 quick	rank2_dead	clean safety rank -DHOSTS=2 -DROUNDS=1 -DDEATHS=1
 all	rank2_twice	clean safety rank -DHOSTS=2 -DROUNDS=2
-all	rank3		clean safety rank -DHOSTS=3 -DROUNDS=1
 quick	rank2_live	clean cycles rank -DHOSTS=2 -DROUNDS=1
 quick	REVERSED	stuck safety rank -DHOSTS=2 -DROUNDS=2 -DREVERSED
 quick	STUBBORN	stuck safety rank -DHOSTS=2 -DROUNDS=2 -DSTUBBORN
@@ -81,7 +80,6 @@ quick	HASTY		endless cycles rank -DHOSTS=2 -DROUNDS=1 -DHASTY
 quick	shared2		clean safety $S -DHOSTS=2 -DDEATHS=1 -DSUSPICIONS=1
 quick	shared2_late	clean safety shared -DHOSTS=2
 all	shared2_twice	clean safety $S -DHOSTS=2 -DROUNDS=2
-all	shared3		clean bits $S -DHOSTS=3 -DFEW_MODES
 all	OVERFILL	list safety $S -DHOSTS=3 -DFEW_MODES -DOVERFILL
 quick	NOCOMPACT	lost safety $S -DHOSTS=3 -DNOCOMPACT
 quick	MIXED		belief safety $S -DHOSTS=3 -DMIXED
