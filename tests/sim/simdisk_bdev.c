@@ -228,7 +228,8 @@ static void simdisk_submit(struct bdev *bd, struct bdev_io *io)
 /* An OFD lock lives until its process has gone, and that waits for the process's I/O. */
 static bool is_lock_held(const struct liveness_lock *l)
 {
-	return !sim_host_is_dead(l->at->host) || l->at->command_count > 0;
+	return !sim_host_is_dead(l->at->host) ||
+	       simdisk_in_flight(l->at->disk, l->at->host) > 0; /* of all its devices */
 }
 
 static struct liveness_lock *find_lock(struct simdisk *disk, uint64_t offset)
