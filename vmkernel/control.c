@@ -27,7 +27,7 @@ struct client {
 	LIST_ENTRY(client) link;
 	struct control *control;
 	uint64_t number;
-	struct msg_channel channel;
+	struct channel channel;
 	struct loop_watch *watch;
 };
 
@@ -47,7 +47,7 @@ static void client_free(struct client *cl)
 	LIST_REMOVE(cl, link);
 	cl->control->count--;
 	loop_watch_free(cl->watch);
-	msg_channel_done(&cl->channel);
+	channel_done(&cl->channel);
 	free(cl);
 }
 
@@ -73,7 +73,7 @@ void control_reply(struct control *c, struct requester who, int result,
 			   body);
 	if (rc < 0)
 		(void)shutdown(cl->channel.sock, SHUT_RDWR); /* noticed when it is read */
-	else if (msg_channel_has_output(&cl->channel))
+	else if (channel_has_output(&cl->channel))
 		loop_watch_events(cl->watch, EPOLLIN | EPOLLOUT);
 }
 
@@ -481,12 +481,12 @@ static void on_client(void *arg, uint32_t events)
 	struct client *cl = arg;
 	struct msg m;
 	int next = 0;
-	int rc = events & EPOLLOUT ? msg_channel_flush(&cl->channel) : 0;
-	if (rc == 0 && !msg_channel_has_output(&cl->channel))
+	int rc = events & EPOLLOUT ? channel_flush(&cl->channel) : 0;
+	if (rc == 0 && !channel_has_output(&cl->channel))
 		loop_watch_events(cl->watch, EPOLLIN);
 	if (rc == 0)
-		rc = msg_channel_read(&cl->channel);
-	while ((next = msg_channel_next(&cl->channel, &m)) > 0) {
+		rc = msg_read(&cl->channel);
+	while ((next = msg_next(&cl->channel, &m)) > 0) {
 		struct request rq = {
 			.host = cl->control->host,
 			.who = { .is_set = true, .client = cl->number, .tag = m.tag },
@@ -516,7 +516,7 @@ static void on_connect(void *arg, uint32_t events)
 	}
 	cl->control = c;
 	cl->number = c->next_number++;
-	msg_channel_init(&cl->channel, sock);
+	channel_init(&cl->channel, sock);
 	LIST_INSERT_HEAD(&c->clients, cl, link);
 	c->count++;
 }

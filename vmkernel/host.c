@@ -95,17 +95,18 @@ static int open_state_dir(struct host *h, struct reporter *r)
 	return 0;
 }
 
-static int write_text(const char *path, const char *text)
+int host_write_text(const char *path, const char *text, mode_t mode)
 {
 	size_t len = strlen(text);
-	int file_fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	int file_fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
 	if (file_fd < 0)
 		return -errno;
 	ssize_t n = write(file_fd, text, len);
 	int rc = n < 0 ? -errno : (size_t)n < len ? -ENOSPC : 0;
 	if (rc == 0 && fsync(file_fd) < 0)
 		rc = -errno;
-	(void)close(file_fd); /* synced */
+	if (close(file_fd) < 0 && rc == 0)
+		rc = -errno;
 	return rc;
 }
 
@@ -125,7 +126,7 @@ static int read_uuid(struct host *h, struct reporter *r)
 		h->uuid = uuid_new();
 		(void)uuid_text(&h->uuid, text);
 		strcat(text, "\n");
-		int rc = write_text(path, text);
+		int rc = host_write_text(path, text, 0644);
 		if (rc < 0)
 			return report_error(r, rc, "%s: %s", path, strerror(-rc));
 	} else {
@@ -432,7 +433,7 @@ int host_start(struct host *h, struct reporter *r)
 	if (rc < 0)
 		return rc;
 	(void)snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
-	rc = write_text(host_path(h, "vmkernel.pid", path), pid);
+	rc = host_write_text(host_path(h, "vmkernel.pid", path), pid, 0644);
 	if (rc < 0)
 		return report_error(r, rc, "%s: %s", path, strerror(-rc));
 	TAILQ_FOREACH(vm, &h->vms, link)

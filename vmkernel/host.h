@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
+#include <sys/types.h>
 
 #include "base/uuid.h"
 #include "bdev/worker.h"
@@ -58,5 +59,8 @@ void host_vm_ended(struct host *h);
 void host_datastore_put(struct host *h, struct datastore *ds);
 /* STATEDIR/NAME into buf (HOST_PATH_SIZE); returns buf. */
 const char *host_path(const struct host *h, const char *name, char *buf);
+/* Writes a small file anew and syncs it: 0 or -errno. Blocks. */
+int host_write_text(const char *path, const char *text, mode_t mode)
+	__attribute__((warn_unused_result));
 
 #endif

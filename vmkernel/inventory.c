@@ -51,7 +51,7 @@ struct vm *inventory_add(struct host *h, const struct uuid *ds, const char *path
 	vm->ds_uuid = *ds;
 	vm->labels = *labels;
 	vm->qemu_pidfd = vm->stop_timer = -1;
-	msg_channel_init(&vm->channel, -1);
+	channel_init(&vm->channel, -1);
 	atomic_init(&vm->is_cancelled, false);
 	TAILQ_INSERT_TAIL(&h->vms, vm, link);
 	return vm;
@@ -80,21 +80,6 @@ static json_t *to_json(struct host *h)
 	return json_pack("{s:i, s:o}", "next_id", (int)h->next_vm_id, "vms", vms);
 }
 
-static int write_synced(const char *path, const char *text)
-{
-	size_t len = strlen(text);
-	int file_fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
-	if (file_fd < 0)
-		return -errno;
-	ssize_t n = write(file_fd, text, len);
-	int rc = n < 0 ? -errno : (size_t)n < len ? -ENOSPC : 0;
-	if (rc == 0 && fsync(file_fd) < 0)
-		rc = -errno;
-	if (close(file_fd) < 0 && rc == 0)
-		rc = -errno;
-	return rc;
-}
-
 int inventory_save(struct host *h)
 {
 	static const char temporary[] = FILE_NAME ".new";
@@ -102,7 +87,8 @@ int inventory_save(struct host *h)
 	json_t *all = to_json(h);
 	char *text = all ? json_dumps(all, JSON_INDENT(2)) : NULL;
 	json_decref(all);
-	int rc = text ? write_synced(host_path(h, temporary, path), text) : -ENOMEM;
+	int rc = text ? host_write_text(host_path(h, temporary, path), text, 0640)
+		      : -ENOMEM;
 	free(text);
 	if (rc == 0 && rename(path, host_path(h, FILE_NAME, final)) < 0)
 		rc = -errno;

@@ -131,7 +131,7 @@ static void drop_channel(struct vm *vm)
 {
 	loop_watch_free(vm->channel_watch);
 	vm->channel_watch = NULL;
-	msg_channel_done(&vm->channel);
+	channel_done(&vm->channel);
 	vm->is_ending = true;
 	atomic_store(&vm->is_cancelled, true);
 }
@@ -335,10 +335,10 @@ static void on_channel(void *arg, uint32_t events)
 	struct vm *vm = arg;
 	struct msg m;
 	int next = 0;
-	int rc = events & EPOLLOUT ? msg_channel_flush(&vm->channel) : 0;
+	int rc = events & EPOLLOUT ? channel_flush(&vm->channel) : 0;
 	if (rc == 0)
-		rc = msg_channel_read(&vm->channel);
-	while (vm->channel.sock >= 0 && (next = msg_channel_next(&vm->channel, &m)) > 0) {
+		rc = msg_read(&vm->channel);
+	while (vm->channel.sock >= 0 && (next = msg_next(&vm->channel, &m)) > 0) {
 		handle(vm, &m);
 		json_decref(m.body);
 	}
@@ -352,7 +352,7 @@ static void on_channel(void *arg, uint32_t events)
 
 static int open_channel(struct vm *vm, int sock)
 {
-	msg_channel_init(&vm->channel, sock);
+	channel_init(&vm->channel, sock);
 	vm->channel_watch = loop_watch_new(vm->host->loop, sock, EPOLLIN, on_channel, vm);
 	return vm->channel_watch ? 0 : -ENOMEM;
 }

@@ -49,7 +49,7 @@ struct vm {
 	char *disk_paths[HARDWARE_DISKS_MAX]; /* of an adopted VM: to be opened */
 	pid_t vmx_pid;			/* 0: none, or not our child */
 	int qemu_pidfd;			/* -1: none */
-	struct msg_channel channel;
+	struct channel channel;
 	struct loop_watch *channel_watch;
 	int stop_timer;			/* timerfd, -1: none */
 	struct loop_watch *stop_watch;

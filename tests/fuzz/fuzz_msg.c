@@ -26,13 +26,13 @@ static void again(const struct msg *m)
 	buf_done(&out);
 }
 
-static int take_all(struct msg_channel *ch)
+static int take_all(struct channel *ch)
 {
 	struct msg m;
-	int rc = msg_channel_read(ch);
+	int rc = msg_read(ch);
 	if (rc < 0)
 		return rc;
-	while ((rc = msg_channel_next(ch, &m)) == 1) {
+	while ((rc = msg_next(ch, &m)) == 1) {
 		again(&m);
 		json_decref(m.body);
 	}
@@ -41,7 +41,7 @@ static int take_all(struct msg_channel *ch)
 }
 
 /* false: the channel was closed. */
-static bool feed(struct msg_channel *ch, int sock, const void *bytes, size_t len,
+static bool feed(struct channel *ch, int sock, const void *bytes, size_t len,
 		 size_t step)
 {
 	for (size_t at = 0; at < len; at += step) {
@@ -54,7 +54,7 @@ static bool feed(struct msg_channel *ch, int sock, const void *bytes, size_t len
 	return true;
 }
 
-static void feed_framed(struct msg_channel *ch, int sock, const uint8_t *data,
+static void feed_framed(struct channel *ch, int sock, const uint8_t *data,
 			size_t size, size_t step)
 {
 	while (size >= 3) {
@@ -76,17 +76,17 @@ static void feed_framed(struct msg_channel *ch, int sock, const uint8_t *data,
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	int socks[2];
-	struct msg_channel ch;
+	struct channel ch;
 	if (size < 2)
 		return 0;
 	demand(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, socks) == 0);
-	msg_channel_init(&ch, socks[0]);
+	channel_init(&ch, socks[0]);
 	size_t step = (data[0] & 0x7fu) * 16u + 1;
 	if (data[0] & 0x80)
 		feed_framed(&ch, socks[1], data + 1, size - 1, step);
 	else
 		(void)feed(&ch, socks[1], data + 1, size - 1, step);
-	msg_channel_done(&ch);
+	channel_done(&ch);
 	(void)close(socks[1]);
 	return 0;
 }

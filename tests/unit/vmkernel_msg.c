@@ -82,36 +82,36 @@ static void deep_json_is_refused_and_not_followed(void **state)
 static void channels_talk_both_ways(void **state)
 {
 	int ends[2];
-	struct msg_channel a, b;
+	struct channel a, b;
 	struct msg m;
 	(void)state;
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
-	msg_channel_init(&a, ends[0]);
-	msg_channel_init(&b, ends[1]);
+	channel_init(&a, ends[0]);
+	channel_init(&b, ends[1]);
 	for (uint32_t i = 0; i < 20; i++)
 		assert_int_equal(
 			msg_send(&a, MSG_VM_STATE, i, json_pack("{s:i}", "id", i)), 0);
-	assert_int_equal(msg_channel_read(&b), 0);
+	assert_int_equal(msg_read(&b), 0);
 	for (uint32_t i = 0; i < 20; i++) {
-		assert_int_equal(msg_channel_next(&b, &m), 1);
+		assert_int_equal(msg_next(&b, &m), 1);
 		assert_int_equal(m.tag, i);
 		json_decref(m.body);
 	}
-	assert_int_equal(msg_channel_next(&b, &m), 0);
+	assert_int_equal(msg_next(&b, &m), 0);
 	assert_int_equal(msg_reply(&b, 3, -ENOENT, "no such VM", NULL), 0);
-	msg_channel_done(&b);
-	assert_int_equal(msg_channel_read(&a), -ECONNRESET); /* and yet: */
-	assert_int_equal(msg_channel_next(&a, &m), 1);
+	channel_done(&b);
+	assert_int_equal(msg_read(&a), -ECONNRESET); /* and yet: */
+	assert_int_equal(msg_next(&a, &m), 1);
 	assert_int_equal(json_integer_value(json_object_get(m.body, "result")), -ENOENT);
 	json_decref(m.body);
-	msg_channel_done(&a);
+	channel_done(&a);
 }
 
 /* However it is cut: here so that all but 12 bytes of it make more than the payload. */
 static void largest_message_is_read_to_its_end(void **state)
 {
 	int ends[2];
-	struct msg_channel ch;
+	struct channel ch;
 	struct msg m;
 	size_t len = sizeof(struct msg_header_msg) + MSG_PAYLOAD_MAX;
 	char *frame = malloc(len);
@@ -126,17 +126,17 @@ static void largest_message_is_read_to_its_end(void **state)
 	memcpy(frame, &h, sizeof(h));
 	memcpy(frame + sizeof(h), "{}", 2);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
-	msg_channel_init(&ch, ends[0]);
+	channel_init(&ch, ends[0]);
 	for (size_t at = 0, step = 4; at < len; at += step) {
 		if (at)
 			step = len - at < 4096 ? len - at : 4096;
-		assert_int_equal(msg_channel_next(&ch, &m), 0);
+		assert_int_equal(msg_next(&ch, &m), 0);
 		assert_int_equal(send(ends[1], frame + at, step, 0), step);
-		assert_int_equal(msg_channel_read(&ch), 0);
+		assert_int_equal(msg_read(&ch), 0);
 	}
-	assert_int_equal(msg_channel_next(&ch, &m), 1);
+	assert_int_equal(msg_next(&ch, &m), 1);
 	json_decref(m.body);
-	msg_channel_done(&ch);
+	channel_done(&ch);
 	(void)close(ends[1]);
 	free(frame);
 }

@@ -8,6 +8,26 @@
 #include <stdio.h>
 #include <string.h>
 
+int client_main(int argc, char **argv, const char *program, void (*usage)(FILE *out),
+		int (*run)(const struct client *c, int argc, char **argv))
+{
+	struct client c = { program, msg_default_socket() };
+	int at = 1;
+	if (argc > 1 && (strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "--help") == 0)) {
+		usage(stdout);
+		return 0;
+	}
+	if (argc > 2 && strcmp(argv[1], "-s") == 0) {
+		c.socket = argv[2];
+		at = 3;
+	}
+	if (at >= argc) {
+		usage(stderr);
+		return 1;
+	}
+	return run(&c, argc - at, argv + at);
+}
+
 int client_ask(const struct client *c, enum msg_type type, json_t *body,
 	       json_t **ret_reply)
 {

@@ -210,19 +210,5 @@ static int run(const struct client *c, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	struct client c = { PROGRAM, msg_default_socket() };
-	int at = 1;
-	if (argc > 1 && (strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "--help") == 0)) {
-		usage(stdout);
-		return 0;
-	}
-	if (argc > 2 && strcmp(argv[1], "-s") == 0) {
-		c.socket = argv[2];
-		at = 3;
-	}
-	if (at >= argc) {
-		usage(stderr);
-		return 1;
-	}
-	return run(&c, argc - at, argv + at);
+	return client_main(argc, argv, PROGRAM, usage, run);
 }

@@ -11,14 +11,11 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "base/align.h"
 #include "base/env.h"
 #include "vmkernel/msg/sock.h"
 
-#define READ_SIZE (16u << 10)
 #define OUT_MAX (8u << 20) /* queued for a peer that does not read */
 
 int64_t msg_decode(const uint8_t *in, size_t len, struct msg *ret_msg)
@@ -68,41 +65,12 @@ int msg_encode(struct buf *out, enum msg_type type, uint32_t tag, const json_t *
 	return out->error;
 }
 
-void msg_channel_init(struct msg_channel *ch, int sock)
+int msg_read(struct channel *ch)
 {
-	*ch = (struct msg_channel){ .sock = sock };
+	return channel_read(ch, sizeof(struct msg_header_msg) + MSG_PAYLOAD_MAX - 1);
 }
 
-void msg_channel_done(struct msg_channel *ch)
-{
-	if (ch->sock >= 0)
-		(void)close(ch->sock);
-	ch->sock = -1;
-	buf_done(&ch->in);
-	buf_done(&ch->out);
-}
-
-int msg_channel_read(struct msg_channel *ch)
-{
-	char bytes[READ_SIZE / 4];
-	if (ch->sock < 0)
-		return -ECONNRESET;
-	while (ch->in.len < sizeof(struct msg_header_msg) + MSG_PAYLOAD_MAX) {
-		ssize_t n = recv(ch->sock, bytes, sizeof(bytes), MSG_DONTWAIT);
-		if (n == 0)
-			return -ECONNRESET;
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return errno == EAGAIN ? 0 : -errno;
-		buf_add(&ch->in, bytes, (size_t)n);
-		if (ch->in.error)
-			return ch->in.error;
-	}
-	return 0;
-}
-
-int msg_channel_next(struct msg_channel *ch, struct msg *ret_msg)
+int msg_next(struct channel *ch, struct msg *ret_msg)
 {
 	int64_t used = msg_decode((const uint8_t *)ch->in.data, ch->in.len, ret_msg);
 	if (used <= 0)
@@ -111,35 +79,14 @@ int msg_channel_next(struct msg_channel *ch, struct msg *ret_msg)
 	return 1;
 }
 
-int msg_channel_flush(struct msg_channel *ch)
-{
-	while (ch->out.len) {
-		ssize_t n = ch->sock < 0 ? 0 : send(ch->sock, ch->out.data, ch->out.len,
-						    MSG_DONTWAIT | MSG_NOSIGNAL);
-		if (ch->sock < 0)
-			return -ECONNRESET;
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return errno == EAGAIN ? 0 : -errno;
-		buf_consume(&ch->out, (size_t)n);
-	}
-	return 0;
-}
-
-bool msg_channel_has_output(const struct msg_channel *ch)
-{
-	return ch->out.len > 0;
-}
-
-int msg_send(struct msg_channel *ch, enum msg_type type, uint32_t tag, json_t *body)
+int msg_send(struct channel *ch, enum msg_type type, uint32_t tag, json_t *body)
 {
 	int rc = ch->out.len > OUT_MAX ? -ENOBUFS : msg_encode(&ch->out, type, tag, body);
 	json_decref(body);
-	return rc < 0 ? rc : msg_channel_flush(ch);
+	return rc < 0 ? rc : channel_flush(ch);
 }
 
-int msg_reply(struct msg_channel *ch, uint32_t tag, int result, const char *sentence,
+int msg_reply(struct channel *ch, uint32_t tag, int result, const char *sentence,
 	      json_t *body)
 {
 	json_t *reply = body ? body : json_object();
@@ -175,23 +122,23 @@ static int wait_for(int sock, short events, uint64_t deadline)
 	}
 }
 
-static int exchange(struct msg_channel *ch, uint64_t deadline, struct msg *ret_msg)
+static int exchange(struct channel *ch, uint64_t deadline, struct msg *ret_msg)
 {
 	int rc = 0;
-	while (rc == 0 && msg_channel_has_output(ch)) {
+	while (rc == 0 && channel_has_output(ch)) {
 		rc = wait_for(ch->sock, POLLOUT, deadline);
 		if (rc == 0)
-			rc = msg_channel_flush(ch);
+			rc = channel_flush(ch);
 	}
 	while (rc == 0) {
-		rc = msg_channel_next(ch, ret_msg);
+		rc = msg_next(ch, ret_msg);
 		if (rc)
 			break;
 		rc = wait_for(ch->sock, POLLIN, deadline);
 		if (rc == 0)
-			rc = msg_channel_read(ch);
+			rc = msg_read(ch);
 		/* The peer may have answered and gone. */
-		if (rc == -ECONNRESET && msg_channel_next(ch, ret_msg) == 1)
+		if (rc == -ECONNRESET && msg_next(ch, ret_msg) == 1)
 			rc = 1;
 	}
 	return rc < 0 ? rc : 0;
@@ -200,14 +147,14 @@ static int exchange(struct msg_channel *ch, uint64_t deadline, struct msg *ret_m
 int msg_call(const char *path, enum msg_type type, json_t *body, unsigned int timeout_s,
 	     json_t **ret_reply)
 {
-	struct msg_channel ch;
+	struct channel ch;
 	struct msg m;
 	int sock = sock_connect(path);
 	if (sock < 0) {
 		json_decref(body);
 		return sock == -ENOENT ? -ECONNREFUSED : sock;
 	}
-	msg_channel_init(&ch, sock);
+	channel_init(&ch, sock);
 	uint64_t deadline = timeout_s ? clock_now() + timeout_s * NS_PER_S : NO_DEADLINE;
 	int rc = msg_send(&ch, type, 1, body);
 	if (rc == 0)
@@ -218,7 +165,7 @@ int msg_call(const char *path, enum msg_type type, json_t *body, unsigned int ti
 	}
 	if (rc == 0)
 		*ret_reply = m.body;
-	msg_channel_done(&ch);
+	channel_done(&ch);
 	return rc;
 }
 

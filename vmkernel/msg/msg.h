@@ -14,8 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/buf.h"
 #include "base/endian.h"
+#include "vmkernel/msg/channel.h"
 
 #define MSG_MAGIC 0x314d4b56u /* "VKM1" */
 #define MSG_PAYLOAD_MAX (1u << 20)
@@ -80,29 +80,18 @@ int64_t msg_decode(const uint8_t *in, size_t len, struct msg *ret_msg)
 int msg_encode(struct buf *out, enum msg_type type, uint32_t tag, const json_t *body)
 	__attribute__((warn_unused_result));
 
-/* ---- a channel: a stream socket with its two buffers; for one task ---- */
+/* ---- on a channel ---- */
 
-struct msg_channel {
-	int sock; /* -1: closed */
-	struct buf in, out;
-};
-
-void msg_channel_init(struct msg_channel *ch, int sock);
-/* Closes the socket and frees. */
-void msg_channel_done(struct msg_channel *ch);
 /* Reads what is there without blocking: 0, or -errno (-ECONNRESET: the peer is gone). */
-int msg_channel_read(struct msg_channel *ch) __attribute__((warn_unused_result));
+int msg_read(struct channel *ch) __attribute__((warn_unused_result));
 /* The next complete message: 1, 0 = none yet, -errno = close. */
-int msg_channel_next(struct msg_channel *ch, struct msg *ret_msg)
+int msg_next(struct channel *ch, struct msg *ret_msg)
 	__attribute__((warn_unused_result));
 /* Queues and sends what the socket takes. body is taken (NULL = {}). 0 or -errno. */
-int msg_send(struct msg_channel *ch, enum msg_type type, uint32_t tag, json_t *body)
+int msg_send(struct channel *ch, enum msg_type type, uint32_t tag, json_t *body)
 	__attribute__((warn_unused_result));
-/* Sends what is queued: 0 or -errno. msg_channel_has_output: poll for POLLOUT. */
-int msg_channel_flush(struct msg_channel *ch) __attribute__((warn_unused_result));
-bool msg_channel_has_output(const struct msg_channel *ch);
 /* A MSG_REPLY with a result alone; sentence may be NULL. body is taken, may be NULL. */
-int msg_reply(struct msg_channel *ch, uint32_t tag, int result, const char *sentence,
+int msg_reply(struct channel *ch, uint32_t tag, int result, const char *sentence,
 	      json_t *body) __attribute__((warn_unused_result));
 
 /*

@@ -9,44 +9,16 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-void qmp_init(struct qmp *q, int sock)
+int qmp_read(struct channel *q)
 {
-	*q = (struct qmp){ .sock = sock };
-}
-
-void qmp_done(struct qmp *q)
-{
-	if (q->sock >= 0)
-		(void)close(q->sock);
-	q->sock = -1;
-	buf_done(&q->in);
-	buf_done(&q->out);
-}
-
-int qmp_read(struct qmp *q)
-{
-	char bytes[4096];
-	if (q->sock < 0)
-		return -ECONNRESET;
-	while (q->in.len <= QMP_LINE_MAX) {
-		ssize_t n = recv(q->sock, bytes, sizeof(bytes), MSG_DONTWAIT);
-		if (n == 0)
-			return -ECONNRESET;
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return errno == EAGAIN ? 0 : -errno;
-		buf_add(&q->in, bytes, (size_t)n);
-		if (q->in.error)
-			return q->in.error;
-	}
+	int rc = channel_read(q, QMP_LINE_MAX);
+	if (rc < 0 || q->in.len <= QMP_LINE_MAX)
+		return rc;
 	return memchr(q->in.data, '\n', q->in.len) ? 0 : -EPROTO;
 }
 
-int qmp_next(struct qmp *q, json_t **ret_message)
+int qmp_next(struct channel *q, json_t **ret_message)
 {
 	json_error_t error;
 	const char *end = q->in.len ? memchr(q->in.data, '\n', q->in.len) : NULL;
@@ -63,7 +35,7 @@ int qmp_next(struct qmp *q, json_t **ret_message)
 	return 1;
 }
 
-int qmp_send(struct qmp *q, const char *command, json_t *arguments, uint32_t id)
+int qmp_send(struct channel *q, const char *command, json_t *arguments, uint32_t id)
 {
 	json_t *m = json_pack("{s:s, s:I}", "execute", command, "id", (json_int_t)id);
 	if (m && arguments && json_object_set(m, "arguments", arguments) < 0) {
@@ -78,23 +50,7 @@ int qmp_send(struct qmp *q, const char *command, json_t *arguments, uint32_t id)
 	buf_add(&q->out, text, strlen(text));
 	buf_add(&q->out, "\n", 1);
 	free(text);
-	return q->out.error ? q->out.error : qmp_flush(q);
-}
-
-int qmp_flush(struct qmp *q)
-{
-	while (q->out.len) {
-		if (q->sock < 0)
-			return -ECONNRESET;
-		ssize_t n = send(q->sock, q->out.data, q->out.len,
-				 MSG_DONTWAIT | MSG_NOSIGNAL);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return errno == EAGAIN ? 0 : -errno;
-		buf_consume(&q->out, (size_t)n);
-	}
-	return 0;
+	return q->out.error ? q->out.error : channel_flush(q);
 }
 
 const char *qmp_error_of(const json_t *message)

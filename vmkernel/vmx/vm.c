@@ -64,8 +64,8 @@ struct vm {
 	struct reporter *reporter;
 	enum state state;
 	int signal_fd, qmp_listen_sock;
-	struct msg_channel channel;
-	struct qmp qmp;
+	struct channel channel;
+	struct channel qmp;
 	pid_t qemu; /* 0: none */
 	off_t log_start;
 	struct vm_hardware *hw;
@@ -87,8 +87,8 @@ struct vm {
 
 static void drop_channel(struct vm *vm)
 {
-	msg_channel_done(&vm->channel);
-	msg_channel_init(&vm->channel, -1);
+	channel_done(&vm->channel);
+	channel_init(&vm->channel, -1);
 	vm->start.is_set = vm->stop.is_set = vm->reset.is_set = false;
 }
 
@@ -207,7 +207,7 @@ static int launch(struct vm *vm)
 	if (sock < 0)
 		return report_error(vm->reporter, sock, "%s: %s", QMP_SOCKET,
 				    strerror(-sock));
-	qmp_init(&vm->qmp, sock);
+	channel_init(&vm->qmp, sock);
 	vm->state = STATE_LAUNCHING;
 	vm->deadline = clock_now() + LAUNCH_LIMIT;
 	return 0;
@@ -343,9 +343,9 @@ static void handle(struct vm *vm, const struct msg *m)
 static void on_channel(struct vm *vm)
 {
 	struct msg m;
-	int rc = msg_channel_read(&vm->channel);
+	int rc = msg_read(&vm->channel);
 	int next = 0;
-	while (vm->channel.sock >= 0 && (next = msg_channel_next(&vm->channel, &m)) > 0) {
+	while (vm->channel.sock >= 0 && (next = msg_next(&vm->channel, &m)) > 0) {
 		handle(vm, &m);
 		json_decref(m.body);
 	}
@@ -367,7 +367,7 @@ static void on_connect(struct vm *vm)
 		(void)close(sock); /* one vmkernel at a time */
 		return;
 	}
-	msg_channel_init(&vm->channel, sock);
+	channel_init(&vm->channel, sock);
 }
 
 /* ---- QMP ---- */
@@ -462,7 +462,7 @@ static void on_qmp(struct vm *vm)
 	if (rc == 0 && next >= 0)
 		return;
 	/* a QEMU without a monitor is of no use; mostly it has ended */
-	qmp_done(&vm->qmp);
+	channel_done(&vm->qmp);
 	vm->deadline = min_u64(vm->deadline, clock_now() + STOP_LIMIT);
 }
 
@@ -517,7 +517,7 @@ static void turn(struct vm *vm)
 		[QMP] = { .fd = vm->qmp.sock, .events = POLLIN },
 		[SIGNAL] = { .fd = vm->signal_fd, .events = POLLIN },
 	};
-	if (msg_channel_has_output(&vm->channel))
+	if (channel_has_output(&vm->channel))
 		p[CHANNEL].events |= POLLOUT;
 	if (vm->qmp.out.len)
 		p[QMP].events |= POLLOUT;
@@ -528,9 +528,9 @@ static void turn(struct vm *vm)
 	if (vm->cont_at != NO_DEADLINE && clock_now() >= vm->cont_at)
 		go_on(vm);
 	if (p[CHANNEL].revents & POLLOUT)
-		tell(vm, msg_channel_flush(&vm->channel));
-	if (p[QMP].revents & POLLOUT && qmp_flush(&vm->qmp) < 0)
-		qmp_done(&vm->qmp);
+		tell(vm, channel_flush(&vm->channel));
+	if (p[QMP].revents & POLLOUT && channel_flush(&vm->qmp) < 0)
+		channel_done(&vm->qmp);
 	if (p[QMP].revents & ~POLLOUT && vm->qmp.sock >= 0)
 		on_qmp(vm);
 	if (p[CHANNEL].revents & ~POLLOUT && vm->channel.sock >= 0)
@@ -564,8 +564,8 @@ int vm_run(const struct vm_options *options)
 	vm->deadline = clock_now() + LAUNCH_LIMIT; /* for the first message */
 	vm->cont_at = NO_DEADLINE;
 	vm->qmp_listen_sock = -1;
-	msg_channel_init(&vm->channel, -1);
-	qmp_init(&vm->qmp, -1);
+	channel_init(&vm->channel, -1);
+	channel_init(&vm->qmp, -1);
 	vm->signal_fd = signals_open();
 	while (vm->signal_fd >= 0 && vm->state != STATE_ENDED)
 		turn(vm);
@@ -576,8 +576,8 @@ int vm_run(const struct vm_options *options)
 	if (vm->qmp_listen_sock >= 0)
 		(void)close(vm->qmp_listen_sock);
 	(void)unlink(QMP_SOCKET);
-	qmp_done(&vm->qmp);
-	msg_channel_done(&vm->channel);
+	channel_done(&vm->qmp);
+	channel_done(&vm->channel);
 	free(vm->hw);
 	free(vm->qemu_path);
 	free(vm);
