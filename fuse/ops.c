@@ -261,7 +261,7 @@ static void do_statfs(fuse_req_t req, fuse_ino_t ino)
 		.f_frsize = info.block_size_bytes,
 		.f_blocks = info.block_count,
 		.f_bfree = info.free_block_count,
-		.f_bavail = info.free_block_count,
+		.f_bavail = info.free_bytes / info.block_size_bytes,
 		.f_files = info.fd_count,
 		.f_ffree = info.free_fd_count,
 		.f_favail = info.free_fd_count,

@@ -104,6 +104,10 @@ static int check_space(struct vmfs_volume *vol, const char *path, uint64_t capac
 	if (options->format == VDISK_THIN)
 		return 0;
 	int rc = vmfs_volume_info(vol, &info);
+	if (rc == 0 && capacity > info.free_bytes) {
+		vmfs_volume_forget_counts(vol); /* another host may have made room */
+		rc = vmfs_volume_info(vol, &info);
+	}
 	if (rc < 0 || capacity <= info.free_bytes)
 		return rc;
 	return report_error(options->reporter, -ENOSPC,

@@ -118,6 +118,8 @@ static int close_cluster(struct vmfs_volume *vol, struct fb_cluster *c, bool is_
 				      0);
 	if (is_changed && !err)
 		err = vmfs_gate_flush(vol);
+	if (is_changed)
+		resource_recount(&vol->resources[RESOURCE_FBB], c->number);
 	vmfs_cache_drop_lock(vol->cache, c->id.vol_off);
 	int release_err = vmfs_lock_release(vol, &c->id);
 	return err ? err : release_err;

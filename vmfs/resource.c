@@ -10,7 +10,9 @@
  *    trusted (LOCKING.md 11).
  * 3. seen_free[] is a hint about clusters that need not be read: a wrong one costs an I/O
  *    or is found out by the last round of the search, never gives or hides an item for
- *    good.
+ *    good. Free space is counted from them: all read again when they are old, those that
+ *    our own transactions touched each time.
+ * 4. The last file blocks of the volume are not given to files (resource_reserve).
  *
  * A search: the cluster of `near`, then from start_cluster around, clusters seen full and
  * those held by other hosts left out. If that finds nothing, all headers are read afresh
@@ -35,6 +37,9 @@
 
 /* Clusters edited in one call; the rest of a large wish is for the next call. */
 #define CLUSTERS_PER_CALL 96u
+/* As many as hosts begin to look for slots in (heartbeat.h), less on a small volume. */
+#define RESERVE_MAX 64u
+#define RESERVE_SHARE 64u
 
 static const struct {
 	const char *name;
@@ -286,6 +291,9 @@ int resource_open(struct vmfs_volume *vol, enum vmfs_resource_type type)
 	res->seen_free = malloc(res->cluster_count * sizeof(res->seen_free[0]));
 	if (!res->seen_free)
 		return -ENOMEM;
+	res->is_touched = calloc(res->cluster_count, sizeof(res->is_touched[0]));
+	if (!res->is_touched)
+		return -ENOMEM;
 	for (uint32_t i = 0; i < res->cluster_count; i++)
 		res->seen_free[i] = RESOURCE_UNSEEN;
 	res->is_present = true;
@@ -296,6 +304,7 @@ void resource_done(struct vmfs_resource *res)
 {
 	free(res->block_vol_off);
 	free(res->seen_free);
+	free(res->is_touched);
 	*res = (struct vmfs_resource){ 0 };
 }
 
@@ -310,6 +319,13 @@ static void hint_set(struct vmfs_resource *res, uint32_t cluster, uint64_t free_
 {
 	__atomic_store_n(&res->seen_free[cluster], (uint16_t)free_count,
 			 __ATOMIC_RELAXED);
+}
+
+/* What a transaction that is being built makes of it. */
+static void hint_touch(struct vmfs_resource *res, uint32_t cluster, uint64_t free_count)
+{
+	hint_set(res, cluster, free_count);
+	__atomic_store_n(&res->is_touched[cluster], true, __ATOMIC_RELAXED);
 }
 
 /* Free items of a cluster by its bitmap, verified: *ret_free, or why not. */
@@ -387,10 +403,10 @@ static int look_at_group(struct vmfs_volume *vol, enum vmfs_resource_type type,
 	return 0;
 }
 
-int resource_count_free(struct vmfs_volume *vol, enum vmfs_resource_type type,
-			uint64_t *ret_free)
+static int count_all(struct vmfs_volume *vol, enum vmfs_resource_type type,
+		     uint64_t *ret_free)
 {
-	const struct vmfs_resource *res = &vol->resources[type];
+	struct vmfs_resource *res = &vol->resources[type];
 	uint64_t sum = 0;
 	for (uint32_t group = 0; res->is_present && group < res->group_count; group++) {
 		uint64_t n;
@@ -401,6 +417,67 @@ int resource_count_free(struct vmfs_volume *vol, enum vmfs_resource_type type,
 	}
 	*ret_free = sum;
 	return 0;
+}
+
+static bool is_group_touched(struct vmfs_resource *res, uint32_t group)
+{
+	uint64_t first = (uint64_t)group * res->clusters_per_group;
+	uint64_t end = min_u64(first + res->clusters_per_group, res->cluster_count);
+	bool is_any = false;
+	for (uint64_t i = first; i < end; i++)
+		is_any |= __atomic_exchange_n(&res->is_touched[i], false,
+					      __ATOMIC_RELAXED);
+	return is_any;
+}
+
+/* Groups that our transactions touched. With txn_lock: none is half written. */
+static int count_touched(struct vmfs_volume *vol, enum vmfs_resource_type type)
+{
+	struct vmfs_resource *res = &vol->resources[type];
+	int rc = 0;
+	for (uint32_t group = 0; rc == 0 && group < res->group_count; group++) {
+		uint64_t ignored;
+		if (is_group_touched(res, group))
+			rc = look_at_group(vol, type, group, &ignored);
+	}
+	return rc;
+}
+
+int resource_count_free(struct vmfs_volume *vol, enum vmfs_resource_type type,
+			uint64_t max_age_ns, uint64_t *ret_free)
+{
+	struct vmfs_resource *res = &vol->resources[type];
+	uint64_t counted_at = __atomic_load_n(&res->counted_at, __ATOMIC_RELAXED);
+	uint64_t now = clock_now();
+	*ret_free = 0;
+	if (!res->is_present)
+		return 0;
+	int rc = 0;
+	if (counted_at == 0 || max_age_ns == 0 || now - counted_at > max_age_ns) {
+		rc = count_all(vol, type, ret_free);
+		if (rc < 0)
+			return rc;
+		__atomic_store_n(&res->counted_at, now, __ATOMIC_RELAXED);
+	}
+	if (vol->member) {
+		sleeplock_acquire(&vol->txn_lock);
+		rc = count_touched(vol, type);
+		sleeplock_release(&vol->txn_lock);
+	}
+	*ret_free = 0;
+	for (uint32_t i = 0; i < res->cluster_count; i++)
+		*ret_free += hint_get(res, i);
+	return rc;
+}
+
+void resource_recount(struct vmfs_resource *res, uint32_t cluster)
+{
+	__atomic_store_n(&res->is_touched[cluster], true, __ATOMIC_RELAXED);
+}
+
+uint64_t resource_reserve(const struct vmfs_resource *fbb)
+{
+	return max_u64(1, min_u64(fbb->count / RESERVE_SHARE, RESERVE_MAX));
 }
 
 /* ---- allocation ---- */
@@ -446,6 +523,17 @@ static int cluster_piece(struct vmfs_txn *t, enum vmfs_resource_type type,
 	return 0;
 }
 
+/* How many of a cluster's items, from the first on, files may have. */
+static uint32_t items_for_files(const struct search *s, uint32_t cluster)
+{
+	uint32_t total = resource_cluster_total(s->res, cluster);
+	if (s->type != RESOURCE_FBB)
+		return total;
+	uint64_t first = (uint64_t)cluster * s->res->per_cluster;
+	uint64_t end = s->res->count - min_u64(s->res->count, resource_reserve(s->res));
+	return end > first ? (uint32_t)min_u64(total, end - first) : 0;
+}
+
 /* Takes what is wanted from one cluster, from index `from` around. */
 static int take_from(struct search *s, uint32_t cluster, uint32_t from)
 {
@@ -454,29 +542,32 @@ static int take_from(struct search *s, uint32_t cluster, uint32_t from)
 	if (rc < 0)
 		return rc;
 	uint32_t total = resource_cluster_total(s->res, cluster);
+	uint32_t end = items_for_files(s, cluster);
+	uint64_t left = bitmap_count(clusterd->bitmap, end);
 	uint64_t free_count = bitmap_count(clusterd->bitmap, total);
-	hint_set(s->res, cluster, free_count);
-	if (free_count == 0)
+	hint_touch(s->res, cluster, free_count);
+	if (left == 0)
 		return 0;
 	if (from == UINT32_MAX)
 		from = le32_get(clusterd->hint);
-	if (from >= total)
+	if (from >= end)
 		from = 0;
 	uint64_t at = from;
-	while (free_count && s->got < s->want) {
-		at = bitmap_next_set(clusterd->bitmap, at, total);
-		if (at == total) {
+	while (left && s->got < s->want) {
+		at = bitmap_next_set(clusterd->bitmap, at, end);
+		if (at == end) {
 			at = 0;
 			continue;
 		}
 		bitmap_clear(clusterd->bitmap, at);
+		left--;
 		free_count--;
 		s->addrs[s->got++] = addr_at(s, cluster, (uint32_t)at);
 		at++;
 	}
 	clusterd->free = le32_of((uint32_t)free_count);
 	clusterd->hint = le32_of(free_count && at < total ? (uint32_t)at : 0);
-	hint_set(s->res, cluster, free_count);
+	hint_touch(s->res, cluster, free_count);
 	__atomic_store_n(&s->res->start_cluster, cluster, __ATOMIC_RELAXED);
 	s->clusters_used++;
 	return 0;
@@ -555,7 +646,7 @@ int resource_alloc(struct vmfs_txn *t, enum vmfs_resource_type type, vmfs_addr n
 		rc = search_round(&s);
 	if (rc == 0 && s.got == 0) {
 		uint64_t free_count;
-		rc = resource_count_free(vol, type, &free_count);
+		rc = count_all(vol, type, &free_count);
 		if (rc == 0 && free_count)
 			rc = search_round(&s);
 	}
@@ -612,6 +703,6 @@ int resource_free(struct vmfs_txn *t, vmfs_addr addr)
 	bitmap_set(clusterd->bitmap, index);
 	uint64_t free_count = bitmap_count(clusterd->bitmap, total);
 	clusterd->free = le32_of((uint32_t)free_count);
-	hint_set(&vol->resources[type], cluster, free_count);
+	hint_touch(&vol->resources[type], cluster, free_count);
 	return 0;
 }

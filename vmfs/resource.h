@@ -39,6 +39,9 @@ struct vmfs_resource {
 	uint32_t start_cluster;
 	/* Free items of each cluster as last seen, or RESOURCE_UNSEEN. Atomic hints. */
 	uint16_t *seen_free;
+	/* Clusters whose count may be that of a transaction that never was. Atomic. */
+	bool *is_touched;
+	uint64_t counted_at; /* clock_now() when all were read; 0: never. Atomic. */
 };
 
 #define RESOURCE_UNSEEN UINT16_MAX
@@ -89,9 +92,20 @@ int resource_alloc(struct vmfs_txn *t, enum vmfs_resource_type type, vmfs_addr n
 int resource_next_generation(struct vmfs_txn *t, vmfs_addr fd_addr,
 			     uint32_t *ret_generation)
 	__attribute__((warn_unused_result));
-/* Free items, summed over all clusters as they are on disk now. Blocks. */
+/*
+ * Free items, summed over all clusters: what this host did is in it, what others did is
+ * at most max_age_ns old (0: all are read now). Blocks.
+ */
 int resource_count_free(struct vmfs_volume *vol, enum vmfs_resource_type type,
-			uint64_t *ret_free) __attribute__((warn_unused_result));
+			uint64_t max_age_ns, uint64_t *ret_free)
+	__attribute__((warn_unused_result));
+/* This host changed a cluster's bitmap otherwise than by the functions here. */
+void resource_recount(struct vmfs_resource *res, uint32_t cluster);
+/*
+ * File blocks at the end of the volume that are not given to files: a journal finds room
+ * there when all else is full, or nobody could mount the volume to delete something.
+ */
+uint64_t resource_reserve(const struct vmfs_resource *fbb);
 /* Marks one resource free. -EUCLEAN when it was free already (reported). */
 int resource_free(struct vmfs_txn *t, vmfs_addr addr) __attribute__((warn_unused_result));
 

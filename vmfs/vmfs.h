@@ -108,7 +108,7 @@ struct vmfs_volume_info {
 	uint32_t major, minor;		/* 5 and 81 for VMFS-5.81 */
 	char label[129];
 	struct uuid uuid, lv_uuid;
-	uint64_t size_bytes, free_bytes;
+	uint64_t size_bytes, free_bytes; /* free for files: without the reserve */
 	uint32_t block_size_bytes, sub_block_size_bytes;
 	uint64_t block_count, free_block_count;
 	uint64_t fd_count, free_fd_count;
@@ -119,8 +119,13 @@ struct vmfs_volume_info {
 	char storage_class[24];		/* "ATS", "file locks", "SCSI reservations", "" */
 	bool is_read_only;
 };
+/*
+ * Counts are right as to what this process did; what other hosts did is at most 10 s old.
+ */
 int vmfs_volume_info(struct vmfs_volume *vol, struct vmfs_volume_info *ret_info)
 	__attribute__((warn_unused_result));
+/* The next vmfs_volume_info() reads everything anew (52 MB on 10 TiB). Never blocks. */
+void vmfs_volume_forget_counts(struct vmfs_volume *vol);
 /* The path or URL of extent i ("" past the end), and its PEs. */
 const char *vmfs_volume_extent(struct vmfs_volume *vol, unsigned int i,
 			       uint64_t *ret_pe_count);

@@ -33,6 +33,7 @@
 #include "vmfs/verify.h"
 
 #define CACHE_BYTES (64ull << 20)
+#define COUNTS_AGE_NS (10 * NS_PER_S) /* of what other hosts took and freed */
 #define SLOT_SPREAD 64u /* LOCKING.md 11: hosts start in different parts */
 
 void vmfs_hush_begin(struct vmfs_volume *vol, struct vmfs_hush *h)
@@ -460,13 +461,21 @@ int vmfs_volume_info(struct vmfs_volume *vol, struct vmfs_volume_info *ret_info)
 	};
 	for (unsigned int i = 0; i < RESOURCE_COUNT; i++) {
 		int rc = resource_count_free(vol, (enum vmfs_resource_type)i,
-					     free_counts[i]);
+					     COUNTS_AGE_NS, free_counts[i]);
 		if (rc < 0)
 			return rc;
 	}
-	info.free_bytes = info.free_block_count * vol->block_size;
+	uint64_t reserve = resource_reserve(&vol->resources[RESOURCE_FBB]);
+	if (info.free_block_count > reserve)
+		info.free_bytes = (info.free_block_count - reserve) * vol->block_size;
 	*ret_info = info;
 	return 0;
+}
+
+void vmfs_volume_forget_counts(struct vmfs_volume *vol)
+{
+	for (unsigned int i = 0; i < RESOURCE_COUNT; i++)
+		__atomic_store_n(&vol->resources[i].counted_at, 0, __ATOMIC_RELAXED);
 }
 
 const char *vmfs_volume_extent(struct vmfs_volume *vol, unsigned int i,

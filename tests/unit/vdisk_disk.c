@@ -524,8 +524,9 @@ static void an_import_into_a_full_volume_leaves_nothing(void **state)
 {
 	struct rig *rig = *state;
 	make_raw(rig, 20 * MIB);
-	uint64_t before = free_blocks(&rig->a);
-	create(&rig->a, "/vm/fill.vmdk", (before - 2) * MIB, VDISK_ZEROEDTHICK);
+	struct vmfs_volume_info info;
+	assert_int_equal(vmfs_volume_info(rig->a.vol, &info), 0);
+	create(&rig->a, "/vm/fill.vmdk", info.free_bytes - 2 * MIB, VDISK_ZEROEDTHICK);
 	uint64_t left = free_blocks(&rig->a);
 	assert_int_equal(import(&rig->a, rig->file, "/vm/d.vmdk", VDISK_THIN, NULL),
 			 -ENOSPC);

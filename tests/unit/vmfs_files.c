@@ -261,34 +261,6 @@ static void a_huge_file_comes_and_goes(void **state)
 	testvol_free(&tv);
 }
 
-static void a_full_volume_says_so(void **state)
-{
-	struct testvol tv;
-	(void)state;
-	testvol_new(&tv, 1);
-	uint64_t room = free_blocks(tv.vol);
-	struct vmfs_file *file = open_file(tv.vol, "/f", VMFS_WRITE | VMFS_CREATE);
-	assert_int_equal(vmfs_file_truncate(file, (room + 10) * MIB), 0);
-	assert_int_equal(vmfs_file_allocate(file, 0, (room + 1) * MIB, VMFS_ALLOCATE_TBZ),
-			 -ENOSPC);
-	assert_true(collect_has(&tv.told, "no file blocks left"));
-	uint8_t *data = malloc(MIB);
-	memset(data, 7, MIB);
-	assert_int_equal(vmfs_file_allocate(file, 0, room * MIB, VMFS_ALLOCATE_TBZ), 0);
-	assert_int_equal(vmfs_file_write(file, data, 1, (room + 1) * MIB), -ENOSPC);
-	assert_int_equal(vmfs_file_truncate(file, 10 * MIB), 0);
-	assert_int_equal(vmfs_file_write(file, data, MIB, 12 * MIB), 0);
-	assert_int_equal(vmfs_file_close(file), 0);
-	assert_true(free_blocks(tv.vol) == room - 11);
-	collect_clear(&tv.told);
-	free(data);
-	testvol_unmount(&tv);
-	testvol_check(&tv);
-	testvol_free(&tv);
-}
-
-/* ---- two members ---- */
-
 static struct vmfs_volume *second_member(struct testvol *tv)
 {
 	struct vmfs_open_options options = {
@@ -302,6 +274,72 @@ static struct vmfs_volume *second_member(struct testvol *tv)
 	assert_int_equal(vmfs_volume_open(&options, &vol), 0);
 	return vol;
 }
+
+/* Blocks that files can have. */
+static uint64_t blocks_for_files(struct vmfs_volume *vol)
+{
+	struct vmfs_volume_info info;
+	assert_int_equal(vmfs_volume_info(vol, &info), 0);
+	return info.free_bytes / MIB;
+}
+
+static void a_full_volume_says_so(void **state)
+{
+	struct testvol tv;
+	(void)state;
+	testvol_new(&tv, 1);
+	uint64_t room = blocks_for_files(tv.vol);
+	struct vmfs_file *file = open_file(tv.vol, "/f", VMFS_WRITE | VMFS_CREATE);
+	assert_int_equal(vmfs_file_truncate(file, (room + 10) * MIB), 0);
+	assert_int_equal(vmfs_file_allocate(file, 0, (room + 1) * MIB, VMFS_ALLOCATE_TBZ),
+			 -ENOSPC);
+	assert_true(collect_has(&tv.told, "no file blocks left"));
+	uint8_t *data = malloc(MIB);
+	memset(data, 7, MIB);
+	assert_int_equal(vmfs_file_allocate(file, 0, room * MIB, VMFS_ALLOCATE_TBZ), 0);
+	assert_int_equal(vmfs_file_write(file, data, 1, (room + 1) * MIB), -ENOSPC);
+	assert_int_equal(vmfs_file_truncate(file, 10 * MIB), 0);
+	assert_int_equal(vmfs_file_write(file, data, MIB, 12 * MIB), 0);
+	assert_int_equal(vmfs_file_close(file), 0);
+	assert_true(blocks_for_files(tv.vol) == room - 11);
+	collect_clear(&tv.told);
+	free(data);
+	testvol_unmount(&tv);
+	testvol_check(&tv);
+	testvol_free(&tv);
+}
+
+/*
+ * A volume with no block left for files: it is mounted again, for which a journal needs
+ * one, and what is deleted makes room.
+ */
+static void a_full_volume_is_mounted_and_emptied(void **state)
+{
+	struct testvol tv;
+	(void)state;
+	testvol_new(&tv, 1);
+	uint64_t room = blocks_for_files(tv.vol);
+	struct vmfs_file *file = open_file(tv.vol, "/f", VMFS_WRITE | VMFS_CREATE);
+	assert_int_equal(vmfs_file_allocate(file, 0, room * MIB, VMFS_ALLOCATE_TBZ), 0);
+	assert_int_equal(vmfs_file_close(file), 0);
+	assert_int_equal(blocks_for_files(tv.vol), 0);
+	testvol_unmount(&tv);
+	testvol_mount(&tv, false);
+	struct vmfs_volume *other = second_member(&tv);
+	assert_int_equal(vmfs_volume_close(other), 0);
+	file = open_file(tv.vol, "/g", VMFS_WRITE | VMFS_CREATE);
+	assert_int_equal(vmfs_file_allocate(file, 0, MIB, VMFS_ALLOCATE_TBZ), -ENOSPC);
+	assert_int_equal(vmfs_unlink(tv.vol, "/f"), 0);
+	assert_int_equal(vmfs_file_allocate(file, 0, MIB, VMFS_ALLOCATE_TBZ), 0);
+	assert_int_equal(vmfs_file_close(file), 0);
+	assert_true(blocks_for_files(tv.vol) == room - 1);
+	collect_clear(&tv.told);
+	testvol_unmount(&tv);
+	testvol_check(&tv);
+	testvol_free(&tv);
+}
+
+/* ---- two members ---- */
 
 static void an_open_file_is_refused_to_others(void **state)
 {
@@ -570,6 +608,7 @@ int main(void)
 		cmocka_unit_test(allocation_backs_every_byte),
 		cmocka_unit_test(a_huge_file_comes_and_goes),
 		cmocka_unit_test(a_full_volume_says_so),
+		cmocka_unit_test(a_full_volume_is_mounted_and_emptied),
 		cmocka_unit_test(an_open_file_is_refused_to_others),
 		cmocka_unit_test(readers_share_a_file),
 		cmocka_unit_test(a_file_is_a_device),
