@@ -225,7 +225,7 @@ int vmfs_caw_probe(struct bdev *bd, uint64_t dev_off, const void *current,
 			"%s: no conditional write works here (COMPARE AND WRITE, "
 			"RESERVE, file locks): a shared volume cannot be written",
 			bd->name);
-	if (err && err != -EILSEQ)
+	if (err && err != -EILSEQ && err != -ESTALE && err != -EBUSY)
 		return report_error(r, err,
 				    "%s: trial of the conditional write failed: %s",
 				    bd->name, strerror(-err));

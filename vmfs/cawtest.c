@@ -126,6 +126,9 @@ static int prepare(const struct cawtest *t, struct session *sessions)
 		err = vmfs_caw_probe(t->bd[i], t->dev_off, &zero, t->r,
 				     &sessions[i].caw);
 	}
+	if (err == -ESTALE || err == -EBUSY)
+		return report_error(t->r, err, "the conditional write is refused: %s",
+				    strerror(-err));
 	return err; /* reported */
 }
 

@@ -569,12 +569,35 @@ static int prove_conditional_write(struct vmfs_heartbeat *hb)
 	return err == -EILSEQ ? -EIO : err;
 }
 
+/*
+ * Another host may make the reservation between our look and the trial, which is then
+ * refused: with our key it is not.
+ */
+static int prove_device(struct vmfs_heartbeat *hb)
+{
+	int err = fence_look(hb->vol, preferred_slot(hb));
+
+	if (err)
+		return err;
+	bool was_reserved = hb->vol->member->fence.is_reserved;
+	err = prove_conditional_write(hb);
+	if ((err == -ESTALE || err == -EBUSY) && !was_reserved) {
+		err = fence_look(hb->vol, preferred_slot(hb));
+		if (err)
+			return err;
+		err = prove_conditional_write(hb);
+	}
+	if (err == -ESTALE || err == -EBUSY)
+		return report_error(hb->vol->reporter, err,
+				    "%s: the conditional write is refused: %s",
+				    hb->bd->name, strerror(-err));
+	return err;
+}
+
 int heartbeat_start(struct vmfs_heartbeat *hb, const char *host_name,
 		    bool may_use_liveness)
 {
-	int err = fence_look(hb->vol, preferred_slot(hb));
-	if (!err)
-		err = prove_conditional_write(hb);
+	int err = prove_device(hb);
 	if (!err)
 		err = find_slot(hb, host_name, may_use_liveness);
 	if (err)
