@@ -89,7 +89,7 @@ static void two_operations_are_done_or_not(void **state)
 				.tear_max = pick(0, 8, 64) };
 
 	(void)state;
-	check_sequences(&run, 2, pick(11, 1, 1));
+	check_sequences(&run, 2, pick(13, 1, 1));
 }
 
 static void a_recovery_that_ends_is_recovered(void **state)

@@ -51,7 +51,7 @@ static void a_crash_leaves_before_or_after(void **state)
 	struct crashlife run = { .caw = BDEV_CAW_FILE };
 
 	(void)state;
-	check_pairs(&run, 1, getenv("FULL") ? 1 : 11);
+	check_pairs(&run, 1, getenv("FULL") ? 1 : 17);
 }
 
 static void a_crash_in_the_recovery_leaves_before_or_after(void **state)

@@ -107,7 +107,8 @@ static void take_data(struct command *cmd, const struct bdev_io *io)
 	bool is_sent = cmd->kind == COMMAND_WRITE || cmd->kind == COMMAND_CAW;
 	if (!is_sent && cmd->kind != COMMAND_READ && cmd->kind != COMMAND_PR_IN)
 		return;
-	cmd->data = calloc(1, io->len);
+	/* A read is delivered whole, or not at all. */
+	cmd->data = cmd->kind == COMMAND_READ ? malloc(io->len) : calloc(1, io->len);
 	assert(cmd->data);
 	if (is_sent)
 		iov_gather(cmd->data, io->iov, io->iovcnt, 0, io->len);
