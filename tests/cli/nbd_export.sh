@@ -80,7 +80,8 @@ for format in thin zeroedthick eagerzeroedthick; do
 		-c "read -P 0x45 33M 512" -c "read -P 0x44 63M 1M"
 	is "$rc" 0 "reads and writes through QEMU"
 	unlike "$out" "failed|verification" "holes are zeros, the rest is there"
-	refused "a second one is refused" "$format.*held by host" timeout 60 \
+	# It waits half a minute for the lock: once is enough.
+	[ $format != thin ] || refused "a second one is refused" "$format.*held by host" timeout 60 \
 		"$BIN/vmkernel" --nbd-export "$T/lun:/$format.vmdk" --socket "$T/s2"
 	stop_ok "ends"
 	serve_ok "serves it again, read-only" "$T/lun:/$format.vmdk" --read-only

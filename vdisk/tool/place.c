@@ -16,10 +16,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/env.h"
 #include "base/parse.h"
 #include "bdev/guard.h"
 #include "iscsi/open.h"
 #include "vmkernel/msg/where.h"
+
+#define STORAGE_WAIT_NS (10 * NS_PER_S) /* after the lease was cut */
 
 /* ---- what is told ---- */
 
@@ -273,6 +276,9 @@ int mount_open(struct mount *m, struct teller *t, const char *device,
 		};
 		rc = vmfs_volume_open(&options, &m->vol);
 	}
+	/* A host waits for its storage; who types a command wants an answer. */
+	if (rc == 0)
+		vmfs_volume_limit_wait(m->vol, STORAGE_WAIT_NS);
 	if (rc < 0) {
 		if (t->errors == 0)
 			(void)report_error(&t->base, rc, "%s: %s", device,
