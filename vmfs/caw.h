@@ -52,7 +52,8 @@ enum cas_result vmfs_cas(const struct vmfs_caw *caw, struct cas *c);
  * Finds the mechanism of a device by trial on one 512-byte sector whose content is
  * `current` and is not changed by it (LOCKING.md 4). 0; -EOPNOTSUPP: no mechanism works
  * (reported); -EILSEQ: the sector is not `current` any more; -ESTALE,
- * -EBUSY: refused, perhaps by a reservation that was made meanwhile (not reported); -errno. Blocks.
+ * -EBUSY: refused, perhaps by a reservation that was made meanwhile (not reported);
+ * -errno. Blocks.
  */
 int vmfs_caw_probe(struct bdev *bd, uint64_t dev_off, const void *current,
 		   struct reporter *r, struct vmfs_caw *ret_caw)
