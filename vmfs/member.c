@@ -29,6 +29,7 @@
 #define CONTENDED_TURNS_PER_RENEWAL 30u
 #define RENEWALS_PER_SCAN 20u
 #define RELEASE_TRIES 3
+#define SLOT_SPREAD 64u /* parts of a resource file in which hosts start */
 #define CAW_TEST_COUNT 200u
 #define CAW_TEST_NS (10 * NS_PER_S)
 #define LEAVE_PATIENCE 2u /* attempts to renew */
@@ -199,8 +200,9 @@ int vmfs_member_start(struct vmfs_volume *vol, const struct vmfs_open_options *o
 
 		/* Hosts start in different places: LOCKING.md 11. */
 		if (res->cluster_count)
-			res->start_cluster = (uint32_t)((uint64_t)(m->hb.slot % 64) *
-							res->cluster_count / 64);
+			res->start_cluster =
+				(uint32_t)((uint64_t)(m->hb.slot % SLOT_SPREAD) *
+					   res->cluster_count / SLOT_SPREAD);
 	}
 	warn_of_price(vol);
 	err = vmfs_twin_check(vol);

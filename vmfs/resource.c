@@ -12,7 +12,8 @@
  *    or is found out by the last round of the search, never gives or hides an item for
  *    good. Free space is counted from them: all read again when they are old, those that
  *    our own transactions touched each time.
- * 4. The last file blocks of the volume are not given to files (resource_reserve).
+ * 4. The last file blocks of the volume (`reserve`) are not given to files, and not
+ *    counted as theirs.
  *
  * A search: the cluster of `near`, then from start_cluster around, clusters seen full and
  * those held by other hosts left out. If that finds nothing, all headers are read afresh
@@ -288,8 +289,12 @@ int resource_open(struct vmfs_volume *vol, enum vmfs_resource_type type)
 	rc = check_fit(vol, type);
 	if (rc < 0)
 		return rc;
+	if (type == RESOURCE_FBB)
+		res->reserve =
+			max_u64(1, min_u64(res->count / RESERVE_SHARE, RESERVE_MAX));
 	res->seen_free = malloc(res->cluster_count * sizeof(res->seen_free[0]));
-	if (!res->seen_free)
+	res->seen_spare = calloc(res->cluster_count, sizeof(res->seen_spare[0]));
+	if (!res->seen_free || !res->seen_spare)
 		return -ENOMEM;
 	res->is_touched = calloc(res->cluster_count, sizeof(res->is_touched[0]));
 	if (!res->is_touched)
@@ -304,6 +309,7 @@ void resource_done(struct vmfs_resource *res)
 {
 	free(res->block_vol_off);
 	free(res->seen_free);
+	free(res->seen_spare);
 	free(res->is_touched);
 	*res = (struct vmfs_resource){ 0 };
 }
@@ -315,38 +321,63 @@ static uint16_t hint_get(const struct vmfs_resource *res, uint32_t cluster)
 	return __atomic_load_n(&res->seen_free[cluster], __ATOMIC_RELAXED);
 }
 
-static void hint_set(struct vmfs_resource *res, uint32_t cluster, uint64_t free_count)
+static void hint_set(struct vmfs_resource *res, uint32_t cluster,
+		     const struct resource_free_count *n)
 {
-	__atomic_store_n(&res->seen_free[cluster], (uint16_t)free_count,
+	__atomic_store_n(&res->seen_free[cluster], (uint16_t)n->for_files,
+			 __ATOMIC_RELAXED);
+	__atomic_store_n(&res->seen_spare[cluster], (uint16_t)(n->all - n->for_files),
 			 __ATOMIC_RELAXED);
 }
 
-/* What a transaction that is being built makes of it. */
-static void hint_touch(struct vmfs_resource *res, uint32_t cluster, uint64_t free_count)
+/* How many of a cluster's items, from the first on, files may have. */
+static uint32_t items_for_files(const struct vmfs_resource *res, uint32_t cluster)
 {
-	hint_set(res, cluster, free_count);
+	uint64_t first = (uint64_t)cluster * res->per_cluster;
+	uint64_t end = res->count - res->reserve;
+	return end > first ? (uint32_t)min_u64(resource_cluster_total(res, cluster),
+					       end - first)
+			   : 0;
+}
+
+/* What a transaction that is being built makes of a cluster. */
+static struct resource_free_count hint_touch(struct vmfs_resource *res, uint32_t cluster,
+					     const struct vmfs_cluster_disk *clusterd)
+{
+	struct resource_free_count n = {
+		.all = bitmap_count(clusterd->bitmap,
+				    resource_cluster_total(res, cluster)),
+		.for_files =
+			bitmap_count(clusterd->bitmap, items_for_files(res, cluster)),
+	};
+	hint_set(res, cluster, &n);
 	__atomic_store_n(&res->is_touched[cluster], true, __ATOMIC_RELAXED);
+	return n;
 }
 
 /* Free items of a cluster by its bitmap, verified: *ret_free, or why not. */
 static int count_free(const struct vmfs_volume *vol, enum vmfs_resource_type type,
-		      uint32_t cluster, const uint8_t *meta, uint64_t *ret_free,
-		      struct verify *ret_why)
+		      uint32_t cluster, const uint8_t *meta,
+		      struct resource_free_count *ret_free, struct verify *ret_why)
 {
 	uint32_t total = resource_cluster_total(&vol->resources[type], cluster);
+	uint32_t end = items_for_files(&vol->resources[type], cluster);
+	*ret_free = (struct resource_free_count){ 0 };
 	if (vol->shape->version != 6) {
 		const struct vmfs_cluster_disk *c =
 			(const struct vmfs_cluster_disk *)meta;
-		*ret_free = bitmap_count(c->bitmap, total);
+		ret_free->all = bitmap_count(c->bitmap, total);
+		ret_free->for_files = bitmap_count(c->bitmap, end);
 		return verify_cluster(c, cluster, total, ret_why);
 	}
 	const struct vmfs6_cluster_disk *c = (const struct vmfs6_cluster_disk *)meta;
 	/* The low bit of a state says free: two bits for a file block, else one. */
 	uint32_t bits = type == RESOURCE_FBB ? 2 : 1;
-	uint64_t sum = 0;
-	for (uint32_t i = 0; i < total; i++)
-		sum += bitmap_get(c->states, (uint64_t)i * bits);
-	*ret_free = sum;
+	for (uint32_t i = 0; i < total; i++) {
+		bool is_free = bitmap_get(c->states, (uint64_t)i * bits);
+		ret_free->all += is_free;
+		ret_free->for_files += is_free && i < end;
+	}
 	return verify_cluster6(c, cluster, total, ret_why);
 }
 
@@ -372,9 +403,9 @@ static int read_headers(struct vmfs_volume *vol, enum vmfs_resource_type type,
 	return 0;
 }
 
-/* Reads the headers of one group as they are, into hints and the sum of free items. */
+/* Reads the headers of one group as they are, into hints. */
 static int look_at_group(struct vmfs_volume *vol, enum vmfs_resource_type type,
-			 uint32_t group, uint64_t *ret_free)
+			 uint32_t group)
 {
 	struct vmfs_resource *res = &vol->resources[type];
 	uint32_t first = group * res->clusters_per_group;
@@ -387,36 +418,25 @@ static int look_at_group(struct vmfs_volume *vol, enum vmfs_resource_type type,
 	int rc = read_headers(vol, type, first, count, headers);
 	if (rc < 0)
 		return rc;
-	uint64_t sum = 0;
 	for (uint32_t i = 0; i < count; i++) {
 		const uint8_t *header = headers + i * (size_t)res->header_size;
+		struct resource_free_count n;
 		struct verify why;
-		uint64_t n;
 		if (count_free(vol, type, first + i,
 			       header + vol->shape->cluster_meta_off, &n, &why) < 0)
 			return vmfs_corrupt(vol, "%s: cluster %u: %s", kinds[type].name,
 					    first + i, why.text);
-		hint_set(res, first + i, n);
-		sum += n;
+		hint_set(res, first + i, &n);
 	}
-	*ret_free = sum;
 	return 0;
 }
 
-static int count_all(struct vmfs_volume *vol, enum vmfs_resource_type type,
-		     uint64_t *ret_free)
+static int look_at_all(struct vmfs_volume *vol, enum vmfs_resource_type type)
 {
-	struct vmfs_resource *res = &vol->resources[type];
-	uint64_t sum = 0;
-	for (uint32_t group = 0; res->is_present && group < res->group_count; group++) {
-		uint64_t n;
-		int rc = look_at_group(vol, type, group, &n);
-		if (rc < 0)
-			return rc;
-		sum += n;
-	}
-	*ret_free = sum;
-	return 0;
+	int rc = 0;
+	for (uint32_t g = 0; rc == 0 && g < vol->resources[type].group_count; g++)
+		rc = look_at_group(vol, type, g);
+	return rc;
 }
 
 static bool is_group_touched(struct vmfs_resource *res, uint32_t group)
@@ -431,53 +451,49 @@ static bool is_group_touched(struct vmfs_resource *res, uint32_t group)
 }
 
 /* Groups that our transactions touched. With txn_lock: none is half written. */
-static int count_touched(struct vmfs_volume *vol, enum vmfs_resource_type type)
+static int look_at_touched(struct vmfs_volume *vol, enum vmfs_resource_type type)
 {
 	struct vmfs_resource *res = &vol->resources[type];
 	int rc = 0;
 	for (uint32_t group = 0; rc == 0 && group < res->group_count; group++) {
-		uint64_t ignored;
 		if (is_group_touched(res, group))
-			rc = look_at_group(vol, type, group, &ignored);
+			rc = look_at_group(vol, type, group);
 	}
 	return rc;
 }
 
 int resource_count_free(struct vmfs_volume *vol, enum vmfs_resource_type type,
-			uint64_t max_age_ns, uint64_t *ret_free)
+			uint64_t max_age_ns, struct resource_free_count *ret_free)
 {
 	struct vmfs_resource *res = &vol->resources[type];
 	uint64_t counted_at = __atomic_load_n(&res->counted_at, __ATOMIC_RELAXED);
 	uint64_t now = clock_now();
-	*ret_free = 0;
+	*ret_free = (struct resource_free_count){ 0 };
 	if (!res->is_present)
 		return 0;
 	int rc = 0;
 	if (counted_at == 0 || max_age_ns == 0 || now - counted_at > max_age_ns) {
-		rc = count_all(vol, type, ret_free);
+		rc = look_at_all(vol, type);
 		if (rc < 0)
 			return rc;
 		__atomic_store_n(&res->counted_at, now, __ATOMIC_RELAXED);
 	}
 	if (vol->member) {
 		sleeplock_acquire(&vol->txn_lock);
-		rc = count_touched(vol, type);
+		rc = look_at_touched(vol, type);
 		sleeplock_release(&vol->txn_lock);
 	}
-	*ret_free = 0;
-	for (uint32_t i = 0; i < res->cluster_count; i++)
-		*ret_free += hint_get(res, i);
+	for (uint32_t i = 0; i < res->cluster_count; i++) {
+		ret_free->for_files += hint_get(res, i);
+		ret_free->all += __atomic_load_n(&res->seen_spare[i], __ATOMIC_RELAXED);
+	}
+	ret_free->all += ret_free->for_files;
 	return rc;
 }
 
 void resource_recount(struct vmfs_resource *res, uint32_t cluster)
 {
 	__atomic_store_n(&res->is_touched[cluster], true, __ATOMIC_RELAXED);
-}
-
-uint64_t resource_reserve(const struct vmfs_resource *fbb)
-{
-	return max_u64(1, min_u64(fbb->count / RESERVE_SHARE, RESERVE_MAX));
 }
 
 /* ---- allocation ---- */
@@ -523,17 +539,6 @@ static int cluster_piece(struct vmfs_txn *t, enum vmfs_resource_type type,
 	return 0;
 }
 
-/* How many of a cluster's items, from the first on, files may have. */
-static uint32_t items_for_files(const struct search *s, uint32_t cluster)
-{
-	uint32_t total = resource_cluster_total(s->res, cluster);
-	if (s->type != RESOURCE_FBB)
-		return total;
-	uint64_t first = (uint64_t)cluster * s->res->per_cluster;
-	uint64_t end = s->res->count - min_u64(s->res->count, resource_reserve(s->res));
-	return end > first ? (uint32_t)min_u64(total, end - first) : 0;
-}
-
 /* Takes what is wanted from one cluster, from index `from` around. */
 static int take_from(struct search *s, uint32_t cluster, uint32_t from)
 {
@@ -542,10 +547,8 @@ static int take_from(struct search *s, uint32_t cluster, uint32_t from)
 	if (rc < 0)
 		return rc;
 	uint32_t total = resource_cluster_total(s->res, cluster);
-	uint32_t end = items_for_files(s, cluster);
-	uint64_t left = bitmap_count(clusterd->bitmap, end);
-	uint64_t free_count = bitmap_count(clusterd->bitmap, total);
-	hint_touch(s->res, cluster, free_count);
+	uint32_t end = items_for_files(s->res, cluster);
+	uint64_t left = hint_touch(s->res, cluster, clusterd).for_files;
 	if (left == 0)
 		return 0;
 	if (from == UINT32_MAX)
@@ -561,13 +564,12 @@ static int take_from(struct search *s, uint32_t cluster, uint32_t from)
 		}
 		bitmap_clear(clusterd->bitmap, at);
 		left--;
-		free_count--;
 		s->addrs[s->got++] = addr_at(s, cluster, (uint32_t)at);
 		at++;
 	}
+	uint64_t free_count = hint_touch(s->res, cluster, clusterd).all;
 	clusterd->free = le32_of((uint32_t)free_count);
 	clusterd->hint = le32_of(free_count && at < total ? (uint32_t)at : 0);
-	hint_touch(s->res, cluster, free_count);
 	__atomic_store_n(&s->res->start_cluster, cluster, __ATOMIC_RELAXED);
 	s->clusters_used++;
 	return 0;
@@ -577,9 +579,8 @@ static int try_cluster(struct search *s, uint32_t cluster, uint32_t from)
 {
 	struct vmfs_lock_id id;
 	if (hint_get(s->res, cluster) == RESOURCE_UNSEEN) {
-		uint64_t n;
 		int rc = look_at_group(s->vol, s->type,
-				       cluster / s->res->clusters_per_group, &n);
+				       cluster / s->res->clusters_per_group);
 		if (rc < 0)
 			return rc;
 	}
@@ -645,9 +646,8 @@ int resource_alloc(struct vmfs_txn *t, enum vmfs_resource_type type, vmfs_addr n
 	if (rc == 0 && !is_satisfied(&s))
 		rc = search_round(&s);
 	if (rc == 0 && s.got == 0) {
-		uint64_t free_count;
-		rc = count_all(vol, type, &free_count);
-		if (rc == 0 && free_count)
+		rc = look_at_all(vol, type);
+		if (rc == 0)
 			rc = search_round(&s);
 	}
 	if (rc == 0 && s.got == 0 && s.has_busy)
@@ -699,10 +699,8 @@ int resource_free(struct vmfs_txn *t, vmfs_addr addr)
 			"%s: item %u of cluster %u (address 0x%08llx) is in use and "
 				    "marked free",
 			kinds[type].name, index, cluster, addr_disk(addr));
-	uint32_t total = resource_cluster_total(&vol->resources[type], cluster);
 	bitmap_set(clusterd->bitmap, index);
-	uint64_t free_count = bitmap_count(clusterd->bitmap, total);
+	uint64_t free_count = hint_touch(&vol->resources[type], cluster, clusterd).all;
 	clusterd->free = le32_of((uint32_t)free_count);
-	hint_touch(&vol->resources[type], cluster, free_count);
 	return 0;
 }

@@ -31,6 +31,12 @@ struct vmfs_resource {
 	/* In a group: of the first cluster header, and the size of each. */
 	uint32_t headers_off, header_size;
 	uint64_t count;
+	/*
+	 * File blocks at the end of the volume that are not given to files: a journal
+	 * finds room there when all else is full, or nobody could mount the volume to
+	 * delete something. 0 for all other kinds.
+	 */
+	uint64_t reserve;
 	uint64_t file_length;
 	/* Vol offset of each file block of the file, block_count entries. */
 	uint64_t *block_vol_off;
@@ -39,6 +45,8 @@ struct vmfs_resource {
 	uint32_t start_cluster;
 	/* Free items of each cluster as last seen, or RESOURCE_UNSEEN. Atomic hints. */
 	uint16_t *seen_free;
+	/* The same of those behind what files may have: see `reserve`. Atomic hints. */
+	uint16_t *seen_spare;
 	/* Clusters whose count may be that of a transaction that never was. Atomic. */
 	bool *is_touched;
 	uint64_t counted_at; /* clock_now() when all were read; 0: never. Atomic. */
@@ -92,20 +100,18 @@ int resource_alloc(struct vmfs_txn *t, enum vmfs_resource_type type, vmfs_addr n
 int resource_next_generation(struct vmfs_txn *t, vmfs_addr fd_addr,
 			     uint32_t *ret_generation)
 	__attribute__((warn_unused_result));
+struct resource_free_count {
+	uint64_t all, for_files; /* items; for_files: without those of the reserve */
+};
 /*
  * Free items, summed over all clusters: what this host did is in it, what others did is
  * at most max_age_ns old (0: all are read now). Blocks.
  */
 int resource_count_free(struct vmfs_volume *vol, enum vmfs_resource_type type,
-			uint64_t max_age_ns, uint64_t *ret_free)
+			uint64_t max_age_ns, struct resource_free_count *ret_free)
 	__attribute__((warn_unused_result));
 /* This host changed a cluster's bitmap otherwise than by the functions here. */
 void resource_recount(struct vmfs_resource *res, uint32_t cluster);
-/*
- * File blocks at the end of the volume that are not given to files: a journal finds room
- * there when all else is full, or nobody could mount the volume to delete something.
- */
-uint64_t resource_reserve(const struct vmfs_resource *fbb);
 /* Marks one resource free. -EUCLEAN when it was free already (reported). */
 int resource_free(struct vmfs_txn *t, vmfs_addr addr) __attribute__((warn_unused_result));
 

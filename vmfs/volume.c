@@ -34,7 +34,6 @@
 
 #define CACHE_BYTES (64ull << 20)
 #define COUNTS_AGE_NS (10 * NS_PER_S) /* of what other hosts took and freed */
-#define SLOT_SPREAD 64u /* LOCKING.md 11: hosts start in different parts */
 
 void vmfs_hush_begin(struct vmfs_volume *vol, struct vmfs_hush *h)
 {
@@ -345,20 +344,6 @@ static void free_volume(struct vmfs_volume *vol)
 	free(vol);
 }
 
-/* LOCKING.md 11: each host in another part of each resource file. */
-static int spread(struct vmfs_volume *vol)
-{
-	struct uuid owner;
-	uint32_t slot;
-	int rc = vmfs_volume_identity(vol, &owner, &slot);
-	for (unsigned int i = 0; i < RESOURCE_COUNT && rc == 0; i++) {
-		struct vmfs_resource *res = &vol->resources[i];
-		res->start_cluster = (uint32_t)((uint64_t)(slot % SLOT_SPREAD) *
-						res->cluster_count / SLOT_SPREAD);
-	}
-	return rc;
-}
-
 static int open_into(struct vmfs_volume *vol, const struct vmfs_open_options *options)
 {
 	int rc = lvm_open(options->devices, options->device_count, options->reporter,
@@ -371,8 +356,6 @@ static int open_into(struct vmfs_volume *vol, const struct vmfs_open_options *op
 		rc = check_writable(vol);
 	if (rc == 0 && !options->is_read_only)
 		rc = vmfs_member_start(vol, options);
-	if (rc == 0 && !options->is_read_only)
-		rc = spread(vol);
 	return rc;
 }
 
@@ -452,6 +435,7 @@ int vmfs_volume_info(struct vmfs_volume *vol, struct vmfs_volume_info *ret_info)
 	(void)memcpy(info.label, vol->descriptor.label, VMFS_LABEL_SIZE);
 	(void)snprintf(info.storage_class, sizeof(info.storage_class), "%s",
 		       storage_class(vol));
+	struct resource_free_count n;
 	uint64_t *const free_counts[RESOURCE_COUNT] = {
 		[RESOURCE_FBB] = &info.free_block_count,
 		[RESOURCE_FDC] = &info.free_fd_count,
@@ -461,13 +445,13 @@ int vmfs_volume_info(struct vmfs_volume *vol, struct vmfs_volume_info *ret_info)
 	};
 	for (unsigned int i = 0; i < RESOURCE_COUNT; i++) {
 		int rc = resource_count_free(vol, (enum vmfs_resource_type)i,
-					     COUNTS_AGE_NS, free_counts[i]);
+					     COUNTS_AGE_NS, &n);
 		if (rc < 0)
 			return rc;
+		*free_counts[i] = n.all;
+		if (i == RESOURCE_FBB)
+			info.free_bytes = n.for_files * vol->block_size;
 	}
-	uint64_t reserve = resource_reserve(&vol->resources[RESOURCE_FBB]);
-	if (info.free_block_count > reserve)
-		info.free_bytes = (info.free_block_count - reserve) * vol->block_size;
 	*ret_info = info;
 	return 0;
 }
