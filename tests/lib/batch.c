@@ -12,8 +12,7 @@ static void batch_done(struct bdev_io *io)
 	mutex_unlock(&b->m);
 }
 
-void batch_start(struct batch *b, struct bdev *bd, struct batch_io *bio,
-		 unsigned int count)
+void batch_init(struct batch *b, struct batch_io *bio, unsigned int count)
 {
 	mutex_init(&b->m);
 	cond_init(&b->c);
@@ -24,8 +23,15 @@ void batch_start(struct batch *b, struct bdev *bd, struct batch_io *bio,
 		bio[i].io.done = batch_done;
 		bio[i].io.iov = &bio[i].iov;
 		bio[i].io.iovcnt = bio[i].iov.iov_base ? 1 : 0;
-		bdev_submit(bd, &bio[i].io);
 	}
+}
+
+void batch_start(struct batch *b, struct bdev *bd, struct batch_io *bio,
+		 unsigned int count)
+{
+	batch_init(b, bio, count);
+	for (unsigned int i = 0; i < count; i++)
+		bdev_submit(bd, &bio[i].io);
 }
 
 void batch_wait(struct batch *b)

@@ -22,6 +22,11 @@ struct batch_io {
 	unsigned int done_count;
 };
 
+/*
+ * Makes ios ready that the caller starts himself, each once, before batch_wait(): for
+ * commands that do not go through bdev_submit().
+ */
+void batch_init(struct batch *b, struct batch_io *bio, unsigned int count);
 /* Submits all; batch_wait() returns when each has been completed. */
 void batch_start(struct batch *b, struct bdev *bd, struct batch_io *bio,
 		 unsigned int count);

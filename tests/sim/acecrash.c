@@ -10,6 +10,7 @@
 #include "tests/sim/ace.h"
 #include "tests/sim/acecrash.h"
 #include "tests/sim/cluster.h"
+#include "tests/sim/recovery.h"
 #include "vmfs/format.h"
 
 #define MIB (1ull << 20)
@@ -104,70 +105,22 @@ static void live(void *arg)
 	SIM_CHECK(!cluster_unmount(&m));
 }
 
-static struct simdisk *disk_of(struct image *img, enum bdev_caw_class caw)
-{
-	struct simdisk_behaviour b = simdisk_polite();
-	struct simdisk *disk = simdisk_from_image(img, caw);
-
-	b.has_cache = true;
-	simdisk_behave(disk, &b);
-	return disk;
-}
-
 /* ---- recovering ---- */
 
-struct recovery {
-	struct life *life;
-	struct cluster cluster;
-	unsigned int cut;	/* entries of the life's log */
-	bool is_same_machine;
+struct finding {
+	const struct life *life;
+	unsigned int cut; /* entries of the life's log */
 };
 
-static void recover(void *arg)
+static void judge(struct vmfs_volume *vol, void *arg)
 {
-	struct recovery *r = arg;
-	const struct life *life = r->life;
-	struct cluster_mount m = { 0 };
+	const struct finding *found = arg;
+	const struct life *life = found->life;
 	unsigned int done = 0;
 
-	if (r->is_same_machine)
-		m.machine = machine_a;
-	int err = cluster_mount(&r->cluster, &m);
-	if (err)
-		sim_fail("mount: %d", err);
-	cluster_bury(&m);
-	while (done < life->models.sequence.count && life->ends[done] <= r->cut)
+	while (done < life->models.sequence.count && life->ends[done] <= found->cut)
 		done++;
-	ace_judge(&life->models, m.vol, done, r->cut >= life->closed);
-	err = cluster_unmount(&m);
-	if (err)
-		sim_fail("unmount: %d", err);
-	struct bdev *bd = simdisk_attach(r->cluster.disk, sim_host_self());
-	cluster_fsck(bd, true);
-	bdev_close(bd);
-}
-
-/* Without recovery a tree may be of two states: anything goes but to crash. */
-static void glance(void *arg)
-{
-	struct cluster *c = arg;
-	struct bdev *bd = simdisk_attach(c->disk, sim_host_self());
-	struct vmfs_open_options options = { .devices = &bd, .device_count = 1,
-					     .is_read_only = true };
-	struct vmfs_volume *vol;
-	struct vmfs_dirent entries[16];
-	struct vmfs_stat st;
-
-	if (!vmfs_volume_open(&options, &vol)) {
-		int n = vmfs_stat(vol, "/", &st);
-
-		if (!n)
-			n = vmfs_readdir(vol, st.addr, 0, entries, 16);
-		for (int i = 0; i < n; i++)
-			n -= vmfs_stat_addr(vol, entries[i].addr, &st) < 0;
-		(void)!vmfs_volume_close(vol);
-	}
-	bdev_close(bd);
+	ace_judge(&life->models, vol, done, found->cut >= life->closed);
 }
 
 static void count_state(struct life *life, unsigned int level)
@@ -195,21 +148,15 @@ static void name_place(const struct place *p)
 static void check_image(struct life *life, unsigned int cut, struct image *img,
 			struct simdisk_log **ret_log)
 {
-	struct recovery r = { .life = life,
-			      .cut = cut,
-			      .is_same_machine = life->states % 2 };
+	struct finding found = { .life = life, .cut = cut };
+	struct recovery r = { .caw = life->run->caw,
+			      .has_glance = life->states % 4 == 0,
+			      .judge = judge,
+			      .arg = &found };
 
-	r.cluster.caw = life->run->caw;
-	r.cluster.disk = disk_of(img, life->run->caw);
-	if (life->states % 4 == 0)
-		SIM_CHECK(sim_host_run(sim_host_new("reader", 0), "glance", glance,
-				       &r.cluster));
-	if (ret_log)
-		simdisk_log_start(r.cluster.disk);
-	SIM_CHECK(sim_host_run(sim_host_new("next", 0), "recover", recover, &r));
-	if (ret_log)
-		*ret_log = simdisk_log_take(r.cluster.disk);
-	simdisk_free(r.cluster.disk);
+	if (life->states % 2)
+		r.machine = machine_a;
+	recovery_run(&r, img, ret_log);
 }
 
 static void check_place(struct life *life, const struct place *p, unsigned int cut)
@@ -325,7 +272,7 @@ void acecrash_run(void *arg)
 	life->run = run;
 	ace_models_init(&life->models, &s);
 	life->cluster.caw = run->caw;
-	life->cluster.disk = disk_of(image_clone(run->img), run->caw);
+	life->cluster.disk = recovery_disk(image_clone(run->img), run->caw);
 	simdisk_on_effect(life->cluster.disk, note_effect, life);
 	simdisk_log_start(life->cluster.disk);
 	SIM_CHECK(sim_host_run(sim_host_new("a", 0), "live", live, life));

@@ -100,6 +100,35 @@ int cluster_mount(struct cluster *c, struct cluster_mount *m)
 	return 0;
 }
 
+struct making {
+	struct cluster *c;
+	const char *path;
+	uint64_t size;
+};
+
+static void make_file(void *arg)
+{
+	const struct making *making = arg;
+	struct cluster_mount m = { 0 };
+	struct vmfs_file_options options = { .flags = VMFS_WRITE | VMFS_CREATE };
+	struct vmfs_file *file;
+
+	SIM_CHECK(!cluster_mount(making->c, &m));
+	SIM_CHECK(!vmfs_file_open(m.vol, making->path, &options, &file, NULL));
+	if (making->size)
+		SIM_CHECK(!vmfs_file_allocate(file, 0, making->size,
+					      VMFS_ALLOCATE_ZERO));
+	SIM_CHECK(!vmfs_file_close(file));
+	SIM_CHECK(!cluster_unmount(&m));
+}
+
+void cluster_make_file(struct cluster *c, const char *path, uint64_t size)
+{
+	struct making making = { c, path, size };
+
+	SIM_CHECK(sim_host_run(sim_host_new("maker", 0), "make", make_file, &making));
+}
+
 void cluster_check_hosts(struct cluster *c)
 {
 	const struct cluster_mount *m;

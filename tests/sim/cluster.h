@@ -50,6 +50,8 @@ struct cluster_mount {
 	struct uuid machine;	 /* set before; zero: one of its own */
 	struct reporter reporter; /* set before; NULL: traces what the library says */
 };
+/* From the world: a host of its own makes path, with size bytes of zeros, and leaves. */
+void cluster_make_file(struct cluster *c, const char *path, uint64_t size);
 /* 0 or -errno. */
 int cluster_mount(struct cluster *c, struct cluster_mount *m);
 int cluster_unmount(struct cluster_mount *m);

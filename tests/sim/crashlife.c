@@ -11,6 +11,7 @@
 #include "base/align.h"
 #include "tests/sim/cluster.h"
 #include "tests/sim/crashlife.h"
+#include "tests/sim/recovery.h"
 #include "vmfs/format.h"
 
 #define KIB 1024ull
@@ -365,21 +366,10 @@ static void live(void *arg)
 	SIM_CHECK(!cluster_unmount(&m));
 }
 
-static struct simdisk *disk_of(struct image *img, enum bdev_caw_class caw)
-{
-	struct simdisk_behaviour b = simdisk_polite();
-	struct simdisk *disk = simdisk_from_image(img, caw);
-
-	b.has_cache = true;
-	simdisk_behave(disk, &b);
-	return disk;
-}
-
 /* ---- recovering ---- */
 
-struct recovery {
+struct finding {
 	struct life *life;
-	struct cluster cluster;
 	unsigned int cut; /* of the first log */
 };
 
@@ -397,15 +387,16 @@ static bool is_mixing(const struct life *life, unsigned int n)
 		!strcmp(op->path, before->other));
 }
 
-static void found_nothing_wrong(struct recovery *r, struct vmfs_volume *vol)
+static void judge(struct vmfs_volume *vol, void *arg)
 {
-	struct life *life = r->life;
+	const struct finding *found = arg;
+	struct life *life = found->life;
 	struct seen *is = malloc(sizeof(*is));
 	unsigned int done = 0;
 
 	SIM_CHECK(is);
 	look(vol, is);
-	while (done < 2 && life->ends[done] <= r->cut)
+	while (done < 2 && life->ends[done] <= found->cut)
 		done++;
 	const struct op *under_way = done < 2 ? life->ops[done] : NULL;
 	const struct op *mixing = is_mixing(life, done) ? under_way : NULL;
@@ -417,65 +408,17 @@ static void found_nothing_wrong(struct recovery *r, struct vmfs_volume *vol)
 	free(is);
 }
 
-static void recover(void *arg)
-{
-	struct recovery *r = arg;
-	struct cluster_mount m = { 0 };
-
-	int err = cluster_mount(&r->cluster, &m);
-	if (err)
-		sim_fail("mount: %d", err);
-	cluster_bury(&m);
-	found_nothing_wrong(r, m.vol);
-	err = cluster_unmount(&m);
-	if (err)
-		sim_fail("unmount: %d", err);
-	struct bdev *bd = simdisk_attach(r->cluster.disk, sim_host_self());
-	cluster_fsck(bd, true);
-	bdev_close(bd);
-}
-
-/* Without recovery a tree may be of two states: anything goes but to crash. */
-static void glance(void *arg)
-{
-	struct cluster *c = arg;
-	struct bdev *bd = simdisk_attach(c->disk, sim_host_self());
-	struct vmfs_open_options options = { .devices = &bd, .device_count = 1,
-					     .is_read_only = true };
-	struct vmfs_volume *vol;
-	struct vmfs_dirent entries[16];
-	struct vmfs_stat st;
-
-	if (!vmfs_volume_open(&options, &vol)) {
-		int n = vmfs_stat(vol, "/", &st);
-
-		if (!n)
-			n = vmfs_readdir(vol, st.addr, 0, entries, 16);
-		for (int i = 0; i < n; i++)
-			n -= vmfs_stat_addr(vol, entries[i].addr, &st) < 0;
-		(void)!vmfs_volume_close(vol);
-	}
-	bdev_close(bd);
-}
-
 /* One state: recovered. ret_log: with a log of the recovery. */
 static void check_state(struct life *life, unsigned int cut, struct image *img,
 			struct simdisk_log **ret_log)
 {
-	struct recovery r = { .life = life, .cut = cut };
+	struct finding found = { .life = life, .cut = cut };
+	struct recovery r = { .caw = life->caw,
+			      .has_glance = ++life->states % 4 == 0,
+			      .judge = judge,
+			      .arg = &found };
 
-	r.cluster.caw = life->caw;
-	r.cluster.disk = disk_of(img, life->caw);
-	life->states++;
-	if (life->states % 4 == 0)
-		SIM_CHECK(sim_host_run(sim_host_new("reader", 0), "glance", glance,
-				       &r.cluster));
-	if (ret_log)
-		simdisk_log_start(r.cluster.disk);
-	SIM_CHECK(sim_host_run(sim_host_new("next", 0), "recover", recover, &r));
-	if (ret_log)
-		*ret_log = simdisk_log_take(r.cluster.disk);
-	simdisk_free(r.cluster.disk);
+	recovery_run(&r, img, ret_log);
 }
 
 static void name_state(const struct life *life, const char *what, unsigned int n,
@@ -512,7 +455,7 @@ void crashlife_run(void *arg)
 	life->caw = life->cluster.caw = run->caw;
 	life->ops[0] = &ops[run->pair[0]];
 	life->ops[1] = &ops[run->pair[1]];
-	life->cluster.disk = disk_of(image_clone(run->img), run->caw);
+	life->cluster.disk = recovery_disk(image_clone(run->img), run->caw);
 	simdisk_on_effect(life->cluster.disk, count_entry, &life->entries);
 	simdisk_log_start(life->cluster.disk);
 	SIM_CHECK(sim_host_run(sim_host_new("a", 0), "live", live, life));

@@ -179,19 +179,6 @@ static void read_for_a_while(void *arg)
 	SIM_CHECK(!cluster_unmount(&m));
 }
 
-static void make_file(void *arg)
-{
-	struct reading *r = arg;
-	struct cluster_mount m = { 0 };
-	struct vmfs_file_options options = { .flags = VMFS_WRITE | VMFS_CREATE };
-	struct vmfs_file *file;
-
-	SIM_CHECK(!cluster_mount(r->c, &m));
-	SIM_CHECK(!vmfs_file_open(m.vol, "/r", &options, &file, NULL));
-	SIM_CHECK(!vmfs_file_close(file));
-	SIM_CHECK(!cluster_unmount(&m));
-}
-
 /* Nine want to read a file together; the format has room for eight. */
 static void nine_readers(void *arg)
 {
@@ -200,7 +187,7 @@ static void nine_readers(void *arg)
 	char name[16];
 
 	(void)arg;
-	SIM_CHECK(sim_host_run(sim_host_new("maker", 0), "make", make_file, &r));
+	cluster_make_file(r.c, "/r", 0);
 	for (unsigned int i = 0; i < READERS; i++) {
 		(void)snprintf(name, sizeof(name), "r%u", i);
 		tasks[i] = sim_host_start(sim_host_new(name, 0), "read", read_for_a_while,
@@ -246,7 +233,7 @@ static void damaged_lock(void *arg)
 	struct reading r = { .c = cluster_new(BDEV_CAW_ATS) };
 
 	(void)arg;
-	SIM_CHECK(sim_host_run(sim_host_new("maker", 0), "make", make_file, &r));
+	cluster_make_file(r.c, "/r", 0);
 	SIM_CHECK(sim_host_run(sim_host_new("other", 0), "meet", meet_garbage, &r));
 	cluster_free(r.c);
 }
@@ -298,10 +285,9 @@ static void receive(void *arg)
 static void hand_over(void *arg)
 {
 	struct passing p = { .c = cluster_new(BDEV_CAW_ATS) };
-	struct reading r = { .c = p.c };
 
 	(void)arg;
-	SIM_CHECK(sim_host_run(sim_host_new("maker", 0), "make", make_file, &r));
+	cluster_make_file(p.c, "/r", 0);
 	struct task *a = sim_host_start(sim_host_new("a", 0), "give", give, &p);
 	struct task *b = sim_host_start(sim_host_new("b", 0), "receive", receive, &p);
 	task_join(a);

@@ -18,8 +18,18 @@
 
 #define S NS_PER_S
 
+struct scene;
+
+struct part {
+	struct scene *s;
+	unsigned int number;
+	struct sim_host *host;
+	struct task *task; /* NULL: not on the scene */
+};
+
 struct scene {
 	struct cluster *c;
+	struct part parts[2];
 	struct bdev *bd; /* the world's */
 	bool is_over;	 /* the hosts leave */
 	unsigned int mounted;
@@ -27,11 +37,6 @@ struct scene {
 	uint32_t slot[2];
 	bool is_reserved;
 	uint32_t key_count;
-};
-
-struct part {
-	struct scene *s;
-	unsigned int number;
 };
 
 static void begin(struct scene *s)
@@ -45,6 +50,25 @@ static void begin(struct scene *s)
 	s->bd = simdisk_attach(s->c->disk, sim_host_world());
 }
 
+static void enter(struct scene *s, unsigned int number, void (*fn)(void *arg))
+{
+	struct part *p = &s->parts[number];
+
+	*p = (struct part){ s, number, sim_host_new(number ? "b" : "a", 0), NULL };
+	p->task = sim_host_start(p->host, "part", fn, p);
+}
+
+static void all_leave(struct scene *s)
+{
+	s->is_over = true;
+	for (unsigned int i = 0; i < 2; i++) {
+		if (s->parts[i].task)
+			task_join(s->parts[i].task);
+		s->parts[i].task = NULL;
+	}
+	s->is_over = false;
+}
+
 static void end(struct scene *s)
 {
 	bdev_close(s->bd);
@@ -52,10 +76,9 @@ static void end(struct scene *s)
 	cluster_free(s->c);
 }
 
-/* Mounts, and stays until it is over. */
-static void stay(void *arg)
+/* Mounts, and stays until it is over. buries: takes over whoever died, first. */
+static void be_there(struct part *p, bool buries)
 {
-	struct part *p = arg;
 	struct scene *s = p->s;
 	struct cluster_mount m = { 0 };
 	struct uuid owner;
@@ -63,29 +86,24 @@ static void stay(void *arg)
 	SIM_CHECK(!cluster_mount(s->c, &m));
 	SIM_CHECK(!vmfs_volume_identity(m.vol, &owner, &s->slot[p->number]));
 	s->mounted++;
+	if (buries) {
+		cluster_bury(&m);
+		s->mounted++;
+	}
 	while (!s->is_over)
 		task_sleep_until(clock_now() + S / 10);
 	s->state[p->number] = vmfs_volume_state(m.vol);
 	SIM_CHECK(!cluster_unmount(&m) == !s->state[p->number]);
 }
 
-/* Takes over whoever died, then stays. */
+static void stay(void *arg)
+{
+	be_there(arg, false);
+}
+
 static void bury_and_stay(void *arg)
 {
-	struct part *p = arg;
-	struct scene *s = p->s;
-	struct cluster_mount m = { 0 };
-	struct uuid owner;
-
-	SIM_CHECK(!cluster_mount(s->c, &m));
-	SIM_CHECK(!vmfs_volume_identity(m.vol, &owner, &s->slot[p->number]));
-	s->mounted++;
-	cluster_bury(&m);
-	s->mounted++;
-	while (!s->is_over)
-		task_sleep_until(clock_now() + S / 10);
-	s->state[p->number] = vmfs_volume_state(m.vol);
-	SIM_CHECK(!cluster_unmount(&m));
+	be_there(arg, true);
 }
 
 static void wait_for_mounts(struct scene *s, unsigned int count)
@@ -116,22 +134,18 @@ static unsigned int keys_of(struct scene *s, unsigned int i)
 static void come_and_go(void *arg)
 {
 	struct scene s;
-	struct part a = { &s, 0 }, b = { &s, 1 };
 
 	(void)arg;
 	begin(&s);
-	struct task *t = sim_host_start(sim_host_new("a", 0), "a", stay, &a);
+	enter(&s, 0, stay);
 	wait_for_mounts(&s, 1);
 	SIM_CHECK(keys_of(&s, 0) == 2 && s.is_reserved && s.key_count == 2);
-	s.is_over = true;
-	task_join(t);
+	all_leave(&s);
 	SIM_CHECK(keys_of(&s, 0) == 2 && s.is_reserved);
-	s.is_over = false;
-	t = sim_host_start(sim_host_new("b", 0), "b", stay, &b);
+	enter(&s, 1, stay);
 	wait_for_mounts(&s, 2);
 	SIM_CHECK(keys_of(&s, 1) == 2 && s.is_reserved && s.key_count == 2);
-	s.is_over = true;
-	task_join(t);
+	all_leave(&s);
 	end(&s);
 }
 
@@ -145,26 +159,23 @@ static void who_joins_has_a_key_and_removes_old_ones(void **state)
 static void oversleep(void *arg)
 {
 	struct scene s;
-	struct part a = { &s, 0 }, b = { &s, 1 };
-	struct sim_host *sleeper = sim_host_new("a", 0);
 
 	(void)arg;
 	begin(&s);
-	struct task *ta = sim_host_start(sleeper, "a", stay, &a);
+	enter(&s, 0, stay);
 	wait_for_mounts(&s, 1);
+	struct sim_host *sleeper = s.parts[0].host;
 	task_sleep_until(clock_now() + sim_random(5 * S));
 	oracle_trouble(s.c->oracle, sleeper, true);
 	sim_host_pause(sleeper);
-	struct task *tb = sim_host_start(sim_host_new("b", 0), "b", bury_and_stay, &b);
+	enter(&s, 1, bury_and_stay);
 	wait_for_mounts(&s, 3);
 	SIM_CHECK(keys_of(&s, 0) == 0 && keys_of(&s, 1) == 2 && s.is_reserved);
 	oracle_resumed(s.c->oracle, sleeper);
 	sim_host_resume(sleeper);
 	task_sleep_until(clock_now() + 30 * S);
 	SIM_CHECK(keys_of(&s, 0) == 0 && s.is_reserved);
-	s.is_over = true;
-	task_join(ta);
-	task_join(tb);
+	all_leave(&s);
 	SIM_CHECK(s.state[0] == -ESTALE && !s.state[1]);
 	end(&s);
 }
@@ -179,12 +190,11 @@ static void who_was_fenced_never_registers_again(void **state)
 static void forget(void *arg)
 {
 	struct scene s;
-	struct part a = { &s, 0 }, b = { &s, 1 };
 
 	(void)arg;
 	begin(&s);
-	struct task *ta = sim_host_start(sim_host_new("a", 0), "a", stay, &a);
-	struct task *tb = sim_host_start(sim_host_new("b", 0), "b", stay, &b);
+	enter(&s, 0, stay);
+	enter(&s, 1, stay);
 	wait_for_mounts(&s, 2);
 	task_sleep_until(clock_now() + sim_random(10 * S));
 	oracle_trouble(s.c->oracle, NULL, true);
@@ -192,9 +202,7 @@ static void forget(void *arg)
 	SIM_CHECK(keys_of(&s, 0) == 0 && keys_of(&s, 1) == 0 && !s.is_reserved);
 	task_sleep_until(clock_now() + 30 * S);
 	SIM_CHECK(keys_of(&s, 0) == 2 && keys_of(&s, 1) == 2 && s.is_reserved);
-	s.is_over = true;
-	task_join(ta);
-	task_join(tb);
+	all_leave(&s);
 	SIM_CHECK(!s.state[0] && !s.state[1]);
 	end(&s);
 }

@@ -85,20 +85,6 @@ static int open_it(struct cluster_mount *m, uint64_t patience, struct vmfs_file 
 	return vmfs_file_open(m->vol, PATH, &options, ret, NULL);
 }
 
-static void make_it(void *arg)
-{
-	struct story *s = arg;
-	struct cluster_mount m = { 0 };
-	struct vmfs_file_options options = { .flags = VMFS_WRITE | VMFS_CREATE };
-	struct vmfs_file *file;
-
-	SIM_CHECK(!cluster_mount(s->c, &m));
-	SIM_CHECK(!vmfs_file_open(m.vol, PATH, &options, &file, NULL));
-	SIM_CHECK(!vmfs_file_allocate(file, 0, FILE_SIZE, VMFS_ALLOCATE_ZERO));
-	SIM_CHECK(!vmfs_file_close(file));
-	SIM_CHECK(!cluster_unmount(&m));
-}
-
 /* ---- a ---- */
 
 static int hand_over(struct story *s, struct cluster_mount *m, struct vmfs_file *file)
@@ -278,7 +264,7 @@ static void tell_story(void *arg)
 	struct sim_host *b = sim_host_new("b", (int)sim_random(1000) - 500);
 	struct task *tc = NULL;
 
-	SIM_CHECK(sim_host_run(sim_host_new("maker", 0), "make", make_it, &s));
+	cluster_make_file(s.c, PATH, FILE_SIZE);
 	struct task *ta = sim_host_start(a, "a", live_a, &s);
 	struct task *tb = sim_host_start(
 		b, "b", plan->b_changes_its_mind ? change_mind : live_b, &s);

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "bdev/worker.h"
+#include "tests/lib/batch.h"
 #include "tests/sim/cluster.h"
 #include "tests/sim/simguard.h"
 #include "vmfs/heartbeat.h"
@@ -53,47 +54,6 @@ static void fill(uint8_t *buf, uint64_t n, uint64_t b)
 	memcpy(buf, &n, sizeof(n));
 }
 
-struct waited {
-	struct bdev_io io;
-	struct mutex m;
-	struct cond c;
-	bool is_done;
-};
-
-static void wake(struct bdev_io *io)
-{
-	struct waited *w = (struct waited *)io;
-
-	mutex_lock(&w->m);
-	w->is_done = true;
-	cond_signal(&w->c);
-	mutex_unlock(&w->m);
-}
-
-/* Submitted and waited for, as the servers of disks do: mapped, or on a worker. */
-static int run_io(struct bdev *bd, enum bdev_op op, uint8_t *buf, uint64_t at)
-{
-	uint64_t len = op == BDEV_FLUSH ? 0 : BLOCK;
-	struct iovec iov = { buf, len };
-	struct waited w = { .io = { .op = op,
-				    .offset = at,
-				    .len = len,
-				    .iov = &iov,
-				    .iovcnt = len ? 1 : 0,
-				    .done = wake } };
-
-	mutex_init(&w.m);
-	cond_init(&w.c);
-	bdev_submit(bd, &w.io);
-	mutex_lock(&w.m);
-	while (!w.is_done)
-		cond_wait(&w.c, &w.m);
-	mutex_unlock(&w.m);
-	cond_done(&w.c);
-	mutex_done(&w.m);
-	return w.io.result;
-}
-
 /* One write, perhaps a flush, and what is read then. */
 static int one_round(struct host *h, struct bdev *bd, uint8_t *buf)
 {
@@ -102,12 +62,12 @@ static int one_round(struct host *h, struct bdev *bd, uint8_t *buf)
 
 	fill(buf, n, n % BLOCKS);
 	memcpy(expected, buf, BLOCK);
-	int err = run_io(bd, BDEV_WRITE, buf, at);
+	int err = batch_one(bd, BDEV_WRITE, 0, buf, BLOCK, at);
 	if (!err && sim_random(4) == 0)
-		err = run_io(bd, BDEV_FLUSH, NULL, 0);
+		err = batch_one(bd, BDEV_FLUSH, 0, NULL, 0, 0);
 	memset(buf, 0, BLOCK);
 	if (!err)
-		err = run_io(bd, BDEV_READ, buf, at);
+		err = batch_one(bd, BDEV_READ, 0, buf, BLOCK, at);
 	if (!err && memcmp(buf, expected, BLOCK))
 		sim_fail("%s: round %llu is not what is read", h->path,
 			 (unsigned long long)n);

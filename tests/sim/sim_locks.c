@@ -112,24 +112,10 @@ static int open_as(struct host *h, uint32_t flags, uint64_t patience,
 	return vmfs_file_open(h->m.vol, PATH, &options, ret, NULL);
 }
 
-static void make_it(void *arg)
-{
-	struct story *s = arg;
-	struct cluster_mount m = { 0 };
-	struct vmfs_file_options options = { .flags = VMFS_WRITE | VMFS_CREATE };
-	struct vmfs_file *file;
-
-	SIM_CHECK(!cluster_mount(s->c, &m));
-	SIM_CHECK(!vmfs_file_open(m.vol, PATH, &options, &file, NULL));
-	SIM_CHECK(!vmfs_file_allocate(file, 0, 2 * MIB, VMFS_ALLOCATE_ZERO));
-	SIM_CHECK(!vmfs_file_close(file));
-	SIM_CHECK(!cluster_unmount(&m));
-}
-
 static void begin(struct story *s, enum bdev_caw_class caw)
 {
 	*s = (struct story){ .c = cluster_new(caw) };
-	SIM_CHECK(sim_host_run(sim_host_new("maker", 0), "make", make_it, s));
+	cluster_make_file(s->c, PATH, 2 * MIB);
 	s->stop_at = sim_time() + 60 * S;
 }
 

@@ -23,6 +23,7 @@
 
 #include "base/align.h"
 #include "bdev/iov.h"
+#include "tests/lib/batch.h"
 #include "tests/sim/simdisk_private.h"
 
 #define PPM 1000000u
@@ -139,44 +140,20 @@ void fence_reset(struct simdisk *disk, bool is_power_lost)
 
 /* ---- waiting for the answer of a command that is no I/O ---- */
 
-struct waiting_io {
-	struct bdev_io io;
-	struct mutex m;
-	struct cond c;
-	bool is_done;
-};
-
-static void waiting_done(struct bdev_io *io)
-{
-	struct waiting_io *w = (struct waiting_io *)io;
-	mutex_lock(&w->m);
-	w->is_done = true;
-	cond_signal(&w->c);
-	mutex_unlock(&w->m);
-}
-
 int initiator_run(struct attachment *at, enum command_kind kind,
 		  const struct pr_request *pr, struct bdev_pr_state *ret_state)
 {
-	struct iovec iov = { ret_state, sizeof(*ret_state) };
-	struct waiting_io w = { .io = { .done = waiting_done, .bd = &at->bd } };
+	struct batch_io bio = { .io = { .bd = &at->bd },
+				.iov = { .iov_base = ret_state } };
+	struct batch b;
 
-	if (ret_state) {
-		w.io.iov = &iov;
-		w.io.iovcnt = 1;
-		w.io.len = sizeof(*ret_state);
-	}
-	mutex_init(&w.m);
-	cond_init(&w.c);
+	if (ret_state)
+		bio.io.len = bio.iov.iov_len = sizeof(*ret_state);
+	batch_init(&b, &bio, 1);
 	sim_preempt();
-	initiator_start(at, kind, &w.io, pr);
-	mutex_lock(&w.m);
-	while (!w.is_done)
-		cond_wait(&w.c, &w.m);
-	mutex_unlock(&w.m);
-	cond_done(&w.c);
-	mutex_done(&w.m);
-	return w.io.result;
+	initiator_start(at, kind, &bio.io, pr);
+	batch_wait(&b);
+	return bio.io.result;
 }
 
 int simdisk_reserve(struct bdev *bd, bool is_wanted)

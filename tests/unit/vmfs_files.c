@@ -14,6 +14,7 @@
 #include "base/align.h"
 #include "base/env.h"
 #include "bdev/worker.h"
+#include "tests/lib/batch.h"
 #include "tests/lib/handmade.h"
 #include "tests/lib/testvol.h"
 #include "vmfs/format.h"
@@ -408,44 +409,6 @@ static void readers_share_a_file(void **state)
 
 /* ---- devices ---- */
 
-struct waiter {
-	struct bdev_io io;
-	struct mutex m;
-	struct cond c;
-	bool is_done;
-};
-
-static void waiter_done(struct bdev_io *io)
-{
-	struct waiter *w = (struct waiter *)io;
-	mutex_lock(&w->m);
-	w->is_done = true;
-	cond_signal(&w->c);
-	mutex_unlock(&w->m);
-}
-
-static int submit_and_wait(struct bdev *bd, enum bdev_op op, void *buf, uint64_t len,
-			   uint64_t offset)
-{
-	struct iovec iov = { buf, len };
-	struct waiter w = { .io = { .op = op,
-				    .offset = offset,
-				    .len = len,
-				    .iov = &iov,
-				    .iovcnt = 1,
-				    .done = waiter_done } };
-	mutex_init(&w.m);
-	cond_init(&w.c);
-	bdev_submit(bd, &w.io);
-	mutex_lock(&w.m);
-	while (!w.is_done)
-		cond_wait(&w.c, &w.m);
-	mutex_unlock(&w.m);
-	cond_done(&w.c);
-	mutex_done(&w.m);
-	return w.io.result;
-}
-
 static void a_file_is_a_device(void **state)
 {
 	struct testvol tv;
@@ -463,7 +426,7 @@ static void a_file_is_a_device(void **state)
 	memset(buf, 'w', MIB);
 	struct bdev_io io = { .op = BDEV_WRITE, .offset = 4096, .len = 8192 };
 	assert_int_equal(bd->ops->map(bd, &io, &e), -EAGAIN);
-	assert_int_equal(submit_and_wait(bd, BDEV_WRITE, buf, 8192, 4096), 0);
+	assert_int_equal(batch_one(bd, BDEV_WRITE, 0, buf, 8192, 4096), 0);
 	/*
 	 * Now it is mapped: writes go straight to the leaf; a flush has a mark to clear.
 	 */
@@ -475,7 +438,7 @@ static void a_file_is_a_device(void **state)
 	assert_int_equal(bd->ops->map(bd, &flush, &e), -EAGAIN);
 	io.flags = BDEV_FUA;
 	assert_int_equal(bd->ops->map(bd, &io, &e), -EAGAIN);
-	assert_int_equal(submit_and_wait(bd, BDEV_FLUSH, NULL, 0, 0), 0);
+	assert_int_equal(batch_one(bd, BDEV_FLUSH, 0, NULL, 0, 0), 0);
 	assert_int_equal(stat_of(tv.vol, "/disk").tbz_count, 0);
 	assert_int_equal(bd->ops->map(bd, &flush, &e), 0);
 	assert_ptr_equal(e.leaf, tv.bd);
@@ -485,7 +448,7 @@ static void a_file_is_a_device(void **state)
 	assert_null(e.leaf);
 	assert_int_equal(e.len, MIB);
 	memset(buf, 0, MIB);
-	assert_int_equal(submit_and_wait(bd, BDEV_READ, buf, MIB, 0), 0);
+	assert_int_equal(batch_one(bd, BDEV_READ, 0, buf, MIB, 0), 0);
 	assert_int_equal(buf[4095], 0);
 	assert_int_equal(buf[4096], 'w');
 	assert_int_equal(buf[4096 + 8192], 0);
