@@ -352,7 +352,7 @@ static int do_resources(struct dump *d, char **args)
 		       " free, %u clusters, %" PRIu64 " bytes in %u blocks from FB %u\n",
 		       res->name, res->count, free_count, res->cluster_count,
 		       res->length_bytes, res->block_count, res->blocks[0]);
-		dump_resource_header(&res->header);
+		dump_resource_header(&res->header.geometry);
 		hex(d, &res->header, sizeof(res->header));
 	}
 	return err;

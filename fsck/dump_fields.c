@@ -375,17 +375,17 @@ void dump_lock(const struct vmfs_lock_disk *d)
 	print_gap((const uint8_t *)d, offsetof(struct vmfs_lock_disk, pad), sizeof(*d));
 }
 
-void dump_resource_header(const struct vmfs_resource_header_disk *d)
+void dump_resource_header(const struct vmfs_resource_geometry_disk *d)
 {
 	static const struct field fields[] = {
-		F(vmfs_resource_header_disk, per_cluster, FIELD_NUMBER),
-		F(vmfs_resource_header_disk, clusters_per_group, FIELD_NUMBER),
-		F(vmfs_resource_header_disk, group_off, FIELD_HEX),
-		F(vmfs_resource_header_disk, resource_size, FIELD_NUMBER),
-		F(vmfs_resource_header_disk, group_size, FIELD_HEX),
-		F(vmfs_resource_header_disk, count_low, FIELD_NUMBER),
-		F(vmfs_resource_header_disk, group_count, FIELD_NUMBER),
-		F(vmfs_resource_header_disk, count_high, FIELD_NUMBER),
+		F(vmfs_resource_geometry_disk, per_cluster, FIELD_NUMBER),
+		F(vmfs_resource_geometry_disk, clusters_per_group, FIELD_NUMBER),
+		F(vmfs_resource_geometry_disk, group_off, FIELD_HEX),
+		F(vmfs_resource_geometry_disk, resource_size, FIELD_NUMBER),
+		F(vmfs_resource_geometry_disk, group_size, FIELD_HEX),
+		F(vmfs_resource_geometry_disk, count_low, FIELD_NUMBER),
+		F(vmfs_resource_geometry_disk, group_count, FIELD_NUMBER),
+		F(vmfs_resource_geometry_disk, count_high, FIELD_NUMBER),
 	};
 	PRINT(fields, d);
 }

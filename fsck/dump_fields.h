@@ -13,7 +13,7 @@ void dump_lvm_pe(const struct vmfs_lvm_pe_disk *d);
 void dump_descriptor(const struct vmfs_descriptor_disk *d);
 void dump_heartbeat(const struct vmfs_heartbeat_disk *d);
 void dump_lock(const struct vmfs_lock_disk *d);
-void dump_resource_header(const struct vmfs_resource_header_disk *d);
+void dump_resource_header(const struct vmfs_resource_geometry_disk *d);
 void dump_cluster(const struct vmfs_cluster_disk *d);
 void dump_fd_meta(const struct vmfs_fd_meta_disk *d);
 void dump_identity(const struct vmfs_disk_identity_disk *d);

@@ -363,8 +363,8 @@ static uint32_t index_max(const struct fsck_volume *v, const struct fsck_resourc
 static int resource_geometry(const struct fsck_volume *v, struct fsck_resource *res,
 			     struct fsck_why *ret_why)
 {
-	struct vmfs_resource_header_disk *h = &res->header;
-	int err = fsck_resource_read(v, res, 0, h, sizeof(*h));
+	const struct vmfs_resource_geometry_disk *h = &res->header.geometry;
+	int err = fsck_resource_read(v, res, 0, &res->header, sizeof(res->header));
 	if (err)
 		return err == -EUCLEAN ? why(ret_why, "its first block is missing") : err;
 	res->per_cluster = le32_get(h->per_cluster);

@@ -42,14 +42,9 @@ static void put_cluster(struct mkfs *m, const struct mkfs_resource *res, uint32_
 static void put_resource_file(struct mkfs *m, const struct mkfs_resource *res)
 {
 	struct vmfs_resource_header_disk header = {
-		.per_cluster = le32_of(res->per_cluster),
-		.clusters_per_group = le32_of(res->clusters_per_group),
-		.group_off = le32_of(VMFS_RESOURCE_GROUP_OFF),
-		.resource_size = le32_of(res->resource_size),
-		.group_size = le32_of(res->group_size),
-		.count_low = le32_of(res->count),
-		.group_count = le32_of(res->group_count),
+		.geometry = mkfs_geometry_make(res),
 	};
+
 	mkfs_put(m, mkfs_file_vol_off(&m->layout->files[res->fd], 0), &header,
 		 sizeof(header));
 	for (uint32_t c = 0; c < res->cluster_count; c++)

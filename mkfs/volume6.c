@@ -123,14 +123,16 @@ static void put_fbb(struct mkfs *m)
 	const struct mkfs_file *file = &m->layout->files[VMFS_FD_FBB];
 	uint32_t lfbs = res->cluster_count;
 	uint32_t lfb_clusters = (uint32_t)div_up(lfbs, MKFS6_LFB_PER_CLUSTER);
+	struct mkfs_resource parent = {
+		.per_cluster = MKFS6_LFB_PER_CLUSTER,
+		.clusters_per_group = res->clusters_per_group,
+		.resource_size = VMFS6_CLUSTER_HEADER_SIZE,
+		.group_size = MKFS6_LFB_GROUP_SIZE,
+		.count = lfbs,
+		.group_count = (uint32_t)div_up(lfbs, MKFS6_LFB_PER_GROUP),
+	};
 	struct vmfs6_resource_header_disk lfb = {
-		.per_cluster = le32_of(MKFS6_LFB_PER_CLUSTER),
-		.clusters_per_group = le32_of(res->clusters_per_group),
-		.group_off = le32_of(VMFS_RESOURCE_GROUP_OFF),
-		.resource_size = le32_of(VMFS6_CLUSTER_HEADER_SIZE),
-		.group_size = le32_of(MKFS6_LFB_GROUP_SIZE),
-		.count_low = le32_of(lfbs),
-		.group_count = le32_of((uint32_t)div_up(lfbs, MKFS6_LFB_PER_GROUP)),
+		.geometry = mkfs_geometry_make(&parent),
 		.signature = le32_of(VMFS6_HEADER_SIGNATURE),
 		.version = le32_of(1),
 		.flags = le32_of(0x35),
@@ -140,12 +142,7 @@ static void put_fbb(struct mkfs *m)
 		.child_off = le32_of(VMFS6_SFB_HEADER_OFF),
 	};
 	struct vmfs6_resource_header_disk sfb = {
-		.per_cluster = le32_of(res->per_cluster),
-		.clusters_per_group = le32_of(res->clusters_per_group),
-		.group_off = le32_of(VMFS_RESOURCE_GROUP_OFF),
-		.group_size = le32_of(res->group_size),
-		.count_low = le32_of(res->count),
-		.group_count = le32_of(res->group_count),
+		.geometry = mkfs_geometry_make(res),
 		.signature = le32_of(VMFS6_HEADER_SIGNATURE),
 		.version = le32_of(1),
 		.flags = le32_of(0x2a),
@@ -190,13 +187,7 @@ static void put_resource_file(struct mkfs *m, enum mkfs_resource_index which)
 	const struct mkfs_resource *res = &l->resources[which];
 	const struct mkfs_file *file = &l->files[res->fd];
 	struct vmfs6_resource_header_disk h = {
-		.per_cluster = le32_of(res->per_cluster),
-		.clusters_per_group = le32_of(res->clusters_per_group),
-		.group_off = le32_of(VMFS_RESOURCE_GROUP_OFF),
-		.resource_size = le32_of(res->resource_size),
-		.group_size = le32_of(res->group_size),
-		.count_low = le32_of(res->count),
-		.group_count = le32_of(res->group_count),
+		.geometry = mkfs_geometry_make(res),
 		.signature = le32_of(VMFS6_HEADER_SIGNATURE),
 		.version = le32_of(1),
 		.flags = le32_of(which == MKFS_JBC ? 0 : 4),

@@ -67,6 +67,19 @@ struct mkfs_system_fd mkfs_system_fd(uint32_t fd)
 	}
 }
 
+struct vmfs_resource_geometry_disk mkfs_geometry_make(const struct mkfs_resource *res)
+{
+	return (struct vmfs_resource_geometry_disk){
+		.per_cluster = le32_of(res->per_cluster),
+		.clusters_per_group = le32_of(res->clusters_per_group),
+		.group_off = le32_of(VMFS_RESOURCE_GROUP_OFF),
+		.resource_size = le32_of(res->resource_size),
+		.group_size = le32_of(res->group_size),
+		.count_low = le32_of(res->count),
+		.group_count = le32_of(res->group_count),
+	};
+}
+
 struct vmfs_fd_meta_disk mkfs_fd_meta_make(struct mkfs *m, uint32_t fd)
 {
 	const struct mkfs_file *file = &m->layout->files[fd];

@@ -28,6 +28,8 @@ void mkfs_put(struct mkfs *m, uint64_t vol_off, const void *data, uint64_t len);
 struct vmfs_lock_disk mkfs_lock_make(struct mkfs *m, uint32_t type, uint64_t vol_off);
 /* What format makes of the FD of a system file: FORMAT.md 8.5. */
 struct mkfs_system_fd mkfs_system_fd(uint32_t fd);
+/* What the headers of resource files have in both: FORMAT.md 6.1. */
+struct vmfs_resource_geometry_disk mkfs_geometry_make(const struct mkfs_resource *res);
 /* The metadata of a system FD, without what only one version has. */
 struct vmfs_fd_meta_disk mkfs_fd_meta_make(struct mkfs *m, uint32_t fd);
 /* The FS descriptor, likewise. */

@@ -286,8 +286,8 @@ ONDISK_SIZE(struct vmfs_lock_disk, 512);
 #define VMFS_CLUSTER_HEADER_SIZE 1024u	   /* lock sector + metadata sector */
 #define VMFS_CLUSTER_RESOURCES_MAX 512u
 
-/* File offset 0 of a resource file. */
-struct vmfs_resource_header_disk {
+/* What the headers of all versions begin with. */
+struct vmfs_resource_geometry_disk {
 	le32 per_cluster;	/* 0x00 */
 	le32 clusters_per_group; /* 0x04 */
 	le32 group_off;		/* 0x08  0x10000 */
@@ -296,6 +296,12 @@ struct vmfs_resource_header_disk {
 	le32 count_low;		/* 0x14 */
 	le32 group_count;	/* 0x18 */
 	le32 count_high;	/* 0x1c */
+};
+ONDISK_SIZE(struct vmfs_resource_geometry_disk, 0x20);
+
+/* File offset 0 of a resource file. */
+struct vmfs_resource_header_disk {
+	struct vmfs_resource_geometry_disk geometry;
 	uint8_t pad[0x200 - 0x20];
 };
 ONDISK_SIZE(struct vmfs_resource_header_disk, 512);

@@ -66,14 +66,7 @@ ONDISK_SIZE(struct vmfs6_descriptor_disk, 0x200 - VMFS6_DESCRIPTOR_AT);
 #define VMFS_LOCK_LFB 0x10C00008u
 
 struct vmfs6_resource_header_disk {
-	le32 per_cluster;	/* 0x00 */
-	le32 clusters_per_group; /* 0x04 */
-	le32 group_off;		/* 0x08  0x10000 */
-	le32 resource_size;	/* 0x0c */
-	le32 group_size;	/* 0x10 */
-	le32 count_low;		/* 0x14 */
-	le32 group_count;	/* 0x18 */
-	le32 count_high;	/* 0x1c */
+	struct vmfs_resource_geometry_disk geometry;
 	le32 signature;		/* 0x20 */
 	le32 version;		/* 0x24  1 */
 	le32 flags;		/* 0x28 */

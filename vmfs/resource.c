@@ -223,18 +223,18 @@ static int check_fit(struct vmfs_volume *vol, enum vmfs_resource_type type)
 
 /* What the headers of all versions have. */
 static void take_geometry(struct vmfs_volume *vol, enum vmfs_resource_type type,
-			  const struct vmfs_resource_header_disk *headerd)
+			  const struct vmfs_resource_geometry_disk *geometryd)
 {
 	struct vmfs_resource *res = &vol->resources[type];
 	res->lock_type = kinds[type].lock_type;
-	res->per_cluster = le32_get(headerd->per_cluster);
-	res->clusters_per_group = le32_get(headerd->clusters_per_group);
+	res->per_cluster = le32_get(geometryd->per_cluster);
+	res->clusters_per_group = le32_get(geometryd->clusters_per_group);
 	res->header_size = vol->shape->cluster_header_size;
-	res->resource_size = le32_get(headerd->resource_size);
-	res->group_size = le32_get(headerd->group_size);
-	res->group_count = le32_get(headerd->group_count);
-	res->count = le32_get(headerd->count_low) |
-		     (uint64_t)le32_get(headerd->count_high) << 32;
+	res->resource_size = le32_get(geometryd->resource_size);
+	res->group_size = le32_get(geometryd->group_size);
+	res->group_count = le32_get(geometryd->group_count);
+	res->count = le32_get(geometryd->count_low) |
+		     (uint64_t)le32_get(geometryd->count_high) << 32;
 }
 
 /*
@@ -273,7 +273,7 @@ static int read_header(struct vmfs_volume *vol, enum vmfs_resource_type type)
 		  : verify_resource_header(&headerd, type, &vol->descriptor, &why);
 	if (rc < 0)
 		return vmfs_corrupt(vol, "%s: %s", kinds[type].name, why.text);
-	take_geometry(vol, type, &headerd);
+	take_geometry(vol, type, &headerd.geometry);
 	if (is_child)
 		take_parent_geometry(res, &header6d);
 	return 0;

@@ -281,35 +281,36 @@ int verify_resource_header(const struct vmfs_resource_header_disk *headerd,
 			   enum vmfs_resource_type type,
 			   const struct vmfs_descriptor_disk *fsd, struct verify *ret_why)
 {
-	uint32_t per_cluster = le32_get(headerd->per_cluster);
-	uint32_t clusters = le32_get(headerd->clusters_per_group);
-	uint32_t size = le32_get(headerd->resource_size);
-	uint64_t count = le32_get(headerd->count_low) |
-			 (uint64_t)le32_get(headerd->count_high) << 32;
+	uint32_t per_cluster = le32_get(headerd->geometry.per_cluster);
+	uint32_t clusters = le32_get(headerd->geometry.clusters_per_group);
+	uint32_t size = le32_get(headerd->geometry.resource_size);
+	uint64_t count = le32_get(headerd->geometry.count_low) |
+			 (uint64_t)le32_get(headerd->geometry.count_high) << 32;
 	if (per_cluster == 0 || per_cluster > max_per_cluster(type))
 		return fail(ret_why, "%u resources per cluster, not 1 to %u", per_cluster,
 			    max_per_cluster(type));
 	if (clusters == 0 || clusters > CLUSTERS_PER_GROUP_MAX)
 		return fail(ret_why, "%u clusters per group, not 1 to %u", clusters,
 			    CLUSTERS_PER_GROUP_MAX);
-	if (le32_get(headerd->group_off) != VMFS_RESOURCE_GROUP_OFF)
+	if (le32_get(headerd->geometry.group_off) != VMFS_RESOURCE_GROUP_OFF)
 		return fail(ret_why, "first group at 0x%x, not 0x10000",
-			    le32_get(headerd->group_off));
+			    le32_get(headerd->geometry.group_off));
 	if (size != expected_resource_size(type, fsd))
 		return fail(ret_why, "resource size %u, not %u", size,
 			    expected_resource_size(type, fsd));
 	uint64_t group = (uint64_t)clusters * VMFS_CLUSTER_HEADER_SIZE +
 			 (uint64_t)clusters * per_cluster * size;
-	if (le32_get(headerd->group_size) != group)
+	if (le32_get(headerd->geometry.group_size) != group)
 		return fail(ret_why, "group size %u, not %llu",
-			    le32_get(headerd->group_size), ll(group));
+			    le32_get(headerd->geometry.group_size), ll(group));
 	if (count == 0 || count > max_count(type, per_cluster))
 		return fail(ret_why, "%llu resources, not 1 to %llu", ll(count),
 			    ll(max_count(type, per_cluster)));
 	uint64_t groups = div_up(count, (uint64_t)per_cluster * clusters);
-	if (le32_get(headerd->group_count) != groups)
+	if (le32_get(headerd->geometry.group_count) != groups)
 		return fail(ret_why, "%u groups for %llu resources, not %llu",
-			    le32_get(headerd->group_count), ll(count), ll(groups));
+			    le32_get(headerd->geometry.group_count), ll(count),
+			    ll(groups));
 	return 0;
 }
 
@@ -347,11 +348,11 @@ static const struct {
 int verify_resource_header6(const struct vmfs6_resource_header_disk *headerd,
 			    enum vmfs_resource_type type, struct verify *ret_why)
 {
-	uint32_t per_cluster = le32_get(headerd->per_cluster);
-	uint32_t clusters = le32_get(headerd->clusters_per_group);
-	uint32_t size = le32_get(headerd->resource_size);
-	uint64_t count = le32_get(headerd->count_low) |
-			 (uint64_t)le32_get(headerd->count_high) << 32;
+	uint32_t per_cluster = le32_get(headerd->geometry.per_cluster);
+	uint32_t clusters = le32_get(headerd->geometry.clusters_per_group);
+	uint32_t size = le32_get(headerd->geometry.resource_size);
+	uint64_t count = le32_get(headerd->geometry.count_low) |
+			 (uint64_t)le32_get(headerd->geometry.count_high) << 32;
 	if (le32_get(headerd->signature) != VMFS6_HEADER_SIGNATURE)
 		return fail(ret_why, "signature 0x%08x, not 0x%08x",
 			    le32_get(headerd->signature), VMFS6_HEADER_SIGNATURE);
@@ -363,9 +364,9 @@ int verify_resource_header6(const struct vmfs6_resource_header_disk *headerd,
 	if (clusters == 0 || clusters > CLUSTERS_PER_GROUP_MAX)
 		return fail(ret_why, "%u clusters per group, not 1 to %u", clusters,
 			    CLUSTERS_PER_GROUP_MAX);
-	if (le32_get(headerd->group_off) != VMFS_RESOURCE_GROUP_OFF)
+	if (le32_get(headerd->geometry.group_off) != VMFS_RESOURCE_GROUP_OFF)
 		return fail(ret_why, "first group at 0x%x, not 0x10000",
-			    le32_get(headerd->group_off));
+			    le32_get(headerd->geometry.group_off));
 	if (size != kinds6[type].size)
 		return fail(ret_why, "resource size %u, not %u", size, kinds6[type].size);
 	if (le32_get(headerd->bits_per_resource) != kinds6[type].bits)
@@ -373,9 +374,9 @@ int verify_resource_header6(const struct vmfs6_resource_header_disk *headerd,
 			    le32_get(headerd->bits_per_resource), kinds6[type].bits);
 	uint64_t group = (uint64_t)clusters * VMFS6_CLUSTER_HEADER_SIZE +
 			 (uint64_t)clusters * per_cluster * size;
-	if (le32_get(headerd->group_size) != group)
+	if (le32_get(headerd->geometry.group_size) != group)
 		return fail(ret_why, "group size %u, not %llu",
-			    le32_get(headerd->group_size), ll(group));
+			    le32_get(headerd->geometry.group_size), ll(group));
 	if (count > (uint64_t)per_cluster << 31)
 		return fail(ret_why, "%llu resources", ll(count));
 	if (type == RESOURCE_FBB &&

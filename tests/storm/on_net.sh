@@ -2,9 +2,9 @@
 # shellcheck shell=bash disable=SC2154
 # What storms on iSCSI have in common: each host in a network namespace of its own,
 # behind a link that can be cut and a relay that can lose one answer. For on_tgt.sh and
-# on_lio.sh, which bring
-#	target up|down|hang|thaw    on 127.0.0.1:$PORT; up sets $TARGET (name) and $LUN
+# on_lio.sh, which bring $RIG: a script with up|down|hang|thaw.
 
+HOST_FLAGS=${STORM_FLAGS:---lease --guard}
 PORT=${STORM_PORT:-23100}
 NET=10.$((100 + $$ % 100))
 MAY_LOSE=1
@@ -14,6 +14,21 @@ target_until=0
 
 [ "$(id -u)" = 0 ] || { say "network namespaces need root"; exit 77; }
 command -v ip >/dev/null || { say "ip is not there (package iproute2)"; exit 77; }
+
+# target up|down|hang|thaw: on 127.0.0.1:$PORT; up sets $TARGET (its name) and $LUN
+target() {
+	local url
+	case $1 in
+	up)
+		url=$("$RIG" up "$D" "$PORT" "$IMAGE") || return $?
+		url=${url##*$'\n'}
+		TARGET=${url#iscsi://*/}
+		LUN=${TARGET##*/}
+		TARGET=${TARGET%/*}
+		;;
+	*) "$RIG" "$1" "$D" "$PORT" ;;
+	esac
+}
 
 net_up() { # HOST
 	local ns=st$$-$1 out=s$$o$1 in=s$$i$1

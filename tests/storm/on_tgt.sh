@@ -2,20 +2,6 @@
 # shellcheck shell=bash disable=SC2034
 # A storm on Debian's tgtd: RESERVE brackets, fenced by time alone.
 
-target() {
-	local url
-	case $1 in
-	up)
-		url=$("$ROOT/tests/rigs/tgt.sh" up "$D" "$PORT" "$IMAGE") || return $?
-		url=${url##*$'\n'}
-		TARGET=${url#iscsi://*/}
-		LUN=${TARGET##*/}
-		TARGET=${TARGET%/*}
-		;;
-	*) "$ROOT/tests/rigs/tgt.sh" "$1" "$D" "$PORT" ;;
-	esac
-}
-
-HOST_FLAGS=${STORM_FLAGS:---lease --guard}
+RIG=$ROOT/tests/rigs/tgt.sh
 # shellcheck source=/dev/null
 . "$ROOT/tests/storm/on_net.sh"
