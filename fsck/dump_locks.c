@@ -20,6 +20,7 @@
 #include "base/align.h"
 #include "base/bitmap.h"
 #include "base/uuid.h"
+#include "vmfs/vmfs.h"
 
 #define DIRS_MAX 65536u
 #define PATH_LEN_MAX 4096u
@@ -232,22 +233,6 @@ void dump_locks_done(struct dump_locks *ls)
 
 /* ---- who holds one ---- */
 
-static const char *mode_name(uint32_t mode)
-{
-	switch (mode) {
-	case LOCK_FREE:
-		return "free";
-	case LOCK_EXCLUSIVE:
-		return "exclusive";
-	case LOCK_READ_ONLY:
-		return "read-only";
-	case LOCK_MULTI_WRITER:
-		return "multi-writer";
-	default:
-		return "unknown mode";
-	}
-}
-
 static unsigned int holders_of(const struct vmfs_lock_disk *l,
 			       struct vmfs_lock_holder_disk ret[VMFS_LOCK_HOLDERS_MAX])
 {
@@ -347,7 +332,7 @@ static void print_lock(const struct fsck_volume *v, const struct dump_hosts *hs,
 
 	printf("%s: %s\n", object_text(v, l, text, sizeof(text)),
 	       l->is_damaged ? "damaged lock: see fsck.vmfs(8)" :
-			       mode_name(le32_get(l->lock.mode)));
+			       vmfs_lock_mode_text(le32_get(l->lock.mode)));
 	printf("    type %08x, offset 0x%" PRIx64 ", token %" PRIu64 "\n",
 	       le32_get(l->lock.type), l->vol_off, le64_get(l->lock.token));
 	for (unsigned int i = 0; i < count; i++)
@@ -413,7 +398,7 @@ json_t *dump_locks_json(const struct fsck_volume *v, const struct dump_locks *ls
 					  object_text(v, l, text, sizeof(text)),
 				  "type", type, "offset", (json_int_t)l->vol_off, "token",
 				  (json_int_t)le64_get(l->lock.token), "mode",
-				  mode_name(le32_get(l->lock.mode)), "damaged",
+				  vmfs_lock_mode_text(le32_get(l->lock.mode)), "damaged",
 				  (int)l->is_damaged, "holders",
 				  holders_json(v, hs, l)));
 	}

@@ -7,9 +7,11 @@
 #include "vmfs/format.h"
 #include "vmfs/vmfs.h"
 
-static const char *mode_text(uint32_t mode)
+const char *vmfs_lock_mode_text(uint32_t mode)
 {
 	switch (mode) {
+	case LOCK_FREE:
+		return "free";
 	case LOCK_EXCLUSIVE:
 		return "exclusive";
 	case LOCK_READ_ONLY:
@@ -17,7 +19,7 @@ static const char *mode_text(uint32_t mode)
 	case LOCK_MULTI_WRITER:
 		return "multi-writer";
 	default:
-		return "free";
+		return "unknown mode";
 	}
 }
 
@@ -51,7 +53,7 @@ const char *vmfs_holder_text(const struct vmfs_holder *h,
 	add_host(buf, "held by ", h->host_name, &h->owner);
 	used = strlen(buf);
 	(void)snprintf(buf + used, VMFS_HOLDER_TEXT_SIZE - used, ", %s",
-		       mode_text(h->mode));
+		       vmfs_lock_mode_text(h->mode));
 	add_age(buf, h->heartbeat_age_ns);
 	for (unsigned int i = 0; i < h->other_count; i++) {
 		add_host(buf, "; and by ", h->others[i].host_name, &h->others[i].owner);

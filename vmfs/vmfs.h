@@ -306,6 +306,8 @@ struct vmfs_holder {
 	} others[7];
 };
 #define VMFS_HOLDER_TEXT_SIZE 1280
+/* "exclusive", "free", ... of a lock record; "unknown mode" */
+const char *vmfs_lock_mode_text(uint32_t mode);
 /*
  * "held by host NAME (UUID), exclusive, heartbeat 1.2 s ago" into buf, all of them if it
  * is shared; returns buf.

@@ -7,30 +7,12 @@
 
 . "$(dirname "$0")/../lib/tap.sh"
 [ -n "${FULL:-}" ] || skip_all "takes two minutes (FULL=1)"
-live=${BIN%/bin}/tests/unit/fence_live
-rig=$ROOT/tests/rigs/lio.sh
+. "$ROOT/tests/lib/fence.sh"
 port=$((13390 + $$ % 40))
-[ -x "$live" ] || skip_all "$live is not built"
 
-at_exit "$rig" down "$T" "$port"
-truncate -s 4G "$T/disk"
-run mkfs.vmfs -q -L fence "$T/disk"
-is "$rc" 0 "a volume is made"
-sector=$(FENCE_IMAGE=$T/disk "$live")
-url=$(LIO_SLOW=$sector:2048:25000 "$rig" up "$T" "$port" "$T/disk" 2>"$T/why")
-case $? in
-0) pass "the target is up" ;;
-77) skip_all "$(cat "$T/why")" ;;
-*) fail "the target is up"; diag "$(cat "$T/why")"; exit 1 ;;
-esac
-
-story() { # CASE NAME [VARIABLE=VALUE...]: and what it measured
-	FENCE_CASE=$1 FENCE_URL=$url FENCE_DELAY_S=25 \
-		timeout 180 env "${@:3}" "$live" >"$T/said" 2>&1
-	is $? 0 "$2"
-	diag "$(grep -v '^1\.\.\|^ok\|^# ok' "$T/said" | sed 's/^# //')"
-}
-
+fence_volume
+LIO_SLOW=$sector:2048:25000 fence_up lio "$port"
+export FENCE_DELAY_S=25
 story kill "a killed host is taken over"
 story kill "with the fast profile" FENCE_FAST=1
 story stop "a stopped host is fenced; what the target had accepted lands before"
@@ -38,5 +20,4 @@ story stop "a stopped host is fenced; what the target had accepted lands before"
 # A volume whose hosts have all gone, and left their keys, can be made anew.
 run mkfs.vmfs -q -f -L again "$url"
 is "$rc" 0 "mkfs ends the reservation of hosts that are gone"
-"$rig" down "$T" "$port"
-ok "the rig leaves nothing behind" [ ! -e "$T/lio-$port" ]
+fence_down lio "$port"

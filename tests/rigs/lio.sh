@@ -15,48 +15,19 @@
 # these sectors of the disk take effect (and are answered) so much later.
 # Exit: 0, 1 (one line says why), 77 when QEMU, a kernel image or a tool is missing.
 set -u
-iqn=iqn.2026-01.org.openvmfs:lio
+kind=lio
+verbs="up DIR PORT DISKIMG | down|hang|thaw DIR PORT"
+logs="console log"
 here=$(realpath "$(dirname "$0")")
+iqn=iqn.2026-01.org.openvmfs:lio
 modules="crc32c_generic virtio_pci virtio_net virtio_blk configfs
 	target_core_mod target_core_iblock iscsi_target_mod"
 
-die() { echo "lio.sh: $*" >&2; exit 1; }
-skip() { echo "lio.sh: skipped: $*" >&2; exit 77; }
-usage() { die "usage: lio.sh up DIR PORT DISKIMG | down|hang|thaw DIR PORT"; }
-
-[ $# -ge 3 ] || usage
-verb=$1 dir=$2 port=$3
-shift 3
-[[ $port =~ ^[0-9]{1,5}$ ]] && [ "$port" -ge 1 ] && [ "$port" -le 65535 ] ||
-	die "port $port: not a number from 1 to 65535"
-[ -d "$dir" ] || die "$dir: no such directory"
-PATH=$PATH:/usr/sbin:/sbin
-rig=$(realpath "$dir")/lio-$port
+# shellcheck source=/dev/null
+. "$here/rig.sh"
 
 is_ours() { # PID: still our QEMU?
 	tr '\0' ' ' 2>/dev/null <"/proc/$1/cmdline" | grep -q -F -- "$rig/initramfs"
-}
-
-pid_or_die() {
-	pid=$(cat "$rig/pid" 2>/dev/null)
-	[ -n "$pid" ] && is_ours "$pid" || die "port $port: not up in $dir"
-}
-
-down() {
-	local pid
-	pid=$(cat "$rig/pid" 2>/dev/null)
-	if [ -n "$pid" ] && is_ours "$pid"; then
-		kill -9 "$pid"
-		while is_ours "$pid"; do sleep 0.02; done
-	fi
-	rm -rf "$rig"
-}
-
-fail_up() {
-	echo "lio.sh: $*" >&2
-	tail -5 "$rig/console" "$rig/log" >&2
-	down
-	exit 1
 }
 
 need() {
@@ -97,10 +68,7 @@ up() {
 	[ $# -eq 1 ] || usage
 	[ -f "$1" ] || die "$1: no such disk image"
 	need
-	[ ! -e "$rig/pid" ] || ! is_ours "$(cat "$rig/pid")" ||
-		die "port $port: already up in $dir"
-	rm -rf "$rig"
-	mkdir "$rig" || exit 1
+	rig_make
 	: >"$rig/console"
 	# shellcheck disable=SC2086
 	"$here/initramfs.sh" "$rig/initramfs" "$here/lio_init.sh" "$version" $modules ||

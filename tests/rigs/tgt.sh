@@ -15,20 +15,14 @@
 # TGT_BLOCK_SIZE=512|4096; TGT_CHAP=user%password asks for it.
 # Exit: 0, 1 (one line says why), 77 when tgtd is not installed.
 set -u
+kind=tgt
+verbs="up DIR PORT LUNFILE... | down|cut|hang|thaw DIR PORT"
+logs=log
+here=$(realpath "$(dirname "$0")")
 iqn=iqn.2026-01.org.openvmfs:tgt
 
-die() { echo "tgt.sh: $*" >&2; exit 1; }
-skip() { echo "tgt.sh: skipped: $*" >&2; exit 77; }
-usage() { die "usage: tgt.sh up DIR PORT LUNFILE... | down|cut|hang|thaw DIR PORT"; }
-
-[ $# -ge 3 ] || usage
-verb=$1 dir=$2 port=$3
-shift 3
-[[ $port =~ ^[0-9]{1,5}$ ]] && [ "$port" -ge 1 ] && [ "$port" -le 65535 ] ||
-	die "port $port: not a number from 1 to 65535"
-[ -d "$dir" ] || die "$dir: no such directory"
-PATH=$PATH:/usr/sbin:/sbin
-rig=$(realpath "$dir")/tgt-$port
+# shellcheck source=/dev/null
+. "$here/rig.sh"
 control=$((port % 32768)) # tgtd keeps it in 16 bits with a sign
 export TGT_IPC_SOCKET=$rig/control
 
@@ -36,28 +30,6 @@ adm() { tgtadm -C "$control" --lld iscsi "$@"; }
 
 is_ours() { # PID: still our tgtd? (One that nobody has waited for has no command line.)
 	tr '\0' ' ' 2>/dev/null <"/proc/$1/cmdline" | grep -q "^tgtd -f -C $control "
-}
-
-pid_or_die() {
-	pid=$(cat "$rig/pid" 2>/dev/null)
-	[ -n "$pid" ] && is_ours "$pid" || die "port $port: not up in $dir"
-}
-
-down() {
-	local pid
-	pid=$(cat "$rig/pid" 2>/dev/null)
-	if [ -n "$pid" ] && is_ours "$pid"; then
-		kill -9 "$pid" # tgtd does not listen to SIGTERM
-		while is_ours "$pid"; do sleep 0.02; done
-	fi
-	rm -rf "$rig"
-}
-
-fail_up() {
-	echo "tgt.sh: $*" >&2
-	tail -5 "$rig/log" >&2
-	down
-	exit 1
 }
 
 add_lun() { # LUN FILE
@@ -93,10 +65,7 @@ up() {
 	for file; do
 		[ -f "$file" ] || die "$file: no such LUN file"
 	done
-	[ ! -e "$rig/pid" ] || ! is_ours "$(cat "$rig/pid")" ||
-		die "port $port: already up in $dir"
-	rm -rf "$rig"
-	mkdir "$rig" || exit 1
+	rig_make
 	setsid tgtd -f -C "$control" -t "${TGT_THREADS:-16}" \
 		--iscsi "portal=127.0.0.1:$port" </dev/null >"$rig/log" 2>&1 &
 	disown
