@@ -108,11 +108,24 @@ static inline vmfs_addr addr_fb_of_lfb(vmfs_addr lfb, uint32_t index)
 			lfb.raw & (ADDR6_COW | ADDR6_TBZ));
 }
 
-/* Cluster and index of SB, PB, FD, PB2 addresses. */
+/* The same block, marked to be zeroed before its first use, or not. */
+static inline vmfs_addr addr_with_tbz(vmfs_addr a)
+{
+	return (vmfs_addr){ a.raw | (addr_is_6(a) ? ADDR6_TBZ : ADDR_FB_TBZ) };
+}
+
+static inline vmfs_addr addr_without_tbz(vmfs_addr a)
+{
+	return (vmfs_addr){ a.raw & ~(addr_is_6(a) ? ADDR6_TBZ : ADDR_FB_TBZ) };
+}
+
+/* Cluster and index of SB, PB, FD, PB2, JB addresses. */
 static inline uint32_t addr_cluster(vmfs_addr a)
 {
 	uint64_t n = a.raw >> 6;
 
+	if (addr_type(a) == ADDR_JB)
+		return (uint32_t)(a.raw >> 3 & 0x1fff);
 	if (addr_is_6(a)) /* 36 bits; no file has so many */
 		return (n & 0xfffffffffull) > UINT32_MAX ? UINT32_MAX : (uint32_t)n;
 	return (uint32_t)(addr_type(a) == ADDR_FD ? n & 0xffff : n & 0x3fffff);
@@ -120,11 +133,13 @@ static inline uint32_t addr_cluster(vmfs_addr a)
 
 static inline uint32_t addr_index(vmfs_addr a)
 {
-	if (addr_is_6(a))
+	if (addr_is_6(a) && addr_type(a) != ADDR_JB)
 		return (uint32_t)(a.raw >> 56);
 	switch (addr_type(a)) {
 	case ADDR_FD:
 		return (uint32_t)(a.raw >> 22);
+	case ADDR_JB:
+		return (uint32_t)(a.raw >> 26 & 0x3f);
 	case ADDR_SB:
 		return (uint32_t)(a.raw >> 28 | (a.raw >> 3 & 3) << 4);
 	default:
@@ -132,13 +147,15 @@ static inline uint32_t addr_index(vmfs_addr a)
 	}
 }
 
-/* Of VMFS-3/5, and FDs of all. */
+/* Of VMFS-3/5, FDs of all, and the 32 bits of a JB of VMFS-6. */
 static inline vmfs_addr addr_of(enum vmfs_addr_type type, uint32_t cluster,
 				uint32_t index)
 {
 	switch (type) {
 	case ADDR_FD:
 		return (vmfs_addr){ index << 22 | cluster << 6 | ADDR_FD };
+	case ADDR_JB:
+		return (vmfs_addr){ index << 26 | cluster << 3 | ADDR_JB };
 	case ADDR_SB:
 		return (vmfs_addr){ (index & 15) << 28 | cluster << 6 |
 				    (index >> 4 & 3) << 3 | ADDR_SB };

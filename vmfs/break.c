@@ -157,7 +157,7 @@ int vmfs_break_host(struct vmfs_volume *vol, uint32_t slot,
 
 	if (!vol->member)
 		return -EROFS;
-	if (slot >= VMFS_HEARTBEATS_COUNT || slot == vol->member->hb.slot)
+	if (slot >= watch_slot_count(vol) || slot == vol->member->hb.slot)
 		return -EINVAL;
 	b.since = clock_now();
 	b.seen.host.slot = slot;

@@ -4,8 +4,9 @@
  *
  *   in a resource file   the header, or what lies between groups: nobody's;
  *                        the lock sector of a cluster: itself only;
- *                        the metadata sector of a cluster: the cluster's lock;
- *                        an FD: its lock sector itself only, the rest the FD's lock;
+ *                        the metadata of a cluster: the cluster's lock;
+ *                        an FD: its lock sector itself only, its body the FD's lock;
+ *                        the rest of a lock's page (VMFS-6): nobody's;
  *                        a sub-block or pointer block: the lock of some FD;
  *   elsewhere            before .fdc.sf (descriptor, heartbeats): nobody's;
  *                        a file block: the lock of some FD (or it is a journal).
@@ -32,11 +33,24 @@ enum place {
 	PLACE_CONTENT,
 };
 
-/* A sector at a file offset of a resource file; *ret_lock_off: distance to its lock. */
-static enum place place_in_file(const struct vmfs_resource *res, bool is_fdc,
-				uint64_t off, uint64_t *ret_distance)
+/* A lock, what it covers from `body` on, and nothing in between. */
+static enum place place_behind_lock(uint64_t distance, uint32_t body, enum place lock,
+				    enum place covered)
 {
-	uint64_t headers = (uint64_t)res->clusters_per_group * VMFS_CLUSTER_HEADER_SIZE;
+	if (distance == 0)
+		return lock;
+	return distance < body ? PLACE_NOBODYS : covered;
+}
+
+/* A sector at a file offset of a resource file; *ret_distance: to its lock. */
+static enum place place_in_file(const struct vmfs_volume *vol,
+				enum vmfs_resource_type type, uint64_t off,
+				uint64_t *ret_distance)
+{
+	const struct vmfs_resource *res = &vol->resources[type];
+	const struct vmfs_shape *shape = vol->shape;
+	uint64_t headers = res->headers_off +
+			   (uint64_t)res->clusters_per_group * res->header_size;
 
 	*ret_distance = 0;
 	if (off < VMFS_RESOURCE_GROUP_OFF || !res->group_size)
@@ -45,12 +59,16 @@ static enum place place_in_file(const struct vmfs_resource *res, bool is_fdc,
 	uint64_t in_group = (off - VMFS_RESOURCE_GROUP_OFF) % res->group_size;
 	uint64_t cluster = group * res->clusters_per_group;
 
+	if (in_group < res->headers_off)
+		return PLACE_NOBODYS;
 	if (in_group < headers) {
-		cluster += in_group / VMFS_CLUSTER_HEADER_SIZE;
-		*ret_distance = in_group % VMFS_CLUSTER_HEADER_SIZE;
+		in_group -= res->headers_off;
+		cluster += in_group / res->header_size;
+		*ret_distance = in_group % res->header_size;
 		if (cluster >= res->cluster_count)
 			return PLACE_NOBODYS;
-		return *ret_distance ? PLACE_CLUSTER_META : PLACE_CLUSTER_LOCK;
+		return place_behind_lock(*ret_distance, shape->cluster_meta_off,
+					 PLACE_CLUSTER_LOCK, PLACE_CLUSTER_META);
 	}
 	if (!res->resource_size)
 		return PLACE_NOBODYS;
@@ -60,10 +78,11 @@ static enum place place_in_file(const struct vmfs_resource *res, bool is_fdc,
 	    item / res->per_cluster >= res->clusters_per_group ||
 	    item % res->per_cluster >= resource_cluster_total(res, (uint32_t)cluster))
 		return PLACE_NOBODYS;
-	if (!is_fdc)
+	if (type != RESOURCE_FDC)
 		return PLACE_CONTENT;
 	*ret_distance = (in_group - headers) % res->resource_size;
-	return *ret_distance ? PLACE_FD : PLACE_FD_LOCK;
+	return place_behind_lock(*ret_distance, shape->fd_body_off, PLACE_FD_LOCK,
+				 PLACE_FD);
 }
 
 static enum place place_of(struct vmfs_volume *vol, uint64_t vol_off, uint32_t *ret_type,
@@ -80,14 +99,14 @@ static enum place place_of(struct vmfs_volume *vol, uint64_t vol_off, uint32_t *
 			if (res->block_vol_off[k] != vol_off - in_block)
 				continue;
 			enum place place = place_in_file(
-				res, i == RESOURCE_FDC,
+				vol, (enum vmfs_resource_type)i,
 				(uint64_t)k * vol->block_size + in_block, ret_distance);
 			if (place == PLACE_CLUSTER_LOCK || place == PLACE_CLUSTER_META)
 				*ret_type = res->lock_type;
 			return place;
 		}
 	}
-	return vol_off < VMFS_FDC_OFF ? PLACE_NOBODYS : PLACE_CONTENT;
+	return vol_off < vol->shape->fdc_off ? PLACE_NOBODYS : PLACE_CONTENT;
 }
 
 static bool is_covered(struct vmfs_volume *vol, uint64_t lock_off, enum place lock,

@@ -169,7 +169,7 @@ int fence_look(struct vmfs_volume *vol, uint32_t slot)
 		err = look_at(vol, extent_bd(vol, i), state);
 	if (err || !f->is_pr || !f->is_reserved)
 		return err;
-	err = lvm_read(&vol->lvm, heartbeat_slot_off(slot), &slotd, sizeof(slotd));
+	err = lvm_read(&vol->lvm, watch_slot_off(vol, slot), &slotd, sizeof(slotd));
 	if (err)
 		return err;
 	return fence_register(vol, fence_key(slot, le64_get(slotd.generation) + 1));
@@ -194,7 +194,7 @@ static void warn_of_namesakes(struct vmfs_volume *vol,
 
 	if (bdev_nexus(extent_bd(vol, 0), &own))
 		return;
-	for (uint32_t i = 0; i < VMFS_HEARTBEATS_COUNT; i++) {
+	for (uint32_t i = 0; i < watch_slot_count(vol); i++) {
 		const struct vmfs_heartbeat_disk *slotd = &slots[i];
 
 		if (le32_get(slotd->state) == HEARTBEAT_LIVE && has_key(slotd) &&
@@ -217,7 +217,7 @@ int fence_choose(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot
 	if (!has_ats)
 		f->is_pr = false;
 	/* Where a reservation stands such a host is shut out already. */
-	while (f->is_pr && !f->is_reserved && i < VMFS_HEARTBEATS_COUNT)
+	while (f->is_pr && !f->is_reserved && i < watch_slot_count(vol))
 		if (is_keyless(&slots[i++]))
 			f->is_pr = false;
 	if (f->is_pr)
@@ -393,8 +393,8 @@ static bool is_over(struct vmfs_volume *vol, uint64_t key)
 	uint32_t slot, generation;
 
 	if (!fence_key_parse(key, &slot, &generation) ||
-	    lvm_read(&vol->lvm, heartbeat_slot_off(slot), &slotd, sizeof(slotd)) ||
-	    heartbeat_verify(&slotd, heartbeat_slot_off(slot)))
+	    lvm_read(&vol->lvm, watch_slot_off(vol, slot), &slotd, sizeof(slotd)) ||
+	    heartbeat_verify(&slotd, watch_slot_off(vol, slot)))
 		return false;
 	return (int32_t)((uint32_t)le64_get(slotd.generation) - generation) > 0;
 }
@@ -448,12 +448,14 @@ static int die_fenced(struct vmfs_volume *vol)
 /* Is somebody's recovery under way, or perhaps still to be done again? */
 static bool is_any_claimed(struct vmfs_volume *vol)
 {
-	const uint32_t size = VMFS_HEARTBEATS_COUNT * VMFS_SECTOR_SIZE;
+	const uint32_t count = watch_slot_count(vol);
+	const uint64_t size = watch_slots_size(vol, count);
 	AUTO_FREE struct vmfs_heartbeat_disk *slots = malloc(size);
 
 	if (!slots || lvm_read(&vol->lvm, VMFS_HEARTBEATS_OFF, slots, size))
 		return true; /* not known: as if */
-	for (uint32_t i = 0; i < VMFS_HEARTBEATS_COUNT; i++)
+	watch_pack_slots(vol, slots, count);
+	for (uint32_t i = 0; i < count; i++)
 		if (le32_get(slots[i].state) == HEARTBEAT_LIVE &&
 		    heartbeat_is_claimed(&slots[i]))
 			return true;
@@ -527,11 +529,12 @@ uint64_t fence_dead_after(struct vmfs_volume *vol,
 	return max_u64(is_fenced ? t->lease_ns : t->dead_ns, theirs);
 }
 
-static uint64_t key_of(const struct vmfs_heartbeat_disk *slotd)
+static uint64_t key_of(const struct vmfs_volume *vol,
+		       const struct vmfs_heartbeat_disk *slotd)
 {
 	uint32_t slot;
 
-	if (!heartbeat_slot_of(le64_get(slotd->addr), &slot))
+	if (!watch_slot_of(vol, le64_get(slotd->addr), &slot))
 		return 0;
 	return fence_key(slot, le64_get(slotd->generation));
 }
@@ -570,7 +573,7 @@ int fence_victim(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *clai
 
 	if (!f->is_pr || !has_key(claimed))
 		return 0; /* T_dead is what it is because of that */
-	uint64_t victim = key_of(claimed);
+	uint64_t victim = key_of(vol, claimed);
 	assert(victim != f->key);
 	AUTO_FREE struct bdev_pr_state *state = malloc(sizeof(*state));
 	int err = state ? 0 : -ENOMEM;

@@ -69,9 +69,9 @@ bool heartbeat_slot_of(uint64_t vol_off, uint32_t *ret_slot)
 }
 
 /*
- * The slot's volume address names its byte; the device keeps these bytes apart from the
- * sectors that conditional writes lock (bdev.h), so that the owner's own renewal never
- * meets its liveness lock.
+ * The volume address that the slot has on VMFS-5 names its byte, on any version; the
+ * device keeps these bytes apart from the sectors that conditional writes lock (bdev.h),
+ * so that the owner's own renewal never meets its liveness lock.
  */
 uint64_t heartbeat_liveness_off(uint32_t slot)
 {
@@ -148,12 +148,26 @@ void heartbeat_die(struct vmfs_heartbeat *hb, int err, const char *why)
 
 /* ---- taking a slot ---- */
 
-static int read_slots(struct vmfs_heartbeat *hb, uint32_t first, uint32_t count,
+static uint64_t slot_dev_off(const struct vmfs_heartbeat *hb, uint32_t slot)
+{
+	return hb->region_off + watch_slots_size(hb->vol, slot);
+}
+
+/* ret: watch_slots_size() bytes, of which `count` slots are filled. */
+static int read_slots(struct vmfs_heartbeat *hb, uint32_t count,
 		      struct vmfs_heartbeat_disk *ret)
 {
-	return lvm_read_device(hb->bd,
-			       hb->region_off + (uint64_t)first * VMFS_SECTOR_SIZE, ret,
-			       (uint64_t)count * VMFS_SECTOR_SIZE);
+	int err = lvm_read_device(hb->bd, hb->region_off, ret,
+				  watch_slots_size(hb->vol, count));
+
+	watch_pack_slots(hb->vol, ret, count);
+	return err;
+}
+
+static int read_slot(struct vmfs_heartbeat *hb, uint32_t slot,
+		     struct vmfs_heartbeat_disk *ret)
+{
+	return lvm_read_device(hb->bd, slot_dev_off(hb, slot), ret, sizeof(*ret));
 }
 
 static uint8_t class_of(const struct vmfs_caw *caw)
@@ -181,7 +195,7 @@ static int check_class(struct vmfs_heartbeat *hb, const struct vmfs_heartbeat_di
 	char text[UUID_TEXT_SIZE];
 	memcpy(owner.b, hbd->owner, sizeof(owner.b));
 	uint32_t slot = 0;
-	(void)heartbeat_slot_of(le64_get(hbd->addr), &slot);
+	(void)watch_slot_of(hb->vol, le64_get(hbd->addr), &slot);
 	return event_error(
 		hb->vol, -EBUSY,
 		"slot %u of host %.46s (%s) is live with storage class %u, this "
@@ -228,7 +242,7 @@ static int take_slot(struct vmfs_heartbeat *hb, uint32_t slot,
 		     const struct vmfs_heartbeat_disk *free_image, const char *host_name,
 		     bool may_use_liveness)
 {
-	uint64_t dev_off = hb->region_off + (uint64_t)slot * VMFS_SECTOR_SIZE;
+	uint64_t dev_off = slot_dev_off(hb, slot);
 
 	int err = fence_register(hb->vol,
 				 fence_key(slot, le64_get(free_image->generation) + 1));
@@ -261,7 +275,7 @@ static int take_slot(struct vmfs_heartbeat *hb, uint32_t slot,
 	if (err)
 		return err;
 	hb->slot = slot;
-	hb->vol_off = heartbeat_slot_off(slot);
+	hb->vol_off = watch_slot_off(hb->vol, slot);
 	hb->generation = le64_get(hb->last.generation);
 	hb->lease.is_counted = !hb->has_liveness;
 	hb->lease.renewed = submitted;
@@ -279,8 +293,8 @@ static uint32_t preferred_slot(const struct vmfs_heartbeat *hb)
 /* Damaged slots are told of and left alone; live ones must be of our storage class. */
 static int check_slots(struct vmfs_heartbeat *hb, const struct vmfs_heartbeat_disk *slots)
 {
-	for (uint32_t i = 0; i < VMFS_HEARTBEATS_COUNT; i++) {
-		if (heartbeat_verify(&slots[i], heartbeat_slot_off(i))) {
+	for (uint32_t i = 0; i < watch_slot_count(hb->vol); i++) {
+		if (heartbeat_verify(&slots[i], watch_slot_off(hb->vol, i))) {
 			event_tell(hb->vol, REPORT_WARN,
 				   "heartbeat slot %u is damaged: not used", i);
 			continue;
@@ -297,12 +311,13 @@ static int take_some_slot(struct vmfs_heartbeat *hb,
 			  const struct vmfs_heartbeat_disk *slots, const char *host_name,
 			  bool may_use_liveness)
 {
+	const uint32_t count = watch_slot_count(hb->vol);
 	uint32_t start = preferred_slot(hb);
 
-	for (uint32_t n = 0; n < VMFS_HEARTBEATS_COUNT; n++) {
-		uint32_t i = (start + n) % VMFS_HEARTBEATS_COUNT;
+	for (uint32_t n = 0; n < count; n++) {
+		uint32_t i = (start + n) % count;
 
-		if (heartbeat_verify(&slots[i], heartbeat_slot_off(i)) ||
+		if (heartbeat_verify(&slots[i], watch_slot_off(hb->vol, i)) ||
 		    le32_get(slots[i].state) != HEARTBEAT_FREE)
 			continue;
 		int err = take_slot(hb, i, &slots[i], host_name, may_use_liveness);
@@ -310,7 +325,7 @@ static int take_some_slot(struct vmfs_heartbeat *hb,
 			return err;
 	}
 	return event_error(hb->vol, -ENOSPC, "all %u heartbeat slots are in use",
-			   VMFS_HEARTBEATS_COUNT);
+			   count);
 }
 
 /* Does the owner of this image still renew it? Looks for as long as its lease lasts. */
@@ -322,7 +337,7 @@ static bool is_renewing(struct vmfs_heartbeat *hb, uint32_t slot,
 
 	while (clock_now() < until) {
 		task_sleep_until(clock_now() + hb->timing.renew_ns / 4);
-		if (!read_slots(hb, slot, 1, &now) && memcmp(&now, seen, sizeof(now)))
+		if (!read_slot(hb, slot, &now) && memcmp(&now, seen, sizeof(now)))
 			return le32_get(now.state) == HEARTBEAT_LIVE;
 	}
 	return false;
@@ -349,12 +364,12 @@ static int choose_timing(struct vmfs_heartbeat *hb,
 	uint64_t fast_ms = vmfs_timing_of(VMFS_LEASE_FAST, hb->time_divisor).lease_ns /
 			   NS_PER_MS;
 
-	for (uint32_t i = 0; i < VMFS_HEARTBEATS_COUNT; i++) {
+	for (uint32_t i = 0; i < watch_slot_count(hb->vol); i++) {
 		const struct vmfs_heartbeat_disk *hbd = &slots[i];
 		uint32_t theirs = le32_get(hbd->lease_ms);
 
-		if (heartbeat_verify(hbd, heartbeat_slot_off(i)) || !keeps_lease(hbd) ||
-		    theirs == hb->timing.lease_ns / NS_PER_MS)
+		if (heartbeat_verify(hbd, watch_slot_off(hb->vol, i)) ||
+		    !keeps_lease(hbd) || theirs == hb->timing.lease_ns / NS_PER_MS)
 			continue;
 		if (follows && theirs == fast_ms)
 			hb->timing = vmfs_timing_of(VMFS_LEASE_FAST, hb->time_divisor);
@@ -372,12 +387,12 @@ static int choose_timing(struct vmfs_heartbeat *hb,
 static int find_slot(struct vmfs_heartbeat *hb, const char *host_name,
 		     bool may_use_liveness)
 {
-	struct vmfs_heartbeat_disk *slots =
-		io_alloc(VMFS_HEARTBEATS_COUNT * VMFS_SECTOR_SIZE);
+	const uint32_t count = watch_slot_count(hb->vol);
+	struct vmfs_heartbeat_disk *slots = io_alloc(watch_slots_size(hb->vol, count));
 
 	if (!slots)
 		return -ENOMEM;
-	int err = read_slots(hb, 0, VMFS_HEARTBEATS_COUNT, slots);
+	int err = read_slots(hb, count, slots);
 	if (!err)
 		err = check_slots(hb, slots);
 	if (!err && !(may_use_liveness && hb->caw.mechanism == BDEV_CAW_FILE))
@@ -433,7 +448,7 @@ static void resolve(struct vmfs_heartbeat *hb)
 {
 	struct vmfs_heartbeat_disk now;
 	int err = bdev_rw(hb->bd, BDEV_READ, BDEV_FUA, &now, sizeof(now),
-			  hb->region_off + (uint64_t)hb->slot * VMFS_SECTOR_SIZE,
+			  slot_dev_off(hb, hb->slot),
 			  clock_now() + hb->timing.attempt_ns);
 
 	if (err || !memcmp(&now, &hb->last, sizeof(now)))
@@ -468,7 +483,7 @@ void heartbeat_renew(struct vmfs_heartbeat *hb)
 	uint64_t submitted = clock_now();
 	struct cas c = {
 		.bd = hb->bd,
-		.dev_off = hb->region_off + (uint64_t)hb->slot * VMFS_SECTOR_SIZE,
+		.dev_off = slot_dev_off(hb, hb->slot),
 		.expected = &hb->last,
 		.wanted = &image,
 		.deadline = submitted + hb->timing.attempt_ns,
@@ -559,12 +574,10 @@ static int prove_conditional_write(struct vmfs_heartbeat *hb)
 	int err = -EILSEQ;
 
 	for (int tries = 0; err == -EILSEQ && tries < 8; tries++) {
-		err = read_slots(hb, slot, 1, &now);
+		err = read_slot(hb, slot, &now);
 		if (!err)
-			err = vmfs_caw_probe(hb->bd,
-					     hb->region_off +
-						     (uint64_t)slot * VMFS_SECTOR_SIZE,
-					     &now, hb->vol->reporter, &hb->caw);
+			err = vmfs_caw_probe(hb->bd, slot_dev_off(hb, slot), &now,
+					     hb->vol->reporter, &hb->caw);
 	}
 	return err == -EILSEQ ? -EIO : err;
 }
@@ -637,7 +650,7 @@ static enum cas_result leave_once(struct vmfs_heartbeat *hb)
 	heartbeat_free_image(&hb->last, &image);
 	struct cas c = {
 		.bd = hb->bd,
-		.dev_off = hb->region_off + (uint64_t)hb->slot * VMFS_SECTOR_SIZE,
+		.dev_off = slot_dev_off(hb, hb->slot),
 		.expected = &hb->last,
 		.wanted = &image,
 		.deadline = clock_now() + hb->timing.attempt_ns,

@@ -58,8 +58,8 @@ struct vmfs_heartbeat {
 };
 
 /*
- * Vol offset of a slot, its number again, and the byte of the liveness lock on the
- * device.
+ * Vol offset of a slot of VMFS-5, its number again (watch_slot_off(): of any volume), and
+ * the byte of the liveness lock on the device.
  */
 uint64_t heartbeat_slot_off(uint32_t slot);
 bool heartbeat_slot_of(uint64_t vol_off, uint32_t *ret_slot);

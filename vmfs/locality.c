@@ -20,6 +20,7 @@
 #include "vmfs/locality.h"
 #include "vmfs/lvm.h"
 #include "vmfs/volume.h"
+#include "vmfs/watch.h"
 
 static bool is_same(const uint8_t a[16], const uint8_t b[16])
 {
@@ -56,19 +57,22 @@ static int refuse(struct vmfs_heartbeat *hb, const struct vmfs_heartbeat_disk *s
 
 int locality_check(struct vmfs_heartbeat *hb, const struct vmfs_heartbeat_disk *slots)
 {
-	const uint32_t size = VMFS_HEARTBEATS_COUNT * VMFS_SECTOR_SIZE;
+	const uint32_t count = watch_slot_count(hb->vol);
+	const uint64_t size = watch_slots_size(hb->vol, count);
 	uint32_t first = 0;
 
-	while (first < VMFS_HEARTBEATS_COUNT && !is_elsewhere(hb, &slots[first]))
+	while (first < count && !is_elsewhere(hb, &slots[first]))
 		first++;
-	if (first == VMFS_HEARTBEATS_COUNT)
+	if (first == count)
 		return 0;
 	AUTO_FREE struct vmfs_heartbeat_disk *now = io_alloc(size);
 	if (!now)
 		return -ENOMEM;
 	task_sleep_until(clock_now() + 2 * hb->timing.renew_ns);
 	int err = lvm_read_device(hb->bd, hb->region_off, now, size);
-	for (uint32_t i = first; !err && i < VMFS_HEARTBEATS_COUNT; i++)
+	if (!err)
+		watch_pack_slots(hb->vol, now, count);
+	for (uint32_t i = first; !err && i < count; i++)
 		if (is_elsewhere(hb, &now[i]) &&
 		    memcmp(&now[i], &slots[i], sizeof(now[i])))
 			return refuse(hb, &now[i], i);

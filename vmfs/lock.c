@@ -789,6 +789,7 @@ int vmfs_lock_look(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 				    &ret_info->holders[i].slot);
 		err = lock_judge_holder(vol, w, id->vol_off, &holders[i], ret_info->mode,
 				   &state, &ret_info->holders[i]);
+		ret_info->holder_hb_addr[i] = le64_get(holders[i].hb_addr);
 		ret_info->holder_hb_gen[i] = le64_get(holders[i].hb_gen);
 		ret_info->is_current[i] = !err && state == HOLDER_LIVE;
 		ret_info->is_holder_alive |= ret_info->is_current[i];

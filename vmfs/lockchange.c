@@ -207,7 +207,7 @@ static int check_member(struct vmfs_volume *vol, const struct vmfs_incarnation *
 	uint64_t age;
 	char text[UUID_TEXT_SIZE];
 
-	if (to->slot >= VMFS_HEARTBEATS_COUNT || to->slot == vol->member->hb.slot)
+	if (to->slot >= watch_slot_count(vol) || to->slot == vol->member->hb.slot)
 		return -ESRCH;
 	int err = watch_look(vol, &vol->member->watch, to->slot, &slotd, &age);
 	if (err)
@@ -257,7 +257,7 @@ static int give(struct vmfs_volume *vol, struct held_lock *h,
 		const struct vmfs_incarnation *to, uint64_t deadline)
 {
 	const struct lock_holder me = lock_me(vol);
-	const struct lock_holder you = { .hb_addr = heartbeat_slot_off(to->slot),
+	const struct lock_holder you = { .hb_addr = watch_slot_off(vol, to->slot),
 					 .hb_gen = to->generation,
 					 .owner = to->owner };
 	struct vmfs_lock_disk from = h->image, image;

@@ -37,10 +37,43 @@ static inline vmfs_addr shape_entry(const struct vmfs_shape *s, const void *entr
 	return (vmfs_addr){ le32_get(((const le32 *)entries)[i]) };
 }
 
+static inline uint32_t shape_entry_size(const struct vmfs_shape *s)
+{
+	return s->version == 6 ? sizeof(le64) : sizeof(le32);
+}
+
+static inline void shape_set_entry(const struct vmfs_shape *s, void *entries, uint64_t i,
+				   vmfs_addr addr)
+{
+	if (s->version == 6)
+		((le64 *)entries)[i] = le64_of(addr_disk(addr));
+	else
+		((le32 *)entries)[i] = le32_of((uint32_t)addr.raw);
+}
+
+/* A file block; SB, PB, PB2: of the version that the shape is of. */
+static inline vmfs_addr shape_block(const struct vmfs_shape *s, uint64_t number)
+{
+	return s->version == 6 ? addr_fb6(number, 0) : addr_fb((uint32_t)number, 0);
+}
+
+static inline vmfs_addr shape_item(const struct vmfs_shape *s, enum vmfs_addr_type type,
+				   uint32_t cluster, uint32_t index)
+{
+	bool is_short = s->version != 6 || type == ADDR_FD || type == ADDR_JB;
+
+	return is_short ? addr_of(type, cluster, index) : addr_of6(type, cluster, index);
+}
+
 /* The slots in the body of an FD. */
 static inline const void *shape_slots(const struct vmfs_shape *s, const void *fd_body)
 {
 	return (const uint8_t *)fd_body + s->fd_slots_off;
+}
+
+static inline void *shape_slots_edit(const struct vmfs_shape *s, void *fd_body)
+{
+	return (uint8_t *)fd_body + s->fd_slots_off;
 }
 
 #endif

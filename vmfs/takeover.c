@@ -90,7 +90,7 @@ static int change_slot(struct vmfs_volume *vol, uint32_t slot,
 	struct vmfs_heartbeat *hb = &vol->member->hb;
 	struct cas c = {
 		.bd = hb->bd,
-		.dev_off = hb->region_off + (uint64_t)slot * VMFS_SECTOR_SIZE,
+		.dev_off = hb->region_off + watch_slots_size(vol, slot),
 		.expected = from,
 		.wanted = to,
 	};
@@ -204,7 +204,7 @@ static int take_over_claimer(struct vmfs_volume *vol, uint32_t slot,
 	uint64_t age;
 	uint32_t claimer;
 
-	if (!heartbeat_slot_of(le64_get(slotd->replay_hb), &claimer) || claimer == slot)
+	if (!watch_slot_of(vol, le64_get(slotd->replay_hb), &claimer) || claimer == slot)
 		return 0;
 	int err = watch_look(vol, &vol->member->watch, claimer, &claimerd, &age);
 	if (err || le64_get(claimerd.generation) > le64_get(slotd->replay_hb_gen))

@@ -37,7 +37,8 @@ struct twins {
 static bool is_twin(const struct vmfs_heartbeat *hb,
 		    const struct vmfs_heartbeat_disk *slotd, uint32_t slot)
 {
-	return slot != hb->slot && !heartbeat_verify(slotd, heartbeat_slot_off(slot)) &&
+	return slot != hb->slot &&
+	       !heartbeat_verify(slotd, watch_slot_off(hb->vol, slot)) &&
 	       le32_get(slotd->state) == HEARTBEAT_LIVE &&
 	       le32_get(slotd->xmagic) == HEARTBEAT_XMAGIC &&
 	       !memcmp(slotd->machine, hb->machine.b, sizeof(slotd->machine));
@@ -46,12 +47,15 @@ static bool is_twin(const struct vmfs_heartbeat *hb,
 static int find_twins(struct twins *t)
 {
 	const struct vmfs_heartbeat *hb = &t->vol->member->hb;
-	const uint32_t size = VMFS_HEARTBEATS_COUNT * VMFS_SECTOR_SIZE;
+	const uint32_t count = watch_slot_count(t->vol);
+	const uint64_t size = watch_slots_size(t->vol, count);
 	struct vmfs_heartbeat_disk *slots = malloc(size);
 	int err = slots ? lvm_read(&t->vol->lvm, VMFS_HEARTBEATS_OFF, slots, size) :
 			  -ENOMEM;
 
-	for (uint32_t i = 0; !err && i < VMFS_HEARTBEATS_COUNT; i++) {
+	if (!err)
+		watch_pack_slots(t->vol, slots, count);
+	for (uint32_t i = 0; !err && i < count; i++) {
 		if (t->count == TWINS_MAX || !is_twin(hb, &slots[i], i))
 			continue;
 		t->slots[t->count] = i;
@@ -100,7 +104,7 @@ static int look(struct twins *t)
 	for (unsigned int i = 0; i < t->count; i++) {
 		struct vmfs_heartbeat_disk now;
 		uint32_t slot = t->slots[i];
-		int err = lvm_read(&t->vol->lvm, heartbeat_slot_off(slot), &now,
+		int err = lvm_read(&t->vol->lvm, watch_slot_off(t->vol, slot), &now,
 				   sizeof(now));
 
 		if (err)

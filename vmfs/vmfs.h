@@ -439,7 +439,7 @@ struct vmfs_lock_info {
 	unsigned int holder_count;
 	struct vmfs_holder holders[8]; /* exclusive: holders[0], count 1 */
 	/* Of each of them: the incarnation that it is; false: that one is gone (stale) */
-	uint64_t holder_hb_gen[8];
+	uint64_t holder_hb_addr[8], holder_hb_gen[8];
 	bool is_current[8];
 };
 int vmfs_lock_info(struct vmfs_volume *vol, const char *path,

@@ -33,6 +33,26 @@ bool watch_slot_of(const struct vmfs_volume *vol, uint64_t vol_off, uint32_t *re
 	return true;
 }
 
+uint32_t watch_slot_count(const struct vmfs_volume *vol)
+{
+	return vol->shape->heartbeat_count;
+}
+
+uint64_t watch_slots_size(const struct vmfs_volume *vol, uint32_t count)
+{
+	return (uint64_t)count * vol->shape->heartbeat_size;
+}
+
+void watch_pack_slots(const struct vmfs_volume *vol, struct vmfs_heartbeat_disk *slots,
+		      uint32_t count)
+{
+	const uint8_t *from = (const uint8_t *)slots;
+	const uint32_t size = vol->shape->heartbeat_size;
+
+	for (uint32_t i = 1; i < count && size != sizeof(slots[0]); i++)
+		memcpy(&slots[i], from + (uint64_t)i * size, sizeof(slots[i]));
+}
+
 void watch_init(struct vmfs_watch *w)
 {
 	mutex_init(&w->m);
@@ -114,7 +134,7 @@ int watch_look(struct vmfs_volume *vol, struct vmfs_watch *w, uint32_t slot,
 /* The next watched LIVE slot from *slot on; false at the end. */
 static bool next_live(struct vmfs_watch *w, uint32_t *slot)
 {
-	uint32_t best = VMFS_HEARTBEATS_COUNT;
+	uint32_t best = UINT32_MAX;
 	struct watched *e;
 
 	mutex_lock(&w->m);
@@ -125,7 +145,7 @@ static bool next_live(struct vmfs_watch *w, uint32_t *slot)
 	}
 	mutex_unlock(&w->m);
 	*slot = best;
-	return best < VMFS_HEARTBEATS_COUNT;
+	return best < UINT32_MAX;
 }
 
 /* What a living host waits for. */
@@ -147,16 +167,17 @@ static void hear(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot
 static int look_at_all(struct vmfs_volume *vol, struct vmfs_watch *w, uint32_t count,
 		       void (*heed)(struct vmfs_volume *vol, uint64_t lock_off))
 {
-	uint64_t size = (uint64_t)count * VMFS_SECTOR_SIZE;
+	uint64_t size = watch_slots_size(vol, count);
 	struct vmfs_heartbeat_disk *slots = io_alloc(size);
 
 	if (!slots)
 		return -ENOMEM;
 	int err = vmfs_gate_read(vol, VMFS_HEARTBEATS_OFF, slots, size);
 	uint64_t seen = clock_now();
+	watch_pack_slots(vol, slots, count);
 	for (uint32_t i = 0; !err && i < count; i++) {
 		if (le32_get(slots[i].state) == HEARTBEAT_LIVE &&
-		    !heartbeat_verify(&slots[i], heartbeat_slot_off(i)))
+		    !heartbeat_verify(&slots[i], watch_slot_off(vol, i)))
 			hear(vol, &slots[i], note(w, i, &slots[i], seen), heed);
 	}
 	free(slots);
@@ -182,5 +203,5 @@ void watch_poll(struct vmfs_volume *vol, struct vmfs_watch *w,
 
 int watch_scan(struct vmfs_volume *vol, struct vmfs_watch *w)
 {
-	return look_at_all(vol, w, VMFS_HEARTBEATS_COUNT, NULL);
+	return look_at_all(vol, w, watch_slot_count(vol), NULL);
 }

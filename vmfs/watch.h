@@ -28,10 +28,19 @@ struct vmfs_watch {
 
 /*
  * Vol offset of a slot and back, in the shape of the volume: VMFS-6 has a page for each.
- * (Members are hosts of VMFS-5: heartbeat_slot_off().) Never block.
+ * Never block.
  */
 uint64_t watch_slot_off(const struct vmfs_volume *vol, uint32_t slot);
 bool watch_slot_of(const struct vmfs_volume *vol, uint64_t vol_off, uint32_t *ret_slot);
+/* How many slots, and the bytes of `count` of them as they lie on the volume. */
+uint32_t watch_slot_count(const struct vmfs_volume *vol);
+uint64_t watch_slots_size(const struct vmfs_volume *vol, uint32_t count);
+/*
+ * Of `count` slots just read as they lie there: their sectors, packed to the front of the
+ * memory. Never blocks.
+ */
+void watch_pack_slots(const struct vmfs_volume *vol, struct vmfs_heartbeat_disk *slots,
+		      uint32_t count);
 
 void watch_init(struct vmfs_watch *w);
 void watch_done(struct vmfs_watch *w);

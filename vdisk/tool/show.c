@@ -188,8 +188,7 @@ static void print_record(const struct vmfs_lock_info *lock)
 	for (unsigned int i = 0; is_shared && i < lock->holder_count; i++)
 		(void)printf("%s Owner[%u] HB Offset %" PRIu64 " %s\n",
 			     lock->mode == LOCK_READ_ONLY ? "RO" : "MW", i,
-			     (uint64_t)(VMFS_HEARTBEATS_OFF +
-					(uint64_t)lock->holders[i].slot * 512),
+			     lock->holder_hb_addr[i],
 			     uuid_text(&lock->holders[i].owner, owner));
 }
 
