@@ -9,9 +9,9 @@
 
 #define WRITE_SIZE 0x400000u /* of one large write */
 
-int joiner_init(struct joiner *j, struct bdev *bd)
+int joiner_init(struct joiner *j)
 {
-	*j = (struct joiner){ .bd = bd, .buf = io_alloc(WRITE_SIZE) };
+	*j = (struct joiner){ .buf = io_alloc(WRITE_SIZE) };
 	return j->buf ? 0 : -ENOMEM;
 }
 
@@ -21,25 +21,29 @@ void joiner_done(struct joiner *j)
 	j->buf = NULL;
 }
 
-static void flush(struct joiner *j)
+static void write_out(struct joiner *j)
 {
 	if (!j->error && j->len)
 		j->error = bdev_write(j->bd, j->buf, j->len, j->off);
 	j->len = 0;
 }
 
-void joiner_add(struct joiner *j, uint64_t dev_off, const void *data, uint64_t len)
+void joiner_add(struct joiner *j, struct bdev *bd, uint64_t dev_off, const void *data,
+		uint64_t len)
 {
-	if (j->len && (dev_off != j->off + j->len || j->len + len > WRITE_SIZE))
-		flush(j);
-	if (!j->len)
+	if (j->len && (bd != j->bd || dev_off != j->off + j->len ||
+		       j->len + len > WRITE_SIZE))
+		write_out(j);
+	if (!j->len) {
+		j->bd = bd;
 		j->off = dev_off;
+	}
 	memcpy(j->buf + j->len, data, len);
 	j->len += len;
 }
 
 int joiner_end(struct joiner *j)
 {
-	flush(j);
-	return j->error ? j->error : bdev_flush(j->bd);
+	write_out(j);
+	return j->error;
 }

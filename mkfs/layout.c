@@ -10,7 +10,9 @@
  *
  * Invariants:
  *   1. Each system file needs at most 256 blocks, so that its FD points to all of them
- *      directly (readers open .fbb.sf before they know pointer blocks).
+ *      directly (readers open .fbb.sf before they know pointer blocks). Only .fbb.sf of
+ *      a volume over 50 TiB cannot do so: its pointer blocks are resources 0, 1, ... of
+ *      .pb2.sf.
  *   2. All system FDs are in cluster 0 of .fdc.sf, in its first block.
  *   3. The header area of a cluster group never crosses a block boundary: groups are
  *      multiples of 64 KiB long and start at one.
@@ -34,6 +36,7 @@
 #define PB_PER_CLUSTER 16u
 #define CLUSTERS_PER_GROUP 64u
 #define FD_COUNT_MIN 11u /* system FDs of all versions, in cluster 0 */
+#define VOLUME_PE_MAX (256u * 1024) /* 64 TiB */
 
 static uint32_t min_u32(uint32_t a, uint32_t b)
 {
@@ -183,58 +186,134 @@ static int counts_verify(const struct mkfs_counts *c, struct reporter *r)
 	return 0;
 }
 
-static int files_verify(const char *name, const struct mkfs_layout *l, struct reporter *r)
+/* Only .fbb.sf of a volume over 50 TiB may need pointer blocks: invariant 1. */
+static int files_verify(const struct mkfs_layout *l, struct reporter *r)
 {
 	for (unsigned int i = 0; i < l->resource_count; i++) {
 		const struct mkfs_file *f = &l->files[l->resources[i].fd];
-		if (f->block_count > VMFS_FD_SLOTS)
+		if (f->block_count > VMFS_FD_SLOTS && i != MKFS_FBB)
 			return report_error(
 				r, -EINVAL, "%s would need %u blocks: at most %u",
 				l->resources[i].name, f->block_count, VMFS_FD_SLOTS);
 	}
-	if (l->used_blocks > l->block_count)
-		return report_error(r, -ENOSPC,
-				    "%s: the metadata need %u blocks, the volume has %u",
-				    name, l->used_blocks, l->block_count);
 	return 0;
+}
+
+static int layout5_fill(struct mkfs_layout *l, struct mkfs_counts *c, struct reporter *r)
+{
+	counts_fill(l, c);
+	int err = counts_verify(c, r);
+	if (err)
+		return err;
+	resources_make(l, c);
+	files_place(l);
+	mkfs_pointer_blocks_make(l, VMFS_FD_SLOTS, VMFS_PB_ENTRIES);
+	return files_verify(l, r);
+}
+
+/* ---- for both versions ---- */
+
+void mkfs_pointer_blocks_make(struct mkfs_layout *l, uint32_t slots, uint32_t entries)
+{
+	for (uint32_t i = 0; i < l->fd_count; i++) {
+		struct mkfs_file *f = &l->files[i];
+
+		if (f->block_count <= slots)
+			continue;
+		f->pb_first = l->used_pb2;
+		f->pb_count = (uint32_t)div_up(f->block_count, entries);
+		l->used_pb2 += f->pb_count;
+	}
+}
+
+/* Adds a device behind the others. */
+static int extent_add(struct mkfs_layout *l, const struct mkfs_device *device,
+		      struct reporter *r)
+{
+	struct mkfs_extent *e = &l->extents[l->extent_count];
+
+	e->device_size = round_down(device->size_bytes, VMFS_SECTOR_SIZE);
+	if (e->device_size < MKFS_SIZE_MIN)
+		return report_error(r, -ENOSPC,
+				    "%s: %llu bytes are too small: at least %llu",
+				    device->name, (unsigned long long)device->size_bytes,
+				    (unsigned long long)MKFS_SIZE_MIN);
+	uint64_t pe_count = (e->device_size - LVM_DATA_OFF) / LVM_PE_SIZE;
+	if (l->version == 5 && pe_count > LVM_MAPS_MAX * LVM_PE_PER_MAP)
+		return report_error(
+			r, -EFBIG,
+			"%s: %llu bytes are too large: an extent holds at most 16 TiB",
+			device->name, (unsigned long long)device->size_bytes);
+	if (pe_count > VOLUME_PE_MAX - l->pe_count)
+		return report_error(
+			r, -EFBIG,
+			"%s: %llu bytes are too large: a volume holds at most 64 TiB",
+			device->name, (unsigned long long)device->size_bytes);
+	e->pe_first = l->pe_count;
+	e->pe_count = (uint32_t)pe_count;
+	e->pe_map_count =
+		(uint32_t)(l->version == 6 ? div_up(pe_count * LVM_PE_SIZE,
+						    LVM6_PE_LENGTH_MAX)
+					   : div_up(pe_count, LVM_PE_PER_MAP));
+	l->pe_count += e->pe_count;
+	l->extent_count++;
+	return 0;
+}
+
+int mkfs_layout_devices(uint32_t version, const struct mkfs_device *devices,
+			unsigned int device_count, const struct mkfs_counts *counts,
+			struct reporter *r, struct mkfs_layout *ret_layout)
+{
+	struct mkfs_layout l = { .version = version };
+	struct mkfs_counts c = counts ? *counts : (struct mkfs_counts){ 0 };
+	int err = 0;
+
+	if (!device_count || device_count > LVM_EXTENTS_MAX)
+		return report_error(r, -EINVAL, "%u devices: a volume has 1 to %u",
+				    device_count, LVM_EXTENTS_MAX);
+	for (unsigned int i = 0; !err && i < device_count; i++)
+		err = extent_add(&l, &devices[i], r);
+	if (err)
+		return err;
+	l.volume_size = l.pe_count * LVM_PE_SIZE;
+	l.block_count = (uint32_t)(l.volume_size / MKFS_BLOCK_SIZE);
+	err = (version == 6 ? mkfs_layout6_fill : layout5_fill)(&l, &c, r);
+	if (!err && l.used_blocks > l.block_count)
+		err = report_error(r, -ENOSPC,
+				   "%s: the metadata need %u blocks, the volume has %u",
+				   devices[0].name, l.used_blocks, l.block_count);
+	if (!err)
+		*ret_layout = l;
+	return err;
 }
 
 int mkfs_layout_make(const char *name, uint64_t device_size,
 		     const struct mkfs_counts *counts, struct reporter *r,
 		     struct mkfs_layout *ret_layout)
 {
-	struct mkfs_layout l = {
-		.version = 5,
-		.device_size = round_down(device_size, VMFS_SECTOR_SIZE),
-	};
-	if (l.device_size < MKFS_SIZE_MIN)
-		return report_error(r, -ENOSPC,
-				    "%s: %llu bytes are too small: at least %llu", name,
-				    (unsigned long long)device_size,
-				    (unsigned long long)MKFS_SIZE_MIN);
-	uint64_t pe_count = (l.device_size - LVM_DATA_OFF) / LVM_PE_SIZE;
-	if (pe_count > LVM_MAPS_MAX * LVM_PE_PER_MAP)
-		return report_error(
-			r, -EFBIG,
-			"%s: %llu bytes are too large: an extent holds at most 16 TiB",
-			name, (unsigned long long)device_size);
-	l.pe_count = (uint32_t)pe_count;
-	l.pe_map_count = (uint32_t)div_up(pe_count, LVM_PE_PER_MAP);
-	l.volume_size = pe_count * LVM_PE_SIZE;
-	l.block_count = (uint32_t)(l.volume_size / MKFS_BLOCK_SIZE);
+	const struct mkfs_device device = { name, device_size };
+	return mkfs_layout_devices(5, &device, 1, counts, r, ret_layout);
+}
 
-	struct mkfs_counts c = counts ? *counts : (struct mkfs_counts){ 0 };
-	counts_fill(&l, &c);
-	int err = counts_verify(&c, r);
-	if (err)
-		return err;
-	resources_make(&l, &c);
-	files_place(&l);
-	err = files_verify(name, &l, r);
-	if (err)
-		return err;
-	*ret_layout = l;
-	return 0;
+int mkfs_layout6_make(const char *name, uint64_t device_size,
+		      const struct mkfs_counts *counts, struct reporter *r,
+		      struct mkfs_layout *ret_layout)
+{
+	const struct mkfs_device device = { name, device_size };
+	return mkfs_layout_devices(6, &device, 1, counts, r, ret_layout);
+}
+
+uint32_t mkfs_extent_of(const struct mkfs_layout *l, uint64_t vol_off,
+			uint64_t *ret_dev_off)
+{
+	uint32_t i = 0;
+
+	while (vol_off >= l->extents[i].pe_count * LVM_PE_SIZE) {
+		vol_off -= l->extents[i++].pe_count * LVM_PE_SIZE;
+		assert(i < l->extent_count);
+	}
+	*ret_dev_off = LVM_DATA_OFF + vol_off;
+	return i;
 }
 
 uint64_t mkfs_file_vol_off(const struct mkfs_file *file, uint64_t off)
@@ -284,4 +363,12 @@ uint64_t mkfs_fd_vol_off(const struct mkfs_layout *l, uint32_t fd)
 {
 	const struct mkfs_resource *res = &l->resources[MKFS_FDC];
 	return mkfs_file_vol_off(&l->files[VMFS_FD_FDC], mkfs_resource_off(res, 0, fd));
+}
+
+uint64_t mkfs_pb2_vol_off(const struct mkfs_layout *l, uint32_t number)
+{
+	const struct mkfs_resource *res = &l->resources[MKFS_PB2];
+	return mkfs_file_vol_off(&l->files[VMFS_FD_PB2],
+				 mkfs_resource_off(res, number / res->per_cluster,
+						   number % res->per_cluster));
 }

@@ -3,8 +3,8 @@
 #define MKFS_LAYOUT_H
 
 /*
- * Where everything lies on a fresh volume of one extent: a pure function of the version
- * and the size of the device (FORMAT.md 4.1, 6.3, 6.5, 14, 20). Nothing here does I/O.
+ * Where everything lies on a fresh volume: a pure function of the version and the sizes
+ * of the devices (FORMAT.md 3.7, 4.1, 6.3, 6.5, 14, 20). Nothing here does I/O.
  */
 #include <stdint.h>
 
@@ -30,7 +30,7 @@ struct mkfs_file {
 	uint32_t block_count;
 	uint32_t first_block; /* FB number of block 0 */
 	uint32_t rest_block;  /* FB number of block 1; those behind it follow */
-	/* VMFS-6, more blocks than an FD has slots: pointer blocks in .pb2.sf. */
+	/* More blocks than an FD has slots: pointer blocks in .pb2.sf. */
 	uint32_t pb_count, pb_first;
 };
 
@@ -59,33 +59,48 @@ enum mkfs_resource_index {
 	MKFS_RESOURCE_COUNT,
 };
 
+/* A device that becomes an extent. */
+struct mkfs_device {
+	const char *name; /* in reports */
+	uint64_t size_bytes;
+};
+
+struct mkfs_extent {
+	uint64_t device_size; /* bytes, whole sectors */
+	uint32_t pe_first, pe_count; /* units of 256 MiB, counted over the volume */
+	uint32_t pe_map_count; /* VMFS-5: PE maps; VMFS-6: entries of the PE table */
+};
+
 struct mkfs_layout {
 	uint32_t version;     /* 5 or 6 */
-	uint64_t device_size; /* bytes, whole sectors */
-	uint32_t pe_count;    /* units of 256 MiB */
-	uint32_t pe_map_count; /* VMFS-5: PE maps; VMFS-6: entries of the PE table */
+	uint32_t extent_count;
+	struct mkfs_extent extents[LVM_EXTENTS_MAX];
+	uint32_t pe_count;    /* of all extents */
 	uint64_t volume_size; /* bytes */
 	uint32_t block_count; /* FBs */
 	uint32_t used_blocks; /* FBs 0 .. used_blocks - 1 are taken by format */
 	uint32_t fd_count;    /* system FDs: FDs 0 .. fd_count - 1 are taken */
-	uint32_t used_pb2;    /* VMFS-6: resources of .pb2.sf that are taken */
+	uint32_t used_pb2;    /* resources of .pb2.sf that are taken */
 	uint32_t resource_count;
 	struct mkfs_file files[VMFS6_FD_SYSTEM_COUNT]; /* by number of the FD */
 	struct mkfs_resource resources[MKFS_RESOURCE_COUNT];
 };
 
 /*
- * Lays out a VMFS-5 volume on a device of device_size bytes, called name in reports.
- * counts may be NULL (all by policy). 0, or reported: -ENOSPC (too small), -EFBIG (over
- * 16 TiB), -EINVAL (counts that the format cannot hold).
+ * Lays out a volume of this version (5 or 6) on 1 to LVM_EXTENTS_MAX devices, in the
+ * order of the volume. counts may be NULL (all by policy; VMFS-6 does not ask those of
+ * clusters). 0, or reported: -ENOSPC (a device is too small, or all of them), -EFBIG
+ * (over 64 TiB, or of VMFS-5 one over 16 TiB), -EINVAL (counts that the format cannot
+ * hold, number of devices).
  */
+int mkfs_layout_devices(uint32_t version, const struct mkfs_device *devices,
+			unsigned int device_count, const struct mkfs_counts *counts,
+			struct reporter *r, struct mkfs_layout *ret_layout)
+	__attribute__((warn_unused_result));
+/* The same on one device: VMFS-5, and VMFS-6. */
 int mkfs_layout_make(const char *name, uint64_t device_size,
 		     const struct mkfs_counts *counts, struct reporter *r,
 		     struct mkfs_layout *ret_layout) __attribute__((warn_unused_result));
-
-/*
- * The same for VMFS-6 (layout6.c); counts of clusters are not asked. -EFBIG: over 64 TiB.
- */
 int mkfs_layout6_make(const char *name, uint64_t device_size,
 		      const struct mkfs_counts *counts, struct reporter *r,
 		      struct mkfs_layout *ret_layout) __attribute__((warn_unused_result));
@@ -104,6 +119,13 @@ uint64_t mkfs_sfb_cluster_off(uint32_t lfb);
 
 /* ---- for both ---- */
 
+/* All behind the extents of a VMFS-6 layout (layout6.c). 0, or reported. */
+int mkfs_layout6_fill(struct mkfs_layout *l, struct mkfs_counts *counts,
+		      struct reporter *r) __attribute__((warn_unused_result));
+/*
+ * Gives pointer blocks of so many entries to files of more blocks than an FD has slots.
+ */
+void mkfs_pointer_blocks_make(struct mkfs_layout *l, uint32_t slots, uint32_t entries);
 /* Fills counts of clusters and groups, and the size of a group, from the rest of *res. */
 void mkfs_resource_make(struct mkfs_resource *res, uint32_t count, uint32_t per_cluster);
 /* Bytes of a resource file whose resources lie in its groups: FORMAT.md 6.3. */
@@ -117,16 +139,20 @@ void mkfs_files_place(struct mkfs_layout *l, const uint32_t *order, uint32_t cou
 
 /* Vol offset of a byte of a system file. off must lie in one of its blocks. */
 uint64_t mkfs_file_vol_off(const struct mkfs_file *file, uint64_t off);
+/* The extent that a vol offset lies on, and *ret_dev_off there. */
+uint32_t mkfs_extent_of(const struct mkfs_layout *l, uint64_t vol_off,
+			uint64_t *ret_dev_off);
 /* File offset of the header of a cluster, and of one resource: FORMAT.md 6.3. */
 uint64_t mkfs_cluster_off(const struct mkfs_resource *res, uint32_t cluster);
 uint64_t mkfs_resource_off(const struct mkfs_resource *res, uint32_t cluster,
 			   uint32_t index);
 /* Resources in one cluster: the last one may hold fewer. */
 uint32_t mkfs_cluster_total(const struct mkfs_resource *res, uint32_t cluster);
-/* Resources of a cluster that format takes: FBs, FDs, and of VMFS-6 PB2s. */
+/* Resources of a cluster that format takes: FBs, FDs, PB2s. */
 uint32_t mkfs_cluster_used(const struct mkfs_layout *l, const struct mkfs_resource *res,
 			   uint32_t cluster);
-/* Vol offset of a system FD. */
+/* Vol offset of a system FD, and of a pointer block in .pb2.sf. */
 uint64_t mkfs_fd_vol_off(const struct mkfs_layout *l, uint32_t fd);
+uint64_t mkfs_pb2_vol_off(const struct mkfs_layout *l, uint32_t number);
 
 #endif

@@ -28,7 +28,6 @@
 #include "mkfs/layout.h"
 
 #define UNITS_NORMAL 6u /* from here on the usual counts fit */
-#define UNITS_MAX (256u * 1024) /* 64 TiB */
 #define CLUSTERS_PER_GROUP 8u
 #define JB_CLUSTERS_PER_GROUP 4u
 #define FD_PER_CLUSTER 256u
@@ -127,19 +126,6 @@ static uint64_t fbb_length(const struct mkfs_layout *l)
 	return length;
 }
 
-static void pointer_blocks_make(struct mkfs_layout *l)
-{
-	for (uint32_t i = 0; i < l->fd_count; i++) {
-		struct mkfs_file *f = &l->files[i];
-
-		if (f->block_count <= VMFS6_FD_SLOTS)
-			continue;
-		f->pb_first = l->used_pb2;
-		f->pb_count = (uint32_t)div_up(f->block_count, VMFS6_PB_ENTRIES);
-		l->used_pb2 += f->pb_count;
-	}
-}
-
 static void files_place(struct mkfs_layout *l)
 {
 	static const uint32_t order[] = {
@@ -162,10 +148,10 @@ static void files_place(struct mkfs_layout *l)
 			mkfs_resource_file_length(&l->resources[i]);
 	files[VMFS_FD_FDC].first_block = vh_blocks;
 	mkfs_files_place(l, order, ARRAY_SIZE(order), vh_blocks + 1);
-	pointer_blocks_make(l);
+	mkfs_pointer_blocks_make(l, VMFS6_FD_SLOTS, VMFS6_PB_ENTRIES);
 }
 
-static int verify(const char *name, const struct mkfs_layout *l, struct reporter *r)
+static int verify(const struct mkfs_layout *l, struct reporter *r)
 {
 	const struct mkfs_file *pb2 = &l->files[VMFS_FD_PB2];
 
@@ -180,45 +166,16 @@ static int verify(const char *name, const struct mkfs_layout *l, struct reporter
 	if (l->resources[MKFS_FDC].count < FD_PER_CLUSTER)
 		return report_error(r, -EINVAL, "%u file descriptors: at least %u",
 				    l->resources[MKFS_FDC].count, FD_PER_CLUSTER);
-	if (l->used_blocks > l->block_count)
-		return report_error(r, -ENOSPC,
-				    "%s: the metadata need %u blocks, the volume has %u",
-				    name, l->used_blocks, l->block_count);
 	return 0;
 }
 
-int mkfs_layout6_make(const char *name, uint64_t device_size,
-		      const struct mkfs_counts *counts, struct reporter *r,
-		      struct mkfs_layout *ret_layout)
+int mkfs_layout6_fill(struct mkfs_layout *l, struct mkfs_counts *counts,
+		      struct reporter *r)
 {
-	struct mkfs_layout l = {
-		.version = 6,
-		.device_size = round_down(device_size, VMFS_SECTOR_SIZE),
-	};
-	struct mkfs_counts c = counts ? *counts : (struct mkfs_counts){ 0 };
-
-	if (l.device_size < MKFS_SIZE_MIN)
-		return report_error(r, -ENOSPC,
-				    "%s: %llu bytes are too small: at least %llu", name,
-				    (unsigned long long)device_size,
-				    (unsigned long long)MKFS_SIZE_MIN);
-	uint64_t units = (l.device_size - LVM_DATA_OFF) / LVM_PE_SIZE;
-	if (units > UNITS_MAX)
-		return report_error(
-			r, -EFBIG,
-			"%s: %llu bytes are too large: a volume holds at most 64 TiB",
-			name, (unsigned long long)device_size);
-	l.pe_count = (uint32_t)units;
-	l.volume_size = units * LVM_PE_SIZE;
-	l.pe_map_count = (uint32_t)div_up(l.volume_size, LVM6_PE_LENGTH_MAX);
-	l.block_count = (uint32_t)(l.volume_size / MKFS_BLOCK_SIZE);
-	counts_fill(&l, &c);
-	resources_make(&l, &c);
-	files_place(&l);
-	int err = verify(name, &l, r);
-	if (!err)
-		*ret_layout = l;
-	return err;
+	counts_fill(l, counts);
+	resources_make(l, counts);
+	files_place(l);
+	return verify(l, r);
 }
 
 uint64_t mkfs_lfb_cluster_off(uint32_t cluster)

@@ -45,7 +45,9 @@ struct watched {
 };
 
 struct live {
-	struct bdev *bd;
+	struct bdev *const *devices; /* all that are asked about */
+	unsigned int device_count;
+	struct bdev *bd; /* the one that is looked at */
 	struct reporter *r;
 	uint64_t region_off; /* dev offset of slot 0 */
 	uint32_t slot_size, slot_count;
@@ -170,46 +172,90 @@ static int watch_slots(struct live *l)
 	return 0;
 }
 
+/* 1 with the volume descriptor of an extent, 0 if it is none, or reported -errno. */
+static int read_volume(struct bdev *bd, struct reporter *r,
+		       struct vmfs_lvm_volume_disk *ret_vol, bool *ret_is_6)
+{
+	struct vmfs_lvm_device_disk dev;
+	if (bd->size < LVM_DATA_OFF + VMFS_FDC_OFF)
+		return 0;
+	int err = bdev_read(bd, &dev, sizeof(dev), LVM_HEADER_OFF);
+	if (!err && le32_get(dev.magic) != LVM_MAGIC)
+		return 0;
+	*ret_is_6 = le32_get(dev.major) >= LVM6_MAJOR;
+	if (!err)
+		err = bdev_read(bd, ret_vol, sizeof(*ret_vol),
+				*ret_is_6 ? LVM6_VOLUME_OFF : LVM_VOLUME_OFF);
+	if (err)
+		return report_error(r, err, "%s: cannot read the LVM header: %s",
+				    bd->name, strerror(-err));
+	return 1;
+}
+
+/* 1: the first extent of the volume of this one is looked at too; 0; reported -errno. */
+static int has_head(struct live *l, const struct vmfs_lvm_volume_disk *later)
+{
+	struct vmfs_lvm_volume_disk vol;
+	bool is_6;
+	for (unsigned int i = 0; i < l->device_count; i++) {
+		int rc = read_volume(l->devices[i], l->r, &vol, &is_6);
+		if (rc < 0)
+			return rc;
+		if (rc && le64_get(vol.pe_first) == 0 &&
+		    !memcmp(vol.uuid, later->uuid, sizeof(vol.uuid)))
+			return 1;
+	}
+	return 0;
+}
+
 /* Where the heartbeats are: 1 if there are any to look at, 0 if not, or reported -errno.
  */
 static int find_region(struct live *l)
 {
-	struct vmfs_lvm_device_disk dev;
 	struct vmfs_lvm_volume_disk vol;
-	if (l->bd->size < LVM_DATA_OFF + VMFS_FDC_OFF)
-		return 0;
-	int err = bdev_read(l->bd, &dev, sizeof(dev), LVM_HEADER_OFF);
-	if (!err && le32_get(dev.magic) != LVM_MAGIC)
-		return 0;
-	bool is_6 = le32_get(dev.major) >= LVM6_MAJOR;
-	if (!err)
-		err = bdev_read(l->bd, &vol, sizeof(vol),
-				is_6 ? LVM6_VOLUME_OFF : LVM_VOLUME_OFF);
-	if (err)
-		return report_error(l->r, err, "%s: cannot read the LVM header: %s",
-				    l->bd->name, strerror(-err));
-	if (le64_get(vol.pe_first) != 0)
+	bool is_6;
+	int rc = read_volume(l->bd, l->r, &vol, &is_6);
+	if (rc <= 0)
+		return rc;
+	if (le64_get(vol.pe_first) != 0) {
+		rc = has_head(l, &vol);
+		if (rc)
+			return rc < 0 ? rc : 0;
 		return report_error(
 			l->r, -EBUSY,
 			"%s: refusing: it is a later extent of volume %.35s, whose "
 			"heartbeats are on the first one (wipefs -a makes it forget)",
 			l->bd->name, (const char *)vol.name);
+	}
 	l->region_off = LVM_DATA_OFF + VMFS_HEARTBEATS_OFF;
 	l->slot_size = is_6 ? VMFS6_SLOT_SIZE : VMFS_SECTOR_SIZE;
 	l->slot_count = is_6 ? VMFS6_SLOTS : VMFS_HEARTBEATS_COUNT;
 	return l->region_off + (uint64_t)l->slot_size * l->slot_count <= l->bd->size;
 }
 
-int mkfs_check_not_live(struct bdev *bd, struct reporter *r)
+static int check_device(struct live *l)
 {
-	struct live l = { .bd = bd, .r = r };
-	int err = find_region(&l);
+	int err = find_region(l);
 	if (err <= 0)
 		return err;
-	err = scan_slots(&l);
+	err = scan_slots(l);
 	if (!err)
-		err = watch_slots(&l);
-	free(l.watched);
+		err = watch_slots(l);
+	free(l->watched);
+	return err;
+}
+
+int mkfs_check_not_live(struct bdev *const *devices, unsigned int count,
+			struct reporter *r)
+{
+	int err = 0;
+	for (unsigned int i = 0; !err && i < count; i++) {
+		struct live l = { .devices = devices,
+				  .device_count = count,
+				  .bd = devices[i],
+				  .r = r };
+		err = check_device(&l);
+	}
 	return err;
 }
 

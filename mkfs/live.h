@@ -7,12 +7,14 @@
 #include "bdev/bdev.h"
 
 /*
- * 0: bd holds no VMFS volume, or one whose hosts are all dead or gone. Else reported:
- * -EBUSY (a host is alive, or that cannot be told from this extent), or -errno of a read.
+ * 0: none of the devices is of a VMFS volume, or only of those whose hosts are all dead
+ * or gone. Else reported: -EBUSY (a host is alive, or that cannot be told because the
+ * first extent of that volume is not among the devices), or -errno of a read.
  * Looks at every heartbeat slot; a slot in use that no liveness lock decides is watched
  * for its own dead time (24 s unless it says otherwise). Blocks.
  */
-int mkfs_check_not_live(struct bdev *bd, struct reporter *r)
+int mkfs_check_not_live(struct bdev *const *devices, unsigned int count,
+			struct reporter *r)
 	__attribute__((warn_unused_result));
 
 /*

@@ -51,19 +51,45 @@ static void put_resource_file(struct mkfs *m, const struct mkfs_resource *res)
 		put_cluster(m, res, c);
 }
 
+static le32 block_addr(const struct mkfs_file *file, uint32_t block)
+{
+	uint64_t off = mkfs_file_vol_off(file, (uint64_t)block * MKFS_BLOCK_SIZE);
+	return le32_of(addr_fb((uint32_t)(off / MKFS_BLOCK_SIZE), 0).raw);
+}
+
+/* Of .fbb.sf, over 50 TiB: pointer block i. */
+static void put_pointer_block(struct mkfs *m, const struct mkfs_file *file, uint32_t i)
+{
+	le32 entries[VMFS_PB_ENTRIES] = { 0 };
+
+	for (uint32_t k = 0; k < VMFS_PB_ENTRIES; k++)
+		if (i * VMFS_PB_ENTRIES + k < file->block_count)
+			entries[k] = block_addr(file, i * VMFS_PB_ENTRIES + k);
+	mkfs_put(m, mkfs_pb2_vol_off(m->layout, file->pb_first + i), entries,
+		 sizeof(entries));
+}
+
 /* FORMAT.md 8.5. */
 static void put_fd(struct mkfs *m, uint32_t fd)
 {
 	const struct mkfs_file *file = &m->layout->files[fd];
+	const struct mkfs_resource *pb2 = &m->layout->resources[MKFS_PB2];
 	uint64_t vol_off = mkfs_fd_vol_off(m->layout, fd);
 	struct vmfs_fd_disk fdd = { .lock = mkfs_lock_make(m, VMFS_LOCK_FD, vol_off),
 				    .meta = mkfs_fd_meta_make(m, fd) };
 
-	for (uint32_t b = 0; b < file->block_count; b++) {
-		uint64_t off = mkfs_file_vol_off(file, (uint64_t)b * MKFS_BLOCK_SIZE);
-		fdd.u.slots[b] =
-			le32_of(addr_fb((uint32_t)(off / MKFS_BLOCK_SIZE), 0).raw);
+	if (file->pb_count)
+		fdd.meta.zla = le32_of(VMFS_ZLA_PB2);
+	for (uint32_t i = 0; i < file->pb_count; i++) {
+		uint32_t at = file->pb_first + i;
+		vmfs_addr pb = addr_of(ADDR_PB2, at / pb2->per_cluster,
+				       at % pb2->per_cluster);
+
+		fdd.u.slots[i] = le32_of((uint32_t)pb.raw);
+		put_pointer_block(m, file, i);
 	}
+	for (uint32_t i = 0; !file->pb_count && i < file->block_count; i++)
+		fdd.u.slots[i] = block_addr(file, i);
 	mkfs_put(m, vol_off, &fdd, sizeof(fdd));
 }
 

@@ -226,11 +226,7 @@ static uint64_t block_addr(const struct mkfs_file *f, uint64_t block)
 /* Pointer block i of a file with more blocks than slots. */
 static void put_pointer_block(struct mkfs *m, const struct mkfs_file *f, uint32_t i)
 {
-	const struct mkfs_resource *pb2 = &m->layout->resources[MKFS_PB2];
-	uint32_t at = f->pb_first + i;
-	uint64_t off = mkfs_file_vol_off(
-		&m->layout->files[VMFS_FD_PB2],
-		mkfs_resource_off(pb2, at / pb2->per_cluster, at % pb2->per_cluster));
+	uint64_t off = mkfs_pb2_vol_off(m->layout, f->pb_first + i);
 	le64 entries[VMFS_SECTOR_SIZE / sizeof(le64)];
 
 	for (uint32_t n = 0; n < VMFS6_PB_ENTRIES; n += ARRAY_SIZE(entries)) {

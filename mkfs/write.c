@@ -3,22 +3,24 @@
  * Writing a fresh volume (FORMAT.md 14).
  *
  * Order, and why a crash between any two steps is harmless:
- *   1. The start of the device up to the first FB that holds metadata is zeroed, and its
+ *   1. The start of each device up to the first FB that holds metadata is zeroed, and its
  *      end: every old signature that a reader looks for (LVM header, FS descriptor,
- *      heartbeats, partition tables, other filesystems). Flush. From here on the device
- *      holds nothing.
+ *      heartbeats, partition tables, other filesystems). Flush. From here on the devices
+ *      hold nothing.
  *   2. All other metadata blocks are zeroed, then their non-zero sectors are written:
  *      heartbeats, resource files, FDs, directories. Flush. Without LVM header and FS
  *      descriptor this is still nothing.
  *   3. FS descriptor, PE map, device names, volume descriptor. Flush.
- *   4. The device metadata with the LVM magic, one sector. Flush. Now, at once, it is a
- *      volume.
+ *   4. The device metadata with the LVM magic, one sector of each extent: first those of
+ *      the later extents, which are nothing alone. Flush. Then that of the first extent.
+ *      Flush. Now, at once, it is a volume.
  *
  * Zeros go through bdev_zero (which need not move data), the rest through a small writer
  * that joins neighbouring pieces into large writes.
  */
 #include "mkfs/write.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,16 +35,14 @@
 #define LOCKS_PER_MOUNT 512u /* first lock mtime of a fresh volume */
 #define MODEL_PART 6u	     /* characters of the model that end a disk's id */
 
-static uint64_t dev_off(uint64_t vol_off)
-{
-	return LVM_DATA_OFF + vol_off;
-}
-
 /* ---- for both versions ---- */
 
 void mkfs_put(struct mkfs *m, uint64_t vol_off, const void *data, uint64_t len)
 {
-	joiner_add(&m->out, dev_off(vol_off), data, len);
+	uint64_t dev_off;
+	uint32_t extent = mkfs_extent_of(m->layout, vol_off, &dev_off);
+
+	joiner_add(&m->out, m->devices[extent], dev_off, data, len);
 }
 
 struct vmfs_lock_disk mkfs_lock_make(struct mkfs *m, uint32_t type, uint64_t vol_off)
@@ -137,10 +137,33 @@ struct vmfs_descriptor_disk mkfs_descriptor_make(struct mkfs *m)
 
 /* ---- steps 1 and 2: zeros ---- */
 
+static int flush_all(struct mkfs *m)
+{
+	int err = joiner_end(&m->out);
+
+	for (uint32_t i = 0; !err && i < m->layout->extent_count; i++)
+		err = bdev_flush(m->devices[i]);
+	return err;
+}
+
+/* On as many extents as it takes. */
 static int zero_blocks(struct mkfs *m, uint32_t first, uint32_t count)
 {
-	return bdev_zero(m->bd, (uint64_t)count * MKFS_BLOCK_SIZE,
-			 dev_off((uint64_t)first * MKFS_BLOCK_SIZE));
+	uint64_t at = (uint64_t)first * MKFS_BLOCK_SIZE;
+	uint64_t end = at + (uint64_t)count * MKFS_BLOCK_SIZE;
+	int err = 0;
+
+	while (!err && at < end) {
+		uint64_t dev_off;
+		uint32_t i = mkfs_extent_of(m->layout, at, &dev_off);
+		uint64_t run = min_u64(m->layout->extents[i].pe_count * LVM_PE_SIZE -
+					       (dev_off - LVM_DATA_OFF),
+				       end - at);
+
+		err = bdev_zero(m->devices[i], run, dev_off);
+		at += run;
+	}
+	return err;
 }
 
 static uint32_t vh_blocks(const struct mkfs_layout *l)
@@ -152,12 +175,17 @@ static int destroy_old(struct mkfs *m)
 {
 	uint64_t head =
 		LVM_DATA_OFF + (uint64_t)vh_blocks(m->layout) * MKFS_BLOCK_SIZE;
-	uint64_t tail_off =
-		round_down(m->layout->device_size - TAIL_SIZE, VMFS_SECTOR_SIZE);
-	int err = bdev_zero(m->bd, head, 0);
-	if (!err)
-		err = bdev_zero(m->bd, m->layout->device_size - tail_off, tail_off);
-	return err ? err : bdev_flush(m->bd);
+	int err = 0;
+
+	for (uint32_t i = 0; !err && i < m->layout->extent_count; i++) {
+		uint64_t size = m->layout->extents[i].device_size;
+		uint64_t tail_off = round_down(size - TAIL_SIZE, VMFS_SECTOR_SIZE);
+
+		err = bdev_zero(m->devices[i], head, 0);
+		if (!err)
+			err = bdev_zero(m->devices[i], size - tail_off, tail_off);
+	}
+	return err ? err : flush_all(m);
 }
 
 /*
@@ -179,40 +207,57 @@ static int zero_metadata(struct mkfs *m)
 
 /* ---- the order ---- */
 
-int mkfs_write(struct bdev *bd, const struct mkfs_layout *layout,
-	       const struct mkfs_options *options, struct reporter *r)
+static int put_lvm(struct mkfs *m)
+{
+	for (uint32_t i = 0; i < m->layout->extent_count; i++)
+		mkfs_put_lvm_volume(m, i);
+	int err = flush_all(m);
+	for (uint32_t i = 1; !err && i < m->layout->extent_count; i++)
+		mkfs_put_lvm_device(m, i);
+	if (!err && m->layout->extent_count > 1)
+		err = flush_all(m);
+	if (err)
+		return err;
+	mkfs_put_lvm_device(m, 0);
+	return flush_all(m);
+}
+
+int mkfs_write_devices(struct bdev *const *devices, const struct mkfs_layout *layout,
+		       const struct mkfs_options *options, struct reporter *r)
 {
 	struct mkfs m = {
-		.bd = bd,
+		.devices = devices,
 		.layout = layout,
 		.options = options,
 		.mtime = options->first_mtime,
 	};
 	bool is_6 = layout->version == 6;
 
-	if (joiner_init(&m.out, bd))
-		return report_error(r, -ENOMEM, "%s: no memory", bd->name);
+	assert(layout->extent_count == 1 || options->later);
+	if (joiner_init(&m.out))
+		return report_error(r, -ENOMEM, "%s: no memory", devices[0]->name);
 	int err = destroy_old(&m);
 	if (!err)
 		err = zero_metadata(&m);
 	if (!err) {
 		(is_6 ? mkfs_put_volume6 : mkfs_put_volume5)(&m);
-		err = joiner_end(&m.out);
+		err = flush_all(&m);
 	}
 	if (!err) {
 		(is_6 ? mkfs_put_descriptor6 : mkfs_put_descriptor5)(&m);
-		mkfs_put_lvm_volume(&m);
-		err = joiner_end(&m.out);
-	}
-	if (!err) {
-		mkfs_put_lvm_device(&m);
-		err = joiner_end(&m.out);
+		err = put_lvm(&m);
 	}
 	joiner_done(&m.out);
 	if (err)
-		return report_error(r, err, "%s: cannot write the volume: %s", bd->name,
-				    strerror(-err));
+		return report_error(r, err, "%s: cannot write the volume: %s",
+				    devices[0]->name, strerror(-err));
 	return 0;
+}
+
+int mkfs_write(struct bdev *bd, const struct mkfs_layout *layout,
+	       const struct mkfs_options *options, struct reporter *r)
+{
+	return mkfs_write_devices(&bd, layout, options, r);
 }
 
 /* ---- options ---- */
@@ -233,12 +278,16 @@ static void device_name(const struct bdev *bd, char ret_name[LVM_NAME_SIZE])
 	(void)snprintf(ret_name, LVM_NAME_SIZE, "%.250s", slash ? slash + 1 : bd->name);
 }
 
+void mkfs_part_init(struct mkfs_part *part, const struct bdev *bd)
+{
+	*part = (struct mkfs_part){ .identity = bd->identity, .uuid = uuid_new() };
+	device_name(bd, part->name);
+}
+
 void mkfs_options_init(struct mkfs_options *options, const struct bdev *bd)
 {
 	uint64_t now_us = clock_wall_us();
 	*options = (struct mkfs_options){
-		.identity = bd->identity,
-		.device_uuid = uuid_new(),
 		.lv_uuid = uuid_new(),
 		.fs_uuid = uuid_new(),
 		.formatter = uuid_new(),
@@ -249,5 +298,5 @@ void mkfs_options_init(struct mkfs_options *options, const struct bdev *bd)
 		.created_s = (uint32_t)(now_us / 1000000),
 		.first_mtime = LOCKS_PER_MOUNT,
 	};
-	device_name(bd, options->device_name);
+	mkfs_part_init(&options->first, bd);
 }

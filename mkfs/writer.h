@@ -11,7 +11,7 @@
 #include "mkfs/write.h"
 
 struct mkfs {
-	struct bdev *bd;
+	struct bdev *const *devices; /* of the extents */
 	const struct mkfs_layout *layout;
 	const struct mkfs_options *options;
 	struct joiner out;
@@ -41,8 +41,11 @@ void mkfs_put_descriptor5(struct mkfs *m);
 void mkfs_put_volume6(struct mkfs *m);
 void mkfs_put_descriptor6(struct mkfs *m);
 
-/* lvm.c: volume descriptor, names and PE table; the device metadata with its magic. */
-void mkfs_put_lvm_volume(struct mkfs *m);
-void mkfs_put_lvm_device(struct mkfs *m);
+/*
+ * lvm.c, of one extent: volume descriptor, names and PE table; the device metadata with
+ * its magic.
+ */
+void mkfs_put_lvm_volume(struct mkfs *m, uint32_t extent);
+void mkfs_put_lvm_device(struct mkfs *m, uint32_t extent);
 
 #endif

@@ -21,6 +21,41 @@ for size in 286261248 300M 1G 4G 100G 127G 128G 1T 15T; do
 	like "$out" '^TYPE=VMFS_volume_member$' "libblkid knows $size"
 done
 
+# Several extents, in any order to fsck; the first holds less than all metadata.
+truncate -s 286261248 "$T/a"
+truncate -s 100G "$T/b"
+truncate -s 2G "$T/c"
+run mkfs.vmfs -L several "$T/a" "$T/b" "$T/c"
+is "$rc" 0 "mkfs of three extents"
+like "$out" "^$T/a: VMFS-5\.81 volume [0-9a-f-]{35}, label 'several', 101\.7 GiB" \
+	"and it says their sum"
+run fsck.vmfs -n "$T/c" "$T/a" "$T/b"
+is "$rc" 0 "fsck of three extents is clean"
+run fsck.vmfs -n "$T/a" "$T/c"
+like "$rc:$out" "^8:.* missing" "fsck misses one"
+refused "a later extent, even with -f" "b: refusing: it is a later extent of volume" \
+	mkfs.vmfs -f "$T/b"
+run mkfs.vmfs -q -f "$T/c" "$T/b" "$T/a"
+is "$rc:$out" 0: "-f makes one of all of them in another order"
+run fsck.vmfs -n "$T/c" "$T/a" "$T/b"
+is "$rc" 0 "and it is clean"
+rm "$T/a" "$T/b" "$T/c"
+
+# 64 TiB: .fbb.sf has pointer blocks.
+pieces=()
+for i in {1..32}; do
+	truncate -s $((2 * 1024 * 1024 + 17))M "$T/p$i"
+	pieces+=("$T/p$i")
+done
+run mkfs.vmfs -L most "${pieces[@]}"
+is "$rc" 0 "mkfs of 64 TiB in 32 extents"
+run fsck.vmfs -n "${pieces[@]}"
+is "$rc" 0 "fsck of 64 TiB is clean"
+truncate -s +256M "$T/p32"
+refused "more than 64 TiB" "p32: .* a volume holds at most 64 TiB" \
+	mkfs.vmfs -f "${pieces[@]}"
+rm "${pieces[@]}"
+
 # 10 TiB, sparse: quick, and little is written. Generous to a machine that does more.
 rm -f "$image"
 truncate -s 10T "$image"

@@ -15,8 +15,15 @@ refused "too small" "small: 104857600 bytes are too small: at least 286261248" \
 refused "not there" "none: No such file" mkfs.vmfs "$T/none"
 refused "a folder" "$T" mkfs.vmfs "$T"
 refused "a character device" "/dev/null" mkfs.vmfs /dev/null
-refused "no device" "one DEVICE is needed" mkfs.vmfs
-refused "two devices" "one DEVICE is needed, 2 given" mkfs.vmfs "$image" "$image"
+refused "no device" "1 to 32 DEVICEs are needed, 0 given" mkfs.vmfs
+refused "33 devices" "1 to 32 DEVICEs are needed, 33 given" mkfs.vmfs {1..33}
+refused "a device twice" "$image: is $image, given twice" mkfs.vmfs "$image" "$image"
+ln "$image" "$T/other-name"
+refused "a device by two names" "other-name: is $image, given twice" \
+	mkfs.vmfs "$image" "$T/other-name"
+rm "$T/other-name"
+refused "one of two too small" "small: 104857600 bytes are too small" \
+	mkfs.vmfs "$image" "$T/small"
 refused "an unknown option" "invalid option" mkfs.vmfs -z "$image"
 refused "a label with a bracket" "label 'a\[b'" mkfs.vmfs -L 'a[b' "$image"
 refused "a label of 128 bytes" "at most 127 bytes" \

@@ -249,11 +249,72 @@ static void over_16_tib_is_refused(void **state)
 	uint64_t most = 16 * TIB + LVM_DATA_OFF + LVM_PE_SIZE - VMFS_SECTOR_SIZE;
 	assert_int_equal(mkfs_layout_make("disk", most, NULL, r, &l), 0);
 	assert_int_equal(l.pe_count, 65536);
-	assert_int_equal(l.pe_map_count, 8);
+	assert_int_equal(l.extents[0].pe_map_count, 8);
 	assert_int_equal(mkfs_layout_make("disk", most + VMFS_SECTOR_SIZE, NULL, r, &l),
 			 -EFBIG);
 	assert_true(collect_has(&told, "at most 16 TiB"));
 	assert_int_equal(mkfs_layout_make("disk", UINT64_MAX, NULL, NULL, &l), -EFBIG);
+	collect_done(&told);
+}
+
+static void devices_become_extents_in_their_order(void **state)
+{
+	(void)state;
+	static const struct mkfs_device devices[] = {
+		{ "a", 2 * GIB }, { "b", MKFS_SIZE_MIN + 512 }, { "c", 16 * TIB }
+	};
+	static const uint32_t pes[] = { 7, 1, 65535 };
+	struct mkfs_layout l;
+	uint64_t dev_off;
+
+	for (uint32_t version = 5; version <= 6; version++) {
+		assert_int_equal(mkfs_layout_devices(version, devices, 3, NULL, NULL, &l),
+				 0);
+		assert_int_equal(l.extent_count, 3);
+		uint32_t next = 0;
+		for (unsigned int i = 0; i < 3; i++) {
+			assert_int_equal(l.extents[i].pe_first, next);
+			assert_int_equal(l.extents[i].pe_count, pes[i]);
+			uint64_t size = devices[i].size_bytes;
+			assert_int_equal(l.extents[i].device_size, size);
+			next += pes[i];
+		}
+		assert_int_equal(l.pe_count, next);
+		assert_int_equal(l.volume_size, next * LVM_PE_SIZE);
+	}
+	assert_int_equal(mkfs_extent_of(&l, 7 * LVM_PE_SIZE - 1, &dev_off), 0);
+	assert_int_equal(dev_off, LVM_DATA_OFF + 7 * LVM_PE_SIZE - 1);
+	assert_int_equal(mkfs_extent_of(&l, 7 * LVM_PE_SIZE, &dev_off), 1);
+	assert_int_equal(dev_off, LVM_DATA_OFF);
+	assert_int_equal(mkfs_extent_of(&l, 8 * LVM_PE_SIZE + 5, &dev_off), 2);
+	assert_int_equal(dev_off, LVM_DATA_OFF + 5);
+}
+
+/* 64 TiB to the block; from 50 TiB on .fbb.sf has more blocks than slots in its FD. */
+static void volumes_have_64_tib(void **state)
+{
+	(void)state;
+	struct mkfs_device devices[LVM_EXTENTS_MAX + 1];
+	struct mkfs_layout l;
+	struct collect told;
+	struct reporter *r = collect_init(&told);
+
+	for (unsigned int i = 0; i <= LVM_EXTENTS_MAX; i++)
+		devices[i] = (struct mkfs_device){ "disk", 2 * TIB + LVM_DATA_OFF };
+	assert_int_equal(mkfs_layout_devices(5, devices, 24, NULL, r, &l), 0);
+	assert_int_equal(l.files[VMFS_FD_FBB].pb_count, 0);
+	assert_int_equal(mkfs_layout_devices(5, devices, 32, NULL, r, &l), 0);
+	assert_int_equal(l.block_count, 1u << 26);
+	assert_int_equal(l.files[VMFS_FD_FBB].block_count, 328);
+	assert_int_equal(l.files[VMFS_FD_FBB].pb_count, 1);
+	assert_int_equal(l.used_pb2, 1);
+	assert_int_equal(mkfs_cluster_used(&l, &l.resources[MKFS_PB2], 0), 1);
+	assert_int_equal(collect_count(&told, REPORT_ERROR), 0);
+	devices[31].size_bytes += LVM_PE_SIZE;
+	assert_int_equal(mkfs_layout_devices(5, devices, 32, NULL, r, &l), -EFBIG);
+	assert_true(collect_has(&told, "a volume holds at most 64 TiB"));
+	assert_int_equal(mkfs_layout_devices(5, devices, 33, NULL, r, &l), -EINVAL);
+	assert_true(collect_has(&told, "33 devices: a volume has 1 to 32"));
 	collect_done(&told);
 }
 
@@ -288,6 +349,8 @@ int main(void)
 		cmocka_unit_test(every_number_of_pes_fits),
 		cmocka_unit_test(too_small_is_refused_with_both_numbers),
 		cmocka_unit_test(over_16_tib_is_refused),
+		cmocka_unit_test(devices_become_extents_in_their_order),
+		cmocka_unit_test(volumes_have_64_tib),
 		cmocka_unit_test(impossible_counts_are_refused),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -65,8 +65,8 @@ static struct mkfs_options s5_options(void)
 {
 	struct mkfs_options o = {
 		.label = "VMFS5 Test",
-		.device_name = "mpx.vmhba0:C0:T4:L0:1",
-		.identity = { .type = 0, .len = 10, .id = "vmhba0:4:0" },
+		.first = { .name = "mpx.vmhba0:C0:T4:L0:1",
+			   .identity = { .type = 0, .len = 10, .id = "vmhba0:4:0" } },
 		.created_s = 0x61137dd5,
 		.first_mtime = 512,
 	};
@@ -76,7 +76,7 @@ static struct mkfs_options s5_options(void)
 	o.volume_created_us = us + 0x9acc;
 	o.volume_modified_us = us + 0xa179;
 	assert_int_equal(
-		uuid_parse("61137dd5-dc4830ac-56f8-000c29801686", &o.device_uuid), 0);
+		uuid_parse("61137dd5-dc4830ac-56f8-000c29801686", &o.first.uuid), 0);
 	assert_int_equal(uuid_parse("61137dd5-d0727810-7ac2-000c29801686", &o.lv_uuid),
 			 0);
 	assert_int_equal(uuid_parse("61137dd5-df6bc2c8-f0e7-000c29801686", &o.fs_uuid),

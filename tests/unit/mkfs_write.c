@@ -21,6 +21,7 @@
 #include "mkfs/write.h"
 #include "tests/lib/collect.h"
 #include "vmfs/heartbeat.h"
+#include "vmfs/lvm.h"
 
 #define SECTOR VMFS_SECTOR_SIZE
 
@@ -126,6 +127,68 @@ static void interrupted_leaves_no_volume(void **state)
 	bdev_close(disk);
 }
 
+static int make_on(struct bdev *const *devices, unsigned int count, struct reporter *r)
+{
+	struct mkfs_device sizes[3];
+	struct mkfs_part later[2];
+	struct mkfs_layout layout;
+	struct mkfs_options options;
+
+	for (unsigned int i = 0; i < count; i++)
+		sizes[i] = (struct mkfs_device){ "disk", devices[i]->size };
+	for (unsigned int i = 1; i < count; i++)
+		mkfs_part_init(&later[i - 1], devices[i]);
+	assert_int_equal(mkfs_layout_devices(5, sizes, count, NULL, NULL, &layout), 0);
+	mkfs_options_init(&options, devices[0]);
+	options.later = later;
+	return mkfs_write_devices(devices, &layout, &options, r);
+}
+
+static bool is_volume(struct bdev **devices, unsigned int count)
+{
+	struct collect told;
+	struct lvm lvm;
+	int err = lvm_open(devices, count, collect_init(&told), &lvm);
+
+	collect_done(&told);
+	return !err;
+}
+
+/* The same of three extents; the first is too small for all of the metadata. */
+static void interrupted_leaves_no_volume_of_several(void **state)
+{
+	(void)state;
+	struct bdev *disks[] = { disk_new(MKFS_SIZE_MIN), disk_new(1ull << 30),
+				 disk_new(200ull << 30) };
+	struct bdev *backwards[] = { disks[2], disks[1], disks[0] };
+	unsigned int n = 0, states = 0;
+	int err = -EIO;
+
+	for (; err; n++) {
+		for (unsigned int d = 0; d < 3; d++) {
+			struct collect told;
+			struct cutting c = { .bd = *disks[d],
+					     .below = disks[d],
+					     .fail_at = n };
+			struct bdev *through[] = { disks[0], disks[1], disks[2] };
+
+			c.bd.ops = &cutting_ops;
+			through[d] = &c.bd;
+			assert_int_equal(make_on(disks, 3, NULL), 0);
+			assert_true(is_volume(backwards, 3));
+			err = make_on(through, 3, collect_init(&told));
+			assert_int_equal(is_volume(backwards, 3),
+					 !err || (n == 0 && d == 0));
+			assert_false(is_volume(disks, 1));
+			states += err != 0;
+			collect_done(&told);
+		}
+	}
+	assert_true(states > 15);
+	for (unsigned int d = 0; d < 3; d++)
+		bdev_close(disks[d]);
+}
+
 static void old_signatures_are_destroyed(void **state)
 {
 	(void)state;
@@ -162,8 +225,8 @@ static void options_are_fresh_each_time(void **state)
 	mkfs_options_init(&b, bd);
 	assert_false(uuid_equal(&a.fs_uuid, &b.fs_uuid));
 	assert_false(uuid_equal(&a.fs_uuid, &a.lv_uuid));
-	assert_false(uuid_equal(&a.lv_uuid, &a.device_uuid));
-	assert_string_equal(a.device_name, "naa.6001405a000000000000000000000001:1");
+	assert_false(uuid_equal(&a.lv_uuid, &a.first.uuid));
+	assert_string_equal(a.first.name, "naa.6001405a000000000000000000000001:1");
 	make(bd, &a);
 	struct vmfs_lvm_device_disk d;
 	assert_int_equal(bdev_read(bd, &d, sizeof(d), LVM_HEADER_OFF), 0);
@@ -196,12 +259,12 @@ static void an_empty_disk_and_a_clean_volume_are_not_live(void **state)
 {
 	(void)state;
 	struct bdev *bd = disk_new(2ull << 30);
-	assert_int_equal(mkfs_check_not_live(bd, NULL), 0);
+	assert_int_equal(mkfs_check_not_live(&bd, 1, NULL), 0);
 	make_default(bd);
-	assert_int_equal(mkfs_check_not_live(bd, NULL), 0);
+	assert_int_equal(mkfs_check_not_live(&bd, 1, NULL), 0);
 	bdev_close(bd);
 	bd = disk_new(4096);
-	assert_int_equal(mkfs_check_not_live(bd, NULL), 0);
+	assert_int_equal(mkfs_check_not_live(&bd, 1, NULL), 0);
 	bdev_close(bd);
 }
 
@@ -241,7 +304,7 @@ static void a_beating_slot_is_refused_and_named(void **state)
 	mutex_init(&b.m);
 	struct task *t = task_start("beat", beat, &b);
 	assert_non_null(t);
-	assert_int_equal(mkfs_check_not_live(bd, r), -EBUSY);
+	assert_int_equal(mkfs_check_not_live(&bd, 1, r), -EBUSY);
 	mutex_lock(&b.m);
 	b.must_stop = true;
 	mutex_unlock(&b.m);
@@ -272,7 +335,7 @@ static void a_slot_that_stands_still_for_its_dead_time_is_dead(void **state)
 	make_default(bd);
 	extension_put(bd, 1200, 0);
 	uint64_t start = clock_now();
-	assert_int_equal(mkfs_check_not_live(bd, NULL), 0);
+	assert_int_equal(mkfs_check_not_live(&bd, 1, NULL), 0);
 	uint64_t ms = (clock_now() - start) / NS_PER_MS;
 	assert_in_range(ms, 1200, 10000);
 	bdev_close(bd);
@@ -297,10 +360,10 @@ static void the_liveness_lock_decides_at_once(void **state)
 	uint64_t start = clock_now();
 	uint64_t off = heartbeat_liveness_off(3);
 	assert_int_equal(bdev_liveness(host, off, true), 0);
-	assert_int_equal(mkfs_check_not_live(bd, r), -EBUSY);
+	assert_int_equal(mkfs_check_not_live(&bd, 1, r), -EBUSY);
 	assert_true(collect_has(&told, "host esx7.example"));
 	bdev_close(host);
-	assert_int_equal(mkfs_check_not_live(bd, r), 0);
+	assert_int_equal(mkfs_check_not_live(&bd, 1, r), 0);
 	assert_true(clock_now() - start < 20 * NS_PER_S);
 	/* It was only looked at: a host can still take it. */
 	assert_int_equal(bdev_file_open(path, 0, r, &host), 0);
@@ -322,7 +385,7 @@ static void a_later_extent_is_refused(void **state)
 	assert_int_equal(bdev_read(bd, &v, sizeof(v), LVM_VOLUME_OFF), 0);
 	v.pe_first = le64_of(7);
 	assert_int_equal(bdev_write(bd, &v, sizeof(v), LVM_VOLUME_OFF), 0);
-	assert_int_equal(mkfs_check_not_live(bd, r), -EBUSY);
+	assert_int_equal(mkfs_check_not_live(&bd, 1, r), -EBUSY);
 	assert_true(collect_has(&told, "later extent"));
 	collect_done(&told);
 	bdev_close(bd);
@@ -332,6 +395,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(interrupted_leaves_no_volume),
+		cmocka_unit_test(interrupted_leaves_no_volume_of_several),
 		cmocka_unit_test(old_signatures_are_destroyed),
 		cmocka_unit_test(options_are_fresh_each_time),
 		cmocka_unit_test(an_empty_disk_and_a_clean_volume_are_not_live),
