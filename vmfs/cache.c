@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A table of pieces by volume offset, bounded in bytes, least recently used out first.
+ * A table of pieces by volume offset and by the lock over them, bounded in bytes, least
+ * recently used out first.
  *
  * Invariants:
  *  1 a piece is handed out only under the lock and token it was stored with;
@@ -19,7 +20,7 @@
 #define BUCKETS 4096u
 
 struct piece {
-	LIST_ENTRY(piece) in_bucket;
+	LIST_ENTRY(piece) in_bucket, in_lock;
 	TAILQ_ENTRY(piece) in_order; /* most recently used last */
 	uint64_t vol_off, lock_off, token;
 	uint32_t len;
@@ -28,14 +29,15 @@ struct piece {
 
 struct vmfs_cache {
 	struct mutex m;
-	LIST_HEAD(, piece) buckets[BUCKETS];
+	LIST_HEAD(bucket, piece) buckets[BUCKETS]; /* by vol_off */
+	struct bucket locks[BUCKETS];		   /* by lock_off */
 	TAILQ_HEAD(order, piece) order;
 	uint64_t used_bytes, max_bytes;
 };
 
-static uint32_t bucket_of(uint64_t vol_off)
+static uint32_t bucket_of(uint64_t off)
 {
-	return (uint32_t)((vol_off / 512 * 0x9E3779B97F4A7C15ull) >> 52) % BUCKETS;
+	return (uint32_t)((off / 512 * 0x9E3779B97F4A7C15ull) >> 52) % BUCKETS;
 }
 
 struct vmfs_cache *vmfs_cache_new(uint64_t max_bytes)
@@ -53,6 +55,7 @@ struct vmfs_cache *vmfs_cache_new(uint64_t max_bytes)
 static void forget(struct vmfs_cache *c, struct piece *p)
 {
 	LIST_REMOVE(p, in_bucket);
+	LIST_REMOVE(p, in_lock);
 	TAILQ_REMOVE(&c->order, p, in_order);
 	c->used_bytes -= p->len;
 	free(p);
@@ -113,6 +116,7 @@ void vmfs_cache_put(struct vmfs_cache *c, uint64_t vol_off, uint32_t len,
 		forget(c, old);
 	if (p) {
 		LIST_INSERT_HEAD(&c->buckets[bucket_of(vol_off)], p, in_bucket);
+		LIST_INSERT_HEAD(&c->locks[bucket_of(lock_off)], p, in_lock);
 		TAILQ_INSERT_TAIL(&c->order, p, in_order);
 		c->used_bytes += len;
 	}
@@ -127,7 +131,7 @@ void vmfs_cache_retoken(struct vmfs_cache *c, uint64_t lock_off, uint64_t token,
 	struct piece *p;
 
 	mutex_lock(&c->m);
-	TAILQ_FOREACH(p, &c->order, in_order)
+	LIST_FOREACH(p, &c->locks[bucket_of(lock_off)], in_lock)
 		if (p->lock_off == lock_off && p->token == token)
 			p->token = new_token;
 	mutex_unlock(&c->m);
@@ -138,8 +142,8 @@ void vmfs_cache_drop_lock(struct vmfs_cache *c, uint64_t lock_off)
 	struct piece *p, *next;
 
 	mutex_lock(&c->m);
-	for (p = TAILQ_FIRST(&c->order); p; p = next) {
-		next = TAILQ_NEXT(p, in_order);
+	for (p = LIST_FIRST(&c->locks[bucket_of(lock_off)]); p; p = next) {
+		next = LIST_NEXT(p, in_lock);
 		if (p->lock_off == lock_off)
 			forget(c, p);
 	}

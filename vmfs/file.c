@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "base/align.h"
+#include "base/parse.h"
 #include "vmfs/blockmap.h"
 #include "vmfs/content.h"
 #include "vmfs/file_impl.h"
@@ -64,6 +65,23 @@ int file_check_writable(struct vmfs_file *f)
 	if (!(f->flags & VMFS_WRITE))
 		return -EBADF;
 	return vmfs_lock_may_write(f->vol, f->lock.vol_off) ? 0 : -ESTALE;
+}
+
+int file_check_end(struct vmfs_file *f, uint64_t offset, uint64_t len)
+{
+	char wanted[32];
+	uint64_t max = f->vol->shape->file_blocks_max << f->vol->block_shift;
+	uint64_t end;
+	if (!checked_add(offset, len, &end))
+		end = UINT64_MAX;
+	if (end <= max)
+		return 0;
+	return report_error(f->vol->reporter, -EFBIG,
+			    "%s: file descriptor %u.%u: %s wanted, but a file has at "
+			    "most %llu GiB",
+			    f->vol->label, addr_cluster(f->ref.addr),
+			    addr_index(f->ref.addr), size_text(end, wanted),
+			    (unsigned long long)(max >> 30));
 }
 
 /* ---- lookup and creation ---- */

@@ -77,6 +77,7 @@ struct vmfs_file {
 	bool is_small_dirty;
 	bool is_mtime_dirty;		/* written to since the last commit */
 	struct file_leaf **leaves;	/* NULL where not loaded */
+	struct file_leaf *hole_leaf;	/* for all without a block; may be NULL */
 	uint64_t leaf_count;
 	uint64_t ready_total;
 	uint32_t holds;			/* I/O under way to places taken from the map */
@@ -98,6 +99,9 @@ bool file_is_open(struct vmfs_volume *vol, vmfs_addr addr);
 void file_patch_stat(struct vmfs_volume *vol, struct vmfs_stat *st);
 /* 0, -EBADF if it was not opened for writing, -ESTALE if the volume is lost. */
 int file_check_writable(struct vmfs_file *f) __attribute__((warn_unused_result));
+/* 0, -EFBIG (reported) if a file cannot reach offset + len. Never blocks. */
+int file_check_end(struct vmfs_file *f, uint64_t offset, uint64_t len)
+	__attribute__((warn_unused_result));
 
 static inline uint64_t file_length(struct vmfs_file *f)
 {
@@ -113,6 +117,10 @@ void filemap_init(struct vmfs_file *f);
 void filemap_done(struct vmfs_file *f);
 /* Loads the leaf of a block if it is not there. Under sleeplock. Blocks. */
 int filemap_load(struct vmfs_file *f, uint64_t block) __attribute__((warn_unused_result));
+/* The same, and it may be changed: at the time of the change no memory is needed. */
+int filemap_own(struct vmfs_file *f, uint64_t block) __attribute__((warn_unused_result));
+/* Leaves that were taken out of f. */
+void filemap_free_leaves(struct vmfs_file *f, struct file_leaf **leaves, uint64_t count);
 /*
  * The run at a block, at most max long. With f->m held. -EAGAIN: its leaf is not loaded.
  * Blocks behind all leaves are holes.

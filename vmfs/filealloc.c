@@ -96,13 +96,13 @@ static vmfs_addr address_before(struct vmfs_file *f, uint64_t block)
 	return addr_fb((uint32_t)(run.vol_off >> f->vol->block_shift), 0);
 }
 
-/* All leaves that [first, first + count) touches. */
+/* All leaves that [first, first + count) touches, to be changed. */
 static int load_leaves(struct vmfs_file *f, uint64_t first, uint64_t count)
 {
 	int rc = filemap_grow(f, first + count);
 	for (uint64_t b = round_down(first, FILE_LEAF_BLOCKS);
 	     rc == 0 && b < first + count; b += FILE_LEAF_BLOCKS)
-		rc = filemap_load(f, b);
+		rc = filemap_own(f, b);
 	return rc;
 }
 
@@ -349,9 +349,7 @@ static void become_small(struct vmfs_file *f, uint8_t *small)
 	f->small = small;
 	f->is_small_dirty = f->is_mtime_dirty = false;
 	mutex_unlock(&f->m);
-	for (uint64_t i = 0; i < count; i++)
-		free(leaves[i]);
-	free(leaves);
+	filemap_free_leaves(f, leaves, count);
 	f->ahead_first = f->ahead_end = 0;
 	f->next_block = NO_BLOCK;
 }
@@ -416,10 +414,9 @@ int vmfs_file_truncate(struct vmfs_file *file, uint64_t size_bytes)
 	int rc = file_check_writable(file);
 	if (rc < 0)
 		return rc;
-	if (size_bytes > blockmap_capacity(file->vol, VMFS_ZLA_DOUBLE)
-				 << file->vol->block_shift)
-		return -EFBIG;
-	rc = file_change_begin(file);
+	rc = file_check_end(file, size_bytes, 0);
+	if (rc == 0)
+		rc = file_change_begin(file);
 	if (rc < 0)
 		return rc;
 	sleeplock_acquire(&file->sleeplock);
@@ -483,18 +480,16 @@ static int allocate_locked(struct vmfs_file *f, uint64_t offset, uint64_t end,
 int vmfs_file_allocate(struct vmfs_file *file, uint64_t offset, uint64_t len,
 		       enum vmfs_allocate how)
 {
-	uint64_t end;
 	int rc = file_check_writable(file);
 	if (rc < 0 || len == 0)
 		return rc;
-	if (!checked_add(offset, len, &end) ||
-	    end > blockmap_capacity(file->vol, VMFS_ZLA_DOUBLE) << file->vol->block_shift)
-		return -EFBIG;
-	rc = file_change_begin(file);
+	rc = file_check_end(file, offset, len);
+	if (rc == 0)
+		rc = file_change_begin(file);
 	if (rc < 0)
 		return rc;
 	sleeplock_acquire(&file->sleeplock);
-	rc = allocate_locked(file, offset, end, how);
+	rc = allocate_locked(file, offset, offset + len, how);
 	sleeplock_release(&file->sleeplock);
 	return file_change_end(file, rc);
 }

@@ -15,7 +15,9 @@
  *    mutex is released until the I/O has ended; blocks are taken out of the map only when
  *    there is no hold (filemap_quiesce), so no I/O ever goes to a block that was given
  *    back.
- * 3. Loading and changing leaves: under the file's sleeplock. So no leaf is loaded from a
+ * 3. Leaves without a block are all one, f->hole_leaf, which nobody changes: a file of
+ *    62 TiB has 63,488 leaves. Who is about to change leaves calls filemap_own().
+ * 4. Loading and changing leaves: under the file's sleeplock. So no leaf is loaded from a
  *    state of the disk that is older than the map.
  */
 #include <assert.h>
@@ -30,6 +32,14 @@
 #include "vmfs/view.h"
 #include "vmfs/volume.h"
 
+void filemap_free_leaves(struct vmfs_file *f, struct file_leaf **leaves, uint64_t count)
+{
+	for (uint64_t i = 0; i < count; i++)
+		if (leaves[i] != f->hole_leaf)
+			free(leaves[i]);
+	free(leaves);
+}
+
 void filemap_init(struct vmfs_file *f)
 {
 	sleeplock_init(&f->sleeplock);
@@ -41,9 +51,8 @@ void filemap_init(struct vmfs_file *f)
 
 void filemap_done(struct vmfs_file *f)
 {
-	for (uint64_t i = 0; i < f->leaf_count; i++)
-		free(f->leaves[i]);
-	free(f->leaves);
+	filemap_free_leaves(f, f->leaves, f->leaf_count);
+	free(f->hole_leaf);
 	cond_done(&f->c);
 	mutex_done(&f->m);
 	sleeplock_done(&f->sleeplock);
@@ -74,6 +83,7 @@ struct load {
 	const struct vmfs_file *f;
 	uint64_t first;
 	struct file_leaf *leaf;
+	uint64_t hole_end;	/* nothing is allocated in [first, hole_end) */
 };
 
 static int load_build(struct vmfs_txn *t, void *arg)
@@ -86,11 +96,14 @@ static int load_build(struct vmfs_txn *t, void *arg)
 		return rc;
 	uint64_t capacity = blockmap_capacity(
 		load->f->vol, (enum vmfs_zla)le32_get(fdd->meta.zla));
+	load->hole_end = load->first >= capacity ? UINT64_MAX : 0;
 	for (uint64_t i = 0; i < FILE_LEAF_BLOCKS && load->first + i < capacity;) {
 		struct blockmap_leaf leaf;
 		rc = blockmap_leaf(t, ref, fdd, load->first + i, &leaf);
 		if (rc < 0)
 			return rc;
+		if (i == 0 && !leaf.entries)
+			load->hole_end = leaf.first + leaf.count;
 		for (; i < FILE_LEAF_BLOCKS && load->first + i < leaf.first + leaf.count;
 		     i++) {
 			vmfs_addr addr;
@@ -105,6 +118,21 @@ static int load_build(struct vmfs_txn *t, void *arg)
 	return 0;
 }
 
+/* From leaf n on, those of [first, hole_end) that are not there. */
+static int put_hole(struct vmfs_file *f, uint64_t n, uint64_t hole_end)
+{
+	uint64_t end = min_u64(hole_end / FILE_LEAF_BLOCKS, f->leaf_count);
+	if (!f->hole_leaf)
+		f->hole_leaf = calloc(1, sizeof(*f->hole_leaf));
+	if (!f->hole_leaf)
+		return -ENOMEM;
+	mutex_lock(&f->m);
+	for (; n < end && !f->leaves[n]; n++)
+		f->leaves[n] = f->hole_leaf;
+	mutex_unlock(&f->m);
+	return 0;
+}
+
 int filemap_load(struct vmfs_file *f, uint64_t block)
 {
 	uint64_t n = block / FILE_LEAF_BLOCKS;
@@ -116,16 +144,29 @@ int filemap_load(struct vmfs_file *f, uint64_t block)
 		return -ENOMEM;
 	struct load load = { .f = f, .first = n * FILE_LEAF_BLOCKS, .leaf = leaf };
 	int rc = view_run(f->vol, load_build, &load);
-	if (rc < 0) {
+	/* It was there when the lock was taken. */
+	if (rc == -ENOENT)
+		rc = vmfs_corrupt(f->vol, "file descriptor %u.%u: gone while locked",
+				  addr_cluster(f->ref.addr), addr_index(f->ref.addr));
+	if (rc < 0 || load.hole_end >= load.first + FILE_LEAF_BLOCKS) {
 		free(leaf);
-		/* It was there when the lock was taken. */
-		return rc == -ENOENT
-			       ? vmfs_corrupt(f->vol,
-					      "file descriptor %u.%u: gone while locked",
-					      addr_cluster(f->ref.addr),
-					      addr_index(f->ref.addr))
-			       : rc;
+		return rc < 0 ? rc : put_hole(f, n, load.hole_end);
 	}
+	mutex_lock(&f->m);
+	f->leaves[n] = leaf;
+	mutex_unlock(&f->m);
+	return 0;
+}
+
+int filemap_own(struct vmfs_file *f, uint64_t block)
+{
+	uint64_t n = block / FILE_LEAF_BLOCKS;
+	int rc = filemap_load(f, block);
+	if (rc < 0 || n >= f->leaf_count || f->leaves[n] != f->hole_leaf)
+		return rc;
+	struct file_leaf *leaf = calloc(1, sizeof(*leaf));
+	if (!leaf)
+		return -ENOMEM;
 	mutex_lock(&f->m);
 	f->leaves[n] = leaf;
 	mutex_unlock(&f->m);
@@ -171,6 +212,12 @@ int filemap_run(struct vmfs_file *f, uint64_t block, uint64_t max,
 		leaf = f->leaves[next / FILE_LEAF_BLOCKS];
 		if (!leaf)
 			break;
+		if (leaf == f->hole_leaf) {
+			if (run.state != FILE_HOLE)
+				break;
+			run.count = round_up(next + 1, FILE_LEAF_BLOCKS) - block - 1;
+			continue;
+		}
 		struct file_run one = run_at(f, leaf, next % FILE_LEAF_BLOCKS);
 		if (one.state != run.state)
 			break;
@@ -178,6 +225,7 @@ int filemap_run(struct vmfs_file *f, uint64_t block, uint64_t max,
 		    one.vol_off != run.vol_off + (run.count << f->vol->block_shift))
 			break;
 	}
+	run.count = min_u64(run.count, max);
 	*ret_run = run;
 	return 0;
 }
@@ -256,7 +304,7 @@ void filemap_forget_from(struct vmfs_file *f, uint64_t block, uint64_t end)
 		struct file_leaf *leaf = f->leaves[b / FILE_LEAF_BLOCKS];
 		uint64_t leaf_end = round_down(b, FILE_LEAF_BLOCKS) + FILE_LEAF_BLOCKS;
 		for (; b < min_u64(end, leaf_end); b++) {
-			if (!leaf)
+			if (!leaf || leaf == f->hole_leaf)
 				continue;
 			set_unready(f, leaf, b % FILE_LEAF_BLOCKS);
 			leaf->raw[b % FILE_LEAF_BLOCKS] = 0;

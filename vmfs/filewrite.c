@@ -305,13 +305,12 @@ static int write_among_writers(struct vmfs_file *f, const void *buf, uint64_t le
 int vmfs_file_write(struct vmfs_file *file, const void *buf, uint64_t len,
 		    uint64_t offset)
 {
-	uint64_t end;
 	int rc = file_check_writable(file);
 	if (rc < 0 || len == 0)
 		return rc;
-	if (!checked_add(offset, len, &end) ||
-	    end > blockmap_capacity(file->vol, VMFS_ZLA_DOUBLE) << file->vol->block_shift)
-		return -EFBIG;
+	rc = file_check_end(file, offset, len);
+	if (rc < 0)
+		return rc;
 	bool is_multi = file->flags & VMFS_MULTI_WRITER;
 	do {
 		rc = is_multi ? write_among_writers(file, buf, len, offset)

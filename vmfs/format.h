@@ -330,6 +330,8 @@ ONDISK_SIZE(struct vmfs_cluster_disk, 512);
 #define VMFS_FD_SLOTS 256u
 #define VMFS_RESIDENT_MAX 1024u
 #define VMFS_PB_ENTRIES 1024u
+/* All of .pbc.sf, 63 of its blocks above the others: 64,449 GiB in blocks of 1 MiB. */
+#define VMFS_FILE_BLOCKS_MAX (64449ull << 10)
 #define VMFS_PB_SIZE 4096u
 
 enum vmfs_fd_type {

@@ -131,6 +131,7 @@ struct vmfs6_owner_disk {
 #define VMFS6_FD_SLOTS 320u
 #define VMFS6_RESIDENT_MAX 3584u
 #define VMFS6_PB_ENTRIES 8192u
+#define VMFS6_FILE_BLOCKS_MAX (1ull << 26) /* 64 TiB */
 #define VMFS6_PB_SIZE 0x10000u
 
 /* FD 8 of cluster 0 behind those of VMFS-5; 9 and 10 exist on some volumes. */

@@ -363,7 +363,9 @@ int vmfs_symlink(struct vmfs_volume *vol, const char *target, const char *path)
 	if (!target[0])
 		return -ENOENT;
 	if (strlen(target) >= VMFS_PATH_MAX || strlen(target) > vol->sub_block_size)
-		return -ENAMETOOLONG;
+		return report_error(vol->reporter, -ENAMETOOLONG,
+				    "%s: \"%s\": a target of %zu bytes, at most %u",
+				    vol->label, path, strlen(target), VMFS_PATH_MAX - 1);
 	int rc = names_run(vol, symlink_build, &m);
 	return path_result(vol, &m.end, rc);
 }

@@ -41,15 +41,18 @@ int path_check_name(const char *name)
 	return strlen(name) > VMFS_NAME_MAX ? -ENAMETOOLONG : 0;
 }
 
-/* Takes the next component out of rest: 1, 0 at the end, -ENAMETOOLONG. */
-static int next_component(char *rest, char name[VMFS_NAME_MAX + 1])
+/* Takes the next component out of rest: 1, 0 at the end, -ENAMETOOLONG (reported). */
+static int next_component(struct vmfs_volume *vol, char *rest,
+			  char name[VMFS_NAME_MAX + 1])
 {
 	char *start = rest + strspn(rest, "/");
 	size_t len = strcspn(start, "/");
 	if (len == 0)
 		return 0;
 	if (len > VMFS_NAME_MAX)
-		return -ENAMETOOLONG;
+		return report_error(vol->reporter, -ENAMETOOLONG,
+				    "%s: \"%.24s...\": a name of %zu bytes, at most %u",
+				    vol->label, start, len, VMFS_NAME_MAX);
 	(void)memcpy(name, start, len);
 	name[len] = 0;
 	(void)memmove(rest, start + len, strlen(start + len) + 1);
@@ -140,7 +143,7 @@ static int walk(struct walk *w, uint32_t flags, struct path_end *end)
 		char name[VMFS_NAME_MAX + 1];
 		bool must_be_directory =
 			w->rest[0] && w->rest[strlen(w->rest) - 1] == '/';
-		int rc = next_component(w->rest, name);
+		int rc = next_component(vmfs_txn_volume(w->t), w->rest, name);
 		if (rc <= 0)
 			return rc;
 		(void)memcpy(end->name, name, sizeof(name));
@@ -179,8 +182,11 @@ int path_walk(struct vmfs_txn *t, const char *path, uint32_t flags,
 	      struct path_end *ret_end)
 {
 	size_t len = strlen(path);
+	struct vmfs_volume *vol = vmfs_txn_volume(t);
 	if (len + 2 > VMFS_PATH_MAX)
-		return -ENAMETOOLONG;
+		return report_error(vol->reporter, -ENAMETOOLONG,
+				    "%s: \"%.24s...\": a path of %zu bytes, at most %u",
+				    vol->label, path, len, VMFS_PATH_MAX - 2);
 	AUTO_FREE struct walk *w = calloc(1, sizeof(*w));
 	if (!w)
 		return -ENOMEM;

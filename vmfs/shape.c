@@ -14,6 +14,7 @@
 		.resident_max = VMFS_RESIDENT_MAX,                                       \
 		.pb_size = VMFS_PB_SIZE,                                                 \
 		.pb_entries = VMFS_PB_ENTRIES,                                           \
+		.file_blocks_max = VMFS_FILE_BLOCKS_MAX,                                 \
 		.cluster_header_size = VMFS_CLUSTER_HEADER_SIZE,                         \
 		.cluster_meta_off = VMFS_SECTOR_SIZE,                                    \
 		.cluster_meta_size = VMFS_SECTOR_SIZE,                                   \
@@ -34,6 +35,7 @@ static const struct vmfs_shape shape6 = {
 	.resident_max = VMFS6_RESIDENT_MAX,
 	.pb_size = VMFS6_PB_SIZE,
 	.pb_entries = VMFS6_PB_ENTRIES,
+	.file_blocks_max = VMFS6_FILE_BLOCKS_MAX,
 	.cluster_header_size = VMFS6_CLUSTER_HEADER_SIZE,
 	.cluster_meta_off = VMFS6_PAGE,
 	.cluster_meta_size = VMFS6_PAGE,

@@ -20,6 +20,7 @@ struct vmfs_shape {
 	uint32_t fd_slots;
 	uint32_t resident_max;
 	uint32_t pb_size, pb_entries;
+	uint64_t file_blocks_max; /* of a file, holes too: FORMAT.md 15 */
 	uint32_t cluster_header_size, cluster_meta_off, cluster_meta_size;
 	uint32_t heartbeat_size, heartbeat_count;
 	uint64_t fdc_off;	/* first block of .fdc.sf, at least one block */

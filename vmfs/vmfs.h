@@ -22,7 +22,7 @@
  *   -EOPNOTSUPP format feature unknown or not writable here
  *   -ENOSPC     file blocks, sub-blocks, pointer blocks or file descriptors ran out
  *               (reported)
- *   -EFBIG, -ENAMETOOLONG  limits of the format
+ *   -EFBIG, -ENAMETOOLONG  limits of the format (reported)
  *   -ETIMEDOUT  outcome unknown; the volume goes dead
  *   -ENODEV     an extent is missing or gone
  */

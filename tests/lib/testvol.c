@@ -12,17 +12,22 @@
 #include "fsck/check.h"
 #include "mkfs/write.h"
 
-void testvol_format(struct testvol *tv, struct bdev *bd)
+static void format(struct testvol *tv, struct bdev *bd, const struct mkfs_counts *counts)
 {
 	struct mkfs_options options;
 	struct mkfs_layout layout;
 	struct reporter *r = collect_init(&tv->told);
 	tv->bd = bd;
 	tv->vol = NULL;
-	assert_int_equal(mkfs_layout_make("test", bd->size, NULL, r, &layout), 0);
+	assert_int_equal(mkfs_layout_make("test", bd->size, counts, r, &layout), 0);
 	mkfs_options_init(&options, bd);
 	(void)snprintf(options.label, sizeof(options.label), "test");
 	assert_int_equal(mkfs_write(bd, &layout, &options, r), 0);
+}
+
+void testvol_format(struct testvol *tv, struct bdev *bd)
+{
+	format(tv, bd, NULL);
 }
 
 void testvol_mount(struct testvol *tv, bool is_read_only)
@@ -41,13 +46,19 @@ void testvol_mount(struct testvol *tv, bool is_read_only)
 	assert_int_equal(rc, 0);
 }
 
-void testvol_new(struct testvol *tv, unsigned int pes)
+void testvol_new_with(struct testvol *tv, unsigned int pes,
+		      const struct mkfs_counts *counts)
 {
 	struct bdev *bd;
 	assert_int_equal(bdev_mem_new(LVM_DATA_OFF + pes * LVM_PE_SIZE, 512, NULL, &bd),
 			 0);
-	testvol_format(tv, bd);
+	format(tv, bd, counts);
 	testvol_mount(tv, false);
+}
+
+void testvol_new(struct testvol *tv, unsigned int pes)
+{
+	testvol_new_with(tv, pes, NULL);
 }
 
 void testvol_unmount(struct testvol *tv)

@@ -17,6 +17,10 @@ struct testvol {
 void testvol_new(struct testvol *tv, unsigned int pes);
 /* The same on a device that the caller made; taken. */
 void testvol_format(struct testvol *tv, struct bdev *bd);
+struct mkfs_counts;
+/* As testvol_new(), with as many of each resource as said (mkfs/layout.h). */
+void testvol_new_with(struct testvol *tv, unsigned int pes,
+		      const struct mkfs_counts *counts);
 void testvol_mount(struct testvol *tv, bool is_read_only);
 /* Unmounts if it is mounted; asserts that nothing was reported as an error. */
 void testvol_unmount(struct testvol *tv);
