@@ -166,6 +166,22 @@ int fd_free(struct vmfs_txn *t, const struct fd_ref *ref)
 
 /* ---- fields ---- */
 
+void fd_set_attr(struct fd_body_disk *fdd, const struct vmfs_attr *attr)
+{
+	struct vmfs_fd_meta_disk *metad = &fdd->meta;
+	if (attr->has_mode)
+		metad->mode = le32_of((le32_get(metad->mode) & ~07777u) |
+				      (attr->mode & 07777));
+	if (attr->has_owner) {
+		metad->uid = le32_of(attr->uid);
+		metad->gid = le32_of(attr->gid);
+	}
+	if (attr->has_times) {
+		metad->mtime_s = le32_of(attr->mtime_s);
+		metad->atime_s = le32_of(attr->atime_s);
+	}
+}
+
 bool fd_is_directory(const struct vmfs_fd_meta_disk *metad)
 {
 	uint32_t type = le32_get(metad->type);

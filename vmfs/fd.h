@@ -64,6 +64,9 @@ int fd_free(struct vmfs_txn *t, const struct fd_ref *ref)
 
 /* ---- fields ---- */
 
+/* Mode, owner and times, as far as attr has them. */
+void fd_set_attr(struct fd_body_disk *fdd, const struct vmfs_attr *attr);
+
 /* True for directories, .sdd.sf (a "system" FD with directory mode) included. */
 bool fd_is_directory(const struct vmfs_fd_meta_disk *metad);
 uint64_t fd_length(const struct fd_body_disk *fdd);

@@ -88,7 +88,7 @@ int file_check_end(struct vmfs_file *f, uint64_t offset, uint64_t len)
 
 struct opening {
 	struct vmfs_volume *vol;
-	const char *path;
+	struct path_from from;	/* path NULL: the node `dir` itself */
 	const struct vmfs_file_options *options;
 	struct path_end end;
 	struct vmfs_stat st;
@@ -104,7 +104,7 @@ static int find_build(struct vmfs_txn *t, void *arg)
 {
 	struct opening *o = arg;
 	const struct fd_body_disk *fdd;
-	int rc = path_walk(t, o->path, PATH_FOLLOW, &o->end);
+	int rc = path_walk(t, &o->from, PATH_FOLLOW, &o->end);
 	if (rc < 0 || !o->end.is_there)
 		return rc;
 	rc = path_fd(t, &o->end, &fdd);
@@ -119,7 +119,7 @@ static int create_build(struct vmfs_txn *t, void *arg)
 	struct fd_ref ref;
 	struct fd_body_disk *fdd;
 	uint32_t keep = is_exclusive(o) ? TXN_LOCK_KEEP : TXN_LOCK_PLAIN;
-	int rc = path_walk(t, o->path, PATH_FOLLOW, &o->end);
+	int rc = path_walk(t, &o->from, PATH_FOLLOW, &o->end);
 	if (rc == 0 && o->end.is_there)
 		rc = -EEXIST;
 	if (rc == 0)
@@ -129,6 +129,7 @@ static int create_build(struct vmfs_txn *t, void *arg)
 		rc = names_add(t, &o->end, &ref, VMFS_TYPE_FILE);
 	if (rc < 0)
 		return rc;
+	fd_set_attr(fdd, &o->options->owner);
 	o->end.entry.ref = ref;
 	fd_stat(fdd, &o->st);
 	return 0;
@@ -138,6 +139,8 @@ static int create_build(struct vmfs_txn *t, void *arg)
 static int find_or_create(struct opening *o)
 {
 	uint32_t flags = o->options->flags;
+	if (!o->from.path)
+		return vmfs_node_stat(o->vol, o->from.dir, &o->st);
 	int rc = view_run(o->vol, find_build, o);
 	/* Who wants to lock a file wants to know: a dead host may have been moving it. */
 	if (flags & (VMFS_WRITE | VMFS_READ_LOCKED) &&
@@ -332,9 +335,9 @@ static int open_once(struct opening *o, struct vmfs_file **ret_file,
 	return 0;
 }
 
-int vmfs_file_open(struct vmfs_volume *vol, const char *path,
-		   const struct vmfs_file_options *options, struct vmfs_file **ret_file,
-		   struct vmfs_holder *ret_holder)
+static int open_from(struct vmfs_volume *vol, struct path_from from,
+		     const struct vmfs_file_options *options, struct vmfs_file **ret_file,
+		     struct vmfs_holder *ret_holder)
 {
 	struct vmfs_file *f = NULL;
 	int rc = -EAGAIN;
@@ -346,7 +349,7 @@ int vmfs_file_open(struct vmfs_volume *vol, const char *path,
 	if (options->flags && vol->is_read_only)
 		return -EROFS;
 	for (unsigned int i = 0; rc == -EAGAIN && i < OPEN_TRIES; i++) {
-		struct opening o = { .vol = vol, .path = path, .options = options };
+		struct opening o = { .vol = vol, .from = from, .options = options };
 		rc = open_once(&o, &f, ret_holder);
 	}
 	if (rc == -EAGAIN)
@@ -361,11 +364,37 @@ int vmfs_file_open(struct vmfs_volume *vol, const char *path,
 	return rc;
 }
 
+int vmfs_file_open(struct vmfs_volume *vol, const char *path,
+		   const struct vmfs_file_options *options, struct vmfs_file **ret_file,
+		   struct vmfs_holder *ret_holder)
+{
+	return open_from(vol, (struct path_from){ .path = path }, options, ret_file,
+			 ret_holder);
+}
+
+int vmfs_node_open(struct vmfs_volume *vol, struct vmfs_node node,
+		   const struct vmfs_file_options *options, struct vmfs_file **ret_file,
+		   struct vmfs_holder *ret_holder)
+{
+	return open_from(vol, (struct path_from){ .dir = node }, options, ret_file,
+			 ret_holder);
+}
+
+int vmfs_node_create(struct vmfs_volume *vol, struct vmfs_node dir, const char *name,
+		     const struct vmfs_file_options *options, struct vmfs_file **ret_file,
+		     struct vmfs_holder *ret_holder)
+{
+	int rc = path_check_name(name);
+	return rc < 0 ? rc
+		      : open_from(vol, (struct path_from){ dir, name }, options, ret_file,
+				  ret_holder);
+}
+
 int file_lock_of_path(struct vmfs_volume *vol, const char *path,
 		      struct vmfs_lock_id *ret_id)
 {
 	const struct vmfs_file_options options = { .flags = VMFS_WRITE };
-	struct opening o = { .vol = vol, .path = path, .options = &options };
+	struct opening o = { .vol = vol, .from.path = path, .options = &options };
 	int rc = find_or_create(&o);
 	if (rc == 0)
 		rc = check_kind(&o.st, options.flags);
@@ -376,18 +405,9 @@ int file_lock_of_path(struct vmfs_volume *vol, const char *path,
 int vmfs_file_open_addr(struct vmfs_volume *vol, vmfs_addr addr,
 			struct vmfs_file **ret_file)
 {
-	struct vmfs_file_options options = { .flags = VMFS_READ };
-	struct opening o = { .vol = vol, .options = &options };
-	int rc = vmfs_stat_addr(vol, addr, &o.st);
-	if (rc == 0)
-		rc = check_kind(&o.st, VMFS_READ);
-	if (rc < 0)
-		return rc;
-	struct vmfs_file *f = file_new(&o);
-	if (!f)
-		return -ENOMEM;
-	*ret_file = f;
-	return 0;
+	const struct vmfs_file_options options = { .flags = VMFS_READ };
+	return vmfs_node_open(vol, (struct vmfs_node){ .addr = addr }, &options, ret_file,
+			      NULL);
 }
 
 int vmfs_file_close(struct vmfs_file *file)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Names: looking them up, making, removing and moving them.
+ * Names: making, removing and moving them. (looking them up: look.c)
  *
  * Each change is one transaction: the entry, the FD it names, link counts and the freed
  * blocks change together or not at all. One exception: a file with more blocks than one
@@ -36,6 +36,8 @@
 #define GIVE_UP_NS (90 * NS_PER_S)	/* a take-over lasts no longer: LOCKING.md 14 */
 #define STEP_BLOCKS 65536u		/* freed in one transaction, as a first try */
 
+static const struct vmfs_node names_root;
+
 int names_run(struct vmfs_volume *vol, vmfs_build_fn *build, void *arg)
 {
 	uint64_t start = clock_now();
@@ -48,189 +50,6 @@ int names_run(struct vmfs_volume *vol, vmfs_build_fn *build, void *arg)
 			return rc;
 		deadline = clock_now() + NS_PER_S;
 	}
-}
-
-/* ---- looking ---- */
-
-struct look {
-	const char *path;
-	uint32_t flags;
-	struct path_end end;
-	struct vmfs_stat st;
-};
-
-static int look_build(struct vmfs_txn *t, void *arg)
-{
-	struct look *look = arg;
-	const struct fd_body_disk *fdd;
-	int rc = path_walk(t, look->path, look->flags, &look->end);
-	if (rc == 0)
-		rc = path_fd(t, &look->end, &fdd);
-	if (rc == 0)
-		fd_stat(fdd, &look->st);
-	return rc;
-}
-
-static int look_at(struct vmfs_volume *vol, struct look *look)
-{
-	int rc = view_run(vol, look_build, look);
-	return path_result(vol, &look->end, rc);
-}
-
-int vmfs_stat(struct vmfs_volume *vol, const char *path, struct vmfs_stat *ret_st)
-{
-	struct look look = { .path = path };
-	int rc = look_at(vol, &look);
-	if (rc < 0)
-		return rc;
-	file_patch_stat(vol, &look.st);
-	*ret_st = look.st;
-	return 0;
-}
-
-struct look_addr {
-	struct fd_ref ref;
-	const char *name;	/* of an entry in it, or NULL */
-	struct path_end end;
-	struct vmfs_stat st;
-	char *buf;		/* for readlink */
-	uint32_t size;
-};
-
-static int stat_addr_build(struct vmfs_txn *t, void *arg)
-{
-	struct look_addr *look = arg;
-	const struct fd_body_disk *fdd;
-	int rc = fd_read(t, &look->ref, &fdd);
-	if (rc == 0)
-		fd_stat(fdd, &look->st);
-	return rc;
-}
-
-int vmfs_stat_addr(struct vmfs_volume *vol, vmfs_addr addr, struct vmfs_stat *ret_st)
-{
-	struct look_addr look = { .ref = { .addr = addr } };
-	int rc = view_run(vol, stat_addr_build, &look);
-	if (rc < 0)
-		return rc;
-	file_patch_stat(vol, &look.st);
-	*ret_st = look.st;
-	return 0;
-}
-
-static int lookup_build(struct vmfs_txn *t, void *arg)
-{
-	struct look_addr *look = arg;
-	const struct fd_body_disk *fdd;
-	struct dir_found found;
-	look->end = (struct path_end){ .dir = look->ref };
-	int rc = dir_find(t, &look->ref, look->name, &found);
-	if (rc < 0)
-		return rc;
-	look->end.is_there = found.is_there;
-	if (found.is_there)
-		look->end.entry = found.entry;
-	rc = path_fd(t, &look->end, &fdd);
-	if (rc == 0)
-		fd_stat(fdd, &look->st);
-	return rc;
-}
-
-int vmfs_lookup(struct vmfs_volume *vol, vmfs_addr dir, const char *name,
-		struct vmfs_stat *ret_st)
-{
-	struct look_addr look = { .ref = { .addr = dir }, .name = name };
-	int rc = path_check_name(name);
-	if (rc == 0)
-		rc = view_run(vol, lookup_build, &look);
-	rc = path_result(vol, &look.end, rc);
-	if (rc < 0)
-		return rc;
-	file_patch_stat(vol, &look.st);
-	*ret_st = look.st;
-	return 0;
-}
-
-#define READDIR_BATCH 16u
-
-struct listing {
-	struct fd_ref dir;
-	uint64_t first;
-	unsigned int max;
-	int count;
-	struct vmfs_dirent *entries;
-};
-
-static int readdir_build(struct vmfs_txn *t, void *arg)
-{
-	struct listing *list = arg;
-	uint64_t next = list->first;
-	unsigned int found = 0;
-	while (found < list->max) {
-		struct dir_entry entries[READDIR_BATCH];
-		uint64_t index[READDIR_BATCH];
-		unsigned int want = list->max - found;
-		int n = dir_list(t, &list->dir, next,
-				 want < READDIR_BATCH ? want : READDIR_BATCH, entries,
-				 index);
-		if (n < 0)
-			return n;
-		if (n == 0)
-			break;
-		for (int i = 0; i < n; i++) {
-			struct vmfs_dirent *e = &list->entries[found++];
-			(void)memcpy(e->name, entries[i].name, sizeof(e->name));
-			e->addr = entries[i].ref.addr;
-			e->type = entries[i].type;
-			e->generation = entries[i].ref.generation;
-			e->cookie = next = index[i] + 1;
-		}
-	}
-	list->count = (int)found;
-	return 0;
-}
-
-int vmfs_readdir(struct vmfs_volume *vol, vmfs_addr dir, uint64_t cookie,
-		 struct vmfs_dirent *ret, unsigned int max)
-{
-	struct listing list = {
-		.dir = { .addr = dir }, .first = cookie, .max = max, .entries = ret
-	};
-	int rc = view_run(vol, readdir_build, &list);
-	return rc < 0 ? rc : list.count;
-}
-
-static int readlink_build(struct vmfs_txn *t, void *arg)
-{
-	struct look_addr *look = arg;
-	const struct fd_body_disk *fdd;
-	int rc = fd_read(t, &look->ref, &fdd);
-	return rc < 0 ? rc : path_read_symlink(t, &look->ref, fdd, look->buf, look->size);
-}
-
-int vmfs_readlink_addr(struct vmfs_volume *vol, vmfs_addr addr, char *buf, uint32_t size)
-{
-	struct look_addr look = { .ref = { .addr = addr }, .buf = buf, .size = size };
-	int rc = view_run(vol, readlink_build, &look);
-	return rc < 0 ? rc : (int)strlen(buf);
-}
-
-int vmfs_readlink(struct vmfs_volume *vol, const char *path, char *buf, uint32_t size)
-{
-	struct vmfs_stat st;
-	int rc = vmfs_stat(vol, path, &st);
-	return rc < 0 ? rc : vmfs_readlink_addr(vol, st.addr, buf, size);
-}
-
-int vmfs_lock_info(struct vmfs_volume *vol, const char *path,
-		   struct vmfs_lock_info *ret_info)
-{
-	struct look look = { .path = path, .flags = PATH_FOLLOW };
-	struct vmfs_lock_id id;
-	int rc = look_at(vol, &look);
-	if (rc == 0)
-		rc = fd_lock_id(vol, &look.end.entry.ref, &id);
-	return rc < 0 ? rc : vmfs_lock_look(vol, &id, ret_info);
 }
 
 /* ---- making ---- */
@@ -265,10 +84,21 @@ int names_add(struct vmfs_txn *t, const struct path_end *end, const struct fd_re
 }
 
 struct making {
-	const char *path, *target;
-	uint32_t mode;
+	struct path_from at;
+	const char *target;
+	const struct vmfs_attr *attr;
 	struct path_end end;
+	struct vmfs_stat st;
 };
+
+static int make(struct vmfs_volume *vol, vmfs_build_fn *build, struct making *m,
+		struct vmfs_stat *ret_st)
+{
+	int rc = path_result(vol, &m->end, names_run(vol, build, m));
+	if (rc == 0)
+		*ret_st = m->st;
+	return rc;
+}
 
 /*
  * The entry ".." of a directory in `parent`: the root is entered with its generation too.
@@ -292,28 +122,39 @@ static int mkdir_build(struct vmfs_txn *t, void *arg)
 	struct fd_ref ref;
 	struct dir_entry dots;
 	struct fd_body_disk *fdd;
-	int rc = path_walk(t, m->path, PATH_NO_FOLLOW, &m->end);
+	int rc = path_walk(t, &m->at, PATH_NO_FOLLOW, &m->end);
 	if (rc == 0 && m->end.is_there)
 		rc = -EEXIST;
 	if (rc == 0)
 		rc = dots_of(t, &m->end.dir, &dots);
 	if (rc == 0)
-		rc = fd_create(t, (vmfs_addr){ 0 }, VMFS_TYPE_DIRECTORY, m->mode,
+		rc = fd_create(t, (vmfs_addr){ 0 }, VMFS_TYPE_DIRECTORY, 0,
 			       TXN_LOCK_PLAIN, &ref, &fdd);
+	if (rc == 0)
+		fd_set_attr(fdd, m->attr);
 	if (rc == 0)
 		rc = dir_init(t, &ref, fdd, &dots);
 	if (rc == 0)
 		rc = names_add(t, &m->end, &ref, VMFS_TYPE_DIRECTORY);
 	if (rc == 0)
 		rc = add_links(t, &m->end.dir, 1);
+	if (rc == 0)
+		fd_stat(fdd, &m->st);
 	return rc;
+}
+
+int vmfs_node_mkdir(struct vmfs_volume *vol, struct vmfs_node dir, const char *name,
+		    const struct vmfs_attr *attr, struct vmfs_stat *ret_st)
+{
+	struct making m = { .at = { dir, name }, .attr = attr };
+	return make(vol, mkdir_build, &m, ret_st);
 }
 
 int vmfs_mkdir(struct vmfs_volume *vol, const char *path, uint32_t mode)
 {
-	struct making m = { .path = path, .mode = mode };
-	int rc = names_run(vol, mkdir_build, &m);
-	return path_result(vol, &m.end, rc);
+	const struct vmfs_attr attr = { .has_mode = true, .mode = mode };
+	struct vmfs_stat st;
+	return vmfs_node_mkdir(vol, names_root, path, &attr, &st);
 }
 
 /* The target as content of a new sub-block: written before anything refers to it. */
@@ -344,30 +185,42 @@ static int symlink_build(struct vmfs_txn *t, void *arg)
 	struct making *m = arg;
 	struct fd_ref ref;
 	struct fd_body_disk *fdd;
-	int rc = path_walk(t, m->path, PATH_NO_FOLLOW, &m->end);
+	int rc = path_walk(t, &m->at, PATH_NO_FOLLOW, &m->end);
 	if (rc == 0 && m->end.is_there)
 		rc = -EEXIST;
 	if (rc == 0)
 		rc = fd_create(t, (vmfs_addr){ 0 }, VMFS_TYPE_SYMLINK, 0777,
 			       TXN_LOCK_PLAIN, &ref, &fdd);
 	if (rc == 0)
+		fd_set_attr(fdd, m->attr);
+	if (rc == 0)
 		rc = put_target(t, &ref, fdd, m->target);
 	if (rc == 0)
 		rc = names_add(t, &m->end, &ref, VMFS_TYPE_SYMLINK);
+	if (rc == 0)
+		fd_stat(fdd, &m->st);
 	return rc;
 }
 
-int vmfs_symlink(struct vmfs_volume *vol, const char *target, const char *path)
+int vmfs_node_symlink(struct vmfs_volume *vol, struct vmfs_node dir, const char *name,
+		      const char *target, const struct vmfs_attr *attr,
+		      struct vmfs_stat *ret_st)
 {
-	struct making m = { .path = path, .target = target };
+	struct making m = { .at = { dir, name }, .target = target, .attr = attr };
 	if (!target[0])
 		return -ENOENT;
 	if (strlen(target) >= VMFS_PATH_MAX || strlen(target) > vol->sub_block_size)
 		return report_error(vol->reporter, -ENAMETOOLONG,
 				    "%s: \"%s\": a target of %zu bytes, at most %u",
-				    vol->label, path, strlen(target), VMFS_PATH_MAX - 1);
-	int rc = names_run(vol, symlink_build, &m);
-	return path_result(vol, &m.end, rc);
+				    vol->label, name, strlen(target), VMFS_PATH_MAX - 1);
+	return make(vol, symlink_build, &m, ret_st);
+}
+
+int vmfs_symlink(struct vmfs_volume *vol, const char *target, const char *path)
+{
+	const struct vmfs_attr attr = { 0 };
+	struct vmfs_stat st;
+	return vmfs_node_symlink(vol, names_root, path, target, &attr, &st);
 }
 
 /* ---- removing ---- */
@@ -489,7 +342,7 @@ static int cut_down(struct vmfs_volume *vol, const struct path_end *end,
 }
 
 struct change {
-	const char *path, *to;
+	struct path_from at, to;
 	struct removal r;	/* of path, or of what `to` replaces */
 	struct path_end from;
 };
@@ -521,7 +374,7 @@ static int run_removal(struct vmfs_volume *vol, vmfs_build_fn *build, struct cha
 static int unlink_build(struct vmfs_txn *t, void *arg)
 {
 	struct change *c = arg;
-	int rc = path_walk(t, c->path, PATH_NO_FOLLOW, &c->r.end);
+	int rc = path_walk(t, &c->at, PATH_NO_FOLLOW, &c->r.end);
 	if (rc == 0)
 		rc = check_removable(&c->r.end);
 	if (rc == 0 && c->r.end.entry.ref.is_directory)
@@ -533,16 +386,21 @@ static int unlink_build(struct vmfs_txn *t, void *arg)
 	return rc;
 }
 
+int vmfs_node_unlink(struct vmfs_volume *vol, struct vmfs_node dir, const char *name)
+{
+	struct change c = { .at = { dir, name } };
+	return run_removal(vol, unlink_build, &c);
+}
+
 int vmfs_unlink(struct vmfs_volume *vol, const char *path)
 {
-	struct change c = { .path = path };
-	return run_removal(vol, unlink_build, &c);
+	return vmfs_node_unlink(vol, names_root, path);
 }
 
 static int rmdir_build(struct vmfs_txn *t, void *arg)
 {
 	struct change *c = arg;
-	int rc = path_walk(t, c->path, PATH_NO_FOLLOW, &c->r.end);
+	int rc = path_walk(t, &c->at, PATH_NO_FOLLOW, &c->r.end);
 	if (rc == 0)
 		rc = check_removable(&c->r.end);
 	if (rc == 0 && !c->r.end.entry.ref.is_directory)
@@ -556,10 +414,15 @@ static int rmdir_build(struct vmfs_txn *t, void *arg)
 	return rc;
 }
 
+int vmfs_node_rmdir(struct vmfs_volume *vol, struct vmfs_node dir, const char *name)
+{
+	struct change c = { .at = { dir, name } };
+	return run_removal(vol, rmdir_build, &c);
+}
+
 int vmfs_rmdir(struct vmfs_volume *vol, const char *path)
 {
-	struct change c = { .path = path };
-	return run_removal(vol, rmdir_build, &c);
+	return vmfs_node_rmdir(vol, names_root, path);
 }
 
 /* ---- moving ---- */
@@ -618,11 +481,11 @@ static int move_entry(struct vmfs_txn *t, struct change *c)
 static int rename_build(struct vmfs_txn *t, void *arg)
 {
 	struct change *c = arg;
-	int rc = path_walk(t, c->path, PATH_NO_FOLLOW, &c->from);
+	int rc = path_walk(t, &c->at, PATH_NO_FOLLOW, &c->from);
 	if (rc == 0)
 		rc = check_removable(&c->from);
 	if (rc == 0)
-		rc = path_walk(t, c->to, PATH_NO_FOLLOW, &c->r.end);
+		rc = path_walk(t, &c->to, PATH_NO_FOLLOW, &c->r.end);
 	if (rc == 0)
 		rc = path_check_name(c->r.end.name);
 	if (rc < 0)
@@ -644,17 +507,23 @@ static int rename_build(struct vmfs_txn *t, void *arg)
 	return rc;
 }
 
-int vmfs_rename(struct vmfs_volume *vol, const char *from, const char *to)
+int vmfs_node_rename(struct vmfs_volume *vol, struct vmfs_node from_dir, const char *from,
+		     struct vmfs_node to_dir, const char *to)
 {
-	struct change c = { .path = from, .to = to };
+	struct change c = { .at = { from_dir, from }, .to = { to_dir, to } };
 	int rc = run_removal(vol, rename_build, &c);
 	return path_result(vol, &c.from, rc);
+}
+
+int vmfs_rename(struct vmfs_volume *vol, const char *from, const char *to)
+{
+	return vmfs_node_rename(vol, names_root, from, names_root, to);
 }
 
 /* ---- attributes ---- */
 
 struct setting {
-	const char *path;
+	struct path_from from;
 	const struct vmfs_attr *attr;
 	struct path_end end;
 };
@@ -662,36 +531,40 @@ struct setting {
 static int setattr_build(struct vmfs_txn *t, void *arg)
 {
 	struct setting *s = arg;
-	const struct vmfs_attr *attr = s->attr;
+	struct fd_ref *ref = &s->end.entry.ref;
 	const struct fd_body_disk *seen;
 	struct fd_body_disk *fdd;
-	int rc = path_walk(t, s->path, PATH_NO_FOLLOW, &s->end);
+	int rc = s->from.path ? path_walk(t, &s->from, PATH_NO_FOLLOW, &s->end) : 0;
 	if (rc == 0)
 		rc = path_fd(t, &s->end, &seen);
-	if (rc == 0 && s->end.entry.type == VMFS_TYPE_SYSTEM)
+	if (rc == 0)
+		ref->is_directory = fd_is_directory(&seen->meta);
+	if (rc == 0 && le32_get(seen->meta.type) == VMFS_TYPE_SYSTEM)
 		rc = -EPERM;
 	if (rc == 0)
-		rc = fd_edit(t, &s->end.entry.ref, &fdd);
+		rc = fd_edit(t, ref, &fdd);
 	if (rc < 0)
 		return rc;
-	if (attr->has_mode)
-		fdd->meta.mode = le32_of((le32_get(fdd->meta.mode) & ~07777u) |
-					 (attr->mode & 07777));
-	if (attr->has_owner) {
-		fdd->meta.uid = le32_of(attr->uid);
-		fdd->meta.gid = le32_of(attr->gid);
-	}
-	if (attr->has_times) {
-		fdd->meta.mtime_s = le32_of(attr->mtime_s);
-		fdd->meta.atime_s = le32_of(attr->atime_s);
-	}
+	fd_set_attr(fdd, s->attr);
 	fdd->meta.ctime_s = le32_of(fd_now_s());
 	return 0;
 }
 
 int vmfs_setattr(struct vmfs_volume *vol, const char *path, const struct vmfs_attr *attr)
 {
-	struct setting s = { .path = path, .attr = attr };
+	struct setting s = { .from.path = path, .attr = attr };
 	int rc = names_run(vol, setattr_build, &s);
 	return path_result(vol, &s.end, rc);
+}
+
+int vmfs_node_setattr(struct vmfs_volume *vol, struct vmfs_node node,
+		      const struct vmfs_attr *attr)
+{
+	struct setting s = {
+		.attr = attr,
+		.end = { .is_there = true, .entry.ref = path_dir(node) },
+	};
+	s.end.entry.ref.is_directory = false; /* not known yet */
+	int rc = names_run(vol, setattr_build, &s);
+	return s.end.is_dangling ? -ENOENT : rc;
 }

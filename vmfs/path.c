@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Walking paths, component by component, from the root.
+ * Walking paths, component by component, from the root or another directory.
  *
  * A directory entry is believed only as far as its FD agrees: an FD that is free, or of
  * another generation, makes the entry DANGLING. That is corruption if the view was of one
@@ -23,6 +23,7 @@
 
 struct walk {
 	struct vmfs_txn *t;
+	vmfs_addr start;	/* if it is gone, that is no corruption */
 	unsigned int links_followed;
 	char rest[VMFS_PATH_MAX];	/* what is still to be walked */
 	char target[VMFS_PATH_MAX];
@@ -32,6 +33,16 @@ struct fd_ref path_root(void)
 {
 	return (struct fd_ref){ .addr = addr_of(ADDR_FD, 0, VMFS_FD_ROOT),
 				.is_directory = true };
+}
+
+struct fd_ref path_dir(struct vmfs_node node)
+{
+	struct fd_ref dir = path_root();
+	if (node.addr.raw) {
+		dir.addr = node.addr;
+		dir.generation = node.generation;
+	}
+	return dir;
 }
 
 int path_check_name(const char *name)
@@ -150,7 +161,8 @@ static int walk(struct walk *w, uint32_t flags, struct path_end *end)
 		rc = dir_find(w->t, &end->dir, end->name, &found);
 		if (rc == -ENOENT) {
 			/* Not the name: the directory's own FD. */
-			end->is_dangling = end->dir.generation != 0;
+			end->is_dangling = end->dir.generation != 0 &&
+					   end->dir.addr.raw != w->start.raw;
 			return end->is_dangling ? -EUCLEAN : -ENOENT;
 		}
 		if (rc < 0)
@@ -178,24 +190,26 @@ static int walk(struct walk *w, uint32_t flags, struct path_end *end)
 	}
 }
 
-int path_walk(struct vmfs_txn *t, const char *path, uint32_t flags,
+int path_walk(struct vmfs_txn *t, const struct path_from *from, uint32_t flags,
 	      struct path_end *ret_end)
 {
-	size_t len = strlen(path);
+	size_t len = strlen(from->path);
 	struct vmfs_volume *vol = vmfs_txn_volume(t);
 	if (len + 2 > VMFS_PATH_MAX)
 		return report_error(vol->reporter, -ENAMETOOLONG,
 				    "%s: \"%.24s...\": a path of %zu bytes, at most %u",
-				    vol->label, path, len, VMFS_PATH_MAX - 2);
+				    vol->label, from->path, len, VMFS_PATH_MAX - 2);
 	AUTO_FREE struct walk *w = calloc(1, sizeof(*w));
 	if (!w)
 		return -ENOMEM;
 	w->t = t;
-	(void)memcpy(w->rest, path, len + 1);
+	(void)memcpy(w->rest, from->path, len + 1);
+	struct fd_ref start = path_dir(from->dir);
+	w->start = start.addr;
 	*ret_end = (struct path_end){
-		.dir = path_root(),
+		.dir = start,
 		.is_there = true,
-		.entry = { .ref = path_root(), .type = VMFS_TYPE_DIRECTORY },
+		.entry = { .ref = start, .type = VMFS_TYPE_DIRECTORY },
 	};
 	return walk(w, flags, ret_end);
 }

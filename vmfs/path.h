@@ -8,6 +8,7 @@
 
 #include "vmfs/dir.h"
 #include "vmfs/fd.h"
+#include "vmfs/node.h"
 
 #define VMFS_PATH_MAX 4096u
 #define VMFS_SYMLINKS_MAX 16u
@@ -20,10 +21,11 @@ enum path_flags {
 
 /* Where a path leads. */
 struct path_end {
-	struct fd_ref dir;	/* holds the last component; the root for "/" */
+	struct fd_ref dir;	/* holds the last component; where "/" began */
 	char name[VMFS_NAME_MAX + 1]; /* the last component; "" for "/" */
 	bool is_there;
-	struct dir_entry entry;	/* if it is there; for "/" an entry for the root */
+	/* If it is there; for "/" an entry for where it began. */
+	struct dir_entry entry;
 	uint64_t index;		/* of the entry in dir; else where it could go */
 	/*
 	 * Set with -EUCLEAN: `entry` names an FD that is free or of another generation.
@@ -31,13 +33,21 @@ struct path_end {
 	bool is_dangling;
 };
 
+/* A path, and where it begins. */
+struct path_from {
+	struct vmfs_node dir;
+	const char *path;	/* a leading '/' is no way to the root */
+};
+
 /* The root directory. */
 struct fd_ref path_root(void);
+/* A directory that the caller named. */
+struct fd_ref path_dir(struct vmfs_node node);
 /*
  * Walks a path. 0 also if only the last component is missing (is_there false). -ENOENT,
  * -ENOTDIR on the way; -ENAMETOOLONG, -ELOOP; -EUCLEAN.
  */
-int path_walk(struct vmfs_txn *t, const char *path, uint32_t flags,
+int path_walk(struct vmfs_txn *t, const struct path_from *from, uint32_t flags,
 	      struct path_end *ret_end) __attribute__((warn_unused_result));
 /* The FD at a path's end. -ENOENT: nothing there. */
 int path_fd(struct vmfs_txn *t, struct path_end *end, const struct fd_body_disk **ret_fdd)

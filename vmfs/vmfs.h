@@ -264,6 +264,11 @@ int vmfs_readdir(struct vmfs_volume *vol, vmfs_addr dir, uint64_t cookie,
 		 struct vmfs_dirent *ret, unsigned int max)
 	__attribute__((warn_unused_result));
 
+struct vmfs_attr {
+	bool has_mode, has_owner, has_times;
+	uint32_t mode, uid, gid, mtime_s, atime_s;
+};
+
 int vmfs_mkdir(struct vmfs_volume *vol, const char *path, uint32_t mode)
 	__attribute__((warn_unused_result));
 int vmfs_rmdir(struct vmfs_volume *vol, const char *path)
@@ -280,10 +285,6 @@ int vmfs_readlink(struct vmfs_volume *vol, const char *path, char *buf, uint32_t
 	__attribute__((warn_unused_result));
 int vmfs_readlink_addr(struct vmfs_volume *vol, vmfs_addr addr, char *buf, uint32_t size)
 	__attribute__((warn_unused_result));
-struct vmfs_attr {
-	bool has_mode, has_owner, has_times;
-	uint32_t mode, uid, gid, mtime_s, atime_s;
-};
 int vmfs_setattr(struct vmfs_volume *vol, const char *path, const struct vmfs_attr *attr)
 	__attribute__((warn_unused_result));
 
@@ -337,6 +338,7 @@ enum vmfs_file_flags {
 struct vmfs_file_options {
 	uint32_t flags;			/* enum vmfs_file_flags */
 	uint32_t mode;			/* for VMFS_CREATE */
+	struct vmfs_attr owner;		/* likewise, as far as it has any; node.h */
 	/* Wait for the lock until then (clock_now() ns; 0: one try). A holder that is
 	   found dead on the way is taken over. */
 	uint64_t deadline;

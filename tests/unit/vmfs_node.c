@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Names and files by node: what a node that is gone may not do. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/lib/testvol.h"
+#include "vmfs/format.h"
+#include "vmfs/node.h"
+
+static const struct vmfs_node root;
+static const struct vmfs_attr mine = {
+	.has_mode = true, .has_owner = true, .mode = 0750, .uid = 7, .gid = 8
+};
+
+static struct vmfs_node create(struct testvol *tv, struct vmfs_node dir, const char *name)
+{
+	const struct vmfs_file_options options = {
+		.flags = VMFS_WRITE | VMFS_CREATE | VMFS_EXCL, .mode = 0640, .owner = mine
+	};
+	struct vmfs_file *file;
+	struct vmfs_stat st;
+	assert_int_equal(vmfs_node_create(tv->vol, dir, name, &options, &file, NULL), 0);
+	assert_int_equal(vmfs_file_write(file, "hello", 5, 0), 0);
+	assert_int_equal(vmfs_file_stat(file, &st), 0);
+	assert_int_equal(vmfs_file_close(file), 0);
+	return vmfs_node_of(&st);
+}
+
+static void check_owner(const struct vmfs_stat *st)
+{
+	assert_int_equal(st->mode, 0750);
+	assert_int_equal(st->uid, 7);
+	assert_int_equal(st->gid, 8);
+}
+
+static void all_is_done_by_node(void **state)
+{
+	struct testvol tv;
+	struct vmfs_stat dir, st;
+	struct vmfs_dirent entries[8];
+	char target[16];
+	(void)state;
+	testvol_new(&tv, 1);
+	assert_int_equal(vmfs_node_mkdir(tv.vol, root, "d", &mine, &dir), 0);
+	check_owner(&dir);
+	struct vmfs_node d = vmfs_node_of(&dir);
+	struct vmfs_node f = create(&tv, d, "f");
+	assert_int_equal(vmfs_stat(tv.vol, "/d/f", &st), 0);
+	check_owner(&st);
+	assert_int_equal(st.size_bytes, 5);
+	assert_int_equal(vmfs_node_symlink(tv.vol, d, "l", "f", &mine, &st), 0);
+	assert_int_equal(vmfs_node_readlink(tv.vol, vmfs_node_of(&st), target, 16), 1);
+	assert_int_equal(vmfs_node_readdir(tv.vol, d, 0, entries, 8), 4);
+	assert_int_equal(vmfs_node_rename(tv.vol, d, "f", root, "g"), 0);
+	assert_int_equal(vmfs_node_lookup(tv.vol, root, "g", &st), 0);
+	assert_true(st.addr.raw == f.addr.raw && st.generation == f.generation);
+	assert_int_equal(vmfs_node_lookup(tv.vol, d, "f", &st), -ENOENT);
+	const struct vmfs_attr other = { .has_times = true, .mtime_s = 5, .atime_s = 6 };
+	assert_int_equal(vmfs_node_setattr(tv.vol, d, &other), 0);
+	assert_int_equal(vmfs_node_setattr(tv.vol, f, &other), 0);
+	assert_int_equal(vmfs_node_stat(tv.vol, f, &st), 0);
+	check_owner(&st);
+	assert_int_equal(st.mtime_s, 5);
+	assert_int_equal(vmfs_node_unlink(tv.vol, root, "g"), 0);
+	assert_int_equal(vmfs_node_unlink(tv.vol, d, "l"), 0);
+	assert_int_equal(vmfs_node_rmdir(tv.vol, root, "d"), 0);
+	testvol_unmount(&tv);
+	testvol_check(&tv);
+	testvol_free(&tv);
+}
+
+/* The next file takes the same descriptor: it is not the one that was meant. */
+static void a_node_that_is_gone_stays_gone(void **state)
+{
+	const struct vmfs_file_options writing = { .flags = VMFS_WRITE };
+	struct testvol tv;
+	struct vmfs_stat st;
+	struct vmfs_dirent entry;
+	struct vmfs_file *file;
+	char target[16];
+	(void)state;
+	testvol_new(&tv, 1);
+	struct vmfs_node old = create(&tv, root, "a");
+	assert_int_equal(vmfs_node_unlink(tv.vol, root, "a"), 0);
+	assert_int_equal(vmfs_node_stat(tv.vol, old, &st), -ENOENT);
+	/* Descriptors are given out in turn. */
+	struct vmfs_node b = create(&tv, root, "b");
+	for (unsigned int i = 0; i < 1000 && b.addr.raw != old.addr.raw; i++) {
+		assert_int_equal(vmfs_node_unlink(tv.vol, root, "b"), 0);
+		b = create(&tv, root, "b");
+	}
+	assert_true(b.addr.raw == old.addr.raw && b.generation != old.generation);
+	assert_int_equal(vmfs_node_stat(tv.vol, old, &st), -ENOENT);
+	assert_int_equal(vmfs_node_setattr(tv.vol, old, &mine), -ENOENT);
+	assert_int_equal(vmfs_node_open(tv.vol, old, &writing, &file, NULL), -ENOENT);
+	assert_int_equal(vmfs_node_lookup(tv.vol, old, "x", &st), -ENOENT);
+	assert_int_equal(vmfs_node_readdir(tv.vol, old, 0, &entry, 1), -ENOENT);
+	assert_int_equal(vmfs_node_readlink(tv.vol, old, target, 16), -ENOENT);
+	assert_int_equal(vmfs_node_mkdir(tv.vol, old, "x", &mine, &st), -ENOENT);
+	assert_int_equal(vmfs_node_rename(tv.vol, root, "b", old, "x"), -ENOENT);
+	assert_int_equal(vmfs_node_unlink(tv.vol, root, "b"), 0);
+	testvol_unmount(&tv);
+	testvol_check(&tv);
+	testvol_free(&tv);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(all_is_done_by_node),
+		cmocka_unit_test(a_node_that_is_gone_stays_gone),
+	};
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

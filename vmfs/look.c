@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Names and file descriptors looked at, each in a view of its own: what is returned was
+ * true at one moment. Nothing is locked, so nothing is kept from changing after it.
+ *
+ * A file that is open here for writing is longer than its FD says: file_patch_stat().
+ */
+#include <string.h>
+
+#include "vmfs/file_impl.h"
+#include "vmfs/lock.h"
+#include "vmfs/path.h"
+#include "vmfs/view.h"
+#include "vmfs/volume.h"
+
+/* ---- by name ---- */
+
+struct look {
+	struct path_from from;
+	uint32_t flags;
+	struct path_end end;
+	struct vmfs_stat st;
+};
+
+static int look_build(struct vmfs_txn *t, void *arg)
+{
+	struct look *look = arg;
+	const struct fd_body_disk *fdd;
+	int rc = path_walk(t, &look->from, look->flags, &look->end);
+	if (rc == 0)
+		rc = path_fd(t, &look->end, &fdd);
+	if (rc == 0)
+		fd_stat(fdd, &look->st);
+	return rc;
+}
+
+static int look_at(struct vmfs_volume *vol, struct look *look)
+{
+	int rc = view_run(vol, look_build, look);
+	rc = path_result(vol, &look->end, rc);
+	if (rc == 0)
+		file_patch_stat(vol, &look->st);
+	return rc;
+}
+
+int vmfs_stat(struct vmfs_volume *vol, const char *path, struct vmfs_stat *ret_st)
+{
+	struct look look = { .from.path = path };
+	int rc = look_at(vol, &look);
+	if (rc == 0)
+		*ret_st = look.st;
+	return rc;
+}
+
+int vmfs_node_lookup(struct vmfs_volume *vol, struct vmfs_node dir, const char *name,
+		     struct vmfs_stat *ret_st)
+{
+	struct look look = { .from = { dir, name } };
+	int rc = path_check_name(name);
+	if (rc == 0)
+		rc = look_at(vol, &look);
+	if (rc == 0)
+		*ret_st = look.st;
+	return rc;
+}
+
+int vmfs_lookup(struct vmfs_volume *vol, vmfs_addr dir, const char *name,
+		struct vmfs_stat *ret_st)
+{
+	return vmfs_node_lookup(vol, (struct vmfs_node){ .addr = dir }, name, ret_st);
+}
+
+int vmfs_lock_info(struct vmfs_volume *vol, const char *path,
+		   struct vmfs_lock_info *ret_info)
+{
+	struct look look = { .from.path = path, .flags = PATH_FOLLOW };
+	struct vmfs_lock_id id;
+	int rc = look_at(vol, &look);
+	if (rc == 0)
+		rc = fd_lock_id(vol, &look.end.entry.ref, &id);
+	return rc < 0 ? rc : vmfs_lock_look(vol, &id, ret_info);
+}
+
+/* ---- by node ---- */
+
+struct look_node {
+	struct fd_ref ref;
+	struct vmfs_stat st;
+	char *buf;		/* for readlink */
+	uint32_t size;
+};
+
+/* Of any type. */
+static struct fd_ref ref_of(struct vmfs_node node)
+{
+	struct fd_ref ref = path_dir(node);
+	ref.is_directory = false;
+	return ref;
+}
+
+static int stat_build(struct vmfs_txn *t, void *arg)
+{
+	struct look_node *look = arg;
+	const struct fd_body_disk *fdd;
+	int rc = fd_read(t, &look->ref, &fdd);
+	if (rc == 0)
+		fd_stat(fdd, &look->st);
+	return rc;
+}
+
+int vmfs_node_stat(struct vmfs_volume *vol, struct vmfs_node node,
+		   struct vmfs_stat *ret_st)
+{
+	struct look_node look = { .ref = ref_of(node) };
+	int rc = view_run(vol, stat_build, &look);
+	if (rc < 0)
+		return rc;
+	file_patch_stat(vol, &look.st);
+	*ret_st = look.st;
+	return 0;
+}
+
+int vmfs_stat_addr(struct vmfs_volume *vol, vmfs_addr addr, struct vmfs_stat *ret_st)
+{
+	return vmfs_node_stat(vol, (struct vmfs_node){ .addr = addr }, ret_st);
+}
+
+static int readlink_build(struct vmfs_txn *t, void *arg)
+{
+	struct look_node *look = arg;
+	const struct fd_body_disk *fdd;
+	int rc = fd_read(t, &look->ref, &fdd);
+	return rc < 0 ? rc : path_read_symlink(t, &look->ref, fdd, look->buf, look->size);
+}
+
+int vmfs_node_readlink(struct vmfs_volume *vol, struct vmfs_node node, char *buf,
+		       uint32_t size)
+{
+	struct look_node look = { .ref = ref_of(node), .buf = buf, .size = size };
+	int rc = view_run(vol, readlink_build, &look);
+	return rc < 0 ? rc : (int)strlen(buf);
+}
+
+int vmfs_readlink_addr(struct vmfs_volume *vol, vmfs_addr addr, char *buf, uint32_t size)
+{
+	return vmfs_node_readlink(vol, (struct vmfs_node){ .addr = addr }, buf, size);
+}
+
+int vmfs_readlink(struct vmfs_volume *vol, const char *path, char *buf, uint32_t size)
+{
+	struct vmfs_stat st;
+	int rc = vmfs_stat(vol, path, &st);
+	return rc < 0 ? rc : vmfs_node_readlink(vol, vmfs_node_of(&st), buf, size);
+}
+
+/* ---- directories ---- */
+
+#define READDIR_BATCH 16u
+
+struct listing {
+	struct fd_ref dir;
+	uint64_t first;
+	unsigned int max;
+	int count;
+	struct vmfs_dirent *entries;
+};
+
+static int readdir_build(struct vmfs_txn *t, void *arg)
+{
+	struct listing *list = arg;
+	uint64_t next = list->first;
+	unsigned int found = 0;
+	while (found < list->max) {
+		struct dir_entry entries[READDIR_BATCH];
+		uint64_t index[READDIR_BATCH];
+		unsigned int want = list->max - found;
+		int n = dir_list(t, &list->dir, next,
+				 want < READDIR_BATCH ? want : READDIR_BATCH, entries,
+				 index);
+		if (n < 0)
+			return n;
+		if (n == 0)
+			break;
+		for (int i = 0; i < n; i++) {
+			struct vmfs_dirent *e = &list->entries[found++];
+			(void)memcpy(e->name, entries[i].name, sizeof(e->name));
+			e->addr = entries[i].ref.addr;
+			e->type = entries[i].type;
+			e->generation = entries[i].ref.generation;
+			e->cookie = next = index[i] + 1;
+		}
+	}
+	list->count = (int)found;
+	return 0;
+}
+
+int vmfs_node_readdir(struct vmfs_volume *vol, struct vmfs_node dir, uint64_t cookie,
+		      struct vmfs_dirent *ret, unsigned int max)
+{
+	struct listing list = {
+		.dir = ref_of(dir), .first = cookie, .max = max, .entries = ret
+	};
+	int rc = view_run(vol, readdir_build, &list);
+	return rc < 0 ? rc : list.count;
+}
+
+int vmfs_readdir(struct vmfs_volume *vol, vmfs_addr dir, uint64_t cookie,
+		 struct vmfs_dirent *ret, unsigned int max)
+{
+	return vmfs_node_readdir(vol, (struct vmfs_node){ .addr = dir }, cookie, ret,
+				 max);
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VMFS_NODE_H
+#define VMFS_NODE_H
+
+/*
+ * Names and files for who keeps no paths, such as FUSE: a node is a file descriptor and
+ * its generation, which no later file on the same descriptor has. As in vmfs.h, all
+ * block, and are safe from several tasks. -ENOENT: nothing there, or the node is gone.
+ * Names are one component; a directory's node where a path would begin.
+ */
+#include "vmfs/vmfs.h"
+
+struct vmfs_node {
+	vmfs_addr addr;		/* { 0 }: the root */
+	uint32_t generation;	/* 0: any */
+};
+
+static inline struct vmfs_node vmfs_node_of(const struct vmfs_stat *st)
+{
+	return (struct vmfs_node){ st->addr, st->generation };
+}
+
+int vmfs_node_stat(struct vmfs_volume *vol, struct vmfs_node node,
+		   struct vmfs_stat *ret_st) __attribute__((warn_unused_result));
+int vmfs_node_lookup(struct vmfs_volume *vol, struct vmfs_node dir, const char *name,
+		     struct vmfs_stat *ret_st) __attribute__((warn_unused_result));
+/* As vmfs_readdir. */
+int vmfs_node_readdir(struct vmfs_volume *vol, struct vmfs_node dir, uint64_t cookie,
+		      struct vmfs_dirent *ret, unsigned int max)
+	__attribute__((warn_unused_result));
+/* As vmfs_readlink. */
+int vmfs_node_readlink(struct vmfs_volume *vol, struct vmfs_node node, char *buf,
+		       uint32_t size) __attribute__((warn_unused_result));
+/* -EPERM: a system file. */
+int vmfs_node_setattr(struct vmfs_volume *vol, struct vmfs_node node,
+		      const struct vmfs_attr *attr) __attribute__((warn_unused_result));
+
+/* What is made has the attributes of attr from its first moment. */
+int vmfs_node_mkdir(struct vmfs_volume *vol, struct vmfs_node dir, const char *name,
+		    const struct vmfs_attr *attr, struct vmfs_stat *ret_st)
+	__attribute__((warn_unused_result));
+int vmfs_node_symlink(struct vmfs_volume *vol, struct vmfs_node dir, const char *name,
+		      const char *target, const struct vmfs_attr *attr,
+		      struct vmfs_stat *ret_st) __attribute__((warn_unused_result));
+int vmfs_node_unlink(struct vmfs_volume *vol, struct vmfs_node dir, const char *name)
+	__attribute__((warn_unused_result));
+int vmfs_node_rmdir(struct vmfs_volume *vol, struct vmfs_node dir, const char *name)
+	__attribute__((warn_unused_result));
+int vmfs_node_rename(struct vmfs_volume *vol, struct vmfs_node from_dir, const char *from,
+		     struct vmfs_node to_dir, const char *to)
+	__attribute__((warn_unused_result));
+
+/* As vmfs_file_open, of what is there: VMFS_CREATE and VMFS_EXCL mean nothing. */
+int vmfs_node_open(struct vmfs_volume *vol, struct vmfs_node node,
+		   const struct vmfs_file_options *options, struct vmfs_file **ret_file,
+		   struct vmfs_holder *ret_holder) __attribute__((warn_unused_result));
+/* As vmfs_file_open of a name; what it makes has options->owner. */
+int vmfs_node_create(struct vmfs_volume *vol, struct vmfs_node dir, const char *name,
+		     const struct vmfs_file_options *options, struct vmfs_file **ret_file,
+		     struct vmfs_holder *ret_holder) __attribute__((warn_unused_result));
+
+#endif
