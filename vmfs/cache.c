@@ -16,6 +16,7 @@
 
 #include "base/env.h"
 #include "vmfs/cache.h"
+#include "vmfs/dirindex.h"
 
 #define BUCKETS 4096u
 
@@ -33,6 +34,7 @@ struct vmfs_cache {
 	struct bucket locks[BUCKETS];		   /* by lock_off */
 	TAILQ_HEAD(order, piece) order;
 	uint64_t used_bytes, max_bytes;
+	struct dir_indexes *indexes;
 };
 
 static uint32_t bucket_of(uint64_t off)
@@ -49,7 +51,17 @@ struct vmfs_cache *vmfs_cache_new(uint64_t max_bytes)
 	mutex_init(&c->m);
 	TAILQ_INIT(&c->order);
 	c->max_bytes = max_bytes;
+	c->indexes = dir_indexes_new(DIR_INDEXES_BYTES);
+	if (!c->indexes) {
+		vmfs_cache_free(c);
+		return NULL;
+	}
 	return c;
+}
+
+struct dir_indexes *vmfs_cache_indexes(struct vmfs_cache *c)
+{
+	return c->indexes;
 }
 
 static void forget(struct vmfs_cache *c, struct piece *p)
@@ -67,6 +79,7 @@ void vmfs_cache_free(struct vmfs_cache *c)
 		return;
 	while (!TAILQ_EMPTY(&c->order))
 		forget(c, TAILQ_FIRST(&c->order));
+	dir_indexes_free(c->indexes);
 	mutex_done(&c->m);
 	free(c);
 }
@@ -135,6 +148,7 @@ void vmfs_cache_retoken(struct vmfs_cache *c, uint64_t lock_off, uint64_t token,
 		if (p->lock_off == lock_off && p->token == token)
 			p->token = new_token;
 	mutex_unlock(&c->m);
+	dir_indexes_retoken(c->indexes, lock_off, token, new_token);
 }
 
 void vmfs_cache_drop_lock(struct vmfs_cache *c, uint64_t lock_off)
@@ -148,6 +162,7 @@ void vmfs_cache_drop_lock(struct vmfs_cache *c, uint64_t lock_off)
 			forget(c, p);
 	}
 	mutex_unlock(&c->m);
+	dir_indexes_drop_lock(c->indexes, lock_off);
 }
 
 void vmfs_cache_drop_all(struct vmfs_cache *c)
@@ -156,4 +171,5 @@ void vmfs_cache_drop_all(struct vmfs_cache *c)
 	while (!TAILQ_EMPTY(&c->order))
 		forget(c, TAILQ_FIRST(&c->order));
 	mutex_unlock(&c->m);
+	dir_indexes_drop_all(c->indexes);
 }

@@ -27,4 +27,8 @@ void vmfs_cache_retoken(struct vmfs_cache *c, uint64_t lock_off, uint64_t token,
 void vmfs_cache_drop_lock(struct vmfs_cache *c, uint64_t lock_off);
 void vmfs_cache_drop_all(struct vmfs_cache *c);
 
+/* Indexes of large directories: remembered and forgotten as the pieces are. */
+struct dir_indexes;
+struct dir_indexes *vmfs_cache_indexes(struct vmfs_cache *c);
+
 #endif

@@ -18,6 +18,11 @@
  *    lock back (TXN_LOCK_DROP), and no lock leaves before the journal is empty.
  * 5. The change from sub-blocks to file blocks copies the content as ordered data into
  *    blocks that nothing refers to yet: 2 MiB are too much for one record.
+ * 6. Every change of an entry is told to the directory's index (dirindex.h) in the same
+ *    transaction. A name in a directory of DIR_INDEX_LEAST entries or more is looked up
+ *    there; the index is made, with few large reads, when it is first needed. Where none
+ *    can be trusted (beside a holder, after a change in this transaction, no memory) the
+ *    directory is searched through.
  */
 #include "vmfs/dir_impl.h"
 
@@ -29,6 +34,8 @@
 #include "base/cleanup.h"
 #include "vmfs/blockmap.h"
 #include "vmfs/cache.h"
+#include "vmfs/content.h"
+#include "vmfs/dirindex.h"
 #include "vmfs/resource.h"
 #include "vmfs/txn.h"
 #include "vmfs/verify.h"
@@ -36,6 +43,7 @@
 
 #define FB_PIECE 4096u
 #define BATCH 32u /* entries read at a time */
+#define INDEX_BATCH 4096u /* the same, to make an index */
 
 /* A piece of a directory's content, and where an offset lies in it. */
 struct piece {
@@ -227,39 +235,155 @@ int dir_list(struct vmfs_txn *t, const struct fd_ref *dir, uint64_t first,
 	return rc < 0 ? rc : (int)found;
 }
 
+/* ---- finding ---- */
+
+/* One entry as it is on disk. */
+static int read_entry(struct vmfs_txn *t, const struct fd_ref *dir,
+		      const struct fd_body_disk *fdd, uint64_t index,
+		      struct vmfs_dirent_disk *ret_entryd)
+{
+	return dir_read_bytes(t, dir, fdd, index * VMFS_DIRENT_SIZE, ret_entryd,
+			      sizeof(*ret_entryd));
+}
+
+static struct dir_index_change index_change(int kind, uint64_t index,
+					    const struct vmfs_dirent_disk *entryd)
+{
+	struct dir_index_change change = { .kind = kind, .slot = (uint32_t)index };
+	char name[VMFS_NAME_MAX + 1] = "";
+
+	if (entryd)
+		(void)memcpy(name, entryd->name, VMFS_NAME_MAX);
+	change.hash = dir_index_hash(name);
+	return change;
+}
+
+static int fill_index(struct vmfs_txn *t, const struct fd_ref *dir,
+		      const struct fd_body_disk *fdd, uint64_t count, struct dir_index *x)
+{
+	AUTO_FREE struct vmfs_dirent_disk *batch = calloc(INDEX_BATCH, sizeof(*batch));
+	int rc = batch ? 0 : -ENOMEM;
+
+	for (uint64_t first = 0; rc == 0 && first < count; first += INDEX_BATCH) {
+		uint64_t n = min_u64(INDEX_BATCH, count - first);
+
+		rc = content_read(t, dir, fdd, first * VMFS_DIRENT_SIZE, batch,
+				  n * VMFS_DIRENT_SIZE);
+		for (uint64_t i = 0; rc == 0 && i < n; i++) {
+			struct dir_index_change change =
+				index_change(is_hole(&batch[i]) ? DIR_INDEX_HOLE
+								: DIR_INDEX_ADD,
+					     first + i, &batch[i]);
+			rc = dir_index_apply(x, &change);
+		}
+	}
+	return rc;
+}
+
+/* The index of a large directory; NULL: it has to be searched through. */
+static int get_index(struct vmfs_txn *t, const struct fd_ref *dir,
+		     const struct fd_body_disk *fdd, struct dir_index **ret_index)
+{
+	struct vmfs_lock_id id;
+	uint64_t count = 0;
+	int rc = dir_count(t, dir, fdd, &count);
+
+	*ret_index = NULL;
+	if (rc == 0)
+		rc = fd_lock_id(vmfs_txn_volume(t), dir, &id);
+	if (rc < 0 || count < DIR_INDEX_LEAST || count >= UINT32_MAX)
+		return rc;
+	struct dir_index *x = vmfs_txn_index(t, &id);
+	if (x && dir_index_count(x) == count)
+		*ret_index = x;
+	if (x || !vmfs_txn_may_index(t, &id))
+		return 0;
+	x = dir_index_new();
+	if (!x)
+		return 0;
+	rc = fill_index(t, dir, fdd, count, x);
+	if (rc < 0) {
+		dir_index_release(x);
+		return rc == -ENOMEM || rc == -ESTALE ? 0 : rc;
+	}
+	if (vmfs_txn_index_made(t, &id, x) == 0)
+		*ret_index = x;
+	return 0;
+}
+
+/* Is it this entry? */
+static int look_at(struct vmfs_txn *t, const struct fd_ref *dir, uint64_t index,
+		   const struct vmfs_dirent_disk *entryd, const char *name,
+		   struct dir_found *ret_found)
+{
+	if (is_hole(entryd) || memcmp(entryd->name, name, strlen(name) + 1) != 0)
+		return 0;
+	ret_found->is_there = true;
+	ret_found->index = index;
+	return dir_take_entry(t, dir, index, entryd, &ret_found->entry);
+}
+
+static int find_by_index(struct vmfs_txn *t, const struct fd_ref *dir,
+			 const struct fd_body_disk *fdd, const struct dir_index *x,
+			 const char *name, struct dir_found *ret_found)
+{
+	uint32_t hash = dir_index_hash(name), cursor = 0, slot;
+	int rc = 0;
+
+	while (rc == 0 && !ret_found->is_there &&
+	       dir_index_next(x, hash, &cursor, &slot)) {
+		struct vmfs_dirent_disk entryd;
+
+		rc = read_entry(t, dir, fdd, slot, &entryd);
+		if (rc == 0)
+			rc = look_at(t, dir, slot, &entryd, name, ret_found);
+	}
+	if (rc == 0 && !ret_found->is_there)
+		ret_found->index = dir_index_room(x);
+	return rc;
+}
+
+static int find_by_search(struct vmfs_txn *t, const struct fd_ref *dir,
+			  const struct fd_body_disk *fdd, const char *name,
+			  struct dir_found *ret_found)
+{
+	struct vmfs_dirent_disk batch[BATCH];
+	uint64_t hole = UINT64_MAX;
+	unsigned int count = BATCH;
+	uint64_t first = 0;
+	int rc = 0;
+
+	for (; rc == 0 && count; first += count) {
+		rc = read_batch(t, dir, fdd, first, batch, &count);
+		for (unsigned int i = 0; rc == 0 && i < count; i++) {
+			if (is_hole(&batch[i]))
+				hole = min_u64(hole, first + i);
+			rc = look_at(t, dir, first + i, &batch[i], name, ret_found);
+			if (rc < 0 || ret_found->is_there)
+				return rc;
+		}
+	}
+	ret_found->index = min_u64(hole, first);
+	return rc;
+}
+
 int dir_find(struct vmfs_txn *t, const struct fd_ref *dir, const char *name,
 	     struct dir_found *ret_found)
 {
 	const struct fd_body_disk *fdd;
-	struct vmfs_dirent_disk batch[BATCH];
-	uint64_t hole = UINT64_MAX;
-	uint64_t first = 0;
-	size_t len = strlen(name);
+	struct dir_index *x = NULL;
+	bool is_dot = !strcmp(name, ".") || !strcmp(name, "..");
 	int rc = read_dir_fd(t, dir, &fdd);
+
 	if (rc == 0 && vmfs_txn_volume(t)->shape->version == 6)
 		return dir6_find(t, dir, fdd, name, ret_found);
-	while (rc == 0) {
-		unsigned int count;
-		rc = read_batch(t, dir, fdd, first, batch, &count);
-		if (rc < 0 || count == 0)
-			break;
-		for (unsigned int i = 0; i < count; i++) {
-			if (is_hole(&batch[i])) {
-				hole = min_u64(hole, first + i);
-				continue;
-			}
-			if (memcmp(batch[i].name, name, len + 1) != 0)
-				continue;
-			ret_found->is_there = true;
-			ret_found->index = first + i;
-			return dir_take_entry(t, dir, first + i, &batch[i],
-					  &ret_found->entry);
-		}
-		first += count;
-	}
 	ret_found->is_there = false;
-	ret_found->index = min_u64(hole, first);
-	return rc;
+	if (rc == 0 && !is_dot)
+		rc = get_index(t, dir, fdd, &x);
+	if (rc < 0)
+		return rc;
+	return x ? find_by_index(t, dir, fdd, x, name, ret_found)
+		 : find_by_search(t, dir, fdd, name, ret_found);
 }
 
 int dir_check_empty(struct vmfs_txn *t, const struct fd_ref *dir)
@@ -388,6 +512,28 @@ static int grow(struct vmfs_txn *t, const struct fd_ref *dir, struct fd_body_dis
 	return 0;
 }
 
+/* The index is to know: an entry is another one from now on (index < count: was one). */
+static int note_put(struct vmfs_txn *t, const struct fd_ref *dir,
+		    const struct fd_body_disk *fdd, uint64_t index,
+		    const struct vmfs_dirent_disk *entryd)
+{
+	struct dir_index_change change;
+	struct vmfs_dirent_disk was = { 0 };
+	struct vmfs_lock_id id;
+	int rc = fd_lock_id(vmfs_txn_volume(t), dir, &id);
+
+	if (rc == 0 && (index + 1) * VMFS_DIRENT_SIZE <= fd_length(fdd))
+		rc = read_entry(t, dir, fdd, index, &was);
+	if (rc == 0 && !is_hole(&was)) {
+		change = index_change(DIR_INDEX_REMOVE, index, &was);
+		rc = vmfs_txn_index_change(t, &id, &change);
+	}
+	if (rc < 0)
+		return rc;
+	change = index_change(DIR_INDEX_ADD, index, entryd);
+	return vmfs_txn_index_change(t, &id, &change);
+}
+
 int dir_put(struct vmfs_txn *t, const struct fd_ref *dir, uint64_t index,
 	    const struct dir_entry *entry)
 {
@@ -405,7 +551,8 @@ int dir_put(struct vmfs_txn *t, const struct fd_ref *dir, uint64_t index,
 		return -EOPNOTSUPP; /* never seen on VMFS-5 */
 	uint64_t length = fd_length(fdd);
 	uint64_t end = (index + 1) * VMFS_DIRENT_SIZE;
-	if (end > length)
+	rc = note_put(t, dir, fdd, index, &entryd);
+	if (rc == 0 && end > length)
 		rc = grow(t, dir, fdd, end);
 	if (rc == 0)
 		rc = write_bytes(t, dir, fdd, index * VMFS_DIRENT_SIZE,
@@ -441,24 +588,50 @@ static int shrink(struct vmfs_txn *t, const struct fd_ref *dir, struct fd_body_d
 	return rc;
 }
 
+/* The index is to know: `index` goes, `last` takes its place if it is another one. */
+static int note_remove(struct vmfs_txn *t, const struct fd_ref *dir, uint64_t index,
+		       const struct vmfs_dirent_disk *gone, uint64_t last,
+		       const struct vmfs_dirent_disk *lastd)
+{
+	struct dir_index_change changes[4] = {
+		index_change(DIR_INDEX_REMOVE, index, gone),
+		index_change(DIR_INDEX_CUT, last, NULL),
+	};
+	unsigned int count = 2;
+	struct vmfs_lock_id id;
+	int rc = fd_lock_id(vmfs_txn_volume(t), dir, &id);
+
+	if (index != last) {
+		changes[1] = index_change(DIR_INDEX_REMOVE, last, lastd);
+		changes[2] = index_change(DIR_INDEX_ADD, index, lastd);
+		changes[3] = index_change(DIR_INDEX_CUT, last, NULL);
+		count = 4;
+	}
+	for (unsigned int i = 0; rc == 0 && i < count; i++)
+		rc = vmfs_txn_index_change(t, &id, &changes[i]);
+	return rc;
+}
+
 int dir_remove(struct vmfs_txn *t, const struct fd_ref *dir, uint64_t index)
 {
 	struct fd_body_disk *fdd;
-	struct vmfs_dirent_disk lastd;
+	struct vmfs_dirent_disk gone, lastd;
 	uint64_t count = 0;
 	int rc = fd_edit(t, dir, &fdd);
 	if (rc == 0)
 		rc = dir_count(t, dir, fdd, &count);
 	if (rc == 0 && index >= count)
 		rc = -ENOENT;
+	if (rc == 0)
+		rc = read_entry(t, dir, fdd, index, &gone);
 	/* The last entry that is one; holes at the end go with it. */
 	while (rc == 0) {
-		rc = dir_read_bytes(t, dir, fdd, (count - 1) * VMFS_DIRENT_SIZE,
-				(uint8_t *)&lastd, sizeof(lastd));
-		count--;
+		rc = read_entry(t, dir, fdd, --count, &lastd);
 		if (count == index || !is_hole(&lastd))
 			break;
 	}
+	if (rc == 0)
+		rc = note_remove(t, dir, index, &gone, count, &lastd);
 	if (rc == 0 && count > index)
 		rc = write_bytes(t, dir, fdd, index * VMFS_DIRENT_SIZE,
 				 (const uint8_t *)&lastd, UINT64_MAX);
@@ -475,7 +648,13 @@ int dir_init(struct vmfs_txn *t, const struct fd_ref *dir, struct fd_body_disk *
 	struct dir_entry dot = { .ref = *dir, .type = VMFS_TYPE_DIRECTORY, .name = "." };
 	fd_set_form(vmfs_txn_volume(t), fdd, VMFS_ZLA_SB);
 	fdd->meta.links = le32_of(2);
-	int rc = dir_put(t, dir, 0, &dot);
+	struct dir_index_change forget = { .kind = DIR_INDEX_FORGET };
+	struct vmfs_lock_id id;
+	int rc = fd_lock_id(vmfs_txn_volume(t), dir, &id);
+	if (rc == 0)
+		rc = vmfs_txn_index_change(t, &id, &forget);
+	if (rc == 0)
+		rc = dir_put(t, dir, 0, &dot);
 	if (rc == 0)
 		rc = dir_put(t, dir, 1, dots);
 	return rc;

@@ -79,6 +79,7 @@ void txn_reset(struct vmfs_txn *t)
 		free(t->data[i].bytes);
 	for (unsigned int i = 0; i < t->log_count; i++)
 		logview_done(&t->logs[i].view);
+	txn_index_reset(t);
 	t->lock_count = t->piece_count = t->data_count = t->log_count = 0;
 	t->is_busy = false;
 }
@@ -90,6 +91,8 @@ void txn_done(struct vmfs_txn *t)
 	free(t->pieces);
 	free(t->data);
 	free(t->logs);
+	free(t->indexes);
+	free(t->index_changes);
 }
 
 /* ---- reading ---- */
@@ -161,7 +164,7 @@ static int learn(struct vmfs_txn *t, struct txn_lock *l, bool is_new)
 	return err;
 }
 
-static struct txn_lock *find_lock(struct vmfs_txn *t, uint64_t vol_off)
+struct txn_lock *txn_find_lock(struct vmfs_txn *t, uint64_t vol_off)
 {
 	for (unsigned int i = 0; i < t->lock_count; i++)
 		if (t->locks[i].id.vol_off == vol_off)
@@ -172,7 +175,7 @@ static struct txn_lock *find_lock(struct vmfs_txn *t, uint64_t vol_off)
 static int get_lock(struct vmfs_txn *t, const struct vmfs_lock_id *id, bool is_new,
 		    uint64_t min_token, struct txn_lock **ret_lock)
 {
-	struct txn_lock *l = find_lock(t, id->vol_off);
+	struct txn_lock *l = txn_find_lock(t, id->vol_off);
 
 	if (l) {
 		*ret_lock = l;

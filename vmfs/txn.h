@@ -29,6 +29,8 @@
 #include "vmfs/vmfs.h"
 
 struct vmfs_txn;
+struct dir_index;
+struct dir_index_change;
 
 typedef int vmfs_build_fn(struct vmfs_txn *t, void *arg);
 
@@ -93,6 +95,23 @@ int vmfs_txn_lock(struct vmfs_txn *t, const struct vmfs_lock_id *lock, uint32_t 
  * holds it; 0: no; or -errno. For allocators, to skip a cluster. In a view: 0.
  */
 int vmfs_txn_is_busy(struct vmfs_txn *t, const struct vmfs_lock_id *lock)
+	__attribute__((warn_unused_result));
+/*
+ * The index of the directory under this lock, as it was before this transaction or view;
+ * NULL: there is none, or the directory is changed already. Valid until build returns.
+ */
+struct dir_index *vmfs_txn_index(struct vmfs_txn *t, const struct vmfs_lock_id *lock);
+/* May one be made now and remembered? Only if what is read cannot change meanwhile. */
+bool vmfs_txn_may_index(struct vmfs_txn *t, const struct vmfs_lock_id *lock);
+/*
+ * It was made of what was read under this lock, which is met already: it is remembered if
+ * all was of one state. Takes it. Never blocks.
+ */
+int vmfs_txn_index_made(struct vmfs_txn *t, const struct vmfs_lock_id *lock,
+			struct dir_index *made) __attribute__((warn_unused_result));
+/* What this transaction changes of the directory: its index follows at the commit. */
+int vmfs_txn_index_change(struct vmfs_txn *t, const struct vmfs_lock_id *lock,
+			  const struct dir_index_change *change)
 	__attribute__((warn_unused_result));
 /* True while a view runs: edits are not allowed. */
 bool vmfs_txn_is_view(struct vmfs_txn *t);

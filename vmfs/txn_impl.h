@@ -6,6 +6,7 @@
  * Inside of transactions and views: what txn.c (reading and editing), txncommit.c (from
  * the lock to the disk) and view.c (without locks) share.
  */
+#include "vmfs/dirindex.h"
 #include "vmfs/locktable.h"
 #include "vmfs/logview.h"
 #include "vmfs/txn.h"
@@ -37,6 +38,18 @@ struct txn_data {
 	uint8_t *bytes;
 };
 
+/* The index of a directory, from the list or made here. */
+struct txn_index {
+	uint32_t lock; /* index of its lock */
+	struct dir_index *index;
+	bool is_made;
+};
+
+struct txn_index_change {
+	uint32_t lock;
+	struct dir_index_change change;
+};
+
 /* A view's: the log of a member whose locks it met. */
 struct txn_log {
 	struct logview view;
@@ -52,8 +65,11 @@ struct vmfs_txn {
 	struct txn_piece *pieces;
 	struct txn_data *data;
 	struct txn_log *logs;
+	struct txn_index *indexes;
+	struct txn_index_change *index_changes;
 	unsigned int lock_count, piece_count, data_count, log_count;
 	unsigned int lock_room, piece_room, data_room;
+	unsigned int index_count, index_room, index_change_count, index_change_room;
 	/* Why build could not go on. */
 	bool is_busy;
 	struct vmfs_holder holder;
@@ -79,6 +95,16 @@ int txn_validate(struct vmfs_txn *t, bool *ret_is_changed)
  * Unpins all locks; is_committed: KEEP and DROP apply. true: some are to be given back.
  */
 bool txn_let_go(struct vmfs_txn *t, bool is_committed);
+
+/* A lock that build has met, or NULL. */
+struct txn_lock *txn_find_lock(struct vmfs_txn *t, uint64_t vol_off);
+/*
+ * What was read was of one state: indexes made of it are remembered. Committed: those of
+ * directories that were changed follow.
+ */
+void txn_index_keep(struct vmfs_txn *t, bool is_committed);
+/* Forgets them and the changes. */
+void txn_index_reset(struct vmfs_txn *t);
 
 /* A view met a lock that another host has exclusively: its log is needed. Blocks. */
 int view_meet_holder(struct vmfs_txn *t, struct txn_lock *l)

@@ -193,6 +193,8 @@ static int commit(struct vmfs_txn *t)
 		err = write_data(t);
 	if (!err)
 		err = log_and_write(t);
+	if (!err)
+		txn_index_keep(t, true);
 	return err;
 }
 
@@ -239,6 +241,8 @@ static int judge_failure(struct vmfs_txn *t, int err)
 	bool is_changed;
 	int check = txn_validate(t, &is_changed);
 
+	if (!check && !is_changed)
+		txn_index_keep(t, false);
 	return check ? check : is_changed ? -EAGAIN : err;
 }
 

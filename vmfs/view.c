@@ -199,6 +199,8 @@ static int look(struct vmfs_txn *t, vmfs_build_fn *build, void *arg, int *ret_er
 	*ret_err = build(t, arg);
 	bool was_busy = *ret_err == -EBUSY && t->is_busy;
 	int err = was_busy ? -EAGAIN : judge(t, &is_changed);
+	if (!err && !is_changed)
+		txn_index_keep(t, false);
 	(void)txn_let_go(t, false);
 	vmfs_hush_end(vol, &hush, !err && !is_changed && *ret_err == -EUCLEAN);
 	if (vol->member)

@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Indexes of large directories: alone against a list that is too simple to be wrong, and
+ * under a directory with which everything is done that can be done to it.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/lib/testvol.h"
+#include "vmfs/cache.h"
+#include "vmfs/dirindex.h"
+#include "vmfs/format.h"
+#include "vmfs/volume.h"
+
+static uint64_t seed = 1;
+
+static uint32_t below(uint32_t n)
+{
+	seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+	return (uint32_t)(seed >> 33) % n;
+}
+
+/* ---- alone ---- */
+
+#define SLOTS 3000u
+#define HASHES 500u /* few, so that many entries have one */
+#define NO_HASH UINT32_MAX
+
+struct list {
+	uint32_t hash[SLOTS]; /* NO_HASH: a hole */
+	uint32_t count;
+};
+
+static void do_apply(struct dir_index *x, int kind, uint32_t hash, uint32_t slot)
+{
+	struct dir_index_change change = { .kind = kind, .hash = hash, .slot = slot };
+
+	assert_int_equal(dir_index_apply(x, &change), 0);
+}
+
+/* Every slot that has the hash is named once, and no other one is. */
+static void compare(const struct dir_index *x, const struct list *l)
+{
+	uint32_t hole = NO_HASH;
+
+	assert_int_equal(dir_index_count(x), l->count);
+	for (uint32_t hash = 0; hash < HASHES; hash++) {
+		uint32_t expected = 0, seen = 0, cursor = 0, slot;
+
+		for (uint32_t i = 0; i < l->count; i++)
+			expected += l->hash[i] == hash;
+		while (dir_index_next(x, hash, &cursor, &slot)) {
+			assert_true(slot < l->count);
+			assert_int_equal(l->hash[slot], hash);
+			seen++;
+		}
+		assert_int_equal(seen, expected);
+	}
+	for (uint32_t i = 0; i < l->count; i++)
+		if (l->hash[i] == NO_HASH)
+			hole = i;
+	assert_int_equal(dir_index_room(x), hole == NO_HASH ? l->count : hole);
+}
+
+/* As dir_remove() does it: the last one that is no hole moves into the place. */
+static void take_one(struct dir_index *x, struct list *l, uint32_t slot)
+{
+	uint32_t last = l->count - 1;
+
+	while (last > slot && l->hash[last] == NO_HASH)
+		last--;
+	do_apply(x, DIR_INDEX_REMOVE, l->hash[slot], slot);
+	if (last != slot) {
+		do_apply(x, DIR_INDEX_REMOVE, l->hash[last], last);
+		do_apply(x, DIR_INDEX_ADD, l->hash[last], slot);
+		l->hash[slot] = l->hash[last];
+	}
+	do_apply(x, DIR_INDEX_CUT, 0, last);
+	l->count = last;
+}
+
+static void step(struct dir_index *x, struct list *l)
+{
+	uint32_t slot = l->count ? below(l->count) : 0, hash = below(HASHES);
+	uint32_t what = below(10);
+
+	if (what < 5 && l->count < SLOTS) {
+		slot = (uint32_t)dir_index_room(x);
+		do_apply(x, DIR_INDEX_ADD, hash, slot);
+		l->hash[slot] = hash;
+		l->count += slot == l->count;
+	} else if (what < 8 && l->count && l->hash[slot] != NO_HASH) {
+		take_one(x, l, slot);
+	} else if (l->count && l->hash[slot] != NO_HASH) {
+		do_apply(x, DIR_INDEX_REMOVE, l->hash[slot], slot);
+		do_apply(x, DIR_INDEX_ADD, hash, slot);
+		l->hash[slot] = hash;
+	}
+}
+
+static void an_index_agrees_with_a_list(void **state)
+{
+	struct dir_index *x = dir_index_new();
+	struct list *l = calloc(1, sizeof(*l));
+
+	(void)state;
+	for (uint32_t i = 0; i < 400; i++) {
+		bool is_hole = below(4) == 0;
+
+		l->hash[i] = is_hole ? NO_HASH : below(HASHES);
+		do_apply(x, is_hole ? DIR_INDEX_HOLE : DIR_INDEX_ADD, l->hash[i], i);
+		l->count++;
+	}
+	compare(x, l);
+	for (unsigned int i = 0; i < 20000; i++) {
+		step(x, l);
+		if (i % 500 == 0)
+			compare(x, l);
+	}
+	compare(x, l);
+	while (l->count && l->hash[0] != NO_HASH)
+		take_one(x, l, 0);
+	compare(x, l);
+	dir_index_release(x);
+	free(l);
+}
+
+static void what_does_not_fit_is_refused(void **state)
+{
+	struct dir_index *x = dir_index_new();
+	const struct dir_index_change bad[] = {
+		{ DIR_INDEX_ADD, 7, 3 },    { DIR_INDEX_REMOVE, 7, 1 },
+		{ DIR_INDEX_REMOVE, 8, 0 }, { DIR_INDEX_HOLE, 0, 0 },
+		{ DIR_INDEX_CUT, 0, 2 },    { DIR_INDEX_CUT, 0, 0 },
+		{ DIR_INDEX_FORGET, 0, 0 },
+	};
+
+	(void)state;
+	do_apply(x, DIR_INDEX_ADD, 7, 0);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_equal(dir_index_apply(x, &bad[i]), -ESTALE);
+	dir_index_release(x);
+}
+
+/* Valid under its lock and token only; the least recently used one makes room. */
+static void indexes_are_kept_by_lock_and_token(void **state)
+{
+	struct dir_indexes *all = dir_indexes_new(3 * 5000);
+	struct dir_index *x[4];
+
+	(void)state;
+	for (unsigned int i = 0; i < 4; i++) {
+		x[i] = dir_index_new(); /* 4 KiB and a little */
+		if (i == 3)
+			dir_index_release(dir_indexes_get(all, 0, 10));
+		dir_indexes_put(all, i * 512, 10, x[i]);
+		dir_index_release(x[i]);
+	}
+	assert_null(dir_indexes_get(all, 512, 10)); /* had to go */
+	assert_null(dir_indexes_get(all, 0, 11));
+	dir_indexes_retoken(all, 0, 9, 11);
+	assert_null(dir_indexes_get(all, 0, 11));
+	dir_indexes_retoken(all, 0, 10, 11);
+	struct dir_index *got = dir_indexes_get(all, 0, 11);
+	assert_ptr_equal(got, x[0]);
+	dir_indexes_drop_lock(all, 0);
+	assert_null(dir_indexes_get(all, 0, 11));
+	assert_int_equal(dir_index_count(got), 0); /* ours until it is released */
+	dir_index_release(got);
+	dir_indexes_drop_all(all);
+	assert_null(dir_indexes_get(all, 1024, 10));
+	dir_indexes_free(all);
+}
+
+/* ---- under a directory ---- */
+
+#define NAMES 1200u
+
+struct scene {
+	struct testvol tv;
+	bool has[NAMES];
+	uint64_t addr[NAMES];
+	unsigned int count;
+};
+
+static void path_of(unsigned int i, char path[64])
+{
+	(void)snprintf(path, 64, "/d/name-%u", i);
+}
+
+static void look(struct scene *s, unsigned int i)
+{
+	struct vmfs_stat st;
+	char path[64];
+
+	path_of(i, path);
+	assert_int_equal(vmfs_stat(s->tv.vol, path, &st), s->has[i] ? 0 : -ENOENT);
+	if (s->has[i])
+		assert_true(st.addr.raw == s->addr[i]);
+}
+
+static void add_name(struct scene *s, unsigned int i)
+{
+	struct vmfs_stat st;
+	char path[64];
+
+	path_of(i, path);
+	assert_int_equal(vmfs_symlink(s->tv.vol, "x", path), s->has[i] ? -EEXIST : 0);
+	assert_int_equal(vmfs_stat(s->tv.vol, path, &st), 0);
+	s->count += !s->has[i];
+	s->has[i] = true;
+	s->addr[i] = st.addr.raw;
+}
+
+static void take_name(struct scene *s, unsigned int i)
+{
+	char path[64];
+
+	path_of(i, path);
+	assert_int_equal(vmfs_unlink(s->tv.vol, path), s->has[i] ? 0 : -ENOENT);
+	s->count -= s->has[i];
+	s->has[i] = false;
+}
+
+static void move_name(struct scene *s, unsigned int from, unsigned int to)
+{
+	char path[2][64];
+
+	path_of(from, path[0]);
+	path_of(to, path[1]);
+	assert_int_equal(vmfs_rename(s->tv.vol, path[0], path[1]),
+			 s->has[from] ? 0 : -ENOENT);
+	if (!s->has[from] || from == to)
+		return;
+	s->count -= s->has[to];
+	s->has[from] = false;
+	s->has[to] = true;
+	s->addr[to] = s->addr[from];
+}
+
+static void check_scene(struct scene *s)
+{
+	struct vmfs_stat st;
+
+	for (unsigned int i = 0; i < NAMES; i++)
+		look(s, i);
+	assert_int_equal(vmfs_stat(s->tv.vol, "/d", &st), 0);
+	assert_int_equal(st.size_bytes, (s->count + 2) * (uint64_t)VMFS_DIRENT_SIZE);
+}
+
+static void is_indexed(struct scene *s, bool expected)
+{
+	struct vmfs_lock_info info;
+
+	assert_int_equal(vmfs_lock_info(s->tv.vol, "/d", &info), 0);
+	struct dir_index *x = dir_indexes_get(vmfs_cache_indexes(s->tv.vol->cache),
+					      info.vol_off, info.token);
+	assert_int_equal(x != NULL, expected);
+	if (x)
+		assert_int_equal(dir_index_count(x), s->count + 2);
+	dir_index_release(x);
+}
+
+/* The answers stay right while it grows over the limit, lives and shrinks again. */
+static void a_large_directory_is_looked_up_by_its_index(void **state)
+{
+	struct scene *s = calloc(1, sizeof(*s));
+
+	(void)state;
+	testvol_new(&s->tv, 4);
+	assert_int_equal(vmfs_mkdir(s->tv.vol, "/d", 0755), 0);
+	for (unsigned int i = 0; i < 200; i++)
+		add_name(s, i);
+	is_indexed(s, false);
+	for (unsigned int i = 200; i < 900; i++)
+		add_name(s, i);
+	is_indexed(s, true);
+	for (unsigned int i = 0; i < 4000; i++) {
+		unsigned int a = below(NAMES), b = below(NAMES);
+
+		switch (below(5)) {
+		case 0:
+			take_name(s, a);
+			break;
+		case 1:
+			move_name(s, a, b);
+			break;
+		case 2:
+			look(s, a);
+			break;
+		default:
+			add_name(s, a);
+			break;
+		}
+	}
+	is_indexed(s, true);
+	check_scene(s);
+	testvol_unmount(&s->tv);
+	testvol_check(&s->tv);
+	testvol_mount(&s->tv, false);
+	check_scene(s);
+	for (unsigned int i = 0; i < NAMES; i++)
+		take_name(s, i);
+	assert_int_equal(vmfs_rmdir(s->tv.vol, "/d"), 0);
+	/* Perhaps the same FD; not the same directory. */
+	assert_int_equal(vmfs_mkdir(s->tv.vol, "/d", 0755), 0);
+	for (unsigned int i = 0; i < 400; i++)
+		add_name(s, i);
+	check_scene(s);
+	testvol_unmount(&s->tv);
+	testvol_check(&s->tv);
+	testvol_free(&s->tv);
+	free(s);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(an_index_agrees_with_a_list),
+		cmocka_unit_test(what_does_not_fit_is_refused),
+		cmocka_unit_test(indexes_are_kept_by_lock_and_token),
+		cmocka_unit_test(a_large_directory_is_looked_up_by_its_index),
+	};
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
