@@ -51,6 +51,8 @@
 		       sizeof(struct vmfs_journal_target_disk))
 #define TARGETS_NEXT (SECTOR / sizeof(struct vmfs_journal_target_disk))
 #define CLUSTER_PATIENCE_NS (5 * NS_PER_S)
+#define WANT_NS (2 * NS_PER_S) /* a holder that lives hears of it within 1 s */
+#define LOOK_NS (50 * NS_PER_MS)
 
 static uint32_t crc32c(const void *data, size_t len)
 {
@@ -200,6 +202,45 @@ static int take_round(struct vmfs_volume *vol, uint64_t deadline)
 	return worst;
 }
 
+/* Shows, or shows no more, that we wait for n clusters from the first-th on. */
+static void want_clusters(struct vmfs_volume *vol, uint32_t first, uint32_t n,
+			  bool is_wanted)
+{
+	const struct vmfs_resource *fbb = &vol->resources[RESOURCE_FBB];
+	struct vmfs_lock_id id;
+
+	for (uint32_t i = first; i < first + n; i++) {
+		uint32_t at = (fbb->start_cluster + i) % fbb->cluster_count;
+
+		if (!resource_lock_id(vol, RESOURCE_FBB, at, &id))
+			heartbeat_want(&vol->member->hb, id.vol_off, is_wanted);
+	}
+}
+
+/*
+ * Others have all that has room. Waits for as many clusters at a time as a slot can show,
+ * then for the next ones: who holds the first may have been stopped, or may be dead and
+ * not known to be, while a host that lives gives one back within a second.
+ */
+static int take_whatever(struct vmfs_volume *vol, uint64_t deadline)
+{
+	const struct vmfs_resource *fbb = &vol->resources[RESOURCE_FBB];
+	uint32_t n = (uint32_t)min_u64(HEARTBEAT_WANT_COUNT, fbb->cluster_count);
+	int err = -EBUSY;
+
+	for (uint32_t first = 0; err == -EBUSY && clock_now() < deadline; first += n) {
+		uint64_t until = min_u64(clock_now() + WANT_NS, deadline);
+
+		want_clusters(vol, first, n, true);
+		do {
+			task_sleep_until(clock_now() + LOOK_NS);
+			err = take_round(vol, 0);
+		} while (err == -EBUSY && clock_now() < until);
+		want_clusters(vol, first, n, false);
+	}
+	return err;
+}
+
 /*
  * Where nobody is first; then also where others are: many hosts may join at once, and on
  * a small volume the dead may hold all that has room until they are taken over.
@@ -209,7 +250,8 @@ static int take_block(struct vmfs_volume *vol)
 	int err = take_round(vol, 0);
 
 	if (err == -EBUSY)
-		err = take_round(vol, clock_now() + 2 * vol->member->hb.timing.dead_ns);
+		err = take_whatever(vol,
+				    clock_now() + 2 * vol->member->hb.timing.dead_ns);
 	if (err != -EBUSY && err != -ENOSPC)
 		return err;
 	return report_error(vol->reporter, err,

@@ -70,7 +70,8 @@ static void maintenance_loop(void *arg)
 {
 	struct vmfs_volume *vol = arg;
 	struct vmfs_membership *m = vol->member;
-	uint64_t renew = m->hb.timing.renew_ns, next_scan = 0, turn;
+	uint64_t renew = m->hb.timing.renew_ns, turn;
+	uint64_t next_scan = clock_now() + RENEWALS_PER_SCAN * renew;
 
 	do {
 		fence_check(vol);
@@ -205,7 +206,9 @@ int vmfs_member_start(struct vmfs_volume *vol, const struct vmfs_open_options *o
 					   res->cluster_count / SLOT_SPREAD);
 	}
 	warn_of_price(vol);
-	err = vmfs_twin_check(vol);
+	err = watch_scan(vol, &m->watch);
+	if (!err)
+		err = vmfs_twin_check(vol);
 	if (!err)
 		err = journal_create(vol);
 	if (!err && options->wants_caw_test)

@@ -17,7 +17,6 @@
 #include "vmfs/twin.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "vmfs/heartbeat.h"
@@ -44,25 +43,21 @@ static bool is_twin(const struct vmfs_heartbeat *hb,
 	       !memcmp(slotd->machine, hb->machine.b, sizeof(slotd->machine));
 }
 
-static int find_twins(struct twins *t)
+/* Among those that the scan of this mount has shown, which came after our slot's cas. */
+static void find_twins(struct twins *t)
 {
 	const struct vmfs_heartbeat *hb = &t->vol->member->hb;
-	const uint32_t count = watch_slot_count(t->vol);
-	const uint64_t size = watch_slots_size(t->vol, count);
-	struct vmfs_heartbeat_disk *slots = malloc(size);
-	int err = slots ? lvm_read(&t->vol->lvm, VMFS_HEARTBEATS_OFF, slots, size) :
-			  -ENOMEM;
+	struct vmfs_watch *w = &t->vol->member->watch;
+	const struct watched *e;
 
-	if (!err)
-		watch_pack_slots(t->vol, slots, count);
-	for (uint32_t i = 0; !err && i < count; i++) {
-		if (t->count == TWINS_MAX || !is_twin(hb, &slots[i], i))
+	mutex_lock(&w->m);
+	LIST_FOREACH(e, &w->slots, link) {
+		if (t->count == TWINS_MAX || !is_twin(hb, &e->image, e->slot))
 			continue;
-		t->slots[t->count] = i;
-		t->stamps[t->count++] = le64_get(slots[i].stamp_us);
+		t->slots[t->count] = e->slot;
+		t->stamps[t->count++] = le64_get(e->image.stamp_us);
 	}
-	free(slots);
-	return err;
+	mutex_unlock(&w->m);
 }
 
 enum sign { ALIVE, STILL, DEAD };
@@ -129,7 +124,8 @@ int vmfs_twin_check(struct vmfs_volume *vol)
 
 	if (uuid_equal(&hb->machine, &hb->owner))
 		return 0; /* made up: nobody has it */
-	int err = find_twins(&t);
+	int err = 0;
+	find_twins(&t);
 	for (unsigned int i = 0; !err && t.count && i <= LOOKS; i++) {
 		err = look(&t);
 		if (!err && t.count && i < LOOKS)

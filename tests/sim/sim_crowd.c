@@ -14,6 +14,8 @@
 
 #include "bdev/bdev.h"
 #include "tests/sim/cluster.h"
+#include "vmfs/lock.h"
+#include "vmfs/volume.h"
 
 #define S NS_PER_S
 #define HOSTS 6u
@@ -221,12 +223,99 @@ static void idle_host_beats_and_scans_and_nothing_else(void **state)
 	sim_each_seed(200, 5, rest, NULL);
 }
 
+/* ---- all blocks are in somebody's hand ---- */
+
+struct hoard {
+	struct cluster *c;
+	bool is_stopped;   /* the one who takes them and then stands still */
+	uint32_t spared;   /* the cluster that he leaves to the other */
+	bool has_all;
+	uint64_t joined_ns;
+};
+
+/*
+ * Takes clusters of file blocks as who has just used them: a host that lives gives back.
+ */
+static void hold_clusters(void *arg)
+{
+	struct hoard *hoard = arg;
+	struct cluster_mount m = { 0 };
+	struct vmfs_lock_id id;
+
+	SIM_CHECK(!cluster_mount(hoard->c, &m));
+	const struct vmfs_resource *fbb = &m.vol->resources[RESOURCE_FBB];
+	for (uint32_t i = 0; i < fbb->cluster_count; i++) {
+		if ((i == hoard->spared) == hoard->is_stopped)
+			continue;
+		SIM_CHECK(!resource_lock_id(m.vol, RESOURCE_FBB, i, &id));
+		SIM_CHECK(!vmfs_lock_acquire(m.vol, &id, LOCK_EXCLUSIVE,
+					     clock_now() + 5 * S, NULL));
+		vmfs_lock_unpin(m.vol, &id);
+	}
+	hoard->has_all = true;
+	task_sleep_until(clock_now() + 10 * S);
+	SIM_CHECK(!cluster_unmount(&m));
+}
+
+static void join_late(void *arg)
+{
+	struct hoard *hoard = arg;
+	struct cluster_mount m = { 0 };
+	uint64_t began = sim_time();
+
+	SIM_CHECK(!cluster_mount(hoard->c, &m));
+	hoard->joined_ns = sim_time() - began;
+	SIM_CHECK(!cluster_unmount(&m));
+}
+
+static void await_hoard(const struct hoard *hoard)
+{
+	while (!hoard->has_all)
+		task_sleep_until(clock_now() + 10 * NS_PER_MS);
+}
+
+static void join_among_hoarders(void *arg)
+{
+	struct hoard stopped = { .c = cluster_new(BDEV_CAW_FILE), .is_stopped = true };
+	struct hoard living = { .c = stopped.c };
+	struct sim_host *a = sim_host_new("a", 0);
+
+	(void)arg;
+	living.spared = stopped.spared = (uint32_t)sim_random(3);
+	struct task *task_a = sim_host_start(a, "hold", hold_clusters, &stopped);
+	struct task *task_b =
+		sim_host_start(sim_host_new("b", 0), "hold", hold_clusters, &living);
+	await_hoard(&stopped);
+	await_hoard(&living);
+	sim_host_pause(a);
+	SIM_CHECK(sim_host_run(sim_host_new("late", 0), "join", join_late, &living));
+	sim_host_resume(a);
+	task_join(task_a);
+	task_join(task_b);
+	if (living.joined_ns > 2 * S)
+		sim_fail("joined after %llu ms",
+			 (unsigned long long)(living.joined_ns / NS_PER_MS));
+	cluster_check(stopped.c, false);
+	cluster_free(stopped.c);
+}
+
+/*
+ * Two hosts have all that journals could be made in; one stands still, so that it neither
+ * gives back nor dies. Who joins gets what the other gives.
+ */
+static void joining_does_not_wait_for_who_stands_still(void **state)
+{
+	(void)state;
+	sim_each_seed(300, 10, join_among_hoarders, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(everybody_gets_a_turn_in_one_directory),
 		cmocka_unit_test(everybody_gets_a_turn_after_a_death),
 		cmocka_unit_test(idle_host_beats_and_scans_and_nothing_else),
+		cmocka_unit_test(joining_does_not_wait_for_who_stands_still),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
