@@ -7,6 +7,9 @@
  * was under way; in the file that was being written each byte old, new or zero; never
  * junk; and fsck finds nothing wrong.
  *
+ * Then one script that is not random: a file grows through all its forms and shrinks
+ * again, on a disk of which every byte that is free is junk.
+ *
  * CRASH_SEED=n: one script; CRASH_STEP=n: every n-th moment (1: all); FULL: many scripts.
  */
 #include <errno.h>
@@ -32,6 +35,7 @@
 #define OPS 16u
 #define IO_MAX (3 * MIB)
 #define JUNK 0xee
+#define GROWTH 0u
 
 enum op_kind {
 	OP_CREATE,
@@ -39,6 +43,7 @@ enum op_kind {
 	OP_TRUNCATE,
 	OP_PUNCH,
 	OP_ALLOCATE,
+	OP_TBZ,
 	OP_MKDIR,
 	OP_RMDIR,
 	OP_UNLINK,
@@ -55,7 +60,7 @@ struct op {
 };
 
 struct script {
-	uint64_t seed, random;
+	uint64_t seed, random; /* seed GROWTH: not random */
 	struct op ops[OPS];
 	unsigned int entries; /* counted as the log counts them */
 	/*
@@ -111,11 +116,38 @@ static void make_script(struct script *s)
 	s->ops[1].kind = s->ops[2].kind = OP_CREATE;
 }
 
+/* Resident, sub-block, blocks, to be zeroed, holes, and small again. */
+static void make_growth(struct script *s)
+{
+	static const struct op ops[OPS] = {
+		{ .kind = OP_MKDIR, .path = { "/d" } },
+		{ .kind = OP_CREATE, .path = { "/a" } },
+		{ .kind = OP_WRITE, .path = { "/a" }, .offset = 0, .len = 100 },
+		{ .kind = OP_WRITE, .path = { "/a" }, .offset = 90, .len = 900 },
+		{ .kind = OP_WRITE, .path = { "/a" }, .offset = 1000, .len = 3000 },
+		{ .kind = OP_TRUNCATE, .path = { "/a" }, .offset = 500 },
+		{ .kind = OP_TRUNCATE, .path = { "/a" }, .offset = 8000 },
+		{ .kind = OP_WRITE, .path = { "/a" }, .offset = 8100, .len = 200 },
+		{ .kind = OP_TRUNCATE, .path = { "/a" }, .offset = 8400 },
+		{ .kind = OP_TBZ, .path = { "/a" }, .offset = MIB, .len = 2 * MIB },
+		{ .kind = OP_WRITE, .path = { "/a" }, .offset = MIB + 300, .len = 1000 },
+		{ .kind = OP_WRITE, .path = { "/a" }, .offset = 2 * MIB - 100,
+		  .len = MIB / 2 },
+		{ .kind = OP_PUNCH, .path = { "/a" }, .offset = 0, .len = MIB + 700 },
+		{ .kind = OP_WRITE, .path = { "/a" }, .offset = 10, .len = 20 },
+		{ .kind = OP_TRUNCATE, .path = { "/a" }, .offset = 0 },
+		{ .kind = OP_WRITE, .path = { "/a" }, .offset = 0, .len = 9000 },
+	};
+	(void)memcpy(s->ops, ops, sizeof(ops));
+	for (unsigned int i = 0; i < OPS; i++)
+		s->ops[i].byte = (uint8_t)('A' + i);
+}
+
 /* ---- the same on the volume and on the model ---- */
 
 static bool is_file_op(enum op_kind kind)
 {
-	return kind >= OP_WRITE && kind <= OP_ALLOCATE;
+	return kind >= OP_WRITE && kind <= OP_TBZ;
 }
 
 static int change_file(struct vmfs_volume *vol, const struct op *op)
@@ -143,6 +175,9 @@ static int change_file(struct vmfs_volume *vol, const struct op *op)
 		break;
 	case OP_ALLOCATE:
 		rc = vmfs_file_allocate(file, op->offset, op->len, VMFS_ALLOCATE_ZERO);
+		break;
+	case OP_TBZ:
+		rc = vmfs_file_allocate(file, op->offset, op->len, VMFS_ALLOCATE_TBZ);
 		break;
 	default:
 		break;
@@ -274,14 +309,31 @@ static void work(void *arg)
 	bdev_close(bd);
 }
 
-/* Some of every free block: enough to be seen, and a small image. */
-static void fill_with_junk(struct bdev *bd, uint32_t first_block)
+/* 4096 bytes of every `step` of the free blocks. */
+static void fill_with_junk(struct bdev *bd, uint32_t first_block, uint64_t step)
 {
 	uint8_t junk[4096];
 	memset(junk, JUNK, sizeof(junk));
-	for (uint64_t at = LVM_DATA_OFF + first_block * MIB; at < DISK_SIZE;
-	     at += 128 << 10)
+	for (uint64_t at = LVM_DATA_OFF + first_block * MIB; at < DISK_SIZE; at += step)
 		assert_int_equal(bdev_write(bd, junk, sizeof(junk), at), 0);
+}
+
+/* All sub-blocks, or all pointer blocks: they are free. */
+static void fill_resource(struct bdev *bd, const struct mkfs_layout *l,
+			  enum mkfs_resource_index which)
+{
+	const struct mkfs_resource *res = &l->resources[which];
+	uint8_t junk[MKFS_SUB_BLOCK_SIZE];
+	memset(junk, JUNK, sizeof(junk));
+	for (uint32_t i = 0; i < res->count; i++) {
+		uint64_t off = mkfs_resource_off(res, i / res->per_cluster,
+						 i % res->per_cluster);
+		assert_int_equal(bdev_write(bd, junk, res->resource_size,
+					    LVM_DATA_OFF +
+						    mkfs_file_vol_off(&l->files[res->fd],
+								      off)),
+				 0);
+	}
 }
 
 static void record(void *arg)
@@ -295,7 +347,13 @@ static void record(void *arg)
 	assert_int_equal(mkfs_layout_make("crash", bd->size, NULL, NULL, &layout), 0);
 	mkfs_options_init(&options, bd);
 	assert_int_equal(mkfs_write(bd, &layout, &options, NULL), 0);
-	fill_with_junk(bd, layout.used_blocks);
+	/* Some of each block is enough to be seen, and makes a small image. */
+	fill_with_junk(bd, layout.used_blocks,
+		       r.s->seed == GROWTH ? 4096 : 128ull << 10);
+	if (r.s->seed == GROWTH) {
+		fill_resource(bd, &layout, MKFS_SBC);
+		fill_resource(bd, &layout, MKFS_PBC);
+	}
 	bdev_close(bd);
 	behaviour.has_cache = true;
 	simdisk_behave(r.disk, &behaviour);
@@ -430,7 +488,7 @@ static void found(void *arg, enum fsck_problem problem, const char *text)
 static const char *op_text(const struct script *s, unsigned int n, char text[128])
 {
 	static const char *const names[] = { "create",	 "write", "truncate", "punch",
-					     "allocate", "mkdir", "rmdir",    "unlink",
+					     "allocate", "tbz",	  "mkdir", "rmdir",    "unlink",
 					     "rename",	 "symlink" };
 	unsigned int i = 0;
 	while (i < OPS && s->ops[i].end <= n)
@@ -493,6 +551,7 @@ static void check_cut(struct script *s, unsigned int n, enum simdisk_cut cut,
 struct run {
 	uint64_t script_seed;
 	unsigned int step;
+	unsigned int choices; /* of what was not flushed, at each moment */
 };
 
 static void run_script(void *arg)
@@ -500,14 +559,18 @@ static void run_script(void *arg)
 	const struct run *run = arg;
 	struct script *s = calloc(1, sizeof(*s));
 	s->seed = run->script_seed;
-	make_script(s);
+	if (s->seed == GROWTH)
+		make_growth(s);
+	else
+		make_script(s);
 	sim_run(s->seed, record, s);
 	assert_int_equal(s->entries, simdisk_log_count(s->log));
 	unsigned int end = s->ops[OPS - 1].end;
 	for (unsigned int n = s->first + (unsigned int)(s->seed % run->step); n <= end;
 	     n += run->step) {
 		check_cut(s, n, SIMDISK_PREFIX, 0);
-		check_cut(s, n, SIMDISK_SUBSET, n);
+		for (unsigned int i = 0; i < run->choices; i++)
+			check_cut(s, n, SIMDISK_SUBSET, n + i * 1000003ull);
 		check_cut(s, n, SIMDISK_TORN, n);
 	}
 	simdisk_log_free(s->log);
@@ -527,15 +590,24 @@ static void nothing_durable_is_lost_and_nothing_old_shows(void **state)
 	uint64_t count = getenv("CRASH_SEED") ? 1 : is_full ? 40 : 4;
 	(void)state;
 	for (uint64_t seed = first; seed < first + count; seed++) {
-		struct run run = { .script_seed = seed };
+		struct run run = { .script_seed = seed, .choices = 1 };
 		run.step = (unsigned int)number_of("CRASH_STEP", is_full ? 3 : 23);
 		run_script(&run);
 	}
 }
 
+static void a_file_of_every_form_shows_nothing_old(void **state)
+{
+	struct run run = { .script_seed = GROWTH, .choices = 4 };
+	(void)state;
+	run.step = (unsigned int)number_of("CRASH_STEP", 1);
+	run_script(&run);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_file_of_every_form_shows_nothing_old),
 		cmocka_unit_test(nothing_durable_is_lost_and_nothing_old_shows),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
