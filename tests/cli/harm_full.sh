@@ -46,6 +46,7 @@ ok "the VM is powered on" vim A vmsvc/power.on "$a"
 ok "its guest reads its disk" wait_for 30 grep -q "^no room" "$(console A "$a")"
 ok "it wants space, and the log says that there is none" wait_for 20 \
 	log_says A 'VM 1 \(\[vms\] vm1/vm1.vmx\): .*(No space|space)'
+ok "and what there is none of" log_says A 'vms: no file blocks left \([0-9]+ in all\)'
 sleep 1
 unlike "$(cat "$(console A "$a")")" "WRITE-FAILED|SAME" "the guest is paused, not told"
 ok "the VM is on" is_state A "$a" "Powered on"

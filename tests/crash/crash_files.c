@@ -487,9 +487,10 @@ static void found(void *arg, enum fsck_problem problem, const char *text)
 /* What was under way at entry n. */
 static const char *op_text(const struct script *s, unsigned int n, char text[128])
 {
-	static const char *const names[] = { "create",	 "write", "truncate", "punch",
-					     "allocate", "tbz",	  "mkdir", "rmdir",    "unlink",
-					     "rename",	 "symlink" };
+	static const char *const names[] = {
+		"create", "write", "truncate", "punch",	 "allocate", "tbz",
+		"mkdir",  "rmdir", "unlink",   "rename", "symlink",
+	};
 	unsigned int i = 0;
 	while (i < OPS && s->ops[i].end <= n)
 		i++;

@@ -380,14 +380,12 @@ static void write_image(struct fixture *x)
 static void check_bitmaps(const struct fixture *x)
 {
 	char line[256];
-	(void)snprintf(line, sizeof(line),
-		       DEBUGVMFS " %s check_vol_bitmaps 2>&1 | grep -q '^Total errors: 0$'",
-		       x->image);
+	(void)snprintf(line, sizeof(line), DEBUGVMFS " %s check_vol_bitmaps 2>&1 | %s",
+		       x->image, "grep -q '^Total errors: 0$'");
 	run(line);
 	/* The mode and target of a link, which FUSE resolves. */
-	(void)snprintf(line, sizeof(line),
-		       DEBUGVMFS " %s ls -l /history 2>&1 | grep -q '^lrwxrwxrwx 1.*link'",
-		       x->image);
+	(void)snprintf(line, sizeof(line), DEBUGVMFS " %s ls -l /history 2>&1 | %s",
+		       x->image, "grep -q '^lrwxrwxrwx 1.*link'");
 	run(line);
 }
 
