@@ -39,12 +39,18 @@ $(UNIT): $(B)/tests/unit/%: $(O)/tests/unit/%.o $(TEST_LIB) $(ENV_POSIX) $(PARTS
 	@$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(TEST_LIBS)
 
 # What a program replaces in the library; a call within one file is not replaced.
-WRAP_sim/sim_controls := journal_commit journal_replay journal_empty lock_release_idle \
+WRAPPED := journal_commit journal_replay journal_empty lock_release_idle \
 	lock_image_leave lock_image_release lock_image_join lock_judge_all lease_renewed \
 	vmfs_cas lease_enter vmfs_gate_zero bdev_cut vmfs_gate_check_read \
 	vmfs_gate_trust lock_judge watch_look watch_poll watch_scan bdev_liveness \
-	fence_victim fence_barrier vmfs_takeover lock_image_upgrade lock_image_hand_over
-$(B)/tests/sim/sim_controls: $(O)/tests/sim/faults.o
+	fence_victim fence_barrier vmfs_takeover lock_image_upgrade lock_image_hand_over \
+	vmfs_lock_compare journal_create random_u64 vmfs_gate_read lease_die \
+	journal_look journal_wipe \
+	bdev_pr bdev_rw sim_host_pause sim_host_resume sim_host_clock \
+	sim_host_time_of
+WRAP_sim/sim_controls := $(WRAPPED)
+WRAP_sim/sim_fence := $(WRAPPED)
+$(B)/tests/sim/sim_controls $(B)/tests/sim/sim_fence: $(O)/tests/sim/faults.o
 WRAP_crash/crash_faults := vmfs_gate_write vmfs_gate_flush journal_commit journal_empty \
 	journal_replay file_commit filemap_quiesce crc32_iscsi
 

@@ -309,7 +309,7 @@ static void leave_traces(struct vmfs_volume *vol)
 static void populate(void *arg)
 {
 	struct cluster_mount m = { 0 };
-	char path[16];
+	char path[32];
 
 	SIM_CHECK(!cluster_mount(arg, &m));
 	leave_traces(m.vol);

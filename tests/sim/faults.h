@@ -3,16 +3,19 @@
 #define TESTS_SIM_FAULTS_H
 
 /*
- * Errors of the cluster protocol, one of which at a time may be switched on: negative
- * controls (TESTING.md 5). The linker puts each between its caller and the library
- * (--wrap), so the library knows nothing of them.
+ * Errors of the cluster protocol that may be switched on: negative controls
+ * (TESTING.md 5). One at a time, or several that are nets under one another. The linker
+ * puts each between its caller and the library (--wrap), so the library knows nothing of
+ * them.
  */
 
 enum fault {
-	NO_FAULT,
 	/* journal, locks */
 	FAULT_NO_JOURNAL,
 	FAULT_NO_REPLAY,
+	FAULT_NO_TOKEN_CHECK,
+	FAULT_WRONG_GENERATION,
+	FAULT_NONCE_REPEATS,
 	FAULT_EARLY_CLEAR,
 	FAULT_UNLOCK_BEFORE_FLUSH,
 	FAULT_UNLOCK_BEFORE_TRIM,
@@ -26,14 +29,19 @@ enum fault {
 	FAULT_NINTH_HOLDER,
 	FAULT_SLOT_BEFORE_LOCK,
 	FAULT_GENERATION_DIFFERS,
+	FAULT_RANK_REVERSED,
 	/* lease */
 	FAULT_LEASE_FROM_REPLY,
 	FAULT_STAMP_REPEATS,
+	FAULT_STAMP_SIGNED,
 	FAULT_PLAIN_RENEWAL,
 	FAULT_NO_GATE,
 	FAULT_DISCARD_UNGATED,
 	FAULT_NO_CUT,
 	FAULT_FENCED_READS,
+	FAULT_DIES_LATE,
+	FAULT_REREGISTER,
+	FAULT_MONOTONIC,
 	/* take-over */
 	FAULT_OBSERVER_READ_START,
 	FAULT_DEAD_TOO_SOON,
@@ -42,9 +50,17 @@ enum fault {
 	FAULT_NO_FENCE,
 	FAULT_LATE_FENCE,
 	FAULT_NO_BARRIER,
+	/* of two nets: what would see at once that the first one is not there */
+	FAULT_NO_I8,
+	FAULT_NO_I11,
 	FAULT_COUNT,
 };
 
-extern enum fault fault; /* the one that is on */
+#include <stdint.h>
+
+#define FAULT(name) (1ull << FAULT_##name)
+#define NO_FAULT 0ull
+
+extern uint64_t faults; /* those that are on */
 
 #endif

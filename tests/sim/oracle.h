@@ -49,6 +49,12 @@ struct oracle *oracle_new(struct simdisk *disk, enum bdev_caw_class caw,
 			  struct vmfs_volume *vol);
 void oracle_free(struct oracle *o);
 
+/*
+ * Invariants that no oracle of this process asserts from now on, bits 1 << number: I8
+ * and I11 only. For negative controls: these see that one of two nets is not there,
+ * and the question is what the other one holds.
+ */
+void oracle_look_away(unsigned int invariants);
 /* From now on (until false) h cannot be expected to renew its lease; NULL: nobody can. */
 void oracle_trouble(struct oracle *o, const struct sim_host *h, bool is_troubled);
 /* Answers and commands get lost: L3 is not asked. */

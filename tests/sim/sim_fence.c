@@ -8,12 +8,14 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <cmocka.h>
 
 #include "bdev/fence.h"
 #include "tests/sim/cluster.h"
+#include "tests/sim/faults.h"
 #include "vmfs/fence.h"
 
 #define S NS_PER_S
@@ -186,6 +188,18 @@ static void who_was_fenced_never_registers_again(void **state)
 	sim_each_seed(100, 20, oversleep, NULL);
 }
 
+static void who_registers_again_is_found(void **state)
+{
+	uint64_t seed;
+
+	(void)state;
+	faults = FAULT(REREGISTER);
+	assert_true(sim_some_seed_fails(100, 5, oversleep, NULL, "keys_of(&s, 0) == 0",
+					&seed));
+	faults = NO_FAULT;
+	printf("# re-register after 2A/05: found with seed %lu\n", seed);
+}
+
 /* The target is restarted and has forgotten all keys; nobody is dead. */
 static void forget(void *arg)
 {
@@ -218,6 +232,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(who_joins_has_a_key_and_removes_old_ones),
 		cmocka_unit_test(who_was_fenced_never_registers_again),
+		cmocka_unit_test(who_registers_again_is_found),
 		cmocka_unit_test(lost_keys_are_registered_again),
 	};
 
