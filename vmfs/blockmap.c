@@ -119,21 +119,18 @@ static int read_pointer_block(struct vmfs_txn *t, const struct fd_ref *ref, vmfs
 			     ret_entries);
 }
 
-/* What is edited is of VMFS-5: see check_writable() in volume.c. */
 static int edit_pointer_block(struct vmfs_txn *t, const struct fd_ref *ref, vmfs_addr pb,
-			      uint64_t block, le32 **ret_entries)
+			      uint64_t block, void **ret_entries)
 {
 	struct vmfs_lock_id id;
 	uint64_t vol_off;
-	void *data;
 	int rc = find_pointer_block(t, ref, pb, block, &id, &vol_off);
 
 	if (rc == 0 && addr_is_cow(pb))
 		rc = -EOPNOTSUPP;
 	if (rc == 0)
-		rc = vmfs_txn_edit(t, &id, vol_off, VMFS_PB_SIZE, &data);
-	if (rc == 0)
-		*ret_entries = data;
+		rc = vmfs_txn_edit(t, &id, vol_off, vmfs_txn_volume(t)->shape->pb_size,
+				   ret_entries);
 	return rc;
 }
 
@@ -195,45 +192,80 @@ int blockmap_entry(struct vmfs_txn *t, const struct fd_ref *ref,
 
 /* ---- growth ---- */
 
+/* Where pointer blocks come from: on VMFS-6 they are sub-blocks. */
+static enum vmfs_resource_type pointer_blocks(const struct vmfs_volume *vol)
+{
+	return vol->shape->version == 6 ? RESOURCE_SBC : RESOURCE_PBC;
+}
+
+/* VMFS-6 counts them in the FD. */
+static void count_pointer_blocks(const struct vmfs_volume *vol, struct fd_body_disk *fdd,
+				 int delta)
+{
+	if (vol->shape->version == 6)
+		fdd->meta.pb_count =
+			le32_of(le32_get(fdd->meta.pb_count) + (uint32_t)delta);
+}
+
 /* A new pointer block, all zero. near: one before it. */
-static int new_pointer_block(struct vmfs_txn *t, const struct fd_ref *ref, vmfs_addr near,
-			     vmfs_addr *ret_pb, le32 **ret_entries)
+static int new_pointer_block(struct vmfs_txn *t, const struct fd_ref *ref,
+			     struct fd_body_disk *fdd, vmfs_addr near, vmfs_addr *ret_pb,
+			     void **ret_entries)
 {
 	struct vmfs_volume *vol = vmfs_txn_volume(t);
+	enum vmfs_resource_type type = pointer_blocks(vol);
+	struct resource_wish wish = { type, near, fd_owner_of(vol, fdd, type), 1 };
 	struct vmfs_lock_id id;
 	vmfs_addr pb;
 	uint32_t count;
 	uint64_t vol_off;
-	void *data;
-	int rc = resource_alloc(t, RESOURCE_PBC, near, 1, &pb, &count);
+	int rc = resource_alloc(t, &wish, &pb, &count);
 	if (rc == 0)
 		rc = fd_lock_id(vol, ref, &id);
 	if (rc == 0)
 		rc = resource_addr_off(vol, pb, &vol_off);
 	if (rc == 0)
-		rc = vmfs_txn_create(t, &id, vol_off, VMFS_PB_SIZE, &data);
+		rc = vmfs_txn_create(t, &id, vol_off, vol->shape->pb_size, ret_entries);
 	if (rc < 0)
 		return rc;
+	count_pointer_blocks(vol, fdd, 1);
 	*ret_pb = pb;
-	*ret_entries = data;
 	return 0;
+}
+
+/* What a transaction frees that was one of them. */
+static int free_pointer_block(struct vmfs_txn *t, struct fd_body_disk *fdd, vmfs_addr pb)
+{
+	struct vmfs_volume *vol = vmfs_txn_volume(t);
+	enum vmfs_resource_type type = pointer_blocks(vol);
+	count_pointer_blocks(vol, fdd, -1);
+	if (type == RESOURCE_SBC)
+		vmfs_txn_frees_metadata(t);
+	return resource_free(t, pb, fd_owner_of(vol, fdd, type));
+}
+
+static bool is_all_zero(const uint8_t *bytes, size_t len)
+{
+	return !bytes[0] && memcmp(bytes, bytes + 1, len - 1) == 0;
 }
 
 /* The slots move into a new pointer block behind slot 0; nothing to do if all are 0. */
 static int push_down(struct vmfs_txn *t, const struct fd_ref *ref,
 		     struct fd_body_disk *fdd)
 {
-	static const le32 empty[VMFS_FD_SLOTS];
-	if (memcmp(fdd->u.slots, empty, sizeof(empty)) == 0)
+	const struct vmfs_shape *shape = vmfs_txn_volume(t)->shape;
+	const size_t size = (size_t)shape->fd_slots * shape_entry_size(shape);
+	void *slots = shape_slots_edit(shape, fdd);
+	if (is_all_zero(slots, size))
 		return 0;
 	vmfs_addr pb;
-	le32 *entries;
-	int rc = new_pointer_block(t, ref, (vmfs_addr){ 0 }, &pb, &entries);
+	void *entries;
+	int rc = new_pointer_block(t, ref, fdd, (vmfs_addr){ 0 }, &pb, &entries);
 	if (rc < 0)
 		return rc;
-	(void)memcpy(entries, fdd->u.slots, sizeof(fdd->u.slots));
-	(void)memset(fdd->u.slots, 0, sizeof(fdd->u.slots));
-	fdd->u.slots[0] = le32_of(pb.raw);
+	(void)memcpy(entries, slots, size);
+	(void)memset(slots, 0, size);
+	shape_set_entry(shape, slots, 0, pb);
 	return 0;
 }
 
@@ -259,30 +291,33 @@ int blockmap_reserve(struct vmfs_txn *t, const struct fd_ref *ref,
 
 /* The leaf of a block to be edited; pointer blocks on the way are made. */
 static int edit_leaf(struct vmfs_txn *t, const struct fd_ref *ref,
-		     struct fd_body_disk *fdd, uint64_t block, le32 **ret_entries)
+		     struct fd_body_disk *fdd, uint64_t block, void **ret_entries)
 {
+	const struct vmfs_shape *shape = vmfs_txn_volume(t)->shape;
 	unsigned int depth;
 	uint64_t span = slot_span(vmfs_txn_volume(t), zla_of(fdd), &depth);
-	le32 *entries = fdd->u.slots;
+	void *entries = shape_slots_edit(shape, fdd);
 	uint64_t index = block / span;
 	for (; depth > 0; depth--) {
-		vmfs_addr pb = { le32_get(entries[index]) };
-		vmfs_addr near = { index ? le32_get(entries[index - 1]) : 0 };
-		le32 *below;
+		vmfs_addr pb = shape_entry(shape, entries, index);
+		void *below;
 		int rc;
 		if (addr_is_none(pb)) {
-			rc = new_pointer_block(t, ref, near, &pb, &below);
+			vmfs_addr near = { 0 };
+			if (index)
+				near = shape_entry(shape, entries, index - 1);
+			rc = new_pointer_block(t, ref, fdd, near, &pb, &below);
 			if (rc < 0)
 				return rc;
-			entries[index] = le32_of(pb.raw);
+			shape_set_entry(shape, entries, index, pb);
 		} else {
 			rc = edit_pointer_block(t, ref, pb, block, &below);
 			if (rc < 0)
 				return rc;
 		}
 		entries = below;
-		span /= VMFS_PB_ENTRIES;
-		index = block / span % VMFS_PB_ENTRIES;
+		span /= shape->pb_entries;
+		index = block / span % shape->pb_entries;
 	}
 	*ret_entries = entries;
 	return 0;
@@ -308,26 +343,27 @@ static int change_counts(struct vmfs_txn *t, const struct fd_ref *ref,
 int blockmap_set(struct vmfs_txn *t, const struct fd_ref *ref, struct fd_body_disk *fdd,
 		 uint64_t first, uint32_t count, const vmfs_addr *addrs)
 {
+	const struct vmfs_shape *shape = vmfs_txn_volume(t)->shape;
 	uint64_t leaf_count = zla_of(fdd) == VMFS_ZLA_FB || zla_of(fdd) == VMFS_ZLA_SB
-				      ? VMFS_FD_SLOTS
-				      : VMFS_PB_ENTRIES;
+				      ? shape->fd_slots
+				      : shape->pb_entries;
 	int64_t blocks = 0;
 	int64_t tbz = 0;
 	if (first + count > blockmap_capacity(vmfs_txn_volume(t), zla_of(fdd)))
 		return -EFBIG;
 	for (uint32_t i = 0; i < count;) {
-		le32 *entries;
+		void *entries;
 		int rc = edit_leaf(t, ref, fdd, first + i, &entries);
 		if (rc < 0)
 			return rc;
 		uint64_t index = (first + i) % leaf_count;
 		for (; index < leaf_count && i < count; index++, i++) {
-			vmfs_addr old = { le32_get(entries[index]) };
-			if (addr_is_cow(old))
+			vmfs_addr old = shape_entry(shape, entries, index);
+			if (addr_is_cow(old) || addr_type(old) == ADDR_LFB)
 				return -EOPNOTSUPP;
 			blocks += !addr_is_none(addrs[i]) - !addr_is_none(old);
 			tbz += addr_is_tbz(addrs[i]) - addr_is_tbz(old);
-			entries[index] = le32_of(addrs[i].raw);
+			shape_set_entry(shape, entries, index, addrs[i]);
 		}
 	}
 	return change_counts(t, ref, fdd, blocks, tbz);
@@ -335,13 +371,14 @@ int blockmap_set(struct vmfs_txn *t, const struct fd_ref *ref, struct fd_body_di
 
 /* ---- freeing ---- */
 
-static bool has_other_entries(const struct blockmap_leaf *leaf, uint64_t first,
+static bool has_other_entries(const struct vmfs_shape *shape,
+			      const struct blockmap_leaf *leaf, uint64_t first,
 			      uint64_t end)
 {
 	for (uint64_t i = 0; i < leaf->count; i++) {
 		uint64_t block = leaf->first + i;
 		if ((block < first || block >= end) &&
-		    le32_get(((const le32 *)leaf->entries)[i]))
+		    !addr_is_none(shape_entry(shape, leaf->entries, i)))
 			return true;
 	}
 	return false;
@@ -351,26 +388,35 @@ static bool has_other_entries(const struct blockmap_leaf *leaf, uint64_t first,
 static int free_leaf_block(struct vmfs_txn *t, const struct fd_ref *ref,
 			   struct fd_body_disk *fdd, uint64_t block)
 {
-	static const le32 empty[VMFS_PB_ENTRIES];
+	const struct vmfs_shape *shape = vmfs_txn_volume(t)->shape;
+	const vmfs_addr none = { 0 };
 	unsigned int depth;
 	uint64_t span = slot_span(vmfs_txn_volume(t), zla_of(fdd), &depth);
-	le32 *slot = &fdd->u.slots[block / span];
-	vmfs_addr top = { le32_get(*slot) };
+	void *slots = shape_slots_edit(shape, fdd);
+	vmfs_addr top = shape_entry(shape, slots, block / span);
 	if (depth == 2) {
-		le32 *upper;
+		uint64_t index = block / shape->pb_entries % shape->pb_entries;
+		void *upper;
 		int rc = edit_pointer_block(t, ref, top, block, &upper);
 		if (rc < 0)
 			return rc;
-		le32 *entry = &upper[block / VMFS_PB_ENTRIES % VMFS_PB_ENTRIES];
-		rc = resource_free(t, (vmfs_addr){ le32_get(*entry) });
+		rc = free_pointer_block(t, fdd, shape_entry(shape, upper, index));
 		if (rc < 0)
 			return rc;
-		*entry = le32_of(0);
-		if (memcmp(upper, empty, sizeof(empty)) != 0)
+		shape_set_entry(shape, upper, index, none);
+		if (!is_all_zero(upper, shape->pb_size))
 			return 0;
 	}
-	*slot = le32_of(0);
-	return resource_free(t, top);
+	shape_set_entry(shape, slots, block / span, none);
+	return free_pointer_block(t, fdd, top);
+}
+
+/* A large block is read and never changed: how a free one looks is not known. */
+static bool is_large(const struct vmfs_shape *shape, const struct blockmap_leaf *leaf,
+		     uint64_t block)
+{
+	vmfs_addr a = shape_entry(shape, leaf->entries, block - leaf->first);
+	return addr_type(a) == ADDR_LFB;
 }
 
 /* Frees what lies in [first, end) of one leaf; *ret_count blocks. */
@@ -381,16 +427,20 @@ static int free_in_leaf(struct vmfs_txn *t, const struct fd_ref *ref,
 	unsigned int depth;
 	int64_t blocks = 0;
 	int64_t tbz = 0;
-	le32 *entries = NULL;
+	void *entries = NULL;
 	int rc = 0;
-	(void)slot_span(vmfs_txn_volume(t), zla_of(fdd), &depth);
+	struct vmfs_volume *vol = vmfs_txn_volume(t);
+	enum vmfs_resource_type type =
+		zla_of(fdd) == VMFS_ZLA_SB ? RESOURCE_SBC : RESOURCE_FBB;
+	vmfs_addr owner = fd_owner_of(vol, fdd, type);
+	(void)slot_span(vol, zla_of(fdd), &depth);
 	uint64_t from = max_u64(range->first, leaf->first);
 	uint64_t to = min_u64(range->end, leaf->first + leaf->count);
-	bool is_emptied = depth > 0 && !has_other_entries(leaf, from, to);
+	bool is_emptied = depth > 0 && !has_other_entries(vol->shape, leaf, from, to);
 	for (uint64_t block = from; block < to; block++) {
 		vmfs_addr addr;
 		rc = blockmap_entry(t, ref, fdd, leaf, block, &addr);
-		if (rc == 0 && addr_is_cow(addr))
+		if (rc == 0 && (addr_is_cow(addr) || is_large(vol->shape, leaf, block)))
 			rc = -EOPNOTSUPP;
 		if (rc < 0)
 			return rc;
@@ -399,11 +449,12 @@ static int free_in_leaf(struct vmfs_txn *t, const struct fd_ref *ref,
 		if (!is_emptied && !entries)
 			rc = edit_leaf(t, ref, fdd, block, &entries);
 		if (rc == 0)
-			rc = resource_free(t, addr);
+			rc = resource_free(t, addr, owner);
 		if (rc < 0)
 			return rc;
 		if (entries)
-			entries[block - leaf->first] = le32_of(0);
+			shape_set_entry(vol->shape, entries, block - leaf->first,
+					(vmfs_addr){ 0 });
 		blocks++;
 		tbz += addr_is_tbz(addr);
 	}

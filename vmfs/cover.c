@@ -8,6 +8,7 @@
  *                        an FD: its lock sector itself only, its body the FD's lock;
  *                        the rest of a lock's page (VMFS-6): nobody's;
  *                        a sub-block or pointer block: the lock of some FD;
+ *                        a block for journals (VMFS-6): nobody's;
  *   elsewhere            before .fdc.sf (descriptor, heartbeats): nobody's;
  *                        a file block: the lock of some FD (or it is a journal).
  *
@@ -70,7 +71,7 @@ static enum place place_in_file(const struct vmfs_volume *vol,
 		return place_behind_lock(*ret_distance, shape->cluster_meta_off,
 					 PLACE_CLUSTER_LOCK, PLACE_CLUSTER_META);
 	}
-	if (!res->resource_size)
+	if (!res->resource_size || type == RESOURCE_JBC)
 		return PLACE_NOBODYS;
 	uint64_t item = (in_group - headers) / res->resource_size;
 	cluster += item / res->per_cluster;

@@ -406,15 +406,18 @@ static int add_block(struct vmfs_txn *t, const struct fd_ref *dir,
 		     struct fd_body_disk *fdd, uint64_t block)
 {
 	enum vmfs_resource_type type = is_sub_blocked(fdd) ? RESOURCE_SBC : RESOURCE_FBB;
-	vmfs_addr near = { block ? le32_get(fdd->u.slots[(block - 1) % VMFS_FD_SLOTS])
-				 : 0 };
+	struct resource_wish wish = { type, .want = 1 };
+	struct vmfs_volume *vol = vmfs_txn_volume(t);
 	vmfs_addr addr;
 	uint32_t count;
 	int rc = 0;
 	if (type == RESOURCE_FBB)
 		rc = blockmap_reserve(t, dir, fdd, block + 1);
+	if (block)
+		wish.near = fd_slot(vol, fdd, (block - 1) % vol->shape->fd_slots);
+	wish.owner = fd_owner_of(vol, fdd, type);
 	if (rc == 0)
-		rc = resource_alloc(t, type, near, 1, &addr, &count);
+		rc = resource_alloc(t, &wish, &addr, &count);
 	if (rc == 0)
 		rc = blockmap_set(t, dir, fdd, block, 1, &addr);
 	return rc;
@@ -459,6 +462,8 @@ static int to_file_blocks(struct vmfs_txn *t, const struct fd_ref *dir,
 	struct vmfs_volume *vol = vmfs_txn_volume(t);
 	uint64_t length = fd_length(fdd);
 	uint32_t want = (uint32_t)div_up(length, vol->block_size);
+	struct resource_wish wish = { RESOURCE_FBB,
+				      .owner = fd_owner_of(vol, fdd, RESOURCE_FBB) };
 	uint64_t from;
 	vmfs_addr addrs[64]; /* 256 sub-blocks of at most 64 KiB, file blocks of 1 MiB */
 	AUTO_FREE uint8_t *content = calloc(want, vol->block_size);
@@ -470,8 +475,8 @@ static int to_file_blocks(struct vmfs_txn *t, const struct fd_ref *dir,
 		rc = blockmap_free(t, dir, fdd, &all, &from);
 	for (uint32_t have = 0; rc == 0 && have < want;) {
 		uint32_t n;
-		rc = resource_alloc(t, RESOURCE_FBB, (vmfs_addr){ 0 }, want - have,
-				    addrs + have, &n);
+		wish.want = want - have;
+		rc = resource_alloc(t, &wish, addrs + have, &n);
 		have += rc == 0 ? n : 0;
 	}
 	for (uint32_t i = 0; rc == 0 && i < want; i++) {
@@ -497,7 +502,7 @@ static int grow(struct vmfs_txn *t, const struct fd_ref *dir, struct fd_body_dis
 {
 	struct vmfs_volume *vol = vmfs_txn_volume(t);
 	if (is_sub_blocked(fdd) &&
-	    length > (uint64_t)VMFS_FD_SLOTS * vol->sub_block_size) {
+	    length > (uint64_t)vol->shape->fd_slots * vol->sub_block_size) {
 		int rc = to_file_blocks(t, dir, fdd);
 		if (rc < 0)
 			return rc;

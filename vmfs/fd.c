@@ -90,8 +90,8 @@ int fd_edit(struct vmfs_txn *t, const struct fd_ref *ref, struct fd_body_disk **
 	void *data;
 	int rc = fd_lock_id(vol, ref, &id);
 	if (rc == 0)
-		rc = vmfs_txn_edit(t, &id, id.vol_off + VMFS_FD_META_OFF,
-				   sizeof(struct fd_body_disk), &data);
+		rc = vmfs_txn_edit(t, &id, id.vol_off + vol->shape->fd_body_off,
+				   vol->shape->fd_body_size, &data);
 	if (rc == 0)
 		rc = check(vol, ref, data);
 	if (rc == 0)
@@ -107,7 +107,6 @@ static void fill(struct vmfs_volume *vol, struct fd_body_disk *fdd,
 		 const struct fd_ref *ref, uint32_t type, uint32_t mode)
 {
 	struct vmfs_fd_meta_disk *metad = &fdd->meta;
-	(void)memset(fdd, 0, sizeof(*fdd));
 	metad->addr = le32_of(ref->addr.raw);
 	metad->generation = le32_of(ref->generation);
 	metad->links = le32_of(1);
@@ -119,15 +118,16 @@ static void fill(struct vmfs_volume *vol, struct fd_body_disk *fdd,
 	fd_set_form(vol, fdd, VMFS_ZLA_RESIDENT);
 }
 
-int fd_create(struct vmfs_txn *t, vmfs_addr near, uint32_t type, uint32_t mode,
+int fd_create(struct vmfs_txn *t, vmfs_addr parent, uint32_t type, uint32_t mode,
 	      uint32_t lock_flags, struct fd_ref *ret_ref, struct fd_body_disk **ret_fdd)
 {
 	struct vmfs_volume *vol = vmfs_txn_volume(t);
 	struct fd_ref ref = { .is_directory = type == VMFS_TYPE_DIRECTORY };
+	struct resource_wish wish = { RESOURCE_FDC, .owner = parent, .want = 1 };
 	struct vmfs_lock_id id;
 	uint32_t count;
 	void *data;
-	int rc = resource_alloc(t, RESOURCE_FDC, near, 1, &ref.addr, &count);
+	int rc = resource_alloc(t, &wish, &ref.addr, &count);
 	if (rc == 0)
 		rc = resource_next_generation(t, ref.addr, &ref.generation);
 	if (rc == 0)
@@ -135,21 +135,49 @@ int fd_create(struct vmfs_txn *t, vmfs_addr near, uint32_t type, uint32_t mode,
 	if (rc == 0)
 		rc = vmfs_txn_lock(t, &id, lock_flags | TXN_LOCK_CREATE, ref.generation);
 	if (rc == 0)
-		rc = vmfs_txn_create(t, &id, id.vol_off + VMFS_FD_META_OFF,
-				     sizeof(struct fd_body_disk), &data);
+		rc = vmfs_txn_create(t, &id, id.vol_off + vol->shape->fd_body_off,
+				     vol->shape->fd_body_size, &data);
 	if (rc < 0)
 		return rc;
 	fill(vol, data, &ref, type, mode);
+	if (vol->shape->version == 6) {
+		((struct fd_body_disk *)data)->meta.signature =
+			le32_of(VMFS6_FD_SIGNATURE);
+		((struct fd_body_disk *)data)->meta.parent =
+			le32_of((uint32_t)parent.raw);
+	}
 	*ret_ref = ref;
 	*ret_fdd = data;
 	return 0;
 }
 
-int fd_free(struct vmfs_txn *t, const struct fd_ref *ref)
+int fd_move(struct vmfs_txn *t, const struct fd_ref *ref, vmfs_addr parent)
 {
+	struct vmfs_volume *vol = vmfs_txn_volume(t);
 	struct vmfs_lock_id id;
 	struct fd_body_disk *fdd;
-	int rc = fd_lock_id(vmfs_txn_volume(t), ref, &id);
+	if (vol->shape->version != 6)
+		return 0;
+	int rc = fd_lock_id(vol, ref, &id);
+	if (rc == 0)
+		rc = vmfs_txn_is_busy(t, &id);
+	if (rc != 0)
+		return rc < 0 ? rc : 0;
+	rc = fd_edit(t, ref, &fdd);
+	if (rc < 0)
+		return rc;
+	if (le32_get(fdd->meta.affinity) == le32_get(fdd->meta.parent))
+		fdd->meta.affinity = le32_of((uint32_t)parent.raw);
+	fdd->meta.parent = le32_of((uint32_t)parent.raw);
+	return resource_give_to(t, ref->addr, parent);
+}
+
+int fd_free(struct vmfs_txn *t, const struct fd_ref *ref)
+{
+	struct vmfs_volume *vol = vmfs_txn_volume(t);
+	struct vmfs_lock_id id;
+	struct fd_body_disk *fdd;
+	int rc = fd_lock_id(vol, ref, &id);
 	if (rc == 0)
 		rc = fd_edit(t, ref, &fdd);
 	if (rc == 0)
@@ -158,10 +186,12 @@ int fd_free(struct vmfs_txn *t, const struct fd_ref *ref)
 		return rc;
 	le32 addr = fdd->meta.addr;
 	le32 generation = fdd->meta.generation;
-	(void)memset(fdd, 0, sizeof(*fdd));
+	le32 signature = fdd->meta.signature;
+	(void)memset(fdd, 0, vol->shape->fd_body_size);
 	fdd->meta.addr = addr;
 	fdd->meta.generation = generation;
-	return resource_free(t, ref->addr);
+	fdd->meta.signature = signature;
+	return resource_free(t, ref->addr, (vmfs_addr){ 0 });
 }
 
 /* ---- fields ---- */
@@ -200,6 +230,29 @@ uint64_t fd_tbz_count(const struct fd_body_disk *fdd)
 	return le32_get(fdd->meta.tbz_low) | (uint64_t)le32_get(fdd->meta.tbz_high) << 32;
 }
 
+void fd_clear_content(const struct vmfs_volume *vol, struct fd_body_disk *fdd)
+{
+	uint8_t *body = (uint8_t *)fdd;
+	(void)memset(body + sizeof(fdd->meta), 0,
+		     vol->shape->fd_body_size - sizeof(fdd->meta));
+}
+
+vmfs_addr fd_slot(const struct vmfs_volume *vol, const struct fd_body_disk *fdd,
+		  uint32_t i)
+{
+	return shape_entry(vol->shape, shape_slots(vol->shape, fdd), i);
+}
+
+vmfs_addr fd_owner_of(const struct vmfs_volume *vol, const struct fd_body_disk *fdd,
+		      enum vmfs_resource_type type)
+{
+	if (vol->shape->version != 6)
+		return (vmfs_addr){ 0 };
+	/* Sub-blocks belong to what the file is clustered with: FORMAT.md 20.4. */
+	return (vmfs_addr){ le32_get(type == RESOURCE_SBC ? fdd->meta.affinity
+							  : fdd->meta.addr) };
+}
+
 static uint8_t log2_of(uint64_t n)
 {
 	return (uint8_t)__builtin_ctzll(n);
@@ -213,9 +266,13 @@ void fd_set_form(struct vmfs_volume *vol, struct fd_body_disk *fdd, enum vmfs_zl
 	fdd->meta.zla = le32_of(zla);
 	fdd->meta.block_size = le64_of(block_size);
 	fdd->meta.block_shift = log2_of(block_size);
-	/* 13 for SB-backed directories, 20 for all else: FORMAT.md 8.1. */
-	fdd->meta.tbz_shift = le32_of(is_directory ? log2_of(block_size)
-						   : log2_of(vol->block_size));
+	/* VMFS-5: 13 for SB-backed directories, 20 for all else: FORMAT.md 8.1. */
+	bool is_13 = is_directory && vol->shape->version != 6;
+	fdd->meta.tbz_shift =
+		le32_of(is_13 ? log2_of(block_size) : log2_of(vol->block_size));
+	/* With its directory, once a file has data: FORMAT.md 20.5. */
+	if (le32_get(fdd->meta.parent) && !is_directory && zla != VMFS_ZLA_RESIDENT)
+		fdd->meta.affinity = fdd->meta.parent;
 }
 
 static void add_split(le32 *low, le32 *high, int64_t delta)

@@ -13,6 +13,7 @@
 #include "vmfs/addr.h"
 #include "vmfs/format.h"
 #include "vmfs/lock.h"
+#include "vmfs/resource.h"
 #include "vmfs/vmfs.h"
 
 struct vmfs_txn;
@@ -53,10 +54,16 @@ int fd_edit(struct vmfs_txn *t, const struct fd_ref *ref, struct fd_body_disk **
 	__attribute__((warn_unused_result));
 /*
  * Allocates an FD and initialises it: type, mode, links 1, times now, empty and resident;
- * lock flags as vmfs_txn_lock. near: its directory. *ret_ref names it.
+ * lock flags as vmfs_txn_lock. parent: its directory. *ret_ref names it.
  */
-int fd_create(struct vmfs_txn *t, vmfs_addr near, uint32_t type, uint32_t mode,
+int fd_create(struct vmfs_txn *t, vmfs_addr parent, uint32_t type, uint32_t mode,
 	      uint32_t lock_flags, struct fd_ref *ret_ref, struct fd_body_disk **ret_fdd)
+	__attribute__((warn_unused_result));
+/*
+ * It stands in another directory now. VMFS-6 notes that in the FD, as far as it can be
+ * had at once: nobody depends on it.
+ */
+int fd_move(struct vmfs_txn *t, const struct fd_ref *ref, vmfs_addr parent)
 	__attribute__((warn_unused_result));
 /* Marks an FD free whose blocks are freed already; its lock is given back afterwards. */
 int fd_free(struct vmfs_txn *t, const struct fd_ref *ref)
@@ -71,6 +78,14 @@ void fd_set_attr(struct fd_body_disk *fdd, const struct vmfs_attr *attr);
 bool fd_is_directory(const struct vmfs_fd_meta_disk *metad);
 uint64_t fd_length(const struct fd_body_disk *fdd);
 uint64_t fd_tbz_count(const struct fd_body_disk *fdd);
+/* No addresses and no resident data. */
+void fd_clear_content(const struct vmfs_volume *vol, struct fd_body_disk *fdd);
+/* Slot i, out of disk order, and back. */
+vmfs_addr fd_slot(const struct vmfs_volume *vol, const struct fd_body_disk *fdd,
+		  uint32_t i);
+/* The owner that goes into a wish for resources of this type for the file. */
+vmfs_addr fd_owner_of(const struct vmfs_volume *vol, const struct fd_body_disk *fdd,
+		      enum vmfs_resource_type type);
 /* Sets zla and what goes with it: block size, its shift, granularity of TBZ. */
 void fd_set_form(struct vmfs_volume *vol, struct fd_body_disk *fdd, enum vmfs_zla zla);
 /* Adds to the count of blocks (and of new blocks), and of those to be zeroed. */

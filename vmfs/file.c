@@ -123,7 +123,7 @@ static int create_build(struct vmfs_txn *t, void *arg)
 	if (rc == 0 && o->end.is_there)
 		rc = -EEXIST;
 	if (rc == 0)
-		rc = fd_create(t, (vmfs_addr){ 0 }, VMFS_TYPE_FILE, o->options->mode,
+		rc = fd_create(t, o->end.dir.addr, VMFS_TYPE_FILE, o->options->mode,
 			       keep, &ref, &fdd);
 	if (rc == 0)
 		rc = names_add(t, &o->end, &ref, VMFS_TYPE_FILE);

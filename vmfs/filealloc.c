@@ -64,20 +64,22 @@ struct allocation {
 static int allocate_build(struct vmfs_txn *t, void *arg)
 {
 	struct allocation *a = arg;
+	struct resource_wish wish = { RESOURCE_FBB, .near = a->near };
 	struct fd_body_disk *fdd;
 	a->got = 0;
 	int rc = fd_edit(t, &a->f->ref, &fdd);
-	vmfs_addr near = a->near;
+	if (rc == 0)
+		wish.owner = fd_owner_of(a->f->vol, fdd, RESOURCE_FBB);
 	while (rc == 0 && a->got < a->need) {
 		uint32_t n;
-		rc = resource_alloc(t, RESOURCE_FBB, near, a->want - a->got,
-				    a->addrs + a->got, &n);
+		wish.want = a->want - a->got;
+		rc = resource_alloc(t, &wish, a->addrs + a->got, &n);
 		if (rc < 0)
 			break;
 		for (uint32_t i = 0; i < n; i++)
-			a->addrs[a->got + i].raw |= ADDR_FB_TBZ;
+			a->addrs[a->got + i] = addr_with_tbz(a->addrs[a->got + i]);
 		a->got += n;
-		near = a->addrs[a->got - 1];
+		wish.near = a->addrs[a->got - 1];
 	}
 	if (rc == 0)
 		rc = blockmap_reserve(t, &a->f->ref, fdd, a->first + a->got);
@@ -93,7 +95,7 @@ static vmfs_addr address_before(struct vmfs_file *f, uint64_t block)
 	if (block == 0 || file_run_at(f, block - 1, 1, &run) < 0 ||
 	    run.state == FILE_HOLE)
 		return (vmfs_addr){ 0 };
-	return addr_fb((uint32_t)(run.vol_off >> f->vol->block_shift), 0);
+	return shape_block(f->vol->shape, run.vol_off >> f->vol->block_shift);
 }
 
 /* All leaves that [first, first + count) touches, to be changed. */
@@ -195,7 +197,7 @@ static int free_build(struct vmfs_txn *t, void *arg)
 	fdd->meta.length = le64_of(length);
 	fd_touch(fdd);
 	if (length == 0 && r->from == 0) {
-		(void)memset(&fdd->u, 0, sizeof(fdd->u));
+		fd_clear_content(f->vol, fdd);
 		fd_set_form(f->vol, fdd, VMFS_ZLA_RESIDENT);
 	}
 	r->committed_length = length;
@@ -269,13 +271,15 @@ static int to_blocks_build(struct vmfs_txn *t, void *arg)
 		rc = blockmap_free(t, &c->f->ref, fdd, &all, &from);
 	if (rc < 0)
 		return rc;
-	(void)memset(&fdd->u, 0, sizeof(fdd->u));
+	fd_clear_content(vol, fdd);
 	fd_set_form(vol, fdd, VMFS_ZLA_FB);
 	fdd->meta.length = le64_of(c->length);
 	fd_touch(fdd);
 	if (c->length == 0)
 		return 0;
-	rc = resource_alloc(t, RESOURCE_FBB, (vmfs_addr){ 0 }, 1, &c->addr, &count);
+	struct resource_wish wish = { RESOURCE_FBB, .want = 1 };
+	wish.owner = fd_owner_of(vol, fdd, RESOURCE_FBB);
+	rc = resource_alloc(t, &wish, &c->addr, &count);
 	if (rc == 0)
 		rc = resource_addr_off(vol, c->addr, &vol_off);
 	if (rc == 0)

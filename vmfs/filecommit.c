@@ -67,7 +67,8 @@ static void collect_marks(struct commit *c)
 				return;
 			c->marks[c->mark_count++] =
 				(struct mark){ n * FILE_LEAF_BLOCKS + i,
-					       { leaf->raw[i] & ~ADDR_FB_TBZ } };
+					       addr_without_tbz((vmfs_addr){
+						       leaf->raw[i] }) };
 		}
 	}
 }
@@ -166,17 +167,19 @@ static int put_sub_block(struct vmfs_txn *t, const struct small *s,
 			 struct fd_body_disk *fdd)
 {
 	struct vmfs_volume *vol = s->f->vol;
-	vmfs_addr addr = { le32_get(fdd->u.slots[0]) };
+	struct resource_wish wish = { RESOURCE_SBC, .want = 1 };
+	vmfs_addr addr = fd_slot(vol, fdd, 0);
 	uint64_t vol_off;
 	uint32_t count;
 	int rc = 0;
 	if (le32_get(fdd->meta.zla) != VMFS_ZLA_SB) {
-		(void)memset(&fdd->u, 0, sizeof(fdd->u));
+		fd_clear_content(vol, fdd);
 		fd_set_form(vol, fdd, VMFS_ZLA_SB);
 		addr.raw = 0;
 	}
 	if (addr_is_none(addr)) {
-		rc = resource_alloc(t, RESOURCE_SBC, (vmfs_addr){ 0 }, 1, &addr, &count);
+		wish.owner = fd_owner_of(vol, fdd, RESOURCE_SBC);
+		rc = resource_alloc(t, &wish, &addr, &count);
 		if (rc == 0)
 			rc = blockmap_set(t, &s->f->ref, fdd, 0, 1, &addr);
 	}
@@ -202,9 +205,9 @@ static int small_build(struct vmfs_txn *t, void *arg)
 		fd_set_form(s->f->vol, fdd, VMFS_ZLA_RESIDENT);
 		is_resident = true;
 	}
-	if (rc == 0 && is_resident && s->length <= VMFS_RESIDENT_MAX) {
-		(void)memset(&fdd->u, 0, sizeof(fdd->u));
-		(void)memcpy(fdd->u.resident, s->content, s->length);
+	if (rc == 0 && is_resident && s->length <= s->f->vol->shape->resident_max) {
+		fd_clear_content(s->f->vol, fdd);
+		(void)memcpy(&fdd->u, s->content, s->length);
 	} else if (rc == 0) {
 		rc = put_sub_block(t, s, fdd);
 	}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The redo log (LOCKING.md 10.3 to 10.6): one file block of ours.
+ * The redo log (LOCKING.md 10.3 to 10.6): one block of ours, a file block or, on VMFS-6,
+ * one of .jbc.sf.
  *
  *   sector 0        state: all zero = empty; else nonce and the first sequence number
  *   sector 1, 2     header and its copy: whose log this is (volume, slot, generation,
@@ -38,12 +39,13 @@
 #include <string.h>
 
 #include "base/align.h"
-#include "base/bitmap.h"
 #include "base/buf.h"
 #include "vmfs/cache.h"
+#include "vmfs/cluster.h"
 #include "vmfs/cover.h"
 #include "vmfs/gate.h"
 #include "vmfs/member.h"
+#include "vmfs/verify.h"
 #include "vmfs/volume.h"
 
 #define SECTOR VMFS_SECTOR_SIZE
@@ -80,29 +82,46 @@ uint32_t journal_desc_sectors(uint32_t count)
 
 /* ---- the block of a member ---- */
 
-/* A cluster of file blocks in the hand: locked, read, not logged, since there may be no
- * Bit, count and hint are one sector, so they change as one. */
-struct fb_cluster {
+/* Which kind of block is a journal. */
+static enum vmfs_resource_type journal_kind(const struct vmfs_volume *vol)
+{
+	return vol->shape->version == 6 ? RESOURCE_JBC : RESOURCE_FBB;
+}
+
+static uint32_t journal_sectors(const struct vmfs_volume *vol)
+{
+	const struct vmfs_resource *res = &vol->resources[journal_kind(vol)];
+
+	return (res->resource_size ? res->resource_size : vol->block_size) / SECTOR;
+}
+
+/*
+ * A cluster of such blocks in the hand: locked, read, not logged, since there may be no
+ * log.
+ */
+struct block_cluster {
 	struct vmfs_lock_id id;
-	struct vmfs_cluster_disk cd;
-	uint32_t number, total;
+	struct cluster c;
+	uint8_t page[VMFS6_PAGE];
 };
 
 static int open_cluster(struct vmfs_volume *vol, uint32_t number, uint64_t deadline,
-			struct fb_cluster *ret)
+			struct block_cluster *ret)
 {
-	ret->number = number;
-	ret->total = resource_cluster_total(&vol->resources[RESOURCE_FBB], number);
-	int err = resource_lock_id(vol, RESOURCE_FBB, number, &ret->id);
+	const struct vmfs_shape *shape = vol->shape;
+	struct verify why;
+	int err = resource_lock_id(vol, journal_kind(vol), number, &ret->id);
+
 	if (!err)
 		err = vmfs_lock_acquire(vol, &ret->id, LOCK_EXCLUSIVE, deadline, NULL);
 	if (err)
 		return err;
-	err = vmfs_gate_read(vol, ret->id.vol_off + SECTOR, &ret->cd, sizeof(ret->cd));
-	uint32_t free_count = le32_get(ret->cd.free);
-	if (!err && (ret->total > VMFS_CLUSTER_RESOURCES_MAX || free_count > ret->total))
-		err = vmfs_corrupt(vol, "file block cluster %u: %u free of %u", number,
-				   free_count, ret->total);
+	err = vmfs_gate_read(vol, ret->id.vol_off + shape->cluster_meta_off, ret->page,
+			     shape->cluster_meta_size);
+	ret->c = cluster_of(vol, journal_kind(vol), number, ret->page);
+	if (!err && cluster_verify(&ret->c, &why) < 0)
+		err = vmfs_corrupt(vol, "cluster %u of blocks for journals: %s", number,
+				   why.text);
 	if (err) {
 		int release_err = vmfs_lock_release(vol, &ret->id);
 		(void)release_err; /* the first error counts */
@@ -110,18 +129,23 @@ static int open_cluster(struct vmfs_volume *vol, uint32_t number, uint64_t deadl
 	return err;
 }
 
-/* is_changed: writes the sector first. The lock goes back either way. */
-static int close_cluster(struct vmfs_volume *vol, struct fb_cluster *c, bool is_changed)
+/* State, count and hint are in the first sector, so they change as one. */
+static int write_cluster(struct vmfs_volume *vol, struct block_cluster *c)
 {
-	int err = 0;
+	cluster_seal(&c->c, &vol->member->hb.owner);
+	int err = vmfs_gate_write(vol, c->id.vol_off + vol->shape->cluster_meta_off,
+				  c->page, SECTOR, 0);
+	return err ? err : vmfs_gate_flush(vol);
+}
+
+/* is_changed: writes it first. The lock goes back either way. */
+static int close_cluster(struct vmfs_volume *vol, struct block_cluster *c,
+			 bool is_changed)
+{
+	int err = is_changed ? write_cluster(vol, c) : 0;
 
 	if (is_changed)
-		err = vmfs_gate_write(vol, c->id.vol_off + SECTOR, &c->cd, sizeof(c->cd),
-				      0);
-	if (is_changed && !err)
-		err = vmfs_gate_flush(vol);
-	if (is_changed)
-		resource_recount(&vol->resources[RESOURCE_FBB], c->number);
+		resource_recount(&vol->resources[journal_kind(vol)], c->c.number);
 	vmfs_cache_drop_lock(vol->cache, c->id.vol_off);
 	int release_err = vmfs_lock_release(vol, &c->id);
 	return err ? err : release_err;
@@ -151,32 +175,40 @@ static int write_header(struct vmfs_volume *vol)
 	return err ? err : vmfs_gate_flush(vol);
 }
 
+static vmfs_addr block_addr(const struct vmfs_volume *vol, uint32_t cluster,
+			    uint32_t index)
+{
+	const struct vmfs_resource *res = &vol->resources[RESOURCE_FBB];
+
+	if (journal_kind(vol) == RESOURCE_JBC)
+		return addr_of(ADDR_JB, cluster, index);
+	return addr_fb(cluster * res->per_cluster + index, 0);
+}
+
 /* The first free block of a cluster becomes the journal: header first, then the bit, so
  * a block lost by a crash in between shows what it is. -ENOSPC, -EBUSY: try another. */
 static int take_from(struct vmfs_volume *vol, uint32_t cluster, uint64_t deadline)
 {
 	struct vmfs_journal *j = &vol->member->journal;
-	struct fb_cluster c;
+	struct block_cluster c;
 	int err = open_cluster(vol, cluster, deadline, &c);
 
 	if (err)
 		return err;
-	uint32_t at = (uint32_t)bitmap_next_set(c.cd.bitmap, 0, c.total);
-	uint32_t free_count = le32_get(c.cd.free);
-	if (at >= c.total || !free_count)
+	uint32_t at = cluster_next_free(&c.c, 0, c.c.total);
+	if (at >= c.c.total)
 		err = -ENOSPC;
 	if (!err) {
-		uint32_t number =
-			cluster * vol->resources[RESOURCE_FBB].per_cluster + at;
-
-		j->addr = addr_fb(number, 0);
-		j->vol_off = (uint64_t)number * vol->block_size;
-		err = write_header(vol);
+		j->addr = block_addr(vol, cluster, at);
+		err = resource_addr_off(vol, j->addr, &j->vol_off);
 	}
+	if (!err)
+		err = write_header(vol);
 	if (!err) {
-		bitmap_clear(c.cd.bitmap, at);
-		c.cd.free = le32_of(free_count - 1);
-		c.cd.hint = le32_of(free_count > 1 ? (at + 1) % c.total : 0);
+		cluster_take(&c.c, at, (vmfs_addr){ 0 });
+		cluster_set_hint(&c.c, cluster_count_free(&c.c, c.c.total)
+					       ? (at + 1) % c.c.total
+					       : 0);
 	}
 	int close_err = close_cluster(vol, &c, !err);
 	err = err ? err : close_err;
@@ -188,11 +220,11 @@ static int take_from(struct vmfs_volume *vol, uint32_t cluster, uint64_t deadlin
 /* One look at all clusters, from where this host starts. */
 static int take_round(struct vmfs_volume *vol, uint64_t deadline)
 {
-	const struct vmfs_resource *fbb = &vol->resources[RESOURCE_FBB];
+	const struct vmfs_resource *res = &vol->resources[journal_kind(vol)];
 	int worst = -ENOSPC;
 
-	for (uint32_t i = 0; i < fbb->cluster_count; i++) {
-		int err = take_from(vol, (fbb->start_cluster + i) % fbb->cluster_count,
+	for (uint32_t i = 0; i < res->cluster_count; i++) {
+		int err = take_from(vol, (res->start_cluster + i) % res->cluster_count,
 				    deadline);
 		if (err == -EBUSY)
 			worst = -EBUSY;
@@ -255,7 +287,7 @@ static int take_block(struct vmfs_volume *vol)
 	if (err != -EBUSY && err != -ENOSPC)
 		return err;
 	return report_error(vol->reporter, err,
-			    "volume %.128s: no file block for this host's journal%s",
+			    "volume %.128s: no block for this host's journal%s",
 			    (const char *)vol->descriptor.label,
 			    err == -EBUSY ? " (all with room are locked)"
 					  : " (volume full)");
@@ -265,7 +297,7 @@ int journal_create(struct vmfs_volume *vol)
 {
 	struct vmfs_journal *j = &vol->member->journal;
 
-	j->sector_count = vol->block_size / SECTOR;
+	j->sector_count = journal_sectors(vol);
 	j->next_sector = JOURNAL_FIRST_SECTOR;
 	j->next_seq = 1;
 	j->nonce_low = random_u64() | 1;
@@ -273,30 +305,48 @@ int journal_create(struct vmfs_volume *vol)
 	j->is_empty = true;
 	int err = take_block(vol);
 	return err ? err
-		   : heartbeat_publish_journal(&vol->member->hb, j->addr.raw, j->vol_off);
+		   : heartbeat_publish_journal(&vol->member->hb,
+					       (uint32_t)j->addr.raw, j->vol_off);
+}
+
+/* A block of the pool goes back as mkfs left it: no other host's journal begins there. */
+static int clear_header(struct vmfs_volume *vol, vmfs_addr addr)
+{
+	uint8_t zero[JOURNAL_FIRST_SECTOR * SECTOR] = { 0 };
+	uint64_t vol_off;
+
+	if (journal_kind(vol) != RESOURCE_JBC)
+		return 0;
+	int err = resource_addr_off(vol, addr, &vol_off);
+	return err ? err : vmfs_gate_write(vol, vol_off, zero, sizeof(zero), 0);
 }
 
 int journal_free_block(struct vmfs_volume *vol, vmfs_addr addr)
 {
-	uint32_t number = addr_fb_number(addr);
-	uint32_t per_cluster = vol->resources[RESOURCE_FBB].per_cluster;
-	struct fb_cluster c;
+	const struct vmfs_resource *res = &vol->resources[journal_kind(vol)];
+	bool is_pool = journal_kind(vol) == RESOURCE_JBC;
+	uint32_t number = is_pool ? addr_cluster(addr) : addr_fb_number(addr);
+	uint32_t index = is_pool ? addr_index(addr) : number % res->per_cluster;
+	struct block_cluster c;
 
-	if (number >= vol->block_count)
-		return vmfs_corrupt(vol, "journal block %u, the volume has %llu", number,
-				    (unsigned long long)vol->block_count);
-	int err = open_cluster(vol, number / per_cluster,
+	if (resource_of_addr(addr) != journal_kind(vol) || !resource_has(vol, addr))
+		return vmfs_corrupt(vol, "journal block 0x%llx: there is none",
+				    addr_disk(addr));
+	int err = open_cluster(vol, is_pool ? number : number / res->per_cluster,
 			       clock_now() + CLUSTER_PATIENCE_NS, &c);
 	if (err)
 		return err;
-	uint32_t free_count = le32_get(c.cd.free);
-	if (free_count == c.total || bitmap_get(c.cd.bitmap, number % per_cluster))
-		err = vmfs_corrupt(vol, "journal block %u is free already", number);
+	if (cluster_is_free(&c.c, index))
+		err = vmfs_corrupt(vol, "journal block 0x%llx is free already",
+				   addr_disk(addr));
 	if (!err) {
-		bitmap_set(c.cd.bitmap, number % per_cluster);
-		c.cd.free = le32_of(free_count + 1);
+		cluster_give(&c.c, index, (vmfs_addr){ 0 });
+		err = write_cluster(vol, &c);
 	}
-	int close_err = close_cluster(vol, &c, !err);
+	if (!err)
+		err = clear_header(vol, addr);
+	resource_recount(&vol->resources[journal_kind(vol)], c.c.number);
+	int close_err = close_cluster(vol, &c, false);
 	return err ? err : close_err;
 }
 
@@ -346,6 +396,7 @@ int journal_empty(struct vmfs_volume *vol)
 	if (err)
 		return err;
 	j->is_empty = true;
+	j->has_freed = false;
 	j->next_sector = JOURNAL_FIRST_SECTOR;
 	return 0;
 }
@@ -463,11 +514,12 @@ int journal_commit(struct vmfs_volume *vol, const struct journal_target *targets
 static bool place_is_sound(struct vmfs_volume *vol,
 			   const struct vmfs_heartbeat_disk *slot)
 {
-	uint64_t off = le64_get(slot->journal_vol_off);
 	vmfs_addr addr = { le32_get(slot->journal_addr) };
+	uint64_t off;
 
-	return addr_type(addr) == ADDR_FB && addr_fb_number(addr) < vol->block_count &&
-	       off == (uint64_t)addr_fb_number(addr) * vol->block_size;
+	return resource_of_addr(addr) == journal_kind(vol) && resource_has(vol, addr) &&
+	       resource_addr_off(vol, addr, &off) == 0 &&
+	       off == le64_get(slot->journal_vol_off);
 }
 
 static bool header_is_of(const struct vmfs_journal_header_disk *head,
@@ -518,7 +570,7 @@ int journal_log_open(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *
 		.vol = vol,
 		.slot = slot,
 		.vol_off = le64_get(slot->journal_vol_off),
-		.sector_count = vol->block_size / SECTOR,
+		.sector_count = journal_sectors(vol),
 		.nonce = le64_get(head.nonce_low),
 		.seq = le64_get(state.first_seq),
 		.next_sector = JOURNAL_FIRST_SECTOR,

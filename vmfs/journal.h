@@ -3,7 +3,8 @@
 #define VMFS_JOURNAL_H
 
 /*
- * The redo log of one member: one file block, ours by slot (LOCKING.md 10.3 to 10.6).
+ * The redo log of one member: one file block, or block of .jbc.sf on VMFS-6, ours by
+ * slot (LOCKING.md 10.3 to 10.6).
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -15,13 +16,15 @@ struct vmfs_volume;
 
 /* Owned by whoever holds the volume's txn_lock. */
 struct vmfs_journal {
-	vmfs_addr addr;		/* of the file block; 0 = none yet */
+	vmfs_addr addr;		/* of the block; 0 = none yet */
 	uint64_t vol_off;
 	uint64_t nonce_low, nonce_high;
 	uint64_t next_seq;
 	uint32_t next_sector;	/* where the next record goes */
-	uint32_t sector_count;	/* of the file block */
+	uint32_t sector_count;	/* of the block */
 	bool is_empty;		/* sector 0 is durably zero */
+	/* It has records of blocks that are free now: emptied before anything else. */
+	bool has_freed;
 };
 
 /* Sectors that must change together, as a transaction gives them. */

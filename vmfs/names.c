@@ -128,7 +128,7 @@ static int mkdir_build(struct vmfs_txn *t, void *arg)
 	if (rc == 0)
 		rc = dots_of(t, &m->end.dir, &dots);
 	if (rc == 0)
-		rc = fd_create(t, (vmfs_addr){ 0 }, VMFS_TYPE_DIRECTORY, 0,
+		rc = fd_create(t, m->end.dir.addr, VMFS_TYPE_DIRECTORY, 0,
 			       TXN_LOCK_PLAIN, &ref, &fdd);
 	if (rc == 0)
 		fd_set_attr(fdd, m->attr);
@@ -157,17 +157,27 @@ int vmfs_mkdir(struct vmfs_volume *vol, const char *path, uint32_t mode)
 	return vmfs_node_mkdir(vol, names_root, path, &attr, &st);
 }
 
-/* The target as content of a new sub-block: written before anything refers to it. */
+/*
+ * The target as content of a new sub-block: written before anything refers to it; on
+ * VMFS-6, in the FD, if it fits.
+ */
 static int put_target(struct vmfs_txn *t, const struct fd_ref *ref,
 		      struct fd_body_disk *fdd, const char *target)
 {
 	struct vmfs_volume *vol = vmfs_txn_volume(t);
+	struct resource_wish wish = { RESOURCE_SBC, .want = 1 };
 	uint8_t content[VMFS_PATH_MAX] = { 0 };
 	vmfs_addr addr;
 	uint32_t count;
 	uint64_t vol_off;
 	size_t len = strlen(target);
-	int rc = resource_alloc(t, RESOURCE_SBC, (vmfs_addr){ 0 }, 1, &addr, &count);
+	fdd->meta.length = le64_of(len);
+	if (vol->shape->version == 6 && len <= vol->shape->resident_max) {
+		(void)memcpy(&fdd->u, target, len);
+		return 0;
+	}
+	wish.owner = fd_owner_of(vol, fdd, RESOURCE_SBC);
+	int rc = resource_alloc(t, &wish, &addr, &count);
 	if (rc == 0)
 		rc = resource_addr_off(vol, addr, &vol_off);
 	(void)memcpy(content, target, len);
@@ -176,7 +186,6 @@ static int put_target(struct vmfs_txn *t, const struct fd_ref *ref,
 	if (rc < 0)
 		return rc;
 	fd_set_form(vol, fdd, VMFS_ZLA_SB);
-	fdd->meta.length = le64_of(len);
 	return blockmap_set(t, ref, fdd, 0, 1, &addr);
 }
 
@@ -189,7 +198,7 @@ static int symlink_build(struct vmfs_txn *t, void *arg)
 	if (rc == 0 && m->end.is_there)
 		rc = -EEXIST;
 	if (rc == 0)
-		rc = fd_create(t, (vmfs_addr){ 0 }, VMFS_TYPE_SYMLINK, 0777,
+		rc = fd_create(t, m->end.dir.addr, VMFS_TYPE_SYMLINK, 0777,
 			       TXN_LOCK_PLAIN, &ref, &fdd);
 	if (rc == 0)
 		fd_set_attr(fdd, m->attr);
@@ -504,6 +513,8 @@ static int rename_build(struct vmfs_txn *t, void *arg)
 		rc = move_parents(t, c);
 	if (rc == 0)
 		rc = move_entry(t, c);
+	if (rc == 0 && !is_same_dir)
+		rc = fd_move(t, &c->from.entry.ref, c->r.end.dir.addr);
 	return rc;
 }
 

@@ -31,7 +31,9 @@
 #include "base/bitmap.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "vmfs/cluster.h"
 #include "vmfs/lock.h"
+#include "vmfs/member.h"
 #include "vmfs/txn.h"
 #include "vmfs/verify.h"
 #include "vmfs/volume.h"
@@ -52,6 +54,7 @@ static const struct {
 	[RESOURCE_PBC] = { ".pbc.sf", VMFS_LOCK_PBC, ADDR_PB },
 	[RESOURCE_SBC] = { ".sbc.sf", VMFS_LOCK_SBC, ADDR_SB },
 	[RESOURCE_PB2] = { ".pb2.sf", VMFS_LOCK_PB2, ADDR_PB2 },
+	[RESOURCE_JBC] = { ".jbc.sf", VMFS_LOCK_JBC, ADDR_JB },
 };
 
 static const char *plural(enum vmfs_resource_type type)
@@ -60,6 +63,7 @@ static const char *plural(enum vmfs_resource_type type)
 		[RESOURCE_FBB] = "file blocks",	   [RESOURCE_FDC] = "file descriptors",
 		[RESOURCE_PBC] = "pointer blocks", [RESOURCE_SBC] = "sub-blocks",
 		[RESOURCE_PB2] = "second-level pointer blocks",
+		[RESOURCE_JBC] = "journal blocks",
 	};
 	return names[type];
 }
@@ -80,14 +84,19 @@ enum vmfs_resource_type resource_of_addr(vmfs_addr addr)
 
 /* ---- geometry ---- */
 
-/* Vol offset of len bytes at a file offset; they must lie in one block. */
+/* Vol offset of len bytes at a file offset; they must lie in one piece. */
 static int file_off(struct vmfs_volume *vol, enum vmfs_resource_type type, uint64_t off,
 		    uint32_t len, uint64_t *ret_vol_off)
 {
 	const struct vmfs_resource *res = &vol->resources[type];
 	uint64_t block = off / vol->block_size;
 	uint64_t in_block = off % vol->block_size;
-	if (block >= res->block_count || len > vol->block_size - in_block)
+	uint64_t last = (off + len - 1) / vol->block_size;
+	bool is_one = last < res->block_count;
+	for (uint64_t b = block; is_one && b < last; b++)
+		is_one = res->block_vol_off[b + 1] ==
+			 res->block_vol_off[b] + vol->block_size;
+	if (!is_one)
 		return vmfs_corrupt(
 			vol, "%s: file offset 0x%llx is outside its %u blocks",
 			kinds[type].name, (unsigned long long)off, res->block_count);
@@ -137,7 +146,28 @@ static bool is_item(const struct vmfs_resource *res, uint32_t cluster, uint32_t 
 	       index < resource_cluster_total(res, cluster);
 }
 
-/* Cluster and index, checked. */
+/* Cluster and index of an address of this kind. */
+static void split(const struct vmfs_resource *res, vmfs_addr addr, uint32_t *ret_cluster,
+		  uint32_t *ret_index)
+{
+	bool is_block = addr_type(addr) == ADDR_FB && res->is_present;
+	*ret_cluster = is_block ? addr_fb_number(addr) / res->per_cluster
+				: addr_cluster(addr);
+	*ret_index = is_block ? addr_fb_number(addr) % res->per_cluster
+			      : addr_index(addr);
+}
+
+bool resource_has(const struct vmfs_volume *vol, vmfs_addr addr)
+{
+	enum vmfs_resource_type type = resource_of_addr(addr);
+	uint32_t cluster, index;
+	if (type == RESOURCE_COUNT)
+		return false;
+	split(&vol->resources[type], addr, &cluster, &index);
+	return is_item(&vol->resources[type], cluster, index);
+}
+
+/* The same, checked. */
 static int place_of(struct vmfs_volume *vol, vmfs_addr addr,
 		    enum vmfs_resource_type *ret_type, uint32_t *ret_cluster,
 		    uint32_t *ret_index)
@@ -146,23 +176,12 @@ static int place_of(struct vmfs_volume *vol, vmfs_addr addr,
 	if (type == RESOURCE_COUNT)
 		return vmfs_corrupt(vol, "address 0x%08llx has no known type",
 				    addr_disk(addr));
-	const struct vmfs_resource *res = &vol->resources[type];
-	uint32_t cluster = 0;
-	uint32_t index = 0;
-	if (type == RESOURCE_FBB && res->is_present) {
-		cluster = addr_fb_number(addr) / res->per_cluster;
-		index = addr_fb_number(addr) % res->per_cluster;
-	} else if (res->is_present) {
-		cluster = addr_cluster(addr);
-		index = addr_index(addr);
-	}
-	if (!is_item(res, cluster, index))
+	split(&vol->resources[type], addr, ret_cluster, ret_index);
+	if (!is_item(&vol->resources[type], *ret_cluster, *ret_index))
 		return vmfs_corrupt(
 			vol, "address 0x%08llx: item %u of cluster %u is not in %s",
-			addr_disk(addr), index, cluster, kinds[type].name);
+			addr_disk(addr), *ret_index, *ret_cluster, kinds[type].name);
 	*ret_type = type;
-	*ret_cluster = cluster;
-	*ret_index = index;
 	return 0;
 }
 
@@ -208,7 +227,9 @@ static int check_fit(struct vmfs_volume *vol, enum vmfs_resource_type type)
 			kinds[type].name, (unsigned long long)res->count,
 			(unsigned long long)last, (unsigned long long)res->file_length);
 	uint64_t headers = (uint64_t)res->clusters_per_group * res->header_size;
-	if (res->resource_size && (headers % res->resource_size ||
+	/* What is larger than a block is looked at when it is used: file_off(). */
+	bool is_small = res->resource_size && res->resource_size <= vol->block_size;
+	if (is_small && (headers % res->resource_size ||
 				   res->group_size % res->resource_size))
 		return vmfs_corrupt(vol,
 				    "%s: %u clusters per group: items cross file blocks",
@@ -253,6 +274,48 @@ static void take_parent_geometry(struct vmfs_resource *res,
 					    res->clusters_per_group);
 }
 
+/*
+ * Which clusters of small blocks are not there, since their large block was never made
+ * one. Most volumes have none, and say so in the header.
+ */
+static int read_closed(struct vmfs_volume *vol, const struct vmfs_resource *res,
+		       uint32_t per_parent, uint8_t *closed)
+{
+	const uint32_t parents = res->headers_off / res->header_size;
+	struct vmfs6_cluster_disk *d = io_alloc(sizeof(*d));
+	int rc = d ? 0 : -ENOMEM;
+	for (uint32_t i = 0; rc == 0 && i < res->cluster_count; i++) {
+		uint32_t parent = i / per_parent;
+		uint64_t off = VMFS_RESOURCE_GROUP_OFF +
+			       (uint64_t)(parent / parents) * res->group_size +
+			       (uint64_t)(parent % parents) * res->header_size +
+			       vol->shape->cluster_meta_off;
+		uint64_t vol_off;
+		if (i % per_parent == 0) {
+			rc = file_off(vol, RESOURCE_FBB, off, sizeof(*d), &vol_off);
+			if (rc == 0)
+				rc = vmfs_gate_read(vol, vol_off, d, sizeof(*d));
+		}
+		if (rc == 0 && !bitmap_get(d->states, i % per_parent * 3 + 2))
+			bitmap_set(closed, i);
+	}
+	free(d);
+	return rc;
+}
+
+static int find_closed(struct vmfs_volume *vol, struct vmfs_resource *res,
+		       const struct vmfs6_resource_header_disk *headerd)
+{
+	uint32_t count = (uint32_t)div_up(res->count, res->per_cluster);
+	uint32_t per_parent = le32_get(headerd->parent_per_cluster);
+	if (le32_get(headerd->converted) == count)
+		return 0;
+	res->cluster_count = count;
+	res->is_closed = calloc(div_up(count, 8), 1);
+	return res->is_closed ? read_closed(vol, res, per_parent, res->is_closed)
+			      : -ENOMEM;
+}
+
 /* The header, verified, and the geometry that it gives. */
 static int read_header(struct vmfs_volume *vol, enum vmfs_resource_type type)
 {
@@ -274,9 +337,10 @@ static int read_header(struct vmfs_volume *vol, enum vmfs_resource_type type)
 	if (rc < 0)
 		return vmfs_corrupt(vol, "%s: %s", kinds[type].name, why.text);
 	take_geometry(vol, type, &headerd.geometry);
-	if (is_child)
-		take_parent_geometry(res, &header6d);
-	return 0;
+	if (!is_child)
+		return 0;
+	take_parent_geometry(res, &header6d);
+	return find_closed(vol, res, &header6d);
 }
 
 int resource_open(struct vmfs_volume *vol, enum vmfs_resource_type type)
@@ -289,7 +353,7 @@ int resource_open(struct vmfs_volume *vol, enum vmfs_resource_type type)
 	rc = check_fit(vol, type);
 	if (rc < 0)
 		return rc;
-	if (type == RESOURCE_FBB)
+	if (type == RESOURCE_FBB && vol->shape->version != 6)
 		res->reserve =
 			max_u64(1, min_u64(res->count / RESERVE_SHARE, RESERVE_MAX));
 	res->seen_free = malloc(res->cluster_count * sizeof(res->seen_free[0]));
@@ -311,6 +375,7 @@ void resource_done(struct vmfs_resource *res)
 	free(res->seen_free);
 	free(res->seen_spare);
 	free(res->is_touched);
+	free(res->is_closed);
 	*res = (struct vmfs_resource){ 0 };
 }
 
@@ -340,45 +405,44 @@ static uint32_t items_for_files(const struct vmfs_resource *res, uint32_t cluste
 			   : 0;
 }
 
-/* What a transaction that is being built makes of a cluster. */
-static struct resource_free_count hint_touch(struct vmfs_resource *res, uint32_t cluster,
-					     const struct vmfs_cluster_disk *clusterd)
+static struct resource_free_count count_of(const struct vmfs_resource *res,
+					   const struct cluster *c)
 {
-	struct resource_free_count n = {
-		.all = bitmap_count(clusterd->bitmap,
-				    resource_cluster_total(res, cluster)),
-		.for_files =
-			bitmap_count(clusterd->bitmap, items_for_files(res, cluster)),
+	return (struct resource_free_count){
+		.all = cluster_count_free(c, c->total),
+		.for_files = cluster_count_free(c, items_for_files(res, c->number)),
 	};
-	hint_set(res, cluster, &n);
-	__atomic_store_n(&res->is_touched[cluster], true, __ATOMIC_RELAXED);
+}
+
+/* What a transaction that is being built makes of a cluster. */
+static struct resource_free_count hint_touch(struct vmfs_resource *res,
+					     const struct cluster *c)
+{
+	struct resource_free_count n = count_of(res, c);
+	hint_set(res, c->number, &n);
+	resource_recount(res, c->number);
 	return n;
+}
+
+/* A large block that was never made a cluster of small ones. */
+static bool is_closed(const struct vmfs_resource *res, uint32_t cluster)
+{
+	return res->is_closed && bitmap_get(res->is_closed, cluster);
 }
 
 /* Free items of a cluster by its bitmap, verified: *ret_free, or why not. */
 static int count_free(const struct vmfs_volume *vol, enum vmfs_resource_type type,
-		      uint32_t cluster, const uint8_t *meta,
+		      uint32_t cluster, uint8_t *meta,
 		      struct resource_free_count *ret_free, struct verify *ret_why)
 {
-	uint32_t total = resource_cluster_total(&vol->resources[type], cluster);
-	uint32_t end = items_for_files(&vol->resources[type], cluster);
 	*ret_free = (struct resource_free_count){ 0 };
-	if (vol->shape->version != 6) {
-		const struct vmfs_cluster_disk *c =
-			(const struct vmfs_cluster_disk *)meta;
-		ret_free->all = bitmap_count(c->bitmap, total);
-		ret_free->for_files = bitmap_count(c->bitmap, end);
-		return verify_cluster(c, cluster, total, ret_why);
-	}
-	const struct vmfs6_cluster_disk *c = (const struct vmfs6_cluster_disk *)meta;
-	/* The low bit of a state says free: two bits for a file block, else one. */
-	uint32_t bits = type == RESOURCE_FBB ? 2 : 1;
-	for (uint32_t i = 0; i < total; i++) {
-		bool is_free = bitmap_get(c->states, (uint64_t)i * bits);
-		ret_free->all += is_free;
-		ret_free->for_files += is_free && i < end;
-	}
-	return verify_cluster6(c, cluster, total, ret_why);
+	if (is_closed(&vol->resources[type], cluster))
+		return 0;
+	struct cluster c = cluster_of(vol, type, cluster, meta);
+	int rc = cluster_verify(&c, ret_why);
+	if (rc == 0)
+		*ret_free = count_of(&vol->resources[type], &c);
+	return rc;
 }
 
 /* The headers of `count` clusters from `first` on, all of one group, into buf. */
@@ -419,7 +483,7 @@ static int look_at_group(struct vmfs_volume *vol, enum vmfs_resource_type type,
 	if (rc < 0)
 		return rc;
 	for (uint32_t i = 0; i < count; i++) {
-		const uint8_t *header = headers + i * (size_t)res->header_size;
+		uint8_t *header = headers + i * (size_t)res->header_size;
 		struct resource_free_count n;
 		struct verify why;
 		if (count_free(vol, type, first + i,
@@ -503,6 +567,7 @@ struct search {
 	struct vmfs_volume *vol;
 	enum vmfs_resource_type type;
 	struct vmfs_resource *res;
+	vmfs_addr owner;
 	uint32_t want, got;
 	vmfs_addr *addrs;
 	uint32_t clusters_used;
@@ -513,64 +578,70 @@ struct search {
 static vmfs_addr addr_at(const struct search *s, uint32_t cluster, uint32_t index)
 {
 	if (s->type == RESOURCE_FBB)
-		return addr_fb(cluster * s->res->per_cluster + index, 0);
-	return addr_of(kinds[s->type].addr_type, cluster, index);
+		return shape_block(s->vol->shape, cluster * s->res->per_cluster + index);
+	return shape_item(s->vol->shape, kinds[s->type].addr_type, cluster, index);
 }
 
-static int cluster_piece(struct vmfs_txn *t, enum vmfs_resource_type type,
-			 uint32_t cluster, struct vmfs_cluster_disk **ret_clusterd)
+/* To be changed; *ret_before (may be NULL): as it was before this transaction. */
+static int edit_cluster(struct vmfs_txn *t, enum vmfs_resource_type type, uint32_t number,
+			struct cluster *ret, struct cluster *ret_before)
 {
 	struct vmfs_volume *vol = vmfs_txn_volume(t);
+	const struct vmfs_shape *shape = vol->shape;
 	struct vmfs_lock_id id;
+	struct verify why;
 	void *data;
-	int rc = resource_lock_id(vol, type, cluster, &id);
+	int rc = resource_lock_id(vol, type, number, &id);
+	if (rc == 0 && is_closed(&vol->resources[type], number))
+		rc = vmfs_corrupt(vol, "%s: cluster %u is a large block",
+				  kinds[type].name, number);
 	if (rc == 0)
-		rc = vmfs_txn_edit(t, &id, id.vol_off + VMFS_SECTOR_SIZE,
-				   sizeof(struct vmfs_cluster_disk), &data);
+		rc = vmfs_txn_edit(t, &id, id.vol_off + shape->cluster_meta_off,
+				   shape->cluster_meta_size, &data);
 	if (rc < 0)
 		return rc;
-	struct verify why;
-	rc = verify_cluster(data, cluster,
-			    resource_cluster_total(&vol->resources[type], cluster), &why);
+	*ret = cluster_of(vol, type, number, data);
+	if (ret_before)
+		*ret_before = cluster_of(vol, type, number, vmfs_txn_before(t, data));
+	rc = cluster_verify(ret, &why);
 	if (rc < 0)
-		return vmfs_corrupt(vol, "%s: cluster %u: %s", kinds[type].name, cluster,
+		return vmfs_corrupt(vol, "%s: cluster %u: %s", kinds[type].name, number,
 				    why.text);
-	*ret_clusterd = data;
 	return 0;
 }
 
-/* Takes what is wanted from one cluster, from index `from` around. */
-static int take_from(struct search *s, uint32_t cluster, uint32_t from)
+static void seal(struct vmfs_volume *vol, const struct cluster *c)
 {
-	struct vmfs_cluster_disk *clusterd;
-	int rc = cluster_piece(s->t, s->type, cluster, &clusterd);
+	cluster_seal(c, &vol->member->hb.owner);
+}
+
+/* Takes what is wanted from one cluster, from index `from` around. */
+static int take_from(struct search *s, uint32_t number, uint32_t from)
+{
+	struct cluster c, before;
+	uint32_t end = items_for_files(s->res, number);
+	uint32_t got = s->got;
+	int rc = edit_cluster(s->t, s->type, number, &c, &before);
 	if (rc < 0)
 		return rc;
-	uint32_t total = resource_cluster_total(s->res, cluster);
-	uint32_t end = items_for_files(s->res, cluster);
-	uint64_t left = hint_touch(s->res, cluster, clusterd).for_files;
-	if (left == 0)
+	if (hint_touch(s->res, &c).for_files == 0)
 		return 0;
 	if (from == UINT32_MAX)
-		from = le32_get(clusterd->hint);
-	if (from >= end)
-		from = 0;
-	uint64_t at = from;
-	while (left && s->got < s->want) {
-		at = bitmap_next_set(clusterd->bitmap, at, end);
-		if (at == end) {
-			at = 0;
+		from = cluster_hint(&c);
+	uint32_t at = from < end ? from : 0;
+	for (uint32_t left = end; left && s->got < s->want; left--, at++) {
+		at = at < end ? at : 0;
+		if (!cluster_is_free(&c, at) || !cluster_is_free(&before, at))
 			continue;
-		}
-		bitmap_clear(clusterd->bitmap, at);
-		left--;
-		s->addrs[s->got++] = addr_at(s, cluster, (uint32_t)at);
-		at++;
+		cluster_take(&c, at, s->owner);
+		s->addrs[s->got++] = addr_at(s, number, at);
 	}
-	uint64_t free_count = hint_touch(s->res, cluster, clusterd).all;
-	clusterd->free = le32_of((uint32_t)free_count);
-	clusterd->hint = le32_of(free_count && at < total ? (uint32_t)at : 0);
-	__atomic_store_n(&s->res->start_cluster, cluster, __ATOMIC_RELAXED);
+	if (s->got == got)
+		return 0;
+	uint64_t free_count = hint_touch(s->res, &c).all;
+	cluster_set_hint(&c, free_count && at < c.total ? at : 0);
+	seal(s->vol, &c);
+	__atomic_store_n(&s->res->start_cluster, number, __ATOMIC_RELAXED);
 	s->clusters_used++;
 	return 0;
 }
@@ -628,21 +699,23 @@ static int search_near(struct search *s, vmfs_addr near)
 	return rc;
 }
 
-int resource_alloc(struct vmfs_txn *t, enum vmfs_resource_type type, vmfs_addr near,
-		   uint32_t want, vmfs_addr *ret_addrs, uint32_t *ret_count)
+int resource_alloc(struct vmfs_txn *t, const struct resource_wish *wish,
+		   vmfs_addr *ret_addrs, uint32_t *ret_count)
 {
 	struct vmfs_volume *vol = vmfs_txn_volume(t);
+	enum vmfs_resource_type type = wish->type;
 	struct search s = { .t = t,
 			    .vol = vol,
 			    .type = type,
 			    .res = &vol->resources[type],
-			    .want = want,
+			    .owner = wish->owner,
+			    .want = wish->want,
 			    .addrs = ret_addrs };
 	if (!s.res->is_present)
 		return report_error(vol->reporter, -EOPNOTSUPP,
 				    "%s: the volume has no %s", vol->label,
 				    kinds[type].name);
-	int rc = search_near(&s, near);
+	int rc = search_near(&s, wish->near);
 	if (rc == 0 && !is_satisfied(&s))
 		rc = search_round(&s);
 	if (rc == 0 && s.got == 0) {
@@ -666,41 +739,53 @@ int resource_next_generation(struct vmfs_txn *t, vmfs_addr fd_addr,
 			     uint32_t *ret_generation)
 {
 	enum vmfs_resource_type type;
-	uint32_t cluster, index;
-	struct vmfs_cluster_disk *clusterd;
-	int rc = place_of(vmfs_txn_volume(t), fd_addr, &type, &cluster, &index);
+	uint32_t number, index;
+	struct cluster c;
+	int rc = place_of(vmfs_txn_volume(t), fd_addr, &type, &number, &index);
 	if (rc == 0)
-		rc = cluster_piece(t, type, cluster, &clusterd);
-	if (rc < 0)
-		return rc;
-	/* 0 stands for "any" in our own references; the counter may wrap. */
-	uint32_t generation = le32_get(clusterd->fd_generation) + 1;
-	if (generation == 0)
-		generation = 1;
-	clusterd->fd_generation = le32_of(generation);
-	*ret_generation = generation;
-	return 0;
+		rc = edit_cluster(t, type, number, &c, NULL);
+	if (rc == 0)
+		*ret_generation = cluster_next_generation(&c);
+	return rc;
 }
 
-int resource_free(struct vmfs_txn *t, vmfs_addr addr)
+int resource_free(struct vmfs_txn *t, vmfs_addr addr, vmfs_addr owner)
 {
 	struct vmfs_volume *vol = vmfs_txn_volume(t);
 	enum vmfs_resource_type type;
-	uint32_t cluster, index;
-	struct vmfs_cluster_disk *clusterd;
-	int rc = place_of(vol, addr, &type, &cluster, &index);
+	uint32_t number, index;
+	struct cluster c;
+	int rc = place_of(vol, addr, &type, &number, &index);
 	if (rc == 0)
-		rc = cluster_piece(t, type, cluster, &clusterd);
+		rc = edit_cluster(t, type, number, &c, NULL);
 	if (rc < 0)
 		return rc;
-	if (bitmap_get(clusterd->bitmap, index))
+	if (cluster_is_free(&c, index))
 		return vmfs_corrupt(
 			vol,
 			"%s: item %u of cluster %u (address 0x%08llx) is in use and "
 				    "marked free",
-			kinds[type].name, index, cluster, addr_disk(addr));
-	bitmap_set(clusterd->bitmap, index);
-	uint64_t free_count = hint_touch(&vol->resources[type], cluster, clusterd).all;
-	clusterd->free = le32_of((uint32_t)free_count);
+			kinds[type].name, index, number, addr_disk(addr));
+	cluster_give(&c, index, owner);
+	(void)hint_touch(&vol->resources[type], &c);
+	seal(vol, &c);
+	return 0;
+}
+
+int resource_give_to(struct vmfs_txn *t, vmfs_addr addr, vmfs_addr owner)
+{
+	struct vmfs_volume *vol = vmfs_txn_volume(t);
+	enum vmfs_resource_type type;
+	uint32_t number, index;
+	struct cluster c;
+	if (vol->shape->version != 6)
+		return 0;
+	int rc = place_of(vol, addr, &type, &number, &index);
+	if (rc == 0)
+		rc = edit_cluster(t, type, number, &c, NULL);
+	if (rc < 0)
+		return rc;
+	cluster_set_owner(&c, index, owner);
+	seal(vol, &c);
 	return 0;
 }

@@ -19,6 +19,7 @@ enum vmfs_resource_type {
 	RESOURCE_PBC,
 	RESOURCE_SBC,
 	RESOURCE_PB2,
+	RESOURCE_JBC, /* VMFS-6: blocks for journals */
 	RESOURCE_COUNT,
 };
 
@@ -34,7 +35,7 @@ struct vmfs_resource {
 	/*
 	 * File blocks at the end of the volume that are not given to files: a journal
 	 * finds room there when all else is full, or nobody could mount the volume to
-	 * delete something. 0 for all other kinds.
+	 * delete something. 0 for all other kinds, and on VMFS-6.
 	 */
 	uint64_t reserve;
 	uint64_t file_length;
@@ -50,6 +51,11 @@ struct vmfs_resource {
 	/* Clusters whose count may be that of a transaction that never was. Atomic. */
 	bool *is_touched;
 	uint64_t counted_at; /* clock_now() when all were read; 0: never. Atomic. */
+	/*
+	 * VMFS-6: clusters of file blocks that are not there: large blocks, whole. NULL:
+	 * all are there.
+	 */
+	uint8_t *is_closed;
 };
 
 #define RESOURCE_UNSEEN UINT16_MAX
@@ -84,17 +90,25 @@ int resource_lock_id(struct vmfs_volume *vol, enum vmfs_resource_type type,
 	__attribute__((warn_unused_result));
 /* The kind that an address names, RESOURCE_COUNT if none. Never blocks. */
 enum vmfs_resource_type resource_of_addr(vmfs_addr addr);
+/* Is there such an item? Never reports, never blocks. */
+bool resource_has(const struct vmfs_volume *vol, vmfs_addr addr);
 /* Items in a cluster (the last one may be short). Never blocks. */
 uint32_t resource_cluster_total(const struct vmfs_resource *res, uint32_t cluster);
 
+struct resource_wish {
+	enum vmfs_resource_type type;
+	vmfs_addr near;	 /* an item to go on behind; 0: anywhere */
+	vmfs_addr owner; /* FD that VMFS-6 notes with them: fd_owner_of() */
+	uint32_t want;
+};
 /*
- * Allocates up to want resources of one kind within a transaction, near the hint if it is
- * an address of that kind; clusters held by another live host are skipped while others
- * have room. *ret_count >= 1 on success; -ENOSPC (reported) when none is left, -EBUSY
- * when only held clusters have room.
+ * Allocates up to wish->want resources of one kind within a transaction; clusters held by
+ * another live host are skipped while others have room, and what this transaction itself
+ * frees is not given out again. *ret_count >= 1 on success; -ENOSPC (reported) when none
+ * is left, -EBUSY when only held clusters have room.
  */
-int resource_alloc(struct vmfs_txn *t, enum vmfs_resource_type type, vmfs_addr near,
-		   uint32_t want, vmfs_addr *ret_addrs, uint32_t *ret_count)
+int resource_alloc(struct vmfs_txn *t, const struct resource_wish *wish,
+		   vmfs_addr *ret_addrs, uint32_t *ret_count)
 	__attribute__((warn_unused_result));
 /* The generation of a new FD: ++counter of its cluster (FORMAT.md 8.4). */
 int resource_next_generation(struct vmfs_txn *t, vmfs_addr fd_addr,
@@ -112,7 +126,14 @@ int resource_count_free(struct vmfs_volume *vol, enum vmfs_resource_type type,
 	__attribute__((warn_unused_result));
 /* This host changed a cluster's bitmap otherwise than by the functions here. */
 void resource_recount(struct vmfs_resource *res, uint32_t cluster);
-/* Marks one resource free. -EUCLEAN when it was free already (reported). */
-int resource_free(struct vmfs_txn *t, vmfs_addr addr) __attribute__((warn_unused_result));
+/*
+ * Marks one resource free; owner: as in the wish that it came of. -EUCLEAN when it was
+ * free already (reported).
+ */
+int resource_free(struct vmfs_txn *t, vmfs_addr addr, vmfs_addr owner)
+	__attribute__((warn_unused_result));
+/* An item in use gets another owner (VMFS-6; else nothing happens). */
+int resource_give_to(struct vmfs_txn *t, vmfs_addr addr, vmfs_addr owner)
+	__attribute__((warn_unused_result));
 
 #endif

@@ -183,7 +183,7 @@ static int free_journal_block(struct vmfs_txn *t, void *arg)
 {
 	const vmfs_addr *addr = arg;
 
-	return resource_free(t, *addr);
+	return resource_free(t, *addr, (vmfs_addr){ 0 });
 }
 
 /* Blocks to collect: one of each member that was taken over on the way. */

@@ -81,7 +81,7 @@ void txn_reset(struct vmfs_txn *t)
 		logview_done(&t->logs[i].view);
 	txn_index_reset(t);
 	t->lock_count = t->piece_count = t->data_count = t->log_count = 0;
-	t->is_busy = false;
+	t->is_busy = t->frees_metadata = false;
 }
 
 void txn_done(struct vmfs_txn *t)
@@ -317,6 +317,20 @@ int vmfs_txn_edit(struct vmfs_txn *t, const struct vmfs_lock_id *lock, uint64_t 
 	p->is_edited = true;
 	*ret_data = p->now;
 	return 0;
+}
+
+void *vmfs_txn_before(struct vmfs_txn *t, const void *data)
+{
+	for (unsigned int i = 0; i < t->piece_count; i++)
+		if (t->pieces[i].now == data)
+			return t->pieces[i].was;
+	assert(!"a piece of this transaction");
+	return NULL;
+}
+
+void vmfs_txn_frees_metadata(struct vmfs_txn *t)
+{
+	t->frees_metadata = true;
 }
 
 int vmfs_txn_create(struct vmfs_txn *t, const struct vmfs_lock_id *lock, uint64_t vol_off,

@@ -64,6 +64,8 @@ int vmfs_txn_read(struct vmfs_txn *t, const struct vmfs_lock_id *lock, uint64_t 
 /* The same, to be changed: what differs at the end is logged and written. */
 int vmfs_txn_edit(struct vmfs_txn *t, const struct vmfs_lock_id *lock, uint64_t vol_off,
 		  uint32_t len, void **ret_data) __attribute__((warn_unused_result));
+/* An edited piece as it was before, not to be changed; data: as vmfs_txn_edit gave it. */
+void *vmfs_txn_before(struct vmfs_txn *t, const void *data);
 /* A piece that was free: zeroed, not read; all of it is logged and written. */
 int vmfs_txn_create(struct vmfs_txn *t, const struct vmfs_lock_id *lock, uint64_t vol_off,
 		    uint32_t len, void **ret_data) __attribute__((warn_unused_result));
@@ -74,6 +76,12 @@ int vmfs_txn_create(struct vmfs_txn *t, const struct vmfs_lock_id *lock, uint64_
  */
 int vmfs_txn_data(struct vmfs_txn *t, uint64_t vol_off, const void *buf, uint64_t len)
 	__attribute__((warn_unused_result));
+
+/*
+ * Blocks that this transaction frees were metadata, and may hold something that is not
+ * logged next: the log, in which they stand, is emptied before the next transaction.
+ */
+void vmfs_txn_frees_metadata(struct vmfs_txn *t);
 
 enum vmfs_txn_lock_flags {
 	TXN_LOCK_PLAIN = 0,

@@ -189,12 +189,16 @@ static int commit(struct vmfs_txn *t)
 		err = txn_validate(t, &is_changed);
 	if (!err && is_changed)
 		err = -EAGAIN;
+	if (!err && t->vol->member->journal.has_freed && has_effect(t))
+		err = journal_empty(t->vol);
 	if (!err)
 		err = write_data(t);
 	if (!err)
 		err = log_and_write(t);
 	if (!err)
 		txn_index_keep(t, true);
+	if (!err && t->frees_metadata)
+		t->vol->member->journal.has_freed = true;
 	return err;
 }
 

@@ -343,6 +343,7 @@ static const struct {
 	[RESOURCE_PBC] = { VMFS6_PB_SIZE, 256, 1 },
 	[RESOURCE_SBC] = { VMFS6_SUB_BLOCK_SIZE, 256, 1 },
 	[RESOURCE_PB2] = { VMFS6_PB_SIZE, 256, 1 },
+	[RESOURCE_JBC] = { VMFS6_JOURNAL_SIZE, 64, 1 },
 };
 
 int verify_resource_header6(const struct vmfs6_resource_header_disk *headerd,

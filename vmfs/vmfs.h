@@ -115,6 +115,7 @@ struct vmfs_volume_info {
 	uint64_t sb_count, free_sb_count;
 	uint64_t pb_count, free_pb_count;
 	uint64_t pb2_count, free_pb2_count;
+	uint64_t jb_count, free_jb_count; /* VMFS-6: blocks for journals */
 	unsigned int extent_count;
 	char storage_class[24];		/* "ATS", "file locks", "SCSI reservations", "" */
 	bool is_read_only;

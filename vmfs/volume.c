@@ -189,19 +189,20 @@ static int check_writable(struct vmfs_volume *vol)
 
 static const struct {
 	enum vmfs_resource_type type;
-	enum vmfs_system_fd fd;
+	uint32_t fd;
 } system_files[] = {
 	/* In the order in which they can be read. */
 	{ RESOURCE_PB2, VMFS_FD_PB2 }, { RESOURCE_PBC, VMFS_FD_PBC },
 	{ RESOURCE_FBB, VMFS_FD_FBB }, { RESOURCE_FDC, VMFS_FD_FDC },
-	{ RESOURCE_SBC, VMFS_FD_SBC },
+	{ RESOURCE_SBC, VMFS_FD_SBC }, { RESOURCE_JBC, VMFS6_FD_JBC },
 };
 
 /* Where a system FD lies: by fixed index, .pb2.sf by the descriptor. 0: there is none. */
-static uint64_t system_fd_off(struct vmfs_volume *vol, enum vmfs_system_fd fd,
-			      vmfs_addr *ret_addr)
+static uint64_t system_fd_off(struct vmfs_volume *vol, uint32_t fd, vmfs_addr *ret_addr)
 {
 	const struct vmfs_descriptor_disk *fsd = &vol->descriptor;
+	if (fd == VMFS6_FD_JBC && vol->shape->version != 6)
+		return 0;
 	if (fd == VMFS_FD_PB2) {
 		ret_addr->raw = le32_get(fsd->pb2_fd_addr);
 		return vol->major == VMFS_MAJOR_3 ? 0 : le64_get(fsd->pb2_fd_off);
@@ -302,7 +303,7 @@ static int read_block_list(struct vmfs_volume *vol, enum vmfs_resource_type type
 }
 
 static int open_resource_file(struct vmfs_volume *vol, enum vmfs_resource_type type,
-			      enum vmfs_system_fd fd)
+			      uint32_t fd)
 {
 	vmfs_addr addr;
 	uint64_t vol_off = system_fd_off(vol, fd, &addr);
@@ -427,6 +428,7 @@ int vmfs_volume_info(struct vmfs_volume *vol, struct vmfs_volume_info *ret_info)
 		.sb_count = vol->resources[RESOURCE_SBC].count,
 		.pb_count = vol->resources[RESOURCE_PBC].count,
 		.pb2_count = vol->resources[RESOURCE_PB2].count,
+		.jb_count = vol->resources[RESOURCE_JBC].count,
 		.extent_count = vol->lvm.extent_count,
 		.is_read_only = vol->is_read_only,
 		.lv_uuid = vol->lvm.uuid,
@@ -442,6 +444,7 @@ int vmfs_volume_info(struct vmfs_volume *vol, struct vmfs_volume_info *ret_info)
 		[RESOURCE_PBC] = &info.free_pb_count,
 		[RESOURCE_SBC] = &info.free_sb_count,
 		[RESOURCE_PB2] = &info.free_pb2_count,
+		[RESOURCE_JBC] = &info.free_jb_count,
 	};
 	for (unsigned int i = 0; i < RESOURCE_COUNT; i++) {
 		int rc = resource_count_free(vol, (enum vmfs_resource_type)i,

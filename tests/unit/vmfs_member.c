@@ -128,8 +128,9 @@ static int build_take(struct vmfs_txn *t, void *arg)
 {
 	struct take *take = arg;
 
-	return resource_alloc(t, RESOURCE_FBB, (vmfs_addr){ 0 }, take->want, take->addrs,
-			      &take->count);
+	struct resource_wish wish = { RESOURCE_FBB, .want = take->want };
+
+	return resource_alloc(t, &wish, take->addrs, &take->count);
 }
 
 static int build_give(struct vmfs_txn *t, void *arg)
@@ -138,7 +139,7 @@ static int build_give(struct vmfs_txn *t, void *arg)
 	int err = 0;
 
 	for (uint32_t i = 0; !err && i < take->count; i++)
-		err = resource_free(t, take->addrs[i]);
+		err = resource_free(t, take->addrs[i], (vmfs_addr){ 0 });
 	return err;
 }
 
