@@ -57,9 +57,8 @@ static void check_holder(struct fsck *f, const struct vmfs_lock_holder_disk *h,
 			 uint32_t mode, const char *object)
 {
 	uint64_t addr = le64_get(h->hb_addr), gen = le64_get(h->hb_gen);
-	uint64_t k = (addr - VMFS_HEARTBEATS_OFF) / VMFS_SECTOR_SIZE;
-	if (addr < VMFS_HEARTBEATS_OFF || addr % VMFS_SECTOR_SIZE ||
-	    k >= VMFS_HEARTBEATS_COUNT) {
+	uint32_t k;
+	if (!fsck_slot_of(&f->volume, addr, &k)) {
 		fsck_found(f, PROBLEM_LOCK_HOLDER,
 			   "%s: lock mode %u names heartbeat 0x%llx, which is no slot",
 			   object, mode, (unsigned long long)addr);
@@ -71,23 +70,23 @@ static void check_holder(struct fsck *f, const struct vmfs_lock_holder_disk *h,
 	if (slot->generation > gen)
 		fsck_found(
 			f, PROBLEM_LOCK_STALE,
-			"%s: lock mode %u is of slot %llu generation %llu, which is gone",
-			object, mode, (unsigned long long)k, (unsigned long long)gen);
+			"%s: lock mode %u is of slot %u generation %llu, which is gone",
+			object, mode, k, (unsigned long long)gen);
 	else if (slot->generation < gen)
 		fsck_found(
 			f, PROBLEM_LOCK_HOLDER,
-			"%s: lock mode %u names slot %llu generation %llu, it is at %llu",
-			object, mode, (unsigned long long)k, (unsigned long long)gen,
+			"%s: lock mode %u names slot %u generation %llu, it is at %llu",
+			object, mode, k, (unsigned long long)gen,
 			(unsigned long long)slot->generation);
 	else if (!slot->is_live || memcmp(slot->owner, h->owner, sizeof(h->owner)) != 0)
 		fsck_found(
 			f, PROBLEM_LOCK_HOLDER,
-			"%s: lock mode %u names slot %llu generation %llu, which is %s",
-			object, mode, (unsigned long long)k, (unsigned long long)gen,
+			"%s: lock mode %u names slot %u generation %llu, which is %s",
+			object, mode, k, (unsigned long long)gen,
 			slot->is_live ? "another host's" : "free");
 }
 
-static bool is_zero(const uint8_t *bytes, size_t size)
+bool fsck_is_zero(const uint8_t *bytes, size_t size)
 {
 	for (size_t i = 0; i < size; i++)
 		if (bytes[i])
@@ -131,7 +130,7 @@ void fsck_check_lock(struct fsck *f, const struct vmfs_lock_disk *lock, uint32_t
 			   (unsigned long long)vol_off);
 	switch (mode) {
 	case LOCK_FREE:
-		if (!is_zero(lock->owner, sizeof(lock->owner)) ||
+		if (!fsck_is_zero(lock->owner, sizeof(lock->owner)) ||
 		    le32_get(lock->holder_count))
 			fsck_found(f, PROBLEM_LOCK_HOLDER, "%s: free lock with a holder",
 				   object);
@@ -165,9 +164,7 @@ struct fsck_fd *fsck_fd_of(struct fsck *f, vmfs_addr addr)
 
 vmfs_addr fsck_fd_addr(const struct fsck *f, uint64_t number)
 {
-	uint32_t per_cluster = f->volume.resources[FSCK_FDC].per_cluster;
-	return addr_of(ADDR_FD, (uint32_t)(number / per_cluster),
-		       (uint32_t)(number % per_cluster));
+	return fsck_addr_of(&f->volume, FSCK_FDC, number);
 }
 
 /* ---- the whole ---- */
@@ -207,6 +204,8 @@ int fsck_check(const struct fsck_options *options, struct fsck_summary *ret_summ
 		free(f->maps[i].allocated);
 		free(f->maps[i].seen);
 	}
+	fsck_owners_done(f);
+	free(f->converted);
 	free(f->fds);
 	fsck_volume_done(&f->volume);
 	free(f);

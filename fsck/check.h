@@ -9,8 +9,10 @@
  *   pass 0  LVM headers of every extent
  *   pass 1  FS descriptor, heartbeats, resource files, cluster headers   -> allocated
  *   pass 2  every allocated file descriptor and all that it points to    -> seen, fds
- *   pass 3  directories: names, targets, the tree                        -> fds.refs,
- * parents pass 4  allocated against seen, links against names
+ *   pass 3  directories: names, targets, the tree            -> fds.refs, parents
+ *   pass 4  allocated against seen, links against names, owners
+ *
+ * The same passes for VMFS-3, -5 and -6; what only VMFS-6 has is in owners.c and dirs6.c.
  */
 #include "fsck/problem.h"
 #include "fsck/read.h"
@@ -30,7 +32,7 @@ struct fsck_summary {
 	bool is_live;	     /* a heartbeat slot is in use */
 	bool needs_recovery; /* a journal is not empty */
 	char label[VMFS_LABEL_SIZE + 1];
-	uint32_t major, minor;
+	uint32_t version, minor; /* 5, 81 */
 	uint64_t file_count, directory_count;
 	uint64_t block_count, used_block_count;
 };
@@ -48,6 +50,8 @@ int fsck_check(const struct fsck_options *options, struct fsck_summary *ret_summ
 /* What is remembered of a heartbeat slot. */
 struct fsck_slot {
 	bool is_damaged, is_live;
+	vmfs_addr journal; /* of one in use; none: it has none, or it cannot be one */
+	uint64_t journal_off;
 	uint64_t generation;
 	uint8_t owner[16];
 };
@@ -56,7 +60,8 @@ struct fsck_slot {
 struct fsck_fd {
 	uint32_t generation, links;
 	uint32_t refs;		 /* entries that name it, "." and ".." not counted */
-	uint32_t parent;	 /* directories: number of the FD whose entry names it */
+	uint32_t parent;	 /* number of the FD whose entry names it */
+	uint32_t parent_said;	 /* VMFS-6: address of it, as the FD has it */
 	uint32_t subdirectories; /* entries of it that are directories */
 	uint8_t type;		 /* 0: not allocated, or unusable */
 	bool is_directory;
@@ -69,13 +74,23 @@ struct fsck_map {
 	uint64_t allocated_count;
 };
 
+/* VMFS-6, owners of small blocks in one cluster: owners.c. */
+struct fsck_pairs {
+	struct fsck_pair *pairs;
+	uint32_t count, last;
+	bool is_full;
+	uint32_t unlisted, unlisted_fd;
+};
+
 struct fsck {
 	const struct fsck_options *options;
 	struct fsck_summary summary;
 	struct fsck_volume volume;
 	struct fsck_slot slots[VMFS_HEARTBEATS_COUNT];
-	vmfs_addr journals[VMFS_HEARTBEATS_COUNT]; /* of slots in use */
 	struct fsck_map maps[FSCK_RESOURCE_COUNT];
+	uint8_t *converted; /* VMFS-6: one bit per large block: it is 512 small ones */
+	uint32_t *owners[FSCK_RESOURCE_COUNT]; /* VMFS-6: FD address, by number */
+	struct fsck_pairs *pairs;	       /* VMFS-6: by cluster of small blocks */
 	struct fsck_fd *fds; /* by number; resources[FSCK_FDC].count of them */
 };
 
@@ -94,6 +109,49 @@ void fsck_check_lock(struct fsck *f, const struct vmfs_lock_disk *lock, uint32_t
 struct fsck_fd *fsck_fd_of(struct fsck *f, vmfs_addr addr);
 /* The address of the FD with a number. */
 vmfs_addr fsck_fd_addr(const struct fsck *f, uint64_t number);
+
+bool fsck_is_zero(const uint8_t *bytes, size_t size);
+/* heartbeats.c: all slots, for the locks; then their journals. 0 or -ENOMEM. */
+int fsck_check_heartbeats(struct fsck *f) __attribute__((warn_unused_result));
+void fsck_check_journals(struct fsck *f);
+/* clusters.c: all headers of a resource file; fills its map. 0 or -ENOMEM. */
+int fsck_check_clusters(struct fsck *f, enum fsck_resource_index i)
+	__attribute__((warn_unused_result));
+/* owners.c: takes over what the meta page of a cluster says. 0 or -ENOMEM. */
+int fsck_owners_take(struct fsck *f, enum fsck_resource_index i, uint32_t c,
+		     const uint8_t *meta) __attribute__((warn_unused_result));
+/* A file names a resource, the first time. */
+void fsck_owner_named(struct fsck *f, enum fsck_resource_index i, uint64_t number,
+		      const struct fsck_file *file, const char *object);
+void fsck_owners_check(struct fsck *f);
+void fsck_owners_done(struct fsck *f);
+
+/* ---- directories ---- */
+
+/* An entry; a hole has addr 0. */
+struct fsck_dir_entry {
+	uint32_t type, addr, generation;
+	const uint8_t *name; /* name_size bytes, perhaps all of them */
+};
+
+struct fsck_dir {
+	struct fsck *f;
+	uint64_t number; /* of its FD */
+	char object[64]; /* "directory FD 0/8" */
+	uint32_t name_size;
+	struct fsck_dir_entry *entries; /* the first two: "." and ".." */
+	uint32_t count;
+	void *bytes; /* the file, where names lie */
+};
+
+/* Name for messages: at most 60 characters, anything odd as '?'. */
+const char *fsck_name_text(const struct fsck_dir_entry *e, char buf[static 64]);
+/*
+ * dirs6.c: takes the entries of a hashed directory and checks all that is around them.
+ * 0, also if it cannot be read (told), or -ENOMEM.
+ */
+int fsck_dir6_load(struct fsck_dir *d, const struct fsck_file *file)
+	__attribute__((warn_unused_result));
 
 /* Each: 0, or -errno after which no later pass makes sense. */
 int fsck_pass0_lvm(struct fsck *f) __attribute__((warn_unused_result));

@@ -29,13 +29,15 @@ static const char usage_text[] =
 	"  fs                  FS descriptor\n"
 	"  heartbeats          slots in use (-a: all)\n"
 	"  resources           resource files and what is free in them\n"
-	"  cluster TYPE N      header of a cluster; TYPE: fbb fdc pbc sbc pb2\n"
+	"  cluster TYPE N      header of a cluster; TYPE: fbb fdc pbc sbc pb2, of\n"
+	"                      VMFS-6 also jbc lfb\n"
 	"  fd ADDRESS|PATH     a file descriptor and its addresses\n"
 	"  dir ADDRESS|PATH    entries of a directory\n"
 	"  lock ADDRESS|PATH   the lock of a file\n"
 	"  journal SLOT        the journal of a heartbeat slot\n"
 	"  block ADDRESS       bytes of a block\n"
-	"ADDRESS is 0x0200004, or fd:0/8, fb:13, sb:4/0, pb:0/1, pb2:0/0.\n"
+	"ADDRESS is 0x0200004, or fd:0/8, fb:13, sb:4/0, pb:0/1, pb2:0/0,\n"
+	"lfb:5, jb:0/0.\n"
 	"Without WHAT: lvm, fs, heartbeats, resources.\n"
 	"  -e EXTENT  a further extent of the volume\n"
 	"  -a         all: free slots, PE tables, empty records\n"
@@ -104,95 +106,115 @@ static int load_descriptor(struct dump *d)
 /* Those that cannot be used are told, and only .fdc.sf is indispensable. */
 static int load_resources(struct dump *d)
 {
-	static const enum fsck_resource_index order[] = { FSCK_FDC, FSCK_PB2, FSCK_PBC,
-							  FSCK_SBC, FSCK_FBB };
 	int err = load_descriptor(d);
 	if (err || d->loaded >= 2)
 		return err;
-	for (size_t i = 0; i < ARRAY_SIZE(order); i++) {
+	for (size_t i = 0; i < FSCK_RESOURCE_COUNT; i++) {
+		enum fsck_resource_index which = fsck_resource_order[i];
 		struct fsck_why why = { "" };
-		err = fsck_volume_resource(&d->v, order[i], &why);
+		err = fsck_volume_resource(&d->v, which, &why);
 		if (err && err != -ENOENT)
 			(void)report_error(d->r, err, "%s: %s",
-					   d->v.resources[order[i]].name,
+					   d->v.resources[which].name,
 					   why.text[0] ? why.text : strerror(-err));
-		if (err && order[i] == FSCK_FDC)
+		if (err && which == FSCK_FDC)
 			return err;
 	}
 	d->loaded = 2;
 	return 0;
 }
 
-/* "0x2000004", "fd:0/8", "fb:13". */
-static int parse_address(const char *text, vmfs_addr *ret_addr)
+/* As it stands on the disk: 32 bits, or 64 on VMFS-6 but for file descriptors and
+ * journal blocks. */
+static vmfs_addr raw_address(const struct dump *d, uint64_t raw)
 {
-	static const struct {
-		const char *prefix;
-		enum vmfs_addr_type type;
-	} types[] = { { "fb:", ADDR_FB },
-		      { "sb:", ADDR_SB },
-		      { "pb:", ADDR_PB },
-		      { "fd:", ADDR_FD },
-		      { "pb2:", ADDR_PB2 } };
+	bool is_64 = d->v.shape->version == 6 && (raw & 7) != ADDR_FD &&
+		     (raw & 7) != ADDR_JB;
+	return is_64 ? addr_from6(raw) : (vmfs_addr){ (uint32_t)raw };
+}
+
+/* "0x2000004", "fd:0/8", "fb:13". -EUCLEAN: there is no such resource. */
+static int parse_address(const struct dump *d, const char *text, vmfs_addr *ret_addr)
+{
+	static const char *const prefixes[FSCK_RESOURCE_COUNT] = {
+		[FSCK_FBB] = "fb:",   [FSCK_SBC] = "sb:", [FSCK_PBC] = "pb:",
+		[FSCK_FDC] = "fd:",   [FSCK_PB2] = "pb2:", [FSCK_JBC] = "jb:",
+		[FSCK_LFB] = "lfb:",
+	};
 	uint64_t raw;
 	unsigned int cluster, index;
 	char end;
 	if (strncmp(text, "0x", 2) == 0) {
-		if (parse_u64(text, UINT32_MAX, &raw) != 0)
+		bool is_6 = d->v.shape->version == 6;
+		if (parse_u64(text, is_6 ? UINT64_MAX : UINT32_MAX, &raw) != 0)
 			return -EINVAL;
-		ret_addr->raw = (uint32_t)raw;
+		*ret_addr = raw_address(d, raw);
 		return 0;
 	}
-	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
-		size_t n = strlen(types[i].prefix);
-		if (strncmp(text, types[i].prefix, n) != 0)
+	for (unsigned int i = 0; i < FSCK_RESOURCE_COUNT; i++) {
+		const struct fsck_resource *res = &d->v.resources[i];
+		size_t n = strlen(prefixes[i]);
+		if (strncmp(text, prefixes[i], n) != 0 || !res->is_usable)
 			continue;
-		if (types[i].type == ADDR_FB) {
-			if (parse_u64(text + n, UINT32_MAX >> 6, &raw) != 0)
+		if (i == FSCK_FBB || i == FSCK_LFB) {
+			if (parse_u64(text + n, UINT32_MAX, &raw) != 0)
 				return -EINVAL;
-			*ret_addr = addr_fb((uint32_t)raw, 0);
-			return 0;
+		} else {
+			if (sscanf(text + n, "%u/%u%c", &cluster, &index, &end) != 2)
+				return -EINVAL;
+			if (index >= res->per_cluster)
+				return -EUCLEAN;
+			raw = (uint64_t)cluster * res->per_cluster + index;
 		}
-		if (sscanf(text + n, "%u/%u%c", &cluster, &index, &end) != 2)
-			return -EINVAL;
-		*ret_addr = addr_of(types[i].type, cluster, index);
+		if (raw >= res->count)
+			return -EUCLEAN;
+		*ret_addr = fsck_addr_of(&d->v, (enum fsck_resource_index)i, raw);
 		return 0;
 	}
 	return -EINVAL;
 }
 
 /* The entry called name (len bytes) in a directory. */
-static int find_entry(struct dump *d, const struct vmfs_fd_disk *dir, const char *name,
+struct wanted {
+	const char *name;
+	size_t len;
+	vmfs_addr addr;
+};
+
+/* For fsck_dir_each. 1: this is it. */
+static int is_wanted(void *arg, const struct fsck_entry *e)
+{
+	struct wanted *w = arg;
+	if (strlen(e->name) != w->len || memcmp(e->name, w->name, w->len) != 0)
+		return 0;
+	w->addr = e->addr;
+	return 1;
+}
+
+static int find_entry(struct dump *d, const struct fsck_file *dir, const char *name,
 		      size_t len, vmfs_addr *ret_addr)
 {
-	uint64_t end = le64_get(dir->meta.length);
-	for (uint64_t off = 0; off + VMFS_DIRENT_SIZE <= end; off += VMFS_DIRENT_SIZE) {
-		struct vmfs_dirent_disk e;
-		int err = fsck_file_read(&d->v, dir, off, &e, sizeof(e));
-		if (err)
-			return err;
-		if (le32_get(e.addr) && len < sizeof(e.name) &&
-		    strncmp((const char *)e.name, name, len) == 0 && !e.name[len]) {
-			ret_addr->raw = le32_get(e.addr);
-			return 0;
-		}
-	}
-	return -ENOENT;
+	struct wanted w = { .name = name, .len = len };
+	int rc = fsck_dir_each(&d->v, dir, is_wanted, &w);
+	if (rc <= 0)
+		return rc ? rc : -ENOENT;
+	*ret_addr = w.addr;
+	return 0;
 }
 
 static int walk_path(struct dump *d, const char *path, vmfs_addr *ret_addr)
 {
 	vmfs_addr at = addr_of(ADDR_FD, 0, VMFS_FD_ROOT);
 	while (*path) {
-		struct vmfs_fd_disk fdd;
+		struct fsck_file file;
 		size_t len = strcspn(path, "/");
 		int err = 0;
 		if (len) {
-			err = fsck_fd_read(&d->v, at, &fdd);
-			if (!err && !fsck_is_directory(&d->v, &fdd))
+			err = fsck_fd_read(&d->v, at, &file);
+			if (!err && !fsck_is_directory(&d->v, &file))
 				err = -ENOTDIR;
 			if (!err)
-				err = find_entry(d, &fdd, path, len, &at);
+				err = find_entry(d, &file, path, len, &at);
 		}
 		if (err)
 			return err;
@@ -205,13 +227,13 @@ static int walk_path(struct dump *d, const char *path, vmfs_addr *ret_addr)
 
 /* A file descriptor, by address or by path. */
 static int find_fd(struct dump *d, const char *text, vmfs_addr *ret_addr,
-		   struct vmfs_fd_disk *ret_fd)
+		   struct fsck_file *ret_fd)
 {
 	int err = load_resources(d);
 	if (err)
 		return err;
 	err = text[0] == '/' ? walk_path(d, text, ret_addr)
-			     : parse_address(text, ret_addr);
+			     : parse_address(d, text, ret_addr);
 	if (!err)
 		err = fsck_fd_read(&d->v, *ret_addr, ret_fd);
 	if (err == -EUCLEAN)
@@ -224,11 +246,17 @@ static int find_fd(struct dump *d, const char *text, vmfs_addr *ret_addr,
 
 static int dump_pe_tables(struct dump *d, const struct fsck_extent *e)
 {
+	bool is_6 = fsck_extent_is_6(e);
+	uint64_t table = is_6 ? LVM6_PE_TABLE_OFF - LVM6_PE_BITMAP_OFF
+			      : LVM_PE_BITMAP_SIZE;
 	uint32_t count = le32_get(e->device.pe_count);
-	for (uint32_t i = 0; i < count && i < LVM_MAPS_MAX * LVM_PE_PER_MAP; i++) {
-		uint64_t off = LVM_PE_MAP_OFF + i / LVM_PE_PER_MAP * LVM_PE_MAP_SIZE +
-			       LVM_PE_BITMAP_SIZE +
-			       i % LVM_PE_PER_MAP * sizeof(struct vmfs_lvm_pe_disk);
+	uint32_t per_region = is_6 ? LVM_PE_PER_MAP : LVM_MAPS_MAX * LVM_PE_PER_MAP;
+	for (uint32_t i = 0; i < count && i / per_region < e->region_count; i++) {
+		uint32_t in_region = i % per_region;
+		uint64_t off = e->regions[i / per_region].map_off +
+			       in_region / LVM_PE_PER_MAP * LVM_PE_MAP_SIZE + table +
+			       in_region % LVM_PE_PER_MAP *
+				       sizeof(struct vmfs_lvm_pe_disk);
 		uint8_t sector[VMFS_SECTOR_SIZE];
 		struct vmfs_lvm_pe_disk pe;
 		int err = bdev_read(e->bd, sector, sizeof(sector),
@@ -246,7 +274,8 @@ static int dump_pe_tables(struct dump *d, const struct fsck_extent *e)
 static int dump_names(struct dump *d, const struct fsck_extent *e)
 {
 	static char names[LVM_NAMES_COUNT * LVM_NAME_SIZE];
-	int err = bdev_read(e->bd, names, sizeof(names), LVM_NAMES_OFF);
+	int err = bdev_read(e->bd, names, sizeof(names),
+			    fsck_extent_is_6(e) ? LVM6_NAMES_OFF : LVM_NAMES_OFF);
 	if (err)
 		return bad(d, err, "names of the devices");
 	for (unsigned int i = 0; i < LVM_NAMES_COUNT; i++)
@@ -284,24 +313,19 @@ static int do_fs(struct dump *d, char **args)
 	if (err)
 		return bad(d, err, "FS descriptor");
 	puts("FS descriptor");
-	dump_descriptor(&desc);
+	dump_descriptor(&desc, le32_get(desc.major) == VMFS_MAJOR_6);
 	hex(d, &desc, sizeof(desc));
 	return 0;
-}
-
-static int slot_read(struct dump *d, uint32_t slot, struct vmfs_heartbeat_disk *ret_hb)
-{
-	return fsck_read(&d->v, VMFS_HEARTBEATS_OFF + (uint64_t)slot * VMFS_SECTOR_SIZE,
-			 ret_hb, sizeof(*ret_hb));
 }
 
 static int do_heartbeats(struct dump *d, char **args)
 {
 	unsigned int in_use = 0;
 	(void)args;
-	for (uint32_t k = 0; k < VMFS_HEARTBEATS_COUNT; k++) {
+	int err = load_descriptor(d);
+	for (uint32_t k = 0; !err && k < d->v.shape->heartbeat_count; k++) {
 		struct vmfs_heartbeat_disk hb;
-		int err = slot_read(d, k, &hb);
+		err = fsck_slot_read(&d->v, k, &hb);
 		if (err)
 			return bad(d, err, "heartbeats");
 		bool is_free = le32_get(hb.state) == HEARTBEAT_FREE;
@@ -315,19 +339,58 @@ static int do_heartbeats(struct dump *d, char **args)
 		dump_heartbeat(&hb);
 		hex(d, &hb, sizeof(hb));
 	}
-	printf("heartbeats: %u of %u slots in use\n", in_use, VMFS_HEARTBEATS_COUNT);
-	return 0;
+	if (!err)
+		printf("heartbeats: %u of %u slots in use\n", in_use,
+		       d->v.shape->heartbeat_count);
+	return err;
 }
 
+/* Lock and meta page of a cluster. */
+struct cluster {
+	struct vmfs_lock_disk lock;
+	union {
+		struct vmfs_cluster_disk v5;
+		struct vmfs6_cluster_disk v6;
+	} meta;
+	struct fsck_cluster read;
+};
+
 static int cluster_read(struct dump *d, const struct fsck_resource *res, uint32_t c,
-			struct vmfs_lock_disk *ret_lock,
-			struct vmfs_cluster_disk *ret_meta)
+			struct cluster *ret_cluster)
 {
 	uint64_t off = fsck_cluster_off(res, c);
-	int err = fsck_resource_read(&d->v, res, off, ret_lock, sizeof(*ret_lock));
-	return err ? err
-		   : fsck_resource_read(&d->v, res, off + VMFS_SECTOR_SIZE, ret_meta,
-					sizeof(*ret_meta));
+	int err = fsck_resource_read(&d->v, res, off, &ret_cluster->lock,
+				     sizeof(ret_cluster->lock));
+	if (!err)
+		err = fsck_resource_read(&d->v, res, off + res->meta_off,
+					 &ret_cluster->meta, res->meta_size);
+	if (!err)
+		fsck_cluster_take(res, &ret_cluster->meta, &ret_cluster->read);
+	return err;
+}
+
+/* Small blocks of a large one that is not divided have no header of their own. */
+static bool has_states(const struct dump *d, const struct cluster *c)
+{
+	return d->v.shape->version != 6 ||
+	       le32_get(c->meta.v6.signature) == VMFS6_CLUSTER_SIGNATURE;
+}
+
+static int count_free(struct dump *d, const struct fsck_resource *res,
+		      uint64_t *ret_free)
+{
+	struct cluster c;
+	uint64_t n = 0;
+	for (uint32_t i = 0; i < res->cluster_count; i++) {
+		int err = cluster_read(d, res, i, &c);
+		if (err)
+			return err;
+		for (uint32_t k = 0; has_states(d, &c) && k < fsck_cluster_total(res, i);
+		     k++)
+			n += fsck_state(res, c.read.states, k) & FSCK_STATE_FREE;
+	}
+	*ret_free = n;
+	return 0;
 }
 
 static int do_resources(struct dump *d, char **args)
@@ -336,23 +399,17 @@ static int do_resources(struct dump *d, char **args)
 	int err = load_resources(d);
 	for (unsigned int i = 0; !err && i < FSCK_RESOURCE_COUNT; i++) {
 		const struct fsck_resource *res = &d->v.resources[i];
+		uint64_t free_count;
 		if (!res->is_usable)
 			continue;
-		uint64_t free_count = 0;
-		for (uint32_t c = 0; !err && c < res->cluster_count; c++) {
-			struct vmfs_lock_disk lock;
-			struct vmfs_cluster_disk meta;
-			err = cluster_read(d, res, c, &lock, &meta);
-			free_count +=
-				bitmap_count(meta.bitmap, fsck_cluster_total(res, c));
-		}
+		err = count_free(d, res, &free_count);
 		if (err)
 			return bad(d, err, res->name);
 		printf("%s: %" PRIu64 " resources, %" PRIu64
 		       " free, %u clusters, %" PRIu64 " bytes in %u blocks from FB %u\n",
 		       res->name, res->count, free_count, res->cluster_count,
 		       res->length_bytes, res->block_count, res->blocks[0]);
-		dump_resource_header(&res->header.geometry);
+		dump_resource_header(&res->header, d->v.shape->version == 6);
 		hex(d, &res->header, sizeof(res->header));
 	}
 	return err;
@@ -360,12 +417,13 @@ static int do_resources(struct dump *d, char **args)
 
 static int do_cluster(struct dump *d, char **args)
 {
-	static const char *const types[] = { [FSCK_FBB] = "fbb",
-					     [FSCK_FDC] = "fdc",
-					     [FSCK_PBC] = "pbc",
-					     [FSCK_SBC] = "sbc",
-					     [FSCK_PB2] = "pb2" };
-	uint64_t c;
+	static const char *const types[FSCK_RESOURCE_COUNT] = {
+		[FSCK_FBB] = "fbb", [FSCK_FDC] = "fdc", [FSCK_PBC] = "pbc",
+		[FSCK_SBC] = "sbc", [FSCK_PB2] = "pb2", [FSCK_JBC] = "jbc",
+		[FSCK_LFB] = "lfb",
+	};
+	uint64_t number;
+	struct cluster c;
 	unsigned int i = 0;
 	int err = load_resources(d);
 	if (err)
@@ -373,34 +431,36 @@ static int do_cluster(struct dump *d, char **args)
 	while (i < ARRAY_SIZE(types) && strcmp(args[0], types[i]) != 0)
 		i++;
 	if (i == ARRAY_SIZE(types))
-		return report_error(d->r, -EINVAL, "%s: not one of fbb fdc pbc sbc pb2",
+		return report_error(d->r, -EINVAL,
+				    "%s: not one of fbb fdc pbc sbc pb2 jbc lfb",
 				    args[0]);
 	const struct fsck_resource *res = &d->v.resources[i];
 	if (!res->is_usable)
 		return report_error(d->r, -EUCLEAN, "%s: cannot be used", res->name);
-	if (parse_u64(args[1], UINT32_MAX, &c) != 0 || c >= res->cluster_count)
+	if (parse_u64(args[1], UINT32_MAX, &number) != 0 || number >= res->cluster_count)
 		return report_error(d->r, -EINVAL,
 				    "%s: not a cluster of %s, which has %u", args[1],
 				    res->name, res->cluster_count);
-	struct vmfs_lock_disk lock;
-	struct vmfs_cluster_disk meta;
-	err = cluster_read(d, res, (uint32_t)c, &lock, &meta);
+	err = cluster_read(d, res, (uint32_t)number, &c);
 	if (err)
 		return bad(d, err, res->name);
-	printf("%s cluster %" PRIu64 ": lock\n", res->name, c);
-	dump_lock(&lock);
-	hex(d, &lock, sizeof(lock));
-	printf("%s cluster %" PRIu64 ": metadata\n", res->name, c);
-	dump_cluster(&meta);
-	hex(d, &meta, sizeof(meta));
+	printf("%s cluster %" PRIu64 ": lock\n", res->name, number);
+	dump_lock(&c.lock);
+	hex(d, &c.lock, sizeof(c.lock));
+	printf("%s cluster %" PRIu64 ": metadata\n", res->name, number);
+	if (d->v.shape->version == 6)
+		dump_cluster6(&c.meta.v6);
+	else
+		dump_cluster(&c.meta.v5);
+	hex(d, &c.meta, res->meta_size);
 	return 0;
 }
 
-static void print_addresses(const struct vmfs_fd_disk *fdd)
+static void print_addresses(const struct dump *d, const struct fsck_file *file)
 {
 	char text[48];
-	for (unsigned int i = 0; i < VMFS_FD_SLOTS; i++) {
-		vmfs_addr addr = { le32_get(fdd->u.slots[i]) };
+	for (uint32_t i = 0; i < d->v.shape->fd_slots; i++) {
+		vmfs_addr addr = fsck_slot(&d->v, file, i);
 		if (!addr_is_none(addr))
 			printf("  [%3u]  0x%08llx (%s)\n", i, addr_disk(addr),
 			       fsck_addr_text(addr, text));
@@ -409,74 +469,74 @@ static void print_addresses(const struct vmfs_fd_disk *fdd)
 
 static int do_fd(struct dump *d, char **args)
 {
-	struct vmfs_fd_disk fdd;
+	struct fsck_file file;
 	vmfs_addr addr;
 	char text[48];
-	int err = find_fd(d, args[0], &addr, &fdd);
+	int err = find_fd(d, args[0], &addr, &file);
 	if (err)
 		return err;
 	printf("%s: lock\n", fsck_addr_text(addr, text));
-	dump_lock(&fdd.lock);
+	dump_lock(&file.lock);
 	printf("%s: metadata\n", text);
-	dump_fd_meta(&fdd.meta);
-	if (le32_get(fdd.meta.type) == VMFS_TYPE_RDM) {
+	dump_fd_meta(&file.meta);
+	if (le32_get(file.meta.type) == VMFS_TYPE_RDM) {
 		printf("%s: mapped device\n", text);
-		dump_identity(&fdd.u.rdm);
-	} else if (le32_get(fdd.meta.zla) == VMFS_ZLA_RESIDENT) {
+		dump_identity(&file.body.u.rdm);
+	} else if (le32_get(file.meta.zla) == VMFS_ZLA_RESIDENT) {
 		printf("%s: resident data\n", text);
-		dump_hex(fdd.u.resident,
-			 min_u64(le64_get(fdd.meta.length), VMFS_RESIDENT_MAX), 0);
+		dump_hex(file.body.u.resident,
+			 min_u64(le64_get(file.meta.length), d->v.shape->resident_max),
+			 0);
 	} else {
 		printf("%s: addresses\n", text);
-		print_addresses(&fdd);
+		print_addresses(d, &file);
 	}
-	hex(d, &fdd, sizeof(fdd));
+	hex(d, &file.lock, sizeof(file.lock));
+	hex(d, &file.body, d->v.shape->fd_body_size);
+	return 0;
+}
+
+/* For fsck_dir_each. */
+static int print_entry(void *arg, const struct fsck_entry *e)
+{
+	char text[48];
+	(void)arg;
+	printf("  %8" PRIu64 "  type %u  0x%08llx (%s)  generation %u  %s\n", e->off,
+	       e->type, addr_disk(e->addr), fsck_addr_text(e->addr, text), e->generation,
+	       e->name);
 	return 0;
 }
 
 static int do_dir(struct dump *d, char **args)
 {
-	struct vmfs_fd_disk fdd;
+	struct fsck_file file;
 	vmfs_addr addr;
-	char text[48];
-	int err = find_fd(d, args[0], &addr, &fdd);
+	int err = find_fd(d, args[0], &addr, &file);
 	if (err)
 		return err;
-	if (!fsck_is_directory(&d->v, &fdd))
+	if (!fsck_is_directory(&d->v, &file))
 		return bad(d, -ENOTDIR, args[0]);
-	uint64_t end = le64_get(fdd.meta.length);
-	for (uint64_t off = 0; off + VMFS_DIRENT_SIZE <= end; off += VMFS_DIRENT_SIZE) {
-		struct vmfs_dirent_disk e;
-		err = fsck_file_read(&d->v, &fdd, off, &e, sizeof(e));
-		if (err)
-			return bad(d, err, args[0]);
-		printf("  %8" PRIu64 "  type %u  0x%08x (%s)  generation %u  %.*s\n", off,
-		       le32_get(e.type), le32_get(e.addr),
-		       fsck_addr_text((vmfs_addr){ le32_get(e.addr) }, text),
-		       le32_get(e.generation), (int)sizeof(e.name), (const char *)e.name);
-		hex(d, &e, sizeof(e));
-	}
-	return 0;
+	err = fsck_dir_each(&d->v, &file, print_entry, NULL);
+	return err ? bad(d, err, args[0]) : 0;
 }
 
 static int do_lock(struct dump *d, char **args)
 {
-	struct vmfs_fd_disk fdd;
+	struct fsck_file file;
 	vmfs_addr addr;
 	char text[48];
-	int err = find_fd(d, args[0], &addr, &fdd);
+	int err = find_fd(d, args[0], &addr, &file);
 	if (err)
 		return err;
 	printf("%s: lock\n", fsck_addr_text(addr, text));
-	dump_lock(&fdd.lock);
-	hex(d, &fdd.lock, sizeof(fdd.lock));
-	uint64_t hb = le64_get(fdd.lock.hb_addr);
-	uint64_t k = (hb - VMFS_HEARTBEATS_OFF) / VMFS_SECTOR_SIZE;
+	dump_lock(&file.lock);
+	hex(d, &file.lock, sizeof(file.lock));
 	struct vmfs_heartbeat_disk slot;
-	if (hb < VMFS_HEARTBEATS_OFF || k >= VMFS_HEARTBEATS_COUNT ||
-	    slot_read(d, (uint32_t)k, &slot) != 0)
+	uint32_t k;
+	if (!fsck_slot_of(&d->v, le64_get(file.lock.hb_addr), &k) ||
+	    fsck_slot_read(&d->v, k, &slot) != 0)
 		return 0;
-	printf("heartbeat slot %" PRIu64 ", which it names: %s, generation %" PRIu64 "\n",
+	printf("heartbeat slot %u, which it names: %s, generation %" PRIu64 "\n",
 	       k, le32_get(slot.state) == HEARTBEAT_LIVE ? "in use" : "free",
 	       le64_get(slot.generation));
 	return 0;
@@ -522,10 +582,11 @@ static int do_journal(struct dump *d, char **args)
 	int err = load_descriptor(d);
 	if (err)
 		return err;
-	if (parse_u64(args[0], VMFS_HEARTBEATS_COUNT - 1, &k) != 0)
+	uint32_t last = d->v.shape->heartbeat_count - 1;
+	if (parse_u64(args[0], last, &k) != 0)
 		return report_error(d->r, -EINVAL, "%s: not a heartbeat slot (0 to %u)",
-				    args[0], VMFS_HEARTBEATS_COUNT - 1);
-	err = slot_read(d, (uint32_t)k, &slot);
+				    args[0], last);
+	err = fsck_slot_read(&d->v, (uint32_t)k, &slot);
 	if (err)
 		return bad(d, err, "heartbeats");
 	uint64_t off = le64_get(slot.journal_vol_off);
@@ -560,24 +621,24 @@ static int do_journal(struct dump *d, char **args)
 static int do_block(struct dump *d, char **args)
 {
 	vmfs_addr addr;
-	uint64_t vol_off;
-	uint32_t size;
+	uint64_t vol_off, size;
 	char text[48];
 	int err = load_resources(d);
 	if (err)
 		return err;
-	if (parse_address(args[0], &addr) != 0)
-		return report_error(d->r, -EINVAL, "%s: not an address", args[0]);
-	if (fsck_addr_vol_off(&d->v, addr, &vol_off, &size) != 0)
+	err = parse_address(d, args[0], &addr);
+	if (err == -EINVAL)
+		return report_error(d->r, err, "%s: not an address", args[0]);
+	if (err || fsck_addr_vol_off(&d->v, addr, &vol_off, &size) != 0)
 		return report_error(d->r, -EINVAL, "%s: there is no such block", args[0]);
 	uint8_t *buf = malloc(size);
-	err = buf ? fsck_read(&d->v, vol_off, buf, size) : -ENOMEM;
+	err = buf ? fsck_addr_read(&d->v, addr, 0, buf, size) : -ENOMEM;
 	if (err) {
 		free(buf);
 		return bad(d, err, args[0]);
 	}
-	printf("%s: %u bytes at vol 0x%" PRIx64 "\n", fsck_addr_text(addr, text), size,
-	       vol_off);
+	printf("%s: %" PRIu64 " bytes at vol 0x%" PRIx64 "\n", fsck_addr_text(addr, text),
+	       size, vol_off);
 	dump_hex(buf, size, vol_off);
 	free(buf);
 	return 0;

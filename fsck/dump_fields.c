@@ -39,6 +39,9 @@ struct field {
 			sizeof(((struct type *)0)->member), kind                         \
 	}
 
+#define DESCRIPTOR_FIELDS_5 23u /* of the FS descriptor, on VMFS-3/5 */
+#define RESOURCE_FIELDS_5 8u /* of a resource header, on VMFS-3/5 */
+
 /* ---- values ---- */
 
 static uint64_t number_of(const uint8_t *p, uint16_t size)
@@ -264,7 +267,15 @@ void dump_lvm_pe(const struct vmfs_lvm_pe_disk *d)
 	PRINT(fields, d);
 }
 
-void dump_descriptor(const struct vmfs_descriptor_disk *d)
+#define F6(member, kind)                                                                 \
+	{                                                                                \
+#member,                                                                         \
+			VMFS6_DESCRIPTOR_AT +                                            \
+				offsetof(struct vmfs6_descriptor_disk, member),          \
+			sizeof(((struct vmfs6_descriptor_disk *)0)->member), kind        \
+	}
+
+void dump_descriptor(const struct vmfs_descriptor_disk *d, bool is_6)
 {
 	static const struct field fields[] = {
 		F(vmfs_descriptor_disk, magic, FIELD_HEX),
@@ -290,8 +301,22 @@ void dump_descriptor(const struct vmfs_descriptor_disk *d)
 		F(vmfs_descriptor_disk, sdd_fd_off, FIELD_HEX),
 		F(vmfs_descriptor_disk, sdd_fd_addr, FIELD_ADDR),
 		F(vmfs_descriptor_disk, checksum_type, FIELD_NUMBER),
+		/* VMFS-6 */
+		F6(checksum, FIELD_BYTES),
+		F6(physical_block_size, FIELD_NUMBER),
+		F6(metadata_align, FIELD_NUMBER),
+		F6(lfb_shift, FIELD_NUMBER),
+		F6(unknown13a, FIELD_HEX),
+		F6(pb_shift, FIELD_NUMBER),
+		F6(sfb_bits, FIELD_NUMBER),
+		F6(unknown142, FIELD_HEX),
+		F6(tbz_granularity, FIELD_NUMBER),
+		F6(journal_block_size, FIELD_NUMBER),
+		F6(lease_ms, FIELD_NUMBER),
+		F6(reclaim_ms, FIELD_NUMBER),
 	};
-	PRINT(fields, d);
+	print_fields(fields, is_6 ? ARRAY_SIZE(fields) : DESCRIPTOR_FIELDS_5, d,
+		     sizeof(*d));
 }
 
 void dump_heartbeat(const struct vmfs_heartbeat_disk *d)
@@ -375,7 +400,7 @@ void dump_lock(const struct vmfs_lock_disk *d)
 	print_gap((const uint8_t *)d, offsetof(struct vmfs_lock_disk, pad), sizeof(*d));
 }
 
-void dump_resource_header(const struct vmfs_resource_geometry_disk *d)
+void dump_resource_header(const struct vmfs6_resource_header_disk *d, bool is_6)
 {
 	static const struct field fields[] = {
 		F(vmfs_resource_geometry_disk, per_cluster, FIELD_NUMBER),
@@ -386,8 +411,45 @@ void dump_resource_header(const struct vmfs_resource_geometry_disk *d)
 		F(vmfs_resource_geometry_disk, count_low, FIELD_NUMBER),
 		F(vmfs_resource_geometry_disk, group_count, FIELD_NUMBER),
 		F(vmfs_resource_geometry_disk, count_high, FIELD_NUMBER),
+		/* VMFS-6 */
+		F(vmfs6_resource_header_disk, signature, FIELD_HEX),
+		F(vmfs6_resource_header_disk, version, FIELD_NUMBER),
+		F(vmfs6_resource_header_disk, flags, FIELD_HEX),
+		F(vmfs6_resource_header_disk, owners_per_cluster, FIELD_NUMBER),
+		F(vmfs6_resource_header_disk, owners_per_resource, FIELD_NUMBER),
+		F(vmfs6_resource_header_disk, bits_per_resource, FIELD_NUMBER),
+		F(vmfs6_resource_header_disk, child_off, FIELD_HEX),
+		F(vmfs6_resource_header_disk, parent_per_cluster, FIELD_NUMBER),
+		F(vmfs6_resource_header_disk, parent_clusters_per_group, FIELD_NUMBER),
+		F(vmfs6_resource_header_disk, parent_group_size, FIELD_HEX),
+		F(vmfs6_resource_header_disk, converted, FIELD_NUMBER),
 	};
-	PRINT(fields, d);
+	print_fields(fields, is_6 ? ARRAY_SIZE(fields) : RESOURCE_FIELDS_5, d,
+		     sizeof(*d));
+}
+
+void dump_cluster6(const struct vmfs6_cluster_disk *d)
+{
+	static const struct field fields[] = {
+		F(vmfs6_cluster_disk, checksum, FIELD_BYTES),
+		F(vmfs6_cluster_disk, signature, FIELD_HEX),
+		F(vmfs6_cluster_disk, priority, FIELD_NUMBER),
+		F(vmfs6_cluster_disk, number, FIELD_NUMBER),
+		F(vmfs6_cluster_disk, total, FIELD_NUMBER),
+		F(vmfs6_cluster_disk, free, FIELD_NUMBER),
+		F(vmfs6_cluster_disk, unknown24, FIELD_HEX),
+		F(vmfs6_cluster_disk, owner_count, FIELD_NUMBER),
+		F(vmfs6_cluster_disk, unknown28, FIELD_HEX),
+		F(vmfs6_cluster_disk, unknown2a, FIELD_HEX),
+		F(vmfs6_cluster_disk, unknown2c, FIELD_HEX),
+		F(vmfs6_cluster_disk, unknown30, FIELD_HEX),
+		F(vmfs6_cluster_disk, changes, FIELD_NUMBER),
+		F(vmfs6_cluster_disk, mac, FIELD_BYTES),
+		F(vmfs6_cluster_disk, changed_s, FIELD_TIME_S),
+		F(vmfs6_cluster_disk, fd_generation, FIELD_NUMBER),
+		F(vmfs6_cluster_disk, hint, FIELD_NUMBER),
+	};
+	PRINT(fields, d); /* states and owners: as bytes */
 }
 
 void dump_cluster(const struct vmfs_cluster_disk *d)
@@ -435,6 +497,7 @@ void dump_fd_meta(const struct vmfs_fd_meta_disk *d)
 		F(vmfs_fd_meta_disk, parent, FIELD_ADDR),
 		F(vmfs_fd_meta_disk, unknown88, FIELD_NUMBER),
 		F(vmfs_fd_meta_disk, block_shift, FIELD_NUMBER),
+		F(vmfs_fd_meta_disk, lfb_count, FIELD_NUMBER),
 	};
 	PRINT(fields, d);
 }

@@ -25,7 +25,6 @@
 #include "base/uuid.h"
 
 #define POLL_NS (200 * NS_PER_MS)
-#define REGION_SIZE (VMFS_HEARTBEATS_COUNT * VMFS_SECTOR_SIZE)
 #define FENCE_LIVENESS (1u << 3)
 
 /* ---- one slot ---- */
@@ -48,13 +47,14 @@ static uint64_t dead_ns(const struct vmfs_heartbeat_disk *hb)
 	return (has_extension(hb) ? le32_get(hb->dead_ms) : 24000) * NS_PER_MS;
 }
 
-static bool is_damaged(const struct vmfs_heartbeat_disk *hb, uint32_t slot)
+static bool is_damaged(const struct fsck_volume *v, const struct vmfs_heartbeat_disk *hb,
+		       uint32_t slot)
 {
 	struct vmfs_heartbeat_disk copy = *hb;
 	uint32_t state = le32_get(hb->state);
 
 	if (le64_get(hb->addr) !=
-		    VMFS_HEARTBEATS_OFF + (uint64_t)slot * VMFS_SECTOR_SIZE ||
+		    VMFS_HEARTBEATS_OFF + (uint64_t)slot * v->shape->heartbeat_size ||
 	    (state != HEARTBEAT_FREE && state != HEARTBEAT_LIVE))
 		return true;
 	copy.xcrc = le32_of(0);
@@ -66,17 +66,6 @@ static bool is_damaged(const struct vmfs_heartbeat_disk *hb, uint32_t slot)
 static bool is_free(const struct vmfs_heartbeat_disk *hb)
 {
 	return le32_get(hb->state) == HEARTBEAT_FREE;
-}
-
-bool dump_slot_of(uint64_t hb_addr, uint32_t *ret_slot)
-{
-	uint64_t off = hb_addr - VMFS_HEARTBEATS_OFF;
-
-	if (hb_addr < VMFS_HEARTBEATS_OFF || off % VMFS_SECTOR_SIZE ||
-	    off / VMFS_SECTOR_SIZE >= VMFS_HEARTBEATS_COUNT)
-		return false;
-	*ret_slot = (uint32_t)(off / VMFS_SECTOR_SIZE);
-	return true;
 }
 
 /* Does the process that took this slot exist? Only where a file's kernel can tell. */
@@ -118,8 +107,8 @@ static struct dump_host *find(const struct dump_hosts *hs, uint32_t slot)
 	return NULL;
 }
 
-static int add(struct dump_hosts *hs, uint32_t slot, const struct vmfs_heartbeat_disk *hb,
-	       uint64_t now)
+static int add(const struct fsck_volume *v, struct dump_hosts *hs, uint32_t slot,
+	       const struct vmfs_heartbeat_disk *hb, uint64_t now)
 {
 	struct dump_host *grown =
 		realloc(hs->hosts, (hs->count + 1) * sizeof(*hs->hosts));
@@ -129,7 +118,7 @@ static int add(struct dump_hosts *hs, uint32_t slot, const struct vmfs_heartbeat
 	hs->hosts = grown;
 	hs->hosts[hs->count++] = (struct dump_host){
 		.slot = slot,
-		.life = is_damaged(hb, slot) ? LIFE_DAMAGED : LIFE_UNKNOWN,
+		.life = is_damaged(v, hb, slot) ? LIFE_DAMAGED : LIFE_UNKNOWN,
 		.image = *hb,
 		.first_read = now,
 		.last_moved = now,
@@ -138,15 +127,15 @@ static int add(struct dump_hosts *hs, uint32_t slot, const struct vmfs_heartbeat
 }
 
 /* What a later read shows of a host that was there before. */
-static void compare(struct dump_host *h, const struct vmfs_heartbeat_disk *hb,
-		    uint64_t now)
+static void compare(const struct fsck_volume *v, struct dump_host *h,
+		    const struct vmfs_heartbeat_disk *hb, uint64_t now)
 {
 	bool is_same_life = le64_get(hb->generation) == le64_get(h->image.generation) &&
 			    !memcmp(hb->owner, h->image.owner, sizeof(hb->owner));
 
 	if (h->life == LIFE_LEFT)
 		return;
-	if (h->life == LIFE_DAMAGED || is_damaged(hb, h->slot)) {
+	if (h->life == LIFE_DAMAGED || is_damaged(v, hb, h->slot)) {
 		h->life = LIFE_DAMAGED;
 		h->image = *hb;
 		return;
@@ -162,19 +151,26 @@ static void compare(struct dump_host *h, const struct vmfs_heartbeat_disk *hb,
 	h->image = *hb; /* perhaps it was claimed */
 }
 
-static int look(const struct fsck_volume *v, struct dump_hosts *hs,
-		struct vmfs_heartbeat_disk *slots)
+static uint64_t region_size(const struct fsck_volume *v)
 {
-	int err = fsck_read(v, VMFS_HEARTBEATS_OFF, slots, REGION_SIZE);
+	return (uint64_t)v->shape->heartbeat_count * v->shape->heartbeat_size;
+}
+
+static int look(const struct fsck_volume *v, struct dump_hosts *hs, uint8_t *region)
+{
+	const struct vmfs_shape *shape = v->shape;
+	int err = fsck_read(v, VMFS_HEARTBEATS_OFF, region, region_size(v));
 	uint64_t now = clock_now();
 
-	for (uint32_t i = 0; !err && i < VMFS_HEARTBEATS_COUNT; i++) {
+	for (uint32_t i = 0; !err && i < shape->heartbeat_count; i++) {
 		struct dump_host *h = find(hs, i);
+		struct vmfs_heartbeat_disk hb;
 
+		memcpy(&hb, region + (uint64_t)i * shape->heartbeat_size, sizeof(hb));
 		if (h)
-			compare(h, &slots[i], now);
-		else if (!is_free(&slots[i]) || is_damaged(&slots[i], i))
-			err = add(hs, i, &slots[i], now);
+			compare(v, h, &hb, now);
+		else if (!is_free(&hb) || is_damaged(v, &hb, i))
+			err = add(v, hs, i, &hb, now);
 	}
 	for (uint32_t i = 0; !err && i < hs->count; i++) {
 		look_at_process(v, &hs->hosts[i]);
@@ -185,10 +181,10 @@ static int look(const struct fsck_volume *v, struct dump_hosts *hs,
 
 static int look_once(const struct fsck_volume *v, struct dump_hosts *hs)
 {
-	struct vmfs_heartbeat_disk *slots = malloc(REGION_SIZE);
-	int err = slots ? look(v, hs, slots) : -ENOMEM;
+	uint8_t *region = malloc(region_size(v));
+	int err = region ? look(v, hs, region) : -ENOMEM;
 
-	free(slots);
+	free(region);
 	return err;
 }
 
@@ -207,7 +203,7 @@ int dump_hosts_watch(const struct fsck_volume *v, uint64_t watch_ns,
 	struct dump_hosts *hs = ret_hosts;
 	uint64_t start = clock_now();
 
-	*hs = (struct dump_hosts){ .count = 0 };
+	*hs = (struct dump_hosts){ .volume = v };
 	for (;;) {
 		int err = look_once(v, hs);
 		uint64_t now = clock_now();
@@ -238,7 +234,9 @@ const struct dump_host *dump_hosts_at(const struct dump_hosts *hs, uint64_t hb_a
 {
 	uint32_t slot;
 
-	return dump_slot_of(hb_addr, &slot) ? find(hs, slot) : NULL;
+	/* Without a volume, nobody was watched. */
+	return hs->volume && fsck_slot_of(hs->volume, hb_addr, &slot) ? find(hs, slot)
+								      : NULL;
 }
 
 /* ---- as text ---- */
@@ -365,7 +363,8 @@ static void print_claim(const struct dump_hosts *hs, const struct vmfs_heartbeat
 	uint32_t slot = 0;
 	char name[47];
 
-	(void)dump_slot_of(le64_get(hb->replay_hb), &slot); /* 0 says enough */
+	/* 0 says enough */
+	(void)fsck_slot_of(hs->volume, le64_get(hb->replay_hb), &slot);
 	printf("    being taken over by slot %u", slot);
 	if (by && le64_get(by->image.generation) == le64_get(hb->replay_hb_gen))
 		printf(", host %s (%s)", dump_host_name(by, name),
@@ -415,7 +414,7 @@ void dump_hosts_print(const struct fsck_volume *v, const struct dump_hosts *hs)
 		counts[hs->hosts[i].life]++;
 	}
 	printf("%u of %u slots in use", hs->count - counts[LIFE_LEFT],
-	       VMFS_HEARTBEATS_COUNT);
+	       v->shape->heartbeat_count);
 	for (unsigned int i = 0; i < ARRAY_SIZE(counts); i++)
 		if (counts[i])
 			printf(", %u %s", counts[i], dump_life_name((enum dump_life)i));
@@ -435,7 +434,8 @@ static json_t *want_json(const struct vmfs_heartbeat_disk *hb)
 	return list;
 }
 
-static json_t *claim_json(const struct vmfs_heartbeat_disk *hb)
+static json_t *claim_json(const struct dump_hosts *hs,
+			  const struct vmfs_heartbeat_disk *hb)
 {
 	char uuid[UUID_TEXT_SIZE];
 	struct uuid by;
@@ -444,12 +444,12 @@ static json_t *claim_json(const struct vmfs_heartbeat_disk *hb)
 	if (!is_claimed(hb))
 		return json_null();
 	memcpy(by.b, hb->replay_host, sizeof(by.b));
-	(void)dump_slot_of(le64_get(hb->replay_hb), &slot);
+	(void)fsck_slot_of(hs->volume, le64_get(hb->replay_hb), &slot);
 	return json_pack("{si ss sI}", "slot", (int)slot, "owner", uuid_text(&by, uuid),
 			 "generation", (json_int_t)le64_get(hb->replay_hb_gen));
 }
 
-static json_t *host_json(const struct dump_host *h)
+static json_t *host_json(const struct dump_hosts *hs, const struct dump_host *h)
 {
 	const struct vmfs_heartbeat_disk *hb = &h->image;
 	char text[256], name[47], uuid[UUID_TEXT_SIZE], mac[18];
@@ -467,7 +467,7 @@ static json_t *host_json(const struct dump_host *h)
 		"dead_after_seconds", seconds(dead_ns(hb)), "class", class_name(hb),
 		"fence", has_extension(hb) ? (int)hb->fence : 0, "journal_offset",
 		(json_int_t)le64_get(hb->journal_vol_off), "wants", want_json(hb),
-		"claimed_by", claim_json(hb));
+		"claimed_by", claim_json(hs, hb));
 }
 
 json_t *dump_hosts_json(const struct dump_hosts *hs)
@@ -475,6 +475,6 @@ json_t *dump_hosts_json(const struct dump_hosts *hs)
 	json_t *list = json_array();
 
 	for (uint32_t i = 0; list && i < hs->count; i++)
-		json_array_append_new(list, host_json(&hs->hosts[i]));
+		json_array_append_new(list, host_json(hs, &hs->hosts[i]));
 	return list;
 }

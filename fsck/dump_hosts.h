@@ -32,6 +32,7 @@ struct dump_host {
 };
 
 struct dump_hosts {
+	const struct fsck_volume *volume; /* borrowed */
 	struct dump_host *hosts; /* those whose slot is not free, by slot */
 	uint32_t count;
 	uint64_t watched_ns;
@@ -53,8 +54,6 @@ void dump_hosts_done(struct dump_hosts *hs);
 
 /* The host whose slot has this vol offset; NULL: that slot is free, or there is none. */
 const struct dump_host *dump_hosts_at(const struct dump_hosts *hs, uint64_t hb_addr);
-/* The slot with this vol offset; false: it is none. */
-bool dump_slot_of(uint64_t hb_addr, uint32_t *ret_slot);
 /* "alive", "dead", ... */
 const char *dump_life_name(enum dump_life life);
 /* The last 6 bytes of a VMware UUID, "00:0c:29:80:16:86", into buf; returns buf. */

@@ -78,12 +78,12 @@ static int note_fds(const struct fsck_volume *v, struct dump_locks *ls, uint32_t
 	const struct fsck_resource *res = &v->resources[FSCK_FDC];
 	uint32_t total = fsck_cluster_total(res, cluster);
 	int err = fsck_resource_read(v, res, fsck_item_off(res, cluster, 0), buf,
-				     (uint64_t)total * VMFS_FD_SIZE);
+				     (uint64_t)total * res->resource_size);
 
 	for (uint32_t i = 0; !err && i < total; i++) {
 		struct dump_lock l = { .addr = addr_of(ADDR_FD, cluster, i) };
 
-		memcpy(&l.lock, buf + (size_t)i * VMFS_FD_SIZE, sizeof(l.lock));
+		memcpy(&l.lock, buf + (size_t)i * res->resource_size, sizeof(l.lock));
 		err = fsck_resource_vol_off(v, res, fsck_item_off(res, cluster, i),
 					    &l.vol_off);
 		if (!err)
@@ -95,7 +95,7 @@ static int note_fds(const struct fsck_volume *v, struct dump_locks *ls, uint32_t
 static int find_fds(const struct fsck_volume *v, struct dump_locks *ls)
 {
 	const struct fsck_resource *res = &v->resources[FSCK_FDC];
-	uint8_t *buf = malloc((size_t)res->per_cluster * VMFS_FD_SIZE);
+	uint8_t *buf = malloc((size_t)res->per_cluster * res->resource_size);
 	int err = buf ? 0 : -ENOMEM;
 
 	for (uint32_t c = 0; !err && c < res->cluster_count; c++)
@@ -119,30 +119,14 @@ struct walk {
 	uint8_t *is_seen; /* a bit for each file descriptor */
 };
 
-/* A name in a directory: is its lock one of ours? Is it a directory itself? */
-static int meet(struct walk *w, const char *dir, const struct vmfs_dirent_disk *e)
+/* A directory that is being read. */
+struct reading {
+	struct walk *w;
+	const char *path;
+};
+
+static int add_dir(struct walk *w, vmfs_addr addr, const char *path)
 {
-	vmfs_addr addr = { le32_get(e->addr) };
-	enum fsck_resource_index file;
-	uint64_t number;
-	char path[PATH_LEN_MAX];
-	int len = snprintf(path, sizeof(path), "%s/%.127s", dir, (const char *)e->name);
-
-	if (!fsck_addr_number(w->v, addr, &file, &number) || file != FSCK_FDC ||
-	    len >= (int)sizeof(path))
-		return 0;
-	for (uint32_t i = 0; i < w->ls->count; i++) {
-		struct dump_lock *l = &w->ls->locks[i];
-
-		if (l->addr.raw != addr.raw || l->path)
-			continue;
-		l->path = strdup(path);
-		w->left -= l->path != NULL;
-	}
-	if (le32_get(e->type) != VMFS_TYPE_DIRECTORY || bitmap_get(w->is_seen, number) ||
-	    w->count == DIRS_MAX)
-		return 0;
-	bitmap_set(w->is_seen, number);
 	void *grown = realloc(w->dirs, (w->count + 1) * sizeof(*w->dirs));
 	char *copy = strdup(path);
 	if (grown)
@@ -156,28 +140,47 @@ static int meet(struct walk *w, const char *dir, const struct vmfs_dirent_disk *
 	return 0;
 }
 
+/*
+ * For fsck_dir_each. A name in a directory: is its lock one of ours? Is it a directory
+ * itself?
+ */
+static int meet(void *arg, const struct fsck_entry *e)
+{
+	const struct reading *r = arg;
+	struct walk *w = r->w;
+	enum fsck_resource_index file;
+	uint64_t number;
+	char path[PATH_LEN_MAX];
+	int len = snprintf(path, sizeof(path), "%s/%.127s", r->path, e->name);
+
+	if (!strcmp(e->name, ".") || !strcmp(e->name, "..") ||
+	    !fsck_addr_number(w->v, e->addr, &file, &number) || file != FSCK_FDC ||
+	    len >= (int)sizeof(path))
+		return 0;
+	for (uint32_t i = 0; i < w->ls->count; i++) {
+		struct dump_lock *l = &w->ls->locks[i];
+
+		if (l->addr.raw != e->addr.raw || l->path)
+			continue;
+		l->path = strdup(path);
+		w->left -= l->path != NULL;
+	}
+	if (e->type != VMFS_TYPE_DIRECTORY || bitmap_get(w->is_seen, number) ||
+	    w->count == DIRS_MAX)
+		return 0;
+	bitmap_set(w->is_seen, number);
+	return add_dir(w, e->addr, path);
+}
+
 /* What cannot be read has no names: its files are told by their addresses. */
 static int read_dir(struct walk *w, vmfs_addr addr, const char *path)
 {
-	struct vmfs_fd_disk fdd;
-	int err = fsck_fd_read(w->v, addr, &fdd);
+	struct reading r = { .w = w, .path = path };
+	struct fsck_file file;
 
-	if (err || !fsck_is_directory(w->v, &fdd))
+	if (fsck_fd_read(w->v, addr, &file) || !fsck_is_directory(w->v, &file))
 		return 0;
-	uint64_t end = le64_get(fdd.meta.length);
-	for (uint64_t off = 0; off + VMFS_DIRENT_SIZE <= end; off += VMFS_DIRENT_SIZE) {
-		struct vmfs_dirent_disk e;
-
-		if (fsck_file_read(w->v, &fdd, off, &e, sizeof(e)))
-			return 0;
-		if (!le32_get(e.addr) || !strncmp((const char *)e.name, ".", 2) ||
-		    !strncmp((const char *)e.name, "..", 3))
-			continue;
-		err = meet(w, path, &e);
-		if (err)
-			return err;
-	}
-	return 0;
+	return fsck_dir_each(w->v, &file, meet, &r) == -ENOMEM ? -ENOMEM : 0;
 }
 
 static int find_paths(const struct fsck_volume *v, struct dump_locks *ls)
@@ -262,7 +265,7 @@ static const char *holder_state(const struct fsck_volume *v, const struct dump_h
 	uint32_t slot;
 
 	*ret_host = NULL;
-	if (!dump_slot_of(le64_get(h->hb_addr), &slot))
+	if (!fsck_slot_of(v, le64_get(h->hb_addr), &slot))
 		return "damaged";
 	const struct vmfs_heartbeat_disk *image = host ? &host->image : &free_slot;
 	if (!host && fsck_read(v, le64_get(h->hb_addr), &free_slot, sizeof(free_slot)))
@@ -316,7 +319,7 @@ static void print_holder(const struct fsck_volume *v, const struct dump_hosts *h
 	uint32_t slot = 0;
 
 	memcpy(owner.b, h->owner, sizeof(owner.b));
-	(void)dump_slot_of(le64_get(h->hb_addr), &slot); /* "damaged" is told then */
+	(void)fsck_slot_of(v, le64_get(h->hb_addr), &slot); /* "damaged" is told then */
 	printf("    held by %s (%s, MAC %s, slot %u, generation %" PRIu64 "): %s\n",
 	       host ? dump_host_name(host, name) : "a host", uuid_text(&owner, uuid),
 	       dump_mac_text(h->owner, mac), slot, le64_get(h->hb_gen),
@@ -364,7 +367,7 @@ static json_t *holders_json(const struct fsck_volume *v, const struct dump_hosts
 		uint32_t slot = 0;
 
 		memcpy(owner.b, holders[i].owner, sizeof(owner.b));
-		(void)dump_slot_of(le64_get(holders[i].hb_addr), &slot);
+		(void)fsck_slot_of(v, le64_get(holders[i].hb_addr), &slot);
 		json_array_append_new(
 			list,
 			json_pack("{si sI ss ss ss ss}", "slot", (int)slot, "generation",

@@ -73,7 +73,7 @@ static void print_summary(const char *name, const struct fsck_summary *s)
 		       s->errors ? "findings may be transient"
 				 : "a host has it mounted, or died");
 	printf("%s: '%s', VMFS-%u.%u, %llu files, %llu directories, %llu/%llu blocks: ",
-	       name, s->label, s->major == VMFS_MAJOR_3 ? 3 : 5, s->minor,
+	       name, s->label, s->version, s->minor,
 	       (unsigned long long)s->file_count, (unsigned long long)s->directory_count,
 	       (unsigned long long)s->used_block_count,
 	       (unsigned long long)s->block_count);

@@ -15,17 +15,37 @@
 #include "base/bitmap.h"
 #include "fsck/check.h"
 
+#define RESIDENT_BLOCK_SIZE 8192u
+
 typedef unsigned long long ull;
 
 /* The walk over the addresses of one FD. */
 struct walk {
 	struct fsck *f;
+	const struct fsck_file *file;
 	char object[48]; /* "FD 0/8" */
-	uint64_t blocks, tbz, cow;
+	uint64_t blocks, tbz, cow, pointer_blocks;
+	uint64_t large_blocks, in_large; /* VMFS-6; blocks that lie in them */
+	/* The large block met last, and for which 512 blocks of the file. */
+	vmfs_addr large;
+	uint64_t large_base;
 	int error; /* -ENOMEM, sticky */
 };
 
 /* ---- addresses ---- */
+
+/* VMFS-6: a large block that is divided, or a small one of one that is not. */
+static bool is_divided_otherwise(const struct fsck *f, enum fsck_resource_index i,
+				 uint64_t number)
+{
+	if (!f->converted)
+		return false;
+	if (i == FSCK_LFB)
+		return bitmap_get(f->converted, number);
+	return i == FSCK_FBB &&
+	       number / VMFS6_SFB_PER_LFB < f->volume.resources[FSCK_LFB].count &&
+	       !bitmap_get(f->converted, number / VMFS6_SFB_PER_LFB);
+}
 
 /* Marks what addr names. true if it is there and was not named before. */
 static bool mark(struct walk *w, vmfs_addr addr)
@@ -39,14 +59,18 @@ static bool mark(struct walk *w, vmfs_addr addr)
 		/* Told once if the file that manages it is unusable. */
 		for (unsigned int k = 0; k < FSCK_RESOURCE_COUNT; k++)
 			if (f->volume.resources[k].addr_type == addr_type(addr) &&
-			    !f->volume.resources[k].is_usable)
+			    f->volume.resources[k].is_damaged)
 				return false;
 		fsck_found(f, PROBLEM_ADDR_RANGE, "%s: %s does not exist", w->object,
 			   text);
 		return false;
 	}
 	struct fsck_map *map = &f->maps[i];
-	if (!bitmap_get(map->allocated, number))
+	if (is_divided_otherwise(f, i, number))
+		fsck_found(f, PROBLEM_ADDR_LFB, "%s: %s is %s", w->object, text,
+			   i == FSCK_LFB ? "divided into small blocks"
+					 : "part of a large block that is not divided");
+	else if (!bitmap_get(map->allocated, number))
 		fsck_found(f, PROBLEM_ADDR_FREE, "%s: %s is marked free", w->object,
 			   text);
 	bool is_first = !bitmap_get(map->seen, number);
@@ -54,16 +78,34 @@ static bool mark(struct walk *w, vmfs_addr addr)
 		fsck_found(f, PROBLEM_ADDR_SHARED, "%s: %s belongs to another file too",
 			   w->object, text);
 	bitmap_set(map->seen, number);
+	if (is_first)
+		fsck_owner_named(f, i, number, w->file, w->object);
 	return is_first;
 }
 
-/* An address of a data block of the wanted type. */
-static void mark_data(struct walk *w, vmfs_addr addr, enum vmfs_addr_type wanted)
+/* VMFS-6: the address of a large block stands for each of its blocks. */
+static void mark_large(struct walk *w, vmfs_addr addr, uint64_t at)
 {
+	uint64_t base = at / VMFS6_SFB_PER_LFB;
+	w->in_large++;
+	if (w->large.raw == addr.raw && w->large_base == base)
+		return;
+	w->large = addr;
+	w->large_base = base;
+	w->large_blocks++;
+	(void)mark(w, addr);
+}
+
+/* The address of data block `at` of the file, of the wanted type. */
+static void mark_data(struct walk *w, vmfs_addr addr, enum vmfs_addr_type wanted,
+		      uint64_t at)
+{
+	bool is_large = wanted == ADDR_FB && addr_type(addr) == ADDR_LFB &&
+			w->f->volume.shape->version == 6;
 	char text[48];
 	if (addr_is_none(addr))
 		return;
-	if (addr_type(addr) != wanted) {
+	if (addr_type(addr) != wanted && !is_large) {
 		fsck_found(w->f, PROBLEM_ADDR_TYPE,
 			   "%s: %s stands where a data block must be", w->object,
 			   fsck_addr_text(addr, text));
@@ -72,78 +114,84 @@ static void mark_data(struct walk *w, vmfs_addr addr, enum vmfs_addr_type wanted
 	w->blocks++;
 	w->tbz += addr_is_tbz(addr);
 	w->cow += addr_is_cow(addr);
-	(void)mark(w, addr);
+	if (is_large)
+		mark_large(w, addr, at);
+	else
+		(void)mark(w, addr);
 }
 
-/* Reads a pointer block at its first naming; false if there is nothing to follow. */
-static bool pointers_load(struct walk *w, vmfs_addr addr, enum vmfs_addr_type wanted,
-			  le32 *ret_entries)
+/* Reads a pointer block at its first naming; NULL if there is nothing to follow. */
+static uint8_t *pointers_load(struct walk *w, vmfs_addr addr)
 {
-	uint64_t vol_off;
-	uint32_t size;
+	const struct fsck_volume *v = &w->f->volume;
 	char text[48], what[112];
 	if (addr_is_none(addr))
-		return false;
+		return NULL;
 	(void)fsck_addr_text(addr, text);
-	if (addr_type(addr) != wanted) {
+	if (!fsck_is_pointer(v, le32_get(w->file->meta.zla), addr)) {
 		fsck_found(w->f, PROBLEM_ADDR_TYPE,
 			   "%s: %s stands where a pointer block must be", w->object,
 			   text);
-		return false;
+		return NULL;
 	}
+	w->pointer_blocks++;
 	if (!mark(w, addr))
-		return false;
+		return NULL;
 	(void)snprintf(what, sizeof(what), "%s: %s", w->object, text);
-	int err = fsck_addr_vol_off(&w->f->volume, addr, &vol_off, &size);
-	if (!err)
-		err = fsck_read(&w->f->volume, vol_off, ret_entries, VMFS_PB_SIZE);
-	return fsck_read_result(w->f, err, what) == 0;
-}
-
-static void walk_pointers(struct walk *w, vmfs_addr pb, enum vmfs_addr_type wanted)
-{
-	le32 entries[VMFS_PB_ENTRIES];
-	if (!pointers_load(w, pb, wanted, entries))
-		return;
-	for (unsigned int i = 0; i < VMFS_PB_ENTRIES; i++)
-		mark_data(w, (vmfs_addr){ le32_get(entries[i]) }, ADDR_FB);
-}
-
-static void walk_double(struct walk *w, vmfs_addr pb)
-{
-	le32 *entries = malloc(VMFS_PB_SIZE);
+	uint8_t *entries = malloc(v->shape->pb_size);
 	if (!entries) {
 		w->error = -ENOMEM;
-		return;
+		return NULL;
 	}
-	if (pointers_load(w, pb, ADDR_PB, entries))
-		for (unsigned int i = 0; i < VMFS_PB_ENTRIES; i++)
-			walk_pointers(w, (vmfs_addr){ le32_get(entries[i]) }, ADDR_PB);
+	int err = fsck_addr_read(v, addr, 0, entries, v->shape->pb_size);
+	if (fsck_read_result(w->f, err, what) == 0)
+		return entries;
+	free(entries);
+	return NULL;
+}
+
+/* A pointer block whose first entry is for data block `at`. */
+static void walk_pointers(struct walk *w, vmfs_addr pb, uint64_t at)
+{
+	const struct vmfs_shape *shape = w->f->volume.shape;
+	uint8_t *entries = pointers_load(w, pb);
+	for (uint32_t i = 0; entries && i < shape->pb_entries; i++)
+		mark_data(w, shape_entry(shape, entries, i), ADDR_FB, at + i);
 	free(entries);
 }
 
-static void walk_slots(struct walk *w, const struct vmfs_fd_disk *fdd)
+static void walk_double(struct walk *w, vmfs_addr pb, uint64_t at)
 {
-	uint32_t zla = le32_get(fdd->meta.zla);
-	if (zla == VMFS_ZLA_RESIDENT || le32_get(fdd->meta.type) == VMFS_TYPE_RDM)
+	const struct vmfs_shape *shape = w->f->volume.shape;
+	uint8_t *entries = pointers_load(w, pb);
+	for (uint32_t i = 0; entries && i < shape->pb_entries; i++)
+		walk_pointers(w, shape_entry(shape, entries, i),
+			      at + (uint64_t)i * shape->pb_entries);
+	free(entries);
+}
+
+static void walk_slots(struct walk *w)
+{
+	const struct fsck_volume *v = &w->f->volume;
+	uint32_t zla = le32_get(w->file->meta.zla);
+	uint64_t entries = v->shape->pb_entries;
+	if (zla == VMFS_ZLA_RESIDENT || le32_get(w->file->meta.type) == VMFS_TYPE_RDM)
 		return;
-	for (unsigned int i = 0; i < VMFS_FD_SLOTS && !w->error; i++) {
-		vmfs_addr addr = { le32_get(fdd->u.slots[i]) };
+	for (uint32_t i = 0; i < v->shape->fd_slots && !w->error; i++) {
+		vmfs_addr addr = fsck_slot(v, w->file, i);
 		switch (zla) {
 		case VMFS_ZLA_FB:
-			mark_data(w, addr, ADDR_FB);
+			mark_data(w, addr, ADDR_FB, i);
 			break;
 		case VMFS_ZLA_SB:
-			mark_data(w, addr, ADDR_SB);
+			mark_data(w, addr, ADDR_SB, i);
 			break;
 		case VMFS_ZLA_PB:
-			walk_pointers(w, addr, ADDR_PB);
-			break;
 		case VMFS_ZLA_PB2:
-			walk_pointers(w, addr, ADDR_PB2);
+			walk_pointers(w, addr, i * entries);
 			break;
 		case VMFS_ZLA_DOUBLE:
-			walk_double(w, addr);
+			walk_double(w, addr, i * entries * entries);
 			break;
 		default:
 			return;
@@ -153,56 +201,80 @@ static void walk_slots(struct walk *w, const struct vmfs_fd_disk *fdd)
 
 /* ---- file descriptors ---- */
 
-/* FORMAT.md 8.5: what the FDs of the system files must be. */
-static void check_system(struct fsck *f, const struct vmfs_fd_disk *fdd,
-			 const char *object)
+/* FORMAT.md 8.5, 20.3: FDs of system files are known by where they are. */
+static bool is_system(const struct fsck *f, uint32_t addr)
 {
-	uint32_t addr = le32_get(fdd->meta.addr), type = le32_get(fdd->meta.type);
+	const struct vmfs_descriptor_disk *d = &f->volume.descriptor;
 	uint32_t index = addr_index((vmfs_addr){ addr });
-	bool is_fixed = addr_cluster((vmfs_addr){ addr }) == 0 && index <= VMFS_FD_VH;
-	bool is_later = f->volume.major == VMFS_MAJOR_5 &&
-			(addr == le32_get(f->volume.descriptor.pb2_fd_addr) ||
-			 addr == le32_get(f->volume.descriptor.sdd_fd_addr));
-	if (is_fixed && index == VMFS_FD_ROOT) {
+	uint32_t version = f->volume.shape->version;
+	bool is_first_cluster = addr_cluster((vmfs_addr){ addr }) == 0;
+	if (is_first_cluster && index <= VMFS_FD_VH)
+		return true;
+	if (version == 6 && is_first_cluster && index == VMFS6_FD_JBC)
+		return true;
+	return version != 3 && (addr == le32_get(d->pb2_fd_addr) ||
+				addr == le32_get(d->sdd_fd_addr));
+}
+
+/* .unmap.sf and .dfd.sf: some volumes of VMFS-6 have them, others files in their places.
+ */
+static bool may_be_system(const struct fsck *f, uint32_t addr)
+{
+	uint32_t index = addr_index((vmfs_addr){ addr });
+	return f->volume.shape->version == 6 && addr_cluster((vmfs_addr){ addr }) == 0 &&
+	       index > VMFS6_FD_JBC && index <= VMFS6_FD_DFD;
+}
+
+static void check_system(struct fsck *f, const struct fsck_file *file, const char *object)
+{
+	const struct vmfs_shape *shape = f->volume.shape;
+	uint32_t addr = le32_get(file->meta.addr), type = le32_get(file->meta.type);
+	if (addr == addr_of(ADDR_FD, 0, VMFS_FD_ROOT).raw) {
 		if (type != VMFS_TYPE_DIRECTORY)
 			fsck_found(f, PROBLEM_FD_SYSTEM, "%s: the root is of type %u",
 				   object, type);
 		return;
 	}
-	if ((is_fixed || is_later) != (type == VMFS_TYPE_SYSTEM))
+	if (is_system(f, addr) != (type == VMFS_TYPE_SYSTEM) && !may_be_system(f, addr))
 		fsck_found(f, PROBLEM_FD_SYSTEM, "%s: type %u, it is %s system file",
-			   object, type, is_fixed || is_later ? "a" : "no");
-	if (is_fixed && index == VMFS_FD_VH &&
-	    le64_get(fdd->meta.length) <
-		    VMFS_HEARTBEATS_OFF + VMFS_HEARTBEATS_COUNT * VMFS_SECTOR_SIZE)
+			   object, type, is_system(f, addr) ? "a" : "no");
+	if (addr == addr_of(ADDR_FD, 0, VMFS_FD_VH).raw &&
+	    le64_get(file->meta.length) <
+		    VMFS_HEARTBEATS_OFF +
+			    (uint64_t)shape->heartbeat_count * shape->heartbeat_size)
 		fsck_found(f, PROBLEM_FD_SYSTEM,
 			   "%s: .vh.sf of %llu bytes does not cover the heartbeats",
-			   object, (ull)le64_get(fdd->meta.length));
+			   object, (ull)le64_get(file->meta.length));
 }
 
 /* How a file stores its data, and how long it can be then. */
-static void check_form(struct fsck *f, const struct vmfs_fd_disk *fdd, const char *object)
+static void check_form(struct fsck *f, const struct fsck_file *file, const char *object)
 {
-	const struct vmfs_fd_meta_disk *m = &fdd->meta;
-	uint32_t zla = le32_get(m->zla), size = fsck_file_block_size(&f->volume, fdd);
+	const struct vmfs_fd_meta_disk *m = &file->meta;
+	const struct vmfs_shape *shape = f->volume.shape;
+	uint32_t zla = le32_get(m->zla), size = fsck_file_block_size(&f->volume, file);
 	uint64_t length = le64_get(m->length), stored = le64_get(m->block_size);
 	if (le32_get(m->type) == VMFS_TYPE_RDM)
 		return;
-	if (size == 0 || (zla == VMFS_ZLA_RESIDENT && f->volume.major == VMFS_MAJOR_3)) {
+	if (size == 0 || (zla == VMFS_ZLA_RESIDENT && shape->version == 3)) {
 		fsck_found(f, PROBLEM_FD_ZLA, "%s: address type %u", object, zla);
 		return;
 	}
 	/* Where the block shift is kept, it is the block size's (VMFS-3: 0). */
 	bool is_shift_wrong =
 		m->block_shift && m->block_shift < 64 && 1ull << m->block_shift != stored;
-	if (stored != size || is_shift_wrong ||
-	    (!m->block_shift && f->volume.major == VMFS_MAJOR_5 && le32_get(m->affinity)))
+	/* What a resident file of an upgraded volume has there is not known. */
+	bool is_size_wrong = stored != size && !(zla == VMFS_ZLA_RESIDENT &&
+						 stored == RESIDENT_BLOCK_SIZE);
+	if (is_size_wrong || is_shift_wrong ||
+	    (!m->block_shift && shape->version != 3 && le32_get(m->affinity)))
 		fsck_found(f, PROBLEM_FD_BLOCK_SIZE,
 			   "%s: blocks of %llu bytes, shift %u, address type %u has %u",
 			   object, (ull)stored, m->block_shift, zla, size);
-	uint64_t most = zla == VMFS_ZLA_RESIDENT ? VMFS_RESIDENT_MAX
-						 : fsck_zla_blocks_max(zla) * size;
-	if (zla == VMFS_ZLA_SB && !fsck_is_directory(&f->volume, fdd))
+	uint64_t most = zla == VMFS_ZLA_RESIDENT
+				? shape->resident_max
+				: fsck_zla_blocks_max(&f->volume, zla) * size;
+	if (zla == VMFS_ZLA_SB && !fsck_is_directory(&f->volume, file))
 		most = size;
 	if (length > most)
 		fsck_found(f, PROBLEM_FD_LENGTH,
@@ -210,15 +282,31 @@ static void check_form(struct fsck *f, const struct vmfs_fd_disk *fdd, const cha
 			   (ull)length, zla, (ull)most);
 }
 
-static void check_counts(struct walk *w, const struct vmfs_fd_disk *fdd)
+/* Counts that only VMFS-6 keeps; whether it always does is not known: 0 passes. */
+static void check_counts6(struct walk *w)
 {
-	const struct vmfs_fd_meta_disk *m = &fdd->meta;
+	const struct vmfs_fd_meta_disk *m = &w->file->meta;
+	uint32_t pbs = le32_get(m->pb_count), lfbs = le32_get(m->lfb_count);
+	if (pbs && pbs != w->pointer_blocks)
+		fsck_found(w->f, PROBLEM_FD_PB_COUNT,
+			   "%s: counts %u pointer blocks, it has %llu", w->object, pbs,
+			   (ull)w->pointer_blocks);
+	if (lfbs != w->large_blocks)
+		fsck_found(w->f, PROBLEM_FD_LFB_COUNT,
+			   "%s: counts %u large blocks, it has %llu", w->object, lfbs,
+			   (ull)w->large_blocks);
+}
+
+static void check_counts(struct walk *w)
+{
+	const struct vmfs_fd_meta_disk *m = &w->file->meta;
 	uint64_t blocks = le64_get(m->block_count);
 	uint64_t tbz = (uint64_t)le32_get(m->tbz_high) << 32 | le32_get(m->tbz_low);
 	uint64_t cow = (uint64_t)le32_get(m->cow_high) << 32 | le32_get(m->cow_low);
 	if (le32_get(m->type) == VMFS_TYPE_RDM)
 		return;
-	if (blocks != w->blocks)
+	/* Whether a large block counts as one or as 512 is not known. */
+	if (blocks != w->blocks && blocks != w->blocks - w->in_large + w->large_blocks)
 		fsck_found(w->f, PROBLEM_FD_BLOCK_COUNT,
 			   "%s: counts %llu blocks, it has %llu", w->object, (ull)blocks,
 			   (ull)w->blocks);
@@ -228,68 +316,102 @@ static void check_counts(struct walk *w, const struct vmfs_fd_disk *fdd)
 			"%s: counts %llu blocks to be zeroed, %llu shared, it has %llu "
 			"and %llu",
 			w->object, (ull)tbz, (ull)cow, (ull)w->tbz, (ull)w->cow);
+	if (w->f->volume.shape->version == 6)
+		check_counts6(w);
 }
 
 /* Remembers the FD for the directories. */
-static void remember(struct fsck *f, uint64_t number, const struct vmfs_fd_disk *fdd)
+static void remember(struct fsck *f, uint64_t number, const struct fsck_file *file)
 {
 	struct fsck_fd *fd = &f->fds[number];
-	fd->generation = le32_get(fdd->meta.generation);
-	fd->links = le32_get(fdd->meta.links);
-	fd->type = (uint8_t)le32_get(fdd->meta.type);
-	fd->is_directory = fsck_is_directory(&f->volume, fdd);
+	fd->generation = le32_get(file->meta.generation);
+	fd->links = le32_get(file->meta.links);
+	fd->parent_said = le32_get(file->meta.parent);
+	fd->type = (uint8_t)le32_get(file->meta.type);
+	fd->is_directory = fsck_is_directory(&f->volume, file);
 	if (fd->is_directory)
 		f->summary.directory_count++;
 	else if (fd->type != VMFS_TYPE_SYSTEM)
 		f->summary.file_count++;
 }
 
-static int check_fd(struct fsck *f, uint64_t number, const struct vmfs_fd_disk *fdd,
-		    uint32_t cluster_generation)
+/* What can be said of the metadata sector alone. false: it is no file descriptor. */
+static bool check_meta(struct walk *w, vmfs_addr addr, uint32_t cluster_generation)
 {
-	const struct vmfs_fd_meta_disk *m = &fdd->meta;
-	vmfs_addr addr = fsck_fd_addr(f, number);
-	struct walk w = { .f = f };
-	uint64_t vol_off = 0;
-	uint32_t size, type = le32_get(m->type);
-	(void)fsck_addr_text(addr, w.object);
-	if (fsck_addr_vol_off(&f->volume, addr, &vol_off, &size) != 0)
-		return 0;
-	fsck_check_lock(f, &fdd->lock, VMFS_LOCK_FD, vol_off, w.object);
+	const struct vmfs_fd_meta_disk *m = &w->file->meta;
+	struct fsck *f = w->f;
+	uint32_t type = le32_get(m->type);
+	bool is_root = addr.raw == addr_of(ADDR_FD, 0, VMFS_FD_ROOT).raw;
 	if (le32_get(m->addr) != addr.raw)
 		fsck_found(f, PROBLEM_FD_ADDRESS,
-			   "%s: carries address 0x%08x, is 0x%08llx", w.object,
+			   "%s: carries address 0x%08x, is 0x%08llx", w->object,
 			   le32_get(m->addr), addr_disk(addr));
+	if (f->volume.shape->version == 6 && le32_get(m->signature) != VMFS6_FD_SIGNATURE)
+		fsck_found(f, PROBLEM_FD_SIGNATURE, "%s: signature 0x%08x, not 0x%08x",
+			   w->object, le32_get(m->signature), VMFS6_FD_SIGNATURE);
 	if (type < VMFS_TYPE_DIRECTORY || type > VMFS_TYPE_RDM) {
-		fsck_found(f, PROBLEM_FD_TYPE, "%s: type %u", w.object, type);
-		return 0;
+		fsck_found(f, PROBLEM_FD_TYPE, "%s: type %u", w->object, type);
+		return false;
 	}
 	if (le32_get(m->links) == 0)
 		fsck_found(f, PROBLEM_FD_UNUSED, "%s: allocated, but has no links",
-			   w.object);
+			   w->object);
 	/* System files have generation 1 without having counted (FORMAT.md 8.4). */
-	if (type != VMFS_TYPE_SYSTEM && number != VMFS_FD_ROOT &&
+	if (type != VMFS_TYPE_SYSTEM && !is_root &&
 	    le32_get(m->generation) > cluster_generation)
 		fsck_found(f, PROBLEM_FD_GENERATION,
-			   "%s: generation %u, its cluster is at %u", w.object,
+			   "%s: generation %u, its cluster is at %u", w->object,
 			   le32_get(m->generation), cluster_generation);
-	check_system(f, fdd, w.object);
-	check_form(f, fdd, w.object);
-	walk_slots(&w, fdd);
-	check_counts(&w, fdd);
+	return true;
+}
+
+static int check_fd(struct fsck *f, uint64_t number, const struct fsck_file *file,
+		    uint32_t cluster_generation)
+{
+	vmfs_addr addr = fsck_fd_addr(f, number);
+	struct walk w = { .f = f, .file = file };
+	uint64_t vol_off = 0, size;
+	(void)fsck_addr_text(addr, w.object);
+	if (fsck_addr_vol_off(&f->volume, addr, &vol_off, &size) != 0)
+		return 0;
+	fsck_check_lock(f, &file->lock, VMFS_LOCK_FD, vol_off, w.object);
+	if (!check_meta(&w, addr, cluster_generation))
+		return 0;
+	check_system(f, file, w.object);
+	check_form(f, file, w.object);
+	walk_slots(&w);
+	check_counts(&w);
 	bitmap_set(f->maps[FSCK_FDC].seen, number);
-	remember(f, number, fdd);
+	remember(f, number, file);
 	return w.error;
 }
 
-/* All allocated FDs of one cluster. */
-static int check_cluster(struct fsck *f, uint32_t c, struct vmfs_fd_disk *fds)
+/* The counter of generations that a cluster of .fdc.sf keeps. */
+static int generation_read(struct fsck *f, uint32_t c, uint32_t *ret_generation)
+{
+	const struct fsck_resource *fdc = &f->volume.resources[FSCK_FDC];
+	union {
+		struct vmfs_cluster_disk v5;
+		struct vmfs6_cluster_disk v6;
+	} meta;
+	struct fsck_cluster h;
+	int err = fsck_resource_read(&f->volume, fdc,
+				     fsck_cluster_off(fdc, c) + fdc->meta_off, &meta,
+				     fdc->meta_size);
+	if (err)
+		return err;
+	fsck_cluster_take(fdc, &meta, &h);
+	*ret_generation = h.fd_generation;
+	return 0;
+}
+
+/* All allocated FDs of one cluster; fds: room for them as they lie on disk. */
+static int check_cluster(struct fsck *f, uint32_t c, uint8_t *fds)
 {
 	const struct fsck_resource *fdc = &f->volume.resources[FSCK_FDC];
 	const uint8_t *allocated = f->maps[FSCK_FDC].allocated;
 	uint64_t first = (uint64_t)c * fdc->per_cluster;
-	uint32_t total = fsck_cluster_total(fdc, c);
-	struct vmfs_cluster_disk meta;
+	uint32_t total = fsck_cluster_total(fdc, c), generation;
 	char what[48];
 	uint64_t next = first;
 	while (next < first + total && !bitmap_get(allocated, next))
@@ -298,27 +420,29 @@ static int check_cluster(struct fsck *f, uint32_t c, struct vmfs_fd_disk *fds)
 		return 0;
 	(void)snprintf(what, sizeof(what), "file descriptors of cluster %u", c);
 	int err = fsck_resource_read(&f->volume, fdc, fsck_item_off(fdc, c, 0), fds,
-				     (uint64_t)total * VMFS_FD_SIZE);
+				     (uint64_t)total * fdc->resource_size);
 	if (!err)
-		err = fsck_resource_read(&f->volume, fdc,
-					 fsck_cluster_off(fdc, c) + VMFS_SECTOR_SIZE,
-					 &meta, sizeof(meta));
+		err = generation_read(f, c, &generation);
 	if (err == -EUCLEAN)
 		fsck_found(f, PROBLEM_RESOURCE_FILE, "%s: a block of .fdc.sf is missing",
 			   what);
 	if (fsck_read_result(f, err, what) != 0)
 		return 0;
-	for (; !err && next < first + total; next++)
-		if (bitmap_get(allocated, next))
-			err = check_fd(f, next, &fds[next - first],
-				       le32_get(meta.fd_generation));
+	for (; !err && next < first + total; next++) {
+		struct fsck_file file;
+		if (!bitmap_get(allocated, next))
+			continue;
+		fsck_fd_take(&f->volume, fds + (next - first) * fdc->resource_size,
+			     &file);
+		err = check_fd(f, next, &file, generation);
+	}
 	return err;
 }
 
 int fsck_pass2_files(struct fsck *f)
 {
 	const struct fsck_resource *fdc = &f->volume.resources[FSCK_FDC];
-	struct vmfs_fd_disk *fds = calloc(fdc->per_cluster, sizeof(*fds));
+	uint8_t *fds = calloc(fdc->per_cluster, fdc->resource_size);
 	f->fds = calloc(fdc->count, sizeof(*f->fds));
 	int err = fds && f->fds ? 0 : -ENOMEM;
 	for (uint32_t c = 0; !err && c < fdc->cluster_count; c++)

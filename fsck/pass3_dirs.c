@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Pass 3: directories (FORMAT.md 13).
+ * Pass 3: directories (FORMAT.md 13, 20.6).
  *
  * In: fds[]. Out: refs, parents and subdirectories of all that is reachable from the
  * root. The tree is walked with a queue, not by recursion, and each directory once: a
@@ -25,16 +25,8 @@ struct queue {
 	uint64_t head, tail;
 };
 
-struct directory {
-	struct fsck *f;
-	uint64_t number; /* of its FD */
-	char object[64]; /* "directory FD 0/8" */
-	struct vmfs_dirent_disk *entries;
-	uint32_t count;
-};
-
 /* Name for messages: at most 60 characters, anything odd as '?'. */
-static const char *name_text(const struct vmfs_dirent_disk *e, char buf[static 64])
+const char *fsck_name_text(const struct fsck_dir_entry *e, char buf[static 64])
 {
 	size_t i = 0;
 	for (; i < 60 && e->name[i]; i++)
@@ -43,21 +35,22 @@ static const char *name_text(const struct vmfs_dirent_disk *e, char buf[static 6
 	return buf;
 }
 
-static bool name_is(const struct vmfs_dirent_disk *e, const char *name)
+static bool name_is(const struct fsck_dir *d, const struct fsck_dir_entry *e,
+		    const char *name)
 {
-	return strncmp((const char *)e->name, name, sizeof(e->name)) == 0;
+	return strncmp((const char *)e->name, name, d->name_size) == 0;
 }
 
-/* ---- reading ---- */
+/* ---- reading packed records; hashed directories: dirs6.c ---- */
 
 /* All entries of d; 0 with count 0 if they cannot be read (told). */
-static int entries_load(struct directory *d, const struct vmfs_fd_disk *fdd)
+static int records_load(struct fsck_dir *d, const struct fsck_file *file)
 {
 	struct fsck *f = d->f;
-	uint64_t length = le64_get(fdd->meta.length);
+	uint64_t length = le64_get(file->meta.length);
 	uint64_t stored =
-		le64_get(fdd->meta.block_count) * fsck_file_block_size(&f->volume, fdd);
-	if (le32_get(fdd->meta.zla) == VMFS_ZLA_RESIDENT)
+		le64_get(file->meta.block_count) * fsck_file_block_size(&f->volume, file);
+	if (le32_get(file->meta.zla) == VMFS_ZLA_RESIDENT)
 		stored = VMFS_RESIDENT_MAX;
 	if (length % VMFS_DIRENT_SIZE || length > stored ||
 	    length / VMFS_DIRENT_SIZE > ENTRIES_MAX || length < 2 * VMFS_DIRENT_SIZE) {
@@ -69,41 +62,56 @@ static int entries_load(struct directory *d, const struct vmfs_fd_disk *fdd)
 		if (length / VMFS_DIRENT_SIZE > ENTRIES_MAX)
 			length = 0;
 	}
-	d->count = 0;
-	d->entries = malloc(length ? length : 1);
-	if (!d->entries)
+	uint32_t count = (uint32_t)(length / VMFS_DIRENT_SIZE);
+	d->name_size = sizeof(((struct vmfs_dirent_disk *)NULL)->name);
+	d->bytes = malloc(length ? length : 1);
+	d->entries = calloc(count + 1, sizeof(*d->entries));
+	if (!d->bytes || !d->entries)
 		return -ENOMEM;
-	int err = fsck_file_read(&f->volume, fdd, 0, d->entries, length);
+	int err = fsck_file_read(&f->volume, file, 0, d->bytes, length);
 	if (err == -EUCLEAN)
 		return 0; /* told in pass 2: an address of it is wrong */
-	if (fsck_read_result(f, err, d->object) == 0)
-		d->count = (uint32_t)(length / VMFS_DIRENT_SIZE);
+	if (fsck_read_result(f, err, d->object) != 0)
+		return 0;
+	const struct vmfs_dirent_disk *records = d->bytes;
+	for (uint32_t i = 0; i < count; i++)
+		d->entries[i] = (struct fsck_dir_entry){
+			.type = le32_get(records[i].type),
+			.addr = le32_get(records[i].addr),
+			.generation = le32_get(records[i].generation),
+			.name = records[i].name,
+		};
+	d->count = count;
 	return 0;
 }
 
 /* ---- entries ---- */
 
-static void check_name(const struct directory *d, uint32_t i)
+static void check_name(const struct fsck_dir *d, uint32_t i)
 {
-	const struct vmfs_dirent_disk *e = &d->entries[i];
+	const struct fsck_dir_entry *e = &d->entries[i];
 	char text[64];
-	bool is_dots = name_is(e, ".") || name_is(e, "..");
-	if (memchr(e->name, 0, sizeof(e->name)) == NULL)
+	bool is_dots = name_is(d, e, ".") || name_is(d, e, "..");
+	if (memchr(e->name, 0, d->name_size) == NULL)
 		fsck_found(d->f, PROBLEM_DIR_NAME, "%s: entry %u: name is not terminated",
 			   d->object, i);
+	else if (strlen((const char *)e->name) > VMFS_NAME_MAX)
+		fsck_found(d->f, PROBLEM_DIR_NAME,
+			   "%s: entry %u: name '%s...' is too long", d->object, i,
+			   fsck_name_text(e, text));
 	else if (!e->name[0] || strchr((const char *)e->name, '/') || (is_dots && i > 1))
 		fsck_found(d->f, PROBLEM_DIR_NAME, "%s: entry %u: name '%s'", d->object,
-			   i, name_text(e, text));
+			   i, fsck_name_text(e, text));
 }
 
 /* The FD that an entry names, checked against it; NULL if there is none. */
-static struct fsck_fd *check_target(const struct directory *d, uint32_t i)
+static struct fsck_fd *check_target(const struct fsck_dir *d, uint32_t i)
 {
-	const struct vmfs_dirent_disk *e = &d->entries[i];
-	vmfs_addr addr = { le32_get(e->addr) };
+	const struct fsck_dir_entry *e = &d->entries[i];
+	vmfs_addr addr = { e->addr };
 	struct fsck_fd *fd = fsck_fd_of(d->f, addr);
 	char name[64], at[48];
-	(void)name_text(e, name);
+	(void)fsck_name_text(e, name);
 	(void)fsck_addr_text(addr, at);
 	if (!fd) {
 		fsck_found(d->f, PROBLEM_DIR_TARGET,
@@ -111,18 +119,18 @@ static struct fsck_fd *check_target(const struct directory *d, uint32_t i)
 			   name, at);
 		return NULL;
 	}
-	if (le32_get(e->type) != fd->type)
+	if (e->type != fd->type)
 		fsck_found(d->f, PROBLEM_DIR_TYPE, "%s: entry '%s' of type %u, %s is %u",
-			   d->object, name, le32_get(e->type), at, fd->type);
-	if (le32_get(e->generation) != fd->generation)
+			   d->object, name, e->type, at, fd->type);
+	if (e->generation != fd->generation)
 		fsck_found(d->f, PROBLEM_DIR_GENERATION,
 			   "%s: entry '%s' of generation %u, %s has %u", d->object, name,
-			   le32_get(e->generation), at, fd->generation);
+			   e->generation, at, fd->generation);
 	return fd;
 }
 
 /* The first two entries: the directory itself and its parent. */
-static void check_dots(struct directory *d)
+static void check_dots(struct fsck_dir *d)
 {
 	struct fsck *f = d->f;
 	static const char *const names[] = { ".", ".." };
@@ -135,13 +143,13 @@ static void check_dots(struct directory *d)
 				   names[i]);
 			continue;
 		}
-		const struct vmfs_dirent_disk *e = &d->entries[i];
-		if (!name_is(e, names[i]) ||
-		    le32_get(e->addr) != fsck_fd_addr(f, wanted[i]).raw)
+		const struct fsck_dir_entry *e = &d->entries[i];
+		if (!name_is(d, e, names[i]) ||
+		    e->addr != fsck_fd_addr(f, wanted[i]).raw)
 			fsck_found(f, problem,
 				   "%s: entry %u is '%s' for %s, not '%s' for %s",
-				   d->object, i, name_text(e, name),
-				   fsck_addr_text((vmfs_addr){ le32_get(e->addr) }, at),
+				   d->object, i, fsck_name_text(e, name),
+				   fsck_addr_text((vmfs_addr){ e->addr }, at),
 				   names[i],
 				   fsck_addr_text(fsck_fd_addr(f, wanted[i]),
 						  (char[48]){ 0 }));
@@ -150,11 +158,11 @@ static void check_dots(struct directory *d)
 	}
 }
 
-static void check_entry(struct directory *d, uint32_t i, struct queue *q)
+static void check_entry(struct fsck_dir *d, uint32_t i, struct queue *q)
 {
 	struct fsck *f = d->f;
 	char name[64];
-	if (le32_get(d->entries[i].addr) == 0)
+	if (d->entries[i].addr == 0)
 		return; /* a hole */
 	check_name(d, i);
 	struct fsck_fd *fd = check_target(d, i);
@@ -162,6 +170,7 @@ static void check_entry(struct directory *d, uint32_t i, struct queue *q)
 		return;
 	if (!fd->is_directory) {
 		fd->refs++;
+		fd->parent = (uint32_t)d->number;
 		return;
 	}
 	uint64_t number = (uint64_t)(fd - f->fds);
@@ -169,7 +178,7 @@ static void check_entry(struct directory *d, uint32_t i, struct queue *q)
 		fsck_found(
 			f, PROBLEM_DIR_PARENTS,
 			"%s: entry '%s' names a directory that has its place elsewhere",
-			d->object, name_text(&d->entries[i], name));
+			d->object, fsck_name_text(&d->entries[i], name));
 		return;
 	}
 	fd->refs++;
@@ -181,49 +190,52 @@ static void check_entry(struct directory *d, uint32_t i, struct queue *q)
 	}
 }
 
+/* Both end after at most 128 (VMFS-6: 256) bytes, terminated or not. */
 static int name_order(const void *a, const void *b)
 {
-	const struct vmfs_dirent_disk *const *x = a, *const *y = b;
+	const struct fsck_dir_entry *const *x = a, *const *y = b;
 	return strncmp((const char *)(*x)->name, (const char *)(*y)->name,
-		       sizeof((*x)->name));
+		       VMFS_NAME_MAX + 1);
 }
 
-static int check_duplicates(const struct directory *d)
+static int check_duplicates(const struct fsck_dir *d)
 {
 	char name[64];
 	uint32_t count = 0;
-	const struct vmfs_dirent_disk **sorted = calloc(d->count + 1, sizeof(*sorted));
+	const struct fsck_dir_entry **sorted = calloc(d->count + 1, sizeof(*sorted));
 	if (!sorted)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < d->count; i++)
-		if (le32_get(d->entries[i].addr) != 0)
+		if (d->entries[i].addr != 0)
 			sorted[count++] = &d->entries[i];
 	qsort(sorted, count, sizeof(*sorted), name_order);
 	for (uint32_t i = 1; i < count; i++)
 		if (name_order(&sorted[i - 1], &sorted[i]) == 0)
 			fsck_found(d->f, PROBLEM_DIR_DUPLICATE, "%s: two entries '%s'",
-				   d->object, name_text(sorted[i], name));
+				   d->object, fsck_name_text(sorted[i], name));
 	free(sorted);
 	return 0;
 }
 
 static int check_directory(struct fsck *f, uint64_t number, struct queue *q)
 {
-	struct directory d = { .f = f, .number = number };
-	struct vmfs_fd_disk fdd;
+	struct fsck_dir d = { .f = f, .number = number };
+	struct fsck_file file;
 	char at[48];
 	(void)snprintf(d.object, sizeof(d.object), "directory %s",
 		       fsck_addr_text(fsck_fd_addr(f, number), at));
-	int err = fsck_fd_read(&f->volume, fsck_fd_addr(f, number), &fdd);
+	int err = fsck_fd_read(&f->volume, fsck_fd_addr(f, number), &file);
 	if (err)
 		return fsck_read_result(f, err, d.object) == -ENOMEM ? -ENOMEM : 0;
-	err = entries_load(&d, &fdd);
+	err = f->volume.shape->version == 6 ? fsck_dir6_load(&d, &file)
+					    : records_load(&d, &file);
 	if (!err && d.count) {
 		check_dots(&d);
 		for (uint32_t i = 2; i < d.count; i++)
 			check_entry(&d, i, q);
 		err = check_duplicates(&d);
 	}
+	free(d.bytes);
 	free(d.entries);
 	return err;
 }

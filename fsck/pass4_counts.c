@@ -16,6 +16,29 @@
 
 typedef unsigned long long ull;
 
+/* VMFS-6: the FD and the owner list of its cluster name its directory; those of the
+ * system files none. */
+static void check_parent(struct fsck *f, uint64_t number, const char *at)
+{
+	const struct fsck_fd *fd = &f->fds[number];
+	char said[48], wanted_text[48];
+	bool has_none = fd->type == VMFS_TYPE_SYSTEM || number == VMFS_FD_ROOT;
+	uint32_t wanted = has_none ? 0 : (uint32_t)fsck_fd_addr(f, fd->parent).raw;
+	if (fd->refs > 1)
+		return;
+	(void)fsck_addr_text((vmfs_addr){ wanted }, wanted_text);
+	if (fd->parent_said != wanted)
+		fsck_found(f, PROBLEM_FD_PARENT,
+			   "%s: its directory is said to be %s, is %s", at,
+			   fsck_addr_text((vmfs_addr){ fd->parent_said }, said),
+			   wanted_text);
+	uint32_t owner = f->owners[FSCK_FDC] ? f->owners[FSCK_FDC][number] : wanted;
+	if (owner != wanted)
+		fsck_found(f, PROBLEM_RESOURCE_OWNER,
+			   "%s: the owner is said to be %s, is %s", at,
+			   fsck_addr_text((vmfs_addr){ owner }, said), wanted_text);
+}
+
 static void check_links(struct fsck *f, uint64_t number)
 {
 	const struct fsck_fd *fd = &f->fds[number];
@@ -26,6 +49,8 @@ static void check_links(struct fsck *f, uint64_t number)
 			   fd->type);
 		return;
 	}
+	if (f->volume.shape->version == 6)
+		check_parent(f, number, at);
 	uint32_t wanted = fd->is_directory ? 2 + fd->subdirectories : fd->refs;
 	if (fd->links != wanted)
 		fsck_found(f, PROBLEM_FD_LINKS, "%s: counts %u links, it has %u", at,
@@ -36,8 +61,8 @@ static void mark_journals(struct fsck *f)
 {
 	enum fsck_resource_index i;
 	uint64_t number;
-	for (unsigned int k = 0; k < VMFS_HEARTBEATS_COUNT; k++) {
-		vmfs_addr addr = f->journals[k];
+	for (uint32_t k = 0; k < VMFS_HEARTBEATS_COUNT; k++) {
+		vmfs_addr addr = f->slots[k].journal;
 		if (addr_is_none(addr) ||
 		    !fsck_addr_number(&f->volume, addr, &i, &number))
 			continue;
@@ -65,11 +90,11 @@ static uint32_t crc32c(const void *data, size_t len)
 }
 
 /* A journal of this volume, by its header: LOCKING.md 10.3. */
-static bool is_journal(const struct fsck *f, uint64_t fb)
+static bool is_journal(const struct fsck *f, enum fsck_resource_index i, uint64_t number)
 {
 	struct vmfs_journal_header_disk h;
-	uint64_t off = (fb << f->volume.block_shift) + VMFS_SECTOR_SIZE;
-	return fsck_read(&f->volume, off, &h, sizeof(h)) == 0 &&
+	vmfs_addr addr = fsck_addr_of(&f->volume, i, number);
+	return fsck_addr_read(&f->volume, addr, VMFS_SECTOR_SIZE, &h, sizeof(h)) == 0 &&
 	       le32_get(h.magic) == JOURNAL_HEADER_MAGIC &&
 	       memcmp(h.volume_uuid, f->volume.descriptor.uuid, sizeof(h.volume_uuid)) ==
 		       0 &&
@@ -94,7 +119,7 @@ static void find_lost(struct fsck *f, enum fsck_resource_index i,
 		uint64_t first = n;
 		while (n + 1 < res->count && is_lost(map, n + 1))
 			n++;
-		if (res->addr_type == ADDR_FB)
+		if (res->addr_type == ADDR_FB || res->addr_type == ADDR_LFB)
 			fsck_found(f, problem,
 				   "%s %llu to %llu: allocated, nothing refers to "
 				   "them",
@@ -114,20 +139,23 @@ static void find_lost(struct fsck *f, enum fsck_resource_index i,
  * A host that died while it joined or left may leave its journal block behind, with
  * nothing in it that anybody needs (LOCKING.md 17): that is worth a warning.
  */
-static void find_lost_journals(struct fsck *f)
+static void find_lost_journals(struct fsck *f, enum fsck_resource_index i)
 {
-	const struct fsck_resource *res = &f->volume.resources[FSCK_FBB];
-	struct fsck_map *map = &f->maps[FSCK_FBB];
+	const struct fsck_resource *res = &f->volume.resources[i];
+	struct fsck_map *map = &f->maps[i];
 	unsigned int looked_at = 0;
+	char text[48];
 	for (uint64_t n = 0; res->is_usable && n < res->count; n++) {
 		if (!is_lost(map, n))
 			continue;
-		if (looked_at++ >= LOST_LOOKED_AT || !is_journal(f, n))
+		/* Blocks of .jbc.sf hold nothing else. */
+		if (i != FSCK_JBC &&
+		    (looked_at++ >= LOST_LOOKED_AT || !is_journal(f, i, n)))
 			continue;
 		bitmap_set(map->seen, n);
 		fsck_found(f, PROBLEM_JOURNAL_LOST,
-			   "file block %llu: an old journal, no heartbeat slot names it",
-			   (ull)n);
+			   "%s: an old journal, no heartbeat slot names it",
+			   fsck_addr_text(fsck_addr_of(&f->volume, i, n), text));
 	}
 }
 
@@ -137,9 +165,12 @@ void fsck_pass4_counts(struct fsck *f)
 		if (f->fds[n].type)
 			check_links(f, n);
 	mark_journals(f);
-	find_lost_journals(f);
+	find_lost_journals(f, FSCK_FBB);
+	find_lost_journals(f, FSCK_JBC);
 	find_lost(f, FSCK_FBB, PROBLEM_FB_LOST, "file blocks");
+	find_lost(f, FSCK_LFB, PROBLEM_LFB_LOST, "large blocks");
 	find_lost(f, FSCK_SBC, PROBLEM_SB_LOST, "sub-blocks");
 	find_lost(f, FSCK_PBC, PROBLEM_PB_LOST, "pointer blocks");
 	find_lost(f, FSCK_PB2, PROBLEM_PB2_LOST, "pointer blocks of .pb2.sf");
+	fsck_owners_check(f);
 }

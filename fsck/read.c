@@ -2,14 +2,17 @@
 /*
  * Reading a volume that may be damaged.
  *
- * One structure is found from the other: LVM headers -> extents; FS descriptor -> sizes
- * and the first block of .fdc.sf; in it, at a fixed place, the FDs of the system files;
- * from those the blocks of each resource file; from its header the geometry; and then any
- * address. Each step verifies what the next one computes with:
- *   1. per_cluster <= 512, clusters_per_group <= 1024, sizes as the type demands, so that
- * no product overflows 64 bits.
+ * One structure is found from the other: FS descriptor -> sizes and the first block of
+ * .fdc.sf; in it, at a fixed place, the FDs of the system files; from those the blocks of
+ * each resource file; from its header the geometry; and then any address (readfile.c).
+ * Each step verifies what the next one computes with:
+ *   1. per_cluster <= 1024, clusters_per_group <= 1024, sizes as the type demands, so
+ *      that no product overflows 64 bits.
  *   2. Every offset goes through fsck_read, which knows the end of the volume.
- *   3. Pointer blocks are followed at most two levels deep.
+ *
+ * The three versions differ in sizes (vmfs/shape.h), and VMFS-6 in .fbb.sf, which holds
+ * two bitmaps: large blocks, and as the data of each large block the cluster header of
+ * its small ones (FORMAT.md 20.4).
  */
 #include "fsck/read.h"
 
@@ -24,9 +27,11 @@
 #define CLUSTERS_PER_GROUP_MAX 1024u
 #define BLOCK_SIZE_MAX (8u << 20)
 #define SUB_BLOCK_SIZE_MAX (64u << 10)
-#define SYSTEM_BLOCKS_MAX (VMFS_FD_SLOTS * VMFS_PB_ENTRIES)
-#define LVM6_MAJOR 6u
-#define PES_MAX (1u << 20) /* of one extent: 256 TiB, far over the format's limit */
+#define CLUSTER_STATES_SIZE_6 0x20u /* at least so much of a meta page are states */
+
+const enum fsck_resource_index fsck_resource_order[FSCK_RESOURCE_COUNT] = {
+	FSCK_PB2, FSCK_PBC, FSCK_FDC, FSCK_SBC, FSCK_LFB, FSCK_FBB, FSCK_JBC,
+};
 
 static int why(struct fsck_why *ret_why, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
@@ -40,153 +45,10 @@ static int why(struct fsck_why *ret_why, const char *fmt, ...)
 	return -EUCLEAN;
 }
 
-/* ---- extents ---- */
-
-static int extent_read(struct fsck_extent *e, struct bdev *bd, struct reporter *r)
-{
-	e->bd = bd;
-	if (bd->block_size != VMFS_SECTOR_SIZE)
-		return report_error(r, -EMEDIUMTYPE,
-				    "%s: sectors of %u bytes: VMFS-3 and -5 have 512",
-				    bd->name, bd->block_size);
-	if (bd->size < LVM_DATA_OFF)
-		return report_error(r, -EMEDIUMTYPE,
-				    "%s: %llu bytes are too short for a VMFS volume",
-				    bd->name, (unsigned long long)bd->size);
-	int err = bdev_read(bd, &e->device, sizeof(e->device), LVM_HEADER_OFF);
-	if (!err)
-		err = bdev_read(bd, &e->volume, sizeof(e->volume), LVM_VOLUME_OFF);
-	if (err)
-		return report_error(r, err, "%s: cannot read the LVM header: %s",
-				    bd->name, strerror(-err));
-	if (le32_get(e->device.magic) != LVM_MAGIC)
-		return report_error(r, -EMEDIUMTYPE,
-				    "%s: not VMFS: LVM magic 0x%08x, not 0x%08x",
-				    bd->name, le32_get(e->device.magic), LVM_MAGIC);
-	if (le32_get(e->device.major) >= LVM6_MAJOR)
-		return report_error(r, -EOPNOTSUPP,
-				    "%s: LVM version %u: VMFS-6 is not supported",
-				    bd->name, le32_get(e->device.major));
-	e->size_bytes = min_u64(le32_get(e->volume.pe_count), PES_MAX) * LVM_PE_SIZE;
-	e->data_off = LVM_DATA_OFF;
-	return 0;
-}
-
-static int extent_order(const void *a, const void *b)
-{
-	const struct fsck_extent *x = a, *y = b;
-	uint64_t i = le64_get(x->volume.pe_first), k = le64_get(y->volume.pe_first);
-	return i < k ? -1 : i > k;
-}
-
-/* The extents are of one volume and follow one another from PE 0 to its end. */
-static int extents_verify(struct fsck_volume *v, struct reporter *r)
-{
-	const struct fsck_extent *first = &v->extents[0];
-	uint64_t next = 0;
-	unsigned int wanted = le32_get(first->volume.extent_count);
-	for (unsigned int i = 0; i < v->extent_count; i++) {
-		struct fsck_extent *e = &v->extents[i];
-		if (memcmp(e->volume.uuid, first->volume.uuid, sizeof(e->volume.uuid)) !=
-		    0)
-			return report_error(
-				r, -EINVAL,
-				"%s: extent of another volume (%.35s) than %s (%.35s)",
-				e->bd->name, (const char *)e->volume.name,
-				first->bd->name, (const char *)first->volume.name);
-		uint64_t at = le64_get(e->volume.pe_first);
-		if (at < next)
-			return report_error(
-				r, -EINVAL,
-				"%s: holds PE %llu, which an other extent holds too",
-				e->bd->name, (unsigned long long)at);
-		if (at > next)
-			return report_error(
-				r, -ENODEV,
-				"volume %.35s: the extent with PE %llu is missing",
-				(const char *)first->volume.name,
-				(unsigned long long)next);
-		e->vol_off = next * LVM_PE_SIZE;
-		next += e->size_bytes / LVM_PE_SIZE;
-	}
-	v->size_bytes = next * LVM_PE_SIZE;
-	if (wanted > v->extent_count && wanted <= LVM_EXTENTS_MAX &&
-	    le64_get(first->volume.size) > v->size_bytes)
-		return report_error(
-			r, -ENODEV,
-			"volume %.35s: %u of %u extents given, the one with PE %llu "
-			"is missing",
-			(const char *)first->volume.name, v->extent_count, wanted,
-			(unsigned long long)next);
-	return 0;
-}
-
-int fsck_volume_join(struct fsck_volume *v, struct bdev **devices, unsigned int count,
-		     struct reporter *r)
-{
-	*v = (struct fsck_volume){ 0 };
-	if (count == 0 || count > LVM_EXTENTS_MAX)
-		return report_error(r, -EINVAL,
-				    "%u devices: a volume has 1 to %u extents", count,
-				    LVM_EXTENTS_MAX);
-	for (unsigned int i = 0; i < count; i++) {
-		int err = extent_read(&v->extents[i], devices[i], r);
-		if (err)
-			return err;
-	}
-	v->extent_count = count;
-	qsort(v->extents, count, sizeof(v->extents[0]), extent_order);
-	return extents_verify(v, r);
-}
-
 void fsck_volume_done(struct fsck_volume *v)
 {
 	for (unsigned int i = 0; i < FSCK_RESOURCE_COUNT; i++)
 		free(v->resources[i].blocks);
-}
-
-/* Whole sectors straight into buf, parts of a sector by way of another one. */
-static int device_read(struct bdev *bd, uint8_t *buf, uint64_t len, uint64_t off)
-{
-	int err = 0;
-	while (!err && len) {
-		uint32_t in_sector = (uint32_t)(off % VMFS_SECTOR_SIZE);
-		uint64_t n = round_down(len, VMFS_SECTOR_SIZE);
-		if (in_sector == 0 && n) {
-			err = bdev_read(bd, buf, n, off);
-		} else {
-			uint8_t sector[VMFS_SECTOR_SIZE];
-			n = min_u64(len, VMFS_SECTOR_SIZE - in_sector);
-			err = bdev_read(bd, sector, sizeof(sector), off - in_sector);
-			memcpy(buf, sector + in_sector, err ? 0 : n);
-		}
-		buf += n;
-		off += n;
-		len -= n;
-	}
-	return err;
-}
-
-int fsck_read(const struct fsck_volume *v, uint64_t vol_off, void *buf, uint64_t len)
-{
-	uint8_t *to = buf;
-	uint64_t end;
-	if (!checked_add(vol_off, len, &end) || end > v->size_bytes)
-		return -EINVAL;
-	for (unsigned int i = 0; i < v->extent_count && len; i++) {
-		const struct fsck_extent *e = &v->extents[i];
-		if (vol_off >= e->vol_off + e->size_bytes)
-			continue;
-		uint64_t in_extent = vol_off - e->vol_off;
-		uint64_t n = min_u64(len, e->size_bytes - in_extent);
-		int err = device_read(e->bd, to, n, e->data_off + in_extent);
-		if (err)
-			return err;
-		vol_off += n;
-		to += n;
-		len -= n;
-	}
-	return 0;
 }
 
 /* ---- FS descriptor ---- */
@@ -196,20 +58,8 @@ static uint32_t shift_of(uint64_t size)
 	return (uint32_t)__builtin_ctzll(size);
 }
 
-int fsck_volume_descriptor(struct fsck_volume *v, struct fsck_why *ret_why)
+static int sizes_verify(const struct vmfs_descriptor_disk *d, struct fsck_why *ret_why)
 {
-	struct vmfs_descriptor_disk *d = &v->descriptor;
-	int err = fsck_read(v, VMFS_DESCRIPTOR_OFF, d, sizeof(*d));
-	if (err)
-		return err == -EINVAL ? why(ret_why, "the volume is too short for it")
-				      : err;
-	uint32_t magic = le32_get(d->magic);
-	if (magic != VMFS_MAGIC && magic != VMFSL_MAGIC)
-		return why(ret_why, "magic 0x%08x, not 0x%08x", magic, VMFS_MAGIC);
-	uint32_t major = le32_get(d->major);
-	if (major != VMFS_MAJOR_3 && major != VMFS_MAJOR_5)
-		return why(ret_why, "major version %u, not %u or %u", major, VMFS_MAJOR_3,
-			   VMFS_MAJOR_5);
 	uint64_t size = le64_get(d->block_size);
 	if (!is_power_of_two(size) || size < (1u << 20) || size > BLOCK_SIZE_MAX)
 		return why(ret_why, "block size %llu, not 1, 2, 4 or 8 MiB",
@@ -224,16 +74,81 @@ int fsck_volume_descriptor(struct fsck_volume *v, struct fsck_why *ret_why)
 	if (group_off < VMFS_SECTOR_SIZE || group_off > size / 2 ||
 	    group_off % VMFS_SECTOR_SIZE)
 		return why(ret_why, "first group of .fdc.sf at 0x%x", group_off);
+	return 0;
+}
+
+/* What VMFS-6 adds, where this reader knows one value alone. */
+static int sizes6_verify(const struct vmfs_descriptor_disk *d,
+			 const struct vmfs6_descriptor_disk *d6, struct fsck_why *ret_why)
+{
+	if (le32_get(d6->metadata_align) != VMFS6_PAGE)
+		return why(ret_why, "metadata pages of %u bytes, not %u",
+			   le32_get(d6->metadata_align), VMFS6_PAGE);
+	if (le64_get(d->block_size) << le16_get(d6->lfb_shift) !=
+	    (uint64_t)VMFS6_BLOCK_SIZE * VMFS6_SFB_PER_LFB)
+		return why(ret_why, "%llu large blocks to 2^%u small ones",
+			   (unsigned long long)le64_get(d->block_size),
+			   le16_get(d6->lfb_shift));
+	if (1u << (le16_get(d6->pb_shift) & 31) != VMFS6_PB_SIZE ||
+	    le32_get(d->sub_block_size) != VMFS6_SUB_BLOCK_SIZE)
+		return why(ret_why, "pointer blocks of 2^%u bytes, sub-blocks of %u",
+			   le16_get(d6->pb_shift), le32_get(d->sub_block_size));
+	return 0;
+}
+
+int fsck_volume_descriptor(struct fsck_volume *v, struct fsck_why *ret_why)
+{
+	struct vmfs_descriptor_disk *d = &v->descriptor;
+	int err = fsck_read(v, VMFS_DESCRIPTOR_OFF, d, sizeof(*d));
+	if (err)
+		return err == -EINVAL ? why(ret_why, "the volume is too short for it")
+				      : err;
+	memcpy(&v->descriptor6, (const uint8_t *)d + VMFS6_DESCRIPTOR_AT,
+	       sizeof(v->descriptor6));
+	uint32_t magic = le32_get(d->magic);
+	if (magic != VMFS_MAGIC && magic != VMFSL_MAGIC)
+		return why(ret_why, "magic 0x%08x, not 0x%08x", magic, VMFS_MAGIC);
+	uint32_t major = le32_get(d->major);
+	v->shape = vmfs_shape_of(major);
+	if (!v->shape)
+		return why(ret_why, "major version %u, not %u, %u or %u", major,
+			   VMFS_MAJOR_3, VMFS_MAJOR_5, VMFS_MAJOR_6);
+	err = sizes_verify(d, ret_why);
+	if (!err && v->shape->version == 6)
+		err = sizes6_verify(d, &v->descriptor6, ret_why);
+	if (err)
+		return err;
 	v->major = major;
-	v->block_size = (uint32_t)size;
-	v->block_shift = shift_of(size);
-	v->sub_block_size = (uint32_t)sub;
-	v->sub_block_shift = shift_of(sub);
+	v->block_size = (uint32_t)le64_get(d->block_size);
+	v->block_shift = shift_of(v->block_size);
+	v->sub_block_size = le32_get(d->sub_block_size);
+	v->sub_block_shift = shift_of(v->sub_block_size);
 	v->block_count = v->size_bytes >> v->block_shift;
 	return 0;
 }
 
-/* ---- resource files ---- */
+/* ---- heartbeats ---- */
+
+int fsck_slot_read(const struct fsck_volume *v, uint32_t slot,
+		   struct vmfs_heartbeat_disk *ret_hb)
+{
+	return fsck_read(v,
+			 VMFS_HEARTBEATS_OFF +
+				 (uint64_t)slot * v->shape->heartbeat_size,
+			 ret_hb, sizeof(*ret_hb));
+}
+
+bool fsck_slot_of(const struct fsck_volume *v, uint64_t vol_off, uint32_t *ret_slot)
+{
+	uint64_t off = vol_off - VMFS_HEARTBEATS_OFF;
+	if (vol_off < VMFS_HEARTBEATS_OFF || off % v->shape->heartbeat_size ||
+	    off / v->shape->heartbeat_size >= v->shape->heartbeat_count)
+		return false;
+	*ret_slot = (uint32_t)(off / v->shape->heartbeat_size);
+	return true;
+}
+
+/* ---- resource files: their blocks ---- */
 
 static void resource_names(struct fsck_volume *v)
 {
@@ -243,91 +158,131 @@ static void resource_names(struct fsck_volume *v)
 		[FSCK_PBC] = { .name = ".pbc.sf", VMFS_LOCK_PBC, ADDR_PB },
 		[FSCK_SBC] = { .name = ".sbc.sf", VMFS_LOCK_SBC, ADDR_SB },
 		[FSCK_PB2] = { .name = ".pb2.sf", VMFS_LOCK_PB2, ADDR_PB2 },
+		[FSCK_JBC] = { .name = ".jbc.sf", VMFS_LOCK_JBC, ADDR_JB },
+		[FSCK_LFB] = { .name = ".fbb.sf (large)", VMFS_LOCK_LFB, ADDR_LFB },
 	};
-	static const enum vmfs_system_fd fds[FSCK_RESOURCE_COUNT] = {
-		VMFS_FD_FBB, VMFS_FD_FDC, VMFS_FD_PBC, VMFS_FD_SBC, VMFS_FD_PB2,
+	static const uint32_t fds[FSCK_RESOURCE_COUNT] = {
+		VMFS_FD_FBB, VMFS_FD_FDC,  VMFS_FD_PBC, VMFS_FD_SBC,
+		VMFS_FD_PB2, VMFS6_FD_JBC, VMFS_FD_FBB,
 	};
 	for (unsigned int i = 0; i < FSCK_RESOURCE_COUNT; i++) {
-		if (v->resources[i].name)
+		struct fsck_resource *res = &v->resources[i];
+		if (res->name)
 			continue;
-		v->resources[i] = rows[i];
-		v->resources[i].fd_addr = addr_of(ADDR_FD, 0, fds[i]);
+		*res = rows[i];
+		res->fd_addr = addr_of(ADDR_FD, 0, fds[i]);
+		res->header_size = v->shape->cluster_header_size;
+		res->meta_off = v->shape->cluster_meta_off;
+		res->meta_size = v->shape->cluster_meta_size;
+		res->state_bits = 1;
+	}
+	if (v->shape->version == 6) {
+		v->resources[FSCK_FBB].state_bits = 2;
+		v->resources[FSCK_LFB].state_bits = 3;
 	}
 	/* Upgraded volumes have it elsewhere (FORMAT.md 5). */
 	v->resources[FSCK_PB2].fd_addr.raw = le32_get(v->descriptor.pb2_fd_addr);
 }
 
-/* Before .fdc.sf is known: FDs of cluster 0 lie at a fixed place in its first block. */
-static int system_fd_read(const struct fsck_volume *v, vmfs_addr addr,
-			  struct vmfs_fd_disk *ret_fd)
+/* The FDs of system files lie at a fixed place in the first block of .fdc.sf; but for
+ * that of .pb2.sf, whose place the FS descriptor has. */
+static int system_fd_read(const struct fsck_volume *v, enum fsck_resource_index i,
+			  struct fsck_file *ret_file)
 {
-	if (addr_type(addr) != ADDR_FD || addr_cluster(addr) != 0)
-		return -EUCLEAN;
-	uint64_t first = max_u64(1, VMFS_FDC_OFF >> v->block_shift) << v->block_shift;
+	vmfs_addr addr = v->resources[i].fd_addr;
+	uint32_t size = v->shape->fd_size;
+	uint64_t first = max_u64(1, v->shape->fdc_off >> v->block_shift)
+			 << v->block_shift;
 	uint64_t off = le32_get(v->descriptor.fdc_group_off) +
 		       (uint64_t)le32_get(v->descriptor.fdc_clusters_per_group) *
-			       VMFS_CLUSTER_HEADER_SIZE +
-		       (uint64_t)addr_index(addr) * VMFS_FD_SIZE;
-	if (off + VMFS_FD_SIZE > v->block_size)
+			       v->shape->cluster_header_size +
+		       (uint64_t)addr_index(addr) * size;
+	if (addr_type(addr) != ADDR_FD)
 		return -EUCLEAN;
-	return fsck_read(v, first + off, ret_fd, sizeof(*ret_fd));
+	if (addr_cluster(addr) == 0 && off + size <= v->block_size)
+		off += first;
+	else if (i == FSCK_PB2)
+		off = le64_get(v->descriptor.pb2_fd_off);
+	else
+		return -EUCLEAN;
+	int err = fsck_read(v, off, &ret_file->lock, sizeof(ret_file->lock));
+	if (!err)
+		err = fsck_read(v, off + v->shape->fd_body_off, &ret_file->body,
+				v->shape->fd_body_size);
+	return err == -EINVAL ? -EUCLEAN : err;
 }
 
 /* FBs of one pointer block of a system file, into blocks[0 .. max). */
 static int pointer_block_load(const struct fsck_volume *v, vmfs_addr pb, uint32_t *blocks,
 			      uint32_t max)
 {
-	le32 entries[VMFS_PB_ENTRIES];
-	uint64_t vol_off;
-	uint32_t size;
-	int err = fsck_addr_vol_off(v, pb, &vol_off, &size);
-	if (!err)
-		err = size == sizeof(entries)
-			      ? fsck_read(v, vol_off, entries, sizeof(entries))
-			      : -EUCLEAN;
-	for (uint32_t i = 0; !err && i < max && i < VMFS_PB_ENTRIES; i++) {
-		vmfs_addr addr = { le32_get(entries[i]) };
+	uint8_t *entries = malloc(v->shape->pb_size);
+	if (!entries)
+		return -ENOMEM;
+	int err = fsck_addr_read(v, pb, 0, entries, v->shape->pb_size);
+	for (uint32_t i = 0; !err && i < max && i < v->shape->pb_entries; i++) {
+		vmfs_addr addr = shape_entry(v->shape, entries, i);
 		if (addr_type(addr) == ADDR_FB)
 			blocks[i] = addr_fb_number(addr);
 	}
+	free(entries);
 	return err;
 }
 
-static int resource_blocks_load(const struct fsck_volume *v, struct fsck_resource *res,
-				const struct vmfs_fd_disk *fdd, struct fsck_why *ret_why)
+/* The blocks named by the slots of the FD, into blocks[0 .. count). */
+static int blocks_load(const struct fsck_volume *v, const struct fsck_file *file,
+		       uint32_t *blocks, uint64_t count, struct fsck_why *ret_why)
 {
-	uint32_t zla = le32_get(fdd->meta.zla);
-	uint64_t length = le64_get(fdd->meta.length);
+	uint32_t zla = le32_get(file->meta.zla);
+	for (uint32_t i = 0; i < v->shape->fd_slots; i++) {
+		vmfs_addr addr = fsck_slot(v, file, i);
+		uint64_t at = zla == VMFS_ZLA_FB ? i : (uint64_t)i * v->shape->pb_entries;
+		if (addr_is_none(addr) || at >= count)
+			continue;
+		if (zla == VMFS_ZLA_FB) {
+			blocks[at] =
+				addr_type(addr) == ADDR_FB ? addr_fb_number(addr) : 0;
+			continue;
+		}
+		int err = fsck_is_pointer(v, zla, addr)
+				  ? pointer_block_load(v, addr, blocks + at,
+						       (uint32_t)(count - at))
+				  : -EUCLEAN;
+		if (err == -ENOMEM)
+			return err;
+		if (err)
+			return why(ret_why, "its pointer block 0x%08llx is not usable",
+				   addr_disk(addr));
+	}
+	return 0;
+}
+
+static int resource_blocks_load(const struct fsck_volume *v, struct fsck_resource *res,
+				const struct fsck_file *file, struct fsck_why *ret_why)
+{
+	uint32_t zla = le32_get(file->meta.zla);
+	uint64_t length = le64_get(file->meta.length);
 	uint64_t count = div_up(length, v->block_size);
 	if (zla != VMFS_ZLA_FB && zla != VMFS_ZLA_PB && zla != VMFS_ZLA_PB2)
 		return why(ret_why, "its FD has address type %u", zla);
-	if (count == 0 || count > SYSTEM_BLOCKS_MAX || count > v->block_count ||
-	    (zla == VMFS_ZLA_FB && count > VMFS_FD_SLOTS))
+	if (count == 0 || count > fsck_zla_blocks_max(v, zla) || count > v->block_count)
 		return why(ret_why, "its length is %llu bytes",
 			   (unsigned long long)length);
 	uint32_t *blocks = calloc(count, sizeof(*blocks));
 	if (!blocks)
 		return -ENOMEM;
-	for (uint32_t i = 0; i < VMFS_FD_SLOTS; i++) {
-		vmfs_addr addr = { le32_get(fdd->u.slots[i]) };
-		uint64_t at = zla == VMFS_ZLA_FB ? i : (uint64_t)i * VMFS_PB_ENTRIES;
-		if (addr_is_none(addr) || at >= count)
-			continue;
-		if (zla == VMFS_ZLA_FB)
-			blocks[at] =
-				addr_type(addr) == ADDR_FB ? addr_fb_number(addr) : 0;
-		else if (pointer_block_load(v, addr, blocks + at,
-					    (uint32_t)(count - at)) != 0) {
-			free(blocks);
-			return why(ret_why, "its pointer block 0x%08llx is not usable",
-				   addr_disk(addr));
-		}
+	int err = blocks_load(v, file, blocks, count, ret_why);
+	if (err) {
+		free(blocks);
+		return err;
 	}
 	res->length_bytes = length;
 	res->blocks = blocks;
 	res->block_count = (uint32_t)count;
 	return 0;
 }
+
+/* ---- resource files: their geometry ---- */
 
 /* The size of one resource that a type must have; 0 where the volume itself is the data.
  */
@@ -337,40 +292,47 @@ static uint32_t expected_size(const struct fsck_volume *v,
 	switch (res->addr_type) {
 	case ADDR_FB:
 		return 0;
+	case ADDR_LFB: /* the header of its small blocks */
+		return VMFS6_CLUSTER_HEADER_SIZE;
 	case ADDR_SB:
 		return v->sub_block_size;
 	case ADDR_FD:
-		return VMFS_FD_SIZE;
+		return v->shape->fd_size;
+	case ADDR_JB:
+		return VMFS6_JOURNAL_SIZE;
 	default:
-		return VMFS_PB_SIZE;
+		return v->shape->pb_size;
 	}
 }
 
 /* How many resources of one cluster an address of this type can name. */
 static uint32_t index_max(const struct fsck_volume *v, const struct fsck_resource *res)
 {
+	bool is_6 = v->shape->version == 6;
 	switch (res->addr_type) {
 	case ADDR_FB:
+		return is_6 ? VMFS6_SFB_PER_LFB : VMFS_CLUSTER_RESOURCES_MAX;
 	case ADDR_FD:
-		return VMFS_CLUSTER_RESOURCES_MAX;
+		return is_6 ? 1024 : VMFS_CLUSTER_RESOURCES_MAX;
+	case ADDR_JB:
+		return 64;
+	case ADDR_LFB:
+		return 256;
 	case ADDR_SB:
-		return le32_get(v->descriptor.config) & VMFS_CONFIG_DENSE_SBC ? 64 : 16;
+		if (!is_6)
+			return le32_get(v->descriptor.config) & VMFS_CONFIG_DENSE_SBC
+				       ? 64
+				       : 16;
+		return 256;
 	default:
-		return 16;
+		return is_6 ? 256 : 16;
 	}
 }
 
-static int resource_geometry(const struct fsck_volume *v, struct fsck_resource *res,
-			     struct fsck_why *ret_why)
+static int header_verify(const struct fsck_volume *v, struct fsck_resource *res,
+			 struct fsck_why *ret_why)
 {
 	const struct vmfs_resource_geometry_disk *h = &res->header.geometry;
-	int err = fsck_resource_read(v, res, 0, &res->header, sizeof(res->header));
-	if (err)
-		return err == -EUCLEAN ? why(ret_why, "its first block is missing") : err;
-	res->per_cluster = le32_get(h->per_cluster);
-	res->clusters_per_group = le32_get(h->clusters_per_group);
-	res->resource_size = le32_get(h->resource_size);
-	res->count = (uint64_t)le32_get(h->count_high) << 32 | le32_get(h->count_low);
 	if (res->per_cluster == 0 || res->per_cluster > index_max(v, res))
 		return why(ret_why, "%u resources per cluster, at most %u",
 			   res->per_cluster, index_max(v, res));
@@ -384,13 +346,12 @@ static int resource_geometry(const struct fsck_volume *v, struct fsck_resource *
 		return why(ret_why, "first group at 0x%x, not 0x%llx",
 			   le32_get(h->group_off),
 			   (unsigned long long)VMFS_RESOURCE_GROUP_OFF);
-	uint64_t group_size = (uint64_t)res->clusters_per_group *
-			      (VMFS_CLUSTER_HEADER_SIZE +
-			       (uint64_t)res->per_cluster * res->resource_size);
-	if (le32_get(h->group_size) != group_size)
+	res->group_size =
+		(uint64_t)res->clusters_per_group *
+		(res->header_size + (uint64_t)res->per_cluster * res->resource_size);
+	if (le32_get(h->group_size) != res->group_size)
 		return why(ret_why, "groups of %u bytes, not %llu",
-			   le32_get(h->group_size), (unsigned long long)group_size);
-	res->group_size = (uint32_t)group_size;
+			   le32_get(h->group_size), (unsigned long long)res->group_size);
 	uint64_t clusters = div_up(res->count, res->per_cluster);
 	uint64_t groups = div_up(clusters, res->clusters_per_group);
 	if (res->count > UINT32_MAX || groups != le32_get(h->group_count))
@@ -398,34 +359,114 @@ static int resource_geometry(const struct fsck_volume *v, struct fsck_resource *
 			   (unsigned long long)res->count, le32_get(h->group_count),
 			   (unsigned long long)groups);
 	res->cluster_count = (uint32_t)clusters;
-	if (clusters == 0)
-		return 0;
+	return 0;
+}
+
+/* What only VMFS-6 has, and where clusters of small blocks lie among large ones. */
+static int header6_verify(struct fsck_resource *res, struct fsck_why *ret_why)
+{
+	const struct vmfs6_resource_header_disk *h = &res->header;
+	if (le32_get(h->signature) != VMFS6_HEADER_SIGNATURE)
+		return why(ret_why, "signature 0x%08x, not 0x%08x",
+			   le32_get(h->signature), VMFS6_HEADER_SIGNATURE);
+	if (res->count && le32_get(h->bits_per_resource) != res->state_bits)
+		return why(ret_why, "%u bits of state, not %u",
+			   le32_get(h->bits_per_resource), res->state_bits);
+	if (res->count && res->per_cluster * res->state_bits > 8 * (VMFS6_PAGE - 0x80))
+		return why(ret_why, "%u resources per cluster", res->per_cluster);
+	return 0;
+}
+
+static int parent_verify(struct fsck_resource *res, struct fsck_why *ret_why)
+{
+	const struct vmfs6_resource_header_disk *h = &res->header;
+	uint32_t per_cluster = le32_get(h->parent_per_cluster);
+	uint32_t clusters = le32_get(h->parent_clusters_per_group);
+	uint64_t size = (uint64_t)clusters *
+			(res->header_size + (uint64_t)per_cluster * res->header_size);
+	if (per_cluster == 0 || per_cluster > CLUSTERS_PER_GROUP_MAX || clusters == 0 ||
+	    clusters > CLUSTERS_PER_GROUP_MAX || size != le32_get(h->parent_group_size) ||
+	    res->per_cluster != VMFS6_SFB_PER_LFB)
+		return why(ret_why, "clusters of %u in groups of %u times %u, %u bytes",
+			   res->per_cluster, clusters, per_cluster,
+			   le32_get(h->parent_group_size));
+	res->headers_off = clusters * res->header_size;
+	res->clusters_per_group = clusters * per_cluster;
+	res->group_size = size;
+	return 0;
+}
+
+/* The end of what its resources need of the file. */
+static uint64_t resource_end(const struct fsck_resource *res)
+{
 	uint32_t last = res->cluster_count - 1;
-	uint64_t end = fsck_item_off(res, last, fsck_cluster_total(res, last));
-	if (end > res->length_bytes)
+	uint64_t header = fsck_cluster_off(res, last) + res->header_size;
+	return res->resource_size
+		       ? max_u64(header, fsck_item_off(res, last,
+						       fsck_cluster_total(res, last)))
+		       : header;
+}
+
+static int resource_geometry(const struct fsck_volume *v, struct fsck_resource *res,
+			     struct fsck_why *ret_why)
+{
+	struct vmfs6_resource_header_disk *h = &res->header;
+	bool is_6 = v->shape->version == 6;
+	bool is_child = is_6 && res->addr_type == ADDR_FB;
+	int err = fsck_resource_read(v, res, is_child ? VMFS6_SFB_HEADER_OFF : 0, h,
+				     sizeof(*h));
+	if (err)
+		return err == -EUCLEAN ? why(ret_why, "its first block is missing") : err;
+	const struct vmfs_resource_geometry_disk *g = &h->geometry;
+	res->per_cluster = le32_get(g->per_cluster);
+	res->clusters_per_group = le32_get(g->clusters_per_group);
+	res->resource_size = le32_get(g->resource_size);
+	res->count = (uint64_t)le32_get(g->count_high) << 32 | le32_get(g->count_low);
+	if (is_6) {
+		err = header6_verify(res, ret_why);
+		if (err)
+			return err;
+		if (res->count == 0) /* .pbc.sf on every volume that was seen */
+			return 0;
+	}
+	err = header_verify(v, res, ret_why);
+	if (!err && is_child)
+		err = parent_verify(res, ret_why);
+	if (err || res->cluster_count == 0)
+		return err;
+	if (resource_end(res) > res->length_bytes)
 		return why(ret_why, "%llu resources need %llu bytes, the file has %llu",
-			   (unsigned long long)res->count, (unsigned long long)end,
+			   (unsigned long long)res->count,
+			   (unsigned long long)resource_end(res),
 			   (unsigned long long)res->length_bytes);
 	return 0;
+}
+
+/* Files that a version does not have. */
+static bool is_absent(const struct fsck_volume *v, enum fsck_resource_index i)
+{
+	if (i == FSCK_PB2)
+		return v->shape->version == 3;
+	return (i == FSCK_JBC || i == FSCK_LFB) && v->shape->version != 6;
 }
 
 int fsck_volume_resource(struct fsck_volume *v, enum fsck_resource_index i,
 			 struct fsck_why *ret_why)
 {
 	struct fsck_resource *res = &v->resources[i];
-	struct vmfs_fd_disk fdd;
+	struct fsck_file file;
 	ret_why->text[0] = '\0';
 	resource_names(v);
-	if (i == FSCK_PB2 && v->major == VMFS_MAJOR_3)
+	if (is_absent(v, i))
 		return -ENOENT;
-	int err = v->resources[FSCK_FDC].is_usable
-			  ? fsck_fd_read(v, res->fd_addr, &fdd)
-			  : system_fd_read(v, res->fd_addr, &fdd);
+	res->is_damaged = true;
+	int err = v->resources[FSCK_FDC].is_usable ? fsck_fd_read(v, res->fd_addr, &file)
+						   : system_fd_read(v, i, &file);
 	if (err)
 		return err == -EUCLEAN ? why(ret_why, "its FD 0x%08llx does not exist",
 					     addr_disk(res->fd_addr))
 				       : err;
-	err = resource_blocks_load(v, res, &fdd, ret_why);
+	err = resource_blocks_load(v, res, &file, ret_why);
 	if (!err)
 		err = resource_geometry(v, res, ret_why);
 	if (err) {
@@ -436,6 +477,7 @@ int fsck_volume_resource(struct fsck_volume *v, enum fsck_resource_index i,
 				      : err;
 	}
 	res->is_usable = true;
+	res->is_damaged = false;
 	return 0;
 }
 
@@ -473,8 +515,8 @@ int fsck_resource_read(const struct fsck_volume *v, const struct fsck_resource *
 uint64_t fsck_cluster_off(const struct fsck_resource *res, uint32_t cluster)
 {
 	uint64_t group = cluster / res->clusters_per_group;
-	return VMFS_RESOURCE_GROUP_OFF + group * res->group_size +
-	       (uint64_t)(cluster % res->clusters_per_group) * VMFS_CLUSTER_HEADER_SIZE;
+	return VMFS_RESOURCE_GROUP_OFF + group * res->group_size + res->headers_off +
+	       (uint64_t)(cluster % res->clusters_per_group) * res->header_size;
 }
 
 uint64_t fsck_item_off(const struct fsck_resource *res, uint32_t cluster, uint32_t index)
@@ -483,7 +525,7 @@ uint64_t fsck_item_off(const struct fsck_resource *res, uint32_t cluster, uint32
 	uint64_t in_group =
 		(uint64_t)(cluster % res->clusters_per_group) * res->per_cluster + index;
 	return VMFS_RESOURCE_GROUP_OFF + group * res->group_size +
-	       (uint64_t)res->clusters_per_group * VMFS_CLUSTER_HEADER_SIZE +
+	       (uint64_t)res->clusters_per_group * res->header_size +
 	       in_group * res->resource_size;
 }
 
@@ -493,220 +535,32 @@ uint32_t fsck_cluster_total(const struct fsck_resource *res, uint32_t cluster)
 				 res->count - (uint64_t)cluster * res->per_cluster);
 }
 
-/* ---- addresses ---- */
-
-bool fsck_addr_number(const struct fsck_volume *v, vmfs_addr addr,
-		      enum fsck_resource_index *ret_i, uint64_t *ret_number)
+void fsck_cluster_take(const struct fsck_resource *res, const void *meta,
+		       struct fsck_cluster *ret_cluster)
 {
-	for (unsigned int i = 0; i < FSCK_RESOURCE_COUNT; i++) {
-		const struct fsck_resource *res = &v->resources[i];
-		if (!res->is_usable || res->addr_type != addr_type(addr))
-			continue;
-		uint64_t number = addr_fb_number(addr);
-		if (res->addr_type != ADDR_FB) {
-			if (addr_index(addr) >= res->per_cluster)
-				return false;
-			number = (uint64_t)addr_cluster(addr) * res->per_cluster +
-				 addr_index(addr);
-		}
-		if (number >= res->count)
-			return false;
-		*ret_i = (enum fsck_resource_index)i;
-		*ret_number = number;
-		return true;
+	if (res->meta_size == VMFS6_PAGE) {
+		const struct vmfs6_cluster_disk *c = meta;
+		*ret_cluster = (struct fsck_cluster){
+			.number = le64_get(c->number),
+			.total = le16_get(c->total),
+			.free = le16_get(c->free),
+			.hint = le32_get(c->hint),
+			.fd_generation = le32_get(c->fd_generation),
+			.states = c->states,
+			.states_size = (uint32_t)max_u64(
+				CLUSTER_STATES_SIZE_6,
+				div_up(res->per_cluster * res->state_bits, 8)),
+		};
+		return;
 	}
-	return false;
-}
-
-int fsck_addr_vol_off(const struct fsck_volume *v, vmfs_addr addr, uint64_t *ret_vol_off,
-		      uint32_t *ret_size)
-{
-	enum fsck_resource_index i;
-	uint64_t number;
-	/* Blocks can be found before .fbb.sf can: the volume is their data. */
-	if (addr_type(addr) == ADDR_FB) {
-		if (addr_fb_number(addr) >= v->block_count)
-			return -EUCLEAN;
-		*ret_vol_off = (uint64_t)addr_fb_number(addr) << v->block_shift;
-		*ret_size = v->block_size;
-		return 0;
-	}
-	if (!fsck_addr_number(v, addr, &i, &number))
-		return -EUCLEAN;
-	const struct fsck_resource *res = &v->resources[i];
-	int err = fsck_resource_vol_off(
-		v, res, fsck_item_off(res, addr_cluster(addr), addr_index(addr)),
-		ret_vol_off);
-	if (!err)
-		*ret_size = res->resource_size;
-	return err;
-}
-
-const char *fsck_addr_text(vmfs_addr addr, char buf[static 48])
-{
-	static const char *const names[8] = {
-		[ADDR_SB] = "SB", [ADDR_PB] = "PB", [ADDR_FD] = "FD", [ADDR_PB2] = "PB2"
+	const struct vmfs_cluster_disk *c = meta;
+	*ret_cluster = (struct fsck_cluster){
+		.number = le32_get(c->number),
+		.total = le32_get(c->total),
+		.free = le32_get(c->free),
+		.hint = le32_get(c->hint),
+		.fd_generation = le32_get(c->fd_generation),
+		.states = c->bitmap,
+		.states_size = sizeof(c->bitmap),
 	};
-	enum vmfs_addr_type type = addr_type(addr);
-	if (addr_is_none(addr))
-		(void)snprintf(buf, 48, "none");
-	else if (type == ADDR_FB)
-		(void)snprintf(buf, 48, "FB %u%s%s", addr_fb_number(addr),
-			       addr_is_tbz(addr) ? " to be zeroed" : "",
-			       addr_is_cow(addr) ? " copy-on-write" : "");
-	else if (names[type])
-		(void)snprintf(buf, 48, "%s %u/%u%s", names[type], addr_cluster(addr),
-			       addr_index(addr),
-			       addr_is_cow(addr) ? " copy-on-write" : "");
-	else
-		(void)snprintf(buf, 48, "0x%08llx", addr_disk(addr));
-	return buf;
-}
-
-/* ---- files ---- */
-
-int fsck_fd_read(const struct fsck_volume *v, vmfs_addr addr, struct vmfs_fd_disk *ret_fd)
-{
-	const struct fsck_resource *res = &v->resources[FSCK_FDC];
-	enum fsck_resource_index i;
-	uint64_t number;
-	if (!fsck_addr_number(v, addr, &i, &number) || i != FSCK_FDC)
-		return -EUCLEAN;
-	return fsck_resource_read(
-		v, res, fsck_item_off(res, addr_cluster(addr), addr_index(addr)), ret_fd,
-		sizeof(*ret_fd));
-}
-
-uint32_t fsck_file_block_size(const struct fsck_volume *v, const struct vmfs_fd_disk *fdd)
-{
-	switch (le32_get(fdd->meta.zla)) {
-	case VMFS_ZLA_FB:
-	case VMFS_ZLA_PB:
-	case VMFS_ZLA_PB2:
-	case VMFS_ZLA_DOUBLE:
-		return v->block_size;
-	case VMFS_ZLA_SB:
-	case VMFS_ZLA_RESIDENT:
-		return v->sub_block_size;
-	default:
-		return 0;
-	}
-}
-
-uint64_t fsck_zla_blocks_max(uint32_t zla)
-{
-	switch (zla) {
-	case VMFS_ZLA_FB:
-	case VMFS_ZLA_SB:
-		return VMFS_FD_SLOTS;
-	case VMFS_ZLA_PB:
-	case VMFS_ZLA_PB2:
-		return VMFS_FD_SLOTS * VMFS_PB_ENTRIES;
-	case VMFS_ZLA_DOUBLE:
-		return (uint64_t)VMFS_FD_SLOTS * VMFS_PB_ENTRIES * VMFS_PB_ENTRIES;
-	default:
-		return 0;
-	}
-}
-
-/* One entry of a pointer block. */
-static int pointer_read(const struct fsck_volume *v, vmfs_addr pb, uint32_t i,
-			vmfs_addr *ret_addr)
-{
-	le32 entries[VMFS_SECTOR_SIZE / sizeof(le32)];
-	uint64_t vol_off;
-	uint32_t size;
-	if (addr_is_none(pb)) {
-		*ret_addr = pb;
-		return 0;
-	}
-	if (addr_type(pb) != ADDR_PB && addr_type(pb) != ADDR_PB2)
-		return -EUCLEAN;
-	int err = fsck_addr_vol_off(v, pb, &vol_off, &size);
-	if (!err)
-		err = fsck_read(v,
-				vol_off + round_down(i * sizeof(le32), VMFS_SECTOR_SIZE),
-				entries, sizeof(entries));
-	if (!err)
-		ret_addr->raw = le32_get(entries[i % ARRAY_SIZE(entries)]);
-	return err;
-}
-
-int fsck_file_block(const struct fsck_volume *v, const struct vmfs_fd_disk *fdd,
-		    uint64_t number, vmfs_addr *ret_addr)
-{
-	uint32_t zla = le32_get(fdd->meta.zla);
-	vmfs_addr addr;
-	int err;
-	if (number >= fsck_zla_blocks_max(zla))
-		return -EUCLEAN;
-	switch (zla) {
-	case VMFS_ZLA_FB:
-	case VMFS_ZLA_SB:
-		ret_addr->raw = le32_get(fdd->u.slots[number]);
-		return 0;
-	case VMFS_ZLA_DOUBLE:
-		addr.raw = le32_get(fdd->u.slots[number >> 20]);
-		err = pointer_read(v, addr, number >> 10 & 1023, &addr);
-		return err ? err : pointer_read(v, addr, number & 1023, ret_addr);
-	default:
-		addr.raw = le32_get(fdd->u.slots[number >> 10]);
-		return pointer_read(v, addr, number & 1023, ret_addr);
-	}
-}
-
-/* Part of one data block. */
-static int block_read(const struct fsck_volume *v, vmfs_addr addr, uint32_t in_block,
-		      void *buf, uint64_t len)
-{
-	uint64_t vol_off;
-	uint32_t size;
-	if (addr_is_none(addr) || addr_is_tbz(addr)) {
-		memset(buf, 0, len);
-		return 0;
-	}
-	if (addr_type(addr) != ADDR_FB && addr_type(addr) != ADDR_SB)
-		return -EUCLEAN;
-	int err = fsck_addr_vol_off(v, addr, &vol_off, &size);
-	if (err)
-		return err;
-	return in_block + len <= size ? fsck_read(v, vol_off + in_block, buf, len)
-				      : -EUCLEAN;
-}
-
-int fsck_file_read(const struct fsck_volume *v, const struct vmfs_fd_disk *fdd,
-		   uint64_t off, void *buf, uint64_t len)
-{
-	uint8_t *to = buf;
-	uint32_t size = fsck_file_block_size(v, fdd);
-	if (size == 0)
-		return -EUCLEAN;
-	if (le32_get(fdd->meta.zla) == VMFS_ZLA_RESIDENT) {
-		if (off > VMFS_RESIDENT_MAX || len > VMFS_RESIDENT_MAX - off)
-			return -EUCLEAN;
-		memcpy(buf, fdd->u.resident + off, len);
-		return 0;
-	}
-	while (len) {
-		vmfs_addr addr;
-		uint32_t in_block = (uint32_t)(off % size);
-		uint64_t n = min_u64(len, size - in_block);
-		int err = fsck_file_block(v, fdd, off / size, &addr);
-		if (!err)
-			err = block_read(v, addr, in_block, to, n);
-		if (err)
-			return err;
-		to += n;
-		off += n;
-		len -= n;
-	}
-	return 0;
-}
-
-bool fsck_is_directory(const struct fsck_volume *v, const struct vmfs_fd_disk *fdd)
-{
-	uint32_t type = le32_get(fdd->meta.type);
-	return type == VMFS_TYPE_DIRECTORY ||
-	       (type == VMFS_TYPE_SYSTEM && v->major >= VMFS_MAJOR_5 &&
-		le32_get(fdd->meta.addr) == le32_get(v->descriptor.sdd_fd_addr));
 }

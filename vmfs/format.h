@@ -385,13 +385,16 @@ struct vmfs_fd_meta_disk {
 	uint8_t pad74[0x14];
 	uint8_t unknown88;	/* 0x88 */
 	uint8_t block_shift;	/* 0x89  log2(block_size) */
-	uint8_t pad8a[0x200 - 0x8a];
+	uint8_t pad8a[2];
+	le32 lfb_count;		/* 0x8c  VMFS-6: large blocks */
+	uint8_t pad90[0x200 - 0x90];
 };
 ONDISK_AT(struct vmfs_fd_meta_disk, block_count, 0x24);
 ONDISK_AT(struct vmfs_fd_meta_disk, zla, 0x44);
 ONDISK_AT(struct vmfs_fd_meta_disk, signature, 0x64);
 ONDISK_AT(struct vmfs_fd_meta_disk, parent, 0x70);
 ONDISK_AT(struct vmfs_fd_meta_disk, unknown88, 0x88);
+ONDISK_AT(struct vmfs_fd_meta_disk, lfb_count, 0x8c);
 ONDISK_SIZE(struct vmfs_fd_meta_disk, 512);
 
 /* A whole FD. */

@@ -136,6 +136,7 @@ struct vmfs6_owner_disk {
 
 /* FD 8 of cluster 0 behind those of VMFS-5; 9 and 10 exist on some volumes. */
 #define VMFS6_FD_JBC 8u
+#define VMFS6_FD_DFD 10u
 #define VMFS6_FD_SYSTEM_COUNT 9u
 
 /* Page 1 of an FD. The fields of meta are those of VMFS-5; 0x74 to 0x8f are new. */

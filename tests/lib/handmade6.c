@@ -17,7 +17,6 @@
 #include "vmfs/dirhash.h"
 
 #define MIB (1ull << 20)
-#define LARGE_BLOCK 5u /* the LFB of /large */
 #define LINKS_BLOCK 5u /* of /dir; its entries are in blocks 1 to 4 */
 
 uint64_t handmade6_length(enum handmade6_fd fd)
@@ -66,6 +65,7 @@ static vmfs_addr put_block(struct handmade6 *h, enum handmade6_fd fd, uint64_t a
 
 static vmfs_addr new_block(struct handmade6 *h, enum handmade6_fd fd, uint64_t at)
 {
+	h->blocks_of[fd]++;
 	return put_block(h, fd, at, h->next_block++);
 }
 
@@ -80,6 +80,8 @@ static vmfs_addr new_sub_block(struct handmade6 *h, const void *data)
 {
 	uint32_t number = h->next_sb++;
 
+	assert_true(number < ARRAY_SIZE(h->sb_owner));
+	h->sb_owner[number] = h->fd;
 	put(h, sb_off(h, number), data, VMFS6_SUB_BLOCK_SIZE);
 	return addr_of6(ADDR_SB, 0, number);
 }
@@ -110,13 +112,19 @@ static uint32_t fd_addr(uint32_t fd)
 	return (uint32_t)addr_of(ADDR_FD, 0, fd).raw;
 }
 
-static struct vmfs6_fd_body_disk *new_fd(uint32_t fd, uint32_t type, uint64_t length,
-					 uint32_t zla)
+static uint32_t parent_of(uint32_t fd)
+{
+	return fd <= HANDMADE6_SYMLINK ? VMFS_FD_ROOT : HANDMADE6_DIR;
+}
+
+static struct vmfs6_fd_body_disk *new_fd(struct handmade6 *h, uint32_t fd, uint32_t type,
+					 uint64_t length, uint32_t zla)
 {
 	struct vmfs6_fd_body_disk *body = calloc(1, sizeof(*body));
 	bool is_small = zla == VMFS_ZLA_SB || zla == VMFS_ZLA_RESIDENT;
 
 	assert_non_null(body);
+	h->fd = fd;
 	body->meta = (struct vmfs_fd_meta_disk){
 		.addr = le32_of(fd_addr(fd)),
 		.generation = le32_of(7),
@@ -133,6 +141,7 @@ static struct vmfs6_fd_body_disk *new_fd(uint32_t fd, uint32_t type, uint64_t le
 		.signature = le32_of(VMFS6_FD_SIGNATURE),
 		.affinity = le32_of(fd_addr(fd)),
 		.tbz_shift = le32_of(20),
+		.parent = le32_of(fd_addr(parent_of(fd))),
 		.block_shift = is_small ? 16 : 20,
 	};
 	return body;
@@ -159,7 +168,7 @@ static void put_resident(struct handmade6 *h, uint32_t fd, uint32_t type,
 			 const char *content)
 {
 	struct vmfs6_fd_body_disk *body =
-		new_fd(fd, type, strlen(content), VMFS_ZLA_RESIDENT);
+		new_fd(h, fd, type, strlen(content), VMFS_ZLA_RESIDENT);
 
 	memcpy(body->u.resident, content, strlen(content));
 	put_fd(h, fd, body, 0);
@@ -168,7 +177,7 @@ static void put_resident(struct handmade6 *h, uint32_t fd, uint32_t type,
 static void put_blocks(struct handmade6 *h)
 {
 	struct vmfs6_fd_body_disk *body =
-		new_fd(HANDMADE6_BLOCKS, VMFS_TYPE_FILE,
+		new_fd(h, HANDMADE6_BLOCKS, VMFS_TYPE_FILE,
 		       handmade6_length(HANDMADE6_BLOCKS), VMFS_ZLA_FB);
 	vmfs_addr tbz = new_block(h, HANDMADE6_BLOCKS, 2);
 
@@ -182,7 +191,7 @@ static void put_blocks(struct handmade6 *h)
 static void put_single(struct handmade6 *h)
 {
 	struct vmfs6_fd_body_disk *body =
-		new_fd(HANDMADE6_SINGLE, VMFS_TYPE_FILE,
+		new_fd(h, HANDMADE6_SINGLE, VMFS_TYPE_FILE,
 		       handmade6_length(HANDMADE6_SINGLE), VMFS_ZLA_PB);
 	struct pointer first = { 0, new_block(h, HANDMADE6_SINGLE, 0) };
 	struct pointer far = {
@@ -199,7 +208,7 @@ static void put_double(struct handmade6 *h)
 {
 	uint64_t last = handmade6_length(HANDMADE6_DOUBLE) / MIB - 1;
 	struct vmfs6_fd_body_disk *body =
-		new_fd(HANDMADE6_DOUBLE, VMFS_TYPE_FILE,
+		new_fd(h, HANDMADE6_DOUBLE, VMFS_TYPE_FILE,
 		       handmade6_length(HANDMADE6_DOUBLE), VMFS_ZLA_DOUBLE);
 	struct pointer leaf = { last % VMFS6_PB_ENTRIES,
 				new_block(h, HANDMADE6_DOUBLE, last) };
@@ -213,7 +222,7 @@ static void put_double(struct handmade6 *h)
 static void put_sub(struct handmade6 *h)
 {
 	struct vmfs6_fd_body_disk *body =
-		new_fd(HANDMADE6_SUB, VMFS_TYPE_FILE, HANDMADE6_SUB_LEN, VMFS_ZLA_SB);
+		new_fd(h, HANDMADE6_SUB, VMFS_TYPE_FILE, HANDMADE6_SUB_LEN, VMFS_ZLA_SB);
 	uint8_t *sub = calloc(1, VMFS6_SUB_BLOCK_SIZE);
 
 	assert_non_null(sub);
@@ -238,16 +247,16 @@ static void put_files(struct handmade6 *h)
 static void put_large(struct handmade6 *h)
 {
 	struct vmfs6_fd_body_disk *body =
-		new_fd(HANDMADE6_LARGE, VMFS_TYPE_FILE,
+		new_fd(h, HANDMADE6_LARGE, VMFS_TYPE_FILE,
 		       handmade6_length(HANDMADE6_LARGE), VMFS_ZLA_PB);
 	const uint32_t count = VMFS6_SFB_PER_LFB + 2;
 	struct pointer *pointers = calloc(count, sizeof(*pointers));
-	uint32_t first = LARGE_BLOCK * VMFS6_SFB_PER_LFB;
+	uint32_t first = HANDMADE6_LARGE_BLOCK * VMFS6_SFB_PER_LFB;
 
 	assert_non_null(pointers);
 	for (uint32_t i = 0; i < VMFS6_SFB_PER_LFB; i++)
 		pointers[i] = (struct pointer){
-			i, { (uint64_t)LARGE_BLOCK << 15 | ADDR_LFB }
+			i, { (uint64_t)HANDMADE6_LARGE_BLOCK << 15 | ADDR_LFB }
 		};
 	put_block(h, HANDMADE6_LARGE, 0, first);
 	put_block(h, HANDMADE6_LARGE, 300, first + 300);
@@ -256,6 +265,7 @@ static void put_large(struct handmade6 *h)
 		pointers[i] = (struct pointer){ i, new_block(h, HANDMADE6_LARGE, i) };
 	vmfs_addr pb = new_pointer_block(h, pointers, count);
 	body->u.slots[0] = le64_of(addr_disk(pb));
+	body->meta.lfb_count = le32_of(1);
 	put_fd(h, HANDMADE6_LARGE, body, count);
 	free(pointers);
 }
@@ -265,11 +275,12 @@ static void put_large(struct handmade6 *h)
 static struct vmfs6_dirent_disk entry(const char *name, uint32_t type, uint32_t fd,
 				      uint32_t generation, uint64_t file_off)
 {
+	uint32_t hash = name[0] == '.' ? 0 : (uint32_t)vmfs_dirhash(name);
 	struct vmfs6_dirent_disk e = {
 		.type = le32_of(type),
 		.addr = le32_of(fd_addr(fd)),
 		.generation = le32_of(generation),
-		.hash = le32_of((uint32_t)vmfs_dirhash(name)),
+		.hash = le32_of(hash),
 		.file_off = le64_of(file_off),
 	};
 
@@ -280,6 +291,22 @@ static struct vmfs6_dirent_disk entry(const char *name, uint32_t type, uint32_t 
 static uint32_t location(uint32_t type, uint32_t block, uint32_t slot)
 {
 	return type | block << 2 | slot << 24;
+}
+
+/* The root has one more directory, and no room in block 1. */
+static void put_root_full(struct handmade6 *h, uint64_t root)
+{
+	uint64_t fd = mkfs_fd_vol_off(&h->layout, VMFS_FD_ROOT) + VMFS6_PAGE;
+	uint64_t map = root + VMFS6_DIR_HEADER_SIZE;
+	struct vmfs_fd_meta_disk meta;
+	uint8_t sector[VMFS_SECTOR_SIZE];
+
+	assert_int_equal(bdev_read(h->bd, sector, sizeof(sector), LVM_DATA_OFF + map), 0);
+	sector[sizeof(struct vmfs6_dir_block_head_disk)] = DIR6_MAP << 4 | DIR6_ENTRIES;
+	put(h, map, sector, sizeof(sector));
+	assert_int_equal(bdev_read(h->bd, &meta, sizeof(meta), LVM_DATA_OFF + fd), 0);
+	meta.links = le32_of(le32_get(meta.links) + 1);
+	put(h, fd, &meta, sizeof(meta));
 }
 
 /* Entries go behind those of mkfs, in block 1: six are free. */
@@ -315,10 +342,11 @@ static void put_in_root(struct handmade6 *h)
 	}
 	memset(b.head.bitmap, 0, sizeof(b.head.bitmap));
 	b.head.free = le16_of(0);
-	header->entry_count = le32_of(10 + ARRAY_SIZE(names));
+	header->entry_count = header->allocated = le32_of(10 + ARRAY_SIZE(names));
 	put(h, root, header, sizeof(*header));
 	put(h, root + at, &b, sizeof(b));
 	free(header);
+	put_root_full(h, root);
 }
 
 /* The sub-blocks of /dir: header, blocks. */
@@ -413,7 +441,7 @@ static void put_dir(struct handmade6 *h)
 	struct vmfs6_dir_block_disk *map = &d->u.blocks[0];
 	uint64_t length = VMFS6_DIR_HEADER_SIZE + (LINKS_BLOCK + 1) * VMFS6_PAGE;
 	struct vmfs6_fd_body_disk *body =
-		new_fd(HANDMADE6_DIR, VMFS_TYPE_DIRECTORY, length, VMFS_ZLA_SB);
+		new_fd(h, HANDMADE6_DIR, VMFS_TYPE_DIRECTORY, length, VMFS_ZLA_SB);
 	char name[16];
 
 	assert_non_null(d);
@@ -441,10 +469,136 @@ static void put_dir(struct handmade6 *h)
 		add_entry(d, h->pair[i], fd);
 	}
 	d->header.entry_count = d->header.allocated = le32_of(2 + d->count);
+	h->fd = HANDMADE6_DIR;
 	body->u.slots[0] = le64_of(addr_disk(new_sub_block(h, &d->header)));
 	body->u.slots[1] = le64_of(addr_disk(new_sub_block(h, d->u.bytes)));
 	put_fd(h, HANDMADE6_DIR, body, 2);
 	free(d);
+}
+
+/* ---- what is in use, and whose it is ---- */
+
+uint64_t handmade6_fd_off(const struct handmade6 *h, uint32_t fd)
+{
+	return LVM_DATA_OFF + mkfs_fd_vol_off(&h->layout, fd);
+}
+
+uint64_t handmade6_sb_off(const struct handmade6 *h, uint32_t number)
+{
+	return LVM_DATA_OFF + sb_off(h, number);
+}
+
+uint64_t handmade6_cluster_off(const struct handmade6 *h, enum mkfs_resource_index res,
+			       uint32_t cluster)
+{
+	const struct mkfs_resource *r = &h->layout.resources[res];
+	uint64_t off = res == MKFS_FBB ? mkfs_sfb_cluster_off(cluster)
+				       : mkfs_cluster_off(r, cluster);
+
+	return LVM_DATA_OFF + mkfs_file_vol_off(&h->layout.files[r->fd], off);
+}
+
+uint64_t handmade6_lfb_cluster_off(const struct handmade6 *h)
+{
+	return LVM_DATA_OFF + mkfs_file_vol_off(&h->layout.files[VMFS_FD_FBB],
+						mkfs_lfb_cluster_off(0));
+}
+
+static void load_meta(struct handmade6 *h, uint64_t header, struct vmfs6_cluster_disk *c)
+{
+	assert_int_equal(bdev_read(h->bd, c, sizeof(*c), header + VMFS6_PAGE), 0);
+}
+
+/* `used` more are in use than before. */
+static void put_meta(struct handmade6 *h, uint64_t header, struct vmfs6_cluster_disk *c,
+		     uint32_t used)
+{
+	c->free = le16_of((uint16_t)(le16_get(c->free) - used));
+	c->hint = le32_of(le32_get(c->hint) + used);
+	put(h, header + VMFS6_PAGE - LVM_DATA_OFF, c, sizeof(*c));
+}
+
+static void set_owner(struct vmfs6_cluster_disk *c, uint32_t i, uint32_t owner)
+{
+	le32 fd = le32_of(owner);
+
+	memcpy((uint8_t *)c + 0x8e0 + i * sizeof(fd), &fd, sizeof(fd));
+}
+
+static void mark_fds(struct handmade6 *h)
+{
+	uint64_t header = handmade6_cluster_off(h, MKFS_FDC, 0);
+	uint32_t end = HANDMADE6_NAME0 + HANDMADE6_NAMES + 2;
+	struct vmfs6_cluster_disk c;
+
+	load_meta(h, header, &c);
+	for (uint32_t fd = HANDMADE6_DIR; fd < end; fd++) {
+		bitmap_clear(c.states, fd);
+		set_owner(&c, fd, fd_addr(parent_of(fd)));
+	}
+	c.fd_generation = le32_of(7);
+	put_meta(h, header, &c, end - HANDMADE6_DIR);
+}
+
+static void mark_sub_blocks(struct handmade6 *h)
+{
+	uint64_t header = handmade6_cluster_off(h, MKFS_SBC, 0);
+	struct vmfs6_cluster_disk c;
+
+	load_meta(h, header, &c);
+	for (uint32_t i = 0; i < h->next_sb; i++) {
+		bitmap_clear(c.states, i);
+		set_owner(&c, i, fd_addr(h->sb_owner[i]));
+	}
+	put_meta(h, header, &c, h->next_sb);
+}
+
+/* All are in one cluster, behind those of mkfs. */
+static void mark_blocks(struct handmade6 *h)
+{
+	uint32_t first = h->layout.used_blocks, cluster = first / VMFS6_SFB_PER_LFB;
+	uint64_t header = handmade6_cluster_off(h, MKFS_FBB, cluster);
+	struct vmfs6_cluster_disk c;
+
+	assert_int_equal((h->next_block - 1) / VMFS6_SFB_PER_LFB, cluster);
+	load_meta(h, header, &c);
+	for (uint32_t n = first; n < h->next_block; n++)
+		bitmap_clear(c.states, n % VMFS6_SFB_PER_LFB * 2);
+	uint32_t count = le16_get(c.owner_count);
+	for (uint32_t fd = 0; fd < ARRAY_SIZE(h->blocks_of); fd++) {
+		struct vmfs6_owner_disk owner = { le32_of(fd_addr(fd)),
+						  le32_of(h->blocks_of[fd]) };
+
+		if (h->blocks_of[fd])
+			memcpy((uint8_t *)&c + VMFS6_SFB_OWNERS_OFF +
+				       count++ * sizeof(owner),
+			       &owner, sizeof(owner));
+	}
+	c.owner_count = le16_of((uint16_t)count);
+	put_meta(h, header, &c, h->next_block - first);
+}
+
+/* One large block is in use as it is, and no small one of it can be had. */
+static void mark_large(struct handmade6 *h)
+{
+	uint64_t header = handmade6_lfb_cluster_off(h);
+	uint64_t fbb = mkfs_file_vol_off(&h->layout.files[VMFS_FD_FBB], 0);
+	uint64_t small = handmade6_cluster_off(h, MKFS_FBB, HANDMADE6_LARGE_BLOCK);
+	struct vmfs6_resource_header_disk resources;
+	struct vmfs6_cluster_disk c;
+
+	load_meta(h, header, &c);
+	bitmap_clear(c.states, HANDMADE6_LARGE_BLOCK * 3 + 2);
+	put_meta(h, header, &c, 0);
+	fbb += VMFS6_SFB_HEADER_OFF;
+	assert_int_equal(bdev_read(h->bd, &resources, sizeof(resources),
+				   LVM_DATA_OFF + fbb),
+			 0);
+	resources.converted = le32_of(le32_get(resources.converted) - 1);
+	put(h, fbb, &resources, sizeof(resources));
+	load_meta(h, small, &c);
+	memset(c.states, 0, VMFS6_SFB_PER_LFB / 4);
+	put_meta(h, small, &c, VMFS6_SFB_PER_LFB);
 }
 
 void handmade6_write(struct handmade6 *h, struct bdev *bd)
@@ -458,9 +612,13 @@ void handmade6_write(struct handmade6 *h, struct bdev *bd)
 	snprintf(options.label, sizeof(options.label), "handmade6");
 	assert_int_equal(mkfs_write(bd, &h->layout, &options, NULL), 0);
 	h->next_block = h->layout.used_blocks;
-	assert_true(h->next_block < LARGE_BLOCK * VMFS6_SFB_PER_LFB);
+	assert_true(h->next_block < HANDMADE6_LARGE_BLOCK * VMFS6_SFB_PER_LFB);
 	put_files(h);
 	put_large(h);
 	put_dir(h);
 	put_in_root(h);
+	mark_fds(h);
+	mark_sub_blocks(h);
+	mark_blocks(h);
+	mark_large(h);
 }

@@ -18,46 +18,12 @@
 
 #include "base/align.h"
 #include "base/bitmap.h"
-#include "fsck/check.h"
 #include "mkfs/write.h"
 #include "tests/lib/collect.h"
 #include "tests/lib/handmade.h"
+#include "tests/lib/wreck.h"
 
 #define SECTOR VMFS_SECTOR_SIZE
-
-struct findings {
-	unsigned int counts[PROBLEM_COUNT];
-	char text[16384];
-};
-
-static void found(void *arg, enum fsck_problem problem, const char *text)
-{
-	struct findings *all = arg;
-	size_t used = strlen(all->text);
-	all->counts[problem]++;
-	(void)snprintf(all->text + used, sizeof(all->text) - used, "%s: %s\n",
-		       fsck_problem(problem)->code, text);
-}
-
-static int check(struct bdev **devices, unsigned int count, struct findings *ret_all,
-		 struct fsck_summary *ret_summary)
-{
-	memset(ret_all, 0, sizeof(*ret_all));
-	memset(ret_summary, 0, sizeof(*ret_summary));
-	struct fsck_options options = {
-		.devices = devices, .device_count = count, .found = found, .arg = ret_all
-	};
-	return fsck_check(&options, ret_summary);
-}
-
-static void assert_clean(struct bdev *bd)
-{
-	static struct findings all;
-	struct fsck_summary summary;
-	assert_int_equal(check(&bd, 1, &all, &summary), 0);
-	if (summary.errors || summary.warnings || summary.has_failed)
-		fail_msg("%s", all.text);
-}
 
 /* ---- what can be wrecked ---- */
 
@@ -98,8 +64,9 @@ enum place {
 	JOURNAL, /* the first free block */
 };
 
-static uint64_t place_off(const struct handmade *h, enum place place)
+static uint64_t place_off(const void *volume, int place)
 {
+	const struct handmade *h = volume;
 	static const enum mkfs_resource_index header[] = { MKFS_FDC, MKFS_FBB, MKFS_PBC,
 							   MKFS_SBC, MKFS_PB2 };
 	static const unsigned int fds[] = {
@@ -110,7 +77,7 @@ static uint64_t place_off(const struct handmade *h, enum place place)
 		HANDMADE_FILE_SUB,    HANDMADE_FILE_POINTERS,
 		HANDMADE_FILE_DOUBLE,
 	};
-	switch (place) {
+	switch ((enum place)place) {
 	case LVM_DEVICE:
 		return LVM_HEADER_OFF;
 	case LVM_VOLUME:
@@ -157,27 +124,6 @@ static uint64_t place_off(const struct handmade *h, enum place place)
 	return 0;
 }
 
-/* size bytes (1, 2, 4, 8 as a number; more: all of that value) at off of a place. */
-struct poke {
-	enum place place;
-	uint32_t off, size;
-	uint64_t value;
-};
-
-static void poke(const struct handmade *h, const struct poke *p)
-{
-	uint64_t at = place_off(h, p->place) + p->off;
-	uint64_t from = round_down(at, SECTOR);
-	uint64_t len = round_up(at + p->size, SECTOR) - from;
-	uint8_t buf[4 * SECTOR];
-	assert_true(len <= sizeof(buf));
-	assert_int_equal(bdev_read(h->bd, buf, len, from), 0);
-	for (uint32_t i = 0; i < p->size; i++)
-		buf[at - from + i] =
-			(uint8_t)(p->size > 8 ? p->value : p->value >> (8 * i));
-	assert_int_equal(bdev_write(h->bd, buf, len, from), 0);
-}
-
 #define DEV(field) offsetof(struct vmfs_lvm_device_disk, field)
 #define VOL(field) offsetof(struct vmfs_lvm_volume_disk, field)
 #define PE(field) offsetof(struct vmfs_lvm_pe_disk, field)
@@ -191,22 +137,6 @@ static void poke(const struct handmade *h, const struct poke *p)
 #define ENTRY(i, field) ((i)*VMFS_DIRENT_SIZE + offsetof(struct vmfs_dirent_disk, field))
 #define SLOT5 (VMFS_HEARTBEATS_OFF + 5 * SECTOR)
 #define FB(n) ((uint64_t)(n) << 6 | ADDR_FB)
-
-struct wreck {
-	enum fsck_problem problem;
-	struct poke pokes[6]; /* size 0 ends */
-	bool is_alone;	      /* nothing else may be found */
-};
-
-/* Found, and nothing else; found first, with what follows from it. */
-#define ALONE(code, ...)                                                                 \
-	{                                                                                \
-		PROBLEM_##code, { __VA_ARGS__ }, true                                    \
-	}
-#define FIRST(code, ...)                                                                 \
-	{                                                                                \
-		PROBLEM_##code, { __VA_ARGS__ }, false                                   \
-	}
 
 /* clang-format off */
 static const struct wreck wrecks[] = {
@@ -370,7 +300,7 @@ static void a_healthy_volume_has_no_finding(void **state)
 	static struct findings all;
 	struct fsck_summary summary;
 	handmade_new(&h);
-	assert_int_equal(check(&h.bd, 1, &all, &summary), 0);
+	assert_int_equal(wreck_check(&h.bd, 1, &all, &summary), 0);
 	assert_string_equal(all.text, "");
 	assert_int_equal(summary.errors + summary.warnings + summary.notes, 0);
 	assert_int_equal(summary.file_count, 8);
@@ -380,54 +310,48 @@ static void a_healthy_volume_has_no_finding(void **state)
 	bdev_close(h.bd);
 }
 
+static void write_again(void *volume)
+{
+	struct handmade *h = volume;
+	handmade_write(h, h->bd);
+}
+
+static struct wrecker wrecker_of(struct handmade *h)
+{
+	return (struct wrecker){ .volume = h,
+				 .bd = h->bd,
+				 .place_off = place_off,
+				 .write = write_again };
+}
+
+static void poke(struct handmade *h, const struct poke *p)
+{
+	struct wrecker w = wrecker_of(h);
+	wreck_poke(&w, p);
+}
+
 static void every_wreck_is_named(void **state)
 {
-	(void)state;
 	struct handmade h;
-	static struct findings all;
-	struct fsck_summary summary;
+	(void)state;
 	handmade_new(&h);
-	for (size_t i = 0; i < ARRAY_SIZE(wrecks); i++) {
-		const struct wreck *w = &wrecks[i];
-		handmade_write(&h, h.bd);
-		for (size_t k = 0; k < ARRAY_SIZE(w->pokes) && w->pokes[k].size; k++)
-			poke(&h, &w->pokes[k]);
-		int err = check(&h.bd, 1, &all, &summary);
-		const struct problem *row = fsck_problem(w->problem);
-		if (err || all.counts[w->problem] == 0)
-			fail_msg("wreck %zu: no %s, error %d, but: %s", i, row->code, err,
-				 all.text);
-		unsigned int others = 0;
-		for (unsigned int p = 0; p < PROBLEM_COUNT; p++)
-			others += p != w->problem ? all.counts[p] : 0;
-		if (w->is_alone && others)
-			fail_msg("wreck %zu: more than %s: %s", i, row->code, all.text);
-		assert_true(row->severity == FINDING_NOTE      ? summary.notes
-			    : row->severity == FINDING_WARNING ? summary.warnings
-							       : summary.errors);
-		if (w->is_alone)
-			assert_int_equal(summary.errors != 0,
-					 row->severity == FINDING_ERROR);
-	}
+	struct wrecker w = wrecker_of(&h);
+	wreck_all(&w, wrecks, ARRAY_SIZE(wrecks));
 	bdev_close(h.bd);
 }
 
-/* These three have a test of their own below. */
+/* Four have a test of their own below; and fsck_wreck6.c. */
+static bool has_wreck_here(enum fsck_problem problem)
+{
+	return !wreck_is_only_6(problem) && problem != PROBLEM_READ_ERROR &&
+	       problem != PROBLEM_HB_RECOVERY && problem != PROBLEM_JOURNAL_LOST &&
+	       problem != PROBLEM_LVM_REGION;
+}
+
 static void no_code_is_without_a_wreck(void **state)
 {
 	(void)state;
-	bool has_wreck[PROBLEM_COUNT] = { [PROBLEM_READ_ERROR] = true,
-					  [PROBLEM_HB_RECOVERY] = true,
-					  [PROBLEM_JOURNAL_LOST] = true };
-	for (size_t i = 0; i < ARRAY_SIZE(wrecks); i++)
-		has_wreck[wrecks[i].problem] = true;
-	for (unsigned int p = 0; p < PROBLEM_COUNT; p++) {
-		const struct problem *row = fsck_problem((enum fsck_problem)p);
-		assert_non_null(row->code);
-		assert_non_null(row->meaning);
-		if (!has_wreck[p])
-			fail_msg("no wreck for %s", row->code);
-	}
+	wreck_assert_complete(wrecks, ARRAY_SIZE(wrecks), has_wreck_here);
 }
 
 /* A host died: slot in use, its journal block allocated, named by the slot only. */
@@ -446,7 +370,7 @@ static void a_journal_of_a_live_slot_is_not_lost(void **state)
 	bitmap_clear(meta.bitmap, fb);
 	meta.free = le32_of(le32_get(meta.free) - 1);
 	assert_int_equal(bdev_write(h.bd, &meta, sizeof(meta), meta_off), 0);
-	assert_int_equal(check(&h.bd, 1, &all, &summary), 0);
+	assert_int_equal(wreck_check(&h.bd, 1, &all, &summary), 0);
 	assert_int_equal(all.counts[PROBLEM_FB_LOST], 1);
 
 	/* A host died while it joined: the header says whose block that was. */
@@ -458,11 +382,11 @@ static void a_journal_of_a_live_slot_is_not_lost(void **state)
 			 0);
 	memcpy(header.volume_uuid, desc.uuid, sizeof(desc.uuid));
 	assert_int_equal(bdev_write(h.bd, &header, sizeof(header), header_off), 0);
-	assert_int_equal(check(&h.bd, 1, &all, &summary), 0);
+	assert_int_equal(wreck_check(&h.bd, 1, &all, &summary), 0);
 	assert_int_equal(all.counts[PROBLEM_FB_LOST], 1);
 	header.crc = le32_of(~crc32_iscsi((unsigned char *)&header, 0x48, 0xffffffffu));
 	assert_int_equal(bdev_write(h.bd, &header, sizeof(header), header_off), 0);
-	assert_int_equal(check(&h.bd, 1, &all, &summary), 0);
+	assert_int_equal(wreck_check(&h.bd, 1, &all, &summary), 0);
 	assert_int_equal(all.counts[PROBLEM_JOURNAL_LOST], 1);
 	assert_int_equal(summary.errors, 0);
 	assert_int_equal(summary.warnings, 1);
@@ -475,13 +399,13 @@ static void a_journal_of_a_live_slot_is_not_lost(void **state)
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(pokes); i++)
 		poke(&h, &pokes[i]);
-	assert_int_equal(check(&h.bd, 1, &all, &summary), 0);
+	assert_int_equal(wreck_check(&h.bd, 1, &all, &summary), 0);
 	assert_int_equal(summary.errors, 0);
 	assert_true(summary.is_live);
 	assert_false(summary.needs_recovery);
 
 	poke(&h, &(struct poke){ JOURNAL, 0, 4, JOURNAL_STATE_MAGIC });
-	assert_int_equal(check(&h.bd, 1, &all, &summary), 0);
+	assert_int_equal(wreck_check(&h.bd, 1, &all, &summary), 0);
 	assert_int_equal(summary.errors, 0);
 	assert_true(summary.needs_recovery);
 	assert_non_null(strstr(all.text, "needs recovery by mounting"));
@@ -498,14 +422,14 @@ static void a_truncated_device_is_named_and_not_trusted(void **state)
 	handmade_new(&h);
 	/* Behind the metadata: all can be read but the size is wrong. */
 	assert_int_equal(bdev_range_new(h.bd, 0, HANDMADE_SIZE / 2, &cut), 0);
-	assert_int_equal(check(&cut, 1, &all, &summary), 0);
+	assert_int_equal(wreck_check(&cut, 1, &all, &summary), 0);
 	assert_int_equal(all.counts[PROBLEM_LVM_DEVICE_SIZE], 1);
 	assert_false(summary.has_failed);
 	bdev_close(cut);
 	handmade_new(&h);
 	/* In the middle of them. */
 	assert_int_equal(bdev_range_new(h.bd, 0, 0x1800000, &cut), 0);
-	assert_int_equal(check(&cut, 1, &all, &summary), 0);
+	assert_int_equal(wreck_check(&cut, 1, &all, &summary), 0);
 	assert_true(all.counts[PROBLEM_READ_ERROR] > 0);
 	assert_true(summary.has_failed);
 	bdev_close(cut);
@@ -522,7 +446,7 @@ static void what_is_not_vmfs_is_refused_in_one_sentence(void **state)
 	struct fsck_options options = { .devices = &bd,
 					.device_count = 1,
 					.reporter = r,
-					.found = found,
+					.found = wreck_found,
 					.arg = &all };
 	assert_int_equal(bdev_mem_new(64 << 20, SECTOR, NULL, &bd), 0);
 	assert_int_equal(fsck_check(&options, &summary), -EMEDIUMTYPE);
@@ -585,7 +509,7 @@ static void fresh_volumes_of_all_sizes_are_clean(void **state)
 				 0);
 		mkfs_options_init(&options, bd);
 		assert_int_equal(mkfs_write(bd, &layout, &options, NULL), 0);
-		assert_clean(bd);
+		wreck_assert_clean(bd);
 		bdev_close(bd);
 	}
 }

@@ -202,10 +202,11 @@ static void the_volume_is_described(void **state)
 	assert_int_equal(info.minor, 82);
 	assert_int_equal(info.block_count, x->h.layout.block_count);
 	assert_int_equal(info.free_block_count,
-			 x->h.layout.block_count - x->h.layout.used_blocks);
+			 x->h.layout.block_count - x->h.next_block - VMFS6_SFB_PER_LFB);
 	assert_int_equal(info.fd_count, 16384);
-	assert_int_equal(info.free_fd_count, 16384 - VMFS6_FD_SYSTEM_COUNT);
-	assert_int_equal(info.free_sb_count, 16384);
+	assert_int_equal(info.free_fd_count,
+			 16384 - (HANDMADE6_NAME0 + HANDMADE6_NAMES + 2));
+	assert_int_equal(info.free_sb_count, 16384 - x->h.next_sb);
 	assert_int_equal(vmfs_volume_members(x->vol, NULL, 0), 0);
 }
 
