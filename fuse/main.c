@@ -1,134 +1,82 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * vmfs-fuse: mounts a volume for inspection. It opens the devices read-only, takes no
- * heartbeat slot and writes nothing, so it may look at a volume that hosts are using.
+ * vmfs-fuse: mounts a volume. Read-only, the default, it opens the devices read-only,
+ * takes no heartbeat slot and writes nothing, so it may look at a volume that hosts are
+ * using. With -o rw it is a member of the cluster like any host, with its guard.
  *
- * In the background the volume is opened after the fork, because threads and I/O contexts
- * do not survive one; the parent waits until the mount stands, or failed, and exits so.
+ * In the background the volume is opened after the fork, because threads, I/O contexts
+ * and the guard do not survive one; the parent waits until the mount stands, or failed,
+ * and exits so. From then on what is to be told goes to the system log.
+ *
+ * A signal ends the mount from a task of its own, which may do what a handler may not: it
+ * says how long the storage is still waited for (a lease that is cut would be waited for
+ * without an end), and takes the mount away, which ends the loop.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <syslog.h>
 #include <unistd.h>
 
 #include "base/report.h"
+#include "bdev/guard.h"
+#include "fuse/arguments.h"
 #include "fuse/ops.h"
 #include "iscsi/open.h"
 #include "vmfs/format.h"
 
-static const char usage_text[] =
-	"usage: vmfs-fuse [-fds] [-o OPTION[,OPTION]...] DEVICE... MOUNTPOINT\n"
-	"Mounts a volume read-only. All its extents must be given, in any order.\n"
-	"  -f  stay in the foreground\n"
-	"  -d  show requests (implies -f)\n"
-	"  -s  one thread\n"
-	"  -o  ro (the default), allow_other, or what fuse(8) knows\n"
-	"examples:\n"
-	"  vmfs-fuse /dev/sdb1 /mnt\n"
-	"  cp --sparse=always /mnt/vm1/vm1-flat.vmdk /backup; fusermount3 -u /mnt\n";
+#define STORAGE_WAIT_NS (10 * NS_PER_S) /* once it is to end */
+#define THREADS_MAX 32u
 
-static const struct option long_options[] = { { "help", no_argument, NULL, 'h' }, { 0 } };
+/* ---- who is told ---- */
 
-struct arguments {
-	char **devices;
-	unsigned int device_count;
-	char *mountpoint; /* absolute: the background leaves this folder */
-	bool is_foreground, is_debug, is_single;
-	char options[1024]; /* for libfuse, "" or starting with a comma */
+struct log {
+	struct reporter base; /* first: tell() casts */
+	struct reporter_stderr terminal;
+	atomic_bool is_detached;
 };
 
-/* ---- arguments ---- */
-
-static int add_option(struct arguments *a, const char *option, struct reporter *r)
+static void log_tell(struct reporter *r, enum report_level level, const char *text)
 {
-	size_t used = strlen(a->options);
-	if (strcmp(option, "rw") == 0)
-		return report_error(
-			r, -EINVAL,
-			"mounting read-write is not available yet: use -o ro");
-	if (strcmp(option, "ro") == 0 || !option[0])
-		return 0;
-	/* Others than the one who mounts are held to the modes of the files. */
-	const char *more = strcmp(option, "allow_other") ? "" : ",default_permissions";
-	if (used + strlen(option) + strlen(more) + 2 > sizeof(a->options))
-		return report_error(r, -EINVAL, "-o %s: too many options", option);
-	(void)snprintf(a->options + used, sizeof(a->options) - used, ",%s%s", option,
-		       more);
-	return 0;
+	static const int priorities[] = { LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG };
+	struct log *log = (struct log *)r;
+	if (!atomic_load(&log->is_detached))
+		log->terminal.base.tell(&log->terminal.base, level, text);
+	else if (level <= REPORT_INFO)
+		syslog(LOG_DAEMON | priorities[level], "%s", text);
 }
 
-static int add_options(struct arguments *a, char *list, struct reporter *r)
+/* Away from the terminal. */
+static void detach(struct log *log)
 {
-	int err = 0;
-	char *rest = list;
-	for (char *option; !err && (option = strsep(&rest, ","));)
-		err = add_option(a, option, r);
-	return err;
-}
-
-/* 0, 1 (usage wanted), or reported -EINVAL. */
-static int arguments_parse(int argc, char **argv, struct arguments *a, struct reporter *r)
-{
-	int c, err = 0;
-	while (!err &&
-	       (c = getopt_long(argc, argv, "fdsho:", long_options, NULL)) != -1) {
-		switch (c) {
-		case 'd':
-			a->is_debug = true;
-			a->is_foreground = true;
-			break;
-		case 'f':
-			a->is_foreground = true;
-			break;
-		case 's':
-			a->is_single = true;
-			break;
-		case 'o':
-			err = add_options(a, optarg, r);
-			break;
-		case 'h':
-			return 1;
-		default:
-			return -EINVAL;
-		}
-	}
-	if (err)
-		return err;
-	if (argc - optind < 2)
-		return report_error(r, -EINVAL,
-				    "a DEVICE and a MOUNTPOINT are needed (-h for help)");
-	a->devices = argv + optind;
-	a->device_count = (unsigned int)(argc - optind - 1);
-	if (a->device_count > LVM_EXTENTS_MAX)
-		return report_error(r, -EINVAL,
-				    "%u devices: a volume has at most %u extents",
-				    a->device_count, LVM_EXTENTS_MAX);
-	const char *mountpoint = argv[argc - 1];
-	struct stat st;
-	if (stat(mountpoint, &st) != 0)
-		return report_error(r, -errno, "%s: %s", mountpoint, strerror(errno));
-	if (!S_ISDIR(st.st_mode))
-		return report_error(r, -ENOTDIR, "%s: not a directory", mountpoint);
-	a->mountpoint = realpath(mountpoint, NULL);
-	return a->mountpoint
-		       ? 0
-		       : report_error(r, -errno, "%s: %s", mountpoint, strerror(errno));
+	int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	atomic_store(&log->is_detached, true);
+	if (null_fd < 0)
+		return;
+	for (int i = 0; i < 3; i++)
+		(void)dup2(null_fd, i);
+	if (null_fd > 2)
+		(void)close(null_fd);
 }
 
 /* ---- the session ---- */
 
 static struct fuse_session *session_new(const struct arguments *a, struct mount *m)
 {
-	char options[sizeof(a->options) + 512];
+	char options[sizeof(a->fuse) + 512];
 	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
 	struct fuse_session *session = NULL;
 	/* A comma would end the name of the device. */
-	(void)snprintf(options, sizeof(options), "-oro,subtype=vmfs,fsname=%.*s%s",
-		       (int)strcspn(a->devices[0], ","), a->devices[0], a->options);
+	(void)snprintf(options, sizeof(options),
+		       "-o%s,default_permissions,subtype=vmfs,fsname=%.*s%s",
+		       a->mount.is_read_only ? "ro" : "rw",
+		       (int)strcspn(a->devices[0], ","), a->devices[0], a->fuse);
 	if (fuse_opt_add_arg(&args, "vmfs-fuse") == 0 &&
 	    fuse_opt_add_arg(&args, options) == 0 &&
 	    (!a->is_debug || fuse_opt_add_arg(&args, "-d") == 0))
@@ -145,71 +93,171 @@ static int session_loop(struct fuse_session *session, bool is_single)
 	struct fuse_loop_config *config = fuse_loop_cfg_create();
 	if (!config)
 		return -ENOMEM;
+	fuse_loop_cfg_set_max_threads(config, THREADS_MAX);
 	int err = fuse_session_loop_mt(session, config);
 	fuse_loop_cfg_destroy(config);
 	return err;
 }
 
-/* Away from the terminal: nothing is said any more. */
-static void detach(void)
+struct mounted {
+	struct mount *m;
+	struct fuse_session *session;
+};
+
+static sigset_t ending_signals(void)
 {
-	int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-	if (null_fd < 0)
-		return;
-	for (int i = 0; i < 3; i++)
-		(void)dup2(null_fd, i);
-	if (null_fd > 2)
-		(void)close(null_fd);
+	sigset_t set;
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigaddset(&set, SIGINT);
+	(void)sigaddset(&set, SIGHUP);
+	return set;
 }
 
-/* Mounts and serves until unmounted or told to stop. ready_fd: closed, 1 byte, or -1. */
-static int serve(const struct arguments *a, struct mount *m, int ready_fd)
+/* SIGHUP without a sender is our own: the session ended by itself. */
+static void wait_for_signal(void *arg)
+{
+	struct mounted *e = arg;
+	sigset_t set = ending_signals();
+	siginfo_t info;
+	int signal;
+	do
+		signal = sigwaitinfo(&set, &info);
+	while (signal < 0);
+	vmfs_volume_limit_wait(e->m->vol, STORAGE_WAIT_NS);
+	if (!fuse_session_exited(e->session)) {
+		fuse_session_exit(e->session);
+		fuse_session_unmount(e->session);
+	}
+}
+
+/* Members that died may have left files that lost their names while they were open. */
+static bool is_going_on(void *arg)
+{
+	return !fuse_session_exited(arg);
+}
+
+static void collect(void *arg)
+{
+	struct mounted *e = arg;
+	int err = vmfs_unlinked_collect(e->m->vol, is_going_on, e->session);
+	if (err)
+		report(e->m->reporter, REPORT_WARN,
+		       "files that a dead host had open are left: %s", strerror(-err));
+}
+
+/* Serves a mount that stands until it is unmounted or told to end. */
+static int serve_mounted(const struct arguments *a, struct mount *m,
+			 struct fuse_session *session)
+{
+	struct mounted e = { .m = m, .session = session };
+	struct task *collector = NULL;
+	struct task *signals = task_start("signals", wait_for_signal, &e);
+	if (!signals)
+		return -ENOMEM;
+	if (!a->mount.is_read_only)
+		collector = task_start("unlinked", collect, &e);
+	int err = session_loop(session, a->is_single);
+	fuse_session_exit(session);
+	(void)kill(getpid(), SIGHUP);
+	task_join(signals);
+	task_join(collector);
+	return err;
+}
+
+/* Mounts and serves. ready_fd: gets a byte when the mount stands, or -1. */
+static int serve(const struct arguments *a, struct mount *m, struct log *log,
+		 int ready_fd)
 {
 	struct fuse_session *session = session_new(a, m);
 	if (!session)
 		return -EINVAL; /* libfuse has said why */
-	int err = -EIO;
-	if (fuse_set_signal_handlers(session) == 0) {
-		if (fuse_session_mount(session, a->mountpoint) == 0) {
-			if (ready_fd >= 0) {
-				ssize_t n = write(ready_fd, "", 1);
-				(void)close(ready_fd);
-				detach();
-				err = n == 1 && chdir("/") == 0 ? 0 : -EIO;
-			}
-			if (ready_fd < 0 || !err)
-				err = session_loop(session, a->is_single);
-			fuse_session_unmount(session);
+	int err = fuse_session_mount(session, a->mountpoint) == 0 ? 0 : -EIO;
+	if (!err) {
+		if (ready_fd >= 0) {
+			ssize_t n = write(ready_fd, "", 1);
+			(void)close(ready_fd);
+			detach(log);
+			err = n == 1 && chdir("/") == 0 ? 0 : -EIO;
 		}
-		fuse_remove_signal_handlers(session);
+		if (!err)
+			err = serve_mounted(a, m, session);
+		fuse_session_unmount(session);
 	}
 	fuse_session_destroy(session);
 	/* The number of a signal is a clean end, too. */
 	return err > 0 ? 0 : err;
 }
 
-static int run(const struct arguments *a, struct reporter *r, int ready_fd)
+/* ---- the volume ---- */
+
+struct storage {
+	struct guard *guard;
+	struct bdev *devices[LVM_EXTENTS_MAX], *heartbeat;
+};
+
+/* A plain file has its liveness lock: nothing to guard. */
+static int start_guard(const struct arguments *a, struct reporter *r,
+		       struct guard **ret_guard)
 {
-	struct bdev *devices[LVM_EXTENTS_MAX] = { 0 };
-	struct mount m = { .reporter = r };
-	int err = 0;
+	const struct guard_options options = { .log_fd = STDERR_FILENO, .reporter = r };
+	struct stat st;
+	bool is_local = a->device_count == 1 && stat(a->devices[0], &st) == 0 &&
+			S_ISREG(st.st_mode);
+	return a->mount.is_read_only || is_local ? 0 : guard_start(&options, ret_guard);
+}
+
+static int open_storage(const struct arguments *a, struct reporter *r,
+			struct storage *st)
+{
+	uint32_t flags = a->mount.is_read_only ? BDEV_OPEN_READ_ONLY : 0;
+	int err = start_guard(a, r, &st->guard);
 	for (unsigned int i = 0; !err && i < a->device_count; i++)
-		err = device_open(a->devices[i], BDEV_OPEN_READ_ONLY, NULL, r,
-				  &devices[i]);
-	if (!err) {
-		struct vmfs_open_options options = {
-			.devices = devices,
-			.device_count = a->device_count,
-			.is_read_only = true,
-			.reporter = r,
-		};
-		err = vmfs_volume_open(&options, &m.vol);
-	}
-	if (!err)
-		err = serve(a, &m, ready_fd);
-	int close_err = vmfs_volume_close(m.vol);
+		err = device_open(a->devices[i], flags, NULL, r, &st->devices[i]);
+	if (!err && !a->mount.is_read_only && device_is_iscsi_url(a->devices[0]))
+		err = device_open(a->devices[0], flags, NULL, r, &st->heartbeat);
+	return err;
+}
+
+static void close_storage(const struct arguments *a, struct storage *st)
+{
+	bdev_close(st->heartbeat);
 	for (unsigned int i = 0; i < a->device_count; i++)
-		bdev_close(devices[i]);
+		bdev_close(st->devices[i]);
+	guard_stop(st->guard);
+}
+
+static int open_volume(const struct arguments *a, struct storage *st, struct mount *m)
+{
+	const struct vmfs_open_options options = {
+		.devices = st->devices,
+		.device_count = a->device_count,
+		.is_read_only = a->mount.is_read_only,
+		.reporter = m->reporter,
+		.heartbeat_device = st->heartbeat,
+		.guard = st->guard,
+		.lease_profile = VMFS_LEASE_FOLLOW,
+	};
+	return vmfs_volume_open(&options, &m->vol);
+}
+
+static int run(const struct arguments *a, struct log *log, int ready_fd)
+{
+	struct storage st = { 0 };
+	struct mount m = { .reporter = &log->base, .options = a->mount };
+	sigset_t set = ending_signals();
+	(void)pthread_sigmask(SIG_BLOCK, &set, NULL); /* for all tasks from here on */
+	int err = open_storage(a, m.reporter, &st);
+	if (!err)
+		err = open_volume(a, &st, &m);
+	if (!err) {
+		files_init(&m);
+		err = serve(a, &m, log, ready_fd);
+		vmfs_volume_limit_wait(m.vol, STORAGE_WAIT_NS);
+		files_done(&m);
+	}
+	int close_err = vmfs_volume_close(m.vol);
+	close_storage(a, &st);
 	return err ? err : close_err;
 }
 
@@ -224,16 +272,16 @@ static int wait_until_ready(int ready_fd)
 	return n == 1 ? 0 : 1;
 }
 
-static int run_in_background(const struct arguments *a, struct reporter *r)
+static int run_in_background(const struct arguments *a, struct log *log)
 {
 	int ready[2];
 	if (pipe2(ready, O_CLOEXEC) != 0) {
-		(void)report_error(r, -errno, "pipe: %s", strerror(errno));
+		(void)report_error(&log->base, -errno, "pipe: %s", strerror(errno));
 		return 1;
 	}
 	pid_t child = fork();
 	if (child < 0) {
-		(void)report_error(r, -errno, "fork: %s", strerror(errno));
+		(void)report_error(&log->base, -errno, "fork: %s", strerror(errno));
 		return 1;
 	}
 	if (child) {
@@ -242,23 +290,24 @@ static int run_in_background(const struct arguments *a, struct reporter *r)
 	}
 	(void)close(ready[0]);
 	(void)setsid();
-	return run(a, r, ready[1]) ? 1 : 0;
+	return run(a, log, ready[1]) ? 1 : 0;
 }
 
 int main(int argc, char **argv)
 {
-	struct reporter_stderr stderr_reporter;
-	struct reporter *r =
-		reporter_stderr_init(&stderr_reporter, "vmfs-fuse", REPORT_WARN);
-	struct arguments a = { 0 };
-	int err = arguments_parse(argc, argv, &a, r);
+	struct log log = { .base.tell = log_tell };
+	struct arguments a;
+	(void)reporter_stderr_init(&log.terminal, "vmfs-fuse", REPORT_WARN);
+	openlog("vmfs-fuse", LOG_PID, LOG_DAEMON);
+	int err = arguments_parse(argc, argv, &log.base, &a);
 	if (err == 1) {
-		fputs(usage_text, stdout);
+		fputs(arguments_usage, stdout);
 		return 0;
 	}
 	if (err)
 		return 1;
-	int code = a.is_foreground ? (run(&a, r, -1) ? 1 : 0) : run_in_background(&a, r);
+	int code = a.is_foreground ? (run(&a, &log, -1) ? 1 : 0)
+				   : run_in_background(&a, &log);
 	free(a.mountpoint);
 	return code;
 }

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A read-only mount, by the low-level interface of libfuse.
+ * A mount, by the low-level interface of libfuse: looking.
  *
- * An inode number is the address of the file descriptor; the root is 1, which no address
- * can be. So nothing is kept per inode, and forgetting is free. Whatever another host
- * changes is seen within a second: names and attributes are given to the kernel for no
- * longer, and its pages are dropped at each open.
+ * The kernel's number for a file is the node: generation << 32 | address of the file
+ * descriptor; the root is 1, which no address can be. So nothing is kept per inode,
+ * forgetting is free, and a number that outlives its file never means the next one. Users
+ * see the address alone as inode number. Whatever another host changes is seen within a
+ * second: names and attributes are given to the kernel for no longer, and its pages are
+ * dropped at each open. With -o immutable it keeps everything.
  *
- * An open file is a struct vmfs_file in fi->fh. Requests run on several threads of
- * libfuse; the library is safe to call from all of them.
+ * Requests run on several threads of libfuse; the library is safe to call from all of
+ * them.
  */
 #include "fuse/ops.h"
 
@@ -23,25 +25,32 @@
 #include "vmfs/format.h"
 
 #define VALID_S 1.0
+#define IMMUTABLE_S 1e6
 #define ENTRIES 64u /* of one call of vmfs_readdir */
 #define READ_MAX (1u << 20)
+#define IN_FLIGHT_MAX 64u
 
-static struct mount *mount_of(fuse_req_t req)
+static bool is_root(vmfs_addr addr)
 {
-	return fuse_req_userdata(req);
+	return addr.raw == addr_of(ADDR_FD, 0, VMFS_FD_ROOT).raw;
 }
 
-static vmfs_addr addr_of_ino(fuse_ino_t ino)
+struct vmfs_node node_of_ino(fuse_ino_t ino)
 {
 	if (ino == FUSE_ROOT_ID)
-		return addr_of(ADDR_FD, 0, VMFS_FD_ROOT);
-	return (vmfs_addr){ (uint32_t)ino };
+		return (struct vmfs_node){ .addr = addr_of(ADDR_FD, 0, VMFS_FD_ROOT) };
+	return (struct vmfs_node){ { (uint32_t)ino }, (uint32_t)(ino >> 32) };
 }
 
-static fuse_ino_t ino_of(vmfs_addr addr)
+fuse_ino_t ino_of_node(struct vmfs_node node)
 {
-	return addr.raw == addr_of(ADDR_FD, 0, VMFS_FD_ROOT).raw ? FUSE_ROOT_ID
-								 : addr.raw;
+	return is_root(node.addr) ? FUSE_ROOT_ID
+				  : (uint64_t)node.generation << 32 | node.addr.raw;
+}
+
+static ino_t shown_ino(vmfs_addr addr)
+{
+	return is_root(addr) ? FUSE_ROOT_ID : addr.raw;
 }
 
 /* Raw device mappings have no content here: a file that does not open. */
@@ -57,14 +66,18 @@ static mode_t type_bits(uint32_t type)
 	}
 }
 
-static struct stat stat_of(const struct vmfs_stat *st)
+struct stat attr_of(const struct mount *m, const struct vmfs_stat *st)
 {
+	const struct mount_options *o = &m->options;
+	uint32_t mode = st->mode & 07777;
+	if (o->has_umask)
+		mode = 0777 & ~o->umask;
 	return (struct stat){
-		.st_ino = ino_of(st->addr),
-		.st_mode = type_bits(st->type) | (st->mode & 07777),
+		.st_ino = shown_ino(st->addr),
+		.st_mode = type_bits(st->type) | mode,
 		.st_nlink = st->links,
-		.st_uid = st->uid,
-		.st_gid = st->gid,
+		.st_uid = o->has_uid ? o->uid : st->uid,
+		.st_gid = o->has_gid ? o->gid : st->gid,
 		.st_size = (off_t)st->size_bytes,
 		.st_blksize = (blksize_t)st->block_size_bytes,
 		.st_blocks = (blkcnt_t)(st->block_count * (st->block_size_bytes / 512)),
@@ -75,32 +88,69 @@ static struct stat stat_of(const struct vmfs_stat *st)
 }
 
 /* Corruption was reported where it was found; callers see an I/O error. */
-static int errno_of(int err)
+void reply_error(fuse_req_t req, int err)
 {
-	return err == -EUCLEAN || err == -EBADMSG ? EIO : -err;
+	fuse_reply_err(req, err == -EUCLEAN || err == -EBADMSG ? EIO : -err);
+}
+
+static double valid_s(const struct mount *m)
+{
+	return m->options.is_immutable ? IMMUTABLE_S : VALID_S;
+}
+
+void reply_attr(fuse_req_t req, const struct vmfs_stat *st)
+{
+	struct stat attr = attr_of(mount_of(req), st);
+	fuse_reply_attr(req, &attr, valid_s(mount_of(req)));
+}
+
+struct fuse_entry_param entry_of(const struct mount *m, const struct vmfs_stat *st)
+{
+	return (struct fuse_entry_param){
+		.ino = ino_of_node(vmfs_node_of(st)),
+		.attr = attr_of(m, st),
+		.attr_timeout = valid_s(m),
+		.entry_timeout = valid_s(m),
+	};
+}
+
+/* In a folder with the bit for it all have the folder's group, and folders the bit. */
+struct vmfs_attr attr_of_caller(fuse_req_t req, fuse_ino_t parent, mode_t mode)
+{
+	const struct fuse_ctx *caller = fuse_req_ctx(req);
+	struct vmfs_attr attr = {
+		.has_mode = true, .mode = mode & 07777,
+		.has_owner = true, .uid = caller->uid, .gid = caller->gid,
+	};
+	struct vmfs_stat st;
+	if (vmfs_node_stat(mount_of(req)->vol, node_of_ino(parent), &st) == 0 &&
+	    st.mode & S_ISGID) {
+		attr.gid = st.gid;
+		attr.mode |= S_ISDIR(mode) ? S_ISGID : 0;
+	}
+	return attr;
 }
 
 static void do_init(void *userdata, struct fuse_conn_info *conn)
 {
 	(void)userdata;
 	conn->max_readahead = READ_MAX;
+	conn->max_background = IN_FLIGHT_MAX;
+	conn->time_gran = 1000000000; /* whole seconds */
+	/* The kernel takes the bits off that a write ends; we do not look for them. */
+	conn->want &= ~(unsigned int)FUSE_CAP_HANDLE_KILLPRIV;
 }
 
 static void do_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
+	struct mount *m = mount_of(req);
 	struct vmfs_stat st;
-	int err = vmfs_lookup(mount_of(req)->vol, addr_of_ino(parent), name, &st);
+	int err = vmfs_node_lookup(m->vol, node_of_ino(parent), name, &st);
 	if (err) {
-		fuse_reply_err(req, errno_of(err));
+		reply_error(req, err);
 		return;
 	}
-	struct fuse_entry_param e = {
-		.ino = ino_of(st.addr),
-		.generation = st.generation,
-		.attr = stat_of(&st),
-		.attr_timeout = VALID_S,
-		.entry_timeout = VALID_S,
-	};
+	struct fuse_entry_param e = entry_of(m, &st);
 	fuse_reply_entry(req, &e);
 }
 
@@ -108,143 +158,112 @@ static void do_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 {
 	struct vmfs_stat st;
 	(void)fi;
-	int err = vmfs_stat_addr(mount_of(req)->vol, addr_of_ino(ino), &st);
-	if (err) {
-		fuse_reply_err(req, errno_of(err));
-		return;
-	}
-	struct stat attr = stat_of(&st);
-	fuse_reply_attr(req, &attr, VALID_S);
+	int err = vmfs_node_stat(mount_of(req)->vol, node_of_ino(ino), &st);
+	if (err)
+		reply_error(req, err);
+	else
+		reply_attr(req, &st);
 }
 
 static void do_readlink(fuse_req_t req, fuse_ino_t ino)
 {
 	char target[4096];
-	int len = vmfs_readlink_addr(mount_of(req)->vol, addr_of_ino(ino), target,
+	int len = vmfs_node_readlink(mount_of(req)->vol, node_of_ino(ino), target,
 				     sizeof(target));
 	if (len < 0)
-		fuse_reply_err(req, errno_of(len));
+		reply_error(req, len);
 	else
 		fuse_reply_readlink(req, target);
 }
 
 /* ---- directories ---- */
 
-/* Entries from `off` on into buf; bytes used, or -errno. */
-static int64_t fill_entries(fuse_req_t req, fuse_ino_t ino, char *buf, size_t size,
-			    off_t off)
+struct filling {
+	fuse_req_t req;
+	char *buf;
+	size_t size, used;
+	bool is_plus;	/* with attributes */
+};
+
+/* 0: it does not fit, or -errno: it is gone meanwhile. */
+static int64_t add_entry(struct filling *f, const struct vmfs_dirent *entry)
+{
+	struct mount *m = mount_of(f->req);
+	char *at = f->buf + f->used;
+	size_t room = f->size - f->used, len;
+	bool is_dots = strcmp(entry->name, ".") == 0 || strcmp(entry->name, "..") == 0;
+	struct vmfs_stat st = { .addr = entry->addr, .type = entry->type };
+	off_t next = (off_t)entry->cookie;
+	if (f->is_plus && !is_dots) {
+		struct vmfs_node node = { entry->addr, entry->generation };
+		int err = vmfs_node_stat(m->vol, node, &st);
+		if (err)
+			return err;
+	}
+	struct fuse_entry_param e = entry_of(m, &st);
+	if (is_dots)
+		e.ino = 0; /* not looked up */
+	len = f->is_plus ? fuse_add_direntry_plus(f->req, at, room, entry->name, &e, next)
+			 : fuse_add_direntry(f->req, at, room, entry->name, &e.attr,
+					     next);
+	return len > room ? 0 : (int64_t)len;
+}
+
+/* Entries from `cookie` on; 0 or -errno. */
+static int fill_entries(struct filling *f, fuse_ino_t ino, uint64_t cookie)
 {
 	struct vmfs_dirent *entries = calloc(ENTRIES, sizeof(*entries));
-	size_t used = 0;
+	int n = entries ? 1 : -ENOMEM;
 	bool is_full = false;
-	uint64_t cookie = (uint64_t)off;
-	if (!entries)
-		return -ENOMEM;
-	int n = 0;
-	while (!is_full) {
-		n = vmfs_readdir(mount_of(req)->vol, addr_of_ino(ino), cookie, entries,
-				 ENTRIES);
-		if (n <= 0)
-			break;
+	while (n > 0 && !is_full) {
+		n = vmfs_node_readdir(mount_of(f->req)->vol, node_of_ino(ino), cookie,
+				      entries, ENTRIES);
 		for (int i = 0; i < n && !is_full; i++) {
-			struct stat attr = { .st_ino = ino_of(entries[i].addr),
-					     .st_mode = type_bits(entries[i].type) };
-			size_t len = fuse_add_direntry(req, buf + used, size - used,
-						       entries[i].name, &attr,
-						       (off_t)entries[i].cookie);
-			is_full = len > size - used;
-			if (is_full)
-				break;
-			used += len;
-			cookie = entries[i].cookie;
+			int64_t len = add_entry(f, &entries[i]);
+			is_full = len == 0;
+			f->used += len > 0 ? (size_t)len : 0;
+			cookie = is_full ? cookie : entries[i].cookie;
 		}
 	}
 	free(entries);
-	return n < 0 && used == 0 ? n : (int64_t)used;
+	return n < 0 && f->used == 0 ? n : 0;
+}
+
+static void list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, bool is_plus)
+{
+	struct filling f = { .req = req, .size = min_u64(size, READ_MAX),
+			     .is_plus = is_plus };
+	f.buf = malloc(f.size);
+	int err = f.buf ? fill_entries(&f, ino, (uint64_t)off) : -ENOMEM;
+	if (err)
+		reply_error(req, err);
+	else
+		fuse_reply_buf(req, f.buf, f.used);
+	free(f.buf);
 }
 
 static void do_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		       struct fuse_file_info *fi)
 {
 	(void)fi;
-	size = min_u64(size, READ_MAX);
-	char *buf = malloc(size);
-	int64_t used = buf ? fill_entries(req, ino, buf, size, off) : -ENOMEM;
-	if (used < 0)
-		fuse_reply_err(req, errno_of((int)used));
-	else
-		fuse_reply_buf(req, buf, (size_t)used);
-	free(buf);
+	list(req, ino, size, off, false);
 }
 
-/* ---- files ---- */
-
-static struct vmfs_file *file_of(const struct fuse_file_info *fi)
+static void do_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+			   struct fuse_file_info *fi)
 {
-	return (struct vmfs_file *)(uintptr_t)fi->fh;
+	(void)fi;
+	list(req, ino, size, off, true);
 }
 
-static void do_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-	struct vmfs_file *file;
-	if ((fi->flags & O_ACCMODE) != O_RDONLY || fi->flags & O_TRUNC) {
-		fuse_reply_err(req, EROFS);
-		return;
-	}
-	int err = vmfs_file_open_addr(mount_of(req)->vol, addr_of_ino(ino), &file);
-	if (err) {
-		fuse_reply_err(req, errno_of(err));
-		return;
-	}
-	fi->fh = (uintptr_t)file;
-	/* The one who asked may be gone: then nobody closes the file but us. */
-	if (fuse_reply_open(req, fi) == -ENOENT)
-		(void)!vmfs_file_close(file);
-}
-
-static void do_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+/* Names are on the disk when what made them returns. */
+static void do_fsyncdir(fuse_req_t req, fuse_ino_t ino, int is_data_only,
+			struct fuse_file_info *fi)
 {
 	(void)ino;
-	fuse_reply_err(req, -vmfs_file_close(file_of(fi)));
-}
-
-static void do_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
-		    struct fuse_file_info *fi)
-{
-	(void)ino;
-	size = min_u64(size, READ_MAX);
-	char *buf = malloc(size);
-	int64_t n = buf ? vmfs_file_read(file_of(fi), buf, size, (uint64_t)off) : -ENOMEM;
-	if (n < 0)
-		fuse_reply_err(req, errno_of((int)n));
-	else
-		fuse_reply_buf(req, buf, (size_t)n);
-	free(buf);
-}
-
-/* SEEK_DATA and SEEK_HOLE: pieces until one is of the kind wanted. */
-static void do_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
-		     struct fuse_file_info *fi)
-{
-	uint64_t at = (uint64_t)off, len;
-	bool is_data, wants_data = whence == SEEK_DATA;
-	(void)ino;
-	if (off < 0 || (whence != SEEK_DATA && whence != SEEK_HOLE)) {
-		fuse_reply_err(req, EINVAL);
-		return;
-	}
-	int err = vmfs_file_extent(file_of(fi), at, &len, &is_data);
-	while (!err && is_data != wants_data) {
-		at += len;
-		err = vmfs_file_extent(file_of(fi), at, &len, &is_data);
-		/* Past the last byte there is a hole, and no data. */
-		if (err == -ENXIO && !wants_data)
-			err = 0, is_data = false;
-	}
-	if (err)
-		fuse_reply_err(req, errno_of(err));
-	else
-		fuse_reply_lseek(req, (off_t)at);
+	(void)is_data_only;
+	(void)fi;
+	reply_error(req, vmfs_volume_state(mount_of(req)->vol));
 }
 
 static void do_statfs(fuse_req_t req, fuse_ino_t ino)
@@ -253,7 +272,7 @@ static void do_statfs(fuse_req_t req, fuse_ino_t ino)
 	(void)ino;
 	int err = vmfs_volume_info(mount_of(req)->vol, &info);
 	if (err) {
-		fuse_reply_err(req, errno_of(err));
+		reply_error(req, err);
 		return;
 	}
 	struct statvfs st = {
@@ -265,7 +284,7 @@ static void do_statfs(fuse_req_t req, fuse_ino_t ino)
 		.f_files = info.fd_count,
 		.f_ffree = info.free_fd_count,
 		.f_favail = info.free_fd_count,
-		.f_flag = ST_RDONLY,
+		.f_flag = mount_of(req)->options.is_read_only ? ST_RDONLY : 0,
 		.f_namemax = VMFS_NAME_MAX,
 	};
 	fuse_reply_statfs(req, &st);
@@ -277,9 +296,26 @@ const struct fuse_lowlevel_ops vmfs_fuse_ops = {
 	.getattr = do_getattr,
 	.readlink = do_readlink,
 	.readdir = do_readdir,
+	.readdirplus = do_readdirplus,
+	.fsyncdir = do_fsyncdir,
+	.statfs = do_statfs,
+	.setattr = do_setattr,
+	.mknod = do_mknod,
+	.mkdir = do_mkdir,
+	.symlink = do_symlink,
+	.link = do_link,
+	.unlink = do_unlink,
+	.rmdir = do_rmdir,
+	.rename = do_rename,
 	.open = do_open,
+	.create = do_create,
 	.release = do_release,
 	.read = do_read,
+	.write = do_write,
+	.flush = do_flush,
+	.fsync = do_fsync,
+	.fallocate = do_fallocate,
 	.lseek = do_lseek,
-	.statfs = do_statfs,
+	.getxattr = do_getxattr,
+	.listxattr = do_listxattr,
 };

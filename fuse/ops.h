@@ -6,14 +6,101 @@
 #define FUSE_USE_VERSION 312
 #include <fuse3/fuse_lowlevel.h>
 
-#include "vmfs/vmfs.h"
+#include "base/env.h"
+#include "vmfs/node.h"
+
+struct handle;
+struct opened;
+
+/* What was asked for with -o. */
+struct mount_options {
+	bool is_read_only;
+	bool is_immutable; /* nobody changes the volume: the kernel may keep all it saw */
+	bool has_uid, has_gid, has_umask;
+	uint32_t uid, gid, umask;
+};
 
 struct mount {
 	struct vmfs_volume *vol;
 	struct reporter *reporter;
+	struct mount_options options;
+	struct mutex m;		/* of the table and all in it */
+	struct opened *opened;	/* files.c: a table of what is open */
 };
 
 /* Userdata of the session: struct mount. */
 extern const struct fuse_lowlevel_ops vmfs_fuse_ops;
+
+static inline struct mount *mount_of(fuse_req_t req)
+{
+	return fuse_req_userdata(req);
+}
+
+/* ---- ops.c, for the others ---- */
+
+struct vmfs_node node_of_ino(fuse_ino_t ino);
+fuse_ino_t ino_of_node(struct vmfs_node node);
+struct stat attr_of(const struct mount *m, const struct vmfs_stat *st);
+/* Replies: the negative errno of the library as one that POSIX callers know. */
+void reply_error(fuse_req_t req, int err);
+void reply_attr(fuse_req_t req, const struct vmfs_stat *st);
+struct fuse_entry_param entry_of(const struct mount *m, const struct vmfs_stat *st);
+/* What the caller makes in a folder is his; mode without the type. */
+struct vmfs_attr attr_of_caller(fuse_req_t req, fuse_ino_t parent, mode_t mode);
+
+/* ---- names.c: what changes names and attributes ---- */
+
+void do_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
+		struct fuse_file_info *fi);
+void do_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+	      dev_t rdev);
+void do_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);
+void do_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name);
+void do_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name);
+void do_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
+void do_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
+void do_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
+	       const char *new_name, unsigned int flags);
+
+/* ---- files.c ---- */
+
+void files_init(struct mount *m);
+/* All that is still open is closed, as at an unmount under open files. */
+void files_done(struct mount *m);
+void do_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void do_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+	       struct fuse_file_info *fi);
+void do_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void do_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+	     struct fuse_file_info *fi);
+void do_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
+	      struct fuse_file_info *fi);
+void do_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void do_fsync(fuse_req_t req, fuse_ino_t ino, int is_data_only,
+	      struct fuse_file_info *fi);
+void do_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,
+		  struct fuse_file_info *fi);
+void do_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
+	      struct fuse_file_info *fi);
+/*
+ * What is open under that number keeps its file although its name goes: 0 with *ret_hold,
+ * NULL if nothing is open. Then files_unhold().
+ */
+int files_hold(struct mount *m, fuse_ino_t ino, struct handle **ret_hold)
+	__attribute__((warn_unused_result));
+void files_unhold(struct mount *m, struct handle *hold, bool is_unlinked);
+/*
+ * Commits what is open for writing under that number, so that what follows finds it in
+ * the FD. 0 if nothing is.
+ */
+int files_commit(struct mount *m, fuse_ino_t ino) __attribute__((warn_unused_result));
+/* fi: an open handle, or NULL. */
+int files_truncate(struct mount *m, fuse_ino_t ino, uint64_t size,
+		   struct fuse_file_info *fi) __attribute__((warn_unused_result));
+
+/* ---- xattr.c ---- */
+
+void do_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size);
+void do_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size);
 
 #endif

@@ -89,8 +89,15 @@ $(STORM): $(call objs,$(wildcard tests/storm/*.c)) $(ENV_POSIX) $(LIBS_all)
 	@echo "  LD      $@"
 	@$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS_all) -lz $(SYS)
 
+# What a mount must be, from inside of it (tests/cli/fuse_write.sh).
+MOUNT := $(B)/tests/mount/mount_model
+$(MOUNT): $(B)/tests/%: $(O)/tests/%.o
+	@mkdir -p $(@D)
+	@echo "  LD      $@"
+	@$(CC) $(LDFLAGS) -o $@ $^
+
 .SECONDARY:
-tests: $(UNIT) $(SIM) $(REPLAY) $(STORM)
+tests: $(UNIT) $(SIM) $(REPLAY) $(STORM) $(MOUNT)
 
 # Tests fork while threads run; ThreadSanitizer would rather die.
 export TSAN_OPTIONS ?= die_after_fork=0

@@ -23,6 +23,7 @@
 #include "vmfs/names.h"
 #include "vmfs/path.h"
 #include "vmfs/txn.h"
+#include "vmfs/unlinked.h"
 #include "vmfs/view.h"
 #include "vmfs/volume.h"
 
@@ -48,6 +49,15 @@ bool file_is_open(struct vmfs_volume *vol, vmfs_addr addr)
 	return is_open;
 }
 
+void file_note_unlinked(struct vmfs_volume *vol, vmfs_addr addr)
+{
+	mutex_lock(&vol->files_mutex);
+	struct vmfs_file *f = find_open(vol, addr);
+	if (f)
+		f->is_unlinked = true;
+	mutex_unlock(&vol->files_mutex);
+}
+
 void file_patch_stat(struct vmfs_volume *vol, struct vmfs_stat *st)
 {
 	mutex_lock(&vol->files_mutex);
@@ -56,6 +66,8 @@ void file_patch_stat(struct vmfs_volume *vol, struct vmfs_stat *st)
 		mutex_lock(&f->m);
 		st->size_bytes = f->length;
 		mutex_unlock(&f->m);
+		if (f->is_unlinked)
+			st->links = 0;
 	}
 	mutex_unlock(&vol->files_mutex);
 }
@@ -430,6 +442,8 @@ int vmfs_file_close(struct vmfs_file *file)
 	if (file->flags) {
 		file_unregister(file);
 		int rc2 = vmfs_lock_release(file->vol, &file->lock);
+		if (rc2 == 0 && file->is_unlinked)
+			rc2 = unlinked_drop(file->vol, &file->ref);
 		if (rc == 0)
 			rc = rc2;
 	}

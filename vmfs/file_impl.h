@@ -53,6 +53,7 @@ struct vmfs_file {
 	/* VMFS_WRITE, VMFS_MULTI_WRITER, VMFS_READ_LOCKED; 0: no lock */
 	uint32_t flags;
 	LIST_ENTRY(vmfs_file) link;	/* vol->files, if locked */
+	bool is_unlinked;		/* unlinked.c; under files_mutex */
 
 	/*
 	 * Serialises what changes the map, the length or the small content, and what goes
@@ -95,6 +96,8 @@ struct vmfs_file {
 
 /* True if this process has the FD open with a lock. Never blocks. */
 bool file_is_open(struct vmfs_volume *vol, vmfs_addr addr);
+/* It has lost its name and goes when it is closed. Never blocks. */
+void file_note_unlinked(struct vmfs_volume *vol, vmfs_addr addr);
 /* Puts the size that an open file has in memory into a stat of it. Never blocks. */
 void file_patch_stat(struct vmfs_volume *vol, struct vmfs_stat *st);
 /* 0, -EBADF if it was not opened for writing, -ESTALE if the volume is lost. */

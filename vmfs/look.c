@@ -120,6 +120,17 @@ int vmfs_node_stat(struct vmfs_volume *vol, struct vmfs_node node,
 	return 0;
 }
 
+int vmfs_node_lock_info(struct vmfs_volume *vol, struct vmfs_node node,
+			struct vmfs_lock_info *ret_info)
+{
+	struct look_node look = { .ref = ref_of(node) };
+	struct vmfs_lock_id id;
+	int rc = view_run(vol, stat_build, &look);
+	if (rc == 0)
+		rc = fd_lock_id(vol, &look.ref, &id);
+	return rc < 0 ? rc : vmfs_lock_look(vol, &id, ret_info);
+}
+
 int vmfs_stat_addr(struct vmfs_volume *vol, vmfs_addr addr, struct vmfs_stat *ret_st)
 {
 	return vmfs_node_stat(vol, (struct vmfs_node){ .addr = addr }, ret_st);

@@ -8,7 +8,8 @@
  * of which leaves a shorter file that is consistent; then it goes with the rest.
  *
  * What a file's removal needs is the file's own lock: a file that another host has open
- * cannot be removed (-EBUSY), nor one that is open here.
+ * cannot be removed (-EBUSY), nor one that is open here, unless the caller says that it
+ * may stay until it is closed (unlinked.c).
  *
  * Invariants:
  * 1. links of a directory = 2 + its subdirectories; of a file = its entries, as a rule 1.
@@ -28,6 +29,7 @@
 #include "vmfs/lock.h"
 #include "vmfs/resource.h"
 #include "vmfs/txn.h"
+#include "vmfs/unlinked.h"
 #include "vmfs/view.h"
 #include "vmfs/volume.h"
 
@@ -240,6 +242,8 @@ struct removal {
 	bool is_locked;		/* the file's lock is pinned by us for the removal */
 	bool is_cut_only;	/* free `budget` blocks from the end, leave the file */
 	bool is_more;		/* there was more to free than the budget */
+	bool may_stay;		/* it may be open here: then it loses its name alone */
+	bool has_stayed;
 };
 
 /* Only the last component counts: "/a/." cannot be removed as "." of a. */
@@ -280,9 +284,13 @@ static int drop_file(struct vmfs_txn *t, struct removal *r)
 	const struct fd_body_disk *seen;
 	struct fd_body_disk *fdd;
 	bool is_all = true;
-	if (!r->is_locked && file_is_open(vol, ref->addr))
+	bool is_open = !r->is_locked && file_is_open(vol, ref->addr);
+	if (is_open && !r->may_stay)
 		return -EBUSY;
 	int rc = path_fd(t, &r->end, &seen);
+	r->has_stayed = rc == 0 && is_open && le32_get(seen->meta.links) == 1;
+	if (r->has_stayed)
+		return unlinked_put(t, ref);
 	if (rc == 0)
 		rc = fd_edit(t, ref, &fdd);
 	if (rc < 0)
@@ -365,6 +373,13 @@ static int run_removal(struct vmfs_volume *vol, vmfs_build_fn *build, struct cha
 	struct vmfs_lock_id id;
 	c->r.budget = STEP_BLOCKS;
 	int rc = names_run(vol, build, c);
+	if (rc == -ENOLINK) {
+		rc = unlinked_prepare(vol);
+		if (rc == 0)
+			rc = names_run(vol, build, c);
+	}
+	if (rc == 0 && c->r.has_stayed)
+		file_note_unlinked(vol, c->r.end.entry.ref.addr);
 	if (rc != -E2BIG)
 		return path_result(vol, &c->r.end, rc);
 	rc = cut_down(vol, &c->r.end, &c->r.is_locked);
@@ -383,6 +398,7 @@ static int run_removal(struct vmfs_volume *vol, vmfs_build_fn *build, struct cha
 static int unlink_build(struct vmfs_txn *t, void *arg)
 {
 	struct change *c = arg;
+	c->r.has_stayed = false;
 	int rc = path_walk(t, &c->at, PATH_NO_FOLLOW, &c->r.end);
 	if (rc == 0)
 		rc = check_removable(&c->r.end);
@@ -397,13 +413,14 @@ static int unlink_build(struct vmfs_txn *t, void *arg)
 
 int vmfs_node_unlink(struct vmfs_volume *vol, struct vmfs_node dir, const char *name)
 {
-	struct change c = { .at = { dir, name } };
+	struct change c = { .at = { dir, name }, .r.may_stay = true };
 	return run_removal(vol, unlink_build, &c);
 }
 
 int vmfs_unlink(struct vmfs_volume *vol, const char *path)
 {
-	return vmfs_node_unlink(vol, names_root, path);
+	struct change c = { .at.path = path };
+	return run_removal(vol, unlink_build, &c);
 }
 
 static int rmdir_build(struct vmfs_txn *t, void *arg)
@@ -490,6 +507,7 @@ static int move_entry(struct vmfs_txn *t, struct change *c)
 static int rename_build(struct vmfs_txn *t, void *arg)
 {
 	struct change *c = arg;
+	c->r.has_stayed = false;
 	int rc = path_walk(t, &c->at, PATH_NO_FOLLOW, &c->from);
 	if (rc == 0)
 		rc = check_removable(&c->from);
@@ -521,14 +539,17 @@ static int rename_build(struct vmfs_txn *t, void *arg)
 int vmfs_node_rename(struct vmfs_volume *vol, struct vmfs_node from_dir, const char *from,
 		     struct vmfs_node to_dir, const char *to)
 {
-	struct change c = { .at = { from_dir, from }, .to = { to_dir, to } };
+	struct change c = { .at = { from_dir, from }, .to = { to_dir, to },
+			    .r.may_stay = true };
 	int rc = run_removal(vol, rename_build, &c);
 	return path_result(vol, &c.from, rc);
 }
 
 int vmfs_rename(struct vmfs_volume *vol, const char *from, const char *to)
 {
-	return vmfs_node_rename(vol, names_root, from, names_root, to);
+	struct change c = { .at.path = from, .to.path = to };
+	int rc = run_removal(vol, rename_build, &c);
+	return path_result(vol, &c.from, rc);
 }
 
 /* ---- attributes ---- */

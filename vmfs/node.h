@@ -31,6 +31,10 @@ int vmfs_node_readdir(struct vmfs_volume *vol, struct vmfs_node dir, uint64_t co
 /* As vmfs_readlink. */
 int vmfs_node_readlink(struct vmfs_volume *vol, struct vmfs_node node, char *buf,
 		       uint32_t size) __attribute__((warn_unused_result));
+/* As vmfs_lock_info. */
+int vmfs_node_lock_info(struct vmfs_volume *vol, struct vmfs_node node,
+			struct vmfs_lock_info *ret_info)
+	__attribute__((warn_unused_result));
 /* -EPERM: a system file. */
 int vmfs_node_setattr(struct vmfs_volume *vol, struct vmfs_node node,
 		      const struct vmfs_attr *attr) __attribute__((warn_unused_result));
@@ -42,13 +46,24 @@ int vmfs_node_mkdir(struct vmfs_volume *vol, struct vmfs_node dir, const char *n
 int vmfs_node_symlink(struct vmfs_volume *vol, struct vmfs_node dir, const char *name,
 		      const char *target, const struct vmfs_attr *attr,
 		      struct vmfs_stat *ret_st) __attribute__((warn_unused_result));
+/*
+ * As their namesakes in vmfs.h, but a file that is open here, locked, only loses its
+ * name: it goes when it is closed. One that a dead host had so goes by
+ * vmfs_unlinked_collect().
+ */
 int vmfs_node_unlink(struct vmfs_volume *vol, struct vmfs_node dir, const char *name)
-	__attribute__((warn_unused_result));
-int vmfs_node_rmdir(struct vmfs_volume *vol, struct vmfs_node dir, const char *name)
 	__attribute__((warn_unused_result));
 int vmfs_node_rename(struct vmfs_volume *vol, struct vmfs_node from_dir, const char *from,
 		     struct vmfs_node to_dir, const char *to)
 	__attribute__((warn_unused_result));
+int vmfs_node_rmdir(struct vmfs_volume *vol, struct vmfs_node dir, const char *name)
+	__attribute__((warn_unused_result));
+/*
+ * Removes what lost its name while it was open, as far as nobody that lives has it open;
+ * waits 8 s for each of which that is not known, and asks may_go_on (may be NULL) before.
+ */
+int vmfs_unlinked_collect(struct vmfs_volume *vol, bool (*may_go_on)(void *arg),
+			  void *arg) __attribute__((warn_unused_result));
 
 /* As vmfs_file_open, of what is there: VMFS_CREATE and VMFS_EXCL mean nothing. */
 int vmfs_node_open(struct vmfs_volume *vol, struct vmfs_node node,

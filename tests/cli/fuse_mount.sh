@@ -79,7 +79,6 @@ ok "and unmounted" gone
 
 # Who is refused.
 refused "one extent of two" "missing" vmfs-fuse -f "$T/a" "$mnt"
-refused "rw" "read-write is not available yet" vmfs-fuse -o rw "$T/one" "$mnt"
 refused "no mountpoint" "$T/none: No such file" vmfs-fuse "$T/one" "$T/none"
 refused "a mountpoint that is a file" "one: not a directory" vmfs-fuse "$T/one" "$T/one"
 refused "no device" "none: No such file" vmfs-fuse "$T/none" "$mnt"

@@ -110,11 +110,74 @@ static void a_node_that_is_gone_stays_gone(void **state)
 	testvol_free(&tv);
 }
 
+static unsigned int waiting(struct testvol *tv)
+{
+	struct vmfs_dirent entries[8];
+	struct vmfs_stat st;
+	if (vmfs_node_lookup(tv->vol, root, ".vmfs-unlinked", &st) != 0)
+		return 0;
+	int n = vmfs_node_readdir(tv->vol, vmfs_node_of(&st), 0, entries, 8);
+	assert_true(n >= 2);
+	return (unsigned int)n - 2;
+}
+
+static struct vmfs_file *open_node(struct testvol *tv, struct vmfs_node node,
+				   uint32_t flags)
+{
+	const struct vmfs_file_options options = { .flags = flags };
+	struct vmfs_file *file;
+	assert_int_equal(vmfs_node_open(tv->vol, node, &options, &file, NULL), 0);
+	return file;
+}
+
+static void check_is_hello(struct vmfs_file *file)
+{
+	char text[8] = "";
+	assert_int_equal(vmfs_file_read(file, text, 8, 0), 5);
+	assert_string_equal(text, "hello");
+}
+
+static void an_open_file_loses_its_name_alone(void **state)
+{
+	struct testvol tv;
+	struct vmfs_stat st;
+	(void)state;
+	testvol_new(&tv, 1);
+	struct vmfs_node a = create(&tv, root, "a"), b = create(&tv, root, "b");
+	struct vmfs_file *open_a = open_node(&tv, a, VMFS_WRITE);
+	struct vmfs_file *open_b = open_node(&tv, b, VMFS_READ_LOCKED);
+	assert_int_equal(vmfs_unlink(tv.vol, "/a"), -EBUSY); /* who did not ask for it */
+	assert_int_equal(vmfs_node_unlink(tv.vol, root, "a"), 0);
+	assert_int_equal(vmfs_node_lookup(tv.vol, root, "a", &st), -ENOENT);
+	assert_int_equal(waiting(&tv), 1);
+	assert_int_equal(vmfs_node_stat(tv.vol, a, &st), 0);
+	assert_int_equal(st.links, 0);
+	create(&tv, root, "a");
+	assert_int_equal(vmfs_rename(tv.vol, "/a", "/b"), -EBUSY);
+	assert_int_equal(vmfs_node_rename(tv.vol, root, "a", root, "b"), 0);
+	assert_int_equal(waiting(&tv), 2);
+	/* they are in use */
+	assert_int_equal(vmfs_unlinked_collect(tv.vol, NULL, NULL), 0);
+	assert_int_equal(waiting(&tv), 2);
+	check_is_hello(open_a);
+	check_is_hello(open_b);
+	assert_int_equal(vmfs_file_write(open_a, "more", 4, 3 << 20), 0);
+	assert_int_equal(vmfs_file_close(open_a), 0);
+	assert_int_equal(vmfs_file_close(open_b), 0);
+	assert_int_equal(waiting(&tv), 0);
+	assert_int_equal(vmfs_node_stat(tv.vol, a, &st), -ENOENT);
+	assert_int_equal(vmfs_node_stat(tv.vol, b, &st), -ENOENT);
+	testvol_unmount(&tv);
+	testvol_check(&tv);
+	testvol_free(&tv);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(all_is_done_by_node),
 		cmocka_unit_test(a_node_that_is_gone_stays_gone),
+		cmocka_unit_test(an_open_file_loses_its_name_alone),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The command line, also as mount(8) writes it for a line of /etc/fstab:
+ *
+ *	vmfs-fuse DEVICE MOUNTPOINT -o rw,noatime,...
+ *
+ * An option that is not ours goes to libfuse, except those that mount(8) and fstab know
+ * and that mean nothing to a program.
+ */
+#include "fuse/arguments.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "vmfs/format.h"
+
+const char arguments_usage[] =
+	"usage: vmfs-fuse [-fds] [-o OPTION[,OPTION]...] DEVICE... MOUNTPOINT\n"
+	"Mounts a volume. All its extents must be given, in any order.\n"
+	"  -f  stay in the foreground\n"
+	"  -d  show requests (implies -f)\n"
+	"  -s  one thread\n"
+	"  -o  ro            read-only, the default: nothing is written, no lock taken\n"
+	"      rw            as a member of the volume's cluster\n"
+	"      immutable     read-only, and nobody else writes: the kernel keeps all\n"
+	"      uid=N gid=N   owner of all that is shown\n"
+	"      umask=OCTAL   modes of all that is shown\n"
+	"      allow_other   let other users in; and what fuse(8) knows\n"
+	"examples:\n"
+	"  vmfs-fuse /dev/sdb1 /mnt\n"
+	"  vmfs-fuse -o rw iscsi://san/iqn.2026-01.org.example:ds1/0 /mnt\n"
+	"  cp --sparse=always /mnt/vm1/vm1-flat.vmdk /backup; fusermount3 -u /mnt\n";
+
+static const struct option long_options[] = { { "help", no_argument, NULL, 'h' }, { 0 } };
+
+/* Of mount(8), not of a filesystem; access times are never written. */
+static const char *const ignored[] = {
+	"", "auto", "noauto", "user", "nouser", "users", "_netdev", "nofail", "defaults",
+	"noatime", "relatime", "nodiratime",
+};
+
+static bool is_ignored(const char *option)
+{
+	if (strncmp(option, "x-", 2) == 0)
+		return true;
+	for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++) {
+		if (strcmp(option, ignored[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+static int for_libfuse(struct arguments *a, const char *option, struct reporter *r)
+{
+	size_t used = strlen(a->fuse);
+	if (used + strlen(option) + 2 > sizeof(a->fuse))
+		return report_error(r, -EINVAL, "-o %s: too many options", option);
+	(void)snprintf(a->fuse + used, sizeof(a->fuse) - used, ",%s", option);
+	return 0;
+}
+
+/* "NAME=NUMBER": 1 taken, 0 not this one, -EINVAL reported. */
+static int number(const char *option, const char *name, int base, bool *ret_has,
+		  uint32_t *ret, struct reporter *r)
+{
+	size_t len = strlen(name);
+	char *end;
+	if (strncmp(option, name, len) != 0 || option[len] != '=')
+		return 0;
+	errno = 0;
+	unsigned long value = strtoul(option + len + 1, &end, base);
+	if (errno || *end || end == option + len + 1 || value > UINT32_MAX ||
+	    option[len + 1] == '-')
+		return report_error(r, -EINVAL, "-o %s: not a number", option);
+	*ret_has = true;
+	*ret = (uint32_t)value;
+	return 1;
+}
+
+static int add_option(struct arguments *a, const char *option, struct reporter *r)
+{
+	struct mount_options *m = &a->mount;
+	if (is_ignored(option))
+		return 0;
+	if (strcmp(option, "ro") == 0 || strcmp(option, "rw") == 0) {
+		m->is_read_only = option[1] == 'o';
+		return 0;
+	}
+	if (strcmp(option, "immutable") == 0) {
+		m->is_immutable = true;
+		return 0;
+	}
+	int rc = number(option, "uid", 10, &m->has_uid, &m->uid, r);
+	if (rc == 0)
+		rc = number(option, "gid", 10, &m->has_gid, &m->gid, r);
+	if (rc == 0)
+		rc = number(option, "umask", 8, &m->has_umask, &m->umask, r);
+	if (rc)
+		return rc < 0 ? rc : 0;
+	return for_libfuse(a, option, r);
+}
+
+static int add_options(struct arguments *a, char *list, struct reporter *r)
+{
+	int err = 0;
+	char *rest = list;
+	for (char *option; !err && (option = strsep(&rest, ","));)
+		err = add_option(a, option, r);
+	return err;
+}
+
+static int take_mountpoint(struct arguments *a, const char *text, struct reporter *r)
+{
+	struct stat st;
+	if (stat(text, &st) != 0)
+		return report_error(r, -errno, "%s: %s", text, strerror(errno));
+	if (!S_ISDIR(st.st_mode))
+		return report_error(r, -ENOTDIR, "%s: not a directory", text);
+	a->mountpoint = realpath(text, NULL);
+	return a->mountpoint ? 0
+			     : report_error(r, -errno, "%s: %s", text, strerror(errno));
+}
+
+static int take_rest(struct arguments *a, char **rest, int count, struct reporter *r)
+{
+	if (count < 2)
+		return report_error(r, -EINVAL,
+				    "a DEVICE and a MOUNTPOINT are needed (-h for help)");
+	a->devices = rest;
+	a->device_count = (unsigned int)(count - 1);
+	if (a->device_count > LVM_EXTENTS_MAX)
+		return report_error(r, -EINVAL,
+				    "%u devices: a volume has at most %u extents",
+				    a->device_count, LVM_EXTENTS_MAX);
+	if (a->mount.is_immutable && !a->mount.is_read_only)
+		return report_error(r, -EINVAL,
+				    "-o rw,immutable: who writes changes the volume");
+	return take_mountpoint(a, rest[count - 1], r);
+}
+
+int arguments_parse(int argc, char **argv, struct reporter *r, struct arguments *ret)
+{
+	int c, err = 0;
+	*ret = (struct arguments){ .mount.is_read_only = true };
+	while (!err &&
+	       (c = getopt_long(argc, argv, "fdsho:", long_options, NULL)) != -1) {
+		switch (c) {
+		case 'd':
+			ret->is_debug = true;
+			ret->is_foreground = true;
+			break;
+		case 'f':
+			ret->is_foreground = true;
+			break;
+		case 's':
+			ret->is_single = true;
+			break;
+		case 'o':
+			err = add_options(ret, optarg, r);
+			break;
+		case 'h':
+			return 1;
+		default:
+			return -EINVAL;
+		}
+	}
+	return err ? err : take_rest(ret, argv + optind, argc - optind, r);
+}

@@ -1,0 +1,586 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Files open in a mount.
+ *
+ * What the kernel has open of one file, however often, is ONE struct opened with one
+ * struct vmfs_file, so that who reads sees what another has written, and the on-disk lock
+ * is taken once:
+ *
+ *	          first handle                 a handle that writes
+ *	(none) ----------------> read unlocked --------------------> locked, exclusive
+ *	   ^                        |     ^                             |
+ *	   '------------------------'     '-----------------------------'
+ *	         last handle               the last that writes: committed, lock given
+ *	                                   back
+ *
+ * Invariants:
+ * 1. `file` is exchanged only by who has set is_changing and has seen users become 0;
+ *    who uses it is counted in users and does not begin while is_changing.
+ * 2. The lock is held as long as a handle may write, and until all that was written is
+ *    committed. Close (flush) commits too, so that its error is told to who closes.
+ * 3. handles and writers count what the kernel holds; an opened without handles does not
+ *    exist.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <uthash.h>
+
+#include "base/align.h"
+#include "base/buf.h"
+#include "fuse/ops.h"
+
+#define READ_MAX (1u << 20)
+#define FIRST_WAIT_NS (4500 * NS_PER_MS) /* more than a heartbeat interval */
+#define SILENCE_NS (4 * NS_PER_S)	 /* no heartbeat for so long: perhaps dead */
+#define GIVE_UP_NS (90 * NS_PER_S)	 /* a take-over lasts no longer: LOCKING.md 14 */
+
+struct opened {
+	UT_hash_handle hh;
+	fuse_ino_t ino;
+	struct cond c;
+	struct vmfs_file *file;	/* NULL: could not be opened again */
+	unsigned int handles, writers, users;
+	bool is_changing;
+	/* has no name: its lock stays until the last handle goes */
+	bool is_unlinked;
+};
+
+/* What the kernel has open: fi->fh. */
+struct handle {
+	struct opened *opened;
+	bool may_write;
+};
+
+static struct handle *handle_of(const struct fuse_file_info *fi)
+{
+	return (struct handle *)(uintptr_t)fi->fh;
+}
+
+/* ---- the table ---- */
+
+void files_init(struct mount *m)
+{
+	mutex_init(&m->m);
+	m->opened = NULL;
+}
+
+static bool is_open(struct mount *m, fuse_ino_t ino)
+{
+	struct opened *o;
+	mutex_lock(&m->m);
+	HASH_FIND(hh, m->opened, &ino, sizeof(ino), o);
+	mutex_unlock(&m->m);
+	return o != NULL;
+}
+
+/* Under m: until nobody uses or changes it. */
+static void wait_for_change(struct mount *m, struct opened *o)
+{
+	while (o->is_changing)
+		cond_wait(&o->c, &m->m);
+	o->is_changing = true;
+	while (o->users)
+		cond_wait(&o->c, &m->m);
+}
+
+/* Found or made, with one handle more; the caller may change it. */
+static struct opened *enter(struct mount *m, fuse_ino_t ino)
+{
+	struct opened *o;
+	mutex_lock(&m->m);
+	HASH_FIND(hh, m->opened, &ino, sizeof(ino), o);
+	if (!o) {
+		o = calloc(1, sizeof(*o));
+		if (o) {
+			o->ino = ino;
+			cond_init(&o->c);
+			HASH_ADD(hh, m->opened, ino, sizeof(o->ino), o);
+		}
+	}
+	if (o) {
+		o->handles++;
+		wait_for_change(m, o);
+	}
+	mutex_unlock(&m->m);
+	return o;
+}
+
+static void begin_change(struct mount *m, struct opened *o)
+{
+	mutex_lock(&m->m);
+	wait_for_change(m, o);
+	mutex_unlock(&m->m);
+}
+
+/* The end of a change that leaves `gone` handles less. */
+static void end_change(struct mount *m, struct opened *o, unsigned int gone)
+{
+	mutex_lock(&m->m);
+	o->handles -= gone;
+	o->is_changing = false;
+	bool is_last = o->handles == 0;
+	if (is_last)
+		HASH_DEL(m->opened, o);
+	else
+		cond_broadcast(&o->c);
+	mutex_unlock(&m->m);
+	if (is_last) {
+		cond_done(&o->c);
+		free(o);
+	}
+}
+
+static struct vmfs_file *use(struct mount *m, struct opened *o)
+{
+	mutex_lock(&m->m);
+	while (o->is_changing)
+		cond_wait(&o->c, &m->m);
+	o->users++;
+	struct vmfs_file *file = o->file;
+	mutex_unlock(&m->m);
+	return file;
+}
+
+static void unuse(struct mount *m, struct opened *o)
+{
+	mutex_lock(&m->m);
+	if (--o->users == 0)
+		cond_broadcast(&o->c);
+	mutex_unlock(&m->m);
+}
+
+/* ---- opening and closing ---- */
+
+static void report_holder(struct mount *m, struct vmfs_node node,
+			  const struct vmfs_holder *holder)
+{
+	char text[VMFS_HOLDER_TEXT_SIZE];
+	report(m->reporter, REPORT_WARN, "file descriptor %u.%u: busy: %s",
+	       addr_cluster(node.addr), addr_index(node.addr),
+	       vmfs_holder_text(holder, text));
+}
+
+/* Waits for a holder that may be dead, not for one that lives. */
+static int open_locked(struct mount *m, struct vmfs_node node,
+		       struct vmfs_file **ret_file)
+{
+	uint64_t start = clock_now();
+	struct vmfs_file_options options = { .flags = VMFS_WRITE,
+					     .deadline = start + FIRST_WAIT_NS };
+	for (;;) {
+		struct vmfs_holder holder = { 0 };
+		int err = vmfs_node_open(m->vol, node, &options, ret_file, &holder);
+		if (err != -EBUSY)
+			return err;
+		if (holder.heartbeat_age_ns < SILENCE_NS ||
+		    clock_now() - start > GIVE_UP_NS) {
+			report_holder(m, node, &holder);
+			return err;
+		}
+		options.deadline = clock_now() + NS_PER_S;
+	}
+}
+
+/* Under a change. */
+static int open_file(struct mount *m, struct opened *o, bool may_write)
+{
+	const struct vmfs_file_options reading = { .flags = VMFS_READ };
+	struct vmfs_node node = node_of_ino(o->ino);
+	struct vmfs_file *file, *old = o->file;
+	if (o->writers || (old && !may_write))
+		return 0;
+	if (old && o->is_unlinked)
+		return vmfs_file_upgrade(old, clock_now() + FIRST_WAIT_NS, NULL);
+	int err = may_write ? open_locked(m, node, &file)
+			    : vmfs_node_open(m->vol, node, &reading, &file, NULL);
+	if (err)
+		return err;
+	o->file = file;
+	return vmfs_file_close(old);
+}
+
+static int handle_new(struct opened *o, bool may_write,
+		      struct handle **ret_handle)
+{
+	struct handle *h = malloc(sizeof(*h));
+	if (!h)
+		return -ENOMEM;
+	*h = (struct handle){ .opened = o, .may_write = may_write };
+	o->writers += may_write;
+	*ret_handle = h;
+	return 0;
+}
+
+/* Under a change: nothing is committed that nobody has open for writing. */
+static int close_file(struct mount *m, struct opened *o)
+{
+	const struct vmfs_file_options reading = { .flags = VMFS_READ };
+	int err = vmfs_file_close(o->file);
+	o->file = NULL;
+	if (o->handles > 1 && vmfs_node_open(m->vol, node_of_ino(o->ino), &reading,
+					     &o->file, NULL) != 0)
+		o->file = NULL; /* gone: who reads is told */
+	return err;
+}
+
+static int handle_open(struct mount *m, fuse_ino_t ino, bool may_write,
+		       struct handle **ret_handle)
+{
+	struct opened *o = enter(m, ino);
+	if (!o)
+		return -ENOMEM;
+	int err = open_file(m, o, may_write);
+	if (!err)
+		err = handle_new(o, may_write, ret_handle);
+	if (err && !o->writers && o->handles == 1)
+		(void)close_file(m, o); /* nothing was written */
+	end_change(m, o, err ? 1 : 0);
+	return err;
+}
+
+static int handle_close(struct mount *m, struct handle *h)
+{
+	struct opened *o = h->opened;
+	int err = 0;
+	begin_change(m, o);
+	bool is_last_writer = h->may_write && --o->writers == 0;
+	if (o->handles == 1 || (is_last_writer && !o->is_unlinked))
+		err = close_file(m, o);
+	else if (is_last_writer)
+		err = vmfs_file_sync(o->file);
+	free(h);
+	end_change(m, o, 1);
+	return err;
+}
+
+void files_done(struct mount *m)
+{
+	struct opened *o, *next;
+	HASH_ITER(hh, m->opened, o, next) {
+		if (vmfs_file_close(o->file) < 0)
+			report(m->reporter, REPORT_ERROR,
+			       "file descriptor %u.%u: what was written last is lost",
+			       addr_cluster(node_of_ino(o->ino).addr),
+			       addr_index(node_of_ino(o->ino).addr));
+		HASH_DEL(m->opened, o);
+		cond_done(&o->c);
+		free(o);
+	}
+	mutex_done(&m->m);
+}
+
+/* Under a change: a reader's file, locked so that nobody takes its blocks. */
+static int lock_reader(struct mount *m, struct opened *o)
+{
+	const struct vmfs_file_options options = { .flags = VMFS_READ_LOCKED };
+	struct vmfs_file *file;
+	if (o->writers || o->is_unlinked)
+		return 0;
+	int err = vmfs_node_open(m->vol, node_of_ino(o->ino), &options, &file, NULL);
+	if (err)
+		return err;
+	err = vmfs_file_close(o->file);
+	o->file = file;
+	return err;
+}
+
+int files_hold(struct mount *m, fuse_ino_t ino, struct handle **ret_hold)
+{
+	*ret_hold = NULL;
+	if (!is_open(m, ino))
+		return 0;
+	struct opened *o = enter(m, ino);
+	if (!o)
+		return -ENOMEM;
+	int err = lock_reader(m, o);
+	if (!err)
+		err = handle_new(o, false, ret_hold);
+	end_change(m, o, err ? 1 : 0);
+	return err;
+}
+
+void files_unhold(struct mount *m, struct handle *hold, bool is_unlinked)
+{
+	if (!hold)
+		return;
+	begin_change(m, hold->opened);
+	hold->opened->is_unlinked |= is_unlinked;
+	end_change(m, hold->opened, 0);
+	(void)handle_close(m, hold); /* nothing was written by it */
+}
+
+int files_commit(struct mount *m, fuse_ino_t ino)
+{
+	struct opened *o;
+	mutex_lock(&m->m);
+	HASH_FIND(hh, m->opened, &ino, sizeof(ino), o);
+	bool is_written = o && o->writers && !o->is_changing;
+	if (is_written)
+		o->users++;
+	mutex_unlock(&m->m);
+	if (!is_written)
+		return 0; /* one that changes commits by itself */
+	int err = vmfs_file_sync(o->file);
+	unuse(m, o);
+	return err;
+}
+
+int files_truncate(struct mount *m, fuse_ino_t ino, uint64_t size,
+		   struct fuse_file_info *fi)
+{
+	struct handle *h = fi ? handle_of(fi) : NULL, *own = NULL;
+	int err = 0;
+	if (!h || !h->may_write) {
+		err = handle_open(m, ino, true, &own);
+		h = own;
+	}
+	if (err)
+		return err;
+	err = vmfs_file_truncate(use(m, h->opened), size);
+	unuse(m, h->opened);
+	if (own) {
+		int close_err = handle_close(m, own);
+		err = err ? err : close_err;
+	}
+	return err;
+}
+
+/* ---- requests ---- */
+
+static void take_handle(struct mount *m, struct handle *h, struct fuse_file_info *fi)
+{
+	fi->fh = (uintptr_t)h;
+	fi->keep_cache = m->options.is_immutable;
+}
+
+static bool wants_to_write(const struct fuse_file_info *fi)
+{
+	return (fi->flags & O_ACCMODE) != O_RDONLY || fi->flags & O_TRUNC;
+}
+
+static int open_handle(struct mount *m, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct handle *h;
+	if (wants_to_write(fi) && m->options.is_read_only)
+		return -EROFS;
+	int err = handle_open(m, ino, wants_to_write(fi), &h);
+	if (err)
+		return err;
+	take_handle(m, h, fi);
+	if (fi->flags & O_TRUNC) {
+		err = files_truncate(m, ino, 0, fi);
+		if (err)
+			(void)handle_close(m, h); /* what went wrong first is told */
+	}
+	return err;
+}
+
+void do_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct mount *m = mount_of(req);
+	int err = open_handle(m, ino, fi);
+	if (err)
+		reply_error(req, err);
+	/* The one who asked may be gone: then nobody closes the file but us. */
+	else if (fuse_reply_open(req, fi) == -ENOENT)
+		(void)handle_close(m, handle_of(fi));
+}
+
+/* A file that was made, with its lock, becomes an open one. */
+static int adopt(struct mount *m, struct vmfs_file *file, const struct vmfs_stat *st,
+		 struct fuse_file_info *fi)
+{
+	struct handle *h;
+	struct opened *o = enter(m, ino_of_node(vmfs_node_of(st)));
+	if (!o)
+		return -ENOMEM;
+	o->file = file;
+	int err = handle_new(o, true, &h);
+	if (err)
+		o->file = NULL; /* stays the caller's */
+	end_change(m, o, err ? 1 : 0);
+	if (!err)
+		take_handle(m, h, fi);
+	return err;
+}
+
+static int create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+		  struct fuse_file_info *fi, struct vmfs_stat *ret_st)
+{
+	struct mount *m = mount_of(req);
+	const struct vmfs_file_options options = {
+		.flags = VMFS_WRITE | VMFS_CREATE | VMFS_EXCL,
+		.owner = attr_of_caller(req, parent, mode),
+	};
+	struct vmfs_file *file;
+	int err = vmfs_node_create(m->vol, node_of_ino(parent), name, &options, &file,
+				   NULL);
+	if (err == -EEXIST && !(fi->flags & O_EXCL)) {
+		err = vmfs_node_lookup(m->vol, node_of_ino(parent), name, ret_st);
+		return err ? err
+			   : open_handle(m, ino_of_node(vmfs_node_of(ret_st)), fi);
+	}
+	if (err)
+		return err;
+	err = vmfs_file_stat(file, ret_st);
+	if (!err)
+		err = adopt(m, file, ret_st, fi);
+	if (err)
+		(void)vmfs_file_close(file); /* what went wrong first is told */
+	return err;
+}
+
+void do_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+	       struct fuse_file_info *fi)
+{
+	struct mount *m = mount_of(req);
+	struct vmfs_stat st;
+	int err = create(req, parent, name, mode, fi, &st);
+	if (err) {
+		reply_error(req, err);
+		return;
+	}
+	struct fuse_entry_param e = entry_of(m, &st);
+	if (fuse_reply_create(req, &e, fi) == -ENOENT)
+		(void)handle_close(m, handle_of(fi));
+}
+
+void do_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	(void)ino;
+	reply_error(req, handle_close(mount_of(req), handle_of(fi)));
+}
+
+void do_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+	     struct fuse_file_info *fi)
+{
+	struct mount *m = mount_of(req);
+	struct opened *o = handle_of(fi)->opened;
+	(void)ino;
+	size = min_u64(size, READ_MAX);
+	char *buf = aligned_alloc(IO_ALIGN, round_up(size + 1, IO_ALIGN));
+	struct vmfs_file *file = use(m, o);
+	int64_t n = !buf ? -ENOMEM
+		    : file ? vmfs_file_read(file, buf, size, (uint64_t)off)
+			   : -ESTALE;
+	unuse(m, o);
+	if (n < 0)
+		reply_error(req, (int)n);
+	else
+		fuse_reply_buf(req, buf, (size_t)n);
+	free(buf);
+}
+
+void do_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
+	      struct fuse_file_info *fi)
+{
+	struct mount *m = mount_of(req);
+	struct opened *o = handle_of(fi)->opened;
+	(void)ino;
+	int err = vmfs_file_write(use(m, o), buf, size, (uint64_t)off);
+	unuse(m, o);
+	if (err)
+		reply_error(req, err);
+	else
+		fuse_reply_write(req, size);
+}
+
+static int commit(struct mount *m, const struct handle *h)
+{
+	if (!h->may_write)
+		return 0;
+	int err = vmfs_file_sync(use(m, h->opened));
+	unuse(m, h->opened);
+	return err;
+}
+
+void do_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	(void)ino;
+	reply_error(req, commit(mount_of(req), handle_of(fi)));
+}
+
+void do_fsync(fuse_req_t req, fuse_ino_t ino, int is_data_only, struct fuse_file_info *fi)
+{
+	(void)ino;
+	(void)is_data_only; /* the length is needed to find the data */
+	reply_error(req, commit(mount_of(req), handle_of(fi)));
+}
+
+/* ---- space ---- */
+
+static int allocate(struct vmfs_file *file, uint64_t off, uint64_t len, int mode)
+{
+	struct vmfs_stat st;
+	if (!(mode & FALLOC_FL_KEEP_SIZE))
+		return vmfs_file_allocate(file, off, len, VMFS_ALLOCATE_TBZ);
+	int err = vmfs_file_stat(file, &st);
+	if (err)
+		return err;
+	/* A file has no blocks behind its end. */
+	return off + len > st.size_bytes
+		       ? -EOPNOTSUPP
+		       : vmfs_file_allocate(file, off, len, VMFS_ALLOCATE_TBZ);
+}
+
+void do_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,
+		  struct fuse_file_info *fi)
+{
+	struct mount *m = mount_of(req);
+	struct handle *h = handle_of(fi);
+	(void)ino;
+	if (!h->may_write || off < 0 || len <= 0) {
+		reply_error(req, h->may_write ? -EINVAL : -EBADF);
+		return;
+	}
+	struct vmfs_file *file = use(m, h->opened);
+	uint64_t from = (uint64_t)off, count = (uint64_t)len;
+	int kind = mode & ~FALLOC_FL_KEEP_SIZE;
+	int err = -EOPNOTSUPP;
+	if (kind == 0)
+		err = allocate(file, from, count, mode);
+	else if (kind == FALLOC_FL_PUNCH_HOLE)
+		err = vmfs_file_punch(file, from, count);
+	unuse(m, h->opened);
+	reply_error(req, err);
+}
+
+/* Pieces until one is of the kind wanted. */
+static int seek(struct vmfs_file *file, uint64_t *at, bool wants_data)
+{
+	uint64_t len;
+	bool is_data;
+	int err = vmfs_file_extent(file, *at, &len, &is_data);
+	while (!err && is_data != wants_data) {
+		*at += len;
+		err = vmfs_file_extent(file, *at, &len, &is_data);
+		/* Past the last byte there is a hole, and no data. */
+		if (err == -ENXIO && !wants_data)
+			err = 0, is_data = false;
+	}
+	return err;
+}
+
+void do_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
+	      struct fuse_file_info *fi)
+{
+	struct mount *m = mount_of(req);
+	struct opened *o = handle_of(fi)->opened;
+	uint64_t at = (uint64_t)off;
+	(void)ino;
+	if (off < 0 || (whence != SEEK_DATA && whence != SEEK_HOLE)) {
+		reply_error(req, -EINVAL);
+		return;
+	}
+	struct vmfs_file *file = use(m, o);
+	int err = file ? seek(file, &at, whence == SEEK_DATA) : -ESTALE;
+	unuse(m, o);
+	if (err)
+		reply_error(req, err);
+	else
+		fuse_reply_lseek(req, (off_t)at);
+}
