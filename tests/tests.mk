@@ -54,7 +54,7 @@ $(B)/tests/sim/sim_controls $(B)/tests/sim/sim_fence: $(O)/tests/sim/faults.o
 WRAP_crash/crash_faults := vmfs_gate_write vmfs_gate_flush journal_commit journal_empty \
 	journal_replay file_commit filemap_quiesce crc32_iscsi
 
-# The library with memory of another name, for sim_alloc_faults.
+# The library with memory of another name (tests/sim/memfault.h).
 ALLOCATES := malloc calloc realloc reallocarray aligned_alloc free
 FAULTY := $(LIB_vmfs:$(B)/%=$(B)/faulty/%) $(LIB_bdev:$(B)/%=$(B)/faulty/%) \
 	$(LIB_base:$(B)/%=$(B)/faulty/%)
@@ -62,7 +62,8 @@ $(B)/faulty/%.a: $(B)/%.a
 	@mkdir -p $(@D)
 	@objcopy $(foreach f,$(ALLOCATES),--redefine-sym $(f)=faulty_$(f)) $< $@
 FIRST_sim/sim_alloc_faults := $(FAULTY)
-$(B)/tests/sim/sim_alloc_faults: $(FAULTY)
+FIRST_sim/sim_model_faults := $(FAULTY)
+$(B)/tests/sim/sim_alloc_faults $(B)/tests/sim/sim_model_faults: $(FAULTY)
 
 $(SIM): $(B)/tests/%: $(O)/tests/%.o $(SIM_LIB) $(TEST_LIB) $(PARTS) $(LIBS_all)
 	@mkdir -p $(@D)
@@ -84,7 +85,8 @@ $(O)/tests/unit/%.o $(O)/tests/bench/%.o $(O)/tests/fuzz/%.o $(O)/tests/storm/%.
 
 # A host for storms (tests/storm/storm.sh kills it).
 STORM := $(B)/tests/storm/storm_host
-$(STORM): $(call objs,$(wildcard tests/storm/*.c)) $(ENV_POSIX) $(LIBS_all)
+$(STORM): $(call objs,$(wildcard tests/storm/*.c) tests/lib/model.c tests/lib/script.c) \
+		$(ENV_POSIX) $(LIBS_all)
 	@mkdir -p $(@D)
 	@echo "  LD      $@"
 	@$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS_all) -lz $(SYS)

@@ -26,42 +26,20 @@
 #include "base/align.h"
 #include "fsck/check.h"
 #include "mkfs/write.h"
-#include "tests/lib/model.h"
+#include "tests/lib/script.h"
 #include "tests/sim/simdisk.h"
 #include "vmfs/vmfs.h"
 
 #define MIB (1ull << 20)
 #define DISK_SIZE (LVM_DATA_OFF + 2 * LVM_PE_SIZE)
 #define OPS 16u
-#define IO_MAX (3 * MIB)
 #define JUNK 0xee
 #define GROWTH 0u
 
-enum op_kind {
-	OP_CREATE,
-	OP_WRITE,
-	OP_TRUNCATE,
-	OP_PUNCH,
-	OP_ALLOCATE,
-	OP_TBZ,
-	OP_MKDIR,
-	OP_RMDIR,
-	OP_UNLINK,
-	OP_RENAME,
-	OP_SYMLINK,
-};
-
-struct op {
-	enum op_kind kind;
-	char path[2][16];
-	uint64_t offset, len;
-	uint8_t byte;
-	unsigned int end; /* entries of the log when it was done */
-};
-
 struct script {
 	uint64_t seed, random; /* seed GROWTH: not random */
-	struct op ops[OPS];
+	struct script_op ops[OPS];
+	unsigned int ends[OPS]; /* entries of the log when it was done */
 	unsigned int entries; /* counted as the log counts them */
 	/*
 	 * When the first op had ended. Before that a power failure may take back the slot
@@ -71,190 +49,50 @@ struct script {
 	struct simdisk_log *log;
 };
 
-static uint64_t below(struct script *s, uint64_t n)
-{
-	s->random += 0x9e3779b97f4a7c15ull;
-	uint64_t x = s->random;
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
-	x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-	return (x ^ x >> 31) % n;
-}
-
-static void make_path(struct script *s, char path[16])
-{
-	if (below(s, 3))
-		(void)snprintf(path, 16, "/%c", (char)('a' + below(s, 3)));
-	else
-		(void)snprintf(path, 16, "/%c/%c", (char)('a' + below(s, 3)),
-			       (char)('a' + below(s, 2)));
-}
-
-static void make_op(struct script *s, struct op *op)
-{
-	static const enum op_kind kinds[] = {
-		OP_CREATE, OP_CREATE,	OP_WRITE,  OP_WRITE,  OP_WRITE,	 OP_WRITE,
-		OP_WRITE,  OP_TRUNCATE, OP_PUNCH,  OP_MKDIR,  OP_RMDIR,	 OP_UNLINK,
-		OP_RENAME, OP_RENAME,	OP_RENAME, OP_SYMLINK, OP_ALLOCATE,
-	};
-	static const uint64_t places[] = { 0, 100, 1000, 8000, MIB, 2 * MIB };
-	*op = (struct op){ .kind = kinds[below(s, ARRAY_SIZE(kinds))] };
-	make_path(s, op->path[0]);
-	make_path(s, op->path[1]);
-	op->offset =
-		below(s, 2) ? places[below(s, ARRAY_SIZE(places))] : below(s, 2 * MIB);
-	op->len = below(s, 2) ? 1 + below(s, 9000) : 1 + below(s, IO_MAX - 1);
-	op->byte = (uint8_t)(1 + below(s, 200));
-}
+static const struct script_place nowhere_else;
 
 /* The script opens with what most of it needs. */
 static void make_script(struct script *s)
 {
 	s->random = s->seed * 1000003;
 	for (unsigned int i = 0; i < OPS; i++)
-		make_op(s, &s->ops[i]);
-	s->ops[0].kind = OP_MKDIR;
-	s->ops[1].kind = s->ops[2].kind = OP_CREATE;
+		script_make(&s->random, &nowhere_else, &s->ops[i]);
+	s->ops[0].kind = SCRIPT_MKDIR;
+	s->ops[1].kind = s->ops[2].kind = SCRIPT_CREATE;
 }
 
 /* Resident, sub-block, blocks, to be zeroed, holes, and small again. */
 static void make_growth(struct script *s)
 {
-	static const struct op ops[OPS] = {
-		{ .kind = OP_MKDIR, .path = { "/d" } },
-		{ .kind = OP_CREATE, .path = { "/a" } },
-		{ .kind = OP_WRITE, .path = { "/a" }, .offset = 0, .len = 100 },
-		{ .kind = OP_WRITE, .path = { "/a" }, .offset = 90, .len = 900 },
-		{ .kind = OP_WRITE, .path = { "/a" }, .offset = 1000, .len = 3000 },
-		{ .kind = OP_TRUNCATE, .path = { "/a" }, .offset = 500 },
-		{ .kind = OP_TRUNCATE, .path = { "/a" }, .offset = 8000 },
-		{ .kind = OP_WRITE, .path = { "/a" }, .offset = 8100, .len = 200 },
-		{ .kind = OP_TRUNCATE, .path = { "/a" }, .offset = 8400 },
-		{ .kind = OP_TBZ, .path = { "/a" }, .offset = MIB, .len = 2 * MIB },
-		{ .kind = OP_WRITE, .path = { "/a" }, .offset = MIB + 300, .len = 1000 },
-		{ .kind = OP_WRITE, .path = { "/a" }, .offset = 2 * MIB - 100,
+	static const struct script_op ops[OPS] = {
+		{ .kind = SCRIPT_MKDIR, .path = { "/d" } },
+		{ .kind = SCRIPT_CREATE, .path = { "/a" } },
+		{ .kind = SCRIPT_WRITE, .path = { "/a" }, .offset = 0, .len = 100 },
+		{ .kind = SCRIPT_WRITE, .path = { "/a" }, .offset = 90, .len = 900 },
+		{ .kind = SCRIPT_WRITE, .path = { "/a" }, .offset = 1000, .len = 3000 },
+		{ .kind = SCRIPT_TRUNCATE, .path = { "/a" }, .offset = 500 },
+		{ .kind = SCRIPT_TRUNCATE, .path = { "/a" }, .offset = 8000 },
+		{ .kind = SCRIPT_WRITE, .path = { "/a" }, .offset = 8100, .len = 200 },
+		{ .kind = SCRIPT_TRUNCATE, .path = { "/a" }, .offset = 8400 },
+		{ .kind = SCRIPT_TBZ, .path = { "/a" }, .offset = MIB, .len = 2 * MIB },
+		{ .kind = SCRIPT_WRITE, .path = { "/a" }, .offset = MIB + 300, .len = 1000 },
+		{ .kind = SCRIPT_WRITE, .path = { "/a" }, .offset = 2 * MIB - 100,
 		  .len = MIB / 2 },
-		{ .kind = OP_PUNCH, .path = { "/a" }, .offset = 0, .len = MIB + 700 },
-		{ .kind = OP_WRITE, .path = { "/a" }, .offset = 10, .len = 20 },
-		{ .kind = OP_TRUNCATE, .path = { "/a" }, .offset = 0 },
-		{ .kind = OP_WRITE, .path = { "/a" }, .offset = 0, .len = 9000 },
+		{ .kind = SCRIPT_PUNCH, .path = { "/a" }, .offset = 0, .len = MIB + 700 },
+		{ .kind = SCRIPT_WRITE, .path = { "/a" }, .offset = 10, .len = 20 },
+		{ .kind = SCRIPT_TRUNCATE, .path = { "/a" }, .offset = 0 },
+		{ .kind = SCRIPT_WRITE, .path = { "/a" }, .offset = 0, .len = 9000 },
 	};
 	(void)memcpy(s->ops, ops, sizeof(ops));
 	for (unsigned int i = 0; i < OPS; i++)
 		s->ops[i].byte = (uint8_t)('A' + i);
 }
 
-/* ---- the same on the volume and on the model ---- */
-
-static bool is_file_op(enum op_kind kind)
-{
-	return kind >= OP_WRITE && kind <= OP_TBZ;
-}
-
-static int change_file(struct vmfs_volume *vol, const struct op *op)
-{
-	struct vmfs_file_options options = { .flags = VMFS_WRITE, .mode = 0600 };
-	struct vmfs_file *file;
-	uint8_t *data;
-	if (op->kind == OP_CREATE)
-		options.flags |= VMFS_CREATE;
-	int rc = vmfs_file_open(vol, op->path[0], &options, &file, NULL);
-	if (rc < 0)
-		return rc;
-	switch (op->kind) {
-	case OP_WRITE:
-		data = malloc(op->len);
-		memset(data, op->byte, op->len);
-		rc = vmfs_file_write(file, data, op->len, op->offset);
-		free(data);
-		break;
-	case OP_TRUNCATE:
-		rc = vmfs_file_truncate(file, op->offset);
-		break;
-	case OP_PUNCH:
-		rc = vmfs_file_punch(file, op->offset, op->len);
-		break;
-	case OP_ALLOCATE:
-		rc = vmfs_file_allocate(file, op->offset, op->len, VMFS_ALLOCATE_ZERO);
-		break;
-	case OP_TBZ:
-		rc = vmfs_file_allocate(file, op->offset, op->len, VMFS_ALLOCATE_TBZ);
-		break;
-	default:
-		break;
-	}
-	int rc2 = vmfs_file_close(file);
-	return rc < 0 ? rc : rc2;
-}
-
-static int apply(struct vmfs_volume *vol, const struct op *op)
-{
-	switch (op->kind) {
-	case OP_MKDIR:
-		return vmfs_mkdir(vol, op->path[0], 0700);
-	case OP_RMDIR:
-		return vmfs_rmdir(vol, op->path[0]);
-	case OP_UNLINK:
-		return vmfs_unlink(vol, op->path[0]);
-	case OP_RENAME:
-		return vmfs_rename(vol, op->path[0], op->path[1]);
-	case OP_SYMLINK:
-		return vmfs_symlink(vol, "nowhere", op->path[0]);
-	default:
-		return change_file(vol, op);
-	}
-}
-
-static void model_change(struct model_node *n, const struct op *op)
-{
-	uint8_t *data = malloc(op->len);
-	memset(data, op->byte, op->len);
-	if (op->kind == OP_WRITE)
-		model_write(n, data, op->len, op->offset);
-	else if (op->kind == OP_TRUNCATE)
-		model_truncate(n, op->offset);
-	else if (op->kind == OP_PUNCH)
-		model_zero(n, op->offset, op->len);
-	else
-		n->size = max_u64(n->size, op->offset + op->len);
-	free(data);
-}
-
-static void model_apply(struct model *m, const struct op *op)
-{
-	struct model_node *n;
-	switch (op->kind) {
-	case OP_CREATE:
-		n = model_find(m, op->path[0]);
-		if (!n)
-			(void)model_create(m, op->path[0], 0600, false, &n);
-		return;
-	case OP_MKDIR:
-		(void)model_mkdir(m, op->path[0], 0700);
-		return;
-	case OP_RMDIR:
-		(void)model_rmdir(m, op->path[0]);
-		return;
-	case OP_UNLINK:
-		(void)model_unlink(m, op->path[0]);
-		return;
-	case OP_RENAME:
-		(void)model_rename(m, op->path[0], op->path[1]);
-		return;
-	case OP_SYMLINK:
-		(void)model_symlink(m, "nowhere", op->path[0]);
-		return;
-	default:
-		n = model_find(m, op->path[0]);
-		if (n && n->type == MODEL_FILE)
-			model_change(n, op);
-	}
-}
-
 static void model_after(struct model *m, const struct script *s, unsigned int count)
 {
 	model_init(m);
 	for (unsigned int i = 0; i < count; i++)
-		model_apply(m, &s->ops[i]);
+		script_model(m, &s->ops[i]);
 }
 
 /* ---- recording ---- */
@@ -299,11 +137,11 @@ static void work(void *arg)
 	struct bdev *bd = simdisk_attach(r->disk, sim_host_self());
 	struct vmfs_volume *vol = mount_disk(bd);
 	for (unsigned int i = 0; i < OPS; i++) {
-		int rc = apply(vol, &s->ops[i]);
+		int rc = script_apply(vol, &s->ops[i], 0);
 		SIM_CHECK(rc != -EIO && rc != -ESTALE && rc != -EUCLEAN && rc != -EBUSY);
-		s->ops[i].end = s->entries;
+		s->ends[i] = s->entries;
 	}
-	s->first = s->ops[0].end;
+	s->first = s->ends[0];
 	s->log = simdisk_log_take(r->disk);
 	(void)!vmfs_volume_close(vol);
 	bdev_close(bd);
@@ -375,91 +213,6 @@ struct recovery {
 	bool has_one_under_way;
 };
 
-static bool is_under_way(const struct recovery *r, const char *path)
-{
-	const struct op *op = &r->s->ops[r->done];
-	return r->has_one_under_way && is_file_op(op->kind) &&
-	       strcmp(op->path[0], path) == 0;
-}
-
-/* The bytes of a file, 1 if they are those of the model's. */
-static bool has_content(struct vmfs_volume *vol, const char *path,
-			const struct model_node *n)
-{
-	struct vmfs_file_options options = { .flags = VMFS_READ };
-	struct vmfs_file *file;
-	uint8_t *is = malloc(n->size + 1);
-	uint8_t *should = malloc(n->size + 1);
-	SIM_CHECK(vmfs_file_open(vol, path, &options, &file, NULL) == 0);
-	int64_t len = vmfs_file_read(file, is, n->size + 1, 0);
-	SIM_CHECK(vmfs_file_close(file) == 0);
-	bool is_same = len == (int64_t)n->size;
-	(void)model_read(n, should, n->size, 0);
-	is_same = is_same && memcmp(is, should, n->size) == 0;
-	free(is);
-	free(should);
-	return is_same;
-}
-
-static bool is_tree(const struct recovery *r, struct vmfs_volume *vol,
-		    const struct model_node *dir, const char *path)
-{
-	struct vmfs_dirent entries[24];
-	struct vmfs_stat st;
-	struct model_node *child;
-	SIM_CHECK(vmfs_stat(vol, path[0] ? path : "/", &st) == 0);
-	int n = vmfs_readdir(vol, st.addr, 0, entries, 24);
-	SIM_CHECK(n >= 0);
-	if (n != (int)model_count(dir) + (dir->parent ? 2 : 9))
-		return false;
-	LIST_FOREACH(child, &dir->children, link)
-	{
-		char p[300];
-		(void)snprintf(p, sizeof(p), "%s/%s", path, child->name);
-		if (vmfs_stat(vol, p, &st) < 0 || st.type != child->type)
-			return false;
-		if (child->type == MODEL_DIRECTORY && !is_tree(r, vol, child, p))
-			return false;
-		if (child->type == MODEL_FILE && !is_under_way(r, p) &&
-		    !has_content(vol, p, child))
-			return false;
-	}
-	return true;
-}
-
-/* In the file that was being changed: old, new or zero. */
-static void check_under_way(struct recovery *r, struct vmfs_volume *vol)
-{
-	const struct op *op = &r->s->ops[r->done];
-	struct vmfs_file_options options = { .flags = VMFS_READ };
-	struct vmfs_file *file;
-	if (!r->has_one_under_way || !is_file_op(op->kind))
-		return;
-	const struct model_node *was = model_find(&r->before, op->path[0]);
-	const struct model_node *will = model_find(&r->after, op->path[0]);
-	if (!was || was->type != MODEL_FILE)
-		return;
-	uint64_t max = max_u64(was->size, will->size);
-	uint8_t *is = malloc(max + 1);
-	uint8_t *older = calloc(1, max + 1);
-	uint8_t *newer = calloc(1, max + 1);
-	(void)model_read(was, older, was->size, 0);
-	(void)model_read(will, newer, will->size, 0);
-	SIM_CHECK(vmfs_file_open(vol, op->path[0], &options, &file, NULL) == 0);
-	int64_t len = vmfs_file_read(file, is, max + 1, 0);
-	SIM_CHECK(len >= (int64_t)(was->size < will->size ? was->size : will->size));
-	SIM_CHECK(len <= (int64_t)max);
-	for (int64_t i = 0; i < len; i++) {
-		if (is[i] != older[i] && is[i] != newer[i] && is[i] != 0)
-			sim_fail("%s: byte %lld is 0x%02x, was 0x%02x, becomes 0x%02x",
-				 op->path[0], (long long)i, is[i], older[i], newer[i]);
-	}
-	SIM_CHECK(vmfs_file_close(file) == 0);
-	free(is);
-	free(older);
-	free(newer);
-}
-
 /* Everything is ours to change: what the dead host held is taken over. */
 static void take_all(struct recovery *r, struct vmfs_volume *vol)
 {
@@ -487,20 +240,10 @@ static void found(void *arg, enum fsck_problem problem, const char *text)
 /* What was under way at entry n. */
 static const char *op_text(const struct script *s, unsigned int n, char text[128])
 {
-	static const char *const names[] = {
-		"create", "write", "truncate", "punch",	 "allocate", "tbz",
-		"mkdir",  "rmdir", "unlink",   "rename", "symlink",
-	};
 	unsigned int i = 0;
-	while (i < OPS && s->ops[i].end <= n)
+	while (i < OPS && s->ends[i] <= n)
 		i++;
-	if (i == OPS)
-		return "nothing";
-	const struct op *op = &s->ops[i];
-	(void)snprintf(text, 128, "%s %s %s %llu %llu", names[op->kind], op->path[0],
-		       op->path[1], (unsigned long long)op->offset,
-		       (unsigned long long)op->len);
-	return text;
+	return i == OPS ? "nothing" : script_text(&s->ops[i], text);
 }
 
 static void recover(void *arg)
@@ -513,9 +256,15 @@ static void recover(void *arg)
 	struct bdev *bd = simdisk_attach(disk, sim_host_self());
 	struct vmfs_volume *vol = mount_disk(bd);
 	take_all(r, vol);
-	if (!is_tree(r, vol, &r->before.root, "") && !is_tree(r, vol, &r->after.root, ""))
-		sim_fail("neither the tree of before nor of after");
-	check_under_way(r, vol);
+	struct script_look look = {
+		.vol = vol,
+		.place = &nowhere_else,
+		.before = &r->before,
+		.after = &r->after,
+		.under_way = r->has_one_under_way ? &r->s->ops[r->done] : NULL,
+	};
+	if (!script_judge(&look))
+		sim_fail("%s", look.why);
 	SIM_CHECK(vmfs_volume_close(vol) == 0);
 	struct fsck_options options = { .devices = &bd,
 					.device_count = 1,
@@ -538,7 +287,7 @@ static void check_cut(struct script *s, unsigned int n, enum simdisk_cut cut,
 		      uint64_t choice)
 {
 	struct recovery r = { .s = s, .cut = n };
-	while (r.done < OPS && s->ops[r.done].end <= n)
+	while (r.done < OPS && s->ends[r.done] <= n)
 		r.done++;
 	r.has_one_under_way = r.done < OPS;
 	model_after(&r.before, s, r.done);
@@ -566,7 +315,7 @@ static void run_script(void *arg)
 		make_script(s);
 	sim_run(s->seed, record, s);
 	assert_int_equal(s->entries, simdisk_log_count(s->log));
-	unsigned int end = s->ops[OPS - 1].end;
+	unsigned int end = s->ends[OPS - 1];
 	for (unsigned int n = s->first + (unsigned int)(s->seed % run->step); n <= end;
 	     n += run->step) {
 		check_cut(s, n, SIMDISK_PREFIX, 0);

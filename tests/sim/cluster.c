@@ -74,6 +74,8 @@ int cluster_mount(struct cluster *c, struct cluster_mount *m)
 	if (!m->reporter.tell)
 		m->reporter.tell = trace_report;
 	m->bd = simdisk_attach(c->disk, self);
+	if (m->fault)
+		m->bd = iofault_over(m->fault, m->bd);
 	m->heartbeat_bd = simdisk_attach(c->disk, self);
 	struct vmfs_open_options options = {
 		.devices = &m->bd,

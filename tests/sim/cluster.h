@@ -8,6 +8,7 @@
  */
 #include <sys/queue.h>
 
+#include "tests/sim/iofault.h"
 #include "tests/sim/oracle.h"
 #include "tests/sim/sim.h"
 #include "tests/sim/simdisk.h"
@@ -47,6 +48,7 @@ struct cluster_mount {
 	bool is_lost;		 /* on_lost was called */
 	bool no_liveness_lock;	 /* set before: count the lease also on files */
 	struct guard *guard;	 /* set before; NULL: none */
+	struct iofault *fault;	 /* set before; over bd; NULL: none */
 	struct uuid machine;	 /* set before; zero: one of its own */
 	struct reporter reporter; /* set before; NULL: traces what the library says */
 };

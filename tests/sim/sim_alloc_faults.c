@@ -21,76 +21,11 @@
 #include <cmocka.h>
 
 #include "tests/sim/cluster.h"
+#include "tests/sim/memfault.h"
 
 #define S NS_PER_S
 #define FILES 3u
 #define TRIALS 120u /* of all, unless FULL is set */
-
-/* ---- the library's memory ---- */
-
-struct memory {
-	bool is_armed, is_for_ever;
-	uint64_t count, fail_at; /* since it was armed */
-	int64_t live;
-};
-static struct memory memory;
-
-void *faulty_malloc(size_t size);
-void *faulty_calloc(size_t n, size_t size);
-void *faulty_realloc(void *p, size_t size);
-void *faulty_reallocarray(void *p, size_t n, size_t size);
-void *faulty_aligned_alloc(size_t align, size_t size);
-void faulty_free(void *p);
-
-static bool is_refused(void)
-{
-	if (!memory.is_armed)
-		return false;
-	memory.count++;
-	return memory.count == memory.fail_at ||
-	       (memory.is_for_ever && memory.count > memory.fail_at && memory.fail_at);
-}
-
-static void *counted(void *p)
-{
-	memory.live += p != NULL;
-	return p;
-}
-
-void *faulty_malloc(size_t size)
-{
-	return is_refused() ? NULL : counted(malloc(size));
-}
-
-void *faulty_calloc(size_t n, size_t size)
-{
-	return is_refused() ? NULL : counted(calloc(n, size));
-}
-
-void *faulty_realloc(void *p, size_t size)
-{
-	if (is_refused())
-		return NULL;
-	return p ? realloc(p, size) : counted(realloc(p, size));
-}
-
-void *faulty_reallocarray(void *p, size_t n, size_t size)
-{
-	if (is_refused())
-		return NULL;
-	return p ? reallocarray(p, n, size) : counted(reallocarray(p, n, size));
-}
-
-void *faulty_aligned_alloc(size_t align, size_t size)
-{
-	return is_refused() ? NULL : counted(aligned_alloc(align, size));
-}
-
-void faulty_free(void *p)
-{
-	memory.live -= p != NULL;
-	free(p);
-}
 
 /* ---- a life ---- */
 
@@ -198,19 +133,16 @@ static void one_life(void *arg)
 	const struct sweep *sweep = arg;
 	struct life l = { .c = cluster_new(BDEV_CAW_ATS) };
 	struct sim_host *a = sim_host_new("a", 0);
-	int64_t live_before = memory.live;
+	int64_t live_before = memfault.live;
 
-	memory.is_for_ever = sweep->is_for_ever;
-	memory.count = 0;
-	memory.fail_at = sim_seed();
-	memory.is_armed = true;
+	memfault_arm(sim_seed(), sweep->is_for_ever);
 	SIM_CHECK(sim_host_run(a, "live", live, &l));
-	memory.is_armed = false;
-	if (!memory.fail_at)
-		*sweep->total = memory.count;
-	if (memory.live != live_before)
+	memfault_disarm();
+	if (!memfault.fail_at)
+		*sweep->total = memfault.count;
+	if (memfault.live != live_before)
 		sim_fail("%lld pieces of memory are left",
-			 (long long)(memory.live - live_before));
+			 (long long)(memfault.live - live_before));
 	oracle_trouble(l.c->oracle, a, true);
 	SIM_CHECK(sim_host_run(sim_host_new("b", 0), "inspect", inspect, &l));
 	cluster_check(l.c, true);

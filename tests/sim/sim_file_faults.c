@@ -18,49 +18,12 @@
 
 #include "fsck/check.h"
 #include "mkfs/write.h"
+#include "tests/sim/iofault.h"
 #include "tests/sim/simdisk.h"
 #include "vmfs/vmfs.h"
 
 #define MIB (1ull << 20)
 #define DISK_SIZE (LVM_DATA_OFF + 2 * LVM_PE_SIZE)
-
-/* ---- a device whose n-th I/O fails ---- */
-
-struct faulty {
-	struct bdev bd;
-	struct bdev *below;
-	unsigned int count, fail_at; /* 0: never */
-	bool has_failed;
-};
-
-static void faulty_submit(struct bdev *bd, struct bdev_io *io)
-{
-	struct faulty *f = (struct faulty *)bd;
-	if (++f->count != f->fail_at) {
-		f->below->ops->submit(f->below, io);
-		return;
-	}
-	f->has_failed = true;
-	sim_trace("I/O %u fails: op %d at 0x%llx", f->count, (int)io->op,
-		  (unsigned long long)io->offset);
-	bdev_io_complete(io, -EIO);
-}
-
-static void faulty_cut(struct bdev *bd)
-{
-	bdev_cut(((struct faulty *)bd)->below);
-}
-
-static void faulty_close(struct bdev *bd)
-{
-	bdev_close(((struct faulty *)bd)->below);
-}
-
-static const struct bdev_ops faulty_ops = {
-	.submit = faulty_submit,
-	.cut = faulty_cut,
-	.close = faulty_close,
-};
 
 /* ---- the story ---- */
 
@@ -123,11 +86,10 @@ static void write_file(struct vmfs_volume *vol, const char *path, uint8_t byte,
 static void work(void *arg)
 {
 	struct story *s = arg;
-	struct faulty f = { .below = simdisk_attach(s->disk, sim_host_self()) };
+	struct iofault f = { .fail_at = 0 };
 	struct vmfs_volume *vol;
 	struct vmfs_stat st;
-	f.bd = *f.below;
-	f.bd.ops = &faulty_ops;
+	(void)iofault_over(&f, simdisk_attach(s->disk, sim_host_self()));
 	/* Joining and leaving are others' stories: a journal block may be lost there. */
 	SIM_CHECK(mount_disk(&f.bd, &vol) == 0);
 	f.count = 0;
@@ -141,7 +103,7 @@ static void work(void *arg)
 	check_code(vmfs_symlink(vol, "moved", "/link"));
 	check_code(vmfs_stat(vol, "/d/sub", &st));
 	check_code(vmfs_unlink(vol, "/link"));
-	s->count = f.count;
+	s->count = (unsigned int)f.count;
 	f.fail_at = 0;
 	(void)!vmfs_volume_close(vol); /* any error: it closes */
 	bdev_close(&f.bd);

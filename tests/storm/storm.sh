@@ -197,7 +197,10 @@ for ((i = 1; i <= HOSTS; i++)); do
 		say "h$i.${life[i]} ended with $code"
 	}
 done
-(host last 1 --final) || { failed=1; say "the files could not be read at the end"; }
+(host last 1 --final "$HOSTS") || {
+	failed=1
+	say "the files could not be read at the end"
+}
 rig_down
 trap - EXIT
 "$BIN/fsck.vmfs" -n "$IMAGE" >"$D/fsck" 2>&1 || {

@@ -18,7 +18,8 @@
  *   the lock record names us, in our mode    else the table and the disk differ
  *
  * Readers hold the lock shared and check the same. Beside that, files and directories are
- * made, filled, renamed and removed, so that journals are not empty when hosts die.
+ * made, filled, renamed and removed, so that journals are not empty when hosts die; and
+ * each host has a tree of its own, over all its lives, beside a model of it (tree.h).
  *
  * The log is the history: "TIME HOST EVENT FILE COUNT TOKEN", one write(2) a line, so
  * that what was logged before a SIGKILL is there. storm_check.pl judges it.
@@ -42,6 +43,7 @@
 #include "bdev/guard.h"
 #include "iscsi/open.h"
 #include "tests/storm/inside.h"
+#include "tests/storm/tree.h"
 #include "vmfs/format.h"
 #include "vmfs/vmfs.h"
 
@@ -70,7 +72,7 @@ _Static_assert(sizeof(struct sector) == 512, "a sector of the body");
 struct host {
 	struct reporter reporter;
 	const char *device, *name, *log_path, *inside_path;
-	unsigned int files;
+	unsigned int files, trees;
 	bool is_fast, no_liveness, is_guarded;
 	uint64_t state; /* of chance */
 	int log_fd;
@@ -81,6 +83,7 @@ struct host {
 	struct inside *inside;
 	struct sector *body, *again; /* BODY_SECTORS each */
 	unsigned int made; /* names in /churn */
+	struct tree *tree;
 };
 
 static volatile sig_atomic_t is_ending;
@@ -419,6 +422,31 @@ static void churn(struct host *h)
 		expect(h, vmfs_rmdir(h->vol, dir), "rmdir");
 }
 
+/* ---- a tree ---- */
+
+/* "h3.12" is life 12 of host 3. */
+static void open_tree(struct host *h, unsigned int number)
+{
+	char path[512];
+
+	(void)snprintf(path, sizeof(path), "%s.tree-%u", h->inside_path, number);
+	h->tree = tree_open(path, number, chance(h, UINT32_MAX));
+	if (!h->tree)
+		broken(h, "%s: %s", path, strerrorname_np(errno));
+}
+
+static void resume_tree(struct host *h)
+{
+	const char *why;
+	int rc = tree_resume(h->tree, h->vol, &why);
+
+	if (rc == -EPROTO)
+		broken(h, "the tree after %" PRIu64 " operations: %s",
+		       tree_done(h->tree), why);
+	check(h, rc, "the tree");
+	log_line(h, "tree %" PRIu64, tree_done(h->tree));
+}
+
 /* ---- life ---- */
 
 static void open_device(struct host *h)
@@ -484,16 +512,24 @@ static int part(struct host *h)
 
 static void work(struct host *h)
 {
+	unsigned int number;
+
+	if (sscanf(h->name, "h%u.", &number) != 1)
+		broken(h, "a host has a number");
+	open_tree(h, number);
+	resume_tree(h);
 	while (!is_ending) {
 		if (vmfs_volume_state(h->vol))
 			lost(h, "at work");
 		uint64_t what = chance(h, 100);
-		if (what < 65)
+		if (what < 50)
 			visit_file(h, true);
-		else if (what < 85)
+		else if (what < 65)
 			visit_file(h, false);
-		else
+		else if (what < 75)
 			churn(h);
+		else
+			check(h, tree_step(h->tree, h->vol), "a step in the tree");
 		pause_for(h, 20);
 	}
 }
@@ -506,6 +542,7 @@ static void make(struct host *h)
 
 	check(h, vmfs_mkdir(h->vol, "/storm", 0755), "mkdir");
 	check(h, vmfs_mkdir(h->vol, "/churn", 0755), "mkdir");
+	check(h, vmfs_mkdir(h->vol, TREE_SHARED, 0755), "mkdir");
 	for (unsigned int i = 0; i < h->files; i++) {
 		struct record r = { .count = 0 };
 		struct vmfs_file *file;
@@ -520,7 +557,7 @@ static void make(struct host *h)
 	}
 }
 
-/* --final: what the files hold in the end: "final FILE COUNT TOKEN". */
+/* --final: what the files hold in the end: "final FILE COUNT TOKEN"; and all trees. */
 static void final(struct host *h)
 {
 	for (unsigned int i = 0; i < h->files; i++) {
@@ -530,6 +567,11 @@ static void final(struct host *h)
 			broken(h, "%s: still held", v.path);
 		log_line(h, "final %u %" PRIu64 " %" PRIu64, i, v.a.count, v.a.token);
 		leave(h, &v);
+	}
+	for (unsigned int i = 1; i <= h->trees; i++) {
+		open_tree(h, i);
+		resume_tree(h);
+		tree_close(h->tree);
 	}
 }
 
@@ -541,7 +583,7 @@ static void on_signal(int number)
 
 static const char usage[] =
 	"usage: storm_host -d DEVICE -n NAME -t TABLE -l LOG [-f FILES] [-s SEED]\n"
-	"       [--fast] [--lease] [--guard] [--make | --final]\n"
+	"       [--fast] [--lease] [--guard] [--make | --final HOSTS]\n"
 	"  --fast   the fast lease profile\n"
 	"  --lease  a stopped host may lawfully be replaced\n"
 	"  --guard  with a guard process\n";
@@ -549,8 +591,10 @@ static const char usage[] =
 static bool parse(struct host *h, int argc, char **argv, int *ret_what)
 {
 	static const struct option options[] = {
-		{ "make", no_argument, NULL, 'M' },  { "final", no_argument, NULL, 'E' },
-		{ "fast", no_argument, NULL, 'F' },  { "lease", no_argument, NULL, 'L' },
+		{ "make", no_argument, NULL, 'M' },
+		{ "final", required_argument, NULL, 'E' },
+		{ "fast", no_argument, NULL, 'F' },
+		{ "lease", no_argument, NULL, 'L' },
 		{ "guard", no_argument, NULL, 'G' },
 		{ 0 },
 	};
@@ -567,8 +611,9 @@ static bool parse(struct host *h, int argc, char **argv, int *ret_what)
 		case 'F': h->is_fast = true; break;
 		case 'L': h->no_liveness = true; break;
 		case 'G': h->is_guarded = true; break;
-		case 'M':
-		case 'E': *ret_what = c; break;
+		case 'E': h->trees = (unsigned int)strtoul(optarg, NULL, 0);
+			  /* fall through */
+		case 'M': *ret_what = c; break;
 		default: return false;
 		}
 	}

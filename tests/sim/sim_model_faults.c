@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Random operations on a volume and on a model of it (tests/lib/script.h), while the n-th
+ * I/O or the n-th allocation of the library fails, once or that and all after it, for
+ * every n. The first operation that returns an error because of it is the last. Another
+ * host takes over what is left and finds what the model says: all that was acknowledged,
+ * and of the last operation nothing, all, or in the one file that it changed some; every
+ * lock can be had, fsck is content, and no memory is lost.
+ *
+ * SIM_CASE, SIM_SEED=n replay one: n = script * 100000 + what fails. FULL: every n.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include <cmocka.h>
+
+#include "base/align.h"
+#include "tests/lib/script.h"
+#include "tests/sim/cluster.h"
+#include "tests/sim/memfault.h"
+
+#define OPS 30u
+#define NUMBERS 100000u /* of what may fail, in one script */
+#define TRIALS 25u	/* of each script, unless FULL is set */
+#define PATIENCE_NS (120 * NS_PER_S)
+
+enum what { AN_IO, MEMORY };
+
+struct sweep {
+	enum what what;
+	bool is_for_ever;
+	uint64_t *total; /* shared: how much could fail, found in a life without */
+};
+
+struct life {
+	const struct sweep *sweep;
+	struct cluster *c;
+	uint64_t fail_at;
+	struct script_op ops[OPS];
+	unsigned int done;
+	bool has_failed; /* ops[done] */
+};
+
+static const struct script_place everywhere;
+
+static void make_script(struct life *l)
+{
+	uint64_t random = sim_seed() / NUMBERS * 1000003;
+	struct model m;
+
+	model_init(&m);
+	for (unsigned int i = 0; i < OPS; i++)
+		script_make_next(&random, &everywhere, &m, &l->ops[i]);
+	model_done(&m);
+}
+
+static bool is_of_fault(int rc)
+{
+	return rc == -EIO || rc == -ENOMEM || rc == -ESTALE || rc == -ENODEV;
+}
+
+static void live(void *arg)
+{
+	struct life *l = arg;
+	bool is_io = l->sweep->what == AN_IO;
+	struct iofault fault = { .is_for_ever = l->sweep->is_for_ever };
+	struct cluster_mount m = { .fault = is_io ? &fault : NULL };
+
+	/* Joining and leaving are sim_alloc_faults' and sim_file_faults' story. */
+	SIM_CHECK(!cluster_mount(l->c, &m));
+	fault.count = 0;
+	fault.fail_at = l->fail_at;
+	if (is_io && l->fail_at) /* it may give the volume up */
+		oracle_trouble(l->c->oracle, m.host, true);
+	if (!is_io)
+		memfault_arm(l->fail_at, l->sweep->is_for_ever);
+	for (; l->done < OPS && !l->has_failed; l->done += !l->has_failed) {
+		char text[128];
+		int rc = script_apply(m.vol, &l->ops[l->done], 0);
+
+		sim_trace("%s: %d", script_text(&l->ops[l->done], text), rc);
+		l->has_failed = is_of_fault(rc);
+		if (l->has_failed && !l->fail_at)
+			sim_fail("%s: %d, and nothing failed", text, rc);
+		if (rc == -EUCLEAN || rc == -EBUSY || rc == -ENOSPC)
+			sim_fail("%s: %d", text, rc);
+	}
+	if (!l->fail_at)
+		*l->sweep->total = is_io ? fault.count : memfault.count;
+	fault.fail_at = 0;
+	memfault_disarm();
+	(void)!cluster_unmount(&m); /* it closes; another host looks after the rest */
+}
+
+static void look(struct life *l, struct vmfs_volume *vol)
+{
+	struct model before, after;
+	struct script_look look = {
+		.vol = vol,
+		.place = &everywhere,
+		.before = &before,
+		.after = &after,
+		.under_way = l->has_failed ? &l->ops[l->done] : NULL,
+	};
+
+	model_init(&before);
+	model_init(&after);
+	for (unsigned int i = 0; i < l->done; i++)
+		script_model(&before, &l->ops[i]);
+	for (unsigned int i = 0; i < l->done + l->has_failed; i++)
+		script_model(&after, &l->ops[i]);
+	if (!script_judge(&look))
+		sim_fail("after %u operations: %s", l->done, look.why);
+	model_done(&before);
+	model_done(&after);
+}
+
+/* Every operation of the script can be tried: no lock has stayed. */
+static void inspect(void *arg)
+{
+	struct life *l = arg;
+	struct cluster_mount m = { 0 };
+
+	SIM_CHECK(!cluster_mount(l->c, &m));
+	cluster_bury(&m);
+	look(l, m.vol);
+	for (unsigned int i = 0; i < OPS; i++) {
+		int rc = script_apply(m.vol, &l->ops[i], clock_now() + PATIENCE_NS);
+
+		if (is_of_fault(rc) || rc == -EBUSY || rc == -EUCLEAN)
+			sim_fail("afterwards: %d", rc);
+	}
+	SIM_CHECK(!cluster_unmount(&m));
+}
+
+static void one_life(void *arg)
+{
+	struct life l = { .sweep = arg, .fail_at = sim_seed() % NUMBERS };
+	struct sim_host *a = sim_host_new("a", 0);
+	int64_t live_before;
+
+	make_script(&l);
+	l.c = cluster_new(BDEV_CAW_ATS);
+	live_before = memfault.live;
+	SIM_CHECK(sim_host_run(a, "live", live, &l));
+	if (memfault.live != live_before)
+		sim_fail("%lld pieces of memory are left",
+			 (long long)(memfault.live - live_before));
+	oracle_trouble(l.c->oracle, a, true);
+	SIM_CHECK(sim_host_run(sim_host_new("b", 0), "inspect", inspect, &l));
+	cluster_check(l.c, true);
+	cluster_free(l.c);
+}
+
+static void sweep(enum what what, bool is_for_ever)
+{
+	struct sweep s = { .what = what, .is_for_ever = is_for_ever };
+	uint64_t scripts = 2;
+
+	s.total = mmap(NULL, sizeof(*s.total), PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_true(s.total != MAP_FAILED);
+	for (uint64_t script = 1; script <= scripts; script++) {
+		sim_each_seed(script * NUMBERS, 1, one_life, &s);
+		if (getenv("SIM_SEED"))
+			return;
+		assert_true(*s.total < NUMBERS);
+		uint64_t step = getenv("FULL") ? 1 : 1 + *s.total / TRIALS;
+		(void)printf("# script %llu: %llu may fail, every %llu. does\n",
+			     (unsigned long long)script, (unsigned long long)*s.total,
+			     (unsigned long long)step);
+		for (uint64_t n = 1; n <= *s.total; n += step)
+			sim_each_seed(script * NUMBERS + n, 1, one_life, &s);
+	}
+}
+
+static void one_io_fails(void **state)
+{
+	(void)state;
+	sweep(AN_IO, false);
+}
+
+static void all_io_fails_from_one_on(void **state)
+{
+	(void)state;
+	sweep(AN_IO, true);
+}
+
+static void one_allocation_fails(void **state)
+{
+	(void)state;
+	sweep(MEMORY, false);
+}
+
+static void all_allocations_fail_from_one_on(void **state)
+{
+	(void)state;
+	sweep(MEMORY, true);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(one_io_fails),
+		cmocka_unit_test(all_io_fails_from_one_on),
+		cmocka_unit_test(one_allocation_fails),
+		cmocka_unit_test(all_allocations_fail_from_one_on),
+	};
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	cmocka_set_test_filter(getenv("SIM_CASE"));
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
