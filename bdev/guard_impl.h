@@ -36,6 +36,16 @@ struct guard_message {
 };
 
 /*
+ * The guard's side without its process: a pidfd of main, and the rest as below. 0 or
+ * -errno. guard_process_serve() returns when main is gone or says GUARD_BYE, and frees
+ * it.
+ */
+struct guard_process;
+int guard_process_new(int sock, int main_fd, struct guard_page *page,
+		      const char *watchdog, struct guard_process **ret_process);
+void guard_process_serve(struct guard_process *p);
+
+/*
  * The life of the guard's process: says by an int on `sock` whether it stands, serves
  * until main is gone or says GUARD_BYE, and returns. watchdog may be NULL.
  */

@@ -54,7 +54,7 @@ struct held_socket {
 	int fd; /* -1: a free place */
 };
 
-struct process {
+struct guard_process {
 	struct guard_page *page;
 	int sock, main_fd, timer_fd, watchdog_fd; /* the last: -1 if there is none */
 	bool is_active[GUARD_LEASES_MAX];
@@ -71,7 +71,7 @@ static void say(const char *what)
 
 /* ---- leases ---- */
 
-static void reset_sockets(struct process *p, uint32_t lease)
+static void reset_sockets(struct guard_process *p, uint32_t lease)
 {
 	struct sockaddr none = { .sa_family = AF_UNSPEC };
 
@@ -82,7 +82,7 @@ static void reset_sockets(struct process *p, uint32_t lease)
 		}
 }
 
-static void close_sockets(struct process *p, uint32_t lease)
+static void close_sockets(struct guard_process *p, uint32_t lease)
 {
 	for (unsigned int i = 0; i < GUARD_SOCKETS_MAX; i++) {
 		if (p->sockets[i].fd < 0 || p->sockets[i].lease != lease)
@@ -93,7 +93,8 @@ static void close_sockets(struct process *p, uint32_t lease)
 }
 
 /* Looks at one lease; the time at which to look again. */
-static uint64_t look(struct process *p, uint32_t lease, uint64_t now, bool *ret_is_safe)
+static uint64_t look(struct guard_process *p, uint32_t lease, uint64_t now,
+		     bool *ret_is_safe)
 {
 	struct guard_lease_words *w = &p->page->lease[lease];
 	uint64_t renewed = atomic_load(&w->renewed);
@@ -125,7 +126,7 @@ static uint64_t look(struct process *p, uint32_t lease, uint64_t now, bool *ret_
 
 /* ---- the watchdog ---- */
 
-static int watchdog_open(struct process *p, const char *path)
+static int watchdog_open(struct guard_process *p, const char *path)
 {
 	int seconds = WATCHDOG_S;
 
@@ -141,7 +142,7 @@ static int watchdog_open(struct process *p, const char *path)
 }
 
 /* The time at which to feed it again. */
-static uint64_t feed(struct process *p, uint64_t now, bool is_safe)
+static uint64_t feed(struct guard_process *p, uint64_t now, bool is_safe)
 {
 	if (p->watchdog_fd < 0)
 		return NO_DEADLINE;
@@ -153,7 +154,7 @@ static uint64_t feed(struct process *p, uint64_t now, bool is_safe)
 	return is_safe ? p->fed + FEED_NS : now + FEED_NS;
 }
 
-static void watchdog_close(struct process *p, bool is_safe)
+static void watchdog_close(struct guard_process *p, bool is_safe)
 {
 	if (p->watchdog_fd < 0)
 		return;
@@ -165,7 +166,7 @@ static void watchdog_close(struct process *p, bool is_safe)
 /* ---- messages ---- */
 
 /* Is the lease over, and main does not know it yet? */
-static bool is_open_cut(const struct process *p, uint32_t lease)
+static bool is_open_cut(const struct guard_process *p, uint32_t lease)
 {
 	const struct guard_lease_words *w = &p->page->lease[lease];
 	uint64_t renewed = atomic_load(&w->renewed);
@@ -174,7 +175,7 @@ static bool is_open_cut(const struct process *p, uint32_t lease)
 	       atomic_load(&w->acknowledged) != renewed;
 }
 
-static int add_socket(struct process *p, const struct guard_message *m, int fd)
+static int add_socket(struct guard_process *p, const struct guard_message *m, int fd)
 {
 	if (fd < 0)
 		return -EBADF;
@@ -192,7 +193,7 @@ static int add_socket(struct process *p, const struct guard_message *m, int fd)
 	return -ENOSPC;
 }
 
-static void drop_socket(struct process *p, const struct guard_message *m)
+static void drop_socket(struct guard_process *p, const struct guard_message *m)
 {
 	for (unsigned int i = 0; i < GUARD_SOCKETS_MAX; i++) {
 		if (p->sockets[i].fd < 0 || p->sockets[i].id != m->id)
@@ -202,8 +203,8 @@ static void drop_socket(struct process *p, const struct guard_message *m)
 	}
 }
 
-/* false: nothing (more) to be read. */
-static bool receive(struct process *p, struct guard_message *ret, int *ret_fd)
+/* 1: a message; 0: one that is none; -1: nothing (more) to be read. */
+static int receive(struct guard_process *p, struct guard_message *ret, int *ret_fd)
 {
 	union {
 		char buf[CMSG_SPACE(sizeof(int))];
@@ -213,20 +214,26 @@ static bool receive(struct process *p, struct guard_message *ret, int *ret_fd)
 	struct msghdr msg = { .msg_iov = &iov,
 			      .msg_iovlen = 1,
 			      .msg_control = control.buf,
-			      .msg_controllen = sizeof(control.buf) };
+			      /* No room for a second one: the padding would hold it. */
+			      .msg_controllen = CMSG_LEN(sizeof(int)) };
 
 	*ret_fd = -1;
 	ssize_t n = recvmsg(p->sock, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-	if (n != (ssize_t)sizeof(*ret))
-		return false;
+	if (n <= 0)
+		return -1;
 	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
 	if (c && c->cmsg_type == SCM_RIGHTS)
 		memcpy(ret_fd, CMSG_DATA(c), sizeof(*ret_fd));
-	return ret->lease < GUARD_LEASES_MAX;
+	if (n == (ssize_t)sizeof(*ret) && ret->lease < GUARD_LEASES_MAX &&
+	    (ret->request == GUARD_ADD || *ret_fd < 0))
+		return 1;
+	if (*ret_fd >= 0)
+		(void)close(*ret_fd);
+	return 0;
 }
 
 /* false: main says that all is over. */
-static bool serve_one(struct process *p, const struct guard_message *m, int fd)
+static bool serve_one(struct guard_process *p, const struct guard_message *m, int fd)
 {
 	int result = 0;
 
@@ -252,20 +259,24 @@ static bool serve_one(struct process *p, const struct guard_message *m, int fd)
 	return m->request != GUARD_BYE;
 }
 
-static bool serve_all(struct process *p)
+static bool serve_all(struct guard_process *p)
 {
 	struct guard_message m;
 	int fd;
 
-	while (receive(p, &m, &fd))
-		if (!serve_one(p, &m, fd))
+	for (;;) {
+		int got = receive(p, &m, &fd);
+
+		if (got < 0)
+			return true;
+		if (got && !serve_one(p, &m, fd))
 			return false;
-	return true;
+	}
 }
 
 /* ---- life ---- */
 
-static void wake_at(struct process *p, uint64_t when)
+static void wake_at(struct guard_process *p, uint64_t when)
 {
 	struct itimerspec at = { 0 };
 
@@ -277,7 +288,7 @@ static void wake_at(struct process *p, uint64_t when)
 }
 
 /* Until main is gone (false) or says good-bye (true). */
-static bool watch(struct process *p)
+static bool watch(struct guard_process *p)
 {
 	for (;;) {
 		uint64_t now = clock_now(), next = NO_DEADLINE, ticks;
@@ -302,7 +313,7 @@ static bool watch(struct process *p)
 }
 
 /* Main is gone: nothing of what it has sent may stay on its way. */
-static void cut_all(struct process *p)
+static void cut_all(struct guard_process *p)
 {
 	bool is_safe = true;
 
@@ -330,42 +341,59 @@ static void become_reliable(void)
 	(void)sched_setscheduler(0, SCHED_FIFO, &param);
 }
 
-static int open_all(struct process *p, int main_pid, const char *watchdog)
+int guard_process_new(int sock, int main_fd, struct guard_page *page,
+		      const char *watchdog, struct guard_process **ret_process)
 {
-	p->main_fd = pidfd_open(main_pid, 0);
-	if (p->main_fd < 0)
-		return -errno;
-	if (getppid() != main_pid)
-		return -ESRCH; /* it has died meanwhile: this may be somebody else */
+	struct guard_process *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return -ENOMEM;
+	p->page = page;
+	p->sock = sock;
+	p->main_fd = main_fd;
+	for (unsigned int i = 0; i < GUARD_SOCKETS_MAX; i++)
+		p->sockets[i].fd = -1;
 	p->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
-	if (p->timer_fd < 0)
-		return -errno;
-	return watchdog_open(p, watchdog);
+	int err = p->timer_fd < 0 ? -errno : watchdog_open(p, watchdog);
+	if (err) {
+		if (p->timer_fd >= 0)
+			(void)close(p->timer_fd);
+		free(p);
+		return err;
+	}
+	*ret_process = p;
+	return 0;
+}
+
+void guard_process_serve(struct guard_process *p)
+{
+	if (watch(p))
+		watchdog_close(p, true);
+	else
+		cut_all(p);
+	for (uint32_t i = 0; i < GUARD_LEASES_MAX; i++)
+		close_sockets(p, i);
+	(void)close(p->timer_fd);
+	free(p);
 }
 
 void guard_process_run(int sock, int main_pid, struct guard_page *page,
 		       const char *watchdog)
 {
-	struct process *p = calloc(1, sizeof(*p));
-	int result = -ENOMEM;
+	struct guard_process *p = NULL;
 	sigset_t all;
 
 	(void)sigfillset(&all);
 	(void)sigprocmask(SIG_SETMASK, &all, NULL);
 	(void)prctl(PR_SET_NAME, "guard");
-	if (p) {
-		p->page = page;
-		p->sock = sock;
-		for (unsigned int i = 0; i < GUARD_SOCKETS_MAX; i++)
-			p->sockets[i].fd = -1;
-		result = open_all(p, main_pid, watchdog);
-	}
+	int main_fd = pidfd_open(main_pid, 0);
+	int result = main_fd < 0 ? -errno : 0;
+	if (!result && getppid() != main_pid)
+		result = -ESRCH; /* it has died meanwhile: this may be somebody else */
+	if (!result)
+		result = guard_process_new(sock, main_fd, page, watchdog, &p);
 	become_reliable();
 	(void)send(sock, &result, sizeof(result), MSG_NOSIGNAL);
-	if (result)
-		return;
-	if (watch(p))
-		watchdog_close(p, true);
-	else
-		cut_all(p);
+	if (!result)
+		guard_process_serve(p);
 }

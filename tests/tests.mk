@@ -32,11 +32,15 @@ $(PARTS): $(call objs,$(sort $(filter-out $(WITH_MAIN) fuse/%,\
 	@ar qcs $@ $^
 TEST_LIBS := $(PARTS) $(LIBS_all) -lcmocka -ljansson -lz $(SYS)
 
+# What a program puts between callers and a library, as below.
+WRAP_unit/bdev_guard := syscall clock_gettime timerfd_create timerfd_settime poll
+wraps = $(addprefix -Wl$(comma)--wrap=,$(WRAP_$(1)))
+
 $(UNIT): $(B)/tests/unit/%: $(O)/tests/unit/%.o $(TEST_LIB) $(ENV_POSIX) $(PARTS) \
 		$(LIBS_all)
 	@mkdir -p $(@D)
 	@echo "  LD      $@"
-	@$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(TEST_LIBS)
+	@$(CC) $(LDFLAGS) $(call wraps,unit/$*) -o $@ $(filter %.o,$^) $(TEST_LIBS)
 
 # What a program replaces in the library; a call within one file is not replaced.
 WRAPPED := journal_commit journal_replay journal_empty lock_release_idle \
@@ -68,8 +72,16 @@ $(B)/tests/sim/sim_alloc_faults $(B)/tests/sim/sim_model_faults: $(FAULTY)
 $(SIM): $(B)/tests/%: $(O)/tests/%.o $(SIM_LIB) $(TEST_LIB) $(PARTS) $(LIBS_all)
 	@mkdir -p $(@D)
 	@echo "  LD      $@"
-	@$(CC) $(LDFLAGS) $(addprefix -Wl$(comma)--wrap=,$(WRAP_$*)) -o $@ \
-		$(filter %.o,$^) $(FIRST_$*) $(TEST_LIBS)
+	@$(CC) $(LDFLAGS) $(call wraps,$*) -o $@ $(filter %.o,$^) $(FIRST_$*) $(TEST_LIBS)
+
+# Fuzz targets that answer calls of what they try, or need a program's main().
+WRAP_fuzz_reserve := lun_command
+WRAP_fuzz_dump := device_open
+WRAP_fuzz_guard := clock_now poll pidfd_send_signal
+PARTS_fuzz_dump := $(O)/tests/fuzz/dump_main.o
+$(PARTS_fuzz_dump): $(O)/fsck/dump.o
+	@mkdir -p $(@D)
+	@objcopy --redefine-sym main=vmfs_dump_main $< $@
 
 # Fuzz targets as plain programs: known inputs, no libFuzzer.
 REPLAY := $(patsubst tests/fuzz/%.c,$(B)/tests/replay/%,$(wildcard tests/fuzz/*.c))
@@ -77,7 +89,8 @@ $(REPLAY): $(B)/tests/replay/%: $(O)/tests/fuzz/%.o $(O)/tests/fuzz/driver/main.
 		$(TEST_LIB) $(ENV_POSIX) $(PARTS) $(LIBS_all)
 	@mkdir -p $(@D)
 	@echo "  LD      $@"
-	@$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(TEST_LIBS)
+	@$(CC) $(LDFLAGS) $(call wraps,$*) -o $@ $(filter %.o,$^) $(TEST_LIBS)
+$(B)/tests/replay/fuzz_dump $(B)/tests/fuzz/fuzz_dump: $(PARTS_fuzz_dump)
 
 # Only what runs in the simulator has small stacks.
 $(O)/tests/unit/%.o $(O)/tests/bench/%.o $(O)/tests/fuzz/%.o $(O)/tests/storm/%.o: \
@@ -138,10 +151,11 @@ FUZZ := $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(wildcard tests/fuzz/*.c))
 $(FUZZ): $(B)/tests/fuzz/%: $(O)/tests/fuzz/%.o $(ENV_POSIX) $(PARTS) $(LIBS_all)
 	@mkdir -p $(@D)
 	@echo "  LD      $@"
-	@$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) \
-		$(filter-out -lcmocka,$(TEST_LIBS))
+	@$(CC) $(LDFLAGS) $(call wraps,$*) -fsanitize=fuzzer -o $@ $(filter %.o,$^) \
+		$(TEST_LIBS)
 
-FUZZ_LIB := $(call objs,$(patsubst %,tests/lib/%.c,collect handmade mutate overlay))
+FUZZ_LIB := $(call objs,$(patsubst %,tests/lib/%.c,changed collect handmade handmade6 \
+	mutate overlay))
 $(FUZZ): $(FUZZ_LIB)
 
 FUZZ_SECONDS ?= 20

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # pairs.sh FOLDER: all sequences of two operations, each with a power failure at every
-# moment of the second (crash_ace, FULL; NIGHT=1 for all subsets and tears), in SLICES (40)
-# parts, so that it may be stopped and goes on where it was: a part that is done has its
-# output in FOLDER. At the end, or when LIMIT seconds are over, the sum. CRASH_ACE names
-# the program.
+# moment of the second (crash_ace, FULL; NIGHT=1 for all subsets and tears), in SLICES
+# (40) parts, so that it may be stopped and goes on where it was: a part that is done has
+# its output in FOLDER. At the end, or when LIMIT seconds are over, the sum. CRASH_ACE
+# names the program.
 
 set -eu
 cd "$(dirname "$0")/../.."

@@ -7,16 +7,22 @@
 #include <string.h>
 
 #include "base/align.h"
+#include "tests/lib/handmade.h"
+#include "tests/lib/handmade6.h"
 #include "vmfs/format.h"
 
 #define SECTOR VMFS_SECTOR_SIZE
-#define SECTORS_MAX 1024u
+#define SECTORS_MAX 4096u
+#define PIECE (64u << 10)
+#define FILE_PART (8u << 20) /* of a system file */
+#define FILE_SECTORS 600u
+#define FILE_PIECE (1u << 20) /* a block */
 #define CHANGES_MAX 64u
 #define CHANGE_SIZE 12u
 #define SLOTS_WANTED 4u /* of 2,048 heartbeat slots */
 
 struct mutator {
-	struct handmade h;
+	struct bdev *bd;
 	uint64_t sectors[SECTORS_MAX]; /* dev offsets */
 	unsigned int sector_count;
 	struct {
@@ -33,41 +39,81 @@ static bool is_zero(const uint8_t *p)
 
 static void read_sector(struct mutator *m, uint64_t off, uint8_t *buf)
 {
-	int err = bdev_read(m->h.bd, buf, SECTOR, off);
+	int err = bdev_read(m->bd, buf, SECTOR, off);
 	assert(err == 0);
 }
 
 static void write_sector(struct mutator *m, uint64_t off, const uint8_t *buf)
 {
-	int err = bdev_write(m->h.bd, buf, SECTOR, off);
+	int err = bdev_write(m->bd, buf, SECTOR, off);
 	assert(err == 0);
 }
 
 /* All sectors of a range that are not zero, but for data and most heartbeats. */
-static void collect(struct mutator *m, uint64_t from, uint64_t to)
+static void collect(struct mutator *m, uint64_t from, uint64_t to, unsigned int most)
 {
 	uint64_t slots = LVM_DATA_OFF + VMFS_HEARTBEATS_OFF;
-	uint8_t buf[SECTOR];
-	for (uint64_t off = from; off < to && m->sector_count < SECTORS_MAX;
+	uint8_t *piece = malloc(PIECE);
+	assert(piece && most <= SECTORS_MAX);
+	for (uint64_t off = from; off < to && m->sector_count < most;
 	     off += SECTOR) {
+		if ((off - from) % PIECE == 0) {
+			int err = bdev_read(m->bd, piece, min_u64(PIECE, to - off), off);
+			assert(err == 0);
+		}
 		if (off >= slots + SLOTS_WANTED * SECTOR &&
 		    off < slots + VMFS_HEARTBEATS_COUNT * SECTOR)
 			continue;
-		read_sector(m, off, buf);
-		if (!is_zero(buf))
+		if (!is_zero(piece + (off - from) % PIECE))
 			m->sectors[m->sector_count++] = off;
+	}
+	free(piece);
+}
+
+static void collect_file(struct mutator *m, const struct mkfs_file *f)
+{
+	uint64_t len = min_u64(f->length_bytes, FILE_PART);
+	unsigned int most =
+		(unsigned int)min_u64(SECTORS_MAX, m->sector_count + FILE_SECTORS);
+	for (uint64_t at = 0; at < len; at += FILE_PIECE) {
+		uint64_t off = LVM_DATA_OFF + mkfs_file_vol_off(f, at);
+		collect(m, off, off + min_u64(len - at, FILE_PIECE), most);
 	}
 }
 
 struct mutator *mutator_new(void)
 {
 	struct mutator *m = calloc(1, sizeof(*m));
+	struct handmade h;
 	if (!m)
 		return NULL;
-	handmade_new(&m->h);
-	collect(m, LVM_HEADER_OFF, LVM_HEADER_OFF + 2 * SECTOR);
-	collect(m, LVM_PE_MAP_OFF, LVM_PE_MAP_OFF + 8 * SECTOR);
-	collect(m, LVM_DATA_OFF, handmade_block_off(&m->h, 0));
+	handmade_new(&h);
+	m->bd = h.bd;
+	collect(m, LVM_HEADER_OFF, LVM_HEADER_OFF + 2 * SECTOR, SECTORS_MAX);
+	collect(m, LVM_PE_MAP_OFF, LVM_PE_MAP_OFF + 8 * SECTOR, SECTORS_MAX);
+	collect(m, LVM_DATA_OFF, handmade_block_off(&h, 0), SECTORS_MAX);
+	assert(m->sector_count > 100);
+	return m;
+}
+
+/*
+ * The LVM's own places, the volume's descriptor and slots, and of each system file what
+ * stands at its beginning: header, first clusters, the handmade file's descriptors and
+ * sub-blocks.
+ */
+struct mutator *mutator6_new(void)
+{
+	struct mutator *m = calloc(1, sizeof(*m));
+	struct handmade6 h;
+	if (!m || bdev_mem_new(HANDMADE6_SIZE, 512, NULL, &m->bd) != 0) {
+		free(m);
+		return NULL;
+	}
+	handmade6_write(&h, m->bd);
+	collect(m, LVM_HEADER_OFF, LVM_DATA_OFF, SECTORS_MAX);
+	collect(m, LVM_DATA_OFF, LVM_DATA_OFF + VMFS_FDC_OFF, SECTORS_MAX);
+	for (uint32_t i = 0; i < h.layout.fd_count; i++)
+		collect_file(m, &h.layout.files[i]);
 	assert(m->sector_count > 100);
 	return m;
 }
@@ -113,7 +159,7 @@ struct bdev *mutator_apply(struct mutator *m, const uint8_t *data, size_t size)
 	for (size_t i = 0; i + CHANGE_SIZE <= size && m->undo_count < CHANGES_MAX;
 	     i += CHANGE_SIZE)
 		change(m, data + i);
-	return m->h.bd;
+	return m->bd;
 }
 
 void mutator_undo(struct mutator *m)

@@ -3,6 +3,11 @@
  * The guard (LOCKING.md 6.4) with real processes and sockets: each test forks a program
  * that has a guard and a connection to us, lets its lease grow old, stops or kills one of
  * the two, and looks at what arrives here and who is alive.
+ *
+ * Two errors of the guard itself are put in by the linker (tests.mk): shutdown() alone
+ * where a reset is needed, and a clock that stops while the machine is suspended. The
+ * suspension is made up: CLOCK_BOOTTIME of all processes here goes on by some minutes,
+ * and timers of that clock go off, as the kernel does it at the resume.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,9 +22,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -30,6 +39,95 @@
 #define CUT_NS (300 * NS_PER_MS)
 #define LONG_NS (600 * NS_PER_S)
 #define PATIENCE_MS 20000
+
+/* ---- errors, and a suspended machine ---- */
+
+static struct {
+	bool has_shutdown_only, has_monotonic;
+	_Atomic uint64_t suspended_ns;
+} *shared; /* by all processes */
+
+/* Of this process: the timer that was set last. */
+static struct {
+	int fd;
+	bool is_boottime;
+	struct itimerspec at;
+	uint64_t set_for; /* suspended_ns when it was set */
+} timer = { .fd = -1 };
+
+long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f);
+long __real_syscall(long number, long a, long b, long c, long d, long e, long f);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *ret);
+int __real_clock_gettime(clockid_t clock, struct timespec *ret);
+int __wrap_timerfd_create(int clock, int flags);
+int __real_timerfd_create(int clock, int flags);
+int __wrap_timerfd_settime(int fd, int flags, const struct itimerspec *at,
+			   struct itimerspec *ret_old);
+int __real_timerfd_settime(int fd, int flags, const struct itimerspec *at,
+			   struct itimerspec *ret_old);
+int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout);
+int __real_poll(struct pollfd *fds, nfds_t count, int timeout);
+
+long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
+{
+	if (number == SYS_connect && shared->has_shutdown_only)
+		return 0;
+	return __real_syscall(number, a, b, c, d, e, f);
+}
+
+int __wrap_clock_gettime(clockid_t clock, struct timespec *ret)
+{
+	int err = __real_clock_gettime(clock, ret);
+
+	if (clock == CLOCK_BOOTTIME && shared && !shared->has_monotonic)
+		ret->tv_sec += (time_t)(shared->suspended_ns / NS_PER_S);
+	return err;
+}
+
+int __wrap_timerfd_create(int clock, int flags)
+{
+	timer.is_boottime = clock == CLOCK_BOOTTIME && !shared->has_monotonic;
+	timer.fd = __real_timerfd_create(clock, flags);
+	return timer.fd;
+}
+
+static int set_timer(void)
+{
+	struct itimerspec at = timer.at;
+	time_t past = (time_t)(shared->suspended_ns / NS_PER_S);
+
+	timer.set_for = shared->suspended_ns;
+	if (timer.is_boottime && at.it_value.tv_sec)
+		at.it_value.tv_sec = at.it_value.tv_sec > past ?
+				     at.it_value.tv_sec - past : 1;
+	return __real_timerfd_settime(timer.fd, TFD_TIMER_ABSTIME, &at, NULL);
+}
+
+int __wrap_timerfd_settime(int fd, int flags, const struct itimerspec *at,
+			   struct itimerspec *ret_old)
+{
+	if (fd != timer.fd)
+		return __real_timerfd_settime(fd, flags, at, ret_old);
+	timer.at = *at;
+	return set_timer();
+}
+
+/* Who waits for a timer sees the machine resume. */
+int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout)
+{
+	int n = 0;
+
+	if (timer.fd < 0 || timeout >= 0)
+		return __real_poll(fds, count, timeout);
+	while (!n) {
+		n = __real_poll(fds, count, 10);
+		if (timer.is_boottime && timer.set_for != shared->suspended_ns)
+			(void)set_timer();
+	}
+	return n;
+}
+
+/* ---- the fixture ---- */
 
 struct fixture {
 	int listener, pipe[2];
@@ -50,6 +148,7 @@ static int set_up(void **state)
 	socklen_t len = sizeof(f->address);
 
 	*state = f;
+	memset(shared, 0, sizeof(*shared));
 	f->address.sin_family = AF_INET;
 	f->address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	f->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -229,22 +328,79 @@ static void stopped_body(struct program *p)
 	_exit(1); /* nobody lets it go on */
 }
 
-static void stopped_program_is_cut_and_killed(void **state)
+static bool is_reset(int sock, uint64_t queued)
 {
-	struct fixture *f = *state;
 	int error;
+	uint64_t arrived = drain(sock, &error);
 
+	/* What stood in its own queue is thrown away; ours had taken some before. */
+	return error == ECONNRESET && arrived < queued;
+}
+
+/* Cut, killed, and nobody is left. true: by a reset. */
+static bool stopped_program_ends(struct fixture *f)
+{
 	run_program(f, stopped_body);
 	int sock = accept(f->listener, NULL, NULL);
 	struct word w = hear(f);
 	int status = end_of(f->program);
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-	uint64_t arrived = drain(sock, &error);
-	assert_int_equal(error, ECONNRESET);
-	/* What stood in its own queue is thrown away; ours had taken some before. */
-	assert_true(arrived < w.queued);
+	bool was_reset = is_reset(sock, w.queued);
 	assert_true(has_gone(w.guard));
 	(void)close(sock);
+	return was_reset;
+}
+
+static void stopped_program_is_cut_and_killed(void **state)
+{
+	assert_true(stopped_program_ends(*state));
+}
+
+static void shutdown_instead_of_reset_is_found(void **state)
+{
+	shared->has_shutdown_only = true;
+	assert_false(stopped_program_ends(*state));
+}
+
+/* ---- the machine is suspended for longer than a lease ---- */
+
+static void suspended_body(struct program *p)
+{
+	begin(p, LONG_NS, NULL);
+	connect_guarded(p);
+	struct word w = { .guard = guard_pid(), .queued = fill_queue(p->sock) };
+	say(p, &w);
+	(void)raise(SIGSTOP);
+	_exit(1);
+}
+
+/* true: the guard has cut it soon; else it is killed by us. */
+static bool is_cut_at_resume(struct fixture *f, int patience_ms)
+{
+	run_program(f, suspended_body);
+	int sock = accept(f->listener, NULL, NULL);
+	struct word w = hear(f);
+	shared->suspended_ns = 2 * LONG_NS;
+	struct pollfd fd = { .fd = sock, .events = POLLRDHUP };
+	bool is_cut = poll(&fd, 1, patience_ms) == 1;
+	if (!is_cut)
+		assert_int_equal(kill(f->program, SIGKILL), 0);
+	(void)end_of(f->program);
+	assert_true(is_reset(sock, w.queued));
+	assert_true(has_gone(w.guard));
+	(void)close(sock);
+	return is_cut;
+}
+
+static void lease_does_not_get_younger_in_a_suspended_machine(void **state)
+{
+	assert_true(is_cut_at_resume(*state, PATIENCE_MS));
+}
+
+static void clock_that_stops_with_the_machine_is_found(void **state)
+{
+	shared->has_monotonic = true;
+	assert_false(is_cut_at_resume(*state, 1000));
 }
 
 /* ---- a program that acknowledges lives on, and comes back ---- */
@@ -341,7 +497,6 @@ static void death_of_the_guard_is_told(void **state)
 static void death_of_the_program_resets_its_sockets(void **state)
 {
 	struct fixture *f = *state;
-	int error;
 
 	run_program(f, waiting_body);
 	int sock = accept(f->listener, NULL, NULL);
@@ -349,9 +504,7 @@ static void death_of_the_program_resets_its_sockets(void **state)
 	assert_int_equal(kill(f->program, SIGKILL), 0);
 	(void)end_of(f->program);
 	assert_true(has_gone(w.guard));
-	uint64_t arrived = drain(sock, &error);
-	assert_int_equal(error, ECONNRESET);
-	assert_true(arrived < w.queued);
+	assert_true(is_reset(sock, w.queued));
 	(void)close(sock);
 }
 
@@ -421,11 +574,18 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(stopped_program_is_cut_and_killed),
+		T(shutdown_instead_of_reset_is_found),
+		T(lease_does_not_get_younger_in_a_suspended_machine),
+		T(clock_that_stops_with_the_machine_is_found),
 		T(acknowledged_cut_is_survived),
 		T(death_of_the_guard_is_told),
 		T(death_of_the_program_resets_its_sockets),
 		T(watchdog_is_fed_while_nothing_can_land),
 	};
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
+		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (shared == MAP_FAILED)
+		return 1;
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

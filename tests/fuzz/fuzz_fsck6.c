@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* fsck on a volume of VMFS-6 with some metadata changed: tests/lib/changed.h. */
+#include "tests/fuzz/target.h"
+#include "tests/lib/changed.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	changed_fsck(mutator6_new, data, size);
+	return 0;
+}

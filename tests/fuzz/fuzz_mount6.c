@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* libvmfs on a volume of VMFS-6 with some metadata changed: tests/lib/changed.h. */
+#include "tests/fuzz/target.h"
+#include "tests/lib/changed.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	changed_walk(mutator6_new, data, size, 60);
+	return 0;
+}
