@@ -278,7 +278,7 @@ static int pin(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 	if (!h || h->state == GHOST || h->state == EXPECTED ||
 	    (h->mode != LOCK_EXCLUSIVE && !for_file))
 		err = -ENOENT;
-	else if (h->state == RELEASING)
+	else if (h->state == RELEASING || (h->is_secluded && !for_file))
 		err = -EAGAIN;
 	else if (for_file && h->is_file_open)
 		err = -EBUSY;
@@ -736,7 +736,7 @@ int vmfs_lock_release(struct vmfs_volume *vol, const struct vmfs_lock_id *id)
 	assert(h && h->pins);
 	h->last_used = clock_now();
 	bool is_last = --h->pins == 0;
-	h->is_file_open = false;
+	h->is_file_open = h->is_secluded = false;
 	if (is_last)
 		h->state = RELEASING;
 	mutex_unlock(&lt->m);

@@ -67,6 +67,13 @@ int vmfs_lock_upgrade(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 int vmfs_lock_downgrade(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 			enum vmfs_lock_mode mode) __attribute__((warn_unused_result));
 /*
+ * Of a lock that vmfs_lock_acquire() gave exclusively: no transaction of this process has
+ * it from here on either, until vmfs_lock_release(), and what was committed under it is
+ * durable in place: the journal is emptied. 0 or -ESTALE, -errno. Blocks.
+ */
+int vmfs_lock_seclude(struct vmfs_volume *vol, const struct vmfs_lock_id *id)
+	__attribute__((warn_unused_result));
+/*
  * Exclusive to another incarnation's (LOCKING.md 13), journal emptied before; the
  * caller's I/O has ended and is flushed. 0: the table does not have it any more; -ESRCH:
  * no such member (reported), -ECANCELED: taken back: as before; -ESTALE. Blocks.

@@ -170,6 +170,22 @@ static int after_downgrade(struct vmfs_volume *vol, struct held_lock *h,
 	return 0;
 }
 
+int vmfs_lock_seclude(struct vmfs_volume *vol, const struct vmfs_lock_id *id)
+{
+	struct lock_table *lt = &vol->member->locks;
+
+	/* One transaction at a time: none has it pinned now. */
+	sleeplock_acquire(&vol->txn_lock);
+	mutex_lock(&lt->m);
+	struct held_lock *h = lock_table_find(lt, id->vol_off);
+	assert(h && h->pins == 1 && h->is_file_open && h->mode == LOCK_EXCLUSIVE);
+	h->is_secluded = true;
+	mutex_unlock(&lt->m);
+	int err = journal_empty(vol);
+	sleeplock_release(&vol->txn_lock);
+	return err;
+}
+
 int vmfs_lock_downgrade(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 			enum vmfs_lock_mode mode)
 {

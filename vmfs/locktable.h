@@ -45,6 +45,7 @@ struct held_lock {
 	unsigned int pins;
 	/* pinned by an open file or descriptor, beyond one transaction */
 	bool is_file_open;
+	bool is_secluded;    /* no transaction of this process has it: lockchange.c */
 	bool is_wanted;	     /* by another host: not retained */
 	uint64_t held_since; /* clock_now() when it was taken */
 	bool is_release_sent; /* RELEASING: an attempt with unknown fate is under way */

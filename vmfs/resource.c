@@ -35,6 +35,7 @@
 #include "vmfs/lock.h"
 #include "vmfs/member.h"
 #include "vmfs/txn.h"
+#include "vmfs/unmap.h"
 #include "vmfs/verify.h"
 #include "vmfs/volume.h"
 
@@ -767,6 +768,8 @@ int resource_free(struct vmfs_txn *t, vmfs_addr addr, vmfs_addr owner)
 				    "marked free",
 			kinds[type].name, index, number, addr_disk(addr));
 	cluster_give(&c, index, owner);
+	if (type == RESOURCE_FBB)
+		unmap_note_freed(vol, addr);
 	(void)hint_touch(&vol->resources[type], &c);
 	seal(vol, &c);
 	return 0;
@@ -788,4 +791,10 @@ int resource_give_to(struct vmfs_txn *t, vmfs_addr addr, vmfs_addr owner)
 	cluster_set_owner(&c, index, owner);
 	seal(vol, &c);
 	return 0;
+}
+
+bool resource_seems_free(const struct vmfs_resource *res, uint32_t cluster)
+{
+	return hint_get(res, cluster) ||
+	       __atomic_load_n(&res->seen_spare[cluster], __ATOMIC_RELAXED);
 }

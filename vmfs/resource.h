@@ -135,5 +135,7 @@ int resource_free(struct vmfs_txn *t, vmfs_addr addr, vmfs_addr owner)
 /* An item in use gets another owner (VMFS-6; else nothing happens). */
 int resource_give_to(struct vmfs_txn *t, vmfs_addr addr, vmfs_addr owner)
 	__attribute__((warn_unused_result));
+/* Whether a cluster has free items, as last seen. Never blocks. */
+bool resource_seems_free(const struct vmfs_resource *res, uint32_t cluster);
 
 #endif

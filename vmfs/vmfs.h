@@ -36,6 +36,7 @@
 
 struct vmfs_volume;
 struct vmfs_file;
+struct vmfs_holder;
 
 /* ---- volume ---- */
 
@@ -82,6 +83,12 @@ struct vmfs_open_options {
 	 */
 	struct guard *guard;
 	/*
+	 * Blocks that this process frees are given back to the storage (UNMAP) some
+	 * seconds later, so many bytes a second; 0: not by itself, see
+	 * vmfs_volume_unmap(). Without a meaning where the storage has no UNMAP.
+	 */
+	uint64_t unmap_rate;
+	/*
 	 * Told once, from the heartbeat task, when the volume is lost (-ESTALE from
 	 * then). A lease that may still be reclaimed is not lost.
 	 */
@@ -127,6 +134,35 @@ int vmfs_volume_info(struct vmfs_volume *vol, struct vmfs_volume_info *ret_info)
 	__attribute__((warn_unused_result));
 /* The next vmfs_volume_info() reads everything anew (52 MB on 10 TiB). Never blocks. */
 void vmfs_volume_forget_counts(struct vmfs_volume *vol);
+/*
+ * Giving free blocks back to storage that allocates on demand: they are UNMAPped, a
+ * cluster at a time, under the cluster's lock and after their freeing is durable in place
+ * (LOCKING.md 11.1). One host of a volume does it at a time: who does has the lock of
+ * VMFS_UNMAP_LOCK.
+ */
+#define VMFS_UNMAP_LOCK "/.unmap.lck"
+struct vmfs_unmap_seen {
+	uint64_t cluster, cluster_count; /* how far it is */
+	uint64_t bytes;			 /* unmapped so far */
+	uint64_t skipped;		 /* clusters that others were using */
+};
+struct vmfs_unmap_options {
+	/* Only what this process freed since it opened the volume; else all. */
+	bool only_freed;
+	uint64_t rate; /* bytes a second; 0: no limit */
+	/* What was done, some times a second. False: stop (-ECANCELED). May be NULL. */
+	bool (*tell)(void *arg, const struct vmfs_unmap_seen *seen);
+	void *arg;
+	uint64_t deadline; /* of waiting for another host that does it; 0: one try */
+};
+/*
+ * 0; -EBUSY: another host does it (*ret_holder, may be NULL); -EOPNOTSUPP: the storage
+ * has no UNMAP (reported); -ECANCELED; -EROFS; -ESTALE,
+ * -errno. *ret_seen (may be NULL) is set in any case. Blocks.
+ */
+int vmfs_volume_unmap(struct vmfs_volume *vol, const struct vmfs_unmap_options *options,
+		      struct vmfs_unmap_seen *ret_seen, struct vmfs_holder *ret_holder)
+	__attribute__((warn_unused_result));
 /* The path or URL of extent i ("" past the end), and its PEs. */
 const char *vmfs_volume_extent(struct vmfs_volume *vol, unsigned int i,
 			       uint64_t *ret_pe_count);

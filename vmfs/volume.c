@@ -16,6 +16,7 @@
  * Not writable here, and refused for read-write with the reason: VMFS-3, VMFS-6, VMFS-L,
  * checksummed metadata, private or local access modes.
  */
+#include "vmfs/unmap.h"
 #include "vmfs/volume.h"
 
 #include <errno.h>
@@ -339,6 +340,7 @@ static void free_volume(struct vmfs_volume *vol)
 	for (unsigned int i = 0; i < RESOURCE_COUNT; i++)
 		resource_done(&vol->resources[i]);
 	vmfs_cache_free(vol->cache);
+	free(vol->freed);
 	sleeplock_done(&vol->txn_lock);
 	mutex_done(&vol->hush_mutex);
 	mutex_done(&vol->files_mutex);
@@ -356,7 +358,11 @@ static int open_into(struct vmfs_volume *vol, const struct vmfs_open_options *op
 	if (rc == 0 && !options->is_read_only)
 		rc = check_writable(vol);
 	if (rc == 0 && !options->is_read_only)
+		rc = unmap_open(vol);
+	if (rc == 0 && !options->is_read_only)
 		rc = vmfs_member_start(vol, options);
+	if (rc == 0 && !options->is_read_only && options->unmap_rate)
+		rc = unmapper_start(vol, options->unmap_rate);
 	return rc;
 }
 
@@ -390,6 +396,7 @@ int vmfs_volume_close(struct vmfs_volume *vol)
 {
 	if (!vol)
 		return 0;
+	unmapper_stop(vol);
 	assert(LIST_EMPTY(&vol->files));
 	int rc = vol->member ? vmfs_member_stop(vol) : 0;
 	free_volume(vol);

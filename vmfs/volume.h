@@ -17,6 +17,7 @@
 
 struct vmfs_cache;
 struct vmfs_membership;
+struct vmfs_unmapper;
 
 struct vmfs_volume {
 	struct reporter *reporter;
@@ -44,6 +45,15 @@ struct vmfs_volume {
 	/* Tasks whose reports of corruption are kept back; guarded by hush_mutex. */
 	LIST_HEAD(, vmfs_hush) hushes;
 	struct mutex hush_mutex;
+	/*
+	 * File blocks that transactions of this process freed, or were to free, since
+	 * they were UNMAPped: a bit each, under txn_lock; and whether there are any,
+	 * atomic (unmap.c). NULL when read-only.
+	 */
+	uint8_t *freed;
+	bool has_freed;
+	/* Gives freed blocks back to the storage by itself (unmap.h); NULL: nobody. */
+	struct vmfs_unmapper *unmapper;
 	/* One transaction of this host at a time; first in the order of sleeplocks. */
 	struct sleeplock txn_lock;
 };

@@ -186,6 +186,24 @@ static void keys_fence_hosts_that_stood_still(void **state)
 	run(60, 20, &storm);
 }
 
+/* Free blocks are unmapped while others take and free them, and while hosts die. */
+static void what_is_free_is_unmapped_and_nothing_else(void **state)
+{
+	struct storm storm = {
+		.caw = BDEV_CAW_ATS,
+		.hosts = 3,
+		.ops = STORM_ALL_OPS | STORM_UNMAP,
+		.faults = STORM_KILL | STORM_PAUSE | STORM_PATH | STORM_RUDE,
+		.events = 4,
+	};
+
+	(void)state;
+	run(1000, 20, &storm);
+	storm.faults = STORM_POWER;
+	storm.events = 2;
+	run(1100, 10, &storm);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -200,6 +218,7 @@ int main(void)
 		cmocka_unit_test(hosts_survive_lost_paths_and_stalls),
 		cmocka_unit_test(power_failures_lose_nothing_acknowledged),
 		cmocka_unit_test(keys_fence_hosts_that_stood_still),
+		cmocka_unit_test(what_is_free_is_unmapped_and_nothing_else),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

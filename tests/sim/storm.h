@@ -32,6 +32,7 @@ enum storm_ops {
 	STORM_REMOUNT = 1u << 5, /* now and then leaves and joins again */
 	STORM_MODES = 1u << 6,	 /* readers of shared files upgrade and downgrade */
 	STORM_ALL_OPS = (1u << 7) - 1,
+	STORM_UNMAP = 1u << 7,	 /* what was freed is UNMAPped; not drawn */
 	STORM_KINDS = (1u << 5) - 1, /* of which one at a time is done */
 };
 

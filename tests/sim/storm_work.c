@@ -550,12 +550,26 @@ static void check_own(struct storm_host *by, struct storm_host *h)
 
 /* ---- a host's life ---- */
 
+/* What was freed is given back to the storage: what is used again must not be. */
+static int give_back(struct storm_host *h)
+{
+	struct vmfs_unmap_options options = { .only_freed = true,
+					      .deadline = patience(sim_chance(500000)) };
+	struct deed d = begin(h);
+
+	if (sim_chance(200000))
+		options.rate = BLOCK;
+	return told(&d, "unmap", vmfs_volume_unmap(h->mount.vol, &options, NULL, NULL));
+}
+
 static int do_one(struct storm_host *h)
 {
 	unsigned int ops = h->weather->storm.ops & STORM_KINDS;
 	unsigned int i = (unsigned int)sim_random(STORM_FILES);
 	unsigned int op;
 
+	if (h->weather->storm.ops & STORM_UNMAP && sim_chance(200000))
+		return give_back(h);
 	do {
 		op = 1u << sim_random(5);
 	} while (!(ops & op));
