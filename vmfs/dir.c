@@ -565,7 +565,7 @@ int dir_put(struct vmfs_txn *t, const struct fd_ref *dir, uint64_t index,
 	if (rc < 0)
 		return rc;
 	fdd->meta.length = le64_of(max_u64(length, end));
-	fd_touch(fdd);
+	fd_touch(fdd, fd_now_s());
 	return 0;
 }
 
@@ -643,7 +643,7 @@ int dir_remove(struct vmfs_txn *t, const struct fd_ref *dir, uint64_t index)
 	if (rc == 0)
 		rc = shrink(t, dir, fdd, count * VMFS_DIRENT_SIZE);
 	if (rc == 0)
-		fd_touch(fdd);
+		fd_touch(fdd, fd_now_s());
 	return rc;
 }
 

@@ -114,7 +114,7 @@ static void fill(struct vmfs_volume *vol, struct fd_body_disk *fdd,
 	metad->mode = le32_of(mode & 07777);
 	metad->affinity = le32_of(ref->addr.raw);
 	metad->atime_s = le32_of(fd_now_s());
-	fd_touch(fdd);
+	fd_touch(fdd, fd_now_s());
 	fd_set_form(vol, fdd, VMFS_ZLA_RESIDENT);
 }
 
@@ -297,9 +297,9 @@ uint32_t fd_now_s(void)
 	return (uint32_t)(clock_wall_us() / 1000000);
 }
 
-void fd_touch(struct fd_body_disk *fdd)
+void fd_touch(struct fd_body_disk *fdd, uint32_t mtime_s)
 {
-	fdd->meta.mtime_s = le32_of(fd_now_s());
+	fdd->meta.mtime_s = le32_of(mtime_s);
 	fdd->meta.ctime_s = fdd->meta.mtime_s;
 }
 

@@ -90,8 +90,8 @@ vmfs_addr fd_owner_of(const struct vmfs_volume *vol, const struct fd_body_disk *
 void fd_set_form(struct vmfs_volume *vol, struct fd_body_disk *fdd, enum vmfs_zla zla);
 /* Adds to the count of blocks (and of new blocks), and of those to be zeroed. */
 void fd_add_counts(struct fd_body_disk *fdd, int64_t blocks, int64_t tbz);
-/* Marks as modified now: mtime and ctime. */
-void fd_touch(struct fd_body_disk *fdd);
+/* Marks as modified at that time: mtime and ctime. */
+void fd_touch(struct fd_body_disk *fdd, uint32_t mtime_s);
 void fd_stat(const struct fd_body_disk *fdd, struct vmfs_stat *ret_st);
 /* Seconds since 1970, for the fields of an FD. */
 uint32_t fd_now_s(void);

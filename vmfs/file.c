@@ -58,6 +58,18 @@ void file_note_unlinked(struct vmfs_volume *vol, vmfs_addr addr)
 	mutex_unlock(&vol->files_mutex);
 }
 
+void file_forget_mtime(struct vmfs_volume *vol, vmfs_addr addr)
+{
+	mutex_lock(&vol->files_mutex);
+	struct vmfs_file *f = find_open(vol, addr);
+	if (f) {
+		mutex_lock(&f->m);
+		f->mtime_s = 0;
+		mutex_unlock(&f->m);
+	}
+	mutex_unlock(&vol->files_mutex);
+}
+
 void file_patch_stat(struct vmfs_volume *vol, struct vmfs_stat *st)
 {
 	mutex_lock(&vol->files_mutex);
@@ -65,6 +77,8 @@ void file_patch_stat(struct vmfs_volume *vol, struct vmfs_stat *st)
 	if (f && f->ref.generation == st->generation) {
 		mutex_lock(&f->m);
 		st->size_bytes = f->length;
+		if (f->mtime_s)
+			st->mtime_s = st->ctime_s = f->mtime_s;
 		mutex_unlock(&f->m);
 		if (f->is_unlinked)
 			st->links = 0;
@@ -469,11 +483,8 @@ int vmfs_file_stat(struct vmfs_file *file, struct vmfs_stat *ret_st)
 	int rc = view_run(file->vol, stat_build, &o);
 	if (rc < 0)
 		return rc;
-	if (file->flags) {
-		mutex_lock(&file->m);
-		o.st.size_bytes = file->length;
-		mutex_unlock(&file->m);
-	}
+	if (file->flags)
+		file_patch_stat(file->vol, &o.st);
 	*ret_st = o.st;
 	return 0;
 }

@@ -76,7 +76,7 @@ struct vmfs_file {
 	 */
 	uint8_t *small;
 	bool is_small_dirty;
-	bool is_mtime_dirty;		/* written to since the last commit */
+	uint32_t mtime_s;		/* of the last write if the FD has it not; 0 */
 	struct file_leaf **leaves;	/* NULL where not loaded */
 	struct file_leaf *hole_leaf;	/* for all without a block; may be NULL */
 	uint64_t leaf_count;
@@ -98,7 +98,9 @@ struct vmfs_file {
 bool file_is_open(struct vmfs_volume *vol, vmfs_addr addr);
 /* It has lost its name and goes when it is closed. Never blocks. */
 void file_note_unlinked(struct vmfs_volume *vol, vmfs_addr addr);
-/* Puts the size that an open file has in memory into a stat of it. Never blocks. */
+/* Its time was set: that of the last write before counts no more. Never blocks. */
+void file_forget_mtime(struct vmfs_volume *vol, vmfs_addr addr);
+/* Puts what an open file has in memory into a stat of it. Never blocks. */
 void file_patch_stat(struct vmfs_volume *vol, struct vmfs_stat *st);
 /* 0, -EBADF if it was not opened for writing, -ESTALE if the volume is lost. */
 int file_check_writable(struct vmfs_file *f) __attribute__((warn_unused_result));

@@ -195,7 +195,7 @@ static int free_build(struct vmfs_txn *t, void *arg)
 	else if (left < length)
 		length = left;
 	fdd->meta.length = le64_of(length);
-	fd_touch(fdd);
+	fd_touch(fdd, fd_now_s());
 	if (length == 0 && r->from == 0) {
 		fd_clear_content(f->vol, fdd);
 		fd_set_form(f->vol, fdd, VMFS_ZLA_RESIDENT);
@@ -274,7 +274,7 @@ static int to_blocks_build(struct vmfs_txn *t, void *arg)
 	fd_clear_content(vol, fdd);
 	fd_set_form(vol, fdd, VMFS_ZLA_FB);
 	fdd->meta.length = le64_of(c->length);
-	fd_touch(fdd);
+	fd_touch(fdd, fd_now_s());
 	if (c->length == 0)
 		return 0;
 	struct resource_wish wish = { RESOURCE_FBB, .want = 1 };
@@ -323,7 +323,7 @@ static void set_length(struct vmfs_file *f, uint64_t length)
 {
 	mutex_lock(&f->m);
 	f->length = length;
-	f->is_mtime_dirty = true;
+	f->mtime_s = fd_now_s();
 	file_bdevs_resize(f);
 	mutex_unlock(&f->m);
 }
@@ -351,7 +351,8 @@ static void become_small(struct vmfs_file *f, uint8_t *small)
 	f->leaves = NULL;
 	f->leaf_count = 0;
 	f->small = small;
-	f->is_small_dirty = f->is_mtime_dirty = false;
+	f->is_small_dirty = false;
+	f->mtime_s = 0;
 	mutex_unlock(&f->m);
 	filemap_free_leaves(f, leaves, count);
 	f->ahead_first = f->ahead_end = 0;
@@ -392,6 +393,7 @@ static int truncate_small(struct vmfs_file *f, uint64_t length)
 	if (length < f->length)
 		(void)memset(f->small + length, 0, f->length - length);
 	f->length = length;
+	f->mtime_s = fd_now_s();
 	f->is_small_dirty = true;
 	file_bdevs_resize(f);
 	mutex_unlock(&f->m);
@@ -401,8 +403,12 @@ static int truncate_small(struct vmfs_file *f, uint64_t length)
 static int truncate_locked(struct vmfs_file *f, uint64_t length)
 {
 	uint64_t old = file_length(f);
-	if (length == old)
+	if (length == old) {
+		mutex_lock(&f->m);
+		f->mtime_s = fd_now_s();
+		mutex_unlock(&f->m);
 		return 0;
+	}
 	if (f->small && length <= f->vol->sub_block_size)
 		return truncate_small(f, length);
 	if (f->small) {

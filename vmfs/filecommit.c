@@ -43,7 +43,7 @@ struct mark {
 struct commit {
 	struct vmfs_file *f;
 	uint64_t length;
-	bool has_mtime;
+	uint32_t mtime_s; /* 0: stays */
 	uint32_t mark_count, max_marks;
 	struct mark marks[MARKS_AT_ONCE];
 	vmfs_addr addrs[MARKS_AT_ONCE]; /* of one run of marks */
@@ -103,8 +103,8 @@ static int commit_build(struct vmfs_txn *t, void *arg)
 	if (rc < 0)
 		return rc;
 	fdd->meta.length = le64_of(c->length);
-	if (c->has_mtime)
-		fd_touch(fdd);
+	if (c->mtime_s)
+		fd_touch(fdd, c->mtime_s);
 	return 0;
 }
 
@@ -137,11 +137,11 @@ static int commit_blocks(struct vmfs_file *f, bool is_last)
 		mutex_lock(&f->m);
 		collect_marks(c);
 		c->length = f->length;
-		c->has_mtime = f->is_mtime_dirty;
+		c->mtime_s = f->mtime_s;
 		bool is_needed = c->mark_count || c->length != f->committed_length ||
-				 (is_last && c->has_mtime);
+				 (is_last && c->mtime_s);
 		if (is_needed)
-			f->is_mtime_dirty = false;
+			f->mtime_s = 0;
 		mutex_unlock(&f->m);
 		if (!is_needed)
 			break;
@@ -212,7 +212,8 @@ static int small_build(struct vmfs_txn *t, void *arg)
 		rc = put_sub_block(t, s, fdd);
 	}
 	fdd->meta.length = le64_of(s->length);
-	fd_touch(fdd);
+	if (s->f->mtime_s)
+		fd_touch(fdd, s->f->mtime_s);
 	return rc;
 }
 
@@ -220,7 +221,7 @@ int file_commit(struct vmfs_file *f, bool is_last)
 {
 	if (!f->small)
 		return commit_blocks(f, is_last);
-	if (!f->is_small_dirty)
+	if (!f->is_small_dirty && !(is_last && f->mtime_s))
 		return 0;
 	/* Content and length change under sleeplock only, which we hold. */
 	struct small s = { .f = f, .length = f->length, .content = f->small };
@@ -228,7 +229,8 @@ int file_commit(struct vmfs_file *f, bool is_last)
 	if (rc < 0)
 		return rc;
 	mutex_lock(&f->m);
-	f->is_small_dirty = f->is_mtime_dirty = false;
+	f->is_small_dirty = false;
+	f->mtime_s = 0;
 	f->committed_length = s.length;
 	mutex_unlock(&f->m);
 	return 0;

@@ -94,7 +94,7 @@ int file_close_shared(struct vmfs_file *f)
 	struct vmfs_holder holder;
 	sleeplock_acquire(&f->change_lock);
 	mutex_lock(&f->m);
-	bool is_touched = f->is_mtime_dirty;
+	bool is_touched = f->mtime_s;
 	mutex_unlock(&f->m);
 	int rc = is_touched ? raise(f, &holder) : 0;
 	sleeplock_acquire(&f->sleeplock);

@@ -187,7 +187,7 @@ static int write_in_place(struct vmfs_file *f, const struct piece *p, uint64_t *
 static void note_written(struct vmfs_file *f, uint64_t end)
 {
 	mutex_lock(&f->m);
-	f->is_mtime_dirty = true;
+	f->mtime_s = fd_now_s();
 	if (end > f->length) {
 		f->length = end;
 		file_bdevs_resize(f);

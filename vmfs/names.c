@@ -582,11 +582,18 @@ static int setattr_build(struct vmfs_txn *t, void *arg)
 	return 0;
 }
 
+static int set_attr(struct vmfs_volume *vol, struct setting *s)
+{
+	int rc = names_run(vol, setattr_build, s);
+	if (rc == 0 && s->attr->has_times)
+		file_forget_mtime(vol, s->end.entry.ref.addr);
+	return rc;
+}
+
 int vmfs_setattr(struct vmfs_volume *vol, const char *path, const struct vmfs_attr *attr)
 {
 	struct setting s = { .from.path = path, .attr = attr };
-	int rc = names_run(vol, setattr_build, &s);
-	return path_result(vol, &s.end, rc);
+	return path_result(vol, &s.end, set_attr(vol, &s));
 }
 
 int vmfs_node_setattr(struct vmfs_volume *vol, struct vmfs_node node,
@@ -597,6 +604,6 @@ int vmfs_node_setattr(struct vmfs_volume *vol, struct vmfs_node node,
 		.end = { .is_there = true, .entry.ref = path_dir(node) },
 	};
 	s.end.entry.ref.is_directory = false; /* not known yet */
-	int rc = names_run(vol, setattr_build, &s);
+	int rc = set_attr(vol, &s);
 	return s.end.is_dangling ? -ENOENT : rc;
 }

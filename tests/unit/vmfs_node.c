@@ -110,6 +110,43 @@ static void a_node_that_is_gone_stays_gone(void **state)
 	testvol_free(&tv);
 }
 
+/* The time of the last write is told before it is on the disk, and not after a time that
+   was set later. */
+static void the_last_time_counts(void **state)
+{
+	struct testvol tv;
+	struct vmfs_stat st;
+	const struct vmfs_attr past = { .has_times = true, .mtime_s = 5, .atime_s = 6 };
+	static const uint8_t data[1 << 20];
+	(void)state;
+	testvol_new(&tv, 1);
+	struct vmfs_node a = create(&tv, root, "a");
+	const struct vmfs_file_options options = { .flags = VMFS_WRITE };
+	for (unsigned int i = 0; i < 2; i++) { /* small, and with blocks */
+		struct vmfs_file *file;
+		uint64_t len = i ? sizeof(data) : 5;
+		assert_int_equal(vmfs_node_open(tv.vol, a, &options, &file, NULL), 0);
+		assert_int_equal(vmfs_file_write(file, data, len, 0), 0);
+		assert_int_equal(vmfs_file_sync(file), 0);
+		assert_int_equal(vmfs_node_setattr(tv.vol, a, &past), 0);
+		assert_int_equal(vmfs_file_write(file, data, len, 0), 0);
+		assert_int_equal(vmfs_node_stat(tv.vol, a, &st), 0);
+		assert_true(st.mtime_s > 5 && st.ctime_s >= st.mtime_s);
+		assert_int_equal(vmfs_node_setattr(tv.vol, a, &past), 0);
+		assert_int_equal(vmfs_file_close(file), 0);
+		assert_int_equal(vmfs_node_stat(tv.vol, a, &st), 0);
+		assert_int_equal(st.mtime_s, 5);
+		assert_int_equal(vmfs_node_open(tv.vol, a, &options, &file, NULL), 0);
+		assert_int_equal(vmfs_file_truncate(file, len), 0);
+		assert_int_equal(vmfs_file_close(file), 0);
+		assert_int_equal(vmfs_node_stat(tv.vol, a, &st), 0);
+		assert_true(st.mtime_s > 5);
+	}
+	testvol_unmount(&tv);
+	testvol_check(&tv);
+	testvol_free(&tv);
+}
+
 static unsigned int waiting(struct testvol *tv)
 {
 	struct vmfs_dirent entries[8];
@@ -177,6 +214,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(all_is_done_by_node),
 		cmocka_unit_test(a_node_that_is_gone_stays_gone),
+		cmocka_unit_test(the_last_time_counts),
 		cmocka_unit_test(an_open_file_loses_its_name_alone),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
