@@ -5,8 +5,11 @@
  * Form: born with one sub-block; up to 256 sub-blocks (2 MiB, 14,979 entries); then file
  * blocks. Entries cross the borders of both, since 140 divides neither size.
  *
+ * This file is about packed entries, VMFS-3 and VMFS-5, and about what the hashed ones of
+ * VMFS-6 (dir6.c, dir6write.c) share with them: places, growth, the choice by version.
+ *
  * All content is metadata: read and edited in pieces under the directory's lock, a whole
- * sub-block, or 4096 bytes of a file block. Invariants:
+ * sub-block (4096 bytes of those of VMFS-6), or 4096 bytes of a file block. Invariants:
  * 1. Bytes behind the length are never read. A piece that begins at or behind the length
  *    is made new (vmfs_txn_create) when the directory grows into it: what the block held
  *    before never shows.
@@ -41,7 +44,7 @@
 #include "vmfs/verify.h"
 #include "vmfs/volume.h"
 
-#define FB_PIECE 4096u
+#define SMALL_PIECE 4096u
 #define BATCH 32u /* entries read at a time */
 #define INDEX_BATCH 4096u /* the same, to make an index */
 
@@ -81,7 +84,8 @@ static int find_piece(struct vmfs_txn *t, const struct fd_ref *dir,
 		rc = blockmap_entry(t, dir, fdd, &leaf, block, &addr);
 	if (rc < 0)
 		return rc == -EINVAL ? corrupt(t, dir, "no room for offset", off) : rc;
-	p.len = is_sub_blocked(fdd) ? vol->sub_block_size : FB_PIECE;
+	p.len = is_sub_blocked(fdd) && vol->shape->version != 6 ? vol->sub_block_size
+								: SMALL_PIECE;
 	p.first = round_down(off, p.len);
 	if (!addr_is_none(addr) && !addr_is_tbz(addr)) {
 		rc = resource_addr_off(vol, addr, &p.vol_off);
@@ -123,29 +127,54 @@ int dir_read_bytes(struct vmfs_txn *t, const struct fd_ref *dir,
 	return rc;
 }
 
+static int edit_piece(struct vmfs_txn *t, const struct fd_ref *dir,
+		      const struct fd_body_disk *fdd, uint64_t off, uint64_t fresh,
+		      struct piece *ret_piece, uint8_t **ret_data)
+{
+	struct vmfs_lock_id id;
+	void *data;
+	int rc = fd_lock_id(vmfs_txn_volume(t), dir, &id);
+	if (rc == 0)
+		rc = find_piece(t, dir, fdd, off, ret_piece);
+	if (rc == 0 && ret_piece->vol_off == 0)
+		rc = corrupt(t, dir, "no block at offset", off);
+	if (rc < 0)
+		return rc;
+	if (ret_piece->first >= fresh)
+		rc = vmfs_txn_create(t, &id, ret_piece->vol_off, ret_piece->len, &data);
+	else
+		rc = vmfs_txn_edit(t, &id, ret_piece->vol_off, ret_piece->len, &data);
+	if (rc == 0)
+		*ret_data = (uint8_t *)data + (off - ret_piece->first);
+	return rc;
+}
+
+int dir_edit_at(struct vmfs_txn *t, const struct fd_ref *dir,
+		const struct fd_body_disk *fdd, uint64_t off, bool is_new, void **ret_at)
+{
+	struct piece p;
+	uint8_t *at;
+	int rc = edit_piece(t, dir, fdd, off, is_new ? 0 : UINT64_MAX, &p, &at);
+	if (rc == 0)
+		*ret_at = at;
+	return rc;
+}
+
 /* Writes within allocated blocks; pieces from `fresh` on are new (invariant 1). */
 static int write_bytes(struct vmfs_txn *t, const struct fd_ref *dir,
 		       const struct fd_body_disk *fdd, uint64_t off, const uint8_t *buf,
 		       uint64_t fresh)
 {
-	struct vmfs_lock_id id;
 	uint64_t len = VMFS_DIRENT_SIZE;
-	int rc = fd_lock_id(vmfs_txn_volume(t), dir, &id);
+	int rc = 0;
 	while (rc == 0 && len) {
 		struct piece p;
-		void *data;
-		rc = find_piece(t, dir, fdd, off, &p);
-		if (rc == 0 && p.vol_off == 0)
-			rc = corrupt(t, dir, "no block at offset", off);
+		uint8_t *at;
+		rc = edit_piece(t, dir, fdd, off, fresh, &p, &at);
 		if (rc < 0)
 			break;
 		uint64_t n = min_u64(len, p.first + p.len - off);
-		if (p.first >= fresh)
-			rc = vmfs_txn_create(t, &id, p.vol_off, p.len, &data);
-		else
-			rc = vmfs_txn_edit(t, &id, p.vol_off, p.len, &data);
-		if (rc == 0)
-			(void)memcpy((uint8_t *)data + (off - p.first), buf, n);
+		(void)memcpy(at, buf, n);
 		off += n;
 		buf += n;
 		len -= n;
@@ -431,33 +460,19 @@ static int give_lock_back(struct vmfs_txn *t, const struct fd_ref *dir)
 	return rc < 0 ? rc : vmfs_txn_lock(t, &id, TXN_LOCK_DROP, 0);
 }
 
-/* The piece that the next entry begins in is edited in this very transaction. */
-static int log_last_piece(struct vmfs_txn *t, const struct fd_ref *dir,
-			  const struct fd_body_disk *fdd, const uint8_t *content)
+/* Of an earlier life of its new blocks under this lock nothing may be remembered. */
+static int forget_pieces(struct vmfs_txn *t, const struct fd_ref *dir)
 {
 	struct vmfs_lock_id id;
-	struct piece p;
-	void *data;
-	if (fd_length(fdd) % FB_PIECE == 0)
-		return 0;
 	int rc = fd_lock_id(vmfs_txn_volume(t), dir, &id);
 	if (rc == 0)
-		rc = find_piece(t, dir, fdd, fd_length(fdd), &p);
-	if (rc == 0)
-		rc = vmfs_txn_create(t, &id, p.vol_off, p.len, &data);
-	if (rc < 0)
-		return rc;
-	(void)memcpy(data, content + p.first, p.len);
-	/*
-	 * Of an earlier life of these blocks under this lock nothing may be remembered.
-	 */
-	vmfs_cache_drop_lock(vmfs_txn_volume(t)->cache, id.vol_off);
-	return 0;
+		vmfs_cache_drop_lock(vmfs_txn_volume(t)->cache, id.vol_off);
+	return rc;
 }
 
-/* 256 sub-blocks are full: into file blocks (invariant 5). */
-static int to_file_blocks(struct vmfs_txn *t, const struct fd_ref *dir,
-			  struct fd_body_disk *fdd)
+/* The sub-blocks are full: into file blocks (invariant 5). */
+int dir_to_file_blocks(struct vmfs_txn *t, const struct fd_ref *dir,
+		       struct fd_body_disk *fdd)
 {
 	struct vmfs_volume *vol = vmfs_txn_volume(t);
 	uint64_t length = fd_length(fdd);
@@ -492,18 +507,23 @@ static int to_file_blocks(struct vmfs_txn *t, const struct fd_ref *dir,
 	fd_set_form(vol, fdd, VMFS_ZLA_FB);
 	rc = blockmap_set(t, dir, fdd, 0, want, addrs);
 	if (rc == 0)
-		rc = log_last_piece(t, dir, fdd, content);
+		rc = forget_pieces(t, dir);
 	return rc < 0 ? rc : give_lock_back(t, dir);
 }
 
-/* Blocks for a length of `length` bytes. */
-static int grow(struct vmfs_txn *t, const struct fd_ref *dir, struct fd_body_disk *fdd,
-		uint64_t length)
+bool dir_outgrows_sub_blocks(const struct vmfs_volume *vol,
+			     const struct fd_body_disk *fdd, uint64_t length)
+{
+	return is_sub_blocked(fdd) &&
+	       length > (uint64_t)vol->shape->fd_slots * vol->sub_block_size;
+}
+
+int dir_grow(struct vmfs_txn *t, const struct fd_ref *dir, struct fd_body_disk *fdd,
+	     uint64_t length)
 {
 	struct vmfs_volume *vol = vmfs_txn_volume(t);
-	if (is_sub_blocked(fdd) &&
-	    length > (uint64_t)vol->shape->fd_slots * vol->sub_block_size) {
-		int rc = to_file_blocks(t, dir, fdd);
+	if (dir_outgrows_sub_blocks(vol, fdd, length)) {
+		int rc = dir_to_file_blocks(t, dir, fdd);
 		if (rc < 0)
 			return rc;
 	}
@@ -552,13 +572,15 @@ int dir_put(struct vmfs_txn *t, const struct fd_ref *dir, uint64_t index,
 	int rc = fd_edit(t, dir, &fdd);
 	if (rc < 0)
 		return rc;
+	if (vmfs_txn_volume(t)->shape->version == 6)
+		return dir6_put(t, dir, fdd, index, entry);
 	if (le32_get(fdd->meta.zla) == VMFS_ZLA_RESIDENT)
 		return -EOPNOTSUPP; /* never seen on VMFS-5 */
 	uint64_t length = fd_length(fdd);
 	uint64_t end = (index + 1) * VMFS_DIRENT_SIZE;
 	rc = note_put(t, dir, fdd, index, &entryd);
 	if (rc == 0 && end > length)
-		rc = grow(t, dir, fdd, end);
+		rc = dir_grow(t, dir, fdd, end);
 	if (rc == 0)
 		rc = write_bytes(t, dir, fdd, index * VMFS_DIRENT_SIZE,
 				 (const uint8_t *)&entryd, length);
@@ -623,6 +645,8 @@ int dir_remove(struct vmfs_txn *t, const struct fd_ref *dir, uint64_t index)
 	struct vmfs_dirent_disk gone, lastd;
 	uint64_t count = 0;
 	int rc = fd_edit(t, dir, &fdd);
+	if (rc == 0 && vmfs_txn_volume(t)->shape->version == 6)
+		return dir6_remove(t, dir, fdd, index);
 	if (rc == 0)
 		rc = dir_count(t, dir, fdd, &count);
 	if (rc == 0 && index >= count)
@@ -653,6 +677,8 @@ int dir_init(struct vmfs_txn *t, const struct fd_ref *dir, struct fd_body_disk *
 	struct dir_entry dot = { .ref = *dir, .type = VMFS_TYPE_DIRECTORY, .name = "." };
 	fd_set_form(vmfs_txn_volume(t), fdd, VMFS_ZLA_SB);
 	fdd->meta.links = le32_of(2);
+	if (vmfs_txn_volume(t)->shape->version == 6)
+		return dir6_init(t, dir, fdd, &dot, dots);
 	struct dir_index_change forget = { .kind = DIR_INDEX_FORGET };
 	struct vmfs_lock_id id;
 	int rc = fd_lock_id(vmfs_txn_volume(t), dir, &id);

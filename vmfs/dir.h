@@ -3,9 +3,11 @@
 #define VMFS_DIR_H
 
 /*
- * Directories: files of packed 140-byte entries (FORMAT.md 13), within transactions and
- * views. Entries are numbered from 0; a hole is an entry with FD address 0: accepted, and
- * never made.
+ * Directories, within transactions and views: files of packed 140-byte entries
+ * (FORMAT.md 13), where a hole is an entry with FD address 0, accepted and never made; on
+ * VMFS-6 hashed ones (20.6). Entries are numbered; who calls need not know of which kind
+ * a directory is, if it takes the number of a name from dir_find() of the same
+ * transaction, and of one name at a time: numbers mean nothing after a change.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -21,7 +23,10 @@ struct dir_entry {
 	char name[VMFS_NAME_MAX + 1];
 };
 
-/* How many entries, holes included. -EUCLEAN (reported): no directory's length. */
+/*
+ * How many entries, holes included, of packed ones. -EUCLEAN (reported): no directory's
+ * length.
+ */
 int dir_count(struct vmfs_txn *t, const struct fd_ref *dir,
 	      const struct fd_body_disk *fdd, uint64_t *ret_count)
 	__attribute__((warn_unused_result));
@@ -36,18 +41,18 @@ int dir_list(struct vmfs_txn *t, const struct fd_ref *dir, uint64_t first,
 struct dir_found {
 	bool is_there;
 	struct dir_entry entry;
-	uint64_t index;		/* of the entry; else of the first hole, or the count */
+	uint64_t index;		/* of the entry; else where it could go */
 };
 /* Looks for a name. 0 in either case. */
 int dir_find(struct vmfs_txn *t, const struct fd_ref *dir, const char *name,
 	     struct dir_found *ret_found) __attribute__((warn_unused_result));
 /*
- * Writes an entry at index: a hole, an entry to replace, or the end (the directory
- * grows).
+ * Writes an entry at index: where a new one could go, or one to be replaced, with its
+ * name too. The directory grows as needed. -EFBIG: it cannot (reported).
  */
 int dir_put(struct vmfs_txn *t, const struct fd_ref *dir, uint64_t index,
 	    const struct dir_entry *entry) __attribute__((warn_unused_result));
-/* Takes an entry out; the last one moves into its place. */
+/* Takes an entry out; of packed ones, the last one moves into its place. */
 int dir_remove(struct vmfs_txn *t, const struct fd_ref *dir, uint64_t index)
 	__attribute__((warn_unused_result));
 /* 0, or -ENOTEMPTY: more than "." and "..". */

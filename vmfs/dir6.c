@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Directories of VMFS-6, read (FORMAT.md 20.6).
+ * Directories of VMFS-6, read (FORMAT.md 20.6); dir6write.c changes them.
  *
  *	header (64 KiB): ".", "..", table of 16,001 locations by the hash of the name
  *	block 0: a map of the blocks, a nibble each
@@ -23,38 +23,26 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "vmfs/dir_impl.h"
+#include "vmfs/dir6_impl.h"
 #include "vmfs/dirhash.h"
-#include "vmfs/format6.h"
 #include "vmfs/txn.h"
 #include "vmfs/volume.h"
 
-#define FIRST_INDEX 2u /* of the entry in slot 0 of block 0 */
-#define GROUPS_MAX 64u /* in one chain */
-
-struct dir6 {
-	struct vmfs_txn *t;
-	const struct fd_ref *dir;
-	const struct fd_body_disk *fdd;
-	uint64_t blocks; /* behind the header */
-	uint32_t map_count;
-};
-
-static int corrupt(const struct dir6 *d, const char *what, uint64_t n)
+int dir6_corrupt(const struct dir6 *d, const char *what, uint64_t n)
 {
 	return vmfs_corrupt(vmfs_txn_volume(d->t), "directory %u.%u: %s %llu",
 			    addr_cluster(d->dir->addr), addr_index(d->dir->addr), what,
 			    (unsigned long long)n);
 }
 
-static int read_at(const struct dir6 *d, uint64_t off, void *buf, uint64_t len)
+int dir6_read_at(const struct dir6 *d, uint64_t off, void *buf, uint64_t len)
 {
 	if (off + len > fd_length(d->fdd))
-		return corrupt(d, "ends before offset", off + len);
+		return dir6_corrupt(d, "ends before offset", off + len);
 	return dir_read_bytes(d->t, d->dir, d->fdd, off, buf, len);
 }
 
-static int open_dir(struct dir6 *d)
+int dir6_open(struct dir6 *d)
 {
 	le32 head[4]; /* version, entries, allocated, maps */
 	uint64_t length = fd_length(d->fdd);
@@ -62,23 +50,18 @@ static int open_dir(struct dir6 *d)
 
 	if (length < VMFS6_DIR_HEADER_SIZE ||
 	    (length - VMFS6_DIR_HEADER_SIZE) % VMFS6_PAGE)
-		return corrupt(d, "is no directory: its length is", length);
-	rc = read_at(d, 0, head, sizeof(head));
+		return dir6_corrupt(d, "is no directory: its length is", length);
+	rc = dir6_read_at(d, 0, head, sizeof(head));
 	if (rc < 0)
 		return rc;
 	if (le32_get(head[0]) != VMFS6_DIR_VERSION &&
 	    le32_get(head[0]) != VMFS6_DIR_VERSION_DEBUG)
-		return corrupt(d, "has unknown version", le32_get(head[0]));
+		return dir6_corrupt(d, "has unknown version", le32_get(head[0]));
 	d->blocks = (length - VMFS6_DIR_HEADER_SIZE) / VMFS6_PAGE;
 	d->map_count = le32_get(head[3]);
 	if (d->map_count > VMFS6_DIR_MAPS_MAX)
-		return corrupt(d, "has too many maps:", d->map_count);
+		return dir6_corrupt(d, "has too many maps:", d->map_count);
 	return 0;
-}
-
-static uint64_t block_off(uint64_t block)
-{
-	return VMFS6_DIR_HEADER_SIZE + block * VMFS6_PAGE;
 }
 
 /* ---- entries ---- */
@@ -97,41 +80,41 @@ static int take(const struct dir6 *d, uint64_t index,
 	return dir_take_entry(d->t, d->dir, index, &entryd, ret_entry);
 }
 
-static int read_block_head(const struct dir6 *d, uint64_t block, uint32_t type,
+int dir6_read_head(const struct dir6 *d, uint64_t block, uint32_t type,
 			   struct vmfs6_dir_block_head_disk *ret_head)
 {
-	int rc = block < d->blocks ? read_at(d, block_off(block), ret_head,
+	int rc = block < d->blocks ? dir6_read_at(d, dir6_block_off(block), ret_head,
 					     sizeof(*ret_head))
-				   : corrupt(d, "has no block", block);
+				   : dir6_corrupt(d, "has no block", block);
 
 	if (rc == 0 && le16_get(ret_head->type) != type)
-		rc = corrupt(d, "has another kind of block at", block);
+		rc = dir6_corrupt(d, "has another kind of block at", block);
 	return rc;
 }
 
-static bool is_free_slot(const struct vmfs6_dir_block_head_disk *head, uint32_t slot)
+bool dir6_is_free_slot(const struct vmfs6_dir_block_head_disk *head, uint32_t slot)
 {
 	return head->bitmap[slot / 8] >> (slot % 8) & 1;
 }
 
-/* The entry at a location. 0, -ENOENT: that slot is free. */
-static int read_entry(const struct dir6 *d, uint64_t block, uint32_t slot,
+int dir6_read_entry(const struct dir6 *d, uint64_t block, uint32_t slot,
 		      struct dir_entry *ret_entry)
 {
 	struct vmfs6_dir_block_head_disk head;
 	struct vmfs6_dirent_disk entryd;
-	int rc = read_block_head(d, block, DIR6_ENTRIES, &head);
+	int rc = dir6_read_head(d, block, DIR6_ENTRIES, &head);
 
 	if (rc == 0 && slot >= VMFS6_DIR_SLOTS)
-		rc = corrupt(d, "has no slot", slot);
-	if (rc == 0 && is_free_slot(&head, slot))
+		rc = dir6_corrupt(d, "has no slot", slot);
+	if (rc == 0 && dir6_is_free_slot(&head, slot))
 		return -ENOENT;
 	if (rc == 0)
-		rc = read_at(d, block_off(block) + sizeof(head) + slot * sizeof(entryd),
-			     &entryd, sizeof(entryd));
+		rc = dir6_read_at(
+			d, dir6_block_off(block) + sizeof(head) + slot * sizeof(entryd),
+			&entryd, sizeof(entryd));
 	return rc < 0 ? rc
-		      : take(d, FIRST_INDEX + block * VMFS6_DIR_SLOTS + slot, &entryd,
-			     ret_entry);
+		      : take(d, DIR6_FIRST_INDEX + block * VMFS6_DIR_SLOTS + slot,
+			     &entryd, ret_entry);
 }
 
 /* "." (0) and ".." (1) */
@@ -140,7 +123,7 @@ static int read_dot(const struct dir6 *d, uint64_t which, struct dir_entry *ret_
 	struct vmfs6_dirent_disk entryd;
 	uint64_t off = which ? offsetof(struct vmfs6_dir_header_disk, dotdot)
 			     : offsetof(struct vmfs6_dir_header_disk, dot);
-	int rc = read_at(d, off, &entryd, sizeof(entryd));
+	int rc = dir6_read_at(d, off, &entryd, sizeof(entryd));
 
 	return rc < 0 ? rc : take(d, which, &entryd, ret_entry);
 }
@@ -156,14 +139,14 @@ static int holds_entries(const struct dir6 *d, uint64_t block)
 	int rc;
 
 	if (map >= d->map_count)
-		return corrupt(d, "has no map of block", block);
-	rc = read_at(d, offsetof(struct vmfs6_dir_header_disk, maps) + map * 4, &number,
-		     sizeof(number));
+		return dir6_corrupt(d, "has no map of block", block);
+	rc = dir6_read_at(d, offsetof(struct vmfs6_dir_header_disk, maps) + map * 4,
+			  &number, sizeof(number));
 	if (rc == 0 && le32_get(number) >= d->blocks)
-		rc = corrupt(d, "has a map in block", le32_get(number));
+		rc = dir6_corrupt(d, "has a map in block", le32_get(number));
 	if (rc == 0)
-		rc = read_at(d,
-			     block_off(le32_get(number)) +
+		rc = dir6_read_at(d,
+			     dir6_block_off(le32_get(number)) +
 				     sizeof(struct vmfs6_dir_block_head_disk) +
 				     nibble / 2,
 			     &byte, sizeof(byte));
@@ -179,16 +162,16 @@ int dir6_list(struct vmfs_txn *t, const struct fd_ref *dir,
 {
 	struct dir6 d = { .t = t, .dir = dir, .fdd = fdd };
 	unsigned int found = 0;
-	int rc = open_dir(&d);
+	int rc = dir6_open(&d);
 
-	for (; rc == 0 && first < FIRST_INDEX && found < max; first++) {
+	for (; rc == 0 && first < DIR6_FIRST_INDEX && found < max; first++) {
 		rc = read_dot(&d, first, &ret_entries[found]);
 		ret_index[found] = first;
 		found += rc == 0;
 	}
 	while (rc == 0 && found < max) {
-		uint64_t block = (first - FIRST_INDEX) / VMFS6_DIR_SLOTS;
-		uint32_t slot = (uint32_t)((first - FIRST_INDEX) % VMFS6_DIR_SLOTS);
+		uint64_t block = (first - DIR6_FIRST_INDEX) / VMFS6_DIR_SLOTS;
+		uint32_t slot = (uint32_t)((first - DIR6_FIRST_INDEX) % VMFS6_DIR_SLOTS);
 
 		if (block >= d.blocks)
 			break;
@@ -197,7 +180,7 @@ int dir6_list(struct vmfs_txn *t, const struct fd_ref *dir,
 			first += VMFS6_DIR_SLOTS - slot;
 		if (rc <= 0)
 			continue;
-		rc = read_entry(&d, block, slot, &ret_entries[found]);
+		rc = dir6_read_entry(&d, block, slot, &ret_entries[found]);
 		if (rc == 0)
 			ret_index[found++] = first;
 		if (rc == -ENOENT)
@@ -215,7 +198,7 @@ static bool is_root(const struct dir6 *d)
 }
 
 /* The system files of the root have places of their own in its table. */
-static uint32_t table_index(const struct dir6 *d, const char *name, uint64_t hash)
+uint32_t dir6_table_index(const struct dir6 *d, const char *name, uint64_t hash)
 {
 	static const char *const names[] = {
 		".fbb.sf", ".fdc.sf", ".pbc.sf", ".sbc.sf",   ".vh.sf",
@@ -234,12 +217,12 @@ static uint32_t table_index(const struct dir6 *d, const char *name, uint64_t has
 static int is_there(const struct dir6 *d, uint32_t location, const char *name,
 		    struct dir_found *ret_found)
 {
-	uint32_t block = location >> 2 & 0x3fffff, slot = location >> 24;
-	int rc = read_entry(d, block, slot, &ret_found->entry);
+	uint32_t block = dir6_block_of(location), slot = dir6_slot_of(location);
+	int rc = dir6_read_entry(d, block, slot, &ret_found->entry);
 
 	if (rc < 0)
 		return rc == -ENOENT ? 0 : rc;
-	ret_found->index = FIRST_INDEX + (uint64_t)block * VMFS6_DIR_SLOTS + slot;
+	ret_found->index = DIR6_FIRST_INDEX + (uint64_t)block * VMFS6_DIR_SLOTS + slot;
 	return !strcmp(ret_found->entry.name, name);
 }
 
@@ -250,16 +233,17 @@ static int find_in_group(const struct dir6 *d, uint32_t location, const char *na
 {
 	struct vmfs6_dir_links_disk group;
 	struct vmfs6_dir_block_head_disk head;
-	uint32_t block = location >> 2 & 0x3fffff, slot = location >> 24;
-	int rc = read_block_head(d, block, DIR6_LINKS, &head);
+	uint32_t block = dir6_block_of(location), slot = dir6_slot_of(location);
+	int rc = dir6_read_head(d, block, DIR6_LINKS, &head);
 
 	if (rc == 0 && slot >= VMFS6_DIR_LINK_GROUPS)
-		rc = corrupt(d, "has no link group", slot);
+		rc = dir6_corrupt(d, "has no link group", slot);
 	if (rc == 0)
-		rc = read_at(d, block_off(block) + sizeof(head) + slot * sizeof(group),
-			     &group, sizeof(group));
+		rc = dir6_read_at(
+			d, dir6_block_off(block) + sizeof(head) + slot * sizeof(group),
+			&group, sizeof(group));
 	if (rc == 0 && (group.total > VMFS6_DIR_LINKS || group.free > group.total))
-		rc = corrupt(d, "has a link group with free links:", group.free);
+		rc = dir6_corrupt(d, "has a link group with free links:", group.free);
 	for (int i = 0; rc == 0 && i < group.total - group.free; i++) {
 		uint32_t to = le32_get(group.links[i].location);
 
@@ -276,9 +260,9 @@ static int find_by_hash(const struct dir6 *d, const char *name,
 {
 	uint64_t hash = vmfs_dirhash(name);
 	uint64_t at = offsetof(struct vmfs6_dir_header_disk, table) +
-		      4ull * table_index(d, name, hash);
+		      4ull * dir6_table_index(d, name, hash);
 	le32 entry;
-	int rc = read_at(d, at, &entry, sizeof(entry));
+	int rc = dir6_read_at(d, at, &entry, sizeof(entry));
 
 	if (rc < 0)
 		return rc;
@@ -286,8 +270,9 @@ static int find_by_hash(const struct dir6 *d, const char *name,
 	if ((location & 3) == DIR6_ENTRIES)
 		return is_there(d, location, name, ret_found);
 	for (unsigned int n = 0; location && rc == 0; n++) {
-		if (n == GROUPS_MAX || (location & 3) != DIR6_LINKS)
-			return corrupt(d, "has a bad location in its table:", location);
+		if (n == DIR6_GROUPS_MAX || (location & 3) != DIR6_LINKS)
+			return dir6_corrupt(d,
+					    "has a bad location in its table:", location);
 		rc = find_in_group(d, location, name, (uint16_t)(hash >> 16), ret_found,
 				   &location);
 	}
@@ -299,7 +284,7 @@ int dir6_find(struct vmfs_txn *t, const struct fd_ref *dir,
 	      struct dir_found *ret_found)
 {
 	struct dir6 d = { .t = t, .dir = dir, .fdd = fdd };
-	int rc = open_dir(&d);
+	int rc = dir6_open(&d);
 
 	ret_found->is_there = false;
 	if (rc < 0)
@@ -312,5 +297,8 @@ int dir6_find(struct vmfs_txn *t, const struct fd_ref *dir,
 	}
 	rc = find_by_hash(&d, name, ret_found);
 	ret_found->is_there = rc > 0;
+	if (rc == 0)
+		/* those that were looked at have one */
+		ret_found->index = DIR6_NEW_INDEX;
 	return rc < 0 ? rc : 0;
 }

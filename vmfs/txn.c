@@ -215,10 +215,27 @@ bool txn_is_settled(const struct txn_lock *l)
 	return l->seen == SEEN_FREE || l->seen == SEEN_MINE || l->seen == SEEN_STALE;
 }
 
+/* What the transaction is going to write there is what it reads there. */
+static bool fill_from_data(const struct vmfs_txn *t, struct txn_piece *p)
+{
+	for (unsigned int i = 0; i < t->data_count; i++) {
+		const struct txn_data *d = &t->data[i];
+
+		if (p->vol_off < d->vol_off ||
+		    p->vol_off + p->len > d->vol_off + d->len)
+			continue;
+		memcpy(p->now, d->bytes + (p->vol_off - d->vol_off), p->len);
+		return true;
+	}
+	return false;
+}
+
 static int fill_piece(struct vmfs_txn *t, struct txn_piece *p, const struct txn_lock *l)
 {
 	uint64_t token = le64_get(l->image.token);
 
+	if (fill_from_data(t, p))
+		return 0;
 	if (txn_is_settled(l) && vmfs_cache_get(t->vol->cache, p->vol_off, p->len,
 					    l->id.vol_off, token, p->now))
 		return 0;

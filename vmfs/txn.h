@@ -72,7 +72,8 @@ int vmfs_txn_create(struct vmfs_txn *t, const struct vmfs_lock_id *lock, uint64_
 /*
  * File data that must be on disk before the transaction commits (a new sub-block or a
  * file block that nothing refers to yet): written in place after the locks are taken and
- * before the record. buf is copied. Any length that is a multiple of 512.
+ * before the record. buf is copied. Any length that is a multiple of 512. A piece that is
+ * read there afterwards has these bytes.
  */
 int vmfs_txn_data(struct vmfs_txn *t, uint64_t vol_off, const void *buf, uint64_t len)
 	__attribute__((warn_unused_result));

@@ -12,14 +12,16 @@
 #include "fsck/check.h"
 #include "mkfs/write.h"
 
-static void format(struct testvol *tv, struct bdev *bd, const struct mkfs_counts *counts)
+static void format(struct testvol *tv, struct bdev *bd, uint32_t version,
+		   const struct mkfs_counts *counts)
 {
 	struct mkfs_options options;
 	struct mkfs_layout layout;
 	struct reporter *r = collect_init(&tv->told);
 	tv->bd = bd;
 	tv->vol = NULL;
-	assert_int_equal(mkfs_layout_make("test", bd->size, counts, r, &layout), 0);
+	const struct mkfs_device device = { "test", bd->size };
+	assert_int_equal(mkfs_layout_devices(version, &device, 1, counts, r, &layout), 0);
 	mkfs_options_init(&options, bd);
 	(void)snprintf(options.label, sizeof(options.label), "test");
 	assert_int_equal(mkfs_write(bd, &layout, &options, r), 0);
@@ -27,7 +29,7 @@ static void format(struct testvol *tv, struct bdev *bd, const struct mkfs_counts
 
 void testvol_format(struct testvol *tv, struct bdev *bd)
 {
-	format(tv, bd, NULL);
+	format(tv, bd, 5, NULL);
 }
 
 void testvol_mount(struct testvol *tv, bool is_read_only)
@@ -46,14 +48,25 @@ void testvol_mount(struct testvol *tv, bool is_read_only)
 	assert_int_equal(rc, 0);
 }
 
-void testvol_new_with(struct testvol *tv, unsigned int pes,
-		      const struct mkfs_counts *counts)
+static void make(struct testvol *tv, unsigned int pes, uint32_t version,
+		 const struct mkfs_counts *counts)
 {
 	struct bdev *bd;
 	assert_int_equal(bdev_mem_new(LVM_DATA_OFF + pes * LVM_PE_SIZE, 512, NULL, &bd),
 			 0);
-	format(tv, bd, counts);
+	format(tv, bd, version, counts);
 	testvol_mount(tv, false);
+}
+
+void testvol_new_with(struct testvol *tv, unsigned int pes,
+		      const struct mkfs_counts *counts)
+{
+	make(tv, pes, 5, counts);
+}
+
+void testvol_new_version(struct testvol *tv, uint32_t version, unsigned int pes)
+{
+	make(tv, pes, version, NULL);
 }
 
 void testvol_new(struct testvol *tv, unsigned int pes)
