@@ -360,6 +360,7 @@ static int cut_down(struct vmfs_volume *vol, const struct path_end *end,
 
 struct change {
 	struct path_from at, to;
+	uint32_t flags;		/* enum vmfs_rename_flags */
 	struct removal r;	/* of path, or of what `to` replaces */
 	struct path_end from;
 };
@@ -471,9 +472,9 @@ static int drop_replaced(struct vmfs_txn *t, struct change *c)
 }
 
 /* A directory's ".." and the link counts of its old and new parent. */
-static int move_parents(struct vmfs_txn *t, struct change *c)
+static int move_parents(struct vmfs_txn *t, const struct fd_ref *moved,
+			const struct fd_ref *from, const struct fd_ref *to)
 {
-	const struct fd_ref *moved = &c->from.entry.ref;
 	struct dir_entry dots;
 	struct dir_found up;
 	int rc = dir_find(t, moved, "..", &up);
@@ -481,26 +482,77 @@ static int move_parents(struct vmfs_txn *t, struct change *c)
 		rc = vmfs_corrupt(vmfs_txn_volume(t), "directory %u.%u: has no \"..\"",
 				  addr_cluster(moved->addr), addr_index(moved->addr));
 	if (rc == 0)
-		rc = dots_of(t, &c->r.end.dir, &dots);
+		rc = dots_of(t, to, &dots);
 	if (rc == 0)
 		rc = dir_put(t, moved, up.index, &dots);
 	if (rc == 0)
-		rc = add_links(t, &c->from.dir, -1);
+		rc = add_links(t, from, -1);
 	if (rc == 0)
-		rc = add_links(t, &c->r.end.dir, 1);
+		rc = add_links(t, to, 1);
 	return rc;
+}
+
+/* An entry under another name. */
+static struct dir_entry named(const struct dir_entry *entry, const char *name)
+{
+	struct dir_entry e = *entry;
+	(void)memcpy(e.name, name, sizeof(e.name));
+	return e;
 }
 
 static int move_entry(struct vmfs_txn *t, struct change *c)
 {
-	struct dir_entry entry = c->from.entry;
+	struct dir_entry entry = named(&c->from.entry, c->r.end.name);
 	bool is_same_dir = is_same(&c->from.dir, &c->r.end.dir);
-	(void)memcpy(entry.name, c->r.end.name, sizeof(entry.name));
 	if (is_same_dir && !c->r.end.is_there)
 		return dir_put(t, &c->from.dir, c->from.index, &entry);
 	int rc = dir_put(t, &c->r.end.dir, c->r.end.index, &entry);
 	if (rc == 0)
 		rc = dir_remove(t, &c->from.dir, c->from.index);
+	return rc;
+}
+
+/* What stands at `from` goes where `to` is; nobody else's link counts change. */
+static int exchange_one(struct vmfs_txn *t, const struct path_end *from,
+			const struct path_end *to)
+{
+	struct dir_entry entry = named(&from->entry, to->name);
+	bool is_moved = from->entry.ref.is_directory && !is_same(&from->dir, &to->dir);
+	int rc = is_moved ? path_check_not_below(t, &from->entry.ref, &to->dir) : 0;
+	if (rc == 0 && is_moved)
+		rc = move_parents(t, &from->entry.ref, &from->dir, &to->dir);
+	if (rc == 0 && !is_same(&from->dir, &to->dir))
+		rc = fd_move(t, &from->entry.ref, to->dir.addr);
+	return rc < 0 ? rc : dir_put(t, &to->dir, to->index, &entry);
+}
+
+static int exchange(struct vmfs_txn *t, struct change *c)
+{
+	int rc = check_removable(&c->r.end);
+	if (rc == 0)
+		rc = exchange_one(t, &c->from, &c->r.end);
+	if (rc == 0)
+		rc = exchange_one(t, &c->r.end, &c->from);
+	return rc;
+}
+
+/* To where nothing is, or over what is there. */
+static int move(struct vmfs_txn *t, struct change *c)
+{
+	bool is_directory = c->from.entry.ref.is_directory;
+	bool is_moved = is_directory && !is_same(&c->from.dir, &c->r.end.dir);
+	int rc = is_moved ? path_check_not_below(t, &c->from.entry.ref, &c->r.end.dir)
+			  : 0;
+	if (rc == 0 && c->r.end.is_there)
+		rc = drop_replaced(t, c);
+	if (rc == 0 && c->r.end.is_there && is_directory)
+		rc = add_links(t, &c->r.end.dir, -1);
+	if (rc == 0 && is_moved)
+		rc = move_parents(t, &c->from.entry.ref, &c->from.dir, &c->r.end.dir);
+	if (rc == 0)
+		rc = move_entry(t, c);
+	if (rc == 0 && !is_same(&c->from.dir, &c->r.end.dir))
+		rc = fd_move(t, &c->from.entry.ref, c->r.end.dir.addr);
 	return rc;
 }
 
@@ -517,39 +569,50 @@ static int rename_build(struct vmfs_txn *t, void *arg)
 		rc = path_check_name(c->r.end.name);
 	if (rc < 0)
 		return rc;
-	bool is_directory = c->from.entry.ref.is_directory;
-	bool is_same_dir = is_same(&c->from.dir, &c->r.end.dir);
+	if (c->r.end.is_there && c->flags & VMFS_RENAME_NOREPLACE)
+		return -EEXIST;
+	if (!c->r.end.is_there && c->flags & VMFS_RENAME_EXCHANGE)
+		return -ENOENT;
 	if (c->r.end.is_there && is_same(&c->from.entry.ref, &c->r.end.entry.ref))
 		return 0;
-	if (is_directory && !is_same_dir)
-		rc = path_check_not_below(t, &c->from.entry.ref, &c->r.end.dir);
-	if (rc == 0 && c->r.end.is_there)
-		rc = drop_replaced(t, c);
-	if (rc == 0 && c->r.end.is_there && is_directory)
-		rc = add_links(t, &c->r.end.dir, -1);
-	if (rc == 0 && is_directory && !is_same_dir)
-		rc = move_parents(t, c);
-	if (rc == 0)
-		rc = move_entry(t, c);
-	if (rc == 0 && !is_same_dir)
-		rc = fd_move(t, &c->from.entry.ref, c->r.end.dir.addr);
-	return rc;
+	return c->flags & VMFS_RENAME_EXCHANGE ? exchange(t, c) : move(t, c);
+}
+
+static int run_move(struct vmfs_volume *vol, struct change *c)
+{
+	if (c->flags & ~(VMFS_RENAME_NOREPLACE | VMFS_RENAME_EXCHANGE) ||
+	    c->flags == (VMFS_RENAME_NOREPLACE | VMFS_RENAME_EXCHANGE))
+		return -EINVAL;
+	int rc = run_removal(vol, rename_build, c);
+	return path_result(vol, &c->from, rc);
+}
+
+int vmfs_node_move(struct vmfs_volume *vol, const struct vmfs_node_move *what)
+{
+	struct change c = { .at = { what->from_dir, what->from },
+			    .to = { what->to_dir, what->to },
+			    .flags = what->flags,
+			    .r.may_stay = true };
+	return run_move(vol, &c);
 }
 
 int vmfs_node_rename(struct vmfs_volume *vol, struct vmfs_node from_dir, const char *from,
 		     struct vmfs_node to_dir, const char *to)
 {
-	struct change c = { .at = { from_dir, from }, .to = { to_dir, to },
-			    .r.may_stay = true };
-	int rc = run_removal(vol, rename_build, &c);
-	return path_result(vol, &c.from, rc);
+	return vmfs_node_move(
+		vol, &(struct vmfs_node_move){ from_dir, to_dir, from, to, 0 });
+}
+
+int vmfs_rename_flags(struct vmfs_volume *vol, const char *from, const char *to,
+		      uint32_t flags)
+{
+	struct change c = { .at.path = from, .to.path = to, .flags = flags };
+	return run_move(vol, &c);
 }
 
 int vmfs_rename(struct vmfs_volume *vol, const char *from, const char *to)
 {
-	struct change c = { .at.path = from, .to.path = to };
-	int rc = run_removal(vol, rename_build, &c);
-	return path_result(vol, &c.from, rc);
+	return vmfs_rename_flags(vol, from, to, 0);
 }
 
 /* ---- attributes ---- */

@@ -315,6 +315,14 @@ int vmfs_unlink(struct vmfs_volume *vol, const char *path)
 /* Replaces an existing file of the same kind. Within the volume. */
 int vmfs_rename(struct vmfs_volume *vol, const char *from, const char *to)
 	__attribute__((warn_unused_result));
+enum vmfs_rename_flags {
+	VMFS_RENAME_NOREPLACE = 1u << 0, /* -EEXIST if something is there */
+	/* What is there takes the old name; any two kinds. -ENOENT if nothing is. */
+	VMFS_RENAME_EXCHANGE = 1u << 1,
+};
+/* -EINVAL: unknown flags, or both. */
+int vmfs_rename_flags(struct vmfs_volume *vol, const char *from, const char *to,
+		      uint32_t flags) __attribute__((warn_unused_result));
 int vmfs_symlink(struct vmfs_volume *vol, const char *target, const char *path)
 	__attribute__((warn_unused_result));
 /* Writes the NUL-terminated target into buf; its length, -ERANGE if size is too small. */

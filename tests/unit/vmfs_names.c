@@ -206,6 +206,54 @@ static void moving_a_directory_moves_its_parents(void **state)
 	testvol_free(&tv);
 }
 
+/* Two names change places, whatever they name; and a name that is there is kept. */
+static void names_are_exchanged_or_not_replaced(void **state)
+{
+	struct testvol tv;
+	(void)state;
+	testvol_new(&tv, 1);
+	struct vmfs_volume *vol = tv.vol;
+	assert_int_equal(vmfs_mkdir(vol, "/a", 0755), 0);
+	assert_int_equal(vmfs_mkdir(vol, "/a/c", 0755), 0);
+	assert_int_equal(vmfs_mkdir(vol, "/a/c/e", 0755), 0);
+	assert_int_equal(vmfs_mkdir(vol, "/b", 0755), 0);
+	touch(vol, "/b/f");
+	touch(vol, "/g");
+	uint64_t c = stat_of(vol, "/a/c").addr.raw, f = stat_of(vol, "/b/f").addr.raw;
+	uint64_t g = stat_of(vol, "/g").addr.raw, b = stat_of(vol, "/b").addr.raw;
+	assert_int_equal(vmfs_rename_flags(vol, "/g", "/b/f", VMFS_RENAME_NOREPLACE),
+			 -EEXIST);
+	assert_int_equal(vmfs_rename_flags(vol, "/g", "/h", VMFS_RENAME_NOREPLACE), 0);
+	assert_int_equal(vmfs_rename_flags(vol, "/h", "/g", VMFS_RENAME_EXCHANGE),
+			 -ENOENT);
+	assert_int_equal(vmfs_rename_flags(vol, "/h", "/g", VMFS_RENAME_EXCHANGE |
+							    VMFS_RENAME_NOREPLACE),
+			 -EINVAL);
+	assert_int_equal(vmfs_rename_flags(vol, "/h", "/g", 8), -EINVAL);
+	assert_int_equal(vmfs_rename_flags(vol, "/a/c", "/b/f", VMFS_RENAME_EXCHANGE), 0);
+	assert_true(stat_of(vol, "/b/f").addr.raw == c);
+	assert_true(stat_of(vol, "/a/c").addr.raw == f);
+	assert_true(stat_of(vol, "/b/f/..").addr.raw == b);
+	assert_int_equal(stat_of(vol, "/a").links, 2);
+	assert_int_equal(stat_of(vol, "/b").links, 3);
+	assert_int_equal(vmfs_rename_flags(vol, "/a", "/b", VMFS_RENAME_EXCHANGE), 0);
+	assert_true(stat_of(vol, "/a").addr.raw == b);
+	assert_true(stat_of(vol, "/b/c").addr.raw == f);
+	assert_int_equal(vmfs_rename_flags(vol, "/h", "/b/c", VMFS_RENAME_EXCHANGE), 0);
+	assert_true(stat_of(vol, "/b/c").addr.raw == g);
+	assert_int_equal(vmfs_rename_flags(vol, "/a", "/a/f/e", VMFS_RENAME_EXCHANGE),
+			 -EINVAL);
+	assert_int_equal(vmfs_rename_flags(vol, "/a/f/e", "/a", VMFS_RENAME_EXCHANGE),
+			 -EINVAL);
+	assert_int_equal(vmfs_rename_flags(vol, "/.fbb.sf", "/h", VMFS_RENAME_EXCHANGE),
+			 -EPERM);
+	assert_int_equal(vmfs_rename_flags(vol, "/h", "/.fbb.sf", VMFS_RENAME_EXCHANGE),
+			 -EPERM);
+	testvol_unmount(&tv);
+	testvol_check(&tv);
+	testvol_free(&tv);
+}
+
 static void moving_a_file_replaces_one(void **state)
 {
 	struct testvol tv;
@@ -423,6 +471,7 @@ int main(void)
 		cmocka_unit_test(a_directory_grows_and_shrinks),
 		cmocka_unit_test(the_last_descriptor_is_the_last),
 		cmocka_unit_test(moving_a_directory_moves_its_parents),
+		cmocka_unit_test(names_are_exchanged_or_not_replaced),
 		cmocka_unit_test(moving_a_file_replaces_one),
 		cmocka_unit_test(bad_names_are_refused),
 		cmocka_unit_test(a_read_only_volume_is_not_written),
