@@ -35,6 +35,7 @@
 #include "vdisk/extent.h"
 
 #define ZERO_STEP (64ull << 20)	 /* bytes zeroed between two looks at progress */
+#define SCRUB_STEP (64ull << 20)
 #define TBZ_STEP (1ull << 30)	 /* the same for blocks that are only allocated */
 
 /* Names that -a takes, and what the descriptor says for them. */
@@ -282,18 +283,80 @@ static void warn_of_missing(struct vmfs_volume *vol, const char *path,
 	}
 }
 
+/* The descriptor of a disk none of whose extents is locked. */
+static int load_unused(struct vmfs_volume *vol, const char *path, struct reporter *r,
+		       struct descriptor **ret_desc, struct vmfs_holder *ret_holder)
+{
+	int rc = vdisk_descriptor_load(vol, path, r, ret_desc);
+	if (rc == 0)
+		rc = for_extents(vol, path, *ret_desc, ret_holder, check_unused);
+	if (rc < 0) {
+		descriptor_free(*ret_desc);
+		*ret_desc = NULL;
+	}
+	return rc;
+}
+
+/* One open file, in steps. */
+static int scrub_file(struct vmfs_file *file, struct vdisk_progress *progress)
+{
+	struct vmfs_stat st;
+	int rc = vmfs_file_stat(file, &st);
+	for (uint64_t at = 0; rc == 0 && at < st.size_bytes; at += SCRUB_STEP) {
+		uint64_t len = min_u64(SCRUB_STEP, st.size_bytes - at);
+		rc = vmfs_file_scrub(file, at, len);
+		if (rc == 0 && progress &&
+		    !progress->step(progress, at + len, st.size_bytes))
+			rc = -ECANCELED;
+	}
+	return rc;
+}
+
+int vdisk_scrub_file(struct vmfs_volume *vol, const char *path,
+		     struct vdisk_progress *progress, struct vmfs_holder *ret_holder)
+{
+	const struct vmfs_file_options how = { .flags = VMFS_WRITE };
+	struct vmfs_file *file;
+	int rc = vmfs_file_open(vol, path, &how, &file, ret_holder);
+	if (rc < 0)
+		return rc;
+	rc = scrub_file(file, progress);
+	int err = vmfs_file_close(file);
+	return rc ? rc : err;
+}
+
+int vdisk_scrub(struct vmfs_volume *vol, const char *path,
+		struct vdisk_progress *progress, struct reporter *r,
+		struct vmfs_holder *ret_holder)
+{
+	struct descriptor *desc = NULL;
+	int rc = load_unused(vol, path, r, &desc, ret_holder);
+	if (rc < 0)
+		return rc;
+	for (unsigned int i = 0; rc == 0 && i < descriptor_extent_count(desc); i++) {
+		const struct descriptor_extent *extent = descriptor_extent(desc, i);
+		if (!is_plain_file(extent))
+			continue;
+		char *sibling = vdisk_sibling(path, extent->file);
+		rc = sibling ? vdisk_scrub_file(vol, sibling, progress, ret_holder)
+			     : -ENOMEM;
+		if (rc == -ENOENT)
+			rc = 0; /* vdisk_remove() warns of it */
+		free(sibling);
+	}
+	descriptor_free(desc);
+	return rc;
+}
+
 int vdisk_remove(struct vmfs_volume *vol, const char *path, struct reporter *r,
 		 struct vmfs_holder *ret_holder)
 {
-	struct descriptor *desc;
-	int rc = vdisk_descriptor_load(vol, path, r, &desc);
+	struct descriptor *desc = NULL;
+	int rc = load_unused(vol, path, r, &desc, ret_holder);
 	if (rc < 0)
 		return rc;
-	rc = for_extents(vol, path, desc, ret_holder, check_unused);
-	if (rc == 0) {
-		warn_of_missing(vol, path, desc, r);
-		rc = for_extents(vol, path, desc, ret_holder, unlink_extent);
-	}
+	warn_of_missing(vol, path, desc, r);
+	rc = for_extents(vol, path, desc, ret_holder, unlink_extent);
 	if (rc == 0)
 		rc = vmfs_unlink(vol, path);
 	descriptor_free(desc);

@@ -231,9 +231,19 @@ static int try_delete(struct job *j)
 	return vdisk_remove(j->m.vol, j->place.path, &j->t.base, &j->holder);
 }
 
+static int try_scrub(struct job *j)
+{
+	struct meter meter;
+	struct vdisk_progress *progress = meter_init(&meter, "Scrub", &is_interrupted);
+	int rc = vdisk_scrub(j->m.vol, j->place.path, progress, &j->t.base, &j->holder);
+	meter_end(&meter, rc);
+	return rc;
+}
+
 static int do_delete(struct job *j)
 {
-	return try_patiently(j, j->m.vol, try_delete);
+	int rc = j->rq->is_scrub ? try_patiently(j, j->m.vol, try_scrub) : 0;
+	return rc ? rc : try_patiently(j, j->m.vol, try_delete);
 }
 
 static int prepare_rename(struct job *j)
@@ -275,13 +285,24 @@ static int do_mkdir(struct job *j)
 	return vmfs_mkdir(j->m.vol, j->place.path, 0755);
 }
 
+static int scrub_plain(struct job *j)
+{
+	struct meter meter;
+	struct vdisk_progress *progress = meter_init(&meter, "Scrub", &is_interrupted);
+	int rc = vdisk_scrub_file(j->m.vol, j->place.path, progress, &j->holder);
+	meter_end(&meter, rc);
+	return rc;
+}
+
 static int do_rm(struct job *j)
 {
 	struct vmfs_stat st;
 	int rc = vmfs_stat(j->m.vol, j->place.path, &st);
 	if (rc == 0 && st.type == VMFS_TYPE_DIRECTORY)
 		rc = vmfs_rmdir(j->m.vol, j->place.path);
-	else if (rc == 0)
+	else if (rc == 0 && j->rq->is_scrub && st.type == VMFS_TYPE_FILE)
+		rc = scrub_plain(j);
+	if (rc == 0 && st.type != VMFS_TYPE_DIRECTORY)
 		rc = vmfs_unlink(j->m.vol, j->place.path);
 	return found_busy(j, rc);
 }
@@ -362,6 +383,7 @@ static const struct verb {
 	{ ACTION_MKDIR, false, false, false, do_mkdir, NULL },
 	{ ACTION_RM, false, false, false, do_rm, NULL },
 	{ ACTION_BREAK, false, true, false, do_break, NULL },
+	{ ACTION_RECLAIM, false, true, false, do_reclaim, prepare_reclaim },
 };
 
 static const struct verb *verb_of(enum action action)
@@ -420,6 +442,7 @@ static const char help_text[] =
 	"      -d, --diskformat FORMAT     thin, zeroedthick, eagerzeroedthick\n"
 	"      -a, --adaptertype TYPE      buslogic, lsilogic, ide, lsisas, pvscsi\n"
 	"  -U, --deletevirtualdisk         delete PLACE\n"
+	"      --scrub                     overwrite its contents first (--rm too)\n"
 	"  -E, --renamevirtualdisk OLD     rename OLD to PLACE\n"
 	"  -D, --lock                      show the lock of PLACE, who holds it, and\n"
 	"                                  whether he lives\n"
@@ -430,6 +453,8 @@ static const char help_text[] =
 	"      -f, --force\n"
 	"  -B, --breaklock                 break the locks of dead hosts on a volume\n"
 	"      -y, --yes                   without asking\n"
+	"  -y, --reclaimBlocks             give free blocks back to the storage (UNMAP)\n"
+	"      --rate SIZE                 at most so much a second (1g; 0: no limit)\n"
 	"  -P, --queryfs                   show the volume\n"
 	"      -h, --human-readable\n"
 	"Plain files:\n"
@@ -447,6 +472,8 @@ static const char help_text[] =
 	"  vmkfstools -E \"[demo] vm1/a.vmdk\" \"[demo] vm1/b.vmdk\"\n"
 	"  vmkfstools -D iscsi://10.0.0.5/iqn.2026-01.example:lun/1:/vm1/vm1.vmdk\n"
 	"  vmkfstools -B /dev/sdb\n"
+	"  vmkfstools -y --rate 200m /dev/sdb\n"
+	"  vmkfstools -U --scrub /dev/sdb:/vm1/secret.vmdk\n"
 	"  vmkfstools -C vmfs5 -S demo /dev/sdb\n"
 	"  vmkfstools -P -h /dev/sdb\n"
 	"  vmkfstools --put vm1.vmx /dev/sdb:/vm1/vm1.vmx\n";
@@ -457,7 +484,17 @@ static int usage(const char *why, const char *what)
 	return 1;
 }
 
-enum long_only { OPT_PUT = 256, OPT_GET, OPT_DIR, OPT_MKDIR, OPT_RM };
+enum long_only {
+	OPT_PUT = 256,
+	OPT_GET,
+	OPT_DIR,
+	OPT_MKDIR,
+	OPT_RM,
+	OPT_YES,
+	OPT_RECLAIM,
+	OPT_RATE,
+	OPT_SCRUB,
+};
 
 static const struct option long_options[] = {
 	{ "createvirtualdisk", required_argument, NULL, 'c' },
@@ -468,7 +505,10 @@ static const struct option long_options[] = {
 	{ "renamevirtualdisk", required_argument, NULL, 'E' },
 	{ "lock", no_argument, NULL, 'D' },
 	{ "breaklock", no_argument, NULL, 'B' },
-	{ "yes", no_argument, NULL, 'y' },
+	{ "yes", no_argument, NULL, OPT_YES },
+	{ "reclaimBlocks", no_argument, NULL, OPT_RECLAIM },
+	{ "rate", required_argument, NULL, OPT_RATE },
+	{ "scrub", no_argument, NULL, OPT_SCRUB },
 	{ "createfs", required_argument, NULL, 'C' },
 	{ "setfsname", required_argument, NULL, 'S' },
 	{ "blocksize", required_argument, NULL, 'b' },
@@ -502,6 +542,7 @@ static enum action action_of(int c)
 	case OPT_DIR: return ACTION_DIR;
 	case OPT_MKDIR: return ACTION_MKDIR;
 	case OPT_RM: return ACTION_RM;
+	case OPT_RECLAIM: return ACTION_RECLAIM;
 	default: return ACTION_NONE;
 	}
 }
@@ -533,7 +574,14 @@ static bool take_option(struct request *rq, int c)
 		rq->is_forced = true;
 		break;
 	case 'y':
+	case OPT_YES:
 		rq->is_yes = true;
+		break;
+	case OPT_RATE:
+		rq->rate = optarg;
+		break;
+	case OPT_SCRUB:
+		rq->is_scrub = true;
 		break;
 	case 'h':
 		rq->is_human = true;
@@ -562,6 +610,10 @@ static const char *misplaced(const struct request *rq)
 		return "-f";
 	if (rq->is_yes && rq->action != ACTION_BREAK)
 		return "-y";
+	if (rq->rate && rq->action != ACTION_RECLAIM)
+		return "--rate";
+	if (rq->is_scrub && rq->action != ACTION_DELETE && rq->action != ACTION_RM)
+		return "--scrub";
 	return NULL;
 }
 
@@ -582,6 +634,7 @@ static void watch_signals(void)
 int main(int argc, char **argv)
 {
 	struct request rq = { .action = ACTION_NONE };
+	bool has_letter_y = false;
 	int c;
 	opterr = 0;
 	while ((c = getopt_long(argc, argv, ":c:i:d:a:UE:DBC:S:b:fyPhvH", long_options,
@@ -598,6 +651,12 @@ int main(int argc, char **argv)
 			return usage("missing argument of ", option);
 		if (!take_option(&rq, c))
 			return usage("more than one action: ", argv[optind - 1]);
+		has_letter_y |= c == 'y';
+	}
+	/* VMware's letter for both: "yes" of -B, and the action if there is no other. */
+	if (rq.action == ACTION_NONE && has_letter_y) {
+		rq.action = ACTION_RECLAIM;
+		rq.is_yes = false;
 	}
 	if (rq.action == ACTION_NONE && rq.is_human) {
 		(void)fputs(help_text, stdout);

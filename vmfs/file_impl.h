@@ -4,9 +4,9 @@
 
 /*
  * What the files of this folder that make up an open file know of it: file.c (open,
- * close), filemap.c (the block map in memory), fileread.c, filewrite.c, filealloc.c
- * (blocks given and taken, the length), filecommit.c (what makes it durable), fileshare.c
- * (how it is locked), filebdev.c (as a device).
+ * close), filemap.c (the block map in memory), fileread.c, filewrite.c, filescrub.c,
+ * filealloc.c (blocks given and taken, the length), filecommit.c (what makes it durable),
+ * fileshare.c (how it is locked), filebdev.c (as a device).
  */
 #include <stdbool.h>
 #include <stdint.h>

@@ -140,7 +140,7 @@ void vmfs_volume_forget_counts(struct vmfs_volume *vol);
  * (LOCKING.md 11.1). One host of a volume does it at a time: who does has the lock of
  * VMFS_UNMAP_LOCK.
  */
-#define VMFS_UNMAP_LOCK "/.unmap.lck"
+#define VMFS_UNMAP_LOCK "/.vmfs-unmap"
 struct vmfs_unmap_seen {
 	uint64_t cluster, cluster_count; /* how far it is */
 	uint64_t bytes;			 /* unmapped so far */
@@ -456,6 +456,15 @@ int vmfs_file_allocate(struct vmfs_file *file, uint64_t offset, uint64_t len,
 		       enum vmfs_allocate how) __attribute__((warn_unused_result));
 /* Gives whole blocks of the range back; the rest is zeroed. The size stays. */
 int vmfs_file_punch(struct vmfs_file *file, uint64_t offset, uint64_t len)
+	__attribute__((warn_unused_result));
+/*
+ * Overwrites with zeros, on the storage, every block of the range: to be called before a
+ * file is removed whose bytes nobody may find any more. Freeing alone leaves them where
+ * they are. The size and the blocks stay; durable on return. A small file is overwritten
+ * as a whole. -EBADF: not opened with VMFS_WRITE; -EOPNOTSUPP: with several writers. A
+ * crash leaves some of it zeroed. Blocks.
+ */
+int vmfs_file_scrub(struct vmfs_file *file, uint64_t offset, uint64_t len)
 	__attribute__((warn_unused_result));
 int vmfs_file_sync(struct vmfs_file *file) __attribute__((warn_unused_result));
 /*

@@ -95,6 +95,12 @@ int config_set(struct config *c, const char *key, const char *value, const char 
 				  &c->power_on_wait_s);
 	if (strcmp(key, "lease_profile") == 0)
 		return set_profile(c, value, where, r);
+	if (strcmp(key, "unmap_rate") == 0)
+		return parse_size(value, &c->unmap_rate) == 0
+			       ? 0
+			       : report_error(r, -EINVAL,
+					      "%s: unmap_rate = %s: not a size", where,
+					      value);
 	if (!*value)
 		return report_error(r, -EINVAL, "%s: %s has no value", where, key);
 	if (strcmp(key, "accel") == 0 && !is_accel(value))

@@ -17,6 +17,7 @@ struct config {
 	char *state_dir, *socket, *host_name, *initiator_name, *qemu, *vmx, *accel;
 	char *watchdog; /* NULL: none */
 	enum vmfs_lease_profile lease_profile;
+	uint64_t unmap_rate; /* bytes a second of freed blocks; 0: not by itself */
 	char *devices[CONFIG_DEVICES_MAX];
 	uint32_t device_count;
 	uint32_t vm_uid;

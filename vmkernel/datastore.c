@@ -143,6 +143,7 @@ static int open_volume(struct datastore *ds, const struct datastore_options *o)
 		.heartbeat_device = ds->heartbeat,
 		.guard = o->guard,
 		.lease_profile = o->lease_profile,
+		.unmap_rate = o->unmap_rate,
 		.on_lost = o->on_lost,
 		.on_lost_arg = o->on_lost_arg,
 	};

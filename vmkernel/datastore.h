@@ -48,6 +48,7 @@ struct datastore_options {
 	struct reporter *reporter;
 	struct guard *guard;	    /* or NULL */
 	enum vmfs_lease_profile lease_profile;
+	uint64_t unmap_rate; /* of struct vmfs_open_options */
 	void (*on_lost)(void *arg); /* from the heartbeat's task; must not block */
 	void *on_lost_arg;
 };

@@ -195,6 +195,7 @@ static struct datastore_options attach_options(struct host *h, uint32_t i,
 		.reporter = r,
 		.guard = h->guard,
 		.lease_profile = h->config.lease_profile,
+		.unmap_rate = h->config.unmap_rate,
 		.on_lost = on_lost,
 		.on_lost_arg = h,
 	};

@@ -350,6 +350,57 @@ static void a_full_volume_is_mounted_and_emptied(void **state)
 
 /* ---- two members ---- */
 
+static bool is_on_storage(struct bdev *bd, uint8_t byte)
+{
+	uint8_t *buf = malloc(MIB);
+	bool is_there = false;
+	for (uint64_t at = 0; at < bd->size && !is_there; at += MIB) {
+		assert_int_equal(bdev_read(bd, buf, MIB, at), 0);
+		for (uint64_t i = 0; i < MIB && !is_there; i += 512)
+			is_there = buf[i] == byte && memcmp(buf + i, buf + i + 1, 511)
+						     == 0;
+	}
+	free(buf);
+	return is_there;
+}
+
+/*
+ * Freeing leaves the bytes where they are, for who looks for a lost file; a scrub of the
+ * file that has the blocks now overwrites them, though it only reads them as zeros.
+ */
+static void a_scrub_reaches_what_freeing_leaves(void **state)
+{
+	struct testvol tv;
+	struct vmfs_stat st;
+	(void)state;
+	testvol_new(&tv, 1);
+	struct vmfs_file *file = open_file(tv.vol, "/old", VMFS_WRITE | VMFS_CREATE);
+	uint8_t *data = malloc(4 * MIB);
+	memset(data, 0xc7, 4 * MIB);
+	assert_int_equal(vmfs_file_write(file, data, 4 * MIB, 0), 0);
+	assert_int_equal(vmfs_file_close(file), 0);
+	assert_int_equal(vmfs_unlink(tv.vol, "/old"), 0);
+	assert_true(is_on_storage(tv.bd, 0xc7));
+	struct vmfs_volume_info info;
+	assert_int_equal(vmfs_volume_info(tv.vol, &info), 0);
+	file = open_file(tv.vol, "/new", VMFS_WRITE | VMFS_CREATE);
+	assert_int_equal(vmfs_file_allocate(file, 0, info.free_bytes, VMFS_ALLOCATE_TBZ),
+			 0);
+	assert_true(is_on_storage(tv.bd, 0xc7));
+	assert_int_equal(vmfs_file_write(file, data, MIB, MIB), 0);
+	assert_int_equal(vmfs_file_scrub(file, 0, UINT64_MAX), 0);
+	assert_false(is_on_storage(tv.bd, 0xc7));
+	assert_zeros(file, 0, 4 * MIB);
+	assert_int_equal(vmfs_file_close(file), 0);
+	st = stat_of(tv.vol, "/new");
+	assert_int_equal(st.size_bytes, info.free_bytes);
+	assert_int_equal(st.block_count, info.free_bytes / MIB);
+	free(data);
+	testvol_unmount(&tv);
+	testvol_check(&tv);
+	testvol_free(&tv);
+}
+
 static void an_open_file_is_refused_to_others(void **state)
 {
 	struct vmfs_file_options options = { .flags = VMFS_WRITE };
@@ -580,6 +631,7 @@ int main(void)
 		cmocka_unit_test(a_huge_file_comes_and_goes),
 		cmocka_unit_test(a_full_volume_says_so),
 		cmocka_unit_test(a_full_volume_is_mounted_and_emptied),
+		cmocka_unit_test(a_scrub_reaches_what_freeing_leaves),
 		cmocka_unit_test(an_open_file_is_refused_to_others),
 		cmocka_unit_test(readers_share_a_file),
 		cmocka_unit_test(a_file_is_a_device),

@@ -96,14 +96,15 @@ enum action {
 	ACTION_MKDIR,
 	ACTION_RM,
 	ACTION_BREAK,
+	ACTION_RECLAIM,
 };
 
 struct request {
 	enum action action;
 	const char *argument; /* of the action's option: size, source, old name, ... */
 	const char *operand;
-	const char *format, *adapter, *label, *block_size;
-	bool is_human, is_verbose, is_forced, is_yes;
+	const char *format, *adapter, *label, *block_size, *rate;
+	bool is_human, is_verbose, is_forced, is_yes, is_scrub;
 };
 
 /* What an import reads from, and what that stands on. */
@@ -122,6 +123,7 @@ struct job {
 	struct mount m;
 	struct vdisk_create_options disk; /* -c, -i */
 	struct origin from;		  /* -i; -E: its place */
+	uint64_t rate;			  /* -y: bytes a second */
 	const char *what; /* for the line about a failure: what the user typed */
 	struct vmfs_holder holder;
 	const volatile sig_atomic_t *is_interrupted;
@@ -132,6 +134,11 @@ struct job {
 int do_dir(struct job *j);
 int do_lock(struct job *j);
 int do_query(struct job *j);
+
+/* ---- reclaim.c ---- */
+
+int prepare_reclaim(struct job *j);
+int do_reclaim(struct job *j);
 
 /* ---- breaklock.c ---- */
 
