@@ -14,7 +14,8 @@
  *
  * Each is part of one transaction, so a crash leaves all of it or nothing. A block never
  * changes its kind and is never given back before the directory is: length and maps only
- * grow. What a freed slot held stays there for who looks for lost files.
+ * grow. What a freed slot held stays there for who looks for lost files, but the address:
+ * vmfs6-tools list every entry that has one, whatever the bitmap says.
  *
  * Invariants:
  *  1 a slot is in use exactly if one location in the table or in one link names it;
@@ -549,6 +550,16 @@ static int find_entry(const struct edit6 *e, uint64_t index, uint64_t *ret_block
 	return dir6_read_entry(&e->d, *ret_block, *ret_slot, ret_entry);
 }
 
+static int hide_entry(const struct edit6 *e, uint64_t block, uint32_t slot)
+{
+	struct vmfs6_dir_block_disk *b;
+	int rc = edit_block(e, block, DIR6_ENTRIES, &b);
+
+	if (rc == 0)
+		b->u.entries[slot].addr = le32_of(0);
+	return rc;
+}
+
 static int take_out(struct edit6 *e, uint64_t index)
 {
 	struct dir_entry entry;
@@ -560,6 +571,8 @@ static int take_out(struct edit6 *e, uint64_t index)
 		return rc;
 	uint32_t location = dir6_location(DIR6_ENTRIES, block, slot);
 	rc = unlink_entry(e, entry.name, location);
+	if (rc == 0)
+		rc = hide_entry(e, block, slot);
 	if (rc == 0)
 		rc = give_slot(e, location);
 	return rc < 0 ? rc : change_count(e, -1);
