@@ -106,7 +106,7 @@ int fsck_volume_descriptor(struct fsck_volume *v, struct fsck_why *ret_why)
 	memcpy(&v->descriptor6, (const uint8_t *)d + VMFS6_DESCRIPTOR_AT,
 	       sizeof(v->descriptor6));
 	uint32_t magic = le32_get(d->magic);
-	if (magic != VMFS_MAGIC && magic != VMFSL_MAGIC)
+	if (magic < VMFS_MAGIC || magic > VMFS6L_MAGIC)
 		return why(ret_why, "magic 0x%08x, not 0x%08x", magic, VMFS_MAGIC);
 	uint32_t major = le32_get(d->major);
 	v->shape = vmfs_shape_of(major);

@@ -132,6 +132,8 @@ ONDISK_SIZE(struct vmfs_lvm_pe_disk, 128);
 
 #define VMFS_MAGIC 0x2FABF15Eu
 #define VMFSL_MAGIC 0x2FABF15Fu
+#define VMFS6_MAGIC 0x2FABF160u	/* named by ESXi, on no volume that was seen */
+#define VMFS6L_MAGIC 0x2FABF161u
 #define VMFS_DESCRIPTOR_OFF 0x200000ull
 #define VMFS_HEARTBEATS_OFF 0x300000ull
 #define VMFS_HEARTBEATS_COUNT 2048u

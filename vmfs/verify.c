@@ -149,13 +149,18 @@ int verify_lvm_pe(const struct vmfs_lvm_pe_disk *ped, uint32_t i, uint64_t dev_o
 
 /* ---- volume ---- */
 
+bool verify_is_magic(uint32_t magic)
+{
+	return magic >= VMFS_MAGIC && magic <= VMFS6L_MAGIC;
+}
+
 int verify_descriptor(const struct vmfs_descriptor_disk *fsd, uint64_t volume_size,
 		      struct verify *ret_why)
 {
 	uint32_t magic = le32_get(fsd->magic);
 	uint64_t block_size = le64_get(fsd->block_size);
 	uint32_t sub_block = le32_get(fsd->sub_block_size);
-	if (magic != VMFS_MAGIC && magic != VMFSL_MAGIC)
+	if (!verify_is_magic(magic))
 		return fail(ret_why, "magic 0x%08x, not 0x%08x", magic, VMFS_MAGIC);
 	if (le32_get(fsd->disk_block_size) != VMFS_SECTOR_SIZE)
 		return fail(ret_why, "disk block size %u, not 512",

@@ -34,6 +34,8 @@ int verify_lvm_pe(const struct vmfs_lvm_pe_disk *ped, uint32_t i, uint64_t dev_o
 		  const struct vmfs_lvm_device_disk *devd,
 		  const struct vmfs_lvm_volume_disk *vold, struct verify *ret_why)
 	__attribute__((warn_unused_result));
+/* One of the magics of VMFS, its local-only variants among them: FORMAT.md 5. */
+bool verify_is_magic(uint32_t magic);
 /* FS descriptor of a VMFS-3 or -5 volume of volume_size bytes: FORMAT.md 5. */
 int verify_descriptor(const struct vmfs_descriptor_disk *fsd, uint64_t volume_size,
 		      struct verify *ret_why) __attribute__((warn_unused_result));

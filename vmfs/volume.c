@@ -13,8 +13,8 @@
  * they are read without locks and once. Everything else is read through views and
  * transactions.
  *
- * Not writable here, and refused for read-write with the reason: VMFS-3, VMFS-6, VMFS-L,
- * checksummed metadata, private or local access modes.
+ * Not writable here, and refused for read-write with the reason: VMFS-3, VMFS-6, and what
+ * has features that are not known (feature.h).
  */
 #include "vmfs/unmap.h"
 #include "vmfs/volume.h"
@@ -30,6 +30,7 @@
 #include "base/cleanup.h"
 #include "vmfs/cache.h"
 #include "vmfs/fd.h"
+#include "vmfs/feature.h"
 #include "vmfs/member.h"
 #include "vmfs/verify.h"
 
@@ -93,7 +94,7 @@ static int check_kind(struct vmfs_volume *vol)
 	uint32_t magic = le32_get(fsd->magic);
 	uint32_t major = le32_get(fsd->major);
 	const char *device = vol->lvm.extents[0].bd->name;
-	if (magic != VMFS_MAGIC && magic != VMFSL_MAGIC)
+	if (!verify_is_magic(magic))
 		return report_error(vol->reporter, -EMEDIUMTYPE,
 				    "%s: no VMFS: descriptor magic is 0x%08x, not 0x%08x",
 				    device, magic, VMFS_MAGIC);
@@ -167,10 +168,6 @@ static int check_writable(struct vmfs_volume *vol)
 		why = "VMFS-6";
 	else if (vol->shape->version != 5)
 		why = "VMFS-3";
-	else if (le32_get(fsd->magic) == VMFSL_MAGIC)
-		why = "VMFS-L (a local-only variant)";
-	else if (fsd->checksum_type)
-		why = "checksummed metadata";
 	else if (!(le32_get(fsd->config) & VMFS_CONFIG_DENSE_SBC) &&
 		 vol->resources[RESOURCE_SBC].per_cluster > 16)
 		why = "dense sub-block clusters without the flag for them";
@@ -355,6 +352,8 @@ static int open_into(struct vmfs_volume *vol, const struct vmfs_open_options *op
 		rc = read_descriptor(vol);
 	if (rc == 0)
 		rc = open_system_files(vol);
+	if (rc == 0 && vol->shape->version != 3)
+		rc = vmfs_feature_check(vol);
 	if (rc == 0 && !options->is_read_only)
 		rc = check_writable(vol);
 	if (rc == 0 && !options->is_read_only)

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TESTS_LIB_HANDMADE3_H
+#define TESTS_LIB_HANDMADE3_H
+
+/*
+ * A VMFS-3 volume, or one that was upgraded from it to VMFS-5 and so has LVM 3, blocks of
+ * 1 to 8 MiB, sub-blocks of 64 KiB and clusters in groups of 32; written without libvmfs
+ * and without mkfs, which makes no such thing. For tests of readers.
+ *
+ *	/dir/sub	60,000 bytes in a sub-block that lies in two blocks of .sbc.sf
+ *	/dir/blocks	3 blocks and 5 bytes: block, hole, a block to be zeroed, block
+ *	/pointers	1,025 blocks and 7 bytes through two pointer blocks, data at the ends
+ *	/link		-> dir/sub
+ *	/rdm		a raw device mapping
+ *	/new		upgraded: "hello world", in its FD
+ *	/double		upgraded: 2^20 blocks through two levels, data in the last
+ *
+ * /dir has a hole where an entry was removed. On an upgraded volume .pb2.sf and .sdd.sf
+ * have FDs among those of users. Data blocks are filled by handmade3_byte().
+ */
+#include "bdev/bdev.h"
+#include "mkfs/layout.h"
+
+#define HANDMADE3_SIZE ((1ull << 30) + LVM_DATA_OFF + 4096)
+#define HANDMADE3_SUB_LEN 60000u
+#define HANDMADE3_RESIDENT "hello world"
+#define HANDMADE3_LINK "dir/sub"
+
+/* FDs, from the first of cluster 1 on. */
+enum handmade3_fd {
+	HANDMADE3_DIR = 32,
+	HANDMADE3_SUB,
+	HANDMADE3_BLOCKS,
+	HANDMADE3_POINTERS,
+	HANDMADE3_SYMLINK,
+	HANDMADE3_RDM,
+	HANDMADE3_NEW,
+	HANDMADE3_DOUBLE,
+	HANDMADE3_PB2,
+	HANDMADE3_SDD,
+	HANDMADE3_FD_END,
+};
+
+struct handmade3 {
+	struct bdev *bd;
+	bool is_upgraded, has_hole;
+	uint32_t block_size, block_count, next_block;
+	struct mkfs_resource resources[MKFS_JBC]; /* those before it */
+	uint8_t used[MKFS_JBC][512];		  /* a bit for each resource */
+	struct {
+		uint64_t length;
+		uint32_t first, rest, count; /* blocks 0, 1 and on; how many */
+	} files[HANDMADE3_FD_END];
+};
+
+/*
+ * Makes it on h->bd (HANDMADE3_SIZE, sectors of 512 bytes), as is_upgraded, has_hole and
+ * block_size of *h say. Asserts on failure.
+ */
+void handmade3_write(struct handmade3 *h);
+uint64_t handmade3_length(const struct handmade3 *h, enum handmade3_fd fd);
+uint8_t handmade3_byte(enum handmade3_fd fd, uint64_t off);
+
+#endif

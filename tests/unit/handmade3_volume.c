@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Reading VMFS-3, and VMFS-5 that was VMFS-3 once: each block size, through libvmfs and by
+ * fsck, which finds nothing.
+ *
+ * handmade3_volume 3|5 MIB FILE writes such a volume there, for other readers.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/align.h"
+#include "tests/lib/collect.h"
+#include "tests/lib/handmade3.h"
+#include "tests/lib/wreck.h"
+#include "vmfs/vmfs.h"
+
+#define MIB (1u << 20)
+
+struct fixture {
+	struct handmade3 h;
+	struct collect told;
+	struct vmfs_volume *vol;
+};
+
+static int open_volume(struct fixture *x, bool is_read_only)
+{
+	struct vmfs_open_options options = {
+		.devices = &x->h.bd,
+		.device_count = 1,
+		.is_read_only = is_read_only,
+		.reporter = collect_init(&x->told),
+	};
+	return vmfs_volume_open(&options, &x->vol);
+}
+
+static void make(struct fixture *x, bool is_upgraded, uint32_t block_size)
+{
+	x->h = (struct handmade3){ .is_upgraded = is_upgraded,
+				   .has_hole = true,
+				   .block_size = block_size };
+	assert_int_equal(bdev_mem_new(HANDMADE3_SIZE, 512, NULL, &x->h.bd), 0);
+	handmade3_write(&x->h);
+	if (open_volume(x, true))
+		fail_msg("open: %s", collect_text(&x->told));
+}
+
+static void unmake(struct fixture *x)
+{
+	assert_int_equal(vmfs_volume_close(x->vol), 0);
+	collect_done(&x->told);
+	bdev_close(x->h.bd);
+}
+
+/* [off, off + len) of a file: its bytes, or zeros. */
+static void check_part(struct fixture *x, const char *path, enum handmade3_fd fd,
+		       uint64_t off, uint32_t len, bool is_data)
+{
+	struct vmfs_file_options options = { .flags = VMFS_READ };
+	struct vmfs_file *file;
+	uint8_t *buf = malloc(len);
+	assert_non_null(buf);
+	assert_int_equal(vmfs_file_open(x->vol, path, &options, &file, NULL), 0);
+	assert_int_equal(vmfs_file_read(file, buf, len, off), len);
+	for (uint32_t i = 0; i < len; i++) {
+		uint8_t expected = is_data ? handmade3_byte(fd, off + i) : 0;
+		if (buf[i] != expected)
+			fail_msg("%s: byte %llu is %u, not %u", path,
+				 (unsigned long long)off + i, buf[i], expected);
+	}
+	assert_int_equal(vmfs_file_close(file), 0);
+	free(buf);
+}
+
+static void check_files(struct fixture *x)
+{
+	const uint64_t bs = x->h.block_size;
+	struct vmfs_stat st;
+	check_part(x, "/dir/sub", HANDMADE3_SUB, 0, HANDMADE3_SUB_LEN, true);
+	check_part(x, "/link", HANDMADE3_SUB, 0, HANDMADE3_SUB_LEN, true);
+	check_part(x, "/dir/blocks", HANDMADE3_BLOCKS, 0, (uint32_t)bs, true);
+	check_part(x, "/dir/blocks", HANDMADE3_BLOCKS, bs, (uint32_t)(2 * bs), false);
+	check_part(x, "/dir/blocks", HANDMADE3_BLOCKS, 3 * bs, 5, true);
+	check_part(x, "/pointers", HANDMADE3_POINTERS, 0, 4096, true);
+	check_part(x, "/pointers", HANDMADE3_POINTERS, 1024 * bs - 4096, 4096, false);
+	check_part(x, "/pointers", HANDMADE3_POINTERS, 1025 * bs, 7, true);
+	assert_int_equal(vmfs_stat(x->vol, "/rdm", &st), 0);
+	assert_int_equal(st.type, VMFS_TYPE_RDM);
+	assert_int_equal(vmfs_stat(x->vol, "/dir/gone", &st), -ENOENT);
+	if (x->h.is_upgraded) {
+		uint64_t last = ((bs << 20) - bs);
+		check_part(x, "/double", HANDMADE3_DOUBLE, last, 4096, true);
+		check_part(x, "/double", HANDMADE3_DOUBLE, last - 4096, 4096, false);
+		assert_int_equal(vmfs_stat(x->vol, "/new", &st), 0);
+		assert_int_equal(st.size_bytes, strlen(HANDMADE3_RESIDENT));
+	}
+}
+
+static void check_fsck(struct fixture *x)
+{
+	static struct findings all;
+	struct fsck_summary summary;
+	assert_int_equal(wreck_check(&x->h.bd, 1, &all, &summary), 0);
+	assert_string_equal(all.text, "");
+	assert_int_equal(summary.version, x->h.is_upgraded ? 5 : 3);
+	assert_int_equal(summary.file_count, x->h.is_upgraded ? 7 : 5);
+	assert_int_equal(summary.used_block_count, x->h.next_block);
+}
+
+static void every_block_size_is_read(void **state)
+{
+	(void)state;
+	for (uint32_t i = 0; i < 8; i++) {
+		struct fixture x;
+		make(&x, i % 2, MIB << i / 2);
+		check_files(&x);
+		check_fsck(&x);
+		unmake(&x);
+	}
+}
+
+static void counts_are_told(void **state)
+{
+	struct vmfs_volume_info info;
+	struct fixture x;
+	(void)state;
+	make(&x, true, 4 * MIB);
+	assert_int_equal(vmfs_volume_info(x.vol, &info), 0);
+	assert_int_equal(info.major, 5);
+	assert_int_equal(info.block_size_bytes, 4 * MIB);
+	assert_int_equal(info.block_count, 256);
+	assert_int_equal(info.free_block_count, 256 - x.h.next_block);
+	assert_int_equal(info.free_pb_count, 32 - 4);
+	assert_int_equal(info.pb2_count, 16);
+	unmake(&x);
+}
+
+static void writing_is_refused_with_the_reason(void **state)
+{
+	(void)state;
+	for (int is_upgraded = 0; is_upgraded < 2; is_upgraded++) {
+		struct fixture x;
+		make(&x, is_upgraded, 2 * MIB);
+		struct vmfs_volume *vol = x.vol;
+		collect_done(&x.told);
+		assert_int_equal(open_volume(&x, false), -EOPNOTSUPP);
+		assert_true(collect_has(&x.told, is_upgraded ? "upgraded from VMFS-3"
+							      : "VMFS-3"));
+		assert_true(collect_has(&x.told, "can only be opened read-only"));
+		x.vol = vol;
+		unmake(&x);
+	}
+}
+
+static int write_file(char **args)
+{
+	/* vmfs-tools show a hole as an entry without a name. */
+	struct handmade3 h = { .is_upgraded = args[0][0] == '5',
+			       .block_size = (uint32_t)atoi(args[1]) * MIB };
+	if (truncate(args[2], (off_t)HANDMADE3_SIZE) ||
+	    bdev_file_open(args[2], 0, NULL, &h.bd))
+		return 1;
+	handmade3_write(&h);
+	bdev_close(h.bd);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_block_size_is_read),
+		cmocka_unit_test(counts_are_told),
+		cmocka_unit_test(writing_is_refused_with_the_reason),
+	};
+	if (argc == 4)
+		return write_file(argv + 1);
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
