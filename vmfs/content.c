@@ -12,7 +12,7 @@
 #include "vmfs/txn.h"
 #include "vmfs/volume.h"
 
-/* Vol offset of a block's data, 0 if it reads as zeros. */
+/* Vol offset of a block's data, or CONTENT_HOLE. */
 static int data_off(struct vmfs_txn *t, const struct fd_ref *ref,
 		    const struct fd_body_disk *fdd, const struct blockmap_leaf *leaf,
 		    uint64_t block, uint64_t *ret_vol_off)
@@ -21,7 +21,7 @@ static int data_off(struct vmfs_txn *t, const struct fd_ref *ref,
 	int rc = blockmap_entry(t, ref, fdd, leaf, block, &addr);
 	if (rc < 0)
 		return rc;
-	*ret_vol_off = 0;
+	*ret_vol_off = CONTENT_HOLE;
 	if (addr_is_none(addr) || addr_is_tbz(addr))
 		return 0;
 	return resource_addr_off(vmfs_txn_volume(t), addr, ret_vol_off);
@@ -39,7 +39,7 @@ int content_run(struct vmfs_txn *t, const struct fd_ref *ref,
 		return rc;
 	uint64_t end = min_u64(block + max, leaf.first + leaf.count);
 	if (!leaf.entries) {
-		*ret_vol_off = 0;
+		*ret_vol_off = CONTENT_HOLE;
 		*ret_count = end - block;
 		return 0;
 	}
@@ -48,7 +48,9 @@ int content_run(struct vmfs_txn *t, const struct fd_ref *ref,
 	for (; rc == 0 && block + count < end; count++) {
 		uint64_t next;
 		rc = data_off(t, ref, fdd, &leaf, block + count, &next);
-		if (rc == 0 && next != (first ? first + count * block_size : 0))
+		uint64_t wanted =
+			first == CONTENT_HOLE ? first : first + count * block_size;
+		if (rc == 0 && next != wanted)
 			break;
 	}
 	*ret_vol_off = first;
@@ -76,7 +78,7 @@ int content_read(struct vmfs_txn *t, const struct fd_ref *ref,
 		if (rc < 0)
 			break;
 		uint64_t n = min_u64(len, count * block_size - off % block_size);
-		if (vol_off)
+		if (vol_off != CONTENT_HOLE)
 			rc = vmfs_gate_read(vol, vol_off + off % block_size, to, n);
 		else
 			(void)memset(to, 0, n);

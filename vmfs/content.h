@@ -12,6 +12,8 @@
 
 struct vmfs_txn;
 
+#define CONTENT_HOLE UINT64_MAX /* no vol offset; 0 is one: of block 0, in .vh.sf */
+
 /*
  * Bytes [off, off + len) of a file, all of them below its length, straight from disk.
  * Holes and blocks to be zeroed read as zeros. They are of one committed state only if
@@ -22,7 +24,7 @@ int content_read(struct vmfs_txn *t, const struct fd_ref *ref,
 	__attribute__((warn_unused_result));
 /*
  * The run of blocks from `block` on that lie one after the other (or are all holes or to
- * be zeroed: *ret_vol_off 0), at most max. Never over the end of a leaf.
+ * be zeroed: CONTENT_HOLE), at most max. Never over the end of a leaf.
  */
 int content_run(struct vmfs_txn *t, const struct fd_ref *ref,
 		const struct fd_body_disk *fdd, uint64_t block, uint64_t max,

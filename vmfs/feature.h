@@ -10,8 +10,8 @@
 #include "vmfs/volume.h"
 
 /*
- * 0, or -EOPNOTSUPP, reported with the reason; of a volume that is opened read-only always
- * 0, with the reason as a warning. For versions that are written. Never blocks.
+ * 0, or -EOPNOTSUPP, reported with the reason; of a volume that is opened read-only
+ * always 0, with the reason as a warning. For versions that are written. Never blocks.
  */
 int vmfs_feature_check(struct vmfs_volume *vol) __attribute__((warn_unused_result));
 

@@ -164,8 +164,8 @@ static int view_extent_build(struct vmfs_txn *t, void *arg)
 		if (rc < 0)
 			return rc;
 		if (block == first)
-			e->is_data = vol_off != 0;
-		else if (e->is_data != (vol_off != 0))
+			e->is_data = vol_off != CONTENT_HOLE;
+		else if (e->is_data != (vol_off != CONTENT_HOLE))
 			break;
 		block += count;
 		e->len = min_u64(left, block * block_size - e->offset);

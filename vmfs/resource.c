@@ -4,7 +4,9 @@
  *
  * Invariants:
  * 1. Geometry has been verified by resource_open(): every cluster below cluster_count and
- *    every item below count lies inside the file's blocks, in one piece of the volume. So all that is checked later is cluster and index of an address.
+ *    every item below count lies inside the file. So what is checked later is cluster and
+ *    index of an address, and, of an item that crosses blocks (sub-blocks of VMFS-3
+ *    behind 32 KiB of headers do, journals of VMFS-6), that these are neighbours.
  * 2. The bitmap decides; the free count in a header is written to agree with it and never
  *    trusted (LOCKING.md 11).
  * 3. seen_free[] is a hint about clusters that need not be read: a wrong one costs an I/O
@@ -212,24 +214,7 @@ int resource_lock_id(struct vmfs_volume *vol, enum vmfs_resource_type type,
 	return rc;
 }
 
-/*
- * Items that cross blocks of their file, as sub-blocks of 64 KiB behind 32 KiB of headers
- * do (VMFS-3), find them side by side.
- */
-static bool is_in_order(const struct vmfs_volume *vol, const struct vmfs_resource *res)
-{
-	uint64_t headers = (uint64_t)res->clusters_per_group * res->header_size;
-	bool is_in_order = true;
-
-	if (headers % res->resource_size == 0 && res->group_size % res->resource_size == 0)
-		return true;
-	for (uint32_t b = 1; b < res->block_count; b++)
-		is_in_order &= res->block_vol_off[b] ==
-			       res->block_vol_off[b - 1] + vol->block_size;
-	return is_in_order;
-}
-
-/* Invariant 1: last header and last item inside the file, nothing across a block. */
+/* Invariant 1: last header and last item inside the file. */
 static int check_fit(struct vmfs_volume *vol, enum vmfs_resource_type type)
 {
 	const struct vmfs_resource *res = &vol->resources[type];
@@ -243,13 +228,6 @@ static int check_fit(struct vmfs_volume *vol, enum vmfs_resource_type type)
 			vol, "%s: %llu resources need %llu bytes, it has %llu",
 			kinds[type].name, (unsigned long long)res->count,
 			(unsigned long long)last, (unsigned long long)res->file_length);
-	/* What is larger than a block is looked at when it is used: file_off(). */
-	bool is_small = res->resource_size && res->resource_size <= vol->block_size;
-	if (is_small && !is_in_order(vol, res))
-		return vmfs_corrupt(vol,
-				    "%s: %u clusters per group: items cross file blocks "
-				    "that are not neighbours",
-				    kinds[type].name, res->clusters_per_group);
 	if (type == RESOURCE_FBB && res->count > vol->lvm.size_bytes / vol->block_size)
 		return vmfs_corrupt(
 			vol, "%s: %llu file blocks, but the volume has %llu",

@@ -9,8 +9,8 @@
  *
  *	/dir/sub	60,000 bytes in a sub-block that lies in two blocks of .sbc.sf
  *	/dir/blocks	3 blocks and 5 bytes: block, hole, a block to be zeroed, block
- *	/pointers	1,025 blocks and 7 bytes through two pointer blocks, data at the ends
- *	/link		-> dir/sub
+ *	/pointers	1,025 blocks and 7 bytes through two pointer blocks, data at the
+ *	ends /link		-> dir/sub
  *	/rdm		a raw device mapping
  *	/new		upgraded: "hello world", in its FD
  *	/double		upgraded: 2^20 blocks through two levels, data in the last

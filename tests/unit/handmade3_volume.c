@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reading VMFS-3, and VMFS-5 that was VMFS-3 once: each block size, through libvmfs and by
- * fsck, which finds nothing.
+ * Reading VMFS-3, and VMFS-5 that was VMFS-3 once: each block size, through libvmfs and
+ * by fsck, which finds nothing.
  *
  * handmade3_volume 3|5 MIB FILE writes such a volume there, for other readers.
  */
@@ -80,6 +80,19 @@ static void check_part(struct fixture *x, const char *path, enum handmade3_fd fd
 	free(buf);
 }
 
+/* .vh.sf begins with block 0 of the volume, and block 0 is no hole. */
+static void check_first_block(struct fixture *x)
+{
+	struct vmfs_file_options options = { .flags = VMFS_READ };
+	struct vmfs_file *file;
+	le32 magic;
+	assert_int_equal(vmfs_file_open(x->vol, "/.vh.sf", &options, &file, NULL), 0);
+	assert_int_equal(vmfs_file_read(file, &magic, sizeof(magic), VMFS_DESCRIPTOR_OFF),
+			 sizeof(magic));
+	assert_int_equal(le32_get(magic), VMFS_MAGIC);
+	assert_int_equal(vmfs_file_close(file), 0);
+}
+
 static void check_files(struct fixture *x)
 {
 	const uint64_t bs = x->h.block_size;
@@ -122,6 +135,7 @@ static void every_block_size_is_read(void **state)
 		struct fixture x;
 		make(&x, i % 2, MIB << i / 2);
 		check_files(&x);
+		check_first_block(&x);
 		check_fsck(&x);
 		unmake(&x);
 	}
