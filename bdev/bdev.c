@@ -201,8 +201,13 @@ static void fan_put(struct fan *fan)
 static bool is_settled(struct child *child)
 {
 	struct bdev *bd = child->fan->bd;
-	return !bd || !bd->ops->settle || !bd->submit_domain ||
-	       bd->ops->settle(bd, child->fan->parent, &child->extent, child->io.result);
+	if (!bd || !bd->ops->settle ||
+	    bd->ops->settle(bd, &child->io, &child->extent, child->io.result))
+		return true;
+	if (bd->submit_domain)
+		return false;
+	child->io.result = child->io.result ? child->io.result : -ETIMEDOUT;
+	return true;
 }
 
 static void child_done(struct bdev_io *io)
@@ -229,7 +234,7 @@ static struct child *fan_add(struct fan *fan, enum bdev_op op,
 	child->extent = *e;
 	child->io = (struct bdev_io){
 		.op = op,
-		.flags = fan->parent->flags,
+		.flags = fan->parent->flags | e->flags,
 		.offset = e->offset,
 		.len = op == BDEV_CAW ? fan->parent->len : e->len,
 		.deadline = fan->parent->deadline,
@@ -281,7 +286,7 @@ static void submit_in_parts(struct bdev *bd, struct bdev_io *io)
 	}
 	for (uint64_t at = 0; at < io->len; at += part) {
 		struct bdev_extent e = { bd, io->offset + at, min_u64(part, io->len - at),
-					 NULL };
+					 0, NULL };
 		child_take_memory(fan_add(fan, io->op, &e), at, e.len);
 	}
 	fan_submit(fan);
@@ -321,7 +326,7 @@ static void submit_written_zeros(struct bdev *bd, struct bdev_io *io)
 	}
 	for (uint64_t at = 0; at < io->len; at += part) {
 		struct bdev_extent e = { bd, io->offset + at, min_u64(part, io->len - at),
-					 NULL };
+					 0, NULL };
 		struct child *child = fan_add(fan, BDEV_WRITE, &e);
 		child->io.iov = fan->iov + fan->iov_used;
 		child->io.iovcnt = point_to_zeros(child->io.iov, e.len);

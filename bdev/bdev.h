@@ -65,6 +65,7 @@ struct bdev_io {
 struct bdev_extent {
 	struct bdev *leaf;    /* NULL: a hole */
 	uint64_t offset, len; /* on the leaf; len <= what was asked */
+	uint32_t flags;	      /* enum bdev_io_flags, beside those of the io */
 	void *hold;	      /* the translating device's; given back by unmap() */
 };
 
@@ -89,10 +90,11 @@ struct bdev_ops {
 		   struct bdev_extent *ret_extent);
 	void (*unmap)(struct bdev *bd, struct bdev_extent *e);
 	/*
-	 * Translating, may be NULL: a piece of io on extent e has ended with `result`.
+	 * Translating, may be NULL: the piece `io` on extent e has ended with `result`.
 	 * true: that is final, e is given back by unmap(). false: its fate is not known,
-	 * or not to be believed; e stays held until redo() of it has ended. Only asked if
-	 * there is a pool. Never blocks.
+	 * or not to be believed; e stays held until redo() of it has ended. Without a
+	 * pool there is no redo(): its result goes up, -ETIMEDOUT instead of 0. Never
+	 * blocks.
 	 */
 	bool (*settle)(struct bdev *bd, const struct bdev_io *io, struct bdev_extent *e,
 		       int result);

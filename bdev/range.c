@@ -27,7 +27,9 @@ static int range_map(struct bdev *bd, const struct bdev_io *io,
 	struct range_bdev *range = (struct range_bdev *)bd;
 	uint64_t at = range->offset + io->offset;
 	if (!range->below->ops->map) {
-		*ret_extent = (struct bdev_extent){ range->below, at, io->len, NULL };
+		*ret_extent = (struct bdev_extent){ .leaf = range->below,
+						     .offset = at,
+						     .len = io->len };
 		return 0;
 	}
 	struct bdev_io shifted = *io;

@@ -87,8 +87,18 @@ static int bracket(const struct cas *c)
 	return err;
 }
 
+/*
+ * Flushed, and not lost before with the device's cache: whether that may be is counted
+ * before anything is sent on the session on which this flush is.
+ */
+static bool is_durable(struct bdev *bd, uint32_t events)
+{
+	return !bdev_flush(bd) && bdev_events(bd) == events;
+}
+
 static int attempt(const struct vmfs_caw *caw, const struct cas *c)
 {
+	uint32_t events = bdev_events(c->bd);
 	int err;
 
 	if (caw->mechanism == BDEV_CAW_RESERVE)
@@ -97,7 +107,7 @@ static int attempt(const struct vmfs_caw *caw, const struct cas *c)
 		err = bdev_caw(c->bd, c->expected, c->wanted, VMFS_SECTOR_SIZE,
 			       c->dev_off, c->deadline);
 	if (!err && caw->is_flushed_after && !c->is_volatile)
-		err = bdev_flush(c->bd) ? -ETIMEDOUT : 0;
+		err = is_durable(c->bd, events) ? 0 : -ETIMEDOUT;
 	return err;
 }
 
@@ -121,10 +131,11 @@ static bool is_final(int err, enum cas_result *ret_result)
 	}
 }
 
-/* Rule R: what does the sector show? 0 = still `expected`: send again. */
+/* Rule R: what does the sector show? 0 = still `expected`, or may be: send again. */
 static int read_back(const struct vmfs_caw *caw, struct cas *c,
 		     enum cas_result *ret_result)
 {
+	uint32_t events = bdev_events(c->bd);
 	int err = bdev_rw(c->bd, BDEV_READ, BDEV_FUA, c->actual, sizeof(c->actual),
 			  c->dev_off, c->deadline);
 
@@ -135,11 +146,9 @@ static int read_back(const struct vmfs_caw *caw, struct cas *c,
 	if (err)
 		return 0;
 	if (!memcmp(c->actual, c->wanted, sizeof(c->actual))) {
-		bool is_durable =
-			!caw->is_flushed_after || c->is_volatile || !bdev_flush(c->bd);
-
-		*ret_result = is_durable ? CAS_DONE : CAS_UNKNOWN;
-		return 1;
+		*ret_result = CAS_DONE;
+		return !caw->is_flushed_after || c->is_volatile ||
+		       is_durable(c->bd, events);
 	}
 	if (memcmp(c->actual, c->expected, sizeof(c->actual))) {
 		*ret_result = CAS_DIFFERS;

@@ -208,6 +208,25 @@ static void warn_of_namesakes(struct vmfs_volume *vol,
 	}
 }
 
+/*
+ * No reservation stands, and members show keys: the target has forgotten them, and they
+ * may not have seen it yet. A reservation made now would shut them out (register_again).
+ */
+static bool are_keys_forgotten(struct vmfs_volume *vol,
+			       const struct vmfs_heartbeat_disk *slots)
+{
+	bool is_any = false;
+
+	for (uint32_t i = 0; i < watch_slot_count(vol); i++) {
+		if (le32_get(slots[i].state) != HEARTBEAT_LIVE || !has_key(&slots[i]))
+			continue;
+		if (heartbeat_is_claimed(&slots[i]))
+			return false; /* somebody has to be kept out, now */
+		is_any = true;
+	}
+	return is_any;
+}
+
 int fence_choose(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slots,
 		 bool has_ats)
 {
@@ -222,6 +241,7 @@ int fence_choose(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot
 			f->is_pr = false;
 	if (f->is_pr)
 		warn_of_namesakes(vol, slots);
+	f->is_late = f->is_pr && !f->is_reserved && are_keys_forgotten(vol, slots);
 	if (!f->is_pr && has_ats && i)
 		report(vol->reporter, REPORT_INFO,
 		       "volume %s: the host in slot %u has no reservation key: this "
@@ -427,6 +447,10 @@ int fence_reserve(struct vmfs_volume *vol)
 
 	if (!f->is_pr)
 		return 0;
+	if (f->is_late) {
+		f->reserve_at = clock_now() + 2 * vol->member->hb.timing.renew_ns;
+		return 0;
+	}
 	AUTO_FREE struct bdev_pr_state *state = malloc(sizeof(*state));
 	if (!state)
 		return -ENOMEM;
@@ -497,12 +521,10 @@ static void reserve_again(struct vmfs_volume *vol)
 		f->reserve_at = 0;
 }
 
-void fence_check(struct vmfs_volume *vol)
+static void check(struct vmfs_volume *vol)
 {
 	struct vmfs_fence *f = fence_of(vol);
 
-	if (!f->is_pr || heartbeat_dead(&vol->member->hb))
-		return;
 	if (f->reserve_at && clock_now() >= f->reserve_at)
 		reserve_again(vol);
 	uint32_t events = events_of(vol);
@@ -514,6 +536,17 @@ void fence_check(struct vmfs_volume *vol)
 		register_again(vol);
 	else if (!err)
 		f->events = events;
+}
+
+void fence_check(struct vmfs_volume *vol)
+{
+	struct vmfs_fence *f = fence_of(vol);
+
+	if (!f->is_pr || heartbeat_dead(&vol->member->hb))
+		return;
+	sleeplock_acquire(&f->lock);
+	check(vol);
+	sleeplock_release(&f->lock);
 }
 
 /* ---- taking over ---- */

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/env.h"
 #include "vmfs/format.h"
 
 struct vmfs_volume;
@@ -23,8 +24,10 @@ struct vmfs_volume;
 struct vmfs_fence {
 	bool is_pr;	   /* keys fence here; constant once the slot is LIVE */
 	bool is_reserved;  /* the reservation stood when we looked first */
+	bool is_late;	   /* to reserve when the others have seen their loss */
 	uint64_t key;	   /* ours, as registered; 0: none */
 	uint32_t events;   /* of the sessions, when the keys were last known good */
+	struct sleeplock lock; /* one fence_check() at a time */
 	uint64_t reserve_at; /* keys were lost: when to RESERVE again; 0: not */
 };
 
@@ -51,7 +54,10 @@ int fence_register(struct vmfs_volume *vol, uint64_t key)
 	__attribute__((warn_unused_result));
 /* Our fields of the slot. Never blocks. */
 void fence_show(struct vmfs_volume *vol, struct vmfs_heartbeat_disk *hbd);
-/* The slot is LIVE: reserves, and removes the keys of incarnations that are over. */
+/*
+ * The slot is LIVE: reserves (perhaps later), and removes the keys of incarnations that
+ * are over.
+ */
 int fence_reserve(struct vmfs_volume *vol) __attribute__((warn_unused_result));
 
 /*

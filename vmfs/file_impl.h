@@ -213,6 +213,8 @@ int file_change_begin(struct vmfs_file *f) __attribute__((warn_unused_result));
 int file_change_end(struct vmfs_file *f, int rc) __attribute__((warn_unused_result));
 /* Several writers may have it open now: neither map nor length may change. */
 bool file_is_shared(const struct vmfs_file *f);
+/* Of every write to it: BDEV_FUA if no copy may be kept of it (unflushed.h). */
+uint32_t file_write_flags(const struct vmfs_file *f);
 /* What a close makes durable of a multi-writer file. */
 int file_close_shared(struct vmfs_file *f) __attribute__((warn_unused_result));
 /* As file.c finds it: the lock's id of a path that is a file. */

@@ -31,6 +31,7 @@
 #include "vmfs/file_impl.h"
 #include "vmfs/gate.h"
 #include "vmfs/member.h"
+#include "vmfs/unflushed.h"
 #include "vmfs/volume.h"
 
 struct file_bdev {
@@ -64,7 +65,8 @@ static int map_flush(struct vmfs_file *f, struct bdev_extent *ret_extent)
 	*ret_extent = (struct bdev_extent){ 0 };
 	if (!(f->flags & VMFS_WRITE))
 		return 0;
-	if (f->vol->lvm.extent_count != 1)
+	if (f->vol->lvm.extent_count != 1 ||
+	    unflushed_is_active(f->vol))
 		return -EAGAIN;
 	int rc = vmfs_gate_try(f->vol);
 	if (rc < 0)
@@ -120,7 +122,9 @@ static int map_data(struct vmfs_file *f, const struct bdev_io *io, uint64_t vol_
 {
 	enum hold_kind kind = io->op == BDEV_READ ? HOLD_READ : HOLD_WRITE;
 	struct bdev_extent e = { .hold = &f->hold_kinds[kind] };
-	int rc = io->op == BDEV_UNMAP ? -EAGAIN
+	bool is_slow = io->op == BDEV_UNMAP ||
+		       (io->op == BDEV_ZERO && file_write_flags(f));
+	int rc = is_slow	      ? -EAGAIN
 		 : kind == HOLD_WRITE ? vmfs_gate_try(f->vol)
 				      : 0;
 	if (rc < 0) {
@@ -132,6 +136,9 @@ static int map_data(struct vmfs_file *f, const struct bdev_io *io, uint64_t vol_
 		give_back(f, kind);
 	else
 		*ret_extent = e;
+	/* Written beside other hosts: no copy of it may ever be written again. */
+	if (rc == 0 && kind == HOLD_WRITE)
+		ret_extent->flags = file_write_flags(f);
 	return rc;
 }
 
@@ -178,12 +185,20 @@ static void file_unmap(struct bdev *bd, struct bdev_extent *e)
 
 /* ---- what comes back ---- */
 
-static bool is_final(struct vmfs_file *f, const struct bdev_io *io, int result)
+static bool is_final(struct vmfs_file *f, const struct bdev_io *io,
+		     const struct bdev_extent *e, int result)
 {
-	if (!f->vol->member || (io->deadline && clock_now() >= io->deadline))
+	struct bdev_io piece = *io;
+	if (!f->vol->member)
+		return true;
+	piece.bd = e->leaf;
+	if (result == 0 && unflushed_settle(f->vol, &piece, 0) != UNFLUSHED_GOOD)
+		return false;
+	if (io->deadline && clock_now() >= io->deadline)
 		return true;
 	if (result == 0)
-		return io->op != BDEV_READ || vmfs_gate_trust(f->vol) == 0;
+		return io->op != BDEV_READ ||
+		       (vmfs_gate_trust(f->vol) == 0 && unflushed_is_whole(f->vol));
 	/* What may have run may run again, but for CAW. */
 	bool is_unknown = result == -ETIMEDOUT || result == -EBUSY || result == -ESTALE;
 	return !is_unknown || io->op == BDEV_CAW;
@@ -193,7 +208,7 @@ static bool file_settle(struct bdev *bd, const struct bdev_io *io, struct bdev_e
 			int result)
 {
 	struct vmfs_file *f = file_of(bd);
-	if (is_final(f, io, result))
+	if (is_final(f, io, e, result))
 		return true;
 	if (e->hold == &f->hold_kinds[HOLD_WRITE]) {
 		(void)vmfs_gate_leave(f->vol); /* redo() passes it anew */
@@ -296,7 +311,7 @@ static int rw_zero(struct vmfs_file *f, struct bdev_io *io)
 	sleeplock_release(&f->sleeplock);
 	if (is_small)
 		rc = vmfs_file_punch(f, io->offset, io->len);
-	if (rc == 0 && io->flags & BDEV_FUA)
+	if (rc == 0 && (io->flags | file_write_flags(f)) & BDEV_FUA)
 		rc = vmfs_file_sync(f);
 	return rc;
 }

@@ -25,6 +25,7 @@
 #include "vmfs/blockmap.h"
 #include "vmfs/file_impl.h"
 #include "vmfs/gate.h"
+#include "vmfs/unflushed.h"
 #include "vmfs/volume.h"
 
 #define SECTOR VMFS_SECTOR_SIZE
@@ -102,6 +103,11 @@ int file_zero_data(struct vmfs_file *f, uint64_t from, uint64_t to)
 
 /* ---- one piece of a write ---- */
 
+uint32_t file_write_flags(const struct vmfs_file *f)
+{
+	return f->flags & VMFS_MULTI_WRITER && unflushed_is_active(f->vol) ? BDEV_FUA : 0;
+}
+
 struct piece {
 	const uint8_t *buf;
 	uint64_t len, offset;
@@ -156,6 +162,8 @@ static int write_prepared(struct vmfs_file *f, const struct piece *p, uint64_t *
 		return write_tbz(f, p, &run, ret_done);
 	uint64_t len = min_u64(p->len, run.count * block_size - in_block);
 	rc = write_bytes(f->vol, run.vol_off + in_block, p->buf, len);
+	if (rc == 0 && file_write_flags(f))
+		rc = vmfs_gate_flush(f->vol);
 	if (rc == 0)
 		*ret_done = len;
 	return rc;
@@ -177,7 +185,8 @@ static int write_in_place(struct vmfs_file *f, const struct piece *p, uint64_t *
 		return -EAGAIN;
 	uint64_t len = min_u64(p->len, run.count * block_size - in_block);
 	len = round_down(len, SECTOR);
-	rc = vmfs_gate_write(f->vol, run.vol_off + in_block, p->buf, len, 0);
+	rc = vmfs_gate_write(f->vol, run.vol_off + in_block, p->buf, len,
+			     file_write_flags(f));
 	filemap_unhold(f);
 	if (rc == 0)
 		*ret_done = len;

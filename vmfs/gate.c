@@ -10,7 +10,9 @@
  *    to have run or the volume is dead: a caller never sees -ETIMEDOUT (rule R3: never
  *    assumed done, never assumed lost);
  *  3 what a read returns was read before the lease was T_lease old, or is read again;
- *  4 -ESTALE of a device that was not cut is the target's: we are fenced.
+ *  4 -ESTALE of a device that was not cut is the target's: we are fenced;
+ *  5 what was acknowledged by a device that may have lost its cache since is not handed
+ *    out, nor counted as written (unflushed.c).
  *
  * What happens between the check and the system call is not the gate's: the guard cuts
  * the sockets at T_cut, and a target that fences refuses.
@@ -23,6 +25,7 @@
 #include "vmfs/gate.h"
 #include "vmfs/heartbeat.h"
 #include "vmfs/member.h"
+#include "vmfs/unflushed.h"
 #include "vmfs/volume.h"
 
 #define AGAIN_NS (20 * NS_PER_MS)
@@ -38,6 +41,7 @@ static void tell_hold(struct vmfs_volume *vol)
 	struct vmfs_heartbeat *hb = &vol->member->hb;
 
 	if (lease_state(&hb->lease) == LEASE_HOLD &&
+	    lease_age(&hb->lease) >= hb->timing.stop_ns &&
 	    !__atomic_exchange_n(&hb->is_hold_told, true, __ATOMIC_RELAXED))
 		event_tell(vol, REPORT_WARN,
 			   "no heartbeat could be written for %.1f s: writes wait",
@@ -115,8 +119,14 @@ int vmfs_gate_read(struct vmfs_volume *vol, uint64_t vol_off, void *buf, uint64_
 		if (trust == -ESTALE)
 			return trust;
 		bool is_again = trust || is_unknown(err) || err == -ESTALE;
-		if (!is_again)
+		if (!is_again && (err || unflushed_is_whole(vol)))
 			return err;
+		if (!is_again) {
+			err = lease_wait_resumed(lease_of(vol));
+			if (err)
+				return err;
+			continue;
+		}
 		/* A cut device says -ESTALE at once, until the lease task has told us. */
 		task_sleep_until(clock_now() + AGAIN_NS);
 	}
@@ -139,18 +149,62 @@ static bool is_known(struct vmfs_volume *vol, int *err)
 	return true;
 }
 
-/* One piece on one extent, again and again until its fate is known. */
-static int submit_until_known(struct vmfs_volume *vol, struct bdev *bd, enum bdev_op op,
-			      void *buf, uint64_t len, uint64_t dev_off, uint32_t flags)
+/*
+ * Inside the gate, behind what has ended without an error: does it stand? What could not
+ * be kept is flushed, in the same passage.
+ */
+static bool stands(struct vmfs_volume *vol, const struct bdev_io *io, uint64_t mark,
+		   int *err)
+{
+	enum unflushed_end end = unflushed_settle(vol, io, mark);
+
+	if (end == UNFLUSHED_FLUSH) {
+		struct bdev_io flush = { .op = BDEV_FLUSH, .bd = io->bd };
+
+		mark = unflushed_mark(vol);
+		*err = bdev_rw(io->bd, BDEV_FLUSH, 0, NULL, 0, 0, 0);
+		end = *err ? UNFLUSHED_GOOD : unflushed_settle(vol, &flush, mark);
+	}
+	return end != UNFLUSHED_LOST;
+}
+
+typedef int run_fn(struct bdev *bd, struct bdev_io *io);
+
+/* On io->bd, again and again until its fate is known and it stands. */
+static int run_until_known(struct vmfs_volume *vol, struct bdev_io *io, run_fn *run)
 {
 	for (;;) {
 		int err = vmfs_gate_pass(vol);
 		if (err)
 			return err;
-		err = bdev_rw(bd, op, flags, buf, len, dev_off, 0);
-		if (is_known(vol, &err))
+		uint64_t mark = unflushed_mark(vol);
+		err = run(io->bd, io);
+		bool is_good = err || stands(vol, io, mark, &err);
+		if (is_known(vol, &err) && is_good)
 			return err;
 	}
+}
+
+/* Any memory: bdev_run() minds it. */
+static int run_simple(struct bdev *bd, struct bdev_io *io)
+{
+	return bdev_rw(bd, io->op, io->flags, io->iov->iov_base, io->len, io->offset, 0);
+}
+
+/* One piece on one extent. */
+static int submit_until_known(struct vmfs_volume *vol, struct bdev *bd, enum bdev_op op,
+			      void *buf, uint64_t len, uint64_t dev_off, uint32_t flags)
+{
+	struct iovec iov = { .iov_base = buf, .iov_len = len };
+	struct bdev_io io = { .op = op,
+			      .flags = flags,
+			      .offset = dev_off,
+			      .len = len,
+			      .iov = &iov,
+			      .iovcnt = 1,
+			      .bd = bd };
+
+	return run_until_known(vol, &io, run_simple);
 }
 
 static int each_piece(struct vmfs_volume *vol, enum bdev_op op, uint64_t vol_off,
@@ -235,9 +289,13 @@ static int read_again(struct vmfs_volume *vol, struct bdev *bd, struct bdev_io *
 		int trust = vmfs_gate_trust(vol);
 		if (trust == -ESTALE)
 			return trust;
-		if (!trust && !is_unknown(err) && err != -ESTALE)
+		bool is_again = trust || is_unknown(err) || err == -ESTALE;
+		if (!is_again && (err || unflushed_is_whole(vol)))
 			return err;
-		task_sleep_until(clock_now() + AGAIN_NS);
+		if (is_again)
+			task_sleep_until(clock_now() + AGAIN_NS);
+		else if (vol->member && lease_wait_resumed(lease_of(vol)))
+			return -ESTALE;
 	}
 }
 
@@ -245,12 +303,6 @@ int vmfs_gate_run(struct vmfs_volume *vol, struct bdev *bd, struct bdev_io *io)
 {
 	if (io->op == BDEV_READ)
 		return read_again(vol, bd, io);
-	for (;;) {
-		int err = vmfs_gate_pass(vol);
-		if (err)
-			return err;
-		err = bdev_run(bd, io);
-		if (is_known(vol, &err))
-			return err;
-	}
+	io->bd = bd;
+	return run_until_known(vol, io, bdev_run);
 }

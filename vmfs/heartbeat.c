@@ -14,7 +14,8 @@
  *  1 `renewed` is the time BEFORE the submission of a renewal that is known to have run;
  *    it never moves backwards and never counts from a reply;
  *  2 every image written to the slot differs from all before it (the stamp grows), so a
- *    late copy of an earlier renewal can match nothing;
+ *    late copy of an earlier renewal can match nothing; a target that loses its cache may
+ *    show an older one again (renewals are not flushed), which is then gone on from;
  *  3 a renewal with unknown outcome is remembered with its own submission time, and
  *    counts with that time if the slot is later found to show it;
  *  4 the renewing task owns its buffers and its queue, and takes no sleeplock: nothing
@@ -412,11 +413,10 @@ static int find_slot(struct vmfs_heartbeat *hb, const char *host_name,
 static void next_image(struct vmfs_heartbeat *hb, struct vmfs_heartbeat_disk *ret_image)
 {
 	struct vmfs_heartbeat_disk image = hb->last;
-	uint64_t stamp = le64_get(hb->last.stamp_us);
+	uint64_t stamp = max_u64(hb->top_stamp, le64_get(hb->last.stamp_us)) + 1;
 
-	for (unsigned int i = 0; i < hb->unknown_count; i++)
-		stamp = max_u64(stamp, le64_get(hb->unknown[i].image.stamp_us));
-	image.stamp_us = le64_of(max_u64(clock_now() / NS_PER_US, stamp + 1));
+	hb->top_stamp = max_u64(clock_now() / NS_PER_US, stamp);
+	image.stamp_us = le64_of(hb->top_stamp);
 	mutex_lock(&hb->lease.m);
 	image.journal_addr = le32_of(hb->journal_addr);
 	image.journal_vol_off = le64_of(hb->journal_vol_off);
@@ -443,6 +443,22 @@ static void note_renewed(struct vmfs_heartbeat *hb,
 	mutex_unlock(&hb->lease.m);
 }
 
+/*
+ * An image of ours that we had renewed, as a target shows it that has lost its cache:
+ * renewals are not flushed. The next one goes from there. It cannot hide a claim, which
+ * is flushed before anything follows from it.
+ */
+static bool is_older_own(const struct vmfs_heartbeat *hb,
+			 const struct vmfs_heartbeat_disk *now)
+{
+	return hb->bd->has_write_cache && hb->caw.mechanism != BDEV_CAW_FILE &&
+	       !heartbeat_verify(now, hb->vol_off) &&
+	       le32_get(now->state) == HEARTBEAT_LIVE && !heartbeat_is_claimed(now) &&
+	       le64_get(now->generation) == hb->generation &&
+	       !memcmp(now->owner, hb->last.owner, sizeof(now->owner)) &&
+	       le64_get(now->stamp_us) < hb->top_stamp;
+}
+
 /* The slot is not as we wrote it last: ours by an earlier unknown renewal, or lost? */
 static void resolve(struct vmfs_heartbeat *hb)
 {
@@ -460,6 +476,12 @@ static void resolve(struct vmfs_heartbeat *hb)
 			note_renewed(hb, &image, hb->unknown[i].submitted);
 			return;
 		}
+	}
+	if (is_older_own(hb, &now)) {
+		event_tell(hb->vol, REPORT_WARN,
+			   "its slot shows an older heartbeat: the storage was reset");
+		hb->last = now;
+		return;
 	}
 	char why[160];
 	if (heartbeat_is_claimed(&now))
@@ -664,10 +686,8 @@ int heartbeat_leave(struct vmfs_heartbeat *hb)
 
 	for (int tries = 0; tries < LEAVE_TRIES; tries++) {
 		/* Perhaps a renewal of unknown fate ran, perhaps late. */
-		if (result == CAS_DIFFERS && hb->unknown_count)
+		if (result == CAS_DIFFERS && (hb->unknown_count || tries))
 			resolve(hb);
-		else if (result == CAS_DIFFERS && tries)
-			break;
 		if (heartbeat_dead(hb))
 			break;
 		result = leave_once(hb);

@@ -53,6 +53,7 @@ struct vmfs_heartbeat {
 		uint64_t submitted;
 	} unknown[HEARTBEAT_UNKNOWN_MAX];
 	unsigned int unknown_count;
+	uint64_t top_stamp; /* of all images ever sent, us */
 	uint32_t events; /* of the devices, when the locks were last compared */
 	struct task *renew_task, *lease_task;
 };

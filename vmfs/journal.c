@@ -45,6 +45,7 @@
 #include "vmfs/cover.h"
 #include "vmfs/gate.h"
 #include "vmfs/member.h"
+#include "vmfs/unflushed.h"
 #include "vmfs/verify.h"
 #include "vmfs/volume.h"
 
@@ -304,9 +305,11 @@ int journal_create(struct vmfs_volume *vol)
 	j->nonce_high = random_u64();
 	j->is_empty = true;
 	int err = take_block(vol);
-	return err ? err
-		   : heartbeat_publish_journal(&vol->member->hb,
-					       (uint32_t)j->addr.raw, j->vol_off);
+	if (!err)
+		err = heartbeat_publish_journal(&vol->member->hb,
+						(uint32_t)j->addr.raw, j->vol_off);
+	/* Renewals are not flushed; this one a replayer has to find. */
+	return err ? err : vmfs_gate_flush_device(vol, vol->member->hb.bd);
 }
 
 /* A block of the pool goes back as mkfs left it: no other host's journal begins there. */
@@ -388,11 +391,11 @@ int journal_empty(struct vmfs_volume *vol)
 	uint8_t zero[SECTOR] = { 0 };
 
 	assert(sleeplock_is_mine(&vol->txn_lock));
-	if (addr_is_none(j->addr) || j->is_empty)
-		return 0;
-	int err = vmfs_gate_flush(vol);
-	if (!err)
-		err = vmfs_gate_write(vol, j->vol_off, zero, sizeof(zero), BDEV_FUA);
+	bool has_log = !addr_is_none(j->addr) && !j->is_empty;
+	int err = has_log || unflushed_has_any(vol) ? vmfs_gate_flush(vol) : 0;
+	if (err || !has_log)
+		return err;
+	err = vmfs_gate_write(vol, j->vol_off, zero, sizeof(zero), BDEV_FUA);
 	if (err)
 		return err;
 	j->is_empty = true;

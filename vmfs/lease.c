@@ -9,6 +9,7 @@
  *     |                                                                  EXPIRED|
  *     '---------------- lease_reopen(): the slot was still ours <------------'--'
  *   any ---- lease_die() ----> FENCED
+ *   GREEN <---- lease_suspend(), lease_resume() ----> HOLD (unflushed.c)
  *
  * Invariants:
  *  1 `renewed` never moves backwards, and counts from before a submission;
@@ -118,9 +119,17 @@ static uint64_t age_of(const struct vmfs_lease *l)
 	return l->is_counted && now > l->renewed ? now - l->renewed : 0;
 }
 
-static enum lease_state state_of(const struct vmfs_lease *l)
+/* But for a suspension. */
+static enum lease_state state_by_age(const struct vmfs_lease *l)
 {
 	return lease_state_of(l->timing, age_of(l), l->is_cut, l->dead);
+}
+
+static enum lease_state state_of(const struct vmfs_lease *l)
+{
+	enum lease_state state = state_by_age(l);
+
+	return state == LEASE_GREEN && l->is_suspended ? LEASE_HOLD : state;
 }
 
 uint64_t lease_age(struct vmfs_lease *l)
@@ -222,8 +231,9 @@ bool lease_reopen(struct vmfs_lease *l)
 		l->is_cut = l->is_cut_done = false;
 		cond_broadcast(&l->c);
 	}
+	bool is_open = is_young && !l->is_suspended;
 	mutex_unlock(&l->m);
-	if (is_young)
+	if (is_open)
 		unpark(l);
 	return is_young;
 }
@@ -272,7 +282,7 @@ bool lease_leave(struct vmfs_lease *l)
 	mutex_lock(&l->m);
 	assert(l->inside);
 	bool is_cut = l->is_cut;
-	if (!--l->inside && is_cut)
+	if (!--l->inside && (is_cut || l->is_suspended))
 		cond_broadcast(&l->c);
 	mutex_unlock(&l->m);
 	return is_cut;
@@ -310,4 +320,83 @@ bool lease_park(struct vmfs_lease *l, struct bdev_io *io)
 	}
 	mutex_unlock(&l->m);
 	return !is_now;
+}
+
+/* ---- while what was acknowledged is restored ---- */
+
+void lease_suspend(struct vmfs_lease *l)
+{
+	mutex_lock(&l->m);
+	l->is_suspended = true;
+	cond_broadcast(&l->c);
+	mutex_unlock(&l->m);
+}
+
+void lease_resume(struct vmfs_lease *l)
+{
+	mutex_lock(&l->m);
+	l->is_suspended = false;
+	cond_broadcast(&l->c);
+	bool is_open = state_of(l) == LEASE_GREEN;
+	mutex_unlock(&l->m);
+	if (is_open)
+		unpark(l);
+}
+
+bool lease_is_suspended(struct vmfs_lease *l)
+{
+	mutex_lock(&l->m);
+	bool is_suspended = l->is_suspended;
+	mutex_unlock(&l->m);
+	return is_suspended;
+}
+
+int lease_enter_alone(struct vmfs_lease *l, const bool *is_stopping)
+{
+	mutex_lock(&l->m);
+	while (!l->dead && !*is_stopping &&
+	       (state_by_age(l) != LEASE_GREEN || l->inside))
+		cond_wait(&l->c, &l->m);
+	int err = l->dead ? -ESTALE : *is_stopping ? -ECANCELED : 0;
+	if (!err)
+		l->inside++;
+	mutex_unlock(&l->m);
+	return err;
+}
+
+void lease_poke(struct vmfs_lease *l)
+{
+	mutex_lock(&l->m);
+	l->is_poked = true;
+	cond_broadcast(&l->c);
+	mutex_unlock(&l->m);
+}
+
+bool lease_wait_poked(struct vmfs_lease *l, const bool *is_stopping)
+{
+	mutex_lock(&l->m);
+	while (!l->dead && !*is_stopping && !l->is_poked && !l->is_suspended)
+		cond_wait(&l->c, &l->m);
+	l->is_poked = false;
+	bool is_over = l->dead || *is_stopping;
+	mutex_unlock(&l->m);
+	return !is_over;
+}
+
+void lease_stop_waiting(struct vmfs_lease *l, bool *is_stopping)
+{
+	mutex_lock(&l->m);
+	*is_stopping = true;
+	cond_broadcast(&l->c);
+	mutex_unlock(&l->m);
+}
+
+int lease_wait_resumed(struct vmfs_lease *l)
+{
+	mutex_lock(&l->m);
+	while (!l->dead && l->is_suspended)
+		cond_wait(&l->c, &l->m);
+	int err = l->dead ? -ESTALE : 0;
+	mutex_unlock(&l->m);
+	return err;
 }

@@ -55,6 +55,9 @@ struct vmfs_lease {
 	bool is_cut, is_cut_done; /* the gate is closed; the devices are cut */
 	uint64_t cut_at, patience_ns; /* how long it may stay cut; NO_DEADLINE */
 	int dead;		/* 0, or why the volume is lost: -ESTALE, -ENODEV */
+	/* what was acknowledged may be lost: no new write, but of who restores it */
+	bool is_suspended;
+	bool is_poked;		/* somebody has work for who restores */
 	unsigned int inside;	/* writes between the gate and their end */
 	struct bdev_io *parked, **last_parked;
 };
@@ -96,6 +99,23 @@ int lease_wait_readable(struct vmfs_lease *l) __attribute__((warn_unused_result)
  * -ESTALE.
  */
 int lease_trust(struct vmfs_lease *l) __attribute__((warn_unused_result));
+/*
+ * For a device that may have lost what it had acknowledged (unflushed.h). suspend: HOLD
+ * instead of GREEN until resume; who restores enters alone: waits until the lease would
+ * be GREEN and nobody else is inside. 0: inside; -ESTALE; -ECANCELED: *is_stopping, which
+ * lease_stop_waiting() sets. Only enter_alone and wait_poked block.
+ */
+void lease_suspend(struct vmfs_lease *l);
+void lease_resume(struct vmfs_lease *l);
+bool lease_is_suspended(struct vmfs_lease *l);
+int lease_enter_alone(struct vmfs_lease *l, const bool *is_stopping)
+	__attribute__((warn_unused_result));
+void lease_poke(struct vmfs_lease *l);
+/* Waits for poke or suspend; false: dead, or *is_stopping. */
+bool lease_wait_poked(struct vmfs_lease *l, const bool *is_stopping);
+void lease_stop_waiting(struct vmfs_lease *l, bool *is_stopping);
+/* Waits until nothing is suspended: 0; -ESTALE. Blocks. */
+int lease_wait_resumed(struct vmfs_lease *l) __attribute__((warn_unused_result));
 /* Keeps io until the gate opens or the lease dies, then gives it to bdev_resume(); false
    if that is now. Never blocks. */
 bool lease_park(struct vmfs_lease *l, struct bdev_io *io);

@@ -2,7 +2,7 @@
 /*
  * One member: what is started in which order, and stopped in the opposite one.
  *
- *   start: slot (heartbeat.c) -> tasks -> journal -> maintenance task
+ *   start: slot (heartbeat.c) -> tasks (unflushed.c) -> journal -> maintenance task
  *   stop:  maintenance task -> all locks released -> journal emptied and freed -> slot
  *          FREE
  *
@@ -110,6 +110,8 @@ static void free_member(struct vmfs_volume *vol)
 	lock_table_done(&m->locks);
 	watch_done(&m->watch);
 	sleeplock_done(&m->takeover_lock);
+	sleeplock_done(&m->fence.lock);
+	unflushed_done(&m->unflushed);
 	cond_done(&m->c);
 	mutex_done(&m->m);
 	free(m);
@@ -171,6 +173,8 @@ int vmfs_member_start(struct vmfs_volume *vol, const struct vmfs_open_options *o
 	sleeplock_init(&m->takeover_lock);
 	watch_init(&m->watch);
 	lock_table_init(&m->locks);
+	unflushed_init(&m->unflushed);
+	sleeplock_init(&m->fence.lock);
 	m->journal.is_empty = true;
 	m->hb.vol = vol;
 	m->hb.profile = options->lease_profile;
@@ -206,7 +210,9 @@ int vmfs_member_start(struct vmfs_volume *vol, const struct vmfs_open_options *o
 					   res->cluster_count / SLOT_SPREAD);
 	}
 	warn_of_price(vol);
-	err = watch_scan(vol, &m->watch);
+	err = unflushed_start(vol);
+	if (!err)
+		err = watch_scan(vol, &m->watch);
 	if (!err)
 		err = vmfs_twin_check(vol);
 	if (!err)
@@ -259,6 +265,7 @@ int vmfs_member_stop(struct vmfs_volume *vol)
 	 */
 	if (!err)
 		err = journal_destroy(vol);
+	unflushed_stop(vol);
 	heartbeat_stop(&m->hb);
 	/* If the journal could not be emptied, a take-over is the clean way. */
 	if (!err)

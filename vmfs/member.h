@@ -10,6 +10,7 @@
 #include "vmfs/heartbeat.h"
 #include "vmfs/journal.h"
 #include "vmfs/locktable.h"
+#include "vmfs/unflushed.h"
 #include "vmfs/vmfs.h"
 #include "vmfs/watch.h"
 
@@ -19,6 +20,7 @@ struct vmfs_membership {
 	struct vmfs_watch watch;
 	struct lock_table locks;
 	struct vmfs_journal journal;
+	struct vmfs_unflushed unflushed;
 	struct sleeplock takeover_lock; /* one take-over at a time */
 	struct mutex m;			/* for stopping */
 	struct cond c;

@@ -38,6 +38,7 @@
 #include "vmfs/heartbeat.h"
 #include "vmfs/lockimage.h"
 #include "vmfs/member.h"
+#include "vmfs/unflushed.h"
 #include "vmfs/volume.h"
 
 #define COMPARE_TRIES 5u
@@ -248,11 +249,8 @@ static int compare_all(struct vmfs_volume *vol)
 	return err;
 }
 
-/*
- * 0: every lock of the table stands on the disk; else -errno; dead if one does not. A
- * lock that is just being given back may look lost for a moment.
- */
-static int compare_locks(struct vmfs_heartbeat *hb)
+/* A lock that is just being given back may look lost for a moment. */
+int reclaim_compare_locks(struct vmfs_heartbeat *hb)
 {
 	int err = -ESTALE;
 
@@ -271,7 +269,8 @@ void reclaim_check(struct vmfs_heartbeat *hb)
 {
 	uint32_t events = events_of(hb);
 
-	if (events != hb->events && !compare_locks(hb))
+	(void)unflushed_is_whole(hb->vol); /* if not, it is restored */
+	if (events != hb->events && !reclaim_compare_locks(hb))
 		hb->events = events;
 }
 
@@ -320,12 +319,13 @@ void reclaim_try(struct vmfs_heartbeat *hb)
 		err = mend_all(hb);
 	uint32_t events = events_of(hb);
 	if (!err)
-		err = compare_locks(hb);
+		err = reclaim_compare_locks(hb);
 	if (err || heartbeat_dead(hb))
 		return;
 	vmfs_cache_drop_all(hb->vol->cache);
 	watch_forget(&hb->vol->member->watch);
 	hb->events = events;
+	(void)unflushed_is_whole(hb->vol); /* if not, writes wait until it is restored */
 	if (lease_reopen(l))
 		report(hb->vol->reporter, REPORT_INFO,
 		       "volume %.128s: access is back after %llu s; I/O goes on",

@@ -17,6 +17,12 @@ void reclaim_try(struct vmfs_heartbeat *hb);
  * the locks that we hold with the disk. By the heartbeat task, in GREEN. Blocks.
  */
 void reclaim_check(struct vmfs_heartbeat *hb);
+/*
+ * 0: every lock of the table stands on the disk; else -errno; dead if one does not.
+ * Blocks.
+ */
+int reclaim_compare_locks(struct vmfs_heartbeat *hb)
+	__attribute__((warn_unused_result));
 /* Cuts every device of the volume and tells the guard. Never blocks. */
 void reclaim_cut_devices(struct vmfs_heartbeat *hb);
 /* The lease and all devices come under hb->guard, if it counts; 0 or -errno, reported. */

@@ -3,7 +3,9 @@
  * An observer counts only its own clock, from the COMPLETION of the first read that
  * returned the image it still sees: the image was written before that, so the owner's
  * lease is at least as old. Any read that shows other bytes starts anew; after a mount
- * everybody counts as alive because nothing has been seen yet.
+ * everybody counts as alive because nothing has been seen yet. After a reset of the
+ * target it starts anew too: the same image may have been renewed in a cache that was
+ * lost.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -87,10 +89,25 @@ static struct watched *find(struct vmfs_watch *w, uint32_t slot)
 	return NULL;
 }
 
-/* Enters what a read that ended at `seen` has shown; the age of the image. */
-static uint64_t note(struct vmfs_watch *w, uint32_t slot,
-		     const struct vmfs_heartbeat_disk *now, uint64_t seen)
+/* When a read was sent, by the device's events, and when it ended. */
+struct look {
+	uint32_t events;
+	uint64_t seen;
+};
+
+/* Of the device with the slots, if it can lose renewals that nobody has flushed. */
+static uint32_t events_of(const struct vmfs_volume *vol)
 {
+	struct bdev *bd = vol->lvm.extents[0].bd;
+
+	return bd && bd->has_write_cache ? bdev_events(bd) : 0;
+}
+
+/* Enters what a read has shown; the age of the image. */
+static uint64_t note(struct vmfs_watch *w, uint32_t slot,
+		     const struct vmfs_heartbeat_disk *now, const struct look *l)
+{
+	uint64_t seen = l->seen;
 	struct watched *fresh = malloc(sizeof(*fresh));
 
 	mutex_lock(&w->m);
@@ -100,11 +117,13 @@ static uint64_t note(struct vmfs_watch *w, uint32_t slot,
 		fresh = NULL;
 		e->slot = slot;
 		e->first_seen = seen;
+		e->events = l->events;
 		e->image = *now;
 		LIST_INSERT_HEAD(&w->slots, e, link);
 	}
-	if (e && memcmp(&e->image, now, sizeof(*now))) {
+	if (e && (e->events != l->events || memcmp(&e->image, now, sizeof(*now)))) {
 		e->image = *now;
+		e->events = l->events;
 		e->first_seen = seen;
 	}
 	/* A read that began before another caller's later one must not look older. */
@@ -119,14 +138,15 @@ int watch_look(struct vmfs_volume *vol, struct vmfs_watch *w, uint32_t slot,
 {
 	struct vmfs_heartbeat_disk now;
 	uint64_t off = watch_slot_off(vol, slot);
+	struct look l = { .events = events_of(vol) };
 	int err = vmfs_gate_read(vol, off, &now, sizeof(now));
-	uint64_t seen = clock_now();
 
 	if (err)
 		return err;
+	l.seen = clock_now();
 	if (heartbeat_verify(&now, off))
 		return vmfs_corrupt(vol, "heartbeat slot %u is damaged", slot);
-	*ret_age_ns = note(w, slot, &now, seen);
+	*ret_age_ns = note(w, slot, &now, &l);
 	*ret_image = now;
 	return 0;
 }
@@ -172,13 +192,14 @@ static int look_at_all(struct vmfs_volume *vol, struct vmfs_watch *w, uint32_t c
 
 	if (!slots)
 		return -ENOMEM;
+	struct look l = { .events = events_of(vol) };
 	int err = vmfs_gate_read(vol, VMFS_HEARTBEATS_OFF, slots, size);
-	uint64_t seen = clock_now();
+	l.seen = clock_now();
 	watch_pack_slots(vol, slots, count);
 	for (uint32_t i = 0; !err && i < count; i++) {
 		if (le32_get(slots[i].state) == HEARTBEAT_LIVE &&
 		    !heartbeat_verify(&slots[i], watch_slot_off(vol, i)))
-			hear(vol, &slots[i], note(w, i, &slots[i], seen), heed);
+			hear(vol, &slots[i], note(w, i, &slots[i], &l), heed);
 	}
 	free(slots);
 	return err;

@@ -17,6 +17,10 @@ struct vmfs_volume;
 struct watched {
 	LIST_ENTRY(watched) link;
 	uint32_t slot;
+	/*
+	 * Of the device: after a reset it may show an image again that was renewed since.
+	 */
+	uint32_t events;
 	uint64_t first_seen; /* clock_now() at the end of the first read of this image */
 	struct vmfs_heartbeat_disk image;
 };

@@ -166,6 +166,24 @@ static void power_failures_lose_nothing_acknowledged(void **state)
 	run(900, 20, &storm);
 }
 
+/* The target alone loses power, again and again: nobody loses anything but time. */
+static void restarts_of_the_target_lose_nothing(void **state)
+{
+	struct storm storm = {
+		.caw = BDEV_CAW_ATS,
+		.hosts = 3,
+		.ops = STORM_ALL_OPS,
+		.faults = STORM_CACHE,
+		.events = 5,
+	};
+
+	(void)state;
+	run(1000, 20, &storm);
+	storm.has_pr = true;
+	storm.faults |= STORM_KILL;
+	run(1100, 20, &storm);
+}
+
 /*
  * Whole machines stand still, guards too, and go on after they were taken over. Seed 74
  * once read from its cache what was true before.
@@ -217,6 +235,7 @@ int main(void)
 		cmocka_unit_test(guarded_hosts_survive_long_pauses),
 		cmocka_unit_test(hosts_survive_lost_paths_and_stalls),
 		cmocka_unit_test(power_failures_lose_nothing_acknowledged),
+		cmocka_unit_test(restarts_of_the_target_lose_nothing),
 		cmocka_unit_test(keys_fence_hosts_that_stood_still),
 		cmocka_unit_test(what_is_free_is_unmapped_and_nothing_else),
 	};

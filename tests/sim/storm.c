@@ -198,6 +198,14 @@ static void stall_fault(struct weather *w)
 	w->last_trouble = sim_time();
 }
 
+static void cache_fault(struct weather *w)
+{
+	simdisk_power_fail(w->c->disk);
+	oracle_power_failed(w->c->oracle);
+	w->power_lost_at = sim_time();
+	w->last_trouble = sim_time();
+}
+
 static void power_fault(struct weather *w)
 {
 	unsigned int count = w->host_count;
@@ -205,10 +213,7 @@ static void power_fault(struct weather *w)
 	for (unsigned int i = 0; i < count; i++)
 		if (!sim_host_is_dead(w->hosts[i].host))
 			sim_host_kill(w->hosts[i].host);
-	simdisk_power_fail(w->c->disk);
-	oracle_power_failed(w->c->oracle);
-	w->power_lost_at = sim_time();
-	w->last_trouble = sim_time();
+	cache_fault(w);
 	for (unsigned int i = 0; i < w->storm.hosts && w->host_count < STORM_HOSTS_MAX;
 	     i++)
 		start_host(w, NULL);
@@ -237,6 +242,10 @@ static void fault(struct weather *w, unsigned int kind)
 		break;
 	case STORM_POWER:
 		power_fault(w);
+		break;
+	case STORM_CACHE:
+		if (w->storm.caw != BDEV_CAW_FILE) /* its cache goes with the hosts */
+			cache_fault(w);
 		break;
 	case STORM_LUN_RESET:
 		simdisk_lun_reset(w->c->disk);
@@ -273,7 +282,7 @@ static void behave(struct weather *w)
 	b.has_pr = w->storm.has_pr;
 	b.checks_at_effect = w->storm.checks_at_effect;
 	b.forgets_keys = w->storm.has_pr && sim_chance(500000);
-	b.has_cache |= (w->storm.faults & STORM_POWER) != 0;
+	b.has_cache |= (w->storm.faults & (STORM_POWER | STORM_CACHE)) != 0;
 	if (w->storm.residue_ns) {
 		b.residue_ns = w->storm.residue_ns;
 		b.timeout_ns = b.residue_ns + 2 * S;

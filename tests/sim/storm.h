@@ -47,7 +47,8 @@ enum storm_faults {
 	STORM_POWER = 1u << 6,	     /* hosts and target lose power, caches are lost */
 	STORM_RUDE = 1u << 7,	     /* simdisk_rude() */
 	STORM_LUN_RESET = 1u << 8,
-	STORM_ALL_FAULTS = (1u << 9) - 1,
+	STORM_CACHE = 1u << 9, /* the target alone loses power, and its cache */
+	STORM_ALL_FAULTS = (1u << 10) - 1,
 };
 
 struct storm {
