@@ -26,6 +26,7 @@ const char arguments_usage[] =
 	"  -s  one thread\n"
 	"  -o  ro            read-only, the default: nothing is written, no lock taken\n"
 	"      rw            as a member of the volume's cluster\n"
+	"      force-vmfs6   write a VMFS-6 volume that another system made\n"
 	"      immutable     read-only, and nobody else writes: the kernel keeps all\n"
 	"      uid=N gid=N   owner of all that is shown\n"
 	"      umask=OCTAL   modes of all that is shown\n"
@@ -88,6 +89,10 @@ static int add_option(struct arguments *a, const char *option, struct reporter *
 		return 0;
 	if (strcmp(option, "ro") == 0 || strcmp(option, "rw") == 0) {
 		m->is_read_only = option[1] == 'o';
+		return 0;
+	}
+	if (strcmp(option, "force-vmfs6") == 0) {
+		m->is_forced6 = true;
 		return 0;
 	}
 	if (strcmp(option, "immutable") == 0) {

@@ -233,6 +233,7 @@ static int open_volume(const struct arguments *a, struct storage *st, struct mou
 		.devices = st->devices,
 		.device_count = a->device_count,
 		.is_read_only = a->mount.is_read_only,
+		.is_forced6 = a->mount.is_forced6,
 		.reporter = m->reporter,
 		.heartbeat_device = st->heartbeat,
 		.guard = st->guard,

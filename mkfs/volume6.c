@@ -13,6 +13,7 @@
 #include "base/bitmap.h"
 #include "mkfs/writer.h"
 #include "vmfs/addr.h"
+#include "vmfs/foreign.h"
 
 #define FIRST_MTIME 401u /* of the first lock, as ESXi has it */
 #define FBB_LFB_PER_CLUSTER 0x348u /* owners declared, in the headers of .fbb.sf */
@@ -425,6 +426,7 @@ void mkfs_put_descriptor6(struct mkfs *m)
 		.lease_ms = le32_of(16000),
 		.reclaim_ms = le32_of(4000),
 	};
+	const struct vmfs6_maker_disk maker = vmfs6_maker_make();
 	le16 unmap_priority = le16_of(1); /* low */
 
 	d.major = le32_of(VMFS_MAJOR_6);
@@ -434,4 +436,5 @@ void mkfs_put_descriptor6(struct mkfs *m)
 	memcpy((uint8_t *)&d + 0x112, &unmap_priority, sizeof(unmap_priority));
 	memcpy((uint8_t *)&d + VMFS6_DESCRIPTOR_AT, &d6, sizeof(d6));
 	mkfs_put(m, VMFS_DESCRIPTOR_OFF, &d, sizeof(d));
+	mkfs_put(m, VMFS6_MAKER_OFF, &maker, sizeof(maker));
 }

@@ -417,6 +417,8 @@ static int run_verb(struct job *j, const struct verb *verb)
 static int run(const struct request *rq)
 {
 	struct job j = { .rq = rq,
+			 .m.is_forced6 = rq->is_forced6,
+			 .from.m.is_forced6 = rq->is_forced6,
 			 .what = rq->operand,
 			 .is_interrupted = &is_interrupted };
 	teller_init(&j.t, rq->is_verbose);
@@ -462,6 +464,7 @@ static const char help_text[] =
 	"      --get PLACE                 copy PLACE to a host file (-: stdout)\n"
 	"      --dir, --mkdir, --rm        list, make, remove PLACE\n"
 	"Others:\n"
+	"      --force-vmfs6               write a VMFS-6 volume of another system\n"
 	"  -v, --verbose\n"
 	"  -H, --help\n"
 	"\n"
@@ -494,6 +497,7 @@ enum long_only {
 	OPT_RECLAIM,
 	OPT_RATE,
 	OPT_SCRUB,
+	OPT_FORCE6,
 };
 
 static const struct option long_options[] = {
@@ -521,6 +525,7 @@ static const struct option long_options[] = {
 	{ "ls", no_argument, NULL, OPT_DIR },
 	{ "mkdir", no_argument, NULL, OPT_MKDIR },
 	{ "rm", no_argument, NULL, OPT_RM },
+	{ "force-vmfs6", no_argument, NULL, OPT_FORCE6 },
 	{ "verbose", no_argument, NULL, 'v' },
 	{ "help", no_argument, NULL, 'H' },
 	{ NULL, 0, NULL, 0 },
@@ -582,6 +587,9 @@ static bool take_option(struct request *rq, int c)
 		break;
 	case OPT_SCRUB:
 		rq->is_scrub = true;
+		break;
+	case OPT_FORCE6:
+		rq->is_forced6 = true;
 		break;
 	case 'h':
 		rq->is_human = true;

@@ -166,8 +166,7 @@ int fd_move(struct vmfs_txn *t, const struct fd_ref *ref, vmfs_addr parent)
 	rc = fd_edit(t, ref, &fdd);
 	if (rc < 0)
 		return rc;
-	if (le32_get(fdd->meta.affinity) == le32_get(fdd->meta.parent))
-		fdd->meta.affinity = le32_of((uint32_t)parent.raw);
+	/* Its sub-blocks stay with what it was clustered with: the affinity, too. */
 	fdd->meta.parent = le32_of((uint32_t)parent.raw);
 	return resource_give_to(t, ref->addr, parent);
 }
@@ -270,8 +269,9 @@ void fd_set_form(struct vmfs_volume *vol, struct fd_body_disk *fdd, enum vmfs_zl
 	bool is_13 = is_directory && vol->shape->version != 6;
 	fdd->meta.tbz_shift =
 		le32_of(is_13 ? log2_of(block_size) : log2_of(vol->block_size));
-	/* With its directory, once a file has data: FORMAT.md 20.5. */
-	if (le32_get(fdd->meta.parent) && !is_directory && zla != VMFS_ZLA_RESIDENT)
+	/* With its directory, once a file has data, and for good: FORMAT.md 20.5. */
+	if (le32_get(fdd->meta.parent) && !is_directory && zla != VMFS_ZLA_RESIDENT &&
+	    le32_get(fdd->meta.affinity) == le32_get(fdd->meta.addr))
 		fdd->meta.affinity = fdd->meta.parent;
 }
 

@@ -56,6 +56,19 @@ ONDISK_AT(struct vmfs6_descriptor_disk, pb_shift, 0x13e - VMFS6_DESCRIPTOR_AT);
 ONDISK_AT(struct vmfs6_descriptor_disk, lease_ms, 0x14c - VMFS6_DESCRIPTOR_AT);
 ONDISK_SIZE(struct vmfs6_descriptor_disk, 0x200 - VMFS6_DESCRIPTOR_AT);
 
+/*
+ * Ours, in the page of the FS descriptor, which is else zero: the volume was made here.
+ */
+#define VMFS6_MAKER_OFF (VMFS_DESCRIPTOR_OFF + 0xe00)
+#define VMFS6_MAKER_MAGIC "OpenVMFS made it"
+struct vmfs6_maker_disk {
+	uint8_t magic[16];	/* 0x00 */
+	le32 version;		/* 0x10  1 */
+	le32 crc;		/* 0x14  CRC32C of what is before */
+	uint8_t pad18[0x200 - 0x18];
+};
+ONDISK_SIZE(struct vmfs6_maker_disk, 512);
+
 /* ---- resource files: FORMAT.md 20.4 ---- */
 
 #define VMFS6_HEADER_SIGNATURE 0x72666D64u

@@ -525,13 +525,18 @@ static bool place_is_sound(struct vmfs_volume *vol,
 	       off == le64_get(slot->journal_vol_off);
 }
 
-static bool header_is_of(const struct vmfs_journal_header_disk *head,
-			 struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot)
+static bool is_header(const struct vmfs_journal_header_disk *head)
 {
 	return le32_get(head->magic) == JOURNAL_HEADER_MAGIC &&
 	       le32_get(head->version) == 1 &&
 	       le32_get(head->crc) ==
-		       crc32c(head, offsetof(struct vmfs_journal_header_disk, crc)) &&
+		       crc32c(head, offsetof(struct vmfs_journal_header_disk, crc));
+}
+
+static bool header_is_of(const struct vmfs_journal_header_disk *head,
+			 struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot)
+{
+	return is_header(head) &&
 	       !memcmp(head->volume_uuid, vol->descriptor.uuid, 16) &&
 	       !memcmp(head->owner, slot->owner, 16) &&
 	       le64_get(head->hb_addr) == le64_get(slot->addr) &&
@@ -598,6 +603,18 @@ bool journal_is_of(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *sl
 			   sizeof(heads)))
 		return false;
 	return header_is_of(&heads[0], vol, slot) || header_is_of(&heads[1], vol, slot);
+}
+
+int journal_is_any_of_ours(struct vmfs_volume *vol, vmfs_addr addr, bool *ret_is_ours)
+{
+	struct vmfs_journal_header_disk heads[2];
+	uint64_t off;
+	int err = resource_addr_off(vol, addr, &off);
+
+	if (!err)
+		err = vmfs_gate_read(vol, off + SECTOR, heads, sizeof(heads));
+	*ret_is_ours = !err && (is_header(&heads[0]) || is_header(&heads[1]));
+	return err;
 }
 
 int journal_log_next(struct journal_log *l, uint8_t **ret_record)

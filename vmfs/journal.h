@@ -99,6 +99,9 @@ int journal_replay(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *sl
  * then is it written to or freed. An error of the read: no. Blocks.
  */
 bool journal_is_of(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot);
+/* The same of any member, living or dead or gone: its header stands there. Blocks. */
+int journal_is_any_of_ours(struct vmfs_volume *vol, vmfs_addr addr, bool *ret_is_ours)
+	__attribute__((warn_unused_result));
 /* Zeroes sector 0 of a dead member's log, durably. */
 int journal_wipe(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot)
 	__attribute__((warn_unused_result));

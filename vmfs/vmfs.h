@@ -53,6 +53,7 @@ struct vmfs_open_options {
 	struct bdev **devices;	  /* the extents, any order; borrowed until close */
 	unsigned int device_count;
 	bool is_read_only;	  /* no slot, no lock, no write */
+	bool is_forced6; /* to be written though VMFS-6 and of another system's making */
 	/*
 	 * Names this host across mounts. Zero: made up, for programs that are no host.
 	 * Two live members cannot have the same.

@@ -13,8 +13,9 @@
  * they are read without locks and once. Everything else is read through views and
  * transactions.
  *
- * Not writable here, and refused for read-write with the reason: VMFS-3, VMFS-6, and what
- * has features that are not known (feature.h).
+ * Not writable here, and refused for read-write with the reason: VMFS-3, what has
+ * features that are not known (feature.h), and VMFS-6 of others, if not forced
+ * (foreign.h).
  */
 #include "vmfs/unmap.h"
 #include "vmfs/volume.h"
@@ -31,6 +32,7 @@
 #include "vmfs/cache.h"
 #include "vmfs/fd.h"
 #include "vmfs/feature.h"
+#include "vmfs/foreign.h"
 #include "vmfs/member.h"
 #include "vmfs/verify.h"
 
@@ -160,15 +162,14 @@ static int read_descriptor(struct vmfs_volume *vol)
 }
 
 /* 0, or why this volume cannot be written here. */
-static int check_writable(struct vmfs_volume *vol)
+static int check_writable(struct vmfs_volume *vol, bool is_forced)
 {
 	const struct vmfs_descriptor_disk *fsd = &vol->descriptor;
 	const char *why = NULL;
-	if (vol->shape->version == 6)
-		why = "VMFS-6";
-	else if (vol->shape->version != 5)
+	if (vol->shape->version != 5 && vol->shape->version != 6)
 		why = "VMFS-3";
-	else if (!(le32_get(fsd->config) & VMFS_CONFIG_DENSE_SBC) &&
+	else if (vol->shape->version == 5 &&
+		 !(le32_get(fsd->config) & VMFS_CONFIG_DENSE_SBC) &&
 		 vol->resources[RESOURCE_SBC].per_cluster > 16)
 		why = "dense sub-block clusters without the flag for them";
 	if (why)
@@ -180,7 +181,7 @@ static int check_writable(struct vmfs_volume *vol)
 			return report_error(vol->reporter, -EROFS, "%s: %s is read-only",
 					    vol->label, vol->lvm.extents[i].bd->name);
 	}
-	return 0;
+	return vol->shape->version == 6 ? vmfs6_foreign_check(vol, is_forced) : 0;
 }
 
 /* ---- system files ---- */
@@ -355,7 +356,7 @@ static int open_into(struct vmfs_volume *vol, const struct vmfs_open_options *op
 	if (rc == 0 && vol->shape->version != 3)
 		rc = vmfs_feature_check(vol);
 	if (rc == 0 && !options->is_read_only)
-		rc = check_writable(vol);
+		rc = check_writable(vol, options->is_forced6);
 	if (rc == 0 && !options->is_read_only)
 		rc = unmap_open(vol);
 	if (rc == 0 && !options->is_read_only)

@@ -72,12 +72,33 @@ static void a_crash_on_a_lun_leaves_before_or_after(void **state)
 	check_pairs(&run, getenv("FULL") ? 1 : 6, CRASHLIFE_OPS);
 }
 
+/* VMFS-6: its own allocation, journals and directories. */
+static void a_crash_on_vmfs6_leaves_before_or_after(void **state)
+{
+	struct crashlife run = { .caw = BDEV_CAW_FILE, .is_6 = true };
+
+	(void)state;
+	check_pairs(&run, getenv("FULL") ? 1 : 3, getenv("FULL") ? 1 : CRASHLIFE_OPS);
+}
+
+static void a_crash_in_the_recovery_of_vmfs6_leaves_before_or_after(void **state)
+{
+	struct crashlife run = { .caw = BDEV_CAW_ATS, .is_6 = true,
+				 .again_every = getenv("FULL") ? 2 : 7 };
+
+	(void)state;
+	check_pairs(&run, getenv("FULL") ? 1 : 8, CRASHLIFE_OPS);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_crash_leaves_before_or_after),
 		cmocka_unit_test(a_crash_in_the_recovery_leaves_before_or_after),
 		cmocka_unit_test(a_crash_on_a_lun_leaves_before_or_after),
+		cmocka_unit_test(a_crash_on_vmfs6_leaves_before_or_after),
+		cmocka_unit_test(
+			a_crash_in_the_recovery_of_vmfs6_leaves_before_or_after),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

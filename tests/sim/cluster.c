@@ -13,7 +13,7 @@
 
 #define VOLUME_SIZE (LVM_DATA_OFF + 2 * LVM_PE_SIZE)
 
-struct cluster *cluster_new(enum bdev_caw_class caw)
+static struct cluster *format(enum bdev_caw_class caw, uint32_t version)
 {
 	struct cluster *c = calloc(1, sizeof(*c));
 	struct mkfs_options options = { .label = "sim" };
@@ -24,11 +24,24 @@ struct cluster *cluster_new(enum bdev_caw_class caw)
 	c->caw = caw;
 	c->disk = simdisk_new(VOLUME_SIZE, caw);
 	struct bdev *bd = simdisk_attach(c->disk, sim_host_world());
-	SIM_CHECK(!mkfs_layout_make("sim", bd->size, NULL, NULL, &layout));
+	const struct mkfs_device device = { "sim", bd->size };
+	SIM_CHECK(!mkfs_layout_devices(version, &device, 1, NULL, NULL, &layout));
 	mkfs_options_init(&options, bd);
 	strcpy(options.label, "sim");
 	SIM_CHECK(!mkfs_write(bd, &layout, &options, NULL));
 	bdev_close(bd);
+	return c;
+}
+
+struct cluster *cluster_new6(enum bdev_caw_class caw)
+{
+	return format(caw, 6);
+}
+
+struct cluster *cluster_new(enum bdev_caw_class caw)
+{
+	struct cluster *c = format(caw, 5);
+
 	c->oracle_bd = simdisk_attach(c->disk, sim_host_world());
 	struct vmfs_open_options look = {
 		.devices = &c->oracle_bd,
@@ -42,9 +55,11 @@ struct cluster *cluster_new(enum bdev_caw_class caw)
 
 void cluster_free(struct cluster *c)
 {
-	SIM_CHECK(!vmfs_volume_close(c->oracle_vol));
-	bdev_close(c->oracle_bd);
-	oracle_free(c->oracle);
+	if (c->oracle) {
+		SIM_CHECK(!vmfs_volume_close(c->oracle_vol));
+		bdev_close(c->oracle_bd);
+		oracle_free(c->oracle);
+	}
 	simdisk_free(c->disk);
 	free(c);
 }

@@ -56,7 +56,7 @@ static const struct op ops[] = {
 	{ WRITE, "/s", NULL, 4000, 60 * KIB, true },
 	{ WRITE, "/b", NULL, 100, 9000, true },
 	{ WRITE, "/b", NULL, 2 * MIB - 5000, MIB + 6000, true },
-	{ WRITE, "/b", NULL, 257 * MIB, 5000, true },
+	{ WRITE, "/b", NULL, 330 * MIB, 5000, true },
 	{ TRUNCATE, "/b", NULL, 300 * KIB, 0, true },
 	{ TRUNCATE, "/b", NULL, 0, 0, true },
 	{ TRUNCATE, "/b", NULL, 5 * MIB, 0, true },
@@ -486,7 +486,7 @@ void crashlife_run(void *arg)
 void crashlife_prepare(void *arg)
 {
 	struct crashlife *run = arg;
-	struct cluster *c = cluster_new(run->caw);
+	struct cluster *c = (run->is_6 ? cluster_new6 : cluster_new)(run->caw);
 
 	SIM_CHECK(sim_host_run(sim_host_new("maker", 0), "populate", populate, c));
 	cluster_check(c, false);

@@ -21,6 +21,7 @@
 
 struct crashlife {
 	enum bdev_caw_class caw;
+	bool is_6;		/* a volume of VMFS-6 */
 	struct image *img;	/* the volume that it begins with */
 	unsigned int pair[2];	/* operations */
 	/*

@@ -210,25 +210,6 @@ static void the_volume_is_described(void **state)
 	assert_int_equal(vmfs_volume_members(x->vol, NULL, 0), 0);
 }
 
-static void writing_is_refused_with_the_reason(void **state)
-{
-	struct fixture *x = *state;
-	struct vmfs_volume *vol = x->vol;
-
-	collect_done(&x->told);
-	assert_int_equal(open_volume(x, false), -EOPNOTSUPP);
-	assert_true(collect_has(&x->told, "VMFS-6 can only be opened read-only"));
-	x->vol = vol;
-}
-
-/* ---- damage ---- */
-
-struct damage {
-	uint64_t vol_off;
-	uint32_t value;
-	const char *words;
-};
-
 static void put32(struct bdev *bd, uint64_t vol_off, uint32_t value, uint32_t *ret_old)
 {
 	uint8_t sector[512];
@@ -242,6 +223,75 @@ static void put32(struct bdev *bd, uint64_t vol_off, uint32_t value, uint32_t *r
 	memcpy(sector + (vol_off - at), &word, sizeof(word));
 	assert_int_equal(bdev_write(bd, sector, sizeof(sector), LVM_DATA_OFF + at), 0);
 }
+
+#define HEAD_SIZE (8 * MIB) /* descriptor, slots, first FDs */
+
+static uint8_t *read_head(struct fixture *x)
+{
+	uint8_t *head = malloc(HEAD_SIZE);
+
+	assert_non_null(head);
+	assert_int_equal(bdev_read(x->bd, head, HEAD_SIZE, LVM_DATA_OFF), 0);
+	return head;
+}
+
+/* Opening read-write fails like this, and changes nothing. */
+static void check_refusal(struct fixture *x, bool is_forced, int expected,
+			  const char *words)
+{
+	struct collect told;
+	struct vmfs_volume *vol = NULL;
+	struct vmfs_open_options options = {
+		.devices = &x->bd,
+		.device_count = 1,
+		.is_forced6 = is_forced,
+		.time_divisor = 8,
+		.reporter = collect_init(&told),
+	};
+	uint8_t *before = read_head(x), *after;
+
+	int err = vmfs_volume_open(&options, &vol);
+	if (err != expected || !collect_has(&told, words))
+		fail_msg("%d, not %d: %s", err, expected, collect_text(&told));
+	after = read_head(x);
+	assert_memory_equal(before, after, HEAD_SIZE);
+	free(before);
+	free(after);
+	collect_done(&told);
+}
+
+/*
+ * What another system made is not written unless forced, and never while it may have
+ * something in a journal, or with checksums.
+ */
+static void what_others_made_is_not_written(void **state)
+{
+	struct fixture *x = *state;
+	const struct mkfs_layout *l = &x->h.layout;
+	uint64_t cluster = mkfs_file_vol_off(
+		&l->files[VMFS6_FD_JBC], mkfs_cluster_off(&l->resources[MKFS_JBC], 0));
+	uint32_t mark, states, sums;
+
+	put32(x->bd, VMFS6_MAKER_OFF, 0, &mark);
+	check_refusal(x, false, -EOPNOTSUPP, "unless the option force-vmfs6 is given");
+	put32(x->bd, cluster + VMFS6_PAGE + 0x80, 0xf7, &states);
+	check_refusal(x, true, -EBUSY, "journal block 0.3 is in use by another system");
+	put32(x->bd, VMFS6_MAKER_OFF, mark, &mark);
+	check_refusal(x, false, -EBUSY, "journal block 0.3 is in use by another system");
+	put32(x->bd, cluster + VMFS6_PAGE + 0x80, states, &states);
+	put32(x->bd, VMFS_DESCRIPTOR_OFF + 0x110, 0, &sums);
+	put32(x->bd, VMFS_DESCRIPTOR_OFF + 0x110, sums | 0x100, &states);
+	check_refusal(x, true, -EOPNOTSUPP, "checksum");
+	put32(x->bd, VMFS_DESCRIPTOR_OFF + 0x110, sums, &sums);
+}
+
+/* ---- damage ---- */
+
+struct damage {
+	uint64_t vol_off;
+	uint32_t value;
+	const char *words;
+};
 
 /* Walks all of the volume; what it says of errors does not matter but for crashes. */
 static int look_around(struct vmfs_volume *vol)
@@ -365,7 +415,7 @@ int main(int argc, char **argv)
 		T(names_are_found_by_their_hash),
 		T(every_name_is_listed_once),
 		T(the_volume_is_described),
-		T(writing_is_refused_with_the_reason),
+		T(what_others_made_is_not_written),
 		T(damage_is_named),
 		T(random_damage_is_survived),
 		cmocka_unit_test(hashes_are_right),

@@ -5,7 +5,7 @@
  * compared, fsck finds nothing, and when all is deleted no block is missing.
  *
  * MODEL_SEED=n replays one run, MODEL_SEEDS=n makes more, MODEL_OPS=n longer ones; V=1
- * traces.
+ * traces. Each version of the filesystem has its runs.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -41,7 +41,7 @@ struct run {
 	uint64_t random;
 	uint64_t seed;
 	unsigned int op;
-	bool is_traced;
+	bool is_traced, is_6;
 	struct open_file open[OPEN_MAX];
 	uint8_t *buf, *seen;
 	char path[2][256];
@@ -108,7 +108,7 @@ static uint64_t make_offset(struct run *r, uint64_t size)
 {
 	static const uint64_t places[] = { 0,	     1024,	8192,	   MIB,
 					   2 * MIB,  5 * MIB,	256 * MIB, 1280 * MIB,
-					   256 * GIB };
+					   3584,     64 * KIB,	320 * MIB, 256 * GIB };
 	switch (below(r, 8)) {
 	case 0:
 	case 1:
@@ -413,7 +413,7 @@ static void compare_tree(struct run *r, const char *path, const struct model_nod
 	fail_run(r, "stat", vmfs_stat(r->tv.vol, path[0] ? path : "/", &st), 0);
 	int n = vmfs_readdir(r->tv.vol, st.addr, 0, entries, 64);
 	/* ".", ".." and, in the root, the system files. */
-	int more = dir->parent ? 2 : 2 + 7;
+	int more = dir->parent ? 2 : 2 + 7 + r->is_6;
 	fail_run(r, "readdir", n, (int64_t)model_count(dir) + more);
 	free(entries);
 	LIST_FOREACH(child, &dir->children, link)
@@ -451,15 +451,15 @@ static void close_all(struct run *r)
 		close_file(r, &r->open[i]);
 }
 
-static void one_run(uint64_t seed, unsigned int ops)
+static void one_run(uint64_t seed, unsigned int ops, bool is_6)
 {
-	struct run r = { .seed = seed, .random = seed * 1000003 };
+	struct run r = { .seed = seed, .random = seed * 1000003, .is_6 = is_6 };
 	struct vmfs_volume_info before, after;
 	const char *v = getenv("V");
 	r.is_traced = v && strcmp(v, "1") == 0;
 	r.buf = malloc(IO_MAX + 8);
 	r.seen = malloc(IO_MAX + 8);
-	testvol_new(&r.tv, 12);
+	testvol_new_version(&r.tv, is_6 ? 6 : 5, 12);
 	model_init(&r.model);
 	assert_int_equal(vmfs_volume_info(r.tv.vol, &before), 0);
 	for (r.op = 0; r.op < ops; r.op++) {
@@ -503,23 +503,35 @@ static uint64_t number_of(const char *name, uint64_t otherwise)
 	return text ? strtoull(text, NULL, 0) : otherwise;
 }
 
-static void a_volume_behaves_like_its_model(void **state)
+static void runs(bool is_6)
 {
 	uint64_t seeds = number_of("MODEL_SEEDS", getenv("FULL") ? 200 : 4);
 	unsigned int ops = (unsigned int)number_of("MODEL_OPS", 250);
-	(void)state;
 	if (getenv("MODEL_SEED")) {
-		one_run(number_of("MODEL_SEED", 1), ops);
+		one_run(number_of("MODEL_SEED", 1), ops, is_6);
 		return;
 	}
 	for (uint64_t seed = 1; seed <= seeds; seed++)
-		one_run(seed, ops);
+		one_run(seed, ops, is_6);
+}
+
+static void a_volume_behaves_like_its_model(void **state)
+{
+	(void)state;
+	runs(false);
+}
+
+static void a_volume_of_vmfs6_does_so_too(void **state)
+{
+	(void)state;
+	runs(true);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_volume_behaves_like_its_model),
+		cmocka_unit_test(a_volume_of_vmfs6_does_so_too),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -262,13 +262,14 @@ int mount_guard(struct mount *m, struct teller *t, const char *device)
 int mount_open(struct mount *m, struct teller *t, const char *device,
 		      bool is_read_only)
 {
-	*m = (struct mount){ .guard = m->guard };
+	*m = (struct mount){ .guard = m->guard, .is_forced6 = m->is_forced6 };
 	int rc = open_devices(m, t, device, is_read_only);
 	if (rc == 0) {
 		const struct vmfs_open_options options = {
 			.devices = m->device,
 			.device_count = m->count,
 			.is_read_only = is_read_only,
+			.is_forced6 = m->is_forced6,
 			.reporter = &t->base,
 			.heartbeat_device = m->heartbeat,
 			.guard = m->guard,

@@ -68,6 +68,7 @@ struct mount {
 	struct bdev *heartbeat;
 	struct vmfs_volume *vol;
 	struct guard *guard; /* or NULL */
+	bool is_forced6;     /* see struct vmfs_open_options */
 };
 /*
  * Before anything else is opened: starts a guard (bdev/guard.h) for the mount of a device
@@ -104,7 +105,7 @@ struct request {
 	const char *argument; /* of the action's option: size, source, old name, ... */
 	const char *operand;
 	const char *format, *adapter, *label, *block_size, *rate;
-	bool is_human, is_verbose, is_forced, is_yes, is_scrub;
+	bool is_human, is_verbose, is_forced, is_forced6, is_yes, is_scrub;
 };
 
 /* What an import reads from, and what that stands on. */
