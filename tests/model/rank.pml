@@ -14,7 +14,7 @@
  * Checked: what is in use is held; nobody waits for ever (invalid end states); with -DNP
  * somebody always finishes in the end.
  *
- * Size:	HOSTS, LOCKS, ROUNDS transactions each, DEATHS
+ * Size:	HOSTS, LOCKS (2 or 3), ROUNDS transactions each, DEATHS
  * Faults:	REVERSED one host takes its locks in falling rank
  *		STUBBORN waits for a lock out of order
  *		MISER	does not give back what it keeps while it waits itself
@@ -30,7 +30,11 @@
 #ifndef DEATHS
 #define DEATHS 0
 #endif
+#ifndef LOCKS
 #define LOCKS 3
+#endif
+#define LAST (LOCKS - 1)
+#define ALL (BIT(LOCKS) - 1)
 #define TRIES 2
 #define NOBODY 9
 #define BIT(l) (1 << (l))
@@ -72,11 +76,15 @@ inline take(l)
 /* One step of the maintenance task of a host that waits. */
 #ifdef MISER
 #define GIVE_SOME_BACK
-#else
+#elif LOCKS > 2
 #define GIVE_SOME_BACK \
 	:: atomic { MAY_GIVE(0) -> give(0) } \
 	:: atomic { MAY_GIVE(1) -> give(1) } \
 	:: atomic { MAY_GIVE(2) -> give(2) }
+#else
+#define GIVE_SOME_BACK \
+	:: atomic { MAY_GIVE(0) -> give(0) } \
+	:: atomic { MAY_GIVE(1) -> give(1) }
 #endif
 
 /* Until lock l is ours. */
@@ -129,9 +137,14 @@ NEXT:	if
 	tries = 0;
 	if
 	:: needed = 3
+#if LOCKS > 2
 	:: needed = 5
 	:: needed = 6
 	:: needed = 7
+#else
+	:: needed = 1
+	:: needed = 2
+#endif
 	fi;
 
 READ:	if
@@ -206,19 +219,24 @@ PATIENT: first_lock();
 USE:	/* One more? */
 	extra = LOCKS;
 	if
+#if LOCKS > 2
 	:: needed == 3 -> extra = 2
 	:: needed == 5 -> extra = 1
 	:: needed == 6 -> extra = 0
+#else
+	:: needed == 1 -> extra = 1
+	:: needed == 2 -> extra = 0
+#endif
 	:: skip
 	fi;
 	if
 	:: extra == LOCKS -> skip
 #ifdef STUBBORN
-	:: extra < LOCKS -> wait_for(extra); needed = 7
+	:: extra < LOCKS -> wait_for(extra); needed = ALL
 #else
-	:: extra == 2 -> wait_for(2); needed = 7
-	:: extra < 2 ->
-		needed = 7;
+	:: extra == LAST -> wait_for(LAST); needed = ALL
+	:: extra < LAST ->
+		needed = ALL;
 		atomic {
 			if
 			:: owner[extra] == me || IS_FREE(extra) -> take(extra)
@@ -254,7 +272,9 @@ LEAVE:
 end:	do
 	:: atomic { owner[0] == me -> give(0) }
 	:: atomic { owner[1] == me -> give(1) }
+#if LOCKS > 2
 	:: atomic { owner[2] == me -> give(2) }
+#endif
 	od
 	} unless { dead[me] };
 	skip
