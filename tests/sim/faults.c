@@ -323,14 +323,18 @@ WRAP(bool, lease_die, struct vmfs_lease *l, int err)
 	static struct {
 		const struct vmfs_lease *l;
 		uint64_t until;
+		unsigned int left;
 	} last;
 
 	if (is_on(FAULT_DIES_LATE) && last.l != l) {
 		last.l = l;
 		last.until = sim_time() + 20 * NS_PER_S;
+		last.left = 1000;
 	}
-	if (is_on(FAULT_DIES_LATE) && sim_time() < last.until)
+	if (is_on(FAULT_DIES_LATE) && sim_time() < last.until && last.left) {
+		last.left--;
 		return false;
+	}
 	return __real_lease_die(l, err);
 }
 

@@ -12,14 +12,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include <cmocka.h>
 
 #include "base/align.h"
-#include "tests/sim/ace.h"
-#include "tests/sim/acecrash.h"
 #include "tests/sim/faults.h"
+#include "tests/sim/recovery.h"
 #include "tests/sim/storm.h"
 #include "vmfs/heartbeat.h"
 #include "vmfs/member.h"
@@ -93,6 +91,16 @@ static struct storm frozen_keys = {
 	.caw = BDEV_CAW_ATS,
 	.hosts = 3,
 	.ops = STORM_ALL_OPS,
+	.faults = STORM_LONG_PAUSE,
+	.events = 4,
+	.has_pr = true,
+	.no_guard = true,
+};
+/* Only writes: who goes on after its death may believe what it likes of what it reads. */
+static struct storm frozen_writers = {
+	.caw = BDEV_CAW_ATS,
+	.hosts = 3,
+	.ops = STORM_BLOCKS,
 	.faults = STORM_LONG_PAUSE,
 	.events = 4,
 	.has_pr = true,
@@ -401,25 +409,32 @@ static void bury_and_change(void *arg)
 	SIM_CHECK(!cluster_unmount(&m));
 }
 
+static void judge_text(struct vmfs_volume *vol, void *arg)
+{
+	struct vmfs_file_options options = { .flags = VMFS_READ };
+	struct vmfs_file *file;
+	char text[16] = "";
+
+	(void)arg;
+	SIM_CHECK(!vmfs_file_open(vol, "/r", &options, &file, NULL));
+	SIM_CHECK(vmfs_file_read(file, text, sizeof(text) - 1, 0) > 0);
+	if (strcmp(text, "new text") != 0)
+		sim_fail("O2: the file is as it was before: %s", text);
+	SIM_CHECK(!vmfs_file_close(file));
+}
+
 /* Time enough for a take-over; that of the old log may be refused. */
 static void look_later(void *arg)
 {
 	struct old_log *l = arg;
 	struct cluster_mount m = { 0 };
-	struct vmfs_file_options options = { .flags = VMFS_READ };
-	struct vmfs_file *file;
-	char text[16] = "";
 
 	SIM_CHECK(!cluster_mount(l->c, &m));
 	for (unsigned int i = 0; i < 60; i++) {
 		(void)!vmfs_takeover(m.vol, l->slot);
 		task_sleep_until(clock_now() + S);
 	}
-	SIM_CHECK(!vmfs_file_open(m.vol, "/r", &options, &file, NULL));
-	SIM_CHECK(vmfs_file_read(file, text, sizeof(text) - 1, 0) > 0);
-	if (strcmp(text, "new text") != 0)
-		sim_fail("O2: the file is as it was before: %s", text);
-	SIM_CHECK(!vmfs_file_close(file));
+	judge_text(m.vol, NULL);
 	(void)!cluster_unmount(&m);
 }
 
@@ -440,20 +455,65 @@ static void old_log(void *arg)
 	cluster_free(l.c);
 }
 
-/* ---- power failures at every moment ---- */
+/* ---- an old record in a journal's block that is used again ---- */
 
-/* Each moment of one operation, and parts of what was not flushed. */
-static struct acecrash crash = { .caw = BDEV_CAW_FILE,
-				 .levels = 1 << 1 | 1 << 2,
-				 .mask_bits = 6,
-				 .samples = 4 };
+struct reuse {
+	struct cluster c; /* a disk, no oracle */
+	struct uuid machine;
+	const char *text; /* NULL: files of its own, nothing of /r */
+};
 
-static void any_crash(void *arg)
+static void change_and_leave(void *arg)
 {
-	struct acecrash *run = arg;
+	struct reuse *r = arg;
+	struct cluster_mount m = { .machine = r->machine };
 
-	run->number = (unsigned int)sim_random(ace_sequence_count());
-	acecrash_run(run);
+	SIM_CHECK(!cluster_mount(&r->c, &m));
+	if (r->text)
+		SIM_CHECK(!vmfs_file_close(change(&m, r->text)));
+	for (unsigned int i = 0; !r->text && i < 3; i++) {
+		char path[16];
+
+		(void)snprintf(path, sizeof(path), "/x%u", i);
+		SIM_CHECK(!vmfs_mkdir(m.vol, path, 0700));
+		task_sleep_until(clock_now() + 10 * S); /* locks go back, the log too */
+	}
+	SIM_CHECK(!cluster_unmount(&m));
+}
+
+static void reuse_as(struct reuse *r, const char *name, const char *text)
+{
+	r->text = text;
+	SIM_CHECK(sim_host_run(sim_host_new(name, 0), "change", change_and_leave, r));
+}
+
+/*
+ * The machine logs a change of /r and leaves; another changes it again; then the machine
+ * logs other things, in the same block from the same number on, and dies at any moment.
+ */
+static void old_record(void *arg)
+{
+	struct cluster *c = cluster_new(BDEV_CAW_FILE);
+	struct reuse r = { .c = { .caw = BDEV_CAW_FILE }, .machine = uuid_new() };
+	struct recovery recovery = { .caw = BDEV_CAW_FILE, .judge = judge_text };
+
+	(void)arg;
+	cluster_make_file(c, "/r", 0);
+	r.c.disk = recovery_disk(simdisk_image(c->disk), r.c.caw);
+	cluster_free(c);
+	struct uuid machine = r.machine;
+	reuse_as(&r, "a", "old text");
+	r.machine = uuid_new();
+	reuse_as(&r, "b", "new text");
+	r.machine = machine;
+	simdisk_log_start(r.c.disk);
+	reuse_as(&r, "a", NULL);
+	struct simdisk_log *log = simdisk_log_take(r.c.disk);
+	for (unsigned int n = 0; n <= simdisk_log_count(log); n++)
+		recovery_run(&recovery, simdisk_image_at(log, n, SIMDISK_PREFIX, 0),
+			     NULL);
+	simdisk_log_free(log);
+	simdisk_free(r.c.disk);
 }
 
 /* ---- the table ---- */
@@ -512,11 +572,11 @@ static const struct control {
 	{ "wrong generation, no token check",
 	  FAULT(WRONG_GENERATION) | FAULT(NO_TOKEN_CHECK), old_log, NULL, 2 },
 	{ "nonce repeats, no token check", FAULT(NONCE_REPEATS) | FAULT(NO_TOKEN_CHECK),
-	  any_crash, &crash, 40 },
+	  old_record, NULL, 5 },
 	{ "no gate, no cut, dies late, re-registers",
 	  FAULT(NO_GATE) | FAULT(NO_CUT) | FAULT(DIES_LATE) | FAULT(REREGISTER) |
 		  FAULT(NO_I11),
-	  STORM(frozen_keys), 100 },
+	  STORM(frozen_writers), 100 },
 	{ "no guard (timed)", NO_FAULT, STORM(no_guard), 100 },
 	{ "target holds commands for a minute (timed)", NO_FAULT, STORM(residue), 40 },
 	{ "clocks wrong by 1 % (timed)", NO_FAULT, STORM(bad_clocks), 100 },
@@ -530,31 +590,18 @@ static const struct control held[] = {
 	{ "no token check", FAULT(NO_TOKEN_CHECK), STORM(deaths), 10 },
 	{ "wrong generation", FAULT(WRONG_GENERATION), old_log, NULL, 3 },
 	{ "no token check, an old log", FAULT(NO_TOKEN_CHECK), old_log, NULL, 3 },
-	{ "nonce repeats", FAULT(NONCE_REPEATS), any_crash, &crash, 10 },
-	{ "no token check, a crash", FAULT(NO_TOKEN_CHECK), any_crash, &crash, 10 },
+	{ "nonce repeats", FAULT(NONCE_REPEATS), old_record, NULL, 3 },
+	{ "no token check, an old record", FAULT(NO_TOKEN_CHECK), old_record, NULL, 3 },
 	{ "re-registers", FAULT(REREGISTER), STORM(frozen_keys), 10 },
 	{ "no gate, no cut, dies late",
 	  FAULT(NO_GATE) | FAULT(NO_CUT) | FAULT(DIES_LATE) | FAULT(NO_I11),
-	  STORM(frozen_keys), 10 },
+	  STORM(frozen_writers), 20 },
 	{ "rank order reversed on every other host", FAULT(RANK_REVERSED), STORM(deaths),
 	  10 },
 };
 
-static void prepare_crash(void)
-{
-	if (crash.img)
-		return;
-	crash.counts = mmap(NULL, sizeof(*crash.counts), PROT_READ | PROT_WRITE,
-			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	assert_ptr_not_equal(crash.counts, MAP_FAILED);
-	sim_run(1, acecrash_prepare, &crash);
-}
-
 static void switch_on(const struct control *c)
 {
-	faults = c->faults & FAULT(NONCE_REPEATS); /* for who made the volume, too */
-	if (c->arg == &crash)
-		prepare_crash();
 	faults = c->faults;
 	oracle_look_away((faults & FAULT(NO_I8) ? 1u << 8 : 0) |
 			 (faults & FAULT(NO_I11) ? 1u << 11 : 0));
@@ -564,8 +611,6 @@ static void switch_off(void)
 {
 	faults = NO_FAULT;
 	oracle_look_away(0);
-	image_free(crash.img);
-	crash.img = NULL;
 }
 
 /* One control; its name in SIM_CONTROL picks it. */
@@ -657,6 +702,7 @@ static void without_an_error_nothing_is_found(void **state)
 	sim_each_seed(1, 2, hand_over, NULL);
 	sim_each_seed(1, 2, high_stamps, NULL);
 	sim_each_seed(1, 2, old_log, NULL);
+	sim_each_seed(1, 1, old_record, NULL);
 }
 
 int main(void)
