@@ -17,6 +17,7 @@
 #include "base/env.h"
 #include "base/parse.h"
 #include "bdev/guard.h"
+#include "bdev/proof.h"
 #include "iscsi/open.h"
 #include "vmfs/format.h"
 
@@ -109,6 +110,8 @@ static int break_lock(const struct ctl *c, const char *slot_text)
 					       .reporter = c->r,
 					       .heartbeat_device = heartbeat,
 					       .guard = c->guard,
+					       .proof_dir = c->proof_dir,
+					       .wait_ns = VMFS_TOOL_WAIT_NS,
 					       .lease_profile = VMFS_LEASE_FOLLOW };
 		err = vmfs_volume_open(&o, &vol);
 	}
@@ -278,6 +281,9 @@ int main(int argc, char **argv)
 	struct reporter_stderr stderr_reporter;
 	struct ctl c = { .sessions = 4, .count = 200 };
 
+	c.proof_dir = getenv("VMFS_STATE_DIR");
+	if (!c.proof_dir)
+		c.proof_dir = BDEV_PROOF_DIR;
 	c.r = reporter_stderr_init(&stderr_reporter, "vmfsctl", REPORT_WARN);
 	int rc = parse(&c, argc, argv);
 	if (rc)

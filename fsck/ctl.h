@@ -24,6 +24,7 @@ struct ctl {
 	struct guard *guard; /* of what is mounted */
 	struct reporter *r;
 	const char *device;
+	const char *proof_dir; /* of struct vmfs_open_options */
 	bool is_known; /* --i-know */
 	bool has_offset;
 	uint64_t offset;

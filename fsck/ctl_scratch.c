@@ -34,6 +34,8 @@ static int open_volume(const struct ctl *c, struct ctl_scratch *s)
 		.reporter = c->r,
 		.heartbeat_device = s->heartbeat,
 		.guard = c->guard,
+		.proof_dir = c->proof_dir,
+		.wait_ns = VMFS_TOOL_WAIT_NS,
 		.lease_profile = VMFS_LEASE_FOLLOW,
 	};
 	return vmfs_volume_open(&o, &s->vol);

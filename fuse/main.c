@@ -26,6 +26,7 @@
 
 #include "base/report.h"
 #include "bdev/guard.h"
+#include "bdev/proof.h"
 #include "fuse/arguments.h"
 #include "fuse/ops.h"
 #include "iscsi/open.h"
@@ -229,6 +230,7 @@ static void close_storage(const struct arguments *a, struct storage *st)
 
 static int open_volume(const struct arguments *a, struct storage *st, struct mount *m)
 {
+	const char *proof_dir = getenv("VMFS_STATE_DIR");
 	const struct vmfs_open_options options = {
 		.devices = st->devices,
 		.device_count = a->device_count,
@@ -238,6 +240,7 @@ static int open_volume(const struct arguments *a, struct storage *st, struct mou
 		.heartbeat_device = st->heartbeat,
 		.guard = st->guard,
 		.lease_profile = VMFS_LEASE_FOLLOW,
+		.proof_dir = proof_dir ? proof_dir : BDEV_PROOF_DIR,
 	};
 	return vmfs_volume_open(&options, &m->vol);
 }

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/align.h"
+#include "bdev/proof.h"
 #include "vmfs/gate.h"
 #include "vmfs/event.h"
 #include "vmfs/cawtest.h"
@@ -118,16 +119,18 @@ static void free_member(struct vmfs_volume *vol)
 }
 
 /* In the last sector of our own journal, which is empty. */
-static int test_caw(struct vmfs_volume *vol)
+static int test_caw(struct vmfs_volume *vol, const char *proof_dir)
 {
 	struct vmfs_membership *m = vol->member;
 	struct cawtest t = { .sessions = 2,
 			     .count = CAW_TEST_COUNT,
 			     .patience_ns = CAW_TEST_NS,
 			     .r = vol->reporter };
+	const struct bdev *first = vol->lvm.extents[0].bd;
 	uint64_t run;
 
-	if (m->hb.caw.mechanism != BDEV_CAW_ATS)
+	if (m->hb.caw.mechanism != BDEV_CAW_ATS || !proof_dir ||
+	    bdev_proof_has(proof_dir, "atomic", first))
 		return 0;
 	int err = lvm_map(&vol->lvm,
 			  m->journal.vol_off +
@@ -136,6 +139,8 @@ static int test_caw(struct vmfs_volume *vol)
 	t.bd[1] = t.bd[0] == vol->lvm.extents[0].bd ? m->hb.bd : t.bd[0];
 	if (!err)
 		err = vmfs_cawtest(&t);
+	if (!err && t.is_atomic)
+		bdev_proof_keep(proof_dir, "atomic", first);
 	if (err || t.is_atomic)
 		return err;
 	return report_error(
@@ -185,6 +190,8 @@ int vmfs_member_start(struct vmfs_volume *vol, const struct vmfs_open_options *o
 				      m->hb.time_divisor);
 	m->hb.guard = options->guard;
 	lease_init(&m->hb.lease, &m->hb.timing);
+	if (options->wait_ns)
+		m->hb.lease.patience_ns = options->wait_ns;
 	m->hb.owner = uuid_new();
 	m->hb.machine = uuid_is_zero(&options->machine) ? m->hb.owner : options->machine;
 	m->hb.on_lost = options->on_lost;
@@ -217,8 +224,8 @@ int vmfs_member_start(struct vmfs_volume *vol, const struct vmfs_open_options *o
 		err = vmfs_twin_check(vol);
 	if (!err)
 		err = journal_create(vol);
-	if (!err && options->wants_caw_test)
-		err = test_caw(vol);
+	if (!err)
+		err = test_caw(vol, options->proof_dir);
 	if (!err) {
 		m->maintenance = task_start("maintenance", maintenance_loop, vol);
 		err = m->maintenance ? 0 : -ENOMEM;

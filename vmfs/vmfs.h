@@ -29,6 +29,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/env.h"
 #include "base/report.h"
 #include "base/uuid.h"
 #include "bdev/bdev.h"
@@ -49,6 +50,9 @@ enum vmfs_lease_profile {
 
 struct guard; /* bdev/guard.h */
 
+/* How long a program that somebody has typed waits for storage, after a cut. */
+#define VMFS_TOOL_WAIT_NS (10 * NS_PER_S)
+
 struct vmfs_open_options {
 	struct bdev **devices;	  /* the extents, any order; borrowed until close */
 	unsigned int device_count;
@@ -67,10 +71,16 @@ struct vmfs_open_options {
 	 */
 	struct bdev *heartbeat_device;
 	/*
-	 * Not known to be atomic on this device: COMPARE AND WRITE is tested by two
-	 * sessions first (some 400 commands); -EOPNOTSUPP if it is not.
+	 * The folder where this machine keeps which devices have an atomic COMPARE AND
+	 * WRITE (bdev/proof.h); one that is not known there is tested by two sessions
+	 * first (some 400 commands): -EOPNOTSUPP if it is not. NULL: not tested.
 	 */
-	bool wants_caw_test;
+	const char *proof_dir;
+	/*
+	 * As vmfs_volume_limit_wait(), from the beginning of the mount on: for tools. 0:
+	 * without an end.
+	 */
+	uint64_t wait_ns;
 	bool no_liveness_lock;	  /* file class: use the lease instead (tests) */
 	/*
 	 * -EBUSY if a living member keeps another profile. Without a meaning where no

@@ -7,10 +7,11 @@
 #include <stdint.h>
 
 #include "base/report.h"
+#include "bdev/proof.h"
 #include "vmfs/vmfs.h"
 
 #define CONFIG_DEVICES_MAX 64u
-#define CONFIG_STATE_DIR "/var/lib/vmkernel"
+#define CONFIG_STATE_DIR BDEV_PROOF_DIR
 #define CONFIG_FILE "/etc/vmkernel.conf"
 
 struct config {

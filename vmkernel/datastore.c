@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/align.h"
 #include "base/cleanup.h"
@@ -104,36 +103,10 @@ static void free_datastore(struct datastore *ds)
 	free(ds);
 }
 
-/*
- * The file that says that this device's COMPARE AND WRITE is atomic; "": there is no
- * name for the device, or no place.
- */
-static void proof_path(const struct datastore *ds, const struct datastore_options *o,
-		       char *ret_path, size_t size)
-{
-	const struct bdev_identity *id = &ds->extents[0]->identity;
-	size_t at = 0;
-
-	ret_path[0] = 0;
-	if (!o->proof_dir || !id->len || o->is_read_only)
-		return;
-	at = (size_t)snprintf(ret_path, size, "%s/atomic-", o->proof_dir);
-	for (unsigned int i = 0; i < id->len && at + 3 < size; i++)
-		at += (size_t)snprintf(ret_path + at, size - at, "%02x", id->id[i]);
-}
-
-static void keep_proof(const char *path, const struct datastore *ds)
-{
-	AUTO_FCLOSE FILE *f = path[0] ? fopen(path, "we") : NULL;
-
-	if (f)
-		(void)fprintf(f, "%s\n", ds->device); /* else it is tested again */
-}
-
 static int open_volume(struct datastore *ds, const struct datastore_options *o)
 {
 	struct vmfs_volume_info info;
-	struct vmfs_open_options options = {
+	const struct vmfs_open_options options = {
 		.devices = ds->extents,
 		.device_count = ds->extent_count,
 		.is_read_only = o->is_read_only,
@@ -142,19 +115,15 @@ static int open_volume(struct datastore *ds, const struct datastore_options *o)
 		.reporter = o->reporter,
 		.heartbeat_device = ds->heartbeat,
 		.guard = o->guard,
+		.proof_dir = o->proof_dir,
 		.lease_profile = o->lease_profile,
 		.unmap_rate = o->unmap_rate,
 		.on_lost = o->on_lost,
 		.on_lost_arg = o->on_lost_arg,
 	};
-	char proof[512];
-	proof_path(ds, o, proof, sizeof(proof));
-	options.wants_caw_test = proof[0] && access(proof, F_OK) != 0;
 	int rc = vmfs_volume_open(&options, &ds->vol);
 	if (rc < 0)
 		return rc;
-	if (options.wants_caw_test)
-		keep_proof(proof, ds);
 	rc = vmfs_volume_info(ds->vol, &info);
 	if (rc < 0) {
 		(void)vmfs_volume_close(ds->vol); /* the first error is what counts */

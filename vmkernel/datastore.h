@@ -40,11 +40,7 @@ struct datastore_options {
 	struct uuid host;
 	const char *host_name;
 	const char *initiator_name; /* NULL: made from the host's UUID */
-	/*
-	 * Where the host keeps which devices have an atomic COMPARE AND WRITE; one that
-	 * is not known there is tested when it is attached. NULL: not tested.
-	 */
-	const char *proof_dir;
+	const char *proof_dir; /* of struct vmfs_open_options */
 	struct reporter *reporter;
 	struct guard *guard;	    /* or NULL */
 	enum vmfs_lease_profile lease_profile;

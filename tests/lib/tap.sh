@@ -21,9 +21,10 @@ export LC_ALL=C
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 BIN=${BIN:-$ROOT/build${V:+/$V}/bin}
 case $BIN in /*) ;; *) BIN=$PWD/$BIN ;; esac
-export ROOT BIN
+export ROOT BIN VMFS_STATE_DIR
 PATH=$BIN:$PATH:/usr/sbin:/sbin
 T=$(mktemp -d "${TMPDIR:-/tmp}/vmfs-test.XXXXXX") || exit 1
+VMFS_STATE_DIR=$T/proofs # tools keep nothing on this machine
 
 tap_count=0 tap_failed=0 tap_planned= tap_exit=()
 out= rc=0

@@ -5,6 +5,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <unistd.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -115,11 +117,11 @@ static void another_one_is_found_out(void **state)
 	test_it(false);
 }
 
-static int mount_it(struct bdev *bd, bool wants_test, struct collect *told)
+static int mount_it(struct bdev *bd, const char *proof_dir, struct collect *told)
 {
 	struct vmfs_open_options options = { .devices = &bd,
 					     .device_count = 1,
-					     .wants_caw_test = wants_test,
+					     .proof_dir = proof_dir,
 					     .reporter = &told->base };
 	struct vmfs_volume *vol;
 	int err = vmfs_volume_open(&options, &vol);
@@ -129,24 +131,47 @@ static int mount_it(struct bdev *bd, bool wants_test, struct collect *told)
 	return err;
 }
 
-/* A volume on a liar is refused, with the reason, and left as it was. */
+static struct bdev *format_liar(struct testvol *tv, bool is_honest)
+{
+	struct bdev *bd = liar_new(is_honest);
+
+	bd->identity.len = 1;
+	bd->identity.id[0] = 7;
+	testvol_format(tv, bd);
+	testvol_unmount(tv);
+	return bd;
+}
+
+/*
+ * A volume on a liar is refused, with the reason, and left as it was; an honest one is
+ * not tested again, even if it lies then.
+ */
 static void a_volume_on_a_liar_is_refused(void **state)
 {
+	char dir[] = "/tmp/vmfs-proof.XXXXXX", proof[sizeof(dir) + 16];
+
 	(void)state;
+	assert_non_null(mkdtemp(dir));
+	(void)snprintf(proof, sizeof(proof), "%s/atomic-07", dir);
 	for (int is_honest = 0; is_honest < 2; is_honest++) {
 		struct testvol tv;
-		struct bdev *bd = liar_new(is_honest);
+		struct bdev *bd = format_liar(&tv, is_honest);
 
-		testvol_format(&tv, bd);
-		testvol_unmount(&tv);
-		assert_int_equal(mount_it(bd, true, &tv.told),
+		assert_int_equal(mount_it(bd, dir, &tv.told),
 				 is_honest ? 0 : -EOPNOTSUPP);
 		assert_int_equal(collect_has(&tv.told, "not atomic"), !is_honest);
+		assert_int_equal(access(proof, F_OK) == 0, is_honest);
 		collect_clear(&tv.told);
-		assert_int_equal(mount_it(bd, false, &tv.told), 0);
+		assert_int_equal(mount_it(bd, NULL, &tv.told), 0);
 		testvol_check(&tv);
 		testvol_free(&tv);
 	}
+	struct testvol tv;
+	struct bdev *bd = format_liar(&tv, false);
+
+	assert_int_equal(mount_it(bd, dir, &tv.told), 0);
+	testvol_free(&tv);
+	assert_int_equal(unlink(proof) + rmdir(dir), 0);
 }
 
 int main(void)

@@ -19,10 +19,9 @@
 #include "base/env.h"
 #include "base/parse.h"
 #include "bdev/guard.h"
+#include "bdev/proof.h"
 #include "iscsi/open.h"
 #include "vmkernel/msg/where.h"
-
-#define STORAGE_WAIT_NS (10 * NS_PER_S) /* after the lease was cut */
 
 /* ---- what is told ---- */
 
@@ -262,6 +261,7 @@ int mount_guard(struct mount *m, struct teller *t, const char *device)
 int mount_open(struct mount *m, struct teller *t, const char *device,
 		      bool is_read_only)
 {
+	const char *proof_dir = getenv("VMFS_STATE_DIR");
 	*m = (struct mount){ .guard = m->guard, .is_forced6 = m->is_forced6 };
 	int rc = open_devices(m, t, device, is_read_only);
 	if (rc == 0) {
@@ -274,12 +274,12 @@ int mount_open(struct mount *m, struct teller *t, const char *device,
 			.heartbeat_device = m->heartbeat,
 			.guard = m->guard,
 			.lease_profile = VMFS_LEASE_FOLLOW,
+			.proof_dir = proof_dir ? proof_dir : BDEV_PROOF_DIR,
+			/* A host waits for its storage; who types wants an answer. */
+			.wait_ns = VMFS_TOOL_WAIT_NS,
 		};
 		rc = vmfs_volume_open(&options, &m->vol);
 	}
-	/* A host waits for its storage; who types a command wants an answer. */
-	if (rc == 0)
-		vmfs_volume_limit_wait(m->vol, STORAGE_WAIT_NS);
 	if (rc < 0) {
 		if (t->errors == 0)
 			(void)report_error(&t->base, rc, "%s: %s", device,
