@@ -33,6 +33,7 @@ $(PARTS): $(call objs,$(sort $(filter-out $(WITH_MAIN) fuse/%,\
 TEST_LIBS := $(PARTS) $(LIBS_all) -lcmocka -ljansson -lz $(SYS)
 
 # What a program puts between callers and a library, as below.
+WRAP_unit/bdev_file := preadv64v2
 WRAP_unit/bdev_guard := syscall clock_gettime timerfd_create timerfd_settime poll
 wraps = $(addprefix -Wl$(comma)--wrap=,$(WRAP_$(1)))
 
@@ -196,6 +197,12 @@ soak-crash:
 	@scripts/deps check
 	$(SUBMAKE) $(SIM)
 	@NIGHT=1 FULL=1 $(PROVE) -v $(PROVE_JOBS) $(filter $(B)/tests/crash/%,$(SIM))
+## soak-pairs   every pair of operations, at every moment of the second, in parts that are
+##              kept in build/pairs: stopped, it goes on; LIMIT=seconds (20 minutes)
+soak-pairs:
+	@scripts/deps check
+	$(SUBMAKE) $(B)/tests/crash/crash_ace
+	@tests/crash/pairs.sh $(B)/pairs
 soak-sim:
 	@scripts/deps check
 	$(SUBMAKE) $(SIM)
@@ -211,7 +218,7 @@ soak-storm:
 	$(SUBMAKE) all $(STORM)
 	@BIN=$(abspath $(BIN)) tests/storm/soak.sh
 
-## model        the protocol's models, all of them (half an hour); ONLY=rejoin2
+## model        the protocol's models, all of them (an hour); ONLY=rejoin2
 model:
 	@scripts/deps model
 	@MODEL_ONLY=$(ONLY) tests/model/run.sh all
@@ -231,4 +238,4 @@ $(B)/tests/bench/%: $(O)/tests/bench/%.o $(ENV_POSIX) $(LIBS_all)
 	@$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS_all) $(SYS)
 
 .PHONY: tests tests-run check check-full asan tsan sim model soak \
-	soak-crash soak-sim soak-storm fuzz fuzz-run bench
+	soak-crash soak-pairs soak-sim soak-storm fuzz fuzz-run bench
