@@ -236,6 +236,7 @@ static int open_volume(const struct arguments *a, struct storage *st, struct mou
 		.device_count = a->device_count,
 		.is_read_only = a->mount.is_read_only,
 		.is_forced6 = a->mount.is_forced6,
+		.is_immutable = a->mount.is_immutable,
 		.reporter = m->reporter,
 		.heartbeat_device = st->heartbeat,
 		.guard = st->guard,

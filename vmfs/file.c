@@ -208,9 +208,16 @@ static int check_kind(const struct vmfs_stat *st, uint32_t flags)
 
 /* ---- loading ---- */
 
+struct loading {
+	const struct vmfs_file *f;
+	uint64_t length;
+	uint8_t *small;	/* NULL: it has blocks */
+};
+
 static int load_build(struct vmfs_txn *t, void *arg)
 {
-	struct vmfs_file *f = arg;
+	struct loading *load = arg;
+	const struct vmfs_file *f = load->f;
 	const struct fd_body_disk *fdd;
 	int rc = fd_read(t, &f->ref, &fdd);
 	if (rc < 0)
@@ -218,20 +225,18 @@ static int load_build(struct vmfs_txn *t, void *arg)
 	uint32_t zla = le32_get(fdd->meta.zla);
 	bool is_small = zla == VMFS_ZLA_RESIDENT || zla == VMFS_ZLA_SB;
 	uint64_t room = f->vol->sub_block_size;
-	free(f->small);
-	f->small = NULL;
-	mutex_lock(&f->m);
-	f->length = f->committed_length = fd_length(fdd);
-	mutex_unlock(&f->m);
+	free(load->small);
+	load->small = NULL;
+	load->length = fd_length(fdd);
 	if ((le32_get(fdd->meta.cow_low) || le32_get(fdd->meta.cow_high) ||
-	     (is_small && f->length > room)) && f->flags & VMFS_WRITE)
+	     (is_small && load->length > room)) && f->flags & VMFS_WRITE)
 		return -EOPNOTSUPP;
 	if (!is_small)
 		return 0;
-	f->small = calloc(1, max_u64(room, f->length));
-	if (!f->small)
+	load->small = calloc(1, max_u64(room, load->length));
+	if (!load->small)
 		return -ENOMEM;
-	return content_read(t, &f->ref, fdd, 0, f->small, f->length);
+	return content_read(t, &f->ref, fdd, 0, load->small, load->length);
 }
 
 static struct vmfs_file *file_new(const struct opening *o)
@@ -243,6 +248,7 @@ static struct vmfs_file *file_new(const struct opening *o)
 	f->ref = (struct fd_ref){ .addr = o->st.addr, .generation = o->st.generation };
 	f->flags = o->options->flags &
 		   (VMFS_WRITE | VMFS_READ_LOCKED | VMFS_MULTI_WRITER);
+	f->follow.may_be = !f->flags && o->st.type == VMFS_TYPE_FILE;
 	sleeplock_init(&f->change_lock);
 	filemap_init(f);
 	return f;
@@ -270,22 +276,29 @@ void file_unregister(struct vmfs_file *f)
 	mutex_unlock(&f->vol->files_mutex);
 }
 
-/* Under the lock: what the file is. -ENOENT: not the one that was looked up any more. */
-static int load(struct vmfs_file *f)
+int file_load(struct vmfs_file *f)
 {
-	int rc = view_run(f->vol, load_build, f);
+	struct loading load = { .f = f };
+	int rc = view_run(f->vol, load_build, &load);
 	if (rc == -EOPNOTSUPP)
-		return report_error(
+		rc = report_error(
 			f->vol->reporter, rc,
 			"%s: file descriptor %u.%u: shares blocks "
 				    "copy-on-write: not writable here",
 			f->vol->label, addr_cluster(f->ref.addr),
 			addr_index(f->ref.addr));
-	if (rc == 0 && !f->small) {
-		sleeplock_acquire(&f->sleeplock);
-		rc = filemap_grow(f, div_up(f->length, f->vol->block_size));
-		sleeplock_release(&f->sleeplock);
+	if (rc < 0) {
+		free(load.small);
+		return rc;
 	}
+	sleeplock_acquire(&f->sleeplock);
+	mutex_lock(&f->m);
+	f->length = f->committed_length = load.length;
+	f->small = load.small;
+	mutex_unlock(&f->m);
+	if (!load.small)
+		rc = filemap_grow(f, div_up(load.length, f->vol->block_size));
+	sleeplock_release(&f->sleeplock);
 	return rc;
 }
 
@@ -321,7 +334,7 @@ static int lock_and_load(struct vmfs_file *f, const struct opening *o,
 		file_unregister(f);
 		return rc;
 	}
-	rc = load(f);
+	rc = file_load(f);
 	if (rc == 0)
 		rc = make_shareable(f);
 	if (rc < 0) {

@@ -4,9 +4,10 @@
 
 /*
  * What the files of this folder that make up an open file know of it: file.c (open,
- * close), filemap.c (the block map in memory), fileread.c, filewrite.c, filescrub.c,
- * filealloc.c (blocks given and taken, the length), filecommit.c (what makes it durable),
- * fileshare.c (how it is locked), filebdev.c (as a device).
+ * close), filemap.c (the block map in memory), fileread.c, filefollow.c (without a lock),
+ * filewrite.c, filescrub.c, filealloc.c (blocks given and taken, the length),
+ * filecommit.c (what makes it durable), fileshare.c (how it is locked), filebdev.c (as a
+ * device).
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -46,6 +47,19 @@ struct file_run {
 	uint64_t vol_off;	/* of the first; 0 for holes */
 };
 
+/* Reading without a lock: filefollow.c. */
+struct file_follow {
+	bool may_be;		/* a file, opened without a lock */
+	/* The map is that of `sector`; changed under change_lock and m. */
+	bool is_on;
+	uint64_t life;		/* of the map: how often it was loaded */
+	struct vmfs_lock_disk sector;
+	/* Looks at the sector, under m. */
+	uint64_t begun, ended;
+	bool is_looking;
+	int said;		/* the last that ended */
+};
+
 struct vmfs_file {
 	struct vmfs_volume *vol;
 	struct fd_ref ref;
@@ -62,7 +76,7 @@ struct vmfs_file {
 	struct sleeplock sleeplock;
 	/*
 	 * Multi-writer: taken before sleeplock by what changes the map or the length, and
-	 * the lock is exclusive (is_raised) for as long.
+	 * the lock is exclusive (is_raised) for as long. Without a lock: filefollow.c.
 	 */
 	struct sleeplock change_lock;
 	bool is_raised;			/* changed under both */
@@ -90,6 +104,7 @@ struct vmfs_file {
 	uint64_t ahead_first, ahead_end; /* allocated and maybe not used */
 	LIST_HEAD(, file_bdev) bdevs;	/* under m: devices made of this file */
 	char hold_kinds[2];		/* their addresses mean something to filebdev.c */
+	struct file_follow follow;
 };
 
 /* ---- file.c ---- */
@@ -107,6 +122,9 @@ int file_check_writable(struct vmfs_file *f) __attribute__((warn_unused_result))
 /* 0, -EFBIG (reported) if a file cannot reach offset + len. Never blocks. */
 int file_check_end(struct vmfs_file *f, uint64_t offset, uint64_t len)
 	__attribute__((warn_unused_result));
+
+/* Length and small content, and room for the map, by a view. -ENOENT: it is gone. */
+int file_load(struct vmfs_file *f) __attribute__((warn_unused_result));
 
 static inline uint64_t file_length(struct vmfs_file *f)
 {
@@ -160,6 +178,15 @@ int filemap_grow(struct vmfs_file *f, uint64_t blocks)
  * Blocks.
  */
 int file_read_locked(struct vmfs_file *f, void *buf, uint64_t len, uint64_t offset)
+	__attribute__((warn_unused_result));
+
+/* ---- filefollow.c ---- */
+
+/*
+ * Reads up to len bytes of a file opened without a lock; how many, or -EAGAIN: somebody
+ * writes it, or it may not be followed; -errno. Blocks.
+ */
+int64_t file_read_following(struct vmfs_file *f, void *buf, uint64_t len, uint64_t offset)
 	__attribute__((warn_unused_result));
 
 /* ---- filewrite.c ---- */

@@ -145,7 +145,7 @@ int filemap_load(struct vmfs_file *f, uint64_t block)
 	struct load load = { .f = f, .first = n * FILE_LEAF_BLOCKS, .leaf = leaf };
 	int rc = view_run(f->vol, load_build, &load);
 	/* It was there when the lock was taken. */
-	if (rc == -ENOENT)
+	if (rc == -ENOENT && f->flags)
 		rc = vmfs_corrupt(f->vol, "file descriptor %u.%u: gone while locked",
 				  addr_cluster(f->ref.addr), addr_index(f->ref.addr));
 	if (rc < 0 || load.hole_end >= load.first + FILE_LEAF_BLOCKS) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reading files: under a lock by the map in memory, without one through views. A view
+ * Reading files: under a lock by the map in memory; without one the same as long as
+ * nobody writes them (filefollow.c), else through views. A view
  * reads the data inside its build function, so what it hands out is of one committed
  * state (or, if another host has the file locked, as current as a look from outside can
  * be).
@@ -77,8 +78,13 @@ static bool read_small(struct vmfs_file *f, void *buf, uint64_t len, uint64_t of
 {
 	mutex_lock(&f->m);
 	bool is_small = f->small;
-	if (is_small)
-		(void)memcpy(buf, f->small + offset, len);
+	if (is_small) {
+		/* It may have become shorter since len was found. */
+		uint64_t there = offset < f->length ? f->length - offset : 0;
+		uint64_t n = min_u64(len, there);
+		(void)memcpy(buf, f->small + min_u64(offset, f->length), n);
+		(void)memset((uint8_t *)buf + n, 0, len - n);
+	}
 	mutex_unlock(&f->m);
 	return is_small;
 }
@@ -120,8 +126,11 @@ int64_t vmfs_file_read(struct vmfs_file *file, void *buf, uint64_t len, uint64_t
 {
 	if (len > INT64_MAX)
 		return -EINVAL;
-	if (!file->flags)
-		return read_by_views(file, buf, len, offset);
+	if (!file->flags) {
+		int64_t n = file_read_following(file, buf, len, offset);
+		return n == -EAGAIN || n == -ENOENT ?
+				read_by_views(file, buf, len, offset) : n;
+	}
 	mutex_lock(&file->m);
 	uint64_t length = file->length;
 	mutex_unlock(&file->m);

@@ -58,6 +58,8 @@ struct vmfs_open_options {
 	unsigned int device_count;
 	bool is_read_only;	  /* no slot, no lock, no write */
 	bool is_forced6; /* to be written though VMFS-6 and of another system's making */
+	/* With is_read_only: nobody else writes either (an image, a snapshot). */
+	bool is_immutable;
 	/*
 	 * Names this host across mounts. Zero: made up, for programs that are no host.
 	 * Two live members cannot have the same.

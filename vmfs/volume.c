@@ -374,6 +374,7 @@ int vmfs_volume_open(const struct vmfs_open_options *options,
 		return -ENOMEM;
 	vol->reporter = options->reporter;
 	vol->is_read_only = options->is_read_only;
+	vol->is_immutable = options->is_read_only && options->is_immutable;
 	(void)snprintf(vol->label, sizeof(vol->label), "volume");
 	LIST_INIT(&vol->files);
 	mutex_init(&vol->files_mutex);

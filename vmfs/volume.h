@@ -31,7 +31,7 @@ struct vmfs_volume {
 	/* or the UUID if there is none: for reports */
 	char label[VMFS_LABEL_SIZE + 1];
 	struct vmfs_resource resources[RESOURCE_COUNT];
-	bool is_read_only;
+	bool is_read_only, is_immutable;
 	/*
 	 * The running member: slot, lease, locks, journal (member.h); NULL when
 	 * read-only.
