@@ -39,7 +39,8 @@ for size in 0 1 3583 3584 3585 8193 65535 65536 65537 1048575 1048576 1048577 30
 done
 truncate -s 700M "$tree/sparse"
 for at in 0 319 320 321 699; do
-	head -c 4096 /dev/urandom | dd of="$tree/sparse" bs=1M seek=$at conv=notrunc status=none
+	head -c 4096 /dev/urandom |
+		dd of="$tree/sparse" bs=1M seek=$at conv=notrunc status=none
 done
 for i in $(seq 300); do echo "$i" >"$tree/many/file $i"; done
 echo deep >"$tree/one/two/three/four/five/deep"

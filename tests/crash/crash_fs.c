@@ -83,11 +83,11 @@ static void a_crash_on_vmfs6_leaves_before_or_after(void **state)
 
 static void a_crash_in_the_recovery_of_vmfs6_leaves_before_or_after(void **state)
 {
-	struct crashlife run = { .caw = BDEV_CAW_ATS, .is_6 = true,
-				 .again_every = getenv("FULL") ? 2 : 7 };
+	struct crashlife run = { .caw = BDEV_CAW_FILE, .is_6 = true,
+				 .again_every = getenv("FULL") ? 3 : 13 };
 
 	(void)state;
-	check_pairs(&run, getenv("FULL") ? 1 : 8, CRASHLIFE_OPS);
+	check_pairs(&run, getenv("FULL") ? 1 : 11, CRASHLIFE_OPS);
 }
 
 int main(void)

@@ -13,7 +13,8 @@
 
 #define VOLUME_SIZE (LVM_DATA_OFF + 2 * LVM_PE_SIZE)
 
-static struct cluster *format(enum bdev_caw_class caw, uint32_t version)
+static struct cluster *format(enum bdev_caw_class caw, uint32_t version,
+			      const struct mkfs_counts *counts)
 {
 	struct cluster *c = calloc(1, sizeof(*c));
 	struct mkfs_options options = { .label = "sim" };
@@ -25,7 +26,7 @@ static struct cluster *format(enum bdev_caw_class caw, uint32_t version)
 	c->disk = simdisk_new(VOLUME_SIZE, caw);
 	struct bdev *bd = simdisk_attach(c->disk, sim_host_world());
 	const struct mkfs_device device = { "sim", bd->size };
-	SIM_CHECK(!mkfs_layout_devices(version, &device, 1, NULL, NULL, &layout));
+	SIM_CHECK(!mkfs_layout_devices(version, &device, 1, counts, NULL, &layout));
 	mkfs_options_init(&options, bd);
 	strcpy(options.label, "sim");
 	SIM_CHECK(!mkfs_write(bd, &layout, &options, NULL));
@@ -33,14 +34,14 @@ static struct cluster *format(enum bdev_caw_class caw, uint32_t version)
 	return c;
 }
 
-struct cluster *cluster_new6(enum bdev_caw_class caw)
+struct cluster *cluster_new6(enum bdev_caw_class caw, const struct mkfs_counts *counts)
 {
-	return format(caw, 6);
+	return format(caw, 6, counts);
 }
 
 struct cluster *cluster_new(enum bdev_caw_class caw)
 {
-	struct cluster *c = format(caw, 5);
+	struct cluster *c = format(caw, 5, NULL);
 
 	c->oracle_bd = simdisk_attach(c->disk, sim_host_world());
 	struct vmfs_open_options look = {

@@ -27,8 +27,12 @@ struct cluster {
 
 /* A freshly formatted volume; the oracle is on. In a simulation only. */
 struct cluster *cluster_new(enum bdev_caw_class caw);
-/* The same of VMFS-6, which the oracle does not know: there is none. */
-struct cluster *cluster_new6(enum bdev_caw_class caw);
+struct mkfs_counts;
+/*
+ * The same of VMFS-6, which the oracle does not know: there is none. counts: as in
+ * mkfs/layout.h, or NULL.
+ */
+struct cluster *cluster_new6(enum bdev_caw_class caw, const struct mkfs_counts *counts);
 void cluster_free(struct cluster *c);
 
 /*

@@ -486,7 +486,8 @@ void crashlife_run(void *arg)
 void crashlife_prepare(void *arg)
 {
 	struct crashlife *run = arg;
-	struct cluster *c = (run->is_6 ? cluster_new6 : cluster_new)(run->caw);
+	struct cluster *c = run->is_6 ? cluster_new6(run->caw, NULL)
+				      : cluster_new(run->caw);
 
 	SIM_CHECK(sim_host_run(sim_host_new("maker", 0), "populate", populate, c));
 	cluster_check(c, false);
