@@ -224,7 +224,8 @@ model:
 	@MODEL_ONLY=$(ONLY) tests/model/run.sh all
 
 BENCH := $(patsubst tests/bench/%.c,$(B)/tests/bench/%,$(wildcard tests/bench/*_bench.c))
-## bench        ours beside its peers, one line each; ONLY=nbd|data|mkfs|lock|create|boot
+## bench        ours beside its peers, one line each;
+##              ONLY=nbd|data|mkfs|lock|create|names|boot
 bench:
 	@scripts/deps bench
 	$(SUBMAKE) all $(BENCH)

@@ -727,15 +727,14 @@ int lock_release_idle(struct vmfs_volume *vol, uint64_t before)
 int vmfs_lock_release(struct vmfs_volume *vol, const struct vmfs_lock_id *id)
 {
 	struct lock_table *lt = &vol->member->locks;
-	struct held_lock *h;
 	int err = 0;
 
 	sleeplock_acquire(&vol->txn_lock);
 	mutex_lock(&lt->m);
-	h = lock_table_find(lt, id->vol_off);
+	struct held_lock *h = lock_table_find(lt, id->vol_off);
 	assert(h && h->pins);
 	h->last_used = clock_now();
-	bool is_last = --h->pins == 0;
+	bool is_last = --h->pins == 0 && !lock_is_kept(h, vol->member->keeps_locks);
 	h->is_file_open = h->is_secluded = false;
 	if (is_last)
 		h->state = RELEASING;

@@ -67,6 +67,16 @@ struct lock_table {
 	uint64_t contended_until; /* hosts wait for locks of each other */
 };
 
+/*
+ * Let go by whoever had it open, is it kept for the next? A file's may be; a cluster's
+ * goes: when we leave, nobody looks for it any more.
+ */
+static inline bool lock_is_kept(const struct held_lock *h, bool keeps_locks)
+{
+	return keeps_locks && h->id.type == VMFS_LOCK_FD && h->mode == LOCK_EXCLUSIVE &&
+	       !h->is_wanted && !h->is_secluded;
+}
+
 void lock_table_init(struct lock_table *lt);
 void lock_table_done(struct lock_table *lt);
 /* With lt->m held. */

@@ -181,6 +181,7 @@ int vmfs_member_start(struct vmfs_volume *vol, const struct vmfs_open_options *o
 	unflushed_init(&m->unflushed);
 	sleeplock_init(&m->fence.lock);
 	m->journal.is_empty = true;
+	m->keeps_locks = options->keeps_locks;
 	m->hb.vol = vol;
 	m->hb.profile = options->lease_profile;
 	m->hb.time_divisor = options->time_divisor ? options->time_divisor : 1;

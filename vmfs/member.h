@@ -26,6 +26,7 @@ struct vmfs_membership {
 	struct cond c;
 	bool is_stopping;
 	struct task *maintenance;	/* gives retained locks back */
+	bool keeps_locks;		/* of closed files too */
 };
 
 /*

@@ -89,6 +89,13 @@ struct vmfs_open_options {
 	 * lease is counted (liveness lock).
 	 */
 	enum vmfs_lease_profile lease_profile;
+	/*
+	 * The lock of a file that was closed or removed is kept as those of directories
+	 * are: given back when nobody has used it for some seconds, many at a time, or
+	 * soon after another host wants it. For who makes and removes many small files.
+	 * Another host that opens such a file has to wait that long (deadline).
+	 */
+	bool keeps_locks;
 	unsigned int time_divisor; /* of all times (tests); 0: 1 */
 	/*
 	 * Guards the lease if one is counted (LOCKING.md 6.4); NULL: nobody does, then a

@@ -104,6 +104,7 @@ void testvol_check(struct testvol *tv)
 	assert_int_equal(fsck_check(&options, &summary), 0);
 	assert_int_equal(summary.errors, 0);
 	assert_int_equal(summary.warnings, 0);
+	assert_int_equal(summary.notes, 0);
 	assert_false(summary.has_failed);
 	assert_false(summary.is_live);
 }

@@ -434,6 +434,57 @@ static void an_open_file_is_refused_to_others(void **state)
 	testvol_free(&tv);
 }
 
+/*
+ * A member that keeps the locks of files that it has closed: another that wants one has
+ * it soon, with what was written; one that was removed is gone for both.
+ */
+static void a_kept_lock_is_given_to_who_wants_it(void **state)
+{
+	struct testvol tv;
+	struct vmfs_volume *keeper;
+	struct vmfs_file *file;
+	char text[8] = { 0 };
+	(void)state;
+	testvol_new(&tv, 4);
+	struct vmfs_open_options options = { .devices = &tv.bd,
+					     .device_count = 1,
+					     .host_name = "keeper",
+					     .reporter = &tv.told.base,
+					     .keeps_locks = true,
+					     .time_divisor = 8 };
+	assert_int_equal(vmfs_volume_open(&options, &keeper), 0);
+	for (unsigned int i = 0; i < 40; i++) {
+		char path[16];
+		(void)snprintf(path, sizeof(path), "/k%u", i);
+		file = open_file(keeper, path, VMFS_WRITE | VMFS_CREATE | VMFS_EXCL);
+		assert_int_equal(vmfs_file_write(file, path, 3, 0), 0);
+		assert_int_equal(vmfs_file_close(file), 0);
+		if (i % 2)
+			assert_int_equal(vmfs_unlink(keeper, path), 0);
+	}
+	struct vmfs_lock_info lock;
+	assert_int_equal(vmfs_lock_info(tv.vol, "/k38", &lock), 0);
+	assert_int_equal(lock.mode, LOCK_EXCLUSIVE); /* kept */
+	struct vmfs_file_options wanted = { .flags = VMFS_WRITE,
+					    .deadline = clock_now() + 20 * NS_PER_S };
+	assert_int_equal(vmfs_file_open(tv.vol, "/k38", &wanted, &file, NULL), 0);
+	assert_int_equal(vmfs_file_read(file, text, sizeof(text), 0), 3);
+	assert_string_equal(text, "/k3");
+	assert_int_equal(vmfs_file_write(file, "new", 3, 0), 0);
+	assert_int_equal(vmfs_file_close(file), 0);
+	assert_int_equal(vmfs_file_open(tv.vol, "/k39", &wanted, &file, NULL), -ENOENT);
+	file = open_file(tv.vol, "/mine", VMFS_WRITE | VMFS_CREATE);
+	assert_int_equal(vmfs_file_close(file), 0);
+	file = open_file(keeper, "/k38", VMFS_WRITE);
+	assert_int_equal(vmfs_file_read(file, text, sizeof(text), 0), 3);
+	assert_string_equal(text, "new");
+	assert_int_equal(vmfs_file_close(file), 0);
+	assert_int_equal(vmfs_volume_close(keeper), 0);
+	testvol_unmount(&tv);
+	testvol_check(&tv);
+	testvol_free(&tv);
+}
+
 static void readers_share_a_file(void **state)
 {
 	struct vmfs_file_options options = { .flags = VMFS_WRITE };
@@ -633,6 +684,7 @@ int main(void)
 		cmocka_unit_test(a_full_volume_is_mounted_and_emptied),
 		cmocka_unit_test(a_scrub_reaches_what_freeing_leaves),
 		cmocka_unit_test(an_open_file_is_refused_to_others),
+		cmocka_unit_test(a_kept_lock_is_given_to_who_wants_it),
 		cmocka_unit_test(readers_share_a_file),
 		cmocka_unit_test(a_file_is_a_device),
 		cmocka_unit_test(a_hold_keeps_blocks_in_the_file),
