@@ -484,6 +484,7 @@ static void join(struct host *h)
 		.no_liveness_lock = h->no_liveness,
 		.lease_profile = h->is_fast ? VMFS_LEASE_FAST : VMFS_LEASE_NORMAL,
 		.guard = h->guard,
+		.keeps_locks = chance(h, 3) == 0,
 	};
 	uint64_t start = clock_now();
 	uint32_t slot;
