@@ -70,8 +70,8 @@ static bool is_memory_fit(const struct bdev *bd, const struct bdev_io *io)
 {
 	if (bd->memory_align > 1) {
 		for (int i = 0; i < io->iovcnt; i++) {
-			if ((uintptr_t)io->iov[i].iov_base % bd->memory_align ||
-			    io->iov[i].iov_len % bd->block_size)
+			if ((uintptr_t)io->iov[i].iov_base & (bd->memory_align - 1) ||
+			    io->iov[i].iov_len & (bd->block_size - 1))
 				return false;
 		}
 	}
@@ -87,7 +87,7 @@ int bdev_io_check(const struct bdev *bd, const struct bdev_io *io)
 	if (io->op == BDEV_CAW && io->len != 2ull * bd->block_size)
 		return -EINVAL;
 	uint64_t len = device_len(io);
-	if (io->offset % bd->block_size || len % bd->block_size)
+	if ((io->offset | len) & (bd->block_size - 1))
 		return -EINVAL;
 	if (io->offset > bd->size || len > bd->size - io->offset)
 		return -EINVAL;

@@ -38,6 +38,7 @@ enum file_state {
 	FILE_HOLE,	/* not allocated */
 	FILE_TBZ,	/* allocated, reads as zeros, content not defined */
 	FILE_DATA,	/* the bytes on disk count */
+	FILE_SMALL,	/* no blocks: the content is in memory (only from filemap_hold) */
 };
 
 /* Blocks in one state, one after the other on disk (HOLE: no matter where). */

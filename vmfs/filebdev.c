@@ -146,8 +146,9 @@ static int file_map(struct bdev *bd, const struct bdev_io *io,
 		    struct bdev_extent *ret_extent)
 {
 	struct vmfs_file *f = file_of(bd);
-	uint64_t block_size = f->vol->block_size;
-	uint64_t in_block = io->offset % block_size;
+	uint32_t shift = f->vol->block_shift;
+	uint64_t block_size = 1ull << shift;
+	uint64_t in_block = io->offset & (block_size - 1);
 	struct file_run run;
 	if (!f->flags)
 		return -EAGAIN;
@@ -156,16 +157,13 @@ static int file_map(struct bdev *bd, const struct bdev_io *io,
 	int rc = check_op(f, io);
 	if (rc < 0)
 		return rc;
-	mutex_lock(&f->m);
-	bool is_small = f->small;
-	mutex_unlock(&f->m);
-	if (is_small)
-		return -EAGAIN;
-	rc = filemap_hold(f, io->offset / block_size,
-			  div_up(in_block + io->len, block_size), &run);
+	rc = filemap_hold(f, io->offset >> shift,
+			  (in_block + io->len + block_size - 1) >> shift, &run);
 	if (rc < 0)
 		return rc;
 	uint64_t len = min_u64(io->len, run.count * block_size - in_block);
+	if (run.state == FILE_SMALL)
+		return -EAGAIN;
 	if (run.state != FILE_DATA)
 		return map_hole(io->op, run.state, len, ret_extent);
 	rc = map_data(f, io, run.vol_off + in_block, ret_extent);

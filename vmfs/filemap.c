@@ -235,6 +235,8 @@ int filemap_hold(struct vmfs_file *f, uint64_t block, uint64_t max,
 {
 	mutex_lock(&f->m);
 	int rc = f->is_quiescing ? -EAGAIN : filemap_run(f, block, max, ret_run);
+	if (rc == 0 && f->small)
+		ret_run->state = FILE_SMALL;
 	if (rc == 0 && ret_run->state == FILE_DATA)
 		f->holds++;
 	mutex_unlock(&f->m);

@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <libaio.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,8 +42,7 @@ struct bench {
 	/* vmfs */
 	struct bdev *bd;
 	struct bdev_channel *channel;
-	struct mutex m;
-	struct bdev_io *done; /* under m, linked by priv.next */
+	_Atomic(struct bdev_io *) done; /* linked by priv.next */
 	/* raw */
 	int fd;
 	io_context_t ctx;
@@ -88,22 +88,13 @@ static bool has_next(struct bench *b, int64_t result)
 
 /* ---- vmfs ---- */
 
+/* From this task or, of what was not in the map, a worker. */
 static void io_done(struct bdev_io *io)
 {
 	struct bench *b = ((struct bench_io *)io)->bench;
-	mutex_lock(&b->m); /* what was not in the map is done by a worker */
-	io->priv.next = b->done;
-	b->done = io;
-	mutex_unlock(&b->m);
-}
-
-static struct bdev_io *take_done(struct bench *b)
-{
-	mutex_lock(&b->m);
-	struct bdev_io *io = b->done;
-	b->done = NULL;
-	mutex_unlock(&b->m);
-	return io;
+	io->priv.next = atomic_load(&b->done);
+	while (!atomic_compare_exchange_weak(&b->done, &io->priv.next, io))
+		;
 }
 
 static void submit(struct bench *b, struct bench_io *bio)
@@ -135,7 +126,7 @@ static int run_vmfs(struct bench *b, struct bench_io *ios)
 			(void)!read(event.fd, &rung, sizeof(rung));
 			(void)bdev_channel_reap(b->channel);
 		}
-		struct bdev_io *io = take_done(b);
+		struct bdev_io *io = atomic_exchange(&b->done, NULL);
 		while (io) {
 			struct bdev_io *next = io->priv.next;
 			if (has_next(b, io->result))
@@ -270,10 +261,8 @@ static int bench_file(struct bench *b, struct vmfs_volume *vol, const char *path
 		b->file_size = b->bd->size;
 		rc = load_map(file, b->bd->size);
 	}
-	if (rc == 0) {
-		mutex_init(&b->m);
+	if (rc == 0)
 		rc = measure(b, seconds, run_vmfs);
-	}
 	bdev_channel_free(b->channel);
 	worker_pool_free(pool);
 	bdev_close(b->bd);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Files: every form they are stored in, blocks that come and go, devices made of them. */
 #include <errno.h>
+#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,6 +19,7 @@
 #include "tests/lib/handmade.h"
 #include "tests/lib/testvol.h"
 #include "vmfs/format.h"
+#include "vmfs/file_impl.h"
 #include "vmfs/volume.h"
 
 #define KIB 1024ull
@@ -282,6 +284,106 @@ static uint64_t blocks_for_files(struct vmfs_volume *vol)
 	struct vmfs_volume_info info;
 	assert_int_equal(vmfs_volume_info(vol, &info), 0);
 	return info.free_bytes / MIB;
+}
+
+static void visit_all(struct vmfs_file *file, uint64_t size)
+{
+	uint64_t len;
+	bool is_data;
+	for (uint64_t at = 0; at < size; at += len)
+		assert_int_equal(vmfs_file_extent(file, at, &len, &is_data), 0);
+}
+
+static size_t allocated(void)
+{
+	struct mallinfo2 info = mallinfo2();
+	return info.uordblks + info.hblkhd;
+}
+
+/* Bytes of memory that the map of an open file takes. */
+static size_t map_bytes(struct vmfs_volume *vol, const char *path, uint64_t size)
+{
+	struct vmfs_file *file = open_file(vol, path, VMFS_WRITE);
+	visit_all(file, size); /* what is read on the way is in the cache then */
+	assert_int_equal(vmfs_file_close(file), 0);
+	file = open_file(vol, path, VMFS_WRITE);
+	size_t before = allocated();
+	visit_all(file, size);
+	size_t bytes = allocated() - before;
+	assert_int_equal(vmfs_file_close(file), 0);
+	return bytes;
+}
+
+/*
+ * The whole map of a thin disk of 2 TiB in memory takes at most 64 MiB when all of it is
+ * written (an eighth of it is counted), and next to nothing while it is not.
+ */
+static void the_map_of_a_huge_file_is_small(void **state)
+{
+	const uint64_t full = 256 * GIB, thin = 2048 * GIB;
+	struct testvol tv;
+	(void)state;
+	testvol_new(&tv, 1100);
+	struct vmfs_file *file = open_file(tv.vol, "/full", VMFS_WRITE | VMFS_CREATE);
+	assert_int_equal(vmfs_file_allocate(file, 0, full, VMFS_ALLOCATE_TBZ), 0);
+	assert_int_equal(vmfs_file_close(file), 0);
+	file = open_file(tv.vol, "/thin", VMFS_WRITE | VMFS_CREATE);
+	assert_int_equal(vmfs_file_truncate(file, thin), 0);
+	assert_int_equal(vmfs_file_close(file), 0);
+	size_t bytes = map_bytes(tv.vol, "/full", full);
+	/* One address for each block is there, and little more. */
+	assert_in_range(bytes, full / MIB * 4, 64 * MIB / 8);
+	bytes = map_bytes(tv.vol, "/thin", thin);
+	assert_in_range(bytes, 1, MIB);
+	testvol_unmount(&tv);
+	testvol_check(&tv);
+	testvol_free(&tv);
+}
+
+/*
+ * Files that grow lie together: one of them in one piece, two at a time in pieces of as
+ * much as is allocated ahead of a writer.
+ */
+static unsigned int pieces_of(struct vmfs_file *file, uint64_t blocks)
+{
+	unsigned int count = 0;
+	sleeplock_acquire(&file->sleeplock);
+	for (uint64_t block = 0; block < blocks;) {
+		struct file_run run;
+		assert_int_equal(file_run_at(file, block, blocks - block, &run), 0);
+		assert_int_not_equal(run.state, FILE_HOLE);
+		block += run.count;
+		count++;
+	}
+	sleeplock_release(&file->sleeplock);
+	return count;
+}
+
+static void growing_files_lie_together(void **state)
+{
+	const uint64_t size = 320 * MIB;
+	struct vmfs_file *files[3];
+	struct testvol tv;
+	(void)state;
+	testvol_new(&tv, 5);
+	files[0] = open_file(tv.vol, "/alone", VMFS_WRITE | VMFS_CREATE);
+	for (uint64_t at = 0; at < size; at += 64 * KIB)
+		assert_int_equal(vmfs_file_write(files[0], "x", 1, at), 0);
+	assert_in_range(pieces_of(files[0], size / MIB), 1, 2);
+	files[1] = open_file(tv.vol, "/one", VMFS_WRITE | VMFS_CREATE);
+	files[2] = open_file(tv.vol, "/other", VMFS_WRITE | VMFS_CREATE);
+	for (uint64_t at = 0; at < size; at += MIB) {
+		assert_int_equal(vmfs_file_write(files[1], "x", 1, at), 0);
+		assert_int_equal(vmfs_file_write(files[2], "x", 1, at), 0);
+	}
+	/* 1, 4, 16, then 64 blocks at a time. */
+	assert_in_range(pieces_of(files[1], size / MIB), 1, 4 + size / (64 * MIB));
+	assert_in_range(pieces_of(files[2], size / MIB), 1, 4 + size / (64 * MIB));
+	for (unsigned int i = 0; i < 3; i++)
+		assert_int_equal(vmfs_file_close(files[i]), 0);
+	testvol_unmount(&tv);
+	testvol_check(&tv);
+	testvol_free(&tv);
 }
 
 static void a_full_volume_says_so(void **state)
@@ -680,6 +782,8 @@ int main(void)
 		cmocka_unit_test(blocks_ahead_are_given_back),
 		cmocka_unit_test(allocation_backs_every_byte),
 		cmocka_unit_test(a_huge_file_comes_and_goes),
+		cmocka_unit_test(the_map_of_a_huge_file_is_small),
+		cmocka_unit_test(growing_files_lie_together),
 		cmocka_unit_test(a_full_volume_says_so),
 		cmocka_unit_test(a_full_volume_is_mounted_and_emptied),
 		cmocka_unit_test(a_scrub_reaches_what_freeing_leaves),
