@@ -79,6 +79,7 @@ SRC_esxcli := $(wildcard vmkernel/cli/esxcli.c vmkernel/cli/client.c) $(VMK_SHAR
 # work where it is not installed yet.
 FUSE_CFLAGS = $(shell pkg-config --cflags fuse3)
 EXTRA_vmfs-fuse = $(shell pkg-config --libs fuse3)
+EXTRA_fsck.vmfs := -ljansson
 EXTRA_vmfs-dump := -ljansson
 EXTRA_vmkernel := -ljansson -lz
 EXTRA_vmx := -ljansson
@@ -155,6 +156,10 @@ format:
 	@command -v clang-format >/dev/null || scripts/deps all
 	@scripts/format $(or $(FILES),$(shell git ls-files $(FORMATTED)))
 
+## findings     the manual page of what fsck.vmfs can find, from its table
+findings: $(BIN)/fsck.vmfs
+	@BIN=$(BIN) scripts/findings >docs/man/vmfs-fsck-findings.8
+
 MAN := $(wildcard docs/man/*.[1-8])
 ## install      programs and man pages, below DESTDIR and PREFIX (/usr/local)
 install: all
@@ -177,6 +182,6 @@ help:
 clean:
 	rm -rf build
 
-.PHONY: all help clean deps demo layers tidy install format
+.PHONY: all help clean deps demo layers tidy install format findings
 .DEFAULT_GOAL := all
 -include $(shell find $(O) -name '*.d' 2>/dev/null)

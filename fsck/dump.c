@@ -17,6 +17,7 @@
 #include "base/parse.h"
 #include "base/report.h"
 #include "fsck/dump_fields.h"
+#include "fsck/dump_find.h"
 #include "fsck/dump_hosts.h"
 #include "fsck/dump_locks.h"
 #include "fsck/read.h"
@@ -124,107 +125,6 @@ static int load_resources(struct dump *d)
 	return 0;
 }
 
-/* As it stands on the disk: 32 bits, or 64 on VMFS-6 but for file descriptors and
- * journal blocks. */
-static vmfs_addr raw_address(const struct dump *d, uint64_t raw)
-{
-	bool is_64 = d->v.shape->version == 6 && (raw & 7) != ADDR_FD &&
-		     (raw & 7) != ADDR_JB;
-	return is_64 ? addr_from6(raw) : (vmfs_addr){ (uint32_t)raw };
-}
-
-/* "0x2000004", "fd:0/8", "fb:13". -EUCLEAN: there is no such resource. */
-static int parse_address(const struct dump *d, const char *text, vmfs_addr *ret_addr)
-{
-	static const char *const prefixes[FSCK_RESOURCE_COUNT] = {
-		[FSCK_FBB] = "fb:",   [FSCK_SBC] = "sb:", [FSCK_PBC] = "pb:",
-		[FSCK_FDC] = "fd:",   [FSCK_PB2] = "pb2:", [FSCK_JBC] = "jb:",
-		[FSCK_LFB] = "lfb:",
-	};
-	uint64_t raw;
-	unsigned int cluster, index;
-	char end;
-	if (strncmp(text, "0x", 2) == 0) {
-		bool is_6 = d->v.shape->version == 6;
-		if (parse_u64(text, is_6 ? UINT64_MAX : UINT32_MAX, &raw) != 0)
-			return -EINVAL;
-		*ret_addr = raw_address(d, raw);
-		return 0;
-	}
-	for (unsigned int i = 0; i < FSCK_RESOURCE_COUNT; i++) {
-		const struct fsck_resource *res = &d->v.resources[i];
-		size_t n = strlen(prefixes[i]);
-		if (strncmp(text, prefixes[i], n) != 0 || !res->is_usable)
-			continue;
-		if (i == FSCK_FBB || i == FSCK_LFB) {
-			if (parse_u64(text + n, UINT32_MAX, &raw) != 0)
-				return -EINVAL;
-		} else {
-			if (sscanf(text + n, "%u/%u%c", &cluster, &index, &end) != 2)
-				return -EINVAL;
-			if (index >= res->per_cluster)
-				return -EUCLEAN;
-			raw = (uint64_t)cluster * res->per_cluster + index;
-		}
-		if (raw >= res->count)
-			return -EUCLEAN;
-		*ret_addr = fsck_addr_of(&d->v, (enum fsck_resource_index)i, raw);
-		return 0;
-	}
-	return -EINVAL;
-}
-
-/* The entry called name (len bytes) in a directory. */
-struct wanted {
-	const char *name;
-	size_t len;
-	vmfs_addr addr;
-};
-
-/* For fsck_dir_each. 1: this is it. */
-static int is_wanted(void *arg, const struct fsck_entry *e)
-{
-	struct wanted *w = arg;
-	if (strlen(e->name) != w->len || memcmp(e->name, w->name, w->len) != 0)
-		return 0;
-	w->addr = e->addr;
-	return 1;
-}
-
-static int find_entry(struct dump *d, const struct fsck_file *dir, const char *name,
-		      size_t len, vmfs_addr *ret_addr)
-{
-	struct wanted w = { .name = name, .len = len };
-	int rc = fsck_dir_each(&d->v, dir, is_wanted, &w);
-	if (rc <= 0)
-		return rc ? rc : -ENOENT;
-	*ret_addr = w.addr;
-	return 0;
-}
-
-static int walk_path(struct dump *d, const char *path, vmfs_addr *ret_addr)
-{
-	vmfs_addr at = addr_of(ADDR_FD, 0, VMFS_FD_ROOT);
-	while (*path) {
-		struct fsck_file file;
-		size_t len = strcspn(path, "/");
-		int err = 0;
-		if (len) {
-			err = fsck_fd_read(&d->v, at, &file);
-			if (!err && !fsck_is_directory(&d->v, &file))
-				err = -ENOTDIR;
-			if (!err)
-				err = find_entry(d, &file, path, len, &at);
-		}
-		if (err)
-			return err;
-		path += len;
-		path += strspn(path, "/");
-	}
-	*ret_addr = at;
-	return 0;
-}
-
 /* A file descriptor, by address or by path. */
 static int find_fd(struct dump *d, const char *text, vmfs_addr *ret_addr,
 		   struct fsck_file *ret_fd)
@@ -232,8 +132,8 @@ static int find_fd(struct dump *d, const char *text, vmfs_addr *ret_addr,
 	int err = load_resources(d);
 	if (err)
 		return err;
-	err = text[0] == '/' ? walk_path(d, text, ret_addr)
-			     : parse_address(d, text, ret_addr);
+	err = text[0] == '/' ? dump_walk_path(&d->v, text, ret_addr)
+			     : dump_parse_address(&d->v, text, ret_addr);
 	if (!err)
 		err = fsck_fd_read(&d->v, *ret_addr, ret_fd);
 	if (err == -EUCLEAN)
@@ -626,7 +526,7 @@ static int do_block(struct dump *d, char **args)
 	int err = load_resources(d);
 	if (err)
 		return err;
-	err = parse_address(d, args[0], &addr);
+	err = dump_parse_address(&d->v, args[0], &addr);
 	if (err == -EINVAL)
 		return report_error(d->r, err, "%s: not an address", args[0]);
 	if (err || fsck_addr_vol_off(&d->v, addr, &vol_off, &size) != 0)

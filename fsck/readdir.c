@@ -21,6 +21,15 @@ struct reading {
 	void *arg;
 };
 
+/* What both kinds of records have, but for the name. */
+static struct fsck_entry entry_of(uint64_t off, le32 type, le32 addr, le32 generation)
+{
+	return (struct fsck_entry){ .off = off,
+				    .type = le32_get(type),
+				    .generation = le32_get(generation),
+				    .addr = { le32_get(addr) } };
+}
+
 static int each5(const struct reading *r)
 {
 	uint64_t end = min_u64(r->length, (uint64_t)ENTRIES_MAX * VMFS_DIRENT_SIZE);
@@ -31,10 +40,7 @@ static int each5(const struct reading *r)
 		err = fsck_file_read(r->v, r->dir, off, &d, sizeof(d));
 		if (err)
 			return err;
-		struct fsck_entry e = { .off = off,
-					.type = le32_get(d.type),
-					.generation = le32_get(d.generation),
-					.addr = { le32_get(d.addr) } };
+		struct fsck_entry e = entry_of(off, d.type, d.addr, d.generation);
 		memcpy(e.name, d.name, sizeof(d.name));
 		if (!addr_is_none(e.addr))
 			err = r->fn(r->arg, &e);
@@ -52,10 +58,7 @@ static int give6(const struct reading *r, uint64_t off)
 	int err = fsck_file_read(r->v, r->dir, off, &d, sizeof(d));
 	if (err)
 		return err;
-	struct fsck_entry e = { .off = off,
-				.type = le32_get(d.type),
-				.generation = le32_get(d.generation),
-				.addr = { le32_get(d.addr) } };
+	struct fsck_entry e = entry_of(off, d.type, d.addr, d.generation);
 	memcpy(e.name, d.name, sizeof(d.name));
 	return r->fn(r->arg, &e);
 }

@@ -578,7 +578,7 @@ static void mark_blocks(struct handmade6 *h)
 	put_meta(h, header, &c, h->next_block - first);
 }
 
-/* One large block is in use as it is, and no small one of it can be had. */
+/* One large block is in use as it is; the header of its small ones is nobody's. */
 static void mark_large(struct handmade6 *h)
 {
 	uint64_t header = handmade6_lfb_cluster_off(h);
@@ -596,9 +596,9 @@ static void mark_large(struct handmade6 *h)
 			 0);
 	resources.converted = le32_of(le32_get(resources.converted) - 1);
 	put(h, fbb, &resources, sizeof(resources));
-	load_meta(h, small, &c);
-	memset(c.states, 0, VMFS6_SFB_PER_LFB / 4);
-	put_meta(h, small, &c, VMFS6_SFB_PER_LFB);
+	memset(&c, 0x5a, sizeof(c));
+	put(h, small - LVM_DATA_OFF, &c, sizeof(c));
+	put(h, small - LVM_DATA_OFF + VMFS6_PAGE, &c, sizeof(c));
 }
 
 void handmade6_write(struct handmade6 *h, struct bdev *bd)

@@ -57,6 +57,14 @@ struct wreck {
 		PROBLEM_##code, { __VA_ARGS__ }, false                                   \
 	}
 
+/* Offsets of fields that lie the same in all versions. */
+#define DEV(field) offsetof(struct vmfs_lvm_device_disk, field)
+#define VOL(field) offsetof(struct vmfs_lvm_volume_disk, field)
+#define PE(field) offsetof(struct vmfs_lvm_pe_disk, field)
+#define DESC(field) offsetof(struct vmfs_descriptor_disk, field)
+#define HB(field) offsetof(struct vmfs_heartbeat_disk, field)
+#define LOCK(field) offsetof(struct vmfs_lock_disk, field)
+
 /* Each of them on a fresh volume: asserts that it is named. */
 void wreck_all(const struct wrecker *w, const struct wreck *wrecks, size_t count);
 /* What only VMFS-6 can have. */

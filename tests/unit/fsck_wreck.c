@@ -124,14 +124,8 @@ static uint64_t place_off(const void *volume, int place)
 	return 0;
 }
 
-#define DEV(field) offsetof(struct vmfs_lvm_device_disk, field)
-#define VOL(field) offsetof(struct vmfs_lvm_volume_disk, field)
-#define PE(field) offsetof(struct vmfs_lvm_pe_disk, field)
-#define DESC(field) offsetof(struct vmfs_descriptor_disk, field)
-#define HB(field) offsetof(struct vmfs_heartbeat_disk, field)
 #define RES(field) offsetof(struct vmfs_resource_geometry_disk, field)
 #define CL(field) offsetof(struct vmfs_cluster_disk, field)
-#define LOCK(field) offsetof(struct vmfs_lock_disk, field)
 #define FD(field) (SECTOR + offsetof(struct vmfs_fd_meta_disk, field))
 #define SLOT(i) (VMFS_FD_DATA_OFF + 4 * (i))
 #define ENTRY(i, field) ((i)*VMFS_DIRENT_SIZE + offsetof(struct vmfs_dirent_disk, field))

@@ -142,15 +142,9 @@ static uint64_t place_off(const void *volume, int place)
 	return 0;
 }
 
-#define DEV(field) offsetof(struct vmfs_lvm_device_disk, field)
-#define VOL(field) offsetof(struct vmfs_lvm_volume_disk, field)
-#define PE(field) offsetof(struct vmfs_lvm_pe_disk, field)
-#define DESC(field) offsetof(struct vmfs_descriptor_disk, field)
 #define DESC6(field) (VMFS6_DESCRIPTOR_AT + offsetof(struct vmfs6_descriptor_disk, field))
-#define HB(field) offsetof(struct vmfs_heartbeat_disk, field)
 #define RES(field) offsetof(struct vmfs6_resource_header_disk, field)
 #define CL(field) offsetof(struct vmfs6_cluster_disk, field)
-#define LOCK(field) offsetof(struct vmfs_lock_disk, field)
 #define FD(field) (PAGE + offsetof(struct vmfs_fd_meta_disk, field))
 #define SLOT(i) (PAGE + offsetof(struct vmfs6_fd_body_disk, u.slots) + 8 * (i))
 #define ENTRY(i, field)                                                                  \
