@@ -64,8 +64,9 @@ static int read_extension(struct bdev *bd, struct reporter *r, uint64_t off,
 	uint32_t count = (uint32_t)min_u64(left, PE_PER_REGION);
 	uint64_t end;
 
-	if (off % VMFS_SECTOR_SIZE || off < LVM_DATA_OFF || off > bd->size ||
-	    bd->size - off < LVM_PE_MAP_OFF + LVM_MAPS_MAX * LVM_PE_MAP_SIZE)
+	uint64_t maps_end = LVM_PE_MAP_OFF - LVM_HEADER_OFF +
+			    div_up(count, LVM_PE_PER_MAP) * LVM_PE_MAP_SIZE;
+	if (!off || off % VMFS_SECTOR_SIZE || off > bd->size || bd->size - off < maps_end)
 		return report_error(r, -EUCLEAN,
 				    "%s: %u more PEs, but no LVM header at 0x%llx",
 				    bd->name, left, (unsigned long long)off);
@@ -79,9 +80,12 @@ static int read_extension(struct bdev *bd, struct reporter *r, uint64_t off,
 		.data_off = le64_get(ext.data_off),
 		.pe_count = count,
 	};
+	/* Where ESXi puts the header, and which maps it counts, is not known. */
+	uint32_t maps = le32_get(ext.map_count);
 	if (le32_get(ext.magic) != LVM_MAGIC ||
-	    le32_get(ext.map_count) != div_up(count, LVM_PE_PER_MAP) ||
-	    ret_region->data_off < off ||
+	    (maps != div_up(count, LVM_PE_PER_MAP) &&
+	     maps != div_up(left, LVM_PE_PER_MAP)) ||
+	    ret_region->data_off < LVM_DATA_OFF ||
 	    !checked_add(ret_region->data_off, count * LVM_PE_SIZE, &end) ||
 	    end > bd->size)
 		return report_error(
@@ -137,8 +141,12 @@ static int check_pe_map(struct bdev *bd, struct reporter *r,
 	bool is_6 = le32_get(devd->major) == LVM6_MAJOR;
 	uint64_t table_off =
 		is_6 ? LVM6_PE_TABLE_OFF - LVM6_PE_BITMAP_OFF : LVM_PE_BITMAP_SIZE;
-	uint64_t step = is_6 ? LVM6_PE_LENGTH_MAX : LVM_PE_SIZE;
 	uint32_t count = le32_get(devd->pe_count) - first;
+	struct lvm_pe_place place = {
+		.dev_off =
+			region->data_off + (uint64_t)map * LVM_PE_PER_MAP * LVM_PE_SIZE,
+		.before = first * LVM_PE_SIZE,
+	};
 	if (count > LVM_PE_PER_MAP)
 		count = LVM_PE_PER_MAP;
 	uint64_t len = table_off +
@@ -159,14 +167,19 @@ static int check_pe_map(struct bdev *bd, struct reporter *r,
 			return report_error(r, -EUCLEAN, "%s: PE bitmap: PE %u is %s",
 					    bd->name, first + i,
 					    is_used ? "used" : "free");
-		uint64_t dev_off =
-			region->data_off + ((uint64_t)map * LVM_PE_PER_MAP + i) * step;
 		struct verify why;
-		if (is_used &&
-		    verify_lvm_pe(&table[i], first + i, dev_off, devd, vold, &why) < 0)
+		if (!is_used)
+			continue;
+		if (verify_lvm_pe(&table[i], first + i, &place, devd, vold, &why) < 0)
 			return report_error(r, -EUCLEAN, "%s: PE table: %s", bd->name,
 					    why.text);
+		place.dev_off += le64_get(table[i].length);
+		place.before += le64_get(table[i].length);
 	}
+	if (is_6 && place.before < le32_get(vold->pe_count) * LVM_PE_SIZE)
+		return report_error(r, -EUCLEAN,
+				    "%s: PE table: %u entries have %llu bytes", bd->name,
+				    count, (unsigned long long)place.before);
 	return 0;
 }
 

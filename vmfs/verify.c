@@ -50,7 +50,9 @@ static bool are_maps_right(const struct vmfs_lvm_device_disk *devd)
 {
 	uint32_t pes = le32_get(devd->pe_count), maps = le32_get(devd->pe_map_count);
 
+	/* Whether maps behind extension headers are counted is not known. */
 	return maps == div_up(pes, LVM_PE_PER_MAP) ||
+	       (maps == LVM_MAPS_MAX && pes > LVM_MAPS_MAX * LVM_PE_PER_MAP) ||
 	       (maps == 0 && pes <= LVM_PE_PER_MAP);
 }
 
@@ -120,14 +122,19 @@ int verify_lvm_volume(const struct vmfs_lvm_volume_disk *vold,
 	return 0;
 }
 
-int verify_lvm_pe(const struct vmfs_lvm_pe_disk *ped, uint32_t i, uint64_t dev_off,
+int verify_lvm_pe(const struct vmfs_lvm_pe_disk *ped, uint32_t i,
+		  const struct lvm_pe_place *place,
 		  const struct vmfs_lvm_device_disk *devd,
 		  const struct vmfs_lvm_volume_disk *vold, struct verify *ret_why)
 {
-	uint64_t step = lvm_is_6(devd) ? LVM6_PE_LENGTH_MAX : LVM_PE_SIZE;
-	uint64_t vol_off = le64_get(vold->pe_first) * LVM_PE_SIZE + i * step;
+	uint64_t vol_off = le64_get(vold->pe_first) * LVM_PE_SIZE + place->before;
 	uint64_t end = le32_get(vold->pe_count) * LVM_PE_SIZE;
-	uint64_t length = min_u64(step, end > i * step ? end - i * step : 0);
+	uint64_t left = end > place->before ? end - place->before : 0;
+	uint64_t length = le64_get(ped->length);
+	/* LVM 6: of any length, as the volume has grown. */
+	bool is_length_right = lvm_is_6(devd) ? length && length % LVM_PE_SIZE == 0 &&
+							length <= left
+					      : length == LVM_PE_SIZE;
 	if (!ped->used)
 		return fail(ret_why, "PE %u is free, but used in the bitmap", i);
 	if (le32_get(ped->number) != i)
@@ -135,15 +142,14 @@ int verify_lvm_pe(const struct vmfs_lvm_pe_disk *ped, uint32_t i, uint64_t dev_o
 	if (le32_get(ped->volume_index) != 0)
 		return fail(ret_why, "PE %u belongs to volume %u, not 0", i,
 			    le32_get(ped->volume_index));
-	if (le64_get(ped->dev_off) != dev_off)
+	if (le64_get(ped->dev_off) != place->dev_off)
 		return fail(ret_why, "PE %u lies at 0x%llx, not 0x%llx", i,
-			    ll(le64_get(ped->dev_off)), ll(dev_off));
+			    ll(le64_get(ped->dev_off)), ll(place->dev_off));
 	if (le64_get(ped->vol_off) != vol_off)
 		return fail(ret_why, "PE %u is volume offset 0x%llx, not 0x%llx", i,
 			    ll(le64_get(ped->vol_off)), ll(vol_off));
-	if (le64_get(ped->length) != length)
-		return fail(ret_why, "PE %u has %llu bytes", i,
-			    ll(le64_get(ped->length)));
+	if (!is_length_right)
+		return fail(ret_why, "PE %u has %llu bytes", i, ll(length));
 	return 0;
 }
 

@@ -29,8 +29,15 @@ uint32_t lvm_pes(const struct vmfs_lvm_device_disk *devd);
 int verify_lvm_volume(const struct vmfs_lvm_volume_disk *vold,
 		      const struct vmfs_lvm_device_disk *devd, struct verify *ret_why)
 	__attribute__((warn_unused_result));
-/* Entry i of the PE table of a device, to lie at dev_off: FORMAT.md 3.5, 20.2. */
-int verify_lvm_pe(const struct vmfs_lvm_pe_disk *ped, uint32_t i, uint64_t dev_off,
+/*
+ * Where an entry of a PE table must lead: dev offset, and bytes of the extent before it.
+ */
+struct lvm_pe_place {
+	uint64_t dev_off, before;
+};
+/* Entry i of the PE table of a device: FORMAT.md 3.5, 20.2. */
+int verify_lvm_pe(const struct vmfs_lvm_pe_disk *ped, uint32_t i,
+		  const struct lvm_pe_place *place,
 		  const struct vmfs_lvm_device_disk *devd,
 		  const struct vmfs_lvm_volume_disk *vold, struct verify *ret_why)
 	__attribute__((warn_unused_result));

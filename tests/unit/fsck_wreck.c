@@ -334,7 +334,7 @@ static void every_wreck_is_named(void **state)
 	bdev_close(h.bd);
 }
 
-/* Four have a test of their own below; and fsck_wreck6.c. */
+/* These have a test of their own below, or in vmfs_lvm.c. */
 static bool has_wreck_here(enum fsck_problem problem)
 {
 	return !wreck_is_only_6(problem) && problem != PROBLEM_READ_ERROR &&

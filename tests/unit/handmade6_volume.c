@@ -20,6 +20,7 @@
 #include "base/align.h"
 #include "tests/lib/collect.h"
 #include "tests/lib/handmade6.h"
+#include "tests/lib/wreck.h"
 #include "vmfs/dirhash.h"
 #include "vmfs/vmfs.h"
 
@@ -208,6 +209,52 @@ static void the_volume_is_described(void **state)
 			 16384 - (HANDMADE6_NAME0 + HANDMADE6_NAMES + 2));
 	assert_int_equal(info.free_sb_count, 16384 - x->h.next_sb);
 	assert_int_equal(vmfs_volume_members(x->vol, NULL, 0), 0);
+}
+
+/* The PE table of a volume that has grown has an entry for each time. */
+static void grow_table(struct bdev *bd, uint64_t first_length)
+{
+	struct vmfs_lvm_device_disk dev;
+	struct vmfs_lvm_volume_disk vol;
+	union {
+		struct vmfs_lvm_pe_disk pes[4];
+		uint8_t bytes[512];
+	} table;
+	uint8_t bitmap[512];
+
+	assert_int_equal(bdev_read(bd, &dev, sizeof(dev), LVM_HEADER_OFF), 0);
+	assert_int_equal(bdev_read(bd, &vol, sizeof(vol), LVM6_VOLUME_OFF), 0);
+	assert_int_equal(bdev_read(bd, &table, sizeof(table), LVM6_PE_TABLE_OFF), 0);
+	assert_int_equal(bdev_read(bd, bitmap, sizeof(bitmap), LVM6_PE_BITMAP_OFF), 0);
+	uint64_t rest = le64_get(table.pes[0].length) - first_length;
+	table.pes[0].length = le64_of(first_length);
+	table.pes[1] = table.pes[0];
+	table.pes[1].number = le32_of(1);
+	table.pes[1].dev_off = le64_of(LVM_DATA_OFF + first_length);
+	table.pes[1].vol_off = le64_of(first_length);
+	table.pes[1].length = le64_of(rest);
+	bitmap[0] = 3;
+	dev.pe_count = le32_of(2);
+	dev.pe_last = le32_of(1);
+	vol.generation = le64_of(3);
+	vol.consumed_pes = le32_of(2);
+	assert_int_equal(bdev_write(bd, &dev, sizeof(dev), LVM_HEADER_OFF), 0);
+	assert_int_equal(bdev_write(bd, &vol, sizeof(vol), LVM6_VOLUME_OFF), 0);
+	assert_int_equal(bdev_write(bd, &table, sizeof(table), LVM6_PE_TABLE_OFF), 0);
+	assert_int_equal(bdev_write(bd, bitmap, sizeof(bitmap), LVM6_PE_BITMAP_OFF), 0);
+}
+
+static void a_volume_that_has_grown_is_read(void **state)
+{
+	struct fixture *x = *state;
+
+	assert_int_equal(vmfs_volume_close(x->vol), 0);
+	grow_table(x->bd, 3 * LVM_PE_SIZE);
+	wreck_assert_clean(x->bd);
+	collect_done(&x->told);
+	if (open_volume(x, true))
+		fail_msg("open: %s", collect_text(&x->told));
+	check_part(x, "/blocks", HANDMADE6_BLOCKS, 3 * MIB, 5, true);
 }
 
 static void put32(struct bdev *bd, uint64_t vol_off, uint32_t value, uint32_t *ret_old)
@@ -416,6 +463,7 @@ int main(int argc, char **argv)
 		T(every_name_is_listed_once),
 		T(the_volume_is_described),
 		T(what_others_made_is_not_written),
+		T(a_volume_that_has_grown_is_read),
 		T(damage_is_named),
 		T(random_damage_is_survived),
 		cmocka_unit_test(hashes_are_right),

@@ -16,6 +16,7 @@
 #include "base/align.h"
 #include "base/bitmap.h"
 #include "tests/lib/collect.h"
+#include "tests/lib/wreck.h"
 #include "vmfs/lvm.h"
 
 #define MAPS 2u /* behind the extension header: 8,193 PEs */
@@ -209,6 +210,46 @@ static void a_bad_extension_is_refused(void **state)
 	put_extension(bd, LVM_MAGIC, MAPS, SECOND_DATA_OFF);
 }
 
+/* fsck follows the same headers, and says when they lead nowhere. */
+static void fsck_follows_the_regions(void **state)
+{
+	static struct findings all;
+	struct fsck_summary summary;
+	struct bdev *bd = *state;
+
+	assert_int_equal(wreck_check(&bd, 1, &all, &summary), 0);
+	assert_int_equal(all.counts[PROBLEM_LVM_REGION], 0);
+	assert_int_equal(all.counts[PROBLEM_LVM_PE_BITMAP], 0);
+	assert_int_equal(all.counts[PROBLEM_LVM_PE_ENTRY], 0);
+	assert_int_equal(all.counts[PROBLEM_LVM_MAP_COUNT], 0);
+	put_extension(bd, 7, MAPS, SECOND_DATA_OFF);
+	assert_int_equal(wreck_check(&bd, 1, &all, &summary), 0);
+	assert_int_equal(all.counts[PROBLEM_LVM_REGION], 1);
+	assert_non_null(strstr(all.text, "8193 more PEs, but no header for them"));
+	put_extension(bd, LVM_MAGIC, MAPS, SECOND_DATA_OFF - 512);
+	assert_int_equal(wreck_check(&bd, 1, &all, &summary), 0);
+	assert_int_equal(all.counts[PROBLEM_LVM_PE_ENTRY], MAPS - 1 + LVM_PE_PER_MAP);
+	put_extension(bd, LVM_MAGIC, MAPS, SECOND_DATA_OFF);
+}
+
+/* Whether a header counts its own maps or all that are left is not known. */
+static void either_count_of_maps_is_read(void **state)
+{
+	struct bdev *bd = *state;
+	struct vmfs_lvm_device_disk dev;
+	struct collect told;
+
+	assert_int_equal(bdev_read(bd, &dev, sizeof(dev), LVM_HEADER_OFF), 0);
+	le32 was = dev.pe_map_count;
+	dev.pe_map_count = le32_of(LVM_MAPS_MAX);
+	put(bd, LVM_HEADER_OFF, &dev, sizeof(dev));
+	if (open_lvm(bd, &told, NULL))
+		fail_msg("%s", collect_text(&told));
+	collect_done(&told);
+	dev.pe_map_count = was;
+	put(bd, LVM_HEADER_OFF, &dev, sizeof(dev));
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, make, unmake)
@@ -216,6 +257,8 @@ int main(void)
 		T(both_regions_are_found),
 		T(bytes_are_read_over_the_seam),
 		T(a_bad_extension_is_refused),
+		T(fsck_follows_the_regions),
+		T(either_count_of_maps_is_read),
 	};
 #undef T
 	cmocka_set_message_output(CM_OUTPUT_TAP);
