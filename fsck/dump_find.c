@@ -74,8 +74,8 @@ static int is_wanted(void *arg, const struct fsck_entry *e)
 	return 1;
 }
 
-static int find_entry(const struct fsck_volume *v, const struct fsck_file *dir, const char *name,
-		      size_t len, vmfs_addr *ret_addr)
+static int find_entry(const struct fsck_volume *v, const struct fsck_file *dir,
+		      const char *name, size_t len, vmfs_addr *ret_addr)
 {
 	struct wanted w = { .name = name, .len = len };
 	int rc = fsck_dir_each(v, dir, is_wanted, &w);

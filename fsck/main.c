@@ -88,9 +88,9 @@ static void found(void *arg, enum fsck_problem problem, const char *text)
 	const struct problem *row = fsck_problem(problem);
 	if (p->findings) {
 		(void)json_array_append_new(
-			p->findings, json_pack("{ss ss so}", "code", row->code, "severity",
-					       severities[row->severity], "text",
-					       text_json(text)));
+			p->findings,
+			json_pack("{ss ss so}", "code", row->code, "severity",
+				  severities[row->severity], "text", text_json(text)));
 		return;
 	}
 	unsigned int n = ++p->counts[problem];

@@ -8,9 +8,12 @@
 need mkfs.vmfs fsck.vmfs python3
 
 image=$T/image
-value() { # value EXPRESSION, of the object in $out
-	python3 -c 'import json, sys; d = json.load(sys.stdin); print(eval(sys.argv[1]))' \
-		"$1" <<<"$out"
+values() { # values KEY..., of the object in $out or of its first finding
+	python3 -c '
+import json, sys
+d = json.load(sys.stdin)
+first = d["findings"][0] if d["findings"] else {}
+print(*[d.get(k, first.get(k)) for k in sys.argv[1:]], sep=":")' "$@" <<<"$out"
 }
 
 for version in 5 6; do
@@ -19,14 +22,14 @@ for version in 5 6; do
 	mkfs.vmfs -q -V $version -L "json $version" "$image"
 	run fsck.vmfs -n --json "$image"
 	is "$rc" 0 "VMFS-$version: a clean volume: 0"
-	is "$(value '[d["version"], d["label"], d["errors"], d["findings"], d["complete"]]')" \
-		"[$version, 'json $version', 0, [], True]" "and an object without findings"
+	is "$(values version label errors findings complete)" \
+		"$version:json $version:0:[]:True" "and an object without findings"
 	# The first heartbeat slot: in a state that is none.
 	printf '\x09' | dd of="$image" bs=1 seek=$((0x1400000)) conv=notrunc status=none
 	run fsck.vmfs -n --json "$image"
 	is "$rc" 4 "damaged: 4"
-	is "$(value '[d["errors"], d["findings"][0]["code"], d["findings"][0]["severity"]]')" \
-		"[1, 'HB_STATE', 'error']" "and a finding with code and severity"
+	is "$(values errors code severity)" "1:HB_STATE:error" \
+		"and a finding with code and severity"
 done
 
 run fsck.vmfs --list-findings
