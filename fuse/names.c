@@ -191,13 +191,19 @@ void do_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
 	struct handle *hold;
 	if (is_refused(req))
 		return;
-	int err = flags ? -EINVAL : 0;
+	const struct vmfs_node_move what = {
+		.from_dir = node_of_ino(parent), .from = name,
+		.to_dir = node_of_ino(new_parent), .to = new_name,
+		.flags = (flags & RENAME_NOREPLACE ? VMFS_RENAME_NOREPLACE : 0) |
+			 (flags & RENAME_EXCHANGE ? VMFS_RENAME_EXCHANGE : 0),
+	};
+	if (flags & ~(unsigned int)(RENAME_NOREPLACE | RENAME_EXCHANGE)) {
+		reply_error(req, -EINVAL);
+		return;
+	}
+	int err = hold_name(m, new_parent, new_name, &hold);
 	if (!err)
-		err = hold_name(m, new_parent, new_name, &hold);
-	if (!err)
-		err = vmfs_node_rename(m->vol, node_of_ino(parent), name,
-				       node_of_ino(new_parent), new_name);
-	if (!flags)
-		files_unhold(m, hold, !err);
+		err = vmfs_node_move(m->vol, &what);
+	files_unhold(m, hold, !err && !(flags & RENAME_EXCHANGE));
 	reply_error(req, err);
 }

@@ -596,13 +596,6 @@ int vmfs_node_move(struct vmfs_volume *vol, const struct vmfs_node_move *what)
 	return run_move(vol, &c);
 }
 
-int vmfs_node_rename(struct vmfs_volume *vol, struct vmfs_node from_dir, const char *from,
-		     struct vmfs_node to_dir, const char *to)
-{
-	return vmfs_node_move(
-		vol, &(struct vmfs_node_move){ from_dir, to_dir, from, to, 0 });
-}
-
 int vmfs_rename_flags(struct vmfs_volume *vol, const char *from, const char *to,
 		      uint32_t flags)
 {

@@ -53,8 +53,12 @@ int vmfs_node_symlink(struct vmfs_volume *vol, struct vmfs_node dir, const char 
  */
 int vmfs_node_unlink(struct vmfs_volume *vol, struct vmfs_node dir, const char *name)
 	__attribute__((warn_unused_result));
-int vmfs_node_rename(struct vmfs_volume *vol, struct vmfs_node from_dir, const char *from,
-		     struct vmfs_node to_dir, const char *to)
+struct vmfs_node_move {
+	struct vmfs_node from_dir, to_dir;
+	const char *from, *to;
+	uint32_t flags;		/* enum vmfs_rename_flags */
+};
+int vmfs_node_move(struct vmfs_volume *vol, const struct vmfs_node_move *what)
 	__attribute__((warn_unused_result));
 int vmfs_node_rmdir(struct vmfs_volume *vol, struct vmfs_node dir, const char *name)
 	__attribute__((warn_unused_result));
@@ -64,15 +68,6 @@ int vmfs_node_rmdir(struct vmfs_volume *vol, struct vmfs_node dir, const char *n
  */
 int vmfs_unlinked_collect(struct vmfs_volume *vol, bool (*may_go_on)(void *arg),
 			  void *arg) __attribute__((warn_unused_result));
-
-/* As vmfs_rename_flags. */
-struct vmfs_node_move {
-	struct vmfs_node from_dir, to_dir;
-	const char *from, *to;
-	uint32_t flags;		/* enum vmfs_rename_flags */
-};
-int vmfs_node_move(struct vmfs_volume *vol, const struct vmfs_node_move *what)
-	__attribute__((warn_unused_result));
 
 /* As vmfs_file_open, of what is there: VMFS_CREATE and VMFS_EXCL mean nothing. */
 int vmfs_node_open(struct vmfs_volume *vol, struct vmfs_node node,

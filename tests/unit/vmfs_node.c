@@ -32,6 +32,13 @@ static struct vmfs_node create(struct testvol *tv, struct vmfs_node dir, const c
 	return vmfs_node_of(&st);
 }
 
+static int move(struct testvol *tv, struct vmfs_node from_dir, const char *from,
+		struct vmfs_node to_dir, const char *to)
+{
+	const struct vmfs_node_move what = { from_dir, to_dir, from, to, 0 };
+	return vmfs_node_move(tv->vol, &what);
+}
+
 static void check_owner(const struct vmfs_stat *st)
 {
 	assert_int_equal(st->mode, 0750);
@@ -57,7 +64,7 @@ static void all_is_done_by_node(void **state)
 	assert_int_equal(vmfs_node_symlink(tv.vol, d, "l", "f", &mine, &st), 0);
 	assert_int_equal(vmfs_node_readlink(tv.vol, vmfs_node_of(&st), target, 16), 1);
 	assert_int_equal(vmfs_node_readdir(tv.vol, d, 0, entries, 8), 4);
-	assert_int_equal(vmfs_node_rename(tv.vol, d, "f", root, "g"), 0);
+	assert_int_equal(move(&tv, d, "f", root, "g"), 0);
 	assert_int_equal(vmfs_node_lookup(tv.vol, root, "g", &st), 0);
 	assert_true(st.addr.raw == f.addr.raw && st.generation == f.generation);
 	assert_int_equal(vmfs_node_lookup(tv.vol, d, "f", &st), -ENOENT);
@@ -103,7 +110,7 @@ static void a_node_that_is_gone_stays_gone(void **state)
 	assert_int_equal(vmfs_node_readdir(tv.vol, old, 0, &entry, 1), -ENOENT);
 	assert_int_equal(vmfs_node_readlink(tv.vol, old, target, 16), -ENOENT);
 	assert_int_equal(vmfs_node_mkdir(tv.vol, old, "x", &mine, &st), -ENOENT);
-	assert_int_equal(vmfs_node_rename(tv.vol, root, "b", old, "x"), -ENOENT);
+	assert_int_equal(move(&tv, root, "b", old, "x"), -ENOENT);
 	assert_int_equal(vmfs_node_unlink(tv.vol, root, "b"), 0);
 	testvol_unmount(&tv);
 	testvol_check(&tv);
@@ -191,7 +198,7 @@ static void an_open_file_loses_its_name_alone(void **state)
 	assert_int_equal(st.links, 0);
 	create(&tv, root, "a");
 	assert_int_equal(vmfs_rename(tv.vol, "/a", "/b"), -EBUSY);
-	assert_int_equal(vmfs_node_rename(tv.vol, root, "a", root, "b"), 0);
+	assert_int_equal(move(&tv, root, "a", root, "b"), 0);
 	assert_int_equal(waiting(&tv), 2);
 	/* they are in use */
 	assert_int_equal(vmfs_unlinked_collect(tv.vol, NULL, NULL), 0);
