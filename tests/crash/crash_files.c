@@ -166,8 +166,9 @@ static void fill_resource(struct bdev *bd, const struct mkfs_layout *l,
 			  enum mkfs_resource_index which)
 {
 	const struct mkfs_resource *res = &l->resources[which];
-	uint8_t junk[MKFS_SUB_BLOCK_SIZE];
-	memset(junk, JUNK, sizeof(junk));
+	uint8_t *junk = malloc(MKFS_SUB_BLOCK_SIZE);
+	assert_non_null(junk);
+	memset(junk, JUNK, MKFS_SUB_BLOCK_SIZE);
 	for (uint32_t i = 0; i < res->count; i++) {
 		uint64_t off = mkfs_resource_off(res, i / res->per_cluster,
 						 i % res->per_cluster);
@@ -177,6 +178,7 @@ static void fill_resource(struct bdev *bd, const struct mkfs_layout *l,
 								      off)),
 				 0);
 	}
+	free(junk);
 }
 
 static void record(void *arg)

@@ -83,7 +83,8 @@ static void resources_make(struct handmade3 *h)
 {
 	static const struct mkfs_resource
 		rows[MKFS_JBC] = {
-			[MKFS_FBB] = { ".fbb.sf", VMFS_FD_FBB, VMFS_LOCK_FBB },
+			[MKFS_FBB] = { ".fbb.sf", VMFS_FD_FBB, VMFS_LOCK_FBB,
+				       .resource_size = 0 },
 			[MKFS_FDC] = { ".fdc.sf", VMFS_FD_FDC, VMFS_LOCK_FDC,
 				       .resource_size = VMFS_FD_SIZE },
 			[MKFS_PBC] = { ".pbc.sf", VMFS_FD_PBC, VMFS_LOCK_PBC,

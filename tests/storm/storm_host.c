@@ -613,7 +613,7 @@ static bool parse(struct host *h, int argc, char **argv, int *ret_what)
 		case 'L': h->no_liveness = true; break;
 		case 'G': h->is_guarded = true; break;
 		case 'E': h->trees = (unsigned int)strtoul(optarg, NULL, 0);
-			  /* fall through */
+			  __attribute__((fallthrough));
 		case 'M': *ret_what = c; break;
 		default: return false;
 		}

@@ -104,7 +104,7 @@ static int leave(struct member *m)
 static int prepare(const char *image)
 {
 	struct member m = { 0 };
-	struct bdev *bd;
+	struct bdev *bd = NULL;
 	struct bdev_extent e;
 	struct bdev_io io = { .op = BDEV_READ, .len = BLOCK };
 	uint8_t *data = malloc(1 << 20);
