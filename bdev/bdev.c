@@ -615,6 +615,11 @@ int bdev_caw(struct bdev *bd, const void *expected, const void *wanted, uint32_t
 	return rc;
 }
 
+int bdev_rescan(struct bdev *bd)
+{
+	return bd->ops->rescan ? bd->ops->rescan(bd) : 0;
+}
+
 int bdev_reserve(struct bdev *bd, bool is_wanted)
 {
 	return bd->ops->reserve ? bd->ops->reserve(bd, is_wanted) : -EOPNOTSUPP;

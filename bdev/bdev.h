@@ -111,6 +111,8 @@ struct bdev_ops {
 	/* SCSI RESERVE(6), RELEASE(6): 0, -EBUSY (another holds it), -errno. Blocks. */
 	int (*reserve)(struct bdev *bd, bool is_wanted);
 	int (*resize)(struct bdev *bd, uint64_t size);
+	/* Looks how large the device is by now; sets bd->size. NULL: it never changes. */
+	int (*rescan)(struct bdev *bd);
 	/* As the functions of bdev/fence.h; NULL: -EOPNOTSUPP (guard: 0). */
 	void (*cut)(struct bdev *bd);
 	int (*mend)(struct bdev *bd, uint64_t deadline);
@@ -186,6 +188,8 @@ int bdev_rw(struct bdev *bd, enum bdev_op op, uint32_t flags, void *buf, uint64_
 /* Compare-and-write of one block of len bytes: 0, -EILSEQ, or as above. Blocks. */
 int bdev_caw(struct bdev *bd, const void *expected, const void *wanted, uint32_t len,
 	     uint64_t offset, uint64_t deadline) __attribute__((warn_unused_result));
+/* Looks how large it is by now: it may have grown since it was opened. Blocks. */
+int bdev_rescan(struct bdev *bd) __attribute__((warn_unused_result));
 int bdev_reserve(struct bdev *bd, bool is_wanted) __attribute__((warn_unused_result));
 int bdev_liveness(struct bdev *bd, uint64_t offset, bool is_wanted)
 	__attribute__((warn_unused_result));

@@ -64,6 +64,25 @@ static int file_resize(struct bdev *bd, uint64_t size)
 	return 0;
 }
 
+/* Only ever larger: what is in flight was checked against what it was. */
+static int file_rescan(struct bdev *bd)
+{
+	struct file_bdev *file = (struct file_bdev *)bd;
+	struct stat st;
+	uint64_t size;
+
+	if (file->is_block ? ioctl(file->file_fd, BLKGETSIZE64, &size)
+			   : fstat(file->file_fd, &st))
+		return report_error(bd->reporter, -errno, "%s: cannot get its size: %s",
+				    bd->name, strerror(errno));
+	if (!file->is_block)
+		size = (uint64_t)st.st_size;
+	if (round_down(size, bd->block_size) > bd->size)
+		__atomic_store_n(&bd->size, round_down(size, bd->block_size),
+				 __ATOMIC_RELAXED);
+	return 0;
+}
+
 static void file_cut(struct bdev *bd)
 {
 	struct file_bdev *file = (struct file_bdev *)bd;
@@ -110,6 +129,7 @@ static const struct bdev_ops file_ops = {
 	.submit = file_submit,
 	.rw = file_rw,
 	.resize = file_resize,
+	.rescan = file_rescan,
 	.cut = file_cut,
 	.mend = file_mend,
 	.liveness = file_liveness,

@@ -103,7 +103,11 @@ static void check_volume(struct fsck *f, const struct fsck_extent *e)
 	else if (strcmp(on_disk, text) != 0)
 		fsck_found(f, PROBLEM_LVM_VOLUME_NAME, "%s: volume name '%.40s', UUID %s",
 			   name, on_disk, text);
-	if (le64_get(v->size) != f->volume.size_bytes)
+	/* Later extents may be ahead of the first one, which counts: vmfs/lvm.c. */
+	bool is_ahead = e != &f->volume.extents[0] &&
+			le64_get(v->size) > f->volume.size_bytes &&
+			le32_get(v->extent_count) >= f->volume.extent_count;
+	if (le64_get(v->size) != f->volume.size_bytes && !is_ahead)
 		fsck_found(f, PROBLEM_LVM_VOLUME_SIZE,
 			   "%s: volume of %llu bytes, its extents have %llu", name,
 			   (ull)le64_get(v->size), (ull)f->volume.size_bytes);
@@ -113,12 +117,12 @@ static void check_volume(struct fsck *f, const struct fsck_extent *e)
 		fsck_found(f, PROBLEM_LVM_VOLUME_PES,
 			   "%s: volume PEs %llu to %llu, count %u, the device has %u",
 			   name, (ull)first, (ull)last, pes, fsck_extent_pes(e));
-	if (le32_get(v->extent_count) != f->volume.extent_count)
+	if (le32_get(v->extent_count) != f->volume.extent_count && !is_ahead)
 		fsck_found(f, PROBLEM_LVM_VOLUME_EXTENTS,
 			   "%s: volume of %u extents, %u given", name,
 			   le32_get(v->extent_count), f->volume.extent_count);
 	uint64_t generation = entries_of(&f->volume) + f->volume.extent_count;
-	if (le64_get(v->generation) != generation)
+	if (le64_get(v->generation) != generation && !is_ahead)
 		fsck_found(f, PROBLEM_LVM_VOLUME_GENERATION,
 			   "%s: volume generation %llu, PEs and extents are %llu", name,
 			   (ull)le64_get(v->generation), (ull)generation);
@@ -172,6 +176,11 @@ static int check_map(struct fsck *f, const struct fsck_extent *e, uint64_t off,
 		return -ENOMEM;
 	int err = fsck_read_result(f, bdev_read(e->bd, buf, len, off), "PE table");
 	bitmap_set_range(wanted, 0, count);
+	/* Up to the device's count they may be just being added. */
+	for (uint32_t i = count; !err && !fsck_extent_is_6(e) && i < LVM_PE_PER_MAP &&
+				 first + i < le32_get(e->device.pe_count);
+	     i++)
+		bitmap_clear(buf, i);
 	if (!err && memcmp(buf, wanted, sizeof(wanted)) != 0)
 		fsck_found(f, PROBLEM_LVM_PE_BITMAP,
 			   "%s: PE bitmap of PE %u shows %llu in use, %u exist",
@@ -189,7 +198,10 @@ static int check_map(struct fsck *f, const struct fsck_extent *e, uint64_t off,
 static int check_maps(struct fsck *f, const struct fsck_extent *e)
 {
 	struct place next = { .vol_off = e->vol_off };
-	uint32_t left = le32_get(e->device.pe_count), first = 0;
+	/* Those of the device behind the volume's are just being added: vmfs/lvm.c. */
+	uint32_t left = fsck_extent_is_6(e) ? le32_get(e->device.pe_count)
+					    : le32_get(e->volume.pe_count);
+	uint32_t first = 0;
 	int err = 0;
 	for (unsigned int i = 0; !err && i < e->region_count && left; i++) {
 		const struct fsck_region *region = &e->regions[i];

@@ -133,7 +133,7 @@ static int extent_order(const void *a, const void *b)
 static int extents_verify(struct fsck_volume *v, struct reporter *r)
 {
 	const struct fsck_extent *first = &v->extents[0];
-	uint64_t next = 0;
+	uint64_t next = 0, total = le64_get(first->volume.size) / LVM_PE_SIZE;
 	unsigned int wanted = le32_get(first->volume.extent_count);
 	for (unsigned int i = 0; i < v->extent_count; i++) {
 		struct fsck_extent *e = &v->extents[i];
@@ -156,6 +156,16 @@ static int extents_verify(struct fsck_volume *v, struct reporter *r)
 				"volume %.35s: the extent with PE %llu is missing",
 				(const char *)first->volume.name,
 				(unsigned long long)next);
+		if (at && at >= total)
+			return report_error(
+				r, -EINVAL,
+				"%s: is no extent of volume %.35s: adding it was not "
+				"finished",
+				e->bd->name, (const char *)first->volume.name);
+		/* It may be ahead of the first one: vmfs/lvm.c. */
+		if (at)
+			e->size_bytes =
+				min_u64(e->size_bytes, (total - at) * LVM_PE_SIZE);
 		e->vol_off = next * LVM_PE_SIZE;
 		next += e->size_bytes / LVM_PE_SIZE;
 	}

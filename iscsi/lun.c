@@ -432,6 +432,7 @@ static void lun_close(struct bdev *bd)
 static const struct bdev_ops lun_ops = {
 	.submit = lun_submit,
 	.reserve = lun_reserve,
+	.rescan = lun_rescan,
 	.cut = lun_cut,
 	.mend = lun_mend,
 	.guard = lun_guard,

@@ -169,6 +169,7 @@ int lun_reinstate(struct bdev *bd, const struct bdev_nexus *victim, uint64_t dea
 
 /* probe.c */
 int lun_probe(struct lun *lun) __attribute__((warn_unused_result));
+int lun_rescan(struct bdev *bd);
 /* Starts the check of a new session; sets is_ready at its end. */
 void lun_check_start(struct lun *lun);
 

@@ -211,6 +211,24 @@ static int probe_capacity(struct lun *lun)
 	return 0;
 }
 
+/* Only ever larger: what is in flight was checked against what it was. */
+int lun_rescan(struct bdev *bd)
+{
+	struct lun *lun = (struct lun *)bd;
+	uint64_t blocks, size;
+	uint32_t block_size;
+	int error = ask_capacity(lun, &blocks, &block_size);
+
+	if (error)
+		return report_error(bd->reporter, error,
+				    "%s: READ CAPACITY failed: %s", bd->name,
+				    strerror(-error));
+	if (block_size == bd->block_size && checked_mul(blocks, block_size, &size) &&
+	    size > bd->size)
+		__atomic_store_n(&bd->size, size, __ATOMIC_RELAXED);
+	return 0;
+}
+
 /* limit blocks as bytes, 0 being no limit, but at most most. */
 static uint64_t limit_bytes(const struct lun *lun, uint64_t blocks, uint64_t most)
 {

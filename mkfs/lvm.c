@@ -6,6 +6,7 @@
 #include "base/align.h"
 #include "base/bitmap.h"
 #include "mkfs/writer.h"
+#include "vmfs/lvmimage.h"
 
 enum { PES_PER_SECTOR = VMFS_SECTOR_SIZE / sizeof(struct vmfs_lvm_pe_disk) };
 
@@ -62,18 +63,8 @@ static void put_pe_maps(struct mkfs *m, uint32_t extent)
 		put(m, extent, off, bitmap, sizeof(bitmap));
 		for (uint32_t i = 0; i < count; i += PES_PER_SECTOR) {
 			struct vmfs_lvm_pe_disk pes[PES_PER_SECTOR] = { 0 };
-			for (uint32_t k = i; k < count && k < i + PES_PER_SECTOR; k++) {
-				uint64_t at = (uint64_t)(first + k) * LVM_PE_SIZE;
-				pes[k - i] = (struct vmfs_lvm_pe_disk){
-					.used = 1,
-					.number = le32_of(first + k),
-					.dev_off = le64_of(LVM_DATA_OFF + at),
-					.vol_off = le64_of(e->pe_first * LVM_PE_SIZE +
-							   at),
-					.length = le64_of(LVM_PE_SIZE),
-					.version = le32_of(1),
-				};
-			}
+			for (uint32_t k = i; k < count && k < i + PES_PER_SECTOR; k++)
+				pes[k - i] = lvm_image_pe(first + k, e->pe_first);
 			put(m, extent, off + sizeof(bitmap) + i * sizeof(pes[0]), pes,
 			    sizeof(pes));
 		}
@@ -103,20 +94,15 @@ void mkfs_put_lvm_volume(struct mkfs *m, uint32_t extent)
 	const struct mkfs_extent *e = &l->extents[extent];
 	const struct mkfs_options *o = m->options;
 	struct vmfs_lvm_volume_disk v = {
-		.size = le64_of(l->volume_size),
-		.generation = le64_of((uint64_t)l->pe_count + l->extent_count),
 		.state = le32_of(1),
 		.snapshot_id = le32_of(1),
 		.created_us = le64_of(o->volume_created_us),
-		.pe_count = le32_of(e->pe_count),
-		.pe_first = le64_of(e->pe_first),
-		.pe_last = le64_of((uint64_t)e->pe_first + e->pe_count - 1),
 		.modified_us = le64_of(o->volume_modified_us),
-		.extent_count = le32_of(l->extent_count),
 	};
 	bool is_6 = l->version == 6;
 	char text[UUID_TEXT_SIZE];
 
+	lvm_image_volume_size(&v, e->pe_first, e->pe_count, l->pe_count, l->extent_count);
 	if (is_6) {
 		uint64_t entries = 0;
 
@@ -139,27 +125,19 @@ void mkfs_put_lvm_device(struct mkfs *m, uint32_t extent)
 	const struct mkfs_extent *e = &m->layout->extents[extent];
 	const struct mkfs_options *o = m->options;
 	const struct mkfs_part *part = part_of(m, extent);
-	const struct bdev_identity *id = &part->identity;
 	struct vmfs_lvm_device_disk d = {
 		.magic = le32_of(LVM_MAGIC),
 		.major = le32_of(5),
 		.minor = le32_of(0x15),
-		.identity = { .type = id->type,
-			      .len = id->len,
-			      .lun = le16_of(id->lun),
-			      .device_type = id->device_type,
-			      .scsi_level = id->scsi_level },
 		.block_size = le32_of(VMFS_SECTOR_SIZE),
-		.total_bytes = le64_of(e->device_size),
 		.volume_count = le32_of(1),
-		.pe_count = le32_of(e->pe_count),
-		.pe_last = le32_of(e->pe_count - 1),
 		.generation = le64_of(3),
 		.data_off = le64_of(LVM_DATA_OFF),
 		.init_time_us = le64_of(o->device_created_us),
 		.modified_time_us = le64_of(o->device_modified_us),
-		.pe_map_count = le32_of(e->pe_map_count),
 	};
+	lvm_image_device_size(&d, e->device_size, e->pe_count);
+	lvm_image_identity(&d.identity, &part->identity);
 	if (m->layout->version == 6) {
 		d.major = le32_of(LVM6_MAJOR);
 		d.pe_count = le32_of(e->pe_map_count);
@@ -169,10 +147,6 @@ void mkfs_put_lvm_device(struct mkfs *m, uint32_t extent)
 		d.metadata_align = le32_of(VMFS6_PAGE);
 		d.pe_count6 = le32_of(e->pe_count);
 	}
-	memcpy(d.identity.vendor, id->vendor, sizeof(d.identity.vendor));
-	memcpy(d.identity.model, id->model, sizeof(d.identity.model));
-	memcpy(d.identity.revision, id->revision, sizeof(d.identity.revision));
-	memcpy(d.identity.id, id->id, sizeof(d.identity.id));
 	memcpy(d.device_uuid, part->uuid.b, sizeof(d.device_uuid));
 	put(m, extent, LVM_HEADER_OFF, &d, sizeof(d));
 }

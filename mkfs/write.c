@@ -22,7 +22,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,10 +29,10 @@
 #include "base/env.h"
 #include "mkfs/writer.h"
 #include "vmfs/addr.h"
+#include "vmfs/lvmimage.h"
 
 #define TAIL_SIZE 0x100000u  /* zeroed at the end of the device: backup tables, RAID */
 #define LOCKS_PER_MOUNT 512u /* first lock mtime of a fresh volume */
-#define MODEL_PART 6u	     /* characters of the model that end a disk's id */
 
 /* ---- for both versions ---- */
 
@@ -262,26 +261,10 @@ int mkfs_write(struct bdev *bd, const struct mkfs_layout *layout,
 
 /* ---- options ---- */
 
-/* "naa.6001405..." as ESXi would call the disk, else the last part of its path. */
-static void device_name(const struct bdev *bd, char ret_name[LVM_NAME_SIZE])
-{
-	const struct bdev_identity *id = &bd->identity;
-	if (id->type == 2 && id->len > MODEL_PART && id->len <= sizeof(id->id)) {
-		int n = snprintf(ret_name, LVM_NAME_SIZE, "naa.");
-		for (unsigned int i = 0; i < id->len - MODEL_PART; i++)
-			n += snprintf(ret_name + n, LVM_NAME_SIZE - (size_t)n, "%02x",
-				      id->id[i]);
-		(void)snprintf(ret_name + n, LVM_NAME_SIZE - (size_t)n, ":1");
-		return;
-	}
-	const char *slash = strrchr(bd->name, '/');
-	(void)snprintf(ret_name, LVM_NAME_SIZE, "%.250s", slash ? slash + 1 : bd->name);
-}
-
 void mkfs_part_init(struct mkfs_part *part, const struct bdev *bd)
 {
 	*part = (struct mkfs_part){ .identity = bd->identity, .uuid = uuid_new() };
-	device_name(bd, part->name);
+	lvm_image_name(part->name, bd);
 }
 
 void mkfs_options_init(struct mkfs_options *options, const struct bdev *bd)

@@ -384,6 +384,8 @@ static const struct verb {
 	{ ACTION_RM, false, false, false, do_rm, NULL },
 	{ ACTION_BREAK, false, true, false, do_break, NULL },
 	{ ACTION_RECLAIM, false, true, false, do_reclaim, prepare_reclaim },
+	{ ACTION_GROW, false, true, false, do_grow, NULL },
+	{ ACTION_SPAN, false, true, false, do_span, prepare_span },
 };
 
 static const struct verb *verb_of(enum action action)
@@ -411,6 +413,7 @@ static int run_verb(struct job *j, const struct verb *verb)
 		rc = verb->run(j);
 	origin_done(&j->from); /* before the volume, which may be its own */
 	int err = mount_close(&j->m);
+	bdev_close(j->extent);
 	return rc ? rc : err;
 }
 
@@ -453,6 +456,10 @@ static const char help_text[] =
 	"      -S, --setfsname LABEL\n"
 	"      -b, --blocksize 1m\n"
 	"      -f, --force\n"
+	"  -Z, --spanfs EXTENT HEAD        add EXTENT to the volume on HEAD\n"
+	"      -f, --force                 even if EXTENT holds something else\n"
+	"  -G, --growfs DEVICE HEAD        use what the last extent of HEAD, DEVICE,\n"
+	"                                  has become larger by\n"
 	"  -B, --breaklock                 break the locks of dead hosts on a volume\n"
 	"      -y, --yes                   without asking\n"
 	"  -y, --reclaimBlocks             give free blocks back to the storage (UNMAP)\n"
@@ -478,6 +485,8 @@ static const char help_text[] =
 	"  vmkfstools -y --rate 200m /dev/sdb\n"
 	"  vmkfstools -U --scrub /dev/sdb:/vm1/secret.vmdk\n"
 	"  vmkfstools -C vmfs5 -S demo /dev/sdb\n"
+	"  vmkfstools -Z /dev/sdc1 /dev/sdb1\n"
+	"  vmkfstools -G /dev/sdc1 /dev/sdb1,/dev/sdc1\n"
 	"  vmkfstools -P -h /dev/sdb\n"
 	"  vmkfstools --put vm1.vmx /dev/sdb:/vm1/vm1.vmx\n";
 
@@ -513,6 +522,8 @@ static const struct option long_options[] = {
 	{ "reclaimBlocks", no_argument, NULL, OPT_RECLAIM },
 	{ "rate", required_argument, NULL, OPT_RATE },
 	{ "scrub", no_argument, NULL, OPT_SCRUB },
+	{ "spanfs", required_argument, NULL, 'Z' },
+	{ "growfs", required_argument, NULL, 'G' },
 	{ "createfs", required_argument, NULL, 'C' },
 	{ "setfsname", required_argument, NULL, 'S' },
 	{ "blocksize", required_argument, NULL, 'b' },
@@ -540,6 +551,8 @@ static enum action action_of(int c)
 	case 'E': return ACTION_RENAME;
 	case 'D': return ACTION_LOCK;
 	case 'B': return ACTION_BREAK;
+	case 'G': return ACTION_GROW;
+	case 'Z': return ACTION_SPAN;
 	case 'C': return ACTION_MKFS;
 	case 'P': return ACTION_QUERY;
 	case OPT_PUT: return ACTION_PUT;
@@ -614,7 +627,7 @@ static const char *misplaced(const struct request *rq)
 		return "-S";
 	if (rq->block_size && !is_mkfs)
 		return "-b";
-	if (rq->is_forced && !is_mkfs)
+	if (rq->is_forced && !is_mkfs && rq->action != ACTION_SPAN)
 		return "-f";
 	if (rq->is_yes && rq->action != ACTION_BREAK)
 		return "-y";
@@ -645,8 +658,8 @@ int main(int argc, char **argv)
 	bool has_letter_y = false;
 	int c;
 	opterr = 0;
-	while ((c = getopt_long(argc, argv, ":c:i:d:a:UE:DBC:S:b:fyPhvH", long_options,
-				NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, ":c:i:d:a:UE:DBG:Z:C:S:b:fyPhvH",
+				long_options, NULL)) != -1) {
 		char letter[3] = { '-', (char)optopt, '\0' };
 		const char *option = optopt && optopt < 256 ? letter : argv[optind - 1];
 		if (c == 'H') {

@@ -69,6 +69,10 @@ struct cluster cluster_of(const struct vmfs_volume *vol, enum vmfs_resource_type
 			     .total = resource_cluster_total(res, number),
 			     .page = page };
 
+	/* The volume may have grown since we looked, by a part of its last cluster. */
+	if (vol->shape->version == 5 && type == RESOURCE_FBB &&
+	    le32_get(page5(&c)->total) <= res->per_cluster)
+		c.total = (uint32_t)max_u64(c.total, le32_get(page5(&c)->total));
 	if (vol->shape->version == 6)
 		c.shape = shape6(type, res->per_cluster);
 	else

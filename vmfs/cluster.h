@@ -31,7 +31,7 @@ struct cluster {
 	uint8_t *page; /* cluster_meta_size bytes, as on disk */
 };
 
-/* The cluster whose metadata stand at page, which is borrowed. */
+/* The cluster whose metadata, as read, stand at page, which is borrowed. */
 struct cluster cluster_of(const struct vmfs_volume *vol, enum vmfs_resource_type type,
 			  uint32_t number, void *page);
 int cluster_verify(const struct cluster *c, struct verify *ret_why)

@@ -2,7 +2,8 @@
 /*
  * Which lock covers what. A sector of the volume is
  *
- *   in a resource file   the header, or what lies between groups: nobody's;
+ *   in a resource file   the header of .fbb.sf: the lock of that file's FD (grow.c);
+ *                        another header, or what lies between groups: nobody's;
  *                        the lock sector of a cluster: itself only;
  *                        the metadata of a cluster: the cluster's lock;
  *                        an FD: its lock sector itself only, its body the FD's lock;
@@ -23,6 +24,7 @@
 #include <errno.h>
 
 #include "base/align.h"
+#include "vmfs/fd.h"
 #include "vmfs/volume.h"
 
 enum place {
@@ -86,6 +88,19 @@ static enum place place_in_file(const struct vmfs_volume *vol,
 				 PLACE_FD);
 }
 
+/* The sector that says how many blocks the volume has. */
+static enum place place_of_header(struct vmfs_volume *vol, uint64_t vol_off,
+				  uint64_t *ret_distance)
+{
+	const struct fd_ref ref = { .addr = addr_of(ADDR_FD, 0, VMFS_FD_FBB) };
+	struct vmfs_lock_id id;
+
+	if (vol->shape->version != 5 || fd_lock_id(vol, &ref, &id))
+		return PLACE_NOBODYS;
+	*ret_distance = vol_off - id.vol_off; /* behind it or before it */
+	return PLACE_FD;
+}
+
 static enum place place_of(struct vmfs_volume *vol, uint64_t vol_off, uint32_t *ret_type,
 			   uint64_t *ret_distance)
 {
@@ -99,6 +114,8 @@ static enum place place_of(struct vmfs_volume *vol, uint64_t vol_off, uint32_t *
 		for (uint32_t k = 0; res->is_present && k < res->block_count; k++) {
 			if (res->block_vol_off[k] != vol_off - in_block)
 				continue;
+			if (i == RESOURCE_FBB && k == 0 && in_block == 0)
+				return place_of_header(vol, vol_off, ret_distance);
 			enum place place = place_in_file(
 				vol, (enum vmfs_resource_type)i,
 				(uint64_t)k * vol->block_size + in_block, ret_distance);

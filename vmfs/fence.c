@@ -406,6 +406,30 @@ static int reserve_all(struct vmfs_volume *vol, struct bdev_pr_state *state)
 	return 0;
 }
 
+int fence_extend(struct vmfs_volume *vol, struct bdev *bd)
+{
+	struct vmfs_fence *f = fence_of(vol);
+
+	if (!f->is_pr)
+		return 0;
+	AUTO_FREE struct bdev_pr_state *state = malloc(sizeof(*state));
+	int err = state ? -EAGAIN : -ENOMEM;
+	for (unsigned int n = 0; err == -EAGAIN && n < TRIES; n++) {
+		err = register_one(bd, f->key);
+		if (!err)
+			err = read_state(bd, state);
+		if (!err && !count_of(state, f->key))
+			err = -EAGAIN;
+	}
+	if (!err && f->is_reserved)
+		err = reserve_one(bd, f->key, state);
+	if (err)
+		return report_error(vol->reporter, err,
+				    "%s: does not take this host's reservation key: %s",
+				    bd->name, strerror(-err));
+	return 0;
+}
+
 /* Is the generation of this key over? Its slot is read after the key was. */
 static bool is_over(struct vmfs_volume *vol, uint64_t key)
 {

@@ -13,6 +13,7 @@
 #include "base/env.h"
 #include "vmfs/format.h"
 
+struct bdev;
 struct vmfs_volume;
 
 /* Bits of a slot's `fence`. */
@@ -81,6 +82,13 @@ int fence_victim(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *clai
  * up to T_tgt.
  */
 int fence_barrier(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *claimed)
+	__attribute__((warn_unused_result));
+
+/*
+ * An extent that is added: our key, and the reservation if there is one on the others. 0,
+ * or reported. Blocks.
+ */
+int fence_extend(struct vmfs_volume *vol, struct bdev *bd)
 	__attribute__((warn_unused_result));
 
 #endif

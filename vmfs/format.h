@@ -19,6 +19,7 @@
 #define LVM_NAMES_OFF 0x17e200ull	/* dev offset of the device-name table */
 #define LVM_NAME_SIZE 256u
 #define LVM_NAMES_COUNT 32u
+#define LVM_NAME_UUID_AT 240u		/* ours: device UUID of an added extent */
 #define LVM_PE_MAP_OFF 0x180200ull	/* dev offset of PE bitmap and table, map 0 */
 #define LVM_PE_BITMAP_SIZE 0x400u
 #define LVM_PE_PER_MAP 8192u

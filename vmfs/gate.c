@@ -249,6 +249,12 @@ int vmfs_gate_unmap(struct vmfs_volume *vol, uint64_t vol_off, uint64_t len)
 	return each_piece(vol, BDEV_UNMAP, vol_off, NULL, len, 0);
 }
 
+int vmfs_gate_rw_device(struct vmfs_volume *vol, struct bdev *bd, enum bdev_op op,
+			void *buf, uint64_t len, uint64_t dev_off)
+{
+	return submit_until_known(vol, bd, op, buf, len, dev_off, 0);
+}
+
 int vmfs_gate_flush_device(struct vmfs_volume *vol, struct bdev *bd)
 {
 	return submit_until_known(vol, bd, BDEV_FLUSH, NULL, 0, 0, 0);

@@ -68,6 +68,13 @@ int vmfs_gate_cas(struct vmfs_volume *vol, struct cas *c, uint64_t patience_ns,
  */
 int vmfs_gate_run(struct vmfs_volume *vol, struct bdev *bd, struct bdev_io *io)
 	__attribute__((warn_unused_result));
+/*
+ * The same for bytes of a device that belong to no volume offset, as the headers of an
+ * extent: READ (not in a cut), WRITE, ZERO. buf: any memory. Blocks.
+ */
+int vmfs_gate_rw_device(struct vmfs_volume *vol, struct bdev *bd, enum bdev_op op,
+			void *buf, uint64_t len, uint64_t dev_off)
+	__attribute__((warn_unused_result));
 /* FLUSH of one device through the gate, until it is known to have run. Blocks. */
 int vmfs_gate_flush_device(struct vmfs_volume *vol, struct bdev *bd)
 	__attribute__((warn_unused_result));

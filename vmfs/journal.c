@@ -186,6 +186,16 @@ static vmfs_addr block_addr(const struct vmfs_volume *vol, uint32_t cluster,
 	return addr_fb(cluster * res->per_cluster + index, 0);
 }
 
+/* How many of its blocks we know of, and can reach: the volume may have grown. */
+static uint32_t blocks_known(const struct vmfs_volume *vol, const struct cluster *c)
+{
+	const struct vmfs_resource *res = &vol->resources[journal_kind(vol)];
+	uint64_t first = (uint64_t)c->number * res->per_cluster;
+	uint64_t end = min_u64(res->count, res->reach);
+
+	return end > first ? (uint32_t)min_u64(c->total, end - first) : 0;
+}
+
 /* The first free block of a cluster becomes the journal: header first, then the bit, so
  * a block lost by a crash in between shows what it is. -ENOSPC, -EBUSY: try another. */
 static int take_from(struct vmfs_volume *vol, uint32_t cluster, uint64_t deadline)
@@ -196,8 +206,9 @@ static int take_from(struct vmfs_volume *vol, uint32_t cluster, uint64_t deadlin
 
 	if (err)
 		return err;
-	uint32_t at = cluster_next_free(&c.c, 0, c.c.total);
-	if (at >= c.c.total)
+	uint32_t end = blocks_known(vol, &c.c);
+	uint32_t at = cluster_next_free(&c.c, 0, end);
+	if (at >= end)
 		err = -ENOSPC;
 	if (!err) {
 		j->addr = block_addr(vol, cluster, at);

@@ -9,6 +9,17 @@
  *    dev offsets go on side by side: the PE table has been found to say just that.
  *    (Readers exist that use only the table, and others that use only this rule:
  *    FORMAT.md 3.5. A volume where they differ is refused.)
+ *
+ * How large the volume is, the volume descriptor of the first extent says alone: one
+ * sector, written last when it grows (grow.h). So other headers may be AHEAD of it, when
+ * growing was interrupted or is under way: a later extent knows of more PEs or extents,
+ * has more PEs itself, or is of none of the volume's PEs at all. None may be behind. PEs
+ * of a device between the count of its descriptor and that of its device metadata are
+ * looked at by nobody.
+ *
+ * A device that was to become an extent and did not, because another took its place,
+ * looks like one all the same. So who adds an extent writes its device UUID behind its
+ * name on the first extent (LVM_NAME_UUID_AT; zero: unknown).
  */
 #include "vmfs/lvm.h"
 
@@ -129,6 +140,11 @@ static int read_regions(struct bdev *bd, struct reporter *r,
 	return 0;
 }
 
+static uint32_t pes_behind(uint32_t count, uint32_t first)
+{
+	return count > first ? (uint32_t)min_u64(count - first, LVM_PE_PER_MAP) : 0;
+}
+
 /*
  * Bitmap and table of one map of a region, against each other and against the headers;
  * first: its first PE (LVM 6: entry) on the device.
@@ -141,14 +157,14 @@ static int check_pe_map(struct bdev *bd, struct reporter *r,
 	bool is_6 = le32_get(devd->major) == LVM6_MAJOR;
 	uint64_t table_off =
 		is_6 ? LVM6_PE_TABLE_OFF - LVM6_PE_BITMAP_OFF : LVM_PE_BITMAP_SIZE;
-	uint32_t count = le32_get(devd->pe_count) - first;
+	uint32_t count = pes_behind(le32_get(devd->pe_count), first);
+	/* Of those, the volume has so many; the others may be just being added. */
+	uint32_t sure = is_6 ? count : pes_behind(le32_get(vold->pe_count), first);
 	struct lvm_pe_place place = {
 		.dev_off =
 			region->data_off + (uint64_t)map * LVM_PE_PER_MAP * LVM_PE_SIZE,
 		.before = first * LVM_PE_SIZE,
 	};
-	if (count > LVM_PE_PER_MAP)
-		count = LVM_PE_PER_MAP;
 	uint64_t len = table_off +
 		       round_up((uint64_t)count * sizeof(struct vmfs_lvm_pe_disk), 512);
 	AUTO_FREE uint8_t *map_data = io_alloc(len);
@@ -163,6 +179,8 @@ static int check_pe_map(struct bdev *bd, struct reporter *r,
 		(const struct vmfs_lvm_pe_disk *)(map_data + table_off);
 	for (uint32_t i = 0; i < LVM_PE_PER_MAP; i++) {
 		bool is_used = bitmap_get(map_data, i);
+		if (i >= sure && i < count)
+			continue;
 		if (is_used != (i < count))
 			return report_error(r, -EUCLEAN, "%s: PE bitmap: PE %u is %s",
 					    bd->name, first + i,
@@ -252,6 +270,8 @@ static void extent_from(struct lvm_extent *e, struct bdev *bd,
 	(void)memcpy(e->device_uuid.b, devd->device_uuid, sizeof(e->device_uuid.b));
 	e->vol_off = e->pe_first * LVM_PE_SIZE;
 	e->size_bytes = e->pe_count * LVM_PE_SIZE;
+	e->said_bytes = le64_get(vold->size);
+	e->said_extents = le32_get(vold->extent_count);
 }
 
 int lvm_device_read(struct bdev *bd, struct reporter *r,
@@ -293,25 +313,15 @@ static void lvm_from(struct lvm *lvm, struct reporter *r,
 }
 
 static int check_same_volume(const struct lvm *lvm, struct bdev *bd, struct reporter *r,
-			     const struct vmfs_lvm_volume_disk *vold,
-			     uint32_t extent_count)
+			     const struct vmfs_lvm_volume_disk *vold)
 {
 	char text[UUID_TEXT_SIZE];
 	struct uuid uuid;
 	(void)memcpy(uuid.b, vold->uuid, sizeof(uuid.b));
-	if (!uuid_equal(&uuid, &lvm->uuid))
-		return report_error(
-			r, -EINVAL, "%s: belongs to another volume, %s, than %s",
-			bd->name, uuid_text(&uuid, text), lvm->extents[0].bd->name);
-	if (le64_get(vold->size) != lvm->size_bytes ||
-	    le32_get(vold->extent_count) != extent_count)
-		return report_error(
-			r, -EUCLEAN,
-			"%s: says %llu bytes in %u extents, but %s says %llu in %u",
-			bd->name, (unsigned long long)le64_get(vold->size),
-			le32_get(vold->extent_count), lvm->extents[0].bd->name,
-			(unsigned long long)lvm->size_bytes, extent_count);
-	return 0;
+	if (uuid_equal(&uuid, &lvm->uuid))
+		return 0;
+	return report_error(r, -EINVAL, "%s: belongs to another volume, %s, than %s",
+			    bd->name, uuid_text(&uuid, text), lvm->extents[0].bd->name);
 }
 
 static int by_first_pe(const void *a, const void *b)
@@ -321,9 +331,41 @@ static int by_first_pe(const void *a, const void *b)
 	return x->pe_first < y->pe_first ? -1 : x->pe_first > y->pe_first;
 }
 
-/* Invariant 1. */
-static int check_joined(const struct lvm *lvm, struct reporter *r, uint32_t extent_count)
+/* None is behind the first one; those that are ahead are cut to what it says. */
+static int cut_to_first(struct lvm *lvm, struct reporter *r)
 {
+	const struct lvm_extent *first = &lvm->extents[0];
+	uint64_t total = first->said_bytes / LVM_PE_SIZE;
+
+	for (unsigned int i = 1; i < lvm->extent_count; i++) {
+		struct lvm_extent *e = &lvm->extents[i];
+
+		if (e->said_bytes < first->said_bytes ||
+		    e->said_extents < first->said_extents)
+			return report_error(
+				r, -EUCLEAN,
+				"%s: says %llu bytes in %u extents, but %s says %llu in "
+				"%u",
+				e->bd->name, (unsigned long long)e->said_bytes,
+				e->said_extents, first->bd->name,
+				(unsigned long long)first->said_bytes,
+				first->said_extents);
+		if (e->pe_first >= total)
+			return report_error(
+				r, -EINVAL,
+				"%s: is no extent of volume %s: adding it was not "
+				"finished",
+				e->bd->name, lvm->name);
+		e->pe_count = min_u64(e->pe_count, total - e->pe_first);
+		e->size_bytes = e->pe_count * LVM_PE_SIZE;
+	}
+	return 0;
+}
+
+/* Invariant 1. */
+static int check_joined(const struct lvm *lvm, struct reporter *r)
+{
+	uint32_t extent_count = lvm->extents[0].said_extents;
 	uint64_t next = 0;
 	for (unsigned int i = 0; i < lvm->extent_count; i++) {
 		const struct lvm_extent *e = &lvm->extents[i];
@@ -357,10 +399,44 @@ static int check_joined(const struct lvm *lvm, struct reporter *r, uint32_t exte
 	return 0;
 }
 
+/* Name (NUL-terminated in ret_name), and device UUID or zero, of extent i. */
+static int read_name(const struct lvm *lvm, unsigned int i, char ret_name[LVM_NAME_SIZE],
+		     struct uuid *ret_uuid)
+{
+	uint8_t sector[VMFS_SECTOR_SIZE];
+	uint64_t off = (lvm->major == LVM6_MAJOR ? LVM6_NAMES_OFF : LVM_NAMES_OFF) +
+		       i * LVM_NAME_SIZE;
+	uint64_t skip = off % VMFS_SECTOR_SIZE;
+	int rc = lvm_read_device(lvm->extents[0].bd, off - skip, sector, sizeof(sector));
+
+	if (rc < 0)
+		return report_error(lvm->reporter, rc,
+				    "%s: cannot read the names of its extents",
+				    lvm->extents[0].bd->name);
+	(void)memcpy(ret_name, sector + skip, LVM_NAME_SIZE);
+	(void)memcpy(ret_uuid->b, ret_name + LVM_NAME_UUID_AT, sizeof(ret_uuid->b));
+	ret_name[LVM_NAME_UUID_AT] = 0;
+	return 0;
+}
+
+/* Is a later extent the one that was added, as far as the first one knows? */
+static int check_added(const struct lvm *lvm, unsigned int i)
+{
+	char name[LVM_NAME_SIZE];
+	struct uuid uuid;
+	int rc = lvm->major >= 5 ? read_name(lvm, i, name, &uuid) : 0;
+
+	if (rc < 0 || lvm->major < 5 || uuid_is_zero(&uuid) ||
+	    uuid_equal(&uuid, &lvm->extents[i].device_uuid))
+		return rc;
+	return report_error(lvm->reporter, -EINVAL,
+			    "%s: is no extent of volume %s: %s took its place",
+			    lvm->extents[i].bd->name, lvm->name, name);
+}
+
 int lvm_open(struct bdev **devices, unsigned int count, struct reporter *r,
 	     struct lvm *ret_lvm)
 {
-	uint32_t extent_count = 0;
 	*ret_lvm = (struct lvm){ .reporter = r };
 	if (count == 0 || count > LVM_EXTENTS_MAX)
 		return report_error(r, -EINVAL, "%u devices given, 1 to %u expected",
@@ -373,31 +449,125 @@ int lvm_open(struct bdev **devices, unsigned int count, struct reporter *r,
 		if (rc < 0)
 			return rc;
 		ret_lvm->extent_count = i + 1;
-		if (i == 0) {
+		if (i == 0)
 			lvm_from(ret_lvm, r, &devd, &vold);
-			extent_count = le32_get(vold.extent_count);
-			continue;
-		}
-		rc = check_same_volume(ret_lvm, devices[i], r, &vold, extent_count);
+		else
+			rc = check_same_volume(ret_lvm, devices[i], r, &vold);
 		if (rc < 0)
 			return rc;
 	}
 	qsort(ret_lvm->extents, ret_lvm->extent_count, sizeof(ret_lvm->extents[0]),
 	      by_first_pe);
-	return check_joined(ret_lvm, r, extent_count);
+	ret_lvm->size_bytes = ret_lvm->extents[0].said_bytes;
+	int rc = cut_to_first(ret_lvm, r);
+	if (rc == 0)
+		rc = check_joined(ret_lvm, r);
+	for (unsigned int i = 1; rc == 0 && i < ret_lvm->extent_count; i++)
+		rc = check_added(ret_lvm, i);
+	ret_lvm->whole_bytes = ret_lvm->size_bytes;
+	return rc;
+}
+
+/* ---- growing ---- */
+
+/* The last extent has more PEs by now; as many of them as the volume has. */
+static int lengthen_last(struct lvm *lvm, uint64_t total)
+{
+	struct lvm_extent *last = &lvm->extents[lvm->extent_count - 1], now;
+	struct vmfs_lvm_device_disk devd;
+	struct vmfs_lvm_volume_disk vold;
+	int rc = last->bd ? bdev_rescan(last->bd) : -ENODEV;
+
+	if (rc == 0)
+		rc = lvm_device_read(last->bd, lvm->reporter, &devd, &vold, &now);
+	if (rc < 0)
+		return rc;
+	if (now.pe_first != last->pe_first ||
+	    !uuid_equal(&now.device_uuid, &last->device_uuid))
+		return report_error(lvm->reporter, -EUCLEAN,
+				    "%s: is another extent than it was", last->bd->name);
+	uint64_t count = min_u64(now.pe_count, total - last->pe_first);
+	if (count <= last->pe_count)
+		return 0;
+	last->pe_count = count;
+	__atomic_store_n(&last->size_bytes, count * LVM_PE_SIZE, __ATOMIC_RELEASE);
+	__atomic_store_n(&lvm->size_bytes, last->vol_off + last->size_bytes,
+			 __ATOMIC_RELEASE);
+	return 1;
+}
+
+static int attach_next(struct lvm *lvm, uint64_t total, const struct lvm_opener *opener)
+{
+	unsigned int i = lvm->extent_count;
+	struct lvm_extent *e = &lvm->extents[i];
+	struct vmfs_lvm_device_disk devd;
+	struct vmfs_lvm_volume_disk vold;
+	char name[LVM_NAME_SIZE];
+	struct uuid uuid;
+	struct bdev *bd;
+	int rc = read_name(lvm, i, name, &uuid);
+
+	if (rc == 0)
+		rc = opener ? opener->open(opener->arg, i, name, &bd) : -ENODEV;
+	if (rc < 0)
+		return rc;
+	rc = lvm_device_read(bd, lvm->reporter, &devd, &vold, e);
+	if (rc == 0)
+		rc = check_same_volume(lvm, bd, lvm->reporter, &vold);
+	if (rc == 0 && e->pe_first != lvm->size_bytes / LVM_PE_SIZE)
+		rc = -EUCLEAN;
+	if (rc == 0)
+		rc = check_added(lvm, i);
+	if (rc == 0 && opener->join)
+		rc = opener->join(opener->arg, i, bd);
+	if (rc < 0)
+		return rc;
+	e->pe_count = min_u64(e->pe_count, total - e->pe_first);
+	e->size_bytes = e->pe_count * LVM_PE_SIZE;
+	__atomic_store_n(&lvm->extent_count, i + 1, __ATOMIC_RELEASE);
+	__atomic_store_n(&lvm->size_bytes, e->vol_off + e->size_bytes, __ATOMIC_RELEASE);
+	return 1;
+}
+
+int lvm_refresh(struct lvm *lvm, const struct lvm_opener *opener)
+{
+	struct vmfs_lvm_device_disk devd;
+	struct vmfs_lvm_volume_disk vold;
+	uint64_t before = lvm->size_bytes;
+	int rc = lvm->extents[0].bd ? read_headers(lvm->extents[0].bd, lvm->reporter,
+						   &devd, &vold)
+				    : -ENODEV;
+	if (rc < 0)
+		return rc;
+	uint64_t whole = le64_get(vold.size);
+	bool is_new = whole > lvm->whole_bytes;
+	if (whole <= before)
+		return 0;
+	__atomic_store_n(&lvm->whole_bytes, whole, __ATOMIC_RELEASE);
+	rc = lengthen_last(lvm, whole / LVM_PE_SIZE);
+	while (rc >= 0 && lvm->size_bytes < whole &&
+	       lvm->extent_count < min_u64(le32_get(vold.extent_count), LVM_EXTENTS_MAX))
+		rc = attach_next(lvm, whole / LVM_PE_SIZE, opener);
+	if (lvm->size_bytes < whole && is_new)
+		report(lvm->reporter, REPORT_WARN,
+		       "volume %s: has grown to %llu bytes; those from %llu on are not "
+		       "attached here",
+		       lvm->name, (unsigned long long)whole,
+		       (unsigned long long)lvm->size_bytes);
+	return lvm->size_bytes > before;
 }
 
 /* ---- using it ---- */
 
 /* Invariant 2; every region but the last has 16 TiB. */
-static void map_in_extent(const struct lvm_extent *e, uint64_t off, uint64_t *ret_dev_off,
-			  uint64_t *ret_len)
+static void map_in_extent(const struct lvm_extent *e, uint64_t size, uint64_t off,
+			  uint64_t *ret_dev_off, uint64_t *ret_len)
 {
 	const uint64_t region_size = PE_PER_REGION * LVM_PE_SIZE;
 	uint64_t i = e->region_count > 1 ? off / region_size : 0;
 
 	*ret_dev_off = e->regions[i].data_off + (off - i * region_size);
-	*ret_len = min_u64(e->size_bytes,
+	*ret_len = min_u64(size,
 			   i + 1 < e->region_count ? (i + 1) * region_size : UINT64_MAX) -
 		   off;
 }
@@ -405,17 +575,21 @@ static void map_in_extent(const struct lvm_extent *e, uint64_t off, uint64_t *re
 int lvm_map(const struct lvm *lvm, uint64_t vol_off, struct bdev **ret_bd,
 	    uint64_t *ret_dev_off, uint64_t *ret_len)
 {
-	for (unsigned int i = 0; i < lvm->extent_count; i++) {
+	unsigned int count = __atomic_load_n(&lvm->extent_count, __ATOMIC_ACQUIRE);
+
+	for (unsigned int i = 0; i < count; i++) {
 		const struct lvm_extent *e = &lvm->extents[i];
-		if (vol_off < e->vol_off || vol_off - e->vol_off >= e->size_bytes)
+		uint64_t size = __atomic_load_n(&e->size_bytes, __ATOMIC_ACQUIRE);
+		if (vol_off < e->vol_off || vol_off - e->vol_off >= size)
 			continue;
 		if (!e->bd)
 			return -ENODEV;
 		*ret_bd = e->bd;
-		map_in_extent(e, vol_off - e->vol_off, ret_dev_off, ret_len);
+		map_in_extent(e, size, vol_off - e->vol_off, ret_dev_off, ret_len);
 		return 0;
 	}
-	return -EINVAL;
+	return vol_off < __atomic_load_n(&lvm->whole_bytes, __ATOMIC_ACQUIRE) ? -ENODEV
+									      : -EINVAL;
 }
 
 /* Whole sectors, on as many extents as it takes. */

@@ -6,6 +6,11 @@
  * The logical volume under VMFS: one or more extents joined at PE boundaries (FORMAT.md
  * 3). Maps volume offsets to devices. Headers are verified when opened; fsck and
  * vmfs-dump use the same functions.
+ *
+ * A volume grows while it is open, by whoever holds the lock of .fbb.sf's FD (grow.h):
+ * extents are only added behind the others, and only the last one becomes longer. What
+ * lvm_refresh() finds is published by extent_count and size_bytes, each stored last and
+ * read atomically, so that who maps needs no lock.
  */
 #include "base/report.h"
 #include "base/uuid.h"
@@ -27,6 +32,9 @@ struct lvm_extent {
 	struct lvm_region regions[LVM_REGIONS_MAX];
 	uint64_t vol_off;	/* of its first byte in the volume */
 	uint64_t size_bytes;
+	/* What its volume descriptor says: see "ahead" in lvm.c. */
+	uint64_t said_bytes;
+	uint32_t said_extents;
 	struct vmfs_disk_identity_disk identity;
 };
 
@@ -39,6 +47,18 @@ struct lvm {
 	uint32_t snapshot_id;
 	unsigned int extent_count;
 	struct lvm_extent extents[LVM_EXTENTS_MAX]; /* in volume order */
+	/* Of the volume on disk; more than size_bytes: the rest is not attached here. */
+	uint64_t whole_bytes;
+};
+
+/* Gets the device of an extent that was added to an open volume. */
+struct lvm_opener {
+	/* name: as the names of devices on the first extent have it. 0 or -errno. */
+	int (*open)(void *arg, unsigned int extent, const char *name,
+		    struct bdev **ret_bd);
+	/* Before an extent that was got is used for the first time: 0 or -errno. */
+	int (*join)(void *arg, unsigned int extent, struct bdev *bd);
+	void *arg;
 };
 
 #define LVM_PATIENCE_NS (30 * NS_PER_S)
@@ -64,6 +84,14 @@ int lvm_device_read(struct bdev *bd, struct reporter *r,
  */
 int lvm_open(struct bdev **devices, unsigned int count, struct reporter *r,
 	     struct lvm *ret_lvm) __attribute__((warn_unused_result));
+/*
+ * Reads again how large the volume is. What was added is attached: the last extent is
+ * longer, or opener (may be NULL) gets the device of a new one, which the caller owns.
+ * What cannot be attached is left out, reported once. 1: there is more than before; 0; or
+ * -errno. One caller at a time. Blocks.
+ */
+int lvm_refresh(struct lvm *lvm, const struct lvm_opener *opener)
+	__attribute__((warn_unused_result));
 /*
  * Where vol_off lies: device, offset there, and how many contiguous bytes follow. 0,
  * -ENODEV (that extent is missing), -EINVAL (outside). Never blocks.

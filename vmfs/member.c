@@ -23,6 +23,7 @@
 #include "vmfs/event.h"
 #include "vmfs/cawtest.h"
 #include "vmfs/member.h"
+#include "vmfs/refresh.h"
 #include "vmfs/twin.h"
 #include "vmfs/volume.h"
 
@@ -79,6 +80,7 @@ static void maintenance_loop(void *arg)
 		if (clock_now() >= next_scan) {
 			int err = watch_scan(vol, &m->watch);
 			(void)err; /* scanned again later */
+			(void)!volume_refresh(vol); /* looked at again later */
 			next_scan = clock_now() + RENEWALS_PER_SCAN * renew;
 		}
 		if (has_locks(m)) {

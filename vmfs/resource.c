@@ -35,6 +35,7 @@
 #include "vmfs/cluster.h"
 #include "vmfs/lock.h"
 #include "vmfs/member.h"
+#include "vmfs/refresh.h"
 #include "vmfs/txn.h"
 #include "vmfs/unmap.h"
 #include "vmfs/verify.h"
@@ -45,6 +46,7 @@
 /* As many as hosts begin to look for slots in (heartbeat.h), less on a small volume. */
 #define RESERVE_MAX 64u
 #define RESERVE_SHARE 64u
+#define FBB_CLUSTERS_MAX ((1u << 26) / 200) /* 64 TiB */
 
 static const struct {
 	const char *name;
@@ -337,6 +339,19 @@ static int read_header(struct vmfs_volume *vol, enum vmfs_resource_type type)
 	return find_closed(vol, res, &header6d);
 }
 
+/* Of file blocks: how many at the end are kept back, and from where on none is ours. */
+static void set_reserve(struct vmfs_volume *vol, enum vmfs_resource_type type)
+{
+	struct vmfs_resource *res = &vol->resources[type];
+
+	if (type != RESOURCE_FBB)
+		return;
+	if (vol->shape->version != 6) /* whose journals have a pool of their own */
+		res->reserve =
+			max_u64(1, min_u64(res->count / RESERVE_SHARE, RESERVE_MAX));
+	res->reach = vol->lvm.size_bytes / vol->block_size;
+}
+
 int resource_open(struct vmfs_volume *vol, enum vmfs_resource_type type)
 {
 	struct vmfs_resource *res = &vol->resources[type];
@@ -347,20 +362,37 @@ int resource_open(struct vmfs_volume *vol, enum vmfs_resource_type type)
 	rc = check_fit(vol, type);
 	if (rc < 0)
 		return rc;
-	if (type == RESOURCE_FBB && vol->shape->version != 6)
-		res->reserve =
-			max_u64(1, min_u64(res->count / RESERVE_SHARE, RESERVE_MAX));
-	res->seen_free = malloc(res->cluster_count * sizeof(res->seen_free[0]));
-	res->seen_spare = calloc(res->cluster_count, sizeof(res->seen_spare[0]));
-	if (!res->seen_free || !res->seen_spare)
-		return -ENOMEM;
-	res->is_touched = calloc(res->cluster_count, sizeof(res->is_touched[0]));
-	if (!res->is_touched)
+	/* Where it may grow to: untouched memory costs nothing. */
+	uint64_t room = type == RESOURCE_FBB && vol->shape->version == 5
+				? max_u64(FBB_CLUSTERS_MAX, res->cluster_count)
+				: res->cluster_count;
+	res->reach = UINT64_MAX;
+	res->seen_free = malloc(room * sizeof(res->seen_free[0]));
+	res->seen_spare = calloc(room, sizeof(res->seen_spare[0]));
+	res->is_touched = calloc(room, sizeof(res->is_touched[0]));
+	if (!res->seen_free || !res->seen_spare || !res->is_touched)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < res->cluster_count; i++)
 		res->seen_free[i] = RESOURCE_UNSEEN;
+	set_reserve(vol, type);
 	res->is_present = true;
 	return 0;
+}
+
+void resource_lengthen(struct vmfs_volume *vol, uint64_t count, uint32_t group_count)
+{
+	struct vmfs_resource *res = &vol->resources[RESOURCE_FBB];
+	uint32_t clusters = (uint32_t)div_up(count, res->per_cluster);
+
+	/* The last one may have become longer. */
+	for (uint32_t i = res->cluster_count - 1; i < clusters; i++)
+		__atomic_store_n(&res->seen_free[i], RESOURCE_UNSEEN, __ATOMIC_RELAXED);
+	__atomic_store_n(&res->group_count, group_count, __ATOMIC_RELEASE);
+	__atomic_store_n(&res->count, count, __ATOMIC_RELEASE);
+	__atomic_store_n(&res->cluster_count, clusters, __ATOMIC_RELEASE);
+	set_reserve(vol, RESOURCE_FBB);
+	__atomic_store_n(&vol->block_count, count, __ATOMIC_RELEASE);
+	__atomic_store_n(&res->counted_at, 0, __ATOMIC_RELAXED);
 }
 
 void resource_done(struct vmfs_resource *res)
@@ -393,7 +425,7 @@ static void hint_set(struct vmfs_resource *res, uint32_t cluster,
 static uint32_t items_for_files(const struct vmfs_resource *res, uint32_t cluster)
 {
 	uint64_t first = (uint64_t)cluster * res->per_cluster;
-	uint64_t end = res->count - res->reserve;
+	uint64_t end = min_u64(res->count - res->reserve, res->reach);
 	return end > first ? (uint32_t)min_u64(resource_cluster_total(res, cluster),
 					       end - first)
 			   : 0;
@@ -713,6 +745,8 @@ int resource_alloc(struct vmfs_txn *t, const struct resource_wish *wish,
 	if (rc == 0 && !is_satisfied(&s))
 		rc = search_round(&s);
 	if (rc == 0 && s.got == 0) {
+		if (type == RESOURCE_FBB)
+			(void)!volume_refresh_held(vol); /* it may have grown */
 		rc = look_at_all(vol, type);
 		if (rc == 0)
 			rc = search_round(&s);

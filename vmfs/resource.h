@@ -23,7 +23,10 @@ enum vmfs_resource_type {
 	RESOURCE_COUNT,
 };
 
-/* Geometry and place of one resource file; constant while mounted. */
+/*
+ * Geometry and place of one resource file; constant while mounted, but for .fbb.sf, which
+ * becomes longer when the volume grows (resource_lengthen).
+ */
 struct vmfs_resource {
 	bool is_present;	/* not: .pb2.sf on VMFS-3, .pbc.sf on VMFS-6 */
 	uint32_t lock_type;		/* VMFS_LOCK_FBB ... */
@@ -39,6 +42,11 @@ struct vmfs_resource {
 	 */
 	uint64_t reserve;
 	uint64_t file_length;
+	/*
+	 * File blocks from here on are not attached here (lvm_refresh): given to nobody
+	 * by us. UINT64_MAX for all other kinds.
+	 */
+	uint64_t reach;
 	/* Vol offset of each file block of the file, block_count entries. */
 	uint64_t *block_vol_off;
 	uint32_t block_count;
@@ -72,6 +80,11 @@ const char *resource_name(enum vmfs_resource_type type);
  */
 int resource_open(struct vmfs_volume *vol, enum vmfs_resource_type type)
 	__attribute__((warn_unused_result));
+/*
+ * .fbb.sf of VMFS-5 counts so many file blocks by now, in so many groups; the list of its
+ * blocks is as long as that already. Under txn_lock.
+ */
+void resource_lengthen(struct vmfs_volume *vol, uint64_t count, uint32_t group_count);
 /* Frees what hangs off it. */
 void resource_done(struct vmfs_resource *res);
 

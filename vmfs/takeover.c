@@ -35,6 +35,7 @@
 #include "vmfs/gate.h"
 #include "vmfs/locality.h"
 #include "vmfs/member.h"
+#include "vmfs/refresh.h"
 #include "vmfs/takeover.h"
 #include "vmfs/txn.h"
 #include "vmfs/volume.h"
@@ -262,6 +263,8 @@ static int take_over_and_collect(struct vmfs_volume *vol, const struct victim *v
 {
 	struct remains remains = { .count = 0 };
 
+	/* The victim may have known of more blocks than we do: its log names them. */
+	(void)!volume_refresh(vol);
 	sleeplock_acquire(&vol->member->takeover_lock);
 	int err = take_over(vol, v, 0, &remains);
 	sleeplock_release(&vol->member->takeover_lock);

@@ -12,6 +12,7 @@
 #include "vmfs/gate.h"
 #include "vmfs/lockwait.h"
 #include "vmfs/member.h"
+#include "vmfs/refresh.h"
 #include "vmfs/txn_impl.h"
 #include "vmfs/volume.h"
 
@@ -261,6 +262,9 @@ static int attempt(struct vmfs_txn *t, vmfs_build_fn *build, void *arg)
 	bool was_busy = err == -EBUSY && t->is_busy;
 	if (err && !was_busy)
 		err = judge_failure(t, err);
+	/* What cannot be may be, on a volume that has grown. */
+	if (err == -EUCLEAN && volume_refresh_held(t->vol) > 0)
+		err = -EAGAIN;
 	vmfs_hush_end(t->vol, &hush, err == -EUCLEAN);
 	if (!err)
 		err = commit(t);

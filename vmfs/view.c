@@ -34,6 +34,7 @@
 #include "vmfs/gate.h"
 #include "vmfs/member.h"
 #include "vmfs/names.h"
+#include "vmfs/refresh.h"
 #include "vmfs/txn_impl.h"
 #include "vmfs/volume.h"
 
@@ -199,6 +200,10 @@ static int look(struct vmfs_txn *t, vmfs_build_fn *build, void *arg, int *ret_er
 	*ret_err = build(t, arg);
 	bool was_busy = *ret_err == -EBUSY && t->is_busy;
 	int err = was_busy ? -EAGAIN : judge(t, &is_changed);
+	/* What cannot be may be, on a volume that has grown. */
+	if (!err && (*ret_err == -EUCLEAN || *ret_err == -EINVAL) &&
+	    (vol->member ? volume_refresh_held(vol) : volume_refresh(vol)) > 0)
+		is_changed = true;
 	if (!err && !is_changed)
 		txn_index_keep(t, false);
 	(void)txn_let_go(t, false);

@@ -61,6 +61,14 @@ struct vmfs_open_options {
 	/* With is_read_only: nobody else writes either (an image, a snapshot). */
 	bool is_immutable;
 	/*
+	 * Another host has added an extent: gets its device, called name when it was
+	 * added. Borrowed until close. NULL, or -errno: its blocks cannot be reached
+	 * (-ENODEV) until the volume is opened with it.
+	 */
+	int (*extent_open)(void *arg, unsigned int extent, const char *name,
+			   struct bdev **ret_bd);
+	void *extent_open_arg;
+	/*
 	 * Names this host across mounts. Zero: made up, for programs that are no host.
 	 * Two live members cannot have the same.
 	 */
@@ -186,6 +194,19 @@ int vmfs_volume_unmap(struct vmfs_volume *vol, const struct vmfs_unmap_options *
 /* The path or URL of extent i ("" past the end), and its PEs. */
 const char *vmfs_volume_extent(struct vmfs_volume *vol, unsigned int i,
 			       uint64_t *ret_pe_count);
+/*
+ * Grows a mounted volume, beside other members that use it, who see it by themselves.
+ * extent NULL: by what the device of the last extent has gained; else by a device, which
+ * becomes an extent behind the others (borrowed until close), called name. What the
+ * device holds is destroyed; whether that may be is the caller's question, but that it is
+ * an extent already. 0 and *ret_added bytes; -ENOSPC: there is nothing to gain; -EFBIG:
+ * over 64 TiB, or 16 TiB in an extent; -EBUSY: the device is an extent, of this volume or
+ * of another, or somebody else grows the volume; -EROFS, -EOPNOTSUPP: not on this kind of
+ * volume; -ESTALE. All reported. Interrupted at any point, the volume has its old size or
+ * the new one, and a further call finishes what was begun. Blocks.
+ */
+int vmfs_volume_grow(struct vmfs_volume *vol, struct bdev *extent, const char *name,
+		     uint64_t *ret_added) __attribute__((warn_unused_result));
 /* 0 while the volume is usable, else -ESTALE / -ENODEV. Never blocks. */
 int vmfs_volume_state(struct vmfs_volume *vol);
 /*

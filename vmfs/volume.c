@@ -34,6 +34,7 @@
 #include "vmfs/feature.h"
 #include "vmfs/foreign.h"
 #include "vmfs/member.h"
+#include "vmfs/refresh.h"
 #include "vmfs/verify.h"
 
 #define CACHE_BYTES (64ull << 20)
@@ -286,7 +287,9 @@ static int read_block_list(struct vmfs_volume *vol, enum vmfs_resource_type type
 	    (zla != VMFS_ZLA_FB && zla != VMFS_ZLA_PB && zla != VMFS_ZLA_PB2))
 		return vmfs_corrupt(vol, "%s: length %llu, zla 0x%x", resource_name(type),
 				    (unsigned long long)res->file_length, zla);
-	res->block_vol_off = calloc(count, sizeof(res->block_vol_off[0]));
+	/* Room for those that are added when the volume grows: refresh.c. */
+	res->block_vol_off =
+		calloc(max_u64(count, shape->fd_slots), sizeof(res->block_vol_off[0]));
 	if (!res->block_vol_off)
 		return -ENOMEM;
 	int rc = 0;
@@ -375,6 +378,8 @@ int vmfs_volume_open(const struct vmfs_open_options *options,
 	vol->reporter = options->reporter;
 	vol->is_read_only = options->is_read_only;
 	vol->is_immutable = options->is_read_only && options->is_immutable;
+	vol->extent_open = options->extent_open;
+	vol->extent_open_arg = options->extent_open_arg;
 	(void)snprintf(vol->label, sizeof(vol->label), "volume");
 	LIST_INIT(&vol->files);
 	mutex_init(&vol->files_mutex);
@@ -446,6 +451,7 @@ int vmfs_volume_info(struct vmfs_volume *vol, struct vmfs_volume_info *ret_info)
 	(void)snprintf(info.storage_class, sizeof(info.storage_class), "%s",
 		       storage_class(vol));
 	struct resource_free_count n;
+	(void)!volume_refresh(vol); /* what is known otherwise is still right */
 	uint64_t *const free_counts[RESOURCE_COUNT] = {
 		[RESOURCE_FBB] = &info.free_block_count,
 		[RESOURCE_FDC] = &info.free_fd_count,

@@ -54,8 +54,15 @@ struct vmfs_volume {
 	bool has_freed;
 	/* Gives freed blocks back to the storage by itself (unmap.h); NULL: nobody. */
 	struct vmfs_unmapper *unmapper;
-	/* One transaction of this host at a time; first in the order of sleeplocks. */
+	/*
+	 * One transaction of this host at a time; first in the order of sleeplocks. Also
+	 * for seeing that the volume has grown (refresh.h).
+	 */
 	struct sleeplock txn_lock;
+	/* Of vmfs_open_options. */
+	int (*extent_open)(void *arg, unsigned int extent, const char *name,
+			   struct bdev **ret_bd);
+	void *extent_open_arg;
 };
 
 /* A task that reads what may be half of one state and half of another: on its stack. */

@@ -209,9 +209,10 @@ static int act(struct vmfs_volume *vol, enum phase phase)
 
 /* ---- cuts ---- */
 
-static void check_cut(struct simdisk_log *log, enum phase phase, unsigned int n,
-		      enum simdisk_cut cut)
+static void check_cut(struct simdisk_log *log, unsigned int n, enum simdisk_cut cut,
+		      void *arg)
 {
+	enum phase phase = *(const enum phase *)arg;
 	struct mount m;
 	unsigned int count = simdisk_log_count(log);
 	/* Only a prefix is known to hold all that was written. */
@@ -252,15 +253,8 @@ static void story(void *arg)
 	struct simdisk_log *log = simdisk_log_take(disk);
 	unmount(&m);
 	simdisk_free(disk);
-	unsigned int count = simdisk_log_count(log);
-	SIM_CHECK(count > 8);
-	for (unsigned int n = 0; n <= count; n++) {
-		check_cut(log, wanted, n, SIMDISK_PREFIX);
-		if (n == 0)
-			continue;
-		check_cut(log, wanted, n, SIMDISK_SUBSET);
-		check_cut(log, wanted, n, SIMDISK_TORN);
-	}
+	SIM_CHECK(simdisk_log_count(log) > 8);
+	simdisk_each_cut(log, check_cut, &wanted);
 	simdisk_log_free(log);
 }
 

@@ -11,10 +11,11 @@
 #include "vmfs/heartbeat.h"
 #include "vmfs/takeover.h"
 
-#define VOLUME_SIZE (LVM_DATA_OFF + 2 * LVM_PE_SIZE)
+#define VOLUME_PES 2u
+#define VOLUME_SIZE (LVM_DATA_OFF + VOLUME_PES * LVM_PE_SIZE)
 
 static struct cluster *format(enum bdev_caw_class caw, uint32_t version,
-			      const struct mkfs_counts *counts)
+			      const struct mkfs_counts *counts, unsigned int pes)
 {
 	struct cluster *c = calloc(1, sizeof(*c));
 	struct mkfs_options options = { .label = "sim" };
@@ -23,9 +24,9 @@ static struct cluster *format(enum bdev_caw_class caw, uint32_t version,
 	SIM_CHECK(c);
 	LIST_INIT(&c->mounts);
 	c->caw = caw;
-	c->disk = simdisk_new(VOLUME_SIZE, caw);
+	c->disk = simdisk_new(LVM_DATA_OFF + pes * LVM_PE_SIZE, caw);
 	struct bdev *bd = simdisk_attach(c->disk, sim_host_world());
-	const struct mkfs_device device = { "sim", bd->size };
+	const struct mkfs_device device = { "sim", VOLUME_SIZE };
 	SIM_CHECK(!mkfs_layout_devices(version, &device, 1, counts, NULL, &layout));
 	mkfs_options_init(&options, bd);
 	strcpy(options.label, "sim");
@@ -36,12 +37,17 @@ static struct cluster *format(enum bdev_caw_class caw, uint32_t version,
 
 struct cluster *cluster_new6(enum bdev_caw_class caw, const struct mkfs_counts *counts)
 {
-	return format(caw, 6, counts);
+	return format(caw, 6, counts, VOLUME_PES);
 }
 
 struct cluster *cluster_new(enum bdev_caw_class caw)
 {
-	struct cluster *c = format(caw, 5, NULL);
+	return cluster_new_with_room(caw, VOLUME_PES);
+}
+
+struct cluster *cluster_new_with_room(enum bdev_caw_class caw, unsigned int pes)
+{
+	struct cluster *c = format(caw, 5, NULL, pes);
 
 	c->oracle_bd = simdisk_attach(c->disk, sim_host_world());
 	struct vmfs_open_options look = {

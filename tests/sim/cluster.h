@@ -33,6 +33,8 @@ struct mkfs_counts;
  * mkfs/layout.h, or NULL.
  */
 struct cluster *cluster_new6(enum bdev_caw_class caw, const struct mkfs_counts *counts);
+/* The same, of 2 PEs, on a disk that has room for so many. */
+struct cluster *cluster_new_with_room(enum bdev_caw_class caw, unsigned int pes);
 void cluster_free(struct cluster *c);
 
 /*

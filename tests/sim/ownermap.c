@@ -46,11 +46,26 @@ struct ownermap {
 	struct fd *fds;
 	struct lock_seen *locks;
 	bool is_any_dirty, is_blind;
+	bool is_header_written; /* of .fbb.sf: the volume may have grown */
 };
 
 /* ---- places ---- */
 
-enum place { NOBODYS, CLUSTER_LOCK, CLUSTER_META, FD_LOCK, FD_BODY, ITEM, FILE_BLOCK };
+/*
+ * FBB_HEADER says how many blocks there are; what lies BEHIND them is made by who grows
+ * the volume. Both belong to the lock of .fbb.sf's FD.
+ */
+enum place {
+	NOBODYS,
+	CLUSTER_LOCK,
+	CLUSTER_META,
+	FD_LOCK,
+	FD_BODY,
+	ITEM,
+	FILE_BLOCK,
+	FBB_HEADER,
+	BEHIND,
+};
 
 struct where {
 	enum place place;
@@ -66,6 +81,8 @@ static void in_resource(const struct ownermap *m, enum vmfs_resource_type type,
 	uint64_t headers = (uint64_t)res->clusters_per_group * VMFS_CLUSTER_HEADER_SIZE;
 
 	ret->type = type;
+	if (type == RESOURCE_FBB && file_off < SECTOR)
+		ret->place = FBB_HEADER;
 	if (file_off < VMFS_RESOURCE_GROUP_OFF || !res->group_size)
 		return;
 	uint64_t group = (file_off - VMFS_RESOURCE_GROUP_OFF) / res->group_size;
@@ -86,7 +103,7 @@ static void in_resource(const struct ownermap *m, enum vmfs_resource_type type,
 	}
 	ret->cluster = (uint32_t)cluster;
 	if (cluster >= res->cluster_count)
-		ret->place = NOBODYS;
+		ret->place = type == RESOURCE_FBB ? BEHIND : NOBODYS;
 }
 
 static void locate(const struct ownermap *m, uint64_t vol_off, struct where *ret)
@@ -109,19 +126,13 @@ static void locate(const struct ownermap *m, uint64_t vol_off, struct where *ret
 	}
 	if (vol_off < VMFS_FDC_OFF)
 		return;
-	ret->place = FILE_BLOCK;
+	bool is_behind =
+		block_off / vol->block_size >= vol->resources[RESOURCE_FBB].count;
+	ret->place = is_behind ? BEHIND : FILE_BLOCK;
 	ret->type = RESOURCE_FBB;
 	ret->unit_off = block_off;
 	ret->cluster = (uint32_t)(block_off / vol->block_size /
 				  vol->resources[RESOURCE_FBB].per_cluster);
-}
-
-bool ownermap_is_lock(const struct ownermap *m, uint64_t vol_off)
-{
-	struct where at;
-
-	locate(m, vol_off, &at);
-	return at.place == CLUSTER_LOCK || at.place == FD_LOCK;
 }
 
 unsigned int ownermap_body_sectors(const struct ownermap *m, uint64_t lock_off)
@@ -233,10 +244,50 @@ static void read_fd(struct ownermap *m, struct fd *fd)
 	}
 }
 
+static uint64_t fbb_fd_off(const struct ownermap *m)
+{
+	uint64_t off = 0;
+	int err = resource_addr_off(m->vol, addr_of(ADDR_FD, 0, VMFS_FD_FBB), &off);
+
+	assert(!err);
+	(void)err;
+	return off;
+}
+
+/* More blocks, if header and FD of .fbb.sf both say so. */
+static void grow(struct ownermap *m)
+{
+	struct vmfs_resource *res = &m->vol->resources[RESOURCE_FBB];
+	struct vmfs_resource_header_disk headerd;
+	struct vmfs_fd_disk fdd;
+
+	simdisk_peek(m->disk, &headerd, sizeof(headerd),
+		     LVM_DATA_OFF + res->block_vol_off[0]);
+	simdisk_peek(m->disk, &fdd, sizeof(fdd), LVM_DATA_OFF + fbb_fd_off(m));
+	uint32_t groups = le32_get(headerd.geometry.group_count);
+	uint64_t length = le64_get(fdd.meta.length);
+	if (le32_get(headerd.geometry.count_low) <= res->count ||
+	    length < VMFS_RESOURCE_GROUP_OFF + (uint64_t)groups * res->group_size)
+		return;
+	uint32_t blocks = (uint32_t)div_up(length, m->vol->block_size);
+	for (uint32_t i = res->block_count; i < blocks; i++) {
+		vmfs_addr addr = { le32_get(fdd.u.slots[i]) };
+
+		res->block_vol_off[i] =
+			(uint64_t)addr_fb_number(addr) * m->vol->block_size;
+	}
+	res->block_count = blocks;
+	res->file_length = length;
+	resource_lengthen(m->vol, le32_get(headerd.geometry.count_low), groups);
+	m->is_header_written = false;
+}
+
 static void catch_up(struct ownermap *m)
 {
 	struct fd *fd, *next;
 
+	if (m->is_header_written)
+		grow(m);
 	if (!m->is_any_dirty)
 		return;
 	m->is_any_dirty = false;
@@ -244,6 +295,15 @@ static void catch_up(struct ownermap *m)
 		if (fd->is_dirty && !fd->is_torn)
 			read_fd(m, fd);
 	}
+}
+
+bool ownermap_is_lock(struct ownermap *m, uint64_t vol_off)
+{
+	struct where at;
+
+	catch_up(m);
+	locate(m, vol_off, &at);
+	return at.place == CLUSTER_LOCK || at.place == FD_LOCK;
 }
 
 static void mark(struct ownermap *m, uint64_t fd_off, bool is_torn)
@@ -262,6 +322,8 @@ void ownermap_written(struct ownermap *m, const struct simdisk_effect *e)
 		locate(m, e->offset + i - LVM_DATA_OFF, &at);
 		if (at.place == FD_BODY)
 			mark(m, at.unit_off, !e->is_last_piece);
+		if (at.place == FBB_HEADER)
+			m->is_header_written = true;
 		if (at.place != ITEM || at.type != RESOURCE_PBC)
 			continue;
 		const struct unit *u = find_unit(m, at.unit_off);
@@ -286,6 +348,8 @@ void ownermap_find(struct ownermap *m, uint64_t vol_off, struct cover *ret)
 	locate(m, vol_off, &at);
 	if (at.place == CLUSTER_META || at.place == FD_BODY)
 		ret->lock_off = at.unit_off;
+	if (at.place == FBB_HEADER || at.place == BEHIND)
+		ret->lock_off = fbb_fd_off(m);
 	if (at.place != ITEM && at.place != FILE_BLOCK)
 		return;
 	const struct unit *u = find_unit(m, at.unit_off);

@@ -27,7 +27,7 @@ struct cover {
 };
 void ownermap_find(struct ownermap *m, uint64_t vol_off, struct cover *ret);
 /* A lock sector by its place. */
-bool ownermap_is_lock(const struct ownermap *m, uint64_t vol_off);
+bool ownermap_is_lock(struct ownermap *m, uint64_t vol_off);
 /* Sectors of metadata right behind a lock sector. */
 unsigned int ownermap_body_sectors(const struct ownermap *m, uint64_t lock_off);
 

@@ -216,5 +216,10 @@ enum simdisk_cut {
 /* The image after the first n entries under a policy. Caller frees. */
 struct image *simdisk_image_at(struct simdisk_log *log, unsigned int n,
 			       enum simdisk_cut cut, uint64_t choice);
+/* fn for each n of a log: as a prefix, and behind the first, with a subset and torn. */
+void simdisk_each_cut(struct simdisk_log *log,
+		      void (*fn)(struct simdisk_log *log, unsigned int n,
+				 enum simdisk_cut cut, void *arg),
+		      void *arg);
 
 #endif

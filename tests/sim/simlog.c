@@ -250,3 +250,14 @@ struct image *simdisk_image_at(struct simdisk_log *log, unsigned int n,
 	}
 	return img;
 }
+
+void simdisk_each_cut(struct simdisk_log *log,
+		      void (*fn)(struct simdisk_log *log, unsigned int n,
+				 enum simdisk_cut cut, void *arg),
+		      void *arg)
+{
+	for (unsigned int n = 0; n <= simdisk_log_count(log); n++)
+		for (enum simdisk_cut cut = SIMDISK_PREFIX; cut <= SIMDISK_TORN; cut++)
+			if (n > 0 || cut == SIMDISK_PREFIX)
+				fn(log, n, cut, arg);
+}

@@ -98,6 +98,8 @@ enum action {
 	ACTION_RM,
 	ACTION_BREAK,
 	ACTION_RECLAIM,
+	ACTION_GROW,
+	ACTION_SPAN,
 };
 
 struct request {
@@ -125,6 +127,7 @@ struct job {
 	struct vdisk_create_options disk; /* -c, -i */
 	struct origin from;		  /* -i; -E: its place */
 	uint64_t rate;			  /* -y: bytes a second */
+	struct bdev *extent;		  /* -Z: that is added */
 	const char *what; /* for the line about a failure: what the user typed */
 	struct vmfs_holder holder;
 	const volatile sig_atomic_t *is_interrupted;
@@ -144,5 +147,11 @@ int do_reclaim(struct job *j);
 /* ---- breaklock.c ---- */
 
 int do_break(struct job *j);
+
+/* ---- grow.c ---- */
+
+int do_grow(struct job *j);
+int prepare_span(struct job *j);
+int do_span(struct job *j);
 
 #endif

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A volume grows on a device that records each write; then the device is rebuilt as a
+ * power failure could have left it after each of them, and another host looks:
+ *
+ *   it has the old size or the new one, and what it held; fsck is content;
+ *   an extent that was being added is part of it or refused, never half of either;
+ *   growing again ends at the new size, and the new space can be used.
+ *
+ * Both extents are ranges of one recorded disk, so that their writes have one order.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "bdev/bdev.h"
+#include "fsck/check.h"
+#include "mkfs/write.h"
+#include "tests/lib/collect.h"
+#include "tests/sim/simdisk.h"
+#include "vmfs/takeover.h"
+#include "vmfs/vmfs.h"
+
+#define DEVICE_SIZE(pes) (LVM_DATA_OFF + (pes) * LVM_PE_SIZE)
+#define PE_BLOCKS 256u
+
+struct story {
+	const char *name;
+	unsigned int pes, pes_after; /* of the volume */
+	bool is_span;		     /* what is new is another extent */
+};
+
+/* The cut that is looked at, for failure messages. */
+static char place[160];
+
+#define CHECK(condition)                                                                 \
+	((condition) ? (void)0 : sim_fail("%s: not true: %s", place, #condition))
+
+/* ---- the extents on a disk ---- */
+
+struct rig {
+	const struct story *story;
+	struct simdisk *disk;
+	struct bdev *devices[2];
+	struct vmfs_volume *vol;
+	struct reporter *reporter;
+	struct reporter_stderr told;
+};
+
+static uint64_t first_size(const struct story *s)
+{
+	return DEVICE_SIZE(s->is_span ? s->pes : s->pes_after);
+}
+
+static uint64_t second_size(const struct story *s)
+{
+	return s->is_span ? DEVICE_SIZE(s->pes_after - s->pes) : 0;
+}
+
+static void attach(struct rig *rig, const struct story *s, struct simdisk *disk)
+{
+	*rig = (struct rig){ .story = s, .disk = disk };
+	rig->reporter = reporter_stderr_init(&rig->told, place, REPORT_ERROR);
+	SIM_CHECK(!bdev_range_new(simdisk_attach(disk, sim_host_world()), 0,
+				  first_size(s), &rig->devices[0]));
+	if (s->is_span)
+		SIM_CHECK(!bdev_range_new(simdisk_attach(disk, sim_host_world()),
+					  first_size(s), second_size(s),
+					  &rig->devices[1]));
+}
+
+static void detach(struct rig *rig)
+{
+	bdev_close(rig->devices[0]);
+	bdev_close(rig->devices[1]);
+}
+
+static int mount(struct rig *rig, unsigned int devices, struct reporter *r)
+{
+	const struct vmfs_open_options options = { .devices = rig->devices,
+						   .device_count = devices,
+						   .reporter = r };
+	return vmfs_volume_open(&options, &rig->vol);
+}
+
+static void unmount(struct rig *rig)
+{
+	SIM_CHECK(!vmfs_volume_close(rig->vol));
+	rig->vol = NULL;
+}
+
+static void found(void *arg, enum fsck_problem problem, const char *text)
+{
+	(void)arg;
+	if (fsck_problem(problem)->severity != FINDING_NOTE &&
+	    problem != PROBLEM_JOURNAL_LOST && problem != PROBLEM_FB_LOST)
+		sim_fail("%s: fsck: %s: %s", place, fsck_problem(problem)->code, text);
+}
+
+static void check(struct rig *rig, unsigned int devices)
+{
+	struct fsck_summary summary;
+	const struct fsck_options options = { .devices = rig->devices,
+					      .device_count = devices,
+					      .found = found };
+	int err = fsck_check(&options, &summary);
+
+	if (err)
+		sim_fail("%s: fsck: %d", place, err);
+}
+
+static uint64_t blocks(struct rig *rig)
+{
+	struct vmfs_volume_info info;
+
+	SIM_CHECK(!vmfs_volume_info(rig->vol, &info));
+	return info.block_count;
+}
+
+static int grow(struct rig *rig)
+{
+	uint64_t added;
+
+	return vmfs_volume_grow(rig->vol, rig->devices[1], NULL, &added);
+}
+
+static void write_file(struct rig *rig, const char *path, uint64_t size)
+{
+	const struct vmfs_file_options options = { .flags = VMFS_WRITE | VMFS_CREATE };
+	struct vmfs_file *file;
+
+	CHECK(!vmfs_file_open(rig->vol, path, &options, &file, NULL));
+	CHECK(!vmfs_file_allocate(file, 0, size, VMFS_ALLOCATE_TBZ));
+	CHECK(!vmfs_file_write(file, path, strlen(path), size - 512));
+	CHECK(!vmfs_file_close(file));
+}
+
+/* ---- after a cut ---- */
+
+/* The host that died is taken over. */
+static void bury(struct rig *rig)
+{
+	struct vmfs_member members[4];
+	int count = vmfs_volume_members(rig->vol, members, 4);
+
+	CHECK(count >= 1 && count <= 2);
+	for (int i = 0; i < count; i++)
+		CHECK(members[i].is_self || !vmfs_takeover(rig->vol, members[i].slot));
+}
+
+/* How many devices it has now; the other number is refused. */
+static unsigned int mount_as_it_is(struct rig *rig)
+{
+	struct collect told;
+	unsigned int devices = 1;
+	struct reporter *r = collect_init(&told);
+
+	if (!rig->story->is_span) {
+		CHECK(!mount(rig, 1, rig->reporter));
+		collect_done(&told);
+		return 1;
+	}
+	int err = mount(rig, 2, r);
+	if (!err) {
+		unmount(rig);
+		devices = 2;
+		CHECK(mount(rig, 1, r) == -ENODEV);
+	} else {
+		CHECK(err == -EINVAL || err == -EMEDIUMTYPE || err == -EUCLEAN);
+		CHECK(collect_count(&told, REPORT_ERROR) == 1);
+	}
+	collect_done(&told);
+	CHECK(!mount(rig, devices, rig->reporter));
+	return devices;
+}
+
+static void check_cut(struct simdisk_log *log, unsigned int n, enum simdisk_cut cut,
+		      void *arg)
+{
+	const struct story *s = arg;
+	struct rig rig;
+	unsigned int count = simdisk_log_count(log);
+	static const char *const kinds[] = { "prefix", "subset", "torn" };
+	char entry[64] = "";
+	struct vmfs_stat st;
+
+	if (n > 0)
+		simdisk_log_text(log, n - 1, entry, sizeof(entry));
+	(void)snprintf(place, sizeof(place), "%s, %s %u of %u (%s)", s->name, kinds[cut],
+		       n, count, entry);
+	sim_trace("%s", place);
+	attach(&rig, s,
+	       simdisk_from_image(simdisk_image_at(log, n, cut, sim_random(UINT64_MAX)),
+				  BDEV_CAW_FILE));
+	unsigned int devices = mount_as_it_is(&rig);
+	bury(&rig);
+	uint64_t size = blocks(&rig);
+	CHECK(size == s->pes * PE_BLOCKS || size == s->pes_after * PE_BLOCKS);
+	CHECK(n != 0 || size == s->pes * PE_BLOCKS);
+	CHECK(n != count || cut != SIMDISK_PREFIX || size == s->pes_after * PE_BLOCKS);
+	CHECK(!vmfs_stat(rig.vol, "/before", &st) && st.size_bytes == 1u << 20);
+	unmount(&rig);
+	check(&rig, devices);
+
+	/* Again, and then it is used. */
+	CHECK(!mount(&rig, devices, rig.reporter));
+	if (blocks(&rig) != s->pes_after * PE_BLOCKS) {
+		uint64_t added;
+		CHECK(!vmfs_volume_grow(rig.vol, devices == 1 ? rig.devices[1] : NULL,
+					NULL, &added));
+	}
+	CHECK(blocks(&rig) == s->pes_after * PE_BLOCKS);
+	write_file(&rig, "/after", (uint64_t)(s->pes_after - s->pes) * LVM_PE_SIZE);
+	unmount(&rig);
+	check(&rig, s->is_span ? 2 : 1);
+	detach(&rig);
+	simdisk_free(rig.disk);
+}
+
+/* ---- the story ---- */
+
+static void format(struct rig *rig)
+{
+	struct mkfs_options options;
+	struct mkfs_layout layout;
+
+	SIM_CHECK(!mkfs_layout_make("sim", DEVICE_SIZE(rig->story->pes), NULL, NULL,
+				    &layout));
+	mkfs_options_init(&options, rig->devices[0]);
+	SIM_CHECK(!mkfs_write(rig->devices[0], &layout, &options, NULL));
+}
+
+static void run(void *arg)
+{
+	struct story *s = arg;
+	struct simdisk_behaviour behaviour = simdisk_polite();
+	struct rig rig;
+
+	(void)snprintf(place, sizeof(place), "%s: at first", s->name);
+	sim_set_limits(365ull * 86400 * NS_PER_S, 900ull * 1000 * 1000);
+	attach(&rig, s, simdisk_new(first_size(s) + second_size(s), BDEV_CAW_FILE));
+	behaviour.has_cache = true;
+	simdisk_behave(rig.disk, &behaviour);
+	format(&rig);
+	SIM_CHECK(!mount(&rig, 1, rig.reporter));
+	write_file(&rig, "/before", 1u << 20);
+	simdisk_log_start(rig.disk);
+	SIM_CHECK(!grow(&rig));
+	struct simdisk_log *log = simdisk_log_take(rig.disk);
+	unmount(&rig);
+	detach(&rig);
+	simdisk_free(rig.disk);
+	SIM_CHECK(simdisk_log_count(log) > 8);
+	simdisk_each_cut(log, check_cut, s);
+	simdisk_log_free(log);
+}
+
+static void a_longer_extent(void **state)
+{
+	struct story s = { "longer", 2, 3, false };
+
+	(void)state;
+	sim_each_seed(1, 2, run, &s);
+}
+
+static void another_extent(void **state)
+{
+	struct story s = { "another", 2, 4, true };
+
+	(void)state;
+	sim_each_seed(1, 2, run, &s);
+}
+
+/* The bitmap of blocks needs blocks of its own, and another PE map. */
+static void a_longer_bitmap(void **state)
+{
+	struct story longer = { "longer bitmap", 749, 752, false };
+	struct story another = { "longer bitmap, another", 749, 751, true };
+
+	(void)state;
+	sim_each_seed(1, 1, run, &longer);
+	sim_each_seed(1, 1, run, &another);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_longer_extent),
+		cmocka_unit_test(another_extent),
+		cmocka_unit_test(a_longer_bitmap),
+	};
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A volume grows while others use it. Three hosts make files until they have more blocks
+ * than the volume had; one of them, at some moment, grows it into new space on the device
+ * (grow.h). In half of the runs it is killed on the way, and another one grows it again.
+ * The oracle (oracle.h) sees every write; in the end every file that a host was told is
+ * durable is there, as another host reads it, and fsck is content.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/sim/cluster.h"
+
+#define S NS_PER_S
+#define PES 2u
+#define PES_AFTER 5u
+#define HOSTS 3u
+#define FILE_BYTES (24ull << 20)
+#define FILES_EACH 16u /* 3 * 16 * 24 MiB: more than 2 PEs, less than 5 */
+#define TRIES 400u
+
+struct story {
+	struct cluster *c;
+	struct sim_host *hosts[HOSTS];
+	bool is_killing;
+	unsigned int made[HOSTS]; /* files that are durable */
+	bool is_grown, is_done[HOSTS], is_quiet;
+};
+
+struct life {
+	struct story *s;
+	unsigned int host;
+};
+
+static const char *path_of(unsigned int host, unsigned int i, char buf[32])
+{
+	(void)snprintf(buf, 32, "/file-%u-%u", host, i);
+	return buf;
+}
+
+/* 0; -ENOSPC: not yet; -ESTALE. What was allocated stays for the next try. */
+static int make_file(struct cluster_mount *m, unsigned int host, unsigned int i)
+{
+	const struct vmfs_file_options options = { .flags = VMFS_WRITE | VMFS_CREATE,
+						   .deadline = clock_now() + 60 * S };
+	struct vmfs_file *file;
+	char path[32], block[512] = "";
+	int err = vmfs_file_open(m->vol, path_of(host, i, path), &options, &file, NULL);
+
+	if (err)
+		return err;
+	(void)snprintf(block, sizeof(block), "%s", path);
+	err = vmfs_file_allocate(file, 0, FILE_BYTES, VMFS_ALLOCATE_TBZ);
+	if (!err)
+		err = vmfs_file_write(file, block, sizeof(block), FILE_BYTES - 512);
+	if (!err)
+		err = vmfs_file_sync(file);
+	int close_err = vmfs_file_close(file);
+	return err ? err : close_err;
+}
+
+static void check_file(struct cluster_mount *m, unsigned int host, unsigned int i)
+{
+	struct vmfs_file_options options = { .flags = VMFS_READ };
+	struct vmfs_file *file;
+	char path[32], block[512];
+
+	int err = vmfs_file_open(m->vol, path_of(host, i, path), &options, &file, NULL);
+	if (err)
+		sim_fail("%s: open: %d", path, err);
+	int64_t got = vmfs_file_read(file, block, sizeof(block), FILE_BYTES - 512);
+	if (got != sizeof(block) || strcmp(block, path) != 0)
+		sim_fail("%s reads %lld, '%.20s'", path, (long long)got, block);
+	SIM_CHECK(!vmfs_file_close(file));
+}
+
+static int grow(struct story *s, struct cluster_mount *m)
+{
+	uint64_t added;
+	int err = vmfs_volume_grow(m->vol, NULL, NULL, &added);
+
+	if (!err)
+		s->is_grown = true;
+	/* Somebody else has done it, or what a dead host logged of it was replayed. */
+	return err == -ENOSPC ? 0 : err;
+}
+
+static void live(void *arg)
+{
+	const struct life *life = arg;
+	struct story *s = life->s;
+	unsigned int me = life->host, i = 0;
+	struct cluster_mount m = { .no_liveness_lock = true };
+	uint64_t grow_at = clock_now() + sim_random(20 * S);
+
+	SIM_CHECK(!cluster_mount(s->c, &m));
+	for (unsigned int tries = 0; tries < TRIES; tries++) {
+		bool is_mine = me == 0 || sim_host_is_dead(s->hosts[0]);
+
+		if (i == FILES_EACH && (!is_mine || s->is_grown))
+			break;
+
+		if (is_mine && !s->is_grown && clock_now() > grow_at) {
+			int err = grow(s, &m);
+			if (err && err != -EBUSY)
+				sim_fail("grow: %d", err);
+		}
+		int err = i < FILES_EACH ? make_file(&m, me, i) : -EBUSY;
+		if (!err)
+			s->made[me] = ++i;
+		else if (err != -ENOSPC && err != -EBUSY)
+			sim_fail("host %u, file %u: %d", me, i, err);
+		else
+			task_sleep_until(clock_now() + S);
+	}
+	if (i < FILES_EACH)
+		sim_fail("host %u never saw the new space: %u files", me, i);
+	s->is_done[me] = true;
+	while (!s->is_quiet)
+		task_sleep_until(clock_now() + S);
+	/* What the others made, wherever it lies. */
+	for (unsigned int h = 0; h < HOSTS; h++)
+		for (i = 0; i < s->made[h]; i++)
+			check_file(&m, h, i);
+	struct vmfs_volume_info info;
+	SIM_CHECK(!vmfs_volume_info(m.vol, &info));
+	SIM_CHECK(info.block_count == PES_AFTER * 256);
+	SIM_CHECK(!cluster_unmount(&m));
+}
+
+/* Comes when all have gone, and takes over who died. */
+static void live_last(void *arg)
+{
+	struct story *s = arg;
+	struct cluster_mount m = { .no_liveness_lock = true };
+
+	SIM_CHECK(!cluster_mount(s->c, &m));
+	cluster_bury(&m);
+	SIM_CHECK(!cluster_unmount(&m));
+}
+
+static bool is_over(const struct story *s)
+{
+	for (unsigned int i = 0; i < HOSTS; i++)
+		if (!s->is_done[i] && !sim_host_is_dead(s->hosts[i]))
+			return false;
+	return true;
+}
+
+static void story(void *arg)
+{
+	struct story s = { .is_killing = sim_random(2) };
+	struct life lives[HOSTS];
+	struct task *tasks[HOSTS];
+	uint64_t kill_at = clock_now() + sim_random(25 * S);
+
+	(void)arg;
+	sim_set_limits(86400 * S, 900ull * 1000 * 1000);
+	s.c = cluster_new_with_room(sim_random(2) ? BDEV_CAW_ATS : BDEV_CAW_FILE,
+				    PES_AFTER);
+	for (unsigned int i = 0; i < HOSTS; i++) {
+		lives[i] = (struct life){ &s, i };
+		s.hosts[i] = sim_host_new((const char[][2]){ "a", "b", "c" }[i], 0);
+	}
+	for (unsigned int i = 0; i < HOSTS; i++)
+		tasks[i] = sim_host_start(s.hosts[i], "live", live, &lives[i]);
+	while (!is_over(&s)) {
+		if (s.is_killing && clock_now() > kill_at)
+			sim_host_kill(s.hosts[0]);
+		task_sleep_until(clock_now() + S / 50);
+	}
+	s.is_quiet = true;
+	for (unsigned int i = 0; i < HOSTS; i++)
+		task_join(tasks[i]);
+	SIM_CHECK(s.is_grown);
+	SIM_CHECK(sim_host_run(sim_host_new("last", 0), "live", live_last, &s));
+	cluster_check(s.c, s.is_killing);
+	cluster_free(s.c);
+}
+
+static void others_see_that_it_grows(void **state)
+{
+	(void)state;
+	sim_each_seed(1, 12, story, NULL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(others_see_that_it_grows),
+	};
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

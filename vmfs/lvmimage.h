@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VMFS_LVMIMAGE_H
+#define VMFS_LVMIMAGE_H
+
+/*
+ * Images of the LVM headers of an extent, for who makes one (mkfs), adds one or makes one
+ * longer (grow.c), or gives it another name (resign.c). VMFS-5 but where it says so.
+ * Nothing here does I/O or blocks.
+ */
+#include "bdev/bdev.h"
+#include "vmfs/format6.h"
+
+/* The identity of a disk as its LVM header keeps it (any version). */
+void lvm_image_identity(struct vmfs_disk_identity_disk *ret,
+			const struct bdev_identity *id);
+/* "naa.6001405..." as ESXi would call the disk, else the last part of its path. */
+void lvm_image_name(char ret_name[LVM_NAME_SIZE], const struct bdev *bd);
+/*
+ * Entry `number` of the PE table of an extent whose first PE is pe_first of the volume.
+ */
+struct vmfs_lvm_pe_disk lvm_image_pe(uint32_t number, uint64_t pe_first);
+/* A device of so many bytes with so many PEs. */
+void lvm_image_device_size(struct vmfs_lvm_device_disk *devd, uint64_t total_bytes,
+			   uint32_t pe_count);
+/* An extent with these PEs, of a volume of so many PEs and extents. */
+void lvm_image_volume_size(struct vmfs_lvm_volume_disk *vold, uint64_t pe_first,
+			   uint32_t pe_count, uint64_t pes_of_all, uint32_t extent_count);
+
+#endif
