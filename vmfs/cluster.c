@@ -83,6 +83,15 @@ struct cluster cluster_of(const struct vmfs_volume *vol, enum vmfs_resource_type
 	return c;
 }
 
+void cluster_accept_length(struct cluster *c, const struct vmfs_volume *vol,
+			   enum vmfs_resource_type type)
+{
+	uint32_t total = le32_get(page5(c)->total);
+
+	if (vol->shape->version == 5 && type == RESOURCE_FBB && total)
+		c->total = (uint32_t)min_u64(c->total, total);
+}
+
 int cluster_verify(const struct cluster *c, struct verify *ret_why)
 {
 	return c->shape.is_6 ? verify_cluster6(page6(c), c->number, c->total, ret_why)

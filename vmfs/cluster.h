@@ -34,6 +34,12 @@ struct cluster {
 /* The cluster whose metadata, as read, stand at page, which is borrowed. */
 struct cluster cluster_of(const struct vmfs_volume *vol, enum vmfs_resource_type type,
 			  uint32_t number, void *page);
+/*
+ * It was read without its lock: if it is of file blocks and shorter than it should be,
+ * then as long as it says, because who grew the volume may not have got to it yet.
+ */
+void cluster_accept_length(struct cluster *c, const struct vmfs_volume *vol,
+			   enum vmfs_resource_type type);
 int cluster_verify(const struct cluster *c, struct verify *ret_why)
 	__attribute__((warn_unused_result));
 

@@ -531,6 +531,12 @@ static bool place_is_sound(struct vmfs_volume *vol,
 	vmfs_addr addr = { le32_get(slot->journal_addr) };
 	uint64_t off;
 
+	/* .fbb.sf itself is being opened. */
+	if (journal_kind(vol) == RESOURCE_FBB && !vol->resources[RESOURCE_FBB].is_present)
+		return addr_type(addr) == ADDR_FB &&
+		       addr_fb_number(addr) < vol->lvm.size_bytes / vol->block_size &&
+		       (uint64_t)addr_fb_number(addr) * vol->block_size ==
+			       le64_get(slot->journal_vol_off);
 	return resource_of_addr(addr) == journal_kind(vol) && resource_has(vol, addr) &&
 	       resource_addr_off(vol, addr, &off) == 0 &&
 	       off == le64_get(slot->journal_vol_off);

@@ -145,8 +145,8 @@ static int refresh(struct vmfs_volume *vol)
 {
 	const struct lvm_opener opener = { open_extent, join_extent, vol };
 
-	if (vol->shape->version != 5)
-		return 0;
+	if (vol->shape->version != 5 || !vol->resources[RESOURCE_FBB].is_present)
+		return 0; /* or it is just being opened */
 	int lvm = lvm_refresh(&vol->lvm, &opener);
 	if (lvm < 0)
 		return lvm;

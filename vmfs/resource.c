@@ -313,7 +313,8 @@ static int find_closed(struct vmfs_volume *vol, struct vmfs_resource *res,
 }
 
 /* The header, verified, and the geometry that it gives. */
-static int read_header(struct vmfs_volume *vol, enum vmfs_resource_type type)
+static int read_header(struct vmfs_volume *vol, enum vmfs_resource_type type,
+		       const struct vmfs_resource_header_disk *header)
 {
 	struct vmfs_resource *res = &vol->resources[type];
 	bool is_6 = vol->shape->version == 6;
@@ -327,7 +328,8 @@ static int read_header(struct vmfs_volume *vol, enum vmfs_resource_type type)
 	if (rc < 0)
 		return report_error(vol->reporter, rc, "%s: cannot read %s", vol->label,
 				    kinds[type].name);
-	(void)memcpy(&headerd, &header6d, sizeof(headerd));
+	(void)memcpy(&headerd, header ? (const void *)header : &header6d,
+		     sizeof(headerd));
 	rc = is_6 ? verify_resource_header6(&header6d, type, &why)
 		  : verify_resource_header(&headerd, type, &vol->descriptor, &why);
 	if (rc < 0)
@@ -352,10 +354,11 @@ static void set_reserve(struct vmfs_volume *vol, enum vmfs_resource_type type)
 	res->reach = vol->lvm.size_bytes / vol->block_size;
 }
 
-int resource_open(struct vmfs_volume *vol, enum vmfs_resource_type type)
+int resource_open(struct vmfs_volume *vol, enum vmfs_resource_type type,
+		  const struct vmfs_resource_header_disk *header)
 {
 	struct vmfs_resource *res = &vol->resources[type];
-	int rc = read_header(vol, type);
+	int rc = read_header(vol, type, header);
 	if (rc < 0 || !res->count)
 		return rc;
 	res->cluster_count = (uint32_t)div_up(res->count, res->per_cluster);
@@ -465,6 +468,7 @@ static int count_free(const struct vmfs_volume *vol, enum vmfs_resource_type typ
 	if (is_closed(&vol->resources[type], cluster))
 		return 0;
 	struct cluster c = cluster_of(vol, type, cluster, meta);
+	cluster_accept_length(&c, vol, type);
 	int rc = cluster_verify(&c, ret_why);
 	if (rc == 0)
 		*ret_free = count_of(&vol->resources[type], &c);

@@ -76,9 +76,10 @@ struct vmfs_lock_id;
 const char *resource_name(enum vmfs_resource_type type);
 /*
  * Takes the geometry from the header of the file whose block_vol_off, block_count and
- * file_length are set; verifies and reports. Blocks.
+ * file_length are set; verifies and reports. header: as read already, or NULL. Blocks.
  */
-int resource_open(struct vmfs_volume *vol, enum vmfs_resource_type type)
+int resource_open(struct vmfs_volume *vol, enum vmfs_resource_type type,
+		  const struct vmfs_resource_header_disk *header)
 	__attribute__((warn_unused_result));
 /*
  * .fbb.sf of VMFS-5 counts so many file blocks by now, in so many groups; the list of its

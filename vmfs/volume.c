@@ -35,6 +35,7 @@
 #include "vmfs/foreign.h"
 #include "vmfs/member.h"
 #include "vmfs/refresh.h"
+#include "vmfs/txn.h"
 #include "vmfs/verify.h"
 
 #define CACHE_BYTES (64ull << 20)
@@ -304,9 +305,55 @@ static int read_block_list(struct vmfs_volume *vol, enum vmfs_resource_type type
 	return rc;
 }
 
+/* FD and header of .fbb.sf, which change when the volume grows, of one state. */
+struct counted {
+	struct vmfs_lock_id id;
+	struct fd_body_disk *fdd;
+	struct vmfs_resource_header_disk header;
+};
+
+static int counted_build(struct vmfs_txn *t, void *arg)
+{
+	struct counted *c = arg;
+	struct vmfs_volume *vol = vmfs_txn_volume(t);
+	const void *body, *header;
+	int rc = vmfs_txn_read(t, &c->id, c->id.vol_off + vol->shape->fd_body_off,
+			       vol->shape->fd_body_size, &body);
+
+	if (rc < 0)
+		return rc;
+	(void)memcpy(c->fdd, body, vol->shape->fd_body_size);
+	vmfs_addr first = { le32_get(c->fdd->u.slots[0]) };
+	uint64_t off = (uint64_t)addr_fb_number(first) * vol->block_size;
+	if (le32_get(c->fdd->meta.zla) != VMFS_ZLA_FB || off >= vol->lvm.size_bytes)
+		return 0; /* of a volume that cannot grow, or damaged */
+	rc = vmfs_txn_read(t, &c->id, off, sizeof(c->header), &header);
+	if (rc == 0)
+		(void)memcpy(&c->header, header, sizeof(c->header));
+	return rc;
+}
+
+/*
+ * What a host that died while it grew the volume has logged of them stands nowhere else,
+ * perhaps, and its log is replayed only when the volume is open.
+ */
+static int read_counted(struct vmfs_volume *vol, uint64_t vol_off,
+			struct fd_body_disk *fdd,
+			struct vmfs_resource_header_disk *ret_header)
+{
+	struct counted c = { .id = { .vol_off = vol_off, .type = VMFS_LOCK_FD },
+			     .fdd = fdd };
+	int rc = vmfs_view_run(vol, counted_build, &c);
+
+	*ret_header = c.header;
+	return rc;
+}
+
 static int open_resource_file(struct vmfs_volume *vol, enum vmfs_resource_type type,
 			      uint32_t fd)
 {
+	struct vmfs_resource_header_disk header = { 0 };
+
 	vmfs_addr addr;
 	uint64_t vol_off = system_fd_off(vol, fd, &addr);
 	if (vol_off == 0)
@@ -315,10 +362,13 @@ static int open_resource_file(struct vmfs_volume *vol, enum vmfs_resource_type t
 	if (!fdd)
 		return -ENOMEM;
 	int rc = read_system_fd(vol, resource_name(type), vol_off, addr, fdd);
+	if (rc == 0 && type == RESOURCE_FBB && vol->shape->version == 5)
+		rc = read_counted(vol, vol_off, fdd, &header);
 	if (rc == 0)
 		rc = read_block_list(vol, type, fdd);
 	if (rc == 0)
-		rc = resource_open(vol, type);
+		rc = resource_open(vol, type,
+				   le32_get(header.geometry.per_cluster) ? &header : NULL);
 	return rc;
 }
 
