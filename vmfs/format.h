@@ -140,6 +140,7 @@ ONDISK_SIZE(struct vmfs_lvm_pe_disk, 128);
 #define VMFS_HEARTBEATS_COUNT 2048u
 #define VMFS_FDC_OFF 0x400000ull /* first block of .fdc.sf: max(1, this / bs) * bs */
 #define VMFS_LABEL_SIZE 128u
+#define VMFS_FB_MAX (1u << 26)	 /* file blocks of a volume: 64 TiB of 1 MiB */
 #define VMFS_MAJOR_3 4u
 #define VMFS_MAJOR_5 14u
 #define VMFS_MAJOR_6 24u

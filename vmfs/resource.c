@@ -46,7 +46,6 @@
 /* As many as hosts begin to look for slots in (heartbeat.h), less on a small volume. */
 #define RESERVE_MAX 64u
 #define RESERVE_SHARE 64u
-#define FBB_CLUSTERS_MAX ((1u << 26) / 200) /* 64 TiB */
 
 static const struct {
 	const char *name;
@@ -367,8 +366,10 @@ int resource_open(struct vmfs_volume *vol, enum vmfs_resource_type type,
 		return rc;
 	/* Where it may grow to: untouched memory costs nothing. */
 	uint64_t room = type == RESOURCE_FBB && vol->shape->version == 5
-				? max_u64(FBB_CLUSTERS_MAX, res->cluster_count)
+				? max_u64(VMFS_FB_MAX / res->per_cluster + 1,
+					  res->cluster_count)
 				: res->cluster_count;
+	res->cluster_room = (uint32_t)room;
 	res->reach = UINT64_MAX;
 	res->seen_free = malloc(room * sizeof(res->seen_free[0]));
 	res->seen_spare = calloc(room, sizeof(res->seen_spare[0]));

@@ -32,6 +32,8 @@ struct vmfs_resource {
 	uint32_t lock_type;		/* VMFS_LOCK_FBB ... */
 	uint32_t per_cluster, clusters_per_group, resource_size, group_size;
 	uint32_t group_count, cluster_count;
+	/* As many as it may have, when the volume has grown: for arrays of them. */
+	uint32_t cluster_room;
 	/* In a group: of the first cluster header, and the size of each. */
 	uint32_t headers_off, header_size;
 	uint64_t count;

@@ -64,7 +64,10 @@ static const struct vmfs_resource *file_blocks(const struct vmfs_volume *vol)
 
 int unmap_open(struct vmfs_volume *vol)
 {
-	vol->freed = calloc(1, div_up(file_blocks(vol)->count, 8));
+	const struct vmfs_resource *res = file_blocks(vol);
+
+	vol->freed = calloc(
+		1, div_up((uint64_t)res->cluster_room * res->per_cluster, 8));
 	return vol->freed ? 0 : -ENOMEM;
 }
 
@@ -226,7 +229,7 @@ static int choose(struct unmapping *u)
 {
 	const struct vmfs_resource *res = file_blocks(u->vol);
 	struct resource_free_count n;
-	u->left = calloc(1, div_up(res->cluster_count, 8));
+	u->left = calloc(1, div_up(res->cluster_room, 8));
 	u->bits = malloc(div_up(res->per_cluster, 8));
 	u->seen.cluster_count = res->cluster_count;
 	if (!u->left || !u->bits)

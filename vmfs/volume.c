@@ -367,8 +367,9 @@ static int open_resource_file(struct vmfs_volume *vol, enum vmfs_resource_type t
 	if (rc == 0)
 		rc = read_block_list(vol, type, fdd);
 	if (rc == 0)
-		rc = resource_open(vol, type,
-				   le32_get(header.geometry.per_cluster) ? &header : NULL);
+		rc = resource_open(vol, type, le32_get(header.geometry.per_cluster)
+						      ? &header
+						      : NULL);
 	return rc;
 }
 
