@@ -52,6 +52,7 @@ struct vmfs_timing vmfs_timing_of(enum vmfs_lease_profile profile, unsigned int 
 		.cut_ns = 13 * NS_PER_S,
 		.lease_ns = 16 * NS_PER_S,
 		.dead_ns = 24 * NS_PER_S,
+		.dead_kernel_ns = 44 * NS_PER_S,
 		.residue_ns = RESIDUE_NS,
 		.retain_ns = 3 * NS_PER_S,
 		.ack_ns = GUARD_ACK_NS,
@@ -67,7 +68,8 @@ struct vmfs_timing vmfs_timing_of(enum vmfs_lease_profile profile, unsigned int 
 	assert(t.dead_ns >= dead_after(&t) && t.cut_ns + 2 * NS_PER_S <= t.lease_ns);
 	uint64_t *const all[] = { &t.renew_ns, &t.attempt_ns, &t.stop_ns,
 				  &t.cut_ns,   &t.lease_ns,   &t.dead_ns,
-				  &t.residue_ns, &t.retain_ns, &t.ack_ns };
+				  &t.residue_ns, &t.retain_ns, &t.ack_ns,
+				  &t.dead_kernel_ns };
 	for (unsigned int i = 0; divisor > 1 && i < ARRAY_SIZE(all); i++)
 		*all[i] /= divisor;
 	return t;

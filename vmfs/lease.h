@@ -22,6 +22,8 @@ struct vmfs_timing {
 	uint64_t cut_ns;	/* T_cut: the devices are cut */
 	uint64_t lease_ns;	/* T_lease: reads are not trusted from this age on */
 	uint64_t dead_ns;	/* T_dead that we publish and ask of others at least */
+	/* T_dead of who has the device from its kernel: what that has queued runs late */
+	uint64_t dead_kernel_ns;
 	uint64_t residue_ns;	/* T_tgt */
 	uint64_t retain_ns;	/* unpinned locks are kept so long */
 	uint64_t ack_ns;	/* from the guard's cut to its kill */

@@ -473,6 +473,7 @@ static int acquire(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 			break;
 		event_waits(&told, vol, id, who);
 		heartbeat_want(&vol->member->hb, id->vol_off, is_wanted = true);
+		until = min_u64(until, vmfs_takeover_time(vol, who));
 		task_sleep_until(min_u64(until, now + wait / 2 + random_u64() % wait));
 		wait = min_u64(wait * 2, WAIT_MAX_NS);
 	}

@@ -17,6 +17,7 @@
 #include "base/align.h"
 #include "vmfs/locktable.h"
 #include "vmfs/member.h"
+#include "vmfs/takeover.h"
 #include "vmfs/volume.h"
 
 #define PAUSE_FIRST_NS (20 * NS_PER_MS)
@@ -134,6 +135,7 @@ int lock_wait_turn(struct lock_wait *w, const struct vmfs_lock_id *id,
 	event_waits(&w->told, vol, id, ret_holder);
 	want(w, id->vol_off);
 	lock_table_contend(&vol->member->locks);
-	sleep_a_pause(w, now, w->deadline);
+	/* Not past the moment when he has been silent for long enough. */
+	sleep_a_pause(w, now, min_u64(w->deadline, vmfs_takeover_time(vol, ret_holder)));
 	return 0;
 }

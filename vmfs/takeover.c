@@ -30,6 +30,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/align.h"
 #include "vmfs/event.h"
 #include "vmfs/fence.h"
 #include "vmfs/gate.h"
@@ -51,7 +52,36 @@ static bool is_liveness_slot(const struct vmfs_heartbeat_disk *slotd)
 uint64_t vmfs_takeover_after(struct vmfs_volume *vol,
 			     const struct vmfs_heartbeat_disk *slotd)
 {
-	return fence_dead_after(vol, slotd);
+	const struct vmfs_heartbeat *hb = &vol->member->hb;
+	uint64_t after = fence_dead_after(vol, slotd);
+
+	/* Nothing cuts a kernel's own block device: what it had queued may run late. */
+	if (is_liveness_slot(slotd) && !locality_is_here(hb, slotd))
+		return max_u64(after, hb->timing.dead_kernel_ns);
+	return after;
+}
+
+/* NO_DEADLINE if it is not watched, or lives as long as its process. */
+static uint64_t time_of_death(struct vmfs_volume *vol, uint32_t slot)
+{
+	struct vmfs_heartbeat_disk slotd;
+	uint64_t first_seen;
+
+	if (!watch_recall(&vol->member->watch, slot, &slotd, &first_seen) ||
+	    le32_get(slotd.state) != HEARTBEAT_LIVE ||
+	    (is_liveness_slot(&slotd) && locality_is_here(&vol->member->hb, &slotd)))
+		return NO_DEADLINE;
+	uint64_t at = first_seen + vmfs_takeover_after(vol, &slotd);
+	return at > clock_now() ? at : NO_DEADLINE;
+}
+
+uint64_t vmfs_takeover_time(struct vmfs_volume *vol, const struct vmfs_holder *who)
+{
+	uint64_t at = time_of_death(vol, who->slot);
+
+	for (unsigned int i = 0; i < who->other_count; i++)
+		at = min_u64(at, time_of_death(vol, who->others[i].slot));
+	return at;
 }
 
 /* What is to be taken over, and on what grounds. */

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 struct vmfs_heartbeat_disk;
+struct vmfs_holder;
 struct vmfs_volume;
 
 /*
@@ -24,6 +25,11 @@ int vmfs_takeover(struct vmfs_volume *vol, uint32_t slot)
  */
 int vmfs_takeover_stated(struct vmfs_volume *vol, uint32_t slot, uint64_t enough_ns)
 	__attribute__((warn_unused_result));
+/*
+ * When the first of these holders that counts a lease will have been silent for long
+ * enough, if it stays so; NO_DEADLINE: none will, or has been already. Never blocks.
+ */
+uint64_t vmfs_takeover_time(struct vmfs_volume *vol, const struct vmfs_holder *who);
 /* How long this image of a slot must have been unchanged before its owner is dead. */
 uint64_t vmfs_takeover_after(struct vmfs_volume *vol,
 			     const struct vmfs_heartbeat_disk *slotd);

@@ -151,6 +151,19 @@ int watch_look(struct vmfs_volume *vol, struct vmfs_watch *w, uint32_t slot,
 	return 0;
 }
 
+bool watch_recall(struct vmfs_watch *w, uint32_t slot,
+		  struct vmfs_heartbeat_disk *ret_image, uint64_t *ret_first_seen)
+{
+	mutex_lock(&w->m);
+	const struct watched *e = find(w, slot);
+	if (e) {
+		*ret_image = e->image;
+		*ret_first_seen = e->first_seen;
+	}
+	mutex_unlock(&w->m);
+	return e;
+}
+
 /* The next watched LIVE slot from *slot on; false at the end. */
 static bool next_live(struct vmfs_watch *w, uint32_t *slot)
 {

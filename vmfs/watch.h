@@ -59,6 +59,10 @@ int watch_look(struct vmfs_volume *vol, struct vmfs_watch *w, uint32_t slot,
 	       struct vmfs_heartbeat_disk *ret_image, uint64_t *ret_age_ns)
 	__attribute__((warn_unused_result));
 
+/* What a watched slot showed last, and since when; false: not watched. Never blocks. */
+bool watch_recall(struct vmfs_watch *w, uint32_t slot,
+		  struct vmfs_heartbeat_disk *ret_image, uint64_t *ret_first_seen);
+
 /*
  * Looks again at the slots that hosts prefer, and at every other that is watched and
  * still LIVE: so that the age of a host that stops is known before anybody asks, and to

@@ -6,7 +6,7 @@
 # tests/unit/fence_live.c says what is shown; the take-over times are printed.
 
 . "$(dirname "$0")/../lib/tap.sh"
-[ -n "${FULL:-}" ] || skip_all "takes two minutes (FULL=1)"
+[ -n "${FULL:-}" ] || skip_all "takes three minutes (FULL=1)"
 . "$ROOT/tests/lib/fence.sh"
 port=$((13390 + $$ % 40))
 
@@ -20,4 +20,10 @@ story stop "a stopped host is fenced; what the target had accepted lands before"
 # A volume whose hosts have all gone, and left their keys, can be made anew.
 run mkfs.vmfs -q -f -L again "$url"
 is "$rc" 0 "mkfs ends the reservation of hosts that are gone"
+fence_down lio "$port"
+
+# The same without reservations: nothing but time fences.
+LIO_PR=0 fence_up lio "$port"
+story kill "without reservations a killed host is taken over"
+like "$(cat "$T/said")" "COMPARE AND WRITE, fenced by time" "and it is said how"
 fence_down lio "$port"

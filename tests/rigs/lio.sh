@@ -12,7 +12,8 @@
 #
 # DIR must exist; what the rig needs lies in DIR/lio-PORT. Several may run side by side.
 # Environment: LIO_WAIT=SECONDS for the boot (180). LIO_SLOW=SECTOR:COUNT:MS: writes to
-# these sectors of the disk take effect (and are answered) so much later.
+# these sectors of the disk take effect (and are answered) so much later. LIO_PR=0: it
+# refuses persistent reservations.
 # Exit: 0, 1 (one line says why), 77 when QEMU, a kernel image or a tool is missing.
 set -u
 kind=lio
@@ -50,6 +51,7 @@ boot() { # DISKIMG
 	local serial
 	serial=$(realpath "$1" | sha256sum | cut -c1-25)
 	local names="iqn=$iqn serial=$serial${LIO_SLOW:+ slow=$LIO_SLOW}"
+	names+=${LIO_PR:+ pr=$LIO_PR}
 	local forward="hostfwd=tcp:127.0.0.1:$port-10.0.2.15:3260"
 	local disk="file=${1//,/,,},if=virtio,format=raw"
 	setsid qemu-system-x86_64 -accel tcg,thread=multi -smp 2 -m 256 -nodefaults \

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # First process of the guest that lio.sh boots: the kernel's own iSCSI target (LIO) over
 # /dev/vda as LUN 0, open to all. Kernel command line: iqn=NAME serial=TEXT, and perhaps
-# slow=SECTOR:COUNT:MS, a piece of the disk where writes take so long.
+# slow=SECTOR:COUNT:MS, a piece of the disk where writes take so long, and pr=0: without
+# persistent reservations.
 # Says "LIO-READY" on the console when it listens, "LIO-FAILED what" when it cannot.
 export PATH=/bin:/sbin
 mount -t proc proc /proc
@@ -15,7 +16,7 @@ fail() {
 }
 
 for word in $(cat /proc/cmdline); do
-	case $word in iqn=* | serial=* | slow=*) export "$word" ;; esac
+	case $word in iqn=* | serial=* | slow=* | pr=*) export "$word" ;; esac
 done
 # Without these folders every PERSISTENT RESERVE OUT answers NOT READY.
 mkdir -p /etc/target/pr /etc/target/alua /var/target/pr /var/target/alua
@@ -53,6 +54,9 @@ echo "$serial" >$disk/wwn/vpd_unit_serial
 for attribute in emulate_caw emulate_tpu emulate_tpws; do
 	echo 1 >$disk/attrib/$attribute || echo "no attribute $attribute"
 done
+if [ "${pr:-1}" = 0 ]; then
+	echo 0 >$disk/attrib/emulate_pr || fail "attribute emulate_pr"
+fi
 
 group=$target/iscsi/$iqn/tpgt_1
 mkdir -p "$group" || fail "no iSCSI fabric"

@@ -531,13 +531,13 @@ static void a_host_under_another_kernel_is_not_dead(void **state)
 	collect_done(&b.told);
 	assert_int_equal(kill(child, SIGKILL), 0);
 	assert_int_equal(waitpid(child, NULL, 0), child);
-	/* Silent while we watch: we may join, and take over after the whole T_dead. */
+	/* Silent while we watch: we may join, and take over after all of 44 s / 8. */
 	assert_int_equal(join_tweaked(*state, "b", &b, on_another_kernel), 0);
 	assert_int_equal(vmfs_takeover(b.vol, slot), -EAGAIN);
 	uint64_t began = clock_now();
 	while (vmfs_takeover(b.vol, slot) == -EAGAIN)
 		task_sleep_until(clock_now() + 50 * NS_PER_MS);
-	assert_true(clock_now() - began >= 2 * NS_PER_S);
+	assert_true(clock_now() - began >= 5 * NS_PER_S);
 	assert_true(collect_has(&b.told, "took over"));
 	assert_int_equal(leave(&b), 0);
 }
