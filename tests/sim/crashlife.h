@@ -17,7 +17,7 @@
 #include "bdev/bdev.h"
 #include "tests/sim/image.h"
 
-#define CRASHLIFE_OPS 33u /* the last one does nothing */
+#define CRASHLIFE_OPS 36u /* the last one does nothing */
 
 struct crashlife {
 	enum bdev_caw_class caw;

@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "tests/lib/testvol.h"
+#include "tests/lib/scene.h"
 #include "vmfs/cache.h"
 #include "vmfs/dirindex.h"
 #include "vmfs/format.h"
@@ -182,76 +182,11 @@ static void indexes_are_kept_by_lock_and_token(void **state)
 
 /* ---- under a directory ---- */
 
-#define NAMES 1200u
-
-struct scene {
-	struct testvol tv;
-	bool has[NAMES];
-	uint64_t addr[NAMES];
-	unsigned int count;
-};
-
-static void path_of(unsigned int i, char path[64])
-{
-	(void)snprintf(path, 64, "/d/name-%u", i);
-}
-
-static void look(struct scene *s, unsigned int i)
-{
-	struct vmfs_stat st;
-	char path[64];
-
-	path_of(i, path);
-	assert_int_equal(vmfs_stat(s->tv.vol, path, &st), s->has[i] ? 0 : -ENOENT);
-	if (s->has[i])
-		assert_true(st.addr.raw == s->addr[i]);
-}
-
-static void add_name(struct scene *s, unsigned int i)
-{
-	struct vmfs_stat st;
-	char path[64];
-
-	path_of(i, path);
-	assert_int_equal(vmfs_symlink(s->tv.vol, "x", path), s->has[i] ? -EEXIST : 0);
-	assert_int_equal(vmfs_stat(s->tv.vol, path, &st), 0);
-	s->count += !s->has[i];
-	s->has[i] = true;
-	s->addr[i] = st.addr.raw;
-}
-
-static void take_name(struct scene *s, unsigned int i)
-{
-	char path[64];
-
-	path_of(i, path);
-	assert_int_equal(vmfs_unlink(s->tv.vol, path), s->has[i] ? 0 : -ENOENT);
-	s->count -= s->has[i];
-	s->has[i] = false;
-}
-
-static void move_name(struct scene *s, unsigned int from, unsigned int to)
-{
-	char path[2][64];
-
-	path_of(from, path[0]);
-	path_of(to, path[1]);
-	assert_int_equal(vmfs_rename(s->tv.vol, path[0], path[1]),
-			 s->has[from] ? 0 : -ENOENT);
-	if (!s->has[from] || from == to)
-		return;
-	s->count -= s->has[to];
-	s->has[from] = false;
-	s->has[to] = true;
-	s->addr[to] = s->addr[from];
-}
-
 static void check_scene(struct scene *s)
 {
 	struct vmfs_stat st;
 
-	for (unsigned int i = 0; i < NAMES; i++)
-		look(s, i);
+	scene_look_at_all(s);
 	assert_int_equal(vmfs_stat(s->tv.vol, "/d", &st), 0);
 	assert_int_equal(st.size_bytes, (s->count + 2) * (uint64_t)VMFS_DIRENT_SIZE);
 }
@@ -272,48 +207,32 @@ static void is_indexed(struct scene *s, bool expected)
 /* The answers stay right while it grows over the limit, lives and shrinks again. */
 static void a_large_directory_is_looked_up_by_its_index(void **state)
 {
-	struct scene *s = calloc(1, sizeof(*s));
+	struct scene *s = scene_new(1);
 
 	(void)state;
 	testvol_new(&s->tv, 4);
 	assert_int_equal(vmfs_mkdir(s->tv.vol, "/d", 0755), 0);
 	for (unsigned int i = 0; i < 200; i++)
-		add_name(s, i);
+		scene_add(s, i);
 	is_indexed(s, false);
 	for (unsigned int i = 200; i < 900; i++)
-		add_name(s, i);
+		scene_add(s, i);
 	is_indexed(s, true);
-	for (unsigned int i = 0; i < 4000; i++) {
-		unsigned int a = below(NAMES), b = below(NAMES);
-
-		switch (below(5)) {
-		case 0:
-			take_name(s, a);
-			break;
-		case 1:
-			move_name(s, a, b);
-			break;
-		case 2:
-			look(s, a);
-			break;
-		default:
-			add_name(s, a);
-			break;
-		}
-	}
+	for (unsigned int i = 0; i < 4000; i++)
+		scene_step(s, scene_below(s, SCENE_NAMES), scene_below(s, SCENE_NAMES));
 	is_indexed(s, true);
 	check_scene(s);
 	testvol_unmount(&s->tv);
 	testvol_check(&s->tv);
 	testvol_mount(&s->tv, false);
 	check_scene(s);
-	for (unsigned int i = 0; i < NAMES; i++)
-		take_name(s, i);
+	for (unsigned int i = 0; i < SCENE_NAMES; i++)
+		scene_take(s, i);
 	assert_int_equal(vmfs_rmdir(s->tv.vol, "/d"), 0);
 	/* Perhaps the same FD; not the same directory. */
 	assert_int_equal(vmfs_mkdir(s->tv.vol, "/d", 0755), 0);
 	for (unsigned int i = 0; i < 400; i++)
-		add_name(s, i);
+		scene_add(s, i);
 	check_scene(s);
 	testvol_unmount(&s->tv);
 	testvol_check(&s->tv);
