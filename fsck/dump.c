@@ -269,24 +269,19 @@ static int cluster_read(struct dump *d, const struct fsck_resource *res, uint32_
 	return err;
 }
 
-/* Small blocks of a large one that is not divided have no header of their own. */
-static bool has_states(const struct dump *d, const struct cluster *c)
-{
-	return d->v.shape->version != 6 ||
-	       le32_get(c->meta.v6.signature) == VMFS6_CLUSTER_SIGNATURE;
-}
-
 static int count_free(struct dump *d, const struct fsck_resource *res,
 		      uint64_t *ret_free)
 {
 	struct cluster c;
 	uint64_t n = 0;
 	for (uint32_t i = 0; i < res->cluster_count; i++) {
-		int err = cluster_read(d, res, i, &c);
+		bool has_header;
+		int err = fsck_is_divided(&d->v, res, i, &has_header);
+		if (!err)
+			err = cluster_read(d, res, i, &c);
 		if (err)
 			return err;
-		for (uint32_t k = 0; has_states(d, &c) && k < fsck_cluster_total(res, i);
-		     k++)
+		for (uint32_t k = 0; has_header && k < fsck_cluster_total(res, i); k++)
 			n += fsck_state(res, c.read.states, k) & FSCK_STATE_FREE;
 	}
 	*ret_free = n;

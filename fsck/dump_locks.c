@@ -64,7 +64,12 @@ static int note_cluster(const struct fsck_volume *v, struct dump_locks *ls,
 	const struct fsck_resource *res = &v->resources[file];
 	uint64_t off = fsck_cluster_off(res, cluster);
 	struct dump_lock l = { .file = file, .cluster = cluster };
-	int err = fsck_resource_vol_off(v, res, off, &l.vol_off);
+	bool has_header = true;
+	int err = fsck_is_divided(v, res, cluster, &has_header);
+
+	if (err || !has_header)
+		return err;
+	err = fsck_resource_vol_off(v, res, off, &l.vol_off);
 
 	if (!err)
 		err = fsck_resource_read(v, res, off, &l.lock, sizeof(l.lock));

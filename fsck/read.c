@@ -18,6 +18,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -563,4 +564,21 @@ void fsck_cluster_take(const struct fsck_resource *res, const void *meta,
 		.states = c->bitmap,
 		.states_size = sizeof(c->bitmap),
 	};
+}
+
+int fsck_is_divided(const struct fsck_volume *v, const struct fsck_resource *res,
+		    uint32_t cluster, bool *ret_is)
+{
+	const struct fsck_resource *lfb = &v->resources[FSCK_LFB];
+	uint8_t states[VMFS_SECTOR_SIZE]; /* of 256 large blocks at most */
+	*ret_is = true;
+	if (res != &v->resources[FSCK_FBB] || !lfb->is_usable || cluster >= lfb->count)
+		return 0;
+	uint64_t off = fsck_cluster_off(lfb, cluster / lfb->per_cluster) + lfb->meta_off +
+		       offsetof(struct vmfs6_cluster_disk, states);
+	int err = fsck_resource_read(v, lfb, off, states, sizeof(states));
+	if (!err)
+		*ret_is = fsck_state(lfb, states, cluster % lfb->per_cluster) &
+			  FSCK_STATE_CONVERTED;
+	return err;
 }

@@ -144,6 +144,13 @@ uint64_t fsck_item_off(const struct fsck_resource *res, uint32_t cluster, uint32
 /* Resources in one cluster. */
 uint32_t fsck_cluster_total(const struct fsck_resource *res, uint32_t cluster);
 
+/*
+ * Has this cluster a header of its own? Not that of the small blocks of a large one that
+ * is not divided (VMFS-6).
+ */
+int fsck_is_divided(const struct fsck_volume *v, const struct fsck_resource *res,
+		    uint32_t cluster, bool *ret_is) __attribute__((warn_unused_result));
+
 /* What all versions have of a cluster header, and the bytes that it was taken from. */
 struct fsck_cluster {
 	uint64_t number;

@@ -69,3 +69,27 @@ is "$rc" 0 "a wrong FS descriptor is printed"
 has '^  0x000  magic +0x78787878$' "as it is"
 refused "and nothing behind it" "FS descriptor: magic 0x78787878" \
 	vmfs-dump "$image" resources
+
+# VMFS-6, with a large block whose place for headers of small ones holds junk.
+handmade6=$BIN/../tests/unit/handmade6_volume
+if [ -x "$handmade6" ]; then
+	touch "$T/six"
+	"$handmade6" "$T/six"
+	run vmfs-dump "$T/six" resources
+	has '^\.fbb\.sf: 3840 resources, 1881 free, ' "VMFS-6: small blocks that are free"
+	has '^\.jbc\.sf: 128 resources, 128 free, ' "and journals"
+	run vmfs-dump --locks "$T/six"
+	has '^0 of 16544 locks are not free$' "junk is no lock"
+	run vmfs-dump "$T/six" fd /large
+	has '^  0x08c  lfb_count  *1$' "a file with a large block"
+	run vmfs-dump "$T/six" dir /dir
+	has '  n49$' "a hashed directory"
+	run vmfs-dump "$T/six" fd /dir/n49
+	has 'resident data$' "a path through it"
+	run vmfs-dump "$T/six" block sb:0/1
+	has '^SB 0/1: 65536 bytes ' "a sub-block"
+	run vmfs-dump "$T/six" cluster lfb 0
+	has '^  0x010  signature  *0x72636d64$' "a cluster of large blocks"
+else
+	skip 8 "no $handmade6"
+fi
