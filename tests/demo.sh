@@ -10,14 +10,15 @@
 # A "host" is a PID namespace, so that it can die like one: everything in it is killed at
 # the same instant. All that the story makes lies in one folder that goes away.
 #
-# Environment: BIN (our programs), DEMO_PORT (for the target), DEMO_KEEP=1 keeps the
-# folder. Exit: 0, 1 (the step that failed is named), 77 (something this target needs is
-# missing).
+# Environment: BIN (our programs), DEMO_PORT (for the target), DEMO_VMFS (5 or 6: the
+# filesystem), DEMO_KEEP=1 keeps the folder. Exit: 0, 1 (the step that failed is named),
+# 77 (something this target needs is missing).
 set -u
 export LC_ALL=C
 top=$(realpath "$(dirname "$0")/..")
 bin=$(cd "$top" && realpath "${BIN:-build/bin}")
 target=${1:-file}
+version=${DEMO_VMFS:-5}
 PATH=$PATH:/usr/sbin:/sbin
 
 boot_limit_s=60 # for a loaded machine; the goal is 15 s (make bench ONLY=boot)
@@ -280,9 +281,11 @@ start_target()
 
 make_volume()
 {
+	local make=(bin/mkfs.vmfs -V "$version" -L demo "$device")
+
 	begin_step "The LUN becomes a VMFS volume"
-	must bin/mkfs.vmfs -L demo "$device"
-	show bin/mkfs.vmfs -L demo "$device" && die "a second mkfs was not refused"
+	must "${make[@]}"
+	show "${make[@]}" && die "a second mkfs was not refused"
 	say "(a second time it refuses: something is there)"
 }
 

@@ -326,18 +326,23 @@ static int do_get(struct job *j)
 static int run_mkfs(struct teller *t, const struct request *rq)
 {
 	char path[PATH_MAX];
-	const char *argv[8] = { "mkfs.vmfs" };
+	const char *argv[10] = { "mkfs.vmfs" };
 	unsigned int n = 1;
 	uint64_t block;
-	if (strcmp(rq->argument, "vmfs5") != 0)
+	bool is_6 = strcmp(rq->argument, "vmfs6") == 0;
+	if (!is_6 && strcmp(rq->argument, "vmfs5") != 0)
 		return report_error(&t->base, -EINVAL,
-				    "-C %s: unknown filesystem type (vmfs5)",
+				    "-C %s: unknown filesystem type (vmfs5, vmfs6)",
 				    rq->argument);
 	if (rq->block_size &&
 	    (parse_size(rq->block_size, &block) < 0 || block != 1u << 20))
 		return report_error(&t->base, -EINVAL,
-				    "-b %s: the block size of vmfs5 is 1m",
-				    rq->block_size);
+				    "-b %s: the block size of %s is 1m",
+				    rq->block_size, rq->argument);
+	if (is_6) {
+		argv[n++] = "-V";
+		argv[n++] = "6";
+	}
 	if (rq->label) {
 		argv[n++] = "-L";
 		argv[n++] = rq->label;
@@ -452,7 +457,8 @@ static const char help_text[] =
 	"  -D, --lock                      show the lock of PLACE, who holds it, and\n"
 	"                                  whether he lives\n"
 	"Volumes:\n"
-	"  -C, --createfs vmfs5            create a filesystem on a device\n"
+	"  -C, --createfs vmfs5            create a filesystem on a device (vmfs6 is\n"
+	"                                  experimental)\n"
 	"      -S, --setfsname LABEL\n"
 	"      -b, --blocksize 1m\n"
 	"      -f, --force\n"

@@ -5,6 +5,7 @@
 # class, put on a volume by vmkfstools, seen by Debian's vmfs-fuse and debugvmfs.
 
 . "$(dirname "$0")/../lib/tap.sh"
+. "$(dirname "$0")/../lib/disks.sh"
 need mkfs.vmfs fsck.vmfs vmkfstools vmfs-fuse debugvmfs fusermount3
 [ -w /dev/fuse ] || skip_all "no /dev/fuse"
 theirs=/usr/sbin/vmfs-fuse
@@ -14,20 +15,7 @@ theirs=/usr/sbin/vmfs-fuse
 ds=$T/ds
 truncate -s 4G "$ds"
 mkfs.vmfs -q -L written "$ds"
-# With a hole of 300 MiB, so that the disk needs pointer blocks and has gaps.
-head -c 5000000 /dev/urandom >"$T/raw"
-truncate -s 400M "$T/raw"
-head -c 3000000 /dev/urandom | dd of="$T/raw" bs=1M seek=390 conv=notrunc status=none
-
-for format in thin zeroedthick eagerzeroedthick; do
-	run vmkfstools -i "$T/raw" -d "$format" "$ds:/$format.vmdk"
-	is "$rc" 0 "vmkfstools -i, $format"
-done
-run vmkfstools -c 100m -d thin "$ds:/empty.vmdk"
-is "$rc" 0 "vmkfstools -c"
-run vmkfstools -i "$T/raw" -d thin "$ds:/gone.vmdk"
-run vmkfstools -U "$ds:/gone.vmdk"
-is "$rc" 0 "vmkfstools -U"
+put_disks "$ds"
 
 run fsck.vmfs -n "$ds"
 is "$rc" 0 "fsck finds nothing"

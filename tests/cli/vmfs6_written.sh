@@ -6,27 +6,17 @@
 # of it back, and so do Debian's vmfs6-tools. What another system made is refused.
 
 . "$(dirname "$0")/../lib/tap.sh"
+. "$(dirname "$0")/../lib/disks.sh"
 need mkfs.vmfs fsck.vmfs vmkfstools vmfs-fuse fusermount3
 [ -w /dev/fuse ] || skip_all "no /dev/fuse"
 
 ds=$T/ds
 truncate -s 6G "$ds"
-mkfs.vmfs -q -V 6 -L six "$ds"
+vmkfstools -C vmfs6 -S six "$ds" >/dev/null
 
 # ---- disks ----
 
-head -c 5000000 /dev/urandom >"$T/raw"
-truncate -s 400M "$T/raw" # more than 320 blocks: through a pointer block
-head -c 3000000 /dev/urandom | dd of="$T/raw" bs=1M seek=390 conv=notrunc status=none
-for format in thin zeroedthick eagerzeroedthick; do
-	run vmkfstools -i "$T/raw" -d "$format" "$ds:/$format.vmdk"
-	is "$rc" 0 "vmkfstools -i, $format"
-done
-run vmkfstools -c 100m -d thin "$ds:/empty.vmdk"
-is "$rc" 0 "vmkfstools -c"
-run vmkfstools -i "$T/raw" -d thin "$ds:/gone.vmdk"
-run vmkfstools -U "$ds:/gone.vmdk"
-is "$rc" 0 "vmkfstools -U"
+put_disks "$ds"
 run fsck.vmfs -n "$ds"
 is "$rc" 0 "fsck finds nothing"
 

@@ -34,7 +34,7 @@ refused "an empty source" "empty.raw: is empty" \
 	vmkfstools -i "$T/empty.raw" "$T/lun:/d.vmdk"
 refused "a directory as source" "is neither a file nor a block device" \
 	vmkfstools -i "$T" "$T/lun:/d.vmdk"
-refused "an unknown filesystem" "-C vmfs6: unknown" vmkfstools -C vmfs6 "$T/lun"
+refused "an unknown filesystem" "-C vmfs7: unknown" vmkfstools -C vmfs7 "$T/lun"
 refused "an unknown block size" "-b 8m: the block size" vmkfstools -C vmfs5 -b 8m "$T/lun"
 VMKERNEL_SOCKET=$T/no.sock refused "a datastore without a vmkernel" \
 	"demo: no vmkernel answers" vmkfstools -c 1m "[demo] vm/d.vmdk"
