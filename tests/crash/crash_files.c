@@ -10,6 +10,9 @@
  * Then one script that is not random: a file grows through all its forms and shrinks
  * again, on a disk of which every byte that is free is junk.
  *
+ * And one that frees blocks of some files while others have theirs: what was freed is
+ * unmapped after each operation, and no file ever misses it.
+ *
  * CRASH_SEED=n: one script; CRASH_STEP=n: every n-th moment (1: all); FULL: many scripts.
  */
 #include <errno.h>
@@ -35,9 +38,10 @@
 #define OPS 16u
 #define JUNK 0xee
 #define GROWTH 0u
+#define SPACE 1000000u
 
 struct script {
-	uint64_t seed, random; /* seed GROWTH: not random */
+	uint64_t seed, random; /* seeds GROWTH and SPACE: not random */
 	struct script_op ops[OPS];
 	unsigned int ends[OPS]; /* entries of the log when it was done */
 	unsigned int entries; /* counted as the log counts them */
@@ -62,6 +66,37 @@ static void make_script(struct script *s)
 }
 
 /* Resident, sub-block, blocks, to be zeroed, holes, and small again. */
+static void copy_script(struct script *s, const struct script_op ops[static OPS])
+{
+	(void)memcpy(s->ops, ops, OPS * sizeof(ops[0]));
+	for (unsigned int i = 0; i < OPS; i++)
+		s->ops[i].byte = (uint8_t)('A' + i);
+}
+
+/* Blocks are freed in each way there is, and other files have some between them. */
+static void make_space(struct script *s)
+{
+	static const struct script_op ops[OPS] = {
+		{ .kind = SCRIPT_MKDIR, .path = { "/d" } },
+		{ .kind = SCRIPT_CREATE, .path = { "/a" } },
+		{ .kind = SCRIPT_CREATE, .path = { "/b" } },
+		{ .kind = SCRIPT_WRITE, .path = { "/a" }, .len = 3 * MIB },
+		{ .kind = SCRIPT_WRITE, .path = { "/b" }, .len = 3 * MIB },
+		{ .kind = SCRIPT_TRUNCATE, .path = { "/a" }, .offset = MIB + 700 },
+		{ .kind = SCRIPT_WRITE, .path = { "/b" }, .offset = 3 * MIB, .len = MIB },
+		{ .kind = SCRIPT_PUNCH, .path = { "/b" }, .offset = MIB, .len = MIB },
+		{ .kind = SCRIPT_CREATE, .path = { "/c" } },
+		{ .kind = SCRIPT_WRITE, .path = { "/c" }, .len = 2 * MIB },
+		{ .kind = SCRIPT_UNLINK, .path = { "/a" } },
+		{ .kind = SCRIPT_WRITE, .path = { "/b" }, .offset = MIB, .len = 900 },
+		{ .kind = SCRIPT_RENAME, .path = { "/c", "/b" } },
+		{ .kind = SCRIPT_WRITE, .path = { "/b" }, .offset = MIB, .len = 2 * MIB },
+		{ .kind = SCRIPT_TRUNCATE, .path = { "/b" }, .offset = 0 },
+		{ .kind = SCRIPT_WRITE, .path = { "/b" }, .offset = 0, .len = 9000 },
+	};
+	copy_script(s, ops);
+}
+
 static void make_growth(struct script *s)
 {
 	static const struct script_op ops[OPS] = {
@@ -88,9 +123,7 @@ static void make_growth(struct script *s)
 		{ .kind = SCRIPT_TRUNCATE, .path = { "/a" }, .offset = 0 },
 		{ .kind = SCRIPT_WRITE, .path = { "/a" }, .offset = 0, .len = 9000 },
 	};
-	(void)memcpy(s->ops, ops, sizeof(ops));
-	for (unsigned int i = 0; i < OPS; i++)
-		s->ops[i].byte = (uint8_t)('A' + i);
+	copy_script(s, ops);
 }
 
 static void model_after(struct model *m, const struct script *s, unsigned int count)
@@ -135,6 +168,13 @@ struct recording {
 	struct simdisk *disk;
 };
 
+/* What the operations freed goes back to the storage, between two of them. */
+static void unmap_freed(struct vmfs_volume *vol)
+{
+	const struct vmfs_unmap_options options = { .only_freed = true };
+	SIM_CHECK(vmfs_volume_unmap(vol, &options, NULL, NULL) == 0);
+}
+
 static void work(void *arg)
 {
 	const struct recording *r = arg;
@@ -145,6 +185,8 @@ static void work(void *arg)
 		int rc = script_apply(vol, &s->ops[i], 0);
 		SIM_CHECK(rc != -EIO && rc != -ESTALE && rc != -EUCLEAN && rc != -EBUSY);
 		s->ends[i] = s->entries;
+		if (s->seed == SPACE)
+			unmap_freed(vol);
 	}
 	s->first = s->ends[0];
 	s->log = simdisk_log_take(r->disk);
@@ -318,6 +360,8 @@ static void run_script(void *arg)
 	s->seed = run->script_seed;
 	if (s->seed == GROWTH)
 		make_growth(s);
+	else if (s->seed == SPACE)
+		make_space(s);
 	else
 		make_script(s);
 	sim_run(s->seed, record, s);
@@ -361,11 +405,20 @@ static void a_file_of_every_form_shows_nothing_old(void **state)
 	run_script(&run);
 }
 
+static void nothing_misses_what_was_unmapped(void **state)
+{
+	struct run run = { .script_seed = SPACE, .choices = 2 };
+	(void)state;
+	run.step = (unsigned int)number_of("CRASH_STEP", getenv("FULL") ? 1 : 13);
+	run_script(&run);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_file_of_every_form_shows_nothing_old),
 		cmocka_unit_test(nothing_durable_is_lost_and_nothing_old_shows),
+		cmocka_unit_test(nothing_misses_what_was_unmapped),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -267,7 +267,7 @@ static bool has_content(struct script_look *l, const char *path,
 	return is_same;
 }
 
-/* Entries that are ours: no dots, no system files, no names of others. */
+/* Entries that are ours: no dots, no files of the volume itself, no names of others. */
 static int count_entries(struct script_look *l, const char *path)
 {
 	const struct script_place *p = l->place;
@@ -286,6 +286,7 @@ static int count_entries(struct script_look *l, const char *path)
 			count += entries[i].type != VMFS_TYPE_SYSTEM &&
 				 strcmp(entries[i].name, ".") != 0 &&
 				 strcmp(entries[i].name, "..") != 0 &&
+				 strcmp(entries[i].name, VMFS_UNMAP_LOCK + 1) != 0 &&
 				 (!is_shared || strncmp(entries[i].name, p->tag,
 							strlen(p->tag)) == 0);
 	}
