@@ -146,8 +146,15 @@ int file_allocate_holes(struct vmfs_file *f, uint64_t first, uint64_t need,
 	a->near = address_before(f, first);
 	if (rc == 0)
 		rc = load_leaves(f, first, a->want);
+	/* Behind the length, too, there may be blocks: of who died with some ahead. */
+	struct file_run run = { .state = FILE_HOLE };
 	if (rc == 0)
-		rc = file_run_txn(f, allocate_build, a);
+		rc = file_run_at(f, first, a->want, &run);
+	if (rc < 0 || run.state != FILE_HOLE)
+		return rc;
+	a->want = (uint32_t)min_u64(a->want, run.count);
+	a->need = (uint32_t)min_u64(a->need, a->want);
+	rc = file_run_txn(f, allocate_build, a);
 	while (rc == -E2BIG && a->need > ALLOCATE_AT_LEAST) {
 		a->need = a->want = a->need / 2;
 		rc = file_run_txn(f, allocate_build, a);

@@ -3,14 +3,16 @@
 
 #include <errno.h>
 
+#include "base/env.h"
 #include "tests/sim/sim.h"
 
 static void faulty_submit(struct bdev *bd, struct bdev_io *io)
 {
 	struct iofault *f = (struct iofault *)bd;
-	f->count++;
+	if (++f->count == f->fail_at)
+		f->until = clock_now() + f->for_ns;
 	if (f->fail_at == 0 || f->count < f->fail_at ||
-	    (f->count > f->fail_at && !f->is_for_ever)) {
+	    (f->count > f->fail_at && clock_now() >= f->until)) {
 		f->below->ops->submit(f->below, io);
 		return;
 	}

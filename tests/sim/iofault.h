@@ -12,7 +12,8 @@ struct iofault {
 	struct bdev bd;
 	struct bdev *below;
 	uint64_t count, fail_at; /* fail_at 0: none fails */
-	bool is_for_ever;	 /* all from that one on */
+	uint64_t for_ns;	 /* so long all fail from that one on; 0: it alone */
+	uint64_t until;
 };
 
 /* Takes below; closing what it returns closes it. Counts from now on. */
