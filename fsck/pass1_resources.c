@@ -71,7 +71,10 @@ static void check_identity(struct fsck *f)
 	if (memchr(d->label, 0, sizeof(d->label)) == NULL)
 		fsck_found(f, PROBLEM_FS_LABEL, "FS descriptor: label is not terminated");
 	uint32_t mode = le32_get(d->config) & VMFS_CONFIG_ACCESS_MASK;
-	if (mode != VMFS_CONFIG_PUBLIC)
+	/* Local-only variants are private. */
+	bool is_local = le32_get(d->magic) == VMFSL_MAGIC ||
+			le32_get(d->magic) == VMFS6L_MAGIC;
+	if (mode != VMFS_CONFIG_PUBLIC && !is_local)
 		fsck_found(f, PROBLEM_FS_CONFIG,
 			   "FS descriptor: config 0x%x, access mode %u",
 			   le32_get(d->config), mode);

@@ -324,6 +324,18 @@ static void poke(struct handmade *h, const struct poke *p)
 	wreck_poke(&w, p);
 }
 
+/* VMFS-L: another magic, and private. */
+static void a_local_volume_has_no_finding(void **state)
+{
+	struct handmade h;
+	(void)state;
+	handmade_new(&h);
+	poke(&h, &(struct poke){ DESCRIPTOR, DESC(magic), 4, VMFSL_MAGIC });
+	poke(&h, &(struct poke){ DESCRIPTOR, DESC(config), 4, 0x104 });
+	wreck_assert_clean(h.bd);
+	bdev_close(h.bd);
+}
+
 static void every_wreck_is_named(void **state)
 {
 	struct handmade h;
@@ -512,6 +524,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_healthy_volume_has_no_finding),
+		cmocka_unit_test(a_local_volume_has_no_finding),
 		cmocka_unit_test(every_wreck_is_named),
 		cmocka_unit_test(no_code_is_without_a_wreck),
 		cmocka_unit_test(a_journal_of_a_live_slot_is_not_lost),
