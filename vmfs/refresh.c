@@ -33,6 +33,7 @@
 #include "vmfs/fence.h"
 #include "vmfs/gate.h"
 #include "vmfs/member.h"
+#include "vmfs/unflushed.h"
 #include "vmfs/verify.h"
 #include "vmfs/volume.h"
 
@@ -45,7 +46,12 @@ int volume_join_extent(struct vmfs_volume *vol, struct bdev *bd)
 		return report_error(vol->reporter, -EOPNOTSUPP,
 				    "%s: cannot be written conditionally as %s can",
 				    bd->name, vol->lvm.extents[0].bd->name);
-	int err = guard ? bdev_guard(bd, guard) : 0;
+	int err = unflushed_add(vol, bd);
+	if (err)
+		return report_error(vol->reporter, err,
+				    "%s: has a volatile cache, %s has none", bd->name,
+				    vol->lvm.extents[0].bd->name);
+	err = guard ? bdev_guard(bd, guard) : 0;
 	if (err)
 		return report_error(vol->reporter, err, "%s: cannot come under guard: %s",
 				    bd->name, strerror(-err));

@@ -342,6 +342,26 @@ static void unflushed_loop(void *arg)
 	}
 }
 
+static bool can_lose(const struct bdev *bd)
+{
+	return bd->has_write_cache && bd->caw != BDEV_CAW_FILE;
+}
+
+int unflushed_add(struct vmfs_volume *vol, struct bdev *bd)
+{
+	struct vmfs_unflushed *u = of(vol);
+
+	if (!can_lose(bd) || find(u, bd))
+		return 0;
+	if (!u->is_active || u->count == LVM_EXTENTS_MAX)
+		return -EOPNOTSUPP;
+	mutex_lock(&u->m);
+	u->extents[u->count] = (struct unflushed_extent){ bd, bdev_events(bd) };
+	__atomic_store_n(&u->count, u->count + 1, __ATOMIC_RELEASE);
+	mutex_unlock(&u->m);
+	return 0;
+}
+
 int unflushed_start(struct vmfs_volume *vol)
 {
 	struct vmfs_unflushed *u = of(vol);
@@ -350,7 +370,7 @@ int unflushed_start(struct vmfs_volume *vol)
 	for (unsigned int i = 0; i < u->count; i++) {
 		struct bdev *bd = vol->lvm.extents[i].bd;
 
-		if (!bd || !bd->has_write_cache || bd->caw == BDEV_CAW_FILE)
+		if (!bd || !can_lose(bd))
 			continue;
 		u->extents[i] = (struct unflushed_extent){ bd, bdev_events(bd) };
 		u->is_active = true;

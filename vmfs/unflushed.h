@@ -38,6 +38,12 @@ struct vmfs_unflushed {
 void unflushed_init(struct vmfs_unflushed *u);
 /* The heartbeat runs, nothing was written by the gate yet. 0 or -ENOMEM. */
 int unflushed_start(struct vmfs_volume *vol) __attribute__((warn_unused_result));
+/*
+ * A device becomes an extent of the running volume: before it is written. 0; -EOPNOTSUPP:
+ * its cache can be lost, and nothing was kept for the others so far. Never blocks.
+ */
+int unflushed_add(struct vmfs_volume *vol, struct bdev *bd)
+	__attribute__((warn_unused_result));
 /* The volume is dead, or all is flushed. */
 void unflushed_stop(struct vmfs_volume *vol);
 void unflushed_done(struct vmfs_unflushed *u);
