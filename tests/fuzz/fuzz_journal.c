@@ -78,6 +78,8 @@ static bool is_metadata(uint64_t off, uint64_t len)
 		return true;
 	for (int i = 0; i < RESOURCE_COUNT; i++) {
 		const struct vmfs_resource *res = &vol->resources[i];
+		if (!res->block_count)
+			continue; /* not of this version */
 		if (meets(off, len, res->block_vol_off[0], VMFS_RESOURCE_GROUP_OFF))
 			return true;
 		for (uint32_t k = 0; i == RESOURCE_FDC && k < res->block_count; k++)
