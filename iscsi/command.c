@@ -23,8 +23,9 @@
  * 3. No deadline is passed: what waits past it ends as -ETIMEDOUT, or -EBUSY if the
  *    unit kept saying so.
  *
- * FLUSH is repeated like a WRITE: a target that loses acknowledged writes of its volatile
- * cache in a restart is not noticed by this.
+ * FLUSH is repeated like a WRITE. Whether the target has lost acknowledged writes of its
+ * volatile cache between the two is for those to judge who count events (fence.h): the
+ * filesystem keeps what is not flushed.
  */
 #include <assert.h>
 #include <errno.h>
