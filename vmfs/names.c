@@ -78,7 +78,7 @@ int names_add(struct vmfs_txn *t, const struct path_end *end, const struct fd_re
 	struct dir_entry entry = { .ref = *ref, .type = type };
 	if (end->is_there)
 		return -EEXIST;
-	int rc = path_check_new_name(vmfs_txn_volume(t), end->name);
+	int rc = path_check_name(end->name);
 	if (rc < 0)
 		return rc;
 	(void)memcpy(entry.name, end->name, sizeof(entry.name));
@@ -566,7 +566,7 @@ static int rename_build(struct vmfs_txn *t, void *arg)
 	if (rc == 0)
 		rc = path_walk(t, &c->to, PATH_NO_FOLLOW, &c->r.end);
 	if (rc == 0)
-		rc = path_check_new_name(vmfs_txn_volume(t), c->r.end.name);
+		rc = path_check_name(c->r.end.name);
 	if (rc < 0)
 		return rc;
 	if (c->r.end.is_there && c->flags & VMFS_RENAME_NOREPLACE)

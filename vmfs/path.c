@@ -52,49 +52,6 @@ int path_check_name(const char *name)
 	return strlen(name) > VMFS_NAME_MAX ? -ENAMETOOLONG : 0;
 }
 
-/* Bytes that follow the first one of a character of UTF-8; -1: none begins with it. */
-static int following(uint8_t first)
-{
-	if (first < 0x80)
-		return 0;
-	if (first >= 0xc2 && first < 0xe0)
-		return 1;
-	if (first >= 0xe0 && first < 0xf0)
-		return 2;
-	return first >= 0xf0 && first < 0xf5 ? 3 : -1;
-}
-
-/* The shortest form of each character, no halves of a pair, nothing over U+10FFFF. */
-static bool is_utf8(const char *name)
-{
-	const uint8_t *p = (const uint8_t *)name;
-
-	while (*p) {
-		uint8_t first = *p++;
-		int more = following(first);
-		bool is_bad = more < 0 || (first == 0xe0 && *p < 0xa0) ||
-			      (first == 0xed && *p > 0x9f) ||
-			      (first == 0xf0 && *p < 0x90) ||
-			      (first == 0xf4 && *p > 0x8f);
-
-		for (; !is_bad && more > 0; more--)
-			is_bad = (*p++ & 0xc0) != 0x80;
-		if (is_bad)
-			return false;
-	}
-	return true;
-}
-
-int path_check_new_name(struct vmfs_volume *vol, const char *name)
-{
-	int rc = path_check_name(name);
-	if (rc < 0 || is_utf8(name))
-		return rc;
-	return report_error(vol->reporter, -EINVAL,
-			    "%s: \"%.127s\": names are UTF-8, and this is not",
-			    vol->label, name);
-}
-
 /* Takes the next component out of rest: 1, 0 at the end, -ENAMETOOLONG (reported). */
 static int next_component(struct vmfs_volume *vol, char *rest,
 			  char name[VMFS_NAME_MAX + 1])

@@ -59,9 +59,6 @@ int path_fd(struct vmfs_txn *t, struct path_end *end, const struct fd_body_disk 
 int path_result(struct vmfs_volume *vol, const struct path_end *end, int rc);
 /* 0, or -EINVAL, -ENAMETOOLONG: what cannot be a name. */
 int path_check_name(const char *name) __attribute__((warn_unused_result));
-/* The same of a name to be given: it is UTF-8 too, or -EINVAL (reported). */
-int path_check_new_name(struct vmfs_volume *vol, const char *name)
-	__attribute__((warn_unused_result));
 /*
  * The target of a symbolic link, NUL-terminated; its length, or -ERANGE, -EINVAL,
  * -EUCLEAN.

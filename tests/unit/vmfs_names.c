@@ -206,44 +206,6 @@ static void moving_a_directory_moves_its_parents(void **state)
 	testvol_free(&tv);
 }
 
-/* What is given is UTF-8; what somebody else gave is found, whatever it is. */
-static void names_are_utf8(void **state)
-{
-	static const char *const good[] = {
-		"/a", "/\xc2\x80", "/\xdf\xbf", "/\xe0\xa0\x80", "/\xed\x9f\xbf",
-		"/\xef\xbf\xbf", "/\xf0\x90\x80\x80", "/\xf4\x8f\xbf\xbf", "/\xc3\xa4x",
-	};
-	static const char *const bad[] = {
-		"/\x80",
-		"/\xc1\xbf",
-		"/\xc3",
-		"/\xc3x",
-		"/\xe0\x9f\xbf",
-		"/\xe2\x82",
-		"/\xed\xa0\x80",
-		"/\xf0\x8f\xbf\xbf",
-		"/\xf4\x90\x80\x80",
-		"/\xf5\x80\x80\x80",
-		"/\xff",
-	};
-	struct testvol tv;
-	struct vmfs_stat st;
-	(void)state;
-	testvol_new(&tv, 1);
-	for (unsigned int i = 0; i < sizeof(good) / sizeof(good[0]); i++)
-		assert_int_equal(vmfs_symlink(tv.vol, "x", good[i]), 0);
-	for (unsigned int i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		assert_int_equal(vmfs_symlink(tv.vol, "x", bad[i]), -EINVAL);
-		assert_int_equal(vmfs_rename(tv.vol, "/a", bad[i]), -EINVAL);
-		assert_int_equal(vmfs_stat(tv.vol, bad[i], &st), -ENOENT);
-	}
-	assert_true(collect_has(&tv.told, "names are UTF-8"));
-	collect_clear(&tv.told);
-	testvol_unmount(&tv);
-	testvol_check(&tv);
-	testvol_free(&tv);
-}
-
 /* Two names change places, whatever they name; and a name that is there is kept. */
 static void names_are_exchanged_or_not_replaced(void **state)
 {
@@ -509,7 +471,6 @@ int main(void)
 		cmocka_unit_test(a_directory_grows_and_shrinks),
 		cmocka_unit_test(the_last_descriptor_is_the_last),
 		cmocka_unit_test(moving_a_directory_moves_its_parents),
-		cmocka_unit_test(names_are_utf8),
 		cmocka_unit_test(names_are_exchanged_or_not_replaced),
 		cmocka_unit_test(moving_a_file_replaces_one),
 		cmocka_unit_test(bad_names_are_refused),
