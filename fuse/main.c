@@ -242,7 +242,6 @@ static int open_volume(const struct arguments *a, struct storage *st, struct mou
 		.guard = st->guard,
 		.lease_profile = VMFS_LEASE_FOLLOW,
 		.proof_dir = proof_dir ? proof_dir : BDEV_PROOF_DIR,
-		.keeps_locks = true,
 	};
 	return vmfs_volume_open(&options, &m->vol);
 }

@@ -4,7 +4,7 @@
 
 /*
  * Images of the LVM headers of an extent, for who makes one (mkfs), adds one or makes one
- * longer (grow.c), or gives it another name (resign.c). VMFS-5 but where it says so.
+ * longer (grow.c). VMFS-5 but where it says so.
  * Nothing here does I/O or blocks.
  */
 #include "bdev/bdev.h"

@@ -74,11 +74,10 @@ ok "a name of 127 bytes" touch "$a/d/$name"
 ok "no name of 128" fails "File name too long" touch "$a/d/${name}n"
 ok "a file of 62 TiB" truncate -s 62T "$a/d/$name"
 ok "no larger one" fails "File too large" truncate -s 65T "$a/d/$name"
-for odd in $'a\nb' $'\xc3\xa9' 'a b' '-x' $'\x01'; do
+for odd in $'a\nb' $'\xff\xfe' 'a b' '-x' $'\x01'; do
 	echo "$odd" >"$a/d/$odd"
 done
 is "$(find "$a/d" -type f | wc -l)" 8 "names of odd bytes are listed"
-ok "but all are UTF-8" fails "Invalid" touch "$a/d/"$'\xff\xfe'
 getfattr() { # python3 is not everywhere, attr neither
 	perl -e 'my ($f, $n) = @ARGV; my $v = " " x 65536;
 		my $r = syscall(191, $f, $n, $v, 65536); exit 1 if $r < 0;
@@ -87,10 +86,7 @@ getfattr() { # python3 is not everywhere, attr neither
 if [ "$(uname -m)" = x86_64 ]; then
 	like "$(getfattr "$a/d/f" user.vmfs.fd)" "^[0-9]+\.[0-9]+ generation [0-9]+$" \
 		"its file descriptor as an attribute"
-	unheld() {
-		[ -z "$(getfattr "$a/d/f" user.vmfs.lock_owner)" ]
-	}
-	ok "nobody keeps its lock" wait_for 20 unheld
+	is "$(getfattr "$a/d/f" user.vmfs.lock_owner)" "" "nobody holds its lock"
 	exec 9>>"$a/d/f"
 	like "$(getfattr "$a/d/f" user.vmfs.lock_owner)" "exclusive" \
 		"who has it open for writing holds it"
