@@ -252,6 +252,7 @@ free_port()
 }
 
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/openvmfs-demo.XXXXXX") || exit 1
+export VMFS_STATE_DIR=$work/proofs # nothing of it stays on this machine
 chmod 755 "$work" # QEMU runs without privileges
 cd "$work" || exit 1
 ln -s "$bin" bin

@@ -163,26 +163,48 @@ struct small {
 	const uint8_t *content;
 };
 
+/* Another sub-block than the file has, if there is one. */
+static int renew_sub_block(struct vmfs_txn *t, const struct small *s,
+			   struct fd_body_disk *fdd, vmfs_addr *addr)
+{
+	struct blockmap_range all = { .end = UINT64_MAX, .budget = UINT64_MAX };
+	struct resource_wish wish = {
+		RESOURCE_SBC,
+		.want = 1,
+		.owner = fd_owner_of(s->f->vol, fdd, RESOURCE_SBC),
+	};
+	vmfs_addr old = *addr;
+	uint32_t count;
+	uint64_t from;
+	int rc = resource_alloc(t, &wish, addr, &count);
+	if (rc == -ENOSPC && !addr_is_none(old)) {
+		*addr = old;
+		return 0;
+	}
+	if (rc == 0 && !addr_is_none(old))
+		rc = blockmap_free(t, &s->f->ref, fdd, &all, &from);
+	return rc < 0 ? rc : blockmap_set(t, &s->f->ref, fdd, 0, 1, addr);
+}
+
+/*
+ * The content is on the disk before the length is. What has become shorter goes to
+ * another sub-block: in its place, the old length would show zeros that nobody wrote.
+ */
 static int put_sub_block(struct vmfs_txn *t, const struct small *s,
 			 struct fd_body_disk *fdd)
 {
 	struct vmfs_volume *vol = s->f->vol;
-	struct resource_wish wish = { RESOURCE_SBC, .want = 1 };
+	bool is_shorter = s->length < fd_length(fdd);
 	vmfs_addr addr = fd_slot(vol, fdd, 0);
 	uint64_t vol_off;
-	uint32_t count;
 	int rc = 0;
 	if (le32_get(fdd->meta.zla) != VMFS_ZLA_SB) {
 		fd_clear_content(vol, fdd);
 		fd_set_form(vol, fdd, VMFS_ZLA_SB);
 		addr.raw = 0;
 	}
-	if (addr_is_none(addr)) {
-		wish.owner = fd_owner_of(vol, fdd, RESOURCE_SBC);
-		rc = resource_alloc(t, &wish, &addr, &count);
-		if (rc == 0)
-			rc = blockmap_set(t, &s->f->ref, fdd, 0, 1, &addr);
-	}
+	if (addr_is_none(addr) || is_shorter)
+		rc = renew_sub_block(t, s, fdd, &addr);
 	if (rc == 0)
 		rc = resource_addr_off(vol, addr, &vol_off);
 	if (rc == 0)

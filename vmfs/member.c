@@ -80,7 +80,8 @@ static void maintenance_loop(void *arg)
 		if (clock_now() >= next_scan) {
 			int err = watch_scan(vol, &m->watch);
 			(void)err; /* scanned again later */
-			(void)!volume_refresh(vol); /* looked at again later */
+			if (has_locks(m)) /* an idle host reads nothing else */
+				(void)!volume_refresh(vol); /* again later */
 			next_scan = clock_now() + RENEWALS_PER_SCAN * renew;
 		}
 		if (has_locks(m)) {

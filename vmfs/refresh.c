@@ -15,7 +15,7 @@
  *
  * When it is looked at: where something is found that cannot be (an address behind the
  * end, a cluster of another size), before it is called corrupt; when no block is left;
- * before a dead host's log is replayed; and once in a minute.
+ * before a dead host's log is replayed; and once in a minute by a host that has locks.
  *
  * Invariants:
  *  1 the logical volume is never smaller than what .fbb.sf counts of it, or it is known

@@ -33,10 +33,13 @@ is "$(vmkfstools -P "$lun")" "$before" "and takes no space"
 
 # ---- a VM ----
 
-# Then all that is left goes to one file: by halves, until not even 1 MiB is left.
+# Then all that is left goes to files: by halves, until not even 1 MiB is left.
+filled=0
 for ((mib = 256; mib > 0; mib /= 2)); do
-	vmkfstools -c ${mib}m -d eagerzeroedthick "$lun:/fill/$mib.vmdk" \
-		>/dev/null 2>&1
+	while vmkfstools -c ${mib}m -d eagerzeroedthick "$lun:/fill/$filled.vmdk" \
+		>/dev/null 2>&1; do
+		filled=$((filled + 1))
+	done
 done
 refused "nothing is left" "$lun:/vm1/more.vmdk|space|needs 1 MiB" \
 	vmkfstools -c 1m -d eagerzeroedthick "$lun:/vm1/more.vmdk"
@@ -56,7 +59,7 @@ ok "it is off" is_state A "$a" "Powered off"
 # The host gives back the block of its journal, in which a tool can have one.
 kill -TERM "$(pid_of A)"
 ok "the host ends" wait_for 30 gone A
-ok "space is made" vmkfstools -U "$lun:/fill/128.vmdk"
+ok "space is made" vmkfstools -U "$lun:/fill/0.vmdk"
 ok "the host starts" host A "$lun"
 ok "the VM is powered on again" vim A vmsvc/power.on "$a"
 ok "and has what it wanted" wait_for 30 grep -q "^SAME" "$(console A "$a")"

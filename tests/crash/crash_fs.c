@@ -51,7 +51,7 @@ static void a_crash_leaves_before_or_after(void **state)
 	struct crashlife run = { .caw = BDEV_CAW_FILE };
 
 	(void)state;
-	check_pairs(&run, 1, getenv("FULL") ? 1 : 17);
+	check_pairs(&run, 1, getenv("FULL") ? 1 : CRASHLIFE_OPS);
 }
 
 static void a_crash_in_the_recovery_leaves_before_or_after(void **state)
@@ -69,7 +69,7 @@ static void a_crash_on_a_lun_leaves_before_or_after(void **state)
 	struct crashlife run = { .caw = BDEV_CAW_ATS };
 
 	(void)state;
-	check_pairs(&run, getenv("FULL") ? 1 : 6, CRASHLIFE_OPS);
+	check_pairs(&run, getenv("FULL") ? 1 : 9, CRASHLIFE_OPS);
 }
 
 /* VMFS-6: its own allocation, journals and directories. */
@@ -78,7 +78,7 @@ static void a_crash_on_vmfs6_leaves_before_or_after(void **state)
 	struct crashlife run = { .caw = BDEV_CAW_FILE, .is_6 = true };
 
 	(void)state;
-	check_pairs(&run, getenv("FULL") ? 1 : 3, getenv("FULL") ? 1 : CRASHLIFE_OPS);
+	check_pairs(&run, getenv("FULL") ? 1 : 4, getenv("FULL") ? 1 : CRASHLIFE_OPS);
 }
 
 static void a_crash_in_the_recovery_of_vmfs6_leaves_before_or_after(void **state)
