@@ -60,7 +60,7 @@ static void a_crash_in_the_recovery_leaves_before_or_after(void **state)
 			   .again_every = getenv("FULL") ? 2 : 5 };
 
 	(void)state;
-	check_pairs(&run, getenv("FULL") ? 1 : 5, CRASHLIFE_OPS);
+	check_pairs(&run, getenv("FULL") ? 1 : 7, CRASHLIFE_OPS);
 }
 
 /* The same where a dead host's lease has to end first. */
@@ -69,7 +69,7 @@ static void a_crash_on_a_lun_leaves_before_or_after(void **state)
 	struct crashlife run = { .caw = BDEV_CAW_ATS };
 
 	(void)state;
-	check_pairs(&run, getenv("FULL") ? 1 : 9, CRASHLIFE_OPS);
+	check_pairs(&run, getenv("FULL") ? 1 : 12, CRASHLIFE_OPS);
 }
 
 /* VMFS-6: its own allocation, journals and directories. */
@@ -78,7 +78,7 @@ static void a_crash_on_vmfs6_leaves_before_or_after(void **state)
 	struct crashlife run = { .caw = BDEV_CAW_FILE, .is_6 = true };
 
 	(void)state;
-	check_pairs(&run, getenv("FULL") ? 1 : 4, getenv("FULL") ? 1 : CRASHLIFE_OPS);
+	check_pairs(&run, getenv("FULL") ? 1 : 6, getenv("FULL") ? 1 : CRASHLIFE_OPS);
 }
 
 static void a_crash_in_the_recovery_of_vmfs6_leaves_before_or_after(void **state)
