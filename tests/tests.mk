@@ -119,8 +119,8 @@ tests: $(UNIT) $(SIM) $(REPLAY) $(STORM) $(MOUNT)
 export TSAN_OPTIONS ?= die_after_fork=0
 PROVE = HARNESS_RULESFILE=tests/rules.yml BIN=$(BIN) V=$(V) \
 	prove --timer --exec tests/run.sh
-# Two more than cores: half of the tests mostly wait.
-PROVE_JOBS ?= -j4
+# One more than cores: a demo mostly waits.
+PROVE_JOBS ?= -j3
 
 ## check        builds all and runs every test under prove (under 10 minutes on 2 cores)
 check:
