@@ -32,7 +32,6 @@
 #include "iscsi/open.h"
 #include "vmfs/format.h"
 
-#define STORAGE_WAIT_NS (10 * NS_PER_S) /* once it is to end */
 #define THREADS_MAX 32u
 
 /* ---- who is told ---- */
@@ -125,7 +124,7 @@ static void wait_for_signal(void *arg)
 	do
 		signal = sigwaitinfo(&set, &info);
 	while (signal < 0);
-	vmfs_volume_limit_wait(e->m->vol, STORAGE_WAIT_NS);
+	vmfs_volume_limit_wait(e->m->vol, VMFS_TOOL_WAIT_NS);
 	if (!fuse_session_exited(e->session)) {
 		fuse_session_exit(e->session);
 		fuse_session_unmount(e->session);
@@ -202,9 +201,7 @@ static int start_guard(const struct arguments *a, struct reporter *r,
 		       struct guard **ret_guard)
 {
 	const struct guard_options options = { .log_fd = STDERR_FILENO, .reporter = r };
-	struct stat st;
-	bool is_local = a->device_count == 1 && stat(a->devices[0], &st) == 0 &&
-			S_ISREG(st.st_mode);
+	bool is_local = a->device_count == 1 && device_is_file(a->devices[0]);
 	return a->mount.is_read_only || is_local ? 0 : guard_start(&options, ret_guard);
 }
 
@@ -258,7 +255,7 @@ static int run(const struct arguments *a, struct log *log, int ready_fd)
 	if (!err) {
 		files_init(&m);
 		err = serve(a, &m, log, ready_fd);
-		vmfs_volume_limit_wait(m.vol, STORAGE_WAIT_NS);
+		vmfs_volume_limit_wait(m.vol, VMFS_TOOL_WAIT_NS);
 		files_done(&m);
 	}
 	int close_err = vmfs_volume_close(m.vol);

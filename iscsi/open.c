@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "iscsi/lun.h"
 #include "iscsi/url.h"
@@ -14,6 +15,12 @@
 bool device_is_iscsi_url(const char *text)
 {
 	return strncmp(text, SCHEME, strlen(SCHEME)) == 0;
+}
+
+bool device_is_file(const char *text)
+{
+	struct stat st;
+	return !device_is_iscsi_url(text) && stat(text, &st) == 0 && S_ISREG(st.st_mode);
 }
 
 static int open_whole(const char *text, uint32_t flags,

@@ -29,6 +29,8 @@ struct iscsi_options {
 };
 
 bool device_is_iscsi_url(const char *text);
+/* A regular file: its kernel knows who lives (LOCKING.md 5.1), nothing is to guard. */
+bool device_is_file(const char *text);
 /*
  * Opens a path or URL; flags: enum bdev_open_flags; options may be NULL. Finds the VMFS
  * partition if there is a partition table (bdev_part_open). Reports; 0 or -errno. Blocks.

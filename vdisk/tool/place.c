@@ -252,9 +252,7 @@ int mount_close(struct mount *m)
 int mount_guard(struct mount *m, struct teller *t, const char *device)
 {
 	struct guard_options options = { .log_fd = STDERR_FILENO, .reporter = &t->base };
-	struct stat st;
-	bool is_local = !strstr(device, "iscsi://") && !strchr(device, ',') &&
-			stat(device, &st) == 0 && S_ISREG(st.st_mode);
+	bool is_local = !strchr(device, ',') && device_is_file(device);
 	return is_local ? 0 : guard_start(&options, &m->guard);
 }
 
