@@ -441,14 +441,6 @@ int file_lock_of_path(struct vmfs_volume *vol, const char *path,
 	return rc < 0 ? rc : fd_lock_id(vol, &ref, ret_id);
 }
 
-int vmfs_file_open_addr(struct vmfs_volume *vol, vmfs_addr addr,
-			struct vmfs_file **ret_file)
-{
-	const struct vmfs_file_options options = { .flags = VMFS_READ };
-	return vmfs_node_open(vol, (struct vmfs_node){ .addr = addr }, &options, ret_file,
-			      NULL);
-}
-
 int vmfs_file_close(struct vmfs_file *file)
 {
 	if (!file)

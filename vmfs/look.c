@@ -64,12 +64,6 @@ int vmfs_node_lookup(struct vmfs_volume *vol, struct vmfs_node dir, const char *
 	return rc;
 }
 
-int vmfs_lookup(struct vmfs_volume *vol, vmfs_addr dir, const char *name,
-		struct vmfs_stat *ret_st)
-{
-	return vmfs_node_lookup(vol, (struct vmfs_node){ .addr = dir }, name, ret_st);
-}
-
 int vmfs_lock_info(struct vmfs_volume *vol, const char *path,
 		   struct vmfs_lock_info *ret_info)
 {
@@ -150,11 +144,6 @@ int vmfs_node_readlink(struct vmfs_volume *vol, struct vmfs_node node, char *buf
 	struct look_node look = { .ref = ref_of(node), .buf = buf, .size = size };
 	int rc = view_run(vol, readlink_build, &look);
 	return rc < 0 ? rc : (int)strlen(buf);
-}
-
-int vmfs_readlink_addr(struct vmfs_volume *vol, vmfs_addr addr, char *buf, uint32_t size)
-{
-	return vmfs_node_readlink(vol, (struct vmfs_node){ .addr = addr }, buf, size);
 }
 
 int vmfs_readlink(struct vmfs_volume *vol, const char *path, char *buf, uint32_t size)

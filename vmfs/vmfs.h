@@ -323,9 +323,6 @@ int vmfs_stat(struct vmfs_volume *vol, const char *path, struct vmfs_stat *ret_s
 /* By file-descriptor address, as a directory entry or a stat gave it (for FUSE). */
 int vmfs_stat_addr(struct vmfs_volume *vol, vmfs_addr addr, struct vmfs_stat *ret_st)
 	__attribute__((warn_unused_result));
-/* One name in a directory. */
-int vmfs_lookup(struct vmfs_volume *vol, vmfs_addr dir, const char *name,
-		struct vmfs_stat *ret_st) __attribute__((warn_unused_result));
 
 struct vmfs_dirent {
 	char name[128];
@@ -368,8 +365,6 @@ int vmfs_symlink(struct vmfs_volume *vol, const char *target, const char *path)
 	__attribute__((warn_unused_result));
 /* Writes the NUL-terminated target into buf; its length, -ERANGE if size is too small. */
 int vmfs_readlink(struct vmfs_volume *vol, const char *path, char *buf, uint32_t size)
-	__attribute__((warn_unused_result));
-int vmfs_readlink_addr(struct vmfs_volume *vol, vmfs_addr addr, char *buf, uint32_t size)
 	__attribute__((warn_unused_result));
 int vmfs_setattr(struct vmfs_volume *vol, const char *path, const struct vmfs_attr *attr)
 	__attribute__((warn_unused_result));
@@ -433,9 +428,6 @@ struct vmfs_file_options {
 int vmfs_file_open(struct vmfs_volume *vol, const char *path,
 		   const struct vmfs_file_options *options, struct vmfs_file **ret_file,
 		   struct vmfs_holder *ret_holder) __attribute__((warn_unused_result));
-/* Unlocked, by FD address, for readers such as FUSE. */
-int vmfs_file_open_addr(struct vmfs_volume *vol, vmfs_addr addr,
-			struct vmfs_file **ret_file) __attribute__((warn_unused_result));
 /* Syncs, releases the lock, frees. 0 or -errno (freed all the same). NULL is allowed. */
 int vmfs_file_close(struct vmfs_file *file);
 /*

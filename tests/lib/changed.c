@@ -8,6 +8,7 @@
 #include "fsck/check.h"
 #include "tests/lib/overlay.h"
 #include "vmfs/format.h"
+#include "vmfs/node.h"
 #include "vmfs/vmfs.h"
 
 #define ENTRIES_MAX 400u /* looked at in one run: a changed tree may have loops */
@@ -41,7 +42,8 @@ static void look_at_file(struct walk *w, vmfs_addr addr)
 	struct vmfs_file *file;
 	struct vmfs_stat st;
 	static uint8_t buf[READ_SIZE + 1];
-	if (vmfs_file_open_addr(w->vol, addr, &file) != 0)
+	if (vmfs_node_open(w->vol, (struct vmfs_node){ .addr = addr },
+		&(struct vmfs_file_options){ .flags = VMFS_READ }, &file, NULL) != 0)
 		return;
 	if (vmfs_file_stat(file, &st) == 0) {
 		uint64_t places[] = { 0,
@@ -75,7 +77,8 @@ static void look_at_entry(struct walk *w, const struct vmfs_dirent *e)
 	if (st.type == VMFS_TYPE_DIRECTORY && strcmp(e->name, ".") &&
 	    strcmp(e->name, "..") && w->todo_count < ENTRIES_MAX)
 		w->todo[w->todo_count++] = e->addr;
-	int n = vmfs_readlink_addr(w->vol, e->addr, target, sizeof(target));
+	int n = vmfs_node_readlink(w->vol, (struct vmfs_node){ .addr = e->addr }, target,
+				   sizeof(target));
 	demand(n < (int)sizeof(target) && (n < 0 || strlen(target) <= (size_t)n));
 	look_at_file(w, e->addr);
 }
@@ -94,7 +97,9 @@ static void look_at_directory(struct walk *w, vmfs_addr dir)
 			cookie = entries[i].cookie;
 			look_at_entry(w, &entries[i]);
 			if (entries[i].name[0])
-				(void)!vmfs_lookup(w->vol, dir, entries[i].name, &st);
+				(void)!vmfs_node_lookup(w->vol,
+							(struct vmfs_node){ .addr = dir },
+							entries[i].name, &st);
 		}
 		w->entries += (unsigned int)n;
 	}

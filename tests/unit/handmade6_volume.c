@@ -22,6 +22,7 @@
 #include "tests/lib/handmade6.h"
 #include "tests/lib/wreck.h"
 #include "vmfs/dirhash.h"
+#include "vmfs/node.h"
 #include "vmfs/vmfs.h"
 
 #define MIB (1ull << 20)
@@ -157,8 +158,12 @@ static void names_are_found_by_their_hash(void **state)
 		check_content(x, path, x->h.pair[i]);
 	}
 	assert_int_equal(vmfs_stat(x->vol, "/dir", &dir), 0);
-	assert_int_equal(vmfs_lookup(x->vol, dir.addr, "..", &st), 0);
-	assert_int_equal(vmfs_lookup(x->vol, dir.addr, "n50", &st), -ENOENT);
+	assert_int_equal(vmfs_node_lookup(x->vol, (struct vmfs_node){ .addr = dir.addr },
+					  "..", &st),
+			 0);
+	assert_int_equal(vmfs_node_lookup(x->vol, (struct vmfs_node){ .addr = dir.addr },
+					  "n50", &st),
+			 -ENOENT);
 	assert_int_equal(vmfs_stat(x->vol, "/.fbb.sf", &st), 0);
 	assert_int_equal(vmfs_stat(x->vol, "/.dfd.sf", &st), -ENOENT);
 	assert_int_equal(vmfs_stat(x->vol, "/nothing", &st), -ENOENT);

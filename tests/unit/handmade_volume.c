@@ -21,6 +21,7 @@
 #include "fsck/check.h"
 #include "tests/lib/collect.h"
 #include "tests/lib/handmade.h"
+#include "vmfs/node.h"
 #include "vmfs/vmfs.h"
 
 #define MIB (1ull << 20)
@@ -92,7 +93,8 @@ static struct vmfs_file *file_open(struct fixture *x, const char *path)
 	struct vmfs_stat st;
 	struct vmfs_file *file;
 	assert_int_equal(vmfs_stat(x->vol, path, &st), 0);
-	assert_int_equal(vmfs_file_open_addr(x->vol, st.addr, &file), 0);
+	assert_int_equal(vmfs_node_open(x->vol, (struct vmfs_node){ .addr = st.addr },
+		&(struct vmfs_file_options){ .flags = VMFS_READ }, &file, NULL), 0);
 	return file;
 }
 
@@ -148,8 +150,12 @@ static void names_are_listed(void **state)
 		cookie = entries[0].cookie;
 	}
 	struct vmfs_stat st;
-	assert_int_equal(vmfs_lookup(x->vol, dir.addr, "none", &st), -ENOENT);
-	assert_int_equal(vmfs_lookup(x->vol, dir.addr, "sub", &st), 0);
+	assert_int_equal(vmfs_node_lookup(x->vol, (struct vmfs_node){ .addr = dir.addr },
+					  "none", &st),
+			 -ENOENT);
+	assert_int_equal(vmfs_node_lookup(x->vol, (struct vmfs_node){ .addr = dir.addr },
+					  "sub", &st),
+			 0);
 	assert_int_equal(st.size_bytes, 6000);
 	assert_int_equal(st.mode, 0600);
 	assert_int_equal(vmfs_stat(x->vol, "/dir/sub/x", &st), -ENOTDIR);

@@ -19,6 +19,7 @@
 #include "tests/lib/handmade.h"
 #include "tests/lib/testvol.h"
 #include "vmfs/format.h"
+#include "vmfs/node.h"
 #include "vmfs/volume.h"
 
 #define MIB (1ull << 20)
@@ -296,14 +297,18 @@ static void walk(struct vmfs_volume *vol, vmfs_addr dir, unsigned int depth,
 			struct vmfs_file *file;
 			cookie = entries[i].cookie;
 			(*budget)--;
-			(void)!vmfs_lookup(vol, dir, entries[i].name, &st);
+			(void)!vmfs_node_lookup(vol, (struct vmfs_node){ .addr = dir },
+						entries[i].name, &st);
 			if (vmfs_stat_addr(vol, entries[i].addr, &st) < 0)
 				continue;
-			(void)!vmfs_readlink_addr(vol, st.addr, (char *)buf, 8192);
+			(void)!vmfs_node_readlink(vol,
+						  (struct vmfs_node){ .addr = st.addr },
+						  (char *)buf, 8192);
 			if (entries[i].type == VMFS_TYPE_DIRECTORY && depth < 4 &&
 			    entries[i].name[0] != '.')
 				walk(vol, entries[i].addr, depth + 1, budget);
-			if (vmfs_file_open_addr(vol, st.addr, &file) < 0)
+			if (vmfs_node_open(vol, (struct vmfs_node){ .addr = st.addr },
+		&(struct vmfs_file_options){ .flags = VMFS_READ }, &file, NULL) < 0)
 				continue;
 			for (unsigned int k = 0; k < 4; k++) {
 				uint64_t len;
