@@ -516,16 +516,15 @@ void do_fsync(fuse_req_t req, fuse_ino_t ino, int is_data_only, struct fuse_file
 
 static int allocate(struct vmfs_file *file, uint64_t off, uint64_t len, int mode)
 {
-	struct vmfs_stat st;
-	if (!(mode & FALLOC_FL_KEEP_SIZE))
-		return vmfs_file_allocate(file, off, len, VMFS_ALLOCATE_TBZ);
-	int err = vmfs_file_stat(file, &st);
-	if (err)
-		return err;
-	/* A file has no blocks behind its end. */
-	return off + len > st.size_bytes
-		       ? -EOPNOTSUPP
-		       : vmfs_file_allocate(file, off, len, VMFS_ALLOCATE_TBZ);
+	if (mode & FALLOC_FL_KEEP_SIZE) {
+		struct vmfs_stat st;
+		int err = vmfs_file_stat(file, &st);
+		if (err)
+			return err;
+		if (off + len > st.size_bytes)
+			return -EOPNOTSUPP; /* no blocks behind the end */
+	}
+	return vmfs_file_allocate(file, off, len, VMFS_ALLOCATE_TBZ);
 }
 
 void do_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,

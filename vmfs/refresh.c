@@ -147,7 +147,7 @@ static int refresh_blocks(struct vmfs_volume *vol)
 	return 1;
 }
 
-static int refresh(struct vmfs_volume *vol)
+int volume_refresh_held(struct vmfs_volume *vol)
 {
 	const struct lvm_opener opener = { open_extent, join_extent, vol };
 
@@ -161,15 +161,10 @@ static int refresh(struct vmfs_volume *vol)
 	return blocks < 0 ? blocks : lvm | blocks;
 }
 
-int volume_refresh_held(struct vmfs_volume *vol)
-{
-	return refresh(vol);
-}
-
 int volume_refresh(struct vmfs_volume *vol)
 {
 	sleeplock_acquire(&vol->txn_lock);
-	int rc = refresh(vol);
+	int rc = volume_refresh_held(vol);
 	sleeplock_release(&vol->txn_lock);
 	return rc;
 }
