@@ -37,7 +37,7 @@ uint64_t handmade3_length(const struct handmade3 *h, enum handmade3_fd fd)
 	}
 }
 
-uint8_t handmade3_byte(enum handmade3_fd fd, uint64_t off)
+uint8_t handmade3_byte(unsigned int fd, uint64_t off)
 {
 	return (uint8_t)((off * 2654435761u >> 13) + fd * 29 + 3);
 }

@@ -59,6 +59,6 @@ struct handmade3 {
  */
 void handmade3_write(struct handmade3 *h);
 uint64_t handmade3_length(const struct handmade3 *h, enum handmade3_fd fd);
-uint8_t handmade3_byte(enum handmade3_fd fd, uint64_t off);
+uint8_t handmade3_byte(unsigned int fd, uint64_t off);
 
 #endif

@@ -37,7 +37,7 @@ uint64_t handmade6_length(enum handmade6_fd fd)
 	}
 }
 
-uint8_t handmade6_byte(enum handmade6_fd fd, uint64_t off)
+uint8_t handmade6_byte(unsigned int fd, uint64_t off)
 {
 	return (uint8_t)(off * 31 + off / MIB * 7 + (uint64_t)fd);
 }

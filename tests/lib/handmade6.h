@@ -58,7 +58,7 @@ struct handmade6 {
 void handmade6_write(struct handmade6 *h, struct bdev *bd);
 /* Bytes of a file, and the byte at off of one whose data are in blocks. */
 uint64_t handmade6_length(enum handmade6_fd fd);
-uint8_t handmade6_byte(enum handmade6_fd fd, uint64_t off);
+uint8_t handmade6_byte(unsigned int fd, uint64_t off);
 /* Dev offsets: of an FD, of a sub-block, of the header of a cluster. */
 uint64_t handmade6_fd_off(const struct handmade6 *h, uint32_t fd);
 uint64_t handmade6_sb_off(const struct handmade6 *h, uint32_t number);

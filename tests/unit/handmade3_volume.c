@@ -20,6 +20,7 @@
 #include "base/align.h"
 #include "tests/lib/collect.h"
 #include "tests/lib/handmade3.h"
+#include "tests/lib/readback.h"
 #include "tests/lib/wreck.h"
 #include "vmfs/vmfs.h"
 
@@ -62,22 +63,9 @@ static void unmake(struct fixture *x)
 
 /* [off, off + len) of a file: its bytes, or zeros. */
 static void check_part(struct fixture *x, const char *path, enum handmade3_fd fd,
-		       uint64_t off, uint32_t len, bool is_data)
+		       uint64_t off, uint64_t len, bool is_data)
 {
-	struct vmfs_file_options options = { .flags = VMFS_READ };
-	struct vmfs_file *file;
-	uint8_t *buf = malloc(len);
-	assert_non_null(buf);
-	assert_int_equal(vmfs_file_open(x->vol, path, &options, &file, NULL), 0);
-	assert_int_equal(vmfs_file_read(file, buf, len, off), len);
-	for (uint32_t i = 0; i < len; i++) {
-		uint8_t expected = is_data ? handmade3_byte(fd, off + i) : 0;
-		if (buf[i] != expected)
-			fail_msg("%s: byte %llu is %u, not %u", path,
-				 (unsigned long long)off + i, buf[i], expected);
-	}
-	assert_int_equal(vmfs_file_close(file), 0);
-	free(buf);
+	readback_check(x->vol, path, off, len, is_data ? handmade3_byte : NULL, fd);
 }
 
 /* .vh.sf begins with block 0 of the volume, and block 0 is no hole. */

@@ -20,6 +20,7 @@
 #include "base/align.h"
 #include "tests/lib/collect.h"
 #include "tests/lib/handmade6.h"
+#include "tests/lib/readback.h"
 #include "tests/lib/wreck.h"
 #include "vmfs/dirhash.h"
 #include "vmfs/node.h"
@@ -69,26 +70,11 @@ static int unmake(void **state)
 	return 0;
 }
 
-/* [offset, offset + len) of a file: its bytes, or zeros. */
+/* [off, off + len) of a file: its bytes, or zeros. */
 static void check_part(struct fixture *x, const char *path, enum handmade6_fd fd,
-		       uint64_t offset, uint64_t len, bool is_data)
+		       uint64_t off, uint64_t len, bool is_data)
 {
-	struct vmfs_file_options options = { .flags = VMFS_READ };
-	struct vmfs_file *file;
-	uint8_t *buf = malloc(len);
-
-	assert_non_null(buf);
-	assert_int_equal(vmfs_file_open(x->vol, path, &options, &file, NULL), 0);
-	assert_int_equal(vmfs_file_read(file, buf, len, offset), len);
-	for (uint64_t i = 0; i < len; i++) {
-		uint8_t expected = is_data ? handmade6_byte(fd, offset + i) : 0;
-
-		if (buf[i] != expected)
-			fail_msg("%s: byte %llu is %u, not %u", path,
-				 (unsigned long long)(offset + i), buf[i], expected);
-	}
-	assert_int_equal(vmfs_file_close(file), 0);
-	free(buf);
+	readback_check(x->vol, path, off, len, is_data ? handmade6_byte : NULL, fd);
 }
 
 static void check_content(struct fixture *x, const char *path, const char *content)
