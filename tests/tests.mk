@@ -9,6 +9,7 @@
 #                       that replay tests/fuzz/corpus/NAME
 #   tests/cli/*.sh      shell, TAP (tests/lib/tap.sh)
 #   tests/harm/*.sh     the same; tests/cli/harm_field.sh runs them side by side
+#   tests/mount/*.c     programs that look at a mount from inside; tests/cli/fuse_write.sh
 #   tests/storm/*       hosts that are killed at random; tests/cli/storm_*.sh run it
 #   tests/model/run.sh  spin over the models of the protocol
 #   tests/rules.yml     which of them may run side by side

@@ -39,9 +39,10 @@ only_leaks() {
 }
 only_leaks "FB_LOST: file blocks 7 to 7: x" && ! only_leaks "FD_LINKS: x" &&
 	! only_leaks "FB_LOST: file blocks 7 to 8: x" || fail "only_leaks is wrong"
-hits=0
+hits=0 is_lost=
 
-for ((i = 1; i <= rounds; i++)); do
+# A busy machine kills more of them before they have joined: then some more rounds.
+for ((i = 1; i <= rounds || (hits <= rounds / 5 && i <= rounds * 4); i++)); do
 	: >"$T/child"
 	work "$i" >"$T/out" 2>&1 &
 	worker=$!
@@ -53,13 +54,13 @@ for ((i = 1; i <= rounds; i++)); do
 	run fsck.vmfs -n "$ds"
 	grep -q '^HB_LIVE: ' <<<"$out" && hits=$((hits + 1))
 	run vmkfstools -c 1m "$ds:/probe$i.vmdk"
-	[ "$rc" = 0 ] || break
+	[ "$rc" = 0 ] || { is_lost=1; break; }
 	run vmkfstools -U "$ds:/probe$i.vmdk"
-	[ "$rc" = 0 ] || break
+	[ "$rc" = 0 ] || { is_lost=1; break; }
 	run fsck.vmfs -n "$ds"
-	only_leaks "$out" || break
+	only_leaks "$out" || { is_lost=1; break; }
 done
 ok "the next host went on, and nothing was lost, $((i - 1)) times" \
-	test "$i" -gt "$rounds"
-[ "$i" -gt "$rounds" ] || diag "$out"
+	test -z "$is_lost"
+[ -z "$is_lost" ] || diag "$out"
 ok "$hits hosts died with the volume open" test "$hits" -gt $((rounds / 5))
