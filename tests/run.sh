@@ -3,6 +3,28 @@
 #
 # run.sh TEST [ARG...]: what prove runs each test by. cmocka 1.1 says "not ok 3 # SKIP
 # name" of a test that was skipped, which prove counts as failed; TAP wants "ok 3 - name #
-# SKIP". The exit code is the test's.
+# SKIP". prove shows nothing of what a test says, so what failed goes to stderr too, with
+# the few lines before it and the remarks behind it. The exit code is the test's.
 set -o pipefail
-"$@" 2>&1 | sed -u 's/^not ok \([0-9]*\) # SKIP \(.*\)$/ok \1 - \2 # SKIP/'
+"$@" 2>&1 | awk -v name="$1" -v keep=8 -v show=20 '
+	function tell(line) { print name ": " line >"/dev/stderr" }
+	/^not ok [0-9]* # SKIP / {
+		sub(/^not /, "")
+		sub(/ # SKIP /, " - ")
+		$0 = $0 " # SKIP"
+	}
+	{
+		print
+		fflush()
+	}
+	/^ *not ok / && !/# SKIP/ {
+		for (i = seen > keep ? seen - keep : 0; i < seen; i++)
+			tell(before[i % keep])
+		tell($0)
+		seen = 0
+		left = show
+		next
+	}
+	/^ *ok / { seen = left = 0; next }
+	left > 0 { tell($0); left--; next }
+	{ before[seen++ % keep] = $0 }'

@@ -34,11 +34,12 @@ is "$(vmkfstools -P "$lun")" "$before" "and takes no space"
 # ---- a VM ----
 
 # Then all that is left goes to files: by halves, until not even 1 MiB is left. A member
-# without a journal takes a block for it while it is mounted, and which members find one is
-# chance: so 1 MiB is asked for until the volume, unmounted, has no block.
+# without a journal takes a block for it while it is mounted, and which of them find one
+# is chance: so 1 MiB is asked for until the volume, unmounted, has no block.
 fill() {
-	vmkfstools -c "$1" -d eagerzeroedthick "$lun:/fill/$filled.vmdk" >/dev/null 2>&1 &&
-		filled=$((filled + 1))
+	local disk=$lun:/fill/$filled.vmdk
+	vmkfstools -c "$1" -d eagerzeroedthick "$disk" >/dev/null 2>&1 || return
+	filled=$((filled + 1))
 }
 filled=0
 for ((mib = 256; mib > 1; mib /= 2)); do
