@@ -11,7 +11,7 @@
  * 1. block_count of the FD = number of data addresses that are not 0, TBZ count = those
  *    of them with the mark; both change with the address, in the same transaction.
  * 2. No pointer block is empty: one whose last entry goes is freed with it, and is then
- *    not edited (nothing refers to it; its bytes do not matter).
+ *    not edited: what it says may bring a removed file back (FORMAT.md 8.6).
  * 3. A pointer block is written whole when it is allocated (vmfs_txn_create), so that
  *    bytes of its former life never show.
  * 4. COW blocks are shared with others: never changed, never freed; -EOPNOTSUPP.
@@ -19,6 +19,7 @@
 #include "vmfs/blockmap.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/align.h"
@@ -384,9 +385,38 @@ static bool has_other_entries(const struct vmfs_shape *shape,
 	return false;
 }
 
+int blockmap_remember(struct vmfs_txn *t, const struct fd_ref *ref,
+		      const struct fd_body_disk *fdd, struct blockmap_before *before)
+{
+	const struct vmfs_shape *shape = vmfs_txn_volume(t)->shape;
+	const void *slots = shape_slots(shape, fdd), *entries;
+	uint32_t count = shape->fd_slots;
+	while (count && addr_is_none(shape_entry(shape, slots, count - 1)))
+		count--;
+	if (zla_of(fdd) != VMFS_ZLA_DOUBLE || count == 0)
+		return 0;
+	before->entries = calloc(count, shape->pb_size);
+	if (!before->entries)
+		return -ENOMEM;
+	before->count = count;
+	for (uint32_t i = 0; i < count; i++) {
+		vmfs_addr pb = shape_entry(shape, slots, i);
+		if (addr_is_none(pb))
+			continue;
+		uint64_t span = (uint64_t)shape->pb_entries * shape->pb_entries;
+		int rc = read_pointer_block(t, ref, pb, i * span, &entries);
+		if (rc < 0)
+			return rc;
+		(void)memcpy(before->entries + (size_t)i * shape->pb_size, entries,
+			     shape->pb_size);
+	}
+	return 0;
+}
+
 /* Takes a pointer block out of the map, and the one above it if that becomes empty. */
 static int free_leaf_block(struct vmfs_txn *t, const struct fd_ref *ref,
-			   struct fd_body_disk *fdd, uint64_t block)
+			   struct fd_body_disk *fdd, uint64_t block,
+			   const struct blockmap_before *before)
 {
 	const struct vmfs_shape *shape = vmfs_txn_volume(t)->shape;
 	const vmfs_addr none = { 0 };
@@ -406,6 +436,10 @@ static int free_leaf_block(struct vmfs_txn *t, const struct fd_ref *ref,
 		shape_set_entry(shape, upper, index, none);
 		if (!is_all_zero(upper, shape->pb_size))
 			return 0;
+		if (before && block / span < before->count)
+			(void)memcpy(upper,
+				     before->entries + block / span * shape->pb_size,
+				     shape->pb_size);
 	}
 	shape_set_entry(shape, slots, block / span, none);
 	return free_pointer_block(t, fdd, top);
@@ -461,7 +495,7 @@ static int free_in_leaf(struct vmfs_txn *t, const struct fd_ref *ref,
 	*ret_count = (uint64_t)blocks;
 	rc = change_counts(t, ref, fdd, -blocks, -tbz);
 	if (rc == 0 && is_emptied)
-		rc = free_leaf_block(t, ref, fdd, leaf->first);
+		rc = free_leaf_block(t, ref, fdd, leaf->first, range->before);
 	return rc;
 }
 
@@ -476,10 +510,15 @@ int blockmap_free(struct vmfs_txn *t, const struct fd_ref *ref, struct fd_body_d
 		int rc = blockmap_leaf(t, ref, fdd, end - 1, &leaf);
 		if (rc < 0)
 			return rc;
-		struct blockmap_range part = { .first = range->first, .end = end };
+		struct blockmap_range part = { .first = range->first,
+					       .end = end,
+					       .before = range->before };
 		if (leaf.entries &&
-		    end - max_u64(leaf.first, part.first) > range->budget - freed)
-			part.first = end - (range->budget - freed);
+		    end - max_u64(leaf.first, part.first) > range->budget - freed) {
+			if (freed)
+				break;
+			part.first = end - range->budget;
+		}
 		if (leaf.entries) {
 			uint64_t n = 0;
 			rc = free_in_leaf(t, ref, fdd, &leaf, &part, &n);

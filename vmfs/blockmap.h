@@ -52,14 +52,32 @@ int blockmap_reserve(struct vmfs_txn *t, const struct fd_ref *ref,
 int blockmap_set(struct vmfs_txn *t, const struct fd_ref *ref, struct fd_body_disk *fdd,
 		 uint64_t first, uint32_t count, const vmfs_addr *addrs)
 	__attribute__((warn_unused_result));
+/*
+ * What the pointer blocks of pointer blocks of a file held before blocks were freed, by
+ * slot. Those below them are never changed while they are emptied.
+ */
+struct blockmap_before {
+	uint32_t count;	  /* slots; 0: there are none */
+	uint8_t *entries; /* count times pb_size; malloc'ed */
+};
+
+/* Fills an empty one. 0, -ENOMEM, as blockmap_leaf. */
+int blockmap_remember(struct vmfs_txn *t, const struct fd_ref *ref,
+		      const struct fd_body_disk *fdd, struct blockmap_before *before)
+	__attribute__((warn_unused_result));
+
 struct blockmap_range {
 	uint64_t first, end; /* blocks */
 	uint64_t budget;
+	/* A pointer block of pointer blocks that is freed gets back what it held; NULL:
+	 * it need not. */
+	const struct blockmap_before *before;
 };
 /*
  * Frees the blocks of [first, end), and the pointer blocks that become empty, from the
- * end downwards, until about `budget` blocks are freed. *ret_from: [*ret_from, end) is
- * free now.
+ * end downwards, until about `budget` blocks are freed: whole leaves, so that the bytes
+ * of a pointer block stay as they were (part of one only if it alone is over the budget).
+ * *ret_from: [*ret_from, end) is free now.
  */
 int blockmap_free(struct vmfs_txn *t, const struct fd_ref *ref, struct fd_body_disk *fdd,
 		  const struct blockmap_range *range, uint64_t *ret_from)

@@ -13,7 +13,8 @@
  * 1. Bytes behind the length are never read. A piece that begins at or behind the length
  *    is made new (vmfs_txn_create) when the directory grows into it: what the block held
  *    before never shows.
- * 2. Directories are kept compact: removing an entry moves the last one into its place.
+ * 2. Directories are kept compact: removing an entry changes it with the last one, and
+ *    the length ends before it.
  * 3. No block lies wholly behind the length.
  * 4. A block that was part of a directory may stand in this host's journal. It must not
  *    become file data (which is not journalled) while it does, or a replay would write an
@@ -664,6 +665,10 @@ int dir_remove(struct vmfs_txn *t, const struct fd_ref *dir, uint64_t index)
 	if (rc == 0 && count > index)
 		rc = write_bytes(t, dir, fdd, index * VMFS_DIRENT_SIZE,
 				 (const uint8_t *)&lastd, UINT64_MAX);
+	/* Behind the end, for who brings the file back: FORMAT.md 8.6. */
+	if (rc == 0 && count > index)
+		rc = write_bytes(t, dir, fdd, count * VMFS_DIRENT_SIZE,
+				 (const uint8_t *)&gone, UINT64_MAX);
 	if (rc == 0)
 		rc = shrink(t, dir, fdd, count * VMFS_DIRENT_SIZE);
 	if (rc == 0)

@@ -555,9 +555,12 @@ static int hide_entry(const struct edit6 *e, uint64_t block, uint32_t slot)
 	struct vmfs6_dir_block_disk *b;
 	int rc = edit_block(e, block, DIR6_ENTRIES, &b);
 
-	if (rc == 0)
-		b->u.entries[slot].addr = le32_of(0);
-	return rc;
+	if (rc < 0)
+		return rc;
+	/* For who brings the file back: FORMAT.md 8.6. */
+	b->u.entries[slot].hash = b->u.entries[slot].addr;
+	b->u.entries[slot].addr = le32_of(0);
+	return 0;
 }
 
 static int take_out(struct edit6 *e, uint64_t index)

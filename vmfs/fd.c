@@ -8,8 +8,9 @@
  *	free --fd_create--> in use (links >= 1) --fd_free--> free
  *
  * fd_create clears the bit in the FDC cluster, takes ++generation of that cluster, and
- * writes every byte of the piece; fd_free sets the bit and leaves links 0 and no
- * addresses behind, so that a stray look at it finds nothing (FORMAT.md 8.4). Its lock
+ * writes every byte of the piece; fd_free sets the bit and leaves links 0 behind, which
+ * tells a stray look at it that it is free, and else what it was: by that a removed file
+ * can be brought back as long as nobody has taken its blocks (FORMAT.md 8.6). Its lock
  * sector is never rewritten but by lock transitions: the token grows through all lives of
  * an FD.
  */
@@ -196,13 +197,8 @@ int fd_free(struct vmfs_txn *t, const struct fd_ref *ref)
 		rc = vmfs_txn_lock(t, &id, lock_of_freed(vol, fdd), 0);
 	if (rc < 0)
 		return rc;
-	le32 addr = fdd->meta.addr;
-	le32 generation = fdd->meta.generation;
-	le32 signature = fdd->meta.signature;
-	(void)memset(fdd, 0, vol->shape->fd_body_size);
-	fdd->meta.addr = addr;
-	fdd->meta.generation = generation;
-	fdd->meta.signature = signature;
+	fdd->meta.links = le32_of(0);
+	fdd->meta.ctime_s = le32_of(fd_now_s());
 	return resource_free(t, ref->addr, (vmfs_addr){ 0 });
 }
 

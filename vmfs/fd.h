@@ -65,7 +65,10 @@ int fd_create(struct vmfs_txn *t, vmfs_addr parent, uint32_t type, uint32_t mode
  */
 int fd_move(struct vmfs_txn *t, const struct fd_ref *ref, vmfs_addr parent)
 	__attribute__((warn_unused_result));
-/* Marks an FD free whose blocks are freed already; its lock is given back afterwards. */
+/*
+ * Marks an FD free whose blocks are freed already, and says when (ctime). All else stays
+ * in it; its lock is given back afterwards.
+ */
 int fd_free(struct vmfs_txn *t, const struct fd_ref *ref)
 	__attribute__((warn_unused_result));
 

@@ -20,6 +20,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/align.h"
@@ -244,7 +245,43 @@ struct removal {
 	bool is_more;		/* there was more to free than the budget */
 	bool may_stay;		/* it may be open here: then it loses its name alone */
 	bool has_stayed;
+	/* How the file was before any of it was freed; NULL: not looked at yet. */
+	struct fd_body_disk *before;
+	struct blockmap_before before_map;
+	bool has_cut;		/* and some of it is free already, durably */
 };
+
+static void forget_before(struct removal *r)
+{
+	free(r->before);
+	free(r->before_map.entries);
+	r->before = NULL;
+	r->before_map = (struct blockmap_before){ 0 };
+	r->has_cut = false;
+}
+
+/*
+ * What the FD is to hold when it is free: how the file was (FORMAT.md 8.6). Looked at
+ * anew in each try, until the first step has cut the file, whose lock is ours then.
+ */
+static int remember_before(struct vmfs_txn *t, struct removal *r,
+			   const struct fd_body_disk *fdd)
+{
+	uint32_t size = vmfs_txn_volume(t)->shape->fd_body_size;
+	if (r->has_cut &&
+	    le32_get(r->before->meta.addr) == le32_get(fdd->meta.addr) &&
+	    le32_get(r->before->meta.generation) == le32_get(fdd->meta.generation))
+		return 0;
+	forget_before(r);
+	r->before = malloc(size);
+	if (!r->before)
+		return -ENOMEM;
+	(void)memcpy(r->before, fdd, size);
+	int rc = blockmap_remember(t, &r->end.entry.ref, fdd, &r->before_map);
+	if (rc < 0)
+		forget_before(r);
+	return rc;
+}
 
 /* Only the last component counts: "/a/." cannot be removed as "." of a. */
 static int check_removable(const struct path_end *end)
@@ -261,19 +298,29 @@ static int check_removable(const struct path_end *end)
 }
 
 /* Frees blocks from the end; *ret_is_all: none is left. */
-static int cut_blocks(struct vmfs_txn *t, const struct fd_ref *ref,
+static int cut_blocks(struct vmfs_txn *t, const struct removal *r,
 		      struct fd_body_disk *fdd, uint64_t budget, bool *ret_is_all)
 {
 	uint64_t block_size = le64_get(fdd->meta.block_size);
-	struct blockmap_range all = { .end = UINT64_MAX, .budget = budget };
+	struct blockmap_range all = { .end = UINT64_MAX,
+				      .budget = budget,
+				      .before = &r->before_map };
 	uint64_t from;
-	int rc = blockmap_free(t, ref, fdd, &all, &from);
+	int rc = blockmap_free(t, &r->end.entry.ref, fdd, &all, &from);
 	if (rc < 0)
 		return rc;
 	*ret_is_all = from == 0;
 	if (from && from * block_size < fd_length(fdd))
 		fdd->meta.length = le64_of(from * block_size);
 	return 0;
+}
+
+/* Frees the FD, whose blocks are free, with all in it that was there before. */
+static int free_as_before(struct vmfs_txn *t, struct removal *r,
+			  struct fd_body_disk *fdd)
+{
+	(void)memcpy(fdd, r->before, vmfs_txn_volume(t)->shape->fd_body_size);
+	return fd_free(t, &r->end.entry.ref);
 }
 
 /* The FD at r->end loses this name: freed if it was the last. */
@@ -299,12 +346,13 @@ static int drop_file(struct vmfs_txn *t, struct removal *r)
 		fdd->meta.links = le32_of(le32_get(fdd->meta.links) - 1);
 		return 0;
 	}
-	if (le32_get(fdd->meta.type) != VMFS_TYPE_RDM)
-		rc = cut_blocks(t, ref, fdd, r->budget, &is_all);
+	rc = remember_before(t, r, fdd);
+	if (rc == 0 && le32_get(fdd->meta.type) != VMFS_TYPE_RDM)
+		rc = cut_blocks(t, r, fdd, r->budget, &is_all);
 	r->is_more = !is_all;
 	if (rc < 0 || r->is_cut_only)
 		return rc;
-	return r->is_more ? -E2BIG : fd_free(t, ref);
+	return r->is_more ? -E2BIG : free_as_before(t, r, fdd);
 }
 
 static int drop_directory(struct vmfs_txn *t, struct removal *r)
@@ -319,8 +367,10 @@ static int drop_directory(struct vmfs_txn *t, struct removal *r)
 	if (rc == 0)
 		rc = fd_edit(t, ref, &fdd);
 	if (rc == 0)
-		rc = cut_blocks(t, ref, fdd, UINT64_MAX, &is_all);
-	return rc < 0 ? rc : fd_free(t, ref);
+		rc = remember_before(t, r, fdd);
+	if (rc == 0)
+		rc = cut_blocks(t, r, fdd, UINT64_MAX, &is_all);
+	return rc < 0 ? rc : free_as_before(t, r, fdd);
 }
 
 static int cut_build(struct vmfs_txn *t, void *arg)
@@ -330,32 +380,31 @@ static int cut_build(struct vmfs_txn *t, void *arg)
 
 /*
  * Cuts a file that is too large for one transaction down to what fits one. Its lock is
- * taken and stays pinned: *ret_is_locked.
+ * taken and stays pinned: r->is_locked.
  */
-static int cut_down(struct vmfs_volume *vol, const struct path_end *end,
-		    bool *ret_is_locked)
+static int cut_down(struct vmfs_volume *vol, struct removal *r)
 {
-	struct removal r = { .end = *end, .budget = STEP_BLOCKS, .is_locked = true,
-			     .is_cut_only = true, .is_more = true };
 	struct vmfs_lock_id id;
-	int rc = fd_lock_id(vol, &end->entry.ref, &id);
+	int rc = fd_lock_id(vol, &r->end.entry.ref, &id);
 	if (rc == 0)
 		rc = vmfs_lock_acquire(vol, &id, LOCK_EXCLUSIVE,
 				       clock_now() + PATIENCE_NS, NULL);
 	if (rc < 0)
 		return rc;
-	*ret_is_locked = true;
-	while (r.is_more) {
-		rc = names_run(vol, cut_build, &r);
-		if (rc == -E2BIG && r.budget > 64) {
-			r.budget /= 2;
-			r.is_more = true;
+	r->is_locked = r->is_cut_only = r->is_more = true;
+	while (r->is_more) {
+		rc = names_run(vol, cut_build, r);
+		if (rc == -E2BIG && r->budget > 64) {
+			r->budget /= 2;
+			r->is_more = true;
 			continue;
 		}
 		if (rc < 0)
-			return rc;
+			break;
+		r->has_cut = true;
 	}
-	return 0;
+	r->is_cut_only = false;
+	return rc;
 }
 
 struct change {
@@ -365,25 +414,11 @@ struct change {
 	struct path_end from;
 };
 
-/*
- * Runs a change that removes a file; if that is too large for one transaction, cuts it
- * down and runs it again.
- */
-static int run_removal(struct vmfs_volume *vol, vmfs_build_fn *build, struct change *c)
+/* For a file that is too large for one transaction. */
+static int run_in_steps(struct vmfs_volume *vol, vmfs_build_fn *build, struct change *c)
 {
 	struct vmfs_lock_id id;
-	c->r.budget = STEP_BLOCKS;
-	int rc = names_run(vol, build, c);
-	if (rc == -ENOLINK) {
-		rc = unlinked_prepare(vol);
-		if (rc == 0)
-			rc = names_run(vol, build, c);
-	}
-	if (rc == 0 && c->r.has_stayed)
-		file_note_unlinked(vol, c->r.end.entry.ref.addr);
-	if (rc != -E2BIG)
-		return path_result(vol, &c->r.end, rc);
-	rc = cut_down(vol, &c->r.end, &c->r.is_locked);
+	int rc = cut_down(vol, &c->r);
 	if (rc == 0)
 		rc = names_run(vol, build, c);
 	if (c->r.is_locked) {
@@ -393,6 +428,27 @@ static int run_removal(struct vmfs_volume *vol, vmfs_build_fn *build, struct cha
 		if (rc == 0)
 			rc = rc2;
 	}
+	return rc;
+}
+
+/*
+ * Runs a change that removes a file; if that is too large for one transaction, cuts it
+ * down and runs it again.
+ */
+static int run_removal(struct vmfs_volume *vol, vmfs_build_fn *build, struct change *c)
+{
+	c->r.budget = STEP_BLOCKS;
+	int rc = names_run(vol, build, c);
+	if (rc == -ENOLINK) {
+		rc = unlinked_prepare(vol);
+		if (rc == 0)
+			rc = names_run(vol, build, c);
+	}
+	if (rc == 0 && c->r.has_stayed)
+		file_note_unlinked(vol, c->r.end.entry.ref.addr);
+	if (rc == -E2BIG)
+		rc = run_in_steps(vol, build, c);
+	forget_before(&c->r);
 	return path_result(vol, &c->r.end, rc);
 }
 
