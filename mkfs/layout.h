@@ -105,12 +105,6 @@ int mkfs_layout6_make(const char *name, uint64_t device_size,
 		      const struct mkfs_counts *counts, struct reporter *r,
 		      struct mkfs_layout *ret_layout) __attribute__((warn_unused_result));
 
-/* .fbb.sf of VMFS-6: in each group 8 LFB clusters of 16, and the 128 SFB clusters in
-   them. */
-#define MKFS6_LFB_PER_CLUSTER 16u
-#define MKFS6_LFB_PER_GROUP 128u
-#define MKFS6_LFB_HEADERS_SIZE (8 * VMFS6_CLUSTER_HEADER_SIZE)
-#define MKFS6_LFB_GROUP_SIZE (MKFS6_LFB_HEADERS_SIZE + 128 * VMFS6_CLUSTER_HEADER_SIZE)
 /*
  * File offset in .fbb.sf of the header of a cluster of LFBs, and of the SFBs of an LFB.
  */

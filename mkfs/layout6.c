@@ -116,12 +116,12 @@ static void resources_make(struct mkfs_layout *l, const struct mkfs_counts *c)
 static uint64_t fbb_length(const struct mkfs_layout *l)
 {
 	uint32_t lfbs = l->resources[MKFS_FBB].cluster_count;
-	uint32_t rest = lfbs % MKFS6_LFB_PER_GROUP;
+	uint32_t rest = lfbs % VMFS6_LFB_PER_GROUP;
 	uint64_t length = VMFS_RESOURCE_GROUP_OFF +
-			  (uint64_t)(lfbs / MKFS6_LFB_PER_GROUP) * MKFS6_LFB_GROUP_SIZE;
+			  (uint64_t)(lfbs / VMFS6_LFB_PER_GROUP) * VMFS6_LFB_GROUP_SIZE;
 
 	if (rest)
-		length += MKFS6_LFB_HEADERS_SIZE +
+		length += VMFS6_LFB_HEADERS_SIZE +
 			  (uint64_t)rest * VMFS6_CLUSTER_HEADER_SIZE;
 	return length;
 }
@@ -181,14 +181,14 @@ int mkfs_layout6_fill(struct mkfs_layout *l, struct mkfs_counts *counts,
 uint64_t mkfs_lfb_cluster_off(uint32_t cluster)
 {
 	return VMFS_RESOURCE_GROUP_OFF +
-	       (uint64_t)(cluster / CLUSTERS_PER_GROUP) * MKFS6_LFB_GROUP_SIZE +
+	       (uint64_t)(cluster / CLUSTERS_PER_GROUP) * VMFS6_LFB_GROUP_SIZE +
 	       (uint64_t)(cluster % CLUSTERS_PER_GROUP) * VMFS6_CLUSTER_HEADER_SIZE;
 }
 
 uint64_t mkfs_sfb_cluster_off(uint32_t lfb)
 {
 	return VMFS_RESOURCE_GROUP_OFF +
-	       (uint64_t)(lfb / MKFS6_LFB_PER_GROUP) * MKFS6_LFB_GROUP_SIZE +
-	       MKFS6_LFB_HEADERS_SIZE +
-	       (uint64_t)(lfb % MKFS6_LFB_PER_GROUP) * VMFS6_CLUSTER_HEADER_SIZE;
+	       (uint64_t)(lfb / VMFS6_LFB_PER_GROUP) * VMFS6_LFB_GROUP_SIZE +
+	       VMFS6_LFB_HEADERS_SIZE +
+	       (uint64_t)(lfb % VMFS6_LFB_PER_GROUP) * VMFS6_CLUSTER_HEADER_SIZE;
 }

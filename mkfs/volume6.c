@@ -13,15 +13,12 @@
 #include "base/bitmap.h"
 #include "mkfs/writer.h"
 #include "vmfs/addr.h"
+#include "vmfs/cluster.h"
 #include "vmfs/foreign.h"
 
 #define FIRST_MTIME 401u /* of the first lock, as ESXi has it */
 #define FBB_LFB_PER_CLUSTER 0x348u /* owners declared, in the headers of .fbb.sf */
-#define FBB_LFB_PER_LFB 0x34u
-#define LFB_WORDS_OFF 0xe0u    /* in the meta page: 0xff for each LFB */
 #define OWNERS_OFF_SMALL 0x2e0u /* of clusters of up to 32 */
-#define UNKNOWN2A_LFB 7u
-#define UNKNOWN2A_SFB 0x100u
 
 static const uint8_t rest_of_page[VMFS6_PAGE - VMFS_SECTOR_SIZE];
 
@@ -30,20 +27,6 @@ static void put_page(struct mkfs *m, uint64_t vol_off, const void *sector)
 {
 	mkfs_put(m, vol_off, sector, VMFS_SECTOR_SIZE);
 	mkfs_put(m, vol_off + VMFS_SECTOR_SIZE, rest_of_page, sizeof(rest_of_page));
-}
-
-/* What every cluster header begins with. */
-static struct vmfs6_cluster_disk cluster_make(uint32_t number, uint32_t total,
-					      uint32_t used)
-{
-	return (struct vmfs6_cluster_disk){
-		.signature = le32_of(VMFS6_CLUSTER_SIGNATURE),
-		.number = le64_of(number),
-		.total = le16_of((uint16_t)total),
-		.free = le16_of((uint16_t)(total - used)),
-		.unknown30 = le64_of(1),
-		.hint = le32_of(used < total ? used : 0),
-	};
 }
 
 static void put_cluster(struct mkfs *m, uint32_t lock_type, uint64_t vol_off,
@@ -60,19 +43,10 @@ static void put_cluster(struct mkfs *m, uint32_t lock_type, uint64_t vol_off,
 static void put_lfb_cluster(struct mkfs *m, uint32_t cluster, uint32_t lfbs)
 {
 	const struct mkfs_file *file = &m->layout->files[VMFS_FD_FBB];
-	uint32_t total = (uint32_t)min_u64(lfbs - cluster * MKFS6_LFB_PER_CLUSTER,
-					   MKFS6_LFB_PER_CLUSTER);
-	struct vmfs6_cluster_disk c = cluster_make(cluster, total, total);
-	uint8_t *page = (uint8_t *)&c;
+	uint32_t total = (uint32_t)min_u64(lfbs - cluster * VMFS6_LFB_PER_CLUSTER,
+					   VMFS6_LFB_PER_CLUSTER);
+	struct vmfs6_cluster_disk c = cluster_image_large(cluster, total);
 
-	c.hint = le32_of(0);
-	c.unknown2a = le16_of(UNKNOWN2A_LFB);
-	for (uint32_t i = 0; i < total; i++) {
-		le64 word = le64_of(0xff);
-
-		bitmap_set_range(c.states, i * 3 + 2, 1); /* converted: 100 */
-		memcpy(page + LFB_WORDS_OFF + i * sizeof(word), &word, sizeof(word));
-	}
 	put_cluster(m, VMFS_LOCK_LFB,
 		    mkfs_file_vol_off(file, mkfs_lfb_cluster_off(cluster)), &c);
 }
@@ -94,13 +68,10 @@ static void put_sfb_cluster(struct mkfs *m, uint32_t cluster)
 	const struct mkfs_resource *res = &l->resources[MKFS_FBB];
 	uint32_t total = mkfs_cluster_total(res, cluster);
 	uint32_t used = mkfs_cluster_used(l, res, cluster);
-	struct vmfs6_cluster_disk c = cluster_make(cluster, total, used);
+	struct vmfs6_cluster_disk c = cluster_image_small(cluster, total, used);
 	struct vmfs6_owner_disk owners[VMFS6_SFB_OWNERS_MAX] = { 0 };
 	uint16_t owner_count = 1; /* the first is null */
 
-	c.unknown2a = le16_of(UNKNOWN2A_SFB);
-	for (uint32_t i = used; i < total; i++)
-		bitmap_set_range(c.states, i * 2, 1); /* free: 01 */
 	for (uint32_t fd = 0; fd < l->fd_count; fd++) {
 		uint32_t count = blocks_between(
 			&l->files[fd], cluster * VMFS6_SFB_PER_LFB, VMFS6_SFB_PER_LFB);
@@ -123,14 +94,14 @@ static void put_fbb(struct mkfs *m)
 	const struct mkfs_resource *res = &m->layout->resources[MKFS_FBB];
 	const struct mkfs_file *file = &m->layout->files[VMFS_FD_FBB];
 	uint32_t lfbs = res->cluster_count;
-	uint32_t lfb_clusters = (uint32_t)div_up(lfbs, MKFS6_LFB_PER_CLUSTER);
+	uint32_t lfb_clusters = (uint32_t)div_up(lfbs, VMFS6_LFB_PER_CLUSTER);
 	struct mkfs_resource parent = {
-		.per_cluster = MKFS6_LFB_PER_CLUSTER,
+		.per_cluster = VMFS6_LFB_PER_CLUSTER,
 		.clusters_per_group = res->clusters_per_group,
 		.resource_size = VMFS6_CLUSTER_HEADER_SIZE,
-		.group_size = MKFS6_LFB_GROUP_SIZE,
+		.group_size = VMFS6_LFB_GROUP_SIZE,
 		.count = lfbs,
-		.group_count = (uint32_t)div_up(lfbs, MKFS6_LFB_PER_GROUP),
+		.group_count = (uint32_t)div_up(lfbs, VMFS6_LFB_PER_GROUP),
 	};
 	struct vmfs6_resource_header_disk lfb = {
 		.geometry = mkfs_geometry_make(&parent),
@@ -138,7 +109,7 @@ static void put_fbb(struct mkfs *m)
 		.version = le32_of(1),
 		.flags = le32_of(0x35),
 		.owners_per_cluster = le16_of(FBB_LFB_PER_CLUSTER),
-		.owners_per_resource = le16_of(FBB_LFB_PER_LFB),
+		.owners_per_resource = le16_of(VMFS6_LFB_OWNERS),
 		.bits_per_resource = le32_of(3),
 		.child_off = le32_of(VMFS6_SFB_HEADER_OFF),
 	};
@@ -150,9 +121,9 @@ static void put_fbb(struct mkfs *m)
 		.owners_per_cluster = le16_of(VMFS6_SFB_OWNERS_MAX),
 		.owners_per_resource = le16_of(1),
 		.bits_per_resource = le32_of(2),
-		.parent_per_cluster = le32_of(MKFS6_LFB_PER_CLUSTER),
+		.parent_per_cluster = le32_of(VMFS6_LFB_PER_CLUSTER),
 		.parent_clusters_per_group = le32_of(res->clusters_per_group),
-		.parent_group_size = le32_of(MKFS6_LFB_GROUP_SIZE),
+		.parent_group_size = le32_of(VMFS6_LFB_GROUP_SIZE),
 		.converted = le32_of(lfbs),
 	};
 
@@ -202,7 +173,7 @@ static void put_resource_file(struct mkfs *m, enum mkfs_resource_index which)
 		uint64_t off = mkfs_file_vol_off(file, mkfs_cluster_off(res, i));
 		uint32_t total = mkfs_cluster_total(res, i);
 		uint32_t used = mkfs_cluster_used(l, res, i);
-		struct vmfs6_cluster_disk c = cluster_make(i, total, used);
+		struct vmfs6_cluster_disk c = cluster_image6(i, total, used);
 
 		if (!used)
 			c.hint = le32_of(0);

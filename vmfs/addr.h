@@ -101,10 +101,15 @@ static inline uint32_t addr_fb_number(vmfs_addr a)
 	return (uint32_t)(a.raw >> 6);
 }
 
+static inline uint32_t addr_lfb_number(vmfs_addr lfb)
+{
+	return (uint32_t)(lfb.raw >> 15 & 0x7fffffff);
+}
+
 /* A file block, from the address of the large one that it is part of. */
 static inline vmfs_addr addr_fb_of_lfb(vmfs_addr lfb, uint32_t index)
 {
-	return addr_fb6((lfb.raw >> 15 & 0x7fffffff) * ADDR6_FB_PER_LFB + index,
+	return addr_fb6((uint64_t)addr_lfb_number(lfb) * ADDR6_FB_PER_LFB + index,
 			lfb.raw & (ADDR6_COW | ADDR6_TBZ));
 }
 

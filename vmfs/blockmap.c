@@ -15,6 +15,8 @@
  * 3. A pointer block is written whole when it is allocated (vmfs_txn_create), so that
  *    bytes of its former life never show.
  * 4. COW blocks are shared with others: never changed, never freed; -EOPNOTSUPP.
+ * 5. A large block of VMFS-6 stands in each of its 512 entries. Who changes one of them
+ *    divides it first (large.c): then they are those of small blocks.
  */
 #include "vmfs/blockmap.h"
 
@@ -23,6 +25,8 @@
 #include <string.h>
 
 #include "base/align.h"
+#include "base/bitmap.h"
+#include "vmfs/large.h"
 #include "vmfs/resource.h"
 #include "vmfs/shape.h"
 #include "vmfs/txn.h"
@@ -341,6 +345,73 @@ static int change_counts(struct vmfs_txn *t, const struct fd_ref *ref,
 	return 0;
 }
 
+/* ---- large blocks ---- */
+
+static bool is_large(const struct vmfs_shape *shape, const void *entries, uint64_t index)
+{
+	vmfs_addr a = shape_entry(shape, entries, index);
+	return addr_is_6(a) && addr_type(a) == ADDR_LFB;
+}
+
+/*
+ * One large block fewer, n small ones more. Whether it counts as one block or as 512 is
+ * not known: as one if there are fewer than all of them would be.
+ */
+static void count_divided(struct fd_body_disk *fdd, uint64_t n)
+{
+	uint32_t large = le32_get(fdd->meta.lfb_count);
+	bool is_one = le64_get(fdd->meta.block_count) < large * n;
+	if (large)
+		fdd->meta.lfb_count = le32_of(large - 1);
+	if (is_one)
+		fd_add_counts(fdd, (int64_t)n - 1, 0);
+}
+
+/*
+ * Divides the large block that stands at an index of a leaf of `count` entries, and puts
+ * the small ones into edited, the same leaf to be changed (NULL: it goes as a whole).
+ */
+static int divide_at(struct vmfs_txn *t, struct fd_body_disk *fdd, const void *entries,
+		     uint64_t count, uint64_t index, void *edited)
+{
+	struct vmfs_volume *vol = vmfs_txn_volume(t);
+	const struct vmfs_shape *shape = vol->shape;
+	vmfs_addr lfb = shape_entry(shape, entries, index);
+	uint64_t first = round_down(index, ADDR6_FB_PER_LFB);
+	uint64_t end = min_u64(first + ADDR6_FB_PER_LFB, count);
+	uint8_t used[ADDR6_FB_PER_LFB / 8] = { 0 };
+	uint64_t n = 0;
+	if (addr_is_cow(lfb))
+		return -EOPNOTSUPP;
+	for (uint64_t i = first; i < end; i++) {
+		vmfs_addr a = shape_entry(shape, entries, i);
+		if (!is_large(shape, entries, i) ||
+		    addr_lfb_number(a) != addr_lfb_number(lfb))
+			continue;
+		bitmap_set(used, i - first);
+		if (edited)
+			shape_set_entry(shape, edited, i,
+					addr_fb_of_lfb(a, (uint32_t)(i - first)));
+		n++;
+	}
+	count_divided(fdd, n);
+	return large_divide(t, addr_lfb_number(lfb),
+			    fd_owner_of(vol, fdd, RESOURCE_FBB), used);
+}
+
+/* Divides those that stand at [index, end) of an edited leaf of `count` entries. */
+static int divide_in(struct vmfs_txn *t, struct fd_body_disk *fdd, void *entries,
+		     uint64_t count, uint64_t index, uint64_t end)
+{
+	const struct vmfs_shape *shape = vmfs_txn_volume(t)->shape;
+	int rc = 0;
+	for (; rc == 0 && index < min_u64(end, count); index++) {
+		if (is_large(shape, entries, index))
+			rc = divide_at(t, fdd, entries, count, index, entries);
+	}
+	return rc;
+}
+
 int blockmap_set(struct vmfs_txn *t, const struct fd_ref *ref, struct fd_body_disk *fdd,
 		 uint64_t first, uint32_t count, const vmfs_addr *addrs)
 {
@@ -355,12 +426,15 @@ int blockmap_set(struct vmfs_txn *t, const struct fd_ref *ref, struct fd_body_di
 	for (uint32_t i = 0; i < count;) {
 		void *entries;
 		int rc = edit_leaf(t, ref, fdd, first + i, &entries);
+		uint64_t index = (first + i) % leaf_count;
+		if (rc == 0)
+			rc = divide_in(t, fdd, entries, leaf_count, index,
+				       index + count - i);
 		if (rc < 0)
 			return rc;
-		uint64_t index = (first + i) % leaf_count;
 		for (; index < leaf_count && i < count; index++, i++) {
 			vmfs_addr old = shape_entry(shape, entries, index);
-			if (addr_is_cow(old) || addr_type(old) == ADDR_LFB)
+			if (addr_is_cow(old))
 				return -EOPNOTSUPP;
 			blocks += !addr_is_none(addrs[i]) - !addr_is_none(old);
 			tbz += addr_is_tbz(addrs[i]) - addr_is_tbz(old);
@@ -445,12 +519,33 @@ static int free_leaf_block(struct vmfs_txn *t, const struct fd_ref *ref,
 	return free_pointer_block(t, fdd, top);
 }
 
-/* A large block is read and never changed: how a free one looks is not known. */
-static bool is_large(const struct vmfs_shape *shape, const struct blockmap_leaf *leaf,
-		     uint64_t block)
+/*
+ * The large blocks of [from, to) of a leaf. One that goes with its pointer block keeps
+ * its entries, of which each names a small one now; it is divided once.
+ */
+static int divide_for_freeing(struct vmfs_txn *t, const struct fd_ref *ref,
+			      struct fd_body_disk *fdd, const struct blockmap_leaf *leaf,
+			      uint64_t from, uint64_t to, bool is_emptied)
 {
-	vmfs_addr a = shape_entry(shape, leaf->entries, block - leaf->first);
-	return addr_type(a) == ADDR_LFB;
+	const struct vmfs_shape *shape = vmfs_txn_volume(t)->shape;
+	vmfs_addr last = { 0 };
+	int rc = 0;
+	for (uint64_t block = from; rc == 0 && block < to; block++) {
+		uint64_t i = block - leaf->first;
+		void *entries = NULL;
+		if (!is_large(shape, leaf->entries, i))
+			continue;
+		vmfs_addr addr = shape_entry(shape, leaf->entries, i);
+		if (is_emptied && last.raw &&
+		    addr_lfb_number(addr) == addr_lfb_number(last))
+			continue;
+		if (!is_emptied)
+			rc = edit_leaf(t, ref, fdd, block, &entries);
+		if (rc == 0)
+			rc = divide_at(t, fdd, leaf->entries, leaf->count, i, entries);
+		last = addr;
+	}
+	return rc;
 }
 
 /* Frees what lies in [first, end) of one leaf; *ret_count blocks. */
@@ -471,10 +566,11 @@ static int free_in_leaf(struct vmfs_txn *t, const struct fd_ref *ref,
 	uint64_t from = max_u64(range->first, leaf->first);
 	uint64_t to = min_u64(range->end, leaf->first + leaf->count);
 	bool is_emptied = depth > 0 && !has_other_entries(vol->shape, leaf, from, to);
-	for (uint64_t block = from; block < to; block++) {
+	rc = divide_for_freeing(t, ref, fdd, leaf, from, to, is_emptied);
+	for (uint64_t block = from; rc == 0 && block < to; block++) {
 		vmfs_addr addr;
 		rc = blockmap_entry(t, ref, fdd, leaf, block, &addr);
-		if (rc == 0 && (addr_is_cow(addr) || is_large(vol->shape, leaf, block)))
+		if (rc == 0 && addr_is_cow(addr))
 			rc = -EOPNOTSUPP;
 		if (rc < 0)
 			return rc;
@@ -492,6 +588,8 @@ static int free_in_leaf(struct vmfs_txn *t, const struct fd_ref *ref,
 		blocks++;
 		tbz += addr_is_tbz(addr);
 	}
+	if (rc < 0)
+		return rc;
 	*ret_count = (uint64_t)blocks;
 	rc = change_counts(t, ref, fdd, -blocks, -tbz);
 	if (rc == 0 && is_emptied)

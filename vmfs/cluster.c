@@ -61,6 +61,19 @@ static struct cluster_shape shape6(enum vmfs_resource_type type, uint32_t per_cl
 	return s;
 }
 
+/* 0: of VMFS-3, which cannot grow. */
+static uint32_t total_said(const struct vmfs_volume *vol, const void *page)
+{
+	switch (vol->shape->version) {
+	case 5:
+		return le32_get(((const struct vmfs_cluster_disk *)page)->total);
+	case 6:
+		return le16_get(((const struct vmfs6_cluster_disk *)page)->total);
+	default:
+		return 0;
+	}
+}
+
 struct cluster cluster_of(const struct vmfs_volume *vol, enum vmfs_resource_type type,
 			  uint32_t number, void *page)
 {
@@ -70,9 +83,8 @@ struct cluster cluster_of(const struct vmfs_volume *vol, enum vmfs_resource_type
 			     .page = page };
 
 	/* The volume may have grown since we looked, by a part of its last cluster. */
-	if (vol->shape->version == 5 && type == RESOURCE_FBB &&
-	    le32_get(page5(&c)->total) <= res->per_cluster)
-		c.total = (uint32_t)max_u64(c.total, le32_get(page5(&c)->total));
+	if (type == RESOURCE_FBB && total_said(vol, page) <= res->per_cluster)
+		c.total = (uint32_t)max_u64(c.total, total_said(vol, page));
 	if (vol->shape->version == 6)
 		c.shape = shape6(type, res->per_cluster);
 	else
@@ -86,9 +98,9 @@ struct cluster cluster_of(const struct vmfs_volume *vol, enum vmfs_resource_type
 void cluster_accept_length(struct cluster *c, const struct vmfs_volume *vol,
 			   enum vmfs_resource_type type)
 {
-	uint32_t total = le32_get(page5(c)->total);
+	uint32_t total = total_said(vol, c->page);
 
-	if (vol->shape->version == 5 && type == RESOURCE_FBB && total)
+	if (type == RESOURCE_FBB && total)
 		c->total = (uint32_t)min_u64(c->total, total);
 }
 
@@ -162,22 +174,27 @@ static void count_shares(const struct cluster *c)
 	page6(c)->owner_count = le16_of(count);
 }
 
-static void change_share(const struct cluster *c, vmfs_addr owner, bool is_more)
+static void change_share(const struct cluster *c, vmfs_addr owner, int32_t delta)
 {
-	if (addr_is_none(owner))
+	if (addr_is_none(owner) || !delta)
 		return;
 	struct vmfs6_owner_disk *share = find_share(c, owner);
 	if (!share)
 		return;
 	bool is_new = le32_get(share->fd) != owner.raw;
 	uint32_t count = is_new ? 0 : le32_get(share->count);
-	if (!is_more && !count)
+	if (delta < 0 && !count)
 		return;
-	count += is_more ? 1 : -1u;
+	count += (uint32_t)delta;
 	share->fd = le32_of(count ? (uint32_t)owner.raw : 0);
 	share->count = le32_of(count);
 	if (is_new || !count)
 		count_shares(c);
+}
+
+void cluster_add_share(const struct cluster *c, vmfs_addr owner, uint32_t count)
+{
+	change_share(c, owner, (int32_t)count);
 }
 
 void cluster_set_owner(const struct cluster *c, uint32_t index, vmfs_addr owner)
@@ -195,7 +212,7 @@ void cluster_take(const struct cluster *c, uint32_t index, vmfs_addr owner)
 		bitmap_clear(states(c), (uint64_t)index * c->shape.bits + i);
 	cluster_set_owner(c, index, owner);
 	if (c->shape.has_shares)
-		change_share(c, owner, true);
+		change_share(c, owner, 1);
 }
 
 void cluster_give(const struct cluster *c, uint32_t index, vmfs_addr owner)
@@ -203,7 +220,7 @@ void cluster_give(const struct cluster *c, uint32_t index, vmfs_addr owner)
 	bitmap_set(states(c), (uint64_t)index * c->shape.bits);
 	cluster_set_owner(c, index, (vmfs_addr){ 0 });
 	if (c->shape.has_shares)
-		change_share(c, owner, false);
+		change_share(c, owner, -1);
 }
 
 /* ---- the rest ---- */
@@ -221,6 +238,15 @@ void cluster_set_hint(const struct cluster *c, uint32_t hint)
 		page5(c)->hint = le32_of(hint);
 }
 
+void cluster_stamp(struct vmfs6_cluster_disk *page, const struct uuid *host)
+{
+	page->changes = le32_of(le32_get(page->changes) + 1);
+	page->changed_s = le32_of(fd_now_s());
+	/* The last 6 bytes of a UUID are the MAC of the machine that made it. */
+	memcpy(page->mac, host->b + sizeof(host->b) - sizeof(page->mac),
+	       sizeof(page->mac));
+}
+
 void cluster_seal(const struct cluster *c, const struct uuid *host)
 {
 	uint32_t count = cluster_count_free(c, c->total);
@@ -229,12 +255,8 @@ void cluster_seal(const struct cluster *c, const struct uuid *host)
 		page5(c)->free = le32_of(count);
 		return;
 	}
-	struct vmfs6_cluster_disk *d = page6(c);
-	d->free = le16_of((uint16_t)count);
-	d->changes = le32_of(le32_get(d->changes) + 1);
-	d->changed_s = le32_of(fd_now_s());
-	/* The last 6 bytes of a UUID are the MAC of the machine that made it. */
-	memcpy(d->mac, host->b + sizeof(host->b) - sizeof(d->mac), sizeof(d->mac));
+	page6(c)->free = le16_of((uint16_t)count);
+	cluster_stamp(page6(c), host);
 }
 
 uint32_t cluster_next_generation(const struct cluster *c)
@@ -248,4 +270,65 @@ uint32_t cluster_next_generation(const struct cluster *c)
 		generation = 1;
 	*counter = le32_of(generation);
 	return generation;
+}
+
+/* ---- new ones of VMFS-6 ---- */
+
+struct vmfs6_cluster_disk cluster_image6(uint32_t number, uint32_t total, uint32_t used)
+{
+	return (struct vmfs6_cluster_disk){
+		.signature = le32_of(VMFS6_CLUSTER_SIGNATURE),
+		.number = le64_of(number),
+		.total = le16_of((uint16_t)total),
+		.free = le16_of((uint16_t)(total - used)),
+		.unknown30 = le64_of(1),
+		.hint = le32_of(used < total ? used : 0),
+	};
+}
+
+struct vmfs6_cluster_disk cluster_image_small(uint32_t number, uint32_t total,
+					      uint32_t used)
+{
+	struct vmfs6_cluster_disk d = cluster_image6(number, total, used);
+
+	d.unknown2a = le16_of(VMFS6_SFB_UNKNOWN2A);
+	d.owner_count = le16_of(1); /* the first is null */
+	for (uint32_t i = used; i < total; i++)
+		bitmap_set(d.states, (uint64_t)i * 2); /* free: 01 */
+	return d;
+}
+
+void cluster_divide(struct vmfs6_cluster_disk *page, uint32_t index)
+{
+	uint8_t *bytes = (uint8_t *)page;
+	const uint64_t at = (uint64_t)index * VMFS6_LFB_BITS;
+	const size_t owners = VMFS6_LFB_OWNERS * sizeof(le32);
+	const le64 word = le64_of(0xff);
+
+	for (uint32_t bit = 0; bit < VMFS6_LFB_BITS; bit++)
+		bitmap_clear(page->states, at + bit);
+	bitmap_set(page->states, at + 2);
+	memcpy(bytes + VMFS6_LFB_WORDS_OFF + index * sizeof(word), &word, sizeof(word));
+	memset(bytes + VMFS6_LFB_OWNERS_OFF + index * owners, 0, owners);
+}
+
+struct vmfs6_cluster_disk cluster_image_large(uint32_t number, uint32_t total)
+{
+	struct vmfs6_cluster_disk d = cluster_image6(number, total, total);
+
+	d.unknown2a = le16_of(VMFS6_LFB_UNKNOWN2A);
+	for (uint32_t i = 0; i < total; i++)
+		cluster_divide(&d, i);
+	return d;
+}
+
+uint32_t cluster_large_state(const struct vmfs6_cluster_disk *page, uint32_t index)
+{
+	uint32_t state = 0;
+
+	for (uint32_t bit = 0; bit < VMFS6_LFB_BITS; bit++)
+		state |= (uint32_t)bitmap_get(page->states,
+					      (uint64_t)index * VMFS6_LFB_BITS + bit)
+			 << bit;
+	return state;
 }

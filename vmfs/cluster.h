@@ -11,6 +11,7 @@
 
 #include "base/uuid.h"
 #include "vmfs/addr.h"
+#include "vmfs/format6.h"
 #include "vmfs/resource.h"
 
 struct verify;
@@ -61,7 +62,27 @@ void cluster_set_owner(const struct cluster *c, uint32_t index, vmfs_addr owner)
  */
 void cluster_seal(const struct cluster *c, const struct uuid *host);
 void cluster_set_hint(const struct cluster *c, uint32_t hint);
+/* Only who changed it last, when, and that it was. */
+void cluster_stamp(struct vmfs6_cluster_disk *page, const struct uuid *host);
 /* .fdc.sf: the generation for the next FD, never 0. */
 uint32_t cluster_next_generation(const struct cluster *c);
+
+/* ---- new ones of VMFS-6 ---- */
+
+/*
+ * The page of a cluster whose first `used` items are in use: all but states and owners.
+ */
+struct vmfs6_cluster_disk cluster_image6(uint32_t number, uint32_t total, uint32_t used);
+/* Of small blocks: with states. */
+struct vmfs6_cluster_disk cluster_image_small(uint32_t number, uint32_t total,
+					      uint32_t used);
+/* Of large blocks, all of them divided into small ones. */
+struct vmfs6_cluster_disk cluster_image_large(uint32_t number, uint32_t total);
+/* Marks one large block of a cluster of them as divided. */
+void cluster_divide(struct vmfs6_cluster_disk *page, uint32_t index);
+/* Its state: VMFS6_LFB_FREE, VMFS6_LFB_DIVIDED, and a bit whose meaning is not known. */
+uint32_t cluster_large_state(const struct vmfs6_cluster_disk *page, uint32_t index);
+/* Small blocks: the owner has `count` more of them. */
+void cluster_add_share(const struct cluster *c, vmfs_addr owner, uint32_t count);
 
 #endif

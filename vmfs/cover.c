@@ -2,7 +2,7 @@
 /*
  * Which lock covers what. A sector of the volume is
  *
- *   in a resource file   the header of .fbb.sf: the lock of that file's FD (grow.c);
+ *   in a resource file   a header of .fbb.sf: the lock of that file's FD (grow.c);
  *                        another header, or what lies between groups: nobody's;
  *                        the lock sector of a cluster: itself only;
  *                        the metadata of a cluster: the cluster's lock;
@@ -25,12 +25,15 @@
 
 #include "base/align.h"
 #include "vmfs/fd.h"
+#include "vmfs/large.h"
 #include "vmfs/volume.h"
 
 enum place {
 	PLACE_NOBODYS,
 	PLACE_CLUSTER_LOCK,
 	PLACE_CLUSTER_META,
+	PLACE_LARGE_LOCK, /* of a cluster of large blocks: VMFS-6 */
+	PLACE_LARGE_META,
 	PLACE_FD_LOCK,
 	PLACE_FD,
 	PLACE_CONTENT,
@@ -62,8 +65,15 @@ static enum place place_in_file(const struct vmfs_volume *vol,
 	uint64_t in_group = (off - VMFS_RESOURCE_GROUP_OFF) % res->group_size;
 	uint64_t cluster = group * res->clusters_per_group;
 
-	if (in_group < res->headers_off)
-		return PLACE_NOBODYS;
+	if (in_group < res->headers_off) {
+		cluster = group * VMFS6_LFB_CLUSTERS_PER_GROUP +
+			  in_group / res->header_size;
+		*ret_distance = in_group % res->header_size;
+		if (cluster * VMFS6_LFB_PER_CLUSTER >= large_count(res->count))
+			return PLACE_NOBODYS;
+		return place_behind_lock(*ret_distance, shape->cluster_meta_off,
+					 PLACE_LARGE_LOCK, PLACE_LARGE_META);
+	}
 	if (in_group < headers) {
 		in_group -= res->headers_off;
 		cluster += in_group / res->header_size;
@@ -88,17 +98,24 @@ static enum place place_in_file(const struct vmfs_volume *vol,
 				 PLACE_FD);
 }
 
-/* The sector that says how many blocks the volume has. */
+/* A sector that says how many blocks the volume has. */
 static enum place place_of_header(struct vmfs_volume *vol, uint64_t vol_off,
 				  uint64_t *ret_distance)
 {
 	const struct fd_ref ref = { .addr = addr_of(ADDR_FD, 0, VMFS_FD_FBB) };
 	struct vmfs_lock_id id;
 
-	if (vol->shape->version != 5 || fd_lock_id(vol, &ref, &id))
+	if (fd_lock_id(vol, &ref, &id))
 		return PLACE_NOBODYS;
 	*ret_distance = vol_off - id.vol_off; /* behind it or before it */
 	return PLACE_FD;
+}
+
+/* In the first block of .fbb.sf; VMFS-6 has two of them. */
+static bool is_header(const struct vmfs_volume *vol, uint64_t in_block)
+{
+	return (vol->shape->version != 3 && in_block == 0) ||
+	       (vol->shape->version == 6 && in_block == VMFS6_SFB_HEADER_OFF);
 }
 
 static enum place place_of(struct vmfs_volume *vol, uint64_t vol_off, uint32_t *ret_type,
@@ -114,13 +131,15 @@ static enum place place_of(struct vmfs_volume *vol, uint64_t vol_off, uint32_t *
 		for (uint32_t k = 0; res->is_present && k < res->block_count; k++) {
 			if (res->block_vol_off[k] != vol_off - in_block)
 				continue;
-			if (i == RESOURCE_FBB && k == 0 && in_block == 0)
+			if (i == RESOURCE_FBB && k == 0 && is_header(vol, in_block))
 				return place_of_header(vol, vol_off, ret_distance);
 			enum place place = place_in_file(
 				vol, (enum vmfs_resource_type)i,
 				(uint64_t)k * vol->block_size + in_block, ret_distance);
 			if (place == PLACE_CLUSTER_LOCK || place == PLACE_CLUSTER_META)
 				*ret_type = res->lock_type;
+			if (place == PLACE_LARGE_LOCK || place == PLACE_LARGE_META)
+				*ret_type = VMFS_LOCK_LFB;
 			return place;
 		}
 	}
@@ -136,6 +155,8 @@ static bool is_covered(struct vmfs_volume *vol, uint64_t lock_off, enum place lo
 	switch (place_of(vol, vol_off, &type, &distance)) {
 	case PLACE_CLUSTER_META:
 		return lock == PLACE_CLUSTER_LOCK && vol_off - distance == lock_off;
+	case PLACE_LARGE_META:
+		return lock == PLACE_LARGE_LOCK && vol_off - distance == lock_off;
 	case PLACE_FD:
 		return lock == PLACE_FD_LOCK && vol_off - distance == lock_off;
 	case PLACE_CONTENT:
@@ -154,7 +175,8 @@ int vmfs_cover_check(struct vmfs_volume *vol, uint64_t lock_off, uint64_t vol_of
 	    !checked_add(vol_off, len, &end) || end > vol->lvm.size_bytes)
 		return -EUCLEAN;
 	enum place lock = place_of(vol, lock_off, ret_lock_type, &distance);
-	if (lock != PLACE_CLUSTER_LOCK && lock != PLACE_FD_LOCK)
+	if (lock != PLACE_CLUSTER_LOCK && lock != PLACE_LARGE_LOCK &&
+	    lock != PLACE_FD_LOCK)
 		return -EUCLEAN;
 	for (uint64_t off = vol_off; off < end; off += VMFS_SECTOR_SIZE) {
 		if (!is_covered(vol, lock_off, lock, off))

@@ -59,6 +59,8 @@ static const char *type_name(uint32_t type)
 		return "file descriptor";
 	case VMFS_LOCK_FBB:
 		return "cluster of file blocks";
+	case VMFS_LOCK_LFB:
+		return "cluster of large blocks";
 	case VMFS_LOCK_SBC:
 		return "cluster of sub-blocks";
 	case VMFS_LOCK_PBC:

@@ -137,6 +137,22 @@ struct vmfs6_owner_disk {
 #define VMFS6_SFB_OWNERS_OFF 0x940u /* in the meta page */
 #define VMFS6_SFB_OWNERS_MAX 216u
 
+/* Clusters of large blocks: 16 to a cluster, 3 bits of state each. */
+#define VMFS6_LFB_PER_CLUSTER 16u
+#define VMFS6_LFB_CLUSTERS_PER_GROUP 8u
+#define VMFS6_LFB_PER_GROUP (VMFS6_LFB_PER_CLUSTER * VMFS6_LFB_CLUSTERS_PER_GROUP)
+#define VMFS6_LFB_HEADERS_SIZE (VMFS6_LFB_CLUSTERS_PER_GROUP * VMFS6_CLUSTER_HEADER_SIZE)
+#define VMFS6_LFB_GROUP_SIZE                                                             \
+	(VMFS6_LFB_HEADERS_SIZE + VMFS6_LFB_PER_GROUP * VMFS6_CLUSTER_HEADER_SIZE)
+#define VMFS6_LFB_BITS 3u
+#define VMFS6_LFB_FREE 1u
+#define VMFS6_LFB_DIVIDED 4u	   /* made a cluster of small blocks */
+#define VMFS6_LFB_WORDS_OFF 0xe0u  /* in the meta page: u64 each, 0xff where divided */
+#define VMFS6_LFB_OWNERS_OFF 0x2e0u /* u32; */
+#define VMFS6_LFB_OWNERS 0x34u	   /* so many for each; 0 where divided */
+#define VMFS6_LFB_UNKNOWN2A 7u
+#define VMFS6_SFB_UNKNOWN2A 0x100u
+
 /* ---- file descriptors: FORMAT.md 20.5 ---- */
 
 #define VMFS6_FD_SIZE (2 * VMFS6_PAGE) /* lock page, meta page */

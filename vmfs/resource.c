@@ -33,6 +33,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "vmfs/cluster.h"
+#include "vmfs/large.h"
 #include "vmfs/lock.h"
 #include "vmfs/member.h"
 #include "vmfs/refresh.h"
@@ -87,9 +88,8 @@ enum vmfs_resource_type resource_of_addr(vmfs_addr addr)
 
 /* ---- geometry ---- */
 
-/* Vol offset of len bytes at a file offset; they must lie in one piece. */
-static int file_off(struct vmfs_volume *vol, enum vmfs_resource_type type, uint64_t off,
-		    uint32_t len, uint64_t *ret_vol_off)
+int resource_file_off(struct vmfs_volume *vol, enum vmfs_resource_type type, uint64_t off,
+		      uint32_t len, uint64_t *ret_vol_off)
 {
 	const struct vmfs_resource *res = &vol->resources[type];
 	uint64_t block = off / vol->block_size;
@@ -139,8 +139,8 @@ int resource_cluster_off(struct vmfs_volume *vol, enum vmfs_resource_type type,
 	if (!res->is_present || cluster >= res->cluster_count)
 		return vmfs_corrupt(vol, "%s: cluster %u of %u", kinds[type].name,
 				    cluster, res->cluster_count);
-	return file_off(vol, type, header_off(res, cluster), res->header_size,
-			ret_vol_off);
+	return resource_file_off(vol, type, header_off(res, cluster), res->header_size,
+				 ret_vol_off);
 }
 
 static bool is_item(const struct vmfs_resource *res, uint32_t cluster, uint32_t index)
@@ -200,8 +200,8 @@ int resource_addr_off(struct vmfs_volume *vol, vmfs_addr addr, uint64_t *ret_vol
 		return 0;
 	}
 	const struct vmfs_resource *res = &vol->resources[type];
-	return file_off(vol, type, item_off(res, cluster, index), res->resource_size,
-			ret_vol_off);
+	return resource_file_off(vol, type, item_off(res, cluster, index),
+				 res->resource_size, ret_vol_off);
 }
 
 int resource_lock_id(struct vmfs_volume *vol, enum vmfs_resource_type type,
@@ -269,51 +269,10 @@ static void take_parent_geometry(struct vmfs_resource *res,
 					    res->clusters_per_group);
 }
 
-/*
- * Which clusters of small blocks are not there, since their large block was never made
- * one. Most volumes have none, and say so in the header.
- */
-static int read_closed(struct vmfs_volume *vol, const struct vmfs_resource *res,
-		       uint32_t per_parent, uint8_t *closed)
-{
-	const uint32_t parents = res->headers_off / res->header_size;
-	struct vmfs6_cluster_disk *d = io_alloc(sizeof(*d));
-	int rc = d ? 0 : -ENOMEM;
-	for (uint32_t i = 0; rc == 0 && i < res->cluster_count; i++) {
-		uint32_t parent = i / per_parent;
-		uint64_t off = VMFS_RESOURCE_GROUP_OFF +
-			       (uint64_t)(parent / parents) * res->group_size +
-			       (uint64_t)(parent % parents) * res->header_size +
-			       vol->shape->cluster_meta_off;
-		uint64_t vol_off;
-		if (i % per_parent == 0) {
-			rc = file_off(vol, RESOURCE_FBB, off, sizeof(*d), &vol_off);
-			if (rc == 0)
-				rc = vmfs_gate_read(vol, vol_off, d, sizeof(*d));
-		}
-		if (rc == 0 && !bitmap_get(d->states, i % per_parent * 3 + 2))
-			bitmap_set(closed, i);
-	}
-	free(d);
-	return rc;
-}
-
-static int find_closed(struct vmfs_volume *vol, struct vmfs_resource *res,
-		       const struct vmfs6_resource_header_disk *headerd)
-{
-	uint32_t count = (uint32_t)div_up(res->count, res->per_cluster);
-	uint32_t per_parent = le32_get(headerd->parent_per_cluster);
-	if (le32_get(headerd->converted) == count)
-		return 0;
-	res->cluster_count = count;
-	res->is_closed = calloc(div_up(count, 8), 1);
-	return res->is_closed ? read_closed(vol, res, per_parent, res->is_closed)
-			      : -ENOMEM;
-}
-
 /* The header, verified, and the geometry that it gives. */
 static int read_header(struct vmfs_volume *vol, enum vmfs_resource_type type,
-		       const struct vmfs_resource_header_disk *header)
+		       const struct vmfs_resource_header_disk *header,
+		       struct vmfs6_resource_header_disk *ret_header6)
 {
 	struct vmfs_resource *res = &vol->resources[type];
 	bool is_6 = vol->shape->version == 6;
@@ -334,10 +293,10 @@ static int read_header(struct vmfs_volume *vol, enum vmfs_resource_type type,
 	if (rc < 0)
 		return vmfs_corrupt(vol, "%s: %s", kinds[type].name, why.text);
 	take_geometry(vol, type, &headerd.geometry);
-	if (!is_child)
-		return 0;
-	take_parent_geometry(res, &header6d);
-	return find_closed(vol, res, &header6d);
+	if (is_child)
+		take_parent_geometry(res, &header6d);
+	*ret_header6 = header6d;
+	return 0;
 }
 
 /* Of file blocks: how many at the end are kept back, and from where on none is ours. */
@@ -357,7 +316,8 @@ int resource_open(struct vmfs_volume *vol, enum vmfs_resource_type type,
 		  const struct vmfs_resource_header_disk *header)
 {
 	struct vmfs_resource *res = &vol->resources[type];
-	int rc = read_header(vol, type, header);
+	struct vmfs6_resource_header_disk header6;
+	int rc = read_header(vol, type, header, &header6);
 	if (rc < 0 || !res->count)
 		return rc;
 	res->cluster_count = (uint32_t)div_up(res->count, res->per_cluster);
@@ -365,7 +325,7 @@ int resource_open(struct vmfs_volume *vol, enum vmfs_resource_type type,
 	if (rc < 0)
 		return rc;
 	/* Where it may grow to: untouched memory costs nothing. */
-	uint64_t room = type == RESOURCE_FBB && vol->shape->version == 5
+	uint64_t room = type == RESOURCE_FBB && vol->shape->version != 3
 				? max_u64(VMFS_FB_MAX / res->per_cluster + 1,
 					  res->cluster_count)
 				: res->cluster_count;
@@ -380,7 +340,9 @@ int resource_open(struct vmfs_volume *vol, enum vmfs_resource_type type,
 		res->seen_free[i] = RESOURCE_UNSEEN;
 	set_reserve(vol, type);
 	res->is_present = true;
-	return 0;
+	return type == RESOURCE_FBB && vol->shape->version == 6
+		       ? large_find_whole(vol, res, &header6, &res->is_whole)
+		       : 0;
 }
 
 void resource_lengthen(struct vmfs_volume *vol, uint64_t count, uint32_t group_count)
@@ -405,7 +367,7 @@ void resource_done(struct vmfs_resource *res)
 	free(res->seen_free);
 	free(res->seen_spare);
 	free(res->is_touched);
-	free(res->is_closed);
+	free(res->is_whole);
 	*res = (struct vmfs_resource){ 0 };
 }
 
@@ -454,10 +416,11 @@ static struct resource_free_count hint_touch(struct vmfs_resource *res,
 	return n;
 }
 
-/* A large block that was never made a cluster of small ones. */
-static bool is_closed(const struct vmfs_resource *res, uint32_t cluster)
+/* A large block that was not divided into small ones when we looked last. */
+static bool is_whole(const struct vmfs_resource *res, uint32_t cluster)
 {
-	return res->is_closed && bitmap_get(res->is_closed, cluster);
+	return res->is_whole &&
+	       __atomic_load_n(&res->is_whole[cluster], __ATOMIC_RELAXED);
 }
 
 /* Free items of a cluster by its bitmap, verified: *ret_free, or why not. */
@@ -466,8 +429,6 @@ static int count_free(const struct vmfs_volume *vol, enum vmfs_resource_type typ
 		      struct resource_free_count *ret_free, struct verify *ret_why)
 {
 	*ret_free = (struct resource_free_count){ 0 };
-	if (is_closed(&vol->resources[type], cluster))
-		return 0;
 	struct cluster c = cluster_of(vol, type, cluster, meta);
 	cluster_accept_length(&c, vol, type);
 	int rc = cluster_verify(&c, ret_why);
@@ -487,7 +448,8 @@ static int read_headers(struct vmfs_volume *vol, enum vmfs_resource_type type,
 		uint64_t in_block = vol->block_size - off % vol->block_size;
 		uint32_t n = (uint32_t)min_u64(count - i, in_block / size);
 		uint64_t vol_off;
-		int rc = n ? file_off(vol, type, off, (uint32_t)(n * size), &vol_off)
+		int rc = n ? resource_file_off(vol, type, off, (uint32_t)(n * size),
+					       &vol_off)
 			   : -EUCLEAN;
 		if (rc == 0)
 			rc = vmfs_gate_read(vol, vol_off, buf + i * size, n * size);
@@ -496,6 +458,25 @@ static int read_headers(struct vmfs_volume *vol, enum vmfs_resource_type type,
 		i += n;
 	}
 	return 0;
+}
+
+/*
+ * The same of a large block, which has some once it is divided. Who divides it just now
+ * may have written the one page and not yet the other: it is whole until both are there.
+ */
+static int look_at_large(struct vmfs_volume *vol, uint32_t number, uint8_t *meta,
+			 struct large_look *look)
+{
+	struct vmfs_resource *res = &vol->resources[RESOURCE_FBB];
+	struct resource_free_count n = { 0 };
+	struct verify why;
+	bool is_divided;
+	int rc = large_is_divided(vol, number, look, &is_divided);
+	if (rc == 0 && is_divided &&
+	    count_free(vol, RESOURCE_FBB, number, meta, &n, &why) == 0)
+		__atomic_store_n(&res->is_whole[number], false, __ATOMIC_RELAXED);
+	hint_set(res, number, &n);
+	return rc;
 }
 
 /* Reads the headers of one group as they are, into hints. */
@@ -508,22 +489,25 @@ static int look_at_group(struct vmfs_volume *vol, enum vmfs_resource_type type,
 	if (count > res->clusters_per_group)
 		count = res->clusters_per_group;
 	AUTO_FREE uint8_t *headers = io_alloc(count * (size_t)res->header_size);
+	struct large_look look = { 0 };
 	if (!headers)
 		return -ENOMEM;
 	int rc = read_headers(vol, type, first, count, headers);
-	if (rc < 0)
-		return rc;
-	for (uint32_t i = 0; i < count; i++) {
-		uint8_t *header = headers + i * (size_t)res->header_size;
+	for (uint32_t i = 0; rc == 0 && i < count; i++) {
+		uint8_t *meta = headers + i * (size_t)res->header_size +
+				vol->shape->cluster_meta_off;
 		struct resource_free_count n;
 		struct verify why;
-		if (count_free(vol, type, first + i,
-			       header + vol->shape->cluster_meta_off, &n, &why) < 0)
+		if (is_whole(res, first + i)) {
+			rc = look_at_large(vol, first + i, meta, &look);
+			continue;
+		}
+		if (count_free(vol, type, first + i, meta, &n, &why) < 0)
 			return vmfs_corrupt(vol, "%s: cluster %u: %s", kinds[type].name,
 					    first + i, why.text);
 		hint_set(res, first + i, &n);
 	}
-	return 0;
+	return rc;
 }
 
 static int look_at_all(struct vmfs_volume *vol, enum vmfs_resource_type type)
@@ -613,7 +597,19 @@ static vmfs_addr addr_at(const struct search *s, uint32_t cluster, uint32_t inde
 	return shape_item(s->vol->shape, kinds[s->type].addr_type, cluster, index);
 }
 
-/* To be changed; *ret_before (may be NULL): as it was before this transaction. */
+/* Not a large block any more, for this transaction. */
+static int is_there_in(struct vmfs_txn *t, enum vmfs_resource_type type, uint32_t cluster,
+		       bool *ret_is_there)
+{
+	*ret_is_there = true;
+	if (!is_whole(&vmfs_txn_volume(t)->resources[type], cluster))
+		return 0;
+	return large_is_divided_in(t, cluster, ret_is_there);
+}
+
+/*
+ * To be changed; *ret_before (may be NULL): as it was before this transaction, if it was.
+ */
 static int edit_cluster(struct vmfs_txn *t, enum vmfs_resource_type type, uint32_t number,
 			struct cluster *ret, struct cluster *ret_before)
 {
@@ -622,8 +618,11 @@ static int edit_cluster(struct vmfs_txn *t, enum vmfs_resource_type type, uint32
 	struct vmfs_lock_id id;
 	struct verify why;
 	void *data;
+	bool is_there = true;
 	int rc = resource_lock_id(vol, type, number, &id);
-	if (rc == 0 && is_closed(&vol->resources[type], number))
+	if (rc == 0)
+		rc = is_there_in(t, type, number, &is_there);
+	if (rc == 0 && !is_there)
 		rc = vmfs_corrupt(vol, "%s: cluster %u is a large block",
 				  kinds[type].name, number);
 	if (rc == 0)
@@ -632,8 +631,9 @@ static int edit_cluster(struct vmfs_txn *t, enum vmfs_resource_type type, uint32
 	if (rc < 0)
 		return rc;
 	*ret = cluster_of(vol, type, number, data);
-	if (ret_before)
-		*ret_before = cluster_of(vol, type, number, vmfs_txn_before(t, data));
+	void *before = ret_before ? vmfs_txn_before(t, data) : NULL;
+	if (before)
+		*ret_before = cluster_of(vol, type, number, before);
 	rc = cluster_verify(ret, &why);
 	if (rc < 0)
 		return vmfs_corrupt(vol, "%s: cluster %u: %s", kinds[type].name, number,
@@ -649,13 +649,14 @@ static void seal(struct vmfs_volume *vol, const struct cluster *c)
 /* Takes what is wanted from one cluster, from index `from` around. */
 static int take_from(struct search *s, uint32_t number, uint32_t from)
 {
-	struct cluster c, before;
+	struct cluster c, before = { .page = NULL };
 	uint32_t end = items_for_files(s->res, number);
 	uint32_t got = s->got;
 	int rc = edit_cluster(s->t, s->type, number, &c, &before);
 	if (rc < 0)
 		return rc;
-	if (hint_touch(s->res, &c).for_files == 0)
+	/* One that this transaction itself made of a large block is for the next. */
+	if (hint_touch(s->res, &c).for_files == 0 || !before.page)
 		return 0;
 	if (from == UINT32_MAX)
 		from = cluster_hint(&c);
@@ -688,7 +689,11 @@ static int try_cluster(struct search *s, uint32_t cluster, uint32_t from)
 	}
 	if (hint_get(s->res, cluster) == 0)
 		return 0;
-	int rc = resource_lock_id(s->vol, s->type, cluster, &id);
+	bool is_there;
+	int rc = is_there_in(s->t, s->type, cluster, &is_there);
+	if (rc < 0 || !is_there)
+		return rc;
+	rc = resource_lock_id(s->vol, s->type, cluster, &id);
 	if (rc == 0)
 		rc = vmfs_txn_is_busy(s->t, &id);
 	if (rc == 1 && !s->has_busy) {
@@ -829,4 +834,14 @@ bool resource_seems_free(const struct vmfs_resource *res, uint32_t cluster)
 {
 	return hint_get(res, cluster) ||
 	       __atomic_load_n(&res->seen_spare[cluster], __ATOMIC_RELAXED);
+}
+
+int resource_is_open(struct vmfs_volume *vol, uint32_t cluster, bool *ret_is_open)
+{
+	const struct vmfs_resource *res = &vol->resources[RESOURCE_FBB];
+	int rc = 0;
+	if (is_whole(res, cluster))
+		rc = look_at_group(vol, RESOURCE_FBB, cluster / res->clusters_per_group);
+	*ret_is_open = !is_whole(res, cluster);
+	return rc;
 }

@@ -62,10 +62,10 @@ struct vmfs_resource {
 	bool *is_touched;
 	uint64_t counted_at; /* clock_now() when all were read; 0: never. Atomic. */
 	/*
-	 * VMFS-6: clusters of file blocks that are not there: large blocks, whole. NULL:
-	 * all are there.
+	 * VMFS-6: clusters of file blocks that are not there, as last seen: large blocks,
+	 * whole (large.h). NULL: all are there. Atomic; true becomes false, never back.
 	 */
-	uint8_t *is_closed;
+	bool *is_whole;
 };
 
 #define RESOURCE_UNSEEN UINT16_MAX
@@ -91,6 +91,10 @@ void resource_lengthen(struct vmfs_volume *vol, uint64_t count, uint32_t group_c
 /* Frees what hangs off it. */
 void resource_done(struct vmfs_resource *res);
 
+/* Vol offset of len bytes of the file, which lie in one piece. 0 or -EUCLEAN. */
+int resource_file_off(struct vmfs_volume *vol, enum vmfs_resource_type type, uint64_t off,
+		      uint32_t len, uint64_t *ret_vol_off)
+	__attribute__((warn_unused_result));
 /*
  * Vol offset of the header (lock sector; metadata follows) of a cluster. 0 or -EUCLEAN.
  */
@@ -153,5 +157,10 @@ int resource_give_to(struct vmfs_txn *t, vmfs_addr addr, vmfs_addr owner)
 	__attribute__((warn_unused_result));
 /* Whether a cluster has free items, as last seen. Never blocks. */
 bool resource_seems_free(const struct vmfs_resource *res, uint32_t cluster);
+/*
+ * Is a cluster of file blocks there by now, which may be a large block? Blocks.
+ */
+int resource_is_open(struct vmfs_volume *vol, uint32_t cluster, bool *ret_is_open)
+	__attribute__((warn_unused_result));
 
 #endif

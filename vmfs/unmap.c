@@ -163,7 +163,11 @@ static int unmap_cluster(struct unmapping *u, uint32_t cluster, uint64_t patienc
 {
 	struct vmfs_volume *vol = u->vol;
 	struct vmfs_lock_id id;
-	int rc = resource_lock_id(vol, RESOURCE_FBB, cluster, &id);
+	bool is_open;
+	int rc = resource_is_open(vol, cluster, &is_open);
+	if (rc < 0 || !is_open)
+		return rc; /* a large block: what was to divide it did not happen */
+	rc = resource_lock_id(vol, RESOURCE_FBB, cluster, &id);
 	if (rc == 0)
 		rc = vmfs_lock_acquire(vol, &id, LOCK_EXCLUSIVE,
 				       patience_ns ? clock_now() + patience_ns : 0,

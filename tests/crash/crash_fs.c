@@ -16,16 +16,28 @@
 #include "tests/sim/crashlife.h"
 #include "tests/sim/sim.h"
 
+static void begin(struct crashlife *run)
+{
+	sim_run(1, crashlife_prepare, run);
+	run->states = mmap(NULL, sizeof(*run->states), PROT_READ | PROT_WRITE,
+			   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(run->states, MAP_FAILED);
+}
+
+static void end(struct crashlife *run)
+{
+	printf("# %lu states\n", *run->states);
+	munmap(run->states, sizeof(*run->states));
+	image_free(run->img);
+}
+
 static void check_pairs(struct crashlife *run, unsigned int first_every,
 			unsigned int second_every)
 {
 	const char *only = getenv("CRASH_PAIR");
 	unsigned int i, k;
 
-	sim_run(1, crashlife_prepare, run);
-	run->states = mmap(NULL, sizeof(*run->states), PROT_READ | PROT_WRITE,
-			   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	assert_ptr_not_equal(run->states, MAP_FAILED);
+	begin(run);
 	if (only && sscanf(only, "%u.%u", &i, &k) == 2 && i < CRASHLIFE_OPS &&
 	    k < CRASHLIFE_OPS) {
 		run->pair[0] = i;
@@ -40,9 +52,7 @@ static void check_pairs(struct crashlife *run, unsigned int first_every,
 			sim_each_seed(i * 100 + k, 1, crashlife_run, run);
 		}
 	}
-	printf("# %lu states\n", *run->states);
-	munmap(run->states, sizeof(*run->states));
-	image_free(run->img);
+	end(run);
 }
 
 /* Each operation of the table, followed by some other. */
@@ -90,6 +100,25 @@ static void a_crash_in_the_recovery_of_vmfs6_leaves_before_or_after(void **state
 	check_pairs(&run, getenv("FULL") ? 1 : 11, CRASHLIFE_OPS);
 }
 
+/* Files whose large block is divided, or goes. */
+static void a_crash_with_large_blocks_leaves_before_or_after(void **state)
+{
+	struct crashlife run = { .caw = BDEV_CAW_FILE, .is_6 = true, .is_large = true };
+	const char *only = getenv("CRASH_PAIR");
+	unsigned int first = CRASHLIFE_OPS, step = getenv("FULL") ? 1 : 4;
+
+	(void)state;
+	begin(&run);
+	if (only && sscanf(only, "%u", &first) == 1)
+		step = CRASHLIFE_LARGE_OPS;
+	run.pair[1] = CRASHLIFE_OPS - 1;
+	for (unsigned int i = first; i < CRASHLIFE_OPS + CRASHLIFE_LARGE_OPS; i += step) {
+		run.pair[0] = i;
+		sim_each_seed(i, 1, crashlife_run, &run);
+	}
+	end(&run);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -99,6 +128,7 @@ int main(void)
 		cmocka_unit_test(a_crash_on_vmfs6_leaves_before_or_after),
 		cmocka_unit_test(
 			a_crash_in_the_recovery_of_vmfs6_leaves_before_or_after),
+		cmocka_unit_test(a_crash_with_large_blocks_leaves_before_or_after),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -578,7 +578,10 @@ static void mark_blocks(struct handmade6 *h)
 	put_meta(h, header, &c, h->next_block - first);
 }
 
-/* One large block is in use as it is; the header of its small ones is nobody's. */
+/*
+ * One large block is in use as it is; the header of its small ones is nobody's: its lock
+ * was never one.
+ */
 static void mark_large(struct handmade6 *h)
 {
 	uint64_t header = handmade6_lfb_cluster_off(h);
@@ -596,8 +599,9 @@ static void mark_large(struct handmade6 *h)
 			 0);
 	resources.converted = le32_of(le32_get(resources.converted) - 1);
 	put(h, fbb, &resources, sizeof(resources));
-	memset(&c, 0x5a, sizeof(c));
+	memset(&c, 0, sizeof(c));
 	put(h, small - LVM_DATA_OFF, &c, sizeof(c));
+	memset(&c, 0x5a, sizeof(c));
 	put(h, small - LVM_DATA_OFF + VMFS6_PAGE, &c, sizeof(c));
 }
 

@@ -12,10 +12,17 @@
 #include "vmfs/takeover.h"
 
 #define VOLUME_PES 2u
-#define VOLUME_SIZE (LVM_DATA_OFF + VOLUME_PES * LVM_PE_SIZE)
+#define LARGE_PES 6u
 
+static uint64_t size_of(unsigned int pes)
+{
+	return LVM_DATA_OFF + pes * LVM_PE_SIZE;
+}
+
+/* A volume of `pes` on a disk that has room for so many. */
 static struct cluster *format(enum bdev_caw_class caw, uint32_t version,
-			      const struct mkfs_counts *counts, unsigned int pes)
+			      const struct mkfs_counts *counts, unsigned int pes,
+			      unsigned int room)
 {
 	struct cluster *c = calloc(1, sizeof(*c));
 	struct mkfs_options options = { .label = "sim" };
@@ -24,9 +31,9 @@ static struct cluster *format(enum bdev_caw_class caw, uint32_t version,
 	SIM_CHECK(c);
 	LIST_INIT(&c->mounts);
 	c->caw = caw;
-	c->disk = simdisk_new(LVM_DATA_OFF + pes * LVM_PE_SIZE, caw);
+	c->disk = simdisk_new(size_of(room), caw);
 	struct bdev *bd = simdisk_attach(c->disk, sim_host_world());
-	const struct mkfs_device device = { "sim", VOLUME_SIZE };
+	const struct mkfs_device device = { "sim", size_of(pes) };
 	SIM_CHECK(!mkfs_layout_devices(version, &device, 1, counts, NULL, &layout));
 	mkfs_options_init(&options, bd);
 	strcpy(options.label, "sim");
@@ -37,7 +44,50 @@ static struct cluster *format(enum bdev_caw_class caw, uint32_t version,
 
 struct cluster *cluster_new6(enum bdev_caw_class caw, const struct mkfs_counts *counts)
 {
-	return format(caw, 6, counts, VOLUME_PES);
+	return format(caw, 6, counts, VOLUME_PES, VOLUME_PES);
+}
+
+struct cluster *cluster_new6_with_room(enum bdev_caw_class caw, unsigned int pes)
+{
+	return format(caw, 6, NULL, VOLUME_PES, pes);
+}
+
+struct cluster *cluster_new6_large(enum bdev_caw_class caw)
+{
+	/* As small volumes have: so that two large blocks are free. */
+	const struct mkfs_counts counts = { .fd = 2048, .sb = 1024, .pb2 = 32, .jb = 8 };
+
+	return format(caw, 6, &counts, LARGE_PES, LARGE_PES);
+}
+
+struct making_large {
+	struct cluster *c;
+	const struct largefile *what;
+};
+
+static void make_large(void *arg)
+{
+	const struct making_large *making = arg;
+	const struct largefile *what = making->what;
+	uint64_t off = LVM_DATA_OFF +
+		       (uint64_t)what->number * VMFS6_SFB_PER_LFB * VMFS6_BLOCK_SIZE;
+	struct cluster_mount m = { 0 };
+	uint8_t *stale = malloc(what->length);
+
+	SIM_CHECK(stale && !cluster_mount(making->c, &m));
+	memset(stale, CLUSTER_STALE, what->length);
+	if (what->is_tbz)
+		SIM_CHECK(!bdev_write(m.bd, stale, what->length, off));
+	SIM_CHECK(!largefile_make(m.vol, what));
+	SIM_CHECK(!cluster_unmount(&m));
+	free(stale);
+}
+
+void cluster_make_large(struct cluster *c, const struct largefile *what)
+{
+	struct making_large making = { c, what };
+
+	SIM_CHECK(sim_host_run(sim_host_new("maker", 0), "large", make_large, &making));
 }
 
 struct cluster *cluster_new(enum bdev_caw_class caw)
@@ -47,7 +97,7 @@ struct cluster *cluster_new(enum bdev_caw_class caw)
 
 struct cluster *cluster_new_with_room(enum bdev_caw_class caw, unsigned int pes)
 {
-	struct cluster *c = format(caw, 5, NULL, pes);
+	struct cluster *c = format(caw, 5, NULL, VOLUME_PES, pes);
 
 	c->oracle_bd = simdisk_attach(c->disk, sim_host_world());
 	struct vmfs_open_options look = {

@@ -8,6 +8,7 @@
  */
 #include <sys/queue.h>
 
+#include "tests/lib/largefile.h"
 #include "tests/sim/iofault.h"
 #include "tests/sim/oracle.h"
 #include "tests/sim/sim.h"
@@ -33,6 +34,16 @@ struct mkfs_counts;
  * mkfs/layout.h, or NULL.
  */
 struct cluster *cluster_new6(enum bdev_caw_class caw, const struct mkfs_counts *counts);
+/* Of 2 PEs, on a disk that has room for so many; and one whose large blocks 1 and 2 are
+   free. */
+struct cluster *cluster_new6_with_room(enum bdev_caw_class caw, unsigned int pes);
+struct cluster *cluster_new6_large(enum bdev_caw_class caw);
+/*
+ * From the world: a host of its own makes such a file and leaves. If it is to be zeroed,
+ * bytes of CLUSTER_STALE lie under as much of it as it is long.
+ */
+#define CLUSTER_STALE 0xee
+void cluster_make_large(struct cluster *c, const struct largefile *what);
 /* The same, of 2 PEs, on a disk that has room for so many. */
 struct cluster *cluster_new_with_room(enum bdev_caw_class caw, unsigned int pes);
 void cluster_free(struct cluster *c);

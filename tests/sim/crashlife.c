@@ -12,11 +12,11 @@
 #include "tests/sim/cluster.h"
 #include "tests/sim/crashlife.h"
 #include "tests/sim/recovery.h"
-#include "vmfs/format.h"
+#include "vmfs/format6.h"
 
 #define KIB 1024ull
 #define MIB (1024ull * KIB)
-#define STALE 0xee
+#define STALE CLUSTER_STALE
 #define SEEN_MAX 96u
 #define PIECE 4096u
 
@@ -85,8 +85,18 @@ static const struct op ops[] = {
 	{ SYMLINK, "/new", "/somewhere", 0, 0, false },
 	{ CHMOD, "/s", NULL, 0600, 0, false },
 	{ NOTHING, "", NULL, 0, 0, false },
+	/* Behind CRASHLIFE_OPS, of files with a large block: /l, and /t, to be zeroed. */
+	{ UNLINK, "/l", NULL, 0, 0, false },
+	{ TRUNCATE, "/l", NULL, 0, 0, true },
+	{ TRUNCATE, "/l", NULL, MIB + 100, 0, true },
+	{ WRITE, "/l", NULL, MIB - 5000, 6000, true },
+	{ PUNCH, "/l", NULL, 4000, MIB + 200 * KIB, true },
+	{ RENAME, "/b", "/l", 0, 0, false },
+	{ WRITE, "/t", NULL, MIB - 5000, 6000, true },
+	{ UNLINK, "/t", NULL, 0, 0, false },
 };
-static_assert(ARRAY_SIZE(ops) == CRASHLIFE_OPS, "each operation has a number");
+static_assert(ARRAY_SIZE(ops) == CRASHLIFE_OPS + CRASHLIFE_LARGE_OPS,
+	      "each operation has a number");
 
 static int write_bytes(struct vmfs_file *file, const struct op *op)
 {
@@ -491,12 +501,20 @@ void crashlife_run(void *arg)
 	free(life);
 }
 
+static const struct largefile large_files[] = {
+	{ "/l", 3 * MIB, .number = 1, .to = VMFS6_SFB_PER_LFB },
+	{ "/t", 3 * MIB, .number = 2, .to = VMFS6_SFB_PER_LFB, .is_tbz = true },
+};
+
 void crashlife_prepare(void *arg)
 {
 	struct crashlife *run = arg;
-	struct cluster *c = run->is_6 ? cluster_new6(run->caw, NULL)
-				      : cluster_new(run->caw);
+	struct cluster *c = run->is_large ? cluster_new6_large(run->caw)
+			    : run->is_6	  ? cluster_new6(run->caw, NULL)
+					  : cluster_new(run->caw);
 
+	for (unsigned int i = 0; run->is_large && i < ARRAY_SIZE(large_files); i++)
+		cluster_make_large(c, &large_files[i]);
 	SIM_CHECK(sim_host_run(sim_host_new("maker", 0), "populate", populate, c));
 	cluster_check(c, false);
 	run->img = simdisk_image(c->disk);

@@ -18,10 +18,12 @@
 #include "tests/sim/image.h"
 
 #define CRASHLIFE_OPS 36u /* the last one does nothing */
+#define CRASHLIFE_LARGE_OPS 8u /* behind them: of files with a large block */
 
 struct crashlife {
 	enum bdev_caw_class caw;
 	bool is_6;		/* a volume of VMFS-6 */
+	bool is_large;		/* that has files with large blocks */
 	struct image *img;	/* the volume that it begins with */
 	unsigned int pair[2];	/* operations */
 	/*

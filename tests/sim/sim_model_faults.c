@@ -25,6 +25,7 @@
 #include "tests/lib/script.h"
 #include "tests/sim/cluster.h"
 #include "tests/sim/memfault.h"
+#include "vmfs/format6.h"
 
 #define OPS 30u
 #define NUMBERS 100000u /* of what may fail, in one script */
@@ -36,6 +37,7 @@ enum what { AN_IO, MEMORY };
 struct sweep {
 	enum what what;
 	bool is_for_ever, is_6;
+	bool is_large; /* VMFS-6: the files of large_files are there */
 	uint64_t *total; /* shared: how much could fail, found in a life without */
 };
 
@@ -50,12 +52,30 @@ struct life {
 
 static const struct script_place everywhere;
 
+/* One is to be zeroed, so that whoever writes to it divides it. */
+static const struct largefile large_files[] = {
+	{ "/a", 3 << 20, .number = 1, .to = VMFS6_SFB_PER_LFB, .is_tbz = true },
+	{ "/b", 3 << 20, .number = 2, .to = VMFS6_SFB_PER_LFB },
+};
+
+/* What the volume holds at first. */
+static void begin_model(const struct life *l, struct model *m)
+{
+	struct model_node *node;
+
+	model_init(m);
+	for (unsigned int i = 0; l->sweep->is_large && i < ARRAY_SIZE(large_files); i++) {
+		SIM_CHECK(!model_create(m, large_files[i].path, 0600, true, &node));
+		model_truncate(node, large_files[i].length);
+	}
+}
+
 static void make_script(struct life *l)
 {
 	uint64_t random = sim_seed() / NUMBERS * 1000003;
 	struct model m;
 
-	model_init(&m);
+	begin_model(l, &m);
 	for (unsigned int i = 0; i < OPS; i++)
 		script_make_next(&random, &everywhere, &m, &l->ops[i]);
 	model_done(&m);
@@ -111,8 +131,8 @@ static void look(struct life *l, struct vmfs_volume *vol)
 		.under_way = l->has_failed ? &l->ops[l->done] : NULL,
 	};
 
-	model_init(&before);
-	model_init(&after);
+	begin_model(l, &before);
+	begin_model(l, &after);
 	for (unsigned int i = 0; i < l->done; i++)
 		script_model(&before, &l->ops[i]);
 	for (unsigned int i = 0; i < l->done + l->has_failed; i++)
@@ -148,8 +168,11 @@ static void one_life(void *arg)
 	int64_t live_before;
 
 	make_script(&l);
-	l.c = l.sweep->is_6 ? cluster_new6(BDEV_CAW_ATS, NULL)
-			    : cluster_new(BDEV_CAW_ATS);
+	l.c = l.sweep->is_large ? cluster_new6_large(BDEV_CAW_ATS)
+	      : l.sweep->is_6	? cluster_new6(BDEV_CAW_ATS, NULL)
+				: cluster_new(BDEV_CAW_ATS);
+	for (unsigned int i = 0; l.sweep->is_large && i < ARRAY_SIZE(large_files); i++)
+		cluster_make_large(l.c, &large_files[i]);
 	live_before = memfault.live;
 	SIM_CHECK(sim_host_run(a, "live", live, &l));
 	if (memfault.live != live_before)
@@ -226,6 +249,18 @@ static void one_allocation_fails_on_vmfs6(void **state)
 	sweep((struct sweep){ .what = MEMORY, .is_6 = true });
 }
 
+static void one_io_fails_with_large_blocks(void **state)
+{
+	(void)state;
+	sweep((struct sweep){ .what = AN_IO, .is_6 = true, .is_large = true });
+}
+
+static void one_allocation_fails_with_large_blocks(void **state)
+{
+	(void)state;
+	sweep((struct sweep){ .what = MEMORY, .is_6 = true, .is_large = true });
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -236,6 +271,8 @@ int main(void)
 		cmocka_unit_test(one_io_fails_on_vmfs6),
 		cmocka_unit_test(all_io_fails_for_a_minute_on_vmfs6),
 		cmocka_unit_test(one_allocation_fails_on_vmfs6),
+		cmocka_unit_test(one_io_fails_with_large_blocks),
+		cmocka_unit_test(one_allocation_fails_with_large_blocks),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

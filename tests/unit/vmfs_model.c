@@ -5,7 +5,8 @@
  * compared, fsck finds nothing, and when all is deleted no block is missing.
  *
  * MODEL_SEED=n replays one run, MODEL_SEEDS=n makes more, MODEL_OPS=n longer ones; V=1
- * traces. Each version of the filesystem has its runs.
+ * traces. Each version of the filesystem has its runs; half of VMFS-6's begin with files
+ * that have large blocks.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -19,9 +20,10 @@
 #include <cmocka.h>
 
 #include "base/align.h"
+#include "tests/lib/largefile.h"
 #include "tests/lib/model.h"
 #include "tests/lib/testvol.h"
-#include "vmfs/format.h"
+#include "vmfs/format6.h"
 
 #define KIB 1024ull
 #define MIB (1024 * KIB)
@@ -451,6 +453,25 @@ static void close_all(struct run *r)
 		close_file(r, &r->open[i]);
 }
 
+/* Files with a large block, as ESXi makes them. */
+static void make_large_files(struct run *r)
+{
+	static const struct largefile files[] = {
+		{ "/a", 400 * MIB, .number = 4, .to = VMFS6_SFB_PER_LFB, .is_tbz = true },
+		{ "/b", 700 * MIB, .number = 5, .to = VMFS6_SFB_PER_LFB },
+	};
+	struct model_node *node;
+	for (unsigned int i = 0; i < ARRAY_SIZE(files); i++) {
+		assert_int_equal(largefile_make(r->tv.vol, &files[i]), 0);
+		assert_int_equal(
+			model_create(&r->model, files[i].path, 0600, true, &node), 0);
+		model_truncate(node, files[i].length);
+	}
+	testvol_unmount(&r->tv);
+	testvol_check(&r->tv);
+	testvol_mount(&r->tv, false);
+}
+
 static void one_run(uint64_t seed, unsigned int ops, bool is_6)
 {
 	struct run r = { .seed = seed, .random = seed * 1000003, .is_6 = is_6 };
@@ -462,6 +483,8 @@ static void one_run(uint64_t seed, unsigned int ops, bool is_6)
 	testvol_new_version(&r.tv, is_6 ? 6 : 5, 12);
 	model_init(&r.model);
 	assert_int_equal(vmfs_volume_info(r.tv.vol, &before), 0);
+	if (is_6 && seed % 2 == 0)
+		make_large_files(&r);
 	for (r.op = 0; r.op < ops; r.op++) {
 		unsigned int kind = (unsigned int)below(&r, 10);
 		if (kind == 0)
