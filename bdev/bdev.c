@@ -656,6 +656,11 @@ int bdev_reinstate(struct bdev *bd, const struct bdev_nexus *victim, uint64_t de
 				    -EOPNOTSUPP;
 }
 
+int bdev_reset(struct bdev *bd, uint64_t deadline)
+{
+	return bd->ops->reset ? bd->ops->reset(bd, deadline) : -EOPNOTSUPP;
+}
+
 int bdev_mend(struct bdev *bd, uint64_t deadline)
 {
 	return bd->ops->mend ? bd->ops->mend(bd, deadline) : -EOPNOTSUPP;

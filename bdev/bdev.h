@@ -123,6 +123,7 @@ struct bdev_ops {
 	int (*nexus)(struct bdev *bd, struct bdev_nexus *ret_nexus);
 	int (*reinstate)(struct bdev *bd, const struct bdev_nexus *victim,
 			 uint64_t deadline);
+	int (*reset)(struct bdev *bd, uint64_t deadline);
 	int (*guard)(struct bdev *bd, struct guard_lease *lease);
 	/*
 	 * Liveness lock of LOCKING.md 5.1 for the slot at offset; held until close, and

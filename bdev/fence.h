@@ -77,6 +77,15 @@ int bdev_nexus(struct bdev *bd, struct bdev_nexus *ret_nexus)
 int bdev_reinstate(struct bdev *bd, const struct bdev_nexus *victim, uint64_t deadline)
 	__attribute__((warn_unused_result));
 
+/*
+ * LOGICAL UNIT RESET, the barrier for all: 0: no command that any session had sent before
+ * has any more effect. Those of others, and our own, are lost without a word, and each
+ * session hears of it at its next command (bdev_events). Reservation keys stay; a
+ * RESERVE(6) goes. -EOPNOTSUPP, -EACCES, -ETIMEDOUT, -errno: nothing is known. Blocks,
+ * perhaps for long: a target may wait for a host that does not answer (LOCKING.md 1.3).
+ */
+int bdev_reset(struct bdev *bd, uint64_t deadline) __attribute__((warn_unused_result));
+
 /* Send nothing more: I/O from now on is -ESTALE; what is in flight may land, and ends
    with -ETIMEDOUT or -ESTALE. Idempotent. Never blocks. */
 void bdev_cut(struct bdev *bd);

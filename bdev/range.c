@@ -122,6 +122,11 @@ static int range_reinstate(struct bdev *bd, const struct bdev_nexus *victim,
 	return bdev_reinstate(((struct range_bdev *)bd)->below, victim, deadline);
 }
 
+static int range_reset(struct bdev *bd, uint64_t deadline)
+{
+	return bdev_reset(((struct range_bdev *)bd)->below, deadline);
+}
+
 static int range_guard(struct bdev *bd, struct guard_lease *lease)
 {
 	return bdev_guard(((struct range_bdev *)bd)->below, lease);
@@ -149,6 +154,7 @@ static const struct bdev_ops range_ops = {
 	.events = range_events,
 	.nexus = range_nexus,
 	.reinstate = range_reinstate,
+	.reset = range_reset,
 	.guard = range_guard,
 	.liveness = range_liveness,
 	.close = range_close,

@@ -26,7 +26,7 @@
 static const char usage_text[] =
 	"usage: vmfsctl atstest [-n SESSIONS] [-c COUNT] [--offset BYTES --i-know]"
 	" DEVICE\n"
-	"       vmfsctl fencetest [--offset BYTES --i-know] DEVICE\n"
+	"       vmfsctl fencetest [--lun-reset] [--offset BYTES --i-know] DEVICE\n"
 	"       vmfsctl break-lock --i-know DEVICE SLOT\n"
 	"       vmfsctl release-reservation [--i-know] DEVICE\n"
 	"  atstest              are conditional writes atomic? Several sessions count\n"
@@ -36,12 +36,13 @@ static const char usage_text[] =
 	"  -n SESSIONS          1 to 16 connections (4)\n"
 	"  -c COUNT             increments of each (200)\n"
 	"  --offset BYTES       test there, not in a file on the volume: OVERWRITES it\n"
+	"  --lun-reset          try that as a barrier too: it disturbs all users\n"
 	"  --i-know             the user vouches\n"
 	"Self-tests exit with 2 if the target is not fit for what was tried.\n"
 	"examples:\n"
 	"  vmfsctl atstest iscsi://10.0.0.5/iqn.2026-01.example:lun/1\n"
 	"  vmfsctl atstest -n 8 -c 1000 --offset 0 --i-know /dev/sdz\n"
-	"  vmfsctl fencetest /dev/sdb\n"
+	"  vmfsctl fencetest --lun-reset iscsi://10.0.0.5/iqn.2026-01.example:lun/1\n"
 	"  vmfsctl break-lock --i-know /dev/sdb 12\n"
 	"  vmfsctl release-reservation /dev/sdb\n";
 
@@ -203,12 +204,13 @@ static int release_reservation(const struct ctl *c)
 
 /* ---- the command line ---- */
 
-enum long_only { OPT_OFFSET = 256, OPT_I_KNOW };
+enum long_only { OPT_OFFSET = 256, OPT_I_KNOW, OPT_LUN_RESET };
 
 static const struct option long_options[] = {
 	{ "help", no_argument, NULL, 'h' },
 	{ "offset", required_argument, NULL, OPT_OFFSET },
 	{ "i-know", no_argument, NULL, OPT_I_KNOW },
+	{ "lun-reset", no_argument, NULL, OPT_LUN_RESET },
 	{ 0 },
 };
 
@@ -238,6 +240,9 @@ static int parse(struct ctl *c, int argc, char **argv)
 			break;
 		case OPT_I_KNOW:
 			c->is_known = true;
+			break;
+		case OPT_LUN_RESET:
+			c->is_resetting = true;
 			break;
 		default:
 			return -EINVAL;

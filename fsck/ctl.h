@@ -26,6 +26,7 @@ struct ctl {
 	const char *device;
 	const char *proof_dir; /* of struct vmfs_open_options */
 	bool is_known; /* --i-know */
+	bool is_resetting; /* --lun-reset */
 	bool has_offset;
 	uint64_t offset;
 	unsigned int sessions, count;

@@ -12,6 +12,7 @@
  *   write refused  an unregistered session, and a fenced one
  *   preempt        is PREEMPT AND ABORT a barrier?
  *   reinstatement  is a login under the victim's name one?
+ *   LUN reset      is a LOGICAL UNIT RESET one? On request: it ends everybody's commands.
  */
 #include "fsck/ctl.h"
 
@@ -277,26 +278,45 @@ static int try_preempt(struct fencetest *t)
 	return 0;
 }
 
-static int try_reinstatement(struct fencetest *t)
+/* The barriers that end more than the victim's key (LOCKING.md 9.4). */
+static const struct barrier {
+	const char *name, *instead;
+	int (*raise)(struct bdev *bd, const struct bdev_nexus *victim, uint64_t deadline);
+} reinstatement = { "reinstatement", "hosts wait instead", bdev_reinstate };
+
+static int raise_reset(struct bdev *bd, const struct bdev_nexus *victim,
+		       uint64_t deadline)
+{
+	(void)victim;
+	return bdev_reset(bd, deadline);
+}
+
+static const struct barrier lun_reset = { "LUN reset", "hosts cannot be told to use it",
+					  raise_reset };
+
+/* A new session for the victim, which was fenced, and its key. */
+static int victim_again(struct fencetest *t, bool has_key, struct bdev_nexus *ret_nexus)
+{
+	bdev_close(t->victim);
+	t->victim = NULL;
+	int err = device_open(t->c->device, 0, NULL, t->c->r, &t->victim);
+	if (!err && has_key)
+		err = bdev_pr(t->victim, BDEV_PR_REGISTER, VICTIM_KEY, 0);
+	return err ? err : bdev_nexus(t->victim, ret_nexus);
+}
+
+static int try_barrier(struct fencetest *t, const struct barrier *b, bool has_key)
 {
 	struct flight *f = calloc(1, sizeof(*f));
 	struct bdev_nexus nexus;
 	uint64_t late = 0;
-	int err;
+	int err = victim_again(t, has_key, &nexus);
 
-	/* The session that was fenced stays so. */
-	bdev_close(t->victim);
-	t->victim = NULL;
-	err = device_open(t->c->device, 0, NULL, t->c->r, &t->victim);
-	if (!err)
-		err = bdev_pr(t->victim, BDEV_PR_REGISTER, VICTIM_KEY, 0);
-	if (!err)
-		err = bdev_nexus(t->victim, &nexus);
 	if (!err)
 		err = f ? flight_start(t, f) : -ENOMEM;
 	if (err) {
 		free(f);
-		printf("%s: reinstatement: not tried: %s\n", t->c->device,
+		printf("%s: %s: not tried: %s\n", t->c->device, b->name,
 		       strerrordesc_np(-err));
 		return 0;
 	}
@@ -304,7 +324,7 @@ static int try_reinstatement(struct fencetest *t)
 	/* What the victim has not sent yet must not go out on a session of its own. */
 	bdev_cut(t->victim);
 	uint64_t start = clock_now();
-	err = bdev_reinstate(t->survivor, &nexus, start + REINSTATE_NS);
+	err = b->raise(t->survivor, &nexus, start + REINSTATE_NS);
 	uint64_t took = clock_now() - start;
 	int watch_err = err ? 0 : watch(t, &late);
 	flight_end(f);
@@ -312,10 +332,10 @@ static int try_reinstatement(struct fencetest *t)
 	if (watch_err)
 		return failed(t, watch_err, "reading");
 	if (err)
-		printf("%s: reinstatement: does not work here: %s: hosts wait instead\n",
-		       t->c->device, strerrordesc_np(-err));
+		printf("%s: %s: does not work here: %s: %s\n", t->c->device, b->name,
+		       strerrordesc_np(-err), b->instead);
 	else
-		tell_barrier(t, "reinstatement", in_flight, took, late);
+		tell_barrier(t, b->name, in_flight, took, late);
 	return 0;
 }
 
@@ -337,12 +357,16 @@ static int run(struct fencetest *t)
 	if (err)
 		return err; /* reported */
 	err = begin_keys(t);
+	if (err > 0)
+		return t->c->is_resetting ? try_barrier(t, &lun_reset, false) : 0;
 	if (err)
-		return err < 0 ? err : 0;
+		return err;
 	try_write(t, t->stranger, "session without a key");
 	err = try_preempt(t);
 	if (!err)
-		err = try_reinstatement(t);
+		err = try_barrier(t, &reinstatement, true);
+	if (!err && t->c->is_resetting)
+		err = try_barrier(t, &lun_reset, true);
 	end_keys(t);
 	return err;
 }

@@ -441,6 +441,7 @@ static const struct bdev_ops lun_ops = {
 	.events = lun_events,
 	.nexus = lun_nexus,
 	.reinstate = lun_reinstate,
+	.reset = lun_reset,
 	.close = lun_close,
 };
 

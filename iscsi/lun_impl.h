@@ -166,6 +166,7 @@ void lun_fenced(struct lun *lun);
 
 /* reinstate.c */
 int lun_reinstate(struct bdev *bd, const struct bdev_nexus *victim, uint64_t deadline);
+int lun_reset(struct bdev *bd, uint64_t deadline);
 
 /* probe.c */
 int lun_probe(struct lun *lun) __attribute__((warn_unused_result));

@@ -56,6 +56,7 @@ enum iscsi_opcode {
 
 /* Task management (RFC 7143 11.5.1, 11.6.1). */
 #define ISCSI_ABORT_TASK 1u
+#define ISCSI_LUN_RESET 5u
 #define ISCSI_TASK_DONE 0u
 #define ISCSI_TASK_UNKNOWN 1u
 

@@ -306,6 +306,11 @@ static void task_response(struct iscsi_session *s)
 
 	if (!iscsi_take_stat_sn(s, h->stat_sn))
 		return;
+	if ((be32_get(h->itt) & 0xff) == TAG_RESET) {
+		s->reset = h->response == ISCSI_TASK_DONE ? ISCSI_RESET_DONE :
+							    ISCSI_RESET_REFUSED;
+		return;
+	}
 	struct slot *slot = iscsi_slot_of(s, be32_get(h->itt));
 	if (slot && slot->state == SLOT_ABORT)
 		iscsi_abort_answered(s, slot, h->response);

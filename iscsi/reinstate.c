@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The reinstatement barrier: a session that lives for one login, under another's name. A
- * target that lets it in has ended the session that had this name and ISID before, with
- * all its commands (RFC 7143 6.3.5); one that still works on a command makes us wait.
+ * The barriers (LOCKING.md 9.4): sessions that live for one errand.
+ *
+ *   reinstatement  a login under another's name. A target that lets it in has ended the
+ *                  session that had this name and ISID before, with all its commands (RFC
+ *                  7143 6.3.5); one that still works on a command makes us wait.
+ *   reset          a login under our own name and an ISID of its own, then LOGICAL UNIT
+ *                  RESET: not on the session that carries data, whose commands it ends.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -10,23 +14,25 @@
 
 #include "iscsi/lun_impl.h"
 
-struct reinstatement {
+#define RESET_PING_NS (60 * NS_PER_S)
+
+struct errand {
 	struct iscsi_owner owner;
 	struct mutex m;
 	struct cond c;
 	bool is_over; /* these under the mutex */
 	int error;
 	uint16_t tpgt;
+	const uint8_t *reset_lun; /* NULL: nothing but the login */
 	char why[256];
 };
 
-static struct reinstatement *of_owner(struct iscsi_owner *o)
+static struct errand *of_owner(struct iscsi_owner *o)
 {
-	return (struct reinstatement *)((char *)o -
-					offsetof(struct reinstatement, owner));
+	return (struct errand *)((char *)o - offsetof(struct errand, owner));
 }
 
-static void end(struct reinstatement *r, int error, const char *why, uint16_t tpgt)
+static void end(struct errand *r, int error, const char *why, uint16_t tpgt)
 {
 	mutex_lock(&r->m);
 	if (!r->is_over) {
@@ -41,7 +47,12 @@ static void end(struct reinstatement *r, int error, const char *why, uint16_t tp
 
 static void up(struct iscsi_owner *o, struct iscsi_session *s)
 {
-	end(of_owner(o), 0, "", iscsi_session_tpgt(s));
+	struct errand *r = of_owner(o);
+
+	if (r->reset_lun)
+		iscsi_session_reset_unit(s, r->reset_lun);
+	else
+		end(r, 0, "", iscsi_session_tpgt(s));
 }
 
 static bool down(struct iscsi_owner *o, int error, const char *why, bool was_up)
@@ -53,14 +64,18 @@ static bool down(struct iscsi_owner *o, int error, const char *why, bool was_up)
 
 static uint64_t pump(struct iscsi_owner *o, struct iscsi_session *s, uint64_t now)
 {
-	(void)o;
-	(void)s;
+	enum iscsi_reset reset = s ? iscsi_session_reset(s) : ISCSI_RESET_NONE;
+
 	(void)now;
+	if (reset == ISCSI_RESET_DONE)
+		end(of_owner(o), 0, "", iscsi_session_tpgt(s));
+	else if (reset == ISCSI_RESET_REFUSED)
+		end(of_owner(o), -EOPNOTSUPP, "the target refuses it", 0);
 	return NO_DEADLINE;
 }
 
 /* Waits for the login's end or the deadline. */
-static int wait_for(struct reinstatement *r, uint64_t deadline)
+static int wait_for(struct errand *r, uint64_t deadline)
 {
 	mutex_lock(&r->m);
 	while (!r->is_over && clock_now() < deadline)
@@ -70,28 +85,42 @@ static int wait_for(struct reinstatement *r, uint64_t deadline)
 	return error;
 }
 
-int lun_reinstate(struct bdev *bd, const struct bdev_nexus *victim, uint64_t deadline)
+/* 0 or -errno; r->why says what went wrong. */
+static int run_errand(struct lun *lun, struct errand *r, struct iscsi_params *params,
+		      uint64_t deadline)
 {
-	struct lun *lun = (struct lun *)bd;
-	struct reinstatement r = { .owner = { up, down, pump }, .why = "no answer" };
-	struct iscsi_params params = lun->params;
 	struct iscsi_transport *transport;
 	const char *why = "";
 	uint64_t now = clock_now();
 
+	r->owner = (struct iscsi_owner){ up, down, pump };
+	(void)snprintf(r->why, sizeof(r->why), "no answer");
+	params->login_ns = deadline > now ? deadline - now : 1;
+	params->event = NULL;
+	mutex_init(&r->m);
+	cond_init(&r->c);
+	int error = iscsi_transport_start(lun->url.host, lun->url.port, params, &r->owner,
+					  &transport, &why);
+	if (error) {
+		(void)snprintf(r->why, sizeof(r->why), "%s", why);
+	} else {
+		error = wait_for(r, deadline);
+		iscsi_transport_stop(transport);
+	}
+	cond_done(&r->c);
+	mutex_done(&r->m);
+	return error;
+}
+
+int lun_reinstate(struct bdev *bd, const struct bdev_nexus *victim, uint64_t deadline)
+{
+	struct lun *lun = (struct lun *)bd;
+	struct errand r = { .reset_lun = NULL };
+	struct iscsi_params params = lun->params;
+
 	params.initiator_name = victim->initiator;
 	memcpy(params.isid, victim->isid, sizeof(params.isid));
-	params.login_ns = deadline > now ? deadline - now : 1;
-	params.event = NULL;
-	mutex_init(&r.m);
-	cond_init(&r.c);
-	int error = iscsi_transport_start(lun->url.host, lun->url.port, &params, &r.owner,
-					  &transport, &why);
-	if (!error) {
-		error = wait_for(&r, deadline);
-		iscsi_transport_stop(transport);
-		why = r.why;
-	}
+	int error = run_errand(lun, &r, &params, deadline);
 	/* Another portal group: what we have ended was not the victim's session. */
 	if (!error && r.tpgt != victim->tpgt)
 		error = -EOPNOTSUPP;
@@ -99,8 +128,22 @@ int lun_reinstate(struct bdev *bd, const struct bdev_nexus *victim, uint64_t dea
 		report(lun->bd.reporter, REPORT_WARN,
 		       "%s: the login as %s that ends its session failed: %s",
 		       lun->url.text, victim->initiator,
-		       error == -EOPNOTSUPP ? "another portal group" : why);
-	cond_done(&r.c);
-	mutex_done(&r.m);
+		       error == -EOPNOTSUPP ? "another portal group" : r.why);
+	return error;
+}
+
+int lun_reset(struct bdev *bd, uint64_t deadline)
+{
+	struct lun *lun = (struct lun *)bd;
+	struct errand r = { .reset_lun = lun->lun_bytes };
+	struct iscsi_params params = lun->params;
+
+	iscsi_initiator_isid(NULL, params.isid);
+	/* A target that waits for a dead host's answers may not answer pings either. */
+	params.nop_ns = RESET_PING_NS;
+	int error = run_errand(lun, &r, &params, deadline);
+	if (error)
+		report(lun->bd.reporter, REPORT_WARN, "%s: LOGICAL UNIT RESET failed: %s",
+		       lun->url.text, r.why);
 	return error;
 }

@@ -248,6 +248,25 @@ void iscsi_abort_answered(struct iscsi_session *s, struct slot *abort, uint8_t r
 	iscsi_task_finish(s, command, ISCSI_UNKNOWN);
 }
 
+/* ---- LOGICAL UNIT RESET (RFC 7143 11.5) ---- */
+
+void iscsi_session_reset_unit(struct iscsi_session *s, const uint8_t lun[8])
+{
+	struct out_pdu *p =
+		iscsi_control_new(s, ISCSI_TASK_REQUEST, ISCSI_FINAL | ISCSI_LUN_RESET);
+
+	if (!p)
+		return;
+	memcpy(p->head.pdu.lun, lun, sizeof(p->head.pdu.lun));
+	p->head.pdu.itt = be32_of(iscsi_new_tag(s, TAG_RESET));
+	p->head.pdu.ttt = be32_of(ISCSI_TAG_NONE);
+}
+
+enum iscsi_reset iscsi_session_reset(const struct iscsi_session *s)
+{
+	return s->reset;
+}
+
 /* ---- timers ---- */
 
 static void check_slot(struct iscsi_session *s, struct slot *slot, uint64_t now)

@@ -114,6 +114,15 @@ void iscsi_session_logout(struct iscsi_session *s, uint64_t now);
 void iscsi_session_kill(struct iscsi_session *s, int error, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/*
+ * In a FULL session: LOGICAL UNIT RESET (RFC 7143 11.5). Once it is answered with "done",
+ * no command that anybody had sent to the unit before has any more effect.
+ */
+void iscsi_session_reset_unit(struct iscsi_session *s, const uint8_t lun[8]);
+enum iscsi_reset { ISCSI_RESET_NONE, ISCSI_RESET_DONE, ISCSI_RESET_REFUSED };
+/* The answer to it, once there is one. */
+enum iscsi_reset iscsi_session_reset(const struct iscsi_session *s);
+
 /* In a FULL discovery session: asks for all targets. */
 void iscsi_session_send_targets(struct iscsi_session *s);
 /* The answer, NUL-separated keys, once complete; else NULL. Valid until free. */

@@ -29,6 +29,7 @@
 #define TAG_NOP 0xf1u
 #define TAG_LOGOUT 0xf2u
 #define TAG_TEXT 0xf3u
+#define TAG_RESET 0xf4u
 
 struct out_pdu {
 	union {
@@ -123,6 +124,7 @@ struct iscsi_session {
 	struct in_pdu in;
 	uint64_t heard_at, pinged_at;
 	bool is_pinging, wants_logout;
+	enum iscsi_reset reset;
 
 	struct buf targets;
 	bool has_targets;

@@ -31,7 +31,8 @@
  * key, and finish them later. A login with the victim's name and ISID ends its session,
  * and all commands of it, before it succeeds. ISIDs: that of extent 0 stands in the slot;
  * extent i has the same with 2i more in its last byte, if its host keeps to that; else
- * the slot shows none. Without one we wait T_tgt.
+ * the slot shows none. Without one, or if it is not let in: LOGICAL UNIT RESET, where the
+ * operator has asked for it, since all hosts' commands end; else we wait T_tgt.
  */
 #include <assert.h>
 #include <errno.h>
@@ -50,6 +51,7 @@
 #define TRIES 4u
 #define PAUSE_NS (200 * NS_PER_MS)
 #define REINSTATE_NS (12 * NS_PER_S)
+#define RESET_NS (60 * NS_PER_S) /* LIO waits for a host that is gone: 46 s measured */
 
 uint64_t fence_key(uint32_t slot, uint64_t generation)
 {
@@ -686,13 +688,29 @@ static int reinstate_all(struct vmfs_volume *vol,
 	return err;
 }
 
+static int reset_all(struct vmfs_volume *vol)
+{
+	uint64_t deadline = clock_now() + RESET_NS;
+	int err = 0;
+
+	report(vol->reporter, REPORT_WARN,
+	       "volume %s: its LUNs are reset, to end what a dead host had on the way",
+	       vol->label);
+	for (unsigned int i = 0; !err && i < vol->lvm.extent_count; i++)
+		err = bdev_reset(extent_bd(vol, i), deadline);
+	return err;
+}
+
 int fence_barrier(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *claimed)
 {
 	uint64_t fenced_at = clock_now();
 
 	if (!fence_of(vol)->is_pr || !has_key(claimed))
 		return 0;
-	if (reinstate_all(vol, claimed))
+	int err = reinstate_all(vol, claimed);
+	if (err && fence_of(vol)->resets_units)
+		err = reset_all(vol);
+	if (err)
 		task_sleep_until(fenced_at + vol->member->hb.timing.residue_ns);
 	return heartbeat_dead(&vol->member->hb);
 }

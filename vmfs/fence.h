@@ -26,6 +26,7 @@ struct vmfs_fence {
 	bool is_pr;	   /* keys fence here; constant once the slot is LIVE */
 	bool is_reserved;  /* the reservation stood when we looked first */
 	bool is_late;	   /* to reserve when the others have seen their loss */
+	bool resets_units; /* as struct vmfs_open_options says */
 	uint64_t key;	   /* ours, as registered; 0: none */
 	uint32_t events;   /* of the sessions, when the keys were last known good */
 	struct sleeplock lock; /* one fence_check() at a time */

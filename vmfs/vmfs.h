@@ -104,6 +104,12 @@ struct vmfs_open_options {
 	 * Another host that opens such a file has to wait that long (deadline).
 	 */
 	bool keeps_locks;
+	/*
+	 * Where a dead host's session cannot be ended by a login (LOCKING.md 9.4), a
+	 * LOGICAL UNIT RESET ends what its target still holds, and all that other hosts
+	 * have on the way, who send it again. Else T_tgt is waited.
+	 */
+	bool resets_units;
 	unsigned int time_divisor; /* of all times (tests); 0: 1 */
 	/*
 	 * Guards the lease if one is counted (LOCKING.md 6.4); NULL: nobody does, then a

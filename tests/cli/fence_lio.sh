@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Two members on the Linux kernel's target in a QEMU guest, with reservation keys: one is
-# killed, one is stopped while a write of it lies at the target, where it takes 25 s.
+# killed, one is stopped while a write of it lies at the target, where it takes 25 s. The
+# same on a volume of two extents, and with LUN resets as the barrier.
 # tests/unit/fence_live.c says what is shown; the take-over times are printed.
 
 . "$(dirname "$0")/../lib/tap.sh"
-[ -n "${FULL:-}" ] || skip_all "takes three minutes (FULL=1)"
+[ -n "${FULL:-}" ] || skip_all "takes seven minutes (FULL=1)"
 . "$ROOT/tests/lib/fence.sh"
 port=$((13390 + $$ % 40))
 
@@ -29,3 +30,15 @@ LIO_PR=0 fence_up lio "$port"
 story kill "without reservations a killed host is taken over"
 like "$(cat "$T/said")" "COMPARE AND WRITE, fenced by time" "and it is said how"
 fence_down lio "$port"
+
+# Two extents: who is fenced is fenced on both, reinstated or reset.
+rm -f "$T/disk"
+fence_volume "$T/disk2"
+LIO_SLOW=$sector:2048:25000 fence_up lio "$port" "$T/disk2"
+url=$url,${url%/0}/1
+story kill "a killed host is taken over on two extents"
+story stop "a stopped one is"
+story kill "and by resets, where no session can be named" FENCE_RESET=1
+story stop "a write that the target had accepted ends at the reset" FENCE_RESET=1
+fence_down lio "$port"
+ok "the volume is sound" fsck.vmfs -n "$T/disk" "$T/disk2"

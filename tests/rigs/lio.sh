@@ -3,7 +3,8 @@
 # lio.sh: the Linux kernel's own iSCSI target (LIO, with COMPARE AND WRITE) in a small
 # QEMU guest made of Debian's kernel and busybox, on loopback.
 #
-#   lio.sh up DIR PORT DISKIMG    boots it (5 to 20 s); the last line is the URL (LUN 0)
+#   lio.sh up DIR PORT DISKIMG [DISKIMG2]   boots it (5 to 20 s); the last line is the URL
+#                                 (LUN 0; LUN 1 is the second)
 #   lio.sh down DIR PORT          kills it at once, like a power cut, and leaves nothing
 #                                 behind; DISKIMG (raw) is yours and keeps what was
 #                                 written
@@ -17,7 +18,7 @@
 # Exit: 0, 1 (one line says why), 77 when QEMU, a kernel image or a tool is missing.
 set -u
 kind=lio
-verbs="up DIR PORT DISKIMG | down|hang|thaw DIR PORT"
+verbs="up DIR PORT DISKIMG [DISKIMG2] | down|hang|thaw DIR PORT"
 logs="console log"
 here=$(realpath "$(dirname "$0")")
 iqn=iqn.2026-01.org.openvmfs:lio
@@ -47,18 +48,21 @@ need() {
 	export PROGRAMS
 }
 
-boot() { # DISKIMG
-	local serial
-	serial=$(realpath "$1" | sha256sum | cut -c1-25)
+boot() { # DISKIMG...
+	local serial image drives=()
+	serial=$(realpath "$1" | sha256sum | cut -c1-24)
 	local names="iqn=$iqn serial=$serial${LIO_SLOW:+ slow=$LIO_SLOW}"
 	names+=${LIO_PR:+ pr=$LIO_PR}
+	local cache=cache=writeback,discard=unmap
 	local forward="hostfwd=tcp:127.0.0.1:$port-10.0.2.15:3260"
-	local disk="file=${1//,/,,},if=virtio,format=raw"
+	for image in "$@"; do
+		drives+=(-drive "file=${image//,/,,},if=virtio,format=raw,$cache")
+	done
 	setsid qemu-system-x86_64 -accel tcg,thread=multi -smp 2 -m 256 -nodefaults \
 		-display none -no-reboot -kernel "$kernel" -initrd "$rig/initramfs" \
 		-append "console=ttyS0 quiet panic=-1 mitigations=off $names" \
 		-serial "file:$rig/console" \
-		-drive "$disk,cache=writeback,discard=unmap" \
+		"${drives[@]}" \
 		-netdev "user,id=n0,restrict=on,$forward" \
 		-device virtio-net-pci,netdev=n0 </dev/null >"$rig/log" 2>&1 &
 	disown
@@ -67,15 +71,17 @@ boot() { # DISKIMG
 
 up() {
 	local i
-	[ $# -eq 1 ] || usage
-	[ -f "$1" ] || die "$1: no such disk image"
+	[ $# -eq 1 ] || [ $# -eq 2 ] || usage
+	for i in "$@"; do
+		[ -f "$i" ] || die "$i: no such disk image"
+	done
 	need
 	rig_make
 	: >"$rig/console"
 	# shellcheck disable=SC2086
 	"$here/initramfs.sh" "$rig/initramfs" "$here/lio_init.sh" "$version" $modules ||
 		fail_up "no initramfs"
-	boot "$1"
+	boot "$@"
 	# Nothing may connect before it listens: QEMU would accept on its behalf.
 	for ((i = 0; i < ${LIO_WAIT:-180} * 10; i++)); do
 		grep -q -a -E "LIO-READY|LIO-FAILED|Kernel panic" "$rig/console" && break

@@ -1,9 +1,9 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: Apache-2.0
 # First process of the guest that lio.sh boots: the kernel's own iSCSI target (LIO) over
-# /dev/vda as LUN 0, open to all. Kernel command line: iqn=NAME serial=TEXT, and perhaps
-# slow=SECTOR:COUNT:MS, a piece of the disk where writes take so long, and pr=0: without
-# persistent reservations.
+# /dev/vda as LUN 0, and /dev/vdb, if there is one, as LUN 1, open to all. Kernel command
+# line: iqn=NAME serial=TEXT, and perhaps slow=SECTOR:COUNT:MS, a piece of the first disk
+# where writes take so long, and pr=0: without persistent reservations.
 # Says "LIO-READY" on the console when it listens, "LIO-FAILED what" when it cannot.
 export PATH=/bin:/sbin
 mount -t proc proc /proc
@@ -46,22 +46,30 @@ if [ -n "${slow:-}" ]; then
 	[ -b $device ] || fail "no $device"
 fi
 target=/sys/kernel/config/target
-disk=$target/core/iblock_0/disk
-mkdir -p $disk || fail "no iblock backstore"
-echo udev_path=$device >$disk/control
-echo 1 >$disk/enable || fail "the disk cannot be opened"
-echo "$serial" >$disk/wwn/vpd_unit_serial
-for attribute in emulate_caw emulate_tpu emulate_tpws; do
-	echo 1 >$disk/attrib/$attribute || echo "no attribute $attribute"
-done
-if [ "${pr:-1}" = 0 ]; then
-	echo 0 >$disk/attrib/emulate_pr || fail "attribute emulate_pr"
-fi
+# backstore NUMBER DEVICE
+backstore() {
+	local disk=$target/core/iblock_$1/disk
+	mkdir -p $disk || fail "no iblock backstore"
+	echo udev_path=$2 >$disk/control
+	echo 1 >$disk/enable || fail "the disk cannot be opened"
+	echo "$1$serial" >$disk/wwn/vpd_unit_serial
+	for attribute in emulate_caw emulate_tpu emulate_tpws; do
+		echo 1 >$disk/attrib/$attribute || echo "no attribute $attribute"
+	done
+	if [ "${pr:-1}" = 0 ]; then
+		echo 0 >$disk/attrib/emulate_pr || fail "attribute emulate_pr"
+	fi
+}
+backstore 0 $device
+[ ! -b /dev/vdb ] || backstore 1 /dev/vdb
 
 group=$target/iscsi/$iqn/tpgt_1
 mkdir -p "$group" || fail "no iSCSI fabric"
-mkdir "$group/lun/lun_0"
-ln -s $disk "$group/lun/lun_0/disk" || fail "no LUN"
+for disk in $target/core/iblock_*/disk; do
+	number=${disk%/disk} number=${number##*_}
+	mkdir "$group/lun/lun_$number"
+	ln -s $disk "$group/lun/lun_$number/disk" || fail "no LUN $number"
+done
 for pair in authentication=0 generate_node_acls=1 cache_dynamic_acls=1 \
 	demo_mode_write_protect=0; do
 	echo "${pair#*=}" >"$group/attrib/${pair%=*}" || fail "attribute $pair"

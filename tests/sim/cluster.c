@@ -156,6 +156,7 @@ int cluster_mount(struct cluster *c, struct cluster_mount *m)
 		.reporter = &m->reporter,
 		.heartbeat_device = m->heartbeat_bd,
 		.no_liveness_lock = m->no_liveness_lock,
+		.resets_units = m->resets_units,
 		.machine = m->machine,
 		.guard = m->guard,
 		.on_lost = note_lost,

@@ -66,6 +66,7 @@ struct cluster_mount {
 	struct vmfs_volume *vol;
 	bool is_lost;		 /* on_lost was called */
 	bool no_liveness_lock;	 /* set before: count the lease also on files */
+	bool resets_units;	 /* set before */
 	struct guard *guard;	 /* set before; NULL: none */
 	struct iofault *fault;	 /* set before; over bd; NULL: none */
 	struct uuid machine;	 /* set before; zero: one of its own */

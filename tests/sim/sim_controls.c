@@ -128,6 +128,8 @@ static struct storm frozen_slow_keys = {
 	.no_guard = true,
 	.residue_ns = 40 * S,
 };
+/* The same, and nobody may log in under another's name; hosts that reset LUNs instead. */
+static struct storm frozen_no_logins, frozen_resets;
 static struct storm files = {
 	.caw = BDEV_CAW_FILE,
 	.hosts = 3,
@@ -562,6 +564,7 @@ static const struct control {
 	{ "no fence", FAULT(NO_FENCE), STORM(frozen_keys), 200 },
 	{ "late fence", FAULT(LATE_FENCE), STORM(frozen_keys), 200 },
 	{ "no barrier", FAULT(NO_BARRIER), STORM(frozen_slow_keys), 400 },
+	{ "a wait as the barrier, too short", NO_FAULT, STORM(frozen_no_logins), 100 },
 	{ "clock that stops with the machine", FAULT(MONOTONIC), STORM(frozen_keys),
 	  40 },
 	{ "stamp compared as a signed number", FAULT(STAMP_SIGNED), high_stamps, NULL,
@@ -695,6 +698,7 @@ static void without_an_error_nothing_is_found(void **state)
 	sim_each_seed(1, 5, storm_run, &pauses);
 	sim_each_seed(1, 5, storm_run, &frozen_keys);
 	sim_each_seed(1, 5, storm_run, &frozen_slow_keys);
+	sim_each_seed(26, 5, storm_run, &frozen_resets);
 	sim_each_seed(1, 5, storm_run, &frozen_readers);
 	sim_each_seed(1, 5, storm_run, &files);
 	sim_each_seed(1, 2, nine_readers, NULL);
@@ -714,6 +718,10 @@ int main(void)
 		cmocka_unit_test(replay),
 	};
 
+	frozen_no_logins = frozen_slow_keys;
+	frozen_no_logins.refuses_logins = true;
+	frozen_resets = frozen_no_logins;
+	frozen_resets.resets_units = true;
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	cmocka_set_test_filter(getenv("SIM_CASE"));
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -91,6 +91,7 @@ struct simdisk_behaviour {
 	bool checks_at_effect;
 	bool has_pr;	   /* persistent reservations (ATS only) */
 	bool forgets_keys; /* they do not outlive a power failure */
+	bool refuses_logins; /* under another host's name: no reinstatement */
 };
 
 /*

@@ -305,6 +305,7 @@ static const struct bdev_ops simdisk_ops = {
 	.events = simdisk_events,
 	.nexus = simdisk_nexus,
 	.reinstate = simdisk_reinstate,
+	.reset = simdisk_reset,
 	.liveness = simdisk_liveness,
 	.close = simdisk_close,
 };

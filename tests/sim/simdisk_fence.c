@@ -14,6 +14,7 @@
  *     ABORT is not a barrier: what was accepted before runs, up to residue_ns later.
  *  3. After reinstate() or mend() of a session nothing that it had sent takes effect.
  *  4. The reservation goes with its last registration.
+ *  5. After reset() nothing that anybody had sent takes effect.
  */
 #include <assert.h>
 #include <errno.h>
@@ -267,6 +268,8 @@ int simdisk_reinstate(struct bdev *bd, const struct bdev_nexus *victim, uint64_t
 	struct attachment *at = err ? NULL : find_session(by->disk, victim);
 	if (err || by->is_cut)
 		return err ? err : -ESTALE;
+	if (by->disk->how.refuses_logins)
+		return -EACCES;
 	sim_trace("reinstate %s by %s", at ? at->bd.name : "nobody", bd->name);
 	if (!at)
 		return 0; /* no such session: nothing of it can land */
@@ -289,6 +292,17 @@ int simdisk_reinstate(struct bdev *bd, const struct bdev_nexus *victim, uint64_t
 	end_session(at);
 	at->events++;
 	return 0;
+}
+
+int simdisk_reset(struct bdev *bd, uint64_t deadline)
+{
+	struct attachment *by = initiator_of(bd);
+	if (by->disk->caw == BDEV_CAW_FILE)
+		return -EOPNOTSUPP;
+	int err = log_in(by, deadline);
+	if (!err)
+		simdisk_lun_reset(by->disk);
+	return err;
 }
 
 /* Of what a host had sent when it was cut off, some arrives in part. */

@@ -162,6 +162,7 @@ uint32_t simdisk_events(struct bdev *bd);
 int simdisk_nexus(struct bdev *bd, struct bdev_nexus *ret_nexus);
 int simdisk_reinstate(struct bdev *bd, const struct bdev_nexus *victim,
 		      uint64_t deadline);
+int simdisk_reset(struct bdev *bd, uint64_t deadline);
 void simdisk_cut(struct bdev *bd);
 int simdisk_mend(struct bdev *bd, uint64_t deadline);
 int simdisk_guard(struct bdev *bd, struct guard_lease *lease);

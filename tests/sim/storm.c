@@ -91,6 +91,7 @@ static void start_host(struct weather *w, const struct uuid *machine)
 	*h = (struct storm_host){ .weather = w, .number = i };
 	h->mount.machine = machine ? *machine : some_machine(w);
 	h->mount.no_liveness_lock = w->storm.no_liveness_lock;
+	h->mount.resets_units = w->storm.resets_units;
 	int ppm = w->storm.clock_ppm;
 	h->host = sim_host_new(name, (int)sim_random(2 * (uint64_t)ppm + 1) - ppm);
 	h->mount.guard = simguard_new(h->host);
@@ -281,6 +282,7 @@ static void behave(struct weather *w)
 		b.accept_ns = 5 * NS_PER_MS; /* a slow network */
 	b.has_pr = w->storm.has_pr;
 	b.checks_at_effect = w->storm.checks_at_effect;
+	b.refuses_logins = w->storm.refuses_logins;
 	b.forgets_keys = w->storm.has_pr && sim_chance(500000);
 	b.has_cache |= (w->storm.faults & (STORM_POWER | STORM_CACHE)) != 0;
 	if (w->storm.residue_ns) {

@@ -63,6 +63,8 @@ struct storm {
 	bool no_guard;		  /* nobody cuts a host that stands still */
 	bool no_liveness_lock;	  /* leases on files too */
 	uint64_t residue_ns;	  /* the target's, if not 0 */
+	bool refuses_logins;	  /* no reinstatement */
+	bool resets_units;	  /* of the hosts: LOGICAL UNIT RESET instead */
 };
 
 /* A storm by chance: which hosts, operations and faults. */

@@ -5,9 +5,12 @@
  *
  *   FENCE_IMAGE  a plain file with a volume: makes /slow in it and prints the sector
  *                where its data lie; nothing else is done
- *   FENCE_URL    the same volume on a target
+ *   FENCE_URL    the same volume on a target. Of both there may be several, with commas
+ *                between them: the extents
  *   FENCE_CASE   "kill", or "stop": writes to /slow take FENCE_DELAY_S there
  *   FENCE_FAST   if set, the members keep the fast lease profile
+ *   FENCE_RESET  if set, the sessions to the extents are such that no slot can name them
+ *                (fence.c), and members may reset LUNs
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -25,16 +28,19 @@
 #include <cmocka.h>
 
 #include "base/env.h"
+#include "bdev/fence.h"
 #include "iscsi/open.h"
 #include "tests/lib/collect.h"
 #include "vmfs/vmfs.h"
 
 #define BLOCK 4096u
+#define EXTENTS_MAX 4u
 #define PATH "/slow"
 
 struct member {
 	struct collect told;
-	struct bdev *data, *heartbeat;
+	struct bdev *data[EXTENTS_MAX], *heartbeat;
+	unsigned int extents;
 	struct vmfs_volume *vol;
 	struct vmfs_file *file;
 };
@@ -54,26 +60,49 @@ static void die(struct member *m, const char *what, int error)
 	abort();
 }
 
-static struct bdev *open_path(struct member *m, const char *url)
+/*
+ * A session to an extent. Of several, each knows the host by the same name, and their
+ * ISIDs follow one another, as a slot shows them.
+ */
+static struct bdev *open_path(struct member *m, const char *url, const char *name,
+			      bool is_heartbeat)
 {
+	struct iscsi_options o = { .isid = { 0x80, 'f', (uint8_t)name[0] } };
 	struct bdev *bd = NULL;
-	int error = device_open(url, 0, NULL, &m->told.base, &bd);
+	char iqn[64];
+	bool is_reset = getenv("FENCE_RESET");
+	unsigned int step = is_reset ? 6 : 2;
 
+	/* Another ISID is another host: what it left under this name would be in the way
+	   (LOCKING.md 1.3(12)). */
+	(void)snprintf(iqn, sizeof(iqn), "iqn.2026-01.org.openvmfs:%s%s", name,
+		       is_reset ? "-r" : "");
+	o.initiator_name = iqn;
+	o.isid[5] = (uint8_t)(step * m->extents + is_heartbeat);
+	int error = device_open(url, 0, &o, &m->told.base, &bd);
 	if (error)
 		die(m, "device_open", error);
 	return bd;
 }
 
-static void join(struct member *m, const char *url, const char *name)
+static void join(struct member *m, const char *urls, const char *name)
 {
-	struct vmfs_open_options options = { .device_count = 1, .host_name = name };
+	struct vmfs_open_options options = { .host_name = name };
+	char *list = strdup(urls), *rest = list, *url;
 
 	if (getenv("FENCE_FAST"))
 		options.lease_profile = VMFS_LEASE_FAST;
+	options.resets_units = getenv("FENCE_RESET");
 	options.reporter = collect_init(&m->told);
-	m->data = open_path(m, url);
-	m->heartbeat = device_is_iscsi_url(url) ? open_path(m, url) : NULL;
-	options.devices = &m->data;
+	while ((url = strsep(&rest, ",")) && m->extents < EXTENTS_MAX) {
+		if (m->extents == 0 && device_is_iscsi_url(url))
+			m->heartbeat = open_path(m, url, name, true);
+		m->data[m->extents] = open_path(m, url, name, false);
+		m->extents++;
+	}
+	free(list);
+	options.devices = m->data;
+	options.device_count = m->extents;
 	options.heartbeat_device = m->heartbeat;
 	int error = vmfs_volume_open(&options, &m->vol);
 	if (error)
@@ -94,7 +123,8 @@ static int leave(struct member *m)
 	int closing = vmfs_volume_close(m->vol);
 
 	bdev_close(m->heartbeat);
-	bdev_close(m->data);
+	for (unsigned int i = 0; i < m->extents; i++)
+		bdev_close(m->data[i]);
 	collect_done(&m->told);
 	return error ? error : closing;
 }
@@ -268,6 +298,29 @@ static void set_up(struct pair *p, bool is_writing)
 	hear(p->in, &ready, 1);
 }
 
+/* Nobody but the survivor has a key, on any extent, and each is reserved. */
+static void check_keys(struct pair *p)
+{
+	struct bdev_pr_state *state = malloc(sizeof(*state));
+	uint64_t own = 0;
+
+	assert_non_null(state);
+	for (unsigned int i = 0; i < p->m.extents; i++) {
+		int error = bdev_pr_read(p->m.data[i], state);
+
+		if (error == -EOPNOTSUPP)
+			break;
+		assert_int_equal(error, 0);
+		assert_true(state->is_reserved);
+		assert_int_equal(state->type, BDEV_PR_TYPE_WE_AR);
+		assert_int_equal(state->key_count, i == 0 ? 2 : 1);
+		own = own ? own : state->keys[0];
+		for (uint32_t k = 0; k < state->key_count; k++)
+			assert_int_equal(state->keys[k], own);
+	}
+	free(state);
+}
+
 static void take_over(struct pair *p, uint64_t began)
 {
 	int error = open_file(&p->m, VMFS_WRITE, 90 * NS_PER_S);
@@ -277,6 +330,10 @@ static void take_over(struct pair *p, uint64_t began)
 	print_message("# take-over: %.1f s\n", (double)(clock_now() - began) / NS_PER_S);
 	print_message("# the survivor was told:\n# %s", collect_text(&p->m.told));
 	assert_true(collect_has(&p->m.told, "took over dead host victim"));
+	assert_int_equal(collect_has(&p->m.told, "its LUNs are reset"),
+			 getenv("FENCE_RESET") != NULL);
+	if (collect_has(&p->m.told, "fenced by reservation keys"))
+		check_keys(p);
 }
 
 static void a_killed_host_is_taken_over(void **state)

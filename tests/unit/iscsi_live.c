@@ -399,6 +399,30 @@ static void a_reservation_dies_with_its_session(void **state)
 	}
 }
 
+/* LOGICAL UNIT RESET: reservations go, every session hears of it, and works on. */
+static void a_reset_is_heard_by_all(void **state)
+{
+	struct collect told[2];
+	uint8_t block[4096] = { 9 };
+	(void)state;
+
+	struct bdev *a = open_lun(&told[0]), *b = open_lun(&told[1]);
+	uint32_t before[2] = { bdev_events(a), bdev_events(b) };
+	assert_int_equal(bdev_reserve(a, true), 0);
+	assert_int_equal(bdev_reset(b, after_ms(60000)), 0);
+	assert_int_equal(bdev_write(b, block, 4096, 0), 0);
+	assert_int_not_equal(bdev_events(b), before[1]);
+	/* In the middle of its bracket: what it does not know to be safe is not sent. */
+	assert_int_equal(bdev_write(a, block, 4096, 0), -ETIMEDOUT);
+	assert_int_not_equal(bdev_events(a), before[0]);
+	assert_int_equal(bdev_reserve(a, false), 0);
+	assert_int_equal(bdev_write(a, block, 4096, 0), 0);
+	for (int i = 0; i < 2; i++) {
+		bdev_close(i ? b : a);
+		collect_done(&told[i]);
+	}
+}
+
 struct bracket_racer {
 	struct bdev *bd;
 	struct collect told;
@@ -754,6 +778,7 @@ int main(void)
 		cmocka_unit_test(many_at_once_come_back_unharmed),
 		cmocka_unit_test(a_write_longer_than_a_burst_comes_back),
 		cmocka_unit_test(zeroed_ranges_read_as_zeros),
+		cmocka_unit_test(a_reset_is_heard_by_all),
 		cmocka_unit_test(after_a_cut_nothing_works_and_nothing_is_written),
 		cmocka_unit_test(what_cannot_be_opened_is_one_clear_line),
 		cmocka_unit_test(discovery_finds_the_target),

@@ -469,6 +469,39 @@ static void an_abort_without_answer_ends_the_session(void **state)
 	peer_end(&p);
 }
 
+static void a_reset_of_the_unit_is_done_when_the_target_says_so(void **state)
+{
+	static const uint8_t lun[8] = { 0, 3 };
+	static const struct {
+		uint8_t response;
+		enum iscsi_reset wanted;
+	} answers[] = {
+		{ ISCSI_TASK_DONE, ISCSI_RESET_DONE },
+		{ ISCSI_TASK_UNKNOWN, ISCSI_RESET_REFUSED },
+		{ 5, ISCSI_RESET_REFUSED }, /* not supported */
+	};
+	(void)state;
+
+	for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
+		struct peer p = { 0 };
+
+		peer_log_in(&p, NULL);
+		iscsi_session_reset_unit(p.s, lun);
+		peer_expect(&p, ISCSI_TASK_REQUEST);
+		assert_int_equal(p.got.i.flags, ISCSI_FINAL | ISCSI_LUN_RESET);
+		assert_int_equal(p.got.i.opcode, ISCSI_TASK_REQUEST | ISCSI_IMMEDIATE);
+		assert_int_equal(be32_get(p.got.i.ttt), ISCSI_TAG_NONE);
+		assert_memory_equal(p.got.i.lun, lun, sizeof(lun));
+		assert_int_equal(iscsi_session_reset(p.s), ISCSI_RESET_NONE);
+		struct pdu *g = peer_make(&p, ISCSI_TASK_RESPONSE, true);
+		g->t.itt = p.got.i.itt;
+		g->t.response = answers[i].response;
+		peer_push(&p, g);
+		assert_int_equal(iscsi_session_reset(p.s), answers[i].wanted);
+		peer_end(&p);
+	}
+}
+
 static void silence_is_answered_by_a_ping_and_then_by_the_end(void **state)
 {
 	struct peer p = { .params = { .nop_ns = 5 * NS_PER_S } };
@@ -709,6 +742,7 @@ int main(void)
 		cmocka_unit_test(what_left_is_unknown_what_did_not_is_never_sent),
 		cmocka_unit_test(a_missing_answer_ends_the_session),
 		cmocka_unit_test(a_late_command_is_aborted_before_it_is_given_back),
+		cmocka_unit_test(a_reset_of_the_unit_is_done_when_the_target_says_so),
 		cmocka_unit_test(a_deadline_is_kept_to_the_moment),
 		cmocka_unit_test(an_abort_without_answer_ends_the_session),
 		cmocka_unit_test(silence_is_answered_by_a_ping_and_then_by_the_end),
