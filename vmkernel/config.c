@@ -62,15 +62,35 @@ static bool is_accel(const char *value)
 	       strcmp(value, "tcg") == 0;
 }
 
-static int set_profile(struct config *c, const char *value, const char *where,
-		       struct reporter *r)
+/* Keys with a few words to choose from. */
+enum choice { CHOICE_PROFILE, CHOICE_FENCE, CHOICE_RESET, CHOICES };
+static const struct {
+	const char *key, *text;
+	const char *words[3]; /* in the order of their enum */
+} choices[CHOICES] = {
+	[CHOICE_PROFILE] = { "lease_profile", "normal or fast", { "normal", "fast" } },
+	[CHOICE_FENCE] = { "on_fence",
+			   "kill, freeze or eio",
+			   { "kill", "freeze", "eio" } },
+	[CHOICE_RESET] = { "lun_reset", "no or yes", { "no", "yes" } },
+};
+
+static int set_choice(struct config *c, enum choice which, const char *value,
+		      const char *where, struct reporter *r)
 {
-	bool is_fast = strcmp(value, "fast") == 0;
-	if (!is_fast && strcmp(value, "normal") != 0)
-		return report_error(r, -EINVAL,
-				    "%s: lease_profile = %s: not normal or fast", where,
-				    value);
-	c->lease_profile = is_fast ? VMFS_LEASE_FAST : VMFS_LEASE_NORMAL;
+	unsigned int n = 0;
+	while (n < 3 &&
+	       (!choices[which].words[n] || strcmp(value, choices[which].words[n]) != 0))
+		n++;
+	if (n == 3)
+		return report_error(r, -EINVAL, "%s: %s = %s: not %s", where,
+				    choices[which].key, value, choices[which].text);
+	if (which == CHOICE_PROFILE)
+		c->lease_profile = (enum vmfs_lease_profile)n;
+	else if (which == CHOICE_FENCE)
+		c->on_fence = (enum on_fence)n;
+	else
+		c->resets_units = n != 0;
 	return 0;
 }
 
@@ -93,8 +113,9 @@ int config_set(struct config *c, const char *key, const char *value, const char 
 	if (strcmp(key, "power_on_wait_s") == 0)
 		return set_number(key, value, POWER_ON_WAIT_MAX_S, where, r,
 				  &c->power_on_wait_s);
-	if (strcmp(key, "lease_profile") == 0)
-		return set_profile(c, value, where, r);
+	for (enum choice i = 0; i < CHOICES; i++)
+		if (strcmp(key, choices[i].key) == 0)
+			return set_choice(c, i, value, where, r);
 	if (strcmp(key, "unmap_rate") == 0)
 		return parse_size(value, &c->unmap_rate) == 0
 			       ? 0

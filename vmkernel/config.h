@@ -14,10 +14,19 @@
 #define CONFIG_STATE_DIR BDEV_PROOF_DIR
 #define CONFIG_FILE "/etc/vmkernel.conf"
 
+/* What becomes of the VMs of a datastore whose lease was lost. */
+enum on_fence {
+	ON_FENCE_KILL,	 /* powered off */
+	ON_FENCE_FREEZE, /* stopped, and kept as they are until they are powered off */
+	ON_FENCE_EIO,	 /* they run on; their disks answer with errors */
+};
+
 struct config {
 	char *state_dir, *socket, *host_name, *initiator_name, *qemu, *vmx, *accel;
 	char *watchdog; /* NULL: none */
 	enum vmfs_lease_profile lease_profile;
+	enum on_fence on_fence;
+	bool resets_units; /* of struct vmfs_open_options */
 	uint64_t unmap_rate; /* bytes a second of freed blocks; 0: not by itself */
 	char *devices[CONFIG_DEVICES_MAX];
 	uint32_t device_count;

@@ -117,6 +117,7 @@ static int open_volume(struct datastore *ds, const struct datastore_options *o)
 		.guard = o->guard,
 		.proof_dir = o->proof_dir,
 		.lease_profile = o->lease_profile,
+		.resets_units = o->resets_units,
 		.unmap_rate = o->unmap_rate,
 		.on_lost = o->on_lost,
 		.on_lost_arg = o->on_lost_arg,

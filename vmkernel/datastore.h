@@ -45,6 +45,7 @@ struct datastore_options {
 	struct guard *guard;	    /* or NULL */
 	enum vmfs_lease_profile lease_profile;
 	uint64_t unmap_rate; /* of struct vmfs_open_options */
+	bool resets_units;   /* likewise */
 	void (*on_lost)(void *arg); /* from the heartbeat's task; must not block */
 	void *on_lost_arg;
 };

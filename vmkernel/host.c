@@ -11,7 +11,8 @@
  * and then the datastores are detached.
  *
  * A datastore whose lease was lost is attached again when no VM and no job uses what is
- * left of it.
+ * left of it. Until then its VMs are what on_fence makes of them; none ever gets at the
+ * datastore again, whose locks another host may have.
  */
 #include "vmkernel/host.h"
 
@@ -196,6 +197,7 @@ static struct datastore_options attach_options(struct host *h, uint32_t i,
 		.guard = h->guard,
 		.lease_profile = h->config.lease_profile,
 		.unmap_rate = h->config.unmap_rate,
+		.resets_units = h->config.resets_units,
 		.on_lost = on_lost,
 		.on_lost_arg = h,
 	};
@@ -268,25 +270,38 @@ struct lost_call {
 	struct host *host;
 };
 
+static void fence_vms(struct host *h, const struct datastore *ds)
+{
+	static const char *const what[] = {
+		[ON_FENCE_KILL] = "its VMs are stopped",
+		[ON_FENCE_FREEZE] = "its VMs are frozen",
+		[ON_FENCE_EIO] = "the disks of its VMs fail",
+	};
+	char why[256];
+	struct vm *vm;
+	(void)snprintf(why, sizeof(why), "the lease on datastore %s was lost", ds->label);
+	report(h->reporter, REPORT_ERROR, "%s: %s", why, what[h->config.on_fence]);
+	TAILQ_FOREACH(vm, &h->vms, link) {
+		if (vm->ds != ds)
+			continue;
+		if (h->config.on_fence == ON_FENCE_KILL || vm->state != VM_ON)
+			vm_stop(vm, why);
+		else if (h->config.on_fence == ON_FENCE_FREEZE)
+			vm_freeze(vm, why);
+	}
+}
+
 static void look_for_lost(void *arg)
 {
 	struct lost_call *lost = arg;
 	struct host *h = lost->host;
-	char why[256];
 	struct datastore *ds;
-	struct vm *vm;
 	free(lost);
 	TAILQ_FOREACH(ds, &h->datastores, link) {
 		if (ds->is_lost || vmfs_volume_state(ds->vol) == 0)
 			continue;
 		ds->is_lost = true;
-		(void)snprintf(why, sizeof(why), "the lease on datastore %s was lost",
-			       ds->label);
-		report(h->reporter, REPORT_ERROR, "%s: its VMs are stopped", why);
-		TAILQ_FOREACH(vm, &h->vms, link) {
-			if (vm->ds == ds)
-				vm_stop(vm, why);
-		}
+		fence_vms(h, ds);
 	}
 	reattach_lost(h);
 }

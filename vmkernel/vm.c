@@ -200,6 +200,17 @@ void vm_stop(struct vm *vm, const char *why)
 	settle(vm);
 }
 
+void vm_freeze(struct vm *vm, const char *why)
+{
+	if (vm->state != VM_ON || vm->is_ending)
+		return;
+	if (msg_send(&vm->channel, MSG_VMX_FREEZE, 0, json_pack("{s:s}", "why", why)) <
+	    0) {
+		drop_channel(vm);
+		settle(vm);
+	}
+}
+
 /* ---- messages from vmx ---- */
 
 /* Does this process run as the VM's user? vmx must not make us kill anybody else. */
@@ -396,10 +407,11 @@ void vm_power_on(struct vm *vm, struct requester who)
 static int send_start(struct vm *vm, int sock)
 {
 	char file[VM_WHY_SIZE / 2];
-	json_t *body = json_pack("{s:s, s:s, s:s, s:s}", "name",
+	json_t *body = json_pack("{s:s, s:s, s:s, s:s, s:b}", "name",
 				 vm_file_text(vm, NULL, file, sizeof(file)), "text",
 				 vm->text, "qemu", vm->host->config.qemu, "token",
-				 vm->token);
+				 vm->token, "tells_errors",
+				 vm->host->config.on_fence == ON_FENCE_EIO);
 	if (!body) {
 		(void)snprintf(vm->why, sizeof(vm->why), "%s: is not UTF-8 text", file);
 		(void)close(sock);

@@ -73,6 +73,11 @@ void vm_power_off(struct vm *vm, struct requester who);
 void vm_reset(struct vm *vm, struct requester who);
 /* Ends it without a requester; nothing if it is off. */
 void vm_stop(struct vm *vm, const char *why);
+/*
+ * One that is on, for good: it executes nothing more, and can only be powered off. Its
+ * memory stays to be looked at.
+ */
+void vm_freeze(struct vm *vm, const char *why);
 /* Takes a VM that an earlier vmkernel left running back, if there is one. */
 void vm_adopt(struct vm *vm);
 /* The vmx process with this id has ended: true if it was this VM's. */

@@ -46,9 +46,12 @@ static struct vm_hardware machine(void)
 	return hw;
 }
 
+static bool tells_errors;
+
 static void make(const struct vm_hardware *hw, bool is_kvm)
 {
-	struct cmdline_input in = { hw, "qemu", is_kvm, 7, "0123456789abcdef" };
+	struct cmdline_input in = { hw, "qemu", is_kvm, 7, "0123456789abcdef",
+				    tells_errors };
 	cmdline_done(&line);
 	assert_int_equal(cmdline_make(&in, &line), 0);
 	assert_null(line.argv[line.count]);
@@ -121,6 +124,21 @@ static void devices_have_fixed_addresses(void **state)
 	cmdline_done(&line);
 }
 
+static void errors_stop_the_guest_or_are_told(void **state)
+{
+	static struct vm_hardware hw;
+	(void)state;
+	hw = machine();
+	make(&hw, false);
+	assert_false(has("error=report"));
+	tells_errors = true;
+	make(&hw, false);
+	tells_errors = false;
+	assert_true(has("drive=disk0,werror=enospc,rerror=report"));
+	assert_false(has("error=stop"));
+	cmdline_done(&line);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -128,6 +146,7 @@ int main(void)
 		cmocka_unit_test(kvm_gets_all_its_memory),
 		cmocka_unit_test(nothing_of_the_host_is_given_but_sockets),
 		cmocka_unit_test(devices_have_fixed_addresses),
+		cmocka_unit_test(errors_stop_the_guest_or_are_told),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);

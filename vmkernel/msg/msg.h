@@ -43,11 +43,15 @@ enum msg_type {
 	/* first on every connection -> is_running, qemu_pid,
 			       token, disks: [path...] */
 	MSG_VMX_HELLO = 48,
-	/* name, text (of the .vmx file), qemu, token -> qemu_pid, when it runs, or not */
+	/*
+	 * name, text (of the .vmx file), qemu, token, tells_errors (of disks, to the
+	 * guest) -> qemu_pid, when it runs, or not
+	 */
 	MSG_VMX_START,
 	MSG_VMX_STOP,	    /* why: quit QEMU now -> when it is gone */
 	MSG_VMX_RESET,	    /* -> when done */
 	MSG_VMX_CONT,	    /* the disks are back: go on if an I/O error stopped the VM */
+	MSG_VMX_FREEZE,	    /* why: stop the VM for good, keep QEMU; no reply */
 
 	/* vmx to vmkernel. */
 	MSG_VMX_DISK = 64,  /* index, path -> when the disk is served as diskINDEX.sock */

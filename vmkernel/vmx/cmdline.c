@@ -15,7 +15,7 @@
  * 5. -sandbox on with all of it; -action instead of -no-reboot, so that a reset is a
  *    reset and a shutdown waits for us.
  * 6. Disks have werror=stop, rerror=stop: an I/O error is for the host to solve, not for
- *    the guest's filesystem.
+ *    the guest's filesystem; unless the host was told otherwise (on_fence = eio).
  *
  * The only text of the user's that gets here is the VM's name, with commas doubled; file
  * names of serial ports have passed is_safe_name().
@@ -161,16 +161,18 @@ static void add_controllers(struct cmdline *line, const struct vm_hardware *hw)
 	}
 }
 
-static void add_disk(struct cmdline *line, const struct vm_hardware *hw,
-		     const char *token, uint32_t i)
+static void add_disk(struct cmdline *line, const struct cmdline_input *in, uint32_t i)
 {
+	const struct vm_hardware *hw = in->hw;
 	const struct vm_disk *d = &hw->disks[i];
 	const struct vm_controller *c = &hw->controllers[d->controller];
+	const char *errors = in->tells_errors ? "werror=enospc,rerror=report" :
+						"werror=stop,rerror=stop";
 	add(line, "-blockdev");
 	add(line,
 	    "driver=nbd,node-name=disk%u,server.type=unix,server.path=disk%u.sock,"
 	    "export=disk%u-%s,reconnect-delay=30,cache.direct=on,discard=unmap",
-	    i, i, i, token);
+	    i, i, i, in->token);
 	add(line, "-device");
 	switch (c->type) {
 	case CONTROLLER_PVSCSI:
@@ -178,27 +180,26 @@ static void add_disk(struct cmdline *line, const struct vm_hardware *hw,
 	case CONTROLLER_LSISAS1068:
 		add(line,
 		    "scsi-hd,id=%s%u-%u,bus=%s%u.0,scsi-id=%u,lun=0,drive=disk%u,"
-		    "werror=stop,rerror=stop,bootindex=%u",
-		    c->prefix, c->number, d->unit, c->prefix, c->number, d->unit, i, i);
+		    "%s,bootindex=%u",
+		    c->prefix, c->number, d->unit, c->prefix, c->number, d->unit, i,
+		    errors, i);
 		break;
 	case CONTROLLER_AHCI:
 		add(line,
-		    "ide-hd,id=sata%u-%u,bus=sata%u.%u,drive=disk%u,werror=stop,"
-		    "rerror=stop,bootindex=%u",
-		    c->number, d->unit, c->number, d->unit, i, i);
+		    "ide-hd,id=sata%u-%u,bus=sata%u.%u,drive=disk%u,%s,bootindex=%u",
+		    c->number, d->unit, c->number, d->unit, i, errors, i);
 		break;
 	case CONTROLLER_IDE:
 		/* q35 has no IDE: its own AHCI takes the four places. */
 		if (hw->is_old)
 			add(line,
 			    "ide-hd,id=ide%u-%u,bus=ide.%u,unit=%u,drive=disk%u,"
-			    "werror=stop,rerror=stop,bootindex=%u",
-			    c->number, d->unit, c->number, d->unit, i, i);
+			    "%s,bootindex=%u",
+			    c->number, d->unit, c->number, d->unit, i, errors, i);
 		else
 			add(line,
-			    "ide-hd,id=ide%u-%u,bus=ide.%u,drive=disk%u,werror=stop,"
-			    "rerror=stop,bootindex=%u",
-			    c->number, d->unit, c->number * 2 + d->unit, i, i);
+			    "ide-hd,id=ide%u-%u,bus=ide.%u,drive=disk%u,%s,bootindex=%u",
+			    c->number, d->unit, c->number * 2 + d->unit, i, errors, i);
 		break;
 	case CONTROLLER_NVME:
 		add(line,
@@ -257,7 +258,7 @@ int cmdline_make(const struct cmdline_input *in, struct cmdline *ret_line)
 	add_serials(ret_line, in->hw);
 	add_controllers(ret_line, in->hw);
 	for (uint32_t i = 0; i < in->hw->disk_count; i++)
-		add_disk(ret_line, in->hw, in->token, i);
+		add_disk(ret_line, in, i);
 	if (!ret_line->error)
 		check_rules(ret_line, in);
 	return ret_line->error;

@@ -22,6 +22,7 @@ struct cmdline_input {
 	bool is_kvm;		/* else TCG */
 	int qmp_listen_sock;	/* inherited by QEMU under this number */
 	const char *token;	/* of this power-on; no commas */
+	bool tells_errors;	/* of disks, to the guest; else the VM stops at one */
 };
 
 /*

@@ -77,6 +77,8 @@ struct vm {
 	uint64_t deadline;	/* of LAUNCHING and STOPPING */
 	bool is_killed;		/* SIGKILL was sent */
 	bool did_run;
+	bool tells_errors;	/* of disks, to the guest */
+	bool is_frozen;		/* for good */
 	bool is_io_stopped;	/* QEMU stopped the VM at an I/O error */
 	uint64_t cont_at;	/* to be tried then; NO_DEADLINE: not */
 	uint64_t cont_until;	/* tries end */
@@ -190,7 +192,7 @@ static int launch(struct vm *vm)
 				    strerror(-sock));
 	vm->qmp_listen_sock = sock;
 	struct cmdline_input in = { vm->hw, vm->qemu_path, vm->options->is_kvm, sock,
-				    vm->token };
+				    vm->token, vm->tells_errors };
 	int rc = cmdline_make(&in, &line);
 	if (rc == 0 && fstat(vm->options->log->file_fd, &st) == 0)
 		vm->log_start = st.st_size;
@@ -253,6 +255,7 @@ static int read_config(struct vm *vm, const json_t *body)
 		return report_error(vm->reporter, -EPROTO,
 				    "a start without name, text, qemu, token");
 	memcpy(vm->token, token, TOKEN_SIZE);
+	vm->tells_errors = json_is_true(json_object_get(body, "tells_errors"));
 	int rc = vmxfile_parse(text, strlen(text), name, vm->reporter, &f);
 	if (rc < 0)
 		return rc;
@@ -285,7 +288,8 @@ static void start(struct vm *vm, const struct msg *m)
 
 static void hello(struct vm *vm, uint32_t tag)
 {
-	bool is_running = vm->state == STATE_RUNNING;
+	/* One that is frozen has lost its disks: nobody takes it back. */
+	bool is_running = vm->state == STATE_RUNNING && !vm->is_frozen;
 	json_t *disks = json_array();
 	for (uint32_t i = 0; is_running && i < vm->hw->disk_count; i++)
 		json_array_append_new(disks, json_string(vm->hw->disks[i].path));
@@ -299,11 +303,24 @@ static void hello(struct vm *vm, uint32_t tag)
 static void go_on(struct vm *vm)
 {
 	vm->cont_at = NO_DEADLINE;
-	if (vm->state != STATE_RUNNING || !vm->is_io_stopped)
+	if (vm->state != STATE_RUNNING || !vm->is_io_stopped || vm->is_frozen)
 		return;
 	vm->is_io_stopped = false;
 	if (qmp_send(&vm->qmp, "cont", NULL, QMP_CONT) == 0)
 		report(vm->reporter, REPORT_INFO, "the disks are back: the VM goes on");
+}
+
+static void freeze(struct vm *vm, const char *why)
+{
+	char text[WHY_SIZE];
+	if (vm->state != STATE_RUNNING ||
+	    qmp_send(&vm->qmp, "stop", NULL, QMP_STOP) < 0) {
+		stop_qemu(vm, why);
+		return;
+	}
+	vm->is_frozen = true;
+	(void)snprintf(text, sizeof(text), "%.256s: the VM is frozen", why);
+	event(vm, text);
 }
 
 static void handle(struct vm *vm, const struct msg *m)
@@ -322,9 +339,12 @@ static void handle(struct vm *vm, const struct msg *m)
 		break;
 	case MSG_VMX_RESET:
 		vm->reset = (struct pending){ true, m->tag };
-		if (vm->state != STATE_RUNNING ||
+		if (vm->state != STATE_RUNNING || vm->is_frozen ||
 		    qmp_send(&vm->qmp, "system_reset", NULL, QMP_RESET) < 0)
 			answer(vm, &vm->reset, -EINVAL, "the VM does not run", NULL);
+		break;
+	case MSG_VMX_FREEZE:
+		freeze(vm, why ? why : "fenced");
 		break;
 	case MSG_VMX_CONT:
 		vm->cont_until = clock_now() + CONT_LIMIT;
@@ -404,7 +424,7 @@ static void qmp_answer(struct vm *vm, const json_t *m)
 static void io_stopped(struct vm *vm, const char *text)
 {
 	uint64_t now = clock_now();
-	if (vm->is_io_stopped)
+	if (vm->is_io_stopped || vm->is_frozen || vm->tells_errors)
 		return; /* several requests have failed */
 	vm->is_io_stopped = true;
 	if (now < vm->cont_until)
