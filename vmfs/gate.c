@@ -11,13 +11,16 @@
  *    assumed done, never assumed lost);
  *  3 what a read returns was read before the lease was T_lease old, or is read again;
  *  4 -ESTALE of a device that was not cut is the target's: we are fenced;
- *  5 what was acknowledged by a device that may have lost its cache since is not handed
+ *  5 who lives is never taken over, so nobody waits for ever for data that do not come
+ *    while heartbeats do: a read ends with -EIO, who cannot write gives the volume up;
+ *  6 what was acknowledged by a device that may have lost its cache since is not handed
  *    out, nor counted as written (unflushed.c).
  *
  * What happens between the check and the system call is not the gate's: the guard cuts
  * the sockets at T_cut, and a target that fences refuses.
  */
 #include <errno.h>
+#include <stdio.h>
 
 #include "base/align.h"
 #include "base/env.h"
@@ -29,6 +32,8 @@
 #include "vmfs/volume.h"
 
 #define AGAIN_NS (20 * NS_PER_MS)
+/* How long I/O is sent again in vain while heartbeats get through. */
+#define STUCK_NS (140 * NS_PER_S)
 
 static struct vmfs_lease *lease_of(struct vmfs_volume *vol)
 {
@@ -106,8 +111,65 @@ static bool is_unknown(int err)
 	return err == -ETIMEDOUT || err == -EBUSY;
 }
 
+/*
+ * An I/O has failed again; *since: when it did first, 0 for the first time. Are
+ * heartbeats getting through all the same, for too long? An outage of all is the lease's
+ * matter.
+ */
+static bool is_stuck(struct vmfs_volume *vol, uint64_t *since)
+{
+	uint64_t now = clock_now();
+
+	if (lease_state(lease_of(vol)) != LEASE_GREEN)
+		*since = 0;
+	else if (!*since)
+		*since = now;
+	return *since && now - *since >= min_u64(STUCK_NS, lease_patience(lease_of(vol)));
+}
+
+static struct bdev *device_of(struct vmfs_volume *vol, uint64_t vol_off)
+{
+	struct bdev *bd = NULL;
+	uint64_t dev_off, run;
+
+	(void)!lvm_map(&vol->lvm, vol_off, &bd, &dev_off, &run);
+	return bd;
+}
+
+/*
+ * A read has failed again. true: it is given up; at once, if others were before it and
+ * nothing has been read from this device since. Said once.
+ */
+static bool is_unreadable(struct vmfs_volume *vol, const struct bdev *bd, uint64_t *since)
+{
+	struct vmfs_membership *m = vol->member;
+
+	if (!bd || __atomic_load_n(&m->unreadable, __ATOMIC_RELAXED) == bd)
+		return bd;
+	if (!is_stuck(vol, since))
+		return false;
+	__atomic_store_n(&m->unreadable, bd, __ATOMIC_RELAXED);
+	event_tell(vol, REPORT_ERROR,
+		   "nothing could be read from %s for %llu s, though heartbeats get "
+		   "through: reads fail",
+		   bd->name, (unsigned long long)((clock_now() - *since) / NS_PER_S));
+	return true;
+}
+
+/* Something was read. */
+static void note_readable(struct vmfs_volume *vol, const struct bdev *bd)
+{
+	struct vmfs_membership *m = vol->member;
+
+	if (bd && __atomic_load_n(&m->unreadable, __ATOMIC_RELAXED) == bd &&
+	    __atomic_exchange_n(&m->unreadable, NULL, __ATOMIC_RELAXED) == bd)
+		event_tell(vol, REPORT_INFO, "%s can be read again", bd->name);
+}
+
 int vmfs_gate_read(struct vmfs_volume *vol, uint64_t vol_off, void *buf, uint64_t len)
 {
+	uint64_t since = 0;
+
 	if (!vol->member)
 		return lvm_read(&vol->lvm, vol_off, buf, len);
 	for (;;) {
@@ -119,6 +181,10 @@ int vmfs_gate_read(struct vmfs_volume *vol, uint64_t vol_off, void *buf, uint64_
 		if (trust == -ESTALE)
 			return trust;
 		bool is_again = trust || is_unknown(err) || err == -ESTALE;
+		if (!err && !trust && vol->member->unreadable)
+			note_readable(vol, device_of(vol, vol_off));
+		if (is_again && is_unreadable(vol, device_of(vol, vol_off), &since))
+			return -EIO;
 		if (!is_again && (err || unflushed_is_whole(vol)))
 			return err;
 		if (!is_again) {
@@ -168,11 +234,25 @@ static bool stands(struct vmfs_volume *vol, const struct bdev_io *io, uint64_t m
 	return end != UNFLUSHED_LOST;
 }
 
+/* What was sent may run or not: nobody may know better than the next holder's replay. */
+static void give_up(struct vmfs_volume *vol, const struct bdev *bd)
+{
+	char why[200];
+
+	(void)snprintf(why, sizeof(why),
+		       "nothing could be written to %.100s for %llu s, though heartbeats "
+		       "get through", bd->name,
+		       (unsigned long long)(STUCK_NS / NS_PER_S));
+	heartbeat_die(&vol->member->hb, -ESTALE, why);
+}
+
 typedef int run_fn(struct bdev *bd, struct bdev_io *io);
 
 /* On io->bd, again and again until its fate is known and it stands. */
 static int run_until_known(struct vmfs_volume *vol, struct bdev_io *io, run_fn *run)
 {
+	uint64_t since = 0;
+
 	for (;;) {
 		int err = vmfs_gate_pass(vol);
 		if (err)
@@ -180,8 +260,11 @@ static int run_until_known(struct vmfs_volume *vol, struct bdev_io *io, run_fn *
 		uint64_t mark = unflushed_mark(vol);
 		err = run(io->bd, io);
 		bool is_good = err || stands(vol, io, mark, &err);
-		if (is_known(vol, &err) && is_good)
+		bool is_over = is_known(vol, &err) && is_good;
+		if (is_over)
 			return err;
+		if (is_unknown(err) && is_stuck(vol, &since))
+			give_up(vol, io->bd);
 	}
 }
 
@@ -287,6 +370,8 @@ int vmfs_gate_cas(struct vmfs_volume *vol, struct cas *c, uint64_t patience_ns,
 
 static int read_again(struct vmfs_volume *vol, struct bdev *bd, struct bdev_io *io)
 {
+	uint64_t since = 0;
+
 	for (;;) {
 		int err = vmfs_gate_check_read(vol);
 		if (err)
@@ -296,6 +381,10 @@ static int read_again(struct vmfs_volume *vol, struct bdev *bd, struct bdev_io *
 		if (trust == -ESTALE)
 			return trust;
 		bool is_again = trust || is_unknown(err) || err == -ESTALE;
+		if (!err && !trust && vol->member && vol->member->unreadable)
+			note_readable(vol, bd);
+		if (is_again && vol->member && is_unreadable(vol, bd, &since))
+			return -EIO;
 		if (!is_again && (err || unflushed_is_whole(vol)))
 			return err;
 		if (is_again)

@@ -134,6 +134,14 @@ static enum lease_state state_of(const struct vmfs_lease *l)
 	return state == LEASE_GREEN && l->is_suspended ? LEASE_HOLD : state;
 }
 
+uint64_t lease_patience(struct vmfs_lease *l)
+{
+	mutex_lock(&l->m);
+	uint64_t patience_ns = l->patience_ns;
+	mutex_unlock(&l->m);
+	return patience_ns;
+}
+
 uint64_t lease_age(struct vmfs_lease *l)
 {
 	mutex_lock(&l->m);

@@ -68,6 +68,7 @@ void lease_init(struct vmfs_lease *l, const struct vmfs_timing *timing);
 void lease_done(struct vmfs_lease *l);
 /* None of these blocks. */
 uint64_t lease_age(struct vmfs_lease *l);
+uint64_t lease_patience(struct vmfs_lease *l);
 enum lease_state lease_state(struct vmfs_lease *l);
 int lease_dead(struct vmfs_lease *l);
 /* A renewal submitted then has run. The guard hears of it unless the lease is cut. */

@@ -167,6 +167,19 @@ static void warn_of_price(struct vmfs_volume *vol)
 		       (unsigned long long)(vol->member->hb.timing.dead_ns / NS_PER_S));
 }
 
+static void set_times(struct vmfs_heartbeat *hb, const struct vmfs_open_options *options)
+{
+	bool is_fast = options->lease_profile == VMFS_LEASE_FAST;
+
+	hb->profile = options->lease_profile;
+	hb->time_divisor = options->time_divisor ? options->time_divisor : 1;
+	hb->timing = vmfs_timing_of(is_fast ? VMFS_LEASE_FAST : VMFS_LEASE_NORMAL,
+				    hb->time_divisor);
+	lease_init(&hb->lease, &hb->timing);
+	if (options->wait_ns)
+		hb->lease.patience_ns = options->wait_ns;
+}
+
 int vmfs_member_start(struct vmfs_volume *vol, const struct vmfs_open_options *options)
 {
 	struct vmfs_membership *m = calloc(1, sizeof(*m));
@@ -185,17 +198,10 @@ int vmfs_member_start(struct vmfs_volume *vol, const struct vmfs_open_options *o
 	sleeplock_init(&m->fence.lock);
 	m->journal.is_empty = true;
 	m->keeps_locks = options->keeps_locks;
+	m->fence.resets_units = options->resets_units;
 	m->hb.vol = vol;
-	m->hb.profile = options->lease_profile;
-	m->hb.time_divisor = options->time_divisor ? options->time_divisor : 1;
-	m->hb.timing = vmfs_timing_of(m->hb.profile == VMFS_LEASE_FAST
-					      ? VMFS_LEASE_FAST
-					      : VMFS_LEASE_NORMAL,
-				      m->hb.time_divisor);
+	set_times(&m->hb, options);
 	m->hb.guard = options->guard;
-	lease_init(&m->hb.lease, &m->hb.timing);
-	if (options->wait_ns)
-		m->hb.lease.patience_ns = options->wait_ns;
 	m->hb.owner = uuid_new();
 	m->hb.machine = uuid_is_zero(&options->machine) ? m->hb.owner : options->machine;
 	m->hb.on_lost = options->on_lost;

@@ -27,6 +27,7 @@ struct vmfs_membership {
 	bool is_stopping;
 	struct task *maintenance;	/* gives retained locks back */
 	bool keeps_locks;		/* of closed files too */
+	const struct bdev *unreadable;	/* atomic; NULL: none (gate.c) */
 };
 
 /*

@@ -39,6 +39,7 @@ struct host {
 	int error;	  /* of the first I/O that failed */
 	int end;	  /* of the unmount */
 	bool is_open, is_stopping, is_done;
+	bool stays; /* has stopped, and keeps its file open */
 };
 
 struct story {
@@ -109,6 +110,8 @@ static void host_main(void *arg)
 	SIM_CHECK(!vmfs_file_truncate(file, BLOCKS * BLOCK));
 	SIM_CHECK(!vmfs_file_allocate(file, 0, BLOCKS * BLOCK / 2, VMFS_ALLOCATE_ZERO));
 	work(h, file);
+	while (h->stays)
+		task_sleep_until(clock_now() + NS_PER_S);
 	int err = vmfs_file_close(file);
 	h->end = cluster_unmount(&h->mount);
 	h->end = h->end ? h->end : err;
@@ -374,6 +377,99 @@ static void stopped_host_is_cut_and_killed_by_its_guard(void **state)
 	sim_each_seed(400, 40, stopped, NULL);
 }
 
+/* ---- data fail for good, heartbeats get through ---- */
+
+struct reader {
+	struct host *host;
+	int err;
+	bool is_done;
+};
+
+static void open_other(void *arg)
+{
+	struct reader *r = arg;
+	struct vmfs_file_options options = { .flags = VMFS_READ };
+	struct vmfs_file *file;
+
+	r->err = vmfs_file_open(r->host->mount.vol, "/1", &options, &file, NULL);
+	if (!r->err)
+		r->err = vmfs_file_close(file);
+	r->is_done = true;
+}
+
+/* A file has no time after which its I/O would end. */
+static enum bdev_caw_class any_target(void)
+{
+	return sim_random(2) ? BDEV_CAW_ATS : BDEV_CAW_RESERVE;
+}
+
+/* Nobody could take over a host that lives: it must give up what it cannot use. */
+static void half_outage(void *arg)
+{
+	struct story *s = story_new(any_target(), 2);
+	struct host *h = &s->hosts[0];
+	struct reader reader = { .host = h };
+	struct taker taker = { .story = s, .wait_ns = 90 * NS_PER_S };
+
+	(void)arg;
+	wait_until_open(s);
+	oracle_trouble(s->cluster->oracle, h->host, true);
+	simdisk_path_down(h->mount.bd, true);
+	struct task *r = sim_host_start(h->host, "reader", open_other, &reader);
+	pass(s, 120 * NS_PER_S);
+	SIM_CHECK(!h->mount.is_lost && !h->error && !reader.is_done);
+	pass(s, 80 * NS_PER_S);
+	SIM_CHECK(h->mount.is_lost && h->error == -ESTALE);
+	SIM_CHECK(reader.is_done && (reader.err == -EIO || reader.err == -ESTALE));
+	task_join(r);
+	struct task *t = sim_host_start(s->hosts[1].host, "taker", take_over, &taker);
+	pass(s, 90 * NS_PER_S);
+	task_join(t);
+	SIM_CHECK(!taker.err && !s->hosts[1].error);
+	simdisk_path_down(h->mount.bd, false);
+	story_end(s);
+}
+
+static void who_cannot_write_any_more_gives_up(void **state)
+{
+	(void)state;
+	sim_each_seed(600, 20, half_outage, NULL);
+}
+
+/* A reader alone: it gets an error, and the volume lives on when data come again. */
+static void half_outage_of_a_reader(void *arg)
+{
+	struct story *s = story_new(any_target(), 2);
+	struct host *h = &s->hosts[0];
+	struct reader reader = { .host = h };
+
+	(void)arg;
+	wait_until_open(s);
+	h->stays = true;
+	h->is_stopping = true; /* writes no more */
+	pass(s, 10 * NS_PER_S);
+	oracle_trouble(s->cluster->oracle, h->host, true);
+	simdisk_path_down(h->mount.bd, true);
+	struct task *r = sim_host_start(h->host, "reader", open_other, &reader);
+	pass(s, 200 * NS_PER_S);
+	SIM_CHECK(reader.is_done && reader.err == -EIO && !h->mount.is_lost);
+	task_join(r);
+	simdisk_path_down(h->mount.bd, false);
+	reader = (struct reader){ .host = h };
+	r = sim_host_start(h->host, "reader", open_other, &reader);
+	pass(s, 10 * NS_PER_S);
+	task_join(r);
+	SIM_CHECK(!reader.err && !h->mount.is_lost);
+	h->stays = false;
+	story_end(s);
+}
+
+static void who_reads_gets_an_error(void **state)
+{
+	(void)state;
+	sim_each_seed(700, 20, half_outage_of_a_reader, NULL);
+}
+
 /* ---- leaving while the storage is away ---- */
 
 static void impatient(void *arg)
@@ -406,6 +502,8 @@ int main(void)
 		cmocka_unit_test(cut_and_taken_over_is_fenced),
 		cmocka_unit_test(nobody_breaks_anybody_in_a_blackout),
 		cmocka_unit_test(stopped_host_is_cut_and_killed_by_its_guard),
+		cmocka_unit_test(who_cannot_write_any_more_gives_up),
+		cmocka_unit_test(who_reads_gets_an_error),
 		cmocka_unit_test(who_leaves_does_not_wait_for_ever),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
