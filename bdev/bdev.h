@@ -259,6 +259,13 @@ enum bdev_open_flags {
  */
 int bdev_file_open(const char *path, uint32_t flags, struct reporter *r,
 		   struct bdev **ret_bd) __attribute__((warn_unused_result));
+/*
+ * The same of a descriptor that somebody has opened, who stays its owner: opened anew if
+ * we may; else a copy, which shares its locks (they fall when the last copy is closed)
+ * and whether it is direct. -EBADF: not open, or not for writing.
+ */
+int bdev_file_open_fd(int file_fd, uint32_t flags, struct reporter *r,
+		      struct bdev **ret_bd) __attribute__((warn_unused_result));
 /* size bytes of memory (sparse), block_size 512 or 4096. For tests and for dry runs. */
 int bdev_mem_new(uint64_t size, uint32_t block_size, struct reporter *r,
 		 struct bdev **ret_bd) __attribute__((warn_unused_result));

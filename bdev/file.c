@@ -267,27 +267,40 @@ static int open_block(struct file_bdev *file, const struct stat *st, uint32_t fl
 	return 0;
 }
 
-/* The descriptor, of something that may be a disk. */
-static int open_descriptor(struct file_bdev *file, uint32_t flags, struct stat *ret_st)
+static int descriptor_mode(const struct file_bdev *file, uint32_t flags, bool is_block)
 {
-	struct bdev *bd = &file->bd;
-	const char *path = bd->name;
-	/* Asked before it is opened: opening a FIFO or a tape has effects. */
-	if (stat(path, ret_st) < 0)
-		return report_error(bd->reporter, -errno, "%s: %s", path,
-				    strerror(errno));
-	bool is_block = S_ISBLK(ret_st->st_mode);
-	if (!is_block && !S_ISREG(ret_st->st_mode))
-		return report_error(bd->reporter, -ENOTBLK,
-				    "%s: is neither a regular file nor a block device",
-				    path);
 	int mode = O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
-	mode |= bd->is_read_only ? O_RDONLY : O_RDWR;
+	mode |= file->bd.is_read_only ? O_RDONLY : O_RDWR;
 	if (is_block && (flags & BDEV_OPEN_EXCLUSIVE))
 		mode |= O_EXCL;
 	if (is_block && !(flags & BDEV_OPEN_BUFFERED))
 		mode |= O_DIRECT;
-	file->file_fd = open(path, mode);
+	return mode;
+}
+
+/* Neither a FIFO nor a tape: opening one has effects. */
+static int check_disk(const struct file_bdev *file, const struct stat *st)
+{
+	if (S_ISBLK(st->st_mode) || S_ISREG(st->st_mode))
+		return 0;
+	return report_error(file->bd.reporter, -ENOTBLK,
+			    "%s: is neither a regular file nor a block device",
+			    file->bd.name);
+}
+
+/* The descriptor, of something that may be a disk. */
+static int open_path(struct file_bdev *file, uint32_t flags, struct stat *ret_st)
+{
+	struct bdev *bd = &file->bd;
+	const char *path = bd->name;
+	if (stat(path, ret_st) < 0)
+		return report_error(bd->reporter, -errno, "%s: %s", path,
+				    strerror(errno));
+	bool is_block = S_ISBLK(ret_st->st_mode);
+	int rc = check_disk(file, ret_st);
+	if (rc < 0)
+		return rc;
+	file->file_fd = open(path, descriptor_mode(file, flags, is_block));
 	if (file->file_fd < 0)
 		return report_error(
 			bd->reporter, -errno, "%s: %s", path,
@@ -300,11 +313,51 @@ static int open_descriptor(struct file_bdev *file, uint32_t flags, struct stat *
 	return 0;
 }
 
-static int open_all(struct file_bdev *file, uint32_t flags)
+/* Its own description if we may have one; a copy has the giver's locks and flags. */
+static int open_again(struct file_bdev *file, int given_fd, uint32_t flags,
+		      bool is_block)
+{
+	char path[32];
+	int mode = descriptor_mode(file, flags, is_block);
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", given_fd);
+	file->file_fd = open(path, mode);
+	if (file->file_fd >= 0)
+		return 0;
+	file->file_fd = fcntl(given_fd, F_DUPFD_CLOEXEC, 0);
+	if (file->file_fd >= 0 && is_block &&
+	    fcntl(file->file_fd, F_SETFL, mode & O_DIRECT) < 0)
+		return -errno;
+	return file->file_fd < 0 ? -errno : 0;
+}
+
+static int open_given(struct file_bdev *file, int given_fd, uint32_t flags,
+		      struct stat *ret_st)
+{
+	struct bdev *bd = &file->bd;
+	int status = fcntl(given_fd, F_GETFL);
+	if (status < 0 || fstat(given_fd, ret_st) < 0)
+		return report_error(bd->reporter, -EBADF, "%s: %s", bd->name,
+				    strerror(errno));
+	int rc = check_disk(file, ret_st);
+	if (rc < 0)
+		return rc;
+	int access = status & O_ACCMODE;
+	if (access == O_WRONLY || (access == O_RDONLY && !bd->is_read_only))
+		return report_error(bd->reporter, -EBADF, "%s: is not open for %s",
+				    bd->name,
+				    access == O_WRONLY ? "reading" : "writing");
+	rc = open_again(file, given_fd, flags, S_ISBLK(ret_st->st_mode));
+	return rc < 0 ? report_error(bd->reporter, rc, "%s: %s", bd->name, strerror(-rc))
+		      : 0;
+}
+
+/* given_fd: -1 for the path that is the name. */
+static int open_all(struct file_bdev *file, int given_fd, uint32_t flags)
 {
 	struct bdev *bd = &file->bd;
 	struct stat st;
-	int rc = open_descriptor(file, flags, &st);
+	int rc = given_fd < 0 ? open_path(file, flags, &st)
+			      : open_given(file, given_fd, flags, &st);
 	if (rc == 0)
 		rc = S_ISBLK(st.st_mode) ? open_block(file, &st, flags)
 					 : open_regular(file, &st, flags);
@@ -314,8 +367,8 @@ static int open_all(struct file_bdev *file, uint32_t flags)
 	return rc;
 }
 
-int bdev_file_open(const char *path, uint32_t flags, struct reporter *r,
-		   struct bdev **ret_bd)
+static int open_device(const char *path, int given_fd, uint32_t flags,
+		       struct reporter *r, struct bdev **ret_bd)
 {
 	bool is_read_only = flags & BDEV_OPEN_READ_ONLY;
 	if ((flags & BDEV_OPEN_BUFFERED) && !is_read_only)
@@ -335,11 +388,27 @@ int bdev_file_open(const char *path, uint32_t flags, struct reporter *r,
 	cond_init(&file->turn_over);
 	LIST_INIT(&file->turns);
 	file_queue_init(file);
-	int rc = open_all(file, flags);
+	int rc = open_all(file, given_fd, flags);
 	if (rc < 0) {
 		file_close(&file->bd);
 		return rc;
 	}
 	*ret_bd = &file->bd;
 	return 0;
+}
+
+int bdev_file_open(const char *path, uint32_t flags, struct reporter *r,
+		   struct bdev **ret_bd)
+{
+	return open_device(path, -1, flags, r, ret_bd);
+}
+
+int bdev_file_open_fd(int file_fd, uint32_t flags, struct reporter *r,
+		      struct bdev **ret_bd)
+{
+	char name[32];
+	(void)snprintf(name, sizeof(name), "fd %d", file_fd);
+	if (file_fd < 0)
+		return report_error(r, -EBADF, "%s: %s", name, strerror(EBADF));
+	return open_device(name, file_fd, flags, r, ret_bd);
 }

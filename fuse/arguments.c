@@ -11,16 +11,21 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#include "vmfs/format.h"
+#include "base/parse.h"
 
 const char arguments_usage[] =
 	"usage: vmfs-fuse [-fds] [-o OPTION[,OPTION]...] DEVICE... MOUNTPOINT\n"
-	"Mounts a volume. All its extents must be given, in any order.\n"
+	"       vmfs-fuse [-fds] [-o ...] --fd N [--fd N]... [DEVICE]... MOUNTPOINT\n"
+	"Mounts a volume. All its extents must be given, in any order, each a word or\n"
+	"joined by commas: files, block devices, disks with a VMFS partition, iscsi://\n"
+	"URLs.\n"
+	"  --fd N  a descriptor that is open already, instead of a DEVICE\n"
 	"  -f  stay in the foreground\n"
 	"  -d  show requests (implies -f)\n"
 	"  -s  one thread\n"
@@ -28,15 +33,22 @@ const char arguments_usage[] =
 	"      rw            as a member of the volume's cluster\n"
 	"      force-vmfs6   write a VMFS-6 volume that another system made\n"
 	"      immutable     read-only, and nobody else writes: the kernel keeps all\n"
+	"      degraded      read-only, though extents but the first are missing:\n"
+	"                    EIO for what lies there\n"
 	"      uid=N gid=N   owner of all that is shown\n"
 	"      umask=OCTAL   modes of all that is shown\n"
 	"      allow_other   let other users in; and what fuse(8) knows\n"
 	"examples:\n"
 	"  vmfs-fuse /dev/sdb1 /mnt\n"
 	"  vmfs-fuse -o rw iscsi://san/iqn.2026-01.org.example:ds1/0 /mnt\n"
+	"  vmfs-fuse --fd 3 /home/me/mnt 3</dev/sdb1\n"
 	"  cp --sparse=always /mnt/vm1/vm1-flat.vmdk /backup; fusermount3 -u /mnt\n";
 
-static const struct option long_options[] = { { "help", no_argument, NULL, 'h' }, { 0 } };
+static const struct option long_options[] = {
+	{ "help", no_argument, NULL, 'h' },
+	{ "fd", required_argument, NULL, 'n' },
+	{ 0 },
+};
 
 /* Of mount(8), not of a filesystem; access times are never written. */
 static const char *const ignored[] = {
@@ -99,6 +111,10 @@ static int add_option(struct arguments *a, const char *option, struct reporter *
 		m->is_immutable = true;
 		return 0;
 	}
+	if (strcmp(option, "degraded") == 0) {
+		m->is_degraded = true;
+		return 0;
+	}
 	int rc = number(option, "uid", 10, &m->has_uid, &m->uid, r);
 	if (rc == 0)
 		rc = number(option, "gid", 10, &m->has_gid, &m->gid, r);
@@ -130,21 +146,50 @@ static int take_mountpoint(struct arguments *a, const char *text, struct reporte
 			     : report_error(r, -errno, "%s: %s", text, strerror(errno));
 }
 
-static int take_rest(struct arguments *a, char **rest, int count, struct reporter *r)
+static int take_fd(struct arguments *a, const char *text, struct reporter *r)
 {
-	if (count < 2)
-		return report_error(r, -EINVAL,
-				    "a DEVICE and a MOUNTPOINT are needed (-h for help)");
-	a->devices = rest;
-	a->device_count = (unsigned int)(count - 1);
-	if (a->device_count > LVM_EXTENTS_MAX)
-		return report_error(r, -EINVAL,
-				    "%u devices: a volume has at most %u extents",
-				    a->device_count, LVM_EXTENTS_MAX);
-	if (a->mount.is_immutable && !a->mount.is_read_only)
+	uint64_t file_fd;
+	if (a->fd_count == LVM_EXTENTS_MAX || parse_u64(text, INT_MAX, &file_fd) < 0)
+		return report_error(r, -EINVAL, "--fd %s: %s", text,
+				    a->fd_count == LVM_EXTENTS_MAX ? "too many extents"
+								   : "not a number");
+	a->fds[a->fd_count++] = (int)file_fd;
+	return 0;
+}
+
+/* One or more, joined by commas: a line of fstab has one word for them. */
+static int take_devices(struct arguments *a, char *list, struct reporter *r)
+{
+	for (char *device; (device = strsep(&list, ","));) {
+		if (a->device_count + a->fd_count == LVM_EXTENTS_MAX)
+			return report_error(r, -EINVAL,
+					    "%s: a volume has at most %u extents", device,
+					    LVM_EXTENTS_MAX);
+		a->devices[a->device_count++] = device;
+	}
+	return 0;
+}
+
+static int check_options(const struct mount_options *m, struct reporter *r)
+{
+	if (m->is_immutable && !m->is_read_only)
 		return report_error(r, -EINVAL,
 				    "-o rw,immutable: who writes changes the volume");
-	return take_mountpoint(a, rest[count - 1], r);
+	if (m->is_degraded && !m->is_read_only)
+		return report_error(r, -EINVAL,
+				    "-o rw,degraded: who writes needs all extents");
+	return 0;
+}
+
+static int take_rest(struct arguments *a, char **rest, int count, struct reporter *r)
+{
+	int err = check_options(&a->mount, r);
+	for (int i = 0; !err && i + 1 < count; i++)
+		err = take_devices(a, rest[i], r);
+	if (!err && (count < 1 || a->device_count + a->fd_count == 0))
+		return report_error(r, -EINVAL,
+				    "a DEVICE and a MOUNTPOINT are needed (-h for help)");
+	return err ? err : take_mountpoint(a, rest[count - 1], r);
 }
 
 int arguments_parse(int argc, char **argv, struct reporter *r, struct arguments *ret)
@@ -166,6 +211,9 @@ int arguments_parse(int argc, char **argv, struct reporter *r, struct arguments 
 			break;
 		case 'o':
 			err = add_options(ret, optarg, r);
+			break;
+		case 'n':
+			err = take_fd(ret, optarg, r);
 			break;
 		case 'h':
 			return 1;

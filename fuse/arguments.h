@@ -5,10 +5,13 @@
 /* The command line of vmfs-fuse. */
 #include "base/report.h"
 #include "fuse/ops.h"
+#include "vmfs/format.h"
 
 struct arguments {
-	char **devices;
+	char *devices[LVM_EXTENTS_MAX];
 	unsigned int device_count;
+	int fds[LVM_EXTENTS_MAX]; /* descriptors that are open: extents, too */
+	unsigned int fd_count;
 	char *mountpoint; /* absolute, malloc'ed: the background leaves this folder */
 	bool is_foreground, is_debug, is_single;
 	struct mount_options mount;

@@ -20,7 +20,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -69,14 +71,13 @@ static void detach(struct log *log)
 
 static struct fuse_session *session_new(const struct arguments *a, struct mount *m)
 {
-	char options[sizeof(a->fuse) + 512];
+	char options[sizeof(a->fuse) + 4096];
 	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
 	struct fuse_session *session = NULL;
-	/* A comma would end the name of the device. */
+	const char *source = a->device_count ? a->devices[0] : "vmfs";
 	(void)snprintf(options, sizeof(options),
-		       "-o%s,default_permissions,subtype=vmfs,fsname=%.*s%s",
-		       a->mount.is_read_only ? "ro" : "rw",
-		       (int)strcspn(a->devices[0], ","), a->devices[0], a->fuse);
+		       "-o%s,default_permissions,subtype=vmfs,fsname=%s%s",
+		       a->mount.is_read_only ? "ro" : "rw", source, a->fuse);
 	if (fuse_opt_add_arg(&args, "vmfs-fuse") == 0 &&
 	    fuse_opt_add_arg(&args, options) == 0 &&
 	    (!a->is_debug || fuse_opt_add_arg(&args, "-d") == 0))
@@ -194,15 +195,66 @@ static int serve(const struct arguments *a, struct mount *m, struct log *log,
 struct storage {
 	struct guard *guard;
 	struct bdev *devices[LVM_EXTENTS_MAX], *heartbeat;
+	unsigned int count;
 };
+
+static bool is_plain_fd(int file_fd)
+{
+	struct stat st;
+	return fstat(file_fd, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+/*
+ * What the guard says goes where ours does; from the background it may not keep the
+ * terminal, or the pipe of who waits for the end of our output.
+ */
+static int guard_log(const struct arguments *a)
+{
+	const struct sockaddr_un log = { .sun_family = AF_UNIX, .sun_path = "/dev/log" };
+	if (a->is_foreground)
+		return fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+	int sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (sock >= 0 && connect(sock, (const struct sockaddr *)&log, sizeof(log)) == 0)
+		return sock;
+	if (sock >= 0)
+		(void)close(sock);
+	return open("/dev/null", O_WRONLY | O_CLOEXEC);
+}
 
 /* A plain file has its liveness lock: nothing to guard. */
 static int start_guard(const struct arguments *a, struct reporter *r,
 		       struct guard **ret_guard)
 {
-	const struct guard_options options = { .log_fd = STDERR_FILENO, .reporter = r };
-	bool is_local = a->device_count == 1 && device_is_file(a->devices[0]);
-	return a->mount.is_read_only || is_local ? 0 : guard_start(&options, ret_guard);
+	bool is_local = a->device_count + a->fd_count == 1 &&
+			(a->fd_count ? is_plain_fd(a->fds[0])
+				     : device_is_file(a->devices[0]));
+	if (a->mount.is_read_only || is_local)
+		return 0;
+	const struct guard_options options = { .log_fd = guard_log(a), .reporter = r };
+	if (options.log_fd < 0)
+		return report_error(r, -errno, "no log for the guard: %s",
+				    strerror(errno));
+	int err = guard_start(&options, ret_guard);
+	(void)close(options.log_fd);
+	return err;
+}
+
+/* The descriptors that were given are not needed any more then. */
+static int open_extents(const struct arguments *a, uint32_t flags, struct reporter *r,
+			struct storage *st)
+{
+	int err = 0;
+	for (unsigned int i = 0; !err && i < a->fd_count; i++) {
+		err = device_open_fd(a->fds[i], flags, r, &st->devices[st->count]);
+		st->count += !err;
+	}
+	for (unsigned int i = 0; !err && i < a->device_count; i++) {
+		err = device_open(a->devices[i], flags, NULL, r, &st->devices[st->count]);
+		st->count += !err;
+	}
+	for (unsigned int i = 0; !err && i < a->fd_count; i++)
+		(void)close(a->fds[i]);
+	return err;
 }
 
 static int open_storage(const struct arguments *a, struct reporter *r,
@@ -210,17 +262,18 @@ static int open_storage(const struct arguments *a, struct reporter *r,
 {
 	uint32_t flags = a->mount.is_read_only ? BDEV_OPEN_READ_ONLY : 0;
 	int err = start_guard(a, r, &st->guard);
-	for (unsigned int i = 0; !err && i < a->device_count; i++)
-		err = device_open(a->devices[i], flags, NULL, r, &st->devices[i]);
-	if (!err && !a->mount.is_read_only && device_is_iscsi_url(a->devices[0]))
+	if (!err)
+		err = open_extents(a, flags, r, st);
+	if (!err && !a->mount.is_read_only && !a->fd_count &&
+	    device_is_iscsi_url(a->devices[0]))
 		err = device_open(a->devices[0], flags, NULL, r, &st->heartbeat);
 	return err;
 }
 
-static void close_storage(const struct arguments *a, struct storage *st)
+static void close_storage(struct storage *st)
 {
 	bdev_close(st->heartbeat);
-	for (unsigned int i = 0; i < a->device_count; i++)
+	for (unsigned int i = 0; i < st->count; i++)
 		bdev_close(st->devices[i]);
 	guard_stop(st->guard);
 }
@@ -230,10 +283,11 @@ static int open_volume(const struct arguments *a, struct storage *st, struct mou
 	const char *proof_dir = getenv("VMFS_STATE_DIR");
 	const struct vmfs_open_options options = {
 		.devices = st->devices,
-		.device_count = a->device_count,
+		.device_count = st->count,
 		.is_read_only = a->mount.is_read_only,
 		.is_forced6 = a->mount.is_forced6,
 		.is_immutable = a->mount.is_immutable,
+		.is_degraded = a->mount.is_degraded,
 		.reporter = m->reporter,
 		.heartbeat_device = st->heartbeat,
 		.guard = st->guard,
@@ -259,7 +313,7 @@ static int run(const struct arguments *a, struct log *log, int ready_fd)
 		files_done(&m);
 	}
 	int close_err = vmfs_volume_close(m.vol);
-	close_storage(a, &st);
+	close_storage(&st);
 	return err ? err : close_err;
 }
 

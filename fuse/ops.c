@@ -90,7 +90,9 @@ struct stat attr_of(const struct mount *m, const struct vmfs_stat *st)
 /* Corruption was reported where it was found; callers see an I/O error. */
 void reply_error(fuse_req_t req, int err)
 {
-	fuse_reply_err(req, err == -EUCLEAN || err == -EBADMSG ? EIO : -err);
+	bool is_missing = err == -ENODEV && mount_of(req)->options.is_degraded;
+	bool is_damaged = err == -EUCLEAN || err == -EBADMSG;
+	fuse_reply_err(req, is_damaged || is_missing ? EIO : -err);
 }
 
 static double valid_s(const struct mount *m)
@@ -185,23 +187,24 @@ struct filling {
 	bool is_plus;	/* with attributes */
 };
 
-/* 0: it does not fit, or -errno: it is gone meanwhile. */
+/* 0: it does not fit; -ENOENT: it is gone meanwhile. */
 static int64_t add_entry(struct filling *f, const struct vmfs_dirent *entry)
 {
 	struct mount *m = mount_of(f->req);
 	char *at = f->buf + f->used;
 	size_t room = f->size - f->used, len;
-	bool is_dots = strcmp(entry->name, ".") == 0 || strcmp(entry->name, "..") == 0;
+	bool is_bare = strcmp(entry->name, ".") == 0 || strcmp(entry->name, "..") == 0;
 	struct vmfs_stat st = { .addr = entry->addr, .type = entry->type };
 	off_t next = (off_t)entry->cookie;
-	if (f->is_plus && !is_dots) {
+	if (f->is_plus && !is_bare) {
 		struct vmfs_node node = { entry->addr, entry->generation };
 		int err = vmfs_node_stat(m->vol, node, &st);
-		if (err)
+		if (err == -ENOENT)
 			return err;
+		is_bare = err; /* the name is there: who looks at it is told */
 	}
 	struct fuse_entry_param e = entry_of(m, &st);
-	if (is_dots)
+	if (is_bare)
 		e.ino = 0; /* not looked up */
 	len = f->is_plus ? fuse_add_direntry_plus(f->req, at, room, entry->name, &e, next)
 			 : fuse_add_direntry(f->req, at, room, entry->name, &e.attr,

@@ -17,6 +17,7 @@ struct mount_options {
 	bool is_read_only;
 	bool is_forced6;   /* written though VMFS-6 of another system's making */
 	bool is_immutable; /* nobody changes the volume: the kernel may keep all it saw */
+	bool is_degraded;  /* extents may be missing */
 	bool has_uid, has_gid, has_umask;
 	uint32_t uid, gid, umask;
 };

@@ -38,21 +38,34 @@ static int open_whole(const char *text, uint32_t flags,
 	return error;
 }
 
-int device_open(const char *text, uint32_t flags, const struct iscsi_options *options,
-		struct reporter *r, struct bdev **ret_bd)
+/* bd, or the partition on it; on failure bd is closed. */
+static int find_partition(struct bdev *bd, struct reporter *r, struct bdev **ret_bd)
 {
-	struct bdev *bd;
-	int error = open_whole(text, flags, options, r, &bd);
+	int error = bdev_part_open(&bd, r);
 
-	if (error)
-		return error;
-	error = bdev_part_open(&bd, r);
 	if (error) {
 		bdev_close(bd);
 		return error;
 	}
 	*ret_bd = bd;
 	return 0;
+}
+
+int device_open(const char *text, uint32_t flags, const struct iscsi_options *options,
+		struct reporter *r, struct bdev **ret_bd)
+{
+	struct bdev *bd;
+	int error = open_whole(text, flags, options, r, &bd);
+
+	return error ? error : find_partition(bd, r, ret_bd);
+}
+
+int device_open_fd(int file_fd, uint32_t flags, struct reporter *r, struct bdev **ret_bd)
+{
+	struct bdev *bd;
+	int error = bdev_file_open_fd(file_fd, flags, r, &bd);
+
+	return error ? error : find_partition(bd, r, ret_bd);
 }
 
 int device_split_path(const char *text, char **ret_device, char **ret_path)

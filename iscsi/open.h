@@ -39,6 +39,10 @@ int device_open(const char *text, uint32_t flags, const struct iscsi_options *op
 		struct reporter *r, struct bdev **ret_bd)
 	__attribute__((warn_unused_result));
 
+/* The same of a descriptor that is open already: bdev_file_open_fd(). */
+int device_open_fd(int file_fd, uint32_t flags, struct reporter *r, struct bdev **ret_bd)
+	__attribute__((warn_unused_result));
+
 /*
  * Splits "DEVICE:/dir/file" at the LAST ":/" (but not inside "iscsi://") into device and
  * path ("/dir/file"). 0, or -EINVAL when there is no such ":/". Both outputs malloc'ed.

@@ -362,43 +362,6 @@ static int cut_to_first(struct lvm *lvm, struct reporter *r)
 	return 0;
 }
 
-/* Invariant 1. */
-static int check_joined(const struct lvm *lvm, struct reporter *r)
-{
-	uint32_t extent_count = lvm->extents[0].said_extents;
-	uint64_t next = 0;
-	for (unsigned int i = 0; i < lvm->extent_count; i++) {
-		const struct lvm_extent *e = &lvm->extents[i];
-		if (e->pe_first < next)
-			return report_error(r, -EUCLEAN, "%s: PE %llu is on %s as well",
-					    e->bd->name, (unsigned long long)e->pe_first,
-					    lvm->extents[i - 1].bd->name);
-		if (e->pe_first > next)
-			return report_error(
-				r, -ENODEV,
-				"volume %s: the extent with PEs %llu to %llu is missing",
-				lvm->name, (unsigned long long)next,
-				(unsigned long long)e->pe_first - 1);
-		next += e->pe_count;
-	}
-	uint64_t total = lvm->size_bytes / LVM_PE_SIZE;
-	if (next < total)
-		return report_error(
-			r, -ENODEV,
-			"volume %s: the extent with PEs from %llu on is missing "
-			"(%u of %u given)",
-			lvm->name, (unsigned long long)next, lvm->extent_count,
-			extent_count);
-	if (next > total || lvm->extent_count != extent_count)
-		return report_error(
-			r, -EUCLEAN,
-			"volume %s: %u extents with %llu PEs, but %u with "
-				    "%llu expected",
-			lvm->name, lvm->extent_count, (unsigned long long)next,
-			extent_count, (unsigned long long)total);
-	return 0;
-}
-
 /* Name (NUL-terminated in ret_name), and device UUID or zero, of extent i. */
 static int read_name(const struct lvm *lvm, unsigned int i, char ret_name[LVM_NAME_SIZE],
 		     struct uuid *ret_uuid)
@@ -419,14 +382,92 @@ static int read_name(const struct lvm *lvm, unsigned int i, char ret_name[LVM_NA
 	return 0;
 }
 
+/* Says that the extent at place i is missing, by PEs and, if it is known, by name. */
+static int report_missing(const struct lvm *lvm, unsigned int i, uint64_t pe_first,
+			  uint64_t pe_end)
+{
+	char name[LVM_NAME_SIZE] = "";
+	struct uuid uuid;
+	if (i > 0 && lvm->major >= 5 && read_name(lvm, i, name, &uuid) < 0)
+		name[0] = 0;
+	report(lvm->reporter, REPORT_ERROR,
+	       "volume %s: extent %u of %u, with PEs %llu to %llu, is missing%s%s%s",
+	       lvm->name, i + 1, lvm->extents[0].said_extents,
+	       (unsigned long long)pe_first, (unsigned long long)pe_end - 1,
+	       name[0] ? " (when it was added: " : "", name, name[0] ? ")" : "");
+	return -ENODEV;
+}
+
+/* A place in the volume for what is missing before extent i, with no device. */
+static void insert_missing(struct lvm *lvm, unsigned int i, uint64_t pe_first,
+			   uint64_t pe_end)
+{
+	(void)memmove(&lvm->extents[i + 1], &lvm->extents[i],
+		      (lvm->extent_count - i) * sizeof(lvm->extents[0]));
+	lvm->extents[i] = (struct lvm_extent){
+		.pe_first = pe_first,
+		.pe_count = pe_end - pe_first,
+		.vol_off = pe_first * LVM_PE_SIZE,
+		.size_bytes = (pe_end - pe_first) * LVM_PE_SIZE,
+		.said_bytes = lvm->size_bytes,
+	};
+	lvm->extent_count++;
+	lvm->is_degraded = true;
+}
+
+/* Extents that are not there: -ENODEV, or, degraded, without a device. */
+static int find_missing(struct lvm *lvm, bool may_miss)
+{
+	uint64_t total = lvm->size_bytes / LVM_PE_SIZE, next = 0;
+	for (unsigned int i = 0; next < total; i++) {
+		const struct lvm_extent *e = &lvm->extents[i];
+		uint64_t pe = i < lvm->extent_count ? e->pe_first : total;
+		if (pe > next) {
+			int rc = report_missing(lvm, i, next, pe);
+			if (i == 0 || !may_miss || lvm->extent_count == LVM_EXTENTS_MAX)
+				return rc;
+			insert_missing(lvm, i, next, pe);
+		}
+		if (e->pe_first < next)
+			return 0; /* check_joined() says what is wrong */
+		next += e->pe_count;
+	}
+	return 0;
+}
+
+/* Invariant 1. */
+static int check_joined(const struct lvm *lvm, struct reporter *r)
+{
+	uint32_t extent_count = lvm->extents[0].said_extents;
+	uint64_t next = 0;
+	for (unsigned int i = 0; i < lvm->extent_count; i++) {
+		const struct lvm_extent *e = &lvm->extents[i];
+		if (e->pe_first < next)
+			return report_error(r, -EUCLEAN, "%s: PE %llu is on %s as well",
+					    e->bd->name, (unsigned long long)e->pe_first,
+					    lvm->extents[i - 1].bd->name);
+		next += e->pe_count;
+	}
+	uint64_t total = lvm->size_bytes / LVM_PE_SIZE;
+	if (next > total || (lvm->extent_count != extent_count && !lvm->is_degraded))
+		return report_error(
+			r, -EUCLEAN,
+			"volume %s: %u extents with %llu PEs, but %u with "
+				    "%llu expected",
+			lvm->name, lvm->extent_count, (unsigned long long)next,
+			extent_count, (unsigned long long)total);
+	return 0;
+}
+
 /* Is a later extent the one that was added, as far as the first one knows? */
 static int check_added(const struct lvm *lvm, unsigned int i)
 {
 	char name[LVM_NAME_SIZE];
 	struct uuid uuid;
-	int rc = lvm->major >= 5 ? read_name(lvm, i, name, &uuid) : 0;
+	bool is_known = lvm->major >= 5 && lvm->extents[i].bd && !lvm->is_degraded;
+	int rc = is_known ? read_name(lvm, i, name, &uuid) : 0;
 
-	if (rc < 0 || lvm->major < 5 || uuid_is_zero(&uuid) ||
+	if (rc < 0 || !is_known || uuid_is_zero(&uuid) ||
 	    uuid_equal(&uuid, &lvm->extents[i].device_uuid))
 		return rc;
 	return report_error(lvm->reporter, -EINVAL,
@@ -434,38 +475,59 @@ static int check_added(const struct lvm *lvm, unsigned int i)
 			    lvm->extents[i].bd->name, lvm->name, name);
 }
 
-int lvm_open(struct bdev **devices, unsigned int count, struct reporter *r,
-	     struct lvm *ret_lvm)
+/* The headers of all devices, in volume order. */
+static int read_devices(struct bdev **devices, unsigned int count, struct reporter *r,
+			struct lvm *lvm)
 {
-	*ret_lvm = (struct lvm){ .reporter = r };
 	if (count == 0 || count > LVM_EXTENTS_MAX)
 		return report_error(r, -EINVAL, "%u devices given, 1 to %u expected",
 				    count, LVM_EXTENTS_MAX);
 	for (unsigned int i = 0; i < count; i++) {
 		struct vmfs_lvm_device_disk devd;
 		struct vmfs_lvm_volume_disk vold;
-		int rc = lvm_device_read(devices[i], r, &devd, &vold,
-					 &ret_lvm->extents[i]);
+		int rc = lvm_device_read(devices[i], r, &devd, &vold, &lvm->extents[i]);
 		if (rc < 0)
 			return rc;
-		ret_lvm->extent_count = i + 1;
+		lvm->extent_count = i + 1;
 		if (i == 0)
-			lvm_from(ret_lvm, r, &devd, &vold);
+			lvm_from(lvm, r, &devd, &vold);
 		else
-			rc = check_same_volume(ret_lvm, devices[i], r, &vold);
+			rc = check_same_volume(lvm, devices[i], r, &vold);
 		if (rc < 0)
 			return rc;
 	}
-	qsort(ret_lvm->extents, ret_lvm->extent_count, sizeof(ret_lvm->extents[0]),
-	      by_first_pe);
-	ret_lvm->size_bytes = ret_lvm->extents[0].said_bytes;
-	int rc = cut_to_first(ret_lvm, r);
+	qsort(lvm->extents, lvm->extent_count, sizeof(lvm->extents[0]), by_first_pe);
+	lvm->size_bytes = lvm->extents[0].said_bytes;
+	return 0;
+}
+
+static int open_joined(struct bdev **devices, unsigned int count, struct reporter *r,
+		       bool may_miss, struct lvm *ret_lvm)
+{
+	*ret_lvm = (struct lvm){ .reporter = r };
+	int rc = read_devices(devices, count, r, ret_lvm);
+	if (rc == 0)
+		rc = cut_to_first(ret_lvm, r);
+	if (rc == 0)
+		rc = find_missing(ret_lvm, may_miss);
 	if (rc == 0)
 		rc = check_joined(ret_lvm, r);
 	for (unsigned int i = 1; rc == 0 && i < ret_lvm->extent_count; i++)
 		rc = check_added(ret_lvm, i);
 	ret_lvm->whole_bytes = ret_lvm->size_bytes;
 	return rc;
+}
+
+int lvm_open(struct bdev **devices, unsigned int count, struct reporter *r,
+	     struct lvm *ret_lvm)
+{
+	return open_joined(devices, count, r, false, ret_lvm);
+}
+
+int lvm_open_degraded(struct bdev **devices, unsigned int count, struct reporter *r,
+		      struct lvm *ret_lvm)
+{
+	return open_joined(devices, count, r, true, ret_lvm);
 }
 
 /* ---- growing ---- */
@@ -541,7 +603,7 @@ int lvm_refresh(struct lvm *lvm, const struct lvm_opener *opener)
 		return rc;
 	uint64_t whole = le64_get(vold.size);
 	bool is_new = whole > lvm->whole_bytes;
-	if (whole <= before)
+	if (whole <= before || lvm->is_degraded)
 		return 0;
 	__atomic_store_n(&lvm->whole_bytes, whole, __ATOMIC_RELEASE);
 	rc = lengthen_last(lvm, whole / LVM_PE_SIZE);

@@ -47,6 +47,7 @@ struct lvm {
 	uint32_t snapshot_id;
 	unsigned int extent_count;
 	struct lvm_extent extents[LVM_EXTENTS_MAX]; /* in volume order */
+	bool is_degraded;	/* some are missing, perhaps several in one */
 	/* Of the volume on disk; more than size_bytes: the rest is not attached here. */
 	uint64_t whole_bytes;
 };
@@ -84,6 +85,12 @@ int lvm_device_read(struct bdev *bd, struct reporter *r,
  */
 int lvm_open(struct bdev **devices, unsigned int count, struct reporter *r,
 	     struct lvm *ret_lvm) __attribute__((warn_unused_result));
+/*
+ * The same, to be read only, and extents but the first may be missing (reported): they
+ * have no device, and what lies there is -ENODEV.
+ */
+int lvm_open_degraded(struct bdev **devices, unsigned int count, struct reporter *r,
+		      struct lvm *ret_lvm) __attribute__((warn_unused_result));
 /*
  * Reads again how large the volume is. What was added is attached: the last extent is
  * longer, or opener (may be NULL) gets the device of a new one, which the caller owns.

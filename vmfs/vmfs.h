@@ -61,6 +61,11 @@ struct vmfs_open_options {
 	/* With is_read_only: nobody else writes either (an image, a snapshot). */
 	bool is_immutable;
 	/*
+	 * With is_read_only: extents but the first may be missing (reported). What lies
+	 * there is -ENODEV.
+	 */
+	bool is_degraded;
+	/*
 	 * Another host has added an extent: gets its device, called name when it was
 	 * added. Borrowed until close. NULL, or -errno: its blocks cannot be reached
 	 * (-ENODEV) until the volume is opened with it.

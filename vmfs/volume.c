@@ -401,8 +401,9 @@ static void free_volume(struct vmfs_volume *vol)
 
 static int open_into(struct vmfs_volume *vol, const struct vmfs_open_options *options)
 {
-	int rc = lvm_open(options->devices, options->device_count, options->reporter,
-			  &vol->lvm);
+	bool may_miss = options->is_read_only && options->is_degraded;
+	int rc = (may_miss ? lvm_open_degraded : lvm_open)(
+		options->devices, options->device_count, options->reporter, &vol->lvm);
 	if (rc == 0)
 		rc = read_descriptor(vol);
 	if (rc == 0)

@@ -5,20 +5,13 @@
 # kernel sees what is in it, and the volume is not touched.
 
 . "$(dirname "$0")/../lib/tap.sh"
-need vmfs-fuse vmfs-dump fusermount3
-[ -w /dev/fuse ] || skip_all "no /dev/fuse"
+. "$ROOT/tests/lib/mounts.sh"
+need vmfs-dump
 handmade=$BIN/../tests/unit/handmade_volume
 [ -x "$handmade" ] || skip_all "$handmade is not built"
 
 mnt=$T/mnt
-mkdir "$mnt"
-at_exit fusermount3 -q -u -z "$mnt"
-mounted() {
-	grep -q " $mnt fuse.vmfs ro," /proc/mounts
-}
-gone() {
-	! mounted
-}
+mount_folder "$mnt"
 
 touch "$T/one" "$T/a" "$T/b"
 "$handmade" "$T/one" || skip_all "cannot make a volume"
@@ -59,23 +52,23 @@ look() {
 
 run vmfs-fuse "$T/one" "$mnt"
 is "$rc:$out" 0: "it mounts and goes to the background"
-ok "the mount stands when it returns" mounted
+ok "the mount stands when it returns" mounted "$mnt" ro,
 look "one extent"
 free=$(vmfs-dump "$T/one" resources | sed -n 's/^\.fbb\.sf: .*, \([0-9]*\) free.*/\1/p')
 is "$(stat -f -c '%S %b %f' "$mnt")" "1048576 1792 $free" "statfs"
 ok "fusermount3 -u ends it" fusermount3 -u "$mnt"
-ok "it is gone" wait_for 5 gone
+ok "it is gone" wait_for 20 gone "$mnt"
 is "$(stat -c "%y %z" "$T/one")" "$before" "the volume was not written to"
 
 # Two extents, in the wrong order, in the foreground, one thread; ended by SIGTERM.
 vmfs-fuse -f -s "$T/b" "$T/a" "$mnt" &
 pid=$!
-ok "two extents are mounted" wait_for 5 mounted
+ok "two extents are mounted" wait_for 5 mounted "$mnt" ro,
 look "two extents"
 kill -TERM "$pid"
 wait "$pid"
 is "$?" 0 "SIGTERM: a clean end"
-ok "and unmounted" gone
+ok "and unmounted" gone "$mnt"
 
 # Who is refused.
 refused "one extent of two" "missing" vmfs-fuse -f "$T/a" "$mnt"
@@ -85,4 +78,4 @@ refused "no device" "none: No such file" vmfs-fuse "$T/none" "$mnt"
 truncate -s 1G "$T/blank"
 refused "what is not VMFS" "blank: " vmfs-fuse "$T/blank" "$mnt"
 refused "one argument" "a DEVICE and a MOUNTPOINT" vmfs-fuse "$T/one"
-ok "nothing is mounted by them" gone
+ok "nothing is mounted by them" gone "$mnt"

@@ -6,39 +6,16 @@
 # nothing that was synced, and another goes on.
 
 . "$(dirname "$0")/../lib/tap.sh"
-need mkfs.vmfs vmfs-fuse fsck.vmfs fusermount3
-[ -w /dev/fuse ] || skip_all "no /dev/fuse"
+. "$ROOT/tests/lib/mounts.sh"
+need mkfs.vmfs fsck.vmfs
 model=$BIN/../tests/mount/mount_model
 [ -x "$model" ] || skip_all "$model is not built"
 
 a=$T/a b=$T/b lun=$T/lun
-mkdir "$a" "$b"
-at_exit fusermount3 -q -u -z "$a"
-at_exit fusermount3 -q -u -z "$b"
+mount_folder "$a"
+mount_folder "$b"
 truncate -s 3G "$lun"
 mkfs.vmfs -L fuse "$lun" >"$T/log" 2>&1 || skip_all "$(cat "$T/log")"
-
-mounted() {
-	grep -q " $1 fuse.vmfs ${2:-}" /proc/mounts
-}
-gone() {
-	! mounted "$1" && ! pgrep -f "vmfs-fuse .*$1\$" >/dev/null
-}
-unmount() {
-	fusermount3 -u "$1" && wait_for 20 gone "$1"
-}
-clean() {
-	run fsck.vmfs -n "$lun"
-	is "$rc" 0 "$1: the volume is clean"
-	[ "$rc" = 0 ] || diag "$out"
-}
-# fails ERRNO-TEXT COMMAND...: what coreutils say of it
-fails() {
-	local text=$1
-	shift
-	run "$@"
-	[ "$rc" != 0 ] && grep -q "$text" <<<"$out"
-}
 
 # ---- one mount: what a file and a folder are
 
@@ -104,7 +81,7 @@ is "$(ls "$a/.vmfs-unlinked" | wc -l)" 1 "and waits for its end"
 exec 8>&-
 is "$(ls "$a/.vmfs-unlinked" | wc -l)" 0 "which is when it is closed"
 ok "it unmounts" unmount "$a"
-clean "after a mount"
+clean "$lun" "after a mount"
 
 # ---- what was written is there, read-only; nothing is written by that
 
@@ -163,7 +140,7 @@ ok "what the dead one had open without a name goes" wait_for 20 emptied
 pid=$(pgrep -f "vmfs-fuse .*$a\$")
 kill -TERM "$pid"
 ok "SIGTERM ends it" wait_for 20 gone "$a"
-clean "after a kill"
+clean "$lun" "after a kill"
 
 # ---- a full volume
 
@@ -176,7 +153,7 @@ rm "$a/big"
 ok "and what was removed can be filled again" \
 	dd if=/dev/zero of="$a/big" bs=1M count=100 status=none
 ok "it unmounts" unmount "$a"
-clean "after a full volume"
+clean "$lun" "after a full volume"
 
 refused "rw,immutable" "who writes changes the volume" \
 	vmfs-fuse -o rw,immutable "$lun" "$a"

@@ -233,8 +233,9 @@ static void extents_are_joined_in_any_order(void **state)
 	swapped[1] = half[0];
 	one_twice[0] = one_twice[1] = half[0];
 	assert_refused(half, 1, false, -ENODEV,
-		       "PEs from 1 on is missing (1 of 2 given)");
-	assert_refused(swapped, 1, true, -ENODEV, "PEs 0 to 0 is missing");
+		       "extent 2 of 2, with PEs 1 to 1, is missing");
+	assert_refused(swapped, 1, true, -ENODEV,
+		       "extent 1 of 2, with PEs 0 to 0, is missing");
 	assert_refused(one_twice, 2, true, -EUCLEAN, "PE 0 is on");
 	(void)collect_init(&told);
 	assert_int_equal(open_volume(swapped, 2, false, &told, &vol), 0);

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+# Mounts of vmfs-fuse, for shell tests. Source it after tap.sh; it skips the script where
+# nothing can be mounted.
+
+need vmfs-fuse fusermount3
+[ -w /dev/fuse ] || skip_all "no /dev/fuse"
+
+# mount_folder FOLDER: makes it; what is mounted there goes at the end.
+mount_folder() {
+	mkdir "$1"
+	at_exit fusermount3 -q -u -z "$1"
+}
+
+# mounted FOLDER [ro,|rw,]
+mounted() {
+	grep -q " $1 fuse.vmfs ${2:-}" /proc/mounts
+}
+
+# gone FOLDER: nothing is mounted there, and the program has ended.
+gone() {
+	! mounted "$1" && ! pgrep -f "vmfs-fuse .*$1( |\$)" >/dev/null
+}
+
+unmount() {
+	fusermount3 -u "$1" && wait_for 20 gone "$1"
+}
+
+# fails ERRNO-TEXT COMMAND...: what coreutils say of it.
+fails() {
+	local text=$1
+	shift
+	run "$@"
+	[ "$rc" != 0 ] && grep -q "$text" <<<"$out"
+}
+
+# clean LUN WHEN: fsck finds nothing.
+clean() {
+	run fsck.vmfs -n "$1"
+	is "$rc" 0 "$2: the volume is clean"
+	[ "$rc" = 0 ] || diag "$out"
+}
