@@ -6,6 +6,7 @@
  *   request(names, AuthMethod; T if it is None)  -> security
  *   security: target picks None    -> its T bit says operational
  *             target picks CHAP    -> CHAP_A -> (A, I, C) -> CHAP_N, CHAP_R; T
+ *             and it has to prove itself: with them our CHAP_I, CHAP_C -> its N, R
  *   operational: our offers; T     -> answers to its offers; T -> full feature
  *
  * Invariants:
@@ -14,6 +15,9 @@
  *    for.
  * 2. After 32 requests without an end the login fails.
  * 3. A password leaves only as the digest of a challenge that the target asked for.
+ * 4. A target that has to prove itself gets no further without: None is not offered to
+ *    it, and its transit counts only with the right answer. It cannot have that from us:
+ *    the two secrets differ (iscsi/url.c), and a challenge that is ours is not answered.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -21,15 +25,17 @@
 
 #include "base/align.h"
 #include "base/parse.h"
-#include "iscsi/chap.h"
 #include "iscsi/session_impl.h"
 
 #define MAX_ROUNDS 32u
+/* The target takes the first it knows. SHA-256 is last: tgt takes its 7 for SHA-1. */
+#define CHAP_OFFER "8,6,5,7"
 
 enum { CHAP_IDLE, CHAP_ASKED, CHAP_ANSWERED };
 
-struct challenge {
-	const char *algorithm, *id, *text;
+/* What the target says of CHAP in one answer. */
+struct chap_keys {
+	const char *algorithm, *id, *challenge, *name, *response;
 };
 
 static void send_request(struct iscsi_session *s, struct buf *text, bool may_transit)
@@ -66,7 +72,10 @@ void iscsi_login_start(struct iscsi_session *s)
 		iscsi_text_add(&text, "TargetName", s->params.target_name);
 	iscsi_text_add(&text, "SessionType",
 		       s->params.target_name ? "Normal" : "Discovery");
-	iscsi_text_add(&text, "AuthMethod", s->params.user ? "CHAP,None" : "None");
+	iscsi_text_add(&text, "AuthMethod",
+		       s->params.target_user ? "CHAP"
+		       : s->params.user	     ? "CHAP,None"
+					     : "None");
 	/* There are targets that refuse a transit while CHAP is on offer. */
 	send_request(s, &text, !s->params.user);
 }
@@ -118,17 +127,18 @@ static void refused(struct iscsi_session *s, uint8_t class, uint8_t detail)
 
 static bool take_method(struct iscsi_session *s, const char *value)
 {
-	if (strcmp(value, "None") == 0)
+	if (strcmp(value, "None") == 0 && !s->params.target_user)
 		return true;
 	if (strcmp(value, "CHAP") == 0 && s->params.user && s->params.password) {
 		s->login.is_chap = true;
 		return true;
 	}
+	bool is_known = strcmp(value, "Reject") == 0 || strcmp(value, "CHAP") == 0;
 	iscsi_session_kill(
 		s, -EACCES,
-		strcmp(value, "Reject") == 0 || strcmp(value, "CHAP") == 0
-			? "the target demands a CHAP user and password"
-			: "the target demands an AuthMethod that is not known here");
+		s->params.target_user ? "the target does not prove itself by CHAP"
+		: is_known	      ? "the target demands a CHAP user and password"
+			 : "the target demands an AuthMethod that is not known here");
 	return false;
 }
 
@@ -141,7 +151,7 @@ static void take_tag(struct iscsi_session *s, const char *value)
 }
 
 static bool take_key(struct iscsi_session *s, const char *key, const char *value,
-		     struct challenge *c, struct buf *answer)
+		     struct chap_keys *c, struct buf *answer)
 {
 	if (strcmp(key, "AuthMethod") == 0)
 		return take_method(s, value);
@@ -152,7 +162,11 @@ static bool take_key(struct iscsi_session *s, const char *key, const char *value
 	else if (strcmp(key, "CHAP_I") == 0)
 		c->id = value;
 	else if (strcmp(key, "CHAP_C") == 0)
-		c->text = value;
+		c->challenge = value;
+	else if (strcmp(key, "CHAP_N") == 0)
+		c->name = value;
+	else if (strcmp(key, "CHAP_R") == 0)
+		c->response = value;
 	else if (iscsi_keys_take(&s->keys, key, value, answer) < 0) {
 		iscsi_session_kill(s, -EPROTO, "login: %.60s=%.60s is not allowed", key,
 				   value);
@@ -163,36 +177,75 @@ static bool take_key(struct iscsi_session *s, const char *key, const char *value
 
 /* ---- stages ---- */
 
-static int answer_challenge(struct iscsi_session *s, const struct challenge *c,
+/* The target's turn: a challenge of ours, which is not the one it has sent. */
+static void add_challenge(struct iscsi_session *s, const struct chap_keys *c,
+			  struct buf *out)
+{
+	struct login *l = &s->login;
+
+	do
+		chap_challenge(l->our_challenge);
+	while (chap_is_same(l->our_challenge, c->challenge));
+	l->our_id = (uint8_t)random_u64();
+	buf_printf(out, "CHAP_I=%u", l->our_id);
+	buf_add(out, "", 1);
+	iscsi_text_add(out, "CHAP_C", l->our_challenge);
+}
+
+static int answer_challenge(struct iscsi_session *s, const struct chap_keys *c,
 			    struct buf *out)
 {
 	uint64_t algorithm, id;
-	char text[67];
+	char text[CHAP_TEXT_MAX];
 
-	if (!c->algorithm || !c->id || !c->text ||
+	if (!c->algorithm || !c->id || !c->challenge ||
+	    !iscsi_text_has(CHAP_OFFER, c->algorithm) ||
 	    parse_u64(c->algorithm, 255, &algorithm) < 0 ||
 	    parse_u64(c->id, 255, &id) < 0 ||
-	    chap_answer((uint32_t)algorithm, (uint32_t)id, s->params.password, c->text,
-			text) < 0) {
+	    chap_answer((uint32_t)algorithm, (uint32_t)id, s->params.password,
+			c->challenge, text) < 0) {
 		iscsi_session_kill(s, -EACCES,
 				   "login: no usable CHAP challenge (CHAP_A=%.20s)",
 				   c->algorithm ? c->algorithm : "");
 		return -EACCES;
 	}
+	s->login.algorithm = (uint32_t)algorithm;
 	iscsi_text_add(out, "CHAP_N", s->params.user);
 	iscsi_text_add(out, "CHAP_R", text);
+	if (s->params.target_user)
+		add_challenge(s, c, out);
 	return 0;
 }
 
+/* The target's answer to our challenge. false: wrong, and the session is dead. */
+static bool take_proof(struct iscsi_session *s, const struct chap_keys *c)
+{
+	const struct login *l = &s->login;
+
+	if (!c->response || l->chap_step != CHAP_ANSWERED || !s->params.target_user)
+		return true;
+	bool is_name = c->name && strcmp(c->name, s->params.target_user) == 0;
+	if (is_name && chap_check(l->algorithm, l->our_id, s->params.target_password,
+				  l->our_challenge, c->response) == 0) {
+		s->login.is_target_proved = true;
+		return true;
+	}
+	iscsi_session_kill(s, -EACCES,
+			   is_name ? "the target's CHAP answer is wrong: it is not the "
+				     "one whose secret was given"
+				   : "the target calls itself %.60s in CHAP, not %.60s",
+			   c->name ? c->name : "nothing", s->params.target_user);
+	return false;
+}
+
 /* The next request of the security stage, when the target has not granted the transit. */
-static void go_on_security(struct iscsi_session *s, const struct challenge *c,
+static void go_on_security(struct iscsi_session *s, const struct chap_keys *c,
 			   struct buf *out)
 {
 	bool may_transit = true;
 
 	if (s->login.is_chap && s->login.chap_step == CHAP_IDLE) {
-		/* Not 7 (SHA-256): tgt takes that number for SHA-1. */
-		iscsi_text_add(out, "CHAP_A", "6,5");
+		iscsi_text_add(out, "CHAP_A", CHAP_OFFER);
 		s->login.chap_step = CHAP_ASKED;
 		may_transit = false;
 	} else if (s->login.is_chap && s->login.chap_step == CHAP_ASKED) {
@@ -214,10 +267,21 @@ static void enter_stage(struct iscsi_session *s, uint8_t next, struct buf *out,
 				   next, wanted);
 		return;
 	}
+	if (s->params.target_user && !s->login.is_target_proved) {
+		iscsi_session_kill(s, -EACCES,
+				   "the target does not prove itself by CHAP");
+		return;
+	}
 	s->login.stage = next;
 	if (next == ISCSI_STAGE_OPERATIONAL) {
 		iscsi_keys_offer(&s->keys, !s->params.target_name, out);
 		send_request(s, out, true);
+		return;
+	}
+	const char *missing = iscsi_keys_missing(&s->keys);
+	if (missing) {
+		iscsi_session_kill(s, -EPROTO, "the target takes no %s, which is required",
+				   missing);
 		return;
 	}
 	uint32_t *value = s->keys.value;
@@ -229,7 +293,7 @@ static void enter_stage(struct iscsi_session *s, uint8_t next, struct buf *out,
 
 static void take_text(struct iscsi_session *s, uint8_t flags, uint64_t now)
 {
-	struct challenge c = { NULL, NULL, NULL };
+	struct chap_keys c = { 0 };
 	struct buf *text = &s->login.text, out = { 0 };
 	char *key, *value;
 	uint32_t pos = 0;
@@ -242,7 +306,7 @@ static void take_text(struct iscsi_session *s, uint8_t flags, uint64_t now)
 	if (n < 0)
 		iscsi_session_kill(s, -EPROTO,
 				   "login: text without '=' or NUL at byte %u", pos);
-	if (s->phase != ISCSI_DEAD) {
+	if (s->phase != ISCSI_DEAD && take_proof(s, &c)) {
 		if (flags & ISCSI_TRANSIT)
 			enter_stage(s, flags & 3, &out, now);
 		else if (s->login.stage == ISCSI_STAGE_SECURITY)

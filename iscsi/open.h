@@ -5,7 +5,8 @@
 /*
  * The one door of this folder for the tools: a device from what the user typed.
  *
- *   iscsi://[user[%password]@]host[:port]/target-iqn/lun     a LUN, by our own initiator
+ *   iscsi://[user[%password]@]host[:port]/target-iqn/lun     a LUN, by our own initiator;
+ *                                                            more: iscsi/url.h
  *   anything else                                            a path (bdev_file_open)
  */
 #include <stdbool.h>

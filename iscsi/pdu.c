@@ -14,6 +14,9 @@
  *    moment.
  * 2. A header that promises more data than we declared we take ends the session before a
  *    byte of it is stored.
+ * 3. Nobody is told of data before their digest has been found right. Data that went
+ *    straight into a command's memory are as good as none till then: at this recovery
+ *    level a wrong digest ends the session, and the command's fate is unknown.
  */
 #include <errno.h>
 #include <isa-l/crc.h>
@@ -25,15 +28,22 @@
 
 /* ---- in ---- */
 
-static bool has_digest(const struct iscsi_session *s)
+static bool has_digest(const struct iscsi_session *s, enum iscsi_key which)
 {
-	return s->keys.value[KEY_HEADER_DIGEST] && s->phase != ISCSI_LOGIN;
+	return s->keys.value[which] && s->phase != ISCSI_LOGIN;
+}
+
+#define CRC_START UINT32_MAX
+
+static uint32_t crc_add(uint32_t crc, const void *bytes, uint64_t len)
+{
+	/* isa-l wants char memory that it does not write to. */
+	return crc32_iscsi((unsigned char *)(uintptr_t)bytes, (int)len, crc);
 }
 
 static uint32_t header_digest(const uint8_t *bytes, uint32_t len)
 {
-	/* isa-l wants char memory that it does not write to. */
-	return ~crc32_iscsi((unsigned char *)(uintptr_t)bytes, (int)len, UINT32_MAX);
+	return ~crc_add(CRC_START, bytes, len);
 }
 
 int iscsi_task_pieces(const struct iscsi_task *t, uint64_t off, uint64_t len,
@@ -57,6 +67,21 @@ int iscsi_task_pieces(const struct iscsi_task *t, uint64_t off, uint64_t len,
 	return count;
 }
 
+/* Adds [off, off + len) of the task's memory. */
+static uint32_t crc_add_task(uint32_t crc, const struct iscsi_task *t, uint64_t off,
+			     uint64_t len)
+{
+	while (len) {
+		struct iovec piece;
+		uint64_t got;
+		(void)iscsi_task_pieces(t, off, len, &piece, 1, &got);
+		crc = crc_add(crc, piece.iov_base, got);
+		off += got;
+		len -= got;
+	}
+	return crc;
+}
+
 int iscsi_session_room(struct iscsi_session *s, struct iovec *iov, int max)
 {
 	struct in_pdu *in = &s->in;
@@ -73,6 +98,15 @@ int iscsi_session_room(struct iscsi_session *s, struct iovec *iov, int max)
 	iov[count].iov_base = s->stash;
 	iov[count].iov_len = STASH_SIZE;
 	return count + 1;
+}
+
+/* Bytes behind data_len bytes of data: padding to 4, and the digest. */
+static uint32_t tail_len_of(const struct iscsi_session *s, uint32_t data_len)
+{
+	if (!data_len)
+		return 0;
+	return (4 - data_len % 4) % 4 +
+	       (has_digest(s, KEY_DATA_DIGEST) ? ISCSI_DIGEST_SIZE : 0);
 }
 
 static void copy_to_task(struct in_pdu *in, const uint8_t *bytes, uint32_t len)
@@ -99,7 +133,7 @@ static uint32_t take_head(struct iscsi_session *s, const uint8_t *bytes, uint32_
 	in->head_have += n;
 	if (in->head_have < in->head_len)
 		return n;
-	uint32_t digest_len = has_digest(s) ? ISCSI_DIGEST_SIZE : 0;
+	uint32_t digest_len = has_digest(s, KEY_HEADER_DIGEST) ? ISCSI_DIGEST_SIZE : 0;
 	uint32_t full = ISCSI_BHS_SIZE + in->head.pdu.ahs_words * 4u + digest_len;
 	if (in->head_len < full) {
 		in->head_len = full;
@@ -118,7 +152,9 @@ static uint32_t take_head(struct iscsi_session *s, const uint8_t *bytes, uint32_
 	}
 	in->data_len = be24_get(in->head.pdu.data_len);
 	in->data_have = 0;
-	in->pad_left = (4 - in->data_len % 4) % 4;
+	in->tail_have = 0;
+	in->tail_len = tail_len_of(s, in->data_len);
+	in->crc = CRC_START;
 	if (in->data_len > MAX_RECV) {
 		iscsi_session_kill(s, -EPROTO, "a PDU of %u bytes, at most %u are agreed",
 				   in->data_len, MAX_RECV);
@@ -128,17 +164,20 @@ static uint32_t take_head(struct iscsi_session *s, const uint8_t *bytes, uint32_
 	return n;
 }
 
-/* The next part of data and padding; returns the bytes used. */
+/* The next part of data, padding and digest; returns the bytes used. */
 static uint32_t take_data(struct iscsi_session *s, const uint8_t *bytes, uint32_t len)
 {
 	struct in_pdu *in = &s->in;
 	uint32_t n = (uint32_t)min_u64(len, in->data_len - in->data_have);
 
 	if (n == 0) {
-		n = (uint32_t)min_u64(len, in->pad_left);
-		in->pad_left -= n;
+		n = (uint32_t)min_u64(len, in->tail_len - in->tail_have);
+		memcpy(in->tail + in->tail_have, bytes, n);
+		in->tail_have += n;
 		return n;
 	}
+	if (has_digest(s, KEY_DATA_DIGEST))
+		in->crc = crc_add(in->crc, bytes, n);
 	if (in->dest == DEST_TASK) {
 		copy_to_task(in, bytes, n);
 		return n;
@@ -152,15 +191,36 @@ static uint32_t take_data(struct iscsi_session *s, const uint8_t *bytes, uint32_
 static bool is_complete(const struct in_pdu *in)
 {
 	return in->head_have == in->head_len && in->data_have == in->data_len &&
-	       in->pad_left == 0;
+	       in->tail_have == in->tail_len;
+}
+
+/* The digest of the data, if there is one. false: wrong, and the session is dead. */
+static bool is_data_right(struct iscsi_session *s)
+{
+	struct in_pdu *in = &s->in;
+	le32 sent;
+
+	if (!in->data_len || !has_digest(s, KEY_DATA_DIGEST))
+		return true;
+	uint32_t pad = in->tail_len - ISCSI_DIGEST_SIZE;
+	uint32_t own = ~crc_add(in->crc, in->tail, pad);
+	memcpy(sent.b, in->tail + pad, sizeof(sent.b));
+	if (own == le32_get(sent))
+		return true;
+	iscsi_session_kill(s, -EPROTO, "data digest %08x, computed %08x", le32_get(sent),
+			   own);
+	return false;
 }
 
 static void end_pdu(struct iscsi_session *s, uint64_t now)
 {
+	if (!is_data_right(s))
+		return;
 	iscsi_receive_pdu(s, now);
 	s->in.head_have = 0;
 	s->in.head_len = ISCSI_BHS_SIZE;
-	s->in.data_have = s->in.data_len = s->in.pad_left = 0;
+	s->in.data_have = s->in.data_len = 0;
+	s->in.tail_have = s->in.tail_len = 0;
 	s->in.task = NULL;
 	s->in.dest = DEST_DISCARD;
 }
@@ -175,6 +235,9 @@ void iscsi_session_input(struct iscsi_session *s, uint64_t len, uint64_t now)
 	if (s->phase == ISCSI_DEAD)
 		return;
 	s->heard_at = now;
+	if (direct && has_digest(s, KEY_DATA_DIGEST))
+		in->crc = crc_add_task(in->crc, in->task,
+				       (uint64_t)in->task_off + in->data_have, direct);
 	in->data_have += (uint32_t)direct;
 	len -= direct;
 	if (direct && is_complete(in))
@@ -231,13 +294,28 @@ void iscsi_out_drop_all(struct iscsi_session *s)
 		out_drop(&s->control[s->control_head++ % CONTROL_PDUS]);
 }
 
-void iscsi_fill_digest(struct iscsi_session *s, struct out_pdu *p)
+static void fill_tail(struct iscsi_session *s, struct out_pdu *p)
+{
+	p->tail_len = tail_len_of(s, p->data_len);
+	memset(p->tail, 0, sizeof(p->tail));
+	if (!p->data_len || !has_digest(s, KEY_DATA_DIGEST))
+		return;
+	uint32_t pad = p->tail_len - ISCSI_DIGEST_SIZE;
+	uint32_t crc = p->owned ? crc_add(CRC_START, p->owned, p->data_len)
+				: crc_add_task(CRC_START, p->task, p->data_off,
+					       p->data_len);
+	le32 digest = le32_of(~crc_add(crc, p->tail, pad));
+	memcpy(p->tail + pad, digest.b, sizeof(digest.b));
+}
+
+/* What is known only when the PDU's turn has come. */
+static void fill_rest(struct iscsi_session *s, struct out_pdu *p)
 {
 	p->head.pdu.data_len = be24_of(p->data_len);
 	p->head.pdu.exp_stat_sn = be32_of(s->exp_stat_sn);
-	p->pad = (4 - p->data_len % 4) % 4;
+	fill_tail(s, p);
 	p->head_len = ISCSI_BHS_SIZE;
-	if (!has_digest(s))
+	if (!has_digest(s, KEY_HEADER_DIGEST))
 		return;
 	le32 digest = le32_of(header_digest(p->head.bytes, ISCSI_BHS_SIZE));
 	memcpy(p->head.bytes + ISCSI_BHS_SIZE, digest.b, sizeof(digest.b));
@@ -283,19 +361,18 @@ static void fill_ring(struct iscsi_session *s, uint64_t now)
 		idle = is_taken ? 0 : idle + 1;
 		if (!is_taken)
 			continue;
-		iscsi_fill_digest(s, p);
+		fill_rest(s, p);
 		s->out_count++;
 	}
 }
 
 static uint32_t total_of(const struct out_pdu *p)
 {
-	return p->is_void ? 0 : p->head_len + p->data_len + p->pad;
+	return p->is_void ? 0 : p->head_len + p->data_len + p->tail_len;
 }
 
 /* Appends what is left of p; *ret_len: its bytes. Returns the pieces. */
-static int gather(struct iscsi_session *s, struct out_pdu *p, struct iovec *iov, int max,
-		  uint64_t *ret_len)
+static int gather(struct out_pdu *p, struct iovec *iov, int max, uint64_t *ret_len)
 {
 	uint32_t from = p->sent, total = total_of(p),
 		 data_end = p->head_len + p->data_len;
@@ -322,7 +399,7 @@ static int gather(struct iscsi_session *s, struct out_pdu *p, struct iovec *iov,
 		from += (uint32_t)got;
 	}
 	if (from >= data_end && from < total && count < max) {
-		iov[count].iov_base = s->pad + (4 - (total - from));
+		iov[count].iov_base = p->tail + (from - data_end);
 		iov[count++].iov_len = total - from;
 		*ret_len += total - from;
 	}
@@ -342,7 +419,7 @@ int iscsi_session_output(struct iscsi_session *s, struct iovec *iov, int max,
 	for (uint32_t i = 0; i < s->out_count && count < max; i++) {
 		struct out_pdu *p = &s->out[(s->out_head + i) % OUT_PDUS];
 		uint64_t len;
-		count += gather(s, p, iov + count, max - count, &len);
+		count += gather(p, iov + count, max - count, &len);
 		if (p->sent + len < total_of(p))
 			break;
 	}

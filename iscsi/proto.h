@@ -9,6 +9,7 @@
 
 #define ISCSI_BHS_SIZE 48u
 #define ISCSI_DIGEST_SIZE 4u
+#define ISCSI_TAIL_MAX (3u + ISCSI_DIGEST_SIZE) /* behind the data: padding and digest */
 #define ISCSI_AHS_MAX (255u * 4u)
 #define ISCSI_TAG_NONE UINT32_MAX /* "reserved" ITT or TTT */
 #define ISCSI_PORT 3260u

@@ -48,7 +48,7 @@ struct iscsi_session *iscsi_session_new(const struct iscsi_params *params, uint6
 	s->check_at = NO_DEADLINE;
 	s->heard_at = now;
 	s->phase_deadline = after(now, s->params.login_ns);
-	iscsi_keys_init(&s->keys, params->has_header_digest);
+	iscsi_keys_init(&s->keys, params->header_digest, params->data_digest);
 	iscsi_login_start(s);
 	return s;
 }
@@ -62,6 +62,7 @@ void iscsi_session_free(struct iscsi_session *s)
 	buf_done(&s->login.text);
 	buf_done(&s->targets);
 	free(s->in.data);
+	explicit_bzero(&s->login, sizeof(s->login));
 	free(s);
 }
 

@@ -31,6 +31,14 @@ enum iscsi_fate {
 			     lives and task->is_settled is false */
 };
 
+/* A wish for a digest. What the target wants decides unless one is sure. */
+enum iscsi_digest {
+	ISCSI_DIGEST_DISCOURAGED, /* None, CRC32C */
+	ISCSI_DIGEST_PREFERRED,	  /* CRC32C, None */
+	ISCSI_DIGEST_REQUIRED,	  /* CRC32C */
+	ISCSI_DIGEST_PROHIBITED,  /* None */
+};
+
 /* A SCSI command. The first part is the caller's, who keeps it all until done(). */
 struct iscsi_task {
 	uint8_t cdb[16];
@@ -64,8 +72,11 @@ struct iscsi_params {
 	const char *initiator_name;
 	const char *target_name;     /* NULL: a discovery session */
 	const char *user, *password; /* NULL: no CHAP */
+	/* What the target has to prove itself with; NULL: it need not. Wants a user. */
+	const char *target_user, *target_password;
 	uint8_t isid[6];
-	bool has_header_digest; /* ask for CRC32C over headers */
+	/* CRC32C over headers, over data. */
+	enum iscsi_digest header_digest, data_digest;
 	uint32_t first_cmd_sn;
 	uint64_t login_ns; /* login must be over by then; 0: 15 s */
 	uint64_t

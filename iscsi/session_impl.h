@@ -8,6 +8,7 @@
  */
 #include "base/buf.h"
 #include "base/env.h"
+#include "iscsi/chap.h"
 #include "iscsi/proto.h"
 #include "iscsi/session.h"
 #include "iscsi/text.h"
@@ -41,7 +42,9 @@ struct out_pdu {
 	uint32_t head_len;
 	struct iscsi_task *task; /* of a command; or owner of the data */
 	char *owned;		 /* malloc'ed data that belong to no task */
-	uint32_t data_off, data_len, pad;
+	uint32_t data_off, data_len;
+	uint8_t tail[ISCSI_TAIL_MAX]; /* padding, then the digest of data and padding */
+	uint32_t tail_len;
 	uint32_t sent;
 	bool is_command, is_void;
 };
@@ -78,7 +81,10 @@ struct in_pdu {
 		struct iscsi_async_pdu async;
 	} head;
 	uint32_t head_have, head_len;
-	uint32_t data_have, data_len, pad_left;
+	uint32_t data_have, data_len;
+	uint8_t tail[ISCSI_TAIL_MAX]; /* padding and digest */
+	uint32_t tail_have, tail_len;
+	uint32_t crc; /* of the data so far */
 	enum dest dest;
 	struct iscsi_task *task; /* DEST_TASK, from byte task_off on */
 	uint32_t task_off;
@@ -92,6 +98,10 @@ struct login {
 	uint8_t rounds;
 	bool is_chap;
 	uint8_t chap_step;
+	uint32_t algorithm; /* CHAP's; with our challenge to the target: */
+	uint8_t our_id;
+	bool is_target_proved;
+	char our_challenge[CHAP_CHALLENGE_MAX];
 	uint32_t status;
 	uint16_t tpgt;
 	struct buf text; /* of the target, collected over PDUs */
@@ -128,7 +138,6 @@ struct iscsi_session {
 
 	struct buf targets;
 	bool has_targets;
-	uint8_t pad[4];
 	uint8_t stash[STASH_SIZE];
 };
 
@@ -158,7 +167,6 @@ bool iscsi_burst_add(struct iscsi_session *s, struct iscsi_task *t, be32 ttt,
 		     const uint8_t lun[8], uint32_t offset, uint32_t len);
 /* No byte of t's memory is touched any more. */
 void iscsi_send_forget(struct iscsi_session *s, struct iscsi_task *t);
-void iscsi_fill_digest(struct iscsi_session *s, struct out_pdu *p);
 
 /* receive.c */
 /* The header in s->in is complete: decides where the data go. */

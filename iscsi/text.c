@@ -53,14 +53,27 @@ static const struct rule rules[KEY_COUNT] = {
 static const char *const declarations[] = { "TargetAlias", "TargetAddress",
 					    "TargetPortalGroupTag", "TargetName" };
 
-void iscsi_keys_init(struct iscsi_keys *keys, bool has_digest)
+void iscsi_keys_init(struct iscsi_keys *keys, enum iscsi_digest header_digest,
+		     enum iscsi_digest data_digest)
 {
 	memset(keys, 0, sizeof(*keys));
 	for (int k = 0; k < KEY_COUNT; k++) {
 		keys->ours[k] = rules[k].ours;
 		keys->value[k] = rules[k].default_value;
 	}
-	keys->ours[KEY_HEADER_DIGEST] = has_digest;
+	keys->digest[KEY_HEADER_DIGEST] = header_digest;
+	keys->digest[KEY_DATA_DIGEST] = data_digest;
+	for (int k = KEY_HEADER_DIGEST; k <= KEY_DATA_DIGEST; k++)
+		keys->ours[k] = keys->digest[k] != ISCSI_DIGEST_PROHIBITED;
+}
+
+const char *iscsi_keys_missing(const struct iscsi_keys *keys)
+{
+	for (int k = KEY_HEADER_DIGEST; k <= KEY_DATA_DIGEST; k++) {
+		if (keys->digest[k] == ISCSI_DIGEST_REQUIRED && !keys->value[k])
+			return rules[k].name;
+	}
+	return NULL;
 }
 
 void iscsi_text_add(struct buf *out, const char *key, const char *value)
@@ -70,7 +83,15 @@ void iscsi_text_add(struct buf *out, const char *key, const char *value)
 	buf_add(out, value, strlen(value) + 1);
 }
 
-static void add_value(struct buf *out, enum iscsi_key k, uint32_t value, bool is_offer)
+/* The target takes the first that it can. */
+static const char *const digest_offers[] = {
+	[ISCSI_DIGEST_DISCOURAGED] = "None,CRC32C",
+	[ISCSI_DIGEST_PREFERRED] = "CRC32C,None",
+	[ISCSI_DIGEST_REQUIRED] = "CRC32C",
+	[ISCSI_DIGEST_PROHIBITED] = "None",
+};
+
+static void add_value(struct buf *out, enum iscsi_key k, uint32_t value)
 {
 	switch (rules[k].kind) {
 	case KIND_AND:
@@ -78,10 +99,7 @@ static void add_value(struct buf *out, enum iscsi_key k, uint32_t value, bool is
 		iscsi_text_add(out, rules[k].name, value ? "Yes" : "No");
 		return;
 	case KIND_DIGEST:
-		iscsi_text_add(out, rules[k].name,
-			       !value	  ? "None"
-			       : is_offer ? "CRC32C,None"
-					  : "CRC32C");
+		iscsi_text_add(out, rules[k].name, value ? "CRC32C" : "None");
 		return;
 	default:
 		buf_printf(out, "%s=%u", rules[k].name, value);
@@ -100,7 +118,11 @@ void iscsi_keys_offer(struct iscsi_keys *keys, bool is_discovery, struct buf *ou
 	for (int k = 0; k < KEY_COUNT; k++) {
 		if (is_discovery && !is_for_discovery(k))
 			continue;
-		add_value(out, k, keys->ours[k], true);
+		if (rules[k].kind == KIND_DIGEST)
+			iscsi_text_add(out, rules[k].name,
+				       digest_offers[keys->digest[k]]);
+		else
+			add_value(out, k, keys->ours[k]);
 		keys->is_offered[k] = true;
 	}
 }
@@ -170,7 +192,7 @@ static int take_known(struct iscsi_keys *keys, enum iscsi_key k, const char *tex
 	if (keys->is_offered[k] && rule->kind != KIND_DECLARE && result != theirs)
 		return -EPROTO; /* an answer outside of our offer */
 	if (!keys->is_offered[k] && rule->kind != KIND_DECLARE)
-		add_value(out, k, result, false);
+		add_value(out, k, result);
 	keys->value[k] = result;
 	return 0;
 }

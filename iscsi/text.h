@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "iscsi/session.h"
 
 enum iscsi_key {
 	KEY_HEADER_DIGEST,
@@ -32,10 +33,12 @@ struct iscsi_keys {
 	uint32_t value
 		[KEY_COUNT]; /* what holds: the protocol's default, then the result */
 	bool is_offered[KEY_COUNT];
+	enum iscsi_digest digest[2]; /* our wish for KEY_HEADER_DIGEST, KEY_DATA_DIGEST */
 };
 
-/* Our offers and the defaults of RFC 7143 13; has_digest: ask for CRC32C of headers. */
-void iscsi_keys_init(struct iscsi_keys *keys, bool has_digest);
+/* Our offers, and the defaults of RFC 7143 13. */
+void iscsi_keys_init(struct iscsi_keys *keys, enum iscsi_digest header_digest,
+		     enum iscsi_digest data_digest);
 /* Appends our offer of every key; for discovery only those that matter there. */
 void iscsi_keys_offer(struct iscsi_keys *keys, bool is_discovery, struct buf *out);
 /*
@@ -45,6 +48,9 @@ void iscsi_keys_offer(struct iscsi_keys *keys, bool is_discovery, struct buf *ou
  */
 int iscsi_keys_take(struct iscsi_keys *keys, const char *key, const char *value,
 		    struct buf *out) __attribute__((warn_unused_result));
+
+/* The name of a digest that we demand and that was not agreed on, or NULL. */
+const char *iscsi_keys_missing(const struct iscsi_keys *keys);
 
 /* Appends "key=value" and the NUL. */
 void iscsi_text_add(struct buf *out, const char *key, const char *value);

@@ -2,17 +2,28 @@
 #ifndef ISCSI_URL_H
 #define ISCSI_URL_H
 
-/* iscsi://[user[%password]@]host[:port]/target-iqn/lun, as QEMU and libiscsi write it. */
+/*
+ * iscsi://[user[%password]@]host[:port]/target-iqn/lun[?key=value[&key=value...]], as QEMU
+ * and libiscsi write it. The keys:
+ *
+ *   target_user, target_password   what the target has to prove itself with (mutual
+ *                                  CHAP); wants a user and password of ours, not the same
+ *   header_digest, data_digest     prohibited, discouraged (if nothing is said),
+ *                                  preferred, required: CRC32C
+ */
 #include <stdint.h>
 
 #include "base/report.h"
+#include "iscsi/session.h"
 
 struct iscsi_url {
 	char user[256], password[256]; /* "": none */
 	char host[256];		       /* name or address, IPv6 without brackets */
 	uint16_t port, lun;
 	char target[224];
-	char text[256]; /* the URL without its password, for reports */
+	char target_user[256], target_password[256]; /* "": it need not */
+	enum iscsi_digest header_digest, data_digest;
+	char text[256]; /* the URL without password and keys, for reports */
 };
 
 /* 0, or -EINVAL with a report that names the URL and the part that is wrong. */

@@ -36,4 +36,6 @@ live "a target with its own defaults" TGT_TUNED=0
 live "a LUN of 4096-byte blocks" TGT_BLOCK_SIZE=4096
 live "a target that demands CHAP" \
 	TGT_CHAP=alice%alicesecret12 ISCSI_KIND=chap
+live "a target that proves itself, with digests" TGT_CHAP=alice%alicesecret12 \
+	TGT_MUTUAL=disk%disksecret1234 TGT_DIGESTS=1 ISCSI_KIND=mutual
 ok "the rig leaves nothing behind" [ ! -e "$T/tgt-$port" ]

@@ -175,7 +175,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size < 3)
 		return 0;
-	params.has_header_digest = data[0] & 2;
+	params.header_digest = data[0] & 2 ? ISCSI_DIGEST_PREFERRED
+					   : ISCSI_DIGEST_PROHIBITED;
+	params.data_digest = params.header_digest;
 	r.s = iscsi_session_new(&params, r.now);
 	demand(r.s != NULL);
 	if (data[0] & 1)

@@ -34,6 +34,26 @@ void peer_pull(struct peer *p)
 	}
 }
 
+/* The digest of [from, from + len) of what was sent stands right behind it. */
+static void check_digest(const struct peer *p, uint32_t from, uint32_t len)
+{
+	uint8_t *bytes = (uint8_t *)p->sent.data + from;
+	le32 digest;
+
+	assert_true(p->sent.len >= from + len + sizeof(digest));
+	memcpy(digest.b, bytes + len, sizeof(digest));
+	assert_int_equal(le32_get(digest), (uint32_t)~crc32_iscsi(bytes, (int)len,
+								  UINT32_MAX));
+}
+
+static void add_digest(struct buf *b, uint64_t from)
+{
+	uint8_t *bytes = (uint8_t *)b->data + from;
+	le32 digest = le32_of(~crc32_iscsi(bytes, (int)(b->len - from), UINT32_MAX));
+
+	buf_add(b, digest.b, sizeof(digest.b));
+}
+
 /* Reads the next PDU of the session into p->got; false: there is none. */
 bool peer_next(struct peer *p)
 {
@@ -45,18 +65,18 @@ bool peer_next(struct peer *p)
 		return false;
 	assert_true(p->sent.len >= at);
 	memcpy(g->bytes, p->sent.data, ISCSI_BHS_SIZE);
-	if (p->has_digest) {
-		le32 digest;
-		memcpy(digest.b, p->sent.data + ISCSI_BHS_SIZE, 4);
-		assert_int_equal(
-			le32_get(digest),
-			(uint32_t)~crc32_iscsi(g->bytes, ISCSI_BHS_SIZE, UINT32_MAX));
-	}
+	if (p->has_digest)
+		check_digest(p, 0, ISCSI_BHS_SIZE);
 	g->len = be24_get(g->i.data_len);
 	assert_true(g->len <= sizeof(g->data));
-	assert_true(p->sent.len >= at + (g->len + 3) / 4 * 4);
+	uint32_t padded = (g->len + 3) / 4 * 4;
+	assert_true(p->sent.len >= at + padded);
 	memcpy(g->data, p->sent.data + at, g->len);
-	buf_consume(&p->sent, at + (g->len + 3) / 4 * 4);
+	if (g->len && p->has_data_digest) {
+		check_digest(p, at, padded);
+		padded += ISCSI_DIGEST_SIZE;
+	}
+	buf_consume(&p->sent, at + padded);
 	return true;
 }
 
@@ -99,12 +119,15 @@ void peer_push(struct peer *p, struct pdu *g)
 
 	g->t.data_len = be24_of(g->len);
 	buf_add(&b, g->bytes, ISCSI_BHS_SIZE);
-	if (p->has_digest) {
-		le32 digest = le32_of(~crc32_iscsi(g->bytes, ISCSI_BHS_SIZE, UINT32_MAX));
-		buf_add(&b, digest.b, 4);
-	}
+	if (p->has_digest)
+		add_digest(&b, 0);
+	uint64_t data_at = b.len;
 	buf_add(&b, g->data, g->len);
 	buf_add(&b, "\0\0\0", (4 - g->len % 4) % 4);
+	if (g->len && p->has_data_digest) {
+		add_digest(&b, data_at);
+		b.data[b.len - 1] ^= p->spoils_data ? 1 : 0;
+	}
 	peer_feed(p, b.data, b.len);
 	buf_done(&b);
 }

@@ -40,7 +40,9 @@ struct peer {
 	uint32_t stat_sn, exp_cmd_sn, max_cmd_sn;
 	uint32_t step;	   /* most bytes fed at a time; 0: as many as fit */
 	uint32_t out_step; /* most bytes taken at a time; 0: all */
-	bool has_digest;
+	bool has_digest;      /* over headers */
+	bool has_data_digest; /* from full feature on, as the other */
+	bool spoils_data;     /* the next PDU's data digest is wrong */
 	struct pdu got; /* the last one read */
 };
 

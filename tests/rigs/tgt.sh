@@ -12,7 +12,8 @@
 #
 # DIR must exist; what the rig needs lies in DIR/tgt-PORT. Several may run side by side.
 # Environment: TGT_TUNED=0 keeps tgtd's own (slow) negotiation defaults; TGT_THREADS=N;
-# TGT_BLOCK_SIZE=512|4096; TGT_CHAP=user%password asks for it.
+# TGT_BLOCK_SIZE=512|4096; TGT_CHAP=user%password asks for it; TGT_MUTUAL=user%password:
+# proves itself with them, too; TGT_DIGESTS=1: wants CRC32C over headers and data.
 # Exit: 0, 1 (one line says why), 77 when tgtd is not installed.
 set -u
 kind=tgt
@@ -52,10 +53,24 @@ tune() { # what open-iscsi asks for, instead of 8 KiB pieces
 	done
 }
 
-demand_chap() {
-	adm --mode account --op new --user "${TGT_CHAP%%\%*}" \
-		--password "${TGT_CHAP#*\%}" &&
-		adm --mode account --op bind --tid 1 --user "${TGT_CHAP%%\%*}"
+account() { # USER%PASSWORD [--outgoing]
+	local user=${1%%\%*} password=${1#*\%}
+	shift
+	adm --mode account --op new --user "$user" --password "$password" &&
+		adm --mode account --op bind --tid 1 --user "$user" "$@"
+}
+
+want_digests() {
+	local name
+	for name in HeaderDigest DataDigest; do
+		adm --mode target --op update --tid 1 --name $name --value CRC32C ||
+			return 1
+	done
+}
+
+keys() { # what stands behind the URL
+	[ -z "${TGT_MUTUAL:-}" ] ||
+		echo "?target_user=${TGT_MUTUAL%%\%*}&target_password=${TGT_MUTUAL#*\%}"
 }
 
 up() {
@@ -82,13 +97,16 @@ up() {
 		add_lun $lun "$(realpath "$file")" || fail_up "$file: refused as a LUN"
 		lun=$((lun + 1))
 	done
-	[ -z "${TGT_CHAP:-}" ] || demand_chap || fail_up "account refused"
+	[ -z "${TGT_CHAP:-}" ] || account "$TGT_CHAP" || fail_up "account refused"
+	[ -z "${TGT_MUTUAL:-}" ] || account "$TGT_MUTUAL" --outgoing ||
+		fail_up "account refused"
+	[ -z "${TGT_DIGESTS:-}" ] || want_digests || fail_up "digests refused"
 	adm --mode target --op bind --tid 1 -I ALL || fail_up "bind refused"
 	# It says nothing when the port is taken.
 	adm --mode portal --op show | grep -q "127.0.0.1:$port" ||
 		fail_up "port $port: cannot listen there"
 	for ((i = 1; i < lun; i++)); do
-		echo "iscsi://${TGT_CHAP:+$TGT_CHAP@}127.0.0.1:$port/$iqn/$i"
+		echo "iscsi://${TGT_CHAP:+$TGT_CHAP@}127.0.0.1:$port/$iqn/$i$(keys)"
 	done
 }
 

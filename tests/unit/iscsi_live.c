@@ -4,7 +4,8 @@
  *
  *   ISCSI_URL   a LUN whose contents may be destroyed; without it everything is skipped
  *   ISCSI_KIND  "tgt" (RESERVE(6), no COMPARE AND WRITE), "lio" (COMPARE AND WRITE), or
- *               "chap" (the URL has user and password)
+ *               "chap" (the URL has user and password), "mutual" (and those of the
+ *               target; it takes digests)
  *   ISCSI_DOWN, ISCSI_UP, ISCSI_CUT, ISCSI_HANG, ISCSI_THAW  commands: kill the target
  *               and bring it back, drop its connections, freeze it and let it go on
  */
@@ -749,6 +750,64 @@ static void chap_wants_the_right_password(void **state)
 	collect_done(&told);
 }
 
+static void fails_by_login(const struct iscsi_url *u, const char *keys, int error,
+			   const char *why)
+{
+	struct collect told;
+	struct bdev *bd = NULL;
+	char text[2048];
+
+	(void)snprintf(text, sizeof(text), "iscsi://%s%%%s@%s:%u/%s/%u?%s", u->user,
+		       u->password, u->host, u->port, u->target, u->lun, keys);
+	assert_int_equal(device_open(text, 0, NULL, collect_init(&told), &bd), error);
+	if (!collect_has(&told, why))
+		fail_msg("not told: %s", why);
+	assert_false(collect_has(&told, u->target_password));
+	collect_done(&told);
+}
+
+/* A target that proves itself to us; with another secret it would be another's. */
+static void mutual_chap_wants_the_right_target(void **state)
+{
+	struct iscsi_url u;
+	char keys[600];
+	(void)state;
+
+	assert_int_equal(iscsi_url_parse(url(), NULL, &u), 0);
+	(void)snprintf(keys, sizeof(keys), "target_user=%s&target_password=wrong-secret",
+		       u.target_user);
+	fails_by_login(&u, keys, -EACCES, "the target's CHAP answer is wrong");
+	(void)snprintf(keys, sizeof(keys), "target_user=nobody&target_password=%s",
+		       u.target_password);
+	fails_by_login(&u, keys, -EACCES, "in CHAP, not nobody");
+}
+
+/* With digests demanded of both sides, large and small I/O comes back unharmed. */
+static void digests_are_made_and_found_right(void **state)
+{
+	static const uint64_t lens[] = { 512, 4096, 65536 + 512, 1 << 20 };
+	struct collect told;
+	struct bdev *bd = NULL;
+	char text[2048];
+	(void)state;
+
+	(void)snprintf(text, sizeof(text), "%s&header_digest=required&data_digest=required",
+		       url());
+	assert_int_equal(device_open(text, 0, NULL, collect_init(&told), &bd), 0);
+	for (unsigned int i = 0; i < sizeof(lens) / sizeof(lens[0]); i++) {
+		uint8_t *out = io_alloc(lens[i]), *in = io_alloc(lens[i]);
+		fill_bytes(out, lens[i], i + 77);
+		assert_int_equal(bdev_write(bd, out, lens[i], 1 << 20), 0);
+		assert_int_equal(bdev_read(bd, in, lens[i], 1 << 20), 0);
+		assert_memory_equal(out, in, lens[i]);
+		free(out);
+		free(in);
+	}
+	bdev_close(bd);
+	assert_int_equal(collect_count(&told, REPORT_ERROR), 0);
+	collect_done(&told);
+}
+
 static void discovery_finds_the_target(void **state)
 {
 	struct collect told;
@@ -802,6 +861,13 @@ int main(void)
 		cmocka_unit_test(many_at_once_come_back_unharmed),
 		cmocka_unit_test(chap_wants_the_right_password),
 	};
+	const struct CMUnitTest mutual[] = {
+		cmocka_unit_test(the_device_tells_what_it_is),
+		cmocka_unit_test(many_at_once_come_back_unharmed),
+		cmocka_unit_test(digests_are_made_and_found_right),
+		cmocka_unit_test(mutual_chap_wants_the_right_target),
+		cmocka_unit_test(chap_wants_the_right_password),
+	};
 
 	if (!url()) {
 		printf("1..0 # SKIP no ISCSI_URL (tests/cli/iscsi_*.sh set it)\n");
@@ -810,6 +876,8 @@ int main(void)
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	if (is_kind("chap"))
 		return cmocka_run_group_tests(chap, NULL, NULL);
+	if (is_kind("mutual"))
+		return cmocka_run_group_tests(mutual, NULL, NULL);
 	int failed = is_kind("lio") ? cmocka_run_group_tests(lio, NULL, NULL)
 				    : cmocka_run_group_tests(tgt, NULL, NULL);
 	return failed + cmocka_run_group_tests(all, NULL, NULL);

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "iscsi/chap.h"
 #include "tests/lib/iscsi_peer.h"
 
 static void login_answers_every_key_of_the_target(void **state)
@@ -96,7 +97,8 @@ static void login_takes_no_value_outside_its_offer(void **state)
 	(void)state;
 
 	for (unsigned int i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		struct peer p = { 0 };
+		struct peer p = { .params = { .header_digest =
+						      ISCSI_DIGEST_PROHIBITED } };
 		peer_start(&p);
 		peer_expect(&p, ISCSI_LOGIN_REQUEST);
 		peer_push(&p, peer_login_answer(&p, SECURITY_TO_OPERATIONAL));
@@ -140,7 +142,7 @@ static void login_answers_a_chap_challenge(void **state)
 	pdu_add_key(g, "AuthMethod", "CHAP");
 	peer_push(&p, g);
 	peer_expect(&p, ISCSI_LOGIN_REQUEST);
-	assert_string_equal(peer_sent_key(&p, "CHAP_A"), "6,5");
+	assert_string_equal(peer_sent_key(&p, "CHAP_A"), "8,6,5,7");
 	assert_int_equal(p.got.login.flags, 0);
 	g = peer_login_answer(&p, 0);
 	pdu_add_key(g, "CHAP_A", "5");
@@ -154,6 +156,133 @@ static void login_answers_a_chap_challenge(void **state)
 			    "0x3723c81135ad60018b939ab6725c4ab1");
 	assert_int_equal(p.got.login.flags, SECURITY_TO_OPERATIONAL);
 	peer_end(&p);
+}
+
+/* Logs in by CHAP up to our answer with a challenge to the target. */
+static void go_to_our_challenge(struct peer *p)
+{
+	p->params.user = "alice";
+	p->params.password = "alicesecret12";
+	p->params.target_user = "disk";
+	p->params.target_password = "disksecret123";
+	peer_start(p);
+	peer_expect(p, ISCSI_LOGIN_REQUEST);
+	assert_string_equal(peer_sent_key(p, "AuthMethod"), "CHAP");
+	struct pdu *g = peer_login_answer(p, 0);
+	pdu_add_key(g, "AuthMethod", "CHAP");
+	peer_push(p, g);
+	peer_expect(p, ISCSI_LOGIN_REQUEST);
+	g = peer_login_answer(p, 0);
+	pdu_add_key(g, "CHAP_A", "6");
+	pdu_add_key(g, "CHAP_I", "17");
+	pdu_add_key(g, "CHAP_C", "0x000102030405060708090a0b0c0d0e0f");
+	peer_push(p, g);
+	peer_expect(p, ISCSI_LOGIN_REQUEST);
+	assert_string_equal(peer_sent_key(p, "CHAP_N"), "alice");
+}
+
+/* The target's last word. */
+static void prove(struct peer *p, const char *name, const char *secret)
+{
+	char answer[CHAP_TEXT_MAX];
+	uint32_t id = (uint32_t)strtoul(peer_sent_key(p, "CHAP_I"), NULL, 10);
+
+	assert_int_equal(chap_answer(CHAP_SHA1, id, secret, peer_sent_key(p, "CHAP_C"),
+				     answer),
+			 0);
+	struct pdu *g = peer_login_answer(p, SECURITY_TO_OPERATIONAL);
+	pdu_add_key(g, "CHAP_N", name);
+	pdu_add_key(g, "CHAP_R", answer);
+	peer_push(p, g);
+}
+
+static void login_goes_on_when_the_target_has_proved_itself(void **state)
+{
+	char first[CHAP_CHALLENGE_MAX];
+	struct peer p = { 0 };
+	(void)state;
+
+	go_to_our_challenge(&p);
+	(void)strcpy(first, peer_sent_key(&p, "CHAP_C"));
+	assert_int_equal(strlen(first), CHAP_CHALLENGE_MAX - 1);
+	prove(&p, "disk", "disksecret123");
+	peer_expect(&p, ISCSI_LOGIN_REQUEST);
+	assert_int_equal(p.got.login.flags, OPERATIONAL_TO_FULL);
+	peer_end(&p);
+	p = (struct peer){ 0 };
+	go_to_our_challenge(&p);
+	assert_string_not_equal(peer_sent_key(&p, "CHAP_C"), first);
+	peer_end(&p);
+}
+
+static void dies(struct peer *p, const char *why)
+{
+	assert_int_equal(iscsi_session_phase(p->s), ISCSI_DEAD);
+	assert_int_equal(iscsi_session_error(p->s), -EACCES);
+	if (!strstr(iscsi_session_why(p->s), why))
+		fail_msg("%s instead of %s", iscsi_session_why(p->s), why);
+	peer_end(p);
+}
+
+/* Each way round the proof: the wrong secret, ours, another's name, none, no CHAP. */
+static void login_ends_when_the_target_does_not_prove_itself(void **state)
+{
+	struct peer p = { 0 };
+	(void)state;
+
+	go_to_our_challenge(&p);
+	prove(&p, "disk", "another-secret");
+	dies(&p, "CHAP answer is wrong");
+	p = (struct peer){ 0 };
+	go_to_our_challenge(&p);
+	prove(&p, "disk", "alicesecret12");
+	dies(&p, "CHAP answer is wrong");
+	p = (struct peer){ 0 };
+	go_to_our_challenge(&p);
+	prove(&p, "tape", "disksecret123");
+	dies(&p, "calls itself tape in CHAP, not disk");
+	p = (struct peer){ 0 };
+	go_to_our_challenge(&p);
+	peer_push(&p, peer_login_answer(&p, SECURITY_TO_OPERATIONAL));
+	dies(&p, "does not prove itself");
+
+	p = (struct peer){ .params = { .user = "alice",
+				       .password = "alicesecret12",
+				       .target_user = "disk",
+				       .target_password = "disksecret123" } };
+	peer_start(&p);
+	peer_expect(&p, ISCSI_LOGIN_REQUEST);
+	peer_push(&p, peer_login_answer(&p, SECURITY_TO_OPERATIONAL));
+	dies(&p, "does not prove itself");
+	peer_start(&p);
+	peer_expect(&p, ISCSI_LOGIN_REQUEST);
+	struct pdu *g = peer_login_answer(&p, SECURITY_TO_OPERATIONAL);
+	pdu_add_key(g, "AuthMethod", "None");
+	peer_push(&p, g);
+	dies(&p, "does not prove itself");
+}
+
+/* An algorithm that was not offered, MD4. */
+static void login_takes_no_algorithm_outside_its_offer(void **state)
+{
+	static const char *const bad[] = { "4", "8,6", "", "05" };
+	(void)state;
+
+	for (unsigned int i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct peer p = { .params = { .user = "a", .password = "b" } };
+		peer_start(&p);
+		peer_expect(&p, ISCSI_LOGIN_REQUEST);
+		struct pdu *g = peer_login_answer(&p, 0);
+		pdu_add_key(g, "AuthMethod", "CHAP");
+		peer_push(&p, g);
+		peer_expect(&p, ISCSI_LOGIN_REQUEST);
+		g = peer_login_answer(&p, 0);
+		pdu_add_key(g, "CHAP_A", bad[i]);
+		pdu_add_key(g, "CHAP_I", "1");
+		pdu_add_key(g, "CHAP_C", "0x0001");
+		peer_push(&p, g);
+		dies(&p, "no usable CHAP challenge");
+	}
 }
 
 static void login_ends_in_time(void **state)
@@ -179,6 +308,9 @@ int main(void)
 		cmocka_unit_test(login_takes_no_value_outside_its_offer),
 		cmocka_unit_test(login_without_password_says_what_is_missing),
 		cmocka_unit_test(login_answers_a_chap_challenge),
+		cmocka_unit_test(login_goes_on_when_the_target_has_proved_itself),
+		cmocka_unit_test(login_ends_when_the_target_does_not_prove_itself),
+		cmocka_unit_test(login_takes_no_algorithm_outside_its_offer),
 		cmocka_unit_test(login_ends_in_time),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);

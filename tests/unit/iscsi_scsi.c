@@ -47,6 +47,17 @@ static void urls_are_taken_apart(void **state)
 		assert_int_equal(u.port, cases[i].port);
 		assert_int_equal(u.lun, cases[i].lun);
 	}
+	assert_int_equal(iscsi_url_parse("iscsi://al%a?=&b@h/iqn.a/1?target_user=t/?&"
+					 "target_password=p=/@&header_digest=required&"
+					 "data_digest=preferred",
+					 NULL, &u),
+			 0);
+	assert_string_equal(u.password, "a?=&b");
+	assert_string_equal(u.target_user, "t/?");
+	assert_string_equal(u.target_password, "p=/@");
+	assert_int_equal(u.header_digest, ISCSI_DIGEST_REQUIRED);
+	assert_int_equal(u.data_digest, ISCSI_DIGEST_PREFERRED);
+	assert_string_equal(u.text, "iscsi://al@h/iqn.a/1");
 	assert_int_equal(iscsi_url_parse(cases[4].text, NULL, &u), 0);
 	assert_string_equal(u.text, "iscsi://al@h:1/iqn.a/1");
 	assert_false(device_is_iscsi_url("/dev/sda"));
@@ -70,6 +81,14 @@ static void bad_urls_are_one_line_without_password(void **state)
 		"iscsi://u%@h/iqn.a/1",
 		"iscsi://[::1/iqn.a/1",
 		"iscsi://u%hidden@h/iqn.a/x",
+		"iscsi://h/iqn.a/1?x=1",
+		"iscsi://h/iqn.a/1?header_digest",
+		"iscsi://h/iqn.a/1?header_digest=none",
+		"iscsi://h/iqn.a/1?header_digest=requiredd",
+		"iscsi://h/iqn.a/1?target_user=t&target_password=hidden",
+		"iscsi://u%p@h/iqn.a/1?target_user=t",
+		"iscsi://u%p@h/iqn.a/1?target_password=hidden",
+		"iscsi://u%hidden@h/iqn.a/1?target_user=t&target_password=hidden",
 	};
 	struct iscsi_url u;
 	struct collect told;
@@ -235,6 +254,15 @@ static void chap_digests_are_right(void **state)
 		"0x37c9d7d0cbdbd6ec4d8d7ebebab6242d4f17e1a1aed9ac219b6bdf2fd484f5b4");
 	assert_int_equal(chap_answer(6, 1, "abc", "0x00ff", text), 0);
 	assert_string_equal(text, "0x384ed08488fb6d1c54d9882bb98d4c18f6cb651e");
+	assert_int_equal(chap_check(6, 1, "abc", "0x00ff", text), 0);
+	assert_int_equal(chap_check(6, 2, "abc", "0x00ff", text), -EACCES);
+	assert_int_equal(chap_check(6, 1, "abd", "0x00ff", text), -EACCES);
+	assert_int_equal(chap_check(6, 1, "abc", "0x00ff", "0x38"), -EACCES);
+	assert_int_equal(chap_check(6, 1, "abc", "0x00ff", "38"), -EPROTO);
+	assert_int_equal(chap_answer(8, 1, "abc", "0x00ff", text), 0);
+	assert_string_equal(
+		text,
+		"0x5f5db68bfc241ee281358cfacb9148ab1084e8d8fcad425ab33007498596b476");
 	assert_int_equal(chap_answer(4, 1, "abc", "0x00", text), -EOPNOTSUPP);
 	assert_int_equal(chap_answer(5, 1, "abc", "0x", text), -EPROTO);
 	assert_int_equal(chap_answer(5, 1, "abc", "0xgg", text), -EPROTO);

@@ -605,7 +605,7 @@ static void a_target_that_wants_a_logout_gets_one(void **state)
 static void header_digests_are_made_and_checked(void **state)
 {
 	static const char *const keys[] = { "HeaderDigest=CRC32C", NULL };
-	struct peer p = { .params = { .has_header_digest = true } };
+	struct peer p = { .params = { .header_digest = ISCSI_DIGEST_PREFERRED } };
 	uint8_t data[600], got[600];
 	struct job j;
 	(void)state;
@@ -623,6 +623,75 @@ static void header_digests_are_made_and_checked(void **state)
 	assert_int_equal(iscsi_session_phase(p.s), ISCSI_DEAD);
 	assert_non_null(strstr(iscsi_session_why(p.s), "header digest"));
 	peer_end(&p);
+}
+
+/* Odd lengths and steps, so that padding and digest are cut anywhere. */
+static void data_digests_are_made_and_checked(void **state)
+{
+	static const char *const keys[] = { "HeaderDigest=CRC32C", "DataDigest=CRC32C",
+					    "MaxRecvDataSegmentLength=1024", NULL };
+	static const uint32_t steps[] = { 0, 1, 3, 50, 101 };
+	uint8_t data[2801], got[2801];
+	(void)state;
+
+	fill_bytes(data, sizeof(data), 4);
+	for (unsigned int i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		struct peer p = { .params = { .header_digest = ISCSI_DIGEST_REQUIRED,
+					      .data_digest = ISCSI_DIGEST_REQUIRED } };
+		struct job j, w;
+		peer_log_in(&p, keys);
+		p.step = p.out_step = steps[i];
+		p.has_digest = p.has_data_digest = true;
+		memset(got, 0, sizeof(got));
+		peer_start_job(&p, &j, false, got, sizeof(got));
+		peer_expect(&p, ISCSI_SCSI_COMMAND);
+		be32 itt = p.got.c.itt;
+		peer_data_in(&p, itt, 0, 0, data, 1001, 0);
+		peer_data_in(&p, itt, 1, 1001, data + 1001, 1800,
+			     ISCSI_FINAL | ISCSI_DATA_STATUS);
+		assert_int_equal(j.task.fate, ISCSI_GOOD);
+		assert_memory_equal(got, data, sizeof(data));
+		peer_start_job(&p, &w, true, data, sizeof(data));
+		peer_expect(&p, ISCSI_SCSI_COMMAND);
+		assert_memory_equal(p.got.data, data, 1024);
+		peer_answer_status(&p, p.got.c.itt, 0, ISCSI_UNDERFLOW, 0);
+		assert_int_equal(w.done, 1);
+
+		peer_start_job(&p, &j, false, got, 10);
+		peer_expect(&p, ISCSI_SCSI_COMMAND);
+		p.spoils_data = true;
+		peer_data_in(&p, p.got.c.itt, 0, 0, data, 10,
+			     ISCSI_FINAL | ISCSI_DATA_STATUS);
+		assert_int_equal(iscsi_session_phase(p.s), ISCSI_DEAD);
+		assert_non_null(strstr(iscsi_session_why(p.s), "data digest"));
+		assert_int_equal(j.done, 1);
+		assert_int_equal(j.task.fate, ISCSI_UNKNOWN);
+		peer_end(&p);
+	}
+}
+
+static void digest_that_is_required_and_not_agreed_ends_the_login(void **state)
+{
+	static const char *const answers[] = { "DataDigest=None", "DataDigest=Reject",
+					       "DataPDUInOrder=Yes" };
+	(void)state;
+
+	for (unsigned int i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
+		struct peer p = { .params = { .data_digest = ISCSI_DIGEST_REQUIRED } };
+		peer_start(&p);
+		peer_expect(&p, ISCSI_LOGIN_REQUEST);
+		peer_push(&p, peer_login_answer(&p, SECURITY_TO_OPERATIONAL));
+		peer_expect(&p, ISCSI_LOGIN_REQUEST);
+		assert_string_equal(peer_sent_key(&p, "DataDigest"), "CRC32C");
+		assert_string_equal(peer_sent_key(&p, "HeaderDigest"), "None,CRC32C");
+		struct pdu *g = peer_login_answer(&p, OPERATIONAL_TO_FULL);
+		g->len = (uint32_t)strlen(answers[i]) + 1;
+		memcpy(g->data, answers[i], g->len);
+		peer_push(&p, g);
+		assert_int_equal(iscsi_session_phase(p.s), ISCSI_DEAD);
+		assert_non_null(strstr(iscsi_session_why(p.s), "DataDigest"));
+		peer_end(&p);
+	}
 }
 
 static void the_table_holds_128_commands(void **state)
@@ -750,6 +819,8 @@ int main(void)
 		cmocka_unit_test(a_rejected_command_fails_alone),
 		cmocka_unit_test(a_target_that_wants_a_logout_gets_one),
 		cmocka_unit_test(header_digests_are_made_and_checked),
+		cmocka_unit_test(data_digests_are_made_and_checked),
+		cmocka_unit_test(digest_that_is_required_and_not_agreed_ends_the_login),
 		cmocka_unit_test(the_table_holds_128_commands),
 		cmocka_unit_test(a_list_of_targets_comes_in_pieces),
 		cmocka_unit_test(no_bytes_can_hurt),
