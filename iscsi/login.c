@@ -280,7 +280,7 @@ static void enter_stage(struct iscsi_session *s, uint8_t next, struct buf *out,
 	}
 	const char *missing = iscsi_keys_missing(&s->keys);
 	if (missing) {
-		iscsi_session_kill(s, -EPROTO, "the target takes no %s, which is required",
+		iscsi_session_kill(s, -EPROTO, "the target takes no %s, as is required",
 				   missing);
 		return;
 	}

@@ -3,8 +3,8 @@
 #define ISCSI_URL_H
 
 /*
- * iscsi://[user[%password]@]host[:port]/target-iqn/lun[?key=value[&key=value...]], as QEMU
- * and libiscsi write it. The keys:
+ * iscsi://[user[%password]@]host[:port]/target-iqn/lun[?key=value[&key=value...]], as
+ * QEMU and libiscsi write it. The keys:
  *
  *   target_user, target_password   what the target has to prove itself with (mutual
  *                                  CHAP); wants a user and password of ours, not the same

@@ -14,7 +14,8 @@
 # DIR must exist; what the rig needs lies in DIR/lio-PORT. Several may run side by side.
 # Environment: LIO_WAIT=SECONDS for the boot (180). LIO_SLOW=SECTOR:COUNT:MS: writes to
 # these sectors of the disk take effect (and are answered) so much later. LIO_PR=0: it
-# refuses persistent reservations.
+# refuses persistent reservations. LIO_CHAP=user%password: asks for it; and, with
+# LIO_MUTUAL=user%password, proves itself with that.
 # Exit: 0, 1 (one line says why), 77 when QEMU, a kernel image or a tool is missing.
 set -u
 kind=lio
@@ -27,6 +28,7 @@ modules="crc32c_generic virtio_pci virtio_net virtio_blk configfs
 
 # shellcheck source=/dev/null
 . "$here/rig.sh"
+: "${LIO_MUTUAL:=}"
 
 is_ours() { # PID: still our QEMU?
 	tr '\0' ' ' 2>/dev/null <"/proc/$1/cmdline" | grep -q -F -- "$rig/initramfs"
@@ -41,6 +43,7 @@ need() {
 	[ -n "$kernel" ] || skip "no kernel image in /boot (package linux-image-amd64)"
 	version=${kernel#/boot/vmlinuz-}
 	[ -d "/lib/modules/$version" ] || skip "no modules for kernel $version"
+	[ -z "${LIO_CHAP:-}" ] || modules+=" md5 sha1_generic sha256_generic sha3_generic"
 	[ -n "${LIO_SLOW:-}" ] || return 0
 	command -v dmsetup >/dev/null || skip "dmsetup is not installed"
 	modules+=" dm_mod dm_delay"
@@ -52,7 +55,8 @@ boot() { # DISKIMG...
 	local serial image drives=()
 	serial=$(realpath "$1" | sha256sum | cut -c1-24)
 	local names="iqn=$iqn serial=$serial${LIO_SLOW:+ slow=$LIO_SLOW}"
-	names+=${LIO_PR:+ pr=$LIO_PR}
+	names+=${LIO_PR:+ pr=$LIO_PR}${LIO_CHAP:+ chap=$LIO_CHAP}
+	names+=${LIO_MUTUAL:+ mutual=$LIO_MUTUAL}
 	local cache=cache=writeback,discard=unmap
 	local forward="hostfwd=tcp:127.0.0.1:$port-10.0.2.15:3260"
 	for image in "$@"; do
@@ -89,7 +93,8 @@ up() {
 		sleep 0.1
 	done
 	grep -q -a LIO-READY "$rig/console" || fail_up "the target did not come up"
-	echo "iscsi://127.0.0.1:$port/$iqn/0"
+	local keys="?target_user=${LIO_MUTUAL%%\%*}&target_password=${LIO_MUTUAL#*\%}"
+	echo "iscsi://${LIO_CHAP:+$LIO_CHAP@}127.0.0.1:$port/$iqn/0${LIO_MUTUAL:+$keys}"
 }
 
 case $verb in

@@ -3,7 +3,9 @@
 # First process of the guest that lio.sh boots: the kernel's own iSCSI target (LIO) over
 # /dev/vda as LUN 0, and /dev/vdb, if there is one, as LUN 1, open to all. Kernel command
 # line: iqn=NAME serial=TEXT, and perhaps slow=SECTOR:COUNT:MS, a piece of the first disk
-# where writes take so long, and pr=0: without persistent reservations.
+# where writes take so long, and pr=0: without persistent reservations;
+# chap=USER%PASSWORD asks for it, mutual=USER%PASSWORD is what the target proves itself
+# with.
 # Says "LIO-READY" on the console when it listens, "LIO-FAILED what" when it cannot.
 export PATH=/bin:/sbin
 mount -t proc proc /proc
@@ -16,7 +18,9 @@ fail() {
 }
 
 for word in $(cat /proc/cmdline); do
-	case $word in iqn=* | serial=* | slow=* | pr=*) export "$word" ;; esac
+	case $word in
+	iqn=* | serial=* | slow=* | pr=* | chap=* | mutual=*) export "$word" ;;
+	esac
 done
 # Without these folders every PERSISTENT RESERVE OUT answers NOT READY.
 mkdir -p /etc/target/pr /etc/target/alua /var/target/pr /var/target/alua
@@ -74,6 +78,15 @@ for pair in authentication=0 generate_node_acls=1 cache_dynamic_acls=1 \
 	demo_mode_write_protect=0; do
 	echo "${pair#*=}" >"$group/attrib/${pair%=*}" || fail "attribute $pair"
 done
+if [ -n "${chap:-}" ]; then
+	printf %s "${chap%%\%*}" >"$group/auth/userid" || fail "userid"
+	printf %s "${chap#*\%}" >"$group/auth/password" || fail "password"
+	echo 1 >"$group/attrib/authentication" || fail "authentication"
+fi
+if [ -n "${mutual:-}" ]; then
+	printf %s "${mutual%%\%*}" >"$group/auth/userid_mutual" || fail "userid_mutual"
+	printf %s "${mutual#*\%}" >"$group/auth/password_mutual" || fail "password_mutual"
+fi
 mkdir "$group/np/10.0.2.15:3260" || fail "no portal"
 echo 1 >"$group/enable" || fail "the target cannot be enabled"
 echo "LIO-READY $(cut -d' ' -f1 /proc/uptime)"

@@ -791,8 +791,8 @@ static void digests_are_made_and_found_right(void **state)
 	char text[2048];
 	(void)state;
 
-	(void)snprintf(text, sizeof(text), "%s&header_digest=required&data_digest=required",
-		       url());
+	(void)snprintf(text, sizeof(text), "%s&%s&%s", url(), "header_digest=required",
+		       "data_digest=required");
 	assert_int_equal(device_open(text, 0, NULL, collect_init(&told), &bd), 0);
 	for (unsigned int i = 0; i < sizeof(lens) / sizeof(lens[0]); i++) {
 		uint8_t *out = io_alloc(lens[i]), *in = io_alloc(lens[i]);
@@ -866,7 +866,6 @@ int main(void)
 		cmocka_unit_test(many_at_once_come_back_unharmed),
 		cmocka_unit_test(digests_are_made_and_found_right),
 		cmocka_unit_test(mutual_chap_wants_the_right_target),
-		cmocka_unit_test(chap_wants_the_right_password),
 	};
 
 	if (!url()) {
