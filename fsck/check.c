@@ -3,7 +3,7 @@
  * What the passes share, and their order.
  *
  * Invariants:
- *   1. Nothing here writes.
+ *   1. Nothing here writes to a device: repairs go into the plan (plan.h).
  *   2. A number from the disk is an index only after it was compared with the size of
  * what it indexes; a bit is set in a map only through fsck_addr_number().
  *   3. Each pointer block is descended into once, however often it is named; each
@@ -19,8 +19,9 @@
 
 #include "base/bitmap.h"
 
-void fsck_found(struct fsck *f, enum fsck_problem problem, const char *fmt, ...)
+bool fsck_found(struct fsck *f, enum fsck_problem problem, const char *fmt, ...)
 {
+	const struct fsck_options *o = f->options;
 	char text[512];
 	va_list ap;
 	va_start(ap, fmt);
@@ -38,9 +39,16 @@ void fsck_found(struct fsck *f, enum fsck_problem problem, const char *fmt, ...)
 		break;
 	case FINDING_FAILURE:
 		f->summary.has_failed = true;
+		f->is_partial = true;
+		f->is_tree_partial = true;
 		break;
 	}
-	f->options->found(f->options->arg, problem, text);
+	o->found(o->arg, problem, text);
+	if (!o->plan || fsck_problem(problem)->how == REPAIR_NEVER ||
+	    !o->may_repair(o->arg, problem, text))
+		return false;
+	f->summary.repaired++;
+	return true;
 }
 
 int fsck_read_result(struct fsck *f, int err, const char *what)
@@ -52,38 +60,39 @@ int fsck_read_result(struct fsck *f, int err, const char *what)
 
 /* ---- locks: FORMAT.md 7, LOCKING.md 3.2 ---- */
 
-/* Who a lock names as a holder: alive, gone, or impossible. */
-static void check_holder(struct fsck *f, const struct vmfs_lock_holder_disk *h,
+/* Who a lock names as a holder: alive, gone, or impossible. true: to be freed. */
+static bool check_holder(struct fsck *f, const struct vmfs_lock_holder_disk *h,
 			 uint32_t mode, const char *object)
 {
 	uint64_t addr = le64_get(h->hb_addr), gen = le64_get(h->hb_gen);
 	uint32_t k;
 	if (!fsck_slot_of(&f->volume, addr, &k)) {
-		fsck_found(f, PROBLEM_LOCK_HOLDER,
-			   "%s: lock mode %u names heartbeat 0x%llx, which is no slot",
-			   object, mode, (unsigned long long)addr);
-		return;
+		return fsck_found(
+			f, PROBLEM_LOCK_HOLDER,
+			"%s: lock mode %u names heartbeat 0x%llx, which is no slot",
+			object, mode, (unsigned long long)addr);
 	}
 	const struct fsck_slot *slot = &f->slots[k];
 	if (slot->is_damaged)
-		return;
+		return false;
 	if (slot->generation > gen)
-		fsck_found(
+		(void)fsck_found(
 			f, PROBLEM_LOCK_STALE,
 			"%s: lock mode %u is of slot %u generation %llu, which is gone",
 			object, mode, k, (unsigned long long)gen);
 	else if (slot->generation < gen)
-		fsck_found(
+		return fsck_found(
 			f, PROBLEM_LOCK_HOLDER,
 			"%s: lock mode %u names slot %u generation %llu, it is at %llu",
 			object, mode, k, (unsigned long long)gen,
 			(unsigned long long)slot->generation);
 	else if (!slot->is_live || memcmp(slot->owner, h->owner, sizeof(h->owner)) != 0)
-		fsck_found(
+		return fsck_found(
 			f, PROBLEM_LOCK_HOLDER,
 			"%s: lock mode %u names slot %u generation %llu, which is %s",
 			object, mode, k, (unsigned long long)gen,
 			slot->is_live ? "another host's" : "free");
+	return false;
 }
 
 bool fsck_is_zero(const uint8_t *bytes, size_t size)
@@ -95,60 +104,87 @@ bool fsck_is_zero(const uint8_t *bytes, size_t size)
 }
 
 /* Modes 2 and 3: holders are listed. */
-static void check_shared(struct fsck *f, const struct vmfs_lock_disk *lock,
+static bool check_shared(struct fsck *f, const struct vmfs_lock_disk *lock,
 			 const char *object)
 {
 	uint32_t mode = le32_get(lock->mode), count = le32_get(lock->holder_count);
-	if (count == 0 || count > VMFS_LOCK_HOLDERS_MAX) {
-		fsck_found(f, PROBLEM_LOCK_HOLDER, "%s: lock mode %u with %u holders",
-			   object, mode, count);
-		return;
-	}
+	bool is_wrong = false;
+	if (count == 0 || count > VMFS_LOCK_HOLDERS_MAX)
+		return fsck_found(f, PROBLEM_LOCK_HOLDER,
+				  "%s: lock mode %u with %u holders", object, mode,
+				  count);
 	for (uint32_t i = 0; i < count; i++) {
 		for (uint32_t k = 0; k < i; k++)
 			if (memcmp(&lock->holders[i], &lock->holders[k],
 				   sizeof(lock->holders[i])) == 0)
-				fsck_found(f, PROBLEM_LOCK_HOLDER,
-					   "%s: lock mode %u names holder %u twice",
-					   object, mode, i);
-		check_holder(f, &lock->holders[i], mode, object);
+				is_wrong |= fsck_found(
+					f, PROBLEM_LOCK_HOLDER,
+					"%s: lock mode %u names holder %u twice", object,
+					mode, i);
+		is_wrong |= check_holder(f, &lock->holders[i], mode, object);
+	}
+	return is_wrong;
+}
+
+/* Nobody's. The token goes on: no image of it ever comes again. */
+static void free_lock(struct vmfs_lock_disk *lock)
+{
+	lock->mode = le32_of(LOCK_FREE);
+	lock->token = le64_of(le64_get(lock->token) + 1);
+	memset(lock->owner, 0, sizeof(lock->owner));
+	lock->holder_count = le32_of(0);
+	memset(lock->holders, 0, sizeof(lock->holders));
+	lock->global_holders = le32_of(0);
+	lock->global_break = le32_of(0);
+}
+
+/* What a lock says of its holders. true: it is to be freed. */
+static bool check_holders(struct fsck *f, const struct vmfs_lock_disk *lock,
+			  const char *object)
+{
+	uint32_t mode = le32_get(lock->mode);
+	struct vmfs_lock_holder_disk owner = { lock->hb_addr, lock->hb_gen, { 0 } };
+	switch (mode) {
+	case LOCK_FREE:
+		if (fsck_is_zero(lock->owner, sizeof(lock->owner)) &&
+		    !le32_get(lock->holder_count))
+			return false;
+		return fsck_found(f, PROBLEM_LOCK_HOLDER, "%s: free lock with a holder",
+				  object);
+	case LOCK_EXCLUSIVE:
+		memcpy(owner.owner, lock->owner, sizeof(owner.owner));
+		return check_holder(f, &owner, mode, object);
+	case LOCK_READ_ONLY:
+	case LOCK_MULTI_WRITER:
+		return check_shared(f, lock, object);
+	default:
+		return fsck_found(f, PROBLEM_LOCK_MODE, "%s: lock mode %u", object, mode);
 	}
 }
 
 void fsck_check_lock(struct fsck *f, const struct vmfs_lock_disk *lock, uint32_t type,
 		     uint64_t vol_off, const char *object)
 {
-	uint32_t mode = le32_get(lock->mode);
-	struct vmfs_lock_holder_disk owner = { lock->hb_addr, lock->hb_gen, { 0 } };
-	if (le32_get(lock->type) != type)
-		fsck_found(f, PROBLEM_LOCK_TYPE, "%s: lock type 0x%08x, not 0x%08x",
-			   object, le32_get(lock->type), type);
-	if (le64_get(lock->addr) != vol_off)
-		fsck_found(f, PROBLEM_LOCK_ADDRESS,
-			   "%s: lock carries offset 0x%llx, lies at 0x%llx", object,
-			   (unsigned long long)le64_get(lock->addr),
-			   (unsigned long long)vol_off);
-	switch (mode) {
-	case LOCK_FREE:
-		if (!fsck_is_zero(lock->owner, sizeof(lock->owner)) ||
-		    le32_get(lock->holder_count))
-			fsck_found(f, PROBLEM_LOCK_HOLDER, "%s: free lock with a holder",
-				   object);
-		break;
-	case LOCK_EXCLUSIVE:
-		memcpy(owner.owner, lock->owner, sizeof(owner.owner));
-		check_holder(f, &owner, mode, object);
-		break;
-	case LOCK_READ_ONLY:
-	case LOCK_MULTI_WRITER:
-		check_shared(f, lock, object);
-		break;
-	default:
-		fsck_found(f, PROBLEM_LOCK_MODE, "%s: lock mode %u", object, mode);
-	}
+	struct vmfs_lock_disk fixed = *lock;
+	if (le32_get(lock->type) != type &&
+	    fsck_found(f, PROBLEM_LOCK_TYPE, "%s: lock type 0x%08x, not 0x%08x", object,
+		       le32_get(lock->type), type))
+		fixed.type = le32_of(type);
+	if (le64_get(lock->addr) != vol_off &&
+	    fsck_found(f, PROBLEM_LOCK_ADDRESS,
+		       "%s: lock carries offset 0x%llx, lies at 0x%llx", object,
+		       (unsigned long long)le64_get(lock->addr),
+		       (unsigned long long)vol_off))
+		fixed.addr = le64_of(vol_off);
+	bool is_freed = check_holders(f, lock, object);
 	if (le32_get(lock->global_holders) || le32_get(lock->global_break))
-		fsck_found(f, PROBLEM_LOCK_GLOBAL, "%s: lock has %u global holders",
-			   object, le32_get(lock->global_holders));
+		is_freed |= fsck_found(f, PROBLEM_LOCK_GLOBAL,
+				       "%s: lock has %u global holders", object,
+				       le32_get(lock->global_holders));
+	if (is_freed)
+		free_lock(&fixed);
+	if (memcmp(&fixed, lock, sizeof(fixed)) != 0)
+		fsck_put(f, vol_off, &fixed, sizeof(fixed), PLAN_HEADER);
 }
 
 /* ---- file descriptors by address ---- */
@@ -174,13 +210,17 @@ static int run_passes(struct fsck *f)
 	int err = fsck_pass0_lvm(f);
 	if (!err)
 		err = fsck_pass1_resources(f);
-	if (!err)
+	if (!err && !f->is_again)
 		err = fsck_pass2_files(f);
-	if (!err)
+	if (!err && f->options->plan)
+		fsck_fix_all(f);
+	if (!err && !f->is_again)
 		err = fsck_pass3_dirs(f);
-	if (!err)
+	if (!err && !f->is_again)
 		fsck_pass4_counts(f);
-	return err;
+	if (f->options->plan && f->volume.resources[FSCK_FDC].is_usable)
+		fsck_put_maps(f);
+	return err ? err : f->mend_error;
 }
 
 int fsck_check(const struct fsck_options *options, struct fsck_summary *ret_summary)
@@ -196,14 +236,21 @@ int fsck_check(const struct fsck_options *options, struct fsck_summary *ret_summ
 	if (err == -ENOMEM)
 		report(options->reporter, REPORT_ERROR, "no memory");
 	/* A pass that cannot go on has said why as a finding. */
-	if (err && (f->summary.errors || f->summary.has_failed))
+	if (err && !f->mend_error && (f->summary.errors || f->summary.has_failed))
 		err = 0;
+	for (unsigned int i = 0; i < options->device_count; i++)
+		if (f->volume.extents[0].bd == options->devices[i])
+			f->summary.first = i;
+	f->summary.has_no_room = f->has_no_room;
 	if (!err)
 		*ret_summary = f->summary;
 	for (unsigned int i = 0; i < FSCK_RESOURCE_COUNT; i++) {
 		free(f->maps[i].allocated);
 		free(f->maps[i].seen);
+		free(f->maps[i].was);
+		free(f->maps[i].shared);
 	}
+	free(f->fixes);
 	fsck_owners_done(f);
 	free(f->converted);
 	free(f->fds);

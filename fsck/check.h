@@ -14,6 +14,7 @@
  *
  * The same passes for VMFS-3, -5 and -6; what only VMFS-6 has is in owners.c and dirs6.c.
  */
+#include "fsck/plan.h"
 #include "fsck/problem.h"
 #include "fsck/read.h"
 
@@ -24,6 +25,13 @@ struct fsck_options {
 	/* Each finding; text is one sentence, borrowed. Notes too. */
 	void (*found)(void *arg, enum fsck_problem problem, const char *text);
 	void *arg;
+	/*
+	 * NULL: nothing is repaired. Else devices are those of the plan, and what is to
+	 * be changed goes into it: a check of the same plan then sees it done.
+	 */
+	struct plan *plan;
+	/* After found(): is this to be repaired? */
+	bool (*may_repair)(void *arg, enum fsck_problem problem, const char *text);
 };
 
 struct fsck_summary {
@@ -31,14 +39,18 @@ struct fsck_summary {
 	bool has_failed;     /* something could not be read */
 	bool is_live;	     /* a heartbeat slot is in use */
 	bool needs_recovery; /* a journal is not empty */
+	bool has_foreign_journal; /* or one of another system may not be */
+	bool has_no_room; /* for all repairs */
 	char label[VMFS_LABEL_SIZE + 1];
 	uint32_t version, minor; /* 5, 81 */
 	uint64_t file_count, directory_count;
 	uint64_t block_count, used_block_count;
+	unsigned int first; /* which of the devices is the first extent */
+	unsigned int repaired; /* findings that went into the plan */
 };
 
 /*
- * Checks a volume and changes nothing. 0: done, *ret_summary says what came of it.
+ * Checks a volume and writes to no device. 0: done, *ret_summary says what came of it.
  * Reported -errno: it is not a volume that can be checked (see fsck_volume_join), or no
  * memory.
  */
@@ -66,12 +78,26 @@ struct fsck_fd {
 	uint8_t type;		 /* 0: not allocated, or unusable */
 	bool is_directory;
 	bool is_reached; /* directories: walked */
+	bool is_unused;	 /* without links, to be repaired: pass 4 decides how */
 };
 
 struct fsck_map {
 	uint8_t *allocated; /* one bit per resource: the clusters say so */
 	uint8_t *seen;	    /* an address names it */
+	uint8_t *was;	    /* with a plan: allocated as it was read */
+	uint8_t *shared;    /* with a plan: more than one address names it */
 	uint64_t allocated_count;
+	uint64_t take_hint; /* nothing below it can be taken */
+};
+
+/* An address that is to become another one when all of them have been seen: mend.c. */
+struct fsck_fix {
+	uint64_t vol_off; /* of the address */
+	/* what stands there; the pointer block it is in, or none */
+	vmfs_addr addr, holder;
+	uint64_t fd; /* number of the file's */
+	bool is_clone; /* it gets a copy; else it is taken away */
+	bool is_tbz; /* nothing to be copied */
 };
 
 /* VMFS-6, owners of small blocks in one cluster: owners.c. */
@@ -92,10 +118,21 @@ struct fsck {
 	uint32_t *owners[FSCK_RESOURCE_COUNT]; /* VMFS-6: FD address, by number */
 	struct fsck_pairs *pairs;	       /* VMFS-6: by cluster of small blocks */
 	struct fsck_fd *fds; /* by number; resources[FSCK_FDC].count of them */
+
+	/* ---- of a repair ---- */
+	struct fsck_fix *fixes;
+	size_t fix_count;
+	/* Not all that is referred to is known: nothing is freed. */
+	bool is_partial;
+	/* Not all directories are known: nothing is an orphan. */
+	bool is_tree_partial;
+	bool has_no_room; /* something could not get a copy */
+	bool is_again; /* the rest of the passes is left to the next round */
+	int mend_error; /* sticky */
 };
 
-/* Tells of a finding and counts it. */
-void fsck_found(struct fsck *f, enum fsck_problem problem, const char *fmt, ...)
+/* Tells of a finding and counts it. true: it is to be repaired. */
+bool fsck_found(struct fsck *f, enum fsck_problem problem, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 /*
  * For the result of a read: 0 passes; -EUCLEAN and -ENOMEM too; an I/O error is told as
@@ -126,12 +163,50 @@ void fsck_owner_named(struct fsck *f, enum fsck_resource_index i, uint64_t numbe
 void fsck_owners_check(struct fsck *f);
 void fsck_owners_done(struct fsck *f);
 
+/* ---- repairs: mend.c ---- */
+
+/*
+ * All of these write into the plan; what goes wrong stays in f->mend_error, and is the
+ * result of the round.
+ */
+void fsck_put(struct fsck *f, uint64_t vol_off, const void *buf, uint64_t len,
+	      enum plan_step step);
+/* Dev offsets of an extent, whole sectors: LVM headers. */
+void fsck_put_device(struct fsck *f, const struct fsck_extent *e, const void *buf,
+		     uint64_t len, uint64_t dev_off);
+/* The meta page of a cluster. */
+void fsck_put_cluster(struct fsck *f, const struct fsck_resource *res, uint32_t c,
+		      const void *meta);
+/* The metadata sector of a descriptor. */
+void fsck_put_fd(struct fsck *f, uint64_t number, const struct vmfs_fd_meta_disk *meta);
+/* The cluster of a descriptor counts generations from this one on. */
+void fsck_raise_generation(struct fsck *f, uint64_t number, uint32_t generation);
+/* The generation for a new descriptor, counted. */
+uint32_t fsck_next_generation(struct fsck *f, uint64_t number);
+/* A descriptor that nobody needs: empty, and free. */
+void fsck_free_fd(struct fsck *f, uint64_t number);
+/* Notes an address for fsck_fix_all(). */
+void fsck_fix_add(struct fsck *f, const struct fsck_fix *fix);
+/* After all addresses have been seen. */
+void fsck_fix_all(struct fsck *f);
+/* A resource that nobody has: taken. false: there is none. */
+bool fsck_take(struct fsck *f, enum fsck_resource_index i, uint64_t *ret_number);
+/*
+ * Bytes of a file whose blocks are named by its descriptor alone, or that lies in it; a
+ * hole gets a block. Changes file, and puts it. false: there is no room.
+ */
+bool fsck_file_put(struct fsck *f, uint64_t number, struct fsck_file *file, uint64_t off,
+		   const void *buf, uint64_t len);
+/* At the end of a round: the clusters say what the allocated maps say. */
+void fsck_put_maps(struct fsck *f);
+
 /* ---- directories ---- */
 
 /* An entry; a hole has addr 0. */
 struct fsck_dir_entry {
 	uint32_t type, addr, generation;
-	const uint8_t *name; /* name_size bytes, perhaps all of them */
+	uint8_t *name; /* name_size bytes, perhaps all of them */
+	bool is_changed; /* to be written */
 };
 
 struct fsck_dir {
@@ -142,7 +217,27 @@ struct fsck_dir {
 	struct fsck_dir_entry *entries; /* the first two: "." and ".." */
 	uint32_t count;
 	void *bytes; /* the file, where names lie */
+	struct fsck_file *file;
+	bool is_rebuilt; /* VMFS-6: all around the entries is to be made anew */
 };
+
+#define FSCK_DIR_SPARE 4u /* entries for which there is room behind the last one */
+
+/*
+ * Loads a directory: 0, also if it cannot be read (told; then count is 0), or -ENOMEM.
+ * fsck_dir_close() in either case.
+ */
+int fsck_dir_open(struct fsck *f, uint64_t number, struct fsck_dir *ret_dir)
+	__attribute__((warn_unused_result));
+void fsck_dir_close(struct fsck_dir *d);
+/* Writes the entries that have changed (diredit.c). */
+void fsck_dir_put(struct fsck_dir *d);
+/* A further entry, which is written; false: there is no room. */
+bool fsck_dir_add(struct fsck_dir *d, const char *name, uint64_t fd);
+/* "#fd137", for what has no name. */
+void fsck_orphan_name(const struct fsck *f, vmfs_addr addr, char *ret_name);
+/* A descriptor that no directory names gets a name (diredit.c). */
+void fsck_link_orphan(struct fsck *f, uint64_t number);
 
 /* Name for messages: at most 60 characters, anything odd as '?'. */
 const char *fsck_name_text(const struct fsck_dir_entry *e, char buf[static 64]);
@@ -150,8 +245,7 @@ const char *fsck_name_text(const struct fsck_dir_entry *e, char buf[static 64]);
  * dirs6.c: takes the entries of a hashed directory and checks all that is around them.
  * 0, also if it cannot be read (told), or -ENOMEM.
  */
-int fsck_dir6_load(struct fsck_dir *d, const struct fsck_file *file)
-	__attribute__((warn_unused_result));
+int fsck_dir6_load(struct fsck_dir *d) __attribute__((warn_unused_result));
 
 /* Each: 0, or -errno after which no later pass makes sense. */
 int fsck_pass0_lvm(struct fsck *f) __attribute__((warn_unused_result));

@@ -20,6 +20,14 @@
 
 typedef unsigned long long ull;
 
+/* A header that is looked at, and perhaps put right. */
+struct cluster_header {
+	uint32_t number;
+	uint8_t *meta, *states; /* the page, and the states in it */
+	struct fsck_cluster found;
+	char object[48];
+};
+
 /* Clusters of small blocks that are large ones still. */
 static bool is_part_of_large(const struct fsck *f, enum fsck_resource_index i, uint32_t c)
 {
@@ -59,55 +67,73 @@ static uint32_t take_states(struct fsck *f, enum fsck_resource_index i, uint32_t
 	return free_count;
 }
 
-static void check_numbers(struct fsck *f, const struct fsck_resource *res, uint32_t c,
-			  const struct fsck_cluster *h, uint32_t free_count)
+/* Bits of the states that are behind the last resource. */
+static void clear_stray(const struct fsck_resource *res, struct cluster_header *h)
 {
-	uint32_t total = fsck_cluster_total(res, c);
-	char object[48];
-	(void)snprintf(object, sizeof(object), "%s cluster %u", res->name, c);
-	if (h->number != c)
-		fsck_found(f, PROBLEM_CLUSTER_NUMBER, "%s: carries number %llu", object,
-			   (ull)h->number);
-	if (h->total != total)
-		fsck_found(f, PROBLEM_CLUSTER_TOTAL, "%s: %u resources, not %u", object,
-			   h->total, total);
-	if (h->free != free_count)
-		fsck_found(f, PROBLEM_CLUSTER_FREE, "%s: %u free, its bitmap shows %u",
-			   object, h->free, free_count);
-	if (h->hint > total)
-		fsck_found(f, PROBLEM_CLUSTER_HINT, "%s: search hint %u of %u", object,
-			   h->hint, total);
-	uint64_t end = (uint64_t)h->states_size * 8;
-	uint64_t stray = bitmap_next_set(h->states, total * res->state_bits, end);
-	if (stray < end)
-		fsck_found(f, PROBLEM_CLUSTER_STRAY,
-			   "%s: bit %llu is set, it has %u resources", object, (ull)stray,
-			   total);
+	uint32_t total = fsck_cluster_total(res, h->number);
+	for (uint64_t i = (uint64_t)total * res->state_bits;
+	     i < h->found.states_size * 8ull; i++)
+		bitmap_clear(h->states, i);
+}
+
+static void check_numbers(struct fsck *f, const struct fsck_resource *res,
+			  struct cluster_header *h, uint32_t free_count)
+{
+	uint32_t total = fsck_cluster_total(res, h->number);
+	struct fsck_cluster *c = &h->found;
+	if (c->number != h->number && fsck_found(f, PROBLEM_CLUSTER_NUMBER,
+						 "%s: carries number %llu", h->object,
+						 (ull)c->number))
+		c->number = h->number;
+	if (c->total != total &&
+	    fsck_found(f, PROBLEM_CLUSTER_TOTAL, "%s: %u resources, not %u", h->object,
+		       c->total, total))
+		c->total = total;
+	if (c->free != free_count &&
+	    fsck_found(f, PROBLEM_CLUSTER_FREE, "%s: %u free, its bitmap shows %u",
+		       h->object, c->free, free_count))
+		c->free = free_count;
+	if (c->hint > total && fsck_found(f, PROBLEM_CLUSTER_HINT,
+					  "%s: search hint %u of %u", h->object, c->hint,
+					  total))
+		c->hint = 0;
+	uint64_t end = (uint64_t)c->states_size * 8;
+	uint64_t stray = bitmap_next_set(c->states, total * res->state_bits, end);
+	if (stray < end && fsck_found(f, PROBLEM_CLUSTER_STRAY,
+				      "%s: bit %llu is set, it has %u resources",
+				      h->object, (ull)stray, total))
+		clear_stray(res, h);
+}
+
+static void check_signature(struct fsck *f, struct cluster_header *h)
+{
+	struct vmfs6_cluster_disk *d = (struct vmfs6_cluster_disk *)h->meta;
+	if (le32_get(d->signature) != VMFS6_CLUSTER_SIGNATURE &&
+	    fsck_found(f, PROBLEM_CLUSTER_SIGNATURE, "%s: signature 0x%08x, not 0x%08x",
+		       h->object, le32_get(d->signature), VMFS6_CLUSTER_SIGNATURE))
+		d->signature = le32_of(VMFS6_CLUSTER_SIGNATURE);
 }
 
 /* header: lock and meta page as they lie on disk. */
 static int check_cluster(struct fsck *f, enum fsck_resource_index i, uint32_t c,
-			 const uint8_t *header, uint64_t vol_off)
+			 uint8_t *header, uint64_t vol_off)
 {
 	const struct fsck_resource *res = &f->volume.resources[i];
-	const uint8_t *meta = header + res->meta_off;
+	struct cluster_header h = { .number = c, .meta = header + res->meta_off };
 	struct vmfs_lock_disk lock;
-	struct fsck_cluster h;
-	char object[48];
-	(void)snprintf(object, sizeof(object), "%s cluster %u", res->name, c);
+	(void)snprintf(h.object, sizeof(h.object), "%s cluster %u", res->name, c);
 	memcpy(&lock, header, sizeof(lock));
-	fsck_check_lock(f, &lock, res->lock_type, vol_off, object);
-	fsck_cluster_take(res, meta, &h);
-	if (f->volume.shape->version == 6) {
-		const struct vmfs6_cluster_disk *d =
-			(const struct vmfs6_cluster_disk *)meta;
-		if (le32_get(d->signature) != VMFS6_CLUSTER_SIGNATURE)
-			fsck_found(f, PROBLEM_CLUSTER_SIGNATURE,
-				   "%s: signature 0x%08x, not 0x%08x", object,
-				   le32_get(d->signature), VMFS6_CLUSTER_SIGNATURE);
-	}
-	check_numbers(f, res, c, &h, take_states(f, i, c, h.states));
-	return f->volume.shape->version == 6 ? fsck_owners_take(f, i, c, meta) : 0;
+	fsck_check_lock(f, &lock, res->lock_type, vol_off, h.object);
+	fsck_cluster_take(res, h.meta, &h.found);
+	h.states = h.meta + (h.found.states - (const uint8_t *)h.meta);
+	uint32_t free_count = take_states(f, i, c, h.states);
+	if (f->volume.shape->version == 6)
+		check_signature(f, &h);
+	check_numbers(f, res, &h, free_count);
+	fsck_cluster_give(res, &h.found, h.meta);
+	if (f->options->plan)
+		fsck_put_cluster(f, res, c, h.meta);
+	return f->volume.shape->version == 6 ? fsck_owners_take(f, i, c, h.meta) : 0;
 }
 
 /* All headers of one group are neighbours. */
@@ -122,6 +148,7 @@ static int check_group(struct fsck *f, enum fsck_resource_index i, uint32_t firs
 		       first + count - 1);
 	int err = fsck_resource_read(&f->volume, res, fsck_cluster_off(res, first),
 				     headers, (uint64_t)count * res->header_size);
+	f->is_partial |= err != 0;
 	if (err == -EUCLEAN)
 		fsck_found(f, PROBLEM_RESOURCE_FILE,
 			   "%s: the block of clusters %u to %u is "
@@ -157,10 +184,16 @@ static void check_converted(struct fsck *f)
 	const struct fsck_resource *lfb = &f->volume.resources[FSCK_LFB];
 	const struct fsck_resource *sfb = &f->volume.resources[FSCK_FBB];
 	uint64_t converted = bitmap_count(f->converted, lfb->count);
-	if (le32_get(sfb->header.converted) != converted)
-		fsck_found(f, PROBLEM_RESOURCE_CONVERTED,
-			   "%s: counts %u large blocks that became small, there are %llu",
-			   sfb->name, le32_get(sfb->header.converted), (ull)converted);
+	if (le32_get(sfb->header.converted) == converted ||
+	    !fsck_found(f, PROBLEM_RESOURCE_CONVERTED,
+			"%s: counts %u large blocks that became small, there are %llu",
+			sfb->name, le32_get(sfb->header.converted), (ull)converted))
+		return;
+	struct vmfs6_resource_header_disk h = sfb->header;
+	uint64_t off;
+	h.converted = le32_of((uint32_t)converted);
+	if (fsck_resource_vol_off(&f->volume, sfb, VMFS6_SFB_HEADER_OFF, &off) == 0)
+		fsck_put(f, off, &h, sizeof(h), PLAN_HEADER);
 }
 
 int fsck_check_clusters(struct fsck *f, enum fsck_resource_index i)
@@ -169,11 +202,17 @@ int fsck_check_clusters(struct fsck *f, enum fsck_resource_index i)
 	struct fsck_map *map = &f->maps[i];
 	map->allocated = calloc(res->count / 8 + 1, 1);
 	map->seen = calloc(res->count / 8 + 1, 1);
+	if (f->options->plan) {
+		map->was = calloc(res->count / 8 + 1, 1);
+		map->shared = calloc(res->count / 8 + 1, 1);
+	}
 	if (i == FSCK_LFB)
 		f->converted = calloc(res->count / 8 + 1, 1);
 	uint8_t *headers = malloc((uint64_t)res->clusters_per_group * res->header_size +
 				  1);
 	int err = map->allocated && map->seen && headers ? 0 : -ENOMEM;
+	if (f->options->plan && (!map->was || !map->shared))
+		err = -ENOMEM;
 	if (i == FSCK_LFB && !f->converted)
 		err = -ENOMEM;
 	for (uint64_t c = 0; !err && c < res->cluster_count;
@@ -183,6 +222,8 @@ int fsck_check_clusters(struct fsck *f, enum fsck_resource_index i)
 			err = 0;
 	}
 	free(headers);
+	if (!err && map->was)
+		memcpy(map->was, map->allocated, res->count / 8 + 1);
 	if (!err && i == FSCK_FBB && f->converted) {
 		check_converted(f);
 		count_large(f);

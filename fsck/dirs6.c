@@ -145,6 +145,12 @@ static void check_blocks(struct dir6 *t)
 
 /* ---- entries ---- */
 
+/* The same place, where it can be changed. */
+static uint8_t *name_of(const struct dir6 *t, const struct vmfs6_dirent_disk *e)
+{
+	return (uint8_t *)t->d->bytes + (e->name - (const uint8_t *)t->d->bytes);
+}
+
 /* The system files of the root have places of their own, and no hash. */
 static int system_place(const struct dir6 *t, const struct vmfs6_dirent_disk *e)
 {
@@ -181,7 +187,7 @@ static uint32_t place_of(const struct dir6 *t, const struct vmfs6_dirent_disk *e
 /* An entry whose bytes begin at off of the file. */
 static void check_entry(struct dir6 *t, const struct vmfs6_dirent_disk *e, uint64_t off)
 {
-	struct fsck_dir_entry named = { .name = e->name };
+	struct fsck_dir_entry named = { .name = name_of(t, e) };
 	bool is_dot = off < VMFS6_DIR_HEADER_SIZE;
 	bool has_hash = !is_dot && system_place(t, e) < 0;
 	uint32_t hash = has_hash ? (uint32_t)hash_of(e) : 0;
@@ -205,7 +211,7 @@ static void take_entry(struct dir6 *t, const struct vmfs6_dirent_disk *e)
 		.type = le32_get(e->type),
 		.addr = le32_get(e->addr),
 		.generation = le32_get(e->generation),
-		.name = e->name,
+		.name = name_of(t, e),
 	};
 }
 
@@ -262,7 +268,7 @@ static void meet_entry(struct dir6 *t, uint32_t place, uint32_t location)
 	}
 	const struct vmfs6_dirent_disk *e =
 		entry_at(t, location_block(location), location >> 24);
-	struct fsck_dir_entry named = { .name = e->name };
+	struct fsck_dir_entry named = { .name = name_of(t, e) };
 	if (place_of(t, e) != place)
 		fsck_found(t->d->f, PROBLEM_DIR_HASH,
 			   "%s: entry '%s' stands in place %u of the table, not %u",
@@ -338,7 +344,9 @@ static void check_found(struct dir6 *t)
 					   t->d->object, i, block);
 				continue;
 			}
-			struct fsck_dir_entry e = { .name = entry_at(t, block, i)->name };
+			struct fsck_dir_entry e = {
+				.name = name_of(t, entry_at(t, block, i))
+			};
 			fsck_found(t->d->f, PROBLEM_DIR_HASH,
 				   "%s: entry '%s' is not found by its name",
 				   t->d->object, fsck_name_text(&e, text));
@@ -393,12 +401,12 @@ static int check_all(struct dir6 *t)
 	return 0;
 }
 
-int fsck_dir6_load(struct fsck_dir *d, const struct fsck_file *file)
+int fsck_dir6_load(struct fsck_dir *d)
 {
 	struct dir6 t = { .d = d };
 	uint64_t length = 0;
 	d->name_size = sizeof(t.header->dot.name);
-	int err = bytes_load(d, file, &length);
+	int err = bytes_load(d, d->file, &length);
 	if (err)
 		return err == -ENOMEM ? err : 0;
 	t.header = d->bytes;

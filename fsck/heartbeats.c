@@ -12,6 +12,7 @@
 #include "base/align.h"
 #include "base/uuid.h"
 #include "fsck/check.h"
+#include "vmfs/heartbeat.h"
 
 #define SLOTS_PER_READ 64u
 #define JOURNAL_6_MAGIC 0x46534A36u /* "6JSF": one that ESXi has initialised */
@@ -28,6 +29,36 @@ static bool extension_is_good(const struct vmfs_heartbeat_disk *hbd)
 	       le32_get(hbd->xcrc);
 }
 
+/* Nobody's: what a host leaves behind when it goes. */
+static void free_slot(struct fsck *f, uint32_t k)
+{
+	const struct vmfs_shape *shape = f->volume.shape;
+	uint64_t off = VMFS_HEARTBEATS_OFF + (uint64_t)k * shape->heartbeat_size;
+	struct vmfs_heartbeat_disk slot = {
+		.state = le32_of(HEARTBEAT_FREE),
+		.addr = le64_of(off),
+		.generation = le64_of(f->slots[k].generation + 1),
+		.drive_major = le32_of(f->volume.major),
+		.drive_minor = f->volume.descriptor.minor,
+		.lock_impl = 3,
+	};
+	fsck_put(f, off, &slot, sizeof(slot), PLAN_HEADER);
+	f->slots[k].journal.raw = 0;
+	f->slots[k].is_damaged = true;
+	f->slots[k].is_live = false;
+}
+
+static void free_claim(struct fsck *f, const struct vmfs_heartbeat_disk *hbd)
+{
+	struct vmfs_heartbeat_disk slot = *hbd;
+	memset(slot.replay_host, 0, sizeof(slot.replay_host));
+	slot.replay_hb = le64_of(0);
+	slot.replay_hb_gen = le64_of(0);
+	if (le32_get(slot.xmagic) == HEARTBEAT_XMAGIC)
+		heartbeat_seal(&slot);
+	fsck_put(f, le64_get(hbd->addr), &slot, sizeof(slot), PLAN_HEADER);
+}
+
 static void check_live_slot(struct fsck *f, const struct vmfs_heartbeat_disk *hbd,
 			    uint32_t k)
 {
@@ -36,19 +67,23 @@ static void check_live_slot(struct fsck *f, const struct vmfs_heartbeat_disk *hb
 	uint32_t slot;
 	memcpy(owner.b, hbd->owner, sizeof(owner.b));
 	f->summary.is_live = true;
-	if (uuid_is_zero(&owner))
-		fsck_found(f, PROBLEM_HB_OWNER, "heartbeat slot %u: in use, no owner", k);
+	f->slots[k].journal.raw = le32_get(hbd->journal_addr);
+	f->slots[k].journal_off = le64_get(hbd->journal_vol_off);
+	if (uuid_is_zero(&owner) &&
+	    fsck_found(f, PROBLEM_HB_OWNER, "heartbeat slot %u: in use, no owner", k)) {
+		free_slot(f, k);
+		return;
+	}
 	fsck_found(f, PROBLEM_HB_LIVE,
 		   "heartbeat slot %u: in use by host %.46s (%s), generation %llu", k,
 		   hbd->ip[0] ? (const char *)hbd->ip : "without a name",
 		   uuid_text(&owner, text), (ull)le64_get(hbd->generation));
 	if (!fsck_is_zero(hbd->replay_host, sizeof(hbd->replay_host)) &&
-	    !fsck_slot_of(&f->volume, le64_get(hbd->replay_hb), &slot))
-		fsck_found(f, PROBLEM_HB_CLAIM,
-			   "heartbeat slot %u: claimed by heartbeat 0x%llx, no slot", k,
-			   (ull)le64_get(hbd->replay_hb));
-	f->slots[k].journal.raw = le32_get(hbd->journal_addr);
-	f->slots[k].journal_off = le64_get(hbd->journal_vol_off);
+	    !fsck_slot_of(&f->volume, le64_get(hbd->replay_hb), &slot) &&
+	    fsck_found(f, PROBLEM_HB_CLAIM,
+		       "heartbeat slot %u: claimed by heartbeat 0x%llx, no slot", k,
+		       (ull)le64_get(hbd->replay_hb)))
+		free_claim(f, hbd);
 }
 
 static void check_slot(struct fsck *f, const struct vmfs_heartbeat_disk *hbd, uint32_t k)
@@ -61,29 +96,33 @@ static void check_slot(struct fsck *f, const struct vmfs_heartbeat_disk *hbd, ui
 	memcpy(slot->owner, hbd->owner, sizeof(slot->owner));
 	slot->is_damaged = true;
 	if (state != HEARTBEAT_FREE && state != HEARTBEAT_LIVE) {
-		fsck_found(f, PROBLEM_HB_STATE, "heartbeat slot %u: state 0x%08x", k,
-			   state);
+		if (fsck_found(f, PROBLEM_HB_STATE, "heartbeat slot %u: state 0x%08x", k,
+			   state))
+			free_slot(f, k);
 		return;
 	}
 	if (le64_get(hbd->addr) != off) {
-		fsck_found(f, PROBLEM_HB_ADDRESS,
+		if (fsck_found(f, PROBLEM_HB_ADDRESS,
 			   "heartbeat slot %u: carries offset 0x%llx, lies at 0x%llx", k,
-			   (ull)le64_get(hbd->addr), (ull)off);
+			   (ull)le64_get(hbd->addr), (ull)off))
+			free_slot(f, k);
 		return;
 	}
 	if (!extension_is_good(hbd)) {
-		fsck_found(f, PROBLEM_HB_EXTENSION,
+		if (fsck_found(f, PROBLEM_HB_EXTENSION,
 			   "heartbeat slot %u: checksum 0x%08x is wrong", k,
-			   le32_get(hbd->xcrc));
+			   le32_get(hbd->xcrc)))
+			free_slot(f, k);
 		return;
 	}
 	slot->is_damaged = false;
 	slot->is_live = state == HEARTBEAT_LIVE;
 	if (slot->is_live)
 		check_live_slot(f, hbd, k);
-	else if (!fsck_is_zero(hbd->owner, sizeof(hbd->owner)))
-		fsck_found(f, PROBLEM_HB_OWNER,
-			   "heartbeat slot %u: free, but has an owner", k);
+	else if (!fsck_is_zero(hbd->owner, sizeof(hbd->owner)) &&
+		 fsck_found(f, PROBLEM_HB_OWNER,
+			    "heartbeat slot %u: free, but has an owner", k))
+		free_slot(f, k);
 }
 
 int fsck_check_heartbeats(struct fsck *f)
@@ -131,9 +170,11 @@ static void check_content(struct fsck *f, uint32_t k)
 			   "heartbeat slot %u: journal in %s is not ours: whether its "
 			   "host left anything in it is not known",
 			   k, text);
+		f->summary.has_foreign_journal = true;
 		return;
 	}
 	f->summary.needs_recovery = true;
+	f->summary.has_foreign_journal |= le32_get(state.magic) != JOURNAL_STATE_MAGIC;
 	fsck_found(f, PROBLEM_HB_RECOVERY,
 		   le32_get(state.magic) == JOURNAL_STATE_MAGIC
 			   ? "heartbeat slot %u: journal in %s is not empty: needs "
@@ -154,11 +195,12 @@ void fsck_check_journals(struct fsck *f)
 		if (addr_type(addr) != (is_6 ? ADDR_JB : ADDR_FB) ||
 		    fsck_addr_vol_off(&f->volume, addr, &vol_off, &size) != 0 ||
 		    off != vol_off) {
-			fsck_found(f, PROBLEM_HB_JOURNAL,
-				   "heartbeat slot %u: journal 0x%08llx at 0x%llx is no "
-				   "block for one",
-				   k, addr_disk(addr), (ull)off);
 			f->slots[k].journal.raw = 0;
+			if (fsck_found(f, PROBLEM_HB_JOURNAL,
+				       "heartbeat slot %u: journal 0x%08llx at 0x%llx is "
+				       "no block for one",
+				       k, addr_disk(addr), (ull)off))
+				free_slot(f, k);
 			continue;
 		}
 		check_content(f, k);

@@ -22,8 +22,13 @@ typedef unsigned long long ull;
 /* The walk over the addresses of one FD. */
 struct walk {
 	struct fsck *f;
-	const struct fsck_file *file;
+	struct fsck_file *file; /* as it will be */
+	uint64_t number;
 	char object[48]; /* "FD 0/8" */
+	bool is_system;	 /* its addresses are not touched */
+	/* Vol offset of the address that is looked at, and the pointer block it is in. */
+	uint64_t entry_off;
+	vmfs_addr holder;
 	uint64_t blocks, tbz, cow, pointer_blocks;
 	uint64_t large_blocks, in_large; /* VMFS-6; blocks that lie in them */
 	/* The large block met last, and for which 512 blocks of the file. */
@@ -47,6 +52,52 @@ static bool is_divided_otherwise(const struct fsck *f, enum fsck_resource_index 
 	       !bitmap_get(f->converted, number / VMFS6_SFB_PER_LFB);
 }
 
+/* The address that is looked at goes, or gets a copy of what it names. */
+static void fix_address(struct walk *w, vmfs_addr addr, bool is_clone)
+{
+	const struct fsck_fix fix = { .vol_off = w->entry_off,
+				      .addr = addr,
+				      .holder = w->holder,
+				      .fd = w->number,
+				      .is_clone = is_clone,
+				      .is_tbz = addr_is_tbz(addr) };
+	if (!w->is_system)
+		fsck_fix_add(w->f, &fix);
+}
+
+/* It is marked used, and was not named before? */
+static bool mark_number(struct walk *w, vmfs_addr addr, enum fsck_resource_index i,
+			uint64_t number)
+{
+	struct fsck *f = w->f;
+	struct fsck_map *map = &f->maps[i];
+	char text[48];
+	(void)fsck_addr_text(addr, text);
+	if (is_divided_otherwise(f, i, number)) {
+		if (fsck_found(f, PROBLEM_ADDR_LFB, "%s: %s is %s", w->object, text,
+			       i == FSCK_LFB ? "divided into small blocks"
+					     : "part of a large block that is not "
+					       "divided"))
+			fix_address(w, addr, false);
+	} else if (!bitmap_get(map->allocated, number)) {
+		if (fsck_found(f, PROBLEM_ADDR_FREE, "%s: %s is marked free", w->object,
+			       text))
+			bitmap_set(map->allocated, number);
+	}
+	bool is_first = !bitmap_get(map->seen, number);
+	if (!is_first && !addr_is_cow(addr)) {
+		if (map->shared)
+			bitmap_set(map->shared, number);
+		if (fsck_found(f, PROBLEM_ADDR_SHARED,
+			       "%s: %s belongs to another file too", w->object, text))
+			fix_address(w, addr, true);
+	}
+	bitmap_set(map->seen, number);
+	if (is_first)
+		fsck_owner_named(f, i, number, w->file, w->object);
+	return is_first;
+}
+
 /* Marks what addr names. true if it is there and was not named before. */
 static bool mark(struct walk *w, vmfs_addr addr)
 {
@@ -54,33 +105,17 @@ static bool mark(struct walk *w, vmfs_addr addr)
 	enum fsck_resource_index i;
 	uint64_t number;
 	char text[48];
-	(void)fsck_addr_text(addr, text);
-	if (!fsck_addr_number(&f->volume, addr, &i, &number)) {
-		/* Told once if the file that manages it is unusable. */
-		for (unsigned int k = 0; k < FSCK_RESOURCE_COUNT; k++)
-			if (f->volume.resources[k].addr_type == addr_type(addr) &&
-			    f->volume.resources[k].is_damaged)
-				return false;
-		fsck_found(f, PROBLEM_ADDR_RANGE, "%s: %s does not exist", w->object,
-			   text);
-		return false;
-	}
-	struct fsck_map *map = &f->maps[i];
-	if (is_divided_otherwise(f, i, number))
-		fsck_found(f, PROBLEM_ADDR_LFB, "%s: %s is %s", w->object, text,
-			   i == FSCK_LFB ? "divided into small blocks"
-					 : "part of a large block that is not divided");
-	else if (!bitmap_get(map->allocated, number))
-		fsck_found(f, PROBLEM_ADDR_FREE, "%s: %s is marked free", w->object,
-			   text);
-	bool is_first = !bitmap_get(map->seen, number);
-	if (!is_first && !addr_is_cow(addr))
-		fsck_found(f, PROBLEM_ADDR_SHARED, "%s: %s belongs to another file too",
-			   w->object, text);
-	bitmap_set(map->seen, number);
-	if (is_first)
-		fsck_owner_named(f, i, number, w->file, w->object);
-	return is_first;
+	if (fsck_addr_number(&f->volume, addr, &i, &number))
+		return mark_number(w, addr, i, number);
+	/* Told once if the file that manages it is unusable. */
+	for (unsigned int k = 0; k < FSCK_RESOURCE_COUNT; k++)
+		if (f->volume.resources[k].addr_type == addr_type(addr) &&
+		    f->volume.resources[k].is_damaged)
+			return false;
+	if (fsck_found(f, PROBLEM_ADDR_RANGE, "%s: %s does not exist", w->object,
+		       fsck_addr_text(addr, text)))
+		fix_address(w, addr, false);
+	return false;
 }
 
 /* VMFS-6: the address of a large block stands for each of its blocks. */
@@ -106,9 +141,10 @@ static void mark_data(struct walk *w, vmfs_addr addr, enum vmfs_addr_type wanted
 	if (addr_is_none(addr))
 		return;
 	if (addr_type(addr) != wanted && !is_large) {
-		fsck_found(w->f, PROBLEM_ADDR_TYPE,
-			   "%s: %s stands where a data block must be", w->object,
-			   fsck_addr_text(addr, text));
+		if (fsck_found(w->f, PROBLEM_ADDR_TYPE,
+			       "%s: %s stands where a data block must be", w->object,
+			       fsck_addr_text(addr, text)))
+			fix_address(w, addr, false);
 		return;
 	}
 	w->blocks++;
@@ -129,9 +165,10 @@ static uint8_t *pointers_load(struct walk *w, vmfs_addr addr)
 		return NULL;
 	(void)fsck_addr_text(addr, text);
 	if (!fsck_is_pointer(v, le32_get(w->file->meta.zla), addr)) {
-		fsck_found(w->f, PROBLEM_ADDR_TYPE,
-			   "%s: %s stands where a pointer block must be", w->object,
-			   text);
+		if (fsck_found(w->f, PROBLEM_ADDR_TYPE,
+			       "%s: %s stands where a pointer block must be", w->object,
+			       text))
+			fix_address(w, addr, false);
 		return NULL;
 	}
 	w->pointer_blocks++;
@@ -150,13 +187,25 @@ static uint8_t *pointers_load(struct walk *w, vmfs_addr addr)
 	return NULL;
 }
 
+/* Entry i of a pointer block; of the slots of the FD where pb is none. */
+static void look_at(struct walk *w, vmfs_addr pb, uint64_t entries_off, uint32_t i)
+{
+	w->holder = pb;
+	w->entry_off = entries_off + (uint64_t)i * shape_entry_size(w->f->volume.shape);
+}
+
 /* A pointer block whose first entry is for data block `at`. */
 static void walk_pointers(struct walk *w, vmfs_addr pb, uint64_t at)
 {
 	const struct vmfs_shape *shape = w->f->volume.shape;
 	uint8_t *entries = pointers_load(w, pb);
-	for (uint32_t i = 0; entries && i < shape->pb_entries; i++)
+	uint64_t off = 0, size;
+	if (entries && fsck_addr_vol_off(&w->f->volume, pb, &off, &size) != 0)
+		off = 0;
+	for (uint32_t i = 0; entries && i < shape->pb_entries; i++) {
+		look_at(w, pb, off, i);
 		mark_data(w, shape_entry(shape, entries, i), ADDR_FB, at + i);
+	}
 	free(entries);
 }
 
@@ -164,21 +213,28 @@ static void walk_double(struct walk *w, vmfs_addr pb, uint64_t at)
 {
 	const struct vmfs_shape *shape = w->f->volume.shape;
 	uint8_t *entries = pointers_load(w, pb);
-	for (uint32_t i = 0; entries && i < shape->pb_entries; i++)
+	uint64_t off = 0, size;
+	if (entries && fsck_addr_vol_off(&w->f->volume, pb, &off, &size) != 0)
+		off = 0;
+	for (uint32_t i = 0; entries && i < shape->pb_entries; i++) {
+		look_at(w, pb, off, i);
 		walk_pointers(w, shape_entry(shape, entries, i),
 			      at + (uint64_t)i * shape->pb_entries);
+	}
 	free(entries);
 }
 
-static void walk_slots(struct walk *w)
+static void walk_slots(struct walk *w, uint64_t fd_off)
 {
 	const struct fsck_volume *v = &w->f->volume;
 	uint32_t zla = le32_get(w->file->meta.zla);
 	uint64_t entries = v->shape->pb_entries;
+	uint64_t slots_off = fd_off + v->shape->fd_body_off + v->shape->fd_slots_off;
 	if (zla == VMFS_ZLA_RESIDENT || le32_get(w->file->meta.type) == VMFS_TYPE_RDM)
 		return;
 	for (uint32_t i = 0; i < v->shape->fd_slots && !w->error; i++) {
 		vmfs_addr addr = fsck_slot(v, w->file, i);
+		look_at(w, (vmfs_addr){ 0 }, slots_off, i);
 		switch (zla) {
 		case VMFS_ZLA_FB:
 			mark_data(w, addr, ADDR_FB, i);
@@ -194,6 +250,7 @@ static void walk_slots(struct walk *w)
 			walk_double(w, addr, i * entries * entries);
 			break;
 		default:
+			w->f->is_partial = true; /* what it names is not known */
 			return;
 		}
 	}
@@ -225,97 +282,152 @@ static bool may_be_system(const struct fsck *f, uint32_t addr)
 	       index > VMFS6_FD_JBC && index <= VMFS6_FD_DFD;
 }
 
-static void check_system(struct fsck *f, const struct fsck_file *file, const char *object)
+static void check_system(struct fsck *f, struct fsck_file *file, const char *object)
 {
 	const struct vmfs_shape *shape = f->volume.shape;
 	uint32_t addr = le32_get(file->meta.addr), type = le32_get(file->meta.type);
 	if (addr == addr_of(ADDR_FD, 0, VMFS_FD_ROOT).raw) {
-		if (type != VMFS_TYPE_DIRECTORY)
-			fsck_found(f, PROBLEM_FD_SYSTEM, "%s: the root is of type %u",
-				   object, type);
+		if (type != VMFS_TYPE_DIRECTORY &&
+		    fsck_found(f, PROBLEM_FD_SYSTEM, "%s: the root is of type %u", object,
+			       type))
+			file->meta.type = le32_of(VMFS_TYPE_DIRECTORY);
 		return;
 	}
-	if (is_system(f, addr) != (type == VMFS_TYPE_SYSTEM) && !may_be_system(f, addr))
-		fsck_found(f, PROBLEM_FD_SYSTEM, "%s: type %u, it is %s system file",
-			   object, type, is_system(f, addr) ? "a" : "no");
+	if (is_system(f, addr) != (type == VMFS_TYPE_SYSTEM) && !may_be_system(f, addr) &&
+	    fsck_found(f, PROBLEM_FD_SYSTEM, "%s: type %u, it is %s system file", object,
+		       type, is_system(f, addr) ? "a" : "no"))
+		file->meta.type =
+			le32_of(is_system(f, addr) ? VMFS_TYPE_SYSTEM : VMFS_TYPE_FILE);
+	uint64_t covered = VMFS_HEARTBEATS_OFF +
+			   (uint64_t)shape->heartbeat_count * shape->heartbeat_size;
 	if (addr == addr_of(ADDR_FD, 0, VMFS_FD_VH).raw &&
-	    le64_get(file->meta.length) <
-		    VMFS_HEARTBEATS_OFF +
-			    (uint64_t)shape->heartbeat_count * shape->heartbeat_size)
-		fsck_found(f, PROBLEM_FD_SYSTEM,
-			   "%s: .vh.sf of %llu bytes does not cover the heartbeats",
-			   object, (ull)le64_get(file->meta.length));
+	    le64_get(file->meta.length) < covered &&
+	    fsck_found(f, PROBLEM_FD_SYSTEM,
+		       "%s: .vh.sf of %llu bytes does not cover the heartbeats", object,
+		       (ull)le64_get(file->meta.length)))
+		file->meta.length = le64_of(round_up(covered, f->volume.block_size));
 }
 
-/* How a file stores its data, and how long it can be then. */
-static void check_form(struct fsck *f, const struct fsck_file *file, const char *object)
+/* The address type that fits the first address of a file. */
+static uint32_t likely_zla(const struct fsck *f, const struct fsck_file *file)
 {
-	const struct vmfs_fd_meta_disk *m = &file->meta;
-	const struct vmfs_shape *shape = f->volume.shape;
-	uint32_t zla = le32_get(m->zla), size = fsck_file_block_size(&f->volume, file);
-	uint64_t length = le64_get(m->length), stored = le64_get(m->block_size);
-	if (le32_get(m->type) == VMFS_TYPE_RDM)
-		return;
-	if (size == 0 || (zla == VMFS_ZLA_RESIDENT && shape->version == 3)) {
-		fsck_found(f, PROBLEM_FD_ZLA, "%s: address type %u", object, zla);
-		return;
+	uint32_t i = 0;
+	while (i < f->volume.shape->fd_slots &&
+	       addr_is_none(fsck_slot(&f->volume, file, i)))
+		i++;
+	if (i == f->volume.shape->fd_slots)
+		return VMFS_ZLA_FB;
+	switch (addr_type(fsck_slot(&f->volume, file, i))) {
+	case ADDR_SB:
+		return VMFS_ZLA_SB;
+	case ADDR_PB:
+		return VMFS_ZLA_PB;
+	case ADDR_PB2:
+		return VMFS_ZLA_PB2;
+	default:
+		return VMFS_ZLA_FB;
 	}
+}
+
+/* Block size and shift, where they are kept. */
+static void check_block_size(struct walk *w, uint32_t size)
+{
+	struct vmfs_fd_meta_disk *m = &w->file->meta;
+	uint32_t zla = le32_get(m->zla), version = w->f->volume.shape->version;
+	uint64_t stored = le64_get(m->block_size);
 	/* Where the block shift is kept, it is the block size's (VMFS-3: 0). */
-	bool is_shift_wrong =
-		m->block_shift && m->block_shift < 64 && 1ull << m->block_shift != stored;
+	bool is_shift_wrong = m->block_shift &&
+			      (m->block_shift >= 64 || 1ull << m->block_shift != stored);
 	/* What a resident file of an upgraded volume has there is not known. */
 	bool is_size_wrong = stored != size && !(zla == VMFS_ZLA_RESIDENT &&
 						 stored == RESIDENT_BLOCK_SIZE);
-	if (is_size_wrong || is_shift_wrong ||
-	    (!m->block_shift && shape->version != 3 && le32_get(m->affinity)))
-		fsck_found(f, PROBLEM_FD_BLOCK_SIZE,
-			   "%s: blocks of %llu bytes, shift %u, address type %u has %u",
-			   object, (ull)stored, m->block_shift, zla, size);
+	if (!is_size_wrong && !is_shift_wrong &&
+	    (m->block_shift || version == 3 || !le32_get(m->affinity)))
+		return;
+	if (!fsck_found(w->f, PROBLEM_FD_BLOCK_SIZE,
+			"%s: blocks of %llu bytes, shift %u, address type %u has %u",
+			w->object, (ull)stored, m->block_shift, zla, size))
+		return;
+	m->block_size = le64_of(size);
+	m->block_shift = version == 3 ? 0 : (uint8_t)__builtin_ctz(size);
+}
+
+/* How a file stores its data, and how long it can be then. */
+static void check_form(struct walk *w)
+{
+	struct vmfs_fd_meta_disk *m = &w->file->meta;
+	struct fsck *f = w->f;
+	const struct vmfs_shape *shape = f->volume.shape;
+	uint32_t size = fsck_file_block_size(&f->volume, w->file);
+	if (le32_get(m->type) == VMFS_TYPE_RDM)
+		return;
+	if (size == 0 ||
+	    (le32_get(m->zla) == VMFS_ZLA_RESIDENT && shape->version == 3)) {
+		if (!fsck_found(f, PROBLEM_FD_ZLA, "%s: address type %u", w->object,
+				le32_get(m->zla)))
+			return;
+		m->zla = le32_of(likely_zla(f, w->file));
+		size = fsck_file_block_size(&f->volume, w->file);
+	}
+	check_block_size(w, size);
+	uint32_t zla = le32_get(m->zla);
 	uint64_t most = zla == VMFS_ZLA_RESIDENT
 				? shape->resident_max
 				: fsck_zla_blocks_max(&f->volume, zla) * size;
-	if (zla == VMFS_ZLA_SB && !fsck_is_directory(&f->volume, file))
+	if (zla == VMFS_ZLA_SB && !fsck_is_directory(&f->volume, w->file))
 		most = size;
-	if (length > most)
-		fsck_found(f, PROBLEM_FD_LENGTH,
-			   "%s: %llu bytes, address type %u reaches %llu", object,
-			   (ull)length, zla, (ull)most);
+	if (le64_get(m->length) > most &&
+	    fsck_found(f, PROBLEM_FD_LENGTH,
+		       "%s: %llu bytes, address type %u reaches %llu", w->object,
+		       (ull)le64_get(m->length), zla, (ull)most))
+		m->length = le64_of(most);
 }
 
 /* Counts that only VMFS-6 keeps; whether it always does is not known: 0 passes. */
 static void check_counts6(struct walk *w)
 {
-	const struct vmfs_fd_meta_disk *m = &w->file->meta;
+	struct vmfs_fd_meta_disk *m = &w->file->meta;
 	uint32_t pbs = le32_get(m->pb_count), lfbs = le32_get(m->lfb_count);
-	if (pbs && pbs != w->pointer_blocks)
-		fsck_found(w->f, PROBLEM_FD_PB_COUNT,
-			   "%s: counts %u pointer blocks, it has %llu", w->object, pbs,
-			   (ull)w->pointer_blocks);
-	if (lfbs != w->large_blocks)
-		fsck_found(w->f, PROBLEM_FD_LFB_COUNT,
-			   "%s: counts %u large blocks, it has %llu", w->object, lfbs,
-			   (ull)w->large_blocks);
+	if (pbs && pbs != w->pointer_blocks &&
+	    fsck_found(w->f, PROBLEM_FD_PB_COUNT,
+		       "%s: counts %u pointer blocks, it has %llu", w->object, pbs,
+		       (ull)w->pointer_blocks))
+		m->pb_count = le32_of((uint32_t)w->pointer_blocks);
+	if (lfbs != w->large_blocks &&
+	    fsck_found(w->f, PROBLEM_FD_LFB_COUNT,
+		       "%s: counts %u large blocks, it has %llu", w->object, lfbs,
+		       (ull)w->large_blocks))
+		m->lfb_count = le32_of((uint32_t)w->large_blocks);
 }
 
 static void check_counts(struct walk *w)
 {
-	const struct vmfs_fd_meta_disk *m = &w->file->meta;
+	struct vmfs_fd_meta_disk *m = &w->file->meta;
 	uint64_t blocks = le64_get(m->block_count);
 	uint64_t tbz = (uint64_t)le32_get(m->tbz_high) << 32 | le32_get(m->tbz_low);
 	uint64_t cow = (uint64_t)le32_get(m->cow_high) << 32 | le32_get(m->cow_low);
 	if (le32_get(m->type) == VMFS_TYPE_RDM)
 		return;
 	/* Whether a large block counts as one or as 512 is not known. */
-	if (blocks != w->blocks && blocks != w->blocks - w->in_large + w->large_blocks)
-		fsck_found(w->f, PROBLEM_FD_BLOCK_COUNT,
-			   "%s: counts %llu blocks, it has %llu", w->object, (ull)blocks,
-			   (ull)w->blocks);
-	if (tbz != w->tbz || cow != w->cow)
-		fsck_found(
-			w->f, PROBLEM_FD_TBZ_COUNT,
-			"%s: counts %llu blocks to be zeroed, %llu shared, it has %llu "
-			"and %llu",
-			w->object, (ull)tbz, (ull)cow, (ull)w->tbz, (ull)w->cow);
+	if (blocks != w->blocks && blocks != w->blocks - w->in_large + w->large_blocks &&
+	    fsck_found(w->f, PROBLEM_FD_BLOCK_COUNT,
+		       "%s: counts %llu blocks, it has %llu", w->object, (ull)blocks,
+		       (ull)w->blocks)) {
+		m->block_count = le64_of(w->blocks);
+		m->new_low = le32_of((uint32_t)w->blocks);
+		m->new_high = le32_of((uint32_t)(w->blocks >> 32));
+	}
+	if ((tbz != w->tbz || cow != w->cow) &&
+	    fsck_found(
+		    w->f, PROBLEM_FD_TBZ_COUNT,
+		    "%s: counts %llu blocks to be zeroed, %llu shared, it has %llu and "
+		    "%llu",
+		    w->object, (ull)tbz, (ull)cow, (ull)w->tbz, (ull)w->cow)) {
+		m->tbz_low = le32_of((uint32_t)w->tbz);
+		m->tbz_high = le32_of((uint32_t)(w->tbz >> 32));
+		m->cow_low = le32_of((uint32_t)w->cow);
+		m->cow_high = le32_of((uint32_t)(w->cow >> 32));
+	}
 	if (w->f->volume.shape->version == 6)
 		check_counts6(w);
 }
@@ -335,106 +447,195 @@ static void remember(struct fsck *f, uint64_t number, const struct fsck_file *fi
 		f->summary.file_count++;
 }
 
-/* What can be said of the metadata sector alone. false: it is no file descriptor. */
-static bool check_meta(struct walk *w, vmfs_addr addr, uint32_t cluster_generation)
+/* What a descriptor without a known type seems to be; 0: nothing. */
+static uint32_t likely_type(const struct walk *w)
 {
 	const struct vmfs_fd_meta_disk *m = &w->file->meta;
-	struct fsck *f = w->f;
+	struct vmfs_dirent_disk first;
+	if (w->number == VMFS_FD_ROOT)
+		return VMFS_TYPE_DIRECTORY;
+	if (is_system(w->f, (uint32_t)fsck_fd_addr(w->f, w->number).raw))
+		return VMFS_TYPE_SYSTEM;
+	if (le32_get(m->links) == 0)
+		return 0;
+	if (w->f->volume.shape->version == 6)
+		return le64_get(m->length) >= VMFS6_DIR_HEADER_SIZE + VMFS6_PAGE &&
+				       le32_get(m->zla) == VMFS_ZLA_SB
+			       ? VMFS_TYPE_DIRECTORY
+			       : VMFS_TYPE_FILE;
+	bool is_dir = fsck_file_read(&w->f->volume, w->file, 0, &first,
+				     sizeof(first)) == 0 &&
+		      strncmp((const char *)first.name, ".", 2) == 0 &&
+		      le32_get(first.addr) == fsck_fd_addr(w->f, w->number).raw;
+	return is_dir ? VMFS_TYPE_DIRECTORY : VMFS_TYPE_FILE;
+}
+
+/* A type that there is, or is made up. false: it is no file descriptor. */
+static bool check_type(struct walk *w)
+{
+	struct vmfs_fd_meta_disk *m = &w->file->meta;
 	uint32_t type = le32_get(m->type);
-	bool is_root = addr.raw == addr_of(ADDR_FD, 0, VMFS_FD_ROOT).raw;
-	if (le32_get(m->addr) != addr.raw)
-		fsck_found(f, PROBLEM_FD_ADDRESS,
-			   "%s: carries address 0x%08x, is 0x%08llx", w->object,
-			   le32_get(m->addr), addr_disk(addr));
-	if (f->volume.shape->version == 6 && le32_get(m->signature) != VMFS6_FD_SIGNATURE)
-		fsck_found(f, PROBLEM_FD_SIGNATURE, "%s: signature 0x%08x, not 0x%08x",
-			   w->object, le32_get(m->signature), VMFS6_FD_SIGNATURE);
-	if (type < VMFS_TYPE_DIRECTORY || type > VMFS_TYPE_RDM) {
-		fsck_found(f, PROBLEM_FD_TYPE, "%s: type %u", w->object, type);
+	if (type >= VMFS_TYPE_DIRECTORY && type <= VMFS_TYPE_RDM)
+		return true;
+	w->f->is_tree_partial = true;
+	if (!fsck_found(w->f, PROBLEM_FD_TYPE, "%s: type %u", w->object, type)) {
+		w->f->is_partial = true;
 		return false;
 	}
-	if (le32_get(m->links) == 0)
-		fsck_found(f, PROBLEM_FD_UNUSED, "%s: allocated, but has no links",
-			   w->object);
-	/* System files have generation 1 without having counted (FORMAT.md 8.4). */
-	if (type != VMFS_TYPE_SYSTEM && !is_root &&
-	    le32_get(m->generation) > cluster_generation)
-		fsck_found(f, PROBLEM_FD_GENERATION,
-			   "%s: generation %u, its cluster is at %u", w->object,
-			   le32_get(m->generation), cluster_generation);
+	type = likely_type(w);
+	if (type == 0) {
+		fsck_free_fd(w->f, w->number);
+		return false;
+	}
+	m->type = le32_of(type);
 	return true;
 }
 
-static int check_fd(struct fsck *f, uint64_t number, const struct fsck_file *file,
+/* What can be said of the metadata sector alone. false: it is no file descriptor. */
+static bool check_meta(struct walk *w, vmfs_addr addr, uint32_t cluster_generation)
+{
+	struct vmfs_fd_meta_disk *m = &w->file->meta;
+	struct fsck *f = w->f;
+	bool is_root = addr.raw == addr_of(ADDR_FD, 0, VMFS_FD_ROOT).raw;
+	if (!check_type(w))
+		return false;
+	if (le32_get(m->addr) != addr.raw &&
+	    fsck_found(f, PROBLEM_FD_ADDRESS, "%s: carries address 0x%08x, is 0x%08llx",
+		       w->object, le32_get(m->addr), addr_disk(addr)))
+		m->addr = le32_of((uint32_t)addr.raw);
+	if (f->volume.shape->version == 6 &&
+	    le32_get(m->signature) != VMFS6_FD_SIGNATURE &&
+	    fsck_found(f, PROBLEM_FD_SIGNATURE, "%s: signature 0x%08x, not 0x%08x",
+		       w->object, le32_get(m->signature), VMFS6_FD_SIGNATURE))
+		m->signature = le32_of(VMFS6_FD_SIGNATURE);
+	/* System files have generation 1 without having counted (FORMAT.md 8.4). */
+	if (le32_get(m->type) != VMFS_TYPE_SYSTEM && !is_root &&
+	    le32_get(m->generation) > cluster_generation &&
+	    fsck_found(f, PROBLEM_FD_GENERATION,
+		       "%s: generation %u, its cluster is at %u", w->object,
+		       le32_get(m->generation), cluster_generation))
+		fsck_raise_generation(f, w->number, le32_get(m->generation));
+	return true;
+}
+
+/*
+ * A freed descriptor says all that it said before but for the links (FORMAT.md 8.6), so
+ * what it names is not its own. Pass 4 decides what this one is.
+ */
+static void check_unused(struct walk *w)
+{
+	w->f->is_partial = true;
+	bitmap_set(w->f->maps[FSCK_FDC].seen, w->number);
+	remember(w->f, w->number, w->file);
+	w->f->fds[w->number].is_unused =
+		fsck_found(w->f, PROBLEM_FD_UNUSED, "%s: allocated, but has no links",
+			   w->object);
+}
+
+static int check_fd(struct fsck *f, uint64_t number, struct fsck_file *file,
 		    uint32_t cluster_generation)
 {
 	vmfs_addr addr = fsck_fd_addr(f, number);
-	struct walk w = { .f = f, .file = file };
+	struct walk w = { .f = f, .file = file, .number = number };
+	struct vmfs_fd_meta_disk was = file->meta;
 	uint64_t vol_off = 0, size;
 	(void)fsck_addr_text(addr, w.object);
 	if (fsck_addr_vol_off(&f->volume, addr, &vol_off, &size) != 0)
 		return 0;
+	w.is_system = is_system(f, (uint32_t)addr.raw) && number != VMFS_FD_ROOT;
 	fsck_check_lock(f, &file->lock, VMFS_LOCK_FD, vol_off, w.object);
 	if (!check_meta(&w, addr, cluster_generation))
 		return 0;
 	check_system(f, file, w.object);
-	check_form(f, file, w.object);
-	walk_slots(&w);
-	check_counts(&w);
-	bitmap_set(f->maps[FSCK_FDC].seen, number);
-	remember(f, number, file);
+	if (le32_get(file->meta.links) == 0) {
+		check_unused(&w);
+	} else {
+		check_form(&w);
+		walk_slots(&w, vol_off);
+		check_counts(&w);
+		bitmap_set(f->maps[FSCK_FDC].seen, number);
+		remember(f, number, file);
+	}
+	if (memcmp(&was, &file->meta, sizeof(was)) != 0)
+		fsck_put_fd(f, number, &file->meta);
 	return w.error;
 }
 
 /* The counter of generations that a cluster of .fdc.sf keeps. */
 static int generation_read(struct fsck *f, uint32_t c, uint32_t *ret_generation)
 {
-	const struct fsck_resource *fdc = &f->volume.resources[FSCK_FDC];
-	union {
-		struct vmfs_cluster_disk v5;
-		struct vmfs6_cluster_disk v6;
-	} meta;
-	struct fsck_cluster h;
-	int err = fsck_resource_read(&f->volume, fdc,
-				     fsck_cluster_off(fdc, c) + fdc->meta_off, &meta,
-				     fdc->meta_size);
-	if (err)
-		return err;
-	fsck_cluster_take(fdc, &meta, &h);
-	*ret_generation = h.fd_generation;
-	return 0;
+	struct fsck_cluster_page page;
+	int err = fsck_cluster_read(&f->volume, FSCK_FDC, c, &page);
+	if (!err)
+		*ret_generation = page.found.fd_generation;
+	return err;
 }
 
-/* All allocated FDs of one cluster; fds: room for them as they lie on disk. */
+/*
+ * A descriptor that is marked free and looks as if it were in use: who frees one sets its
+ * links to 0.
+ */
+static bool looks_used(const struct fsck *f, uint64_t number,
+		       const struct fsck_file *file, uint32_t cluster_generation)
+{
+	const struct vmfs_fd_meta_disk *m = &file->meta;
+	uint32_t type = le32_get(m->type);
+	return le32_get(m->addr) == fsck_fd_addr(f, number).raw && le32_get(m->links) &&
+	       type >= VMFS_TYPE_DIRECTORY && type <= VMFS_TYPE_RDM &&
+	       le32_get(m->generation) && le32_get(m->generation) <= cluster_generation &&
+	       fsck_file_block_size(&f->volume, file) &&
+	       le32_get(file->lock.type) == VMFS_LOCK_FD;
+}
+
+/* One that is marked free: true if it is not. */
+static bool check_free(struct fsck *f, uint64_t number, const struct fsck_file *file,
+		       uint32_t cluster_generation)
+{
+	char text[48];
+	if (!looks_used(f, number, file, cluster_generation))
+		return false;
+	(void)fsck_addr_text(fsck_fd_addr(f, number), text);
+	bool is_told =
+		fsck_found(f, PROBLEM_FD_FREE, "%s: type %u, %u links, marked free", text,
+			   le32_get(file->meta.type), le32_get(file->meta.links));
+	if (f->options->plan && !is_told) {
+		f->is_partial = true;
+		return false;
+	}
+	bitmap_set(f->maps[FSCK_FDC].allocated, number);
+	return true;
+}
+
+/* All FDs of one cluster; fds: room for them as they lie on disk. */
 static int check_cluster(struct fsck *f, uint32_t c, uint8_t *fds)
 {
 	const struct fsck_resource *fdc = &f->volume.resources[FSCK_FDC];
 	const uint8_t *allocated = f->maps[FSCK_FDC].allocated;
-	uint64_t first = (uint64_t)c * fdc->per_cluster;
-	uint32_t total = fsck_cluster_total(fdc, c), generation;
+	uint64_t first = (uint64_t)c * fdc->per_cluster, next = first;
+	uint32_t total = fsck_cluster_total(fdc, c), generation = 0;
 	char what[48];
-	uint64_t next = first;
+	(void)snprintf(what, sizeof(what), "file descriptors of cluster %u", c);
+	int err = generation_read(f, c, &generation);
 	while (next < first + total && !bitmap_get(allocated, next))
 		next++;
-	if (next == first + total)
-		return 0;
-	(void)snprintf(what, sizeof(what), "file descriptors of cluster %u", c);
-	int err = fsck_resource_read(&f->volume, fdc, fsck_item_off(fdc, c, 0), fds,
-				     (uint64_t)total * fdc->resource_size);
+	if (!err && next == first + total && generation == 0)
+		return 0; /* none ever was in use */
 	if (!err)
-		err = generation_read(f, c, &generation);
+		err = fsck_resource_read(&f->volume, fdc, fsck_item_off(fdc, c, 0), fds,
+					 (uint64_t)total * fdc->resource_size);
+	f->is_partial |= err != 0;
+	f->is_tree_partial |= err != 0;
 	if (err == -EUCLEAN)
 		fsck_found(f, PROBLEM_RESOURCE_FILE, "%s: a block of .fdc.sf is missing",
 			   what);
 	if (fsck_read_result(f, err, what) != 0)
 		return 0;
-	for (; !err && next < first + total; next++) {
+	for (next = first; !err && next < first + total; next++) {
 		struct fsck_file file;
-		if (!bitmap_get(allocated, next))
-			continue;
 		fsck_fd_take(&f->volume, fds + (next - first) * fdc->resource_size,
 			     &file);
-		err = check_fd(f, next, &file, generation);
+		if (bitmap_get(allocated, next) || check_free(f, next, &file, generation))
+			err = check_fd(f, next, &file, generation);
 	}
 	return err;
 }

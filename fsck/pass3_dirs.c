@@ -43,90 +43,164 @@ static bool name_is(const struct fsck_dir *d, const struct fsck_dir_entry *e,
 
 /* ---- reading packed records; hashed directories: dirs6.c ---- */
 
-/* All entries of d; 0 with count 0 if they cannot be read (told). */
-static int records_load(struct fsck_dir *d, const struct fsck_file *file)
+/* Takes over `count` records of d->bytes; room for some more. */
+static int records_take(struct fsck_dir *d, uint32_t count)
+{
+	struct vmfs_dirent_disk *records = d->bytes;
+	d->entries = calloc(count + FSCK_DIR_SPARE, sizeof(*d->entries));
+	if (!d->entries)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < count + FSCK_DIR_SPARE; i++)
+		d->entries[i].name = records[i].name;
+	for (uint32_t i = 0; i < count; i++) {
+		d->entries[i].type = le32_get(records[i].type);
+		d->entries[i].addr = le32_get(records[i].addr);
+		d->entries[i].generation = le32_get(records[i].generation);
+	}
+	return 0;
+}
+
+/* Length of a directory, of whole entries in its blocks. */
+static uint64_t length_of(struct fsck_dir *d)
 {
 	struct fsck *f = d->f;
-	uint64_t length = le64_get(file->meta.length);
-	uint64_t stored =
-		le64_get(file->meta.block_count) * fsck_file_block_size(&f->volume, file);
-	if (le32_get(file->meta.zla) == VMFS_ZLA_RESIDENT)
+	uint64_t length = le64_get(d->file->meta.length);
+	uint64_t stored = le64_get(d->file->meta.block_count) *
+			  fsck_file_block_size(&f->volume, d->file);
+	if (le32_get(d->file->meta.zla) == VMFS_ZLA_RESIDENT)
 		stored = VMFS_RESIDENT_MAX;
-	if (length % VMFS_DIRENT_SIZE || length > stored ||
-	    length / VMFS_DIRENT_SIZE > ENTRIES_MAX || length < 2 * VMFS_DIRENT_SIZE) {
-		fsck_found(f, PROBLEM_DIR_LENGTH,
-			   "%s: %llu bytes: not whole entries of %u bytes in %llu "
-			   "bytes of blocks",
-			   d->object, (ull)length, VMFS_DIRENT_SIZE, (ull)stored);
-		length = round_down(min_u64(length, stored), VMFS_DIRENT_SIZE);
-		if (length / VMFS_DIRENT_SIZE > ENTRIES_MAX)
-			length = 0;
+	if (length % VMFS_DIRENT_SIZE == 0 && length <= stored &&
+	    length / VMFS_DIRENT_SIZE <= ENTRIES_MAX && length >= 2 * VMFS_DIRENT_SIZE)
+		return length;
+	bool is_fixed = fsck_found(f, PROBLEM_DIR_LENGTH,
+				   "%s: %llu bytes: not whole entries of %u bytes in "
+				   "%llu bytes of blocks",
+				   d->object, (ull)length, VMFS_DIRENT_SIZE, (ull)stored);
+	length = round_down(min_u64(length, stored), VMFS_DIRENT_SIZE);
+	if (length / VMFS_DIRENT_SIZE > ENTRIES_MAX)
+		length = 0;
+	if (is_fixed) {
+		length = max_u64(length, 2 * VMFS_DIRENT_SIZE);
+		d->file->meta.length = le64_of(length);
+		fsck_put_fd(f, d->number, &d->file->meta);
 	}
+	return length;
+}
+
+/* All entries of d; 0 with count 0 if they cannot be read (told). */
+static int records_load(struct fsck_dir *d)
+{
+	struct fsck *f = d->f;
+	uint64_t length = length_of(d);
 	uint32_t count = (uint32_t)(length / VMFS_DIRENT_SIZE);
 	d->name_size = sizeof(((struct vmfs_dirent_disk *)NULL)->name);
-	d->bytes = malloc(length ? length : 1);
-	d->entries = calloc(count + 1, sizeof(*d->entries));
-	if (!d->bytes || !d->entries)
+	d->bytes = calloc(count + FSCK_DIR_SPARE, VMFS_DIRENT_SIZE);
+	if (!d->bytes)
 		return -ENOMEM;
-	int err = fsck_file_read(&f->volume, file, 0, d->bytes, length);
+	int err = fsck_file_read(&f->volume, d->file, 0, d->bytes, length);
+	f->is_tree_partial |= err != 0;
 	if (err == -EUCLEAN)
 		return 0; /* told in pass 2: an address of it is wrong */
 	if (fsck_read_result(f, err, d->object) != 0)
 		return 0;
-	const struct vmfs_dirent_disk *records = d->bytes;
-	for (uint32_t i = 0; i < count; i++)
-		d->entries[i] = (struct fsck_dir_entry){
-			.type = le32_get(records[i].type),
-			.addr = le32_get(records[i].addr),
-			.generation = le32_get(records[i].generation),
-			.name = records[i].name,
-		};
-	d->count = count;
-	return 0;
+	err = records_take(d, count);
+	if (!err)
+		d->count = count;
+	return err;
 }
 
 /* ---- entries ---- */
 
+/* Whatever stands there becomes a name that can stand there. */
+static void fix_name(const struct fsck_dir *d, struct fsck_dir_entry *e)
+{
+	char *name = (char *)e->name;
+	name[min_u64(d->name_size - 1, VMFS_NAME_MAX)] = 0;
+	for (char *at = name; *at; at++)
+		if (*at == '/')
+			*at = '_';
+	if (!name[0] || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+		fsck_orphan_name(d->f, (vmfs_addr){ e->addr }, name);
+	e->is_changed = true;
+}
+
 static void check_name(const struct fsck_dir *d, uint32_t i)
 {
-	const struct fsck_dir_entry *e = &d->entries[i];
+	struct fsck_dir_entry *e = &d->entries[i];
 	char text[64];
 	bool is_dots = name_is(d, e, ".") || name_is(d, e, "..");
+	bool is_told = false;
 	if (memchr(e->name, 0, d->name_size) == NULL)
-		fsck_found(d->f, PROBLEM_DIR_NAME, "%s: entry %u: name is not terminated",
-			   d->object, i);
+		is_told = fsck_found(d->f, PROBLEM_DIR_NAME,
+				     "%s: entry %u: name is not terminated", d->object,
+				     i);
 	else if (strlen((const char *)e->name) > VMFS_NAME_MAX)
-		fsck_found(d->f, PROBLEM_DIR_NAME,
-			   "%s: entry %u: name '%s...' is too long", d->object, i,
-			   fsck_name_text(e, text));
+		is_told = fsck_found(d->f, PROBLEM_DIR_NAME,
+				     "%s: entry %u: name '%s...' is too long", d->object,
+				     i, fsck_name_text(e, text));
 	else if (!e->name[0] || strchr((const char *)e->name, '/') || (is_dots && i > 1))
-		fsck_found(d->f, PROBLEM_DIR_NAME, "%s: entry %u: name '%s'", d->object,
-			   i, fsck_name_text(e, text));
+		is_told = fsck_found(d->f, PROBLEM_DIR_NAME, "%s: entry %u: name '%s'",
+				     d->object, i, fsck_name_text(e, text));
+	if (is_told)
+		fix_name(d, e);
+}
+
+/* It becomes a hole. */
+static void remove_entry(struct fsck_dir_entry *e)
+{
+	e->addr = 0;
+	e->is_changed = true;
 }
 
 /* The FD that an entry names, checked against it; NULL if there is none. */
 static struct fsck_fd *check_target(const struct fsck_dir *d, uint32_t i)
 {
-	const struct fsck_dir_entry *e = &d->entries[i];
+	struct fsck_dir_entry *e = &d->entries[i];
 	vmfs_addr addr = { e->addr };
 	struct fsck_fd *fd = fsck_fd_of(d->f, addr);
 	char name[64], at[48];
 	(void)fsck_name_text(e, name);
 	(void)fsck_addr_text(addr, at);
 	if (!fd) {
-		fsck_found(d->f, PROBLEM_DIR_TARGET,
-			   "%s: entry '%s' names %s, which is not in use", d->object,
-			   name, at);
+		if (fsck_found(d->f, PROBLEM_DIR_TARGET,
+			       "%s: entry '%s' names %s, which is not in use", d->object,
+			       name, at))
+			remove_entry(e);
 		return NULL;
 	}
-	if (e->type != fd->type)
-		fsck_found(d->f, PROBLEM_DIR_TYPE, "%s: entry '%s' of type %u, %s is %u",
-			   d->object, name, e->type, at, fd->type);
-	if (e->generation != fd->generation)
-		fsck_found(d->f, PROBLEM_DIR_GENERATION,
-			   "%s: entry '%s' of generation %u, %s has %u", d->object, name,
-			   e->generation, at, fd->generation);
+	if (e->type != fd->type &&
+	    fsck_found(d->f, PROBLEM_DIR_TYPE, "%s: entry '%s' of type %u, %s is %u",
+		       d->object, name, e->type, at, fd->type)) {
+		e->type = fd->type;
+		e->is_changed = true;
+	}
+	if (e->generation != fd->generation &&
+	    fsck_found(d->f, PROBLEM_DIR_GENERATION,
+		       "%s: entry '%s' of generation %u, %s has %u", d->object, name,
+		       e->generation, at, fd->generation)) {
+		/* It has another name: this one was of a file before it. */
+		if (i > 1 && fd->refs) {
+			remove_entry(e);
+			return NULL;
+		}
+		e->generation = fd->generation;
+		e->is_changed = true;
+	}
 	return fd;
+}
+
+/* Entry 0 or 1 as it must be. */
+static void fix_dot(struct fsck_dir *d, uint32_t i, uint64_t number)
+{
+	static const char *const names[] = { ".", ".." };
+	struct fsck_dir_entry *e = &d->entries[i];
+	e->type = VMFS_TYPE_DIRECTORY;
+	e->addr = (uint32_t)fsck_fd_addr(d->f, number).raw;
+	e->generation = d->f->fds[number].generation;
+	memset(e->name, 0, d->name_size);
+	memcpy(e->name, names[i], strlen(names[i]));
+	e->is_changed = true;
+	d->count = (uint32_t)max_u64(d->count, i + 1);
 }
 
 /* The first two entries: the directory itself and its parent. */
@@ -139,22 +213,21 @@ static void check_dots(struct fsck_dir *d)
 		enum fsck_problem problem = i ? PROBLEM_DIR_DOTDOT : PROBLEM_DIR_DOT;
 		char name[64], at[48];
 		if (i >= d->count) {
-			fsck_found(f, problem, "%s: has no entry '%s'", d->object,
-				   names[i]);
+			if (fsck_found(f, problem, "%s: has no entry '%s'", d->object,
+				       names[i]))
+				fix_dot(d, i, wanted[i]);
 			continue;
 		}
 		const struct fsck_dir_entry *e = &d->entries[i];
-		if (!name_is(d, e, names[i]) ||
-		    e->addr != fsck_fd_addr(f, wanted[i]).raw)
-			fsck_found(f, problem,
-				   "%s: entry %u is '%s' for %s, not '%s' for %s",
-				   d->object, i, fsck_name_text(e, name),
-				   fsck_addr_text((vmfs_addr){ e->addr }, at),
-				   names[i],
-				   fsck_addr_text(fsck_fd_addr(f, wanted[i]),
-						  (char[48]){ 0 }));
-		else
+		if (name_is(d, e, names[i]) && e->addr == fsck_fd_addr(f, wanted[i]).raw)
 			(void)check_target(d, i);
+		else if (fsck_found(f, problem,
+				    "%s: entry %u is '%s' for %s, not '%s' for %s",
+				    d->object, i, fsck_name_text(e, name),
+				    fsck_addr_text((vmfs_addr){ e->addr }, at), names[i],
+				    fsck_addr_text(fsck_fd_addr(f, wanted[i]),
+						   (char[48]){ 0 })))
+			fix_dot(d, i, wanted[i]);
 	}
 }
 
@@ -175,10 +248,11 @@ static void check_entry(struct fsck_dir *d, uint32_t i, struct queue *q)
 	}
 	uint64_t number = (uint64_t)(fd - f->fds);
 	if (fd->refs || number == VMFS_FD_ROOT) {
-		fsck_found(
-			f, PROBLEM_DIR_PARENTS,
-			"%s: entry '%s' names a directory that has its place elsewhere",
-			d->object, fsck_name_text(&d->entries[i], name));
+		if (fsck_found(f, PROBLEM_DIR_PARENTS,
+			       "%s: entry '%s' names a directory that has its place "
+			       "elsewhere",
+			       d->object, fsck_name_text(&d->entries[i], name)))
+			remove_entry(&d->entries[i]);
 		return;
 	}
 	fd->refs++;
@@ -198,11 +272,27 @@ static int name_order(const void *a, const void *b)
 		       VMFS_NAME_MAX + 1);
 }
 
+/* Of two entries with one name the second gets another, unless both name one file. */
+static void fix_duplicate(const struct fsck_dir *d, const struct fsck_dir_entry *first,
+			  struct fsck_dir_entry *second)
+{
+	char name[VMFS_NAME_MAX + 1];
+	if (first->addr == second->addr) {
+		remove_entry(second);
+		return;
+	}
+	int len = snprintf(name, sizeof(name), "%.100s~%u", (const char *)second->name,
+			   (unsigned int)(second - d->entries));
+	memset(second->name, 0, d->name_size);
+	memcpy(second->name, name, (size_t)len);
+	second->is_changed = true;
+}
+
 static int check_duplicates(const struct fsck_dir *d)
 {
 	char name[64];
 	uint32_t count = 0;
-	const struct fsck_dir_entry **sorted = calloc(d->count + 1, sizeof(*sorted));
+	struct fsck_dir_entry **sorted = calloc(d->count + 1, sizeof(*sorted));
 	if (!sorted)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < d->count; i++)
@@ -210,33 +300,52 @@ static int check_duplicates(const struct fsck_dir *d)
 			sorted[count++] = &d->entries[i];
 	qsort(sorted, count, sizeof(*sorted), name_order);
 	for (uint32_t i = 1; i < count; i++)
-		if (name_order(&sorted[i - 1], &sorted[i]) == 0)
-			fsck_found(d->f, PROBLEM_DIR_DUPLICATE, "%s: two entries '%s'",
-				   d->object, fsck_name_text(sorted[i], name));
+		if (name_order(&sorted[i - 1], &sorted[i]) == 0 &&
+		    fsck_found(d->f, PROBLEM_DIR_DUPLICATE, "%s: two entries '%s'",
+			       d->object, fsck_name_text(sorted[i], name)))
+			fix_duplicate(d, sorted[i - 1], sorted[i]);
 	free(sorted);
 	return 0;
 }
 
+int fsck_dir_open(struct fsck *f, uint64_t number, struct fsck_dir *ret_dir)
+{
+	struct fsck_dir *d = ret_dir;
+	char at[48];
+	*d = (struct fsck_dir){ .f = f, .number = number };
+	(void)snprintf(d->object, sizeof(d->object), "directory %s",
+		       fsck_addr_text(fsck_fd_addr(f, number), at));
+	d->file = malloc(sizeof(*d->file));
+	if (!d->file)
+		return -ENOMEM;
+	int err = fsck_fd_read(&f->volume, fsck_fd_addr(f, number), d->file);
+	if (err) {
+		f->is_tree_partial = true;
+		return fsck_read_result(f, err, d->object) == -ENOMEM ? -ENOMEM : 0;
+	}
+	return f->volume.shape->version == 6 ? fsck_dir6_load(d) : records_load(d);
+}
+
+void fsck_dir_close(struct fsck_dir *d)
+{
+	free(d->bytes);
+	free(d->entries);
+	free(d->file);
+}
+
 static int check_directory(struct fsck *f, uint64_t number, struct queue *q)
 {
-	struct fsck_dir d = { .f = f, .number = number };
-	struct fsck_file file;
-	char at[48];
-	(void)snprintf(d.object, sizeof(d.object), "directory %s",
-		       fsck_addr_text(fsck_fd_addr(f, number), at));
-	int err = fsck_fd_read(&f->volume, fsck_fd_addr(f, number), &file);
-	if (err)
-		return fsck_read_result(f, err, d.object) == -ENOMEM ? -ENOMEM : 0;
-	err = f->volume.shape->version == 6 ? fsck_dir6_load(&d, &file)
-					    : records_load(&d, &file);
+	struct fsck_dir d;
+	int err = fsck_dir_open(f, number, &d);
 	if (!err && d.count) {
 		check_dots(&d);
 		for (uint32_t i = 2; i < d.count; i++)
 			check_entry(&d, i, q);
 		err = check_duplicates(&d);
+		if (!err)
+			fsck_dir_put(&d);
 	}
-	free(d.bytes);
-	free(d.entries);
+	fsck_dir_close(&d);
 	return err;
 }
 

@@ -39,22 +39,43 @@ static void check_parent(struct fsck *f, uint64_t number, const char *at)
 			   fsck_addr_text((vmfs_addr){ owner }, said), wanted_text);
 }
 
+/* The links of a descriptor become those that it has. */
+static void put_links(struct fsck *f, uint64_t number, uint32_t links)
+{
+	struct fsck_file file;
+	if (fsck_fd_read(&f->volume, fsck_fd_addr(f, number), &file) != 0)
+		return;
+	file.meta.links = le32_of(links);
+	fsck_put_fd(f, number, &file.meta);
+}
+
 static void check_links(struct fsck *f, uint64_t number)
 {
 	const struct fsck_fd *fd = &f->fds[number];
 	char at[48];
 	(void)fsck_addr_text(fsck_fd_addr(f, number), at);
 	if (fd->refs == 0 && number != VMFS_FD_ROOT) {
-		fsck_found(f, PROBLEM_FD_ORPHAN, "%s: type %u, no directory names it", at,
-			   fd->type);
+		if (f->is_tree_partial)
+			return;
+		if (fd->is_unused)
+			fsck_free_fd(f, number);
+		else if (fd->links && fsck_found(f, PROBLEM_FD_ORPHAN,
+						 "%s: type %u, no directory names it", at,
+						 fd->type))
+			fsck_link_orphan(f, number);
 		return;
 	}
 	if (f->volume.shape->version == 6)
 		check_parent(f, number, at);
 	uint32_t wanted = fd->is_directory ? 2 + fd->subdirectories : fd->refs;
-	if (fd->links != wanted)
-		fsck_found(f, PROBLEM_FD_LINKS, "%s: counts %u links, it has %u", at,
-			   fd->links, wanted);
+	if (fd->links == wanted)
+		return;
+	bool is_told = fd->links ? fsck_found(f, PROBLEM_FD_LINKS,
+					      "%s: counts %u links, it has %u", at,
+					      fd->links, wanted)
+				 : fd->is_unused;
+	if (is_told)
+		put_links(f, number, wanted);
 }
 
 static void mark_journals(struct fsck *f)
@@ -68,10 +89,10 @@ static void mark_journals(struct fsck *f)
 			continue;
 		char text[48];
 		(void)fsck_addr_text(addr, text);
-		if (!bitmap_get(f->maps[i].allocated, number))
-			fsck_found(f, PROBLEM_ADDR_FREE,
-				   "heartbeat slot %u: journal %s is marked free", k,
-				   text);
+		if (!bitmap_get(f->maps[i].allocated, number) &&
+		    fsck_found(f, PROBLEM_ADDR_FREE,
+			       "heartbeat slot %u: journal %s is marked free", k, text))
+			bitmap_set(f->maps[i].allocated, number);
 		if (bitmap_get(f->maps[i].seen, number))
 			fsck_found(f, PROBLEM_ADDR_SHARED,
 				   "heartbeat slot %u: journal %s belongs to a file too",
@@ -107,31 +128,40 @@ static bool is_lost(const struct fsck_map *map, uint64_t n)
 	return bitmap_get(map->allocated, n) && !bitmap_get(map->seen, n);
 }
 
+static void free_range(struct fsck_map *map, uint64_t first, uint64_t last)
+{
+	for (uint64_t n = first; n <= last; n++)
+		bitmap_clear(map->allocated, n);
+}
+
 /* Runs of resources that are allocated and never named. */
 static void find_lost(struct fsck *f, enum fsck_resource_index i,
 		      enum fsck_problem problem, const char *noun)
 {
 	const struct fsck_resource *res = &f->volume.resources[i];
-	const struct fsck_map *map = &f->maps[i];
+	struct fsck_map *map = &f->maps[i];
 	for (uint64_t n = 0; res->is_usable && n < res->count; n++) {
 		if (!is_lost(map, n))
 			continue;
 		uint64_t first = n;
+		bool is_told;
 		while (n + 1 < res->count && is_lost(map, n + 1))
 			n++;
 		if (res->addr_type == ADDR_FB || res->addr_type == ADDR_LFB)
-			fsck_found(f, problem,
-				   "%s %llu to %llu: allocated, nothing refers to "
-				   "them",
-				   noun, (ull)first, (ull)n);
+			is_told = fsck_found(f, problem,
+					     "%s %llu to %llu: allocated, nothing refers "
+					     "to them",
+					     noun, (ull)first, (ull)n);
 		else
-			fsck_found(f, problem,
-				   "%s %llu/%llu to %llu/%llu: allocated, nothing "
-				   "refers to them",
-				   noun, (ull)(first / res->per_cluster),
-				   (ull)(first % res->per_cluster),
-				   (ull)(n / res->per_cluster),
-				   (ull)(n % res->per_cluster));
+			is_told = fsck_found(f, problem,
+					     "%s %llu/%llu to %llu/%llu: allocated, "
+					     "nothing refers to them",
+					     noun, (ull)(first / res->per_cluster),
+					     (ull)(first % res->per_cluster),
+					     (ull)(n / res->per_cluster),
+					     (ull)(n % res->per_cluster));
+		if (is_told)
+			free_range(map, first, n);
 	}
 }
 
@@ -153,10 +183,23 @@ static void find_lost_journals(struct fsck *f, enum fsck_resource_index i)
 		    (looked_at++ >= LOST_LOOKED_AT || !is_journal(f, i, n)))
 			continue;
 		bitmap_set(map->seen, n);
-		fsck_found(f, PROBLEM_JOURNAL_LOST,
-			   "%s: an old journal, no heartbeat slot names it",
-			   fsck_addr_text(fsck_addr_of(&f->volume, i, n), text));
+		if (fsck_found(f, PROBLEM_JOURNAL_LOST,
+			       "%s: an old journal, no heartbeat slot names it",
+			       fsck_addr_text(fsck_addr_of(&f->volume, i, n), text)))
+			bitmap_clear(map->allocated, n);
 	}
+}
+
+/* What nothing refers to, once all that refers to anything is known. */
+static void find_all_lost(struct fsck *f)
+{
+	find_lost_journals(f, FSCK_FBB);
+	find_lost_journals(f, FSCK_JBC);
+	find_lost(f, FSCK_FBB, PROBLEM_FB_LOST, "file blocks");
+	find_lost(f, FSCK_LFB, PROBLEM_LFB_LOST, "large blocks");
+	find_lost(f, FSCK_SBC, PROBLEM_SB_LOST, "sub-blocks");
+	find_lost(f, FSCK_PBC, PROBLEM_PB_LOST, "pointer blocks");
+	find_lost(f, FSCK_PB2, PROBLEM_PB2_LOST, "pointer blocks of .pb2.sf");
 }
 
 void fsck_pass4_counts(struct fsck *f)
@@ -165,12 +208,7 @@ void fsck_pass4_counts(struct fsck *f)
 		if (f->fds[n].type)
 			check_links(f, n);
 	mark_journals(f);
-	find_lost_journals(f, FSCK_FBB);
-	find_lost_journals(f, FSCK_JBC);
-	find_lost(f, FSCK_FBB, PROBLEM_FB_LOST, "file blocks");
-	find_lost(f, FSCK_LFB, PROBLEM_LFB_LOST, "large blocks");
-	find_lost(f, FSCK_SBC, PROBLEM_SB_LOST, "sub-blocks");
-	find_lost(f, FSCK_PBC, PROBLEM_PB_LOST, "pointer blocks");
-	find_lost(f, FSCK_PB2, PROBLEM_PB2_LOST, "pointer blocks of .pb2.sf");
+	if (!f->is_partial)
+		find_all_lost(f);
 	fsck_owners_check(f);
 }

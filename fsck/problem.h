@@ -14,6 +14,12 @@ enum finding_severity {
 	FINDING_FAILURE, /* the check itself could not be done */
 };
 
+enum finding_repair {
+	REPAIR_NEVER, /* nothing is done about it; repair says why */
+	REPAIR_ASKED, /* may cost something, or may be decided otherwise: -y, or a yes */
+	REPAIR_SAFE,  /* -p does it too */
+};
+
 enum fsck_problem {
 	PROBLEM_LVM_VERSION,
 	PROBLEM_LVM_SECTOR_SIZE,
@@ -71,6 +77,7 @@ enum fsck_problem {
 	PROBLEM_LOCK_HOLDER,
 	PROBLEM_LOCK_GLOBAL,
 	PROBLEM_LOCK_STALE,
+	PROBLEM_FD_FREE,
 	PROBLEM_FD_ADDRESS,
 	PROBLEM_FD_GENERATION,
 	PROBLEM_FD_TYPE,
@@ -122,6 +129,8 @@ struct problem {
 	const char *code; /* "LVM_PE_ENTRY" */
 	enum finding_severity severity;
 	const char *meaning; /* one clause */
+	enum finding_repair how;
+	const char *repair; /* what a repair does: one clause */
 };
 
 /* The row of a problem. */

@@ -566,6 +566,37 @@ void fsck_cluster_take(const struct fsck_resource *res, const void *meta,
 	};
 }
 
+int fsck_cluster_read(const struct fsck_volume *v, enum fsck_resource_index i, uint32_t c,
+		      struct fsck_cluster_page *ret_page)
+{
+	const struct fsck_resource *res = &v->resources[i];
+	int err = fsck_resource_read(v, res, fsck_cluster_off(res, c) + res->meta_off,
+				     ret_page->meta, res->meta_size);
+	if (!err)
+		fsck_cluster_take(res, ret_page->meta, &ret_page->found);
+	return err;
+}
+
+void fsck_cluster_give(const struct fsck_resource *res,
+		       const struct fsck_cluster *cluster, void *meta)
+{
+	if (res->meta_size == VMFS6_PAGE) {
+		struct vmfs6_cluster_disk *c = meta;
+		c->number = le64_of(cluster->number);
+		c->total = le16_of((uint16_t)cluster->total);
+		c->free = le16_of((uint16_t)cluster->free);
+		c->hint = le32_of(cluster->hint);
+		c->fd_generation = le32_of(cluster->fd_generation);
+		return;
+	}
+	struct vmfs_cluster_disk *c = meta;
+	c->number = le32_of((uint32_t)cluster->number);
+	c->total = le32_of(cluster->total);
+	c->free = le32_of(cluster->free);
+	c->hint = le32_of(cluster->hint);
+	c->fd_generation = le32_of(cluster->fd_generation);
+}
+
 int fsck_is_divided(const struct fsck_volume *v, const struct fsck_resource *res,
 		    uint32_t cluster, bool *ret_is)
 {

@@ -122,6 +122,13 @@ void fsck_volume_done(struct fsck_volume *v);
 bool fsck_extent_is_6(const struct fsck_extent *e);
 /* PEs of 256 MiB on the device. */
 uint32_t fsck_extent_pes(const struct fsck_extent *e);
+/*
+ * Where a range of the volume begins, and how much of it follows there. -EINVAL: outside
+ * of it, or in no region.
+ */
+int fsck_place(const struct fsck_volume *v, uint64_t vol_off,
+	       const struct fsck_extent **ret_extent, uint64_t *ret_dev_off,
+	       uint64_t *ret_len) __attribute__((warn_unused_result));
 /* Any range of the volume. -EINVAL outside of it. */
 int fsck_read(const struct fsck_volume *v, uint64_t vol_off, void *buf, uint64_t len)
 	__attribute__((warn_unused_result));
@@ -161,6 +168,17 @@ struct fsck_cluster {
 
 void fsck_cluster_take(const struct fsck_resource *res, const void *meta,
 		       struct fsck_cluster *ret_cluster);
+/* The other way: numbers and counts into the page; the states are there. */
+void fsck_cluster_give(const struct fsck_resource *res,
+		       const struct fsck_cluster *cluster, void *meta);
+/* The meta page of a cluster, and what it says. */
+struct fsck_cluster_page {
+	uint8_t meta[VMFS6_PAGE]; /* as long as the version has it */
+	struct fsck_cluster found;
+};
+int fsck_cluster_read(const struct fsck_volume *v, enum fsck_resource_index i, uint32_t c,
+		      struct fsck_cluster_page *ret_page)
+	__attribute__((warn_unused_result));
 /* State of resource i: state_bits of the bitmap. Bit 0: free. */
 static inline uint32_t fsck_state(const struct fsck_resource *res, const uint8_t *states,
 				  uint32_t i)

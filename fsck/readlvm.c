@@ -237,20 +237,31 @@ static bool place_of(const struct fsck_extent *e, uint64_t off, uint64_t *ret_de
 	return false;
 }
 
+int fsck_place(const struct fsck_volume *v, uint64_t vol_off,
+	       const struct fsck_extent **ret_extent, uint64_t *ret_dev_off,
+	       uint64_t *ret_len)
+{
+	for (unsigned int i = 0; i < v->extent_count; i++) {
+		const struct fsck_extent *e = &v->extents[i];
+		*ret_extent = e;
+		if (vol_off < e->vol_off + e->size_bytes)
+			return place_of(e, vol_off - e->vol_off, ret_dev_off, ret_len)
+				       ? 0
+				       : -EINVAL;
+	}
+	return -EINVAL;
+}
+
 int fsck_read(const struct fsck_volume *v, uint64_t vol_off, void *buf, uint64_t len)
 {
 	uint8_t *to = buf;
 	uint64_t end;
 	if (!checked_add(vol_off, len, &end) || end > v->size_bytes)
 		return -EINVAL;
-	for (unsigned int i = 0; i < v->extent_count && len;) {
-		const struct fsck_extent *e = &v->extents[i];
+	while (len) {
+		const struct fsck_extent *e;
 		uint64_t dev_off, n;
-		if (vol_off >= e->vol_off + e->size_bytes) {
-			i++;
-			continue;
-		}
-		if (!place_of(e, vol_off - e->vol_off, &dev_off, &n))
+		if (fsck_place(v, vol_off, &e, &dev_off, &n) != 0)
 			return -EINVAL;
 		n = min_u64(n, len);
 		int err = device_read(e->bd, to, n, dev_off);

@@ -16,7 +16,7 @@
 #include "base/parse.h"
 #include "base/report.h"
 #include "iscsi/open.h"
-#include "mkfs/live.h"
+#include "vmfs/live.h"
 #include "mkfs/write.h"
 
 static const char usage_text[] =
@@ -164,9 +164,9 @@ static int check_old_content(struct disks *d, const struct arguments *a,
 				"%s: refusing, it contains %s (-f overwrites it)",
 				bd->name, text);
 	}
-	err = mkfs_check_not_live(d->devices, d->count, r);
+	err = vmfs_check_not_live(d->devices, d->count, r);
 	for (unsigned int i = 0; !err && i < d->count; i++)
-		err = mkfs_end_reservation(d->devices[i], r);
+		err = vmfs_end_reservation(d->devices[i], r);
 	return err;
 }
 

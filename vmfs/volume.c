@@ -31,6 +31,7 @@
 #include "base/cleanup.h"
 #include "vmfs/cache.h"
 #include "vmfs/fd.h"
+#include "vmfs/exclusive.h"
 #include "vmfs/feature.h"
 #include "vmfs/foreign.h"
 #include "vmfs/member.h"
@@ -399,6 +400,20 @@ static void free_volume(struct vmfs_volume *vol)
 	free(vol);
 }
 
+/* After our slot stands there: has somebody the whole volume for himself? */
+static int check_shared_use(struct vmfs_volume *vol)
+{
+	struct vmfs_lvm_device_disk header;
+	struct bdev *bd = vol->lvm.extents[0].bd;
+	int rc = lvm_read_device(bd, LVM_HEADER_OFF, &header, sizeof(header));
+	if (rc < 0 || !vmfs_exclusive_is_held(&header))
+		return rc;
+	return report_error(vol->reporter, -EBUSY,
+			    "%s: it is being repaired, or a repair was interrupted: "
+			    "fsck.vmfs ends it",
+			    vol->label);
+}
+
 static int open_into(struct vmfs_volume *vol, const struct vmfs_open_options *options)
 {
 	bool may_miss = options->is_read_only && options->is_degraded;
@@ -416,6 +431,8 @@ static int open_into(struct vmfs_volume *vol, const struct vmfs_open_options *op
 		rc = unmap_open(vol);
 	if (rc == 0 && !options->is_read_only)
 		rc = vmfs_member_start(vol, options);
+	if (rc == 0 && !options->is_read_only)
+		rc = check_shared_use(vol);
 	if (rc == 0 && !options->is_read_only && options->unmap_rate)
 		rc = unmapper_start(vol, options->unmap_rate);
 	return rc;

@@ -20,9 +20,9 @@ run fsck.vmfs -n "$image"
 is "$rc" 0 "a clean volume: 0"
 like "$out" "^$image: 'one', VMFS-5\.81, 0 files, 2 directories, 17/768 blocks: clean$" \
 	"and what is on it"
-run fsck.vmfs "$image"
-is "$rc" 0 "without -n: checked all the same"
-like "$out" "repair is not available yet" "but it says that it cannot repair"
+run fsck.vmfs "$image" </dev/null
+is "$rc" 8 "without -n, -p, -y and a terminal: 8"
+like "$out" "no terminal to ask on" "and it says why"
 run fsck.vmfs -nfv "$image"
 is "$rc" 0 "-f and -v are accepted"
 
@@ -60,8 +60,10 @@ like "$out" "^LVM_DEVICE_SIZE: .*made for 1073741824 bytes, only 26214400 are th
 is $((rc & 8)) 8 "and not called checked"
 run fsck.vmfs -n
 is "$rc" 16 "no device: 16"
-run fsck.vmfs -z "$image"
+run fsck.vmfs -Z "$image"
 is "$rc" 16 "an unknown option: 16"
+run fsck.vmfs -n -y "$image"
+is "$rc" 16 "-n and -y: 16"
 
 # A volume of two extents of which one is given.
 poke 0x100290 '\x02'

@@ -65,6 +65,6 @@ like "$out" "keeps a lease of 5000 ms, this host would keep 16000 ms" "and told 
 ok "vmkfstools follows the members" vmkfstools --mkdir "$URL:/made"
 kill -TERM "$(pid_of A)"
 ok "A ends" wait_for 30 gone A
-run fsck.vmfs "$URL"
+run fsck.vmfs -n "$URL"
 ok "the volume is whole ($rc)" test "$rc" -le 1
 tgt down $PORT

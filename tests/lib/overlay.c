@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/env.h"
 
@@ -129,4 +130,32 @@ void overlay_undo(struct bdev *bd, uint64_t from, uint64_t to)
 		free(old);
 	}
 	mutex_unlock(&o->m);
+}
+
+bool overlay_is_as_before(struct bdev *bd)
+{
+	struct overlay *o = (struct overlay *)bd;
+	struct overlay_old *now = NULL;
+	bool is_same = true;
+	for (struct overlay_old *old = o->olds; old; old = old->next) {
+		struct overlay_old *copy = malloc(sizeof(*copy) + old->len);
+		if (!copy || bdev_read(o->below, copy->bytes, old->len, old->off) < 0)
+			abort();
+		copy->off = old->off;
+		copy->len = old->len;
+		copy->next = now;
+		now = copy;
+	}
+	overlay_undo(bd, 0, UINT64_MAX);
+	while (now) {
+		struct overlay_old *next = now->next;
+		uint8_t *was = malloc(now->len);
+		if (!was || bdev_read(o->below, was, now->len, now->off) < 0)
+			abort();
+		is_same = is_same && memcmp(was, now->bytes, now->len) == 0;
+		free(was);
+		free(now);
+		now = next;
+	}
+	return is_same;
 }

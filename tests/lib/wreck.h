@@ -37,6 +37,7 @@ struct wrecker {
 	struct bdev *bd;
 	uint64_t (*place_off)(const void *volume, int place); /* dev offset */
 	void (*write)(void *volume); /* makes it anew on bd */
+	bool is_mended; /* wreck_all() has each of them repaired, too */
 };
 
 void wreck_poke(const struct wrecker *w, const struct poke *p);
@@ -65,7 +66,10 @@ struct wreck {
 #define HB(field) offsetof(struct vmfs_heartbeat_disk, field)
 #define LOCK(field) offsetof(struct vmfs_lock_disk, field)
 
-/* Each of them on a fresh volume: asserts that it is named. */
+/*
+ * Each of them on a fresh volume: asserts that it is named, and what mended_is_right()
+ * says of its repair.
+ */
 void wreck_all(const struct wrecker *w, const struct wreck *wrecks, size_t count);
 /* What only VMFS-6 can have. */
 bool wreck_is_only_6(enum fsck_problem problem);

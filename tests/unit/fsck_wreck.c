@@ -225,6 +225,10 @@ static const struct wreck wrecks[] = {
 	      { FD_DIR, LOCK(hb_addr), 8, SLOT5 }, { FD_DIR, LOCK(hb_gen), 8, 1 },
 	      { HEARTBEAT, HB(generation), 8, 2 }),
 	ALONE(LOCK_GLOBAL, { FD_DIR, LOCK(global_holders), 4, 1 }),
+	ALONE(FD_FREE,
+	      { FDC_META, CL(bitmap) + 1, 1, 0xff },
+	      { FDC_META, CL(bitmap) + 2, 1, 0xff },
+	      { FDC_META, CL(free), 4, 24 }),
 	ALONE(FD_ADDRESS, { FD_SUB, FD(addr), 4, 0x02000004 }),
 	ALONE(FD_GENERATION, { FDC_META, CL(fd_generation), 4, 8 }),
 	FIRST(FD_TYPE, { FD_SUB, FD(type), 4, 77 }),
@@ -315,7 +319,8 @@ static struct wrecker wrecker_of(struct handmade *h)
 	return (struct wrecker){ .volume = h,
 				 .bd = h->bd,
 				 .place_off = place_off,
-				 .write = write_again };
+				 .write = write_again,
+				 .is_mended = true };
 }
 
 static void poke(struct handmade *h, const struct poke *p)

@@ -17,7 +17,7 @@
 
 #include "base/align.h"
 #include "base/env.h"
-#include "mkfs/live.h"
+#include "vmfs/live.h"
 #include "mkfs/write.h"
 #include "tests/lib/collect.h"
 #include "vmfs/heartbeat.h"
@@ -259,12 +259,12 @@ static void an_empty_disk_and_a_clean_volume_are_not_live(void **state)
 {
 	(void)state;
 	struct bdev *bd = disk_new(2ull << 30);
-	assert_int_equal(mkfs_check_not_live(&bd, 1, NULL), 0);
+	assert_int_equal(vmfs_check_not_live(&bd, 1, NULL), 0);
 	make_default(bd);
-	assert_int_equal(mkfs_check_not_live(&bd, 1, NULL), 0);
+	assert_int_equal(vmfs_check_not_live(&bd, 1, NULL), 0);
 	bdev_close(bd);
 	bd = disk_new(4096);
-	assert_int_equal(mkfs_check_not_live(&bd, 1, NULL), 0);
+	assert_int_equal(vmfs_check_not_live(&bd, 1, NULL), 0);
 	bdev_close(bd);
 }
 
@@ -304,7 +304,7 @@ static void a_beating_slot_is_refused_and_named(void **state)
 	mutex_init(&b.m);
 	struct task *t = task_start("beat", beat, &b);
 	assert_non_null(t);
-	assert_int_equal(mkfs_check_not_live(&bd, 1, r), -EBUSY);
+	assert_int_equal(vmfs_check_not_live(&bd, 1, r), -EBUSY);
 	mutex_lock(&b.m);
 	b.must_stop = true;
 	mutex_unlock(&b.m);
@@ -335,7 +335,7 @@ static void a_slot_that_stands_still_for_its_dead_time_is_dead(void **state)
 	make_default(bd);
 	extension_put(bd, 1200, 0);
 	uint64_t start = clock_now();
-	assert_int_equal(mkfs_check_not_live(&bd, 1, NULL), 0);
+	assert_int_equal(vmfs_check_not_live(&bd, 1, NULL), 0);
 	uint64_t ms = (clock_now() - start) / NS_PER_MS;
 	assert_in_range(ms, 1200, 10000);
 	bdev_close(bd);
@@ -360,10 +360,10 @@ static void the_liveness_lock_decides_at_once(void **state)
 	uint64_t start = clock_now();
 	uint64_t off = heartbeat_liveness_off(3);
 	assert_int_equal(bdev_liveness(host, off, true), 0);
-	assert_int_equal(mkfs_check_not_live(&bd, 1, r), -EBUSY);
+	assert_int_equal(vmfs_check_not_live(&bd, 1, r), -EBUSY);
 	assert_true(collect_has(&told, "host esx7.example"));
 	bdev_close(host);
-	assert_int_equal(mkfs_check_not_live(&bd, 1, r), 0);
+	assert_int_equal(vmfs_check_not_live(&bd, 1, r), 0);
 	assert_true(clock_now() - start < 20 * NS_PER_S);
 	/* It was only looked at: a host can still take it. */
 	assert_int_equal(bdev_file_open(path, 0, r, &host), 0);
@@ -385,7 +385,7 @@ static void a_later_extent_is_refused(void **state)
 	assert_int_equal(bdev_read(bd, &v, sizeof(v), LVM_VOLUME_OFF), 0);
 	v.pe_first = le64_of(7);
 	assert_int_equal(bdev_write(bd, &v, sizeof(v), LVM_VOLUME_OFF), 0);
-	assert_int_equal(mkfs_check_not_live(&bd, 1, r), -EBUSY);
+	assert_int_equal(vmfs_check_not_live(&bd, 1, r), -EBUSY);
 	assert_true(collect_has(&told, "later extent"));
 	collect_done(&told);
 	bdev_close(bd);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef MKFS_LIVE_H
-#define MKFS_LIVE_H
+#ifndef VMFS_LIVE_H
+#define VMFS_LIVE_H
 
 /* Whether some host uses the volume that a device holds now. */
 #include "base/report.h"
@@ -13,7 +13,7 @@
  * Looks at every heartbeat slot; a slot in use that no liveness lock decides is watched
  * for its own dead time (24 s unless it says otherwise). Blocks.
  */
-int mkfs_check_not_live(struct bdev *const *devices, unsigned int count,
+int vmfs_check_not_live(struct bdev *const *devices, unsigned int count,
 			struct reporter *r)
 	__attribute__((warn_unused_result));
 
@@ -22,7 +22,7 @@ int mkfs_check_not_live(struct bdev *const *devices, unsigned int count,
  * ended, or nothing could be written. 0, or reported: -EBUSY (others have reserved it),
  * -errno. Blocks.
  */
-int mkfs_end_reservation(struct bdev *bd, struct reporter *r)
+int vmfs_end_reservation(struct bdev *bd, struct reporter *r)
 	__attribute__((warn_unused_result));
 
 #endif

@@ -11,7 +11,7 @@
  * The sectors are read as they lie, without the rest of the volume: damage elsewhere must
  * not make a live volume look dead.
  */
-#include "mkfs/live.h"
+#include "vmfs/live.h"
 
 #include <errno.h>
 #include <isa-l/crc.h>
@@ -35,7 +35,7 @@
 #define DEAD_MS_MAX 120000u
 #define POLL_NS (500 * NS_PER_MS)
 #define KEY_PREFIX 0x564Dull /* of every key of ours: LOCKING.md 3.1 */
-#define KEY_OF_MKFS (KEY_PREFIX << 48 | 0xffffull << 32)
+#define KEY_OF_TOOL (KEY_PREFIX << 48 | 0xffffull << 32)
 
 struct watched {
 	uint64_t off; /* dev offset of the slot */
@@ -245,7 +245,7 @@ static int check_device(struct live *l)
 	return err;
 }
 
-int mkfs_check_not_live(struct bdev *const *devices, unsigned int count,
+int vmfs_check_not_live(struct bdev *const *devices, unsigned int count,
 			struct reporter *r)
 {
 	int err = 0;
@@ -273,9 +273,9 @@ static int check_keys(struct bdev *bd, const struct bdev_pr_state *state,
 	return 0;
 }
 
-int mkfs_end_reservation(struct bdev *bd, struct reporter *r)
+int vmfs_end_reservation(struct bdev *bd, struct reporter *r)
 {
-	const uint64_t key = KEY_OF_MKFS | (uint32_t)random_u64();
+	const uint64_t key = KEY_OF_TOOL | (uint32_t)random_u64();
 	struct bdev_pr_state *state = malloc(sizeof(*state));
 	int err = state ? bdev_pr_read(bd, state) : -ENOMEM;
 

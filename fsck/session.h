@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FSCK_SESSION_H
+#define FSCK_SESSION_H
+
+/*
+ * A check that repairs: from the question whether anybody lives on the volume to the last
+ * write.
+ */
+#include "fsck/check.h"
+
+struct session_options {
+	struct bdev **devices; /* borrowed, writable; any order */
+	unsigned int device_count;
+	struct reporter *reporter;
+	const char *undo_path; /* NULL: nothing is saved (tests) */
+	/* As of struct fsck_options; a finding that stays may be told more than once. */
+	void (*found)(void *arg, enum fsck_problem problem, const char *text);
+	bool (*may_repair)(void *arg, enum fsck_problem problem, const char *text);
+	void *arg;
+	/* Before each write to a device, unless NULL: other than 0 ends it (tests). */
+	int (*before_write)(void *arg);
+};
+
+struct session_result {
+	struct fsck_summary first; /* as it was found */
+	struct fsck_summary last;  /* as it is left */
+	bool is_changed;	   /* something was written */
+};
+
+/*
+ * Checks, and writes what may be repaired; what is clean is not written to. 0: done, see
+ * *ret_result. Reported -errno: -EBUSY (a host lives on it, or came meanwhile),
+ * -EOPNOTSUPP (VMFS-3; a journal of another system), as of fsck_check(), undo_save(), of
+ * a write. Blocks: up to 24 s for each heartbeat that has to be watched.
+ */
+int session_run(const struct session_options *options, struct session_result *ret_result)
+	__attribute__((warn_unused_result));
+
+#endif
