@@ -60,12 +60,14 @@ LIBS_all := $(LIB_vdisk) $(LIBS_tool)
 SYS := -laio -lblkid -lisal -lcrypto -lxxhash
 
 # ---- programs: name, objects, libraries ----
-PROGRAMS := mkfs.vmfs fsck.vmfs vmfs-dump vmfsctl vmfs-fuse vmkfstools vmkernel vmx \
-	vim-cmd esxcli
+PROGRAMS := mkfs.vmfs fsck.vmfs vmfs-dump vmfsctl vmfs-rescue vmfs-fuse vmkfstools \
+	vmkernel vmx vim-cmd esxcli
 VMK_SHARED := $(wildcard vmkernel/msg/*.c)
 SRC_mkfs.vmfs := $(wildcard mkfs/*.c)
-SRC_fsck.vmfs := $(filter-out fsck/dump%.c fsck/ctl%.c,$(wildcard fsck/*.c))
+SRC_fsck.vmfs := $(filter-out fsck/dump%.c fsck/ctl%.c fsck/rescue%.c,\
+	$(wildcard fsck/*.c))
 SRC_vmfs-dump := $(wildcard fsck/dump*.c fsck/read*.c)
+SRC_vmfs-rescue := $(wildcard fsck/rescue*.c fsck/read*.c fsck/dump_find.c)
 SRC_vmfsctl := $(wildcard fsck/ctl*.c)
 SRC_vmfs-fuse := $(wildcard fuse/*.c)
 SRC_vmkfstools := $(wildcard vdisk/vmkfstools.c vdisk/tool/*.c) $(VMK_SHARED)
@@ -86,10 +88,10 @@ EXTRA_vmx := -ljansson
 EXTRA_vim-cmd := -ljansson
 EXTRA_esxcli := -ljansson
 EXTRA_vmkfstools := -ljansson -lz
-LIBS_for = $(if $(filter vmkfstools vmkernel,$(1)),$(LIBS_all),$(LIBS_tool))
+LIBS_for = $(if $(filter vmkfstools vmkernel vmfs-rescue,$(1)),$(LIBS_all),$(LIBS_tool))
 
 # The sources with a main(). A program whose main() exists is built.
-WITH_MAIN := mkfs/main.c fsck/main.c fsck/dump.c fsck/ctl.c fuse/main.c \
+WITH_MAIN := mkfs/main.c fsck/main.c fsck/dump.c fsck/ctl.c fsck/rescue.c fuse/main.c \
 	vdisk/vmkfstools.c vmkernel/main.c vmkernel/vmx/main.c vmkernel/cli/vim_cmd.c \
 	vmkernel/cli/esxcli.c
 READY := $(foreach p,$(PROGRAMS),$(if $(filter $(WITH_MAIN),$(SRC_$(p))),$(BIN)/$(p)))
@@ -164,8 +166,8 @@ MAN := $(wildcard docs/man/*.[1-8])
 ## install      programs and man pages, below DESTDIR and PREFIX (/usr/local)
 install: all
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin
-	install $(filter %/mkfs.vmfs %/fsck.vmfs %/vmfs-dump %/vmfsctl %/vmkernel,\
-		$(READY)) \
+	install $(filter %/mkfs.vmfs %/fsck.vmfs %/vmfs-dump %/vmfsctl %/vmfs-rescue \
+		%/vmkernel,$(READY)) \
 		$(DESTDIR)$(PREFIX)/sbin
 	install $(filter %/vmfs-fuse %/vmkfstools %/vmx %/vim-cmd %/esxcli,$(READY)) \
 		$(DESTDIR)$(PREFIX)/bin

@@ -104,6 +104,12 @@ int fsck_volume_descriptor(struct fsck_volume *v, struct fsck_why *ret_why)
 	if (err)
 		return err == -EINVAL ? why(ret_why, "the volume is too short for it")
 				      : err;
+	return fsck_volume_sizes(v, ret_why);
+}
+
+int fsck_volume_sizes(struct fsck_volume *v, struct fsck_why *ret_why)
+{
+	struct vmfs_descriptor_disk *d = &v->descriptor;
 	memcpy(&v->descriptor6, (const uint8_t *)d + VMFS6_DESCRIPTOR_AT,
 	       sizeof(v->descriptor6));
 	uint32_t magic = le32_get(d->magic);
@@ -114,7 +120,7 @@ int fsck_volume_descriptor(struct fsck_volume *v, struct fsck_why *ret_why)
 	if (!v->shape)
 		return why(ret_why, "major version %u, not %u, %u or %u", major,
 			   VMFS_MAJOR_3, VMFS_MAJOR_5, VMFS_MAJOR_6);
-	err = sizes_verify(d, ret_why);
+	int err = sizes_verify(d, ret_why);
 	if (!err && v->shape->version == 6)
 		err = sizes6_verify(d, &v->descriptor6, ret_why);
 	if (err)
@@ -285,10 +291,7 @@ static int resource_blocks_load(const struct fsck_volume *v, struct fsck_resourc
 
 /* ---- resource files: their geometry ---- */
 
-/* The size of one resource that a type must have; 0 where the volume itself is the data.
- */
-static uint32_t expected_size(const struct fsck_volume *v,
-			      const struct fsck_resource *res)
+uint32_t fsck_resource_size(const struct fsck_volume *v, const struct fsck_resource *res)
 {
 	switch (res->addr_type) {
 	case ADDR_FB:
@@ -340,9 +343,9 @@ static int header_verify(const struct fsck_volume *v, struct fsck_resource *res,
 	if (res->clusters_per_group == 0 ||
 	    res->clusters_per_group > CLUSTERS_PER_GROUP_MAX)
 		return why(ret_why, "%u clusters per group", res->clusters_per_group);
-	if (res->resource_size != expected_size(v, res))
+	if (res->resource_size != fsck_resource_size(v, res))
 		return why(ret_why, "resources of %u bytes, not %u", res->resource_size,
-			   expected_size(v, res));
+			   fsck_resource_size(v, res));
 	if (le32_get(h->group_off) != VMFS_RESOURCE_GROUP_OFF)
 		return why(ret_why, "first group at 0x%x, not 0x%llx",
 			   le32_get(h->group_off),
@@ -408,16 +411,23 @@ static uint64_t resource_end(const struct fsck_resource *res)
 		       : header;
 }
 
+static int header_read(const struct fsck_volume *v, struct fsck_resource *res,
+		       struct fsck_why *ret_why)
+{
+	bool is_child = v->shape->version == 6 && res->addr_type == ADDR_FB;
+	int err = fsck_resource_read(v, res, is_child ? VMFS6_SFB_HEADER_OFF : 0,
+				     &res->header, sizeof(res->header));
+	return err == -EUCLEAN ? why(ret_why, "its first block is missing") : err;
+}
+
+/* Takes the geometry from the header that was read. */
 static int resource_geometry(const struct fsck_volume *v, struct fsck_resource *res,
 			     struct fsck_why *ret_why)
 {
-	struct vmfs6_resource_header_disk *h = &res->header;
+	const struct vmfs6_resource_header_disk *h = &res->header;
 	bool is_6 = v->shape->version == 6;
 	bool is_child = is_6 && res->addr_type == ADDR_FB;
-	int err = fsck_resource_read(v, res, is_child ? VMFS6_SFB_HEADER_OFF : 0, h,
-				     sizeof(*h));
-	if (err)
-		return err == -EUCLEAN ? why(ret_why, "its first block is missing") : err;
+	int err;
 	const struct vmfs_resource_geometry_disk *g = &h->geometry;
 	res->per_cluster = le32_get(g->per_cluster);
 	res->clusters_per_group = le32_get(g->clusters_per_group);
@@ -468,8 +478,15 @@ int fsck_volume_resource(struct fsck_volume *v, enum fsck_resource_index i,
 					     addr_disk(res->fd_addr))
 				       : err;
 	err = resource_blocks_load(v, res, &file, ret_why);
-	if (!err)
-		err = resource_geometry(v, res, ret_why);
+	if (!err) {
+		err = header_read(v, res, ret_why);
+		if (!err)
+			err = resource_geometry(v, res, ret_why);
+		if (err && !ret_why->text[0])
+			(void)why(ret_why, "its header: %s", strerror(-err));
+		if (err && err != -ENOMEM && v->guess && v->guess(v, i))
+			err = resource_geometry(v, res, ret_why);
+	}
 	if (err) {
 		free(res->blocks);
 		res->blocks = NULL;

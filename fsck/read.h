@@ -85,6 +85,11 @@ struct fsck_volume {
 	const struct vmfs_shape *shape;
 	uint32_t block_size, block_shift, sub_block_size, sub_block_shift;
 	uint64_t block_count; /* FBs in size_bytes */
+	/*
+	 * NULL but for a rescue: the header of resource file i is not usable, its blocks
+	 * are. Fills the header by other means; false: it cannot.
+	 */
+	bool (*guess)(struct fsck_volume *v, enum fsck_resource_index i);
 	struct fsck_resource resources[FSCK_RESOURCE_COUNT];
 };
 
@@ -106,6 +111,9 @@ int fsck_volume_join(struct fsck_volume *v, struct bdev **devices, unsigned int 
 		     struct reporter *r) __attribute__((warn_unused_result));
 /* Reads the FS descriptor and takes the sizes from it. */
 int fsck_volume_descriptor(struct fsck_volume *v, struct fsck_why *ret_why)
+	__attribute__((warn_unused_result));
+/* The same from the bytes of v->descriptor, wherever they are from. */
+int fsck_volume_sizes(struct fsck_volume *v, struct fsck_why *ret_why)
 	__attribute__((warn_unused_result));
 /* The order in which resource files can be found: each needs at most those before it. */
 extern const enum fsck_resource_index fsck_resource_order[FSCK_RESOURCE_COUNT];
@@ -138,6 +146,9 @@ int fsck_slot_read(const struct fsck_volume *v, uint32_t slot,
 	__attribute__((warn_unused_result));
 /* The slot with this vol offset; false: it is none. */
 bool fsck_slot_of(const struct fsck_volume *v, uint64_t vol_off, uint32_t *ret_slot);
+/* The size of one resource that a type must have; 0 where the volume itself is the data.
+ */
+uint32_t fsck_resource_size(const struct fsck_volume *v, const struct fsck_resource *res);
 /* A range of a resource file. -EUCLEAN in a hole or past its blocks. */
 int fsck_resource_read(const struct fsck_volume *v, const struct fsck_resource *res,
 		       uint64_t file_off, void *buf, uint64_t len)

@@ -113,8 +113,16 @@ $(MOUNT): $(B)/tests/%: $(O)/tests/%.o
 	@echo "  LD      $@"
 	@$(CC) $(LDFLAGS) -o $@ $^
 
+# vmfs-rescue on a disk with bad sectors (tests/cli/vmfs_rescue.sh).
+BAD := $(B)/tests/rigs/vmfs-rescue
+$(BAD): $(O)/tests/rigs/badsectors.o $(call objs,$(SRC_vmfs-rescue)) $(ENV_POSIX) \
+		$(LIBS_all)
+	@mkdir -p $(@D)
+	@echo "  LD      $@"
+	@$(CC) $(LDFLAGS) -Wl,--wrap=preadv64v2 -o $@ $(filter %.o,$^) $(LIBS_all) $(SYS)
+
 .SECONDARY:
-tests: $(UNIT) $(SIM) $(REPLAY) $(STORM) $(MOUNT)
+tests: $(UNIT) $(SIM) $(REPLAY) $(STORM) $(MOUNT) $(BAD)
 
 # Tests fork while threads run; ThreadSanitizer would rather die.
 export TSAN_OPTIONS ?= die_after_fork=0
