@@ -117,6 +117,19 @@ void vm_note_qemu(const struct vm *vm, pid_t pid);
 /* Kills it if it is still there. Blocks for up to five seconds. */
 void vm_kill_leftover(const struct vm *vm);
 
+/* ---- lapse.c ---- */
+
+/* Remembers, beyond our own death, all locks that are held for the VM. 0, -errno with
+   ret_why. Blocks. */
+int vm_note_locks(const struct vm *vm, char *ret_why, uint32_t size)
+	__attribute__((warn_unused_result));
+/*
+ * Has nobody else had them since? Before they are taken again, and (is_taken) after. 0,
+ * -ESTALE with ret_why. Blocks.
+ */
+int vm_check_locks(const struct vm *vm, bool is_taken, char *ret_why, uint32_t size)
+	__attribute__((warn_unused_result));
+
 /* ---- spawn.c ---- */
 
 /* Makes the run directory, starts vmx and connects to it: the socket, or -errno. */

@@ -200,7 +200,9 @@ static int open_disk(struct vm *vm, uint32_t index, const char *text, char *ret_
 		.wait_s = vm->host->config.power_on_wait_s,
 		.is_cancelled = &vm->is_cancelled,
 	};
-	return disk_open(&options, &vm->disks[index], ret_why, size);
+	int rc = disk_open(&options, &vm->disks[index], ret_why, size);
+	/* One that is taken back is compared with what was noted, then noted anew. */
+	return rc || vm->is_adopted ? rc : vm_note_locks(vm, ret_why, size);
 }
 
 static void disk_work(void *arg)
@@ -223,10 +225,16 @@ static void adopt_work(void *arg)
 {
 	struct vm_job *job = arg;
 	struct vm *vm = job->vm;
-	job->rc = hold_config(vm, job->why, sizeof(job->why));
+	job->rc = vm_check_locks(vm, false, job->why, sizeof(job->why));
+	if (job->rc == 0)
+		job->rc = hold_config(vm, job->why, sizeof(job->why));
 	for (uint32_t i = 0; job->rc == 0 && i < HARDWARE_DISKS_MAX && vm->disk_paths[i];
 	     i++)
 		job->rc = open_disk(vm, i, vm->disk_paths[i], job->why, sizeof(job->why));
+	if (job->rc == 0)
+		job->rc = vm_check_locks(vm, true, job->why, sizeof(job->why));
+	if (job->rc == 0)
+		job->rc = vm_note_locks(vm, job->why, sizeof(job->why));
 }
 
 static void adopt_done(void *arg)

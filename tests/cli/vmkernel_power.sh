@@ -122,6 +122,24 @@ kill -9 "$qemu"
 ok "b ends in order" kill -TERM "$(pid_of b)"
 ok "it has gone" wait_for 30 is_gone b
 
+# ---- nobody is there, and another host has the VM for a while ----
+ok "a powers it on for the last time" vim a vmsvc/power.on 1
+qemu=$(qemu_of a) pid=$(pid_of a)
+kill -9 "$pid"
+wait_for 10 is_dead "$pid"
+ok "b comes back once more" host b
+ok "it runs the VM of a, which is down" vim b vmsvc/power.on 1
+ok "and lets it go" vim b vmsvc/power.off 1
+ok "QEMU of a lives" kill -0 "$qemu"
+ok "a comes back" host a
+ok "its VM does not go on with disks that have changed" wait_for 40 is_dead "$qemu"
+like "$(cat "$T/a/vmkernel.log")" "somebody else had it while no vmkernel was here" \
+	"the log says why"
+ok "it is off" wait_for 20 is_off a 1
+ok "a powers the VM on anew" vim a vmsvc/power.on 1
+ok "and off" vim a vmsvc/power.off 1
+kill -TERM "$(pid_of b)"
+
 # ---- what is refused ----
 vm() { # NAME TEXT: a .vmx of this text, registered on a; its id in $id
 	printf '%b' "$2" >"$T/$1.vmx"

@@ -110,6 +110,12 @@ int disk_open(const struct disk_options *options, struct disk **ret_disk, char *
 	return 0;
 }
 
+const char *disk_locked_path(const struct disk *disk, unsigned int i)
+{
+	return disk && i < vdisk_extent_count(disk->vdisk) ?
+		       vdisk_extent_path(disk->vdisk, i) : NULL;
+}
+
 int disk_close(struct disk *disk)
 {
 	if (!disk)

@@ -29,6 +29,8 @@ struct disk_options {
 /* Locks, opens and serves a disk. 0, or -errno with the sentence in ret_why. Blocks. */
 int disk_open(const struct disk_options *options, struct disk **ret_disk, char *ret_why,
 	      uint32_t size) __attribute__((warn_unused_result));
+/* Path of the i-th file whose lock it holds; NULL: past the last, or no disk. */
+const char *disk_locked_path(const struct disk *disk, unsigned int i);
 /*
  * Drops the clients, waits for the I/O at the device, gives the lock back, frees. 0 or
  * -errno. Blocks. NULL is allowed.

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * While no vmkernel is there, its VMs run on and wait for their disks; and another host
+ * may take their locks, run the VM or change a disk, and let go again. Who takes a VM
+ * back after that would let a guest go on with disks that are not as its memory says.
+ *
+ * STATEDIR/vms/ID.locks has, as soon as the VM has a disk, of each file that is locked
+ * for it "TOKEN PATH": the lock's token, which every change of hands increments
+ * (LOCKING.md 3.2). The locks were never another's if they show these tokens before they
+ * are taken, and the next ones after that.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "vmkernel/vm.h"
+
+#define LINE_SIZE 4096
+
+static const char *note_path(const struct vm *vm, char *buf)
+{
+	char relative[48];
+	(void)snprintf(relative, sizeof(relative), "vms/%u.locks", vm->id);
+	return host_path(vm->host, relative, buf);
+}
+
+static int token_of(const struct vm *vm, const char *path, uint64_t *ret_token)
+{
+	AUTO_FREE struct vmfs_lock_info *info = calloc(1, sizeof(*info));
+	int rc = info ? vmfs_lock_info(vm->ds->vol, path, info) : -ENOMEM;
+	if (rc == 0)
+		*ret_token = info->token;
+	return rc;
+}
+
+static int note_one(const struct vm *vm, FILE *f, const char *path)
+{
+	uint64_t token = 0;
+	int rc = token_of(vm, path, &token);
+	if (rc == 0 && fprintf(f, "%" PRIu64 " %s\n", token, path) < 0)
+		rc = -EIO;
+	return rc;
+}
+
+static int note_all(const struct vm *vm, FILE *f)
+{
+	int rc = note_one(vm, f, vm->path);
+	for (uint32_t i = 0; rc == 0 && i < HARDWARE_DISKS_MAX; i++) {
+		const char *path;
+		for (unsigned int k = 0;
+		     rc == 0 && (path = disk_locked_path(vm->disks[i], k)) != NULL; k++)
+			rc = note_one(vm, f, path);
+	}
+	return rc;
+}
+
+int vm_note_locks(const struct vm *vm, char *ret_why, uint32_t size)
+{
+	char path[HOST_PATH_SIZE];
+	FILE *f = fopen(note_path(vm, path), "we");
+	int rc = f ? note_all(vm, f) : -errno;
+	if (f && fclose(f) != 0 && rc == 0)
+		rc = -errno;
+	if (rc < 0) {
+		(void)unlink(path); /* half of it would say that the rest is free */
+		(void)snprintf(ret_why, size, "%s: %s", path, strerror(-rc));
+	}
+	return rc;
+}
+
+int vm_check_locks(const struct vm *vm, bool is_taken, char *ret_why, uint32_t size)
+{
+	char path[HOST_PATH_SIZE], line[LINE_SIZE], file[VM_WHY_SIZE / 2];
+	bool is_any = !vm->disk_paths[0]; /* without a disk there is nothing to lose */
+	AUTO_FCLOSE FILE *f = fopen(note_path(vm, path), "re");
+	while (f && fgets(line, sizeof(line), f)) {
+		uint64_t token = 0, now = 0;
+		int at = 0;
+		line[strcspn(line, "\n")] = '\0';
+		is_any = true;
+		if (sscanf(line, "%" SCNu64 " %n", &token, &at) != 1 || !at ||
+		    token_of(vm, line + at, &now) < 0 || now != token + is_taken) {
+			(void)snprintf(ret_why, size,
+				       "%s: somebody else had it while no vmkernel was "
+				       "here: what the guest remembers may be wrong",
+				       vm_file_text(vm, line + at, file, sizeof(file)));
+			return -ESTALE;
+		}
+	}
+	if (!is_any)
+		(void)snprintf(ret_why, size,
+			       "it is not known whether others had its disks meanwhile");
+	return is_any ? 0 : -ESTALE;
+}
