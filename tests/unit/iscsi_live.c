@@ -42,15 +42,22 @@ static bool is_kind(const char *kind)
 	return is && strcmp(is, kind) == 0;
 }
 
-static struct bdev *open_lun(struct collect *told)
+/* name NULL: the machine's own. */
+static struct bdev *open_lun_as(const char *name, struct collect *told)
 {
+	const struct iscsi_options options = { .initiator_name = name };
 	struct bdev *bd = NULL;
-	int error = device_open(url(), 0, NULL, collect_init(told), &bd);
+	int error = device_open(url(), 0, &options, collect_init(told), &bd);
 
 	if (error)
 		print_message("# %s", collect_text(told));
 	assert_int_equal(error, 0);
 	return bd;
+}
+
+static struct bdev *open_lun(struct collect *told)
+{
+	return open_lun_as(NULL, told);
 }
 
 static uint64_t after_ms(uint64_t ms)
@@ -407,14 +414,16 @@ static void a_reset_is_heard_by_all(void **state)
 	uint8_t block[4096] = { 9 };
 	(void)state;
 
-	struct bdev *a = open_lun(&told[0]), *b = open_lun(&told[1]);
+	/* LIO tells each initiator once, however many sessions it has. */
+	struct bdev *a = open_lun_as("iqn.2026-01.org.openvmfs:a", &told[0]);
+	struct bdev *b = open_lun_as("iqn.2026-01.org.openvmfs:b", &told[1]);
 	uint32_t before[2] = { bdev_events(a), bdev_events(b) };
 	assert_int_equal(bdev_reserve(a, true), 0);
 	assert_int_equal(bdev_reset(b, after_ms(60000)), 0);
 	assert_int_equal(bdev_write(b, block, 4096, 0), 0);
 	assert_int_not_equal(bdev_events(b), before[1]);
 	/* In the middle of its bracket: what it does not know to be safe is not sent. */
-	assert_int_equal(bdev_write(a, block, 4096, 0), -ETIMEDOUT);
+	assert_int_equal(bdev_write(a, block, a->block_size, 0), -ETIMEDOUT);
 	assert_int_not_equal(bdev_events(a), before[0]);
 	assert_int_equal(bdev_reserve(a, false), 0);
 	assert_int_equal(bdev_write(a, block, 4096, 0), 0);
