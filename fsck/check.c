@@ -18,6 +18,39 @@
 #include <string.h>
 
 #include "base/bitmap.h"
+#include "fsck/online.h"
+
+unsigned int fsck_rests_on(struct fsck *f, int kind, enum fsck_resource_index i,
+			   uint64_t number)
+{
+	unsigned int was = f->key_count;
+	if (was < FSCK_KEYS_MAX)
+		f->keys[f->key_count++] = (struct fsck_key){ kind, i, number };
+	return was;
+}
+
+void fsck_rests_no_more(struct fsck *f, unsigned int was)
+{
+	f->key_count = was;
+}
+
+void fsck_count(struct fsck_summary *s, enum fsck_problem problem)
+{
+	switch (fsck_problem(problem)->severity) {
+	case FINDING_NOTE:
+		s->notes++;
+		break;
+	case FINDING_WARNING:
+		s->warnings++;
+		break;
+	case FINDING_ERROR:
+		s->errors++;
+		break;
+	case FINDING_FAILURE:
+		s->has_failed = true;
+		break;
+	}
+}
 
 bool fsck_found(struct fsck *f, enum fsck_problem problem, const char *fmt, ...)
 {
@@ -27,21 +60,14 @@ bool fsck_found(struct fsck *f, enum fsck_problem problem, const char *fmt, ...)
 	va_start(ap, fmt);
 	(void)vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	switch (fsck_problem(problem)->severity) {
-	case FINDING_NOTE:
-		f->summary.notes++;
-		break;
-	case FINDING_WARNING:
-		f->summary.warnings++;
-		break;
-	case FINDING_ERROR:
-		f->summary.errors++;
-		break;
-	case FINDING_FAILURE:
-		f->summary.has_failed = true;
+	if (f->online) {
+		fsck_suspect(f, problem, text);
+		return false;
+	}
+	fsck_count(&f->summary, problem);
+	if (fsck_problem(problem)->severity == FINDING_FAILURE) {
 		f->is_partial = true;
 		f->is_tree_partial = true;
-		break;
 	}
 	o->found(o->arg, problem, text);
 	if (!o->plan || fsck_problem(problem)->how == REPAIR_NEVER ||
@@ -53,8 +79,11 @@ bool fsck_found(struct fsck *f, enum fsck_problem problem, const char *fmt, ...)
 
 int fsck_read_result(struct fsck *f, int err, const char *what)
 {
-	if (err && err != -EUCLEAN && err != -ENOMEM)
-		fsck_found(f, PROBLEM_READ_ERROR, "%s: %s", what, strerror(-err));
+	if (!err || err == -EUCLEAN || err == -ENOMEM)
+		return err;
+	fsck_found(f, PROBLEM_READ_ERROR, "%s: %s", what, strerror(-err));
+	if (f->online) /* what is there is not known: nothing is absent */
+		fsck_online_unstable(f);
 	return err;
 }
 
@@ -75,6 +104,7 @@ static bool check_holder(struct fsck *f, const struct vmfs_lock_holder_disk *h,
 	const struct fsck_slot *slot = &f->slots[k];
 	if (slot->is_damaged)
 		return false;
+	unsigned int was = fsck_rests_on(f, KEY_SLOT, FSCK_FBB, k);
 	if (slot->generation > gen)
 		(void)fsck_found(
 			f, PROBLEM_LOCK_STALE,
@@ -92,6 +122,7 @@ static bool check_holder(struct fsck *f, const struct vmfs_lock_holder_disk *h,
 			"%s: lock mode %u names slot %u generation %llu, which is %s",
 			object, mode, k, (unsigned long long)gen,
 			slot->is_live ? "another host's" : "free");
+	fsck_rests_no_more(f, was);
 	return false;
 }
 
@@ -223,27 +254,14 @@ static int run_passes(struct fsck *f)
 	return err ? err : f->mend_error;
 }
 
-int fsck_check(const struct fsck_options *options, struct fsck_summary *ret_summary)
+/* A pass that cannot go on has said why as a finding. */
+static bool has_said(const struct fsck *f)
 {
-	struct fsck *f = calloc(1, sizeof(*f));
-	if (!f)
-		return report_error(options->reporter, -ENOMEM, "no memory");
-	f->options = options;
-	int err = fsck_volume_join(&f->volume, options->devices, options->device_count,
-				   options->reporter);
-	if (!err)
-		err = run_passes(f);
-	if (err == -ENOMEM)
-		report(options->reporter, REPORT_ERROR, "no memory");
-	/* A pass that cannot go on has said why as a finding. */
-	if (err && !f->mend_error && (f->summary.errors || f->summary.has_failed))
-		err = 0;
-	for (unsigned int i = 0; i < options->device_count; i++)
-		if (f->volume.extents[0].bd == options->devices[i])
-			f->summary.first = i;
-	f->summary.has_no_room = f->has_no_room;
-	if (!err)
-		*ret_summary = f->summary;
+	return f->summary.errors || f->summary.has_failed || f->online != NULL;
+}
+
+static void fsck_free(struct fsck *f)
+{
 	for (unsigned int i = 0; i < FSCK_RESOURCE_COUNT; i++) {
 		free(f->maps[i].allocated);
 		free(f->maps[i].seen);
@@ -253,8 +271,43 @@ int fsck_check(const struct fsck_options *options, struct fsck_summary *ret_summ
 	free(f->fixes);
 	fsck_owners_done(f);
 	free(f->converted);
+	free(f->generations);
 	free(f->fds);
 	fsck_volume_done(&f->volume);
 	free(f);
+}
+
+int fsck_run(const struct fsck_options *options, struct fsck_online *online,
+	     struct fsck_summary *ret_summary)
+{
+	struct fsck *f = calloc(1, sizeof(*f));
+	if (!f)
+		return report_error(options->reporter, -ENOMEM, "no memory");
+	f->options = options;
+	f->online = online;
+	int err = fsck_volume_join(&f->volume, options->devices, options->device_count,
+				   options->reporter);
+	bool is_joined = !err;
+	if (!err)
+		err = run_passes(f);
+	if (err == -ENOMEM)
+		report(options->reporter, REPORT_ERROR, "no memory");
+	else if (is_joined && online)
+		fsck_online_judge(f);
+	if (err && err != -ENOMEM && is_joined && !f->mend_error && has_said(f))
+		err = 0;
+	for (unsigned int i = 0; i < options->device_count; i++)
+		if (f->volume.extents[0].bd == options->devices[i])
+			f->summary.first = i;
+	f->summary.has_no_room = f->has_no_room;
+	if (!err)
+		*ret_summary = f->summary;
+	fsck_free(f);
 	return err;
+}
+
+int fsck_check(const struct fsck_options *options, struct fsck_summary *ret_summary)
+{
+	return options->is_online ? fsck_online_check(options, ret_summary)
+				  : fsck_run(options, NULL, ret_summary);
 }

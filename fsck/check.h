@@ -32,6 +32,7 @@ struct fsck_options {
 	struct plan *plan;
 	/* After found(): is this to be repaired? */
 	bool (*may_repair)(void *arg, enum fsck_problem problem, const char *text);
+	bool is_online; /* members may be writing: online.c; nothing is repaired */
 };
 
 struct fsck_summary {
@@ -47,6 +48,7 @@ struct fsck_summary {
 	uint64_t block_count, used_block_count;
 	unsigned int first; /* which of the devices is the first extent */
 	unsigned int repaired; /* findings that went into the plan */
+	unsigned int changed_count; /* online: places that changed while looked at */
 };
 
 /*
@@ -63,6 +65,7 @@ int fsck_check(const struct fsck_options *options, struct fsck_summary *ret_summ
 struct fsck_slot {
 	bool is_damaged, is_live;
 	vmfs_addr journal; /* of one in use; none: it has none, or it cannot be one */
+	uint32_t journal_said;
 	uint64_t journal_off;
 	uint64_t generation;
 	uint8_t owner[16];
@@ -108,8 +111,20 @@ struct fsck_pairs {
 	uint32_t unlisted, unlisted_fd;
 };
 
+/* Online: something that must not have changed for a finding to hold. */
+struct fsck_key {
+	int kind; /* enum fsck_key_kind */
+	enum fsck_resource_index i;
+	uint64_t number;
+};
+
+#define FSCK_KEYS_MAX 8u
+
 struct fsck {
 	const struct fsck_options *options;
+	struct fsck_online *online; /* NULL: nobody writes */
+	struct fsck_key keys[FSCK_KEYS_MAX];
+	unsigned int key_count;
 	struct fsck_summary summary;
 	struct fsck_volume volume;
 	struct fsck_slot slots[VMFS_HEARTBEATS_COUNT];
@@ -117,6 +132,7 @@ struct fsck {
 	uint8_t *converted; /* VMFS-6: one bit per large block: it is 512 small ones */
 	uint32_t *owners[FSCK_RESOURCE_COUNT]; /* VMFS-6: FD address, by number */
 	struct fsck_pairs *pairs;	       /* VMFS-6: by cluster of small blocks */
+	uint32_t *generations; /* of .fdc.sf: the counter of each cluster */
 	struct fsck_fd *fds; /* by number; resources[FSCK_FDC].count of them */
 
 	/* ---- of a repair ---- */
@@ -131,6 +147,19 @@ struct fsck {
 	int mend_error; /* sticky */
 };
 
+/*
+ * What is found from here on rests on this, too; the return value is for
+ * fsck_rests_no_more(), which takes it back.
+ */
+unsigned int fsck_rests_on(struct fsck *f, int kind, enum fsck_resource_index i,
+			   uint64_t number);
+void fsck_rests_no_more(struct fsck *f, unsigned int was);
+/* One run of all passes. options as of fsck_check(), online: NULL or its round. */
+struct fsck_online;
+int fsck_run(const struct fsck_options *options, struct fsck_online *online,
+	     struct fsck_summary *ret_summary) __attribute__((warn_unused_result));
+/* Counts a finding by its severity. */
+void fsck_count(struct fsck_summary *s, enum fsck_problem problem);
 /* Tells of a finding and counts it. true: it is to be repaired. */
 bool fsck_found(struct fsck *f, enum fsck_problem problem, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));

@@ -14,7 +14,7 @@
 
 #include "base/align.h"
 #include "base/bitmap.h"
-#include "fsck/check.h"
+#include "fsck/online.h"
 
 #define STATE_ODD_SFB 2u /* in use, and to be unmapped */
 
@@ -125,6 +125,8 @@ static int check_cluster(struct fsck *f, enum fsck_resource_index i, uint32_t c,
 	memcpy(&lock, header, sizeof(lock));
 	fsck_check_lock(f, &lock, res->lock_type, vol_off, h.object);
 	fsck_cluster_take(res, h.meta, &h.found);
+	if (i == FSCK_FDC)
+		f->generations[c] = h.found.fd_generation;
 	h.states = h.meta + (h.found.states - (const uint8_t *)h.meta);
 	uint32_t free_count = take_states(f, i, c, h.states);
 	if (f->volume.shape->version == 6)
@@ -154,6 +156,8 @@ static int check_group(struct fsck *f, enum fsck_resource_index i, uint32_t firs
 			   "%s: the block of clusters %u to %u is "
 			   "missing",
 			   res->name, first, first + count - 1);
+	if (!err && f->online)
+		err = fsck_look_clusters(f, i, first, count, headers);
 	if (err)
 		return fsck_read_result(f, err, what);
 	for (uint32_t k = 0; !err && k < count; k++) {
@@ -213,7 +217,9 @@ int fsck_check_clusters(struct fsck *f, enum fsck_resource_index i)
 	int err = map->allocated && map->seen && headers ? 0 : -ENOMEM;
 	if (f->options->plan && (!map->was || !map->shared))
 		err = -ENOMEM;
-	if (i == FSCK_LFB && !f->converted)
+	if (i == FSCK_FDC)
+		f->generations = calloc(res->cluster_count + 1ull, sizeof(uint32_t));
+	if ((i == FSCK_LFB && !f->converted) || (i == FSCK_FDC && !f->generations))
 		err = -ENOMEM;
 	for (uint64_t c = 0; !err && c < res->cluster_count;
 	     c += res->clusters_per_group) {

@@ -11,7 +11,7 @@
 
 #include "base/align.h"
 #include "base/uuid.h"
-#include "fsck/check.h"
+#include "fsck/online.h"
 #include "vmfs/heartbeat.h"
 
 #define SLOTS_PER_READ 64u
@@ -68,6 +68,7 @@ static void check_live_slot(struct fsck *f, const struct vmfs_heartbeat_disk *hb
 	memcpy(owner.b, hbd->owner, sizeof(owner.b));
 	f->summary.is_live = true;
 	f->slots[k].journal.raw = le32_get(hbd->journal_addr);
+	f->slots[k].journal_said = le32_get(hbd->journal_addr);
 	f->slots[k].journal_off = le64_get(hbd->journal_vol_off);
 	if (uuid_is_zero(&owner) &&
 	    fsck_found(f, PROBLEM_HB_OWNER, "heartbeat slot %u: in use, no owner", k)) {
@@ -192,6 +193,7 @@ void fsck_check_journals(struct fsck *f)
 		uint64_t off = f->slots[k].journal_off, vol_off, size;
 		if (addr_is_none(addr))
 			continue;
+		unsigned int was = fsck_rests_on(f, KEY_SLOT, FSCK_FBB, k);
 		if (addr_type(addr) != (is_6 ? ADDR_JB : ADDR_FB) ||
 		    fsck_addr_vol_off(&f->volume, addr, &vol_off, &size) != 0 ||
 		    off != vol_off) {
@@ -201,8 +203,10 @@ void fsck_check_journals(struct fsck *f)
 				       "no block for one",
 				       k, addr_disk(addr), (ull)off))
 				free_slot(f, k);
+			fsck_rests_no_more(f, was);
 			continue;
 		}
+		fsck_rests_no_more(f, was);
 		check_content(f, k);
 	}
 }

@@ -28,7 +28,8 @@ enum exit_code {
 };
 
 static const char usage_text[] =
-	"usage: fsck.vmfs [-n | -p | -y] [-f] [-v] [-z UNDOFILE] [--json] DEVICE...\n"
+	"usage: fsck.vmfs [-n | -p | -y] [-f] [-v] [-z UNDOFILE] [--online] [--json]\n"
+	"                 DEVICE...\n"
 	"       fsck.vmfs --undo UNDOFILE DEVICE...\n"
 	"       fsck.vmfs --list-findings\n"
 	"All extents of the volume must be given, in any order. VMFS-3 and -6 are\n"
@@ -40,6 +41,8 @@ static const char usage_text[] =
 	"  -v  print every finding, and notes\n"
 	"  -z UNDOFILE      keep what is changed there (default: a file in\n"
 	"                   " UNDO_FOLDER ")\n"
+	"  --online         hosts may be writing: what changes while it is looked at is\n"
+	"                   looked at again; nothing is locked or written; implies -n\n"
 	"  --undo UNDOFILE  put back what was changed, if nobody used the volume since\n"
 	"  --json           print one JSON object instead of lines\n"
 	"  --list-findings  print all that can be found: code and sentence, one a line\n"
@@ -51,20 +54,22 @@ static const char usage_text[] =
 	"  fsck.vmfs -y -z /root/sdb1.undo /dev/sdb1\n"
 	"  fsck.vmfs --undo /root/sdb1.undo /dev/sdb1\n"
 	"  fsck.vmfs -n -v extent1.img extent2.img\n"
+	"  fsck.vmfs -n --online /dev/sdb1\n"
 	"  fsck.vmfs -n --json /dev/sdb1 | jq .errors\n";
 
-enum long_only { OPT_JSON = 256, OPT_LIST, OPT_UNDO };
+enum long_only { OPT_JSON = 256, OPT_LIST, OPT_UNDO, OPT_ONLINE };
 
 static const struct option long_options[] = {
 	{ "help", no_argument, NULL, 'h' },
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ "list-findings", no_argument, NULL, OPT_LIST },
+	{ "online", no_argument, NULL, OPT_ONLINE },
 	{ "undo", required_argument, NULL, OPT_UNDO },
 	{ 0 },
 };
 
 struct printer {
-	bool is_verbose;
+	bool is_verbose, is_online;
 	struct answers *answers; /* what is repaired; NULL: nothing */
 	unsigned int counts[PROBLEM_COUNT];
 	json_t *findings; /* --json: collected, not printed */
@@ -142,9 +147,12 @@ static void print_rest(const struct printer *p)
 			       p->counts[i] - PER_CODE_MAX);
 }
 
-static void print_summary(const char *name, const struct fsck_summary *s)
+static void print_summary(const char *name, const struct fsck_summary *s, bool is_online)
 {
-	if (s->is_live)
+	if (s->changed_count)
+		printf("%s: %u places changed while they were looked at\n", name,
+		       s->changed_count);
+	if (s->is_live && !is_online)
 		printf("%s: a heartbeat is in use: %s\n", name,
 		       s->errors ? "findings may be transient"
 				 : "a host has it mounted, or died");
@@ -165,12 +173,13 @@ static void print_json(struct printer *p, const char *name, const struct fsck_su
 		       bool is_changed)
 {
 	json_t *all = json_pack(
-		"{ss so si si sI sI sI sI si si si sb sb sb sb so}", "device", name,
+		"{ss so si si sI sI sI sI si si si si sb sb sb sb so}", "device", name,
 		"label", text_json(s->label), "version", (int)s->version, "minor",
 		(int)s->minor, "files", (json_int_t)s->file_count, "directories",
 		(json_int_t)s->directory_count, "blocks", (json_int_t)s->block_count,
 		"used_blocks", (json_int_t)s->used_block_count, "errors", (int)s->errors,
-		"warnings", (int)s->warnings, "notes", (int)s->notes, "in_use",
+		"warnings", (int)s->warnings, "notes", (int)s->notes, "changed",
+		(int)s->changed_count, "in_use",
 		(int)s->is_live, "needs_recovery", (int)s->needs_recovery, "complete",
 		(int)!s->has_failed, "repaired", (int)is_changed, "findings",
 		p->findings);
@@ -219,6 +228,7 @@ static int check(const struct arguments *a, struct bdev **devices,
 		.reporter = r,
 		.found = found,
 		.arg = printer,
+		.is_online = printer->is_online,
 	};
 	return fsck_check(&options, &ret_result->last);
 }
@@ -273,7 +283,7 @@ static int check_or_repair(const struct arguments *a, struct printer *printer,
 		print_rest(printer);
 		if (result.is_changed)
 			printf("%s: repaired\n", a->names[0]);
-		print_summary(a->names[0], &result.last);
+		print_summary(a->names[0], &result.last, printer->is_online);
 	}
 	for (unsigned int i = 0; i < a->count; i++)
 		bdev_close(devices[i]);
@@ -356,6 +366,9 @@ static int option(int c, struct arguments *a, struct printer *printer,
 	case 'z':
 		a->undo_path = optarg;
 		return 0;
+	case OPT_ONLINE:
+		printer->is_online = true;
+		return set_mode(a, ANSWER_NO, r) ? 0 : EXIT_USAGE;
 	case OPT_UNDO:
 		a->undo_from = optarg;
 		return 0;

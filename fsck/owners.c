@@ -17,7 +17,7 @@
 #include <string.h>
 
 #include "base/align.h"
-#include "fsck/check.h"
+#include "fsck/online.h"
 
 #define OWNERS_STATES_OFF 0x80u
 #define OWNERS_GAP 0x40u
@@ -154,6 +154,7 @@ void fsck_owners_check(struct fsck *f)
 	char text[48];
 	for (uint32_t c = 0; f->pairs && c < res->cluster_count; c++) {
 		struct fsck_pairs *p = &f->pairs[c];
+		unsigned int was = fsck_rests_on(f, KEY_CLUSTER, FSCK_FBB, c);
 		for (uint32_t k = 0; k < p->count; k++)
 			if (p->pairs[k].left)
 				fsck_found(f, PROBLEM_CLUSTER_OWNERS,
@@ -170,6 +171,7 @@ void fsck_owners_check(struct fsck *f)
 				   "owners, %s for one",
 				   res->name, c, p->unlisted,
 				   fsck_addr_text((vmfs_addr){ p->unlisted_fd }, text));
+		fsck_rests_no_more(f, was);
 	}
 }
 

@@ -14,7 +14,7 @@
 #include "base/align.h"
 #include "base/env.h"
 #include "base/uuid.h"
-#include "fsck/check.h"
+#include "fsck/online.h"
 
 #define MINOR_3_MAX 63u
 #define MINOR_5_MIN 50u
@@ -238,6 +238,8 @@ int fsck_pass1_resources(struct fsck *f)
 	int err = check_descriptor(f);
 	if (!err)
 		err = fsck_check_heartbeats(f);
+	if (!err)
+		err = fsck_online_begin(f);
 	for (unsigned int i = 0; !err && i < FSCK_RESOURCE_COUNT; i++) {
 		err = check_resource(f, fsck_resource_order[i]);
 		if (err != -ENOMEM && fsck_resource_order[i] != FSCK_FDC)

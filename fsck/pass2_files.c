@@ -13,7 +13,7 @@
 
 #include "base/align.h"
 #include "base/bitmap.h"
-#include "fsck/check.h"
+#include "fsck/online.h"
 
 #define RESIDENT_BLOCK_SIZE 8192u
 
@@ -34,6 +34,7 @@ struct walk {
 	/* The large block met last, and for which 512 blocks of the file. */
 	vmfs_addr large;
 	uint64_t large_base;
+	bool is_unread; /* a pointer block cannot be read: blocks are not all known */
 	int error; /* -ENOMEM, sticky */
 };
 
@@ -73,6 +74,12 @@ static bool mark_number(struct walk *w, vmfs_addr addr, enum fsck_resource_index
 	struct fsck_map *map = &f->maps[i];
 	char text[48];
 	(void)fsck_addr_text(addr, text);
+	unsigned int was = fsck_rests_on(f, KEY_CLUSTER, i,
+					 number / f->volume.resources[i].per_cluster);
+	if (f->converted && i == FSCK_FBB)
+		(void)fsck_rests_on(f, KEY_CLUSTER, FSCK_LFB,
+				    number / VMFS6_SFB_PER_LFB /
+					    f->volume.resources[FSCK_LFB].per_cluster);
 	if (is_divided_otherwise(f, i, number)) {
 		if (fsck_found(f, PROBLEM_ADDR_LFB, "%s: %s is %s", w->object, text,
 			       i == FSCK_LFB ? "divided into small blocks"
@@ -95,6 +102,7 @@ static bool mark_number(struct walk *w, vmfs_addr addr, enum fsck_resource_index
 	bitmap_set(map->seen, number);
 	if (is_first)
 		fsck_owner_named(f, i, number, w->file, w->object);
+	fsck_rests_no_more(f, was);
 	return is_first;
 }
 
@@ -183,6 +191,7 @@ static uint8_t *pointers_load(struct walk *w, vmfs_addr addr)
 	int err = fsck_addr_read(v, addr, 0, entries, v->shape->pb_size);
 	if (fsck_read_result(w->f, err, what) == 0)
 		return entries;
+	w->is_unread = true;
 	free(entries);
 	return NULL;
 }
@@ -406,7 +415,7 @@ static void check_counts(struct walk *w)
 	uint64_t blocks = le64_get(m->block_count);
 	uint64_t tbz = (uint64_t)le32_get(m->tbz_high) << 32 | le32_get(m->tbz_low);
 	uint64_t cow = (uint64_t)le32_get(m->cow_high) << 32 | le32_get(m->cow_low);
-	if (le32_get(m->type) == VMFS_TYPE_RDM)
+	if (le32_get(m->type) == VMFS_TYPE_RDM || w->is_unread)
 		return;
 	/* Whether a large block counts as one or as 512 is not known. */
 	if (blocks != w->blocks && blocks != w->blocks - w->in_large + w->large_blocks &&
@@ -544,7 +553,13 @@ static int check_fd(struct fsck *f, uint64_t number, struct fsck_file *file,
 		return 0;
 	w.is_system = is_system(f, (uint32_t)addr.raw) && number != VMFS_FD_ROOT;
 	fsck_check_lock(f, &file->lock, VMFS_LOCK_FD, vol_off, w.object);
-	if (!check_meta(&w, addr, cluster_generation))
+	/* Online it may be free by now, or newer than its cluster was. */
+	unsigned int keys =
+		fsck_rests_on(f, KEY_CLUSTER, FSCK_FDC,
+			      number / f->volume.resources[FSCK_FDC].per_cluster);
+	bool is_file = check_meta(&w, addr, cluster_generation);
+	fsck_rests_no_more(f, keys);
+	if (!is_file)
 		return 0;
 	check_system(f, file, w.object);
 	if (le32_get(file->meta.links) == 0) {
@@ -559,16 +574,6 @@ static int check_fd(struct fsck *f, uint64_t number, struct fsck_file *file,
 	if (memcmp(&was, &file->meta, sizeof(was)) != 0)
 		fsck_put_fd(f, number, &file->meta);
 	return w.error;
-}
-
-/* The counter of generations that a cluster of .fdc.sf keeps. */
-static int generation_read(struct fsck *f, uint32_t c, uint32_t *ret_generation)
-{
-	struct fsck_cluster_page page;
-	int err = fsck_cluster_read(&f->volume, FSCK_FDC, c, &page);
-	if (!err)
-		*ret_generation = page.found.fd_generation;
-	return err;
 }
 
 /*
@@ -606,23 +611,86 @@ static bool check_free(struct fsck *f, uint64_t number, const struct fsck_file *
 	return true;
 }
 
-/* All FDs of one cluster; fds: room for them as they lie on disk. */
+static int check_fd_still(struct fsck *f, uint64_t number, const uint8_t *fd)
+{
+	uint32_t generation =
+		f->generations[number / f->volume.resources[FSCK_FDC].per_cluster];
+	struct fsck_file file;
+	fsck_fd_take(&f->volume, fd, &file);
+	return bitmap_get(f->maps[FSCK_FDC].allocated, number) ||
+			       check_free(f, number, &file, generation)
+		       ? check_fd(f, number, &file, generation)
+		       : 0;
+}
+
+/* Has this one pointers or entries to be read? */
+static bool is_more_than_fd(const struct fsck *f, const struct fsck_file *file)
+{
+	uint32_t zla = le32_get(file->meta.zla);
+	return (zla != VMFS_ZLA_FB && zla != VMFS_ZLA_SB && zla != VMFS_ZLA_RESIDENT) ||
+	       fsck_is_directory(&f->volume, file);
+}
+
+/*
+ * Online: one that nobody writes, read twice with the same bytes, is as it was read; any
+ * other is looked at alone.
+ */
+static int check_fd_online(struct fsck *f, uint64_t number, const uint8_t *fd,
+			   const uint8_t *again)
+{
+	const struct fsck_resource *fdc = &f->volume.resources[FSCK_FDC];
+	uint32_t generation = f->generations[number / fdc->per_cluster];
+	bool is_used = bitmap_get(f->maps[FSCK_FDC].allocated, number), is_settled;
+	struct fsck_file file;
+	int err = 0;
+	fsck_fd_take(&f->volume, fd, &file);
+	if (!is_used && !looks_used(f, number, &file, generation)) {
+		fsck_online_mark_fd(f, number, fd);
+		return 0;
+	}
+	is_settled = memcmp(fd, again, fdc->resource_size) == 0 &&
+		     fsck_lock_is_quiet(&f->volume, &file.lock) &&
+		     !is_more_than_fd(f, &file);
+	if (is_settled)
+		fsck_online_mark_fd(f, number, fd);
+	else if (!fsck_look_file(f, number, &file))
+		return 0;
+	unsigned int was =
+		fsck_rests_on(f, KEY_CLUSTER, FSCK_FDC, number / fdc->per_cluster);
+	is_used = is_used || check_free(f, number, &file, generation);
+	fsck_rests_no_more(f, was);
+	if (is_used)
+		err = check_fd(f, number, &file, generation);
+	if (!is_settled)
+		(void)fsck_look_over(f);
+	return err;
+}
+
+/* The FDs of a cluster as they lie on disk; online: a second time, behind them. */
+static int fds_read(struct fsck *f, uint32_t c, uint8_t *fds)
+{
+	const struct fsck_resource *fdc = &f->volume.resources[FSCK_FDC];
+	uint64_t len = (uint64_t)fsck_cluster_total(fdc, c) * fdc->resource_size;
+	uint64_t off = fsck_item_off(fdc, c, 0);
+	int err = fsck_resource_read(&f->volume, fdc, off, fds, len);
+	if (!err && f->online)
+		err = fsck_resource_read(&f->volume, fdc, off, fds + len, len);
+	return err;
+}
+
+/* All FDs of one cluster; fds: room for them as they lie on disk, twice. */
 static int check_cluster(struct fsck *f, uint32_t c, uint8_t *fds)
 {
 	const struct fsck_resource *fdc = &f->volume.resources[FSCK_FDC];
 	const uint8_t *allocated = f->maps[FSCK_FDC].allocated;
 	uint64_t first = (uint64_t)c * fdc->per_cluster, next = first;
-	uint32_t total = fsck_cluster_total(fdc, c), generation = 0;
+	uint32_t total = fsck_cluster_total(fdc, c);
 	char what[48];
 	(void)snprintf(what, sizeof(what), "file descriptors of cluster %u", c);
-	int err = generation_read(f, c, &generation);
-	while (next < first + total && !bitmap_get(allocated, next))
-		next++;
-	if (!err && next == first + total && generation == 0)
+	if (f->generations[c] == 0 &&
+	    bitmap_next_set(allocated, first, first + total) >= first + total)
 		return 0; /* none ever was in use */
-	if (!err)
-		err = fsck_resource_read(&f->volume, fdc, fsck_item_off(fdc, c, 0), fds,
-					 (uint64_t)total * fdc->resource_size);
+	int err = fds_read(f, c, fds);
 	f->is_partial |= err != 0;
 	f->is_tree_partial |= err != 0;
 	if (err == -EUCLEAN)
@@ -630,12 +698,12 @@ static int check_cluster(struct fsck *f, uint32_t c, uint8_t *fds)
 			   what);
 	if (fsck_read_result(f, err, what) != 0)
 		return 0;
-	for (next = first; !err && next < first + total; next++) {
-		struct fsck_file file;
-		fsck_fd_take(&f->volume, fds + (next - first) * fdc->resource_size,
-			     &file);
-		if (bitmap_get(allocated, next) || check_free(f, next, &file, generation))
-			err = check_fd(f, next, &file, generation);
+	for (; !err && next < first + total; next++) {
+		const uint8_t *fd = fds + (next - first) * fdc->resource_size;
+		err = f->online ? check_fd_online(f, next, fd,
+						  fd + (uint64_t)total *
+								fdc->resource_size)
+				: check_fd_still(f, next, fd);
 	}
 	return err;
 }
@@ -643,7 +711,7 @@ static int check_cluster(struct fsck *f, uint32_t c, uint8_t *fds)
 int fsck_pass2_files(struct fsck *f)
 {
 	const struct fsck_resource *fdc = &f->volume.resources[FSCK_FDC];
-	uint8_t *fds = calloc(fdc->per_cluster, fdc->resource_size);
+	uint8_t *fds = calloc(2 * (size_t)fdc->per_cluster, fdc->resource_size);
 	f->fds = calloc(fdc->count, sizeof(*f->fds));
 	int err = fds && f->fds ? 0 : -ENOMEM;
 	for (uint32_t c = 0; !err && c < fdc->cluster_count; c++)

@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "base/align.h"
-#include "fsck/check.h"
+#include "fsck/online.h"
 
 #define ENTRIES_MAX (1u << 21) /* of one directory: more than 256 MiB hold */
 
@@ -152,6 +152,17 @@ static void remove_entry(struct fsck_dir_entry *e)
 	e->is_changed = true;
 }
 
+/* What is found of it rests on the FD with this address, if there can be one. */
+static unsigned int rest_on_target(struct fsck *f, enum fsck_key_kind kind,
+				   vmfs_addr addr)
+{
+	enum fsck_resource_index i;
+	uint64_t number;
+	if (!fsck_addr_number(&f->volume, addr, &i, &number) || i != FSCK_FDC)
+		return f->key_count;
+	return fsck_rests_on(f, kind, i, number);
+}
+
 /* The FD that an entry names, checked against it; NULL if there is none. */
 static struct fsck_fd *check_target(const struct fsck_dir *d, uint32_t i)
 {
@@ -161,11 +172,13 @@ static struct fsck_fd *check_target(const struct fsck_dir *d, uint32_t i)
 	char name[64], at[48];
 	(void)fsck_name_text(e, name);
 	(void)fsck_addr_text(addr, at);
+	unsigned int was = rest_on_target(d->f, KEY_FD_SAME, addr);
 	if (!fd) {
 		if (fsck_found(d->f, PROBLEM_DIR_TARGET,
 			       "%s: entry '%s' names %s, which is not in use", d->object,
 			       name, at))
 			remove_entry(e);
+		fsck_rests_no_more(d->f, was);
 		return NULL;
 	}
 	if (e->type != fd->type &&
@@ -181,11 +194,13 @@ static struct fsck_fd *check_target(const struct fsck_dir *d, uint32_t i)
 		/* It has another name: this one was of a file before it. */
 		if (i > 1 && fd->refs) {
 			remove_entry(e);
+			fsck_rests_no_more(d->f, was);
 			return NULL;
 		}
 		e->generation = fd->generation;
 		e->is_changed = true;
 	}
+	fsck_rests_no_more(d->f, was);
 	return fd;
 }
 
@@ -209,6 +224,7 @@ static void check_dots(struct fsck_dir *d)
 	struct fsck *f = d->f;
 	static const char *const names[] = { ".", ".." };
 	uint64_t wanted[] = { d->number, f->fds[d->number].parent };
+	unsigned int was = fsck_rests_on(f, KEY_FD, FSCK_FDC, d->number);
 	for (uint32_t i = 0; i < ARRAY_SIZE(names); i++) {
 		enum fsck_problem problem = i ? PROBLEM_DIR_DOTDOT : PROBLEM_DIR_DOT;
 		char name[64], at[48];
@@ -229,6 +245,7 @@ static void check_dots(struct fsck_dir *d)
 						   (char[48]){ 0 })))
 			fix_dot(d, i, wanted[i]);
 	}
+	fsck_rests_no_more(f, was);
 }
 
 static void check_entry(struct fsck_dir *d, uint32_t i, struct queue *q)
@@ -248,11 +265,13 @@ static void check_entry(struct fsck_dir *d, uint32_t i, struct queue *q)
 	}
 	uint64_t number = (uint64_t)(fd - f->fds);
 	if (fd->refs || number == VMFS_FD_ROOT) {
+		unsigned int was = fsck_rests_on(f, KEY_FD, FSCK_FDC, number);
 		if (fsck_found(f, PROBLEM_DIR_PARENTS,
 			       "%s: entry '%s' names a directory that has its place "
 			       "elsewhere",
 			       d->object, fsck_name_text(&d->entries[i], name)))
 			remove_entry(&d->entries[i]);
+		fsck_rests_no_more(f, was);
 		return;
 	}
 	fd->refs++;
@@ -308,6 +327,19 @@ static int check_duplicates(const struct fsck_dir *d)
 	return 0;
 }
 
+/* Online: false if it would not hold still, or is another file by now. */
+static bool look(struct fsck *f, uint64_t number, struct fsck_file *ret_file)
+{
+	if (!fsck_look_file(f, number, ret_file))
+		return false;
+	if (fsck_is_directory(&f->volume, ret_file) &&
+	    le32_get(ret_file->meta.generation) == f->fds[number].generation)
+		return true;
+	(void)fsck_look_over(f);
+	fsck_online_unstable(f);
+	return false;
+}
+
 int fsck_dir_open(struct fsck *f, uint64_t number, struct fsck_dir *ret_dir)
 {
 	struct fsck_dir *d = ret_dir;
@@ -318,7 +350,10 @@ int fsck_dir_open(struct fsck *f, uint64_t number, struct fsck_dir *ret_dir)
 	d->file = malloc(sizeof(*d->file));
 	if (!d->file)
 		return -ENOMEM;
-	int err = fsck_fd_read(&f->volume, fsck_fd_addr(f, number), d->file);
+	if (f->online && !look(f, number, d->file))
+		return 0;
+	int err = f->online ? 0
+			    : fsck_fd_read(&f->volume, fsck_fd_addr(f, number), d->file);
 	if (err) {
 		f->is_tree_partial = true;
 		return fsck_read_result(f, err, d->object) == -ENOMEM ? -ENOMEM : 0;
@@ -328,6 +363,8 @@ int fsck_dir_open(struct fsck *f, uint64_t number, struct fsck_dir *ret_dir)
 
 void fsck_dir_close(struct fsck_dir *d)
 {
+	if (d->f->volume.lens)
+		(void)fsck_look_over(d->f);
 	free(d->bytes);
 	free(d->entries);
 	free(d->file);

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "base/bitmap.h"
-#include "fsck/check.h"
+#include "fsck/online.h"
 
 #define LOST_LOOKED_AT 4096u /* lost blocks that are read, of very many */
 
@@ -78,6 +78,13 @@ static void check_links(struct fsck *f, uint64_t number)
 		put_links(f, number, wanted);
 }
 
+static unsigned int rest_on_cluster(struct fsck *f, enum fsck_resource_index i,
+				    uint64_t number)
+{
+	return fsck_rests_on(f, KEY_CLUSTER, i,
+			     number / f->volume.resources[i].per_cluster);
+}
+
 static void mark_journals(struct fsck *f)
 {
 	enum fsck_resource_index i;
@@ -89,6 +96,8 @@ static void mark_journals(struct fsck *f)
 			continue;
 		char text[48];
 		(void)fsck_addr_text(addr, text);
+		unsigned int was = fsck_rests_on(f, KEY_SLOT, i, k);
+		(void)rest_on_cluster(f, i, number);
 		if (!bitmap_get(f->maps[i].allocated, number) &&
 		    fsck_found(f, PROBLEM_ADDR_FREE,
 			       "heartbeat slot %u: journal %s is marked free", k, text))
@@ -97,6 +106,7 @@ static void mark_journals(struct fsck *f)
 			fsck_found(f, PROBLEM_ADDR_SHARED,
 				   "heartbeat slot %u: journal %s belongs to a file too",
 				   k, text);
+		fsck_rests_no_more(f, was);
 		bitmap_set(f->maps[i].seen, number);
 	}
 }
@@ -145,8 +155,11 @@ static void find_lost(struct fsck *f, enum fsck_resource_index i,
 			continue;
 		uint64_t first = n;
 		bool is_told;
-		while (n + 1 < res->count && is_lost(map, n + 1))
+		/* Online: what rests on one lock. */
+		while (n + 1 < res->count && is_lost(map, n + 1) &&
+		       !(f->online && (n + 1) % res->per_cluster == 0))
 			n++;
+		unsigned int was = rest_on_cluster(f, i, n);
 		if (res->addr_type == ADDR_FB || res->addr_type == ADDR_LFB)
 			is_told = fsck_found(f, problem,
 					     "%s %llu to %llu: allocated, nothing refers "
@@ -162,6 +175,7 @@ static void find_lost(struct fsck *f, enum fsck_resource_index i,
 					     (ull)(n % res->per_cluster));
 		if (is_told)
 			free_range(map, first, n);
+		fsck_rests_no_more(f, was);
 	}
 }
 
@@ -183,10 +197,12 @@ static void find_lost_journals(struct fsck *f, enum fsck_resource_index i)
 		    (looked_at++ >= LOST_LOOKED_AT || !is_journal(f, i, n)))
 			continue;
 		bitmap_set(map->seen, n);
+		unsigned int was = rest_on_cluster(f, i, n);
 		if (fsck_found(f, PROBLEM_JOURNAL_LOST,
 			       "%s: an old journal, no heartbeat slot names it",
 			       fsck_addr_text(fsck_addr_of(&f->volume, i, n), text)))
 			bitmap_clear(map->allocated, n);
+		fsck_rests_no_more(f, was);
 	}
 }
 
@@ -204,9 +220,14 @@ static void find_all_lost(struct fsck *f)
 
 void fsck_pass4_counts(struct fsck *f)
 {
-	for (uint64_t n = 0; n < f->volume.resources[FSCK_FDC].count; n++)
-		if (f->fds[n].type)
-			check_links(f, n);
+	const struct fsck_resource *fdc = &f->volume.resources[FSCK_FDC];
+	for (uint64_t n = 0; n < fdc->count; n++) {
+		if (!f->fds[n].type)
+			continue;
+		unsigned int was = fsck_rests_on(f, KEY_FD, FSCK_FDC, n);
+		check_links(f, n);
+		fsck_rests_no_more(f, was);
+	}
 	mark_journals(f);
 	if (!f->is_partial)
 		find_all_lost(f);

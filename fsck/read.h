@@ -75,7 +75,16 @@ struct fsck_extent {
 	struct fsck_why regions_why; /* what is wrong with those behind the first */
 };
 
+struct fsck_volume;
+
+/* Stands between who reads and the device: look.c. */
+struct fsck_lens {
+	int (*read)(struct fsck_lens *lens, const struct fsck_volume *v, uint64_t vol_off,
+		    void *buf, uint64_t len);
+};
+
 struct fsck_volume {
+	struct fsck_lens *lens; /* NULL: none */
 	struct fsck_extent extents[LVM_EXTENTS_MAX]; /* in volume order */
 	unsigned int extent_count;
 	uint64_t size_bytes; /* what the extents hold together */
@@ -137,8 +146,10 @@ uint32_t fsck_extent_pes(const struct fsck_extent *e);
 int fsck_place(const struct fsck_volume *v, uint64_t vol_off,
 	       const struct fsck_extent **ret_extent, uint64_t *ret_dev_off,
 	       uint64_t *ret_len) __attribute__((warn_unused_result));
-/* Any range of the volume. -EINVAL outside of it. */
+/* Any range of the volume, through the lens; past it. -EINVAL outside of it. */
 int fsck_read(const struct fsck_volume *v, uint64_t vol_off, void *buf, uint64_t len)
+	__attribute__((warn_unused_result));
+int fsck_read_past(const struct fsck_volume *v, uint64_t vol_off, void *buf, uint64_t len)
 	__attribute__((warn_unused_result));
 /* A heartbeat slot. */
 int fsck_slot_read(const struct fsck_volume *v, uint32_t slot,

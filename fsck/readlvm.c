@@ -7,7 +7,7 @@
  * begin (LVM_DATA_OFF), and behind 65,536 of them from where an extension header says so.
  * The PE tables are compared with that rule by pass 0, not used.
  *
- * Every offset goes through fsck_read, which knows the end of the volume.
+ * Every offset goes through fsck_read_past, which knows the end of the volume.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -253,6 +253,12 @@ int fsck_place(const struct fsck_volume *v, uint64_t vol_off,
 }
 
 int fsck_read(const struct fsck_volume *v, uint64_t vol_off, void *buf, uint64_t len)
+{
+	return v->lens ? v->lens->read(v->lens, v, vol_off, buf, len)
+		       : fsck_read_past(v, vol_off, buf, len);
+}
+
+int fsck_read_past(const struct fsck_volume *v, uint64_t vol_off, void *buf, uint64_t len)
 {
 	uint8_t *to = buf;
 	uint64_t end;

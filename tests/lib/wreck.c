@@ -21,16 +21,39 @@ void wreck_found(void *arg, enum fsck_problem problem, const char *text)
 		       fsck_problem(problem)->code, text);
 }
 
-int wreck_check(struct bdev **devices, unsigned int count, struct findings *ret_all,
-		struct fsck_summary *ret_summary)
+static int check(struct fsck_options *options, struct findings *ret_all,
+		 struct fsck_summary *ret_summary)
 {
 	memset(ret_all, 0, sizeof(*ret_all));
 	memset(ret_summary, 0, sizeof(*ret_summary));
-	struct fsck_options options = { .devices = devices,
-					.device_count = count,
-					.found = wreck_found,
-					.arg = ret_all };
-	return fsck_check(&options, ret_summary);
+	options->found = wreck_found;
+	options->arg = ret_all;
+	return fsck_check(options, ret_summary);
+}
+
+int wreck_check(struct bdev **devices, unsigned int count, struct findings *ret_all,
+		struct fsck_summary *ret_summary)
+{
+	struct fsck_options options = { .devices = devices, .device_count = count };
+	return check(&options, ret_all, ret_summary);
+}
+
+/* What --online must find as well where nobody writes, and told no more. */
+static bool is_named_online(const struct wreck *one, struct bdev *bd,
+			    const struct findings *offline)
+{
+	static struct findings all;
+	struct fsck_summary summary;
+	struct fsck_options options = { .devices = &bd,
+					.device_count = 1,
+					.is_online = true };
+	enum finding_severity severity = fsck_problem(one->problem)->severity;
+	if (check(&options, &all, &summary) != 0)
+		return false;
+	for (unsigned int p = 0; p < PROBLEM_COUNT; p++)
+		if (all.counts[p] && !offline->counts[p])
+			return false;
+	return all.counts[one->problem] || severity == FINDING_NOTE;
 }
 
 void wreck_assert_clean(struct bdev *bd)
@@ -113,6 +136,11 @@ void wreck_all(const struct wrecker *w, const struct wreck *wrecks, size_t count
 			wreck_poke(w, &one->pokes[k]);
 		int err = wreck_check(&bd, 1, &all, &summary);
 		bool is_right = !err && is_named(one, &all, &summary);
+		if (is_right && !is_named_online(one, bd, &all)) {
+			failed++;
+			print_message("# wreck %zu, online: %s is not found\n", i,
+				      fsck_problem(one->problem)->code);
+		}
 		if (is_right && w->is_mended && !is_mended(bd, one, &summary, &before)) {
 			failed++;
 			print_message("# wreck %zu, %s: see above\n", i,

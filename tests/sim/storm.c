@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
+#include "tests/sim/onlooker.h"
 #include "tests/sim/simguard.h"
 #include "tests/sim/storm_private.h"
 
@@ -351,11 +352,15 @@ void storm_run(void *arg)
 	prepare(w);
 	for (unsigned int i = 0; i < w->storm.hosts; i++)
 		start_host(w, NULL);
+	struct onlooker onlooker = { .cluster = w->c };
+	struct task *look = w->storm.has_onlooker ? onlooker_start(&onlooker) : NULL;
 	struct task *guard = task_start("guards", guards, w);
 	struct task *faults = task_start("faults", trouble, w);
 	task_join(faults);
 	for (unsigned int i = 0; i < w->host_count; i++)
 		task_join(w->hosts[i].task);
+	onlooker.is_over = true;
+	task_join(look);
 	polite.has_pr = w->storm.has_pr;
 	simdisk_behave(w->c->disk, &polite);
 	SIM_CHECK(
@@ -363,6 +368,7 @@ void storm_run(void *arg)
 	w->is_over = true;
 	task_join(guard);
 	cluster_check(w->c, true);
+	onlooker_judge(&onlooker);
 	sum_up(w);
 	for (unsigned int i = 0; i < w->host_count; i++)
 		simguard_free(w->hosts[i].mount.guard);

@@ -60,6 +60,7 @@ struct storm {
 	int clock_ppm;		  /* rates up to +- this; default 1000 */
 	bool has_pr;		  /* of the target; ATS only */
 	bool checks_at_effect;	  /* its reservations, else at acceptance */
+	bool has_onlooker;	  /* fsck --online again and again: finds nothing */
 	bool no_guard;		  /* nobody cuts a host that stands still */
 	bool no_liveness_lock;	  /* leases on files too */
 	uint64_t residue_ns;	  /* the target's, if not 0 */
