@@ -23,7 +23,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/falloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -76,6 +75,16 @@ static bool is_open(struct mount *m, fuse_ino_t ino)
 	HASH_FIND(hh, m->opened, &ino, sizeof(ino), o);
 	mutex_unlock(&m->m);
 	return o != NULL;
+}
+
+bool files_is_unlinked(struct mount *m, fuse_ino_t ino)
+{
+	struct opened *o;
+	mutex_lock(&m->m);
+	HASH_FIND(hh, m->opened, &ino, sizeof(ino), o);
+	bool is_unlinked = o && o->is_unlinked;
+	mutex_unlock(&m->m);
+	return is_unlinked;
 }
 
 /* Under m: until nobody uses or changes it. */
@@ -152,6 +161,21 @@ static void unuse(struct mount *m, struct opened *o)
 	if (--o->users == 0)
 		cond_broadcast(&o->c);
 	mutex_unlock(&m->m);
+}
+
+struct vmfs_file *files_use(struct mount *m, const struct fuse_file_info *fi)
+{
+	return use(m, handle_of(fi)->opened);
+}
+
+void files_unuse(struct mount *m, const struct fuse_file_info *fi)
+{
+	unuse(m, handle_of(fi)->opened);
+}
+
+bool files_may_write(const struct fuse_file_info *fi)
+{
+	return handle_of(fi)->may_write;
 }
 
 /* ---- opening and closing ---- */
@@ -510,77 +534,4 @@ void do_fsync(fuse_req_t req, fuse_ino_t ino, int is_data_only, struct fuse_file
 	(void)ino;
 	(void)is_data_only; /* the length is needed to find the data */
 	reply_error(req, commit(mount_of(req), handle_of(fi)));
-}
-
-/* ---- space ---- */
-
-static int allocate(struct vmfs_file *file, uint64_t off, uint64_t len, int mode)
-{
-	if (mode & FALLOC_FL_KEEP_SIZE) {
-		struct vmfs_stat st;
-		int err = vmfs_file_stat(file, &st);
-		if (err)
-			return err;
-		if (off + len > st.size_bytes)
-			return -EOPNOTSUPP; /* no blocks behind the end */
-	}
-	return vmfs_file_allocate(file, off, len, VMFS_ALLOCATE_TBZ);
-}
-
-void do_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,
-		  struct fuse_file_info *fi)
-{
-	struct mount *m = mount_of(req);
-	struct handle *h = handle_of(fi);
-	(void)ino;
-	if (!h->may_write || off < 0 || len <= 0) {
-		reply_error(req, h->may_write ? -EINVAL : -EBADF);
-		return;
-	}
-	struct vmfs_file *file = use(m, h->opened);
-	uint64_t from = (uint64_t)off, count = (uint64_t)len;
-	int kind = mode & ~FALLOC_FL_KEEP_SIZE;
-	int err = -EOPNOTSUPP;
-	if (kind == 0)
-		err = allocate(file, from, count, mode);
-	else if (kind == FALLOC_FL_PUNCH_HOLE)
-		err = vmfs_file_punch(file, from, count);
-	unuse(m, h->opened);
-	reply_error(req, err);
-}
-
-/* Pieces until one is of the kind wanted. */
-static int seek(struct vmfs_file *file, uint64_t *at, bool wants_data)
-{
-	uint64_t len;
-	bool is_data;
-	int err = vmfs_file_extent(file, *at, &len, &is_data);
-	while (!err && is_data != wants_data) {
-		*at += len;
-		err = vmfs_file_extent(file, *at, &len, &is_data);
-		/* Past the last byte there is a hole, and no data. */
-		if (err == -ENXIO && !wants_data)
-			err = 0, is_data = false;
-	}
-	return err;
-}
-
-void do_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
-	      struct fuse_file_info *fi)
-{
-	struct mount *m = mount_of(req);
-	struct opened *o = handle_of(fi)->opened;
-	uint64_t at = (uint64_t)off;
-	(void)ino;
-	if (off < 0 || (whence != SEEK_DATA && whence != SEEK_HOLE)) {
-		reply_error(req, -EINVAL);
-		return;
-	}
-	struct vmfs_file *file = use(m, o);
-	int err = file ? seek(file, &at, whence == SEEK_DATA) : -ESTALE;
-	unuse(m, o);
-	if (err)
-		reply_error(req, err);
-	else
-		fuse_reply_lseek(req, (off_t)at);
 }

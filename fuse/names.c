@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/align.h"
 #include "fuse/ops.h"
 
 static bool is_refused(fuse_req_t req)
@@ -32,7 +33,10 @@ static uint32_t time_of(int to_set, int set, int set_now, const struct timespec 
 {
 	if (to_set & set_now)
 		return now_s();
-	return to_set & set ? (uint32_t)ts->tv_sec : old_s;
+	if (to_set & set) /* the nearest that 32 bits can say */
+		return ts->tv_sec < 0 ? 0 : (uint32_t)min_u64((uint64_t)ts->tv_sec,
+							      UINT32_MAX);
+	return old_s;
 }
 
 /* What is not to be set stays as it is. */
@@ -71,7 +75,7 @@ static int set(struct mount *m, fuse_ino_t ino, const struct stat *attr, int to_
 		wanted = attr_wanted(ret_st, attr, to_set);
 	if (!err && (wanted.has_mode || wanted.has_owner || wanted.has_times))
 		err = vmfs_node_setattr(m->vol, node, &wanted);
-	return err ? err : vmfs_node_stat(m->vol, node, ret_st);
+	return err ? err : node_stat(m, ino, ret_st);
 }
 
 void do_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,

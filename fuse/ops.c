@@ -95,6 +95,14 @@ void reply_error(fuse_req_t req, int err)
 	fuse_reply_err(req, is_damaged || is_missing ? EIO : -err);
 }
 
+int node_stat(struct mount *m, fuse_ino_t ino, struct vmfs_stat *ret_st)
+{
+	int err = vmfs_node_stat(m->vol, node_of_ino(ino), ret_st);
+	if (!err && files_is_unlinked(m, ino))
+		ret_st->links = 0;
+	return err;
+}
+
 static double valid_s(const struct mount *m)
 {
 	return m->options.is_immutable ? IMMUTABLE_S : VALID_S;
@@ -160,7 +168,7 @@ static void do_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 {
 	struct vmfs_stat st;
 	(void)fi;
-	int err = vmfs_node_stat(mount_of(req)->vol, node_of_ino(ino), &st);
+	int err = node_stat(mount_of(req), ino, &st);
 	if (err)
 		reply_error(req, err);
 	else
@@ -319,6 +327,7 @@ const struct fuse_lowlevel_ops vmfs_fuse_ops = {
 	.fsync = do_fsync,
 	.fallocate = do_fallocate,
 	.lseek = do_lseek,
+	.copy_file_range = do_copy_file_range,
 	.getxattr = do_getxattr,
 	.listxattr = do_listxattr,
 };

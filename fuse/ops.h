@@ -43,6 +43,9 @@ static inline struct mount *mount_of(fuse_req_t req)
 struct vmfs_node node_of_ino(fuse_ino_t ino);
 fuse_ino_t ino_of_node(struct vmfs_node node);
 struct stat attr_of(const struct mount *m, const struct vmfs_stat *st);
+/* As vmfs_node_stat; a file that lost its name while it is open has no links. */
+int node_stat(struct mount *m, fuse_ino_t ino, struct vmfs_stat *ret_st)
+	__attribute__((warn_unused_result));
 /* Replies: the negative errno of the library as one that POSIX callers know. */
 void reply_error(fuse_req_t req, int err);
 void reply_attr(fuse_req_t req, const struct vmfs_stat *st);
@@ -80,10 +83,13 @@ void do_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 void do_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void do_fsync(fuse_req_t req, fuse_ino_t ino, int is_data_only,
 	      struct fuse_file_info *fi);
-void do_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,
-		  struct fuse_file_info *fi);
-void do_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
-	      struct fuse_file_info *fi);
+/*
+ * The file of an open handle, until files_unuse(); NULL if it could not be opened again
+ * (-ESTALE to who reads; who may write always has one).
+ */
+struct vmfs_file *files_use(struct mount *m, const struct fuse_file_info *fi);
+void files_unuse(struct mount *m, const struct fuse_file_info *fi);
+bool files_may_write(const struct fuse_file_info *fi);
 /*
  * What is open under that number keeps its file although its name goes: 0 with *ret_hold,
  * NULL if nothing is open. Then files_unhold().
@@ -96,9 +102,21 @@ void files_unhold(struct mount *m, struct handle *hold, bool is_unlinked);
  * the FD. 0 if nothing is.
  */
 int files_commit(struct mount *m, fuse_ino_t ino) __attribute__((warn_unused_result));
+/* True if it has no name any more. */
+bool files_is_unlinked(struct mount *m, fuse_ino_t ino);
 /* fi: an open handle, or NULL. */
 int files_truncate(struct mount *m, fuse_ino_t ino, uint64_t size,
 		   struct fuse_file_info *fi) __attribute__((warn_unused_result));
+
+/* ---- space.c: what needs no bytes from the kernel ---- */
+
+void do_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,
+		  struct fuse_file_info *fi);
+void do_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
+	      struct fuse_file_info *fi);
+void do_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
+			struct fuse_file_info *fi_in, fuse_ino_t ino_out, off_t off_out,
+			struct fuse_file_info *fi_out, size_t len, int flags);
 
 /* ---- xattr.c ---- */
 

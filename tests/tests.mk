@@ -9,7 +9,7 @@
 #                       that replay tests/fuzz/corpus/NAME
 #   tests/cli/*.sh      shell, TAP (tests/lib/tap.sh)
 #   tests/harm/*.sh     the same; tests/cli/harm_field.sh runs them side by side
-#   tests/mount/*.c     programs that look at a mount from inside; tests/cli/fuse_write.sh
+#   tests/mount/*.c     programs that look at a mount from inside; tests/cli/fuse_*.sh
 #   tests/storm/*       hosts that are killed at random; tests/cli/storm_*.sh run it
 #   tests/model/run.sh  spin over the models of the protocol
 #   tests/rules.yml     which of them may run side by side
@@ -106,8 +106,8 @@ $(STORM): $(call objs,$(wildcard tests/storm/*.c) tests/lib/model.c tests/lib/sc
 	@echo "  LD      $@"
 	@$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS_all) -lz $(SYS)
 
-# What a mount must be, from inside of it (tests/cli/fuse_write.sh).
-MOUNT := $(B)/tests/mount/mount_model
+# What a mount must be, from inside of it (tests/cli/fuse_*.sh).
+MOUNT := $(patsubst tests/mount/%.c,$(B)/tests/mount/%,$(wildcard tests/mount/*.c))
 $(MOUNT): $(B)/tests/%: $(O)/tests/%.o
 	@mkdir -p $(@D)
 	@echo "  LD      $@"

@@ -142,22 +142,56 @@ static void op_truncate(struct run *r)
 
 static void op_allocate(struct run *r)
 {
+	static const struct {
+		const char *op;
+		int mode;
+	} kinds[] = {
+		{ "allocate", 0 },
+		{ "punch", FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE },
+		{ "zero", FALLOC_FL_ZERO_RANGE },
+		{ "zero inside", FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE },
+	};
 	uint64_t len = 1 + draw(r, PIECE_MAX * 2);
 	uint64_t off = draw(r, SIZE_MAX_BYTES - len);
-	bool is_hole = draw(r, 2);
-	r->op = is_hole ? "punch" : "allocate";
-	int mode = is_hole ? FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE : 0;
+	int mode = kinds[draw(r, 4)].mode;
+	for (size_t i = 0; i < 4; i++)
+		r->op = mode == kinds[i].mode ? kinds[i].op : r->op;
 	check(r, fallocate(r->fd, mode, (off_t)off, (off_t)len) == 0, "fallocate", off);
-	if (is_hole)
+	if (mode)
 		memset(r->model + off, 0, len);
-	else if (off + len > r->size)
+	if (!(mode & FALLOC_FL_KEEP_SIZE) && off + len > r->size)
 		r->size = off + len;
+	if (r->size < off + len)
+		memset(r->model + r->size, 0, off + len - r->size);
+}
+
+static void op_copy(struct run *r)
+{
+	uint64_t from = draw(r, r->size), to = draw(r, SIZE_MAX_BYTES - PIECE_MAX);
+	uint64_t len = 1 + draw(r, PIECE_MAX);
+	r->op = "copy";
+	len = from + len > r->size ? r->size - from : len;
+	if (!len || (from < to + len && to < from + len))
+		return;
+	while (len) {
+		off_t in = (off_t)from, out = (off_t)to;
+		ssize_t n = copy_file_range(r->fd, &in, r->fd, &out, len, 0);
+		check(r, n > 0, "copied short", from);
+		memcpy(r->model + to, r->model + from, (size_t)n);
+		from += (uint64_t)n;
+		to += (uint64_t)n;
+		len -= (uint64_t)n;
+	}
+	r->size = to > r->size ? to : r->size;
 }
 
 static void one_step(struct run *r)
 {
 	struct stat st;
-	switch (draw(r, 16)) {
+	switch (draw(r, 17)) {
+	case 16:
+		op_copy(r);
+		break;
 	case 0:
 	case 1:
 		op_truncate(r);

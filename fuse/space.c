@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What is done to an open file without bytes from the kernel: blocks given and taken,
+ * holes found, ranges copied within the volume.
+ *
+ * A range is zeroed by taking its blocks away and giving it others, to be zeroed: nothing
+ * is written but the edges. A copy does not pass through the kernel; holes stay holes.
+ * The kernel has sent what it held of the source, and forgets what it has of the target.
+ */
+#include <errno.h>
+#include <linux/falloc.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/align.h"
+#include "base/buf.h"
+#include "fuse/ops.h"
+
+#define COPY_PIECE (1u << 20)
+#define COPY_MAX (64u << 20) /* of one request, so that it can be interrupted between */
+
+static int size_of(struct vmfs_file *file, uint64_t *ret_size)
+{
+	struct vmfs_stat st;
+	int err = vmfs_file_stat(file, &st);
+	if (!err)
+		*ret_size = st.size_bytes;
+	return err;
+}
+
+/* ---- blocks given and taken ---- */
+
+static int allocate(struct vmfs_file *file, uint64_t off, uint64_t len, int mode)
+{
+	uint64_t size;
+	int err = mode & FALLOC_FL_KEEP_SIZE ? size_of(file, &size) : 0;
+	if (err)
+		return err;
+	if (mode & FALLOC_FL_KEEP_SIZE && off + len > size)
+		return -EOPNOTSUPP; /* no blocks behind the end */
+	return vmfs_file_allocate(file, off, len, VMFS_ALLOCATE_TBZ);
+}
+
+static int zero(struct vmfs_file *file, uint64_t off, uint64_t len, int mode)
+{
+	uint64_t size;
+	int err = size_of(file, &size);
+	if (!err && mode & FALLOC_FL_KEEP_SIZE)
+		len = off < size ? min_u64(len, size - off) : 0;
+	if (err || !len)
+		return err;
+	err = vmfs_file_punch(file, off, len);
+	return err ? err : vmfs_file_allocate(file, off, len, VMFS_ALLOCATE_TBZ);
+}
+
+void do_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,
+		  struct fuse_file_info *fi)
+{
+	struct mount *m = mount_of(req);
+	(void)ino;
+	if (!files_may_write(fi) || off < 0 || len <= 0) {
+		reply_error(req, files_may_write(fi) ? -EINVAL : -EBADF);
+		return;
+	}
+	struct vmfs_file *file = files_use(m, fi);
+	uint64_t from = (uint64_t)off, count = (uint64_t)len;
+	int kind = mode & ~FALLOC_FL_KEEP_SIZE;
+	int err = -EOPNOTSUPP;
+	if (kind == 0)
+		err = allocate(file, from, count, mode);
+	else if (kind == FALLOC_FL_PUNCH_HOLE)
+		err = vmfs_file_punch(file, from, count);
+	else if (kind == FALLOC_FL_ZERO_RANGE)
+		err = zero(file, from, count, mode);
+	files_unuse(m, fi);
+	reply_error(req, err);
+}
+
+/* ---- holes found ---- */
+
+/* Pieces until one is of the kind wanted. */
+static int seek(struct vmfs_file *file, uint64_t *at, bool wants_data)
+{
+	uint64_t len;
+	bool is_data;
+	int err = vmfs_file_extent(file, *at, &len, &is_data);
+	while (!err && is_data != wants_data) {
+		*at += len;
+		err = vmfs_file_extent(file, *at, &len, &is_data);
+		/* Past the last byte there is a hole, and no data. */
+		if (err == -ENXIO && !wants_data)
+			err = 0, is_data = false;
+	}
+	return err;
+}
+
+void do_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
+	      struct fuse_file_info *fi)
+{
+	struct mount *m = mount_of(req);
+	uint64_t at = (uint64_t)off;
+	(void)ino;
+	if (off < 0 || (whence != SEEK_DATA && whence != SEEK_HOLE)) {
+		reply_error(req, -EINVAL);
+		return;
+	}
+	struct vmfs_file *file = files_use(m, fi);
+	int err = file ? seek(file, &at, whence == SEEK_DATA) : -ESTALE;
+	files_unuse(m, fi);
+	if (err)
+		reply_error(req, err);
+	else
+		fuse_reply_lseek(req, (off_t)at);
+}
+
+/* ---- copies ---- */
+
+struct copy {
+	struct vmfs_file *in, *out;
+	uint64_t at_in, at_out, len;
+	char *buf;
+};
+
+static int copy_data(struct copy *c, uint64_t len)
+{
+	int err = 0;
+	while (!err && len) {
+		int64_t n = vmfs_file_read(c->in, c->buf, min_u64(len, COPY_PIECE),
+					   c->at_in);
+		if (n <= 0)
+			return n < 0 ? (int)n : -ENXIO; /* shorter meanwhile */
+		err = vmfs_file_write(c->out, c->buf, (uint64_t)n, c->at_out);
+		if (err)
+			break;
+		c->at_in += (uint64_t)n;
+		c->at_out += (uint64_t)n;
+		c->len -= (uint64_t)n;
+		len -= (uint64_t)n;
+	}
+	return err;
+}
+
+static int copy_hole(struct copy *c, uint64_t len)
+{
+	uint64_t size = 0;
+	int err = size_of(c->out, &size);
+	if (!err && c->at_out < size)
+		err = vmfs_file_punch(c->out, c->at_out, min_u64(len, size - c->at_out));
+	if (!err && c->at_out + len > size)
+		err = vmfs_file_truncate(c->out, c->at_out + len);
+	if (!err) {
+		c->at_in += len;
+		c->at_out += len;
+		c->len -= len;
+	}
+	return err;
+}
+
+/* As much as there is; an error only if nothing was copied. */
+static int64_t copy_range(struct copy *c)
+{
+	uint64_t wanted = c->len;
+	int err = 0;
+	while (!err && c->len) {
+		uint64_t len;
+		bool is_data;
+		err = vmfs_file_extent(c->in, c->at_in, &len, &is_data);
+		if (err)
+			break;
+		len = min_u64(len, c->len);
+		err = is_data ? copy_data(c, len) : copy_hole(c, len);
+	}
+	uint64_t done = wanted - c->len;
+	return done || err == -ENXIO ? (int64_t)done : err;
+}
+
+void do_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
+			struct fuse_file_info *fi_in, fuse_ino_t ino_out, off_t off_out,
+			struct fuse_file_info *fi_out, size_t len, int flags)
+{
+	struct mount *m = mount_of(req);
+	(void)ino_in;
+	(void)ino_out;
+	if (flags || off_in < 0 || off_out < 0) {
+		reply_error(req, -EINVAL);
+		return;
+	}
+	struct copy c = {
+		.in = files_use(m, fi_in), .out = files_use(m, fi_out),
+		.at_in = (uint64_t)off_in, .at_out = (uint64_t)off_out,
+		.len = min_u64(len, COPY_MAX), .buf = io_alloc(COPY_PIECE),
+	};
+	int64_t n = !c.buf ? -ENOMEM : c.in ? copy_range(&c) : -ESTALE;
+	files_unuse(m, fi_out);
+	files_unuse(m, fi_in);
+	free(c.buf);
+	if (n < 0)
+		reply_error(req, (int)n);
+	else
+		fuse_reply_write(req, (size_t)n);
+}

@@ -1,0 +1,30 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# A mount is what POSIX and Linux say of a filesystem: tests/mount/mount_posix.c (names,
+# kinds, permissions, times) and mount_data.c (lengths, blocks, memory, copies). On
+# VMFS-5 and on VMFS-6, there without FULL only the second.
+
+. "$(dirname "$0")/../lib/tap.sh"
+. "$ROOT/tests/lib/mounts.sh"
+need mkfs.vmfs fsck.vmfs
+need_root
+points=$BIN/../tests/mount
+[ -x "$points/mount_posix" ] || skip_all "$points/mount_posix is not built"
+mnt=$T/mnt lun=$T/lun
+mount_folder "$mnt"
+chmod 711 "$T"
+
+for version in 5 6; do
+	rm -f "$lun"
+	truncate -s 3G "$lun"
+	mkfs.vmfs -q -V "$version" -L posix "$lun" 2>"$T/log" ||
+		skip_all "$(cat "$T/log")"
+	ok "VMFS-$version is mounted" vmfs-fuse -o rw,allow_other "$lun" "$mnt"
+	mkdir "$mnt/posix" "$mnt/data"
+	[ "$version${FULL:-}" = 6 ] ||
+		ok "names, kinds, permissions, times" "$points/mount_posix" "$mnt/posix"
+	ok "lengths, blocks, memory, copies" "$points/mount_data" "$mnt/data"
+	ok "it unmounts" unmount "$mnt"
+	clean "$lun" "VMFS-$version"
+done
