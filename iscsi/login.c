@@ -82,6 +82,20 @@ void iscsi_login_start(struct iscsi_session *s)
 
 /* ---- refusals ---- */
 
+/* Where the target is now, in the text of this answer. */
+static void take_move(struct iscsi_session *s)
+{
+	char *key, *value;
+	uint32_t pos = 0;
+
+	while (iscsi_text_next((char *)s->in.data, s->in.data_len, &pos, &key, &value) >
+	       0) {
+		if (strcmp(key, "TargetAddress") == 0 &&
+		    strlen(value) < sizeof(s->login.moved_to))
+			(void)strcpy(s->login.moved_to, value);
+	}
+}
+
 static void refused(struct iscsi_session *s, uint8_t class, uint8_t detail)
 {
 	static const struct {
@@ -89,8 +103,8 @@ static void refused(struct iscsi_session *s, uint8_t class, uint8_t detail)
 		int error;
 		const char *why;
 	} table[] = {
-		{ 0x0101, -EREMCHG, "the target has moved for a time" },
-		{ 0x0102, -EREMCHG, "the target has moved for good" },
+		{ ISCSI_MOVED_FOR_A_TIME, -EREMCHG, "the target has moved for a time" },
+		{ ISCSI_MOVED_FOR_GOOD, -EREMCHG, "the target has moved for good" },
 		{ 0x0201, -EACCES, "authentication failed" },
 		{ 0x0202, -EACCES, "this initiator is not allowed there" },
 		{ 0x0203, -ENOENT, "target not found" },
@@ -108,6 +122,8 @@ static void refused(struct iscsi_session *s, uint8_t class, uint8_t detail)
 	uint16_t status = (uint16_t)(class << 8 | detail);
 
 	s->login.status = status;
+	if (status == ISCSI_MOVED_FOR_A_TIME || status == ISCSI_MOVED_FOR_GOOD)
+		take_move(s);
 	for (unsigned int i = 0; i < ARRAY_SIZE(table); i++) {
 		if (table[i].status != status)
 			continue;

@@ -55,6 +55,10 @@ enum iscsi_opcode {
 #define ISCSI_STAGE_OPERATIONAL 1u
 #define ISCSI_STAGE_FULL 3u
 
+/* Status class and detail of a login answer (RFC 7143 11.13.5). */
+#define ISCSI_MOVED_FOR_A_TIME 0x0101u
+#define ISCSI_MOVED_FOR_GOOD 0x0102u
+
 /* Task management (RFC 7143 11.5.1, 11.6.1). */
 #define ISCSI_ABORT_TASK 1u
 #define ISCSI_LUN_RESET 5u

@@ -91,6 +91,12 @@ uint32_t iscsi_session_login_status(const struct iscsi_session *s)
 	return s->login.status;
 }
 
+const char *iscsi_session_moved_to(const struct iscsi_session *s, bool *ret_is_for_good)
+{
+	*ret_is_for_good = s->login.status == ISCSI_MOVED_FOR_GOOD;
+	return s->login.moved_to[0] ? s->login.moved_to : NULL;
+}
+
 uint32_t iscsi_session_busy(const struct iscsi_session *s)
 {
 	return s->busy;

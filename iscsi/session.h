@@ -99,6 +99,8 @@ int iscsi_session_error(const struct iscsi_session *s);
 const char *iscsi_session_why(const struct iscsi_session *s);
 /* After a failed login: status class << 8 | detail of the target, else 0. */
 uint32_t iscsi_session_login_status(const struct iscsi_session *s);
+/* DEAD because its login was sent on: to where ("host[:port][,tag]"), else NULL. */
+const char *iscsi_session_moved_to(const struct iscsi_session *s, bool *ret_is_for_good);
 /* The target portal group tag, as told at login. */
 uint16_t iscsi_session_tpgt(const struct iscsi_session *s);
 

@@ -103,6 +103,7 @@ struct login {
 	bool is_target_proved;
 	char our_challenge[CHAP_CHALLENGE_MAX];
 	uint32_t status;
+	char moved_to[280]; /* "": not sent on */
 	uint16_t tpgt;
 	struct buf text; /* of the target, collected over PDUs */
 };

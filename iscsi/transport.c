@@ -38,6 +38,7 @@
 
 #include "base/align.h"
 #include "base/env.h"
+#include "iscsi/route.h"
 
 #define CONNECT_TIME_NS (5 * NS_PER_S)
 #define USER_TIMEOUT_MS 5000
@@ -49,7 +50,7 @@
 struct iscsi_transport {
 	const struct iscsi_params *params;
 	struct iscsi_owner *owner;
-	struct addrinfo *addresses;
+	struct iscsi_route *route; /* the task's */
 	struct task *task;
 	int bell; /* eventfd */
 	struct guard_lease *lease; /* the task's: under which the sockets are */
@@ -241,7 +242,8 @@ static int connect_any(struct iscsi_transport *t)
 	int error = -EHOSTUNREACH;
 	bool is_cut;
 
-	for (const struct addrinfo *a = t->addresses; a; a = a->ai_next) {
+	for (const struct addrinfo *a = iscsi_route_addresses(t->route); a;
+	     a = a->ai_next) {
 		if (is_over(t, &is_cut))
 			return -ESHUTDOWN;
 		error = connect_one(t, a);
@@ -330,48 +332,98 @@ static void turn(struct iscsi_transport *t, struct iscsi_session *s, bool *was_u
 		receive_all(t, s);
 }
 
-/* A connection from its first byte to its last. Returns whether to try again. */
-static bool serve(struct iscsi_transport *t, bool *ret_was_up)
+/*
+ * What the end of a session means for the next. true: the login was sent on, which is no
+ * end for the owner.
+ */
+static bool follow(struct iscsi_transport *t, const struct iscsi_session *s, bool was_up,
+		   int *ret_error, char *why, size_t why_size)
+{
+	bool is_for_good;
+	const char *address = iscsi_session_moved_to(s, &is_for_good);
+
+	*ret_error = iscsi_session_error(s);
+	(void)snprintf(why, why_size, "%s", iscsi_session_why(s));
+	if (was_up)
+		iscsi_route_arrived(t->route);
+	if (address) {
+		int error = iscsi_route_move(t->route, address, is_for_good);
+		if (error == 0)
+			return true;
+		(void)snprintf(why, why_size, "login sent on to %s: %s", address,
+			       error == -ELOOP ? "too many times in a row"
+					       : strerror(-error));
+		*ret_error = error;
+	}
+	iscsi_route_go_home(t->route);
+	return false;
+}
+
+enum after { GIVE_UP, TRY_LATER, TRY_AT_ONCE };
+
+/* Tells the owner of an end. */
+static enum after tell_down(struct iscsi_transport *t, int error, const char *why,
+			    bool was_up)
+{
+	if (!t->owner->down(t->owner, error, why, was_up))
+		return GIVE_UP;
+	return was_up ? TRY_AT_ONCE : TRY_LATER;
+}
+
+/* A connection from its first byte to its last. */
+static enum after serve(struct iscsi_transport *t)
 {
 	struct iscsi_session *s = iscsi_session_new(t->params, clock_now());
+	bool was_up = false;
 
-	*ret_was_up = false;
 	if (!s)
-		return t->owner->down(t->owner, -ENOMEM, "out of memory", false);
+		return tell_down(t, -ENOMEM, "out of memory", false);
 	while (iscsi_session_phase(s) != ISCSI_DEAD)
-		turn(t, s, ret_was_up);
+		turn(t, s, &was_up);
 	mutex_lock(&t->m);
 	if (iscsi_session_error(s))
 		reset(t); /* a plain close would still deliver what is queued */
 	mutex_unlock(&t->m);
 	sock_close(t);
-	bool is_wanted = t->owner->down(t->owner, iscsi_session_error(s),
-					iscsi_session_why(s), *ret_was_up);
+	char why[320];
+	int error;
+	enum after after = follow(t, s, was_up, &error, why, sizeof(why))
+				   ? TRY_AT_ONCE
+				   : tell_down(t, error, why, was_up);
 	iscsi_session_free(s);
-	return is_wanted;
+	return after;
+}
+
+static enum after no_connection(struct iscsi_transport *t, int error)
+{
+	const char *address = iscsi_route_away(t->route);
+	char why[320];
+
+	(void)snprintf(why, sizeof(why), "%s%s%s", address ? address : "",
+		       address ? ", where the login was sent on to: " : "",
+		       strerror(-error));
+	iscsi_route_go_home(t->route);
+	return tell_down(t, error, why, false);
 }
 
 /* Connects and serves until it is cut, stopped or not wanted. Returns whether cut. */
 static bool serve_all(struct iscsi_transport *t)
 {
-	uint64_t back_off = 0;
-	bool is_wanted = true, is_cut = false;
+	uint64_t back_off = BACK_OFF_MIN_NS;
+	enum after after = TRY_AT_ONCE;
+	bool is_cut = false;
 
-	while (is_wanted && !is_over(t, &is_cut)) {
-		bool was_up = false;
+	while (after != GIVE_UP && !is_over(t, &is_cut)) {
 		int error = connect_any(t);
 		if (is_over(t, &is_cut))
 			break;
-		if (error)
-			is_wanted =
-				t->owner->down(t->owner, error, strerror(-error), false);
-		else
-			is_wanted = serve(t, &was_up);
-		back_off = was_up     ? 0
-			   : back_off ? min_u64(2 * back_off, BACK_OFF_MAX_NS)
-				      : BACK_OFF_MIN_NS;
-		if (is_wanted && back_off)
-			(void)idle_until(t, -1, 0, clock_now() + back_off);
+		after = error ? no_connection(t, error) : serve(t);
+		if (after == TRY_AT_ONCE)
+			back_off = BACK_OFF_MIN_NS;
+		if (after != TRY_LATER)
+			continue;
+		(void)idle_until(t, -1, 0, clock_now() + back_off);
+		back_off = min_u64(2 * back_off, BACK_OFF_MAX_NS);
 	}
 	sock_close(t);
 	return is_cut;
@@ -416,9 +468,6 @@ int iscsi_transport_start(const char *host, uint16_t port,
 			  const struct iscsi_params *params, struct iscsi_owner *owner,
 			  struct iscsi_transport **ret_transport, const char **ret_why)
 {
-	struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
-				  .ai_flags = AI_NUMERICSERV };
-	char port_text[8];
 	int error;
 
 	*ret_why = "out of memory";
@@ -430,17 +479,13 @@ int iscsi_transport_start(const char *host, uint16_t port,
 	t->sock = -1;
 	mutex_init(&t->m);
 	cond_init(&t->c);
-	(void)snprintf(port_text, sizeof(port_text), "%u", port);
-	error = getaddrinfo(host, port_text, &hints, &t->addresses);
-	if (error) {
-		*ret_why = gai_strerror(error);
-		error = -EHOSTUNREACH;
+	error = iscsi_route_new(host, port, &t->route, ret_why);
+	if (error)
 		goto err_free;
-	}
 	t->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (t->bell < 0) {
 		error = -errno;
-		goto err_addresses;
+		goto err_route;
 	}
 	*ret_transport = t;
 	t->task = task_start("iscsi", run, t);
@@ -448,8 +493,8 @@ int iscsi_transport_start(const char *host, uint16_t port,
 		return 0;
 	error = -ENOMEM;
 	(void)close(t->bell);
-err_addresses:
-	freeaddrinfo(t->addresses);
+err_route:
+	iscsi_route_free(t->route);
 err_free:
 	cond_done(&t->c);
 	mutex_done(&t->m);
@@ -516,7 +561,7 @@ void iscsi_transport_stop(struct iscsi_transport *t)
 	iscsi_transport_wake(t);
 	task_join(t->task);
 	(void)close(t->bell);
-	freeaddrinfo(t->addresses);
+	iscsi_route_free(t->route);
 	cond_done(&t->c);
 	mutex_done(&t->m);
 	free(t);

@@ -3,7 +3,6 @@
 #include "iscsi/url.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -36,8 +35,8 @@ static bool take_user(struct iscsi_url *u, const char *from, const char *at)
 	       take(u->password, sizeof(u->password), percent + 1, at);
 }
 
-/* host[:port] or [address][:port] */
-static bool take_portal(struct iscsi_url *u, const char *from, const char *to)
+bool iscsi_portal_parse(const char *from, const char *to, char ret_host[ISCSI_HOST_SIZE],
+			uint16_t *ret_port)
 {
 	const char *bracket =
 		*from == '[' ? memchr(from, ']', (size_t)(to - from)) : NULL;
@@ -52,9 +51,11 @@ static bool take_portal(struct iscsi_url *u, const char *from, const char *to)
 	    (*host_end != ':' || !take(port_text, sizeof(port_text), host_end + 1, to) ||
 	     parse_u64(port_text, 65535, &port) < 0 || port == 0))
 		return false;
-	u->port = (uint16_t)port;
-	return bracket ? take(u->host, sizeof(u->host), from + 1, bracket)
-		       : take(u->host, sizeof(u->host), from, host_end);
+	if (!(bracket ? take(ret_host, ISCSI_HOST_SIZE, from + 1, bracket)
+		      : take(ret_host, ISCSI_HOST_SIZE, from, host_end)))
+		return false;
+	*ret_port = (uint16_t)port;
+	return true;
 }
 
 /* true if text can be a name (RFC 7143 4.2.7.2). */
@@ -148,7 +149,7 @@ static const char *parse(const char *text, struct iscsi_url *u)
 	const char *at = memrchr(from, '@', (size_t)(slash - from));
 	if (at && !take_user(u, from, at))
 		return "its user or password is empty or too long";
-	if (!take_portal(u, at ? at + 1 : from, slash))
+	if (!iscsi_portal_parse(at ? at + 1 : from, slash, u->host, &u->port))
 		return "its host or port is wrong";
 	if (!take(u->target, sizeof(u->target), slash + 1, last) || !is_name(u->target))
 		return "its target is no iSCSI name (iqn., eui., naa.)";

@@ -30,11 +30,14 @@ struct rule {
 struct target {
 	struct task *task;
 	int listener;
-	char url[128];
+	char url[128], address[64];
 	struct mutex m; /* over all that follows */
 	bool is_stopping, is_stalled, was_stalled;
 	struct rule rules[256];
 	unsigned int seen[256], logins, aborts;
+	char next[128]; /* address that logins are sent on to, so often */
+	unsigned int moves;
+	bool moves_for_good;
 	uint8_t isid[MAX_LOGINS][6];
 	uint8_t disk_number;
 	be64 pr_key; /* 0: none */
@@ -114,6 +117,26 @@ static bool send_pdu(struct link *l, struct iscsi_target_pdu *h, const void *dat
 
 /* ---- login, and what is no command ---- */
 
+/* true: this login is for another address, and has been told so. */
+static bool sends_on(struct link *l)
+{
+	struct iscsi_login_response_pdu h = { .opcode = ISCSI_LOGIN_RESPONSE,
+					      .itt = l->head.i.itt,
+					      .status_class = 1,
+					      .status_detail = 1 };
+	char text[160];
+
+	mutex_lock(&l->t->m);
+	bool is_moved = l->t->moves > 0;
+	if (is_moved)
+		l->t->moves--;
+	h.status_detail += l->t->moves_for_good;
+	int len = snprintf(text, sizeof(text), "TargetAddress=%s", l->t->next) + 1;
+	mutex_unlock(&l->t->m);
+	return is_moved &&
+	       send_pdu(l, (struct iscsi_target_pdu *)&h, text, (uint32_t)len, true);
+}
+
 static bool answer_login(struct link *l)
 {
 	static const char keys[] =
@@ -124,6 +147,8 @@ static bool answer_login(struct link *l)
 				      .itt = l->head.i.itt };
 	bool is_last = (l->head.i.flags & 3) == ISCSI_STAGE_FULL;
 
+	if (sends_on(l))
+		return false;
 	l->exp_cmd_sn = be32_get(l->head.i.cmd_sn);
 	memcpy(h.lun, l->head.login.isid, 6);
 	h.lun[7] = 1; /* TSIH */
@@ -421,6 +446,8 @@ struct target *target_new(void)
 	(void)snprintf(t->url, sizeof(t->url),
 		       "iscsi://127.0.0.1:%u/iqn.2026-01.org.example:made-up/0",
 		       ntohs(a.sin_port));
+	(void)snprintf(t->address, sizeof(t->address), "127.0.0.1:%u,1",
+		       ntohs(a.sin_port));
 	mutex_init(&t->m);
 	t->task = task_start("target", run, t);
 	return t;
@@ -435,6 +462,21 @@ void target_free(struct target *t)
 	(void)close(t->listener);
 	mutex_done(&t->m);
 	free(t);
+}
+
+const char *target_address(const struct target *t)
+{
+	return t->address;
+}
+
+void target_send_on(struct target *t, const char *address, bool is_for_good,
+		    unsigned int times)
+{
+	mutex_lock(&t->m);
+	(void)snprintf(t->next, sizeof(t->next), "%s", address);
+	t->moves_for_good = is_for_good;
+	t->moves = times;
+	mutex_unlock(&t->m);
 }
 
 const char *target_url(const struct target *t)

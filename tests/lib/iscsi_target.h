@@ -42,6 +42,11 @@ void target_rule(struct target *t, uint8_t opcode, enum target_action action,
 void target_rule_status(struct target *t, uint8_t opcode, uint8_t status, uint32_t sense,
 			unsigned int times);
 void target_resume(struct target *t);
+/* Sends the next `times` logins on to address, "host:port,tag". */
+void target_send_on(struct target *t, const char *address, bool is_for_good,
+		    unsigned int times);
+/* "127.0.0.1:PORT,1"; valid until free. */
+const char *target_address(const struct target *t);
 /* Another disk under the same name: its NAA id changes. */
 void target_swap_disk(struct target *t);
 

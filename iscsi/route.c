@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Home and away.
+ *
+ *   HOME --moved for a time--> AWAY --the connection ends, or there is none--> HOME
+ *   HOME or AWAY --moved for good--> HOME, which is elsewhere now
+ *
+ * A storage array that balances its sessions sends each login on, so every new connection
+ * asks at home again: what was right for the last one need not be right now. "For good"
+ * holds as long as this process: the user's URL is the user's.
+ *
+ * Invariants:
+ * 1. At most ISCSI_HOPS_MAX moves without a login that was let in or a connection that
+ *    failed: two portals that send us to each other do not keep us busy for ever.
+ * 2. A move that fails leaves the route as it was.
+ */
+#include "iscsi/route.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "iscsi/url.h"
+
+struct iscsi_route {
+	struct addrinfo *home, *away; /* away NULL: at home */
+	char *address;		      /* of away */
+	unsigned int hops;
+};
+
+/* A name lookup. *ret_why is only set on failure. */
+static int look_up(const char *host, uint16_t port, struct addrinfo **ret_addresses,
+		   const char **ret_why)
+{
+	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
+					.ai_flags = AI_NUMERICSERV };
+	char port_text[8];
+
+	(void)snprintf(port_text, sizeof(port_text), "%u", port);
+	int error = getaddrinfo(host, port_text, &hints, ret_addresses);
+	if (error == 0)
+		return 0;
+	*ret_why = gai_strerror(error);
+	return error == EAI_MEMORY ? -ENOMEM : -EHOSTUNREACH;
+}
+
+int iscsi_route_new(const char *host, uint16_t port, struct iscsi_route **ret_route,
+		    const char **ret_why)
+{
+	struct iscsi_route *route = calloc(1, sizeof(*route));
+
+	*ret_why = "out of memory";
+	if (!route)
+		return -ENOMEM;
+	int error = look_up(host, port, &route->home, ret_why);
+	if (error) {
+		free(route);
+		return error;
+	}
+	*ret_route = route;
+	return 0;
+}
+
+void iscsi_route_free(struct iscsi_route *route)
+{
+	if (!route)
+		return;
+	iscsi_route_go_home(route);
+	freeaddrinfo(route->home);
+	free(route);
+}
+
+const struct addrinfo *iscsi_route_addresses(const struct iscsi_route *route)
+{
+	return route->away ? route->away : route->home;
+}
+
+const char *iscsi_route_away(const struct iscsi_route *route)
+{
+	return route->away ? route->address : NULL;
+}
+
+static void set_away(struct iscsi_route *route, struct addrinfo *away, char *address)
+{
+	if (route->away)
+		freeaddrinfo(route->away);
+	free(route->address);
+	route->away = away;
+	route->address = address;
+}
+
+int iscsi_route_move(struct iscsi_route *route, const char *address, bool is_for_good)
+{
+	char host[ISCSI_HOST_SIZE];
+	const char *end = strrchr(address, ','), *why;
+	struct addrinfo *there;
+	uint16_t port;
+
+	if (route->hops == ISCSI_HOPS_MAX)
+		return -ELOOP;
+	if (!iscsi_portal_parse(address, end ? end : address + strlen(address), host,
+				&port))
+		return -EINVAL;
+	char *copy = strdup(address);
+	int error = copy ? look_up(host, port, &there, &why) : -ENOMEM;
+	if (error) {
+		free(copy);
+		return error;
+	}
+	route->hops++;
+	if (is_for_good) {
+		set_away(route, NULL, NULL);
+		freeaddrinfo(route->home);
+		route->home = there;
+		free(copy);
+	} else {
+		set_away(route, there, copy);
+	}
+	return 0;
+}
+
+void iscsi_route_arrived(struct iscsi_route *route)
+{
+	route->hops = 0;
+}
+
+void iscsi_route_go_home(struct iscsi_route *route)
+{
+	set_away(route, NULL, NULL);
+	route->hops = 0;
+}
