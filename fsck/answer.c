@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define HASH_FUNCTION HASH_SAX /* clang warns of the default one */
 #include <uthash.h>
 #include <xxhash.h>
 

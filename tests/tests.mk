@@ -79,6 +79,7 @@ $(SIM): $(B)/tests/%: $(O)/tests/%.o $(SIM_LIB) $(TEST_LIB) $(PARTS) $(LIBS_all)
 # Fuzz targets that answer calls of what they try, or need a program's main().
 WRAP_fuzz_reserve := lun_command
 WRAP_fuzz_dump := device_open
+WRAP_fuzz_rescue := device_open bdev_file_open
 WRAP_fuzz_guard := clock_now poll pidfd_send_signal
 PARTS_fuzz_dump := $(O)/tests/fuzz/dump_main.o
 $(PARTS_fuzz_dump): $(O)/fsck/dump.o
