@@ -25,13 +25,13 @@ enum exit_code {
 static const char usage_text[] =
 	"usage: vmfs-rescue find [-a] DISK\n"
 	"       vmfs-rescue list [-e EXTENT]... DEVICE[@OFFSET]\n"
-	"       vmfs-rescue undelete [OPTION]... DEVICE[@OFFSET] FD|PATH OUT\n"
+	"       vmfs-rescue undelete [OPTION]... DEVICE[@OFFSET] FD|PATH|-a OUT\n"
 	"       vmfs-rescue copy [OPTION]... DEVICE[@OFFSET] PATH|-a OUT\n"
 	"       vmfs-rescue vmdk [-t ADAPTER] [DEVICE[@OFFSET]] FLAT OUT.vmdk\n"
 	"  find      VMFS volumes on a disk without partition table (-a: also inside of\n"
 	"            those that were found)\n"
 	"  list      removed files, and what is left of them\n"
-	"  undelete  (or recover) one of them, to a file on the host\n"
+	"  undelete  (or recover) one of them or all (-a), to files on the host\n"
 	"  copy      a file or a tree, or all (-a), out of a damaged volume\n"
 	"  vmdk      a new descriptor for a flat file\n"
 	"  -e EXTENT   a further extent of the volume\n"
@@ -72,8 +72,10 @@ static void tell(struct reporter *base, enum report_level level, const char *tex
 	const struct rescue_reporter *r = (const struct rescue_reporter *)base;
 	if (r->is_quiet || level > (r->is_silent ? REPORT_WARN : REPORT_INFO))
 		return;
-	fprintf(stderr, "vmfs-rescue: %s%s\n", level == REPORT_WARN ? "warning: " : "",
-		text);
+	fprintf(stderr, "vmfs-rescue: %s", level == REPORT_WARN ? "warning: " : "");
+	for (; *text; text++) /* names of the disk are in it */
+		fputc((unsigned char)*text < ' ' ? '?' : *text, stderr);
+	fputc('\n', stderr);
 }
 
 static int wrong_use(struct request *q, const char *text)
@@ -126,7 +128,7 @@ static int run_on(struct request *q, const char *command)
 				   args[o->is_all ? 0 : 1], o);
 	if (strcmp(command, "vmdk") == 0)
 		return rescue_vmdk(s, args[0], args[1], o->adapter, &s->r->base);
-	return rescue_undelete(s, args[0], args[1], o);
+	return rescue_undelete(s, o->is_all ? NULL : args[0], args[o->is_all ? 0 : 1], o);
 }
 
 /* Arguments that a command takes, -1: it does not exist. */
@@ -134,12 +136,12 @@ static int args_wanted(const struct request *q, const char *command)
 {
 	if (strcmp(command, "find") == 0 || strcmp(command, "list") == 0)
 		return 1;
-	if (strcmp(command, "copy") == 0)
-		return q->options.is_all ? 2 : 3;
 	if (strcmp(command, "vmdk") == 0)
 		return q->arg_count == 2 ? 2 : 3;
-	return strcmp(command, "undelete") == 0 || strcmp(command, "recover") == 0 ? 3
-										   : -1;
+	bool is_known = strcmp(command, "copy") == 0 ||
+			strcmp(command, "undelete") == 0 ||
+			strcmp(command, "recover") == 0;
+	return !is_known ? -1 : q->options.is_all ? 2 : 3;
 }
 
 static int run(struct request *q, const char *command)

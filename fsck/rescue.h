@@ -151,6 +151,7 @@ struct rescue_options {
 
 int rescue_find(const char *disk, bool is_all, struct reporter *r);
 int rescue_list(struct rescue *s);
+/* what NULL: all, each with its FD behind its name, below out. */
 int rescue_undelete(struct rescue *s, const char *what, const char *out,
 		    const struct rescue_options *options);
 /* path NULL: all. */

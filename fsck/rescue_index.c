@@ -154,12 +154,13 @@ static int grow(void **array, uint32_t count, uint32_t *capacity, size_t size)
 	return 0;
 }
 
-static bool is_name(const char *name, size_t len)
+/* What is left of a name has to look like one; what stands in its place need not. */
+static bool is_name(const char *name, size_t len, bool is_live)
 {
 	if (len == 0 || memchr(name, '/', len) != NULL || strcmp(name, ".") == 0 ||
 	    strcmp(name, "..") == 0)
 		return false;
-	for (size_t i = 0; i < len; i++)
+	for (size_t i = 0; i < len && !is_live; i++)
 		if ((unsigned char)name[i] < ' ')
 			return false;
 	return true;
@@ -176,7 +177,7 @@ static int note_entry(struct scan *k, const struct rescue_entry *e, const char *
 		return 0;
 	memcpy(text, name, len);
 	text[len] = '\0';
-	if (!is_name(text, len))
+	if (!is_name(text, len, e->is_live))
 		return 0;
 	int rc = grow((void **)&s->entries, s->entry_count, &k->entry_capacity,
 		      sizeof(*s->entries));

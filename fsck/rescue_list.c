@@ -8,9 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
-#include "base/align.h"
+#include "base/buf.h"
 #include "base/parse.h"
 #include "fsck/dump_find.h"
 #include "fsck/rescue.h"
@@ -144,6 +145,83 @@ static int find_deleted(struct rescue *s, const char *what, uint32_t *ret_i,
 	return report_error(&s->r->base, -ENOENT, "%s: no removed file (see list)", what);
 }
 
+/* One removed file; label: what it is called in lines about it. */
+static int copy_deleted(struct rescue *s, const struct fsck_file *file, const char *out,
+			const char *label, const struct rescue_options *options)
+{
+	struct rescue_job job = { .s = s,
+				  .file = file,
+				  .out = out,
+				  .map_path = options->map_path,
+				  .label = label,
+				  .retries = options->retries,
+				  .is_deleted = true };
+	return rescue_copy_file(&job);
+}
+
+static bool is_file(const struct fsck_file *file)
+{
+	uint32_t type = le32_get(file->meta.type);
+	return type == VMFS_TYPE_FILE || type == VMFS_TYPE_SYMLINK;
+}
+
+/* The folders of a path on the host. 0 or -errno, told. */
+static int make_folders(struct rescue *s, char *path)
+{
+	for (char *p = strchr(path + 1, '/'); p; p = strchr(p + 1, '/')) {
+		*p = '\0';
+		int rc = mkdir(path, 0700) != 0 && errno != EEXIST ? -errno : 0;
+		*p = '/';
+		if (rc)
+			return report_error(&s->r->base, rc, "%s: %s", path,
+					    strerror(-rc));
+	}
+	return 0;
+}
+
+/* OUT/path.fd-0-12: several files may have had one path. */
+static int copy_to_tree(struct rescue *s, uint32_t i, const struct fsck_file *file,
+			const char *out, const struct rescue_options *options)
+{
+	vmfs_addr addr = { s->deleted[i].fd };
+	char *path = rescue_path_of(s, s->deleted[i].fd, s->deleted[i].generation);
+	struct buf to = { 0 };
+	buf_printf(&to, "%s%s.fd-%u-%u", out, path ? path : "/?", addr_cluster(addr),
+		   addr_index(addr));
+	free(path);
+	int rc = to.error ? to.error : make_folders(s, to.data);
+	if (rc == 0)
+		rc = copy_deleted(s, file, to.data, to.data, options);
+	buf_done(&to);
+	return rc;
+}
+
+static int undelete_all(struct rescue *s, const char *out,
+			const struct rescue_options *options)
+{
+	unsigned int partial = 0, failed = 0, whole = 0;
+	struct fsck_file file;
+	if (mkdir(out, 0700) != 0 && errno != EEXIST)
+		return report_error(&s->r->base, -errno, "%s: %s", out, strerror(errno));
+	for (uint32_t i = 0; i < s->deleted_count; i++) {
+		int rc = rescue_deleted_read(s, i, &file);
+		if (rc == -ENOMEM)
+			return rc;
+		if (rc == 0 && !is_file(&file))
+			continue;
+		if (rc == 0)
+			rc = copy_to_tree(s, i, &file, out, options);
+		if (rc == -ENOSPC)
+			return rc;
+		failed += rc < 0;
+		partial += rc == 1;
+		whole += rc == 0;
+	}
+	report(&s->r->base, REPORT_INFO, "%u files whole, %u not whole, %u not at all",
+	       whole, partial, failed);
+	return partial || failed ? 1 : 0;
+}
+
 int rescue_undelete(struct rescue *s, const char *what, const char *out,
 		    const struct rescue_options *options)
 {
@@ -152,20 +230,14 @@ int rescue_undelete(struct rescue *s, const char *what, const char *out,
 	int rc = rescue_out_check(s, out);
 	if (rc == 0)
 		rc = rescue_index(s);
+	if (rc == 0 && !what)
+		return undelete_all(s, out, options);
 	if (rc == 0)
 		rc = find_deleted(s, what, &i, &file);
 	if (rc)
 		return rc;
-	uint32_t type = le32_get(file.meta.type);
-	if (type != VMFS_TYPE_FILE && type != VMFS_TYPE_SYMLINK)
+	if (!is_file(&file))
 		return report_error(&s->r->base, -EINVAL, "%s: type '%c', not a file",
-				    what, type_char(type));
-	struct rescue_job job = { .s = s,
-				  .file = &file,
-				  .out = out,
-				  .map_path = options->map_path,
-				  .label = what,
-				  .retries = options->retries,
-				  .is_deleted = true };
-	return rescue_copy_file(&job);
+				    what, type_char(le32_get(file.meta.type)));
+	return copy_deleted(s, &file, out, what, options);
 }

@@ -292,6 +292,11 @@ static int find_volume(struct rescue *s)
 	s->r->is_quiet = true;
 	int err = fsck_volume_join(&s->v, s->devices, s->device_count, &s->r->base);
 	s->r->is_quiet = false;
+	if (err == -ENODEV && s->v.size_bytes) {
+		guessed(s, "%s: not all extents are given: what lies on the others is "
+			   "missing", s->names[s->device_count - 1]);
+		err = 0;
+	}
 	if (err && guess_extent(s) != 0) {
 		fsck_volume_done(&s->v);
 		return fsck_volume_join(&s->v, s->devices, s->device_count, &s->r->base);

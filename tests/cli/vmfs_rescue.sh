@@ -95,6 +95,11 @@ for V in 5 6; do
 	done
 	run vmfs-rescue recover "$v" "$fd" "$T/out/by-fd"
 	ok "VMFS-$V: by its FD" cmp "$tree/vm/big" "$T/out/by-fd"
+	run vmfs-rescue undelete "$v" -a "$T/out/all"
+	is "$rc" 0 "VMFS-$V: all at once"
+	for name in tiny sub small big; do
+		ok "VMFS-$V: $name" cmp "$tree/vm/$name" "$T/out/all/vm/$name.fd-"*
+	done
 	run vmfs-rescue undelete "$v" /vm/disk-flat.vmdk "$T/out/disk-flat.vmdk"
 	ok "VMFS-$V: a virtual disk" cmp "$tree/vm/big" "$T/out/disk-flat.vmdk"
 	ok "VMFS-$V: with its holes" test "$(du -k "$T/out/big" | cut -f1)" -lt 8192
@@ -279,6 +284,9 @@ vmkfstools -i "$tree/vm/big" -d zeroedthick "$T/e1,$T/e2:/d.vmdk" >/dev/null
 vmkfstools -U "$T/e1,$T/e2:/d.vmdk"
 run vmfs-rescue undelete -e "$T/e2" "$T/e1" /d-flat.vmdk "$T/d"
 ok "a volume of two extents" cmp "$T/d" "$tree/vm/big"
+run vmfs-rescue undelete "$T/e1" /d-flat.vmdk "$T/d1"
+is "$rc" 2 "without the second, not whole"
+ok "what there is is right" own_is_right "$T/d1.map" "$tree/vm/big" "$T/d1"
 
 # ---- refused ----
 
