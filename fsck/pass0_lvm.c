@@ -108,13 +108,42 @@ static void check_device(struct fsck *f, const struct fsck_extent *e)
 	fsck_put_device(f, e, d, sizeof(*d), LVM_HEADER_OFF);
 }
 
+/*
+ * How many of these entries, the first ones of an extent, have the PEs that the volume
+ * counts: others are just being added (vmfs/lvm.c).
+ */
+static uint32_t entries_used(const struct fsck_extent *e,
+			     const struct vmfs_lvm_pe_disk *table, uint32_t count)
+{
+	uint64_t sum = 0;
+	uint32_t i = 0;
+	for (; i < count && sum < e->size_bytes; i++)
+		sum += min_u64(le64_get(table[i].length), e->size_bytes);
+	return i;
+}
+
+/* LVM 6: those of a whole table. 0 if it cannot be read. */
+static uint32_t entries_of_extent(const struct fsck_extent *e)
+{
+	uint32_t count = (uint32_t)min_u64(le32_get(e->device.pe_count), LVM6_PES_MAX);
+	uint64_t len = round_up((uint64_t)count * sizeof(struct vmfs_lvm_pe_disk),
+				VMFS_SECTOR_SIZE);
+	struct vmfs_lvm_pe_disk *table = malloc(len + 1);
+	if (!table)
+		return 0;
+	int err = bdev_read(e->bd, table, len, LVM6_PE_TABLE_OFF);
+	count = err ? 0 : entries_used(e, table, count);
+	free(table);
+	return count;
+}
+
 /* PEs of all extents; LVM 6: entries of their tables. */
 static uint64_t entries_of(const struct fsck_volume *v)
 {
 	uint64_t n = 0;
 	for (unsigned int i = 0; i < v->extent_count; i++)
 		n += fsck_extent_is_6(&v->extents[i])
-			     ? le32_get(v->extents[i].device.pe_count)
+			     ? entries_of_extent(&v->extents[i])
 			     : v->extents[i].size_bytes / LVM_PE_SIZE;
 	return n;
 }
@@ -260,10 +289,13 @@ static int check_map(struct fsck *f, const struct fsck_extent *e, uint64_t off,
 	if (!buf)
 		return -ENOMEM;
 	int err = fsck_read_result(f, bdev_read(e->bd, buf, len, off), "PE table");
+	if (!err && fsck_extent_is_6(e))
+		count = entries_used(
+			e, (const struct vmfs_lvm_pe_disk *)(buf + table), count);
 	bitmap_set_range(wanted, 0, count);
 	/* Up to the device's count they may be just being added. */
 	memcpy(shown, buf, err ? 0 : sizeof(shown));
-	for (uint32_t i = count; !err && !fsck_extent_is_6(e) && i < LVM_PE_PER_MAP &&
+	for (uint32_t i = count; !err && i < LVM_PE_PER_MAP &&
 				 first + i < le32_get(e->device.pe_count);
 	     i++)
 		bitmap_clear(shown, i);

@@ -180,29 +180,9 @@ static void check_descriptor_fds(struct fsck *f)
 
 /* ---- resource files ---- */
 
-/* How many a file must manage, where that is known: file blocks. */
-static void check_count(struct fsck *f, const struct fsck_resource *res)
+/* The header of a resource file counts otherwise. */
+static void fix_count(struct fsck *f, const struct fsck_resource *res, uint64_t wanted)
 {
-	uint64_t blocks = f->volume.block_count, wanted = res->count;
-	bool is_told = false;
-	if (res->addr_type == ADDR_FB && res->count > blocks) {
-		wanted = blocks;
-		is_told = fsck_found(f, PROBLEM_RESOURCE_COUNT,
-				     "%s: %llu file blocks, the volume has %llu",
-				     res->name, (ull)res->count, (ull)blocks);
-	} else if (res->addr_type == ADDR_LFB &&
-		   res->count != div_up(blocks, VMFS6_SFB_PER_LFB)) {
-		wanted = div_up(blocks, VMFS6_SFB_PER_LFB);
-		is_told = fsck_found(f, PROBLEM_RESOURCE_COUNT,
-				     "%s: %llu large blocks, the volume has %llu",
-				     res->name, (ull)res->count, (ull)wanted);
-	} else if (res->addr_type == ADDR_FD && res->count < VMFS_FD_SYSTEM_COUNT) {
-		(void)fsck_found(f, PROBLEM_RESOURCE_COUNT,
-				 "%s: only %llu file descriptors", res->name,
-				 (ull)res->count);
-	}
-	if (!is_told)
-		return;
 	struct vmfs6_resource_header_disk h = res->header;
 	uint64_t off = 0;
 	h.geometry.count_low = le32_of((uint32_t)wanted);
@@ -215,6 +195,45 @@ static void check_count(struct fsck *f, const struct fsck_resource *res)
 				  &off) == 0)
 		fsck_put(f, off, &h.geometry, sizeof(h.geometry), PLAN_HEADER);
 	f->is_again = true;
+}
+
+/* Large and small blocks of VMFS-6 are the same space. */
+static void check_large_count(struct fsck *f, const struct fsck_resource *fbb)
+{
+	const struct fsck_resource *lfb = &f->volume.resources[FSCK_LFB];
+	uint64_t wanted = div_up(fbb->count, VMFS6_SFB_PER_LFB);
+	if (lfb->is_usable && lfb->count != wanted &&
+	    fsck_found(f, PROBLEM_RESOURCE_COUNT,
+		       "%s: %llu large blocks, its small ones are %llu", lfb->name,
+		       (ull)lfb->count, (ull)wanted))
+		fix_count(f, lfb, wanted);
+}
+
+/*
+ * How many a file must manage, where that is known: file blocks. Who died while the
+ * volume grew may have left some at its end that are not counted yet: vmfs/grow.c.
+ */
+static void check_count(struct fsck *f, const struct fsck_resource *res)
+{
+	uint64_t blocks = f->volume.block_count;
+	uint64_t large = div_up(blocks, VMFS6_SFB_PER_LFB);
+	if (res->addr_type == ADDR_FB && res->count > blocks) {
+		if (fsck_found(f, PROBLEM_RESOURCE_COUNT,
+			       "%s: %llu file blocks, the volume has %llu", res->name,
+			       (ull)res->count, (ull)blocks))
+			fix_count(f, res, blocks);
+	} else if (res->addr_type == ADDR_FB) {
+		check_large_count(f, res);
+	} else if (res->addr_type == ADDR_LFB && res->count > large) {
+		if (fsck_found(f, PROBLEM_RESOURCE_COUNT,
+			       "%s: %llu large blocks, the volume has %llu", res->name,
+			       (ull)res->count, (ull)large))
+			fix_count(f, res, large);
+	} else if (res->addr_type == ADDR_FD && res->count < VMFS_FD_SYSTEM_COUNT) {
+		(void)fsck_found(f, PROBLEM_RESOURCE_COUNT,
+				 "%s: only %llu file descriptors", res->name,
+				 (ull)res->count);
+	}
 }
 
 static int check_resource(struct fsck *f, enum fsck_resource_index i)

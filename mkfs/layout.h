@@ -105,10 +105,7 @@ int mkfs_layout6_make(const char *name, uint64_t device_size,
 		      const struct mkfs_counts *counts, struct reporter *r,
 		      struct mkfs_layout *ret_layout) __attribute__((warn_unused_result));
 
-/*
- * File offset in .fbb.sf of the header of a cluster of LFBs, and of the SFBs of an LFB.
- */
-uint64_t mkfs_lfb_cluster_off(uint32_t cluster);
+/* VMFS-6: file offset in .fbb.sf of the header of the SFBs of an LFB. */
 uint64_t mkfs_sfb_cluster_off(uint32_t lfb);
 
 /* ---- for both ---- */

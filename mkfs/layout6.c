@@ -26,6 +26,7 @@
 
 #include "base/align.h"
 #include "mkfs/layout.h"
+#include "vmfs/large.h"
 
 #define UNITS_NORMAL 6u /* from here on the usual counts fit */
 #define CLUSTERS_PER_GROUP 8u
@@ -112,20 +113,6 @@ static void resources_make(struct mkfs_layout *l, const struct mkfs_counts *c)
 	resource_fill(l, MKFS_JBC, &jbc, c->jb, JB_PER_CLUSTER);
 }
 
-/* .fbb.sf: groups of 8 headers of LFB clusters and 128 of SFB clusters. */
-static uint64_t fbb_length(const struct mkfs_layout *l)
-{
-	uint32_t lfbs = l->resources[MKFS_FBB].cluster_count;
-	uint32_t rest = lfbs % VMFS6_LFB_PER_GROUP;
-	uint64_t length = VMFS_RESOURCE_GROUP_OFF +
-			  (uint64_t)(lfbs / VMFS6_LFB_PER_GROUP) * VMFS6_LFB_GROUP_SIZE;
-
-	if (rest)
-		length += VMFS6_LFB_HEADERS_SIZE +
-			  (uint64_t)rest * VMFS6_CLUSTER_HEADER_SIZE;
-	return length;
-}
-
 static void files_place(struct mkfs_layout *l)
 {
 	static const uint32_t order[] = {
@@ -142,7 +129,8 @@ static void files_place(struct mkfs_layout *l)
 		VMFS6_DIR_HEADER_SIZE + DIR_BLOCKS_ROOT * VMFS6_PAGE;
 	files[VMFS_FD_SDD].length_bytes =
 		VMFS6_DIR_HEADER_SIZE + DIR_BLOCKS_SDD * VMFS6_PAGE;
-	files[VMFS_FD_FBB].length_bytes = fbb_length(l);
+	files[VMFS_FD_FBB].length_bytes =
+		large_file_length(l->resources[MKFS_FBB].cluster_count);
 	for (unsigned int i = MKFS_FDC; i < l->resource_count; i++)
 		files[l->resources[i].fd].length_bytes =
 			mkfs_resource_file_length(&l->resources[i]);
@@ -176,13 +164,6 @@ int mkfs_layout6_fill(struct mkfs_layout *l, struct mkfs_counts *counts,
 	resources_make(l, counts);
 	files_place(l);
 	return verify(l, r);
-}
-
-uint64_t mkfs_lfb_cluster_off(uint32_t cluster)
-{
-	return VMFS_RESOURCE_GROUP_OFF +
-	       (uint64_t)(cluster / CLUSTERS_PER_GROUP) * VMFS6_LFB_GROUP_SIZE +
-	       (uint64_t)(cluster % CLUSTERS_PER_GROUP) * VMFS6_CLUSTER_HEADER_SIZE;
 }
 
 uint64_t mkfs_sfb_cluster_off(uint32_t lfb)

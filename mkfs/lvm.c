@@ -35,15 +35,9 @@ static void put_pe_table6(struct mkfs *m, uint32_t extent)
 	for (uint32_t i = 0; i < count; i++) {
 		uint64_t at = i * LVM6_PE_LENGTH_MAX;
 
-		pes[i] = (struct vmfs_lvm_pe_disk){
-			.used = 1,
-			.number = le32_of(i),
-			.dev_off = le64_of(LVM_DATA_OFF + at),
-			.vol_off = le64_of(e->pe_first * LVM_PE_SIZE + at),
-			.length = le64_of(min_u64(e->pe_count * LVM_PE_SIZE - at,
-						  LVM6_PE_LENGTH_MAX)),
-			.version = le32_of(1),
-		};
+		pes[i] = lvm_image_entry6(i, e->pe_first, at,
+					  min_u64(e->pe_count * LVM_PE_SIZE - at,
+						  LVM6_PE_LENGTH_MAX));
 	}
 	put(m, extent, LVM6_PE_BITMAP_OFF, bitmap, sizeof(bitmap));
 	put(m, extent, LVM6_PE_TABLE_OFF, pes, sizeof(pes));
@@ -136,16 +130,13 @@ void mkfs_put_lvm_device(struct mkfs *m, uint32_t extent)
 		.init_time_us = le64_of(o->device_created_us),
 		.modified_time_us = le64_of(o->device_modified_us),
 	};
-	lvm_image_device_size(&d, e->device_size, e->pe_count);
 	lvm_image_identity(&d.identity, &part->identity);
 	if (m->layout->version == 6) {
 		d.major = le32_of(LVM6_MAJOR);
-		d.pe_count = le32_of(e->pe_map_count);
-		d.pe_last = le32_of(e->pe_map_count - 1);
-		d.generation = le64_of((uint64_t)e->pe_map_count + 2);
-		d.pe_map_count = le32_of(0);
 		d.metadata_align = le32_of(VMFS6_PAGE);
-		d.pe_count6 = le32_of(e->pe_count);
+		lvm_image_device_size6(&d, e->device_size, e->pe_count, e->pe_map_count);
+	} else {
+		lvm_image_device_size(&d, e->device_size, e->pe_count);
 	}
 	memcpy(d.device_uuid, part->uuid.b, sizeof(d.device_uuid));
 	put(m, extent, LVM_HEADER_OFF, &d, sizeof(d));

@@ -15,6 +15,7 @@
 #include "vmfs/addr.h"
 #include "vmfs/cluster.h"
 #include "vmfs/foreign.h"
+#include "vmfs/large.h"
 
 #define FIRST_MTIME 401u /* of the first lock, as ESXi has it */
 #define FBB_LFB_PER_CLUSTER 0x348u /* owners declared, in the headers of .fbb.sf */
@@ -48,7 +49,7 @@ static void put_lfb_cluster(struct mkfs *m, uint32_t cluster, uint32_t lfbs)
 	struct vmfs6_cluster_disk c = cluster_image_large(cluster, total);
 
 	put_cluster(m, VMFS_LOCK_LFB,
-		    mkfs_file_vol_off(file, mkfs_lfb_cluster_off(cluster)), &c);
+		    mkfs_file_vol_off(file, large_header_off(cluster)), &c);
 }
 
 /* Blocks of a file in SFBs [first, first + count). */

@@ -43,14 +43,35 @@ struct vmfs6_maker_disk vmfs6_maker_make(void)
 	return d;
 }
 
-static int check_maker(struct vmfs_volume *vol, bool is_forced)
+static int read_maker(struct vmfs_volume *vol, bool *ret_is_ours)
 {
 	const struct vmfs6_maker_disk ours = vmfs6_maker_make();
 	struct vmfs6_maker_disk d;
 	int err = vmfs_gate_read(vol, VMFS6_MAKER_OFF, &d, sizeof(d));
 
-	if (err || memcmp(d.magic, ours.magic, sizeof(d.magic)) == 0)
-		return err ? err : le32_get(d.crc) == maker_crc(&d) ? 0 : -EUCLEAN;
+	*ret_is_ours = !err && memcmp(d.magic, ours.magic, sizeof(d.magic)) == 0;
+	return *ret_is_ours && le32_get(d.crc) != maker_crc(&d) ? -EUCLEAN : err;
+}
+
+int vmfs6_check_ours(struct vmfs_volume *vol, const char *what)
+{
+	bool is_ours;
+	int err = read_maker(vol, &is_ours);
+
+	if (err || is_ours)
+		return err;
+	return report_error(vol->reporter, -EOPNOTSUPP,
+			    "volume %s: %s: another system made this VMFS-6 volume",
+			    vol->label, what);
+}
+
+static int check_maker(struct vmfs_volume *vol, bool is_forced)
+{
+	bool is_ours;
+	int err = read_maker(vol, &is_ours);
+
+	if (err || is_ours)
+		return err;
 	if (!is_forced)
 		return report_error(vol->reporter, -EOPNOTSUPP,
 				    "%s: another system made this VMFS-6 volume: it is "

@@ -19,5 +19,8 @@ struct vmfs6_maker_disk vmfs6_maker_make(void);
  */
 int vmfs6_foreign_check(struct vmfs_volume *vol, bool is_forced)
 	__attribute__((warn_unused_result));
+/* 0 if it was made here; else "LABEL: WHAT: ..." is reported. Blocks. */
+int vmfs6_check_ours(struct vmfs_volume *vol, const char *what)
+	__attribute__((warn_unused_result));
 
 #endif

@@ -13,10 +13,13 @@
  *     |       is larger. Nobody counts its blocks yet.
  *     v
  *   CLUSTERS  cluster headers behind the last one that .fbb.sf counts, some in blocks at
- *     |       the very beginning of what is new; nobody looks at them.
+ *     |       the very beginning of what is new; nobody looks at them (growblocks.c).
  *     v
  *   COMMIT 2  one transaction: FD and header of .fbb.sf, and its last cluster, which may
  *             become longer. The blocks can be used.
+ *
+ * LVM 6 has a PE table of entries of any length up to 16 TiB: what an extent gains is one
+ * or several new ones behind those that it has.
  *
  * With a FLUSH between any two steps whose order matters. A crash before COMMIT 1 leaves
  * the old volume, and a device that belongs to nothing; one before COMMIT 2 a volume
@@ -33,12 +36,13 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "vmfs/fd.h"
+#include "vmfs/foreign.h"
 #include "vmfs/gate.h"
+#include "vmfs/growblocks.h"
 #include "vmfs/lvmimage.h"
 #include "vmfs/member.h"
 #include "vmfs/refresh.h"
 #include "vmfs/resource.h"
-#include "vmfs/txn.h"
 #include "vmfs/verify.h"
 #include "vmfs/volume.h"
 
@@ -57,6 +61,9 @@ struct growing {
 	uint32_t pes_before, pes; /* of that extent */
 	uint64_t pes_of_all;
 	uint32_t extent_count;
+	/* LVM 6: of the PE table of that extent, and what the volume counts of all. */
+	uint32_t entries_before, entries;
+	uint64_t generation;
 	struct vmfs_lvm_device_disk devd; /* of that extent, as they will be */
 	struct vmfs_lvm_volume_disk vold;
 };
@@ -66,7 +73,19 @@ static struct reporter *reporter_of(const struct growing *g)
 	return g->vol->reporter;
 }
 
+static bool is_6(const struct growing *g)
+{
+	return g->vol->lvm.major == LVM6_MAJOR;
+}
+
+static uint64_t volume_off(const struct growing *g)
+{
+	return is_6(g) ? LVM6_VOLUME_OFF : LVM_VOLUME_OFF;
+}
+
 /* ---- headers ---- */
+
+enum { PER_SECTOR = VMFS_SECTOR_SIZE / sizeof(struct vmfs_lvm_pe_disk) };
 
 static int put(struct growing *g, struct bdev *bd, uint64_t dev_off, void *buf,
 	       uint64_t len)
@@ -74,9 +93,41 @@ static int put(struct growing *g, struct bdev *bd, uint64_t dev_off, void *buf,
 	return vmfs_gate_rw_device(g->vol, bd, BDEV_WRITE, buf, len, dev_off);
 }
 
+/* A sector of the PE table of LVM 6: what is new of it. */
+static int put_sector6(struct growing *g, uint32_t sector)
+{
+	struct vmfs_lvm_pe_disk pes[PER_SECTOR];
+	uint64_t off = LVM6_PE_TABLE_OFF + (uint64_t)sector * sizeof(pes);
+	uint64_t first = le64_get(g->vold.pe_first);
+	int err = lvm_read_device(g->bd, off, pes, sizeof(pes));
+
+	for (uint32_t k = 0; k < PER_SECTOR; k++) {
+		uint32_t i = sector * PER_SECTOR + k;
+		if (i < g->entries_before || i >= g->entries)
+			continue;
+		uint64_t at = g->pes_before * LVM_PE_SIZE +
+			      (i - g->entries_before) * LVM6_PE_LENGTH_MAX;
+		pes[k] = lvm_image_entry6(i, first, at,
+					  min_u64(g->pes * LVM_PE_SIZE - at,
+						  LVM6_PE_LENGTH_MAX));
+	}
+	return err ? err : put(g, g->bd, off, pes, sizeof(pes));
+}
+
+static int put_entries6(struct growing *g)
+{
+	int err = 0;
+
+	for (uint32_t i = g->entries_before / PER_SECTOR;
+	     !err && i < div_up(g->entries, PER_SECTOR); i++)
+		err = put_sector6(g, i);
+	return err;
+}
+
 static int put_pe_entries(struct growing *g)
 {
-	enum { PER_SECTOR = VMFS_SECTOR_SIZE / sizeof(struct vmfs_lvm_pe_disk) };
+	if (is_6(g))
+		return put_entries6(g);
 	uint64_t first = le64_get(g->vold.pe_first);
 	int err = 0;
 
@@ -96,7 +147,12 @@ static int put_pe_entries(struct growing *g)
 
 static int put_pe_bitmaps(struct growing *g)
 {
+	uint8_t page[VMFS6_PAGE] = { 0 };
 	int err = 0;
+
+	bitmap_set_range(page, 0, g->entries);
+	if (is_6(g))
+		return put(g, g->bd, LVM6_PE_BITMAP_OFF, page, sizeof(page));
 
 	for (uint32_t map = g->pes_before / LVM_PE_PER_MAP;
 	     !err && map < div_up(g->pes, LVM_PE_PER_MAP); map++) {
@@ -149,7 +205,7 @@ static int prepare_new(struct growing *g)
 	if (!err)
 		err = put_pe_bitmaps(g);
 	if (!err)
-		err = put(g, g->bd, LVM_VOLUME_OFF, &g->vold, sizeof(g->vold));
+		err = put(g, g->bd, volume_off(g), &g->vold, sizeof(g->vold));
 	if (!err)
 		err = flush(g, g->bd);
 	if (!err)
@@ -161,7 +217,8 @@ static int prepare_new(struct growing *g)
 static int put_name(struct growing *g)
 {
 	struct bdev *first = g->vol->lvm.extents[0].bd;
-	uint64_t off = LVM_NAMES_OFF + g->extent * LVM_NAME_SIZE;
+	uint64_t off = (is_6(g) ? LVM6_NAMES_OFF : LVM_NAMES_OFF) +
+		       g->extent * LVM_NAME_SIZE;
 	uint64_t skip = off % VMFS_SECTOR_SIZE;
 	uint8_t sector[VMFS_SECTOR_SIZE];
 	char name[LVM_NAME_SIZE] = { 0 };
@@ -185,7 +242,7 @@ static int put_volume(struct growing *g, unsigned int extent)
 {
 	struct lvm_extent *e = &g->vol->lvm.extents[extent];
 	struct vmfs_lvm_volume_disk vold;
-	int err = lvm_read_device(e->bd, LVM_VOLUME_OFF, &vold, sizeof(vold));
+	int err = lvm_read_device(e->bd, volume_off(g), &vold, sizeof(vold));
 
 	if (err)
 		return err;
@@ -193,8 +250,12 @@ static int put_volume(struct growing *g, unsigned int extent)
 	lvm_image_volume_size(&vold, e->pe_first,
 			      is_gaining ? g->pes : (uint32_t)e->pe_count, g->pes_of_all,
 			      g->extent_count);
+	if (is_6(g))
+		vold.generation = le64_of(g->generation);
+	if (is_6(g) && is_gaining)
+		vold.consumed_pes = le32_of(g->entries);
 	vold.modified_us = le64_of(clock_wall_us());
-	err = put(g, e->bd, LVM_VOLUME_OFF, &vold, sizeof(vold));
+	err = put(g, e->bd, volume_off(g), &vold, sizeof(vold));
 	return err ? err : flush(g, e->bd);
 }
 
@@ -213,6 +274,18 @@ static int grow_lvm(struct growing *g)
 
 /* ---- what there is to gain ---- */
 
+/* The table of LVM 6: 16 TiB to an entry. */
+static void plan_entries(struct growing *g, uint64_t device_size)
+{
+	uint64_t more = (g->pes - g->pes_before) * LVM_PE_SIZE;
+
+	g->entries = g->entries_before + (uint32_t)div_up(more, LVM6_PE_LENGTH_MAX);
+	g->generation += (g->entries - g->entries_before) + g->is_new;
+	lvm_image_device_size6(&g->devd, device_size, g->pes, g->entries);
+	g->vold.generation = le64_of(g->generation);
+	g->vold.consumed_pes = le32_of(g->entries);
+}
+
 /* Sizes, from those that the extent and the volume have; reported if there is a limit. */
 static int plan_size(struct growing *g, uint64_t pe_first)
 {
@@ -225,7 +298,7 @@ static int plan_size(struct growing *g, uint64_t pe_first)
 				    "%s: %llu bytes are too small: at least %llu",
 				    g->bd->name, (unsigned long long)g->bd->size,
 				    LVM_DATA_OFF + LVM_PE_SIZE);
-	if (pes > EXTENT_PE_MAX)
+	if (!is_6(g) && pes > EXTENT_PE_MAX)
 		return report_error(reporter_of(g), -EFBIG,
 				    "%s: %llu bytes are too large: an extent holds at "
 				    "most 16 TiB",
@@ -238,9 +311,12 @@ static int plan_size(struct growing *g, uint64_t pe_first)
 	g->pes = (uint32_t)max_u64(pes, g->pes_before);
 	g->pes_of_all = pe_first + g->pes;
 	g->extent_count = lvm->extent_count + g->is_new;
-	lvm_image_device_size(&g->devd, size, g->pes);
 	lvm_image_volume_size(&g->vold, pe_first, g->pes, g->pes_of_all,
 			      g->extent_count);
+	if (is_6(g))
+		plan_entries(g, size);
+	else
+		lvm_image_device_size(&g->devd, size, g->pes);
 	g->devd.modified_time_us = g->vold.modified_us = le64_of(clock_wall_us());
 	return 0;
 }
@@ -251,11 +327,46 @@ static int read_headers(struct growing *g, unsigned int i)
 	struct bdev *bd = g->vol->lvm.extents[i].bd;
 	int err = lvm_read_device(bd, LVM_HEADER_OFF, &g->devd, sizeof(g->devd));
 	if (!err)
-		err = lvm_read_device(bd, LVM_VOLUME_OFF, &g->vold, sizeof(g->vold));
+		err = lvm_read_device(bd, volume_off(g), &g->vold, sizeof(g->vold));
 	if (err)
 		return report_error(reporter_of(g), err,
 				    "%s: cannot read the LVM header", bd->name);
 	return 0;
+}
+
+/* How many entries of its PE table the last extent uses: others may be there already. */
+static int count_entries(struct growing *g)
+{
+	struct vmfs_lvm_pe_disk pes[PER_SECTOR];
+	uint64_t sum = 0;
+	int err = 0;
+
+	for (uint32_t i = 0; !err && sum < g->pes_before * LVM_PE_SIZE &&
+			     i < le32_get(g->devd.pe_count); i++) {
+		if (i % PER_SECTOR == 0)
+			err = lvm_read_device(g->bd,
+					      LVM6_PE_TABLE_OFF + i * sizeof(pes[0]), pes,
+					      sizeof(pes));
+		sum += le64_get(pes[i % PER_SECTOR].length);
+		g->entries_before++;
+	}
+	if (!err && sum != g->pes_before * LVM_PE_SIZE)
+		return report_error(reporter_of(g), -EUCLEAN,
+				    "%s: PE table: %u entries have %llu bytes",
+				    g->bd->name, g->entries_before,
+				    (unsigned long long)sum);
+	return err;
+}
+
+/* How the volume counts itself: as the first extent has it. */
+static int read_generation(struct growing *g)
+{
+	struct vmfs_lvm_volume_disk vold;
+	int err = lvm_read_device(g->vol->lvm.extents[0].bd, volume_off(g), &vold,
+				  sizeof(vold));
+
+	g->generation = err ? 0 : le64_get(vold.generation);
+	return err;
 }
 
 static int plan_longer(struct growing *g)
@@ -267,6 +378,10 @@ static int plan_longer(struct growing *g)
 	g->extent = lvm->extent_count - 1;
 	g->bd = last->bd;
 	g->pes_before = (uint32_t)last->pe_count;
+	if (!err && is_6(g))
+		err = count_entries(g);
+	if (!err && is_6(g))
+		err = read_generation(g);
 	if (!err)
 		err = bdev_rescan(g->bd);
 	return err ? err : plan_size(g, last->pe_first);
@@ -323,163 +438,12 @@ static int plan_new(struct growing *g)
 		err = read_headers(g, 0);
 	if (err)
 		return err;
+	g->generation = le64_get(g->vold.generation);
 	g->extent = lvm->extent_count;
 	lvm_image_identity(&g->devd.identity, &g->bd->identity);
 	memcpy(g->devd.device_uuid, uuid.b, sizeof(g->devd.device_uuid));
 	g->devd.init_time_us = le64_of(clock_wall_us());
 	return plan_size(g, lvm->size_bytes / LVM_PE_SIZE);
-}
-
-/* ---- blocks: CLUSTERS and COMMIT 2 ---- */
-
-/* .fbb.sf as it will be. */
-struct longer {
-	struct vmfs_volume *vol;
-	uint64_t count_before, count; /* of blocks of the volume */
-	uint32_t clusters_before, clusters, groups;
-	uint64_t length;
-	uint32_t blocks_before, blocks; /* of .fbb.sf itself */
-};
-
-static uint64_t block_off(const struct longer *l, uint32_t block)
-{
-	const struct vmfs_resource *res = &l->vol->resources[RESOURCE_FBB];
-
-	if (block < l->blocks_before)
-		return res->block_vol_off[block];
-	return (l->count_before + block - l->blocks_before) * l->vol->block_size;
-}
-
-/* Vol offset of a cluster's header; headers never cross a block. */
-static uint64_t header_off(const struct longer *l, uint32_t cluster)
-{
-	const struct vmfs_resource *res = &l->vol->resources[RESOURCE_FBB];
-	uint64_t off = VMFS_RESOURCE_GROUP_OFF +
-		       (uint64_t)(cluster / res->clusters_per_group) * res->group_size +
-		       (uint64_t)(cluster % res->clusters_per_group) * res->header_size;
-
-	return block_off(l, (uint32_t)(off / l->vol->block_size)) +
-	       off % l->vol->block_size;
-}
-
-/* Marks what is new of a cluster as free, but for the new blocks of .fbb.sf. */
-static void fill_cluster(const struct longer *l, uint32_t cluster,
-			 struct vmfs_cluster_disk *clusterd)
-{
-	uint32_t per_cluster = l->vol->resources[RESOURCE_FBB].per_cluster;
-	uint64_t first = (uint64_t)cluster * per_cluster;
-	uint64_t total = min_u64(l->count - first, per_cluster);
-	uint64_t free_from = l->count_before + (l->blocks - l->blocks_before);
-	uint64_t from = max_u64(free_from, first) - first;
-
-	if (from < total)
-		bitmap_set_range(clusterd->bitmap, from, total - from);
-	clusterd->number = le32_of(cluster);
-	clusterd->total = le32_of((uint32_t)total);
-	clusterd->free = le32_of((uint32_t)bitmap_count(clusterd->bitmap, total));
-}
-
-static int put_cluster(const struct longer *l, uint32_t cluster)
-{
-	uint64_t vol_off = header_off(l, cluster);
-	struct {
-		struct vmfs_lock_disk lock;
-		struct vmfs_cluster_disk meta;
-	} header = { .lock = { .type = le32_of(VMFS_LOCK_FBB),
-			       .addr = le64_of(vol_off),
-			       .token = le64_of(1) } };
-
-	fill_cluster(l, cluster, &header.meta);
-	return vmfs_gate_write(l->vol, vol_off, &header, sizeof(header), 0);
-}
-
-static int longer_build(struct vmfs_txn *t, void *arg)
-{
-	const struct longer *l = arg;
-	const struct vmfs_resource *res = &l->vol->resources[RESOURCE_FBB];
-	const struct fd_ref ref = { .addr = addr_of(ADDR_FD, 0, VMFS_FD_FBB) };
-	struct vmfs_lock_id id;
-	struct fd_body_disk *fdd;
-	void *header, *last;
-	int err = fd_lock_id(l->vol, &ref, &id);
-
-	if (!err)
-		err = fd_edit(t, &ref, &fdd);
-	if (!err)
-		err = vmfs_txn_edit(t, &id, res->block_vol_off[0], VMFS_SECTOR_SIZE,
-				    &header);
-	if (err)
-		return err;
-	struct vmfs_resource_header_disk *headerd = header;
-	headerd->geometry.count_low = le32_of((uint32_t)l->count);
-	headerd->geometry.group_count = le32_of(l->groups);
-	fdd->meta.length = le64_of(l->length);
-	fd_add_counts(fdd, l->blocks - l->blocks_before, 0);
-	for (uint32_t i = l->blocks_before; i < l->blocks; i++)
-		fdd->u.slots[i] = le32_of((uint32_t)addr_fb(
-			(uint32_t)(block_off(l, i) / l->vol->block_size), 0).raw);
-	if (l->count_before % res->per_cluster == 0)
-		return 0;
-	uint32_t cluster = l->clusters_before - 1;
-	err = resource_lock_id(l->vol, RESOURCE_FBB, cluster, &id);
-	if (!err)
-		err = vmfs_txn_edit(t, &id, id.vol_off + VMFS_SECTOR_SIZE,
-				    sizeof(struct vmfs_cluster_disk), &last);
-	if (!err)
-		fill_cluster(l, cluster, last);
-	return err;
-}
-
-static int plan_blocks(struct vmfs_volume *vol, struct longer *ret)
-{
-	const struct vmfs_resource *res = &vol->resources[RESOURCE_FBB];
-	struct longer l = {
-		.vol = vol,
-		.count_before = res->count,
-		.count = vol->lvm.size_bytes / vol->block_size,
-		.clusters_before = res->cluster_count,
-		.blocks_before = res->block_count,
-	};
-
-	l.clusters = (uint32_t)div_up(l.count, res->per_cluster);
-	l.groups = (uint32_t)div_up(l.clusters, res->clusters_per_group);
-	l.length = VMFS_RESOURCE_GROUP_OFF + (uint64_t)l.groups * res->group_size;
-	l.blocks = (uint32_t)max_u64(div_up(l.length, vol->block_size), l.blocks_before);
-	*ret = l;
-	if (l.blocks > vol->shape->fd_slots)
-		return report_error(vol->reporter, -EFBIG,
-				    "volume %s: cannot grow to %llu blocks: .fbb.sf "
-				    "would need more than %u of its own",
-				    vol->label, (unsigned long long)l.count,
-				    vol->shape->fd_slots);
-	return 0;
-}
-
-static int grow_blocks(struct vmfs_volume *vol)
-{
-	struct longer l;
-	int err = plan_blocks(vol, &l);
-
-	if (err || l.count <= l.count_before)
-		return err;
-	if (l.blocks > l.blocks_before)
-		err = vmfs_gate_zero(vol, block_off(&l, l.blocks_before),
-				     (uint64_t)(l.blocks - l.blocks_before) *
-					     vol->block_size);
-	for (uint32_t i = l.clusters_before; !err && i < l.clusters; i++)
-		err = put_cluster(&l, i);
-	if (!err)
-		err = vmfs_gate_flush(vol);
-	if (!err)
-		err = vmfs_txn_run(vol, longer_build, &l, clock_now() + PATIENCE_NS,
-				   NULL);
-	if (!err)
-		err = volume_refresh(vol);
-	if (err < 0)
-		return report_error(vol->reporter, err,
-				    "volume %s: the new space cannot be used yet: %s",
-				    vol->label, strerror(-err));
-	return 0;
 }
 
 /* ---- the whole ---- */
@@ -534,11 +498,13 @@ static int check_growable(struct vmfs_volume *vol)
 	if (vol->is_read_only || !vol->member)
 		return report_error(vol->reporter, -EROFS, "volume %s: is read-only",
 				    vol->label);
+	if (vol->shape->version == 6)
+		return vmfs6_check_ours(vol, "cannot grow");
 	if (vol->shape->version != 5 || vol->lvm.major != 5 ||
 	    vol->lvm.extents[vol->lvm.extent_count - 1].region_count > 1)
 		return report_error(vol->reporter, -EOPNOTSUPP,
-				    "volume %s: only VMFS-5 on extents of up to 16 TiB "
-				    "can grow",
+				    "volume %s: only VMFS-6, and VMFS-5 on extents of up "
+				    "to 16 TiB, can grow",
 				    vol->label);
 	return 0;
 }

@@ -43,17 +43,31 @@ uint32_t large_count(uint64_t small_count)
 	return (uint32_t)div_up(small_count, VMFS6_SFB_PER_LFB);
 }
 
+uint64_t large_file_length(uint32_t count)
+{
+	uint32_t rest = count % VMFS6_LFB_PER_GROUP;
+	uint64_t length = VMFS_RESOURCE_GROUP_OFF +
+			  (uint64_t)(count / VMFS6_LFB_PER_GROUP) * VMFS6_LFB_GROUP_SIZE;
+
+	if (rest)
+		length += VMFS6_LFB_HEADERS_SIZE +
+			  (uint64_t)rest * VMFS6_CLUSTER_HEADER_SIZE;
+	return length;
+}
+
+uint64_t large_header_off(uint32_t cluster)
+{
+	return VMFS_RESOURCE_GROUP_OFF +
+	       (uint64_t)(cluster / VMFS6_LFB_CLUSTERS_PER_GROUP) * VMFS6_LFB_GROUP_SIZE +
+	       (uint64_t)(cluster % VMFS6_LFB_CLUSTERS_PER_GROUP) *
+		       VMFS6_CLUSTER_HEADER_SIZE;
+}
+
 int large_lock_id(struct vmfs_volume *vol, uint32_t cluster, struct vmfs_lock_id *ret_id)
 {
-	uint64_t off = VMFS_RESOURCE_GROUP_OFF +
-		       (uint64_t)(cluster / VMFS6_LFB_CLUSTERS_PER_GROUP) *
-			       VMFS6_LFB_GROUP_SIZE +
-		       (uint64_t)(cluster % VMFS6_LFB_CLUSTERS_PER_GROUP) *
-			       VMFS6_CLUSTER_HEADER_SIZE;
-
 	*ret_id = (struct vmfs_lock_id){ .type = VMFS_LOCK_LFB };
-	return resource_file_off(vol, RESOURCE_FBB, off, VMFS6_CLUSTER_HEADER_SIZE,
-				 &ret_id->vol_off);
+	return resource_file_off(vol, RESOURCE_FBB, large_header_off(cluster),
+				 VMFS6_CLUSTER_HEADER_SIZE, &ret_id->vol_off);
 }
 
 static int check_page(struct vmfs_volume *vol, const struct vmfs6_cluster_disk *page,

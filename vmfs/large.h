@@ -23,6 +23,10 @@ struct large_look {
 
 /* How many there are, divided or not, on a volume with so many small ones. */
 uint32_t large_count(uint64_t small_count);
+/* Bytes of .fbb.sf, which holds the headers of their clusters and of all small ones. */
+uint64_t large_file_length(uint32_t count);
+/* File offset there of the header of a cluster of them. */
+uint64_t large_header_off(uint32_t cluster);
 /* The lock of a cluster of them; its metadata are a page behind. 0 or -EUCLEAN. */
 int large_lock_id(struct vmfs_volume *vol, uint32_t cluster, struct vmfs_lock_id *ret_id)
 	__attribute__((warn_unused_result));

@@ -158,8 +158,8 @@ static int check_pe_map(struct bdev *bd, struct reporter *r,
 	uint64_t table_off =
 		is_6 ? LVM6_PE_TABLE_OFF - LVM6_PE_BITMAP_OFF : LVM_PE_BITMAP_SIZE;
 	uint32_t count = pes_behind(le32_get(devd->pe_count), first);
-	/* Of those, the volume has so many; the others may be just being added. */
-	uint32_t sure = is_6 ? count : pes_behind(le32_get(vold->pe_count), first);
+	/* Of those, the volume has so much; the others may be just being added. */
+	uint64_t sure = le32_get(vold->pe_count) * LVM_PE_SIZE;
 	struct lvm_pe_place place = {
 		.dev_off =
 			region->data_off + (uint64_t)map * LVM_PE_PER_MAP * LVM_PE_SIZE,
@@ -179,7 +179,7 @@ static int check_pe_map(struct bdev *bd, struct reporter *r,
 		(const struct vmfs_lvm_pe_disk *)(map_data + table_off);
 	for (uint32_t i = 0; i < LVM_PE_PER_MAP; i++) {
 		bool is_used = bitmap_get(map_data, i);
-		if (i >= sure && i < count)
+		if (place.before >= sure && i < count)
 			continue;
 		if (is_used != (i < count))
 			return report_error(r, -EUCLEAN, "%s: PE bitmap: PE %u is %s",
@@ -194,7 +194,7 @@ static int check_pe_map(struct bdev *bd, struct reporter *r,
 		place.dev_off += le64_get(table[i].length);
 		place.before += le64_get(table[i].length);
 	}
-	if (is_6 && place.before < le32_get(vold->pe_count) * LVM_PE_SIZE)
+	if (is_6 && place.before < sure)
 		return report_error(r, -EUCLEAN,
 				    "%s: PE table: %u entries have %llu bytes", bd->name,
 				    count, (unsigned long long)place.before);

@@ -40,18 +40,22 @@ void lvm_image_name(char ret_name[LVM_NAME_SIZE], const struct bdev *bd)
 		       slash ? slash + 1 : bd->name);
 }
 
-struct vmfs_lvm_pe_disk lvm_image_pe(uint32_t number, uint64_t pe_first)
+struct vmfs_lvm_pe_disk lvm_image_entry6(uint32_t number, uint64_t pe_first, uint64_t at,
+					 uint64_t length)
 {
-	uint64_t at = number * LVM_PE_SIZE;
-
 	return (struct vmfs_lvm_pe_disk){
 		.used = 1,
 		.number = le32_of(number),
 		.dev_off = le64_of(LVM_DATA_OFF + at),
 		.vol_off = le64_of(pe_first * LVM_PE_SIZE + at),
-		.length = le64_of(LVM_PE_SIZE),
+		.length = le64_of(length),
 		.version = le32_of(1),
 	};
+}
+
+struct vmfs_lvm_pe_disk lvm_image_pe(uint32_t number, uint64_t pe_first)
+{
+	return lvm_image_entry6(number, pe_first, number * LVM_PE_SIZE, LVM_PE_SIZE);
 }
 
 void lvm_image_device_size(struct vmfs_lvm_device_disk *devd, uint64_t total_bytes,
@@ -61,6 +65,15 @@ void lvm_image_device_size(struct vmfs_lvm_device_disk *devd, uint64_t total_byt
 	devd->pe_count = le32_of(pe_count);
 	devd->pe_last = le32_of(pe_count - 1);
 	devd->pe_map_count = le32_of((uint32_t)div_up(pe_count, LVM_PE_PER_MAP));
+}
+
+void lvm_image_device_size6(struct vmfs_lvm_device_disk *devd, uint64_t total_bytes,
+			    uint32_t pe_count, uint32_t entries)
+{
+	lvm_image_device_size(devd, total_bytes, entries);
+	devd->generation = le64_of((uint64_t)entries + 2);
+	devd->pe_map_count = le32_of(0);
+	devd->pe_count6 = le32_of(pe_count);
 }
 
 void lvm_image_volume_size(struct vmfs_lvm_volume_disk *vold, uint64_t pe_first,

@@ -26,9 +26,11 @@
 #include "vmfs/refresh.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/align.h"
+#include "base/buf.h"
 #include "vmfs/fd.h"
 #include "vmfs/fence.h"
 #include "vmfs/gate.h"
@@ -77,73 +79,130 @@ static int join_extent(void *arg, unsigned int extent, struct bdev *bd)
 	return volume_join_extent(arg, bd);
 }
 
-/* The FD of .fbb.sf as it stands in place. 1: it has what the header wants; 0: not yet */
-static int read_fd(struct vmfs_volume *vol, uint32_t group_count,
-		   struct fd_body_disk *ret_fdd)
+/* .fbb.sf as it stands in place. */
+struct now {
+	struct fd_body_disk *fdd; /* fd_body_size */
+	void *pointers;		  /* pb_size: of its first slot */
+	const void *entries;	  /* addresses of its blocks: in the one or the other */
+};
+
+/* VMFS-6: more blocks than slots. 1, 0: not yet. */
+static int read_pointers(struct vmfs_volume *vol, struct now *now)
 {
-	const struct vmfs_resource *res = &vol->resources[RESOURCE_FBB];
+	vmfs_addr pb = fd_slot(vol, now->fdd, 0);
+	uint64_t off;
+
+	if (addr_type(pb) != ADDR_PB2 || !resource_has(vol, pb))
+		return 0;
+	int err = resource_addr_off(vol, pb, &off);
+	if (!err)
+		err = vmfs_gate_read(vol, off, now->pointers, vol->shape->pb_size);
+	now->entries = now->pointers;
+	return err ? err : 1;
+}
+
+/* The FD. 1: it has what so many blocks need; 0: not yet. */
+static int read_fd(struct vmfs_volume *vol, uint64_t count, struct now *now)
+{
 	const struct fd_ref ref = { .addr = addr_of(ADDR_FD, 0, VMFS_FD_FBB) };
 	struct vmfs_lock_id id;
 	struct verify why;
 	int err = fd_lock_id(vol, &ref, &id);
 
 	if (!err)
-		err = vmfs_gate_read(vol, id.vol_off + vol->shape->fd_body_off, ret_fdd,
-				     sizeof(*ret_fdd));
+		err = vmfs_gate_read(vol, id.vol_off + vol->shape->fd_body_off, now->fdd,
+				     vol->shape->fd_body_size);
 	if (err)
 		return err;
-	if (verify_fd(ret_fdd, ref.addr, vol->shape, vol->block_size,
-		      vol->sub_block_size, &why) ||
-	    le32_get(ret_fdd->meta.zla) != VMFS_ZLA_FB)
+	if (verify_fd(now->fdd, ref.addr, vol->shape, vol->block_size,
+		      vol->sub_block_size, &why))
 		return 0;
-	uint64_t length = le64_get(ret_fdd->meta.length);
-	uint64_t wanted = (uint64_t)group_count * res->group_size;
-	return length >= VMFS_RESOURCE_GROUP_OFF + wanted;
+	uint32_t zla = le32_get(now->fdd->meta.zla);
+	uint64_t length = le64_get(now->fdd->meta.length);
+	if (length < resource_blocks_length(vol, count))
+		return 0;
+	now->entries = shape_slots(vol->shape, now->fdd);
+	if (zla == VMFS_ZLA_PB2 && vol->shape->version == 6)
+		return read_pointers(vol, now);
+	return zla == VMFS_ZLA_FB;
 }
 
 /* All blocks behind those that we know, into their free places in the list. */
-static int add_blocks(struct vmfs_volume *vol, const struct fd_body_disk *fdd,
-		      uint64_t count)
+static int add_blocks(struct vmfs_volume *vol, const struct now *now, uint64_t count)
 {
 	struct vmfs_resource *res = &vol->resources[RESOURCE_FBB];
-	uint64_t length = le64_get(fdd->meta.length);
-	uint32_t blocks = (uint32_t)div_up(length, vol->block_size);
+	uint64_t length = le64_get(now->fdd->meta.length);
+	uint64_t blocks = div_up(length, vol->block_size);
 
-	for (uint32_t i = res->block_count; i < blocks; i++) {
-		vmfs_addr a = { le32_get(fdd->u.slots[i]) };
+	if (blocks > res->block_room)
+		return 0;
+	for (uint32_t i = 0; i < blocks; i++) {
+		vmfs_addr a = shape_entry(vol->shape, now->entries, i);
 
 		if (addr_type(a) != ADDR_FB || addr_is_tbz(a) ||
 		    addr_fb_number(a) >= count)
 			return 0;
-		res->block_vol_off[i] = (uint64_t)addr_fb_number(a) * vol->block_size;
+		uint64_t vol_off = (uint64_t)addr_fb_number(a) * vol->block_size;
+		if (i >= res->block_count)
+			res->block_vol_off[i] = vol_off;
+		/* Those that we know stay: else it is not all written yet. */
+		else if (res->block_vol_off[i] != vol_off)
+			return 0;
 	}
 	res->file_length = length;
-	res->block_count = blocks;
+	res->block_count = (uint32_t)blocks;
 	return 1;
+}
+
+/* The header of the file blocks; *ret_count 0: it cannot be believed now. */
+static int read_count(struct vmfs_volume *vol, uint64_t *ret_count)
+{
+	const struct vmfs_resource *res = &vol->resources[RESOURCE_FBB];
+	bool is_6 = vol->shape->version == 6;
+	struct vmfs6_resource_header_disk header6d;
+	struct vmfs_resource_header_disk headerd;
+	struct verify why;
+	int rc = vmfs_gate_read(vol,
+				res->block_vol_off[0] + (is_6 ? VMFS6_SFB_HEADER_OFF : 0),
+				&header6d, sizeof(header6d));
+
+	*ret_count = 0;
+	if (rc < 0)
+		return rc;
+	(void)memcpy(&headerd, &header6d, sizeof(headerd));
+	rc = is_6 ? verify_resource_header6(&header6d, RESOURCE_FBB, &why)
+		  : verify_resource_header(&headerd, RESOURCE_FBB, &vol->descriptor,
+					   &why);
+	if (rc)
+		return 0; /* whoever reads it in earnest reports it */
+	*ret_count = le32_get(headerd.geometry.count_low) |
+		     (uint64_t)le32_get(headerd.geometry.count_high) << 32;
+	return 0;
 }
 
 static int refresh_blocks(struct vmfs_volume *vol)
 {
 	struct vmfs_resource *res = &vol->resources[RESOURCE_FBB];
-	struct vmfs_resource_header_disk headerd;
-	struct fd_body_disk fdd;
-	struct verify why;
-	int rc = vmfs_gate_read(vol, res->block_vol_off[0], &headerd, sizeof(headerd));
+	struct now now = { 0 };
+	uint64_t count;
+	int rc = read_count(vol, &count);
 
-	if (rc < 0)
+	if (rc < 0 || count <= res->count ||
+	    count > vol->lvm.whole_bytes / vol->block_size ||
+	    div_up(count, res->per_cluster) > res->cluster_room)
 		return rc;
-	if (verify_resource_header(&headerd, RESOURCE_FBB, &vol->descriptor, &why))
-		return 0; /* whoever reads it in earnest reports it */
-	uint64_t count = le32_get(headerd.geometry.count_low);
-	uint32_t groups = le32_get(headerd.geometry.group_count);
-	if (count <= res->count || count > vol->lvm.whole_bytes / vol->block_size)
-		return 0;
-	rc = read_fd(vol, groups, &fdd);
+	now.fdd = io_alloc(vol->shape->fd_body_size);
+	now.pointers = io_alloc(vol->shape->pb_size);
+	rc = now.fdd && now.pointers ? read_fd(vol, count, &now) : -ENOMEM;
 	if (rc > 0)
-		rc = add_blocks(vol, &fdd, count);
+		rc = add_blocks(vol, &now, count);
+	free(now.fdd);
+	free(now.pointers);
 	if (rc <= 0)
 		return rc;
-	resource_lengthen(vol, count, groups);
+	uint64_t clusters = div_up(count, res->per_cluster);
+	resource_lengthen(vol, count,
+			  (uint32_t)div_up(clusters, res->clusters_per_group));
 	return 1;
 }
 
@@ -151,7 +210,7 @@ int volume_refresh_held(struct vmfs_volume *vol)
 {
 	const struct lvm_opener opener = { open_extent, join_extent, vol };
 
-	if (vol->shape->version != 5 || !vol->resources[RESOURCE_FBB].is_present)
+	if (vol->shape->version == 3 || !vol->resources[RESOURCE_FBB].is_present)
 		return 0; /* or it is just being opened */
 	int lvm = lvm_refresh(&vol->lvm, &opener);
 	if (lvm < 0)

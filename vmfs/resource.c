@@ -286,8 +286,9 @@ static int read_header(struct vmfs_volume *vol, enum vmfs_resource_type type,
 	if (rc < 0)
 		return report_error(vol->reporter, rc, "%s: cannot read %s", vol->label,
 				    kinds[type].name);
-	(void)memcpy(&headerd, header ? (const void *)header : &header6d,
-		     sizeof(headerd));
+	if (header)
+		(void)memcpy(&header6d, header, sizeof(header6d));
+	(void)memcpy(&headerd, &header6d, sizeof(headerd));
 	rc = is_6 ? verify_resource_header6(&header6d, type, &why)
 		  : verify_resource_header(&headerd, type, &vol->descriptor, &why);
 	if (rc < 0)
@@ -359,6 +360,17 @@ void resource_lengthen(struct vmfs_volume *vol, uint64_t count, uint32_t group_c
 	set_reserve(vol, RESOURCE_FBB);
 	__atomic_store_n(&vol->block_count, count, __ATOMIC_RELEASE);
 	__atomic_store_n(&res->counted_at, 0, __ATOMIC_RELAXED);
+}
+
+uint64_t resource_blocks_length(const struct vmfs_volume *vol, uint64_t count)
+{
+	const struct vmfs_resource *res = &vol->resources[RESOURCE_FBB];
+
+	if (vol->shape->version == 6)
+		return large_file_length(large_count(count));
+	uint64_t clusters = div_up(count, res->per_cluster);
+	return VMFS_RESOURCE_GROUP_OFF +
+	       div_up(clusters, res->clusters_per_group) * res->group_size;
 }
 
 void resource_done(struct vmfs_resource *res)

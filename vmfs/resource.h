@@ -52,6 +52,7 @@ struct vmfs_resource {
 	/* Vol offset of each file block of the file, block_count entries. */
 	uint64_t *block_vol_off;
 	uint32_t block_count;
+	uint32_t block_room; /* as many as it may have, when the volume has grown */
 	/* Where this host starts to look (slot-dependent; LOCKING.md 11). Atomic hint. */
 	uint32_t start_cluster;
 	/* Free items of each cluster as last seen, or RESOURCE_UNSEEN. Atomic hints. */
@@ -84,10 +85,12 @@ int resource_open(struct vmfs_volume *vol, enum vmfs_resource_type type,
 		  const struct vmfs_resource_header_disk *header)
 	__attribute__((warn_unused_result));
 /*
- * .fbb.sf of VMFS-5 counts so many file blocks by now, in so many groups; the list of its
+ * .fbb.sf counts so many file blocks by now, in so many groups; the list of its
  * blocks is as long as that already. Under txn_lock.
  */
 void resource_lengthen(struct vmfs_volume *vol, uint64_t count, uint32_t group_count);
+/* How long .fbb.sf is for so many file blocks, on this volume. */
+uint64_t resource_blocks_length(const struct vmfs_volume *vol, uint64_t count);
 /* Frees what hangs off it. */
 void resource_done(struct vmfs_resource *res);
 

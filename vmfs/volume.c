@@ -9,9 +9,9 @@
  *	those with direct addresses first, then those that need .pb2.sf or .pbc.sf to be
  *	read -> geometry from the headers -> (read-write) membership
  *
- * System FDs and the headers of resource files never change while the volume exists, so
- * they are read without locks and once. Everything else is read through views and
- * transactions.
+ * System FDs and the headers of resource files never change while the volume exists, but
+ * for those of .fbb.sf (refresh.c): so they are read without locks and once. Everything
+ * else is read through views and transactions.
  *
  * Not writable here, and refused for read-write with the reason: VMFS-3, what has
  * features that are not known (feature.h), and VMFS-6 of others, if not forced
@@ -193,10 +193,10 @@ static const struct {
 	enum vmfs_resource_type type;
 	uint32_t fd;
 } system_files[] = {
-	/* In the order in which they can be read. */
+	/* In the order in which they can be read; .fbb.sf may stand in a journal. */
 	{ RESOURCE_PB2, VMFS_FD_PB2 }, { RESOURCE_PBC, VMFS_FD_PBC },
-	{ RESOURCE_FBB, VMFS_FD_FBB }, { RESOURCE_FDC, VMFS_FD_FDC },
-	{ RESOURCE_SBC, VMFS_FD_SBC }, { RESOURCE_JBC, VMFS6_FD_JBC },
+	{ RESOURCE_JBC, VMFS6_FD_JBC }, { RESOURCE_FBB, VMFS_FD_FBB },
+	{ RESOURCE_FDC, VMFS_FD_FDC }, { RESOURCE_SBC, VMFS_FD_SBC },
 };
 
 /* Where a system FD lies: by fixed index, .pb2.sf by the descriptor. 0: there is none. */
@@ -257,8 +257,9 @@ static int add_block(struct vmfs_volume *vol, enum vmfs_resource_type type,
 	return 0;
 }
 
+/* known: its entries, or NULL. */
 static int add_pointer_block(struct vmfs_volume *vol, enum vmfs_resource_type type,
-			     vmfs_addr pb, uint32_t count)
+			     vmfs_addr pb, uint32_t count, const void *known)
 {
 	const struct vmfs_shape *shape = vol->shape;
 	AUTO_FREE void *entries = io_alloc(shape->pb_size);
@@ -266,7 +267,9 @@ static int add_pointer_block(struct vmfs_volume *vol, enum vmfs_resource_type ty
 	if (!entries)
 		return -ENOMEM;
 	int rc = resource_addr_off(vol, pb, &vol_off);
-	if (rc == 0)
+	if (rc == 0 && known)
+		(void)memcpy(entries, known, shape->pb_size);
+	else if (rc == 0)
 		rc = lvm_read(&vol->lvm, vol_off, entries, shape->pb_size);
 	for (uint32_t i = 0; i < shape->pb_entries && rc == 0; i++) {
 		if (vol->resources[type].block_count == count)
@@ -276,9 +279,9 @@ static int add_pointer_block(struct vmfs_volume *vol, enum vmfs_resource_type ty
 	return rc;
 }
 
-/* The list of a resource file's blocks. */
+/* The list of a resource file's blocks. pointers: of its first slot, or NULL. */
 static int read_block_list(struct vmfs_volume *vol, enum vmfs_resource_type type,
-			   const struct fd_body_disk *fdd)
+			   const struct fd_body_disk *fdd, const void *pointers)
 {
 	const struct vmfs_shape *shape = vol->shape;
 	struct vmfs_resource *res = &vol->resources[type];
@@ -290,8 +293,9 @@ static int read_block_list(struct vmfs_volume *vol, enum vmfs_resource_type type
 		return vmfs_corrupt(vol, "%s: length %llu, zla 0x%x", resource_name(type),
 				    (unsigned long long)res->file_length, zla);
 	/* Room for those that are added when the volume grows: refresh.c. */
-	res->block_vol_off =
-		calloc(max_u64(count, shape->fd_slots), sizeof(res->block_vol_off[0]));
+	res->block_room = (uint32_t)max_u64(
+		count, shape->version == 6 ? VMFS6_FBB_BLOCKS_MAX : shape->fd_slots);
+	res->block_vol_off = calloc(res->block_room, sizeof(res->block_vol_off[0]));
 	if (!res->block_vol_off)
 		return -ENOMEM;
 	int rc = 0;
@@ -301,22 +305,46 @@ static int read_block_list(struct vmfs_volume *vol, enum vmfs_resource_type type
 			a = shape_entry(shape, shape_slots(shape, fdd), i);
 		rc = zla == VMFS_ZLA_FB
 			     ? add_block(vol, type, a)
-			     : add_pointer_block(vol, type, a, (uint32_t)count);
+			     : add_pointer_block(vol, type, a, (uint32_t)count,
+						 i == 0 ? pointers : NULL);
 	}
 	return rc;
 }
 
-/* FD and header of .fbb.sf, which change when the volume grows, of one state. */
+/*
+ * What changes of .fbb.sf when the volume grows, of one state: FD, header of the file
+ * blocks, and, if it has one, the pointer block of its first slot.
+ */
 struct counted {
 	struct vmfs_lock_id id;
 	struct fd_body_disk *fdd;
 	struct vmfs_resource_header_disk header;
+	void *pointers; /* pb_size, or NULL */
 };
+
+static int read_pointers(struct vmfs_txn *t, struct counted *c)
+{
+	struct vmfs_volume *vol = vmfs_txn_volume(t);
+	const void *entries;
+	uint64_t off;
+	int rc = resource_addr_off(vol, fd_slot(vol, c->fdd, 0), &off);
+
+	if (rc == 0)
+		rc = vmfs_txn_read(t, &c->id, off, vol->shape->pb_size, &entries);
+	if (rc == 0 && !c->pointers)
+		c->pointers = malloc(vol->shape->pb_size);
+	if (rc == 0 && !c->pointers)
+		rc = -ENOMEM;
+	if (rc == 0)
+		(void)memcpy(c->pointers, entries, vol->shape->pb_size);
+	return rc;
+}
 
 static int counted_build(struct vmfs_txn *t, void *arg)
 {
 	struct counted *c = arg;
 	struct vmfs_volume *vol = vmfs_txn_volume(t);
+	bool is_6 = vol->shape->version == 6;
 	const void *body, *header;
 	int rc = vmfs_txn_read(t, &c->id, c->id.vol_off + vol->shape->fd_body_off,
 			       vol->shape->fd_body_size, &body);
@@ -324,11 +352,19 @@ static int counted_build(struct vmfs_txn *t, void *arg)
 	if (rc < 0)
 		return rc;
 	(void)memcpy(c->fdd, body, vol->shape->fd_body_size);
-	vmfs_addr first = { le32_get(c->fdd->u.slots[0]) };
+	uint32_t zla = le32_get(c->fdd->meta.zla);
+	bool has_pointers = is_6 && zla == VMFS_ZLA_PB2;
+	if (has_pointers)
+		rc = read_pointers(t, c);
+	if (rc < 0)
+		return rc;
+	vmfs_addr first = has_pointers ? shape_entry(vol->shape, c->pointers, 0)
+				       : fd_slot(vol, c->fdd, 0);
 	uint64_t off = (uint64_t)addr_fb_number(first) * vol->block_size;
-	if (le32_get(c->fdd->meta.zla) != VMFS_ZLA_FB || off >= vol->lvm.size_bytes)
+	if ((zla != VMFS_ZLA_FB && !has_pointers) || off >= vol->lvm.size_bytes)
 		return 0; /* of a volume that cannot grow, or damaged */
-	rc = vmfs_txn_read(t, &c->id, off, sizeof(c->header), &header);
+	rc = vmfs_txn_read(t, &c->id, off + (is_6 ? VMFS6_SFB_HEADER_OFF : 0),
+			   sizeof(c->header), &header);
 	if (rc == 0)
 		(void)memcpy(&c->header, header, sizeof(c->header));
 	return rc;
@@ -338,22 +374,16 @@ static int counted_build(struct vmfs_txn *t, void *arg)
  * What a host that died while it grew the volume has logged of them stands nowhere else,
  * perhaps, and its log is replayed only when the volume is open.
  */
-static int read_counted(struct vmfs_volume *vol, uint64_t vol_off,
-			struct fd_body_disk *fdd,
-			struct vmfs_resource_header_disk *ret_header)
+static int read_counted(struct vmfs_volume *vol, uint64_t vol_off, struct counted *c)
 {
-	struct counted c = { .id = { .vol_off = vol_off, .type = VMFS_LOCK_FD },
-			     .fdd = fdd };
-	int rc = vmfs_view_run(vol, counted_build, &c);
-
-	*ret_header = c.header;
-	return rc;
+	c->id = (struct vmfs_lock_id){ .vol_off = vol_off, .type = VMFS_LOCK_FD };
+	return vmfs_view_run(vol, counted_build, c);
 }
 
 static int open_resource_file(struct vmfs_volume *vol, enum vmfs_resource_type type,
 			      uint32_t fd)
 {
-	struct vmfs_resource_header_disk header = { 0 };
+	struct counted c = { 0 };
 
 	vmfs_addr addr;
 	uint64_t vol_off = system_fd_off(vol, fd, &addr);
@@ -362,15 +392,17 @@ static int open_resource_file(struct vmfs_volume *vol, enum vmfs_resource_type t
 	AUTO_FREE struct fd_body_disk *fdd = io_alloc(vol->shape->fd_body_size);
 	if (!fdd)
 		return -ENOMEM;
+	c.fdd = fdd;
 	int rc = read_system_fd(vol, resource_name(type), vol_off, addr, fdd);
-	if (rc == 0 && type == RESOURCE_FBB && vol->shape->version == 5)
-		rc = read_counted(vol, vol_off, fdd, &header);
+	if (rc == 0 && type == RESOURCE_FBB && vol->shape->version != 3)
+		rc = read_counted(vol, vol_off, &c);
 	if (rc == 0)
-		rc = read_block_list(vol, type, fdd);
+		rc = read_block_list(vol, type, fdd, c.pointers);
 	if (rc == 0)
-		rc = resource_open(vol, type, le32_get(header.geometry.per_cluster)
-						      ? &header
+		rc = resource_open(vol, type, le32_get(c.header.geometry.per_cluster)
+						      ? &c.header
 						      : NULL);
+	free(c.pointers);
 	return rc;
 }
 

@@ -61,5 +61,65 @@ run fsck.vmfs -n "$a" "$b"
 is "$rc" 0 "and it is clean"
 run vmkfstools -G "$b"
 is "$rc" 1 "-G needs two names"
+
+# ---- VMFS-6 ----
+
+six=$T/six more=$T/more
+truncate -s 2G "$six"
+truncate -s 3G "$more"
+mkfs.vmfs -q -V 6 -L six "$six"
+seq 200000 >"$T/seq"
+vmkfstools --put "$T/seq" "$six:/seq"
+truncate -s 60G "$six"
+run vmkfstools -G "$six" "$six"
+is "$rc:$out" "0:$six: 58 GiB more, 59.7 GiB in 1 extent" "-G makes one of VMFS-6 longer"
+run fsck.vmfs -n "$six"
+like "$rc:$out" "^0:.*: clean$" "it is clean"
+if command -v debugvmfs6 >/dev/null; then
+	debugvmfs6 "$six" cat /seq | sed 1d >"$T/theirs" # a line with the version
+	ok "vmfs6-tools read it" cmp "$T/seq" "$T/theirs"
+else
+	skip 1 "no vmfs6-tools"
+fi
+run vmkfstools -Z "$more" "$six"
+is "$rc:$out" "0:$six: 2.7 GiB more, 62.5 GiB in 2 extents" "-Z adds an extent"
+truncate -s 8G "$more"
+run vmkfstools -G "$more" "$six,$more"
+is "$rc" 0 "which becomes longer, too"
+run vmkfstools -c 66G -d zeroedthick "$six,$more:/disk.vmdk"
+is "$rc" 0 "a disk that needs all of it"
+run fsck.vmfs -n "$more" "$six"
+like "$rc:$out" "^0:.*: clean$" "it is clean"
+vmkfstools --get "$six,$more:/seq" "$T/back"
+ok "what was there is there" cmp "$T/seq" "$T/back"
+refused "no room" "more: no room for another PE: its 8589934592 bytes hold 31" \
+	vmkfstools -G "$more" "$six,$more"
+
+# Behind 18.8 TiB the blocks of .fbb.sf stand in a block of .pb2.sf.
+if [ -n "${FULL:-}" ]; then
+	rm -f "$six" "$more"
+	truncate -s 15T "$six"
+	truncate -s 4T "$more"
+	mkfs.vmfs -q -V 6 "$six"
+	ok "to 18.9 TiB" vmkfstools -Z "$more" "$six"
+	truncate -s 5T "$more"
+	ok "and 19.9 TiB" vmkfstools -G "$more" "$six,$more"
+	run fsck.vmfs -n "$six" "$more"
+	like "$rc:$out" "^0:.*20971008 blocks: clean$" "it is clean"
+else
+	skip 3 "FULL is not set"
+fi
+
+# One that another system made: without the mark of mkfs.
+truncate -s 0 "$six"
+truncate -s 2G "$six"
+mkfs.vmfs -q -V 6 "$six"
+mark=$(((17 << 20) + 0x200e00))
+dd if=/dev/zero of="$six" bs=512 seek=$((mark / 512)) count=1 conv=notrunc status=none
+truncate -s 4G "$six"
+run vmkfstools --force-vmfs6 -G "$six" "$six"
+is "$rc" 1 "another system's volume is not made longer"
+like "$out" "cannot grow: another system made this VMFS-6 volume" "and it is said why"
+
 like "$(vmkfstools --help)" "--spanfs EXTENT HEAD" "--help knows -Z"
 like "$(vmkfstools --help)" "--growfs DEVICE HEAD" "--help knows -G"

@@ -44,6 +44,29 @@ ok "byte for byte" cmp "$T/seq" "$T/stays"
 ok "fsck finds nothing" fsck.vmfs -n "$LUN"
 ok "the long name does the same" vmkfstools --reclaimBlocks "$LUN"
 
+# ---- the same on VMFS-6 ----
+
+SIX=$T/six
+truncate -s 2G "$SIX"
+mkfs.vmfs -q -V 6 -L space6 "$SIX"
+vmkfstools --put "$T/seq" "$SIX:/stays"
+vmkfstools -i "$T/marker-kept.raw" -d thin "$SIX:/kept.vmdk"
+vmkfstools -i "$T/marker-scrubbed.raw" -d zeroedthick "$SIX:/scrubbed.vmdk"
+vmkfstools -U "$SIX:/kept.vmdk"
+ok "VMFS-6: a disk is scrubbed and deleted" vmkfstools -U --scrub "$SIX:/scrubbed.vmdk"
+is "$(LC_ALL=C grep -a -c marker-scrubbed "$SIX")" 0 "nothing of it is left"
+ok "of one that was only deleted, all is" \
+	[ "$(LC_ALL=C grep -a -c marker-kept "$SIX")" -gt 0 ]
+before=$(stat -c %b "$SIX")
+run vmkfstools -y --rate 0 "$SIX"
+is "$rc" 0 "VMFS-6: -y gives back what is free"
+ok "the LUN takes less" [ "$(stat -c %b "$SIX")" -lt $((before - 30 * 2048)) ]
+is "$(LC_ALL=C grep -a -c marker-kept "$SIX")" 0 "it is gone now"
+vmkfstools --get "$SIX:/stays" "$T/stays6"
+ok "the file that stays is whole" cmp "$T/seq" "$T/stays6"
+ok "fsck finds nothing" fsck.vmfs -n "$SIX"
+rm "$SIX"
+
 refused "a rate that is none is refused" "not a size" vmkfstools -y --rate fast "$LUN"
 refused "--scrub alone has no meaning" "does not go with this action" \
 	vmkfstools -P --scrub "$LUN"

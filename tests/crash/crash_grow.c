@@ -35,6 +35,7 @@ struct story {
 	const char *name;
 	unsigned int pes, pes_after; /* of the volume */
 	bool is_span;		     /* what is new is another extent */
+	bool is_6;		     /* VMFS-6 */
 };
 
 /* The cut that is looked at, for failure messages. */
@@ -231,8 +232,9 @@ static void format(struct rig *rig)
 	struct mkfs_options options;
 	struct mkfs_layout layout;
 
-	SIM_CHECK(!mkfs_layout_make("sim", DEVICE_SIZE(rig->story->pes), NULL, NULL,
-				    &layout));
+	const struct mkfs_device device = { "sim", DEVICE_SIZE(rig->story->pes) };
+	SIM_CHECK(!mkfs_layout_devices(rig->story->is_6 ? 6 : 5, &device, 1, NULL, NULL,
+				       &layout));
 	mkfs_options_init(&options, rig->devices[0]);
 	SIM_CHECK(!mkfs_write(rig->devices[0], &layout, &options, NULL));
 }
@@ -264,7 +266,7 @@ static void run(void *arg)
 
 static void a_longer_extent(void **state)
 {
-	struct story s = { "longer", 2, 3, false };
+	struct story s = { "longer", 2, 3, .is_span = false };
 
 	(void)state;
 	sim_each_seed(1, 2, run, &s);
@@ -272,7 +274,7 @@ static void a_longer_extent(void **state)
 
 static void another_extent(void **state)
 {
-	struct story s = { "another", 2, 4, true };
+	struct story s = { "another", 2, 4, .is_span = true };
 
 	(void)state;
 	sim_each_seed(1, 2, run, &s);
@@ -281,12 +283,40 @@ static void another_extent(void **state)
 /* The bitmap of blocks needs blocks of its own, and another PE map. */
 static void a_longer_bitmap(void **state)
 {
-	struct story longer = { "longer bitmap", 749, 752, false };
-	struct story another = { "longer bitmap, another", 749, 751, true };
+	struct story longer = { "longer bitmap", 749, 752, .is_span = false };
+	struct story another = { "longer bitmap, another", 749, 751, .is_span = true };
 
 	(void)state;
 	sim_each_seed(1, 1, run, &longer);
 	sim_each_seed(1, 1, run, &another);
+}
+
+/* One PE is half of a large block: the last clusters of both kinds become longer. */
+static void a_longer_extent_of_vmfs6(void **state)
+{
+	struct story s = { "longer, VMFS-6", 3, 5, .is_6 = true };
+
+	(void)state;
+	sim_each_seed(1, getenv("FULL") ? 2 : 1, run, &s);
+}
+
+static void another_extent_of_vmfs6(void **state)
+{
+	struct story s = { "another, VMFS-6", 2, 4, .is_span = true, .is_6 = true };
+
+	(void)state;
+	sim_each_seed(1, getenv("FULL") ? 2 : 1, run, &s);
+}
+
+/* 112 large blocks fill a block of .fbb.sf. */
+static void a_longer_bitmap_of_vmfs6(void **state)
+{
+	struct story s = { "longer bitmap, VMFS-6", 224, 226, .is_6 = true };
+
+	(void)state;
+	if (!getenv("FULL"))
+		skip();
+	sim_each_seed(1, 1, run, &s);
 }
 
 int main(void)
@@ -295,8 +325,12 @@ int main(void)
 		cmocka_unit_test(a_longer_extent),
 		cmocka_unit_test(another_extent),
 		cmocka_unit_test(a_longer_bitmap),
+		cmocka_unit_test(a_longer_extent_of_vmfs6),
+		cmocka_unit_test(another_extent_of_vmfs6),
+		cmocka_unit_test(a_longer_bitmap_of_vmfs6),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
+	cmocka_set_test_filter(getenv("SIM_CASE"));
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

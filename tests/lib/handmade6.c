@@ -15,6 +15,7 @@
 #include "mkfs/write.h"
 #include "vmfs/addr.h"
 #include "vmfs/dirhash.h"
+#include "vmfs/large.h"
 
 #define MIB (1ull << 20)
 #define LINKS_BLOCK 5u /* of /dir; its entries are in blocks 1 to 4 */
@@ -501,7 +502,7 @@ uint64_t handmade6_cluster_off(const struct handmade6 *h, enum mkfs_resource_ind
 uint64_t handmade6_lfb_cluster_off(const struct handmade6 *h)
 {
 	return LVM_DATA_OFF + mkfs_file_vol_off(&h->layout.files[VMFS_FD_FBB],
-						mkfs_lfb_cluster_off(0));
+						large_header_off(0));
 }
 
 static void load_meta(struct handmade6 *h, uint64_t header, struct vmfs6_cluster_disk *c)

@@ -32,6 +32,11 @@ void testvol_format(struct testvol *tv, struct bdev *bd)
 	format(tv, bd, 5, NULL);
 }
 
+void testvol_format_version(struct testvol *tv, uint32_t version, struct bdev *bd)
+{
+	format(tv, bd, version, NULL);
+}
+
 void testvol_mount(struct testvol *tv, bool is_read_only)
 {
 	struct vmfs_open_options options = {

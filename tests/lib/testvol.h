@@ -17,11 +17,12 @@ struct testvol {
 void testvol_new(struct testvol *tv, unsigned int pes);
 /* The same on a device that the caller made; taken. */
 void testvol_format(struct testvol *tv, struct bdev *bd);
+void testvol_format_version(struct testvol *tv, uint32_t version, struct bdev *bd);
 struct mkfs_counts;
 /* As testvol_new(), with as many of each resource as said (mkfs/layout.h). */
 void testvol_new_with(struct testvol *tv, unsigned int pes,
 		      const struct mkfs_counts *counts);
-/* As testvol_new(), of VMFS-5 or VMFS-6 (from 6 PEs on). */
+/* As testvol_new(), of VMFS-5 or VMFS-6. */
 void testvol_new_version(struct testvol *tv, uint32_t version, unsigned int pes);
 void testvol_mount(struct testvol *tv, bool is_read_only);
 /* Unmounts if it is mounted; asserts that nothing was reported as an error. */

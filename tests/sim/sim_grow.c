@@ -3,8 +3,8 @@
  * A volume grows while others use it. Three hosts make files until they have more blocks
  * than the volume had; one of them, at some moment, grows it into new space on the device
  * (grow.h). In half of the runs it is killed on the way, and another one grows it again.
- * The oracle (oracle.h) sees every write; in the end every file that a host was told is
- * durable is there, as another host reads it, and fsck is content.
+ * The oracle (oracle.h), which knows VMFS-5, sees every write; in the end every file that
+ * a host was told is durable is there, as another host reads it, and fsck is content.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -19,10 +19,10 @@
 
 #define S NS_PER_S
 #define PES 2u
-#define PES_AFTER 5u
+#define PES_AFTER 6u
 #define HOSTS 3u
 #define FILE_BYTES (24ull << 20)
-#define FILES_EACH 16u /* 3 * 16 * 24 MiB: more than 2 PEs, less than 5 */
+#define FILES_EACH 16u /* 3 * 16 * 24 MiB: more than 2 PEs, less than 6 */
 #define TRIES 400u
 
 struct story {
@@ -160,10 +160,10 @@ static void story(void *arg)
 	struct task *tasks[HOSTS];
 	uint64_t kill_at = clock_now() + sim_random(25 * S);
 
-	(void)arg;
 	sim_set_limits(86400 * S, 900ull * 1000 * 1000);
-	s.c = cluster_new_with_room(sim_random(2) ? BDEV_CAW_ATS : BDEV_CAW_FILE,
-				    PES_AFTER);
+	enum bdev_caw_class caw = sim_random(2) ? BDEV_CAW_ATS : BDEV_CAW_FILE;
+	s.c = *(const bool *)arg ? cluster_new6_with_room(caw, PES_AFTER)
+				 : cluster_new_with_room(caw, PES_AFTER);
 	for (unsigned int i = 0; i < HOSTS; i++) {
 		lives[i] = (struct life){ &s, i };
 		s.hosts[i] = sim_host_new((const char[][2]){ "a", "b", "c" }[i], 0);
@@ -186,16 +186,28 @@ static void story(void *arg)
 
 static void others_see_that_it_grows(void **state)
 {
+	bool is_6 = false;
+
 	(void)state;
-	sim_each_seed(1, 12, story, NULL);
+	sim_each_seed(1, 12, story, &is_6);
+}
+
+static void others_see_that_vmfs6_grows(void **state)
+{
+	bool is_6 = true;
+
+	(void)state;
+	sim_each_seed(1, 8, story, &is_6);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(others_see_that_it_grows),
+		cmocka_unit_test(others_see_that_vmfs6_grows),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
+	cmocka_set_test_filter(getenv("SIM_CASE"));
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -28,6 +28,7 @@
 #include "vmfs/format6.h"
 
 #define OPS 30u
+#define GROWN_PES 3u
 #define NUMBERS 100000u /* of what may fail, in one script */
 #define TRIALS 25u	/* of each script, unless FULL is set */
 #define PATIENCE_NS (120 * NS_PER_S)
@@ -37,7 +38,8 @@ enum what { AN_IO, MEMORY };
 struct sweep {
 	enum what what;
 	bool is_for_ever, is_6;
-	bool is_large; /* VMFS-6: the files of large_files are there */
+	bool is_large;	 /* VMFS-6: the files of large_files are there */
+	bool is_growing; /* VMFS-6: the volume grows in the middle of the script */
 	uint64_t *total; /* shared: how much could fail, found in a life without */
 };
 
@@ -47,7 +49,8 @@ struct life {
 	uint64_t fail_at;
 	struct script_op ops[OPS];
 	unsigned int done;
-	bool has_failed; /* ops[done] */
+	bool has_failed;      /* ops[done], or growing in front of it */
+	bool has_not_grown;   /* the latter */
 };
 
 static const struct script_place everywhere;
@@ -86,6 +89,34 @@ static bool is_of_fault(int rc)
 	return rc == -EIO || rc == -ENOMEM || rc == -ESTALE || rc == -ENODEV;
 }
 
+/* false: it failed, which ends this life. */
+static bool grow_before(struct life *l, struct vmfs_volume *vol)
+{
+	uint64_t added;
+	int rc = vmfs_volume_grow(vol, NULL, NULL, &added);
+
+	sim_trace("grow: %d", rc);
+	l->has_not_grown = rc != 0;
+	if (rc && (!l->fail_at || rc == -ENOSPC || rc == -EUCLEAN))
+		sim_fail("grow: %d", rc);
+	return !rc;
+}
+
+/* What the one could not, another can; afterwards the volume is as large as it may be. */
+static void check_size(const struct life *l, struct vmfs_volume *vol)
+{
+	struct vmfs_volume_info info;
+	uint64_t added;
+	int rc = vmfs_volume_grow(vol, NULL, NULL, &added);
+
+	if (rc && rc != -ENOSPC)
+		sim_fail("grow again: %d", rc);
+	if (!rc && l->done > OPS / 2)
+		sim_fail("it had grown, and grows again");
+	SIM_CHECK(!vmfs_volume_info(vol, &info));
+	SIM_CHECK(info.block_count == GROWN_PES * LVM_PE_SIZE / info.block_size_bytes);
+}
+
 static void live(void *arg)
 {
 	struct life *l = arg;
@@ -103,6 +134,8 @@ static void live(void *arg)
 		memfault_arm(l->fail_at, l->sweep->is_for_ever);
 	for (; l->done < OPS && !l->has_failed; l->done += !l->has_failed) {
 		char text[128];
+		if (l->sweep->is_growing && l->done == OPS / 2 && !grow_before(l, m.vol))
+			break;
 		int rc = script_apply(m.vol, &l->ops[l->done], 0);
 
 		sim_trace("%s: %d", script_text(&l->ops[l->done], text), rc);
@@ -152,6 +185,8 @@ static void inspect(void *arg)
 	SIM_CHECK(!cluster_mount(l->c, &m));
 	cluster_bury(&m);
 	look(l, m.vol);
+	if (l->sweep->is_growing)
+		check_size(l, m.vol);
 	for (unsigned int i = 0; i < OPS; i++) {
 		int rc = script_apply(m.vol, &l->ops[i], clock_now() + PATIENCE_NS);
 
@@ -168,7 +203,8 @@ static void one_life(void *arg)
 	int64_t live_before;
 
 	make_script(&l);
-	l.c = l.sweep->is_large ? cluster_new6_large(BDEV_CAW_ATS)
+	l.c = l.sweep->is_large	   ? cluster_new6_large(BDEV_CAW_ATS)
+	      : l.sweep->is_growing ? cluster_new6_with_room(BDEV_CAW_ATS, GROWN_PES)
 	      : l.sweep->is_6	? cluster_new6(BDEV_CAW_ATS, NULL)
 				: cluster_new(BDEV_CAW_ATS);
 	for (unsigned int i = 0; l.sweep->is_large && i < ARRAY_SIZE(large_files); i++)
@@ -261,6 +297,18 @@ static void one_allocation_fails_with_large_blocks(void **state)
 	sweep((struct sweep){ .what = MEMORY, .is_6 = true, .is_large = true });
 }
 
+static void one_io_fails_while_vmfs6_grows(void **state)
+{
+	(void)state;
+	sweep((struct sweep){ .what = AN_IO, .is_6 = true, .is_growing = true });
+}
+
+static void one_allocation_fails_while_vmfs6_grows(void **state)
+{
+	(void)state;
+	sweep((struct sweep){ .what = MEMORY, .is_6 = true, .is_growing = true });
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -273,6 +321,8 @@ int main(void)
 		cmocka_unit_test(one_allocation_fails_on_vmfs6),
 		cmocka_unit_test(one_io_fails_with_large_blocks),
 		cmocka_unit_test(one_allocation_fails_with_large_blocks),
+		cmocka_unit_test(one_io_fails_while_vmfs6_grows),
+		cmocka_unit_test(one_allocation_fails_while_vmfs6_grows),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -15,6 +15,7 @@
 
 #include "base/align.h"
 #include "base/env.h"
+#include "tests/lib/largefile.h"
 #include "tests/lib/overlay.h"
 #include "tests/lib/testvol.h"
 #include "vmfs/volume.h"
@@ -28,17 +29,22 @@ struct fixture {
 	struct testvol tv;
 };
 
-static void set_up(struct fixture *f)
+static void set_up_of(struct fixture *f, uint32_t version, unsigned int pes)
 {
 	struct bdev *bd;
 	(void)snprintf(f->path, sizeof(f->path), "/var/tmp/vmfs_unmap.XXXXXX");
 	int fd = mkstemp(f->path);
 	assert_true(fd >= 0);
-	assert_int_equal(ftruncate(fd, (off_t)(LVM_DATA_OFF + 4 * LVM_PE_SIZE)), 0);
+	assert_int_equal(ftruncate(fd, (off_t)(LVM_DATA_OFF + pes * LVM_PE_SIZE)), 0);
 	assert_int_equal(close(fd), 0);
 	assert_int_equal(bdev_file_open(f->path, 0, NULL, &bd), 0);
-	testvol_format(&f->tv, bd);
+	testvol_format_version(&f->tv, version, bd);
 	testvol_mount(&f->tv, false);
+}
+
+static void set_up(struct fixture *f)
+{
+	set_up_of(f, 5, 4);
 }
 
 static void tear_down(struct fixture *f)
@@ -101,11 +107,10 @@ static struct vmfs_unmap_seen unmap(struct fixture *f, bool only_freed)
 }
 
 /* Removed, truncated and punched: all three come back; what stands there stays. */
-static void what_is_freed_comes_back(void **state)
+static void what_is_freed_comes_back_of(uint32_t version)
 {
 	struct fixture f;
-	(void)state;
-	set_up(&f);
+	set_up_of(&f, version, 4);
 	make(&f, "/stays", 8 * MIB, 's');
 	make(&f, "/goes", 16 * MIB, 'g');
 	struct vmfs_file *file = open_file(&f, "/changes");
@@ -131,6 +136,45 @@ static void what_is_freed_comes_back(void **state)
 	tear_down(&f);
 }
 
+static void what_is_freed_comes_back(void **state)
+{
+	(void)state;
+	what_is_freed_comes_back_of(5);
+}
+
+static void what_is_freed_on_vmfs6_comes_back(void **state)
+{
+	(void)state;
+	what_is_freed_comes_back_of(6);
+}
+
+/* A large block that is divided and freed, part by part. */
+static void a_large_block_comes_back(void **state)
+{
+	const struct largefile what = {
+		"/large", 512 * MIB, .number = 1, .to = VMFS6_SFB_PER_LFB
+	};
+	struct fixture f;
+	(void)state;
+	set_up_of(&f, 6, 4);
+	assert_int_equal(largefile_make(f.tv.vol, &what), 0);
+	testvol_unmount(&f.tv);
+	testvol_mount(&f.tv, false);
+	struct vmfs_file *file = open_file(&f, "/large");
+	fill(file, 100 * MIB, 40 * MIB, 'l');
+	uint64_t full = taken(&f);
+	assert_int_equal(vmfs_file_truncate(file, 120 * MIB), 0);
+	assert_int_equal(unmap(&f, true).bytes, (512 - 120) * MIB);
+	assert_in_range(taken(&f), full - 20 * MIB - ALLOWANCE,
+			full - 20 * MIB + ALLOWANCE);
+	assert_filled(file, 100 * MIB, 20 * MIB, 'l');
+	assert_int_equal(vmfs_file_close(file), 0);
+	assert_int_equal(vmfs_unlink(f.tv.vol, "/large"), 0);
+	assert_int_equal(unmap(&f, true).bytes, 120 * MIB);
+	assert_in_range(taken(&f), 0, full - 40 * MIB + ALLOWANCE);
+	tear_down(&f);
+}
+
 /* What was freed and given to another file meanwhile is that file's. */
 static void what_is_used_again_is_left_alone(void **state)
 {
@@ -152,12 +196,11 @@ static void what_is_used_again_is_left_alone(void **state)
 }
 
 /* Another mount's frees are found by the bitmap: all that is free, and only that. */
-static void all_that_is_free_comes_back(void **state)
+static void all_that_is_free_comes_back_of(uint32_t version)
 {
 	struct fixture f;
 	struct vmfs_volume_info info;
-	(void)state;
-	set_up(&f);
+	set_up_of(&f, version, 4);
 	make(&f, "/stays", 8 * MIB, 's');
 	make(&f, "/goes", 32 * MIB, 'g');
 	uint64_t full = taken(&f);
@@ -173,6 +216,13 @@ static void all_that_is_free_comes_back(void **state)
 	assert_filled(file, 0, 8 * MIB, 's');
 	assert_int_equal(vmfs_file_close(file), 0);
 	tear_down(&f);
+}
+
+static void all_that_is_free_comes_back(void **state)
+{
+	(void)state;
+	all_that_is_free_comes_back_of(5);
+	all_that_is_free_comes_back_of(6);
 }
 
 /* One host at a time; the other hears who; afterwards it may. */
@@ -343,11 +393,10 @@ static void it_keeps_the_rate_and_can_be_stopped(void **state)
 }
 
 /* With a rate in the open options nobody has to ask. */
-static void the_mount_does_it_by_itself(void **state)
+static void it_does_it_by_itself_on(uint32_t version)
 {
 	struct fixture f;
-	(void)state;
-	set_up(&f);
+	set_up_of(&f, version, 4);
 	make(&f, "/goes", 32 * MIB, 'g');
 	testvol_unmount(&f.tv);
 	struct vmfs_open_options options = { .devices = &f.tv.bd,
@@ -363,6 +412,13 @@ static void the_mount_does_it_by_itself(void **state)
 		task_sleep_until(clock_now() + 50 * NS_PER_MS);
 	assert_in_range(taken(&f), 0, full - 32 * MIB + ALLOWANCE);
 	tear_down(&f);
+}
+
+static void the_mount_does_it_by_itself(void **state)
+{
+	(void)state;
+	it_does_it_by_itself_on(5);
+	it_does_it_by_itself_on(6);
 }
 
 /* Storage that takes nothing back is told of, once, and left alone. */
@@ -386,6 +442,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_freed_comes_back),
+		cmocka_unit_test(what_is_freed_on_vmfs6_comes_back),
+		cmocka_unit_test(a_large_block_comes_back),
 		cmocka_unit_test(what_is_used_again_is_left_alone),
 		cmocka_unit_test(all_that_is_free_comes_back),
 		cmocka_unit_test(one_host_at_a_time),
