@@ -88,7 +88,8 @@ EXTRA_vmx := -ljansson
 EXTRA_vim-cmd := -ljansson
 EXTRA_esxcli := -ljansson
 EXTRA_vmkfstools := -ljansson -lz
-LIBS_for = $(if $(filter vmkfstools vmkernel vmfs-rescue,$(1)),$(LIBS_all),$(LIBS_tool))
+LIBS_for = $(if $(filter vmkfstools vmkernel vmfs-rescue vmfs-fuse,$(1)),\
+	$(LIBS_all),$(LIBS_tool))
 
 # The sources with a main(). A program whose main() exists is built.
 WITH_MAIN := mkfs/main.c fsck/main.c fsck/dump.c fsck/ctl.c fsck/rescue.c fuse/main.c \

@@ -35,6 +35,7 @@ const char arguments_usage[] =
 	"      immutable     read-only, and nobody else writes: the kernel keeps all\n"
 	"      degraded      read-only, though extents but the first are missing:\n"
 	"                    EIO for what lies there\n"
+	"      vdisks        beside a disk's descriptor d.vmdk, the disk: d.raw\n"
 	"      uid=N gid=N   owner of all that is shown\n"
 	"      umask=OCTAL   modes of all that is shown\n"
 	"      allow_other   let other users in; and what fuse(8) knows\n"
@@ -103,17 +104,20 @@ static int add_option(struct arguments *a, const char *option, struct reporter *
 		m->is_read_only = option[1] == 'o';
 		return 0;
 	}
-	if (strcmp(option, "force-vmfs6") == 0) {
-		m->is_forced6 = true;
-		return 0;
-	}
-	if (strcmp(option, "immutable") == 0) {
-		m->is_immutable = true;
-		return 0;
-	}
-	if (strcmp(option, "degraded") == 0) {
-		m->is_degraded = true;
-		return 0;
+	const struct {
+		const char *option;
+		bool *is_set;
+	} flags[] = {
+		{ "force-vmfs6", &m->is_forced6 },
+		{ "immutable", &m->is_immutable },
+		{ "degraded", &m->is_degraded },
+		{ "vdisks", &m->has_vdisks },
+	};
+	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
+		if (strcmp(option, flags[i].option) == 0) {
+			*flags[i].is_set = true;
+			return 0;
+		}
 	}
 	int rc = number(option, "uid", 10, &m->has_uid, &m->uid, r);
 	if (rc == 0)

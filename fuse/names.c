@@ -168,6 +168,13 @@ static int hold_name(struct mount *m, fuse_ino_t parent, const char *name,
 	return files_hold(m, ino_of_node(vmfs_node_of(&st)), ret_hold);
 }
 
+/* What is not there, but is shown, is not to be changed. */
+static int of_view(struct mount *m, fuse_ino_t parent, const char *name, int err)
+{
+	struct vmfs_stat st;
+	return err == -ENOENT && vdisks_lookup(m, parent, name, &st) == 0 ? -EPERM : err;
+}
+
 void do_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct mount *m = mount_of(req);
@@ -177,6 +184,7 @@ void do_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 	int err = hold_name(m, parent, name, &hold);
 	if (!err)
 		err = vmfs_node_unlink(m->vol, node_of_ino(parent), name);
+	err = of_view(m, parent, name, err);
 	files_unhold(m, hold, !err);
 	reply_error(req, err);
 }
@@ -208,6 +216,7 @@ void do_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
 	int err = hold_name(m, new_parent, new_name, &hold);
 	if (!err)
 		err = vmfs_node_move(m->vol, &what);
+	err = of_view(m, parent, name, err);
 	files_unhold(m, hold, !err && !(flags & RENAME_EXCHANGE));
 	reply_error(req, err);
 }

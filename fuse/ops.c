@@ -29,6 +29,7 @@
 #define ENTRIES 64u /* of one call of vmfs_readdir */
 #define READ_MAX (1u << 20)
 #define IN_FLIGHT_MAX 64u
+#define BESIDE_IS_PUT (1ull << 62) /* in a cookie: vdisks.c */
 
 static bool is_root(vmfs_addr addr)
 {
@@ -156,6 +157,8 @@ static void do_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	struct mount *m = mount_of(req);
 	struct vmfs_stat st;
 	int err = vmfs_node_lookup(m->vol, node_of_ino(parent), name, &st);
+	if (err == -ENOENT)
+		err = vdisks_lookup(m, parent, name, &st);
 	if (err) {
 		reply_error(req, err);
 		return;
@@ -220,6 +223,31 @@ static int64_t add_entry(struct filling *f, const struct vmfs_dirent *entry)
 	return len > room ? 0 : (int64_t)len;
 }
 
+/* Adds it; false: there is no room for it. */
+static bool put_entry(struct filling *f, const struct vmfs_dirent *entry)
+{
+	int64_t len = add_entry(f, entry);
+	f->used += len > 0 ? (size_t)len : 0;
+	return len != 0;
+}
+
+/*
+ * An entry, and before it what the view has beside it: who goes on between the two goes
+ * on from where the entry begins, with a mark.
+ */
+static bool put_entries(struct filling *f, fuse_ino_t ino, uint64_t begin,
+			const struct vmfs_dirent *entry)
+{
+	struct vmfs_dirent beside;
+	if (!(begin & BESIDE_IS_PUT) &&
+	    vdisks_entry(mount_of(f->req), ino, entry, &beside)) {
+		beside.cookie = begin | BESIDE_IS_PUT;
+		if (!put_entry(f, &beside))
+			return false;
+	}
+	return put_entry(f, entry);
+}
+
 /* Entries from `cookie` on; 0 or -errno. */
 static int fill_entries(struct filling *f, fuse_ino_t ino, uint64_t cookie)
 {
@@ -227,12 +255,10 @@ static int fill_entries(struct filling *f, fuse_ino_t ino, uint64_t cookie)
 	int n = entries ? 1 : -ENOMEM;
 	bool is_full = false;
 	while (n > 0 && !is_full) {
-		n = vmfs_node_readdir(mount_of(f->req)->vol, node_of_ino(ino), cookie,
-				      entries, ENTRIES);
+		n = vmfs_node_readdir(mount_of(f->req)->vol, node_of_ino(ino),
+				      cookie & ~BESIDE_IS_PUT, entries, ENTRIES);
 		for (int i = 0; i < n && !is_full; i++) {
-			int64_t len = add_entry(f, &entries[i]);
-			is_full = len == 0;
-			f->used += len > 0 ? (size_t)len : 0;
+			is_full = !put_entries(f, ino, cookie, &entries[i]);
 			cookie = is_full ? cookie : entries[i].cookie;
 		}
 	}

@@ -18,6 +18,7 @@ struct mount_options {
 	bool is_forced6;   /* written though VMFS-6 of another system's making */
 	bool is_immutable; /* nobody changes the volume: the kernel may keep all it saw */
 	bool is_degraded;  /* extents may be missing */
+	bool has_vdisks;   /* virtual disks are shown as raw files, too */
 	bool has_uid, has_gid, has_umask;
 	uint32_t uid, gid, umask;
 };
@@ -117,6 +118,15 @@ void do_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
 void do_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
 			struct fuse_file_info *fi_in, fuse_ino_t ino_out, off_t off_out,
 			struct fuse_file_info *fi_out, size_t len, int flags);
+
+/* ---- vdisks.c ---- */
+
+/* What the view has under a name that is not in that folder; -ENOENT: nothing. */
+int vdisks_lookup(struct mount *m, fuse_ino_t dir, const char *name,
+		  struct vmfs_stat *ret_st) __attribute__((warn_unused_result));
+/* Whether the view has a name beside that entry; without a cookie. */
+bool vdisks_entry(struct mount *m, fuse_ino_t dir, const struct vmfs_dirent *entry,
+		  struct vmfs_dirent *ret);
 
 /* ---- xattr.c ---- */
 
