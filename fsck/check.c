@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "base/bitmap.h"
+#include "fsck/ahead.h"
 #include "fsck/online.h"
 
 unsigned int fsck_rests_on(struct fsck *f, int kind, enum fsck_resource_index i,
@@ -32,6 +33,12 @@ unsigned int fsck_rests_on(struct fsck *f, int kind, enum fsck_resource_index i,
 void fsck_rests_no_more(struct fsck *f, unsigned int was)
 {
 	f->key_count = was;
+}
+
+void fsck_progress(const struct fsck *f, unsigned int pass, uint64_t done, uint64_t all)
+{
+	if (f->options->progress)
+		f->options->progress(f->options->arg, pass, done, all);
 }
 
 void fsck_count(struct fsck_summary *s, enum fsck_problem problem)
@@ -238,7 +245,9 @@ vmfs_addr fsck_fd_addr(const struct fsck *f, uint64_t number)
 
 static int run_passes(struct fsck *f)
 {
+	fsck_progress(f, 0, 0, 1);
 	int err = fsck_pass0_lvm(f);
+	fsck_progress(f, 0, 1, 1);
 	if (!err)
 		err = fsck_pass1_resources(f);
 	if (!err && !f->is_again)
@@ -288,8 +297,12 @@ int fsck_run(const struct fsck_options *options, struct fsck_online *online,
 	int err = fsck_volume_join(&f->volume, options->devices, options->device_count,
 				   options->reporter);
 	bool is_joined = !err;
+	/* What is being changed is read when it is needed. */
+	if (!err && !online && !options->plan)
+		f->ahead = fsck_ahead_new(&f->volume);
 	if (!err)
 		err = run_passes(f);
+	fsck_ahead_free(f->ahead);
 	if (err == -ENOMEM)
 		report(options->reporter, REPORT_ERROR, "no memory");
 	else if (is_joined && online)

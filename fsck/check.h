@@ -33,6 +33,8 @@ struct fsck_options {
 	/* After found(): is this to be repaired? */
 	bool (*may_repair)(void *arg, enum fsck_problem problem, const char *text);
 	bool is_online; /* members may be writing: online.c; nothing is repaired */
+	/* How far a pass is, or NULL. Often called; online, passes come again. */
+	void (*progress)(void *arg, unsigned int pass, uint64_t done, uint64_t all);
 };
 
 struct fsck_summary {
@@ -123,6 +125,8 @@ struct fsck_key {
 struct fsck {
 	const struct fsck_options *options;
 	struct fsck_online *online; /* NULL: nobody writes */
+	struct fsck_ahead *ahead;   /* NULL: each read when it is needed */
+	struct fsck_cursor *cursor; /* of pass 2 */
 	struct fsck_key keys[FSCK_KEYS_MAX];
 	unsigned int key_count;
 	struct fsck_summary summary;
@@ -158,6 +162,8 @@ void fsck_rests_no_more(struct fsck *f, unsigned int was);
 struct fsck_online;
 int fsck_run(const struct fsck_options *options, struct fsck_online *online,
 	     struct fsck_summary *ret_summary) __attribute__((warn_unused_result));
+/* Tells how far pass `pass` is. */
+void fsck_progress(const struct fsck *f, unsigned int pass, uint64_t done, uint64_t all);
 /* Counts a finding by its severity. */
 void fsck_count(struct fsck_summary *s, enum fsck_problem problem);
 /* Tells of a finding and counts it. true: it is to be repaired. */

@@ -14,8 +14,10 @@
 
 #include "base/align.h"
 #include "base/bitmap.h"
+#include "fsck/ahead.h"
 #include "fsck/online.h"
 
+#define GROUPS_AHEAD 16u
 #define STATE_ODD_SFB 2u /* in use, and to be unmapped */
 
 typedef unsigned long long ull;
@@ -200,6 +202,19 @@ static void check_converted(struct fsck *f)
 		fsck_put(f, off, &h, sizeof(h), PLAN_HEADER);
 }
 
+/* The headers of the groups that come next. */
+static void want_groups(struct fsck *f, enum fsck_resource_index i, uint64_t c)
+{
+	const struct fsck_resource *res = &f->volume.resources[i];
+	for (unsigned int k = 0; k < GROUPS_AHEAD && c < res->cluster_count; k++) {
+		uint64_t count = min_u64(res->cluster_count - c, res->clusters_per_group);
+		if (!fsck_ahead_want_in(f->ahead, res, fsck_cluster_off(res, (uint32_t)c),
+					count * res->header_size))
+			return;
+		c += res->clusters_per_group;
+	}
+}
+
 int fsck_check_clusters(struct fsck *f, enum fsck_resource_index i)
 {
 	const struct fsck_resource *res = &f->volume.resources[i];
@@ -223,6 +238,9 @@ int fsck_check_clusters(struct fsck *f, enum fsck_resource_index i)
 		err = -ENOMEM;
 	for (uint64_t c = 0; !err && c < res->cluster_count;
 	     c += res->clusters_per_group) {
+		want_groups(f, i, c);
+		fsck_progress(f, 1, (uint64_t)i * 1000 + c * 1000 / res->cluster_count,
+			      FSCK_RESOURCE_COUNT * 1000);
 		err = check_group(f, i, (uint32_t)c, headers);
 		if (err != -ENOMEM)
 			err = 0;

@@ -7,11 +7,15 @@
 #include <errno.h>
 #include <getopt.h>
 #include <jansson.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/parse.h"
 #include "base/report.h"
 #include "fsck/answer.h"
+#include "fsck/progress.h"
 #include "fsck/session.h"
 #include "fsck/undo.h"
 #include "iscsi/open.h"
@@ -28,8 +32,8 @@ enum exit_code {
 };
 
 static const char usage_text[] =
-	"usage: fsck.vmfs [-n | -p | -y] [-f] [-v] [-z UNDOFILE] [--online] [--json]\n"
-	"                 DEVICE...\n"
+	"usage: fsck.vmfs [-n | -p | -y] [-f] [-v] [-C FD] [-z UNDOFILE] [--online]\n"
+	"                 [--json] DEVICE...\n"
 	"       fsck.vmfs --undo UNDOFILE DEVICE...\n"
 	"       fsck.vmfs --list-findings\n"
 	"All extents of the volume must be given, in any order. VMFS-3 and -6 are\n"
@@ -39,6 +43,8 @@ static const char usage_text[] =
 	"  -y  repair all that can be repaired\n"
 	"  -f  accepted: a check is always complete\n"
 	"  -v  print every finding, and notes\n"
+	"  -C FD            lines \"pass done all\" to this descriptor; 0: a bar on the\n"
+	"                   terminal, which is also there when a check takes long\n"
 	"  -z UNDOFILE      keep what is changed there (default: a file in\n"
 	"                   " UNDO_FOLDER ")\n"
 	"  --online         hosts may be writing: what changes while it is looked at is\n"
@@ -55,6 +61,7 @@ static const char usage_text[] =
 	"  fsck.vmfs --undo /root/sdb1.undo /dev/sdb1\n"
 	"  fsck.vmfs -n -v extent1.img extent2.img\n"
 	"  fsck.vmfs -n --online /dev/sdb1\n"
+	"  fsck.vmfs -n -C 0 /dev/sdb1\n"
 	"  fsck.vmfs -n --json /dev/sdb1 | jq .errors\n";
 
 enum long_only { OPT_JSON = 256, OPT_LIST, OPT_UNDO, OPT_ONLINE };
@@ -70,6 +77,8 @@ static const struct option long_options[] = {
 
 struct printer {
 	bool is_verbose, is_online;
+	bool has_progress; /* -C was given */
+	struct progress progress;
 	struct answers *answers; /* what is repaired; NULL: nothing */
 	unsigned int counts[PROBLEM_COUNT];
 	json_t *findings; /* --json: collected, not printed */
@@ -129,12 +138,20 @@ static void found(void *arg, enum fsck_problem problem, const char *text)
 	bool is_quiet_note = problem == PROBLEM_LOCK_STALE && !p->is_verbose;
 	if (is_quiet_note || (n > PER_CODE_MAX && !p->is_verbose))
 		return;
+	progress_clear(&p->progress);
 	printf("%s: %s%s\n", row->code, kinds[row->severity], text);
+}
+
+static void tell_progress(void *arg, unsigned int pass, uint64_t done, uint64_t all)
+{
+	struct printer *p = arg;
+	progress_tell(&p->progress, pass, done, all);
 }
 
 static bool may_repair(void *arg, enum fsck_problem problem, const char *text)
 {
 	struct printer *p = arg;
+	progress_clear(&p->progress);
 	return answers_get(p->answers, problem, text);
 }
 
@@ -227,6 +244,7 @@ static int check(const struct arguments *a, struct bdev **devices,
 		.device_count = a->count,
 		.reporter = r,
 		.found = found,
+		.progress = tell_progress,
 		.arg = printer,
 		.is_online = printer->is_online,
 	};
@@ -244,6 +262,7 @@ static int repair(const struct arguments *a, struct bdev **devices,
 		.reporter = r,
 		.undo_path = a->undo_path ? a->undo_path : path,
 		.found = found,
+		.progress = tell_progress,
 		.may_repair = may_repair,
 		.arg = printer,
 	};
@@ -277,6 +296,7 @@ static int check_or_repair(const struct arguments *a, struct printer *printer,
 	if (!err)
 		err = is_check ? check(a, devices, printer, r, &result)
 			       : repair(a, devices, printer, r, &result);
+	progress_clear(&printer->progress);
 	if (!err && printer->findings) {
 		print_json(printer, a->names[0], &result.last, result.is_changed);
 	} else if (!err) {
@@ -350,6 +370,7 @@ static bool set_mode(struct arguments *a, enum answer_mode mode, struct reporter
 static int option(int c, struct arguments *a, struct printer *printer,
 		  struct reporter *r)
 {
+	uint64_t fd;
 	switch (c) {
 	case 'n':
 		return set_mode(a, ANSWER_NO, r) ? 0 : EXIT_USAGE;
@@ -365,6 +386,12 @@ static int option(int c, struct arguments *a, struct printer *printer,
 		return 0;
 	case 'z':
 		a->undo_path = optarg;
+		return 0;
+	case 'C':
+		if (parse_u64(optarg, INT_MAX, &fd) != 0)
+			return EXIT_USAGE;
+		progress_init(&printer->progress, (int)fd, false);
+		printer->has_progress = true;
 		return 0;
 	case OPT_ONLINE:
 		printer->is_online = true;
@@ -389,7 +416,7 @@ int main(int argc, char **argv)
 	struct printer printer = { 0 };
 	struct arguments a = { .mode = ANSWER_ASK };
 	int c, code = 0;
-	while ((c = getopt_long(argc, argv, "napyfvz:h", long_options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "napyfvz:C:h", long_options, NULL)) != -1) {
 		if (c == OPT_LIST)
 			return list_findings();
 		if (c == 'h') {
@@ -400,6 +427,13 @@ int main(int argc, char **argv)
 		if (code)
 			return code;
 	}
+	if (!printer.has_progress)
+		progress_init(&printer.progress,
+			      isatty(STDERR_FILENO) && isatty(STDOUT_FILENO) &&
+					      !printer.findings
+				      ? 0
+				      : PROGRESS_NONE,
+			      true);
 	a.names = argv + optind;
 	a.count = (unsigned int)(argc - optind);
 	code = run(&a, &printer, r);

@@ -13,8 +13,11 @@
 
 #include "base/align.h"
 #include "base/bitmap.h"
+#include "fsck/ahead.h"
 #include "fsck/online.h"
 
+#define POINTERS_AHEAD 16u
+#define CLUSTERS_AHEAD 4u
 #define RESIDENT_BLOCK_SIZE 8192u
 
 typedef unsigned long long ull;
@@ -104,6 +107,48 @@ static bool mark_number(struct walk *w, vmfs_addr addr, enum fsck_resource_index
 		fsck_owner_named(f, i, number, w->file, w->object);
 	fsck_rests_no_more(f, was);
 	return is_first;
+}
+
+/* Which pointer blocks have been wanted of the cluster that is checked. */
+struct fsck_cursor {
+	const uint8_t *fds;
+	uint64_t first; /* number of the first FD */
+	uint32_t total, fd, slot;
+};
+
+/* The next pointer block; false: there is none any more. */
+static bool cursor_next(struct fsck *f, struct fsck_cursor *c, vmfs_addr *ret_addr)
+{
+	const struct vmfs_shape *shape = f->volume.shape;
+	for (; c->fd < c->total; c->fd++, c->slot = 0) {
+		const uint8_t *body = c->fds + (uint64_t)c->fd * shape->fd_size +
+				      shape->fd_body_off;
+		struct vmfs_fd_meta_disk meta;
+		memcpy(&meta, body, sizeof(meta));
+		uint32_t zla = le32_get(meta.zla);
+		bool has_any = zla == VMFS_ZLA_PB || zla == VMFS_ZLA_PB2 ||
+			       zla == VMFS_ZLA_DOUBLE;
+		if (!has_any ||
+		    !bitmap_get(f->maps[FSCK_FDC].allocated, c->first + c->fd))
+			continue;
+		for (; c->slot < shape->fd_slots; c->slot++) {
+			*ret_addr = shape_entry(shape, body + shape->fd_slots_off,
+						c->slot);
+			if (!addr_is_none(*ret_addr) &&
+			    fsck_is_pointer(&f->volume, zla, *ret_addr))
+				return true;
+		}
+	}
+	return false;
+}
+
+/* As many of the next pointer blocks as there is room for. */
+static void want_pointers(struct fsck *f)
+{
+	vmfs_addr addr;
+	while (f->ahead && f->cursor && cursor_next(f, f->cursor, &addr) &&
+	       fsck_ahead_want_addr(f->ahead, addr))
+		f->cursor->slot++;
 }
 
 /* Marks what addr names. true if it is there and was not named before. */
@@ -227,6 +272,9 @@ static void walk_double(struct walk *w, vmfs_addr pb, uint64_t at)
 		off = 0;
 	for (uint32_t i = 0; entries && i < shape->pb_entries; i++) {
 		look_at(w, pb, off, i);
+		for (uint32_t k = i; k < i + POINTERS_AHEAD && k < shape->pb_entries; k++)
+			(void)fsck_ahead_want_addr(w->f->ahead,
+						   shape_entry(shape, entries, k));
 		walk_pointers(w, shape_entry(shape, entries, i),
 			      at + (uint64_t)i * shape->pb_entries);
 	}
@@ -243,6 +291,7 @@ static void walk_slots(struct walk *w, uint64_t fd_off)
 		return;
 	for (uint32_t i = 0; i < v->shape->fd_slots && !w->error; i++) {
 		vmfs_addr addr = fsck_slot(v, w->file, i);
+		want_pointers(w->f);
 		look_at(w, (vmfs_addr){ 0 }, slots_off, i);
 		switch (zla) {
 		case VMFS_ZLA_FB:
@@ -678,18 +727,39 @@ static int fds_read(struct fsck *f, uint32_t c, uint8_t *fds)
 	return err;
 }
 
+static bool was_ever_used(const struct fsck *f, uint32_t c)
+{
+	const struct fsck_resource *fdc = &f->volume.resources[FSCK_FDC];
+	uint64_t first = (uint64_t)c * fdc->per_cluster;
+	uint64_t end = first + fsck_cluster_total(fdc, c);
+	return f->generations[c] ||
+	       bitmap_next_set(f->maps[FSCK_FDC].allocated, first, end) < end;
+}
+
+/* The FDs of the clusters that come next. */
+static void want_clusters(struct fsck *f, uint32_t c, uint32_t *wanted)
+{
+	const struct fsck_resource *fdc = &f->volume.resources[FSCK_FDC];
+	uint64_t size = (uint64_t)fdc->per_cluster * fdc->resource_size;
+	for (*wanted = *wanted > c ? *wanted : c;
+	     f->ahead && *wanted < fdc->cluster_count && *wanted < c + CLUSTERS_AHEAD;
+	     ++*wanted)
+		if (was_ever_used(f, *wanted) &&
+		    !fsck_ahead_want_in(f->ahead, fdc, fsck_item_off(fdc, *wanted, 0),
+					size))
+			return;
+}
+
 /* All FDs of one cluster; fds: room for them as they lie on disk, twice. */
 static int check_cluster(struct fsck *f, uint32_t c, uint8_t *fds)
 {
 	const struct fsck_resource *fdc = &f->volume.resources[FSCK_FDC];
-	const uint8_t *allocated = f->maps[FSCK_FDC].allocated;
 	uint64_t first = (uint64_t)c * fdc->per_cluster, next = first;
 	uint32_t total = fsck_cluster_total(fdc, c);
 	char what[48];
 	(void)snprintf(what, sizeof(what), "file descriptors of cluster %u", c);
-	if (f->generations[c] == 0 &&
-	    bitmap_next_set(allocated, first, first + total) >= first + total)
-		return 0; /* none ever was in use */
+	if (!was_ever_used(f, c))
+		return 0;
 	int err = fds_read(f, c, fds);
 	f->is_partial |= err != 0;
 	f->is_tree_partial |= err != 0;
@@ -698,6 +768,8 @@ static int check_cluster(struct fsck *f, uint32_t c, uint8_t *fds)
 			   what);
 	if (fsck_read_result(f, err, what) != 0)
 		return 0;
+	struct fsck_cursor cursor = { .fds = fds, .first = first, .total = total };
+	f->cursor = &cursor;
 	for (; !err && next < first + total; next++) {
 		const uint8_t *fd = fds + (next - first) * fdc->resource_size;
 		err = f->online ? check_fd_online(f, next, fd,
@@ -705,6 +777,7 @@ static int check_cluster(struct fsck *f, uint32_t c, uint8_t *fds)
 								fdc->resource_size)
 				: check_fd_still(f, next, fd);
 	}
+	f->cursor = NULL;
 	return err;
 }
 
@@ -714,8 +787,12 @@ int fsck_pass2_files(struct fsck *f)
 	uint8_t *fds = calloc(2 * (size_t)fdc->per_cluster, fdc->resource_size);
 	f->fds = calloc(fdc->count, sizeof(*f->fds));
 	int err = fds && f->fds ? 0 : -ENOMEM;
-	for (uint32_t c = 0; !err && c < fdc->cluster_count; c++)
+	uint32_t wanted = 0;
+	for (uint32_t c = 0; !err && c < fdc->cluster_count; c++) {
+		want_clusters(f, c, &wanted);
+		fsck_progress(f, 2, c, fdc->cluster_count);
 		err = check_cluster(f, c, fds);
+	}
 	free(fds);
 	return err;
 }

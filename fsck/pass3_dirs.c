@@ -13,8 +13,10 @@
 #include <string.h>
 
 #include "base/align.h"
+#include "fsck/ahead.h"
 #include "fsck/online.h"
 
+#define DIRS_AHEAD 16u
 #define ENTRIES_MAX (1u << 21) /* of one directory: more than 256 MiB hold */
 
 typedef unsigned long long ull;
@@ -363,7 +365,7 @@ int fsck_dir_open(struct fsck *f, uint64_t number, struct fsck_dir *ret_dir)
 
 void fsck_dir_close(struct fsck_dir *d)
 {
-	if (d->f->volume.lens)
+	if (d->f->online && d->f->volume.lens)
 		(void)fsck_look_over(d->f);
 	free(d->bytes);
 	free(d->entries);
@@ -386,11 +388,45 @@ static int check_directory(struct fsck *f, uint64_t number, struct queue *q)
 	return err;
 }
 
+/* The bytes of a directory that comes soon, if no pointer blocks lead there. */
+static void want_entries(struct fsck *f, const struct fsck_file *file)
+{
+	const struct fsck_volume *v = &f->volume;
+	uint64_t left = le64_get(file->meta.length), off, size;
+	uint32_t zla = le32_get(file->meta.zla);
+	for (uint32_t i = 0; (zla == VMFS_ZLA_SB || zla == VMFS_ZLA_FB) && left &&
+			     i < v->shape->fd_slots;
+	     i++) {
+		vmfs_addr addr = fsck_slot(v, file, i);
+		if (addr_is_none(addr) || fsck_addr_vol_off(v, addr, &off, &size) != 0 ||
+		    !fsck_ahead_want(f->ahead, off, min_u64(size, left)))
+			return;
+		left -= min_u64(size, left);
+	}
+}
+
+/* The descriptors of those that come next, and the bytes of the first of them. */
+static void want_directories(struct fsck *f, const struct queue *q)
+{
+	struct fsck_file *file = f->ahead ? malloc(sizeof(*file)) : NULL;
+	for (uint64_t i = q->head; file && i < q->tail && i < q->head + DIRS_AHEAD; i++) {
+		vmfs_addr addr = fsck_fd_addr(f, q->numbers[i]);
+		(void)fsck_ahead_want_addr(f->ahead, addr);
+		if (i < q->head + DIRS_AHEAD / 2 &&
+		    fsck_ahead_peek_fd(f->ahead, addr, file))
+			want_entries(f, file);
+	}
+	free(file);
+}
+
 static int walk(struct fsck *f, struct queue *q)
 {
 	int err = 0;
-	while (!err && q->head < q->tail)
+	while (!err && q->head < q->tail) {
+		want_directories(f, q);
+		fsck_progress(f, 3, q->head, f->summary.directory_count);
 		err = check_directory(f, q->numbers[q->head++], q);
+	}
 	return err;
 }
 

@@ -222,6 +222,8 @@ void fsck_pass4_counts(struct fsck *f)
 {
 	const struct fsck_resource *fdc = &f->volume.resources[FSCK_FDC];
 	for (uint64_t n = 0; n < fdc->count; n++) {
+		if (n % 1024 == 0)
+			fsck_progress(f, 4, n, fdc->count);
 		if (!f->fds[n].type)
 			continue;
 		unsigned int was = fsck_rests_on(f, KEY_FD, FSCK_FDC, n);
@@ -232,4 +234,5 @@ void fsck_pass4_counts(struct fsck *f)
 	if (!f->is_partial)
 		find_all_lost(f);
 	fsck_owners_check(f);
+	fsck_progress(f, 4, 1, 1);
 }

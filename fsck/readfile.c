@@ -187,11 +187,12 @@ int fsck_fd_read(const struct fsck_volume *v, vmfs_addr addr, struct fsck_file *
 	uint64_t off;
 	if (addr_type(addr) != ADDR_FD || !item_of(v, addr, &res, &off))
 		return -EUCLEAN;
-	int err = fsck_resource_read(v, res, off, &ret_file->lock,
-				     sizeof(ret_file->lock));
-	return err ? err
-		   : fsck_resource_read(v, res, off + v->shape->fd_body_off,
-					&ret_file->body, v->shape->fd_body_size);
+	uint8_t *fd = malloc(v->shape->fd_size);
+	int err = fd ? fsck_resource_read(v, res, off, fd, v->shape->fd_size) : -ENOMEM;
+	if (!err)
+		fsck_fd_take(v, fd, ret_file);
+	free(fd);
+	return err;
 }
 
 void fsck_fd_take(const struct fsck_volume *v, const void *disk,

@@ -52,6 +52,13 @@ static void found(void *arg, enum fsck_problem problem, const char *text)
 	s->o->found(s->o->arg, problem, text);
 }
 
+static void progress(void *arg, unsigned int pass, uint64_t done, uint64_t all)
+{
+	const struct session *s = arg;
+	if (s->o->progress)
+		s->o->progress(s->o->arg, pass, done, all);
+}
+
 static bool may_repair(void *arg, enum fsck_problem problem, const char *text)
 {
 	const struct session *s = arg;
@@ -66,6 +73,7 @@ static int look(struct session *s, bool is_quiet, struct fsck_summary *ret_summa
 		.device_count = s->o->device_count,
 		.reporter = s->o->reporter,
 		.found = is_quiet ? found_quietly : found,
+		.progress = progress,
 		.arg = s,
 	};
 	*ret_summary = (struct fsck_summary){ 0 };
@@ -84,6 +92,7 @@ static int mend(struct session *s, struct fsck_summary *ret_summary)
 		.arg = s,
 		.plan = s->plan,
 		.may_repair = may_repair,
+		.progress = progress,
 	};
 	for (unsigned int i = 0; i < s->o->device_count; i++)
 		over[i] = plan_device(s->plan, i);

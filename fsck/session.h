@@ -16,6 +16,8 @@ struct session_options {
 	/* As of struct fsck_options; a finding that stays may be told more than once. */
 	void (*found)(void *arg, enum fsck_problem problem, const char *text);
 	bool (*may_repair)(void *arg, enum fsck_problem problem, const char *text);
+	/* As of struct fsck_options, or NULL; passes come again. */
+	void (*progress)(void *arg, unsigned int pass, uint64_t done, uint64_t all);
 	void *arg;
 	/* Before each write to a device, unless NULL: other than 0 ends it (tests). */
 	int (*before_write)(void *arg);

@@ -235,7 +235,7 @@ model:
 
 BENCH := $(patsubst tests/bench/%.c,$(B)/tests/bench/%,$(wildcard tests/bench/*_bench.c))
 ## bench        ours beside its peers, one line each;
-##              ONLY=nbd|data|mkfs|lock|create|names|boot
+##              ONLY=nbd|data|mkfs|fsck|lock|create|names|boot
 bench:
 	@scripts/deps bench
 	$(SUBMAKE) all $(BENCH)
