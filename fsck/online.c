@@ -36,6 +36,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#define HASH_FUNCTION HASH_SAX /* clang warns of the default one */
 #include <uthash.h>
 
 #include "base/align.h"

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "base/align.h"
 #include "base/buf.h"
 #include "base/parse.h"
 #include "fsck/dump_find.h"
@@ -52,6 +53,16 @@ static const char *time_text(uint32_t s, char buf[static 32])
 	return buf;
 }
 
+/* What it had by its own count, and nothing leads to: its pointers are gone. */
+static void tally_unreached(const struct fsck_volume *v, const struct fsck_file *file,
+			    struct tally *t)
+{
+	uint64_t count = le64_get(file->meta.block_count);
+	uint64_t seen = t->own + t->reused + t->lost;
+	if (rescue_file_blocks(v, file) && seen < count)
+		t->lost += min_u64(count, rescue_file_blocks(v, file)) - seen;
+}
+
 /* "all", or how much is left of what it had. */
 static void state_text(const struct fsck_volume *v, const struct fsck_file *file,
 		       const struct tally *t, char *text, size_t size)
@@ -85,6 +96,7 @@ static int list_one(struct rescue *s, uint32_t i)
 				 tally_run, &t);
 	if (rc == -ENOMEM)
 		return rc;
+	tally_unreached(&s->v, &file, &t);
 	state_text(&s->v, &file, &t, state, sizeof(state));
 	char *path = rescue_path_of(s, d->fd, d->generation);
 	(void)fsck_addr_text((vmfs_addr){ d->fd }, fd);
