@@ -52,6 +52,16 @@ static void put_lfb_cluster(struct mkfs *m, uint32_t cluster, uint32_t lfbs)
 		    mkfs_file_vol_off(file, large_header_off(cluster)), &c);
 }
 
+/* Those of one group: of a short one as many as there are, the others stay zero. */
+static void put_lfb_clusters(struct mkfs *m, uint32_t first, uint32_t lfbs)
+{
+	uint32_t end = (uint32_t)min_u64(first + VMFS6_LFB_CLUSTERS_PER_GROUP,
+					 div_up(lfbs, VMFS6_LFB_PER_CLUSTER));
+
+	for (uint32_t i = first; i < end; i++)
+		put_lfb_cluster(m, i, lfbs);
+}
+
 /* Blocks of a file in SFBs [first, first + count). */
 static uint32_t blocks_between(const struct mkfs_file *f, uint32_t first, uint32_t count)
 {
@@ -95,7 +105,6 @@ static void put_fbb(struct mkfs *m)
 	const struct mkfs_resource *res = &m->layout->resources[MKFS_FBB];
 	const struct mkfs_file *file = &m->layout->files[VMFS_FD_FBB];
 	uint32_t lfbs = res->cluster_count;
-	uint32_t lfb_clusters = (uint32_t)div_up(lfbs, VMFS6_LFB_PER_CLUSTER);
 	struct mkfs_resource parent = {
 		.per_cluster = VMFS6_LFB_PER_CLUSTER,
 		.clusters_per_group = res->clusters_per_group,
@@ -130,10 +139,12 @@ static void put_fbb(struct mkfs *m)
 
 	mkfs_put(m, mkfs_file_vol_off(file, 0), &lfb, sizeof(lfb));
 	mkfs_put(m, mkfs_file_vol_off(file, VMFS6_SFB_HEADER_OFF), &sfb, sizeof(sfb));
-	for (uint32_t i = 0; i < lfb_clusters; i++)
-		put_lfb_cluster(m, i, lfbs);
-	for (uint32_t i = 0; i < lfbs; i++)
+	/* As they lie on the disk, which makes of them few large writes. */
+	for (uint32_t i = 0; i < lfbs; i++) {
+		if (i % VMFS6_LFB_PER_GROUP == 0)
+			put_lfb_clusters(m, i / VMFS6_LFB_PER_CLUSTER, lfbs);
 		put_sfb_cluster(m, i);
+	}
 }
 
 /* ---- the other resource files ---- */
