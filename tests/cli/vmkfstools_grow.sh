@@ -17,8 +17,8 @@ run vmkfstools -Z "$b" "$a"
 is "$rc:$out" "0:$a: 1.7 GiB more, 2.5 GiB in 2 extents" "-Z adds an extent"
 run fsck.vmfs -n "$b" "$a"
 is "$rc" 0 "it is clean"
-refused "the first extent alone is no volume any more" "is missing \(1 of 2 given\)" \
-	vmkfstools -P "$a"
+refused "the first extent alone is no volume any more" \
+	"extent 2 of 2, with PEs 3 to 9, is missing" vmkfstools -P "$a"
 run vmkfstools -c 2G -d eagerzeroedthick "$a,$b:/disk.vmdk"
 is "$rc" 0 "a disk that needs both extents"
 run fsck.vmfs -n "$a" "$b"
