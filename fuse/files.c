@@ -276,7 +276,7 @@ static int handle_close(struct mount *m, struct handle *h)
 	if (o->handles == 1 || (is_last_writer && !o->is_unlinked))
 		err = close_file(m, o);
 	else if (is_last_writer)
-		err = vmfs_file_sync(o->file);
+		err = vmfs_file_commit(o->file);
 	free(h);
 	end_change(m, o, 1);
 	return err;
@@ -349,7 +349,7 @@ int files_commit(struct mount *m, fuse_ino_t ino)
 	mutex_unlock(&m->m);
 	if (!is_written)
 		return 0; /* one that changes commits by itself */
-	int err = vmfs_file_sync(o->file);
+	int err = vmfs_file_commit(o->file);
 	unuse(m, o);
 	return err;
 }
@@ -518,7 +518,7 @@ static int commit(struct mount *m, const struct handle *h)
 {
 	if (!h->may_write)
 		return 0;
-	int err = vmfs_file_sync(use(m, h->opened));
+	int err = vmfs_file_commit(use(m, h->opened));
 	unuse(m, h->opened);
 	return err;
 }
@@ -533,5 +533,7 @@ void do_fsync(fuse_req_t req, fuse_ino_t ino, int is_data_only, struct fuse_file
 {
 	(void)ino;
 	(void)is_data_only; /* the length is needed to find the data */
-	reply_error(req, commit(mount_of(req), handle_of(fi)));
+	struct mount *m = mount_of(req);
+	int err = commit(m, handle_of(fi));
+	reply_error(req, err ? err : vmfs_volume_sync(m->vol));
 }

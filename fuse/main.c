@@ -292,6 +292,7 @@ static int open_volume(const struct arguments *a, struct storage *st, struct mou
 		.heartbeat_device = st->heartbeat,
 		.guard = st->guard,
 		.lease_profile = VMFS_LEASE_FOLLOW,
+		.is_lazy = true, /* POSIX: durable after fsync */
 		.proof_dir = proof_dir ? proof_dir : BDEV_PROOF_DIR,
 	};
 	return vmfs_volume_open(&options, &m->vol);

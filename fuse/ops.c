@@ -293,14 +293,13 @@ static void do_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t of
 	list(req, ino, size, off, true);
 }
 
-/* Names are on the disk when what made them returns. */
 static void do_fsyncdir(fuse_req_t req, fuse_ino_t ino, int is_data_only,
 			struct fuse_file_info *fi)
 {
 	(void)ino;
 	(void)is_data_only;
 	(void)fi;
-	reply_error(req, vmfs_volume_state(mount_of(req)->vol));
+	reply_error(req, vmfs_volume_sync(mount_of(req)->vol));
 }
 
 static void do_statfs(fuse_req_t req, fuse_ino_t ino)

@@ -330,6 +330,12 @@ int vmfs_file_write(struct vmfs_file *file, const void *buf, uint64_t len,
 
 int vmfs_file_sync(struct vmfs_file *file)
 {
+	int rc = vmfs_file_commit(file);
+	return rc < 0 ? rc : vmfs_volume_sync(file->vol);
+}
+
+int vmfs_file_commit(struct vmfs_file *file)
+{
 	int rc = file_check_writable(file);
 	if (rc < 0)
 		return rc == -EBADF ? 0 : rc;

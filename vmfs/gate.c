@@ -13,12 +13,14 @@
  *  4 -ESTALE of a device that was not cut is the target's: we are fenced;
  *  5 who lives is never taken over, so nobody waits for ever for data that do not come
  *    while heartbeats do: a read ends with -EIO, who cannot write gives the volume up;
- *  6 what was acknowledged by a device that may have lost its cache since is not handed
+ *  6 what is logged and not yet in its place is read as it is logged (homes.c);
+ *  7 what was acknowledged by a device that may have lost its cache since is not handed
  *    out, nor counted as written (unflushed.c).
  *
  * What happens between the check and the system call is not the gate's: the guard cuts
  * the sockets at T_cut, and a target that fences refuses.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 
@@ -166,12 +168,10 @@ static void note_readable(struct vmfs_volume *vol, const struct bdev *bd)
 		event_tell(vol, REPORT_INFO, "%s can be read again", bd->name);
 }
 
-int vmfs_gate_read(struct vmfs_volume *vol, uint64_t vol_off, void *buf, uint64_t len)
+static int read_disk(struct vmfs_volume *vol, uint64_t vol_off, void *buf, uint64_t len)
 {
 	uint64_t since = 0;
 
-	if (!vol->member)
-		return lvm_read(&vol->lvm, vol_off, buf, len);
 	for (;;) {
 		int err = lease_wait_readable(lease_of(vol));
 		if (err)
@@ -195,6 +195,20 @@ int vmfs_gate_read(struct vmfs_volume *vol, uint64_t vol_off, void *buf, uint64_
 		}
 		/* A cut device says -ESTALE at once, until the lease task has told us. */
 		task_sleep_until(clock_now() + AGAIN_NS);
+	}
+}
+
+int vmfs_gate_read(struct vmfs_volume *vol, uint64_t vol_off, void *buf, uint64_t len)
+{
+	if (!vol->member)
+		return lvm_read(&vol->lvm, vol_off, buf, len);
+	struct vmfs_homes *homes = &vol->member->journal.homes;
+	for (;;) {
+		uint64_t mark = homes_mark(homes);
+		int err = read_disk(vol, vol_off, buf, len);
+
+		if (err || homes_lay_over(homes, mark, vol_off, buf, len))
+			return err;
 	}
 }
 
@@ -318,7 +332,10 @@ int vmfs_gate_write(struct vmfs_volume *vol, uint64_t vol_off, const void *buf,
 		const void *in;
 		void *out;
 	} data = { .in = buf };
+	struct vmfs_homes *homes = vol->member ? &vol->member->journal.homes : NULL;
 
+	/* What is logged goes to its place by the log alone. */
+	assert(!homes || homes->is_going_home || !homes_have(homes, vol_off, len));
 	return each_piece(vol, BDEV_WRITE, vol_off, data.out, len, flags);
 }
 

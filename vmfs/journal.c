@@ -9,8 +9,8 @@
  *   sector 3 ...    records: descriptor sector(s), payload, commit sector
  *
  * Invariants:
- *  1 a record is written before any of its targets is written in place, and is durable
- *    (FLUSH) when journal_commit returns: that is the commit point;
+ *  1 a record is written, and durable (FLUSH), before any of its targets is written in
+ *    place (journalcommit.c);
  *  2 the log is emptied only as a whole: in-place writes FLUSHed, then sector 0 zeroed
  *    and FLUSHed. So records are contiguous from sector 3 and there is no tail to find;
  *  3 sequence numbers grow over the whole mount: left-over records of an earlier filling
@@ -57,7 +57,7 @@
 #define WANT_NS (2 * NS_PER_S) /* a holder that lives hears of it within 1 s */
 #define LOOK_NS (50 * NS_PER_MS)
 
-static uint32_t crc32c(const void *data, size_t len)
+uint32_t journal_crc32c(const void *data, size_t len)
 {
 	union {
 		const void *in;
@@ -168,7 +168,7 @@ static int write_header(struct vmfs_volume *vol)
 
 	memcpy(head.volume_uuid, vol->descriptor.uuid, 16);
 	memcpy(head.owner, hb->owner.b, 16);
-	head.crc = le32_of(crc32c(&head, offsetof(struct vmfs_journal_header_disk, crc)));
+	head.crc = le32_of(journal_crc32c(&head, offsetof(struct vmfs_journal_header_disk, crc)));
 	memset(sectors[0], 0, SECTOR);
 	memcpy(sectors[1], &head, SECTOR);
 	memcpy(sectors[2], &head, SECTOR);
@@ -311,11 +311,13 @@ int journal_create(struct vmfs_volume *vol)
 
 	j->sector_count = journal_sectors(vol);
 	j->next_sector = JOURNAL_FIRST_SECTOR;
-	j->next_seq = 1;
+	j->next_seq = j->durable_seq = 1;
 	j->nonce_low = random_u64() | 1;
 	j->nonce_high = random_u64();
 	j->is_empty = true;
-	int err = take_block(vol);
+	int err = homes_init(&j->homes, j->is_lazy ? j->sector_count : 0);
+	if (!err)
+		err = take_block(vol);
 	if (!err)
 		err = heartbeat_publish_journal(&vol->member->hb,
 						(uint32_t)j->addr.raw, j->vol_off);
@@ -394,135 +396,6 @@ int journal_destroy(struct vmfs_volume *vol)
 	return err;
 }
 
-/* ---- writing ---- */
-
-int journal_empty(struct vmfs_volume *vol)
-{
-	struct vmfs_journal *j = &vol->member->journal;
-	uint8_t zero[SECTOR] = { 0 };
-
-	assert(sleeplock_is_mine(&vol->txn_lock));
-	bool has_log = !addr_is_none(j->addr) && !j->is_empty;
-	int err = has_log || unflushed_has_any(vol) ? vmfs_gate_flush(vol) : 0;
-	if (err || !has_log)
-		return err;
-	err = vmfs_gate_write(vol, j->vol_off, zero, sizeof(zero), BDEV_FUA);
-	if (err)
-		return err;
-	j->is_empty = true;
-	j->has_freed = false;
-	j->next_sector = JOURNAL_FIRST_SECTOR;
-	return 0;
-}
-
-static void put_targets(uint8_t *record, const struct journal_target *targets,
-			unsigned int count)
-{
-	size_t at = sizeof(struct vmfs_journal_desc_disk);
-
-	for (unsigned int i = 0; i < count; i++) {
-		struct vmfs_journal_target_disk td = {
-			.vol_off = le64_of(targets[i].vol_off),
-			.lock_off = le64_of(targets[i].lock_off),
-			.token = le64_of(targets[i].token),
-			.sectors = le16_of((uint16_t)targets[i].sectors),
-			.crc = le32_of(
-				crc32c(targets[i].data, targets[i].sectors * SECTOR)),
-		};
-
-		memcpy(record + at, &td, sizeof(td));
-		at += sizeof(td);
-	}
-}
-
-static void put_record(const struct vmfs_journal *j, uint8_t *record,
-		       const struct journal_target *targets, unsigned int count,
-		       uint32_t payload)
-{
-	uint32_t desc = journal_desc_sectors(count);
-	struct vmfs_journal_desc_disk head = {
-		.magic = le32_of(JOURNAL_DESC_MAGIC),
-		.nonce = le64_of(j->nonce_low),
-		.seq = le64_of(j->next_seq),
-		.target_count = le32_of(count),
-		.payload_sectors = le32_of(payload),
-		.desc_sectors = le32_of(desc),
-	};
-	uint8_t *at = record + desc * SECTOR;
-
-	memcpy(record, &head, sizeof(head));
-	put_targets(record, targets, count);
-	for (unsigned int i = 0; i < count; i++) {
-		memcpy(at, targets[i].data, targets[i].sectors * SECTOR);
-		at += targets[i].sectors * SECTOR;
-	}
-	struct vmfs_journal_commit_disk tail = {
-		.magic = le32_of(JOURNAL_COMMIT_MAGIC),
-		.nonce = le64_of(j->nonce_low),
-		.seq = le64_of(j->next_seq),
-		.sectors = le32_of(desc + payload),
-		.crc = le32_of(crc32c(record, (desc + payload) * SECTOR)),
-	};
-	memcpy(at, &tail, sizeof(tail));
-}
-
-static int write_state(struct vmfs_volume *vol)
-{
-	const struct vmfs_journal *j = &vol->member->journal;
-	struct vmfs_journal_state_disk state = {
-		.magic = le32_of(JOURNAL_STATE_MAGIC),
-		.nonce = le64_of(j->nonce_low),
-		.first_seq = le64_of(j->next_seq),
-	};
-
-	state.crc =
-		le32_of(crc32c(&state, offsetof(struct vmfs_journal_state_disk, crc)));
-	return vmfs_gate_write(vol, j->vol_off, &state, sizeof(state), 0);
-}
-
-int journal_commit(struct vmfs_volume *vol, const struct journal_target *targets,
-		   unsigned int count)
-{
-	struct vmfs_journal *j = &vol->member->journal;
-	uint32_t payload = 0;
-	int err = 0;
-
-	assert(sleeplock_is_mine(&vol->txn_lock) && !addr_is_none(j->addr) && count);
-	for (unsigned int i = 0; i < count; i++)
-		payload += targets[i].sectors;
-	uint32_t sectors = journal_desc_sectors(count) + payload + 1;
-	if (payload > JOURNAL_PAYLOAD_MAX ||
-	    j->sector_count < JOURNAL_FIRST_SECTOR + sectors)
-		return -E2BIG;
-	if (j->next_sector + sectors > j->sector_count)
-		err = journal_empty(vol);
-	if (err)
-		return err;
-	uint8_t *record = io_alloc(sectors * SECTOR);
-	if (!record)
-		return -ENOMEM;
-	put_record(j, record, targets, count, payload);
-	if (j->is_empty)
-		err = write_state(vol);
-	if (!err)
-		err = vmfs_gate_write(vol,
-				      j->vol_off + (uint64_t)j->next_sector * SECTOR,
-				      record, (uint64_t)sectors * SECTOR, 0);
-	free(record);
-	if (!err)
-		err = vmfs_gate_flush(vol);
-	if (err) {
-		/* Perhaps durable, perhaps not: nobody may act on either. */
-		heartbeat_die(&vol->member->hb, -ESTALE,
-			      "the journal could not be written");
-		return -ESTALE;
-	}
-	j->is_empty = false;
-	j->next_sector += sectors;
-	j->next_seq++;
-	return 0;
-}
-
 /* ---- another member's log ---- */
 
 static bool place_is_sound(struct vmfs_volume *vol,
@@ -547,7 +420,7 @@ static bool is_header(const struct vmfs_journal_header_disk *head)
 	return le32_get(head->magic) == JOURNAL_HEADER_MAGIC &&
 	       le32_get(head->version) == 1 &&
 	       le32_get(head->crc) ==
-		       crc32c(head, offsetof(struct vmfs_journal_header_disk, crc));
+		       journal_crc32c(head, offsetof(struct vmfs_journal_header_disk, crc));
 }
 
 static bool header_is_of(const struct vmfs_journal_header_disk *head,
@@ -588,7 +461,7 @@ int journal_log_open(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *
 	    le32_get(state.magic) != JOURNAL_STATE_MAGIC ||
 	    le64_get(state.nonce) != le64_get(head.nonce_low) ||
 	    le32_get(state.crc) !=
-		    crc32c(&state, offsetof(struct vmfs_journal_state_disk, crc)))
+		    journal_crc32c(&state, offsetof(struct vmfs_journal_state_disk, crc)))
 		return 0;
 	*ret_state = JOURNAL_OURS;
 	*l = (struct journal_log){
@@ -666,7 +539,7 @@ int journal_log_next(struct journal_log *l, uint8_t **ret_record)
 	if (err || le32_get(tail.magic) != JOURNAL_COMMIT_MAGIC ||
 	    le64_get(tail.nonce) != l->nonce || le64_get(tail.seq) != l->seq ||
 	    le32_get(tail.sectors) != sectors ||
-	    le32_get(tail.crc) != crc32c(record, sectors * SECTOR)) {
+	    le32_get(tail.crc) != journal_crc32c(record, sectors * SECTOR)) {
 		free(record);
 		return err;
 	}
@@ -707,7 +580,7 @@ static int check_target(struct journal_log *l, const struct vmfs_journal_target_
 			(unsigned long long)l->vol_off,
 			(unsigned long long)le64_get(td->lock_off),
 			(unsigned long long)off, len);
-	if (le32_get(td->crc) != crc32c(data, len))
+	if (le32_get(td->crc) != journal_crc32c(data, len))
 		return vmfs_corrupt(
 			l->vol,
 			"journal at 0x%llx: checksum of target 0x%llx+%u is wrong",

@@ -7,10 +7,12 @@
  * slot (LOCKING.md 10.3 to 10.6).
  */
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "vmfs/addr.h"
 #include "vmfs/format.h"
+#include "vmfs/homes.h"
 
 struct vmfs_volume;
 
@@ -25,6 +27,15 @@ struct vmfs_journal {
 	bool is_empty;		/* sector 0 is durably zero */
 	/* It has records of blocks that are free now: emptied before anything else. */
 	bool has_freed;
+	/*
+	 * Lazy: records are flushed later, and written in place when the log is emptied
+	 * (journalcommit.c). Those before durable_seq are durable; the first that is not
+	 * was written at `oldest` (clock_now()); blocks were freed by some before
+	 * freed_seq.
+	 */
+	bool is_lazy;
+	uint64_t durable_seq, freed_seq, oldest;
+	struct vmfs_homes homes;
 };
 
 /* Sectors that must change together, as a transaction gives them. */
@@ -54,13 +65,33 @@ int journal_free_block(struct vmfs_volume *vol, vmfs_addr addr)
 /* Reports that a block that was a journal stays allocated: a leak, no harm. */
 void journal_tell_lost(struct vmfs_volume *vol, vmfs_addr addr, int err);
 /*
- * Logs one record and makes it durable: the commit point. -E2BIG: over
+ * Logs one record; if the log is not lazy it is durable: the commit point. -E2BIG: over
  * JOURNAL_PAYLOAD_MAX sectors. The caller holds txn_lock and all locks named. Blocks.
  */
 int journal_commit(struct vmfs_volume *vol, const struct journal_target *targets,
 		   unsigned int count) __attribute__((warn_unused_result));
+/*
+ * Behind journal_commit(): in place, now or when the log is emptied. 0 or -ESTALE: the
+ * volume is dead. Blocks.
+ */
+int journal_write_places(struct vmfs_volume *vol, const struct journal_target *targets,
+			 unsigned int count) __attribute__((warn_unused_result));
 /* In-place writes flushed, then the log durably empty: before ANY lock leaves us. */
 int journal_empty(struct vmfs_volume *vol) __attribute__((warn_unused_result));
+/*
+ * All that was logged before the call is durable: 0, or -ESTALE. Not with txn_lock. Of
+ * what is older than age_ns: journal_sync_old(). Block.
+ */
+int journal_sync(struct vmfs_volume *vol) __attribute__((warn_unused_result));
+void journal_sync_old(struct vmfs_volume *vol, uint64_t age_ns);
+/*
+ * With txn_lock. The transaction that was logged last freed blocks; and before the next
+ * one that takes some: those that are free are so durably. 0 or -ESTALE. Blocks.
+ */
+void journal_note_freed(struct vmfs_volume *vol);
+int journal_before_reuse(struct vmfs_volume *vol) __attribute__((warn_unused_result));
+/* As records, heads and states have it. */
+uint32_t journal_crc32c(const void *data, size_t len);
 
 enum journal_state { JOURNAL_EMPTY, JOURNAL_OURS, JOURNAL_FOREIGN };
 /* What stands in the journal at vol_off of the member that `slot` shows. */

@@ -29,6 +29,7 @@
 
 #define TURNS_PER_RENEWAL 3u
 #define CONTENDED_TURNS_PER_RENEWAL 30u
+#define SYNCS_PER_RENEWAL 6u /* of a lazy log */
 #define RENEWALS_PER_SCAN 20u
 #define RELEASE_TRIES 3
 #define SLOT_SPREAD 64u /* parts of a resource file in which hosts start */
@@ -87,6 +88,7 @@ static void maintenance_loop(void *arg)
 		if (has_locks(m)) {
 			watch_poll(vol, &m->watch, lock_yield);
 			release_idle(vol);
+			journal_sync_old(vol, renew / SYNCS_PER_RENEWAL);
 		}
 		turn = renew / (lock_table_is_contended(&m->locks)
 					? CONTENDED_TURNS_PER_RENEWAL
@@ -116,6 +118,7 @@ static void free_member(struct vmfs_volume *vol)
 	sleeplock_done(&m->takeover_lock);
 	sleeplock_done(&m->fence.lock);
 	unflushed_done(&m->unflushed);
+	homes_done(&m->journal.homes);
 	cond_done(&m->c);
 	mutex_done(&m->m);
 	free(m);
@@ -197,7 +200,8 @@ int vmfs_member_start(struct vmfs_volume *vol, const struct vmfs_open_options *o
 	unflushed_init(&m->unflushed);
 	sleeplock_init(&m->fence.lock);
 	m->journal.is_empty = true;
-	m->keeps_locks = options->keeps_locks;
+	m->journal.is_lazy = options->is_lazy;
+	m->keeps_locks = options->keeps_locks || options->is_lazy;
 	m->fence.resets_units = options->resets_units;
 	m->hb.vol = vol;
 	set_times(&m->hb, options);

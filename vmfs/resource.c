@@ -781,6 +781,8 @@ int resource_alloc(struct vmfs_txn *t, const struct resource_wish *wish,
 		return report_error(vol->reporter, -ENOSPC,
 				    "%s: no %s left (%llu in all)", vol->label,
 				    plural(type), (unsigned long long)s.res->count);
+	if (type != RESOURCE_FDC)
+		vmfs_txn_takes_blocks(t);
 	*ret_count = s.got;
 	return 0;
 }
@@ -817,6 +819,8 @@ int resource_free(struct vmfs_txn *t, vmfs_addr addr, vmfs_addr owner)
 				    "marked free",
 			kinds[type].name, index, number, addr_disk(addr));
 	cluster_give(&c, index, owner);
+	if (type != RESOURCE_FDC)
+		vmfs_txn_frees_blocks(t);
 	if (type == RESOURCE_FBB)
 		unmap_note_freed(vol, addr);
 	(void)hint_touch(&vol->resources[type], &c);

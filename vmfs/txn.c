@@ -81,7 +81,7 @@ void txn_reset(struct vmfs_txn *t)
 		logview_done(&t->logs[i].view);
 	txn_index_reset(t);
 	t->lock_count = t->piece_count = t->data_count = t->log_count = 0;
-	t->is_busy = t->frees_metadata = false;
+	t->is_busy = t->frees_metadata = t->takes_blocks = t->frees_blocks = false;
 }
 
 void txn_done(struct vmfs_txn *t)
@@ -348,6 +348,16 @@ void *vmfs_txn_before(struct vmfs_txn *t, const void *data)
 void vmfs_txn_frees_metadata(struct vmfs_txn *t)
 {
 	t->frees_metadata = true;
+}
+
+void vmfs_txn_takes_blocks(struct vmfs_txn *t)
+{
+	t->takes_blocks = true;
+}
+
+void vmfs_txn_frees_blocks(struct vmfs_txn *t)
+{
+	t->frees_blocks = true;
 }
 
 int vmfs_txn_create(struct vmfs_txn *t, const struct vmfs_lock_id *lock, uint64_t vol_off,

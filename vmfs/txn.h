@@ -83,6 +83,12 @@ int vmfs_txn_data(struct vmfs_txn *t, uint64_t vol_off, const void *buf, uint64_
  * logged next: the log, in which they stand, is emptied before the next transaction.
  */
 void vmfs_txn_frees_metadata(struct vmfs_txn *t);
+/*
+ * It takes or frees blocks, sub-blocks or pointer blocks: what is written to those it
+ * takes is not logged, so that they were freed is durable before.
+ */
+void vmfs_txn_takes_blocks(struct vmfs_txn *t);
+void vmfs_txn_frees_blocks(struct vmfs_txn *t);
 
 enum vmfs_txn_lock_flags {
 	TXN_LOCK_PLAIN = 0,

@@ -132,7 +132,7 @@ static int add_targets(struct vmfs_txn *t, const struct txn_piece *p,
 	return 0;
 }
 
-/* LOG and IN PLACE. From the moment the record is durable there is no way back. */
+/* LOG and IN PLACE. From the moment the record may be durable there is no way back. */
 static int log_and_write(struct vmfs_txn *t)
 {
 	struct journal_target *targets = NULL;
@@ -148,15 +148,10 @@ static int log_and_write(struct vmfs_txn *t)
 		free(targets);
 		return err;
 	}
-	for (unsigned int i = 0; !err && i < count; i++)
-		err = vmfs_gate_write(t->vol, targets[i].vol_off, targets[i].data,
-				      (uint64_t)targets[i].sectors * VMFS_SECTOR_SIZE, 0);
+	err = journal_write_places(t->vol, targets, count);
 	free(targets);
-	if (err) {
-		heartbeat_die(&t->vol->member->hb, -ESTALE,
-			      "a committed transaction could not be written in place");
-		return -ESTALE;
-	}
+	if (err)
+		return err;
 	for (unsigned int i = 0; i < t->piece_count; i++) {
 		const struct txn_piece *p = &t->pieces[i];
 		const struct txn_lock *l = &t->locks[p->lock];
@@ -192,10 +187,14 @@ static int commit(struct vmfs_txn *t)
 		err = -EAGAIN;
 	if (!err && t->vol->member->journal.has_freed && has_effect(t))
 		err = journal_empty(t->vol);
+	if (!err && t->takes_blocks)
+		err = journal_before_reuse(t->vol);
 	if (!err)
 		err = write_data(t);
 	if (!err)
 		err = log_and_write(t);
+	if (!err && t->frees_blocks)
+		journal_note_freed(t->vol);
 	if (!err)
 		txn_index_keep(t, true);
 	if (!err && t->frees_metadata)

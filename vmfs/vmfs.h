@@ -115,6 +115,14 @@ struct vmfs_open_options {
 	 * have on the way, who send it again. Else T_tgt is waited.
 	 */
 	bool resets_units;
+	/*
+	 * What is changed is durable after vmfs_volume_sync() or vmfs_file_sync(), or after
+	 * some seconds, and not before: a loss of power takes back what was changed last,
+	 * and nothing that came before that. (A host that dies by itself loses nothing.)
+	 * For who makes and removes many small files and asks for durability where he needs
+	 * it, as POSIX has it. Keeps locks as keeps_locks does.
+	 */
+	bool is_lazy;
 	unsigned int time_divisor; /* of all times (tests); 0: 1 */
 	/*
 	 * Guards the lease if one is counted (LOCKING.md 6.4); NULL: nobody does, then a
@@ -149,6 +157,12 @@ int vmfs_volume_open(const struct vmfs_open_options *options,
  * the same). NULL is allowed.
  */
 int vmfs_volume_close(struct vmfs_volume *vol);
+
+/*
+ * All that was changed before the call is durable, in every file that was synced or
+ * closed: 0, or -errno: the volume is lost. At once if it is not lazy. Blocks.
+ */
+int vmfs_volume_sync(struct vmfs_volume *vol) __attribute__((warn_unused_result));
 
 struct vmfs_volume_info {
 	uint32_t major, minor;		/* 5 and 81 for VMFS-5.81 */
@@ -439,7 +453,7 @@ struct vmfs_file_options {
 int vmfs_file_open(struct vmfs_volume *vol, const char *path,
 		   const struct vmfs_file_options *options, struct vmfs_file **ret_file,
 		   struct vmfs_holder *ret_holder) __attribute__((warn_unused_result));
-/* Syncs, releases the lock, frees. 0 or -errno (freed all the same). NULL is allowed. */
+/* Commits, releases the lock, frees. 0 or -errno (freed all the same). NULL is allowed. */
 int vmfs_file_close(struct vmfs_file *file);
 /*
  * Changes the lock of an open file; no I/O to it is under way. Upgrade: read-only (or
@@ -510,7 +524,12 @@ int vmfs_file_punch(struct vmfs_file *file, uint64_t offset, uint64_t len)
  */
 int vmfs_file_scrub(struct vmfs_file *file, uint64_t offset, uint64_t len)
 	__attribute__((warn_unused_result));
+/* Content, length and all changes before are durable. 0 or -errno. Blocks. */
 int vmfs_file_sync(struct vmfs_file *file) __attribute__((warn_unused_result));
+/*
+ * The same, but for what is_lazy puts off: whoever opens the file next finds it so.
+ */
+int vmfs_file_commit(struct vmfs_file *file) __attribute__((warn_unused_result));
 /*
  * The next piece from offset on that is uniform: ret_is_data false = a hole or
  * to-be-zeroed. *ret_len bytes, cut at the end of the file. -ENXIO past the end.

@@ -510,6 +510,11 @@ int vmfs_volume_close(struct vmfs_volume *vol)
 	return rc;
 }
 
+int vmfs_volume_sync(struct vmfs_volume *vol)
+{
+	return vol->member ? journal_sync(vol) : 0;
+}
+
 /* ---- what it is ---- */
 
 static const char *storage_class(struct vmfs_volume *vol)
