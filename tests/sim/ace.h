@@ -14,6 +14,8 @@
  *  - in one that was changed since, each byte is one that it had since the last sync, and
  *    the length lies between those it had.
  *
+ * A volume whose log is lazy may show the names of any moment since the last sync.
+ *
  * The volume:	/foo	1 MiB and 100 KiB in blocks
  *		/A/bar	700 bytes in its file descriptor
  *		/A, /B	directories; /B is empty
@@ -86,11 +88,18 @@ struct ace_models {
 };
 void ace_models_init(struct ace_models *m, const struct ace_sequence *s);
 void ace_models_done(struct ace_models *m);
-/*
- * vol shows what it may after a power failure when `done` operations had ended (and, if
- * is_closed, all files were closed). If not: fails with sim_fail().
- */
-void ace_judge(const struct ace_models *m, struct vmfs_volume *vol, unsigned int done,
-	       bool is_closed);
+struct ace_moment {
+	unsigned int done; /* so many operations had ended */
+	bool is_closed;	   /* and all files were closed, durably */
+	/*
+	 * So many had ended when all was made durable: as many, but on a lazy volume. There
+	 * what had been done since is taken back from the end, operation by operation, and
+	 * the bytes of a file may be newer than what is left of its name.
+	 */
+	unsigned int durable;
+};
+/* vol shows what it may after a power failure. If not: fails with sim_fail(). */
+void ace_judge(const struct ace_models *m, struct vmfs_volume *vol,
+	       const struct ace_moment *at);
 
 #endif

@@ -64,7 +64,9 @@ struct life {
 	struct simdisk_log *log;
 	unsigned int entries;	/* of the log so far */
 	unsigned int ends[ACE_OPS_MAX]; /* entries when the operation had ended */
+	unsigned int slept;	/* entries when nothing had been done for some seconds */
 	unsigned int closed;	/* entries when the files were closed */
+	unsigned int left;	/* entries when it had unmounted */
 	unsigned int states;
 };
 
@@ -85,7 +87,7 @@ static void live(void *arg)
 {
 	struct life *life = arg;
 	const struct ace_sequence *s = &life->models.sequence;
-	struct cluster_mount m = { .machine = machine_a };
+	struct cluster_mount m = { .machine = machine_a, .is_lazy = life->run->is_lazy };
 	struct ace_life ace = { 0 };
 
 	SIM_CHECK(!cluster_mount(&life->cluster, &m));
@@ -99,10 +101,12 @@ static void live(void *arg)
 	}
 	/* Long enough for locks to go back while files are open. */
 	task_sleep_until(clock_now() + RETENTION_NS);
+	life->slept = life->entries;
 	SIM_CHECK(!ace_close(&ace));
 	life->closed = life->entries;
-	ace_judge(&life->models, m.vol, s->count, true);
+	ace_judge(&life->models, m.vol, &(struct ace_moment){ s->count, true, s->count });
 	SIM_CHECK(!cluster_unmount(&m));
+	life->left = life->entries;
 }
 
 /* ---- recovering ---- */
@@ -112,15 +116,32 @@ struct finding {
 	unsigned int cut; /* entries of the life's log */
 };
 
+/* How many operations a lazy host may count on: up to the last fsync, or some seconds. */
+static unsigned int durable_at(const struct life *life, unsigned int cut,
+			       unsigned int done)
+{
+	unsigned int durable = 0;
+
+	if (!life->run->is_lazy)
+		return done;
+	for (unsigned int i = 0; i < done; i++)
+		if (life->models.sequence.ops[i]->kind == ACE_FSYNC)
+			durable = i + 1;
+	return cut >= life->slept ? done : durable;
+}
+
 static void judge(struct vmfs_volume *vol, void *arg)
 {
 	const struct finding *found = arg;
 	const struct life *life = found->life;
-	unsigned int done = 0;
+	struct ace_moment at = { 0 };
 
-	while (done < life->models.sequence.count && life->ends[done] <= found->cut)
-		done++;
-	ace_judge(&life->models, vol, done, found->cut >= life->closed);
+	while (at.done < life->models.sequence.count &&
+	       life->ends[at.done] <= found->cut)
+		at.done++;
+	at.durable = durable_at(life, found->cut, at.done);
+	at.is_closed = found->cut >= (life->run->is_lazy ? life->left : life->closed);
+	ace_judge(&life->models, vol, &at);
 }
 
 static void count_state(struct life *life, unsigned int level)

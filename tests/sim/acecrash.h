@@ -30,6 +30,7 @@ struct ace_counts {
 
 struct acecrash {
 	enum bdev_caw_class caw;
+	bool is_lazy;		/* the host's log is: vmfs_open_options */
 	struct image *img;
 	unsigned int number;	/* of the sequence */
 	/*

@@ -20,7 +20,7 @@ struct judge {
 	const struct ace_models *m;
 	struct vmfs_volume *vol;
 	unsigned int done;
-	bool is_closed;
+	bool is_closed, is_lazy;
 	unsigned int tree;	/* the version whose names are looked for */
 	char why[200];		/* the first thing that is not as in it */
 };
@@ -45,7 +45,9 @@ static void versions_of(const struct judge *j, const char *path, unsigned int *r
 	*ret_first = *ret_last = j->tree;
 	if (j->is_closed)
 		return;
-	for (unsigned int i = 0; i < j->done; i++) {
+	/* Lazy: the names that are there say what was closed for them. */
+	unsigned int end = j->is_lazy ? j->tree : j->done;
+	for (unsigned int i = 0; i < end; i++) {
 		const struct ace_op *o = j->m->sequence.ops[i];
 		bool is_sync = o->kind == ACE_FSYNC && !strcmp(o->path, path);
 
@@ -57,13 +59,52 @@ static void versions_of(const struct judge *j, const char *path, unsigned int *r
 	if (op && !is_data_op(op) && j->tree > j->done && op->kind != ACE_CREATE)
 		first = j->tree;
 	*ret_first = first < j->tree ? first : j->tree;
-	if (op && is_data_op(op) && !strcmp(op->path, path))
+	if (j->is_lazy)
+		*ret_last = op ? j->done + 1 : j->done;
+	else if (op && is_data_op(op) && !strcmp(op->path, path))
 		*ret_last = j->done + 1;
 }
 
-static struct model_node *node_at(const struct judge *j, unsigned int version,
-				  const char *path)
+/* The path without `from` in front, or NULL. */
+static const char *below(const char *path, const char *from)
 {
+	size_t len = strlen(from);
+	bool is_below = !strncmp(path, from, len) && (!path[len] || path[len] == '/');
+
+	return is_below ? path + len : NULL;
+}
+
+/* What `path` of the tree that is looked at is called some versions later; false: gone. */
+static bool follow_name(const struct judge *j, unsigned int version, char path[200])
+{
+	for (unsigned int i = j->tree; i < version; i++) {
+		const struct ace_op *op = j->m->sequence.ops[i];
+		const char *rest = below(path, op->path);
+		char moved[200];
+
+		if (op->kind == ACE_UNLINK && rest)
+			return false;
+		if (op->kind != ACE_RENAME)
+			continue;
+		if (rest)
+			(void)snprintf(moved, sizeof(moved), "%s%s", op->other, rest);
+		else if (below(path, op->other))
+			return false;
+		else
+			continue;
+		(void)snprintf(path, 200, "%s", moved);
+	}
+	return true;
+}
+
+static struct model_node *node_at(const struct judge *j, unsigned int version,
+				  const char *name)
+{
+	char path[200];
+
+	(void)snprintf(path, sizeof(path), "%s", name);
+	if (!follow_name(j, version, path))
+		return NULL;
 	/* model_find() changes nothing, but gives what may be changed. */
 	union {
 		const struct model *in;
@@ -211,22 +252,26 @@ static void check_files(const struct judge *j, const struct model_node *dir,
 	}
 }
 
-void ace_judge(const struct ace_models *m, struct vmfs_volume *vol, unsigned int done,
-	       bool is_closed)
+void ace_judge(const struct ace_models *m, struct vmfs_volume *vol,
+	       const struct ace_moment *at)
 {
-	struct judge j = { .m = m, .vol = vol, .done = done, .is_closed = is_closed };
+	struct judge j = { .m = m,
+			   .vol = vol,
+			   .done = at->done,
+			   .is_closed = at->is_closed,
+			   .is_lazy = at->durable < at->done };
 	const struct ace_op *op = under_way(&j);
 	bool may_be_next = op && !is_data_op(op) && op->kind != ACE_FSYNC;
+	bool is_found = false;
 
-	j.tree = done;
-	bool is_found = is_tree(&j, &m->after[j.tree].root, "");
-	if (!is_found && may_be_next) {
-		j.tree = done + 1;
+	for (j.tree = at->durable; j.tree <= at->done + may_be_next; j.tree++) {
 		is_found = is_tree(&j, &m->after[j.tree].root, "");
+		if (is_found)
+			break;
 	}
 	if (!is_found)
-		sim_fail("O2: after %u operations the tree is neither that of before the "
-			 "next nor that of after it: %s",
-			 done, j.why);
+		sim_fail("O2: after %u operations, %u durable, the tree is none of those "
+			 "since, nor that of after the next: %s",
+			 at->done, at->durable, j.why);
 	check_files(&j, &m->after[j.tree].root, "");
 }

@@ -159,6 +159,7 @@ int cluster_mount(struct cluster *c, struct cluster_mount *m)
 		.resets_units = m->resets_units,
 		.machine = m->machine,
 		.guard = m->guard,
+		.is_lazy = m->is_lazy || getenv("SIM_LAZY"),
 		.on_lost = note_lost,
 		.on_lost_arg = m,
 	};

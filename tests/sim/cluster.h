@@ -65,6 +65,7 @@ struct cluster_mount {
 	struct bdev *bd, *heartbeat_bd;
 	struct vmfs_volume *vol;
 	bool is_lost;		 /* on_lost was called */
+	bool is_lazy;		 /* set before; SIM_LAZY: all are */
 	bool no_liveness_lock;	 /* set before: count the lease also on files */
 	bool resets_units;	 /* set before */
 	struct guard *guard;	 /* set before; NULL: none */
