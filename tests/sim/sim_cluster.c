@@ -166,6 +166,38 @@ static void power_failures_lose_nothing_acknowledged(void **state)
 	run(900, 20, &storm);
 }
 
+/* Logs without a flush of each record: who dies loses nothing, his log has it. */
+static void lazy_hosts_survive_deaths_and_pauses(void **state)
+{
+	struct storm storm = {
+		.caw = BDEV_CAW_ATS,
+		.hosts = 3,
+		.ops = STORM_ALL_OPS,
+		.faults = STORM_KILL | STORM_PAUSE | STORM_LONG_PAUSE,
+		.events = 3,
+		.is_lazy = true,
+	};
+
+	(void)state;
+	run(1300, 8, &storm);
+}
+
+/* What was synced is there after a power failure, of hosts and target or of it alone. */
+static void lazy_hosts_lose_nothing_that_was_synced(void **state)
+{
+	struct storm storm = {
+		.caw = BDEV_CAW_ATS,
+		.hosts = 3,
+		.ops = STORM_ALL_OPS,
+		.faults = STORM_POWER | STORM_CACHE,
+		.events = 3,
+		.is_lazy = true,
+	};
+
+	(void)state;
+	run(1400, 6, &storm);
+}
+
 /* The target alone loses power, again and again: nobody loses anything but time. */
 static void restarts_of_the_target_lose_nothing(void **state)
 {
@@ -235,6 +267,8 @@ int main(void)
 		cmocka_unit_test(guarded_hosts_survive_long_pauses),
 		cmocka_unit_test(hosts_survive_lost_paths_and_stalls),
 		cmocka_unit_test(power_failures_lose_nothing_acknowledged),
+		cmocka_unit_test(lazy_hosts_survive_deaths_and_pauses),
+		cmocka_unit_test(lazy_hosts_lose_nothing_that_was_synced),
 		cmocka_unit_test(restarts_of_the_target_lose_nothing),
 		cmocka_unit_test(keys_fence_hosts_that_stood_still),
 		cmocka_unit_test(what_is_free_is_unmapped_and_nothing_else),

@@ -63,6 +63,7 @@ struct storm {
 	bool has_onlooker;	  /* fsck --online again and again: finds nothing */
 	bool no_guard;		  /* nobody cuts a host that stands still */
 	bool no_liveness_lock;	  /* leases on files too */
+	bool is_lazy;		  /* logs are; what has to last is synced */
 	uint64_t residue_ns;	  /* the target's, if not 0 */
 	bool refuses_logins;	  /* no reinstatement */
 	bool resets_units;	  /* of the hosts: LOGICAL UNIT RESET instead */

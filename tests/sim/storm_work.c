@@ -42,9 +42,22 @@ static bool is_lost(const struct storm_host *h)
 	return vmfs_volume_state(h->mount.vol);
 }
 
+/* Before somebody is told of something that a power failure may take back. */
+static int make_durable(const struct storm_host *h)
+{
+	const struct storm *storm = &h->weather->storm;
+
+	return storm->is_lazy && storm->faults & STORM_POWER
+		       ? vmfs_volume_sync(h->mount.vol)
+		       : 0;
+}
+
 /* I13, and no error without a reason. Returns rc. */
 static int told(const struct deed *d, const char *what, int64_t rc)
 {
+	int err = rc >= 0 ? make_durable(d->h) : 0;
+
+	rc = err ? err : rc;
 	if (rc >= 0 && d->was_lost)
 		sim_fail("I13: %s succeeds on a lost volume", what);
 	if (rc >= 0 || rc == -EBUSY || rc == -ENOENT || rc == -EEXIST || is_lost(d->h))
@@ -619,6 +632,8 @@ static int get_ready(struct storm_host *h)
 static bool live_once(struct storm_host *h)
 {
 	struct weather *w = h->weather;
+
+	h->mount.is_lazy = w->storm.is_lazy;
 	int err = cluster_mount(w->c, &h->mount);
 
 	if (err) {
