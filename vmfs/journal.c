@@ -57,7 +57,7 @@
 #define WANT_NS (2 * NS_PER_S) /* a holder that lives hears of it within 1 s */
 #define LOOK_NS (50 * NS_PER_MS)
 
-uint32_t journal_crc32c(const void *data, size_t len)
+uint32_t journal_crc(const void *data, size_t len)
 {
 	union {
 		const void *in;
@@ -168,7 +168,8 @@ static int write_header(struct vmfs_volume *vol)
 
 	memcpy(head.volume_uuid, vol->descriptor.uuid, 16);
 	memcpy(head.owner, hb->owner.b, 16);
-	head.crc = le32_of(journal_crc32c(&head, offsetof(struct vmfs_journal_header_disk, crc)));
+	head.crc = le32_of(
+		journal_crc(&head, offsetof(struct vmfs_journal_header_disk, crc)));
 	memset(sectors[0], 0, SECTOR);
 	memcpy(sectors[1], &head, SECTOR);
 	memcpy(sectors[2], &head, SECTOR);
@@ -420,7 +421,7 @@ static bool is_header(const struct vmfs_journal_header_disk *head)
 	return le32_get(head->magic) == JOURNAL_HEADER_MAGIC &&
 	       le32_get(head->version) == 1 &&
 	       le32_get(head->crc) ==
-		       journal_crc32c(head, offsetof(struct vmfs_journal_header_disk, crc));
+		       journal_crc(head, offsetof(struct vmfs_journal_header_disk, crc));
 }
 
 static bool header_is_of(const struct vmfs_journal_header_disk *head,
@@ -461,7 +462,7 @@ int journal_log_open(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *
 	    le32_get(state.magic) != JOURNAL_STATE_MAGIC ||
 	    le64_get(state.nonce) != le64_get(head.nonce_low) ||
 	    le32_get(state.crc) !=
-		    journal_crc32c(&state, offsetof(struct vmfs_journal_state_disk, crc)))
+		    journal_crc(&state, offsetof(struct vmfs_journal_state_disk, crc)))
 		return 0;
 	*ret_state = JOURNAL_OURS;
 	*l = (struct journal_log){
@@ -539,7 +540,7 @@ int journal_log_next(struct journal_log *l, uint8_t **ret_record)
 	if (err || le32_get(tail.magic) != JOURNAL_COMMIT_MAGIC ||
 	    le64_get(tail.nonce) != l->nonce || le64_get(tail.seq) != l->seq ||
 	    le32_get(tail.sectors) != sectors ||
-	    le32_get(tail.crc) != journal_crc32c(record, sectors * SECTOR)) {
+	    le32_get(tail.crc) != journal_crc(record, sectors * SECTOR)) {
 		free(record);
 		return err;
 	}
@@ -580,7 +581,7 @@ static int check_target(struct journal_log *l, const struct vmfs_journal_target_
 			(unsigned long long)l->vol_off,
 			(unsigned long long)le64_get(td->lock_off),
 			(unsigned long long)off, len);
-	if (le32_get(td->crc) != journal_crc32c(data, len))
+	if (le32_get(td->crc) != journal_crc(data, len))
 		return vmfs_corrupt(
 			l->vol,
 			"journal at 0x%llx: checksum of target 0x%llx+%u is wrong",

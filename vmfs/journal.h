@@ -91,7 +91,7 @@ void journal_sync_old(struct vmfs_volume *vol, uint64_t age_ns);
 void journal_note_freed(struct vmfs_volume *vol);
 int journal_before_reuse(struct vmfs_volume *vol) __attribute__((warn_unused_result));
 /* As records, heads and states have it. */
-uint32_t journal_crc32c(const void *data, size_t len);
+uint32_t journal_crc(const void *data, size_t len);
 
 enum journal_state { JOURNAL_EMPTY, JOURNAL_OURS, JOURNAL_FOREIGN };
 /* What stands in the journal at vol_off of the member that `slot` shows. */

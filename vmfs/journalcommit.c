@@ -207,8 +207,8 @@ static void put_targets(uint8_t *record, const struct journal_target *targets,
 			.lock_off = le64_of(targets[i].lock_off),
 			.token = le64_of(targets[i].token),
 			.sectors = le16_of((uint16_t)targets[i].sectors),
-			.crc = le32_of(
-				journal_crc32c(targets[i].data, targets[i].sectors * SECTOR)),
+			.crc = le32_of(journal_crc(targets[i].data,
+						   targets[i].sectors * SECTOR)),
 		};
 
 		memcpy(record + at, &td, sizeof(td));
@@ -242,7 +242,7 @@ static void put_record(const struct vmfs_journal *j, uint8_t *record,
 		.nonce = le64_of(j->nonce_low),
 		.seq = le64_of(j->next_seq),
 		.sectors = le32_of(desc + payload),
-		.crc = le32_of(journal_crc32c(record, (desc + payload) * SECTOR)),
+		.crc = le32_of(journal_crc(record, (desc + payload) * SECTOR)),
 	};
 	memcpy(at, &tail, sizeof(tail));
 }
@@ -256,8 +256,8 @@ static int write_state(struct vmfs_volume *vol)
 		.first_seq = le64_of(j->next_seq),
 	};
 
-	state.crc =
-		le32_of(journal_crc32c(&state, offsetof(struct vmfs_journal_state_disk, crc)));
+	state.crc = le32_of(
+		journal_crc(&state, offsetof(struct vmfs_journal_state_disk, crc)));
 	return vmfs_gate_write(vol, j->vol_off, &state, sizeof(state), 0);
 }
 

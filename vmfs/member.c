@@ -183,6 +183,20 @@ static void set_times(struct vmfs_heartbeat *hb, const struct vmfs_open_options 
 		hb->lease.patience_ns = options->wait_ns;
 }
 
+/* Hosts start in different places: LOCKING.md 11. */
+static void start_elsewhere(struct vmfs_volume *vol)
+{
+	uint64_t part = vol->member->hb.slot % SLOT_SPREAD;
+
+	for (int i = 0; i < RESOURCE_COUNT; i++) {
+		struct vmfs_resource *res = &vol->resources[i];
+
+		if (res->cluster_count)
+			res->start_cluster =
+				(uint32_t)(part * res->cluster_count / SLOT_SPREAD);
+	}
+}
+
 int vmfs_member_start(struct vmfs_volume *vol, const struct vmfs_open_options *options)
 {
 	struct vmfs_membership *m = calloc(1, sizeof(*m));
@@ -199,7 +213,7 @@ int vmfs_member_start(struct vmfs_volume *vol, const struct vmfs_open_options *o
 	lock_table_init(&m->locks);
 	unflushed_init(&m->unflushed);
 	sleeplock_init(&m->fence.lock);
-	m->journal.is_empty = true;
+	m->journal.is_empty = true; /* there is none yet */
 	m->journal.is_lazy = options->is_lazy;
 	m->keeps_locks = options->keeps_locks || options->is_lazy;
 	m->fence.resets_units = options->resets_units;
@@ -221,15 +235,7 @@ int vmfs_member_start(struct vmfs_volume *vol, const struct vmfs_open_options *o
 		free_member(vol);
 		return err;
 	}
-	for (int i = 0; i < RESOURCE_COUNT; i++) {
-		struct vmfs_resource *res = &vol->resources[i];
-
-		/* Hosts start in different places: LOCKING.md 11. */
-		if (res->cluster_count)
-			res->start_cluster =
-				(uint32_t)((uint64_t)(m->hb.slot % SLOT_SPREAD) *
-					   res->cluster_count / SLOT_SPREAD);
-	}
+	start_elsewhere(vol);
 	warn_of_price(vol);
 	err = unflushed_start(vol);
 	if (!err)

@@ -116,11 +116,11 @@ struct vmfs_open_options {
 	 */
 	bool resets_units;
 	/*
-	 * What is changed is durable after vmfs_volume_sync() or vmfs_file_sync(), or after
-	 * some seconds, and not before: a loss of power takes back what was changed last,
-	 * and nothing that came before that. (A host that dies by itself loses nothing.)
-	 * For who makes and removes many small files and asks for durability where he needs
-	 * it, as POSIX has it. Keeps locks as keeps_locks does.
+	 * What is changed is durable after vmfs_volume_sync() or vmfs_file_sync(), or
+	 * some seconds later; until then a loss of power takes it back, in the opposite
+	 * order: what is left was all there at one moment. (A host that dies alone loses
+	 * nothing.) For who makes and removes many small files, and syncs what matters.
+	 * Keeps locks as keeps_locks does.
 	 */
 	bool is_lazy;
 	unsigned int time_divisor; /* of all times (tests); 0: 1 */
@@ -453,7 +453,9 @@ struct vmfs_file_options {
 int vmfs_file_open(struct vmfs_volume *vol, const char *path,
 		   const struct vmfs_file_options *options, struct vmfs_file **ret_file,
 		   struct vmfs_holder *ret_holder) __attribute__((warn_unused_result));
-/* Commits, releases the lock, frees. 0 or -errno (freed all the same). NULL is allowed. */
+/*
+ * Commits, gives the lock back, frees. 0 or -errno (freed all the same). NULL: allowed.
+ */
 int vmfs_file_close(struct vmfs_file *file);
 /*
  * Changes the lock of an open file; no I/O to it is under way. Upgrade: read-only (or

@@ -92,9 +92,9 @@ struct ace_moment {
 	unsigned int done; /* so many operations had ended */
 	bool is_closed;	   /* and all files were closed, durably */
 	/*
-	 * So many had ended when all was made durable: as many, but on a lazy volume. There
-	 * what had been done since is taken back from the end, operation by operation, and
-	 * the bytes of a file may be newer than what is left of its name.
+	 * So many had ended when all was made durable: as many, but on a lazy volume.
+	 * There what had been done since is taken back from the end, operation by
+	 * operation, and the bytes of a file may be newer than what is left of its name.
 	 */
 	unsigned int durable;
 };

@@ -74,7 +74,7 @@ static const char *below(const char *path, const char *from)
 	return is_below ? path + len : NULL;
 }
 
-/* What `path` of the tree that is looked at is called some versions later; false: gone. */
+/* What a path of the tree looked at is called some versions later; false: gone. */
 static bool follow_name(const struct judge *j, unsigned int version, char path[200])
 {
 	for (unsigned int i = j->tree; i < version; i++) {
