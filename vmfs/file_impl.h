@@ -51,6 +51,7 @@ struct file_run {
 /* Reading without a lock: filefollow.c. */
 struct file_follow {
 	bool may_be;		/* a file, opened without a lock */
+	unsigned int met_own;	/* how often this member had kept its lock */
 	/* The map is that of `sector`; changed under change_lock and m. */
 	bool is_on;
 	uint64_t life;		/* of the map: how often it was loaded */

@@ -13,7 +13,8 @@
  *	  |  sector differs                            | data by the map, THEN sector:
  *	  '--------------------------------------------'   the same: what was read counts
  *
- * and a file that somebody has open for writing is read by views.
+ * and a file that somebody has open for writing is read by views. So is one whose lock
+ * this member has kept (keeps_locks), for some reads; then it gives it back.
  *
  * Invariants:
  * 1. What is handed out was read before a look at the sector that began after that read
@@ -32,6 +33,7 @@
 #include "vmfs/volume.h"
 
 #define FOLLOW_TRIES 3u
+#define OWN_TRIES 4u /* reads by views, before a lock that was kept is given back */
 
 /* ---- the sector ---- */
 
@@ -112,6 +114,20 @@ static void forget(struct vmfs_file *f)
 	sleeplock_release(&f->sleeplock);
 }
 
+/* 0, or -EAGAIN: it is being written. */
+static int read_unwritten(struct vmfs_file *f, struct vmfs_lock_disk *ret)
+{
+	int rc = read_sector(f, ret);
+	if (rc < 0 || is_unwritten(ret))
+		return rc;
+	if (!vmfs_lock_is_mine(f->vol, f->lock.vol_off) ||
+	    f->follow.met_own++ < OWN_TRIES)
+		return -EAGAIN;
+	f->follow.met_own = 0;
+	rc = vmfs_lock_let_go(f->vol, &f->lock);
+	return rc < 0 ? rc : read_sector(f, ret);
+}
+
 /* Under change_lock. 0, or -EAGAIN: it is being written. */
 static int load(struct vmfs_file *f)
 {
@@ -119,7 +135,7 @@ static int load(struct vmfs_file *f)
 	forget(f);
 	int rc = fd_lock_id(f->vol, &f->ref, &f->lock);
 	if (rc == 0)
-		rc = read_sector(f, &before);
+		rc = read_unwritten(f, &before);
 	if (rc == 0 && !is_unwritten(&before))
 		rc = -EAGAIN;
 	if (rc == 0)

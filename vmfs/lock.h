@@ -51,6 +51,13 @@ bool vmfs_lock_is_mine(struct vmfs_volume *vol, uint64_t vol_off);
 /* The same for writing data: exclusively or as one of several writers. Never blocks. */
 bool vmfs_lock_may_write(struct vmfs_volume *vol, uint64_t vol_off);
 
+/*
+ * If we have it and nobody uses it, it is given back now, whatever it was kept for. 0 or
+ * -errno. Blocks.
+ */
+int vmfs_lock_let_go(struct vmfs_volume *vol, const struct vmfs_lock_id *id)
+	__attribute__((warn_unused_result));
+
 /* ---- changing a lock that is pinned (lockchange.c) ---- */
 
 /*

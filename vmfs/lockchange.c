@@ -186,6 +186,23 @@ int vmfs_lock_seclude(struct vmfs_volume *vol, const struct vmfs_lock_id *id)
 	return err;
 }
 
+int vmfs_lock_let_go(struct vmfs_volume *vol, const struct vmfs_lock_id *id)
+{
+	if (!vol->member)
+		return 0;
+	struct lock_table *lt = &vol->member->locks;
+	sleeplock_acquire(&vol->txn_lock);
+	mutex_lock(&lt->m);
+	struct held_lock *h = lock_table_find(lt, id->vol_off);
+	bool is_idle = h && h->state == HELD && !h->pins;
+	if (is_idle)
+		h->last_used = 0;
+	mutex_unlock(&lt->m);
+	int err = is_idle ? lock_release_idle(vol, 0) : 0;
+	sleeplock_release(&vol->txn_lock);
+	return err;
+}
+
 int vmfs_lock_downgrade(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 			enum vmfs_lock_mode mode)
 {

@@ -91,6 +91,25 @@ static void a_crash_on_vmfs6_leaves_before_or_after(void **state)
 	check_pairs(&run, getenv("FULL") ? 1 : 6, getenv("FULL") ? 1 : CRASHLIFE_OPS);
 }
 
+/* The same with logs that are not flushed by each operation. */
+static void a_lazy_crash_on_vmfs6_leaves_some_moment(void **state)
+{
+	struct crashlife run = { .caw = BDEV_CAW_FILE, .is_6 = true, .is_lazy = true };
+
+	(void)state;
+	check_pairs(&run, getenv("FULL") ? 1 : 12, getenv("FULL") ? 1 : CRASHLIFE_OPS);
+}
+
+static void a_lazy_crash_leaves_some_moment(void **state)
+{
+	struct crashlife run = { .caw = BDEV_CAW_FILE, .is_lazy = true };
+
+	(void)state;
+	if (!getenv("FULL") && !getenv("CRASH_PAIR"))
+		skip(); /* crash_ace has some */
+	check_pairs(&run, 1, 1);
+}
+
 static void a_crash_in_the_recovery_of_vmfs6_leaves_before_or_after(void **state)
 {
 	struct crashlife run = { .caw = BDEV_CAW_FILE, .is_6 = true,
@@ -126,6 +145,8 @@ int main(void)
 		cmocka_unit_test(a_crash_in_the_recovery_leaves_before_or_after),
 		cmocka_unit_test(a_crash_on_a_lun_leaves_before_or_after),
 		cmocka_unit_test(a_crash_on_vmfs6_leaves_before_or_after),
+		cmocka_unit_test(a_lazy_crash_on_vmfs6_leaves_some_moment),
+		cmocka_unit_test(a_lazy_crash_leaves_some_moment),
 		cmocka_unit_test(
 			a_crash_in_the_recovery_of_vmfs6_leaves_before_or_after),
 		cmocka_unit_test(a_crash_with_large_blocks_leaves_before_or_after),

@@ -271,8 +271,24 @@ static void look(struct vmfs_volume *vol, struct seen *ret)
 	qsort(ret->files, ret->count, sizeof(ret->files[0]), by_path);
 }
 
+#define MIXING_MAX 3u
+
+/* Files that data go to in place. */
+struct mixing {
+	unsigned int count;
+	const char *paths[MIXING_MAX];
+};
+
+static bool has_path(const struct mixing *mixing, const char *path)
+{
+	for (unsigned int i = 0; i < mixing->count; i++)
+		if (!strcmp(mixing->paths[i], path))
+			return true;
+	return false;
+}
+
 static bool is_as(const struct seen *is, const struct seen *should,
-		  const struct op *mixing)
+		  const struct mixing *mixing)
 {
 	if (is->count != should->count)
 		return false;
@@ -281,7 +297,7 @@ static bool is_as(const struct seen *is, const struct seen *should,
 
 		if (strcmp(a->path, b->path) || a->type != b->type || a->mode != b->mode)
 			return false;
-		if (mixing && !strcmp(a->path, mixing->path))
+		if (has_path(mixing, a->path))
 			continue;
 		if (a->size != b->size || a->hash != b->hash)
 			return false;
@@ -349,11 +365,13 @@ static void populate(void *arg)
 
 struct life {
 	enum bdev_caw_class caw;
+	bool is_lazy;
 	const struct op *ops[2];
 	struct cluster cluster; /* a disk, no oracle */
 	struct simdisk_log *log;
 	unsigned int entries;	/* of the log so far */
 	unsigned int ends[2];	/* entries when the operation had ended */
+	unsigned int left;	/* entries when it had unmounted */
 	struct seen seen[3];	/* before, between, after */
 	unsigned long states;
 };
@@ -368,7 +386,7 @@ static void count_entry(const struct simdisk_effect *e, void *arg)
 static void live(void *arg)
 {
 	struct life *life = arg;
-	struct cluster_mount m = { 0 };
+	struct cluster_mount m = { .is_lazy = life->is_lazy };
 
 	SIM_CHECK(!cluster_mount(&life->cluster, &m));
 	look(m.vol, &life->seen[0]);
@@ -382,6 +400,7 @@ static void live(void *arg)
 		look(m.vol, &life->seen[i + 1]);
 	}
 	SIM_CHECK(!cluster_unmount(&m));
+	life->left = life->entries;
 }
 
 /* ---- recovering ---- */
@@ -405,24 +424,49 @@ static bool is_mixing(const struct life *life, unsigned int n)
 		!strcmp(op->path, before->other));
 }
 
+/* What operations from the n-th to the last one begun may have put in place. */
+static struct mixing mixing_from(const struct life *life, unsigned int n,
+				 unsigned int last)
+{
+	const struct op *first = life->ops[0];
+	struct mixing m = { 0 };
+
+	for (unsigned int i = n; i <= last && i < 2; i++) {
+		const char *path = life->ops[i]->path;
+
+		if (!is_mixing(life, i))
+			continue;
+		m.paths[m.count++] = path;
+		/* By the name that it had before. */
+		if (i == 1 && n == 0 && first->kind == RENAME &&
+		    !strcmp(first->other, path))
+			m.paths[m.count++] = first->path;
+	}
+	return m;
+}
+
 static void judge(struct vmfs_volume *vol, void *arg)
 {
 	const struct finding *found = arg;
 	struct life *life = found->life;
 	struct seen *is = malloc(sizeof(*is));
 	unsigned int done = 0;
+	bool is_good = false;
 
 	SIM_CHECK(is);
 	look(vol, is);
 	while (done < 2 && life->ends[done] <= found->cut)
 		done++;
-	const struct op *under_way = done < 2 ? life->ops[done] : NULL;
-	const struct op *mixing = is_mixing(life, done) ? under_way : NULL;
-	if (!is_as(is, &life->seen[done], mixing) &&
-	    (!under_way || !is_as(is, &life->seen[done + 1], mixing)))
+	unsigned int first = life->is_lazy && found->cut < life->left ? 0 : done;
+	for (unsigned int n = first; !is_good && n <= done + 1 && n <= 2; n++) {
+		struct mixing mixing = mixing_from(life, n > done ? done : n, done);
+
+		is_good = is_as(is, &life->seen[n], &mixing);
+	}
+	if (!is_good)
 		sim_fail("after operation %u: the tree is neither that of before the "
-			 "next nor that of after it",
-			 done);
+			 "next nor that of after it%s",
+			 done, life->is_lazy ? ", nor an older one" : "");
 	free(is);
 }
 
@@ -471,6 +515,7 @@ void crashlife_run(void *arg)
 	SIM_CHECK(life);
 	sim_set_limits(365 * 24 * 3600 * NS_PER_S, 1000000000);
 	life->caw = life->cluster.caw = run->caw;
+	life->is_lazy = run->is_lazy;
 	life->ops[0] = &ops[run->pair[0]];
 	life->ops[1] = &ops[run->pair[1]];
 	life->cluster.disk = recovery_disk(image_clone(run->img), run->caw);

@@ -10,6 +10,8 @@
  * or of after the operation under way, exactly; fsck is content. Every fourth image is
  * also opened read-only, without recovery: that may be refused, and must not crash.
  *
+ * With a lazy log, of any operation before that too.
+ *
  * Deleted files of 0xee bytes lie under all free space that is used: what a file shows
  * where nobody wrote would be seen. The tree of after is that which the library itself
  * shows when nothing fails; that it is the right one is shown elsewhere (vmfs_model).
@@ -23,6 +25,8 @@
 struct crashlife {
 	enum bdev_caw_class caw;
 	bool is_6;		/* a volume of VMFS-6 */
+	/* The host's log is: the tree may be that of any moment before the unmount. */
+	bool is_lazy;
 	bool is_large;		/* that has files with large blocks */
 	struct image *img;	/* the volume that it begins with */
 	unsigned int pair[2];	/* operations */
