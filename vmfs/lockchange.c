@@ -186,6 +186,19 @@ int vmfs_lock_seclude(struct vmfs_volume *vol, const struct vmfs_lock_id *id)
 	return err;
 }
 
+void lock_unpin_view(struct vmfs_volume *vol, const struct vmfs_lock_id *id)
+{
+	struct lock_table *lt = &vol->member->locks;
+
+	mutex_lock(&lt->m);
+	struct held_lock *h = lock_table_find(lt, id->vol_off);
+	assert(h && h->pins);
+	h->pins--;
+	if (h->id.type != VMFS_LOCK_FD || h->id.is_directory)
+		h->last_used = clock_now();
+	mutex_unlock(&lt->m);
+}
+
 int vmfs_lock_let_go(struct vmfs_volume *vol, const struct vmfs_lock_id *id)
 {
 	if (!vol->member)

@@ -164,6 +164,8 @@ int lock_pin(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 	     struct vmfs_lock_disk *ret_image) __attribute__((warn_unused_result));
 /* Undoes a pin of lock_take, or of lock_pin for a transaction. */
 void lock_unpin(struct vmfs_volume *vol, const struct vmfs_lock_id *id);
+/* The same for a view: who only looks at a file does not keep its lock any longer. */
+void lock_unpin_view(struct vmfs_volume *vol, const struct vmfs_lock_id *id);
 /* Gives back every unpinned lock not used since `before` (or that another host wants, or
  * ghost that turned up). The caller holds txn_lock. 0 or -errno. Blocks. */
 int lock_release_idle(struct vmfs_volume *vol, uint64_t before)

@@ -220,7 +220,10 @@ bool txn_let_go(struct vmfs_txn *t, bool is_committed)
 			mutex_unlock(&lt->m);
 			continue;
 		}
-		lock_unpin(t->vol, &l->id);
+		if (t->is_view)
+			lock_unpin_view(t->vol, &l->id);
+		else
+			lock_unpin(t->vol, &l->id);
 		if (is_committed && l->flags & TXN_LOCK_DROP) {
 			struct lock_table *lt = &t->vol->member->locks;
 
