@@ -173,6 +173,7 @@ static void free_lock(struct vmfs_lock_disk *lock)
 	lock->holder_count = le32_of(0);
 	memset(lock->holders, 0, sizeof(lock->holders));
 	lock->global_holders = le32_of(0);
+	lock->global_generation = le64_of(0);
 	lock->global_break = le32_of(0);
 }
 
@@ -215,7 +216,8 @@ void fsck_check_lock(struct fsck *f, const struct vmfs_lock_disk *lock, uint32_t
 		       (unsigned long long)vol_off))
 		fixed.addr = le64_of(vol_off);
 	bool is_freed = check_holders(f, lock, object);
-	if (le32_get(lock->global_holders) || le32_get(lock->global_break))
+	if (le32_get(lock->global_holders) || le64_get(lock->global_generation) ||
+	    le32_get(lock->global_break))
 		is_freed |= fsck_found(f, PROBLEM_LOCK_GLOBAL,
 				       "%s: lock has %u global holders", object,
 				       le32_get(lock->global_holders));

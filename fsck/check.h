@@ -92,6 +92,7 @@ struct fsck_map {
 	uint8_t *was;	    /* with a plan: allocated as it was read */
 	uint8_t *shared;    /* with a plan: more than one address names it */
 	uint64_t allocated_count;
+	bool is_odd; /* a header of it carries another number than its own */
 	uint64_t take_hint; /* nothing below it can be taken */
 };
 
@@ -232,6 +233,9 @@ bool fsck_take(struct fsck *f, enum fsck_resource_index i, uint64_t *ret_number)
  */
 bool fsck_file_put(struct fsck *f, uint64_t number, struct fsck_file *file, uint64_t off,
 		   const void *buf, uint64_t len);
+/* A sub-block that was taken becomes the first of a new file. */
+void fsck_first_block(struct fsck *f, uint64_t number, struct fsck_file *file,
+		      uint64_t block);
 /* At the end of a round: the clusters say what the allocated maps say. */
 void fsck_put_maps(struct fsck *f);
 
@@ -243,6 +247,9 @@ struct fsck_dir_entry {
 	uint8_t *name; /* name_size bytes, perhaps all of them */
 	bool is_changed; /* to be written */
 };
+
+/* Names a descriptor that is marked free, and is in use by all that it says itself. */
+bool fsck_is_taken_for_free(struct fsck *f, const struct fsck_dir_entry *e);
 
 struct fsck_dir {
 	struct fsck *f;

@@ -130,6 +130,7 @@ static int check_cluster(struct fsck *f, enum fsck_resource_index i, uint32_t c,
 	if (i == FSCK_FDC)
 		f->generations[c] = h.found.fd_generation;
 	h.states = h.meta + (h.found.states - (const uint8_t *)h.meta);
+	f->maps[i].is_odd |= h.found.number != c;
 	uint32_t free_count = take_states(f, i, c, h.states);
 	if (f->volume.shape->version == 6)
 		check_signature(f, &h);

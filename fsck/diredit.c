@@ -168,9 +168,11 @@ static bool make_directory(struct fsck *f, struct fsck_dir *root, const char *na
 {
 	struct vmfs_dirent_disk dots[2];
 	struct fsck_file file;
-	uint64_t n;
-	if (!make_fd(f, &n, &file))
+	uint64_t n, block = 0;
+	/* Its block first, so that nothing is left if there is none. */
+	if (f->is_partial || !fsck_take(f, FSCK_SBC, &block) || !make_fd(f, &n, &file))
 		return false;
+	fsck_first_block(f, n, &file, block);
 	dot_record(f, n, ".", &dots[0]);
 	dot_record(f, VMFS_FD_ROOT, "..", &dots[1]);
 	file.meta.length = le64_of(sizeof(dots));

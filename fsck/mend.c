@@ -327,11 +327,33 @@ void fsck_fix_all(struct fsck *f)
 
 /* ---- files ---- */
 
+/* Slot i of a file gets a block that was taken. */
+static void put_slot(struct fsck *f, uint64_t number, struct fsck_file *file, uint64_t i,
+		     vmfs_addr addr)
+{
+	const struct vmfs_shape *shape = f->volume.shape;
+	uint8_t entry[sizeof(le64)];
+	shape_set_entry(shape, shape_slots_edit(shape, &file->body), i, addr);
+	shape_set_entry(shape, entry, 0, addr);
+	file->meta.block_count = le64_of(le64_get(file->meta.block_count) + 1);
+	file->meta.new_low = le32_of(le32_get(file->meta.new_low) + 1);
+	fsck_put(f,
+		 fd_off(f, number) + shape->fd_body_off + shape->fd_slots_off +
+			 i * shape_entry_size(shape),
+		 entry, shape_entry_size(shape), PLAN_FD);
+	fsck_put_fd(f, number, &file->meta);
+}
+
+void fsck_first_block(struct fsck *f, uint64_t number, struct fsck_file *file,
+		      uint64_t block)
+{
+	put_slot(f, number, file, 0, fsck_addr_of(&f->volume, FSCK_SBC, block));
+}
+
 /* The block that holds a byte of a file, made if there is none. */
 static bool block_of(struct fsck *f, uint64_t number, struct fsck_file *file,
 		     uint64_t block, vmfs_addr *ret_addr, bool *ret_is_new)
 {
-	const struct vmfs_shape *shape = f->volume.shape;
 	uint32_t zla = le32_get(file->meta.zla);
 	uint64_t n;
 	*ret_is_new = false;
@@ -345,16 +367,7 @@ static bool block_of(struct fsck *f, uint64_t number, struct fsck_file *file,
 		return false;
 	*ret_addr = fsck_addr_of(&f->volume, i, n);
 	*ret_is_new = true;
-	shape_set_entry(shape, shape_slots_edit(shape, &file->body), block, *ret_addr);
-	file->meta.block_count = le64_of(le64_get(file->meta.block_count) + 1);
-	file->meta.new_low = le32_of(le32_get(file->meta.new_low) + 1);
-	uint8_t entry[sizeof(le64)];
-	shape_set_entry(shape, entry, 0, *ret_addr);
-	fsck_put(f,
-		 fd_off(f, number) + shape->fd_body_off + shape->fd_slots_off +
-			 block * shape_entry_size(shape),
-		 entry, shape_entry_size(shape), PLAN_FD);
-	fsck_put_fd(f, number, &file->meta);
+	put_slot(f, number, file, block, *ret_addr);
 	return true;
 }
 

@@ -95,9 +95,9 @@ static bool mark_number(struct walk *w, vmfs_addr addr, enum fsck_resource_index
 			bitmap_set(map->allocated, number);
 	}
 	bool is_first = !bitmap_get(map->seen, number);
+	if (!is_first && map->shared)
+		bitmap_set(map->shared, number);
 	if (!is_first && !addr_is_cow(addr)) {
-		if (map->shared)
-			bitmap_set(map->shared, number);
 		if (fsck_found(f, PROBLEM_ADDR_SHARED,
 			       "%s: %s belongs to another file too", w->object, text))
 			fix_address(w, addr, true);
@@ -193,7 +193,10 @@ static void mark_data(struct walk *w, vmfs_addr addr, enum vmfs_addr_type wanted
 	char text[48];
 	if (addr_is_none(addr))
 		return;
-	if (addr_type(addr) != wanted && !is_large) {
+	/* Directories have no parents to share blocks with. */
+	bool is_odd = addr_is_cow(addr) &&
+		      fsck_is_directory(&w->f->volume, w->file);
+	if ((addr_type(addr) != wanted && !is_large) || is_odd) {
 		if (fsck_found(w->f, PROBLEM_ADDR_TYPE,
 			       "%s: %s stands where a data block must be", w->object,
 			       fsck_addr_text(addr, text)))
@@ -630,23 +633,34 @@ static int check_fd(struct fsck *f, uint64_t number, struct fsck_file *file,
  * links to 0.
  */
 static bool looks_used(const struct fsck *f, uint64_t number,
-		       const struct fsck_file *file, uint32_t cluster_generation)
+		       const struct fsck_file *file)
 {
 	const struct vmfs_fd_meta_disk *m = &file->meta;
 	uint32_t type = le32_get(m->type);
 	return le32_get(m->addr) == fsck_fd_addr(f, number).raw && le32_get(m->links) &&
 	       type >= VMFS_TYPE_DIRECTORY && type <= VMFS_TYPE_RDM &&
-	       le32_get(m->generation) && le32_get(m->generation) <= cluster_generation &&
-	       fsck_file_block_size(&f->volume, file) &&
-	       le32_get(file->lock.type) == VMFS_LOCK_FD;
+	       le32_get(m->generation) && fsck_file_block_size(&f->volume, file);
+}
+
+bool fsck_is_taken_for_free(struct fsck *f, const struct fsck_dir_entry *e)
+{
+	enum fsck_resource_index i;
+	struct fsck_file file;
+	uint64_t number;
+	vmfs_addr addr = { e->addr };
+	return fsck_addr_number(&f->volume, addr, &i, &number) && i == FSCK_FDC &&
+	       !bitmap_get(f->maps[i].allocated, number) &&
+	       fsck_fd_read(&f->volume, addr, &file) == 0 &&
+	       looks_used(f, number, &file) &&
+	       le32_get(file.meta.generation) == e->generation &&
+	       le32_get(file.meta.type) == e->type;
 }
 
 /* One that is marked free: true if it is not. */
-static bool check_free(struct fsck *f, uint64_t number, const struct fsck_file *file,
-		       uint32_t cluster_generation)
+static bool check_free(struct fsck *f, uint64_t number, const struct fsck_file *file)
 {
 	char text[48];
-	if (!looks_used(f, number, file, cluster_generation))
+	if (!looks_used(f, number, file))
 		return false;
 	(void)fsck_addr_text(fsck_fd_addr(f, number), text);
 	bool is_told =
@@ -667,7 +681,7 @@ static int check_fd_still(struct fsck *f, uint64_t number, const uint8_t *fd)
 	struct fsck_file file;
 	fsck_fd_take(&f->volume, fd, &file);
 	return bitmap_get(f->maps[FSCK_FDC].allocated, number) ||
-			       check_free(f, number, &file, generation)
+			       check_free(f, number, &file)
 		       ? check_fd(f, number, &file, generation)
 		       : 0;
 }
@@ -693,7 +707,7 @@ static int check_fd_online(struct fsck *f, uint64_t number, const uint8_t *fd,
 	struct fsck_file file;
 	int err = 0;
 	fsck_fd_take(&f->volume, fd, &file);
-	if (!is_used && !looks_used(f, number, &file, generation)) {
+	if (!is_used && !looks_used(f, number, &file)) {
 		fsck_online_mark_fd(f, number, fd);
 		return 0;
 	}
@@ -706,7 +720,7 @@ static int check_fd_online(struct fsck *f, uint64_t number, const uint8_t *fd,
 		return 0;
 	unsigned int was =
 		fsck_rests_on(f, KEY_CLUSTER, FSCK_FDC, number / fdc->per_cluster);
-	is_used = is_used || check_free(f, number, &file, generation);
+	is_used = is_used || check_free(f, number, &file);
 	fsck_rests_no_more(f, was);
 	if (is_used)
 		err = check_fd(f, number, &file, generation);
@@ -732,7 +746,8 @@ static bool was_ever_used(const struct fsck *f, uint32_t c)
 	const struct fsck_resource *fdc = &f->volume.resources[FSCK_FDC];
 	uint64_t first = (uint64_t)c * fdc->per_cluster;
 	uint64_t end = first + fsck_cluster_total(fdc, c);
-	return f->generations[c] ||
+	/* A header that carries another's number may be another's. */
+	return f->generations[c] || f->maps[FSCK_FDC].is_odd ||
 	       bitmap_next_set(f->maps[FSCK_FDC].allocated, first, end) < end;
 }
 
@@ -754,7 +769,7 @@ static void want_clusters(struct fsck *f, uint32_t c, uint32_t *wanted)
 static int check_cluster(struct fsck *f, uint32_t c, uint8_t *fds)
 {
 	const struct fsck_resource *fdc = &f->volume.resources[FSCK_FDC];
-	uint64_t first = (uint64_t)c * fdc->per_cluster, next = first;
+	uint64_t first = (uint64_t)c * fdc->per_cluster;
 	uint32_t total = fsck_cluster_total(fdc, c);
 	char what[48];
 	(void)snprintf(what, sizeof(what), "file descriptors of cluster %u", c);
@@ -770,7 +785,11 @@ static int check_cluster(struct fsck *f, uint32_t c, uint8_t *fds)
 		return 0;
 	struct fsck_cursor cursor = { .fds = fds, .first = first, .total = total };
 	f->cursor = &cursor;
-	for (; !err && next < first + total; next++) {
+	for (uint32_t k = 1; !err && k <= total; k++) {
+		/*
+		 * System files come first, the root behind them: what two name is theirs.
+		 */
+		uint64_t next = first + k % total;
 		const uint8_t *fd = fds + (next - first) * fdc->resource_size;
 		err = f->online ? check_fd_online(f, next, fd,
 						  fd + (uint64_t)total *

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/align.h"
+#include "base/bitmap.h"
 #include "fsck/ahead.h"
 #include "fsck/online.h"
 
@@ -62,6 +63,27 @@ static int records_take(struct fsck_dir *d, uint32_t count)
 	return 0;
 }
 
+/*
+ * Where the entries of a directory end whose length is lost: behind the last one that
+ * names a file as it is.
+ */
+static uint64_t likely_length(struct fsck_dir *d, uint64_t stored)
+{
+	struct vmfs_dirent_disk e;
+	uint64_t length = 2 * VMFS_DIRENT_SIZE;
+	stored = min_u64(stored, (uint64_t)ENTRIES_MAX * VMFS_DIRENT_SIZE);
+	for (uint64_t off = length; off + sizeof(e) <= stored; off += sizeof(e)) {
+		if (fsck_file_read(&d->f->volume, d->file, off, &e, sizeof(e)) != 0)
+			break;
+		const struct fsck_fd *fd =
+			fsck_fd_of(d->f, (vmfs_addr){ le32_get(e.addr) });
+		if (fd && fd->generation == le32_get(e.generation) &&
+		    fd->type == le32_get(e.type) && e.name[0])
+			length = off + sizeof(e);
+	}
+	return length;
+}
+
 /* Length of a directory, of whole entries in its blocks. */
 static uint64_t length_of(struct fsck_dir *d)
 {
@@ -74,6 +96,7 @@ static uint64_t length_of(struct fsck_dir *d)
 	if (length % VMFS_DIRENT_SIZE == 0 && length <= stored &&
 	    length / VMFS_DIRENT_SIZE <= ENTRIES_MAX && length >= 2 * VMFS_DIRENT_SIZE)
 		return length;
+	bool is_lost = length > stored || length < 2 * VMFS_DIRENT_SIZE;
 	bool is_fixed = fsck_found(f, PROBLEM_DIR_LENGTH,
 				   "%s: %llu bytes: not whole entries of %u bytes in "
 				   "%llu bytes of blocks",
@@ -82,7 +105,7 @@ static uint64_t length_of(struct fsck_dir *d)
 	if (length / VMFS_DIRENT_SIZE > ENTRIES_MAX)
 		length = 0;
 	if (is_fixed) {
-		length = max_u64(length, 2 * VMFS_DIRENT_SIZE);
+		length = is_lost ? likely_length(d, stored) : length;
 		d->file->meta.length = le64_of(length);
 		fsck_put_fd(f, d->number, &d->file->meta);
 	}
@@ -165,6 +188,33 @@ static unsigned int rest_on_target(struct fsck *f, enum fsck_key_kind kind,
 	return fsck_rests_on(f, kind, i, number);
 }
 
+/*
+ * An entry whose descriptor is not in use. Where only its cluster says so, all that the
+ * file has is still to be seen: in the next round.
+ */
+static void check_free_target(const struct fsck_dir *d, struct fsck_dir_entry *e,
+			      const char *name, const char *at)
+{
+	struct fsck *f = d->f;
+	enum fsck_resource_index i;
+	uint64_t number;
+	if (!fsck_is_taken_for_free(f, e)) {
+		if (fsck_found(f, PROBLEM_DIR_TARGET,
+			       "%s: entry '%s' names %s, which is not in use", d->object,
+			       name, at))
+			remove_entry(e);
+		return;
+	}
+	f->is_partial = true;
+	f->is_tree_partial = true;
+	if (fsck_found(f, PROBLEM_FD_FREE, "%s: entry '%s' of %s, marked free", at, name,
+		       d->object) &&
+	    fsck_addr_number(&f->volume, (vmfs_addr){ e->addr }, &i, &number)) {
+		bitmap_set(f->maps[i].allocated, number);
+		f->is_again = true;
+	}
+}
+
 /* The FD that an entry names, checked against it; NULL if there is none. */
 static struct fsck_fd *check_target(const struct fsck_dir *d, uint32_t i)
 {
@@ -176,10 +226,7 @@ static struct fsck_fd *check_target(const struct fsck_dir *d, uint32_t i)
 	(void)fsck_addr_text(addr, at);
 	unsigned int was = rest_on_target(d->f, KEY_FD_SAME, addr);
 	if (!fd) {
-		if (fsck_found(d->f, PROBLEM_DIR_TARGET,
-			       "%s: entry '%s' names %s, which is not in use", d->object,
-			       name, at))
-			remove_entry(e);
+		check_free_target(d, e, name, at);
 		fsck_rests_no_more(d->f, was);
 		return NULL;
 	}
