@@ -269,9 +269,11 @@ static int register_one(struct bdev *bd, uint64_t key)
 static int unregister_old(struct vmfs_volume *vol, unsigned int i, struct bdev *bd,
 			  struct bdev_pr_state *state)
 {
-	int err = fence_of(vol)->key ? -EALREADY : read_state(bd, state);
+	/* Beside a further session of ours nothing depends on who is registered. */
+	bool is_second = bd == own_bd(vol);
+	int err = fence_of(vol)->key ? -EALREADY : is_second ? 0 : read_state(bd, state);
 
-	if (err || !state->key_count ||
+	if (err || (!is_second && !state->key_count) ||
 	    (state->key_count == 1 && sessions_of(vol, i) == 1))
 		return err == -EALREADY ? 0 : err;
 	return register_one(bd, 0);

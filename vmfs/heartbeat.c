@@ -393,7 +393,11 @@ static int find_slot(struct vmfs_heartbeat *hb, const char *host_name,
 
 	if (!slots)
 		return -ENOMEM;
+	struct watch_moment moment = watch_before(hb->vol);
 	int err = read_slots(hb, count, slots);
+	moment.seen = clock_now();
+	if (!err)
+		watch_enter(hb->vol, &hb->vol->member->watch, slots, count, &moment);
 	if (!err)
 		err = check_slots(hb, slots);
 	if (!err && !(may_use_liveness && hb->caw.mechanism == BDEV_CAW_FILE))

@@ -239,7 +239,7 @@ int vmfs_member_start(struct vmfs_volume *vol, const struct vmfs_open_options *o
 	warn_of_price(vol);
 	err = unflushed_start(vol);
 	if (!err)
-		err = watch_scan(vol, &m->watch);
+		err = watch_newcomers(vol, &m->watch, m->hb.slot);
 	if (!err)
 		err = vmfs_twin_check(vol);
 	if (!err)

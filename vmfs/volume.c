@@ -222,19 +222,19 @@ static int read_system_fd(struct vmfs_volume *vol, const char *name, uint64_t vo
 			  vmfs_addr addr, struct fd_body_disk *ret_body)
 {
 	const struct vmfs_shape *shape = vol->shape;
-	struct vmfs_lock_disk lockd;
 	struct verify why;
 	if (vol_off % VMFS_FD_SIZE || vol_off > vol->lvm.size_bytes - shape->fd_size)
 		return vmfs_corrupt(vol, "%s: file descriptor at 0x%llx", name,
 				    (unsigned long long)vol_off);
-	int rc = lvm_read(&vol->lvm, vol_off, &lockd, sizeof(lockd));
-	if (rc == 0)
-		rc = lvm_read(&vol->lvm, vol_off + shape->fd_body_off, ret_body,
-			      shape->fd_body_size);
+	/* Lock and body in one read: a join is a chain of reads like this one. */
+	uint32_t size = shape->fd_body_off + shape->fd_body_size;
+	AUTO_FREE uint8_t *fd = io_alloc(size);
+	int rc = fd ? lvm_read(&vol->lvm, vol_off, fd, size) : -ENOMEM;
 	if (rc < 0)
 		return report_error(vol->reporter, rc, "%s: cannot read the FD of %s",
 				    vol->label, name);
-	rc = verify_lock(&lockd, VMFS_LOCK_FD, vol_off, &why);
+	memcpy(ret_body, fd + shape->fd_body_off, shape->fd_body_size);
+	rc = verify_lock((const struct vmfs_lock_disk *)fd, VMFS_LOCK_FD, vol_off, &why);
 	if (rc == 0)
 		rc = verify_fd(ret_body, addr, shape, vol->block_size,
 			       vol->sub_block_size, &why);

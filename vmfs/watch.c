@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/align.h"
 #include "base/buf.h"
 #include "vmfs/gate.h"
 #include "vmfs/heartbeat.h"
@@ -89,12 +90,6 @@ static struct watched *find(struct vmfs_watch *w, uint32_t slot)
 	return NULL;
 }
 
-/* When a read was sent, by the device's events, and when it ended. */
-struct look {
-	uint32_t events;
-	uint64_t seen;
-};
-
 /* Of the device with the slots, if it can lose renewals that nobody has flushed. */
 static uint32_t events_of(const struct vmfs_volume *vol)
 {
@@ -103,9 +98,14 @@ static uint32_t events_of(const struct vmfs_volume *vol)
 	return bd && bd->has_write_cache ? bdev_events(bd) : 0;
 }
 
+struct watch_moment watch_before(const struct vmfs_volume *vol)
+{
+	return (struct watch_moment){ .events = events_of(vol) };
+}
+
 /* Enters what a read has shown; the age of the image. */
 static uint64_t note(struct vmfs_watch *w, uint32_t slot,
-		     const struct vmfs_heartbeat_disk *now, const struct look *l)
+		     const struct vmfs_heartbeat_disk *now, const struct watch_moment *l)
 {
 	uint64_t seen = l->seen;
 	struct watched *fresh = malloc(sizeof(*fresh));
@@ -138,7 +138,7 @@ int watch_look(struct vmfs_volume *vol, struct vmfs_watch *w, uint32_t slot,
 {
 	struct vmfs_heartbeat_disk now;
 	uint64_t off = watch_slot_off(vol, slot);
-	struct look l = { .events = events_of(vol) };
+	struct watch_moment l = watch_before(vol);
 	int err = vmfs_gate_read(vol, off, &now, sizeof(now));
 
 	if (err)
@@ -205,7 +205,7 @@ static int look_at_all(struct vmfs_volume *vol, struct vmfs_watch *w, uint32_t c
 
 	if (!slots)
 		return -ENOMEM;
-	struct look l = { .events = events_of(vol) };
+	struct watch_moment l = watch_before(vol);
 	int err = vmfs_gate_read(vol, VMFS_HEARTBEATS_OFF, slots, size);
 	l.seen = clock_now();
 	watch_pack_slots(vol, slots, count);
@@ -238,4 +238,24 @@ void watch_poll(struct vmfs_volume *vol, struct vmfs_watch *w,
 int watch_scan(struct vmfs_volume *vol, struct vmfs_watch *w)
 {
 	return look_at_all(vol, w, watch_slot_count(vol), NULL);
+}
+
+void watch_enter(struct vmfs_volume *vol, struct vmfs_watch *w,
+		 const struct vmfs_heartbeat_disk *slots, uint32_t count,
+		 const struct watch_moment *m)
+{
+	for (uint32_t i = 0; i < count; i++)
+		if (le32_get(slots[i].state) == HEARTBEAT_LIVE &&
+		    !heartbeat_verify(&slots[i], watch_slot_off(vol, i)))
+			(void)note(w, i, &slots[i], m);
+}
+
+int watch_newcomers(struct vmfs_volume *vol, struct vmfs_watch *w, uint32_t own)
+{
+	uint32_t end = own + 1;
+
+	for (uint32_t slot = 0; next_live(w, &slot); slot++)
+		end = slot + 1 > end ? slot + 1 : end;
+	end += HEARTBEAT_PREFERRED;
+	return look_at_all(vol, w, (uint32_t)min_u64(end, watch_slot_count(vol)), NULL);
 }

@@ -46,6 +46,13 @@ uint64_t watch_slots_size(const struct vmfs_volume *vol, uint32_t count);
 void watch_pack_slots(const struct vmfs_volume *vol, struct vmfs_heartbeat_disk *slots,
 		      uint32_t count);
 
+/* Of a read of slots: the device's events before it was sent, and when it had ended. */
+struct watch_moment {
+	uint32_t events;
+	uint64_t seen;
+};
+struct watch_moment watch_before(const struct vmfs_volume *vol);
+
 void watch_init(struct vmfs_watch *w);
 void watch_done(struct vmfs_watch *w);
 /* After an outage of our own: every age begins anew. Never blocks. */
@@ -73,6 +80,20 @@ void watch_poll(struct vmfs_volume *vol, struct vmfs_watch *w,
 		void (*heed)(struct vmfs_volume *vol, uint64_t lock_off));
 /* Reads all slots and begins to watch those that are LIVE. 0 or -errno. Blocks. */
 int watch_scan(struct vmfs_volume *vol, struct vmfs_watch *w)
+	__attribute__((warn_unused_result));
+/*
+ * Joining. What the read of the first `count` slots has shown (packed) is watched; *m is
+ * of that read. Never blocks.
+ */
+void watch_enter(struct vmfs_volume *vol, struct vmfs_watch *w,
+		 const struct vmfs_heartbeat_disk *slots, uint32_t count,
+		 const struct watch_moment *m);
+/*
+ * When our own slot is LIVE: looks where others may have joined meanwhile, who take the
+ * first free slot from one of the preferred ones on (heartbeat.c): up to as many slots
+ * behind the last that is known to be LIVE. All 2048 are a MiB. 0 or -errno. Blocks.
+ */
+int watch_newcomers(struct vmfs_volume *vol, struct vmfs_watch *w, uint32_t own)
 	__attribute__((warn_unused_result));
 
 #endif

@@ -566,6 +566,15 @@ WRAP(int, watch_scan, struct vmfs_volume *vol, struct vmfs_watch *w)
 	return err;
 }
 
+WRAP(int, watch_newcomers, struct vmfs_volume *vol, struct vmfs_watch *w, uint32_t own)
+{
+	uint64_t begun = clock_now();
+	int err = __real_watch_newcomers(vol, w, own);
+
+	count_from(w, begun);
+	return err;
+}
+
 WRAP(int, bdev_liveness, struct bdev *bd, uint64_t offset, bool is_wanted)
 {
 	int err = __real_bdev_liveness(bd, offset, is_wanted);

@@ -19,6 +19,8 @@
 #include "vmfs/fence.h"
 
 #define S NS_PER_S
+#define JOIN_COMMANDS 64u /* from opening the device to the first lock that can be had */
+#define JOIN_BYTES (1300u << 10)
 
 struct scene;
 
@@ -35,6 +37,8 @@ struct scene {
 	struct bdev *bd; /* the world's */
 	bool is_over;	 /* the hosts leave */
 	unsigned int mounted;
+	unsigned int sent; /* by b, until it had joined */
+	uint64_t bytes_read;
 	int state[2]; /* of the volume of host i, at its end */
 	uint32_t slot[2];
 	bool is_reserved;
@@ -157,6 +161,42 @@ static void who_joins_has_a_key_and_removes_old_ones(void **state)
 	sim_each_seed(1, 20, come_and_go, NULL);
 }
 
+/* What a host has sent, and read, since it began to mount. */
+static void count_submission(const struct simdisk_submission *sub, void *arg)
+{
+	struct scene *s = arg;
+
+	if (sub->host != s->parts[1].host || s->mounted > 1)
+		return;
+	s->sent++;
+	s->bytes_read += sub->op == BDEV_READ ? sub->len : 0;
+}
+
+/* The slots are a MiB: they are read once, not again and again. */
+static void join(void *arg)
+{
+	struct scene s;
+
+	(void)arg;
+	begin(&s);
+	simdisk_on_submit(s.c->disk, count_submission, &s);
+	enter(&s, 0, stay);
+	wait_for_mounts(&s, 1);
+	enter(&s, 1, stay);
+	wait_for_mounts(&s, 2);
+	sim_trace("a join: %u commands, %llu bytes read", s.sent,
+		  (unsigned long long)s.bytes_read);
+	SIM_CHECK(s.sent <= JOIN_COMMANDS && s.bytes_read <= JOIN_BYTES);
+	all_leave(&s);
+	end(&s);
+}
+
+static void a_join_takes_few_commands_and_bytes(void **state)
+{
+	(void)state;
+	sim_each_seed(50, 5, join, NULL);
+}
+
 /* A host sleeps, is taken over and wakes up. */
 static void oversleep(void *arg)
 {
@@ -231,6 +271,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(who_joins_has_a_key_and_removes_old_ones),
+		cmocka_unit_test(a_join_takes_few_commands_and_bytes),
 		cmocka_unit_test(who_was_fenced_never_registers_again),
 		cmocka_unit_test(who_registers_again_is_found),
 		cmocka_unit_test(lost_keys_are_registered_again),
