@@ -146,6 +146,11 @@ struct bdev {
 	uint32_t max_io;       /* bytes in one io; 0 = no limit */
 	bool is_read_only;
 	bool has_write_cache; /* FLUSH has work to do */
+	/*
+	 * A kernel's device whose storage is another machine: it may lose its cache while
+	 * this one runs, and the kernel does not tell.
+	 */
+	bool is_remote;
 	bool has_unmap, has_write_zeroes;
 	/* Files: the running kernel (boot id), whose locks caw means; zero: unknown. */
 	struct uuid kernel;

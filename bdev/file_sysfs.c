@@ -195,6 +195,21 @@ static void find_id(struct bdev_identity *id, const char *dir)
 	id->len = (uint8_t)(id->len + strlen(model));
 }
 
+/* By its place in the tree of devices: behind a session or a port of a fabric. */
+static bool is_on_a_fabric(const char *dir)
+{
+	static const char *const parts[] = { "/session", "/rport-", "/nvme-fabrics/" };
+	char path[PATH_SIZE];
+
+	if (snprintf(path, sizeof(path), "%s/device", dir) >= (int)sizeof(path))
+		return false;
+	AUTO_FREE char *place = realpath(path, NULL);
+	for (size_t i = 0; place && i < sizeof(parts) / sizeof(parts[0]); i++)
+		if (strstr(place, parts[i]))
+			return true;
+	return false;
+}
+
 void file_describe(struct bdev *bd, const char *sysfs_dir)
 {
 	struct bdev_identity *id = &bd->identity;
@@ -209,6 +224,7 @@ void file_describe(struct bdev *bd, const char *sysfs_dir)
 		read_text(dir, "queue/discard_max_bytes", text, sizeof(text)) > 0 &&
 		strcmp(text, "0") != 0;
 	follow_multipath(dir);
+	bd->is_remote = is_on_a_fabric(dir);
 	space_padded(id->vendor, sizeof(id->vendor), dir, "device/vendor");
 	space_padded(id->model, sizeof(id->model), dir, "device/model");
 	space_padded(id->revision, sizeof(id->revision), dir, "device/rev");

@@ -49,8 +49,9 @@ $(UNIT): $(B)/tests/unit/%: $(O)/tests/unit/%.o $(TEST_LIB) $(ENV_POSIX) $(PARTS
 WRAPPED := journal_commit journal_replay journal_empty lock_release_idle \
 	lock_image_leave lock_image_release lock_image_join lock_judge_all lease_renewed \
 	vmfs_cas lease_enter vmfs_gate_zero bdev_cut vmfs_gate_check_read \
-	vmfs_gate_trust lock_judge watch_look watch_poll watch_scan watch_newcomers bdev_liveness \
-	fence_victim fence_barrier vmfs_takeover lock_image_upgrade lock_image_hand_over \
+	vmfs_gate_trust lock_judge watch_look watch_poll watch_scan watch_newcomers \
+	bdev_liveness fence_victim fence_barrier vmfs_takeover lock_image_upgrade \
+	lock_image_hand_over \
 	vmfs_lock_compare journal_create random_u64 vmfs_gate_read lease_die \
 	journal_look journal_wipe \
 	bdev_pr bdev_rw sim_host_pause sim_host_resume sim_host_clock \

@@ -362,6 +362,17 @@ int unflushed_add(struct vmfs_volume *vol, struct bdev *bd)
 	return 0;
 }
 
+/* Nothing tells us of the loss: an operator must know that it can be. */
+static void warn_of_cache(struct vmfs_volume *vol, const struct bdev *bd)
+{
+	if (bd->has_write_cache && bd->is_remote)
+		report(vol->reporter, REPORT_WARN,
+		       "volume %s: %s has a volatile write cache in another machine, and "
+		       "the kernel does not tell when it is lost: switch it off, or use "
+		       "an iscsi:// URL, or what was written may go with its power",
+		       vol->label, bd->name);
+}
+
 int unflushed_start(struct vmfs_volume *vol)
 {
 	struct vmfs_unflushed *u = of(vol);
@@ -370,6 +381,8 @@ int unflushed_start(struct vmfs_volume *vol)
 	for (unsigned int i = 0; i < u->count; i++) {
 		struct bdev *bd = vol->lvm.extents[i].bd;
 
+		if (bd)
+			warn_of_cache(vol, bd);
 		if (!bd || !can_lose(bd))
 			continue;
 		u->extents[i] = (struct unflushed_extent){ bd, bdev_events(bd) };

@@ -31,6 +31,13 @@ story kill "without reservations a killed host is taken over"
 like "$(cat "$T/said")" "COMPARE AND WRITE, fenced by time" "and it is said how"
 fence_down lio "$port"
 
+# Two portals: hosts that reach the target through different ones are of one cluster.
+LIO_PORTALS=2 fence_up lio "$port"
+other=${url/:$port/:$((port + 1))}
+story kill "a host on another portal is taken over" FENCE_URL2="$other"
+story stop "and fenced" FENCE_URL2="$other" FENCE_DELAY_S=1
+fence_down lio "$port"
+
 # Two extents: who is fenced is fenced on both, reinstated or reset.
 rm -f "$T/disk"
 fence_volume "$T/disk2"

@@ -15,7 +15,8 @@
 # Environment: LIO_WAIT=SECONDS for the boot (180). LIO_SLOW=SECTOR:COUNT:MS: writes to
 # these sectors of the disk take effect (and are answered) so much later. LIO_PR=0: it
 # refuses persistent reservations. LIO_CHAP=user%password: asks for it; and, with
-# LIO_MUTUAL=user%password, proves itself with that.
+# LIO_MUTUAL=user%password, proves itself with that. LIO_PORTALS=2: another portal of the
+# same group, at PORT + 1.
 # Exit: 0, 1 (one line says why), 77 when QEMU, a kernel image or a tool is missing.
 set -u
 kind=lio
@@ -59,6 +60,10 @@ boot() { # DISKIMG...
 	names+=${LIO_MUTUAL:+ mutual=$LIO_MUTUAL}
 	local cache=cache=writeback,discard=unmap
 	local forward="hostfwd=tcp:127.0.0.1:$port-10.0.2.15:3260"
+	if [ "${LIO_PORTALS:-1}" = 2 ]; then
+		names+=" portals=2"
+		forward+=",hostfwd=tcp:127.0.0.1:$((port + 1))-10.0.2.15:3261"
+	fi
 	for image in "$@"; do
 		drives+=(-drive "file=${image//,/,,},if=virtio,format=raw,$cache")
 	done

@@ -3,7 +3,8 @@
 # First process of the guest that lio.sh boots: the kernel's own iSCSI target (LIO) over
 # /dev/vda as LUN 0, and /dev/vdb, if there is one, as LUN 1, open to all. Kernel command
 # line: iqn=NAME serial=TEXT, and perhaps slow=SECTOR:COUNT:MS, a piece of the first disk
-# where writes take so long, and pr=0: without persistent reservations;
+# where writes take so long, pr=0: without persistent reservations, portals=2: another
+# one, 3261, of the same portal group;
 # chap=USER%PASSWORD asks for it, mutual=USER%PASSWORD is what the target proves itself
 # with.
 # Says "LIO-READY" on the console when it listens, "LIO-FAILED what" when it cannot.
@@ -19,7 +20,8 @@ fail() {
 
 for word in $(cat /proc/cmdline); do
 	case $word in
-	iqn=* | serial=* | slow=* | pr=* | chap=* | mutual=*) export "$word" ;;
+	iqn=* | serial=* | slow=* | pr=* | portals=*) export "$word" ;;
+	chap=* | mutual=*) export "$word" ;;
 	esac
 done
 # Without these folders every PERSISTENT RESERVE OUT answers NOT READY.
@@ -88,6 +90,7 @@ if [ -n "${mutual:-}" ]; then
 	printf %s "${mutual#*\%}" >"$group/auth/password_mutual" || fail "password_mutual"
 fi
 mkdir "$group/np/10.0.2.15:3260" || fail "no portal"
+[ "${portals:-1}" = 1 ] || mkdir "$group/np/10.0.2.15:3261" || fail "no second portal"
 echo 1 >"$group/enable" || fail "the target cannot be enabled"
 echo "LIO-READY $(cut -d' ' -f1 /proc/uptime)"
 while :; do sleep 3600; done

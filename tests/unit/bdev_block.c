@@ -464,6 +464,34 @@ static void identity_without_a_name(void **state)
 	assert_int_equal(run(remove, "", NULL, 0), 0);
 }
 
+/* The place in the tree of devices tells whose machine the storage is. */
+static void a_disk_of_another_machine(void **state)
+{
+	struct fixture *f = *state;
+	static const struct {
+		const char *parent;
+		bool is_remote;
+	} places[] = {
+		{ "ata1", false },
+		{ "session7", true },
+		{ "rport-2:0-1", true },
+	};
+	char parent[128], dir[192];
+
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		const char *const remove[] = { "rm", "-r", parent, NULL };
+		struct bdev bd = { 0 };
+
+		(void)snprintf(parent, sizeof(parent), "%s/%s", f->mnt, places[i].parent);
+		assert_int_equal(mkdir(parent, 0700), 0);
+		(void)snprintf(dir, sizeof(dir), "%s/sdz", parent);
+		make_disk(dir, "1:0:0:0");
+		file_describe(&bd, dir);
+		assert_int_equal(bd.is_remote, places[i].is_remote);
+		assert_int_equal(run(remove, "", NULL, 0), 0);
+	}
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -479,6 +507,7 @@ int main(void)
 		CASE(full_filesystem_says_so),
 		CASE(identity_of_a_san_disk),
 		CASE(identity_without_a_name),
+		CASE(a_disk_of_another_machine),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,6 +7,7 @@
  *                where its data lie; nothing else is done
  *   FENCE_URL    the same volume on a target. Of both there may be several, with commas
  *                between them: the extents
+ *   FENCE_URL2   the same through another portal: the victim's way; none: as FENCE_URL
  *   FENCE_CASE   "kill", or "stop": writes to /slow take FENCE_DELAY_S there
  *   FENCE_FAST   if set, the members keep the fast lease profile
  *   FENCE_RESET  if set, the sessions to the extents are such that no slot can name them
@@ -271,7 +272,7 @@ struct pair {
 /* Both are members, the victim holds the file (and its write is at the target). */
 static void set_up(struct pair *p, bool is_writing)
 {
-	const char *url = getenv("FENCE_URL");
+	const char *url = getenv("FENCE_URL"), *other = getenv("FENCE_URL2");
 	int to[2], from[2];
 	char ready;
 
@@ -284,7 +285,7 @@ static void set_up(struct pair *p, bool is_writing)
 		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 		(void)close(to[1]);
 		(void)close(from[0]);
-		victim(url, is_writing, to[0], from[1]);
+		victim(other ? other : url, is_writing, to[0], from[1]);
 		_exit(0);
 	}
 	(void)close(to[0]);
