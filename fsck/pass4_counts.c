@@ -120,15 +120,16 @@ static uint32_t crc32c(const void *data, size_t len)
 	return ~crc32_iscsi(p.out, (int)len, 0xffffffffu);
 }
 
-/* A journal of this volume, by its header: LOCKING.md 10.3. */
+/*
+ * A journal by its header: LOCKING.md 10.3. Of any volume: one that was lost before this
+ * one got a new signature shows the former UUID.
+ */
 static bool is_journal(const struct fsck *f, enum fsck_resource_index i, uint64_t number)
 {
 	struct vmfs_journal_header_disk h;
 	vmfs_addr addr = fsck_addr_of(&f->volume, i, number);
 	return fsck_addr_read(&f->volume, addr, VMFS_SECTOR_SIZE, &h, sizeof(h)) == 0 &&
 	       le32_get(h.magic) == JOURNAL_HEADER_MAGIC &&
-	       memcmp(h.volume_uuid, f->volume.descriptor.uuid, sizeof(h.volume_uuid)) ==
-		       0 &&
 	       le32_get(h.crc) ==
 		       crc32c(&h, offsetof(struct vmfs_journal_header_disk, crc));
 }

@@ -32,6 +32,7 @@ const char arguments_usage[] =
 	"  -o  ro            read-only, the default: nothing is written, no lock taken\n"
 	"      rw            as a member of the volume's cluster\n"
 	"      force-vmfs6   write a VMFS-6 volume that another system made\n"
+	"      keep-signature  write a copy whose original is gone\n"
 	"      immutable     read-only, and nobody else writes: the kernel keeps all\n"
 	"      degraded      read-only, though extents but the first are missing:\n"
 	"                    EIO for what lies there\n"
@@ -109,6 +110,7 @@ static int add_option(struct arguments *a, const char *option, struct reporter *
 		bool *is_set;
 	} flags[] = {
 		{ "force-vmfs6", &m->is_forced6 },
+		{ "keep-signature", &m->keeps_signature },
 		{ "immutable", &m->is_immutable },
 		{ "degraded", &m->is_degraded },
 		{ "vdisks", &m->has_vdisks },

@@ -286,6 +286,8 @@ static int open_volume(const struct arguments *a, struct storage *st, struct mou
 		.device_count = st->count,
 		.is_read_only = a->mount.is_read_only,
 		.is_forced6 = a->mount.is_forced6,
+		.signature = a->mount.keeps_signature ? VMFS_SIGNATURE_KEEP
+						      : VMFS_SIGNATURE_STRICT,
 		.is_immutable = a->mount.is_immutable,
 		.is_degraded = a->mount.is_degraded,
 		.reporter = m->reporter,

@@ -16,6 +16,7 @@ struct opened;
 struct mount_options {
 	bool is_read_only;
 	bool is_forced6;   /* written though VMFS-6 of another system's making */
+	bool keeps_signature; /* written though a copy: its original is gone */
 	bool is_immutable; /* nobody changes the volume: the kernel may keep all it saw */
 	bool is_degraded;  /* extents may be missing */
 	bool has_vdisks;   /* virtual disks are shown as raw files, too */

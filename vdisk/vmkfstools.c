@@ -391,6 +391,7 @@ static const struct verb {
 	{ ACTION_RECLAIM, false, true, false, do_reclaim, prepare_reclaim },
 	{ ACTION_GROW, false, true, false, do_grow, NULL },
 	{ ACTION_SPAN, false, true, false, do_span, prepare_span },
+	{ ACTION_RESIGN, false, true, false, do_resign, NULL },
 };
 
 static const struct verb *verb_of(enum action action)
@@ -422,16 +423,33 @@ static int run_verb(struct job *j, const struct verb *verb)
 	return rc ? rc : err;
 }
 
+static int run_action(struct job *j)
+{
+	if (j->rq->action == ACTION_MKFS)
+		return run_mkfs(&j->t, j->rq);
+	if (j->rq->action == ACTION_SNAPSHOTS)
+		return list_snapshots(&j->t, j->rq->operands);
+	return run_verb(j, verb_of(j->rq->action));
+}
+
+static enum vmfs_signature_rule signature_rule(const struct request *rq)
+{
+	if (rq->action == ACTION_RESIGN)
+		return VMFS_SIGNATURE_NEW;
+	return rq->keeps_signature ? VMFS_SIGNATURE_KEEP : VMFS_SIGNATURE_STRICT;
+}
+
 static int run(const struct request *rq)
 {
 	struct job j = { .rq = rq,
 			 .m.is_forced6 = rq->is_forced6,
+			 .m.signature = signature_rule(rq),
 			 .from.m.is_forced6 = rq->is_forced6,
+			 .from.m.signature = signature_rule(rq),
 			 .what = rq->operand,
 			 .is_interrupted = &is_interrupted };
 	teller_init(&j.t, rq->is_verbose);
-	int rc = rq->action == ACTION_MKFS ? run_mkfs(&j.t, rq) :
-					     run_verb(&j, verb_of(rq->action));
+	int rc = run_action(&j);
 	if (rc == 0 && fflush(stdout) != 0)
 		rc = -errno;
 	int status = complain(&j.t, j.what, rc, &j.holder);
@@ -470,6 +488,9 @@ static const char help_text[] =
 	"      -y, --yes                   without asking\n"
 	"  -y, --reclaimBlocks             give free blocks back to the storage (UNMAP)\n"
 	"      --rate SIZE                 at most so much a second (1g; 0: no limit)\n"
+	"      --snapshots DEVICE...       which of them hold copies of volumes\n"
+	"      --resignature               make a copy a volume of its own\n"
+	"      -f, --force                 even if it is the original\n"
 	"  -P, --queryfs                   show the volume\n"
 	"      -h, --human-readable\n"
 	"Plain files:\n"
@@ -478,6 +499,7 @@ static const char help_text[] =
 	"      --dir, --mkdir, --rm        list, make, remove PLACE\n"
 	"Others:\n"
 	"      --force-vmfs6               write a VMFS-6 volume of another system\n"
+	"      --keep-signature            write a copy whose original is gone\n"
 	"  -v, --verbose\n"
 	"  -H, --help\n"
 	"\n"
@@ -493,6 +515,8 @@ static const char help_text[] =
 	"  vmkfstools -C vmfs5 -S demo /dev/sdb\n"
 	"  vmkfstools -Z /dev/sdc1 /dev/sdb1\n"
 	"  vmkfstools -G /dev/sdc1 /dev/sdb1,/dev/sdc1\n"
+	"  vmkfstools --snapshots /dev/sd?1\n"
+	"  vmkfstools --resignature /dev/sdd1,/dev/sde1\n"
 	"  vmkfstools -P -h /dev/sdb\n"
 	"  vmkfstools --put vm1.vmx /dev/sdb:/vm1/vm1.vmx\n";
 
@@ -513,6 +537,9 @@ enum long_only {
 	OPT_RATE,
 	OPT_SCRUB,
 	OPT_FORCE6,
+	OPT_SNAPSHOTS,
+	OPT_RESIGN,
+	OPT_KEEP,
 };
 
 static const struct option long_options[] = {
@@ -543,6 +570,9 @@ static const struct option long_options[] = {
 	{ "mkdir", no_argument, NULL, OPT_MKDIR },
 	{ "rm", no_argument, NULL, OPT_RM },
 	{ "force-vmfs6", no_argument, NULL, OPT_FORCE6 },
+	{ "snapshots", no_argument, NULL, OPT_SNAPSHOTS },
+	{ "resignature", no_argument, NULL, OPT_RESIGN },
+	{ "keep-signature", no_argument, NULL, OPT_KEEP },
 	{ "verbose", no_argument, NULL, 'v' },
 	{ "help", no_argument, NULL, 'H' },
 	{ NULL, 0, NULL, 0 },
@@ -567,6 +597,8 @@ static enum action action_of(int c)
 	case OPT_MKDIR: return ACTION_MKDIR;
 	case OPT_RM: return ACTION_RM;
 	case OPT_RECLAIM: return ACTION_RECLAIM;
+	case OPT_SNAPSHOTS: return ACTION_SNAPSHOTS;
+	case OPT_RESIGN: return ACTION_RESIGN;
 	default: return ACTION_NONE;
 	}
 }
@@ -610,6 +642,9 @@ static bool take_option(struct request *rq, int c)
 	case OPT_FORCE6:
 		rq->is_forced6 = true;
 		break;
+	case OPT_KEEP:
+		rq->keeps_signature = true;
+		break;
 	case 'h':
 		rq->is_human = true;
 		break;
@@ -633,8 +668,12 @@ static const char *misplaced(const struct request *rq)
 		return "-S";
 	if (rq->block_size && !is_mkfs)
 		return "-b";
-	if (rq->is_forced && !is_mkfs && rq->action != ACTION_SPAN)
+	if (rq->is_forced && !is_mkfs && rq->action != ACTION_SPAN &&
+	    rq->action != ACTION_RESIGN)
 		return "-f";
+	if (rq->keeps_signature && (is_mkfs || rq->action == ACTION_SNAPSHOTS ||
+				    rq->action == ACTION_RESIGN))
+		return "--keep-signature";
 	if (rq->is_yes && rq->action != ACTION_BREAK)
 		return "-y";
 	if (rq->rate && rq->action != ACTION_RECLAIM)
@@ -695,9 +734,10 @@ int main(int argc, char **argv)
 		return usage("does not go with this action: ", misplaced(&rq));
 	if (optind == argc)
 		return usage("the place is missing", "");
-	if (optind + 1 < argc)
+	if (optind + 1 < argc && rq.action != ACTION_SNAPSHOTS)
 		return usage("too many operands: ", argv[optind + 1]);
 	rq.operand = argv[optind];
+	rq.operands = argv + optind;
 	watch_signals();
 	return run(&rq);
 }

@@ -91,6 +91,27 @@ struct vmfs_lvm_extension_disk {
 };
 ONDISK_SIZE(struct vmfs_lvm_extension_disk, 24);
 
+/* Ours, on the first extent: what an unfinished resignature is to end with. */
+#define RESIGNATURE_MAGIC 0x31475356u /* "VSG1" */
+
+struct vmfs_resignature_disk {
+	le32 magic;		/* 0x00 */
+	uint8_t lv_uuid[16];	/* 0x04  the new ones */
+	uint8_t fs_uuid[16];	/* 0x14 */
+	uint8_t former_fs_uuid[16]; /* 0x24 */
+	le32 label_number;	/* 0x34  of "snap-XXXXXXXX-" */
+	uint8_t disk_type;	/* 0x38  of the disk that it is made for */
+	uint8_t disk_len;	/* 0x39 */
+	uint8_t disk_id[44];	/* 0x3a */
+	le32 crc;		/* 0x66  CRC32C of 0x00..0x65 */
+	uint8_t pad[0x80 - 0x6a];
+};
+ONDISK_AT(struct vmfs_resignature_disk, crc, 0x66);
+ONDISK_SIZE(struct vmfs_resignature_disk, 128);
+
+#define LVM_STATE_NORMAL 1u
+#define LVM_STATE_RESIGNING 2u
+
 /* Volume descriptor, dev 0x100200: FORMAT.md 3.3. */
 struct vmfs_lvm_volume_disk {
 	le64 size;		/* 0x00  bytes, all extents */
@@ -108,11 +129,13 @@ struct vmfs_lvm_volume_disk {
 	le32 extent_count;	/* 0x90 */
 	uint8_t pad94[124];
 	le32 consumed_pes;	/* 0x110 */
-	uint8_t pad114[236];
+	uint8_t pad114[0x180 - 0x114];
+	struct vmfs_resignature_disk resignature; /* 0x180  state 2 */
 };
 ONDISK_AT(struct vmfs_lvm_volume_disk, uuid, 0x54);
 ONDISK_AT(struct vmfs_lvm_volume_disk, pe_first, 0x78);
 ONDISK_AT(struct vmfs_lvm_volume_disk, consumed_pes, 0x110);
+ONDISK_AT(struct vmfs_lvm_volume_disk, resignature, 0x180);
 ONDISK_SIZE(struct vmfs_lvm_volume_disk, 512);
 
 /* PE table entry: FORMAT.md 3.5. */

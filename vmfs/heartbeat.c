@@ -183,8 +183,27 @@ static uint8_t class_of(const struct vmfs_caw *caw)
 	}
 }
 
+/* Does the owner of this image still renew it? Looks for as long as its lease lasts. */
+static bool is_renewing(struct vmfs_heartbeat *hb, uint32_t slot,
+			const struct vmfs_heartbeat_disk *seen)
+{
+	uint64_t lease_ns = le32_get(seen->lease_ms) * NS_PER_MS;
+	struct vmfs_heartbeat_disk now;
+
+	if (le32_get(seen->xmagic) != HEARTBEAT_XMAGIC)
+		lease_ns = hb->timing.lease_ns;
+	uint64_t until = clock_now() + lease_ns;
+	while (clock_now() < until) {
+		task_sleep_until(clock_now() + hb->timing.renew_ns / 4);
+		if (!read_slot(hb, slot, &now) && memcmp(&now, seen, sizeof(now)))
+			return le32_get(now.state) == HEARTBEAT_LIVE;
+	}
+	return false;
+}
+
 /* A LIVE slot of ours-kind with another storage class: two kinds of lock do not see each
- * other. Slots without our extension belong to ESXi: it locks by ATS. */
+ * other. Slots without our extension belong to ESXi: it locks by ATS. On a copy they are
+ * those of the original's hosts: nobody renews them here. */
 static int check_class(struct vmfs_heartbeat *hb, const struct vmfs_heartbeat_disk *hbd)
 {
 	uint8_t theirs =
@@ -197,6 +216,8 @@ static int check_class(struct vmfs_heartbeat *hb, const struct vmfs_heartbeat_di
 	memcpy(owner.b, hbd->owner, sizeof(owner.b));
 	uint32_t slot = 0;
 	(void)watch_slot_of(hb->vol, le64_get(hbd->addr), &slot);
+	if (hb->vol->signature == VMFS_SIGNATURE_NEW && !is_renewing(hb, slot, hbd))
+		return 0;
 	return event_error(
 		hb->vol, -EBUSY,
 		"slot %u of host %.46s (%s) is live with storage class %u, this "
@@ -327,21 +348,6 @@ static int take_some_slot(struct vmfs_heartbeat *hb,
 	}
 	return event_error(hb->vol, -ENOSPC, "all %u heartbeat slots are in use",
 			   count);
-}
-
-/* Does the owner of this image still renew it? Looks for as long as its lease lasts. */
-static bool is_renewing(struct vmfs_heartbeat *hb, uint32_t slot,
-			const struct vmfs_heartbeat_disk *seen)
-{
-	uint64_t until = clock_now() + le32_get(seen->lease_ms) * NS_PER_MS;
-	struct vmfs_heartbeat_disk now;
-
-	while (clock_now() < until) {
-		task_sleep_until(clock_now() + hb->timing.renew_ns / 4);
-		if (!read_slot(hb, slot, &now) && memcmp(&now, seen, sizeof(now)))
-			return le32_get(now.state) == HEARTBEAT_LIVE;
-	}
-	return false;
 }
 
 /* A member that counts a lease. */

@@ -152,7 +152,7 @@ static int close_cluster(struct vmfs_volume *vol, struct block_cluster *c,
 	return err ? err : release_err;
 }
 
-static int write_header(struct vmfs_volume *vol)
+int journal_write_header(struct vmfs_volume *vol)
 {
 	struct vmfs_heartbeat *hb = &vol->member->hb;
 	struct vmfs_journal *j = &vol->member->journal;
@@ -216,7 +216,7 @@ static int take_from(struct vmfs_volume *vol, uint32_t cluster, uint64_t deadlin
 		err = resource_addr_off(vol, j->addr, &j->vol_off);
 	}
 	if (!err)
-		err = write_header(vol);
+		err = journal_write_header(vol);
 	if (!err) {
 		cluster_take(&c.c, at, (vmfs_addr){ 0 });
 		cluster_set_hint(&c.c, cluster_count_free(&c.c, c.c.total)
@@ -424,11 +424,19 @@ static bool is_header(const struct vmfs_journal_header_disk *head)
 		       journal_crc(head, offsetof(struct vmfs_journal_header_disk, crc));
 }
 
+/* Who died while he gave the volume a new signature has a log with the former one. */
+static bool is_of_volume(const struct vmfs_journal_header_disk *head,
+			 const struct vmfs_volume *vol)
+{
+	return !memcmp(head->volume_uuid, vol->descriptor.uuid, 16) ||
+	       (vol->lvm.is_resigning &&
+		!memcmp(head->volume_uuid, vol->lvm.resignature.former_fs_uuid, 16));
+}
+
 static bool header_is_of(const struct vmfs_journal_header_disk *head,
 			 struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot)
 {
-	return is_header(head) &&
-	       !memcmp(head->volume_uuid, vol->descriptor.uuid, 16) &&
+	return is_header(head) && is_of_volume(head, vol) &&
 	       !memcmp(head->owner, slot->owner, 16) &&
 	       le64_get(head->hb_addr) == le64_get(slot->addr) &&
 	       le64_get(head->hb_gen) == le64_get(slot->generation);

@@ -51,6 +51,8 @@ struct journal_target {
  * bitmap bit, then the slot, each flushed (a crash in between leaks one block). Blocks.
  */
 int journal_create(struct vmfs_volume *vol) __attribute__((warn_unused_result));
+/* Our header anew, with the volume's UUID of now; the log is empty. Blocks. */
+int journal_write_header(struct vmfs_volume *vol) __attribute__((warn_unused_result));
 /*
  * At a clean leave: empties, takes it out of the slot, frees the block; if only that
  * fails, says so and succeeds. Blocks.

@@ -232,6 +232,16 @@ static int check_kind(struct bdev *bd, struct reporter *r,
 	return 0;
 }
 
+uint64_t lvm_name_off(uint32_t major, unsigned int i)
+{
+	return (major == LVM6_MAJOR ? LVM6_NAMES_OFF : LVM_NAMES_OFF) + i * LVM_NAME_SIZE;
+}
+
+uint64_t lvm_volume_off(uint32_t major)
+{
+	return major == LVM6_MAJOR ? LVM6_VOLUME_OFF : LVM_VOLUME_OFF;
+}
+
 /* Device metadata and, whose place depends on their version, the volume descriptor. */
 static int read_headers(struct bdev *bd, struct reporter *r,
 			struct vmfs_lvm_device_disk *ret_dev,
@@ -247,9 +257,8 @@ static int read_headers(struct bdev *bd, struct reporter *r,
 	rc = verify_lvm_device(ret_dev, bd->size, &why);
 	if (rc < 0)
 		return report_error(r, rc, "%s: LVM header: %s", bd->name, why.text);
-	uint64_t off = le32_get(ret_dev->major) == LVM6_MAJOR ? LVM6_VOLUME_OFF
-							     : LVM_VOLUME_OFF;
-	rc = lvm_read_device(bd, off, ret_vol, sizeof(*ret_vol));
+	rc = lvm_read_device(bd, lvm_volume_off(le32_get(ret_dev->major)), ret_vol,
+			     sizeof(*ret_vol));
 	if (rc < 0)
 		return report_error(r, rc, "%s: cannot read the LVM header", bd->name);
 	rc = verify_lvm_volume(ret_vol, ret_dev, &why);
@@ -268,6 +277,7 @@ static void extent_from(struct lvm_extent *e, struct bdev *bd,
 	e->pe_count = le32_get(vold->pe_count);
 	e->identity = devd->identity;
 	(void)memcpy(e->device_uuid.b, devd->device_uuid, sizeof(e->device_uuid.b));
+	(void)memcpy(e->lv_uuid.b, vold->uuid, sizeof(e->lv_uuid.b));
 	e->vol_off = e->pe_first * LVM_PE_SIZE;
 	e->size_bytes = e->pe_count * LVM_PE_SIZE;
 	e->said_bytes = le64_get(vold->size);
@@ -310,18 +320,27 @@ static void lvm_from(struct lvm *lvm, struct reporter *r,
 	lvm->name[sizeof(vold->name)] = 0;
 	lvm->size_bytes = le64_get(vold->size);
 	lvm->snapshot_id = le32_get(vold->snapshot_id);
+	lvm->is_resigning = le32_get(vold->state) == LVM_STATE_RESIGNING;
+	lvm->resignature = vold->resignature;
 }
 
-static int check_same_volume(const struct lvm *lvm, struct bdev *bd, struct reporter *r,
-			     const struct vmfs_lvm_volume_disk *vold)
+bool lvm_is_coming(const struct lvm *lvm, const uint8_t lv_uuid[16])
+{
+	return lvm->is_resigning &&
+	       !memcmp(lvm->resignature.lv_uuid, lv_uuid,
+		       sizeof(lvm->resignature.lv_uuid));
+}
+
+static int check_same_volume(const struct lvm *lvm, const struct lvm_extent *e,
+			     struct reporter *r)
 {
 	char text[UUID_TEXT_SIZE];
-	struct uuid uuid;
-	(void)memcpy(uuid.b, vold->uuid, sizeof(uuid.b));
-	if (uuid_equal(&uuid, &lvm->uuid))
+
+	if (uuid_equal(&e->lv_uuid, &lvm->uuid) || lvm_is_coming(lvm, e->lv_uuid.b))
 		return 0;
 	return report_error(r, -EINVAL, "%s: belongs to another volume, %s, than %s",
-			    bd->name, uuid_text(&uuid, text), lvm->extents[0].bd->name);
+			    e->bd->name, uuid_text(&e->lv_uuid, text),
+			    lvm->extents[0].bd->name);
 }
 
 static int by_first_pe(const void *a, const void *b)
@@ -367,8 +386,7 @@ static int read_name(const struct lvm *lvm, unsigned int i, char ret_name[LVM_NA
 		     struct uuid *ret_uuid)
 {
 	uint8_t sector[VMFS_SECTOR_SIZE];
-	uint64_t off = (lvm->major == LVM6_MAJOR ? LVM6_NAMES_OFF : LVM_NAMES_OFF) +
-		       i * LVM_NAME_SIZE;
+	uint64_t off = lvm_name_off(lvm->major, i);
 	uint64_t skip = off % VMFS_SECTOR_SIZE;
 	int rc = lvm_read_device(lvm->extents[0].bd, off - skip, sector, sizeof(sector));
 
@@ -467,7 +485,7 @@ static int check_added(const struct lvm *lvm, unsigned int i)
 	bool is_known = lvm->major >= 5 && lvm->extents[i].bd && !lvm->is_degraded;
 	int rc = is_known ? read_name(lvm, i, name, &uuid) : 0;
 
-	if (rc < 0 || !is_known || uuid_is_zero(&uuid) ||
+	if (rc < 0 || !is_known || lvm->is_resigning || uuid_is_zero(&uuid) ||
 	    uuid_equal(&uuid, &lvm->extents[i].device_uuid))
 		return rc;
 	return report_error(lvm->reporter, -EINVAL,
@@ -489,10 +507,12 @@ static int read_devices(struct bdev **devices, unsigned int count, struct report
 		if (rc < 0)
 			return rc;
 		lvm->extent_count = i + 1;
-		if (i == 0)
+		/* Of the first one, if it knows of a resignature. */
+		if (i == 0 || le32_get(vold.state) == LVM_STATE_RESIGNING)
 			lvm_from(lvm, r, &devd, &vold);
-		else
-			rc = check_same_volume(lvm, devices[i], r, &vold);
+	}
+	for (unsigned int i = 0; i < count; i++) {
+		int rc = check_same_volume(lvm, &lvm->extents[i], r);
 		if (rc < 0)
 			return rc;
 	}
@@ -575,7 +595,7 @@ static int attach_next(struct lvm *lvm, uint64_t total, const struct lvm_opener 
 		return rc;
 	rc = lvm_device_read(bd, lvm->reporter, &devd, &vold, e);
 	if (rc == 0)
-		rc = check_same_volume(lvm, bd, lvm->reporter, &vold);
+		rc = check_same_volume(lvm, e, lvm->reporter);
 	if (rc == 0 && e->pe_first != lvm->size_bytes / LVM_PE_SIZE)
 		rc = -EUCLEAN;
 	if (rc == 0)

@@ -26,7 +26,7 @@ struct lvm_region {
 
 struct lvm_extent {
 	struct bdev *bd;	/* borrowed; NULL where it is missing (degraded) */
-	struct uuid device_uuid;
+	struct uuid device_uuid, lv_uuid;
 	uint64_t pe_first, pe_count;
 	unsigned int region_count; /* 16 TiB each, but for the last */
 	struct lvm_region regions[LVM_REGIONS_MAX];
@@ -45,6 +45,12 @@ struct lvm {
 	char name[65];
 	uint64_t size_bytes;
 	uint32_t snapshot_id;
+	/*
+	 * A resignature was begun and not finished (resign.h): the UUIDs of later extents
+	 * and of the FS descriptor may be the new ones already.
+	 */
+	bool is_resigning;
+	struct vmfs_resignature_disk resignature;
 	unsigned int extent_count;
 	struct lvm_extent extents[LVM_EXTENTS_MAX]; /* in volume order */
 	bool is_degraded;	/* some are missing, perhaps several in one */
@@ -79,12 +85,18 @@ int lvm_device_read(struct bdev *bd, struct reporter *r,
 		    struct vmfs_lvm_device_disk *ret_dev,
 		    struct vmfs_lvm_volume_disk *ret_vol, struct lvm_extent *ret_extent)
 	__attribute__((warn_unused_result));
+/* Where the volume descriptor of an extent of this LVM version lies: dev offset. */
+uint64_t lvm_volume_off(uint32_t major);
+/* And, on the first extent, the name of the device of extent i. */
+uint64_t lvm_name_off(uint32_t major, unsigned int i);
 /*
  * Joins devices (any order) into *ret_lvm. -EMEDIUMTYPE: not VMFS; -ENODEV: an extent is
  * missing (reported with which); -EUCLEAN. Blocks.
  */
 int lvm_open(struct bdev **devices, unsigned int count, struct reporter *r,
 	     struct lvm *ret_lvm) __attribute__((warn_unused_result));
+/* Is this the LV UUID that an unfinished resignature gives the volume? */
+bool lvm_is_coming(const struct lvm *lvm, const uint8_t lv_uuid[16]);
 /*
  * The same, to be read only, and extents but the first may be missing (reported): they
  * have no device, and what lies there is -ENODEV.

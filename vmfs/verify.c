@@ -3,7 +3,9 @@
 #include "vmfs/verify.h"
 
 #include <errno.h>
+#include <isa-l/crc.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -96,6 +98,26 @@ int verify_lvm_device(const struct vmfs_lvm_device_disk *devd, uint64_t device_s
 	return 0;
 }
 
+uint32_t verify_resignature_crc(const struct vmfs_resignature_disk *d)
+{
+	struct vmfs_resignature_disk copy = *d;
+
+	return ~crc32_iscsi((unsigned char *)&copy,
+			    (int)offsetof(struct vmfs_resignature_disk, crc),
+			    0xffffffffu);
+}
+
+/* State 2 of another system says nothing of what it was to become. */
+static bool is_resigning(const struct vmfs_lvm_volume_disk *vold)
+{
+	const struct vmfs_resignature_disk *d = &vold->resignature;
+
+	return le32_get(vold->state) == LVM_STATE_RESIGNING &&
+	       le32_get(d->magic) == RESIGNATURE_MAGIC &&
+	       le32_get(d->crc) == verify_resignature_crc(d) &&
+	       le64_get(vold->pe_first) == 0;
+}
+
 int verify_lvm_volume(const struct vmfs_lvm_volume_disk *vold,
 		      const struct vmfs_lvm_device_disk *devd, struct verify *ret_why)
 {
@@ -103,7 +125,7 @@ int verify_lvm_volume(const struct vmfs_lvm_volume_disk *vold,
 	uint64_t first = le64_get(vold->pe_first);
 	uint32_t count = le32_get(vold->pe_count);
 	uint32_t extents = le32_get(vold->extent_count);
-	if (le32_get(vold->state) != 1)
+	if (le32_get(vold->state) != LVM_STATE_NORMAL && !is_resigning(vold))
 		return fail(ret_why, "state %u, not 1 (normal)", le32_get(vold->state));
 	if (extents == 0 || extents > LVM_EXTENTS_MAX)
 		return fail(ret_why, "%u extents, not 1 to %u", extents, LVM_EXTENTS_MAX);

@@ -25,6 +25,7 @@
  *   -EFBIG, -ENAMETOOLONG  limits of the format (reported)
  *   -ETIMEDOUT  outcome unknown; the volume goes dead
  *   -ENODEV     an extent is missing or gone
+ *   -EREMCHG    not the disk that the volume was made on: a copy (reported)
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -48,6 +49,14 @@ enum vmfs_lease_profile {
 	VMFS_LEASE_FOLLOW, /* that of the members that are there, else normal */
 };
 
+/* What becomes of a copy: signature.h. Read-only volumes: of no meaning. */
+enum vmfs_signature_rule {
+	VMFS_SIGNATURE_STRICT, /* refused: -EREMCHG */
+	/* The user vouches that the original is gone: written as it is. */
+	VMFS_SIGNATURE_KEEP,
+	VMFS_SIGNATURE_NEW, /* for vmfs_volume_resign() alone: resign.h */
+};
+
 struct guard; /* bdev/guard.h */
 
 /* How long a program that somebody has typed waits for storage, after a cut. */
@@ -57,6 +66,7 @@ struct vmfs_open_options {
 	struct bdev **devices;	  /* the extents, any order; borrowed until close */
 	unsigned int device_count;
 	bool is_read_only;	  /* no slot, no lock, no write */
+	enum vmfs_signature_rule signature;
 	bool is_forced6; /* to be written though VMFS-6 and of another system's making */
 	/* With is_read_only: nobody else writes either (an image, a snapshot). */
 	bool is_immutable;
@@ -148,6 +158,7 @@ struct vmfs_open_options {
  * starts the heartbeat, takes over what a dead host left only when its locks are met.
  * -EMEDIUMTYPE: not VMFS. -ENODEV: an extent is missing. -EBUSY: a member of another
  * storage class is live. -ENOTUNIQ: a live member has the same machine UUID (reported).
+ * -EREMCHG: a copy, or a resignature of it that was not finished (reported).
  */
 int vmfs_volume_open(const struct vmfs_open_options *options,
 		     struct vmfs_volume **ret_vol) __attribute__((warn_unused_result));

@@ -36,6 +36,7 @@
 #include "vmfs/foreign.h"
 #include "vmfs/member.h"
 #include "vmfs/refresh.h"
+#include "vmfs/signature.h"
 #include "vmfs/txn.h"
 #include "vmfs/verify.h"
 
@@ -148,7 +149,8 @@ static int read_descriptor(struct vmfs_volume *vol)
 		return report_error(vol->reporter, rc, "%s: FS descriptor: %s", device,
 				    why.text);
 	take_label(vol);
-	if (memcmp(fsd->lv_uuid, vol->lvm.uuid.b, sizeof(fsd->lv_uuid)) != 0)
+	if (memcmp(fsd->lv_uuid, vol->lvm.uuid.b, sizeof(fsd->lv_uuid)) != 0 &&
+	    !lvm_is_coming(&vol->lvm, fsd->lv_uuid))
 		return vmfs_corrupt(
 			vol,
 			"FS descriptor belongs to another logical volume than the "
@@ -457,6 +459,8 @@ static int open_into(struct vmfs_volume *vol, const struct vmfs_open_options *op
 		rc = open_system_files(vol);
 	if (rc == 0 && vol->shape->version != 3)
 		rc = vmfs_feature_check(vol);
+	if (rc == 0)
+		rc = signature_check(vol);
 	if (rc == 0 && !options->is_read_only)
 		rc = check_writable(vol, options->is_forced6);
 	if (rc == 0 && !options->is_read_only)
@@ -465,6 +469,8 @@ static int open_into(struct vmfs_volume *vol, const struct vmfs_open_options *op
 		rc = vmfs_member_start(vol, options);
 	if (rc == 0 && !options->is_read_only)
 		rc = check_shared_use(vol);
+	if (rc == 0 && vol->member && vol->signature != VMFS_SIGNATURE_NEW)
+		rc = signature_check_again(vol);
 	if (rc == 0 && !options->is_read_only && options->unmap_rate)
 		rc = unmapper_start(vol, options->unmap_rate);
 	return rc;
@@ -479,6 +485,7 @@ int vmfs_volume_open(const struct vmfs_open_options *options,
 	vol->reporter = options->reporter;
 	vol->is_read_only = options->is_read_only;
 	vol->is_immutable = options->is_read_only && options->is_immutable;
+	vol->signature = options->signature;
 	vol->extent_open = options->extent_open;
 	vol->extent_open_arg = options->extent_open_arg;
 	(void)snprintf(vol->label, sizeof(vol->label), "volume");

@@ -32,6 +32,7 @@ struct vmfs_volume {
 	char label[VMFS_LABEL_SIZE + 1];
 	struct vmfs_resource resources[RESOURCE_COUNT];
 	bool is_read_only, is_immutable;
+	enum vmfs_signature_rule signature;
 	/*
 	 * The running member: slot, lease, locks, journal (member.h); NULL when
 	 * read-only.

@@ -260,7 +260,9 @@ int mount_open(struct mount *m, struct teller *t, const char *device,
 		      bool is_read_only)
 {
 	const char *proof_dir = getenv("VMFS_STATE_DIR");
-	*m = (struct mount){ .guard = m->guard, .is_forced6 = m->is_forced6 };
+	*m = (struct mount){ .guard = m->guard,
+			     .is_forced6 = m->is_forced6,
+			     .signature = m->signature };
 	int rc = open_devices(m, t, device, is_read_only);
 	if (rc == 0) {
 		const struct vmfs_open_options options = {
@@ -268,6 +270,7 @@ int mount_open(struct mount *m, struct teller *t, const char *device,
 			.device_count = m->count,
 			.is_read_only = is_read_only,
 			.is_forced6 = m->is_forced6,
+			.signature = m->signature,
 			.reporter = &t->base,
 			.heartbeat_device = m->heartbeat,
 			.guard = m->guard,

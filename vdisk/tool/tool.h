@@ -68,7 +68,9 @@ struct mount {
 	struct bdev *heartbeat;
 	struct vmfs_volume *vol;
 	struct guard *guard; /* or NULL */
-	bool is_forced6;     /* see struct vmfs_open_options */
+	/* See struct vmfs_open_options. */
+	bool is_forced6;
+	enum vmfs_signature_rule signature;
 };
 /*
  * Before anything else is opened: starts a guard (bdev/guard.h) for the mount of a device
@@ -100,14 +102,18 @@ enum action {
 	ACTION_RECLAIM,
 	ACTION_GROW,
 	ACTION_SPAN,
+	ACTION_SNAPSHOTS,
+	ACTION_RESIGN,
 };
 
 struct request {
 	enum action action;
 	const char *argument; /* of the action's option: size, source, old name, ... */
 	const char *operand;
+	char **operands; /* ACTION_SNAPSHOTS: all of them, up to NULL */
 	const char *format, *adapter, *label, *block_size, *rate;
 	bool is_human, is_verbose, is_forced, is_forced6, is_yes, is_scrub;
+	bool keeps_signature;
 };
 
 /* What an import reads from, and what that stands on. */
@@ -153,5 +159,11 @@ int do_break(struct job *j);
 int do_grow(struct job *j);
 int prepare_span(struct job *j);
 int do_span(struct job *j);
+
+/* ---- snapshots.c: copied volumes ---- */
+
+/* 0, or a reported -errno, also if something was printed. */
+int list_snapshots(struct teller *t, char *const *devices);
+int do_resign(struct job *j);
 
 #endif
