@@ -43,6 +43,7 @@ struct fsck_summary {
 	bool is_live;	     /* a heartbeat slot is in use */
 	bool needs_recovery; /* a journal is not empty */
 	bool has_foreign_journal; /* or one of another system may not be */
+	bool is_resigning; /* a new signature was not finished: vmfs/resign.h */
 	bool has_no_room; /* for all repairs */
 	char label[VMFS_LABEL_SIZE + 1];
 	uint32_t version, minor; /* 5, 81 */

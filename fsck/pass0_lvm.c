@@ -15,6 +15,7 @@
 #include "base/env.h"
 #include "base/uuid.h"
 #include "fsck/check.h"
+#include "vmfs/verify.h"
 
 #define LVM3_MAJOR 3u
 #define LVM5_MAJOR 5u
@@ -206,6 +207,8 @@ static void check_volume(struct fsck *f, const struct fsck_extent *e)
 	struct vmfs_lvm_volume_disk fixed = e->volume, *v = &fixed;
 	const char *name = e->bd->name;
 
+	if (verify_is_resigning(v))
+		f->summary.is_resigning = true; /* repaired by who finishes it */
 	if (le32_get(v->state) != NORMAL_STATE &&
 	    fsck_found(f, PROBLEM_LVM_VOLUME_STATE, "%s: volume state %u", name,
 		       le32_get(v->state)))

@@ -122,6 +122,8 @@ static int recover(struct session *s)
 	struct vmfs_open_options options = {
 		.devices = s->o->devices,
 		.device_count = s->o->device_count,
+		/* Nobody lives on it: a copy, too, is repaired as it is. */
+		.signature = VMFS_SIGNATURE_KEEP,
 		.reporter = s->o->reporter,
 		.wait_ns = VMFS_TOOL_WAIT_NS,
 	};
@@ -269,6 +271,11 @@ static int run(struct session *s)
 					 ? "VMFS-3 is checked and not repaired"
 					 : "VMFS-6 is checked and not "
 					   "repaired yet");
+	if (first->is_resigning) {
+		err = refuse(s, "its new signature was not finished: vmkfstools "
+				"--resignature does that; nothing is repaired");
+		return err ? err : -EOPNOTSUPP;
+	}
 	if (first->has_foreign_journal) {
 		err = refuse(s, "a journal of another system is not empty: its host has "
 				"to mount the volume first; nothing is repaired");

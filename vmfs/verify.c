@@ -108,7 +108,7 @@ uint32_t verify_resignature_crc(const struct vmfs_resignature_disk *d)
 }
 
 /* State 2 of another system says nothing of what it was to become. */
-static bool is_resigning(const struct vmfs_lvm_volume_disk *vold)
+bool verify_is_resigning(const struct vmfs_lvm_volume_disk *vold)
 {
 	const struct vmfs_resignature_disk *d = &vold->resignature;
 
@@ -125,7 +125,7 @@ int verify_lvm_volume(const struct vmfs_lvm_volume_disk *vold,
 	uint64_t first = le64_get(vold->pe_first);
 	uint32_t count = le32_get(vold->pe_count);
 	uint32_t extents = le32_get(vold->extent_count);
-	if (le32_get(vold->state) != LVM_STATE_NORMAL && !is_resigning(vold))
+	if (le32_get(vold->state) != LVM_STATE_NORMAL && !verify_is_resigning(vold))
 		return fail(ret_why, "state %u, not 1 (normal)", le32_get(vold->state));
 	if (extents == 0 || extents > LVM_EXTENTS_MAX)
 		return fail(ret_why, "%u extents, not 1 to %u", extents, LVM_EXTENTS_MAX);

@@ -29,6 +29,8 @@ uint32_t lvm_pes(const struct vmfs_lvm_device_disk *devd);
 int verify_lvm_volume(const struct vmfs_lvm_volume_disk *vold,
 		      const struct vmfs_lvm_device_disk *devd, struct verify *ret_why)
 	__attribute__((warn_unused_result));
+/* Is it in state 2, with a sound record of what is to come? */
+bool verify_is_resigning(const struct vmfs_lvm_volume_disk *vold);
 /* The checksum that the record of a resignature has to carry. */
 uint32_t verify_resignature_crc(const struct vmfs_resignature_disk *d);
 /*
