@@ -233,7 +233,10 @@ static void format(struct rig *rig)
 	struct mkfs_layout layout;
 
 	const struct mkfs_device device = { "sim", DEVICE_SIZE(rig->story->pes) };
-	SIM_CHECK(!mkfs_layout_devices(rig->story->is_6 ? 6 : 5, &device, 1, NULL, NULL,
+	/* For fsck to be quick. */
+	const struct mkfs_counts few = { .fd = 512, .sb = 256, .pb2 = 32, .jb = 8 };
+	bool is_6 = rig->story->is_6;
+	SIM_CHECK(!mkfs_layout_devices(is_6 ? 6 : 5, &device, 1, is_6 ? &few : NULL, NULL,
 				       &layout));
 	mkfs_options_init(&options, rig->devices[0]);
 	SIM_CHECK(!mkfs_write(rig->devices[0], &layout, &options, NULL));

@@ -42,6 +42,9 @@ static struct cluster *format(enum bdev_caw_class caw, uint32_t version,
 	return c;
 }
 
+/* For large blocks to be free, and for fsck to be quick. */
+static const struct mkfs_counts few = { .fd = 512, .sb = 256, .pb2 = 32, .jb = 8 };
+
 struct cluster *cluster_new6(enum bdev_caw_class caw, const struct mkfs_counts *counts)
 {
 	return format(caw, 6, counts, VOLUME_PES, VOLUME_PES);
@@ -49,15 +52,12 @@ struct cluster *cluster_new6(enum bdev_caw_class caw, const struct mkfs_counts *
 
 struct cluster *cluster_new6_with_room(enum bdev_caw_class caw, unsigned int pes)
 {
-	return format(caw, 6, NULL, VOLUME_PES, pes);
+	return format(caw, 6, &few, VOLUME_PES, pes);
 }
 
 struct cluster *cluster_new6_large(enum bdev_caw_class caw)
 {
-	/* As small volumes have: so that two large blocks are free. */
-	const struct mkfs_counts counts = { .fd = 2048, .sb = 1024, .pb2 = 32, .jb = 8 };
-
-	return format(caw, 6, &counts, LARGE_PES, LARGE_PES);
+	return format(caw, 6, &few, LARGE_PES, LARGE_PES);
 }
 
 struct making_large {
