@@ -264,6 +264,15 @@ static int blocks_load(const struct fsck_volume *v, const struct fsck_file *file
 	return 0;
 }
 
+/* Blocks up to the last one that a slot names. */
+static uint64_t slots_used(const struct fsck_volume *v, const struct fsck_file *file)
+{
+	uint32_t count = v->shape->fd_slots;
+	while (count && addr_is_none(fsck_slot(v, file, count - 1)))
+		count--;
+	return count;
+}
+
 static int resource_blocks_load(const struct fsck_volume *v, struct fsck_resource *res,
 				const struct fsck_file *file, struct fsck_why *ret_why)
 {
@@ -272,9 +281,14 @@ static int resource_blocks_load(const struct fsck_volume *v, struct fsck_resourc
 	uint64_t count = div_up(length, v->block_size);
 	if (zla != VMFS_ZLA_FB && zla != VMFS_ZLA_PB && zla != VMFS_ZLA_PB2)
 		return why(ret_why, "its FD has address type %u", zla);
-	if (count == 0 || count > fsck_zla_blocks_max(v, zla) || count > v->block_count)
-		return why(ret_why, "its length is %llu bytes",
-			   (unsigned long long)length);
+	if (count == 0 || count > fsck_zla_blocks_max(v, zla) || count > v->block_count) {
+		(void)why(ret_why, "its length is %llu bytes",
+			  (unsigned long long)length);
+		count = v->guess && zla == VMFS_ZLA_FB ? slots_used(v, file) : 0;
+		length = count << v->block_shift;
+	}
+	if (count == 0)
+		return -EUCLEAN;
 	uint32_t *blocks = calloc(count, sizeof(*blocks));
 	if (!blocks)
 		return -ENOMEM;

@@ -155,6 +155,16 @@ static bool guess_fits(const struct fsck_volume *v, const struct guess *g,
 	return true;
 }
 
+/* The guess that fits; NULL: none. */
+static const struct guess *find_guess(const struct fsck_volume *v,
+				      uint64_t *ret_block_size)
+{
+	for (size_t i = 0; i < sizeof(guesses) / sizeof(guesses[0]); i++)
+		if (guess_fits(v, &guesses[i], ret_block_size))
+			return &guesses[i];
+	return NULL;
+}
+
 static int guess_descriptor(struct rescue *s, const struct fsck_why *why)
 {
 	struct fsck_volume *v = &s->v;
@@ -162,10 +172,8 @@ static int guess_descriptor(struct rescue *s, const struct fsck_why *why)
 	struct vmfs6_descriptor_disk d6 = { 0 };
 	struct fsck_why unused;
 	uint64_t block_size;
-	size_t i = 0, count = sizeof(guesses) / sizeof(guesses[0]);
-	while (i < count && !guess_fits(v, &guesses[i], &block_size))
-		i++;
-	if (i == count)
+	const struct guess *g = find_guess(v, &block_size);
+	if (!g)
 		return report_error(
 			&s->r->base, -EUCLEAN,
 			"%s: FS descriptor: %s; and the first file descriptor "
@@ -173,18 +181,18 @@ static int guess_descriptor(struct rescue *s, const struct fsck_why *why)
 			s->names[0], why->text);
 	*d = (struct vmfs_descriptor_disk){
 		.magic = le32_of(VMFS_MAGIC),
-		.major = le32_of(guesses[i].major),
-		.config = le32_of(guesses[i].config),
+		.major = le32_of(g->major),
+		.config = le32_of(g->config),
 		.block_size = le64_of(block_size),
 		.fdc_group_off = le32_of(VMFS_RESOURCE_GROUP_OFF),
-		.fdc_clusters_per_group = le32_of(guesses[i].clusters_per_group),
-		.sub_block_size = le32_of(guesses[i].sub_block_size),
+		.fdc_clusters_per_group = le32_of(g->clusters_per_group),
+		.sub_block_size = le32_of(g->sub_block_size),
 	};
-	if (guesses[i].major != VMFS_MAJOR_3) {
+	if (g->major != VMFS_MAJOR_3) {
 		d->pb2_fd_addr = le32_of((uint32_t)addr_of(ADDR_FD, 0, VMFS_FD_PB2).raw);
 		d->sdd_fd_addr = le32_of((uint32_t)addr_of(ADDR_FD, 0, VMFS_FD_SDD).raw);
 	}
-	if (guesses[i].major == VMFS_MAJOR_6) {
+	if (g->major == VMFS_MAJOR_6) {
 		d6.metadata_align = le32_of(VMFS6_PAGE);
 		d6.lfb_shift = le16_of((uint16_t)__builtin_ctz(VMFS6_SFB_PER_LFB));
 		d6.pb_shift = le16_of((uint16_t)__builtin_ctz(VMFS6_PB_SIZE));
@@ -228,8 +236,18 @@ static uint32_t per_cluster_guess(const struct fsck_volume *v, enum fsck_resourc
 		[FSCK_PB2] = 32, [FSCK_JBC] = 8, [FSCK_LFB] = 16,
 	};
 	const struct fsck_resource *res = &v->resources[i];
-	return v->shape->version == 6 ? six[i]
-				      : total_at(v, res, VMFS_RESOURCE_GROUP_OFF, 0);
+	/* Headers of the first group lie there whatever their clusters hold. */
+	uint32_t total = six[i], per_group =
+		le32_get(v->descriptor.fdc_clusters_per_group);
+	if (v->shape->version == 6)
+		return total;
+	for (uint32_t c = total = 0; c < per_group; c++)
+		total = (uint32_t)max_u64(
+			total, total_at(v, res,
+					VMFS_RESOURCE_GROUP_OFF +
+						(uint64_t)c * res->header_size,
+					c));
+	return total;
 }
 
 /* Clusters and resources, as far as there are headers of clusters in the file. */
@@ -302,6 +320,11 @@ static int find_volume(struct rescue *s)
 		return fsck_volume_join(&s->v, s->devices, s->device_count, &s->r->base);
 	}
 	err = fsck_volume_descriptor(&s->v, &why);
+	/* An LVM header may be there and wrong. */
+	uint64_t block_size;
+	if (err && !s->is_guessed && !find_guess(&s->v, &block_size) &&
+	    guess_extent(s) == 0)
+		err = fsck_volume_descriptor(&s->v, &why);
 	if (err && !why.text[0])
 		(void)snprintf(why.text, sizeof(why.text), "%s", strerror(-err));
 	return err ? guess_descriptor(s, &why) : 0;

@@ -28,13 +28,24 @@ struct tree {
 	const struct rescue_entry **by_dir; /* live entries, by directory and name */
 	uint32_t count;
 	uint8_t *seen; /* one bit per FD */
-	uint64_t files, partial, skipped, there;
+	uint64_t files, partial, skipped, there, orphans;
 };
 
 static int left_out(struct tree *t, const char *path, const char *why)
 {
 	t->skipped++;
 	report(&t->s->r->base, REPORT_WARN, "%s: %s: left out", path, why);
+	return 0;
+}
+
+/* After a failure that was told: of one file, which is left out, or of the output. */
+static int go_on(struct tree *t, int rc)
+{
+	bool is_end = rc == -ENOSPC || rc == -EDQUOT || rc == -EROFS || rc == -ENOMEM ||
+		      rc == -EIO;
+	if (rc >= 0 || is_end || !t->options->is_all)
+		return rc;
+	t->skipped++;
 	return 0;
 }
 
@@ -87,8 +98,8 @@ static int copy_link(struct tree *t, const struct fsck_file *file, const char *o
 	    fsck_file_read(&t->s->v, file, 0, text, len) != 0)
 		return left_out(t, out, "its target cannot be read");
 	if (symlink(text, out) != 0 && errno != EEXIST)
-		return report_error(&t->s->r->base, -errno, "%s: %s", out,
-				    strerror(errno));
+		return go_on(t, report_error(&t->s->r->base, -errno, "%s: %s", out,
+					     strerror(errno)));
 	t->files++;
 	return 0;
 }
@@ -119,14 +130,9 @@ static int copy_file(struct tree *t, const struct fsck_file *file, const char *o
 		return 0;
 	}
 	int rc = rescue_copy_file(&job);
-	t->files++;
+	t->files += rc >= 0;
 	t->partial += rc == 1;
-	/* No space or no right is the end; of many, one name that is taken is not. */
-	if (rc == -EEXIST && t->options->is_all) {
-		t->skipped++;
-		return 0;
-	}
-	return rc < 0 ? rc : 0;
+	return rc < 0 ? go_on(t, rc) : 0;
 }
 
 static int copy_fd(struct tree *t, uint32_t fd, uint32_t generation, const char *out,
@@ -138,8 +144,8 @@ static int copy_directory(struct tree *t, uint32_t fd, const char *out,
 	if (depth == 0)
 		return left_out(t, out, "too deep");
 	if (mkdir(out, 0700) != 0 && errno != EEXIST)
-		return report_error(&t->s->r->base, -errno, "%s: %s", out,
-				    strerror(errno));
+		return go_on(t, report_error(&t->s->r->base, -errno, "%s: %s", out,
+					     strerror(errno)));
 	int rc = 0;
 	for (uint32_t i = first_of(t, fd); rc == 0 && i < t->count; i++) {
 		const struct rescue_entry *e = t->by_dir[i];
@@ -209,6 +215,7 @@ static int copy_orphan(struct tree *t, const char *folder, uint64_t number)
 {
 	vmfs_addr addr = fsck_addr_of(&t->s->v, FSCK_FDC, number);
 	struct buf path = { 0 };
+	t->orphans++;
 	if (mkdir(folder, 0700) != 0 && errno != EEXIST)
 		return report_error(&t->s->r->base, -errno, "%s: %s", folder,
 				    strerror(errno));
@@ -294,8 +301,9 @@ int rescue_copy(struct rescue *s, const char *path, const char *out,
 		return rc;
 	report(&s->r->base, REPORT_INFO,
 	       "%llu files copied, %llu of them not whole; %llu left out, %llu there "
-	       "already",
+	       "already, %llu without a name in lost+found",
 	       (unsigned long long)t.files, (unsigned long long)t.partial,
-	       (unsigned long long)t.skipped, (unsigned long long)t.there);
+	       (unsigned long long)t.skipped, (unsigned long long)t.there,
+	       (unsigned long long)t.orphans);
 	return t.partial || t.skipped ? 1 : 0;
 }
