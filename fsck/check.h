@@ -84,6 +84,8 @@ struct fsck_fd {
 	uint8_t type;		 /* 0: not allocated, or unusable */
 	bool is_directory;
 	bool is_reached; /* directories: walked */
+	bool is_loose;	 /* the walk began here: nothing led to it then */
+	uint32_t climb;	 /* who came by on the way up: pass 4 */
 	bool is_unused;	 /* without links, to be repaired: pass 4 decides how */
 };
 

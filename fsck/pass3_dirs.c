@@ -4,8 +4,9 @@
  *
  * In: fds[]. Out: refs, parents and subdirectories of all that is reachable from the
  * root. The tree is walked with a queue, not by recursion, and each directory once: a
- * second entry for a directory is told and not followed. Directories that no entry names
- * are walked last, so that what only they contain is not called lost.
+ * second entry for a directory is told and not followed. Directories that the root does
+ * not lead to are walked last, from the top of what hangs together (is_loose), so that
+ * what only they contain is not called lost.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -18,6 +19,7 @@
 #include "fsck/online.h"
 
 #define DIRS_AHEAD 16u
+#define DEPTH_MAX 32u /* of what hangs loose; deeper, it is walked in parts */
 #define ENTRIES_MAX (1u << 21) /* of one directory: more than 256 MiB hold */
 
 typedef unsigned long long ull;
@@ -284,7 +286,11 @@ static void check_dots(struct fsck_dir *d)
 			continue;
 		}
 		const struct fsck_dir_entry *e = &d->entries[i];
-		if (name_is(d, e, names[i]) && e->addr == fsck_fd_addr(f, wanted[i]).raw)
+		/* Who no directory names has no parent to compare with. */
+		bool is_right = e->addr == fsck_fd_addr(f, wanted[i]).raw ||
+				(i && f->fds[d->number].is_loose &&
+				 !f->fds[d->number].refs);
+		if (name_is(d, e, names[i]) && is_right)
 			(void)check_target(d, i);
 		else if (fsck_found(f, problem,
 				    "%s: entry %u is '%s' for %s, not '%s' for %s",
@@ -477,6 +483,35 @@ static int walk(struct fsck *f, struct queue *q)
 	return err;
 }
 
+static int take_dotdot(void *arg, const struct fsck_entry *e)
+{
+	if (strcmp(e->name, "..") != 0)
+		return 0;
+	*(vmfs_addr *)arg = e->addr;
+	return 1;
+}
+
+/*
+ * The highest directory above one that the root does not lead to, by their entries "..":
+ * walked from there, each has its parent before it is compared. In a ring: any of it.
+ */
+static uint64_t top_of(struct fsck *f, uint64_t number)
+{
+	struct fsck_file *file = f->online ? NULL : malloc(sizeof(*file));
+	for (unsigned int i = 0; file && i < DEPTH_MAX; i++) {
+		vmfs_addr up = { 0 };
+		if (fsck_fd_read(&f->volume, fsck_fd_addr(f, number), file) != 0 ||
+		    fsck_dir_each(&f->volume, file, take_dotdot, &up) != 1)
+			break;
+		const struct fsck_fd *fd = fsck_fd_of(f, up);
+		if (!fd || !fd->is_directory || fd->is_reached)
+			break;
+		number = (uint64_t)(fd - f->fds);
+	}
+	free(file);
+	return number;
+}
+
 int fsck_pass3_dirs(struct fsck *f)
 {
 	uint64_t count = f->volume.resources[FSCK_FDC].count;
@@ -488,11 +523,12 @@ int fsck_pass3_dirs(struct fsck *f)
 		err = walk(f, &q);
 	}
 	for (uint64_t n = 0; !err && n < count; n++) {
-		if (!f->fds[n].is_directory || f->fds[n].is_reached)
-			continue;
-		f->fds[n].is_reached = true;
-		q.numbers[q.tail++] = n;
-		err = walk(f, &q);
+		while (!err && f->fds[n].is_directory && !f->fds[n].is_reached) {
+			uint64_t top = top_of(f, n);
+			f->fds[top].is_reached = f->fds[top].is_loose = true;
+			q.numbers[q.tail++] = top;
+			err = walk(f, &q);
+		}
 	}
 	free(q.numbers);
 	return err;

@@ -49,19 +49,37 @@ static void put_links(struct fsck *f, uint64_t number, uint32_t links)
 	fsck_put_fd(f, number, &file.meta);
 }
 
+/*
+ * Directories that have their names in one another, none of which the root leads to: true
+ * for the one of them where the walk began. Each step up is made once.
+ */
+static bool is_ring(struct fsck *f, uint64_t number)
+{
+	uint64_t n = number;
+	if (!f->fds[number].is_loose)
+		return false;
+	while (f->fds[n].refs && f->fds[n].is_directory && n != VMFS_FD_ROOT &&
+	       !f->fds[n].climb) {
+		f->fds[n].climb = (uint32_t)number + 1;
+		n = f->fds[n].parent;
+	}
+	return n == number && f->fds[n].refs && f->fds[n].climb == number + 1;
+}
+
 static void check_links(struct fsck *f, uint64_t number)
 {
 	const struct fsck_fd *fd = &f->fds[number];
 	char at[48];
 	(void)fsck_addr_text(fsck_fd_addr(f, number), at);
-	if (fd->refs == 0 && number != VMFS_FD_ROOT) {
+	if ((fd->refs == 0 || is_ring(f, number)) && number != VMFS_FD_ROOT) {
 		if (f->is_tree_partial)
 			return;
 		if (fd->is_unused)
 			fsck_free_fd(f, number);
 		else if (fd->links && fsck_found(f, PROBLEM_FD_ORPHAN,
-						 "%s: type %u, no directory names it", at,
-						 fd->type))
+						 "%s: type %u, no directory names it%s",
+						 at, fd->type,
+						 fd->refs ? " but those below it" : ""))
 			fsck_link_orphan(f, number);
 		return;
 	}

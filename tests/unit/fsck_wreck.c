@@ -275,6 +275,11 @@ static const struct wreck wrecks[] = {
 	FIRST(DIR_PARENTS, { ENTRIES_DIR, ENTRY(5, addr), 4, 0x00000004 }),
 	ALONE(FD_ORPHAN, { ENTRIES_DIR, ENTRY(5, addr), 4, 0 }),
 	FIRST(FD_ORPHAN, { ENTRIES_ROOT, ENTRY(9, addr), 4, 0 }),
+	/* A ring: the directory is its own, and nothing leads there from the root. */
+	FIRST(FD_ORPHAN, { ENTRIES_ROOT, ENTRY(9, addr), 4, 0 },
+	      { ENTRIES_DIR, ENTRY(5, addr), 4, 0x02000004 },
+	      { ENTRIES_DIR, ENTRY(5, type), 4, 2 },
+	      { ENTRIES_DIR, ENTRY(5, generation), 4, 1 }),
 	ALONE(FD_LINKS, { FD_SUB, FD(links), 4, 2 }),
 	ALONE(FD_LINKS, { FD_ROOT, FD(links), 4, 3 }),
 	FIRST(FB_LOST, { FBB_META, CL(bitmap) + 2, 1, 0xfe }),
