@@ -13,12 +13,12 @@
 #include <string.h>
 
 #include "base/align.h"
-#include "base/buf.h"
 #include "base/env.h"
 
 #define SLOTS_MAX 64u
-#define BYTES_MAX (6ull << 20)
+#define BYTES_MAX (16ull << 20)
 #define ONE_MAX (1ull << 20)
+#define ALIGN 4096u
 
 enum slot_state { SLOT_EMPTY, SLOT_READING, SLOT_DONE };
 
@@ -153,7 +153,7 @@ static struct slot *slot_free(struct fsck_ahead *a, uint64_t len)
 static struct slot *slot_begin(struct fsck_ahead *a, uint64_t off, uint64_t len)
 {
 	struct slot *s = slot_free(a, len);
-	void *buf = s ? io_alloc(len) : NULL;
+	void *buf = s ? aligned_alloc(ALIGN, round_up(len, ALIGN)) : NULL;
 	if (!buf)
 		return NULL;
 	s->off = off;

@@ -11,10 +11,12 @@
 
 #include "base/align.h"
 #include "base/uuid.h"
+#include "fsck/ahead.h"
 #include "fsck/online.h"
 #include "vmfs/heartbeat.h"
 
 #define SLOTS_PER_READ 64u
+#define READS_AHEAD 8u
 #define JOURNAL_6_MAGIC 0x46534A36u /* "6JSF": one that ESXi has initialised */
 
 typedef unsigned long long ull;
@@ -137,6 +139,13 @@ int fsck_check_heartbeats(struct fsck *f)
 	for (uint32_t k = 0; !err && k < shape->heartbeat_count; k++) {
 		struct vmfs_heartbeat_disk hbd;
 		uint64_t at = (uint64_t)(k % SLOTS_PER_READ) * shape->heartbeat_size;
+		for (uint64_t next = 0; at == 0 && next < READS_AHEAD * size;
+		     next += size)
+			(void)fsck_ahead_want(
+				f->ahead,
+				VMFS_HEARTBEATS_OFF +
+					(uint64_t)k * shape->heartbeat_size + next,
+				size);
 		if (at == 0)
 			err = fsck_read(&f->volume,
 					VMFS_HEARTBEATS_OFF +

@@ -17,7 +17,7 @@
 #include "fsck/online.h"
 
 #define POINTERS_AHEAD 16u
-#define CLUSTERS_AHEAD 4u
+#define CLUSTERS_AHEAD 6u
 #define RESIDENT_BLOCK_SIZE 8192u
 
 typedef unsigned long long ull;

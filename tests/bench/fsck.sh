@@ -23,7 +23,7 @@ fsck_peer()
 	}
 	mkdir -p "$fsck_mount"
 	mount -t "$type" -o loop "$image" "$fsck_mount" 2>"$work/log" || {
-		missing "fsck-vs-$name" "$(tail -n 1 "$work/log")"
+		missing "fsck-vs-$name" "$type cannot be mounted here"
 		rm -f "$image"
 		return 1
 	}
@@ -82,6 +82,7 @@ fsck_machines()
 				"fsck.$name.mib" "<=64" MiB
 		done
 	done
+	rmdir "$fsck_mount" 2>/dev/null
 	rm -f "$work"/fsck.*
 }
 
