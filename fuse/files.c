@@ -23,8 +23,10 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fuse.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <unistd.h>
 #define HASH_FUNCTION HASH_SAX /* clang warns of the default one */
 #include <uthash.h>
@@ -44,6 +46,7 @@ struct opened {
 	struct cond c;
 	struct vmfs_file *file;	/* NULL: could not be opened again */
 	unsigned int handles, writers, users;
+	LIST_HEAD(, handle) list; /* under a change */
 	bool is_changing;
 	/* has no name: its lock stays until the last handle goes */
 	bool is_unlinked;
@@ -52,6 +55,7 @@ struct opened {
 /* What the kernel has open: fi->fh. */
 struct handle {
 	struct opened *opened;
+	LIST_ENTRY(handle) link; /* opened->list */
 	bool may_write;
 };
 
@@ -235,6 +239,7 @@ static int handle_new(struct opened *o, bool may_write,
 	if (!h)
 		return -ENOMEM;
 	*h = (struct handle){ .opened = o, .may_write = may_write };
+	LIST_INSERT_HEAD(&o->list, h, link);
 	o->writers += may_write;
 	*ret_handle = h;
 	return 0;
@@ -277,6 +282,7 @@ static int handle_close(struct mount *m, struct handle *h)
 		err = close_file(m, o);
 	else if (is_last_writer)
 		err = vmfs_file_commit(o->file);
+	LIST_REMOVE(h, link);
 	free(h);
 	end_change(m, o, 1);
 	return err;
@@ -292,6 +298,10 @@ void files_done(struct mount *m)
 			       addr_cluster(node_of_ino(o->ino).addr),
 			       addr_index(node_of_ino(o->ino).addr));
 		HASH_DEL(m->opened, o);
+		for (struct handle *h; (h = LIST_FIRST(&o->list));) {
+			LIST_REMOVE(h, link);
+			free(h);
+		}
 		cond_done(&o->c);
 		free(o);
 	}
@@ -404,6 +414,27 @@ static int open_handle(struct mount *m, fuse_ino_t ino, struct fuse_file_info *f
 	return err;
 }
 
+#ifndef FOPEN_PARALLEL_DIRECT_WRITES
+#define FOPEN_PARALLEL_DIRECT_WRITES (1 << 6)
+#endif
+
+/*
+ * Who opens with O_DIRECT gets his requests past the kernel's cache, and several at a
+ * time: else the kernel sends one write after the other. libfuse has no word for that
+ * before 3.15, so the answer is put together here. Kernels that do not know it go on one
+ * by one; they see to it that who reads through the cache sees what was written.
+ */
+static int reply_open(fuse_req_t req, const struct fuse_file_info *fi)
+{
+	if (!(fi->flags & O_DIRECT) || !mount_of(req)->options.is_direct)
+		return fuse_reply_open(req, fi);
+	const struct fuse_open_out out = {
+		.fh = fi->fh,
+		.open_flags = FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES,
+	};
+	return fuse_reply_buf(req, (const char *)&out, sizeof(out));
+}
+
 void do_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct mount *m = mount_of(req);
@@ -411,7 +442,7 @@ void do_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (err)
 		reply_error(req, err);
 	/* The one who asked may be gone: then nobody closes the file but us. */
-	else if (fuse_reply_open(req, fi) == -ENOENT)
+	else if (reply_open(req, fi) == -ENOENT)
 		(void)handle_close(m, handle_of(fi));
 }
 

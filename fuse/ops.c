@@ -29,6 +29,7 @@
 #define ENTRIES 64u /* of one call of vmfs_readdir */
 #define READ_MAX (1u << 20)
 #define IN_FLIGHT_MAX 64u
+#define DIRECT_PROTO_MINOR 40u /* Linux 6.9 */
 #define BESIDE_IS_PUT (1ull << 62) /* in a cookie: vdisks.c */
 
 static bool is_root(vmfs_addr addr)
@@ -144,7 +145,9 @@ struct vmfs_attr attr_of_caller(fuse_req_t req, fuse_ino_t parent, mode_t mode)
 
 static void do_init(void *userdata, struct fuse_conn_info *conn)
 {
-	(void)userdata;
+	struct mount *m = userdata;
+	/* From this version on writes past the cache drop what it has. */
+	m->options.is_direct = conn->proto_minor >= DIRECT_PROTO_MINOR;
 	conn->max_readahead = READ_MAX;
 	conn->max_background = IN_FLIGHT_MAX;
 	conn->time_gran = 1000000000; /* whole seconds */
@@ -306,7 +309,9 @@ static void do_statfs(fuse_req_t req, fuse_ino_t ino)
 {
 	struct vmfs_volume_info info;
 	(void)ino;
-	int err = vmfs_volume_info(mount_of(req)->vol, &info);
+	int err = vmfs_volume_state(mount_of(req)->vol);
+	if (!err)
+		err = vmfs_volume_info(mount_of(req)->vol, &info);
 	if (err) {
 		reply_error(req, err);
 		return;

@@ -19,6 +19,7 @@ struct mount_options {
 	bool keeps_signature; /* written though a copy: its original is gone */
 	bool is_immutable; /* nobody changes the volume: the kernel may keep all it saw */
 	bool is_degraded;  /* extents may be missing */
+	bool is_direct;	   /* the kernel's side of O_DIRECT is safe: do_init() */
 	bool has_vdisks;   /* virtual disks are shown as raw files, too */
 	bool has_uid, has_gid, has_umask;
 	uint32_t uid, gid, umask;

@@ -152,13 +152,14 @@ check-full:
 	$(SUBMAKE) fuzz
 	@for target in file tgt lio; do tests/demo.sh $$target || exit 1; done
 
-## asan         unit and simulator tests under AddressSanitizer and UBSan
-## tsan         unit tests under ThreadSanitizer
+## asan         unit, simulator and mount tests under AddressSanitizer and UBSan
+## tsan         unit and mount tests under ThreadSanitizer
 asan tsan:
 	@scripts/deps check
 	$(SUBMAKE) V=$@ tests-run
-tests-run: tests
-	@$(PROVE) $(PROVE_JOBS) $(UNIT) $(REPLAY) $(if $(filter tsan,$(V)),,$(SIM))
+tests-run: all tests
+	@$(PROVE) $(PROVE_JOBS) $(UNIT) $(REPLAY) $(if $(filter tsan,$(V)),,$(SIM)) \
+		$(wildcard tests/cli/fuse_*.sh)
 
 FUZZ := $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(wildcard tests/fuzz/*.c))
 $(FUZZ): $(B)/tests/fuzz/%: $(O)/tests/fuzz/%.o $(ENV_POSIX) $(PARTS) $(LIBS_all)

@@ -66,8 +66,8 @@ is "$(ls "$mnt/a" | grep -c x.raw)" 1 "and is listed once"
 if [ "$(id -u)" = 0 ] && loop=$(losetup -fP --show "$mnt/a/d.raw" 2>/dev/null); then
 	at_exit losetup -d "$loop"
 	part=/sys/block/${loop#/dev/}/${loop#/dev/}p1
-	if zgrep -qs CONFIG_MSDOS_PARTITION=y /proc/config.gz "/boot/config-$(uname -r)"
-	then
+	if zcat -f /proc/config.gz "/boot/config-$(uname -r)" 2>/dev/null |
+		grep -q CONFIG_MSDOS_PARTITION=y; then
 		is "$(cat "$part/start" "$part/size" | tr '\n' ' ')" "2048 65536 " \
 			"a loop device has its partition"
 	else

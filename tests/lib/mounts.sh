@@ -5,6 +5,11 @@
 need vmfs-fuse fusermount3
 [ -w /dev/fuse ] || skip_all "no /dev/fuse"
 
+# What a sanitizer says of a program in the background: clean() looks.
+export ASAN_OPTIONS="${ASAN_OPTIONS:-}:log_path=$T/sanitizer"
+export UBSAN_OPTIONS="${UBSAN_OPTIONS:-}:log_path=$T/sanitizer:print_stacktrace=1"
+export TSAN_OPTIONS="${TSAN_OPTIONS:-}:log_path=$T/sanitizer"
+
 # mount_folder FOLDER: makes it; what is mounted there goes at the end.
 mount_folder() {
 	mkdir "$1"
@@ -33,8 +38,9 @@ fails() {
 	[ "$rc" != 0 ] && grep -q "$text" <<<"$out"
 }
 
-# clean LUN WHEN: fsck finds nothing.
+# clean LUN WHEN: fsck finds nothing, nor does a sanitizer.
 clean() {
+	is "$(cat "$T"/sanitizer.* 2>/dev/null)" "" "$2: no sanitizer has a word"
 	run fsck.vmfs -n "$1"
 	is "$rc" 0 "$2: the volume is clean"
 	[ "$rc" = 0 ] || diag "$out"

@@ -243,5 +243,7 @@ int main(int argc, char **argv)
 	check(&r, close(r.fd) == 0 && close(r.direct_fd) == 0, "close", 0);
 	FILE *model = fopen(argv[2], "w");
 	bool is_out = model && fwrite(r.model, 1, r.size, model) == r.size;
+	free(r.model);
+	free(r.buf);
 	return model && fclose(model) == 0 && is_out ? 0 : 2;
 }
