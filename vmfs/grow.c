@@ -493,7 +493,7 @@ static int grow_locked(struct vmfs_volume *vol, struct growing *g)
 	/* What cannot be attached is left out: then its blocks wait for another try. */
 	if (err >= 0 && vol->lvm.size_bytes < g->pes_of_all * LVM_PE_SIZE)
 		err = report_error(reporter_of(g), -EIO,
-				   "%s: was added, and cannot be read now: -G finishes it",
+				   "%s: was added, cannot be read now: -G finishes it",
 				   g->bd->name);
 	return err < 0 ? err : grow_blocks(vol);
 }
