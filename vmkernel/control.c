@@ -16,6 +16,7 @@
 
 #include "base/env.h"
 #include "vmkernel/inventory.h"
+#include "vmkernel/snapshot.h"
 #include "vmkernel/msg/sock.h"
 #include "vmkernel/msg/where.h"
 
@@ -462,6 +463,11 @@ static void dispatch(const struct request *rq, enum msg_type type)
 		break;
 	case MSG_VM_LIST:
 		vm_list(rq);
+		break;
+	case MSG_SNAPSHOT_LIST:
+	case MSG_SNAPSHOT_MOUNT:
+	case MSG_SNAPSHOT_RESIGN:
+		snapshot_request(rq->host, rq->who, type, text_of(rq, "name"));
 		break;
 	case MSG_VM_STATE:
 	case MSG_VM_POWER_ON:

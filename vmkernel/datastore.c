@@ -103,10 +103,11 @@ static void free_datastore(struct datastore *ds)
 	free(ds);
 }
 
-static int open_volume(struct datastore *ds, const struct datastore_options *o)
+static int open_member(struct datastore *ds, const struct datastore_options *o,
+		       enum vmfs_signature_rule signature)
 {
-	struct vmfs_volume_info info;
 	const struct vmfs_open_options options = {
+		.signature = signature,
 		.devices = ds->extents,
 		.device_count = ds->extent_count,
 		.is_read_only = o->is_read_only,
@@ -122,7 +123,14 @@ static int open_volume(struct datastore *ds, const struct datastore_options *o)
 		.on_lost = o->on_lost,
 		.on_lost_arg = o->on_lost_arg,
 	};
-	int rc = vmfs_volume_open(&options, &ds->vol);
+	return vmfs_volume_open(&options, &ds->vol);
+}
+
+static int open_volume(struct datastore *ds, const struct datastore_options *o)
+{
+	struct vmfs_volume_info info;
+	int rc = open_member(ds, o, o->keeps_signature ? VMFS_SIGNATURE_KEEP
+						       : VMFS_SIGNATURE_STRICT);
 	if (rc < 0)
 		return rc;
 	rc = vmfs_volume_info(ds->vol, &info);
@@ -154,6 +162,50 @@ int datastore_attach(const struct datastore_options *options, struct datastore *
 	       ds->label, ds->uuid_text, ds->device);
 	*ret_ds = ds;
 	return 0;
+}
+
+int datastore_look(const struct datastore_options *options,
+		   struct vmfs_signature *ret_signature)
+{
+	struct datastore_options o = *options;
+	struct datastore *ds = calloc(1, sizeof(*ds));
+	int rc = ds ? 0 : -ENOMEM;
+
+	o.is_read_only = true;
+	if (rc == 0)
+		rc = open_devices(ds, &o);
+	for (unsigned int i = 0; rc == 0 && i < ds->extent_count; i++) {
+		rc = vmfs_signature_read(ds->extents[i], o.reporter, ret_signature);
+		if (rc == 0 && ret_signature->pe_first == 0)
+			break;
+	}
+	if (ds)
+		free_datastore(ds);
+	return rc;
+}
+
+int datastore_resign(const struct datastore_options *options,
+		     struct vmfs_resigned *ret_resigned)
+{
+	const struct vmfs_resign_options resign = { .is_forced = false };
+	struct datastore_options o = *options;
+	struct datastore *ds = calloc(1, sizeof(*ds));
+	int rc = ds ? 0 : -ENOMEM;
+
+	o.on_lost = NULL;
+	o.unmap_rate = 0;
+	if (rc == 0)
+		rc = open_devices(ds, &o);
+	if (rc == 0)
+		rc = open_member(ds, &o, VMFS_SIGNATURE_NEW);
+	if (rc == 0)
+		rc = vmfs_volume_resign(ds->vol, &resign, ret_resigned);
+	if (ds) {
+		int close_rc = vmfs_volume_close(ds->vol);
+		rc = rc ? rc : close_rc;
+		free_datastore(ds);
+	}
+	return rc;
 }
 
 int datastore_detach(struct datastore *ds)

@@ -9,6 +9,7 @@
 
 #include "base/report.h"
 #include "base/uuid.h"
+#include "vmfs/resign.h"
 #include "vmfs/vmfs.h"
 
 #define DATASTORE_EXTENTS_MAX 32u
@@ -37,6 +38,7 @@ struct datastore_options {
 	const char *device;	    /* "DEV[,DEV2...]" */
 	unsigned int index;	    /* of this datastore on this host; makes its ISIDs */
 	bool is_read_only;
+	bool keeps_signature; /* the user vouches that it is a copy without original */
 	struct uuid host;
 	const char *host_name;
 	const char *initiator_name; /* NULL: made from the host's UUID */
@@ -64,6 +66,14 @@ int datastore_detach(struct datastore *ds);
  */
 int datastore_reattach(struct datastore *lost, const struct datastore_options *options,
 		       const atomic_bool *is_stopping, struct datastore **ret_ds)
+	__attribute__((warn_unused_result));
+/* What the first extent says: label, UUIDs, whether it is a copy. As above. Blocks. */
+int datastore_look(const struct datastore_options *options,
+		   struct vmfs_signature *ret_signature)
+	__attribute__((warn_unused_result));
+/* Gives a copy that is not attached a signature of its own (vmfs/resign.h). Blocks. */
+int datastore_resign(const struct datastore_options *options,
+		     struct vmfs_resigned *ret_resigned)
 	__attribute__((warn_unused_result));
 /* By label or UUID: 0, -ENOENT, -ENOTUNIQ. */
 int datastore_find(struct datastore_list *list, const char *name,

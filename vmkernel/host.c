@@ -183,13 +183,14 @@ static void lock_memory(void)
 
 static void on_lost(void *arg);
 
-static struct datastore_options attach_options(struct host *h, uint32_t i,
-					       struct reporter *r)
+struct datastore_options host_attach_options(struct host *h, uint32_t i,
+					     struct reporter *r)
 {
 	return (struct datastore_options){
 		.proof_dir = h->state_dir,
 		.device = h->config.devices[i],
 		.index = i,
+		.keeps_signature = h->copies[i] == COPY_KEPT,
 		.host = h->uuid,
 		.host_name = h->host_name,
 		.initiator_name = h->config.initiator_name,
@@ -214,7 +215,7 @@ static void reattach_work(void *arg)
 	struct reattach *again = arg;
 	struct host *h = again->host;
 	struct datastore_options options =
-		attach_options(h, again->lost->index, h->reporter);
+		host_attach_options(h, again->lost->index, h->reporter);
 	again->rc =
 		datastore_reattach(again->lost, &options, &h->is_stopping, &again->ds);
 }
@@ -317,17 +318,39 @@ static void on_lost(void *arg)
 	loop_post(h->loop, &lost->call);
 }
 
+/* Of two plain files with one volume nothing tells which one is the copy. */
+static int refuse_second(struct datastore *ds, const struct datastore *same,
+			 struct reporter *r)
+{
+	report(r, REPORT_ERROR,
+	       "datastore %s: %s holds the same volume as %s: not attached", ds->label,
+	       ds->device, same->device);
+	int rc = datastore_detach(ds);
+	return rc < 0 ? rc : -EREMCHG;
+}
+
 static int attach_all(struct host *h, struct reporter *r)
 {
 	for (uint32_t i = 0; i < h->config.device_count; i++) {
-		struct datastore *ds;
-		struct datastore_options options = attach_options(h, i, r);
+		struct datastore *ds, *same;
+		struct datastore_options options = host_attach_options(h, i, r);
 		int rc = datastore_attach(&options, &ds);
-		if (rc < 0)
+		if (rc == 0 && datastore_find(&h->datastores, ds->uuid_text, &same) == 0)
+			rc = refuse_second(ds, same, r);
+		if (rc == -EREMCHG)
+			h->copies[i] = COPY_THERE; /* an admin decides: snapshot.c */
+		else if (rc < 0)
 			return rc;
-		TAILQ_INSERT_TAIL(&h->datastores, ds, link);
+		else
+			TAILQ_INSERT_TAIL(&h->datastores, ds, link);
 	}
 	return 0;
+}
+
+void host_datastore_add(struct host *h, struct datastore *ds)
+{
+	TAILQ_INSERT_TAIL(&h->datastores, ds, link);
+	on_lost(h); /* it may have been lost before it was in the list */
 }
 
 static void detach_all(struct host *h)

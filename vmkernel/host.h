@@ -36,6 +36,9 @@ struct host {
 	struct worker_pool *pool;
 	struct guard *guard;
 	struct datastore_list datastores;
+	/* Of config.devices: which hold copies of volumes (snapshot.c). */
+	enum host_copy { COPY_NONE, COPY_THERE, COPY_BUSY, COPY_KEPT }
+		copies[CONFIG_DEVICES_MAX];
 	struct vm_list vms;
 	uint32_t next_vm_id;
 	struct control *control;
@@ -53,6 +56,11 @@ int host_start(struct host *h, struct reporter *r) __attribute__((warn_unused_re
 int host_run(struct host *h) __attribute__((warn_unused_result));
 /* Detaches the datastores and frees; also half-made hosts. Blocks. */
 void host_done(struct host *h);
+/* How the i-th device of the configuration is attached. */
+struct datastore_options host_attach_options(struct host *h, uint32_t i,
+					     struct reporter *r);
+/* ds, just attached, is one of the host's. Loop's task only. */
+void host_datastore_add(struct host *h, struct datastore *ds);
 /* A VM has come to its end. */
 void host_vm_ended(struct host *h);
 /* A job no longer uses ds->vol. */

@@ -159,6 +159,42 @@ static int process_list(const struct client *c, const char *label)
 	return 0;
 }
 
+static int snapshot_list(const struct client *c, const char *label)
+{
+	json_t *reply;
+	(void)label;
+	int rc = client_ask(c, MSG_SNAPSHOT_LIST, NULL, &reply);
+	if (rc)
+		return rc;
+	const json_t *all = json_object_get(reply, "snapshots");
+	for (size_t i = 0; i < json_array_size(all); i++) {
+		const json_t *s = json_array_get(all, i);
+		const char *why = client_text(s, "why");
+		(void)printf("%s\n   Volume Name: %s\n   VMFS UUID: %s\n",
+			     client_text(s, "uuid"), client_text(s, "label"),
+			     client_text(s, "uuid"));
+		(void)printf("   Can mount: %s\n   Reason for un-mountability: %s\n",
+			     *why ? "false" : "true", why);
+		(void)printf("   Can resignature: true\n"
+			     "   Reason for non-resignaturability: \n"
+			     "   Unresolved Extent Count: %lld\n   Device: %s\n",
+			     (long long)json_integer_value(json_object_get(s, "extents")),
+			     client_text(s, "device"));
+	}
+	json_decref(reply);
+	return 0;
+}
+
+static int snapshot_mount(const struct client *c, const char *label)
+{
+	return client_do(c, MSG_SNAPSHOT_MOUNT, json_pack("{s:s}", "name", label));
+}
+
+static int snapshot_resign(const struct client *c, const char *label)
+{
+	return client_do(c, MSG_SNAPSHOT_RESIGN, json_pack("{s:s}", "name", label));
+}
+
 static const struct command {
 	const char *words[WORDS_MAX];
 	bool needs_label;
@@ -166,6 +202,9 @@ static const struct command {
 } commands[] = {
 	{ { "storage", "filesystem", "list" }, false, filesystem_list },
 	{ { "storage", "vmfs", "host", "list" }, true, host_list },
+	{ { "storage", "vmfs", "snapshot", "list" }, false, snapshot_list },
+	{ { "storage", "vmfs", "snapshot", "mount" }, true, snapshot_mount },
+	{ { "storage", "vmfs", "snapshot", "resignature" }, true, snapshot_resign },
 	{ { "vm", "process", "list" }, false, process_list },
 };
 
@@ -174,6 +213,11 @@ static void usage(FILE *f)
 	(void)fprintf(f,
 		      "usage: " PROGRAM " [-s SOCKET] storage filesystem list\n"
 		      "       " PROGRAM " [-s SOCKET] storage vmfs host list -l LABEL\n"
+		      "       " PROGRAM " [-s SOCKET] storage vmfs snapshot list\n"
+		      "       " PROGRAM " [-s SOCKET] storage vmfs snapshot mount"
+		      " -l LABEL | -u UUID [-n]\n"
+		      "       " PROGRAM " [-s SOCKET] storage vmfs snapshot resignature"
+		      " -l LABEL | -u UUID\n"
 		      "       " PROGRAM " [-s SOCKET] vm process list\n");
 }
 
@@ -189,6 +233,13 @@ static int match(const struct command *cmd, int argc, char **argv)
 	return n;
 }
 
+/* The host knows a volume by either. */
+static bool is_name_option(const char *option)
+{
+	return !strcmp(option, "-l") || !strcmp(option, "--volume-label") ||
+	       !strcmp(option, "-u") || !strcmp(option, "--volume-uuid");
+}
+
 static int run(const struct client *c, int argc, char **argv)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
@@ -197,8 +248,12 @@ static int run(const struct client *c, int argc, char **argv)
 		const char *label = NULL;
 		if (!n)
 			continue;
-		if (argc == n + 2 && (strcmp(argv[n], "-l") == 0 ||
-				      strcmp(argv[n], "--volume-label") == 0))
+		/* A mount never outlives the host. */
+		if (cmd->run == snapshot_mount && argc == n + 3 &&
+		    (!strcmp(argv[n + 2], "-n") ||
+		     !strcmp(argv[n + 2], "--no-persist")))
+			argc--;
+		if (argc == n + 2 && is_name_option(argv[n]))
 			label = argv[n + 1];
 		if (cmd->needs_label == !label || argc != n + (label ? 2 : 0))
 			break;

@@ -38,6 +38,10 @@ enum msg_type {
 	MSG_VM_POWER_ON,    /* id; the reply comes when QEMU runs it, or never will */
 	MSG_VM_POWER_OFF,   /* id; the reply comes when all is closed */
 	MSG_VM_RESET,	    /* id */
+	/* -> snapshots: [{label, uuid, device, original, why}] */
+	MSG_SNAPSHOT_LIST,
+	MSG_SNAPSHOT_MOUNT, /* name (label or UUID): attached with its signature */
+	MSG_SNAPSHOT_RESIGN, /* name: signed anew and attached -> label, uuid */
 
 	/* vmkernel to vmx. */
 	/* first on every connection -> is_running, qemu_pid,
