@@ -11,6 +11,9 @@
  *	else	from the beginning, with longer and longer pauses
  *	use	who works with what was read reads the kept pieces: the same bytes
  *
+ * What is held by a host whose log is not ours is not looked at: nothing tells when it is
+ * whole.
+ *
  * What does not fit (KEPT_MAX) is read while it is used, and judged after that
  * (fsck_look_over). So memory does not depend on how long a file is.
  *
@@ -29,6 +32,8 @@
 
 #define KEPT_MAX (16ull << 20)
 #define TRIES 32u
+#define TRIES_FEW 4u
+#define PATIENT_MAX 16u /* that would not hold still, in a round */
 #define PAUSE_MAX_NS (20 * NS_PER_MS)
 
 uint64_t fsck_lock_mark(const void *lock)
@@ -145,12 +150,11 @@ static bool look_begin(struct fsck *f, uint64_t lock_off)
 	if (le32_get(l->lock.mode) != LOCK_EXCLUSIVE ||
 	    !holder_lives(&f->volume, &l->lock, &slot))
 		return true;
-	if (!f->online->vol)
-		return false;
-	l->has_log = true;
-	int err = logview_open(&l->log, f->online->vol, &slot);
+	l->has_log = f->online->vol != NULL;
+	int err = l->has_log ? logview_open(&l->log, f->online->vol, &slot) : 0;
 	l->log_count = l->log.count;
-	return !err && l->log.state != JOURNAL_FOREIGN;
+	l->is_hidden = !l->has_log || (!err && l->log.state == JOURNAL_FOREIGN);
+	return !err && !l->is_hidden;
 }
 
 /* Is all that was read of one state? */
@@ -174,13 +178,20 @@ bool fsck_look(struct fsck *f, uint64_t lock_off, void (*fn)(struct fsck *f, voi
 {
 	struct online_look *l = &f->online->look;
 	uint64_t pause = NS_PER_MS / 4;
-	for (unsigned int i = 0; i < TRIES && l->err != -ENOMEM; i++) {
+	/*
+	 * Where much will not hold still, or cannot be seen, there is no end of trying.
+	 */
+	unsigned int tries = f->online->unstable < PATIENT_MAX ? TRIES : TRIES_FEW;
+	for (unsigned int i = 0; i < tries && l->err != -ENOMEM; i++) {
 		if (i > 2) {
 			task_sleep_until(clock_now() + pause);
 			pause = min_u64(2 * pause, PAUSE_MAX_NS);
 		}
-		if (!look_begin(f, lock_off))
+		if (!look_begin(f, lock_off)) {
+			if (l->is_hidden)
+				tries = TRIES_FEW;
 			continue;
+		}
 		l->is_keeping = true;
 		f->volume.lens = &l->lens;
 		fn(f, arg);

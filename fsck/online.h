@@ -41,6 +41,7 @@ struct online_look {
 	unsigned int count, room, next;
 	uint64_t kept; /* bytes */
 	bool is_keeping, is_over, has_log;
+	bool is_hidden; /* its holder's log cannot be read: what it writes is not known */
 	uint64_t lock_off;
 	struct vmfs_lock_disk lock;
 	struct logview log;
