@@ -7,7 +7,7 @@
 # alone, and no write has touched its time.
 
 . "$(dirname "$0")/../lib/tap.sh"
-need mkfs.vmfs fsck.vmfs vmkfstools vmfs-rescue vmfs-dump
+need mkfs.vmfs fsck.vmfs vmkfstools vmfs-rescue vmfs-dump sfdisk
 bad=$BIN/../tests/rigs/vmfs-rescue
 
 written() { # when an image was last
@@ -73,11 +73,13 @@ for V in 5 6; do
 	# ---- removed ----
 
 	vmkfstools -i "$tree/vm/big" -d thin "$v:/vm/disk.vmdk" >/dev/null
+	vmkfstools -i "$tree/vm/big" -d eagerzeroedthick "$v:/vm/thick.vmdk" >/dev/null
 	vmkfstools --get "$v:/vm/disk.vmdk" "$T/disk.vmdk" >/dev/null
 	for name in small tiny sub big; do
 		vmkfstools --rm "$v:/vm/$name"
 	done
 	vmkfstools -U "$v:/vm/disk.vmdk"
+	vmkfstools -U "$v:/vm/thick.vmdk"
 	run fsck.vmfs -n "$v"
 	is "$rc" 0 "VMFS-$V: fsck finds nothing"
 	before=$(written "$v")
@@ -122,14 +124,11 @@ for V in 5 6; do
 
 	# ---- given away ----
 
-	vmkfstools --put "$tree/vm/small" "$v:/secret" >/dev/null
-	vmkfstools --rm --scrub "$v:/secret" >/dev/null
-	run vmfs-rescue undelete "$v" /secret "$T/out/secret"
-	ok "VMFS-$V: what was scrubbed is zeros" cmp -n 700000 /dev/zero "$T/out/secret"
+	# A new file that leaves less free than the removed one has blocks.
 	free=$(vmfs-dump "$v" resources |
 		sed -n 's/^\.fbb\.sf: .* \([0-9]*\) free.*/\1/p')
 	vmkfstools -c $((free - 80))m -d zeroedthick "$v:/new.vmdk" >/dev/null
-	run vmfs-rescue undelete "$v" /vm/big "$T/out/part"
+	run vmfs-rescue undelete "$v" /vm/thick-flat.vmdk "$T/out/part"
 	is "$rc" 2 "VMFS-$V: a file whose blocks were given away is not whole"
 	like "$out" "bytes are missing, [1-9][0-9]* of them given" "VMFS-$V: it says so"
 	ok "VMFS-$V: the map is right" \
@@ -137,13 +136,17 @@ for V in 5 6; do
 	like "$(<"$T/out/part.map")" '^0x[0-9A-F]+  0x[0-9A-F]+  -$' \
 		"VMFS-$V: it has gaps"
 	run vmfs-rescue -q list "$v"
-	like "$out" "/vm/big: own .*, given away " "VMFS-$V: the list says so"
+	like "$out" "/vm/thick-flat.vmdk: own .*, given away " "VMFS-$V: the list says so"
 	vmkfstools -U "$v:/new.vmdk"
 	rm -f "$T/out/part" "$T/out/part.map"
-	run vmfs-rescue undelete "$v" /vm/big "$T/out/part"
+	run vmfs-rescue undelete "$v" /vm/thick-flat.vmdk "$T/out/part"
 	is "$rc" 2 "VMFS-$V: nor when the other is gone as well"
 	run vmfs-rescue -q list "$v"
 	like "$out" "/new-flat.vmdk: all its own\$" "VMFS-$V: it had them last"
+	vmkfstools --put "$tree/vm/small" "$v:/secret" >/dev/null
+	vmkfstools --rm --scrub "$v:/secret" >/dev/null
+	run vmfs-rescue undelete "$v" /secret "$T/out/secret"
+	ok "VMFS-$V: what was scrubbed is zeros" cmp -n 700000 /dev/zero "$T/out/secret"
 
 	# ---- headers ----
 
@@ -181,23 +184,36 @@ done
 # ---- no partition table ----
 
 disk=$T/disk
-v=$T/v5
-truncate -s 4400M "$disk"
-dd if="$v" of="$disk" bs=1M seek=1 conv=sparse,notrunc status=none
-odd=$(((2200 << 20) + 77 * 512))
-dd if="$T/v6" of="$disk" bs=1M seek=$odd oflag=seek_bytes conv=sparse,notrunc status=none
+truncate -s 2800M "$disk"
+sfdisk -q "$disk" <<-END
+	label: gpt
+	start=2048, size=4300800, type=AA31E02A-400F-11DB-9590-000C2911D1B8
+END
+mkfs.vmfs -q -V 6 -L first "$disk"
+ok "a partition is filled" fill "$disk"
+vmkfstools --rm "$disk:/vm/tiny"
+truncate -s 300M "$T/second"
+mkfs.vmfs -q -L second "$T/second"
+odd=$(((2400 << 20) + 77 * 512))
+dd if="$T/second" of="$disk" bs=1M seek=$odd oflag=seek_bytes conv=sparse,notrunc \
+	status=none
+zap "$disk" 0
+zap "$disk" 2799
 before=$(written "$disk")
 run vmfs-rescue find "$disk"
 is "$rc" 0 "volumes are found"
-like "$out" "^offset 1048576 \(sector 2048\): LVM 5, .* 2 GiB" "the first, where it is"
-like "$out" "^offset $odd \(sector [0-9]*\): LVM 6" "the other, where nobody looks"
-like "$out" "VMFS-5.81 'label5', UUID [0-9a-f-]{35}, blocks of 1024 KiB" "what it is"
-like "$out" "VMFS-6.[0-9]* 'label6'" "what the other is"
+like "$out" "^offset 1048576 \(sector 2048\): LVM 6, .* 2 GiB$" "the first"
+like "$out" "^offset $odd \(sector [0-9]*\): LVM 5" "the other, where nobody looks"
+like "$out" "VMFS-6.82 'first', UUID [0-9a-f-]{35}, blocks of 1024 KiB" "what it is"
+like "$out" "VMFS-5.81 'second'" "what the other is"
 like "$out" "PEs 0 to 7 of 8, 1 extent" "its extent"
-next=$(sed -n 's/^  next: //p' <<<"$out" | tail -n 1)
-like "$next" "^vmfs-rescue list $disk@$odd\$" "the next command"
+next=$(sed -n 's/^  next: //p' <<<"$out" | head -n 1)
+is "$next" "vmfs-rescue list $disk@1048576" "the next command"
 run $next -q
 like "$out" "/vm/tiny: all its own" "can be run"
+run vmfs-rescue -q copy "$disk@1048576" -a "$T/all"
+ok "and all of it copied out" diff -r -x tiny "$tree" "$T/all"
+rm -r "$T/all"
 unharmed "$disk" "$before" "find"
 zap "$disk" 2 # the LVM header of the first
 run vmfs-rescue find "$disk"
