@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/env.h"
+#include "vmfs/refresh.h"
 #include "vmkernel/inventory.h"
 #include "vmkernel/snapshot.h"
 #include "vmkernel/msg/sock.h"
@@ -119,13 +120,6 @@ static struct datastore *datastore_of(const struct request *rq, const char *name
 	else if (rc < 0)
 		reply_error(rq, rc, "%s: no such datastore on this host", name);
 	return rc < 0 ? NULL : ds;
-}
-
-static void where(const struct request *rq)
-{
-	struct datastore *ds = datastore_of(rq, text_of(rq, "name"));
-	if (ds)
-		reply_ok(rq, json_pack("{s:s}", "device", ds->device));
 }
 
 static void host_summary(const struct request *rq)
@@ -269,6 +263,29 @@ static struct datastore *usable_of(const struct request *rq, const char *name)
 	return ds;
 }
 
+/* The tool that asks needs all extents, also one that was added just now. */
+static void where_work(void *arg)
+{
+	struct query *q = arg;
+	struct datastore *ds = q->stores[0];
+
+	(void)!volume_refresh(ds->vol); /* what it has serves as well */
+	q->result = json_pack("{s:s}", "device", ds->device);
+}
+
+static void where(const struct request *rq)
+{
+	struct datastore *ds = datastore_of(rq, text_of(rq, "name"));
+	struct query *q = ds && !ds->is_lost ? query_new(rq) : NULL;
+
+	if (q)
+		query_use(q, ds);
+	if (ds && ds->is_lost)
+		reply_ok(rq, json_pack("{s:s}", "device", ds->device));
+	else if (ds)
+		query_start(rq, q, where_work, query_done);
+}
+
 static json_t *lost_json(const struct datastore *ds)
 {
 	return json_pack("{s:s, s:s, s:s, s:i, s:i, s:s, s:b}", "label", ds->label,
@@ -280,6 +297,7 @@ static json_t *datastore_json(const struct datastore *ds)
 {
 	struct vmfs_volume_info info;
 	char type[32];
+	(void)!volume_refresh(ds->vol); /* another host may have made it larger */
 	if (vmfs_volume_info(ds->vol, &info) < 0)
 		return lost_json(ds);
 	(void)snprintf(type, sizeof(type), "VMFS-%u", info.major);

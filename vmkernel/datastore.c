@@ -13,13 +13,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/align.h"
 #include "base/cleanup.h"
 #include "base/env.h"
 #include "iscsi/open.h"
+#include "vmfs/lvmimage.h"
 
 #define ISID_RANDOM_FORMAT 0x80u
+#define LUNS_TRIED 32u
 #define RETRY_FIRST (2 * NS_PER_S)
 #define RETRY_MAX (30 * NS_PER_S)
 #define RETRY_STEP (100 * NS_PER_MS)
@@ -61,7 +64,8 @@ static int note_device(struct datastore *ds, const char *text)
 		ds->device = before;
 		return -ENOMEM;
 	}
-	free(before);
+	if (before)
+		ds->former[ds->former_count++] = before;
 	return 0;
 }
 
@@ -99,15 +103,109 @@ static void close_devices(struct datastore *ds)
 static void free_datastore(struct datastore *ds)
 {
 	close_devices(ds);
+	for (unsigned int i = 0; i < ds->former_count; i++)
+		free(ds->former[i]);
 	free(ds->device);
 	free(ds);
 }
+
+/* ---- extents that other members add ---- */
+
+static bool is_open(const struct datastore *ds, const char *text)
+{
+	for (unsigned int i = 0; i < ds->extent_count; i++)
+		if (!strcmp(ds->extents[i]->name, text))
+			return true;
+	return false;
+}
+
+/* Of our volume, and called so where it can be known again. Nothing is told. */
+static bool is_extent(const struct datastore *ds, const char *text, const char *name)
+{
+	struct datastore_options quiet = ds->options;
+	struct vmfs_signature ours, its;
+	char here[LVM_NAME_SIZE];
+	struct bdev *bd;
+
+	quiet.reporter = NULL;
+	quiet.is_read_only = true;
+	if (is_open(ds, text) ||
+	    open_device(&quiet, text, ds->extent_count, false, &bd) < 0)
+		return false;
+	lvm_image_name(here, bd);
+	bool is_right = (!strcmp(here, name) || strncmp(name, "naa.", 4)) &&
+			!vmfs_signature_read(bd, NULL, &its) &&
+			!vmfs_signature_read(ds->extents[0], NULL, &ours) &&
+			uuid_equal(&its.lv_uuid, &ours.lv_uuid);
+	bdev_close(bd);
+	return is_right;
+}
+
+/* On the target of an extent, as another LUN; or as a file or node beside it. */
+static bool find_beside(const struct datastore *ds, const char *extent, const char *name,
+			char *ret_text, size_t size)
+{
+	const char *slash = strrchr(extent, '/');
+	int dir_len = slash ? (int)(slash - extent) : 0;
+
+	if (!device_is_iscsi_url(extent)) {
+		(void)snprintf(ret_text, size, "%.*s%s%s", dir_len, extent,
+			       slash ? "/" : "", name);
+		return access(ret_text, F_OK) == 0 && is_extent(ds, ret_text, name);
+	}
+	for (unsigned int lun = 0; lun < LUNS_TRIED; lun++) {
+		(void)snprintf(ret_text, size, "%.*s/%u", dir_len, extent, lun);
+		if (is_extent(ds, ret_text, name))
+			return true;
+	}
+	return false;
+}
+
+/* A disk with a binary name has a node of that name. */
+static bool find_by_id(const struct datastore *ds, const char *name, char *ret_text,
+		       size_t size)
+{
+	if (strncmp(name, "naa.", 4) != 0)
+		return false;
+	(void)snprintf(ret_text, size, "/dev/disk/by-id/wwn-0x%.*s",
+		       (int)strcspn(name + 4, ":"), name + 4);
+	return access(ret_text, F_OK) == 0 && is_extent(ds, ret_text, name);
+}
+
+/* Whether it is the extent, the volume looks (its UUID stands behind its name). */
+static int open_added(void *arg, unsigned int extent, const char *name,
+		      struct bdev **ret_bd)
+{
+	struct datastore *ds = arg;
+	char text[512] = "";
+	bool is_found = false;
+
+	if (ds->extent_count == DATASTORE_EXTENTS_MAX)
+		return -ENODEV;
+	for (unsigned int i = 0; !is_found && i < ds->extent_count; i++)
+		is_found = find_beside(ds, ds->extents[i]->name, name, text,
+				       sizeof(text));
+	if (!is_found && !find_by_id(ds, name, text, sizeof(text)))
+		return -ENODEV;
+	int rc = open_device(&ds->options, text, extent, false, ret_bd);
+	if (rc < 0)
+		return rc;
+	ds->extents[ds->extent_count++] = *ret_bd;
+	report(ds->options.reporter, REPORT_INFO,
+	       "datastore %s: extent %s (%s) was added by another host", ds->label, name,
+	       text);
+	return note_device(ds, text);
+}
+
+/* ---- the volume ---- */
 
 static int open_member(struct datastore *ds, const struct datastore_options *o,
 		       enum vmfs_signature_rule signature)
 {
 	const struct vmfs_open_options options = {
 		.signature = signature,
+		.extent_open = open_added,
+		.extent_open_arg = ds,
 		.devices = ds->extents,
 		.device_count = ds->extent_count,
 		.is_read_only = o->is_read_only,
@@ -151,6 +249,7 @@ int datastore_attach(const struct datastore_options *options, struct datastore *
 	if (!ds)
 		return -ENOMEM;
 	ds->index = options->index;
+	ds->options = *options;
 	int rc = open_devices(ds, options);
 	if (rc == 0)
 		rc = open_volume(ds, options);

@@ -14,26 +14,6 @@
 
 #define DATASTORE_EXTENTS_MAX 32u
 
-struct datastore {
-	TAILQ_ENTRY(datastore) link;
-	char *device;		/* absolute paths and URLs, joined by commas */
-	struct bdev *extents[DATASTORE_EXTENTS_MAX];
-	unsigned int extent_count;
-	unsigned int index;	/* of datastore_options */
-	struct bdev *heartbeat;	/* second session to extent 0 (iSCSI), or NULL */
-	struct vmfs_volume *vol;
-	char label[129];
-	struct uuid uuid;
-	char uuid_text[UUID_TEXT_SIZE];
-	/*
-	 * Owned by the loop's task. Nobody but the reattaching job touches vol if
-	 * is_lost.
-	 */
-	bool is_lost, is_reattaching;
-	unsigned int users;	/* jobs that use vol; VMs are counted apart */
-};
-TAILQ_HEAD(datastore_list, datastore);
-
 struct datastore_options {
 	const char *device;	    /* "DEV[,DEV2...]" */
 	unsigned int index;	    /* of this datastore on this host; makes its ISIDs */
@@ -51,6 +31,32 @@ struct datastore_options {
 	void (*on_lost)(void *arg); /* from the heartbeat's task; must not block */
 	void *on_lost_arg;
 };
+
+struct datastore {
+	TAILQ_ENTRY(datastore) link;
+	/*
+	 * Absolute paths and URLs, joined by commas; replaced when an extent is added by
+	 * another member, and then kept until the end, since others may read it.
+	 */
+	char *device, *former[DATASTORE_EXTENTS_MAX];
+	unsigned int former_count;
+	struct datastore_options options; /* it was attached with */
+	struct bdev *extents[DATASTORE_EXTENTS_MAX];
+	unsigned int extent_count;
+	unsigned int index;	/* of datastore_options */
+	struct bdev *heartbeat;	/* second session to extent 0 (iSCSI), or NULL */
+	struct vmfs_volume *vol;
+	char label[129];
+	struct uuid uuid;
+	char uuid_text[UUID_TEXT_SIZE];
+	/*
+	 * Owned by the loop's task. Nobody but the reattaching job touches vol if
+	 * is_lost.
+	 */
+	bool is_lost, is_reattaching;
+	unsigned int users;	/* jobs that use vol; VMs are counted apart */
+};
+TAILQ_HEAD(datastore_list, datastore);
 
 /* Opens the devices and the volume. 0 or -errno, reported. Blocks. */
 int datastore_attach(const struct datastore_options *options, struct datastore **ret_ds)

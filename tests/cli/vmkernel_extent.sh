@@ -1,0 +1,54 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# A volume that a running host has attached gets another extent: the host opens it by
+# itself, as a file beside the first one or as another LUN of its target, and tools that
+# ask the host for the volume get all of it.
+
+. "$(dirname "$0")/../lib/tap.sh"
+need mkfs.vmfs vmkfstools vmkernel esxcli fsck.vmfs
+
+export VMKERNEL_SOCKET=$T/state/vmkernel.sock
+host_down() {
+	[ ! -e "$T/state/vmkernel.pid" ] || kill "$(cat "$T/state/vmkernel.pid")"
+	wait_for 30 test ! -e "$T/state/vmkernel.pid"
+}
+at_exit host_down
+
+# grows FIRST SECOND: a host on the first one sees the second one come.
+grows() {
+	mkfs.vmfs -q -f -L store "$1"
+	vmkernel -c /dev/null -d "$T/state" --device "$1" 2>"$T/err"
+	is "$?" 0 "a host on $1"
+	run vmkfstools -Z "$2" "$1"
+	is "$rc" 0 "it gets another extent"
+	like "$out" "2 extents" "by another member"
+	run vmkfstools -c 1200M -d eagerzeroedthick "[store] big.vmdk"
+	is "$rc" 0 "a disk that needs both, by way of the host"
+	run esxcli storage filesystem list
+	like "$out" "store .* $((7 * 256 << 20)) " "the host has it all"
+	like "$(cat "$T/state/vmkernel.log")" "extent .* was added by another host" \
+		"and says so"
+	ok "the host ends" host_down
+	run fsck.vmfs -n "$1" "$2"
+	is "$rc" 0 "clean"
+}
+
+truncate -s 1100M "$T/a"
+truncate -s 1G "$T/b"
+grows "$T/a" "$T/b"
+
+if command -v tgtd >/dev/null; then
+	rig=$ROOT/tests/rigs/tgt.sh port=$((23000 + $$ % 9000))
+	truncate -s 1100M "$T/c"
+	truncate -s 1G "$T/d"
+	if urls=$("$rig" up "$T" "$port" "$T/c" "$T/d"); then
+		at_exit "$rig" down "$T" "$port"
+		grows "$(sed -n 1p <<<"$urls")" "$(sed -n 2p <<<"$urls")" \
+			2> >(grep -v warning >&2)
+	else
+		skip 8 "no target"
+	fi
+else
+	skip 8 "no tgtd"
+fi
