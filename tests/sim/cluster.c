@@ -90,6 +90,11 @@ void cluster_make_large(struct cluster *c, const struct largefile *what)
 	SIM_CHECK(sim_host_run(sim_host_new("maker", 0), "large", make_large, &making));
 }
 
+struct cluster *cluster_new_unwatched(enum bdev_caw_class caw)
+{
+	return format(caw, 5, NULL, VOLUME_PES, VOLUME_PES);
+}
+
 struct cluster *cluster_new(enum bdev_caw_class caw)
 {
 	return cluster_new_with_room(caw, VOLUME_PES);

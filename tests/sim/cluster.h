@@ -28,6 +28,8 @@ struct cluster {
 
 /* A freshly formatted volume; the oracle is on. In a simulation only. */
 struct cluster *cluster_new(enum bdev_caw_class caw);
+/* The same without an oracle, which knows a volume of one extent alone. */
+struct cluster *cluster_new_unwatched(enum bdev_caw_class caw);
 struct mkfs_counts;
 /*
  * The same of VMFS-6, which the oracle does not know: there is none. counts: as in
