@@ -640,6 +640,11 @@ int bdev_pr_read(struct bdev *bd, struct bdev_pr_state *ret_state)
 	return bd->ops->pr_read ? bd->ops->pr_read(bd, ret_state) : -EOPNOTSUPP;
 }
 
+int bdev_registrants(struct bdev *bd, struct bdev_registrant *ret, unsigned int max)
+{
+	return bd->ops->registrants ? bd->ops->registrants(bd, ret, max) : -EOPNOTSUPP;
+}
+
 uint32_t bdev_events(struct bdev *bd)
 {
 	return bd->ops->events ? bd->ops->events(bd) : 0;

@@ -119,6 +119,8 @@ struct bdev_ops {
 	int (*pr)(struct bdev *bd, enum bdev_pr_action action, uint64_t key,
 		  uint64_t victim);
 	int (*pr_read)(struct bdev *bd, struct bdev_pr_state *ret_state);
+	int (*registrants)(struct bdev *bd, struct bdev_registrant *ret,
+			   unsigned int max);
 	uint32_t (*events)(struct bdev *bd);
 	int (*nexus)(struct bdev *bd, struct bdev_nexus *ret_nexus);
 	int (*reinstate)(struct bdev *bd, const struct bdev_nexus *victim,

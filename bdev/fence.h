@@ -50,6 +50,20 @@ int bdev_pr(struct bdev *bd, enum bdev_pr_action action, uint64_t key, uint64_t 
 int bdev_pr_read(struct bdev *bd, struct bdev_pr_state *ret_state)
 	__attribute__((warn_unused_result));
 
+/* READ FULL STATUS: one registration, with the session it is of. */
+struct bdev_registrant {
+	uint64_t key;
+	bool is_holder;
+	uint8_t type;	     /* of the reservation, if it is one */
+	uint16_t port;	     /* relative target port; 0: not told */
+	char initiator[256]; /* iSCSI name; "": not told */
+	bool has_isid;
+	uint8_t isid[6];
+};
+/* Fills up to max; how many there are, -EOPNOTSUPP, -errno. Blocks. */
+int bdev_registrants(struct bdev *bd, struct bdev_registrant *ret, unsigned int max)
+	__attribute__((warn_unused_result));
+
 /*
  * Counts what may have changed reservations behind our back: sessions that were built
  * anew, unit attentions that tell of a reset or of reservations. Never blocks.

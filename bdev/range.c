@@ -106,6 +106,12 @@ static int range_pr_read(struct bdev *bd, struct bdev_pr_state *ret_state)
 	return bdev_pr_read(((struct range_bdev *)bd)->below, ret_state);
 }
 
+static int range_registrants(struct bdev *bd, struct bdev_registrant *ret,
+			     unsigned int max)
+{
+	return bdev_registrants(((struct range_bdev *)bd)->below, ret, max);
+}
+
 static uint32_t range_events(struct bdev *bd)
 {
 	return bdev_events(((struct range_bdev *)bd)->below);
@@ -151,6 +157,7 @@ static const struct bdev_ops range_ops = {
 	.mend = range_mend,
 	.pr = range_pr,
 	.pr_read = range_pr_read,
+	.registrants = range_registrants,
 	.events = range_events,
 	.nexus = range_nexus,
 	.reinstate = range_reinstate,

@@ -19,8 +19,10 @@
 #include "bdev/guard.h"
 #include "bdev/proof.h"
 #include "iscsi/open.h"
+#include "vmfs/fence.h"
 #include "vmfs/format.h"
 
+#define KEYS_SHOWN 256u
 #define ADMIN_KEY 0x564D636C00000001ull /* no host's: LOCKING.md 3.1 */
 
 static const char usage_text[] =
@@ -29,10 +31,12 @@ static const char usage_text[] =
 	"       vmfsctl fencetest [--lun-reset] [--offset BYTES --i-know] DEVICE\n"
 	"       vmfsctl break-lock --i-know DEVICE SLOT\n"
 	"       vmfsctl release-reservation [--i-know] DEVICE\n"
+	"       vmfsctl keys DEVICE\n"
 	"  atstest              are conditional writes atomic? Several sessions count\n"
 	"  fencetest            can a host be fenced, and what is certain then?\n"
 	"  break-lock           break a host that YOU know to be powered off, at once\n"
 	"  release-reservation  remove all keys and the reservation that hosts leave\n"
+	"  keys                 who is registered there, and with which key\n"
 	"  -n SESSIONS          1 to 16 connections (4)\n"
 	"  -c COUNT             increments of each (200)\n"
 	"  --offset BYTES       test there, not in a file on the volume: OVERWRITES it\n"
@@ -44,7 +48,8 @@ static const char usage_text[] =
 	"  vmfsctl atstest -n 8 -c 1000 --offset 0 --i-know /dev/sdz\n"
 	"  vmfsctl fencetest --lun-reset iscsi://10.0.0.5/iqn.2026-01.example:lun/1\n"
 	"  vmfsctl break-lock --i-know /dev/sdb 12\n"
-	"  vmfsctl release-reservation /dev/sdb\n";
+	"  vmfsctl release-reservation /dev/sdb\n"
+	"  vmfsctl keys iscsi://10.0.0.5/iqn.2026-01.example:lun/1\n";
 
 /* ---- break-lock ---- */
 
@@ -202,6 +207,45 @@ static int release_reservation(const struct ctl *c)
 	return err;
 }
 
+/* ---- keys ---- */
+
+static void print_registrant(const struct bdev_registrant *r)
+{
+	uint32_t slot, generation;
+
+	printf("%016" PRIx64, r->key);
+	if (fence_key_parse(r->key, &slot, &generation))
+		printf(" slot %u, generation %u", slot, generation);
+	if (r->initiator[0])
+		printf(" %s", r->initiator);
+	if (r->has_isid)
+		printf(" %02x%02x%02x%02x%02x%02x", r->isid[0], r->isid[1], r->isid[2],
+		       r->isid[3], r->isid[4], r->isid[5]);
+	if (r->is_holder)
+		printf(", holds the reservation (type %u)", r->type);
+	printf("\n");
+}
+
+static int list_keys(const struct ctl *c)
+{
+	struct bdev_registrant *all = calloc(KEYS_SHOWN, sizeof(*all));
+	struct bdev *bd = NULL;
+	int err = all ? device_open(c->device, BDEV_OPEN_READ_ONLY, NULL, c->r, &bd) :
+			-ENOMEM;
+	int n = err ? err : bdev_registrants(bd, all, KEYS_SHOWN);
+
+	if (!err && n < 0)
+		err = report_error(c->r, n, "%s: READ FULL STATUS: %s", c->device,
+				   strerrordesc_np(-n));
+	for (int i = 0; i < n && i < (int)KEYS_SHOWN; i++)
+		print_registrant(&all[i]);
+	if (n > (int)KEYS_SHOWN)
+		printf("and %d more\n", n - (int)KEYS_SHOWN);
+	bdev_close(bd);
+	free(all);
+	return err;
+}
+
 /* ---- the command line ---- */
 
 enum long_only { OPT_OFFSET = 256, OPT_I_KNOW, OPT_LUN_RESET };
@@ -274,6 +318,8 @@ static int run(struct ctl *c, int argc, char **argv)
 		return ctl_fencetest(c);
 	if (is_break)
 		err = break_lock(c, argv[2]);
+	else if (!strcmp(what, "keys"))
+		err = list_keys(c);
 	else if (!strcmp(what, "release-reservation"))
 		err = release_reservation(c);
 	else

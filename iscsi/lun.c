@@ -438,6 +438,7 @@ static const struct bdev_ops lun_ops = {
 	.guard = lun_guard,
 	.pr = lun_pr,
 	.pr_read = lun_pr_read,
+	.registrants = lun_registrants,
 	.events = lun_events,
 	.nexus = lun_nexus,
 	.reinstate = lun_reinstate,

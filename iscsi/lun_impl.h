@@ -164,6 +164,12 @@ bool lun_is_key_taken(struct lun *lun, const struct command *c);
 /* Everything ends with -ESTALE from now on. */
 void lun_fenced(struct lun *lun);
 
+/* registrant.c */
+int lun_registrants(struct bdev *bd, struct bdev_registrant *ret, unsigned int max);
+/* Of an answer of len bytes: up to max are filled; how many there are. */
+unsigned int lun_take_registrants(const uint8_t *data, uint32_t len,
+				  struct bdev_registrant *ret, unsigned int max);
+
 /* reinstate.c */
 int lun_reinstate(struct bdev *bd, const struct bdev_nexus *victim, uint64_t deadline);
 int lun_reset(struct bdev *bd, uint64_t deadline);

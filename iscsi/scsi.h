@@ -31,6 +31,7 @@ enum scsi_opcode {
 enum scsi_pr_in_action {
 	SCSI_PR_READ_KEYS = 0,
 	SCSI_PR_READ_RESERVATION = 1,
+	SCSI_PR_READ_FULL_STATUS = 3,
 };
 
 enum scsi_pr_out_action {

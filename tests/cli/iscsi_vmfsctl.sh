@@ -35,6 +35,9 @@ vmkernel --nbd-export "$url:/vm/d.vmdk" --socket "$T/nbd" >"$T/vmkernel" 2>&1 &
 user=$!
 at_exit kill -9 $user
 ok "a host uses it" wait_for 20 test -S "$T/nbd"
+run vmfsctl keys "$url"
+like "$out" "^564d[0-9a-f]{12} slot [0-9]+, generation .* iqn.*, holds .*type 7" \
+	"its sessions are listed with its key"
 refused "its keys are not released" "1 hosts have a slot: without the reservation" \
 	vmfsctl release-reservation "$url"
 run vmkfstools -D "$url:/vm/d.vmdk"

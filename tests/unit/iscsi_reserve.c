@@ -207,6 +207,42 @@ static void reinstatement_ends_the_session(void **state)
 	close_path(&b);
 }
 
+/* READ FULL STATUS names each session that is registered. */
+static void full_status_names_who_is_registered(void **state)
+{
+	struct bdev_registrant who[8];
+	struct bdev_nexus nexus;
+	struct path a, b;
+	unsigned int found = 0;
+	(void)state;
+
+	start_clean();
+	open_path(&a, 1);
+	open_path(&b, 2);
+	assert_int_equal(bdev_registrants(a.bd, who, 8), 0);
+	assert_int_equal(bdev_pr(a.bd, BDEV_PR_REGISTER, KEY_A, 0), 0);
+	assert_int_equal(bdev_pr(b.bd, BDEV_PR_REGISTER, KEY_B, 0), 0);
+	assert_int_equal(bdev_pr(b.bd, BDEV_PR_RESERVE, KEY_B, 0), 0);
+	assert_int_equal(bdev_registrants(a.bd, who, 8), 2);
+	for (unsigned int i = 0; i < 2; i++) {
+		struct path *p = who[i].key == KEY_A ? &a : &b;
+
+		assert_true(who[i].key == KEY_A || who[i].key == KEY_B);
+		assert_int_equal(bdev_nexus(p->bd, &nexus), 0);
+		assert_string_equal(who[i].initiator, nexus.initiator);
+		assert_true(who[i].has_isid);
+		assert_memory_equal(who[i].isid, nexus.isid, sizeof(nexus.isid));
+		/* Type 7: all registrants hold it. */
+		assert_true(who[i].is_holder);
+		assert_int_equal(who[i].type, BDEV_PR_TYPE_WE_AR);
+		found |= who[i].key == KEY_A ? 1 : 2;
+	}
+	assert_int_equal(found, 3);
+	close_path(&a);
+	close_path(&b);
+	start_clean();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -214,6 +250,7 @@ int main(void)
 		cmocka_unit_test(who_loses_its_key_is_fenced),
 		cmocka_unit_test(a_session_built_anew_has_its_key),
 		cmocka_unit_test(reinstatement_ends_the_session),
+		cmocka_unit_test(full_status_names_who_is_registered),
 	};
 
 	if (!getenv("ISCSI_URL")) {

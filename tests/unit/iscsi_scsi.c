@@ -13,6 +13,7 @@
 #include "base/align.h"
 #include "iscsi/chap.h"
 #include "iscsi/initiator.h"
+#include "iscsi/lun_impl.h"
 #include "iscsi/open.h"
 #include "iscsi/scsi.h"
 #include "iscsi/url.h"
@@ -291,6 +292,49 @@ static void an_isid_is_kept_or_new(void **state)
 	assert_memory_equal(name, "iqn.", 4);
 }
 
+/* One descriptor of READ FULL STATUS; its length. */
+static uint32_t add_registrant(uint8_t *at, uint8_t format, const char *name)
+{
+	uint32_t size = (uint32_t)strlen(name) + 1;
+
+	memset(at, 0, 28 + size);
+	at[7] = 9;     /* key */
+	at[12] = 1;    /* holds the reservation */
+	at[13] = 7;
+	at[19] = 3;    /* port */
+	at[23] = (uint8_t)(4 + size);
+	at[24] = (uint8_t)(format << 6 | 5);
+	at[27] = (uint8_t)size;
+	memcpy(at + 28, name, size);
+	return 28 + size;
+}
+
+static void who_is_registered(void **state)
+{
+	struct bdev_registrant r[3];
+	uint8_t page[512] = { 0 };
+	uint32_t len = 8;
+	(void)state;
+
+	len += add_registrant(page + len, 1, "iqn.a,i,0x80ab00000102");
+	len += add_registrant(page + len, 0, "iqn.b");
+	page[7] = (uint8_t)(len - 8);
+	assert_int_equal(lun_take_registrants(page, len, r, 3), 2);
+	assert_int_equal(r[0].key, 9);
+	assert_int_equal(r[0].port, 3);
+	assert_int_equal(r[0].type, 7);
+	assert_true(r[0].is_holder && r[0].has_isid && !r[1].has_isid);
+	assert_string_equal(r[0].initiator, "iqn.a");
+	assert_memory_equal(r[0].isid, "\x80\xab\0\0\x01\x02", 6);
+	assert_string_equal(r[1].initiator, "iqn.b");
+	/* More than there is room for are counted; a length that leads out ends it. */
+	assert_int_equal(lun_take_registrants(page, len, r, 1), 2);
+	assert_int_equal(lun_take_registrants(page, len - 1, r, 3), 1);
+	page[8 + 20] = 0xff;
+	assert_int_equal(lun_take_registrants(page, len, r, 3), 0);
+	assert_int_equal(lun_take_registrants(page, 7, r, 3), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -302,6 +346,7 @@ int main(void)
 		cmocka_unit_test(command_blocks_are_as_the_standards_say),
 		cmocka_unit_test(chap_digests_are_right),
 		cmocka_unit_test(an_isid_is_kept_or_new),
+		cmocka_unit_test(who_is_registered),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);
