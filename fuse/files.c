@@ -232,6 +232,15 @@ static int open_file(struct mount *m, struct opened *o, bool may_write)
 	return vmfs_file_close(old);
 }
 
+/* Who waits to open it counts, too, so this may be over at once. */
+static bool has_one_handle(struct mount *m, const struct opened *o)
+{
+	mutex_lock(&m->m);
+	bool is_one = o->handles == 1;
+	mutex_unlock(&m->m);
+	return is_one;
+}
+
 static int handle_new(struct opened *o, bool may_write,
 		      struct handle **ret_handle)
 {
@@ -251,8 +260,8 @@ static int close_file(struct mount *m, struct opened *o)
 	const struct vmfs_file_options reading = { .flags = VMFS_READ };
 	int err = vmfs_file_close(o->file);
 	o->file = NULL;
-	if (o->handles > 1 && vmfs_node_open(m->vol, node_of_ino(o->ino), &reading,
-					     &o->file, NULL) != 0)
+	if (!has_one_handle(m, o) &&
+	    vmfs_node_open(m->vol, node_of_ino(o->ino), &reading, &o->file, NULL) != 0)
 		o->file = NULL; /* gone: who reads is told */
 	return err;
 }
@@ -266,7 +275,7 @@ static int handle_open(struct mount *m, fuse_ino_t ino, bool may_write,
 	int err = open_file(m, o, may_write);
 	if (!err)
 		err = handle_new(o, may_write, ret_handle);
-	if (err && !o->writers && o->handles == 1)
+	if (err && !o->writers && has_one_handle(m, o))
 		(void)close_file(m, o); /* nothing was written */
 	end_change(m, o, err ? 1 : 0);
 	return err;
@@ -278,7 +287,7 @@ static int handle_close(struct mount *m, struct handle *h)
 	int err = 0;
 	begin_change(m, o);
 	bool is_last_writer = h->may_write && --o->writers == 0;
-	if (o->handles == 1 || (is_last_writer && !o->is_unlinked))
+	if (has_one_handle(m, o) || (is_last_writer && !o->is_unlinked))
 		err = close_file(m, o);
 	else if (is_last_writer)
 		err = vmfs_file_commit(o->file);

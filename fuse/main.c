@@ -35,6 +35,7 @@
 #include "vmfs/format.h"
 
 #define THREADS_MAX 32u
+#define READ_AHEAD_KIB 1024u /* ops.c agrees with it */
 
 /* ---- who is told ---- */
 
@@ -166,6 +167,25 @@ static int serve_mounted(const struct arguments *a, struct mount *m,
 	return err;
 }
 
+/*
+ * The kernel reads 128 KiB ahead unless it is told otherwise, which only root may, before
+ * it has our answer to its first request. Asking for the mount's number asks nobody.
+ */
+static void read_ahead(const char *mountpoint)
+{
+	char path[64];
+	struct statx st;
+	if (statx(AT_FDCWD, mountpoint, AT_STATX_DONT_SYNC, 0, &st) != 0)
+		return;
+	(void)snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb",
+		       st.stx_dev_major, st.stx_dev_minor);
+	FILE *file = fopen(path, "we");
+	if (!file)
+		return;
+	(void)fprintf(file, "%u\n", READ_AHEAD_KIB);
+	(void)fclose(file); /* may be refused: then it is slower */
+}
+
 /* Mounts and serves. ready_fd: gets a byte when the mount stands, or -1. */
 static int serve(const struct arguments *a, struct mount *m, struct log *log,
 		 int ready_fd)
@@ -175,6 +195,7 @@ static int serve(const struct arguments *a, struct mount *m, struct log *log,
 		return -EINVAL; /* libfuse has said why */
 	int err = fuse_session_mount(session, a->mountpoint) == 0 ? 0 : -EIO;
 	if (!err) {
+		read_ahead(a->mountpoint);
 		if (ready_fd >= 0) {
 			ssize_t n = write(ready_fd, "", 1);
 			(void)close(ready_fd);
