@@ -107,13 +107,15 @@ struct fsck_fix {
 	uint64_t fd; /* number of the file's */
 	bool is_clone; /* it gets a copy; else it is taken away */
 	bool is_tbz; /* nothing to be copied */
+	/* VMFS-6: the large block is divided, or is not, as against its state. */
+	bool is_division;
 };
 
 /* VMFS-6, owners of small blocks in one cluster: owners.c. */
 struct fsck_pairs {
 	struct fsck_pair *pairs;
 	uint32_t count, last;
-	bool is_full;
+	bool is_full, is_wrong;
 	uint32_t unlisted, unlisted_fd;
 };
 
@@ -139,6 +141,9 @@ struct fsck {
 	struct fsck_map maps[FSCK_RESOURCE_COUNT];
 	uint8_t *converted; /* VMFS-6: one bit per large block: it is 512 small ones */
 	uint32_t *owners[FSCK_RESOURCE_COUNT]; /* VMFS-6: FD address, by number */
+	/* With a plan: clusters whose owners change; whose each small block is. */
+	uint8_t *owners_changed[FSCK_RESOURCE_COUNT];
+	uint32_t *block_owners;
 	struct fsck_pairs *pairs;	       /* VMFS-6: by cluster of small blocks */
 	uint32_t *generations; /* of .fdc.sf: the counter of each cluster */
 	struct fsck_fd *fds; /* by number; resources[FSCK_FDC].count of them */
@@ -199,6 +204,12 @@ int fsck_owners_take(struct fsck *f, enum fsck_resource_index i, uint32_t c,
 /* A file names a resource, the first time. */
 void fsck_owner_named(struct fsck *f, enum fsck_resource_index i, uint64_t number,
 		      const struct fsck_file *file, const char *object);
+/* The owner of a resource is to be another one. */
+void fsck_owner_set(struct fsck *f, enum fsck_resource_index i, uint64_t number,
+		    uint32_t fd);
+/* What the meta page of a cluster is to say of owners; true: something else. */
+bool fsck_owners_give(struct fsck *f, enum fsck_resource_index i, uint32_t c,
+		      uint8_t *meta);
 void fsck_owners_check(struct fsck *f);
 void fsck_owners_done(struct fsck *f);
 
@@ -291,6 +302,10 @@ const char *fsck_name_text(const struct fsck_dir_entry *e, char buf[static 64]);
  * 0, also if it cannot be read (told), or -ENOMEM.
  */
 int fsck_dir6_load(struct fsck_dir *d) __attribute__((warn_unused_result));
+/* Where in the table a name belongs; system files of the root have no hash. */
+uint32_t fsck_dir6_place(struct fsck_dir *d, const char *name, bool *ret_has_hash);
+/* dirs6build.c: all of a hashed directory from its entries. false: there is no room. */
+bool fsck_dir6_build(struct fsck_dir *d);
 
 /* Each: 0, or -errno after which no later pass makes sense. */
 int fsck_pass0_lvm(struct fsck *f) __attribute__((warn_unused_result));

@@ -44,19 +44,34 @@ static bool state_is_odd(enum fsck_resource_index i, uint32_t state)
 	return i == FSCK_FBB && state == STATE_ODD_SFB;
 }
 
+static void set_state(const struct fsck_resource *res, uint8_t *states, uint32_t i,
+		      uint32_t state)
+{
+	for (uint32_t k = 0; k < res->state_bits; k++) {
+		uint64_t bit = (uint64_t)i * res->state_bits + k;
+		if (state >> k & 1)
+			bitmap_set(states, bit);
+		else
+			bitmap_clear(states, bit);
+	}
+}
+
 /* Takes over the states of a cluster; returns how many are free. */
 static uint32_t take_states(struct fsck *f, enum fsck_resource_index i, uint32_t c,
-			    const uint8_t *states)
+			    uint8_t *states)
 {
 	const struct fsck_resource *res = &f->volume.resources[i];
 	uint64_t first = (uint64_t)c * res->per_cluster;
 	uint32_t total = fsck_cluster_total(res, c), free_count = 0;
 	for (uint32_t k = 0; k < total; k++) {
 		uint32_t state = fsck_state(res, states, k);
-		if (state_is_odd(i, state))
-			fsck_found(f, PROBLEM_CLUSTER_STATE,
-				   "%s cluster %u: state %u of resource %u is not known",
-				   res->name, c, state, k);
+		if (state_is_odd(i, state) &&
+		    fsck_found(f, PROBLEM_CLUSTER_STATE,
+			       "%s cluster %u: state %u of resource %u is not known",
+			       res->name, c, state, k)) {
+			state &= FSCK_STATE_CONVERTED;
+			set_state(res, states, k, state);
+		}
 		if (state & FSCK_STATE_FREE) {
 			free_count++;
 		} else if (i == FSCK_LFB && state & FSCK_STATE_CONVERTED) {

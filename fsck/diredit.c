@@ -50,11 +50,26 @@ static bool records_put(struct fsck_dir *d)
 	return true;
 }
 
+/* A hashed one as a whole, if anything is other. */
+static bool hashed_put(struct fsck_dir *d)
+{
+	bool is_changed = d->is_rebuilt;
+	for (uint32_t i = 0; i < d->count; i++)
+		is_changed |= d->entries[i].is_changed;
+	d->is_rebuilt = false;
+	for (uint32_t i = 0; i < d->count; i++)
+		d->entries[i].is_changed = false;
+	return !is_changed || fsck_dir6_build(d);
+}
+
+static bool dir_put(struct fsck_dir *d)
+{
+	return d->f->volume.shape->version == 6 ? hashed_put(d) : records_put(d);
+}
+
 void fsck_dir_put(struct fsck_dir *d)
 {
-	if (!d->f->options->plan)
-		return;
-	if (!records_put(d))
+	if (d->f->options->plan && !dir_put(d))
 		d->f->has_no_room = true;
 }
 
@@ -75,7 +90,7 @@ bool fsck_dir_add(struct fsck_dir *d, const char *name, uint64_t fd)
 	memcpy(e->name, name, strlen(name));
 	e->is_changed = true;
 	d->count = (uint32_t)max_u64(d->count, i + 1);
-	if (!records_put(d)) {
+	if (!dir_put(d)) {
 		e->addr = 0;
 		return false;
 	}
@@ -140,6 +155,11 @@ static bool make_fd(struct fsck *f, uint64_t *ret_number, struct fsck_file *ret_
 		.tbz_shift = le32_of(f->volume.sub_block_shift),
 		.block_shift = (uint8_t)f->volume.sub_block_shift,
 	};
+	if (f->volume.shape->version == 6) {
+		file->meta.signature = le32_of(VMFS6_FD_SIGNATURE);
+		file->meta.parent =
+			le32_of((uint32_t)fsck_fd_addr(f, VMFS_FD_ROOT).raw);
+	}
 	fsck_put(f, vol_off, &file->lock, sizeof(file->lock), PLAN_NEW);
 	fsck_put(f, vol_off + f->volume.shape->fd_body_off, &file->body,
 		 f->volume.shape->fd_body_size, PLAN_NEW);
@@ -163,21 +183,45 @@ static void dot_record(const struct fsck *f, uint64_t number, const char *name,
 	memcpy(ret_record->name, name, strlen(name));
 }
 
+/* The bytes of a directory that has nothing but itself and the root above it. */
+static bool put_dots(struct fsck *f, uint64_t number, struct fsck_file *file)
+{
+	struct vmfs_dirent_disk dots[2];
+	uint8_t names[2][256] = { ".", ".." };
+	struct fsck_dir_entry entries[2];
+	struct fsck_dir d = {
+		.f = f, .number = number, .entries = entries, .count = 2, .file = file
+	};
+	dot_record(f, number, ".", &dots[0]);
+	dot_record(f, VMFS_FD_ROOT, "..", &dots[1]);
+	for (unsigned int i = 0; i < 2; i++)
+		entries[i] = (struct fsck_dir_entry){
+			.type = le32_get(dots[i].type),
+			.addr = le32_get(dots[i].addr),
+			.generation = le32_get(dots[i].generation),
+			.name = names[i],
+		};
+	if (f->volume.shape->version == 6)
+		return fsck_dir6_build(&d);
+	file->meta.length = le64_of(sizeof(dots));
+	return fsck_file_put(f, number, file, 0, dots, sizeof(dots));
+}
+
 static bool make_directory(struct fsck *f, struct fsck_dir *root, const char *name,
 			   uint64_t *ret_number)
 {
-	struct vmfs_dirent_disk dots[2];
-	struct fsck_file file;
+	struct fsck_file *file = malloc(sizeof(*file));
 	uint64_t n, block = 0;
+	bool is_made = false;
 	/* Its block first, so that nothing is left if there is none. */
-	if (f->is_partial || !fsck_take(f, FSCK_SBC, &block) || !make_fd(f, &n, &file))
-		return false;
-	fsck_first_block(f, n, &file, block);
-	dot_record(f, n, ".", &dots[0]);
-	dot_record(f, VMFS_FD_ROOT, "..", &dots[1]);
-	file.meta.length = le64_of(sizeof(dots));
-	if (!fsck_file_put(f, n, &file, 0, dots, sizeof(dots)) ||
-	    !fsck_dir_add(root, name, n))
+	if (file && !f->is_partial && fsck_take(f, FSCK_SBC, &block) &&
+	    make_fd(f, &n, file)) {
+		fsck_first_block(f, n, file, block);
+		is_made = put_dots(f, n, file);
+		fsck_put_fd(f, n, &file->meta);
+	}
+	free(file);
+	if (!is_made || !fsck_dir_add(root, name, n))
 		return false;
 	f->fds[VMFS_FD_ROOT].subdirectories++;
 	*ret_number = n;

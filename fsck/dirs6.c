@@ -57,14 +57,14 @@ static bool check_header(struct dir6 *t)
 	uint32_t needed = (uint32_t)div_up(t->count, DIR6_BLOCKS_PER_MAP);
 	if ((version != VMFS6_DIR_VERSION && version != VMFS6_DIR_VERSION_DEBUG) ||
 	    maps > VMFS6_DIR_MAPS_MAX || maps < needed) {
-		fsck_found(t->d->f, PROBLEM_DIR_HEADER,
+		t->d->is_rebuilt |= fsck_found(t->d->f, PROBLEM_DIR_HEADER,
 			   "%s: version 0x%08x, %u maps of %u blocks", t->d->object,
 			   version, maps, t->count);
 		return false;
 	}
 	for (uint32_t i = 0; i < maps; i++)
 		if (le32_get(h->maps[i]) >= t->count) {
-			fsck_found(t->d->f, PROBLEM_DIR_HEADER,
+			t->d->is_rebuilt |= fsck_found(t->d->f, PROBLEM_DIR_HEADER,
 				   "%s: map %u in block %u of %u", t->d->object, i,
 				   le32_get(h->maps[i]), t->count);
 			return false;
@@ -92,7 +92,7 @@ static bool check_block(struct dir6 *t, uint32_t block, unsigned int state)
 			  : type == DIR6_LINKS ? VMFS6_DIR_LINK_GROUPS
 					       : 0;
 	if (type != (state & 3)) {
-		fsck_found(t->d->f, PROBLEM_DIR_MAP,
+		t->d->is_rebuilt |= fsck_found(t->d->f, PROBLEM_DIR_MAP,
 			   "%s: block %u is of kind %u, the map says %u", t->d->object,
 			   block, type, state & 3);
 		return false;
@@ -103,13 +103,13 @@ static bool check_block(struct dir6 *t, uint32_t block, unsigned int state)
 	if (slots != wanted || le16_get(h->free) != free_count ||
 	    bitmap_next_set(h->bitmap, wanted, sizeof(h->bitmap) * 8) <
 		    sizeof(h->bitmap) * 8)
-		fsck_found(t->d->f, PROBLEM_DIR_BLOCK,
+		t->d->is_rebuilt |= fsck_found(t->d->f, PROBLEM_DIR_BLOCK,
 			   "%s: block %u: %u slots with %u free, its bitmap shows %u of "
 			   "%u",
 			   t->d->object, block, slots, le16_get(h->free), free_count,
 			   wanted);
 	if (!(state & DIR6_HAS_ROOM) != !free_count)
-		fsck_found(t->d->f, PROBLEM_DIR_MAP,
+		t->d->is_rebuilt |= fsck_found(t->d->f, PROBLEM_DIR_MAP,
 			   "%s: block %u has %u free slots, the map says %s",
 			   t->d->object, block, free_count,
 			   state & DIR6_HAS_ROOM ? "some" : "none");
@@ -129,7 +129,7 @@ static void check_blocks(struct dir6 *t)
 		if (state & 3)
 			(void)check_block(t, block, state);
 		else
-			fsck_found(t->d->f, PROBLEM_DIR_MAP,
+			t->d->is_rebuilt |= fsck_found(t->d->f, PROBLEM_DIR_MAP,
 				   "%s: block %u: the map says %u", t->d->object, block,
 				   state);
 	}
@@ -137,7 +137,7 @@ static void check_blocks(struct dir6 *t)
 	for (uint32_t i = 0; i < le32_get(t->header->map_count); i++) {
 		uint32_t block = le32_get(t->header->maps[i]);
 		if (le16_get(t->blocks[block].head.type) != DIR6_MAP)
-			fsck_found(t->d->f, PROBLEM_DIR_BLOCK,
+			t->d->is_rebuilt |= fsck_found(t->d->f, PROBLEM_DIR_BLOCK,
 				   "%s: block %u is a map, its kind is %u", t->d->object,
 				   block, le16_get(t->blocks[block].head.type));
 	}
@@ -193,12 +193,12 @@ static void check_entry(struct dir6 *t, const struct vmfs6_dirent_disk *e, uint6
 	uint32_t hash = has_hash ? (uint32_t)hash_of(e) : 0;
 	char text[64];
 	if (le64_get(e->file_off) != off)
-		fsck_found(t->d->f, PROBLEM_DIR_OFFSET,
+		t->d->is_rebuilt |= fsck_found(t->d->f, PROBLEM_DIR_OFFSET,
 			   "%s: entry '%s' carries offset 0x%llx, lies at 0x%llx",
 			   t->d->object, fsck_name_text(&named, text),
 			   (ull)le64_get(e->file_off), (ull)off);
 	else if (le32_get(e->hash) != hash)
-		fsck_found(t->d->f, PROBLEM_DIR_OFFSET,
+		t->d->is_rebuilt |= fsck_found(t->d->f, PROBLEM_DIR_OFFSET,
 			   "%s: entry '%s' carries hash 0x%08x, not 0x%08x", t->d->object,
 			   fsck_name_text(&named, text), le32_get(e->hash), hash);
 }
@@ -226,22 +226,50 @@ static bool holds_entries(const struct dir6 *t, uint32_t block)
 	return le16_get(t->blocks[block].head.type) == DIR6_ENTRIES;
 }
 
+/* An entry by all that it says itself, whatever stands around it. */
+static bool is_likely(const struct dir6 *t, uint32_t block, uint32_t slot)
+{
+	const struct vmfs6_dirent_disk *e = entry_at(t, block, slot);
+	return le64_get(e->file_off) ==
+		       (uint64_t)((const uint8_t *)e - (const uint8_t *)t->d->bytes) &&
+	       addr_type((vmfs_addr){ le32_get(e->addr) }) == ADDR_FD && e->name[0];
+}
+
+/* Those in use; where the directory is made anew, those too that seem to be. */
 static void take_entries(struct dir6 *t)
 {
 	take_entry(t, &t->header->dot);
 	take_entry(t, &t->header->dotdot);
 	for (uint32_t block = 0; block < t->count; block++)
 		for (uint32_t i = 0; i < VMFS6_DIR_SLOTS; i++)
-			if (holds_entries(t, block) &&
-			    bitmap_get(t->in_use, bit_of(block, i)))
+			if ((holds_entries(t, block) &&
+			     bitmap_get(t->in_use, bit_of(block, i))) ||
+			    (t->d->is_rebuilt && is_likely(t, block, i)))
 				take_entry(t, entry_at(t, block, i));
+}
+
+/* Room for all entries that there can be, and some more. */
+static int entries_new(struct dir6 *t)
+{
+	uint64_t most = (uint64_t)t->count * VMFS6_DIR_SLOTS + 2;
+	t->d->entries = calloc(most + FSCK_DIR_SPARE, sizeof(*t->d->entries));
+	return t->d->entries ? 0 : -ENOMEM;
+}
+
+/* Entries behind the last one have names behind the bytes. */
+static void spare_names(struct dir6 *t)
+{
+	uint8_t *names = (uint8_t *)t->d->bytes + VMFS6_DIR_HEADER_SIZE +
+			 (uint64_t)t->count * VMFS6_PAGE;
+	for (uint32_t i = 0; i < FSCK_DIR_SPARE; i++)
+		t->d->entries[t->d->count + i].name = names + i * t->d->name_size;
 }
 
 /* ---- the table ---- */
 
 static void bad_location(const struct dir6 *t, uint32_t place, uint32_t location)
 {
-	fsck_found(t->d->f, PROBLEM_DIR_LINKS,
+	t->d->is_rebuilt |= fsck_found(t->d->f, PROBLEM_DIR_LINKS,
 		   "%s: place %u of the table: 0x%08x leads nowhere", t->d->object, place,
 		   location);
 }
@@ -270,7 +298,7 @@ static void meet_entry(struct dir6 *t, uint32_t place, uint32_t location)
 		entry_at(t, location_block(location), location >> 24);
 	struct fsck_dir_entry named = { .name = name_of(t, e) };
 	if (place_of(t, e) != place)
-		fsck_found(t->d->f, PROBLEM_DIR_HASH,
+		t->d->is_rebuilt |= fsck_found(t->d->f, PROBLEM_DIR_HASH,
 			   "%s: entry '%s' stands in place %u of the table, not %u",
 			   t->d->object, fsck_name_text(&named, text), place,
 			   place_of(t, e));
@@ -281,7 +309,7 @@ static void meet_group(struct dir6 *t, uint32_t place,
 {
 	if (g->total != VMFS6_DIR_LINKS || g->free > g->total ||
 	    le16_get(g->index) != place) {
-		fsck_found(t->d->f, PROBLEM_DIR_LINKS,
+		t->d->is_rebuilt |= fsck_found(t->d->f, PROBLEM_DIR_LINKS,
 			   "%s: place %u of the table: a link group of place %u, %u "
 			   "links with %u free",
 			   t->d->object, place, le16_get(g->index), g->total, g->free);
@@ -295,7 +323,7 @@ static void meet_group(struct dir6 *t, uint32_t place,
 			continue;
 		uint64_t hash = hash_of(entry_at(t, location_block(to), to >> 24));
 		if (le16_get(g->links[i].hash) != (uint16_t)(hash >> 16))
-			fsck_found(t->d->f, PROBLEM_DIR_HASH,
+			t->d->is_rebuilt |= fsck_found(t->d->f, PROBLEM_DIR_HASH,
 				   "%s: place %u of the table: a link with hash 0x%04x, "
 				   "its entry has 0x%04x",
 				   t->d->object, place, le16_get(g->links[i].hash),
@@ -338,7 +366,7 @@ static void check_found(struct dir6 *t)
 			if (!bitmap_get(t->in_use, bit) || bitmap_get(t->found, bit))
 				continue;
 			if (!holds_entries(t, block)) {
-				fsck_found(t->d->f, PROBLEM_DIR_LINKS,
+				t->d->is_rebuilt |= fsck_found(t->d->f, PROBLEM_DIR_LINKS,
 					   "%s: link group %u of block %u: nothing leads "
 					   "to it",
 					   t->d->object, i, block);
@@ -347,7 +375,7 @@ static void check_found(struct dir6 *t)
 			struct fsck_dir_entry e = {
 				.name = name_of(t, entry_at(t, block, i))
 			};
-			fsck_found(t->d->f, PROBLEM_DIR_HASH,
+			t->d->is_rebuilt |= fsck_found(t->d->f, PROBLEM_DIR_HASH,
 				   "%s: entry '%s' is not found by its name",
 				   t->d->object, fsck_name_text(&e, text));
 		}
@@ -364,13 +392,18 @@ static int bytes_load(struct fsck_dir *d, const struct fsck_file *file,
 	if (length < VMFS6_DIR_HEADER_SIZE + VMFS6_PAGE ||
 	    (length - VMFS6_DIR_HEADER_SIZE) % VMFS6_PAGE || length > stored ||
 	    length > BYTES_MAX) {
-		fsck_found(d->f, PROBLEM_DIR_LENGTH,
-			   "%s: %llu bytes: not a header and whole blocks in %llu bytes "
-			   "of blocks",
-			   d->object, (ull)length, (ull)stored);
-		return -EUCLEAN;
+		if (!fsck_found(d->f, PROBLEM_DIR_LENGTH,
+				"%s: %llu bytes: not a header and whole blocks in %llu "
+				"bytes of blocks",
+				d->object, (ull)length, (ull)stored))
+			return -EUCLEAN;
+		length = max_u64(round_down(min_u64(stored, BYTES_MAX), VMFS6_PAGE),
+				 VMFS6_DIR_HEADER_SIZE + VMFS6_PAGE);
+		d->file->meta.length = le64_of(length);
+		fsck_put_fd(d->f, d->number, &d->file->meta);
+		d->is_rebuilt = true;
 	}
-	d->bytes = malloc(length);
+	d->bytes = calloc(1, length + FSCK_DIR_SPARE * d->name_size);
 	if (!d->bytes)
 		return -ENOMEM;
 	int err = fsck_file_read(&d->f->volume, file, 0, d->bytes, length);
@@ -378,6 +411,17 @@ static int bytes_load(struct fsck_dir *d, const struct fsck_file *file,
 	err = fsck_read_result(d->f, err, d->object);
 	*ret_length = length;
 	return err;
+}
+
+/* Without a header: what seems to be an entry is one. */
+static int take_likely(struct dir6 *t)
+{
+	t->in_use = calloc((uint64_t)t->count * SLOTS_STRIDE / 8 + 1, 1);
+	if (!t->in_use || entries_new(t) != 0)
+		return -ENOMEM;
+	take_entries(t);
+	spare_names(t);
+	return 0;
 }
 
 static int check_all(struct dir6 *t)
@@ -388,12 +432,12 @@ static int check_all(struct dir6 *t)
 	if (!t->in_use || !t->found)
 		return -ENOMEM;
 	check_blocks(t);
-	t->d->entries = calloc(t->entries + 2, sizeof(*t->d->entries));
-	if (!t->d->entries)
+	if (entries_new(t) != 0)
 		return -ENOMEM;
 	take_entries(t);
+	spare_names(t);
 	if (le32_get(t->header->entry_count) != t->entries + 2)
-		fsck_found(t->d->f, PROBLEM_DIR_COUNT,
+		t->d->is_rebuilt |= fsck_found(t->d->f, PROBLEM_DIR_COUNT,
 			   "%s: counts %u entries, it has %u", t->d->object,
 			   le32_get(t->header->entry_count), t->entries + 2);
 	check_table(t);
@@ -414,7 +458,18 @@ int fsck_dir6_load(struct fsck_dir *d)
 	t.count = (uint32_t)((length - VMFS6_DIR_HEADER_SIZE) / VMFS6_PAGE);
 	if (check_header(&t))
 		err = check_all(&t);
+	else if (d->is_rebuilt)
+		err = take_likely(&t);
 	free(t.in_use);
 	free(t.found);
 	return err;
+}
+
+uint32_t fsck_dir6_place(struct fsck_dir *d, const char *name, bool *ret_has_hash)
+{
+	const struct dir6 t = { .d = d };
+	struct vmfs6_dirent_disk e = { 0 };
+	memcpy(e.name, name, strnlen(name, VMFS_NAME_MAX));
+	*ret_has_hash = system_place(&t, &e) < 0;
+	return place_of(&t, &e);
 }

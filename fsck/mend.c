@@ -180,6 +180,7 @@ static void put_cluster_map(struct fsck *f, enum fsck_resource_index i, uint32_t
 		page.found.free += fsck_state(res, states, k) & FSCK_STATE_FREE;
 	}
 	fsck_cluster_give(res, &page.found, page.meta);
+	(void)fsck_owners_give(f, i, c, page.meta);
 	fsck_put_cluster(f, res, c, page.meta);
 }
 
@@ -191,18 +192,22 @@ void fsck_put_maps(struct fsck *f)
 		if (!res->is_usable || !map->was)
 			continue;
 		for (uint64_t n = 0; n < res->count; n++) {
-			if (bitmap_get(map->allocated, n) == bitmap_get(map->was, n))
-				continue;
 			uint32_t c = (uint32_t)(n / res->per_cluster);
+			const uint8_t *owners = f->owners_changed[i];
+			if (bitmap_get(map->allocated, n) == bitmap_get(map->was, n) &&
+			    !(owners && bitmap_get(owners, c)))
+				continue;
 			put_cluster_map(f, (enum fsck_resource_index)i, c);
 			n = ((uint64_t)c + 1) * res->per_cluster - 1;
 		}
 	}
 }
 
-/* VMFS-6: part of a large block that is not divided. */
-static bool is_undivided(const struct fsck *f, enum fsck_resource_index i, uint64_t n)
+/* VMFS-6: a large block that is divided, or part of one that is not. */
+static bool is_other_size(const struct fsck *f, enum fsck_resource_index i, uint64_t n)
 {
+	if (i == FSCK_LFB)
+		return bitmap_get(f->converted, n);
 	return i == FSCK_FBB && f->converted &&
 	       !bitmap_get(f->converted, n / VMFS6_SFB_PER_LFB);
 }
@@ -213,7 +218,7 @@ bool fsck_take(struct fsck *f, enum fsck_resource_index i, uint64_t *ret_number)
 	struct fsck_map *map = &f->maps[i];
 	for (uint64_t n = map->take_hint; res->is_usable && n < res->count; n++) {
 		if (bitmap_get(map->allocated, n) || bitmap_get(map->was, n) ||
-		    bitmap_get(map->seen, n) || is_undivided(f, i, n))
+		    bitmap_get(map->seen, n) || is_other_size(f, i, n))
 			continue;
 		bitmap_set(map->allocated, n);
 		bitmap_set(map->seen, n);
@@ -309,8 +314,70 @@ static bool is_loop(const struct fsck *f, const struct fsck_fix *fix)
 	       number == holder;
 }
 
+/* Has this cluster of small blocks a header that can be its own? */
+static bool has_header(const struct fsck *f, uint32_t c)
+{
+	struct fsck_cluster_page page;
+	const struct vmfs6_cluster_disk *d = (const struct vmfs6_cluster_disk *)page.meta;
+	return fsck_cluster_read(&f->volume, FSCK_FBB, c, &page) == 0 &&
+	       le32_get(d->signature) == VMFS6_CLUSTER_SIGNATURE &&
+	       page.found.number == c;
+}
+
+static void put_division(struct fsck *f, uint64_t large, bool is_divided)
+{
+	const struct fsck_resource *res = &f->volume.resources[FSCK_LFB];
+	struct fsck_cluster_page page;
+	uint32_t c = (uint32_t)(large / res->per_cluster);
+	uint32_t k = (uint32_t)(large % res->per_cluster), free_count = 0;
+	if (fsck_cluster_read(&f->volume, FSCK_LFB, c, &page) != 0)
+		return;
+	uint8_t *states = page.meta + (page.found.states - page.meta);
+	set_state(res, states, k, true);
+	if (is_divided)
+		bitmap_set(states, (uint64_t)k * res->state_bits + 2);
+	for (uint32_t i = 0; i < fsck_cluster_total(res, c); i++)
+		free_count += fsck_state(res, states, i) & FSCK_STATE_FREE;
+	page.found.free = free_count;
+	fsck_cluster_give(res, &page.found, page.meta);
+	fsck_put_cluster(f, res, c, page.meta);
+}
+
+/*
+ * A large block is divided or not: whichever of its blocks is named by nobody gives way,
+ * and where both are, the address whose size is not the state's.
+ */
+static bool fix_division(struct fsck *f, const struct fsck_fix *fix)
+{
+	enum fsck_resource_index i;
+	uint64_t number;
+	if (!fsck_addr_number(&f->volume, fix->addr, &i, &number))
+		return false;
+	if (i == FSCK_FBB) {
+		uint64_t large = number / VMFS6_SFB_PER_LFB;
+		if (bitmap_get(f->maps[FSCK_LFB].seen, large) ||
+		    !has_header(f, (uint32_t)large))
+			return false;
+		put_division(f, large, true);
+		return true;
+	}
+	uint64_t first = number * VMFS6_SFB_PER_LFB;
+	uint64_t end = min_u64(first + VMFS6_SFB_PER_LFB,
+			       f->volume.resources[FSCK_FBB].count);
+	if (bitmap_next_set(f->maps[FSCK_FBB].seen, first, end) < end)
+		return false;
+	put_division(f, number, false);
+	return true;
+}
+
 void fsck_fix_all(struct fsck *f)
 {
+	for (size_t k = 0; k < f->fix_count && !f->mend_error; k++)
+		if (f->fixes[k].is_division && fix_division(f, &f->fixes[k]))
+			f->is_again = true;
+	/* What was of no size may be right by now. */
+	if (f->is_again)
+		return;
 	for (size_t k = 0; k < f->fix_count && !f->mend_error; k++) {
 		const struct fsck_fix *fix = &f->fixes[k];
 		if (fix->is_clone && !is_loop(f, fix) && !is_shared(f, fix->holder))
@@ -320,6 +387,8 @@ void fsck_fix_all(struct fsck *f)
 		const struct fsck_fix *fix = &f->fixes[k];
 		if (!is_loop(f, fix) && (fix->is_clone || is_shared(f, fix->holder)))
 			continue;
+		if (fix->is_division && fix->fd == VMFS_FD_FDC)
+			continue; /* of a system file */
 		put_address(f, fix, (vmfs_addr){ 0 });
 		f->is_again = true;
 	}

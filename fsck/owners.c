@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "base/align.h"
+#include "base/bitmap.h"
 #include "fsck/online.h"
 
 #define OWNERS_STATES_OFF 0x80u
@@ -76,8 +77,10 @@ static int pairs_take(struct fsck *f, uint32_t c, const uint8_t *meta)
 			return -ENOMEM;
 	}
 	if (count > VMFS6_SFB_OWNERS_MAX) {
-		fsck_found(f, PROBLEM_CLUSTER_OWNERS, "%s cluster %u: %u owners of %u",
-			   res->name, c, count, VMFS6_SFB_OWNERS_MAX);
+		f->pairs[c].is_wrong = fsck_found(f, PROBLEM_CLUSTER_OWNERS,
+						  "%s cluster %u: %u owners of %u",
+						  res->name, c, count,
+						  VMFS6_SFB_OWNERS_MAX);
 		count = VMFS6_SFB_OWNERS_MAX;
 	}
 	struct fsck_pairs *p = &f->pairs[c];
@@ -109,6 +112,80 @@ int fsck_owners_take(struct fsck *f, enum fsck_resource_index i, uint32_t c,
 	}
 }
 
+/* ---- what clusters are to say ---- */
+
+void fsck_owner_set(struct fsck *f, enum fsck_resource_index i, uint64_t number,
+		    uint32_t fd)
+{
+	const struct fsck_resource *res = &f->volume.resources[i];
+	if (!f->owners[i] || !f->options->plan)
+		return;
+	if (!f->owners_changed[i])
+		f->owners_changed[i] = calloc(res->cluster_count / 8 + 1, 1);
+	if (!f->owners_changed[i]) {
+		f->mend_error = -ENOMEM;
+		return;
+	}
+	f->owners[i][number] = fd;
+	bitmap_set(f->owners_changed[i], number / res->per_cluster);
+}
+
+/* A pair for each file that has small blocks of a cluster, as far as there is room. */
+static void pairs_give(const struct fsck *f, uint32_t c, uint8_t *meta)
+{
+	struct vmfs6_owner_disk list[VMFS6_SFB_OWNERS_MAX];
+	struct vmfs6_cluster_disk *d = (struct vmfs6_cluster_disk *)meta;
+	const uint32_t *fds = f->block_owners + (uint64_t)c * VMFS6_SFB_PER_LFB;
+	uint32_t count = 1, total = fsck_cluster_total(&f->volume.resources[FSCK_FBB], c);
+	memset(list, 0, sizeof(list));
+	for (uint32_t k = 0; k < total; k++) {
+		uint32_t i = 1;
+		if (!fds[k])
+			continue;
+		while (i < count && le32_get(list[i].fd) != fds[k])
+			i++;
+		if (i == VMFS6_SFB_OWNERS_MAX)
+			continue;
+		count = i == count ? count + 1 : count;
+		list[i].fd = le32_of(fds[k]);
+		list[i].count = le32_of(le32_get(list[i].count) + 1);
+	}
+	d->owner_count = le16_of((uint16_t)count);
+	memcpy(meta + VMFS6_SFB_OWNERS_OFF, list, sizeof(list));
+}
+
+bool fsck_owners_give(struct fsck *f, enum fsck_resource_index i, uint32_t c,
+		      uint8_t *meta)
+{
+	const struct fsck_resource *res = &f->volume.resources[i];
+	uint32_t off = list_off(res), total = fsck_cluster_total(res, c);
+	if (!f->owners_changed[i] || !bitmap_get(f->owners_changed[i], c))
+		return false;
+	if (i == FSCK_FBB) {
+		pairs_give(f, c, meta);
+		return true;
+	}
+	for (uint32_t k = 0; k < total; k++) {
+		le32 fd = le32_of(f->owners[i][(uint64_t)c * res->per_cluster + k]);
+		memcpy(meta + off + k * sizeof(fd), &fd, sizeof(fd));
+	}
+	return true;
+}
+
+/* The list of a cluster of small blocks is to be made anew. */
+static void pairs_changed(struct fsck *f, uint32_t c)
+{
+	uint32_t clusters = f->volume.resources[FSCK_FBB].cluster_count;
+	if (!f->block_owners || f->is_partial)
+		return;
+	if (!f->owners_changed[FSCK_FBB])
+		f->owners_changed[FSCK_FBB] = calloc(clusters / 8 + 1, 1);
+	if (f->owners_changed[FSCK_FBB])
+		bitmap_set(f->owners_changed[FSCK_FBB], c);
+	else
+		f->mend_error = -ENOMEM;
+}
+
 /* ---- what files name ---- */
 
 static void use_pair(struct fsck *f, uint64_t number, uint32_t fd)
@@ -137,15 +214,18 @@ void fsck_owner_named(struct fsck *f, enum fsck_resource_index i, uint64_t numbe
 	char text[48], owner_text[48];
 	if (i == FSCK_FBB) {
 		use_pair(f, number, fd);
+		if (f->block_owners)
+			f->block_owners[number] = fd;
 		return;
 	}
 	if (!f->owners[i])
 		return;
 	uint32_t owner = f->owners[i][number];
-	if (owner != fd && owner != le32_get(file->meta.affinity))
-		fsck_found(f, PROBLEM_RESOURCE_OWNER, "%s: the owner of %s is %s", object,
-			   fsck_addr_text(fsck_addr_of(&f->volume, i, number), text),
-			   fsck_addr_text((vmfs_addr){ owner }, owner_text));
+	if (owner != fd && owner != le32_get(file->meta.affinity) &&
+	    fsck_found(f, PROBLEM_RESOURCE_OWNER, "%s: the owner of %s is %s", object,
+		       fsck_addr_text(fsck_addr_of(&f->volume, i, number), text),
+		       fsck_addr_text((vmfs_addr){ owner }, owner_text)))
+		fsck_owner_set(f, i, number, fd);
 }
 
 void fsck_owners_check(struct fsck *f)
@@ -157,7 +237,7 @@ void fsck_owners_check(struct fsck *f)
 		unsigned int was = fsck_rests_on(f, KEY_CLUSTER, FSCK_FBB, c);
 		for (uint32_t k = 0; k < p->count; k++)
 			if (p->pairs[k].left)
-				fsck_found(f, PROBLEM_CLUSTER_OWNERS,
+				p->is_wrong |= fsck_found(f, PROBLEM_CLUSTER_OWNERS,
 					   "%s cluster %u: %s is said to have %lld "
 					   "blocks %s than it has",
 					   res->name, c,
@@ -166,12 +246,14 @@ void fsck_owners_check(struct fsck *f)
 					   llabs(p->pairs[k].left),
 					   p->pairs[k].left > 0 ? "more" : "less");
 		if (p->unlisted)
-			fsck_found(f, PROBLEM_CLUSTER_OWNERS,
+			p->is_wrong |= fsck_found(f, PROBLEM_CLUSTER_OWNERS,
 				   "%s cluster %u: %u blocks are of files that are not "
 				   "owners, %s for one",
 				   res->name, c, p->unlisted,
 				   fsck_addr_text((vmfs_addr){ p->unlisted_fd }, text));
 		fsck_rests_no_more(f, was);
+		if (p->is_wrong)
+			pairs_changed(f, c);
 	}
 }
 
@@ -181,6 +263,9 @@ void fsck_owners_done(struct fsck *f)
 	     c++)
 		free(f->pairs[c].pairs);
 	free(f->pairs);
-	for (unsigned int i = 0; i < FSCK_RESOURCE_COUNT; i++)
+	for (unsigned int i = 0; i < FSCK_RESOURCE_COUNT; i++) {
 		free(f->owners[i]);
+		free(f->owners_changed[i]);
+	}
+	free(f->block_owners);
 }

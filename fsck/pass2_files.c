@@ -32,6 +32,7 @@ struct walk {
 	/* Vol offset of the address that is looked at, and the pointer block it is in. */
 	uint64_t entry_off;
 	vmfs_addr holder;
+	uint64_t at; /* block of the file that it is of, where it is a large one */
 	uint64_t blocks, tbz, cow, pointer_blocks;
 	uint64_t large_blocks, in_large; /* VMFS-6; blocks that lie in them */
 	/* The large block met last, and for which 512 blocks of the file. */
@@ -59,14 +60,28 @@ static bool is_divided_otherwise(const struct fsck *f, enum fsck_resource_index 
 /* The address that is looked at goes, or gets a copy of what it names. */
 static void fix_address(struct walk *w, vmfs_addr addr, bool is_clone)
 {
-	const struct fsck_fix fix = { .vol_off = w->entry_off,
+	struct fsck_fix fix = { .vol_off = w->entry_off,
 				      .addr = addr,
 				      .holder = w->holder,
 				      .fd = w->number,
 				      .is_clone = is_clone,
 				      .is_tbz = addr_is_tbz(addr) };
+	/* Of a large block each address gets a small one. */
+	if (is_clone && addr_type(addr) == ADDR_LFB)
+		fix.addr = addr_fb_of_lfb(addr, (uint32_t)(w->at % VMFS6_SFB_PER_LFB));
 	if (!w->is_system)
 		fsck_fix_add(w->f, &fix);
+}
+
+/* An address of a size that its large block does not have: one of them is wrong. */
+static void fix_division(struct walk *w, vmfs_addr addr)
+{
+	const struct fsck_fix fix = { .vol_off = w->entry_off,
+				      .addr = addr,
+				      .holder = w->holder,
+				      .fd = w->is_system ? VMFS_FD_FDC : w->number,
+				      .is_division = true };
+	fsck_fix_add(w->f, &fix);
 }
 
 /* It is marked used, and was not named before? */
@@ -88,7 +103,7 @@ static bool mark_number(struct walk *w, vmfs_addr addr, enum fsck_resource_index
 			       i == FSCK_LFB ? "divided into small blocks"
 					     : "part of a large block that is not "
 					       "divided"))
-			fix_address(w, addr, false);
+			fix_division(w, addr);
 	} else if (!bitmap_get(map->allocated, number)) {
 		if (fsck_found(f, PROBLEM_ADDR_FREE, "%s: %s is marked free", w->object,
 			       text))
@@ -176,12 +191,17 @@ static void mark_large(struct walk *w, vmfs_addr addr, uint64_t at)
 {
 	uint64_t base = at / VMFS6_SFB_PER_LFB;
 	w->in_large++;
+	w->at = at;
 	if (w->large.raw == addr.raw && w->large_base == base)
 		return;
+	size_t fixes = w->f->fix_count;
 	w->large = addr;
 	w->large_base = base;
 	w->large_blocks++;
 	(void)mark(w, addr);
+	/* What is taken away goes address by address. */
+	if (w->f->fix_count != fixes)
+		w->large.raw = 0;
 }
 
 /* The address of data block `at` of the file, of the wanted type. */
@@ -806,6 +826,11 @@ int fsck_pass2_files(struct fsck *f)
 	uint8_t *fds = calloc(2 * (size_t)fdc->per_cluster, fdc->resource_size);
 	f->fds = calloc(fdc->count, sizeof(*f->fds));
 	int err = fds && f->fds ? 0 : -ENOMEM;
+	if (!err && f->options->plan && f->pairs) {
+		f->block_owners = calloc(f->volume.resources[FSCK_FBB].count,
+					 sizeof(*f->block_owners));
+		err = f->block_owners ? 0 : -ENOMEM;
+	}
 	uint32_t wanted = 0;
 	for (uint32_t c = 0; !err && c < fdc->cluster_count; c++) {
 		want_clusters(f, c, &wanted);

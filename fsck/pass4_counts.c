@@ -16,6 +16,15 @@
 
 typedef unsigned long long ull;
 
+static void put_parent(struct fsck *f, uint64_t number, uint32_t parent)
+{
+	struct fsck_file file;
+	if (fsck_fd_read(&f->volume, fsck_fd_addr(f, number), &file) != 0)
+		return;
+	file.meta.parent = le32_of(parent);
+	fsck_put_fd(f, number, &file.meta);
+}
+
 /* VMFS-6: the FD and the owner list of its cluster name its directory; those of the
  * system files none. */
 static void check_parent(struct fsck *f, uint64_t number, const char *at)
@@ -27,16 +36,17 @@ static void check_parent(struct fsck *f, uint64_t number, const char *at)
 	if (fd->refs > 1)
 		return;
 	(void)fsck_addr_text((vmfs_addr){ wanted }, wanted_text);
-	if (fd->parent_said != wanted)
-		fsck_found(f, PROBLEM_FD_PARENT,
-			   "%s: its directory is said to be %s, is %s", at,
-			   fsck_addr_text((vmfs_addr){ fd->parent_said }, said),
-			   wanted_text);
+	if (fd->parent_said != wanted &&
+	    fsck_found(f, PROBLEM_FD_PARENT, "%s: its directory is said to be %s, is %s",
+		       at, fsck_addr_text((vmfs_addr){ fd->parent_said }, said),
+		       wanted_text))
+		put_parent(f, number, wanted);
 	uint32_t owner = f->owners[FSCK_FDC] ? f->owners[FSCK_FDC][number] : wanted;
-	if (owner != wanted)
-		fsck_found(f, PROBLEM_RESOURCE_OWNER,
-			   "%s: the owner is said to be %s, is %s", at,
-			   fsck_addr_text((vmfs_addr){ owner }, said), wanted_text);
+	if (owner != wanted && fsck_found(f, PROBLEM_RESOURCE_OWNER,
+					  "%s: the owner is said to be %s, is %s", at,
+					  fsck_addr_text((vmfs_addr){ owner }, said),
+					  wanted_text))
+		fsck_owner_set(f, FSCK_FDC, number, wanted);
 }
 
 /* The links of a descriptor become those that it has. */

@@ -4,8 +4,9 @@
  *
  * The order in which they are made then:
  *
+ *   0. copies, into blocks that are free: of what is there before anything else
  *   1. states of resources: what becomes used, nothing becomes free
- *   2. what lies in blocks that were free: copies, new directories, their descriptors
+ *   2. what else lies in blocks that were free: new directories, their descriptors
  *   3. entries of directories
  *   4. pointer blocks
  *   5. file descriptors
@@ -67,8 +68,8 @@ struct copy {
 	uint64_t to_off, from_off, len;
 };
 
-/* Beside enum plan_step: what becomes used; as all of it ends. */
-enum { STEP_FIRST = PLAN_STEPS, STEP_ALL };
+/* Beside enum plan_step: copies; what becomes used; as all of it ends. */
+enum { STEP_COPIES = PLAN_STEPS, STEP_FIRST, STEP_ALL };
 
 struct plan_writer {
 	struct plan *plan;
@@ -378,7 +379,8 @@ static int runs_add(struct runs *r, const struct sector *s, const uint8_t *image
 	return err;
 }
 
-static int copies_each(struct runs *r)
+/* is_last: what they hold when all is done, which may be other than the copy. */
+static int copies_each(struct runs *r, bool is_last)
 {
 	int err = 0;
 	for (unsigned int i = 0; i < r->plan->copy_count; i++) {
@@ -388,11 +390,14 @@ static int copies_each(struct runs *r)
 				.device = c->to->index,
 				.off = c->to_off + at,
 				.len = (uint32_t)min_u64(PLAN_RUN_MAX, c->len - at),
-				.bytes = r->buf,
-				.first = r->buf,
+				.bytes = is_last ? r->buf : r->first,
+				.first = r->first,
 			};
-			err = bdev_read(c->from->below, r->buf, r->run.len,
+			err = bdev_read(c->from->below, r->first, r->run.len,
 					c->from_off + at);
+			if (!err && is_last)
+				err = bdev_read(&c->to->bd, r->buf, r->run.len,
+						r->run.off);
 			if (!err)
 				err = r->fn(r->arg, &r->run);
 		}
@@ -411,11 +416,12 @@ static int step_each(struct plan *p, unsigned int step,
 	if (!r.buf)
 		return -ENOMEM;
 	r.first = r.buf + PLAN_RUN_MAX;
-	if (step == PLAN_NEW || step == STEP_ALL)
-		err = copies_each(&r);
+	if (step == STEP_COPIES || step == STEP_ALL)
+		err = copies_each(&r, step == STEP_ALL);
 	for (struct sector *s = p->sectors; !err && s; s = s->hh.next) {
 		uint8_t image[SECTOR];
-		if (step == STEP_ALL ? is_change(s) : image_of(s, step, image))
+		if (step == STEP_ALL ? is_change(s) && !s->is_in_copy
+				     : image_of(s, step, image))
 			err = runs_add(&r, s, step == STEP_ALL ? s->bytes : image);
 	}
 	if (!err)
@@ -451,7 +457,11 @@ int plan_apply(struct plan *p, int (*before)(void *arg), void *arg)
 {
 	struct plan_writer w = { .plan = p, .before = before, .arg = arg };
 	HASH_SORT(p->sectors, sector_order);
-	int err = step_each(p, STEP_FIRST, write_run, &w);
+	int err = step_each(p, STEP_COPIES, write_run, &w);
+	if (!err)
+		err = flush_all(p);
+	if (!err)
+		err = step_each(p, STEP_FIRST, write_run, &w);
 	if (!err)
 		err = flush_all(p);
 	for (unsigned int step = 0; !err && step < PLAN_STEPS; step++) {

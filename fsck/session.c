@@ -255,6 +255,15 @@ static int repair(struct session *s)
 	return write_all(s);
 }
 
+/* A volume of VMFS-6 says so, where no other system has anything. */
+static bool is_made_here(const struct session *s)
+{
+	struct vmfs6_maker_disk maker;
+	return bdev_read(first_device(s), &maker, sizeof(maker),
+			 LVM_DATA_OFF + VMFS6_MAKER_OFF) == 0 &&
+	       memcmp(maker.magic, VMFS6_MAKER_MAGIC, sizeof(maker.magic)) == 0;
+}
+
 static int run(struct session *s)
 {
 	struct fsck_summary *first = &s->result->first;
@@ -266,11 +275,11 @@ static int run(struct session *s)
 	if (err)
 		return err;
 	s->result->last = *first;
-	if (first->version == 3 || first->version == 6)
-		return refuse(s, first->version == 3
-					 ? "VMFS-3 is checked and not repaired"
-					 : "VMFS-6 is checked and not "
-					   "repaired yet");
+	if (first->version == 3)
+		return refuse(s, "VMFS-3 is checked and not repaired");
+	if (first->version == 6 && !is_made_here(s))
+		return refuse(s, "VMFS-6 of another system's making is checked and not "
+				 "repaired");
 	if (first->is_resigning) {
 		err = refuse(s, "its new signature was not finished: vmkfstools "
 				"--resignature does that; nothing is repaired");

@@ -37,7 +37,8 @@ struct wrecker {
 	struct bdev *bd;
 	uint64_t (*place_off)(const void *volume, int place); /* dev offset */
 	void (*write)(void *volume); /* makes it anew on bd */
-	bool is_mended; /* wreck_all() has each of them repaired, too */
+	/* wreck_all() has each n-th of them repaired, too; FULL=1: all. 0: none */
+	unsigned int mended;
 };
 
 void wreck_poke(const struct wrecker *w, const struct poke *p);

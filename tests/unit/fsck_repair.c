@@ -104,7 +104,7 @@ static int scene_make(void **state)
 	struct scene *s = &scene;
 	struct vmfs_stat st;
 	uint32_t version = *state ? *(uint32_t *)*state : 5;
-	testvol_new_version(&s->tv, version, version == 6 ? 6 : PES);
+	testvol_new_version(&s->tv, version, version == 6 ? 8 : PES);
 	fill(s->tv.vol, 0, 3);
 	testvol_unmount(&s->tv);
 	wreckage_find(&s->w, s->tv.bd, false);
@@ -277,7 +277,7 @@ static void a_repair_that_dies_is_ended_by_the_next(void **state)
 
 int main(void)
 {
-	static uint32_t five = 5;
+	static uint32_t five = 5, six = 6;
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test_prestate_setup_teardown(
 			random_damage_is_repaired_and_no_whole_file_is_lost, scene_make,
@@ -285,6 +285,9 @@ int main(void)
 		cmocka_unit_test_prestate_setup_teardown(
 			a_repair_that_dies_is_ended_by_the_next, scene_make, scene_free,
 			&five),
+		cmocka_unit_test_prestate_setup_teardown(
+			random_damage_is_repaired_and_no_whole_file_is_lost, scene_make,
+			scene_free, &six),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);

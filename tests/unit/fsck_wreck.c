@@ -325,7 +325,7 @@ static struct wrecker wrecker_of(struct handmade *h)
 				 .bd = h->bd,
 				 .place_off = place_off,
 				 .write = write_again,
-				 .is_mended = true };
+				 .mended = 1 };
 }
 
 static void poke(struct handmade *h, const struct poke *p)

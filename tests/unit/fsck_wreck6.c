@@ -301,7 +301,8 @@ static void every_wreck_is_named(void **state)
 	const struct wrecker wrecker = { .volume = h,
 					 .bd = h->bd,
 					 .place_off = place_off,
-					 .write = write_again };
+					 .write = write_again,
+					 .mended = 7 };
 	wreck_all(&wrecker, wrecks, ARRAY_SIZE(wrecks));
 }
 
