@@ -27,6 +27,7 @@
 #define VALID_S 1.0
 #define IMMUTABLE_S 1e6
 #define ENTRIES 64u /* of one call of vmfs_readdir */
+#define PLUS_SIZE 160u /* of one with attributes and a short name */
 #define READ_MAX (1u << 20)
 #define IN_FLIGHT_MAX 64u
 #define DIRECT_PROTO_MINOR 40u /* Linux 6.9 */
@@ -153,6 +154,8 @@ static void do_init(void *userdata, struct fuse_conn_info *conn)
 	conn->time_gran = 1000000000; /* whole seconds */
 	/* The kernel takes the bits off that a write ends; we do not look for them. */
 	conn->want &= ~(unsigned int)FUSE_CAP_HANDLE_KILLPRIV;
+	/* Many look at each name right after a listing: together they are cheap. */
+	conn->want &= ~(unsigned int)FUSE_CAP_READDIRPLUS_AUTO;
 }
 
 static void do_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -198,8 +201,38 @@ struct filling {
 	fuse_req_t req;
 	char *buf;
 	size_t size, used;
-	bool is_plus;	/* with attributes */
+	bool is_plus;	/* with attributes: */
+	const struct vmfs_dirent *entries;
+	unsigned int count;
+	struct vmfs_stat st[ENTRIES];
+	int err[ENTRIES];
 };
+
+/* Attributes of all that were read from the folder at a time. */
+static void look_at_entries(struct filling *f, const struct vmfs_dirent *entries,
+			    unsigned int count)
+{
+	struct vmfs_node nodes[ENTRIES];
+	f->entries = entries;
+	f->count = f->is_plus ? count : 0;
+	for (unsigned int i = 0; i < f->count; i++)
+		nodes[i] = (struct vmfs_node){ entries[i].addr, entries[i].generation };
+	vmfs_node_stat_many(mount_of(f->req)->vol, nodes, f->count, f->st, f->err);
+}
+
+static int stat_entry(struct filling *f, const struct vmfs_dirent *entry,
+		      struct vmfs_stat *ret_st)
+{
+	struct vmfs_node node = { entry->addr, entry->generation };
+	for (unsigned int i = 0; i < f->count; i++) {
+		if (entry != &f->entries[i])
+			continue;
+		if (!f->err[i])
+			*ret_st = f->st[i];
+		return f->err[i];
+	}
+	return vmfs_node_stat(mount_of(f->req)->vol, node, ret_st);
+}
 
 /* 0: it does not fit; -ENOENT: it is gone meanwhile. */
 static int64_t add_entry(struct filling *f, const struct vmfs_dirent *entry)
@@ -211,8 +244,7 @@ static int64_t add_entry(struct filling *f, const struct vmfs_dirent *entry)
 	struct vmfs_stat st = { .addr = entry->addr, .type = entry->type };
 	off_t next = (off_t)entry->cookie;
 	if (f->is_plus && !is_bare) {
-		struct vmfs_node node = { entry->addr, entry->generation };
-		int err = vmfs_node_stat(m->vol, node, &st);
+		int err = stat_entry(f, entry, &st);
 		if (err == -ENOENT)
 			return err;
 		is_bare = err; /* the name is there: who looks at it is told */
@@ -251,6 +283,14 @@ static bool put_entries(struct filling *f, fuse_ino_t ino, uint64_t begin,
 	return put_entry(f, entry);
 }
 
+/* So many are read that about all of them fit: the rest would be read again. */
+static unsigned int entries_that_fit(const struct filling *f)
+{
+	return f->is_plus ? (unsigned int)min_u64(ENTRIES,
+						  (f->size - f->used) / PLUS_SIZE + 1)
+			  : ENTRIES;
+}
+
 /* Entries from `cookie` on; 0 or -errno. */
 static int fill_entries(struct filling *f, fuse_ino_t ino, uint64_t cookie)
 {
@@ -259,7 +299,10 @@ static int fill_entries(struct filling *f, fuse_ino_t ino, uint64_t cookie)
 	bool is_full = false;
 	while (n > 0 && !is_full) {
 		n = vmfs_node_readdir(mount_of(f->req)->vol, node_of_ino(ino),
-				      cookie & ~BESIDE_IS_PUT, entries, ENTRIES);
+				      cookie & ~BESIDE_IS_PUT, entries,
+				      entries_that_fit(f));
+		if (n > 0)
+			look_at_entries(f, entries, (unsigned int)n);
 		for (int i = 0; i < n && !is_full; i++) {
 			is_full = !put_entries(f, ino, cookie, &entries[i]);
 			cookie = is_full ? cookie : entries[i].cookie;

@@ -5,8 +5,10 @@
  *
  * A file that is open here for writing is longer than its FD says: file_patch_stat().
  */
+#include <errno.h>
 #include <string.h>
 
+#include "base/align.h"
 #include "vmfs/file_impl.h"
 #include "vmfs/lock.h"
 #include "vmfs/path.h"
@@ -112,6 +114,74 @@ int vmfs_node_stat(struct vmfs_volume *vol, struct vmfs_node node,
 	file_patch_stat(vol, &look.st);
 	*ret_st = look.st;
 	return 0;
+}
+
+/* ---- many nodes ---- */
+
+#define WINDOW_MAX (512u << 10) /* bytes read for the file descriptors of some nodes */
+#define WINDOW_NODES 4u		/* from so many on */
+
+struct look_nodes {
+	const struct vmfs_node *nodes;
+	unsigned int count;
+	uint64_t from, len; /* where the descriptors of most lie */
+	struct vmfs_stat *st;
+	int *err;
+};
+
+/* The stretch behind the first one that has the most of them. */
+static void find_window(struct vmfs_volume *vol, struct look_nodes *look)
+{
+	const uint64_t size = vol->shape->fd_body_off + vol->shape->fd_body_size;
+	uint64_t low = UINT64_MAX, high = 0;
+	unsigned int count = 0;
+
+	for (unsigned int i = 0; i < look->count; i++) {
+		struct fd_ref ref = ref_of(look->nodes[i]);
+		struct vmfs_lock_id id;
+
+		if (fd_lock_id(vol, &ref, &id))
+			continue;
+		uint64_t from = min_u64(low, id.vol_off);
+		uint64_t to = max_u64(high, id.vol_off + size);
+		if (to - from > WINDOW_MAX)
+			continue;
+		low = from;
+		high = to;
+		count++;
+	}
+	look->from = low;
+	look->len = count >= WINDOW_NODES ? high - low : 0;
+}
+
+static int stats_build(struct vmfs_txn *t, void *arg)
+{
+	struct look_nodes *look = arg;
+	int rc = vmfs_txn_window(t, look->from, look->len);
+	for (unsigned int i = 0; rc == 0 && i < look->count; i++) {
+		struct fd_ref ref = ref_of(look->nodes[i]);
+		const struct fd_body_disk *fdd;
+		rc = fd_read(t, &ref, &fdd);
+		if (rc == 0)
+			fd_stat(fdd, &look->st[i]);
+		look->err[i] = rc;
+		rc = rc == -ENOENT ? 0 : rc;
+	}
+	return rc;
+}
+
+void vmfs_node_stat_many(struct vmfs_volume *vol, const struct vmfs_node *nodes,
+			 unsigned int count, struct vmfs_stat *ret_st, int *ret_err)
+{
+	struct look_nodes look = { nodes, count, 0, 0, ret_st, ret_err };
+	find_window(vol, &look);
+	int rc = count > 1 ? view_run(vol, stats_build, &look) : -EAGAIN;
+	for (unsigned int i = 0; i < count; i++) {
+		if (rc < 0)
+			ret_err[i] = vmfs_node_stat(vol, nodes[i], &ret_st[i]);
+		else if (ret_err[i] == 0)
+			file_patch_stat(vol, &ret_st[i]);
+	}
 }
 
 int vmfs_node_lock_info(struct vmfs_volume *vol, struct vmfs_node node,

@@ -22,6 +22,12 @@ static inline struct vmfs_node vmfs_node_of(const struct vmfs_stat *st)
 
 int vmfs_node_stat(struct vmfs_volume *vol, struct vmfs_node node,
 		   struct vmfs_stat *ret_st) __attribute__((warn_unused_result));
+/*
+ * The same of many, such as a folder names: ret_st[i], or ret_err[i] if that is not 0. As
+ * of one moment, if it can be had; neighbours are read together. Blocks.
+ */
+void vmfs_node_stat_many(struct vmfs_volume *vol, const struct vmfs_node *nodes,
+			 unsigned int count, struct vmfs_stat *ret_st, int *ret_err);
 int vmfs_node_lookup(struct vmfs_volume *vol, struct vmfs_node dir, const char *name,
 		     struct vmfs_stat *ret_st) __attribute__((warn_unused_result));
 /* As vmfs_readdir. */

@@ -79,6 +79,7 @@ void txn_reset(struct vmfs_txn *t)
 		free(t->data[i].bytes);
 	for (unsigned int i = 0; i < t->log_count; i++)
 		logview_done(&t->logs[i].view);
+	txn_window_done(t);
 	txn_index_reset(t);
 	t->lock_count = t->piece_count = t->data_count = t->log_count = 0;
 	t->is_busy = t->frees_metadata = t->takes_blocks = t->frees_blocks = false;
@@ -134,6 +135,16 @@ static int take_first(struct vmfs_txn *t, struct txn_lock *l)
 	return err;
 }
 
+static int read_lock(struct vmfs_txn *t, struct txn_lock *l, bool is_new)
+{
+	const uint8_t *seen = txn_window_lock(t, l->id.vol_off);
+
+	if (!seen)
+		return lock_read(t->vol, &l->id, is_new, &l->image);
+	memcpy(&l->image, seen, sizeof(l->image));
+	return lock_verify(t->vol, &l->id, &l->image);
+}
+
 /* Learns what the lock sector says: from the table if it is ours, else from disk. */
 static int learn(struct vmfs_txn *t, struct txn_lock *l, bool is_new)
 {
@@ -149,7 +160,7 @@ static int learn(struct vmfs_txn *t, struct txn_lock *l, bool is_new)
 	}
 	if (err == -EAGAIN)
 		return txn_busy(t, &l->id);
-	err = lock_read(vol, &l->id, is_new, &l->image);
+	err = read_lock(t, l, is_new);
 	if (!err)
 		err = lock_judge(vol, &l->id, &l->image, &l->seen, &t->holder);
 	/* Ours on disk but not in the table: a ghost that ran. The commit may not compare
@@ -239,8 +250,15 @@ static int fill_piece(struct vmfs_txn *t, struct txn_piece *p, const struct txn_
 	if (txn_is_settled(l) && vmfs_cache_get(t->vol->cache, p->vol_off, p->len,
 					    l->id.vol_off, token, p->now))
 		return 0;
-	int err = l->log ? view_fill(t, l, p->vol_off, p->len, p->now)
-			 : vmfs_gate_read(t->vol, p->vol_off, p->now, p->len);
+	const uint8_t *seen = txn_window_piece(t, p->vol_off, p->len);
+	int err = 0;
+
+	if (l->log)
+		err = view_fill(t, l, p->vol_off, p->len, p->now);
+	else if (seen)
+		memcpy(p->now, seen, p->len);
+	else
+		err = vmfs_gate_read(t->vol, p->vol_off, p->now, p->len);
 	if (!err && l->is_pinned)
 		vmfs_cache_put(t->vol->cache, p->vol_off, p->len, l->id.vol_off, token,
 			       p->now);

@@ -128,6 +128,13 @@ int vmfs_txn_index_made(struct vmfs_txn *t, const struct vmfs_lock_id *lock,
 int vmfs_txn_index_change(struct vmfs_txn *t, const struct vmfs_lock_id *lock,
 			  const struct dir_index_change *change)
 	__attribute__((warn_unused_result));
+/*
+ * In a view, before anything else: many objects in this stretch of the volume will be
+ * read. It is read three times as a whole, instead of each lock twice and each object
+ * once. 0 or -errno. Blocks.
+ */
+int vmfs_txn_window(struct vmfs_txn *t, uint64_t vol_off, uint64_t len)
+	__attribute__((warn_unused_result));
 /* True while a view runs: edits are not allowed. */
 bool vmfs_txn_is_view(struct vmfs_txn *t);
 

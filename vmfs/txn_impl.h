@@ -56,8 +56,18 @@ struct txn_log {
 	unsigned int seen; /* records of it when the pieces were read */
 };
 
+/*
+ * A view's: a stretch of the volume with many small objects, read as a whole: once for
+ * their locks, then for what is under them, and in the end for their locks again.
+ */
+struct txn_window {
+	uint64_t vol_off, len; /* len 0: none */
+	uint8_t *locks, *pieces;
+};
+
 struct vmfs_txn {
 	struct vmfs_volume *vol;
+	struct txn_window window;
 	bool is_view, is_patient; /* patient: lock first, then read, whatever it is */
 	bool frees_metadata; /* vmfs_txn_frees_metadata() */
 	bool takes_blocks, frees_blocks; /* vmfs_txn_takes_blocks() ... */
@@ -108,6 +118,12 @@ void txn_index_keep(struct vmfs_txn *t, bool is_committed);
 /* Forgets them and the changes. */
 void txn_index_reset(struct vmfs_txn *t);
 
+/* What the window has there, of its first or its second read; or NULL. */
+const uint8_t *txn_window_lock(const struct vmfs_txn *t, uint64_t vol_off);
+const uint8_t *txn_window_piece(const struct vmfs_txn *t, uint64_t vol_off, uint32_t len);
+/* Reads it once more: then txn_window_lock() has the locks as they are now. Blocks. */
+int txn_window_again(struct vmfs_txn *t) __attribute__((warn_unused_result));
+void txn_window_done(struct vmfs_txn *t);
 /* A view met a lock that another host has exclusively: its log is needed. Blocks. */
 int view_meet_holder(struct vmfs_txn *t, struct txn_lock *l)
 	__attribute__((warn_unused_result));

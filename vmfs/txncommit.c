@@ -60,14 +60,20 @@ static int take_locks(struct vmfs_txn *t)
 /* VALIDATE: what was only read under must still be as it was. */
 int txn_validate(struct vmfs_txn *t, bool *ret_is_changed)
 {
+	int err = txn_window_again(t);
+
 	*ret_is_changed = false;
-	for (unsigned int i = 0; i < t->lock_count; i++) {
+	for (unsigned int i = 0; !err && i < t->lock_count; i++) {
 		struct txn_lock *l = &t->locks[i];
 		struct vmfs_lock_disk now;
 
 		if (l->is_pinned)
 			continue;
-		int err = vmfs_gate_read(t->vol, l->id.vol_off, &now, sizeof(now));
+		const uint8_t *seen = txn_window_lock(t, l->id.vol_off);
+		if (seen)
+			memcpy(&now, seen, sizeof(now));
+		else
+			err = vmfs_gate_read(t->vol, l->id.vol_off, &now, sizeof(now));
 		if (err)
 			return err;
 		if (le64_get(now.token) != le64_get(l->image.token) ||
@@ -76,6 +82,8 @@ int txn_validate(struct vmfs_txn *t, bool *ret_is_changed)
 			return 0;
 		}
 	}
+	if (err)
+		return err;
 	/* What came from the cache under our own locks is as old as the lease. */
 	int trust = vmfs_gate_trust(t->vol);
 	if (trust != -EAGAIN)

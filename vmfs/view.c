@@ -25,6 +25,7 @@
  */
 #include "vmfs/view.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -128,6 +129,65 @@ int view_fill(struct vmfs_txn *t, const struct txn_lock *l, uint64_t vol_off,
 		logview_apply(&log->view, l->id.vol_off, le64_get(l->image.token),
 			      vol_off, len, buf);
 	return err;
+}
+
+/* ---- many at once ---- */
+
+int vmfs_txn_window(struct vmfs_txn *t, uint64_t vol_off, uint64_t len)
+{
+	struct txn_window *w = &t->window;
+
+	assert(!t->lock_count && !w->len);
+	if (!t->is_view || t->is_fuzzy || !len)
+		return 0; /* one by one */
+	w->locks = malloc(len);
+	w->pieces = malloc(len);
+	int err = w->locks && w->pieces ? 0 : -ENOMEM;
+	if (!err)
+		err = vmfs_gate_read(t->vol, vol_off, w->locks, len);
+	if (!err)
+		err = vmfs_gate_read(t->vol, vol_off, w->pieces, len);
+	if (err) {
+		txn_window_done(t);
+		return err;
+	}
+	w->vol_off = vol_off;
+	w->len = len;
+	return 0;
+}
+
+static const uint8_t *in_window(const struct vmfs_txn *t, const uint8_t *bytes,
+				uint64_t vol_off, uint64_t len)
+{
+	const struct txn_window *w = &t->window;
+
+	if (!w->len || vol_off < w->vol_off || vol_off + len > w->vol_off + w->len)
+		return NULL;
+	return bytes + (vol_off - w->vol_off);
+}
+
+const uint8_t *txn_window_lock(const struct vmfs_txn *t, uint64_t vol_off)
+{
+	return in_window(t, t->window.locks, vol_off, sizeof(struct vmfs_lock_disk));
+}
+
+const uint8_t *txn_window_piece(const struct vmfs_txn *t, uint64_t vol_off, uint32_t len)
+{
+	return in_window(t, t->window.pieces, vol_off, len);
+}
+
+int txn_window_again(struct vmfs_txn *t)
+{
+	struct txn_window *w = &t->window;
+
+	return w->len ? vmfs_gate_read(t->vol, w->vol_off, w->locks, w->len) : 0;
+}
+
+void txn_window_done(struct vmfs_txn *t)
+{
+	free(t->window.locks);
+	free(t->window.pieces);
+	t->window = (struct txn_window){ 0 };
 }
 
 /* ---- judging ---- */

@@ -9,6 +9,8 @@
 static void faulty_submit(struct bdev *bd, struct bdev_io *io)
 {
 	struct iofault *f = (struct iofault *)bd;
+	if (f->before)
+		f->before(f->arg, io);
 	if (++f->count == f->fail_at)
 		f->until = clock_now() + f->for_ns;
 	if (f->fail_at == 0 || f->count < f->fail_at ||

@@ -14,6 +14,9 @@ struct iofault {
 	uint64_t count, fail_at; /* fail_at 0: none fails */
 	uint64_t for_ns;	 /* so long all fail from that one on; 0: it alone */
 	uint64_t until;
+	/* Called before each I/O, by whoever submits it; may wait. NULL: nobody. */
+	void (*before)(void *arg, const struct bdev_io *io);
+	void *arg;
 };
 
 /* Takes below; closing what it returns closes it. Counts from now on. */

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Many files looked at together (vmfs_node_stat_many) while another host changes them:
+ * each is as it was at some moment of the look, never older, and what is remembered of
+ * it afterwards is no older either.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "tests/sim/cluster.h"
+#include "tests/sim/iofault.h"
+#include "vmfs/cache.h"
+#include "vmfs/fd.h"
+#include "vmfs/node.h"
+#include "vmfs/path.h"
+#include "vmfs/volume.h"
+
+#define S NS_PER_S
+#define FILES 24u
+#define CHANGES 80u
+#define WINDOW 16384u /* reads of at least so many bytes are of many descriptors */
+#define READS 3u
+
+struct story {
+	struct cluster *c;
+	struct vmfs_node nodes[FILES];
+	uint32_t begun[FILES], ended[FILES]; /* the newest change */
+	bool is_lazy, is_ready, is_over;
+	unsigned int looks;
+	/* The change that comes before the n-th large read. */
+	unsigned int reads, at, asked;
+	bool is_done;
+	struct iofault fault;
+};
+
+static void make_files(struct story *s, struct vmfs_volume *vol)
+{
+	for (unsigned int i = 0; i < FILES; i++) {
+		struct vmfs_stat st;
+		char path[16];
+
+		(void)snprintf(path, sizeof(path), "/f%u", i);
+		SIM_CHECK(!vmfs_mkdir(vol, path, 0700));
+		SIM_CHECK(!vmfs_stat(vol, path, &st));
+		s->nodes[i] = vmfs_node_of(&st);
+	}
+}
+
+static void write_all(void *arg)
+{
+	struct story *s = arg;
+	struct cluster_mount m = { .is_lazy = s->is_lazy };
+
+	SIM_CHECK(!cluster_mount(s->c, &m));
+	make_files(s, m.vol);
+	s->is_ready = true;
+	for (uint32_t k = 1; k <= CHANGES; k++) {
+		unsigned int i = (unsigned int)sim_random(FILES);
+		struct vmfs_attr attr = { .has_owner = true, .uid = k, .gid = k };
+
+		s->begun[i] = k;
+		int err = vmfs_node_setattr(m.vol, s->nodes[i], &attr);
+		SIM_CHECK(!err);
+		s->ended[i] = k;
+		/* Now and then its locks go back. */
+		task_sleep_until(clock_now() + (sim_chance(50000)
+							? 5 * S
+							: sim_random(3 * NS_PER_MS)));
+	}
+	s->is_over = true;
+	SIM_CHECK(!cluster_unmount(&m));
+}
+
+static void check(struct story *s, unsigned int i, const struct vmfs_stat *st,
+		  uint32_t least)
+{
+	if (st->uid < least || st->uid > s->begun[i] || st->uid != st->gid)
+		sim_fail("file %u: change %u (%u), at least %u, at most %u", i, st->uid,
+			 st->gid, least, s->begun[i]);
+}
+
+static void look_at_all(struct story *s, struct vmfs_volume *vol)
+{
+	struct vmfs_stat st[FILES], one;
+	uint32_t least[FILES];
+	int err[FILES];
+
+	for (unsigned int i = 0; i < FILES; i++)
+		least[i] = s->ended[i];
+	vmfs_node_stat_many(vol, s->nodes, FILES, st, err);
+	for (unsigned int i = 0; i < FILES; i++) {
+		SIM_CHECK(!err[i]);
+		check(s, i, &st[i], least[i]);
+	}
+	for (unsigned int i = 0; i < FILES; i++) {
+		uint32_t now = s->ended[i];
+
+		SIM_CHECK(!vmfs_node_stat(vol, s->nodes[i], &one));
+		check(s, i, &one, now);
+	}
+	s->looks++;
+}
+
+static void look_on_and_on(void *arg)
+{
+	struct story *s = arg;
+	struct cluster_mount m = { 0 };
+
+	SIM_CHECK(!cluster_mount(s->c, &m));
+	while (!s->is_over) {
+		look_at_all(s, m.vol);
+		task_sleep_until(clock_now() + sim_random(S / 10));
+	}
+	look_at_all(s, m.vol);
+	SIM_CHECK(!cluster_unmount(&m));
+}
+
+static void stage(const bool *is_lazy, void (*write)(void *), void (*read)(void *))
+{
+	struct story *s = calloc(1, sizeof(*s));
+	struct sim_host *writer = sim_host_new("writer", 0);
+
+	SIM_CHECK(s);
+	s->is_lazy = *is_lazy;
+	s->c = cluster_new(BDEV_CAW_ATS);
+	struct task *t = sim_host_start(writer, "write", write, s);
+	while (!s->is_ready)
+		task_sleep_until(clock_now() + NS_PER_MS);
+	SIM_CHECK(sim_host_run(sim_host_new("reader", 0), "look", read, s));
+	task_join(t);
+	SIM_CHECK(s->looks > READS);
+	cluster_check(s->c, false);
+	cluster_free(s->c);
+	free(s);
+}
+
+static void looking(void *arg)
+{
+	stage(arg, write_all, look_on_and_on);
+}
+
+static void many_are_looked_at_beside_a_writer(void **state)
+{
+	bool is_lazy = false;
+
+	(void)state;
+	sim_each_seed(1, 3, looking, &is_lazy);
+}
+
+static void many_are_looked_at_beside_a_lazy_writer(void **state)
+{
+	bool is_lazy = true;
+
+	(void)state;
+	sim_each_seed(100, 3, looking, &is_lazy);
+}
+
+/* ---- one change, at each moment of a look ---- */
+
+/* All files once, and their locks given back: nothing of them is held. */
+static void change_all(struct story *s, struct vmfs_volume *vol, uint32_t k)
+{
+	struct vmfs_attr attr = { .has_owner = true, .uid = k, .gid = k };
+
+	for (unsigned int i = 0; i < FILES; i++) {
+		struct fd_ref ref = path_dir(s->nodes[i]);
+		struct vmfs_lock_id id;
+
+		s->begun[i] = k;
+		SIM_CHECK(!vmfs_node_setattr(vol, s->nodes[i], &attr));
+		SIM_CHECK(!fd_lock_id(vol, &ref, &id) && !vmfs_lock_let_go(vol, &id));
+		s->ended[i] = k;
+	}
+}
+
+static void write_when_asked(void *arg)
+{
+	struct story *s = arg;
+	struct cluster_mount m = { .is_lazy = s->is_lazy };
+
+	SIM_CHECK(!cluster_mount(s->c, &m));
+	make_files(s, m.vol);
+	change_all(s, m.vol, 1);
+	s->is_ready = true;
+	for (uint32_t k = 2; !s->is_over; task_sleep_until(clock_now() + NS_PER_MS)) {
+		if (!s->asked || s->is_done)
+			continue;
+		change_all(s, m.vol, k++);
+		s->is_done = true;
+	}
+	SIM_CHECK(!cluster_unmount(&m));
+}
+
+static void before_read(void *arg, const struct bdev_io *io)
+{
+	struct story *s = arg;
+
+	if (io->op != BDEV_READ || io->len < WINDOW || ++s->reads != s->at)
+		return;
+	s->asked++;
+	while (!s->is_done)
+		task_sleep_until(clock_now() + NS_PER_MS);
+}
+
+static void look_between(void *arg)
+{
+	struct story *s = arg;
+	struct cluster_mount m = { .fault = &s->fault };
+
+	s->fault.before = before_read;
+	s->fault.arg = s;
+	SIM_CHECK(!cluster_mount(s->c, &m));
+	look_at_all(s, m.vol);
+	for (s->at = 1; s->at <= READS; s->at++) {
+		s->reads = s->asked = 0;
+		s->is_done = false;
+		vmfs_cache_drop_all(m.vol->cache);
+		look_at_all(s, m.vol);
+		SIM_CHECK(s->is_done);
+	}
+	s->is_over = true;
+	SIM_CHECK(!cluster_unmount(&m));
+}
+
+static void changed_between(void *arg)
+{
+	stage(arg, write_when_asked, look_between);
+}
+
+static void a_change_at_any_moment_is_seen(void **state)
+{
+	bool is_lazy = false;
+
+	(void)state;
+	sim_each_seed(200, 2, changed_between, &is_lazy);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(many_are_looked_at_beside_a_writer),
+		cmocka_unit_test(many_are_looked_at_beside_a_lazy_writer),
+		cmocka_unit_test(a_change_at_any_moment_is_seen),
+	};
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	cmocka_set_test_filter(getenv("SIM_CASE")); /* one case, for replays */
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
