@@ -197,10 +197,10 @@ void lease_renewed(struct vmfs_lease *l, uint64_t submitted)
 		unpark(l);
 }
 
-bool lease_cut(struct vmfs_lease *l)
+static bool cut_at_age(struct vmfs_lease *l, uint64_t least_ns)
 {
 	mutex_lock(&l->m);
-	bool is_first = !l->is_cut && !l->dead;
+	bool is_first = !l->is_cut && !l->dead && age_of(l) >= least_ns;
 	if (is_first) {
 		l->is_cut = true;
 		l->cut_at = clock_now();
@@ -208,6 +208,16 @@ bool lease_cut(struct vmfs_lease *l)
 	cond_broadcast(&l->c);
 	mutex_unlock(&l->m);
 	return is_first;
+}
+
+bool lease_cut(struct vmfs_lease *l)
+{
+	return cut_at_age(l, 0);
+}
+
+bool lease_cut_if_due(struct vmfs_lease *l)
+{
+	return cut_at_age(l, l->timing->cut_ns);
 }
 
 void lease_cut_done(struct vmfs_lease *l)

@@ -78,6 +78,8 @@ void lease_renewed(struct vmfs_lease *l, uint64_t submitted);
  * lease_cut_done() then.
  */
 bool lease_cut(struct vmfs_lease *l);
+/* The same, if T_cut is past still: a renewal may have come since somebody looked. */
+bool lease_cut_if_due(struct vmfs_lease *l);
 void lease_cut_done(struct vmfs_lease *l);
 bool lease_die(struct vmfs_lease *l, int err);
 /*

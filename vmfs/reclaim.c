@@ -137,9 +137,9 @@ void reclaim_unguard(struct vmfs_heartbeat *hb)
 
 /* ---- the cut ---- */
 
-static void cut(struct vmfs_heartbeat *hb)
+static void cut(struct vmfs_heartbeat *hb, bool is_first)
 {
-	if (!lease_cut(&hb->lease))
+	if (!is_first)
 		return;
 	reclaim_cut_devices(hb);
 	lease_cut_done(&hb->lease);
@@ -189,7 +189,7 @@ void reclaim_watch(void *heartbeat)
 		if (is_given_up)
 			heartbeat_die(hb, -ESTALE, "given up while the storage is away");
 		else
-			cut(hb);
+			cut(hb, lease_cut_if_due(l));
 		mutex_lock(&l->m);
 	}
 	mutex_unlock(&l->m);
@@ -312,7 +312,7 @@ void reclaim_try(struct vmfs_heartbeat *hb)
 {
 	struct vmfs_lease *l = &hb->lease;
 
-	cut(hb); /* the lease task may be a little late */
+	cut(hb, lease_cut(l)); /* the lease task may be a little late */
 	uint64_t since = l->cut_at; /* stands until we reopen */
 	int err = renew_anew(hb);
 	if (!err)
