@@ -264,6 +264,9 @@ static int look(struct vmfs_txn *t, vmfs_build_fn *build, void *arg, int *ret_er
 	if (!err && (*ret_err == -EUCLEAN || *ret_err == -EINVAL) &&
 	    (vol->member ? volume_refresh_held(vol) : volume_refresh(vol)) > 0)
 		is_changed = true;
+	/* Nor is a record in a log that has lost its lock: a member finds out. */
+	if (*ret_err == -EUCLEAN && t->log_count && vol->member)
+		is_changed = true;
 	if (!err && !is_changed)
 		txn_index_keep(t, false);
 	(void)txn_let_go(t, false);
