@@ -388,8 +388,8 @@ static void a_block_in_use_is_not_given_away(void **state)
 	fault = NO_FAULT;
 	sim_each_seed(1, SEEDS, race_on_a_slow_disk, NULL);
 	fault = FREED_IN_USE;
-	assert_true(
-		sim_some_seed_fails(1, RACE_SEEDS, race_on_a_slow_disk, NULL, "O2", &seed));
+	assert_true(sim_some_seed_fails(1, RACE_SEEDS, race_on_a_slow_disk, NULL, "O2",
+					&seed));
 	printf("# block freed before its I/O ended: found by O2, with seed %lu\n", seed);
 }
 
