@@ -225,9 +225,14 @@ static void adopt_work(void *arg)
 {
 	struct vm_job *job = arg;
 	struct vm *vm = job->vm;
-	job->rc = vm_check_locks(vm, false, job->why, sizeof(job->why));
-	if (job->rc == 0)
-		job->rc = hold_config(vm, job->why, sizeof(job->why));
+	char lost[VM_WHY_SIZE];
+	int check = vm_check_locks(vm, false, lost, sizeof(lost));
+	/* Who has it now is worth more than that somebody had it. */
+	job->rc = hold_config(vm, job->why, sizeof(job->why));
+	if (job->rc == 0 && check < 0) {
+		job->rc = check;
+		(void)snprintf(job->why, sizeof(job->why), "%s", lost);
+	}
 	for (uint32_t i = 0; job->rc == 0 && i < HARDWARE_DISKS_MAX && vm->disk_paths[i];
 	     i++)
 		job->rc = open_disk(vm, i, vm->disk_paths[i], job->why, sizeof(job->why));

@@ -8,6 +8,7 @@
 
 . "$(dirname "$0")/../lib/tap.sh"
 need mkfs.vmfs fsck.vmfs vmkfstools vmfs-rescue vmfs-dump sfdisk
+log_magic=VJH1
 bad=$BIN/../tests/rigs/vmfs-rescue
 
 written() { # when an image was last
@@ -24,12 +25,33 @@ zap() {
 	dd if=/dev/zero of="$1" bs=1M seek="$2" count=1 conv=notrunc status=none
 }
 
+# was_log COPY MIB: this block of it holds a log of ours, whatever the file had there.
+was_log() {
+	[ "$(dd if="$1" bs=512 skip=$(($2 * 2048 + 1)) count=1 status=none |
+		head -c 4)" = "$log_magic" ]
+}
+
+# same ORIGINAL COPY [OFF LEN]: equal, but for blocks that were a member's log since the
+# removal and are free again: nothing tells of that (vmfs-rescue(8)), and where a tool
+# puts its log is chance.
+same() {
+	local off=${3:-0} len=${4:-$(stat -c %s "$1")} at piece
+	cmp -s -i "$off" -n "$len" "$1" "$2" && return
+	for ((at = off; at < off + len; at += piece)); do
+		piece=$(((at / 1048576 + 1) * 1048576 - at))
+		((at + piece <= off + len)) || piece=$((off + len - at))
+		cmp -s -i $at -n $piece "$1" "$2" || was_log "$2" $((at / 1048576)) ||
+			return 1
+	done
+	[ "$(stat -c %s "$1")" = "$(stat -c %s "$2")" ]
+}
+
 # own_is_right MAP ORIGINAL COPY: what the map calls finished is right, all else zeros.
 own_is_right() {
 	local pos len status
 	while read -r pos len status; do
 		case $status in
-		+) cmp -s -i "$((pos))" -n "$((len))" "$2" "$3" || return 1 ;;
+		+) same "$2" "$3" "$((pos))" "$((len))" || return 1 ;;
 		*) cmp -s -i 0:"$((pos))" -n "$((len))" /dev/zero "$3" || return 1 ;;
 		esac
 	done < <(grep -v '^#' "$1" | tail -n +2)
@@ -93,17 +115,17 @@ for V in 5 6; do
 	for name in tiny sub small big; do
 		run vmfs-rescue undelete "$v" "/vm/$name" "$T/out/$name"
 		is "$rc" 0 "VMFS-$V: $name comes back"
-		ok "VMFS-$V: $name is what it was" cmp "$tree/vm/$name" "$T/out/$name"
+		ok "VMFS-$V: $name is what it was" same "$tree/vm/$name" "$T/out/$name"
 	done
 	run vmfs-rescue recover "$v" "$fd" "$T/out/by-fd"
-	ok "VMFS-$V: by its FD" cmp "$tree/vm/big" "$T/out/by-fd"
+	ok "VMFS-$V: by its FD" same "$tree/vm/big" "$T/out/by-fd"
 	run vmfs-rescue undelete "$v" -a "$T/out/all"
 	is "$rc" 0 "VMFS-$V: all at once"
 	for name in tiny sub small big; do
-		ok "VMFS-$V: $name" cmp "$tree/vm/$name" "$T/out/all/vm/$name.fd-"*
+		ok "VMFS-$V: $name" same "$tree/vm/$name" "$T/out/all/vm/$name.fd-"*
 	done
 	run vmfs-rescue undelete "$v" /vm/disk-flat.vmdk "$T/out/disk-flat.vmdk"
-	ok "VMFS-$V: a virtual disk" cmp "$tree/vm/big" "$T/out/disk-flat.vmdk"
+	ok "VMFS-$V: a virtual disk" same "$tree/vm/big" "$T/out/disk-flat.vmdk"
 	ok "VMFS-$V: with its holes" test "$(du -k "$T/out/big" | cut -f1)" -lt 8192
 	ok "VMFS-$V: no map is left" test ! -e "$T/out/big.map"
 	run vmfs-rescue -q vmdk -t lsilogic "$T/out/disk-flat.vmdk" "$T/out/disk.vmdk"

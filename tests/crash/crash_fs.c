@@ -70,7 +70,7 @@ static void a_crash_in_the_recovery_leaves_before_or_after(void **state)
 			   .again_every = getenv("FULL") ? 2 : 5 };
 
 	(void)state;
-	check_pairs(&run, getenv("FULL") ? 1 : 7, CRASHLIFE_OPS);
+	check_pairs(&run, getenv("FULL") ? 1 : 10, CRASHLIFE_OPS);
 }
 
 /* The same where a dead host's lease has to end first. */
@@ -79,7 +79,7 @@ static void a_crash_on_a_lun_leaves_before_or_after(void **state)
 	struct crashlife run = { .caw = BDEV_CAW_ATS };
 
 	(void)state;
-	check_pairs(&run, getenv("FULL") ? 1 : 12, CRASHLIFE_OPS);
+	check_pairs(&run, getenv("FULL") ? 1 : 17, CRASHLIFE_OPS);
 }
 
 /* VMFS-6: its own allocation, journals and directories. */
@@ -88,7 +88,7 @@ static void a_crash_on_vmfs6_leaves_before_or_after(void **state)
 	struct crashlife run = { .caw = BDEV_CAW_FILE, .is_6 = true };
 
 	(void)state;
-	check_pairs(&run, getenv("FULL") ? 1 : 6, getenv("FULL") ? 1 : CRASHLIFE_OPS);
+	check_pairs(&run, getenv("FULL") ? 1 : 9, getenv("FULL") ? 1 : CRASHLIFE_OPS);
 }
 
 /* The same with logs that are not flushed by each operation. */
@@ -97,7 +97,7 @@ static void a_lazy_crash_on_vmfs6_leaves_some_moment(void **state)
 	struct crashlife run = { .caw = BDEV_CAW_FILE, .is_6 = true, .is_lazy = true };
 
 	(void)state;
-	check_pairs(&run, getenv("FULL") ? 1 : 12, getenv("FULL") ? 1 : CRASHLIFE_OPS);
+	check_pairs(&run, getenv("FULL") ? 1 : 23, getenv("FULL") ? 1 : CRASHLIFE_OPS);
 }
 
 static void a_lazy_crash_leaves_some_moment(void **state)
@@ -124,7 +124,7 @@ static void a_crash_with_large_blocks_leaves_before_or_after(void **state)
 {
 	struct crashlife run = { .caw = BDEV_CAW_FILE, .is_6 = true, .is_large = true };
 	const char *only = getenv("CRASH_PAIR");
-	unsigned int first = CRASHLIFE_OPS, step = getenv("FULL") ? 1 : 4;
+	unsigned int first = CRASHLIFE_OPS, step = getenv("FULL") ? 1 : 7;
 
 	(void)state;
 	begin(&run);
