@@ -61,7 +61,7 @@ static void a_crash_leaves_before_or_after(void **state)
 	struct crashlife run = { .caw = BDEV_CAW_FILE };
 
 	(void)state;
-	check_pairs(&run, 1, getenv("FULL") ? 1 : CRASHLIFE_OPS);
+	check_pairs(&run, getenv("FULL") ? 1 : 2, getenv("FULL") ? 1 : CRASHLIFE_OPS);
 }
 
 static void a_crash_in_the_recovery_leaves_before_or_after(void **state)

@@ -179,7 +179,7 @@ static void lazy_hosts_survive_deaths_and_pauses(void **state)
 	};
 
 	(void)state;
-	run(1300, 8, &storm);
+	run(1300, 5, &storm);
 }
 
 /* What was synced is there after a power failure, of hosts and target or of it alone. */
@@ -195,7 +195,7 @@ static void lazy_hosts_lose_nothing_that_was_synced(void **state)
 	};
 
 	(void)state;
-	run(1400, 6, &storm);
+	run(1400, 4, &storm);
 }
 
 /* The target alone loses power, again and again: nobody loses anything but time. */

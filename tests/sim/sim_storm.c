@@ -21,7 +21,7 @@
 static void any_weather(void **state)
 {
 	(void)state;
-	sim_each_seed(1, 240, storm_run, NULL);
+	sim_each_seed(1, 160, storm_run, NULL);
 }
 
 /* The operations of all kinds, three hosts, deaths: how fast is it? */
