@@ -123,23 +123,25 @@ static int read_list(struct buf *text, struct iscsi_target **ret_targets)
 	return count;
 }
 
-int iscsi_discover(const char *host, uint16_t port, const char *initiator_name,
+int iscsi_discover(const struct iscsi_url *at, const char *initiator_name,
 		   struct reporter *r, struct iscsi_target **ret_targets)
 {
 	struct discovery d = { .owner = { up, down, pump } };
-	struct iscsi_params params = { .first_cmd_sn = 1 };
+	struct iscsi_params params = iscsi_url_params(at);
 	struct iscsi_transport *transport;
 	char name[ISCSI_NAME_SIZE];
 	const char *why;
 
+	params.target_name = NULL;
 	iscsi_initiator_name(initiator_name, name);
 	iscsi_initiator_isid(NULL, params.isid);
 	params.initiator_name = name;
 	mutex_init(&d.m);
 	cond_init(&d.c);
-	int n = iscsi_transport_start(host, port, &params, &d.owner, &transport, &why);
+	int n = iscsi_transport_start(at->host, at->port, &params, &d.owner, &transport,
+				      &why);
 	if (n < 0) {
-		report(r, REPORT_ERROR, "%s: %s", host, why);
+		report(r, REPORT_ERROR, "%s: %s", at->host, why);
 	} else {
 		mutex_lock(&d.m);
 		while (!d.is_over)
@@ -148,7 +150,8 @@ int iscsi_discover(const char *host, uint16_t port, const char *initiator_name,
 		iscsi_transport_stop(transport);
 		n = d.error ? d.error : read_list(&d.text, ret_targets);
 		if (n < 0)
-			report(r, REPORT_ERROR, "%s:%u: discovery failed: %s", host, port,
+			report(r, REPORT_ERROR, "%s:%u: discovery failed: %s",
+			       at->host, at->port,
 			       d.error ? d.why : "its answer makes no sense");
 	}
 	buf_done(&d.text);

@@ -7,6 +7,7 @@
 
 #include "base/report.h"
 #include "iscsi/initiator.h"
+#include "iscsi/url.h"
 
 struct iscsi_target {
 	char name[ISCSI_NAME_SIZE];
@@ -14,11 +15,11 @@ struct iscsi_target {
 };
 
 /*
- * Asks host:port; one entry for each portal of each target, *ret_targets malloc'ed.
- * initiator_name may be NULL. Reports; the count or -errno. Blocks for at
- * most about 20 s.
+ * Asks the portal of the URL, whose target and LUN do not count; one entry for each
+ * portal of each target, *ret_targets malloc'ed. initiator_name may be NULL. Reports; the
+ * count or -errno. Blocks for at most about 20 s.
  */
-int iscsi_discover(const char *host, uint16_t port, const char *initiator_name,
+int iscsi_discover(const struct iscsi_url *at, const char *initiator_name,
 		   struct reporter *r, struct iscsi_target **ret_targets)
 	__attribute__((warn_unused_result));
 

@@ -480,19 +480,10 @@ static struct lun *lun_new(const struct iscsi_url *url, uint32_t flags,
 	lun->owner = (struct iscsi_owner){ owner_up, owner_down, owner_pump };
 	iscsi_initiator_name(options ? options->initiator_name : NULL,
 			     lun->initiator_name);
-	lun->params = (struct iscsi_params){
-		.initiator_name = lun->initiator_name,
-		.target_name = lun->url.target,
-		.user = lun->url.user[0] ? lun->url.user : NULL,
-		.password = lun->url.password[0] ? lun->url.password : NULL,
-		.target_user = lun->url.target_user[0] ? lun->url.target_user : NULL,
-		.target_password = lun->url.target_password,
-		.header_digest = lun->url.header_digest,
-		.data_digest = lun->url.data_digest,
-		.first_cmd_sn = 1,
-		.event = event,
-		.context = lun,
-	};
+	lun->params = iscsi_url_params(&lun->url);
+	lun->params.initiator_name = lun->initiator_name;
+	lun->params.event = event;
+	lun->params.context = lun;
 	iscsi_initiator_isid(options ? options->isid : NULL, lun->params.isid);
 	return lun;
 }
@@ -511,9 +502,10 @@ static int wait_for_login(struct lun *lun)
 	return error;
 }
 
-int iscsi_lun_open(const struct iscsi_url *url, uint32_t flags,
-		   const struct iscsi_options *options, struct reporter *r,
-		   struct bdev **ret_bd)
+/* Logged in, but not asked yet what it is. 0 or -errno, reported. */
+static int connect_lun(const struct iscsi_url *url, uint32_t flags,
+		       const struct iscsi_options *options, struct reporter *r,
+		       struct lun **ret_lun)
 {
 	struct lun *lun = lun_new(url, flags, options, r);
 	const char *why;
@@ -526,12 +518,43 @@ int iscsi_lun_open(const struct iscsi_url *url, uint32_t flags,
 		report(r, REPORT_ERROR, "%s: host %s: %s", url->text, url->host, why);
 	else
 		error = wait_for_login(lun);
-	if (error == 0)
-		error = lun_probe(lun);
+	if (error)
+		lun_free(lun);
+	else
+		*ret_lun = lun;
+	return error;
+}
+
+int iscsi_lun_open(const struct iscsi_url *url, uint32_t flags,
+		   const struct iscsi_options *options, struct reporter *r,
+		   struct bdev **ret_bd)
+{
+	struct lun *lun;
+	int error = connect_lun(url, flags, options, r, &lun);
+
+	if (error)
+		return error;
+	error = lun_probe(lun);
 	if (error) {
 		lun_free(lun);
 		return error;
 	}
 	*ret_bd = &lun->bd;
 	return 0;
+}
+
+int iscsi_lun_list(const struct iscsi_url *url, const struct iscsi_options *options,
+		   struct reporter *r, uint16_t *ret_luns, unsigned int max)
+{
+	struct lun *lun;
+	int count = connect_lun(url, BDEV_OPEN_READ_ONLY, options, r, &lun);
+
+	if (count < 0)
+		return count;
+	count = lun_report_luns(lun, ret_luns, max);
+	if (count < 0)
+		report(r, REPORT_ERROR, "%s: REPORT LUNS failed: %s", url->text,
+		       strerror(-count));
+	lun_free(lun);
+	return count;
 }

@@ -17,4 +17,14 @@ int iscsi_lun_open(const struct iscsi_url *url, uint32_t flags,
 		   const struct iscsi_options *options, struct reporter *r,
 		   struct bdev **ret_bd) __attribute__((warn_unused_result));
 
+#define ISCSI_LUNS_MAX 511u
+
+/*
+ * Logs in at the URL's target, whatever its LUN, and asks for the units that it has:
+ * how many of ret_luns are filled (at most ISCSI_LUNS_MAX). -errno as above. Blocks.
+ */
+int iscsi_lun_list(const struct iscsi_url *url, const struct iscsi_options *options,
+		   struct reporter *r, uint16_t *ret_luns, unsigned int max)
+	__attribute__((warn_unused_result));
+
 #endif

@@ -177,6 +177,9 @@ int lun_reset(struct bdev *bd, uint64_t deadline);
 /* probe.c */
 int lun_probe(struct lun *lun) __attribute__((warn_unused_result));
 int lun_rescan(struct bdev *bd);
+/* The units of the target: how many of ret_luns are filled, or -errno. */
+int lun_report_luns(struct lun *lun, uint16_t *ret_luns, unsigned int max)
+	__attribute__((warn_unused_result));
 /* Starts the check of a new session; sets is_ready at its end. */
 void lun_check_start(struct lun *lun);
 

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/cleanup.h"
 #include "iscsi/lun.h"
 #include "iscsi/url.h"
 
@@ -15,6 +16,27 @@
 bool device_is_iscsi_url(const char *text)
 {
 	return strncmp(text, SCHEME, strlen(SCHEME)) == 0;
+}
+
+char *device_shown(const char *list)
+{
+	struct buf out = { 0 };
+	char one[sizeof(((struct iscsi_url *)0)->text)];
+
+	while (*list) {
+		size_t len = strcspn(list, ",");
+		AUTO_FREE char *text = strndup(list, len);
+		if (text && device_is_iscsi_url(text))
+			iscsi_url_show(text, one, sizeof(one));
+		buf_printf(&out, "%s%s", out.len ? "," : "",
+			   !text ? "" : device_is_iscsi_url(text) ? one : text);
+		list += len + (list[len] == ',');
+	}
+	if (!out.data)
+		return strdup("");
+	if (out.error)
+		buf_done(&out);
+	return out.data;
 }
 
 bool device_is_file(const char *text)

@@ -30,6 +30,8 @@ struct iscsi_options {
 };
 
 bool device_is_iscsi_url(const char *text);
+/* "DEV[,DEV2...]" as it may be shown: without passwords. malloc'ed; NULL: no memory. */
+char *device_shown(const char *list);
 /* A regular file: its kernel knows who lives (LOCKING.md 5.1), nothing is to guard. */
 bool device_is_file(const char *text);
 /*

@@ -16,7 +16,7 @@
 #include "base/buf.h"
 #include "iscsi/lun_impl.h"
 
-#define LUNS_SIZE 4096u
+#define LUNS_SIZE (8u + 8u * ISCSI_LUNS_MAX)
 #define TYPE_DISK 0u
 
 static int ask(struct lun *lun, struct plain_command *p, void *data, uint32_t len)
@@ -97,20 +97,31 @@ static void probe_identity(struct lun *lun, const struct scsi_inquiry_pdu *inqui
 
 /* ---- is it there, is it a disk ---- */
 
-/* "LUNs 0, 1, 2" for the report. */
-static void list_luns(struct lun *lun, struct buf *out)
+int lun_report_luns(struct lun *lun, uint16_t *ret_luns, unsigned int max)
 {
 	uint8_t list[LUNS_SIZE];
 	struct plain_command p = { .is_for_lun0 = true };
+	unsigned int count = 0;
 
 	scsi_cdb_report_luns(p.cdb, sizeof(list));
-	if (ask(lun, &p, list, sizeof(list)) < 0 || p.ret_len < 8)
-		return;
+	int error = ask(lun, &p, list, sizeof(list));
+	if (error || p.ret_len < 8)
+		return error ? error : -EPROTO;
 	uint32_t end =
 		(uint32_t)min_u64(p.ret_len, 8ull + ((uint32_t)list[2] << 8 | list[3]));
-	for (uint32_t at = 8; at + 8 <= end; at += 8)
-		buf_printf(out, "%s %u", at == 8 ? "; it has LUN" : ",",
-			   (uint32_t)(list[at] & 0x3f) << 8 | list[at + 1]);
+	for (uint32_t at = 8; at + 8 <= end && count < max; at += 8)
+		ret_luns[count++] = (uint16_t)((list[at] & 0x3f) << 8 | list[at + 1]);
+	return (int)count;
+}
+
+/* "LUNs 0, 1, 2" for the report. */
+static void list_luns(struct lun *lun, struct buf *out)
+{
+	uint16_t luns[ISCSI_LUNS_MAX];
+	int count = lun_report_luns(lun, luns, ISCSI_LUNS_MAX);
+
+	for (int i = 0; i < count; i++)
+		buf_printf(out, "%s %u", i == 0 ? "; it has LUN" : ",", luns[i]);
 }
 
 static int not_there(struct lun *lun)

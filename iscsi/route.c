@@ -29,16 +29,43 @@ struct iscsi_route {
 	struct addrinfo *home, *away; /* away NULL: at home */
 	char *address;		      /* of away */
 	unsigned int hops;
+	const char *reach; /* portals that are reached at others */
 };
 
+/* Does [from, to) name the portal? */
+static bool is_portal(const char *from, const char *to, const char *host, uint16_t port)
+{
+	char its_host[ISCSI_HOST_SIZE];
+	uint16_t its_port;
+
+	return iscsi_portal_parse(from, to, its_host, &its_port) && its_port == port &&
+	       strcmp(its_host, host) == 0;
+}
+
+/* Where the portal is reached; *host as it was unless an override says otherwise. */
+static void override(const char *reach, char host[ISCSI_HOST_SIZE], uint16_t *port)
+{
+	while (reach && *reach) {
+		const char *end = strchrnul(reach, ',');
+		const char *arrow = memchr(reach, '>', (size_t)(end - reach));
+		if (arrow && is_portal(reach, arrow, host, *port)) {
+			(void)!iscsi_portal_parse(arrow + 1, end, host, port);
+			return; /* iscsi_url_set() let no wrong one in */
+		}
+		reach = *end ? end + 1 : end;
+	}
+}
+
 /* A name lookup. *ret_why is only set on failure. */
-static int look_up(const char *host, uint16_t port, struct addrinfo **ret_addresses,
-		   const char **ret_why)
+static int look_up(const char *reach, const char *portal, uint16_t port,
+		   struct addrinfo **ret_addresses, const char **ret_why)
 {
 	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
 					.ai_flags = AI_NUMERICSERV };
-	char port_text[8];
+	char port_text[8], host[ISCSI_HOST_SIZE];
 
+	(void)snprintf(host, sizeof(host), "%s", portal);
+	override(reach, host, &port);
 	(void)snprintf(port_text, sizeof(port_text), "%u", port);
 	int error = getaddrinfo(host, port_text, &hints, ret_addresses);
 	if (error == 0)
@@ -47,15 +74,16 @@ static int look_up(const char *host, uint16_t port, struct addrinfo **ret_addres
 	return error == EAI_MEMORY ? -ENOMEM : -EHOSTUNREACH;
 }
 
-int iscsi_route_new(const char *host, uint16_t port, struct iscsi_route **ret_route,
-		    const char **ret_why)
+int iscsi_route_new(const char *host, uint16_t port, const char *reach,
+		    struct iscsi_route **ret_route, const char **ret_why)
 {
 	struct iscsi_route *route = calloc(1, sizeof(*route));
 
 	*ret_why = "out of memory";
 	if (!route)
 		return -ENOMEM;
-	int error = look_up(host, port, &route->home, ret_why);
+	route->reach = reach;
+	int error = look_up(reach, host, port, &route->home, ret_why);
 	if (error) {
 		free(route);
 		return error;
@@ -105,7 +133,7 @@ int iscsi_route_move(struct iscsi_route *route, const char *address, bool is_for
 				&port))
 		return -EINVAL;
 	char *copy = strdup(address);
-	int error = copy ? look_up(host, port, &there, &why) : -ENOMEM;
+	int error = copy ? look_up(route->reach, host, port, &there, &why) : -ENOMEM;
 	if (error) {
 		free(copy);
 		return error;

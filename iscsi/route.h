@@ -15,11 +15,14 @@ struct addrinfo;
 struct iscsi_route;
 
 /*
- * To host and port, which is home. 0 or -errno: -EHOSTUNREACH: no such host (*ret_why
+ * To host and port, which is home. reach: which portals are reached at others, "A>B,C>D"
+ * (iscsi/url.h), home as well as where a login is sent on to; NULL or "": none; kept
+ * until free. 0 or -errno: -EHOSTUNREACH: no such host (*ret_why
  * says more), -ENOMEM. Blocks for name lookup.
  */
-int iscsi_route_new(const char *host, uint16_t port, struct iscsi_route **ret_route,
-		    const char **ret_why) __attribute__((warn_unused_result));
+int iscsi_route_new(const char *host, uint16_t port, const char *reach,
+		    struct iscsi_route **ret_route, const char **ret_why)
+	__attribute__((warn_unused_result));
 /* NULL is allowed. */
 void iscsi_route_free(struct iscsi_route *route);
 /* What to try, in this order; valid until the route changes. Never NULL. */

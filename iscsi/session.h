@@ -74,6 +74,8 @@ struct iscsi_params {
 	const char *user, *password; /* NULL: no CHAP */
 	/* What the target has to prove itself with; NULL: it need not. Wants a user. */
 	const char *target_user, *target_password;
+	/* The transport's: of struct iscsi_url; NULL or "": none. */
+	const char *bind, *reach;
 	uint8_t isid[6];
 	/* CRC32C over headers, over data. */
 	enum iscsi_digest header_digest, data_digest;

@@ -194,6 +194,27 @@ static void set_options(int sock)
 	(void)setsockopt(sock, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
 }
 
+/* From the address or the interface that the user named. 0 or -errno. */
+static int bind_to(int sock, const char *from, int family)
+{
+	struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
+				  .ai_flags = AI_NUMERICHOST };
+	struct addrinfo *address;
+	int error = 0;
+
+	if (getaddrinfo(from, NULL, &hints, &address) != 0)
+		return setsockopt(sock, SOL_SOCKET, SO_BINDTODEVICE, from,
+				  (socklen_t)strlen(from)) < 0
+			       ? -errno
+			       : 0;
+	if (address->ai_family != family)
+		error = -EAFNOSUPPORT;
+	else if (bind(sock, address->ai_addr, address->ai_addrlen) < 0)
+		error = -errno;
+	freeaddrinfo(address);
+	return error;
+}
+
 /* Starts a connect under the mutex: none is begun after a cut. 0 or -errno. */
 static int begin_connect(struct iscsi_transport *t, const struct addrinfo *a)
 {
@@ -203,7 +224,9 @@ static int begin_connect(struct iscsi_transport *t, const struct addrinfo *a)
 		return -errno;
 	set_options(sock);
 	apply_lease(t);
-	int error = put_under_guard(t, sock);
+	int error = t->params->bind ? bind_to(sock, t->params->bind, a->ai_family) : 0;
+	if (!error)
+		error = put_under_guard(t, sock);
 	mutex_lock(&t->m);
 	if (t->is_cut)
 		error = -ESTALE;
@@ -479,7 +502,7 @@ int iscsi_transport_start(const char *host, uint16_t port,
 	t->sock = -1;
 	mutex_init(&t->m);
 	cond_init(&t->c);
-	error = iscsi_route_new(host, port, &t->route, ret_why);
+	error = iscsi_route_new(host, port, params->reach, &t->route, ret_why);
 	if (error)
 		goto err_free;
 	t->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

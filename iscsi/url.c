@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* URLs of LUNs. A password never gets into a report. */
+/*
+ * URLs of LUNs: read and written by one table of keys, so that what is written is what is
+ * read. A password never gets into a report.
+ */
 #include "iscsi/url.h"
 
+#include <ctype.h>
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -67,60 +72,123 @@ static bool is_name(const char *text)
 
 /* ---- keys ---- */
 
-static const char *take_digest(const char *from, const char *to, enum iscsi_digest *ret)
-{
-	static const char *const words[] = {
-		[ISCSI_DIGEST_DISCOURAGED] = "discouraged",
-		[ISCSI_DIGEST_PREFERRED] = "preferred",
-		[ISCSI_DIGEST_REQUIRED] = "required",
-		[ISCSI_DIGEST_PROHIBITED] = "prohibited",
-	};
+enum kind { KEY_TEXT, KEY_DIGEST, KEY_REACH };
 
-	for (unsigned int i = 0; i < ARRAY_SIZE(words); i++) {
-		if (strlen(words[i]) == (size_t)(to - from) &&
-		    memcmp(words[i], from, (size_t)(to - from)) == 0) {
-			*ret = (enum iscsi_digest)i;
+#define TEXT_KEY(name, field)                                                            \
+	{ name, KEY_TEXT, offsetof(struct iscsi_url, field),                             \
+	  sizeof(((struct iscsi_url *)0)->field) }
+
+/* Every setting of a URL that stands behind '?', in the order in which it is written. */
+static const struct key {
+	const char *name;
+	enum kind kind;
+	size_t offset, size; /* of its field */
+} keys[] = {
+	TEXT_KEY("user", user),
+	TEXT_KEY("password", password),
+	TEXT_KEY("target_user", target_user),
+	TEXT_KEY("target_password", target_password),
+	{ "header_digest", KEY_DIGEST, offsetof(struct iscsi_url, header_digest), 0 },
+	{ "data_digest", KEY_DIGEST, offsetof(struct iscsi_url, data_digest), 0 },
+	TEXT_KEY("bind", bind),
+	{ "reach", KEY_REACH, offsetof(struct iscsi_url, reach), ISCSI_REACH_SIZE },
+};
+
+static const char *const digest_words[] = {
+	[ISCSI_DIGEST_DISCOURAGED] = "discouraged",
+	[ISCSI_DIGEST_PREFERRED] = "preferred",
+	[ISCSI_DIGEST_REQUIRED] = "required",
+	[ISCSI_DIGEST_PROHIBITED] = "prohibited",
+};
+
+static const char *set_digest(enum iscsi_digest *digest, const char *value)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(digest_words); i++) {
+		if (strcmp(digest_words[i], value) == 0) {
+			*digest = (enum iscsi_digest)i;
 			return NULL;
 		}
 	}
 	return "a digest is prohibited, discouraged, preferred or required";
 }
 
+static const char *add_reach(char *reach, const char *value)
+{
+	const char *arrow = strchr(value, '>');
+	char host[ISCSI_HOST_SIZE];
+	uint16_t port;
+	size_t have = strlen(reach);
+
+	if (!arrow || !iscsi_portal_parse(value, arrow, host, &port) ||
+	    !iscsi_portal_parse(arrow + 1, value + strlen(value), host, &port))
+		return "reach is PORTAL>PORTAL";
+	if (have + strlen(value) + 2 > ISCSI_REACH_SIZE)
+		return "too many portals are reached at others";
+	(void)snprintf(reach + have, ISCSI_REACH_SIZE - have, "%s%s", have ? "," : "",
+		       value);
+	return NULL;
+}
+
+const char *iscsi_url_set(struct iscsi_url *u, const char *key, const char *value)
+{
+	const struct key *k = keys, *end = keys + ARRAY_SIZE(keys);
+
+	while (k < end && strcmp(k->name, key) != 0)
+		k++;
+	if (k == end)
+		return "it has a key that is unknown: see vmfs-iscsi(7)";
+	char *field = (char *)u + k->offset;
+	if (k->kind == KEY_DIGEST)
+		return set_digest((enum iscsi_digest *)(void *)field, value);
+	if (k->kind == KEY_REACH)
+		return add_reach(field, value);
+	if (!take(field, k->size, value, value + strlen(value)))
+		return "a user, password, target_user, target_password or bind is "
+		       "empty or too long";
+	return NULL;
+}
+
+/* [from, to) with %XX read as a byte; false: too long, or no such byte. */
+static bool decode(const char *from, const char *to, char *out, size_t size)
+{
+	size_t n = 0;
+
+	for (; from < to; from++) {
+		int c = (unsigned char)*from;
+		if (c == '%') {
+			int high = to - from > 2 ? parse_hex_digit(from[1]) : -1;
+			int low = high < 0 ? -1 : parse_hex_digit(from[2]);
+			c = high << 4 | low;
+			if (low < 0 || c == 0)
+				return false;
+			from += 2;
+		}
+		if (n + 1 >= size)
+			return false;
+		out[n++] = (char)c;
+	}
+	out[n] = '\0';
+	return true;
+}
+
 /* One key=value in [from, to). What is wrong with it, or NULL. */
 static const char *take_key(struct iscsi_url *u, const char *from, const char *to)
 {
 	const char *equals = memchr(from, '=', (size_t)(to - from));
-	char key[20];
+	char key[20], value[ISCSI_REACH_SIZE];
 
 	if (!equals || !take(key, sizeof(key), from, equals))
 		return "behind '?' stands key=value, with '&' between";
-	from = equals + 1;
-	if (strcmp(key, "header_digest") == 0)
-		return take_digest(from, to, &u->header_digest);
-	if (strcmp(key, "data_digest") == 0)
-		return take_digest(from, to, &u->data_digest);
-	bool is_user = strcmp(key, "target_user") == 0;
-	if (!is_user && strcmp(key, "target_password") != 0)
-		return "its keys are target_user, target_password, header_digest, "
-		       "data_digest";
-	/* Both fields are of one size. */
-	return take(is_user ? u->target_user : u->target_password, sizeof(u->target_user),
-		    from, to)
-		       ? NULL
-		       : "its target_user or target_password is empty or too long";
+	const char *wrong = decode(equals + 1, to, value, sizeof(value))
+				    ? iscsi_url_set(u, key, value)
+				    : "a value is too long, or holds a '%' without the "
+				      "two hexadecimal digits of a byte";
+	explicit_bzero(value, sizeof(value));
+	return wrong;
 }
 
-static const char *take_keys(struct iscsi_url *u, const char *from)
+const char *iscsi_url_wrong(const struct iscsi_url *u)
 {
-	const char *wrong = NULL;
-
-	while (!wrong && *from) {
-		const char *to = strchrnul(from, '&');
-		wrong = take_key(u, from, to);
-		from = *to ? to + 1 : to;
-	}
-	if (wrong)
-		return wrong;
 	if (!u->target_user[0] && !u->target_password[0])
 		return NULL;
 	if (!u->target_user[0] || !u->target_password[0])
@@ -133,6 +201,89 @@ static const char *take_keys(struct iscsi_url *u, const char *from)
 	return NULL;
 }
 
+static const char *take_keys(struct iscsi_url *u, const char *from)
+{
+	const char *wrong = NULL;
+
+	while (!wrong && *from) {
+		const char *to = strchrnul(from, '&');
+		wrong = take_key(u, from, to);
+		from = *to ? to + 1 : to;
+	}
+	return wrong ? wrong : iscsi_url_wrong(u);
+}
+
+struct iscsi_params iscsi_url_params(const struct iscsi_url *u)
+{
+	return (struct iscsi_params){
+		.target_name = u->target[0] ? u->target : NULL,
+		.user = u->user[0] ? u->user : NULL,
+		.password = u->password[0] ? u->password : NULL,
+		.target_user = u->target_user[0] ? u->target_user : NULL,
+		.target_password = u->target_password,
+		.bind = u->bind[0] ? u->bind : NULL,
+		.reach = u->reach,
+		.header_digest = u->header_digest,
+		.data_digest = u->data_digest,
+		.first_cmd_sn = 1,
+	};
+}
+
+/* ---- writing ---- */
+
+static void write_value(struct buf *out, const char *value)
+{
+	for (; *value; value++) {
+		bool is_plain = isalnum((unsigned char)*value) || strchr("-._~:", *value);
+		buf_printf(out, is_plain ? "%c" : "%%%02X", (unsigned char)*value);
+	}
+}
+
+static void write_key(struct buf *out, char *sign, const char *name, const char *value)
+{
+	buf_printf(out, "%c%s=", *sign, name);
+	write_value(out, value);
+	*sign = '&';
+}
+
+static void write_reach(struct buf *out, char *sign, const char *reach)
+{
+	char one[ISCSI_REACH_SIZE];
+
+	while (*reach) {
+		size_t len = strcspn(reach, ",");
+		(void)snprintf(one, sizeof(one), "%.*s", (int)len, reach);
+		write_key(out, sign, "reach", one);
+		reach += len + (reach[len] == ',');
+	}
+}
+
+void iscsi_portal_write(struct buf *out, const char *host, uint16_t port)
+{
+	buf_printf(out, strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, port);
+}
+
+void iscsi_url_write(const struct iscsi_url *u, struct buf *out)
+{
+	char sign = '?';
+
+	buf_printf(out, SCHEME);
+	iscsi_portal_write(out, u->host, u->port);
+	buf_printf(out, "/%s/%u", u->target, u->lun);
+	for (const struct key *k = keys; k < keys + ARRAY_SIZE(keys); k++) {
+		const char *field = (const char *)u + k->offset;
+		enum iscsi_digest digest = ISCSI_DIGEST_DISCOURAGED;
+		if (k->kind == KEY_DIGEST)
+			memcpy(&digest, field, sizeof(digest));
+		if (k->kind == KEY_REACH)
+			write_reach(out, &sign, field);
+		else if (k->kind == KEY_TEXT && *field)
+			write_key(out, &sign, k->name, field);
+		else if (digest != ISCSI_DIGEST_DISCOURAGED)
+			write_key(out, &sign, k->name, digest_words[digest]);
+	}
+}
+
 /* What is wrong with text, or NULL. */
 static const char *parse(const char *text, struct iscsi_url *u)
 {
@@ -140,8 +291,8 @@ static const char *parse(const char *text, struct iscsi_url *u)
 		return "it does not begin with " SCHEME;
 	const char *from = text + strlen(SCHEME);
 	const char *slash = strchr(from, '/');
-	const char *keys = slash ? strchrnul(slash, '?') : NULL;
-	const char *last = slash ? memrchr(slash, '/', (size_t)(keys - slash)) : NULL;
+	const char *mark = slash ? strchrnul(slash, '?') : NULL;
+	const char *last = slash ? memrchr(slash, '/', (size_t)(mark - slash)) : NULL;
 	char lun_text[8];
 	uint64_t lun;
 	if (!slash || slash == last)
@@ -153,15 +304,14 @@ static const char *parse(const char *text, struct iscsi_url *u)
 		return "its host or port is wrong";
 	if (!take(u->target, sizeof(u->target), slash + 1, last) || !is_name(u->target))
 		return "its target is no iSCSI name (iqn., eui., naa.)";
-	if (!take(lun_text, sizeof(lun_text), last + 1, keys) ||
+	if (!take(lun_text, sizeof(lun_text), last + 1, mark) ||
 	    parse_u64(lun_text, LUN_MAX, &lun) < 0)
 		return "its LUN is no number from 0 to 16383";
 	u->lun = (uint16_t)lun;
-	return take_keys(u, *keys ? keys + 1 : keys);
+	return take_keys(u, *mark ? mark + 1 : mark);
 }
 
-/* The URL as it may be shown: without what is between '%' and '@', or behind '?'. */
-static void show(const char *text, char *out, size_t size)
+void iscsi_url_show(const char *text, char *out, size_t size)
 {
 	const char *from =
 		strncmp(text, SCHEME, strlen(SCHEME)) == 0 ? text + strlen(SCHEME) : text;
@@ -181,7 +331,7 @@ int iscsi_url_parse(const char *text, struct reporter *r, struct iscsi_url *ret_
 {
 	struct iscsi_url u = { .port = ISCSI_PORT };
 
-	show(text, u.text, sizeof(u.text));
+	iscsi_url_show(text, u.text, sizeof(u.text));
 	const char *wrong = parse(text, &u);
 	if (wrong)
 		return report_error(r, -EINVAL, "%s: not a usable URL: %s", u.text,

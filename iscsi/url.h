@@ -6,18 +6,26 @@
  * iscsi://[user[%password]@]host[:port]/target-iqn/lun[?key=value[&key=value...]], as
  * QEMU and libiscsi write it. The keys:
  *
+ *   user, password                 ours (CHAP), as before '@', but of any bytes
  *   target_user, target_password   what the target has to prove itself with (mutual
  *                                  CHAP); wants a user and password of ours, not the same
  *   header_digest, data_digest     prohibited, discouraged (if nothing is said),
  *                                  preferred, required: CRC32C
+ *   bind                           the address or interface that connections start from
+ *   reach                          A>B: portal A is reached at B (behind a NAT); may be
+ *                                  repeated; also where a login is sent on to
+ *
+ * In a value %XX is a byte.
  */
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/report.h"
 #include "iscsi/session.h"
 
 #define ISCSI_HOST_SIZE 256u
+#define ISCSI_REACH_SIZE 1024u
 
 struct iscsi_url {
 	char user[256], password[256]; /* "": none */
@@ -26,6 +34,8 @@ struct iscsi_url {
 	char target[224];
 	char target_user[256], target_password[256]; /* "": it need not */
 	enum iscsi_digest header_digest, data_digest;
+	char bind[64];		      /* "": anywhere */
+	char reach[ISCSI_REACH_SIZE]; /* "A>B,A>B..." */
 	char text[256]; /* the URL without password and keys, for reports */
 };
 
@@ -38,5 +48,19 @@ bool iscsi_portal_parse(const char *from, const char *to, char ret_host[ISCSI_HO
 /* 0, or -EINVAL with a report that names the URL and the part that is wrong. */
 int iscsi_url_parse(const char *text, struct reporter *r, struct iscsi_url *ret_url)
 	__attribute__((warn_unused_result));
+
+/* What a key says; several may be wrong only together: NULL, or what is wrong. */
+const char *iscsi_url_set(struct iscsi_url *u, const char *key, const char *value)
+	__attribute__((warn_unused_result));
+const char *iscsi_url_wrong(const struct iscsi_url *u)
+	__attribute__((warn_unused_result));
+/* A session to its target as it wants it, without a name of ours. Keeps u's strings. */
+struct iscsi_params iscsi_url_params(const struct iscsi_url *u);
+/* Adds the URL, with its secrets, such that parsing gives the same again. */
+void iscsi_url_write(const struct iscsi_url *u, struct buf *out);
+/* Adds host:port, an IPv6 address in brackets. */
+void iscsi_portal_write(struct buf *out, const char *host, uint16_t port);
+/* A text that may be a URL, as it may be shown: without password and keys. */
+void iscsi_url_show(const char *text, char *out, size_t size);
 
 #endif

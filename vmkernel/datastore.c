@@ -16,13 +16,14 @@
 #include <unistd.h>
 
 #include "base/align.h"
+#include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/env.h"
+#include "iscsi/lun.h"
 #include "iscsi/open.h"
 #include "vmfs/lvmimage.h"
 
 #define ISID_RANDOM_FORMAT 0x80u
-#define LUNS_TRIED 32u
 #define RETRY_FIRST (2 * NS_PER_S)
 #define RETRY_MAX (30 * NS_PER_S)
 #define RETRY_STEP (100 * NS_PER_MS)
@@ -113,8 +114,10 @@ static void free_datastore(struct datastore *ds)
 
 static bool is_open(const struct datastore *ds, const char *text)
 {
+	AUTO_FREE char *shown = device_shown(text);
+
 	for (unsigned int i = 0; i < ds->extent_count; i++)
-		if (!strcmp(ds->extents[i]->name, text))
+		if (shown && !strcmp(ds->extents[i]->name, shown))
 			return true;
 	return false;
 }
@@ -141,35 +144,66 @@ static bool is_extent(const struct datastore *ds, const char *text, const char *
 	return is_right;
 }
 
-/* On the target of an extent, as another LUN; or as a file or node beside it. */
+/* As another LUN of the extent's target, with the same name, secrets and settings. */
+static bool find_lun(const struct datastore *ds, const char *extent, const char *name,
+		     struct buf *text)
+{
+	struct iscsi_url url;
+	uint16_t luns[ISCSI_LUNS_MAX];
+	bool is_found = false;
+
+	if (iscsi_url_parse(extent, NULL, &url) < 0)
+		return false;
+	const struct iscsi_options options = { .initiator_name =
+						       ds->options.initiator_name };
+	int count = iscsi_lun_list(&url, &options, NULL, luns, ISCSI_LUNS_MAX);
+	for (int i = 0; !is_found && i < count; i++) {
+		url.lun = luns[i];
+		buf_consume(text, text->len);
+		iscsi_url_write(&url, text);
+		is_found = !text->error && is_extent(ds, text->data, name);
+	}
+	explicit_bzero(&url, sizeof(url));
+	return is_found;
+}
+
+/* On the target of an extent; or as a file or node beside it. */
 static bool find_beside(const struct datastore *ds, const char *extent, const char *name,
-			char *ret_text, size_t size)
+			struct buf *text)
 {
 	const char *slash = strrchr(extent, '/');
-	int dir_len = slash ? (int)(slash - extent) : 0;
 
-	if (!device_is_iscsi_url(extent)) {
-		(void)snprintf(ret_text, size, "%.*s%s%s", dir_len, extent,
-			       slash ? "/" : "", name);
-		return access(ret_text, F_OK) == 0 && is_extent(ds, ret_text, name);
-	}
-	for (unsigned int lun = 0; lun < LUNS_TRIED; lun++) {
-		(void)snprintf(ret_text, size, "%.*s/%u", dir_len, extent, lun);
-		if (is_extent(ds, ret_text, name))
-			return true;
-	}
-	return false;
+	if (device_is_iscsi_url(extent))
+		return find_lun(ds, extent, name, text);
+	buf_consume(text, text->len);
+	buf_printf(text, "%.*s%s%s", slash ? (int)(slash - extent) : 0, extent,
+		   slash ? "/" : "", name);
+	return !text->error && access(text->data, F_OK) == 0 &&
+	       is_extent(ds, text->data, name);
 }
 
 /* A disk with a binary name has a node of that name. */
-static bool find_by_id(const struct datastore *ds, const char *name, char *ret_text,
-		       size_t size)
+static bool find_by_id(const struct datastore *ds, const char *name, struct buf *text)
 {
 	if (strncmp(name, "naa.", 4) != 0)
 		return false;
-	(void)snprintf(ret_text, size, "/dev/disk/by-id/wwn-0x%.*s",
-		       (int)strcspn(name + 4, ":"), name + 4);
-	return access(ret_text, F_OK) == 0 && is_extent(ds, ret_text, name);
+	buf_consume(text, text->len);
+	buf_printf(text, "/dev/disk/by-id/wwn-0x%.*s", (int)strcspn(name + 4, ":"),
+		   name + 4);
+	return !text->error && access(text->data, F_OK) == 0 &&
+	       is_extent(ds, text->data, name);
+}
+
+/* Beside one of the extents that we have, or by its own name. */
+static bool find_extent(const struct datastore *ds, const char *name, struct buf *text)
+{
+	AUTO_FREE char *list = strdup(ds->device);
+	char *rest = list, *one;
+
+	while (list && (one = strsep(&rest, ",")) != NULL)
+		if (find_beside(ds, one, name, text))
+			return true;
+	return find_by_id(ds, name, text);
 }
 
 /* Whether it is the extent, the volume looks (its UUID stands behind its name). */
@@ -177,24 +211,22 @@ static int open_added(void *arg, unsigned int extent, const char *name,
 		      struct bdev **ret_bd)
 {
 	struct datastore *ds = arg;
-	char text[512] = "";
-	bool is_found = false;
+	struct buf text = { 0 };
+	int rc = -ENODEV;
 
-	if (ds->extent_count == DATASTORE_EXTENTS_MAX)
-		return -ENODEV;
-	for (unsigned int i = 0; !is_found && i < ds->extent_count; i++)
-		is_found = find_beside(ds, ds->extents[i]->name, name, text,
-				       sizeof(text));
-	if (!is_found && !find_by_id(ds, name, text, sizeof(text)))
-		return -ENODEV;
-	int rc = open_device(&ds->options, text, extent, false, ret_bd);
-	if (rc < 0)
-		return rc;
-	ds->extents[ds->extent_count++] = *ret_bd;
-	report(ds->options.reporter, REPORT_INFO,
-	       "datastore %s: extent %s (%s) was added by another host", ds->label, name,
-	       text);
-	return note_device(ds, text);
+	if (ds->extent_count < DATASTORE_EXTENTS_MAX && find_extent(ds, name, &text))
+		rc = open_device(&ds->options, text.data, extent, false, ret_bd);
+	if (rc == 0) {
+		ds->extents[ds->extent_count++] = *ret_bd;
+		report(ds->options.reporter, REPORT_INFO,
+		       "datastore %s: extent %s (%s) was added by another host",
+		       ds->label, name, (*ret_bd)->name);
+		rc = note_device(ds, text.data);
+	}
+	if (text.data)
+		explicit_bzero(text.data, text.len);
+	buf_done(&text);
+	return rc;
 }
 
 /* ---- the volume ---- */
@@ -257,8 +289,9 @@ int datastore_attach(const struct datastore_options *options, struct datastore *
 		free_datastore(ds);
 		return rc;
 	}
+	AUTO_FREE char *shown = device_shown(ds->device);
 	report(options->reporter, REPORT_INFO, "datastore %s (%s) attached from %s",
-	       ds->label, ds->uuid_text, ds->device);
+	       ds->label, ds->uuid_text, shown ? shown : "");
 	*ret_ds = ds;
 	return 0;
 }

@@ -42,13 +42,17 @@ if command -v tgtd >/dev/null; then
 	rig=$ROOT/tests/rigs/tgt.sh port=$((23000 + $$ % 9000))
 	truncate -s 1100M "$T/c"
 	truncate -s 1G "$T/d"
+	# CHAP: the other LUN is asked for under the same name.
+	export TGT_CHAP=alice%alicesecret12
 	if urls=$("$rig" up "$T" "$port" "$T/c" "$T/d"); then
 		at_exit "$rig" down "$T" "$port"
 		grows "$(sed -n 1p <<<"$urls")" "$(sed -n 2p <<<"$urls")" \
 			2> >(grep -v warning >&2)
+		unlike "$(cat "$T/state/vmkernel.log")" alicesecret12 \
+			"the log holds no secret"
 	else
-		skip 8 "no target"
+		skip 9 "no target"
 	fi
 else
-	skip 8 "no tgtd"
+	skip 9 "no tgtd"
 fi

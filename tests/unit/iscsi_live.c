@@ -826,13 +826,13 @@ static void discovery_finds_the_target(void **state)
 	(void)state;
 
 	assert_int_equal(iscsi_url_parse(url(), NULL, &u), 0);
-	int count = iscsi_discover(u.host, u.port, NULL, collect_init(&told), &list);
+	int count = iscsi_discover(&u, NULL, collect_init(&told), &list);
 	assert_true(count > 0);
 	for (int i = 0; i < count; i++)
 		is_found |= strcmp(list[i].name, u.target) == 0;
 	assert_true(is_found);
-	assert_int_equal(iscsi_discover("127.0.0.1", 9, NULL, &told.base, &list),
-			 -ECONNREFUSED);
+	u.port = 9;
+	assert_int_equal(iscsi_discover(&u, NULL, &told.base, &list), -ECONNREFUSED);
 	assert_true(
 		collect_has(&told, "127.0.0.1:9: discovery failed: Connection refused"));
 	free(list);
