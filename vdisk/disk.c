@@ -20,7 +20,6 @@
 #include <string.h>
 
 #include "base/align.h"
-#include "base/buf.h"
 #include "vdisk/extent.h"
 
 static const char *const format_names[] = {
@@ -46,79 +45,58 @@ int vdisk_format_parse(const char *name, enum vdisk_format *ret_format)
 	return -EINVAL;
 }
 
-/* ---- the descriptor ---- */
+/* ---- kinds ---- */
 
-/* What a file that is no descriptor is, if it is one of VMware's binary formats. */
-static const char *binary_kind(const char *text, size_t len)
+static const struct extent_ops *const kinds[] = {
+	&extent_flat_ops, &extent_zero_ops,
+};
+
+const struct extent_ops *extent_ops_of(const char *type)
 {
-	static const struct kind {
-		const char *magic, *kind;
-	} known[] = {
-		{ "KDMV", "a sparse VMDK (monolithicSparse or streamOptimized)" },
-		{ "COWD", "a VMFSsparse delta extent" },
-		{ "\xbe\xba\xfe\xca", "a SEsparse delta extent" },
-	};
-	for (unsigned int i = 0; i < ARRAY_SIZE(known); i++) {
-		if (len >= 4 && !memcmp(text, known[i].magic, 4))
-			return known[i].kind;
+	if (!strcmp(type, "VMFS")) /* flat, on a volume */
+		return &extent_flat_ops;
+	for (unsigned int i = 0; i < ARRAY_SIZE(kinds); i++) {
+		if (!strcmp(kinds[i]->type, type))
+			return kinds[i];
 	}
 	return NULL;
 }
 
-int vdisk_descriptor_load(struct vmfs_volume *vol, const char *path, struct reporter *r,
-			  struct descriptor **ret_desc)
+static int check_extent(const struct descriptor *desc, unsigned int i, const char *path,
+			struct reporter *r)
 {
-	struct vmfs_file_options options = { .flags = VMFS_READ };
-	struct vmfs_file *file;
-	int rc = vmfs_file_open(vol, path, &options, &file, NULL);
-	if (rc < 0)
-		return rc;
-	size_t size = DESCRIPTOR_MAX_BYTES + 1;
-	char *text = io_alloc(size);
-	int64_t len = text ? vmfs_file_read(file, text, size, 0) : -ENOMEM;
-	(void)vmfs_file_close(file); /* opened for reading: nothing to lose */
-	if (len < 0) {
-		rc = (int)len;
-	} else if (binary_kind(text, (size_t)len)) {
-		rc = report_error(r, -EOPNOTSUPP, "%s: is %s, not a descriptor", path,
-				  binary_kind(text, (size_t)len));
-	} else {
-		rc = descriptor_parse(text, (size_t)len, path, r, ret_desc);
+	const struct descriptor_extent *e = descriptor_extent(desc, i);
+	const char *file = e->file;
+	if (!extent_ops_of(e->type))
+		return report_error(r, -EOPNOTSUPP, "%s: extent of type %s, which is not"
+				    " supported", path, e->type);
+	if (strchr(file, '/') || !strcmp(file, ".") || !strcmp(file, ".."))
+		return report_error(r, -EOPNOTSUPP,
+				    "%s: extent '%s' is not beside the descriptor", path,
+				    file);
+	for (unsigned int j = 0; *file && j < i; j++) {
+		if (!strcmp(descriptor_extent(desc, j)->file, file))
+			return report_error(r, -EUCLEAN,
+					    "%s: extents %u and %u are both '%s'", path,
+					    j, i, file);
 	}
-	free(text);
-	return rc;
+	return 0;
 }
-
-/* ---- extents ---- */
 
 static int check_kind(const struct descriptor *desc, const char *path, struct reporter *r)
 {
+	int rc = 0;
 	if (descriptor_parent_cid(desc) != DESCRIPTOR_NO_PARENT)
 		return report_error(r, -EOPNOTSUPP,
 				    "%s: is a snapshot (parentCID %08" PRIx32
 				    "), which is not supported",
 				    path, descriptor_parent_cid(desc));
-	for (unsigned int i = 0; i < descriptor_extent_count(desc); i++) {
-		const struct descriptor_extent *e = descriptor_extent(desc, i);
-		const char *file = e->file;
-		if (strcmp(e->type, "VMFS") != 0 && strcmp(e->type, "FLAT") != 0)
-			return report_error(r, -EOPNOTSUPP,
-					    "%s: extent of type %s, not VMFS or FLAT",
-					    path, e->type);
-		if (strchr(file, '/') || !strcmp(file, ".") || !strcmp(file, ".."))
-			return report_error(
-				r, -EOPNOTSUPP,
-				"%s: extent '%s' is not beside the descriptor", path,
-				file);
-		for (unsigned int j = 0; j < i; j++) {
-			if (!strcmp(descriptor_extent(desc, j)->file, file))
-				return report_error(r, -EUCLEAN,
-						    "%s: extents %u and %u are both '%s'",
-						    path, j, i, file);
-		}
-	}
-	return 0;
+	for (unsigned int i = 0; i < descriptor_extent_count(desc) && rc == 0; i++)
+		rc = check_extent(desc, i, path, r);
+	return rc;
 }
+
+/* ---- extents ---- */
 
 static uint32_t file_flags(uint32_t flags)
 {
@@ -127,54 +105,52 @@ static uint32_t file_flags(uint32_t flags)
 					   VMFS_READ;
 }
 
-static int check_size(const struct vdisk_extent *extent, uint64_t size, const char *path,
-		      struct reporter *r)
+/* Opens the file of an extent that has one. */
+static int open_file(struct vdisk_extent *extent, const char *file,
+		     const struct vdisk_open_options *options,
+		     struct vmfs_holder *ret_holder)
 {
-	uint64_t end;
-	if (checked_add(extent->file_offset, extent->len, &end) && end <= size)
-		return 0;
-	return report_error(r, -EUCLEAN,
-			    "%s: extent %s has %" PRIu64 " bytes; the descriptor says %"
-			    PRIu64 " from %" PRIu64 " on", path, extent->path, size,
-			    extent->len, extent->file_offset);
+	struct vdisk *disk = extent->disk;
+	char *path = vdisk_sibling(disk->path, file);
+	const struct diskfile_options how = {
+		.vol = disk->vol,
+		.path = path,
+		.flags = file_flags(options->flags),
+		.deadline = options->deadline,
+		.reporter = options->reporter,
+	};
+	int rc = path ? diskfile_open(&how, &extent->file, ret_holder) : -ENOMEM;
+	if (rc == -ENOENT)
+		(void)report_error(options->reporter, rc, "%s: its extent %s is missing",
+				   disk->path, path);
+	free(path);
+	return rc;
 }
 
 /* Opens extent i, whose start is known. What is open is closed by vdisk_close. */
-static int open_extent(struct vdisk *disk, unsigned int i, struct vmfs_volume *vol,
-		       const struct vdisk_open_options *options, const char *path,
+static int open_extent(struct vdisk *disk, unsigned int i,
+		       const struct vdisk_open_options *options,
 		       struct vmfs_holder *ret_holder)
 {
 	const struct descriptor_extent *e = descriptor_extent(disk->desc, i);
 	struct vdisk_extent *extent = &disk->extent[i];
-	struct reporter *r = options->reporter;
-	struct vmfs_file_options how = { .flags = file_flags(options->flags),
-					 .deadline = options->deadline };
-	struct vmfs_stat st;
+	const struct extent_ops *ops = extent_ops_of(e->type);
+	int rc = 0;
+	extent->disk = disk;
 	extent->len = e->sectors * VDISK_SECTOR; /* fits: descriptor.c, invariant 3 */
 	extent->file_offset = e->offset_sectors * VDISK_SECTOR;
-	extent->path = vdisk_sibling(path, e->file);
-	if (!extent->path)
-		return -ENOMEM;
-	if (e->access != EXTENT_RW && options->flags & VDISK_WRITE)
-		return report_error(r, -EROFS, "%s: extent '%s' is not RW", path,
-				    e->file);
-	int rc = vmfs_file_open(vol, extent->path, &how, &extent->file, ret_holder);
-	if (rc == -ENOENT)
-		return report_error(r, rc, "%s: its extent %s is missing", path,
-				    extent->path);
-	if (rc == 0)
-		rc = vmfs_file_stat(extent->file, &st);
-	if (rc == 0)
-		rc = check_size(extent, st.size_bytes, path, r);
-	if (rc == 0)
-		rc = vmfs_file_bdev(extent->file, &extent->bd);
-	if (rc == 0 && i == 0)
-		disk->format = st.tbz_count ? VDISK_ZEROEDTHICK : VDISK_EAGERZEROEDTHICK;
+	if ((e->access != EXTENT_RW || ops->is_read_only) && options->flags & VDISK_WRITE)
+		return report_error(options->reporter, -EROFS,
+				    "%s: extent '%s' is not RW", disk->path, e->file);
+	if (*e->file)
+		rc = open_file(extent, e->file, options, ret_holder);
+	extent->ops = ops;
+	if (rc == 0 && ops->open)
+		rc = ops->open(extent, options);
 	return rc;
 }
 
-static int open_extents(struct vdisk *disk, struct vmfs_volume *vol,
-			const struct vdisk_open_options *options, const char *path,
+static int open_extents(struct vdisk *disk, const struct vdisk_open_options *options,
 			struct vmfs_holder *ret_holder)
 {
 	unsigned int count = descriptor_extent_count(disk->desc);
@@ -185,14 +161,15 @@ static int open_extents(struct vdisk *disk, struct vmfs_volume *vol,
 	for (unsigned int i = 0; i < count; i++) {
 		disk->extent[i].start = start;
 		disk->extent_count = i + 1;
-		int rc = open_extent(disk, i, vol, options, path, ret_holder);
+		int rc = open_extent(disk, i, options, ret_holder);
 		if (rc < 0)
 			return rc;
 		start += disk->extent[i].len;
 	}
 	const char *thin = descriptor_get(disk->desc, "ddb.thinProvisioned");
-	if (thin && !strcmp(thin, "1"))
-		disk->format = VDISK_THIN;
+	disk->format = thin && !strcmp(thin, "1")     ? VDISK_THIN :
+		       disk->extent[0].file.has_unzeroed ? VDISK_ZEROEDTHICK :
+							   VDISK_EAGERZEROEDTHICK;
 	return 0;
 }
 
@@ -203,16 +180,19 @@ int vdisk_open(struct vmfs_volume *vol, const char *path,
 	struct vdisk *disk = calloc(1, sizeof(*disk));
 	if (!disk)
 		return -ENOMEM;
-	int rc = vdisk_descriptor_load(vol, path, options->reporter, &disk->desc);
+	disk->vol = vol;
+	disk->path = strdup(path);
+	int rc = disk->path ? vdisk_descriptor_load(vol, path, options->reporter,
+						    &disk->desc) : -ENOMEM;
 	if (rc == 0)
 		rc = check_kind(disk->desc, path, options->reporter);
 	if (rc == 0)
-		rc = open_extents(disk, vol, options, path, ret_holder);
+		rc = open_extents(disk, options, ret_holder);
 	if (rc < 0) {
 		(void)vdisk_close(disk); /* the first error is the one to tell */
 		return rc;
 	}
-	vdisk_flat_init(disk, path, !(options->flags & VDISK_WRITE), options->reporter);
+	vdisk_engine_init(disk, path, !(options->flags & VDISK_WRITE), options->reporter);
 	*ret_disk = disk;
 	return 0;
 }
@@ -224,13 +204,15 @@ int vdisk_close(struct vdisk *disk)
 		return 0;
 	for (unsigned int i = 0; i < disk->extent_count; i++) {
 		struct vdisk_extent *extent = &disk->extent[i];
-		bdev_close(extent->bd);
-		int err = vmfs_file_close(extent->file);
+		int err = extent->ops && extent->ops->close ? extent->ops->close(extent)
+							    : 0;
 		rc = rc ? rc : err;
-		free(extent->path);
+		err = diskfile_close(&extent->file);
+		rc = rc ? rc : err;
 	}
 	free(disk->extent);
 	descriptor_free(disk->desc);
+	free(disk->path);
 	free(disk);
 	return rc;
 }
@@ -276,5 +258,5 @@ unsigned int vdisk_extent_count(const struct vdisk *disk)
 const char *vdisk_extent_path(const struct vdisk *disk, unsigned int i)
 {
 	assert(i < disk->extent_count);
-	return disk->extent[i].path;
+	return disk->extent[i].file.path ? disk->extent[i].file.path : "";
 }

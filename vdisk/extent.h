@@ -4,34 +4,91 @@
 
 /* The inside of an open disk, shared by the files of this folder. */
 #include "vdisk/descriptor.h"
+#include "vdisk/diskfile.h"
 #include "vdisk/vdisk.h"
 
-/* One flat extent: bytes [start, start + len) of the disk. */
+struct vdisk_extent;
+
+/* What stands at a place of an extent. */
+enum extent_state {
+	EXTENT_DATA,   /* bytes of its own */
+	EXTENT_ZERO,   /* known to be zeros */
+	EXTENT_ABSENT, /* nothing: the parent's bytes, zeros if there is no parent */
+};
+struct extent_piece {
+	enum extent_state state;
+	uint64_t len;
+};
+
+/*
+ * A kind of extent. Offsets of an io are bytes from the extent's first, and an io lies
+ * within the extent. State of a kind hangs off extent->kind_state.
+ */
+struct extent_ops {
+	const char *type; /* in the descriptor: "FLAT", "SPARSE", ... */
+	/*
+	 * Reads what the file says about itself, checks it against extent->len. May be
+	 * NULL. What was set up is taken down by close(), which is called in any case.
+	 */
+	int (*open)(struct vdisk_extent *extent,
+		    const struct vdisk_open_options *options);
+	/*
+	 * Where the bytes lie, as bdev's map(), in extent->file: never blocks. -ENODATA:
+	 * absent, for ret_extent->len bytes (not for WRITE). A WRITE that would have to
+	 * keep bytes of a parent is -EAGAIN.
+	 */
+	int (*map)(struct vdisk_extent *extent, const struct bdev_io *io,
+		   struct bdev_extent *ret_extent);
+	/* The uniform piece at offset, len > 0; NULL: all is data. May block. */
+	int (*find)(struct vdisk_extent *extent, uint64_t offset,
+		    struct extent_piece *ret_piece);
+	/*
+	 * The blocking form; FLUSH too: after it all that was done before is durable. A
+	 * READ is of data alone, as find() has told.
+	 */
+	int (*rw)(struct vdisk_extent *extent, struct bdev_io *io);
+	/* Writes what is due, frees. The file is closed after it. May be NULL. */
+	int (*close)(struct vdisk_extent *extent);
+	bool reads_holes;  /* READ need not ask find() first */
+	bool is_read_only; /* the kind is made whole and never changed */
+};
+extern const struct extent_ops extent_flat_ops, extent_zero_ops;
+/* Of a descriptor's extent type; NULL: not supported. */
+const struct extent_ops *extent_ops_of(const char *type);
+
+/* Bytes [start, start + len) of the disk. */
 struct vdisk_extent {
 	uint64_t start, len;
-	uint64_t file_offset; /* of the extent's first byte, bytes */
-	struct vmfs_file *file;
-	struct bdev *bd;      /* of the file */
-	char *path;
+	uint64_t file_offset; /* flat: of the extent's first byte, bytes */
+	const struct extent_ops *ops;
+	void *kind_state;
+	struct diskfile file; /* not open for ZERO */
+	struct vdisk *disk;
 };
 
 struct vdisk {
 	struct bdev bdev; /* first: the ops find the disk through it */
 	struct descriptor *desc;
+	struct vmfs_volume *vol; /* NULL: files of the host */
+	char *path;		 /* of the descriptor */
 	enum vdisk_format format;
 	unsigned int extent_count;
 	struct vdisk_extent *extent; /* by start, without gaps */
 };
 
 /* Fills disk->bdev; the extents are there. */
-void vdisk_flat_init(struct vdisk *disk, const char *path, bool is_read_only,
-		     struct reporter *r);
+void vdisk_engine_init(struct vdisk *disk, const char *path, bool is_read_only,
+		       struct reporter *r);
 /* The extent that holds byte offset of the disk; offset < capacity. */
 struct vdisk_extent *vdisk_extent_at(struct vdisk *disk, uint64_t offset);
+/* What stands at offset < capacity of the disk; len ends with the extent. May block. */
+int vdisk_find(struct vdisk *disk, uint64_t offset, struct extent_piece *ret_piece)
+	__attribute__((warn_unused_result));
 
 /*
- * Reads and parses the descriptor at path. -ENOENT is not reported. *ret_desc is the
- * caller's.
+ * Reads and parses the descriptor at path (vol NULL: of the host), one of its own or one
+ * inside a sparse extent: then that file is the disk's one extent, whatever name stands
+ * in it. -ENOENT is not reported. *ret_desc is the caller's.
  */
 int vdisk_descriptor_load(struct vmfs_volume *vol, const char *path, struct reporter *r,
 			  struct descriptor **ret_desc)

@@ -53,13 +53,12 @@ static int disk_extent(struct vdisk_source *source, uint64_t offset, uint64_t *r
 		       bool *ret_is_data)
 {
 	struct disk_source *s = (struct disk_source *)source;
-	struct vdisk_extent *extent = vdisk_extent_at(s->disk, offset);
-	uint64_t inside = offset - extent->start;
-	uint64_t len;
-	int rc = vmfs_file_extent(extent->file, extent->file_offset + inside, &len,
-				  ret_is_data);
-	if (rc == 0)
-		*ret_len = min_u64(len, extent->len - inside);
+	struct extent_piece piece;
+	int rc = vdisk_find(s->disk, offset, &piece);
+	if (rc == 0) {
+		*ret_len = piece.len;
+		*ret_is_data = piece.state == EXTENT_DATA;
+	}
 	return rc;
 }
 

@@ -102,13 +102,18 @@ static void rig_init(struct rig *rig, unsigned int count, enum vdisk_format form
 		shy->bd.ops = &shy_ops;
 		shy->bd.has_write_cache = i == 1;
 		rig->extent[i] =
-			(struct vdisk_extent){ start, len, before, NULL, &shy->bd, NULL };
+			(struct vdisk_extent){ .start = start,
+					       .len = len,
+					       .file_offset = before,
+					       .ops = &extent_flat_ops,
+					       .file = { .bd = &shy->bd },
+					       .disk = &rig->disk };
 		start += len;
 	}
 	rig->disk.extent = rig->extent;
 	rig->disk.extent_count = count;
 	rig->disk.format = format;
-	vdisk_flat_init(&rig->disk, "/d.vmdk", false, NULL);
+	vdisk_engine_init(&rig->disk, "/d.vmdk", false, NULL);
 	rig->pool = worker_pool_new("test", 2);
 	assert_non_null(rig->pool);
 	bdev_set_pool(&rig->disk.bdev, rig->pool);
@@ -272,7 +277,7 @@ static void a_read_only_disk_is_not_written(void **state)
 	char buf[512] = { 0 };
 	rig_init(&rig, 1, VDISK_THIN);
 	rig.disk.bdev = (struct bdev){ 0 };
-	vdisk_flat_init(&rig.disk, "/d.vmdk", true, NULL);
+	vdisk_engine_init(&rig.disk, "/d.vmdk", true, NULL);
 	assert_int_equal(bdev_write(&rig.disk.bdev, buf, 512, 0), -EROFS);
 	assert_int_equal(bdev_read(&rig.disk.bdev, buf, 512, 0), 0);
 	rig_done(&rig);

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Files on a volume or on the host.
+ *
+ * On a volume everything is vmfs/'s. On the host the lock is a pair of byte ranges of the
+ * file, locked by open file description, where QEMU has its own: who writes holds all of
+ * the range exclusively; who reads says "nobody may write" (the bytes from 201 on) and
+ * looks whether somebody does (byte 101). So a disk is not opened while a guest of QEMU
+ * or qemu-img writes it, and the other way round.
+ */
+#include "vdisk/diskfile.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/align.h"
+#include "base/buf.h"
+
+#define LOCK_FIRST 100
+#define LOCK_COUNT 200
+#define LOCK_WRITES 101 /* held by who writes */
+#define LOCK_ALONE 201	/* held by who lets nobody write or resize */
+#define LOCK_ALONE_COUNT 3
+
+/* ---- opening ---- */
+
+static int set_lock(int file_fd, int command, short type, off_t first, off_t count)
+{
+	struct flock lock = {
+		.l_type = type, .l_whence = SEEK_SET, .l_start = first, .l_len = count
+	};
+	if (fcntl(file_fd, command, &lock) < 0)
+		return errno == EACCES || errno == EAGAIN ? -EBUSY : -errno;
+	return command == F_OFD_GETLK && lock.l_type != F_UNLCK ? -EBUSY : 0;
+}
+
+static int lock_host(int file_fd, uint32_t flags)
+{
+	int rc = 0;
+	if (flags & VMFS_WRITE)
+		return set_lock(file_fd, F_OFD_SETLK, F_WRLCK, LOCK_FIRST, LOCK_COUNT);
+	if (flags & VMFS_READ_LOCKED)
+		rc = set_lock(file_fd, F_OFD_SETLK, F_RDLCK, LOCK_ALONE,
+			      LOCK_ALONE_COUNT);
+	if (rc == 0 && flags & VMFS_READ_LOCKED)
+		rc = set_lock(file_fd, F_OFD_GETLK, F_WRLCK, LOCK_WRITES, 1);
+	return rc;
+}
+
+static int open_mode(uint32_t flags)
+{
+	return (flags & VMFS_WRITE ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY |
+	       (flags & VMFS_CREATE ? O_CREAT : 0) | (flags & VMFS_EXCL ? O_EXCL : 0);
+}
+
+static int open_host(const struct diskfile_options *o, struct diskfile *file)
+{
+	struct stat st;
+	file->host_fd = open(o->path, open_mode(o->flags), 0600);
+	int rc = file->host_fd < 0 || fstat(file->host_fd, &st) < 0 ? -errno : 0;
+	if (rc == 0 && !S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+		rc = S_ISDIR(st.st_mode) ? -EISDIR : -ENOTBLK;
+	if (rc == 0)
+		rc = lock_host(file->host_fd, o->flags);
+	if (rc == 0 && o->flags & VMFS_TRUNCATE && ftruncate(file->host_fd, 0) < 0)
+		rc = -errno;
+	if (rc < 0 && rc != -ENOENT && rc != -EEXIST && rc != -EBUSY)
+		return report_error(o->reporter, rc, "%s: %s", o->path,
+				    strerrordesc_np(-rc));
+	if (rc < 0)
+		return rc;
+	return bdev_file_open(o->path, o->flags & VMFS_WRITE ? 0 : BDEV_OPEN_READ_ONLY,
+			      o->reporter, &file->bd);
+}
+
+static int open_vmfs(const struct diskfile_options *o, struct diskfile *file,
+		     struct vmfs_holder *ret_holder)
+{
+	const struct vmfs_file_options how = { .flags = o->flags,
+					       .mode = 0600,
+					       .deadline = o->deadline };
+	struct vmfs_stat st;
+	int rc = vmfs_file_open(o->vol, o->path, &how, &file->vmfs, ret_holder);
+	if (rc == 0)
+		rc = vmfs_file_stat(file->vmfs, &st);
+	if (rc == 0)
+		file->has_unzeroed = st.tbz_count > 0;
+	if (rc == 0)
+		rc = vmfs_file_bdev(file->vmfs, &file->bd);
+	return rc;
+}
+
+int diskfile_open(const struct diskfile_options *options, struct diskfile *ret_file,
+	       struct vmfs_holder *ret_holder)
+{
+	struct diskfile file = { .host_fd = -1, .path = strdup(options->path) };
+	if (!file.path)
+		return -ENOMEM;
+	int rc = options->vol ? open_vmfs(options, &file, ret_holder)
+			      : open_host(options, &file);
+	if (rc < 0)
+		(void)diskfile_close(&file); /* nothing was written */
+	else
+		*ret_file = file;
+	return rc;
+}
+
+int diskfile_close(struct diskfile *file)
+{
+	int rc = 0;
+	if (!file->path)
+		return 0;
+	bdev_close(file->bd);
+	if (file->vmfs)
+		rc = vmfs_file_close(file->vmfs);
+	if (file->host_fd >= 0 && close(file->host_fd) < 0)
+		rc = -errno;
+	free(file->path);
+	*file = (struct diskfile){ .host_fd = -1 };
+	return rc;
+}
+
+/* ---- bytes ---- */
+
+int diskfile_size(const struct diskfile *file, uint64_t *ret_size)
+{
+	struct vmfs_stat st;
+	if (!file->vmfs) {
+		off_t end = lseek(file->host_fd, 0, SEEK_END);
+		if (end < 0)
+			return -errno;
+		*ret_size = (uint64_t)end;
+		return 0;
+	}
+	int rc = vmfs_file_stat(file->vmfs, &st);
+	if (rc == 0)
+		*ret_size = st.size_bytes;
+	return rc;
+}
+
+int diskfile_resize(struct diskfile *file, uint64_t size)
+{
+	if (file->vmfs)
+		return vmfs_file_truncate(file->vmfs, size);
+	return file->bd->ops->resize(file->bd, size);
+}
+
+int64_t diskfile_read(const struct diskfile *file, void *buf, uint64_t len,
+		   uint64_t offset)
+{
+	uint64_t got = 0;
+	if (file->vmfs)
+		return vmfs_file_read(file->vmfs, buf, len, offset);
+	while (got < len) {
+		ssize_t n = pread(file->host_fd, (char *)buf + got, len - got,
+				  (off_t)(offset + got));
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			break;
+		got += (uint64_t)n;
+	}
+	return (int64_t)got;
+}
+
+int diskfile_write(struct diskfile *file, const void *buf, uint64_t len, uint64_t offset)
+{
+	if (file->vmfs)
+		return vmfs_file_write(file->vmfs, buf, len, offset);
+	while (len > 0) {
+		ssize_t n = pwrite(file->host_fd, buf, len, (off_t)offset);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		buf = (const char *)buf + n;
+		offset += (uint64_t)n;
+		len -= (uint64_t)n;
+	}
+	return 0;
+}
+
+int diskfile_extent(const struct diskfile *file, uint64_t offset, uint64_t *ret_len,
+		 bool *ret_is_data)
+{
+	if (file->vmfs)
+		return vmfs_file_extent(file->vmfs, offset, ret_len, ret_is_data);
+	uint64_t size;
+	int rc = diskfile_size(file, &size);
+	if (rc < 0 || offset >= size)
+		return rc ? rc : -ENXIO;
+	off_t data = lseek(file->host_fd, (off_t)offset, SEEK_DATA);
+	if (data < 0 && errno == ENXIO) { /* a hole up to the end */
+		*ret_is_data = false;
+		*ret_len = size - offset;
+		return 0;
+	}
+	*ret_is_data = data < 0 || (uint64_t)data == offset; /* old filesystem: data */
+	off_t end = *ret_is_data ? lseek(file->host_fd, (off_t)offset, SEEK_HOLE) : data;
+	*ret_len = end > (off_t)offset ? min_u64((uint64_t)end, size) - offset :
+					 size - offset;
+	return 0;
+}
+
+int diskfile_sync(struct diskfile *file)
+{
+	if (file->vmfs)
+		return vmfs_file_sync(file->vmfs);
+	return fsync(file->host_fd) < 0 ? -errno : 0;
+}
+
+/* ---- names ---- */
+
+int diskfile_look(struct vmfs_volume *vol, const char *path)
+{
+	struct vmfs_stat vst;
+	struct stat st;
+	if (vol)
+		return vmfs_stat(vol, path, &vst);
+	return lstat(path, &st) < 0 ? -errno : 0;
+}
+
+/* The directory that path stands in becomes durable. */
+static int sync_directory(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char *dir = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+	int dir_fd = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	int rc = !dir ? -ENOMEM : dir_fd < 0 || fsync(dir_fd) < 0 ? -errno : 0;
+	if (dir_fd >= 0)
+		(void)close(dir_fd); /* a directory has no data of ours */
+	free(dir);
+	return rc == -EINVAL ? 0 : rc; /* a filesystem that cannot */
+}
+
+int diskfile_rename(struct vmfs_volume *vol, const char *from, const char *to)
+{
+	if (vol)
+		return vmfs_rename(vol, from, to);
+	return rename(from, to) < 0 ? -errno : sync_directory(to);
+}
+
+int diskfile_unlink(struct vmfs_volume *vol, const char *path)
+{
+	if (vol)
+		return vmfs_unlink(vol, path);
+	return unlink(path) < 0 ? -errno : 0;
+}
