@@ -27,7 +27,10 @@ int chap_answer(uint32_t algorithm, uint32_t id, const char *secret,
  */
 int chap_check(uint32_t algorithm, uint32_t id, const char *secret, const char *challenge,
 	       const char *answer) __attribute__((warn_unused_result));
-/* Do the two texts say the same bytes? Such a challenge is ours, sent back. */
+/*
+ * Do the two texts say the same bytes? A side never answers the challenge that it sends
+ * (RFC 7143 9.2.1).
+ */
 bool chap_is_same(const char *a, const char *b);
 /* A new challenge of 16 random bytes, in hex with "0x". */
 void chap_challenge(char ret_text[static CHAP_CHALLENGE_MAX]);

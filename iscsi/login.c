@@ -17,7 +17,8 @@
  * 3. A password leaves only as the digest of a challenge that the target asked for.
  * 4. A target that has to prove itself gets no further without: None is not offered to
  *    it, and its transit counts only with the right answer. It cannot have that from us:
- *    the two secrets differ (iscsi/url.c), and a challenge that is ours is not answered.
+ *    the two secrets differ (iscsi/url.c), and our challenge is never the one that we
+ *    have answered.
  */
 #include <errno.h>
 #include <stdio.h>

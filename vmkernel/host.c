@@ -96,7 +96,7 @@ static int open_state_dir(struct host *h, struct reporter *r)
 	return 0;
 }
 
-int host_write_text(const char *path, const char *text, mode_t mode)
+static int write_synced(const char *path, const char *text, mode_t mode)
 {
 	size_t len = strlen(text);
 	int file_fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
@@ -109,6 +109,31 @@ int host_write_text(const char *path, const char *text, mode_t mode)
 	if (close(file_fd) < 0 && rc == 0)
 		rc = -errno;
 	return rc;
+}
+
+/* Makes a rename in the directory of path last. */
+static int sync_directory(char *path)
+{
+	*strrchr(path, '/') = '\0';
+	int dir_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir_fd < 0)
+		return -errno;
+	int rc = fsync(dir_fd) < 0 ? -errno : 0;
+	(void)close(dir_fd);
+	return rc;
+}
+
+int host_write_text(const struct host *h, const char *name, const char *text, mode_t mode)
+{
+	char path[HOST_PATH_SIZE], temporary[HOST_PATH_SIZE + 4];
+	(void)host_path(h, name, path);
+	(void)snprintf(temporary, sizeof(temporary), "%s.new", path);
+	int rc = write_synced(temporary, text, mode);
+	if (rc == 0 && rename(temporary, path) < 0)
+		rc = -errno;
+	if (rc < 0)
+		(void)unlink(temporary);
+	return rc < 0 ? rc : sync_directory(path);
 }
 
 static int read_uuid(struct host *h, struct reporter *r)
@@ -127,7 +152,7 @@ static int read_uuid(struct host *h, struct reporter *r)
 		h->uuid = uuid_new();
 		(void)uuid_text(&h->uuid, text);
 		strcat(text, "\n");
-		int rc = host_write_text(path, text, 0644);
+		int rc = host_write_text(h, UUID_FILE, text, 0644);
 		if (rc < 0)
 			return report_error(r, rc, "%s: %s", path, strerror(-rc));
 	} else {
@@ -472,9 +497,10 @@ int host_start(struct host *h, struct reporter *r)
 	if (rc < 0)
 		return rc;
 	(void)snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
-	rc = host_write_text(host_path(h, "vmkernel.pid", path), pid, 0644);
+	rc = host_write_text(h, "vmkernel.pid", pid, 0644);
 	if (rc < 0)
-		return report_error(r, rc, "%s: %s", path, strerror(-rc));
+		return report_error(r, rc, "%s: %s", host_path(h, "vmkernel.pid", path),
+				    strerror(-rc));
 	TAILQ_FOREACH(vm, &h->vms, link)
 		vm_adopt(vm);
 	return control_open(h, r);

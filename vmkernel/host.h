@@ -67,8 +67,11 @@ void host_vm_ended(struct host *h);
 void host_datastore_put(struct host *h, struct datastore *ds);
 /* STATEDIR/NAME into buf (HOST_PATH_SIZE); returns buf. */
 const char *host_path(const struct host *h, const char *name, char *buf);
-/* Writes a small file anew and syncs it: 0 or -errno. Blocks. */
-int host_write_text(const char *path, const char *text, mode_t mode)
+/*
+ * Puts text under STATEDIR/NAME in one step, synced: after a crash it is the old text or
+ * the new one. 0 or -errno, and then the old one is still there. Blocks.
+ */
+int host_write_text(const struct host *h, const char *name, const char *text, mode_t mode)
 	__attribute__((warn_unused_result));
 
 #endif

@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -82,21 +81,15 @@ static json_t *to_json(struct host *h)
 
 int inventory_save(struct host *h)
 {
-	static const char temporary[] = FILE_NAME ".new";
-	char path[HOST_PATH_SIZE], final[HOST_PATH_SIZE];
+	char path[HOST_PATH_SIZE];
 	json_t *all = to_json(h);
 	char *text = all ? json_dumps(all, JSON_INDENT(2)) : NULL;
 	json_decref(all);
-	int rc = text ? host_write_text(host_path(h, temporary, path), text, 0640)
-		      : -ENOMEM;
+	int rc = text ? host_write_text(h, FILE_NAME, text, 0640) : -ENOMEM;
 	free(text);
-	if (rc == 0 && rename(path, host_path(h, FILE_NAME, final)) < 0)
-		rc = -errno;
-	if (rc == 0 && fsync(h->lock_fd) < 0) /* the directory */
-		rc = -errno;
 	if (rc < 0)
 		return report_error(h->reporter, rc, "%s: %s",
-				    host_path(h, FILE_NAME, final), strerror(-rc));
+				    host_path(h, FILE_NAME, path), strerror(-rc));
 	return 0;
 }
 

@@ -14,18 +14,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "base/buf.h"
 #include "base/cleanup.h"
 #include "vmkernel/vm.h"
 
 #define LINE_SIZE 4096
+#define NAME_SIZE 48u
 
-static const char *note_path(const struct vm *vm, char *buf)
+static const char *note_name(const struct vm *vm, char *buf)
 {
-	char relative[48];
-	(void)snprintf(relative, sizeof(relative), "vms/%u.locks", vm->id);
-	return host_path(vm->host, relative, buf);
+	(void)snprintf(buf, NAME_SIZE, "vms/%u.locks", vm->id);
+	return buf;
 }
 
 static int token_of(const struct vm *vm, const char *path, uint64_t *ret_token)
@@ -37,46 +37,48 @@ static int token_of(const struct vm *vm, const char *path, uint64_t *ret_token)
 	return rc;
 }
 
-static int note_one(const struct vm *vm, FILE *f, const char *path)
+static int note_one(const struct vm *vm, struct buf *text, const char *path)
 {
 	uint64_t token = 0;
 	int rc = token_of(vm, path, &token);
-	if (rc == 0 && fprintf(f, "%" PRIu64 " %s\n", token, path) < 0)
-		rc = -EIO;
+	if (rc == 0)
+		buf_printf(text, "%" PRIu64 " %s\n", token, path);
 	return rc;
 }
 
-static int note_all(const struct vm *vm, FILE *f)
+static int note_all(const struct vm *vm, struct buf *text)
 {
-	int rc = note_one(vm, f, vm->path);
+	int rc = note_one(vm, text, vm->path);
 	for (uint32_t i = 0; rc == 0 && i < HARDWARE_DISKS_MAX; i++) {
 		const char *path;
 		for (unsigned int k = 0;
 		     rc == 0 && (path = disk_locked_path(vm->disks[i], k)) != NULL; k++)
-			rc = note_one(vm, f, path);
+			rc = note_one(vm, text, path);
 	}
-	return rc;
+	return rc < 0 ? rc : text->error;
 }
 
 int vm_note_locks(const struct vm *vm, char *ret_why, uint32_t size)
 {
-	char path[HOST_PATH_SIZE];
-	FILE *f = fopen(note_path(vm, path), "we");
-	int rc = f ? note_all(vm, f) : -errno;
-	if (f && fclose(f) != 0 && rc == 0)
-		rc = -errno;
-	if (rc < 0) {
-		(void)unlink(path); /* half of it would say that the rest is free */
-		(void)snprintf(ret_why, size, "%s: %s", path, strerror(-rc));
-	}
+	char name[NAME_SIZE], path[HOST_PATH_SIZE];
+	struct buf text = { 0 };
+	int rc = note_all(vm, &text);
+	if (rc == 0)
+		rc = host_write_text(vm->host, note_name(vm, name), text.data, 0640);
+	if (rc < 0)
+		(void)snprintf(ret_why, size, "%s: %s",
+			       host_path(vm->host, note_name(vm, name), path),
+			       strerror(-rc));
+	buf_done(&text);
 	return rc;
 }
 
 int vm_check_locks(const struct vm *vm, bool is_taken, char *ret_why, uint32_t size)
 {
-	char path[HOST_PATH_SIZE], line[LINE_SIZE], file[VM_WHY_SIZE / 2];
+	char name[NAME_SIZE], path[HOST_PATH_SIZE];
+	char line[LINE_SIZE], file[VM_WHY_SIZE / 2];
 	bool is_any = !vm->disk_paths[0]; /* without a disk there is nothing to lose */
-	AUTO_FCLOSE FILE *f = fopen(note_path(vm, path), "re");
+	AUTO_FCLOSE FILE *f = fopen(host_path(vm->host, note_name(vm, name), path), "re");
 	while (f && fgets(line, sizeof(line), f)) {
 		uint64_t token = 0, now = 0;
 		int at = 0;
