@@ -581,6 +581,12 @@ int bdev_write(struct bdev *bd, const void *buf, uint64_t len, uint64_t offset)
 	return bdev_rw(bd, BDEV_WRITE, 0, unconst(buf), len, offset, 0);
 }
 
+int bdev_write_until(struct bdev *bd, const void *buf, uint64_t len, uint64_t offset,
+		     uint64_t deadline)
+{
+	return bdev_rw(bd, BDEV_WRITE, 0, unconst(buf), len, offset, deadline);
+}
+
 int bdev_flush(struct bdev *bd)
 {
 	return bdev_rw(bd, BDEV_FLUSH, 0, NULL, 0, 0, 0);

@@ -184,6 +184,9 @@ int bdev_read(struct bdev *bd, void *buf, uint64_t len, uint64_t offset)
 	__attribute__((warn_unused_result));
 int bdev_write(struct bdev *bd, const void *buf, uint64_t len, uint64_t offset)
 	__attribute__((warn_unused_result));
+/* -ETIMEDOUT when clock_now() is deadline (0: none): it may have been written, or be yet. */
+int bdev_write_until(struct bdev *bd, const void *buf, uint64_t len, uint64_t offset,
+		     uint64_t deadline) __attribute__((warn_unused_result));
 int bdev_flush(struct bdev *bd) __attribute__((warn_unused_result));
 /* Zeroes a range (WRITE SAME, fallocate, or written zeros). */
 int bdev_zero(struct bdev *bd, uint64_t len, uint64_t offset)

@@ -73,7 +73,7 @@ enum { STEP_COPIES = PLAN_STEPS, STEP_FIRST, STEP_ALL };
 
 struct plan_writer {
 	struct plan *plan;
-	int (*before)(void *arg);
+	plan_write_fn *write;
 	void *arg;
 };
 
@@ -439,10 +439,8 @@ int plan_each(struct plan *p, int (*fn)(void *arg, const struct plan_run *run), 
 static int write_run(void *arg, const struct plan_run *run)
 {
 	const struct plan_writer *w = arg;
-	int err = w->before ? w->before(w->arg) : 0;
-	return err ? err
-		   : bdev_write(w->plan->devices[run->device].below, run->bytes, run->len,
-				run->off);
+	return w->write(w->arg, w->plan->devices[run->device].below, run->bytes, run->len,
+			run->off);
 }
 
 static int flush_all(const struct plan *p)
@@ -453,9 +451,9 @@ static int flush_all(const struct plan *p)
 	return err;
 }
 
-int plan_apply(struct plan *p, int (*before)(void *arg), void *arg)
+int plan_apply(struct plan *p, plan_write_fn *write, void *arg)
 {
-	struct plan_writer w = { .plan = p, .before = before, .arg = arg };
+	struct plan_writer w = { .plan = p, .write = write, .arg = arg };
 	HASH_SORT(p->sectors, sector_order);
 	int err = step_each(p, STEP_COPIES, write_run, &w);
 	if (!err)

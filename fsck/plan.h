@@ -74,10 +74,12 @@ struct plan_run {
 int plan_each(struct plan *p, int (*fn)(void *arg, const struct plan_run *run), void *arg)
 	__attribute__((warn_unused_result));
 /*
- * Writes it to the devices, a flush after each step. before(arg), unless NULL, is called
- * before each write; what it returns, other than 0, is returned. Blocks.
+ * Writes it to the devices by write(arg, ...), as bdev_write(), with a flush after each
+ * step. What it returns, other than 0, is returned. Blocks.
  */
-int plan_apply(struct plan *p, int (*before)(void *arg), void *arg)
+typedef int plan_write_fn(void *arg, struct bdev *bd, const void *bytes, uint64_t len,
+			  uint64_t off);
+int plan_apply(struct plan *p, plan_write_fn *write, void *arg)
 	__attribute__((warn_unused_result));
 
 #endif

@@ -168,11 +168,12 @@ static int nobody_came(const struct session *s)
 	return err;
 }
 
-static int before_write(void *arg)
+static int write_held(void *arg, struct bdev *bd, const void *bytes, uint64_t len,
+		      uint64_t off)
 {
 	struct session *s = arg;
 	int err = s->o->before_write ? s->o->before_write(s->o->arg) : 0;
-	return err ? err : vmfs_exclusive_hold(&s->own);
+	return err ? err : vmfs_exclusive_write(&s->own, bd, bytes, len, off);
 }
 
 /* The volume is ours. header: the LVM header as it will be. */
@@ -184,7 +185,7 @@ static int write_owned(struct session *s, const struct vmfs_lvm_device_disk *hea
 		return given ? given : err;
 	}
 	s->result->is_changed = true;
-	err = plan_apply(s->plan, before_write, s);
+	err = plan_apply(s->plan, write_held, s);
 	if (!err && s->o->before_write)
 		err = s->o->before_write(s->o->arg);
 	/* It stays taken: what is half repaired is nobody's to mount. */

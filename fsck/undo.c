@@ -356,9 +356,7 @@ static int write_record(struct restoring *s, const struct undo_record_disk *rec)
 		else
 			s->done->sectors++;
 	if (!err)
-		err = vmfs_exclusive_hold(&s->own);
-	if (!err)
-		err = bdev_write(bd, s->was, len, off);
+		err = vmfs_exclusive_write(&s->own, bd, s->was, len, off);
 	return err ? report_error(s->r, err, "%s: cannot be written: %s", bd->name,
 				  strerror(-err))
 		   : 0;

@@ -10,8 +10,12 @@
  *
  * Between two that take it: the header is written by compare-and-write of the sector as
  * it was read. A holder that does not renew for VMFS_EXCLUSIVE_DEAD_NS may be followed;
- * it stops by itself at half of that (vmfs_exclusive_hold), and its writes are short. On
- * a file the holder has a liveness lock, too, which says at once that it is gone.
+ * it stops by itself at half of that. On a file the holder has a liveness lock, too,
+ * which says at once that it is gone.
+ *
+ * A write without a deadline is sent until the path is back, and would land behind who
+ * followed. So each has the holder's own end as its deadline, and what is then still in
+ * the target has had its effect T_tgt (LOCKING.md 14) later: 12 s + 6 s < 24 s.
  */
 #include "vmfs/exclusive.h"
 
@@ -120,7 +124,13 @@ static int lost(struct vmfs_exclusive *x)
 			    x->bd->name);
 }
 
-int vmfs_exclusive_hold(struct vmfs_exclusive *x)
+/* When it stops by itself. */
+static uint64_t holds_until(const struct vmfs_exclusive *x)
+{
+	return x->renewed + VMFS_EXCLUSIVE_DEAD_NS / 2;
+}
+
+static int hold(struct vmfs_exclusive *x)
 {
 	struct vmfs_lvm_device_disk next = x->image;
 	uint64_t now = clock_now();
@@ -128,19 +138,26 @@ int vmfs_exclusive_hold(struct vmfs_exclusive *x)
 		return -ESTALE;
 	if (now - x->renewed < RENEW_NS)
 		return 0;
-	if (now - x->renewed > VMFS_EXCLUSIVE_DEAD_NS / 2)
+	if (now > holds_until(x))
 		return lost(x);
 	next.locked_when_us = le64_of(clock_wall_us());
 	struct cas c = { .bd = x->bd,
 			 .dev_off = LVM_HEADER_OFF,
 			 .expected = &x->image,
 			 .wanted = &next,
-			 .deadline = x->renewed + VMFS_EXCLUSIVE_DEAD_NS / 2 };
+			 .deadline = holds_until(x) };
 	if (vmfs_cas(&x->caw, &c) != CAS_DONE)
 		return lost(x);
 	x->image = next;
 	x->renewed = now;
 	return 0;
+}
+
+int vmfs_exclusive_write(struct vmfs_exclusive *x, struct bdev *bd, const void *bytes,
+			 uint64_t len, uint64_t off)
+{
+	int err = hold(x);
+	return err ? err : bdev_write_until(bd, bytes, len, off, holds_until(x));
 }
 
 int vmfs_exclusive_give(struct vmfs_exclusive *x,

@@ -32,10 +32,12 @@ struct vmfs_exclusive {
 int vmfs_exclusive_take(struct bdev *bd, struct reporter *r,
 			struct vmfs_exclusive *ret_x) __attribute__((warn_unused_result));
 /*
- * Before each write: renews it when that is due. -ESTALE: it was silent for so long that
- * another may have it (reported): nothing more may be written. Blocks.
+ * As bdev_write() to any extent of the volume; renews the hold when that is due. -ESTALE:
+ * it was silent for so long that another may have it (reported). After an error of any
+ * kind nothing more may be written: it is left to stand as it is. Blocks, 12 s at most.
  */
-int vmfs_exclusive_hold(struct vmfs_exclusive *x) __attribute__((warn_unused_result));
+int vmfs_exclusive_write(struct vmfs_exclusive *x, struct bdev *bd, const void *bytes,
+			 uint64_t len, uint64_t off) __attribute__((warn_unused_result));
 /*
  * Gives it back; header: what the LVM header says then, NULL: was. 0, -ESTALE, -errno,
  * reported. Blocks.

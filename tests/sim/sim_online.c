@@ -18,6 +18,7 @@
 #include "tests/lib/script.h"
 #include "tests/sim/onlooker.h"
 #include "tests/sim/storm.h"
+#include "tests/sim/wreck.h"
 
 #define S NS_PER_S
 
@@ -139,34 +140,13 @@ struct wreck {
 
 static void wreck(struct cluster *c, const struct wreck *w, char fault[static 160])
 {
-	struct bdev *bd = simdisk_attach(c->disk, sim_host_world());
-	struct vmfs_open_options options = {
-		.devices = &bd, .device_count = 1, .is_read_only = true
-	};
-	struct fsck_volume *v = calloc(1, sizeof(*v));
-	struct fsck_why why;
-	struct vmfs_volume *vol;
-	struct vmfs_stat st;
-	uint64_t off, size;
-	uint8_t sector[VMFS_SECTOR_SIZE];
 	char at[48];
+	vmfs_addr addr;
+	uint64_t off = wreck_fd_off(c, VICTIM, &addr);
 
-	SIM_CHECK(v && !vmfs_volume_open(&options, &vol));
-	SIM_CHECK(!vmfs_stat(vol, VICTIM, &st) && !vmfs_volume_close(vol));
-	SIM_CHECK(!fsck_volume_join(v, &bd, 1, NULL) && !fsck_volume_descriptor(v, &why));
-	for (unsigned int i = 0; i < FSCK_RESOURCE_COUNT; i++)
-		(void)!fsck_volume_resource(v, fsck_resource_order[i], &why);
-	SIM_CHECK(!fsck_addr_vol_off(v, st.addr, &off, &size));
-	off += LVM_DATA_OFF + v->shape->fd_body_off;
-	SIM_CHECK(!bdev_read(bd, sector, sizeof(sector), off));
-	le32 value = le32_of(w->value);
-	memcpy(sector + w->off, &value, sizeof(value));
-	SIM_CHECK(!bdev_write(bd, sector, sizeof(sector), off));
-	(void)snprintf(fault, 160, "%s: %s: %s", w->code,
-		       fsck_addr_text(st.addr, at), w->fault);
-	fsck_volume_done(v);
-	free(v);
-	bdev_close(bd);
+	wreck_le32(c, off + w->off, w->value);
+	(void)snprintf(fault, 160, "%s: %s: %s", w->code, fsck_addr_text(addr, at),
+		       w->fault);
 }
 
 #define META(field) offsetof(struct vmfs_fd_meta_disk, field)
