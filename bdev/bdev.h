@@ -184,7 +184,7 @@ int bdev_read(struct bdev *bd, void *buf, uint64_t len, uint64_t offset)
 	__attribute__((warn_unused_result));
 int bdev_write(struct bdev *bd, const void *buf, uint64_t len, uint64_t offset)
 	__attribute__((warn_unused_result));
-/* -ETIMEDOUT when clock_now() is deadline (0: none): it may have been written, or be yet. */
+/* -ETIMEDOUT at deadline, of clock_now() (0: none): it may have been written, or be yet. */
 int bdev_write_until(struct bdev *bd, const void *buf, uint64_t len, uint64_t offset,
 		     uint64_t deadline) __attribute__((warn_unused_result));
 int bdev_flush(struct bdev *bd) __attribute__((warn_unused_result));
