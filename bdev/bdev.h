@@ -33,6 +33,7 @@
 #include "base/report.h"
 #include "base/uuid.h"
 #include "bdev/fence.h"
+#include "bdev/offload.h"
 
 enum bdev_op { BDEV_READ, BDEV_WRITE, BDEV_FLUSH, BDEV_ZERO, BDEV_UNMAP, BDEV_CAW };
 
@@ -113,7 +114,7 @@ struct bdev_ops {
 	int (*resize)(struct bdev *bd, uint64_t size);
 	/* Looks how large the device is by now; sets bd->size. NULL: it never changes. */
 	int (*rescan)(struct bdev *bd);
-	/* As the functions of bdev/fence.h; NULL: -EOPNOTSUPP (guard: 0). */
+	/* As the functions of fence.h and offload.h; NULL: -EOPNOTSUPP (guard: 0). */
 	void (*cut)(struct bdev *bd);
 	int (*mend)(struct bdev *bd, uint64_t deadline);
 	int (*pr)(struct bdev *bd, enum bdev_pr_action action, uint64_t key,
@@ -127,6 +128,7 @@ struct bdev_ops {
 			 uint64_t deadline);
 	int (*reset)(struct bdev *bd, uint64_t deadline);
 	int (*guard)(struct bdev *bd, struct guard_lease *lease);
+	int (*offloads)(struct bdev *bd, struct bdev_offloads *ret_offloads);
 	/*
 	 * Liveness lock of LOCKING.md 5.1 for the slot at offset; held until close, and
 	 * after a death until the last I/O in flight has ended. Does not hinder I/O or

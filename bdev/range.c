@@ -138,6 +138,11 @@ static int range_guard(struct bdev *bd, struct guard_lease *lease)
 	return bdev_guard(((struct range_bdev *)bd)->below, lease);
 }
 
+static int range_offloads(struct bdev *bd, struct bdev_offloads *ret_offloads)
+{
+	return bdev_offloads(((struct range_bdev *)bd)->below, ret_offloads);
+}
+
 static void range_close(struct bdev *bd)
 {
 	struct range_bdev *range = (struct range_bdev *)bd;
@@ -163,6 +168,7 @@ static const struct bdev_ops range_ops = {
 	.reinstate = range_reinstate,
 	.reset = range_reset,
 	.guard = range_guard,
+	.offloads = range_offloads,
 	.liveness = range_liveness,
 	.close = range_close,
 };

@@ -150,6 +150,8 @@ static void fail(struct command *c, int error, const char *what)
 /* It was sent; what became of it is not known. */
 static void unknown(struct command *c)
 {
+	if (c->io && lun_trial_of(c) && c->task.is_settled)
+		lun_trial_late(lun_trial_of(c), c->chunk);
 	if (!c->may_repeat || lun_is_unguarded(c))
 		lun_command_end(c, -ETIMEDOUT);
 	else if (c->task.is_settled || c->task.fate == ISCSI_STATUS)
@@ -243,7 +245,7 @@ static void refused(struct command *c, struct scsi_sense s, int error)
 	}
 	if (error == -EOPNOTSUPP && is_caw)
 		lun->bd.caw = BDEV_CAW_RESERVE;
-	else if (error == -EOPNOTSUPP && c->io && lun_request_falls_back(c)) {
+	else if (error == -EOPNOTSUPP && c->io && lun_request_falls_back(c, s)) {
 		again(c, 0);
 		return;
 	} else if (error == -EOPNOTSUPP && c->io) {

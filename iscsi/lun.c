@@ -443,6 +443,7 @@ static const struct bdev_ops lun_ops = {
 	.nexus = lun_nexus,
 	.reinstate = lun_reinstate,
 	.reset = lun_reset,
+	.offloads = lun_offloads,
 	.close = lun_close,
 };
 

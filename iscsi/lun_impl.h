@@ -12,6 +12,7 @@
 #include "base/env.h"
 #include "bdev/bdev.h"
 #include "iscsi/initiator.h"
+#include "iscsi/limits.h"
 #include "iscsi/lun.h"
 #include "iscsi/scsi.h"
 #include "iscsi/session.h"
@@ -20,7 +21,8 @@
 #define RECOVERY_TIME_NS (30 * NS_PER_S) /* of an I/O without a deadline of its own */
 #define COMMAND_TIME_MS 8000u
 #define MAX_CHUNK (4u << 20)	   /* bytes in one READ or WRITE */
-#define MAX_ZERO_CHUNK (64u << 20) /* in one WRITE SAME or UNMAP */
+#define MAX_ZERO_CHUNK (64u << 20) /* in one WRITE SAME */
+#define MAX_UNMAP_CHUNK (1u << 30) /* in one UNMAP; never 4 GiB: limits.c */
 #define ZEROS_SIZE 65536u
 #define ZEROS_PIECES (MAX_CHUNK / ZEROS_SIZE)
 #define VPD_SIZE 1024u
@@ -54,6 +56,13 @@ struct command {
 
 TAILQ_HEAD(command_list, command);
 
+/* A command that the unit may refuse: limits.c. */
+struct lun_trial {
+	const char *name, *instead; /* half sentences */
+	_Atomic enum bdev_offload state;
+	uint64_t most; /* bytes in one; the transport's task alone */
+};
+
 struct lun {
 	struct bdev bd; /* first */
 	struct iscsi_owner owner;
@@ -65,10 +74,10 @@ struct lun {
 
 	/* What the unit can do; set by probe.c before the device is given out. */
 	uint8_t lun_bytes[8];
-	uint32_t max_chunk; /* bytes */
-	uint64_t max_zero_chunk, max_unmap_chunk;
+	struct limits limits;
+	struct lun_trial zero, delete;
+	atomic_bool is_thin; /* LBPME */
 	bool has_fua;
-	bool has_write_same; /* later: the transport's task alone */
 	uint8_t *zeros;	     /* ZEROS_SIZE bytes */
 	struct iovec zeros_iov[ZEROS_PIECES];
 
@@ -96,7 +105,7 @@ struct lun {
 	atomic_bool is_gone; /* another disk answers under this name */
 	bool is_lost;	     /* the loss of the connection was reported */
 	bool is_complaining; /* a failure was reported, nothing has worked since */
-	bool is_caw_proved;  /* a COMPARE AND WRITE was executed or miscompared */
+	atomic_bool is_caw_proved; /* a COMPARE AND WRITE was executed or miscompared */
 	bool is_reserved, is_reserve_lost;
 	uint64_t down_since;
 	char down_why[256];
@@ -144,7 +153,20 @@ int lun_fill_request(struct command *c);
 /* A part is done. true: there is more to do. */
 bool lun_request_goes_on(struct command *c);
 /* The unit does not know the command. true: it is done in another way now. */
-bool lun_request_falls_back(struct command *c);
+bool lun_request_falls_back(struct command *c, struct scsi_sense s);
+
+/* limits.c; but for offloads all in the transport's task */
+int lun_offloads(struct bdev *bd, struct bdev_offloads *ret_offloads);
+/* At the end of the probe. */
+void lun_trials_init(struct lun *lun);
+/* Of the command that is under way; NULL: it is one that every unit has. */
+struct lun_trial *lun_trial_of(struct command *c);
+bool lun_is_refused(const struct lun_trial *t);
+/* It has done it; has not answered in time; has refused it, with chunk bytes. */
+void lun_trial_done(struct lun_trial *t);
+void lun_trial_late(struct lun_trial *t, uint64_t chunk);
+void lun_trial_refused(struct lun *lun, struct lun_trial *t, uint64_t chunk,
+		       struct scsi_sense s);
 
 /* reserve.c: ops of the device */
 int lun_pr(struct bdev *bd, enum bdev_pr_action action, uint64_t key, uint64_t victim);

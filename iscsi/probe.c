@@ -187,6 +187,7 @@ static int ask_capacity(struct lun *lun, uint64_t *ret_blocks, uint32_t *ret_blo
 	int error = ask(lun, &p, &c, sizeof(c));
 	if (error == 0 && p.ret_len >= 12) {
 		*ret_block_size = be32_get(c.block_size);
+		lun->is_thin = p.ret_len >= 15 && c.thin & 0x80;
 		return checked_add(be64_get(c.last_lba), 1, ret_blocks) ? 0 : -EPROTO;
 	}
 	scsi_cdb_plain(old.cdb, SCSI_READ_CAPACITY10);
@@ -240,36 +241,22 @@ int lun_rescan(struct bdev *bd)
 	return 0;
 }
 
-/* limit blocks as bytes, 0 being no limit, but at most most. */
-static uint64_t limit_bytes(const struct lun *lun, uint64_t blocks, uint64_t most)
-{
-	uint64_t bytes;
-
-	if (blocks == 0 || !checked_mul(blocks, lun->bd.block_size, &bytes))
-		return most;
-	return min_u64(bytes, most);
-}
-
 static void probe_limits(struct lun *lun)
 {
-	struct scsi_limits_pdu limits = { 0 };
-	uint8_t thin[64];
-	uint32_t len = 0;
+	uint8_t b0[64], b1[64], b2[64];
+	struct limits_pages pages = { .b0 = b0, .b1 = b1, .b2 = b2 };
 
-	if (ask_vpd(lun, 0xb0, &limits, sizeof(limits), &len) < 0)
-		limits = (struct scsi_limits_pdu){ 0 };
-	lun->max_chunk =
-		(uint32_t)limit_bytes(lun, be32_get(limits.max_transfer), MAX_CHUNK);
-	lun->max_zero_chunk =
-		limit_bytes(lun, be64_get(limits.max_write_same), MAX_ZERO_CHUNK);
-	lun->max_unmap_chunk =
-		limit_bytes(lun, be32_get(limits.max_unmap), MAX_ZERO_CHUNK);
-	/* Tried at the first use; a unit that does not know it gets written zeros. */
-	lun->has_write_same = true;
-	if (ask_vpd(lun, 0xb2, thin, sizeof(thin), &len) == 0 && len > 5)
-		lun->bd.has_unmap = thin[5] & 0x80;
+	if (ask_vpd(lun, 0xb0, b0, sizeof(b0), &pages.b0_len) < 0)
+		pages.b0_len = 0;
+	if (ask_vpd(lun, 0xb1, b1, sizeof(b1), &pages.b1_len) < 0)
+		pages.b1_len = 0;
+	if (ask_vpd(lun, 0xb2, b2, sizeof(b2), &pages.b2_len) < 0)
+		pages.b2_len = 0;
+	lun->limits = limits_read(&pages, lun->bd.block_size);
+	lun_trials_init(lun);
+	lun->bd.has_unmap = !lun_is_refused(&lun->delete);
 	lun->bd.has_write_zeroes = true;
-	lun->bd.max_io = lun->max_chunk;
+	lun->bd.max_io = lun->limits.max_transfer;
 	lun->bd.caw = BDEV_CAW_ATS;
 }
 

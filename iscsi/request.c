@@ -64,15 +64,15 @@ static void fill_zero(struct command *c)
 {
 	struct lun *lun = c->lun;
 
-	if (!lun->has_write_same) {
-		uint64_t len = next_chunk(c, min_u64(lun->max_chunk, MAX_CHUNK));
+	if (lun_is_refused(&lun->zero)) {
+		uint64_t len = next_chunk(c, lun->limits.max_transfer);
 		fill_data(c, SCSI_WRITE16, true, len);
 		c->task.iov = lun->zeros_iov;
 		c->task.iovcnt = ZEROS_PIECES;
 		c->task.iov_skip = 0;
 		return;
 	}
-	c->chunk = next_chunk(c, lun->max_zero_chunk);
+	c->chunk = next_chunk(c, lun->zero.most);
 	scsi_cdb_blocks16(c->task.cdb, SCSI_WRITE_SAME16, 0,
 			  (c->io->offset + c->pos) / lun->bd.block_size,
 			  (uint32_t)(c->chunk / lun->bd.block_size));
@@ -81,7 +81,8 @@ static void fill_zero(struct command *c)
 
 static void fill_unmap(struct command *c)
 {
-	c->chunk = next_chunk(c, c->lun->max_unmap_chunk);
+	c->chunk = limits_unmap_piece(&c->lun->limits, c->lun->delete.most,
+				      c->io->offset + c->pos, c->io->len - c->pos);
 	scsi_cdb_unmap(c->task.cdb, c->list,
 		       (c->io->offset + c->pos) / c->lun->bd.block_size,
 		       (uint32_t)(c->chunk / c->lun->bd.block_size));
@@ -116,16 +117,16 @@ int lun_fill_request(struct command *c)
 		fill_flush(c);
 		return lun->bd.has_write_cache ? 0 : 1;
 	case BDEV_READ:
-		fill_data(c, SCSI_READ16, false, next_chunk(c, lun->max_chunk));
+		fill_data(c, SCSI_READ16, false, next_chunk(c, lun->limits.max_transfer));
 		break;
 	case BDEV_WRITE:
-		fill_data(c, SCSI_WRITE16, true, next_chunk(c, lun->max_chunk));
+		fill_data(c, SCSI_WRITE16, true, next_chunk(c, lun->limits.max_transfer));
 		break;
 	case BDEV_ZERO:
 		fill_zero(c);
 		break;
 	case BDEV_UNMAP:
-		if (!lun->bd.has_unmap)
+		if (lun_is_refused(&lun->delete))
 			return -EOPNOTSUPP;
 		fill_unmap(c);
 		break;
@@ -147,6 +148,8 @@ bool lun_request_goes_on(struct command *c)
 
 	if (c->io->op == BDEV_FLUSH || c->step == STEP_FLUSH)
 		return false;
+	if (lun_trial_of(c))
+		lun_trial_done(lun_trial_of(c));
 	c->pos += c->chunk;
 	if (c->io->op != BDEV_CAW && c->pos < c->io->len)
 		return true;
@@ -157,12 +160,13 @@ bool lun_request_goes_on(struct command *c)
 	return true;
 }
 
-bool lun_request_falls_back(struct command *c)
+bool lun_request_falls_back(struct command *c, struct scsi_sense s)
 {
 	struct lun *lun = c->lun;
+	struct lun_trial *t = lun_trial_of(c);
 
-	if (c->task.cdb[0] == SCSI_WRITE_SAME16) {
-		lun->has_write_same = false;
+	if (t) {
+		lun_trial_refused(lun, t, c->chunk, s);
 		return true;
 	}
 	if ((c->task.cdb[0] == SCSI_READ16 || c->task.cdb[0] == SCSI_WRITE16) &&

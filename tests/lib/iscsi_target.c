@@ -35,6 +35,11 @@ struct target {
 	bool is_stopping, is_stalled, was_stalled;
 	struct rule rules[256];
 	unsigned int seen[256], logins, aborts;
+	uint32_t most_blocks[256];
+	struct {
+		uint8_t bytes[64], len;
+	} pages[256];
+	bool is_thin;
 	char next[128]; /* address that logins are sent on to, so often */
 	unsigned int moves;
 	bool moves_for_good;
@@ -201,6 +206,10 @@ static uint32_t inquiry(struct target *t, const uint8_t *cdb, uint8_t *out)
 		memcpy(out, &standard, sizeof(standard));
 		return sizeof(standard);
 	}
+	if (t->pages[cdb[2]].len) {
+		memcpy(out, t->pages[cdb[2]].bytes, t->pages[cdb[2]].len);
+		return t->pages[cdb[2]].len;
+	}
 	if (cdb[2] != 0x83)
 		return 0;
 	memcpy(out, (const uint8_t[]){ 0, 0x83, 0, 20, 1, 3, 0, 16, 0x60 }, 9);
@@ -236,6 +245,7 @@ static int execute_in(struct target *t, const uint8_t *cdb, uint8_t *out, uint64
 	struct scsi_capacity16_pdu capacity = {
 		.last_lba = be64_of(TARGET_BLOCKS - 1),
 		.block_size = be32_of(TARGET_BLOCK_SIZE),
+		.thin = t->is_thin ? 0x80 : 0,
 	};
 
 	switch (cdb[0]) {
@@ -263,6 +273,37 @@ static int execute_in(struct target *t, const uint8_t *cdb, uint8_t *out, uint64
 	}
 }
 
+/* Zeros, or one block many times. Sense as 0xkkaaqq. */
+static uint32_t write_same(struct link *l, uint64_t lba, uint32_t blocks,
+			   const uint8_t *block)
+{
+	struct target *t = l->t;
+	uint8_t opcode = l->head.c.cdb[0];
+
+	if (!t->pages[0xb2].len)
+		return 0x052000;
+	if (lba >= TARGET_BLOCKS || blocks > TARGET_BLOCKS - lba)
+		return 0x052100;
+	for (uint32_t i = 0; i < blocks; i++)
+		memcpy(t->disk + (lba + i) * TARGET_BLOCK_SIZE, block, TARGET_BLOCK_SIZE);
+	t->most_blocks[opcode] = (uint32_t)max_u64(t->most_blocks[opcode], blocks);
+	return 0;
+}
+
+/* A list of one descriptor. */
+static uint32_t unmap(struct link *l)
+{
+	static const uint8_t zeros[TARGET_BLOCK_SIZE];
+	be64 lba;
+	be32 count;
+
+	if (l->len != 24 || l->data[3] != 16)
+		return 0x052600;
+	memcpy(lba.b, l->data + 8, 8);
+	memcpy(count.b, l->data + 16, 4);
+	return write_same(l, be64_get(lba), be32_get(count), zeros);
+}
+
 /* Sense as 0xkkaaqq; 0: GOOD. */
 static uint32_t execute(struct link *l, const uint8_t *cdb, uint32_t *ret_out_len)
 {
@@ -273,7 +314,10 @@ static uint32_t execute(struct link *l, const uint8_t *cdb, uint32_t *ret_out_le
 	uint32_t blocks = 0;
 
 	*ret_out_len = 0;
+	if (cdb[0] == SCSI_UNMAP)
+		return unmap(l);
 	if (cdb[0] == SCSI_READ16 || cdb[0] == SCSI_WRITE16 ||
+	    cdb[0] == SCSI_WRITE_SAME16 ||
 	    cdb[0] == SCSI_COMPARE_AND_WRITE) {
 		memcpy(lba_field.b, cdb + 2, 8);
 		memcpy(count_field.b, cdb + 10, 4);
@@ -283,6 +327,9 @@ static uint32_t execute(struct link *l, const uint8_t *cdb, uint32_t *ret_out_le
 		if (lba >= TARGET_BLOCKS || blocks > TARGET_BLOCKS - lba)
 			return 0x052100;
 	}
+	if (cdb[0] == SCSI_WRITE_SAME16)
+		return write_same(l, lba, blocks, l->data);
+	t->most_blocks[cdb[0]] = (uint32_t)max_u64(t->most_blocks[cdb[0]], blocks);
 	uint8_t *place = t->disk + lba * TARGET_BLOCK_SIZE;
 	if (cdb[0] == SCSI_WRITE16) {
 		memcpy(place, l->data, blocks * TARGET_BLOCK_SIZE);
@@ -509,6 +556,31 @@ void target_take_key(struct target *t, bool is_restart)
 	t->pr_key = be64_of(0);
 	t->pr_generation = is_restart ? 0 : t->pr_generation + 1;
 	mutex_unlock(&t->m);
+}
+
+void target_page(struct target *t, uint8_t page, const uint8_t *bytes, uint8_t len)
+{
+	mutex_lock(&t->m);
+	memcpy(t->pages[page].bytes, bytes, len);
+	t->pages[page].bytes[1] = page;
+	t->pages[page].bytes[3] = (uint8_t)(len - 4);
+	t->pages[page].len = len;
+	mutex_unlock(&t->m);
+}
+
+void target_set_thin(struct target *t, bool is_thin)
+{
+	mutex_lock(&t->m);
+	t->is_thin = is_thin;
+	mutex_unlock(&t->m);
+}
+
+uint32_t target_most_blocks(struct target *t, uint8_t opcode)
+{
+	mutex_lock(&t->m);
+	uint32_t n = t->most_blocks[opcode];
+	mutex_unlock(&t->m);
+	return n;
 }
 
 void target_resume(struct target *t)

@@ -4,8 +4,9 @@
 
 /*
  * A small iSCSI target on loopback that misbehaves on demand: a disk of 128 blocks in
- * memory, one connection at a time, commands in order. A rule says what becomes of the
- * next commands of one opcode; without a rule they are executed and answered.
+ * memory, one connection at a time, commands in order. It knows WRITE SAME and UNMAP if
+ * it has page B2h. A rule says what becomes of the next commands of one opcode; without a
+ * rule they are executed and answered.
  *
  *	struct target *t = target_new();
  *	target_rule(t, SCSI_WRITE16, RULE_EXECUTE_THEN_CLOSE, 1);
@@ -51,6 +52,13 @@ const char *target_address(const struct target *t);
 void target_swap_disk(struct target *t);
 
 /*
+ * Has a VPD page from now on (at most 64 bytes, of which the first four are filled in);
+ * is_thin: READ CAPACITY (16) says LBPME.
+ */
+void target_page(struct target *t, uint8_t page, const uint8_t *bytes, uint8_t len);
+void target_set_thin(struct target *t, bool is_thin);
+
+/*
  * It has persistent reservations enough for one session: the key that was registered
  * last. This takes it away, as another host would; is_restart: as a loss of power would.
  */
@@ -58,6 +66,8 @@ void target_take_key(struct target *t, bool is_restart);
 
 /* How many commands of this opcode came, executed or not. */
 unsigned int target_seen(struct target *t, uint8_t opcode);
+/* Of those that were executed, READ, WRITE, WRITE SAME and UNMAP: the most blocks. */
+uint32_t target_most_blocks(struct target *t, uint8_t opcode);
 /* Logins to full feature; ABORT TASKs. */
 unsigned int target_logins(struct target *t);
 unsigned int target_aborts(struct target *t);

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BDEV_OFFLOAD_H
+#define BDEV_OFFLOAD_H
+
+/*
+ * Work that the storage can do by itself: to compare and write a block, to write the same
+ * block many times (zeros), to take blocks back, to copy. What a unit tells of itself
+ * proves nothing; the first use is the trial, and what was refused is not tried again
+ * while the device is open.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+struct bdev;
+
+enum bdev_offload {
+	BDEV_OFFLOAD_UNKNOWN, /* it tells nothing that counts, and nobody has tried */
+	BDEV_OFFLOAD_NONE,    /* it says no, or has refused: done in software */
+	BDEV_OFFLOAD_TOLD,    /* it says yes; nobody has tried */
+	BDEV_OFFLOAD_PROVED,  /* it has done it */
+};
+
+struct bdev_offloads {
+	enum bdev_offload ats, clone, zero, delete;
+	bool is_thin;	  /* blocks are allocated on demand (LBPME) */
+	bool is_rotating; /* the medium turns; false also if that is not told */
+};
+
+/* The four of a device. 0, or -EOPNOTSUPP: it is no SCSI device. Never blocks. */
+int bdev_offloads(struct bdev *bd, struct bdev_offloads *ret_offloads)
+	__attribute__((warn_unused_result));
+/* "supported", "unsupported", "unknown". */
+const char *bdev_offload_text(enum bdev_offload offload);
+
+#endif
