@@ -186,7 +186,7 @@ int bdev_read(struct bdev *bd, void *buf, uint64_t len, uint64_t offset)
 	__attribute__((warn_unused_result));
 int bdev_write(struct bdev *bd, const void *buf, uint64_t len, uint64_t offset)
 	__attribute__((warn_unused_result));
-/* -ETIMEDOUT at deadline, of clock_now() (0: none): it may have been written, or be yet. */
+/* -ETIMEDOUT at deadline (clock_now(); 0: none): written it may have been, or be yet. */
 int bdev_write_until(struct bdev *bd, const void *buf, uint64_t len, uint64_t offset,
 		     uint64_t deadline) __attribute__((warn_unused_result));
 int bdev_flush(struct bdev *bd) __attribute__((warn_unused_result));
