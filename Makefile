@@ -75,7 +75,8 @@ SRC_vmkernel := $(wildcard vmkernel/*.c vmkernel/disk/*.c vmkernel/nbd/*.c \
 	vmkernel/sched/*.c vmkernel/vmx/vmxfile.c vmkernel/vmx/log.c) $(VMK_SHARED)
 SRC_vmx := $(wildcard vmkernel/vmx/*.c) $(VMK_SHARED)
 SRC_vim-cmd := $(wildcard vmkernel/cli/vim_cmd.c vmkernel/cli/client.c) $(VMK_SHARED)
-SRC_esxcli := $(wildcard vmkernel/cli/esxcli.c vmkernel/cli/client.c) $(VMK_SHARED)
+SRC_esxcli := $(wildcard vmkernel/cli/esxcli.c vmkernel/cli/client.c \
+	vmkernel/cli/output.c vmkernel/cli/commands*.c) $(VMK_SHARED)
 
 # pkg-config is asked when a recipe runs, never while this file is read: `make deps` must
 # work where it is not installed yet.
@@ -164,7 +165,7 @@ findings: $(BIN)/fsck.vmfs
 	@BIN=$(BIN) scripts/findings >docs/man/vmfs-fsck-findings.8
 
 MAN := $(wildcard docs/man/*.[1-8])
-## install      programs and man pages, below DESTDIR and PREFIX (/usr/local)
+## install      programs, man pages and completion, below DESTDIR and PREFIX (/usr/local)
 install: all
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin
 	install $(filter %/mkfs.vmfs %/fsck.vmfs %/vmfs-dump %/vmfsctl %/vmfs-rescue \
@@ -172,6 +173,8 @@ install: all
 		$(DESTDIR)$(PREFIX)/sbin
 	install $(filter %/vmfs-fuse %/vmkfstools %/vmx %/vim-cmd %/esxcli,$(READY)) \
 		$(DESTDIR)$(PREFIX)/bin
+	install -D -m 644 vmkernel/cli/esxcli.bash \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/esxcli
 	man=$(DESTDIR)$(PREFIX)/share/man; for page in $(MAN); do \
 		install -D -m 644 $$page $$man/man$${page##*.}/$${page##*/} || exit 1; \
 	done

@@ -14,7 +14,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/env.h"
+#include "iscsi/open.h"
 #include "vmfs/refresh.h"
 #include "vmkernel/inventory.h"
 #include "vmkernel/snapshot.h"
@@ -288,9 +290,13 @@ static void where(const struct request *rq)
 
 static json_t *lost_json(const struct datastore *ds)
 {
-	return json_pack("{s:s, s:s, s:s, s:i, s:i, s:s, s:b}", "label", ds->label,
-			 "uuid", ds->uuid_text, "type", "VMFS", "size", 0, "free", 0,
-			 "device", ds->device, "is_mounted", 0);
+	char path[sizeof("/vmfs/volumes/") + UUID_TEXT_SIZE];
+	AUTO_FREE char *shown = device_shown(ds->device);
+
+	(void)snprintf(path, sizeof(path), "/vmfs/volumes/%s", ds->uuid_text);
+	return json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:s, s:b}", "label", ds->label,
+			 "uuid", ds->uuid_text, "path", path, "type", "VMFS", "size", 0,
+			 "free", 0, "device", shown ? shown : "", "is_mounted", 0);
 }
 
 static json_t *datastore_json(const struct datastore *ds)
@@ -301,11 +307,14 @@ static json_t *datastore_json(const struct datastore *ds)
 	if (vmfs_volume_info(ds->vol, &info) < 0)
 		return lost_json(ds);
 	(void)snprintf(type, sizeof(type), "VMFS-%u", info.major);
-	return json_pack("{s:s, s:s, s:s, s:I, s:I, s:s, s:b, s:s}", "label", info.label,
-			 "uuid", ds->uuid_text, "type", type, "size",
-			 (json_int_t)info.size_bytes, "free", (json_int_t)info.free_bytes,
-			 "device", ds->device, "is_mounted",
+	json_t *all = lost_json(ds), *more;
+	more = json_pack("{s:s, s:s, s:I, s:I, s:b, s:s}", "label", info.label, "type",
+			 type, "size", (json_int_t)info.size_bytes, "free",
+			 (json_int_t)info.free_bytes, "is_mounted",
 			 vmfs_volume_state(ds->vol) == 0, "class", info.storage_class);
+	(void)json_object_update(all, more);
+	json_decref(more);
+	return all;
 }
 
 static void datastore_list_work(void *arg)
@@ -348,12 +357,15 @@ static void member_list_work(void *arg)
 	json_t *all = json_array();
 	for (int i = 0; i < count && i < (int)MEMBERS_MAX; i++) {
 		const struct vmfs_member *m = &members[i];
-		json_array_append_new(all, json_pack("{s:s, s:s, s:i, s:I, s:b}", "host",
-						     uuid_text(&m->owner, uuid), "name",
-						     m->host_name, "slot", (int)m->slot,
-						     "age_ms",
-						     (json_int_t)(m->age_ns / NS_PER_MS),
-						     "is_self", m->is_self));
+		json_int_t age_ms = (json_int_t)(m->age_ns / NS_PER_MS);
+		char age[40];
+		(void)snprintf(age, sizeof(age), "%lld.%lld s ago", age_ms / 1000,
+			       age_ms % 1000 / 100);
+		json_array_append_new(
+			all, json_pack("{s:s, s:s, s:i, s:I, s:s, s:b}", "host",
+				       uuid_text(&m->owner, uuid), "name", m->host_name,
+				       "slot", (int)m->slot, "age_ms", age_ms, "age", age,
+				       "is_self", m->is_self));
 	}
 	q->result = json_pack("{s:o}", "members", all);
 }

@@ -17,6 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
+#include "iscsi/open.h"
 #include "vmkernel/control.h"
 
 struct snapshot_job {
@@ -51,11 +53,13 @@ static void list_one(struct snapshot_job *j, uint32_t i, const struct vmfs_signa
 		why = "its resignature was not finished";
 	else if (is_attached(j, &s->uuid))
 		why = "the original volume is still online";
+	AUTO_FREE char *shown = device_shown(j->host->config.devices[i]);
 	json_array_append_new(json_object_get(j->result, "snapshots"),
-			      json_pack("{s:s, s:s, s:s, s:i, s:s}", "label", s->label,
-					"uuid", uuid_text(&s->uuid, uuid), "device",
-					j->host->config.devices[i], "extents",
-					(int)s->extent_count, "why", why));
+			      json_pack("{s:s, s:s, s:s, s:i, s:s, s:b, s:b}", "label",
+					s->label, "uuid", uuid_text(&s->uuid, uuid),
+					"device", shown ? shown : "", "extents",
+					(int)s->extent_count, "why", why, "can_mount",
+					!*why, "can_resign", true));
 }
 
 static void attach(struct snapshot_job *j, uint32_t i, const struct vmfs_signature *s)

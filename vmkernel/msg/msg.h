@@ -27,8 +27,8 @@ enum msg_type {
 	MSG_WHERE = 16,	    /* name -> device */
 	MSG_HOST_SUMMARY,   /* -> host, name, version, vms, vms_on, datastores */
 	MSG_DATASTORE_LIST, /* -> datastores: [{label, uuid, type, size, free, device,
-			       is_mounted, class}] */
-	/* datastore -> members: [{host, name, slot, age_ms, is_self}] */
+			       path, is_mounted, class}] */
+	/* datastore -> members: [{host, name, slot, age_ms, age, is_self}] */
 	MSG_MEMBER_LIST,
 	MSG_VM_REGISTER,    /* path, name (may be "") -> id */
 	MSG_VM_UNREGISTER,  /* id */
@@ -38,10 +38,12 @@ enum msg_type {
 	MSG_VM_POWER_ON,    /* id; the reply comes when QEMU runs it, or never will */
 	MSG_VM_POWER_OFF,   /* id; the reply comes when all is closed */
 	MSG_VM_RESET,	    /* id */
-	/* -> snapshots: [{label, uuid, device, original, why}] */
+	/* -> snapshots: [{label, uuid, device, extents, why, can_mount, can_resign}] */
 	MSG_SNAPSHOT_LIST,
 	MSG_SNAPSHOT_MOUNT, /* name (label or UUID): attached with its signature */
 	MSG_SNAPSHOT_RESIGN, /* name: signed anew and attached -> label, uuid */
+	/* words (of esxcli), its options by name -> rows: [{...}] if it shows any */
+	MSG_ADMIN,
 
 	/* vmkernel to vmx. */
 	/* first on every connection -> is_running, qemu_pid,

@@ -1,0 +1,69 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# esxcli's words: each level says what is below it, what is wrong is said in one sentence
+# with the usage below, every list comes in the formats that programs read, and the shell
+# completes what there is.
+
+. "$(dirname "$0")/../lib/tap.sh"
+need esxcli mkfs.vmfs vmkernel python3
+
+while read -r command; do
+	words=${command%% --*}
+	# shellcheck disable=SC2086
+	run esxcli $words --help
+	is "$rc:$(sed -n 1p <<<"$out")" "0:Usage: esxcli $words [cmd options]" "$words --help"
+	for option in $(grep -o -e '--[a-z-]*' <<<"${command#"$words"}"); do
+		grep -q -e "$option" <<<"$out" || fail "$words --help names $option"
+	done
+done < <(esxcli esxcli command list)
+run esxcli storage vmfs --help
+like "$out" "^  snapshot" "a namespace lists what is below it"
+run esxcli
+is "$rc" 1 "nothing asked is an error"
+refused "an unknown word" "^Error: Unknown command or namespace storage nothing$" \
+	esxcli storage nothing
+run esxcli storage vmfs host list
+is "$rc:$(sed -n 1p <<<"$out")" "1:Error: Missing required parameter -l|--volume-label" \
+	"a missing option"
+run esxcli storage filesystem list --nothing
+is "$rc:$(sed -n 1p <<<"$out")" "1:Error: Invalid option --nothing" "an unknown option"
+run esxcli storage vmfs host list -l a -u b
+like "$rc:$out" "1:Error: Parameter --volume-uuid is given twice" "one too many"
+refused "an unknown formatter" "^Error: Unknown formatter yaml" \
+	esxcli --formatter=yaml storage filesystem list
+
+complete_words() { # WORD...: what the shell would offer
+	bash -c '. "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _esxcli
+		echo "${COMPREPLY[*]}"' - "$ROOT/vmkernel/cli/esxcli.bash" "$@"
+}
+is "$(complete_words esxcli storage vmfs sn)" "snapshot" "the shell completes a word"
+is "$(complete_words esxcli -s x storage filesystem l)" "list" "behind an option, too"
+is "$(complete_words esxcli storage vmfs host list --volume-u)" "--volume-uuid" \
+	"and an option"
+
+truncate -s 1G "$T/lun"
+mkfs.vmfs -q -L 'a,"b"&<c>' "$T/lun"
+export VMKERNEL_SOCKET=$T/state/vmkernel.sock
+host_down() {
+	[ ! -e "$T/state/vmkernel.pid" ] || kill "$(cat "$T/state/vmkernel.pid")"
+	wait_for 30 test ! -e "$T/state/vmkernel.pid"
+}
+at_exit host_down
+vmkernel -c /dev/null -d "$T/state" --device "$T/lun"
+read_as() { # FORMAT PYTHON: what is in $text
+	text=$(esxcli --formatter="$1" storage filesystem list) python3 -c "
+import os, csv, json, xml.etree.ElementTree as xml
+text = os.environ['text']
+$2"
+}
+is "$(read_as json 'print(json.loads(text)[0]["VolumeName"], json.loads(text)[0]["Mounted"])')" \
+	'a,"b"&<c> True' "json"
+is "$(read_as csv 'print(list(csv.DictReader(text.splitlines()))[0]["VolumeName"])')" \
+	'a,"b"&<c>' "csv"
+is "$(read_as xml '
+print([s.text for f in xml.fromstring(text).iter() if f.get("name") == "VolumeName"
+	for s in f][0])')" 'a,"b"&<c>' "xml"
+like "$(esxcli --formatter keyvalue storage filesystem list)" \
+	'^FilesystemVolume\[0\]\.VolumeName\.string=a,"b"&<c>$' "keyvalue"
+ok "the host ends" host_down
