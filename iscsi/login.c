@@ -291,7 +291,7 @@ static void enter_stage(struct iscsi_session *s, uint8_t next, struct buf *out,
 	}
 	s->login.stage = next;
 	if (next == ISCSI_STAGE_OPERATIONAL) {
-		iscsi_keys_offer(&s->keys, !s->params.target_name, out);
+		iscsi_keys_offer(&s->keys, out);
 		send_request(s, out, true);
 		return;
 	}

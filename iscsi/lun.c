@@ -267,6 +267,14 @@ static void event(void *context, const uint8_t *sense, uint32_t len)
 	       s.asc, s.ascq);
 }
 
+static void climbed(void *context, const char *why)
+{
+	struct lun *lun = context;
+
+	report(lun->bd.reporter, REPORT_WARN,
+	       "%s: a command has no answer, %s: the LUN is reset", lun->url.text, why);
+}
+
 static struct command *command_new(struct lun *lun)
 {
 	struct command *c = TAILQ_FIRST(&lun->spare);
@@ -451,8 +459,6 @@ static struct lun *lun_new(const struct iscsi_url *url, uint32_t flags,
 			   const struct iscsi_options *options, struct reporter *r)
 {
 	struct lun *lun = calloc(1, sizeof(*lun));
-	uint32_t ms = options && options->command_timeout_ms ? options->command_timeout_ms
-							     : COMMAND_TIME_MS;
 
 	if (!lun)
 		return NULL;
@@ -464,7 +470,6 @@ static struct lun *lun_new(const struct iscsi_url *url, uint32_t flags,
 	for (unsigned int i = 0; i < ZEROS_PIECES; i++)
 		lun->zeros_iov[i] = (struct iovec){ lun->zeros, ZEROS_SIZE };
 	lun->url = *url;
-	lun->command_ns = ms * NS_PER_MS;
 	lun->bd.ops = &lun_ops;
 	(void)snprintf(lun->bd.name, sizeof(lun->bd.name), "%s", url->text);
 	lun->bd.memory_align = 1;
@@ -484,7 +489,14 @@ static struct lun *lun_new(const struct iscsi_url *url, uint32_t flags,
 	lun->params = iscsi_url_params(&lun->url);
 	lun->params.initiator_name = lun->initiator_name;
 	lun->params.event = event;
+	lun->params.climbed = climbed;
 	lun->params.context = lun;
+	if (options && options->command_timeout_ms &&
+	    !url->settings.is_set[ISCSI_COMMAND_TIMEOUT])
+		iscsi_setting_set(&lun->params.settings, ISCSI_COMMAND_TIMEOUT,
+				  options->command_timeout_ms);
+	lun->command_ns =
+		iscsi_setting_ns(&lun->params.settings, ISCSI_COMMAND_TIMEOUT);
 	iscsi_initiator_isid(options ? options->isid : NULL, lun->params.isid);
 	return lun;
 }

@@ -19,7 +19,6 @@
 #include "iscsi/transport.h"
 
 #define RECOVERY_TIME_NS (30 * NS_PER_S) /* of an I/O without a deadline of its own */
-#define COMMAND_TIME_MS 8000u
 #define MAX_CHUNK (4u << 20)	   /* bytes in one READ or WRITE */
 #define MAX_ZERO_CHUNK (64u << 20) /* in one WRITE SAME */
 #define MAX_UNMAP_CHUNK (1u << 30) /* in one UNMAP; never 4 GiB: limits.c */

@@ -26,7 +26,8 @@ struct iscsi_options {
 	 * must not have the same, or each new login ends the other's session.
 	 */
 	uint8_t isid[6];
-	uint32_t command_timeout_ms; /* one attempt of a SCSI command; 0: 8000 */
+	uint32_t command_timeout_ms; /* one attempt of a SCSI command, if the URL says
+				      nothing; 0: 8000 */
 };
 
 bool device_is_iscsi_url(const char *text);

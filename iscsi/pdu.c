@@ -123,6 +123,12 @@ static void copy_to_task(struct in_pdu *in, const uint8_t *bytes, uint32_t len)
 	}
 }
 
+/* What we have said we take; at login it is the protocol's own limit at least. */
+static uint32_t max_recv(const struct iscsi_session *s)
+{
+	return (uint32_t)max_u64(s->keys.ours[KEY_MAX_RECV], ISCSI_LOGIN_DATA_MAX);
+}
+
 /* The next part of the header; returns the bytes used. */
 static uint32_t take_head(struct iscsi_session *s, const uint8_t *bytes, uint32_t len)
 {
@@ -155,9 +161,9 @@ static uint32_t take_head(struct iscsi_session *s, const uint8_t *bytes, uint32_
 	in->tail_have = 0;
 	in->tail_len = tail_len_of(s, in->data_len);
 	in->crc = CRC_START;
-	if (in->data_len > MAX_RECV) {
+	if (in->data_len > max_recv(s)) {
 		iscsi_session_kill(s, -EPROTO, "a PDU of %u bytes, at most %u are agreed",
-				   in->data_len, MAX_RECV);
+				   in->data_len, max_recv(s));
 		return n;
 	}
 	iscsi_receive_header(s);

@@ -65,6 +65,21 @@ enum iscsi_opcode {
 #define ISCSI_TASK_DONE 0u
 #define ISCSI_TASK_UNKNOWN 1u
 
+/* Why a PDU is rejected (RFC 7143 11.17.1). */
+enum iscsi_reject_reason {
+	ISCSI_REJECT_DIGEST = 0x02,
+	ISCSI_REJECT_SNACK = 0x03,
+	ISCSI_REJECT_PROTOCOL = 0x04,
+	ISCSI_REJECT_UNSUPPORTED = 0x05,
+	ISCSI_REJECT_IMMEDIATE = 0x06, /* too many immediate commands */
+	ISCSI_REJECT_IN_PROGRESS = 0x07,
+	ISCSI_REJECT_DATA_ACK = 0x08,
+	ISCSI_REJECT_FIELD = 0x09,
+	ISCSI_REJECT_LONG = 0x0a,
+	ISCSI_REJECT_NEGOTIATION = 0x0b,
+	ISCSI_REJECT_LOGOUT_AWAITED = 0x0c,
+};
+
 /* Asynchronous events (RFC 7143 11.9.1). */
 enum iscsi_async_event {
 	ISCSI_ASYNC_SCSI = 0,

@@ -106,6 +106,8 @@ static enum iscsi_fate judge_good(const struct iscsi_task *t, uint8_t flags,
 {
 	bool is_under = flags & ISCSI_UNDERFLOW, is_over = flags & ISCSI_OVERFLOW;
 
+	if (is_under && is_over)
+		return ISCSI_SHORT; /* it cannot be both */
 	if (t->is_write)
 		return is_under || is_over || t->sent != t->len ? ISCSI_SHORT
 								: ISCSI_GOOD;
@@ -165,8 +167,11 @@ static void scsi_response(struct iscsi_session *s)
 		return;
 	if (h->response != 0) { /* "target failure": nothing is said about the command */
 		struct slot *slot = iscsi_slot_of(s, be32_get(h->itt));
-		if (slot && slot->state == SLOT_COMMAND)
-			iscsi_task_finish(s, slot, ISCSI_UNKNOWN);
+		if (!slot || slot->state != SLOT_COMMAND)
+			return;
+		if (slot->task)
+			slot->task->is_settled = true; /* but it is over */
+		iscsi_task_finish(s, slot, ISCSI_UNKNOWN);
 		return;
 	}
 	if (t && h->status) {
@@ -213,7 +218,8 @@ static void nop_in(struct iscsi_session *s)
 	const struct iscsi_target_pdu *h = &s->in.head.pdu;
 
 	if (be32_get(h->itt) != ISCSI_TAG_NONE) {
-		if (iscsi_take_stat_sn(s, h->stat_sn))
+		if (iscsi_take_stat_sn(s, h->stat_sn) &&
+		    be32_get(h->itt) == s->ping_tag)
 			s->is_pinging = false;
 		return;
 	}
@@ -227,7 +233,8 @@ static void nop_in(struct iscsi_session *s)
 	p->head.pdu.ttt = h->ttt;
 }
 
-static void reject(struct iscsi_session *s)
+/* What a target says about a PDU that it does not take (RFC 7143 11.17.1). */
+static void reject(struct iscsi_session *s, uint64_t now)
 {
 	const struct iscsi_target_pdu *h = &s->in.head.pdu;
 	struct iscsi_initiator_pdu refused = { 0 };
@@ -235,18 +242,51 @@ static void reject(struct iscsi_session *s)
 	if (!iscsi_take_stat_sn(s, h->stat_sn))
 		return;
 	memcpy(&refused, s->in.data, min_u64(s->in.data_len, sizeof(refused)));
-	struct slot *slot = iscsi_slot_of(s, be32_get(refused.itt));
 	uint8_t opcode = refused.opcode & ISCSI_OPCODE_MASK;
-	if (opcode == ISCSI_SCSI_COMMAND && slot && slot->state == SLOT_COMMAND) {
+	struct slot *slot = iscsi_slot_of(s, be32_get(refused.itt));
+	bool is_command =
+		opcode == ISCSI_SCSI_COMMAND && slot && slot->state == SLOT_COMMAND;
+	switch (h->response) {
+	case ISCSI_REJECT_IMMEDIATE: /* it has no room for it at the moment */
+		if (opcode == ISCSI_TASK_REQUEST)
+			iscsi_task_request_later(s, be32_get(refused.itt), now);
+		else if (opcode == ISCSI_NOP_OUT)
+			s->is_pinging = false; /* it lives */
+		if (opcode == ISCSI_TASK_REQUEST || opcode == ISCSI_NOP_OUT)
+			return;
+		break;
+	case ISCSI_REJECT_LOGOUT_AWAITED:
+		if (is_command)
+			iscsi_task_finish(s, slot, ISCSI_NEVER_SENT);
+		iscsi_leave(s, 0, "the target waits for a logout", now);
+		return;
+	case ISCSI_REJECT_UNSUPPORTED:
+	case ISCSI_REJECT_PROTOCOL:
+	case ISCSI_REJECT_FIELD:
+		if (!is_command)
+			break;
 		iscsi_task_finish(s, slot, ISCSI_REJECTED);
 		return;
+	default:
+		/*
+		 * A digest error: at this recovery level the PDU and its CmdSN are lost.
+		 * The others answer what is never sent.
+		 */
+		break;
 	}
 	iscsi_session_kill(s, -EPROTO,
 			   "the target rejects a PDU (opcode %02xh, reason %02xh)",
 			   opcode, h->response);
 }
 
-static void async_message(struct iscsi_session *s)
+/* The target ends it, or has ended it: nothing is to be sent before Time2Wait is over. */
+static void dropped(struct iscsi_session *s, const struct iscsi_async_pdu *h)
+{
+	s->time2wait = be16_get(h->parameter[1]);
+	iscsi_session_kill(s, -ECONNRESET, "the target drops it (event %u)", h->event);
+}
+
+static void async_message(struct iscsi_session *s, uint64_t now)
 {
 	const struct iscsi_async_pdu *h = &s->in.head.async;
 	const uint8_t *sense = NULL;
@@ -261,18 +301,46 @@ static void async_message(struct iscsi_session *s)
 			s->params.event(s->params.context, sense, len);
 		return;
 	case ISCSI_ASYNC_LOGOUT:
-	case ISCSI_ASYNC_NEGOTIATE:
-		s->wants_logout = true; /* a new login negotiates anew */
+		iscsi_leave(s, be16_get(h->parameter[2]), "the target asks for a logout",
+			    now);
+		return;
+	case ISCSI_ASYNC_NEGOTIATE: /* a logout is an answer to it too */
+		iscsi_leave(s, be16_get(h->parameter[2]),
+			    "the target wants to negotiate anew", now);
 		return;
 	case ISCSI_ASYNC_DROP_CONNECTION:
+		if (be16_get(h->parameter[0]) == 0) /* our only one */
+			dropped(s, h);
+		return;
 	case ISCSI_ASYNC_DROP_SESSION:
+		dropped(s, h);
+		return;
 	case ISCSI_ASYNC_TASKS_GONE:
-		iscsi_session_kill(s, -ECONNRESET, "the target drops it (event %u)",
-				   h->event);
+		iscsi_session_kill(s, -ECONNRESET, "the target ends all tasks of a LUN");
 		return;
 	default:
 		return;
 	}
+}
+
+static void logout_response(struct iscsi_session *s)
+{
+	const struct iscsi_target_pdu *h = &s->in.head.pdu;
+
+	if (!iscsi_take_stat_sn(s, h->stat_sn))
+		return;
+	if (s->phase != ISCSI_LOGOUT) {
+		iscsi_session_kill(s, -EPROTO, "an answer to a logout that was not sent");
+		return;
+	}
+	s->time2wait = (uint16_t)(be32_get(h->offset) >> 16);
+	if (h->response)
+		iscsi_session_kill(s, s->is_leaving ? -ECONNRESET : 0,
+				   "logged out (response %u)", h->response);
+	else if (s->is_leaving)
+		iscsi_session_kill(s, -ECONNRESET, "%s", s->leave_why);
+	else
+		iscsi_session_kill(s, 0, "logged out");
 }
 
 static void text_response(struct iscsi_session *s)
@@ -300,20 +368,17 @@ static void text_response(struct iscsi_session *s)
 	p->head.pdu.ttt = h->ttt;
 }
 
-static void task_response(struct iscsi_session *s)
+static void task_response(struct iscsi_session *s, uint64_t now)
 {
 	const struct iscsi_target_pdu *h = &s->in.head.pdu;
 
 	if (!iscsi_take_stat_sn(s, h->stat_sn))
 		return;
-	if ((be32_get(h->itt) & 0xff) == TAG_RESET) {
+	if ((be32_get(h->itt) & 0xff) == TAG_RESET)
 		s->reset = h->response == ISCSI_TASK_DONE ? ISCSI_RESET_DONE :
 							    ISCSI_RESET_REFUSED;
-		return;
-	}
-	struct slot *slot = iscsi_slot_of(s, be32_get(h->itt));
-	if (slot && slot->state == SLOT_ABORT)
-		iscsi_abort_answered(s, slot, h->response);
+	else
+		iscsi_task_request_answered(s, be32_get(h->itt), h->response, now);
 }
 
 void iscsi_receive_pdu(struct iscsi_session *s, uint64_t now)
@@ -344,21 +409,19 @@ void iscsi_receive_pdu(struct iscsi_session *s, uint64_t now)
 		nop_in(s);
 		return;
 	case ISCSI_TASK_RESPONSE:
-		task_response(s);
+		task_response(s, now);
 		return;
 	case ISCSI_TEXT_RESPONSE:
 		text_response(s);
 		return;
 	case ISCSI_REJECT:
-		reject(s);
+		reject(s, now);
 		return;
 	case ISCSI_ASYNC:
-		async_message(s);
+		async_message(s, now);
 		return;
 	case ISCSI_LOGOUT_RESPONSE:
-		if (iscsi_take_stat_sn(s, h->stat_sn))
-			iscsi_session_kill(s, s->wants_logout ? -ECONNRESET : 0,
-					   "logged out");
+		logout_response(s);
 		return;
 	default:
 		iscsi_session_kill(s, -EPROTO, "unknown opcode %02xh", opcode);

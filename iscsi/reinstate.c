@@ -14,7 +14,7 @@
 
 #include "iscsi/lun_impl.h"
 
-#define RESET_PING_NS (60 * NS_PER_S)
+#define RESET_PING_MS 60000u
 
 struct errand {
 	struct iscsi_owner owner;
@@ -97,6 +97,7 @@ static int run_errand(struct lun *lun, struct errand *r, struct iscsi_params *pa
 	(void)snprintf(r->why, sizeof(r->why), "no answer");
 	params->login_ns = deadline > now ? deadline - now : 1;
 	params->event = NULL;
+	params->climbed = NULL;
 	mutex_init(&r->m);
 	cond_init(&r->c);
 	int error = iscsi_transport_start(lun->url.host, lun->url.port, params, &r->owner,
@@ -140,7 +141,8 @@ int lun_reset(struct bdev *bd, uint64_t deadline)
 
 	iscsi_initiator_isid(NULL, params.isid);
 	/* A target that waits for a dead host's answers may not answer pings either. */
-	params.nop_ns = RESET_PING_NS;
+	iscsi_setting_set(&params.settings, ISCSI_NOOP_INTERVAL, RESET_PING_MS);
+	iscsi_setting_set(&params.settings, ISCSI_NOOP_TIMEOUT, RESET_PING_MS);
 	int error = run_errand(lun, &r, &params, deadline);
 	if (error)
 		report(lun->bd.reporter, REPORT_WARN, "%s: LOGICAL UNIT RESET failed: %s",

@@ -108,11 +108,13 @@ bool iscsi_next_command(struct iscsi_session *s, struct out_pdu *p, uint64_t now
 {
 	struct iscsi_task *t = TAILQ_FIRST(&s->waiting);
 
-	if (!t || s->phase != ISCSI_FULL || !serial_le(s->cmd_sn, s->max_cmd_sn))
+	if (!t || s->phase != ISCSI_FULL || s->is_leaving ||
+	    !serial_le(s->cmd_sn, s->max_cmd_sn))
 		return false;
 	TAILQ_REMOVE(&s->waiting, t, link);
 	fill_command(s, p, t);
 	s->slots[t->slot].cmd_sn = s->cmd_sn;
+	s->slots[t->slot].is_numbered = true;
 	p->head.command.cmd_sn = be32_of(s->cmd_sn++);
 	t->abort_at = after(now, t->attempt_ns);
 	s->check_at = min_u64(s->check_at, t->abort_at);

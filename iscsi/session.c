@@ -11,10 +11,11 @@
  *    neither its struct nor its memory is touched.
  * 2. A tag is slot number plus a count: an answer to a command of the past finds nobody.
  * 3. A task whose time is over before the target answered is done() as UNKNOWN at
- *    once; its slot stays taken, with an ABORT TASK on its way, until the target has
- *    confirmed. If it does not confirm in 5 s the session dies: the next login under
- *    the same ISID ends all tasks of this one at the target (RFC 7143 6.3.5).
+ *    once; its slot stays taken until the target has confirmed that it works on it no
+ *    more, or the session dies (ladder.c).
  * 4. A dead session gives out no bytes and takes none.
+ * 5. A target that wants us to leave gets no new command; the logout comes when those
+ *    that it has are answered, or when three quarters of its patience are over.
  */
 #include "iscsi/session_impl.h"
 
@@ -34,8 +35,9 @@ struct iscsi_session *iscsi_session_new(const struct iscsi_params *params, uint6
 	if (!s)
 		return NULL;
 	s->params = *params;
-	s->params.login_ns = params->login_ns ? params->login_ns : 15 * NS_PER_S;
-	s->params.nop_ns = params->nop_ns ? params->nop_ns : 5 * NS_PER_S;
+	if (!params->login_ns)
+		s->params.login_ns =
+			iscsi_setting_ns(&params->settings, ISCSI_LOGIN_TIMEOUT);
 	TAILQ_INIT(&s->waiting);
 	TAILQ_INIT(&s->sending);
 	TAILQ_INIT(&s->spare);
@@ -48,7 +50,8 @@ struct iscsi_session *iscsi_session_new(const struct iscsi_params *params, uint6
 	s->check_at = NO_DEADLINE;
 	s->heard_at = now;
 	s->phase_deadline = after(now, s->params.login_ns);
-	iscsi_keys_init(&s->keys, params->header_digest, params->data_digest);
+	iscsi_keys_init(&s->keys, &params->settings, !params->target_name,
+			params->header_digest, params->data_digest);
 	iscsi_login_start(s);
 	return s;
 }
@@ -117,7 +120,7 @@ struct slot *iscsi_slot_of(struct iscsi_session *s, uint32_t itt)
 	return &s->slots[i];
 }
 
-static struct slot *take_slot(struct iscsi_session *s, enum slot_state state)
+struct slot *iscsi_slot_take(struct iscsi_session *s, enum slot_state state)
 {
 	uint32_t from = state == SLOT_COMMAND ? 0 : ISCSI_MAX_TASKS;
 	uint32_t to = state == SLOT_COMMAND ? ISCSI_MAX_TASKS : SLOTS;
@@ -132,11 +135,16 @@ static struct slot *take_slot(struct iscsi_session *s, enum slot_state state)
 	return NULL;
 }
 
+uint64_t iscsi_session_wait_ns(const struct iscsi_session *s)
+{
+	return s->time2wait * NS_PER_S;
+}
+
 bool iscsi_session_start(struct iscsi_session *s, struct iscsi_task *task)
 {
 	if (s->phase != ISCSI_FULL)
 		return false;
-	struct slot *slot = take_slot(s, SLOT_COMMAND);
+	struct slot *slot = iscsi_slot_take(s, SLOT_COMMAND);
 	if (!slot)
 		return false;
 	slot->task = task;
@@ -157,8 +165,8 @@ bool iscsi_session_start(struct iscsi_session *s, struct iscsi_task *task)
 	return true;
 }
 
-/* The caller gets its task back; the slot is the session's business. */
-static void hand_back(struct iscsi_session *s, struct slot *slot, enum iscsi_fate fate)
+void iscsi_task_hand_back(struct iscsi_session *s, struct slot *slot,
+			  enum iscsi_fate fate)
 {
 	struct iscsi_task *t = slot->task;
 
@@ -177,7 +185,7 @@ static void hand_back(struct iscsi_session *s, struct slot *slot, enum iscsi_fat
 void iscsi_task_finish(struct iscsi_session *s, struct slot *slot, enum iscsi_fate fate)
 {
 	if (slot->task)
-		hand_back(s, slot, fate);
+		iscsi_task_hand_back(s, slot, fate);
 	slot->state = SLOT_FREE;
 }
 
@@ -212,49 +220,6 @@ void iscsi_session_kill(struct iscsi_session *s, int error, const char *fmt, ...
 	assert(s->busy == 0);
 }
 
-/* ---- ABORT TASK (RFC 7143 11.5) ---- */
-
-static void send_abort(struct iscsi_session *s, struct slot *command, uint64_t now)
-{
-	struct slot *slot = take_slot(s, SLOT_ABORT);
-
-	if (!slot) {
-		iscsi_session_kill(s, -ETIMEDOUT, "%u commands time out at once", ABORTS);
-		return;
-	}
-	struct out_pdu *p =
-		iscsi_control_new(s, ISCSI_TASK_REQUEST, ISCSI_FINAL | ISCSI_ABORT_TASK);
-	if (!p)
-		return;
-	command->is_aborting = true;
-	slot->ref_itt = command->itt;
-	slot->give_up_at = after(now, ABORT_TIME_NS);
-	memcpy(p->head.pdu.lun, command->lun, sizeof(command->lun));
-	p->head.pdu.itt = be32_of(slot->itt);
-	p->head.pdu.ttt = be32_of(command->itt);
-	p->head.pdu.ref_cmd_sn = be32_of(command->cmd_sn);
-}
-
-void iscsi_abort_answered(struct iscsi_session *s, struct slot *abort, uint8_t response)
-{
-	struct slot *command = iscsi_slot_of(s, abort->ref_itt);
-
-	abort->state = SLOT_FREE;
-	if (!command)
-		return; /* it was answered before */
-	if (response != ISCSI_TASK_DONE && response != ISCSI_TASK_UNKNOWN) {
-		iscsi_session_kill(
-			s, -ETIMEDOUT,
-			"ABORT TASK of a late command was refused (response %u)",
-			response);
-		return;
-	}
-	/* Answers come in order: one that was on its way would have been here by now. */
-	if (command->task)
-		command->task->is_settled = true;
-	iscsi_task_finish(s, command, ISCSI_UNKNOWN);
-}
-
 /* ---- LOGICAL UNIT RESET (RFC 7143 11.5) ---- */
 
 void iscsi_session_reset_unit(struct iscsi_session *s, const uint8_t lun[8])
@@ -276,61 +241,75 @@ enum iscsi_reset iscsi_session_reset(const struct iscsi_session *s)
 
 /* ---- timers ---- */
 
-static void check_slot(struct iscsi_session *s, struct slot *slot, uint64_t now)
-{
-	struct iscsi_task *t = slot->task;
-
-	if (slot->state == SLOT_ABORT && now >= slot->give_up_at) {
-		iscsi_session_kill(s, -ETIMEDOUT, "no answer to ABORT TASK for 5 s");
-		return;
-	}
-	if (slot->state != SLOT_COMMAND || !t)
-		return;
-	if (!slot->is_aborting && (now >= t->abort_at || now >= t->deadline))
-		send_abort(s, slot, now);
-	if (slot->task && now >= t->deadline)
-		hand_back(s, slot, ISCSI_UNKNOWN);
-}
-
 static void check_tasks(struct iscsi_session *s, uint64_t now)
 {
 	struct iscsi_task *t, *next;
+	uint64_t at = NO_DEADLINE;
 
 	for (t = TAILQ_FIRST(&s->waiting); t; t = next) {
 		next = TAILQ_NEXT(t, link);
 		if (now >= t->deadline)
 			finish_waiting(s, t);
 	}
-	for (uint32_t i = 0; i < SLOTS && s->phase != ISCSI_DEAD; i++)
-		check_slot(s, &s->slots[i], now);
 	s->check_at = NO_DEADLINE;
-	for (uint32_t i = 0; i < SLOTS; i++) {
-		struct slot *slot = &s->slots[i];
-		if (slot->state == SLOT_ABORT)
-			s->check_at = min_u64(s->check_at, slot->give_up_at);
-		if (slot->state != SLOT_COMMAND || !slot->task)
-			continue;
-		s->check_at = min_u64(s->check_at, slot->task->deadline);
-		if (!slot->is_aborting)
-			s->check_at = min_u64(s->check_at, slot->task->abort_at);
-	}
+	/* Those of requests come last: what a command's check makes is seen as well. */
+	for (uint32_t i = 0; i < SLOTS && s->phase != ISCSI_DEAD; i++)
+		at = min_u64(at, iscsi_slot_check(s, &s->slots[i], now));
+	s->check_at = min_u64(s->check_at, at);
+}
+
+/* Since when there is silence that counts. */
+static uint64_t silent_since(const struct iscsi_session *s)
+{
+	return s->is_pinging ? max_u64(s->pinged_at, s->heard_at) : s->heard_at;
+}
+
+static uint64_t silence_ends_at(const struct iscsi_session *s)
+{
+	return after(silent_since(s),
+		     iscsi_setting_ns(&s->params.settings,
+				      s->is_pinging ? ISCSI_NOOP_TIMEOUT
+						    : ISCSI_NOOP_INTERVAL));
 }
 
 static void check_silence(struct iscsi_session *s, uint64_t now)
 {
-	if (!s->is_pinging && now >= after(s->heard_at, s->params.nop_ns)) {
-		struct out_pdu *p = iscsi_control_new(s, ISCSI_NOP_OUT, ISCSI_FINAL);
-		if (!p)
-			return;
-		p->head.pdu.itt = be32_of(iscsi_new_tag(s, TAG_NOP));
-		p->head.pdu.ttt = be32_of(ISCSI_TAG_NONE);
-		s->is_pinging = true;
-		s->pinged_at = now;
-	} else if (s->is_pinging &&
-		   now >= after(max_u64(s->pinged_at, s->heard_at), s->params.nop_ns)) {
+	if (now < silence_ends_at(s))
+		return;
+	if (s->is_pinging) {
 		iscsi_session_kill(s, -ETIMEDOUT, "no answer to a ping for %u ms",
-				   (unsigned int)(s->params.nop_ns / NS_PER_MS));
+				   iscsi_setting(&s->params.settings,
+						 ISCSI_NOOP_TIMEOUT));
+		return;
 	}
+	struct out_pdu *p = iscsi_control_new(s, ISCSI_NOP_OUT, ISCSI_FINAL);
+	if (!p)
+		return;
+	s->ping_tag = iscsi_new_tag(s, TAG_NOP);
+	p->head.pdu.itt = be32_of(s->ping_tag);
+	p->head.pdu.ttt = be32_of(ISCSI_TAG_NONE);
+	s->is_pinging = true;
+	s->pinged_at = now;
+}
+
+/* ---- leaving, because the target wants it ---- */
+
+void iscsi_leave(struct iscsi_session *s, uint32_t seconds, const char *why, uint64_t now)
+{
+	uint64_t by = after(now, seconds * NS_PER_S / 4 * 3);
+
+	s->leave_by = s->is_leaving ? min_u64(s->leave_by, by) : by;
+	s->is_leaving = true;
+	s->leave_why = why;
+}
+
+/* No command is at the target. */
+static bool is_drained(const struct iscsi_session *s)
+{
+	for (uint32_t i = 0; i < ISCSI_MAX_TASKS; i++)
+		if (s->slots[i].state == SLOT_COMMAND && s->slots[i].is_numbered)
+			return false;
+	return true;
 }
 
 void iscsi_session_tick(struct iscsi_session *s, uint64_t now)
@@ -343,10 +322,12 @@ void iscsi_session_tick(struct iscsi_session *s, uint64_t now)
 		return;
 	}
 	if (s->phase == ISCSI_LOGOUT && now >= s->phase_deadline) {
-		iscsi_session_kill(s, 0, "logged out without an answer");
+		iscsi_session_kill(s, s->is_leaving ? -ECONNRESET : 0,
+				   "logged out without an answer");
 		return;
 	}
-	if (s->wants_logout && s->phase == ISCSI_FULL)
+	if (s->is_leaving && s->phase == ISCSI_FULL &&
+	    (now >= s->leave_by || is_drained(s)))
 		iscsi_session_logout(s, now);
 	if (now >= s->check_at)
 		check_tasks(s, now);
@@ -362,10 +343,11 @@ uint64_t iscsi_session_deadline(const struct iscsi_session *s)
 		return NO_DEADLINE;
 	if (s->phase != ISCSI_FULL)
 		return min_u64(at, s->phase_deadline);
-	if (s->wants_logout)
+	if (s->is_leaving && is_drained(s))
 		return 0;
-	uint64_t heard = s->is_pinging ? max_u64(s->pinged_at, s->heard_at) : s->heard_at;
-	return min_u64(at, after(heard, s->params.nop_ns));
+	if (s->is_leaving)
+		at = min_u64(at, s->leave_by);
+	return min_u64(at, silence_ends_at(s));
 }
 
 void iscsi_session_logout(struct iscsi_session *s, uint64_t now)
@@ -380,7 +362,8 @@ void iscsi_session_logout(struct iscsi_session *s, uint64_t now)
 		return;
 	p->head.pdu.itt = be32_of(iscsi_new_tag(s, TAG_LOGOUT));
 	s->phase = ISCSI_LOGOUT;
-	s->phase_deadline = after(now, LOGOUT_TIME_NS);
+	s->phase_deadline =
+		after(now, iscsi_setting_ns(&s->params.settings, ISCSI_LOGOUT_TIMEOUT));
 	while (!TAILQ_EMPTY(&s->waiting))
 		finish_waiting(s, TAILQ_FIRST(&s->waiting));
 }

@@ -15,6 +15,8 @@
 #include <sys/queue.h>
 #include <sys/uio.h>
 
+#include "iscsi/settings.h"
+
 #define ISCSI_SENSE_MAX 64u
 #define ISCSI_MAX_TASKS 128u
 
@@ -80,11 +82,15 @@ struct iscsi_params {
 	/* CRC32C over headers, over data. */
 	enum iscsi_digest header_digest, data_digest;
 	uint32_t first_cmd_sn;
-	uint64_t login_ns; /* login must be over by then; 0: 15 s */
-	uint64_t
-		nop_ns; /* silence before a ping, and before giving up after it; 0: 5 s */
+	struct iscsi_settings settings;
+	uint64_t login_ns; /* login must be over by then; 0: as the settings say */
 	/* A SCSI event of the target (asynchronous message 0); may be NULL. */
 	void (*event)(void *context, const uint8_t *sense, uint32_t sense_len);
+	/*
+	 * A LOGICAL UNIT RESET is sent, because a command had no answer and this came of
+	 * ABORT TASK; may be NULL. It calls nothing of the session.
+	 */
+	void (*climbed)(void *context, const char *why);
 	void *context;
 };
 
@@ -103,6 +109,8 @@ const char *iscsi_session_why(const struct iscsi_session *s);
 uint32_t iscsi_session_login_status(const struct iscsi_session *s);
 /* DEAD because its login was sent on: to where ("host[:port][,tag]"), else NULL. */
 const char *iscsi_session_moved_to(const struct iscsi_session *s, bool *ret_is_for_good);
+/* DEAD: for how long the target wants to be left alone before the next login. */
+uint64_t iscsi_session_wait_ns(const struct iscsi_session *s);
 /* The target portal group tag, as told at login. */
 uint16_t iscsi_session_tpgt(const struct iscsi_session *s);
 

@@ -15,15 +15,12 @@
 
 #define OUT_PDUS 64u	 /* being sent */
 #define CONTROL_PDUS 32u /* waiting to be sent, other than commands and data */
-#define MAX_R2T 4u	 /* outstanding per command, as offered in text.c */
+#define MAX_R2T 4u	 /* outstanding per command, at most offered (settings.c) */
 #define BURSTS (ISCSI_MAX_TASKS * (MAX_R2T + 1))
 #define ABORTS 32u
 #define SLOTS (ISCSI_MAX_TASKS + ABORTS)
 #define STASH_SIZE 65536u
-#define MAX_RECV 262144u /* MaxRecvDataSegmentLength, as offered in text.c */
 #define MAX_TARGETS_TEXT (1u << 20)
-#define ABORT_TIME_NS (5 * NS_PER_S)
-#define LOGOUT_TIME_NS (1 * NS_PER_S)
 
 /* Tags of requests that are no commands: their slot number lies above all slots. */
 #define TAG_LOGIN 0xf0u
@@ -58,17 +55,19 @@ struct burst {
 	TAILQ_ENTRY(burst) link;
 };
 
-enum slot_state { SLOT_FREE, SLOT_COMMAND, SLOT_ABORT };
+enum slot_state { SLOT_FREE, SLOT_COMMAND, SLOT_ABORT, SLOT_RESET };
 
 struct slot {
 	enum slot_state state;
 	uint32_t itt;
 	struct iscsi_task *task; /* COMMAND; NULL: the caller has given it up */
 	bool is_aborting;
+	bool is_numbered; /* COMMAND: it has its CmdSN */
+	/* COMMAND: its own; ABORT: of the command; RESET: of the first behind it. */
 	uint32_t cmd_sn;
 	uint8_t lun[8];
 	uint32_t ref_itt;    /* ABORT: of the command */
-	uint64_t give_up_at; /* ABORT */
+	uint64_t give_up_at, resend_at; /* ABORT, RESET */
 };
 
 enum dest { DEST_DATA, DEST_TASK, DEST_DISCARD };
@@ -134,7 +133,11 @@ struct iscsi_session {
 
 	struct in_pdu in;
 	uint64_t heard_at, pinged_at;
-	bool is_pinging, wants_logout;
+	bool is_pinging, is_leaving;
+	uint32_t ping_tag;
+	uint64_t leave_by; /* is_leaving */
+	const char *leave_why;
+	uint16_t time2wait; /* s, as the target said when it ended the session */
 	enum iscsi_reset reset;
 
 	struct buf targets;
@@ -147,7 +150,23 @@ uint32_t iscsi_new_tag(struct iscsi_session *s, uint32_t slot);
 /* The slot of a command or abort by its tag, or NULL. */
 struct slot *iscsi_slot_of(struct iscsi_session *s, uint32_t itt);
 void iscsi_task_finish(struct iscsi_session *s, struct slot *slot, enum iscsi_fate fate);
-void iscsi_abort_answered(struct iscsi_session *s, struct slot *abort, uint8_t response);
+/* The caller gets its task back; the slot is the session's business. */
+void iscsi_task_hand_back(struct iscsi_session *s, struct slot *slot,
+			  enum iscsi_fate fate);
+/* NULL: all of the kind are taken. */
+struct slot *iscsi_slot_take(struct iscsi_session *s, enum slot_state state);
+/* The target wants a logout within so many seconds; why is kept. */
+void iscsi_leave(struct iscsi_session *s, uint32_t seconds, const char *why,
+		 uint64_t now);
+
+/* ladder.c */
+/* What is due now for the slot; returns when it wants to be checked again. */
+uint64_t iscsi_slot_check(struct iscsi_session *s, struct slot *slot, uint64_t now);
+/* The answer to a task management request. */
+void iscsi_task_request_answered(struct iscsi_session *s, uint32_t itt, uint8_t response,
+				 uint64_t now);
+/* The target has no room for it at the moment. */
+void iscsi_task_request_later(struct iscsi_session *s, uint32_t itt, uint64_t now);
 
 /* pdu.c */
 /* A control PDU to be filled in; NULL: the session is dead now. */

@@ -33,34 +33,54 @@ struct rule {
 static const struct rule rules[KEY_COUNT] = {
 	[KEY_HEADER_DIGEST] = { "HeaderDigest", KIND_DIGEST, 0, 0, 0, 1 },
 	[KEY_DATA_DIGEST] = { "DataDigest", KIND_DIGEST, 0, 0, 0, 1 },
-	[KEY_MAX_RECV] = { "MaxRecvDataSegmentLength", KIND_DECLARE, 8192, 262144, 512,
+	[KEY_MAX_RECV] = { "MaxRecvDataSegmentLength", KIND_DECLARE, 8192, 0, 512,
 			   0xffffff },
-	[KEY_MAX_BURST] = { "MaxBurstLength", KIND_MIN, 262144, 16776192, 512, 0xffffff },
-	[KEY_FIRST_BURST] = { "FirstBurstLength", KIND_MIN, 65536, 262144, 512,
-			      0xffffff },
-	[KEY_MAX_R2T] = { "MaxOutstandingR2T", KIND_MIN, 1, 4, 1, 65535 },
+	[KEY_MAX_BURST] = { "MaxBurstLength", KIND_MIN, 262144, 0, 512, 0xffffff },
+	[KEY_FIRST_BURST] = { "FirstBurstLength", KIND_MIN, 65536, 0, 512, 0xffffff },
+	[KEY_MAX_R2T] = { "MaxOutstandingR2T", KIND_MIN, 1, 0, 1, 65535 },
 	[KEY_MAX_CONNECTIONS] = { "MaxConnections", KIND_MIN, 1, 1, 1, 65535 },
 	[KEY_ERROR_RECOVERY] = { "ErrorRecoveryLevel", KIND_MIN, 0, 0, 0, 2 },
 	[KEY_TIME2WAIT] = { "DefaultTime2Wait", KIND_MAX, 2, 0, 0, 3600 },
 	[KEY_TIME2RETAIN] = { "DefaultTime2Retain", KIND_MIN, 20, 0, 0, 3600 },
 	[KEY_INITIAL_R2T] = { "InitialR2T", KIND_OR, 1, 0, 0, 1 },
-	[KEY_IMMEDIATE_DATA] = { "ImmediateData", KIND_AND, 1, 1, 0, 1 },
+	[KEY_IMMEDIATE_DATA] = { "ImmediateData", KIND_AND, 1, 0, 0, 1 },
 	[KEY_PDU_IN_ORDER] = { "DataPDUInOrder", KIND_OR, 1, 1, 0, 1 },
 	[KEY_SEQUENCE_IN_ORDER] = { "DataSequenceInOrder", KIND_OR, 1, 1, 0, 1 },
+};
+
+/*
+ * Our wishes that the user may choose (iscsi/settings.c has what holds if he does not).
+ */
+static const struct {
+	enum iscsi_key key;
+	enum iscsi_setting setting;
+} chosen[] = {
+	{ KEY_MAX_RECV, ISCSI_MAX_RECV_LENGTH },
+	{ KEY_MAX_BURST, ISCSI_MAX_BURST_LENGTH },
+	{ KEY_FIRST_BURST, ISCSI_FIRST_BURST_LENGTH },
+	{ KEY_MAX_R2T, ISCSI_MAX_OUTSTANDING_R2T },
+	{ KEY_INITIAL_R2T, ISCSI_INITIAL_R2T },
+	{ KEY_IMMEDIATE_DATA, ISCSI_IMMEDIATE_DATA },
 };
 
 /* Statements of a target that need no answer. */
 static const char *const declarations[] = { "TargetAlias", "TargetAddress",
 					    "TargetPortalGroupTag", "TargetName" };
 
-void iscsi_keys_init(struct iscsi_keys *keys, enum iscsi_digest header_digest,
+void iscsi_keys_init(struct iscsi_keys *keys, const struct iscsi_settings *settings,
+		     bool is_discovery, enum iscsi_digest header_digest,
 		     enum iscsi_digest data_digest)
 {
 	memset(keys, 0, sizeof(*keys));
+	keys->is_discovery = is_discovery;
 	for (int k = 0; k < KEY_COUNT; k++) {
 		keys->ours[k] = rules[k].ours;
 		keys->value[k] = rules[k].default_value;
 	}
+	for (unsigned int i = 0; i < ARRAY_SIZE(chosen); i++)
+		keys->ours[chosen[i].key] = iscsi_setting(settings, chosen[i].setting);
+	keys->ours[KEY_FIRST_BURST] = (uint32_t)min_u64(keys->ours[KEY_FIRST_BURST],
+							keys->ours[KEY_MAX_BURST]);
 	keys->digest[KEY_HEADER_DIGEST] = header_digest;
 	keys->digest[KEY_DATA_DIGEST] = data_digest;
 	for (int k = KEY_HEADER_DIGEST; k <= KEY_DATA_DIGEST; k++)
@@ -113,11 +133,13 @@ static bool is_for_discovery(enum iscsi_key k)
 	       k == KEY_ERROR_RECOVERY || k == KEY_TIME2WAIT || k == KEY_TIME2RETAIN;
 }
 
-void iscsi_keys_offer(struct iscsi_keys *keys, bool is_discovery, struct buf *out)
+void iscsi_keys_offer(struct iscsi_keys *keys, struct buf *out)
 {
 	for (int k = 0; k < KEY_COUNT; k++) {
-		if (is_discovery && !is_for_discovery(k))
+		if (keys->is_discovery && !is_for_discovery(k))
 			continue;
+		if (keys->is_agreed[k] && rules[k].kind != KIND_DECLARE)
+			continue; /* the target was first */
 		if (rules[k].kind == KIND_DIGEST)
 			iscsi_text_add(out, rules[k].name,
 				       digest_offers[keys->digest[k]]);
@@ -183,15 +205,26 @@ static int take_known(struct iscsi_keys *keys, enum iscsi_key k, const char *tex
 	const struct rule *rule = &rules[k];
 	uint32_t theirs;
 
+	bool is_offer = !keys->is_offered[k] && rule->kind != KIND_DECLARE;
+	if (keys->is_agreed[k] && rule->kind != KIND_DECLARE)
+		return -EPROTO; /* RFC 7143 6.2: once per login */
+	keys->is_agreed[k] = true;
 	if (strcmp(text, "Irrelevant") == 0 || strcmp(text, "NotUnderstood") == 0 ||
 	    strcmp(text, "Reject") == 0)
 		return 0; /* the default holds */
-	if (read_value(rule, text, &theirs) < 0)
-		return -EPROTO;
+	if (is_offer && keys->is_discovery && !is_for_discovery(k)) {
+		iscsi_text_add(out, rule->name, "Irrelevant");
+		return 0;
+	}
+	if (read_value(rule, text, &theirs) < 0) {
+		if (is_offer)
+			iscsi_text_add(out, rule->name, "Reject");
+		return is_offer ? 0 : -EPROTO;
+	}
 	uint32_t result = decide(rule->kind, keys->ours[k], theirs);
-	if (keys->is_offered[k] && rule->kind != KIND_DECLARE && result != theirs)
+	if (!is_offer && rule->kind != KIND_DECLARE && result != theirs)
 		return -EPROTO; /* an answer outside of our offer */
-	if (!keys->is_offered[k] && rule->kind != KIND_DECLARE)
+	if (is_offer)
 		add_value(out, k, result);
 	keys->value[k] = result;
 	return 0;

@@ -33,18 +33,22 @@ struct iscsi_keys {
 	uint32_t value
 		[KEY_COUNT]; /* what holds: the protocol's default, then the result */
 	bool is_offered[KEY_COUNT];
+	bool is_agreed[KEY_COUNT]; /* an answer was taken or given */
+	bool is_discovery;
 	enum iscsi_digest digest[2]; /* our wish for KEY_HEADER_DIGEST, KEY_DATA_DIGEST */
 };
 
 /* Our offers, and the defaults of RFC 7143 13. */
-void iscsi_keys_init(struct iscsi_keys *keys, enum iscsi_digest header_digest,
+void iscsi_keys_init(struct iscsi_keys *keys, const struct iscsi_settings *settings,
+		     bool is_discovery, enum iscsi_digest header_digest,
 		     enum iscsi_digest data_digest);
 /* Appends our offer of every key; for discovery only those that matter there. */
-void iscsi_keys_offer(struct iscsi_keys *keys, bool is_discovery, struct buf *out);
+void iscsi_keys_offer(struct iscsi_keys *keys, struct buf *out);
 /*
  * Takes one key of the target. Its answer to an offer of ours is checked and stored; a
- * key that it offers is decided and answered into out; one that nobody knows is answered
- * NotUnderstood. 0, or -EPROTO: the value is not allowed.
+ * key that it offers is decided and answered into out: with Reject if the value is not
+ * allowed, Irrelevant if it means nothing in discovery, NotUnderstood if nobody knows it.
+ * 0, or -EPROTO: an answer that is not allowed, or a key that was agreed on before.
  */
 int iscsi_keys_take(struct iscsi_keys *keys, const char *key, const char *value,
 		    struct buf *out) __attribute__((warn_unused_result));

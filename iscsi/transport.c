@@ -53,6 +53,7 @@ struct iscsi_transport {
 	struct iscsi_route *route; /* the task's */
 	struct task *task;
 	int bell; /* eventfd */
+	uint64_t not_before; /* the task's: no login, the target wants to be left alone */
 	struct guard_lease *lease; /* the task's: under which the sockets are */
 	uint64_t guarded;	   /* the guard's number of sock; 0: not guarded */
 	struct mutex m;
@@ -301,6 +302,14 @@ static bool send_all(struct iscsi_transport *t, struct iscsi_session *s, uint64_
 	return false;
 }
 
+/* Now, not with the next thing that is sent. The kernel forgets that each time. */
+static void acknowledge(struct iscsi_transport *t)
+{
+	int one = 1;
+
+	(void)setsockopt(t->sock, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof(one));
+}
+
 static void receive_all(struct iscsi_transport *t, struct iscsi_session *s)
 {
 	struct iovec iov[PIECES];
@@ -321,6 +330,8 @@ static void receive_all(struct iscsi_transport *t, struct iscsi_session *s)
 					   "the target closed the connection");
 		else
 			iscsi_session_input(s, (uint64_t)n, clock_now());
+		if (n > 0 && !iscsi_setting(&t->params->settings, ISCSI_DELAYED_ACK))
+			acknowledge(t);
 		if (n >= 0 && (uint64_t)n < room)
 			return;
 	}
@@ -408,6 +419,7 @@ static enum after serve(struct iscsi_transport *t)
 		reset(t); /* a plain close would still deliver what is queued */
 	mutex_unlock(&t->m);
 	sock_close(t);
+	t->not_before = clock_now() + iscsi_session_wait_ns(s);
 	char why[320];
 	int error;
 	enum after after = follow(t, s, was_up, &error, why, sizeof(why))
@@ -437,6 +449,7 @@ static bool serve_all(struct iscsi_transport *t)
 	bool is_cut = false;
 
 	while (after != GIVE_UP && !is_over(t, &is_cut)) {
+		(void)idle_until(t, -1, 0, t->not_before);
 		int error = connect_any(t);
 		if (is_over(t, &is_cut))
 			break;

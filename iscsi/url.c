@@ -132,7 +132,11 @@ static const char *add_reach(char *reach, const char *value)
 const char *iscsi_url_set(struct iscsi_url *u, const char *key, const char *value)
 {
 	const struct key *k = keys, *end = keys + ARRAY_SIZE(keys);
+	bool is_setting;
+	const char *wrong = iscsi_setting_take(&u->settings, key, value, &is_setting);
 
+	if (is_setting)
+		return wrong;
 	while (k < end && strcmp(k->name, key) != 0)
 		k++;
 	if (k == end)
@@ -175,7 +179,7 @@ static bool decode(const char *from, const char *to, char *out, size_t size)
 static const char *take_key(struct iscsi_url *u, const char *from, const char *to)
 {
 	const char *equals = memchr(from, '=', (size_t)(to - from));
-	char key[20], value[ISCSI_REACH_SIZE];
+	char key[40], value[ISCSI_REACH_SIZE];
 
 	if (!equals || !take(key, sizeof(key), from, equals))
 		return "behind '?' stands key=value, with '&' between";
@@ -225,6 +229,7 @@ struct iscsi_params iscsi_url_params(const struct iscsi_url *u)
 		.reach = u->reach,
 		.header_digest = u->header_digest,
 		.data_digest = u->data_digest,
+		.settings = u->settings,
 		.first_cmd_sn = 1,
 	};
 }
@@ -281,6 +286,12 @@ void iscsi_url_write(const struct iscsi_url *u, struct buf *out)
 			write_key(out, &sign, k->name, field);
 		else if (digest != ISCSI_DIGEST_DISCOURAGED)
 			write_key(out, &sign, k->name, digest_words[digest]);
+	}
+	for (enum iscsi_setting which = 0; which < ISCSI_SETTING_COUNT; which++) {
+		char value[24];
+		if (u->settings.is_set[which])
+			write_key(out, &sign, iscsi_setting_name(which),
+				  iscsi_setting_text(&u->settings, which, value));
 	}
 }
 

@@ -14,6 +14,7 @@
  *   bind                           the address or interface that connections start from
  *   reach                          A>B: portal A is reached at B (behind a NAT); may be
  *                                  repeated; also where a login is sent on to
+ *   noop_interval and so on        the settings of iscsi/settings.h
  *
  * In a value %XX is a byte.
  */
@@ -34,6 +35,7 @@ struct iscsi_url {
 	char target[224];
 	char target_user[256], target_password[256]; /* "": it need not */
 	enum iscsi_digest header_digest, data_digest;
+	struct iscsi_settings settings;
 	char bind[64];		      /* "": anywhere */
 	char reach[ISCSI_REACH_SIZE]; /* "A>B,A>B..." */
 	char text[256]; /* the URL without password and keys, for reports */

@@ -451,11 +451,12 @@ static void a_deadline_is_kept_to_the_moment(void **state)
 
 static void an_abort_without_answer_ends_the_session(void **state)
 {
-	struct peer p = { .params = { .nop_ns = 60 * NS_PER_S } };
+	struct peer p = { 0 };
 	uint8_t got[512];
 	struct job j;
 	(void)state;
 
+	iscsi_setting_set(&p.params.settings, ISCSI_NOOP_INTERVAL, 60000);
 	late_command(&p, &j, got, 2 * NS_PER_S, NO_DEADLINE);
 	p.now = 2 * NS_PER_S;
 	iscsi_session_tick(p.s, p.now);
@@ -504,7 +505,7 @@ static void a_reset_of_the_unit_is_done_when_the_target_says_so(void **state)
 
 static void silence_is_answered_by_a_ping_and_then_by_the_end(void **state)
 {
-	struct peer p = { .params = { .nop_ns = 5 * NS_PER_S } };
+	struct peer p = { 0 };
 	(void)state;
 
 	peer_log_in(&p, NULL);
