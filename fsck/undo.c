@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Undo files.
- *
- *	header	 which devices, how many records, the hash of all that follows
- *	record	 where, how long, the hashes of what will be there; then what was there
- *	...
+ * Undo files (undo_format.h).
  *
  * Saving: written under another name, synced, renamed, and the folder synced: a file
  * under its own name is whole.
@@ -33,42 +29,9 @@
 #include "base/align.h"
 #include "base/buf.h"
 #include "base/env.h"
+#include "fsck/undo_format.h"
 #include "vmfs/exclusive.h"
-#include "vmfs/format6.h"
 #include "vmfs/live.h"
-
-#define UNDO_MAGIC "VMFSUND1"
-#define SLOTS_OFF (LVM_DATA_OFF + VMFS_HEARTBEATS_OFF)
-#define SLOTS_SIZE (1ull << 20) /* of VMFS-5 all, of VMFS-6 those that are taken first */
-
-struct undo_device_disk {
-	le64 size;
-	/* Hashes of what lies where heartbeats are, before the repair and after it. */
-	le64 slots_was, slots;
-};
-
-struct undo_header_disk {
-	uint8_t magic[8];
-	le32 version;
-	le32 device_count;
-	le64 record_count;
-	le64 hash; /* of all records */
-	/* The LVM header of the first extent, in which a repair stands while it runs. */
-	le32 lvm_device;
-	uint8_t lvm_was[VMFS_SECTOR_SIZE], lvm[VMFS_SECTOR_SIZE];
-	struct undo_device_disk devices[LVM_EXTENTS_MAX];
-	le64 header_hash; /* of what is before */
-};
-
-/* Then two hashes for each sector: as the repair leaves it, and after its first step. */
-struct undo_record_disk {
-	le32 device;
-	le32 len;
-	le64 off;
-};
-struct undo_sector_disk {
-	le64 last, first;
-};
 
 /* ---- where ---- */
 
@@ -137,10 +100,10 @@ static int save_run(void *arg, const struct plan_run *run)
 /* The hash of the heartbeat slots of a device; of one without: of what lies there. */
 static int slots_hash(struct bdev *bd, uint64_t *ret_hash)
 {
-	uint8_t *slots = io_alloc(SLOTS_SIZE);
-	int err = slots ? bdev_read(bd, slots, SLOTS_SIZE, SLOTS_OFF) : -ENOMEM;
+	uint8_t *slots = io_alloc(UNDO_SLOTS_SIZE);
+	int err = slots ? bdev_read(bd, slots, UNDO_SLOTS_SIZE, UNDO_SLOTS_OFF) : -ENOMEM;
 	if (!err)
-		*ret_hash = XXH3_64bits(slots, SLOTS_SIZE);
+		*ret_hash = XXH3_64bits(slots, UNDO_SLOTS_SIZE);
 	free(slots);
 	return err;
 }
@@ -298,7 +261,7 @@ static int find_devices(struct restoring *s)
 		return no_undo_file(s,
 				    "it is of a volume with another number of extents");
 	for (unsigned int i = 0; i < s->count; i++) {
-		int err = s->given[i]->size < SLOTS_OFF + SLOTS_SIZE
+		int err = s->given[i]->size < UNDO_SLOTS_OFF + UNDO_SLOTS_SIZE
 				  ? -EINVAL
 				  : slots_hash(s->given[i], &hashes[i]);
 		if (err)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Repairs of more than one field: random damage by seed, and fsck itself dying at any of
- * its writes. (One field at a time: fsck_wreck.c.)
+ * Repairs of more than one field: random damage by seed, fsck itself dying at any of its
+ * writes, and power failing between, and in, any of them. (One field at a time:
+ * fsck_wreck.c.)
  *
  *	WRECK_SEED=n	only this one, with all that was found
  *	WRECK_COUNT=n	as many of them; FULL=1: 500
@@ -23,11 +24,14 @@
 #include "tests/lib/testvol.h"
 #include "tests/lib/wreck.h"
 #include "tests/lib/wreckage.h"
+#include "tests/lib/writelog.h"
 
 #define PES 7u
 #define SEEDS 30u
 #define SEEDS_FULL 500u
 #define CRASHES 10u
+#define CUTS 20u	 /* repairs that are cut off */
+#define CUT_STRIDE 19u /* at each so many of the moments; FULL=1: at all */
 
 /* ---- the same volume each time ---- */
 
@@ -275,6 +279,68 @@ static void a_repair_that_dies_is_ended_by_the_next(void **state)
 	assert_int_equal(failed, 0);
 }
 
+/* ---- power fails ---- */
+
+/* A repair of the damage of this seed, recorded; the volume is whole again. */
+static struct bdev *repair_log(struct scene *s, uint64_t seed)
+{
+	struct session_result result;
+	uint64_t hurt[16];
+	struct bdev *log = writelog_new(s->over);
+	assert_non_null(log);
+	(void)wreckage_do(&s->w, s->over, seed, hurt);
+	assert_int_equal(mended_run(log, NULL, UINT64_MAX, &result, NULL), 0);
+	overlay_undo(s->over, 0, UINT64_MAX);
+	return log;
+}
+
+static bool ends_after(struct scene *s, uint64_t seed, const struct bdev *log,
+		       const struct writelog_state *state)
+{
+	static char text[8192];
+	char place[80];
+	struct session_result result;
+	uint64_t hurt[16];
+	unsigned int count = wreckage_do(&s->w, s->over, seed, hurt);
+	unsigned int before = dangling(s->over);
+	writelog_replay(log, state, s->over);
+	bool is_ordered = dangling(s->over) <= before;
+	for (unsigned int i = 0; i < 2 && findings(s->over, text, sizeof(text)); i++)
+		(void)mended_run(s->over, NULL, UINT64_MAX, &result, NULL);
+	bool is_right = is_ordered && !findings(s->over, text, sizeof(text)) &&
+			!lost(s, hurt, count, text, sizeof(text));
+	if (!is_right)
+		print_message("# seed %llu, %s: %s%.4000s\n", (unsigned long long)seed,
+			      writelog_text(state, place),
+			      is_ordered ? "" : "in the wrong order ", text);
+	overlay_undo(s->over, 0, UINT64_MAX);
+	return is_right;
+}
+
+/*
+ * The disk has a cache: what was not flushed is there in part, the later without the
+ * earlier, or torn between two sectors.
+ */
+static void a_repair_whose_power_fails_is_ended_by_the_next(void **state)
+{
+	struct scene *s = *state;
+	unsigned int failed = 0, all = 0, tried = 0;
+	unsigned int stride = getenv("FULL") ? 1 : CUT_STRIDE;
+	for (uint64_t seed = 1000; seed < 1000 + CUTS; seed++) {
+		struct bdev *log = repair_log(s, seed);
+		struct writelog_state at = { 0 };
+		while (writelog_next(log, &at)) {
+			if (all++ % stride)
+				continue;
+			tried++;
+			failed += !ends_after(s, seed, log, &at);
+		}
+		bdev_close(log);
+	}
+	print_message("# %u of %u states after a power failure\n", tried, all);
+	assert_int_equal(failed, 0);
+}
+
 int main(void)
 {
 	static uint32_t five = 5, six = 6;
@@ -286,7 +352,13 @@ int main(void)
 			a_repair_that_dies_is_ended_by_the_next, scene_make, scene_free,
 			&five),
 		cmocka_unit_test_prestate_setup_teardown(
+			a_repair_whose_power_fails_is_ended_by_the_next, scene_make,
+			scene_free, &five),
+		cmocka_unit_test_prestate_setup_teardown(
 			random_damage_is_repaired_and_no_whole_file_is_lost, scene_make,
+			scene_free, &six),
+		cmocka_unit_test_prestate_setup_teardown(
+			a_repair_whose_power_fails_is_ended_by_the_next, scene_make,
 			scene_free, &six),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
