@@ -11,6 +11,8 @@
 #   tests/harm/*.sh     the same; tests/cli/harm_field.sh runs them side by side
 #   tests/mount/*.c     programs that look at a mount from inside; tests/cli/fuse_*.sh
 #   tests/storm/*       hosts that are killed at random; tests/cli/storm_*.sh run it
+#   tests/target/*.c    an iSCSI target that is right, and wrong on command; its tests are
+#                       tests/cli/iscsi_own.sh and tests/unit/iscsi_faults.c
 #   tests/model/run.sh  spin over the models of the protocol
 #   tests/rules.yml     which of them may run side by side
 #
@@ -124,8 +126,15 @@ $(BAD): $(O)/tests/rigs/badsectors.o $(call objs,$(SRC_vmfs-rescue)) $(ENV_POSIX
 	@echo "  LD      $@"
 	@$(CC) $(LDFLAGS) -Wl,--wrap=preadv64v2 -o $@ $(filter %.o,$^) $(LIBS_all) $(SYS)
 
+# The scripted iSCSI target (tests/target/main.c); never installed.
+TARGET_BIN := $(B)/tests/target/iscsi-target
+$(TARGET_BIN): $(call objs,$(wildcard tests/target/*.c)) $(ENV_POSIX) $(LIBS_iscsi)
+	@mkdir -p $(@D)
+	@echo "  LD      $@"
+	@$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS_iscsi) $(SYS)
+
 .SECONDARY:
-tests: $(UNIT) $(SIM) $(REPLAY) $(STORM) $(MOUNT) $(BAD)
+tests: $(UNIT) $(SIM) $(REPLAY) $(STORM) $(MOUNT) $(BAD) $(TARGET_BIN)
 
 # Tests fork while threads run; ThreadSanitizer would rather die.
 export TSAN_OPTIONS ?= die_after_fork=0

@@ -3,9 +3,9 @@
  * The initiator against a real target: tests/cli/iscsi_tgt.sh and iscsi_lio.sh run it.
  *
  *   ISCSI_URL   a LUN whose contents may be destroyed; without it everything is skipped
- *   ISCSI_KIND  "tgt" (RESERVE(6), no COMPARE AND WRITE), "lio" (COMPARE AND WRITE), or
- *               "chap" (the URL has user and password), "mutual" (and those of the
- *               target; it takes digests)
+ *   ISCSI_KIND  "tgt" (RESERVE(6), no COMPARE AND WRITE), "lio", "own" (COMPARE AND
+ *               WRITE), "chap" (the URL has user and password), "mutual" (and those of
+ *               the target; it takes digests)
  *   ISCSI_DOWN, ISCSI_UP, ISCSI_CUT, ISCSI_HANG, ISCSI_THAW  commands: kill the target
  *               and bring it back, drop its connections, freeze it and let it go on
  */
@@ -886,7 +886,8 @@ int main(void)
 		return cmocka_run_group_tests(chap, NULL, NULL);
 	if (is_kind("mutual"))
 		return cmocka_run_group_tests(mutual, NULL, NULL);
-	int failed = is_kind("lio") ? cmocka_run_group_tests(lio, NULL, NULL)
-				    : cmocka_run_group_tests(tgt, NULL, NULL);
+	bool has_caw = is_kind("lio") || is_kind("own");
+	int failed = has_caw ? cmocka_run_group_tests(lio, NULL, NULL)
+			     : cmocka_run_group_tests(tgt, NULL, NULL);
 	return failed + cmocka_run_group_tests(all, NULL, NULL);
 }
