@@ -508,6 +508,40 @@ int descriptor_set(struct descriptor *desc, const char *key, const char *value)
 	return 0;
 }
 
+static int set_number(struct descriptor *desc, const char *key, uint32_t n)
+{
+	struct line *line = find_entry(desc, key);
+	char value[16], *text = NULL;
+	(void)snprintf(value, sizeof(value), "%08" PRIx32, n);
+	char *own = strdup(value);
+	/* As everybody writes it: without quotes. */
+	if (!own || asprintf(&text, "%s=%s", key, value) < 0) {
+		free(own);
+		return -ENOMEM;
+	}
+	free(line->text);
+	free(line->value);
+	line->text = text;
+	line->value = own;
+	return 0;
+}
+
+int descriptor_set_cid(struct descriptor *desc, uint32_t cid)
+{
+	int rc = set_number(desc, "CID", cid);
+	if (rc == 0)
+		desc->cid = cid;
+	return rc;
+}
+
+int descriptor_set_parent_cid(struct descriptor *desc, uint32_t cid)
+{
+	int rc = set_number(desc, "parentCID", cid);
+	if (rc == 0)
+		desc->parent_cid = cid;
+	return rc;
+}
+
 int descriptor_set_file(struct descriptor *desc, unsigned int i, const char *file)
 {
 	assert(i < desc->extent_count);

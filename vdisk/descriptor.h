@@ -69,6 +69,11 @@ const char *descriptor_get(const struct descriptor *desc, const char *key);
  */
 int descriptor_set(struct descriptor *desc, const char *key, const char *value)
 	__attribute__((warn_unused_result));
+/* Sets the CID or the parentCID. 0 or -ENOMEM. */
+int descriptor_set_cid(struct descriptor *desc, uint32_t cid)
+	__attribute__((warn_unused_result));
+int descriptor_set_parent_cid(struct descriptor *desc, uint32_t cid)
+	__attribute__((warn_unused_result));
 /* Names another file in extent i. Errors as descriptor_set. */
 int descriptor_set_file(struct descriptor *desc, unsigned int i, const char *file)
 	__attribute__((warn_unused_result));

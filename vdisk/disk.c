@@ -20,7 +20,8 @@
 #include <string.h>
 
 #include "base/align.h"
-#include "vdisk/extent.h"
+#include "base/env.h"
+#include "vdisk/chain.h"
 
 static const char *const format_names[] = {
 	[VDISK_THIN] = "thin",
@@ -86,11 +87,6 @@ static int check_extent(const struct descriptor *desc, unsigned int i, const cha
 static int check_kind(const struct descriptor *desc, const char *path, struct reporter *r)
 {
 	int rc = 0;
-	if (descriptor_parent_cid(desc) != DESCRIPTOR_NO_PARENT)
-		return report_error(r, -EOPNOTSUPP,
-				    "%s: is a snapshot (parentCID %08" PRIx32
-				    "), which is not supported",
-				    path, descriptor_parent_cid(desc));
 	for (unsigned int i = 0; i < descriptor_extent_count(desc) && rc == 0; i++)
 		rc = check_extent(desc, i, path, r);
 	return rc;
@@ -173,35 +169,83 @@ static int open_extents(struct vdisk *disk, const struct vdisk_open_options *opt
 	return 0;
 }
 
-int vdisk_open(struct vmfs_volume *vol, const char *path,
-	       const struct vdisk_open_options *options, struct vdisk **ret_disk,
-	       struct vmfs_holder *ret_holder)
+/* What the descriptor describes, put together of its extents. */
+static int open_plain(struct vdisk *disk, const struct vdisk_open_options *options,
+		      struct vmfs_holder *ret_holder)
+{
+	int rc = check_kind(disk->desc, disk->path, options->reporter);
+	if (rc == 0)
+		rc = open_extents(disk, options, ret_holder);
+	if (rc == 0)
+		vdisk_engine_init(disk, disk->path, !(options->flags & VDISK_WRITE),
+				  options->reporter);
+	return rc;
+}
+
+int vdisk_open_above(struct vmfs_volume *vol, const char *path, const char *floor,
+		     const struct vdisk_open_options *options, struct vdisk **ret_disk,
+		     struct vmfs_holder *ret_holder)
 {
 	struct vdisk *disk = calloc(1, sizeof(*disk));
 	if (!disk)
 		return -ENOMEM;
+	sleeplock_init(&disk->cid);
 	disk->vol = vol;
 	disk->path = strdup(path);
 	int rc = disk->path ? vdisk_descriptor_load(vol, path, options->reporter,
 						    &disk->desc) : -ENOMEM;
 	if (rc == 0)
-		rc = check_kind(disk->desc, path, options->reporter);
-	if (rc == 0)
-		rc = open_extents(disk, options, ret_holder);
+		rc = chain_is(disk->desc) ? chain_open(disk, options, floor, ret_holder) :
+					    open_plain(disk, options, ret_holder);
 	if (rc < 0) {
 		(void)vdisk_close(disk); /* the first error is the one to tell */
 		return rc;
 	}
-	vdisk_engine_init(disk, path, !(options->flags & VDISK_WRITE), options->reporter);
+	/* A descriptor inside the extent is its kind's to write. */
+	const char *file = disk->extent[0].file.path;
+	atomic_store(&disk->needs_cid, vol && options->flags & VDISK_WRITE &&
+					       (!file || strcmp(file, path) != 0));
 	*ret_disk = disk;
 	return 0;
 }
 
-int vdisk_close(struct vdisk *disk)
+int vdisk_open(struct vmfs_volume *vol, const char *path,
+	       const struct vdisk_open_options *options, struct vdisk **ret_disk,
+	       struct vmfs_holder *ret_holder)
+{
+	return vdisk_open_above(vol, path, NULL, options, ret_disk, ret_holder);
+}
+
+static int new_cid(struct vdisk *disk)
+{
+	uint32_t cid;
+	do
+		cid = (uint32_t)random_u64();
+	while (cid >= DESCRIPTOR_FIRST_CID || cid == descriptor_cid(disk->desc));
+	int rc = descriptor_set_cid(disk->desc, cid);
+	return rc ? rc : vdisk_descriptor_publish(disk->vol, disk->path, disk->desc,
+						  disk->bdev.reporter);
+}
+
+int vdisk_draw_cid(struct vdisk *disk)
 {
 	int rc = 0;
+	if (!atomic_load(&disk->needs_cid))
+		return 0;
+	sleeplock_acquire(&disk->cid);
+	if (atomic_load(&disk->needs_cid))
+		rc = new_cid(disk);
+	if (rc == 0)
+		atomic_store(&disk->needs_cid, false);
+	sleeplock_release(&disk->cid);
+	return rc;
+}
+
+int vdisk_close(struct vdisk *disk)
+{
 	if (!disk)
 		return 0;
+	int rc = chain_close(disk->chain);
 	for (unsigned int i = 0; i < disk->extent_count; i++) {
 		struct vdisk_extent *extent = &disk->extent[i];
 		int err = extent->ops && extent->ops->close ? extent->ops->close(extent)
@@ -212,6 +256,7 @@ int vdisk_close(struct vdisk *disk)
 	}
 	free(disk->extent);
 	descriptor_free(disk->desc);
+	sleeplock_done(&disk->cid);
 	free(disk->path);
 	free(disk);
 	return rc;

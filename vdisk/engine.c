@@ -17,7 +17,7 @@
 
 #include "base/align.h"
 #include "bdev/iov.h"
-#include "vdisk/extent.h"
+#include "vdisk/chain.h"
 
 /* What a disk of several extents holds: which file's hold it is; NULL of a host's. */
 struct hold {
@@ -55,6 +55,11 @@ static struct vdisk_extent *translate(struct vdisk *disk, const struct bdev_io *
 	return extent;
 }
 
+static bool is_change(const struct bdev_io *io)
+{
+	return io->op != BDEV_READ && io->op != BDEV_FLUSH;
+}
+
 static int disk_map(struct bdev *bd, const struct bdev_io *io,
 		    struct bdev_extent *ret_extent)
 {
@@ -63,6 +68,8 @@ static int disk_map(struct bdev *bd, const struct bdev_io *io,
 	if (io->op == BDEV_CAW)
 		return -EOPNOTSUPP;
 	if (disk->extent_count > 1 && io->op == BDEV_FLUSH)
+		return -EAGAIN;
+	if (is_change(io) && atomic_load(&disk->needs_cid))
 		return -EAGAIN;
 	struct vdisk_extent *extent = translate(disk, io, &inner);
 	struct hold *hold = NULL;
@@ -155,6 +162,8 @@ static int flush_all(struct vdisk *disk, const struct bdev_io *io)
 
 int vdisk_find(struct vdisk *disk, uint64_t offset, struct extent_piece *ret_piece)
 {
+	if (disk->chain)
+		return chain_piece(disk->chain, offset, ret_piece);
 	struct vdisk_extent *extent = vdisk_extent_at(disk, offset);
 	uint64_t inside = offset - extent->start;
 	*ret_piece = (struct extent_piece){ EXTENT_DATA, extent->len - inside };
@@ -203,6 +212,8 @@ static int disk_rw(struct bdev *bd, struct bdev_io *io)
 		if (!iov)
 			return -ENOMEM;
 	}
+	if (is_change(io))
+		rc = vdisk_draw_cid(disk);
 	while (rest.len > 0 && rc == 0) {
 		uint64_t len = 0;
 		rc = rw_piece(disk, &rest, iov, io, &len);

@@ -3,6 +3,9 @@
 #define VDISK_EXTENT_H
 
 /* The inside of an open disk, shared by the files of this folder. */
+#include <stdatomic.h>
+
+#include "base/env.h"
 #include "vdisk/descriptor.h"
 #include "vdisk/diskfile.h"
 #include "vdisk/vdisk.h"
@@ -74,6 +77,9 @@ struct vdisk {
 	enum vdisk_format format;
 	unsigned int extent_count;
 	struct vdisk_extent *extent; /* by start, without gaps */
+	struct chain *chain;	     /* chain.h; NULL: the extents are all there is */
+	atomic_bool needs_cid;	     /* before anything is written: vdisk_draw_cid() */
+	struct sleeplock cid;
 };
 
 /* Fills disk->bdev; the extents are there. */
@@ -100,6 +106,16 @@ int vdisk_descriptor_load(struct vmfs_volume *vol, const char *path, struct repo
 int vdisk_descriptor_publish(struct vmfs_volume *vol, const char *path,
 			     const struct descriptor *desc, struct reporter *r)
 	__attribute__((warn_unused_result));
+
+/*
+ * A new content id for disk, in its descriptor, if it needs one: before the first write
+ * after it was opened, so that who was made on its contents can tell. Blocks.
+ */
+int vdisk_draw_cid(struct vdisk *disk) __attribute__((warn_unused_result));
+/* vdisk_open() without floor, a descriptor's path, and all under it (chain.h). */
+int vdisk_open_above(struct vmfs_volume *vol, const char *path, const char *floor,
+		     const struct vdisk_open_options *options, struct vdisk **ret_disk,
+		     struct vmfs_holder *ret_holder) __attribute__((warn_unused_result));
 
 /* Removes what an operation that failed has made. */
 void vdisk_unlink_leftover(struct vmfs_volume *vol, const char *path);

@@ -163,4 +163,41 @@ int vdisk_rename(struct vmfs_volume *vol, const char *from, const char *to,
 		 struct reporter *r, struct vmfs_holder *ret_holder)
 	__attribute__((warn_unused_result));
 
+/* ---- snapshots ---- */
+
+enum vdisk_delta_kind {
+	VDISK_DELTA_AUTO, /* VMFSSPARSE where it can: to 2 TiB less 1 sector */
+	VDISK_DELTA_VMFSSPARSE,
+	VDISK_DELTA_SESPARSE,
+};
+/*
+ * Makes child, a disk that reads as parent does and is written in its place: from then on
+ * parent may not be written, or child is refused (by CID). -EEXIST; -EBUSY: somebody
+ * writes parent; -EMLINK: the chain is 255 deep; else as vdisk_open. On errors nothing is
+ * left. Blocks.
+ */
+struct vdisk_snapshot_options {
+	enum vdisk_delta_kind kind;
+	struct reporter *reporter;
+};
+int vdisk_snapshot(struct vmfs_volume *vol, const char *parent, const char *child,
+		   const struct vdisk_snapshot_options *options,
+		   struct vmfs_holder *ret_holder) __attribute__((warn_unused_result));
+/*
+ * Writes what top has and bottom, somewhere under it, has not, into bottom, so that both
+ * read the same. Nothing else may be a child of bottom, or of what is between: they would
+ * change. bottom keeps its CID. Whenever it stops, by a crash as well, top reads as
+ * before, and it may be called again. Neither may be open for writing. -ECANCELED as said
+ * by progress (may be NULL). Blocks.
+ */
+int vdisk_merge(struct vmfs_volume *vol, const char *top, const char *bottom,
+		struct vdisk_progress *progress, struct reporter *r,
+		struct vmfs_holder *ret_holder) __attribute__((warn_unused_result));
+/* Makes parent the parent of child, which reads as child's now does. Blocks. */
+int vdisk_relink(struct vmfs_volume *vol, const char *child, const char *parent,
+		 struct reporter *r) __attribute__((warn_unused_result));
+/* Path of path's parent, malloc'ed; NULL: it has none. 0 or -errno. Blocks. */
+int vdisk_parent(struct vmfs_volume *vol, const char *path, struct reporter *r,
+		 char **ret_path) __attribute__((warn_unused_result));
+
 #endif

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VDISK_CHAIN_H
+#define VDISK_CHAIN_H
+
+/*
+ * A disk that is put together of deltas: the one that is written (the leaf), and under it
+ * its parents, which nobody may change. Inside libvdisk.
+ */
+#include "base/env.h"
+#include "vdisk/chainmap.h"
+#include "vdisk/delta.h"
+#include "vdisk/extent.h"
+
+#define CHAIN_SHARDS 32u
+
+struct chain_layer {
+	char *path; /* of its descriptor */
+	/* The lowest, if it is a whole disk; else a delta: */
+	struct vdisk *base;
+	struct diskfile *file, own_file; /* file: &own_file, or the disk's own (leaf) */
+	struct delta_file under;
+	struct delta *delta;
+	struct bdev *bd; /* base, or file: what `at` of a run is in */
+};
+
+struct chain {
+	struct vdisk *disk;
+	unsigned int count;
+	struct chain_layer *layer; /* [0]: the lowest */
+	struct chainmap *map;
+	struct sleeplock shard[CHAIN_SHARDS]; /* of regions: filling, changing */
+};
+
+/* true if a disk with this descriptor is one for chain_open(). */
+bool chain_is(const struct descriptor *desc);
+/*
+ * Opens all files of disk (whose desc, path and vol are there), checks that each is its
+ * child's parent, fills disk->bdev. floor: path of a descriptor that is not opened, and
+ * nothing under it; NULL: all are. What is open is closed by chain_close() in any case.
+ * Errors as vdisk_open(). Blocks.
+ */
+int chain_open(struct vdisk *disk, const struct vdisk_open_options *options,
+	       const char *floor, struct vmfs_holder *ret_holder)
+	__attribute__((warn_unused_result));
+/* Commits. 0 or -errno. NULL is allowed. Before the disk's own extents are closed. */
+int chain_close(struct chain *chain);
+/*
+ * Path of the parent that desc, at path, names, in the form that vdisk_open() takes.
+ * -EUCLEAN (reported), -ENOMEM.
+ */
+int chain_parent_path(struct vmfs_volume *vol, const char *path,
+		      const struct descriptor *desc, struct reporter *r, char **ret_path)
+	__attribute__((warn_unused_result));
+
+/* ---- chainio.c ---- */
+
+void chain_bdev_init(struct chain *chain, bool is_read_only, struct reporter *r);
+/* The run that sector is in; reads tables if it must. Blocks. */
+int chain_find(struct chain *chain, uint64_t sector, struct chain_run *ret_run)
+	__attribute__((warn_unused_result));
+/* vdisk_find() of a chain. Blocks. */
+int chain_piece(struct chain *chain, uint64_t offset, struct extent_piece *ret_piece)
+	__attribute__((warn_unused_result));
+
+#endif
