@@ -129,6 +129,9 @@ struct bdev_ops {
 	int (*reset)(struct bdev *bd, uint64_t deadline);
 	int (*guard)(struct bdev *bd, struct guard_lease *lease);
 	int (*offloads)(struct bdev *bd, struct bdev_offloads *ret_offloads);
+	/* Leaf: as bdev_copy(); from is one of its kind, all is inside and aligned. */
+	int (*copy)(struct bdev *to, uint64_t to_offset, struct bdev *from,
+		    uint64_t from_offset, uint64_t len);
 	/*
 	 * Liveness lock of LOCKING.md 5.1 for the slot at offset; held until close, and
 	 * after a death until the last I/O in flight has ended. Does not hinder I/O or

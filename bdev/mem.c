@@ -147,6 +147,24 @@ static void mem_submit(struct bdev *bd, struct bdev_io *io)
 	bdev_io_complete(io, mem_rw(bd, io));
 }
 
+/* A page at a time, each under the mutexes of I/O. */
+static int mem_copy(struct bdev *to, uint64_t to_offset, struct bdev *from,
+		    uint64_t from_offset, uint64_t len)
+{
+	char page[4096];
+	int rc = 0;
+	for (uint64_t at = 0; at < len && rc == 0; at += sizeof(page)) {
+		struct iovec iov = { page, min_u64(len - at, sizeof(page)) };
+		struct bdev_io io = { .op = BDEV_READ, .offset = from_offset + at,
+				      .len = iov.iov_len, .iov = &iov, .iovcnt = 1 };
+		rc = mem_rw(from, &io);
+		io.op = BDEV_WRITE;
+		io.offset = to_offset + at;
+		rc = rc ? rc : mem_rw(to, &io);
+	}
+	return rc;
+}
+
 static int mem_resize(struct bdev *bd, uint64_t size)
 {
 	struct mem_bdev *mem = (struct mem_bdev *)bd;
@@ -196,6 +214,7 @@ static const struct bdev_ops mem_ops = {
 	.resize = mem_resize,
 	.cut = mem_cut,
 	.mend = mem_mend,
+	.copy = mem_copy,
 	.close = mem_close,
 };
 

@@ -29,6 +29,17 @@ struct bdev_offloads {
 /* The four of a device. 0, or -EOPNOTSUPP: it is no SCSI device. Never blocks. */
 int bdev_offloads(struct bdev *bd, struct bdev_offloads *ret_offloads)
 	__attribute__((warn_unused_result));
+/*
+ * The storage copies len bytes by itself: within a device, where the two places must not
+ * overlap, or between two of one target. Multiples of the block size. Blocks.
+ *   0            it is all there, as after a WRITE: a FLUSH makes it durable
+ *   -EOPNOTSUPP  it cannot, or has not: what was to be written is any mixture now, and
+ *                nothing of it is under way; the caller reads and writes it
+ *   -ETIMEDOUT   unknown; what is sent to this device from now on runs after its end
+ *   others as I/O: -ESTALE, -ENODEV, -EROFS, -EINVAL
+ */
+int bdev_copy(struct bdev *to, uint64_t to_offset, struct bdev *from,
+	      uint64_t from_offset, uint64_t len) __attribute__((warn_unused_result));
 /* "supported", "unsupported", "unknown". */
 const char *bdev_offload_text(enum bdev_offload offload);
 

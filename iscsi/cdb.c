@@ -100,6 +100,19 @@ void scsi_cdb_pr_out(uint8_t cdb[16], uint8_t action, uint8_t type, uint32_t len
 	put32(cdb + 5, len);
 }
 
+void scsi_cdb_extended_copy(uint8_t cdb[16], uint32_t len)
+{
+	scsi_cdb_plain(cdb, SCSI_EXTENDED_COPY);
+	put32(cdb + 10, len);
+}
+
+void scsi_cdb_copy_parameters(uint8_t cdb[16], uint32_t len)
+{
+	scsi_cdb_plain(cdb, SCSI_COPY_RESULTS);
+	cdb[1] = 3; /* OPERATING PARAMETERS */
+	put32(cdb + 10, len);
+}
+
 void scsi_lun_bytes(uint16_t lun, uint8_t ret_bytes[8])
 {
 	memset(ret_bytes, 0, 8);

@@ -167,7 +167,7 @@ int lun_offloads(struct bdev *bd, struct bdev_offloads *ret_offloads)
 		.ats = bd->caw != BDEV_CAW_ATS		     ? BDEV_OFFLOAD_NONE
 		       : atomic_load(&lun->is_caw_proved) ? BDEV_OFFLOAD_PROVED
 							     : BDEV_OFFLOAD_UNKNOWN,
-		.clone = BDEV_OFFLOAD_NONE,
+		.clone = atomic_load(&lun->clone.state),
 		.zero = atomic_load(&lun->zero.state),
 		.delete = atomic_load(&lun->delete.state),
 		.is_thin = lun->is_thin,

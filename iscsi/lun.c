@@ -141,6 +141,7 @@ int lun_command(struct lun *lun, struct plain_command *p)
 		.may_repeat = !p->is_unique,
 		.fails_on_conflict = p->fails_on_conflict,
 		.is_for_lun0 = p->is_for_lun0,
+		.is_awaited = p->is_awaited,
 		.deadline = clock_now() + 2 * lun->command_ns,
 		.iov = { .iov_base = p->data, .iov_len = p->len },
 	};
@@ -164,6 +165,7 @@ int lun_command(struct lun *lun, struct plain_command *p)
 		cond_wait(&lun->c, &lun->m);
 	mutex_unlock(&lun->m);
 	p->ret_len = c.task.transferred;
+	p->ret_is_settled = c.task.is_settled || c.task.fate == ISCSI_STATUS;
 	p->ret_sense = scsi_sense_parse(c.task.sense, c.task.sense_len);
 	return w.error;
 }
@@ -370,7 +372,7 @@ static bool start(struct lun *lun, struct iscsi_session *s, struct command *c)
 		memcpy(t->lun, lun->lun_bytes, sizeof(t->lun));
 	t->is_urgent = is_urgent(c);
 	t->attempt_ns = lun->command_ns;
-	t->deadline = c->deadline;
+	t->deadline = c->is_awaited ? NO_DEADLINE : c->deadline;
 	t->done = lun_task_done;
 	if (!t->is_urgent && iscsi_session_busy(s) >= NORMAL_TASKS)
 		return false;
@@ -452,6 +454,7 @@ static const struct bdev_ops lun_ops = {
 	.reinstate = lun_reinstate,
 	.reset = lun_reset,
 	.offloads = lun_offloads,
+	.copy = lun_copy,
 	.close = lun_close,
 };
 

@@ -41,6 +41,7 @@ struct command {
 	bool is_probe;	 /* goes before all others, on a session that is being checked */
 	bool fails_on_conflict; /* a reservation of another is an answer */
 	bool is_for_lun0;	/* REPORT LUNS */
+	bool is_awaited;	/* once sent, without a deadline */
 	bool is_busy;		/* with the session */
 	uint64_t deadline;	/* ns */
 	uint64_t not_before;	/* ns; 0: at once */
@@ -59,7 +60,7 @@ TAILQ_HEAD(command_list, command);
 struct lun_trial {
 	const char *name, *instead; /* half sentences */
 	_Atomic enum bdev_offload state;
-	uint64_t most; /* bytes in one; the transport's task alone */
+	_Atomic uint64_t most; /* bytes in one */
 };
 
 struct lun {
@@ -74,7 +75,8 @@ struct lun {
 	/* What the unit can do; set by probe.c before the device is given out. */
 	uint8_t lun_bytes[8];
 	struct limits limits;
-	struct lun_trial zero, delete;
+	struct lun_trial zero, delete, clone;
+	struct lun_trial clone_across; /* from another unit */
 	atomic_bool is_thin; /* LBPME */
 	bool has_fua;
 	uint8_t *zeros;	     /* ZEROS_SIZE bytes */
@@ -126,7 +128,9 @@ struct plain_command {
 	bool is_unique;		/* must not be executed twice */
 	bool fails_on_conflict; /* else a foreign reservation is waited out */
 	bool is_for_lun0;
+	bool is_awaited; /* once it is sent, whatever it takes */
 	uint32_t ret_len; /* bytes read */
+	bool ret_is_settled; /* the unit works on it no more */
 	struct scsi_sense ret_sense;
 };
 int lun_command(struct lun *lun, struct plain_command *p)
@@ -154,7 +158,7 @@ bool lun_request_goes_on(struct command *c);
 /* The unit does not know the command. true: it is done in another way now. */
 bool lun_request_falls_back(struct command *c, struct scsi_sense s);
 
-/* limits.c; but for offloads all in the transport's task */
+/* limits.c; none blocks */
 int lun_offloads(struct bdev *bd, struct bdev_offloads *ret_offloads);
 /* At the end of the probe. */
 void lun_trials_init(struct lun *lun);
@@ -166,6 +170,12 @@ void lun_trial_done(struct lun_trial *t);
 void lun_trial_late(struct lun_trial *t, uint64_t chunk);
 void lun_trial_refused(struct lun *lun, struct lun_trial *t, uint64_t chunk,
 		       struct scsi_sense s);
+
+/* xcopy.c; both block */
+int lun_copy(struct bdev *to_bd, uint64_t to_offset, struct bdev *from_bd,
+	     uint64_t from_offset, uint64_t len);
+/* Of the probe: lun->clone. */
+void lun_probe_copy(struct lun *lun);
 
 /* reserve.c: ops of the device */
 int lun_pr(struct bdev *bd, enum bdev_pr_action action, uint64_t key, uint64_t victim);

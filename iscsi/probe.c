@@ -291,6 +291,7 @@ int lun_probe(struct lun *lun)
 		return error;
 	probe_identity(lun, &inquiry);
 	probe_limits(lun);
+	lun_probe_copy(lun);
 	probe_cache(lun);
 	return 0;
 }

@@ -18,6 +18,8 @@ enum scsi_opcode {
 	SCSI_UNMAP = 0x42,
 	SCSI_PR_IN = 0x5e,
 	SCSI_PR_OUT = 0x5f,
+	SCSI_EXTENDED_COPY = 0x83,
+	SCSI_COPY_RESULTS = 0x84,
 	SCSI_READ16 = 0x88,
 	SCSI_COMPARE_AND_WRITE = 0x89,
 	SCSI_WRITE16 = 0x8a,
@@ -74,6 +76,10 @@ void scsi_cdb_unmap(uint8_t cdb[16], uint8_t list[24], uint64_t lba, uint32_t bl
 /* PERSISTENT RESERVE IN: at most len bytes; OUT: a list of len bytes, type of byte 2. */
 void scsi_cdb_pr_in(uint8_t cdb[16], uint8_t action, uint16_t len);
 void scsi_cdb_pr_out(uint8_t cdb[16], uint8_t action, uint8_t type, uint32_t len);
+
+/* EXTENDED COPY, LID1, with a list of len bytes; its limits, at most len bytes. */
+void scsi_cdb_extended_copy(uint8_t cdb[16], uint32_t len);
+void scsi_cdb_copy_parameters(uint8_t cdb[16], uint32_t len);
 
 /* LUN number < 16384 in the 8 bytes of SAM-5 4.7. */
 void scsi_lun_bytes(uint16_t lun, uint8_t ret_bytes[8]);

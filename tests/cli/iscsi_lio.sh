@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # The initiator against the Linux kernel's target in a QEMU guest, which has COMPARE AND
-# WRITE and persistent reservations. tests/unit/iscsi_live.c and iscsi_reserve.c say what
-# is shown.
+# WRITE and persistent reservations. tests/unit/iscsi_live.c, iscsi_reserve.c and
+# iscsi_offload.c say what is shown.
 
 . "$(dirname "$0")/../lib/tap.sh"
 live=${BIN%/bin}/tests/unit/iscsi_live
@@ -13,17 +13,19 @@ port=$((13350 + $$ % 40))
 [ -x "$live" ] || skip_all "$live is not built"
 
 at_exit "$rig" down "$T" "$port"
-truncate -s 128M "$T/disk"
-url=$("$rig" up "$T" "$port" "$T/disk" 2>"$T/why")
+truncate -s 128M "$T/disk" "$T/disk2"
+url=$("$rig" up "$T" "$port" "$T/disk" "$T/disk2" 2>"$T/why")
 case $? in
 0) pass "the target is up" ;;
 77) skip_all "$(cat "$T/why")" ;;
 *) fail "the target is up"; diag "$(cat "$T/why")"; exit 1 ;;
 esac
+ok "it zeroes and copies by itself" env ISCSI_KIND=lio ISCSI_URL="$url" \
+	ISCSI_URL2="${url%/0}/1" "${BIN%/bin}/tests/unit/iscsi_offload"
 ok "the initiator works with it" env ISCSI_KIND=lio ISCSI_URL="$url" \
 	ISCSI_HANG="$rig hang $T $port" ISCSI_THAW="$rig thaw $T $port" \
 	ISCSI_DOWN="$rig down $T $port" \
-	ISCSI_UP="$rig up $T $port $T/disk >/dev/null" "$live"
+	ISCSI_UP="$rig up $T $port $T/disk $T/disk2 >/dev/null" "$live"
 ok "its reservations fence" env ISCSI_URL="$url" "$reserve"
 
 "$rig" down "$T" "$port"

@@ -38,4 +38,11 @@ live "a target that demands CHAP" \
 	TGT_CHAP=alice%alicesecret12 ISCSI_KIND=chap
 live "a target that proves itself, with digests" TGT_CHAP=alice%alicesecret12 \
 	TGT_MUTUAL=disk%disksecret1234 TGT_DIGESTS=1 ISCSI_KIND=mutual
+
+# What it does by itself; a LUN of more than one UNMAP may take back.
+truncate -s 6G "$T/big"
+url=$("$rig" up "$T" "$port" "$T/big" 2>"$T/why")
+ok "it zeroes and takes back by itself" env ISCSI_KIND=tgt ISCSI_URL="$url" \
+	"${BIN%/bin}/tests/unit/iscsi_offload"
+"$rig" down "$T" "$port"
 ok "the rig leaves nothing behind" [ ! -e "$T/tgt-$port" ]

@@ -15,6 +15,7 @@
 #include "base/env.h"
 #include "iscsi/proto.h"
 #include "iscsi/scsi.h"
+#include "iscsi/xcopy.h"
 
 #define MAX_DATA 65536u
 #define MAX_LOGINS 16u
@@ -40,6 +41,7 @@ struct target {
 		uint8_t bytes[64], len;
 	} pages[256];
 	bool is_thin;
+	uint32_t max_copy; /* blocks */
 	char next[128]; /* address that logins are sent on to, so often */
 	unsigned int moves;
 	bool moves_for_good;
@@ -239,6 +241,22 @@ static void pr_out(struct target *t, const uint8_t *cdb, const void *data)
 	t->pr_generation++;
 }
 
+/* OPERATING PARAMETERS; -1: it has no EXTENDED COPY. */
+static int copy_parameters(struct target *t, uint8_t *out)
+{
+	struct xcopy_parameters_pdu p = {
+		.max_units = be16_of(2),
+		.max_segments = be16_of(1),
+		.max_segment_size = be32_of(t->max_copy * TARGET_BLOCK_SIZE),
+		.types_len = 2,
+	};
+
+	memcpy(out, &p, sizeof(p));
+	out[sizeof(p)] = 0x02;
+	out[sizeof(p) + 1] = 0xe4;
+	return t->max_copy ? (int)sizeof(p) + 2 : -1;
+}
+
 static int execute_in(struct target *t, const uint8_t *cdb, uint8_t *out, uint64_t lba,
 		      uint32_t blocks)
 {
@@ -264,6 +282,8 @@ static int execute_in(struct target *t, const uint8_t *cdb, uint8_t *out, uint64
 		return sizeof(capacity);
 	case SCSI_PR_IN:
 		return pr_in(t, cdb, out);
+	case SCSI_COPY_RESULTS:
+		return copy_parameters(t, out);
 	case SCSI_READ16:
 		memcpy(out, t->disk + lba * TARGET_BLOCK_SIZE,
 		       blocks * TARGET_BLOCK_SIZE);
@@ -287,6 +307,31 @@ static uint32_t write_same(struct link *l, uint64_t lba, uint32_t blocks,
 	for (uint32_t i = 0; i < blocks; i++)
 		memcpy(t->disk + (lba + i) * TARGET_BLOCK_SIZE, block, TARGET_BLOCK_SIZE);
 	t->most_blocks[opcode] = (uint32_t)max_u64(t->most_blocks[opcode], blocks);
+	return 0;
+}
+
+static uint32_t extended_copy(struct link *l)
+{
+	struct target *t = l->t;
+	struct xcopy_list_pdu list;
+
+	if (!t->max_copy)
+		return 0x052000;
+	memcpy(&list, l->data, sizeof(list));
+	uint64_t from = be64_get(list.segment.from_lba),
+		 to = be64_get(list.segment.to_lba);
+	uint32_t blocks = be16_get(list.segment.blocks);
+	if (l->len != sizeof(list) || blocks > t->max_copy)
+		return 0x052600;
+	if (list.from.name[0] != 0x60 || list.from.name[15] != t->disk_number ||
+	    memcmp(list.from.name, list.to.name, sizeof(list.to.name)) != 0)
+		return 0x0a0d02; /* not to be reached */
+	if (from > TARGET_BLOCKS - blocks || to > TARGET_BLOCKS - blocks)
+		return 0x052100;
+	memmove(t->disk + to * TARGET_BLOCK_SIZE, t->disk + from * TARGET_BLOCK_SIZE,
+		blocks * TARGET_BLOCK_SIZE);
+	t->most_blocks[SCSI_EXTENDED_COPY] =
+		(uint32_t)max_u64(t->most_blocks[SCSI_EXTENDED_COPY], blocks);
 	return 0;
 }
 
@@ -316,6 +361,8 @@ static uint32_t execute(struct link *l, const uint8_t *cdb, uint32_t *ret_out_le
 	*ret_out_len = 0;
 	if (cdb[0] == SCSI_UNMAP)
 		return unmap(l);
+	if (cdb[0] == SCSI_EXTENDED_COPY)
+		return extended_copy(l);
 	if (cdb[0] == SCSI_READ16 || cdb[0] == SCSI_WRITE16 ||
 	    cdb[0] == SCSI_WRITE_SAME16 ||
 	    cdb[0] == SCSI_COMPARE_AND_WRITE) {
@@ -572,6 +619,13 @@ void target_set_thin(struct target *t, bool is_thin)
 {
 	mutex_lock(&t->m);
 	t->is_thin = is_thin;
+	mutex_unlock(&t->m);
+}
+
+void target_set_copy(struct target *t, uint32_t max_blocks)
+{
+	mutex_lock(&t->m);
+	t->max_copy = max_blocks;
 	mutex_unlock(&t->m);
 }
 

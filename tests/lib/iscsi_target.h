@@ -5,8 +5,8 @@
 /*
  * A small iSCSI target on loopback that misbehaves on demand: a disk of 128 blocks in
  * memory, one connection at a time, commands in order. It knows WRITE SAME and UNMAP if
- * it has page B2h. A rule says what becomes of the next commands of one opcode; without a
- * rule they are executed and answered.
+ * it has page B2h, and EXTENDED COPY after target_set_copy(). A rule says what becomes of
+ * the next commands of one opcode; without a rule they are executed and answered.
  *
  *	struct target *t = target_new();
  *	target_rule(t, SCSI_WRITE16, RULE_EXECUTE_THEN_CLOSE, 1);
@@ -57,6 +57,9 @@ void target_swap_disk(struct target *t);
  */
 void target_page(struct target *t, uint8_t page, const uint8_t *bytes, uint8_t len);
 void target_set_thin(struct target *t, bool is_thin);
+
+/* Copies at most so many blocks at once; what it says of it. 0: not at all. */
+void target_set_copy(struct target *t, uint32_t max_blocks);
 
 /*
  * It has persistent reservations enough for one session: the key that was registered

@@ -16,10 +16,7 @@
 #include "base/align.h"
 #include "iscsi/limits.h"
 #include "iscsi/lun_impl.h"
-#include "iscsi/open.h"
-#include "tests/lib/batch.h"
-#include "tests/lib/collect.h"
-#include "tests/lib/iscsi_target.h"
+#include "tests/lib/iscsi_lab.h"
 
 #define BLOCK TARGET_BLOCK_SIZE
 #define MIB (1ull << 20)
@@ -226,46 +223,27 @@ static void a_refusal_of_much_is_not_one_of_little(void **state)
 	free(lun);
 }
 
-struct lab {
-	struct target *t;
-	struct bdev *bd;
-	struct collect told;
-	uint8_t written[TARGET_BLOCKS * BLOCK], now[TARGET_BLOCKS * BLOCK];
-};
-
 /* A unit with WRITE SAME and UNMAP within limits of 16 and 24 blocks, full of data. */
 static struct lab *lab_open(struct told limits)
 {
-	struct lab *lab = calloc(1, sizeof(*lab));
+	struct lab *lab = lab_new();
 	uint8_t b0[64];
 	const uint8_t b2[8] = { 0, 0, 0, 0, 0, 0xe4 };
 
 	make_b0(b0, limits);
-	lab->t = target_new();
 	target_page(lab->t, 0xb0, b0, sizeof(b0));
 	target_page(lab->t, 0xb2, b2, sizeof(b2));
 	target_set_thin(lab->t, true);
-	assert_int_equal(device_open(target_url(lab->t), 0, NULL,
-				     collect_init(&lab->told), &lab->bd), 0);
-	fill_bytes(lab->written, sizeof(lab->written), 5);
-	assert_int_equal(bdev_write(lab->bd, lab->written, sizeof(lab->written), 0), 0);
+	lab_connect(lab, 0);
+	lab_fill(lab);
 	return lab;
-}
-
-static void lab_close(struct lab *lab)
-{
-	bdev_close(lab->bd);
-	target_free(lab->t);
-	collect_done(&lab->told);
-	free(lab);
 }
 
 /* These blocks are zeros now, the others as ever. */
 static void expect_zeros(struct lab *lab, uint64_t first, uint64_t count)
 {
 	memset(lab->written + first * BLOCK, 0, count * BLOCK);
-	assert_int_equal(bdev_read(lab->bd, lab->now, sizeof(lab->now), 0), 0);
-	assert_memory_equal(lab->now, lab->written, sizeof(lab->now));
+	lab_expect_written(lab);
 }
 
 static void expect_offloads(struct lab *lab, enum bdev_offload zero,
@@ -297,7 +275,7 @@ static void commands_keep_to_the_limits(void **state)
 	assert_int_equal(target_most_blocks(lab->t, SCSI_UNMAP), 24);
 	expect_offloads(lab, BDEV_OFFLOAD_PROVED, BDEV_OFFLOAD_PROVED);
 	assert_int_equal(collect_count(&lab->told, REPORT_INFO), 0);
-	lab_close(lab);
+	lab_free(lab);
 }
 
 /* Whatever it says of itself: what it refuses is done otherwise, and said once. */
@@ -326,7 +304,7 @@ static void what_is_refused_is_said_once_and_not_asked_again(void **state)
 		assert_true(collect_has(&lab->told, "the unit refuses UNMAP (05/2"));
 		assert_true(collect_has(&lab->told, target_url(lab->t)));
 		expect_offloads(lab, BDEV_OFFLOAD_NONE, BDEV_OFFLOAD_NONE);
-		lab_close(lab);
+		lab_free(lab);
 	}
 }
 
@@ -334,19 +312,15 @@ static void what_is_refused_is_said_once_and_not_asked_again(void **state)
 static void a_thick_unit_gets_no_unmap(void **state)
 {
 	struct lab *lab = lab_open(small);
-	struct bdev *bd;
 	(void)state;
 
 	target_set_thin(lab->t, false);
-	bdev_close(lab->bd);
-	assert_int_equal(device_open(target_url(lab->t), 0, NULL,
-				     collect_init(&lab->told), &bd), 0);
-	lab->bd = bd;
-	assert_false(bd->has_unmap);
+	lab_connect(lab, 0);
+	assert_false(lab->bd->has_unmap);
 	expect_offloads(lab, BDEV_OFFLOAD_TOLD, BDEV_OFFLOAD_NONE);
-	assert_int_equal(bdev_unmap(bd, BLOCK, 0), -EOPNOTSUPP);
+	assert_int_equal(bdev_unmap(lab->bd, BLOCK, 0), -EOPNOTSUPP);
 	assert_int_equal(target_seen(lab->t, SCSI_UNMAP), 0);
-	lab_close(lab);
+	lab_free(lab);
 }
 
 int main(void)
