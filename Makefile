@@ -57,7 +57,7 @@ LIBS_vmfs := $(LIB_vmfs) $(LIBS_bdev)
 LIBS_vdisk := $(LIB_vdisk) $(LIBS_vmfs)
 LIBS_tool := $(LIB_vmfs) $(LIB_iscsi) $(LIBS_bdev)
 LIBS_all := $(LIB_vdisk) $(LIBS_tool)
-SYS := -laio -lblkid -lisal -lcrypto -lxxhash
+SYS := -laio -lblkid -lisal -lcrypto -lxxhash -lz
 
 # ---- programs: name, objects, libraries ----
 PROGRAMS := mkfs.vmfs fsck.vmfs vmfs-dump vmfsctl vmfs-rescue vmfs-fuse vmkfstools \

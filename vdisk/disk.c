@@ -49,7 +49,7 @@ int vdisk_format_parse(const char *name, enum vdisk_format *ret_format)
 /* ---- kinds ---- */
 
 static const struct extent_ops *const kinds[] = {
-	&extent_flat_ops, &extent_zero_ops,
+	&extent_flat_ops, &extent_zero_ops, &extent_sparse_ops,
 };
 
 const struct extent_ops *extent_ops_of(const char *type)

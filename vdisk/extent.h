@@ -55,7 +55,7 @@ struct extent_ops {
 	bool reads_holes;  /* READ need not ask find() first */
 	bool is_read_only; /* the kind is made whole and never changed */
 };
-extern const struct extent_ops extent_flat_ops, extent_zero_ops;
+extern const struct extent_ops extent_flat_ops, extent_zero_ops, extent_sparse_ops;
 /* Of a descriptor's extent type; NULL: not supported. */
 const struct extent_ops *extent_ops_of(const char *type);
 

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VDISK_GRAINS_H
+#define VDISK_GRAINS_H
+
+/*
+ * The grain tables of an open sparse extent, kept in memory as they are read: four bytes
+ * a grain, nothing for a table that is empty. Looking up takes no lock.
+ */
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/env.h"
+#include "vdisk/diskfile.h"
+#include "vdisk/sparsehead.h"
+
+struct grain_table;
+
+struct grains {
+	struct diskfile *file;
+	struct reporter *reporter;
+	struct sparse_head head;
+	uint32_t *gd, *rgd;		      /* sectors; rgd NULL: none */
+	struct grain_table *_Atomic *table;   /* NULL: not read yet */
+	struct mutex m;			      /* what follows */
+	uint64_t next, room_end;	      /* sectors: the next grain, what is grown */
+	uint32_t *dirty;		      /* tables with changes, in no order */
+	uint32_t dirty_count, dirty_capacity;
+	bool is_marked;			      /* the header says "unclean" */
+	atomic_uint unwritten;		      /* changed sectors not durable yet */
+	struct sleeplock io;		      /* reading tables, growing, flushing */
+};
+
+/*
+ * Reads the directories of file, whose header is head. file is borrowed until
+ * grains_close. -EUCLEAN reported. Blocks.
+ */
+int grains_open(struct grains *g, struct diskfile *file, const struct sparse_head *head,
+		struct reporter *r) __attribute__((warn_unused_result));
+/*
+ * Writes what is due, cuts the file behind the last grain and marks it clean, unless
+ * nothing was ever changed. Frees. A zero-filled g is allowed. Blocks.
+ */
+int grains_close(struct grains *g);
+
+/* The entry of a grain; -EAGAIN: its table was not read. Never blocks. */
+int grains_look(struct grains *g, uint64_t grain, uint32_t *ret_entry)
+	__attribute__((warn_unused_result));
+/* Reads the table of a grain if it was not. -EUCLEAN: an entry is wrong. Blocks. */
+int grains_load(struct grains *g, uint64_t grain) __attribute__((warn_unused_result));
+/*
+ * Grains from `grain` on, at most max and only of one table, that are all absent, all
+ * zero, or one behind the other in the file; *ret_entry is the first one's. The table has
+ * been read.
+ */
+uint64_t grains_run(struct grains *g, uint64_t grain, uint64_t max, uint32_t *ret_entry);
+/*
+ * Gives a grain a place at the end of the file, which reads as zeros; its entry is
+ * written by the next flush. 0 (also if it has one by now); -EAGAIN: the file must grow
+ * first; -ENOSPC: its format ends. Never blocks.
+ */
+int grains_allocate(struct grains *g, uint64_t grain, uint32_t *ret_entry)
+	__attribute__((warn_unused_result));
+/* Makes room for grains_allocate. Blocks. */
+int grains_grow(struct grains *g) __attribute__((warn_unused_result));
+/* Makes an absent grain one of zeros (the head has SPARSE_ZERO_GRAIN). Never blocks. */
+int grains_zero(struct grains *g, uint64_t grain) __attribute__((warn_unused_result));
+/* true if a flush of the file alone makes all durable. Never blocks. */
+bool grains_are_clean(struct grains *g);
+/*
+ * Everything that was written before is durable: first the data, then the entries, in the
+ * redundant tables and then in the others. Blocks.
+ */
+int grains_flush(struct grains *g) __attribute__((warn_unused_result));
+
+#endif
