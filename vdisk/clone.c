@@ -10,9 +10,9 @@
  * Invariants:
  * 1. slot[i] belongs to the reader while it is EMPTY and to the writer while it is FULL;
  *    both go round the ring in order, so the two ends of the queue are two counters.
- * 2. Pieces begin at multiples of the volume's block size and are cut there, but for the
- *    last: a block of the target is data, or empty, as a whole.
- * 3. A block of zeros is treated as a hole is: nothing on thin, to be zeroed on
+ * 2. Pieces begin at multiples of the target's unit and are cut there, but for the last:
+ *    a unit of the target is data, or empty, as a whole.
+ * 3. A unit of zeros is treated as a hole is: nothing on thin and sparse, to be zeroed on
  *    zeroedthick.
  * 4. The first error of either side stops both; the reader never outlives the import.
  */
@@ -24,22 +24,23 @@
 #include "base/align.h"
 #include "base/buf.h"
 #include "base/env.h"
-#include "vdisk/extent.h"
+#include "vdisk/target.h"
 
 #define SLOTS 4u
 #define SLOT_BYTES (4u << 20)
 
 struct slot {
 	char *buf;
-	uint64_t offset, len;
+	uint64_t offset, len; /* from start */
 	bool is_hole;
 	int error; /* of reading */
 };
 
 struct pump {
 	struct vdisk_source *source;
-	uint64_t unit; /* block size of the target volume */
-	uint64_t chunk; /* bytes read at once: a multiple of unit */
+	uint64_t start, len; /* what of the source is wanted */
+	uint64_t unit;	     /* of the target */
+	uint64_t chunk;	     /* bytes read at once: a multiple of unit */
 	struct mutex m;
 	struct cond changed;
 	uint64_t filled, emptied; /* slots so far; filled - emptied <= SLOTS */
@@ -73,7 +74,7 @@ static void hand_over(struct pump *pump)
 /* What part of a hole of len bytes at offset is whole blocks (or all to the end). */
 static uint64_t hole_blocks(const struct pump *pump, uint64_t offset, uint64_t len)
 {
-	if (offset + len == pump->source->capacity)
+	if (offset + len == pump->len)
 		return len;
 	return round_down(len, pump->unit);
 }
@@ -81,18 +82,18 @@ static uint64_t hole_blocks(const struct pump *pump, uint64_t offset, uint64_t l
 /* The length of what is empty from offset on, in blocks; holes may come in pieces. */
 static int find_hole(struct pump *pump, uint64_t offset, uint64_t *ret_len)
 {
-	uint64_t capacity = pump->source->capacity;
 	uint64_t end = offset;
-	while (end < capacity) {
+	while (end < pump->len) {
 		uint64_t len;
 		bool is_data;
-		int rc = pump->source->extent(pump->source, end, &len, &is_data);
+		int rc = pump->source->extent(pump->source, pump->start + end, &len,
+					      &is_data);
 		if (rc < 0)
 			return rc;
-		assert(len > 0 && len <= capacity - end);
+		assert(len > 0);
 		if (is_data)
 			break;
-		end += len;
+		end += min_u64(len, pump->len - end);
 	}
 	*ret_len = hole_blocks(pump, offset, end - offset);
 	return 0;
@@ -102,14 +103,15 @@ static void fill_slot(struct pump *pump, struct slot *slot, uint64_t offset)
 {
 	uint64_t hole = 0;
 	slot->offset = offset;
-	slot->len = min_u64(pump->chunk, pump->source->capacity - offset);
+	slot->len = min_u64(pump->chunk, pump->len - offset);
 	slot->error = find_hole(pump, offset, &hole);
 	slot->is_hole = hole > 0;
 	if (slot->error == 0 && slot->is_hole)
 		slot->len = hole;
 	else if (slot->error == 0)
 		slot->error =
-			pump->source->read(pump->source, slot->buf, slot->len, offset);
+			pump->source->read(pump->source, slot->buf, slot->len,
+					   pump->start + offset);
 }
 
 static void read_ahead(void *arg)
@@ -117,7 +119,7 @@ static void read_ahead(void *arg)
 	struct pump *pump = arg;
 	uint64_t offset = 0;
 	int error = 0;
-	while (offset < pump->source->capacity && error == 0) {
+	while (offset < pump->len && error == 0) {
 		struct slot *slot = wait_empty(pump);
 		if (!slot)
 			return;
@@ -170,43 +172,40 @@ static uint64_t run_of_blocks(const struct pump *pump, const struct slot *slot,
 	return end - at;
 }
 
-static int write_slot(struct pump *pump, const struct slot *slot, struct vmfs_file *file,
-		      const struct vdisk_create_options *options)
+static int write_slot(struct pump *pump, const struct slot *slot,
+		      struct vdisk_target *target, struct vdisk_progress *progress)
 {
-	uint64_t total = pump->source->capacity;
-	if (slot->is_hole)
-		return vdisk_fill_empty(file, options, slot->offset, slot->len, total);
 	uint64_t at = 0;
-	while (at < slot->len) {
+	int rc = 0;
+	if (slot->is_hole)
+		return target->skip(target, slot->len, slot->offset);
+	while (at < slot->len && rc == 0) {
 		bool is_empty = false;
 		uint64_t len = run_of_blocks(pump, slot, at, &is_empty);
 		uint64_t offset = slot->offset + at;
-		int rc;
-		if (is_empty) {
-			rc = vdisk_fill_empty(file, options, offset, len, total);
-		} else {
-			rc = vmfs_file_write(file, slot->buf + at, len, offset);
-			if (rc == 0)
-				rc = vdisk_step(options->progress, offset + len, total);
-		}
-		if (rc < 0)
-			return rc;
+		if (is_empty)
+			rc = target->skip(target, len, offset);
+		else
+			rc = target->write(target, slot->buf + at, len, offset);
+		if (rc == 0 && !is_empty)
+			rc = vdisk_step(progress, pump->start + offset + len,
+					pump->source->capacity);
 		at += len;
 	}
-	return 0;
+	return rc;
 }
 
-static int write_all(struct pump *pump, struct vmfs_file *file,
-		     const struct vdisk_create_options *options)
+static int write_all(struct pump *pump, struct vdisk_target *target,
+		     struct vdisk_progress *progress)
 {
 	uint64_t done = 0;
 	int rc = 0;
-	while (done < pump->source->capacity && rc == 0) {
+	while (done < pump->len && rc == 0) {
 		const struct slot *slot = wait_full(pump);
 		assert(slot->offset == done);
 		rc = slot->error;
 		if (rc == 0)
-			rc = write_slot(pump, slot, file, options);
+			rc = write_slot(pump, slot, target, progress);
 		done += slot->len;
 		give_back(pump);
 	}
@@ -222,10 +221,16 @@ static void stop_reader(struct pump *pump, struct task *reader)
 	task_join(reader);
 }
 
-static int fill_from_source(struct vmfs_file *file,
-			    const struct vdisk_create_options *options, void *arg)
+static int fill_from_source(const struct vdisk_making *making,
+			    struct vdisk_target *target, uint64_t start, uint64_t len,
+			    const struct vdisk_create_options *options)
 {
-	struct pump *pump = arg;
+	struct pump whole = { .source = making->arg,
+			      .start = start,
+			      .len = len,
+			      .unit = target->unit,
+			      .chunk = round_up(SLOT_BYTES, target->unit) };
+	struct pump *pump = &whole;
 	int rc = 0;
 	for (unsigned int i = 0; i < SLOTS && rc == 0; i++) {
 		pump->slot[i].buf = io_alloc(pump->chunk);
@@ -236,7 +241,7 @@ static int fill_from_source(struct vmfs_file *file,
 	cond_init(&pump->changed);
 	struct task *reader = rc == 0 ? task_start("import", read_ahead, pump) : NULL;
 	if (reader) {
-		rc = write_all(pump, file, options);
+		rc = write_all(pump, target, options->progress);
 		stop_reader(pump, reader);
 	} else {
 		rc = -ENOMEM;
@@ -266,18 +271,12 @@ static const char *adapter_of(const struct vdisk_source *source)
 int vdisk_import(struct vmfs_volume *vol, const char *path, struct vdisk_source *source,
 		 const struct vdisk_create_options *options)
 {
-	struct vmfs_volume_info info;
-	int rc = vmfs_volume_info(vol, &info);
-	if (rc < 0)
-		return rc;
-	struct pump pump = { .source = source, .unit = info.block_size_bytes };
-	pump.chunk = round_up(SLOT_BYTES, pump.unit);
 	const struct vdisk_making making = {
 		.capacity = source->capacity,
 		.adapter = options->adapter ? options->adapter : adapter_of(source),
 		.cid = new_cid(),
 		.fill = fill_from_source,
-		.arg = &pump,
+		.arg = source,
 	};
 	return vdisk_make(vol, path, options, &making);
 }

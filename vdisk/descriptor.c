@@ -608,19 +608,45 @@ static void add_uuid(struct buf *out)
 	buf_printf(out, "\"\n");
 }
 
+static void add_extent_text(struct buf *out, const struct descriptor_extent *extent)
+{
+	buf_printf(out, "%s %" PRIu64 " %s \"%s\"", access_names[extent->access],
+		   extent->sectors, extent->type, extent->file);
+	if (extent->offset_sectors || !strcmp(extent->type, "FLAT"))
+		buf_printf(out, " %" PRIu64, extent->offset_sectors);
+	buf_printf(out, "\n");
+}
+
+/* -EINVAL if a name of the plan cannot stand between quotes. */
+static int check_plan(const struct descriptor_plan *plan,
+		      const struct descriptor_extent *extent, unsigned int count)
+{
+	bool is_fit = is_value(plan->adapter) && plan->sectors > 0;
+	for (unsigned int i = 0; i < count; i++)
+		is_fit = is_fit && is_value(extent[i].file);
+	return is_fit ? 0 : -EINVAL;
+}
+
 int descriptor_new(const struct descriptor_plan *plan, struct descriptor **ret_desc)
 {
-	if (!is_value(plan->extent_file) || !is_value(plan->adapter) || !plan->sectors)
+	const struct descriptor_extent one = { .sectors = plan->sectors,
+					       .type = "VMFS",
+					       .file = plan->extent_file };
+	const struct descriptor_extent *extent = plan->extent ? plan->extent : &one;
+	unsigned int count = plan->extent ? plan->extent_count : 1;
+	if (check_plan(plan, extent, count) < 0)
 		return -EINVAL;
 	struct geometry g = geometry_for(plan->sectors, plan->adapter);
 	struct buf text = { 0 };
 	buf_printf(&text, "# Disk DescriptorFile\nversion=1\nencoding=\"UTF-8\"\n");
 	buf_printf(&text, "CID=%08" PRIx32 "\nparentCID=%08" PRIx32 "\n", plan->cid,
 		   DESCRIPTOR_NO_PARENT);
-	buf_printf(&text, "isNativeSnapshot=\"no\"\ncreateType=\"vmfs\"\n\n");
-	buf_printf(&text, "# Extent description\nRW %" PRIu64 " VMFS \"%s\"\n\n",
-		   plan->sectors, plan->extent_file);
-	buf_printf(&text, "# The Disk Data Base \n#DDB\n\n");
+	buf_printf(&text, "isNativeSnapshot=\"no\"\ncreateType=\"%s\"\n\n",
+		   plan->create_type ? plan->create_type : "vmfs");
+	buf_printf(&text, "# Extent description\n");
+	for (unsigned int i = 0; i < count; i++)
+		add_extent_text(&text, &extent[i]);
+	buf_printf(&text, "\n# The Disk Data Base \n#DDB\n\n");
 	buf_printf(&text, "ddb.adapterType = \"%s\"\n", plan->adapter);
 	buf_printf(&text, "ddb.geometry.cylinders = \"%" PRIu64 "\"\n", g.cylinders);
 	buf_printf(&text, "ddb.geometry.heads = \"%u\"\n", g.heads);

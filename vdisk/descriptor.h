@@ -80,14 +80,18 @@ int descriptor_set_file(struct descriptor *desc, unsigned int i, const char *fil
 
 struct descriptor_plan {
 	uint64_t sectors;
-	const char *extent_file;
-	const char *adapter;	/* as it stands in ddb.adapterType */
+	const char *extent_file; /* of the one VMFS extent, if no others are given */
+	const char *adapter;	 /* as it stands in ddb.adapterType */
 	bool is_thin;
 	uint32_t cid;
+	const char *create_type; /* NULL: "vmfs" */
+	const struct descriptor_extent *extent;
+	unsigned int extent_count;
 };
 /*
- * A disk of one VMFS extent as ESXi writes it: fresh ddb.uuid and ddb.longContentID,
- * geometry by size and adapter. -EINVAL if a string cannot stand in a descriptor.
+ * A new disk: fresh ddb.uuid and ddb.longContentID, geometry by size and adapter; by
+ * default of one VMFS extent as ESXi writes it. -EINVAL if a string cannot stand in a
+ * descriptor.
  */
 int descriptor_new(const struct descriptor_plan *plan, struct descriptor **ret_desc)
 	__attribute__((warn_unused_result));

@@ -18,27 +18,37 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/align.h"
 #include "base/env.h"
 #include "vdisk/chain.h"
 
-static const char *const format_names[] = {
-	[VDISK_THIN] = "thin",
-	[VDISK_ZEROEDTHICK] = "zeroedthick",
-	[VDISK_EAGERZEROEDTHICK] = "eagerzeroedthick",
+/* By enum vdisk_format. Those of the hosted kinds are create types as well. */
+static const struct format_name {
+	const char *name, *other;
+} format_names[] = {
+	[VDISK_THIN] = { "thin", "thin" },
+	[VDISK_ZEROEDTHICK] = { "zeroedthick", "zeroedthick" },
+	[VDISK_EAGERZEROEDTHICK] = { "eagerzeroedthick", "eagerzeroedthick" },
+	[VDISK_MONOLITHIC_SPARSE] = { "monolithicSparse", "monosparse" },
+	[VDISK_MONOLITHIC_FLAT] = { "monolithicFlat", "monoflat" },
+	[VDISK_2GB_SPARSE] = { "twoGbMaxExtentSparse", "2gbsparse" },
+	[VDISK_2GB_FLAT] = { "twoGbMaxExtentFlat", "2gbflat" },
+	[VDISK_STREAM_OPTIMIZED] = { "streamOptimized", "stream" },
 };
 
 const char *vdisk_format_name(enum vdisk_format format)
 {
 	assert((unsigned int)format < ARRAY_SIZE(format_names));
-	return format_names[format];
+	return format_names[format].name;
 }
 
 int vdisk_format_parse(const char *name, enum vdisk_format *ret_format)
 {
 	for (unsigned int i = 0; i < ARRAY_SIZE(format_names); i++) {
-		if (!strcmp(name, format_names[i])) {
+		if (!strcasecmp(name, format_names[i].name) ||
+		    !strcasecmp(name, format_names[i].other)) {
 			*ret_format = (enum vdisk_format)i;
 			return 0;
 		}
@@ -63,15 +73,17 @@ const struct extent_ops *extent_ops_of(const char *type)
 	return NULL;
 }
 
-static int check_extent(const struct descriptor *desc, unsigned int i, const char *path,
-			struct reporter *r)
+static int check_extent(const struct vdisk *disk, unsigned int i, struct reporter *r)
 {
+	const struct descriptor *desc = disk->desc;
+	const char *path = disk->path;
+	bool is_beside = disk->vol; /* on the host a file may be anywhere */
 	const struct descriptor_extent *e = descriptor_extent(desc, i);
 	const char *file = e->file;
 	if (!extent_ops_of(e->type))
 		return report_error(r, -EOPNOTSUPP, "%s: extent of type %s, which is not"
 				    " supported", path, e->type);
-	if (strchr(file, '/') || !strcmp(file, ".") || !strcmp(file, ".."))
+	if (is_beside && (strchr(file, '/') || !strcmp(file, ".") || !strcmp(file, "..")))
 		return report_error(r, -EOPNOTSUPP,
 				    "%s: extent '%s' is not beside the descriptor", path,
 				    file);
@@ -84,11 +96,12 @@ static int check_extent(const struct descriptor *desc, unsigned int i, const cha
 	return 0;
 }
 
-static int check_kind(const struct descriptor *desc, const char *path, struct reporter *r)
+static int check_kind(const struct vdisk *disk, struct reporter *r)
 {
+	const struct descriptor *desc = disk->desc;
 	int rc = 0;
 	for (unsigned int i = 0; i < descriptor_extent_count(desc) && rc == 0; i++)
-		rc = check_extent(desc, i, path, r);
+		rc = check_extent(disk, i, r);
 	return rc;
 }
 
@@ -107,7 +120,7 @@ static int open_file(struct vdisk_extent *extent, const char *file,
 		     struct vmfs_holder *ret_holder)
 {
 	struct vdisk *disk = extent->disk;
-	char *path = vdisk_sibling(disk->path, file);
+	char *path = file[0] == '/' ? strdup(file) : vdisk_sibling(disk->path, file);
 	const struct diskfile_options how = {
 		.vol = disk->vol,
 		.path = path,
@@ -146,6 +159,20 @@ static int open_extent(struct vdisk *disk, unsigned int i,
 	return rc;
 }
 
+/* What the descriptor says it is; of a disk that is flat on a volume, its blocks. */
+static enum vdisk_format format_found(const struct vdisk *disk)
+{
+	const char *thin = descriptor_get(disk->desc, "ddb.thinProvisioned");
+	enum vdisk_format format;
+	if (vdisk_format_parse(descriptor_create_type(disk->desc), &format) == 0 &&
+	    format > VDISK_EAGERZEROEDTHICK)
+		return format;
+	if (thin && !strcmp(thin, "1"))
+		return VDISK_THIN;
+	return disk->extent[0].file.has_unzeroed ? VDISK_ZEROEDTHICK :
+						   VDISK_EAGERZEROEDTHICK;
+}
+
 static int open_extents(struct vdisk *disk, const struct vdisk_open_options *options,
 			struct vmfs_holder *ret_holder)
 {
@@ -162,10 +189,7 @@ static int open_extents(struct vdisk *disk, const struct vdisk_open_options *opt
 			return rc;
 		start += disk->extent[i].len;
 	}
-	const char *thin = descriptor_get(disk->desc, "ddb.thinProvisioned");
-	disk->format = thin && !strcmp(thin, "1")     ? VDISK_THIN :
-		       disk->extent[0].file.has_unzeroed ? VDISK_ZEROEDTHICK :
-							   VDISK_EAGERZEROEDTHICK;
+	disk->format = format_found(disk);
 	return 0;
 }
 
@@ -173,7 +197,7 @@ static int open_extents(struct vdisk *disk, const struct vdisk_open_options *opt
 static int open_plain(struct vdisk *disk, const struct vdisk_open_options *options,
 		      struct vmfs_holder *ret_holder)
 {
-	int rc = check_kind(disk->desc, disk->path, options->reporter);
+	int rc = check_kind(disk, options->reporter);
 	if (rc == 0)
 		rc = open_extents(disk, options, ret_holder);
 	if (rc == 0)

@@ -240,6 +240,12 @@ static const struct bdev_ops disk_ops = {
 	.close = disk_close,
 };
 
+bool vdisk_gives_back(enum vdisk_format format)
+{
+	return format == VDISK_THIN || format == VDISK_MONOLITHIC_SPARSE ||
+	       format == VDISK_2GB_SPARSE;
+}
+
 void vdisk_engine_init(struct vdisk *disk, const char *path, bool is_read_only,
 		       struct reporter *r)
 {
@@ -252,7 +258,7 @@ void vdisk_engine_init(struct vdisk *disk, const char *path, bool is_read_only,
 	bd->block_size = VDISK_SECTOR;
 	bd->memory_align = 1;
 	bd->is_read_only = is_read_only;
-	bd->has_unmap = disk->format == VDISK_THIN;
+	bd->has_unmap = vdisk_gives_back(disk->format);
 	bd->has_write_zeroes = true;
 	bd->reporter = r;
 	for (unsigned int i = 0; i < disk->extent_count; i++) {

@@ -82,6 +82,8 @@ struct vdisk {
 	struct sleeplock cid;
 };
 
+/* true if room that is not needed any more is given back: UNMAP has an effect. */
+bool vdisk_gives_back(enum vdisk_format format);
 /* Fills disk->bdev; the extents are there. */
 void vdisk_engine_init(struct vdisk *disk, const char *path, bool is_read_only,
 		       struct reporter *r);
@@ -128,35 +130,32 @@ char *vdisk_sibling(const char *path, const char *file);
  */
 char *vdisk_temporary(const char *path);
 /*
- * "/dir/d.vmdk": *ret_base is "d", malloc'ed. -EINVAL (reported): not absolute, no
- * ".vmdk" at its end, an empty name, or one that cannot stand in a descriptor.
+ * "/dir/d.vmdk": *ret_base is "d", malloc'ed. -EINVAL (reported): not absolute on a
+ * volume, no ".vmdk" at its end, an empty name, or one that cannot stand in a descriptor.
  */
-int vdisk_base_name(const char *path, struct reporter *r, char **ret_base)
+int vdisk_base_name(const struct vmfs_volume *vol, const char *path, struct reporter *r,
+		    char **ret_base)
 	__attribute__((warn_unused_result));
 
 /* ---- making ---- */
+
+struct vdisk_target;
 
 /* What a new disk is, beside the options of its caller. */
 struct vdisk_making {
 	uint64_t capacity; /* bytes; checked by vdisk_make */
 	const char *adapter;
 	uint32_t cid;
-	/* Fills the extent, which has its size and no blocks yet. */
-	int (*fill)(struct vmfs_file *file, const struct vdisk_create_options *options,
-		    void *arg);
+	/* Tells target all its contents, bytes [start, start + len) of the disk. */
+	int (*fill)(const struct vdisk_making *making, struct vdisk_target *target,
+		    uint64_t start, uint64_t len,
+		    const struct vdisk_create_options *options);
 	void *arg;
 };
 /* The frame of vdisk_create and vdisk_import. */
 int vdisk_make(struct vmfs_volume *vol, const char *path,
 	       const struct vdisk_create_options *options,
 	       const struct vdisk_making *making) __attribute__((warn_unused_result));
-/*
- * Gives [offset, offset + len) of a new extent what its format wants where nothing is
- * written: nothing, blocks to be zeroed, zeros. Tells progress of total on the way.
- */
-int vdisk_fill_empty(struct vmfs_file *file, const struct vdisk_create_options *options,
-		     uint64_t offset, uint64_t len, uint64_t total)
-	__attribute__((warn_unused_result));
 /* 0 or -ECANCELED. progress may be NULL. */
 int vdisk_step(struct vdisk_progress *progress, uint64_t done, uint64_t total)
 	__attribute__((warn_unused_result));

@@ -29,7 +29,7 @@ static int flat_open(struct vdisk_extent *extent,
 /* On a thick disk UNMAP is accepted and does nothing: its blocks are a promise. */
 static bool is_kept(const struct vdisk_extent *extent, const struct bdev_io *io)
 {
-	return io->op == BDEV_UNMAP && extent->disk->format != VDISK_THIN;
+	return io->op == BDEV_UNMAP && !vdisk_gives_back(extent->disk->format);
 }
 
 static int flat_map(struct vdisk_extent *extent, const struct bdev_io *io,

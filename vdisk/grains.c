@@ -99,7 +99,8 @@ int grains_open(struct grains *g, struct diskfile *file, const struct sparse_hea
 	g->table = calloc(head->table_count, sizeof(*g->table));
 	int rc = g->table ? diskfile_size(file, &size) : -ENOMEM;
 	if (rc == 0)
-		rc = read_directory(g, head->gd, size / SECTOR, "directory entry", &g->gd);
+		rc = read_directory(g, head->gd, size / SECTOR, "directory entry",
+				    &g->gd);
 	if (rc == 0 && head->rgd)
 		rc = read_directory(g, head->rgd, size / SECTOR,
 				    "redundant directory entry", &g->rgd);
@@ -116,8 +117,8 @@ int grains_open(struct grains *g, struct diskfile *file, const struct sparse_hea
 
 int grains_look(struct grains *g, uint64_t grain, uint32_t *ret_entry)
 {
-	struct grain_table *table = atomic_load_explicit(&g->table[grain / SPARSE_ENTRIES],
-							 memory_order_acquire);
+	struct grain_table *table = atomic_load_explicit(
+		&g->table[grain / SPARSE_ENTRIES], memory_order_acquire);
 	if (!table)
 		return -EAGAIN;
 	*ret_entry = atomic_load_explicit(&table->entry[grain % SPARSE_ENTRIES],
@@ -127,8 +128,8 @@ int grains_look(struct grains *g, uint64_t grain, uint32_t *ret_entry)
 
 uint64_t grains_run(struct grains *g, uint64_t grain, uint64_t max, uint32_t *ret_entry)
 {
-	struct grain_table *table = atomic_load_explicit(&g->table[grain / SPARSE_ENTRIES],
-							 memory_order_acquire);
+	struct grain_table *table = atomic_load_explicit(
+		&g->table[grain / SPARSE_ENTRIES], memory_order_acquire);
 	uint32_t at = grain % SPARSE_ENTRIES, count = 1;
 	uint32_t first = atomic_load_explicit(&table->entry[at], memory_order_acquire);
 	uint32_t step = first > SPARSE_ZERO ? (uint32_t)g->head.grain : 0;
@@ -370,7 +371,8 @@ static int take_changes(struct grains *g, struct change **ret_all, uint32_t *ret
 	struct change *all = NULL;
 	mutex_lock(&g->m);
 	if (g->dirty_count)
-		all = malloc((size_t)g->dirty_count * SPARSE_TABLE_SECTORS * sizeof(*all));
+		all = malloc((size_t)g->dirty_count * SPARSE_TABLE_SECTORS *
+			     sizeof(*all));
 	int rc = g->dirty_count && !all ? -ENOMEM : 0;
 	for (uint32_t i = 0; rc == 0 && i < g->dirty_count; i++)
 		copy_changes(atomic_load(&g->table[g->dirty[i]]), g->dirty[i], all,

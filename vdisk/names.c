@@ -49,12 +49,13 @@ static bool is_fit_for_descriptor(const char *name)
 	return true;
 }
 
-int vdisk_base_name(const char *path, struct reporter *r, char **ret_base)
+int vdisk_base_name(const struct vmfs_volume *vol, const char *path, struct reporter *r,
+		    char **ret_base)
 {
 	const char *name = path + directory_len(path);
 	size_t len = strlen(name);
 	size_t suffix_len = strlen(SUFFIX);
-	if (path[0] != '/')
+	if (vol && path[0] != '/')
 		return report_error(r, -EINVAL, "%s: is not an absolute path", path);
 	if (len <= suffix_len || strcmp(name + len - suffix_len, SUFFIX) != 0)
 		return report_error(r, -EINVAL,
@@ -72,24 +73,28 @@ int vdisk_base_name(const char *path, struct reporter *r, char **ret_base)
 
 void vdisk_unlink_leftover(struct vmfs_volume *vol, const char *path)
 {
-	int rc = vmfs_unlink(vol, path);
+	int rc = diskfile_unlink(vol, path);
 	/* the error that led here is the one to tell; a leftover harms nobody */
 	(void)rc;
 }
 
-static int write_whole(struct vmfs_volume *vol, const char *path, const struct buf *text)
+static int write_whole(struct vmfs_volume *vol, const char *path, const struct buf *text,
+		       struct reporter *r)
 {
-	const struct vmfs_file_options options = {
-		.flags = VMFS_CREATE | VMFS_EXCL | VMFS_WRITE, .mode = 0600
+	const struct diskfile_options options = {
+		.vol = vol,
+		.path = path,
+		.flags = VMFS_CREATE | VMFS_EXCL | VMFS_WRITE,
+		.reporter = r,
 	};
-	struct vmfs_file *file;
-	int rc = vmfs_file_open(vol, path, &options, &file, NULL);
+	struct diskfile file;
+	int rc = diskfile_open(&options, &file, NULL);
 	if (rc < 0)
 		return rc;
-	rc = vmfs_file_write(file, text->data, text->len, 0);
+	rc = diskfile_write(&file, text->data, text->len, 0);
 	if (rc == 0)
-		rc = vmfs_file_sync(file);
-	int err = vmfs_file_close(file);
+		rc = diskfile_sync(&file);
+	int err = diskfile_close(&file);
 	rc = rc ? rc : err;
 	if (rc < 0)
 		vdisk_unlink_leftover(vol, path);
@@ -102,9 +107,10 @@ int vdisk_descriptor_publish(struct vmfs_volume *vol, const char *path,
 	struct buf text = { 0 };
 	descriptor_text(desc, &text);
 	char *temporary = vdisk_temporary(path);
-	int rc = text.error || !temporary ? -ENOMEM : write_whole(vol, temporary, &text);
+	int rc = text.error || !temporary ? -ENOMEM
+					  : write_whole(vol, temporary, &text, r);
 	if (rc == 0) {
-		rc = vmfs_rename(vol, temporary, path);
+		rc = diskfile_rename(vol, temporary, path);
 		if (rc < 0)
 			vdisk_unlink_leftover(vol, temporary);
 	}

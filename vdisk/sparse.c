@@ -139,8 +139,8 @@ static int map_below(struct vdisk_extent *extent, const struct bdev_io *io,
 }
 
 /* Places for the absent grains of a write, as far as they can be had at once. */
-static int place_run(struct grains *g, uint64_t grain, uint64_t count, uint32_t *ret_entry,
-		     uint64_t *ret_count)
+static int place_run(struct grains *g, uint64_t grain, uint64_t count,
+		     uint32_t *ret_entry, uint64_t *ret_count)
 {
 	uint32_t entry;
 	uint64_t done = 1;
@@ -178,8 +178,8 @@ static int sparse_map(struct vdisk_extent *extent, const struct bdev_io *io,
 	if (io->op == BDEV_UNMAP)
 		return -EAGAIN;
 	return map_below(extent, io,
-			 entry * (uint64_t)VDISK_SECTOR + io->offset % grain_bytes(g), len,
-			 ret_extent);
+			 entry * (uint64_t)VDISK_SECTOR + io->offset % grain_bytes(g),
+			 len, ret_extent);
 }
 
 /* ---- blocking ---- */

@@ -53,7 +53,8 @@ static int check_known(const struct check *c, const struct sparse_header_disk *h
 	uint16_t compression = le16_get(headd->compression);
 	bool is_compressed = flags & SPARSE_COMPRESSED;
 	if (!sparse_is_head(headd, sizeof(*headd)))
-		return report_error(c->r, -EMEDIUMTYPE, "%s: is no sparse extent", c->name);
+		return report_error(c->r, -EMEDIUMTYPE, "%s: is no sparse extent",
+				    c->name);
 	if (version == 0 || version > 3)
 		return report_error(c->r, -EOPNOTSUPP, "%s: sparse header: version is %"
 				    PRIu32 ", 1 to 3 are known", c->name, version);
@@ -61,8 +62,10 @@ static int check_known(const struct check *c, const struct sparse_header_disk *h
 		return report_error(c->r, -EUCLEAN, "%s: sparse header: line ends were"
 				    " changed (copied as text?)", c->name);
 	if (entries != SPARSE_ENTRIES)
-		return report_error(c->r, -EOPNOTSUPP, "%s: sparse header: tables of %"
-				    PRIu32 " entries, 512 are supported", c->name, entries);
+		return report_error(c->r, -EOPNOTSUPP,
+				    "%s: sparse header: tables of %" PRIu32
+				    " entries, 512 are supported",
+				    c->name, entries);
 	if (compression != (is_compressed ? SPARSE_DEFLATE : 0))
 		return report_error(c->r, -EOPNOTSUPP, "%s: sparse header: compression"
 				    " is %u, flags are %#" PRIx32, c->name, compression,
@@ -128,7 +131,8 @@ static int read_sector(const struct diskfile *file, void *sector, uint64_t offse
 	if (n == SECTOR)
 		return 0;
 	return report_error(r, n < 0 ? (int)n : -EUCLEAN,
-			    "%s: no sparse header at offset %" PRIu64, file->path, offset);
+			    "%s: no sparse header at offset %" PRIu64, file->path,
+			    offset);
 }
 
 /* A stream's tables are named by its footer, two sectors before the end. */
@@ -138,7 +142,8 @@ static int read_footer(const struct diskfile *file, uint64_t size, struct report
 	struct sparse_header_disk footd;
 	struct sparse_head foot;
 	if (size < 4 * SECTOR)
-		return report_error(r, -EUCLEAN, "%s: ends before its footer", file->path);
+		return report_error(r, -EUCLEAN, "%s: ends before its footer",
+				    file->path);
 	int rc = read_sector(file, &footd, round_down(size, SECTOR) - 2 * SECTOR, r);
 	if (rc == 0 && !sparse_is_head(&footd, sizeof(footd)))
 		rc = report_error(r, -EUCLEAN, "%s: has no footer: it was not written to"
@@ -175,7 +180,8 @@ int sparse_head_read(const struct diskfile *file, struct reporter *r,
 
 /* ---- making ---- */
 
-void sparse_head_make(const struct sparse_head *head, struct sparse_header_disk *ret_headd)
+void sparse_head_make(const struct sparse_head *head,
+		      struct sparse_header_disk *ret_headd)
 {
 	struct sparse_header_disk d = {
 		.magic = le32_of(SPARSE_MAGIC),
@@ -196,7 +202,8 @@ void sparse_head_make(const struct sparse_head *head, struct sparse_header_disk 
 	*ret_headd = d;
 }
 
-void sparse_head_plan(uint64_t capacity, bool has_descriptor, struct sparse_head *ret_head)
+void sparse_head_plan(uint64_t capacity, bool has_descriptor,
+		      struct sparse_head *ret_head)
 {
 	struct sparse_head h = { .version = 1,
 				 .flags = SPARSE_NEWLINES | SPARSE_REDUNDANT,

@@ -215,9 +215,11 @@ int stream_open(struct vdisk_extent *extent, const struct sparse_head *head,
 		const struct vdisk_open_options *options)
 {
 	if (options->flags & VDISK_WRITE)
-		return report_error(options->reporter, -EROFS,
-				    "%s: is streamOptimized, which is not written in place"
-				    " (clone it with -i)", extent->file.path);
+		return report_error(
+			options->reporter, -EROFS,
+			"%s: is streamOptimized, which is not written in place"
+			" (clone it with -i)",
+			extent->file.path);
 	struct stream *s = calloc(1, sizeof(*s));
 	if (!s)
 		return -ENOMEM;

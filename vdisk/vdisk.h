@@ -3,9 +3,11 @@
 #define VDISK_VDISK_H
 
 /*
- * libvdisk: virtual disks on a VMFS volume. A disk "d.vmdk" is a small text descriptor
- * (vdisk/descriptor.h) that names its extents, as a rule one: "d-flat.vmdk", in the
- * same directory. Paths name the descriptor and are absolute inside the volume.
+ * libvdisk: virtual disks on a VMFS volume or on the host's own filesystem. A disk
+ * "d.vmdk" is a small text descriptor (vdisk/descriptor.h) that names its extents, as a
+ * rule one: "d-flat.vmdk", in the same directory; a monolithicSparse or streamOptimized
+ * disk is one file, its extent, with the descriptor inside. Paths name the descriptor and
+ * are absolute inside the volume; where the volume is NULL, they are the host's.
  *
  * All functions block unless said otherwise. Errors are those of vmfs/vmfs.h and
  * bdev/bdev.h; what they mean for a disk:
@@ -70,10 +72,16 @@ enum vdisk_format {
 	VDISK_THIN,		/* blocks are allocated at the first write */
 	VDISK_ZEROEDTHICK,	/* all blocks allocated, zeroed at the first write */
 	VDISK_EAGERZEROEDTHICK,	/* all blocks allocated and zeroed at creation */
+	/* What VMware's hosted products use, on a volume or on the host. */
+	VDISK_MONOLITHIC_SPARSE, /* one file, with its descriptor inside */
+	VDISK_MONOLITHIC_FLAT,
+	VDISK_2GB_SPARSE, /* in parts below 2 GiB */
+	VDISK_2GB_FLAT,
+	VDISK_STREAM_OPTIMIZED, /* compressed, made whole, only read after that */
 };
-/* "thin", "zeroedthick", "eagerzeroedthick". */
+/* "thin", "zeroedthick", "eagerzeroedthick", "monolithicSparse", ... */
 const char *vdisk_format_name(enum vdisk_format format);
-/* 0 or -EINVAL. */
+/* 0 or -EINVAL. VMware's short names ("2gbsparse", "monosparse") are known, too. */
 int vdisk_format_parse(const char *name, enum vdisk_format *ret_format)
 	__attribute__((warn_unused_result));
 
@@ -116,9 +124,9 @@ int vdisk_create(struct vmfs_volume *vol, const char *path,
 
 struct vdisk_source;
 /*
- * A raw disk image, a block device, or a VMDK with flat extents on the host's own
- * filesystem. Images in other formats (qcow2, sparse VMDK, VHD) are refused by name:
- * -EOPNOTSUPP. A size that is no multiple of 512 is padded with zeros.
+ * A raw disk image, a block device, or a VMDK on the host's own filesystem. Images in
+ * other formats (qcow2, VHD) are refused by name: -EOPNOTSUPP. A size that is no multiple
+ * of 512 is padded with zeros.
  */
 int vdisk_source_open_host(const char *host_path, struct reporter *r,
 			   struct vdisk_source **ret_source)

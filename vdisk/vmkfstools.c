@@ -42,7 +42,7 @@ static int make_parent(struct vmfs_volume *vol, const char *path, char **ret_mad
 {
 	struct vmfs_stat st;
 	const char *slash = strrchr(path, '/');
-	if (slash == path)
+	if (slash == path || !vol)
 		return 0;
 	char *parent = strndup(path, (size_t)(slash - path));
 	if (!parent)
@@ -118,7 +118,11 @@ static int prepare_disk(struct job *j)
 	if (rq->format && vdisk_format_parse(rq->format, &o->format) < 0)
 		return report_error(&j->t.base, -EINVAL,
 				    "-d %s: unknown disk format (thin, zeroedthick,"
-				    " eagerzeroedthick)", rq->format);
+				    " eagerzeroedthick, monolithicSparse,"
+				    " monolithicFlat, twoGbMaxExtentSparse,"
+				    " twoGbMaxExtentFlat, streamOptimized)", rq->format);
+	if (!rq->format && !j->place.device)
+		o->format = VDISK_MONOLITHIC_SPARSE;
 	if (rq->adapter && !vdisk_adapter_is_known(rq->adapter))
 		return report_error(&j->t.base, -EINVAL,
 				    "-a %s: unknown adapter type (buslogic, lsilogic,"
@@ -173,7 +177,7 @@ static int try_origin(struct job *j)
 static int origin_open(struct job *j, struct origin *from)
 {
 	int rc = 0;
-	if (strcmp(from->place.device, j->place.device) != 0)
+	if (!j->place.device || strcmp(from->place.device, j->place.device) != 0)
 		rc = mount_open(&from->m, &j->t, from->place.device, false);
 	if (rc == 0)
 		rc = try_patiently(j, from->m.vol ? from->m.vol : j->m.vol, try_origin);
@@ -248,8 +252,9 @@ static int do_delete(struct job *j)
 
 static int prepare_rename(struct job *j)
 {
-	int rc = place_parse(&j->t, j->rq->argument, &j->from.place);
-	if (rc == 0 && strcmp(j->from.place.device, j->place.device) != 0)
+	int rc = place_parse_any(&j->t, j->rq->argument, &j->from.place);
+	if (rc == 0 && strcmp(j->from.place.device ? j->from.place.device : "",
+			      j->place.device ? j->place.device : "") != 0)
 		rc = report_error(&j->t.base, -EXDEV,
 				  "%s: is not on the volume of %s (clone it with -i)",
 				  j->rq->operand, j->rq->argument);
@@ -372,26 +377,27 @@ static const struct verb {
 	enum action action;
 	bool is_reader;	     /* opens the volume read-only */
 	bool is_volume;	     /* its place may be a volume without path */
+	bool is_host;	     /* its place may be a path of the host */
 	bool is_place_first; /* the place is the option's argument, not the operand */
 	int (*run)(struct job *j);
 	int (*prepare)(struct job *j); /* NULL, or before the volume is opened */
 } verbs[] = {
-	{ ACTION_CREATE, false, false, false, do_create, prepare_create },
-	{ ACTION_IMPORT, false, false, false, do_import, prepare_import },
-	{ ACTION_DELETE, false, false, false, do_delete, NULL },
-	{ ACTION_RENAME, false, false, false, do_rename, prepare_rename },
-	{ ACTION_LOCK, true, false, false, do_lock, NULL },
-	{ ACTION_QUERY, true, true, false, do_query, NULL },
-	{ ACTION_PUT, false, false, false, do_put, NULL },
-	{ ACTION_GET, true, false, true, do_get, NULL },
-	{ ACTION_DIR, true, false, false, do_dir, NULL },
-	{ ACTION_MKDIR, false, false, false, do_mkdir, NULL },
-	{ ACTION_RM, false, false, false, do_rm, NULL },
-	{ ACTION_BREAK, false, true, false, do_break, NULL },
-	{ ACTION_RECLAIM, false, true, false, do_reclaim, prepare_reclaim },
-	{ ACTION_GROW, false, true, false, do_grow, NULL },
-	{ ACTION_SPAN, false, true, false, do_span, prepare_span },
-	{ ACTION_RESIGN, false, true, false, do_resign, NULL },
+	{ ACTION_CREATE, false, false, true, false, do_create, prepare_create },
+	{ ACTION_IMPORT, false, false, true, false, do_import, prepare_import },
+	{ ACTION_DELETE, false, false, true, false, do_delete, NULL },
+	{ ACTION_RENAME, false, false, true, false, do_rename, prepare_rename },
+	{ ACTION_LOCK, true, false, false, false, do_lock, NULL },
+	{ ACTION_QUERY, true, true, false, false, do_query, NULL },
+	{ ACTION_PUT, false, false, false, false, do_put, NULL },
+	{ ACTION_GET, true, false, false, true, do_get, NULL },
+	{ ACTION_DIR, true, false, false, false, do_dir, NULL },
+	{ ACTION_MKDIR, false, false, false, false, do_mkdir, NULL },
+	{ ACTION_RM, false, false, false, false, do_rm, NULL },
+	{ ACTION_BREAK, false, true, false, false, do_break, NULL },
+	{ ACTION_RECLAIM, false, true, false, false, do_reclaim, prepare_reclaim },
+	{ ACTION_GROW, false, true, false, false, do_grow, NULL },
+	{ ACTION_SPAN, false, true, false, false, do_span, prepare_span },
+	{ ACTION_RESIGN, false, true, false, false, do_resign, NULL },
 };
 
 static const struct verb *verb_of(enum action action)
@@ -408,12 +414,13 @@ static int run_verb(struct job *j, const struct verb *verb)
 {
 	j->what = verb->is_place_first ? j->rq->argument : j->rq->operand;
 	int rc = verb->is_volume ? place_parse_volume(&j->t, j->what, &j->place) :
+		 verb->is_host	 ? place_parse_any(&j->t, j->what, &j->place) :
 				   place_parse(&j->t, j->what, &j->place);
-	if (rc == 0 && !verb->is_reader)
+	if (rc == 0 && !verb->is_reader && j->place.device)
 		rc = mount_guard(&j->m, &j->t, j->place.device);
 	if (rc == 0 && verb->prepare)
 		rc = verb->prepare(j);
-	if (rc == 0)
+	if (rc == 0 && j->place.device)
 		rc = mount_open(&j->m, &j->t, j->place.device, verb->is_reader);
 	if (rc == 0)
 		rc = verb->run(j);
@@ -462,12 +469,15 @@ static const char help_text[] =
 	"Usage: vmkfstools OPTIONS PLACE\n"
 	"A PLACE is DEVICE:/dir/file (DEVICE: a file, a block device, an iscsi:// URL,\n"
 	"or several extents joined by commas) or, beside a running vmkernel,\n"
-	"[label] dir/file.\n"
+	"[label] dir/file. -c, -i, -E and -U take a file of this host (x.vmdk), too.\n"
 	"\n"
 	"Virtual disks:\n"
 	"  -c, --createvirtualdisk SIZE    create PLACE\n"
-	"  -i, --clonevirtualdisk SOURCE   copy a raw image, a flat VMDK or a PLACE\n"
-	"      -d, --diskformat FORMAT     thin, zeroedthick, eagerzeroedthick\n"
+	"  -i, --clonevirtualdisk SOURCE   copy a raw image, a VMDK or a PLACE\n"
+	"      -d, --diskformat FORMAT     thin, zeroedthick, eagerzeroedthick (on a\n"
+	"                                  volume); monolithicSparse, monolithicFlat,\n"
+	"                                  twoGbMaxExtentSparse, twoGbMaxExtentFlat,\n"
+	"                                  streamOptimized (of -i)\n"
 	"      -a, --adaptertype TYPE      buslogic, lsilogic, ide, lsisas, pvscsi\n"
 	"  -U, --deletevirtualdisk         delete PLACE\n"
 	"      --scrub                     overwrite its contents first (--rm too)\n"
@@ -507,6 +517,8 @@ static const char help_text[] =
 	"  vmkfstools -c 10G -d thin /dev/sdb:/vm1/data.vmdk\n"
 	"  vmkfstools -i guest.raw -d thin /dev/sdb:/vm1/vm1.vmdk\n"
 	"  vmkfstools -i \"[demo] vm1/vm1.vmdk\" \"[demo] vm2/vm2.vmdk\"\n"
+	"  vmkfstools -i a.raw -d monolithicSparse out.vmdk\n"
+	"  vmkfstools -i /dev/sdb:/vm1/vm1.vmdk -d streamOptimized vm1.vmdk\n"
 	"  vmkfstools -E \"[demo] vm1/a.vmdk\" \"[demo] vm1/b.vmdk\"\n"
 	"  vmkfstools -D iscsi://10.0.0.5/iqn.2026-01.example:lun/1:/vm1/vm1.vmdk\n"
 	"  vmkfstools -B /dev/sdb\n"

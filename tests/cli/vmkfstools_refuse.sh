@@ -15,7 +15,7 @@ refused "an unknown long option" "unknown option --wipe" vmkfstools --wipe a
 refused "an option without argument" "missing argument of -c" vmkfstools -c
 refused "an option of another action" "does not go .*: -d" vmkfstools -U -d thin a:/b.vmdk
 refused "a label without a filesystem" "-S needs -C" vmkfstools -S x dev
-refused "no ':/'" "vm.vmdk: neither DEVICE:/path" vmkfstools -c 1m vm.vmdk
+refused "no ':/'" "vm.vmdk: neither DEVICE:/path" vmkfstools -D vm.vmdk
 refused "an iscsi URL without a path" "iscsi://h/iqn.x/0: neither" \
 	vmkfstools -c 1m iscsi://h/iqn.x/0
 refused "size 0" "-c 0: not a size" vmkfstools -c 0 "$T/lun:/d.vmdk"

@@ -231,15 +231,21 @@ static void values_cannot_break_out_of_their_quotes(void **state)
 	assert_int_equal(descriptor_set_file(desc, 0, ""), -EINVAL);
 	assert_text(desc, whole);
 	descriptor_free(desc);
-	struct descriptor_plan plan = { 2048, "a\"b", "lsilogic", false, 1 };
+	struct descriptor_plan plan = { .sectors = 2048,
+					.extent_file = "a\"b",
+					.adapter = "lsilogic",
+					.cid = 1 };
 	assert_int_equal(descriptor_new(&plan, &desc), -EINVAL);
 }
 
 static void a_new_descriptor_says_what_was_planned(void **state)
 {
 	(void)state;
-	struct descriptor_plan plan = { 8388608, "vm1-flat.vmdk", "lsilogic", true,
-					0x0badcafe };
+	struct descriptor_plan plan = { .sectors = 8388608,
+					.extent_file = "vm1-flat.vmdk",
+					.adapter = "lsilogic",
+					.is_thin = true,
+					.cid = 0x0badcafe };
 	struct descriptor *desc, *other;
 	assert_int_equal(descriptor_new(&plan, &desc), 0);
 	assert_int_equal(descriptor_new(&plan, &other), 0);
@@ -282,8 +288,10 @@ static void geometry_follows_size_and_adapter(void **state)
 		{ 40960, "ide", "16383", "16", "63" },
 	};
 	for (unsigned int i = 0; i < ARRAY_SIZE(cases); i++) {
-		struct descriptor_plan plan = { cases[i].mib * 2048, "a",
-						cases[i].adapter, false, 1 };
+		struct descriptor_plan plan = { .sectors = cases[i].mib * 2048,
+						.extent_file = "a",
+						.adapter = cases[i].adapter,
+						.cid = 1 };
 		struct descriptor *desc;
 		assert_int_equal(descriptor_new(&plan, &desc), 0);
 		assert_string_equal(descriptor_get(desc, "ddb.geometry.cylinders"),

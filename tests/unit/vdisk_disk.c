@@ -543,7 +543,7 @@ static void images_that_are_not_raw_are_refused_by_name(void **state)
 		size_t len;
 	} cases[] = {
 		{ "QFI\xfb\0\0\0\3", "qcow", 8 },
-		{ "KDMV\1\0\0\0", "sparse VMDK", 8 },
+		{ "KDMV\1\0\0\0", "no sparse header", 8 },
 		{ "vhdxfile", "VHDX", 8 },
 		{ "conectix", "VHD", 8 },
 		{ "# Disk DescriptorFile\nversion=1\n", "CID", 32 },
@@ -638,7 +638,7 @@ static void descriptors_that_do_not_fit_are_refused(void **state)
 		{ HEAD "00000001\nRW 1 VMFS \"x-flat.vmdk\"\n", -EOPNOTSUPP, "snapshot" },
 		{ HEAD "ffffffff\nRDONLY 1 VMFS \"x-flat.vmdk\"\n", -EROFS, "not RW" },
 		{ HEAD "ffffffff\nRW 1 VMFS \"y-flat.vmdk\"\n", -ENOENT, "missing" },
-		{ "KDMV....", -EOPNOTSUPP, "sparse VMDK" },
+		{ "KDMV....", -EUCLEAN, "no sparse header" },
 		{ "hello", -EMEDIUMTYPE, "not a VMDK descriptor" },
 		{ "", -EMEDIUMTYPE, "not a VMDK descriptor" },
 	};

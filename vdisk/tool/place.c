@@ -91,13 +91,18 @@ static bool meter_step(struct vdisk_progress *base, uint64_t done, uint64_t tota
 	struct meter *m = (struct meter *)base;
 	uint64_t now = clock_now();
 	if (m->is_shown && (now - m->shown > NS_PER_S / 5 || done == total)) {
-		char size[32];
+		char size[32], left[32] = "";
 		uint64_t ms = (now - m->started) / NS_PER_MS + 1;
 		uint64_t percent =
 			total ? (uint64_t)((double)done * 100 / (double)total) : 100;
 		uint64_t rate = (uint64_t)((double)done * 1000 / (double)ms);
-		(void)fprintf(stderr, "\r%s: %" PRIu64 "%% done, %s/s   %s", m->verb,
-			      percent, size_text(rate, size), done == total ? "\n" : "");
+		uint64_t eta = rate ? (total - done) / rate : 0;
+		if (done < total && rate)
+			(void)snprintf(left, sizeof(left), ", %" PRIu64 ":%02" PRIu64
+				       " left", eta / 60, eta % 60);
+		(void)fprintf(stderr, "\r%s: %" PRIu64 "%% done, %s/s%s   %s", m->verb,
+			      percent, size_text(rate, size), left,
+			      done == total ? "\n" : "");
 		m->shown = now;
 	}
 	return !*m->is_interrupted;
@@ -205,6 +210,14 @@ bool is_place(const char *text)
 		return true;
 	return access(text, F_OK) < 0 &&
 	       (strstr(text, ":/") || device_is_iscsi_url(text));
+}
+
+int place_parse_any(struct teller *t, const char *text, struct place *ret_place)
+{
+	if (is_place(text))
+		return place_parse(t, text, ret_place);
+	ret_place->path = strdup(text);
+	return ret_place->path ? 0 : -ENOMEM;
 }
 
 /* Opens the devices in text: one, or several joined by commas. */

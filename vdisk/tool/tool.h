@@ -58,6 +58,8 @@ void place_done(struct place *place);
 int place_parse(struct teller *t, const char *text, struct place *ret_place);
 /* The same; a volume without a path will do. */
 int place_parse_volume(struct teller *t, const char *text, struct place *ret_place);
+/* The same; a file of the host will do: its device is NULL. */
+int place_parse_any(struct teller *t, const char *text, struct place *ret_place);
 /* true if text is meant as a place on a volume and not as a file of the host. */
 bool is_place(const char *text);
 
