@@ -111,7 +111,7 @@ static int make_child(struct vdisk *parent, const char *child,
 		choose(options->kind, descriptor_sectors(parent->desc));
 	struct descriptor *desc = NULL;
 	char *base = NULL, *file = NULL, *path = NULL;
-	int rc = vdisk_base_name(vol, child, r, &base);
+	int rc = vdisk_base_name(parent->vol, child, r, &base);
 	if (rc == 0 && asprintf(&file, "%s%s", base, format->suffix) < 0) {
 		file = NULL;
 		rc = -ENOMEM;
