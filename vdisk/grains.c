@@ -46,9 +46,6 @@ struct grain_table {
 	uint8_t dirty; /* a bit for each of its sectors; under m */
 };
 
-/* All tables that are empty. Never written. */
-static struct grain_table empty_table;
-
 /* ---- directories ---- */
 
 static int wrong(const struct grains *g, const char *what, uint64_t index,
@@ -97,7 +94,8 @@ int grains_open(struct grains *g, struct diskfile *file, const struct sparse_hea
 	mutex_init(&g->m);
 	sleeplock_init(&g->io);
 	g->table = calloc(head->table_count, sizeof(*g->table));
-	int rc = g->table ? diskfile_size(file, &size) : -ENOMEM;
+	g->empty = calloc(1, sizeof(*g->empty));
+	int rc = g->table && g->empty ? diskfile_size(file, &size) : -ENOMEM;
 	if (rc == 0)
 		rc = read_directory(g, head->gd, size / SECTOR, "directory entry",
 				    &g->gd);
@@ -169,7 +167,7 @@ static int take_table(struct grains *g, uint64_t index, const le32 *raw,
 			return -ENOMEM;
 		atomic_init(&table->entry[i], entry);
 	}
-	atomic_store_explicit(&g->table[index], table ? table : &empty_table,
+	atomic_store_explicit(&g->table[index], table ? table : g->empty,
 			      memory_order_release);
 	return 0;
 }
@@ -211,7 +209,7 @@ int grains_load(struct grains *g, uint64_t grain)
 	if (!atomic_load(&g->table[index]) && g->gd[index])
 		rc = load_run(g, index);
 	else if (!atomic_load(&g->table[index]))
-		atomic_store(&g->table[index], &empty_table);
+		atomic_store(&g->table[index], g->empty);
 	sleeplock_release(&g->io);
 	return rc;
 }
@@ -248,7 +246,7 @@ static int change_table(struct grains *g, uint64_t index, struct grain_table **r
 		g->dirty = dirty;
 		g->dirty_capacity = capacity;
 	}
-	if (table == &empty_table) {
+	if (table == g->empty) {
 		table = calloc(1, sizeof(*table));
 		if (!table)
 			return -ENOMEM;
@@ -506,10 +504,11 @@ int grains_close(struct grains *g)
 		rc = finish(g);
 	for (uint32_t i = 0; g->table && i < g->head.table_count; i++) {
 		struct grain_table *table = atomic_load(&g->table[i]);
-		if (table != &empty_table)
+		if (table != g->empty)
 			free(table);
 	}
 	free(g->table);
+	free(g->empty);
 	free(g->gd);
 	free(g->rgd);
 	free(g->dirty);

@@ -22,6 +22,7 @@ struct grains {
 	struct sparse_head head;
 	uint32_t *gd, *rgd;		      /* sectors; rgd NULL: none */
 	struct grain_table *_Atomic *table;   /* NULL: not read yet */
+	struct grain_table *empty;	      /* in place of all that are */
 	struct mutex m;			      /* what follows */
 	uint64_t next, room_end;	      /* sectors: the next grain, what is grown */
 	uint32_t *dirty;		      /* tables with changes, in no order */
