@@ -71,8 +71,9 @@ SRC_vmfs-rescue := $(wildcard fsck/rescue*.c fsck/read*.c fsck/dump_find.c)
 SRC_vmfsctl := $(wildcard fsck/ctl*.c)
 SRC_vmfs-fuse := $(wildcard fuse/*.c)
 SRC_vmkfstools := $(wildcard vdisk/vmkfstools.c vdisk/tool/*.c) $(VMK_SHARED)
-SRC_vmkernel := $(wildcard vmkernel/*.c vmkernel/disk/*.c vmkernel/nbd/*.c \
-	vmkernel/sched/*.c vmkernel/vmx/vmxfile.c vmkernel/vmx/log.c) $(VMK_SHARED)
+SRC_vmkernel := $(wildcard vmkernel/*.c vmkernel/adapter/*.c vmkernel/disk/*.c \
+	vmkernel/nbd/*.c vmkernel/sched/*.c vmkernel/vmx/vmxfile.c vmkernel/vmx/log.c) \
+	$(VMK_SHARED)
 SRC_vmx := $(wildcard vmkernel/vmx/*.c) $(VMK_SHARED)
 SRC_vim-cmd := $(wildcard vmkernel/cli/vim_cmd.c vmkernel/cli/client.c) $(VMK_SHARED)
 SRC_esxcli := $(wildcard vmkernel/cli/esxcli.c vmkernel/cli/client.c \

@@ -217,6 +217,39 @@ static const char *take_keys(struct iscsi_url *u, const char *from)
 	return wrong ? wrong : iscsi_url_wrong(u);
 }
 
+#define DIGESTS 2u /* keys that are parameters; then come the settings */
+
+static const struct key *digest_key(unsigned int i)
+{
+	const struct key *k = keys;
+
+	while (k->kind != KEY_DIGEST || i-- > 0)
+		k++;
+	return k;
+}
+
+const char *iscsi_url_parameter(unsigned int i)
+{
+	if (i < DIGESTS)
+		return digest_key(i)->name;
+	return i - DIGESTS < ISCSI_SETTING_COUNT
+		       ? iscsi_setting_name((enum iscsi_setting)(i - DIGESTS))
+		       : NULL;
+}
+
+const char *iscsi_url_parameter_text(const struct iscsi_url *u, unsigned int i,
+				     char text[static 32])
+{
+	enum iscsi_digest digest;
+
+	if (i >= DIGESTS)
+		return iscsi_setting_text(&u->settings, (enum iscsi_setting)(i - DIGESTS),
+					  text);
+	memcpy(&digest, (const char *)u + digest_key(i)->offset, sizeof(digest));
+	(void)snprintf(text, 32, "%s", digest_words[digest]);
+	return text;
+}
+
 struct iscsi_params iscsi_url_params(const struct iscsi_url *u)
 {
 	return (struct iscsi_params){

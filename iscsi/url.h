@@ -56,6 +56,13 @@ const char *iscsi_url_set(struct iscsi_url *u, const char *key, const char *valu
 	__attribute__((warn_unused_result));
 const char *iscsi_url_wrong(const struct iscsi_url *u)
 	__attribute__((warn_unused_result));
+/*
+ * The i-th key that is a parameter of sessions (no name, secret or place), NULL: there
+ * are not so many; its value in u as the key takes it, returns text.
+ */
+const char *iscsi_url_parameter(unsigned int i);
+const char *iscsi_url_parameter_text(const struct iscsi_url *u, unsigned int i,
+				     char text[static 32]);
 /* A session to its target as it wants it, without a name of ours. Keeps u's strings. */
 struct iscsi_params iscsi_url_params(const struct iscsi_url *u);
 /* Adds the URL, with its secrets, such that parsing gives the same again. */

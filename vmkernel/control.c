@@ -18,6 +18,7 @@
 #include "base/env.h"
 #include "iscsi/open.h"
 #include "vmfs/refresh.h"
+#include "vmkernel/adapter/adapter.h"
 #include "vmkernel/inventory.h"
 #include "vmkernel/snapshot.h"
 #include "vmkernel/msg/sock.h"
@@ -200,7 +201,7 @@ static void vm_unregister(const struct request *rq)
 struct query {
 	struct host *host;
 	struct requester who;
-	struct datastore *stores[CONFIG_DEVICES_MAX]; /* held until query_free */
+	struct datastore *stores[HOST_STORES_MAX]; /* held until query_free */
 	unsigned int store_count;
 	char *path, *name;	/* VM_REGISTER */
 	struct vm_labels labels;
@@ -493,6 +494,13 @@ static void dispatch(const struct request *rq, enum msg_type type)
 		break;
 	case MSG_VM_LIST:
 		vm_list(rq);
+		break;
+	case MSG_ADMIN:
+		if (!adapter_request(rq->host->adapter, rq->who, text_of(rq, "words"),
+				     rq->body))
+			reply_error(rq, -EOPNOTSUPP,
+				    "%s: this host knows no such command",
+				    text_of(rq, "words"));
 		break;
 	case MSG_SNAPSHOT_LIST:
 	case MSG_SNAPSHOT_MOUNT:

@@ -27,7 +27,6 @@
 #define RETRY_FIRST (2 * NS_PER_S)
 #define RETRY_MAX (30 * NS_PER_S)
 #define RETRY_STEP (100 * NS_PER_MS)
-#define NAME_PREFIX "iqn.2026-01.org.openvmfs:host-"
 
 static void make_isid(const struct datastore_options *o, unsigned int extent,
 		      bool is_heartbeat, uint8_t isid[static 6])
@@ -44,11 +43,7 @@ static void make_isid(const struct datastore_options *o, unsigned int extent,
 static int open_device(const struct datastore_options *o, const char *text,
 		       unsigned int extent, bool is_heartbeat, struct bdev **ret_bd)
 {
-	char name[128], uuid[UUID_TEXT_SIZE];
 	struct iscsi_options iscsi = { .initiator_name = o->initiator_name };
-	(void)snprintf(name, sizeof(name), NAME_PREFIX "%s", uuid_text(&o->host, uuid));
-	if (!iscsi.initiator_name)
-		iscsi.initiator_name = name;
 	make_isid(o, extent, is_heartbeat, iscsi.isid);
 	return device_open(text, o->is_read_only ? BDEV_OPEN_READ_ONLY : 0, &iscsi,
 			   o->reporter, ret_bd);

@@ -21,7 +21,7 @@ struct datastore_options {
 	bool keeps_signature; /* the user vouches that it is a copy without original */
 	struct uuid host;
 	const char *host_name;
-	const char *initiator_name; /* NULL: made from the host's UUID */
+	const char *initiator_name;
 	const char *proof_dir; /* of struct vmfs_open_options */
 	struct reporter *reporter;
 	struct guard *guard;	    /* or NULL */

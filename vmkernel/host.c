@@ -34,6 +34,7 @@
 #include "base/cleanup.h"
 #include "base/env.h"
 #include "bdev/guard.h"
+#include "vmkernel/adapter/adapter.h"
 #include "vmkernel/control.h"
 #include "vmkernel/inventory.h"
 
@@ -213,12 +214,12 @@ struct datastore_options host_attach_options(struct host *h, uint32_t i,
 {
 	return (struct datastore_options){
 		.proof_dir = h->state_dir,
-		.device = h->config.devices[i],
+		.device = h->devices[i],
 		.index = i,
 		.keeps_signature = h->copies[i] == COPY_KEPT,
 		.host = h->uuid,
 		.host_name = h->host_name,
-		.initiator_name = h->config.initiator_name,
+		.initiator_name = h->initiator_name,
 		.reporter = r,
 		.guard = h->guard,
 		.lease_profile = h->config.lease_profile,
@@ -354,11 +355,24 @@ static int refuse_second(struct datastore *ds, const struct datastore *same,
 	return rc < 0 ? rc : -EREMCHG;
 }
 
+/* By an admin, for good: a look at the device costs less than a mount. */
+static bool is_unmounted(const struct host *h, const struct datastore_options *options)
+{
+	struct vmfs_signature signature;
+	char uuid[UUID_TEXT_SIZE];
+	return adapter_has_unmounted(h->adapter) &&
+	       datastore_look(options, &signature) == 0 &&
+	       adapter_is_unmounted(h->adapter, uuid_text(&signature.uuid, uuid));
+}
+
 static int attach_all(struct host *h, struct reporter *r)
 {
 	for (uint32_t i = 0; i < h->config.device_count; i++) {
 		struct datastore *ds, *same;
+		h->devices[i] = h->config.devices[i];
 		struct datastore_options options = host_attach_options(h, i, r);
+		if (is_unmounted(h, &options))
+			continue;
 		int rc = datastore_attach(&options, &ds);
 		if (rc == 0 && datastore_find(&h->datastores, ds->uuid_text, &same) == 0)
 			rc = refuse_second(ds, same, r);
@@ -376,6 +390,18 @@ void host_datastore_add(struct host *h, struct datastore *ds)
 {
 	TAILQ_INSERT_TAIL(&h->datastores, ds, link);
 	on_lost(h); /* it may have been lost before it was in the list */
+}
+
+int host_datastore_remove(struct host *h, struct datastore *ds)
+{
+	struct vm *vm;
+	if (ds->users || ds->is_reattaching)
+		return -EBUSY;
+	TAILQ_FOREACH(vm, &h->vms, link)
+		if (vm->ds == ds)
+			return -EBUSY;
+	TAILQ_REMOVE(&h->datastores, ds, link);
+	return 0;
 }
 
 static void detach_all(struct host *h)
@@ -491,9 +517,13 @@ int host_start(struct host *h, struct reporter *r)
 	rc = h->loop && h->pool ? watch_signals(h) : -ENOMEM;
 	if (rc < 0)
 		return report_error(r, rc, "cannot start: %s", strerror(-rc));
-	rc = attach_all(h, r);
+	rc = adapter_open(h, r);
 	if (rc == 0)
+		rc = attach_all(h, r);
+	if (rc == 0) {
+		adapter_start(h->adapter, r);
 		rc = inventory_load(h, r);
+	}
 	if (rc < 0)
 		return rc;
 	(void)snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
@@ -521,6 +551,9 @@ void host_done(struct host *h)
 	while ((vm = TAILQ_FIRST(&h->vms)) != NULL)
 		inventory_remove(vm);
 	detach_all(h);
+	for (uint32_t i = CONFIG_DEVICES_MAX; i < HOST_STORES_MAX; i++)
+		free(h->devices[i]);
+	adapter_close(h->adapter);
 	guard_stop(h->guard);
 	worker_pool_free(h->pool);
 	loop_watch_free(h->signal_watch);

@@ -11,15 +11,18 @@
 
 #include "base/uuid.h"
 #include "bdev/worker.h"
+#include "iscsi/initiator.h"
 #include "vmkernel/config.h"
 #include "vmkernel/datastore.h"
 #include "vmkernel/loop.h"
 #include "vmkernel/vmx/log.h"
 
 #define HOST_PATH_SIZE 1024u
+#define HOST_STORES_MAX 256u /* the index of one is a byte of its ISIDs */
 #define HOST_VERSION "0.1"
 
 struct vm;
+struct adapter;
 struct control;
 TAILQ_HEAD(vm_list, vm);
 
@@ -36,9 +39,16 @@ struct host {
 	struct worker_pool *pool;
 	struct guard *guard;
 	struct datastore_list datastores;
-	/* Of config.devices: which hold copies of volumes (snapshot.c). */
+	/*
+	 * Devices of datastores, attached or not, by datastore index: those of the
+	 * configuration, then those that the adapter has found, which are malloc'ed.
+	 * NULL: none. Which of them hold copies of volumes (snapshot.c)?
+	 */
+	char *devices[HOST_STORES_MAX];
 	enum host_copy { COPY_NONE, COPY_THERE, COPY_BUSY, COPY_KEPT }
-		copies[CONFIG_DEVICES_MAX];
+		copies[HOST_STORES_MAX];
+	struct adapter *adapter;
+	char initiator_name[ISCSI_NAME_SIZE]; /* as long as the host lives */
 	struct vm_list vms;
 	uint32_t next_vm_id;
 	struct control *control;
@@ -56,11 +66,17 @@ int host_start(struct host *h, struct reporter *r) __attribute__((warn_unused_re
 int host_run(struct host *h) __attribute__((warn_unused_result));
 /* Detaches the datastores and frees; also half-made hosts. Blocks. */
 void host_done(struct host *h);
-/* How the i-th device of the configuration is attached. */
+/* How the i-th of h->devices is attached. */
 struct datastore_options host_attach_options(struct host *h, uint32_t i,
 					     struct reporter *r);
 /* ds, just attached, is one of the host's. Loop's task only. */
 void host_datastore_add(struct host *h, struct datastore *ds);
+/*
+ * ds is no longer one of the host's, but the caller's; -EBUSY if it is in use. Loop's
+ * task only.
+ */
+int host_datastore_remove(struct host *h, struct datastore *ds)
+	__attribute__((warn_unused_result));
 /* A VM has come to its end. */
 void host_vm_ended(struct host *h);
 /* A job no longer uses ds->vol. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Copies of volumes among the devices of the configuration. The host starts without them
+ * Copies of volumes among the devices of the host. The host starts without them
  * (host.c); an admin lists them, and has one attached as the volume that it was copied
  * from (the original is gone: he vouches for that), or signed anew and attached.
  *
@@ -26,8 +26,8 @@ struct snapshot_job {
 	struct requester who;
 	enum msg_type type;
 	char name[256];
-	bool is_mine[CONFIG_DEVICES_MAX]; /* COPY_BUSY by this job */
-	struct uuid attached[CONFIG_DEVICES_MAX]; /* UUIDs of attached datastores */
+	bool is_mine[HOST_STORES_MAX]; /* COPY_BUSY by this job */
+	struct uuid attached[HOST_STORES_MAX]; /* UUIDs of attached datastores */
 	unsigned int attached_count;
 	uint32_t index; /* of what was attached */
 	struct datastore *ds;
@@ -53,7 +53,7 @@ static void list_one(struct snapshot_job *j, uint32_t i, const struct vmfs_signa
 		why = "its resignature was not finished";
 	else if (is_attached(j, &s->uuid))
 		why = "the original volume is still online";
-	AUTO_FREE char *shown = device_shown(j->host->config.devices[i]);
+	AUTO_FREE char *shown = device_shown(j->host->devices[i]);
 	json_array_append_new(json_object_get(j->result, "snapshots"),
 			      json_pack("{s:s, s:s, s:s, s:i, s:s, s:b, s:b}", "label",
 					s->label, "uuid", uuid_text(&s->uuid, uuid),
@@ -95,7 +95,7 @@ static void work(void *arg)
 
 	if (is_list)
 		j->result = json_pack("{s:[]}", "snapshots");
-	for (uint32_t i = 0; i < CONFIG_DEVICES_MAX && (is_list || !is_found); i++) {
+	for (uint32_t i = 0; i < HOST_STORES_MAX && (is_list || !is_found); i++) {
 		struct datastore_options o =
 			host_attach_options(j->host, i, j->host->reporter);
 		struct vmfs_signature s;
@@ -122,7 +122,7 @@ static void done(void *arg)
 	struct snapshot_job *j = arg;
 	struct host *h = j->host;
 
-	for (uint32_t i = 0; i < CONFIG_DEVICES_MAX; i++)
+	for (uint32_t i = 0; i < HOST_STORES_MAX; i++)
 		if (j->is_mine[i])
 			h->copies[i] = COPY_THERE;
 	if (j->ds) {
@@ -149,9 +149,9 @@ void snapshot_request(struct host *h, struct requester who, enum msg_type type,
 	j->type = type;
 	(void)snprintf(j->name, sizeof(j->name), "%s", name);
 	TAILQ_FOREACH(ds, &h->datastores, link)
-		if (j->attached_count < CONFIG_DEVICES_MAX)
+		if (j->attached_count < HOST_STORES_MAX)
 			j->attached[j->attached_count++] = ds->uuid;
-	for (uint32_t i = 0; i < h->config.device_count; i++) {
+	for (uint32_t i = 0; i < HOST_STORES_MAX; i++) {
 		j->is_mine[i] = h->copies[i] == COPY_THERE;
 		if (j->is_mine[i])
 			h->copies[i] = COPY_BUSY;

@@ -12,7 +12,8 @@ while read -r command; do
 	words=${command%% --*}
 	# shellcheck disable=SC2086
 	run esxcli $words --help
-	is "$rc:$(sed -n 1p <<<"$out")" "0:Usage: esxcli $words [cmd options]" "$words --help"
+	is "$rc:$(sed -n 1p <<<"$out")" "0:Usage: esxcli $words [cmd options]" \
+		"$words --help"
 	for option in $(grep -o -e '--[a-z-]*' <<<"${command#"$words"}"); do
 		grep -q -e "$option" <<<"$out" || fail "$words --help names $option"
 	done
@@ -57,8 +58,9 @@ import os, csv, json, xml.etree.ElementTree as xml
 text = os.environ['text']
 $2"
 }
-is "$(read_as json 'print(json.loads(text)[0]["VolumeName"], json.loads(text)[0]["Mounted"])')" \
-	'a,"b"&<c> True' "json"
+is "$(read_as json '
+row = json.loads(text)[0]
+print(row["VolumeName"], row["Mounted"])')" 'a,"b"&<c> True' "json"
 is "$(read_as csv 'print(list(csv.DictReader(text.splitlines()))[0]["VolumeName"])')" \
 	'a,"b"&<c>' "csv"
 is "$(read_as xml '

@@ -19,15 +19,55 @@ static const struct shape process_shape = {
 	"VirtualMachine", LAYOUT_RECORDS, "name", "is_on", process_fields,
 };
 
+static const struct field version_fields[] = {
+	{ "Product", "product", FIELD_STRING },
+	{ "Version", "version", FIELD_STRING },
+	{ "Build", "build", FIELD_STRING },
+	{ "Update", "update", FIELD_STRING },
+	{ "Patch", "patch", FIELD_STRING },
+	{ 0 },
+};
+static const struct shape version_shape = {
+	"VersionGet", LAYOUT_SINGLE, NULL, NULL, version_fields,
+};
+
+static const struct field hostname_fields[] = {
+	{ "Domain Name", "domain", FIELD_STRING },
+	{ "Fully Qualified Domain Name", "fqdn", FIELD_STRING },
+	{ "Host Name", "host", FIELD_STRING },
+	{ 0 },
+};
+static const struct shape hostname_shape = {
+	"FullyQualifiedHostName", LAYOUT_SINGLE, NULL, NULL, hostname_fields,
+};
+
+static const struct field uuid_fields[] = {
+	{ "UUID", "uuid", FIELD_STRING },
+	{ 0 },
+};
+static const struct shape uuid_shape = {
+	"HostUUID", LAYOUT_SINGLE, NULL, NULL, uuid_fields,
+};
+
 const struct command commands_host[] = {
 	{ "esxcli command list",
 	  "List all commands with their options",
 	  NULL, 0, NULL, NULL },
+	{ "system hostname get",
+	  "Show the host's name",
+	  NULL, 0, NULL, &hostname_shape },
+	{ "system uuid get",
+	  "Show the host's UUID",
+	  NULL, 0, NULL, &uuid_shape },
+	{ "system version get",
+	  "Show what runs here",
+	  NULL, 0, NULL, &version_shape },
 	{ "vm process list",
 	  "List the VMs that run",
 	  NULL, MSG_VM_LIST, "vms", &process_shape },
 	{ 0 },
 };
 
-const struct command *const command_tables[] = { commands_storage, commands_host };
+const struct command *const command_tables[] = { commands_iscsi, commands_storage,
+						 commands_host };
 const unsigned int command_table_count = ARRAY_SIZE(command_tables);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* esxcli storage: filesystems, VMFS, devices, paths. */
+/* esxcli storage: filesystems, VMFS, adapters, devices. */
 #include "vmkernel/cli/commands.h"
 #include "vmkernel/cli/tables.h"
 
@@ -44,36 +44,110 @@ static const struct shape snapshot_shape = {
 	"VmfsSnapshot", LAYOUT_RECORDS, "uuid", NULL, snapshot_fields,
 };
 
-static const struct parameter volume_needed[] = {
+static const struct field hba_fields[] = {
+	{ "HBA Name", "adapter", FIELD_STRING },
+	{ "Driver", "driver", FIELD_STRING },
+	{ "Link State", "state", FIELD_STRING },
+	{ "UID", "uid", FIELD_STRING },
+	{ "Description", "description", FIELD_STRING },
+	{ 0 },
+};
+static const struct shape hba_shape = {
+	"StorageAdapter", LAYOUT_TABLE, NULL, NULL, hba_fields,
+};
+
+static const struct field device_fields[] = {
+	{ "Display Name", "display", FIELD_STRING },
+	{ "Size", "size_mb", FIELD_INTEGER },
+	{ "Device Type", "type", FIELD_STRING },
+	{ "Vendor", "vendor", FIELD_STRING },
+	{ "Model", "model", FIELD_STRING },
+	{ "Revision", "revision", FIELD_STRING },
+	{ "SCSI Level", "scsi_level", FIELD_INTEGER },
+	{ "Block Size", "block_size", FIELD_INTEGER },
+	{ "Target", "target", FIELD_STRING },
+	{ "LUN", "lun", FIELD_INTEGER },
+	{ 0 },
+};
+static const struct shape device_shape = {
+	"ScsiDevice", LAYOUT_RECORDS, "device", NULL, device_fields,
+};
+
+static const struct parameter volume[] = {
 	{ 'l', "volume-label", PARAMETER_TEXT, true, "datastore",
 	  "The label of the volume" },
 	{ 'u', "volume-uuid", PARAMETER_TEXT, false, "datastore",
 	  "The UUID of the volume" },
 	{ 0 },
 };
-static const struct parameter snapshot_needed[] = {
+static const struct parameter snapshot[] = {
 	{ 'l', "volume-label", PARAMETER_TEXT, true, "name", "The label of the volume" },
 	{ 'u', "volume-uuid", PARAMETER_TEXT, false, "name", "The UUID of the volume" },
 	{ 'n', "no-persist", PARAMETER_IGNORED, false, NULL,
 	  "Until the host ends; that is always so" },
 	{ 0 },
 };
+static const struct parameter mount[] = {
+	{ 'l', "volume-label", PARAMETER_TEXT, true, "volume",
+	  "The label of the volume" },
+	{ 'u', "volume-uuid", PARAMETER_TEXT, false, "volume", "The UUID of the volume" },
+	{ 0 },
+};
+static const struct parameter unmount[] = {
+	{ 'l', "volume-label", PARAMETER_TEXT, true, "volume",
+	  "The label of the volume" },
+	{ 'u', "volume-uuid", PARAMETER_TEXT, false, "volume", "The UUID of the volume" },
+	{ 'p', "volume-path", PARAMETER_TEXT, false, "volume",
+	  "/vmfs/volumes/ and one of the two" },
+	{ 'n', "no-persist", PARAMETER_FLAG, false, "no_persist",
+	  "Until the next rescan or start" },
+	{ 0 },
+};
+#define P_DEVICE                                                                        \
+	{ 'd', "device", PARAMETER_TEXT, false, "device",                               \
+	  "Only this device" },
+#define P_RESCAN_ADAPTER                                                                \
+	{ 'A', "adapter", PARAMETER_TEXT, false, "adapter",                             \
+	  "Only this adapter" },
+#define P_RESCAN_ALL                                                                    \
+	{ 'a', "all", PARAMETER_IGNORED, false, NULL,                                   \
+	  "All adapters; that is always so" },
+static const struct parameter device[] = { P_DEVICE { 0 } };
+static const struct parameter rescan[] = { P_RESCAN_ADAPTER P_RESCAN_ALL { 0 } };
 
 const struct command commands_storage[] = {
+	{ "storage core adapter list",
+	  "List the adapters",
+	  NULL, 0, NULL, &hba_shape },
+	{ "storage core adapter rescan",
+	  "Look for new LUNs, and attach what they hold",
+	  rescan, 0, NULL, NULL },
+	{ "storage core device list",
+	  "List the devices that the last rescan has seen",
+	  device, 0, NULL, &device_shape },
 	{ "storage filesystem list",
 	  "List the volumes that the host has",
 	  NULL, MSG_DATASTORE_LIST, "datastores", &filesystem_shape },
+	{ "storage filesystem mount",
+	  "Mount a volume that was unmounted",
+	  mount, 0, NULL, NULL },
+	{ "storage filesystem rescan",
+	  "Look for new volumes, and mount them",
+	  NULL, 0, NULL, NULL },
+	{ "storage filesystem unmount",
+	  "Unmount a volume, and leave it unmounted",
+	  unmount, 0, NULL, NULL },
 	{ "storage vmfs host list",
 	  "List the hosts that have a volume mounted",
-	  volume_needed, MSG_MEMBER_LIST, "members", &member_shape },
+	  volume, MSG_MEMBER_LIST, "members", &member_shape },
 	{ "storage vmfs snapshot list",
 	  "List the copies of volumes",
 	  NULL, MSG_SNAPSHOT_LIST, "snapshots", &snapshot_shape },
 	{ "storage vmfs snapshot mount",
 	  "Mount a copy with the signature that it has",
-	  snapshot_needed, MSG_SNAPSHOT_MOUNT, NULL, NULL },
+	  snapshot, MSG_SNAPSHOT_MOUNT, NULL, NULL },
 	{ "storage vmfs snapshot resignature",
 	  "Give a copy a signature of its own, and mount it",
-	  snapshot_needed, MSG_SNAPSHOT_RESIGN, NULL, NULL },
+	  snapshot, MSG_SNAPSHOT_RESIGN, NULL, NULL },
 	{ 0 },
 };

@@ -1,0 +1,138 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# A host that is told by esxcli where its storage is: it finds the targets there, proves
+# itself to them, attaches what they hold, and knows all that again when it is restarted;
+# its secrets stand in one file that nobody else can read, and nowhere else.
+
+. "$(dirname "$0")/../lib/tap.sh"
+need mkfs.vmfs vmkernel esxcli python3 tgtd
+
+rig=$ROOT/tests/rigs/tgt.sh port=$((14500 + $$ % 9000))
+iqn=iqn.2026-01.org.openvmfs:tgt
+secret=s3cret-of-alice
+export TGT_CHAP=alice%$secret VMKERNEL_SOCKET=$T/state/vmkernel.sock
+truncate -s 1G "$T/a" "$T/b"
+url=$("$rig" up "$T" "$port" "$T/a" "$T/b" 2>"$T/why") || skip_all "$(cat "$T/why")"
+at_exit "$rig" down "$T" "$port"
+mkfs.vmfs -q -L san "$(sed -n 1p <<<"$url")"
+
+host_up() {
+	vmkernel -c /dev/null -d "$T/state" 2>"$T/err"
+}
+host_down() {
+	[ ! -e "$T/state/vmkernel.pid" ] || kill "$(cat "$T/state/vmkernel.pid")"
+	wait_for 30 test ! -e "$T/state/vmkernel.pid"
+}
+at_exit host_down
+
+all=$T/all # whatever esxcli has said
+esx() {
+	run esxcli "$@"
+	printf '%s\n' "$out" >>"$all"
+}
+does() { # NAME WORD...: works, and says nothing
+	local name=$1
+	shift
+	esx "$@"
+	is "$rc:$out" "0:" "$name"
+}
+shows() { # NAME REGEX WORD...
+	local name=$1 regex=$2
+	shift 2
+	esx "$@"
+	like "$rc:$out" "$regex" "$name"
+}
+adapter="iscsi adapter" discovery="iscsi adapter discovery" A="-A vmhba64"
+
+# shellcheck disable=SC2086 # words are words
+{
+ok "a host without storage starts" host_up
+shows "it has an adapter" "^vmhba64  iscsi_vmk  online  iqn\..*:host-" $adapter list
+does "an address is added" $discovery sendtarget add $A -a "127.0.0.1:$port"
+refused "but not twice" "127.0.0.1:$port is there already" \
+	esxcli $discovery sendtarget add $A -a "127.0.0.1:$port"
+shows "it is listed" "^vmhba64  127.0.0.1:$port$" $discovery sendtarget list
+refused "a login without CHAP is one line" "$iqn/0: cannot connect: .*" \
+	esxcli $discovery rediscover
+shows "the target's row says so" "$iqn .*SENDTARGETS .*cannot connect" \
+	$adapter target list
+echo wrong-secret-of-alice >"$T/wrong"
+echo $secret >"$T/right"
+does "a secret is set" $adapter target portal auth chap set $A -n $iqn -N alice \
+	--secret-file "$T/wrong"
+refused "a wrong one is one line" "$iqn/0: cannot connect: .*" \
+	esxcli $discovery rediscover
+does "by standard input" $adapter target portal auth chap set $A -n $iqn -N alice \
+	--secret-file - <"$T/right"
+shows "it is not shown" "^uni +alice +preferred +false$" \
+	$adapter target portal auth chap get $A -n $iqn
+does "the targets are found" $discovery rediscover $A
+shows "the datastore is there" " san .*true" storage filesystem list
+shows "without an error" "$iqn .*No Error" $adapter target list
+shows "the portal" "$iqn  127.0.0.1  $port" $adapter target portal list
+shows "both LUNs" "LUN: 2" storage core device list
+shows "a session for its data, one for its heartbeat" "Purpose: heartbeat" \
+	iscsi session list
+before=$(grep ISID <<<"$out")
+shows "their connections" "RemoteAddress: 127.0.0.1" iscsi session connection list
+refused "a session in use stays" "in use by datastore san" \
+	esxcli iscsi session remove $A -n $iqn
+does "a parameter is set" $adapter target portal param set $A -n $iqn \
+	-k DataDigest -v preferred
+shows "and shown" "^DataDigest +preferred +discouraged +true +false" \
+	$adapter target portal param get $A -n $iqn
+refused "an unknown one is not" "Colour: no such parameter" \
+	esxcli $adapter param set $A -k Colour -v red
+refused "nor a wrong value" "a digest is prohibited" \
+	esxcli $adapter param set $A -k DataDigest -v red
+
+ok "the host ends" host_down
+is "$(stat -c %a "$T/state/iscsi.json")" 600 "only its owner reads the file of secrets"
+ok "it starts again" host_up
+shows "with its datastore" " san .*true" storage filesystem list
+esx iscsi session list
+is "$(grep ISID <<<"$out")" "$before" "on sessions of the same names"
+shows "and its parameters" "^DataDigest +preferred" \
+	$adapter target portal param get $A -n $iqn
+
+does "the datastore is unmounted" storage filesystem unmount -l san
+does "a rescan leaves it so" storage filesystem rescan
+host_down && host_up
+esx storage filesystem list
+unlike "$out" san "and so does a restart"
+does "until it is mounted" storage filesystem mount -l san
+shows "then it is there" " san .*true" storage filesystem list
+
+does "no more an address" $discovery sendtarget remove $A -a "127.0.0.1:$port"
+does "a target behind a NAT" $discovery statictarget add $A -n $iqn -a 192.0.2.9
+does "reached elsewhere" $adapter target portal override add $A -p 192.0.2.9 \
+	-r "127.0.0.1:$port"
+does "from an address of this machine" iscsi networkportal add $A -n 127.0.0.1
+does "is found" $discovery rediscover
+shows "where it says" "$iqn  192.0.2.9  3260" $adapter target portal list
+does "no more from there" iscsi networkportal remove $A -n 127.0.0.1
+does "from another one" iscsi networkportal add $A -n 192.0.2.77
+refused "which is not ours" "$iqn/0: cannot connect: " esxcli $discovery rediscover
+does "not from there either" iscsi networkportal remove $A -n 192.0.2.77
+does "no more a NAT" $adapter target portal override remove $A -p 192.0.2.9
+does "no more a target" $discovery statictarget remove $A -n $iqn -a 192.0.2.9
+
+refused "an unknown adapter" "vmhba7: no such adapter" esxcli $adapter get -A vmhba7
+refused "no address" "a/b: not an address" \
+	esxcli $discovery sendtarget add $A -a a/b
+refused "no name" "x: not an iSCSI name" esxcli $adapter set $A -n x
+esx $discovery sendtarget add $A
+is "$rc:$(sed -n 1p <<<"$out")" "1:Error: Missing required parameter -a|--address" \
+	"no address at all"
+while read -r words; do
+	text=$(esxcli --formatter=json $words) python3 -c \
+		'import json, os; json.loads(os.environ["text"])' ||
+		fail "$words as json"
+done < <(esxcli esxcli command list | sed -n 's/ list.*/ list/p' |
+	grep -v -e "^esxcli" -e "vmfs host")
+pass "all lists as json"
+ok "the host ends" host_down
+}
+ok "no secret in what esxcli said" test "$(grep -c "$secret" "$all")" = 0
+ok "nor in the log" test "$(grep -c "$secret" "$T/state/vmkernel.log")" = 0

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Commands that only look: the adapter, its targets and sessions, devices, the host. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+
+#include "base/cleanup.h"
+#include "bdev/fence.h"
+#include "vmfs/lvmimage.h"
+#include "vmkernel/adapter/ask.h"
+
+#define DESCRIPTION "OpenVMFS iSCSI Software Adapter"
+#define DRIVER "iscsi_vmk"
+
+/* ---- the adapter ---- */
+
+static json_t *adapter_row(const struct ask *ask)
+{
+	const struct host *h = ask->adapter->host;
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:b}",
+			 "adapter", ADAPTER_NAME, "driver", DRIVER, "state", "online",
+			 "uid", h->initiator_name, "name", h->initiator_name,
+			 "description", DESCRIPTION, "vendor", "OpenVMFS", "model",
+			 DESCRIPTION, "version", HOST_VERSION, "alias",
+			 adapter_text(ask->adapter->doc, "alias"), "tcp", true,
+			 "initiator", true);
+}
+
+static int one_row(struct ask *ask, json_t *row)
+{
+	ask->rows = json_pack("[o]", row);
+	return ask->rows ? 0 : -ENOMEM;
+}
+
+static int adapter_show(struct ask *ask)
+{
+	return one_row(ask, adapter_row(ask));
+}
+
+/* Each target that is known once. */
+static void add_targets(struct ask *ask, const char *list, const char *method)
+{
+	json_t *all = ask_rows(ask, list), *one;
+	size_t i;
+	json_array_foreach(all, i, one) {
+		const char *name = adapter_text(one, "name");
+		bool is_static = !*adapter_text(one, "source");
+		bool is_there = false;
+		json_t *row;
+		size_t k;
+		json_array_foreach(ask->rows, k, row)
+			is_there |= !strcmp(adapter_text(row, "name"), name);
+		if (is_there)
+			continue;
+		json_object_set_new(one, "method",
+				    json_string(is_static ? "STATIC" : method));
+		if (!*adapter_text(one, "error"))
+			json_object_set_new(one, "error", json_string("No Error"));
+		json_array_append(ask->rows, one);
+	}
+	json_decref(all);
+}
+
+static int target_list(struct ask *ask)
+{
+	ask->rows = json_array();
+	add_targets(ask, "found", "SENDTARGETS");
+	add_targets(ask, "statictargets", "STATIC");
+	return 0;
+}
+
+static int portal_list(struct ask *ask)
+{
+	json_t *one;
+	size_t i;
+	ask->rows = ask_rows(ask, "found");
+	json_array_foreach(ask->rows, i, one) {
+		const char *address = adapter_text(one, "address");
+		char host[ISCSI_HOST_SIZE];
+		uint16_t port;
+		if (!iscsi_portal_parse(address, address + strlen(address), host, &port))
+			continue;
+		json_object_set_new(one, "ip", json_string(host));
+		json_object_set_new(one, "port", json_integer(port));
+	}
+	return 0;
+}
+
+/* ---- sessions ---- */
+
+/* A row of a session, or nothing if the device is none of a target's. */
+static void add_session(struct ask *ask, const struct datastore *ds, struct bdev *bd,
+			const char *purpose)
+{
+	struct bdev_nexus nexus;
+	struct iscsi_url url;
+	char isid[16], title[400], device[LVM_NAME_SIZE];
+	const char *wanted = ask_text(ask, "name");
+	if (!bd || bdev_nexus(bd, &nexus) < 0 ||
+	    iscsi_url_parse(bd->name, NULL, &url) < 0)
+		return;
+	if (*wanted && strcmp(wanted, url.target) != 0)
+		return;
+	(void)snprintf(isid, sizeof(isid), "%02x%02x%02x%02x%02x%02x", nexus.isid[0],
+		       nexus.isid[1], nexus.isid[2], nexus.isid[3], nexus.isid[4],
+		       nexus.isid[5]);
+	(void)snprintf(title, sizeof(title), "%s,%s,%s,%u", ADAPTER_NAME, url.target,
+		       isid, nexus.tpgt);
+	lvm_image_name(device, bd);
+	device[strcspn(device, ":")] = '\0';
+	json_array_append_new(
+		ask->rows,
+		json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:s, s:s, s:s, s:i, s:i, s:s}",
+			  "title", title, "adapter", ADAPTER_NAME, "name", url.target,
+			  "isid", isid, "tpgt", nexus.tpgt, "device", device,
+			  "datastore", ds->label, "purpose", purpose, "remote", url.host,
+			  "port", url.port, "cid", 0, "url", url.text));
+}
+
+static int session_list(struct ask *ask)
+{
+	struct datastore *ds;
+	ask->rows = json_array();
+	TAILQ_FOREACH(ds, &ask->adapter->host->datastores, link) {
+		if (ds->is_lost)
+			continue; /* the reattaching job has them */
+		for (unsigned int i = 0; i < ds->extent_count; i++)
+			add_session(ask, ds, ds->extents[i], "data");
+		add_session(ask, ds, ds->heartbeat, "heartbeat");
+	}
+	return 0;
+}
+
+/* They belong to datastores: none is left when nothing is attached. */
+static int session_remove(struct ask *ask)
+{
+	const char *name = ask_text(ask, "name");
+	(void)session_list(ask);
+	const json_t *first = json_array_get(ask->rows, 0);
+	int rc = first ? ask_fails(ask, -EBUSY,
+				   "%s: in use by datastore %s: unmount it first", name,
+				   adapter_text(first, "datastore"))
+		       : ask_fails(ask, -ENOENT, "%s: no such session", name);
+	json_decref(ask->rows);
+	ask->rows = NULL;
+	return rc;
+}
+
+/* ---- devices ---- */
+
+static int device_list(struct ask *ask)
+{
+	const char *wanted = ask_text(ask, "device");
+	json_t *one;
+	size_t i;
+	ask->rows = json_array();
+	json_array_foreach(ask->adapter->devices, i, one)
+		if (!*wanted || !strcmp(wanted, adapter_text(one, "device")))
+			json_array_append(ask->rows, one);
+	if (*wanted && !json_array_size(ask->rows))
+		return ask_fails(ask, -ENODEV, "%s: no such device; a rescan finds new "
+					       "ones", wanted);
+	return 0;
+}
+
+/* ---- the host ---- */
+
+static int version_get(struct ask *ask)
+{
+	return one_row(ask, json_pack("{s:s, s:s, s:s, s:s, s:s}", "product", "OpenVMFS",
+				      "version", HOST_VERSION, "build", "Releasebuild-0",
+				      "update", "0", "patch", "0"));
+}
+
+static int hostname_get(struct ask *ask)
+{
+	const char *name = ask->adapter->host->host_name, *dot = strchr(name, '.');
+	char first[64];
+	(void)snprintf(first, sizeof(first), "%.*s", (int)strcspn(name, "."), name);
+	return one_row(ask, json_pack("{s:s, s:s, s:s}", "domain", dot ? dot + 1 : "",
+				      "fqdn", name, "host", first));
+}
+
+static int uuid_get(struct ask *ask)
+{
+	return one_row(ask,
+		       json_pack("{s:s}", "uuid", ask->adapter->host->uuid_text));
+}
+
+const struct ask_command show_commands[] = {
+	{ "iscsi adapter list", adapter_show },
+	{ "iscsi adapter get", adapter_show },
+	{ "iscsi adapter target list", target_list },
+	{ "iscsi adapter target portal list", portal_list },
+	{ "iscsi session list", session_list },
+	{ "iscsi session connection list", session_list },
+	{ "iscsi session remove", session_remove },
+	{ "storage core adapter list", adapter_show },
+	{ "storage core device list", device_list },
+	{ "system version get", version_get },
+	{ "system hostname get", hostname_get },
+	{ "system uuid get", uuid_get },
+	{ 0 },
+};
