@@ -96,6 +96,17 @@ is "$(grep ISID <<<"$out")" "$before" "on sessions of the same names"
 shows "and its parameters" "^DataDigest +preferred" \
 	$adapter target portal param get $A -n $iqn
 
+ok "the host ends" host_down
+"$rig" down "$T" "$port"
+ok "it starts though its storage is away" host_up
+esx storage filesystem list
+unlike "$out" san "without it"
+"$rig" up "$T" "$port" "$T/a" "$T/b" >/dev/null 2>&1
+has_san() { esxcli storage filesystem list | grep -q " san "; }
+ok "what comes is found by itself" wait_for 60 has_san
+shows "what it can do" "ATS Status: " storage core device vaai status get
+shows "the volume's device" "^san +[0-9a-f-]+ +0 +(naa|t10)\." storage vmfs extent list
+
 does "the datastore is unmounted" storage filesystem unmount -l san
 does "a rescan leaves it so" storage filesystem rescan
 host_down && host_up
@@ -126,12 +137,13 @@ esx $discovery sendtarget add $A
 is "$rc:$(sed -n 1p <<<"$out")" "1:Error: Missing required parameter -a|--address" \
 	"no address at all"
 while read -r words; do
-	text=$(esxcli --formatter=json $words) python3 -c \
-		'import json, os; json.loads(os.environ["text"])' ||
-		fail "$words as json"
+	esxcli --formatter=json $words >"$T/${words// /_}.json" || fail "$words as json"
 done < <(esxcli esxcli command list | sed -n 's/ list.*/ list/p' |
-	grep -v -e "^esxcli" -e "vmfs host")
-pass "all lists as json"
+	grep -v -e "^esxcli" -e "vmfs host"
+	echo "storage core device vaai status get"
+	echo "system version get")
+ok "all lists are json" python3 -c 'import json, sys
+for name in sys.argv[1:]: json.load(open(name))' "$T"/*.json
 ok "the host ends" host_down
 }
 ok "no secret in what esxcli said" test "$(grep -c "$secret" "$all")" = 0

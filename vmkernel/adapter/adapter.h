@@ -15,6 +15,8 @@ struct adapter {
 	json_t *doc;	 /* adapter/config.h */
 	json_t *devices; /* the LUNs of the last rescan: rows for `device list` */
 	bool is_busy;	 /* a rescan, mount or unmount is at work */
+	bool is_waiting; /* for what did not answer */
+	uint64_t pause_ns; /* before that is looked for again; 0: nothing is away */
 };
 
 /* Reads the configuration. 0 or -errno, reported. Blocks. */

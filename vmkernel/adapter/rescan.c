@@ -12,20 +12,29 @@
  *
  * A volume whose target does not answer stays known. What is away is told to the log and
  * stands in the target's row; it is an error of the command only if all targets failed.
+ * It is looked for again, quietly, until it is there:
+ *
+ *	scan_done() --is_away--> wait_work() --pause--> wait_done() --> scan_work() -->
+ *	...
  */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/align.h"
+#include "base/env.h"
 #include "iscsi/discovery.h"
 #include "iscsi/lun.h"
-#include "vmfs/lvmimage.h"
 #include "vmkernel/adapter/ask.h"
+#include "vmkernel/adapter/device.h"
 #include "vmkernel/control.h"
 #include "vmkernel/hold.h"
 
 #define INDEX_FIRST CONFIG_DEVICES_MAX
+#define RETRY_FIRST (2 * NS_PER_S)
+#define RETRY_MAX (60 * NS_PER_S)
+#define RETRY_STEP (100 * NS_PER_MS)
 
 /* A LUN with an extent of a volume. */
 struct extent {
@@ -46,15 +55,25 @@ struct scan {
 	bool is_taken[HOST_STORES_MAX]; /* by a datastore or a copy */
 	struct datastore *stores[HOST_STORES_MAX];
 	struct reporter *reporter;
+	bool is_retry; /* what failed before is not told again */
+	bool is_away;  /* something does not answer: it may come */
 	unsigned int failed, worked;
 	char why[512]; /* of the last failure */
 };
 
 /* ---- targets ---- */
 
-static void note_failure(struct scan *s, const struct catcher *c)
+/* Does not answer, and may at any time; anything else is for an admin to change. */
+static bool is_away(int error)
+{
+	return error == -ECONNREFUSED || error == -ETIMEDOUT || error == -EHOSTUNREACH ||
+	       error == -ENETUNREACH || error == -ECONNRESET;
+}
+
+static void note_failure(struct scan *s, const struct catcher *c, int error)
 {
 	s->failed++;
+	s->is_away |= is_away(error);
 	(void)snprintf(s->why, sizeof(s->why), "%s", c->text);
 }
 
@@ -96,14 +115,14 @@ static void discover_at(struct scan *s, const char *address)
 	struct iscsi_target *targets = NULL;
 	struct iscsi_url url;
 	struct catcher c;
-	struct reporter *r = catcher_init(&c, s->reporter);
+	struct reporter *r = catcher_init(&c, s->is_retry ? NULL : s->reporter);
 	int count = scope_url(s, &scope, r, &url);
 	if (count == 0)
 		count = iscsi_discover(&url, s->adapter->host->initiator_name, r,
 				       &targets);
 	explicit_bzero(&url, sizeof(url));
 	if (count < 0)
-		note_failure(s, &c);
+		note_failure(s, &c, count);
 	else
 		replace_found(s, address, targets, count);
 	free(targets);
@@ -129,29 +148,6 @@ static void discover(struct scan *s)
 
 /* ---- LUNs ---- */
 
-static void fill_device(const struct scan *s, const struct bdev *bd,
-			const struct iscsi_url *url)
-{
-	const struct bdev_identity *id = &bd->identity;
-	char name[LVM_NAME_SIZE], vendor[9], model[17], revision[5], display[128];
-	lvm_image_name(name, bd);
-	name[strcspn(name, ":")] = '\0';
-	(void)snprintf(vendor, sizeof(vendor), "%.8s", id->vendor);
-	(void)snprintf(model, sizeof(model), "%.16s", id->model);
-	(void)snprintf(revision, sizeof(revision), "%.4s", id->revision);
-	if (strncmp(name, "naa.", 4) != 0)
-		(void)snprintf(name, sizeof(name), "t10.%.200s", bd->name);
-	(void)snprintf(display, sizeof(display), "%s iSCSI Disk (%.64s)", vendor, name);
-	json_array_append_new(
-		s->devices,
-		json_pack("{s:s, s:s, s:I, s:s, s:s, s:s, s:s, s:i, s:s, s:i, s:i, s:s}",
-			  "device", name, "display", display, "size_mb",
-			  (json_int_t)(bd->size >> 20), "type", "Direct-Access", "vendor",
-			  vendor, "model", model, "revision", revision, "scsi_level",
-			  id->scsi_level, "target", url->target, "lun", (int)url->lun,
-			  "block_size", (int)bd->block_size, "url", url->text));
-}
-
 /* Keeps what is an extent of a volume. */
 static void look_at_lun(struct scan *s, const struct iscsi_url *url)
 {
@@ -163,11 +159,12 @@ static void look_at_lun(struct scan *s, const struct iscsi_url *url)
 	struct bdev *bd;
 	iscsi_url_write(url, &text);
 	if (text.error ||
-	    device_open(text.data, BDEV_OPEN_READ_ONLY, &options, s->reporter, &bd) < 0) {
+	    device_open(text.data, BDEV_OPEN_READ_ONLY, &options,
+			s->is_retry ? NULL : s->reporter, &bd) < 0) {
 		buf_done(&text);
 		return;
 	}
-	fill_device(s, bd, url);
+	json_array_append_new(s->devices, device_row(bd));
 	int rc = vmfs_signature_read(bd, NULL, &e.signature);
 	bdev_close(bd);
 	more = rc ? NULL
@@ -194,13 +191,13 @@ static int look_at_portal(struct scan *s, json_t *found)
 	uint16_t luns[ISCSI_LUNS_MAX];
 	struct iscsi_url url;
 	struct catcher c;
-	struct reporter *r = catcher_init(&c, s->reporter);
+	struct reporter *r = catcher_init(&c, s->is_retry ? NULL : s->reporter);
 	int count = scope_url(s, &scope, r, &url);
 	if (count == 0)
 		count = iscsi_lun_list(&url, &options, r, luns, ISCSI_LUNS_MAX);
 	json_object_set_new(found, "error", json_string(count < 0 ? c.text : ""));
 	if (count < 0)
-		note_failure(s, &c);
+		note_failure(s, &c, count);
 	else
 		s->worked++;
 	for (int i = 0; i < count; i++) {
@@ -430,11 +427,57 @@ static int scan_take(struct scan *s)
 	return adapter_save(a);
 }
 
+/* ---- what was away ---- */
+
+static void retry_later(struct adapter *a);
+
+static void wait_work(void *arg)
+{
+	struct adapter *a = arg;
+	uint64_t until = clock_now() + a->pause_ns;
+	while (clock_now() < until && !atomic_load(&a->host->is_stopping))
+		task_sleep_until(clock_now() + RETRY_STEP);
+}
+
+static void scan_done(void *arg);
+
+static void wait_done(void *arg)
+{
+	struct adapter *a = arg;
+	a->is_waiting = false;
+	if (atomic_load(&a->host->is_stopping))
+		return;
+	struct scan *s = scan_new(a, "", a->host->reporter);
+	if (!s) {
+		retry_later(a); /* an admin's is at work */
+		return;
+	}
+	s->is_retry = true;
+	if (loop_job(a->host->loop, "rescan", scan_work, scan_done, s) < 0) {
+		a->is_busy = false;
+		scan_free(s);
+	}
+}
+
+/* Again after 2 s, then less and less often. */
+static void retry_later(struct adapter *a)
+{
+	if (a->is_waiting || atomic_load(&a->host->is_stopping))
+		return;
+	a->pause_ns = a->pause_ns ? min_u64(2 * a->pause_ns, RETRY_MAX) : RETRY_FIRST;
+	a->is_waiting = loop_job(a->host->loop, "rescan-wait", wait_work, wait_done, a) ==
+			0;
+}
+
 static void scan_done(void *arg)
 {
 	struct scan *s = arg;
 	struct host *h = s->adapter->host;
 	int rc = scan_take(s);
+	if (s->is_away)
+		retry_later(s->adapter);
+	else if (!*s->only)
+		s->adapter->pause_ns = 0;
 	if (rc < 0)
 		(void)snprintf(s->why, sizeof(s->why),
 			       "what was found cannot be kept: %s", strerror(-rc));
@@ -454,6 +497,8 @@ void adapter_start(struct adapter *a, struct reporter *r)
 		return;
 	scan_work(s);
 	(void)scan_take(s); /* reported; it is found again next time */
+	if (s->is_away)
+		retry_later(a);
 	scan_free(s);
 }
 

@@ -4,12 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/utsname.h>
 
-#include "base/cleanup.h"
 #include "bdev/fence.h"
-#include "vmfs/lvmimage.h"
 #include "vmkernel/adapter/ask.h"
+#include "vmkernel/adapter/device.h"
 
 #define DESCRIPTION "OpenVMFS iSCSI Software Adapter"
 #define DRIVER "iscsi_vmk"
@@ -96,7 +94,7 @@ static void add_session(struct ask *ask, const struct datastore *ds, struct bdev
 {
 	struct bdev_nexus nexus;
 	struct iscsi_url url;
-	char isid[16], title[400], device[LVM_NAME_SIZE];
+	char isid[16], title[400], device[DEVICE_NAME_SIZE];
 	const char *wanted = ask_text(ask, "name");
 	if (!bd || bdev_nexus(bd, &nexus) < 0 ||
 	    iscsi_url_parse(bd->name, NULL, &url) < 0)
@@ -108,13 +106,12 @@ static void add_session(struct ask *ask, const struct datastore *ds, struct bdev
 		       nexus.isid[5]);
 	(void)snprintf(title, sizeof(title), "%s,%s,%s,%u", ADAPTER_NAME, url.target,
 		       isid, nexus.tpgt);
-	lvm_image_name(device, bd);
-	device[strcspn(device, ":")] = '\0';
 	json_array_append_new(
 		ask->rows,
 		json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:s, s:s, s:s, s:i, s:i, s:s}",
 			  "title", title, "adapter", ADAPTER_NAME, "name", url.target,
-			  "isid", isid, "tpgt", nexus.tpgt, "device", device,
+			  "isid", isid, "tpgt", nexus.tpgt, "device",
+			  device_name(bd, device),
 			  "datastore", ds->label, "purpose", purpose, "remote", url.host,
 			  "port", url.port, "cid", 0, "url", url.text));
 }
@@ -153,15 +150,27 @@ static int session_remove(struct ask *ask)
 static int device_list(struct ask *ask)
 {
 	const char *wanted = ask_text(ask, "device");
-	json_t *one;
-	size_t i;
+	ask->rows = device_rows(ask->adapter, wanted);
+	if (!*wanted || json_array_size(ask->rows))
+		return 0;
+	json_decref(ask->rows);
+	ask->rows = NULL;
+	return ask_fails(ask, -ENODEV, "%s: no such device; a rescan finds new ones",
+			 wanted);
+}
+
+static int extent_list(struct ask *ask)
+{
+	struct datastore *ds;
+	char name[DEVICE_NAME_SIZE];
 	ask->rows = json_array();
-	json_array_foreach(ask->adapter->devices, i, one)
-		if (!*wanted || !strcmp(wanted, adapter_text(one, "device")))
-			json_array_append(ask->rows, one);
-	if (*wanted && !json_array_size(ask->rows))
-		return ask_fails(ask, -ENODEV, "%s: no such device; a rescan finds new "
-					       "ones", wanted);
+	TAILQ_FOREACH(ds, &ask->adapter->host->datastores, link)
+		for (unsigned int i = 0; !ds->is_lost && i < ds->extent_count; i++)
+			json_array_append_new(
+				ask->rows,
+				json_pack("{s:s, s:s, s:i, s:s}", "label", ds->label,
+					  "uuid", ds->uuid_text, "number", (int)i,
+					  "device", device_name(ds->extents[i], name)));
 	return 0;
 }
 
@@ -199,6 +208,8 @@ const struct ask_command show_commands[] = {
 	{ "iscsi session remove", session_remove },
 	{ "storage core adapter list", adapter_show },
 	{ "storage core device list", device_list },
+	{ "storage core device vaai status get", device_list },
+	{ "storage vmfs extent list", extent_list },
 	{ "system version get", version_get },
 	{ "system hostname get", hostname_get },
 	{ "system uuid get", uuid_get },

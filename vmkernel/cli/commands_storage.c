@@ -65,12 +65,37 @@ static const struct field device_fields[] = {
 	{ "Revision", "revision", FIELD_STRING },
 	{ "SCSI Level", "scsi_level", FIELD_INTEGER },
 	{ "Block Size", "block_size", FIELD_INTEGER },
+	{ "Is Local", "is_local", FIELD_BOOLEAN },
+	{ "Thin Provisioning Status", "is_thin", FIELD_BOOLEAN },
+	{ "Attached", "is_attached", FIELD_BOOLEAN },
 	{ "Target", "target", FIELD_STRING },
 	{ "LUN", "lun", FIELD_INTEGER },
 	{ 0 },
 };
 static const struct shape device_shape = {
 	"ScsiDevice", LAYOUT_RECORDS, "device", NULL, device_fields,
+};
+
+static const struct field vaai_fields[] = {
+	{ "ATS Status", "ats", FIELD_STRING },
+	{ "Clone Status", "clone", FIELD_STRING },
+	{ "Zero Status", "zero", FIELD_STRING },
+	{ "Delete Status", "delete", FIELD_STRING },
+	{ 0 },
+};
+static const struct shape vaai_shape = {
+	"VaaiDevice", LAYOUT_RECORDS, "device", NULL, vaai_fields,
+};
+
+static const struct field extent_fields[] = {
+	{ "Volume Name", "label", FIELD_STRING },
+	{ "VMFS UUID", "uuid", FIELD_STRING },
+	{ "Extent Number", "number", FIELD_INTEGER },
+	{ "Device Name", "device", FIELD_STRING },
+	{ 0 },
+};
+static const struct shape extent_shape = {
+	"VmfsExtent", LAYOUT_TABLE, NULL, NULL, extent_fields,
 };
 
 static const struct parameter volume[] = {
@@ -122,8 +147,11 @@ const struct command commands_storage[] = {
 	{ "storage core adapter rescan",
 	  "Look for new LUNs, and attach what they hold",
 	  rescan, 0, NULL, NULL },
+	{ "storage core device vaai status get",
+	  "Show what the devices can do by themselves",
+	  device, 0, NULL, &vaai_shape },
 	{ "storage core device list",
-	  "List the devices that the last rescan has seen",
+	  "List the devices, attached or seen by a rescan",
 	  device, 0, NULL, &device_shape },
 	{ "storage filesystem list",
 	  "List the volumes that the host has",
@@ -137,6 +165,9 @@ const struct command commands_storage[] = {
 	{ "storage filesystem unmount",
 	  "Unmount a volume, and leave it unmounted",
 	  unmount, 0, NULL, NULL },
+	{ "storage vmfs extent list",
+	  "List the devices of each volume",
+	  NULL, 0, NULL, &extent_shape },
 	{ "storage vmfs host list",
 	  "List the hosts that have a volume mounted",
 	  volume, MSG_MEMBER_LIST, "members", &member_shape },
