@@ -6,30 +6,9 @@
 # shown.
 
 . "$(dirname "$0")/../lib/tap.sh"
-live=${BIN%/bin}/tests/unit/iscsi_live
-rig=$ROOT/tests/rigs/tgt.sh
+kind=tgt
 port=$((13310 + $$ % 40))
-[ -x "$live" ] || skip_all "$live is not built"
-
-at_exit "$rig" down "$T" "$port"
-
-live() { # NAME [VARIABLE=VALUE...]
-	local name=$1
-	shift
-	rm -f "$T/lun"
-	truncate -s 128M "$T/lun"
-	url=$(env "$@" "$rig" up "$T" "$port" "$T/lun" 2>"$T/why")
-	case $? in
-	0) ;;
-	77) skip_all "$(cat "$T/why")" ;;
-	*) fail "$name"; diag "$(cat "$T/why")"; return ;;
-	esac
-	ok "$name" env ISCSI_KIND=tgt "$@" ISCSI_URL="$url" \
-		ISCSI_HANG="$rig hang $T $port" ISCSI_THAW="$rig thaw $T $port" \
-		ISCSI_CUT="$rig cut $T $port" ISCSI_DOWN="$rig down $T $port" \
-		ISCSI_UP="$rig up $T $port $T/lun >/dev/null" "$live"
-	"$rig" down "$T" "$port"
-}
+. "$ROOT/tests/lib/live.sh"
 
 live "a tuned target" TGT_TUNED=1
 live "a target with its own defaults" TGT_TUNED=0

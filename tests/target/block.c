@@ -243,11 +243,13 @@ uint32_t run_compare_and_write(struct request *q)
 
 	if (!result && blocks > q->s->w->limit[LIMIT_CAW])
 		result = INVALID_FIELD;
-	if (result || !blocks)
+	if (result)
 		return result;
 	q->wanted_out = 2ull * len;
-	if (q->out_have < 2 * len)
+	if (q->out_have != q->wanted_out)
 		return INVALID_FIELD;
+	if (!blocks)
+		return 0;
 	uint8_t *now = malloc(len);
 	if (!now)
 		abort();
@@ -327,7 +329,7 @@ uint32_t run_write_same(struct request *q)
 	if (result)
 		return result;
 	q->wanted_out = has_no_data ? 0 : q->unit->block_size;
-	if (q->out_have < q->wanted_out)
+	if (q->out_have != q->wanted_out)
 		return INVALID_FIELD;
 	if (q->unit->is_full && !(q->cdb[1] & WS_UNMAP))
 		return NO_SPACE;

@@ -58,7 +58,8 @@ static uint64_t count_sessions(const struct world *w)
 	return n;
 }
 
-/* "89": how often that opcode came; "executed-89"; "sessions"; or a counter. */
+/* "89": how often that opcode came; "executed-89"; "sessions"; "held": commands that a
+   fault delays or has swallowed; or a counter. */
 bool stats_one(struct world *w, const char *name, uint64_t *ret_value)
 {
 	char *end;
@@ -71,6 +72,13 @@ bool stats_one(struct world *w, const char *name, uint64_t *ret_value)
 		}
 	if (strcmp(name, "sessions") == 0) {
 		*ret_value = count_sessions(w);
+		return true;
+	}
+	if (strcmp(name, "held") == 0) {
+		const struct request *q;
+		*ret_value = 0;
+		TAILQ_FOREACH(q, &w->held, held)
+		++*ret_value;
 		return true;
 	}
 	unsigned long opcode = strtoul(name + (is_executed ? 9 : 0), &end, 16);

@@ -36,7 +36,9 @@ static const char manual[] =
 	"usage: iscsi-target -p [ADDRESS:]PORT[:TPG]... [-t IQN] -l LUN=WHAT...\n"
 	"       iscsi-target --ctl SOCKET COMMAND...\n"
 	"A scripted iSCSI target for tests.\n\n"
-	"  -p, --portal [ADDRESS:]PORT[:TPG]  listens there (127.0.0.1, 1); repeat\n"
+	"  -p, --portal [ADDRESS:]PORT[:TPG]  listens there (127.0.0.1, 1); repeat.\n"
+	"                       PORT 0: any free one. \"portal ADDRESS:PORT,TPG\" is\n"
+	"                       printed for each, then \"ready\"\n"
 	"  -t, --target IQN     the LUNs that follow are of this target; repeat\n"
 	"  -l, --lun LUN=WHAT[,block=4096][,id=HEX]  WHAT: a file, or null:SIZE, which\n"
 	"                       reads zeros at no cost; repeat. A file in two targets\n"
@@ -73,7 +75,8 @@ static const char manual[] =
 	"    LUN: of the first target, or TARGET.LUN, counted from 0\n"
 	"  limit NAME N: transfer caw unmap unmap-ranges unmap-grain write-same\n"
 	"    copy-segments copy-bytes ndob wsnz\n"
-	"  stats; stats-reset; stat NAME: a counter, sessions, 89, executed-89 (hex)\n"
+	"  stats; stats-reset; stat NAME: a counter, sessions, held (commands that a\n"
+	"    fault delays), 89, executed-89 (opcodes in hex)\n"
 	"  quit\n\n"
 	"Example:\n"
 	"  iscsi-target -p 3300:1 -p 3301:2 -l 1=/tmp/lun -c /tmp/ctl &\n"
@@ -92,7 +95,7 @@ static void init(struct world *w)
 	};
 	static const uint64_t limit[LIMIT_COUNT] = {
 		[LIMIT_TRANSFER] = 65536,	[LIMIT_CAW] = 128,
-		[LIMIT_UNMAP] = 1u << 22,	[LIMIT_UNMAP_RANGES] = 32,
+		[LIMIT_UNMAP] = 1u << 20,	[LIMIT_UNMAP_RANGES] = 32,
 		[LIMIT_UNMAP_GRAIN] = 1,	[LIMIT_WRITE_SAME] = 1u << 22,
 		[LIMIT_COPY_SEGMENTS] = 8,	[LIMIT_COPY_BYTES] = 16u << 20,
 		[LIMIT_NDOB] = 1,
@@ -128,7 +131,7 @@ static bool add_portal(struct world *w, char *text)
 		address = first;
 		first = strsep(&text, ":");
 	}
-	if (!first || parse_u64(first, UINT16_MAX, &port) < 0 || !port ||
+	if (!first || parse_u64(first, UINT16_MAX, &port) < 0 ||
 	    (text && (parse_u64(text, UINT16_MAX, &tpg) < 0 || !tpg)))
 		return false;
 	(void)snprintf(p->address, sizeof(p->address), "%s", address);
@@ -257,14 +260,20 @@ static bool listen_on(struct world *w, struct portal *p)
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(p->port) };
 	struct epoll_event e = { .events = EPOLLIN, .data.ptr = p };
 	const int yes = 1;
+	socklen_t len = sizeof(a);
 
 	p->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	return inet_pton(AF_INET, p->address, &a.sin_addr) == 1 && p->listener >= 0 &&
-	       setsockopt(p->listener, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)) ==
-		       0 &&
-	       bind(p->listener, (struct sockaddr *)&a, sizeof(a)) == 0 &&
-	       listen(p->listener, 256) == 0 &&
-	       epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, p->listener, &e) == 0;
+	errno = EINVAL;
+	if (inet_pton(AF_INET, p->address, &a.sin_addr) != 1 || p->listener < 0 ||
+	    setsockopt(p->listener, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)) < 0 ||
+	    bind(p->listener, (struct sockaddr *)&a, sizeof(a)) < 0 ||
+	    listen(p->listener, 256) < 0 ||
+	    getsockname(p->listener, (struct sockaddr *)&a, &len) < 0 ||
+	    epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, p->listener, &e) < 0)
+		return false;
+	p->port = ntohs(a.sin_port);
+	(void)printf("portal %s:%u,%u\n", p->address, p->port, p->tpg);
+	return true;
 }
 
 static void accept_one(struct world *w, struct portal *p)

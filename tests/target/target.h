@@ -104,13 +104,6 @@ struct unit {
 	uint8_t pr_type; /* 0: none */
 	struct registrant *pr_holder; /* NULL with the types of all registrants */
 	bool pr_aptpl;
-
-	struct {
-		uint8_t list_id;
-		bool is_there, has_failed;
-		uint16_t segments;
-		uint32_t units; /* MiB moved */
-	} copy;
 };
 
 struct exported {
@@ -262,6 +255,11 @@ struct session {
 		uint16_t code[ATTENTIONS];
 	} attention[MAX_LUNS];
 	uint64_t commands;
+	struct { /* the last EXTENDED COPY */
+		uint8_t list_id;
+		bool is_there, has_failed;
+		uint16_t segments;
+	} copy;
 };
 
 struct counters {

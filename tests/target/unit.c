@@ -256,7 +256,6 @@ static uint32_t run_read_capacity16(struct request *q)
 	struct scsi_capacity16_pdu c = {
 		.last_lba = be64_of(u->blocks - 1),
 		.block_size = be32_of(u->block_size),
-		.exponents = u->block_size == 512 ? 3 : 0, /* 4 KiB underneath */
 		.thin = 0xc0,
 	};
 	be32 asked;
