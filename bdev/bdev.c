@@ -656,6 +656,11 @@ uint32_t bdev_events(struct bdev *bd)
 	return bd->ops->events ? bd->ops->events(bd) : 0;
 }
 
+uint32_t bdev_notices(struct bdev *bd)
+{
+	return bd->ops->notices ? bd->ops->notices(bd) : 0;
+}
+
 int bdev_nexus(struct bdev *bd, struct bdev_nexus *ret_nexus)
 {
 	return bd->ops->nexus ? bd->ops->nexus(bd, ret_nexus) : -EOPNOTSUPP;

@@ -123,6 +123,7 @@ struct bdev_ops {
 	int (*registrants)(struct bdev *bd, struct bdev_registrant *ret,
 			   unsigned int max);
 	uint32_t (*events)(struct bdev *bd);
+	uint32_t (*notices)(struct bdev *bd); /* NULL: it tells nothing */
 	int (*nexus)(struct bdev *bd, struct bdev_nexus *ret_nexus);
 	int (*reinstate)(struct bdev *bd, const struct bdev_nexus *victim,
 			 uint64_t deadline);
@@ -206,6 +207,17 @@ int bdev_caw(struct bdev *bd, const void *expected, const void *wanted, uint32_t
 	     uint64_t offset, uint64_t deadline) __attribute__((warn_unused_result));
 /* Looks how large it is by now: it may have grown since it was opened. Blocks. */
 int bdev_rescan(struct bdev *bd) __attribute__((warn_unused_result));
+/* What a device tells of itself, unasked. */
+enum bdev_notice {
+	BDEV_NOTICE_CAPACITY = 1u << 0,	 /* it has another size: bdev_rescan() */
+	BDEV_NOTICE_LUNS = 1u << 1,	 /* its target has other units than before */
+	/* it may be another one: I/O waits till it is seen */
+	BDEV_NOTICE_IDENTITY = 1u << 2,
+	BDEV_NOTICE_SPACE_LOW = 1u << 3, /* thin: little is left */
+	BDEV_NOTICE_SPACE_OUT = 1u << 4, /* thin: a write has ended with -ENOSPC */
+};
+/* enum bdev_notice: what it has told since the last call. Never blocks. */
+uint32_t bdev_notices(struct bdev *bd);
 int bdev_reserve(struct bdev *bd, bool is_wanted) __attribute__((warn_unused_result));
 int bdev_liveness(struct bdev *bd, uint64_t offset, bool is_wanted)
 	__attribute__((warn_unused_result));

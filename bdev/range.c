@@ -117,6 +117,11 @@ static uint32_t range_events(struct bdev *bd)
 	return bdev_events(((struct range_bdev *)bd)->below);
 }
 
+static uint32_t range_notices(struct bdev *bd)
+{
+	return bdev_notices(((struct range_bdev *)bd)->below);
+}
+
 static int range_nexus(struct bdev *bd, struct bdev_nexus *ret_nexus)
 {
 	return bdev_nexus(((struct range_bdev *)bd)->below, ret_nexus);
@@ -164,6 +169,7 @@ static const struct bdev_ops range_ops = {
 	.pr_read = range_pr_read,
 	.registrants = range_registrants,
 	.events = range_events,
+	.notices = range_notices,
 	.nexus = range_nexus,
 	.reinstate = range_reinstate,
 	.reset = range_reset,

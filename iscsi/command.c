@@ -7,7 +7,8 @@
  *   UNKNOWN     READ, WRITE, FLUSH, ZERO, UNMAP: sent again when the old one cannot
  *               execute any more (it was aborted, or a new session has replaced the old
  *               one); COMPARE AND WRITE, RESERVE: goes up as -ETIMEDOUT
- *   BUSY, not ready, TASK SET FULL: sent again after 20 ms * 2^n (n <= 6)
+ *   BUSY, not ready, TASK SET FULL: sent again after 20 ms * 2^n (n <= 6); the first and
+ *               the last make the queue less deep (depth.h)
  *   conflict    with a reservation key of ours: READ KEYS tells whether we are fenced
  *               (reserve.c). After a proved COMPARE AND WRITE, without a key: -ESTALE, it
  *               takes one to write here. Else somebody has the unit for a moment
@@ -29,6 +30,7 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -137,12 +139,17 @@ static void fail(struct command *c, int error, const char *what)
 	struct scsi_sense s = scsi_sense_parse(c->task.sense, c->task.sense_len);
 
 	if (c->io && !(c->io->op == BDEV_CAW && error == -EOPNOTSUPP)) {
+		char place[40] = "";
+		uint64_t lba;
+		if (scsi_sense_lba(c->task.sense, c->task.sense_len, &lba))
+			(void)snprintf(place, sizeof(place), " at LBA %llu",
+				       (unsigned long long)lba);
 		report(lun->bd.reporter, REPORT_ERROR,
-		       "%s: %s of %llu bytes at %llu failed: %s "
+		       "%s: %s of %llu bytes at %llu failed: %s%s "
 		       "(status %02x, %02x/%02x/%02x)",
 		       lun->url.text, name_of(c), (unsigned long long)c->io->len,
-		       (unsigned long long)c->io->offset, what, c->task.status, s.key,
-		       s.asc, s.ascq);
+		       (unsigned long long)c->io->offset, what, place, c->task.status,
+		       s.key, s.asc, s.ascq);
 	}
 	lun_command_end(c, error);
 }
@@ -169,9 +176,7 @@ static void note_attention(struct command *c, struct scsi_sense s)
 		atomic_fetch_add(&lun->events, 1);
 	if (is_reset && lun->is_reserved)
 		lun->is_reserve_lost = true;
-	if (s.asc != 0x29)
-		report(lun->bd.reporter, REPORT_INFO, "%s: unit attention %02x/%02x",
-		       lun->url.text, s.asc, s.ascq);
+	lun_attention(lun, s);
 }
 
 static void again_attention(struct command *c)
@@ -219,6 +224,7 @@ static void good(struct command *c)
 
 	lun->is_complaining = false;
 	c->delays = c->attentions = 0;
+	depth_good(&lun->depth);
 	if (!c->io) {
 		lun->is_reserved |= c->task.cdb[0] == SCSI_RESERVE6;
 		lun_command_end(c, 0);
@@ -226,6 +232,8 @@ static void good(struct command *c)
 	}
 	if (c->io->op == BDEV_CAW)
 		lun->is_caw_proved = true;
+	if (c->task.is_write)
+		lun_has_space(lun);
 	if (lun_request_goes_on(c))
 		again(c, 0);
 	else
@@ -251,10 +259,15 @@ static void refused(struct command *c, struct scsi_sense s, int error)
 	} else if (error == -EOPNOTSUPP && c->io) {
 		error = -EIO;
 	}
-	if (error == -ENODEV && c->io)
-		fail(c, error, "the LUN is gone");
-	else
+	if (error == -ENODEV && c->io) {
+		lun_pdl(lun, c);
+		lun_command_end(c, error);
+	} else if (error == -ENOSPC && c->io) {
+		lun_out_of_space(lun);
+		lun_command_end(c, error);
+	} else {
 		fail(c, error, scsi_sense_text(s));
+	}
 }
 
 static void status(struct command *c)
@@ -275,6 +288,8 @@ static void status(struct command *c)
 			lun_command_end(c, -ETIMEDOUT);
 			return;
 		}
+		if (!s.key)
+			depth_full(&c->lun->depth, c->round, c->lun->busy);
 		again_later(c, error, DELAY_MIN_NS, DELAYS_MAX);
 		return;
 	case SCSI_CONFLICT:
@@ -296,6 +311,7 @@ void lun_task_done(struct iscsi_task *task)
 	struct command *c = (struct command *)task;
 
 	c->is_busy = false;
+	c->lun->busy--;
 	switch (task->fate) {
 	case ISCSI_GOOD:
 		good(c);

@@ -8,8 +8,8 @@
  * Invariants:
  * 1. submit() only appends under the mutex and rings; all else happens in one task, so
  *    the commands, their queues and the session need no lock.
- * 2. Every io is done() exactly once, by its deadline, or 30 s after submit() if it
- *    has none.
+ * 2. Every io is done() exactly once, by its deadline. One that has none has 30 s of a
+ *    unit that is there; it waits for one that is not (condition.c).
  * 3. No I/O goes to a session that has not passed the check of probe.c: unit
  *    attentions seen, the same disk as before.
  * 4. Each device has its own ISID for its whole life, so that a new session replaces
@@ -77,11 +77,13 @@ static int wait_for_end(struct lun *lun, uint64_t deadline)
 static int wait_until_up(struct lun *lun, uint64_t deadline)
 {
 	mutex_lock(&lun->m);
-	while (!lun->is_up && !atomic_load(&lun->is_gone) && clock_now() < deadline)
+	while (!lun->is_up && !atomic_load(&lun->is_gone) &&
+	       !atomic_load(&lun->is_pdl) && clock_now() < deadline)
 		(void)!cond_wait_until(&lun->c, &lun->m, deadline);
 	bool is_up = lun->is_up;
 	mutex_unlock(&lun->m);
-	return atomic_load(&lun->is_gone)     ? -ENODEV
+	bool is_gone = atomic_load(&lun->is_gone) || atomic_load(&lun->is_pdl);
+	return is_gone			      ? -ENODEV
 	       : atomic_load(&lun->is_fenced) ? -ESTALE
 	       : is_up			      ? 0
 					      : -ETIMEDOUT;
@@ -374,12 +376,14 @@ static bool start(struct lun *lun, struct iscsi_session *s, struct command *c)
 	t->attempt_ns = lun->command_ns;
 	t->deadline = c->is_awaited ? NO_DEADLINE : c->deadline;
 	t->done = lun_task_done;
-	if (!t->is_urgent && iscsi_session_busy(s) >= NORMAL_TASKS)
+	if (!t->is_urgent && lun->busy >= lun->depth.now)
 		return false;
+	c->round = lun->depth.round;
 	if (!iscsi_session_start(s, t))
 		return false;
 	TAILQ_REMOVE(&lun->queue, c, link);
 	c->is_busy = true;
+	lun->busy++;
 	return true;
 }
 
@@ -387,7 +391,7 @@ static uint64_t owner_pump(struct iscsi_owner *o, struct iscsi_session *s, uint6
 {
 	struct lun *lun = lun_of_owner(o);
 	bool is_cut = take_work(lun);
-	uint64_t at = wake_delayed(lun, now);
+	uint64_t at = min_u64(wake_delayed(lun, now), lun_condition_tick(lun, s, now));
 	struct command *c, *next;
 	bool has_room = s != NULL;
 
@@ -395,6 +399,8 @@ static uint64_t owner_pump(struct iscsi_owner *o, struct iscsi_session *s, uint6
 		lun_end_waiting(lun, lun->is_gone ? -ENODEV : -ESTALE);
 	for (c = TAILQ_FIRST(&lun->queue); c; c = next) {
 		next = TAILQ_NEXT(c, link);
+		if (c->deadline <= now && lun_may_outlast(lun, c))
+			continue;
 		if (c->deadline <= now) {
 			TAILQ_REMOVE(&lun->queue, c, link);
 			lun_time_over(c);
@@ -450,6 +456,7 @@ static const struct bdev_ops lun_ops = {
 	.pr_read = lun_pr_read,
 	.registrants = lun_registrants,
 	.events = lun_events,
+	.notices = lun_notices,
 	.nexus = lun_nexus,
 	.reinstate = lun_reinstate,
 	.reset = lun_reset,
@@ -500,6 +507,7 @@ static struct lun *lun_new(const struct iscsi_url *url, uint32_t flags,
 				  options->command_timeout_ms);
 	lun->command_ns =
 		iscsi_setting_ns(&lun->params.settings, ISCSI_COMMAND_TIMEOUT);
+	depth_init(&lun->depth, &lun->params.settings);
 	iscsi_initiator_isid(options ? options->isid : NULL, lun->params.isid);
 	return lun;
 }

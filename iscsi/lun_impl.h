@@ -11,6 +11,7 @@
 
 #include "base/env.h"
 #include "bdev/bdev.h"
+#include "iscsi/depth.h"
 #include "iscsi/initiator.h"
 #include "iscsi/limits.h"
 #include "iscsi/lun.h"
@@ -26,7 +27,6 @@
 #define ZEROS_PIECES (MAX_CHUNK / ZEROS_SIZE)
 #define VPD_SIZE 1024u
 #define KEYS_ASKED 512u /* reservation keys looked at when a conflict is explained */
-#define NORMAL_TASKS (ISCSI_MAX_TASKS - 16u) /* the rest is for what is urgent */
 
 enum step { STEP_MAIN, STEP_FLUSH };
 
@@ -47,6 +47,7 @@ struct command {
 	uint64_t not_before;	/* ns; 0: at once */
 	int last_error;		/* why it has not ended yet */
 	uint32_t attentions, delays;
+	uint32_t round; /* of the queue depth, when it was sent */
 	enum step step;
 	uint64_t pos, chunk; /* bytes of the I/O that are done, that are under way */
 	uint8_t list[24];    /* UNMAP */
@@ -99,6 +100,7 @@ struct lun {
 	uint16_t tpgt;	 /* of the portal, told at login */
 
 	atomic_uint events; /* new sessions, resets, changed reservations */
+	atomic_uint notices; /* enum bdev_notice */
 
 	/* The transport's task alone. */
 	struct command_list queue, delayed, spare;
@@ -108,6 +110,12 @@ struct lun {
 	bool is_complaining; /* a failure was reported, nothing has worked since */
 	atomic_bool is_caw_proved; /* a COMPARE AND WRITE was executed or miscompared */
 	bool is_reserved, is_reserve_lost;
+	uint32_t busy;	     /* commands with the session */
+	struct depth depth;  /* commands at once, but for what is urgent */
+	atomic_bool is_pdl;  /* condition.c, the four: it has said that it is no more */
+	uint64_t pdl_check_at;
+	bool is_full;		  /* thin, and out of space */
+	bool is_apd, is_apd_over; /* nobody has answered for long, for too long */
 	uint64_t down_since;
 	char down_why[256];
 	atomic_bool is_fenced; /* reserve.c */
@@ -149,6 +157,21 @@ bool lun_is_unguarded(const struct command *c);
 void lun_time_over(struct command *c);
 /* Ends all that wait: with this error. */
 void lun_end_waiting(struct lun *lun, int error);
+
+/* condition.c; all but notices in the transport's task */
+uint32_t lun_notices(struct bdev *bd);
+/* A unit attention: reports it, and does what it asks for. */
+void lun_attention(struct lun *lun, struct scsi_sense s);
+void lun_out_of_space(struct lun *lun);
+void lun_has_space(struct lun *lun);
+/* The unit has said, to this command, that it is no more. */
+void lun_pdl(struct lun *lun, const struct command *c);
+/* The deadline of this I/O is over, but it is not its own: it waits for a path. */
+bool lun_may_outlast(const struct lun *lun, const struct command *c);
+/* What is due; returns when it wants to be called again, ns. */
+uint64_t lun_condition_tick(struct lun *lun, bool has_session, uint64_t now);
+/* It is in service again. */
+void lun_condition_back(struct lun *lun);
 
 /* request.c */
 /* Fills the task for the next part of the command's I/O. 0, or what to end it with. */

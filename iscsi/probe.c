@@ -320,6 +320,7 @@ static void send_check(struct lun *lun, void (*ended)(struct command *c, int err
 static void back_in_service(struct lun *lun)
 {
 	lun_set_ready(lun, true);
+	lun_condition_back(lun);
 	if (!lun->is_lost)
 		return;
 	lun->is_lost = false;
@@ -369,7 +370,11 @@ static void check_ready_ended(struct command *c, int error)
 {
 	struct lun *lun = c->lun;
 
-	(void)error; /* whatever it is, I/O will meet it too */
+	if (error == -ENODEV) {
+		lun_pdl(lun, c);
+		return;
+	}
+	/* Whatever else it is, I/O will meet it too. */
 	scsi_cdb_inquiry(c->task.cdb, 0x83, sizeof(lun->check_page));
 	c->iov = (struct iovec){ lun->check_page, sizeof(lun->check_page) };
 	send_check(lun, check_name_ended);

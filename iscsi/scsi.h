@@ -176,6 +176,8 @@ struct scsi_sense {
 
 /* Fixed and descriptor format (SPC-4 4.5); zeros if it is neither. */
 struct scsi_sense scsi_sense_parse(const uint8_t *sense, uint32_t len);
+/* The block that it is about, if it tells one. */
+bool scsi_sense_lba(const uint8_t *sense, uint32_t len, uint64_t *ret_lba);
 /* "medium error" and the like for a sense key. */
 const char *scsi_sense_text(struct scsi_sense sense);
 

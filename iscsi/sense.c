@@ -5,6 +5,7 @@
  * codes).
  */
 #include <errno.h>
+#include <string.h>
 
 #include "base/align.h"
 #include "iscsi/scsi.h"
@@ -31,6 +32,29 @@ struct scsi_sense scsi_sense_parse(const uint8_t *sense, uint32_t len)
 		s = (struct scsi_sense){ sense[2] & 0xf, len > 12 ? sense[12] : 0,
 					 len > 13 ? sense[13] : 0 };
 	return s;
+}
+
+bool scsi_sense_lba(const uint8_t *sense, uint32_t len, uint64_t *ret_lba)
+{
+	be32 fixed;
+	be64 wide;
+
+	if (len >= 8 && (sense[0] & 0xfe) == 0xf0) { /* bit 7: the field is valid */
+		memcpy(fixed.b, sense + 3, sizeof(fixed.b));
+		*ret_lba = be32_get(fixed);
+		return true;
+	}
+	if (len < 8 || (sense[0] & 0x7e) != 0x72)
+		return false;
+	/* Descriptors: type, length, then for type 0 a byte with "valid" in bit 7. */
+	for (uint32_t at = 8; at + 12 <= len; at += 2u + sense[at + 1]) {
+		if (sense[at] != 0 || sense[at + 1] != 10 || !(sense[at + 2] & 0x80))
+			continue;
+		memcpy(wide.b, sense + at + 4, sizeof(wide.b));
+		*ret_lba = be64_get(wide);
+		return true;
+	}
+	return false;
 }
 
 const char *scsi_sense_text(struct scsi_sense sense)
@@ -74,7 +98,8 @@ static enum scsi_verdict judge_sense(struct scsi_sense s, int *ret_error)
 		*ret_error = -EBUSY;
 		return SCSI_LATER;
 	case KEY_HARDWARE:
-		if (s.asc == 0x3e || s.asc == 0x4c) /* the unit has failed for good */
+		/* The unit has failed for good; VMware takes these for PDL. */
+		if (s.asc == 0x4c || (s.asc == 0x3e && (s.ascq == 1 || s.ascq == 3)))
 			*ret_error = -ENODEV;
 		return SCSI_FAILED;
 	case KEY_ILLEGAL:

@@ -412,6 +412,10 @@ static bool answer_command(struct link *l, uint8_t status, uint32_t sense, uint3
 
 	fixed[14] = (uint8_t)(sense >> 8);
 	fixed[15] = (uint8_t)sense;
+	if (sense >> 16 == 3) { /* a medium error tells its block */
+		fixed[2] |= 0x80;
+		memcpy(fixed + 5, l->head.c.cdb + 6, 4);
+	}
 	if (!(l->head.c.flags & ISCSI_CMD_READ) || status)
 		return send_pdu(l, &h, fixed, status == 2 ? sizeof(fixed) : 0, true);
 	len = (uint32_t)min_u64(len, expected);

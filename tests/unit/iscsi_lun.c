@@ -375,11 +375,9 @@ static void what_the_unit_refuses_is_an_error_of_its_kind(void **state)
 		int error;
 		const char *part;
 	} cases[] = {
-		{ 0x031100, -EIO, "medium error (status 02, 03/11/00)" },
-		{ 0x072707, -ENOSPC, "data protect (status 02, 07/27/07)" },
+		{ 0x031100, -EIO, "medium error at LBA 7 (status 02, 03/11/00)" },
 		{ 0x072700, -EROFS, "data protect (status 02, 07/27/00)" },
-		{ 0x052500, -ENODEV, "the LUN is gone (status 02, 05/25/00)" },
-		{ 0x044c00, -ENODEV, "the LUN is gone (status 02, 04/4c/00)" },
+		{ 0x043e02, -EIO, "hardware error (status 02, 04/3e/02)" },
 		{ 0x052400, -EIO, "illegal request (status 02, 05/24/00)" },
 	};
 	struct lab lab;
@@ -397,6 +395,7 @@ static void what_the_unit_refuses_is_an_error_of_its_kind(void **state)
 			collect_has(&lab.told, "write of 512 bytes at 3584 failed: "));
 		assert_true(collect_has(&lab.told, cases[i].part));
 		assert_int_equal(collect_count(&lab.told, REPORT_ERROR), 1);
+		assert_int_equal(target_seen(lab.t, SCSI_WRITE16), i + 1); /* once */
 	}
 	assert_int_equal(bdev_write(lab.bd, lab.b, BLOCK, 7 * BLOCK), 0);
 	lab_close(&lab);

@@ -207,6 +207,33 @@ static void sense_data_become_verdicts(void **state)
 	assert_int_equal(scsi_sense_parse((const uint8_t *)"\x70\0\6", 3).asc, 0);
 }
 
+/* Fixed and descriptor format, cut short anywhere, valid or not. */
+static void sense_data_tell_the_block(void **state)
+{
+	static const uint8_t fixed[18] = { 0xf0, 0, 3, 0x12, 0x34, 0x56, 0x78, 10 };
+	static const uint8_t described[24] = {
+		0x72, 3, 0x11, 0, 0, 0, 0, 16, 2, 2,	0,    0,
+		0,    10, 0x80, 0, 0, 0, 0, 1, 2, 3,	4,    5,
+	};
+	uint8_t copy[24];
+	uint64_t lba = 0;
+	(void)state;
+
+	assert_true(scsi_sense_lba(fixed, sizeof(fixed), &lba));
+	assert_true(lba == 0x12345678);
+	assert_false(scsi_sense_lba(fixed, 7, &lba));
+	memcpy(copy, fixed, sizeof(fixed));
+	copy[0] = 0x70;
+	assert_false(scsi_sense_lba(copy, sizeof(fixed), &lba));
+	assert_true(scsi_sense_lba(described, sizeof(described), &lba));
+	assert_true(lba == 0x102030405);
+	for (uint32_t len = 0; len < sizeof(described); len++)
+		assert_false(scsi_sense_lba(described, len, &lba));
+	memcpy(copy, described, sizeof(copy));
+	copy[14] = 0;
+	assert_false(scsi_sense_lba(copy, sizeof(copy), &lba));
+}
+
 static void command_blocks_are_as_the_standards_say(void **state)
 {
 	static const uint8_t write16[16] = { 0x8a, 8, 1, 2, 3, 4, 5, 6,
@@ -343,6 +370,7 @@ int main(void)
 		cmocka_unit_test(a_path_follows_the_last_colon_slash),
 		cmocka_unit_test(the_best_name_of_a_unit_is_its_long_naa),
 		cmocka_unit_test(sense_data_become_verdicts),
+		cmocka_unit_test(sense_data_tell_the_block),
 		cmocka_unit_test(command_blocks_are_as_the_standards_say),
 		cmocka_unit_test(chap_digests_are_right),
 		cmocka_unit_test(an_isid_is_kept_or_new),
