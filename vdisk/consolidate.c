@@ -101,9 +101,14 @@ int vdisk_merge(struct vmfs_volume *vol, const char *top, const char *bottom,
 	int rc = vdisk_open(vol, bottom, &how, &below, ret_holder);
 	if (rc < 0)
 		return rc;
+	const char *deletable = descriptor_get(below->desc, "ddb.deletable");
+	if (deletable && !strcmp(deletable, "false"))
+		rc = report_error(r, -EBUSY, "%s: has linked clones (ddb.deletable is"
+				  " \"false\") and may not change", bottom);
 	atomic_store(&below->needs_cid, false); /* it keeps its own */
 	how.flags = VDISK_READ_LOCKED;
-	rc = vdisk_open_above(vol, top, bottom, &how, &above, ret_holder);
+	if (rc == 0)
+		rc = vdisk_open_above(vol, top, bottom, &how, &above, ret_holder);
 	if (rc == 0)
 		rc = check_pair(above, below, r);
 	if (rc == 0)

@@ -7,6 +7,9 @@
  * so its CID is that of what it holds. A crash before 2 leaves a delta file without a
  * descriptor, as an interrupted creation does (create.c).
  *
+ * Before either, a parent in another folder is marked (ddb.deletable): its own VM cannot
+ * know of the child, and vdisk_merge() leaves it alone.
+ *
  * A child begins with its parent's CID: it holds the same. It draws its own when it is
  * written to.
  */
@@ -103,6 +106,17 @@ static int make_files(struct vmfs_volume *vol, const char *child, const char *pa
 	return rc ? rc : err;
 }
 
+/* The disk of another folder is a linked clone's from now on: it may not change. */
+static int mark_cloned(struct vdisk *parent, const char *child, struct reporter *r)
+{
+	const char *old = descriptor_get(parent->desc, "ddb.deletable");
+	if (hint_of(child, parent->path) != parent->path || (old && !strcmp(old, "false")))
+		return 0;
+	int rc = descriptor_set(parent->desc, "ddb.deletable", "false");
+	return rc ? rc : vdisk_descriptor_publish(parent->vol, parent->path,
+						  parent->desc, r);
+}
+
 static int make_child(struct vdisk *parent, const char *child,
 		      const struct vdisk_snapshot_options *options)
 {
@@ -123,6 +137,8 @@ static int make_child(struct vdisk *parent, const char *child,
 	if (rc == 0)
 		rc = write_text(parent, format, hint_of(child, parent->path), file,
 				&desc);
+	if (rc == 0)
+		rc = mark_cloned(parent, child, r);
 	if (rc == 0)
 		rc = make_files(parent->vol, child, path, format, desc, r);
 	descriptor_free(desc);
