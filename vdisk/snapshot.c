@@ -110,7 +110,8 @@ static int make_files(struct vmfs_volume *vol, const char *child, const char *pa
 static int mark_cloned(struct vdisk *parent, const char *child, struct reporter *r)
 {
 	const char *old = descriptor_get(parent->desc, "ddb.deletable");
-	if (hint_of(child, parent->path) != parent->path || (old && !strcmp(old, "false")))
+	bool is_marked = old && !strcmp(old, "false");
+	if (hint_of(child, parent->path) != parent->path || is_marked)
 		return 0;
 	int rc = descriptor_set(parent->desc, "ddb.deletable", "false");
 	return rc ? rc : vdisk_descriptor_publish(parent->vol, parent->path,

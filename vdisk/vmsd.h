@@ -17,7 +17,8 @@
 struct vmsd {
 	struct settings *settings;
 	unsigned int count;
-	uint32_t uid[VMSD_SNAPSHOTS_MAX], parent[VMSD_SNAPSHOTS_MAX]; /* as settings say */
+	/* As settings say: */
+	uint32_t uid[VMSD_SNAPSHOTS_MAX], parent[VMSD_SNAPSHOTS_MAX];
 };
 
 /* A snapshot; strings are valid until the next change. */

@@ -11,7 +11,7 @@
  *		new snapshot of the old leaves, the current one
  *   crash	before 2: children that nobody names; before 3: a longer chain and no
  *		snapshot, which the next consolidation shortens
- * revert	1. a child of each of the snapshot's disks  2. .vmx  3. .vmsd: it is current
+ * revert	1. a child of each of the snapshot's disks  2. .vmx  3. .vmsd: current
  *		4. the old leaves are removed
  *   crash	before 2: as above; before 3: the VM is at the snapshot, and the list says
  *		that it is elsewhere; doing it again puts that right; before 4: disks that
@@ -31,7 +31,6 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -665,8 +664,8 @@ static int find_snapshot(struct vm *vm, uint32_t uid, unsigned int *ret_i)
 {
 	int i = vmsd_find(&vm->vmsd, uid);
 	if (i < 0)
-		return report_error(vm->r, -ENOENT, "%s: has no snapshot with id %" PRIu32,
-				    vm->o->vmx, uid);
+		return report_error(vm->r, -ENOENT, "%s: has no snapshot with id %u",
+				    vm->o->vmx, (unsigned int)uid);
 	*ret_i = (unsigned int)i;
 	return 0;
 }

@@ -21,6 +21,7 @@
 #include "vmkernel/adapter/adapter.h"
 #include "vmkernel/inventory.h"
 #include "vmkernel/snapshot.h"
+#include "vmkernel/vm_snapshot.h"
 #include "vmkernel/msg/sock.h"
 #include "vmkernel/msg/where.h"
 
@@ -184,8 +185,9 @@ static void vm_unregister(const struct request *rq)
 	struct vm *vm = vm_of(rq);
 	if (!vm)
 		return;
-	if (vm->state != VM_OFF) {
-		reply_error(rq, -EBUSY, "VM %u is not powered off", vm->id);
+	if (vm->state != VM_OFF || vm->is_busy) {
+		reply_error(rq, -EBUSY, "VM %u is not powered off, or its snapshots are"
+			    " worked on", vm->id);
 		return;
 	}
 	inventory_remove(vm);
@@ -471,6 +473,13 @@ static void vm_request(const struct request *rq, enum msg_type type)
 		reply_ok(rq, json_pack("{s:s}", "state", vm_state_text(vm->state)));
 }
 
+static void vm_snapshots(const struct request *rq, enum msg_type type)
+{
+	struct vm *vm = vm_of(rq);
+	if (vm)
+		vm_snapshot_request(vm, rq->who, type, rq->body);
+}
+
 static void dispatch(const struct request *rq, enum msg_type type)
 {
 	switch (type) {
@@ -506,6 +515,12 @@ static void dispatch(const struct request *rq, enum msg_type type)
 	case MSG_SNAPSHOT_MOUNT:
 	case MSG_SNAPSHOT_RESIGN:
 		snapshot_request(rq->host, rq->who, type, text_of(rq, "name"));
+		break;
+	case MSG_VM_SNAPSHOT_LIST:
+	case MSG_VM_SNAPSHOT_CREATE:
+	case MSG_VM_SNAPSHOT_REVERT:
+	case MSG_VM_SNAPSHOT_REMOVE:
+		vm_snapshots(rq, type);
 		break;
 	case MSG_VM_STATE:
 	case MSG_VM_POWER_ON:

@@ -370,7 +370,7 @@ static int open_channel(struct vm *vm, int sock)
 
 /* ---- power ---- */
 
-static struct datastore *find_datastore(struct vm *vm)
+struct datastore *vm_datastore(const struct vm *vm)
 {
 	struct datastore *ds;
 	TAILQ_FOREACH(ds, &vm->host->datastores, link) {
@@ -388,7 +388,11 @@ void vm_power_on(struct vm *vm, struct requester who)
 							   "is being powered off");
 		return;
 	}
-	struct datastore *ds = find_datastore(vm);
+	if (vm->is_busy) {
+		refuse(vm, who, "a snapshot of it is being made or removed");
+		return;
+	}
+	struct datastore *ds = vm_datastore(vm);
 	if (!ds || ds->is_lost || vm->host->is_stopping) {
 		refuse(vm, who, !ds ? "its datastore is not attached" :
 				ds->is_lost ? "its datastore is lost" :
@@ -478,7 +482,7 @@ void vm_adopt(struct vm *vm)
 	int sock = vm_connect(vm);
 	if (sock < 0)
 		return; /* nobody is there */
-	vm->ds = find_datastore(vm);
+	vm->ds = vm_datastore(vm);
 	vm->state = VM_STARTING;
 	vm->is_adopted = true;
 	tell_log(vm, REPORT_INFO, "an earlier vmkernel left it running");

@@ -39,6 +39,7 @@ struct vm {
 	struct uuid ds_uuid;
 	char *path;			/* of the .vmx file in its volume */
 	enum vm_state state;
+	bool is_busy;			/* off, and its disks are worked on: stays off */
 
 	/* From here on: while it is not OFF. */
 	struct datastore *ds;
@@ -66,6 +67,8 @@ const char *vm_run_path(const struct vm *vm, const char *name, char *buf);
 /* The uid that the VM runs as. */
 uid_t vm_uid(const struct vm *vm);
 const char *vm_state_text(enum vm_state state);
+/* The datastore that its files are on; NULL: it is not attached. */
+struct datastore *vm_datastore(const struct vm *vm);
 
 /* Each answers the requester now or later. */
 void vm_power_on(struct vm *vm, struct requester who);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/align.h"
 #include "base/parse.h"
@@ -121,6 +122,117 @@ static int power_state(const struct client *c, int argc, char **argv)
 	return 0;
 }
 
+/* ---- snapshots ---- */
+
+static int snapshot_create(const struct client *c, int argc, char **argv)
+{
+	json_t *body;
+	int rc = id_body(argv[0], &body);
+	if (rc)
+		return rc;
+	(void)json_object_set_new(body, "name", json_string(argv[1]));
+	(void)json_object_set_new(body, "description",
+				  json_string(argc > 2 ? argv[2] : ""));
+	rc = client_do(c, MSG_VM_SNAPSHOT_CREATE, body);
+	if (rc == 0)
+		(void)printf("Create Snapshot:\n");
+	return rc;
+}
+
+/* As ESXi prints it, its spelling too: one under parent, and what hangs off it. */
+static void print_tree(const json_t *all, json_int_t parent, unsigned int depth)
+{
+	for (size_t i = 0; i < json_array_size(all); i++) {
+		const json_t *s = json_array_get(all, i);
+		json_int_t id = json_integer_value(json_object_get(s, "id"));
+		json_int_t at = json_integer_value(json_object_get(s, "created_us"));
+		time_t created = (time_t)(at / 1000000);
+		struct tm tm;
+		char when[64] = "", dashes[64];
+		if (json_integer_value(json_object_get(s, "parent")) != parent)
+			continue;
+		(void)memset(dashes, '-', sizeof(dashes) - 1);
+		dashes[sizeof(dashes) - 1] = '\0';
+		if (at && gmtime_r(&created, &tm))
+			(void)strftime(when, sizeof(when), "%m/%d/%Y %H:%M:%S", &tm);
+		int in = 2 * (int)depth;
+		(void)printf("%.*s|-%s\n", in, dashes, depth ? "CHILD" : "ROOT");
+		in += 2;
+		(void)printf("%.*sSnapshot Name        : %s\n", in, dashes,
+			     client_text(s, "name"));
+		(void)printf("%.*sSnapshot Id        : %lld\n", in, dashes,
+			     (long long)id);
+		(void)printf("%.*sSnapshot Desciption  : %s\n", in, dashes,
+			     client_text(s, "description"));
+		(void)printf("%.*sSnapshot Created On  : %s\n", in, dashes, when);
+		(void)printf("%.*sSnapshot State       : powered off\n", in, dashes);
+		if (depth < 512)
+			print_tree(all, id, depth + 1);
+	}
+}
+
+static int snapshot_get(const struct client *c, int argc, char **argv)
+{
+	json_t *body, *reply;
+	(void)argc;
+	int rc = id_body(argv[0], &body);
+	if (rc == 0)
+		rc = client_ask(c, MSG_VM_SNAPSHOT_LIST, body, &reply);
+	if (rc)
+		return rc;
+	(void)printf("Get Snapshot:\n");
+	print_tree(json_object_get(reply, "snapshots"), 0, 0);
+	if (json_is_true(json_object_get(reply, "needs_consolidation")))
+		(void)printf("Consolidation was interrupted: vmsvc/snapshot.removeall"
+			     " ends it\n");
+	json_decref(reply);
+	return 0;
+}
+
+static int snapshot_do(const struct client *c, char **argv, enum msg_type type,
+		       const char *snapshot, const char *said)
+{
+	json_t *body;
+	uint64_t uid = 0;
+	int rc = id_body(argv[0], &body);
+	if (rc)
+		return rc;
+	if (snapshot && (parse_u64(snapshot, INT32_MAX, &uid) < 0 || !uid)) {
+		(void)fprintf(stderr, PROGRAM ": %s: not a snapshot id\n", snapshot);
+		json_decref(body);
+		return 1;
+	}
+	(void)json_object_set_new(body, "snapshot", json_integer((json_int_t)uid));
+	rc = client_do(c, type, body);
+	if (rc == 0)
+		(void)printf("%s\n", said);
+	return rc;
+}
+
+/* The third argument (suppressPowerOn) is ESXi's: here it never powers on. */
+static int snapshot_revert(const struct client *c, int argc, char **argv)
+{
+	(void)argc;
+	return snapshot_do(c, argv, MSG_VM_SNAPSHOT_REVERT, argv[1], "Revert Snapshot:");
+}
+
+static int snapshot_remove(const struct client *c, int argc, char **argv)
+{
+	if (argc > 2 && strcmp(argv[2], "0") != 0 && strcmp(argv[2], "false") != 0) {
+		(void)fprintf(stderr, PROGRAM ": a snapshot is removed without its"
+			      " children: each by its own id, or all\n");
+		return 1;
+	}
+	return snapshot_do(c, argv, MSG_VM_SNAPSHOT_REMOVE, argv[1], "Remove Snapshot:");
+}
+
+static int snapshot_removeall(const struct client *c, int argc, char **argv)
+{
+	(void)argc;
+	return snapshot_do(c, argv, MSG_VM_SNAPSHOT_REMOVE, NULL,
+			   "Remove All Snapshots:");
+}
+
 static long long number(const json_t *object, const char *key)
 {
 	return (long long)json_integer_value(json_object_get(object, key));
@@ -168,6 +280,14 @@ static const struct command {
 	{ "vmsvc/power.reset", 1, 1, "ID", power_reset },
 	{ "vmsvc/power.getstate", 1, 1, "ID", power_state },
 	{ "vmsvc/unregister", 1, 1, "ID", unregister_vm },
+	{ "vmsvc/snapshot.create", 2, 5, "ID NAME [DESCRIPTION [MEMORY QUIESCE]]",
+	  snapshot_create },
+	{ "vmsvc/snapshot.get", 1, 1, "ID", snapshot_get },
+	{ "vmsvc/snapshot.revert", 2, 3, "ID SNAPSHOT [SUPPRESS_POWER_ON]",
+	  snapshot_revert },
+	{ "vmsvc/snapshot.remove", 2, 3, "ID SNAPSHOT [REMOVE_CHILDREN]",
+	  snapshot_remove },
+	{ "vmsvc/snapshot.removeall", 1, 1, "ID", snapshot_removeall },
 	{ "hostsvc/hostsummary", 0, 0, "", host_summary },
 };
 

@@ -44,6 +44,13 @@ enum msg_type {
 	MSG_SNAPSHOT_RESIGN, /* name: signed anew and attached -> label, uuid */
 	/* words (of esxcli), its options by name -> rows: [{...}] if it shows any */
 	MSG_ADMIN,
+	/* Of a VM that is powered off: id ->
+	   snapshots: [{id, parent, name, description, created_us, is_current}],
+	   needs_consolidation */
+	MSG_VM_SNAPSHOT_LIST,
+	MSG_VM_SNAPSHOT_CREATE, /* id, name, description -> snapshot: its id */
+	MSG_VM_SNAPSHOT_REVERT, /* id, snapshot */
+	MSG_VM_SNAPSHOT_REMOVE, /* id, snapshot; 0: all */
 
 	/* vmkernel to vmx. */
 	/* first on every connection -> is_running, qemu_pid,

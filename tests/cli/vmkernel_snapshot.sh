@@ -1,0 +1,86 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Snapshots by vim-cmd: made, listed, gone back to and removed while the VM is off; a VM
+# runs on a chain, and what it writes goes to the leaf; QEMU's tools read the chain.
+
+. "$(dirname "$0")/../lib/tap.sh"
+need mkfs.vmfs vmkfstools vmkernel vmx vim-cmd esxcli fsck.vmfs qemu-system-x86_64 \
+	qemu-io qemu-img
+chmod 755 "$T"
+
+vim() { "$BIN/vim-cmd" -s "$T/a/vmkernel.sock" "$@"; }
+is_gone() { [ ! -S "$T/a/vmkernel.sock" ]; }
+at_exit eval 'kill -9 $(cat '"$T"'/a/vmkernel.pid) $(sed -n "s/.*QEMU is process //p" \
+	'"$T"'/a/vms/*/vmware.log)'
+
+# A guest that does nothing: hlt; jmp back.
+head -c 4M /dev/zero >"$T/idle.raw"
+printf '\xf4\xeb\xfd' | dd of="$T/idle.raw" conv=notrunc status=none
+printf '\x55\xaa' | dd of="$T/idle.raw" bs=1 seek=510 conv=notrunc status=none
+cat >"$T/idle.vmx" <<'END'
+displayName = "idle"
+memSize = "16"
+scsi0.present = "TRUE"
+scsi0.virtualDev = "pvscsi"
+scsi0:0.present = "TRUE"
+scsi0:0.fileName = "idle.vmdk"
+END
+echo "accel = tcg" >"$T/conf"
+truncate -s 1G "$T/lun"
+ok "makes the volume" mkfs.vmfs -L store "$T/lun"
+ok "makes the disk" vmkfstools -i "$T/idle.raw" -d thin "$T/lun:/idle/idle.vmdk"
+ok "puts the .vmx beside it" vmkfstools --put "$T/idle.vmx" "$T/lun:/idle/idle.vmx"
+ok "the host starts" "$BIN/vmkernel" -c "$T/conf" -d "$T/a" --host-name a \
+	--device "$T/lun"
+is "$(vim solo/registervm "[store] idle/idle.vmx")" 1 "the VM is registered"
+
+# Copies /idle, and compares its disk NAME with the raw file MODEL.
+same() { # NAME MODEL
+	rm -rf "$T/copy" && mkdir "$T/copy" || return 1
+	local f
+	for f in $("$BIN/vmkfstools" --dir "$T/lun:/idle" | grep 'vmdk$'); do
+		"$BIN/vmkfstools" --get "$T/lun:/idle/$f" "$T/copy/$f" || return 1
+	done
+	qemu-img compare -f vmdk -F raw "$T/copy/$1" "$2"
+}
+# Writes PATTERN at MiB 1 into the disk of the running VM, and into the model.
+scribble() { # PATTERN
+	local sock="$T/a/vms/1/disk0.sock" name
+	name=$(tr '\0' '\n' <"/proc/$(sed -n 's/.*QEMU is process //p' \
+		"$T/a/vms/1/vmware.log" | tail -n 1)/cmdline" |
+		grep -o 'disk0-[0-9a-f]*' | head -n 1)
+	qemu-io -f raw -c "write -P $1 1M 64k" -c flush \
+		"nbd+unix:///$name?socket=$sock" >/dev/null &&
+		qemu-io -f raw -c "write -P $1 1M 64k" "$T/idle.raw" >/dev/null
+}
+
+ok "a snapshot is made" vim vmsvc/snapshot.create 1 first "a |quoted\" text"
+out=$(vim vmsvc/snapshot.get 1)
+like "$out" "Snapshot Name        : first" "it is listed"
+like "$out" 'a [|]quoted" text' "with its text"
+ok "QEMU reads the chain" same idle-000001.vmdk "$T/idle.raw"
+cp "$T/idle.raw" "$T/first.raw"
+ok "the VM runs on it" vim vmsvc/power.on 1
+refused "none is made while it runs" "is powered on" vim vmsvc/snapshot.create 1 x
+refused "its parent is locked" "held by host a" \
+	vmkfstools -U "$T/lun:/idle/idle.vmdk"
+ok "it writes" scribble 0x41
+ok "it is powered off" vim vmsvc/power.off 1
+ok "QEMU finds it in the chain" same idle-000001.vmdk "$T/idle.raw"
+ok "a second" vim vmsvc/snapshot.create 1 second
+like "$(vim vmsvc/snapshot.get 1)" "--[|]-CHILD" "under the first"
+ok "back to the first" vim vmsvc/snapshot.revert 1 1
+ok "the disk is as it was" same idle-000003.vmdk "$T/first.raw"
+ok "back to the second" vim vmsvc/snapshot.revert 1 2
+refused "one that is not there" "no snapshot with id 7" vim vmsvc/snapshot.remove 1 7
+ok "the first is removed" vim vmsvc/snapshot.remove 1 1
+ok "all are removed" vim vmsvc/snapshot.removeall 1
+ok "the base has everything" same idle.vmdk "$T/idle.raw"
+is "$("$BIN/vmkfstools" --dir "$T/lun:/idle" | grep -c 'idle-0')" 0 "no delta is left"
+ok "the VM runs on its base" vim vmsvc/power.on 1
+ok "and is powered off" vim vmsvc/power.off 1
+ok "the host ends" kill -TERM "$(cat "$T/a/vmkernel.pid")"
+ok "it has gone" wait_for 30 is_gone
+ok "the volume is clean" fsck.vmfs -n "$T/lun"
+exit 0
