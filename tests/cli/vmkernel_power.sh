@@ -5,6 +5,7 @@
 # what survives the death of vmkernel, vmx, QEMU, and which .vmx files are refused.
 
 . "$(dirname "$0")/../lib/tap.sh"
+. "$(dirname "$0")/../lib/idle.sh"
 need mkfs.vmfs vmkfstools vmkernel vmx vim-cmd esxcli fsck.vmfs qemu-system-x86_64 qemu-io
 chmod 755 "$T"
 
@@ -30,18 +31,7 @@ qemu_of() { # HOST
 at_exit eval 'kill -9 $(cat '"$T"'/*/vmkernel.pid) $(sed -n "s/.*QEMU is process //p" \
 	'"$T"'/*/vms/*/vmware.log)'
 
-# A guest that does nothing: hlt; jmp back.
-head -c 1M /dev/zero >"$T/idle.raw"
-printf '\xf4\xeb\xfd' | dd of="$T/idle.raw" conv=notrunc status=none
-printf '\x55\xaa' | dd of="$T/idle.raw" bs=1 seek=510 conv=notrunc status=none
-cat >"$T/idle.vmx" <<'END'
-displayName = "idle"
-memSize = "16"
-scsi0.present = "TRUE"
-scsi0.virtualDev = "pvscsi"
-scsi0:0.present = "TRUE"
-scsi0:0.fileName = "idle.vmdk"
-END
+idle_guest 1M
 echo "accel = tcg" >"$T/conf"
 truncate -s 1G "$T/lun"
 ok "makes the volume" mkfs.vmfs -L store "$T/lun"

@@ -5,6 +5,7 @@
 # runs on a chain, and what it writes goes to the leaf; QEMU's tools read the chain.
 
 . "$(dirname "$0")/../lib/tap.sh"
+. "$(dirname "$0")/../lib/idle.sh"
 need mkfs.vmfs vmkfstools vmkernel vmx vim-cmd esxcli fsck.vmfs qemu-system-x86_64 \
 	qemu-io qemu-img
 chmod 755 "$T"
@@ -14,18 +15,7 @@ is_gone() { [ ! -S "$T/a/vmkernel.sock" ]; }
 at_exit eval 'kill -9 $(cat '"$T"'/a/vmkernel.pid) $(sed -n "s/.*QEMU is process //p" \
 	'"$T"'/a/vms/*/vmware.log)'
 
-# A guest that does nothing: hlt; jmp back.
-head -c 4M /dev/zero >"$T/idle.raw"
-printf '\xf4\xeb\xfd' | dd of="$T/idle.raw" conv=notrunc status=none
-printf '\x55\xaa' | dd of="$T/idle.raw" bs=1 seek=510 conv=notrunc status=none
-cat >"$T/idle.vmx" <<'END'
-displayName = "idle"
-memSize = "16"
-scsi0.present = "TRUE"
-scsi0.virtualDev = "pvscsi"
-scsi0:0.present = "TRUE"
-scsi0:0.fileName = "idle.vmdk"
-END
+idle_guest 4M
 echo "accel = tcg" >"$T/conf"
 truncate -s 1G "$T/lun"
 ok "makes the volume" mkfs.vmfs -L store "$T/lun"
