@@ -3,7 +3,7 @@
 #
 # esxcli's words: each level says what is below it, what is wrong is said in one sentence
 # with the usage below, every list comes in the formats that programs read, and the shell
-# completes what there is.
+# completes what there is. And a datastore that was unmounted stays so.
 
 . "$(dirname "$0")/../lib/tap.sh"
 need esxcli mkfs.vmfs vmkernel python3
@@ -68,4 +68,17 @@ print([s.text for f in xml.fromstring(text).iter() if f.get("name") == "VolumeNa
 	for s in f][0])')" 'a,"b"&<c>' "xml"
 like "$(esxcli --formatter keyvalue storage filesystem list)" \
 	'^FilesystemVolume\[0\]\.VolumeName\.string=a,"b"&<c>$' "keyvalue"
+
+run esxcli storage filesystem unmount -l 'a,"b"&<c>'
+is "$rc:$out" "0:" "a datastore of the configuration is unmounted"
+ok "the host ends" host_down
+vmkernel -c /dev/null -d "$T/state" --device "$T/lun"
+run esxcli storage filesystem list
+unlike "$out" 'a,"b"' "a host that starts again leaves it so"
+run esxcli storage filesystem mount -l 'a,"b"&<c>'
+is "$rc:$out" "0:" "until it is mounted"
+run esxcli storage filesystem list
+like "$out" 'a,"b"&<c>.*true' "then it is there"
+refused "what is there is not mounted again" "mounted already" \
+	esxcli storage filesystem mount -l 'a,"b"&<c>'
 ok "the host ends" host_down
