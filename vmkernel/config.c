@@ -12,6 +12,8 @@
 
 #include "base/cleanup.h"
 #include "base/parse.h"
+#include "iscsi/open.h"
+#include "iscsi/url.h"
 
 #define LINE_SIZE 2048
 #define VM_UID 64123u
@@ -105,6 +107,20 @@ static int set_number(const char *key, const char *value, uint64_t max, const ch
 	return 0;
 }
 
+/* The URLs in a list of devices: 0 or -EINVAL, reported. */
+static int check_urls(const char *list, struct reporter *r)
+{
+	AUTO_FREE char *copy = strdup(list);
+	char *rest = copy, *text;
+	struct iscsi_url url;
+	int rc = 0;
+	while (rc == 0 && copy && (text = strsep(&rest, ",")) != NULL)
+		if (device_is_iscsi_url(text))
+			rc = iscsi_url_parse(text, r, &url);
+	explicit_bzero(&url, sizeof(url));
+	return rc;
+}
+
 int config_set(struct config *c, const char *key, const char *value, const char *where,
 	       struct reporter *r)
 {
@@ -138,6 +154,10 @@ int config_set(struct config *c, const char *key, const char *value, const char 
 	char *copy = strdup(value);
 	if (!copy)
 		return -ENOMEM;
+	if (is_device && check_urls(value, r) < 0) {
+		free(copy);
+		return -EINVAL;
+	}
 	if (is_device) {
 		c->devices[c->device_count++] = copy;
 		return 0;

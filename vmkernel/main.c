@@ -17,11 +17,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "vmkernel/adapter/adapter.h"
 #include "vmkernel/export.h"
 #include "vmkernel/host.h"
 
 struct arguments {
-	bool is_foreground, is_read_only;
+	bool is_foreground, is_read_only, only_checks;
 	const char *config_file, *export, *socket;
 };
 
@@ -29,7 +30,8 @@ static void usage(FILE *f)
 {
 	(void)fprintf(f, "usage: vmkernel [-f] [-c|--config FILE] [-d|--state-dir DIR]"
 			 " [--device DEV[,DEV2]]...\n"
-			 "                [--host-name NAME] [--socket PATH]\n"
+			 "                [--host-name NAME] [--socket PATH]"
+			 " [--check-config]\n"
 			 "       vmkernel --nbd-export DEVICE[:/PATH.vmdk] --socket PATH"
 			 " [--read-only]\n");
 }
@@ -40,6 +42,7 @@ enum {
 	OPTION_SOCKET,
 	OPTION_EXPORT,
 	OPTION_READ_ONLY,
+	OPTION_CHECK,
 	OPTION_HELP
 };
 
@@ -52,6 +55,7 @@ static const struct option options[] = {
 	{ "socket", required_argument, NULL, OPTION_SOCKET },
 	{ "nbd-export", required_argument, NULL, OPTION_EXPORT },
 	{ "read-only", no_argument, NULL, OPTION_READ_ONLY },
+	{ "check-config", no_argument, NULL, OPTION_CHECK },
 	{ "help", no_argument, NULL, OPTION_HELP },
 	{ 0 },
 };
@@ -75,6 +79,8 @@ static int parse(int argc, char **argv, struct arguments *a, struct config *conf
 			a->export = optarg;
 		else if (c == OPTION_READ_ONLY)
 			a->is_read_only = true;
+		else if (c == OPTION_CHECK)
+			a->only_checks = true;
 		else if (c == 'd')
 			key = "state_dir";
 		else if (c == OPTION_DEVICE)
@@ -213,10 +219,12 @@ int main(int argc, char **argv)
 	TAILQ_INIT(&h->datastores);
 	TAILQ_INIT(&h->vms);
 	rc = read_config(argc, argv, &a, &h->config, r);
-	if (rc == 0)
+	if (rc == 0 && !a.only_checks) {
 		rc = run_host(h, &a, r);
-	else
+	} else {
+		rc = rc ? rc : adapter_check(&h->config, r);
 		config_done(&h->config);
+	}
 	free(h);
 	return rc < 0;
 }

@@ -29,6 +29,15 @@ refused "an unknown key" "bad.conf:1: unknown key colour" \
 echo "accel = warp" >"$T/bad.conf"
 refused "an unknown accelerator" "bad.conf:1: accel = warp" vmkernel -c "$T/bad.conf"
 mkdir "$T/x2" && echo "not a uuid" >"$T/x2/host.uuid"
+run vmkernel -c /dev/null -d "$T/x3" --device "$T/nothing" --check-config
+is "$rc:$out" "0:" "a configuration is checked"
+ok "without doing anything" [ ! -e "$T/x3" ]
+refused "a URL that is none" "not a usable URL: its LUN is no number" \
+	vmkernel -c /dev/null --device iscsi://h/iqn.x:y/z --check-config
+mkdir "$T/x3"
+echo '{"found": 7}' >"$T/x3/iscsi.json"
+refused "what was kept of iSCSI and damaged" "x3/iscsi.json: line 1: not the config" \
+	vmkernel -c /dev/null -d "$T/x3" --check-config
 refused "a damaged host UUID" "x2/host.uuid.*not a uuid" \
 	vmkernel -d "$T/x2" --device "$T/lun"
 echo "{}" >"$T/x2/inventory.json" && rm "$T/x2/host.uuid"

@@ -44,6 +44,18 @@ int adapter_open(struct host *h, struct reporter *r)
 	return rc;
 }
 
+int adapter_check(const struct config *config, struct reporter *r)
+{
+	char path[HOST_PATH_SIZE];
+	json_t *doc;
+	(void)snprintf(path, sizeof(path), "%s/" FILE_NAME,
+		       config->state_dir ? config->state_dir : CONFIG_STATE_DIR);
+	int rc = adapter_config_load(path, r, &doc);
+	if (rc == 0)
+		json_decref(doc);
+	return rc;
+}
+
 void adapter_close(struct adapter *a)
 {
 	if (!a)

@@ -21,6 +21,9 @@ struct adapter {
 
 /* Reads the configuration. 0 or -errno, reported. Blocks. */
 int adapter_open(struct host *h, struct reporter *r) __attribute__((warn_unused_result));
+/* Could a host of this configuration read its own? 0 or -errno, reported. Blocks. */
+int adapter_check(const struct config *config, struct reporter *r)
+	__attribute__((warn_unused_result));
 void adapter_close(struct adapter *a);
 /* Writes the configuration. 0 or -errno, reported. Blocks for a file of some KiB. */
 int adapter_save(struct adapter *a) __attribute__((warn_unused_result));

@@ -54,8 +54,10 @@ int adapter_config_load(const char *path, struct reporter *r, json_t **ret_doc)
 			       : json_object();
 	if (!is_whole(doc)) {
 		json_decref(doc);
-		return report_error(r, -EINVAL, "%s: line %d: not the configuration of "
-						"an adapter", path, error.line);
+		return report_error(r, -EINVAL,
+				    "%s: line %d: not the configuration of "
+				    "an adapter",
+				    path, error.line > 0 ? error.line : 1);
 	}
 	*ret_doc = doc;
 	return 0;
