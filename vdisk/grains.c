@@ -52,8 +52,8 @@ static int wrong(const struct grains *g, const char *what, uint64_t index,
 		 uint64_t value)
 {
 	return report_error(g->reporter, -EUCLEAN, "%s: %s %" PRIu64 " is %" PRIu64
-			    ", which is not inside the file", g->file->path, what, index,
-			    value);
+			    ", which is not inside the file, or in its tables",
+			    g->file->path, what, index, value);
 }
 
 static int read_all(struct grains *g, void *buf, uint64_t len, uint64_t sector)
@@ -140,12 +140,17 @@ uint64_t grains_run(struct grains *g, uint64_t grain, uint64_t max, uint32_t *re
 	return count;
 }
 
-/* Is this what an entry may be? A stream's grain ends where its marker says. */
+/*
+ * Is this what an entry may be? A stream's grain ends where its marker says. Who writes
+ * must not be led into header and tables.
+ */
 static bool is_entry(const struct grains *g, uint32_t entry, uint64_t file_sectors)
 {
 	if (entry == SPARSE_ABSENT ||
 	    (entry == SPARSE_ZERO && g->head.flags & SPARSE_ZERO_GRAIN))
 		return true;
+	if (!g->file->bd->is_read_only && entry < g->head.overhead)
+		return false;
 	return entry > SPARSE_ZERO &&
 	       entry + (g->head.is_compressed ? 1 : g->head.grain) <= file_sectors;
 }

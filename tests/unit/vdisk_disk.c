@@ -319,7 +319,7 @@ static void scribble(struct rig *rig, enum vdisk_format format)
 		} else if (op == 5) {
 			memset(model + at, 0, len);
 			rc = bdev_zero(bd, len, at);
-		} else if (op == 6 && format == VDISK_THIN) {
+		} else if (op == 6 && bd->has_unmap) {
 			memset(model + at, 0, len);
 			rc = batch_one(bd, BDEV_UNMAP, 0, NULL, len, at);
 		} else {
@@ -355,6 +355,16 @@ static void random_io_on_a_zeroedthick_disk_equals_memory(void **state)
 static void random_io_on_an_eagerzeroedthick_disk_equals_memory(void **state)
 {
 	scribble(*state, VDISK_EAGERZEROEDTHICK);
+}
+
+static void random_io_on_a_sparse_disk_equals_memory(void **state)
+{
+	scribble(*state, VDISK_MONOLITHIC_SPARSE);
+}
+
+static void random_io_on_a_disk_in_parts_equals_memory(void **state)
+{
+	scribble(*state, VDISK_2GB_SPARSE);
 }
 
 static void a_disk_of_two_extents_is_one_disk(void **state)
@@ -672,6 +682,8 @@ int main(void)
 		ON_VOLUME(random_io_on_a_thin_disk_equals_memory),
 		ON_VOLUME(random_io_on_a_zeroedthick_disk_equals_memory),
 		ON_VOLUME(random_io_on_an_eagerzeroedthick_disk_equals_memory),
+		ON_VOLUME(random_io_on_a_sparse_disk_equals_memory),
+		ON_VOLUME(random_io_on_a_disk_in_parts_equals_memory),
 		ON_VOLUME(a_disk_of_two_extents_is_one_disk),
 		ON_VOLUME(a_disk_in_use_is_busy_to_another_host),
 		ON_VOLUME(an_import_holds_what_the_image_holds),

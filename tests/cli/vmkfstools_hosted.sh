@@ -1,0 +1,85 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Virtual disks of the hosted kinds: made, converted between all kinds, on a volume and on
+# the host; and others read what we write, and we what they write (qemu-img, vmdkinfo).
+
+. "$(dirname "$0")/../lib/tap.sh"
+
+need qemu-img
+kinds="monolithicSparse monolithicFlat twoGbMaxExtentSparse twoGbMaxExtentFlat
+	streamOptimized"
+
+# Data, zeros that are written, holes, and an end that is no whole grain.
+raw=$T/a.raw
+head -c 3M /dev/urandom >"$raw"
+head -c 2M /dev/zero >>"$raw"
+seq 1 200000 >>"$raw"
+truncate -s 40M "$raw"
+head -c 100000 /dev/urandom | dd of="$raw" bs=512 seek=81900 conv=notrunc status=none
+truncate -s %512 "$raw"
+
+for kind in $kinds; do
+	ok "raw -> $kind" vmkfstools -i "$raw" -d "$kind" "$T/$kind.vmdk"
+	ok "$kind: qemu-img check" qemu-img check -q "$T/$kind.vmdk"
+	ok "$kind: qemu-img reads the same" qemu-img compare -q "$raw" "$T/$kind.vmdk"
+	run qemu-img info "$T/$kind.vmdk"
+	like "$out" "create type: $kind" "$kind: qemu-img sees that kind"
+	[ "$kind" = monolithicFlat ] || [ "$kind" = twoGbMaxExtentFlat ] || [ -z "$(
+		command -v vmdkinfo)" ] || {
+		run vmdkinfo "$T/$kind.vmdk"
+		like "$out" "Media size:.*\($(stat -c %s "$raw") bytes\)" \
+			"$kind: vmdkinfo sees the size"
+	}
+	qemu-img convert -f raw -O vmdk -o "subformat=$kind" "$raw" "$T/q-$kind.vmdk"
+	ok "$kind of qemu-img -> raw bytes" vmkfstools -i "$T/q-$kind.vmdk" \
+		-d monolithicFlat "$T/back.vmdk"
+	ok "$kind: the same bytes" cmp "$raw" "$T/back-flat.vmdk"
+	ok "it is deleted" vmkfstools -U "$T/back.vmdk"
+done
+ok "holes and zeros take no room" \
+	test "$(stat -c %s "$T/monolithicSparse.vmdk")" -lt 5300000
+
+# From each to each, and the last is compared.
+last=$T/monolithicSparse.vmdk
+n=0
+for kind in streamOptimized twoGbMaxExtentSparse monolithicSparse twoGbMaxExtentFlat \
+	streamOptimized monolithicFlat monolithicSparse; do
+	n=$((n + 1))
+	ok "-> $kind" vmkfstools -i "$last" -d "$kind" "$T/c$n.vmdk"
+	last=$T/c$n.vmdk
+done
+ok "after all of them: the same" qemu-img compare -q "$raw" "$last"
+
+# On a volume.
+truncate -s 700M "$T/lun"
+ok "a volume" mkfs.vmfs -q "$T/lun"
+ok "host stream -> thin" vmkfstools -i "$T/streamOptimized.vmdk" -d thin \
+	"$T/lun:/d.vmdk"
+ok "thin -> sparse on the volume" vmkfstools -i "$T/lun:/d.vmdk" -d monosparse \
+	"$T/lun:/s.vmdk"
+ok "sparse on the volume -> host" vmkfstools -i "$T/lun:/s.vmdk" "$T/v.vmdk"
+ok "the same" qemu-img compare -q "$raw" "$T/v.vmdk"
+
+# What is refused.
+refused "an existing one" "v.vmdk: exists already" vmkfstools -c 1m "$T/v.vmdk"
+refused "an empty stream" "made of another one" \
+	vmkfstools -c 1m -d streamOptimized "$T/n.vmdk"
+refused "a volume's kind on the host" "thin is a format of disks on a volume" \
+	vmkfstools -c 1m -d thin "$T/n.vmdk"
+refused "too large" "a monolithicSparse disk has at most" \
+	vmkfstools -c 3t -d monolithicSparse "$T/n.vmdk"
+head -c 2000000 "$T/streamOptimized.vmdk" >"$T/cut.vmdk"
+refused "a stream that was cut" "has no footer" vmkfstools -i "$T/cut.vmdk" "$T/n.vmdk"
+ok "nothing was left" test -z "$(find "$T" -name 'n*.vmdk*' -o -name '.*~')"
+
+# What others write into it is read, and it is renamed and deleted as one.
+if [ -n "$(command -v qemu-io)" ]; then
+	ok "qemu-io writes" qemu-io -c "write -P 7 1M 64k" "$T/monolithicSparse.vmdk"
+	run vmkfstools -i "$T/monolithicSparse.vmdk" -d monolithicFlat "$T/w.vmdk"
+	is "$(dd if="$T/w-flat.vmdk" bs=1 skip=1048576 count=1 status=none | xxd -p)" 07 \
+		"what it wrote is read"
+fi
+ok "a disk is renamed" vmkfstools -E "$T/v.vmdk" "$T/x.vmdk"
+ok "and deleted" vmkfstools -U "$T/x.vmdk"
+ok "its file is gone" test ! -e "$T/x.vmdk"
