@@ -365,7 +365,7 @@ static void camel(const char *name, char out[64])
 static int param_get(struct ask *ask)
 {
 	char address[ADDRESS_SIZE], id[64], text[32], normal[32];
-	const struct iscsi_url none = { 0 };
+	static const struct iscsi_url none;
 	struct iscsi_url u = { 0 };
 	const char *name;
 	json_t *own = own_settings(ask, address);
