@@ -37,6 +37,8 @@ void config_done(struct config *c)
 		free(all[i]);
 	for (uint32_t i = 0; i < c->device_count; i++)
 		free(c->devices[i]);
+	for (uint32_t i = 0; i < c->network_count; i++)
+		free(c->networks[i].name);
 	*c = (struct config){ 0 };
 }
 
@@ -121,6 +123,28 @@ static int check_urls(const char *list, struct reporter *r)
 	return rc;
 }
 
+/* "NAME, BRIDGE"; the name may have commas itself. */
+static int add_network(struct config *c, const char *value, const char *where,
+		       struct reporter *r)
+{
+	struct config_network *net = &c->networks[c->network_count];
+	const char *comma = strrchr(value, ',');
+	int end = 0;
+	if (c->network_count == CONFIG_NETWORKS_MAX)
+		return report_error(r, -EINVAL, "%s: network = %s: more than %u", where,
+				    value, CONFIG_NETWORKS_MAX);
+	*net = (struct config_network){ 0 };
+	if (!comma || comma == value ||
+	    sscanf(comma, ", %15[^ /,]%n", net->bridge, &end) != 1 || comma[end])
+		return report_error(r, -EINVAL, "%s: network = %s: not NAME, BRIDGE",
+				    where, value);
+	net->name = strndup(value, (size_t)(comma - value));
+	if (!net->name)
+		return -ENOMEM;
+	c->network_count++;
+	return 0;
+}
+
 int config_set(struct config *c, const char *key, const char *value, const char *where,
 	       struct reporter *r)
 {
@@ -143,6 +167,8 @@ int config_set(struct config *c, const char *key, const char *value, const char 
 	if (strcmp(key, "accel") == 0 && !is_accel(value))
 		return report_error(r, -EINVAL, "%s: accel = %s: not auto, kvm or tcg",
 				    where, value);
+	if (strcmp(key, "network") == 0)
+		return add_network(c, value, where, r);
 	bool is_device = strcmp(key, "device") == 0;
 	char **at = text_setting(c, key);
 	if (!at && !is_device)

@@ -11,6 +11,7 @@
 #include "vmfs/vmfs.h"
 
 #define CONFIG_DEVICES_MAX 64u
+#define CONFIG_NETWORKS_MAX 32u
 #define CONFIG_STATE_DIR BDEV_PROOF_DIR
 #define CONFIG_FILE "/etc/vmkernel.conf"
 
@@ -19,6 +20,12 @@ enum on_fence {
 	ON_FENCE_KILL,	 /* powered off */
 	ON_FENCE_FREEZE, /* stopped, and kept as they are until they are powered off */
 	ON_FENCE_EIO,	 /* they run on; their disks answer with errors */
+};
+
+/* What a network of the VMs is on this host. */
+struct config_network {
+	char *name;	 /* as .vmx files say */
+	char bridge[16];
 };
 
 struct config {
@@ -30,6 +37,8 @@ struct config {
 	uint64_t unmap_rate; /* bytes a second of freed blocks; 0: not by itself */
 	char *devices[CONFIG_DEVICES_MAX];
 	uint32_t device_count;
+	struct config_network networks[CONFIG_NETWORKS_MAX];
+	uint32_t network_count;
 	uint32_t vm_uid;
 	uint32_t power_on_wait_s;
 };

@@ -469,6 +469,8 @@ static void vm_request(const struct request *rq, enum msg_type type)
 		vm_power_off(vm, rq->who);
 	else if (type == MSG_VM_RESET)
 		vm_reset(vm, rq->who);
+	else if (type == MSG_VM_SHUTDOWN)
+		vm_shutdown(vm, rq->who);
 	else
 		reply_ok(rq, json_pack("{s:s}", "state", vm_state_text(vm->state)));
 }
@@ -526,6 +528,7 @@ static void dispatch(const struct request *rq, enum msg_type type)
 	case MSG_VM_POWER_ON:
 	case MSG_VM_POWER_OFF:
 	case MSG_VM_RESET:
+	case MSG_VM_SHUTDOWN:
 		vm_request(rq, type);
 		break;
 	default:

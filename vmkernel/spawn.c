@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "vmkernel/msg/sock.h"
+#include "vmkernel/network.h"
 #include "vmkernel/vm.h"
 
 #define VMX_SOCKET "vmx.sock"
@@ -76,7 +77,20 @@ static int find_vmx(const struct host *h, char *ret_path)
 	return 0;
 }
 
-static int spawn(char *const argv[], int listen_sock, pid_t *ret_pid)
+/* The socket, and behind it the taps in the order of their cards. */
+static int pass_on(posix_spawn_file_actions_t *actions, int listen_sock,
+		   const int tap_fds[static HARDWARE_NICS_MAX])
+{
+	int rc = posix_spawn_file_actions_adddup2(actions, listen_sock, VMX_LISTEN_FD);
+	for (int i = 0; rc == 0 && i < (int)HARDWARE_NICS_MAX; i++)
+		if (tap_fds[i])
+			rc = posix_spawn_file_actions_adddup2(actions, tap_fds[i],
+							      VMX_LISTEN_FD + 1 + i);
+	return rc;
+}
+
+static int spawn(char *const argv[], int listen_sock,
+		 const int tap_fds[static HARDWARE_NICS_MAX], pid_t *ret_pid)
 {
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
@@ -87,8 +101,7 @@ static int spawn(char *const argv[], int listen_sock, pid_t *ret_pid)
 		return -rc;
 	rc = posix_spawnattr_init(&attr);
 	if (rc == 0) {
-		rc = posix_spawn_file_actions_adddup2(&actions, listen_sock,
-						      VMX_LISTEN_FD);
+		rc = pass_on(&actions, listen_sock, tap_fds);
 		if (rc == 0)
 			rc = posix_spawnattr_setsigmask(&attr, &none);
 		if (rc == 0)
@@ -104,18 +117,24 @@ static int spawn(char *const argv[], int listen_sock, pid_t *ret_pid)
 
 static int start_vmx(struct vm *vm, int listen_sock, char *ret_why, uint32_t size)
 {
-	char program[HOST_PATH_SIZE], dir[HOST_PATH_SIZE], uid[16], listen_fd[16];
+	char program[HOST_PATH_SIZE], dir[HOST_PATH_SIZE];
+	char uid[16], listen_fd[16], taps[16];
+	unsigned int has_tap = 0;
+	for (uint32_t i = 0; i < HARDWARE_NICS_MAX; i++)
+		has_tap |= (vm->tap_fds[i] ? 1u : 0u) << i;
+	(void)snprintf(taps, sizeof(taps), "%u", has_tap);
 	(void)snprintf(uid, sizeof(uid), "%u",
 		       (unsigned int)(geteuid() == 0 ? vm_uid(vm) : geteuid()));
 	(void)snprintf(listen_fd, sizeof(listen_fd), "%d", VMX_LISTEN_FD);
 	(void)vm_run_path(vm, "", dir);
 	int rc = find_vmx(vm->host, program);
-	char options[][16] = { "--listen-fd", "--uid", "--dir", "--accel" };
-	char *argv[] = { program,    options[0], listen_fd,  options[1],
-			 uid,	     options[2], dir,	     options[3],
-			 vm->host->config.accel, NULL };
+	char options[][16] = { "--listen-fd", "--uid", "--dir", "--accel", "--taps" };
+	char *argv[] = { program,    options[0], listen_fd,
+			 options[1], uid,	 options[2],
+			 dir,	     options[3], vm->host->config.accel,
+			 options[4], taps,	 NULL };
 	if (rc == 0)
-		rc = spawn(argv, listen_sock, &vm->vmx_pid);
+		rc = spawn(argv, listen_sock, vm->tap_fds, &vm->vmx_pid);
 	if (rc < 0)
 		(void)snprintf(ret_why, size, "cannot start %.512s: %s", program,
 			       strerror(-rc));
@@ -146,6 +165,7 @@ int vm_spawn(struct vm *vm, char *ret_why, uint32_t size)
 	if (sock < 0)
 		(void)snprintf(ret_why, size, "%.512s: %s", path, strerror(-sock));
 	(void)close(listen_sock);
+	network_release(vm);
 	if (rc < 0 && sock >= 0)
 		(void)close(sock);
 	return rc < 0 ? rc : sock;

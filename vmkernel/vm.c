@@ -40,7 +40,7 @@
 #define STOP_LIMIT_S 15
 #define UID_RANGE 512u
 
-enum tag { TAG_HELLO = 1, TAG_START, TAG_STOP, TAG_RESET };
+enum tag { TAG_HELLO = 1, TAG_START, TAG_STOP, TAG_RESET, TAG_SHUTDOWN };
 
 /* ---- names ---- */
 
@@ -179,6 +179,7 @@ void vm_closed(struct vm *vm)
 	tell_log(vm, REPORT_INFO, vm->why[0] ? vm->why : "powered off");
 	answer(vm, &vm->on, -EIO, vm->why[0] ? vm->why : "the VM was powered off");
 	answer(vm, &vm->reset, -EIO, "the VM was powered off");
+	answer(vm, &vm->shutdown, 0, NULL); /* that quickly */
 	answer(vm, &vm->off, 0, NULL);
 	vm->why[0] = '\0';
 	host_vm_ended(vm->host);
@@ -280,6 +281,7 @@ static void greeted(struct vm *vm, const struct msg *m)
 static void on_reply(struct vm *vm, const struct msg *m)
 {
 	const char *error = json_string_value(json_object_get(m->body, "error"));
+	int result = (int)json_integer_value(json_object_get(m->body, "result"));
 	switch (m->tag) {
 	case TAG_HELLO:
 		greeted(vm, m);
@@ -288,9 +290,10 @@ static void on_reply(struct vm *vm, const struct msg *m)
 		started(vm, m);
 		break;
 	case TAG_RESET:
-		answer(vm, &vm->reset,
-		       (int)json_integer_value(json_object_get(m->body, "result")),
-		       error);
+		answer(vm, &vm->reset, result, error);
+		break;
+	case TAG_SHUTDOWN:
+		answer(vm, &vm->shutdown, result, error);
 		break;
 	default:
 		break; /* TAG_STOP: the end of the channel says it */
@@ -462,17 +465,29 @@ void vm_power_off(struct vm *vm, struct requester who)
 	vm_stop(vm, "powered off");
 }
 
-void vm_reset(struct vm *vm, struct requester who)
+/* A wish of who, kept in slot, that vmx answers. */
+static void pass_on(struct vm *vm, struct requester who, struct requester *slot,
+		    enum msg_type type, enum tag tag)
 {
-	if (vm->state != VM_ON || vm->reset.is_set || vm->is_ending) {
+	if (vm->state != VM_ON || slot->is_set || vm->is_ending) {
 		refuse(vm, who, "does not run");
 		return;
 	}
-	vm->reset = who;
-	if (msg_send(&vm->channel, MSG_VMX_RESET, TAG_RESET, NULL) < 0) {
+	*slot = who;
+	if (msg_send(&vm->channel, type, tag, NULL) < 0) {
 		drop_channel(vm);
 		settle(vm);
 	}
+}
+
+void vm_reset(struct vm *vm, struct requester who)
+{
+	pass_on(vm, who, &vm->reset, MSG_VMX_RESET, TAG_RESET);
+}
+
+void vm_shutdown(struct vm *vm, struct requester who)
+{
+	pass_on(vm, who, &vm->shutdown, MSG_VMX_SHUTDOWN, TAG_SHUTDOWN);
 }
 
 /* ---- adoption ---- */

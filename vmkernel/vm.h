@@ -45,6 +45,7 @@ struct vm {
 	struct datastore *ds;
 	struct vmfs_file *config;	/* the .vmx file, locked */
 	char *text;			/* its contents */
+	int tap_fds[HARDWARE_NICS_MAX];	/* of its cards, until vmx has them; 0: none */
 	char token[VM_TOKEN_SIZE]; /* of this power-on; part of its disks' NBD names */
 	struct disk *disks[HARDWARE_DISKS_MAX];
 	char *disk_paths[HARDWARE_DISKS_MAX]; /* of an adopted VM: to be opened */
@@ -54,7 +55,7 @@ struct vm {
 	struct loop_watch *channel_watch;
 	int stop_timer;			/* timerfd, -1: none */
 	struct loop_watch *stop_watch;
-	struct requester on, off, reset;
+	struct requester on, off, reset, shutdown;
 	atomic_bool is_cancelled;
 	bool is_ending, has_job, is_adopted;
 	char why[VM_WHY_SIZE];
@@ -74,6 +75,8 @@ struct datastore *vm_datastore(const struct vm *vm);
 void vm_power_on(struct vm *vm, struct requester who);
 void vm_power_off(struct vm *vm, struct requester who);
 void vm_reset(struct vm *vm, struct requester who);
+/* Presses its power button: what the guest makes of it is the guest's. */
+void vm_shutdown(struct vm *vm, struct requester who);
 /* Ends it without a requester; nothing if it is off. */
 void vm_stop(struct vm *vm, const char *why);
 /*

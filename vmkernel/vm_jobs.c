@@ -20,6 +20,7 @@
 
 #include "base/cleanup.h"
 #include "vmkernel/msg/where.h"
+#include "vmkernel/network.h"
 #include "vmkernel/vm.h"
 #include "vmkernel/vmx/vmxfile.h"
 
@@ -109,8 +110,10 @@ static void hold_work(void *arg)
 {
 	struct vm_job *job = arg;
 	job->rc = hold_config(job->vm, job->why, sizeof(job->why));
-	if (job->rc == 0)
+	if (job->rc == 0) {
 		vm_kill_leftover(job->vm);
+		network_plug(job->vm);
+	}
 }
 
 static void hold_done(void *arg)
@@ -151,23 +154,37 @@ static char *disk_path(struct vm *vm, const char *text, char *ret_why, uint32_t 
 	return path;
 }
 
+/* Is the device of this key, "ide1:0.fileName", a CD drive? */
+static bool is_cdrom(const struct vmxfile *f, const char *key)
+{
+	char type_key[96];
+	const char *dot = strrchr(key, '.');
+	(void)snprintf(type_key, sizeof(type_key), "%.*s.deviceType", (int)(dot - key),
+		       key);
+	return strcasecmp(vmxfile_get_or(f, type_key, ""), "cdrom-image") == 0;
+}
+
 /*
  * Is text the fileName of a device in the VM's own .vmx file? vmx talks for a guest that
- * may have taken it over, and gets no other disk than these.
+ * may have taken it over, and gets no other disk than these; what is a CD anywhere in
+ * the file is served as a CD, to be read.
  */
-static bool is_in_config(const struct vm *vm, const char *text)
+static bool is_in_config(const struct vm *vm, const char *text, bool *ret_is_cdrom)
 {
 	static const char suffix[] = ".fileName";
 	struct vmxfile *f;
 	const char *key, *value;
 	bool is_found = false;
+	*ret_is_cdrom = false;
 	if (vmxfile_parse(vm->text, strlen(vm->text), "", NULL, &f) < 0)
 		return false;
 	for (unsigned int i = 0; vmxfile_entry(f, i, &key, &value); i++) {
 		size_t len = strlen(key);
 		if (len > sizeof(suffix) && strcmp(value, text) == 0 &&
-		    strcasecmp(key + len - (sizeof(suffix) - 1), suffix) == 0)
+		    strcasecmp(key + len - (sizeof(suffix) - 1), suffix) == 0) {
 			is_found = true;
+			*ret_is_cdrom |= is_cdrom(f, key);
+		}
 	}
 	vmxfile_free(f);
 	return is_found;
@@ -177,7 +194,8 @@ static int open_disk(struct vm *vm, uint32_t index, const char *text, char *ret_
 		     uint32_t size)
 {
 	char what[VM_WHY_SIZE / 2], socket[HOST_PATH_SIZE], name[32];
-	if (!is_in_config(vm, text)) {
+	bool is_cd;
+	if (!is_in_config(vm, text, &is_cd)) {
 		(void)snprintf(ret_why, size, "%.256s: is not in the VM's .vmx file",
 			       text);
 		return -EPERM;
@@ -191,6 +209,7 @@ static int open_disk(struct vm *vm, uint32_t index, const char *text, char *ret_
 	struct disk_options options = {
 		.vol = vm->ds->vol,
 		.path = path,
+		.is_cdrom = is_cd,
 		.what = vm_file_text(vm, path, what, sizeof(what)),
 		.socket = socket,
 		.export_name = name,
@@ -275,6 +294,7 @@ static void close_work(void *arg)
 	struct vm_job *job = arg;
 	struct vm *vm = job->vm;
 	await_qemu(vm);
+	network_release(vm);
 	for (uint32_t i = 0; i < HARDWARE_DISKS_MAX; i++) {
 		int rc = disk_close(vm->disks[i]);
 		vm->disks[i] = NULL;

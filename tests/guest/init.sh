@@ -6,6 +6,8 @@
 #
 #   GUEST-UP seconds   it runs                       LAST n    the last number on the disk
 #   COUNT n            n is on stable storage        GUEST-FAILED what
+#   NIC name address   a network card, now up        CDROM text  what the CD begins with
+#   BUTTON             the power button was pressed: it ends in order
 export PATH=/bin:/sbin
 mount -t proc proc /proc
 mount -t sysfs sys /sys
@@ -20,7 +22,22 @@ failed() {
 echo "GUEST-UP $(cut -d' ' -f1 /proc/uptime)"
 # The driver of whatever controller the disk hangs on, and what stands above it.
 modprobe -a -q $(cat /sys/bus/pci/devices/*/modalias)
-modprobe -a -q virtio_blk sd_mod ext4
+modprobe -a -q virtio_blk sd_mod sr_mod ext4 button evdev
+# The kernel gives each card an IPv6 address of its link, made of its hardware address.
+for nic in /sys/class/net/eth*; do
+	[ ! -e "$nic" ] || { ip link set "${nic##*/}" up &&
+		echo "NIC ${nic##*/} $(cat "$nic/address")"; }
+done
+[ ! -b /dev/sr0 ] || echo "CDROM $(head -c 32 /dev/sr0 | tr -cd 'A-Za-z0-9 ')"
+mkdir -p /etc/acpi/PWRF
+cat >/etc/acpi/PWRF/00000080 <<END
+#!/bin/sh
+echo BUTTON >/dev/ttyS0
+sync
+poweroff -f
+END
+chmod 755 /etc/acpi/PWRF/00000080
+acpid -d -c /etc/acpi 2>/dev/null &
 tries=200
 until disk=$(findfs LABEL=data 2>/dev/null); do
 	tries=$((tries - 1))

@@ -47,11 +47,12 @@ static struct vm_hardware machine(void)
 }
 
 static bool tells_errors;
+static int tap_fds[HARDWARE_NICS_MAX];
 
 static void make(const struct vm_hardware *hw, bool is_kvm)
 {
 	struct cmdline_input in = { hw, "qemu", is_kvm, 7, "0123456789abcdef",
-				    tells_errors };
+				    tells_errors, tap_fds };
 	cmdline_done(&line);
 	assert_int_equal(cmdline_make(&in, &line), 0);
 	assert_null(line.argv[line.count]);
@@ -124,6 +125,36 @@ static void devices_have_fixed_addresses(void **state)
 	cmdline_done(&line);
 }
 
+static void cards_cds_and_the_screen_are_where_they_belong(void **state)
+{
+	static struct vm_hardware hw;
+	(void)state;
+	hw = machine();
+	hw.nics[0] = (struct vm_nic){ 0, NIC_VMXNET3, { 0, 0x50, 0x56, 1, 2, 3 } };
+	hw.nics[1] = (struct vm_nic){ 9, NIC_E1000E, { 0, 0x50, 0x56, 1, 2, 4 } };
+	hw.nic_count = 2;
+	hw.disks[0].is_cdrom = true;
+	tap_fds[9] = 13;
+	make(&hw, false);
+	tap_fds[9] = 0;
+	assert_true(has("hubport,id=net0,hubid=0"));
+	assert_true(has("tap,id=net9,fd=13"));
+	assert_true(has("vmxnet3,id=ethernet0,netdev=net0,mac=00:50:56:01:02:03,"
+			"bus=pcie.0,addr=0x12"));
+	assert_true(has("e1000e,id=ethernet9,netdev=net9,mac=00:50:56:01:02:04,"
+			"bus=pcie.0,addr=0x1b"));
+	assert_true(has("scsi-cd,id=scsi0-5") && has("discard=unmap,read-only=on"));
+	assert_true(has("drive=disk0,werror=stop,rerror=stop,bootindex=100"));
+	assert_true(has("drive=disk1,bootindex=1"));
+	assert_false(has("VGA") || has("vnc"));
+	hw.boots_cdrom_first = hw.has_screen = true;
+	make(&hw, false);
+	assert_true(has("drive=disk0,werror=stop,rerror=stop,bootindex=0"));
+	assert_true(has("drive=disk1,bootindex=101"));
+	assert_true(has("VGA,id=video0,bus=pcie.0,addr=0x2") && has("unix:vnc.sock"));
+	cmdline_done(&line);
+}
+
 static void errors_stop_the_guest_or_are_told(void **state)
 {
 	static struct vm_hardware hw;
@@ -146,6 +177,7 @@ int main(void)
 		cmocka_unit_test(kvm_gets_all_its_memory),
 		cmocka_unit_test(nothing_of_the_host_is_given_but_sockets),
 		cmocka_unit_test(devices_have_fixed_addresses),
+		cmocka_unit_test(cards_cds_and_the_screen_are_where_they_belong),
 		cmocka_unit_test(errors_stop_the_guest_or_are_told),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -136,6 +136,41 @@ static void a_whole_machine_is_read(void **state)
 	assert_string_equal(hw.serials[0].name, "console.txt");
 }
 
+#define UUID "uuid.bios = \"00 00 00 00 00 00 00 00-00 00 00 00 00 ff ff fe\"\n"
+
+static void cards_have_addresses_and_cds_their_turn(void **state)
+{
+	static const uint8_t own[] = { 0x00, 0x50, 0x56, 0x01, 0x02, 0x03 };
+	static const uint8_t made[] = { 0x00, 0x0c, 0x29, 0x00, 0x00, 0x58 };
+
+	(void)state;
+	assert_int_equal(
+		read_hardware(UUID
+			      "ethernet0.present = \"TRUE\"\n"
+			      "ethernet0.virtualDev = \"vmxnet3\"\n"
+			      "ethernet0.addressType = \"static\"\n"
+			      "ethernet0.generatedAddress = \"00:0c:29:11:22:33\"\n"
+			      "ethernet0.address = \"00:50:56:01:02:03\"\n"
+			      "ethernet5.present = \"FALSE\"\n"
+			      "ethernet9.present = \"TRUE\"\n"
+			      "sata0.present = \"TRUE\"\n"
+			      "sata0:1.deviceType = \"cdrom-image\"\n"
+			      "sata0:1.fileName = \"a.iso\"\n"
+			      "bios.bootOrder = \"floppy,cdrom,hdd\"\n"
+			      "svga.present = \"FALSE\"\n",
+			      NULL),
+		0);
+	assert_int_equal(hw.nic_count, 2);
+	assert_int_equal(hw.nics[0].model, NIC_VMXNET3);
+	assert_memory_equal(hw.nics[0].mac, own, sizeof(own));
+	assert_int_equal(hw.nics[1].number, 9);
+	assert_int_equal(hw.nics[1].model, NIC_E1000);
+	assert_memory_equal(hw.nics[1].mac, made, sizeof(made)); /* fffffe + 90 */
+	assert_int_equal(hw.disk_count, 1);
+	assert_true(hw.disks[0].is_cdrom && hw.boots_cdrom_first);
+	assert_false(hw.has_screen);
+}
+
 static void what_is_unknown_is_refused_with_key_and_value(void **state)
 {
 	static const struct {
@@ -167,7 +202,19 @@ static void what_is_unknown_is_refused_with_key_and_value(void **state)
 		{ "uuid.bios = \"56 4d\"\n", "uuid.bios", "56 4d" },
 		{ "displayName = \"a|0Ab\"\n", "displayName", "control" },
 		{ "ide1:0.present = \"TRUE\"\nide1:0.deviceType = \"cdrom-image\"\n",
-		  "ide1:0.deviceType", "cdrom-image" },
+		  "ide1:0.fileName", "name" },
+		{ "ide1:0.present = \"TRUE\"\nide1:0.deviceType = \"atapi-cdrom\"\n"
+		  "ide1:0.fileName = \"auto detect\"\n",
+		  "ide1:0.deviceType", "not passed on" },
+		{ "nvme0.present = \"TRUE\"\nnvme0:0.deviceType = \"cdrom-image\"\n"
+		  "nvme0:0.fileName = \"a.iso\"\n",
+		  "nvme0:0.fileName", "a.iso" },
+		{ UUID "ethernet0.present = \"TRUE\"\nethernet0.virtualDev = \"ne2k\"\n",
+		  "ethernet0.virtualDev", "ne2k" },
+		{ UUID "ethernet3.present = \"TRUE\"\n"
+		       "ethernet3.address = \"01:0c:29:00:00:00\"\n",
+		  "ethernet3.address", "01:0c:29:00:00:00" },
+		{ "ethernet1.present = \"TRUE\"\n", "ethernet1.address", "uuid.bios" },
 		{ "serial0.present = \"TRUE\"\nserial0.fileType = \"file\"\n"
 		  "serial0.fileName = \"/etc/passwd\"\n",
 		  "serial0.fileName", "/etc/passwd" },
@@ -203,6 +250,7 @@ int main(void)
 		cmocka_unit_test(wrong_lines_are_refused_with_their_number),
 		cmocka_unit_test(files_over_the_limits_are_refused),
 		cmocka_unit_test(a_whole_machine_is_read),
+		cmocka_unit_test(cards_have_addresses_and_cds_their_turn),
 		cmocka_unit_test(what_is_unknown_is_refused_with_key_and_value),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -102,6 +102,12 @@ static int power_reset(const struct client *c, int argc, char **argv)
 	return vm_do(c, argv, MSG_VM_RESET, "Reset VM:");
 }
 
+static int power_shutdown(const struct client *c, int argc, char **argv)
+{
+	(void)argc;
+	return vm_do(c, argv, MSG_VM_SHUTDOWN, NULL);
+}
+
 static int unregister_vm(const struct client *c, int argc, char **argv)
 {
 	(void)argc;
@@ -278,6 +284,7 @@ static const struct command {
 	{ "vmsvc/power.on", 1, 1, "ID", power_on },
 	{ "vmsvc/power.off", 1, 1, "ID", power_off },
 	{ "vmsvc/power.reset", 1, 1, "ID", power_reset },
+	{ "vmsvc/power.shutdown", 1, 1, "ID", power_shutdown },
 	{ "vmsvc/power.getstate", 1, 1, "ID", power_state },
 	{ "vmsvc/unregister", 1, 1, "ID", unregister_vm },
 	{ "vmsvc/snapshot.create", 2, 5, "ID NAME [DESCRIPTION [MEMORY QUIESCE]]",

@@ -22,6 +22,8 @@
 struct disk {
 	struct catcher catcher; /* the virtual disk reports to it until it is closed */
 	struct vdisk *vdisk;
+	struct vmfs_file *image; /* of a CD: instead */
+	struct bdev *image_bd;
 	struct nbd_server *server;
 	char *socket;
 };
@@ -31,9 +33,22 @@ struct opening {
 	struct disk *disk;
 };
 
+static int open_image(struct opening *o, uint64_t deadline,
+		      struct vmfs_holder *ret_holder)
+{
+	struct vmfs_file_options options = { .flags = VMFS_READ_LOCKED,
+					     .deadline = deadline };
+	struct disk *disk = o->disk;
+	int rc = vmfs_file_open(o->options->vol, o->options->path, &options, &disk->image,
+				ret_holder);
+	return rc ? rc : vmfs_file_bdev(disk->image, &disk->image_bd);
+}
+
 static int try_open(void *arg, uint64_t deadline, struct vmfs_holder *ret_holder)
 {
 	struct opening *o = arg;
+	if (o->options->is_cdrom)
+		return open_image(o, deadline, ret_holder);
 	struct vdisk_open_options options = {
 		.flags = VDISK_WRITE,
 		.deadline = deadline,
@@ -56,7 +71,7 @@ static int serve(struct disk *disk, const struct disk_options *o)
 	}
 	struct nbd_server_options options = {
 		.name = o->export_name,
-		.bd = vdisk_bdev(disk->vdisk),
+		.bd = disk->image ? disk->image_bd : vdisk_bdev(disk->vdisk),
 		.listen_sock = sock,
 		.reporter = o->reporter,
 	};
@@ -112,7 +127,7 @@ int disk_open(const struct disk_options *options, struct disk **ret_disk, char *
 
 const char *disk_locked_path(const struct disk *disk, unsigned int i)
 {
-	return disk && i < vdisk_extent_count(disk->vdisk) ?
+	return disk && disk->vdisk && i < vdisk_extent_count(disk->vdisk) ?
 		       vdisk_extent_path(disk->vdisk, i) : NULL;
 }
 
@@ -125,7 +140,8 @@ int disk_close(struct disk *disk)
 		/* the next listener replaces a stale one anyway */
 		(void)unlink(disk->socket);
 	}
-	int rc = vdisk_close(disk->vdisk);
+	bdev_close(disk->image_bd);
+	int rc = disk->image ? vmfs_file_close(disk->image) : vdisk_close(disk->vdisk);
 	free(disk->socket);
 	free(disk);
 	return rc;

@@ -16,6 +16,7 @@ struct disk;
 struct disk_options {
 	struct vmfs_volume *vol;
 	const char *path;	/* of the descriptor, in the volume */
+	bool is_cdrom;		/* path is an image instead, that nobody may write */
 	const char *what;	/* names it in sentences: "[demo] vm1/vm1.vmdk" */
 	const char *socket;	/* where it is served over NBD */
 	const char *export_name;
@@ -29,7 +30,9 @@ struct disk_options {
 /* Locks, opens and serves a disk. 0, or -errno with the sentence in ret_why. Blocks. */
 int disk_open(const struct disk_options *options, struct disk **ret_disk, char *ret_why,
 	      uint32_t size) __attribute__((warn_unused_result));
-/* Path of the i-th file whose lock it holds; NULL: past the last, or no disk. */
+/*
+ * Path of the i-th file whose lock it holds alone; NULL: past the last, a CD, or no disk.
+ */
 const char *disk_locked_path(const struct disk *disk, unsigned int i);
 /*
  * Drops the clients, waits for the I/O at the device, gives the lock back, frees. 0 or

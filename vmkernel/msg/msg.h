@@ -38,6 +38,7 @@ enum msg_type {
 	MSG_VM_POWER_ON,    /* id; the reply comes when QEMU runs it, or never will */
 	MSG_VM_POWER_OFF,   /* id; the reply comes when all is closed */
 	MSG_VM_RESET,	    /* id */
+	MSG_VM_SHUTDOWN,    /* id; the reply comes when the guest was asked */
 	/* -> snapshots: [{label, uuid, device, extents, why, can_mount, can_resign}] */
 	MSG_SNAPSHOT_LIST,
 	MSG_SNAPSHOT_MOUNT, /* name (label or UUID): attached with its signature */
@@ -65,6 +66,7 @@ enum msg_type {
 	MSG_VMX_RESET,	    /* -> when done */
 	MSG_VMX_CONT,	    /* the disks are back: go on if an I/O error stopped the VM */
 	MSG_VMX_FREEZE,	    /* why: stop the VM for good, keep QEMU; no reply */
+	MSG_VMX_SHUTDOWN,   /* -> when the power button was pressed */
 
 	/* vmx to vmkernel. */
 	MSG_VMX_DISK = 64,  /* index, path -> when the disk is served as diskINDEX.sock */

@@ -31,8 +31,12 @@
 
 #include "base/align.h"
 
-#define FIRST_PCI_SLOT 3u /* the first two are the machine's own */
+/* The first two slots are the machine's own. Four controllers of each kind; ten cards. */
+#define VGA_PCI_SLOT 2u
+#define FIRST_PCI_SLOT 3u
+#define NIC_PCI_SLOT 18u
 #define PCI_SLOTS 31u
+#define CDROM_BOOT 100u /* bootindex of what comes behind all disks */
 #define CPUS_ROOM 2u	  /* maxcpus is at least this */
 
 __attribute__((format(printf, 2, 3))) static void add(struct cmdline *line,
@@ -130,6 +134,46 @@ static void add_serials(struct cmdline *line, const struct vm_hardware *hw)
 	}
 }
 
+static const char *pci_bus(const struct vm_hardware *hw)
+{
+	return hw->is_old ? "pci.0" : "pcie.0";
+}
+
+/* In the run directory, which is root's to enter: ssh can forward it. */
+static void add_screen(struct cmdline *line, const struct vm_hardware *hw)
+{
+	if (!hw->has_screen)
+		return;
+	add(line, "-device");
+	add(line, "VGA,id=video0,bus=%s,addr=0x%x", pci_bus(hw), VGA_PCI_SLOT);
+	add(line, "-vnc");
+	add(line, "unix:vnc.sock");
+}
+
+static void add_nic(struct cmdline *line, const struct cmdline_input *in, uint32_t i)
+{
+	static const char *const model[] = {
+		[NIC_E1000] = "e1000",
+		[NIC_E1000E] = "e1000e",
+		[NIC_VMXNET3] = "vmxnet3",
+		[NIC_PCNET] = "pcnet",
+	};
+	const struct vm_nic *nic = &in->hw->nics[i];
+	const uint8_t *m = nic->mac;
+	int tap_fd = in->tap_fds[nic->number];
+	add(line, "-netdev");
+	if (tap_fd > 0)
+		add(line, "tap,id=net%u,fd=%d", nic->number, tap_fd);
+	else /* a cable that ends nowhere */
+		add(line, "hubport,id=net%u,hubid=%u", nic->number, nic->number);
+	add(line, "-device");
+	add(line,
+	    "%s,id=ethernet%u,netdev=net%u,mac=%02x:%02x:%02x:%02x:%02x:%02x,bus=%s,"
+	    "addr=0x%x,romfile=",
+	    model[nic->model], nic->number, nic->number, m[0], m[1], m[2], m[3], m[4],
+	    m[5], pci_bus(in->hw), NIC_PCI_SLOT + nic->number);
+}
+
 static void add_controllers(struct cmdline *line, const struct vm_hardware *hw)
 {
 	static const char *const model[] = {
@@ -140,7 +184,6 @@ static void add_controllers(struct cmdline *line, const struct vm_hardware *hw)
 		[CONTROLLER_IDE] = NULL, /* the machine's own */
 		[CONTROLLER_NVME] = "nvme",
 	};
-	const char *bus = hw->is_old ? "pci.0" : "pcie.0";
 	for (uint32_t i = 0; i < hw->controller_count; i++) {
 		const struct vm_controller *c = &hw->controllers[i];
 		/* By name and number, so that it stays when another controller comes. */
@@ -153,7 +196,7 @@ static void add_controllers(struct cmdline *line, const struct vm_hardware *hw)
 		assert(slot < PCI_SLOTS);
 		add(line, "-device");
 		add(line, "%s,id=%s%u,bus=%s,addr=0x%x%s%s", model[c->type], c->prefix,
-		    c->number, bus, slot,
+		    c->number, pci_bus(hw), slot,
 		    c->type == CONTROLLER_NVME ? ",serial=VMWare-NVME-" : "",
 		    c->type == CONTROLLER_NVME
 			    ? (const char *[]){ "0", "1", "2", "3" }[c->number]
@@ -161,50 +204,52 @@ static void add_controllers(struct cmdline *line, const struct vm_hardware *hw)
 	}
 }
 
+static uint32_t boot_index(const struct vm_hardware *hw, uint32_t i)
+{
+	return i + (hw->disks[i].is_cdrom == hw->boots_cdrom_first ? 0 : CDROM_BOOT);
+}
+
 static void add_disk(struct cmdline *line, const struct cmdline_input *in, uint32_t i)
 {
 	const struct vm_hardware *hw = in->hw;
 	const struct vm_disk *d = &hw->disks[i];
 	const struct vm_controller *c = &hw->controllers[d->controller];
-	const char *errors = in->tells_errors ? "werror=enospc,rerror=report" :
-						"werror=stop,rerror=stop";
+	const char *kind = d->is_cdrom ? "cd" : "hd";
+	char tail[96];
 	add(line, "-blockdev");
 	add(line,
 	    "driver=nbd,node-name=disk%u,server.type=unix,server.path=disk%u.sock,"
-	    "export=disk%u-%s,reconnect-delay=30,cache.direct=on,discard=unmap",
-	    i, i, i, in->token);
+	    "export=disk%u-%s,reconnect-delay=30,cache.direct=on,discard=unmap%s",
+	    i, i, i, in->token, d->is_cdrom ? ",read-only=on" : "");
+	(void)snprintf(tail, sizeof(tail), "drive=disk%u,%s,bootindex=%u", i,
+		       in->tells_errors ? "werror=enospc,rerror=report"
+					: "werror=stop,rerror=stop",
+		       boot_index(hw, i));
 	add(line, "-device");
 	switch (c->type) {
 	case CONTROLLER_PVSCSI:
 	case CONTROLLER_LSILOGIC:
 	case CONTROLLER_LSISAS1068:
-		add(line,
-		    "scsi-hd,id=%s%u-%u,bus=%s%u.0,scsi-id=%u,lun=0,drive=disk%u,"
-		    "%s,bootindex=%u",
-		    c->prefix, c->number, d->unit, c->prefix, c->number, d->unit, i,
-		    errors, i);
+		add(line, "scsi-%s,id=%s%u-%u,bus=%s%u.0,scsi-id=%u,lun=0,%s", kind,
+		    c->prefix, c->number, d->unit, c->prefix, c->number, d->unit, tail);
 		break;
 	case CONTROLLER_AHCI:
-		add(line,
-		    "ide-hd,id=sata%u-%u,bus=sata%u.%u,drive=disk%u,%s,bootindex=%u",
-		    c->number, d->unit, c->number, d->unit, i, errors, i);
+		add(line, "ide-%s,id=sata%u-%u,bus=sata%u.%u,%s", kind, c->number,
+		    d->unit, c->number, d->unit, tail);
 		break;
 	case CONTROLLER_IDE:
 		/* q35 has no IDE: its own AHCI takes the four places. */
 		if (hw->is_old)
-			add(line,
-			    "ide-hd,id=ide%u-%u,bus=ide.%u,unit=%u,drive=disk%u,"
-			    "%s,bootindex=%u",
-			    c->number, d->unit, c->number, d->unit, i, errors, i);
+			add(line, "ide-%s,id=ide%u-%u,bus=ide.%u,unit=%u,%s", kind,
+			    c->number, d->unit, c->number, d->unit, tail);
 		else
-			add(line,
-			    "ide-hd,id=ide%u-%u,bus=ide.%u,drive=disk%u,%s,bootindex=%u",
-			    c->number, d->unit, c->number * 2 + d->unit, i, errors, i);
+			add(line, "ide-%s,id=ide%u-%u,bus=ide.%u,%s", kind, c->number,
+			    d->unit, c->number * 2 + d->unit, tail);
 		break;
 	case CONTROLLER_NVME:
 		add(line,
 		    "nvme-ns,id=nvme%u-%u,bus=nvme%u,nsid=%u,drive=disk%u,bootindex=%u",
-		    c->number, d->unit, c->number, d->unit + 1, i, i);
+		    c->number, d->unit, c->number, d->unit + 1, i, boot_index(hw, i));
 		break;
 	}
 }
@@ -256,6 +301,9 @@ int cmdline_make(const struct cmdline_input *in, struct cmdline *ret_line)
 	add_machine(ret_line, in);
 	add_qmp(ret_line, in);
 	add_serials(ret_line, in->hw);
+	add_screen(ret_line, in->hw);
+	for (uint32_t i = 0; i < in->hw->nic_count; i++)
+		add_nic(ret_line, in, i);
 	add_controllers(ret_line, in->hw);
 	for (uint32_t i = 0; i < in->hw->disk_count; i++)
 		add_disk(ret_line, in, i);

@@ -23,6 +23,8 @@ struct cmdline_input {
 	int qmp_listen_sock;	/* inherited by QEMU under this number */
 	const char *token;	/* of this power-on; no commas */
 	bool tells_errors;	/* of disks, to the guest; else the VM stops at one */
+	/* by number of the card, inherited; 0: plugged in nowhere */
+	const int *tap_fds;
 };
 
 /*

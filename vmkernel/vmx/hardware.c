@@ -5,8 +5,7 @@
  * without one of its disks is worse than one that does not boot.
  *
  * A device counts if DEVICE.present is true, or is missing while DEVICE.fileName is
- * there. Empty CD drives are left out; a CD that is connected at power-on is refused
- * until there are CDs.
+ * there. CD drives that are not connected at power-on are left out.
  */
 #include "vmkernel/vmx/hardware.h"
 
@@ -17,57 +16,12 @@
 #include <string.h>
 #include <strings.h>
 
-#include "base/parse.h"
+#include "vmkernel/vmx/reading.h"
 
-#define KEY_SIZE 96
-#define DEVICE_SIZE 48
 #define MEMORY_MIB_MIN 4u
 #define MEMORY_MIB_MAX 65536u
 #define CPUS_MAX 64u
 #define VERSION_OF_PC 7u
-
-struct reading {
-	const struct vmxfile *f;
-	const char *run_dir;
-	struct reporter *r;
-	struct vm_hardware *hw;
-};
-
-static int refuse(const struct reading *in, const char *key, const char *value,
-		  const char *why)
-{
-	return report_error(in->r, -EINVAL, "%s = \"%s\": %s", key, value ? value : "",
-			    why);
-}
-
-static const char *value_of(const struct reading *in, const char *device,
-			    const char *what, char ret_key[static KEY_SIZE])
-{
-	(void)snprintf(ret_key, KEY_SIZE, "%s.%s", device, what); /* cut: not found */
-	return vmxfile_get(in->f, ret_key);
-}
-
-static bool is_true(const struct reading *in, const char *device, const char *what)
-{
-	char key[KEY_SIZE];
-	(void)value_of(in, device, what, key);
-	return vmxfile_is_true(in->f, key);
-}
-
-static int read_number(const struct reading *in, const char *key, uint32_t min,
-		       uint32_t max, uint32_t *ret_n)
-{
-	const char *value = vmxfile_get(in->f, key);
-	uint64_t n;
-	if (!value)
-		return 0;
-	if (parse_u64(value, max, &n) < 0 || n < min)
-		return report_error(in->r, -EINVAL,
-				    "%s = \"%s\": not a number from %u to %u", key, value,
-				    min, max);
-	*ret_n = (uint32_t)n;
-	return 0;
-}
 
 /* ---- controllers ---- */
 
@@ -82,8 +36,8 @@ static int scsi_type(const struct reading *in, const char *device,
 		{ "lsilogic", CONTROLLER_LSILOGIC },
 		{ "lsisas1068", CONTROLLER_LSISAS1068 },
 	};
-	char key[KEY_SIZE];
-	const char *value = value_of(in, device, "virtualDev", key);
+	char key[READING_KEY_SIZE];
+	const char *value = reading_value(in, device, "virtualDev", key);
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
 		if (strcasecmp(value && *value ? value : "lsilogic", known[i].name) ==
 		    0) {
@@ -91,7 +45,7 @@ static int scsi_type(const struct reading *in, const char *device,
 			return 0;
 		}
 	}
-	return refuse(in, key, value,
+	return reading_refuse(in, key, value,
 		      "unknown controller (pvscsi, lsilogic or lsisas1068)");
 }
 
@@ -117,7 +71,7 @@ static int controller_of(const struct reading *in, const char *prefix, uint32_t 
 {
 	struct vm_hardware *hw = in->hw;
 	struct vm_controller c = { .number = number };
-	char device[DEVICE_SIZE];
+	char device[READING_DEVICE_SIZE];
 	int rc = 0;
 	for (uint32_t i = 0; i < hw->controller_count; i++) {
 		if (strcmp(hw->controllers[i].prefix, prefix) == 0 &&
@@ -137,7 +91,7 @@ static int controller_of(const struct reading *in, const char *prefix, uint32_t 
 	if (rc < 0)
 		return rc;
 	/* IDE has no key of its own in most files. */
-	if (c.type != CONTROLLER_IDE && !is_true(in, device, "present"))
+	if (c.type != CONTROLLER_IDE && !reading_is_true(in, device, "present"))
 		return report_error(in->r, -EINVAL,
 				    "%s.present: the controller of %s%u:N is "
 				    "not present",
@@ -152,38 +106,47 @@ static int controller_of(const struct reading *in, const char *prefix, uint32_t 
 
 /* ---- disks ---- */
 
-/* 1: a disk, 0: nothing to attach, -EINVAL. */
-static int is_disk(const struct reading *in, const char *device)
+enum medium { MEDIUM_NONE, MEDIUM_DISK, MEDIUM_CDROM };
+
+static bool is_one_of(const char *word, const char *const *words)
 {
-	static const char *const disks[] = { "scsi-hardDisk", "ata-hardDisk",
-					     "nvme-hardDisk", "sata-hardDisk",
-					     "disk",	      "" };
-	char key[KEY_SIZE], other[KEY_SIZE];
-	const char *type = value_of(in, device, "deviceType", key);
-	for (size_t i = 0; i < sizeof(disks) / sizeof(disks[0]); i++) {
-		if (strcasecmp(type ? type : "", disks[i]) == 0)
-			return 1;
-	}
-	if (strcasecmp(type, "cdrom-image") == 0 || strcasecmp(type, "cdrom-raw") == 0 ||
-	    strcasecmp(type, "atapi-cdrom") == 0) {
-		const char *connected = value_of(in, device, "startConnected", other);
-		if (connected && !vmxfile_is_true(in->f, other))
-			return 0;
-		return refuse(in, key, type,
-			      "CD drives are not there yet; set "
-			      "startConnected = \"FALSE\" to leave it out");
-	}
-	return refuse(in, key, type, "unknown kind of disk");
+	while (*words && strcasecmp(word, *words) != 0)
+		words++;
+	return *words;
+}
+
+/* enum medium, or -EINVAL. */
+static int medium_of(const struct reading *in, const char *device)
+{
+	static const char *const disks[] = {
+		"scsi-hardDisk", "ata-hardDisk", "nvme-hardDisk", "sata-hardDisk",
+		"disk",		 "",		 NULL,
+	};
+	static const char *const drives[] = { "cdrom-raw", "atapi-cdrom", NULL };
+	char key[READING_KEY_SIZE], other[READING_KEY_SIZE];
+	const char *type = reading_value(in, device, "deviceType", key);
+	const char *connected = reading_value(in, device, "startConnected", other);
+	bool is_image = type && strcasecmp(type, "cdrom-image") == 0;
+	if (is_one_of(type ? type : "", disks))
+		return MEDIUM_DISK;
+	if (!is_image && !is_one_of(type, drives))
+		return reading_refuse(in, key, type, "unknown kind of disk");
+	if (connected && !vmxfile_is_true(in->f, other))
+		return MEDIUM_NONE;
+	return is_image ? (int)MEDIUM_CDROM
+			: reading_refuse(in, key, type,
+					 "the host's own drives are not passed on; set "
+					 "startConnected = \"FALSE\" to leave it out");
 }
 
 static int check_mode(const struct reading *in, const char *device)
 {
-	char key[KEY_SIZE];
-	const char *mode = value_of(in, device, "mode", key);
+	char key[READING_KEY_SIZE];
+	const char *mode = reading_value(in, device, "mode", key);
 	if (!mode || strcasecmp(mode, "persistent") == 0 ||
 	    strcasecmp(mode, "independent-persistent") == 0)
 		return 0;
-	return refuse(in, key, mode,
+	return reading_refuse(in, key, mode,
 		      "unknown disk mode (persistent, independent-persistent)");
 }
 
@@ -191,28 +154,32 @@ static int add_disk(const struct reading *in, const char *device, const char *pr
 		    uint32_t number, uint32_t unit)
 {
 	struct vm_hardware *hw = in->hw;
-	char key[KEY_SIZE];
-	int rc = is_disk(in, device);
-	if (rc <= 0)
-		return rc;
-	rc = check_mode(in, device);
+	char key[READING_KEY_SIZE];
+	int medium = medium_of(in, device);
+	if (medium <= 0)
+		return medium;
+	int rc = medium == MEDIUM_DISK ? check_mode(in, device) : 0;
 	if (rc < 0)
 		return rc;
 	int controller = controller_of(in, prefix, number);
 	if (controller < 0)
 		return controller;
-	const char *path = value_of(in, device, "fileName", key);
+	const char *path = reading_value(in, device, "fileName", key);
 	if (hw->disk_count == HARDWARE_DISKS_MAX)
-		return refuse(in, key, path, "too many disks");
+		return reading_refuse(in, key, path, "too many disks");
 	struct vm_disk *disk = &hw->disks[hw->disk_count];
 	if (!path || !*path || strlen(path) >= sizeof(disk->path))
-		return refuse(in, key, path, "a disk needs the name of its .vmdk file");
+		return reading_refuse(in, key, path, "a disk needs the name of its file");
+	if (medium == MEDIUM_CDROM &&
+	    hw->controllers[controller].type == CONTROLLER_NVME)
+		return reading_refuse(in, key, path, "there are no CD drives on NVMe");
 	if (unit > unit_max(hw->controllers[controller].type))
 		return report_error(in->r, -EINVAL,
 				    "%s: this controller has units 0 to %u", device,
 				    unit_max(hw->controllers[controller].type));
 	disk->controller = (uint32_t)controller;
 	disk->unit = unit;
+	disk->is_cdrom = medium == MEDIUM_CDROM;
 	memcpy(disk->path, path, strlen(path) + 1);
 	hw->disk_count++;
 	return 0;
@@ -248,11 +215,11 @@ static bool parse_device(const char *key, char ret_prefix[static 16],
 static bool is_counted(const struct reading *in, const char *key, const char *suffix,
 		       const char *device)
 {
-	char other[KEY_SIZE];
+	char other[READING_KEY_SIZE];
 	if (strcasecmp(suffix, "present") == 0)
 		return vmxfile_is_true(in->f, key);
 	return strcasecmp(suffix, "fileName") == 0 &&
-	       !value_of(in, device, "present", other);
+	       !reading_value(in, device, "present", other);
 }
 
 static int read_devices(const struct reading *in)
@@ -260,7 +227,7 @@ static int read_devices(const struct reading *in)
 	static const char *const known[] = { "scsi", "sata", "ide", "nvme" };
 	const char *key, *value;
 	for (unsigned int i = 0; vmxfile_entry(in->f, i, &key, &value); i++) {
-		char prefix[16], suffix[16], device[DEVICE_SIZE];
+		char prefix[16], suffix[16], device[READING_DEVICE_SIZE];
 		uint32_t number, unit;
 		bool is_known = false;
 		if (!parse_device(key, prefix, &number, &unit, suffix))
@@ -271,7 +238,7 @@ static int read_devices(const struct reading *in)
 		for (size_t k = 0; k < sizeof(known) / sizeof(known[0]); k++)
 			is_known = is_known || strcmp(prefix, known[k]) == 0;
 		if (!is_known)
-			return refuse(in, key, value, "unknown controller");
+			return reading_refuse(in, key, value, "unknown controller");
 		int rc = add_disk(in, device, prefix, number, unit);
 		if (rc < 0)
 			return rc;
@@ -298,20 +265,21 @@ static bool is_safe_name(const char *name)
 static int read_serial(const struct reading *in, uint32_t number)
 {
 	struct vm_serial *s = &in->hw->serials[in->hw->serial_count];
-	char device[16], key[KEY_SIZE];
+	char device[16], key[READING_KEY_SIZE];
 	(void)snprintf(device, sizeof(device), "serial%u", number);
-	if (!is_true(in, device, "present"))
+	if (!reading_is_true(in, device, "present"))
 		return 0;
-	const char *type = value_of(in, device, "fileType", key);
+	const char *type = reading_value(in, device, "fileType", key);
 	if (!type || (strcasecmp(type, "file") != 0 && strcasecmp(type, "pipe") != 0))
-		return refuse(in, key, type, "unknown kind of serial port (file, pipe)");
-	const char *name = value_of(in, device, "fileName", key);
+		return reading_refuse(in, key, type,
+				      "unknown kind of serial port (file, pipe)");
+	const char *name = reading_value(in, device, "fileName", key);
 	size_t dir_len = strlen(in->run_dir);
 	const char *base = name ? name : "";
 	if (strncmp(base, in->run_dir, dir_len) == 0 && base[dir_len] == '/')
 		base += dir_len + 1;
 	if (!is_safe_name(base))
-		return refuse(in, key, name,
+		return reading_refuse(in, key, name,
 			      "a serial port writes to a plain file name in the "
 			      "VM's run directory");
 	s->number = number;
@@ -328,10 +296,11 @@ static int read_name(const struct reading *in)
 	const char *name = vmxfile_get_or(in->f, "displayName", "vm");
 	for (const char *c = name; *c; c++) {
 		if ((unsigned char)*c < ' ' || *c == 0x7f)
-			return refuse(in, "displayName", "?", "has a control character");
+			return reading_refuse(in, "displayName", "?",
+					      "has a control character");
 	}
 	if (strlen(name) > HARDWARE_NAME_MAX)
-		return refuse(in, "displayName", name, "is longer than 80 bytes");
+		return reading_refuse(in, "displayName", name, "is longer than 80 bytes");
 	memcpy(in->hw->name, name, strlen(name) + 1);
 	return 0;
 }
@@ -346,17 +315,24 @@ static int read_uuid(const struct reading *in)
 		if (*c == ' ' || *c == '-')
 			continue;
 		if (!isxdigit((unsigned char)*c) || n == 32)
-			return refuse(in, "uuid.bios", text, "is not a UUID");
+			return reading_refuse(in, "uuid.bios", text, "is not a UUID");
 		hex[n++] = *c;
 	}
 	if (n == 0)
 		return 0;
 	if (n != 32)
-		return refuse(in, "uuid.bios", text, "is not a UUID");
+		return reading_refuse(in, "uuid.bios", text, "is not a UUID");
 	hex[n] = '\0';
 	(void)snprintf(in->hw->uuid, sizeof(in->hw->uuid), "%.8s-%.4s-%.4s-%.4s-%.12s",
 		       hex, hex + 8, hex + 12, hex + 16, hex + 20);
 	return 0;
+}
+
+/* "cdrom,hdd": disks come first unless it says otherwise. */
+static bool is_cdrom_first(const char *order)
+{
+	const char *cdrom = strcasestr(order, "cdrom"), *disk = strcasestr(order, "hdd");
+	return cdrom && (!disk || cdrom < disk);
 }
 
 static int read_machine(const struct reading *in)
@@ -367,17 +343,22 @@ static int read_machine(const struct reading *in)
 	hw->memory_mib = 256;
 	hw->cpus = 1;
 	if (strcasecmp(firmware, "bios") != 0)
-		return refuse(in, "firmware", firmware, "unknown firmware (bios)");
-	int rc = read_number(in, "virtualHW.version", 3, 99, &version);
+		return reading_refuse(in, "firmware", firmware,
+				      "unknown firmware (bios)");
+	int rc = reading_number(in, "virtualHW.version", 3, 99, &version);
 	if (rc == 0)
-		rc = read_number(in, "memSize", MEMORY_MIB_MIN, MEMORY_MIB_MAX,
+		rc = reading_number(in, "memSize", MEMORY_MIB_MIN, MEMORY_MIB_MAX,
 				 &hw->memory_mib);
 	if (rc == 0)
-		rc = read_number(in, "numvcpus", 1, CPUS_MAX, &hw->cpus);
+		rc = reading_number(in, "numvcpus", 1, CPUS_MAX, &hw->cpus);
 	if (rc == 0 && hw->memory_mib % 4)
-		rc = refuse(in, "memSize", vmxfile_get(in->f, "memSize"),
+		rc = reading_refuse(in, "memSize", vmxfile_get(in->f, "memSize"),
 			    "is not a multiple of 4");
 	hw->is_old = version <= VERSION_OF_PC;
+	hw->has_screen = !vmxfile_get(in->f, "svga.present") ||
+			 vmxfile_is_true(in->f, "svga.present");
+	hw->boots_cdrom_first =
+		is_cdrom_first(vmxfile_get_or(in->f, "bios.bootOrder", ""));
 	return rc;
 }
 
@@ -395,6 +376,8 @@ int hardware_read(const struct vmxfile *f, const char *run_dir, struct reporter 
 		rc = read_machine(&in);
 	if (rc == 0)
 		rc = read_devices(&in);
+	if (rc == 0)
+		rc = hardware_read_nics(&in);
 	for (uint32_t i = 0; rc == 0 && i < HARDWARE_SERIALS_MAX; i++)
 		rc = read_serial(&in, i);
 	if (rc == 0)

@@ -13,6 +13,7 @@
 #define HARDWARE_DISKS_MAX 64u
 #define HARDWARE_CONTROLLERS_MAX 16u
 #define HARDWARE_SERIALS_MAX 4u
+#define HARDWARE_NICS_MAX 10u
 
 enum controller_type {
 	CONTROLLER_PVSCSI,
@@ -33,6 +34,15 @@ struct vm_disk {
 	uint32_t controller; /* index into controllers */
 	uint32_t unit;	     /* T of scsi0:T */
 	char path[512];	     /* as the file says: relative to its folder, or absolute */
+	bool is_cdrom;	     /* path is an image, which is only read */
+};
+
+enum nic_model { NIC_E1000, NIC_E1000E, NIC_VMXNET3, NIC_PCNET };
+
+struct vm_nic {
+	uint32_t number;     /* N of ethernetN */
+	enum nic_model model;
+	uint8_t mac[6];
 };
 
 struct vm_serial {
@@ -50,6 +60,10 @@ struct vm_hardware {
 	struct vm_controller controllers[HARDWARE_CONTROLLERS_MAX];
 	struct vm_disk disks[HARDWARE_DISKS_MAX];
 	struct vm_serial serials[HARDWARE_SERIALS_MAX];
+	uint32_t nic_count;
+	struct vm_nic nics[HARDWARE_NICS_MAX];
+	bool has_screen;     /* a VGA card */
+	bool boots_cdrom_first;
 };
 
 /*

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/parse.h"
+#include "vmkernel/vmx/hardware.h"
 #include "vmkernel/vmx/jail.h"
 #include "vmkernel/vmx/kvm_probe.h"
 #include "vmkernel/vmx/log.h"
@@ -20,7 +21,7 @@
 #define UID_MAX 0xfffffffeull
 
 struct arguments {
-	uint64_t listen_sock, uid;
+	uint64_t listen_sock, uid, taps; /* taps: a bit for each */
 	const char *dir, *accel;
 };
 
@@ -29,6 +30,7 @@ static int parse(int argc, char **argv, struct arguments *ret)
 	static const struct option options[] = {
 		{ "listen-fd", required_argument, NULL, 'l' },
 		{ "uid", required_argument, NULL, 'u' },
+		{ "taps", required_argument, NULL, 't' },
 		{ "dir", required_argument, NULL, 'd' },
 		{ "accel", required_argument, NULL, 'a' },
 		{ 0 },
@@ -42,6 +44,8 @@ static int parse(int argc, char **argv, struct arguments *ret)
 			rc = parse_u64(optarg, 1023, &a.listen_sock);
 		else if (c == 'u')
 			rc = parse_u64(optarg, UID_MAX, &a.uid);
+		else if (c == 't')
+			rc = parse_u64(optarg, (1u << HARDWARE_NICS_MAX) - 1, &a.taps);
 		else if (c == 'd')
 			a.dir = optarg;
 		else if (c == 'a')
@@ -57,8 +61,23 @@ static int parse(int argc, char **argv, struct arguments *ret)
 	return 0;
 }
 
+/* QEMU must not keep the socket open when we have gone, and gets its taps from us. */
+static int take_inherited(const struct arguments *a,
+			  int ret_taps[static HARDWARE_NICS_MAX])
+{
+	int rc = fcntl((int)a->listen_sock, F_SETFD, FD_CLOEXEC);
+	for (int i = 0; rc == 0 && i < (int)HARDWARE_NICS_MAX; i++) {
+		if (!(a->taps >> i & 1))
+			continue;
+		ret_taps[i] = (int)a->listen_sock + 1 + i;
+		rc = fcntl(ret_taps[i], F_SETFD, FD_CLOEXEC);
+	}
+	return rc;
+}
+
 int main(int argc, char **argv)
 {
+	int tap_fds[HARDWARE_NICS_MAX] = { 0 };
 	struct arguments a;
 	struct log_file log;
 	char why[160] = "as configured";
@@ -66,10 +85,8 @@ int main(int argc, char **argv)
 		(void)fprintf(stderr, "vmx: is started by vmkernel, not by hand\n");
 		return 1;
 	}
-	/* QEMU must not keep it open when we have gone. */
-	if (fcntl((int)a.listen_sock, F_SETFD, FD_CLOEXEC) < 0) {
-		(void)fprintf(stderr, "vmx: --listen-fd %d: %s\n", (int)a.listen_sock,
-			      strerror(errno));
+	if (take_inherited(&a, tap_fds) < 0) {
+		(void)fprintf(stderr, "vmx: --listen-fd, --taps: %s\n", strerror(errno));
 		return 1;
 	}
 	bool is_kvm = strcmp(a.accel, "kvm") == 0 ||
@@ -89,6 +106,7 @@ int main(int argc, char **argv)
 		.listen_sock = (int)a.listen_sock,
 		.run_dir = a.dir,
 		.is_kvm = is_kvm,
+		.tap_fds = tap_fds,
 		.log = &log,
 	};
 	rc = vm_run(&options);

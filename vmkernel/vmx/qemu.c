@@ -19,8 +19,8 @@
 #define COMPLAINT "qemu-system-"
 
 /* In the child; async-signal-safe calls only. */
-static void become_qemu(const struct cmdline *line, int log_fd, int kept_sock,
-			int report_fd)
+static void become_qemu(const struct cmdline *line, int log_fd, const int *kept,
+			unsigned int kept_count, int report_fd)
 {
 	struct rlimit none = { 0, 0 };
 	sigset_t all;
@@ -28,8 +28,10 @@ static void become_qemu(const struct cmdline *line, int log_fd, int kept_sock,
 	(void)sigprocmask(SIG_SETMASK, &all, NULL);
 	int null_fd = open("/dev/null", O_RDONLY);
 	bool is_ready = null_fd >= 0 && dup2(null_fd, 0) == 0 && dup2(log_fd, 1) == 1 &&
-			dup2(log_fd, 2) == 2 && fcntl(kept_sock, F_SETFD, 0) == 0 &&
-			setrlimit(RLIMIT_CORE, &none) == 0 && setsid() > 0;
+			dup2(log_fd, 2) == 2 && setrlimit(RLIMIT_CORE, &none) == 0 &&
+			setsid() > 0;
+	for (unsigned int i = 0; is_ready && i < kept_count; i++)
+		is_ready = fcntl(kept[i], F_SETFD, 0) == 0;
 	if (is_ready)
 		(void)execvp(line->argv[0], line->argv);
 	int error = errno;
@@ -38,15 +40,15 @@ static void become_qemu(const struct cmdline *line, int log_fd, int kept_sock,
 	_exit(127);
 }
 
-int qemu_start(const struct cmdline *line, int log_fd, int kept_sock, struct reporter *r,
-	       pid_t *ret_pid)
+int qemu_start(const struct cmdline *line, int log_fd, const int *kept,
+	       unsigned int kept_count, struct reporter *r, pid_t *ret_pid)
 {
 	int ends[2], error = 0;
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return report_error(r, -errno, "pipe: %s", strerror(errno));
 	pid_t pid = fork();
 	if (pid == 0)
-		become_qemu(line, log_fd, kept_sock, ends[1]);
+		become_qemu(line, log_fd, kept, kept_count, ends[1]);
 	(void)close(ends[1]);
 	ssize_t n = pid < 0 ? 0 : read(ends[0], &error, sizeof(error));
 	int fork_error = pid < 0 ? errno : 0;

@@ -51,7 +51,8 @@
 enum state { STATE_WAITING, STATE_DISKS, STATE_LAUNCHING, STATE_RUNNING, STATE_STOPPING,
 	     STATE_ENDED };
 
-enum qmp_id { QMP_CAPABILITIES = 1, QMP_CONT, QMP_STOP, QMP_QUIT, QMP_RESET };
+enum qmp_id { QMP_CAPABILITIES = 1, QMP_CONT, QMP_STOP, QMP_QUIT, QMP_RESET,
+	      QMP_POWERDOWN };
 
 /* A request of vmkernel's that is not answered yet. */
 struct pending {
@@ -73,7 +74,7 @@ struct vm {
 	/* of this power-on: vmkernel's, part of the disks' names */
 	char token[TOKEN_SIZE];
 	uint32_t next_disk;
-	struct pending start, stop, reset;
+	struct pending start, stop, reset, shutdown;
 	uint64_t deadline;	/* of LAUNCHING and STOPPING */
 	bool is_killed;		/* SIGKILL was sent */
 	bool did_run;
@@ -91,7 +92,8 @@ static void drop_channel(struct vm *vm)
 {
 	channel_done(&vm->channel);
 	channel_init(&vm->channel, -1);
-	vm->start.is_set = vm->stop.is_set = vm->reset.is_set = false;
+	vm->start.is_set = vm->stop.is_set = false;
+	vm->reset.is_set = vm->shutdown.is_set = false;
 }
 
 static void tell(struct vm *vm, int rc)
@@ -182,6 +184,21 @@ static void reap(struct vm *vm)
 
 /* ---- starting ---- */
 
+/* The taps are QEMU's from here on, and end with it. */
+static int start_qemu(struct vm *vm, const struct cmdline *line, int sock)
+{
+	int kept[HARDWARE_NICS_MAX + 1] = { sock };
+	unsigned int count = 1;
+	for (uint32_t i = 0; i < HARDWARE_NICS_MAX; i++)
+		if (vm->options->tap_fds[i])
+			kept[count++] = vm->options->tap_fds[i];
+	int rc = qemu_start(line, vm->options->log->file_fd, kept, count, vm->reporter,
+			    &vm->qemu);
+	while (--count)
+		(void)close(kept[count]);
+	return rc;
+}
+
 static int launch(struct vm *vm)
 {
 	struct stat st;
@@ -192,15 +209,15 @@ static int launch(struct vm *vm)
 				    strerror(-sock));
 	vm->qmp_listen_sock = sock;
 	struct cmdline_input in = { vm->hw, vm->qemu_path, vm->options->is_kvm, sock,
-				    vm->token, vm->tells_errors };
+				    vm->token, vm->tells_errors,
+				    vm->options->tap_fds };
 	int rc = cmdline_make(&in, &line);
 	if (rc == 0 && fstat(vm->options->log->file_fd, &st) == 0)
 		vm->log_start = st.st_size;
 	if (rc == 0) {
 		for (unsigned int i = 0; i < line.count; i++)
 			report(vm->reporter, REPORT_INFO, "argv[%u] %s", i, line.argv[i]);
-		rc = qemu_start(&line, vm->options->log->file_fd, sock, vm->reporter,
-				&vm->qemu);
+		rc = start_qemu(vm, &line, sock);
 	}
 	cmdline_done(&line);
 	if (rc < 0)
@@ -323,6 +340,16 @@ static void freeze(struct vm *vm, const char *why)
 	event(vm, text);
 }
 
+/* A wish that QEMU answers. */
+static void pass_on(struct vm *vm, const struct msg *m, struct pending *p,
+		    const char *command, enum qmp_id id)
+{
+	*p = (struct pending){ true, m->tag };
+	if (vm->state != STATE_RUNNING || vm->is_frozen ||
+	    qmp_send(&vm->qmp, command, NULL, id) < 0)
+		answer(vm, p, -EINVAL, "the VM does not run", NULL);
+}
+
 static void handle(struct vm *vm, const struct msg *m)
 {
 	const char *why = json_string_value(json_object_get(m->body, "why"));
@@ -338,10 +365,10 @@ static void handle(struct vm *vm, const struct msg *m)
 		stop_qemu(vm, why ? why : "powered off");
 		break;
 	case MSG_VMX_RESET:
-		vm->reset = (struct pending){ true, m->tag };
-		if (vm->state != STATE_RUNNING || vm->is_frozen ||
-		    qmp_send(&vm->qmp, "system_reset", NULL, QMP_RESET) < 0)
-			answer(vm, &vm->reset, -EINVAL, "the VM does not run", NULL);
+		pass_on(vm, m, &vm->reset, "system_reset", QMP_RESET);
+		break;
+	case MSG_VMX_SHUTDOWN:
+		pass_on(vm, m, &vm->shutdown, "system_powerdown", QMP_POWERDOWN);
 		break;
 	case MSG_VMX_FREEZE:
 		freeze(vm, why ? why : "fenced");
@@ -415,6 +442,8 @@ static void qmp_answer(struct vm *vm, const json_t *m)
 		is_up(vm);
 	else if (id == QMP_RESET)
 		answer(vm, &vm->reset, error ? -EIO : 0, error, NULL);
+	else if (id == QMP_POWERDOWN)
+		answer(vm, &vm->shutdown, error ? -EIO : 0, error, NULL);
 	else if (vm->state == STATE_LAUNCHING && error)
 		stop_qemu(vm, error);
 	if (rc < 0)

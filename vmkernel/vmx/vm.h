@@ -11,6 +11,7 @@ struct vm_options {
 	int listen_sock;	/* where vmkernel connects; taken */
 	const char *run_dir;	/* our working folder, as the host names it */
 	bool is_kvm;
+	const int *tap_fds;	/* by number of the card, 0: none; closed by us */
 	struct log_file *log;
 };
 
