@@ -5,9 +5,9 @@
 /*
  * What the files of this folder that make up an open file know of it: file.c (open,
  * close), filemap.c (the block map in memory), fileread.c, filefollow.c (without a lock),
- * filewrite.c, filescrub.c, filealloc.c (blocks given and taken, the length),
- * filecommit.c (what makes it durable), fileshare.c (how it is locked), filebdev.c (as a
- * device).
+ * filewrite.c, fileclone.c, filescrub.c, filealloc.c (blocks given and taken, the
+ * length), filecommit.c (what makes it durable), fileshare.c (how it is locked),
+ * filebdev.c (as a device).
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -199,6 +199,9 @@ int64_t file_read_following(struct vmfs_file *f, void *buf, uint64_t len, uint64
  */
 int file_zero_data(struct vmfs_file *f, uint64_t from, uint64_t to)
 	__attribute__((warn_unused_result));
+
+/* All before `end` was written now: the length, the time. Never blocks. */
+void file_note_written(struct vmfs_file *f, uint64_t end);
 
 /* ---- filealloc.c; all under sleeplock, all block ---- */
 

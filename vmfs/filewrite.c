@@ -193,7 +193,7 @@ static int write_in_place(struct vmfs_file *f, const struct piece *p, uint64_t *
 	return rc;
 }
 
-static void note_written(struct vmfs_file *f, uint64_t end)
+void file_note_written(struct vmfs_file *f, uint64_t end)
 {
 	mutex_lock(&f->m);
 	f->mtime_s = fd_now_s();
@@ -222,7 +222,7 @@ static int write_blocks(struct vmfs_file *f, const void *buf, uint64_t len,
 		p.len -= done;
 		p.offset += done;
 		if (done)
-			note_written(f, p.offset);
+			file_note_written(f, p.offset);
 	}
 	return 0;
 }
@@ -240,7 +240,7 @@ static int write_small(struct vmfs_file *f, const void *buf, uint64_t len,
 		(void)memcpy(f->small + offset, buf, len);
 		f->is_small_dirty = true;
 		mutex_unlock(&f->m);
-		note_written(f, offset + len);
+		file_note_written(f, offset + len);
 		rc = 1;
 	} else if (f->small) {
 		rc = file_to_blocks(f);

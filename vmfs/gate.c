@@ -349,6 +349,56 @@ int vmfs_gate_unmap(struct vmfs_volume *vol, uint64_t vol_off, uint64_t len)
 	return each_piece(vol, BDEV_UNMAP, vol_off, NULL, len, 0);
 }
 
+struct copying {
+	struct bdev_io io; /* first; a write without memory: where to */
+	struct bdev *from;
+	uint64_t from_offset;
+	bool is_unknown;
+};
+
+/*
+ * The second time nothing is sent: what is written from now on, by the same way, runs
+ * after the end of the first.
+ */
+static int run_copy(struct bdev *bd, struct bdev_io *io)
+{
+	struct copying *c = (struct copying *)io;
+
+	if (c->is_unknown)
+		return -EOPNOTSUPP;
+	int err = bdev_copy(bd, io->offset, c->from, c->from_offset, io->len);
+	c->is_unknown = is_unknown(err) || err == -ESTALE;
+	return err;
+}
+
+int vmfs_gate_copy(struct vmfs_volume *vol, uint64_t to_off, uint64_t from_off,
+		   uint64_t len)
+{
+	struct vmfs_homes *homes = vol->member ? &vol->member->journal.homes : NULL;
+
+	/* What is logged is not in its place. */
+	if (homes && (homes_have(homes, from_off, len) || homes_have(homes, to_off, len)))
+		return -EOPNOTSUPP;
+	while (len) {
+		struct copying c = { .io = { .op = BDEV_WRITE } };
+		uint64_t to_run, from_run;
+		int err = lvm_map(&vol->lvm, to_off, &c.io.bd, &c.io.offset, &to_run);
+		if (!err)
+			err = lvm_map(&vol->lvm, from_off, &c.from, &c.from_offset,
+				      &from_run);
+		if (err)
+			return err;
+		c.io.len = min_u64(len, min_u64(to_run, from_run));
+		err = run_until_known(vol, &c.io, run_copy);
+		if (err)
+			return err;
+		to_off += c.io.len;
+		from_off += c.io.len;
+		len -= c.io.len;
+	}
+	return 0;
+}
+
 int vmfs_gate_rw_device(struct vmfs_volume *vol, struct bdev *bd, enum bdev_op op,
 			void *buf, uint64_t len, uint64_t dev_off)
 {

@@ -53,6 +53,13 @@ int vmfs_gate_zero(struct vmfs_volume *vol, uint64_t vol_off, uint64_t len)
 	__attribute__((warn_unused_result));
 int vmfs_gate_unmap(struct vmfs_volume *vol, uint64_t vol_off, uint64_t len)
 	__attribute__((warn_unused_result));
+/*
+ * The storage copies by itself (bdev_copy), through the gate. 0; -EOPNOTSUPP: it cannot,
+ * or has not: there is any mixture now, and nothing under way; -EINVAL: not in blocks of
+ * the device; as writes. One of unknown fate is not sent again. Blocks.
+ */
+int vmfs_gate_copy(struct vmfs_volume *vol, uint64_t to_off, uint64_t from_off,
+		   uint64_t len) __attribute__((warn_unused_result));
 /* Flushes every extent that was written. */
 int vmfs_gate_flush(struct vmfs_volume *vol) __attribute__((warn_unused_result));
 /*

@@ -115,8 +115,10 @@ static bool overlaps_any(struct vmfs_unflushed *u, const struct bdev_io *io)
 static enum unflushed_end keep(struct vmfs_unflushed *u, const struct bdev_io *io)
 {
 	uint64_t size = io->op == BDEV_WRITE ? io->len : 0;
-	struct unflushed_write *w =
-		u->bytes + size > KEPT_MAX ? NULL : malloc(sizeof(*w) + size);
+	bool is_elsewhere = size && !io->iov; /* a copy that the storage has made */
+	struct unflushed_write *w = is_elsewhere || u->bytes + size > KEPT_MAX
+					    ? NULL
+					    : malloc(sizeof(*w) + size);
 
 	if (!w)
 		return UNFLUSHED_FLUSH;

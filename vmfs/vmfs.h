@@ -516,6 +516,16 @@ int64_t vmfs_file_read(struct vmfs_file *file, void *buf, uint64_t len, uint64_t
 /* All len bytes, growing the file as needed, or -errno. Durable after vmfs_file_sync. */
 int vmfs_file_write(struct vmfs_file *file, const void *buf, uint64_t len,
 		    uint64_t offset) __attribute__((warn_unused_result));
+/*
+ * As much of [from_offset, from_offset + len) as the storage copies by itself, from its
+ * beginning: bytes; 0: none, and the caller reads and writes; -errno of a write. Both of
+ * one volume, `from` opened under a lock; of `from` only what is data, no further than
+ * its end; the two ranges of one file must not overlap. Of what is behind the bytes that
+ * were copied any part may hold any mixture of old and new. Durable after vmfs_file_sync.
+ */
+int64_t vmfs_file_clone(struct vmfs_file *to, uint64_t to_offset, struct vmfs_file *from,
+			uint64_t from_offset, uint64_t len)
+	__attribute__((warn_unused_result));
 int vmfs_file_truncate(struct vmfs_file *file, uint64_t size_bytes)
 	__attribute__((warn_unused_result));
 enum vmfs_allocate {
