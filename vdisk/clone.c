@@ -14,10 +14,14 @@
  *    a unit of the target is data, or empty, as a whole.
  * 3. A unit of zeros is treated as a hole is: nothing on thin and sparse, to be zeroed on
  *    zeroedthick.
- * 4. The first error of either side stops both; the reader never outlives the import.
+ * 4. What the storage may copy by itself (vmfs_file_clone) the reader leaves alone: the
+ *    writer has it copied, and reads what was not. On thin only from thin: nobody looks
+ *    for zeros in it. Once nothing of a slot was copied so, no other is tried.
+ * 5. The first error of either side stops both; the reader never outlives the import.
  */
 #include <assert.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,6 +37,8 @@ struct slot {
 	char *buf;
 	uint64_t offset, len; /* from start */
 	bool is_hole;
+	struct vmfs_file *from; /* of the data; NULL: it was read into buf */
+	uint64_t from_offset;
 	int error; /* of reading */
 };
 
@@ -41,6 +47,7 @@ struct pump {
 	uint64_t start, len; /* what of the source is wanted */
 	uint64_t unit;	     /* of the target */
 	uint64_t chunk;	     /* bytes read at once: a multiple of unit */
+	atomic_bool clones;  /* the storage copies by itself, as far as is known */
 	struct mutex m;
 	struct cond changed;
 	uint64_t filled, emptied; /* slots so far; filled - emptied <= SLOTS */
@@ -99,6 +106,23 @@ static int find_hole(struct pump *pump, uint64_t offset, uint64_t *ret_len)
 	return 0;
 }
 
+/* true: the slot's data can perhaps be copied without being read. */
+static bool find_file(struct pump *pump, struct slot *slot)
+{
+	uint64_t len;
+	slot->from = NULL;
+	if (atomic_load(&pump->clones))
+		slot->from = pump->source->file(pump->source,
+						pump->start + slot->offset,
+						&slot->from_offset, &len);
+	if (slot->from && len < slot->len) {
+		slot->len = max_u64(round_down(len, pump->unit), pump->unit);
+		if (slot->len > len)
+			slot->from = NULL; /* a block of more than one file */
+	}
+	return slot->from;
+}
+
 static void fill_slot(struct pump *pump, struct slot *slot, uint64_t offset)
 {
 	uint64_t hole = 0;
@@ -108,7 +132,7 @@ static void fill_slot(struct pump *pump, struct slot *slot, uint64_t offset)
 	slot->is_hole = hole > 0;
 	if (slot->error == 0 && slot->is_hole)
 		slot->len = hole;
-	else if (slot->error == 0)
+	else if (slot->error == 0 && !find_file(pump, slot))
 		slot->error =
 			pump->source->read(pump->source, slot->buf, slot->len,
 					   pump->start + offset);
@@ -172,13 +196,37 @@ static uint64_t run_of_blocks(const struct pump *pump, const struct slot *slot,
 	return end - at;
 }
 
-static int write_slot(struct pump *pump, const struct slot *slot,
-		      struct vdisk_target *target, struct vdisk_progress *progress)
+/* The bytes of a slot that the storage copied; the others are in its buffer then. */
+static int64_t clone_slot(struct pump *pump, struct slot *slot,
+			  struct vdisk_target *target)
 {
-	uint64_t at = 0;
-	int rc = 0;
+	if (!slot->from)
+		return 0;
+	int64_t done = 0; /* it was read ahead before another failed */
+	if (atomic_load(&pump->clones))
+		done = target->clone(target, slot->from, slot->from_offset, slot->len,
+				     slot->offset);
+	if (done == 0 && slot->len >= pump->unit)
+		atomic_store(&pump->clones, false);
+	if (done < 0 || (uint64_t)done == slot->len)
+		return done;
+	uint64_t at = (uint64_t)done;
+	int rc = pump->source->read(pump->source, slot->buf + at, slot->len - at,
+				    pump->start + slot->offset + at);
+	return rc < 0 ? rc : done;
+}
+
+static int write_slot(struct pump *pump, struct slot *slot, struct vdisk_target *target,
+		      struct vdisk_progress *progress)
+{
 	if (slot->is_hole)
 		return target->skip(target, slot->len, slot->offset);
+	int64_t cloned = clone_slot(pump, slot, target);
+	uint64_t at = cloned > 0 ? (uint64_t)cloned : 0;
+	int rc = cloned < 0 ? (int)cloned : 0;
+	if (at > 0)
+		rc = vdisk_step(progress, pump->start + slot->offset + at,
+				pump->source->capacity);
 	while (at < slot->len && rc == 0) {
 		bool is_empty = false;
 		uint64_t len = run_of_blocks(pump, slot, at, &is_empty);
@@ -201,7 +249,7 @@ static int write_all(struct pump *pump, struct vdisk_target *target,
 	uint64_t done = 0;
 	int rc = 0;
 	while (done < pump->len && rc == 0) {
-		const struct slot *slot = wait_full(pump);
+		struct slot *slot = wait_full(pump);
 		assert(slot->offset == done);
 		rc = slot->error;
 		if (rc == 0)
@@ -232,6 +280,9 @@ static int fill_from_source(const struct vdisk_making *making,
 			      .chunk = round_up(SLOT_BYTES, target->unit) };
 	struct pump *pump = &whole;
 	int rc = 0;
+	atomic_init(&pump->clones,
+		    target->clone && whole.source->file &&
+			    (options->format != VDISK_THIN || whole.source->is_thin));
 	for (unsigned int i = 0; i < SLOTS && rc == 0; i++) {
 		pump->slot[i].buf = io_alloc(pump->chunk);
 		if (!pump->slot[i].buf)

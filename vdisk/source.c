@@ -64,6 +64,19 @@ static int disk_extent(struct vdisk_source *source, uint64_t offset, uint64_t *r
 	return rc;
 }
 
+static struct vmfs_file *disk_file(struct vdisk_source *source, uint64_t offset,
+				   uint64_t *ret_file_offset, uint64_t *ret_len)
+{
+	struct disk_source *s = (struct disk_source *)source;
+	struct vdisk_extent *extent = vdisk_extent_at(s->disk, offset);
+	uint64_t inside = offset - extent->start;
+	if (s->disk->chain || extent->ops != &extent_flat_ops)
+		return NULL;
+	*ret_file_offset = extent->file_offset + inside;
+	*ret_len = extent->len - inside;
+	return extent->file.vmfs;
+}
+
 static void disk_close(struct vdisk_source *source)
 {
 	struct disk_source *s = (struct disk_source *)source;
@@ -82,6 +95,8 @@ int vdisk_source_open_disk(struct vdisk *disk, struct vdisk_source **ret_source)
 	s->base.adapter = *vdisk_adapter(disk) ? vdisk_adapter(disk) : NULL;
 	s->base.read = disk_read;
 	s->base.extent = disk_extent;
+	s->base.file = disk_file;
+	s->base.is_thin = vdisk_type(disk) == VDISK_THIN;
 	s->base.close = disk_close;
 	*ret_source = &s->base;
 	return 0;

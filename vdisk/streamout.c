@@ -354,8 +354,11 @@ int target_stream_new(const struct target_plan *plan, struct vdisk_target **ret_
 	t->plan = *plan;
 	mutex_init(&t->m);
 	cond_init(&t->changed);
-	t->base = (struct vdisk_target){ GRAIN_BYTES, stream_write, stream_skip,
-					 stream_finish, stream_free };
+	t->base = (struct vdisk_target){ .unit = GRAIN_BYTES,
+					 .write = stream_write,
+					 .skip = stream_skip,
+					 .finish = stream_finish,
+					 .free = stream_free };
 	int rc = start(t);
 	if (rc < 0)
 		stream_free(&t->base);

@@ -62,6 +62,13 @@ static int flat_skip(struct vdisk_target *target, uint64_t len, uint64_t offset)
 	return rc;
 }
 
+static int64_t flat_clone(struct vdisk_target *target, struct vmfs_file *from,
+			  uint64_t from_offset, uint64_t len, uint64_t offset)
+{
+	return vmfs_file_clone(((struct flat_target *)target)->plan.file->vmfs, offset,
+			       from, from_offset, len);
+}
+
 static int flat_finish(struct vdisk_target *target)
 {
 	(void)target;
@@ -86,8 +93,14 @@ int target_flat_new(const struct target_plan *plan, struct vdisk_target **ret_ta
 		free(t);
 		return rc;
 	}
-	t->base = (struct vdisk_target){ st.block_size_bytes, flat_write, flat_skip,
-					 flat_finish, target_free };
+	t->base = (struct vdisk_target){
+		.unit = st.block_size_bytes,
+		.write = flat_write,
+		.clone = plan->file->vmfs ? flat_clone : NULL,
+		.skip = flat_skip,
+		.finish = flat_finish,
+		.free = target_free,
+	};
 	t->plan = *plan;
 	*ret_target = &t->base;
 	return 0;
@@ -175,8 +188,11 @@ int target_sparse_new(const struct target_plan *plan, struct vdisk_target **ret_
 	t->plan = *plan;
 	sparse_head_plan(plan->capacity / VDISK_SECTOR, plan->descriptor, &t->head);
 	t->next = t->head.overhead;
-	t->base = (struct vdisk_target){ t->head.grain * VDISK_SECTOR, sparse_write,
-					 sparse_skip, sparse_finish, sparse_free };
+	t->base = (struct vdisk_target){ .unit = t->head.grain * VDISK_SECTOR,
+					 .write = sparse_write,
+					 .skip = sparse_skip,
+					 .finish = sparse_finish,
+					 .free = sparse_free };
 	t->entry = calloc(t->head.table_count, SPARSE_ENTRIES * sizeof(le32));
 	if (!t->entry) {
 		free(t);

@@ -14,6 +14,12 @@ struct vdisk_target {
 	uint64_t unit; /* bytes: pieces begin at its multiples; the last may be shorter */
 	int (*write)(struct vdisk_target *target, const void *buf, uint64_t len,
 		     uint64_t offset);
+	/*
+	 * As write() of what lies in a file, by vmfs_file_clone(): bytes that the storage
+	 * copied. NULL: nothing is copied so.
+	 */
+	int64_t (*clone)(struct vdisk_target *target, struct vmfs_file *from,
+			 uint64_t from_offset, uint64_t len, uint64_t offset);
 	/* Tells progress, because on a volume it may take long. */
 	int (*skip)(struct vdisk_target *target, uint64_t len, uint64_t offset);
 	int (*finish)(struct vdisk_target *target); /* after the last piece */

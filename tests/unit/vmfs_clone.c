@@ -12,61 +12,19 @@
 
 #include "base/align.h"
 #include "tests/lib/batch.h"
+#include "tests/lib/copywatch.h"
 #include "tests/lib/testvol.h"
 #include "vmfs/volume.h"
 
 #define MIB (1024ull * 1024)
 #define SIZE (12 * MIB)
 
-/* A volume whose device's copies and flushes are watched, and fail as told. */
 struct fixture {
 	struct testvol tv;
-	const struct bdev_ops *below;
-	struct bdev_ops ops;
-	uint64_t copied; /* bytes */
-	unsigned int flushes, copies;
-	int fails[2]; /* the next copies end with these, after half of it was done */
-	uint32_t events;
-	bool loses; /* its cache, once, right behind a copy */
+	struct copywatch watch;
 	struct vmfs_file *from, *to;
 	uint8_t *data, *now;
 };
-
-static struct fixture *watched;
-
-static int watch_copy(struct bdev *to, uint64_t to_offset, struct bdev *from,
-		      uint64_t from_offset, uint64_t len)
-{
-	struct fixture *f = watched;
-	int fails = f->fails[0];
-
-	f->fails[0] = f->fails[1];
-	f->fails[1] = 0;
-	f->copies++;
-	f->copied += fails ? 0 : len;
-	len = fails ? round_down(len / 2, 512) : len;
-	int rc = f->below->copy(to, to_offset, from, from_offset, len);
-	f->events += f->loses;
-	f->loses = false;
-	return fails ? fails : rc;
-}
-
-static int watch_rw(struct bdev *bd, struct bdev_io *io)
-{
-	watched->flushes += io->op == BDEV_FLUSH;
-	return watched->below->rw(bd, io);
-}
-
-static void watch_submit(struct bdev *bd, struct bdev_io *io)
-{
-	bdev_io_complete(io, watch_rw(bd, io));
-}
-
-static uint32_t watch_events(struct bdev *bd)
-{
-	(void)bd;
-	return watched->events;
-}
 
 static struct vmfs_file *open_file(struct fixture *f, const char *path, uint32_t flags)
 {
@@ -84,15 +42,8 @@ static struct fixture *set_up(bool has_cache)
 	struct bdev *bd;
 
 	assert_int_equal(bdev_mem_new(8ull << 28, 512, NULL, &bd), 0);
-	f->below = bd->ops;
-	f->ops = *bd->ops;
-	f->ops.copy = watch_copy;
-	f->ops.rw = watch_rw;
-	f->ops.submit = watch_submit;
-	f->ops.events = watch_events;
-	watched = f;
 	testvol_format(&f->tv, bd);
-	bd->ops = &f->ops;
+	copywatch_start(&f->watch, bd);
 	bd->has_write_cache = has_cache;
 	testvol_mount(&f->tv, false);
 	f->data = malloc(SIZE);
@@ -155,7 +106,7 @@ static void whatever_stands_there_is_written(void **state)
 		assert_int_equal(clone(f, i * SIZE + 7 * MIB, 7 * MIB, SIZE), 5 * MIB);
 		expect_clone(f, i * SIZE, 0, SIZE);
 	}
-	assert_int_equal(f->copied, 30 * MIB);
+	assert_int_equal(f->watch.copied, 30 * MIB);
 	/* Its own bytes: "/from" stays what it was. */
 	assert_int_equal(vmfs_file_write(f->to, &byte, 1, 0), 0);
 	assert_int_equal(vmfs_file_read(f->from, f->now, SIZE, 0), SIZE);
@@ -210,7 +161,7 @@ static void what_cannot_be_cloned_is_left(void **state)
 	assert_int_equal(vmfs_file_write(f->to, f->data, 2 * MIB, 0), 0);
 	assert_int_equal(vmfs_file_clone(f->to, MIB / 2, f->to, 0, MIB), 0);
 	assert_int_equal(vmfs_file_clone(f->to, 0, f->to, MIB / 2, MIB), 0);
-	assert_int_equal(f->copies, 0);
+	assert_int_equal(f->watch.copies, 0);
 	assert_int_equal(vmfs_file_clone(f->to, 4 * MIB, f->to, MIB, MIB), MIB);
 	expect_clone(f, 4 * MIB, MIB, MIB);
 	/* Without a lock on it nobody knows where it lies in a moment. */
@@ -231,22 +182,22 @@ static void a_copy_that_fails_is_left_to_the_caller(void **state)
 
 	assert_int_equal(vmfs_file_truncate(f->to, SIZE), 0);
 	for (unsigned int i = 0; i < ARRAY_SIZE(fails); i++) {
-		f->copies = 0;
-		f->fails[0] = fails[i];
+		f->watch.copies = 0;
+		f->watch.fails[0] = fails[i];
 		assert_int_equal(clone(f, i * MIB, 0, MIB), 0);
-		assert_int_equal(f->copies, 1);
+		assert_int_equal(f->watch.copies, 1);
 		assert_int_equal(vmfs_file_read(f->to, f->now, MIB, i * MIB), MIB);
 		assert_memory_equal(f->now, zeros, MIB);
 	}
 	/* In the middle: what was copied counts, what was not does not. */
 	assert_int_equal(vmfs_file_close(f->from), 0);
 	f->from = open_file(f, "/from", VMFS_WRITE);
-	f->fails[1] = -ETIMEDOUT;
-	f->copies = 0;
+	f->watch.fails[1] = -ETIMEDOUT;
+	f->watch.copies = 0;
 	int64_t done = clone(f, 0, 0, 2 * MIB);
 	assert_true(done > 0 && done <= (int64_t)(2 * MIB));
 	expect_clone(f, 0, 0, (uint64_t)done);
-	f->fails[0] = f->fails[1] = 0;
+	f->watch.fails[0] = f->watch.fails[1] = 0;
 	tear_down(f);
 }
 
@@ -258,13 +209,13 @@ static void a_cache_that_is_lost_costs_no_clone(void **state)
 
 	assert_int_equal(vmfs_file_truncate(f->to, SIZE), 0);
 	assert_int_equal(vmfs_file_sync(f->to), 0);
-	unsigned int flushes = f->flushes;
+	unsigned int flushes = f->watch.flushes;
 	assert_int_equal(clone(f, 0, 0, MIB), MIB);
-	assert_true(f->flushes > flushes);
-	f->copies = 0;
-	f->loses = true;
+	assert_true(f->watch.flushes > flushes);
+	f->watch.copies = 0;
+	f->watch.loses = true;
 	assert_int_equal(clone(f, MIB, MIB, MIB), MIB);
-	assert_int_equal(f->copies, 2);
+	assert_int_equal(f->watch.copies, 2);
 	expect_clone(f, 0, 0, 2 * MIB);
 	tear_down(f);
 }
