@@ -32,6 +32,8 @@ struct fsck_options {
 	struct plan *plan;
 	/* After found(): is this to be repaired? */
 	bool (*may_repair)(void *arg, enum fsck_problem problem, const char *text);
+	/* What another system made is repaired, too. */
+	bool is_forced;
 	bool is_online; /* members may be writing: online.c; nothing is repaired */
 	/* How far a pass is, or NULL. Often called; online, passes come again. */
 	void (*progress)(void *arg, unsigned int pass, uint64_t done, uint64_t all);
@@ -252,6 +254,17 @@ void fsck_first_block(struct fsck *f, uint64_t number, struct fsck_file *file,
 		      uint64_t block);
 /* At the end of a round: the clusters say what the allocated maps say. */
 void fsck_put_maps(struct fsck *f);
+
+/* ---- headers: headers.c, regions.c ---- */
+
+/*
+ * These make a header anew that cannot be used, as far as other structures prove what it
+ * must say. true: it is in the plan; the volume is read as if it were there.
+ */
+bool fsck_mend_descriptor(struct fsck *f);
+bool fsck_mend_resource(struct fsck *f, enum fsck_resource_index i);
+/* Extents over 16 TiB. false: where their PEs lie is not known, as was told. */
+bool fsck_check_regions(struct fsck *f, const struct fsck_extent *e);
 
 /* ---- directories ---- */
 

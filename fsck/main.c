@@ -33,12 +33,12 @@ enum exit_code {
 
 static const char usage_text[] =
 	"usage: fsck.vmfs [-n | -p | -y] [-f] [-v] [-C FD] [-z UNDOFILE] [--online]\n"
-	"                 [--json] DEVICE...\n"
+	"                 [--force-foreign] [--json] DEVICE...\n"
 	"       fsck.vmfs --undo UNDOFILE DEVICE...\n"
 	"       fsck.vmfs --list-findings\n"
-	"All extents of the volume must be given, in any order. VMFS-3, and\n"
-	"VMFS-6 that ESXi made, are checked only. Without -n, -p and -y each repair is\n"
-	"asked for, on a terminal.\n"
+	"All extents of the volume must be given, in any order. VMFS-3, and VMFS-6\n"
+	"that ESXi made, are repaired with --force-foreign only. Without -n, -p and -y\n"
+	"each repair is asked for, on a terminal.\n"
 	"  -n  check only, write nothing\n"
 	"  -p  repair what costs nothing (counts, bitmaps, lost blocks, orphans)\n"
 	"  -y  repair all that can be repaired\n"
@@ -50,6 +50,7 @@ static const char usage_text[] =
 	"                   " UNDO_FOLDER ")\n"
 	"  --online         hosts may be writing: what changes while it is looked at is\n"
 	"                   looked at again; nothing is locked or written; implies -n\n"
+	"  --force-foreign  repair VMFS-3, and VMFS-6 that another system made, too\n"
 	"  --undo UNDOFILE  put back what was changed, if nobody used the volume since\n"
 	"  --json           print one JSON object instead of lines\n"
 	"  --list-findings  print all that can be found: code and sentence, one a line\n"
@@ -60,14 +61,16 @@ static const char usage_text[] =
 	"  fsck.vmfs -p /dev/sdb1\n"
 	"  fsck.vmfs -y -z /root/sdb1.undo /dev/sdb1\n"
 	"  fsck.vmfs --undo /root/sdb1.undo /dev/sdb1\n"
+	"  fsck.vmfs -y --force-foreign /dev/sdb1\n"
 	"  fsck.vmfs -n -v extent1.img extent2.img\n"
 	"  fsck.vmfs -n --online /dev/sdb1\n"
 	"  fsck.vmfs -n -C 0 /dev/sdb1\n"
 	"  fsck.vmfs -n --json /dev/sdb1 | jq .errors\n";
 
-enum long_only { OPT_JSON = 256, OPT_LIST, OPT_UNDO, OPT_ONLINE };
+enum long_only { OPT_JSON = 256, OPT_LIST, OPT_UNDO, OPT_ONLINE, OPT_FORCE };
 
 static const struct option long_options[] = {
+	{ "force-foreign", no_argument, NULL, OPT_FORCE },
 	{ "help", no_argument, NULL, 'h' },
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ "list-findings", no_argument, NULL, OPT_LIST },
@@ -223,6 +226,7 @@ struct arguments {
 	char **names;
 	unsigned int count;
 	enum answer_mode mode;
+	bool is_forced;
 	const char *undo_path; /* -z */
 	const char *undo_from; /* --undo */
 };
@@ -261,6 +265,7 @@ static int repair(const struct arguments *a, struct bdev **devices,
 		.devices = devices,
 		.device_count = a->count,
 		.reporter = r,
+		.is_forced = a->is_forced,
 		.undo_path = a->undo_path ? a->undo_path : path,
 		.found = found,
 		.progress = tell_progress,
@@ -277,7 +282,9 @@ static int repair(const struct arguments *a, struct bdev **devices,
 
 static int exit_code(const struct session_result *result, const struct printer *p)
 {
-	int code = result->is_changed ? EXIT_REPAIRED : EXIT_CLEAN;
+	/* A dead host that is taken over may have been an error. */
+	bool is_mended = result->is_recovered && result->first.errors;
+	int code = result->is_changed || is_mended ? EXIT_REPAIRED : EXIT_CLEAN;
 	if (result->last.errors)
 		code |= EXIT_ERRORS_LEFT;
 	if (result->last.has_failed)
@@ -397,6 +404,9 @@ static int option(int c, struct arguments *a, struct printer *printer,
 	case OPT_ONLINE:
 		printer->is_online = true;
 		return set_mode(a, ANSWER_NO, r) ? 0 : EXIT_USAGE;
+	case OPT_FORCE:
+		a->is_forced = true;
+		return 0;
 	case OPT_UNDO:
 		a->undo_from = optarg;
 		return 0;

@@ -104,8 +104,6 @@ static void check_device(struct fsck *f, const struct fsck_extent *e)
 		d->locked_when_us = le64_of(0);
 	}
 	check_map_count(f, e, d);
-	if (e->regions_why.text[0])
-		fsck_found(f, PROBLEM_LVM_REGION, "%s: %s", name, e->regions_why.text);
 	fsck_put_device(f, e, d, sizeof(*d), LVM_HEADER_OFF);
 }
 
@@ -350,7 +348,9 @@ int fsck_pass0_lvm(struct fsck *f)
 		const struct fsck_extent *e = &f->volume.extents[i];
 		check_device(f, e);
 		check_volume(f, e);
-		err = check_maps(f, e);
+		/* Else the PEs behind it are not where they seem to be. */
+		if (fsck_check_regions(f, e))
+			err = check_maps(f, e);
 	}
 	return err;
 }

@@ -112,8 +112,10 @@ static int check_descriptor(struct fsck *f)
 	struct fsck_why why = { "" };
 	struct vmfs_descriptor_disk fixed;
 	int err = fsck_volume_descriptor(&f->volume, &why);
-	if (err == -EUCLEAN)
-		fsck_found(f, PROBLEM_FS_DESCRIPTOR, "FS descriptor: %s", why.text);
+	if (err == -EUCLEAN &&
+	    fsck_found(f, PROBLEM_FS_DESCRIPTOR, "FS descriptor: %s", why.text) &&
+	    fsck_mend_descriptor(f))
+		err = 0;
 	if (err)
 		return fsck_read_result(f, err, "FS descriptor");
 	fixed = f->volume.descriptor;
@@ -124,7 +126,7 @@ static int check_descriptor(struct fsck *f)
 	check_identity(f, &fixed);
 	put_descriptor(f, &fixed);
 	/* All that follows depends on it. */
-	f->is_again = le32_get(fixed.sub_block_size) != f->volume.sub_block_size;
+	f->is_again |= le32_get(fixed.sub_block_size) != f->volume.sub_block_size;
 	return 0;
 }
 
@@ -243,8 +245,10 @@ static int check_resource(struct fsck *f, enum fsck_resource_index i)
 	const struct fsck_resource *res = &f->volume.resources[i];
 	if (err == -ENOENT)
 		return 0;
-	if (err == -EUCLEAN)
-		fsck_found(f, PROBLEM_RESOURCE_FILE, "%s: %s", res->name, why.text);
+	if (err == -EUCLEAN &&
+	    fsck_found(f, PROBLEM_RESOURCE_FILE, "%s: %s", res->name, why.text) &&
+	    fsck_mend_resource(f, i))
+		err = 0;
 	f->is_partial |= err != 0;
 	if (err)
 		return fsck_read_result(f, err, res->name);

@@ -28,7 +28,8 @@ static const struct problem problems[PROBLEM_COUNT] = {
 	E(LVM_MAP_COUNT, "the number of PE maps is wrong",
 	  SAFE, "the right number is written"),
 	E(LVM_REGION, "PEs behind the first 16 TiB of a device cannot be found",
-	  NEVER, "the extension header cannot be made up"),
+	  ASKED, "the extension header is made anew, if the whole PE table behind it is "
+		 "there: nothing else says where they are"),
 	W(LVM_LOCKED, "the LVM header is locked by a host",
 	  SAFE, "the lock is taken away: nobody lives"),
 	E(LVM_PE_BITMAP, "the PE bitmap does not show exactly the PEs that exist",
@@ -51,7 +52,8 @@ static const struct problem problems[PROBLEM_COUNT] = {
 	  "the generation of the logical volume is not PEs plus extents",
 	  SAFE, "that is written"),
 	E(FS_DESCRIPTOR, "the FS descriptor cannot be used",
-	  NEVER, "what it says stands nowhere else; vmfs-dump reads what is left"),
+	  ASKED, "version, sizes and places are written as the first descriptors "
+		 "prove them; label and UUID are gone if they are not in it"),
 	W(FS_VERSION, "the FS version is not one that a host is known to write",
 	  ASKED, "the last one of its kind is written"),
 	E(FS_UUID, "the filesystem has no UUID",
@@ -91,7 +93,8 @@ static const struct problem problems[PROBLEM_COUNT] = {
 	N(HB_RECOVERY, "a journal holds changes that the next mount applies",
 	  SAFE, "it is applied as other hosts do it; that of another system is left"),
 	E(RESOURCE_FILE, "a resource file cannot be used",
-	  NEVER, "what lies in it cannot be told from its neighbours any more"),
+	  ASKED, "its header, or its descriptor, is made anew if the headers of its "
+		 "clusters prove it; else nothing tells where its parts lie"),
 	E(RESOURCE_COUNT,
 	  "a resource file manages another number of resources than it must",
 	  ASKED, "the number that there must be is written"),

@@ -193,8 +193,8 @@ static void resource_names(struct fsck_volume *v)
 
 /* The FDs of system files lie at a fixed place in the first block of .fdc.sf; but for
  * that of .pb2.sf, whose place the FS descriptor has. */
-static int system_fd_read(const struct fsck_volume *v, enum fsck_resource_index i,
-			  struct fsck_file *ret_file)
+static int system_fd_off(const struct fsck_volume *v, enum fsck_resource_index i,
+			 uint64_t *ret_off)
 {
 	vmfs_addr addr = v->resources[i].fd_addr;
 	uint32_t size = v->shape->fd_size;
@@ -207,15 +207,29 @@ static int system_fd_read(const struct fsck_volume *v, enum fsck_resource_index 
 	if (addr_type(addr) != ADDR_FD)
 		return -EUCLEAN;
 	if (addr_cluster(addr) == 0 && off + size <= v->block_size)
-		off += first;
+		*ret_off = off + first;
 	else if (i == FSCK_PB2)
-		off = le64_get(v->descriptor.pb2_fd_off);
+		*ret_off = le64_get(v->descriptor.pb2_fd_off);
 	else
 		return -EUCLEAN;
-	int err = fsck_read(v, off, &ret_file->lock, sizeof(ret_file->lock));
+	return 0;
+}
+
+int fsck_resource_fd(struct fsck_volume *v, enum fsck_resource_index i,
+		     struct fsck_file *ret_file, uint64_t *ret_vol_off)
+{
+	uint64_t off, size;
+	resource_names(v);
+	int err = v->resources[FSCK_FDC].is_usable
+			  ? fsck_addr_vol_off(v, v->resources[i].fd_addr, &off, &size)
+			  : system_fd_off(v, i, &off);
+	if (!err)
+		err = fsck_read(v, off, &ret_file->lock, sizeof(ret_file->lock));
 	if (!err)
 		err = fsck_read(v, off + v->shape->fd_body_off, &ret_file->body,
 				v->shape->fd_body_size);
+	if (!err)
+		*ret_vol_off = off;
 	return err == -EINVAL ? -EUCLEAN : err;
 }
 
@@ -475,42 +489,63 @@ static bool is_absent(const struct fsck_volume *v, enum fsck_resource_index i)
 	return (i == FSCK_JBC || i == FSCK_LFB) && v->shape->version != 6;
 }
 
-int fsck_volume_resource(struct fsck_volume *v, enum fsck_resource_index i,
+/* Its geometry, from its header or by a guess. */
+static int resource_open(struct fsck_volume *v, enum fsck_resource_index i,
 			 struct fsck_why *ret_why)
 {
 	struct fsck_resource *res = &v->resources[i];
-	struct fsck_file file;
-	ret_why->text[0] = '\0';
-	resource_names(v);
-	if (is_absent(v, i))
-		return -ENOENT;
+	int err = header_read(v, res, ret_why);
+	if (!err)
+		err = resource_geometry(v, res, ret_why);
+	if (err && !ret_why->text[0])
+		(void)why(ret_why, "its header: %s", strerror(-err));
+	if (err && err != -ENOMEM && v->guess && v->guess(v, i))
+		err = resource_geometry(v, res, ret_why);
+	return err;
+}
+
+void fsck_resource_close(struct fsck_resource *res)
+{
+	free(res->blocks);
+	res->blocks = NULL;
+	res->block_count = 0;
+	res->is_usable = false;
 	res->is_damaged = true;
-	int err = v->resources[FSCK_FDC].is_usable ? fsck_fd_read(v, res->fd_addr, &file)
-						   : system_fd_read(v, i, &file);
-	if (err)
-		return err == -EUCLEAN ? why(ret_why, "its FD 0x%08llx does not exist",
-					     addr_disk(res->fd_addr))
-				       : err;
-	err = resource_blocks_load(v, res, &file, ret_why);
-	if (!err) {
-		err = header_read(v, res, ret_why);
-		if (!err)
-			err = resource_geometry(v, res, ret_why);
-		if (err && !ret_why->text[0])
-			(void)why(ret_why, "its header: %s", strerror(-err));
-		if (err && err != -ENOMEM && v->guess && v->guess(v, i))
-			err = resource_geometry(v, res, ret_why);
-	}
+}
+
+int fsck_resource_load(struct fsck_volume *v, enum fsck_resource_index i,
+		       const struct fsck_file *file, struct fsck_why *ret_why)
+{
+	struct fsck_resource *res = &v->resources[i];
+	int err = resource_blocks_load(v, res, file, ret_why);
+	if (!err)
+		err = resource_open(v, i, ret_why);
 	if (err) {
-		free(res->blocks);
-		res->blocks = NULL;
-		res->block_count = 0;
+		fsck_resource_close(res);
 		return err == -EINVAL ? why(ret_why, "a block lies outside the volume")
 				      : err;
 	}
 	res->is_usable = true;
 	res->is_damaged = false;
 	return 0;
+}
+
+int fsck_volume_resource(struct fsck_volume *v, enum fsck_resource_index i,
+			 struct fsck_why *ret_why)
+{
+	struct fsck_file file;
+	uint64_t vol_off;
+	ret_why->text[0] = '\0';
+	resource_names(v);
+	if (is_absent(v, i))
+		return -ENOENT;
+	v->resources[i].is_damaged = true;
+	int err = fsck_resource_fd(v, i, &file, &vol_off);
+	if (err)
+		return err == -EUCLEAN ? why(ret_why, "its FD 0x%08llx does not exist",
+					     addr_disk(v->resources[i].fd_addr))
+				       : err;
+	return fsck_resource_load(v, i, &file, ret_why);
 }
 
 int fsck_resource_vol_off(const struct fsck_volume *v, const struct fsck_resource *res,

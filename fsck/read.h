@@ -59,6 +59,8 @@ struct fsck_resource {
 	uint32_t cluster_count;
 };
 
+/* The maps lie so far behind an extension header, and behind the device metadata. */
+#define FSCK_MAPS_BEHIND (LVM_PE_MAP_OFF - LVM_HEADER_OFF)
 /* PEs that follow one another on a device: FORMAT.md 3.6. */
 struct fsck_region {
 	uint64_t map_off, data_off;
@@ -132,6 +134,18 @@ extern const enum fsck_resource_index fsck_resource_order[FSCK_RESOURCE_COUNT];
  */
 int fsck_volume_resource(struct fsck_volume *v, enum fsck_resource_index i,
 			 struct fsck_why *ret_why) __attribute__((warn_unused_result));
+/*
+ * The same in two: the FD of the file and where it lies; then the rest, with an FD that
+ * may be another one than is there.
+ */
+int fsck_resource_fd(struct fsck_volume *v, enum fsck_resource_index i,
+		     struct fsck_file *ret_file, uint64_t *ret_vol_off)
+	__attribute__((warn_unused_result));
+int fsck_resource_load(struct fsck_volume *v, enum fsck_resource_index i,
+		       const struct fsck_file *file, struct fsck_why *ret_why)
+	__attribute__((warn_unused_result));
+/* It is called damaged, and not used. */
+void fsck_resource_close(struct fsck_resource *res);
 /* Frees what hangs off v. Devices stay open. */
 void fsck_volume_done(struct fsck_volume *v);
 

@@ -20,8 +20,6 @@
 
 #define PE_PER_REGION (LVM_MAPS_MAX * LVM_PE_PER_MAP)
 #define PES_MAX (1u << 20) /* of one extent: 256 TiB, far over the format's limit */
-/* The maps lie so far behind an extension header, and behind the device metadata. */
-#define MAPS_BEHIND_HEADER (LVM_PE_MAP_OFF - LVM_HEADER_OFF)
 
 bool fsck_extent_is_6(const struct fsck_extent *e)
 {
@@ -65,7 +63,7 @@ static bool region_read(struct fsck_extent *e, uint64_t off, uint32_t count,
 	    bdev_read(e->bd, sector, sizeof(sector), off) != 0)
 		return false;
 	memcpy(&ext, sector, sizeof(ext));
-	*region = (struct fsck_region){ .map_off = off + MAPS_BEHIND_HEADER,
+	*region = (struct fsck_region){ .map_off = off + FSCK_MAPS_BEHIND,
 					.data_off = le64_get(ext.data_off),
 					.pe_count = count };
 	*ret_next = le64_get(ext.next_off);

@@ -5,11 +5,7 @@
  * What is guessed, in this order, and only where the volume itself says nothing usable:
  *   1. The LVM header of a volume given as one device: all that follows the place where
  *      data begin is one extent (FORMAT.md 3.1).
- *   2. The FS descriptor: version and sizes, of the few that exist (4, 8.5, 20.3), by the
- *      first file descriptor. That is where the sizes put it, with its own address in it
- *      and in its lock, or the guess is wrong.
- *   3. The header of a resource file: the geometry of the version (6.3, 20.4), by the
- *      first cluster, which says how many it holds; how many clusters, by their headers.
+ *   2. The FS descriptor, and the header of a resource file (readguess.c).
  * Each guess is told. What would have to be believed without a proof is not guessed.
  */
 #include <ctype.h>
@@ -22,6 +18,7 @@
 
 #include "base/align.h"
 #include "base/parse.h"
+#include "fsck/readguess.h"
 #include "fsck/rescue.h"
 #include "iscsi/open.h"
 
@@ -119,85 +116,16 @@ static int guess_extent(struct rescue *s)
 	return 0;
 }
 
-struct guess {
-	uint32_t major, clusters_per_group, sub_block_size, config;
-	uint64_t fdc_off;
-};
-
-static const struct guess guesses[] = {
-	{ VMFS_MAJOR_5, 64, 8192, 6, VMFS_FDC_OFF },
-	{ VMFS_MAJOR_6, 8, 65536, 6, VMFS6_FDC_OFF },
-	{ VMFS_MAJOR_3, 32, 65536, 2, VMFS_FDC_OFF },
-	{ VMFS_MAJOR_3, 32, 65536, 2, 8u << 20 },
-};
-
-/* Is FD 0, the root, where this guess puts it? Then the size of blocks is in it. */
-static bool guess_fits(const struct fsck_volume *v, const struct guess *g,
-		       uint64_t *ret_block_size)
-{
-	const struct vmfs_shape *shape = vmfs_shape_of(g->major);
-	uint64_t off = g->fdc_off + VMFS_RESOURCE_GROUP_OFF +
-		       (uint64_t)g->clusters_per_group * shape->cluster_header_size;
-	struct vmfs_lock_disk lock;
-	struct vmfs_fd_meta_disk meta;
-	/* FD 2 is .fdc.sf, always in file blocks. */
-	for (uint32_t i = 0; i <= VMFS_FD_FDC; i += VMFS_FD_FDC) {
-		if (fsck_read(v, off + i * shape->fd_size, &lock, sizeof(lock)) ||
-		    fsck_read(v, off + i * shape->fd_size + shape->fd_body_off, &meta,
-			      sizeof(meta)))
-			return false;
-		if (le32_get(lock.type) != VMFS_LOCK_FD ||
-		    le64_get(lock.addr) != off + i * shape->fd_size ||
-		    le32_get(meta.addr) != addr_of(ADDR_FD, 0, i).raw)
-			return false;
-	}
-	*ret_block_size = le64_get(meta.block_size);
-	return true;
-}
-
-/* The guess that fits; NULL: none. */
-static const struct guess *find_guess(const struct fsck_volume *v,
-				      uint64_t *ret_block_size)
-{
-	for (size_t i = 0; i < sizeof(guesses) / sizeof(guesses[0]); i++)
-		if (guess_fits(v, &guesses[i], ret_block_size))
-			return &guesses[i];
-	return NULL;
-}
-
 static int guess_descriptor(struct rescue *s, const struct fsck_why *why)
 {
 	struct fsck_volume *v = &s->v;
-	struct vmfs_descriptor_disk *d = &v->descriptor;
-	struct vmfs6_descriptor_disk d6 = { 0 };
 	struct fsck_why unused;
-	uint64_t block_size;
-	const struct guess *g = find_guess(v, &block_size);
-	if (!g)
+	if (!fsck_guess_descriptor(v, &v->descriptor))
 		return report_error(
 			&s->r->base, -EUCLEAN,
 			"%s: FS descriptor: %s; and the first file descriptor "
 			"is nowhere where it could be",
 			s->names[0], why->text);
-	*d = (struct vmfs_descriptor_disk){
-		.magic = le32_of(VMFS_MAGIC),
-		.major = le32_of(g->major),
-		.config = le32_of(g->config),
-		.block_size = le64_of(block_size),
-		.fdc_group_off = le32_of(VMFS_RESOURCE_GROUP_OFF),
-		.fdc_clusters_per_group = le32_of(g->clusters_per_group),
-		.sub_block_size = le32_of(g->sub_block_size),
-	};
-	if (g->major != VMFS_MAJOR_3) {
-		d->pb2_fd_addr = le32_of((uint32_t)addr_of(ADDR_FD, 0, VMFS_FD_PB2).raw);
-		d->sdd_fd_addr = le32_of((uint32_t)addr_of(ADDR_FD, 0, VMFS_FD_SDD).raw);
-	}
-	if (g->major == VMFS_MAJOR_6) {
-		d6.metadata_align = le32_of(VMFS6_PAGE);
-		d6.lfb_shift = le16_of((uint16_t)__builtin_ctz(VMFS6_SFB_PER_LFB));
-		d6.pb_shift = le16_of((uint16_t)__builtin_ctz(VMFS6_PB_SIZE));
-		memcpy((uint8_t *)d + VMFS6_DESCRIPTOR_AT, &d6, sizeof(d6));
-	}
 	int err = fsck_volume_sizes(v, &unused);
 	if (err)
 		return report_error(&s->r->base, err,
@@ -208,98 +136,6 @@ static int guess_descriptor(struct rescue *s, const struct fsck_why *why)
 		"first file descriptor",
 		s->names[0], why->text, v->shape->version, v->block_size >> 10);
 	return 0;
-}
-
-/* ---- headers of resource files ---- */
-
-/*
- * How many resources a cluster with a header at file offset off holds; 0: none is there.
- */
-static uint32_t total_at(const struct fsck_volume *v, const struct fsck_resource *res,
-			 uint64_t off, uint32_t number)
-{
-	uint8_t meta[VMFS6_PAGE];
-	struct vmfs_lock_disk lock;
-	struct fsck_cluster c;
-	if (fsck_resource_read(v, res, off, &lock, sizeof(lock)) != 0 ||
-	    fsck_resource_read(v, res, off + res->meta_off, meta, res->meta_size) != 0)
-		return 0;
-	fsck_cluster_take(res, meta, &c);
-	return le32_get(lock.type) == res->lock_type && c.number == number ? c.total : 0;
-}
-
-/* Resources per cluster that are possible, by type: FORMAT.md 6.3, 20.4. */
-static uint32_t per_cluster_guess(const struct fsck_volume *v, enum fsck_resource_index i)
-{
-	static const uint32_t six[FSCK_RESOURCE_COUNT] = {
-		[FSCK_FBB] = VMFS6_SFB_PER_LFB, [FSCK_FDC] = 256, [FSCK_SBC] = 256,
-		[FSCK_PB2] = 32, [FSCK_JBC] = 8, [FSCK_LFB] = 16,
-	};
-	const struct fsck_resource *res = &v->resources[i];
-	/* Headers of the first group lie there whatever their clusters hold. */
-	uint32_t total = six[i], per_group =
-		le32_get(v->descriptor.fdc_clusters_per_group);
-	if (v->shape->version == 6)
-		return total;
-	for (uint32_t c = total = 0; c < per_group; c++)
-		total = (uint32_t)max_u64(
-			total, total_at(v, res,
-					VMFS_RESOURCE_GROUP_OFF +
-						(uint64_t)c * res->header_size,
-					c));
-	return total;
-}
-
-/* Clusters and resources, as far as there are headers of clusters in the file. */
-static uint64_t count_guess(const struct fsck_volume *v, struct fsck_resource *res)
-{
-	uint64_t count = 0;
-	for (uint32_t c = 0; c < UINT32_MAX; c++) {
-		uint64_t off = fsck_cluster_off(res, c);
-		if (off + res->header_size > res->length_bytes)
-			break;
-		uint32_t total = total_at(v, res, off, c);
-		if (total && total <= res->per_cluster)
-			count = (uint64_t)c * res->per_cluster + total;
-	}
-	return count;
-}
-
-static bool guess_header(struct fsck_volume *v, enum fsck_resource_index i)
-{
-	struct fsck_resource *res = &v->resources[i];
-	bool is_6 = v->shape->version == 6;
-	uint32_t per_group = le32_get(v->descriptor.fdc_clusters_per_group);
-	struct vmfs6_resource_header_disk h = { 0 };
-	if (is_6)
-		per_group = i == FSCK_JBC ? 4 : 8;
-	res->per_cluster = per_cluster_guess(v, i);
-	res->clusters_per_group = per_group;
-	res->resource_size = fsck_resource_size(v, res);
-	if (res->per_cluster == 0 || res->per_cluster > VMFS6_SFB_PER_LFB)
-		return false;
-	res->group_size = (uint64_t)per_group *
-			  (res->header_size +
-			   (uint64_t)res->per_cluster * res->resource_size);
-	uint64_t count = is_6 && i == FSCK_FBB ? v->block_count : count_guess(v, res);
-	h.geometry = (struct vmfs_resource_geometry_disk){
-		.per_cluster = le32_of(res->per_cluster),
-		.clusters_per_group = le32_of(per_group),
-		.group_off = le32_of(VMFS_RESOURCE_GROUP_OFF),
-		.resource_size = le32_of(res->resource_size),
-		.group_size = le32_of((uint32_t)res->group_size),
-		.count_low = le32_of((uint32_t)count),
-		.count_high = le32_of((uint32_t)(count >> 32)),
-		.group_count = le32_of((uint32_t)div_up(
-			div_up(count, res->per_cluster), per_group)),
-	};
-	h.signature = le32_of(VMFS6_HEADER_SIGNATURE);
-	h.bits_per_resource = le32_of(res->state_bits);
-	h.parent_per_cluster = le32_of(16);
-	h.parent_clusters_per_group = le32_of(per_group);
-	h.parent_group_size = le32_of(per_group * (res->header_size * 17));
-	res->header = h;
-	return count > 0;
 }
 
 /* ---- opening ---- */
@@ -321,8 +157,8 @@ static int find_volume(struct rescue *s)
 	}
 	err = fsck_volume_descriptor(&s->v, &why);
 	/* An LVM header may be there and wrong. */
-	uint64_t block_size;
-	if (err && !s->is_guessed && !find_guess(&s->v, &block_size) &&
+	struct vmfs_descriptor_disk unused;
+	if (err && !s->is_guessed && !fsck_guess_descriptor(&s->v, &unused) &&
 	    guess_extent(s) == 0)
 		err = fsck_volume_descriptor(&s->v, &why);
 	if (err && !why.text[0])
@@ -333,7 +169,7 @@ static int find_volume(struct rescue *s)
 /* Those that cannot be used are told, and only .fdc.sf is indispensable. */
 static int find_resources(struct rescue *s)
 {
-	s->v.guess = guess_header;
+	s->v.guess = fsck_guess_header;
 	for (size_t k = 0; k < FSCK_RESOURCE_COUNT; k++) {
 		enum fsck_resource_index i = fsck_resource_order[k];
 		struct fsck_why why = { "" };

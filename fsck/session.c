@@ -6,9 +6,12 @@
  *   2. what dead hosts left is taken over, by mounting it and with the code by which
  *      hosts do it for one another: journals are replayed, slots become free
  *   3. rounds of the passes over a plan, until one changes nothing. Nothing is written.
+ *      Where it could not be mounted, and a dead host may have left a journal, first of
+ *      its headers alone; that is all then, and a further run begins at 1
  *   4. the undo file is saved
- *   5. the volume is taken (vmfs/exclusive.h), and the heartbeats are looked at again: as
- *      they were at the beginning, or somebody came, and all of this was for nothing
+ *   5. slots in use are watched again, then the volume is taken (vmfs/exclusive.h), and
+ *      all slots are as they were before 3, or somebody came, and all of this was for
+ *      nothing
  *   6. the plan is written, in its order (plan.c)
  *   7. the volume is given back, with the LVM header as the plan has it
  *
@@ -36,6 +39,9 @@ struct session {
 	struct session_result *result;
 	struct plan *plan;
 	struct vmfs_exclusive own;
+	/* It cannot be mounted as it is, and a dead host may have left a journal. */
+	bool is_closed;
+	bool is_headers_first; /* nothing else is repaired in this round */
 	uint8_t *slots; /* as they were before the first round, then as they are */
 };
 
@@ -59,9 +65,18 @@ static void progress(void *arg, unsigned int pass, uint64_t done, uint64_t all)
 		s->o->progress(s->o->arg, pass, done, all);
 }
 
+/* Without them nothing can be mounted; a journal changes none of them. */
+static bool is_of_header(enum fsck_problem problem)
+{
+	return problem <= PROBLEM_FS_CHECKSUM_TYPE || problem == PROBLEM_RESOURCE_FILE ||
+	       problem == PROBLEM_RESOURCE_COUNT;
+}
+
 static bool may_repair(void *arg, enum fsck_problem problem, const char *text)
 {
 	const struct session *s = arg;
+	if (s->is_headers_first && !is_of_header(problem))
+		return false;
 	return s->o->may_repair(s->o->arg, problem, text);
 }
 
@@ -92,6 +107,7 @@ static int mend(struct session *s, struct fsck_summary *ret_summary)
 		.arg = s,
 		.plan = s->plan,
 		.may_repair = may_repair,
+		.is_forced = s->o->is_forced,
 		.progress = progress,
 	};
 	for (unsigned int i = 0; i < s->o->device_count; i++)
@@ -102,16 +118,21 @@ static int mend(struct session *s, struct fsck_summary *ret_summary)
 
 /* ---- what dead hosts left ---- */
 
-static int break_all(struct vmfs_volume *vol)
+/* One whose slot says what cannot be is left to the repair. */
+static int break_all(struct session *s, struct vmfs_volume *vol)
 {
 	struct vmfs_member *members = calloc(VMFS_HEARTBEATS_COUNT, sizeof(*members));
 	const struct vmfs_break_options by_rule = { 0 };
 	int count = members ? vmfs_volume_members(vol, members, VMFS_HEARTBEATS_COUNT)
 			    : -ENOMEM;
 	int err = count < 0 ? count : 0;
-	for (int i = 0; !err && i < count; i++)
-		if (!members[i].is_self)
-			err = vmfs_break_host(vol, members[i].slot, &by_rule);
+	for (int i = 0; !err && i < count; i++) {
+		if (members[i].is_self)
+			continue;
+		err = vmfs_break_host(vol, members[i].slot, &by_rule);
+		s->result->is_recovered |= !err;
+		err = err == -EUCLEAN ? 0 : err;
+	}
 	free(members);
 	return err;
 }
@@ -134,9 +155,10 @@ static int recover(struct session *s)
 	if (err) {
 		report(s->o->reporter, REPORT_WARN,
 		       "what dead hosts left cannot be taken over: repair comes first");
+		s->is_closed = true;
 		return 0;
 	}
-	err = break_all(vol);
+	err = break_all(s, vol);
 	int closed = vmfs_volume_close(vol);
 	return err ? err : closed;
 }
@@ -155,12 +177,14 @@ static int slots_read(const struct session *s, uint8_t *to)
 	return bd->size < end ? -EINVAL : bdev_read(bd, to, SLOTS_SIZE, SLOTS_OFF);
 }
 
+/*
+ * A slot in use that is as it was before the last watch is nobody's; one that is not, or
+ * is new, is a host's.
+ */
 static int nobody_came(const struct session *s)
 {
 	uint8_t *now = s->slots + SLOTS_SIZE;
-	int err = vmfs_check_not_live(s->o->devices, s->o->device_count, s->o->reporter);
-	if (!err)
-		err = slots_read(s, now);
+	int err = slots_read(s, now);
 	if (!err && memcmp(s->slots, now, SLOTS_SIZE) != 0)
 		return report_error(s->o->reporter, -EBUSY,
 				    "%s: refusing: a host has used the volume meanwhile",
@@ -214,6 +238,10 @@ static int write_all(struct session *s)
 				       .lvm = &header };
 	if (s->o->undo_path)
 		err = undo_save(s->o->undo_path, &v, s->o->reporter);
+	/* Before it is taken: a watch takes longer than a holder may be silent. */
+	if (!err)
+		err = vmfs_check_not_live(s->o->devices, s->o->device_count,
+					  s->o->reporter);
 	if (!err)
 		err = vmfs_exclusive_take(first_device(s), s->o->reporter, &s->own);
 	return err ? err : write_owned(s, &header);
@@ -238,24 +266,6 @@ static int rounds(struct session *s)
 	return err;
 }
 
-/* May this volume be repaired at all? What cannot be is told of. */
-static int refuse(struct session *s, const char *why)
-{
-	int err = look(s, false, &s->result->last);
-	report(s->o->reporter, REPORT_WARN, "%s", why);
-	return err;
-}
-
-static int repair(struct session *s)
-{
-	int err = slots_read(s, s->slots);
-	if (!err)
-		err = rounds(s);
-	if (err || plan_changes(s->plan) == 0)
-		return err;
-	return write_all(s);
-}
-
 /* A volume of VMFS-6 says so, where no other system has anything. */
 static bool is_made_here(const struct session *s)
 {
@@ -265,10 +275,79 @@ static bool is_made_here(const struct session *s)
 	       memcmp(maker.magic, VMFS6_MAKER_MAGIC, sizeof(maker.magic)) == 0;
 }
 
+/*
+ * Why a volume is not repaired, NULL: it is. *ret_err: as what that ends.
+ */
+static const char *why_not(const struct session *s, const struct fsck_summary *v,
+			   int *ret_err)
+{
+	bool is_foreign = v->version == 3 || (v->version == 6 && !is_made_here(s));
+	*ret_err = -EOPNOTSUPP;
+	if (v->is_resigning)
+		return "its new signature was not finished: vmkfstools --resignature "
+		       "does that; nothing is repaired";
+	if (v->has_foreign_journal)
+		return "a journal of another system is not empty: its host has to mount "
+		       "the volume first; nothing is repaired";
+	if (is_foreign && s->o->is_forced && v->is_live)
+		return "a host of another system has left without leave: it, or another "
+		       "one of that system, has to mount the volume first; nothing is "
+		       "repaired";
+	*ret_err = 0;
+	if (is_foreign && !s->o->is_forced)
+		return v->version == 3 ? "VMFS-3 is repaired with --force-foreign only"
+				       : "VMFS-6 of another system's making is repaired "
+					 "with --force-foreign only";
+	return NULL;
+}
+
+/* What cannot be repaired is told of. */
+static int refuse(struct session *s, const char *why, int err)
+{
+	int looked = look(s, false, &s->result->last);
+	report(s->o->reporter, REPORT_WARN, "%s", why);
+	return looked ? looked : err;
+}
+
+/*
+ * A volume that could not be mounted: headers alone, and all else when a journal that a
+ * dead host may have left has been replayed. true: that is what has to come next.
+ */
+static bool ends_with_headers(struct session *s, int *ret_err)
+{
+	s->is_headers_first = true;
+	*ret_err = rounds(s);
+	s->is_headers_first = false;
+	return !*ret_err && plan_changes(s->plan) && s->result->last.is_live;
+}
+
+static int repair(struct session *s)
+{
+	int err = slots_read(s, s->slots), why_err;
+	bool is_part = !err && s->is_closed && ends_with_headers(s, &err);
+	if (!err && !is_part)
+		err = rounds(s);
+	if (err)
+		return err;
+	/* It may have been too damaged to be asked before. */
+	const char *why = why_not(s, &s->result->last, &why_err);
+	if (why)
+		return refuse(s, why, why_err);
+	if (plan_changes(s->plan) == 0)
+		return 0;
+	err = write_all(s);
+	if (!err && is_part)
+		report(s->o->reporter, REPORT_WARN,
+		       "it can be mounted again: a further run takes over what dead "
+		       "hosts left, and repairs the rest");
+	return err;
+}
+
 static int run(struct session *s)
 {
 	struct fsck_summary *first = &s->result->first;
-	int err = vmfs_check_not_live(s->o->devices, s->o->device_count, s->o->reporter);
+	int why_err, err = vmfs_check_not_live(s->o->devices, s->o->device_count,
+					       s->o->reporter);
 	for (unsigned int i = 0; !err && i < s->o->device_count; i++)
 		err = vmfs_end_reservation(s->o->devices[i], s->o->reporter);
 	if (!err)
@@ -276,21 +355,10 @@ static int run(struct session *s)
 	if (err)
 		return err;
 	s->result->last = *first;
-	if (first->version == 3)
-		return refuse(s, "VMFS-3 is checked and not repaired");
-	if (first->version == 6 && !is_made_here(s))
-		return refuse(s, "VMFS-6 of another system's making is checked and not "
-				 "repaired");
-	if (first->is_resigning) {
-		err = refuse(s, "its new signature was not finished: vmkfstools "
-				"--resignature does that; nothing is repaired");
-		return err ? err : -EOPNOTSUPP;
-	}
-	if (first->has_foreign_journal) {
-		err = refuse(s, "a journal of another system is not empty: its host has "
-				"to mount the volume first; nothing is repaired");
-		return err ? err : -EOPNOTSUPP;
-	}
+	const char *why = why_not(s, first, &why_err);
+	if (why)
+		return refuse(s, why, why_err);
+	s->is_closed = first->version == 0;
 	if (first->is_live)
 		err = recover(s);
 	return err ? err : repair(s);

@@ -12,6 +12,7 @@ struct session_options {
 	struct bdev **devices; /* borrowed, writable; any order */
 	unsigned int device_count;
 	struct reporter *reporter;
+	bool is_forced; /* VMFS-3, and VMFS-6 that another system made, too */
 	const char *undo_path; /* NULL: nothing is saved (tests) */
 	/* As of struct fsck_options; a finding that stays may be told more than once. */
 	void (*found)(void *arg, enum fsck_problem problem, const char *text);
@@ -26,14 +27,16 @@ struct session_options {
 struct session_result {
 	struct fsck_summary first; /* as it was found */
 	struct fsck_summary last;  /* as it is left */
-	bool is_changed;	   /* something was written */
+	bool is_changed;	   /* something was written, and is in the undo file */
+	bool is_recovered;	   /* what a dead host left was taken over before that */
 };
 
 /*
  * Checks, and writes what may be repaired; what is clean is not written to. 0: done, see
  * *ret_result. Reported -errno: -EBUSY (a host lives on it, or came meanwhile),
- * -EOPNOTSUPP (VMFS-3; a journal of another system), as of fsck_check(), undo_save(), of
- * a write. Blocks: up to 24 s for each heartbeat that has to be watched.
+ * -EOPNOTSUPP (a journal of another system; a signature that is not finished), as of
+ * fsck_check(), undo_save(), of a write. Blocks: up to 24 s for each heartbeat that has
+ * to be watched.
  */
 int session_run(const struct session_options *options, struct session_result *ret_result)
 	__attribute__((warn_unused_result));

@@ -18,7 +18,6 @@
 #include "vmfs/large.h"
 
 #define FIRST_MTIME 401u /* of the first lock, as ESXi has it */
-#define FBB_LFB_PER_CLUSTER 0x348u /* owners declared, in the headers of .fbb.sf */
 #define OWNERS_OFF_SMALL 0x2e0u /* of clusters of up to 32 */
 
 static const uint8_t rest_of_page[VMFS6_PAGE - VMFS_SECTOR_SIZE];
@@ -117,8 +116,8 @@ static void put_fbb(struct mkfs *m)
 		.geometry = mkfs_geometry_make(&parent),
 		.signature = le32_of(VMFS6_HEADER_SIGNATURE),
 		.version = le32_of(1),
-		.flags = le32_of(0x35),
-		.owners_per_cluster = le16_of(FBB_LFB_PER_CLUSTER),
+		.flags = le32_of(VMFS6_LFB_FLAGS),
+		.owners_per_cluster = le16_of(VMFS6_LFB_OWNERS_DECLARED),
 		.owners_per_resource = le16_of(VMFS6_LFB_OWNERS),
 		.bits_per_resource = le32_of(3),
 		.child_off = le32_of(VMFS6_SFB_HEADER_OFF),
@@ -127,7 +126,7 @@ static void put_fbb(struct mkfs *m)
 		.geometry = mkfs_geometry_make(res),
 		.signature = le32_of(VMFS6_HEADER_SIGNATURE),
 		.version = le32_of(1),
-		.flags = le32_of(0x2a),
+		.flags = le32_of(VMFS6_SFB_FLAGS),
 		.owners_per_cluster = le16_of(VMFS6_SFB_OWNERS_MAX),
 		.owners_per_resource = le16_of(1),
 		.bits_per_resource = le32_of(2),
@@ -174,7 +173,7 @@ static void put_resource_file(struct mkfs *m, enum mkfs_resource_index which)
 		.geometry = mkfs_geometry_make(res),
 		.signature = le32_of(VMFS6_HEADER_SIGNATURE),
 		.version = le32_of(1),
-		.flags = le32_of(which == MKFS_JBC ? 0 : 4),
+		.flags = le32_of(which == MKFS_JBC ? 0 : VMFS6_RESOURCE_FLAGS),
 		.owners_per_cluster = le16_of((uint16_t)res->per_cluster),
 		.owners_per_resource = le16_of(1),
 		.bits_per_resource = le32_of(1),

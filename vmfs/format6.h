@@ -98,6 +98,11 @@ ONDISK_AT(struct vmfs6_resource_header_disk, flags, 0x28);
 ONDISK_AT(struct vmfs6_resource_header_disk, parent_group_size, 0x40);
 ONDISK_AT(struct vmfs6_resource_header_disk, converted, 0x54);
 ONDISK_SIZE(struct vmfs6_resource_header_disk, 512);
+/* As they are on all volumes that were seen. */
+#define VMFS6_RESOURCE_FLAGS 4u /* of .jbc.sf: 0 */
+#define VMFS6_LFB_FLAGS 0x35u
+#define VMFS6_SFB_FLAGS 0x2au
+#define VMFS6_LFB_OWNERS_DECLARED 0x348u /* per cluster */
 
 /* Meta page of a cluster header: states at 0x80, owners at the end of the page. */
 struct vmfs6_cluster_disk {

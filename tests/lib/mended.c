@@ -130,11 +130,12 @@ bool mended_is_right(const struct mended *m)
 	(void)unlink(path);
 	int err = over ? mended_run(over, path, UINT64_MAX, &result, NULL) : -ENOMEM;
 	bool is_right = !err && is_clean(m->bd, m->stays) && has_files(m);
-	if (is_right && !m->stays && !result.is_changed)
+	if (is_right && !m->stays && !result.is_changed && !result.is_recovered)
 		is_right = wrong("nothing was repaired", "");
 	if (!is_right && !err)
 		print_message("# it was found:\n%.3000s", killed.all.text);
-	if (is_right && result.is_changed)
+	/* The journal of a dead host stays replayed. */
+	if (is_right && result.is_changed && !result.is_recovered)
 		is_right = is_undone(over, path);
 	(void)unlink(path);
 	if (over)

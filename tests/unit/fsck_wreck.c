@@ -48,6 +48,8 @@ enum place {
 	PB2_META, /* cluster 0 */
 	FD_ROOT,
 	FD_FDC,
+	FD_FBB,
+	FD_SBC,
 	FD_VH,
 	FD_SDD,
 	FD_DIR,
@@ -71,6 +73,7 @@ static uint64_t place_off(const void *volume, int place)
 							   MKFS_SBC, MKFS_PB2 };
 	static const unsigned int fds[] = {
 		VMFS_FD_ROOT,	      VMFS_FD_FDC,
+		VMFS_FD_FBB,	      VMFS_FD_SBC,
 		VMFS_FD_VH,	      VMFS_FD_SDD,
 		HANDMADE_DIR,	      HANDMADE_FILE_RESIDENT,
 		HANDMADE_FILE_BLOCKS, HANDMADE_FILE_TBZ,
@@ -162,6 +165,8 @@ static const struct wreck wrecks[] = {
 	ALONE(FS_DESCRIPTOR, { DESCRIPTOR, DESC(sub_block_size), 4, 77 }),
 	ALONE(FS_DESCRIPTOR,
 	      { DESCRIPTOR, DESC(fdc_clusters_per_group), 4, 0xffffffff }),
+	ALONE(FS_DESCRIPTOR, { DESCRIPTOR, 0, 512, 0 }),
+	ALONE(FS_DESCRIPTOR, { DESCRIPTOR, 0, 512, 0x5a }),
 	ALONE(FS_VERSION, { DESCRIPTOR, DESC(minor), 1, 200 }),
 	ALONE(FS_UUID, { DESCRIPTOR, DESC(uuid), 16, 0 }),
 	ALONE(FS_LV_UUID, { DESCRIPTOR, DESC(lv_uuid), 4, 1 }),
@@ -202,6 +207,14 @@ static const struct wreck wrecks[] = {
 	ALONE(RESOURCE_FILE, { FD_FDC, FD(zla), 4, VMFS_ZLA_RESIDENT }),
 	ALONE(RESOURCE_FILE, { FD_FDC, FD(length), 8, 1ull << 60 }),
 	ALONE(RESOURCE_FILE, { FD_FDC, SLOT(0), 4, 0 }),
+	ALONE(RESOURCE_FILE, { FDC_HEADER, 0, 512, 0 }),
+	FIRST(RESOURCE_FILE, { FBB_HEADER, 0, 512, 0 }),
+	FIRST(RESOURCE_FILE, { SBC_HEADER, 0, 512, 0xff }),
+	FIRST(RESOURCE_FILE, { PBC_HEADER, 0, 512, 0x11 }),
+	ALONE(RESOURCE_FILE, { PB2_HEADER, 0, 512, 0 }),
+	FIRST(RESOURCE_FILE, { FD_SBC, FD(length), 8, 0x100000 }),
+	FIRST(RESOURCE_FILE, { FD_SBC, SLOT(0), 4, 0 }),
+	FIRST(RESOURCE_FILE, { FD_FBB, FD(zla), 4, 77 }),
 	FIRST(RESOURCE_COUNT, { FBB_HEADER, RES(count_low), 4, 1800 }),
 	ALONE(CLUSTER_NUMBER, { FBB_META, CL(number), 4, 0 }),
 	ALONE(CLUSTER_TOTAL, { FBB_META, CL(total), 4, 201 }),
@@ -354,6 +367,59 @@ static void every_wreck_is_named(void **state)
 	struct wrecker w = wrecker_of(&h);
 	wreck_all(&w, wrecks, ARRAY_SIZE(wrecks));
 	bdev_close(h.bd);
+}
+
+static uint64_t sbc_meta_off(const struct handmade *h, uint32_t cluster)
+{
+	return handmade_cluster_off(h, MKFS_SBC, cluster) + SECTOR;
+}
+
+static bool yes(void *arg, enum fsck_problem problem, const char *text)
+{
+	(void)arg;
+	(void)problem;
+	(void)text;
+	return true;
+}
+
+/*
+ * A header is made anew only where the headers of clusters bear it out: not by one in
+ * two, not without the last one, and not where they need fewer blocks than there are.
+ */
+static void what_nothing_proves_is_not_made_up(void **state)
+{
+	static const uint8_t zeros[SECTOR];
+	static struct findings all;
+	struct handmade h;
+	(void)state;
+	for (unsigned int round = 0; round < 3; round++) {
+		struct fsck_summary summary;
+		handmade_new(&h);
+		const struct mkfs_resource *sbc = &h.layout.resources[MKFS_SBC];
+		struct plan *plan = plan_new(&h.bd, 1);
+		assert_non_null(plan);
+		struct bdev *over = plan_device(plan, 0);
+		struct fsck_options options = { .devices = &over,
+						.device_count = 1,
+						.found = wreck_found,
+						.arg = &all,
+						.plan = plan,
+						.may_repair = yes };
+		uint32_t last = sbc->cluster_count - 1;
+		uint32_t from = round == 0 ? 1 : round == 1 ? last : last / 2;
+		uint32_t step = round == 0 ? 2 : 1;
+		for (uint32_t c = from; c <= last; c += step)
+			assert_int_equal(
+				bdev_write(h.bd, zeros, SECTOR, sbc_meta_off(&h, c)), 0);
+		poke(&h, &(struct poke){ SBC_HEADER, 0, 512, 0x77 });
+		memset(&all, 0, sizeof(all));
+		assert_int_equal(fsck_check(&options, &summary), 0);
+		assert_int_equal(all.counts[PROBLEM_RESOURCE_FILE], 1);
+		assert_true(all.counts[PROBLEM_CLUSTER_NUMBER] == 0);
+		assert_int_equal(plan_changes(plan), 0);
+		plan_free(plan);
+		bdev_close(h.bd);
+	}
 }
 
 /* These have a test of their own below, or in vmfs_lvm.c. */
@@ -536,6 +602,7 @@ int main(void)
 		cmocka_unit_test(a_healthy_volume_has_no_finding),
 		cmocka_unit_test(a_local_volume_has_no_finding),
 		cmocka_unit_test(every_wreck_is_named),
+		cmocka_unit_test(what_nothing_proves_is_not_made_up),
 		cmocka_unit_test(no_code_is_without_a_wreck),
 		cmocka_unit_test(a_journal_of_a_live_slot_is_not_lost),
 		cmocka_unit_test(a_truncated_device_is_named_and_not_trusted),

@@ -28,6 +28,10 @@ enum place {
 	FBB_HEADER,
 	LFB_HEADER,
 	SBC_HEADER,
+	FDC_HEADER,
+	PBC_HEADER,
+	PB2_HEADER,
+	JBC_HEADER,
 	SFB_LOCK, /* cluster 2 */
 	SFB_META,
 	LFB_META,
@@ -108,6 +112,14 @@ static uint64_t place_off(const void *volume, int place)
 		return file_off(h, VMFS_FD_FBB, 0);
 	case SBC_HEADER:
 		return file_off(h, VMFS_FD_SBC, 0);
+	case FDC_HEADER:
+		return file_off(h, VMFS_FD_FDC, 0);
+	case PBC_HEADER:
+		return file_off(h, VMFS_FD_PBC, 0);
+	case PB2_HEADER:
+		return file_off(h, VMFS_FD_PB2, 0);
+	case JBC_HEADER:
+		return file_off(h, VMFS6_FD_JBC, 0);
 	case SFB_LOCK:
 		return handmade6_cluster_off(h, MKFS_FBB, 2);
 	case SFB_META:
@@ -171,6 +183,7 @@ static const struct wreck wrecks[] = {
 	ALONE(FS_DESCRIPTOR, { DESCRIPTOR, DESC6(metadata_align), 4, 8192 }),
 	ALONE(FS_DESCRIPTOR, { DESCRIPTOR, DESC6(lfb_shift), 2, 10 }),
 	ALONE(FS_DESCRIPTOR, { DESCRIPTOR, DESC6(pb_shift), 2, 12 }),
+	ALONE(FS_DESCRIPTOR, { DESCRIPTOR, 0, 512, 0 }),
 	ALONE(FS_VERSION, { DESCRIPTOR, DESC(minor), 1, 90 }),
 	ALONE(FS_PB2_FD, { DESCRIPTOR, DESC(pb2_fd_off), 8, 0x72c001 }),
 	ALONE(FS_CHECKSUM_TYPE, { DESCRIPTOR, DESC(checksum_type), 1, 1 }),
@@ -188,6 +201,14 @@ static const struct wreck wrecks[] = {
 	FIRST(RESOURCE_FILE, { SBC_HEADER, RES(signature), 4, 0 }),
 	FIRST(RESOURCE_FILE, { SBC_HEADER, RES(bits_per_resource), 4, 2 }),
 	FIRST(RESOURCE_FILE, { FBB_HEADER, RES(parent_group_size), 4, 0x10000 }),
+	FIRST(RESOURCE_FILE, { SBC_HEADER, 0, 512, 0 }),
+	FIRST(RESOURCE_FILE, { FBB_HEADER, 0, 512, 0 }),
+	FIRST(RESOURCE_FILE, { LFB_HEADER, 0, 512, 0x5a }),
+	FIRST(RESOURCE_FILE, { FDC_HEADER, 0, 512, 0 }),
+	FIRST(RESOURCE_FILE, { PBC_HEADER, 0, 512, 0 }),
+	FIRST(RESOURCE_FILE, { PB2_HEADER, 0, 512, 0 }),
+	FIRST(RESOURCE_FILE, { JBC_HEADER, 0, 512, 0 }),
+	FIRST(RESOURCE_FILE, { FD_JBC, FD(length), 8, 0x100000 }),
 	ALONE(RESOURCE_CONVERTED, { FBB_HEADER, RES(converted), 4, 8 }),
 	FIRST(RESOURCE_COUNT, { LFB_HEADER, RES(geometry.count_low), 4, 7 }),
 	ALONE(CLUSTER_SIGNATURE, { SFB_META, CL(signature), 4, 0 }),

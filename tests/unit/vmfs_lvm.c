@@ -228,7 +228,94 @@ static void fsck_follows_the_regions(void **state)
 	assert_non_null(strstr(all.text, "8193 more PEs, but no header for them"));
 	put_extension(bd, LVM_MAGIC, MAPS, SECOND_DATA_OFF - 512);
 	assert_int_equal(wreck_check(&bd, 1, &all, &summary), 0);
-	assert_int_equal(all.counts[PROBLEM_LVM_PE_ENTRY], MAPS - 1 + LVM_PE_PER_MAP);
+	assert_int_equal(all.counts[PROBLEM_LVM_REGION], 1);
+	assert_int_equal(all.counts[PROBLEM_LVM_PE_ENTRY], 0);
+	put_extension(bd, LVM_MAGIC, MAPS, SECOND_DATA_OFF);
+}
+
+static bool yes(void *arg, enum fsck_problem problem, const char *text)
+{
+	(void)arg;
+	(void)text;
+	return problem == PROBLEM_LVM_REGION;
+}
+
+/* What a repair of the regions alone would write; nothing is written. */
+static void plan_repair(struct plan *plan)
+{
+	static struct findings all;
+	struct fsck_summary summary;
+	struct collect told;
+	struct bdev *over = plan_device(plan, 0);
+	struct fsck_options options = { .devices = &over,
+					.device_count = 1,
+					.reporter = collect_init(&told),
+					.found = wreck_found,
+					.arg = &all,
+					.plan = plan,
+					.may_repair = yes };
+	memset(&all, 0, sizeof(all));
+	assert_int_equal(fsck_check(&options, &summary), 0);
+	assert_true(all.counts[PROBLEM_LVM_REGION] > 0);
+	collect_done(&told);
+}
+
+/* The PE table behind it says where its PEs are, and so a header can be made anew. */
+static void fsck_makes_a_header_anew(void **state)
+{
+	struct bdev *bd = *state;
+	struct vmfs_lvm_device_disk dev, good;
+	static uint8_t sector[VMFS_SECTOR_SIZE], was[VMFS_SECTOR_SIZE];
+	const struct {
+		uint32_t magic, maps;
+		uint64_t data_off, extension_off;
+	} wrecks[] = {
+		{ 7, MAPS, SECOND_DATA_OFF, EXTENSION_OFF },
+		{ 0, 0, 0, EXTENSION_OFF },
+		{ LVM_MAGIC, MAPS, SECOND_DATA_OFF - 512, EXTENSION_OFF },
+		{ LVM_MAGIC, MAPS, SECOND_DATA_OFF, 0 },
+		{ LVM_MAGIC, MAPS, SECOND_DATA_OFF, EXTENSION_OFF + 4096 },
+		{ 0, 0, 0, 77 },
+	};
+	assert_int_equal(bdev_read(bd, &good, sizeof(good), LVM_HEADER_OFF), 0);
+	assert_int_equal(bdev_read(bd, was, sizeof(was), EXTENSION_OFF), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(wrecks); i++) {
+		struct plan *plan = plan_new(&bd, 1);
+		assert_non_null(plan);
+		dev = good;
+		dev.extension_off = le64_of(wrecks[i].extension_off);
+		put(bd, LVM_HEADER_OFF, &dev, sizeof(dev));
+		put_extension(bd, wrecks[i].magic, wrecks[i].maps, wrecks[i].data_off);
+		plan_repair(plan);
+		struct bdev *over = plan_device(plan, 0);
+		assert_int_equal(bdev_read(over, &dev, sizeof(dev), LVM_HEADER_OFF), 0);
+		assert_memory_equal(&dev, &good, sizeof(dev));
+		assert_int_equal(bdev_read(over, sector, sizeof(sector), EXTENSION_OFF),
+				 0);
+		assert_memory_equal(sector, was, sizeof(was));
+		plan_free(plan);
+	}
+	put(bd, LVM_HEADER_OFF, &good, sizeof(good));
+	put(bd, EXTENSION_OFF, was, sizeof(was));
+}
+
+/* One entry of that table says otherwise: then it proves nothing. */
+static void fsck_makes_no_header_up(void **state)
+{
+	struct bdev *bd = *state;
+	struct plan *plan = plan_new(&bd, 1);
+	uint8_t entry[VMFS_SECTOR_SIZE], was[VMFS_SECTOR_SIZE];
+	uint64_t off = EXTENSION_OFF + (LVM_PE_MAP_OFF - LVM_HEADER_OFF) +
+		       LVM_PE_BITMAP_SIZE + 40 * sizeof(struct vmfs_lvm_pe_disk);
+	assert_non_null(plan);
+	assert_int_equal(bdev_read(bd, was, sizeof(was), off), 0);
+	memset(entry, 0, sizeof(entry));
+	put(bd, off, entry, sizeof(entry));
+	put_extension(bd, 7, MAPS, SECOND_DATA_OFF);
+	plan_repair(plan);
+	assert_int_equal(plan_changes(plan), 0);
+	plan_free(plan);
+	put(bd, off, was, sizeof(was));
 	put_extension(bd, LVM_MAGIC, MAPS, SECOND_DATA_OFF);
 }
 
@@ -257,6 +344,8 @@ int main(void)
 		T(both_regions_are_found),
 		T(bytes_are_read_over_the_seam),
 		T(a_bad_extension_is_refused),
+		T(fsck_makes_a_header_anew),
+		T(fsck_makes_no_header_up),
 		T(fsck_follows_the_regions),
 		T(either_count_of_maps_is_read),
 	};

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Headers without which nothing behind them can be read are made anew from what other
+ * structures prove; what they do not prove stays as it is.
+ *
+ *   FS descriptor	FDs 0 and 2 are where its version and sizes put them, with their
+ *   own
+ *			addresses and places in them; .sbc.sf has sub-blocks of its size
+ *   resource file	each cluster header stands where the geometry puts it, and carries
+ *			its place and number (readguess.c)
+ *   its FD		the blocks that it names are as many as these clusters need; the
+ *			first one is where the version has it, or before the second, with
+ *			the header of cluster 0 in it
+ *
+ * Invariant: what is written leads to structures that lead back to where they were found.
+ * Label and UUID of the volume are in no other place: they are kept where the rest of the
+ * descriptor is this volume's (it names its logical volume), else they are gone.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/align.h"
+#include "fsck/check.h"
+#include "fsck/readguess.h"
+
+/* ---- FS descriptor ---- */
+
+/* The size of sub-blocks, and whether they are dense, as the header of .sbc.sf has it. */
+static void take_sub_blocks(struct fsck_volume *v, struct vmfs_descriptor_disk *d)
+{
+	struct vmfs_resource_geometry_disk g;
+	struct fsck_file file;
+	uint64_t off;
+	if (fsck_resource_fd(v, FSCK_SBC, &file, &off) != 0)
+		return;
+	vmfs_addr first = fsck_slot(v, &file, 0);
+	if (addr_type(first) != ADDR_FB ||
+	    fsck_read(v, (uint64_t)addr_fb_number(first) << v->block_shift, &g,
+		      sizeof(g)) != 0 ||
+	    le32_get(g.group_off) != VMFS_RESOURCE_GROUP_OFF)
+		return;
+	uint32_t size = le32_get(g.resource_size), config = le32_get(d->config);
+	if (is_power_of_two(size) && size >= 4096 && size <= 65536)
+		d->sub_block_size = le32_of(size);
+	if (v->shape->version == 5 && le32_get(g.per_cluster) <= 16)
+		d->config = le32_of(config & ~VMFS_CONFIG_DENSE_SBC);
+}
+
+/* What is kept of a descriptor that names this logical volume. */
+static void keep(const struct vmfs_descriptor_disk *was, struct vmfs_descriptor_disk *d)
+{
+	struct vmfs_descriptor_disk both = *was;
+	uint32_t magic = le32_get(was->magic);
+	uint8_t *to = (uint8_t *)&both;
+	const uint8_t *from = (const uint8_t *)d;
+	const size_t sizes6 = offsetof(struct vmfs6_descriptor_disk, metadata_align);
+	both.major = d->major;
+	both.block_size = d->block_size;
+	both.fdc_group_off = d->fdc_group_off;
+	both.fdc_clusters_per_group = d->fdc_clusters_per_group;
+	both.sub_block_size = d->sub_block_size;
+	if (magic < VMFS_MAGIC || magic > VMFS6L_MAGIC)
+		both.magic = d->magic;
+	if (le32_get(d->major) == VMFS_MAJOR_6)
+		memcpy(to + VMFS6_DESCRIPTOR_AT + sizes6,
+		       from + VMFS6_DESCRIPTOR_AT + sizes6,
+		       offsetof(struct vmfs6_descriptor_disk, unknown142) - sizes6);
+	*d = both;
+}
+
+/* Another system's volume is touched only if that is wanted. */
+static bool may_write(const struct fsck *f)
+{
+	struct vmfs6_maker_disk maker;
+	if (f->options->is_forced || f->volume.shape->version == 5)
+		return true;
+	return f->volume.shape->version == 6 &&
+	       fsck_read(&f->volume, VMFS6_MAKER_OFF, &maker, sizeof(maker)) == 0 &&
+	       memcmp(maker.magic, VMFS6_MAKER_MAGIC, sizeof(maker.magic)) == 0;
+}
+
+bool fsck_mend_descriptor(struct fsck *f)
+{
+	struct fsck_volume *v = &f->volume;
+	const struct vmfs_descriptor_disk was = v->descriptor;
+	struct vmfs_descriptor_disk *d = &v->descriptor;
+	struct fsck_why why;
+	uint64_t off;
+	struct fsck_file file;
+	if (!fsck_guess_descriptor(v, d) || fsck_volume_sizes(v, &why) != 0)
+		return false;
+	take_sub_blocks(v, d);
+	d->minor = was.minor; /* FS_VERSION */
+	if (memcmp(was.lv_uuid, v->extents[0].volume.uuid, sizeof(was.lv_uuid)) == 0) {
+		keep(&was, d);
+	} else {
+		report(f->options->reporter, REPORT_WARN,
+		       "the label and the UUID of the volume are lost with its FS "
+		       "descriptor: it gets another UUID, and no label");
+		memcpy(d->lv_uuid, v->extents[0].volume.uuid, sizeof(d->lv_uuid));
+		d->max_journal_slots = le32_of(v->shape->version == 6 ? 64 : 8);
+		if (fsck_resource_fd(v, FSCK_FDC, &file, &off) == 0)
+			d->created_s = file.meta.ctime_s;
+	}
+	f->summary.version = v->shape->version;
+	if (fsck_volume_sizes(v, &why) != 0 || !may_write(f))
+		return false;
+	fsck_put(f, VMFS_DESCRIPTOR_OFF, d, sizeof(*d), PLAN_HEADER);
+	f->is_again = true;
+	return true;
+}
+
+/* ---- resource files ---- */
+
+static bool is_block(const struct fsck_volume *v, vmfs_addr addr)
+{
+	return addr_type(addr) == ADDR_FB && addr_fb_number(addr) &&
+	       addr_fb_number(addr) < v->block_count;
+}
+
+/* Does this block begin the file: has it the header of its first cluster? */
+static bool is_first_block(const struct fsck_volume *v, enum fsck_resource_index i,
+			   uint64_t block)
+{
+	uint64_t at = (block << v->block_shift) + VMFS_RESOURCE_GROUP_OFF;
+	struct vmfs_lock_disk lock;
+	return block && block < v->block_count &&
+	       fsck_read(v, at, &lock, sizeof(lock)) == 0 &&
+	       le32_get(lock.type) == v->resources[i].lock_type &&
+	       le64_get(lock.addr) == at;
+}
+
+/* The first block of a file whose FD does not name it. */
+static void find_first_block(const struct fsck_volume *v, enum fsck_resource_index i,
+			     struct fsck_file *file)
+{
+	vmfs_addr second = fsck_slot(v, file, 1);
+	uint64_t block = max_u64(1, v->shape->fdc_off >> v->block_shift);
+	if (i != FSCK_FDC)
+		block = is_block(v, second) ? addr_fb_number(second) - 1ull : 0;
+	if (!is_block(v, fsck_slot(v, file, 0)) && is_first_block(v, i, block))
+		shape_set_entry(v->shape, shape_slots_edit(v->shape, &file->body), 0,
+				addr_fb((uint32_t)block, 0));
+}
+
+/* Address type and length as the blocks that it names have them. */
+static void fit_to_blocks(const struct fsck_volume *v, struct fsck_file *file)
+{
+	struct vmfs_fd_meta_disk *m = &file->meta;
+	uint64_t count = v->shape->fd_slots;
+	while (count && addr_is_none(fsck_slot(v, file, (uint32_t)count - 1)))
+		count--;
+	if (is_block(v, fsck_slot(v, file, 0)))
+		m->zla = le32_of(VMFS_ZLA_FB);
+	else if (addr_type(fsck_slot(v, file, 0)) == ADDR_PB2)
+		m->zla = le32_of(VMFS_ZLA_PB2);
+	if (le32_get(m->zla) == VMFS_ZLA_PB2)
+		count = le64_get(m->block_count);
+	if (count <= v->block_count &&
+	    div_up(le64_get(m->length), v->block_size) != count)
+		m->length = le64_of(count << v->block_shift);
+}
+
+/* The header of what is usable by now, where it stands. */
+static void put_header(struct fsck *f, enum fsck_resource_index i)
+{
+	struct fsck_volume *v = &f->volume;
+	const struct fsck_resource *res = &v->resources[i];
+	bool is_6 = v->shape->version == 6;
+	uint64_t off;
+	if (fsck_resource_vol_off(v, res,
+				  is_6 && i == FSCK_FBB ? VMFS6_SFB_HEADER_OFF : 0,
+				  &off) == 0)
+		fsck_put(f, off, &res->header,
+			 is_6 ? sizeof(res->header) : sizeof(res->header.geometry),
+			 PLAN_HEADER);
+}
+
+bool fsck_mend_resource(struct fsck *f, enum fsck_resource_index i)
+{
+	struct fsck_volume *v = &f->volume;
+	struct fsck_file file;
+	struct fsck_why why = { "" };
+	uint64_t off;
+	if (fsck_resource_fd(v, i, &file, &off) != 0)
+		return false;
+	find_first_block(v, i, &file);
+	fit_to_blocks(v, &file);
+	v->guess = fsck_guess_header;
+	int err = fsck_resource_load(v, i, &file, &why);
+	v->guess = NULL;
+	if (!err && fsck_header_is_proved(v, i)) {
+		fsck_put(f, off + v->shape->fd_body_off, &file.body,
+			 v->shape->fd_body_size, PLAN_FD);
+		put_header(f, i);
+		f->is_again = true;
+		return true;
+	}
+	if (!err)
+		fsck_resource_close(&v->resources[i]);
+	return false;
+}
