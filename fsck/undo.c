@@ -9,7 +9,7 @@
  *   1. the hash of the file, the number and sizes of the devices
  *   2. the heartbeat slots are those that the repair left: who mounts a volume takes one
  *      and gives it back with another generation, so nobody has been there since
- *   3. the volume is taken (vmfs/exclusive.h), and nobody lives on it
+ *   3. nobody lives on it, the volume is taken (vmfs/exclusive.h), and nobody came
  *   4. each record: the device holds what the repair wrote, or what was there before it
  *   5. only then the writes; they can be repeated after a crash, because of 4
  */
@@ -353,11 +353,25 @@ static int check_header(struct restoring *s)
 	return no_undo_file(s, "the LVM header is not what the repair left");
 }
 
+/* Nobody has taken a slot since the devices were found. */
+static int nobody_came(struct restoring *s)
+{
+	int err = 0;
+	for (unsigned int i = 0; !err && i < s->count; i++) {
+		const struct undo_device_disk *d = &s->header.devices[i];
+		uint64_t hash = 0;
+		err = slots_hash(s->devices[i], &hash);
+		if (!err && hash != le64_get(d->slots) && hash != le64_get(d->slots_was))
+			err = no_undo_file(s, "hosts have used the volume since");
+	}
+	return err;
+}
+
 static int restore_owned(struct restoring *s)
 {
 	struct vmfs_lvm_device_disk was;
 	memcpy(&was, s->header.lvm_was, sizeof(was));
-	int err = vmfs_check_not_live(s->devices, s->count, s->r);
+	int err = nobody_came(s);
 	if (!err)
 		err = check_header(s);
 	if (!err)
@@ -394,6 +408,9 @@ int undo_restore(const char *path, struct bdev *const *devices, unsigned int cou
 		err = check_file(s);
 	if (!err)
 		err = find_devices(s);
+	/* Before it is taken: a watch takes longer than a holder may be silent. */
+	if (!err)
+		err = vmfs_check_not_live(s->devices, s->count, s->r);
 	if (!err)
 		err = vmfs_exclusive_take(s->devices[le32_get(s->header.lvm_device)], r,
 					  &s->own);
