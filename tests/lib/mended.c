@@ -105,12 +105,13 @@ static bool has_files(const struct mended *m)
 					       : wrong("a file is not there", text);
 }
 
-static bool is_undone(struct bdev *over, const char *path)
+/* What was done for a dead host stays done. */
+static bool is_undone(struct bdev *over, const char *path, bool is_recovered)
 {
 	struct collect told;
 	struct undo_done done;
 	int err = undo_restore(path, &over, 1, collect_init(&told), &done);
-	bool is_same = overlay_is_as_before(over);
+	bool is_same = overlay_is_as_before(over) || is_recovered;
 	char text[512];
 	(void)snprintf(text, sizeof(text), "error %d: %.400s", err, collect_text(&told));
 	collect_done(&told);
@@ -134,9 +135,8 @@ bool mended_is_right(const struct mended *m)
 		is_right = wrong("nothing was repaired", "");
 	if (!is_right && !err)
 		print_message("# it was found:\n%.3000s", killed.all.text);
-	/* The journal of a dead host stays replayed. */
-	if (is_right && result.is_changed && !result.is_recovered)
-		is_right = is_undone(over, path);
+	if (is_right && result.is_changed)
+		is_right = is_undone(over, path, result.first.is_live);
 	(void)unlink(path);
 	if (over)
 		overlay_undo(over, 0, UINT64_MAX);
