@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Any bytes from a target. Whatever comes, each command ends exactly once, nothing is
- * written outside of its memory, and what the session sends can be gathered.
+ * written outside of its memory, and what the session sends can be gathered. A target
+ * that has to prove itself (CHAP) is not let in: it does not know our challenge before it
+ * is sent, and the secret never. An address that a login is sent on to is no address, or
+ * a host with its port.
  *
- * Byte 0: bit 0 log in properly first, bit 1 ask for header digests, bits 2-7 the most
- * bytes fed at a time; byte 1: milliseconds x 50 that pass after each feeding. Then
- * the bytes; with bit 0, StatSN and, in Data-In, DataSN of the PDUs are put right
- * where byte 2 is odd, so that more of them are believed.
+ * Byte 0: bit 0 log in properly first, bit 1 ask for header digests, bit 2 we have a user
+ * and password, bit 3 so has to have the target; bits 4-7 the most bytes fed at a time,
+ * in steps of 17; byte 1: milliseconds x 50 that pass after each feeding. Then the bytes;
+ * where byte 2 is odd they are PDUs of which StatSN and, in Data-In, DataSN are put
+ * right, so that more of them are believed. With bit 2 and without bit 0 such PDUs are
+ * answers to a login first: a byte of flags, a byte of length, and as many of text, where
+ * from 0x80 on they stand for whole keys.
  *
  * clang -fsanitize=fuzzer,address,undefined, with libiscsi-vmk and libbase.
  */
@@ -19,6 +25,7 @@
 #include "base/env.h"
 #include "iscsi/proto.h"
 #include "iscsi/session.h"
+#include "iscsi/url.h"
 
 #define JOBS 4
 #define JOB_SIZE 6000u
@@ -166,6 +173,84 @@ static void feed_pdus(struct run *r, const uint8_t *data, size_t size)
 	}
 }
 
+/* Text of a login's answer: the byte as it is, or a key. Returns its length. */
+static uint32_t login_text(const uint8_t *data, size_t size, char *text, size_t room)
+{
+	static const char *const words[] = {
+		"AuthMethod=",
+		"CHAP",
+		"None",
+		"CHAP_A=",
+		"CHAP_I=",
+		"CHAP_C=0x",
+		"CHAP_C=0b",
+		"CHAP_N=",
+		"CHAP_R=0x",
+		"target",
+		"0123456789abcdef",
+		"TargetAddress=",
+		"[::1]",
+		"127.0.0.1",
+		"MaxBurstLength=",
+		"HeaderDigest=CRC32C",
+	};
+	size_t n = 0;
+
+	for (size_t i = 0; i < size; i++) {
+		const char *word = data[i] & 0x80 ? words[data[i] % ARRAY_SIZE(words)]
+						  : NULL;
+		size_t len = word ? strlen(word) : 1;
+		if (n + len > room)
+			break;
+		memcpy(text + n, word ? word : (const char *)&data[i], len);
+		n += len;
+	}
+	return (uint32_t)n;
+}
+
+/* Answers to our login requests; returns the bytes that are left. */
+static size_t feed_login(struct run *r, const uint8_t **data, size_t size)
+{
+	char text[4096] = "";
+
+	while (size >= 2 && iscsi_session_phase(r->s) == ISCSI_LOGIN) {
+		uint8_t how = (*data)[0];
+		size_t len = min_u64((*data)[1], size - 2);
+		struct iscsi_login_response_pdu h = {
+			.opcode = ISCSI_LOGIN_RESPONSE,
+			.flags = how & 0xcf,
+			.itt = be32_of(0xf0),
+			.stat_sn = be32_of(r->stat_sn++),
+			.exp_cmd_sn = be32_of(1),
+			.max_cmd_sn = be32_of(64),
+			.status_class = (how & 0x30) == 0x30, /* sent on */
+			.status_detail = 1,
+		};
+		uint32_t n = login_text(*data + 2, len, text, sizeof(text) - 4);
+		h.data_len = be24_of(n);
+		feed(r, (const uint8_t *)&h, sizeof(h));
+		feed(r, (const uint8_t *)text, (n + 3) / 4 * 4);
+		memset(text, 0, sizeof(text));
+		*data += 2 + len;
+		size -= 2 + len;
+	}
+	return size;
+}
+
+/* A login was sent on: to what may be looked up, or to nothing. */
+static void look_at_move(struct run *r)
+{
+	char host[ISCSI_HOST_SIZE];
+	bool is_for_good;
+	uint16_t port = 0;
+	const char *to = iscsi_session_moved_to(r->s, &is_for_good);
+	const char *end = to ? strrchr(to, ',') : NULL;
+
+	if (!to || !iscsi_portal_parse(to, end ? end : to + strlen(to), host, &port))
+		return;
+	demand(port != 0 && host[0] && memchr(host, '\0', sizeof(host)));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct run r = { .now = NS_PER_S };
@@ -178,18 +263,35 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	params.header_digest = data[0] & 2 ? ISCSI_DIGEST_PREFERRED
 					   : ISCSI_DIGEST_PROHIBITED;
 	params.data_digest = params.header_digest;
+	if (data[0] & 4) {
+		params.user = "host";
+		params.password = "hostsecret12";
+	}
+	if ((data[0] & 0xc) == 0xc) {
+		params.target_user = "target";
+		params.target_password = "targetsecret";
+	}
 	r.s = iscsi_session_new(&params, r.now);
 	demand(r.s != NULL);
 	if (data[0] & 1)
 		log_in(&r);
-	r.step = data[0] >> 2;
+	r.step = (data[0] >> 4) * 17u;
 	r.pause_ms = data[1] * 50u;
+	bool is_made_right = data[2] & 1;
+	bool has_login = (data[0] & 5) == 4 && is_made_right;
+	data += 3;
+	size -= 3;
 	start_jobs(&r);
 	pull(&r);
-	if (data[2] & 1)
-		feed_pdus(&r, data + 3, size - 3);
+	if (has_login)
+		size = feed_login(&r, &data, size);
+	start_jobs(&r);
+	if (is_made_right)
+		feed_pdus(&r, data, size);
 	else
-		feed(&r, data + 3, size - 3);
+		feed(&r, data, size);
+	demand(!params.target_user || iscsi_session_phase(r.s) != ISCSI_FULL);
+	look_at_move(&r);
 	iscsi_session_tick(r.s, r.now + 40 * NS_PER_S);
 	pull(&r);
 	iscsi_session_free(r.s);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a target answers to PERSISTENT RESERVE IN, any bytes of any length (iscsi/
- * reserve.c): never more keys than there are bytes or places for, no memory but the
- * answer's own, and "our key is gone" only if it is not there.
+ * reserve.c, registrant.c): never more keys than there are bytes or places for, no memory
+ * but the answer's own, and "our key is gone" only if it is not there.
  *
  * Byte 0: bit 0 our key is 0x0102030405060708, else the first of the answer; bit 1 the
  * length that the answer tells is right; bits 2-5: what the command ends with. Then the
@@ -70,6 +70,28 @@ static void look_at_own_key(struct lun *lun)
 			scsi_pr_in_pdu *)answer)->more_len) <= len);
 }
 
+/* Who is registered: no more than there are bytes for, and names that can be printed. */
+static void look_at_registrants(void)
+{
+	enum { MOST = 4 };
+	static struct bdev_registrant found[MOST + 1];
+
+	memset(found, 0x5a, sizeof(found));
+	unsigned int n = lun_take_registrants(answer, (uint32_t)answer_len, found, MOST);
+	demand(n * 24ull + sizeof(struct scsi_pr_in_pdu) <= answer_len || n == 0);
+	for (unsigned int i = 0; i < MOST; i++) {
+		if (i >= n)
+			continue;
+		const char *name = found[i].initiator;
+		demand(memchr(name, '\0', sizeof(found[i].initiator)) != NULL);
+		for (; *name; name++)
+			demand(*name >= ' ' && *name <= '~');
+	}
+	/* Behind the last place nothing is written. */
+	for (size_t i = 0; i < sizeof(found[MOST]); i++)
+		demand(((const uint8_t *)&found[MOST])[i] == 0x5a);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const int errors[16] = { [13] = -ETIMEDOUT, [14] = -ESTALE, [15] = -EIO };
@@ -96,5 +118,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	look_at_own_key(&lun);
 	look_at_state(&lun);
+	look_at_registrants();
 	return 0;
 }

@@ -113,21 +113,26 @@ void peer_feed(struct peer *p, const void *data, uint64_t len)
 	}
 }
 
+void peer_encode(const struct peer *p, struct pdu *g, struct buf *out)
+{
+	g->t.data_len = be24_of(g->len);
+	buf_add(out, g->bytes, ISCSI_BHS_SIZE);
+	if (p->has_digest)
+		add_digest(out, 0);
+	uint64_t data_at = out->len;
+	buf_add(out, g->data, g->len);
+	buf_add(out, "\0\0\0", (4 - g->len % 4) % 4);
+	if (g->len && p->has_data_digest) {
+		add_digest(out, data_at);
+		out->data[out->len - 1] ^= p->spoils_data ? 1 : 0;
+	}
+}
+
 void peer_push(struct peer *p, struct pdu *g)
 {
 	struct buf b = { 0 };
 
-	g->t.data_len = be24_of(g->len);
-	buf_add(&b, g->bytes, ISCSI_BHS_SIZE);
-	if (p->has_digest)
-		add_digest(&b, 0);
-	uint64_t data_at = b.len;
-	buf_add(&b, g->data, g->len);
-	buf_add(&b, "\0\0\0", (4 - g->len % 4) % 4);
-	if (g->len && p->has_data_digest) {
-		add_digest(&b, data_at);
-		b.data[b.len - 1] ^= p->spoils_data ? 1 : 0;
-	}
+	peer_encode(p, g, &b);
 	peer_feed(p, b.data, b.len);
 	buf_done(&b);
 }

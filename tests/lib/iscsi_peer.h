@@ -83,6 +83,8 @@ const char *peer_sent_key(struct peer *p, const char *key);
 struct pdu *peer_make(struct peer *p, uint8_t opcode, bool has_status);
 struct pdu *peer_login_answer(struct peer *p, uint8_t flags);
 void pdu_add_key(struct pdu *g, const char *key, const char *value);
+/* Its bytes on the wire, digests and all; out is empty before. */
+void peer_encode(const struct peer *p, struct pdu *g, struct buf *out);
 void peer_push(struct peer *p, struct pdu *g);
 void peer_feed(struct peer *p, const void *data, uint64_t len);
 void peer_answer_status(struct peer *p, be32 itt, uint8_t status, uint8_t flags,
