@@ -129,6 +129,39 @@ does "not from there either" iscsi networkportal remove $A -n 192.0.2.77
 does "no more a NAT" $adapter target portal override remove $A -p 192.0.2.9
 does "no more a target" $discovery statictarget remove $A -n $iqn -a 192.0.2.9
 
+own=$ROOT/tests/rigs/own.sh near=127.0.0.1:$((port + 1))
+if OWN_OPTIONS=--chap-discovery OWN_CHAP=bob%$secret OWN_MUTUAL=disk%$secret-too \
+	"$own" up "$T" $((port + 1)) null:64M >"$T/why" 2>&1; then
+	at_exit "$own" down "$T" $((port + 1))
+	echo $secret-too >"$T/mutual"
+	of=iqn.2026-01.org.openvmfs:own
+	does "an address that demands CHAP" $discovery sendtarget add $A -a $near
+	refused "tells nothing without it" "$near: discovery failed: login refused: " \
+		esxcli $discovery rediscover
+	does "it gets it" $discovery sendtarget auth chap set $A -a $near -N bob \
+		--secret-file "$T/right"
+	does "and has to prove itself" $discovery sendtarget auth chap set $A -a $near \
+		-d mutual -N disk --secret-file "$T/wrong"
+	refused "which it cannot" "$near: discovery failed: .*CHAP answer is wrong" \
+		esxcli $discovery rediscover
+	does "it gets the right one" $discovery sendtarget auth chap set $A -a $near \
+		-d mutual -l required -N disk --secret-file "$T/mutual"
+	does "and tells its targets" $discovery rediscover
+	shows "who inherit all that" "^mutual +disk +required +true$" \
+		$adapter target portal auth chap get $A -n $of
+	shows "and have LUNs" "Target: $of" storage core device list
+	refused "both secrets may not be one" "may not be the same" \
+		esxcli $discovery sendtarget auth chap set $A -a $near -d mutual \
+		-N disk --secret-file "$T/right"
+	does "a target may be without" $adapter target portal auth chap set $A -n $of \
+		-d mutual -l prohibited
+	shows "by itself" "^mutual +prohibited +false$" \
+		$adapter target portal auth chap get $A -n $of
+	does "no more of it" $discovery sendtarget remove $A -a $near
+else
+	skip 13 "$(cat "$T/why")"
+fi
+
 refused "an unknown adapter" "vmhba7: no such adapter" esxcli $adapter get -A vmhba7
 refused "no address" "a/b: not an address" \
 	esxcli $discovery sendtarget add $A -a a/b

@@ -112,7 +112,7 @@ static void answer(struct session *s, be32 itt, uint8_t flags, uint32_t status,
 
 static bool needs_chap(const struct session *s)
 {
-	return s->w->user[0] && !s->is_discovery;
+	return s->w->user[0] && (!s->is_discovery || s->w->guards_discovery);
 }
 
 static uint32_t chap_begin(struct session *s, const char *list, struct buf *out)

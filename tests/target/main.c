@@ -46,6 +46,7 @@ static const char manual[] =
 	"  -c, --control SOCKET  commands are taken there\n"
 	"  -s, --state DIR      APTPL reservations are kept there (else refused)\n"
 	"  -u, --chap USER%SECRET  asks for it\n"
+	"      --chap-discovery  also in sessions for discovery\n"
 	"  -m, --mutual USER%SECRET  proves itself with it\n"
 	"  -k, --key NAME=VALUE  our wish in the negotiation (InitialR2T=Yes,\n"
 	"                       HeaderDigest=CRC32C, MaxBurstLength=65536 ...)\n"
@@ -191,7 +192,7 @@ static bool split_account(const char *text, char *ret_user, char *ret_secret)
 	return true;
 }
 
-enum { OPTION_TPGS = 256, OPTION_QUIET, OPTION_HELP };
+enum { OPTION_TPGS = 256, OPTION_QUIET, OPTION_CHAP_DISCOVERY, OPTION_HELP };
 
 static const struct option options[] = {
 	{ "portal", required_argument, NULL, 'p' },
@@ -205,6 +206,7 @@ static const struct option options[] = {
 	{ "window", required_argument, NULL, 'w' },
 	{ "tpgs", required_argument, NULL, OPTION_TPGS },
 	{ "no-attentions", no_argument, NULL, OPTION_QUIET },
+	{ "chap-discovery", no_argument, NULL, OPTION_CHAP_DISCOVERY },
 	{ "verbose", no_argument, NULL, 'v' },
 	{ "help", no_argument, NULL, 'h' },
 	{ 0 },
@@ -246,6 +248,9 @@ static bool take_option(struct world *w, int option, char *text,
 		return true;
 	case OPTION_QUIET:
 		w->has_attentions = false;
+		return true;
+	case OPTION_CHAP_DISCOVERY:
+		w->guards_discovery = true;
 		return true;
 	default:
 		w->is_verbose = true;

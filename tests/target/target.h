@@ -298,6 +298,7 @@ struct world {
 	uint32_t split; /* most bytes of one send; 0: all */
 	uint32_t piece; /* most bytes of one Data-In; 0: as agreed */
 	uint8_t tpgs;
+	bool guards_discovery; /* CHAP there, too */
 	bool has_attentions, has_descriptor_sense, is_verbose;
 	uint16_t next_tsih;
 	uint32_t next_session;
