@@ -60,7 +60,7 @@ static unsigned int list_below(FILE *f, const char *path, bool wants_commands)
 	const struct command *c;
 	for (unsigned int i = 0; (c = command_at(i)) != NULL; i++) {
 		size_t len = word_below(c->words, path, &word);
-		bool is_same = len == last_len && strncmp(word, last, len) == 0;
+		bool is_same = len && len == last_len && !strncmp(word, last, len);
 		if (!len || is_same || (word[len] == '\0') != wants_commands)
 			continue;
 		if (f && !count)
