@@ -663,6 +663,7 @@ uint32_t bdev_notices(struct bdev *bd)
 
 int bdev_nexus(struct bdev *bd, struct bdev_nexus *ret_nexus)
 {
+	*ret_nexus = (struct bdev_nexus){ .paths = 0 };
 	return bd->ops->nexus ? bd->ops->nexus(bd, ret_nexus) : -EOPNOTSUPP;
 }
 

@@ -300,6 +300,8 @@ int bdev_mem_new(uint64_t size, uint32_t block_size, struct reporter *r,
  */
 int bdev_range_new(struct bdev *below, uint64_t offset, uint64_t size,
 		   struct bdev **ret_bd) __attribute__((warn_unused_result));
+/* The device below all ranges; bd if it is none. */
+struct bdev *bdev_range_below(struct bdev *bd);
 /*
  * If bd holds a partition table (GPT or MBR), replaces *bd by a range over its only VMFS
  * partition (GPT AA31E02A-..., MBR 0xFB); 0 also when there is no table. -ENOENT: a table

@@ -25,6 +25,9 @@ enum bdev_pr_action {
 	BDEV_PR_PREEMPT,
 	/* RELEASE and CLEAR: all registrations and the reservation go. */
 	BDEV_PR_CLEAR,
+	/* REGISTER on those sessions of this device that have come since, and lack `key`
+	   (bdev_nexus); 0 also if there are none. */
+	BDEV_PR_JOIN,
 };
 
 #define BDEV_PR_TYPE_WE_AR 7u /* WRITE EXCLUSIVE - ALL REGISTRANTS */
@@ -72,21 +75,32 @@ uint32_t bdev_events(struct bdev *bd);
 
 /* ---- sessions ---- */
 
-/* The initiator's end of a session, as the target knows it (RFC 7143 3.4.1, 10.1). */
+#define BDEV_PATHS_MAX 8u
+
+/*
+ * The initiator's end of a session, as the target knows it (RFC 7143 3.4.1, 10.1). A
+ * device of several paths has several: that of path i has the same name, the same ISID
+ * but for i more in byte 3, and tpgts[i].
+ */
 struct bdev_nexus {
 	char initiator[224]; /* iSCSI name */
 	uint8_t isid[6];
 	uint16_t tpgt; /* target portal group tag */
+	uint8_t paths; /* 0, 1: one */
+	/* [0] is tpgt; filled only if there are several */
+	uint16_t tpgts[BDEV_PATHS_MAX];
+	bool is_partial; /* the group of a path is not known yet */
+	bool lacks_key;	 /* a session that is up has no reservation key yet */
 };
 
-/* Of this device's session that carries data. 0, or -EOPNOTSUPP. Never blocks. */
+/* Of this device's sessions that carry data. 0, or -EOPNOTSUPP. Never blocks. */
 int bdev_nexus(struct bdev *bd, struct bdev_nexus *ret_nexus)
 	__attribute__((warn_unused_result));
 /*
- * The reinstatement barrier (RFC 7143 6.3.5): logs in as `victim` on the portal of this
- * device and out again. 0: every command of the victim's session has ended, and that
- * session is dead. -EOPNOTSUPP, -EACCES (CHAP), -ETIMEDOUT (deadline, clock_now() ns),
- * -errno: nothing is known. Blocks.
+ * The reinstatement barrier (RFC 7143 6.3.5): logs in as `victim`, on each of its paths,
+ * on portals of this device, and out again. 0: every command of the victim's sessions has
+ * ended, and they are dead. -EOPNOTSUPP, -EACCES (CHAP), -ETIMEDOUT (deadline,
+ * clock_now() ns), -errno: nothing is known. Blocks.
  */
 int bdev_reinstate(struct bdev *bd, const struct bdev_nexus *victim, uint64_t deadline)
 	__attribute__((warn_unused_result));

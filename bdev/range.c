@@ -179,6 +179,13 @@ static const struct bdev_ops range_ops = {
 	.close = range_close,
 };
 
+struct bdev *bdev_range_below(struct bdev *bd)
+{
+	while (bd->ops == &range_ops)
+		bd = ((struct range_bdev *)bd)->below;
+	return bd;
+}
+
 int bdev_range_new(struct bdev *below, uint64_t offset, uint64_t size,
 		   struct bdev **ret_bd)
 {

@@ -340,6 +340,7 @@ void dump_heartbeat(const struct vmfs_heartbeat_disk *d)
 		F(vmfs_heartbeat_disk, xcrc, FIELD_HEX),
 		F(vmfs_heartbeat_disk, pr_key, FIELD_HEX),
 		F(vmfs_heartbeat_disk, isid, FIELD_BYTES),
+		F(vmfs_heartbeat_disk, paths, FIELD_NUMBER),
 		F(vmfs_heartbeat_disk, tpgt, FIELD_NUMBER),
 		F(vmfs_heartbeat_disk, initiator, FIELD_TEXT),
 		F(vmfs_heartbeat_disk, lease_ms, FIELD_NUMBER),

@@ -58,6 +58,20 @@ void scsi_cdb_report_luns(uint8_t cdb[16], uint32_t len)
 	put32(cdb + 6, len);
 }
 
+uint32_t scsi_vpd83_group(const uint8_t *page, uint32_t len)
+{
+	if (len < 4)
+		return 0;
+	uint32_t end = (uint32_t)min_u64(len, 4u + (uint32_t)(page[2] << 8 | page[3]));
+	for (uint32_t at = 4; at + 8 <= end; at += 4u + page[at + 3]) {
+		const uint8_t *d = page + at;
+		/* Of the target port, the group it is in (SPC-4 7.8.6.7). */
+		if ((d[1] >> 4 & 3) == 1 && (d[1] & 0xf) == 5 && d[3] == 4)
+			return (uint32_t)d[6] << 8 | d[7];
+	}
+	return 0;
+}
+
 void scsi_cdb_blocks16(uint8_t cdb[16], uint8_t opcode, uint8_t flags, uint64_t lba,
 		       uint32_t blocks)
 {

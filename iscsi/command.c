@@ -23,6 +23,8 @@
  *    have been inside.
  * 3. No deadline is passed: what waits past it ends as -ETIMEDOUT, or -EBUSY if the
  *    unit kept saying so.
+ * 4. One path of several (lun->watch) waits for no session: what it cannot do now goes
+ *    back, and io->priv.word[1] says whether it may still execute here (enum lun_fate).
  *
  * FLUSH is repeated like a WRITE. Whether the target has lost acknowledged writes of its
  * volatile cache between the two is for those to judge who count events (fence.h): the
@@ -67,6 +69,7 @@ void lun_command_end(struct command *c, int error)
 		return;
 	}
 	TAILQ_INSERT_HEAD(&lun->spare, c, link);
+	io->priv.word[1] = c->fate;
 	bdev_io_complete(io, error);
 	mutex_lock(&lun->m);
 	if (--lun->io_count == 0)
@@ -101,6 +104,30 @@ void lun_time_over(struct command *c)
 		       lun->is_lost ? lun->down_why : "");
 	lun->is_complaining = true;
 	lun_command_end(c, -ETIMEDOUT);
+}
+
+/* One path of several: true: c has ended, others decide what becomes of it. */
+static bool give_back(struct command *c, enum lun_fate fate, int error)
+{
+	if (!atomic_load(&c->lun->watch) || c->is_probe)
+		return false;
+	c->fate = fate;
+	lun_command_end(c, error);
+	return true;
+}
+
+void lun_give_back(struct lun *lun)
+{
+	struct command_list all = TAILQ_HEAD_INITIALIZER(all);
+	struct command *c;
+
+	TAILQ_CONCAT(&all, &lun->queue, link);
+	TAILQ_CONCAT(&all, &lun->delayed, link);
+	while ((c = TAILQ_FIRST(&all))) {
+		TAILQ_REMOVE(&all, c, link);
+		if (!give_back(c, LUN_NOT_SENT, -EBUSY))
+			TAILQ_INSERT_TAIL(&lun->queue, c, link);
+	}
 }
 
 static void again(struct command *c, int error)
@@ -157,11 +184,17 @@ static void fail(struct command *c, int error, const char *what)
 /* It was sent; what became of it is not known. */
 static void unknown(struct command *c)
 {
+	bool is_settled = c->task.is_settled || c->task.fate == ISCSI_STATUS;
+
+	c->fate = is_settled ? LUN_SETTLED : LUN_UNSETTLED;
+	c->lun->has_late |= !is_settled;
 	if (c->io && lun_trial_of(c) && c->task.is_settled)
 		lun_trial_late(lun_trial_of(c), c->chunk);
 	if (!c->may_repeat || lun_is_unguarded(c))
 		lun_command_end(c, -ETIMEDOUT);
-	else if (c->task.is_settled || c->task.fate == ISCSI_STATUS)
+	else if (give_back(c, c->fate, -ETIMEDOUT))
+		return;
+	else if (is_settled)
 		again_later(c, -ETIMEDOUT, DELAY_MIN_NS, DELAYS_MAX);
 	else
 		again(c, -ETIMEDOUT); /* on the next session */
@@ -174,6 +207,8 @@ static void note_attention(struct command *c, struct scsi_sense s)
 
 	if (s.asc == 0x29 || s.asc == 0x2a)
 		atomic_fetch_add(&lun->events, 1);
+	if (s.asc == 0x2a && (s.ascq == 6 || s.ascq == 7))
+		lun_tell(lun, LUN_NEWS_ACCESS);
 	if (is_reset && lun->is_reserved)
 		lun->is_reserve_lost = true;
 	lun_attention(lun, s);
@@ -214,7 +249,9 @@ static void conflict(struct command *c)
 	} else {
 		if (has_key)
 			lun_ask_keys(lun);
-		again_later(c, -EBUSY, CONFLICT_MIN_NS, CONFLICTS_MAX);
+		/* Asked twice, and not fenced: it is this path that has no key. */
+		if (!has_key || c->delays < 2 || !give_back(c, LUN_REFUSED, -EBUSY))
+			again_later(c, -EBUSY, CONFLICT_MIN_NS, CONFLICTS_MAX);
 	}
 }
 
@@ -259,6 +296,8 @@ static void refused(struct command *c, struct scsi_sense s, int error)
 	} else if (error == -EOPNOTSUPP && c->io) {
 		error = -EIO;
 	}
+	if (error == -ENODEV && c->io && give_back(c, LUN_GONE, error))
+		return;
 	if (error == -ENODEV && c->io) {
 		lun_pdl(lun, c);
 		lun_command_end(c, error);
@@ -268,6 +307,26 @@ static void refused(struct command *c, struct scsi_sense s, int error)
 	} else {
 		fail(c, error, scsi_sense_text(s));
 	}
+}
+
+/*
+ * Not ready. One path of several: the others may be (02/04/0A to 0C: in transition,
+ * standby, unavailable), and the check of a session does not wait. true: c has ended.
+ */
+static bool is_for_others(struct command *c, struct scsi_sense s)
+{
+	struct lun *lun = c->lun;
+
+	if (s.key != 0x2 || !atomic_load(&lun->watch))
+		return false;
+	if (c->is_probe) {
+		lun_command_end(c, -EBUSY);
+		return true;
+	}
+	if (s.asc != 0x04 || s.ascq < 0x0a || s.ascq > 0x0c)
+		return false;
+	lun_tell(lun, LUN_NEWS_ACCESS);
+	return give_back(c, LUN_REFUSED, -EBUSY);
 }
 
 static void status(struct command *c)
@@ -290,7 +349,8 @@ static void status(struct command *c)
 		}
 		if (!s.key)
 			depth_full(&c->lun->depth, c->round, c->lun->busy);
-		again_later(c, error, DELAY_MIN_NS, DELAYS_MAX);
+		if (!is_for_others(c, s))
+			again_later(c, error, DELAY_MIN_NS, DELAYS_MAX);
 		return;
 	case SCSI_CONFLICT:
 		conflict(c);
@@ -335,7 +395,7 @@ void lun_task_done(struct iscsi_task *task)
 	case ISCSI_NEVER_SENT:
 		if (lun_is_unguarded(c))
 			lun_command_end(c, -ETIMEDOUT);
-		else
+		else if (!give_back(c, LUN_NOT_SENT, -EBUSY))
 			again(c, c->last_error);
 		return;
 	default:

@@ -209,7 +209,8 @@ uint64_t lun_condition_tick(struct lun *lun, bool has_session, uint64_t now)
 		if (has_session && !lun->check.is_busy)
 			at = lun->pdl_check_at;
 	}
-	if (!lun->is_lost || lun->is_ready || lun->is_pdl || lun->is_gone)
+	if (!lun->is_lost || lun->is_ready || lun->is_pdl || lun->is_gone ||
+	    atomic_load(&lun->watch))
 		return at;
 	at = min_u64(at, apd_tick(lun, now));
 	if (lun->is_apd_over)

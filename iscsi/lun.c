@@ -22,6 +22,7 @@
 #include <string.h>
 
 #include "base/align.h"
+#include "base/buf.h"
 #include "iscsi/lun_impl.h"
 
 static struct lun *lun_of(struct bdev *bd)
@@ -89,9 +90,8 @@ static int wait_until_up(struct lun *lun, uint64_t deadline)
 					      : -ETIMEDOUT;
 }
 
-static int lun_mend(struct bdev *bd, uint64_t deadline)
+int lun_mend_start(struct lun *lun, uint64_t deadline)
 {
-	struct lun *lun = lun_of(bd);
 	int error = 0;
 
 	mutex_lock(&lun->m);
@@ -104,8 +104,22 @@ static int lun_mend(struct bdev *bd, uint64_t deadline)
 	if (!is_cut || error)
 		return error;
 	error = iscsi_transport_mend(lun->transport, deadline);
-	if (!error)
-		error = wait_until_up(lun, deadline);
+	if (error)
+		lun_cut(&lun->bd);
+	return error;
+}
+
+static int lun_mend(struct bdev *bd, uint64_t deadline)
+{
+	struct lun *lun = lun_of(bd);
+
+	mutex_lock(&lun->m);
+	bool is_cut = lun->is_cut;
+	mutex_unlock(&lun->m);
+	int error = lun_mend_start(lun, deadline);
+	if (error || !is_cut)
+		return error;
+	error = wait_until_up(lun, deadline);
 	if (error)
 		lun_cut(bd);
 	return error;
@@ -133,11 +147,24 @@ static void plain_ended(struct command *c, int error)
 	mutex_unlock(&lun->m);
 }
 
+int lun_command_start(struct lun *lun, struct command *c)
+{
+	c->lun = lun;
+	mutex_lock(&lun->m);
+	bool is_cut = lun->is_cut;
+	if (!is_cut)
+		TAILQ_INSERT_TAIL(&lun->plain, c, link);
+	mutex_unlock(&lun->m);
+	if (is_cut)
+		return -ESTALE;
+	iscsi_transport_wake(lun->transport);
+	return 0;
+}
+
 int lun_command(struct lun *lun, struct plain_command *p)
 {
 	struct plain_wait w = { false, 0 };
 	struct command c = {
-		.lun = lun,
 		.ended = plain_ended,
 		.context = &w,
 		.may_repeat = !p->is_unique,
@@ -154,14 +181,8 @@ int lun_command(struct lun *lun, struct plain_command *p)
 	c.task.iov = &c.iov;
 	c.task.iovcnt = 1;
 	c.task.len = p->len;
-	mutex_lock(&lun->m);
-	if (lun->is_cut) {
-		mutex_unlock(&lun->m);
+	if (lun_command_start(lun, &c))
 		return -ESTALE;
-	}
-	TAILQ_INSERT_TAIL(&lun->plain, &c, link);
-	mutex_unlock(&lun->m);
-	iscsi_transport_wake(lun->transport);
 	mutex_lock(&lun->m);
 	while (!w.is_ended)
 		cond_wait(&lun->c, &lun->m);
@@ -205,6 +226,20 @@ static int lun_reserve(struct bdev *bd, bool is_wanted)
 
 /* ---- the transport's side ---- */
 
+void lun_check_again(struct lun *lun)
+{
+	atomic_store(&lun->wants_check, true);
+	iscsi_transport_wake(lun->transport);
+}
+
+void lun_tell(struct lun *lun, enum lun_news news)
+{
+	struct lun_watch *w = atomic_load(&lun->watch);
+
+	if (w)
+		w->news(w, news);
+}
+
 void lun_set_ready(struct lun *lun, bool is_ready)
 {
 	lun->is_ready = is_ready;
@@ -212,6 +247,8 @@ void lun_set_ready(struct lun *lun, bool is_ready)
 	lun->is_up = is_ready;
 	cond_broadcast(&lun->c);
 	mutex_unlock(&lun->m);
+	if (is_ready)
+		lun_tell(lun, LUN_NEWS_READY);
 }
 
 static void owner_up(struct iscsi_owner *o, struct iscsi_session *s)
@@ -225,6 +262,7 @@ static void owner_up(struct iscsi_owner *o, struct iscsi_session *s)
 		cond_broadcast(&lun->c);
 	lun->is_open = true;
 	mutex_unlock(&lun->m);
+	lun_tell(lun, LUN_NEWS_SESSION);
 	if (is_open) {
 		atomic_fetch_add(&lun->events, 1);
 		lun_check_start(lun);
@@ -238,6 +276,8 @@ static bool owner_down(struct iscsi_owner *o, int error, const char *why, bool w
 	struct lun *lun = lun_of_owner(o);
 
 	lun_set_ready(lun, false);
+	lun->has_late = false;
+	lun_tell(lun, LUN_NEWS_DOWN);
 	if (was_up && lun->is_reserved)
 		lun->is_reserve_lost = true;
 	mutex_lock(&lun->m);
@@ -397,6 +437,14 @@ static uint64_t owner_pump(struct iscsi_owner *o, struct iscsi_session *s, uint6
 
 	if (is_cut || lun->is_gone || lun->is_fenced)
 		lun_end_waiting(lun, lun->is_gone ? -ENODEV : -ESTALE);
+	else if (atomic_load(&lun->watch) && !lun->is_ready)
+		lun_give_back(lun);
+	if (s && !lun->check.is_busy && atomic_exchange(&lun->wants_check, false))
+		lun_check_start(lun);
+	if (lun->has_late && s && iscsi_session_is_settled(s)) {
+		lun->has_late = false;
+		lun_tell(lun, LUN_NEWS_SETTLED);
+	}
 	for (c = TAILQ_FIRST(&lun->queue); c; c = next) {
 		next = TAILQ_NEXT(c, link);
 		if (c->deadline <= now && lun_may_outlast(lun, c))
@@ -464,6 +512,11 @@ static const struct bdev_ops lun_ops = {
 	.copy = lun_copy,
 	.close = lun_close,
 };
+
+struct lun *lun_of_bdev(struct bdev *bd)
+{
+	return bd->ops == &lun_ops ? lun_of(bd) : NULL;
+}
 
 static struct lun *lun_new(const struct iscsi_url *url, uint32_t flags,
 			   const struct iscsi_options *options, struct reporter *r)
@@ -547,6 +600,43 @@ static int connect_lun(const struct iscsi_url *url, uint32_t flags,
 	else
 		*ret_lun = lun;
 	return error;
+}
+
+struct lun *lun_new_path(const struct lun *like, const char *host, uint16_t port,
+			 const uint8_t isid[6], struct lun_watch *watch)
+{
+	struct reporter *r = like->bd.reporter;
+	struct iscsi_options options = { .initiator_name = like->initiator_name };
+	struct buf text = { 0 };
+	struct iscsi_url url = like->url;
+	const char *why = "out of memory";
+
+	memcpy(options.isid, isid, sizeof(options.isid));
+	(void)snprintf(url.host, sizeof(url.host), "%s", host);
+	url.port = port;
+	buf_printf(&text, "iscsi://");
+	iscsi_portal_write(&text, host, port);
+	buf_printf(&text, "/%s/%u", url.target, url.lun);
+	if (text.data)
+		(void)snprintf(url.text, sizeof(url.text), "%s", text.data);
+	buf_done(&text);
+	struct lun *lun = lun_new(&url, 0, &options, r);
+	explicit_bzero(&url, sizeof(url));
+	if (lun) {
+		lun->params.settings = like->params.settings;
+		lun->command_ns = like->command_ns;
+		lun_probed_as(lun, like);
+		lun->is_open = true;
+		atomic_store(&lun->watch, watch);
+		if (iscsi_transport_start(host, port, &lun->params, &lun->owner,
+					  &lun->transport, &why) < 0) {
+			lun_free(lun);
+			lun = NULL;
+		}
+	}
+	if (!lun)
+		report(r, REPORT_ERROR, "%s: path to %s: %s", like->url.text, host, why);
+	return lun;
 }
 
 int iscsi_lun_open(const struct iscsi_url *url, uint32_t flags,

@@ -30,6 +30,35 @@
 
 enum step { STEP_MAIN, STEP_FLUSH };
 
+/* How an I/O ended on a path, beside its result: in io->priv.word[1]. */
+enum lun_fate {
+	LUN_ENDED,     /* the result is the unit's, or time is over and nothing was sent */
+	LUN_NOT_SENT,  /* not executed: no session */
+	LUN_REFUSED,   /* not executed: this path takes none now (ALUA, no key) */
+	LUN_GONE,      /* not executed: there is no such unit behind this path */
+	LUN_SETTLED,   /* may have executed; will not any more */
+	LUN_UNSETTLED, /* may have executed, and may still */
+};
+
+/*
+ * Of a device with several paths (multipath.c): each LUN tells it what has happened, and
+ * gives back I/O that it cannot do now instead of waiting for its next session. Called
+ * in the transport's task, with no lock held; never blocks, calls nothing of the LUN.
+ */
+enum lun_news {
+	LUN_NEWS_SESSION, /* login done: what earlier sessions sent is settled */
+	LUN_NEWS_READY,	  /* checked: I/O may go */
+	LUN_NEWS_DOWN,	  /* the session is over, and its commands have ended */
+	LUN_NEWS_SETTLED, /* commands that were given back as LUN_UNSETTLED are settled */
+	LUN_NEWS_ACCESS,  /* what the path may do has changed (ALUA) */
+	LUN_NEWS_FENCED,
+	LUN_NEWS_GONE, /* there is no such unit behind this path, or another one */
+};
+
+struct lun_watch {
+	void (*news)(struct lun_watch *w, enum lun_news news);
+};
+
 /* Work for the unit: an I/O, perhaps of several SCSI commands, or one plain command. */
 struct command {
 	struct iscsi_task task;
@@ -43,6 +72,7 @@ struct command {
 	bool is_for_lun0;	/* REPORT LUNS */
 	bool is_awaited;	/* once sent, without a deadline */
 	bool is_busy;		/* with the session */
+	enum lun_fate fate;
 	uint64_t deadline;	/* ns */
 	uint64_t not_before;	/* ns; 0: at once */
 	int last_error;		/* why it has not ended yet */
@@ -101,6 +131,10 @@ struct lun {
 
 	atomic_uint events; /* new sessions, resets, changed reservations */
 	atomic_uint notices; /* enum bdev_notice */
+	_Atomic(struct lun_watch *) watch; /* NULL: this path is the device */
+	atomic_uint port_group; /* ALUA: of the port we have logged in at; 0: not told */
+	uint8_t tpgs;		/* ALUA: bits of INQUIRY; set by the probe */
+	atomic_bool wants_check; /* lun_check_again() */
 
 	/* The transport's task alone. */
 	struct command_list queue, delayed, spare;
@@ -109,6 +143,7 @@ struct lun {
 	bool is_lost;	     /* the loss of the connection was reported */
 	bool is_complaining; /* a failure was reported, nothing has worked since */
 	atomic_bool is_caw_proved; /* a COMPARE AND WRITE was executed or miscompared */
+	bool has_late; /* the session aborts commands that were given back */
 	bool is_reserved, is_reserve_lost;
 	uint32_t busy;	     /* commands with the session */
 	struct depth depth;  /* commands at once, but for what is urgent */
@@ -144,8 +179,30 @@ struct plain_command {
 int lun_command(struct lun *lun, struct plain_command *p)
 	__attribute__((warn_unused_result));
 
+/*
+ * A plain command that its caller keeps until ended(), which is called in the transport's
+ * task and calls nothing of the LUN. c is filled but for lun. -ESTALE: it is cut.
+ */
+int lun_command_start(struct lun *lun, struct command *c)
+	__attribute__((warn_unused_result));
+/*
+ * A further path to the unit of `like`, which has been probed: logs in at host:port with
+ * this ISID, again and again until close, and lets no I/O through before it is sure that
+ * it is the same unit. NULL: no memory, no such host (reported). Blocks for name lookup.
+ */
+struct lun *lun_new_path(const struct lun *like, const char *host, uint16_t port,
+			 const uint8_t isid[6], struct lun_watch *watch);
+/* NULL: bd is no LUN. */
+struct lun *lun_of_bdev(struct bdev *bd);
+/* Is the unit there again? LUN_NEWS_READY or LUN_NEWS_GONE. Any task, never blocks. */
+void lun_check_again(struct lun *lun);
+/* As bdev_mend(), but does not wait for the new session. */
+int lun_mend_start(struct lun *lun, uint64_t deadline)
+	__attribute__((warn_unused_result));
+
 /* In the transport's task: I/O may go, or may not. */
 void lun_set_ready(struct lun *lun, bool is_ready);
+void lun_tell(struct lun *lun, enum lun_news news);
 
 /* command.c; all in the transport's task */
 void lun_task_done(struct iscsi_task *task);
@@ -157,6 +214,8 @@ bool lun_is_unguarded(const struct command *c);
 void lun_time_over(struct command *c);
 /* Ends all that wait: with this error. */
 void lun_end_waiting(struct lun *lun, int error);
+/* One path of several, and it is down: gives all that wait back, but for probes. */
+void lun_give_back(struct lun *lun);
 
 /* condition.c; all but notices in the transport's task */
 uint32_t lun_notices(struct bdev *bd);
@@ -205,6 +264,9 @@ int lun_pr(struct bdev *bd, enum bdev_pr_action action, uint64_t key, uint64_t v
 int lun_pr_read(struct bdev *bd, struct bdev_pr_state *ret_state);
 uint32_t lun_events(struct bdev *bd);
 int lun_nexus(struct bdev *bd, struct bdev_nexus *ret_nexus);
+/* Our key is (not: 0) registered, and this generation was read: on another path. */
+void lun_note_key(struct lun *lun, uint64_t key);
+void lun_note_generation(struct lun *lun, uint32_t generation);
 /* reserve.c, in the transport's task */
 bool lun_has_key(struct lun *lun);
 /* Is our key still there? If not: lun_fenced(). */
@@ -231,6 +293,8 @@ int lun_reset(struct bdev *bd, uint64_t deadline);
 /* probe.c */
 int lun_probe(struct lun *lun) __attribute__((warn_unused_result));
 int lun_rescan(struct bdev *bd);
+/* The same unit by another path: what was asked there holds here. */
+void lun_probed_as(struct lun *lun, const struct lun *like);
 /* The units of the target: how many of ret_luns are filled, or -errno. */
 int lun_report_luns(struct lun *lun, uint16_t *ret_luns, unsigned int max)
 	__attribute__((warn_unused_result));

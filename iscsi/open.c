@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
-#include "iscsi/lun.h"
+#include "iscsi/multipath.h"
 #include "iscsi/url.h"
 
 #define SCHEME "iscsi://"
@@ -55,7 +55,7 @@ static int open_whole(const char *text, uint32_t flags,
 		return bdev_file_open(text, flags, r, ret_bd);
 	int error = iscsi_url_parse(text, r, &url);
 	if (error == 0)
-		error = iscsi_lun_open(&url, flags, options, r, ret_bd);
+		error = iscsi_device_open(&url, flags, options, r, ret_bd);
 	explicit_bzero(&url, sizeof(url));
 	return error;
 }

@@ -26,6 +26,8 @@ struct iscsi_options {
 	 * must not have the same, or each new login ends the other's session.
 	 */
 	uint8_t isid[6];
+	/* Uses all portals that the target tells, unless the URL says paths=one. */
+	bool finds_paths;
 	uint32_t command_timeout_ms; /* one attempt of a SCSI command, if the URL says
 				      nothing; 0: 8000 */
 };

@@ -89,8 +89,11 @@ static void probe_identity(struct lun *lun, const struct scsi_inquiry_pdu *inqui
 	memcpy(id->vendor, inquiry->vendor, sizeof(id->vendor));
 	memcpy(id->model, inquiry->model, sizeof(id->model));
 	memcpy(id->revision, inquiry->revision, sizeof(id->revision));
-	if (ask_vpd(lun, 0x83, page, sizeof(page), &len) == 0)
+	lun->tpgs = inquiry->flags[0] >> 4 & 3;
+	if (ask_vpd(lun, 0x83, page, sizeof(page), &len) == 0) {
 		identity_from_page(id, page, len);
+		lun->port_group = scsi_vpd83_group(page, len);
+	}
 	if (id->len == 0)
 		identity_from_serial(lun, id);
 }
@@ -296,6 +299,26 @@ int lun_probe(struct lun *lun)
 	return 0;
 }
 
+void lun_probed_as(struct lun *lun, const struct lun *like)
+{
+	struct bdev *bd = &lun->bd;
+
+	bd->size = like->bd.size;
+	bd->block_size = like->bd.block_size;
+	bd->max_io = like->bd.max_io;
+	bd->is_read_only = like->bd.is_read_only;
+	bd->has_write_cache = like->bd.has_write_cache;
+	bd->has_unmap = like->bd.has_unmap;
+	bd->has_write_zeroes = like->bd.has_write_zeroes;
+	bd->caw = like->bd.caw;
+	bd->identity = like->bd.identity;
+	lun->tpgs = like->tpgs;
+	lun->has_fua = like->has_fua;
+	lun->limits = like->limits;
+	lun->is_thin = like->is_thin;
+	lun_trials_init(lun);
+}
+
 /* ---- the check of a new session ---- */
 
 static void send_check(struct lun *lun, void (*ended)(struct command *c, int error))
@@ -343,10 +366,22 @@ static void check_name_ended(struct command *c, int error)
 	struct lun *lun = c->lun;
 	struct bdev_identity id = lun->bd.identity;
 
-	if (error == 0 && id.type == 2) {
+	if (error == 0)
+		lun->port_group =
+			scsi_vpd83_group(lun->check_page, c->task.transferred);
+	if (id.type == 2) {
 		memset(id.id, 0, sizeof(id.id));
 		id.len = 0;
+	}
+	if (error == 0 && id.type == 2)
 		identity_from_page(&id, lun->check_page, c->task.transferred);
+	/* One path of several carries nothing before its unit has said who it is. */
+	if (!id.len && atomic_load(&lun->watch)) {
+		lun_set_ready(lun, false);
+		lun_tell(lun, LUN_NEWS_GONE);
+		return;
+	}
+	if (error == 0 && id.type == 2) {
 		if (id.len != lun->bd.identity.len ||
 		    memcmp(id.id, lun->bd.identity.id, id.len) != 0) {
 			lun->is_gone = true;
@@ -354,6 +389,7 @@ static void check_name_ended(struct command *c, int error)
 			       "%s: another disk answers under this URL now",
 			       lun->url.text);
 			lun_set_ready(lun, false);
+			lun_tell(lun, LUN_NEWS_GONE);
 			return;
 		}
 	}

@@ -119,6 +119,8 @@ int lun_reinstate(struct bdev *bd, const struct bdev_nexus *victim, uint64_t dea
 	struct errand r = { .reset_lun = NULL };
 	struct iscsi_params params = lun->params;
 
+	if (victim->paths > 1)
+		return -EOPNOTSUPP; /* this is the way to one of them */
 	params.initiator_name = victim->initiator;
 	memcpy(params.isid, victim->isid, sizeof(params.isid));
 	int error = run_errand(lun, &r, &params, deadline);

@@ -23,6 +23,13 @@
 
 #define KEYS_SIZE (sizeof(struct scsi_pr_in_pdu) + sizeof(be64) * BDEV_PR_KEYS_MAX)
 
+void lun_note_generation(struct lun *lun, uint32_t generation)
+{
+	mutex_lock(&lun->m);
+	lun->pr_generation = generation;
+	mutex_unlock(&lun->m);
+}
+
 /* ---- reading ---- */
 
 static int pr_in(struct lun *lun, uint8_t action, void *data, uint32_t size,
@@ -76,9 +83,7 @@ int lun_pr_read(struct bdev *bd, struct bdev_pr_state *ret_state)
 		return error;
 	ret_state->is_reserved = len >= sizeof(r) && be32_get(r.head.more_len) >= 16;
 	ret_state->type = ret_state->is_reserved ? r.scope_type & 0xf : 0;
-	mutex_lock(&lun->m);
-	lun->pr_generation = ret_state->generation;
-	mutex_unlock(&lun->m);
+	lun_note_generation(lun, ret_state->generation);
 	return 0;
 }
 
@@ -106,7 +111,7 @@ static int pr_out(struct lun *lun, const struct pr_out *out)
 	return lun_command(lun, &p);
 }
 
-static void set_key(struct lun *lun, uint64_t key)
+void lun_note_key(struct lun *lun, uint64_t key)
 {
 	mutex_lock(&lun->m);
 	lun->pr_key = key;
@@ -124,7 +129,7 @@ static int do_register(struct lun *lun, uint64_t key)
 		error = pr_out(lun, &out);
 	}
 	if (!error || error == -ETIMEDOUT)
-		set_key(lun, key);
+		lun_note_key(lun, key);
 	return error;
 }
 
@@ -177,6 +182,8 @@ int lun_pr(struct bdev *bd, enum bdev_pr_action action, uint64_t key, uint64_t v
 	switch (action) {
 	case BDEV_PR_REGISTER:
 		return do_register(lun, key);
+	case BDEV_PR_JOIN:
+		return 0;
 	case BDEV_PR_PREEMPT:
 		error = preempt(lun, key, victim);
 		break;
@@ -184,7 +191,7 @@ int lun_pr(struct bdev *bd, enum bdev_pr_action action, uint64_t key, uint64_t v
 		out.action = SCSI_PR_CLEAR;
 		error = pr_out(lun, &out);
 		if (!error)
-			set_key(lun, 0);
+			lun_note_key(lun, 0);
 		break;
 	default:
 		error = pr_out(lun, &out);
@@ -203,6 +210,7 @@ void lun_fenced(struct lun *lun)
 		       "%s: this host's reservation key was removed by another host",
 		       lun->url.text);
 	lun->is_fenced = true;
+	lun_tell(lun, LUN_NEWS_FENCED);
 	lun_end_waiting(lun, -ESTALE);
 }
 

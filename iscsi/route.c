@@ -42,18 +42,18 @@ static bool is_portal(const char *from, const char *to, const char *host, uint16
 	       strcmp(its_host, host) == 0;
 }
 
-/* Where the portal is reached; *host as it was unless an override says otherwise. */
-static void override(const char *reach, char host[ISCSI_HOST_SIZE], uint16_t *port)
+bool iscsi_route_reach(const char *reach, char *host, uint16_t *port)
 {
 	while (reach && *reach) {
 		const char *end = strchrnul(reach, ',');
 		const char *arrow = memchr(reach, '>', (size_t)(end - reach));
 		if (arrow && is_portal(reach, arrow, host, *port)) {
 			(void)!iscsi_portal_parse(arrow + 1, end, host, port);
-			return; /* iscsi_url_set() let no wrong one in */
+			return true; /* iscsi_url_set() let no wrong one in */
 		}
 		reach = *end ? end + 1 : end;
 	}
+	return false;
 }
 
 /* A name lookup. *ret_why is only set on failure. */
@@ -65,7 +65,7 @@ static int look_up(const char *reach, const char *portal, uint16_t port,
 	char port_text[8], host[ISCSI_HOST_SIZE];
 
 	(void)snprintf(host, sizeof(host), "%s", portal);
-	override(reach, host, &port);
+	(void)iscsi_route_reach(reach, host, &port);
 	(void)snprintf(port_text, sizeof(port_text), "%u", port);
 	int error = getaddrinfo(host, port_text, &hints, ret_addresses);
 	if (error == 0)

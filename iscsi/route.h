@@ -23,6 +23,11 @@ struct iscsi_route;
 int iscsi_route_new(const char *host, uint16_t port, const char *reach,
 		    struct iscsi_route **ret_route, const char **ret_why)
 	__attribute__((warn_unused_result));
+/*
+ * Where portal host:port is reached: changed if reach ("A>B,A>B...", may be NULL) says so.
+ * Whether it does.
+ */
+bool iscsi_route_reach(const char *reach, char *host, uint16_t *port);
 /* NULL is allowed. */
 void iscsi_route_free(struct iscsi_route *route);
 /* What to try, in this order; valid until the route changes. Never NULL. */

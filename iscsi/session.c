@@ -105,6 +105,14 @@ uint32_t iscsi_session_busy(const struct iscsi_session *s)
 	return s->busy;
 }
 
+bool iscsi_session_is_settled(const struct iscsi_session *s)
+{
+	for (uint32_t i = 0; i < ISCSI_MAX_TASKS; i++)
+		if (s->slots[i].state == SLOT_COMMAND && !s->slots[i].task)
+			return false;
+	return true;
+}
+
 uint32_t iscsi_new_tag(struct iscsi_session *s, uint32_t slot)
 {
 	s->next_tag = (s->next_tag + 1) & 0x7fffff; /* never the reserved tag */

@@ -13,6 +13,7 @@
 
 #include "base/align.h"
 #include "base/parse.h"
+#include "iscsi/policy.h"
 #include "iscsi/proto.h"
 
 #define SCHEME "iscsi://"
@@ -72,7 +73,7 @@ static bool is_name(const char *text)
 
 /* ---- keys ---- */
 
-enum kind { KEY_TEXT, KEY_DIGEST, KEY_REACH };
+enum kind { KEY_TEXT, KEY_DIGEST, KEY_REACH, KEY_PORTAL };
 
 #define TEXT_KEY(name, field)                                                            \
 	{ name, KEY_TEXT, offsetof(struct iscsi_url, field),                             \
@@ -91,6 +92,10 @@ static const struct key {
 	{ "header_digest", KEY_DIGEST, offsetof(struct iscsi_url, header_digest), 0 },
 	{ "data_digest", KEY_DIGEST, offsetof(struct iscsi_url, data_digest), 0 },
 	TEXT_KEY("bind", bind),
+	TEXT_KEY("paths", paths),
+	TEXT_KEY("policy", policy),
+	TEXT_KEY("iops", iops),
+	{ "portal", KEY_PORTAL, offsetof(struct iscsi_url, portals), ISCSI_REACH_SIZE },
 	{ "reach", KEY_REACH, offsetof(struct iscsi_url, reach), ISCSI_REACH_SIZE },
 };
 
@@ -112,21 +117,39 @@ static const char *set_digest(enum iscsi_digest *digest, const char *value)
 	return "a digest is prohibited, discouraged, preferred or required";
 }
 
+/* To "A,A...", of ISCSI_REACH_SIZE bytes. */
+static const char *add_to_list(char *list, const char *value)
+{
+	size_t have = strlen(list);
+
+	if (have + strlen(value) + 2 > ISCSI_REACH_SIZE)
+		return "too many portals";
+	(void)snprintf(list + have, ISCSI_REACH_SIZE - have, "%s%s", have ? "," : "",
+		       value);
+	return NULL;
+}
+
 static const char *add_reach(char *reach, const char *value)
 {
 	const char *arrow = strchr(value, '>');
 	char host[ISCSI_HOST_SIZE];
 	uint16_t port;
-	size_t have = strlen(reach);
 
 	if (!arrow || !iscsi_portal_parse(value, arrow, host, &port) ||
 	    !iscsi_portal_parse(arrow + 1, value + strlen(value), host, &port))
 		return "reach is PORTAL>PORTAL";
-	if (have + strlen(value) + 2 > ISCSI_REACH_SIZE)
-		return "too many portals are reached at others";
-	(void)snprintf(reach + have, ISCSI_REACH_SIZE - have, "%s%s", have ? "," : "",
-		       value);
-	return NULL;
+	return add_to_list(reach, value);
+}
+
+static const char *add_portal(char *portals, const char *value)
+{
+	char host[ISCSI_HOST_SIZE];
+	uint16_t port;
+
+	if (strchr(value, ',') ||
+	    !iscsi_portal_parse(value, value + strlen(value), host, &port))
+		return "portal is host[:port]";
+	return add_to_list(portals, value);
 }
 
 const char *iscsi_url_set(struct iscsi_url *u, const char *key, const char *value)
@@ -146,9 +169,11 @@ const char *iscsi_url_set(struct iscsi_url *u, const char *key, const char *valu
 		return set_digest((enum iscsi_digest *)(void *)field, value);
 	if (k->kind == KEY_REACH)
 		return add_reach(field, value);
+	if (k->kind == KEY_PORTAL)
+		return add_portal(field, value);
 	if (!take(field, k->size, value, value + strlen(value)))
-		return "a user, password, target_user, target_password or bind is "
-		       "empty or too long";
+		return "a user, password, target_user, target_password, bind, paths, "
+		       "policy or iops is empty or too long";
 	return NULL;
 }
 
@@ -191,8 +216,27 @@ static const char *take_key(struct iscsi_url *u, const char *from, const char *t
 	return wrong;
 }
 
+/* What is wrong with what it says of several paths, or NULL. */
+static const char *paths_wrong(const struct iscsi_url *u)
+{
+	enum path_policy policy;
+	uint64_t iops;
+
+	if (u->paths[0] && strcmp(u->paths, "all") != 0 && strcmp(u->paths, "one") != 0)
+		return "paths is all or one";
+	if (u->policy[0] && !path_policy_parse(u->policy, &policy))
+		return "policy is fixed, mru, rr or latency";
+	if (u->iops[0] && (parse_u64(u->iops, 10000000, &iops) < 0 || iops == 0))
+		return "iops is a number from 1 to 10000000";
+	return NULL;
+}
+
 const char *iscsi_url_wrong(const struct iscsi_url *u)
 {
+	const char *wrong = paths_wrong(u);
+
+	if (wrong)
+		return wrong;
 	if (!u->target_user[0] && !u->target_password[0])
 		return NULL;
 	if (!u->target_user[0] || !u->target_password[0])
@@ -284,15 +328,15 @@ static void write_key(struct buf *out, char *sign, const char *name, const char 
 	*sign = '&';
 }
 
-static void write_reach(struct buf *out, char *sign, const char *reach)
+static void write_list(struct buf *out, char *sign, const char *name, const char *list)
 {
 	char one[ISCSI_REACH_SIZE];
 
-	while (*reach) {
-		size_t len = strcspn(reach, ",");
-		(void)snprintf(one, sizeof(one), "%.*s", (int)len, reach);
-		write_key(out, sign, "reach", one);
-		reach += len + (reach[len] == ',');
+	while (*list) {
+		size_t len = strcspn(list, ",");
+		(void)snprintf(one, sizeof(one), "%.*s", (int)len, list);
+		write_key(out, sign, name, one);
+		list += len + (list[len] == ',');
 	}
 }
 
@@ -313,8 +357,8 @@ void iscsi_url_write(const struct iscsi_url *u, struct buf *out)
 		enum iscsi_digest digest = ISCSI_DIGEST_DISCOURAGED;
 		if (k->kind == KEY_DIGEST)
 			memcpy(&digest, field, sizeof(digest));
-		if (k->kind == KEY_REACH)
-			write_reach(out, &sign, field);
+		if (k->kind == KEY_REACH || k->kind == KEY_PORTAL)
+			write_list(out, &sign, k->name, field);
 		else if (k->kind == KEY_TEXT && *field)
 			write_key(out, &sign, k->name, field);
 		else if (digest != ISCSI_DIGEST_DISCOURAGED)

@@ -12,6 +12,12 @@
  *   header_digest, data_digest     prohibited, discouraged (if nothing is said),
  *                                  preferred, required: CRC32C
  *   bind                           the address or interface that connections start from
+ *   portal                         another way to the target, host[:port]; may be
+ *                                  repeated
+ *   paths                          all: also what SendTargets tells; one: only this
+ *                                  portal
+ *   policy, iops                   of several paths: fixed, mru, rr, latency; I/Os before
+ *                                  rr takes the next path (1000)
  *   reach                          A>B: portal A is reached at B (behind a NAT); may be
  *                                  repeated; also where a login is sent on to
  *   noop_interval and so on        the settings of iscsi/settings.h
@@ -38,6 +44,8 @@ struct iscsi_url {
 	struct iscsi_settings settings;
 	char bind[64];		      /* "": anywhere */
 	char reach[ISCSI_REACH_SIZE]; /* "A>B,A>B..." */
+	char portals[ISCSI_REACH_SIZE]; /* "A,A..." */
+	char paths[8], policy[16], iops[12]; /* "": not said */
 	char text[256]; /* the URL without password and keys, for reports */
 };
 

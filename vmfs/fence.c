@@ -31,8 +31,10 @@
  * key, and finish them later. A login with the victim's name and ISID ends its session,
  * and all commands of it, before it succeeds. ISIDs: that of extent 0 stands in the slot;
  * extent i has the same with 2i more in its last byte, if its host keeps to that; else
- * the slot shows none. Without one, or if it is not let in: LOGICAL UNIT RESET, where the
- * operator has asked for it, since all hosts' commands end; else we wait T_tgt.
+ * the slot shows none. Of several paths the slot shows how many, and the portal group of
+ * each; their ISIDs follow from the first (bdev/fence.h). Without one, or if it is not
+ * let in: LOGICAL UNIT RESET, where the operator has asked for it, since all hosts'
+ * commands end; else we wait T_tgt.
  */
 #include <assert.h>
 #include <errno.h>
@@ -338,19 +340,28 @@ int fence_register(struct vmfs_volume *vol, uint64_t key)
 	return 0;
 }
 
-/* Our end of extent 0's session, if those of all extents follow from it. */
+/* Do they differ in nothing but what the number of the extent makes of it? */
+static bool is_alike(const struct bdev_nexus *first, const struct bdev_nexus *n)
+{
+	return !strcmp(n->initiator, first->initiator) &&
+	       !memcmp(n->isid, first->isid, sizeof(n->isid)) && n->tpgt == first->tpgt &&
+	       n->paths == first->paths &&
+	       !memcmp(n->tpgts, first->tpgts, sizeof(n->tpgts));
+}
+
+/* Our end of extent 0's sessions, if those of all extents follow from it. */
 static bool find_nexus(struct vmfs_volume *vol, struct bdev_nexus *ret_nexus)
 {
 	struct bdev_nexus first, n;
 
-	if (bdev_nexus(extent_bd(vol, 0), &first))
+	if (bdev_nexus(extent_bd(vol, 0), &first) || first.is_partial ||
+	    first.paths > HEARTBEAT_PATHS_MAX)
 		return false;
 	for (unsigned int i = 1; i < vol->lvm.extent_count; i++) {
-		if (bdev_nexus(extent_bd(vol, i), &n) || n.tpgt != first.tpgt)
+		if (bdev_nexus(extent_bd(vol, i), &n) || n.is_partial)
 			return false;
 		n.isid[5] = (uint8_t)(n.isid[5] - 2 * i);
-		if (strcmp(n.initiator, first.initiator) ||
-		    memcmp(n.isid, first.isid, sizeof(n.isid)))
+		if (!is_alike(&first, &n))
 			return false;
 	}
 	*ret_nexus = first;
@@ -367,6 +378,8 @@ void fence_show(struct vmfs_volume *vol, struct vmfs_heartbeat_disk *hbd)
 	memset(hbd->initiator, 0, sizeof(hbd->initiator));
 	memset(hbd->isid, 0, sizeof(hbd->isid));
 	hbd->tpgt = le16_of(0);
+	hbd->paths = 0;
+	memset(hbd->path_tpgts, 0, sizeof(hbd->path_tpgts));
 	hbd->pr_key = le64_of(f->is_pr ? f->key : 0);
 	if (!f->is_pr)
 		return;
@@ -378,6 +391,9 @@ void fence_show(struct vmfs_volume *vol, struct vmfs_heartbeat_disk *hbd)
 	memcpy(hbd->initiator, nexus.initiator, strlen(nexus.initiator));
 	memcpy(hbd->isid, nexus.isid, sizeof(hbd->isid));
 	hbd->tpgt = le16_of(nexus.tpgt);
+	hbd->paths = nexus.paths;
+	for (unsigned int i = 1; i < nexus.paths; i++)
+		hbd->path_tpgts[i - 1] = le16_of(nexus.tpgts[i]);
 }
 
 /* 0: a reservation of type 7 stands on bd. */
@@ -549,6 +565,30 @@ static void reserve_again(struct vmfs_volume *vol)
 		f->reserve_at = 0;
 }
 
+/*
+ * Paths that have come since are registered, too. true: none is left. As in
+ * register_again(): only who is alive after he has seen it does that.
+ */
+static bool join_paths(struct vmfs_volume *vol)
+{
+	struct bdev_nexus nexus;
+	bool is_any = false;
+	int err = 0;
+
+	for (unsigned int i = 0; i <= vol->lvm.extent_count; i++) {
+		bool is_own = i == vol->lvm.extent_count;
+		struct bdev *bd = is_own ? own_bd(vol) : extent_bd(vol, i);
+
+		if (!bd || bdev_nexus(bd, &nexus) || !nexus.lacks_key)
+			continue;
+		if (!is_any && !heartbeat_is_renewed_after(&vol->member->hb, clock_now()))
+			return false;
+		is_any = true;
+		err = err ? err : bdev_pr(bd, BDEV_PR_JOIN, fence_of(vol)->key, 0);
+	}
+	return !err;
+}
+
 static void check(struct vmfs_volume *vol)
 {
 	struct vmfs_fence *f = fence_of(vol);
@@ -562,7 +602,7 @@ static void check(struct vmfs_volume *vol)
 	int err = state ? check_registered(vol, f->key, state) : -ENOMEM;
 	if (err == -EAGAIN)
 		register_again(vol);
-	else if (!err)
+	else if (!err && join_paths(vol))
 		f->events = events;
 }
 
@@ -651,7 +691,7 @@ int fence_victim(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *clai
 	return err;
 }
 
-/* The victim's session to extent i; false: the slot does not say. */
+/* The victim's sessions to extent i; false: the slot does not say. */
 static bool nexus_of(const struct vmfs_heartbeat_disk *slotd, unsigned int i,
 		     struct bdev_nexus *ret_nexus)
 {
@@ -660,16 +700,24 @@ static bool nexus_of(const struct vmfs_heartbeat_disk *slotd, unsigned int i,
 	memcpy(n.initiator, slotd->initiator, sizeof(slotd->initiator) - 1);
 	memcpy(n.isid, slotd->isid, sizeof(n.isid));
 	n.isid[5] = (uint8_t)(n.isid[5] + 2 * i);
+	n.tpgts[0] = n.tpgt;
+	n.paths = slotd->paths;
+	for (unsigned int k = 1; k < HEARTBEAT_PATHS_MAX; k++)
+		n.tpgts[k] = le16_get(slotd->path_tpgts[k - 1]);
 	*ret_nexus = n;
-	return n.initiator[0];
+	return n.initiator[0] && n.paths <= HEARTBEAT_PATHS_MAX;
 }
 
-/* Our own session on this extent has the name of the victim's: it has replaced it. */
+/*
+ * Our own session on this extent has the name of the victim's: it has replaced it. Of
+ * several each has to be looked at: bdev_reinstate().
+ */
 static bool is_our_nexus(struct bdev *bd, const struct bdev_nexus *victim)
 {
 	struct bdev_nexus own;
 
-	return !bdev_nexus(bd, &own) && !strcmp(own.initiator, victim->initiator) &&
+	return !bdev_nexus(bd, &own) && victim->paths <= 1 && own.paths <= 1 &&
+	       !strcmp(own.initiator, victim->initiator) &&
 	       !memcmp(own.isid, victim->isid, sizeof(own.isid));
 }
 

@@ -215,6 +215,7 @@ ONDISK_SIZE(struct vmfs_descriptor_disk, 512);
 #define HEARTBEAT_LIVE 0xABCDEF02u
 #define HEARTBEAT_XMAGIC 0x56484231u
 #define HEARTBEAT_WANT_COUNT 4u
+#define HEARTBEAT_PATHS_MAX 8
 
 struct vmfs_heartbeat_disk {
 	le32 state;		/* 0x00 */
@@ -245,10 +246,12 @@ struct vmfs_heartbeat_disk {
 	uint8_t storage_class;	/* 0x180  1 ATS, 2 file locks, 3 reservation bracket */
 	/* 0x181  bit 0 pr, 1 guard, 2 watchdog, 3 liveness lock */
 	uint8_t fence;
-	uint8_t pad182[2];
+	uint8_t paths; /* 0x182  sessions to extent 0; 0, 1: one */
+	uint8_t pad183;
 	uint8_t machine[16];	/* 0x184  machine id: "slot last used by this machine" */
 	uint8_t boot[16];	/* 0x194  boot id */
-	uint8_t pad1a4[0x200 - 0x1a4];
+	le16 path_tpgts[HEARTBEAT_PATHS_MAX - 1]; /* 0x1a4  of paths 1, 2, ... */
+	uint8_t pad1b2[0x200 - 0x1b2];
 };
 ONDISK_AT(struct vmfs_heartbeat_disk, owner, 0x1c);
 ONDISK_AT(struct vmfs_heartbeat_disk, journal_vol_off, 0x64);
@@ -259,6 +262,7 @@ ONDISK_AT(struct vmfs_heartbeat_disk, lease_ms, 0x158);
 ONDISK_AT(struct vmfs_heartbeat_disk, want, 0x160);
 ONDISK_AT(struct vmfs_heartbeat_disk, storage_class, 0x180);
 ONDISK_AT(struct vmfs_heartbeat_disk, machine, 0x184);
+ONDISK_AT(struct vmfs_heartbeat_disk, path_tpgts, 0x1a4);
 ONDISK_SIZE(struct vmfs_heartbeat_disk, 512);
 
 /* ---- locks: FORMAT.md 7, LOCKING.md 3.2 ---- */

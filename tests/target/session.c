@@ -67,7 +67,8 @@ void session_watch(struct session *s)
 	if (s->is_dead)
 		return;
 	e.events = is_deaf ? 0 : EPOLLIN | (wants_out ? (uint32_t)EPOLLOUT : 0);
-	(void)epoll_ctl(s->w->epoll_fd, EPOLL_CTL_MOD, s->sock, &e);
+	if (epoll_ctl(s->w->epoll_fd, EPOLL_CTL_MOD, s->sock, &e) < 0 && !is_deaf)
+		(void)epoll_ctl(s->w->epoll_fd, EPOLL_CTL_ADD, s->sock, &e);
 }
 
 void session_end(struct session *s, bool is_reset)

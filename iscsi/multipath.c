@@ -1,0 +1,623 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A device with several paths: I/O. Each path is a struct lun with a session of its own,
+ * which tells at once what it cannot do (lun_watch); this one chooses the path, and sends
+ * again elsewhere what a path gave back.
+ *
+ *   submit -> path_next -> lun -> path_done -> done()
+ *                ^                   |
+ *                '--- the queue <----' the path gave it back
+ *                     (a task of ours)
+ *
+ * WHY NO OLD WRITE LANDS. A write sent on path A may sit in A's connection, or be
+ * accepted by the target and not executed yet, when A fails. Sent again on B, and
+ * answered, the caller goes on, and writes the same block anew. If A's copy is executed
+ * then, the old data are back: a ghost write. So:
+ *
+ *  1 a write that A may still execute is not sent on B, and not completed as done, before
+ *    it is SETTLED: A's copy has been executed, or never will be. It is, when
+ *     a the target has answered an ABORT TASK for it (or the LUN's reset), or
+ *     b a login with A's name and ISID was let in at A's portal group: the target ends
+ *       the old session and its tasks before (RFC 7143 6.3.5; LOCKING.md 9.4). A's own
+ *       new session is such a login; while A's portal does not answer, another portal of
+ *       the same group will do (settle.c): the nexus is initiator name, ISID, target and
+ *       portal group, not the address; or
+ *     c T_tgt has passed since A's socket was reset (nothing in its buffer goes out any
+ *       more): assumption A5. The only way if no live portal is of A's group.
+ *  2 Meanwhile the caller has no answer, so no write of his can be newer; what he has
+ *    sent beside it may come before or after, as ever. A write of the same block that is
+ *    sent on B in this time, and is executed before A's copy, is such a one: then A's
+ *    copy lands while it may, and once more from B.
+ *  3 If time is over first, the write is completed as -ETIMEDOUT, unknown, and its range
+ *    remembered as a ghost: no write that touches it leaves before it is settled. So what
+ *    the caller sends after that "unknown" (the filesystem does) comes later than the
+ *    ghost can.
+ *  4 What may not be done twice (COMPARE AND WRITE) is never sent again if it may have
+ *    left. It goes up as unknown, and after it is settled, so that who reads the block
+ *    then reads what stays; unless only (c) would do it: six seconds may be a heartbeat's
+ *    life. A late COMPARE AND WRITE changes nothing of what a newer one has changed
+ *    (LOCKING.md section 0, rule 3), and a plain write waits for it as for any ghost (3).
+ *  5 Reads and flushes go on elsewhere at once: a dead session writes to no memory.
+ *  6 After a cut all paths are settled before mend() succeeds (pathfence.c).
+ *
+ * Invariants:
+ * 1. The io itself travels: its done() is ours on the way, priv.word says whose it was.
+ *    It is in the queue, or with one path, never both.
+ * 2. No path is called with the mutex held; path_done() submits nothing.
+ * 3. Every io is done() by its deadline. One that has none waits while no path takes I/O
+ *    (APD), as long as apd_timeout lets it; else it has 30 s.
+ * 4. A refusal of the unit (medium error, no space, out of range) is the answer: only
+ *    what a path says of itself is tried elsewhere.
+ * 5. Inside of a RESERVE bracket all goes the way of the RESERVE. If that path is lost,
+ *    the bracket is: a write of one block and a second RESERVE end as -ETIMEDOUT until
+ *    the RELEASE.
+ */
+#include "iscsi/multipath_impl.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/align.h"
+#include "base/buf.h"
+#include "base/parse.h"
+#include "iscsi/discovery.h"
+#include "iscsi/route.h"
+
+#define TICK_NS (1 * NS_PER_S)
+#define BUSY_TICK_NS (50 * NS_PER_MS)
+#define PATH_NOOP_MS 2500u
+
+/* priv.word of an io: 0 and 1 are the path's (lun_impl.h). */
+enum { WORD_FATE = 1, WORD_DONE, WORD_PATH, WORD_EPOCH, WORD_SINCE };
+#define NOT_HELD UINT64_MAX /* in WORD_EPOCH; else: held until its path is settled */
+
+static struct multipath *mp_of(struct bdev *bd)
+{
+	return (struct multipath *)bd;
+}
+
+static struct mp_path *path_of(const struct bdev_io *io)
+{
+	return (struct mp_path *)(uintptr_t)io->priv.word[WORD_PATH];
+}
+
+static void complete(struct bdev_io *io, int result)
+{
+	io->done = (void (*)(struct bdev_io *))(uintptr_t)io->priv.word[WORD_DONE];
+	bdev_io_complete(io, result);
+}
+
+static bool changes_data(const struct bdev_io *io)
+{
+	return io->op != BDEV_READ && io->op != BDEV_FLUSH;
+}
+
+static uint64_t apd_ends_at(const struct multipath *mp)
+{
+	const struct iscsi_settings *s = &mp->path[0].lun->params.settings;
+
+	return mp->apd_at + iscsi_setting_ns(s, ISCSI_RECOVERY_TIMEOUT) +
+	       iscsi_setting_ns(s, ISCSI_APD_TIMEOUT);
+}
+
+/* One without a deadline of its own waits through an APD. */
+static uint64_t deadline_of(const struct multipath *mp, const struct bdev_io *io)
+{
+	if (io->deadline)
+		return io->deadline;
+	if (mp->is_apd)
+		return apd_ends_at(mp);
+	return max_u64(io->priv.word[WORD_SINCE], mp->up_at) + RECOVERY_TIME_NS;
+}
+
+/* ---- ways; with the mutex held ---- */
+
+static void enqueue(struct multipath *mp, struct bdev_io *io)
+{
+	io->priv.next = NULL;
+	*mp->last = io;
+	mp->last = &io->priv.next;
+}
+
+static bool is_in_bracket(const struct multipath *mp, const struct bdev_io *io)
+{
+	return mp->bracket && io->op == BDEV_WRITE && io->len <= mp->bd.block_size;
+}
+
+static struct mp_path *way_of(struct multipath *mp, const struct bdev_io *io,
+			      uint64_t now)
+{
+	if (changes_data(io) && ghost_is_near(mp, io))
+		return NULL;
+	if (mp->bracket && !mp->is_bracket_broken)
+		return path_is_usable(mp->bracket, now) ? mp->bracket : NULL;
+	return path_next(mp, now);
+}
+
+static void note_sent(struct mp_path *p, struct bdev_io *io)
+{
+	io->priv.word[WORD_PATH] = (uint64_t)(uintptr_t)p;
+	io->priv.word[WORD_EPOCH] = NOT_HELD;
+	p->busy++;
+	p->is_dirty = true;
+}
+
+static void one_is_done(struct multipath *mp)
+{
+	if (--mp->io_count == 0)
+		cond_broadcast(&mp->c);
+}
+
+/* Is that the end of it? Else it waits in the queue. */
+static bool is_final(struct multipath *mp, struct bdev_io *io, enum lun_fate fate,
+		     int *result)
+{
+	const struct mp_path *p = path_of(io);
+
+	if (fate == LUN_ENDED)
+		return true;
+	bool may_linger = fate == LUN_UNSETTLED && changes_data(io);
+	if (is_in_bracket(mp, io)) {
+		if (may_linger)
+			ghost_add(mp, io, p, p->epoch);
+		*result = -ETIMEDOUT;
+		return true;
+	}
+	if (fate == LUN_SETTLED && io->op == BDEV_CAW) {
+		*result = -ETIMEDOUT;
+		return true;
+	}
+	if (may_linger)
+		io->priv.word[WORD_EPOCH] = p->epoch;
+	return false;
+}
+
+static void path_done(struct bdev_io *io)
+{
+	struct mp_path *p = path_of(io);
+	struct multipath *mp = p->mp;
+	enum lun_fate fate = (enum lun_fate)io->priv.word[WORD_FATE];
+	int result = io->result;
+
+	mutex_lock(&mp->m);
+	path_ended(p, io, fate, clock_now());
+	bool is_over = is_final(mp, io, fate, &result);
+	if (is_over) {
+		if (io->op == BDEV_CAW && result == -EOPNOTSUPP)
+			mp->bd.caw = BDEV_CAW_RESERVE;
+		one_is_done(mp);
+	} else {
+		enqueue(mp, io);
+		cond_broadcast(&mp->c);
+	}
+	mutex_unlock(&mp->m);
+	if (is_over)
+		complete(io, result);
+}
+
+static void mp_submit(struct bdev *bd, struct bdev_io *io)
+{
+	struct multipath *mp = mp_of(bd);
+	uint64_t now = clock_now();
+
+	io->priv.word[WORD_DONE] = (uint64_t)(uintptr_t)io->done;
+	io->priv.word[WORD_PATH] = 0;
+	io->priv.word[WORD_EPOCH] = NOT_HELD;
+	io->priv.word[WORD_SINCE] = now;
+	io->done = path_done;
+	mutex_lock(&mp->m);
+	bool is_closed = mp->is_cut || mp->is_fenced;
+	struct mp_path *p = is_closed || (mp->is_bracket_broken && is_in_bracket(mp, io))
+				    ? NULL
+				    : way_of(mp, io, now);
+	if (p)
+		note_sent(p, io);
+	else if (!is_closed)
+		enqueue(mp, io);
+	if (!is_closed)
+		mp->io_count++;
+	if (!p)
+		cond_broadcast(&mp->c);
+	mutex_unlock(&mp->m);
+	if (p)
+		p->lun->bd.ops->submit(&p->lun->bd, io);
+	else if (is_closed)
+		complete(io, -ESTALE);
+}
+
+/* ---- the queue ---- */
+
+/*
+ * What becomes now of one that waits: true: it leaves the queue, along *ret_path, or, if
+ * that is NULL, with *ret_result.
+ */
+static bool leaves(struct multipath *mp, struct bdev_io *io, uint64_t now,
+		   struct mp_path **ret_path, int *ret_result)
+{
+	struct mp_path *was = path_of(io);
+	uint64_t *epoch = &io->priv.word[WORD_EPOCH];
+	bool is_settled = *epoch == NOT_HELD || (uint32_t)*epoch != was->epoch;
+	bool is_unknown_caw = io->op == BDEV_CAW && *epoch != NOT_HELD;
+	bool is_over = mp->is_cut || mp->is_fenced || deadline_of(mp, io) <= now ||
+		       (is_unknown_caw && !path_can_reinstate(was, now));
+
+	*ret_path = NULL;
+	*ret_result = -ETIMEDOUT;
+	if (!is_settled && !is_over)
+		return false;
+	if (!is_settled)
+		ghost_add(mp, io, was, (uint32_t)*epoch);
+	if (!is_settled || is_unknown_caw)
+		return true;
+	*epoch = NOT_HELD;
+	if (mp->is_cut || mp->is_fenced)
+		*ret_result = -ESTALE;
+	if (is_over || (mp->is_bracket_broken && is_in_bracket(mp, io)))
+		return true;
+	if (paths_all_gone(mp)) {
+		*ret_result = -ENODEV;
+		return true;
+	}
+	*ret_path = way_of(mp, io, now);
+	return *ret_path;
+}
+
+/* Sends or ends one of those that wait. false: all have to wait. The mutex is held. */
+static bool serve_one(struct multipath *mp, uint64_t now)
+{
+	struct bdev_io **at = &mp->first, *io;
+	struct mp_path *p = NULL;
+	int result = 0;
+
+	while ((io = *at) && !leaves(mp, io, now, &p, &result))
+		at = &io->priv.next;
+	if (!io)
+		return false;
+	*at = io->priv.next;
+	if (!*at)
+		mp->last = at;
+	if (p) {
+		note_sent(p, io);
+		p->stats.failovers++;
+	} else {
+		one_is_done(mp);
+	}
+	mutex_unlock(&mp->m);
+	if (p)
+		p->lun->bd.ops->submit(&p->lun->bd, io);
+	else
+		complete(io, result);
+	mutex_lock(&mp->m);
+	return true;
+}
+
+static void say_if_all_are_down(struct multipath *mp, uint64_t now)
+{
+	bool is_any = false;
+
+	for (unsigned int i = 0; i < mp->count; i++)
+		is_any |= path_is_usable(&mp->path[i], now);
+	if (is_any == mp->is_apd) {
+		mp->is_apd = !is_any;
+		mp->is_apd_over = false;
+		*(is_any ? &mp->up_at : &mp->apd_at) = now;
+		report(mp->bd.reporter, is_any ? REPORT_INFO : REPORT_WARN, "%s: %s",
+		       mp->bd.name,
+		       is_any ? "a path works again"
+			      : "all paths down (APD): no path takes I/O any more");
+	}
+	if (!mp->is_apd || mp->is_apd_over || now < apd_ends_at(mp))
+		return;
+	mp->is_apd_over = true;
+	report(mp->bd.reporter, REPORT_ERROR,
+	       "%s: all paths down (APD) for %llu s: I/O fails at once until one is back",
+	       mp->bd.name, (unsigned long long)((now - mp->apd_at) / NS_PER_S));
+}
+
+static void run(void *arg)
+{
+	struct multipath *mp = arg;
+
+	mutex_lock(&mp->m);
+	while (!mp->is_stopping) {
+		uint64_t now = clock_now();
+
+		paths_settle(mp, now);
+		paths_tend(mp, now);
+		say_if_all_are_down(mp, now);
+		bool is_served = false;
+		while (!mp->is_stopping && serve_one(mp, now))
+			is_served = true;
+		if (is_served || mp->is_stopping)
+			continue;
+		uint64_t tick = mp->first || mp->is_cut || mp->ghost_count ? BUSY_TICK_NS
+									   : TICK_NS;
+		(void)!cond_wait_until(&mp->c, &mp->m, now + tick);
+	}
+	mutex_unlock(&mp->m);
+}
+
+/* ---- opening and closing ---- */
+
+static void mp_free(struct multipath *mp)
+{
+	mutex_lock(&mp->m);
+	mp->is_stopping = true;
+	cond_broadcast(&mp->c);
+	mutex_unlock(&mp->m);
+	task_join(mp->task);
+	settlers_join(mp);
+	mutex_lock(&mp->m);
+	while (mp->is_asking)
+		cond_wait(&mp->c, &mp->m);
+	mutex_unlock(&mp->m);
+	for (unsigned int i = 0; i < mp->count; i++)
+		mp->path[i].lun->bd.ops->close(&mp->path[i].lun->bd);
+	cond_done(&mp->c);
+	mutex_done(&mp->m);
+	free(mp);
+}
+
+static void mp_close(struct bdev *bd)
+{
+	struct multipath *mp = mp_of(bd);
+
+	mutex_lock(&mp->m);
+	while (mp->io_count)
+		cond_wait(&mp->c, &mp->m);
+	mutex_unlock(&mp->m);
+	mp_free(mp);
+}
+
+static const struct bdev_ops mp_ops = {
+	.submit = mp_submit,
+	.reserve = mp_reserve,
+	.rescan = mp_rescan,
+	.cut = mp_cut,
+	.mend = mp_mend,
+	.guard = mp_guard,
+	.pr = mp_pr,
+	.pr_read = mp_pr_read,
+	.registrants = mp_registrants,
+	.events = mp_events,
+	.notices = mp_notices,
+	.nexus = mp_nexus,
+	.reinstate = mp_reinstate,
+	.reset = mp_reset,
+	.offloads = mp_offloads,
+	.close = mp_close,
+};
+
+struct multipath *multipath_of(struct bdev *bd)
+{
+	return bd->ops == &mp_ops ? mp_of(bd) : NULL;
+}
+
+static struct mp_path *path_init(struct multipath *mp, const char *host, uint16_t port)
+{
+	struct mp_path *p = &mp->path[mp->count];
+	struct buf text = { 0 };
+
+	p->watch.news = path_news;
+	p->mp = mp;
+	p->index = mp->count;
+	p->access = mp->tpgs ? PATH_UNAVAILABLE : PATH_ACTIVE;
+	iscsi_portal_write(&text, host, port);
+	if (text.data)
+		(void)snprintf(p->portal, sizeof(p->portal), "%s", text.data);
+	buf_done(&text);
+	return p;
+}
+
+/* Takes lun: it is the first path. */
+static struct multipath *mp_new(struct lun *lun)
+{
+	struct multipath *mp = calloc(1, sizeof(*mp));
+
+	if (!mp)
+		return NULL;
+	mutex_init(&mp->m);
+	cond_init(&mp->c);
+	mp->last = &mp->first;
+	mp->bd = lun->bd;
+	mp->bd.ops = &mp_ops;
+	mp->tpgs = lun->tpgs;
+	memcpy(mp->isid, lun->params.isid, sizeof(mp->isid));
+	mp->choice = (struct path_choice){
+		.policy = mp->tpgs ? POLICY_MRU : POLICY_FIXED,
+		.iops = DEFAULT_IOPS,
+		.preferred = -1,
+		.current = -1,
+	};
+	mp->wants_report = true;
+	struct mp_path *p = path_init(mp, lun->url.host, lun->url.port);
+	p->lun = lun;
+	p->has_session = p->is_ready = p->has_tpgt = p->is_dirty = true;
+	p->access = PATH_ACTIVE; /* it let itself be probed */
+	p->tpgt = lun->tpgt;
+	mp->count = 1;
+	atomic_store(&lun->watch, &p->watch);
+	return mp;
+}
+
+/* A portal that leads there already, or no room: not an error. */
+static void add_path(struct multipath *mp, char host[ISCSI_HOST_SIZE], uint16_t port)
+{
+	uint8_t isid[6];
+
+	if (mp->count == ISCSI_PATHS_MAX)
+		return;
+	(void)iscsi_route_reach(mp->path[0].lun->url.reach, host, &port);
+	struct mp_path *p = path_init(mp, host, port);
+	for (unsigned int i = 0; i < mp->count; i++)
+		if (strcmp(mp->path[i].portal, p->portal) == 0)
+			return;
+	memcpy(isid, mp->isid, sizeof(isid));
+	isid[3] = (uint8_t)(isid[3] + p->index); /* LOCKING.md 3.1 */
+	p->lun = lun_new_path(mp->path[0].lun, host, port, isid, &p->watch);
+	if (p->lun)
+		mp->count++;
+}
+
+/* ---- which portals ---- */
+
+/* That of the URL, if the first path could not be opened there. */
+static void add_url_portal(struct multipath *mp, const struct iscsi_url *url)
+{
+	char host[ISCSI_HOST_SIZE];
+
+	memcpy(host, url->host, sizeof(host));
+	add_path(mp, host, url->port);
+}
+
+/* The portals of the URL, "A,A,...". */
+static void add_named(struct multipath *mp, const char *list)
+{
+	char host[ISCSI_HOST_SIZE];
+	uint16_t port;
+
+	while (*list) {
+		const char *to = strchrnul(list, ',');
+		if (iscsi_portal_parse(list, to, host, &port))
+			add_path(mp, host, port);
+		list = *to ? to + 1 : to;
+	}
+}
+
+static bool is_reached(const struct iscsi_url *url, const char *portal)
+{
+	char host[ISCSI_HOST_SIZE];
+	uint16_t port;
+
+	return iscsi_portal_parse(portal, portal + strlen(portal), host, &port) &&
+	       iscsi_route_reach(url->reach, host, &port);
+}
+
+/*
+ * What SendTargets tells of the target. If our own portal is not among it, its addresses
+ * are those of another network (NAT), and lead nowhere: only those that the URL says how
+ * to reach do.
+ */
+static void add_told(struct multipath *mp, const struct iscsi_url *url)
+{
+	struct iscsi_target *targets = NULL;
+	const char *name = mp->path[0].lun->initiator_name;
+	int count = iscsi_discover(url, name, mp->bd.reporter, &targets);
+	bool is_known = false;
+
+	for (int i = 0; i < count; i++) {
+		struct iscsi_target *t = &targets[i];
+		char *comma = strrchr(t->portal, ',');
+
+		if (comma)
+			*comma = '\0'; /* the tag; the login tells it, too */
+		is_known |= strcmp(t->name, url->target) == 0 &&
+			    strcmp(t->portal, mp->path[0].portal) == 0;
+	}
+	for (int i = 0; i < count; i++)
+		if (strcmp(targets[i].name, url->target) == 0 &&
+		    (is_known || is_reached(url, targets[i].portal)))
+			add_named(mp, targets[i].portal);
+	free(targets);
+}
+
+/*
+ * Where another path can take over silence is not borne for long, unless the user says
+ * so:
+ * 5 s, in two halves.
+ */
+static void be_impatient(struct iscsi_settings *s)
+{
+	if (!s->is_set[ISCSI_NOOP_INTERVAL])
+		iscsi_setting_set(s, ISCSI_NOOP_INTERVAL, PATH_NOOP_MS);
+	if (!s->is_set[ISCSI_NOOP_TIMEOUT])
+		iscsi_setting_set(s, ISCSI_NOOP_TIMEOUT, PATH_NOOP_MS);
+}
+
+/* The first path: of the URL's portal, or, if that is not to be had, of another. */
+static int open_first(const struct iscsi_url *url, uint32_t flags,
+		      const struct iscsi_options *options, struct reporter *r,
+		      struct bdev **ret_bd)
+{
+	const char *list = url->portals;
+	int error = iscsi_lun_open(url, flags, options, r, ret_bd);
+
+	while (error && error != -EACCES && error != -EMEDIUMTYPE && *list) {
+		const char *to = strchrnul(list, ',');
+		struct iscsi_url other = *url;
+
+		if (iscsi_portal_parse(list, to, other.host, &other.port))
+			error = iscsi_lun_open(&other, flags, options, r, ret_bd);
+		explicit_bzero(&other, sizeof(other));
+		list = *to ? to + 1 : to;
+	}
+	return error;
+}
+
+static bool has_name(const struct bdev *bd)
+{
+	if (bd->identity.type == 2)
+		return true;
+	report(bd->reporter, REPORT_WARN,
+	       "%s: the LUN tells no NAA or EUI-64 name: only one path can be used",
+	       bd->name);
+	return false;
+}
+
+static int start(struct multipath *mp, struct bdev **ret_bd)
+{
+	mp->task = task_start("iscsi-paths", run, mp);
+	if (!mp->task) {
+		mp_free(mp);
+		return -ENOMEM;
+	}
+	*ret_bd = &mp->bd;
+	return 0;
+}
+
+/* All paths to bd, which is the first of them, and is taken. */
+static int open_others(struct bdev *bd, const struct iscsi_url *url, bool is_asked,
+		       struct bdev **ret_bd)
+{
+	struct multipath *mp = mp_new((struct lun *)bd);
+	uint64_t iops;
+
+	if (!mp) {
+		bdev_close(bd);
+		return -ENOMEM;
+	}
+	add_url_portal(mp, url);
+	add_named(mp, url->portals);
+	if (is_asked)
+		add_told(mp, url);
+	if (url->policy[0])
+		(void)path_policy_parse(url->policy, &mp->choice.policy);
+	if (url->iops[0] && parse_u64(url->iops, UINT32_MAX, &iops) == 0)
+		mp->choice.iops = (uint32_t)iops;
+	return start(mp, ret_bd);
+}
+
+int iscsi_device_open(const struct iscsi_url *url, uint32_t flags,
+		      const struct iscsi_options *options, struct reporter *r,
+		      struct bdev **ret_bd)
+{
+	bool is_one = strcmp(url->paths, "one") == 0;
+	bool is_wished = strcmp(url->paths, "all") == 0 || url->portals[0];
+	bool is_asked = strcmp(url->paths, "all") == 0 ||
+			(!url->paths[0] && options && options->finds_paths);
+	struct iscsi_url own = *url;
+	struct bdev *bd;
+
+	if (!is_one && is_wished)
+		be_impatient(&own.settings);
+	int error = open_first(&own, flags, options, r, &bd);
+	if (!error) {
+		*ret_bd = bd;
+		if (!is_one && (is_wished || is_asked) && has_name(bd))
+			error = open_others(bd, &own, is_asked, ret_bd);
+	}
+	explicit_bzero(&own, sizeof(own));
+	return error;
+}
