@@ -32,7 +32,7 @@ enum step { STEP_MAIN, STEP_FLUSH };
 
 /* How an I/O ended on a path, beside its result: in io->priv.word[1]. */
 enum lun_fate {
-	LUN_ENDED,     /* the result is the unit's, or time is over and nothing was sent */
+	LUN_ENDED,     /* the result is the unit's, or time was over before it was sent */
 	LUN_NOT_SENT,  /* not executed: no session */
 	LUN_REFUSED,   /* not executed: this path takes none now (ALUA, no key) */
 	LUN_GONE,      /* not executed: there is no such unit behind this path */

@@ -24,8 +24,8 @@ int iscsi_route_new(const char *host, uint16_t port, const char *reach,
 		    struct iscsi_route **ret_route, const char **ret_why)
 	__attribute__((warn_unused_result));
 /*
- * Where portal host:port is reached: changed if reach ("A>B,A>B...", may be NULL) says so.
- * Whether it does.
+ * Where portal host:port is reached: changed if reach ("A>B,A>B...", may be NULL) says
+ * so. Whether it does.
  */
 bool iscsi_route_reach(const char *reach, char *host, uint16_t *port);
 /* NULL is allowed. */

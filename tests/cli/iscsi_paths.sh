@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Two portals to a LUN of our own target (tests/target): paths that freeze, are cut, are
-# made standby; fences and barriers over both. tests/unit/iscsi_paths.c says what is shown.
+# made standby; fences and barriers over both. tests/unit/iscsi_paths.c says what is
+# shown.
 
 . "$(dirname "$0")/../lib/tap.sh"
 paths=${BIN%/bin}/tests/unit/iscsi_paths
