@@ -47,7 +47,7 @@ static void program_path(char *ret_path, size_t size)
 	(void)snprintf(ret_path, size, "%s/target/iscsi-target", self);
 }
 
-/* The word with FILE in it, or the port that portal `n` had before. */
+/* The word with FILE or FOLDER in it, or the port that this portal had before. */
 static void make_word(const struct own_target *t, const char *word, unsigned int *portal,
 		      char *ret_word, size_t size)
 {
@@ -56,6 +56,8 @@ static void make_word(const struct own_target *t, const char *word, unsigned int
 	if (file)
 		(void)snprintf(ret_word, size, "%.*s%s%s", (int)(file - word), word,
 			       t->file, file + 4);
+	else if (strcmp(word, "FOLDER") == 0)
+		(void)snprintf(ret_word, size, "%s", t->folder);
 	else if (word[0] == '0' && word[1] == ':' && *portal < t->portals)
 		(void)snprintf(ret_word, size, "%u%s", t->port[(*portal)++], word + 1);
 	else
@@ -166,12 +168,22 @@ void own_again(struct own_target *t)
 	run(t);
 }
 
+static void remove_folder(const char *path)
+{
+	DIR *dir = opendir(path);
+
+	assert_non_null(dir);
+	for (const struct dirent *e; (e = readdir(dir)) != NULL;)
+		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+			assert_int_equal(unlinkat(dirfd(dir), e->d_name, 0), 0);
+	(void)closedir(dir);
+	assert_int_equal(rmdir(path), 0);
+}
+
 void own_free(struct own_target *t)
 {
 	end(t, SIGTERM);
-	(void)unlink(t->file);
-	(void)unlink(t->socket);
-	assert_int_equal(rmdir(t->folder), 0);
+	remove_folder(t->folder);
 	free(t);
 }
 

@@ -18,7 +18,7 @@ struct own_target;
 
 /*
  * options: words of the program; a FILE in them becomes a sparse file of 64 MiB, the same
- * one each time. Kept until own_free().
+ * one each time, FOLDER the folder it is in. Kept until own_free().
  */
 struct own_target *own_start(const char *options);
 void own_free(struct own_target *t);

@@ -151,9 +151,9 @@ static uint32_t chap_end(struct session *s, const struct chap_keys *k, struct bu
 		return STATUS_NOT_AUTHENTICATED;
 	s->login.chap_step = 2;
 	s->login.is_proved = true;
-	if (!k->id && !k->challenge)
-		return 0;
-	if (!k->id || !k->challenge || !w->own_user[0] ||
+	if ((!k->id && !k->challenge) || !w->own_user[0])
+		return 0; /* not asked to prove itself, or it cannot */
+	if (!k->id || !k->challenge ||
 	    chap_answer(s->login.algorithm, (uint32_t)strtoul(k->id, NULL, 10),
 			w->own_secret, k->challenge, hex) < 0)
 		return STATUS_NOT_AUTHENTICATED;

@@ -182,6 +182,38 @@ static void a_lost_answer_to_a_reservation_is_read_back(void **state)
 	free(pr);
 }
 
+/* Registrations and the reservation: for who had them, and against who had not. */
+static void reservations_outlive_a_loss_of_power(void **state)
+{
+	struct bdev_pr_state *pr = calloc(1, sizeof(*pr));
+	struct bdev *stranger = NULL;
+	struct lab lab;
+	(void)state;
+
+	assert_non_null(pr);
+	lab_open(&lab, "-p 0:1 -s FOLDER -l 1=FILE", QUICK);
+	assert_int_equal(device_open(own_url(lab.t, 1, ""), 0, NULL, NULL, &stranger), 0);
+	assert_int_equal(bdev_pr(lab.bd, BDEV_PR_REGISTER, 0x77, 0), 0);
+	assert_int_equal(bdev_pr(lab.bd, BDEV_PR_RESERVE, 0x77, 0), 0);
+	assert_int_equal(put(&lab, lab.a, 0), 0);
+	own_again(lab.t);
+	assert_int_equal(put(&lab, lab.b, 0), 0);
+	assert_true(bdev_rw(stranger, BDEV_WRITE, 0, lab.a, PIECE, 0, in_ms(500)) < 0);
+	expect_file(&lab, lab.b, PIECE, 0);
+	assert_int_equal(bdev_pr_read(lab.bd, pr), 0);
+	assert_true(pr->is_reserved);
+	assert_int_equal(pr->type, BDEV_PR_TYPE_WE_AR);
+	assert_int_equal(pr->key_count, 1);
+	/* And what is given back stays so. */
+	assert_int_equal(bdev_pr(lab.bd, BDEV_PR_CLEAR, 0x77, 0), 0);
+	own_again(lab.t);
+	assert_int_equal(bdev_rw(stranger, BDEV_WRITE, 0, lab.a, PIECE, 0, in_ms(5000)),
+			 0);
+	bdev_close(stranger);
+	lab_close(&lab);
+	free(pr);
+}
+
 /*
  * A write that the target sits on, given up by its deadline: aborted, so that it never
  * lands over what was written later.
@@ -292,6 +324,7 @@ static void a_bit_that_turns_on_the_way_is_found(void **state)
 	own_do(lab.t, "corrupt header");
 	assert_int_equal(put(&lab, lab.b, 0), 0);
 	expect_file(&lab, lab.b, PIECE, 0);
+	assert_int_equal(own_stat(lab.t, "logins"), 4);
 	assert_int_equal(own_stat(lab.t, "digest_errors"), 0);
 	lab_close(&lab);
 }
@@ -352,6 +385,7 @@ static void wrong_fields_end_the_session_and_no_more(void **state)
 		if (is_read && strcmp(field, "length") == 0)
 			continue; /* of an R2T alone */
 		own_do(lab.t, "stats-reset");
+		own_do(lab.t, "pieces %u", is_read ? 8192 : 0);
 		own_do(lab.t, "wrong %s", field);
 		if (!is_read)
 			assert_int_equal(put(&lab, bytes, 0), 0);
@@ -569,6 +603,13 @@ static void chap_is_asked_for_and_given(void **state)
 	bdev_close(bd);
 	assert_int_equal(own_stat(t, "violations"), 0);
 	own_free(t);
+	/* One that says nothing to our challenge. */
+	t = own_start("-p 0:1 -l 1=FILE -u alice%alicesecret12");
+	open_fails(t,
+		   "?user=alice&password=alicesecret12&target_user=disk"
+		   "&target_password=disksecret1234",
+		   -EACCES, "the target");
+	own_free(t);
 }
 
 int main(void)
@@ -577,6 +618,7 @@ int main(void)
 		cmocka_unit_test(a_lost_answer_to_an_ats_is_unknown_and_it_is_sent_once),
 		cmocka_unit_test(a_lost_answer_to_a_read_or_write_is_not_noticed),
 		cmocka_unit_test(a_lost_answer_to_a_reservation_is_read_back),
+		cmocka_unit_test(reservations_outlive_a_loss_of_power),
 		cmocka_unit_test(a_late_write_never_lands),
 		cmocka_unit_test(a_late_write_never_lands_though_nobody_answers),
 		cmocka_unit_test(a_lost_connection_is_not_noticed),
