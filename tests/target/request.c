@@ -65,13 +65,20 @@ static struct unit *unit_of(const struct session *s, uint32_t lun)
 	return s->target && lun < MAX_LUNS ? s->target->lun[lun] : NULL;
 }
 
+/* Before its answer is made, which tells the initiator that there is room again. */
+static void leave_window(struct request *q)
+{
+	if (!q->is_immediate && !q->has_left)
+		q->s->busy--;
+	q->has_left = true;
+}
+
 void request_free(struct request *q)
 {
 	TAILQ_REMOVE(&q->s->requests, q, link);
 	if (q->state != REQUEST_COLLECTS)
 		TAILQ_REMOVE(&q->s->w->held, q, held);
-	if (!q->is_immediate)
-		q->s->busy--;
+	leave_window(q);
 	free(q->out);
 	free(q->in);
 	free(q);
@@ -216,6 +223,7 @@ static void answer(struct request *q)
 {
 	uint32_t len = 0;
 
+	leave_window(q);
 	if ((q->flags & ISCSI_CMD_READ) && !q->result)
 		len = (uint32_t)min_u64(q->in_len, q->expected);
 	if (q->fault.count && q->fault.kind == FAULT_SHORT) {

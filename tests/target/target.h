@@ -200,7 +200,7 @@ struct request {
 	uint32_t lun, cmd_sn, expected; /* lun: MAX_LUNS: none */
 	uint8_t flags, cdb[16];
 	struct unit *unit;
-	bool is_immediate;
+	bool is_immediate, has_left; /* has_left: no place in the window any more */
 
 	uint8_t *out; /* data out: expected bytes */
 	uint32_t out_have, out_asked, r2t_sn;

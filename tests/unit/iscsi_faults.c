@@ -420,6 +420,23 @@ static void nothing_is_sent_into_a_closed_window(void **state)
 	lab_close(&lab);
 }
 
+/* One command at a time, each byte asked for in small pieces. */
+static void a_window_of_one_is_enough(void **state)
+{
+	struct lab lab;
+	(void)state;
+
+	lab_open(&lab,
+		 "-p 0:1 -w 1 -l 1=FILE -k InitialR2T=Yes -k ImmediateData=No "
+		 "-k MaxRecvDataSegmentLength=512 -k MaxBurstLength=1024 "
+		 "-k MaxOutstandingR2T=1",
+		 "");
+	assert_int_equal(put(&lab, lab.a, 0), 0);
+	expect_read(&lab, lab.a, 0);
+	assert_int_equal(own_stat(lab.t, "max_busy"), 1);
+	lab_close(&lab);
+}
+
 static void pings_are_echoed_as_they_came(void **state)
 {
 	struct lab lab;
@@ -629,6 +646,7 @@ int main(void)
 		cmocka_unit_test(pieces_of_any_length_are_put_together),
 		cmocka_unit_test(wrong_fields_end_the_session_and_no_more),
 		cmocka_unit_test(nothing_is_sent_into_a_closed_window),
+		cmocka_unit_test(a_window_of_one_is_enough),
 		cmocka_unit_test(pings_are_echoed_as_they_came),
 		cmocka_unit_test(messages_of_the_target_do_no_harm),
 		cmocka_unit_test(busy_is_waited_out_and_errors_are_told),
