@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Pass 2: every allocated file descriptor, and every address in it (FORMAT.md 6.4, 8).
+ * Pass 2: every allocated file descriptor (FORMAT.md 8), and by addresses.c every address
+ * in it.
  *
- * In: allocated maps. Out: fds[] for those that are usable; seen maps: each resource that
- * an address names is marked, a second naming is told. A pointer block is descended into
- * only at its first naming.
+ * In: allocated maps. Out: fds[] for those that are usable; seen maps.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -13,329 +12,14 @@
 
 #include "base/align.h"
 #include "base/bitmap.h"
+#include "fsck/addresses.h"
 #include "fsck/ahead.h"
 #include "fsck/online.h"
 
-#define POINTERS_AHEAD 16u
 #define CLUSTERS_AHEAD 6u
 #define RESIDENT_BLOCK_SIZE 8192u
 
 typedef unsigned long long ull;
-
-/* The walk over the addresses of one FD. */
-struct walk {
-	struct fsck *f;
-	struct fsck_file *file; /* as it will be */
-	uint64_t number;
-	char object[48]; /* "FD 0/8" */
-	bool is_system;	 /* its addresses are not touched */
-	/* Vol offset of the address that is looked at, and the pointer block it is in. */
-	uint64_t entry_off;
-	vmfs_addr holder;
-	uint64_t at; /* block of the file that it is of, where it is a large one */
-	uint64_t blocks, tbz, cow, pointer_blocks;
-	uint64_t large_blocks, in_large; /* VMFS-6; blocks that lie in them */
-	/* The large block met last, and for which 512 blocks of the file. */
-	vmfs_addr large;
-	uint64_t large_base;
-	bool is_unread; /* a pointer block cannot be read: blocks are not all known */
-	int error; /* -ENOMEM, sticky */
-};
-
-/* ---- addresses ---- */
-
-/* VMFS-6: a large block that is divided, or a small one of one that is not. */
-static bool is_divided_otherwise(const struct fsck *f, enum fsck_resource_index i,
-				 uint64_t number)
-{
-	if (!f->converted)
-		return false;
-	if (i == FSCK_LFB)
-		return bitmap_get(f->converted, number);
-	return i == FSCK_FBB &&
-	       number / VMFS6_SFB_PER_LFB < f->volume.resources[FSCK_LFB].count &&
-	       !bitmap_get(f->converted, number / VMFS6_SFB_PER_LFB);
-}
-
-/* The address that is looked at goes, or gets a copy of what it names. */
-static void fix_address(struct walk *w, vmfs_addr addr, bool is_clone)
-{
-	struct fsck_fix fix = { .vol_off = w->entry_off,
-				      .addr = addr,
-				      .holder = w->holder,
-				      .fd = w->number,
-				      .is_clone = is_clone,
-				      .is_tbz = addr_is_tbz(addr) };
-	/* Of a large block each address gets a small one. */
-	if (is_clone && addr_type(addr) == ADDR_LFB)
-		fix.addr = addr_fb_of_lfb(addr, (uint32_t)(w->at % VMFS6_SFB_PER_LFB));
-	if (!w->is_system)
-		fsck_fix_add(w->f, &fix);
-}
-
-/* An address of a size that its large block does not have: one of them is wrong. */
-static void fix_division(struct walk *w, vmfs_addr addr)
-{
-	const struct fsck_fix fix = { .vol_off = w->entry_off,
-				      .addr = addr,
-				      .holder = w->holder,
-				      .fd = w->is_system ? VMFS_FD_FDC : w->number,
-				      .is_division = true };
-	fsck_fix_add(w->f, &fix);
-}
-
-/* It is marked used, and was not named before? */
-static bool mark_number(struct walk *w, vmfs_addr addr, enum fsck_resource_index i,
-			uint64_t number)
-{
-	struct fsck *f = w->f;
-	struct fsck_map *map = &f->maps[i];
-	char text[48];
-	(void)fsck_addr_text(addr, text);
-	unsigned int was = fsck_rests_on(f, KEY_CLUSTER, i,
-					 number / f->volume.resources[i].per_cluster);
-	if (f->converted && i == FSCK_FBB)
-		(void)fsck_rests_on(f, KEY_CLUSTER, FSCK_LFB,
-				    number / VMFS6_SFB_PER_LFB /
-					    f->volume.resources[FSCK_LFB].per_cluster);
-	if (is_divided_otherwise(f, i, number)) {
-		if (fsck_found(f, PROBLEM_ADDR_LFB, "%s: %s is %s", w->object, text,
-			       i == FSCK_LFB ? "divided into small blocks"
-					     : "part of a large block that is not "
-					       "divided"))
-			fix_division(w, addr);
-	} else if (!bitmap_get(map->allocated, number)) {
-		if (fsck_found(f, PROBLEM_ADDR_FREE, "%s: %s is marked free", w->object,
-			       text))
-			bitmap_set(map->allocated, number);
-	}
-	bool is_first = !bitmap_get(map->seen, number);
-	if (!is_first && map->shared)
-		bitmap_set(map->shared, number);
-	if (!is_first && !addr_is_cow(addr)) {
-		if (fsck_found(f, PROBLEM_ADDR_SHARED,
-			       "%s: %s belongs to another file too", w->object, text))
-			fix_address(w, addr, true);
-	}
-	bitmap_set(map->seen, number);
-	if (is_first)
-		fsck_owner_named(f, i, number, w->file, w->object);
-	fsck_rests_no_more(f, was);
-	return is_first;
-}
-
-/* Which pointer blocks have been wanted of the cluster that is checked. */
-struct fsck_cursor {
-	const uint8_t *fds;
-	uint64_t first; /* number of the first FD */
-	uint32_t total, fd, slot;
-};
-
-/* The next pointer block; false: there is none any more. */
-static bool cursor_next(struct fsck *f, struct fsck_cursor *c, vmfs_addr *ret_addr)
-{
-	const struct vmfs_shape *shape = f->volume.shape;
-	for (; c->fd < c->total; c->fd++, c->slot = 0) {
-		const uint8_t *body = c->fds + (uint64_t)c->fd * shape->fd_size +
-				      shape->fd_body_off;
-		struct vmfs_fd_meta_disk meta;
-		memcpy(&meta, body, sizeof(meta));
-		uint32_t zla = le32_get(meta.zla);
-		bool has_any = zla == VMFS_ZLA_PB || zla == VMFS_ZLA_PB2 ||
-			       zla == VMFS_ZLA_DOUBLE;
-		if (!has_any ||
-		    !bitmap_get(f->maps[FSCK_FDC].allocated, c->first + c->fd))
-			continue;
-		for (; c->slot < shape->fd_slots; c->slot++) {
-			*ret_addr = shape_entry(shape, body + shape->fd_slots_off,
-						c->slot);
-			if (!addr_is_none(*ret_addr) &&
-			    fsck_is_pointer(&f->volume, zla, *ret_addr))
-				return true;
-		}
-	}
-	return false;
-}
-
-/* As many of the next pointer blocks as there is room for. */
-static void want_pointers(struct fsck *f)
-{
-	vmfs_addr addr;
-	while (f->ahead && f->cursor && cursor_next(f, f->cursor, &addr) &&
-	       fsck_ahead_want_addr(f->ahead, addr))
-		f->cursor->slot++;
-}
-
-/* Marks what addr names. true if it is there and was not named before. */
-static bool mark(struct walk *w, vmfs_addr addr)
-{
-	struct fsck *f = w->f;
-	enum fsck_resource_index i;
-	uint64_t number;
-	char text[48];
-	if (fsck_addr_number(&f->volume, addr, &i, &number))
-		return mark_number(w, addr, i, number);
-	/* Told once if the file that manages it is unusable. */
-	for (unsigned int k = 0; k < FSCK_RESOURCE_COUNT; k++)
-		if (f->volume.resources[k].addr_type == addr_type(addr) &&
-		    f->volume.resources[k].is_damaged)
-			return false;
-	if (fsck_found(f, PROBLEM_ADDR_RANGE, "%s: %s does not exist", w->object,
-		       fsck_addr_text(addr, text)))
-		fix_address(w, addr, false);
-	return false;
-}
-
-/* VMFS-6: the address of a large block stands for each of its blocks. */
-static void mark_large(struct walk *w, vmfs_addr addr, uint64_t at)
-{
-	uint64_t base = at / VMFS6_SFB_PER_LFB;
-	w->in_large++;
-	w->at = at;
-	if (w->large.raw == addr.raw && w->large_base == base)
-		return;
-	size_t fixes = w->f->fix_count;
-	w->large = addr;
-	w->large_base = base;
-	w->large_blocks++;
-	(void)mark(w, addr);
-	/* What is taken away goes address by address. */
-	if (w->f->fix_count != fixes)
-		w->large.raw = 0;
-}
-
-/* The address of data block `at` of the file, of the wanted type. */
-static void mark_data(struct walk *w, vmfs_addr addr, enum vmfs_addr_type wanted,
-		      uint64_t at)
-{
-	bool is_large = wanted == ADDR_FB && addr_type(addr) == ADDR_LFB &&
-			w->f->volume.shape->version == 6;
-	char text[48];
-	if (addr_is_none(addr))
-		return;
-	/* Directories have no parents to share blocks with. */
-	bool is_odd = addr_is_cow(addr) &&
-		      fsck_is_directory(&w->f->volume, w->file);
-	if ((addr_type(addr) != wanted && !is_large) || is_odd) {
-		if (fsck_found(w->f, PROBLEM_ADDR_TYPE,
-			       "%s: %s stands where a data block must be", w->object,
-			       fsck_addr_text(addr, text)))
-			fix_address(w, addr, false);
-		return;
-	}
-	w->blocks++;
-	w->tbz += addr_is_tbz(addr);
-	w->cow += addr_is_cow(addr);
-	if (is_large)
-		mark_large(w, addr, at);
-	else
-		(void)mark(w, addr);
-}
-
-/* Reads a pointer block at its first naming; NULL if there is nothing to follow. */
-static uint8_t *pointers_load(struct walk *w, vmfs_addr addr)
-{
-	const struct fsck_volume *v = &w->f->volume;
-	char text[48], what[112];
-	if (addr_is_none(addr))
-		return NULL;
-	(void)fsck_addr_text(addr, text);
-	if (!fsck_is_pointer(v, le32_get(w->file->meta.zla), addr)) {
-		if (fsck_found(w->f, PROBLEM_ADDR_TYPE,
-			       "%s: %s stands where a pointer block must be", w->object,
-			       text))
-			fix_address(w, addr, false);
-		return NULL;
-	}
-	w->pointer_blocks++;
-	if (!mark(w, addr))
-		return NULL;
-	(void)snprintf(what, sizeof(what), "%s: %s", w->object, text);
-	uint8_t *entries = malloc(v->shape->pb_size);
-	if (!entries) {
-		w->error = -ENOMEM;
-		return NULL;
-	}
-	int err = fsck_addr_read(v, addr, 0, entries, v->shape->pb_size);
-	if (fsck_read_result(w->f, err, what) == 0)
-		return entries;
-	w->is_unread = true;
-	free(entries);
-	return NULL;
-}
-
-/* Entry i of a pointer block; of the slots of the FD where pb is none. */
-static void look_at(struct walk *w, vmfs_addr pb, uint64_t entries_off, uint32_t i)
-{
-	w->holder = pb;
-	w->entry_off = entries_off + (uint64_t)i * shape_entry_size(w->f->volume.shape);
-}
-
-/* A pointer block whose first entry is for data block `at`. */
-static void walk_pointers(struct walk *w, vmfs_addr pb, uint64_t at)
-{
-	const struct vmfs_shape *shape = w->f->volume.shape;
-	uint8_t *entries = pointers_load(w, pb);
-	uint64_t off = 0, size;
-	if (entries && fsck_addr_vol_off(&w->f->volume, pb, &off, &size) != 0)
-		off = 0;
-	for (uint32_t i = 0; entries && i < shape->pb_entries; i++) {
-		look_at(w, pb, off, i);
-		mark_data(w, shape_entry(shape, entries, i), ADDR_FB, at + i);
-	}
-	free(entries);
-}
-
-static void walk_double(struct walk *w, vmfs_addr pb, uint64_t at)
-{
-	const struct vmfs_shape *shape = w->f->volume.shape;
-	uint8_t *entries = pointers_load(w, pb);
-	uint64_t off = 0, size;
-	if (entries && fsck_addr_vol_off(&w->f->volume, pb, &off, &size) != 0)
-		off = 0;
-	for (uint32_t i = 0; entries && i < shape->pb_entries; i++) {
-		look_at(w, pb, off, i);
-		for (uint32_t k = i; k < i + POINTERS_AHEAD && k < shape->pb_entries; k++)
-			(void)fsck_ahead_want_addr(w->f->ahead,
-						   shape_entry(shape, entries, k));
-		walk_pointers(w, shape_entry(shape, entries, i),
-			      at + (uint64_t)i * shape->pb_entries);
-	}
-	free(entries);
-}
-
-static void walk_slots(struct walk *w, uint64_t fd_off)
-{
-	const struct fsck_volume *v = &w->f->volume;
-	uint32_t zla = le32_get(w->file->meta.zla);
-	uint64_t entries = v->shape->pb_entries;
-	uint64_t slots_off = fd_off + v->shape->fd_body_off + v->shape->fd_slots_off;
-	if (zla == VMFS_ZLA_RESIDENT || le32_get(w->file->meta.type) == VMFS_TYPE_RDM)
-		return;
-	for (uint32_t i = 0; i < v->shape->fd_slots && !w->error; i++) {
-		vmfs_addr addr = fsck_slot(v, w->file, i);
-		want_pointers(w->f);
-		look_at(w, (vmfs_addr){ 0 }, slots_off, i);
-		switch (zla) {
-		case VMFS_ZLA_FB:
-			mark_data(w, addr, ADDR_FB, i);
-			break;
-		case VMFS_ZLA_SB:
-			mark_data(w, addr, ADDR_SB, i);
-			break;
-		case VMFS_ZLA_PB:
-		case VMFS_ZLA_PB2:
-			walk_pointers(w, addr, i * entries);
-			break;
-		case VMFS_ZLA_DOUBLE:
-			walk_double(w, addr, i * entries * entries);
-			break;
-		default:
-			w->f->is_partial = true; /* what it names is not known */
-			return;
-		}
-	}
-}
 
 /* ---- file descriptors ---- */
 
@@ -411,7 +95,7 @@ static uint32_t likely_zla(const struct fsck *f, const struct fsck_file *file)
 }
 
 /* Block size and shift, where they are kept. */
-static void check_block_size(struct walk *w, uint32_t size)
+static void check_block_size(struct fsck_walk *w, uint32_t size)
 {
 	struct vmfs_fd_meta_disk *m = &w->file->meta;
 	uint32_t zla = le32_get(m->zla), version = w->f->volume.shape->version;
@@ -434,7 +118,7 @@ static void check_block_size(struct walk *w, uint32_t size)
 }
 
 /* How a file stores its data, and how long it can be then. */
-static void check_form(struct walk *w)
+static void check_form(struct fsck_walk *w)
 {
 	struct vmfs_fd_meta_disk *m = &w->file->meta;
 	struct fsck *f = w->f;
@@ -465,7 +149,7 @@ static void check_form(struct walk *w)
 }
 
 /* Counts that only VMFS-6 keeps; whether it always does is not known: 0 passes. */
-static void check_counts6(struct walk *w)
+static void check_counts6(struct fsck_walk *w)
 {
 	struct vmfs_fd_meta_disk *m = &w->file->meta;
 	uint32_t pbs = le32_get(m->pb_count), lfbs = le32_get(m->lfb_count);
@@ -481,7 +165,7 @@ static void check_counts6(struct walk *w)
 		m->lfb_count = le32_of((uint32_t)w->large_blocks);
 }
 
-static void check_counts(struct walk *w)
+static void check_counts(struct fsck_walk *w)
 {
 	struct vmfs_fd_meta_disk *m = &w->file->meta;
 	uint64_t blocks = le64_get(m->block_count);
@@ -529,7 +213,7 @@ static void remember(struct fsck *f, uint64_t number, const struct fsck_file *fi
 }
 
 /* What a descriptor without a known type seems to be; 0: nothing. */
-static uint32_t likely_type(const struct walk *w)
+static uint32_t likely_type(const struct fsck_walk *w)
 {
 	const struct vmfs_fd_meta_disk *m = &w->file->meta;
 	struct vmfs_dirent_disk first;
@@ -552,7 +236,7 @@ static uint32_t likely_type(const struct walk *w)
 }
 
 /* A type that there is, or is made up. false: it is no file descriptor. */
-static bool check_type(struct walk *w)
+static bool check_type(struct fsck_walk *w)
 {
 	struct vmfs_fd_meta_disk *m = &w->file->meta;
 	uint32_t type = le32_get(m->type);
@@ -573,7 +257,7 @@ static bool check_type(struct walk *w)
 }
 
 /* What can be said of the metadata sector alone. false: it is no file descriptor. */
-static bool check_meta(struct walk *w, vmfs_addr addr, uint32_t cluster_generation)
+static bool check_meta(struct fsck_walk *w, vmfs_addr addr, uint32_t cluster_generation)
 {
 	struct vmfs_fd_meta_disk *m = &w->file->meta;
 	struct fsck *f = w->f;
@@ -603,7 +287,7 @@ static bool check_meta(struct walk *w, vmfs_addr addr, uint32_t cluster_generati
  * A freed descriptor says all that it said before but for the links (FORMAT.md 8.6), so
  * what it names is not its own. Pass 4 decides what this one is.
  */
-static void check_unused(struct walk *w)
+static void check_unused(struct fsck_walk *w)
 {
 	w->f->is_partial = true;
 	bitmap_set(w->f->maps[FSCK_FDC].seen, w->number);
@@ -617,7 +301,7 @@ static int check_fd(struct fsck *f, uint64_t number, struct fsck_file *file,
 		    uint32_t cluster_generation)
 {
 	vmfs_addr addr = fsck_fd_addr(f, number);
-	struct walk w = { .f = f, .file = file, .number = number };
+	struct fsck_walk w = { .f = f, .file = file, .number = number };
 	struct vmfs_fd_meta_disk was = file->meta;
 	uint64_t vol_off = 0, size;
 	(void)fsck_addr_text(addr, w.object);
@@ -638,7 +322,7 @@ static int check_fd(struct fsck *f, uint64_t number, struct fsck_file *file,
 		check_unused(&w);
 	} else {
 		check_form(&w);
-		walk_slots(&w, vol_off);
+		fsck_walk_slots(&w, vol_off);
 		check_counts(&w);
 		bitmap_set(f->maps[FSCK_FDC].seen, number);
 		remember(f, number, file);
