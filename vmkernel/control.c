@@ -475,6 +475,28 @@ static void vm_request(const struct request *rq, enum msg_type type)
 		reply_ok(rq, json_pack("{s:s}", "state", vm_state_text(vm->state)));
 }
 
+static void vm_question(const struct request *rq, enum msg_type type)
+{
+	struct vm *vm = vm_of(rq);
+	json_int_t question = json_integer_value(json_object_get(rq->body, "question"));
+	json_int_t choice = json_integer_value(json_object_get(rq->body, "choice"));
+	if (!vm)
+		return;
+	if (type == MSG_VM_QUESTION)
+		reply_ok(rq, json_pack("{s:i, s:s}", "question",
+				       vm->question_text[0] ? (int)vm->question : 0,
+				       "text", vm->question_text));
+	else if (choice != 0 && choice != 1)
+		reply_error(rq, -EINVAL, "%lld: not one of the answers",
+			    (long long)choice);
+	else if (question < 1 || question > UINT32_MAX ||
+		 !vm_answer(vm, (uint32_t)question, choice == 1))
+		reply_error(rq, -ENOENT, "VM %u does not ask question %lld", vm->id,
+			    (long long)question);
+	else
+		reply_ok(rq, json_object());
+}
+
 static void vm_snapshots(const struct request *rq, enum msg_type type)
 {
 	struct vm *vm = vm_of(rq);
@@ -517,6 +539,10 @@ static void dispatch(const struct request *rq, enum msg_type type)
 	case MSG_SNAPSHOT_MOUNT:
 	case MSG_SNAPSHOT_RESIGN:
 		snapshot_request(rq->host, rq->who, type, text_of(rq, "name"));
+		break;
+	case MSG_VM_QUESTION:
+	case MSG_VM_ANSWER:
+		vm_question(rq, type);
 		break;
 	case MSG_VM_SNAPSHOT_LIST:
 	case MSG_VM_SNAPSHOT_CREATE:

@@ -181,7 +181,7 @@ void vm_closed(struct vm *vm)
 	answer(vm, &vm->reset, -EIO, "the VM was powered off");
 	answer(vm, &vm->shutdown, 0, NULL); /* that quickly */
 	answer(vm, &vm->off, 0, NULL);
-	vm->why[0] = '\0';
+	vm->why[0] = vm->question_text[0] = '\0';
 	host_vm_ended(vm->host);
 }
 
@@ -321,6 +321,14 @@ void vm_disk_opened(struct vm *vm, uint32_t tag, int rc, const char *why)
 	settle(vm);
 }
 
+/* The VM stands still until somebody answers. */
+static void asked(struct vm *vm, const char *text)
+{
+	vm->question++;
+	(void)snprintf(vm->question_text, sizeof(vm->question_text), "%s", text);
+	tell_log(vm, REPORT_WARN, text);
+}
+
 static void handle(struct vm *vm, const struct msg *m)
 {
 	const char *text = json_string_value(json_object_get(m->body, "text"));
@@ -334,6 +342,9 @@ static void handle(struct vm *vm, const struct msg *m)
 		break;
 	case MSG_VMX_EVENT:
 		tell_log(vm, REPORT_WARN, text ? text : "?");
+		break;
+	case MSG_VMX_QUESTION:
+		asked(vm, text ? text : "?");
 		break;
 	case MSG_VMX_ENDED:
 		set_why(vm, why ? why : "ended");
@@ -483,6 +494,23 @@ static void pass_on(struct vm *vm, struct requester who, struct requester *slot,
 void vm_reset(struct vm *vm, struct requester who)
 {
 	pass_on(vm, who, &vm->reset, MSG_VMX_RESET, TAG_RESET);
+}
+
+bool vm_answer(struct vm *vm, uint32_t question, bool is_retry)
+{
+	if (vm->state != VM_ON || vm->is_ending || !vm->question_text[0] ||
+	    question != vm->question)
+		return false;
+	tell_log(vm, REPORT_INFO, is_retry ? "answer: try again" : "answer: power off");
+	vm->question_text[0] = '\0';
+	if (!is_retry) {
+		vm_stop(vm, "powered off, as the answer to a question");
+	} else if (msg_send(&vm->channel, MSG_VMX_CONT, 0,
+			    json_pack("{s:b}", "once", 1)) < 0) {
+		drop_channel(vm);
+		settle(vm);
+	}
+	return true;
 }
 
 void vm_shutdown(struct vm *vm, struct requester who)

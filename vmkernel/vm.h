@@ -58,6 +58,8 @@ struct vm {
 	struct requester on, off, reset, shutdown;
 	atomic_bool is_cancelled;
 	bool is_ending, has_job, is_adopted;
+	uint32_t question;		/* counted; 0: none was asked yet */
+	char question_text[VM_WHY_SIZE]; /* "": none is open */
 	char why[VM_WHY_SIZE];
 };
 
@@ -75,6 +77,8 @@ struct datastore *vm_datastore(const struct vm *vm);
 void vm_power_on(struct vm *vm, struct requester who);
 void vm_power_off(struct vm *vm, struct requester who);
 void vm_reset(struct vm *vm, struct requester who);
+/* The open question is answered: false, it is not the one that is open. */
+bool vm_answer(struct vm *vm, uint32_t question, bool is_retry);
 /* Presses its power button: what the guest makes of it is the guest's. */
 void vm_shutdown(struct vm *vm, struct requester who);
 /* Ends it without a requester; nothing if it is off. */

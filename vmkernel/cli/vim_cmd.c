@@ -244,6 +244,45 @@ static long long number(const json_t *object, const char *key)
 	return (long long)json_integer_value(json_object_get(object, key));
 }
 
+static int answer(const struct client *c, int argc, char **argv)
+{
+	json_t *body;
+	uint64_t question, choice = 0;
+	int rc = id_body(argv[0], &body);
+	if (rc)
+		return rc;
+	if (argc < 3 || parse_u64(argv[1], INT32_MAX, &question) < 0 ||
+	    parse_u64(argv[2], INT32_MAX, &choice) < 0) {
+		(void)fprintf(stderr, PROGRAM ": a question and a choice are numbers\n");
+		json_decref(body);
+		return 1;
+	}
+	(void)json_object_set_new(body, "question", json_integer((json_int_t)question));
+	(void)json_object_set_new(body, "choice", json_integer((json_int_t)choice));
+	return client_do(c, MSG_VM_ANSWER, body);
+}
+
+/* What the VM asks, or the answer to it. */
+static int message(const struct client *c, int argc, char **argv)
+{
+	json_t *body, *reply;
+	if (argc > 1)
+		return answer(c, argc, argv);
+	int rc = id_body(argv[0], &body);
+	if (rc == 0)
+		rc = client_ask(c, MSG_VM_QUESTION, body, &reply);
+	if (rc)
+		return rc;
+	if (number(reply, "question"))
+		(void)printf("Virtual machine message %lld:\n%s\n   0. Cancel (power "
+			     "off)\n   1. Retry\n",
+			     number(reply, "question"), client_text(reply, "text"));
+	else
+		(void)printf("No message.\n");
+	json_decref(reply);
+	return 0;
+}
+
 static int host_summary(const struct client *c, int argc, char **argv)
 {
 	json_t *reply;
@@ -286,6 +325,7 @@ static const struct command {
 	{ "vmsvc/power.reset", 1, 1, "ID", power_reset },
 	{ "vmsvc/power.shutdown", 1, 1, "ID", power_shutdown },
 	{ "vmsvc/power.getstate", 1, 1, "ID", power_state },
+	{ "vmsvc/message", 1, 3, "ID [QUESTION CHOICE]", message },
 	{ "vmsvc/unregister", 1, 1, "ID", unregister_vm },
 	{ "vmsvc/snapshot.create", 2, 5, "ID NAME [DESCRIPTION [MEMORY QUIESCE]]",
 	  snapshot_create },

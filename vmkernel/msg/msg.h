@@ -52,6 +52,8 @@ enum msg_type {
 	MSG_VM_SNAPSHOT_CREATE, /* id, name, description -> snapshot: its id */
 	MSG_VM_SNAPSHOT_REVERT, /* id, snapshot */
 	MSG_VM_SNAPSHOT_REMOVE, /* id, snapshot; 0: all */
+	MSG_VM_QUESTION,    /* id -> question: its number (0: none), text */
+	MSG_VM_ANSWER,	    /* id, question, choice (0: power off, 1: try again) */
 
 	/* vmkernel to vmx. */
 	/* first on every connection -> is_running, qemu_pid,
@@ -64,7 +66,11 @@ enum msg_type {
 	MSG_VMX_START,
 	MSG_VMX_STOP,	    /* why: quit QEMU now -> when it is gone */
 	MSG_VMX_RESET,	    /* -> when done */
-	MSG_VMX_CONT,	    /* the disks are back: go on if an I/O error stopped the VM */
+	/*
+	 * go on if an I/O error stopped the VM; once: it is an answer to the question,
+	 * else the disks are back, and may need some tries
+	 */
+	MSG_VMX_CONT,
 	MSG_VMX_FREEZE,	    /* why: stop the VM for good, keep QEMU; no reply */
 	MSG_VMX_SHUTDOWN,   /* -> when the power button was pressed */
 
@@ -72,6 +78,7 @@ enum msg_type {
 	MSG_VMX_DISK = 64,  /* index, path -> when the disk is served as diskINDEX.sock */
 	MSG_VMX_EVENT,	    /* text for vmkernel.log; no reply */
 	MSG_VMX_ENDED,	    /* why: the VM has ended by itself; no reply */
+	MSG_VMX_QUESTION,   /* text: the VM stands still until MSG_VMX_CONT; no reply */
 };
 
 struct msg_header_msg {

@@ -324,7 +324,7 @@ static void go_on(struct vm *vm)
 		return;
 	vm->is_io_stopped = false;
 	if (qmp_send(&vm->qmp, "cont", NULL, QMP_CONT) == 0)
-		report(vm->reporter, REPORT_INFO, "the disks are back: the VM goes on");
+		report(vm->reporter, REPORT_INFO, "the disks are tried again");
 }
 
 static void freeze(struct vm *vm, const char *why)
@@ -374,7 +374,8 @@ static void handle(struct vm *vm, const struct msg *m)
 		freeze(vm, why ? why : "fenced");
 		break;
 	case MSG_VMX_CONT:
-		vm->cont_until = clock_now() + CONT_LIMIT;
+		if (!json_is_true(json_object_get(m->body, "once")))
+			vm->cont_until = clock_now() + CONT_LIMIT;
 		go_on(vm);
 		break;
 	case MSG_REPLY:
@@ -450,7 +451,32 @@ static void qmp_answer(struct vm *vm, const json_t *m)
 		stop_qemu(vm, "QEMU does not take commands");
 }
 
-static void io_stopped(struct vm *vm, const char *text)
+/* The VM stands still: somebody has to say what is to be done. */
+static void ask(struct vm *vm, const json_t *data)
+{
+	char text[WHY_SIZE];
+	const char *node = json_string_value(json_object_get(data, "node-name"));
+	const char *reason = json_string_value(json_object_get(data, "reason"));
+	unsigned int i = HARDWARE_DISKS_MAX;
+	bool is_ours = node && sscanf(node, "disk%u", &i) == 1 && i < vm->hw->disk_count;
+	const char *disk = is_ours ? vm->hw->disks[i].path : "?";
+	if (json_is_true(json_object_get(data, "nospace")))
+		(void)snprintf(text, sizeof(text),
+			       "There is no more space for virtual disk %.256s. The VM "
+			       "goes on when some was freed on its datastore, and this "
+			       "is tried again.",
+			       disk);
+	else
+		(void)snprintf(text, sizeof(text),
+			       "Virtual disk %.256s has an I/O error (%.128s). The VM "
+			       "stands still until this is tried again.",
+			       disk, reason ? reason : "?");
+	report(vm->reporter, REPORT_WARN, "%s", text);
+	tell(vm, msg_send(&vm->channel, MSG_VMX_QUESTION, 0,
+			  json_pack("{s:s}", "text", text)));
+}
+
+static void io_stopped(struct vm *vm, const json_t *data)
 {
 	uint64_t now = clock_now();
 	if (vm->is_io_stopped || vm->is_frozen || vm->tells_errors)
@@ -459,7 +485,7 @@ static void io_stopped(struct vm *vm, const char *text)
 	if (now < vm->cont_until)
 		vm->cont_at = now + CONT_INTERVAL;
 	else
-		event(vm, text);
+		ask(vm, data);
 }
 
 static void qmp_event(struct vm *vm, const char *name, const json_t *m)
@@ -474,12 +500,7 @@ static void qmp_event(struct vm *vm, const char *name, const json_t *m)
 		return;
 	}
 	if (strcmp(name, "BLOCK_IO_ERROR") == 0) {
-		const char *device =
-			json_string_value(json_object_get(data, "node-name"));
-		(void)snprintf(text, sizeof(text),
-			       "I/O error on %.32s (%.128s): the VM is stopped",
-			       device ? device : "a disk", reason ? reason : "?");
-		io_stopped(vm, text);
+		io_stopped(vm, data);
 		return;
 	}
 	if (strcmp(name, "RESET") == 0 || strcmp(name, "GUEST_PANICKED") == 0) {
