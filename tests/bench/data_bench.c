@@ -2,12 +2,14 @@
 /*
  * data_bench raw FILE KIND SIZE DEPTH SECONDS
  * data_bench vmfs IMAGE:/FILE KIND SIZE DEPTH SECONDS
+ * data_bench disk IMAGE:/DISK.vmdk KIND SIZE DEPTH SECONDS
  *
  * I/O of SIZE bytes, DEPTH at a time. KIND is randread, randwrite, read or write (in
  * order). raw: libaio on the descriptor itself and nothing between, what fio's engine
- * does. vmfs: the file on a volume as a device, with a channel, as an event loop uses it.
- * Both are one task that sleeps only in the kernel. Prints I/Os per second and the
- * processor time that each took. The file's bytes are overwritten by writes.
+ * does. vmfs: the file on a volume as a device, with a channel, as an event loop uses it;
+ * disk: a virtual disk, with all under it. All are one task that sleeps only in the
+ * kernel. Prints I/Os per second and the processor time that each took. The file's bytes
+ * are overwritten by writes.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -26,6 +28,7 @@
 #include "base/env.h"
 #include "base/parse.h"
 #include "bdev/worker.h"
+#include "vdisk/vdisk.h"
 #include "vmfs/vmfs.h"
 
 #define MAX_DEPTH 1024u
@@ -270,7 +273,36 @@ static int bench_file(struct bench *b, struct vmfs_volume *vol, const char *path
 	return rc < 0 ? rc : rc2;
 }
 
-static int bench_vmfs(struct bench *b, char *place, uint64_t seconds, struct reporter *r)
+/* A disk's map is read when it is first needed, too. */
+static int bench_disk(struct bench *b, struct vmfs_volume *vol, const char *path,
+		      uint64_t seconds)
+{
+	const struct vdisk_open_options how = {
+		.flags = b->is_write ? VDISK_WRITE : VDISK_READ_LOCKED
+	};
+	struct worker_pool *pool = worker_pool_new("bench", 4);
+	struct vdisk *disk;
+	int rc = pool ? vdisk_open(vol, path, &how, &disk, NULL) : -ENOMEM;
+	if (rc < 0)
+		return rc;
+	b->bd = vdisk_bdev(disk);
+	b->file_size = b->bd->size;
+	bdev_set_pool(b->bd, pool);
+	rc = bdev_channel_new(&b->channel);
+	for (uint64_t at = 0; rc == 0 && at < b->file_size; at += 1 << 20) {
+		char sector[512];
+		rc = bdev_read(b->bd, sector, sizeof(sector), at);
+	}
+	if (rc == 0)
+		rc = measure(b, seconds, run_vmfs);
+	bdev_channel_free(b->channel);
+	worker_pool_free(pool);
+	int rc2 = vdisk_close(disk);
+	return rc < 0 ? rc : rc2;
+}
+
+static int bench_vmfs(struct bench *b, char *place, uint64_t seconds, bool is_disk,
+		      struct reporter *r)
 {
 	struct vmfs_open_options options = { .device_count = 1, .reporter = r };
 	struct vmfs_volume *vol;
@@ -285,7 +317,8 @@ static int bench_vmfs(struct bench *b, char *place, uint64_t seconds, struct rep
 		rc = vmfs_volume_open(&options, &vol);
 	if (rc < 0)
 		return rc;
-	rc = bench_file(b, vol, path, seconds);
+	rc = is_disk ? bench_disk(b, vol, path, seconds) :
+		       bench_file(b, vol, path, seconds);
 	int rc2 = vmfs_volume_close(vol);
 	bdev_close(bd);
 	return rc < 0 ? rc : rc2;
@@ -299,7 +332,7 @@ int main(int argc, char **argv)
 	if (argc != 7 || parse_u64(argv[4], MAX_SIZE, &b.size) < 0 || b.size < 512 ||
 	    parse_u64(argv[5], MAX_DEPTH, &b.depth) < 0 || b.depth == 0 ||
 	    parse_u64(argv[6], 3600, &seconds) < 0) {
-		fprintf(stderr, "usage: data_bench raw|vmfs PLACE KIND SIZE DEPTH "
+		fprintf(stderr, "usage: data_bench raw|vmfs|disk PLACE KIND SIZE DEPTH "
 				"SECONDS\n");
 		return 2;
 	}
@@ -307,7 +340,8 @@ int main(int argc, char **argv)
 	b.is_random = strncmp(argv[3], "rand", 4) == 0;
 	b.is_write = strstr(argv[3], "write");
 	int rc = strcmp(argv[1], "raw") == 0 ? bench_raw(&b, argv[2], seconds)
-					     : bench_vmfs(&b, argv[2], seconds, r);
+					     : bench_vmfs(&b, argv[2], seconds,
+						strcmp(argv[1], "disk") == 0, r);
 	if (rc < 0)
 		fprintf(stderr, "data_bench: %s: %s\n", argv[2], strerror(-rc));
 	return rc < 0;

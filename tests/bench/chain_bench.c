@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * chain_bench IMAGE SIZE_MIB DEPTH vmfssparse|sesparse
+ *
+ * Makes a disk of which each 4 KiB lies in another layer, by chance, of DEPTH deltas and
+ * the base: /cDEPTH.vmdk on the volume in IMAGE. Reads all of it once; prints what the
+ * map of the chain takes then, and the limit for a disk of that size.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/parse.h"
+#include "vdisk/chain.h"
+
+#define PIECE 4096u
+
+struct making {
+	struct vmfs_volume *vol;
+	struct reporter *r;
+	uint64_t size, depth;
+	uint16_t *layer; /* by piece */
+	enum vdisk_delta_kind kind;
+	char *buf;
+};
+
+static void name(const struct making *m, uint64_t layer, char path[static 64])
+{
+	if (layer == m->depth)
+		(void)snprintf(path, 64, "/c%" PRIu64 ".vmdk", m->depth);
+	else
+		(void)snprintf(path, 64, "/c%" PRIu64 "-%06" PRIu64 ".vmdk", m->depth,
+			       layer);
+}
+
+static int write_layer(struct making *m, uint64_t layer)
+{
+	const struct vdisk_open_options how = { .flags = VDISK_WRITE, .reporter = m->r };
+	char path[64], parent[64];
+	struct vdisk *disk;
+	name(m, layer, path);
+	name(m, layer ? layer - 1 : 0, parent);
+	/* Whole grains are written: nothing under it is needed. */
+	int rc = vdisk_open_above(m->vol, path, parent, &how, &disk, NULL);
+	if (rc < 0)
+		return rc;
+	for (uint64_t i = 0; i < m->size / PIECE && rc == 0; i++) {
+		if (m->layer[i] == layer)
+			rc = bdev_write(vdisk_bdev(disk), m->buf, PIECE, i * PIECE);
+	}
+	int err = vdisk_close(disk);
+	return rc ? rc : err;
+}
+
+static int make_all(struct making *m)
+{
+	const struct vdisk_create_options base = { .capacity_bytes = m->size,
+						   .format = VDISK_EAGERZEROEDTHICK,
+						   .reporter = m->r };
+	const struct vdisk_snapshot_options how = { m->kind, m->r };
+	char path[64], parent[64], lowest[64];
+	name(m, 0, lowest);
+	int rc = vdisk_create(m->vol, lowest, &base);
+	/* A host answers for blocks that it only zeroed without reading them. */
+	if (rc == 0)
+		rc = write_layer(m, 0);
+	/* Each is made on the base and moved: no chain has to be opened for it. */
+	for (uint64_t i = 1; i <= m->depth && rc == 0; i++) {
+		name(m, i - 1, parent);
+		name(m, i, path);
+		rc = vdisk_snapshot(m->vol, lowest, path, &how, NULL);
+		if (rc == 0)
+			rc = vdisk_relink(m->vol, path, parent, m->r);
+		if (rc == 0)
+			rc = write_layer(m, i);
+	}
+	return rc;
+}
+
+static int show_memory(struct making *m)
+{
+	const struct vdisk_open_options how = { .flags = VDISK_READ_LOCKED,
+						.reporter = m->r };
+	char path[64];
+	struct vdisk *disk;
+	name(m, m->depth, path);
+	int rc = vdisk_open(m->vol, path, &how, &disk, NULL);
+	if (rc < 0)
+		return rc;
+	for (uint64_t at = 0; at < m->size && rc == 0; at += PIECE)
+		rc = bdev_read(vdisk_bdev(disk), m->buf, PIECE, at);
+	if (rc == 0)
+		printf("map_bytes=%" PRIu64 " limit=%" PRIu64 "\n",
+		       chainmap_bytes(disk->chain->map), chainmap_budget(m->size / 512));
+	int err = vdisk_close(disk);
+	return rc ? rc : err;
+}
+
+static int run(struct making *m, const char *image)
+{
+	struct bdev *bd;
+	struct vmfs_open_options options = { .devices = &bd, .device_count = 1,
+					     .reporter = m->r };
+	int rc = bdev_file_open(image, 0, m->r, &bd);
+	if (rc == 0)
+		rc = vmfs_volume_open(&options, &m->vol);
+	if (rc == 0)
+		rc = make_all(m);
+	if (rc == 0)
+		rc = show_memory(m);
+	int err = vmfs_volume_close(m->vol);
+	return rc ? rc : err;
+}
+
+int main(int argc, char **argv)
+{
+	struct reporter_stderr told;
+	struct making m = { .depth = 0 };
+	if (argc != 5 || parse_u64(argv[2], 1 << 20, &m.size) < 0 || !m.size ||
+	    parse_u64(argv[3], 255, &m.depth) < 0 || !m.depth) {
+		fprintf(stderr, "usage: chain_bench IMAGE SIZE_MIB DEPTH KIND\n");
+		return 2;
+	}
+	m.r = reporter_stderr_init(&told, "chain_bench", REPORT_WARN);
+	m.kind = strcmp(argv[4], "sesparse") == 0 ? VDISK_DELTA_SESPARSE :
+						   VDISK_DELTA_VMFSSPARSE;
+	m.size <<= 20;
+	m.layer = calloc(m.size / PIECE, sizeof(*m.layer));
+	m.buf = io_alloc(PIECE);
+	if (!m.layer || !m.buf)
+		return 1;
+	for (uint64_t i = 0; i < m.size / PIECE; i++)
+		m.layer[i] = (uint16_t)(random_u64() % (m.depth + 1));
+	memset(m.buf, 'c', PIECE);
+	int rc = run(&m, argv[1]);
+	if (rc < 0)
+		fprintf(stderr, "chain_bench: %s: %s\n", argv[1], strerror(-rc));
+	return rc < 0;
+}

@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A VM with a disk on deltas, when the power fails: on a simulated device that records
+ * each write, the device is rebuilt as it could have been left after each of them, with
+ * unflushed writes there, torn or lost, and another host looks:
+ *
+ *   writing     each sector holds what was flushed before, or what was written since;
+ *               all of the new once the flush has returned
+ *   creating    the disk of the .vmx file holds the same, whatever there is in the list
+ *   reverting   it holds what it held, or what the snapshot held
+ *   removing    it holds the same; and removing again finishes the work
+ *
+ * FULL=1: more seeds, and every moment; else every ninth.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/align.h"
+#include "base/buf.h"
+#include "mkfs/write.h"
+#include "tests/lib/batch.h"
+#include "tests/sim/simdisk.h"
+#include "vdisk/extent.h"
+#include "vdisk/vmsnap.h"
+
+#define VOLUME_SIZE (LVM_DATA_OFF + 2 * LVM_PE_SIZE)
+#define DISK_SIZE ((96u << 10) + 3 * 512)
+#define SECTORS (DISK_SIZE / 512)
+#define WRITES 14u
+#define VMX "/vm/a.vmx"
+
+enum phase { WRITING, CREATING, REVERTING, REMOVING };
+
+struct story {
+	enum phase phase;
+	enum vdisk_delta_kind kind;
+	uint8_t *before, *after; /* what the disk may hold */
+	uint8_t *version[WRITES + 1]; /* WRITING: what it held in between */
+	unsigned int versions;
+	char place[128];	 /* the cut that is looked at */
+};
+
+struct mount {
+	struct bdev *bd;
+	struct vmfs_volume *vol;
+	struct reporter_stderr told;
+};
+
+static void mount(struct mount *m, struct simdisk *disk, const char *when)
+{
+	struct vmfs_open_options options = { .devices = &m->bd, .device_count = 1 };
+	options.reporter = reporter_stderr_init(&m->told, when, REPORT_ERROR);
+	m->bd = simdisk_attach(disk, sim_host_world());
+	int rc = vmfs_volume_open(&options, &m->vol);
+	if (rc < 0)
+		sim_fail("%s: mount: %d", when, rc);
+}
+
+static void unmount(struct mount *m)
+{
+	SIM_CHECK(vmfs_volume_close(m->vol) == 0);
+	bdev_close(m->bd);
+}
+
+static void format(struct simdisk *disk)
+{
+	struct mkfs_options options;
+	struct mkfs_layout layout;
+	struct bdev *bd = simdisk_attach(disk, sim_host_world());
+	SIM_CHECK(!mkfs_layout_make("sim", bd->size, NULL, NULL, &layout));
+	mkfs_options_init(&options, bd);
+	strcpy(options.label, "crash");
+	SIM_CHECK(!mkfs_write(bd, &layout, &options, NULL));
+	bdev_close(bd);
+}
+
+/* ---- the VM ---- */
+
+static struct vmsnap_options options_of(const struct story *st, struct mount *m)
+{
+	return (struct vmsnap_options){ .vol = m->vol, .vmx = VMX, .kind = st->kind,
+					.reporter = &m->told.base };
+}
+
+/* The disk that the .vmx file names. */
+static void leaf_of(struct mount *m, char path[static 64])
+{
+	const struct vmfs_file_options how = { .flags = VMFS_READ };
+	struct vmfs_file *file;
+	struct settings *s;
+	char text[1024];
+	SIM_CHECK(vmfs_file_open(m->vol, VMX, &how, &file, NULL) == 0);
+	int64_t len = vmfs_file_read(file, text, sizeof(text), 0);
+	SIM_CHECK(len > 0 && vmfs_file_close(file) == 0);
+	SIM_CHECK(settings_parse(text, (size_t)len, VMX, NULL, &s) == 0);
+	(void)snprintf(path, 64, "/vm/%.50s", settings_get(s, "scsi0:0.fileName"));
+	settings_free(s);
+}
+
+static struct vdisk *open_leaf(struct story *st, struct mount *m, uint32_t flags)
+{
+	const struct vdisk_open_options how = { .flags = flags,
+						.reporter = &m->told.base };
+	char path[64];
+	struct vdisk *disk;
+	leaf_of(m, path);
+	int rc = vdisk_open(m->vol, path, &how, &disk, NULL);
+	if (rc < 0)
+		sim_fail("%s: %s opens with %d", st->place, path, rc);
+	return disk;
+}
+
+static uint8_t *contents(struct story *st, struct mount *m)
+{
+	struct vdisk *disk = open_leaf(st, m, VDISK_READ_LOCKED);
+	uint8_t *bytes = io_alloc(DISK_SIZE);
+	if (bdev_read(vdisk_bdev(disk), bytes, DISK_SIZE, 0) != 0)
+		sim_fail("%s: does not read", st->place);
+	SIM_CHECK(vdisk_close(disk) == 0);
+	return bytes;
+}
+
+static void remember(struct story *st, const uint8_t *model)
+{
+	st->version[st->versions] = malloc(DISK_SIZE);
+	memcpy(st->version[st->versions++], model, DISK_SIZE);
+}
+
+/* Random writes and zeroes through an open disk, and in model. */
+static void scribble(struct story *st, struct vdisk *disk, uint8_t *model)
+{
+	uint8_t *buf = io_alloc(DISK_SIZE);
+	for (unsigned int i = 0; i < WRITES; i++) {
+		uint64_t at = sim_random(SECTORS), len = 1 + sim_random(24);
+		at = sim_random(2) ? round_down(at, 8) : at;
+		len = min_u64(len, SECTORS - at) * 512;
+		at *= 512;
+		if (sim_random(5) == 0) {
+			memset(model + at, 0, len);
+			SIM_CHECK(bdev_zero(vdisk_bdev(disk), len, at) == 0);
+		} else {
+			fill_bytes(buf, len, (uint32_t)sim_random(UINT32_MAX));
+			memcpy(model + at, buf, len);
+			SIM_CHECK(bdev_write(vdisk_bdev(disk), buf, len, at) == 0);
+		}
+		if (model == st->after)
+			remember(st, model);
+	}
+	SIM_CHECK(bdev_flush(vdisk_bdev(disk)) == 0);
+	free(buf);
+}
+
+static void write_to_leaf(struct story *st, struct mount *m, uint8_t *model)
+{
+	struct vdisk *disk = open_leaf(st, m, VDISK_WRITE);
+	scribble(st, disk, model);
+	SIM_CHECK(vdisk_close(disk) == 0);
+}
+
+static void set_up(struct story *st, struct mount *m)
+{
+	static const char vmx[] = "scsi0:0.fileName = \"a.vmdk\"\n";
+	const struct vmfs_file_options how = { .flags = VMFS_CREATE | VMFS_WRITE,
+					       .mode = 0600 };
+	const struct vdisk_create_options disk = { .capacity_bytes = DISK_SIZE };
+	const struct vmsnap_options o = options_of(st, m);
+	struct vmfs_file *file;
+	uint32_t uid;
+	SIM_CHECK(vmfs_mkdir(m->vol, "/vm", 0755) == 0);
+	SIM_CHECK(vdisk_create(m->vol, "/vm/a.vmdk", &disk) == 0);
+	SIM_CHECK(vmfs_file_open(m->vol, VMX, &how, &file, NULL) == 0);
+	SIM_CHECK(vmfs_file_write(file, vmx, sizeof(vmx) - 1, 0) == 0);
+	SIM_CHECK(vmfs_file_close(file) == 0);
+	write_to_leaf(st, m, st->before);
+	SIM_CHECK(vmsnap_create(&o, "one", "", &uid, NULL) == 0 && uid == 1);
+	memcpy(st->after, st->before, DISK_SIZE);
+	write_to_leaf(st, m, st->before);
+	if (st->phase == REMOVING) {
+		SIM_CHECK(vmsnap_create(&o, "two", "", &uid, NULL) == 0);
+		write_to_leaf(st, m, st->before);
+	}
+	/* after: of REVERTING the snapshot; else to be changed from before. */
+	if (st->phase != REVERTING)
+		memcpy(st->after, st->before, DISK_SIZE);
+}
+
+static void act(struct story *st, struct mount *m)
+{
+	const struct vmsnap_options o = options_of(st, m);
+	uint32_t uid;
+	int rc = 0;
+	if (st->phase == WRITING)
+		write_to_leaf(st, m, st->after);
+	else if (st->phase == CREATING)
+		rc = vmsnap_create(&o, "x", "", &uid, NULL);
+	else if (st->phase == REVERTING)
+		rc = vmsnap_revert(&o, 1, NULL);
+	else
+		rc = vmsnap_remove(&o, 0, NULL);
+	if (rc < 0)
+		sim_fail("phase %d: %d", (int)st->phase, rc);
+}
+
+/* ---- what is found ---- */
+
+/* WRITING: any mixture, by sector, of what it held at any time. */
+static bool is_allowed(const struct story *st, const uint8_t *got, uint64_t at)
+{
+	for (unsigned int i = 0; i < st->versions; i++) {
+		if (!memcmp(got + at, st->version[i] + at, 512))
+			return true;
+	}
+	return !memcmp(got + at, st->before + at, 512);
+}
+
+static void look(struct story *st, struct mount *m, bool is_end)
+{
+	uint8_t *got = contents(st, m);
+	bool is_before = !memcmp(got, st->before, DISK_SIZE);
+	bool is_after = !memcmp(got, st->after, DISK_SIZE);
+	if (is_end && !is_after)
+		sim_fail("%s: what was promised is not there", st->place);
+	for (uint64_t at = 0; at < DISK_SIZE && st->phase == WRITING; at += 512) {
+		if (!is_allowed(st, got, at))
+			sim_fail("%s: sector %u was never so", st->place,
+				 (unsigned int)(at / 512));
+	}
+	if (st->phase != WRITING && !is_before && !is_after)
+		sim_fail("%s: the disk holds neither", st->place);
+	free(got);
+}
+
+/* Whatever was left, the next one puts it right. */
+static void go_on(struct story *st, struct mount *m)
+{
+	const struct vmsnap_options o = options_of(st, m);
+	uint8_t *was = contents(st, m), *is;
+	struct vmsd v;
+	int rc = vmsnap_remove(&o, 0, NULL);
+	if (rc < 0)
+		sim_fail("%s: removing all: %d", st->place, rc);
+	is = contents(st, m);
+	if (memcmp(was, is, DISK_SIZE) != 0)
+		sim_fail("%s: removing all has changed the disk", st->place);
+	SIM_CHECK(vmsnap_list(&o, &v) == 0);
+	SIM_CHECK(v.count == 0 && !vmsd_is_pending(&v));
+	vmsd_done(&v);
+	free(was);
+	free(is);
+	char path[64];
+	leaf_of(m, path);
+	SIM_CHECK(st->phase != REMOVING || !strcmp(path, "/vm/a.vmdk"));
+}
+
+static bool is_full(void)
+{
+	const char *full = getenv("FULL");
+	return full && *full;
+}
+
+static void check_cut(struct simdisk_log *log, unsigned int n, enum simdisk_cut cut,
+		      void *arg)
+{
+	static const char *const kinds[] = { "prefix", "subset", "torn" };
+	struct story *st = arg;
+	unsigned int count = simdisk_log_count(log);
+	struct mount m;
+	char entry[64] = "";
+	if (!is_full() && n != count && n % 9 != 0)
+		return;
+	if (n > 0)
+		simdisk_log_text(log, n - 1, entry, sizeof(entry));
+	(void)snprintf(st->place, sizeof(st->place), "%s %u of %u (%s)", kinds[cut], n,
+		       count, entry);
+	sim_trace("%s", st->place);
+	struct image *image = simdisk_image_at(log, n, cut, sim_random(UINT64_MAX));
+	struct simdisk *disk = simdisk_from_image(image, BDEV_CAW_FILE);
+	mount(&m, disk, st->place);
+	look(st, &m, n == count && cut == SIMDISK_PREFIX);
+	if (sim_random(4) == 0 || st->phase == REMOVING)
+		go_on(st, &m);
+	unmount(&m);
+	simdisk_free(disk);
+}
+
+static void story(void *arg)
+{
+	struct story st = *(const struct story *)arg;
+	struct simdisk_behaviour behaviour = simdisk_polite();
+	struct simdisk *disk = simdisk_new(VOLUME_SIZE, BDEV_CAW_FILE);
+	struct mount m;
+	sim_set_limits(365ull * 86400 * NS_PER_S, 900ull * 1000 * 1000);
+	behaviour.has_cache = true;
+	simdisk_behave(disk, &behaviour);
+	st.before = calloc(1, DISK_SIZE);
+	st.after = calloc(1, DISK_SIZE);
+	strcpy(st.place, "at first");
+	format(disk);
+	mount(&m, disk, "at first");
+	set_up(&st, &m);
+	simdisk_log_start(disk);
+	act(&st, &m);
+	struct simdisk_log *log = simdisk_log_take(disk);
+	unmount(&m);
+	simdisk_free(disk);
+	SIM_CHECK(simdisk_log_count(log) > 8);
+	simdisk_each_cut(log, check_cut, &st);
+	simdisk_log_free(log);
+	for (unsigned int i = 0; i < st.versions; i++)
+		free(st.version[i]);
+	free(st.before);
+	free(st.after);
+}
+
+static void run(enum phase phase)
+{
+	unsigned int seeds = is_full() ? 6 : 1;
+	for (int kind = VDISK_DELTA_VMFSSPARSE; kind <= VDISK_DELTA_SESPARSE; kind++) {
+		struct story st = { .phase = phase, .kind = (enum vdisk_delta_kind)kind };
+		sim_each_seed(1, seeds, story, &st);
+	}
+}
+
+static void what_was_flushed_is_there_after_a_crash(void **state)
+{
+	(void)state;
+	run(WRITING);
+}
+
+static void a_crash_of_a_creation_changes_no_disk(void **state)
+{
+	(void)state;
+	run(CREATING);
+}
+
+static void a_crash_of_a_revert_leaves_one_of_the_two(void **state)
+{
+	(void)state;
+	run(REVERTING);
+}
+
+static void a_removal_goes_on_after_a_crash(void **state)
+{
+	(void)state;
+	run(REMOVING);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_was_flushed_is_there_after_a_crash),
+		cmocka_unit_test(a_crash_of_a_creation_changes_no_disk),
+		cmocka_unit_test(a_crash_of_a_revert_leaves_one_of_the_two),
+		cmocka_unit_test(a_removal_goes_on_after_a_crash),
+	};
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
