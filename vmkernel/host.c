@@ -256,6 +256,7 @@ static void reattach_done(void *arg)
 		TAILQ_INSERT_BEFORE(again->lost, again->ds, link);
 		TAILQ_REMOVE(&h->datastores, again->lost, link);
 		(void)datastore_detach(again->lost); /* nothing is left in it */
+		adapter_attached(h->adapter, again->ds);
 		on_lost(h); /* it may have been lost before it was in the list */
 	}
 	free(again);
@@ -355,6 +356,13 @@ static int refuse_second(struct datastore *ds, const struct datastore *same,
 	return rc < 0 ? rc : -EREMCHG;
 }
 
+void host_datastore_add(struct host *h, struct datastore *ds)
+{
+	TAILQ_INSERT_TAIL(&h->datastores, ds, link);
+	adapter_attached(h->adapter, ds);
+	on_lost(h); /* it may have been lost before it was in the list */
+}
+
 /* By an admin, for good: a look at the device costs less than a mount. */
 static bool is_unmounted(const struct host *h, const struct datastore_options *options)
 {
@@ -381,15 +389,9 @@ static int attach_all(struct host *h, struct reporter *r)
 		else if (rc < 0)
 			return rc;
 		else
-			TAILQ_INSERT_TAIL(&h->datastores, ds, link);
+			host_datastore_add(h, ds);
 	}
 	return 0;
-}
-
-void host_datastore_add(struct host *h, struct datastore *ds)
-{
-	TAILQ_INSERT_TAIL(&h->datastores, ds, link);
-	on_lost(h); /* it may have been lost before it was in the list */
 }
 
 int host_datastore_remove(struct host *h, struct datastore *ds)

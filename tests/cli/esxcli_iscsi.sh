@@ -6,43 +6,19 @@
 # its secrets stand in one file that nobody else can read, and nowhere else.
 
 . "$(dirname "$0")/../lib/tap.sh"
+. "$(dirname "$0")/../lib/host.sh"
 need mkfs.vmfs vmkernel esxcli python3 tgtd
 
 rig=$ROOT/tests/rigs/tgt.sh port=$((14500 + $$ % 9000))
 iqn=iqn.2026-01.org.openvmfs:tgt
 secret=s3cret-of-alice
-export TGT_CHAP=alice%$secret VMKERNEL_SOCKET=$T/state/vmkernel.sock
+export TGT_CHAP=alice%$secret
 truncate -s 1G "$T/a" "$T/b"
 url=$("$rig" up "$T" "$port" "$T/a" "$T/b" 2>"$T/why") || skip_all "$(cat "$T/why")"
 at_exit "$rig" down "$T" "$port"
 mkfs.vmfs -q -L san "$(sed -n 1p <<<"$url")"
 
-host_up() {
-	vmkernel -c /dev/null -d "$T/state" 2>"$T/err"
-}
-host_down() {
-	[ ! -e "$T/state/vmkernel.pid" ] || kill "$(cat "$T/state/vmkernel.pid")"
-	wait_for 30 test ! -e "$T/state/vmkernel.pid"
-}
 at_exit host_down
-
-all=$T/all # whatever esxcli has said
-esx() {
-	run esxcli "$@"
-	printf '%s\n' "$out" >>"$all"
-}
-does() { # NAME WORD...: works, and says nothing
-	local name=$1
-	shift
-	esx "$@"
-	is "$rc:$out" "0:" "$name"
-}
-shows() { # NAME REGEX WORD...
-	local name=$1 regex=$2
-	shift 2
-	esx "$@"
-	like "$rc:$out" "$regex" "$name"
-}
 adapter="iscsi adapter" discovery="iscsi adapter discovery" A="-A vmhba64"
 
 # shellcheck disable=SC2086 # words are words
@@ -179,5 +155,5 @@ ok "all lists are json" python3 -c 'import json, sys
 for name in sys.argv[1:]: json.load(open(name))' "$T"/*.json
 ok "the host ends" host_down
 }
-ok "no secret in what esxcli said" test "$(grep -c "$secret" "$all")" = 0
+ok "no secret in what esxcli said" test "$(grep -c "$secret" "$T/said")" = 0
 ok "nor in the log" test "$(grep -c "$secret" "$T/state/vmkernel.log")" = 0

@@ -6,6 +6,7 @@
 # completes what there is. And a datastore that was unmounted stays so.
 
 . "$(dirname "$0")/../lib/tap.sh"
+. "$(dirname "$0")/../lib/host.sh"
 need esxcli mkfs.vmfs vmkernel python3
 
 while read -r command; do
@@ -45,13 +46,8 @@ is "$(complete_words esxcli storage vmfs host list --volume-u)" "--volume-uuid" 
 
 truncate -s 1G "$T/lun"
 mkfs.vmfs -q -L 'a,"b"&<c>' "$T/lun"
-export VMKERNEL_SOCKET=$T/state/vmkernel.sock
-host_down() {
-	[ ! -e "$T/state/vmkernel.pid" ] || kill "$(cat "$T/state/vmkernel.pid")"
-	wait_for 30 test ! -e "$T/state/vmkernel.pid"
-}
 at_exit host_down
-vmkernel -c /dev/null -d "$T/state" --device "$T/lun"
+host_up --device "$T/lun"
 read_as() { # FORMAT PYTHON: what is in $text
 	text=$(esxcli --formatter="$1" storage filesystem list) python3 -c "
 import os, csv, json, xml.etree.ElementTree as xml
@@ -72,7 +68,7 @@ like "$(esxcli --formatter keyvalue storage filesystem list)" \
 run esxcli storage filesystem unmount -l 'a,"b"&<c>'
 is "$rc:$out" "0:" "a datastore of the configuration is unmounted"
 ok "the host ends" host_down
-vmkernel -c /dev/null -d "$T/state" --device "$T/lun"
+host_up --device "$T/lun"
 run esxcli storage filesystem list
 unlike "$out" 'a,"b"' "a host that starts again leaves it so"
 run esxcli storage filesystem mount -l 'a,"b"&<c>'

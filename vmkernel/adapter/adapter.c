@@ -154,6 +154,7 @@ json_t *ask_rows(const struct ask *ask, const char *list)
 static const struct ask_command *find_command(const char *words)
 {
 	static const struct ask_command *const tables[] = { edit_commands, show_commands,
+							    path_commands,
 							    rescan_commands };
 	for (unsigned int i = 0; i < ARRAY_SIZE(tables); i++)
 		for (const struct ask_command *c = tables[i]; c->words; c++)

@@ -35,6 +35,8 @@ void adapter_start(struct adapter *a, struct reporter *r);
 /* Of MSG_ADMIN: false if the words are none of ours. */
 bool adapter_request(struct adapter *a, struct requester who, const char *words,
 		     const json_t *body);
+/* A datastore was attached: its devices' paths are chosen as an admin has said. */
+void adapter_attached(const struct adapter *a, struct datastore *ds);
 /* Is the volume to be left alone, because it was unmounted for good? */
 bool adapter_is_unmounted(const struct adapter *a, const char *uuid);
 /* Is there any such volume? */

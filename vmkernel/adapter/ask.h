@@ -21,7 +21,8 @@ struct ask_command {
 	const char *words;
 	int (*run)(struct ask *ask);
 };
-extern const struct ask_command edit_commands[], show_commands[], rescan_commands[];
+extern const struct ask_command edit_commands[], show_commands[], path_commands[],
+	rescan_commands[];
 
 /* Fills ask->why; returns rc. */
 int ask_fails(struct ask *ask, int rc, const char *fmt, ...)

@@ -23,7 +23,7 @@ const char *adapter_text(const json_t *object, const char *key)
 
 static const char *const lists[] = { "sendtargets", "statictargets", "targets",
 				     "overrides",   "networkportals", "found",
-				     "volumes" };
+				     "volumes",	    "devices" };
 
 /* Everything that the code takes for granted is there. */
 static bool is_whole(json_t *doc)

@@ -13,6 +13,7 @@
  *   overrides        [{portal, via}]
  *   networkportals   [{nic}]                       an interface or address
  *   found            [{name, address, tpgt, source, error}]   what discovery has told
+ *   devices          [{device, psp, iops, preferred}]       how their paths are chosen
  *   volumes          [{uuid, index, is_unmounted}] VMFS volumes that were seen
  *
  * An address is "host:port". `settings` are keys of a URL (iscsi/url.h) and their values;

@@ -6,6 +6,7 @@
 #include "vmkernel/adapter/device.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "bdev/offload.h"
@@ -24,6 +25,16 @@ const char *device_name(const struct bdev *bd, char name[static DEVICE_NAME_SIZE
 	else
 		(void)snprintf(name, DEVICE_NAME_SIZE, "t10.%.240s", bd->name);
 	return name;
+}
+
+struct paths_info *device_paths(struct bdev *bd)
+{
+	struct paths_info *info = bd ? malloc(sizeof(*info)) : NULL;
+	if (info && paths_info(bd, info) < 0) {
+		free(info);
+		info = NULL;
+	}
+	return info;
 }
 
 static void add_offloads(json_t *row, struct bdev *bd)

@@ -5,6 +5,7 @@
 /* Devices as an administrator sees them: by their names, as rows. */
 #include <jansson.h>
 
+#include "iscsi/path.h"
 #include "vmkernel/adapter/adapter.h"
 
 #define DEVICE_NAME_SIZE 256u
@@ -19,6 +20,8 @@ json_t *device_row(struct bdev *bd);
  */
 struct bdev *device_of_host(const struct host *h, const char *name, unsigned int index,
 			    struct datastore **ret_ds);
+/* Its paths, malloc'ed; NULL: it is no device of a target (or NULL), or no memory. */
+struct paths_info *device_paths(struct bdev *bd);
 /* All that are attached or were seen by the last rescan, each once: rows. */
 json_t *device_rows(const struct adapter *a, const char *name);
 

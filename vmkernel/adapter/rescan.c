@@ -179,6 +179,20 @@ static void look_at_lun(struct scan *s, const struct iscsi_url *url)
 	s->extents[s->extent_count++] = e;
 }
 
+/* The target's other portals are more paths to its LUNs. */
+static void add_portals(const struct scan *s, const char *name, const char *address,
+			struct iscsi_url *url)
+{
+	json_t *one;
+	size_t i;
+	json_array_foreach(json_object_get(s->doc, "found"), i, one) {
+		const char *other = adapter_text(one, "address");
+		if (!strcmp(adapter_text(one, "name"), name) && strcmp(other, address) &&
+		    iscsi_url_set(url, "portal", other))
+			return; /* no room for more */
+	}
+}
+
 /* At one portal. 0, or -errno: reported, another portal may do. */
 static int look_at_portal(struct scan *s, json_t *found)
 {
@@ -200,6 +214,8 @@ static int look_at_portal(struct scan *s, json_t *found)
 		note_failure(s, &c, count);
 	else
 		s->worked++;
+	if (count > 0)
+		add_portals(s, scope.name, scope.address, &url);
 	for (int i = 0; i < count; i++) {
 		url.lun = luns[i];
 		(void)snprintf(strrchr(url.text, '/'), 8, "/%u", luns[i]);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "bdev/fence.h"
 #include "vmkernel/adapter/ask.h"
 #include "vmkernel/adapter/device.h"
@@ -88,32 +89,45 @@ static int portal_list(struct ask *ask)
 
 /* ---- sessions ---- */
 
-/* A row of a session, or nothing if the device is none of a target's. */
-static void add_session(struct ask *ask, const struct datastore *ds, struct bdev *bd,
-			const char *purpose)
+/* Of the i-th path. */
+static json_t *session_row(const struct bdev_nexus *nexus, const struct paths_info *info,
+			   unsigned int i)
 {
-	struct bdev_nexus nexus;
-	struct iscsi_url url;
-	char isid[16], title[400], device[DEVICE_NAME_SIZE];
+	const struct path_info *p = &info->path[i];
+	unsigned int tpgt = nexus->paths > 1 ? nexus->tpgts[i] : nexus->tpgt;
+	char isid[16], title[400], host[ISCSI_HOST_SIZE] = "";
+	uint16_t port = 0;
+	(void)!iscsi_portal_parse(p->portal, p->portal + strlen(p->portal), host, &port);
+	(void)snprintf(isid, sizeof(isid), "%02x%02x%02x%02x%02x%02x", nexus->isid[0],
+		       nexus->isid[1], nexus->isid[2], (nexus->isid[3] + i) & 0xff,
+		       nexus->isid[4], nexus->isid[5]);
+	(void)snprintf(title, sizeof(title), "%s,%s,%s,%u", ADAPTER_NAME, p->target, isid,
+		       tpgt);
+	return json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:i, s:i, s:s}", "title", title,
+			 "adapter", ADAPTER_NAME, "name", p->target, "isid", isid, "tpgt",
+			 (int)tpgt, "remote", host, "port", (int)port, "cid", 0, "state",
+			 path_state_text(p->state));
+}
+
+/* A row for each path of a device of a target. */
+static void add_sessions(struct ask *ask, const struct datastore *ds, struct bdev *bd,
+			 const char *purpose)
+{
+	AUTO_FREE struct paths_info *info = device_paths(bd);
 	const char *wanted = ask_text(ask, "name");
-	if (!bd || bdev_nexus(bd, &nexus) < 0 ||
-	    iscsi_url_parse(bd->name, NULL, &url) < 0)
+	char device[DEVICE_NAME_SIZE];
+	struct bdev_nexus nexus;
+	if (!info || bdev_nexus(bd, &nexus) < 0)
 		return;
-	if (*wanted && strcmp(wanted, url.target) != 0)
-		return;
-	(void)snprintf(isid, sizeof(isid), "%02x%02x%02x%02x%02x%02x", nexus.isid[0],
-		       nexus.isid[1], nexus.isid[2], nexus.isid[3], nexus.isid[4],
-		       nexus.isid[5]);
-	(void)snprintf(title, sizeof(title), "%s,%s,%s,%u", ADAPTER_NAME, url.target,
-		       isid, nexus.tpgt);
-	json_array_append_new(
-		ask->rows,
-		json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:s, s:s, s:s, s:i, s:i, s:s}",
-			  "title", title, "adapter", ADAPTER_NAME, "name", url.target,
-			  "isid", isid, "tpgt", nexus.tpgt, "device",
-			  device_name(bd, device),
-			  "datastore", ds->label, "purpose", purpose, "remote", url.host,
-			  "port", url.port, "cid", 0, "url", url.text));
+	for (unsigned int i = 0; i < info->count; i++) {
+		if (*wanted && strcmp(wanted, info->path[i].target) != 0)
+			continue;
+		json_t *row = session_row(&nexus, info, i);
+		json_object_set_new(row, "device", json_string(device_name(bd, device)));
+		json_object_set_new(row, "datastore", json_string(ds->label));
+		json_object_set_new(row, "purpose", json_string(purpose));
+		json_array_append_new(ask->rows, row);
+	}
 }
 
 static int session_list(struct ask *ask)
@@ -124,8 +138,8 @@ static int session_list(struct ask *ask)
 		if (ds->is_lost)
 			continue; /* the reattaching job has them */
 		for (unsigned int i = 0; i < ds->extent_count; i++)
-			add_session(ask, ds, ds->extents[i], "data");
-		add_session(ask, ds, ds->heartbeat, "heartbeat");
+			add_sessions(ask, ds, ds->extents[i], "data");
+		add_sessions(ask, ds, ds->heartbeat, "heartbeat");
 	}
 	return 0;
 }

@@ -138,6 +138,7 @@ static const struct field connection_fields[] = {
 	{ "CID", "cid", FIELD_INTEGER },
 	{ "RemoteAddress", "remote", FIELD_STRING },
 	{ "RemotePort", "port", FIELD_INTEGER },
+	{ "State", "state", FIELD_STRING },
 	{ 0 },
 };
 static const struct shape connection_shape = {

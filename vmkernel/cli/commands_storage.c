@@ -87,6 +87,94 @@ static const struct shape vaai_shape = {
 	"VaaiDevice", LAYOUT_RECORDS, "device", NULL, vaai_fields,
 };
 
+static const struct field path_fields[] = {
+	{ "UID", "uid", FIELD_STRING },
+	{ "Runtime Name", "name", FIELD_STRING },
+	{ "Device", "device", FIELD_STRING },
+	{ "Adapter", "adapter", FIELD_STRING },
+	{ "Channel", "channel", FIELD_INTEGER },
+	{ "Target", "target_number", FIELD_INTEGER },
+	{ "LUN", "lun", FIELD_INTEGER },
+	{ "Plugin", "plugin", FIELD_STRING },
+	{ "State", "state", FIELD_STRING },
+	{ "Transport", "transport", FIELD_STRING },
+	{ "Adapter Identifier", "adapter_id", FIELD_STRING },
+	{ "Target Identifier", "target", FIELD_STRING },
+	{ "Portal", "portal", FIELD_STRING },
+	{ "Target Portal Group", "tpgt", FIELD_INTEGER },
+	{ "ALUA Group", "group", FIELD_INTEGER },
+	{ "Working", "is_working", FIELD_BOOLEAN },
+	{ "Preferred", "is_preferred", FIELD_BOOLEAN },
+	{ "Last Error", "why", FIELD_STRING },
+	{ 0 },
+};
+static const struct shape path_shape = {
+	"ScsiPath", LAYOUT_RECORDS, "uid", NULL, path_fields,
+};
+
+static const struct field path_stats_fields[] = {
+	{ "Device", "device", FIELD_STRING },
+	{ "Successful Commands", "commands", FIELD_INTEGER },
+	{ "Blocks Read", "blocks_read", FIELD_INTEGER },
+	{ "Blocks Written", "blocks_written", FIELD_INTEGER },
+	{ "Read Operations", "reads", FIELD_INTEGER },
+	{ "Write Operations", "writes", FIELD_INTEGER },
+	{ "Failed Commands", "errors", FIELD_INTEGER },
+	{ "Failovers", "failovers", FIELD_INTEGER },
+	{ "In Flight", "busy", FIELD_INTEGER },
+	{ "Average Latency us", "latency_us", FIELD_INTEGER },
+	{ "Latency Histogram", "histogram", FIELD_STRING },
+	{ 0 },
+};
+static const struct shape path_stats_shape = {
+	"ScsiPathStats", LAYOUT_RECORDS, "name", NULL, path_stats_fields,
+};
+
+static const struct field nmp_fields[] = {
+	{ "Device Display Name", "display", FIELD_STRING },
+	{ "Storage Array Type", "satp", FIELD_STRING },
+	{ "Path Selection Policy", "psp", FIELD_STRING },
+	{ "Path Selection Policy Device Config", "config", FIELD_STRING },
+	{ "Working Paths", "working", FIELD_STRING },
+	{ "All Paths Down", "is_apd", FIELD_BOOLEAN },
+	{ 0 },
+};
+static const struct shape nmp_shape = {
+	"NmpDevice", LAYOUT_RECORDS, "device", NULL, nmp_fields,
+};
+
+static const struct field nmp_path_fields[] = {
+	{ "Runtime Name", "name", FIELD_STRING },
+	{ "Device", "device", FIELD_STRING },
+	{ "Group State", "state", FIELD_STRING },
+	{ "Array Priority", "group", FIELD_INTEGER },
+	{ "Working", "is_working", FIELD_BOOLEAN },
+	{ 0 },
+};
+static const struct shape nmp_path_shape = {
+	"NmpPath", LAYOUT_RECORDS, "uid", NULL, nmp_path_fields,
+};
+
+static const struct field psp_fields[] = {
+	{ "Name", "name", FIELD_STRING },
+	{ "Description", "description", FIELD_STRING },
+	{ 0 },
+};
+static const struct shape psp_shape = {
+	"NmpPsp", LAYOUT_TABLE, NULL, NULL, psp_fields,
+};
+
+static const struct field round_robin_fields[] = {
+	{ "Device", "device", FIELD_STRING },
+	{ "Path Selection Policy", "psp", FIELD_STRING },
+	{ "IOOperation Limit", "iops", FIELD_INTEGER },
+	{ "Limit Type", "limit", FIELD_STRING },
+	{ 0 },
+};
+static const struct shape round_robin_shape = {
+	"NmpRoundRobin", LAYOUT_RECORDS, "device", NULL, round_robin_fields,
+};
+
 static const struct field extent_fields[] = {
 	{ "Volume Name", "label", FIELD_STRING },
 	{ "VMFS UUID", "uuid", FIELD_STRING },
@@ -128,6 +216,27 @@ static const struct parameter unmount[] = {
 	  "Until the next rescan or start" },
 	{ 0 },
 };
+#define P_THE_DEVICE                                                                    \
+	{ 'd', "device", PARAMETER_TEXT, true, "device",                                \
+	  "The device" },
+#define P_PATH                                                                          \
+	{ 'p', "path", PARAMETER_TEXT, false, "path",                                   \
+	  "Only this path: its name or portal" },
+#define P_THE_PATH                                                                      \
+	{ 'p', "path", PARAMETER_TEXT, true, "path",                                    \
+	  "The path: its name or portal" },
+#define P_STATE                                                                         \
+	{ 0, "state", PARAMETER_TEXT, true, "state",                                    \
+	  "active or off" },
+#define P_PSP                                                                           \
+	{ 'P', "psp", PARAMETER_TEXT, true, "psp",                                      \
+	  "VMW_PSP_FIXED, _MRU, _RR or _LATENCY" },
+#define P_TYPE                                                                          \
+	{ 't', "type", PARAMETER_TEXT, false, "type",                                   \
+	  "iops or default" },
+#define P_IOPS                                                                          \
+	{ 'I', "iops", PARAMETER_NUMBER, false, "iops",                                 \
+	  "I/Os before the next path has its turn" },
 #define P_DEVICE                                                                        \
 	{ 'd', "device", PARAMETER_TEXT, false, "device",                               \
 	  "Only this device" },
@@ -138,6 +247,11 @@ static const struct parameter unmount[] = {
 	{ 'a', "all", PARAMETER_IGNORED, false, NULL,                                   \
 	  "All adapters; that is always so" },
 static const struct parameter device[] = { P_DEVICE { 0 } };
+static const struct parameter path_filter[] = { P_DEVICE P_PATH { 0 } };
+static const struct parameter path_set[] = { P_THE_PATH P_STATE { 0 } };
+static const struct parameter nmp_set[] = { P_THE_DEVICE P_PSP { 0 } };
+static const struct parameter round_robin_set[] = { P_THE_DEVICE P_TYPE P_IOPS { 0 } };
+static const struct parameter fixed_set[] = { P_THE_DEVICE P_THE_PATH { 0 } };
 static const struct parameter rescan[] = { P_RESCAN_ADAPTER P_RESCAN_ALL { 0 } };
 
 const struct command commands_storage[] = {
@@ -153,6 +267,15 @@ const struct command commands_storage[] = {
 	{ "storage core device list",
 	  "List the devices, attached or seen by a rescan",
 	  device, 0, NULL, &device_shape },
+	{ "storage core path stats get",
+	  "Show what went over the paths",
+	  path_filter, 0, NULL, &path_stats_shape },
+	{ "storage core path list",
+	  "List the paths of the attached devices",
+	  path_filter, 0, NULL, &path_shape },
+	{ "storage core path set",
+	  "Take a path out of use, or into it",
+	  path_set, 0, NULL, NULL },
 	{ "storage filesystem list",
 	  "List the volumes that the host has",
 	  NULL, MSG_DATASTORE_LIST, "datastores", &filesystem_shape },
@@ -165,6 +288,27 @@ const struct command commands_storage[] = {
 	{ "storage filesystem unmount",
 	  "Unmount a volume, and leave it unmounted",
 	  unmount, 0, NULL, NULL },
+	{ "storage nmp device list",
+	  "List the devices with their policies",
+	  device, 0, NULL, &nmp_shape },
+	{ "storage nmp device set",
+	  "Set the policy of a device",
+	  nmp_set, 0, NULL, NULL },
+	{ "storage nmp path list",
+	  "List the paths of the attached devices",
+	  path_filter, 0, NULL, &nmp_path_shape },
+	{ "storage nmp psp fixed deviceconfig set",
+	  "Set the preferred path of a device",
+	  fixed_set, 0, NULL, NULL },
+	{ "storage nmp psp roundrobin deviceconfig get",
+	  "Show when the next path has its turn",
+	  device, 0, NULL, &round_robin_shape },
+	{ "storage nmp psp roundrobin deviceconfig set",
+	  "Set when the next path has its turn",
+	  round_robin_set, 0, NULL, NULL },
+	{ "storage nmp psp list",
+	  "List the policies",
+	  NULL, 0, NULL, &psp_shape },
 	{ "storage vmfs extent list",
 	  "List the devices of each volume",
 	  NULL, 0, NULL, &extent_shape },

@@ -1,0 +1,55 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# A host whose target has two portals: esxcli shows both paths of the device, what went
+# over them, and chooses among them; the choice holds over a restart.
+
+. "$(dirname "$0")/../lib/tap.sh"
+. "$(dirname "$0")/../lib/host.sh"
+need mkfs.vmfs vmkernel esxcli
+
+rig=$ROOT/tests/rigs/own.sh port=$((24500 + $$ % 4000 * 2))
+truncate -s 1G "$T/a"
+url=$(OWN_OPTIONS="-p $((port + 1)):1" "$rig" up "$T" "$port" "$T/a" 2>"$T/why") ||
+	skip_all "$(cat "$T/why")"
+at_exit "$rig" down "$T" "$port"
+mkfs.vmfs -q -L san "$url"
+
+at_exit host_down
+
+host_up
+does "the target is added" iscsi adapter discovery sendtarget add -A vmhba64 \
+	-a "127.0.0.1:$port"
+does "and found" iscsi adapter discovery rediscover
+shows "with its datastore" " san .*true" storage filesystem list
+run esxcli storage core path list
+is "$(grep -c "State: active" <<<"$out")" 2 "it has two paths"
+like "$out" "Runtime Name: vmhba64:C1:T0:L1" "with names"
+device=$(sed -n 's/^   Device: //p' <<<"$out" | head -1)
+run esxcli iscsi session connection list
+is "$(grep -c "RemotePort: $((port + 1))" <<<"$out")" 2 \
+	"each has a session for data, and one for the heartbeat"
+is "$(grep ISID: <<<"$out" | sort -u | wc -l)" 4 "no two of one name"
+shows "what went over them" "Successful Commands: [1-9]" storage core path stats get
+does "a policy is set" storage nmp device set -d "$device" -P VMW_PSP_RR
+does "with its turns" storage nmp psp roundrobin deviceconfig set -d "$device" \
+	-t iops -I 7
+shows "and shown" "Device Config: .policy=iops,iops=7.$" storage nmp device list
+refused "an unknown one is not" "VMW_PSP_BEST: no such policy" \
+	esxcli storage nmp device set -d "$device" -P VMW_PSP_BEST
+refused "of no device either" "nothing: no attached device" \
+	esxcli storage nmp device set -d nothing -P VMW_PSP_RR
+ok "the host ends" host_down
+host_up
+shows "it holds again" "Device Config: .policy=iops,iops=7.$" storage nmp device list
+does "one path is preferred" storage nmp psp fixed deviceconfig set -d "$device" \
+	-p vmhba64:C1:T0:L1
+shows "by another policy" "Policy: VMW_PSP_FIXED" storage nmp device list
+refused "turns are of another" "the device's policy is not VMW_PSP_RR" \
+	esxcli storage nmp psp roundrobin deviceconfig set -d "$device" -I 9
+does "a path is taken out of use" storage core path set -p vmhba64:C0:T0:L1 --state off
+shows "which is shown" "State: off" storage core path list -p vmhba64:C0:T0:L1
+refused "the last one stays" "the last path that works stays" \
+	esxcli storage core path set -p vmhba64:C1:T0:L1 --state off
+does "and into it" storage core path set -p vmhba64:C0:T0:L1 --state active
+ok "the host ends" host_down
