@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # A full volume: an import that does not fit says what ran out and leaves nothing; a VM
-# whose thin disk cannot grow is paused and asks; it can be powered off, or goes on when there
-# is space again.
+# whose thin disk cannot grow is paused and asks; it can be powered off, or goes on when
+# there is space again.
 
 . "$(dirname "$0")/../lib/tap.sh"
 . "$ROOT/tests/lib/harm.sh"
@@ -18,7 +18,7 @@ ok "a small volume" mkfs.vmfs -q -L vms "$lun"
 "$ROOT/tests/guest/bootsector.sh" "$T/boot.raw" "no room" &&
 	sed -i 's/\xb9\x02\x00/\xb9\x00\x10/g' "$T/boot.raw" &&
 	truncate -s 4M "$T/boot.raw" || skip_all "the guest was not built"
-# On LSI Logic: SeaBIOS calls a write on pvscsi failed that QEMU has made at its second try.
+# On LSI Logic: on pvscsi SeaBIOS calls a write failed that QEMU made at its second try.
 sed 's/"256"/"32"/; s/pvscsi/lsilogic/' "$ROOT/tests/guest/vm1.vmx" >"$T/vm1.vmx"
 ok "a VM with a thin disk" vmkfstools -i "$T/boot.raw" -d thin "$lun:/vm1/vm1.vmdk"
 ok "and its .vmx" vmkfstools --put "$T/vm1.vmx" "$lun:/vm1/vm1.vmx"
