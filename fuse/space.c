@@ -4,7 +4,8 @@
  * holes found, ranges copied within the volume.
  *
  * A range is zeroed by taking its blocks away and giving it others, to be zeroed: nothing
- * is written but the edges. A copy does not pass through the kernel; holes stay holes.
+ * is written but the edges. A copy does not pass through the kernel, and not through here
+ * where the storage copies by itself; holes stay holes.
  * The kernel has sent what it held of the source, and forgets what it has of the target.
  */
 #include <errno.h>
@@ -17,6 +18,7 @@
 #include "fuse/ops.h"
 
 #define COPY_PIECE (1u << 20)
+#define CLONE_MIN (1u << 20) /* less is not worth a lock */
 #define COPY_MAX (64u << 20) /* of one request, so that it can be interrupted between */
 
 static int size_of(struct vmfs_file *file, uint64_t *ret_size)
@@ -119,17 +121,47 @@ struct copy {
 	struct vmfs_file *in, *out;
 	uint64_t at_in, at_out, len;
 	char *buf;
+	struct vmfs_file *locked; /* the source again, for the storage; may be NULL */
+	bool clones;		  /* the storage has not declined so far */
 };
+
+/*
+ * The storage copies what lies under a lock. A source that is open for reading has none:
+ * one is taken for the time of the copy, if nobody has it.
+ */
+static void lock_source(struct copy *c, struct mount *m, fuse_ino_t ino)
+{
+	const struct vmfs_file_options how = { .flags = VMFS_READ_LOCKED };
+	c->clones = c->len >= CLONE_MIN && vmfs_volume_may_clone(m->vol);
+	if (c->clones && vmfs_node_open(m->vol, node_of_ino(ino), &how, &c->locked, NULL))
+		c->locked = NULL;
+}
+
+/* Bytes that the storage has copied, 0: none; -errno. */
+static int64_t clone_data(struct copy *c, uint64_t len)
+{
+	if (!c->clones)
+		return 0;
+	int64_t n = vmfs_file_clone(c->out, c->at_out, c->locked ? c->locked : c->in,
+				    c->at_in, len);
+	c->clones = n > 0;
+	return n;
+}
 
 static int copy_data(struct copy *c, uint64_t len)
 {
 	int err = 0;
 	while (!err && len) {
-		int64_t n = vmfs_file_read(c->in, c->buf, min_u64(len, COPY_PIECE),
+		int64_t n = clone_data(c, len);
+		if (n == 0) {
+			n = vmfs_file_read(c->in, c->buf, min_u64(len, COPY_PIECE),
 					   c->at_in);
+			if (n > 0)
+				err = vmfs_file_write(c->out, c->buf, (uint64_t)n,
+						      c->at_out);
+		}
 		if (n <= 0)
 			return n < 0 ? (int)n : -ENXIO; /* shorter meanwhile */
-		err = vmfs_file_write(c->out, c->buf, (uint64_t)n, c->at_out);
 		if (err)
 			break;
 		c->at_in += (uint64_t)n;
@@ -179,8 +211,6 @@ void do_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
 			struct fuse_file_info *fi_out, size_t len, int flags)
 {
 	struct mount *m = mount_of(req);
-	(void)ino_in;
-	(void)ino_out;
 	if (flags || off_in < 0 || off_out < 0) {
 		reply_error(req, -EINVAL);
 		return;
@@ -190,9 +220,12 @@ void do_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
 		.at_in = (uint64_t)off_in, .at_out = (uint64_t)off_out,
 		.len = min_u64(len, COPY_MAX), .buf = io_alloc(COPY_PIECE),
 	};
+	if (c.in && ino_in != ino_out)
+		lock_source(&c, m, ino_in);
 	int64_t n = !c.buf ? -ENOMEM : c.in ? copy_range(&c) : -ESTALE;
 	files_unuse(m, fi_out);
 	files_unuse(m, fi_in);
+	(void)vmfs_file_close(c.locked); /* was only read */
 	free(c.buf);
 	if (n < 0)
 		reply_error(req, (int)n);

@@ -142,6 +142,18 @@ static int64_t clone_piece(const struct cloning *c)
 	return done == -EOPNOTSUPP || done == -EINVAL ? 0 : done;
 }
 
+bool vmfs_volume_may_clone(struct vmfs_volume *vol)
+{
+	for (unsigned int i = 0; i < vol->lvm.extent_count; i++) {
+		struct bdev *bd = vol->lvm.extents[i].bd;
+		struct bdev_offloads o;
+
+		if (!bd || bdev_offloads(bd, &o) || o.clone < BDEV_OFFLOAD_TOLD)
+			return false;
+	}
+	return true;
+}
+
 int64_t vmfs_file_clone(struct vmfs_file *to, uint64_t to_offset, struct vmfs_file *from,
 			uint64_t from_offset, uint64_t len)
 {

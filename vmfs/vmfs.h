@@ -526,6 +526,8 @@ int vmfs_file_write(struct vmfs_file *file, const void *buf, uint64_t len,
 int64_t vmfs_file_clone(struct vmfs_file *to, uint64_t to_offset, struct vmfs_file *from,
 			uint64_t from_offset, uint64_t len)
 	__attribute__((warn_unused_result));
+/* Its storage says that it can, and has not refused: a hint. Never blocks. */
+bool vmfs_volume_may_clone(struct vmfs_volume *vol);
 int vmfs_file_truncate(struct vmfs_file *file, uint64_t size_bytes)
 	__attribute__((warn_unused_result));
 enum vmfs_allocate {
