@@ -43,6 +43,7 @@ enum {
 	DESTINATION_COUNTS = 1 << 1, /* the number of blocks is in those of the target */
 	KEY_ILLEGAL = 0x5,
 	KEY_COPY_ABORTED = 0xa,
+	KEY_ABORTED = 0xb,
 };
 
 /* ---- what is sent ---- */
@@ -167,9 +168,17 @@ static int settle(struct lun *lun)
 	return error == -ETIMEDOUT || error == -ESTALE ? error : 0;
 }
 
+/*
+ * What the answer says of the unit. One that has never copied and aborts it will not copy
+ * the next: so does LIO where there is a persistent reservation, which its own reads and
+ * writes have no key for.
+ */
 static void note_refusal(const struct piece *piece, struct scsi_sense s)
 {
-	if (s.key == KEY_ILLEGAL || s.key == KEY_COPY_ABORTED)
+	bool is_new = atomic_load(&piece->trial->state) != BDEV_OFFLOAD_PROVED;
+
+	if (s.key == KEY_ILLEGAL || s.key == KEY_COPY_ABORTED ||
+	    (is_new && s.key == KEY_ABORTED))
 		lun_trial_refused(piece->to, piece->trial, piece->len, s);
 }
 
@@ -193,6 +202,7 @@ static int copy_piece(const struct piece *piece)
 	int error = lun_command(piece->to, &p);
 	if (error == -ETIMEDOUT) {
 		lun_trial_late(piece->trial, piece->len);
+		note_refusal(piece, p.ret_sense);
 		error = p.ret_is_settled ? 0 : settle(piece->to);
 		return error ? error : -EOPNOTSUPP;
 	}

@@ -187,7 +187,8 @@ static void ranges_of_a_unit_copy(void **state)
 
 static void a_refusal_is_said_once_and_remembered(void **state)
 {
-	static const uint32_t senses[] = { 0x052000, 0x052400, 0x052600, 0x0a0d02 };
+	static const uint32_t senses[] = { 0x052000, 0x052400, 0x052600, 0x0a0d02,
+					   0x0b0800 };
 	(void)state;
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(senses); i++) {
