@@ -468,6 +468,34 @@ static void messages_of_the_target_do_no_harm(void **state)
 	lab_close(&lab);
 }
 
+/* Protocol error, not supported, no immediate command now, invalid field; no resources */
+static void a_refused_pdu_is_an_error_and_no_more(void **state)
+{
+	static const uint8_t reasons[] = { 4, 5, 6, 9, 10 };
+	struct lab lab;
+	(void)state;
+
+	lab_open(&lab, "-p 0:1 -l 1=FILE", QUICK);
+	assert_int_equal(put(&lab, lab.a, 0), 0);
+	for (uint32_t i = 0; i < ARRAY_SIZE(reasons); i++) {
+		own_do(lab.t, "reject 88 %x", reasons[i]);
+		int error = bdev_rw(lab.bd, BDEV_READ, 0, lab.now, PIECE, 0,
+				    in_ms(20000));
+		assert_true(error < 0 || memcmp(lab.now, lab.a, PIECE) == 0);
+		own_do(lab.t, "reject 89 %x", reasons[i]);
+		error = bdev_caw(lab.bd, lab.a, lab.b, BLOCK, 0, in_ms(20000));
+		if (error)
+			expect_file(&lab, lab.a, BLOCK, 0);
+		else
+			assert_int_equal(own_stat(lab.t, "executed-89"), i + 1);
+		own_do(lab.t, "clear");
+		assert_int_equal(put(&lab, lab.a, 0), 0);
+		expect_read(&lab, lab.a, 0);
+	}
+	assert_true(own_stat(lab.t, "rejects") >= 2 * ARRAY_SIZE(reasons));
+	lab_close(&lab);
+}
+
 /* ---- what the unit answers ---- */
 
 static void busy_is_waited_out_and_errors_are_told(void **state)
@@ -649,6 +677,7 @@ int main(void)
 		cmocka_unit_test(a_window_of_one_is_enough),
 		cmocka_unit_test(pings_are_echoed_as_they_came),
 		cmocka_unit_test(messages_of_the_target_do_no_harm),
+		cmocka_unit_test(a_refused_pdu_is_an_error_and_no_more),
 		cmocka_unit_test(busy_is_waited_out_and_errors_are_told),
 		cmocka_unit_test(a_reset_by_another_is_not_noticed),
 		cmocka_unit_test(units_come_grow_and_go),
