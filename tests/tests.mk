@@ -247,10 +247,10 @@ model:
 
 BENCH := $(patsubst tests/bench/%.c,$(B)/tests/bench/%,$(wildcard tests/bench/*_bench.c))
 ## bench        ours beside its peers, one line each;
-##              ONLY=nbd|data|mkfs|fsck|lock|create|names|boot
+##              ONLY=nbd|data|mkfs|fsck|lock|create|names|paths|boot
 bench:
 	@scripts/deps bench
-	$(SUBMAKE) all $(BENCH)
+	$(SUBMAKE) all $(BENCH) $(TARGET_BIN)
 	-$(SUBMAKE) $(B)/tests/bench/sanlock_peer
 	@BIN=$(BIN) BENCH_BIN=$(B)/tests/bench tests/bench/run.sh $(ONLY)
 

@@ -573,9 +573,10 @@ int main(void)
 	};
 
 	if (!getenv("PATHS_URL")) {
-		print_message("1..0 # SKIP PATHS_URL is not set\n");
+		printf("1..0 # SKIP PATHS_URL is not set\n");
 		return 0;
 	}
+	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return is_kind("group") ? cmocka_run_group_tests(one_group, NULL, NULL)
 				: cmocka_run_group_tests(two_groups, NULL, NULL);
 }

@@ -37,6 +37,11 @@ static void what_is_written_is_what_is_read(void **state)
 	assert_null(iscsi_url_set(&u, "bind", "192.0.2.7"));
 	assert_null(iscsi_url_set(&u, "reach", "10.0.0.1>192.0.2.1:3261"));
 	assert_null(iscsi_url_set(&u, "reach", "[fd00::1]:99>192.0.2.1"));
+	assert_null(iscsi_url_set(&u, "portal", "192.0.2.8"));
+	assert_null(iscsi_url_set(&u, "portal", "[fd00::2]:3262"));
+	assert_null(iscsi_url_set(&u, "paths", "all"));
+	assert_null(iscsi_url_set(&u, "policy", "rr"));
+	assert_null(iscsi_url_set(&u, "iops", "1"));
 	iscsi_url_write(&u, &text);
 	assert_null(strchr(text.data, ',')); /* a list of devices has commas between */
 	assert_int_equal(iscsi_url_parse(text.data, NULL, &again), 0);
@@ -61,7 +66,9 @@ static void a_wrong_key_is_refused(void **state)
 	static const char *const wrong[] = { "colour=red",  "user=%4",	 "password=%00",
 					     "user=%zz",    "reach=a",	 "reach=a>b:0",
 					     "data_digest", "bind=",	 "user=x&&user=y",
-					     "user=%",	    "reach=>b" };
+					     "user=%",	    "reach=>b",	 "portal=:1",
+					     "portal=a,b",  "paths=two", "policy=best",
+					     "iops=0" };
 	struct iscsi_url u;
 	char text[256];
 	(void)state;
