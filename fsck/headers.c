@@ -92,12 +92,11 @@ bool fsck_mend_descriptor(struct fsck *f)
 		return false;
 	take_sub_blocks(v, d);
 	d->minor = was.minor; /* FS_VERSION */
-	if (memcmp(was.lv_uuid, v->extents[0].volume.uuid, sizeof(was.lv_uuid)) == 0) {
+	bool is_here = memcmp(was.lv_uuid, v->extents[0].volume.uuid,
+			      sizeof(was.lv_uuid)) == 0;
+	if (is_here) {
 		keep(&was, d);
 	} else {
-		report(f->options->reporter, REPORT_WARN,
-		       "the label and the UUID of the volume are lost with its FS "
-		       "descriptor: it gets another UUID, and no label");
 		memcpy(d->lv_uuid, v->extents[0].volume.uuid, sizeof(d->lv_uuid));
 		d->max_journal_slots = le32_of(v->shape->version == 6 ? 64 : 8);
 		if (fsck_resource_fd(v, FSCK_FDC, &file, &off) == 0)
@@ -106,6 +105,10 @@ bool fsck_mend_descriptor(struct fsck *f)
 	f->summary.version = v->shape->version;
 	if (fsck_volume_sizes(v, &why) != 0 || !may_write(f))
 		return false;
+	if (!is_here)
+		report(f->options->reporter, REPORT_WARN,
+		       "the label and the UUID of the volume are lost with its FS "
+		       "descriptor: it gets another UUID, and no label");
 	fsck_put(f, VMFS_DESCRIPTOR_OFF, d, sizeof(*d), PLAN_HEADER);
 	f->is_again = true;
 	return true;

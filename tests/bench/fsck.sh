@@ -10,9 +10,10 @@ fsck_mount=$work/fsck.at
 # fsck_peer NAME FSTYPE MKFS...: makes it, fills it through a mount of this kernel.
 fsck_peer()
 {
-	local name=$1 type=$2 image=$work/fsck.$1 rc
+	local name=$1 type=$2 image=$work/fsck.$1 rc otherwise=
 
 	shift 2
+	[ "$type" != ocfs2 ] || otherwise=", and debugfs.ocfs2 makes no files"
 	command -v "$1" >/dev/null || {
 		missing "fsck-vs-$name" "$1 is not there"
 		return 1
@@ -23,7 +24,7 @@ fsck_peer()
 	}
 	mkdir -p "$fsck_mount"
 	mount -t "$type" -o loop "$image" "$fsck_mount" 2>"$work/log" || {
-		missing "fsck-vs-$name" "$type cannot be mounted here"
+		missing "fsck-vs-$name" "$type cannot be mounted here$otherwise"
 		rm -f "$image"
 		return 1
 	}

@@ -131,5 +131,28 @@ is "$rc" 1 "a further repair"
 run vmkfstools -c 1m "$image:/new.vmdk"
 is "$rc" 0 "makes it usable"
 
+
+# Headers: a descriptor that names its logical volume keeps label and UUID.
+DESCRIPTOR=$((0x1300000))
+again
+uuid() {
+	dd if="$image" bs=1 skip=$((DESCRIPTOR + 9)) count=16 status=none | od -An -tx1
+}
+was=$(uuid)
+poke $DESCRIPTOR '\x01\x02\x03\x04'
+run fsck.vmfs -p -z "$T/undo" "$image"
+is "$rc" 4 "-p makes no header anew"
+run fsck.vmfs -y -z "$T/undo" "$image"
+is "$rc:$(uuid)" "1:$was" "-y does, with the UUID that was"
+like "$out" "'one', VMFS-5" "and the label"
+rm -f "$T/undo"
+dd if=/dev/zero of="$image" bs=512 seek=$((DESCRIPTOR / 512)) count=1 conv=notrunc \
+	status=none
+run fsck.vmfs -y -z "$T/undo" "$image"
+is "$rc" 1 "one that is gone is made anew"
+like "$out" "the label and the UUID of the volume are lost" "it says what is lost"
+run vmkfstools -c 1m "$image:/new.vmdk"
+is "$rc" 0 "hosts use the volume"
+
 run fsck.vmfs -n "$image"
 is "$rc" 0 "all is clean"
