@@ -297,7 +297,8 @@ static int open_base(struct chain *chain, const struct vdisk_open_options *optio
 {
 	struct chain_layer *layer = &chain->layer[0];
 	struct vdisk_open_options how = *options;
-	how.flags = options->flags ? VDISK_READ_LOCKED : VDISK_READ;
+	bool is_locked = options->flags & (VDISK_WRITE | VDISK_READ_LOCKED);
+	how.flags = is_locked ? VDISK_READ_LOCKED : VDISK_READ;
 	int rc = vdisk_open(chain->disk->vol, layer->path, &how, &layer->base,
 			    ret_holder);
 	if (rc == 0)
@@ -342,6 +343,7 @@ int chain_open(struct vdisk *disk, const struct vdisk_open_options *options,
 	disk->extent[0].disk = disk;
 	disk->chain = chain;
 	chain->disk = disk;
+	chain->is_prompt = options->flags & VDISK_PROMPT;
 	for (unsigned int i = 0; i < CHAIN_SHARDS; i++)
 		sleeplock_init(&chain->shard[i]);
 	int rc = find_line(disk, floor, options->reporter, &line);

@@ -29,6 +29,7 @@ struct chain {
 	struct chain_layer *layer; /* [0]: the lowest */
 	struct chainmap *map;
 	struct sleeplock shard[CHAIN_SHARDS]; /* of regions: filling, changing */
+	bool is_prompt;			      /* VDISK_PROMPT */
 };
 
 /* true if a disk with this descriptor is one for chain_open(). */

@@ -11,6 +11,11 @@
  * the change is noted. From then on reads find it; on disk it is found after the next
  * commit (delta.c), which a FLUSH waits for.
  *
+ * Between the two a death of this process loses what a guest was told is written, and a
+ * guest that lives on would not know. Who serves one opens the disk VDISK_PROMPT: then an
+ * io that gave the leaf something new ends after the commit, which it shares with those
+ * that came meanwhile.
+ *
  * Invariants:
  * 1. A region is filled and changed under its shard's lock: two writers of one grain do
  *    not both give it room, and a fill never puts in what was true before a change.
@@ -222,7 +227,10 @@ static bool chain_settle(struct bdev *bd, const struct bdev_io *io, struct bdev_
 			 int result)
 {
 	struct hold *hold = e->hold;
-	(void)bd;
+	struct bdev *leaf = leaf_of(chain_of(bd))->bd;
+	/* A flush is the leaf's own, and has no hold. */
+	if (!hold && io->op == BDEV_FLUSH && leaf->ops->settle)
+		return leaf->ops->settle(leaf, io, e, result);
 	if (!hold || !hold->bd->ops->settle)
 		return true;
 	e->hold = hold->hold;
@@ -508,6 +516,8 @@ static int chain_rw(struct bdev *bd, struct bdev_io *io)
 	free(part.iov);
 	if (rc == 0 && io->op != BDEV_READ && io->flags & BDEV_FUA)
 		rc = delta_commit(leaf_of(chain)->delta);
+	else if (rc == 0 && io->op != BDEV_READ && chain->is_prompt)
+		rc = delta_settle(leaf_of(chain)->delta);
 	return rc;
 }
 

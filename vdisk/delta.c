@@ -619,10 +619,9 @@ static void drop_notes(struct delta *d, unsigned int count)
 	mutex_unlock(&d->m);
 }
 
-int delta_commit(struct delta *d)
+static int commit_locked(struct delta *d)
 {
 	struct batch batch = { 0 };
-	sleeplock_acquire(&d->commit);
 	int rc = copy_notes(d, &batch);
 	if (rc == 0)
 		rc = run_batch(d, &batch);
@@ -630,8 +629,24 @@ int delta_commit(struct delta *d)
 		drop_notes(d, batch.count);
 	for (unsigned int i = 0; rc == 0 && i < batch.count && d->committed; i++)
 		d->committed(d->arg, batch.note[i].sector / REGION_SECTORS);
-	sleeplock_release(&d->commit);
 	free(batch.note);
+	return rc;
+}
+
+int delta_commit(struct delta *d)
+{
+	sleeplock_acquire(&d->commit);
+	int rc = commit_locked(d);
+	sleeplock_release(&d->commit);
+	return rc;
+}
+
+int delta_settle(struct delta *d)
+{
+	sleeplock_acquire(&d->commit);
+	/* Who held it before may have taken ours along. */
+	int rc = delta_is_dirty(d) ? commit_locked(d) : 0;
+	sleeplock_release(&d->commit);
 	return rc;
 }
 

@@ -143,6 +143,9 @@ bool delta_is_full(struct delta *delta);
  */
 int delta_commit(struct delta *delta) __attribute__((warn_unused_result));
 
+/* As delta_commit(), but only of what is noted: nothing to do if that has been done. */
+int delta_settle(struct delta *delta) __attribute__((warn_unused_result));
+
 /* Writes an empty delta over file, which is empty and all of it a hole. Blocks. */
 int delta_make(const struct delta_format *format, struct delta_file *file,
 	       uint64_t capacity) __attribute__((warn_unused_result));

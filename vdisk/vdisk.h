@@ -38,6 +38,12 @@ enum vdisk_open_flags {
 	VDISK_WRITE = 1u << 0,
 	/* Holds them read-only shared: nobody writes meanwhile. */
 	VDISK_READ_LOCKED = 1u << 1,
+	/*
+	 * With VDISK_WRITE: what an io has written is found by whoever opens the disk
+	 * next as soon as the io has ended, also if this process dies. For who serves a
+	 * guest that outlives it. (Of a power failure FLUSH protects, as ever.)
+	 */
+	VDISK_PROMPT = 1u << 2,
 };
 
 struct vdisk_open_options {

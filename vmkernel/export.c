@@ -52,7 +52,7 @@ static int open_vdisk(struct export *e, const char *device, const char *path)
 	if (rc < 0)
 		return rc;
 	struct vdisk_open_options disk = {
-		.flags = e->is_read_only ? VDISK_READ : VDISK_WRITE,
+		.flags = e->is_read_only ? VDISK_READ : VDISK_WRITE | VDISK_PROMPT,
 		.deadline = clock_now() + LOCK_WAIT,
 		.reporter = e->reporter,
 	};

@@ -361,6 +361,52 @@ static void qemu_reads_our_sesparse_equal(void **state)
 	qemu_reads(VDISK_DELTA_SESPARSE);
 }
 
+/* ---- what a process that dies has left ---- */
+
+/* What a reader finds who knows nothing of the writer: the tables as they are written. */
+static bool is_found(struct scribble *s, uint8_t mark)
+{
+	const struct vdisk_open_options how = { .flags = VDISK_READ };
+	struct vdisk *disk;
+	uint8_t bytes[4096];
+	assert_int_equal(vdisk_open(s->tv.vol, s->path, &how, &disk, NULL), 0);
+	assert_int_equal(bdev_read(vdisk_bdev(disk), bytes, sizeof(bytes), 0), 0);
+	assert_int_equal(vdisk_close(disk), 0);
+	return bytes[0] == mark && bytes[sizeof(bytes) - 1] == mark;
+}
+
+static void a_prompt_write_is_there_when_it_has_ended(void **state)
+{
+	struct scribble s;
+	(void)state;
+	for (int kind = VDISK_DELTA_VMFSSPARSE; kind <= VDISK_DELTA_SESPARSE; kind++) {
+		set_up_disk(&s, 3, (enum vdisk_delta_kind)kind);
+		do_snapshot(&s);
+		memset(s.model, 'p', 4096);
+		assert_int_equal(batch_one(vdisk_bdev(s.disk), BDEV_WRITE, 0, s.model,
+					   4096, 0), 0);
+		assert_false(is_found(&s, 'p')); /* it waits for a flush */
+		close_disk(&s);
+		const struct vdisk_open_options how = { .flags = VDISK_WRITE |
+								 VDISK_PROMPT };
+		assert_int_equal(vdisk_open(s.tv.vol, s.path, &how, &s.disk, NULL), 0);
+		bdev_set_pool(vdisk_bdev(s.disk), s.pool);
+		uint8_t *buf = io_alloc(8192);
+		memset(buf, 'q', 8192);
+		memset(s.model, 'q', 8192);
+		assert_int_equal(batch_one(vdisk_bdev(s.disk), BDEV_WRITE, 0, buf, 8192,
+					   0), 0);
+		assert_true(is_found(&s, 'q'));
+		memset(s.model + (2 << 20), 'q', 8192);
+		assert_int_equal(batch_one(vdisk_bdev(s.disk), BDEV_WRITE, 0, buf, 8192,
+					   2 << 20), 0);
+		assert_false(delta_is_dirty(s.disk->chain->layer[1].delta));
+		free(buf);
+		check(&s, "prompt");
+		tear_down_disk(&s);
+	}
+}
+
 /* ---- what is wrong with a chain is said ---- */
 
 /* Opening path fails with rc, and the one line says text. */
@@ -458,6 +504,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_chain_of_vmfssparse_reads_as_it_was_written),
 		cmocka_unit_test(a_chain_of_sesparse_reads_as_it_was_written),
+		cmocka_unit_test(a_prompt_write_is_there_when_it_has_ended),
 		cmocka_unit_test(a_bad_chain_is_refused_in_one_line),
 		cmocka_unit_test(a_base_that_was_written_to_refuses_its_children),
 		cmocka_unit_test(a_chain_is_255_deep_and_no_deeper),

@@ -50,7 +50,7 @@ static int try_open(void *arg, uint64_t deadline, struct vmfs_holder *ret_holder
 	if (o->options->is_cdrom)
 		return open_image(o, deadline, ret_holder);
 	struct vdisk_open_options options = {
-		.flags = VDISK_WRITE,
+		.flags = VDISK_WRITE | VDISK_PROMPT, /* a VM outlives us */
 		.deadline = deadline,
 		.reporter = &o->disk->catcher.base,
 	};
