@@ -46,14 +46,14 @@
 #define LAST_TRY_NS (20 * NS_PER_MS)
 #define MAX_ATTENTIONS 10u
 
-static const char *name_of(const struct command *c)
+const char *lun_io_name(const struct bdev_io *io)
 {
 	static const char *const names[] = {
 		[BDEV_READ] = "read",	[BDEV_WRITE] = "write",
 		[BDEV_FLUSH] = "flush", [BDEV_ZERO] = "zeroing",
 		[BDEV_UNMAP] = "unmap", [BDEV_CAW] = "compare-and-write",
 	};
-	return c->io ? names[c->io->op] : "command";
+	return io ? names[io->op] : "command";
 }
 
 void lun_command_end(struct command *c, int error)
@@ -100,7 +100,7 @@ void lun_time_over(struct command *c)
 	}
 	if (!lun->is_complaining)
 		report(lun->bd.reporter, REPORT_ERROR, "%s: %s: no answer in time%s%s",
-		       lun->url.text, name_of(c), lun->is_lost ? ": " : "",
+		       lun->url.text, lun_io_name(c->io), lun->is_lost ? ": " : "",
 		       lun->is_lost ? lun->down_why : "");
 	lun->is_complaining = true;
 	lun_command_end(c, -ETIMEDOUT);
@@ -174,7 +174,7 @@ static void fail(struct command *c, int error, const char *what)
 		report(lun->bd.reporter, REPORT_ERROR,
 		       "%s: %s of %llu bytes at %llu failed: %s%s "
 		       "(status %02x, %02x/%02x/%02x)",
-		       lun->url.text, name_of(c), (unsigned long long)c->io->len,
+		       lun->url.text, lun_io_name(c->io), (unsigned long long)c->io->len,
 		       (unsigned long long)c->io->offset, what, place, c->task.status,
 		       s.key, s.asc, s.ascq);
 	}

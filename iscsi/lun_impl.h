@@ -204,6 +204,8 @@ int lun_mend_start(struct lun *lun, uint64_t deadline)
 void lun_set_ready(struct lun *lun, bool is_ready);
 void lun_tell(struct lun *lun, enum lun_news news);
 
+/* "write" and so on; NULL: "command". */
+const char *lun_io_name(const struct bdev_io *io);
 /* command.c; all in the transport's task */
 void lun_task_done(struct iscsi_task *task);
 /* Completes its I/O, after which it is spare, or calls ended(). */

@@ -184,6 +184,7 @@ static void path_done(struct bdev_io *io)
 	mutex_lock(&mp->m);
 	path_ended(p, io, fate, clock_now());
 	bool is_over = is_final(mp, io, fate, &result);
+	mp->is_complaining = mp->is_complaining && result;
 	if (is_over) {
 		if (io->op == BDEV_CAW && result == -EOPNOTSUPP)
 			mp->bd.caw = BDEV_CAW_RESERVE;
@@ -282,6 +283,10 @@ static bool serve_one(struct multipath *mp, uint64_t now)
 		note_sent(p, io);
 		p->stats.failovers++;
 	} else {
+		if (result == -ETIMEDOUT && !mp->is_complaining && !mp->is_cut)
+			report(mp->bd.reporter, REPORT_ERROR,
+			       "%s: %s: no answer in time", mp->bd.name, lun_io_name(io));
+		mp->is_complaining |= result == -ETIMEDOUT;
 		one_is_done(mp);
 	}
 	mutex_unlock(&mp->m);

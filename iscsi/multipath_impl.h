@@ -72,6 +72,7 @@ struct multipath {
 	struct ghost ghosts[GHOSTS_MAX];
 	unsigned int ghost_count;
 	bool is_cut, is_fenced, is_stopping;
+	bool is_complaining; /* of an I/O; nothing has worked since */
 	bool is_apd, is_apd_over; /* no path takes I/O; for too long */
 	uint64_t apd_at, up_at;	  /* ns; when that began, ended */
 	struct mp_path *bracket; /* where RESERVE was done */
