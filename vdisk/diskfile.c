@@ -26,6 +26,7 @@
 #define LOCK_WRITES 101 /* held by who writes */
 #define LOCK_ALONE 201	/* held by who lets nobody write or resize */
 #define LOCK_ALONE_COUNT 3
+#define GROWTH (64ull << 20) /* of a file that is being made, at once */
 
 /* ---- opening ---- */
 
@@ -185,6 +186,17 @@ int diskfile_write(struct diskfile *file, const void *buf, uint64_t len, uint64_
 		len -= (uint64_t)n;
 	}
 	return 0;
+}
+
+int diskfile_put(struct diskfile *file, const void *buf, uint64_t len, uint64_t offset)
+{
+	uint64_t end = offset + len;
+	int rc = 0;
+	if (file->vmfs)
+		return vmfs_file_write(file->vmfs, buf, len, offset);
+	if (end > file->bd->size)
+		rc = diskfile_resize(file, round_up(end, GROWTH));
+	return rc ? rc : bdev_write(file->bd, buf, len, offset);
 }
 
 int diskfile_extent(const struct diskfile *file, uint64_t offset, uint64_t *ret_len,

@@ -54,6 +54,12 @@ int64_t diskfile_read(const struct diskfile *file, void *buf, uint64_t len,
 /* All of it, growing the file. Not to be mixed with I/O to file->bd. */
 int diskfile_write(struct diskfile *file, const void *buf, uint64_t len, uint64_t offset)
 	__attribute__((warn_unused_result));
+/*
+ * The same for the large pieces of a file that is being made, in whole sectors: a host's
+ * go past its cache, and the file may become longer than that; diskfile_resize() ends it.
+ */
+int diskfile_put(struct diskfile *file, const void *buf, uint64_t len, uint64_t offset)
+	__attribute__((warn_unused_result));
 /* As vmfs_file_extent: the uniform piece at offset; *ret_len > 0. */
 int diskfile_extent(const struct diskfile *file, uint64_t offset, uint64_t *ret_len,
 		 bool *ret_is_data) __attribute__((warn_unused_result));

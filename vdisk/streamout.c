@@ -70,39 +70,74 @@ struct stream_target {
 
 /* ---- compressing ---- */
 
+/* A task's own states of zlib: made once, because each is a quarter of a megabyte. */
+struct packer {
+	z_stream sample, stored, best;
+};
+
+static int packer_init(struct packer *p)
+{
+	*p = (struct packer){ 0 };
+	if (deflateInit(&p->sample, Z_BEST_SPEED) == Z_OK &&
+	    deflateInit(&p->stored, Z_NO_COMPRESSION) == Z_OK &&
+	    deflateInit(&p->best, Z_DEFAULT_COMPRESSION) == Z_OK)
+		return 0;
+	return -ENOMEM;
+}
+
+static void packer_done(struct packer *p)
+{
+	(void)deflateEnd(&p->sample); /* nothing is open */
+	(void)deflateEnd(&p->stored);
+	(void)deflateEnd(&p->best);
+}
+
+/* The deflated length of all of in; 0: it did not fit. */
+static uint32_t deflate_all(z_stream *z, const uint8_t *in, uint32_t len, uint8_t *out,
+			    uint32_t room)
+{
+	(void)deflateReset(z); /* it is initialized */
+	z->next_in = (uint8_t *)(uintptr_t)in;
+	z->avail_in = len;
+	z->next_out = out;
+	z->avail_out = room;
+	return deflate(z, Z_FINISH) == Z_STREAM_END ? (uint32_t)z->total_out : 0;
+}
+
 /* Would it become smaller? Asked of a few parts of it; out has room for a grain. */
-static bool shrinks(const uint8_t *plain, uint8_t *out)
+static bool shrinks(struct packer *p, const uint8_t *plain, uint8_t *out)
 {
 	uint8_t sample[SAMPLE_PARTS * SAMPLE_BYTES];
-	uLongf len = GRAIN_BYTES;
 	for (unsigned int i = 0; i < SAMPLE_PARTS; i++)
 		(void)memcpy(sample + (size_t)i * SAMPLE_BYTES,
 			     plain + (size_t)i * (GRAIN_BYTES / SAMPLE_PARTS),
 			     SAMPLE_BYTES);
-	return compress2(out, &len, sample, sizeof(sample), 1) == Z_OK &&
-	       len < sizeof(sample) - sizeof(sample) / 32;
+	return deflate_all(&p->sample, sample, sizeof(sample), out,
+			   sizeof(sample) - sizeof(sample) / 32) > 0;
 }
 
 /* Header, bytes, and zeros up to a sector; the packed length, or -errno. */
-static int pack_grain(uint64_t grain, const uint8_t *plain, uint8_t *out)
+static int pack_grain(struct packer *p, uint64_t grain, const uint8_t *plain,
+		      uint8_t *out)
 {
 	struct sparse_grain_disk *headd = (struct sparse_grain_disk *)out;
-	uLongf len = compressBound(GRAIN_BYTES);
-	int level = shrinks(plain, out) ? Z_DEFAULT_COMPRESSION : Z_NO_COMPRESSION;
-	if (compress2(out + sizeof(*headd), &len, plain, GRAIN_BYTES, level) != Z_OK)
+	uint32_t room = (uint32_t)compressBound(GRAIN_BYTES);
+	z_stream *z = shrinks(p, plain, out) ? &p->best : &p->stored;
+	uint32_t len = deflate_all(z, plain, GRAIN_BYTES, out + sizeof(*headd), room);
+	if (len == 0)
 		return -ENOMEM;
 	headd->sector = le64_of(grain * SPARSE_GRAIN_SECTORS);
-	headd->size = le32_of((uint32_t)len);
+	headd->size = le32_of(len);
 	uint64_t used = sizeof(*headd) + len, size = round_up(used, VDISK_SECTOR);
 	(void)memset(out + used, 0, size - used);
 	return (int)size;
 }
 
-static void pack_batch(struct batch *b)
+static void pack_batch(struct packer *p, struct batch *b)
 {
 	b->packed_len = 0;
 	for (unsigned int i = 0; i < b->count && b->error == 0; i++) {
-		int size = pack_grain(b->grain[i], b->plain + (size_t)i * GRAIN_BYTES,
+		int size = pack_grain(p, b->grain[i], b->plain + (size_t)i * GRAIN_BYTES,
 				      b->packed + b->packed_len);
 		if (size < 0) {
 			b->error = size;
@@ -116,6 +151,8 @@ static void pack_batch(struct batch *b)
 static void compressor(void *arg)
 {
 	struct stream_target *t = arg;
+	struct packer packer;
+	int rc = packer_init(&packer);
 	mutex_lock(&t->m);
 	for (;;) {
 		while (t->taken == t->filled && !t->is_stopping)
@@ -124,19 +161,21 @@ static void compressor(void *arg)
 			break;
 		struct batch *b = &t->batch[t->taken++ % BATCHES];
 		mutex_unlock(&t->m);
-		pack_batch(b);
+		b->error = rc;
+		pack_batch(&packer, b);
 		mutex_lock(&t->m);
 		b->state = BATCH_PACKED;
 		cond_broadcast(&t->changed);
 	}
 	mutex_unlock(&t->m);
+	packer_done(&packer);
 }
 
 /* ---- writing, by the caller's task ---- */
 
 static int append(struct stream_target *t, const void *buf, uint64_t len)
 {
-	int rc = diskfile_write(t->plan.file, buf, len, t->next * VDISK_SECTOR);
+	int rc = diskfile_put(t->plan.file, buf, len, t->next * VDISK_SECTOR);
 	t->next += len / VDISK_SECTOR;
 	return rc;
 }
@@ -293,7 +332,9 @@ static int stream_finish(struct vdisk_target *target)
 		hand_over(t, last);
 	while (rc == 0 && t->written < t->filled)
 		rc = write_oldest(t);
-	return rc ? rc : write_end(t);
+	if (rc == 0)
+		rc = write_end(t);
+	return rc ? rc : diskfile_resize(t->plan.file, t->next * VDISK_SECTOR);
 }
 
 static void stream_free(struct vdisk_target *target)
@@ -323,7 +364,7 @@ static int start(struct stream_target *t)
 		(unsigned int)min_u64(max_u64((uint64_t)processors, 1), MAX_TASKS);
 	for (unsigned int i = 0; i < BATCHES; i++) {
 		t->batch[i].plain = malloc((size_t)BATCH * GRAIN_BYTES);
-		t->batch[i].packed = malloc(BATCH * round_up(most, VDISK_SECTOR));
+		t->batch[i].packed = io_alloc(BATCH * round_up(most, VDISK_SECTOR));
 		if (!t->batch[i].plain || !t->batch[i].packed)
 			return -ENOMEM;
 	}

@@ -125,7 +125,7 @@ static int sparse_write(struct vdisk_target *target, const void *buf, uint64_t l
 		return report_error(t->plan.options->reporter, -EFBIG, "%s: needs more"
 				    " than 2 TiB, where its format ends",
 				    t->plan.file->path);
-	int rc = diskfile_write(t->plan.file, buf, len, t->next * VDISK_SECTOR);
+	int rc = diskfile_put(t->plan.file, buf, len, t->next * VDISK_SECTOR);
 	for (uint64_t i = 0; rc == 0 && i < count; i++) {
 		t->entry[first + i] = le32_of((uint32_t)t->next);
 		t->next += t->head.grain;

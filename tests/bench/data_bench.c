@@ -2,7 +2,7 @@
 /*
  * data_bench raw FILE KIND SIZE DEPTH SECONDS
  * data_bench vmfs IMAGE:/FILE KIND SIZE DEPTH SECONDS
- * data_bench disk IMAGE:/DISK.vmdk KIND SIZE DEPTH SECONDS
+ * data_bench disk [IMAGE:/]DISK.vmdk KIND SIZE DEPTH SECONDS
  *
  * I/O of SIZE bytes, DEPTH at a time. KIND is randread, randwrite, read or write (in
  * order). raw: libaio on the descriptor itself and nothing between, what fio's engine
@@ -308,8 +308,8 @@ static int bench_vmfs(struct bench *b, char *place, uint64_t seconds, bool is_di
 	struct vmfs_volume *vol;
 	struct bdev *bd;
 	char *path = strstr(place, ":/");
-	if (!path)
-		return -EINVAL;
+	if (!path) /* of the host */
+		return is_disk ? bench_disk(b, NULL, place, seconds) : -EINVAL;
 	*path++ = '\0';
 	options.devices = &bd;
 	int rc = bdev_file_open(place, 0, r, &bd);

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Virtual disks of the hosted kinds. Random 4 KiB with 32 under way on a sparse disk
+# beside a raw file of the same bytes; the same into an empty one, beside qcow2 (qemu-img
+# bench in long steps, its own direct I/O); and conversions of what does not compress,
+# beside qemu-img: as it is by default, with a sync behind it, and with -t writeback,
+# where it has, as we have, all on the disk when it returns.
+
+vdisk_size_mib=512
+vdisk_step=$((40503 * 4096)) # visits a grain after the other, far apart
+
+# vdisk_turn NAME TYPE FILE KIND: one turn of data_bench.
+vdisk_turn()
+{
+	local got
+
+	sync "$3"
+	got=$(timeout $((seconds_each + 60)) "$bench_bin/data_bench" "$2" "$3" "$4" \
+		4096 32 $((seconds_each / 2 + 1)) 2>>"$work/log")
+	[[ $got =~ iops=([0-9.]+) ]]
+	sample "vdisk.$1.$4" "${BASH_REMATCH[1]:-0}"
+}
+
+# vdisk_empty_ours, vdisk_empty_qcow2: first writes, I/Os per second.
+vdisk_empty_ours()
+{
+	rm -f "$work/empty.vmdk"
+	"$bin/vmkfstools" -c 8g "$work/empty.vmdk" >>"$work/log" 2>&1
+	vdisk_turn empty disk "$work/empty.vmdk" randwrite
+}
+
+vdisk_empty_qcow2()
+{
+	local count=8000 got
+
+	rm -f "$work/empty.qcow2"
+	qemu-img create -q -f qcow2 "$work/empty.qcow2" 8g
+	got=$(qemu-img bench -c $count -d 32 -s 4096 -S $vdisk_step -t none -w \
+		-f qcow2 "$work/empty.qcow2" 2>>"$work/log")
+	[[ $got =~ completed\ in\ ([0-9.]+) ]]
+	sample vdisk.qcow2.empty "$(awk "BEGIN { print $count / ${BASH_REMATCH[1]:-1e9} }")"
+}
+
+# vdisk_convert NAME COMMAND...: MiB a second until it is on the disk.
+vdisk_convert()
+{
+	local name=$1 then
+
+	shift
+	rm -f "$work/out.vmdk"
+	cat "$work/raw.img" >/dev/null
+	then=$(date +%s%N)
+	"$@" >>"$work/log" 2>&1 && sync "$work/out.vmdk"
+	sample "vdisk.$name" "$(awk "BEGIN {
+		print $vdisk_size_mib * 1e9 / ($(date +%s%N) - $then) }")"
+}
+
+vdisk_conversions()
+{
+	local kind round
+
+	for kind in monolithicSparse streamOptimized; do
+		for ((round = 0; round < rounds; round++)); do
+			vdisk_convert "ours.$kind" "$bin/vmkfstools" -i "$work/raw.img" \
+				-d $kind "$work/out.vmdk"
+			vdisk_convert "qemu.$kind" qemu-img convert -f raw -O vmdk \
+				-o subformat=$kind "$work/raw.img" "$work/out.vmdk"
+			vdisk_convert "durable.$kind" qemu-img convert -t writeback \
+				-f raw -O vmdk -o subformat=$kind "$work/raw.img" \
+				"$work/out.vmdk"
+		done
+		line "vdisk-to-$kind" speed vdisk.ours.$kind vdisk.qemu.$kind ">=5" MiB/s
+		line "vdisk-to-$kind-writeback" speed vdisk.ours.$kind \
+			vdisk.durable.$kind ">=5" MiB/s
+	done
+}
+
+bench_vdisk()
+{
+	local kind round
+
+	[ -n "$(command -v qemu-img)" ] || { missing vdisk "no qemu-img"; return; }
+	openssl enc -aes-128-ctr -pass pass:x -pbkdf2 -nosalt </dev/zero 2>/dev/null |
+		dd of="$work/raw.img" bs=1M count=$vdisk_size_mib iflag=fullblock \
+			oflag=direct status=none
+	"$bin/vmkfstools" -i "$work/raw.img" -d monolithicSparse "$work/disk.vmdk" \
+		>"$work/log" 2>&1 || { missing vdisk "$(tail -n 1 "$work/log")"; return; }
+	for kind in randread randwrite; do
+		for ((round = 0; round < rounds; round++)); do
+			vdisk_turn sparse disk "$work/disk.vmdk" $kind
+			vdisk_turn raw raw "$work/raw.img" $kind
+		done
+		line "vdisk-sparse-$kind-4k-qd32" speed vdisk.sparse.$kind \
+			vdisk.raw.$kind ">=0.75" IOPS
+	done
+	for ((round = 0; round < rounds; round++)); do
+		vdisk_empty_ours
+		vdisk_empty_qcow2
+	done
+	line vdisk-sparse-empty-4k-qd32 speed vdisk.empty.randwrite vdisk.qcow2.empty \
+		">=2.5" IOPS
+	vdisk_conversions
+	rm -f "$work/raw.img" "$work"/*.vmdk "$work/empty.qcow2"
+}
