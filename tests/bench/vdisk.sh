@@ -38,7 +38,8 @@ vdisk_empty_qcow2()
 	got=$(qemu-img bench -c $count -d 32 -s 4096 -S $vdisk_step -t none -w \
 		-f qcow2 "$work/empty.qcow2" 2>>"$work/log")
 	[[ $got =~ completed\ in\ ([0-9.]+) ]]
-	sample vdisk.qcow2.empty "$(awk "BEGIN { print $count / ${BASH_REMATCH[1]:-1e9} }")"
+	sample vdisk.qcow2.empty \
+		"$(awk "BEGIN { print $count / ${BASH_REMATCH[1]:-1e9} }")"
 }
 
 # vdisk_convert NAME COMMAND...: MiB a second until it is on the disk.
