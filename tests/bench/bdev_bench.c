@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * bdev_bench FILE read|write DEPTH SECONDS
+ * bdev_bench FILE|URL read|write DEPTH SECONDS [BYTES]
  *
- * Random 4 KiB I/O through bdev_submit() as a front end does it: completions are
- * collected by the reaper, one task answers them and sends the next ones. Prints I/Os per
- * second and the processor time that each took. FILE is overwritten by "write".
+ * Random 4 KiB I/O, or sequential I/O of so many bytes, through bdev_submit() as a front
+ * end does it: completions are collected by the reaper, one task answers them and sends
+ * the next ones. Prints I/Os per second and the processor time that each took. FILE is
+ * overwritten by "write".
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,12 +15,15 @@
 #include "base/buf.h"
 #include "base/env.h"
 #include "base/parse.h"
-#include "bdev/bdev.h"
+#include "iscsi/open.h"
 
 #define IO_SIZE 4096u
+#define IO_SIZE_MAX (16u << 20)
 #define MAX_DEPTH 1024u
 
 struct bench {
+	uint64_t io_size, seed, next;
+	bool is_sequential;
 	struct mutex m;
 	struct cond c;
 	struct bdev_io *done; /* linked by priv.next */
@@ -58,12 +62,13 @@ static struct bdev_io *wait_done(struct bench *b)
 	return io;
 }
 
-static uint64_t next_random(uint64_t *seed)
+static uint64_t next_offset(struct bench *b, const struct bdev *bd)
 {
-	*seed ^= *seed << 13;
-	*seed ^= *seed >> 7;
-	*seed ^= *seed << 17;
-	return *seed;
+	b->seed ^= b->seed << 13;
+	b->seed ^= b->seed >> 7;
+	b->seed ^= b->seed << 17;
+	return (b->is_sequential ? b->next++ : b->seed) % (bd->size / b->io_size) *
+	       b->io_size;
 }
 
 static double cpu_seconds(void)
@@ -77,12 +82,12 @@ static double cpu_seconds(void)
 static int run(struct bdev *bd, struct bench_io *ios, unsigned int depth, uint64_t end)
 {
 	struct bench *b = ios[0].bench;
-	uint64_t seed = 88172645463325252ull, count = 0;
+	uint64_t count = 0;
 	uint64_t then = clock_now();
 	double cpu = cpu_seconds();
 	unsigned int pending = depth;
 	for (unsigned int i = 0; i < depth; i++) {
-		ios[i].io.offset = next_random(&seed) % (bd->size / IO_SIZE) * IO_SIZE;
+		ios[i].io.offset = next_offset(b, bd);
 		bdev_submit(bd, &ios[i].io);
 	}
 	while (pending) {
@@ -93,7 +98,7 @@ static int run(struct bdev *bd, struct bench_io *ios, unsigned int depth, uint64
 			if (io->result < 0)
 				return io->result;
 			count++;
-			io->offset = next_random(&seed) % (bd->size / IO_SIZE) * IO_SIZE;
+			io->offset = next_offset(b, bd);
 			if (is_over)
 				pending--;
 			else
@@ -112,26 +117,30 @@ int main(int argc, char **argv)
 {
 	struct reporter_stderr told;
 	struct bdev *bd;
-	uint64_t depth, seconds;
+	uint64_t depth, seconds, size = IO_SIZE;
 	if (argc < 5 || parse_u64(argv[3], MAX_DEPTH, &depth) < 0 || depth == 0 ||
-	    parse_u64(argv[4], 3600, &seconds) < 0) {
-		fprintf(stderr, "usage: bdev_bench FILE read|write DEPTH SECONDS\n");
+	    parse_u64(argv[4], 3600, &seconds) < 0 ||
+	    (argc > 5 && parse_u64(argv[5], IO_SIZE_MAX, &size) < 0) || size == 0) {
+		fprintf(stderr, "usage: bdev_bench FILE|URL read|write DEPTH SECONDS "
+				"[BYTES]\n");
 		return 2;
 	}
 	struct reporter *r = reporter_stderr_init(&told, "bdev_bench", REPORT_INFO);
-	if (bdev_file_open(argv[1], 0, r, &bd) < 0)
+	if (device_open(argv[1], 0, NULL, r, &bd) < 0)
 		return 1;
-	struct bench b = { 0 };
+	struct bench b = { .io_size = size,
+			   .seed = 88172645463325252ull,
+			   .is_sequential = argc > 5 };
 	mutex_init(&b.m);
 	cond_init(&b.c);
 	struct bench_io *ios = calloc(depth, sizeof(*ios));
-	char *mem = io_alloc(depth * IO_SIZE);
+	char *mem = io_alloc(depth * size);
 	for (unsigned int i = 0; i < depth; i++) {
 		ios[i].bench = &b;
-		ios[i].iov = (struct iovec){ mem + (size_t)i * IO_SIZE, IO_SIZE };
+		ios[i].iov = (struct iovec){ mem + i * size, size };
 		ios[i].io = (struct bdev_io){
 			.op = strcmp(argv[2], "write") == 0 ? BDEV_WRITE : BDEV_READ,
-			.len = IO_SIZE,
+			.len = size,
 			.iov = &ios[i].iov,
 			.iovcnt = 1,
 			.done = io_done,
