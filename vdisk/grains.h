@@ -27,6 +27,7 @@ struct grains {
 	uint64_t next, room_end;	      /* sectors: the next grain, what is grown */
 	uint32_t *dirty;		      /* tables with changes, in no order */
 	uint32_t dirty_count, dirty_capacity;
+	bool is_prompt;			      /* VDISK_PROMPT; set after opening */
 	bool is_marked;			      /* the header says "unclean" */
 	atomic_uint unwritten;		      /* changed sectors not durable yet */
 	struct sleeplock io;		      /* reading tables, growing, flushing */

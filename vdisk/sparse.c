@@ -80,7 +80,9 @@ static int sparse_open(struct vdisk_extent *extent,
 	if (is_writer && head.is_unclean)
 		report(options->reporter, REPORT_INFO,
 		       "%s: was not closed by who wrote it last", extent->file.path);
-	return grains_open(g, &extent->file, &head, options->reporter);
+	rc = grains_open(g, &extent->file, &head, options->reporter);
+	g->is_prompt = options->flags & VDISK_PROMPT;
+	return rc;
 }
 
 static int sparse_close(struct vdisk_extent *extent)
@@ -167,6 +169,9 @@ static int sparse_map(struct vdisk_extent *extent, const struct bdev_io *io,
 		return -EAGAIN;
 	uint64_t under = grains_under(g, io->offset, io->len);
 	uint64_t count = grains_run(g, grain, under, &entry);
+	if (io->op == BDEV_WRITE && g->is_prompt &&
+	    (entry <= SPARSE_ZERO || !grains_are_clean(g)))
+		return -EAGAIN; /* its entry may be in memory alone: sparse_rw() waits */
 	if (io->op == BDEV_WRITE && entry <= SPARSE_ZERO &&
 	    place_run(g, grain, count, &entry, &count) < 0)
 		return -EAGAIN;
@@ -249,7 +254,8 @@ static int sparse_rw(struct vdisk_extent *extent, struct bdev_io *io)
 	for (uint64_t at = 0, len = 0; at < io->len && rc == 0; at += len)
 		rc = rw_run(extent, io, at, iov, &len);
 	free(iov);
-	if (rc == 0 && io->flags & BDEV_FUA)
+	bool is_due = io->op != BDEV_READ && g->is_prompt && !grains_are_clean(g);
+	if (rc == 0 && (is_due || io->flags & BDEV_FUA))
 		rc = grains_flush(g);
 	return rc;
 }

@@ -389,6 +389,43 @@ static void a_damaged_stream_is_refused_by_name(void **state)
 	assert_refused(rig, rig->disk, "has no footer");
 }
 
+/* ---- a server that dies, and its guest lives ---- */
+
+/* The file alone has it all, while who wrote it has the disk open. */
+static void check_prompt(struct rig *rig, struct scribble *s, unsigned int round)
+{
+	char command[256];
+	(void)snprintf(command, sizeof(command), "cp --sparse=always %s %s", rig->disk,
+		       rig->other);
+	assert_int_equal(system(command), 0);
+	struct vdisk *copy = opened(rig, rig->other, VDISK_READ);
+	char *got = io_alloc(AREA);
+	assert_int_equal(bdev_read(vdisk_bdev(copy), got, AREA, AREA_AT), 0);
+	if (memcmp(got, s->model, AREA) != 0)
+		fail_msg("round %u: what was written is in memory alone", round);
+	free(got);
+	assert_int_equal(vdisk_close(copy), 0);
+	assert_int_equal(unlink(rig->other), 0);
+}
+
+static void what_was_written_is_found_when_its_server_has_died(void **state)
+{
+	struct rig *rig = *state;
+	struct worker_pool *pool = worker_pool_new("t", 2);
+	struct scribble s = { .n = 7, .model = calloc(1, AREA), .memory = io_alloc(AREA) };
+	create(rig, rig->disk, VDISK_MONOLITHIC_SPARSE, DISK_BYTES);
+	struct vdisk *disk = opened(rig, rig->disk, VDISK_WRITE | VDISK_PROMPT);
+	bdev_set_pool(vdisk_bdev(disk), pool);
+	for (unsigned int round = 0; round < 12; round++) {
+		run_batch(&s, vdisk_bdev(disk), 7);
+		check_prompt(rig, &s, round);
+	}
+	assert_int_equal(vdisk_close(disk), 0);
+	worker_pool_free(pool);
+	free(s.model);
+	free(s.memory);
+}
+
 #define ON_HOST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -397,6 +434,7 @@ int main(void)
 		ON_HOST(random_io_on_a_sparse_file_equals_memory),
 		ON_HOST(random_io_on_sparse_parts_equals_memory),
 		ON_HOST(random_io_on_a_flat_file_equals_memory),
+		ON_HOST(what_was_written_is_found_when_its_server_has_died),
 		ON_HOST(a_flush_writes_both_tables_and_a_close_says_so),
 		ON_HOST(who_writes_is_alone),
 		ON_HOST(a_wrong_header_is_refused_by_name_and_value),
