@@ -77,13 +77,19 @@ void lun_command_end(struct command *c, int error)
 	mutex_unlock(&lun->m);
 }
 
+void lun_take_waiting(struct lun *lun, struct command_list *ret_all)
+{
+	TAILQ_INIT(ret_all);
+	TAILQ_CONCAT(ret_all, &lun->queue, link);
+	TAILQ_CONCAT(ret_all, &lun->delayed, link);
+}
+
 void lun_end_waiting(struct lun *lun, int error)
 {
-	struct command_list all = TAILQ_HEAD_INITIALIZER(all);
+	struct command_list all;
 	struct command *c;
 
-	TAILQ_CONCAT(&all, &lun->queue, link);
-	TAILQ_CONCAT(&all, &lun->delayed, link);
+	lun_take_waiting(lun, &all);
 	while ((c = TAILQ_FIRST(&all))) {
 		TAILQ_REMOVE(&all, c, link);
 		lun_command_end(c, error);
@@ -118,11 +124,10 @@ static bool give_back(struct command *c, enum lun_fate fate, int error)
 
 void lun_give_back(struct lun *lun)
 {
-	struct command_list all = TAILQ_HEAD_INITIALIZER(all);
+	struct command_list all;
 	struct command *c;
 
-	TAILQ_CONCAT(&all, &lun->queue, link);
-	TAILQ_CONCAT(&all, &lun->delayed, link);
+	lun_take_waiting(lun, &all);
 	while ((c = TAILQ_FIRST(&all))) {
 		TAILQ_REMOVE(&all, c, link);
 		if (!give_back(c, LUN_NOT_SENT, -EBUSY))

@@ -182,11 +182,10 @@ static uint64_t apd_tick(struct lun *lun, uint64_t now)
 /* Ends what waits, but for the check and, if it is all with a deadline, that. */
 static void end_waiting(struct lun *lun, int error, bool is_all)
 {
-	struct command_list all = TAILQ_HEAD_INITIALIZER(all);
+	struct command_list all;
 	struct command *c;
 
-	TAILQ_CONCAT(&all, &lun->queue, link);
-	TAILQ_CONCAT(&all, &lun->delayed, link);
+	lun_take_waiting(lun, &all);
 	while ((c = TAILQ_FIRST(&all))) {
 		TAILQ_REMOVE(&all, c, link);
 		if (c->is_probe || (!is_all && (!c->io || c->io->deadline)))

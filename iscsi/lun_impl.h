@@ -214,6 +214,8 @@ void lun_command_end(struct command *c, int error);
 bool lun_is_unguarded(const struct command *c);
 /* Its deadline has passed while it waited. */
 void lun_time_over(struct command *c);
+/* Takes all that wait, also those that wait for their time, out of lun into *ret_all. */
+void lun_take_waiting(struct lun *lun, struct command_list *ret_all);
 /* Ends all that wait: with this error. */
 void lun_end_waiting(struct lun *lun, int error);
 /* One path of several, and it is down: gives all that wait back, but for probes. */

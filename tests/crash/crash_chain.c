@@ -25,11 +25,11 @@
 
 #include "base/align.h"
 #include "base/buf.h"
-#include "mkfs/write.h"
 #include "tests/lib/batch.h"
-#include "tests/sim/simdisk.h"
+#include "tests/sim/world.h"
 #include "vdisk/extent.h"
 #include "vdisk/vmsnap.h"
+#include "vmfs/format.h"
 
 #define VOLUME_SIZE (LVM_DATA_OFF + 2 * LVM_PE_SIZE)
 #define DISK_SIZE ((96u << 10) + 3 * 512)
@@ -48,50 +48,16 @@ struct story {
 	char place[128];	 /* the cut that is looked at */
 };
 
-struct mount {
-	struct bdev *bd;
-	struct vmfs_volume *vol;
-	struct reporter_stderr told;
-};
-
-static void mount(struct mount *m, struct simdisk *disk, const char *when)
-{
-	struct vmfs_open_options options = { .devices = &m->bd, .device_count = 1 };
-	options.reporter = reporter_stderr_init(&m->told, when, REPORT_ERROR);
-	m->bd = simdisk_attach(disk, sim_host_world());
-	int rc = vmfs_volume_open(&options, &m->vol);
-	if (rc < 0)
-		sim_fail("%s: mount: %d", when, rc);
-}
-
-static void unmount(struct mount *m)
-{
-	SIM_CHECK(vmfs_volume_close(m->vol) == 0);
-	bdev_close(m->bd);
-}
-
-static void format(struct simdisk *disk)
-{
-	struct mkfs_options options;
-	struct mkfs_layout layout;
-	struct bdev *bd = simdisk_attach(disk, sim_host_world());
-	SIM_CHECK(!mkfs_layout_make("sim", bd->size, NULL, NULL, &layout));
-	mkfs_options_init(&options, bd);
-	strcpy(options.label, "crash");
-	SIM_CHECK(!mkfs_write(bd, &layout, &options, NULL));
-	bdev_close(bd);
-}
-
 /* ---- the VM ---- */
 
-static struct vmsnap_options options_of(const struct story *st, struct mount *m)
+static struct vmsnap_options options_of(const struct story *st, struct world_mount *m)
 {
 	return (struct vmsnap_options){ .vol = m->vol, .vmx = VMX, .kind = st->kind,
 					.reporter = &m->told.base };
 }
 
 /* The disk that the .vmx file names. */
-static void leaf_of(struct mount *m, char path[static 64])
+static void leaf_of(struct world_mount *m, char path[static 64])
 {
 	const struct vmfs_file_options how = { .flags = VMFS_READ };
 	struct vmfs_file *file;
@@ -105,7 +71,7 @@ static void leaf_of(struct mount *m, char path[static 64])
 	settings_free(s);
 }
 
-static struct vdisk *open_leaf(struct story *st, struct mount *m, uint32_t flags)
+static struct vdisk *open_leaf(struct story *st, struct world_mount *m, uint32_t flags)
 {
 	const struct vdisk_open_options how = { .flags = flags,
 						.reporter = &m->told.base };
@@ -118,7 +84,7 @@ static struct vdisk *open_leaf(struct story *st, struct mount *m, uint32_t flags
 	return disk;
 }
 
-static uint8_t *contents(struct story *st, struct mount *m)
+static uint8_t *contents(struct story *st, struct world_mount *m)
 {
 	struct vdisk *disk = open_leaf(st, m, VDISK_READ_LOCKED);
 	uint8_t *bytes = io_alloc(DISK_SIZE);
@@ -158,14 +124,14 @@ static void scribble(struct story *st, struct vdisk *disk, uint8_t *model)
 	free(buf);
 }
 
-static void write_to_leaf(struct story *st, struct mount *m, uint8_t *model)
+static void write_to_leaf(struct story *st, struct world_mount *m, uint8_t *model)
 {
 	struct vdisk *disk = open_leaf(st, m, VDISK_WRITE);
 	scribble(st, disk, model);
 	SIM_CHECK(vdisk_close(disk) == 0);
 }
 
-static void set_up(struct story *st, struct mount *m)
+static void set_up(struct story *st, struct world_mount *m)
 {
 	static const char vmx[] = "scsi0:0.fileName = \"a.vmdk\"\n";
 	const struct vmfs_file_options how = { .flags = VMFS_CREATE | VMFS_WRITE,
@@ -192,7 +158,7 @@ static void set_up(struct story *st, struct mount *m)
 		memcpy(st->after, st->before, DISK_SIZE);
 }
 
-static void act(struct story *st, struct mount *m)
+static void act(struct story *st, struct world_mount *m)
 {
 	const struct vmsnap_options o = options_of(st, m);
 	uint32_t uid;
@@ -221,7 +187,7 @@ static bool is_allowed(const struct story *st, const uint8_t *got, uint64_t at)
 	return !memcmp(got + at, st->before + at, 512);
 }
 
-static void look(struct story *st, struct mount *m, bool is_end)
+static void look(struct story *st, struct world_mount *m, bool is_end)
 {
 	uint8_t *got = contents(st, m);
 	bool is_before = !memcmp(got, st->before, DISK_SIZE);
@@ -239,7 +205,7 @@ static void look(struct story *st, struct mount *m, bool is_end)
 }
 
 /* Whatever was left, the next one puts it right. */
-static void go_on(struct story *st, struct mount *m)
+static void go_on(struct story *st, struct world_mount *m)
 {
 	const struct vmsnap_options o = options_of(st, m);
 	uint8_t *was = contents(st, m), *is;
@@ -272,7 +238,7 @@ static void check_cut(struct simdisk_log *log, unsigned int n, enum simdisk_cut 
 	static const char *const kinds[] = { "prefix", "subset", "torn" };
 	struct story *st = arg;
 	unsigned int count = simdisk_log_count(log);
-	struct mount m;
+	struct world_mount m;
 	char entry[64] = "";
 	if (!is_full() && n != count && n % 9 != 0)
 		return;
@@ -283,11 +249,11 @@ static void check_cut(struct simdisk_log *log, unsigned int n, enum simdisk_cut 
 	sim_trace("%s", st->place);
 	struct image *image = simdisk_image_at(log, n, cut, sim_random(UINT64_MAX));
 	struct simdisk *disk = simdisk_from_image(image, BDEV_CAW_FILE);
-	mount(&m, disk, st->place);
+	world_mount(&m, disk, st->place);
 	look(st, &m, n == count && cut == SIMDISK_PREFIX);
 	if (sim_random(4) == 0 || st->phase == REMOVING)
 		go_on(st, &m);
-	unmount(&m);
+	world_unmount(&m);
 	simdisk_free(disk);
 }
 
@@ -296,20 +262,20 @@ static void story(void *arg)
 	struct story st = *(const struct story *)arg;
 	struct simdisk_behaviour behaviour = simdisk_polite();
 	struct simdisk *disk = simdisk_new(VOLUME_SIZE, BDEV_CAW_FILE);
-	struct mount m;
+	struct world_mount m;
 	sim_set_limits(365ull * 86400 * NS_PER_S, 900ull * 1000 * 1000);
 	behaviour.has_cache = true;
 	simdisk_behave(disk, &behaviour);
 	st.before = calloc(1, DISK_SIZE);
 	st.after = calloc(1, DISK_SIZE);
 	strcpy(st.place, "at first");
-	format(disk);
-	mount(&m, disk, "at first");
+	world_format(disk);
+	world_mount(&m, disk, "at first");
 	set_up(&st, &m);
 	simdisk_log_start(disk);
 	act(&st, &m);
 	struct simdisk_log *log = simdisk_log_take(disk);
-	unmount(&m);
+	world_unmount(&m);
 	simdisk_free(disk);
 	SIM_CHECK(simdisk_log_count(log) > 8);
 	simdisk_each_cut(log, check_cut, &st);

@@ -22,10 +22,10 @@
 
 #include "base/align.h"
 #include "base/buf.h"
-#include "mkfs/write.h"
 #include "tests/lib/batch.h"
-#include "tests/sim/simdisk.h"
+#include "tests/sim/world.h"
 #include "vdisk/vdisk.h"
+#include "vmfs/format.h"
 
 #define VOLUME_SIZE (LVM_DATA_OFF + 2 * LVM_PE_SIZE)
 #define DISK_SIZE (64u << 20)	/* of two grain tables */
@@ -93,28 +93,15 @@ static void write_round(struct story *s, struct bdev *bd)
 /* ---- a device and who mounts it; in the simulation ---- */
 
 struct mount {
-	struct simdisk *simdisk;
-	struct bdev *bd;
-	struct vmfs_volume *vol;
-	struct reporter_stderr told;
+	struct world_mount base;
 	struct vdisk *disk;
 };
-
-static void mount(struct mount *m, struct simdisk *disk, const char *when)
-{
-	struct vmfs_open_options options = { .devices = &m->bd, .device_count = 1 };
-	options.reporter = reporter_stderr_init(&m->told, when, REPORT_INFO);
-	m->simdisk = disk;
-	m->bd = simdisk_attach(disk, sim_host_world());
-	if (vmfs_volume_open(&options, &m->vol) < 0)
-		sim_fail("%s: mount", when);
-}
 
 static void open_disk(struct mount *m, const char *when)
 {
 	const struct vdisk_open_options options = { .flags = VDISK_WRITE,
-						    .reporter = &m->told.base };
-	int rc = vdisk_open(m->vol, PATH, &options, &m->disk, NULL);
+						    .reporter = &m->base.told.base };
+	int rc = vdisk_open(m->base.vol, PATH, &options, &m->disk, NULL);
 	if (rc < 0)
 		sim_fail("%s: the disk opens with %d", when, rc);
 }
@@ -122,26 +109,18 @@ static void open_disk(struct mount *m, const char *when)
 static void unmount(struct mount *m)
 {
 	SIM_CHECK(vdisk_close(m->disk) == 0);
-	SIM_CHECK(vmfs_volume_close(m->vol) == 0);
-	bdev_close(m->bd);
-	simdisk_free(m->simdisk);
+	world_unmount(&m->base);
+	simdisk_free(m->base.disk);
 }
 
 static void make(struct mount *m, struct simdisk *disk)
 {
 	const struct vdisk_create_options new = { .capacity_bytes = DISK_SIZE,
 						  .format = VDISK_MONOLITHIC_SPARSE };
-	struct mkfs_options options;
-	struct mkfs_layout layout;
-	struct bdev *bd = simdisk_attach(disk, sim_host_world());
-	SIM_CHECK(!mkfs_layout_make("sim", bd->size, NULL, NULL, &layout));
-	mkfs_options_init(&options, bd);
-	strcpy(options.label, "crash");
-	SIM_CHECK(!mkfs_write(bd, &layout, &options, NULL));
-	bdev_close(bd);
-	mount(m, disk, "at first");
-	SIM_CHECK(vmfs_mkdir(m->vol, "/vm", 0755) == 0);
-	SIM_CHECK(vdisk_create(m->vol, PATH, &new) == 0);
+	world_format(disk);
+	world_mount(&m->base, disk, "at first");
+	SIM_CHECK(vmfs_mkdir(m->base.vol, "/vm", 0755) == 0);
+	SIM_CHECK(vdisk_create(m->base.vol, PATH, &new) == 0);
 	open_disk(m, "at first");
 }
 
@@ -200,7 +179,7 @@ static void check_cut(struct simdisk_log *log, unsigned int n, enum simdisk_cut 
 	(void)snprintf(text, sizeof(text), "%s %u of %u", kinds[cut], n, count);
 	sim_trace("%s", text);
 	struct image *image = simdisk_image_at(log, n, cut, sim_random(UINT64_MAX));
-	mount(&m, simdisk_from_image(image, BDEV_CAW_FILE), text);
+	world_mount(&m.base, simdisk_from_image(image, BDEV_CAW_FILE), text);
 	open_disk(&m, text);
 	check_bytes(s, &m, n == count && cut == SIMDISK_PREFIX, text);
 	if (n % 8 == 0)

@@ -21,10 +21,10 @@
 
 #include "base/align.h"
 #include "base/buf.h"
-#include "mkfs/write.h"
 #include "tests/lib/batch.h"
-#include "tests/sim/simdisk.h"
+#include "tests/sim/world.h"
 #include "vdisk/extent.h"
+#include "vmfs/format.h"
 
 #define VOLUME_SIZE (LVM_DATA_OFF + 2 * LVM_PE_SIZE)
 #define MIB (1u << 20)
@@ -74,42 +74,6 @@ static int import(struct vmfs_volume *vol, const char *path)
 }
 
 /* ---- a device and who mounts it; in the simulation ---- */
-
-struct mount {
-	struct simdisk *disk;
-	struct bdev *bd;
-	struct vmfs_volume *vol;
-	struct reporter_stderr told;
-};
-
-static void mount(struct mount *m, struct simdisk *disk, const char *when)
-{
-	struct vmfs_open_options options = { .devices = &m->bd, .device_count = 1 };
-	options.reporter = reporter_stderr_init(&m->told, when, REPORT_INFO);
-	m->disk = disk;
-	m->bd = simdisk_attach(disk, sim_host_world());
-	int rc = vmfs_volume_open(&options, &m->vol);
-	if (rc < 0)
-		sim_fail("%s: mount: %d", when, rc);
-}
-
-static void unmount(struct mount *m)
-{
-	SIM_CHECK(vmfs_volume_close(m->vol) == 0);
-	bdev_close(m->bd);
-}
-
-static void format(struct simdisk *disk)
-{
-	struct mkfs_options options;
-	struct mkfs_layout layout;
-	struct bdev *bd = simdisk_attach(disk, sim_host_world());
-	SIM_CHECK(!mkfs_layout_make("sim", bd->size, NULL, NULL, &layout));
-	mkfs_options_init(&options, bd);
-	strcpy(options.label, "crash");
-	SIM_CHECK(!mkfs_write(bd, &layout, &options, NULL));
-	bdev_close(bd);
-}
 
 /* true if path is the whole disk; false if it is none. */
 static bool is_whole(struct vmfs_volume *vol, const char *path,
@@ -213,7 +177,7 @@ static void check_cut(struct simdisk_log *log, unsigned int n, enum simdisk_cut 
 		      void *arg)
 {
 	enum phase phase = *(const enum phase *)arg;
-	struct mount m;
+	struct world_mount m;
 	unsigned int count = simdisk_log_count(log);
 	/* Only a prefix is known to hold all that was written. */
 	enum moment moment = n == 0				    ? AT_START :
@@ -228,9 +192,9 @@ static void check_cut(struct simdisk_log *log, unsigned int n, enum simdisk_cut 
 		       entry);
 	sim_trace("%s", at.text);
 	struct image *image = simdisk_image_at(log, n, cut, sim_random(UINT64_MAX));
-	mount(&m, simdisk_from_image(image, BDEV_CAW_FILE), at.text);
+	world_mount(&m, simdisk_from_image(image, BDEV_CAW_FILE), at.text);
 	check[phase](m.vol, moment, &at);
-	unmount(&m);
+	world_unmount(&m);
 	simdisk_free(m.disk);
 }
 
@@ -239,19 +203,19 @@ static void story(void *arg)
 	enum phase wanted = *(const enum phase *)arg;
 	struct simdisk_behaviour behaviour = simdisk_polite();
 	struct simdisk *disk = simdisk_new(VOLUME_SIZE, BDEV_CAW_FILE);
-	struct mount m;
+	struct world_mount m;
 	sim_set_limits(365ull * 86400 * NS_PER_S, 500ull * 1000 * 1000);
 	behaviour.has_cache = true;
 	simdisk_behave(disk, &behaviour);
-	format(disk);
-	mount(&m, disk, "at first");
+	world_format(disk);
+	world_mount(&m, disk, "at first");
 	SIM_CHECK(vmfs_mkdir(m.vol, "/vm", 0755) == 0);
 	for (enum phase phase = IMPORTING; phase < wanted; phase++)
 		SIM_CHECK(act(m.vol, phase) == 0);
 	simdisk_log_start(disk);
 	SIM_CHECK(act(m.vol, wanted) == 0);
 	struct simdisk_log *log = simdisk_log_take(disk);
-	unmount(&m);
+	world_unmount(&m);
 	simdisk_free(disk);
 	SIM_CHECK(simdisk_log_count(log) > 8);
 	simdisk_each_cut(log, check_cut, &wanted);

@@ -412,7 +412,9 @@ static void what_was_written_is_found_when_its_server_has_died(void **state)
 {
 	struct rig *rig = *state;
 	struct worker_pool *pool = worker_pool_new("t", 2);
-	struct scribble s = { .n = 7, .model = calloc(1, AREA), .memory = io_alloc(AREA) };
+	struct scribble s = { .n = 7 };
+	s.model = calloc(1, AREA);
+	s.memory = io_alloc(AREA);
 	create(rig, rig->disk, VDISK_MONOLITHIC_SPARSE, DISK_BYTES);
 	struct vdisk *disk = opened(rig, rig->disk, VDISK_WRITE | VDISK_PROMPT);
 	bdev_set_pool(vdisk_bdev(disk), pool);
