@@ -53,6 +53,8 @@ void sim_run(uint64_t seed, void (*fn)(void *arg), void *arg);
  * SIM_FIRST=n first.
  */
 void sim_each_seed(uint64_t first, uint64_t count, void (*fn)(void *arg), void *arg);
+/* The same, for long cases: the first two thirds of them, unless FULL is set. */
+void sim_some_seeds(uint64_t first, uint64_t count, void (*fn)(void *arg), void *arg);
 
 /*
  * For tests of oracles: runs fn(arg) under seeds [first, first + count) like

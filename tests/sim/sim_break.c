@@ -197,7 +197,7 @@ static void dead_host_is_broken_after_the_whole_time(void **state)
 	struct plan plan = { BDEV_CAW_ATS, false, false };
 
 	(void)state;
-	sim_each_seed(1, 30, break_dead, &plan);
+	sim_some_seeds(1, 30, break_dead, &plan);
 }
 
 static void dead_host_is_broken_at_once_on_a_statement(void **state)
@@ -205,7 +205,7 @@ static void dead_host_is_broken_at_once_on_a_statement(void **state)
 	struct plan plan = { BDEV_CAW_ATS, true, false };
 
 	(void)state;
-	sim_each_seed(100, 30, break_dead, &plan);
+	sim_some_seeds(100, 30, break_dead, &plan);
 }
 
 /* Commands that the target had accepted take effect up to T_tgt later: never behind the
@@ -215,7 +215,7 @@ static void a_statement_waits_for_what_the_target_accepted(void **state)
 	struct plan plan = { BDEV_CAW_ATS, true, true };
 
 	(void)state;
-	sim_each_seed(200, 60, break_dead, &plan);
+	sim_some_seeds(200, 60, break_dead, &plan);
 }
 
 static void host_on_a_file_without_liveness_lock_is_broken(void **state)
@@ -223,7 +223,7 @@ static void host_on_a_file_without_liveness_lock_is_broken(void **state)
 	struct plan plan = { BDEV_CAW_FILE, false, false };
 
 	(void)state;
-	sim_each_seed(300, 10, break_dead, &plan);
+	sim_some_seeds(300, 10, break_dead, &plan);
 }
 
 /* ---- alive ---- */
@@ -253,7 +253,7 @@ static void living_host_is_refused(void **state)
 	struct plan plan = { BDEV_CAW_ATS, false, false };
 
 	(void)state;
-	sim_each_seed(400, 20, break_living, &plan);
+	sim_some_seeds(400, 20, break_living, &plan);
 }
 
 /* The operator is wrong: two heartbeats are enough to say so. */
@@ -262,7 +262,7 @@ static void false_statement_is_refused(void **state)
 	struct plan plan = { BDEV_CAW_ATS, true, false };
 
 	(void)state;
-	sim_each_seed(500, 20, break_living, &plan);
+	sim_some_seeds(500, 20, break_living, &plan);
 }
 
 /* ---- the breaker stops ---- */
@@ -289,7 +289,7 @@ static void cancelled(void *arg)
 static void operator_may_leave_it(void **state)
 {
 	(void)state;
-	sim_each_seed(600, 10, cancelled, NULL);
+	sim_some_seeds(600, 10, cancelled, NULL);
 }
 
 /* The breaker dies at any moment of it: the next one breaks it too, and then the victim.
@@ -323,7 +323,7 @@ static void breaker_dies(void *arg)
 static void breaking_survives_the_breaker(void **state)
 {
 	(void)state;
-	sim_each_seed(700, 60, breaker_dies, NULL);
+	sim_some_seeds(700, 60, breaker_dies, NULL);
 }
 
 int main(void)

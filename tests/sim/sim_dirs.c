@@ -315,7 +315,7 @@ static void hosts_agree_on_one_directory(void **state)
 
 	(void)state;
 	make_names();
-	sim_each_seed(1, 10, meet, &s);
+	sim_some_seeds(1, 10, meet, &s);
 }
 
 static void hosts_agree_after_a_death(void **state)
@@ -324,7 +324,7 @@ static void hosts_agree_after_a_death(void **state)
 
 	(void)state;
 	make_names();
-	sim_each_seed(100, 10, meet, &s);
+	sim_some_seeds(100, 10, meet, &s);
 }
 
 static void hosts_agree_on_a_hashed_directory(void **state)
@@ -333,7 +333,7 @@ static void hosts_agree_on_a_hashed_directory(void **state)
 
 	(void)state;
 	make_names();
-	sim_each_seed(200, 10, meet, &s);
+	sim_some_seeds(200, 10, meet, &s);
 }
 
 static void hosts_agree_on_a_hashed_one_after_a_death(void **state)
@@ -342,7 +342,7 @@ static void hosts_agree_on_a_hashed_one_after_a_death(void **state)
 
 	(void)state;
 	make_names();
-	sim_each_seed(300, 10, meet, &s);
+	sim_some_seeds(300, 10, meet, &s);
 }
 
 int main(void)

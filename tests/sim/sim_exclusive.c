@@ -233,8 +233,8 @@ static void who_comes_meanwhile_sees_it_or_is_seen(void **state)
 	struct plan ats = { BDEV_CAW_ATS }, file = { BDEV_CAW_FILE };
 
 	(void)state;
-	sim_each_seed(100, 6, comes_meanwhile, &ats);
-	sim_each_seed(200, 6, comes_meanwhile, &file);
+	sim_some_seeds(100, 4, comes_meanwhile, &ats);
+	sim_some_seeds(200, 3, comes_meanwhile, &file);
 }
 
 /* ---- it dies ---- */
@@ -257,8 +257,8 @@ static void what_a_dead_one_left_is_not_mounted(void **state)
 	struct plan ats = { BDEV_CAW_ATS }, file = { BDEV_CAW_FILE };
 
 	(void)state;
-	sim_each_seed(300, 2, dies, &ats);
-	sim_each_seed(400, 2, dies, &file);
+	sim_some_seeds(300, 2, dies, &ats);
+	sim_some_seeds(400, 2, dies, &file);
 }
 
 /* ---- two repair ---- */
@@ -285,8 +285,8 @@ static void of_two_one_repairs(void **state)
 	struct plan ats = { BDEV_CAW_ATS }, file = { BDEV_CAW_FILE };
 
 	(void)state;
-	sim_each_seed(500, 6, two_repair, &ats);
-	sim_each_seed(600, 4, two_repair, &file);
+	sim_some_seeds(500, 4, two_repair, &ats);
+	sim_some_seeds(600, 2, two_repair, &file);
 }
 
 /* ---- its path is lost, and back when another has followed ---- */
@@ -322,7 +322,7 @@ static void nothing_lands_behind_who_followed(void **state)
 	struct plan ats = { BDEV_CAW_ATS };
 
 	(void)state;
-	sim_each_seed(700, 8, comes_back, &ats);
+	sim_some_seeds(700, 6, comes_back, &ats);
 }
 
 int main(void)

@@ -158,7 +158,7 @@ static void come_and_go(void *arg)
 static void who_joins_has_a_key_and_removes_old_ones(void **state)
 {
 	(void)state;
-	sim_each_seed(1, 20, come_and_go, NULL);
+	sim_some_seeds(1, 20, come_and_go, NULL);
 }
 
 /* What a host has sent, and read, since it began to mount. */
@@ -194,7 +194,7 @@ static void join(void *arg)
 static void a_join_takes_few_commands_and_bytes(void **state)
 {
 	(void)state;
-	sim_each_seed(50, 5, join, NULL);
+	sim_some_seeds(50, 5, join, NULL);
 }
 
 /* A host sleeps, is taken over and wakes up. */
@@ -225,7 +225,7 @@ static void oversleep(void *arg)
 static void who_was_fenced_never_registers_again(void **state)
 {
 	(void)state;
-	sim_each_seed(100, 20, oversleep, NULL);
+	sim_some_seeds(100, 20, oversleep, NULL);
 }
 
 static void who_registers_again_is_found(void **state)
@@ -264,7 +264,7 @@ static void forget(void *arg)
 static void lost_keys_are_registered_again(void **state)
 {
 	(void)state;
-	sim_each_seed(200, 30, forget, NULL);
+	sim_some_seeds(200, 30, forget, NULL);
 }
 
 int main(void)

@@ -231,7 +231,7 @@ static void short_stall(void *arg)
 static void short_stall_is_nothing(void **state)
 {
 	(void)state;
-	sim_each_seed(1, 20, short_stall, NULL);
+	sim_some_seeds(1, 20, short_stall, NULL);
 }
 
 /* ---- cut, and nobody wants what we have ---- */
@@ -256,7 +256,7 @@ static void lonely_outage(void *arg)
 static void cut_and_reclaimed_loses_nothing(void **state)
 {
 	(void)state;
-	sim_each_seed(100, 40, lonely_outage, NULL);
+	sim_some_seeds(100, 40, lonely_outage, NULL);
 }
 
 /* ---- cut, and another host takes over ---- */
@@ -306,7 +306,7 @@ static void wanted_outage(void *arg)
 static void cut_and_taken_over_is_fenced(void **state)
 {
 	(void)state;
-	sim_each_seed(200, 40, wanted_outage, NULL);
+	sim_some_seeds(200, 40, wanted_outage, NULL);
 }
 
 /* ---- the storage is away for all ---- */
@@ -346,7 +346,7 @@ static void blackout(void *arg)
 static void nobody_breaks_anybody_in_a_blackout(void **state)
 {
 	(void)state;
-	sim_each_seed(300, 40, blackout, NULL);
+	sim_some_seeds(300, 40, blackout, NULL);
 }
 
 /* ---- stopped between the gate and the device ---- */
@@ -374,7 +374,7 @@ static void stopped(void *arg)
 static void stopped_host_is_cut_and_killed_by_its_guard(void **state)
 {
 	(void)state;
-	sim_each_seed(400, 40, stopped, NULL);
+	sim_some_seeds(400, 40, stopped, NULL);
 }
 
 /* ---- data fail for good, heartbeats get through ---- */
@@ -433,7 +433,7 @@ static void half_outage(void *arg)
 static void who_cannot_write_any_more_gives_up(void **state)
 {
 	(void)state;
-	sim_each_seed(600, 20, half_outage, NULL);
+	sim_some_seeds(600, 20, half_outage, NULL);
 }
 
 /* A reader alone: it gets an error, and the volume lives on when data come again. */
@@ -467,7 +467,7 @@ static void half_outage_of_a_reader(void *arg)
 static void who_reads_gets_an_error(void **state)
 {
 	(void)state;
-	sim_each_seed(700, 20, half_outage_of_a_reader, NULL);
+	sim_some_seeds(700, 20, half_outage_of_a_reader, NULL);
 }
 
 /* ---- leaving while the storage is away ---- */
@@ -491,7 +491,7 @@ static void impatient(void *arg)
 static void who_leaves_does_not_wait_for_ever(void **state)
 {
 	(void)state;
-	sim_each_seed(500, 20, impatient, NULL);
+	sim_some_seeds(500, 20, impatient, NULL);
 }
 
 int main(void)

@@ -366,7 +366,7 @@ static void all_modes_exclude_each_other(void **state)
 	struct plan plan = { BDEV_CAW_ATS, 4, 0, false };
 
 	(void)state;
-	sim_each_seed(1, 20, storm, &plan);
+	sim_some_seeds(1, 20, storm, &plan);
 }
 
 static void all_modes_survive_deaths(void **state)
@@ -374,7 +374,7 @@ static void all_modes_survive_deaths(void **state)
 	struct plan plan = { BDEV_CAW_ATS, 5, 3, false };
 
 	(void)state;
-	sim_each_seed(100, 30, storm, &plan);
+	sim_some_seeds(100, 30, storm, &plan);
 }
 
 static void all_modes_survive_a_rude_disk(void **state)
@@ -382,7 +382,7 @@ static void all_modes_survive_a_rude_disk(void **state)
 	struct plan plan = { BDEV_CAW_ATS, 5, 1, true };
 
 	(void)state;
-	sim_each_seed(200, 60, storm, &plan);
+	sim_some_seeds(200, 60, storm, &plan);
 }
 
 static void all_modes_work_on_files(void **state)
@@ -390,7 +390,7 @@ static void all_modes_work_on_files(void **state)
 	struct plan plan = { BDEV_CAW_FILE, 4, 2, true };
 
 	(void)state;
-	sim_each_seed(300, 20, storm, &plan);
+	sim_some_seeds(300, 20, storm, &plan);
 }
 
 int main(void)

@@ -36,7 +36,7 @@ static void nothing_is_found_in_a_storm(void **state)
 	};
 
 	(void)state;
-	sim_each_seed(1, 12, storm_run, &storm);
+	sim_some_seeds(1, 12, storm_run, &storm);
 }
 
 /* On storage that loses answers, asks for patience and does things in any order. */
@@ -52,7 +52,7 @@ static void nothing_is_found_on_rude_storage(void **state)
 	};
 
 	(void)state;
-	sim_each_seed(100, 6, storm_run, &storm);
+	sim_some_seeds(100, 6, storm_run, &storm);
 }
 
 /* ---- VMFS-6, and what is really wrong ---- */
@@ -128,7 +128,7 @@ static void six(void *arg)
 static void nothing_is_found_on_vmfs6(void **state)
 {
 	(void)state;
-	sim_each_seed(200, 6, six, NULL);
+	sim_some_seeds(200, 6, six, NULL);
 }
 
 /* A field of the victim's file descriptor. */
@@ -175,7 +175,7 @@ static void fault(void *arg)
 static void a_fault_is_found_beside_writers(void **state)
 {
 	(void)state;
-	sim_each_seed(300, 8, fault, NULL);
+	sim_some_seeds(300, 8, fault, NULL);
 }
 
 int main(void)

@@ -146,8 +146,8 @@ static void who_comes_meanwhile_has_one_of_both(void **state)
 	struct plan ats = { BDEV_CAW_ATS }, file = { BDEV_CAW_FILE };
 
 	(void)state;
-	sim_each_seed(110, 20, comes_meanwhile, &ats);
-	sim_each_seed(150, 20, comes_meanwhile, &file);
+	sim_some_seeds(110, 20, comes_meanwhile, &ats);
+	sim_some_seeds(150, 20, comes_meanwhile, &file);
 }
 
 /* ---- one is there, and dies ---- */
@@ -180,8 +180,8 @@ static void who_is_there_keeps_it_until_dead(void **state)
 	struct plan ats = { BDEV_CAW_ATS }, file = { BDEV_CAW_FILE };
 
 	(void)state;
-	sim_each_seed(200, 3, is_there, &ats);
-	sim_each_seed(300, 3, is_there, &file);
+	sim_some_seeds(200, 3, is_there, &ats);
+	sim_some_seeds(300, 3, is_there, &file);
 }
 
 /* ---- two sign ---- */
@@ -212,8 +212,8 @@ static void of_two_signers_none_is_half_done(void **state)
 	struct plan ats = { BDEV_CAW_ATS }, file = { BDEV_CAW_FILE };
 
 	(void)state;
-	sim_each_seed(400, 10, two_sign, &ats);
-	sim_each_seed(500, 10, two_sign, &file);
+	sim_some_seeds(400, 10, two_sign, &ats);
+	sim_some_seeds(500, 10, two_sign, &file);
 }
 
 int main(void)

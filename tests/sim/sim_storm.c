@@ -21,7 +21,7 @@
 static void any_weather(void **state)
 {
 	(void)state;
-	sim_each_seed(1, 160, storm_run, NULL);
+	sim_some_seeds(1, 160, storm_run, NULL);
 }
 
 /* The operations of all kinds, three hosts, deaths: how fast is it? */
@@ -36,7 +36,7 @@ static void three_hosts(void **state)
 	};
 
 	(void)state;
-	sim_each_seed(100001, 60, storm_run, &storm);
+	sim_some_seeds(100001, 60, storm_run, &storm);
 }
 
 static int print_sum(void **state)

@@ -120,7 +120,7 @@ static void second_host_of_one_uuid_is_refused(void **state)
 	struct plan plan = { BDEV_CAW_ATS };
 
 	(void)state;
-	sim_each_seed(1, 20, second_comes, &plan);
+	sim_some_seeds(1, 20, second_comes, &plan);
 }
 
 static void second_process_on_a_file_is_refused(void **state)
@@ -128,7 +128,7 @@ static void second_process_on_a_file_is_refused(void **state)
 	struct plan plan = { BDEV_CAW_FILE };
 
 	(void)state;
-	sim_each_seed(50, 10, second_comes, &plan);
+	sim_some_seeds(50, 10, second_comes, &plan);
 }
 
 /* What its own crash left stands still: it comes back at once, or nearly. */
@@ -166,8 +166,8 @@ static void a_host_comes_back_after_its_own_crash(void **state)
 	struct plan ats = { BDEV_CAW_ATS }, file = { BDEV_CAW_FILE };
 
 	(void)state;
-	sim_each_seed(100, 20, comes_back, &ats);
-	sim_each_seed(150, 10, comes_back, &file);
+	sim_some_seeds(100, 20, comes_back, &ats);
+	sim_some_seeds(150, 10, comes_back, &file);
 }
 
 static void both_start(void *arg)
@@ -196,8 +196,8 @@ static void of_two_that_start_at_once_one_stays(void **state)
 	struct plan ats = { BDEV_CAW_ATS }, file = { BDEV_CAW_FILE };
 
 	(void)state;
-	sim_each_seed(200, 100, both_start, &ats);
-	sim_each_seed(300, 50, both_start, &file);
+	sim_some_seeds(200, 100, both_start, &ats);
+	sim_some_seeds(300, 50, both_start, &file);
 }
 
 int main(void)

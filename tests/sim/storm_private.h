@@ -38,6 +38,8 @@ struct held {
 	struct vmfs_volume *vol;
 };
 
+#define STORM_COUNTS_MAX 65536u
+
 /* What all share: the truth as the world knows it. */
 struct weather {
 	struct storm storm;
@@ -48,7 +50,8 @@ struct weather {
 	struct uuid machines[8];
 	struct storm_host hosts[STORM_HOSTS_MAX];
 	unsigned int host_count;
-	uint64_t acknowledged; /* increments whose sync returned 0 */
+	uint64_t acknowledged; /* increments whose sync returned 0: the highest */
+	bool is_made[STORM_COUNTS_MAX]; /* each of them */
 	uint64_t attempted;    /* increments that may have happened */
 	uint64_t seq;	       /* of values */
 	struct history files[STORM_FILES], names[STORM_NAMES_MAX];
