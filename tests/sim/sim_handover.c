@@ -323,7 +323,7 @@ static void tell_story(void *arg)
 	{                                                                                \
 		static struct plan plan = { __VA_ARGS__ };                               \
 		(void)state;                                                             \
-		sim_some_seeds(first, count, tell_story, &plan);                           \
+		sim_some_seeds(first, count, tell_story, &plan);                         \
 	}
 
 STORY(a_file_is_handed_over, 1, 20, .caw = BDEV_CAW_ATS)
