@@ -24,7 +24,7 @@ bench_bin=$(cd "$top" && realpath -m "${BENCH_BIN:-build/tests/bench}")
 rounds=${ROUNDS:-5}
 seconds_each=${SECONDS_EACH:-3}
 PATH=$PATH:/usr/sbin:/sbin
-areas=${*:-mkfs fsck lock create names data chain vdisk fuse nbd paths boot}
+areas=${*:-mkfs fsck lock create names data chain vdisk fuse nbd iscsi paths boot}
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/openvmfs-bench.XXXXXX") || exit 1
 chmod 755 "$work"
 children=()
