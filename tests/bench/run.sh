@@ -124,7 +124,7 @@ printf '%-34s %10s %10s %7s  %s\n' name ours peer ratio goal
 for area in $areas; do
 	if [ ! -f "$here/$area.sh" ]; then
 		echo "run.sh: no area '$area':" \
-			"boot, chain, create, data, fsck, fuse, lock, mkfs," \
+			"boot, chain, create, data, fsck, fuse, iscsi, lock, mkfs," \
 			"names, nbd, paths, vdisk" >&2
 		exit 1
 	fi
