@@ -140,8 +140,8 @@ tests: $(UNIT) $(SIM) $(REPLAY) $(STORM) $(MOUNT) $(BAD) $(TARGET_BIN)
 export TSAN_OPTIONS ?= die_after_fork=0
 PROVE = HARNESS_RULESFILE=tests/rules.yml BIN=$(BIN) V=$(V) \
 	prove --timer --exec tests/run.sh
-# One more than cores: a demo mostly waits.
-PROVE_JOBS ?= -j3
+# Two more than cores: a demo mostly waits, and so do faults in the field.
+PROVE_JOBS ?= -j4
 
 ## check        builds all and runs every test under prove (under 10 minutes on 2 cores)
 check:
