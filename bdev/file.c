@@ -60,7 +60,7 @@ static int file_resize(struct bdev *bd, uint64_t size)
 		return report_error(bd->reporter, -errno,
 				    "%s: cannot resize to %llu bytes: %s", bd->name,
 				    (unsigned long long)size, strerror(errno));
-	bd->size = size;
+	__atomic_store_n(&bd->size, size, __ATOMIC_RELAXED);
 	return 0;
 }
 

@@ -100,7 +100,8 @@ static int open_state_dir(struct host *h, struct reporter *r)
 static int write_synced(const char *path, const char *text, mode_t mode)
 {
 	size_t len = strlen(text);
-	int file_fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
+	(void)unlink(path); /* what a crash has left may be open to others */
+	int file_fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
 	if (file_fd < 0)
 		return -errno;
 	ssize_t n = write(file_fd, text, len);

@@ -61,7 +61,7 @@ static void a_crash_leaves_before_or_after(void **state)
 	struct crashlife run = { .caw = BDEV_CAW_FILE };
 
 	(void)state;
-	check_pairs(&run, getenv("FULL") ? 1 : 3, getenv("FULL") ? 1 : CRASHLIFE_OPS);
+	check_pairs(&run, getenv("FULL") ? 1 : 5, getenv("FULL") ? 1 : CRASHLIFE_OPS);
 }
 
 static void a_crash_in_the_recovery_leaves_before_or_after(void **state)
@@ -88,7 +88,7 @@ static void a_crash_on_vmfs6_leaves_before_or_after(void **state)
 	struct crashlife run = { .caw = BDEV_CAW_FILE, .is_6 = true };
 
 	(void)state;
-	check_pairs(&run, getenv("FULL") ? 1 : 12, getenv("FULL") ? 1 : CRASHLIFE_OPS);
+	check_pairs(&run, getenv("FULL") ? 1 : 16, getenv("FULL") ? 1 : CRASHLIFE_OPS);
 }
 
 /* The same with logs that are not flushed by each operation. */

@@ -30,7 +30,7 @@
 #define OPS 30u
 #define GROWN_PES 3u
 #define NUMBERS 100000u /* of what may fail, in one script */
-#define TRIALS 25u	/* of each script, unless FULL is set */
+#define TRIALS 16u	/* of each script, unless FULL is set */
 #define PATIENCE_NS (120 * NS_PER_S)
 
 enum what { AN_IO, MEMORY };
