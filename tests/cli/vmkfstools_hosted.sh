@@ -77,7 +77,7 @@ ok "nothing was left" test -z "$(find "$T" -name 'n*.vmdk*' -o -name '.*~')"
 if [ -n "$(command -v qemu-io)" ]; then
 	ok "qemu-io writes" qemu-io -c "write -P 7 1M 64k" "$T/monolithicSparse.vmdk"
 	run vmkfstools -i "$T/monolithicSparse.vmdk" -d monolithicFlat "$T/w.vmdk"
-	is "$(dd if="$T/w-flat.vmdk" bs=1 skip=1048576 count=1 status=none | xxd -p)" 07 \
+	is "$(dd if="$T/w-flat.vmdk" bs=1 skip=1048576 count=1 status=none | od -An -tx1)" " 07" \
 		"what it wrote is read"
 fi
 ok "a disk is renamed" vmkfstools -E "$T/v.vmdk" "$T/x.vmdk"
