@@ -109,8 +109,7 @@ reply_error(const struct request *rq, int rc, const char *fmt, ...)
 
 static const char *text_of(const struct request *rq, const char *key)
 {
-	const char *text = json_string_value(json_object_get(rq->body, key));
-	return text ? text : "";
+	return msg_text(rq->body, key);
 }
 
 /* The datastore that the request names; NULL: the client was told. */

@@ -115,12 +115,6 @@ static void done(void *arg)
 	job_free(j);
 }
 
-static char *copy_of(const json_t *body, const char *key)
-{
-	const char *text = json_string_value(json_object_get(body, key));
-	return strdup(text ? text : "");
-}
-
 static const char *why_not(const struct vm *vm, const struct datastore *ds,
 			   enum msg_type type)
 {
@@ -150,8 +144,8 @@ void vm_snapshot_request(struct vm *vm, struct requester who, enum msg_type type
 	}
 	struct snapshot_of_vm *j = calloc(1, sizeof(*j));
 	if (j) {
-		j->name = copy_of(body, "name");
-		j->description = copy_of(body, "description");
+		j->name = strdup(msg_text(body, "name"));
+		j->description = strdup(msg_text(body, "description"));
 		j->path = strdup(vm->path);
 	}
 	if (!j || !j->name || !j->description || !j->path) {

@@ -24,7 +24,7 @@ static void set_initiator_name(struct adapter *a)
 {
 	struct host *h = a->host;
 	const char *name = h->config.initiator_name ? h->config.initiator_name
-						    : adapter_text(a->doc, "name");
+						    : msg_text(a->doc, "name");
 	(void)snprintf(h->initiator_name, sizeof(h->initiator_name), "%s%s",
 		       *name ? name : NAME_PREFIX, *name ? "" : h->uuid_text);
 }
@@ -108,7 +108,7 @@ int ask_fails(struct ask *ask, int rc, const char *fmt, ...)
 
 const char *ask_text(const struct ask *ask, const char *key)
 {
-	return adapter_text(ask->body, key);
+	return msg_text(ask->body, key);
 }
 
 int ask_address(struct ask *ask, const char *key, char ret_address[ISCSI_HOST_SIZE + 8])
@@ -131,7 +131,7 @@ struct adapter_scope ask_scope(const struct ask *ask, const char *address)
 	const json_t *found = adapter_config_find(
 		ask->adapter->doc, "found", "name", scope.name,
 		*address ? "address" : NULL, address);
-	scope.source = adapter_text(found, "source");
+	scope.source = msg_text(found, "source");
 	return scope;
 }
 
@@ -141,7 +141,7 @@ json_t *ask_rows(const struct ask *ask, const char *list)
 	const char *name = ask_text(ask, "name");
 	size_t i;
 	json_array_foreach(json_object_get(ask->adapter->doc, list), i, one) {
-		if (*name && strcmp(adapter_text(one, "name"), name) != 0)
+		if (*name && strcmp(msg_text(one, "name"), name) != 0)
 			continue;
 		json_t *row = json_copy(one);
 		json_object_del(row, "settings"); /* secrets */

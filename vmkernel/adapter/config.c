@@ -12,12 +12,7 @@
 #include <unistd.h>
 
 #include "base/align.h"
-
-const char *adapter_text(const json_t *object, const char *key)
-{
-	const char *text = json_string_value(json_object_get(object, key));
-	return text ? text : "";
-}
+#include "vmkernel/msg/msg.h"
 
 /* ---- the file ---- */
 
@@ -71,8 +66,8 @@ json_t *adapter_config_find(const json_t *doc, const char *list, const char *key
 	json_t *one;
 	size_t i;
 	json_array_foreach(json_object_get(doc, list), i, one)
-		if (!strcmp(adapter_text(one, key), value) &&
-		    (!key2 || !strcmp(adapter_text(one, key2), value2)))
+		if (!strcmp(msg_text(one, key), value) &&
+		    (!key2 || !strcmp(msg_text(one, key2), value2)))
 			return one;
 	return NULL;
 }
@@ -116,14 +111,14 @@ bool adapter_config_address(const char *text, char ret_address[ISCSI_HOST_SIZE +
 static const char *set_lists(const json_t *doc, struct iscsi_url *u)
 {
 	const json_t *nic = json_array_get(json_object_get(doc, "networkportals"), 0);
-	const char *wrong = nic ? iscsi_url_set(u, "bind", adapter_text(nic, "nic"))
+	const char *wrong = nic ? iscsi_url_set(u, "bind", msg_text(nic, "nic"))
 				: NULL;
 	json_t *one;
 	size_t i;
 	json_array_foreach(json_object_get(doc, "overrides"), i, one) {
 		char reach[2 * ISCSI_HOST_SIZE];
-		(void)snprintf(reach, sizeof(reach), "%s>%s", adapter_text(one, "portal"),
-			       adapter_text(one, "via"));
+		(void)snprintf(reach, sizeof(reach), "%s>%s", msg_text(one, "portal"),
+			       msg_text(one, "via"));
 		if (!wrong)
 			wrong = iscsi_url_set(u, "reach", reach);
 	}

@@ -46,6 +46,5 @@ bool adapter_config_address(const char *text, char ret_address[ISCSI_HOST_SIZE +
  */
 const char *adapter_config_url(const json_t *doc, const struct adapter_scope *scope,
 			       uint16_t lun, struct iscsi_url *ret_url);
-const char *adapter_text(const json_t *object, const char *key);
 
 #endif

@@ -12,7 +12,6 @@
 #include "bdev/offload.h"
 #include "iscsi/url.h"
 #include "vmfs/lvmimage.h"
-#include "vmkernel/adapter/config.h"
 
 const char *device_name(const struct bdev *bd, char name[static DEVICE_NAME_SIZE])
 {
@@ -104,12 +103,12 @@ json_t *device_rows(const struct adapter *a, const char *name)
 	for (unsigned int n = 0; (bd = device_of_host(a->host, "", n, &ds)); n++) {
 		json_t *row = device_row(bd);
 		json_object_set_new(row, "is_attached", json_true());
-		if (!*name || !strcmp(name, adapter_text(row, "device")))
+		if (!*name || !strcmp(name, msg_text(row, "device")))
 			json_array_append(rows, row);
 		json_decref(row);
 	}
 	json_array_foreach(a->devices, i, one) {
-		const char *own = adapter_text(one, "device");
+		const char *own = msg_text(one, "device");
 		if ((!*name || !strcmp(name, own)) &&
 		    !device_of_host(a->host, own, 0, &ds))
 			json_array_append(rows, one);

@@ -22,10 +22,10 @@ static json_t *list_of(const struct ask *ask, const char *list)
 static int add(struct ask *ask, const char *list, json_t *entry, const char *key,
 	       const char *key2)
 {
-	if (adapter_config_find(ask->adapter->doc, list, key, adapter_text(entry, key),
-				key2, adapter_text(entry, key2 ? key2 : key))) {
+	if (adapter_config_find(ask->adapter->doc, list, key, msg_text(entry, key),
+				key2, msg_text(entry, key2 ? key2 : key))) {
 		(void)ask_fails(ask, -EEXIST, "%s is there already",
-				adapter_text(entry, key));
+				msg_text(entry, key));
 		json_decref(entry);
 		return -EEXIST;
 	}
@@ -53,7 +53,7 @@ static void forget_found(struct ask *ask, const char *source)
 {
 	json_t *all = list_of(ask, "found");
 	for (size_t i = json_array_size(all); i-- > 0;)
-		if (!strcmp(adapter_text(json_array_get(all, i), "source"), source))
+		if (!strcmp(msg_text(json_array_get(all, i), "source"), source))
 			(void)json_array_remove(all, i);
 }
 
@@ -295,7 +295,7 @@ static int chap_get(struct ask *ask)
 	ask->rows = json_array();
 	for (unsigned int i = 0; i < ARRAY_SIZE(directions); i++) {
 		const struct direction *d = &directions[i];
-		const char *user = adapter_text(all, d->user);
+		const char *user = msg_text(all, d->user);
 		if (*ask_text(ask, "direction") && d != direction_of(ask))
 			continue;
 		json_array_append_new(

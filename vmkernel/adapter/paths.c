@@ -27,7 +27,7 @@ static unsigned int target_number(const struct adapter *a, const char *target)
 	json_t *one, *seen = json_object();
 	size_t i, n = NUMBERS_MAX;
 	json_array_foreach(json_object_get(a->doc, "found"), i, one) {
-		const char *name = adapter_text(one, "name");
+		const char *name = msg_text(one, "name");
 		if (n == NUMBERS_MAX && !strcmp(name, target))
 			n = json_object_size(seen);
 		json_object_set_new(seen, name, json_true());
@@ -191,9 +191,9 @@ static int psp_list(struct ask *ask)
 static void apply(const json_t *choice, struct bdev *bd)
 {
 	enum path_policy policy;
-	const char *preferred = adapter_text(choice, "preferred");
+	const char *preferred = msg_text(choice, "preferred");
 	uint32_t iops = (uint32_t)json_integer_value(json_object_get(choice, "iops"));
-	if (bd && path_policy_parse(adapter_text(choice, "psp"), &policy))
+	if (bd && path_policy_parse(msg_text(choice, "psp"), &policy))
 		(void)!paths_set_policy(bd, policy, iops, *preferred ? preferred : NULL);
 }
 

@@ -94,7 +94,7 @@ static void replace_found(struct scan *s, const char *source,
 {
 	json_t *all = json_object_get(s->doc, "found");
 	for (size_t i = json_array_size(all); i-- > 0;)
-		if (!strcmp(adapter_text(json_array_get(all, i), "source"), source))
+		if (!strcmp(msg_text(json_array_get(all, i), "source"), source))
 			(void)json_array_remove(all, i);
 	for (int i = 0; i < count; i++) {
 		char address[ISCSI_HOST_SIZE + 8];
@@ -134,9 +134,9 @@ static void discover(struct scan *s)
 	size_t i;
 	if (!*s->only)
 		json_array_foreach(json_object_get(s->doc, "sendtargets"), i, one)
-			discover_at(s, adapter_text(one, "address"));
+			discover_at(s, msg_text(one, "address"));
 	for (i = json_array_size(all); i-- > 0;)
-		if (!*adapter_text(json_array_get(all, i), "source"))
+		if (!*msg_text(json_array_get(all, i), "source"))
 			(void)json_array_remove(all, i);
 	json_array_foreach(json_object_get(s->doc, "statictargets"), i, one) {
 		json_t *copy = json_copy(one);
@@ -186,8 +186,8 @@ static void add_portals(const struct scan *s, const char *name, const char *addr
 	json_t *one;
 	size_t i;
 	json_array_foreach(json_object_get(s->doc, "found"), i, one) {
-		const char *other = adapter_text(one, "address");
-		if (!strcmp(adapter_text(one, "name"), name) && strcmp(other, address) &&
+		const char *other = msg_text(one, "address");
+		if (!strcmp(msg_text(one, "name"), name) && strcmp(other, address) &&
 		    iscsi_url_set(url, "portal", other))
 			return; /* no room for more */
 	}
@@ -199,9 +199,9 @@ static int look_at_portal(struct scan *s, json_t *found)
 	const struct iscsi_options options = {
 		.initiator_name = s->adapter->host->initiator_name
 	};
-	struct adapter_scope scope = { .source = adapter_text(found, "source"),
-				       .name = adapter_text(found, "name"),
-				       .address = adapter_text(found, "address") };
+	struct adapter_scope scope = { .source = msg_text(found, "source"),
+				       .name = msg_text(found, "name"),
+				       .address = msg_text(found, "address") };
 	uint16_t luns[ISCSI_LUNS_MAX];
 	struct iscsi_url url;
 	struct catcher c;
@@ -231,7 +231,7 @@ static void look_at_targets(struct scan *s)
 	json_t *one, *done = json_object();
 	size_t i;
 	json_array_foreach(json_object_get(s->doc, "found"), i, one) {
-		const char *name = adapter_text(one, "name");
+		const char *name = msg_text(one, "name");
 		if (json_object_get(done, name) || (*s->only && strcmp(s->only, name)))
 			continue;
 		if (look_at_portal(s, one) == 0)
@@ -408,7 +408,7 @@ static void merge_volumes(json_t *doc, const json_t *found)
 	size_t i;
 	json_array_foreach(json_object_get(found, "volumes"), i, one) {
 		json_t *own = adapter_config_find(doc, "volumes", "uuid",
-						  adapter_text(one, "uuid"), NULL, NULL);
+						  msg_text(one, "uuid"), NULL, NULL);
 		if (own)
 			json_object_set(own, "index", json_object_get(one, "index"));
 		else

@@ -23,7 +23,7 @@ static json_t *adapter_row(const struct ask *ask)
 			 "uid", h->initiator_name, "name", h->initiator_name,
 			 "description", DESCRIPTION, "vendor", "OpenVMFS", "model",
 			 DESCRIPTION, "version", HOST_VERSION, "alias",
-			 adapter_text(ask->adapter->doc, "alias"), "tcp", true,
+			 msg_text(ask->adapter->doc, "alias"), "tcp", true,
 			 "initiator", true);
 }
 
@@ -44,18 +44,18 @@ static void add_targets(struct ask *ask, const char *list, const char *method)
 	json_t *all = ask_rows(ask, list), *one;
 	size_t i;
 	json_array_foreach(all, i, one) {
-		const char *name = adapter_text(one, "name");
-		bool is_static = !*adapter_text(one, "source");
+		const char *name = msg_text(one, "name");
+		bool is_static = !*msg_text(one, "source");
 		bool is_there = false;
 		json_t *row;
 		size_t k;
 		json_array_foreach(ask->rows, k, row)
-			is_there |= !strcmp(adapter_text(row, "name"), name);
+			is_there |= !strcmp(msg_text(row, "name"), name);
 		if (is_there)
 			continue;
 		json_object_set_new(one, "method",
 				    json_string(is_static ? "STATIC" : method));
-		if (!*adapter_text(one, "error"))
+		if (!*msg_text(one, "error"))
 			json_object_set_new(one, "error", json_string("No Error"));
 		json_array_append(ask->rows, one);
 	}
@@ -76,7 +76,7 @@ static int portal_list(struct ask *ask)
 	size_t i;
 	ask->rows = ask_rows(ask, "found");
 	json_array_foreach(ask->rows, i, one) {
-		const char *address = adapter_text(one, "address");
+		const char *address = msg_text(one, "address");
 		char host[ISCSI_HOST_SIZE];
 		uint16_t port;
 		if (!iscsi_portal_parse(address, address + strlen(address), host, &port))
@@ -152,7 +152,7 @@ static int session_remove(struct ask *ask)
 	const json_t *first = json_array_get(ask->rows, 0);
 	int rc = first ? ask_fails(ask, -EBUSY,
 				   "%s: in use by datastore %s: unmount it first", name,
-				   adapter_text(first, "datastore"))
+				   msg_text(first, "datastore"))
 		       : ask_fails(ask, -ENOENT, "%s: no such session", name);
 	json_decref(ask->rows);
 	ask->rows = NULL;

@@ -42,7 +42,7 @@ int client_ask(const struct client *c, enum msg_type type, json_t *body,
 	}
 	int result = (int)json_integer_value(json_object_get(reply, "result"));
 	if (result < 0) {
-		const char *error = client_text(reply, "error");
+		const char *error = msg_text(reply, "error");
 		(void)fprintf(stderr, "%s: %s\n", c->program,
 			      *error ? error : strerror(-result));
 		json_decref(reply);
@@ -59,10 +59,4 @@ int client_do(const struct client *c, enum msg_type type, json_t *body)
 	if (rc == 0)
 		json_decref(reply);
 	return rc;
-}
-
-const char *client_text(const json_t *object, const char *key)
-{
-	const char *text = json_string_value(json_object_get(object, key));
-	return text ? text : "";
 }

@@ -27,7 +27,5 @@ int client_ask(const struct client *c, enum msg_type type, json_t *body,
 /* The same when only success counts. */
 int client_do(const struct client *c, enum msg_type type, json_t *body)
 	__attribute__((warn_unused_result));
-/* A member of an object as text, "" if it is none. */
-const char *client_text(const json_t *object, const char *key);
 
 #endif

@@ -42,7 +42,7 @@ static int register_vm(const struct client *c, int argc, char **argv)
 static size_t widest(const json_t *vms, const char *key, size_t least)
 {
 	for (size_t i = 0; i < json_array_size(vms); i++)
-		least = max_u64(least, strlen(client_text(json_array_get(vms, i), key)));
+		least = max_u64(least, strlen(msg_text(json_array_get(vms, i), key)));
 	return least;
 }
 
@@ -64,9 +64,9 @@ static int list_vms(const struct client *c, int argc, char **argv)
 		const json_t *vm = json_array_get(vms, i);
 		(void)printf("%-6lld %-*s   %-*s   %-*s   vmx-%-5s %s\n",
 			     (long long)json_integer_value(json_object_get(vm, "id")),
-			     name, client_text(vm, "name"), file, client_text(vm, "path"),
-			     guest, client_text(vm, "guest"), client_text(vm, "version"),
-			     client_text(vm, "annotation"));
+			     name, msg_text(vm, "name"), file, msg_text(vm, "path"),
+			     guest, msg_text(vm, "guest"), msg_text(vm, "version"),
+			     msg_text(vm, "annotation"));
 	}
 	json_decref(reply);
 	return 0;
@@ -123,7 +123,7 @@ static int power_state(const struct client *c, int argc, char **argv)
 		rc = client_ask(c, MSG_VM_STATE, body, &reply);
 	if (rc)
 		return rc;
-	(void)printf("Retrieved runtime info\n%s\n", client_text(reply, "state"));
+	(void)printf("Retrieved runtime info\n%s\n", msg_text(reply, "state"));
 	json_decref(reply);
 	return 0;
 }
@@ -165,11 +165,11 @@ static void print_tree(const json_t *all, json_int_t parent, unsigned int depth)
 		(void)printf("%.*s|-%s\n", in, dashes, depth ? "CHILD" : "ROOT");
 		in += 2;
 		(void)printf("%.*sSnapshot Name        : %s\n", in, dashes,
-			     client_text(s, "name"));
+			     msg_text(s, "name"));
 		(void)printf("%.*sSnapshot Id        : %lld\n", in, dashes,
 			     (long long)id);
 		(void)printf("%.*sSnapshot Desciption  : %s\n", in, dashes,
-			     client_text(s, "description"));
+			     msg_text(s, "description"));
 		(void)printf("%.*sSnapshot Created On  : %s\n", in, dashes, when);
 		(void)printf("%.*sSnapshot State       : powered off\n", in, dashes);
 		if (depth < 512)
@@ -276,7 +276,7 @@ static int message(const struct client *c, int argc, char **argv)
 	if (number(reply, "question"))
 		(void)printf("Virtual machine message %lld:\n%s\n   0. Cancel (power "
 			     "off)\n   1. Retry\n",
-			     number(reply, "question"), client_text(reply, "text"));
+			     number(reply, "question"), msg_text(reply, "text"));
 	else
 		(void)printf("No message.\n");
 	json_decref(reply);
@@ -305,8 +305,8 @@ static int host_summary(const struct client *c, int argc, char **argv)
 		"         version = \"%s\"\n      }\n   },\n"
 		"   virtualMachines = %lld,\n   poweredOn = %lld,\n"
 		"   datastores = %lld\n}\n",
-		client_text(reply, "host"), client_text(reply, "name"),
-		client_text(reply, "version"), number(reply, "vms"),
+		msg_text(reply, "host"), msg_text(reply, "name"),
+		msg_text(reply, "version"), number(reply, "vms"),
 		number(reply, "vms_on"), number(reply, "datastores"));
 	json_decref(reply);
 	return 0;

@@ -169,6 +169,12 @@ int msg_call(const char *path, enum msg_type type, json_t *body, unsigned int ti
 	return rc;
 }
 
+const char *msg_text(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+	return text ? text : "";
+}
+
 const char *msg_default_socket(void)
 {
 	const char *path = getenv("VMKERNEL_SOCKET");

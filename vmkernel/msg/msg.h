@@ -127,6 +127,8 @@ int msg_reply(struct channel *ch, uint32_t tag, int result, const char *sentence
  */
 int msg_call(const char *path, enum msg_type type, json_t *body, unsigned int timeout_s,
 	     json_t **ret_reply) __attribute__((warn_unused_result));
+/* A member of an object as text, "" if it is none. */
+const char *msg_text(const json_t *object, const char *key);
 /* $VMKERNEL_SOCKET, else /run/vmkernel/vmkernel.sock. */
 const char *msg_default_socket(void);
 
