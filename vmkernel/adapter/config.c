@@ -72,6 +72,25 @@ json_t *adapter_config_find(const json_t *doc, const char *list, const char *key
 	return NULL;
 }
 
+json_t *adapter_config_make(json_t *doc, const char *list, const char *key,
+			    const char *value)
+{
+	json_t *one = adapter_config_find(doc, list, key, value, NULL, NULL);
+	if (one)
+		return one;
+	one = json_pack("{s:s}", key, value);
+	json_array_append_new(json_object_get(doc, list), one);
+	return one;
+}
+
+void adapter_config_forget(json_t *doc, const char *source)
+{
+	json_t *all = json_object_get(doc, "found");
+	for (size_t i = json_array_size(all); i-- > 0;)
+		if (!strcmp(msg_text(json_array_get(all, i), "source"), source))
+			(void)json_array_remove(all, i);
+}
+
 json_t *adapter_config_settings(const json_t *doc, const struct adapter_scope *scope)
 {
 	const char *name = scope->name ? scope->name : "";

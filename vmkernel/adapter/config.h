@@ -14,7 +14,8 @@
  *   networkportals   [{nic}]                       an interface or address
  *   found            [{name, address, tpgt, source, error}]   what discovery has told
  *   devices          [{device, psp, iops, preferred}]       how their paths are chosen
- *   volumes          [{uuid, index, is_unmounted}] VMFS volumes that were seen
+ *   volumes          [{uuid, index, label, is_unmounted}] VMFS volumes that were seen;
+ *                    label: of one that was unmounted
  *
  * An address is "host:port". `settings` are keys of a URL (iscsi/url.h) and their values;
  * null: not this one, whatever it would inherit.
@@ -36,6 +37,11 @@ struct adapter_scope {
 /* The entry of a list in which all keys given (up to NULL) have these values, or NULL. */
 json_t *adapter_config_find(const json_t *doc, const char *list, const char *key,
 			    const char *value, const char *key2, const char *value2);
+/* The entry of a list whose key has this value, made if there is none. */
+json_t *adapter_config_make(json_t *doc, const char *list, const char *key,
+			    const char *value);
+/* Drops from `found` what this source has told. */
+void adapter_config_forget(json_t *doc, const char *source);
 /* What holds for a scope: a new object with what is inherited, too. */
 json_t *adapter_config_settings(const json_t *doc, const struct adapter_scope *scope);
 /* "host[:port]" as it is kept: host:port. false: it is none. */

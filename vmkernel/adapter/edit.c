@@ -48,15 +48,6 @@ static int drop(struct ask *ask, const char *list, const char *key, const char *
 	return ask_fails(ask, -ENOENT, "%s is not there", value);
 }
 
-/* What discovery has told by way of an address is forgotten with it. */
-static void forget_found(struct ask *ask, const char *source)
-{
-	json_t *all = list_of(ask, "found");
-	for (size_t i = json_array_size(all); i-- > 0;)
-		if (!strcmp(msg_text(json_array_get(all, i), "source"), source))
-			(void)json_array_remove(all, i);
-}
-
 static int sendtarget_add(struct ask *ask)
 {
 	char address[ADDRESS_SIZE];
@@ -72,8 +63,8 @@ static int sendtarget_remove(struct ask *ask)
 	int rc = ask_address(ask, "address", address);
 	if (rc == 0)
 		rc = drop(ask, "sendtargets", "address", address, NULL, NULL);
-	if (rc == 0)
-		forget_found(ask, address);
+	if (rc == 0) /* what it has told, too */
+		adapter_config_forget(ask->adapter->doc, address);
 	return rc;
 }
 

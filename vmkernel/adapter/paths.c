@@ -240,7 +240,6 @@ static const char *portal_of(const struct ask *ask, const struct paths_info *inf
 static int choose(struct ask *ask, enum path_policy policy, uint32_t iops,
 		  const char *preferred)
 {
-	json_t *all = json_object_get(ask->adapter->doc, "devices");
 	const char *name = ask_text(ask, "device");
 	struct datastore *ds;
 	struct bdev *bd =
@@ -250,12 +249,8 @@ static int choose(struct ask *ask, enum path_policy policy, uint32_t iops,
 		return ask_fails(ask, rc, "%s: no attached device of a target", name);
 	if (rc < 0)
 		return rc;
-	json_t *choice = adapter_config_find(ask->adapter->doc, "devices", "device",
-					     name, NULL, NULL);
-	if (!choice) {
-		choice = json_pack("{s:s}", "device", name);
-		json_array_append_new(all, choice);
-	}
+	json_t *choice = adapter_config_make(ask->adapter->doc, "devices", "device",
+					     name);
 	json_object_set_new(choice, "psp", json_string(path_policy_text(policy)));
 	if (iops)
 		json_object_set_new(choice, "iops", json_integer(iops));

@@ -93,9 +93,7 @@ static void replace_found(struct scan *s, const char *source,
 			  const struct iscsi_target *targets, int count)
 {
 	json_t *all = json_object_get(s->doc, "found");
-	for (size_t i = json_array_size(all); i-- > 0;)
-		if (!strcmp(msg_text(json_array_get(all, i), "source"), source))
-			(void)json_array_remove(all, i);
+	adapter_config_forget(s->doc, source);
 	for (int i = 0; i < count; i++) {
 		char address[ISCSI_HOST_SIZE + 8];
 		const char *portal = *targets[i].portal ? targets[i].portal : source;
@@ -135,9 +133,7 @@ static void discover(struct scan *s)
 	if (!*s->only)
 		json_array_foreach(json_object_get(s->doc, "sendtargets"), i, one)
 			discover_at(s, msg_text(one, "address"));
-	for (i = json_array_size(all); i-- > 0;)
-		if (!*msg_text(json_array_get(all, i), "source"))
-			(void)json_array_remove(all, i);
+	adapter_config_forget(s->doc, "");
 	json_array_foreach(json_object_get(s->doc, "statictargets"), i, one) {
 		json_t *copy = json_copy(one);
 		json_object_set_new(copy, "source", json_string(""));
@@ -261,10 +257,7 @@ static unsigned int index_of(struct scan *s, const char *uuid)
 		n++;
 	if (n == HOST_STORES_MAX)
 		return 0;
-	if (!own) {
-		own = json_pack("{s:s}", "uuid", uuid);
-		json_array_append_new(all, own);
-	}
+	own = adapter_config_make(s->doc, "volumes", "uuid", uuid);
 	json_object_set_new(own, "index", json_integer(n));
 	return n;
 }
@@ -563,17 +556,6 @@ static const char *volume_of(const struct ask *ask)
 	return strncmp(name, prefix, strlen(prefix)) ? name : name + strlen(prefix);
 }
 
-static json_t *note_volume(json_t *doc, const char *uuid, const char *label)
-{
-	json_t *v = adapter_config_find(doc, "volumes", "uuid", uuid, NULL, NULL);
-	if (!v) {
-		v = json_pack("{s:s}", "uuid", uuid);
-		json_array_append_new(json_object_get(doc, "volumes"), v);
-	}
-	json_object_set_new(v, "label", json_string(label));
-	return v;
-}
-
 struct unmount {
 	struct adapter *adapter;
 	struct requester who;
@@ -620,8 +602,9 @@ static int unmount(struct ask *ask)
 	}
 	/* Kept before it goes: a host that dies in between starts without it. */
 	if (!json_is_true(json_object_get(ask->body, "no_persist"))) {
-		json_object_set_new(note_volume(a->doc, ds->uuid_text, ds->label),
-				    "is_unmounted", json_true());
+		json_t *v = adapter_config_make(a->doc, "volumes", "uuid", ds->uuid_text);
+		json_object_set_new(v, "label", json_string(ds->label));
+		json_object_set_new(v, "is_unmounted", json_true());
 		rc = adapter_save(a);
 		ask->is_changed = true;
 	}
