@@ -5,6 +5,7 @@
 # one whose original is not there, and signs one anew beside its original.
 
 . "$(dirname "$0")/../lib/tap.sh"
+. "$(dirname "$0")/../lib/host.sh"
 need mkfs.vmfs vmkfstools vmkernel esxcli fsck.vmfs
 
 a=$T/a b=$T/b c=$T/c
@@ -17,11 +18,6 @@ cp --sparse=always "$a" "$b"
 printf '\1\6\0\0\0\5OPENVMFSLUN             1.0 SERIAL' |
 	dd of="$c" bs=1 seek=$((0x10000c)) conv=notrunc status=none
 
-export VMKERNEL_SOCKET=$T/state/vmkernel.sock
-host_down() {
-	[ ! -e "$T/state/vmkernel.pid" ] || kill "$(cat "$T/state/vmkernel.pid")"
-	wait_for 30 test ! -e "$T/state/vmkernel.pid"
-}
 at_exit host_down
 vmkernel -c /dev/null -d "$T/state" --device "$a" --device "$b" --device "$c" \
 	>"$T/out" 2>&1

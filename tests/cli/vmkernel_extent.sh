@@ -6,19 +6,15 @@
 # ask the host for the volume get all of it.
 
 . "$(dirname "$0")/../lib/tap.sh"
+. "$(dirname "$0")/../lib/host.sh"
 need mkfs.vmfs vmkfstools vmkernel esxcli fsck.vmfs
 
-export VMKERNEL_SOCKET=$T/state/vmkernel.sock
-host_down() {
-	[ ! -e "$T/state/vmkernel.pid" ] || kill "$(cat "$T/state/vmkernel.pid")"
-	wait_for 30 test ! -e "$T/state/vmkernel.pid"
-}
 at_exit host_down
 
 # grows FIRST SECOND: a host on the first one sees the second one come.
 grows() {
 	mkfs.vmfs -q -f -L store "$1"
-	vmkernel -c /dev/null -d "$T/state" --device "$1" 2>"$T/err"
+	host_up --device "$1"
 	is "$?" 0 "a host on $1"
 	run vmkfstools -Z "$2" "$1"
 	is "$rc" 0 "it gets another extent"
