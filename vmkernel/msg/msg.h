@@ -45,7 +45,7 @@ enum msg_type {
 	MSG_SNAPSHOT_RESIGN, /* name: signed anew and attached -> label, uuid */
 	/* words (of esxcli), its options by name -> rows: [{...}] if it shows any */
 	MSG_ADMIN,
-	/* Of a VM that is powered off: id ->
+	/* Of a VM, to change it powered off: id ->
 	   snapshots: [{id, parent, name, description, created_us, is_current}],
 	   needs_consolidation */
 	MSG_VM_SNAPSHOT_LIST,
