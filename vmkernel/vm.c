@@ -44,17 +44,25 @@ enum tag { TAG_HELLO = 1, TAG_START, TAG_STOP, TAG_RESET, TAG_SHUTDOWN };
 
 /* ---- names ---- */
 
-const char *vm_file_text(const struct vm *vm, const char *path, char *buf, uint32_t size)
+struct datastore *vm_datastore(const struct vm *vm)
 {
 	struct datastore *ds;
-	char uuid[UUID_TEXT_SIZE];
-	const char *p = path ? path : vm->path;
-	const char *label = uuid_text(&vm->ds_uuid, uuid);
 	TAILQ_FOREACH(ds, &vm->host->datastores, link) {
 		if (uuid_equal(&ds->uuid, &vm->ds_uuid))
-			label = ds->label;
+			return ds;
 	}
-	(void)snprintf(buf, size, "[%s] %s", label, *p == '/' ? p + 1 : p);
+	return NULL;
+}
+
+const char *vm_file_text(const struct vm *vm, const char *path, char *buf, uint32_t size)
+{
+	char uuid[UUID_TEXT_SIZE];
+	const char *p = path ? path : vm->path;
+	/* A job asks, too: the list of datastores is the loop's alone. */
+	const struct datastore *ds = vm->ds ? vm->ds : vm_datastore(vm);
+	(void)snprintf(buf, size, "[%s] %s",
+		       ds ? ds->label : uuid_text(&vm->ds_uuid, uuid),
+		       *p == '/' ? p + 1 : p);
 	return buf;
 }
 
@@ -383,16 +391,6 @@ static int open_channel(struct vm *vm, int sock)
 }
 
 /* ---- power ---- */
-
-struct datastore *vm_datastore(const struct vm *vm)
-{
-	struct datastore *ds;
-	TAILQ_FOREACH(ds, &vm->host->datastores, link) {
-		if (uuid_equal(&ds->uuid, &vm->ds_uuid))
-			return ds;
-	}
-	return NULL;
-}
 
 void vm_power_on(struct vm *vm, struct requester who)
 {
