@@ -275,7 +275,6 @@ int datastore_attach(const struct datastore_options *options, struct datastore *
 	struct datastore *ds = calloc(1, sizeof(*ds));
 	if (!ds)
 		return -ENOMEM;
-	ds->index = options->index;
 	ds->options = *options;
 	int rc = open_devices(ds, options);
 	if (rc == 0)

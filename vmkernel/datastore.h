@@ -43,7 +43,6 @@ struct datastore {
 	struct datastore_options options; /* it was attached with */
 	struct bdev *extents[DATASTORE_EXTENTS_MAX];
 	unsigned int extent_count;
-	unsigned int index;	/* of datastore_options */
 	struct bdev *heartbeat;	/* second session to extent 0 (iSCSI), or NULL */
 	struct vmfs_volume *vol;
 	char label[129];

@@ -242,7 +242,7 @@ static void reattach_work(void *arg)
 	struct reattach *again = arg;
 	struct host *h = again->host;
 	struct datastore_options options =
-		host_attach_options(h, again->lost->index, h->reporter);
+		host_attach_options(h, again->lost->options.index, h->reporter);
 	again->rc =
 		datastore_reattach(again->lost, &options, &h->is_stopping, &again->ds);
 }

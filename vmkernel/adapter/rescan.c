@@ -382,7 +382,7 @@ static struct scan *scan_new(struct adapter *a, const char *only, struct reporte
 	(void)snprintf(s->only, sizeof(s->only), "%s", only);
 	TAILQ_FOREACH(ds, &h->datastores, link) {
 		json_object_set_new(s->attached, ds->uuid_text, json_true());
-		s->is_taken[ds->index] = true;
+		s->is_taken[ds->options.index] = true;
 	}
 	for (unsigned int i = 0; i < HOST_STORES_MAX; i++)
 		s->is_taken[i] |= h->copies[i] != COPY_NONE;
