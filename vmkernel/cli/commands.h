@@ -9,7 +9,6 @@
 enum parameter_kind {
 	PARAMETER_TEXT,
 	PARAMETER_NUMBER,
-	PARAMETER_BOOLEAN, /* true or false stands behind it */
 	PARAMETER_FLAG,	   /* nothing stands behind it */
 	PARAMETER_SECRET,  /* a text that other users of the machine can see */
 	PARAMETER_FILE,	   /* a file that holds the text; "-": standard input */

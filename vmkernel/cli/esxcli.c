@@ -94,7 +94,6 @@ static void show_namespace(FILE *f, const char *path)
 static const char *argument_text(enum parameter_kind kind)
 {
 	return kind == PARAMETER_NUMBER	 ? "=<long>" :
-	       kind == PARAMETER_BOOLEAN ? "=<bool>" :
 	       kind == PARAMETER_FILE	 ? "=<file>" :
 	       kind == PARAMETER_FLAG || kind == PARAMETER_IGNORED ? "" :
 								     "=<str>";
@@ -227,12 +226,6 @@ static int take_value(const struct command *cmd, const struct parameter *p,
 			return wrong_use(cmd, "Invalid value for --%s: %s is no number",
 					 p->name, value);
 		json_object_set_new(body, p->key, json_integer((json_int_t)n));
-	} else if (p->kind == PARAMETER_BOOLEAN) {
-		bool is_true = !strcmp(value, "true") || !strcmp(value, "1");
-		if (!is_true && strcmp(value, "false") != 0 && strcmp(value, "0") != 0)
-			return wrong_use(cmd, "Invalid value for --%s: %s is neither "
-					      "true nor false", p->name, value);
-		json_object_set_new(body, p->key, json_boolean(is_true));
 	} else if (p->kind != PARAMETER_IGNORED) {
 		return take_text(cmd, p, value, body);
 	}
