@@ -74,23 +74,29 @@ static int sendtarget_list(struct ask *ask)
 	return 0;
 }
 
+/* Is the request's name one of iSCSI? ret_url->target: as a URL has it. */
+static int parse_name(struct ask *ask, struct iscsi_url *ret_url)
+{
+	const char *name = ask_text(ask, "name");
+	struct buf text = { 0 };
+	buf_printf(&text, "iscsi://a/%s/0", name);
+	int rc = text.error ? text.error : iscsi_url_parse(text.data, NULL, ret_url);
+	buf_done(&text);
+	return rc ? ask_fails(ask, rc, "%s: not an iSCSI name (iqn., eui., naa.)", name)
+		  : 0;
+}
+
 static int statictarget_add(struct ask *ask)
 {
 	char address[ADDRESS_SIZE];
 	struct iscsi_url u;
 	int rc = ask_address(ask, "address", address);
-	struct buf text = { 0 };
-	if (rc)
-		return rc;
-	buf_printf(&text, "iscsi://%s/%s/0", address, ask_text(ask, "name"));
-	rc = text.error ? text.error : iscsi_url_parse(text.data, NULL, &u);
-	buf_done(&text);
-	if (rc)
-		return ask_fails(ask, rc, "%s: not an iSCSI name (iqn., eui., naa.)",
-				 ask_text(ask, "name"));
-	return add(ask, "statictargets",
-		   json_pack("{s:s, s:s}", "name", u.target, "address", address), "name",
-		   "address");
+	if (rc == 0)
+		rc = parse_name(ask, &u);
+	return rc ? rc
+		  : add(ask, "statictargets",
+			json_pack("{s:s, s:s}", "name", u.target, "address", address),
+			"name", "address");
 }
 
 static int statictarget_remove(struct ask *ask)
@@ -159,13 +165,9 @@ static int adapter_set(struct ask *ask)
 {
 	const char *name = ask_text(ask, "name"), *alias = ask_text(ask, "alias");
 	struct iscsi_url u;
-	struct buf text = { 0 };
-	buf_printf(&text, "iscsi://a/%s/0", name);
-	int rc = *name ? iscsi_url_parse(text.data ? text.data : "", NULL, &u) : 0;
-	buf_done(&text);
+	int rc = *name ? parse_name(ask, &u) : 0;
 	if (rc)
-		return ask_fails(ask, rc, "%s: not an iSCSI name (iqn., eui., naa.)",
-				 name);
+		return rc;
 	if (*name && ask->adapter->host->config.initiator_name)
 		return ask_fails(ask, -EPERM, "initiator_name of the configuration file "
 					      "says the name");
