@@ -394,6 +394,19 @@ static struct scan *scan_new(struct adapter *a, const char *only, struct reporte
 	return s;
 }
 
+static void scan_done(void *arg);
+
+/* Starts the job; without memory s is freed: -ENOMEM. */
+static int scan_start(struct scan *s)
+{
+	struct adapter *a = s->adapter;
+	if (loop_job(a->host->loop, "rescan", scan_work, scan_done, s) == 0)
+		return 0;
+	a->is_busy = false;
+	scan_free(s);
+	return -ENOMEM;
+}
+
 /* What was found of volumes, beside what an admin has said of them meanwhile. */
 static void merge_volumes(json_t *doc, const json_t *found)
 {
@@ -448,8 +461,6 @@ static void wait_work(void *arg)
 		task_sleep_until(clock_now() + RETRY_STEP);
 }
 
-static void scan_done(void *arg);
-
 static void wait_done(void *arg)
 {
 	struct adapter *a = arg;
@@ -457,15 +468,10 @@ static void wait_done(void *arg)
 	if (atomic_load(&a->host->is_stopping))
 		return;
 	struct scan *s = scan_new(a, "", a->host->reporter);
-	if (!s) {
-		retry_later(a); /* an admin's is at work */
-		return;
-	}
-	s->is_retry = true;
-	if (loop_job(a->host->loop, "rescan", scan_work, scan_done, s) < 0) {
-		a->is_busy = false;
-		scan_free(s);
-	}
+	if (s)
+		s->is_retry = true;
+	if (!s || scan_start(s) < 0)
+		retry_later(a); /* an admin's is at work, or there is no memory */
 }
 
 /* Again after 2 s, then less and less often. */
@@ -522,13 +528,9 @@ static int start_scan(struct ask *ask, const char *only)
 	if (!s)
 		return -ENOMEM;
 	s->who = ask->who;
-	if (loop_job(a->host->loop, "rescan", scan_work, scan_done, s) < 0) {
-		a->is_busy = false;
-		scan_free(s);
-		return -ENOMEM;
-	}
-	ask->is_later = true;
-	return 0;
+	int rc = scan_start(s);
+	ask->is_later = rc == 0;
+	return rc;
 }
 
 static int rescan(struct ask *ask)
