@@ -137,11 +137,10 @@ static void host_summary(const struct request *rq)
 	}
 	TAILQ_FOREACH(ds, &h->datastores, link)
 		datastores++;
-		reply_ok(rq, json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:b}", "host",
-				       h->uuid_text, "name", h->host_name, "version",
-				       HOST_VERSION, "vms", vms, "vms_on", vms_on,
-				       "datastores", datastores, "is_stopping",
-				       h->is_stopping));
+	reply_ok(rq, json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:b}", "host",
+			       h->uuid_text, "name", h->host_name, "version",
+			       HOST_VERSION, "vms", vms, "vms_on", vms_on, "datastores",
+			       datastores, "is_stopping", h->is_stopping));
 }
 
 static void vm_list(const struct request *rq)

@@ -39,7 +39,7 @@ struct vm {
 	struct uuid ds_uuid;
 	char *path;			/* of the .vmx file in its volume */
 	enum vm_state state;
-	bool is_busy;			/* a job has its snapshots: it stays, and stays off */
+	bool is_busy;			/* a job has its snapshots: stays, and off */
 
 	/* From here on: while it is not OFF. */
 	struct datastore *ds;
