@@ -38,6 +38,9 @@ mkdir "$T/x3"
 echo '{"found": 7}' >"$T/x3/iscsi.json"
 refused "what was kept of iSCSI and damaged" "x3/iscsi.json: line 1: not the config" \
 	vmkernel -c /dev/null -d "$T/x3" --check-config
+echo '{"targets": [{"name": "a", "settings": {"queue_depth": 7}}]}' >"$T/x3/iscsi.json"
+refused "a setting of it that is no text" "x3/iscsi.json: line 1: not the config" \
+	vmkernel -c /dev/null -d "$T/x3" --check-config
 refused "a damaged host UUID" "x2/host.uuid.*not a uuid" \
 	vmkernel -d "$T/x2" --device "$T/lun"
 echo "{}" >"$T/x2/inventory.json" && rm "$T/x2/host.uuid"

@@ -20,6 +20,17 @@ static const char *const lists[] = { "sendtargets", "statictargets", "targets",
 				     "overrides",   "networkportals", "found",
 				     "volumes",	    "devices" };
 
+/* Texts, or null. */
+static bool are_settings(json_t *settings)
+{
+	const char *key;
+	json_t *value;
+	json_object_foreach(settings, key, value)
+		if (!json_is_string(value) && !json_is_null(value))
+			return false;
+	return json_is_object(settings);
+}
+
 /* Everything that the code takes for granted is there. */
 static bool is_whole(json_t *doc)
 {
@@ -32,13 +43,16 @@ static bool is_whole(json_t *doc)
 			json_object_set_new(doc, lists[i], json_array());
 		else if (!json_is_array(list))
 			return false;
-		json_array_foreach(list, n, one)
-			if (!json_is_object(one))
+		json_array_foreach(list, n, one) {
+			json_t *settings = json_object_get(one, "settings");
+			if (!json_is_object(one) ||
+			    (settings && !are_settings(settings)))
 				return false;
+		}
 	}
 	if (!json_object_get(doc, "settings"))
 		json_object_set_new(doc, "settings", json_object());
-	return json_is_object(json_object_get(doc, "settings"));
+	return are_settings(json_object_get(doc, "settings"));
 }
 
 int adapter_config_load(const char *path, struct reporter *r, json_t **ret_doc)
