@@ -77,8 +77,8 @@ ok "nothing was left" test -z "$(find "$T" -name 'n*.vmdk*' -o -name '.*~')"
 if [ -n "$(command -v qemu-io)" ]; then
 	ok "qemu-io writes" qemu-io -c "write -P 7 1M 64k" "$T/monolithicSparse.vmdk"
 	run vmkfstools -i "$T/monolithicSparse.vmdk" -d monolithicFlat "$T/w.vmdk"
-	is "$(dd if="$T/w-flat.vmdk" bs=1 skip=1048576 count=1 status=none | od -An -tx1)" " 07" \
-		"what it wrote is read"
+	wrote=$(od -An -tx1 -j 1048576 -N 1 "$T/w-flat.vmdk")
+	is "$wrote" " 07" "what it wrote is read"
 fi
 ok "a disk is renamed" vmkfstools -E "$T/v.vmdk" "$T/x.vmdk"
 ok "and deleted" vmkfstools -U "$T/x.vmdk"
