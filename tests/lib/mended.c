@@ -19,6 +19,9 @@
 struct killed {
 	struct findings all;
 	uint64_t writes, after;
+	struct session_result *result;
+	/* NULL, or an overlay: what was done for a dead host is not undone there. */
+	struct bdev *recovered;
 };
 
 static void found(void *arg, enum fsck_problem problem, const char *text)
@@ -38,17 +41,24 @@ static bool yes(void *arg, enum fsck_problem problem, const char *text)
 static int before_write(void *arg)
 {
 	struct killed *k = arg;
+	/* The LVM header is the repair's own already. */
+	if (k->writes == 0 && k->recovered && k->result->first.is_live)
+		overlay_forget(k->recovered, LVM_HEADER_OFF,
+			       LVM_HEADER_OFF + VMFS_SECTOR_SIZE);
 	return k->writes++ < k->after ? 0 : -EIO;
 }
 
 static struct killed killed; /* large */
 
-int mended_run(struct bdev *bd, const char *undo_path, uint64_t after_writes,
-	       struct session_result *ret_result, uint64_t *ret_writes)
+/* recovered: bd, or NULL. */
+static int run(struct bdev *bd, struct bdev *recovered, const char *undo_path,
+	       uint64_t after_writes, struct session_result *ret_result)
 {
 	struct collect told;
 	memset(&killed, 0, sizeof(killed));
 	killed.after = after_writes;
+	killed.result = ret_result;
+	killed.recovered = recovered;
 	struct session_options options = {
 		.devices = &bd,
 		.device_count = 1,
@@ -63,6 +73,13 @@ int mended_run(struct bdev *bd, const char *undo_path, uint64_t after_writes,
 	if (err && after_writes == UINT64_MAX)
 		print_message("# repair: %s\n%s", strerror(-err), collect_text(&told));
 	collect_done(&told);
+	return err;
+}
+
+int mended_run(struct bdev *bd, const char *undo_path, uint64_t after_writes,
+	       struct session_result *ret_result, uint64_t *ret_writes)
+{
+	int err = run(bd, NULL, undo_path, after_writes, ret_result);
 	if (ret_writes)
 		*ret_writes = killed.writes;
 	return err;
@@ -105,13 +122,12 @@ static bool has_files(const struct mended *m)
 					       : wrong("a file is not there", text);
 }
 
-/* What was done for a dead host stays done. */
-static bool is_undone(struct bdev *over, const char *path, bool is_recovered)
+static bool is_undone(struct bdev *over, const char *path)
 {
 	struct collect told;
 	struct undo_done done;
 	int err = undo_restore(path, &over, 1, collect_init(&told), &done);
-	bool is_same = overlay_is_as_before(over) || is_recovered;
+	bool is_same = overlay_is_as_before(over);
 	char text[512];
 	(void)snprintf(text, sizeof(text), "error %d: %.400s", err, collect_text(&told));
 	collect_done(&told);
@@ -124,22 +140,24 @@ bool mended_is_right(const struct mended *m)
 {
 	struct session_result result;
 	char path[256];
-	struct bdev *over = overlay_new(m->bd, NULL, NULL);
+	struct bdev *below = overlay_new(m->bd, NULL, NULL);
+	struct bdev *over = below ? overlay_new(below, NULL, NULL) : NULL;
 	/* Memory where there is some: an undo file is synced. */
 	const char *folder = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
 	(void)snprintf(path, sizeof(path), "%s/mended-%d.undo", folder, (int)getpid());
 	(void)unlink(path);
-	int err = over ? mended_run(over, path, UINT64_MAX, &result, NULL) : -ENOMEM;
+	int err = over ? run(over, over, path, UINT64_MAX, &result) : -ENOMEM;
 	bool is_right = !err && is_clean(m->bd, m->stays) && has_files(m);
 	if (is_right && !m->stays && !result.is_changed && !result.is_recovered)
 		is_right = wrong("nothing was repaired", "");
 	if (!is_right && !err)
 		print_message("# it was found:\n%.3000s", killed.all.text);
 	if (is_right && result.is_changed)
-		is_right = is_undone(over, path, result.first.is_live);
+		is_right = is_undone(over, path);
 	(void)unlink(path);
-	if (over)
-		overlay_undo(over, 0, UINT64_MAX);
 	bdev_close(over);
+	if (below)
+		overlay_undo(below, 0, UINT64_MAX);
+	bdev_close(below);
 	return is_right;
 }

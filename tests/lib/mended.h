@@ -18,9 +18,9 @@ struct mended {
 };
 
 /*
- * -y repairs; the next check finds nothing; it mounts, with the same files; a second
- * repair changes nothing; the undo file puts all back, bit for bit. true, or it prints
- * what is not so.
+ * -y repairs; the next check finds nothing; it mounts, with the same files; the undo file
+ * puts all back, bit for bit, as it was once what a dead host left had been taken over.
+ * true, or it prints what is not so.
  */
 bool mended_is_right(const struct mended *m);
 

@@ -132,6 +132,23 @@ void overlay_undo(struct bdev *bd, uint64_t from, uint64_t to)
 	mutex_unlock(&o->m);
 }
 
+void overlay_forget(struct bdev *bd, uint64_t from, uint64_t to)
+{
+	struct overlay *o = (struct overlay *)bd;
+	mutex_lock(&o->m);
+	struct overlay_old **at = &o->olds;
+	while (*at) {
+		struct overlay_old *old = *at;
+		if (old->off >= from && old->off + old->len <= to) {
+			at = &old->next;
+			continue;
+		}
+		*at = old->next;
+		free(old);
+	}
+	mutex_unlock(&o->m);
+}
+
 bool overlay_is_as_before(struct bdev *bd)
 {
 	struct overlay *o = (struct overlay *)bd;

@@ -19,6 +19,11 @@ typedef void overlay_write_fn(void *arg, uint64_t off, uint64_t len);
 struct bdev *overlay_new(struct bdev *below, overlay_write_fn *on_write, void *arg);
 /* What was written in [from, to) since overlay_new or the last undo, newest first. */
 void overlay_undo(struct bdev *bd, uint64_t from, uint64_t to);
+/*
+ * What was written so far stays, but for what lies in [from, to): before is now. For that
+ * it is as it was.
+ */
+void overlay_forget(struct bdev *bd, uint64_t from, uint64_t to);
 /* All that was written since then is as if it had not been. Undoes it. */
 bool overlay_is_as_before(struct bdev *bd);
 /* An overlay_write_fn that aborts: nothing may be written. */
