@@ -199,11 +199,15 @@ static void mark_data(struct fsck_walk *w, vmfs_addr addr, enum vmfs_addr_type w
 		(void)mark(w, addr);
 }
 
-/* Reads a pointer block at its first naming; NULL if there is nothing to follow. */
-static uint8_t *pointers_load(struct fsck_walk *w, vmfs_addr addr)
+/*
+ * Reads a pointer block at its first naming; NULL if there is nothing to follow. Else
+ * *ret_off: its vol offset.
+ */
+static uint8_t *pointers_load(struct fsck_walk *w, vmfs_addr addr, uint64_t *ret_off)
 {
 	const struct fsck_volume *v = &w->f->volume;
 	char text[48], what[112];
+	uint64_t size;
 	if (addr_is_none(addr))
 		return NULL;
 	(void)fsck_addr_text(addr, text);
@@ -223,7 +227,9 @@ static uint8_t *pointers_load(struct fsck_walk *w, vmfs_addr addr)
 		w->error = -ENOMEM;
 		return NULL;
 	}
-	int err = fsck_addr_read(v, addr, 0, entries, v->shape->pb_size);
+	int err = fsck_addr_vol_off(v, addr, ret_off, &size);
+	if (!err)
+		err = fsck_addr_read(v, addr, 0, entries, v->shape->pb_size);
 	if (fsck_read_result(w->f, err, what) == 0)
 		return entries;
 	w->is_unread = true;
@@ -242,10 +248,8 @@ static void look_at(struct fsck_walk *w, vmfs_addr pb, uint64_t entries_off, uin
 static void walk_pointers(struct fsck_walk *w, vmfs_addr pb, uint64_t at)
 {
 	const struct vmfs_shape *shape = w->f->volume.shape;
-	uint8_t *entries = pointers_load(w, pb);
-	uint64_t off = 0, size;
-	if (entries && fsck_addr_vol_off(&w->f->volume, pb, &off, &size) != 0)
-		off = 0;
+	uint64_t off;
+	uint8_t *entries = pointers_load(w, pb, &off);
 	for (uint32_t i = 0; entries && i < shape->pb_entries; i++) {
 		look_at(w, pb, off, i);
 		mark_data(w, shape_entry(shape, entries, i), ADDR_FB, at + i);
@@ -256,10 +260,8 @@ static void walk_pointers(struct fsck_walk *w, vmfs_addr pb, uint64_t at)
 static void walk_double(struct fsck_walk *w, vmfs_addr pb, uint64_t at)
 {
 	const struct vmfs_shape *shape = w->f->volume.shape;
-	uint8_t *entries = pointers_load(w, pb);
-	uint64_t off = 0, size;
-	if (entries && fsck_addr_vol_off(&w->f->volume, pb, &off, &size) != 0)
-		off = 0;
+	uint64_t off;
+	uint8_t *entries = pointers_load(w, pb, &off);
 	for (uint32_t i = 0; entries && i < shape->pb_entries; i++) {
 		look_at(w, pb, off, i);
 		for (uint32_t k = i; k < i + POINTERS_AHEAD && k < shape->pb_entries; k++)
