@@ -3,9 +3,9 @@
  * Headers without which nothing behind them can be read are made anew from what other
  * structures prove; what they do not prove stays as it is.
  *
- *   FS descriptor	FDs 0 and 2 are where its version and sizes put them, with their
- *   own
- *			addresses and places in them; .sbc.sf has sub-blocks of its size
+ *   FS descriptor	FDs 0 and 2 are where its version and sizes put them, with
+ *			their own addresses and places in them; .sbc.sf has
+ *			sub-blocks of its size
  *   resource file	each cluster header stands where the geometry puts it, and carries
  *			its place and number (readguess.c)
  *   its FD		the blocks that it names are as many as these clusters need; the
@@ -16,7 +16,6 @@
  * Label and UUID of the volume are in no other place: they are kept where the rest of the
  * descriptor is this volume's (it names its logical volume), else they are gone.
  */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 

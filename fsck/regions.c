@@ -7,7 +7,6 @@
  * where the pointer leads, and behind the last PE before it. Without a whole table
  * nothing is written: where the PEs are is not known then.
  */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,8 +15,6 @@
 
 #define PE_PER_REGION (LVM_MAPS_MAX * LVM_PE_PER_MAP)
 #define TABLE_SIZE (LVM_PE_PER_MAP * sizeof(struct vmfs_lvm_pe_disk))
-
-typedef unsigned long long ull;
 
 /* A header as it must be, and where. */
 struct place {
