@@ -71,6 +71,12 @@ ok "the host ends" host_down
 host_up --device "$T/lun"
 run esxcli storage filesystem list
 unlike "$out" 'a,"b"' "a host that starts again leaves it so"
+mkdir "$T/state/iscsi.json.new"
+refused "a mount that cannot be kept" "iscsi.json|vmkernel.log says more" \
+	esxcli storage filesystem mount -l 'a,"b"&<c>'
+rmdir "$T/state/iscsi.json.new"
+run esxcli storage filesystem list
+unlike "$out" 'a,"b"' "is none"
 run esxcli storage filesystem mount -l 'a,"b"&<c>'
 is "$rc:$out" "0:" "until it is mounted"
 run esxcli storage filesystem list

@@ -106,6 +106,13 @@ int ask_fails(struct ask *ask, int rc, const char *fmt, ...)
 	return rc;
 }
 
+int ask_save(struct ask *ask)
+{
+	int rc = adapter_save(ask->adapter);
+	ask->is_saved = rc == 0;
+	return rc;
+}
+
 const char *ask_text(const struct ask *ask, const char *key)
 {
 	return msg_text(ask->body, key);
@@ -174,11 +181,11 @@ static int run(struct ask *ask, const struct ask_command *cmd)
 	a->doc = json_deep_copy(before);
 	int rc = a->doc ? cmd->run(ask) : -ENOMEM;
 	if (rc == 0 && ask->is_changed)
-		rc = adapter_save(a);
+		rc = ask_save(ask);
 	if (rc < 0 && !*ask->why)
 		(void)ask_fails(ask, rc, "%s: %s (vmkernel.log says more)", cmd->words,
 				strerror(-rc));
-	if (rc < 0 || !ask->is_changed) {
+	if (!ask->is_saved) {
 		json_t *changed = a->doc;
 		a->doc = before;
 		before = changed;

@@ -12,6 +12,7 @@ struct ask {
 	const json_t *body;
 	json_t *rows;	 /* the answer; taken */
 	bool is_changed; /* the document is: it is saved before the answer */
+	bool is_saved;	 /* it was: it is the adapter's */
 	bool is_later;	 /* somebody else answers */
 	char why[512];
 };
@@ -27,6 +28,11 @@ extern const struct ask_command edit_commands[], show_commands[], path_commands[
 /* Fills ask->why; returns rc. */
 int ask_fails(struct ask *ask, int rc, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+/*
+ * Saves the changed document now, for a command that goes on only if it is kept. 0 or
+ * -errno, reported. Blocks for a file of some KiB.
+ */
+int ask_save(struct ask *ask) __attribute__((warn_unused_result));
 /* An option of the request, "" if it was not given. */
 const char *ask_text(const struct ask *ask, const char *key);
 /* The address of the request, as it is kept. 0 or -EINVAL with ask->why. */

@@ -519,16 +519,25 @@ void adapter_start(struct adapter *a, struct reporter *r)
 
 /* ---- commands ---- */
 
+/* One such command at a time: 0 or -EBUSY with ask->why. */
+static int check_idle(struct ask *ask)
+{
+	return ask->adapter->is_busy ? ask_fails(ask, -EBUSY, "a rescan is at work: ask "
+							      "again later")
+				     : 0;
+}
+
 static int start_scan(struct ask *ask, const char *only)
 {
 	struct adapter *a = ask->adapter;
-	if (a->is_busy)
-		return ask_fails(ask, -EBUSY, "a rescan is at work: ask again later");
+	int rc = check_idle(ask);
+	if (rc < 0)
+		return rc;
 	struct scan *s = scan_new(a, only, a->host->reporter);
 	if (!s)
 		return -ENOMEM;
 	s->who = ask->who;
-	int rc = scan_start(s);
+	rc = scan_start(s);
 	ask->is_later = rc == 0;
 	return rc;
 }
@@ -591,8 +600,9 @@ static int unmount(struct ask *ask)
 				 rc == -ENOTUNIQ ? "several datastores have this label, "
 						   "use the UUID"
 						 : "no such datastore on this host");
-	if (a->is_busy)
-		return ask_fails(ask, -EBUSY, "a rescan is at work: ask again later");
+	rc = check_idle(ask);
+	if (rc < 0)
+		return rc;
 	struct unmount *u = calloc(1, sizeof(*u));
 	if (!u)
 		return -ENOMEM;
@@ -607,8 +617,7 @@ static int unmount(struct ask *ask)
 		json_t *v = adapter_config_make(a->doc, "volumes", "uuid", ds->uuid_text);
 		json_object_set_new(v, "label", json_string(ds->label));
 		json_object_set_new(v, "is_unmounted", json_true());
-		rc = adapter_save(a);
-		ask->is_changed = true;
+		rc = ask_save(ask);
 	}
 	if (rc < 0) {
 		free(u);
@@ -637,9 +646,12 @@ static int mount(struct ask *ask)
 	if (!v || !json_is_true(json_object_get(v, "is_unmounted")))
 		return ask_fails(ask, -ENOENT, "%s: no such unmounted volume; a rescan "
 					       "finds new ones", name);
+	int rc = check_idle(ask);
+	if (rc < 0)
+		return rc;
 	json_object_del(v, "is_unmounted");
-	ask->is_changed = true;
-	return start_scan(ask, "");
+	rc = ask_save(ask);
+	return rc < 0 ? rc : start_scan(ask, "");
 }
 
 const struct ask_command rescan_commands[] = {
