@@ -2,7 +2,7 @@
 /*
  * iscsi-target: a scripted iSCSI target for tests. It is right (RFC 7143 at
  * ErrorRecoveryLevel 0, SPC-4, SBC-3) until it is told to be wrong, and tells how often
- * it was asked what. Never installed. usage() below is its manual.
+ * it was asked what. Never installed. `manual` below says all of it.
  *
  * Invariants:
  * 1. One thread. A command is executed whole, at one moment: COMPARE AND WRITE, XCOPY and

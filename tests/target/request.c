@@ -26,9 +26,6 @@
 #define LUN_ADDRESSING 0x40u /* flat space */
 #define HELD_FOR_EVER UINT64_MAX
 
-#define REJECT_PROTOCOL_ERROR 4u
-#define REJECT_NOT_SUPPORTED 5u
-
 enum tmf {
 	TMF_ABORT_TASK = 1,
 	TMF_ABORT_TASK_SET = 2,
@@ -426,7 +423,7 @@ static void command(struct session *s, const struct iscsi_command_pdu *h,
 	w->counters.opcode[h->cdb[0]]++;
 	s->commands++;
 	if (h->ahs_words || (h->flags & 0x60) == (ISCSI_CMD_READ | ISCSI_CMD_WRITE)) {
-		reject(s, h, REJECT_NOT_SUPPORTED);
+		reject(s, h, ISCSI_REJECT_UNSUPPORTED);
 		return;
 	}
 	if (fault_take(w, FAULT_REJECT, h->cdb[0], &f)) {
@@ -630,7 +627,7 @@ void request_pdu(struct session *s, const uint8_t *head, const uint8_t *data,
 		return;
 	if (s->is_discovery && opcode != ISCSI_TEXT_REQUEST &&
 	    opcode != ISCSI_LOGOUT_REQUEST && opcode != ISCSI_NOP_OUT) {
-		reject(s, head, REJECT_PROTOCOL_ERROR);
+		reject(s, head, ISCSI_REJECT_PROTOCOL);
 		return;
 	}
 	switch (opcode) {
@@ -653,6 +650,6 @@ void request_pdu(struct session *s, const uint8_t *head, const uint8_t *data,
 		logout(s, h);
 		return;
 	default:
-		reject(s, head, REJECT_NOT_SUPPORTED);
+		reject(s, head, ISCSI_REJECT_UNSUPPORTED);
 	}
 }

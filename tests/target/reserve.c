@@ -397,14 +397,13 @@ static uint32_t do_clear(struct world *w, struct unit *u, struct registrant *r)
 	return 0;
 }
 
-/* Throws out all registrants with this key (any: all) but r. How many they were. */
-static uint32_t throw_out(struct request *q, struct registrant *r, uint64_t key, bool any,
-			  bool aborts)
+/* Throws out all registrants with this key (any: all) but r. */
+static void throw_out(struct request *q, struct registrant *r, uint64_t key, bool any,
+		      bool aborts)
 {
 	struct unit *u = q->unit;
 	struct world *w = q->s->w;
 	struct registrant *other = TAILQ_FIRST(&u->registrants), *next;
-	uint32_t count = 0;
 
 	for (; other; other = next) {
 		struct session *s;
@@ -416,9 +415,7 @@ static uint32_t throw_out(struct request *q, struct registrant *r, uint64_t key,
 		if (aborts && !s->is_dead && is_nexus_of(other, s))
 			requests_abort(w, u, s);
 		forget(u, other);
-		count++;
 	}
-	return count;
 }
 
 static uint32_t do_preempt(struct request *q, struct registrant *r, uint64_t key,
@@ -444,7 +441,7 @@ static uint32_t do_preempt(struct request *q, struct registrant *r, uint64_t key
 		u->pr_holder = is_all_type(type) ? NULL : r;
 		u->pr_type = type;
 	}
-	(void)throw_out(q, r, key, is_of_holder && is_shared, aborts);
+	throw_out(q, r, key, is_of_holder && is_shared, aborts);
 	if (is_of_holder && type != old_type)
 		tell_others(q->s->w, u, r, UA_RESERVATIONS_RELEASED);
 	u->pr_generation++;
