@@ -247,7 +247,8 @@ model:
 
 BENCH := $(patsubst tests/bench/%.c,$(B)/tests/bench/%,$(wildcard tests/bench/*_bench.c))
 ## bench        ours beside its peers, one line each;
-##              ONLY=nbd|data|mkfs|fsck|lock|create|names|paths|boot
+##              ONLY=mkfs|fsck|lock|create|names|data|chain|vdisk|fuse|nbd|iscsi|
+##              paths|boot
 bench:
 	@scripts/deps bench
 	$(SUBMAKE) all $(BENCH) $(TARGET_BIN)
