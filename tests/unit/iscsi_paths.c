@@ -150,6 +150,13 @@ static void black_hole(unsigned int i, const char *on)
 	tell("black-hole %u %s", port() + i, on);
 }
 
+/* The first path goes on, with all that stood before it. */
+static void come_back(struct lab *lab)
+{
+	black_hole(0, "off");
+	wait_for_state(lab->bd, 0, PATH_ACTIVE);
+}
+
 /* Starts a write that is not waited for. */
 static void start_write(struct lab *lab, struct batch *b, struct batch_io *bio,
 			uint8_t *data, uint64_t at, uint64_t deadline)
@@ -216,8 +223,7 @@ static void a_frozen_path_brings_no_old_data_back(void **state)
 	assert_true(stat_of("reinstatements") > before);
 	expect_block(&lab, 8 * BLOCK, lab.a);
 	assert_int_equal(bdev_write(lab.bd, lab.b, BLOCK, 8 * BLOCK), 0);
-	black_hole(0, "off");
-	wait_for_state(lab.bd, 0, PATH_ACTIVE);
+	come_back(&lab);
 	expect_block(&lab, 8 * BLOCK, lab.b);
 	assert_true(path(lab.bd, 1).stats.failovers > 0);
 	assert_true(path(lab.bd, 0).stats.errors > 0);
@@ -243,8 +249,7 @@ static void a_write_after_an_unknown_one_comes_later(void **state)
 	assert_int_equal(bdev_write(lab.bd, lab.c, BLOCK, 40 * BLOCK), 0);
 	assert_int_equal(bdev_write(lab.bd, lab.b, BLOCK, 16 * BLOCK), 0);
 	assert_int_equal(paths_set_off(lab.bd, path(lab.bd, 0).portal, false), 0);
-	black_hole(0, "off");
-	wait_for_state(lab.bd, 0, PATH_ACTIVE);
+	come_back(&lab);
 	expect_block(&lab, 16 * BLOCK, lab.b);
 	lab_close(&lab);
 }
@@ -261,8 +266,7 @@ static void a_caw_is_unknown_and_stays_what_it_was(void **state)
 	assert_int_equal(bdev_caw(lab.bd, lab.a, lab.b, BLOCK, 24 * BLOCK, 0),
 			 -ETIMEDOUT);
 	expect_block(&lab, 24 * BLOCK, lab.a);
-	black_hole(0, "off");
-	wait_for_state(lab.bd, 0, PATH_ACTIVE);
+	come_back(&lab);
 	expect_block(&lab, 24 * BLOCK, lab.a);
 	assert_int_equal(stat_of("executed-89"), seen);
 	assert_int_equal(bdev_caw(lab.bd, lab.a, lab.b, BLOCK, 24 * BLOCK, 0), 0);
