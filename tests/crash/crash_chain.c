@@ -235,18 +235,12 @@ static bool is_full(void)
 static void check_cut(struct simdisk_log *log, unsigned int n, enum simdisk_cut cut,
 		      void *arg)
 {
-	static const char *const kinds[] = { "prefix", "subset", "torn" };
 	struct story *st = arg;
 	unsigned int count = simdisk_log_count(log);
 	struct world_mount m;
-	char entry[64] = "";
 	if (!is_full() && n != count && n % 9 != 0)
 		return;
-	if (n > 0)
-		simdisk_log_text(log, n - 1, entry, sizeof(entry));
-	(void)snprintf(st->place, sizeof(st->place), "%s %u of %u (%s)", kinds[cut], n,
-		       count, entry);
-	sim_trace("%s", st->place);
+	sim_trace("%s", simdisk_cut_text(log, n, cut, st->place, sizeof(st->place)));
 	struct image *image = simdisk_image_at(log, n, cut, sim_random(UINT64_MAX));
 	struct simdisk *disk = simdisk_from_image(image, BDEV_CAW_FILE);
 	world_mount(&m, disk, st->place);

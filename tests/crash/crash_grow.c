@@ -188,14 +188,11 @@ static void check_cut(struct simdisk_log *log, unsigned int n, enum simdisk_cut 
 	const struct story *s = arg;
 	struct rig rig;
 	unsigned int count = simdisk_log_count(log);
-	static const char *const kinds[] = { "prefix", "subset", "torn" };
-	char entry[64] = "";
+	char cut_text[128];
 	struct vmfs_stat st;
 
-	if (n > 0)
-		simdisk_log_text(log, n - 1, entry, sizeof(entry));
-	(void)snprintf(place, sizeof(place), "%s, %s %u of %u (%s)", s->name, kinds[cut],
-		       n, count, entry);
+	(void)snprintf(place, sizeof(place), "%s, %s", s->name,
+		       simdisk_cut_text(log, n, cut, cut_text, sizeof(cut_text)));
 	sim_trace("%s", place);
 	attach(&rig, s,
 	       simdisk_from_image(simdisk_image_at(log, n, cut, sim_random(UINT64_MAX)),

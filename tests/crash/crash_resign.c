@@ -291,18 +291,15 @@ static void check_second_cut(const struct cuts *c, const struct image *image)
 static void check_cut(struct simdisk_log *log, unsigned int n, enum simdisk_cut cut,
 		      void *arg)
 {
-	static const char *const kinds[] = { "prefix", "subset", "torn" };
 	const struct cuts *c = arg;
 	unsigned int count = simdisk_log_count(log);
 	struct image *image = simdisk_image_at(log, n, cut, sim_random(UINT64_MAX));
 	struct vmfs_resigned now = { .was_begun = false };
-	char entry[64] = "";
+	char cut_text[128];
 	struct rig rig;
 
-	if (n > 0)
-		simdisk_log_text(log, n - 1, entry, sizeof(entry));
-	(void)snprintf(place, sizeof(place), "%s, level %u, %s %u of %u (%s)",
-		       c->story->name, c->depth, kinds[cut], n, count, entry);
+	(void)snprintf(place, sizeof(place), "%s, level %u, %s", c->story->name, c->depth,
+		       simdisk_cut_text(log, n, cut, cut_text, sizeof(cut_text)));
 	sim_trace("%s", place);
 	attach(&rig, c->story, simdisk_from_image(image_clone(image), BDEV_CAW_FILE),
 	       COPY);

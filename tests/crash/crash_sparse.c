@@ -171,13 +171,11 @@ static void check_places(struct mount *m, const char *when)
 static void check_cut(struct simdisk_log *log, unsigned int n, enum simdisk_cut cut,
 		      void *arg)
 {
-	static const char *const kinds[] = { "prefix", "subset", "torn" };
 	const struct story *s = arg;
 	unsigned int count = simdisk_log_count(log);
 	struct mount m;
-	char text[64];
-	(void)snprintf(text, sizeof(text), "%s %u of %u", kinds[cut], n, count);
-	sim_trace("%s", text);
+	char text[128];
+	sim_trace("%s", simdisk_cut_text(log, n, cut, text, sizeof(text)));
 	struct image *image = simdisk_image_at(log, n, cut, sim_random(UINT64_MAX));
 	world_mount(&m.base, simdisk_from_image(image, BDEV_CAW_FILE), text);
 	open_disk(&m, text);

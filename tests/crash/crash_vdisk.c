@@ -183,14 +183,8 @@ static void check_cut(struct simdisk_log *log, unsigned int n, enum simdisk_cut 
 	enum moment moment = n == 0				    ? AT_START :
 			     n == count && cut == SIMDISK_PREFIX ? AT_END :
 								    BETWEEN;
-	static const char *const kinds[] = { "prefix", "subset", "torn" };
 	struct place at;
-	char entry[64] = "";
-	if (n > 0)
-		simdisk_log_text(log, n - 1, entry, sizeof(entry));
-	(void)snprintf(at.text, sizeof(at.text), "%s %u of %u (%s)", kinds[cut], n, count,
-		       entry);
-	sim_trace("%s", at.text);
+	sim_trace("%s", simdisk_cut_text(log, n, cut, at.text, sizeof(at.text)));
 	struct image *image = simdisk_image_at(log, n, cut, sim_random(UINT64_MAX));
 	world_mount(&m, simdisk_from_image(image, BDEV_CAW_FILE), at.text);
 	check[phase](m.vol, moment, &at);

@@ -214,6 +214,9 @@ enum simdisk_cut {
 	/* all of them, but for sector number `choice` of entry n - 1 */
 	SIMDISK_GAP,
 };
+/* "torn 3 of 9 (its entry 2 as text)" for failure messages; returns buf. */
+const char *simdisk_cut_text(const struct simdisk_log *log, unsigned int n,
+			     enum simdisk_cut cut, char *buf, unsigned int size);
 /* The image after the first n entries under a policy. Caller frees. */
 struct image *simdisk_image_at(struct simdisk_log *log, unsigned int n,
 			       enum simdisk_cut cut, uint64_t choice);

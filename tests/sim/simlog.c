@@ -118,6 +118,22 @@ const char *simdisk_log_text(const struct simdisk_log *log, unsigned int i, char
 	return buf;
 }
 
+const char *simdisk_cut_text(const struct simdisk_log *log, unsigned int n,
+			     enum simdisk_cut cut, char *buf, unsigned int size)
+{
+	static const char *const kinds[] = {
+		[SIMDISK_PREFIX] = "prefix", [SIMDISK_SUBSET] = "subset",
+		[SIMDISK_TORN] = "torn",     [SIMDISK_MASK] = "mask",
+		[SIMDISK_FRONT] = "front",   [SIMDISK_GAP] = "gap",
+	};
+	char entry[64] = "";
+
+	if (n > 0)
+		simdisk_log_text(log, n - 1, entry, sizeof(entry));
+	(void)snprintf(buf, size, "%s %u of %u (%s)", kinds[cut], n, log->count, entry);
+	return buf;
+}
+
 uint64_t simdisk_log_sectors(const struct simdisk_log *log, unsigned int i)
 {
 	assert(i < log->count);
