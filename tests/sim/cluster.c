@@ -115,6 +115,12 @@ struct cluster *cluster_new_with_room(enum bdev_caw_class caw, unsigned int pes)
 	return c;
 }
 
+void cluster_some_seeds(enum bdev_caw_class caw, uint64_t first, uint64_t count,
+			void (*fn)(void *arg))
+{
+	sim_some_seeds(first, count, fn, &caw);
+}
+
 void cluster_free(struct cluster *c)
 {
 	if (c->oracle) {

@@ -50,6 +50,10 @@ void cluster_make_large(struct cluster *c, const struct largefile *what);
 struct cluster *cluster_new_with_room(enum bdev_caw_class caw, unsigned int pes);
 void cluster_free(struct cluster *c);
 
+/* sim_some_seeds() with a class of storage: fn's arg is a const enum bdev_caw_class *. */
+void cluster_some_seeds(enum bdev_caw_class caw, uint64_t first, uint64_t count,
+			void (*fn)(void *arg));
+
 /*
  * fsck over the volume that the calling fiber's device shows: fails with all findings if
  * there is an error or a warning. may_leak: file blocks that are lost are no harm (a host

@@ -22,10 +22,6 @@
 #define VICTIMS 6u /* each has something to be repaired, in a run of its own */
 #define HOSTS_MAX 3u
 
-struct plan {
-	enum bdev_caw_class caw;
-};
-
 struct scene;
 
 struct host {
@@ -179,9 +175,9 @@ static struct task *start(struct scene *scene, const char *name, void (*fn)(void
 
 /* ---- the scene ---- */
 
-static void open_scene(struct scene *scene, const struct plan *plan)
+static void open_scene(struct scene *scene, const enum bdev_caw_class *caw)
 {
-	*scene = (struct scene){ .c = cluster_new6(plan->caw, NULL) };
+	*scene = (struct scene){ .c = cluster_new6(*caw, NULL) };
 	for (unsigned int i = 0; i < VICTIMS; i++) {
 		char path[32];
 		vmfs_addr addr;
@@ -230,11 +226,9 @@ static void comes_meanwhile(void *arg)
 
 static void who_comes_meanwhile_sees_it_or_is_seen(void **state)
 {
-	struct plan ats = { BDEV_CAW_ATS }, file = { BDEV_CAW_FILE };
-
 	(void)state;
-	sim_some_seeds(100, 4, comes_meanwhile, &ats);
-	sim_some_seeds(200, 3, comes_meanwhile, &file);
+	cluster_some_seeds(BDEV_CAW_ATS, 100, 4, comes_meanwhile);
+	cluster_some_seeds(BDEV_CAW_FILE, 200, 3, comes_meanwhile);
 }
 
 /* ---- it dies ---- */
@@ -254,11 +248,9 @@ static void dies(void *arg)
 
 static void what_a_dead_one_left_is_not_mounted(void **state)
 {
-	struct plan ats = { BDEV_CAW_ATS }, file = { BDEV_CAW_FILE };
-
 	(void)state;
-	sim_some_seeds(300, 2, dies, &ats);
-	sim_some_seeds(400, 2, dies, &file);
+	cluster_some_seeds(BDEV_CAW_ATS, 300, 2, dies);
+	cluster_some_seeds(BDEV_CAW_FILE, 400, 2, dies);
 }
 
 /* ---- two repair ---- */
@@ -282,11 +274,9 @@ static void two_repair(void *arg)
 
 static void of_two_one_repairs(void **state)
 {
-	struct plan ats = { BDEV_CAW_ATS }, file = { BDEV_CAW_FILE };
-
 	(void)state;
-	sim_some_seeds(500, 4, two_repair, &ats);
-	sim_some_seeds(600, 2, two_repair, &file);
+	cluster_some_seeds(BDEV_CAW_ATS, 500, 4, two_repair);
+	cluster_some_seeds(BDEV_CAW_FILE, 600, 2, two_repair);
 }
 
 /* ---- its path is lost, and back when another has followed ---- */
@@ -319,10 +309,8 @@ static void comes_back(void *arg)
 
 static void nothing_lands_behind_who_followed(void **state)
 {
-	struct plan ats = { BDEV_CAW_ATS };
-
 	(void)state;
-	sim_some_seeds(700, 6, comes_back, &ats);
+	cluster_some_seeds(BDEV_CAW_ATS, 700, 6, comes_back);
 }
 
 int main(void)

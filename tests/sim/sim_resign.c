@@ -19,10 +19,6 @@
 
 #define S NS_PER_S
 
-struct plan {
-	enum bdev_caw_class caw;
-};
-
 struct host {
 	struct cluster *c;
 	struct sim_host *sim;
@@ -120,8 +116,8 @@ static void check_race(const struct race *r)
 
 static void comes_meanwhile(void *arg)
 {
-	const struct plan *plan = arg;
-	struct cluster *c = cluster_new6(plan->caw, NULL);
+	const enum bdev_caw_class *caw = arg;
+	struct cluster *c = cluster_new6(*caw, NULL);
 	struct race r = { .member.stays = 10 * S };
 
 	/* Mounting and signing take some 20 ms each. */
@@ -143,19 +139,17 @@ static void comes_meanwhile(void *arg)
 
 static void who_comes_meanwhile_has_one_of_both(void **state)
 {
-	struct plan ats = { BDEV_CAW_ATS }, file = { BDEV_CAW_FILE };
-
 	(void)state;
-	sim_some_seeds(110, 20, comes_meanwhile, &ats);
-	sim_some_seeds(150, 20, comes_meanwhile, &file);
+	cluster_some_seeds(BDEV_CAW_ATS, 110, 20, comes_meanwhile);
+	cluster_some_seeds(BDEV_CAW_FILE, 150, 20, comes_meanwhile);
 }
 
 /* ---- one is there, and dies ---- */
 
 static void is_there(void *arg)
 {
-	const struct plan *plan = arg;
-	struct cluster *c = cluster_new6(plan->caw, NULL);
+	const enum bdev_caw_class *caw = arg;
+	struct cluster *c = cluster_new6(*caw, NULL);
 	struct host member = { .stays = 3600 * S }, early = { 0 }, late = { 0 };
 	struct task *t = start(&member, c, "member", live);
 
@@ -177,19 +171,17 @@ static void is_there(void *arg)
 
 static void who_is_there_keeps_it_until_dead(void **state)
 {
-	struct plan ats = { BDEV_CAW_ATS }, file = { BDEV_CAW_FILE };
-
 	(void)state;
-	sim_some_seeds(200, 3, is_there, &ats);
-	sim_some_seeds(300, 3, is_there, &file);
+	cluster_some_seeds(BDEV_CAW_ATS, 200, 3, is_there);
+	cluster_some_seeds(BDEV_CAW_FILE, 300, 3, is_there);
 }
 
 /* ---- two sign ---- */
 
 static void two_sign(void *arg)
 {
-	const struct plan *plan = arg;
-	struct cluster *c = cluster_new6(plan->caw, NULL);
+	const enum bdev_caw_class *caw = arg;
+	struct cluster *c = cluster_new6(*caw, NULL);
 	struct host a = { 0 }, b = { 0 };
 
 	b.starts_after = sim_random(S / 5);
@@ -209,11 +201,9 @@ static void two_sign(void *arg)
 
 static void of_two_signers_none_is_half_done(void **state)
 {
-	struct plan ats = { BDEV_CAW_ATS }, file = { BDEV_CAW_FILE };
-
 	(void)state;
-	sim_some_seeds(400, 10, two_sign, &ats);
-	sim_some_seeds(500, 10, two_sign, &file);
+	cluster_some_seeds(BDEV_CAW_ATS, 400, 10, two_sign);
+	cluster_some_seeds(BDEV_CAW_FILE, 500, 10, two_sign);
 }
 
 int main(void)

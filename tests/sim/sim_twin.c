@@ -78,14 +78,10 @@ static void wait_for(const struct host *h)
 		task_sleep_until(clock_now() + S / 100);
 }
 
-struct plan {
-	enum bdev_caw_class caw;
-};
-
 static void second_comes(void *arg)
 {
-	const struct plan *plan = arg;
-	struct cluster *c = cluster_new(plan->caw);
+	const enum bdev_caw_class *caw = arg;
+	struct cluster *c = cluster_new(*caw);
 	struct host a = { .has_machine = true }, b = { .has_machine = true },
 		    tool = { 0 };
 	struct task *ta = start(&a, c, "first"), *tt = start(&tool, c, "tool");
@@ -117,25 +113,21 @@ static void second_comes(void *arg)
 
 static void second_host_of_one_uuid_is_refused(void **state)
 {
-	struct plan plan = { BDEV_CAW_ATS };
-
 	(void)state;
-	sim_some_seeds(1, 20, second_comes, &plan);
+	cluster_some_seeds(BDEV_CAW_ATS, 1, 20, second_comes);
 }
 
 static void second_process_on_a_file_is_refused(void **state)
 {
-	struct plan plan = { BDEV_CAW_FILE };
-
 	(void)state;
-	sim_some_seeds(50, 10, second_comes, &plan);
+	cluster_some_seeds(BDEV_CAW_FILE, 50, 10, second_comes);
 }
 
 /* What its own crash left stands still: it comes back at once, or nearly. */
 static void comes_back(void *arg)
 {
-	const struct plan *plan = arg;
-	struct cluster *c = cluster_new(plan->caw);
+	const enum bdev_caw_class *caw = arg;
+	struct cluster *c = cluster_new(*caw);
 	struct host before = { .has_machine = true }, twin = { .has_machine = true };
 	struct host after = { .has_machine = true, .buries = true };
 	struct task *t = start(&before, c, "before");
@@ -148,7 +140,7 @@ static void comes_back(void *arg)
 	t = start(&after, c, "after");
 	wait_for(&after);
 	SIM_CHECK(!after.err);
-	SIM_CHECK(after.took <= (plan->caw == BDEV_CAW_FILE ? S : 5 * S));
+	SIM_CHECK(after.took <= (*caw == BDEV_CAW_FILE ? S : 5 * S));
 	/* It has a later slot than its old one, which a twin finds free. */
 	while (!after.has_buried)
 		task_sleep_until(clock_now() + S);
@@ -163,17 +155,15 @@ static void comes_back(void *arg)
 
 static void a_host_comes_back_after_its_own_crash(void **state)
 {
-	struct plan ats = { BDEV_CAW_ATS }, file = { BDEV_CAW_FILE };
-
 	(void)state;
-	sim_some_seeds(100, 20, comes_back, &ats);
-	sim_some_seeds(150, 10, comes_back, &file);
+	cluster_some_seeds(BDEV_CAW_ATS, 100, 20, comes_back);
+	cluster_some_seeds(BDEV_CAW_FILE, 150, 10, comes_back);
 }
 
 static void both_start(void *arg)
 {
-	const struct plan *plan = arg;
-	struct cluster *c = cluster_new(plan->caw);
+	const enum bdev_caw_class *caw = arg;
+	struct cluster *c = cluster_new(*caw);
 	struct host a = { .has_machine = true }, b = { .has_machine = true };
 
 	b.starts_after = sim_random(3) ? sim_random(S / 20) : sim_random(5 * S);
@@ -193,11 +183,9 @@ static void both_start(void *arg)
 
 static void of_two_that_start_at_once_one_stays(void **state)
 {
-	struct plan ats = { BDEV_CAW_ATS }, file = { BDEV_CAW_FILE };
-
 	(void)state;
-	sim_some_seeds(200, 100, both_start, &ats);
-	sim_some_seeds(300, 50, both_start, &file);
+	cluster_some_seeds(BDEV_CAW_ATS, 200, 100, both_start);
+	cluster_some_seeds(BDEV_CAW_FILE, 300, 50, both_start);
 }
 
 int main(void)
