@@ -55,7 +55,7 @@ static void check_pairs(struct crashlife *run, unsigned int first_every,
 	end(run);
 }
 
-/* Each operation of the table, followed by some other. */
+/* Each fifth operation of the table, followed by some other; FULL: each by each. */
 static void a_crash_leaves_before_or_after(void **state)
 {
 	struct crashlife run = { .caw = BDEV_CAW_FILE };
