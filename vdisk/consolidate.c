@@ -101,8 +101,7 @@ int vdisk_merge(struct vmfs_volume *vol, const char *top, const char *bottom,
 	int rc = vdisk_open(vol, bottom, &how, &below, ret_holder);
 	if (rc < 0)
 		return rc;
-	const char *deletable = descriptor_get(below->desc, "ddb.deletable");
-	if (deletable && !strcmp(deletable, "false"))
+	if (vdisk_is_cloned(below->desc))
 		rc = report_error(r, -EBUSY, "%s: has linked clones (ddb.deletable is"
 				  " \"false\") and may not change", bottom);
 	atomic_store(&below->needs_cid, false); /* it keeps its own */

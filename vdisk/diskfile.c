@@ -10,6 +10,7 @@
  */
 #include "vdisk/diskfile.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -239,11 +240,62 @@ int diskfile_look(struct vmfs_volume *vol, const char *path)
 	return lstat(path, &st) < 0 ? -errno : 0;
 }
 
+/* The directory that path stands in; malloc'ed. */
+static char *directory_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	return slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+}
+
+static int each_of_volume(struct vmfs_volume *vol, const char *dir,
+			  int (*fn)(void *arg, const char *name), void *arg)
+{
+	struct vmfs_dirent entry[16];
+	struct vmfs_stat st;
+	uint64_t cookie = 0;
+	int count = 1, rc = vmfs_stat(vol, dir, &st);
+	while (rc == 0 && count > 0) {
+		count = vmfs_readdir(vol, st.addr, cookie, entry, ARRAY_SIZE(entry));
+		rc = count < 0 ? count : 0;
+		for (int i = 0; i < count && rc == 0; i++) {
+			cookie = entry[i].cookie;
+			rc = fn(arg, entry[i].name);
+		}
+	}
+	return rc;
+}
+
+static int each_of_host(const char *dir, int (*fn)(void *arg, const char *name),
+			void *arg)
+{
+	DIR *d = opendir(dir);
+	int rc = d ? 0 : -errno;
+	while (rc == 0) {
+		errno = 0;
+		const struct dirent *entry = readdir(d);
+		rc = entry ? fn(arg, entry->d_name) : -errno;
+		if (!entry)
+			break;
+	}
+	if (d)
+		(void)closedir(d); /* was only read */
+	return rc;
+}
+
+int diskfile_each_beside(struct vmfs_volume *vol, const char *path,
+			 int (*fn)(void *arg, const char *name), void *arg)
+{
+	char *dir = directory_of(path);
+	int rc = !dir ? -ENOMEM :
+		 vol  ? each_of_volume(vol, dir, fn, arg) : each_of_host(dir, fn, arg);
+	free(dir);
+	return rc;
+}
+
 /* The directory that path stands in becomes durable. */
 static int sync_directory(const char *path)
 {
-	const char *slash = strrchr(path, '/');
-	char *dir = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+	char *dir = directory_of(path);
 	int dir_fd = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 	int rc = !dir ? -ENOMEM : dir_fd < 0 || fsync(dir_fd) < 0 ? -errno : 0;
 	if (dir_fd >= 0)

@@ -68,6 +68,10 @@ int diskfile_sync(struct diskfile *file) __attribute__((warn_unused_result));
 /* 0 or -ENOENT, ... */
 int diskfile_look(struct vmfs_volume *vol, const char *path)
 	__attribute__((warn_unused_result));
+/* Calls fn with each name in the folder that path stands in until it is not 0. */
+int diskfile_each_beside(struct vmfs_volume *vol, const char *path,
+			 int (*fn)(void *arg, const char *name), void *arg)
+	__attribute__((warn_unused_result));
 /* Replaces `to`, if it is there. Durable once it returns, as far as the place can. */
 int diskfile_rename(struct vmfs_volume *vol, const char *from, const char *to)
 	__attribute__((warn_unused_result));

@@ -119,6 +119,9 @@ int vdisk_open_above(struct vmfs_volume *vol, const char *path, const char *floo
 		     const struct vdisk_open_options *options, struct vdisk **ret_disk,
 		     struct vmfs_holder *ret_holder) __attribute__((warn_unused_result));
 
+/* true if disks of other folders were made on this one: it may not change, nor go. */
+bool vdisk_is_cloned(const struct descriptor *desc);
+
 /* Removes what an operation that failed has made. */
 void vdisk_unlink_leftover(struct vmfs_volume *vol, const char *path);
 

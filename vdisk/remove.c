@@ -3,12 +3,12 @@
  * Removing and renaming disks: the order of names. A disk IS its descriptor: what has no
  * descriptor is no disk to anybody. (Making: create.c.)
  *
- * Removing (vdisk_remove): 1. All extents are locked once, to see that nobody uses
- * them.
- * 2. The extents are unlinked (each takes its lock again). 3. The descriptor is
- *    unlinked. A
- * crash between leaves a descriptor with missing extents, which opens with an error and
- * can be removed again; the other order would leave blocks that no name explains.
+ * Removing (vdisk_remove): 1. All extents are locked once, to see that nobody uses them,
+ * and the descriptors beside it are read, to see that none is its child's (children in
+ * other folders have marked it, snapshot.c). 2. The extents are unlinked (each takes its
+ * lock again). 3. The descriptor is unlinked. A crash between leaves a descriptor with
+ * missing extents, which opens with an error and can be removed again; the other order
+ * would leave blocks that no name explains.
  *
  * Renaming (vdisk_rename): 1. A descriptor for the new names is published beside the
  * old one. 2. The extent is renamed: in this one step the disk changes its name. 3. The
@@ -95,13 +95,53 @@ static void warn_of_missing(struct vmfs_volume *vol, const char *path,
 	}
 }
 
-/* The descriptor of a disk none of whose extents is locked. */
+/* ---- who is made on it ---- */
+
+struct parent {
+	struct vmfs_volume *vol;
+	const char *path;
+	struct reporter *r;
+};
+
+/* A look at one of the files beside it. What cannot be read is nobody's child. */
+static int check_child(void *arg, const char *name)
+{
+	const struct parent *p = arg;
+	size_t len = strlen(name);
+	char *above = NULL;
+	if (len < 5 || strcasecmp(name + len - 5, ".vmdk") != 0)
+		return 0;
+	char *child = vdisk_sibling(p->path, name);
+	int rc = child ? vdisk_parent(p->vol, child, NULL, &above) : -ENOMEM;
+	if (rc == 0 && above && !strcmp(above, p->path))
+		rc = report_error(p->r, -EPERM, "%s: is the parent of %s", p->path, name);
+	else if (rc != -EIO && rc != -ENOMEM)
+		rc = 0;
+	free(above);
+	free(child);
+	return rc;
+}
+
+/* A child's bytes are gone without its parent's. */
+static int check_childless(struct vmfs_volume *vol, const char *path,
+			   const struct descriptor *desc, struct reporter *r)
+{
+	struct parent p = { vol, path, r };
+	if (vdisk_is_cloned(desc))
+		return report_error(r, -EPERM, "%s: has linked clones (ddb.deletable is"
+				    " \"false\")", path);
+	return diskfile_each_beside(vol, path, check_child, &p);
+}
+
+/* The descriptor of a disk that nobody has open, and nobody is made on. */
 static int load_unused(struct vmfs_volume *vol, const char *path, struct reporter *r,
 		       struct descriptor **ret_desc, struct vmfs_holder *ret_holder)
 {
 	int rc = vdisk_descriptor_load(vol, path, r, ret_desc);
 	if (rc == 0)
 		rc = for_extents(vol, path, *ret_desc, ret_holder, check_unused);
+	if (rc == 0)
+		rc = check_childless(vol, path, *ret_desc, r);
 	if (rc < 0) {
 		descriptor_free(*ret_desc);
 		*ret_desc = NULL;

@@ -106,12 +106,16 @@ static int make_files(struct vmfs_volume *vol, const char *child, const char *pa
 	return rc ? rc : err;
 }
 
+bool vdisk_is_cloned(const struct descriptor *desc)
+{
+	const char *deletable = descriptor_get(desc, "ddb.deletable");
+	return deletable && !strcmp(deletable, "false");
+}
+
 /* The disk of another folder is a linked clone's from now on: it may not change. */
 static int mark_cloned(struct vdisk *parent, const char *child, struct reporter *r)
 {
-	const char *old = descriptor_get(parent->desc, "ddb.deletable");
-	bool is_marked = old && !strcmp(old, "false");
-	if (hint_of(child, parent->path) != parent->path || is_marked)
+	if (hint_of(child, parent->path) != parent->path || vdisk_is_cloned(parent->desc))
 		return 0;
 	int rc = descriptor_set(parent->desc, "ddb.deletable", "false");
 	return rc ? rc : vdisk_descriptor_publish(parent->vol, parent->path,

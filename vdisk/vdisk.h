@@ -151,8 +151,8 @@ int vdisk_import(struct vmfs_volume *vol, const char *path, struct vdisk_source 
 
 /*
  * Overwrites the contents of all extents with zeros on the storage (vmfs_file_scrub): the
- * disk stands there all the same, empty, to be removed. -EBUSY as for vdisk_remove;
- * -ECANCELED or a crash leave some of it zeroed.
+ * disk stands there all the same, empty, to be removed. -EBUSY and -EPERM as for
+ * vdisk_remove; -ECANCELED or a crash leave some of it zeroed.
  */
 int vdisk_scrub(struct vmfs_volume *vol, const char *path,
 		struct vdisk_progress *progress, struct reporter *r,
@@ -162,9 +162,10 @@ int vdisk_scrub_file(struct vmfs_volume *vol, const char *path,
 		     struct vdisk_progress *progress, struct vmfs_holder *ret_holder)
 	__attribute__((warn_unused_result));
 /*
- * Removes the extents and then the descriptor. -EBUSY, with *ret_holder (may be NULL),
- * and nothing removed when an extent is locked. A descriptor whose extents are gone is
- * removed with a warning.
+ * Removes the extents and then the descriptor. Nothing is removed when an extent is
+ * locked: -EBUSY, with *ret_holder (may be NULL); or when another disk is made on this
+ * one, a child beside it or a linked clone elsewhere: -EPERM (reported). A descriptor
+ * whose extents are gone is removed with a warning.
  */
 int vdisk_remove(struct vmfs_volume *vol, const char *path, struct reporter *r,
 		 struct vmfs_holder *ret_holder) __attribute__((warn_unused_result));

@@ -336,6 +336,34 @@ static void a_linked_clone_keeps_its_parent_as_it_is(void **state)
 	tear_down_vm(&rig);
 }
 
+/* A disk is not removed, or scrubbed, under one that is made on it. */
+static void a_parent_is_not_removed(void **state)
+{
+	const struct vdisk_snapshot_options how = { .kind = VDISK_DELTA_AUTO };
+	struct vmfs_holder holder;
+	struct rig rig;
+	(void)state;
+	set_up_vm(&rig, VDISK_DELTA_AUTO);
+	struct vmfs_volume *vol = rig.tv.vol;
+	struct reporter *r = &rig.tv.told.base;
+	put(&rig, 0, 'a');
+	assert_int_equal(vdisk_snapshot(vol, "/vm/a.vmdk", "/vm/c.vmdk", &how, NULL), 0);
+	assert_int_equal(vdisk_remove(vol, "/vm/a.vmdk", r, &holder), -EPERM);
+	assert_true(collect_has(&rig.tv.told, "is the parent of c.vmdk"));
+	assert_int_equal(vdisk_scrub(vol, "/vm/a.vmdk", NULL, r, &holder), -EPERM);
+	holds(&rig, "a...");
+	assert_int_equal(vdisk_remove(vol, "/vm/c.vmdk", r, &holder), 0);
+	assert_int_equal(vmfs_mkdir(vol, "/clone", 0755), 0);
+	assert_int_equal(vdisk_snapshot(vol, "/vm/a.vmdk", "/clone/c.vmdk", &how, NULL),
+			 0);
+	collect_clear(&rig.tv.told);
+	assert_int_equal(vdisk_remove(vol, "/vm/a.vmdk", r, &holder), -EPERM);
+	assert_true(collect_has(&rig.tv.told, "has linked clones"));
+	assert_int_equal(vdisk_remove(vol, "/vm/b.vmdk", r, &holder), 0);
+	collect_clear(&rig.tv.told);
+	tear_down_vm(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -346,6 +374,7 @@ int main(void)
 		cmocka_unit_test(a_vm_goes_back_and_forth_on_sesparse),
 		cmocka_unit_test(a_vm_that_runs_is_left_alone),
 		cmocka_unit_test(a_linked_clone_keeps_its_parent_as_it_is),
+		cmocka_unit_test(a_parent_is_not_removed),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);
