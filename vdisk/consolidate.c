@@ -53,6 +53,20 @@ static int check_pair(struct vdisk *top, struct vdisk *bottom, struct reporter *
 	return rc;
 }
 
+/* Who is made on one of these, in another folder, would lose it when top goes. */
+static int check_uncloned(struct vmfs_volume *vol, const char *path, struct reporter *r)
+{
+	struct descriptor *desc;
+	int rc = vdisk_descriptor_load(vol, path, r, &desc);
+	if (rc < 0)
+		return rc;
+	if (vdisk_is_cloned(desc))
+		rc = report_error(r, -EBUSY, "%s: has linked clones (ddb.deletable is"
+				  " \"false\") and may not change", path);
+	descriptor_free(desc);
+	return rc;
+}
+
 static int copy_run(struct vdisk *top, struct vdisk *bottom, const struct chain_run *run,
 		    uint8_t *buf)
 {
@@ -101,15 +115,15 @@ int vdisk_merge(struct vmfs_volume *vol, const char *top, const char *bottom,
 	int rc = vdisk_open(vol, bottom, &how, &below, ret_holder);
 	if (rc < 0)
 		return rc;
-	if (vdisk_is_cloned(below->desc))
-		rc = report_error(r, -EBUSY, "%s: has linked clones (ddb.deletable is"
-				  " \"false\") and may not change", bottom);
+	rc = check_uncloned(vol, bottom, r);
 	atomic_store(&below->needs_cid, false); /* it keeps its own */
 	how.flags = VDISK_READ_LOCKED;
 	if (rc == 0)
 		rc = vdisk_open_above(vol, top, bottom, &how, &above, ret_holder);
 	if (rc == 0)
 		rc = check_pair(above, below, r);
+	for (unsigned int i = 0; rc == 0 && i < above->chain->count; i++)
+		rc = check_uncloned(vol, above->chain->layer[i].path, r);
 	if (rc == 0)
 		rc = copy_all(above, below, progress);
 	int err = vdisk_close(above);

@@ -202,8 +202,9 @@ int vdisk_snapshot(struct vmfs_volume *vol, const char *parent, const char *chil
  * Writes what top has and bottom, somewhere under it, has not, into bottom, so that both
  * read the same. Nothing else may be a child of bottom, or of what is between: they would
  * change. bottom keeps its CID. Whenever it stops, by a crash as well, top reads as
- * before, and it may be called again. Neither may be open for writing. -ECANCELED as said
- * by progress (may be NULL). Blocks.
+ * before, and it may be called again. Neither may be open for writing. -EBUSY (reported):
+ * one of them, or of what is between, has a linked clone. -ECANCELED as said by progress
+ * (may be NULL). Blocks.
  */
 int vdisk_merge(struct vmfs_volume *vol, const char *top, const char *bottom,
 		struct vdisk_progress *progress, struct reporter *r,

@@ -336,6 +336,36 @@ static void a_linked_clone_keeps_its_parent_as_it_is(void **state)
 	tear_down_vm(&rig);
 }
 
+/* Of a snapshot in the middle: it is not merged away. */
+static void a_linked_clone_keeps_a_parent_that_is_a_child(void **state)
+{
+	const struct vdisk_snapshot_options how = { .kind = VDISK_DELTA_AUTO };
+	const struct vdisk_open_options look = { .flags = VDISK_READ };
+	struct vdisk *disk;
+	struct rig rig;
+	char bytes[512], path[64];
+	(void)state;
+	set_up_vm(&rig, VDISK_DELTA_AUTO);
+	put(&rig, 0, 'a');
+	uint32_t first = snapshot(&rig, "first");
+	put(&rig, 0, 'b');
+	leaf_of(&rig, "scsi0:0", path);
+	(void)snapshot(&rig, "golden");
+	put(&rig, 0, 'c');
+	assert_int_equal(vmfs_mkdir(rig.tv.vol, "/clone", 0755), 0);
+	assert_int_equal(vdisk_snapshot(rig.tv.vol, path, "/clone/c.vmdk", &how, NULL),
+			 0);
+	assert_int_equal(vmsnap_remove(&rig.o, first, NULL), -EBUSY);
+	assert_true(collect_has(&rig.tv.told, "has linked clones"));
+	collect_clear(&rig.tv.told);
+	assert_int_equal(vdisk_open(rig.tv.vol, "/clone/c.vmdk", &look, &disk, NULL), 0);
+	assert_int_equal(bdev_read(vdisk_bdev(disk), bytes, 512, 0), 0);
+	assert_int_equal(bytes[0], 'b');
+	assert_int_equal(vdisk_close(disk), 0);
+	holds(&rig, "c...");
+	tear_down_vm(&rig);
+}
+
 /* A disk is not removed, or scrubbed, under one that is made on it. */
 static void a_parent_is_not_removed(void **state)
 {
@@ -374,6 +404,7 @@ int main(void)
 		cmocka_unit_test(a_vm_goes_back_and_forth_on_sesparse),
 		cmocka_unit_test(a_vm_that_runs_is_left_alone),
 		cmocka_unit_test(a_linked_clone_keeps_its_parent_as_it_is),
+		cmocka_unit_test(a_linked_clone_keeps_a_parent_that_is_a_child),
 		cmocka_unit_test(a_parent_is_not_removed),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
