@@ -112,7 +112,7 @@ static int check_delta(const struct link *link, struct reporter *r)
 				    "%s: is a snapshot with an extent of type %s: one"
 				    " VMFSSPARSE or SESPARSE is supported", link->path,
 				    is_delta ? "several" : e->type);
-	if (strchr(e->file, '/') || !strcmp(e->file, ".") || !strcmp(e->file, ".."))
+	if (!vdisk_is_beside(e->file))
 		return report_error(r, -EOPNOTSUPP,
 				    "%s: extent '%s' is not beside the descriptor",
 				    link->path, e->file);

@@ -77,13 +77,13 @@ static int check_extent(const struct vdisk *disk, unsigned int i, struct reporte
 {
 	const struct descriptor *desc = disk->desc;
 	const char *path = disk->path;
-	bool is_beside = disk->vol; /* on the host a file may be anywhere */
 	const struct descriptor_extent *e = descriptor_extent(desc, i);
 	const char *file = e->file;
 	if (!extent_ops_of(e->type))
 		return report_error(r, -EOPNOTSUPP, "%s: extent of type %s, which is not"
 				    " supported", path, e->type);
-	if (is_beside && (strchr(file, '/') || !strcmp(file, ".") || !strcmp(file, "..")))
+	/* On the host a file may be anywhere. */
+	if (disk->vol && !vdisk_is_beside(file))
 		return report_error(r, -EOPNOTSUPP,
 				    "%s: extent '%s' is not beside the descriptor", path,
 				    file);

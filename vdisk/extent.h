@@ -125,6 +125,10 @@ bool vdisk_is_cloned(const struct descriptor *desc);
 /* Removes what an operation that failed has made. */
 void vdisk_unlink_leftover(struct vmfs_volume *vol, const char *path);
 
+/* path as a file beside `from` names it: without the folder, if that is its own. */
+const char *vdisk_relative(const char *from, const char *path);
+/* true if file, as a descriptor names it, can only be one beside it. */
+bool vdisk_is_beside(const char *file);
 /* path with its last component replaced by file; malloc'ed, NULL without memory. */
 char *vdisk_sibling(const char *path, const char *file);
 /*

@@ -22,6 +22,18 @@ static size_t directory_len(const char *path)
 	return slash ? (size_t)(slash - path) + 1 : 0;
 }
 
+const char *vdisk_relative(const char *from, const char *path)
+{
+	size_t len = directory_len(from);
+	bool is_beside = !strncmp(from, path, len) && !strchr(path + len, '/');
+	return is_beside ? path + len : path;
+}
+
+bool vdisk_is_beside(const char *file)
+{
+	return !strchr(file, '/') && strcmp(file, ".") != 0 && strcmp(file, "..") != 0;
+}
+
 char *vdisk_sibling(const char *path, const char *file)
 {
 	char *sibling;

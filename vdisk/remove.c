@@ -35,8 +35,7 @@
 /* true if extent i of desc is a file beside the descriptor. */
 static bool is_plain_file(const struct descriptor_extent *extent)
 {
-	return *extent->file && !strchr(extent->file, '/') &&
-	       strcmp(extent->file, ".") != 0 && strcmp(extent->file, "..") != 0;
+	return *extent->file && vdisk_is_beside(extent->file);
 }
 
 /* 0 if nobody holds path's lock, or there is no such file. */

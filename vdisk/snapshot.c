@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/align.h"
 #include "vdisk/chain.h"
 
 /* Entries that who has the child wants to find as they were. */
@@ -26,14 +27,6 @@ static const char *const inherited[] = { "ddb.adapterType", "ddb.uuid",
 					 "ddb.virtualHWVersion",
 					 "ddb.geometry.cylinders", "ddb.geometry.heads",
 					 "ddb.geometry.sectors" };
-
-/* parent, as child is to name it: without the folder if that is its own. */
-static const char *hint_of(const char *child, const char *parent)
-{
-	size_t len = (size_t)(strrchr(child, '/') - child) + 1;
-	bool is_beside = !strncmp(child, parent, len) && !strchr(parent + len, '/');
-	return is_beside ? parent + len : parent;
-}
 
 static const struct delta_format *choose(enum vdisk_delta_kind kind, uint64_t sectors)
 {
@@ -56,7 +49,7 @@ static int write_text(const struct vdisk *parent, const struct delta_format *for
 	buf_printf(&text, "# Extent description\nRW %" PRIu64 " %s \"%s\"\n\n",
 		   descriptor_sectors(parent->desc), format->extent_type, file);
 	buf_printf(&text, "# The Disk Data Base \n#DDB\n\n");
-	for (unsigned int i = 0; i < sizeof(inherited) / sizeof(inherited[0]); i++) {
+	for (unsigned int i = 0; i < ARRAY_SIZE(inherited); i++) {
 		const char *value = descriptor_get(parent->desc, inherited[i]);
 		if (value)
 			buf_printf(&text, "%s = \"%s\"\n", inherited[i], value);
@@ -115,7 +108,8 @@ bool vdisk_is_cloned(const struct descriptor *desc)
 /* The disk of another folder is a linked clone's from now on: it may not change. */
 static int mark_cloned(struct vdisk *parent, const char *child, struct reporter *r)
 {
-	if (hint_of(child, parent->path) != parent->path || vdisk_is_cloned(parent->desc))
+	bool is_beside = vdisk_relative(child, parent->path) != parent->path;
+	if (is_beside || vdisk_is_cloned(parent->desc))
 		return 0;
 	int rc = descriptor_set(parent->desc, "ddb.deletable", "false");
 	return rc ? rc : vdisk_descriptor_publish(parent->vol, parent->path,
@@ -140,8 +134,8 @@ static int make_child(struct vdisk *parent, const char *child,
 	if (rc == 0)
 		rc = diskfile_look(parent->vol, child) == 0 ? -EEXIST : 0;
 	if (rc == 0)
-		rc = write_text(parent, format, hint_of(child, parent->path), file,
-				&desc);
+		rc = write_text(parent, format, vdisk_relative(child, parent->path),
+				file, &desc);
 	if (rc == 0)
 		rc = mark_cloned(parent, child, r);
 	if (rc == 0)
@@ -195,7 +189,8 @@ int vdisk_relink(struct vmfs_volume *vol, const char *child, const char *parent,
 	if (rc == 0)
 		rc = vdisk_descriptor_load(vol, parent, r, &above);
 	if (rc == 0)
-		rc = descriptor_set(desc, "parentFileNameHint", hint_of(child, parent));
+		rc = descriptor_set(desc, "parentFileNameHint",
+				    vdisk_relative(child, parent));
 	if (rc == 0)
 		rc = descriptor_set_parent_cid(desc, descriptor_cid(above));
 	if (rc == 0)

@@ -239,9 +239,7 @@ static char *path_of(const struct vm *vm, const char *file)
 /* path, as the .vmx and .vmsd files say it. */
 static const char *file_of(const struct vm *vm, const char *path)
 {
-	size_t len = (size_t)(strrchr(vm->o->vmx, '/') - vm->o->vmx) + 1;
-	bool is_beside = !strncmp(path, vm->o->vmx, len) && !strchr(path + len, '/');
-	return is_beside ? path + len : path;
+	return vdisk_relative(vm->o->vmx, path);
 }
 
 /* One of the VM's own: a parent in another folder is of those it was cloned from. */
@@ -555,8 +553,7 @@ static int remove_unneeded(struct vm *vm, const char *path)
 		at = above;
 	}
 	free(at);
-	if (rc != -ENOMEM)
-		tree_free(&tree);
+	tree_free(&tree);
 	return rc == -ENOENT ? 0 : rc;
 }
 
