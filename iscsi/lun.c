@@ -43,6 +43,7 @@ static void lun_submit(struct bdev *bd, struct bdev_io *io)
 
 	io->priv.next = NULL;
 	io->priv.word[0] = clock_now();
+	io->priv.word[1] = LUN_ENDED; /* not what it was on another path */
 	mutex_lock(&lun->m);
 	bool is_cut = lun->is_cut;
 	if (!is_cut) {

@@ -15,6 +15,7 @@
 
 #include "base/align.h"
 #include "base/env.h"
+#include "iscsi/lun_impl.h"
 #include "iscsi/open.h"
 #include "iscsi/scsi.h"
 #include "tests/lib/batch.h"
@@ -530,6 +531,35 @@ static void a_mended_device_has_a_new_session(void **state)
 	lab_close(&lab);
 }
 
+static void end_of_cut(struct bdev_io *io)
+{
+	(void)io; /* it comes before submit() is back */
+}
+
+/*
+ * An io brings along how it ended on another path, or anything: a device that is cut
+ * says itself that this one has ended, and so blames nobody for it.
+ */
+static void what_a_cut_device_ends_was_not_refused_by_the_unit(void **state)
+{
+	struct lab lab;
+	struct iovec iov = { lab.a, BLOCK };
+	struct bdev_io io = { .op = BDEV_WRITE,
+			      .len = BLOCK,
+			      .iov = &iov,
+			      .iovcnt = 1,
+			      .done = end_of_cut };
+	(void)state;
+
+	lab_open(&lab, 0);
+	bdev_cut(lab.bd);
+	io.priv.word[1] = LUN_GONE;
+	bdev_submit(lab.bd, &io);
+	assert_int_equal(io.result, -ESTALE);
+	assert_int_equal(io.priv.word[1], LUN_ENDED);
+	lab_close(&lab);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -553,6 +583,7 @@ int main(void)
 		cmocka_unit_test(a_new_session_is_checked_before_it_is_used),
 		cmocka_unit_test(a_cut_drops_what_stands_in_the_socket),
 		cmocka_unit_test(a_mended_device_has_a_new_session),
+		cmocka_unit_test(what_a_cut_device_ends_was_not_refused_by_the_unit),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);
