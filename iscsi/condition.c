@@ -154,6 +154,13 @@ bool lun_may_outlast(const struct lun *lun, const struct command *c)
 	return c->io && !c->io->deadline && lun->is_lost && !lun->is_apd_over;
 }
 
+void lun_say_apd_over(const struct bdev *bd, uint64_t took)
+{
+	report(bd->reporter, REPORT_ERROR,
+	       "%s: all paths down (APD) for %llu s: I/O fails at once until one is back",
+	       bd->name, (unsigned long long)(took / NS_PER_S));
+}
+
 /* The timer of an APD; returns when it wants to be looked at again. */
 static uint64_t apd_tick(struct lun *lun, uint64_t now)
 {
@@ -171,10 +178,7 @@ static uint64_t apd_tick(struct lun *lun, uint64_t now)
 	if (now < over_at)
 		return over_at;
 	if (!lun->is_apd_over)
-		report(lun->bd.reporter, REPORT_ERROR,
-		       "%s: all paths down (APD) for %llu s: I/O fails at once until "
-		       "one is back",
-		       lun->url.text, (unsigned long long)((now - dead_at) / NS_PER_S));
+		lun_say_apd_over(&lun->bd, now - dead_at);
 	lun->is_apd_over = true;
 	return NO_DEADLINE;
 }
@@ -217,10 +221,19 @@ uint64_t lun_condition_tick(struct lun *lun, bool has_session, uint64_t now)
 	return at;
 }
 
+/* What has no deadline of its own has until then. */
+static void give_time(struct command_list *list, uint64_t until)
+{
+	struct command *c;
+
+	TAILQ_FOREACH(c, list, link)
+		if (c->io && !c->io->deadline)
+			c->deadline = max_u64(c->deadline, until);
+}
+
 void lun_condition_back(struct lun *lun)
 {
 	uint64_t until = clock_now() + SERVICE_TIME_NS;
-	struct command *c;
 
 	if (atomic_exchange(&lun->is_pdl, false)) {
 		atomic_fetch_add(&lun->events, 1);
@@ -228,10 +241,6 @@ void lun_condition_back(struct lun *lun)
 		       lun->url.text);
 	}
 	lun->is_apd = lun->is_apd_over = false;
-	TAILQ_FOREACH(c, &lun->queue, link)
-		if (c->io && !c->io->deadline)
-			c->deadline = max_u64(c->deadline, until);
-	TAILQ_FOREACH(c, &lun->delayed, link)
-		if (c->io && !c->io->deadline)
-			c->deadline = max_u64(c->deadline, until);
+	give_time(&lun->queue, until);
+	give_time(&lun->delayed, until);
 }

@@ -4,7 +4,8 @@
 
 /*
  * The inside of a LUN, for lun.c (the device), command.c (what becomes of a command),
- * request.c (I/O to CDBs) and probe.c (what is it, is it still the same).
+ * request.c (I/O to CDBs), probe.c (what is it, is it still the same), and those further
+ * down; and for the device of several paths (multipath_impl.h).
  */
 #include <stdatomic.h>
 #include <sys/queue.h>
@@ -147,7 +148,8 @@ struct lun {
 	bool is_reserved, is_reserve_lost;
 	uint32_t busy;	     /* commands with the session */
 	struct depth depth;  /* commands at once, but for what is urgent */
-	atomic_bool is_pdl;  /* condition.c, the four: it has said that it is no more */
+	/* condition.c */
+	atomic_bool is_pdl; /* it has said that it is no more */
 	uint64_t pdl_check_at;
 	bool is_full;		  /* thin, and out of space */
 	bool is_apd, is_apd_over; /* nobody has answered for long, for too long */
@@ -221,7 +223,7 @@ void lun_end_waiting(struct lun *lun, int error);
 /* One path of several, and it is down: gives all that wait back, but for probes. */
 void lun_give_back(struct lun *lun);
 
-/* condition.c; all but notices in the transport's task */
+/* condition.c; all but notices and lun_say_apd_over() in the transport's task */
 uint32_t lun_notices(struct bdev *bd);
 /* A unit attention: reports it, and does what it asks for. */
 void lun_attention(struct lun *lun, struct scsi_sense s);
@@ -231,6 +233,8 @@ void lun_has_space(struct lun *lun);
 void lun_pdl(struct lun *lun, const struct command *c);
 /* The deadline of this I/O is over, but it is not its own: it waits for a path. */
 bool lun_may_outlast(const struct lun *lun, const struct command *c);
+/* Of any device of ours: nothing answers, for so many ns by now, and I/O fails. */
+void lun_say_apd_over(const struct bdev *bd, uint64_t took);
 /* What is due; returns when it wants to be called again, ns. */
 uint64_t lun_condition_tick(struct lun *lun, bool has_session, uint64_t now);
 /* It is in service again. */

@@ -316,9 +316,7 @@ static void say_if_all_are_down(struct multipath *mp, uint64_t now)
 	if (!mp->is_apd || mp->is_apd_over || now < apd_ends_at(mp))
 		return;
 	mp->is_apd_over = true;
-	report(mp->bd.reporter, REPORT_ERROR,
-	       "%s: all paths down (APD) for %llu s: I/O fails at once until one is back",
-	       mp->bd.name, (unsigned long long)((now - mp->apd_at) / NS_PER_S));
+	lun_say_apd_over(&mp->bd, now - mp->apd_at);
 }
 
 static void run(void *arg)
