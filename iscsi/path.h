@@ -10,11 +10,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "bdev/fence.h"
 #include "iscsi/policy.h"
 
-struct bdev;
-
-#define ISCSI_PATHS_MAX 8u
+#define ISCSI_PATHS_MAX BDEV_PATHS_MAX /* each has its place in a nexus */
 #define PATH_PORTAL_SIZE 280u
 #define PATH_HISTOGRAM 16u /* [n]: below 128 us * 2^n; the last one: all above */
 
