@@ -615,9 +615,7 @@ struct lun *lun_new_path(const struct lun *like, const char *host, uint16_t port
 	memcpy(options.isid, isid, sizeof(options.isid));
 	(void)snprintf(url.host, sizeof(url.host), "%s", host);
 	url.port = port;
-	buf_printf(&text, "iscsi://");
-	iscsi_portal_write(&text, host, port);
-	buf_printf(&text, "/%s/%u", url.target, url.lun);
+	iscsi_url_write_place(&url, &text);
 	if (text.data)
 		(void)snprintf(url.text, sizeof(url.text), "%s", text.data);
 	buf_done(&text);

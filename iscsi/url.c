@@ -345,13 +345,18 @@ void iscsi_portal_write(struct buf *out, const char *host, uint16_t port)
 	buf_printf(out, strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, port);
 }
 
+void iscsi_url_write_place(const struct iscsi_url *u, struct buf *out)
+{
+	buf_printf(out, SCHEME);
+	iscsi_portal_write(out, u->host, u->port);
+	buf_printf(out, "/%s/%u", u->target, u->lun);
+}
+
 void iscsi_url_write(const struct iscsi_url *u, struct buf *out)
 {
 	char sign = '?';
 
-	buf_printf(out, SCHEME);
-	iscsi_portal_write(out, u->host, u->port);
-	buf_printf(out, "/%s/%u", u->target, u->lun);
+	iscsi_url_write_place(u, out);
 	for (const struct key *k = keys; k < keys + ARRAY_SIZE(keys); k++) {
 		const char *field = (const char *)u + k->offset;
 		enum iscsi_digest digest = ISCSI_DIGEST_DISCOURAGED;

@@ -73,6 +73,8 @@ const char *iscsi_url_parameter_text(const struct iscsi_url *u, unsigned int i,
 				     char text[static 32]);
 /* A session to its target as it wants it, without a name of ours. Keeps u's strings. */
 struct iscsi_params iscsi_url_params(const struct iscsi_url *u);
+/* Adds the URL without user, password and keys. */
+void iscsi_url_write_place(const struct iscsi_url *u, struct buf *out);
 /* Adds the URL, with its secrets, such that parsing gives the same again. */
 void iscsi_url_write(const struct iscsi_url *u, struct buf *out);
 /* Adds host:port, an IPv6 address in brackets. */
