@@ -58,11 +58,17 @@ void scsi_cdb_report_luns(uint8_t cdb[16], uint32_t len)
 	put32(cdb + 6, len);
 }
 
-uint32_t scsi_vpd83_group(const uint8_t *page, uint32_t len)
+uint32_t scsi_vpd_len(const uint8_t *page, uint32_t len)
 {
 	if (len < 4)
 		return 0;
-	uint32_t end = (uint32_t)min_u64(len, 4u + (uint32_t)(page[2] << 8 | page[3]));
+	return (uint32_t)min_u64(len, 4u + (uint32_t)(page[2] << 8 | page[3]));
+}
+
+uint32_t scsi_vpd83_group(const uint8_t *page, uint32_t len)
+{
+	uint32_t end = scsi_vpd_len(page, len);
+
 	for (uint32_t at = 4; at + 8 <= end; at += 4u + page[at + 3]) {
 		const uint8_t *d = page + at;
 		/* Of the target port, the group it is in (SPC-4 7.8.6.7). */
@@ -157,12 +163,9 @@ static int rank_of(const uint8_t *designator, uint32_t len)
 uint32_t scsi_vpd83_name(const uint8_t *page, uint32_t len, uint8_t ret_name[32],
 			 bool *ret_is_binary)
 {
-	uint32_t end, best_len = 0;
+	uint32_t end = scsi_vpd_len(page, len), best_len = 0;
 	int best = 0;
 
-	if (len < 4)
-		return 0;
-	end = (uint32_t)min_u64(len, 4u + (uint32_t)(page[2] << 8 | page[3]));
 	for (uint32_t at = 4; at + 4 <= end; at += 4u + page[at + 3]) {
 		uint32_t name_len = page[at + 3];
 		if (at + 4 + name_len > end)

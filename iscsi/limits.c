@@ -49,10 +49,9 @@ static void take_page(void *ret_page, uint32_t size, const uint8_t *page, uint32
 		      uint8_t code)
 {
 	memset(ret_page, 0, size);
-	if (len < 4 || page[1] != code)
-		return;
-	uint64_t told = 4u + ((uint32_t)page[2] << 8 | page[3]);
-	memcpy(ret_page, page, min_u64(size, min_u64(told, len)));
+	uint32_t told = scsi_vpd_len(page, len);
+	if (told && page[1] == code)
+		memcpy(ret_page, page, min_u64(size, told));
 }
 
 struct limits limits_read(const struct limits_pages *pages, uint32_t block_size)

@@ -168,6 +168,9 @@ ONDISK_AT(struct scsi_pr_out_pdu, flags, 20);
 uint32_t scsi_vpd83_name(const uint8_t *page, uint32_t len, uint8_t ret_name[32],
 			 bool *ret_is_binary);
 
+/* The bytes of a VPD page that count, of len that came; 0: it has no head. */
+uint32_t scsi_vpd_len(const uint8_t *page, uint32_t len);
+
 /* The target port group that VPD page 83h tells (the port's own); 0: none. */
 uint32_t scsi_vpd83_group(const uint8_t *page, uint32_t len);
 
