@@ -89,7 +89,6 @@ unsigned int alua_read(const uint8_t *data, uint32_t len, struct alua_group *ret
 		ret[count++] = (struct alua_group){
 			.group = be16_get(g.group),
 			.state = state_of(g.state & 0xf),
-			.is_preferred = g.state & 0x80,
 			.is_changing = (g.state & 0xf) == 0xf,
 		};
 		at += sizeof(g) + 4ull * g.ports;

@@ -19,7 +19,6 @@
 struct alua_group {
 	uint16_t group;
 	enum path_state state; /* PATH_ACTIVE to PATH_UNAVAILABLE */
-	bool is_preferred;     /* by the target */
 	bool is_changing;      /* in transition: to be asked again soon */
 };
 

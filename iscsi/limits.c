@@ -67,7 +67,6 @@ struct limits limits_read(const struct limits_pages *pages, uint32_t block_size)
 	uint64_t first = alignment >> 31 && granule ? (alignment & 0x7fffffff) % granule
 						    : 0; /* bit 31: it is valid */
 	return (struct limits){
-		.block_size = block_size,
 		.max_transfer = (uint32_t)limit_bytes(be32_get(b0.max_transfer),
 						      block_size, MAX_CHUNK),
 		.max_zero = limit_bytes(be64_get(b0.max_write_same), block_size,

@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 struct limits {
-	uint32_t block_size;   /* bytes; so are all that follow */
+	/* Bytes. */
 	uint32_t max_transfer; /* in one READ or WRITE */
 	uint64_t max_zero;     /* in one WRITE SAME */
 	uint64_t max_unmap;    /* in one UNMAP */
