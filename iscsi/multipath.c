@@ -60,7 +60,6 @@
 #include <string.h>
 
 #include "base/align.h"
-#include "base/buf.h"
 #include "base/parse.h"
 #include "iscsi/discovery.h"
 #include "iscsi/route.h"
@@ -401,16 +400,12 @@ struct multipath *multipath_of(struct bdev *bd)
 static struct mp_path *path_init(struct multipath *mp, const char *host, uint16_t port)
 {
 	struct mp_path *p = &mp->path[mp->count];
-	struct buf text = { 0 };
 
 	p->watch.news = path_news;
 	p->mp = mp;
 	p->index = mp->count;
 	p->access = mp->tpgs ? PATH_UNAVAILABLE : PATH_ACTIVE;
-	iscsi_portal_write(&text, host, port);
-	if (text.data)
-		(void)snprintf(p->portal, sizeof(p->portal), "%s", text.data);
-	buf_done(&text);
+	path_portal(p->portal, host, port);
 	return p;
 }
 

@@ -89,6 +89,8 @@ struct multipath {
 
 /* ---- path.c; with the mutex held ---- */
 
+/* As path_info has it. Needs no mutex. */
+void path_portal(char ret_portal[PATH_PORTAL_SIZE], const char *host, uint16_t port);
 enum path_state path_state(const struct mp_path *p, uint64_t now);
 static inline bool path_is_usable(const struct mp_path *p, uint64_t now)
 {

@@ -50,6 +50,15 @@ const char *path_state_text(enum path_state state)
 	return names[state];
 }
 
+void path_portal(char ret_portal[PATH_PORTAL_SIZE], const char *host, uint16_t port)
+{
+	struct buf text = { 0 };
+
+	iscsi_portal_write(&text, host, port);
+	(void)snprintf(ret_portal, PATH_PORTAL_SIZE, "%s", text.data ? text.data : "");
+	buf_done(&text);
+}
+
 enum path_state path_state(const struct mp_path *p, uint64_t now)
 {
 	if (p->is_off)
@@ -355,14 +364,11 @@ static void fill_path(const struct mp_path *p, struct path_info *ret, uint64_t n
 static void fill_single(struct lun *lun, struct paths_info *ret)
 {
 	struct path_info *p = &ret->path[0];
-	struct buf text = { 0 };
 
 	*ret = (struct paths_info){ .iops = DEFAULT_IOPS,
 				    .tpgs = lun->tpgs,
 				    .count = 1 };
-	iscsi_portal_write(&text, lun->url.host, lun->url.port);
-	(void)snprintf(p->portal, sizeof(p->portal), "%s", text.data ? text.data : "");
-	buf_done(&text);
+	path_portal(p->portal, lun->url.host, lun->url.port);
 	(void)snprintf(p->target, sizeof(p->target), "%s", lun->url.target);
 	p->lun = lun->url.lun;
 	p->group = (uint16_t)atomic_load(&lun->port_group);
