@@ -207,7 +207,12 @@ int bdev_caw(struct bdev *bd, const void *expected, const void *wanted, uint32_t
 	     uint64_t offset, uint64_t deadline) __attribute__((warn_unused_result));
 /* Looks how large it is by now: it may have grown since it was opened. Blocks. */
 int bdev_rescan(struct bdev *bd) __attribute__((warn_unused_result));
-/* What a device tells of itself, unasked. */
+/*
+ * What a device tells of itself, unasked. Each is also said in words to the device's
+ * reporter, and what can be done at once (IDENTITY) the device does by itself: the bits
+ * are for who wants to act on more of them. Nothing above the devices does: after
+ * CAPACITY the new size counts when somebody calls bdev_rescan().
+ */
 enum bdev_notice {
 	BDEV_NOTICE_CAPACITY = 1u << 0,	 /* it has another size: bdev_rescan() */
 	BDEV_NOTICE_LUNS = 1u << 1,	 /* its target has other units than before */

@@ -522,9 +522,8 @@ static void add_told(struct multipath *mp, const struct iscsi_url *url)
 }
 
 /*
- * Where another path can take over silence is not borne for long, unless the user says
- * so:
- * 5 s, in two halves.
+ * Where another path can take over, silence is borne for 5 s, in two halves, unless the
+ * user says so. A URL that does not ask for paths keeps its times: it may have one.
  */
 static void be_impatient(struct iscsi_settings *s)
 {
@@ -602,20 +601,19 @@ int iscsi_device_open(const struct iscsi_url *url, uint32_t flags,
 		      struct bdev **ret_bd)
 {
 	bool is_one = strcmp(url->paths, "one") == 0;
-	bool is_wished = strcmp(url->paths, "all") == 0 || url->portals[0];
-	bool is_asked = strcmp(url->paths, "all") == 0 ||
-			(!url->paths[0] && options && options->finds_paths);
+	bool is_all = strcmp(url->paths, "all") == 0;
+	bool is_wished = !is_one && (is_all || url->portals[0]);
+	bool is_asked = is_all || (!url->paths[0] && options && options->finds_paths);
 	struct iscsi_url own = *url;
 	struct bdev *bd;
 
-	if (!is_one && is_wished)
+	if (is_wished)
 		be_impatient(&own.settings);
 	int error = open_first(&own, flags, options, r, &bd);
-	if (!error) {
+	if (!error && (is_wished || is_asked) && has_name(bd))
+		error = open_others(bd, &own, is_asked, ret_bd);
+	else if (!error)
 		*ret_bd = bd;
-		if (!is_one && (is_wished || is_asked) && has_name(bd))
-			error = open_others(bd, &own, is_asked, ret_bd);
-	}
 	explicit_bzero(&own, sizeof(own));
 	return error;
 }

@@ -6,8 +6,7 @@
  *              the lease says so (vmfs/fence.c), for a host that was fenced must not
  *              register again by itself (LOCKING.md 1.3(7))
  *   others     on one path: a reservation of type 7 is all registrants', and PREEMPT
- *              takes
- *              a key from all sessions that have it
+ *              takes a key from all sessions that have it
  *   cut        all; mend: one path is up, and what each had been given is settled
  *   nexus      the ISID of path i is that of path 0 with i more in byte 3; a survivor
  *              ends all of them

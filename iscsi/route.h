@@ -17,8 +17,8 @@ struct iscsi_route;
 /*
  * To host and port, which is home. reach: which portals are reached at others, "A>B,C>D"
  * (iscsi/url.h), home as well as where a login is sent on to; NULL or "": none; kept
- * until free. 0 or -errno: -EHOSTUNREACH: no such host (*ret_why
- * says more), -ENOMEM. Blocks for name lookup.
+ * until free. 0 or -errno: -EHOSTUNREACH: no such host (*ret_why says more), -ENOMEM.
+ * Blocks for name lookup.
  */
 int iscsi_route_new(const char *host, uint16_t port, const char *reach,
 		    struct iscsi_route **ret_route, const char **ret_why)

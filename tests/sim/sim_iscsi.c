@@ -2,8 +2,8 @@
 /*
  * An iSCSI session and a target that does as it should, with a wire between them that
  * does not: what the target says is cut into any pieces, comes twice (perhaps instead of
- * the next), in another order,
- * with a bit changed (digests on), not to its end, or is not what the target meant.
+ * the next), in another order, with a bit changed (digests on), not to its end, or is not
+ * what the target meant.
  *
  * By a seed: what is agreed on at login, which commands, in which order the target works
  * on them, how many bytes arrive at a time, where the wire goes wrong. Shown:
