@@ -37,9 +37,10 @@ JOBS = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 SUBMAKE = +@$(MAKE) --no-print-directory $(JOBS)
 
 # ---- layers: folder, archive, what it stands on ----
-LAYERS := base bdev iscsi vmfs vdisk
+LAYERS := base bdev nbd iscsi vmfs vdisk
 LIB_base := $(B)/libbase.a
 LIB_bdev := $(B)/libbdev.a
+LIB_nbd := $(B)/libnbd-vmk.a
 LIB_iscsi := $(B)/libiscsi-vmk.a
 LIB_vmfs := $(B)/libvmfs.a
 LIB_vdisk := $(B)/libvdisk.a
@@ -52,11 +53,12 @@ src_lib = $(filter-out $(NOT_IN_LIB),$(wildcard $(1)/*.c))
 
 LIBS_base := $(LIB_base)
 LIBS_bdev := $(LIB_bdev) $(LIBS_base)
+LIBS_nbd := $(LIB_nbd) $(LIBS_bdev)
 LIBS_iscsi := $(LIB_iscsi) $(LIBS_bdev)
 LIBS_vmfs := $(LIB_vmfs) $(LIBS_bdev)
 LIBS_vdisk := $(LIB_vdisk) $(LIBS_vmfs)
 LIBS_tool := $(LIB_vmfs) $(LIB_iscsi) $(LIBS_bdev)
-LIBS_all := $(LIB_vdisk) $(LIBS_tool)
+LIBS_all := $(LIB_vdisk) $(LIB_nbd) $(LIBS_tool)
 SYS := -laio -lblkid -lisal -lcrypto -lxxhash -lz
 
 # ---- programs: name, objects, libraries ----
@@ -72,7 +74,7 @@ SRC_vmfsctl := $(wildcard fsck/ctl*.c)
 SRC_vmfs-fuse := $(wildcard fuse/*.c)
 SRC_vmkfstools := $(wildcard vdisk/vmkfstools.c vdisk/tool/*.c) $(VMK_SHARED)
 SRC_vmkernel := $(wildcard vmkernel/*.c vmkernel/adapter/*.c vmkernel/disk/*.c \
-	vmkernel/nbd/*.c vmkernel/sched/*.c vmkernel/vmx/vmxfile.c vmkernel/vmx/log.c) \
+	vmkernel/sched/*.c vmkernel/vmx/vmxfile.c vmkernel/vmx/log.c) \
 	$(VMK_SHARED)
 SRC_vmx := $(wildcard vmkernel/vmx/*.c) $(VMK_SHARED)
 SRC_vim-cmd := $(wildcard vmkernel/cli/vim_cmd.c vmkernel/cli/client.c) $(VMK_SHARED)

@@ -15,7 +15,7 @@
 #include "vdisk/vdisk.h"
 #include "vmkernel/datastore.h"
 #include "vmkernel/msg/sock.h"
-#include "vmkernel/nbd/server.h"
+#include "nbd/server.h"
 
 #define WORKERS 4u
 #define LOCK_WAIT (30 * NS_PER_S)

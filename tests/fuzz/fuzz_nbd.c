@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "vmkernel/nbd/conn.h"
-#include "vmkernel/nbd/proto.h"
+#include "nbd/conn.h"
+#include "nbd/proto.h"
 
 #define DISK_SIZE (1u << 20)
 

@@ -15,8 +15,8 @@
 #include <string.h>
 
 #include "base/buf.h"
-#include "vmkernel/nbd/conn.h"
-#include "vmkernel/nbd/proto.h"
+#include "nbd/conn.h"
+#include "nbd/proto.h"
 
 #define DISK_SIZE (8u << 20)
 

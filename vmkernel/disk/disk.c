@@ -17,7 +17,7 @@
 
 #include "vdisk/vdisk.h"
 #include "vmkernel/msg/sock.h"
-#include "vmkernel/nbd/server.h"
+#include "nbd/server.h"
 
 struct disk {
 	struct catcher catcher; /* the virtual disk reports to it until it is closed */

@@ -11,13 +11,13 @@
  * 2. Structured replies, TLS, contexts and whatever comes later are refused with
  *    ERR_UNSUP, which a client must accept.
  */
-#include "vmkernel/nbd/haggle.h"
+#include "nbd/haggle.h"
 
 #include <errno.h>
 #include <string.h>
 
 #include "base/align.h"
-#include "vmkernel/nbd/proto.h"
+#include "nbd/proto.h"
 
 #define PREFERRED_BLOCK_SIZE 4096u
 

@@ -22,7 +22,7 @@
  * A connection is closed by its socket going away, by a protocol error, or by the
  * client's goodbye; it is freed when the disk has nothing of it any more.
  */
-#include "vmkernel/nbd/server.h"
+#include "nbd/server.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -36,7 +36,7 @@
 #include <unistd.h>
 
 #include "base/align.h"
-#include "vmkernel/nbd/conn.h"
+#include "nbd/conn.h"
 
 #define SOCKET_BUFFER (1 << 20)
 #define EVENTS_MAX 20

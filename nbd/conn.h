@@ -17,7 +17,7 @@
 #include <sys/uio.h>
 
 #include "base/env.h"
-#include "vmkernel/nbd/haggle.h"
+#include "nbd/haggle.h"
 
 /* Limits of one connection. */
 #define NBD_MAX_REQUESTS 128u		/* in flight, or answered and not sent */

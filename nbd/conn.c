@@ -26,7 +26,7 @@
  *    so a client that does not read costs a bounded amount of memory.
  * 5. A failed READ sends no data, so what an earlier request left in a buffer stays here.
  */
-#include "vmkernel/nbd/conn.h"
+#include "nbd/conn.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -34,7 +34,7 @@
 #include <string.h>
 
 #include "base/align.h"
-#include "vmkernel/nbd/proto.h"
+#include "nbd/proto.h"
 
 #define BUFFER_MIN (16u << 10)	  /* data buffers are powers of two from here */
 #define BUFFER_KEEP (256u << 10)  /* longer ones are freed after use */
