@@ -251,8 +251,11 @@ static void walk_pointers(struct fsck_walk *w, vmfs_addr pb, uint64_t at)
 	uint64_t off;
 	uint8_t *entries = pointers_load(w, pb, &off);
 	for (uint32_t i = 0; entries && i < shape->pb_entries; i++) {
+		vmfs_addr addr = shape_entry(shape, entries, i);
+		if (addr_is_none(addr))
+			continue;
 		look_at(w, pb, off, i);
-		mark_data(w, shape_entry(shape, entries, i), ADDR_FB, at + i);
+		mark_data(w, addr, ADDR_FB, at + i);
 	}
 	free(entries);
 }
@@ -279,11 +282,17 @@ void fsck_walk_slots(struct fsck_walk *w, uint64_t fd_off)
 	uint32_t zla = le32_get(w->file->meta.zla);
 	uint64_t entries = v->shape->pb_entries;
 	uint64_t slots_off = fd_off + v->shape->fd_body_off + v->shape->fd_slots_off;
+	bool is_pointers = zla == VMFS_ZLA_PB || zla == VMFS_ZLA_PB2 ||
+			   zla == VMFS_ZLA_DOUBLE;
+	bool is_known = is_pointers || zla == VMFS_ZLA_FB || zla == VMFS_ZLA_SB;
 	if (zla == VMFS_ZLA_RESIDENT || le32_get(w->file->meta.type) == VMFS_TYPE_RDM)
 		return;
 	for (uint32_t i = 0; i < v->shape->fd_slots && !w->error; i++) {
 		vmfs_addr addr = fsck_slot(v, w->file, i);
-		want_pointers(w->f);
+		if (is_known && addr_is_none(addr))
+			continue;
+		if (is_pointers)
+			want_pointers(w->f);
 		look_at(w, (vmfs_addr){ 0 }, slots_off, i);
 		switch (zla) {
 		case VMFS_ZLA_FB:

@@ -3,7 +3,8 @@
  * Reading ahead: a pass knows what it will read next, long before it has checked what it
  * has. It says so; up to SLOTS_MAX reads of BYTES_MAX together are on their way then. Who
  * reads later finds the bytes here, or waits for them; what is here goes when its last
- * byte was read. A read that failed is made again by who needs it, and told there.
+ * byte was read. A read that failed is made again by who needs it, and told there. An
+ * empty slot keeps its memory for the next one: new pages cost more than the copy.
  *
  *	EMPTY -- want --> READING -- done() --> DONE -- read --> EMPTY
  */
@@ -28,6 +29,7 @@ struct slot {
 	struct fsck_ahead *a;
 	enum slot_state state;
 	uint64_t off, len; /* of the volume; whole sectors */
+	uint64_t room;	   /* bytes at iov_base */
 	uint64_t born;	   /* the oldest that nobody came for makes room */
 };
 
@@ -37,15 +39,20 @@ struct fsck_ahead {
 	struct mutex mutex;
 	struct cond changed;
 	struct slot slots[SLOTS_MAX];
-	uint64_t bytes, births;
+	uint64_t bytes, births; /* bytes: the rooms of all slots */
 };
 
 static void slot_clear(struct slot *s)
 {
-	s->a->bytes -= s->len;
+	s->state = SLOT_EMPTY;
+}
+
+static void slot_free_memory(struct slot *s)
+{
+	s->a->bytes -= s->room;
 	free(s->iov.iov_base);
 	s->iov.iov_base = NULL;
-	s->state = SLOT_EMPTY;
+	s->room = 0;
 }
 
 static void slot_done(struct bdev_io *io)
@@ -119,8 +126,7 @@ void fsck_ahead_free(struct fsck_ahead *a)
 	for (unsigned int i = 0; i < SLOTS_MAX; i++) {
 		while (a->slots[i].state == SLOT_READING)
 			cond_wait(&a->changed, &a->mutex);
-		if (a->slots[i].state == SLOT_DONE)
-			slot_clear(&a->slots[i]);
+		slot_free_memory(&a->slots[i]);
 	}
 	mutex_unlock(&a->mutex);
 	cond_done(&a->changed);
@@ -130,38 +136,74 @@ void fsck_ahead_free(struct fsck_ahead *a)
 
 /* ---- wanting ---- */
 
-/* One with room for len more bytes; what was wanted and not read is given up for it. */
-static struct slot *slot_free(struct fsck_ahead *a, uint64_t len)
+/* Of the empty ones that which fits best: it need not be filled to the fourth part. */
+static struct slot *slot_that_fits(struct fsck_ahead *a, uint64_t len)
 {
-	struct slot *oldest = NULL, *empty = NULL;
+	struct slot *best = NULL;
 	for (unsigned int i = 0; i < SLOTS_MAX; i++) {
 		struct slot *s = &a->slots[i];
-		if (s->state == SLOT_EMPTY)
-			empty = s;
-		else if (s->state == SLOT_DONE && s->born + 4 * SLOTS_MAX < a->births &&
-			 (!oldest || s->born < oldest->born))
+		if (s->state == SLOT_EMPTY && s->room >= len && s->room / 4 <= len &&
+		    (!best || s->room < best->room))
+			best = s;
+	}
+	return best;
+}
+
+/* What was wanted long ago and not read. */
+static struct slot *slot_given_up(struct fsck_ahead *a)
+{
+	struct slot *oldest = NULL;
+	for (unsigned int i = 0; i < SLOTS_MAX; i++) {
+		struct slot *s = &a->slots[i];
+		if (s->state == SLOT_DONE && s->born + 4 * SLOTS_MAX < a->births &&
+		    (!oldest || s->born < oldest->born))
 			oldest = s;
 	}
-	if (oldest && (!empty || a->bytes + len > BYTES_MAX)) {
-		slot_clear(oldest);
-		empty = oldest;
+	return oldest;
+}
+
+/* An empty slot with memory of its own for len bytes; NULL: there is no more room. */
+static struct slot *slot_made(struct fsck_ahead *a, uint64_t len)
+{
+	struct slot *empty = NULL;
+	for (unsigned int i = 0; i < SLOTS_MAX; i++) {
+		struct slot *s = &a->slots[i];
+		if (s->state != SLOT_EMPTY)
+			continue;
+		if (a->bytes + len > BYTES_MAX)
+			slot_free_memory(s);
+		if (!empty || !s->room)
+			empty = s;
 	}
-	return a->bytes + len > BYTES_MAX ? NULL : empty;
+	if (!empty)
+		return NULL;
+	slot_free_memory(empty);
+	if (a->bytes + len > BYTES_MAX)
+		return NULL;
+	empty->iov.iov_base = aligned_alloc(ALIGN, len);
+	empty->room = empty->iov.iov_base ? len : 0;
+	a->bytes += empty->room;
+	return empty->room ? empty : NULL;
 }
 
 /* A slot for a read of whole sectors, or NULL. The caller has the mutex. */
 static struct slot *slot_begin(struct fsck_ahead *a, uint64_t off, uint64_t len)
 {
-	struct slot *s = slot_free(a, len);
-	void *buf = s ? aligned_alloc(ALIGN, round_up(len, ALIGN)) : NULL;
-	if (!buf)
+	uint64_t room = round_up(len, ALIGN);
+	struct slot *s = slot_that_fits(a, room), *old = NULL;
+	if (!s)
+		s = slot_made(a, room);
+	if (!s && (old = slot_given_up(a)) != NULL) {
+		slot_clear(old);
+		s = slot_made(a, room);
+	}
+	if (!s)
 		return NULL;
 	s->off = off;
 	s->len = len;
 	s->born = a->births;
 	s->state = SLOT_READING;
-	s->iov = (struct iovec){ buf, len };
-	a->bytes += len;
+	s->iov.iov_len = len;
 	return s;
 }
 

@@ -17,7 +17,8 @@
 #include "fsck/ahead.h"
 #include "fsck/online.h"
 
-#define GROUPS_AHEAD 16u
+#define RUNS_AHEAD 16u
+#define GAP_MAX 8u /* headers that are read though nobody needs them */
 #define STATE_ODD_SFB 2u /* in use, and to be unmapped */
 
 typedef unsigned long long ull;
@@ -156,13 +157,38 @@ static int check_cluster(struct fsck *f, enum fsck_resource_index i, uint32_t c,
 	return f->volume.shape->version == 6 ? fsck_owners_take(f, i, c, h.meta) : 0;
 }
 
-/* All headers of one group are neighbours. */
-static int check_group(struct fsck *f, enum fsck_resource_index i, uint32_t first,
-		       uint8_t *headers)
+/* Clusters whose headers lie in a row, and are read together. */
+struct run {
+	uint64_t first;
+	uint32_t count;
+};
+
+/*
+ * The next run from cluster c on: in one group, without what is part of large blocks at
+ * its ends, and not much of it inside. false: there is none.
+ */
+static bool run_next(const struct fsck *f, enum fsck_resource_index i, uint64_t c,
+		     struct run *ret_run)
 {
 	const struct fsck_resource *res = &f->volume.resources[i];
-	uint32_t count =
-		(uint32_t)min_u64(res->cluster_count - first, res->clusters_per_group);
+	/* Online one may be divided by now: all are looked at. */
+	bool has_large = !f->online && i == FSCK_FBB && f->converted;
+	if (has_large && is_part_of_large(f, i, (uint32_t)c))
+		c = bitmap_next_set(f->converted, c, f->volume.resources[FSCK_LFB].count);
+	uint64_t group_end = c - c % res->clusters_per_group + res->clusters_per_group;
+	uint64_t end = min_u64(res->cluster_count, group_end), last = c;
+	for (uint64_t k = c; k < end && k - last <= GAP_MAX; k++)
+		if (!has_large || !is_part_of_large(f, i, (uint32_t)k))
+			last = k;
+	*ret_run = (struct run){ c, (uint32_t)(last - c + 1) };
+	return c < res->cluster_count;
+}
+
+static int check_run(struct fsck *f, enum fsck_resource_index i, const struct run *run,
+		     uint8_t *headers)
+{
+	const struct fsck_resource *res = &f->volume.resources[i];
+	uint32_t first = (uint32_t)run->first, count = run->count;
 	char what[64];
 	(void)snprintf(what, sizeof(what), "%s clusters %u to %u", res->name, first,
 		       first + count - 1);
@@ -218,16 +244,17 @@ static void check_converted(struct fsck *f)
 		fsck_put(f, off, &h, sizeof(h), PLAN_HEADER);
 }
 
-/* The headers of the groups that come next. */
-static void want_groups(struct fsck *f, enum fsck_resource_index i, uint64_t c)
+/* The headers of the next runs. */
+static void want_runs(struct fsck *f, enum fsck_resource_index i, uint64_t c)
 {
 	const struct fsck_resource *res = &f->volume.resources[i];
-	for (unsigned int k = 0; k < GROUPS_AHEAD && c < res->cluster_count; k++) {
-		uint64_t count = min_u64(res->cluster_count - c, res->clusters_per_group);
-		if (!fsck_ahead_want_in(f->ahead, res, fsck_cluster_off(res, (uint32_t)c),
-					count * res->header_size))
+	struct run run;
+	for (unsigned int k = 0; k < RUNS_AHEAD && run_next(f, i, c, &run); k++) {
+		uint64_t off = fsck_cluster_off(res, (uint32_t)run.first);
+		if (!fsck_ahead_want_in(f->ahead, res, off,
+					(uint64_t)run.count * res->header_size))
 			return;
-		c += res->clusters_per_group;
+		c = run.first + run.count;
 	}
 }
 
@@ -252,12 +279,12 @@ int fsck_check_clusters(struct fsck *f, enum fsck_resource_index i)
 		f->generations = calloc(res->cluster_count + 1ull, sizeof(uint32_t));
 	if ((i == FSCK_LFB && !f->converted) || (i == FSCK_FDC && !f->generations))
 		err = -ENOMEM;
-	for (uint64_t c = 0; !err && c < res->cluster_count;
-	     c += res->clusters_per_group) {
-		want_groups(f, i, c);
+	struct run run;
+	for (uint64_t c = 0; !err && run_next(f, i, c, &run); c = run.first + run.count) {
+		want_runs(f, i, run.first);
 		fsck_progress(f, 1, (uint64_t)i * 1000 + c * 1000 / res->cluster_count,
 			      FSCK_RESOURCE_COUNT * 1000);
-		err = check_group(f, i, (uint32_t)c, headers);
+		err = check_run(f, i, &run, headers);
 		if (err != -ENOMEM)
 			err = 0;
 	}

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/align.h"
 #include "base/bitmap.h"
 #include "fsck/online.h"
 
@@ -167,6 +168,18 @@ static bool is_lost(const struct fsck_map *map, uint64_t n)
 	return bitmap_get(map->allocated, n) && !bitmap_get(map->seen, n);
 }
 
+/* The first from n on, or count. */
+static uint64_t next_lost(const struct fsck_map *map, uint64_t n, uint64_t count)
+{
+	while (n < count && !is_lost(map, n)) {
+		n++;
+		while (n % 8 == 0 && n < count &&
+		       !(map->allocated[n / 8] & ~map->seen[n / 8]))
+			n += 8;
+	}
+	return min_u64(n, count);
+}
+
 static void free_range(struct fsck_map *map, uint64_t first, uint64_t last)
 {
 	for (uint64_t n = first; n <= last; n++)
@@ -179,9 +192,9 @@ static void find_lost(struct fsck *f, enum fsck_resource_index i,
 {
 	const struct fsck_resource *res = &f->volume.resources[i];
 	struct fsck_map *map = &f->maps[i];
-	for (uint64_t n = 0; res->is_usable && n < res->count; n++) {
-		if (!is_lost(map, n))
-			continue;
+	uint64_t end = res->is_usable ? res->count : 0;
+	for (uint64_t n = next_lost(map, 0, end); n < end;
+	     n = next_lost(map, n + 1, end)) {
 		uint64_t first = n;
 		bool is_told;
 		/* Online: what rests on one lock. */
@@ -218,9 +231,9 @@ static void find_lost_journals(struct fsck *f, enum fsck_resource_index i)
 	struct fsck_map *map = &f->maps[i];
 	unsigned int looked_at = 0;
 	char text[48];
-	for (uint64_t n = 0; res->is_usable && n < res->count; n++) {
-		if (!is_lost(map, n))
-			continue;
+	uint64_t end = res->is_usable ? res->count : 0;
+	for (uint64_t n = next_lost(map, 0, end); n < end;
+	     n = next_lost(map, n + 1, end)) {
 		/* Blocks of .jbc.sf hold nothing else. */
 		if (i != FSCK_JBC &&
 		    (looked_at++ >= LOST_LOOKED_AT || !is_journal(f, i, n)))

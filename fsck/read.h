@@ -219,12 +219,11 @@ int fsck_cluster_read(const struct fsck_volume *v, enum fsck_resource_index i, u
 static inline uint32_t fsck_state(const struct fsck_resource *res, const uint8_t *states,
 				  uint32_t i)
 {
-	uint32_t state = 0;
-	for (uint32_t k = 0; k < res->state_bits; k++) {
-		uint32_t bit = i * res->state_bits + k;
-		state |= (uint32_t)(states[bit / 8] >> bit % 8 & 1) << k;
-	}
-	return state;
+	uint32_t bit = i * res->state_bits, shift = bit % 8;
+	uint32_t state = (uint32_t)states[bit / 8] >> shift;
+	if (shift + res->state_bits > 8)
+		state |= (uint32_t)states[bit / 8 + 1] << (8 - shift);
+	return state & ((1u << res->state_bits) - 1);
 }
 
 #define FSCK_STATE_FREE 1u
