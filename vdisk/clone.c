@@ -174,7 +174,7 @@ static void give_back(struct pump *pump)
 	mutex_unlock(&pump->m);
 }
 
-static bool is_zero(const char *buf, uint64_t len)
+bool vdisk_is_zero(const char *buf, uint64_t len)
 {
 	return len == 0 || (buf[0] == 0 && !memcmp(buf, buf + 1, len - 1));
 }
@@ -186,7 +186,7 @@ static uint64_t run_of_blocks(const struct pump *pump, const struct slot *slot,
 	uint64_t end = at;
 	while (end < slot->len) {
 		uint64_t len = min_u64(pump->unit, slot->len - end);
-		bool is_empty = is_zero(slot->buf + end, len);
+		bool is_empty = vdisk_is_zero(slot->buf + end, len);
 		if (end == at)
 			*ret_is_zero = is_empty;
 		else if (is_empty != *ret_is_zero)

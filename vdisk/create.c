@@ -52,9 +52,8 @@ bool vdisk_adapter_is_known(const char *name)
 
 /* ---- checks ---- */
 
-/* A thick disk that cannot fit is refused before it fills the volume. */
-static int check_space(struct vmfs_volume *vol, const char *path, uint64_t capacity,
-		       const struct vdisk_create_options *options)
+int vdisk_check_space(struct vmfs_volume *vol, const char *path, uint64_t capacity,
+		      const struct vdisk_create_options *options)
 {
 	struct vmfs_volume_info info;
 	char needed[32], available[32];
@@ -125,27 +124,37 @@ struct make {
 	struct descriptor *desc;
 };
 
-static int check_format(const struct make *m)
+uint64_t vdisk_part_sectors(enum vdisk_format format)
 {
-	struct reporter *r = m->options->reporter;
-	enum vdisk_format format = m->options->format;
-	uint64_t sectors = m->making->capacity / VDISK_SECTOR;
-	uint64_t most = UINT32_MAX - (1u << 20);
 	assert((unsigned int)format < ARRAY_SIZE(kinds));
-	if (!m->vol && format <= VDISK_EAGERZEROEDTHICK)
-		return report_error(r, -EINVAL, "%s: %s is a format of disks on a volume;"
-				    " on the host there is monolithicFlat", m->path,
-				    vdisk_format_name(format));
-	if (m->kind->part_sectors &&
-	    div_up(sectors, m->kind->part_sectors) > DESCRIPTOR_MAX_EXTENTS)
+	return kinds[format].part_sectors;
+}
+
+int vdisk_check_size(const char *path, enum vdisk_format format, uint64_t sectors,
+		     struct reporter *r)
+{
+	uint64_t most = UINT32_MAX - (1u << 20), part = vdisk_part_sectors(format);
+	if (part && div_up(sectors, part) > DESCRIPTOR_MAX_EXTENTS)
 		return report_error(r, -EFBIG, "%s: %" PRIu64 " sectors are more than %d"
-				    " extents hold", m->path, sectors,
+				    " extents hold", path, sectors,
 				    DESCRIPTOR_MAX_EXTENTS);
 	if (format == VDISK_MONOLITHIC_SPARSE && sectors > most)
 		return report_error(r, -EFBIG, "%s: %" PRIu64 " sectors; a %s disk has at"
-				    " most %" PRIu64, m->path, sectors,
+				    " most %" PRIu64, path, sectors,
 				    vdisk_format_name(format), most);
 	return 0;
+}
+
+static int check_format(const struct make *m)
+{
+	enum vdisk_format format = m->options->format;
+	if (!m->vol && format <= VDISK_EAGERZEROEDTHICK)
+		return report_error(m->options->reporter, -EINVAL,
+				    "%s: %s is a format of disks on a volume;"
+				    " on the host there is monolithicFlat", m->path,
+				    vdisk_format_name(format));
+	return vdisk_check_size(m->path, format, m->making->capacity / VDISK_SECTOR,
+				m->options->reporter);
 }
 
 static int name_extent(const struct make *m, unsigned int i)
@@ -195,7 +204,7 @@ static int plan(struct make *m)
 		rc = diskfile_look(m->vol, m->path);
 	rc = rc == -ENOENT ? 0 : rc == 0 && m->base ? -EEXIST : rc;
 	if (rc == 0 && m->vol)
-		rc = check_space(m->vol, m->path, m->making->capacity, m->options);
+		rc = vdisk_check_space(m->vol, m->path, m->making->capacity, m->options);
 	if (rc == 0)
 		rc = plan_extents(m);
 	if (rc < 0)
@@ -324,6 +333,16 @@ static int make_embedded(struct make *m)
 	return rc;
 }
 
+static void make_done(struct make *m)
+{
+	for (unsigned int i = 0; m->extent && i < m->count; i++)
+		free((void *)(uintptr_t)m->extent[i].file);
+	descriptor_free(m->desc);
+	free(m->extent);
+	free(m->file);
+	free(m->base);
+}
+
 int vdisk_make(struct vmfs_volume *vol, const char *path,
 	       const struct vdisk_create_options *options,
 	       const struct vdisk_making *making)
@@ -336,12 +355,7 @@ int vdisk_make(struct vmfs_volume *vol, const char *path,
 	int rc = plan(&m);
 	if (rc == 0)
 		rc = m.kind->is_embedded ? make_embedded(&m) : make_files(&m);
-	for (unsigned int i = 0; m.extent && i < m.count; i++)
-		free((void *)(uintptr_t)m.extent[i].file);
-	descriptor_free(m.desc);
-	free(m.extent);
-	free(m.file);
-	free(m.base);
+	make_done(&m);
 	return rc;
 }
 
@@ -366,4 +380,38 @@ int vdisk_create(struct vmfs_volume *vol, const char *path,
 		return report_error(options->reporter, -EINVAL, "%s: a streamOptimized"
 				    " disk is made of another one, not empty", path);
 	return vdisk_make(vol, path, options, &making);
+}
+
+int vdisk_make_part(struct vmfs_volume *vol, const char *path, unsigned int i,
+		    uint64_t sectors, const struct vdisk_create_options *options,
+		    char **ret_file)
+{
+	const struct kind *kind = &kinds[options->format];
+	const struct vdisk_making making = {
+		.capacity = (i * kind->part_sectors + sectors) * VDISK_SECTOR,
+		.fill = fill_new,
+	};
+	struct make m = { .vol = vol,
+			  .path = path,
+			  .options = options,
+			  .making = &making,
+			  .kind = kind,
+			  .count = i + 1 };
+	assert(kind->part_sectors);
+	m.extent = calloc(m.count, sizeof(*m.extent));
+	m.file = calloc(m.count, sizeof(*m.file));
+	int rc = m.extent && m.file ? vdisk_base_name(vol, path, options->reporter,
+						      &m.base) : -ENOMEM;
+	if (rc == 0)
+		rc = name_extent(&m, i);
+	if (rc == 0) {
+		m.extent[i].sectors = sectors;
+		rc = make_extent(&m, i);
+		int err = diskfile_close(&m.file[i]);
+		rc = rc ? rc : err;
+	}
+	if (rc == 0)
+		rc = (*ret_file = strdup(m.extent[i].file)) ? 0 : -ENOMEM;
+	make_done(&m);
+	return rc;
 }

@@ -392,6 +392,16 @@ void descriptor_text(const struct descriptor *desc, struct buf *out)
 	}
 }
 
+int descriptor_copy(const struct descriptor *desc, struct descriptor **ret_desc)
+{
+	struct buf text = { 0 };
+	descriptor_text(desc, &text);
+	int rc = text.error ? text.error : descriptor_parse(text.data, text.len, "a copy",
+							    NULL, ret_desc);
+	buf_done(&text);
+	return rc;
+}
+
 /* ---- asking and changing ---- */
 
 uint32_t descriptor_cid(const struct descriptor *desc)
@@ -542,30 +552,85 @@ int descriptor_set_parent_cid(struct descriptor *desc, uint32_t cid)
 	return rc;
 }
 
+/* Without the line's end. */
+static void add_extent_text(struct buf *out, const struct descriptor_extent *extent)
+{
+	buf_printf(out, "%s %" PRIu64 " %s \"%s\"", access_names[extent->access],
+		   extent->sectors, extent->type, extent->file);
+	if (extent->offset_sectors || !strcmp(extent->type, "FLAT"))
+		buf_printf(out, " %" PRIu64, extent->offset_sectors);
+}
+
+/* The line of extent i anew, as the extent is now. */
+static int write_extent_line(struct descriptor *desc, unsigned int i)
+{
+	struct line *line = &desc->line[desc->extent_line[i]];
+	struct buf text = { 0 };
+	add_extent_text(&text, &desc->extent[i]);
+	if (text.error) {
+		buf_done(&text);
+		return -ENOMEM;
+	}
+	free(line->text);
+	line->text = text.data;
+	return 0;
+}
+
 int descriptor_set_file(struct descriptor *desc, unsigned int i, const char *file)
 {
 	assert(i < desc->extent_count);
 	if (!is_value(file) || !*file)
 		return -EINVAL;
-	struct descriptor_extent *extent = &desc->extent[i];
 	struct line *line = &desc->line[desc->extent_line[i]];
-	struct buf text = { 0 };
+	const char *before = desc->extent[i].file;
 	char *own = strdup(file);
-	buf_printf(&text, "%s %" PRIu64 " %s \"%s\"", access_names[extent->access],
-		   extent->sectors, extent->type, file);
-	if (extent->offset_sectors || !strcmp(extent->type, "FLAT"))
-		buf_printf(&text, " %" PRIu64, extent->offset_sectors);
-	if (text.error || !own) {
-		buf_done(&text);
+	if (!own)
+		return -ENOMEM;
+	desc->extent[i].file = own;
+	int rc = write_extent_line(desc, i);
+	if (rc < 0) {
+		desc->extent[i].file = before;
 		free(own);
+		return rc;
+	}
+	free(line->value);
+	line->value = own;
+	return 0;
+}
+
+int descriptor_set_sectors(struct descriptor *desc, unsigned int i, uint64_t sectors)
+{
+	uint64_t before = desc->extent[i].sectors, all, bytes;
+	assert(i < desc->extent_count && sectors > 0);
+	if (!checked_add(desc->sectors - before, sectors, &all) ||
+	    !checked_mul(all, SECTOR, &bytes))
+		return -EINVAL;
+	desc->extent[i].sectors = sectors;
+	int rc = write_extent_line(desc, i);
+	if (rc < 0)
+		desc->extent[i].sectors = before;
+	else
+		desc->sectors = all;
+	return rc;
+}
+
+int descriptor_add_extent(struct descriptor *desc, const struct descriptor_extent *extent)
+{
+	const struct place at = { NULL, "new extent", 0 };
+	unsigned int last = desc->extent_line[desc->extent_count - 1];
+	struct buf text = { 0 };
+	if (!is_value(extent->file) || !*extent->file)
+		return -EINVAL;
+	add_extent_text(&text, extent);
+	struct line *line = text.error ? NULL : insert_line(desc, last + 1);
+	if (!line) {
+		buf_done(&text);
 		return -ENOMEM;
 	}
-	free(line->text);
-	free(line->value);
 	line->text = text.data;
-	line->value = own;
-	extent->file = own;
-	return 0;
+	struct descriptor_extent own;
+	int rc = parse_extent(line, &own, &at);
+	return rc < 0 ? rc : add_extent(desc, last + 1, &own, &at);
 }
 
 /* ---- a new one ---- */
@@ -593,6 +658,25 @@ static struct geometry geometry_for(uint64_t sectors, const char *adapter)
 	return g;
 }
 
+int descriptor_fit_geometry(struct descriptor *desc)
+{
+	const char *adapter = descriptor_get(desc, "ddb.adapterType");
+	struct geometry g = geometry_for(desc->sectors, adapter ? adapter : "lsilogic");
+	const struct {
+		const char *key;
+		uint64_t value;
+	} entry[] = { { "ddb.geometry.cylinders", g.cylinders },
+		      { "ddb.geometry.heads", g.heads },
+		      { "ddb.geometry.sectors", g.sectors } };
+	int rc = 0;
+	for (unsigned int i = 0; i < ARRAY_SIZE(entry) && rc == 0; i++) {
+		char value[24];
+		(void)snprintf(value, sizeof(value), "%" PRIu64, entry[i].value);
+		rc = descriptor_set(desc, entry[i].key, value);
+	}
+	return rc;
+}
+
 /* Sixteen bytes in the form of an NAA name of VMware's (60 00 C2 9.). */
 static void add_uuid(struct buf *out)
 {
@@ -606,15 +690,6 @@ static void add_uuid(struct buf *out)
 	for (unsigned int i = 0; i < sizeof(id); i++)
 		buf_printf(out, "%s%02x", i == 0 ? "" : i == 8 ? "-" : " ", id[i]);
 	buf_printf(out, "\"\n");
-}
-
-static void add_extent_text(struct buf *out, const struct descriptor_extent *extent)
-{
-	buf_printf(out, "%s %" PRIu64 " %s \"%s\"", access_names[extent->access],
-		   extent->sectors, extent->type, extent->file);
-	if (extent->offset_sectors || !strcmp(extent->type, "FLAT"))
-		buf_printf(out, " %" PRIu64, extent->offset_sectors);
-	buf_printf(out, "\n");
 }
 
 /* -EINVAL if a name of the plan cannot stand between quotes. */
@@ -644,8 +719,10 @@ int descriptor_new(const struct descriptor_plan *plan, struct descriptor **ret_d
 	buf_printf(&text, "isNativeSnapshot=\"no\"\ncreateType=\"%s\"\n\n",
 		   plan->create_type ? plan->create_type : "vmfs");
 	buf_printf(&text, "# Extent description\n");
-	for (unsigned int i = 0; i < count; i++)
+	for (unsigned int i = 0; i < count; i++) {
 		add_extent_text(&text, &extent[i]);
+		buf_add(&text, "\n", 1);
+	}
 	buf_printf(&text, "\n# The Disk Data Base \n#DDB\n\n");
 	buf_printf(&text, "ddb.adapterType = \"%s\"\n", plan->adapter);
 	buf_printf(&text, "ddb.geometry.cylinders = \"%" PRIu64 "\"\n", g.cylinders);

@@ -49,6 +49,9 @@ int descriptor_parse(const char *text, size_t len, const char *name, struct repo
 void descriptor_free(struct descriptor *desc);
 /* Appends the text to out (whose error the caller checks). */
 void descriptor_text(const struct descriptor *desc, struct buf *out);
+/* Another one of the same text. 0 or -ENOMEM. */
+int descriptor_copy(const struct descriptor *desc, struct descriptor **ret_desc)
+	__attribute__((warn_unused_result));
 
 /* What every valid descriptor has. */
 uint32_t descriptor_cid(const struct descriptor *desc);
@@ -77,6 +80,17 @@ int descriptor_set_parent_cid(struct descriptor *desc, uint32_t cid)
 /* Names another file in extent i. Errors as descriptor_set. */
 int descriptor_set_file(struct descriptor *desc, unsigned int i, const char *file)
 	__attribute__((warn_unused_result));
+/*
+ * Another size of extent i, in sectors, more than 0. 0; -EINVAL: too large in all;
+ * -ENOMEM.
+ */
+int descriptor_set_sectors(struct descriptor *desc, unsigned int i, uint64_t sectors)
+	__attribute__((warn_unused_result));
+/* A further extent, behind the others; what it names is copied. Errors as above. */
+int descriptor_add_extent(struct descriptor *desc, const struct descriptor_extent *extent)
+	__attribute__((warn_unused_result));
+/* The geometry (ddb.geometry.*) that a new disk of this size would have. 0 or -errno. */
+int descriptor_fit_geometry(struct descriptor *desc) __attribute__((warn_unused_result));
 
 struct descriptor_plan {
 	uint64_t sectors;

@@ -22,6 +22,7 @@
 
 #include "base/align.h"
 #include "base/env.h"
+#include "base/parse.h"
 #include "vdisk/chain.h"
 
 /* By enum vdisk_format. Those of the hosted kinds are create types as well. */
@@ -317,6 +318,27 @@ const char *vdisk_adapter(const struct vdisk *disk)
 const char *vdisk_uuid(const struct vdisk *disk)
 {
 	return entry_or_empty(disk, "ddb.uuid");
+}
+
+static int number_of(const struct vdisk *disk, const char *key, uint64_t most,
+		     uint64_t *ret_n)
+{
+	const char *value = descriptor_get(disk->desc, key);
+	return value && parse_u64(value, most, ret_n) == 0 ? 0 : -ENODATA;
+}
+
+int vdisk_geometry(const struct vdisk *disk, struct vdisk_geometry *ret_geometry)
+{
+	uint64_t cylinders = 0, heads = 0, sectors = 0;
+	int rc = number_of(disk, "ddb.geometry.cylinders", UINT64_MAX, &cylinders);
+	if (rc == 0)
+		rc = number_of(disk, "ddb.geometry.heads", UINT32_MAX, &heads);
+	if (rc == 0)
+		rc = number_of(disk, "ddb.geometry.sectors", UINT32_MAX, &sectors);
+	if (rc == 0)
+		*ret_geometry = (struct vdisk_geometry){ cylinders, (unsigned int)heads,
+							 (unsigned int)sectors };
+	return rc;
 }
 
 unsigned int vdisk_extent_count(const struct vdisk *disk)

@@ -11,6 +11,7 @@
 #include "vdisk/vdisk.h"
 
 struct vdisk_extent;
+struct extent_growth;
 
 /* What stands at a place of an extent. */
 enum extent_state {
@@ -50,11 +51,30 @@ struct extent_ops {
 	 * READ is of data alone, as find() has told.
 	 */
 	int (*rw)(struct vdisk_extent *extent, struct bdev_io *io);
+	/*
+	 * Makes the extent's file hold len bytes, more than it does; what is new reads as
+	 * zeros. Durable once it returns; extent->len stays as it is. A crash leaves the
+	 * extent as it was or larger. NULL: the kind does not grow. Blocks.
+	 */
+	int (*grow)(struct vdisk_extent *extent, uint64_t len,
+		    const struct extent_growth *growth);
 	/* Writes what is due, frees. The file is closed after it. May be NULL. */
 	int (*close)(struct vdisk_extent *extent);
 	bool reads_holes;  /* READ need not ask find() first */
 	bool is_read_only; /* the kind is made whole and never changed */
 };
+struct extent_growth {
+	const struct vdisk_extend_options *options;
+	/* What is to stand inside from then on; NULL: it has a file of its own. */
+	const struct buf *descriptor;
+};
+/* extend.c, sparsegrow.c */
+int extent_flat_grow(struct vdisk_extent *extent, uint64_t len,
+		     const struct extent_growth *growth)
+	__attribute__((warn_unused_result));
+int extent_sparse_grow(struct vdisk_extent *extent, uint64_t len,
+		       const struct extent_growth *growth)
+	__attribute__((warn_unused_result));
 extern const struct extent_ops extent_flat_ops, extent_zero_ops, extent_sparse_ops;
 /* Of a descriptor's extent type; NULL: not supported. */
 const struct extent_ops *extent_ops_of(const char *type);
@@ -122,6 +142,14 @@ int vdisk_open_above(struct vmfs_volume *vol, const char *path, const char *floo
 /* true if disks of other folders were made on this one: it may not change, nor go. */
 bool vdisk_is_cloned(const struct descriptor *desc);
 
+/*
+ * -EPERM (reported): another disk is made on the one whose descriptor at path is desc, a
+ * child beside it or a linked clone elsewhere.
+ */
+int vdisk_check_childless(struct vmfs_volume *vol, const char *path,
+			  const struct descriptor *desc, struct reporter *r)
+	__attribute__((warn_unused_result));
+
 /* Removes what an operation that failed has made. */
 void vdisk_unlink_leftover(struct vmfs_volume *vol, const char *path);
 
@@ -163,6 +191,24 @@ struct vdisk_making {
 int vdisk_make(struct vmfs_volume *vol, const char *path,
 	       const struct vdisk_create_options *options,
 	       const struct vdisk_making *making) __attribute__((warn_unused_result));
+/* Sectors of a part of the kinds that have parts; 0: it has one extent. */
+uint64_t vdisk_part_sectors(enum vdisk_format format);
+/* -EFBIG, reported, if a disk of that kind does not get so large. */
+int vdisk_check_size(const char *path, enum vdisk_format format, uint64_t sectors,
+		     struct reporter *r) __attribute__((warn_unused_result));
+/* A thick disk that cannot have so much more is refused before it fills the volume. */
+int vdisk_check_space(struct vmfs_volume *vol, const char *path, uint64_t capacity,
+		      const struct vdisk_create_options *options)
+	__attribute__((warn_unused_result));
+/*
+ * Part i of a disk of one of the kinds with parts, empty and durable; *ret_file is its
+ * name, malloc'ed. -EEXIST (reported): it is there.
+ */
+int vdisk_make_part(struct vmfs_volume *vol, const char *path, unsigned int i,
+		    uint64_t sectors, const struct vdisk_create_options *options,
+		    char **ret_file) __attribute__((warn_unused_result));
+/* true if all of it is zeros. */
+bool vdisk_is_zero(const char *buf, uint64_t len);
 /* 0 or -ECANCELED. progress may be NULL. */
 int vdisk_step(struct vdisk_progress *progress, uint64_t done, uint64_t total)
 	__attribute__((warn_unused_result));

@@ -74,6 +74,7 @@ const struct extent_ops extent_flat_ops = {
 	.map = flat_map,
 	.find = flat_find,
 	.rw = flat_rw,
+	.grow = extent_flat_grow,
 	.reads_holes = true,
 };
 

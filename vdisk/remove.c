@@ -121,9 +121,8 @@ static int check_child(void *arg, const char *name)
 	return rc;
 }
 
-/* A child's bytes are gone without its parent's. */
-static int check_childless(struct vmfs_volume *vol, const char *path,
-			   const struct descriptor *desc, struct reporter *r)
+int vdisk_check_childless(struct vmfs_volume *vol, const char *path,
+			  const struct descriptor *desc, struct reporter *r)
 {
 	struct parent p = { vol, path, r };
 	if (vdisk_is_cloned(desc))
@@ -140,7 +139,7 @@ static int load_unused(struct vmfs_volume *vol, const char *path, struct reporte
 	if (rc == 0)
 		rc = for_extents(vol, path, *ret_desc, ret_holder, check_unused);
 	if (rc == 0)
-		rc = check_childless(vol, path, *ret_desc, r);
+		rc = vdisk_check_childless(vol, path, *ret_desc, r);
 	if (rc < 0) {
 		descriptor_free(*ret_desc);
 		*ret_desc = NULL;

@@ -266,5 +266,6 @@ const struct extent_ops extent_sparse_ops = {
 	.map = sparse_map,
 	.find = sparse_find,
 	.rw = sparse_rw,
+	.grow = extent_sparse_grow,
 	.close = sparse_close,
 };

@@ -96,6 +96,13 @@ uint64_t vdisk_capacity(const struct vdisk *disk); /* bytes, a multiple of 512 *
 enum vdisk_format vdisk_type(const struct vdisk *disk); /* as found at open */
 const char *vdisk_adapter(const struct vdisk *disk); /* ddb.adapterType, "" if unset */
 const char *vdisk_uuid(const struct vdisk *disk);    /* ddb.uuid, "" if unset */
+struct vdisk_geometry {
+	uint64_t cylinders;
+	unsigned int heads, sectors;
+};
+/* ddb.geometry.*; -ENODATA: one of them is not set, or no number. */
+int vdisk_geometry(const struct vdisk *disk, struct vdisk_geometry *ret_geometry)
+	__attribute__((warn_unused_result));
 unsigned int vdisk_extent_count(const struct vdisk *disk);
 /* Path of extent i inside the volume, e.g. "/vm1/vm1-flat.vmdk". */
 const char *vdisk_extent_path(const struct vdisk *disk, unsigned int i);
@@ -177,6 +184,47 @@ int vdisk_remove(struct vmfs_volume *vol, const char *path, struct reporter *r,
 int vdisk_rename(struct vmfs_volume *vol, const char *from, const char *to,
 		 struct reporter *r, struct vmfs_holder *ret_holder)
 	__attribute__((warn_unused_result));
+
+/* ---- changing what is there ---- */
+
+struct vdisk_extend_options {
+	uint64_t capacity_bytes; /* the new size: a multiple of 512 */
+	bool is_eager;	 /* of a thick disk: what is new is zeroed now */
+	bool is_running; /* its handle is in use: a flat disk alone may grow then */
+	struct vdisk_progress *progress; /* may be NULL */
+	struct reporter *reporter;
+};
+/*
+ * Makes the disk larger; of a thick disk what is new is allocated, too. Nothing happens
+ * if it has that size. All reported: -EINVAL: it has more; -EPERM: it is a snapshot, or
+ * other disks are made on it; -EUCLEAN: its file holds something behind its end.
+ * Whenever it stops, by a crash as well, the disk has its old size or the new one and all
+ * that it held, and it may be called again. Blocks.
+ */
+int vdisk_extend(struct vmfs_volume *vol, const char *path,
+		 const struct vdisk_extend_options *options,
+		 struct vmfs_holder *ret_holder) __attribute__((warn_unused_result));
+/*
+ * The same of an open disk (VDISK_WRITE), while I/O to it may be under way. The handle
+ * keeps its size; whoever opens the disk next has the new one.
+ */
+int vdisk_extend_open(struct vdisk *disk, const struct vdisk_extend_options *options)
+	__attribute__((warn_unused_result));
+
+enum vdisk_refill {
+	VDISK_REFILL_INFLATE, /* thin: every block is there and zeroed */
+	VDISK_REFILL_EAGER,   /* zeroedthick: what is to be zeroed is */
+	VDISK_REFILL_WIPE,    /* zeros everywhere: what it held is lost */
+	VDISK_REFILL_PUNCH,   /* blocks of zeros are given back: it is thin then */
+};
+/*
+ * Changes what a disk has under its contents, which only WIPE changes. Whenever it stops
+ * the disk is whole, and it may be called again. -EINVAL, -EOPNOTSUPP (reported): not for
+ * a disk of this kind; -EPERM (reported): WIPE of a disk that others are made on. Blocks.
+ */
+int vdisk_refill(struct vmfs_volume *vol, const char *path, enum vdisk_refill how,
+		 struct vdisk_progress *progress, struct reporter *r,
+		 struct vmfs_holder *ret_holder) __attribute__((warn_unused_result));
 
 /* ---- snapshots ---- */
 

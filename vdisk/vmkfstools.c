@@ -76,14 +76,8 @@ static bool is_self(const struct job *j, struct vmfs_volume *vol)
 	       uuid_equal(&owner, &j->holder.owner);
 }
 
-/*
- * Tries again while the holder of a lock on vol may be dead: its heartbeat stands still,
- * as far as we have seen. A try is also what takes a dead host over. The first sight of a
- * slot says nothing, so only a change after SETTLE_NS proves life; a living host shows
- * one within its interval of 3 s.
- */
-static int try_patiently(struct job *j, struct vmfs_volume *vol,
-			 int (*try)(struct job *j))
+/* The first sight of a slot says nothing: only a change after SETTLE_NS proves life. */
+int try_patiently(struct job *j, struct vmfs_volume *vol, int (*try)(struct job *j))
 {
 	uint64_t start = clock_now();
 	bool is_told = false;
@@ -386,6 +380,13 @@ static const struct verb {
 	{ ACTION_IMPORT, false, false, true, false, do_import, prepare_import },
 	{ ACTION_DELETE, false, false, true, false, do_delete, NULL },
 	{ ACTION_RENAME, false, false, true, false, do_rename, prepare_rename },
+	{ ACTION_EXTEND, false, false, true, false, do_extend, prepare_extend },
+	{ ACTION_INFLATE, false, false, true, false, do_refill, NULL },
+	{ ACTION_EAGER, false, false, true, false, do_refill, NULL },
+	{ ACTION_WIPE, false, false, true, false, do_refill, NULL },
+	{ ACTION_PUNCH, false, false, true, false, do_refill, NULL },
+	{ ACTION_CHAIN, true, false, true, false, do_chain, NULL },
+	{ ACTION_GEOMETRY, true, false, true, false, do_geometry, NULL },
 	{ ACTION_LOCK, true, false, false, false, do_lock, NULL },
 	{ ACTION_QUERY, true, true, false, false, do_query, NULL },
 	{ ACTION_PUT, false, false, false, false, do_put, NULL },
@@ -465,73 +466,6 @@ static int run(const struct request *rq)
 	return status;
 }
 
-static const char help_text[] =
-	"Usage: vmkfstools OPTIONS PLACE\n"
-	"A PLACE is DEVICE:/dir/file (DEVICE: a file, a block device, an iscsi:// URL,\n"
-	"or several extents joined by commas) or, beside a running vmkernel,\n"
-	"[label] dir/file. -c, -i, -E and -U take a file of this host (x.vmdk), too.\n"
-	"\n"
-	"Virtual disks:\n"
-	"  -c, --createvirtualdisk SIZE    create PLACE\n"
-	"  -i, --clonevirtualdisk SOURCE   copy a raw image, a VMDK or a PLACE\n"
-	"      -d, --diskformat FORMAT     thin, zeroedthick, eagerzeroedthick (on a\n"
-	"                                  volume); monolithicSparse, monolithicFlat,\n"
-	"                                  twoGbMaxExtentSparse, twoGbMaxExtentFlat,\n"
-	"                                  streamOptimized (of -i)\n"
-	"      -a, --adaptertype TYPE      buslogic, lsilogic, ide, lsisas, pvscsi\n"
-	"  -U, --deletevirtualdisk         delete PLACE\n"
-	"      --scrub                     overwrite its contents first (--rm too)\n"
-	"  -E, --renamevirtualdisk OLD     rename OLD to PLACE\n"
-	"  -D, --lock                      show the lock of PLACE, who holds it, and\n"
-	"                                  whether he lives\n"
-	"Volumes:\n"
-	"  -C, --createfs vmfs5            create a filesystem on a device (vmfs6 is\n"
-	"                                  experimental)\n"
-	"      -S, --setfsname LABEL\n"
-	"      -b, --blocksize 1m\n"
-	"      -f, --force\n"
-	"  -Z, --spanfs EXTENT HEAD        add EXTENT to the volume on HEAD\n"
-	"      -f, --force                 even if EXTENT holds something else\n"
-	"  -G, --growfs DEVICE HEAD        use what the last extent of HEAD, DEVICE,\n"
-	"                                  has become larger by\n"
-	"  -B, --breaklock                 break the locks of dead hosts on a volume\n"
-	"      -y, --yes                   without asking\n"
-	"  -y, --reclaimBlocks             give free blocks back to the storage (UNMAP)\n"
-	"      --rate SIZE                 at most so much a second (1g; 0: no limit)\n"
-	"      --snapshots DEVICE...       which of them hold copies of volumes\n"
-	"      --resignature               make a copy a volume of its own\n"
-	"      -f, --force                 even if it is the original\n"
-	"  -P, --queryfs                   show the volume\n"
-	"      -h, --human-readable\n"
-	"Plain files:\n"
-	"      --put HOSTFILE              copy a host file to PLACE\n"
-	"      --get PLACE                 copy PLACE to a host file (-: stdout)\n"
-	"      --dir, --mkdir, --rm        list, make, remove PLACE\n"
-	"Others:\n"
-	"      --force-vmfs6               write a VMFS-6 volume of another system\n"
-	"      --keep-signature            write a copy whose original is gone\n"
-	"  -v, --verbose\n"
-	"  -H, --help\n"
-	"\n"
-	"Examples:\n"
-	"  vmkfstools -c 10G -d thin /dev/sdb:/vm1/data.vmdk\n"
-	"  vmkfstools -i guest.raw -d thin /dev/sdb:/vm1/vm1.vmdk\n"
-	"  vmkfstools -i \"[demo] vm1/vm1.vmdk\" \"[demo] vm2/vm2.vmdk\"\n"
-	"  vmkfstools -i a.raw -d monolithicSparse out.vmdk\n"
-	"  vmkfstools -i /dev/sdb:/vm1/vm1.vmdk -d streamOptimized vm1.vmdk\n"
-	"  vmkfstools -E \"[demo] vm1/a.vmdk\" \"[demo] vm1/b.vmdk\"\n"
-	"  vmkfstools -D iscsi://10.0.0.5/iqn.2026-01.example:lun/1:/vm1/vm1.vmdk\n"
-	"  vmkfstools -B /dev/sdb\n"
-	"  vmkfstools -y --rate 200m /dev/sdb\n"
-	"  vmkfstools -U --scrub /dev/sdb:/vm1/secret.vmdk\n"
-	"  vmkfstools -C vmfs5 -S demo /dev/sdb\n"
-	"  vmkfstools -Z /dev/sdc1 /dev/sdb1\n"
-	"  vmkfstools -G /dev/sdc1 /dev/sdb1,/dev/sdc1\n"
-	"  vmkfstools --snapshots /dev/sd?1\n"
-	"  vmkfstools --resignature /dev/sdd1,/dev/sde1\n"
-	"  vmkfstools -P -h /dev/sdb\n"
-	"  vmkfstools --put vm1.vmx /dev/sdb:/vm1/vm1.vmx\n";
-
 static int usage(const char *why, const char *what)
 {
 	(void)fprintf(stderr, TOOL_NAME ": %s%s (try " TOOL_NAME " --help)\n", why, what);
@@ -561,6 +495,13 @@ static const struct option long_options[] = {
 	{ "adaptertype", required_argument, NULL, 'a' },
 	{ "deletevirtualdisk", no_argument, NULL, 'U' },
 	{ "renamevirtualdisk", required_argument, NULL, 'E' },
+	{ "extendvirtualdisk", required_argument, NULL, 'X' },
+	{ "inflatedisk", no_argument, NULL, 'j' },
+	{ "eagerzero", no_argument, NULL, 'k' },
+	{ "punchzero", no_argument, NULL, 'K' },
+	{ "writezeros", no_argument, NULL, 'w' },
+	{ "chainConsistent", no_argument, NULL, 'e' },
+	{ "geometry", no_argument, NULL, 'g' },
 	{ "lock", no_argument, NULL, 'D' },
 	{ "breaklock", no_argument, NULL, 'B' },
 	{ "yes", no_argument, NULL, OPT_YES },
@@ -597,6 +538,13 @@ static enum action action_of(int c)
 	case 'i': return ACTION_IMPORT;
 	case 'U': return ACTION_DELETE;
 	case 'E': return ACTION_RENAME;
+	case 'X': return ACTION_EXTEND;
+	case 'j': return ACTION_INFLATE;
+	case 'k': return ACTION_EAGER;
+	case 'K': return ACTION_PUNCH;
+	case 'w': return ACTION_WIPE;
+	case 'e': return ACTION_CHAIN;
+	case 'g': return ACTION_GEOMETRY;
 	case 'D': return ACTION_LOCK;
 	case 'B': return ACTION_BREAK;
 	case 'G': return ACTION_GROW;
@@ -672,7 +620,7 @@ static const char *misplaced(const struct request *rq)
 {
 	bool is_disk = rq->action == ACTION_CREATE || rq->action == ACTION_IMPORT;
 	bool is_mkfs = rq->action == ACTION_MKFS;
-	if (rq->format && !is_disk)
+	if (rq->format && !is_disk && rq->action != ACTION_EXTEND)
 		return "-d";
 	if (rq->adapter && !is_disk)
 		return "-a";
@@ -715,7 +663,7 @@ int main(int argc, char **argv)
 	bool has_letter_y = false;
 	int c;
 	opterr = 0;
-	while ((c = getopt_long(argc, argv, ":c:i:d:a:UE:DBG:Z:C:S:b:fyPhvH",
+	while ((c = getopt_long(argc, argv, ":c:i:d:a:UE:X:jkKwegDBG:Z:C:S:b:fyPhvH",
 				long_options, NULL)) != -1) {
 		char letter[3] = { '-', (char)optopt, '\0' };
 		const char *option = optopt && optopt < 256 ? letter : argv[optind - 1];

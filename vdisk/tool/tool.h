@@ -92,6 +92,13 @@ enum action {
 	ACTION_IMPORT,
 	ACTION_DELETE,
 	ACTION_RENAME,
+	ACTION_EXTEND,
+	ACTION_INFLATE,
+	ACTION_EAGER,
+	ACTION_WIPE,
+	ACTION_PUNCH,
+	ACTION_CHAIN,
+	ACTION_GEOMETRY,
 	ACTION_LOCK,
 	ACTION_QUERY,
 	ACTION_MKFS,
@@ -132,7 +139,7 @@ struct job {
 	const struct request *rq;
 	struct place place;
 	struct mount m;
-	struct vdisk_create_options disk; /* -c, -i */
+	struct vdisk_create_options disk; /* -c, -i; -X: its size */
 	struct origin from;		  /* -i; -E: its place */
 	uint64_t rate;			  /* -y: bytes a second */
 	struct bdev *extent;		  /* -Z: that is added */
@@ -140,6 +147,23 @@ struct job {
 	struct vmfs_holder holder;
 	const volatile sig_atomic_t *is_interrupted;
 };
+
+extern const char help_text[]; /* help.c */
+
+/*
+ * Tries again while the holder of a lock on vol may be dead: its heartbeat stands still,
+ * as far as we have seen. A try is also what takes a dead host over. A living host shows
+ * a change within its interval of 3 s.
+ */
+int try_patiently(struct job *j, struct vmfs_volume *vol, int (*try)(struct job *j));
+
+/* ---- disks.c: changing disks that are there ---- */
+
+int prepare_extend(struct job *j);
+int do_extend(struct job *j);
+int do_refill(struct job *j);
+int do_chain(struct job *j);
+int do_geometry(struct job *j);
 
 /* ---- show.c: looking; to standard output ---- */
 

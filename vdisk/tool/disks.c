@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vmkfstools on a disk that is there: its size (-X), what stands under it (-j, -k, -K,
+ * -w), and looks at it (-e, -g).
+ */
+#include "vdisk/tool/tool.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/parse.h"
+
+/* ---- size ---- */
+
+int prepare_extend(struct job *j)
+{
+	const struct request *rq = j->rq;
+	uint64_t size = 0;
+	if (rq->format && (vdisk_format_parse(rq->format, &j->disk.format) < 0 ||
+			   j->disk.format != VDISK_EAGERZEROEDTHICK))
+		return report_error(&j->t.base, -EINVAL, "-d %s: with -X there is"
+				    " eagerzeroedthick alone", rq->format);
+	if (parse_size(rq->argument, &size) < 0 || size == 0 || size % VDISK_SECTOR)
+		return report_error(&j->t.base, -EINVAL,
+				    "-X %s: not a size in whole sectors (512m, 10G, ...)",
+				    rq->argument);
+	j->disk.capacity_bytes = size;
+	return 0;
+}
+
+static int try_extend(struct job *j)
+{
+	struct meter meter;
+	const struct vdisk_extend_options o = {
+		.capacity_bytes = j->disk.capacity_bytes,
+		.is_eager = j->rq->format != NULL,
+		.progress = meter_init(&meter, "Grow", j->is_interrupted),
+		.reporter = &j->t.base,
+	};
+	int rc = vdisk_extend(j->m.vol, j->place.path, &o, &j->holder);
+	meter_end(&meter, rc);
+	return rc;
+}
+
+int do_extend(struct job *j)
+{
+	return try_patiently(j, j->m.vol, try_extend);
+}
+
+/* ---- what stands under it ---- */
+
+static int try_refill(struct job *j)
+{
+	struct meter meter;
+	enum action action = j->rq->action;
+	enum vdisk_refill how = action == ACTION_INFLATE ? VDISK_REFILL_INFLATE :
+				action == ACTION_EAGER	 ? VDISK_REFILL_EAGER :
+				action == ACTION_WIPE	 ? VDISK_REFILL_WIPE :
+							   VDISK_REFILL_PUNCH;
+	static const char *const verb[] = { "Inflate", "Zero", "Wipe", "Punch" };
+	struct vdisk_progress *progress = meter_init(&meter, verb[how],
+						     j->is_interrupted);
+	int rc = vdisk_refill(j->m.vol, j->place.path, how, progress, &j->t.base,
+			      &j->holder);
+	meter_end(&meter, rc);
+	return rc;
+}
+
+int do_refill(struct job *j)
+{
+	return try_patiently(j, j->m.vol, try_refill);
+}
+
+/* ---- looking ---- */
+
+static int open_disk(struct job *j, struct vdisk **ret_disk)
+{
+	const struct vdisk_open_options o = { .flags = VDISK_READ,
+					      .reporter = &j->t.base };
+	return vdisk_open(j->m.vol, j->place.path, &o, ret_disk, &j->holder);
+}
+
+int do_chain(struct job *j)
+{
+	struct vdisk *disk;
+	int rc = open_disk(j, &disk);
+	if (rc == 0)
+		rc = vdisk_close(disk);
+	if (rc == 0 || rc == -EUCLEAN)
+		(void)printf("Disk chain is %sconsistent.\n", rc ? "not " : "");
+	return rc;
+}
+
+int do_geometry(struct job *j)
+{
+	struct vdisk_geometry g;
+	struct vdisk *disk;
+	int rc = open_disk(j, &disk);
+	if (rc < 0)
+		return rc;
+	rc = vdisk_geometry(disk, &g);
+	if (rc == 0)
+		(void)printf("Geometry information C/H/S is %" PRIu64 "/%u/%u\n",
+			     g.cylinders, g.heads, g.sectors);
+	else
+		(void)report_error(&j->t.base, rc, "%s: says nothing of its geometry",
+				   j->what);
+	int err = vdisk_close(disk);
+	return rc ? rc : err;
+}
