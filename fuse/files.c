@@ -45,6 +45,7 @@ struct opened {
 	fuse_ino_t ino;
 	struct cond c;
 	struct vmfs_file *file;	/* NULL: could not be opened again */
+	struct vdisk *disk;	/* instead, of a number of vdisks.c */
 	unsigned int handles, writers, users;
 	LIST_HEAD(, handle) list; /* under a change */
 	bool is_changing;
@@ -177,6 +178,36 @@ void files_unuse(struct mount *m, const struct fuse_file_info *fi)
 	unuse(m, handle_of(fi)->opened);
 }
 
+struct vdisk *files_use_disk(struct mount *m, const struct fuse_file_info *fi)
+{
+	struct opened *o = handle_of(fi)->opened;
+	(void)use(m, o);
+	return o->disk;
+}
+
+struct vdisk *files_use_alone(struct mount *m, const struct fuse_file_info *fi)
+{
+	struct opened *o = handle_of(fi)->opened;
+	begin_change(m, o);
+	return o->disk;
+}
+
+void files_unuse_alone(struct mount *m, const struct fuse_file_info *fi)
+{
+	end_change(m, handle_of(fi)->opened, 0);
+}
+
+void files_drain(struct mount *m)
+{
+	struct opened *o, *next;
+	mutex_lock(&m->m);
+	HASH_ITER(hh, m->opened, o, next) {
+		while (o->users)
+			cond_wait(&o->c, &m->m);
+	}
+	mutex_unlock(&m->m);
+}
+
 bool files_may_write(const struct fuse_file_info *fi)
 {
 	return handle_of(fi)->may_write;
@@ -193,43 +224,66 @@ static void report_holder(struct mount *m, struct vmfs_node node,
 	       vmfs_holder_text(holder, text));
 }
 
-/* Waits for a holder that may be dead, not for one that lives. */
-static int open_locked(struct mount *m, struct vmfs_node node,
-		       struct vmfs_file **ret_file)
+/* What is open of a number: one of the two. */
+struct content {
+	struct vmfs_file *file;
+	struct vdisk *disk;
+};
+
+static int content_open(struct mount *m, fuse_ino_t ino, bool may_write,
+			uint64_t deadline, struct content *ret,
+			struct vmfs_holder *ret_holder)
 {
-	uint64_t start = clock_now();
-	struct vmfs_file_options options = { .flags = VMFS_WRITE,
-					     .deadline = start + FIRST_WAIT_NS };
+	const struct vmfs_file_options options = {
+		.flags = may_write ? VMFS_WRITE : VMFS_READ, .deadline = deadline,
+	};
+	*ret = (struct content){ NULL, NULL };
+	if (vdisks_owns(ino))
+		return vdisks_open(m, ino, may_write, deadline, &ret->disk, ret_holder);
+	return vmfs_node_open(m->vol, node_of_ino(ino), &options, &ret->file, ret_holder);
+}
+
+/* Under a change: what is open becomes `next`; the error of closing it. */
+static int content_exchange(struct opened *o, struct content next)
+{
+	struct content old = { o->file, o->disk };
+	o->file = next.file;
+	o->disk = next.disk;
+	int err = vdisk_close(old.disk);
+	int file_err = vmfs_file_close(old.file);
+	return err ? err : file_err;
+}
+
+/* Waits for a holder that may be dead, not for one that lives. */
+static int open_locked(struct mount *m, fuse_ino_t ino, struct content *ret)
+{
+	uint64_t start = clock_now(), deadline = start + FIRST_WAIT_NS;
 	for (;;) {
 		struct vmfs_holder holder = { 0 };
-		int err = vmfs_node_open(m->vol, node, &options, ret_file, &holder);
+		int err = content_open(m, ino, true, deadline, ret, &holder);
 		if (err != -EBUSY)
 			return err;
 		if (holder.heartbeat_age_ns < SILENCE_NS ||
 		    clock_now() - start > GIVE_UP_NS) {
-			report_holder(m, node, &holder);
+			report_holder(m, node_of_ino(ino), &holder);
 			return err;
 		}
-		options.deadline = clock_now() + NS_PER_S;
+		deadline = clock_now() + NS_PER_S;
 	}
 }
 
 /* Under a change. */
 static int open_file(struct mount *m, struct opened *o, bool may_write)
 {
-	const struct vmfs_file_options reading = { .flags = VMFS_READ };
-	struct vmfs_node node = node_of_ino(o->ino);
-	struct vmfs_file *file, *old = o->file;
-	if (o->writers || (old && !may_write))
+	struct content next;
+	bool is_open = o->file || o->disk;
+	if (o->writers || (is_open && !may_write))
 		return 0;
-	if (old && o->is_unlinked)
-		return vmfs_file_upgrade(old, clock_now() + FIRST_WAIT_NS, NULL);
-	int err = may_write ? open_locked(m, node, &file)
-			    : vmfs_node_open(m->vol, node, &reading, &file, NULL);
-	if (err)
-		return err;
-	o->file = file;
-	return vmfs_file_close(old);
+	if (o->file && o->is_unlinked)
+		return vmfs_file_upgrade(o->file, clock_now() + FIRST_WAIT_NS, NULL);
+	int err = may_write ? open_locked(m, o->ino, &next)
+			    : content_open(m, o->ino, false, 0, &next, NULL);
+	return err ? err : content_exchange(o, next);
 }
 
 /* Who waits to open it counts, too, so this may be over at once. */
@@ -257,12 +311,12 @@ static int handle_new(struct opened *o, bool may_write,
 /* Under a change: nothing is committed that nobody has open for writing. */
 static int close_file(struct mount *m, struct opened *o)
 {
-	const struct vmfs_file_options reading = { .flags = VMFS_READ };
-	int err = vmfs_file_close(o->file);
-	o->file = NULL;
+	struct content next = { NULL, NULL };
+	int err = content_exchange(o, next);
+	/* If it is gone, who reads is told. */
 	if (!has_one_handle(m, o) &&
-	    vmfs_node_open(m->vol, node_of_ino(o->ino), &reading, &o->file, NULL) != 0)
-		o->file = NULL; /* gone: who reads is told */
+	    content_open(m, o->ino, false, 0, &next, NULL) == 0)
+		(void)content_exchange(o, next); /* there was nothing */
 	return err;
 }
 
@@ -301,7 +355,7 @@ void files_done(struct mount *m)
 {
 	struct opened *o, *next;
 	HASH_ITER(hh, m->opened, o, next) {
-		if (vmfs_file_close(o->file) < 0)
+		if (content_exchange(o, (struct content){ NULL, NULL }) < 0)
 			report(m->reporter, REPORT_ERROR,
 			       "file descriptor %u.%u: what was written last is lost",
 			       addr_cluster(node_of_ino(o->ino).addr),
@@ -411,6 +465,8 @@ static int open_handle(struct mount *m, fuse_ino_t ino, struct fuse_file_info *f
 	struct handle *h;
 	if (wants_to_write(fi) && m->options.is_read_only)
 		return -EROFS;
+	if (fi->flags & O_TRUNC && vdisks_owns(ino))
+		return -EPERM; /* a disk has its length */
 	int err = handle_open(m, ino, wants_to_write(fi), &h);
 	if (err)
 		return err;
@@ -525,7 +581,10 @@ void do_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 {
 	struct mount *m = mount_of(req);
 	struct opened *o = handle_of(fi)->opened;
-	(void)ino;
+	if (vdisks_owns(ino)) {
+		disk_read(req, size, off, fi);
+		return;
+	}
 	size = min_u64(size, READ_MAX);
 	char *buf = aligned_alloc(IO_ALIGN, round_up(size + 1, IO_ALIGN));
 	struct vmfs_file *file = use(m, o);
@@ -545,7 +604,10 @@ void do_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 {
 	struct mount *m = mount_of(req);
 	struct opened *o = handle_of(fi)->opened;
-	(void)ino;
+	if (vdisks_owns(ino)) {
+		disk_write(req, buf, size, off, fi);
+		return;
+	}
 	int err = vmfs_file_write(use(m, o), buf, size, (uint64_t)off);
 	unuse(m, o);
 	if (err)
@@ -565,15 +627,20 @@ static int commit(struct mount *m, const struct handle *h)
 
 void do_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	(void)ino;
-	reply_error(req, commit(mount_of(req), handle_of(fi)));
+	if (vdisks_owns(ino))
+		disk_flush(req, fi);
+	else
+		reply_error(req, commit(mount_of(req), handle_of(fi)));
 }
 
 void do_fsync(fuse_req_t req, fuse_ino_t ino, int is_data_only, struct fuse_file_info *fi)
 {
-	(void)ino;
 	(void)is_data_only; /* the length is needed to find the data */
 	struct mount *m = mount_of(req);
+	if (vdisks_owns(ino)) {
+		disk_flush(req, fi);
+		return;
+	}
 	int err = commit(m, handle_of(fi));
 	reply_error(req, err ? err : vmfs_volume_sync(m->vol));
 }

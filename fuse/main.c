@@ -164,6 +164,8 @@ static int serve_mounted(const struct arguments *a, struct mount *m,
 	(void)kill(getpid(), SIGHUP);
 	task_join(signals);
 	task_join(collector);
+	vmfs_volume_limit_wait(m->vol, VMFS_TOOL_WAIT_NS);
+	files_drain(m);
 	return err;
 }
 
@@ -330,11 +332,14 @@ static int run(const struct arguments *a, struct log *log, int ready_fd)
 	int err = open_storage(a, m.reporter, &st);
 	if (!err)
 		err = open_volume(a, &st, &m);
+	if (!err)
+		err = vdisks_init(&m);
 	if (!err) {
 		files_init(&m);
 		err = serve(a, &m, log, ready_fd);
 		vmfs_volume_limit_wait(m.vol, VMFS_TOOL_WAIT_NS);
 		files_done(&m);
+		vdisks_done(&m);
 	}
 	int close_err = vmfs_volume_close(m.vol);
 	close_storage(&st);

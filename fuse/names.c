@@ -58,11 +58,23 @@ static struct vmfs_attr attr_wanted(const struct vmfs_stat *st, const struct sta
 	};
 }
 
+/* A disk of the view stays as it is; to say that it has its length is no change. */
+static int set_disk(struct mount *m, fuse_ino_t ino, const struct stat *attr, int to_set,
+		    struct vmfs_stat *ret_st)
+{
+	int err = vdisks_stat(m, ino, ret_st);
+	bool is_same = to_set == FUSE_SET_ATTR_SIZE &&
+		       (uint64_t)attr->st_size == ret_st->size_bytes;
+	return err ? err : is_same ? 0 : -EPERM;
+}
+
 static int set(struct mount *m, fuse_ino_t ino, const struct stat *attr, int to_set,
 	       struct fuse_file_info *fi, struct vmfs_stat *ret_st)
 {
 	struct vmfs_node node = node_of_ino(ino);
 	int err = 0;
+	if (vdisks_owns(ino))
+		return set_disk(m, ino, attr, to_set, ret_st);
 	if (to_set & FUSE_SET_ATTR_SIZE)
 		err = files_truncate(m, ino, (uint64_t)attr->st_size, fi);
 	/* A time that is set now is not to be overtaken by what was written before. */
@@ -172,7 +184,10 @@ static int hold_name(struct mount *m, fuse_ino_t parent, const char *name,
 static int of_view(struct mount *m, fuse_ino_t parent, const char *name, int err)
 {
 	struct vmfs_stat st;
-	return err == -ENOENT && vdisks_lookup(m, parent, name, &st) == 0 ? -EPERM : err;
+	if (err != -ENOENT || vdisks_lookup(m, parent, name, &st) != 0)
+		return err;
+	vdisks_forget(m, ino_of_node(vmfs_node_of(&st)), 1);
+	return -EPERM;
 }
 
 void do_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)

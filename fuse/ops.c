@@ -3,11 +3,11 @@
  * A mount, by the low-level interface of libfuse: looking.
  *
  * The kernel's number for a file is the node: generation << 32 | address of the file
- * descriptor; the root is 1, which no address can be. So nothing is kept per inode,
- * forgetting is free, and a number that outlives its file never means the next one. Users
- * see the address alone as inode number. Whatever another host changes is seen within a
- * second: names and attributes are given to the kernel for no longer, and its pages are
- * dropped at each open. With -o immutable it keeps everything.
+ * descriptor; the root is 1, which no address can be. So nothing is kept per inode (but
+ * for disks, vdisks.c), and a number that outlives its file never means the next one.
+ * Users see the address alone as inode number. Whatever another host changes is seen
+ * within a second: names and attributes are given to the kernel for no longer, and its
+ * pages are dropped at each open. With -o immutable it keeps everything.
  *
  * Requests run on several threads of libfuse; the library is safe to call from all of
  * them.
@@ -100,6 +100,8 @@ void reply_error(fuse_req_t req, int err)
 
 int node_stat(struct mount *m, fuse_ino_t ino, struct vmfs_stat *ret_st)
 {
+	if (vdisks_owns(ino))
+		return vdisks_stat(m, ino, ret_st);
 	int err = vmfs_node_stat(m->vol, node_of_ino(ino), ret_st);
 	if (!err && files_is_unlinked(m, ino))
 		ret_st->links = 0;
@@ -184,6 +186,19 @@ static void do_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 		reply_attr(req, &st);
 }
 
+static void do_forget(fuse_req_t req, fuse_ino_t ino, uint64_t looks)
+{
+	vdisks_forget(mount_of(req), ino, looks);
+	fuse_reply_none(req);
+}
+
+static void do_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *what)
+{
+	for (size_t i = 0; i < count; i++)
+		vdisks_forget(mount_of(req), what[i].ino, what[i].nlookup);
+	fuse_reply_none(req);
+}
+
 static void do_readlink(fuse_req_t req, fuse_ino_t ino)
 {
 	char target[4096];
@@ -220,10 +235,15 @@ static void look_at_entries(struct filling *f, const struct vmfs_dirent *entries
 	vmfs_node_stat_many(mount_of(f->req)->vol, nodes, f->count, f->st, f->err);
 }
 
+static fuse_ino_t ino_of_entry(const struct vmfs_dirent *entry)
+{
+	return ino_of_node((struct vmfs_node){ entry->addr, entry->generation });
+}
+
+/* One of those that were looked at, or of the view. */
 static int stat_entry(struct filling *f, const struct vmfs_dirent *entry,
 		      struct vmfs_stat *ret_st)
 {
-	struct vmfs_node node = { entry->addr, entry->generation };
 	for (unsigned int i = 0; i < f->count; i++) {
 		if (entry != &f->entries[i])
 			continue;
@@ -231,7 +251,7 @@ static int stat_entry(struct filling *f, const struct vmfs_dirent *entry,
 			*ret_st = f->st[i];
 		return f->err[i];
 	}
-	return vmfs_node_stat(mount_of(f->req)->vol, node, ret_st);
+	return vdisks_stat(mount_of(f->req), ino_of_entry(entry), ret_st);
 }
 
 /* 0: it does not fit; -ENOENT: it is gone meanwhile. */
@@ -266,6 +286,16 @@ static bool put_entry(struct filling *f, const struct vmfs_dirent *entry)
 	return len != 0;
 }
 
+/* A listing without attributes is no look of the kernel's, nor is what it did not get. */
+static bool put_beside(struct filling *f, const struct vmfs_dirent *beside)
+{
+	int64_t len = add_entry(f, beside);
+	f->used += len > 0 ? (size_t)len : 0;
+	if (len <= 0 || !f->is_plus)
+		vdisks_forget(mount_of(f->req), ino_of_entry(beside), 1);
+	return len != 0;
+}
+
 /*
  * An entry, and before it what the view has beside it: who goes on between the two goes
  * on from where the entry begins, with a mark.
@@ -277,7 +307,7 @@ static bool put_entries(struct filling *f, fuse_ino_t ino, uint64_t begin,
 	if (!(begin & BESIDE_IS_PUT) &&
 	    vdisks_entry(mount_of(f->req), ino, entry, &beside)) {
 		beside.cookie = begin | BESIDE_IS_PUT;
-		if (!put_entry(f, &beside))
+		if (!put_beside(f, &beside))
 			return false;
 	}
 	return put_entry(f, entry);
@@ -377,6 +407,8 @@ static void do_statfs(fuse_req_t req, fuse_ino_t ino)
 const struct fuse_lowlevel_ops vmfs_fuse_ops = {
 	.init = do_init,
 	.lookup = do_lookup,
+	.forget = do_forget,
+	.forget_multi = do_forget_multi,
 	.getattr = do_getattr,
 	.readlink = do_readlink,
 	.readdir = do_readdir,

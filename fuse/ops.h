@@ -7,10 +7,13 @@
 #include <fuse3/fuse_lowlevel.h>
 
 #include "base/env.h"
+#include "vdisk/vdisk.h"
 #include "vmfs/node.h"
 
 struct handle;
 struct opened;
+struct shown_disk;
+struct worker_pool;
 
 /* What was asked for with -o. */
 struct mount_options {
@@ -29,8 +32,10 @@ struct mount {
 	struct vmfs_volume *vol;
 	struct reporter *reporter;
 	struct mount_options options;
-	struct mutex m;		/* of the table and all in it */
+	struct mutex m;		/* of the tables and all in them */
 	struct opened *opened;	/* files.c: a table of what is open */
+	struct shown_disk *shown;    /* vdisks.c: disks that the kernel knows */
+	struct worker_pool *workers; /* of disks; NULL without -o vdisks */
 };
 
 /* Userdata of the session: struct mount. */
@@ -73,6 +78,8 @@ void do_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
 /* ---- files.c ---- */
 
 void files_init(struct mount *m);
+/* Until all that was asked for is answered; nobody asks for more. */
+void files_drain(struct mount *m);
 /* All that is still open is closed, as at an unmount under open files. */
 void files_done(struct mount *m);
 void do_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
@@ -92,6 +99,11 @@ void do_fsync(fuse_req_t req, fuse_ino_t ino, int is_data_only,
  */
 struct vmfs_file *files_use(struct mount *m, const struct fuse_file_info *fi);
 void files_unuse(struct mount *m, const struct fuse_file_info *fi);
+/* The same of a disk of the view. */
+struct vdisk *files_use_disk(struct mount *m, const struct fuse_file_info *fi);
+/* The same, and nobody else uses it until files_unuse_alone(). */
+struct vdisk *files_use_alone(struct mount *m, const struct fuse_file_info *fi);
+void files_unuse_alone(struct mount *m, const struct fuse_file_info *fi);
 bool files_may_write(const struct fuse_file_info *fi);
 /*
  * What is open under that number keeps its file although its name goes: 0 with *ret_hold,
@@ -121,14 +133,42 @@ void do_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
 			struct fuse_file_info *fi_in, fuse_ino_t ino_out, off_t off_out,
 			struct fuse_file_info *fi_out, size_t len, int flags);
 
-/* ---- vdisks.c ---- */
+/* ---- vdisks.c: disks under names of their own ---- */
 
-/* What the view has under a name that is not in that folder; -ENOENT: nothing. */
+int vdisks_init(struct mount *m) __attribute__((warn_unused_result));
+void vdisks_done(struct mount *m);
+/* true if it is the number of such a disk. */
+bool vdisks_owns(fuse_ino_t ino);
+/* The number of the file that holds its bytes, or the first of them. */
+fuse_ino_t vdisks_file(fuse_ino_t ino);
+/*
+ * What the view has under a name that is not in that folder; -ENOENT: nothing. A look of
+ * the kernel's is counted: vdisks_forget() takes it back.
+ */
 int vdisks_lookup(struct mount *m, fuse_ino_t dir, const char *name,
 		  struct vmfs_stat *ret_st) __attribute__((warn_unused_result));
-/* Whether the view has a name beside that entry; without a cookie. */
+/* Whether the view has a name beside that entry; without a cookie. Counted as a look. */
 bool vdisks_entry(struct mount *m, fuse_ino_t dir, const struct vmfs_dirent *entry,
 		  struct vmfs_dirent *ret);
+/* Any number; does nothing for what is no disk. */
+void vdisks_forget(struct mount *m, fuse_ino_t ino, uint64_t looks);
+/* -ESTALE: the disk of that number is not where it was. */
+int vdisks_stat(struct mount *m, fuse_ino_t ino, struct vmfs_stat *ret_st)
+	__attribute__((warn_unused_result));
+/* As vdisk_open(); -EPERM: others were made on it, -ESTALE as above. */
+int vdisks_open(struct mount *m, fuse_ino_t ino, bool may_write, uint64_t deadline,
+		struct vdisk **ret_disk, struct vmfs_holder *ret_holder)
+	__attribute__((warn_unused_result));
+
+/* ---- disks.c: requests to an open disk ---- */
+
+void disk_read(fuse_req_t req, size_t size, off_t off, const struct fuse_file_info *fi);
+void disk_write(fuse_req_t req, const char *buf, size_t size, off_t off,
+		const struct fuse_file_info *fi);
+/* What was written is on the disk for good. */
+void disk_flush(fuse_req_t req, const struct fuse_file_info *fi);
+void disk_fallocate(fuse_req_t req, int mode, off_t off, off_t len,
+		    const struct fuse_file_info *fi);
 
 /* ---- xattr.c ---- */
 

@@ -59,9 +59,12 @@ void do_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len
 		  struct fuse_file_info *fi)
 {
 	struct mount *m = mount_of(req);
-	(void)ino;
 	if (!files_may_write(fi) || off < 0 || len <= 0) {
 		reply_error(req, files_may_write(fi) ? -EINVAL : -EBADF);
+		return;
+	}
+	if (vdisks_owns(ino)) {
+		disk_fallocate(req, mode, off, len, fi);
 		return;
 	}
 	struct vmfs_file *file = files_use(m, fi);
@@ -80,15 +83,28 @@ void do_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len
 
 /* ---- holes found ---- */
 
+/* Where to look: an open file, or a disk of the view. */
+struct seen {
+	struct vmfs_file *file;
+	struct vdisk *disk;
+};
+
+static int piece(const struct seen *s, uint64_t at, uint64_t *ret_len, bool *ret_is_data)
+{
+	if (s->disk)
+		return vdisk_piece(s->disk, at, ret_len, ret_is_data);
+	return s->file ? vmfs_file_extent(s->file, at, ret_len, ret_is_data) : -ESTALE;
+}
+
 /* Pieces until one is of the kind wanted. */
-static int seek(struct vmfs_file *file, uint64_t *at, bool wants_data)
+static int seek(const struct seen *s, uint64_t *at, bool wants_data)
 {
 	uint64_t len;
 	bool is_data;
-	int err = vmfs_file_extent(file, *at, &len, &is_data);
+	int err = piece(s, *at, &len, &is_data);
 	while (!err && is_data != wants_data) {
 		*at += len;
-		err = vmfs_file_extent(file, *at, &len, &is_data);
+		err = piece(s, *at, &len, &is_data);
 		/* Past the last byte there is a hole, and no data. */
 		if (err == -ENXIO && !wants_data)
 			err = 0, is_data = false;
@@ -101,13 +117,14 @@ void do_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
 {
 	struct mount *m = mount_of(req);
 	uint64_t at = (uint64_t)off;
-	(void)ino;
 	if (off < 0 || (whence != SEEK_DATA && whence != SEEK_HOLE)) {
 		reply_error(req, -EINVAL);
 		return;
 	}
-	struct vmfs_file *file = files_use(m, fi);
-	int err = file ? seek(file, &at, whence == SEEK_DATA) : -ESTALE;
+	bool is_disk = vdisks_owns(ino);
+	const struct seen s = { .file = is_disk ? NULL : files_use(m, fi),
+				.disk = is_disk ? files_use_disk(m, fi) : NULL };
+	int err = seek(&s, &at, whence == SEEK_DATA);
 	files_unuse(m, fi);
 	if (err)
 		reply_error(req, err);
@@ -211,8 +228,10 @@ void do_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
 			struct fuse_file_info *fi_out, size_t len, int flags)
 {
 	struct mount *m = mount_of(req);
-	if (flags || off_in < 0 || off_out < 0) {
-		reply_error(req, -EINVAL);
+	bool is_disk = vdisks_owns(ino_in) || vdisks_owns(ino_out);
+	if (flags || off_in < 0 || off_out < 0 || is_disk) {
+		/* The kernel copies by reading and writing then. */
+		reply_error(req, is_disk ? -EOPNOTSUPP : -EINVAL);
 		return;
 	}
 	struct copy c = {

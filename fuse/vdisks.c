@@ -1,27 +1,41 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * -o vdisks: beside the descriptor "d.vmdk" of a virtual disk stands "d.raw", the disk as
- * one raw file.
+ * one raw file, whatever it is put together of: everything that libvdisk opens. This file
+ * has the names; disks.c what is done to an open one.
  *
- * A disk of one flat extent that is as long as the disk IS that file: "d.raw" is another
- * name for it, in this view alone. So it is read and written, locked, mapped, and kept in
- * the kernel's cache as the same file. Disks that are put together of several files, and
- * what libvdisk does not open (snapshots, sparse extents), have no such name.
+ * The kernel's number of such a disk is that of the first file that holds its bytes (of a
+ * snapshot, its own delta) with ADDR_NONE for the type of its address, which no node has.
+ * The descriptor cannot be meant by it: a disk gets a new one when it is first written.
+ *
+ * libvdisk knows disks by their paths and the kernel folders by their numbers: the path
+ * is found upwards, each folder by its entry in the next, and is kept for as long as the
+ * kernel keeps the number:
+ *
+ *	      lookup, listing                      lookup
+ *	(none) --------------> shown, looks = 1 -----------> looks + 1, the path as now
+ *	   ^                        |
+ *	   '--- forget: looks = 0 --'
+ *
+ * Invariants:
+ * 1. A path may be another's by the time it is used. What was opened by it is looked at:
+ *    is it not what the number means, the answer is -ESTALE, and the kernel looks again.
+ * 2. A disk that others were made on (a snapshot's parent) is never written: they would
+ *    not be what they were.
  *
  * A file that is really called so hides the view's. Names of the view are neither removed
  * nor moved.
- *
- * libvdisk knows disks by their paths and the kernel folders by their numbers: the path
- * is found upwards, each folder by its entry in the next. It may be another's by the time
- * it is used; then that one's disk is shown, for as long as the kernel keeps a name (1
- * s).
  */
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#define HASH_FUNCTION HASH_SAX /* clang warns of the default one */
+#include <uthash.h>
 
+#include "base/align.h"
+#include "bdev/worker.h"
 #include "fuse/ops.h"
 #include "vdisk/vdisk.h"
 #include "vmfs/format.h"
@@ -29,6 +43,15 @@
 #define DEPTH_MAX 64u
 #define ENTRIES 16u
 #define NAME_SIZE (VMFS_NAME_MAX + 1)
+#define WORKERS 16u
+#define TYPE_BITS 7u /* of an address */
+
+struct shown_disk {
+	UT_hash_handle hh;
+	fuse_ino_t ino;
+	uint64_t looks; /* of the kernel's, that it has not forgotten */
+	char *path;	/* of the descriptor */
+};
 
 /* ---- from a folder to its path ---- */
 
@@ -98,7 +121,7 @@ static int path_of(struct mount *m, fuse_ino_t dir, const char *name,
 	return err;
 }
 
-/* ---- from a descriptor to its file ---- */
+/* ---- which files are descriptors ---- */
 
 static bool ends_with(const char *name, const char *end)
 {
@@ -119,24 +142,195 @@ static bool may_be_descriptor(const char *name)
 	return ends_with(name, ".vmdk");
 }
 
-/* The one file that is the whole disk; -ENOENT: there is none. */
-static int file_of_disk(struct mount *m, const char *path, struct vmfs_stat *ret_st)
+/* ---- the table ---- */
+
+int vdisks_init(struct mount *m)
+{
+	m->shown = NULL;
+	m->workers = m->options.has_vdisks ? worker_pool_new("disks", WORKERS) : NULL;
+	return m->options.has_vdisks && !m->workers ? -ENOMEM : 0;
+}
+
+static void drop(struct mount *m, struct shown_disk *d)
+{
+	HASH_DEL(m->shown, d);
+	free(d->path);
+	free(d);
+}
+
+void vdisks_done(struct mount *m)
+{
+	struct shown_disk *d, *next;
+	HASH_ITER(hh, m->shown, d, next)
+		drop(m, d);
+	worker_pool_free(m->workers);
+}
+
+static struct shown_disk *shown_disk(struct mount *m, fuse_ino_t ino)
+{
+	struct shown_disk *d;
+	HASH_FIND(hh, m->shown, &ino, sizeof(ino), d);
+	return d;
+}
+
+/* Under m->m; NULL: no memory. */
+static struct shown_disk *shown_disk_get(struct mount *m, fuse_ino_t ino)
+{
+	struct shown_disk *d = shown_disk(m, ino);
+	if (d)
+		return d;
+	d = calloc(1, sizeof(*d));
+	if (d) {
+		d->ino = ino;
+		HASH_ADD(hh, m->shown, ino, sizeof(d->ino), d);
+	}
+	return d;
+}
+
+/* The kernel looks once more, and finds it at path. */
+static int remember(struct mount *m, fuse_ino_t ino, const char *path)
+{
+	char *copy = strdup(path), *old = copy;
+	int err = -ENOMEM;
+	mutex_lock(&m->m);
+	struct shown_disk *d = copy ? shown_disk_get(m, ino) : NULL;
+	if (d) {
+		old = d->path;
+		d->path = copy;
+		d->looks++;
+		err = 0;
+	}
+	mutex_unlock(&m->m);
+	free(old);
+	return err;
+}
+
+void vdisks_forget(struct mount *m, fuse_ino_t ino, uint64_t looks)
+{
+	if (!vdisks_owns(ino))
+		return;
+	mutex_lock(&m->m);
+	struct shown_disk *d = shown_disk(m, ino);
+	if (d) {
+		d->looks -= min_u64(looks, d->looks);
+		if (!d->looks)
+			drop(m, d);
+	}
+	mutex_unlock(&m->m);
+}
+
+/* Where it was seen last; malloc'ed, NULL: nowhere, or no memory. */
+static char *path_of_disk(struct mount *m, fuse_ino_t ino)
+{
+	mutex_lock(&m->m);
+	struct shown_disk *d = shown_disk(m, ino);
+	char *path = d ? strdup(d->path) : NULL;
+	mutex_unlock(&m->m);
+	return path;
+}
+
+/* ---- numbers and attributes ---- */
+
+bool vdisks_owns(fuse_ino_t ino)
+{
+	return (ino & TYPE_BITS) == ADDR_NONE;
+}
+
+fuse_ino_t vdisks_file(fuse_ino_t ino)
+{
+	return ino | ADDR_FD;
+}
+
+/* The first file that holds its bytes; of nothing but zeros, its descriptor. */
+static int file_of_disk(struct mount *m, struct vdisk *disk, const char *path,
+			struct vmfs_stat *ret_st)
+{
+	unsigned int i = 0, count = vdisk_extent_count(disk);
+	while (i < count && !*vdisk_extent_path(disk, i))
+		i++;
+	int err = vmfs_stat(m->vol, i < count ? vdisk_extent_path(disk, i) : path,
+			    ret_st);
+	ret_st->addr.raw &= ~(uint64_t)TYPE_BITS;
+	return err;
+}
+
+/* Whose attributes are its file's, but for what is the disk's own. */
+static int stat_disk(struct mount *m, struct vdisk *disk, const char *path,
+		     struct vmfs_stat *ret_st)
+{
+	uint64_t room = 0;
+	int err = file_of_disk(m, disk, path, ret_st);
+	if (!err)
+		err = vdisk_room(disk, &room);
+	if (err)
+		return err;
+	ret_st->type = VMFS_TYPE_FILE;
+	ret_st->size_bytes = vdisk_capacity(disk);
+	ret_st->block_size_bytes = ret_st->block_size_bytes
+					   ? ret_st->block_size_bytes : VDISK_SECTOR;
+	ret_st->block_count = min_u64(room, ret_st->size_bytes) /
+			      ret_st->block_size_bytes;
+	return 0;
+}
+
+static int stat_path(struct mount *m, const char *path, struct vmfs_stat *ret_st)
 {
 	const struct vdisk_open_options options = { .reporter = NULL };
 	struct vdisk *disk;
-	struct vmfs_stat st;
-	if (vdisk_open(m->vol, path, &options, &disk, NULL) < 0)
-		return -ENOENT; /* no disk, or one that is not shown */
-	int err = vdisk_extent_count(disk) == 1
-			  ? vmfs_stat(m->vol, vdisk_extent_path(disk, 0), &st)
-			  : -ENOENT;
-	if (!err && (st.type != VMFS_TYPE_FILE || st.size_bytes != vdisk_capacity(disk)))
-		err = -ENOENT;
-	if (!err)
-		*ret_st = st;
+	int err = vdisk_open(m->vol, path, &options, &disk, NULL);
+	if (err)
+		return err;
+	err = stat_disk(m, disk, path, ret_st);
 	int close_err = vdisk_close(disk); /* was only read */
 	return err ? err : close_err;
 }
+
+int vdisks_stat(struct mount *m, fuse_ino_t ino, struct vmfs_stat *ret_st)
+{
+	char *path = path_of_disk(m, ino);
+	int err = path ? stat_path(m, path, ret_st) : -ESTALE;
+	if (!err && ino_of_node(vmfs_node_of(ret_st)) != ino)
+		err = -ESTALE;
+	free(path);
+	return err;
+}
+
+/* Open it is: is it what was meant, and may it be written? */
+static int check_opened(struct mount *m, struct vdisk *disk, const char *path,
+			fuse_ino_t ino, bool may_write)
+{
+	struct vmfs_stat st;
+	int err = file_of_disk(m, disk, path, &st);
+	if (!err && ino_of_node(vmfs_node_of(&st)) != ino)
+		err = -ESTALE;
+	return err || !may_write ? err : vdisk_check_childless(disk, m->reporter);
+}
+
+int vdisks_open(struct mount *m, fuse_ino_t ino, bool may_write, uint64_t deadline,
+		struct vdisk **ret_disk, struct vmfs_holder *ret_holder)
+{
+	const struct vdisk_open_options options = {
+		.flags = may_write ? VDISK_WRITE : VDISK_READ,
+		.deadline = deadline,
+		.reporter = m->reporter,
+	};
+	struct vdisk *disk;
+	char *path = path_of_disk(m, ino);
+	int err = path ? vdisk_open(m->vol, path, &options, &disk, ret_holder) : -ESTALE;
+	if (!err) {
+		err = check_opened(m, disk, path, ino, may_write);
+		if (err)
+			(void)vdisk_close(disk); /* nothing was written */
+	}
+	if (!err) {
+		bdev_set_pool(vdisk_bdev(disk), m->workers);
+		*ret_disk = disk;
+	}
+	free(path);
+	return err;
+}
+
+/* ---- from a descriptor's name to the disk's ---- */
 
 /* "x" + from -> "x" + to; both are not longer than ".vmdk". */
 static void change_end(const char *name, const char *from, const char *to,
@@ -146,13 +340,16 @@ static void change_end(const char *name, const char *from, const char *to,
 		       (int)(strlen(name) - strlen(from)), name, to);
 }
 
+/* What cannot be opened is not shown. The kernel's look is counted. */
 static int shown(struct mount *m, fuse_ino_t dir, const char *vmdk,
 		 struct vmfs_stat *ret_st)
 {
 	char path[PATH_MAX];
 	size_t at;
 	int err = path_of(m, dir, vmdk, path, &at);
-	return err ? err : file_of_disk(m, path + at, ret_st);
+	if (!err && stat_path(m, path + at, ret_st) != 0)
+		err = -ENOENT;
+	return err ? err : remember(m, ino_of_node(vmfs_node_of(ret_st)), path + at);
 }
 
 int vdisks_lookup(struct mount *m, fuse_ino_t dir, const char *name,

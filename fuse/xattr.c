@@ -6,6 +6,8 @@
  *	user.vmfs.zla		"file blocks": how it finds its data
  *	user.vmfs.lock_owner	who holds its lock, or "" if nobody does
  *	user.vmfs.extents	a line "OFFSET LENGTH data|hole" for each piece, in bytes
+ *
+ * A disk of the view has those of the first file that holds its bytes.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -122,7 +124,8 @@ void do_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 		return;
 	}
 	char *text = malloc(VALUE_MAX);
-	int err = text ? a->text(mount_of(req), node_of_ino(ino), text) : -ENOMEM;
+	fuse_ino_t file = vdisks_owns(ino) ? vdisks_file(ino) : ino;
+	int err = text ? a->text(mount_of(req), node_of_ino(file), text) : -ENOMEM;
 	if (err)
 		reply_error(req, err);
 	else

@@ -126,6 +126,13 @@ $(BAD): $(O)/tests/rigs/badsectors.o $(call objs,$(SRC_vmfs-rescue)) $(ENV_POSIX
 	@echo "  LD      $@"
 	@$(CC) $(LDFLAGS) -Wl,--wrap=preadv64v2 -o $@ $(filter %.o,$^) $(LIBS_all) $(SYS)
 
+# Makes a disk on another (tests/cli/fuse_vdisks.sh).
+SNAPSHOT := $(B)/tests/rigs/snapshot
+$(SNAPSHOT): $(O)/tests/rigs/snapshot.o $(ENV_POSIX) $(LIBS_all)
+	@mkdir -p $(@D)
+	@echo "  LD      $@"
+	@$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS_all) -lz $(SYS)
+
 # The scripted iSCSI target (tests/target/main.c); never installed.
 TARGET_BIN := $(B)/tests/target/iscsi-target
 $(TARGET_BIN): $(call objs,$(wildcard tests/target/*.c)) $(ENV_POSIX) $(LIBS_iscsi)
@@ -134,7 +141,7 @@ $(TARGET_BIN): $(call objs,$(wildcard tests/target/*.c)) $(ENV_POSIX) $(LIBS_isc
 	@$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS_iscsi) $(SYS)
 
 .SECONDARY:
-tests: $(UNIT) $(SIM) $(REPLAY) $(STORM) $(MOUNT) $(BAD) $(TARGET_BIN)
+tests: $(UNIT) $(SIM) $(REPLAY) $(STORM) $(MOUNT) $(BAD) $(SNAPSHOT) $(TARGET_BIN)
 
 # Tests fork while threads run; ThreadSanitizer would rather die.
 export TSAN_OPTIONS ?= die_after_fork=0

@@ -357,6 +357,19 @@ int chain_open(struct vdisk *disk, const struct vdisk_open_options *options,
 	return rc;
 }
 
+int chain_room(const struct chain *chain, uint64_t *total)
+{
+	uint64_t base = 0;
+	int rc = 0;
+	for (unsigned int i = 0; rc == 0 && i < chain->count; i++) {
+		const struct chain_layer *layer = &chain->layer[i];
+		rc = layer->base ? vdisk_room(layer->base, &base) :
+				   diskfile_room(&layer->own_file, total);
+	}
+	*total += base;
+	return rc;
+}
+
 int chain_close(struct chain *chain)
 {
 	int rc = 0;

@@ -43,6 +43,9 @@ bool chain_is(const struct descriptor *desc);
 int chain_open(struct vdisk *disk, const struct vdisk_open_options *options,
 	       const char *floor, struct vmfs_holder *ret_holder)
 	__attribute__((warn_unused_result));
+/* vdisk_room() of all but the leaf, added to total. Blocks. */
+int chain_room(const struct chain *chain, uint64_t *total)
+	__attribute__((warn_unused_result));
 /* Commits. 0 or -errno. NULL is allowed. Before the disk's own extents are closed. */
 int chain_close(struct chain *chain);
 /*

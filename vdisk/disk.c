@@ -346,6 +346,17 @@ unsigned int vdisk_extent_count(const struct vdisk *disk)
 	return disk->extent_count;
 }
 
+int vdisk_room(const struct vdisk *disk, uint64_t *ret_bytes)
+{
+	uint64_t total = 0;
+	int rc = disk->chain ? chain_room(disk->chain, &total) : 0;
+	for (unsigned int i = 0; rc == 0 && i < disk->extent_count; i++)
+		rc = diskfile_room(&disk->extent[i].file, &total);
+	if (rc == 0)
+		*ret_bytes = total;
+	return rc;
+}
+
 const char *vdisk_extent_path(const struct vdisk *disk, unsigned int i)
 {
 	assert(i < disk->extent_count);

@@ -145,6 +145,17 @@ int diskfile_size(const struct diskfile *file, uint64_t *ret_size)
 	return rc;
 }
 
+int diskfile_room(const struct diskfile *file, uint64_t *total)
+{
+	struct vmfs_stat st;
+	if (!file->vmfs)
+		return 0;
+	int rc = vmfs_file_stat(file->vmfs, &st);
+	if (rc == 0)
+		*total += st.block_count * st.block_size_bytes;
+	return rc;
+}
+
 int diskfile_resize(struct diskfile *file, uint64_t size)
 {
 	if (file->vmfs)

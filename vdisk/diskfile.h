@@ -45,6 +45,9 @@ int diskfile_close(struct diskfile *file);
 
 int diskfile_size(const struct diskfile *file, uint64_t *ret_size)
 	__attribute__((warn_unused_result));
+/* Adds the bytes that it takes on its volume; nothing for one of the host, or none. */
+int diskfile_room(const struct diskfile *file, uint64_t *total)
+	__attribute__((warn_unused_result));
 /* What is new reads as zeros and takes no room. file->bd follows. */
 int diskfile_resize(struct diskfile *file, uint64_t size)
 	__attribute__((warn_unused_result));

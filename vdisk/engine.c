@@ -170,6 +170,19 @@ int vdisk_find(struct vdisk *disk, uint64_t offset, struct extent_piece *ret_pie
 	return extent->ops->find ? extent->ops->find(extent, inside, ret_piece) : 0;
 }
 
+int vdisk_piece(struct vdisk *disk, uint64_t offset, uint64_t *ret_len, bool *ret_is_data)
+{
+	struct extent_piece piece;
+	if (offset >= disk->bdev.size)
+		return -ENXIO;
+	int rc = vdisk_find(disk, offset, &piece);
+	if (rc == 0) {
+		*ret_len = piece.len;
+		*ret_is_data = piece.state == EXTENT_DATA;
+	}
+	return rc;
+}
+
 /* One piece of one extent: *ret_len bytes of it are done. */
 static int rw_piece(struct vdisk *disk, const struct bdev_io *rest, struct iovec *iov,
 		    const struct bdev_io *whole, uint64_t *ret_len)

@@ -131,6 +131,11 @@ int vdisk_check_childless(struct vmfs_volume *vol, const char *path,
 	return diskfile_each_beside(vol, path, check_child, &p);
 }
 
+int vdisk_check_childless(struct vdisk *disk, struct reporter *r)
+{
+	return disk->vol ? check_childless(disk->vol, disk->path, disk->desc, r) : 0;
+}
+
 /* The descriptor of a disk that nobody has open, and nobody is made on. */
 static int load_unused(struct vmfs_volume *vol, const char *path, struct reporter *r,
 		       struct descriptor **ret_desc, struct vmfs_holder *ret_holder)

@@ -55,13 +55,7 @@ static int disk_extent(struct vdisk_source *source, uint64_t offset, uint64_t *r
 		       bool *ret_is_data)
 {
 	struct disk_source *s = (struct disk_source *)source;
-	struct extent_piece piece;
-	int rc = vdisk_find(s->disk, offset, &piece);
-	if (rc == 0) {
-		*ret_len = piece.len;
-		*ret_is_data = piece.state == EXTENT_DATA;
-	}
-	return rc;
+	return vdisk_piece(s->disk, offset, ret_len, ret_is_data);
 }
 
 static struct vmfs_file *disk_file(struct vdisk_source *source, uint64_t offset,

@@ -106,6 +106,21 @@ int vdisk_geometry(const struct vdisk *disk, struct vdisk_geometry *ret_geometry
 unsigned int vdisk_extent_count(const struct vdisk *disk);
 /* Path of extent i inside the volume, e.g. "/vm1/vm1-flat.vmdk". */
 const char *vdisk_extent_path(const struct vdisk *disk, unsigned int i);
+/*
+ * The uniform piece at offset < capacity, *ret_len > 0 bytes: data, or nothing that reads
+ * as zeros. -ENXIO: offset is behind the end. Blocks.
+ */
+int vdisk_piece(struct vdisk *disk, uint64_t offset, uint64_t *ret_len, bool *ret_is_data)
+	__attribute__((warn_unused_result));
+/* Bytes that its files, and those of the disks under it, take on the volume. Blocks. */
+int vdisk_room(const struct vdisk *disk, uint64_t *ret_bytes)
+	__attribute__((warn_unused_result));
+/*
+ * 0 if no disk is made on this one, neither a child beside it nor a linked clone: -EPERM
+ * (reported), which would not be what they were made on if it changed. Blocks.
+ */
+int vdisk_check_childless(struct vdisk *disk, struct reporter *r)
+	__attribute__((warn_unused_result));
 
 /* ---- making disks ---- */
 
