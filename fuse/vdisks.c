@@ -303,7 +303,7 @@ static int check_opened(struct mount *m, struct vdisk *disk, const char *path,
 	int err = file_of_disk(m, disk, path, &st);
 	if (!err && ino_of_node(vmfs_node_of(&st)) != ino)
 		err = -ESTALE;
-	return err || !may_write ? err : vdisk_check_childless(disk, m->reporter);
+	return err || !may_write ? err : vdisk_check_changeable(disk, m->reporter);
 }
 
 int vdisks_open(struct mount *m, fuse_ino_t ino, bool may_write, uint64_t deadline,

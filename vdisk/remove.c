@@ -131,9 +131,10 @@ int vdisk_check_childless(struct vmfs_volume *vol, const char *path,
 	return diskfile_each_beside(vol, path, check_child, &p);
 }
 
-int vdisk_check_childless(struct vdisk *disk, struct reporter *r)
+int vdisk_check_changeable(struct vdisk *disk, struct reporter *r)
 {
-	return disk->vol ? check_childless(disk->vol, disk->path, disk->desc, r) : 0;
+	return disk->vol ? vdisk_check_childless(disk->vol, disk->path, disk->desc, r)
+			 : 0;
 }
 
 /* The descriptor of a disk that nobody has open, and nobody is made on. */

@@ -119,7 +119,7 @@ int vdisk_room(const struct vdisk *disk, uint64_t *ret_bytes)
  * 0 if no disk is made on this one, neither a child beside it nor a linked clone: -EPERM
  * (reported), which would not be what they were made on if it changed. Blocks.
  */
-int vdisk_check_childless(struct vdisk *disk, struct reporter *r)
+int vdisk_check_changeable(struct vdisk *disk, struct reporter *r)
 	__attribute__((warn_unused_result));
 
 /* ---- making disks ---- */
