@@ -487,10 +487,16 @@ static int submit_and_wait(struct bdev *bd, const struct bdev_io *io)
 	return wio.io.result;
 }
 
+/* A leaf's rw() cannot be left at a deadline; its queue can. */
+static bool needs_queue(const struct bdev *bd, const struct bdev_io *io)
+{
+	return bd->ops->submit && io->deadline &&
+	       !(io->op == BDEV_CAW && bd->has_timed_caw);
+}
+
 int bdev_run(struct bdev *bd, struct bdev_io *io)
 {
-	/* A leaf's rw() cannot be left at a deadline; its queue can. */
-	if (!bd->ops->rw || (bd->ops->submit && io->deadline)) {
+	if (!bd->ops->rw || needs_queue(bd, io)) {
 		io->result = submit_and_wait(bd, io);
 		return io->result;
 	}

@@ -163,6 +163,8 @@ struct bdev {
 	/* Files: the running kernel (boot id), whose locks caw means; zero: unknown. */
 	struct uuid kernel;
 	enum bdev_caw_class caw; /* what the device offers; a promise only after trial */
+	/* Leaf: rw() of a CAW keeps the deadline itself, where it waits for others. */
+	bool has_timed_caw;
 	/* For the LVM header (FORMAT.md, Disk identity); type 0 and empty if unknown. */
 	struct bdev_identity {
 		uint8_t type; /* 0 adapter path text, 1 T10 text, 2 NAA/EUI binary */

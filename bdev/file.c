@@ -198,6 +198,7 @@ static int open_regular(struct file_bdev *file, const struct stat *st, uint32_t 
 	(void)memcpy(bd->identity.id, "file", 4);
 	file->is_lockable =
 		is_local_filesystem(file->file_fd) || (flags & BDEV_OPEN_VOUCHED);
+	bd->has_timed_caw = true;
 	if (flags & BDEV_OPEN_BUFFERED)
 		return 0;
 	int status = fcntl(file->file_fd, F_GETFL);

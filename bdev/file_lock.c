@@ -25,7 +25,10 @@
  *    waiting form can be left neither at a deadline nor at a cut. A stopped process holds
  *    the lock (it may go on and write); a killed one has dropped it.
  *
- * -EBUSY means that the lock was not had in time: nothing was executed.
+ * -EBUSY means that the lock was not had in time: nothing was executed. What one may wait
+ * for long is that lock; so the blocking form of a regular file runs in the caller's task
+ * with its deadline, and costs no change of task. (A block device's medium may be far
+ * away and hang: there the queue is left at the deadline.)
  *
  * Liveness: the lock belongs to the open file description that carries all our I/O, not
  * to a second one. Every system call and every iocb in the kernel holds a reference to

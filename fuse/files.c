@@ -82,6 +82,14 @@ static bool is_open(struct mount *m, fuse_ino_t ino)
 	return o != NULL;
 }
 
+bool files_has_any(struct mount *m)
+{
+	mutex_lock(&m->m);
+	bool has_any = m->opened;
+	mutex_unlock(&m->m);
+	return has_any;
+}
+
 bool files_is_unlinked(struct mount *m, fuse_ino_t ino)
 {
 	struct opened *o;

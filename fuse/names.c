@@ -174,6 +174,8 @@ static int hold_name(struct mount *m, fuse_ino_t parent, const char *name,
 {
 	struct vmfs_stat st;
 	*ret_hold = NULL;
+	if (!files_has_any(m))
+		return 0;
 	int err = vmfs_node_lookup(m->vol, node_of_ino(parent), name, &st);
 	if (err)
 		return err == -ENOENT ? 0 : err;

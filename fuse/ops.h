@@ -119,6 +119,8 @@ void files_unhold(struct mount *m, struct handle *hold, bool is_unlinked);
 int files_commit(struct mount *m, fuse_ino_t ino) __attribute__((warn_unused_result));
 /* True if it has no name any more. */
 bool files_is_unlinked(struct mount *m, fuse_ino_t ino);
+/* Is any file open at all? */
+bool files_has_any(struct mount *m);
 /* fi: an open handle, or NULL. */
 int files_truncate(struct mount *m, fuse_ino_t ino, uint64_t size,
 		   struct fuse_file_info *fi) __attribute__((warn_unused_result));

@@ -241,7 +241,7 @@ static bool fill_from_data(const struct vmfs_txn *t, struct txn_piece *p)
 	return false;
 }
 
-static int fill_piece(struct vmfs_txn *t, struct txn_piece *p, const struct txn_lock *l)
+static int fill_piece(struct vmfs_txn *t, struct txn_piece *p, struct txn_lock *l)
 {
 	uint64_t token = le64_get(l->image.token);
 
@@ -252,6 +252,8 @@ static int fill_piece(struct vmfs_txn *t, struct txn_piece *p, const struct txn_
 		return 0;
 	const uint8_t *seen = txn_window_piece(t, p->vol_off, p->len);
 	int err = 0;
+
+	l->is_read_under = true;
 
 	if (l->log)
 		err = view_fill(t, l, p->vol_off, p->len, p->now);

@@ -22,6 +22,7 @@ struct txn_lock {
 	uint32_t flags;		     /* enum vmfs_txn_lock_flags */
 	uint64_t min_token;
 	bool is_pinned;		     /* in the table, by this transaction */
+	bool is_read_under;	     /* something was read that the cache had not */
 	/* a view's: 1 + index of its holder's log, 0: none */
 	unsigned int log;
 };

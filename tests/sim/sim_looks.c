@@ -2,7 +2,8 @@
 /*
  * Many files looked at together (vmfs_node_stat_many) while another host changes them:
  * each is as it was at some moment of the look, never older, and what is remembered of
- * it afterwards is no older either.
+ * it afterwards is no older either. And one file looked at by what is in memory: one read
+ * of its lock is enough where nothing else was read, and only there.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -34,7 +35,7 @@ struct story {
 	unsigned int looks;
 	/* The change that comes before the n-th large read. */
 	unsigned int reads, at, asked;
-	bool is_done;
+	bool is_done, is_looking, is_away;
 	struct iofault fault;
 };
 
@@ -240,12 +241,121 @@ static void a_change_at_any_moment_is_seen(void **state)
 	sim_each_seed(200, 2, changed_between, &is_lazy);
 }
 
+/* ---- one file, of which all but its lock is in memory ---- */
+
+#define PATH_LOOKS 12u /* more reads than a look at /a/x takes */
+
+/* The file is in /a with an even owner, in /b with any. */
+static void move_there_and_back(struct story *s, struct vmfs_volume *vol)
+{
+	static struct vmfs_attr odd = { .has_owner = true, .uid = 1 };
+	static struct vmfs_attr even = { .has_owner = true, .uid = 2 };
+	bool is_away = s->is_away;
+
+	if (is_away)
+		SIM_CHECK(!vmfs_setattr(vol, "/b/x", &even));
+	SIM_CHECK(
+		!vmfs_rename(vol, is_away ? "/b/x" : "/a/x", is_away ? "/a/x" : "/b/x"));
+	if (!is_away)
+		SIM_CHECK(!vmfs_setattr(vol, "/b/x", &odd));
+	s->is_away = !is_away;
+}
+
+/* Leaves no lock behind, and goes. */
+static void move_when_asked(void *arg)
+{
+	struct story *s = arg;
+	struct cluster_mount m = { 0 };
+
+	SIM_CHECK(!cluster_mount(s->c, &m));
+	SIM_CHECK(!vmfs_mkdir(m.vol, "/a", 0700) && !vmfs_mkdir(m.vol, "/b", 0700));
+	SIM_CHECK(!vmfs_symlink(m.vol, "nowhere", "/a/x"));
+	SIM_CHECK(!cluster_unmount(&m));
+	s->is_ready = true;
+	while (!s->is_over) {
+		task_sleep_until(clock_now() + NS_PER_MS);
+		if (!s->asked || s->is_done)
+			continue;
+		SIM_CHECK(!cluster_mount(s->c, &m));
+		move_there_and_back(s, m.vol);
+		SIM_CHECK(!cluster_unmount(&m));
+		s->is_done = true;
+	}
+}
+
+static void before_any_read(void *arg, const struct bdev_io *io)
+{
+	struct story *s = arg;
+
+	if (io->op != BDEV_READ || !s->is_looking || ++s->reads != s->at)
+		return;
+	s->asked++;
+	while (!s->is_done)
+		task_sleep_until(clock_now() + NS_PER_MS);
+}
+
+/* Where it may be, and what it may be there: both of one moment. */
+static void look_at_x(struct story *s, struct vmfs_volume *vol)
+{
+	struct vmfs_stat st;
+
+	s->reads = 0;
+	s->is_looking = true;
+	int err = vmfs_stat(vol, "/a/x", &st);
+	s->is_looking = false;
+	SIM_CHECK(!err || err == -ENOENT);
+	if (!err && st.uid == 1)
+		sim_fail("change before read %u: the owner of /b/x is seen in /a", s->at);
+	s->looks++;
+}
+
+static void look_at_one(void *arg)
+{
+	struct story *s = arg;
+	struct cluster_mount m = { .fault = &s->fault };
+	struct vmfs_stat st;
+
+	s->fault.before = before_any_read;
+	s->fault.arg = s;
+	SIM_CHECK(!cluster_mount(s->c, &m));
+	for (s->at = 1; s->at <= PATH_LOOKS; s->at++) {
+		s->asked = 0;
+		s->is_done = false;
+		look_at_x(s, m.vol); /* what is read is remembered */
+		look_at_x(s, m.vol);
+	}
+	s->at = 0;
+	SIM_CHECK(!vmfs_stat(m.vol, "/a", &st));
+	s->reads = 0;
+	s->is_looking = true;
+	SIM_CHECK(!vmfs_node_stat(m.vol, vmfs_node_of(&st), &st));
+	s->is_looking = false;
+	if (s->reads != 1)
+		sim_fail("%u reads for a look at what is in memory", s->reads);
+	s->is_over = true;
+	SIM_CHECK(!cluster_unmount(&m));
+}
+
+static void one_looked_at(void *arg)
+{
+	stage(arg, move_when_asked, look_at_one);
+}
+
+static void a_name_and_its_file_are_of_one_moment(void **state)
+{
+	bool is_lazy = false;
+
+	(void)state;
+	sim_each_seed(300, 2, one_looked_at, &is_lazy);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(many_are_looked_at_beside_a_writer),
 		cmocka_unit_test(many_are_looked_at_beside_a_lazy_writer),
 		cmocka_unit_test(a_change_at_any_moment_is_seen),
+		cmocka_unit_test(a_name_and_its_file_are_of_one_moment),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

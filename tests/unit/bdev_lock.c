@@ -3,6 +3,7 @@
  * Compare-and-write and the liveness lock among processes, descriptors and tasks of one
  * kernel (LOCKING.md 1.3(10), 5.1).
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -215,6 +216,29 @@ static void queued_caw_is_exact(void **state)
 	assert_int_equal(won, 1);
 	assert_int_equal(lost, COUNT - 1);
 	free(mem);
+}
+
+static unsigned int task_count(void)
+{
+	DIR *dir = opendir("/proc/self/task");
+	unsigned int count = 0;
+	assert_non_null(dir);
+	while (readdir(dir))
+		count++;
+	(void)closedir(dir);
+	return count;
+}
+
+/* The blocking form of a file changes no task, whether it has a deadline or not. */
+static void waited_caw_needs_no_helper(void **state)
+{
+	struct fixture *f = *state;
+	char zero[512] = { 0 }, one[512] = { 1 };
+	unsigned int before = task_count();
+	uint64_t deadline = clock_now() + 10 * NS_PER_S;
+	assert_int_equal(bdev_caw(f->bd, zero, one, 512, SLOT, deadline), 0);
+	assert_int_equal(bdev_caw(f->bd, zero, one, 512, SLOT, deadline), -EILSEQ);
+	assert_int_equal(task_count(), before);
 }
 
 /* ---- who holds the block ---- */
@@ -484,6 +508,7 @@ int main(void)
 		CASE(without_the_lock_increments_are_lost),
 		CASE(tasks_lose_no_increment),
 		CASE(queued_caw_is_exact),
+		CASE(waited_caw_needs_no_helper),
 		CASE(stopped_holder_blocks_until_killed),
 		CASE(cut_frees_who_waits),
 		CASE(liveness_excludes_other_descriptors),
