@@ -62,17 +62,15 @@ static const struct vmfs_resource *file_blocks(const struct vmfs_volume *vol)
 
 /* ---- what this process freed ---- */
 
-int unmap_open(struct vmfs_volume *vol)
-{
-	const struct vmfs_resource *res = file_blocks(vol);
-
-	vol->freed = calloc(
-		1, div_up((uint64_t)res->cluster_room * res->per_cluster, 8));
-	return vol->freed ? 0 : -ENOMEM;
-}
-
 void unmap_note_freed(struct vmfs_volume *vol, vmfs_addr addr)
 {
+	const struct vmfs_resource *res = file_blocks(vol);
+	uint64_t room = (uint64_t)res->cluster_room * res->per_cluster;
+
+	if (!vol->freed)
+		vol->freed = calloc(1, div_up(room, 8)); /* MiBs: few mounts need it */
+	if (!vol->freed)
+		return;
 	bitmap_set(vol->freed, addr_fb_number(addr));
 	__atomic_store_n(&vol->has_freed, true, __ATOMIC_RELAXED);
 }
@@ -89,10 +87,11 @@ static void take_freed_clusters(struct vmfs_volume *vol, uint8_t *clusters)
 	uint64_t per_cluster = res->per_cluster;
 	sleeplock_acquire(&vol->txn_lock);
 	__atomic_store_n(&vol->has_freed, false, __ATOMIC_RELAXED);
-	for (uint64_t i = bitmap_next_set(vol->freed, 0, res->count); i < res->count;) {
+	uint64_t end = vol->freed ? res->count : 0;
+	for (uint64_t i = bitmap_next_set(vol->freed, 0, end); i < end;) {
 		bitmap_set(clusters, i / per_cluster);
 		i = bitmap_next_set(vol->freed, round_down(i, per_cluster) + per_cluster,
-				    res->count);
+				    end);
 	}
 	sleeplock_release(&vol->txn_lock);
 }
@@ -121,10 +120,11 @@ static int find_free(struct unmapping *u, uint32_t number)
 	(void)memset(u->bits, 0, div_up(res->per_cluster, 8));
 	sleeplock_acquire(&vol->txn_lock);
 	for (uint32_t i = 0; i < c.total; i++) {
-		if (cluster_is_free(&c, i) &&
-		    (!u->options->only_freed || bitmap_get(vol->freed, first + i)))
+		bool is_noted = vol->freed && bitmap_get(vol->freed, first + i);
+		if (cluster_is_free(&c, i) && (!u->options->only_freed || is_noted))
 			bitmap_set(u->bits, i);
-		bitmap_clear(vol->freed, first + i);
+		if (is_noted)
+			bitmap_clear(vol->freed, first + i);
 	}
 	sleeplock_release(&vol->txn_lock);
 	return 0;

@@ -12,11 +12,10 @@
 
 struct vmfs_volume;
 
-/* Room for notes; .fbb.sf is open. 0 or -ENOMEM. Freed with the volume: vol->freed. */
-int unmap_open(struct vmfs_volume *vol) __attribute__((warn_unused_result));
 /*
  * A file block is marked free in a transaction that is being built: a hint, it may never
- * commit. Under txn_lock. Never blocks.
+ * commit, and without memory it is not noted (the block stays with the storage until
+ * somebody asks for all that is free). Under txn_lock. Never blocks.
  */
 void unmap_note_freed(struct vmfs_volume *vol, vmfs_addr addr);
 /* Starts the task, at so many bytes a second; the volume is a member. 0 or -ENOMEM. */

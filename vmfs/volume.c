@@ -464,8 +464,6 @@ static int open_into(struct vmfs_volume *vol, const struct vmfs_open_options *op
 	if (rc == 0 && !options->is_read_only)
 		rc = check_writable(vol, options->is_forced6);
 	if (rc == 0 && !options->is_read_only)
-		rc = unmap_open(vol);
-	if (rc == 0 && !options->is_read_only)
 		rc = vmfs_member_start(vol, options);
 	if (rc == 0 && !options->is_read_only)
 		rc = check_shared_use(vol);

@@ -49,7 +49,7 @@ struct vmfs_volume {
 	/*
 	 * File blocks that transactions of this process freed, or were to free, since
 	 * they were UNMAPped: a bit each, under txn_lock; and whether there are any,
-	 * atomic (unmap.c). NULL when read-only.
+	 * atomic (unmap.c). NULL until the first.
 	 */
 	uint8_t *freed;
 	bool has_freed;
