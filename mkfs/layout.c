@@ -60,6 +60,8 @@ static void counts_fill(const struct mkfs_layout *l, struct mkfs_counts *c)
 	/* In clusters of 32, more FDs would need more blocks than invariant 1 allows. */
 	if (!c->fd_per_cluster)
 		c->fd_per_cluster = c->fd > FD_IN_SMALL_CLUSTERS ? 200 : 32;
+	if (!c->fb_per_cluster)
+		c->fb_per_cluster = FB_PER_CLUSTER;
 	if (!c->sb_per_cluster)
 		c->sb_per_cluster = c->sb == SB_CAP ? 64 : 32;
 }
@@ -101,7 +103,7 @@ static void resources_make(struct mkfs_layout *l, const struct mkfs_counts *c)
 		res[i].header_size = VMFS_CLUSTER_HEADER_SIZE;
 	}
 	l->resource_count = MKFS_PB2 + 1;
-	mkfs_resource_make(&res[MKFS_FBB], l->block_count, FB_PER_CLUSTER);
+	mkfs_resource_make(&res[MKFS_FBB], l->block_count, c->fb_per_cluster);
 	mkfs_resource_make(&res[MKFS_FDC], c->fd, c->fd_per_cluster);
 	mkfs_resource_make(&res[MKFS_PBC], c->pb, PB_PER_CLUSTER);
 	mkfs_resource_make(&res[MKFS_SBC], c->sb, c->sb_per_cluster);

@@ -21,7 +21,7 @@
  */
 struct mkfs_counts {
 	uint32_t fd, sb, pb, pb2, jb; /* jb: VMFS-6 */
-	uint32_t fd_per_cluster, sb_per_cluster;
+	uint32_t fd_per_cluster, sb_per_cluster, fb_per_cluster; /* VMFS-5 */
 };
 
 /* A system file: .fdc.sf has its first block apart from the rest. */

@@ -149,7 +149,6 @@ struct vmfs6_owner_disk {
 #define VMFS6_LFB_HEADERS_SIZE (VMFS6_LFB_CLUSTERS_PER_GROUP * VMFS6_CLUSTER_HEADER_SIZE)
 #define VMFS6_LFB_GROUP_SIZE                                                             \
 	(VMFS6_LFB_HEADERS_SIZE + VMFS6_LFB_PER_GROUP * VMFS6_CLUSTER_HEADER_SIZE)
-#define VMFS6_FBB_BLOCKS_MAX 1089u /* of .fbb.sf, at 64 TiB */
 #define VMFS6_LFB_BITS 3u
 #define VMFS6_LFB_FREE 1u
 #define VMFS6_LFB_DIVIDED 4u	   /* made a cluster of small blocks */

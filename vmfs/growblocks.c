@@ -11,8 +11,12 @@
  *			small ones
  *	last cluster	longer, if it was not full; VMFS-6: that of large blocks too
  *
- * VMFS-6: the new large blocks are divided, as mkfs makes all of them. Where .fbb.sf has
- * more blocks than an FD has slots, they stand in a block of .pb2.sf, as mkfs has it.
+ * Where .fbb.sf has more blocks than an FD has slots (VMFS-5: over 49.98 TiB, VMFS-6:
+ * over 18.8 TiB), they stand in one block of .pb2.sf, as mkfs has it. It is taken in the
+ * transaction that first needs it, stays with .fbb.sf for good, and is written under the
+ * FD's lock; who read the FD as it was before knows all blocks of the old size.
+ *
+ * VMFS-6: the new large blocks are divided, as mkfs makes all of them.
  */
 #include "vmfs/growblocks.h"
 
@@ -34,6 +38,7 @@
 #include "vmfs/volume.h"
 
 #define PATIENCE_NS (30 * NS_PER_S)
+#define AT_ONCE 0x40000u /* bytes of headers written together */
 
 /* .fbb.sf as it will be. */
 struct longer {
@@ -138,34 +143,56 @@ static void fill6(const struct longer *l, uint32_t cluster,
 }
 
 /* A header that nobody looks at yet: a free lock, and a page or sector. */
-static int put_header(const struct longer *l, uint64_t vol_off, uint32_t lock_type,
-		      const void *meta)
+static void fill_header(const struct longer *l, uint64_t vol_off, uint32_t lock_type,
+			const void *meta, uint8_t *header)
 {
 	const struct vmfs_shape *shape = l->vol->shape;
 	const struct vmfs_lock_disk lock = { .type = le32_of(lock_type),
 					     .addr = le64_of(vol_off),
 					     .token = le64_of(1) };
-	AUTO_FREE uint8_t *header = io_alloc(shape->cluster_header_size);
 
-	if (!header)
-		return -ENOMEM;
 	memset(header, 0, shape->cluster_header_size);
 	memcpy(header, &lock, sizeof(lock));
 	memcpy(header + shape->cluster_meta_off, meta, shape->cluster_meta_size);
-	return vmfs_gate_write(l->vol, vol_off, header, shape->cluster_header_size, 0);
 }
 
-static int put_cluster(const struct longer *l, uint32_t cluster)
+static void fill_cluster(const struct longer *l, uint32_t cluster, uint8_t *header)
 {
+	uint64_t vol_off = header_off(l, cluster);
+
 	if (is_6(l)) {
 		uint32_t total = total_of(l, cluster);
 		struct vmfs6_cluster_disk d = cluster_image_small(cluster, total, total);
 		fill6(l, cluster, &d);
-		return put_header(l, header_off(l, cluster), VMFS_LOCK_FBB, &d);
+		fill_header(l, vol_off, VMFS_LOCK_FBB, &d, header);
+		return;
 	}
 	struct vmfs_cluster_disk d = { 0 };
 	fill5(l, cluster, &d);
-	return put_header(l, header_off(l, cluster), VMFS_LOCK_FBB, &d);
+	fill_header(l, vol_off, VMFS_LOCK_FBB, &d, header);
+}
+
+/* All new clusters, as many as are neighbours at a time. */
+static int put_clusters(const struct longer *l)
+{
+	uint32_t size = l->vol->shape->cluster_header_size, most = AT_ONCE / size;
+	AUTO_FREE uint8_t *headers = io_alloc(AT_ONCE);
+	uint32_t first = l->clusters_before, count;
+	int err = headers ? 0 : -ENOMEM;
+
+	for (; !err && first < l->clusters; first += count) {
+		uint64_t off = header_off(l, first);
+
+		for (count = 0; count < most && first + count < l->clusters; count++) {
+			uint64_t len = (uint64_t)count * size;
+
+			if (header_off(l, first + count) != off + len)
+				break;
+			fill_cluster(l, first + count, headers + len);
+		}
+		err = vmfs_gate_write(l->vol, off, headers, (uint64_t)count * size, 0);
+	}
+	return err;
 }
 
 static int edit_last_cluster(struct vmfs_txn *t, const struct longer *l)
@@ -202,13 +229,16 @@ static int put_large_clusters(const struct longer *l)
 {
 	uint32_t first = (uint32_t)div_up(l->clusters_before, VMFS6_LFB_PER_CLUSTER);
 	uint32_t end = (uint32_t)div_up(l->clusters, VMFS6_LFB_PER_CLUSTER);
-	int err = 0;
+	AUTO_FREE uint8_t *header = io_alloc(VMFS6_CLUSTER_HEADER_SIZE);
+	int err = header ? 0 : -ENOMEM;
 
 	for (uint32_t c = first; !err && c < end; c++) {
 		const struct vmfs6_cluster_disk d =
 			cluster_image_large(c, large_total_of(l, c));
-		err = put_header(l, vol_off_of(l, large_header_off(c)), VMFS_LOCK_LFB,
-				 &d);
+		uint64_t off = vol_off_of(l, large_header_off(c));
+
+		fill_header(l, off, VMFS_LOCK_LFB, &d, header);
+		err = vmfs_gate_write(l->vol, off, header, VMFS6_CLUSTER_HEADER_SIZE, 0);
 	}
 	return err;
 }
@@ -282,13 +312,13 @@ static void set_addresses(const struct longer *l, void *entries, uint32_t first)
 					    block_off(l, i) / l->vol->block_size));
 }
 
-/* More blocks than slots: VMFS-6 alone has a form for them. */
+/* More blocks than slots. */
 static int edit_pointers(struct vmfs_txn *t, const struct longer *l,
 			 const struct vmfs_lock_id *id, struct fd_body_disk *fdd)
 {
 	const struct vmfs_shape *shape = l->vol->shape;
 	struct resource_wish wish = { RESOURCE_PB2, .owner = fbb.addr, .want = 1 };
-	bool is_first = le32_get(fdd->meta.zla) == VMFS_ZLA_FB;
+	bool is_first = !resource_has_pointers(&fdd->meta);
 	vmfs_addr pb = fd_slot(l->vol, fdd, 0);
 	void *entries, *slots = shape_slots_edit(shape, fdd);
 	uint32_t count;
@@ -308,7 +338,8 @@ static int edit_pointers(struct vmfs_txn *t, const struct longer *l,
 	memset(slots, 0, (size_t)shape->fd_slots * shape_entry_size(shape));
 	shape_set_entry(shape, slots, 0, pb);
 	fdd->meta.zla = le32_of(VMFS_ZLA_PB2);
-	fdd->meta.pb_count = le32_of(1);
+	if (is_6(l))
+		fdd->meta.pb_count = le32_of(1);
 	return 0;
 }
 
@@ -372,8 +403,8 @@ int grow_blocks(struct vmfs_volume *vol)
 		err = vmfs_gate_zero(vol, block_off(&l, l.blocks_before),
 				     (uint64_t)(l.blocks - l.blocks_before) *
 					     vol->block_size);
-	for (uint32_t i = l.clusters_before; !err && i < l.clusters; i++)
-		err = put_cluster(&l, i);
+	if (!err)
+		err = put_clusters(&l);
 	if (!err && is_6(&l))
 		err = put_large_clusters(&l);
 	if (!err)

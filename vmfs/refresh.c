@@ -86,13 +86,13 @@ struct now {
 	const void *entries;	  /* addresses of its blocks: in the one or the other */
 };
 
-/* VMFS-6: more blocks than slots. 1, 0: not yet. */
+/* More blocks than slots. 1, 0: not yet. */
 static int read_pointers(struct vmfs_volume *vol, struct now *now)
 {
 	vmfs_addr pb = fd_slot(vol, now->fdd, 0);
 	uint64_t off;
 
-	if (addr_type(pb) != ADDR_PB2 || !resource_has(vol, pb))
+	if (!resource_has(vol, pb))
 		return 0;
 	int err = resource_addr_off(vol, pb, &off);
 	if (!err)
@@ -117,14 +117,13 @@ static int read_fd(struct vmfs_volume *vol, uint64_t count, struct now *now)
 	if (verify_fd(now->fdd, ref.addr, vol->shape, vol->block_size,
 		      vol->sub_block_size, &why))
 		return 0;
-	uint32_t zla = le32_get(now->fdd->meta.zla);
 	uint64_t length = le64_get(now->fdd->meta.length);
 	if (length < resource_blocks_length(vol, count))
 		return 0;
 	now->entries = shape_slots(vol->shape, now->fdd);
-	if (zla == VMFS_ZLA_PB2 && vol->shape->version == 6)
+	if (resource_has_pointers(&now->fdd->meta))
 		return read_pointers(vol, now);
-	return zla == VMFS_ZLA_FB;
+	return le32_get(now->fdd->meta.zla) == VMFS_ZLA_FB;
 }
 
 /* All blocks behind those that we know, into their free places in the list. */

@@ -91,6 +91,14 @@ int resource_open(struct vmfs_volume *vol, enum vmfs_resource_type type,
 void resource_lengthen(struct vmfs_volume *vol, uint64_t count, uint32_t group_count);
 /* How long .fbb.sf is for so many file blocks, on this volume. */
 uint64_t resource_blocks_length(const struct vmfs_volume *vol, uint64_t count);
+/* Do the slots of a resource file's FD name pointer blocks? Never blocks. */
+static inline bool resource_has_pointers(const struct vmfs_fd_meta_disk *meta)
+{
+	uint32_t zla = le32_get(meta->zla);
+
+	return zla == VMFS_ZLA_PB || zla == VMFS_ZLA_PB2;
+}
+
 /* Frees what hangs off it. */
 void resource_done(struct vmfs_resource *res);
 

@@ -290,12 +290,6 @@ static int attempt(struct vmfs_txn *t, vmfs_build_fn *build, void *arg)
 	bool was_busy = err == -EBUSY && t->is_busy;
 	if (err && !was_busy)
 		err = judge_failure(t, err);
-	/*
-	 * A power failure can leave a record in a log and take a lock that was taken for
-	 * it: with the locks in our own hand that record is gone.
-	 */
-	if (err == -EUCLEAN && t->log_count && !t->is_patient)
-		err = -EAGAIN;
 	/* What cannot be may be, on a volume that has grown. */
 	if (err == -EUCLEAN && volume_refresh_held(t->vol) > 0)
 		err = -EAGAIN;

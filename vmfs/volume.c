@@ -219,9 +219,9 @@ static uint64_t system_fd_off(struct vmfs_volume *vol, uint32_t fd, vmfs_addr *r
 	       fd * (uint64_t)vol->shape->fd_size;
 }
 
-/* *ret_body: fd_body_size bytes. */
+/* *ret_body: fd_body_size bytes, as they stand in place; only the lock is verified. */
 static int read_system_fd(struct vmfs_volume *vol, const char *name, uint64_t vol_off,
-			  vmfs_addr addr, struct fd_body_disk *ret_body)
+			  struct fd_body_disk *ret_body)
 {
 	const struct vmfs_shape *shape = vol->shape;
 	struct verify why;
@@ -237,9 +237,6 @@ static int read_system_fd(struct vmfs_volume *vol, const char *name, uint64_t vo
 				    vol->label, name);
 	memcpy(ret_body, fd + shape->fd_body_off, shape->fd_body_size);
 	rc = verify_lock((const struct vmfs_lock_disk *)fd, VMFS_LOCK_FD, vol_off, &why);
-	if (rc == 0)
-		rc = verify_fd(ret_body, addr, shape, vol->block_size,
-			       vol->sub_block_size, &why);
 	if (rc < 0)
 		return vmfs_corrupt(vol, "FD of %s: %s", name, why.text);
 	return 0;
@@ -294,9 +291,8 @@ static int read_block_list(struct vmfs_volume *vol, enum vmfs_resource_type type
 	    (zla != VMFS_ZLA_FB && zla != VMFS_ZLA_PB && zla != VMFS_ZLA_PB2))
 		return vmfs_corrupt(vol, "%s: length %llu, zla 0x%x", resource_name(type),
 				    (unsigned long long)res->file_length, zla);
-	/* Room for those that are added when the volume grows: refresh.c. */
-	res->block_room = (uint32_t)max_u64(
-		count, shape->version == 6 ? VMFS6_FBB_BLOCKS_MAX : shape->fd_slots);
+	/* Room for those that are added when the volume grows: growblocks.c. */
+	res->block_room = (uint32_t)max_u64(count, shape->pb_entries);
 	res->block_vol_off = calloc(res->block_room, sizeof(res->block_vol_off[0]));
 	if (!res->block_vol_off)
 		return -ENOMEM;
@@ -355,7 +351,7 @@ static int counted_build(struct vmfs_txn *t, void *arg)
 		return rc;
 	(void)memcpy(c->fdd, body, vol->shape->fd_body_size);
 	uint32_t zla = le32_get(c->fdd->meta.zla);
-	bool has_pointers = is_6 && zla == VMFS_ZLA_PB2;
+	bool has_pointers = resource_has_pointers(&c->fdd->meta);
 	if (has_pointers)
 		rc = read_pointers(t, c);
 	if (rc < 0)
@@ -386,7 +382,7 @@ static int open_resource_file(struct vmfs_volume *vol, enum vmfs_resource_type t
 			      uint32_t fd)
 {
 	struct counted c = { 0 };
-
+	struct verify why;
 	vmfs_addr addr;
 	uint64_t vol_off = system_fd_off(vol, fd, &addr);
 	if (vol_off == 0)
@@ -395,9 +391,13 @@ static int open_resource_file(struct vmfs_volume *vol, enum vmfs_resource_type t
 	if (!fdd)
 		return -ENOMEM;
 	c.fdd = fdd;
-	int rc = read_system_fd(vol, resource_name(type), vol_off, addr, fdd);
+	int rc = read_system_fd(vol, resource_name(type), vol_off, fdd);
 	if (rc == 0 && type == RESOURCE_FBB && vol->shape->version != 3)
 		rc = read_counted(vol, vol_off, &c);
+	/* Not before: in place it may be half of what a host that died has logged. */
+	if (rc == 0 && verify_fd(fdd, addr, vol->shape, vol->block_size,
+				 vol->sub_block_size, &why) < 0)
+		rc = vmfs_corrupt(vol, "FD of %s: %s", resource_name(type), why.text);
 	if (rc == 0)
 		rc = read_block_list(vol, type, fdd, c.pointers);
 	if (rc == 0)

@@ -110,6 +110,27 @@ else
 	skip 3 "FULL is not set"
 fi
 
+# Behind 49.98 TiB so does VMFS-5; up to all that a volume can have.
+if [ -n "${FULL:-}" ]; then
+	heads=$T/x1,$T/x2,$T/x3
+	truncate -s 15T "$T/x1" "$T/x2" "$T/x3"
+	truncate -s 4800G "$T/x4"
+	mkfs.vmfs -q "$T/x1" "$T/x2" "$T/x3" "$T/x4"
+	truncate -s 10T "$T/x4"
+	ok "VMFS-5 to 55 TiB" vmkfstools -G "$T/x4" "$heads,$T/x4"
+	truncate -s 9113G "$T/x5"
+	ok "and 63.9 TiB" vmkfstools -Z "$T/x5" "$heads,$T/x4"
+	run fsck.vmfs -n "$T/x1" "$T/x2" "$T/x3" "$T/x4" "$T/x5"
+	like "$rc:$out" "^0:.*67[0-9]* blocks: clean$" "it is clean"
+	all=$heads,$T/x4,$T/x5
+	ok "a disk on it" vmkfstools -c 1G -d zeroedthick "$all:/d.vmdk"
+	run vmfs-dump -e "$T/x2" -e "$T/x3" -e "$T/x4" -e "$T/x5" "$T/x1" fd /.fbb.sf
+	like "$out" "0x[0-9a-f]* (PB2 [0-9]*/0)" "vmfs-dump shows the pointers"
+	rm -f "$T"/x?
+else
+	skip 5 "FULL is not set"
+fi
+
 # One that another system made: without the mark of mkfs.
 truncate -s 0 "$six"
 truncate -s 2G "$six"

@@ -20,6 +20,7 @@
 
 #include <cmocka.h>
 
+#include "base/align.h"
 #include "bdev/bdev.h"
 #include "fsck/check.h"
 #include "mkfs/write.h"
@@ -36,6 +37,8 @@ struct story {
 	unsigned int pes, pes_after; /* of the volume */
 	bool is_span;		     /* what is new is another extent */
 	bool is_6;		     /* VMFS-6 */
+	uint32_t fb_per_cluster;     /* VMFS-5; 0: as usual */
+	unsigned int parts, part;    /* which of the cuts; 0, 0: all */
 };
 
 /* The cut that is looked at, for failure messages. */
@@ -191,6 +194,8 @@ static void check_cut(struct simdisk_log *log, unsigned int n, enum simdisk_cut 
 	char cut_text[128];
 	struct vmfs_stat st;
 
+	if (s->parts && n % s->parts != s->part)
+		return;
 	(void)snprintf(place, sizeof(place), "%s, %s", s->name,
 		       simdisk_cut_text(log, n, cut, cut_text, sizeof(cut_text)));
 	sim_trace("%s", place);
@@ -232,9 +237,12 @@ static void format(struct rig *rig)
 	const struct mkfs_device device = { "sim", DEVICE_SIZE(rig->story->pes) };
 	/* For fsck to be quick. */
 	const struct mkfs_counts few = { .fd = 512, .sb = 256, .pb2 = 32, .jb = 8 };
+	const struct mkfs_counts small = { .fd = 512, .sb = 256, .pb = 64, .pb2 = 16,
+					   .fb_per_cluster = rig->story->fb_per_cluster };
 	bool is_6 = rig->story->is_6;
-	SIM_CHECK(!mkfs_layout_devices(is_6 ? 6 : 5, &device, 1, is_6 ? &few : NULL, NULL,
-				       &layout));
+	SIM_CHECK(!mkfs_layout_devices(
+		is_6 ? 6 : 5, &device, 1,
+		is_6 ? &few : rig->story->fb_per_cluster ? &small : NULL, NULL, &layout));
 	mkfs_options_init(&options, rig->devices[0]);
 	SIM_CHECK(!mkfs_write(rig->devices[0], &layout, &options, NULL));
 }
@@ -248,9 +256,9 @@ static void run(void *arg)
 	(void)snprintf(place, sizeof(place), "%s: at first", s->name);
 	sim_set_limits(365ull * 86400 * NS_PER_S, 900ull * 1000 * 1000);
 	attach(&rig, s, simdisk_new(first_size(s) + second_size(s), BDEV_CAW_FILE));
+	format(&rig);
 	behaviour.has_cache = true;
 	simdisk_behave(rig.disk, &behaviour);
-	format(&rig);
 	SIM_CHECK(!mount(&rig, 1, rig.reporter));
 	write_file(&rig, "/before", 1u << 20);
 	simdisk_log_start(rig.disk);
@@ -292,6 +300,29 @@ static void a_longer_bitmap(void **state)
 		sim_each_seed(1, 1, run, &another);
 }
 
+/*
+ * More blocks of the bitmap than its FD has slots: what happens at 50 TiB, and here, with
+ * fewer bits to a cluster, at 2 TiB.
+ */
+static void pointers_to_the_bitmap(void **state)
+{
+	struct story stories[] = {
+		{ "first pointers", 8190, 8192, .fb_per_cluster = 8 },
+		{ "more pointers", 8222, 8224, .fb_per_cluster = 8 },
+	};
+
+	(void)state;
+	if (!getenv("FULL"))
+		skip();
+	for (unsigned int i = 0; i < ARRAY_SIZE(stories); i++) {
+		struct story *s = &stories[i];
+
+		s->parts = 4;
+		for (s->part = 0; s->part < s->parts; s->part++)
+			sim_each_seed(1, 1, run, s);
+	}
+}
+
 /* One PE is half of a large block: the last clusters of both kinds become longer. */
 static void a_longer_extent_of_vmfs6(void **state)
 {
@@ -328,6 +359,7 @@ int main(void)
 		cmocka_unit_test(a_longer_extent),
 		cmocka_unit_test(another_extent),
 		cmocka_unit_test(a_longer_bitmap),
+		cmocka_unit_test(pointers_to_the_bitmap),
 		cmocka_unit_test(a_longer_extent_of_vmfs6),
 		cmocka_unit_test(another_extent_of_vmfs6),
 		cmocka_unit_test(a_longer_bitmap_of_vmfs6),
