@@ -63,7 +63,7 @@ SYS := -laio -lblkid -lisal -lcrypto -lxxhash -lz
 
 # ---- programs: name, objects, libraries ----
 PROGRAMS := mkfs.vmfs fsck.vmfs vmfs-dump vmfsctl vmfs-rescue vmfs-fuse vmkfstools \
-	vmkernel vmx vim-cmd esxcli
+	vdisk-nbd vmkernel vmx vim-cmd esxcli
 VMK_SHARED := $(wildcard vmkernel/msg/*.c)
 SRC_mkfs.vmfs := $(wildcard mkfs/*.c)
 SRC_fsck.vmfs := $(filter-out fsck/dump%.c fsck/ctl%.c fsck/rescue%.c,\
@@ -73,6 +73,7 @@ SRC_vmfs-rescue := $(wildcard fsck/rescue*.c fsck/read*.c fsck/dump_find.c)
 SRC_vmfsctl := $(wildcard fsck/ctl*.c)
 SRC_vmfs-fuse := $(wildcard fuse/*.c)
 SRC_vmkfstools := $(wildcard vdisk/vmkfstools.c vdisk/tool/*.c) $(VMK_SHARED)
+SRC_vdisk-nbd := $(wildcard vdisk/export/*.c vdisk/tool/place.c) $(VMK_SHARED)
 SRC_vmkernel := $(wildcard vmkernel/*.c vmkernel/adapter/*.c vmkernel/disk/*.c \
 	vmkernel/sched/*.c vmkernel/vmx/vmxfile.c vmkernel/vmx/log.c) \
 	$(VMK_SHARED)
@@ -92,12 +93,14 @@ EXTRA_vmx := -ljansson
 EXTRA_vim-cmd := -ljansson
 EXTRA_esxcli := -ljansson
 EXTRA_vmkfstools := -ljansson -lz
-LIBS_for = $(if $(filter vmkfstools vmkernel vmfs-rescue vmfs-fuse,$(1)),\
+EXTRA_vdisk-nbd := -ljansson -lz
+LIBS_for = $(if $(filter vmkfstools vdisk-nbd vmkernel vmfs-rescue vmfs-fuse,$(1)),\
 	$(LIBS_all),$(LIBS_tool))
 
 # The sources with a main(). A program whose main() exists is built.
 WITH_MAIN := mkfs/main.c fsck/main.c fsck/dump.c fsck/ctl.c fsck/rescue.c fuse/main.c \
-	vdisk/vmkfstools.c vmkernel/main.c vmkernel/vmx/main.c vmkernel/cli/vim_cmd.c \
+	vdisk/vmkfstools.c vdisk/export/main.c vmkernel/main.c vmkernel/vmx/main.c \
+	vmkernel/cli/vim_cmd.c \
 	vmkernel/cli/esxcli.c
 READY := $(foreach p,$(PROGRAMS),$(if $(filter $(WITH_MAIN),$(SRC_$(p))),$(BIN)/$(p)))
 
@@ -174,10 +177,13 @@ install: all
 	install $(filter %/mkfs.vmfs %/fsck.vmfs %/vmfs-dump %/vmfsctl %/vmfs-rescue \
 		%/vmkernel,$(READY)) \
 		$(DESTDIR)$(PREFIX)/sbin
-	install $(filter %/vmfs-fuse %/vmkfstools %/vmx %/vim-cmd %/esxcli,$(READY)) \
+	install $(filter %/vmfs-fuse %/vmkfstools %/vdisk-nbd %/vmx %/vim-cmd %/esxcli,\
+		$(READY)) \
 		$(DESTDIR)$(PREFIX)/bin
 	install -D -m 644 vmkernel/cli/esxcli.bash \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/esxcli
+	install -D -m 644 vdisk/export/vdisk-nbd.bash \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/vdisk-nbd
 	man=$(DESTDIR)$(PREFIX)/share/man; for page in $(MAN); do \
 		install -D -m 644 $$page $$man/man$${page##*.}/$${page##*/} || exit 1; \
 	done

@@ -25,6 +25,9 @@
  * 4. Input stops (nbd_conn_space() == 0) while slots, bytes or output are at their limit,
  *    so a client that does not read costs a bounded amount of memory.
  * 5. A failed READ sends no data, so what an earlier request left in a buffer stays here.
+ * 6. A client that asked for structured replies gets READ and BLOCK_STATUS answered in
+ *    chunks, and what else there is by simple replies. BLOCK_STATUS blocks: workers run
+ *    it, and it comes back by the done list like all I/O.
  */
 #include "nbd/conn.h"
 
@@ -35,6 +38,7 @@
 
 #include "base/align.h"
 #include "nbd/proto.h"
+#include "nbd/status.h"
 
 #define BUFFER_MIN (16u << 10)	  /* data buffers are powers of two from here */
 #define BUFFER_KEEP (256u << 10)  /* longer ones are freed after use */
@@ -54,10 +58,13 @@ struct nbd_request {
 	uint32_t len;		  /* of payload or reply data */
 	uint32_t error;		  /* enum nbd_error, known before the disk is asked */
 	uint16_t type;
+	bool is_one;		  /* BLOCK_STATUS: NBD_CMD_FLAG_REQ_ONE */
 	be64 cookie;
 	uint64_t rest;		  /* of a ZERO or UNMAP, behind the part at the disk */
 	uint64_t first_try, retry_at, retry_wait;
-	struct nbd_simple_reply_msg reply;
+	/* In front of the data: a simple reply, or a chunk and what it begins with. */
+	uint8_t reply[sizeof(struct nbd_chunk_msg) + sizeof(be64)];
+	uint32_t reply_len;
 };
 
 struct nbd_conn {
@@ -249,22 +256,60 @@ static uint32_t error_of(const struct nbd_request *req, int result)
 	}
 }
 
-static void answer(struct nbd_conn *c, struct nbd_request *req, uint32_t error)
+static void add_reply(struct nbd_request *req, const void *data, size_t len)
 {
-	req->error = error;
-	req->reply = (struct nbd_simple_reply_msg){
-		.magic = be32_of(NBD_SIMPLE_REPLY_MAGIC),
-		.error = be32_of(error),
-		.cookie = req->cookie,
-	};
-	req->next = NULL;
-	*c->tx_last = req;
-	c->tx_last = &req->next;
+	assert(len <= sizeof(req->reply) - req->reply_len);
+	memcpy(req->reply + req->reply_len, data, len);
+	req->reply_len += (uint32_t)len;
 }
 
 static size_t reply_data_len(const struct nbd_request *req)
 {
-	return req->type == NBD_CMD_READ && req->error == NBD_OK ? req->len : 0;
+	bool has_data = req->type == NBD_CMD_READ || req->type == NBD_CMD_BLOCK_STATUS;
+	return has_data && req->error == NBD_OK ? req->len : 0;
+}
+
+/* The one chunk of a READ, or of an error; a BLOCK_STATUS brings its own. */
+static void reply_in_chunks(struct nbd_request *req)
+{
+	struct nbd_chunk_error_msg error = { .error = be32_of(req->error) };
+	be64 offset = be64_of(req->io.offset);
+	size_t data_len = reply_data_len(req);
+	struct nbd_chunk_msg m = {
+		.magic = be32_of(NBD_STRUCTURED_REPLY_MAGIC),
+		.flags = be16_of(NBD_CHUNK_DONE),
+		.type = be16_of(req->error ? NBD_CHUNK_ERROR :
+				data_len   ? NBD_CHUNK_OFFSET_DATA : NBD_CHUNK_NONE),
+		.cookie = req->cookie,
+		.len = be32_of(req->error ? (uint32_t)sizeof(error) :
+			       data_len   ? (uint32_t)(sizeof(offset) + data_len) : 0),
+	};
+	if (data_len && req->type == NBD_CMD_BLOCK_STATUS)
+		return;
+	add_reply(req, &m, sizeof(m));
+	if (req->error)
+		add_reply(req, &error, sizeof(error));
+	else if (data_len)
+		add_reply(req, &offset, sizeof(offset));
+}
+
+static void answer(struct nbd_conn *c, struct nbd_request *req, uint32_t error)
+{
+	bool has_data = req->type == NBD_CMD_READ || req->type == NBD_CMD_BLOCK_STATUS;
+	struct nbd_simple_reply_msg m = {
+		.magic = be32_of(NBD_SIMPLE_REPLY_MAGIC),
+		.error = be32_of(error),
+		.cookie = req->cookie,
+	};
+	req->error = error;
+	req->reply_len = 0;
+	if (c->haggle.is_structured && has_data)
+		reply_in_chunks(req);
+	else
+		add_reply(req, &m, sizeof(m));
+	req->next = NULL;
+	*c->tx_last = req;
+	c->tx_last = &req->next;
 }
 
 /* ---- to the disk and back ---- */
@@ -283,10 +328,46 @@ static void submit_part(struct nbd_conn *c, struct nbd_request *req)
 	submit(c, req);
 }
 
+static int ask_status(struct bdev *bd, struct bdev_io *io, void *arg)
+{
+	struct nbd_request *req = (struct nbd_request *)io;
+	const struct nbd_conn *c = req->conn;
+	const struct nbd_status s = {
+		.contexts = c->export->contexts,
+		.key = c->haggle.context_key,
+		.count = c->haggle.context_count,
+		.offset = io->offset,
+		.len = io->len,
+		.is_one = req->is_one,
+		.cookie = req->cookie,
+	};
+	(void)bd;
+	(void)arg;
+	int64_t len = nbd_status_fill(&s, req->data);
+	if (len < 0)
+		return (int)len;
+	io->len = (uint64_t)len; /* the request has no more use for it */
+	return 0;
+}
+
+static void submit_status(struct nbd_conn *c, struct nbd_request *req)
+{
+	struct worker_pool *pool = c->export->contexts->pool;
+	struct bdev *bd = c->export->bd;
+	c->in_flight++;
+	worker_pool_prepare(bd, &req->io, ask_status, NULL);
+	if (pool)
+		worker_pool_queue(pool, &req->io);
+	else
+		bdev_io_complete(&req->io, ask_status(bd, &req->io, NULL));
+}
+
 static void start(struct nbd_conn *c, struct nbd_request *req)
 {
 	if (req->error != NBD_OK) {
 		answer(c, req, req->error);
+	} else if (req->type == NBD_CMD_BLOCK_STATUS) {
+		submit_status(c, req);
 	} else if (req->io.op == BDEV_FLUSH) {
 		submit(c, req);
 	} else if (req->rest) {
@@ -329,8 +410,13 @@ static void request_finish(struct nbd_conn *c, struct nbd_request *req)
 	int result = req->io.result;
 	if (c->is_abandoned)
 		return;
-	if (result == -EBUSY && is_retried(c, req))
+	if (result == -EBUSY && req->type != NBD_CMD_BLOCK_STATUS && is_retried(c, req))
 		return;
+	if (req->type == NBD_CMD_BLOCK_STATUS && result == 0) {
+		assert(req->io.len <= req->len);
+		c->used_bytes -= req->len - req->io.len;
+		req->len = (uint32_t)req->io.len;
+	}
 	if (result == 0 && req->rest) {
 		req->io.offset += req->io.len;
 		submit_part(c, req);
@@ -383,11 +469,15 @@ void nbd_conn_retry(struct nbd_conn *c)
 
 /* ---- requests ---- */
 
-static uint16_t allowed_flags(uint16_t type)
+static uint16_t allowed_flags(const struct nbd_conn *c, uint16_t type)
 {
 	switch (type) {
 	case NBD_CMD_WRITE_ZEROES:
 		return NBD_CMD_FLAG_FUA | NBD_CMD_FLAG_NO_HOLE;
+	case NBD_CMD_BLOCK_STATUS:
+		return NBD_CMD_FLAG_FUA | NBD_CMD_FLAG_REQ_ONE;
+	case NBD_CMD_READ: /* an answer is never in pieces */
+		return NBD_CMD_FLAG_FUA | (c->haggle.is_structured ? NBD_CMD_FLAG_DF : 0);
 	default:
 		/* FUA where it means nothing is to be ignored ("Command flags"). */
 		return NBD_CMD_FLAG_FUA;
@@ -401,7 +491,8 @@ static uint32_t request_error(const struct nbd_conn *c, const struct nbd_request
 	uint16_t type = be16_get(m->type);
 	uint64_t offset = be64_get(m->offset);
 	uint64_t len = be32_get(m->len);
-	bool is_change = type != NBD_CMD_READ && type != NBD_CMD_FLUSH;
+	bool is_change = type != NBD_CMD_READ && type != NBD_CMD_FLUSH &&
+			 type != NBD_CMD_BLOCK_STATUS;
 	switch (type) {
 	case NBD_CMD_READ:
 	case NBD_CMD_WRITE:
@@ -413,10 +504,14 @@ static uint32_t request_error(const struct nbd_conn *c, const struct nbd_request
 		break;
 	case NBD_CMD_FLUSH:
 		return offset || len ? NBD_EINVAL : NBD_OK;
+	case NBD_CMD_BLOCK_STATUS:
+		if (len == 0 || c->haggle.context_count == 0)
+			return NBD_EINVAL;
+		break;
 	default:
 		return NBD_EINVAL;
 	}
-	if (be16_get(m->flags) & ~allowed_flags(type))
+	if (be16_get(m->flags) & ~allowed_flags(c, type))
 		return NBD_EINVAL;
 	if (is_change && (c->export->is_read_only || bd->is_read_only))
 		return NBD_EPERM;
@@ -444,6 +539,15 @@ static enum bdev_op op_of(uint16_t type)
 	}
 }
 
+/* Bytes of payload, or of room for the answer. */
+static uint32_t data_len(const struct nbd_conn *c, const struct nbd_request_msg *m)
+{
+	uint16_t type = be16_get(m->type);
+	if (type == NBD_CMD_BLOCK_STATUS)
+		return nbd_status_size(c->haggle.context_count);
+	return type == NBD_CMD_READ || has_payload(type) ? be32_get(m->len) : 0;
+}
+
 static void request_init(struct nbd_conn *c, struct nbd_request *req,
 			 const struct nbd_request_msg *m)
 {
@@ -455,7 +559,8 @@ static void request_init(struct nbd_conn *c, struct nbd_request *req,
 	req->error = request_error(c, m);
 	req->first_try = 0;
 	req->rest = is_range ? len : 0;
-	req->len = type == NBD_CMD_READ || has_payload(type) ? len : 0;
+	req->is_one = be16_get(m->flags) & NBD_CMD_FLAG_REQ_ONE;
+	req->len = data_len(c, m);
 	if (req->len > NBD_PAYLOAD_MAX)
 		req->len = 0; /* a READ; answered with its error */
 	if (slot_reserve(req, req->len) < 0 && req->error == NBD_OK)
@@ -464,7 +569,7 @@ static void request_init(struct nbd_conn *c, struct nbd_request *req,
 		.op = op_of(type),
 		.flags = be16_get(m->flags) & NBD_CMD_FLAG_FUA ? BDEV_FUA : 0,
 		.offset = be64_get(m->offset),
-		.len = req->len,
+		.len = type == NBD_CMD_BLOCK_STATUS ? len : req->len,
 		.done = request_done,
 		.channel = c->done->channel,
 	};
@@ -508,7 +613,7 @@ static int take_request(struct nbd_conn *c)
 		c->is_disconnecting = true;
 		return 0;
 	}
-	if (!has_room(c, type == NBD_CMD_READ || has_payload(type) ? len : 0)) {
+	if (!has_room(c, data_len(c, &m))) {
 		c->is_stalled = true;
 		return 0;
 	}
@@ -621,7 +726,7 @@ int nbd_conn_output(struct nbd_conn *c, struct iovec *iov, int max)
 	if (max > 0 && c->out.len)
 		iov[n++] = (struct iovec){ c->out.data, c->out.len };
 	for (struct nbd_request *req = c->tx; req && n + 2 <= max; req = req->next) {
-		n += add_iov(iov + n, &req->reply, sizeof(req->reply), &skip);
+		n += add_iov(iov + n, req->reply, req->reply_len, &skip);
 		n += add_iov(iov + n, req->data, reply_data_len(req), &skip);
 	}
 	return n;
@@ -635,7 +740,7 @@ void nbd_conn_sent(struct nbd_conn *c, size_t len)
 	c->tx_sent += len - n;
 	while (c->tx) {
 		struct nbd_request *req = c->tx;
-		size_t size = sizeof(req->reply) + reply_data_len(req);
+		size_t size = req->reply_len + reply_data_len(req);
 		if (c->tx_sent < size)
 			break;
 		c->tx_sent -= size;

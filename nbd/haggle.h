@@ -9,12 +9,37 @@
 
 #include "base/buf.h"
 #include "bdev/bdev.h"
+#include "bdev/worker.h"
+
+#define NBD_CONTEXTS_MAX 8u /* that one connection may choose */
+
+/*
+ * What else can be asked about the bytes of an export: their state in metadata contexts,
+ * each with a name ("base:allocation"). All but find() are called by the server's task
+ * and never block.
+ */
+struct nbd_contexts {
+	/* Name i of those that are told to who asks for all; NULL: past the last. */
+	const char *(*name)(void *arg, unsigned int i);
+	/* 0 and *ret_key, which stands for name in find(); -ENOENT: no such context. */
+	int (*choose)(void *arg, const char *name, uint64_t *ret_key);
+	/*
+	 * The uniform piece at offset, which is inside the export: *ret_len > 0 bytes
+	 * (it may reach past what was asked) and the context's flags. Called from any
+	 * task, by several at a time; may block if there is a pool.
+	 */
+	int (*find)(void *arg, uint64_t key, uint64_t offset, uint64_t *ret_len,
+		    uint32_t *ret_flags);
+	void *arg;
+	struct worker_pool *pool; /* find() runs there; NULL: it never blocks */
+};
 
 /* What is offered: one disk under one name. */
 struct nbd_export {
 	const char *name; /* borrowed; the empty name stands for it too */
 	struct bdev *bd;  /* borrowed */
 	bool is_read_only;
+	const struct nbd_contexts *contexts; /* borrowed; NULL: none */
 };
 
 enum haggle_state {
@@ -27,6 +52,10 @@ enum haggle_state {
 struct haggle {
 	enum haggle_state state;
 	bool no_zeroes;
+	bool is_structured; /* READ is answered in chunks */
+	/* What was chosen; the number of a context is its index + 1. */
+	uint64_t context_key[NBD_CONTEXTS_MAX];
+	unsigned int context_count;
 };
 
 /* Puts the server's greeting into out. */
@@ -38,7 +67,5 @@ void haggle_start(struct haggle *h, struct buf *out);
  */
 int64_t haggle_input(struct haggle *h, const struct nbd_export *e, const uint8_t *in,
 		     size_t len, struct buf *out) __attribute__((warn_unused_result));
-/* enum nbd_transmission_flags of an export. */
-uint16_t nbd_export_flags(const struct nbd_export *e);
 
 #endif

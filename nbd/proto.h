@@ -3,9 +3,9 @@
 #define NBD_PROTO_H
 
 /*
- * The NBD protocol on the wire: fixed newstyle negotiation and simple replies (the NBD
- * project's doc/proto.md; section names are given where a fact needs one). All integers
- * are big-endian.
+ * The NBD protocol on the wire: fixed newstyle negotiation, simple and structured
+ * replies, metadata contexts (the NBD project's doc/proto.md; section names are given
+ * where a fact needs one). All integers are big-endian.
  */
 #include "base/endian.h"
 
@@ -14,6 +14,7 @@
 #define NBD_OPTION_REPLY_MAGIC 0x0003e889045565a9ull
 #define NBD_REQUEST_MAGIC 0x25609513u
 #define NBD_SIMPLE_REPLY_MAGIC 0x67446698u
+#define NBD_STRUCTURED_REPLY_MAGIC 0x668e33efu
 
 #define NBD_NAME_MAX 4096u	       /* "Strings": at most 4096 bytes */
 #define NBD_OPTION_MAX (64u << 10)     /* ours: longer options end the connection */
@@ -33,6 +34,7 @@ enum nbd_transmission_flags {
 	NBD_FLAG_SEND_FUA = 1u << 3,
 	NBD_FLAG_SEND_TRIM = 1u << 5,
 	NBD_FLAG_SEND_WRITE_ZEROES = 1u << 6,
+	NBD_FLAG_SEND_DF = 1u << 7,
 	NBD_FLAG_CAN_MULTI_CONN = 1u << 8,
 };
 
@@ -44,12 +46,15 @@ enum nbd_option {
 	NBD_OPT_INFO = 6,
 	NBD_OPT_GO = 7,
 	NBD_OPT_STRUCTURED_REPLY = 8,
+	NBD_OPT_LIST_META_CONTEXT = 9,
+	NBD_OPT_SET_META_CONTEXT = 10,
 };
 
 enum nbd_option_reply {
 	NBD_REP_ACK = 1,
 	NBD_REP_SERVER = 2,
 	NBD_REP_INFO = 3,
+	NBD_REP_META_CONTEXT = 4,
 };
 #define NBD_REP_ERR_UNSUP 0x80000001u
 #define NBD_REP_ERR_INVALID 0x80000003u
@@ -68,11 +73,31 @@ enum nbd_command {
 	NBD_CMD_FLUSH = 3,
 	NBD_CMD_TRIM = 4,
 	NBD_CMD_WRITE_ZEROES = 6,
+	NBD_CMD_BLOCK_STATUS = 7,
 };
 
 enum nbd_command_flags {
 	NBD_CMD_FLAG_FUA = 1u << 0,
 	NBD_CMD_FLAG_NO_HOLE = 1u << 1,
+	NBD_CMD_FLAG_DF = 1u << 2,
+	NBD_CMD_FLAG_REQ_ONE = 1u << 3,
+};
+
+enum nbd_chunk_flags {
+	NBD_CHUNK_DONE = 1u << 0, /* the last one of a reply */
+};
+
+enum nbd_chunk_type {
+	NBD_CHUNK_NONE = 0,
+	NBD_CHUNK_OFFSET_DATA = 1,
+	NBD_CHUNK_BLOCK_STATUS = 5,
+	NBD_CHUNK_ERROR = (1 << 15) + 1,
+};
+
+/* Of "base:allocation". */
+enum nbd_allocation {
+	NBD_STATE_HOLE = 1u << 0,
+	NBD_STATE_ZERO = 1u << 1,
 };
 
 enum nbd_error {
@@ -148,5 +173,29 @@ struct nbd_simple_reply_msg {
 	be64 cookie; /* 0x08 */
 };
 ONDISK_SIZE(struct nbd_simple_reply_msg, 16);
+
+struct nbd_chunk_msg {
+	be32 magic;  /* 0x00  NBD_STRUCTURED_REPLY_MAGIC */
+	be16 flags;  /* 0x04  enum nbd_chunk_flags */
+	be16 type;   /* 0x06  enum nbd_chunk_type */
+	be64 cookie; /* 0x08 */
+	be32 len;    /* 0x10  of what follows */
+};
+ONDISK_SIZE(struct nbd_chunk_msg, 20);
+
+/* Follows an NBD_CHUNK_ERROR: no text, so nothing follows it. */
+struct nbd_chunk_error_msg {
+	be32 error; /* 0x00  enum nbd_error */
+	be16 len;   /* 0x04  of the text */
+};
+ONDISK_SIZE(struct nbd_chunk_error_msg, 6);
+
+/* Of an NBD_CHUNK_BLOCK_STATUS there are as many as its length says, behind a be32: the
+ * context. */
+struct nbd_extent_msg {
+	be32 len;   /* 0x00 */
+	be32 flags; /* 0x04  by the context */
+};
+ONDISK_SIZE(struct nbd_extent_msg, 8);
 
 #endif

@@ -312,7 +312,8 @@ int nbd_server_start(const struct nbd_server_options *options,
 	s->listen_sock = options->listen_sock;
 	s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	s->export = (struct nbd_export){ s->name, options->bd, options->is_read_only };
+	s->export = (struct nbd_export){ s->name, options->bd, options->is_read_only,
+					 options->contexts };
 	LIST_INIT(&s->clients);
 	int rc = bdev_channel_new(&s->channel);
 	nbd_done_init(&s->done, s->channel, wake, s);

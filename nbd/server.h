@@ -3,13 +3,14 @@
 #define NBD_SERVER_H
 
 /*
- * An NBD server for one disk on one listening unix socket, with a task of its own.
+ * An NBD server for one disk on one listening stream socket, with a task of its own.
  * Several clients may connect; one that leaves may come back.
  */
 #include <stdbool.h>
 
 #include "base/report.h"
 #include "bdev/bdev.h"
+#include "nbd/haggle.h"
 
 #define NBD_MAX_CONNECTIONS 16u
 
@@ -21,6 +22,7 @@ struct nbd_server_options {
 	struct bdev *bd;
 	int listen_sock;	/* taken on success (sock_listen) */
 	bool is_read_only;
+	const struct nbd_contexts *contexts; /* borrowed until nbd_server_stop; or NULL */
 	struct reporter *reporter;
 };
 

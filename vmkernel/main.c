@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * vmkernel: arguments, the background, and the two things it can be: a host, or the
- * server of one disk.
+ * vmkernel: arguments, and the background.
  *
  * The child that becomes the daemon is forked before the first task exists. Its parent
  * waits on a pipe for the word that the host is up, so that the exit code of the command
@@ -18,12 +17,11 @@
 #include <unistd.h>
 
 #include "vmkernel/adapter/adapter.h"
-#include "vmkernel/export.h"
 #include "vmkernel/host.h"
 
 struct arguments {
-	bool is_foreground, is_read_only, only_checks;
-	const char *config_file, *export, *socket;
+	bool is_foreground, only_checks;
+	const char *config_file;
 };
 
 static void usage(FILE *f)
@@ -31,17 +29,13 @@ static void usage(FILE *f)
 	(void)fprintf(f, "usage: vmkernel [-f] [-c|--config FILE] [-d|--state-dir DIR]"
 			 " [--device DEV[,DEV2]]...\n"
 			 "                [--host-name NAME] [--socket PATH]"
-			 " [--check-config]\n"
-			 "       vmkernel --nbd-export DEVICE[:/PATH.vmdk] --socket PATH"
-			 " [--read-only]\n");
+			 " [--check-config]\n");
 }
 
 enum {
 	OPTION_DEVICE = 256,
 	OPTION_HOST_NAME,
 	OPTION_SOCKET,
-	OPTION_EXPORT,
-	OPTION_READ_ONLY,
 	OPTION_CHECK,
 	OPTION_HELP
 };
@@ -53,8 +47,6 @@ static const struct option options[] = {
 	{ "device", required_argument, NULL, OPTION_DEVICE },
 	{ "host-name", required_argument, NULL, OPTION_HOST_NAME },
 	{ "socket", required_argument, NULL, OPTION_SOCKET },
-	{ "nbd-export", required_argument, NULL, OPTION_EXPORT },
-	{ "read-only", no_argument, NULL, OPTION_READ_ONLY },
 	{ "check-config", no_argument, NULL, OPTION_CHECK },
 	{ "help", no_argument, NULL, OPTION_HELP },
 	{ 0 },
@@ -75,10 +67,6 @@ static int parse(int argc, char **argv, struct arguments *a, struct config *conf
 			a->is_foreground = true;
 		else if (c == 'c')
 			a->config_file = optarg;
-		else if (c == OPTION_EXPORT)
-			a->export = optarg;
-		else if (c == OPTION_READ_ONLY)
-			a->is_read_only = true;
 		else if (c == OPTION_CHECK)
 			a->only_checks = true;
 		else if (c == 'd')
@@ -88,7 +76,7 @@ static int parse(int argc, char **argv, struct arguments *a, struct config *conf
 		else if (c == OPTION_HOST_NAME)
 			key = "host_name";
 		else if (c == OPTION_SOCKET)
-			key = "socket", a->socket = optarg;
+			key = "socket";
 		else
 			return c == OPTION_HELP ? 1 : -EINVAL;
 		if (key && config)
@@ -209,12 +197,6 @@ int main(int argc, char **argv)
 		return rc < 0;
 	}
 	block_signals();
-	if (a.export) {
-		free(h);
-		if (!a.socket)
-			return report_error(r, 1, "--nbd-export needs --socket PATH");
-		return export_run(a.export, a.socket, a.is_read_only, r);
-	}
 	h->lock_fd = h->signal_fd = -1;
 	TAILQ_INIT(&h->datastores);
 	TAILQ_INIT(&h->vms);

@@ -49,7 +49,7 @@ bench_nbd()
 	# all read the disk.
 	dd if="$raw" iflag=nocache count=0 status=none
 
-	serve "$bin/vmkernel" --nbd-export "$image:/disk.vmdk" --socket "$work/ours"
+	serve "$bin/vdisk-nbd" "$image:/disk.vmdk" --socket "$work/ours"
 	serve nbdkit -f -U "$work/nbdkit" file "$raw" cache=none
 	serve qemu-nbd -k "$work/qemu" -t -f raw --cache=none --aio=native "$raw"
 	for name in ours nbdkit qemu; do

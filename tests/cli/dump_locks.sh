@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # vmfs-dump --heartbeats and --locks: who is there, who lives, who holds what. The user
-# of the volume is a vmkernel that serves a disk over NBD; it runs, is stopped, and is
+# of the volume is a vdisk-nbd that serves a disk; it runs, is stopped, and is
 # killed.
 
 . "$(dirname "$0")/../lib/tap.sh"
-need vmkfstools mkfs.vmfs vmfs-dump vmkernel python3
+need vmkfstools mkfs.vmfs vmfs-dump vdisk-nbd python3
 
 LUN=$T/lun
 truncate -s 1G "$LUN"
@@ -27,7 +27,7 @@ before=$(md5sum <"$LUN")
 run vmfs-dump --heartbeats --locks "$LUN"
 is "$(md5sum <"$LUN")" "$before" "looking writes nothing"
 
-vmkernel --nbd-export "$LUN:/vm/d.vmdk" --socket "$T/nbd" >"$T/vmkernel" 2>&1 &
+vdisk-nbd "$LUN:/vm/d.vmdk" --socket "$T/nbd" >"$T/vmkernel" 2>&1 &
 user=$!
 at_exit kill -9 $user
 ok "a host uses it" wait_for 10 test -S "$T/nbd"

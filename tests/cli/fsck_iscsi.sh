@@ -6,7 +6,7 @@
 # with FULL=1 on LIO, too, which has COMPARE AND WRITE.
 
 . "$(dirname "$0")/../lib/tap.sh"
-need mkfs.vmfs fsck.vmfs vmkfstools vmkernel
+need mkfs.vmfs fsck.vmfs vmkfstools vdisk-nbd
 FREE_COUNT=$((0x1710000 + 0x208)) # FBB cluster 0
 SLOT_STATE=$((0x1400000 + 5 * 512))
 lun=$T/lun bad=$T/bad undo=$T/undo
@@ -51,7 +51,7 @@ repair() { # NAME: wrecks the volume, repairs it, undoes that, repairs it again
 used() { # NAME: a host has the repaired volume
 	run vmkfstools -c 1m "$url:/disk.vmdk"
 	is "$rc" 0 "$1: hosts use it again"
-	vmkernel --nbd-export "$url:/disk.vmdk" --socket "$T/nbd" >"$T/vmkernel" 2>&1 &
+	vdisk-nbd "$url:/disk.vmdk" --socket "$T/nbd" >"$T/vmkernel" 2>&1 &
 	local host=$!
 	at_exit kill -9 $host
 	ok "$1: one is there" wait_for 30 test -S "$T/nbd"

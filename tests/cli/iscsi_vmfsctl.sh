@@ -5,7 +5,7 @@
 # and persistent reservations, and tgtd, which has neither. Part of make check-full.
 . "$(dirname "$0")/../lib/tap.sh"
 [ -n "${FULL:-}" ] || skip_all "takes minutes: make check-full"
-need vmfsctl mkfs.vmfs vmkfstools vmkernel fsck.vmfs
+need vmfsctl mkfs.vmfs vmkfstools vdisk-nbd fsck.vmfs
 rig=$ROOT/tests/rigs
 port=$((13650 + $$ % 40))
 
@@ -31,7 +31,7 @@ like "$out" "reinstatement: done after .* in flight: nothing appeared" \
 # ---- a host dies, and nobody asks for what it held ----
 
 ok "a disk is made" vmkfstools -c 20m "$url:/vm/d.vmdk"
-vmkernel --nbd-export "$url:/vm/d.vmdk" --socket "$T/nbd" >"$T/vmkernel" 2>&1 &
+vdisk-nbd "$url:/vm/d.vmdk" --socket "$T/nbd" >"$T/vmkernel" 2>&1 &
 user=$!
 at_exit kill -9 $user
 ok "a host uses it" wait_for 20 test -S "$T/nbd"

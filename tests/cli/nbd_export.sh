@@ -4,14 +4,15 @@
 # The NBD server in the hands of other people's clients: libnbd's tools and QEMU's.
 
 . "$(dirname "$0")/../lib/tap.sh"
-need vmkernel nbdinfo nbdcopy qemu-io qemu-img
+need vdisk-nbd nbdinfo nbdcopy qemu-io qemu-img
 
 uri="nbd+unix:///?socket=$T/s"
 server=
 serve_ok() { # NAME ARGUMENT...
-	"$BIN/vmkernel" --nbd-export "${@:2}" --socket "$T/s" 2>"$T/err" &
+	rm -f "$T/uri"
+	"$BIN/vdisk-nbd" "${@:2}" --socket "$T/s" >"$T/uri" 2>"$T/err" &
 	server=$!
-	ok "$1" wait_for 20 test -S "$T/s"
+	ok "$1" wait_for 20 test -s "$T/uri"
 }
 stop_ok() { # NAME
 	kill -TERM "$server" && wait "$server"
@@ -29,7 +30,7 @@ like "$out" "export-size: 16777216" "nbdinfo: the size"
 like "$out" "can_multi_conn: true" "nbdinfo: several connections"
 like "$out" "block_size_minimum: 512" "nbdinfo: the block size"
 run nbdinfo --list "$uri"
-like "$out" 'export="disk0"' "nbdinfo --list: the name"
+like "$out" 'export="raw"' "nbdinfo --list: the name"
 run nbdinfo "nbd+unix:///wrong?socket=$T/s"
 ok "an unknown export is refused" test "$rc" != 0
 cp "$T/raw" "$T/before"
@@ -63,10 +64,14 @@ ok "a write is refused" test "$rc" != 0
 stop_ok "ends"
 
 refused "a disk that is not there" "$T/nothing" \
-	vmkernel --nbd-export "$T/nothing" --socket "$T/s2"
-refused "no socket" "needs --socket" vmkernel --nbd-export "$T/raw"
+	vdisk-nbd "$T/nothing" --socket "$T/s2"
+refused "a volume that is not there" "$T/nothing" \
+	vdisk-nbd "$T/nothing:/d.vmdk" --socket "$T/s2"
+refused "a socket and a port" "not both" vdisk-nbd "$T/raw" -p 3600 -k "$T/s2"
+refused "a port that is none" "port no" vdisk-nbd "$T/raw" -p no
+refused "no disk" "missing" vdisk-nbd -p 3600
 refused "a socket where there is no folder" "no/s2" \
-	vmkernel --nbd-export "$T/raw" --socket "$T/no/s2"
+	vdisk-nbd "$T/raw" --socket "$T/no/s2"
 
 command -v mkfs.vmfs >/dev/null && command -v vmkfstools >/dev/null || exit 0
 truncate -s 1G "$T/lun"
@@ -80,18 +85,67 @@ for format in thin zeroedthick eagerzeroedthick; do
 		-c "read -P 0x45 33M 512" -c "read -P 0x44 63M 1M"
 	is "$rc" 0 "reads and writes through QEMU"
 	unlike "$out" "failed|verification" "holes are zeros, the rest is there"
-	# It waits half a minute for the lock: once is enough.
 	if [ $format = thin ]; then
 		refused "a second one is refused" "$format.*held by host" timeout 60 \
-			"$BIN/vmkernel" --nbd-export "$T/lun:/$format.vmdk" \
-			--socket "$T/s2"
+			vdisk-nbd "$T/lun:/$format.vmdk" --wait 1 --socket "$T/s2"
 	fi
 	stop_ok "ends"
 	serve_ok "serves it again, read-only" "$T/lun:/$format.vmdk" --read-only
 	nbdcopy "$uri" "$T/copy"
 	ok "it is all there" cmp -n 16777216 "$T/new" "$T/copy"
+	if [ $format = thin ]; then
+		refused "nobody writes it meanwhile" "$format.*held by host" \
+			vdisk-nbd "$T/lun:/$format.vmdk" --wait 0 --socket "$T/s2"
+		"$BIN/vdisk-nbd" -r "$T/lun:/$format.vmdk" -k "$T/s2" >"$T/uri2" &
+		second=$!
+		ok "another reads it, too" wait_for 20 test -s "$T/uri2"
+		ok "the same bytes" qemu-img compare -f raw -F raw \
+			"$(cat "$T/uri")" "$(cat "$T/uri2")"
+		kill -TERM $second
+		wait $second
+	fi
 	stop_ok "ends again"
 done
+
+# What is data, and what only zeros: by libnbd and by QEMU.
+ok "makes a disk with a hole" vmkfstools -c 64m -d thin "$T/lun:/map.vmdk"
+serve_ok "serves it" "$T/lun:/map.vmdk"
+uri_told=$(cat "$T/uri")
+is "$uri_told" "nbd+unix:///map.vmdk?socket=$T/s" "it says where"
+qio -c "write -P 0x51 8M 2M" -c "write -P 0x52 63M 1M" >/dev/null
+run nbdinfo --map "$uri_told"
+map=$(awk '{ print $1, $2, $3 }' <<<"$out")
+is "$map" $'0 8388608 3\n8388608 2097152 0\n10485760 55574528 3\n66060288 1048576 0' \
+	"nbdinfo --map: the holes"
+[ "$map" ] || diag "$out"
+run nbdinfo --list "$uri_told"
+like "$out" "base:allocation" "nbdinfo --list: the context"
+like "$(qemu-img map --output=json -f raw "$uri_told")" \
+	'"start": 8388608, "length": 2097152, "depth": 0, "present": true' \
+	"qemu-img map agrees"
+ok "nbdcopy makes holes of holes" nbdcopy "$uri_told" "$T/sparse"
+ok "the copy is small" test "$(stat -c %b "$T/sparse")" -lt 16384
+ok "and the same" qemu-img compare -f raw -F raw "$uri_told" "$T/sparse"
+stop_ok "ends"
+ok "makes a disk of this host" vmkfstools -i "$T/sparse" -d monolithicSparse "$T/h.vmdk"
+
+# TCP, a disk of this host, and its reader.
+rm -f "$T/uri"
+"$BIN/vdisk-nbd" -r "$T/h.vmdk" -p 0 -x backup >"$T/uri" 2>"$T/err" &
+server=$!
+ok "listens on TCP" wait_for 20 test -s "$T/uri"
+like "$(cat "$T/uri")" '^nbd://127\.0\.0\.1:[0-9]+/backup$' "a port, and a name"
+ok "qemu-img converts it" qemu-img convert -f raw -O qcow2 "$(cat "$T/uri")" "$T/h.qcow2"
+ok "the copy is the same" qemu-img compare "$T/h.qcow2" "$T/sparse"
+run nbdinfo --map "$(cat "$T/uri")"
+is "$(awk '{ print $1, $2, $3 }' <<<"$out")" "$map" "the same holes"
+stop_ok "ends"
+serve_ok "serves it for writing" "$T/h.vmdk"
+qio -c "write -P 0x53 16M 64k" -c flush >/dev/null
+stop_ok "ends"
+ok "QEMU finds what was written" \
+	qemu-io -f vmdk -r -c "read -P 0x53 16M 64k" "$T/h.vmdk"
+
 run fsck.vmfs -n "$T/lun"
 is "$rc" 0 "the volume is clean"
 [ "$rc" = 0 ] || diag "$out"

@@ -6,7 +6,7 @@
 # one extent and of three, of both versions, after a host that died in the original.
 
 . "$(dirname "$0")/../lib/tap.sh"
-need mkfs.vmfs vmkfstools fsck.vmfs vmfs-dump vmfsctl vmkernel
+need mkfs.vmfs vmkfstools fsck.vmfs vmfs-dump vmfsctl vdisk-nbd
 
 # name IMAGE BYTE: its LVM header says that it was made on disk naa.6001405...BYTE.
 name() {
@@ -104,7 +104,7 @@ ok "files" fill "$c"
 server=
 at_exit eval '[ -z "$server" ] || kill -9 $server'
 serve_ok() { # NAME IMAGE
-	"$BIN/vmkernel" --nbd-export "$2:/vm1/disk.vmdk" --socket "$T/socket" &
+	"$BIN/vdisk-nbd" "$2:/vm1/disk.vmdk" --socket "$T/socket" &
 	server=$!
 	ok "$1" wait_for 30 test -S "$T/socket"
 }

@@ -4,7 +4,7 @@
 # vmfsctl on a file: the self-tests leave nothing behind, break-lock breaks whom it is
 # told to and nobody who lives.
 . "$(dirname "$0")/../lib/tap.sh"
-need vmfsctl mkfs.vmfs fsck.vmfs vmkfstools vmkernel vmfs-dump
+need vmfsctl mkfs.vmfs fsck.vmfs vmkfstools vdisk-nbd vmfs-dump
 
 LUN=$T/lun
 truncate -s 1G "$LUN"
@@ -35,7 +35,7 @@ refused "nor outside of the device" "--offset 8388608: not in the sectors of" \
 # ---- break-lock ----
 
 ok "a disk is made" vmkfstools -c 20m "$LUN:/vm/d.vmdk"
-vmkernel --nbd-export "$LUN:/vm/d.vmdk" --socket "$T/nbd" >"$T/vmkernel" 2>&1 &
+vdisk-nbd "$LUN:/vm/d.vmdk" --socket "$T/nbd" >"$T/vmkernel" 2>&1 &
 user=$!
 at_exit kill -9 $user
 ok "a host uses it" wait_for 10 test -S "$T/nbd"

@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # A disk that somebody uses: refused as long as he lives, taken over when he is dead. The
-# user is a vmkernel that serves the disk over NBD.
+# user is a vdisk-nbd that serves the disk.
 . "$(dirname "$0")/../lib/tap.sh"
-need vmkfstools mkfs.vmfs vmkernel fsck.vmfs qemu-io
+need vmkfstools mkfs.vmfs vdisk-nbd fsck.vmfs qemu-io
 
 LUN=$T/lun SOCKET=$T/nbd.sock
 URL="nbd+unix:///?socket=$SOCKET"
@@ -13,7 +13,7 @@ mkfs.vmfs -L busy "$LUN" >/dev/null || { echo "Bail out! mkfs.vmfs"; exit 1; }
 head -c 20M /dev/urandom >"$T/a.raw"
 ok "a disk is made" vmkfstools -i "$T/a.raw" -d thin "$LUN:/vm/d.vmdk"
 
-vmkernel --nbd-export "$LUN:/vm/d.vmdk" --socket "$SOCKET" >"$T/vmkernel" 2>&1 &
+vdisk-nbd "$LUN:/vm/d.vmdk" --socket "$SOCKET" >"$T/vmkernel" 2>&1 &
 user=$!
 at_exit kill -9 $user
 ok "and used" wait_for 10 test -S "$SOCKET"
@@ -51,7 +51,7 @@ ok "it can be deleted" vmkfstools -U "$LUN:/vm/d.vmdk"
 
 # An import that is killed: no disk under the name, and what is left is named.
 # A host that dies and whose locks nobody asks for.
-vmkernel --nbd-export "$LUN:/vm/e.vmdk" --socket "$SOCKET.2" >"$T/vmkernel" 2>&1 &
+vdisk-nbd "$LUN:/vm/e.vmdk" --socket "$SOCKET.2" >"$T/vmkernel" 2>&1 &
 user=$!
 at_exit kill -9 $user
 ok "another host uses a disk" wait_for 10 test -S "$SOCKET.2"

@@ -80,7 +80,7 @@ if command -v qemu-io >/dev/null; then
 	}
 	vmkfstools -i "$T/marker-kept.raw" -d thin "$LUN:/guest.vmdk"
 	is "$(blocks)" 32 "a thin disk of 32 blocks"
-	vmkernel --nbd-export "$LUN:/guest.vmdk" --socket "$T/nbd" >"$T/log" 2>&1 &
+	vdisk-nbd "$LUN:/guest.vmdk" --socket "$T/nbd" >"$T/log" 2>&1 &
 	server=$!
 	for ((i = 0; i < 200; i++)); do
 		[ -S "$T/nbd" ] && break

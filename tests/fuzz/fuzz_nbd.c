@@ -2,8 +2,9 @@
 /*
  * What an NBD client may send, over a memory disk. The first byte says how large the
  * pieces are in which the rest arrives; half of the inputs begin behind a good
- * negotiation.
+ * negotiation, half of those with structured replies and a metadata context.
  */
+#include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,15 +65,58 @@ static bool feed(struct nbd_conn *c, struct nbd_done *done, const uint8_t *at, s
 	return true;
 }
 
-static bool begin(struct nbd_conn *c, struct nbd_done *done)
+static const char *context_name(void *arg, unsigned int i)
 {
-	be32 flags = be32_of(NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES);
+	(void)arg;
+	return i == 0 ? "a:b" : NULL;
+}
+
+static int context_choose(void *arg, const char *name, uint64_t *ret_key)
+{
+	(void)arg;
+	*ret_key = 1;
+	return strcmp(name, "a:b") == 0 || strncmp(name, "c:", 2) == 0 ? 0 : -ENOENT;
+}
+
+/* Many small pieces, and a place that cannot be asked about. */
+static int context_find(void *arg, uint64_t key, uint64_t offset, uint64_t *ret_len,
+			uint32_t *ret_flags)
+{
+	(void)arg;
+	if (offset >= DISK_SIZE || key != 1)
+		abort();
+	*ret_len = 512 - offset % 512;
+	*ret_flags = offset / 512 % 3;
+	return offset == DISK_SIZE / 2 ? -EIO : 0;
+}
+
+static const struct nbd_contexts contexts = { .name = context_name,
+					      .choose = context_choose,
+					      .find = context_find };
+
+static bool feed_option(struct nbd_conn *c, struct nbd_done *done, uint32_t option,
+			const void *data, uint32_t len)
+{
 	struct nbd_option_msg m = {
 		.magic = be64_of(NBD_OPTION_MAGIC),
-		.option = be32_of(NBD_OPT_EXPORT_NAME),
+		.option = be32_of(option),
+		.len = be32_of(len),
 	};
+	return feed(c, done, (const uint8_t *)&m, sizeof(m)) &&
+	       feed(c, done, data, len);
+}
+
+static bool begin(struct nbd_conn *c, struct nbd_done *done, bool is_structured)
+{
+	static const uint8_t choice[] = { 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 3, 'a', ':',
+					  'b' };
+	be32 flags = be32_of(NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES);
 	return feed(c, done, (const uint8_t *)&flags, sizeof(flags)) &&
-	       feed(c, done, (const uint8_t *)&m, sizeof(m));
+	       (!is_structured ||
+		(feed_option(c, done, NBD_OPT_STRUCTURED_REPLY, NULL, 0) &&
+		 feed_option(c, done, NBD_OPT_SET_META_CONTEXT, choice,
+			     sizeof(choice)))) &&
+	       feed_option(c, done, NBD_OPT_EXPORT_NAME, NULL, 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -81,11 +125,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct nbd_done done;
 	if (size < 1 || bdev_mem_new(DISK_SIZE, 512, NULL, &bd) < 0)
 		return 0;
-	struct nbd_export e = { "disk0", bd, data[0] & 0x40 };
-	size_t piece = (size_t)(data[0] & 0x3f) + 1;
+	struct nbd_export e = { "disk0", bd, data[0] & 0x40, &contexts };
+	size_t piece = (size_t)(data[0] & 0x1f) + 1;
 	nbd_done_init(&done, NULL, wake, NULL);
 	struct nbd_conn *c = nbd_conn_new(&e, &done, NULL);
-	bool is_open = c && (data[0] & 0x80 ? begin(c, &done) : true);
+	bool is_open = c && (data[0] & 0x80 ? begin(c, &done, data[0] & 0x20) : true);
 	for (size_t at = 1; is_open && at < size; at += piece)
 		is_open =
 			feed(c, &done, data + at, size - at < piece ? size - at : piece);

@@ -45,7 +45,7 @@ static int setup(void **state)
 	struct fixture *f = calloc(1, sizeof(*f));
 	assert_non_null(f);
 	assert_int_equal(bdev_mem_new(DISK_SIZE, 512, NULL, &f->bd), 0);
-	f->export = (struct nbd_export){ "disk0", f->bd, false };
+	f->export = (struct nbd_export){ .name = "disk0", .bd = f->bd };
 	nbd_done_init(&f->done, NULL, wake, NULL);
 	f->conn = nbd_conn_new(&f->export, &f->done, NULL);
 	assert_non_null(f->conn);
@@ -257,8 +257,8 @@ static void go_with_wrong_lengths_is_refused_and_talk_goes_on(void **state)
 	option_reply(f, NBD_OPT_GO, NBD_REP_ERR_INVALID, 0);
 	feed_option(f, NBD_OPT_GO, NULL, 0);
 	option_reply(f, NBD_OPT_GO, NBD_REP_ERR_INVALID, 0);
-	feed_option(f, NBD_OPT_STRUCTURED_REPLY, NULL, 0);
-	option_reply(f, NBD_OPT_STRUCTURED_REPLY, NBD_REP_ERR_UNSUP, 0);
+	feed_option(f, NBD_OPT_STARTTLS, NULL, 0);
+	option_reply(f, NBD_OPT_STARTTLS, NBD_REP_ERR_UNSUP, 0);
 	feed_option(f, NBD_OPT_LIST, NULL, 0);
 	option_reply(f, NBD_OPT_LIST, NBD_REP_SERVER, 9);
 	assert_int_equal(f->error, 0);
@@ -471,6 +471,260 @@ static void read_only_export_refuses_changes(void **state)
 	assert_int_equal(take_reply(f, 3, NULL, 0), NBD_EPERM);
 }
 
+/* ---- structured replies, contexts ---- */
+
+/* Of the test's contexts: every 64 KiB is a piece, each third a hole in "base:alloc". */
+#define PIECE (64u << 10)
+
+static const char *context_name(void *arg, unsigned int i)
+{
+	static const char *const names[] = { "base:alloc", "own:all", NULL };
+	(void)arg;
+	return names[i];
+}
+
+static int context_choose(void *arg, const char *name, uint64_t *ret_key)
+{
+	(void)arg;
+	*ret_key = strcmp(name, "own:all") == 0 ? 7 : 3;
+	return *ret_key == 7 || strcmp(name, "base:alloc") == 0 ? 0 : -ENOENT;
+}
+
+static int context_find(void *arg, uint64_t key, uint64_t offset, uint64_t *ret_len,
+			uint32_t *ret_flags)
+{
+	const uint64_t *bad = arg;
+	assert_true(offset < DISK_SIZE && (key == 3 || key == 7));
+	if (bad && *bad <= offset)
+		return -EIO;
+	*ret_len = PIECE - offset % PIECE;
+	*ret_flags = key == 7 ? 1 : offset / PIECE % 3 == 0 ? 3 : 0;
+	return 0;
+}
+
+static const struct nbd_contexts contexts = { .name = context_name,
+					      .choose = context_choose,
+					      .find = context_find };
+
+/* An option about contexts: export "disk0" and queries, joined by blanks. */
+static void ask_contexts(struct fixture *f, uint32_t option, const char *queries)
+{
+	struct buf b = { 0 };
+	be32 len = be32_of(5);
+	buf_add(&b, &len, sizeof(len));
+	buf_add(&b, "disk0", 5);
+	uint32_t count = *queries != 0;
+	for (const char *c = queries; *c; c++)
+		count += *c == ' ';
+	len = be32_of(count);
+	buf_add(&b, &len, sizeof(len));
+	while (count--) {
+		uint32_t n = (uint32_t)strcspn(queries, " ");
+		len = be32_of(n);
+		buf_add(&b, &len, sizeof(len));
+		buf_add(&b, queries, n);
+		queries += n + 1;
+	}
+	feed_option(f, option, b.data, (uint32_t)b.len);
+	buf_done(&b);
+}
+
+/* Takes one context off the output; "": the list is over. */
+static void expect_context(struct fixture *f, uint32_t option, uint32_t id,
+			   const char *name)
+{
+	uint32_t len = (uint32_t)strlen(name);
+	be32 wire;
+	if (!len)
+		return option_reply(f, option, NBD_REP_ACK, 0);
+	option_reply(f, option, NBD_REP_META_CONTEXT, 4 + len);
+	memcpy(&wire, f->out.data, sizeof(wire));
+	assert_int_equal(be32_get(wire), id);
+	assert_memory_equal(f->out.data + 4, name, len);
+	buf_consume(&f->out, 4 + len);
+}
+
+/* Structured replies, queries chosen, into transmission; the output is dropped. */
+static void begin_structured(struct fixture *f, const char *queries)
+{
+	feed_flags(f, NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES);
+	feed_option(f, NBD_OPT_STRUCTURED_REPLY, NULL, 0);
+	if (*queries)
+		ask_contexts(f, NBD_OPT_SET_META_CONTEXT, queries);
+	feed_option(f, NBD_OPT_EXPORT_NAME, "disk0", 5);
+	assert_int_equal(f->error, 0);
+	buf_consume(&f->out, f->out.len);
+}
+
+/* Takes the head of a chunk off the output; its length. */
+static uint32_t take_chunk(struct fixture *f, uint64_t cookie, uint16_t type,
+			   uint16_t flags)
+{
+	struct nbd_chunk_msg m;
+	assert_true(f->out.len >= sizeof(m));
+	memcpy(&m, f->out.data, sizeof(m));
+	assert_int_equal(be32_get(m.magic), NBD_STRUCTURED_REPLY_MAGIC);
+	assert_int_equal(be64_get(m.cookie), cookie);
+	assert_int_equal(be16_get(m.type), type);
+	assert_int_equal(be16_get(m.flags), flags);
+	buf_consume(&f->out, sizeof(m));
+	assert_true(f->out.len >= be32_get(m.len));
+	return be32_get(m.len);
+}
+
+static void expect_error_chunk(struct fixture *f, uint64_t cookie, uint32_t error)
+{
+	struct nbd_chunk_error_msg m;
+	assert_int_equal(take_chunk(f, cookie, NBD_CHUNK_ERROR, NBD_CHUNK_DONE),
+			 sizeof(m));
+	memcpy(&m, f->out.data, sizeof(m));
+	assert_int_equal(be32_get(m.error), error);
+	buf_consume(&f->out, sizeof(m));
+}
+
+static void expect_extents(struct fixture *f, uint32_t id, const uint32_t *want,
+			   uint32_t count, uint32_t len)
+{
+	be32 wire;
+	struct nbd_extent_msg m;
+	memcpy(&wire, f->out.data, sizeof(wire));
+	assert_int_equal(be32_get(wire), id);
+	assert_int_equal(len, sizeof(wire) + count * sizeof(m));
+	for (uint32_t i = 0; i < count; i++) {
+		memcpy(&m, f->out.data + sizeof(wire) + i * sizeof(m), sizeof(m));
+		assert_int_equal(be32_get(m.len), want[2 * i]);
+		assert_int_equal(be32_get(m.flags), want[2 * i + 1]);
+	}
+	buf_consume(&f->out, len);
+}
+
+static void contexts_are_listed_and_chosen_by_name(void **state)
+{
+	struct fixture *f = *state;
+	const uint32_t list = NBD_OPT_LIST_META_CONTEXT, set = NBD_OPT_SET_META_CONTEXT;
+	f->export.contexts = &contexts;
+	feed_flags(f, 3);
+	buf_consume(&f->out, f->out.len);
+	ask_contexts(f, list, ""); /* before structured replies */
+	option_reply(f, list, NBD_REP_ERR_INVALID, 0);
+	feed_option(f, NBD_OPT_STRUCTURED_REPLY, "x", 1);
+	option_reply(f, NBD_OPT_STRUCTURED_REPLY, NBD_REP_ERR_INVALID, 0);
+	feed_option(f, NBD_OPT_STRUCTURED_REPLY, NULL, 0);
+	option_reply(f, NBD_OPT_STRUCTURED_REPLY, NBD_REP_ACK, 0);
+	ask_contexts(f, list, "");
+	expect_context(f, list, 0, "base:alloc");
+	expect_context(f, list, 0, "own:all");
+	expect_context(f, list, 0, "");
+	ask_contexts(f, list, "own: nothing:here base:alloc");
+	expect_context(f, list, 0, "own:all");
+	expect_context(f, list, 0, "base:alloc");
+	expect_context(f, list, 0, "");
+	ask_contexts(f, set, "own: own:all base:alloc");
+	expect_context(f, set, 1, "own:all"); /* a namespace alone chooses nothing */
+	expect_context(f, set, 2, "base:alloc");
+	expect_context(f, set, 0, "");
+	assert_int_equal(f->out.len, 0);
+}
+
+static void contexts_with_wrong_lengths_are_refused_and_none_is_chosen(void **state)
+{
+	struct fixture *f = *state;
+	const uint32_t set = NBD_OPT_SET_META_CONTEXT;
+	static const uint8_t wrong[][17] = {
+		{ 0, 0, 0, 5, 'd', 'i', 's', 'k', '0', 0, 0, 0, 1, 0, 0, 0, 9 },
+		{ 0, 0, 0, 5, 'd', 'i', 's', 'k', '0', 255, 255, 255, 255, 0, 0, 0, 0 },
+		{ 0, 0, 0, 10, 'd', 'i', 's', 'k', '0', 0, 0, 0, 0, 0, 0, 0, 0 },
+		{ 255, 255, 255, 255, 'd', 'i', 's', 'k', '0', 0, 0, 0, 0, 0, 0, 0, 0 },
+	};
+	f->export.contexts = &contexts;
+	feed_flags(f, 3);
+	feed_option(f, NBD_OPT_STRUCTURED_REPLY, NULL, 0);
+	ask_contexts(f, set, "own:all");
+	for (unsigned int i = 0; i < 4; i++) {
+		buf_consume(&f->out, f->out.len);
+		feed_option(f, set, wrong[i], sizeof(wrong[i]));
+		option_reply(f, set, NBD_REP_ERR_INVALID, 0);
+	}
+	feed_option(f, NBD_OPT_EXPORT_NAME, NULL, 0);
+	buf_consume(&f->out, f->out.len);
+	request(f, NBD_CMD_BLOCK_STATUS, 0, 0, 512, 1);
+	expect_error_chunk(f, 1, NBD_EINVAL);
+	assert_int_equal(f->error, 0);
+}
+
+static void structured_reads_come_with_their_place(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t data[1024];
+	be64 offset;
+	memset(data, 0x33, sizeof(data));
+	assert_int_equal(bdev_write(f->bd, data, sizeof(data), 4096), 0);
+	begin_structured(f, "");
+	request(f, NBD_CMD_READ, NBD_CMD_FLAG_DF, 4096, 1024, 5);
+	assert_int_equal(take_chunk(f, 5, NBD_CHUNK_OFFSET_DATA, NBD_CHUNK_DONE),
+			 8 + 1024);
+	memcpy(&offset, f->out.data, sizeof(offset));
+	assert_int_equal(be64_get(offset), 4096);
+	assert_memory_equal(f->out.data + 8, data, sizeof(data));
+	buf_consume(&f->out, 8 + 1024);
+	request(f, NBD_CMD_READ, 0, 0, 0, 6);
+	assert_int_equal(take_chunk(f, 6, NBD_CHUNK_NONE, NBD_CHUNK_DONE), 0);
+	request(f, NBD_CMD_READ, 0, DISK_SIZE, 512, 7);
+	expect_error_chunk(f, 7, NBD_EINVAL);
+	request(f, NBD_CMD_FLUSH, 0, 0, 0, 8);
+	assert_int_equal(take_reply(f, 8, NULL, 0), NBD_OK);
+	request(f, NBD_CMD_BLOCK_STATUS, 0, 0, 512, 9); /* no context was chosen */
+	expect_error_chunk(f, 9, NBD_EINVAL);
+}
+
+static void block_status_tells_the_pieces_of_each_context(void **state)
+{
+	struct fixture *f = *state;
+	static const uint32_t alloc[] = { PIECE - 512, 3, 2 * PIECE, 0, 1024, 3 };
+	static const uint32_t all[] = { 3 * PIECE + 512, 1 };
+	f->export.contexts = &contexts;
+	begin_structured(f, "base:alloc own:all");
+	request(f, NBD_CMD_BLOCK_STATUS, 0, 512, 3 * PIECE + 512, 1);
+	uint32_t len = take_chunk(f, 1, NBD_CHUNK_BLOCK_STATUS, 0);
+	expect_extents(f, 1, alloc, 3, len);
+	len = take_chunk(f, 1, NBD_CHUNK_BLOCK_STATUS, NBD_CHUNK_DONE);
+	expect_extents(f, 2, all, 1, len);
+	request(f, NBD_CMD_BLOCK_STATUS, NBD_CMD_FLAG_REQ_ONE, 512, 3 * PIECE, 2);
+	len = take_chunk(f, 2, NBD_CHUNK_BLOCK_STATUS, 0);
+	expect_extents(f, 1, alloc, 1, len);
+	(void)take_chunk(f, 2, NBD_CHUNK_BLOCK_STATUS, NBD_CHUNK_DONE);
+	buf_consume(&f->out, f->out.len);
+	request(f, NBD_CMD_BLOCK_STATUS, 0, 0, 0, 3);
+	expect_error_chunk(f, 3, NBD_EINVAL);
+	request(f, NBD_CMD_BLOCK_STATUS, 0, DISK_SIZE - 512, 1024, 4);
+	expect_error_chunk(f, 4, NBD_EINVAL);
+	request(f, NBD_CMD_BLOCK_STATUS, NBD_CMD_FLAG_DF, 0, 512, 5);
+	expect_error_chunk(f, 5, NBD_EINVAL);
+}
+
+/* What is known in front of the bad place is told, and the bad place is an error. */
+static void block_status_that_fails_tells_what_it_can(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t bad = PIECE;
+	struct nbd_contexts failing = contexts;
+	static const uint32_t first[] = { PIECE, 3 };
+	failing.arg = &bad;
+	f->export.contexts = &failing;
+	begin_structured(f, "base:alloc");
+	request(f, NBD_CMD_BLOCK_STATUS, 0, 0, 4 * PIECE, 1);
+	uint32_t len = take_chunk(f, 1, NBD_CHUNK_BLOCK_STATUS, NBD_CHUNK_DONE);
+	expect_extents(f, 1, first, 1, len);
+	request(f, NBD_CMD_BLOCK_STATUS, 0, PIECE, 512, 2);
+	expect_error_chunk(f, 2, NBD_EIO);
+	/* Its room is given back: many of them do not stop the connection. */
+	for (uint64_t i = 0; i < 3 * NBD_MAX_REQUESTS; i++) {
+		request(f, NBD_CMD_BLOCK_STATUS, 0, 0, PIECE, i);
+		len = take_chunk(f, i, NBD_CHUNK_BLOCK_STATUS, NBD_CHUNK_DONE);
+		expect_extents(f, 1, first, 1, len);
+	}
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -491,6 +745,11 @@ int main(void)
 		T(disconnect_in_the_middle_of_a_payload_frees_all),
 		T(zeroes_and_trim_work_and_zero_length_is_nothing),
 		T(read_only_export_refuses_changes),
+		T(contexts_are_listed_and_chosen_by_name),
+		T(contexts_with_wrong_lengths_are_refused_and_none_is_chosen),
+		T(structured_reads_come_with_their_place),
+		T(block_status_tells_the_pieces_of_each_context),
+		T(block_status_that_fails_tells_what_it_can),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -106,7 +106,9 @@ static int setup(void **state)
 	mutex_init(&disk.m);
 	int sock = sock_listen(path);
 	assert_true(sock >= 0);
-	struct nbd_server_options options = { "disk0", &disk.bd, sock, false, NULL };
+	struct nbd_server_options options = { .name = "disk0",
+					      .bd = &disk.bd,
+					      .listen_sock = sock };
 	return nbd_server_start(&options, &server);
 }
 
@@ -251,7 +253,9 @@ static void stop_waits_for_the_disk_and_drops_the_clients(void **state)
 	task_join(t);
 	close(sock);
 	sock = sock_listen(path);
-	struct nbd_server_options options = { "disk0", &disk.bd, sock, false, NULL };
+	struct nbd_server_options options = { .name = "disk0",
+					      .bd = &disk.bd,
+					      .listen_sock = sock };
 	assert_int_equal(nbd_server_start(&options, &server), 0);
 }
 
@@ -332,7 +336,9 @@ static int setup_file(void **state)
 	int rc = bdev_file_open(file_path, 0, NULL, &file_disk);
 	int sock = sock_listen(path);
 	assert_true(rc == 0 && sock >= 0);
-	struct nbd_server_options options = { "disk0", file_disk, sock, false, NULL };
+	struct nbd_server_options options = { .name = "disk0",
+					      .bd = file_disk,
+					      .listen_sock = sock };
 	return nbd_server_start(&options, &server);
 }
 
@@ -472,7 +478,9 @@ static void stop_in_the_middle_of_a_burst_ends(void **state)
 		close(sock);
 		close(idler);
 		sock = sock_listen(path);
-		struct nbd_server_options o = { "disk0", file_disk, sock, false, NULL };
+		struct nbd_server_options o = { .name = "disk0",
+						.bd = file_disk,
+						.listen_sock = sock };
 		assert_int_equal(nbd_server_start(&o, &server), 0);
 	}
 }

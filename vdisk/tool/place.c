@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What vmkfstools tells, where its places are, and how it gets to a volume.
+ * What vmkfstools and vdisk-nbd tell, where their places are, and how they get to a
+ * volume.
  *
  * A place is "DEVICE:/path" or, beside a running vmkernel, "[label] path" or
  * "/vmfs/volumes/label/path": the vmkernel says which device that is, and the tool opens
@@ -33,7 +34,7 @@ static void teller_tell(struct reporter *base, enum report_level level, const ch
 	mutex_lock(&t->m);
 	t->errors += level == REPORT_ERROR;
 	mutex_unlock(&t->m);
-	(void)fprintf(stderr, TOOL_NAME ": %s%s\n",
+	(void)fprintf(stderr, "%s: %s%s\n", program_invocation_short_name,
 		      level == REPORT_WARN ? "warning: " : "", text);
 }
 
@@ -77,10 +78,12 @@ int complain(const struct teller *t, const char *what, int rc,
 	if (rc == 0)
 		return 0;
 	if (t->errors == 0 && rc == -EBUSY && holder && !uuid_is_zero(&holder->owner))
-		(void)fprintf(stderr, TOOL_NAME ": %s: %s\n", what,
+		(void)fprintf(stderr, "%s: %s: %s\n",
+			      program_invocation_short_name, what,
 			      vmfs_holder_text(holder, text));
 	else if (t->errors == 0)
-		(void)fprintf(stderr, TOOL_NAME ": %s: %s\n", what, error_text(rc));
+		(void)fprintf(stderr, "%s: %s: %s\n",
+			      program_invocation_short_name, what, error_text(rc));
 	return 1;
 }
 
@@ -274,6 +277,7 @@ int mount_open(struct mount *m, struct teller *t, const char *device,
 {
 	const char *proof_dir = getenv("VMFS_STATE_DIR");
 	*m = (struct mount){ .guard = m->guard,
+			     .is_host = m->is_host,
 			     .is_forced6 = m->is_forced6,
 			     .signature = m->signature };
 	int rc = open_devices(m, t, device, is_read_only);
@@ -290,7 +294,7 @@ int mount_open(struct mount *m, struct teller *t, const char *device,
 			.lease_profile = VMFS_LEASE_FOLLOW,
 			.proof_dir = proof_dir ? proof_dir : BDEV_PROOF_DIR,
 			/* A host waits for its storage; who types wants an answer. */
-			.wait_ns = VMFS_TOOL_WAIT_NS,
+			.wait_ns = m->is_host ? 0 : VMFS_TOOL_WAIT_NS,
 		};
 		rc = vmfs_volume_open(&options, &m->vol);
 	}

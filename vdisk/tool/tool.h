@@ -70,6 +70,8 @@ struct mount {
 	struct bdev *heartbeat;
 	struct vmfs_volume *vol;
 	struct guard *guard; /* or NULL */
+	/* Waits for its storage without an end, as a host does; a tool gives up. */
+	bool is_host;
 	/* See struct vmfs_open_options. */
 	bool is_forced6;
 	enum vmfs_signature_rule signature;
