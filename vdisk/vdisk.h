@@ -241,6 +241,26 @@ int vdisk_refill(struct vmfs_volume *vol, const char *path, enum vdisk_refill ho
 		 struct vdisk_progress *progress, struct reporter *r,
 		 struct vmfs_holder *ret_holder) __attribute__((warn_unused_result));
 
+struct vdisk_check_options {
+	bool is_repair;
+	struct vdisk_progress *progress; /* may be NULL */
+	struct reporter *reporter;	 /* each finding is a warning */
+};
+struct vdisk_check_result {
+	/* Found; of those, what a repair mends, and what it has mended. */
+	unsigned int problems, repairable, repaired;
+};
+/*
+ * Checks the files of one disk and, of a snapshot, that its chain fits; parents are
+ * checked under their own names. A repair that stops, by a crash as well, leaves a disk
+ * that is not worse, and may be called again. 0 with *ret_result; -EBUSY, -ENOENT and so
+ * on: it could not be checked. Blocks.
+ */
+int vdisk_check(struct vmfs_volume *vol, const char *path,
+		const struct vdisk_check_options *options,
+		struct vdisk_check_result *ret_result, struct vmfs_holder *ret_holder)
+	__attribute__((warn_unused_result));
+
 /* ---- snapshots ---- */
 
 enum vdisk_delta_kind {

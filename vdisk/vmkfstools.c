@@ -386,6 +386,7 @@ static const struct verb {
 	{ ACTION_WIPE, false, false, true, false, do_refill, NULL },
 	{ ACTION_PUNCH, false, false, true, false, do_refill, NULL },
 	{ ACTION_CHAIN, true, false, true, false, do_chain, NULL },
+	{ ACTION_CHECK, false, false, true, false, do_check, prepare_check },
 	{ ACTION_GEOMETRY, true, false, true, false, do_geometry, NULL },
 	{ ACTION_LOCK, true, false, false, false, do_lock, NULL },
 	{ ACTION_QUERY, true, true, false, false, do_query, NULL },
@@ -461,6 +462,8 @@ static int run(const struct request *rq)
 	if (rc == 0 && fflush(stdout) != 0)
 		rc = -errno;
 	int status = complain(&j.t, j.what, rc, &j.holder);
+	if (rq->action == ACTION_CHECK)
+		status = rc == 0 ? j.status : CHECK_IMPOSSIBLE;
 	place_done(&j.place);
 	teller_done(&j.t);
 	return status;
@@ -501,6 +504,7 @@ static const struct option long_options[] = {
 	{ "punchzero", no_argument, NULL, 'K' },
 	{ "writezeros", no_argument, NULL, 'w' },
 	{ "chainConsistent", no_argument, NULL, 'e' },
+	{ "fix", required_argument, NULL, 'x' },
 	{ "geometry", no_argument, NULL, 'g' },
 	{ "lock", no_argument, NULL, 'D' },
 	{ "breaklock", no_argument, NULL, 'B' },
@@ -544,6 +548,7 @@ static enum action action_of(int c)
 	case 'K': return ACTION_PUNCH;
 	case 'w': return ACTION_WIPE;
 	case 'e': return ACTION_CHAIN;
+	case 'x': return ACTION_CHECK;
 	case 'g': return ACTION_GEOMETRY;
 	case 'D': return ACTION_LOCK;
 	case 'B': return ACTION_BREAK;
@@ -663,7 +668,7 @@ int main(int argc, char **argv)
 	bool has_letter_y = false;
 	int c;
 	opterr = 0;
-	while ((c = getopt_long(argc, argv, ":c:i:d:a:UE:X:jkKwegDBG:Z:C:S:b:fyPhvH",
+	while ((c = getopt_long(argc, argv, ":c:i:d:a:UE:X:x:jkKwegDBG:Z:C:S:b:fyPhvH",
 				long_options, NULL)) != -1) {
 		char letter[3] = { '-', (char)optopt, '\0' };
 		const char *option = optopt && optopt < 256 ? letter : argv[optind - 1];

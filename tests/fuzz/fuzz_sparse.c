@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Any bytes as a hosted sparse extent, in a file in memory: opened as a disk and read
- * whole, and written if it can be; what was written must be read back.
+ * whole, and written if it can be; what was written must be read back. Then it is
+ * checked and repaired: what was repaired is not found again.
  *
  * The first byte chooses: the input is the file as it is; or it is the directories,
  * tables, markers and grains behind a header that is right but for a few numbers, of a
@@ -76,6 +77,22 @@ static void write_one(struct vdisk *disk, uint64_t at)
 	free(got);
 }
 
+static void try_repair(const char *path)
+{
+	struct vdisk_check_options how = { .is_repair = false };
+	struct vdisk_check_result found, again;
+	if (vdisk_check(NULL, path, &how, &found, NULL) < 0)
+		return;
+	demand(found.repaired == 0);
+	how.is_repair = true;
+	if (vdisk_check(NULL, path, &how, &found, NULL) < 0 ||
+	    found.problems != found.repaired)
+		return;
+	how.is_repair = false;
+	demand(vdisk_check(NULL, path, &how, &again, NULL) == 0);
+	demand(again.problems == 0);
+}
+
 static void try_disk(const char *path)
 {
 	struct vdisk_open_options how = { .flags = VDISK_READ };
@@ -111,6 +128,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	demand(ftruncate(fd, (off_t)round_up((uint64_t)at + rest, SECTOR)) == 0);
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	try_disk(path);
+	try_repair(path);
 	demand(close(fd) == 0);
 	return 0;
 }

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * vmkfstools on a disk that is there: its size (-X), what stands under it (-j, -k, -K,
- * -w), and looks at it (-e, -g).
+ * -w), and looks at it (-e, -x, -g).
  */
 #include "vdisk/tool/tool.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/parse.h"
 
@@ -90,6 +91,51 @@ int do_chain(struct job *j)
 	if (rc == 0 || rc == -EUCLEAN)
 		(void)printf("Disk chain is %sconsistent.\n", rc ? "not " : "");
 	return rc;
+}
+
+int prepare_check(struct job *j)
+{
+	const char *how = j->rq->argument;
+	if (strcmp(how, "check") != 0 && strcmp(how, "repair") != 0)
+		return report_error(&j->t.base, -EINVAL, "-x %s: is neither check nor"
+				    " repair", how);
+	return 0;
+}
+
+static int tell_check(struct job *j, bool is_repair, const struct vdisk_check_result *f)
+{
+	unsigned int left = f->problems - f->repaired;
+	j->status = left ? CHECK_LEFT : f->problems ? CHECK_REPAIRED : CHECK_CLEAN;
+	if (!f->problems)
+		(void)printf("Disk is error free\n");
+	else if (!left)
+		(void)printf("Disk was successfully repaired.\n");
+	else if (is_repair)
+		(void)printf("Disk has %u problem%s that cannot be repaired.\n", left,
+			     left == 1 ? "" : "s");
+	else
+		(void)printf("Disk needs repair: %u problem%s, of which -x repair mends"
+			     " %u.\n", left, left == 1 ? "" : "s", f->repairable);
+	return 0;
+}
+
+static int try_check(struct job *j)
+{
+	struct meter meter;
+	struct vdisk_check_result found;
+	const struct vdisk_check_options o = {
+		.is_repair = !strcmp(j->rq->argument, "repair"),
+		.progress = meter_init(&meter, "Check", j->is_interrupted),
+		.reporter = &j->t.base,
+	};
+	int rc = vdisk_check(j->m.vol, j->place.path, &o, &found, &j->holder);
+	meter_end(&meter, rc);
+	return rc ? rc : tell_check(j, o.is_repair, &found);
+}
+
+int do_check(struct job *j)
+{
+	return try_patiently(j, j->m.vol, try_check);
 }
 
 int do_geometry(struct job *j)

@@ -100,6 +100,7 @@ enum action {
 	ACTION_WIPE,
 	ACTION_PUNCH,
 	ACTION_CHAIN,
+	ACTION_CHECK,
 	ACTION_GEOMETRY,
 	ACTION_LOCK,
 	ACTION_QUERY,
@@ -147,6 +148,7 @@ struct job {
 	struct bdev *extent;		  /* -Z: that is added */
 	const char *what; /* for the line about a failure: what the user typed */
 	struct vmfs_holder holder;
+	int status; /* -x: what the exit code is */
 	const volatile sig_atomic_t *is_interrupted;
 };
 
@@ -166,6 +168,15 @@ int do_extend(struct job *j);
 int do_refill(struct job *j);
 int do_chain(struct job *j);
 int do_geometry(struct job *j);
+/* Exit codes of -x, as of fsck programs. */
+enum check_status {
+	CHECK_CLEAN = 0,
+	CHECK_REPAIRED = 1,
+	CHECK_LEFT = 4,
+	CHECK_IMPOSSIBLE = 8,
+};
+int prepare_check(struct job *j);
+int do_check(struct job *j);
 
 /* ---- show.c: looking; to standard output ---- */
 
