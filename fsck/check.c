@@ -254,7 +254,10 @@ static int run_passes(struct fsck *f)
 		err = fsck_pass1_resources(f);
 	if (!err && !f->is_again)
 		err = fsck_pass2_files(f);
-	if (!err && f->options->plan)
+	if (!err && f->options->plan && !f->is_again)
+		err = fsck_mend_holes(f);
+	/* By what has been seen without those blocks nothing is cut or copied. */
+	if (!err && f->options->plan && !f->is_again)
 		fsck_fix_all(f);
 	if (!err && !f->is_again)
 		err = fsck_pass3_dirs(f);

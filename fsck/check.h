@@ -153,6 +153,7 @@ struct fsck {
 	/* ---- of a repair ---- */
 	struct fsck_fix *fixes;
 	size_t fix_count;
+	bool has_holes[FSCK_RESOURCE_COUNT]; /* that are to be filled: holes.c */
 	/* Not all that is referred to is known: nothing is freed. */
 	bool is_partial;
 	/* Not all directories are known: nothing is an orphan. */
@@ -254,6 +255,13 @@ void fsck_first_block(struct fsck *f, uint64_t number, struct fsck_file *file,
 		      uint64_t block);
 /* At the end of a round: the clusters say what the allocated maps say. */
 void fsck_put_maps(struct fsck *f);
+
+/* ---- resource files with holes: holes.c ---- */
+
+/* Tells of them; with a plan, those that may be are filled by fsck_mend_holes(). */
+void fsck_check_holes(struct fsck *f, enum fsck_resource_index i);
+/* When all addresses have been seen; what is filled is read in the next round. */
+int fsck_mend_holes(struct fsck *f) __attribute__((warn_unused_result));
 
 /* ---- headers: headers.c, regions.c ---- */
 

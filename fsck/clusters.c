@@ -184,6 +184,12 @@ static bool run_next(const struct fsck *f, enum fsck_resource_index i, uint64_t 
 	return c < res->cluster_count;
 }
 
+static uint64_t resources_of(const struct fsck_resource *res, const struct run *run)
+{
+	uint64_t first = run->first * res->per_cluster;
+	return min_u64(res->count - first, (uint64_t)run->count * res->per_cluster);
+}
+
 static int check_run(struct fsck *f, enum fsck_resource_index i, const struct run *run,
 		     uint8_t *headers)
 {
@@ -195,11 +201,10 @@ static int check_run(struct fsck *f, enum fsck_resource_index i, const struct ru
 	int err = fsck_resource_read(&f->volume, res, fsck_cluster_off(res, first),
 				     headers, (uint64_t)count * res->header_size);
 	f->is_partial |= err != 0;
-	if (err == -EUCLEAN)
-		fsck_found(f, PROBLEM_RESOURCE_FILE,
-			   "%s: the block of clusters %u to %u is "
-			   "missing",
-			   res->name, first, first + count - 1);
+	/* A block that is missing: holes.c has told. Nothing of these is called free. */
+	if (err == -EUCLEAN && i != FSCK_FDC)
+		bitmap_set_range(f->maps[i].allocated, run->first * res->per_cluster,
+				 resources_of(res, run));
 	if (!err && f->online)
 		err = fsck_look_clusters(f, i, first, count, headers);
 	if (err)

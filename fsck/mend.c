@@ -167,8 +167,9 @@ static void put_cluster_map(struct fsck *f, enum fsck_resource_index i, uint32_t
 	uint32_t total = fsck_cluster_total(res, c);
 	struct fsck_cluster_page page;
 	int err = fsck_cluster_read(&f->volume, i, c, &page);
+	/* In a block that is missing, as was told, nothing can be written. */
 	if (err) {
-		failed(f, err);
+		failed(f, err == -EUCLEAN ? 0 : err);
 		return;
 	}
 	uint8_t *states = page.meta + (page.found.states - page.meta);

@@ -253,6 +253,7 @@ static int check_resource(struct fsck *f, enum fsck_resource_index i)
 	if (err)
 		return fsck_read_result(f, err, res->name);
 	check_count(f, res);
+	fsck_check_holes(f, i);
 	return fsck_check_clusters(f, i);
 }
 

@@ -482,9 +482,6 @@ static int check_cluster(struct fsck *f, uint32_t c, uint8_t *fds)
 	int err = fds_read(f, c, fds);
 	f->is_partial |= err != 0;
 	f->is_tree_partial |= err != 0;
-	if (err == -EUCLEAN)
-		fsck_found(f, PROBLEM_RESOURCE_FILE, "%s: a block of .fdc.sf is missing",
-			   what);
 	if (fsck_read_result(f, err, what) != 0)
 		return 0;
 	struct fsck_cursor cursor = { .fds = fds, .first = first, .total = total };

@@ -94,7 +94,9 @@ static const struct problem problems[PROBLEM_COUNT] = {
 	  SAFE, "it is applied as other hosts do it; that of another system is left"),
 	E(RESOURCE_FILE, "a resource file cannot be used",
 	  ASKED, "its header, or its descriptor, is made anew if the headers of its "
-		 "clusters prove it; else nothing tells where its parts lie"),
+		 "clusters prove it, and a missing block is named again if what it "
+		 "holds, or where it lies, proves which one it was; without a proof it "
+		 "is left as it is: nothing tells where its parts lie"),
 	E(RESOURCE_COUNT,
 	  "a resource file manages another number of resources than it must",
 	  ASKED, "the number that there must be is written"),

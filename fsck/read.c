@@ -428,8 +428,7 @@ static int parent_verify(struct fsck_resource *res, struct fsck_why *ret_why)
 	return 0;
 }
 
-/* The end of what its resources need of the file. */
-static uint64_t resource_end(const struct fsck_resource *res)
+uint64_t fsck_resource_end(const struct fsck_resource *res)
 {
 	uint32_t last = res->cluster_count - 1;
 	uint64_t header = fsck_cluster_off(res, last) + res->header_size;
@@ -473,10 +472,10 @@ static int resource_geometry(const struct fsck_volume *v, struct fsck_resource *
 		err = parent_verify(res, ret_why);
 	if (err || res->cluster_count == 0)
 		return err;
-	if (resource_end(res) > res->length_bytes)
+	if (fsck_resource_end(res) > res->length_bytes)
 		return why(ret_why, "%llu resources need %llu bytes, the file has %llu",
 			   (unsigned long long)res->count,
-			   (unsigned long long)resource_end(res),
+			   (unsigned long long)fsck_resource_end(res),
 			   (unsigned long long)res->length_bytes);
 	return 0;
 }

@@ -184,6 +184,8 @@ int fsck_resource_vol_off(const struct fsck_volume *v, const struct fsck_resourc
 /* File offset of a cluster header, and of one resource: FORMAT.md 6.3, 20.4. */
 uint64_t fsck_cluster_off(const struct fsck_resource *res, uint32_t cluster);
 uint64_t fsck_item_off(const struct fsck_resource *res, uint32_t cluster, uint32_t index);
+/* The end of what its resources need of the file; there is at least one cluster. */
+uint64_t fsck_resource_end(const struct fsck_resource *res);
 /* Resources in one cluster. */
 uint32_t fsck_cluster_total(const struct fsck_resource *res, uint32_t cluster);
 

@@ -85,6 +85,7 @@ WRAP_fuzz_reserve := lun_command
 WRAP_fuzz_dump := device_open
 WRAP_fuzz_rescue := device_open bdev_file_open
 WRAP_fuzz_guard := clock_now poll pidfd_send_signal
+WRAP_fuzz_repair := clock_now task_sleep_until
 PARTS_fuzz_dump := $(O)/tests/fuzz/dump_main.o
 $(PARTS_fuzz_dump): $(O)/fsck/dump.o
 	@mkdir -p $(@D)

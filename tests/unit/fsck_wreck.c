@@ -21,6 +21,7 @@
 #include "mkfs/write.h"
 #include "tests/lib/collect.h"
 #include "tests/lib/handmade.h"
+#include "tests/lib/mended.h"
 #include "tests/lib/wreck.h"
 
 #define SECTOR VMFS_SECTOR_SIZE
@@ -214,6 +215,10 @@ static const struct wreck wrecks[] = {
 	ALONE(RESOURCE_FILE, { PB2_HEADER, 0, 512, 0 }),
 	FIRST(RESOURCE_FILE, { FD_SBC, FD(length), 8, 0x100000 }),
 	FIRST(RESOURCE_FILE, { FD_SBC, SLOT(0), 4, 0 }),
+	FIRST(RESOURCE_FILE, { FD_FDC, SLOT(1), 4, 0 }),
+	FIRST(RESOURCE_FILE, { FD_FDC, SLOT(2), 4, 0 }, { FD_FDC, SLOT(1), 4, 0 }),
+	FIRST(RESOURCE_FILE, { FD_SBC, SLOT(1), 4, 0 }),
+	FIRST(RESOURCE_FILE, { FD_SBC, SLOT(7), 8, 0 }),
 	FIRST(RESOURCE_FILE, { FD_FBB, FD(zla), 4, 77 }),
 	FIRST(RESOURCE_COUNT, { FBB_HEADER, RES(count_low), 4, 1800 }),
 	ALONE(CLUSTER_NUMBER, { FBB_META, CL(number), 4, 0 }),
@@ -422,6 +427,52 @@ static void what_nothing_proves_is_not_made_up(void **state)
 	}
 }
 
+/*
+ * A block that nothing proves stays missing, and says so each time: the last one, which
+ * carries nothing and has no neighbour behind it, and one between its neighbours that is
+ * free. Nothing else is changed for it.
+ */
+static void a_block_that_nothing_proves_stays_missing(void **state)
+{
+	static const uint8_t zero[4];
+	static struct findings all;
+	struct handmade h;
+	(void)state;
+	for (unsigned int round = 0; round < 2; round++) {
+		struct fsck_summary summary;
+		struct session_result result;
+		handmade_new(&h);
+		const struct mkfs_file *sbc = &h.layout.files[VMFS_FD_SBC];
+		uint32_t last = (uint32_t)div_up(sbc->length_bytes, 1u << 20) - 1;
+		uint32_t at = round == 0 ? last : 3;
+		uint64_t block = mkfs_file_vol_off(sbc, (uint64_t)at << 20) >> 20;
+		uint64_t slot = SLOT(at),
+			 meta_off = handmade_cluster_off(&h, MKFS_FBB, 0);
+		struct vmfs_cluster_disk meta;
+		poke(&h, &(struct poke){ FD_SBC, (uint32_t)slot, 4, 0 });
+		assert_int_equal(bdev_read(h.bd, &meta, sizeof(meta), meta_off + SECTOR),
+				 0);
+		bitmap_set(meta.bitmap, block);
+		meta.free = le32_of(le32_get(meta.free) + 1);
+		if (round == 1)
+			assert_int_equal(bdev_write(h.bd, &meta, sizeof(meta),
+						    meta_off + SECTOR), 0);
+		assert_int_equal(mended_run(h.bd, NULL, UINT64_MAX, &result, NULL), 0);
+		assert_true(result.last.errors > 0);
+		assert_int_equal(wreck_check(&h.bd, 1, &all, &summary), 0);
+		assert_int_equal(all.counts[PROBLEM_RESOURCE_FILE], 1);
+		assert_non_null(strstr(all.text, "of it are missing"));
+		uint8_t entry[4];
+		uint8_t sector[SECTOR];
+		uint64_t off = place_off(&h, FD_SBC) + slot;
+		assert_int_equal(bdev_read(h.bd, sector, SECTOR, round_down(off, SECTOR)),
+				 0);
+		memcpy(entry, sector + off % SECTOR, sizeof(entry));
+		assert_memory_equal(entry, zero, sizeof(zero));
+		bdev_close(h.bd);
+	}
+}
+
 /* These have a test of their own below, or in vmfs_lvm.c. */
 static bool has_wreck_here(enum fsck_problem problem)
 {
@@ -603,6 +654,7 @@ int main(void)
 		cmocka_unit_test(a_local_volume_has_no_finding),
 		cmocka_unit_test(every_wreck_is_named),
 		cmocka_unit_test(what_nothing_proves_is_not_made_up),
+		cmocka_unit_test(a_block_that_nothing_proves_stays_missing),
 		cmocka_unit_test(no_code_is_without_a_wreck),
 		cmocka_unit_test(a_journal_of_a_live_slot_is_not_lost),
 		cmocka_unit_test(a_truncated_device_is_named_and_not_trusted),

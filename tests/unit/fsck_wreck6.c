@@ -54,6 +54,7 @@ enum place {
 	DIR_BLOCK4,
 	DIR_LINKS,
 	SINGLE_POINTERS,
+	SBC_POINTERS, /* the first pointer block of .sbc.sf */
 	ROOT_HEADER,
 };
 
@@ -136,6 +137,9 @@ static uint64_t place_off(const void *volume, int place)
 		return handmade6_cluster_off(h, MKFS_JBC, 0) + PAGE;
 	case FD_ROOT ... FD_SUB:
 		return handmade6_fd_off(h, fds[place - FD_ROOT]);
+	case SBC_POINTERS:
+		return file_off(h, VMFS_FD_PB2,
+				VMFS_RESOURCE_GROUP_OFF + 8 * VMFS6_CLUSTER_HEADER_SIZE);
 	case DIR_HEADER:
 		return dir_off(h, 0);
 	case DIR_MAP:
@@ -209,6 +213,10 @@ static const struct wreck wrecks[] = {
 	FIRST(RESOURCE_FILE, { PB2_HEADER, 0, 512, 0 }),
 	FIRST(RESOURCE_FILE, { JBC_HEADER, 0, 512, 0 }),
 	FIRST(RESOURCE_FILE, { FD_JBC, FD(length), 8, 0x100000 }),
+	FIRST(RESOURCE_FILE, { FD_JBC, SLOT(5), 8, 0 }),
+	FIRST(RESOURCE_FILE, { FD_JBC, SLOT(64), 8, 0 }),
+	FIRST(RESOURCE_FILE, { SBC_POINTERS, 8 * 128, 16, 0 }),
+	FIRST(RESOURCE_FILE, { SBC_POINTERS, 8 * 300, 8, 0 }),
 	ALONE(RESOURCE_CONVERTED, { FBB_HEADER, RES(converted), 4, 8 }),
 	FIRST(RESOURCE_COUNT, { LFB_HEADER, RES(geometry.count_low), 4, 7 }),
 	ALONE(CLUSTER_SIGNATURE, { SFB_META, CL(signature), 4, 0 }),

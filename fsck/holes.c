@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Blocks of a resource file that its descriptor, or a pointer block of it, does not name
+ * any more. The block is there still, marked used, and nobody's; it is named again if it
+ * is known which one that is:
+ *
+ *   by what it holds	cluster headers and file descriptors carry their place on the
+ *			volume and their number: at this place of this file they are
+ *			at home
+ *   by where it lies	sub-blocks and pointer blocks carry nothing. Where between the
+ *			blocks before and behind the hole just as many are used and
+ *			nobody's as are missing, these are they, in their order
+ *
+ * Else it stays a hole, and is told of: nothing says where the block is, and an empty one
+ * in its place would be taken for what it held. What hangs on it is neither freed nor
+ * judged.
+ *
+ * Invariant: a block that any file names, or that is not in use, is never taken.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/align.h"
+#include "base/bitmap.h"
+#include "fsck/check.h"
+
+#define GAP_MAX                                                                          \
+	64u /* blocks of other files between two of one that was made in a piece */
+
+/* A block that is missing, and one that may be it. */
+struct hole {
+	struct fsck *f;
+	enum fsck_resource_index i;
+	uint64_t at;	/* number in the file */
+	uint64_t block; /* on the volume */
+	uint8_t *bytes; /* of that one */
+	uint32_t good, bad; /* what in it is at home here, what cannot be */
+};
+
+/* ---- what a block holds ---- */
+
+/* A structure at file offset off that begins with its lock: where it is in the bytes. */
+static uint8_t *in_block(const struct hole *h, uint64_t off, uint64_t size)
+{
+	const struct fsck_volume *v = &h->f->volume;
+	uint64_t from = h->at << v->block_shift;
+	return off >= from && off + size <= from + v->block_size ? h->bytes + (off - from)
+								 : NULL;
+}
+
+/* Does it carry its place? One that was never used is empty, and says nothing. */
+static bool weigh_lock(struct hole *h, const uint8_t *at, uint32_t type)
+{
+	uint64_t vol_off = (h->block << h->f->volume.block_shift) +
+			   (uint64_t)(at - h->bytes);
+	struct vmfs_lock_disk lock;
+	memcpy(&lock, at, sizeof(lock));
+	if (le32_get(lock.type) == type && le64_get(lock.addr) == vol_off)
+		return true;
+	h->bad += !fsck_is_zero((const uint8_t *)&lock, sizeof(lock));
+	return false;
+}
+
+static void weigh_header(struct hole *h, const struct fsck_resource *res, uint32_t c)
+{
+	const uint8_t *at = in_block(h, fsck_cluster_off(res, c), res->header_size);
+	struct fsck_cluster found;
+	if (!at || !weigh_lock(h, at, res->lock_type))
+		return;
+	fsck_cluster_take(res, at + res->meta_off, &found);
+	if (found.number == c && found.total == fsck_cluster_total(res, c))
+		h->good++;
+	else
+		h->bad++;
+}
+
+static void weigh_descriptors(struct hole *h, const struct fsck_resource *res, uint32_t c)
+{
+	uint32_t total = fsck_cluster_total(res, c);
+	for (uint32_t k = 0; k < total; k++) {
+		uint64_t off = fsck_item_off(res, c, k);
+		const uint8_t *at = in_block(h, off, res->resource_size);
+		if (at && weigh_lock(h, at, VMFS_LOCK_FD))
+			h->good++;
+	}
+}
+
+/* The clusters of one of the files whose headers, or resources, can lie in the block. */
+static void weigh_file(struct hole *h, const struct fsck_resource *res)
+{
+	uint64_t from = h->at << h->f->volume.block_shift;
+	uint64_t to = from + h->f->volume.block_size;
+	if (!res->is_usable || !res->cluster_count || to <= VMFS_RESOURCE_GROUP_OFF)
+		return;
+	uint64_t before = from > VMFS_RESOURCE_GROUP_OFF ? from - VMFS_RESOURCE_GROUP_OFF
+							 : 0;
+	uint64_t c = before / res->group_size * res->clusters_per_group;
+	uint64_t end = (div_up(to - VMFS_RESOURCE_GROUP_OFF, res->group_size)) *
+		       res->clusters_per_group;
+	for (; c < end && c < res->cluster_count; c++) {
+		weigh_header(h, res, (uint32_t)c);
+		if (res->addr_type == ADDR_FD)
+			weigh_descriptors(h, res, (uint32_t)c);
+	}
+}
+
+/* Reads the block that may be it, and weighs it. false: it cannot be read. */
+static bool weigh(struct hole *h, uint64_t block)
+{
+	const struct fsck_volume *v = &h->f->volume;
+	h->block = block;
+	h->good = 0;
+	h->bad = 0;
+	if (fsck_read(v, block << v->block_shift, h->bytes, v->block_size) != 0)
+		return false;
+	weigh_file(h, &v->resources[h->i]);
+	/* Large and small blocks of VMFS-6 are managed in one file. */
+	if (h->i == FSCK_LFB)
+		weigh_file(h, &v->resources[FSCK_FBB]);
+	return true;
+}
+
+/* ---- which block ---- */
+
+/* In use, and nobody's. */
+static bool is_free_to_name(const struct fsck *f, uint64_t block)
+{
+	const struct fsck_map *map = &f->maps[FSCK_FBB];
+	return block && block < f->volume.resources[FSCK_FBB].count && map->allocated &&
+	       bitmap_get(map->allocated, block) && !bitmap_get(map->seen, block);
+}
+
+/* By what it holds: hardly anything may be damaged. */
+static bool is_at_home(struct hole *h, uint64_t block)
+{
+	return is_free_to_name(h->f, block) && weigh(h, block) && h->good &&
+	       h->bad <= h->good / 8;
+}
+
+/* The blocks next to the hole, by their numbers in the file; 0, or the count: none. */
+static uint64_t named_before(const struct fsck_resource *res, uint64_t at)
+{
+	while (at && !res->blocks[at])
+		at--;
+	return at;
+}
+
+static uint64_t named_behind(const struct fsck_resource *res, uint64_t at)
+{
+	while (at < res->block_count && !res->blocks[at])
+		at++;
+	return at;
+}
+
+/*
+ * The block that must be it by where it lies: between the neighbours are as many that
+ * could be it as are missing, in the same order. 0: none must.
+ */
+static uint64_t find_between(struct hole *h)
+{
+	const struct fsck_resource *res = &h->f->volume.resources[h->i];
+	uint64_t left = named_before(res, h->at), right = named_behind(res, h->at);
+	uint64_t missing = right - left - 1, found = 0, block = 0;
+	if (right == res->block_count || !res->blocks[left] ||
+	    res->blocks[right] - (uint64_t)res->blocks[left] > missing + GAP_MAX)
+		return 0;
+	for (uint64_t b = res->blocks[left] + 1ull; b < res->blocks[right]; b++)
+		if (is_free_to_name(h->f, b) && ++found == h->at - left)
+			block = b;
+	bool is_it = found == missing && block && weigh(h, block) && !h->bad;
+	return is_it ? block : 0;
+}
+
+/* Near its neighbours, where a file that was made in one piece has it. */
+static uint64_t find_near(struct hole *h)
+{
+	const struct fsck_resource *res = &h->f->volume.resources[h->i];
+	uint64_t left = named_before(res, h->at), right = named_behind(res, h->at);
+	uint64_t block = (uint64_t)res->blocks[left] + (h->at - left);
+	if (res->blocks[left] && is_at_home(h, block))
+		return block;
+	if (right == res->block_count)
+		return 0;
+	uint64_t behind = right - h->at;
+	block = res->blocks[right] > behind ? res->blocks[right] - behind : 0;
+	return is_at_home(h, block) ? block : 0;
+}
+
+/* The first lock that stands in the block at home: where in it, and of which type. */
+static bool first_mark(const struct hole *h, uint64_t *ret_off, uint32_t *ret_type)
+{
+	const struct fsck_resource *res = &h->f->volume.resources[h->i];
+	bool is_fdc = res->addr_type == ADDR_FD;
+	for (uint32_t c = 0; c < res->cluster_count; c++) {
+		const uint8_t *at =
+			in_block(h, fsck_cluster_off(res, c), res->header_size);
+		*ret_type = res->lock_type;
+		for (uint32_t k = 0; !at && is_fdc && k < res->per_cluster; k++) {
+			at = in_block(h, fsck_item_off(res, c, k), res->resource_size);
+			*ret_type = VMFS_LOCK_FD;
+		}
+		*ret_off = at ? (uint64_t)(at - h->bytes) : 0;
+		if (at)
+			return true;
+	}
+	return false;
+}
+
+/* Anywhere on the volume, by its first lock; two that could be it are none. */
+static uint64_t find_far(struct hole *h)
+{
+	const struct fsck *f = h->f;
+	uint64_t count = f->volume.resources[FSCK_FBB].count, found = 0, off;
+	const uint8_t *used = f->maps[FSCK_FBB].allocated;
+	uint32_t type;
+	if (!used || !first_mark(h, &off, &type))
+		return 0;
+	for (uint64_t b = bitmap_next_set(used, 1, count); b < count;
+	     b = bitmap_next_set(used, b + 1, count)) {
+		uint64_t vol_off = (b << f->volume.block_shift) + off;
+		struct vmfs_lock_disk lock;
+		fsck_progress(f, 1, b, count);
+		if (fsck_read(&f->volume, vol_off, &lock, sizeof(lock)) != 0 ||
+		    le32_get(lock.type) != type || le64_get(lock.addr) != vol_off ||
+		    !is_at_home(h, b))
+			continue;
+		if (found)
+			return 0;
+		found = b;
+	}
+	return found;
+}
+
+/* ---- naming it ---- */
+
+/* Where the address of block `at` stands; 0: in a pointer block that is missing, too. */
+static uint64_t entry_off(const struct hole *h, enum plan_step *ret_step)
+{
+	struct fsck_volume *v = &h->f->volume;
+	struct fsck_file file;
+	uint64_t off, size, entry = shape_entry_size(v->shape);
+	if (fsck_resource_fd(v, h->i, &file, &off) != 0)
+		return 0;
+	*ret_step = PLAN_FD;
+	if (le32_get(file.meta.zla) == VMFS_ZLA_FB)
+		return off + v->shape->fd_body_off + v->shape->fd_slots_off +
+		       h->at * entry;
+	vmfs_addr pb =
+		fsck_slot(v, &file, (uint32_t)(h->at / v->shape->pb_entries));
+	*ret_step = PLAN_POINTERS;
+	if (!fsck_is_pointer(v, le32_get(file.meta.zla), pb) ||
+	    fsck_addr_vol_off(v, pb, &off, &size) != 0)
+		return 0;
+	return off + h->at % v->shape->pb_entries * entry;
+}
+
+static void fill(struct hole *h)
+{
+	struct fsck_volume *v = &h->f->volume;
+	enum plan_step step;
+	uint64_t off = entry_off(h, &step), block;
+	uint8_t entry[sizeof(le64)];
+	if (!off)
+		return;
+	block = find_near(h);
+	if (!block)
+		block = find_between(h);
+	if (!block)
+		block = find_far(h);
+	if (!block)
+		return;
+	shape_set_entry(v->shape, entry, 0, shape_block(v->shape, block));
+	fsck_put(h->f, off, entry, shape_entry_size(v->shape), step);
+	v->resources[h->i].blocks[h->at] = (uint32_t)block;
+	bitmap_set(h->f->maps[FSCK_FBB].seen, block);
+	h->f->is_again = true;
+}
+
+/* ---- the whole ---- */
+
+/* Blocks that the file must have for what it manages. */
+static uint64_t blocks_needed(const struct fsck_volume *v, enum fsck_resource_index i)
+{
+	const struct fsck_resource *res = &v->resources[i];
+	/* The same file as that of the large blocks. */
+	bool is_told = i == FSCK_FBB && v->resources[FSCK_LFB].is_usable;
+	if (!res->is_usable || !res->cluster_count || is_told)
+		return 0;
+	return min_u64(res->block_count, div_up(fsck_resource_end(res), v->block_size));
+}
+
+void fsck_check_holes(struct fsck *f, enum fsck_resource_index i)
+{
+	const struct fsck_resource *res = &f->volume.resources[i];
+	uint64_t count = blocks_needed(&f->volume, i);
+	for (uint64_t at = 0; at < count; at++) {
+		uint64_t first = at;
+		if (res->blocks[at])
+			continue;
+		while (at + 1 < count && !res->blocks[at + 1])
+			at++;
+		f->is_partial = true;
+		f->is_tree_partial |= i == FSCK_FDC;
+		f->has_holes[i] |= fsck_found(f, PROBLEM_RESOURCE_FILE,
+					      "%s: blocks %llu to %llu of it are missing",
+					      res->name, (unsigned long long)first,
+					      (unsigned long long)at);
+	}
+}
+
+int fsck_mend_holes(struct fsck *f)
+{
+	struct hole h = { .f = f, .bytes = malloc(f->volume.block_size) };
+	if (!h.bytes)
+		return -ENOMEM;
+	for (unsigned int i = 0; i < FSCK_RESOURCE_COUNT; i++) {
+		h.i = (enum fsck_resource_index)i;
+		uint64_t count = f->has_holes[i] ? blocks_needed(&f->volume, h.i) : 0;
+		for (h.at = 0; h.at < count; h.at++)
+			if (!f->volume.resources[i].blocks[h.at])
+				fill(&h);
+	}
+	free(h.bytes);
+	return 0;
+}
