@@ -62,16 +62,45 @@ static const struct vmfs_resource *file_blocks(const struct vmfs_volume *vol)
 
 /* ---- what this process freed ---- */
 
-void unmap_note_freed(struct vmfs_volume *vol, vmfs_addr addr)
+/* Parts of a bitmap of all blocks: where nothing was freed there is none. */
+struct vmfs_freed {
+	uint64_t part_count;
+	uint8_t *part[];
+};
+
+#define PART_BLOCKS (1u << 18)
+
+int unmap_open(struct vmfs_volume *vol)
 {
 	const struct vmfs_resource *res = file_blocks(vol);
 	uint64_t room = (uint64_t)res->cluster_room * res->per_cluster;
+	uint64_t parts = div_up(room, PART_BLOCKS);
 
+	vol->freed = calloc(1, sizeof(*vol->freed) + parts * sizeof(uint8_t *));
 	if (!vol->freed)
-		vol->freed = calloc(1, div_up(room, 8)); /* MiBs: few mounts need it */
-	if (!vol->freed)
+		return -ENOMEM;
+	vol->freed->part_count = parts;
+	return 0;
+}
+
+void unmap_close(struct vmfs_volume *vol)
+{
+	for (uint64_t i = 0; vol->freed && i < vol->freed->part_count; i++)
+		free(vol->freed->part[i]);
+	free(vol->freed);
+	vol->freed = NULL;
+}
+
+void unmap_note_freed(struct vmfs_volume *vol, vmfs_addr addr)
+{
+	uint64_t number = addr_fb_number(addr);
+	uint8_t **part = &vol->freed->part[number / PART_BLOCKS];
+
+	if (!*part)
+		*part = calloc(1, PART_BLOCKS / 8);
+	if (!*part)
 		return;
-	bitmap_set(vol->freed, addr_fb_number(addr));
+	bitmap_set(*part, number % PART_BLOCKS);
 	__atomic_store_n(&vol->has_freed, true, __ATOMIC_RELAXED);
 }
 
@@ -80,18 +109,41 @@ static bool has_freed(const struct vmfs_volume *vol)
 	return __atomic_load_n(&vol->has_freed, __ATOMIC_RELAXED);
 }
 
+/* The clusters of what is in a part that begins with block `first`. */
+static void add_clusters(uint8_t *clusters, const uint8_t *part, uint64_t first,
+			 uint32_t per_cluster)
+{
+	uint64_t next = 0;
+
+	for (uint64_t i = bitmap_next_set(part, 0, PART_BLOCKS); i < PART_BLOCKS;
+	     i = bitmap_next_set(part, next, PART_BLOCKS)) {
+		uint64_t cluster = (first + i) / per_cluster;
+		bitmap_set(clusters, cluster);
+		next = min_u64((cluster + 1) * per_cluster - first, PART_BLOCKS);
+	}
+}
+
+/* Takes the note of a block away; true if there was one. */
+static bool take_note(struct vmfs_volume *vol, uint64_t number)
+{
+	uint8_t *part = vol->freed->part[number / PART_BLOCKS];
+	bool is_noted = part && bitmap_get(part, number % PART_BLOCKS);
+
+	if (is_noted)
+		bitmap_clear(part, number % PART_BLOCKS);
+	return is_noted;
+}
+
 /* The clusters in which some were. */
 static void take_freed_clusters(struct vmfs_volume *vol, uint8_t *clusters)
 {
 	const struct vmfs_resource *res = file_blocks(vol);
-	uint64_t per_cluster = res->per_cluster;
 	sleeplock_acquire(&vol->txn_lock);
 	__atomic_store_n(&vol->has_freed, false, __ATOMIC_RELAXED);
-	uint64_t end = vol->freed ? res->count : 0;
-	for (uint64_t i = bitmap_next_set(vol->freed, 0, end); i < end;) {
-		bitmap_set(clusters, i / per_cluster);
-		i = bitmap_next_set(vol->freed, round_down(i, per_cluster) + per_cluster,
-				    end);
+	for (uint64_t i = 0; i < vol->freed->part_count; i++) {
+		const uint8_t *part = vol->freed->part[i];
+		if (part)
+			add_clusters(clusters, part, i * PART_BLOCKS, res->per_cluster);
 	}
 	sleeplock_release(&vol->txn_lock);
 }
@@ -120,11 +172,9 @@ static int find_free(struct unmapping *u, uint32_t number)
 	(void)memset(u->bits, 0, div_up(res->per_cluster, 8));
 	sleeplock_acquire(&vol->txn_lock);
 	for (uint32_t i = 0; i < c.total; i++) {
-		bool is_noted = vol->freed && bitmap_get(vol->freed, first + i);
+		bool is_noted = take_note(vol, first + i);
 		if (cluster_is_free(&c, i) && (!u->options->only_freed || is_noted))
 			bitmap_set(u->bits, i);
-		if (is_noted)
-			bitmap_clear(vol->freed, first + i);
 	}
 	sleeplock_release(&vol->txn_lock);
 	return 0;

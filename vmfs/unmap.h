@@ -12,6 +12,10 @@
 
 struct vmfs_volume;
 
+/* Room for notes; .fbb.sf is open. 0 or -ENOMEM. */
+int unmap_open(struct vmfs_volume *vol) __attribute__((warn_unused_result));
+/* Frees it; there may be none. */
+void unmap_close(struct vmfs_volume *vol);
 /*
  * A file block is marked free in a transaction that is being built: a hint, it may never
  * commit, and without memory it is not noted (the block stays with the storage until

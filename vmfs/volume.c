@@ -427,7 +427,7 @@ static void free_volume(struct vmfs_volume *vol)
 	for (unsigned int i = 0; i < RESOURCE_COUNT; i++)
 		resource_done(&vol->resources[i]);
 	vmfs_cache_free(vol->cache);
-	free(vol->freed);
+	unmap_close(vol);
 	sleeplock_done(&vol->txn_lock);
 	mutex_done(&vol->hush_mutex);
 	mutex_done(&vol->files_mutex);
@@ -463,6 +463,8 @@ static int open_into(struct vmfs_volume *vol, const struct vmfs_open_options *op
 		rc = signature_check(vol);
 	if (rc == 0 && !options->is_read_only)
 		rc = check_writable(vol, options->is_forced6);
+	if (rc == 0 && !options->is_read_only)
+		rc = unmap_open(vol);
 	if (rc == 0 && !options->is_read_only)
 		rc = vmfs_member_start(vol, options);
 	if (rc == 0 && !options->is_read_only)

@@ -48,10 +48,10 @@ struct vmfs_volume {
 	struct mutex hush_mutex;
 	/*
 	 * File blocks that transactions of this process freed, or were to free, since
-	 * they were UNMAPped: a bit each, under txn_lock; and whether there are any,
-	 * atomic (unmap.c). NULL until the first.
+	 * they were UNMAPped, under txn_lock; and whether there are any, atomic
+	 * (unmap.c). NULL when read-only.
 	 */
-	uint8_t *freed;
+	struct vmfs_freed *freed;
 	bool has_freed;
 	/* Gives freed blocks back to the storage by itself (unmap.h); NULL: nobody. */
 	struct vmfs_unmapper *unmapper;
