@@ -8,28 +8,42 @@
 # are acknowledged from the page cache. What a turn leaves there is written out before the
 # next begins, so that nobody pays for another. Many short turns, because other work on
 # the machine comes and goes; each round begins with another server.
+#
+# Two lines say what no server can be better than: the disk itself with as many requests
+# at a time (fio, libaio), and the client on a server that does nothing (nbdkit null).
 
 nbd_size_mib=1024
 nbd_turns=3 # short ones for each long one
 
-# fio_nbd NAME SOCKET rw-KIND: one turn. One that failed has done nothing.
-fio_nbd()
+# fio_turn NAME rw-KIND OPTION...: one turn. One that failed has done nothing.
+fio_turn()
 {
-	local iops seconds=$(((seconds_each + nbd_turns - 1) / nbd_turns))
+	local iops name=$1 kind=$2 seconds=$(((seconds_each + nbd_turns - 1) / nbd_turns))
 
+	shift 2
 	sync "$work/raw.img" "$work/lun.img"
-	iops=$(fio --name=turn --ioengine=nbd --uri="nbd+unix:///?socket=$2" --rw="$3" \
-		--bs=4k --iodepth=32 --norandommap --randrepeat=0 \
-		--size=${nbd_size_mib}m --runtime=$seconds --time_based \
+	iops=$(fio --name=turn "$@" --rw="$kind" --bs=4k --iodepth=32 \
+		--norandommap --randrepeat=0 --size=${nbd_size_mib}m \
+		--runtime=$seconds --time_based \
 		--output-format=terse 2>/dev/null |
 		awk -F';' '/^3;/ { print $8 + $49 }')
-	sample "$1.$3" "${iops:-0}"
+	sample "$name.$kind" "${iops:-0}"
+}
+
+# nbd_turn NAME rw-KIND: of a server; none is the disk itself, without one.
+nbd_turn()
+{
+	if [ "$1" = disk ]; then
+		fio_turn "$@" --ioengine=libaio --direct=1 --filename="$work/raw.img"
+	else
+		fio_turn "$@" --ioengine=nbd --uri="nbd+unix:///?socket=$work/$1"
+	fi
 }
 
 bench_nbd()
 {
 	local image=$work/lun.img raw=$work/raw.img kind round name
-	local -a order=(ours nbdkit qemu)
+	local -a order=(ours nbdkit qemu disk idle)
 
 	for name in fio nbdkit qemu-nbd; do
 		command -v $name >/dev/null ||
@@ -52,14 +66,15 @@ bench_nbd()
 	serve "$bin/vdisk-nbd" "$image:/disk.vmdk" --socket "$work/ours"
 	serve nbdkit -f -U "$work/nbdkit" file "$raw" cache=none
 	serve qemu-nbd -k "$work/qemu" -t -f raw --cache=none --aio=native "$raw"
-	for name in ours nbdkit qemu; do
+	serve nbdkit -f -U "$work/idle" null ${nbd_size_mib}M
+	for name in ours nbdkit qemu idle; do
 		wait_for 20 test -S "$work/$name" ||
 			{ missing nbd "$name: $(tail -n 1 "$work/server.log")"; return; }
 	done
 	for kind in randread randwrite; do
 		for ((round = 0; round < rounds * nbd_turns; round++)); do
 			for name in "${order[@]}"; do
-				fio_nbd $name "$work/$name" $kind
+				nbd_turn $name $kind
 			done
 			order=("${order[@]:1}" "${order[0]}")
 		done
@@ -67,6 +82,10 @@ bench_nbd()
 			line "nbd-$kind-4k-qd32-vs-$name" speed \
 				ours.$kind $name.$kind ">=1.3" IOPS
 		done
+		line "nbd-$kind-4k-qd32-disk-vs-qemu" speed \
+			disk.$kind qemu.$kind bound IOPS
+		line "nbd-$kind-4k-qd32-idle-vs-qemu" speed \
+			idle.$kind qemu.$kind bound IOPS
 	done
 	kill "${children[@]}" 2>/dev/null
 	wait "${children[@]}" 2>/dev/null
