@@ -246,7 +246,8 @@ int bdev_io_check(const struct bdev *bd, const struct bdev_io *io);
 /* ---- channels ---- */
 
 /*
- * One task's own queue to the leaves, for event loops. An io that names it may be held
+ * One task's own queue to the leaves, for event loops: the task is the one that sends,
+ * gathers and reaps. An io that names it may be held
  * back until bdev_channel_send() and be completed in bdev_channel_reap(): a burst costs
  * one system call, and no other task has to wake for it. What a leaf cannot do that way
  * it does as ever, and done() may come from any task. The submits and the calls below are

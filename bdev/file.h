@@ -111,8 +111,16 @@ void file_queue_done(struct file_bdev *file);
 
 /* ---- file_channel.c ---- */
 
+/* A completion adds to event_fd. NULL: no memory. */
+struct file_channel *file_channel_new(int event_fd);
+/* NULL is allowed. */
+void file_channel_free(struct file_channel *ch);
 /* Takes io into its channel; false if it is nothing for that. */
 bool file_channel_hold(struct file_bdev *file, struct bdev_io *io);
+/* As the functions of bdev_channel. */
+void file_channel_send(struct file_channel *ch);
+unsigned int file_channel_gather(struct file_channel *ch);
+unsigned int file_channel_reap(struct file_channel *ch);
 
 /* ---- file_lock.c ---- */
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A channel: one task's own libaio context, for direct reads and writes of any files.
+ * The files' part of a channel (channel.c): one task's own libaio context, for direct
+ * reads and writes of any files.
  *
- *   bdev_submit -> file_channel_hold -> held -> bdev_channel_send -> kernel
+ *   bdev_submit -> file_channel_hold -> held -> file_channel_send -> kernel
  *                                        ^            |                |
  *                     no free slot: stays'            v                v
- *             cut: done(-ESTALE)   refused: file_queue_add   bdev_channel_reap -> done()
+ *             cut: done(-ESTALE)   refused: file_queue_add   file_channel_reap -> done()
  *
  * What one request costs in file_aio.c (a system call to send it, one to reap it, a
  * wake-up of the reaper and one of whoever waits) a channel pays once a burst: one
@@ -38,9 +39,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
+#include "bdev/channel.h"
 #include "bdev/file.h"
 
 #define BURST 8 /* held back at most while there are slots */
@@ -63,7 +63,7 @@ struct slot {
 	struct slot *next; /* free */
 };
 
-struct bdev_channel {
+struct file_channel {
 	int event_fd;
 	bool is_started;
 	struct ring *ring; /* the context too; NULL: there is none */
@@ -74,44 +74,32 @@ struct bdev_channel {
 	struct slot slots[FILE_DEPTH];
 };
 
-int bdev_channel_new(struct bdev_channel **ret_channel)
+struct file_channel *file_channel_new(int event_fd)
 {
-	struct bdev_channel *ch = calloc(1, sizeof(*ch));
+	struct file_channel *ch = calloc(1, sizeof(*ch));
 	if (!ch)
-		return -ENOMEM;
-	ch->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (ch->event_fd < 0) {
-		int rc = -errno;
-		free(ch);
-		return rc;
-	}
+		return NULL;
+	ch->event_fd = event_fd;
 	ch->held_last = &ch->held;
-	*ret_channel = ch;
-	return 0;
+	return ch;
 }
 
-static io_context_t context_of(const struct bdev_channel *ch)
+static io_context_t context_of(const struct file_channel *ch)
 {
 	return (io_context_t)ch->ring;
 }
 
-void bdev_channel_free(struct bdev_channel *ch)
+void file_channel_free(struct file_channel *ch)
 {
 	if (!ch)
 		return;
 	assert(!ch->held && ch->sent == 0);
 	if (ch->ring)
 		(void)io_destroy(context_of(ch));
-	(void)close(ch->event_fd);
 	free(ch);
 }
 
-int bdev_channel_event(const struct bdev_channel *ch)
-{
-	return ch->event_fd;
-}
-
-static void start(struct bdev_channel *ch)
+static void start(struct file_channel *ch)
 {
 	io_context_t ctx;
 	unsigned int depth;
@@ -132,7 +120,7 @@ static void start(struct bdev_channel *ch)
 
 bool file_channel_hold(struct file_bdev *file, struct bdev_io *io)
 {
-	struct bdev_channel *ch = io->channel;
+	struct file_channel *ch = channel_files(io->channel);
 	bool is_data = io->op == BDEV_READ || io->op == BDEV_WRITE;
 	if (!is_data || !file->is_direct || io->deadline || io->iovcnt > FILE_IOV_LIMIT)
 		return false;
@@ -145,13 +133,13 @@ bool file_channel_hold(struct file_bdev *file, struct bdev_io *io)
 	*ch->held_last = io;
 	ch->held_last = &io->priv.next;
 	if (++ch->held_count >= BURST)
-		bdev_channel_send(ch);
+		file_channel_send(ch);
 	return true;
 }
 
 /* ---- sending ---- */
 
-static struct bdev_io *take_held(struct bdev_channel *ch)
+static struct bdev_io *take_held(struct file_channel *ch)
 {
 	struct bdev_io *io = ch->held;
 	ch->held = io->priv.next;
@@ -161,7 +149,7 @@ static struct bdev_io *take_held(struct bdev_channel *ch)
 	return io;
 }
 
-static void slot_free(struct bdev_channel *ch, struct slot *slot)
+static void slot_free(struct file_channel *ch, struct slot *slot)
 {
 	slot->next = ch->free;
 	ch->free = slot;
@@ -183,7 +171,7 @@ static void pass_on(struct file_bdev *file, struct bdev_io *io)
 }
 
 /* Puts what is held into slots, as far as there are any; their number. */
-static long fill_slots(struct bdev_channel *ch, struct iocb **list)
+static long fill_slots(struct file_channel *ch, struct iocb **list)
 {
 	long n = 0;
 	while (n < FILE_BATCH && ch->held && ch->free) {
@@ -210,7 +198,7 @@ static bool is_for_another_try(int error)
 	return error == EAGAIN || error == EINTR || error == ENOMEM;
 }
 
-static void ended(struct bdev_channel *ch, struct slot *slot, long result)
+static void ended(struct file_channel *ch, struct slot *slot, long result)
 {
 	struct bdev_io *io = slot->io;
 	struct file_bdev *file = (struct file_bdev *)io->bd;
@@ -223,7 +211,7 @@ static void ended(struct bdev_channel *ch, struct slot *slot, long result)
 		finish(file, io, file_error(file, io, (int)-result));
 }
 
-void bdev_channel_send(struct bdev_channel *ch)
+void file_channel_send(struct file_channel *ch)
 {
 	struct iocb *list[FILE_BATCH];
 	while (ch->held && ch->free) {
@@ -241,11 +229,11 @@ void bdev_channel_send(struct bdev_channel *ch)
 
 /* ---- reaping ---- */
 
-unsigned int bdev_channel_gather(struct bdev_channel *ch)
+unsigned int file_channel_gather(struct file_channel *ch)
 {
 	struct io_event event[FILE_BATCH];
 	struct timespec limit = { .tv_nsec = GATHER_NS };
-	bdev_channel_send(ch);
+	file_channel_send(ch);
 	unsigned int wanted = ch->sent / GATHER_SHARE;
 	if (wanted < GATHER_MIN)
 		return 0;
@@ -255,7 +243,7 @@ unsigned int bdev_channel_gather(struct bdev_channel *ch)
 	return n < 0 ? 0 : (unsigned int)n; /* interrupted */
 }
 
-unsigned int bdev_channel_reap(struct bdev_channel *ch)
+unsigned int file_channel_reap(struct file_channel *ch)
 {
 	struct ring *ring = ch->ring;
 	unsigned int count = 0;

@@ -54,7 +54,7 @@ static void lun_submit(struct bdev *bd, struct bdev_io *io)
 	mutex_unlock(&lun->m);
 	if (is_cut)
 		bdev_io_complete(io, -ESTALE);
-	else
+	else if (!iscsi_transport_channel(lun->transport, io->channel))
 		iscsi_transport_wake(lun->transport);
 }
 

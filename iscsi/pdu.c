@@ -4,7 +4,9 @@
  *
  * In: the rest of a Data-In segment is received straight into the caller's memory;
  * whatever follows it lands in the stash and is taken apart from there, so that one
- * read can bring many small PDUs. The stash is empty between two calls of input().
+ * read can bring many small PDUs. While data come in large segments, only the next header
+ * is let into the stash: what follows that is for the caller's memory again, and is not
+ * copied twice. The stash is empty between two calls of input().
  *
  * Out: PDUs stand in a ring in the order of the wire; the memory they point to is
  * gathered only when the transport asks. Only the first one may be sent in part.
@@ -82,6 +84,17 @@ static uint32_t crc_add_task(uint32_t crc, const struct iscsi_task *t, uint64_t 
 	return crc;
 }
 
+/* Bytes behind the data under way, up to the end of the next header. */
+static uint64_t up_to_header(const struct iscsi_session *s)
+{
+	const struct in_pdu *in = &s->in;
+	bool is_in_header = in->head_have < in->head_len;
+
+	return (is_in_header ? in->head_len - in->head_have
+			     : in->tail_len - in->tail_have + ISCSI_BHS_SIZE) +
+	       (has_digest(s, KEY_HEADER_DIGEST) ? ISCSI_DIGEST_SIZE : 0);
+}
+
 int iscsi_session_room(struct iscsi_session *s, struct iovec *iov, int max)
 {
 	struct in_pdu *in = &s->in;
@@ -96,7 +109,7 @@ int iscsi_session_room(struct iscsi_session *s, struct iovec *iov, int max)
 	if (in->direct < left && in->direct)
 		return count; /* too many pieces: the stash may not come in between */
 	iov[count].iov_base = s->stash;
-	iov[count].iov_len = STASH_SIZE;
+	iov[count].iov_len = in->is_bulk ? up_to_header(s) : STASH_SIZE;
 	return count + 1;
 }
 

@@ -70,6 +70,7 @@ static void begin_data_in(struct iscsi_session *s)
 		return;
 	}
 	t->data_sn++;
+	s->in.is_bulk = len >= BULK;
 	if (len == 0)
 		return;
 	s->in.dest = DEST_TASK;

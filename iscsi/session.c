@@ -105,6 +105,17 @@ uint32_t iscsi_session_busy(const struct iscsi_session *s)
 	return s->busy;
 }
 
+uint64_t iscsi_session_expected(const struct iscsi_session *s)
+{
+	return s->expected;
+}
+
+/* Of the answer. */
+static uint64_t expected_of(const struct iscsi_task *t)
+{
+	return ISCSI_BHS_SIZE + (t->is_write ? 0 : t->len);
+}
+
 bool iscsi_session_is_settled(const struct iscsi_session *s)
 {
 	for (uint32_t i = 0; i < ISCSI_MAX_TASKS; i++)
@@ -169,6 +180,7 @@ bool iscsi_session_start(struct iscsi_session *s, struct iscsi_task *task)
 	else
 		TAILQ_INSERT_TAIL(&s->waiting, task, link);
 	s->busy++;
+	s->expected += expected_of(task);
 	s->check_at = min_u64(s->check_at, task->deadline);
 	return true;
 }
@@ -186,6 +198,7 @@ void iscsi_task_hand_back(struct iscsi_session *s, struct slot *slot,
 	}
 	slot->task = NULL;
 	s->busy--;
+	s->expected -= expected_of(t);
 	t->fate = fate;
 	t->done(t);
 }

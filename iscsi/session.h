@@ -131,6 +131,8 @@ void iscsi_session_tick(struct iscsi_session *s, uint64_t now);
 bool iscsi_session_start(struct iscsi_session *s, struct iscsi_task *task);
 /* Commands that were started and are not done. */
 uint32_t iscsi_session_busy(const struct iscsi_session *s);
+/* Bytes that their answers will have, about. */
+uint64_t iscsi_session_expected(const struct iscsi_session *s);
 /* No command that was given back before it was settled is still with the target. */
 bool iscsi_session_is_settled(const struct iscsi_session *s);
 /* Logs out; commands in flight may still end. */

@@ -20,6 +20,7 @@
 #define ABORTS 32u
 #define SLOTS (ISCSI_MAX_TASKS + ABORTS)
 #define STASH_SIZE 65536u
+#define BULK 16384u /* data of a PDU that are worth a read of their own */
 #define MAX_TARGETS_TEXT (1u << 20)
 
 /* Tags of requests that are no commands: their slot number lies above all slots. */
@@ -85,6 +86,7 @@ struct in_pdu {
 	uint32_t tail_have, tail_len;
 	uint32_t crc; /* of the data so far */
 	enum dest dest;
+	bool is_bulk; /* the last Data-In had much data */
 	struct iscsi_task *task; /* DEST_TASK, from byte task_off on */
 	uint32_t task_off;
 	uint8_t *data;
@@ -120,6 +122,7 @@ struct iscsi_session {
 	uint32_t next_tag;
 	struct slot slots[SLOTS];
 	uint32_t busy;
+	uint64_t expected; /* bytes of the answers to them, about */
 	TAILQ_HEAD(, iscsi_task) waiting; /* no slot's command was sent: no CmdSN yet */
 	struct burst bursts[BURSTS];
 	TAILQ_HEAD(, burst) sending, spare;

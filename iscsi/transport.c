@@ -6,10 +6,10 @@
  *
  * One turn of the pump: timers, new work from the owner, one sendmsg of many PDUs, one
  * wait for the socket, the wake-up and the nearest deadline, then reads until the
- * socket is empty.
+ * socket is empty. While a session is up the tasks of channels take turns at it (turn.c).
  *
  * Invariants:
- * 1. Only this task touches the session. Others set a flag and ring the bell.
+ * 1. Only who has the turn touches the session. Others set a flag and ring the bell.
  * 2. `sock` changes only under the mutex, so that cut() never resets somebody else's
  *    file. After cut() has returned no byte leaves: the socket is reset under the
  *    mutex, and none is connected any more. connect(AF_UNSPEC) resets and drops what
@@ -21,8 +21,6 @@
  * 5. The bell is rung at most once per turn: is_rung is cleared before the owner looks
  *    for work, so work that comes later rings again.
  */
-#include "iscsi/transport.h"
-
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -38,33 +36,12 @@
 
 #include "base/align.h"
 #include "base/env.h"
-#include "iscsi/route.h"
+#include "iscsi/transport_impl.h"
 
 #define CONNECT_TIME_NS (5 * NS_PER_S)
 #define USER_TIMEOUT_MS 5000
 #define BACK_OFF_MIN_NS (50 * NS_PER_MS)
 #define BACK_OFF_MAX_NS (2 * NS_PER_S)
-#define PIECES 128
-#define READS_PER_TURN 16
-
-struct iscsi_transport {
-	const struct iscsi_params *params;
-	struct iscsi_owner *owner;
-	struct iscsi_route *route; /* the task's */
-	struct task *task;
-	int bell; /* eventfd */
-	uint64_t not_before; /* the task's: no login, the target wants to be left alone */
-	struct guard_lease *lease; /* the task's: under which the sockets are */
-	uint64_t guarded;	   /* the guard's number of sock; 0: not guarded */
-	struct mutex m;
-	struct cond c;
-	int sock; /* -1: none */
-	bool is_rung, is_stopping, is_cut;
-	bool is_resting; /* no session, none is begun */
-	struct guard_lease *wanted_lease;
-	bool is_lease_wanted; /* the task has not seen wanted_lease yet */
-	int lease_error;
-};
 
 static bool is_over(struct iscsi_transport *t, bool *ret_is_cut)
 {
@@ -103,6 +80,7 @@ static void sock_close(struct iscsi_transport *t)
 	int sock = t->sock;
 	t->sock = -1;
 	mutex_unlock(&t->m);
+	channel_leaf_socket(&t->leaf, -1);
 	let_go(t);
 	if (sock >= 0)
 		(void)close(sock);
@@ -142,30 +120,6 @@ static void apply_lease(struct iscsi_transport *t)
 	mutex_unlock(&t->m);
 }
 
-/*
- * Waits for events on sock (none if -1), the bell, or until. Returns the events of
- * sock; the bell has been silenced.
- */
-static short wait_for(struct iscsi_transport *t, int sock, short events, uint64_t until)
-{
-	struct pollfd fds[2] = { { .fd = t->bell, .events = POLLIN },
-				 { .fd = sock, .events = events } };
-	uint64_t now = clock_now(), left = until > now ? until - now : 0, count;
-	struct timespec ts = { .tv_sec = (time_t)(left / NS_PER_S),
-			       .tv_nsec = (long)(left % NS_PER_S) };
-
-	int n = ppoll(fds, sock >= 0 ? 2 : 1, until == NO_DEADLINE ? NULL : &ts, NULL);
-	if (n <= 0)
-		return 0;
-	if (fds[0].revents & POLLIN) {
-		(void)!read(t->bell, &count, sizeof(count)); /* only to silence it */
-		mutex_lock(&t->m);
-		t->is_rung = false;
-		mutex_unlock(&t->m);
-	}
-	return sock >= 0 ? fds[1].revents : 0;
-}
-
 /* Waits without a session until `until`, serving the owner. */
 static short idle_until(struct iscsi_transport *t, int sock, short events, uint64_t until)
 {
@@ -178,7 +132,7 @@ static short idle_until(struct iscsi_transport *t, int sock, short events, uint6
 		if (now >= until)
 			return 0;
 		uint64_t next = t->owner->pump(t->owner, NULL, now);
-		got = wait_for(t, sock, events, min_u64(until, next));
+		got = iscsi_turn_wait(t, sock, events, min_u64(until, next));
 	}
 	return got;
 }
@@ -279,69 +233,18 @@ static int connect_any(struct iscsi_transport *t)
 
 /* ---- the pump ---- */
 
-/* true: the socket takes no more for now. */
-static bool send_all(struct iscsi_transport *t, struct iscsi_session *s, uint64_t now)
+static void set_session(struct iscsi_transport *t, struct iscsi_session *s)
 {
-	struct iovec iov[PIECES];
-	int count;
-
-	while ((count = iscsi_session_output(s, iov, PIECES, now)) > 0) {
-		struct msghdr msg = { .msg_iov = iov, .msg_iovlen = (size_t)count };
-		ssize_t n = sendmsg(t->sock, &msg, MSG_NOSIGNAL);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno == EAGAIN)
-			return true;
-		if (n < 0) {
-			iscsi_session_kill(s, -errno, "sending failed: %s",
-					   strerror(errno));
-			return false;
-		}
-		iscsi_session_sent(s, (uint64_t)n);
-	}
-	return false;
-}
-
-/* Now, not with the next thing that is sent. The kernel forgets that each time. */
-static void acknowledge(struct iscsi_transport *t)
-{
-	int one = 1;
-
-	(void)setsockopt(t->sock, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof(one));
-}
-
-static void receive_all(struct iscsi_transport *t, struct iscsi_session *s)
-{
-	struct iovec iov[PIECES];
-
-	for (int i = 0; i < READS_PER_TURN && iscsi_session_phase(s) != ISCSI_DEAD; i++) {
-		uint64_t room = 0;
-		int count = iscsi_session_room(s, iov, PIECES);
-		for (int k = 0; k < count; k++)
-			room += iov[k].iov_len;
-		ssize_t n = readv(t->sock, iov, count);
-		if (n < 0 && (errno == EAGAIN || errno == EINTR))
-			return;
-		if (n < 0)
-			iscsi_session_kill(s, -errno, "receiving failed: %s",
-					   strerror(errno));
-		else if (n == 0)
-			iscsi_session_kill(s, -ECONNRESET,
-					   "the target closed the connection");
-		else
-			iscsi_session_input(s, (uint64_t)n, clock_now());
-		if (n > 0 && !iscsi_setting(&t->params->settings, ISCSI_DELAYED_ACK))
-			acknowledge(t);
-		if (n >= 0 && (uint64_t)n < room)
-			return;
-	}
+	mutex_lock(&t->m);
+	t->session = s;
+	mutex_unlock(&t->m);
 }
 
 /* One turn; *was_up: login was done at some time. */
 static void turn(struct iscsi_transport *t, struct iscsi_session *s, bool *was_up)
 {
 	uint64_t now = clock_now(), next;
-	bool is_cut;
+	bool is_cut, has_more;
 
 	apply_lease(t);
 	iscsi_session_tick(s, now);
@@ -355,15 +258,19 @@ static void turn(struct iscsi_transport *t, struct iscsi_session *s, bool *was_u
 	if (phase == ISCSI_FULL && !*was_up) {
 		*was_up = true;
 		t->owner->up(t->owner, s);
+		t->mark = 1;
+		channel_leaf_socket(&t->leaf, t->sock);
+		set_session(t, s);
 	}
 	next = t->owner->pump(t->owner, phase == ISCSI_FULL ? s : NULL, now);
-	bool is_full = send_all(t, s, now);
+	iscsi_turn_send(t, s, now);
 	if (iscsi_session_phase(s) == ISCSI_DEAD)
 		return;
 	next = min_u64(next, iscsi_session_deadline(s));
-	short got = wait_for(t, t->sock, is_full ? POLLIN | POLLOUT : POLLIN, next);
+	short got = iscsi_turn_wait(t, t->sock, t->is_full ? POLLIN | POLLOUT : POLLIN,
+				    next);
 	if (got & (POLLIN | POLLERR | POLLHUP))
-		receive_all(t, s);
+		(void)iscsi_turn_receive(t, s, &has_more);
 }
 
 /*
@@ -415,6 +322,7 @@ static enum after serve(struct iscsi_transport *t)
 	while (iscsi_session_phase(s) != ISCSI_DEAD)
 		turn(t, s, &was_up);
 	mutex_lock(&t->m);
+	t->session = NULL;
 	if (iscsi_session_error(s))
 		reset(t); /* a plain close would still deliver what is queued */
 	mutex_unlock(&t->m);
@@ -482,7 +390,7 @@ static bool rest(struct iscsi_transport *t, bool was_cut)
 		mutex_unlock(&t->m);
 		if (is_stopping || is_mended)
 			return !is_stopping;
-		(void)wait_for(t, -1, 0, next);
+		(void)iscsi_turn_wait(t, -1, 0, next);
 	}
 }
 
@@ -491,11 +399,13 @@ static void run(void *arg)
 	struct iscsi_transport *t = arg;
 	bool is_cut;
 
+	iscsi_turn_begin(t);
 	do {
 		is_cut = serve_all(t);
 		if (is_cut)
 			(void)t->owner->down(t->owner, -ESTALE, "cut", false);
 	} while (rest(t, is_cut));
+	iscsi_turn_end(t);
 }
 
 /* ---- for others ---- */
@@ -513,6 +423,10 @@ int iscsi_transport_start(const char *host, uint16_t port,
 	t->params = params;
 	t->owner = owner;
 	t->sock = -1;
+	t->leaf.send = iscsi_turn_of_channel_send;
+	t->leaf.reap = iscsi_turn_of_channel_reap;
+	t->leaf.gather = iscsi_turn_of_channel_gather;
+	channel_leaf_init(&t->leaf);
 	mutex_init(&t->m);
 	cond_init(&t->c);
 	error = iscsi_route_new(host, port, params->reach, &t->route, ret_why);
@@ -532,6 +446,7 @@ int iscsi_transport_start(const char *host, uint16_t port,
 err_route:
 	iscsi_route_free(t->route);
 err_free:
+	channel_leaf_done(&t->leaf);
 	cond_done(&t->c);
 	mutex_done(&t->m);
 	free(t);
@@ -540,14 +455,9 @@ err_free:
 
 void iscsi_transport_wake(struct iscsi_transport *t)
 {
-	uint64_t one = 1;
-
 	mutex_lock(&t->m);
-	bool is_needed = !t->is_rung;
-	t->is_rung = true;
+	iscsi_turn_ring(t);
 	mutex_unlock(&t->m);
-	if (is_needed)
-		(void)!write(t->bell, &one, sizeof(one)); /* cannot be full */
 }
 
 void iscsi_transport_cut(struct iscsi_transport *t)
@@ -596,6 +506,7 @@ void iscsi_transport_stop(struct iscsi_transport *t)
 	mutex_unlock(&t->m);
 	iscsi_transport_wake(t);
 	task_join(t->task);
+	channel_leaf_done(&t->leaf);
 	(void)close(t->bell);
 	iscsi_route_free(t->route);
 	cond_done(&t->c);

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "bdev/bdev.h"
 #include "bdev/guard.h"
 #include "iscsi/session.h"
 
@@ -43,6 +44,12 @@ int iscsi_transport_start(const char *host, uint16_t port,
 	__attribute__((warn_unused_result));
 /* Makes the task call pump() soon. Any task, never blocks. */
 void iscsi_transport_wake(struct iscsi_transport *t);
+/*
+ * The calling task has brought work, and if ch is its own channel drives the session by
+ * itself from there: true. false: wake() is wanted. ch may be NULL. Never blocks.
+ */
+bool iscsi_transport_channel(struct iscsi_transport *t, struct bdev_channel *ch)
+	__attribute__((warn_unused_result));
 /*
  * Sends nothing more: when it returns, the connection is reset and what still stood in
  * the socket's buffer is thrown away (LOCKING.md 1.3). Any task, never blocks,

@@ -260,10 +260,11 @@ BENCH := $(patsubst tests/bench/%.c,$(B)/tests/bench/%,$(wildcard tests/bench/*_
 bench:
 	@scripts/deps bench
 	$(SUBMAKE) all $(BENCH) $(TARGET_BIN)
-	-$(SUBMAKE) $(B)/tests/bench/sanlock_peer
+	-$(SUBMAKE) $(B)/tests/bench/sanlock_peer $(B)/tests/bench/iscsi_peer
 	@BIN=$(BIN) BENCH_BIN=$(B)/tests/bench tests/bench/run.sh $(ONLY)
 
 $(B)/tests/bench/sanlock_peer: SYS += -lsanlock_client
+$(B)/tests/bench/iscsi_peer: SYS += -liscsi
 $(B)/tests/bench/%: $(O)/tests/bench/%.o $(ENV_POSIX) $(LIBS_all)
 	@mkdir -p $(@D)
 	@echo "  LD      $@"

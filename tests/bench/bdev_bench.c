@@ -10,7 +10,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/env.h"
@@ -24,8 +27,10 @@
 struct bench {
 	uint64_t io_size, seed, next;
 	bool is_sequential;
+	struct bdev_channel *channel;
+	int epoll_fd, wake_fd;
+	const struct task *task;
 	struct mutex m;
-	struct cond c;
 	struct bdev_io *done; /* linked by priv.next */
 	bool is_waiting;
 };
@@ -36,30 +41,64 @@ struct bench_io {
 	struct bench *bench;
 };
 
+/* In our task most of the time: what the channel reaps. */
 static void io_done(struct bdev_io *io)
 {
 	struct bench *b = ((struct bench_io *)io)->bench;
+	uint64_t one = 1;
 	mutex_lock(&b->m);
 	io->priv.next = b->done;
 	b->done = io;
-	bool must_wake = b->is_waiting;
-	b->is_waiting = false;
+	bool must_wake = b->is_waiting && task_self() != b->task;
+	if (must_wake)
+		b->is_waiting = false;
 	mutex_unlock(&b->m);
 	if (must_wake)
-		cond_signal(&b->c);
+		(void)!write(b->wake_fd, &one, sizeof(one));
+}
+
+static struct bdev_io *take_done(struct bench *b, bool is_waiting)
+{
+	mutex_lock(&b->m);
+	struct bdev_io *io = b->done;
+	b->done = NULL;
+	b->is_waiting = is_waiting && !io;
+	mutex_unlock(&b->m);
+	return io;
 }
 
 static struct bdev_io *wait_done(struct bench *b)
 {
-	mutex_lock(&b->m);
-	while (!b->done) {
-		b->is_waiting = true;
-		cond_wait(&b->c, &b->m);
+	struct epoll_event e[2];
+	struct bdev_io *io;
+	while (!(io = take_done(b, false))) {
+		if (bdev_channel_gather(b->channel))
+			continue;
+		if ((io = take_done(b, true)))
+			break;
+		(void)epoll_wait(b->epoll_fd, e, 2, -1);
+		(void)bdev_channel_reap(b->channel);
 	}
-	struct bdev_io *io = b->done;
-	b->done = NULL;
-	mutex_unlock(&b->m);
 	return io;
+}
+
+static int watch(struct bench *b, int fd)
+{
+	struct epoll_event e = { .events = EPOLLIN | EPOLLET };
+	return epoll_ctl(b->epoll_fd, EPOLL_CTL_ADD, fd, &e);
+}
+
+static int prepare(struct bench *b)
+{
+	b->task = task_self();
+	mutex_init(&b->m);
+	b->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	b->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (b->epoll_fd < 0 || b->wake_fd < 0 || bdev_channel_new(&b->channel) < 0)
+		return -1;
+	bdev_channel_send(b->channel); /* it is this task's from now on */
+	return watch(b, b->wake_fd) < 0 ? -1 :
+					  watch(b, bdev_channel_event(b->channel));
 }
 
 static uint64_t next_offset(struct bench *b, const struct bdev *bd)
@@ -131,10 +170,11 @@ int main(int argc, char **argv)
 	struct bench b = { .io_size = size,
 			   .seed = 88172645463325252ull,
 			   .is_sequential = argc > 5 };
-	mutex_init(&b.m);
-	cond_init(&b.c);
+	if (prepare(&b) < 0)
+		return 1;
 	struct bench_io *ios = calloc(depth, sizeof(*ios));
 	char *mem = io_alloc(depth * size);
+	memset(mem, 0x5a, depth * size); /* memory of its own, not the page of zeros */
 	for (unsigned int i = 0; i < depth; i++) {
 		ios[i].bench = &b;
 		ios[i].iov = (struct iovec){ mem + i * size, size };
@@ -144,9 +184,11 @@ int main(int argc, char **argv)
 			.iov = &ios[i].iov,
 			.iovcnt = 1,
 			.done = io_done,
+			.channel = b.channel,
 		};
 	}
 	int rc = run(bd, ios, (unsigned int)depth, clock_now() + seconds * NS_PER_S);
+	bdev_channel_free(b.channel);
 	bdev_close(bd);
 	free(mem);
 	free(ios);

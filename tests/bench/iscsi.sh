@@ -1,56 +1,85 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# The initiator beside libiscsi (its own iscsi-perf) on the same LUN of tgt: random reads
-# of 4 KiB one at a time and 32 at once, reads of 1 MiB one behind the other. tgt has one
-# network thread: where it is the limit both are as fast.
+# The initiator beside libiscsi (tests/bench/iscsi_peer.c: its event loop, its calls, the
+# same loop around it as ours) on the same LUN in turns: random reads of 4 KiB one at a
+# time and 32 at once, 1 MiB one behind the other, both ways. Of tgt, which has one
+# network thread: where it is the limit both are as fast; and of our own target without a
+# disk.
+# Calls to the kernel are counted by strace, in turns of their own.
 
 iscsi_port=$((13870 + $$ % 40))
 
-# iscsi_turn NAME OURS-ARGUMENTS -- PEER-ARGUMENTS: one turn of each.
+# iscsi_turn NAME URL OP DEPTH [BYTES]: one turn of each, called NAME.
 iscsi_turn()
 {
-	local name=$1 out iops cpu
-	local -a ours=("${@:2}") peer
+	local name=$1 who out
+	local -a how=("$2" "$3" "$4" "$seconds_each" "${@:5}")
 
-	peer=("${ours[@]:3}")
-	ours=("${ours[@]:0:3}")
-	out=$("$bench_bin/bdev_bench" "$iscsi_url" read "${ours[0]}" "$seconds_each" \
-		${ours[1]#4096} 2>/dev/null)
-	sample "ours.$name" "$(echo "$out" | sed 's/iops=\([0-9.]*\).*/\1/')"
-	sample "ours-cpu.$name" "${out#*cpu_us_per_io=}"
-	TIMEFORMAT='%U %S'
-	{ time iscsi-perf "${peer[@]}" -t "$seconds_each" "$iscsi_url" >"$work/perf"; } \
-		2>"$work/time"
-	iops=$(tr '\r' '\n' <"$work/perf" | sed -n 's/^iops average \([0-9]*\).*/\1/p')
-	cpu=$(awk -v n=$((${iops:-0} * seconds_each)) 'NF == 2 && n { t = $1 + $2 }
-		END { print n ? t * 1e6 / n : 0 }' "$work/time")
-	sample "perf.$name" "${iops:-0}"
-	sample "perf-cpu.$name" "$cpu"
+	for who in bdev_bench iscsi_peer; do
+		out=$("$bench_bin/$who" "${how[@]}" 2>"$work/log")
+		[[ $out == iops=* ]] || continue
+		sample "$who.$name" "$(sed 's/iops=\([0-9.]*\).*/\1/' <<<"$out")"
+		sample "$who-cpu.$name" "${out#*cpu_us_per_io=}"
+	done
+}
+
+# iscsi_calls URL OP DEPTH: calls to the kernel per I/O.
+iscsi_calls()
+{
+	local who out
+
+	for who in bdev_bench iscsi_peer; do
+		out=$(strace -f -c -o "$work/calls" "$bench_bin/$who" "$@" \
+			"$seconds_each" 2>"$work/log")
+		sample "$who.calls" "$(awk -v out="${out#iops=}" -v s="$seconds_each" '
+			$NF == "total" { print $4 / (out * s) }' "$work/calls")"
+	done
+}
+
+iscsi_turns() # URL PREFIX
+{
+	iscsi_turn "$2-randread-4k-qd1" "$1" read 1
+	iscsi_turn "$2-randread-4k-qd32" "$1" read 32
+	iscsi_turn "$2-read-1m-qd4" "$1" read 4 1048576
+	iscsi_turn "$2-write-1m-qd4" "$1" write 4 1048576
+}
+
+iscsi_lines() # PREFIX GOAL-AT-QD32
+{
+	local name goal
+
+	for name in randread-4k-qd1 randread-4k-qd32 read-1m-qd4 write-1m-qd4; do
+		goal=">=1.0"
+		[ $name != randread-4k-qd32 ] || goal=$2
+		line "$1-$name" speed "bdev_bench.$1-$name" "iscsi_peer.$1-$name" \
+			"$goal" IOPS
+	done
+	line "$1-cpu-4k-qd32" time "bdev_bench-cpu.$1-randread-4k-qd32" \
+		"iscsi_peer-cpu.$1-randread-4k-qd32" ">=1.43" us
 }
 
 bench_iscsi()
 {
-	local name round
+	local round tgt own
 
-	for name in tgtd iscsi-perf; do
-		command -v $name >/dev/null ||
-			{ missing iscsi "$name is not here"; return; }
-	done
+	[ -x "$bench_bin/iscsi_peer" ] ||
+		{ missing iscsi "no libiscsi-dev: iscsi_peer is not built"; return; }
 	mkdir -p "$work/tgt"
 	truncate -s 512M "$work/lun.img"
-	iscsi_url=$(TGT_TUNED=1 "$top/tests/rigs/tgt.sh" up "$work/tgt" $iscsi_port \
+	tgt=$(TGT_TUNED=1 "$top/tests/rigs/tgt.sh" up "$work/tgt" $iscsi_port \
 		"$work/lun.img" 2>"$work/log") ||
 		{ missing iscsi "$(tail -n 1 "$work/log")"; return; }
+	own=$(BIN=$bin "$top/tests/rigs/own.sh" up "$work/tgt" $((iscsi_port + 1)) \
+		null:64G 2>"$work/log") || missing iscsi-null "$(tail -n 1 "$work/log")"
 	for ((round = 0; round < rounds; round++)); do
-		iscsi_turn randread-4k-qd1 1 4096 -- -m 1 -b 8 -r
-		iscsi_turn randread-4k-qd32 32 4096 -- -m 32 -b 8 -r
-		iscsi_turn read-1m-qd4 4 1048576 -- -m 4 -b 2048
+		iscsi_turns "$tgt" iscsi
+		[ -z "$own" ] || iscsi_turns "$own" iscsi-null
+		iscsi_calls "$tgt" read 32
 	done
 	"$top/tests/rigs/tgt.sh" down "$work/tgt" $iscsi_port
-	for name in randread-4k-qd1 randread-4k-qd32 read-1m-qd4; do
-		line "iscsi-$name" speed "ours.$name" "perf.$name" ">=1.0" IOPS
-	done
-	line iscsi-cpu-4k-qd32 time ours-cpu.randread-4k-qd32 perf-cpu.randread-4k-qd32 \
-		">=1.43" us
+	BIN=$bin "$top/tests/rigs/own.sh" down "$work/tgt" $((iscsi_port + 1))
+	iscsi_lines iscsi ">=1.0"
+	[ -z "$own" ] || iscsi_lines iscsi-null ">=1.5"
+	line iscsi-calls-4k-qd32 time bdev_bench.calls iscsi_peer.calls "<=1" calls
 	rm -f "$work/lun.img"
 }

@@ -37,7 +37,7 @@ static void login_answers_every_key_of_the_target(void **state)
 	assert_int_equal(p.got.login.flags, 0x04);
 	g = peer_login_answer(&p, 0x04);
 	pdu_add_key(g, "X-com.example.speed", "high");
-	pdu_add_key(g, "FirstBurstLength", "131072");
+	pdu_add_key(g, "FirstBurstLength", "32768");
 	peer_push(&p, g);
 	peer_expect(&p, ISCSI_LOGIN_REQUEST);
 	assert_string_equal(peer_sent_key(&p, "X-com.example.speed"), "NotUnderstood");
