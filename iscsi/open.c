@@ -45,7 +45,7 @@ bool device_is_file(const char *text)
 	return !device_is_iscsi_url(text) && stat(text, &st) == 0 && S_ISREG(st.st_mode);
 }
 
-static int open_whole(const char *text, uint32_t flags,
+int device_open_whole(const char *text, uint32_t flags,
 		      const struct iscsi_options *options, struct reporter *r,
 		      struct bdev **ret_bd)
 {
@@ -77,7 +77,7 @@ int device_open(const char *text, uint32_t flags, const struct iscsi_options *op
 		struct reporter *r, struct bdev **ret_bd)
 {
 	struct bdev *bd;
-	int error = open_whole(text, flags, options, r, &bd);
+	int error = device_open_whole(text, flags, options, r, &bd);
 
 	return error ? error : find_partition(bd, r, ret_bd);
 }

@@ -45,6 +45,11 @@ int device_open(const char *text, uint32_t flags, const struct iscsi_options *op
 		struct reporter *r, struct bdev **ret_bd)
 	__attribute__((warn_unused_result));
 
+/* The same, but the whole device, whatever is on it. */
+int device_open_whole(const char *text, uint32_t flags,
+		      const struct iscsi_options *options, struct reporter *r,
+		      struct bdev **ret_bd) __attribute__((warn_unused_result));
+
 /* The same of a descriptor that is open already: bdev_file_open_fd(). */
 int device_open_fd(int file_fd, uint32_t flags, struct reporter *r, struct bdev **ret_bd)
 	__attribute__((warn_unused_result));

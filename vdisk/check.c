@@ -167,7 +167,8 @@ static int check_opened(struct checker *c, struct vmfs_volume *vol, const char *
 			struct vmfs_holder *ret_holder)
 {
 	const struct vdisk_open_options how = { .flags = VDISK_READ_LOCKED,
-						.reporter = c->r };
+						.reporter = c->r,
+						.luns = c->luns };
 	struct vdisk *disk;
 	int rc = vdisk_open(vol, path, &how, &disk, ret_holder);
 	if (rc < 0)
@@ -231,7 +232,9 @@ static int check_extent(struct checker *c, struct vmfs_volume *vol, const char *
 static bool is_by_files(const struct descriptor *desc)
 {
 	for (unsigned int i = 0; i < descriptor_extent_count(desc); i++) {
-		if (!extent_ops_of(descriptor_extent(desc, i)->type))
+		const struct extent_ops *ops =
+			extent_ops_of(descriptor_extent(desc, i)->type);
+		if (!ops || ops == &extent_rdm_ops)
 			return false;
 	}
 	return strcmp(descriptor_create_type(desc), "streamOptimized") != 0 &&
@@ -244,6 +247,7 @@ int vdisk_check(struct vmfs_volume *vol, const char *path,
 {
 	struct checker c = { .is_repair = options->is_repair,
 			     .progress = options->progress,
+			     .luns = options->luns,
 			     .r = options->reporter };
 	struct descriptor *desc;
 	int rc = vdisk_descriptor_load(vol, path, c.r, &desc);

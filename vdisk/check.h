@@ -9,6 +9,7 @@ struct checker {
 	bool is_repair;
 	struct vdisk_check_result found;
 	struct vdisk_progress *progress;
+	const struct vdisk_luns *luns;
 	struct reporter *r;
 };
 

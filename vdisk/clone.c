@@ -331,3 +331,43 @@ int vdisk_import(struct vmfs_volume *vol, const char *path, struct vdisk_source 
 	};
 	return vdisk_make(vol, path, options, &making);
 }
+
+/* What a disk that is there takes the place of a new file's target with. */
+struct disk_target {
+	struct vdisk_target base;
+	struct vdisk *disk;
+	struct vdisk_progress *progress;
+	uint64_t total;
+};
+
+static int disk_write(struct vdisk_target *target, const void *buf, uint64_t len,
+		      uint64_t offset)
+{
+	const struct disk_target *t = (struct disk_target *)target;
+	return bdev_write(vdisk_bdev(t->disk), buf, len, offset);
+}
+
+static int disk_skip(struct vdisk_target *target, uint64_t len, uint64_t offset)
+{
+	const struct disk_target *t = (struct disk_target *)target;
+	int rc = bdev_zero(vdisk_bdev(t->disk), len, offset);
+	return rc ? rc : vdisk_step(t->progress, offset + len, t->total);
+}
+
+int vdisk_overwrite(struct vdisk *disk, struct vdisk_source *source,
+		    struct vdisk_progress *progress)
+{
+	struct disk_target target = {
+		.base = { .unit = 64u << 10, .write = disk_write, .skip = disk_skip },
+		.disk = disk,
+		.progress = progress,
+		.total = source->capacity,
+	};
+	const struct vdisk_making making = { .arg = source };
+	const struct vdisk_create_options options = { .progress = progress };
+	uint64_t rest = vdisk_capacity(disk) - source->capacity;
+	int rc = fill_from_source(&making, &target.base, 0, source->capacity, &options);
+	if (rc == 0 && rest)
+		rc = bdev_zero(vdisk_bdev(disk), rest, source->capacity);
+	return rc ? rc : bdev_flush(vdisk_bdev(disk));
+}

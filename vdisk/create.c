@@ -148,6 +148,10 @@ int vdisk_check_size(const char *path, enum vdisk_format format, uint64_t sector
 static int check_format(const struct make *m)
 {
 	enum vdisk_format format = m->options->format;
+	if (format >= ARRAY_SIZE(kinds))
+		return report_error(m->options->reporter, -EINVAL,
+				    "%s: a raw device mapping is made of a LUN (-r, -z)",
+				    m->path);
 	if (!m->vol && format <= VDISK_EAGERZEROEDTHICK)
 		return report_error(m->options->reporter, -EINVAL,
 				    "%s: %s is a format of disks on a volume;"
@@ -351,7 +355,7 @@ int vdisk_make(struct vmfs_volume *vol, const char *path,
 			  .path = path,
 			  .options = options,
 			  .making = making,
-			  .kind = &kinds[options->format] };
+			  .kind = &kinds[options->format % ARRAY_SIZE(kinds)] };
 	int rc = plan(&m);
 	if (rc == 0)
 		rc = m.kind->is_embedded ? make_embedded(&m) : make_files(&m);

@@ -37,6 +37,8 @@ static const struct format_name {
 	[VDISK_2GB_SPARSE] = { "twoGbMaxExtentSparse", "2gbsparse" },
 	[VDISK_2GB_FLAT] = { "twoGbMaxExtentFlat", "2gbflat" },
 	[VDISK_STREAM_OPTIMIZED] = { "streamOptimized", "stream" },
+	[VDISK_RDM] = { "vmfsRawDeviceMap", "rdm" },
+	[VDISK_RDMP] = { "vmfsPassthroughRawDeviceMap", "rdmp" },
 };
 
 const char *vdisk_format_name(enum vdisk_format format)
@@ -60,7 +62,7 @@ int vdisk_format_parse(const char *name, enum vdisk_format *ret_format)
 /* ---- kinds ---- */
 
 static const struct extent_ops *const kinds[] = {
-	&extent_flat_ops, &extent_zero_ops, &extent_sparse_ops,
+	&extent_flat_ops, &extent_zero_ops, &extent_sparse_ops, &extent_rdm_ops,
 };
 
 const struct extent_ops *extent_ops_of(const char *type)
@@ -125,7 +127,8 @@ static int open_file(struct vdisk_extent *extent, const char *file,
 	const struct diskfile_options how = {
 		.vol = disk->vol,
 		.path = path,
-		.flags = file_flags(options->flags),
+		.flags = file_flags(options->flags) |
+			 (extent->ops == &extent_rdm_ops ? VMFS_MAPPING : 0),
 		.deadline = options->deadline,
 		.reporter = options->reporter,
 	};
@@ -152,9 +155,9 @@ static int open_extent(struct vdisk *disk, unsigned int i,
 	if ((e->access != EXTENT_RW || ops->is_read_only) && options->flags & VDISK_WRITE)
 		return report_error(options->reporter, -EROFS,
 				    "%s: extent '%s' is not RW", disk->path, e->file);
+	extent->ops = ops;
 	if (*e->file)
 		rc = open_file(extent, e->file, options, ret_holder);
-	extent->ops = ops;
 	if (rc == 0 && ops->open)
 		rc = ops->open(extent, options);
 	return rc;

@@ -256,7 +256,7 @@ static const struct bdev_ops disk_ops = {
 bool vdisk_gives_back(enum vdisk_format format)
 {
 	return format == VDISK_THIN || format == VDISK_MONOLITHIC_SPARSE ||
-	       format == VDISK_2GB_SPARSE;
+	       format == VDISK_2GB_SPARSE || format == VDISK_RDM || format == VDISK_RDMP;
 }
 
 void vdisk_engine_init(struct vdisk *disk, const char *path, bool is_read_only,

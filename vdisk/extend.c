@@ -276,7 +276,8 @@ int vdisk_extend(struct vmfs_volume *vol, const char *path,
 		 struct vmfs_holder *ret_holder)
 {
 	const struct vdisk_open_options how = { .flags = VDISK_WRITE,
-						.reporter = options->reporter };
+						.reporter = options->reporter,
+						.luns = options->luns };
 	struct vdisk *disk;
 	int rc = vdisk_open(vol, path, &how, &disk, ret_holder);
 	if (rc < 0)

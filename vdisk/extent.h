@@ -75,7 +75,10 @@ int extent_flat_grow(struct vdisk_extent *extent, uint64_t len,
 int extent_sparse_grow(struct vdisk_extent *extent, uint64_t len,
 		       const struct extent_growth *growth)
 	__attribute__((warn_unused_result));
-extern const struct extent_ops extent_flat_ops, extent_zero_ops, extent_sparse_ops;
+int extent_rdm_open(struct vdisk_extent *extent, const struct vdisk_open_options *options)
+	__attribute__((warn_unused_result));
+extern const struct extent_ops extent_flat_ops, extent_zero_ops, extent_sparse_ops,
+	extent_rdm_ops;
 /* Of a descriptor's extent type; NULL: not supported. */
 const struct extent_ops *extent_ops_of(const char *type);
 
@@ -139,6 +142,8 @@ int vdisk_open_above(struct vmfs_volume *vol, const char *path, const char *floo
 		     const struct vdisk_open_options *options, struct vdisk **ret_disk,
 		     struct vmfs_holder *ret_holder) __attribute__((warn_unused_result));
 
+/* true if it is a mapping whose snapshots are the LUN's affair. */
+bool vdisk_is_physical(const struct descriptor *desc);
 /* true if disks of other folders were made on this one: it may not change, nor go. */
 bool vdisk_is_cloned(const struct descriptor *desc);
 

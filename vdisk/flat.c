@@ -78,6 +78,15 @@ const struct extent_ops extent_flat_ops = {
 	.reads_holes = true,
 };
 
+/* What its file is, is a LUN: rdm.c. */
+const struct extent_ops extent_rdm_ops = {
+	.type = "VMFSRDM",
+	.open = extent_rdm_open,
+	.map = flat_map,
+	.rw = flat_rw,
+	.reads_holes = true,
+};
+
 /* ---- ZERO ---- */
 
 static int zero_map(struct vdisk_extent *extent, const struct bdev_io *io,

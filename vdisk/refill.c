@@ -217,13 +217,16 @@ static int refill(const struct refill *f, enum vdisk_refill how)
 	}
 }
 
-int vdisk_refill(struct vmfs_volume *vol, const char *path, enum vdisk_refill how,
-		 struct vdisk_progress *progress, struct reporter *r,
+int vdisk_refill(struct vmfs_volume *vol, const char *path,
+		 const struct vdisk_refill_options *options,
 		 struct vmfs_holder *ret_holder)
 {
-	const struct vdisk_open_options options = { .flags = VDISK_WRITE, .reporter = r };
-	struct refill f = { .progress = progress, .r = r };
-	int rc = vdisk_open(vol, path, &options, &f.disk, ret_holder);
+	const struct vdisk_open_options how_open = { .flags = VDISK_WRITE,
+						     .reporter = options->reporter,
+						     .luns = options->luns };
+	enum vdisk_refill how = options->how;
+	struct refill f = { .progress = options->progress, .r = options->reporter };
+	int rc = vdisk_open(vol, path, &how_open, &f.disk, ret_holder);
 	if (rc < 0)
 		return rc;
 	rc = check(&f, how);

@@ -43,7 +43,7 @@ static int check_unused(struct vmfs_volume *vol, const char *path,
 			struct vmfs_holder *ret_holder)
 {
 	const struct diskfile_options how = {
-		.vol = vol, .path = path, .flags = VMFS_WRITE
+		.vol = vol, .path = path, .flags = VMFS_WRITE | VMFS_MAPPING
 	};
 	struct diskfile file;
 	int rc = diskfile_open(&how, &file, ret_holder);

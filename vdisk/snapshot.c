@@ -152,7 +152,8 @@ int vdisk_snapshot(struct vmfs_volume *vol, const char *parent, const char *chil
 		   struct vmfs_holder *ret_holder)
 {
 	const struct vdisk_open_options how = { .flags = VDISK_READ_LOCKED,
-						.reporter = options->reporter };
+						.reporter = options->reporter,
+						.luns = options->luns };
 	struct vdisk *disk;
 	int rc = vdisk_open(vol, parent, &how, &disk, ret_holder);
 	if (rc < 0)
@@ -161,6 +162,9 @@ int vdisk_snapshot(struct vmfs_volume *vol, const char *parent, const char *chil
 		rc = report_error(options->reporter, -EMLINK,
 				  "%s: has %u disks under it, and cannot have a child",
 				  parent, CHAIN_LAYERS_MAX - 1);
+	if (rc == 0 && vdisk_is_physical(disk->desc))
+		rc = report_error(options->reporter, -EPERM, "%s: is a physical mapping:"
+				  " its snapshots are the LUN's own", parent);
 	if (rc == 0)
 		rc = make_child(disk, child, options);
 	int err = vdisk_close(disk);

@@ -29,6 +29,7 @@
 #define VDISK_SECTOR 512u
 
 struct vdisk;
+struct vdisk_source;
 
 /* ---- an open disk ---- */
 
@@ -46,10 +47,18 @@ enum vdisk_open_flags {
 	VDISK_PROMPT = 1u << 2,
 };
 
+/* Who opens LUNs for disks that are raw device mappings. */
+struct vdisk_luns {
+	/* text: a path or a URL; flags: enum bdev_open_flags. As bdev_file_open(). */
+	int (*open)(const char *text, uint32_t flags, struct reporter *r,
+		    struct bdev **ret_bd);
+};
+
 struct vdisk_open_options {
 	uint32_t flags;		/* enum vdisk_open_flags */
 	uint64_t deadline;	/* for the locks; clock_now() ns, 0: one try */
 	struct reporter *reporter;
+	const struct vdisk_luns *luns; /* NULL: devices of this machine are opened */
 };
 
 /*
@@ -84,6 +93,9 @@ enum vdisk_format {
 	VDISK_2GB_SPARSE, /* in parts below 2 GiB */
 	VDISK_2GB_FLAT,
 	VDISK_STREAM_OPTIMIZED, /* compressed, made whole, only read after that */
+	/* Raw device mappings: made by vdisk_map() alone. */
+	VDISK_RDM,
+	VDISK_RDMP,
 };
 /* "thin", "zeroedthick", "eagerzeroedthick", "monolithicSparse", ... */
 const char *vdisk_format_name(enum vdisk_format format);
@@ -150,6 +162,35 @@ int vdisk_create(struct vmfs_volume *vol, const char *path,
 		 const struct vdisk_create_options *options)
 	__attribute__((warn_unused_result));
 
+struct vdisk_map_options {
+	const struct bdev *lun; /* which is mapped: its identity and size */
+	const char *text;	/* how it is reached: a path or a URL, without secrets */
+	bool is_physical;
+	const char *adapter; /* as it stands in ddb.adapterType; NULL: lsilogic */
+	struct reporter *reporter;
+};
+/*
+ * Makes a disk that is a LUN: a raw device mapping. -EEXIST as vdisk_create(). A crash
+ * may leave its extent without a descriptor. Blocks.
+ */
+int vdisk_map(struct vmfs_volume *vol, const char *path,
+	      const struct vdisk_map_options *options)
+	__attribute__((warn_unused_result));
+/*
+ * Writes what source holds over a disk that is open for writing and as large or larger;
+ * the rest of it becomes zeros. A crash leaves some of both. Blocks.
+ */
+int vdisk_overwrite(struct vdisk *disk, struct vdisk_source *source,
+		    struct vdisk_progress *progress) __attribute__((warn_unused_result));
+struct vdisk_mapped {
+	bool is_mapped, is_physical;
+	char device[96]; /* "naa.6001405..." */
+	char lun[1024];	 /* how it is reached */
+};
+/* Is the disk a mapping, and of what? Nothing is locked, the LUN not opened. Blocks. */
+int vdisk_mapped(struct vmfs_volume *vol, const char *path, struct reporter *r,
+		 struct vdisk_mapped *ret_mapped) __attribute__((warn_unused_result));
+
 struct vdisk_source;
 /*
  * A raw disk image, a block device, or a VMDK on the host's own filesystem. Images in
@@ -208,6 +249,7 @@ struct vdisk_extend_options {
 	bool is_running; /* its handle is in use: a flat disk alone may grow then */
 	struct vdisk_progress *progress; /* may be NULL */
 	struct reporter *reporter;
+	const struct vdisk_luns *luns; /* as vdisk_open() has it */
 };
 /*
  * Makes the disk larger; of a thick disk what is new is allocated, too. Nothing happens
@@ -237,14 +279,21 @@ enum vdisk_refill {
  * the disk is whole, and it may be called again. -EINVAL, -EOPNOTSUPP (reported): not for
  * a disk of this kind; -EPERM (reported): WIPE of a disk that others are made on. Blocks.
  */
-int vdisk_refill(struct vmfs_volume *vol, const char *path, enum vdisk_refill how,
-		 struct vdisk_progress *progress, struct reporter *r,
+struct vdisk_refill_options {
+	enum vdisk_refill how;
+	struct vdisk_progress *progress; /* may be NULL */
+	struct reporter *reporter;
+	const struct vdisk_luns *luns; /* as vdisk_open() has it */
+};
+int vdisk_refill(struct vmfs_volume *vol, const char *path,
+		 const struct vdisk_refill_options *options,
 		 struct vmfs_holder *ret_holder) __attribute__((warn_unused_result));
 
 struct vdisk_check_options {
 	bool is_repair;
 	struct vdisk_progress *progress; /* may be NULL */
 	struct reporter *reporter;	 /* each finding is a warning */
+	const struct vdisk_luns *luns;	 /* as vdisk_open() has it */
 };
 struct vdisk_check_result {
 	/* Found; of those, what a repair mends, and what it has mended. */
@@ -277,6 +326,7 @@ enum vdisk_delta_kind {
 struct vdisk_snapshot_options {
 	enum vdisk_delta_kind kind;
 	struct reporter *reporter;
+	const struct vdisk_luns *luns; /* as vdisk_open() has it */
 };
 int vdisk_snapshot(struct vmfs_volume *vol, const char *parent, const char *child,
 		   const struct vdisk_snapshot_options *options,

@@ -142,7 +142,7 @@ static int prepare_create(struct job *j)
 static int prepare_import(struct job *j)
 {
 	const char *text = j->rq->argument;
-	int rc = prepare_disk(j);
+	int rc = format_is_map(j->rq->format) ? prepare_map(j) : prepare_disk(j);
 	if (rc < 0)
 		return rc;
 	if (is_place(text))
@@ -161,7 +161,8 @@ static void origin_done(struct origin *from)
 static int try_origin(struct job *j)
 {
 	const struct vdisk_open_options o = { .flags = VDISK_READ_LOCKED,
-					      .reporter = &j->t.base };
+					      .reporter = &j->t.base,
+					      .luns = &tool_luns };
 	struct origin *from = &j->from;
 	struct vmfs_volume *vol = from->m.vol ? from->m.vol : j->m.vol;
 	return vdisk_open(vol, from->place.path, &o, &from->disk, &j->holder);
@@ -203,7 +204,9 @@ static int do_import(struct job *j)
 	int rc = j->from.source ? 0 : origin_open(j, &j->from);
 	if (rc == 0)
 		rc = make_parent(j->m.vol, j->place.path, &made);
-	if (rc == 0) {
+	if (rc == 0 && format_is_map(j->rq->format)) {
+		rc = do_import_to_map(j);
+	} else if (rc == 0) {
 		j->disk.progress = meter_init(&meter, "Clone", &is_interrupted);
 		rc = vdisk_import(j->m.vol, j->place.path, j->from.source, &j->disk);
 		meter_end(&meter, rc);
@@ -387,6 +390,9 @@ static const struct verb {
 	{ ACTION_PUNCH, false, false, true, false, do_refill, NULL },
 	{ ACTION_CHAIN, true, false, true, false, do_chain, NULL },
 	{ ACTION_CHECK, false, false, true, false, do_check, prepare_check },
+	{ ACTION_MAP_VIRTUAL, false, false, false, false, do_map, prepare_map },
+	{ ACTION_MAP_PHYSICAL, false, false, false, false, do_map, prepare_map },
+	{ ACTION_QUERY_MAP, true, false, true, false, do_query_map, NULL },
 	{ ACTION_GEOMETRY, true, false, true, false, do_geometry, NULL },
 	{ ACTION_LOCK, true, false, false, false, do_lock, NULL },
 	{ ACTION_QUERY, true, true, false, false, do_query, NULL },
@@ -475,6 +481,8 @@ static int usage(const char *why, const char *what)
 	return 1;
 }
 
+static const char letters[] = ":c:i:d:a:UE:X:x:r:z:qjkKwegDBG:Z:C:S:b:fyPhvH";
+
 enum long_only {
 	OPT_PUT = 256,
 	OPT_GET,
@@ -505,6 +513,9 @@ static const struct option long_options[] = {
 	{ "writezeros", no_argument, NULL, 'w' },
 	{ "chainConsistent", no_argument, NULL, 'e' },
 	{ "fix", required_argument, NULL, 'x' },
+	{ "createrdm", required_argument, NULL, 'r' },
+	{ "createrdmpassthru", required_argument, NULL, 'z' },
+	{ "queryrdm", no_argument, NULL, 'q' },
 	{ "geometry", no_argument, NULL, 'g' },
 	{ "lock", no_argument, NULL, 'D' },
 	{ "breaklock", no_argument, NULL, 'B' },
@@ -548,8 +559,11 @@ static enum action action_of(int c)
 	case 'K': return ACTION_PUNCH;
 	case 'w': return ACTION_WIPE;
 	case 'e': return ACTION_CHAIN;
-	case 'x': return ACTION_CHECK;
 	case 'g': return ACTION_GEOMETRY;
+	case 'r': return ACTION_MAP_VIRTUAL;
+	case 'z': return ACTION_MAP_PHYSICAL;
+	case 'q': return ACTION_QUERY_MAP;
+	case 'x': return ACTION_CHECK;
 	case 'D': return ACTION_LOCK;
 	case 'B': return ACTION_BREAK;
 	case 'G': return ACTION_GROW;
@@ -624,10 +638,12 @@ static bool take_option(struct request *rq, int c)
 static const char *misplaced(const struct request *rq)
 {
 	bool is_disk = rq->action == ACTION_CREATE || rq->action == ACTION_IMPORT;
+	bool is_map = rq->action == ACTION_MAP_VIRTUAL ||
+		      rq->action == ACTION_MAP_PHYSICAL;
 	bool is_mkfs = rq->action == ACTION_MKFS;
 	if (rq->format && !is_disk && rq->action != ACTION_EXTEND)
 		return "-d";
-	if (rq->adapter && !is_disk)
+	if (rq->adapter && !is_disk && !is_map)
 		return "-a";
 	if (rq->label && !is_mkfs)
 		return "-S";
@@ -668,8 +684,7 @@ int main(int argc, char **argv)
 	bool has_letter_y = false;
 	int c;
 	opterr = 0;
-	while ((c = getopt_long(argc, argv, ":c:i:d:a:UE:X:x:jkKwegDBG:Z:C:S:b:fyPhvH",
-				long_options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, letters, long_options, NULL)) != -1) {
 		char letter[3] = { '-', (char)optopt, '\0' };
 		const char *option = optopt && optopt < 256 ? letter : argv[optind - 1];
 		if (c == 'H') {

@@ -283,7 +283,8 @@ static bool is_free_name(struct vmfs_volume *vol, const char *path)
 static int make_child(struct vm *vm, const char *parent, char **ret_child,
 		      struct vmfs_holder *ret_holder)
 {
-	const struct vdisk_snapshot_options how = { vm->o->kind, vm->r };
+	const struct vdisk_snapshot_options how = { .kind = vm->o->kind,
+						    .reporter = vm->r };
 	const char *file = strrchr(parent, '/') + 1;
 	char *child = NULL;
 	for (unsigned int n = 1; n < CHILDREN_MAX; n++) {

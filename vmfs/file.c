@@ -88,7 +88,7 @@ void file_patch_stat(struct vmfs_volume *vol, struct vmfs_stat *st)
 
 int file_check_writable(struct vmfs_file *f)
 {
-	if (!(f->flags & VMFS_WRITE))
+	if (!(f->flags & VMFS_WRITE) || f->is_mapping)
 		return -EBADF;
 	return vmfs_lock_may_write(f->vol, f->lock.vol_off) ? 0 : -ESTALE;
 }
@@ -202,7 +202,8 @@ static int check_kind(const struct vmfs_stat *st, uint32_t flags)
 			return -EISDIR;
 		return flags & (VMFS_WRITE | VMFS_READ_LOCKED) ? -EPERM : 0;
 	default:
-		return -EOPNOTSUPP;
+		return st->type == VMFS_TYPE_RDM && flags & VMFS_MAPPING ? 0 :
+									   -EOPNOTSUPP;
 	}
 }
 
@@ -227,6 +228,9 @@ static int load_build(struct vmfs_txn *t, void *arg)
 	uint64_t room = f->vol->sub_block_size;
 	free(load->small);
 	load->small = NULL;
+	load->length = 0;
+	if (le32_get(fdd->meta.type) == VMFS_TYPE_RDM)
+		return 0; /* the length is the LUN's */
 	load->length = fd_length(fdd);
 	if ((le32_get(fdd->meta.cow_low) || le32_get(fdd->meta.cow_high) ||
 	     (is_small && load->length > room)) && f->flags & VMFS_WRITE)
@@ -248,6 +252,7 @@ static struct vmfs_file *file_new(const struct opening *o)
 	f->ref = (struct fd_ref){ .addr = o->st.addr, .generation = o->st.generation };
 	f->flags = o->options->flags &
 		   (VMFS_WRITE | VMFS_READ_LOCKED | VMFS_MULTI_WRITER);
+	f->is_mapping = o->st.type == VMFS_TYPE_RDM;
 	f->follow.may_be = !f->flags && o->st.type == VMFS_TYPE_FILE;
 	sleeplock_init(&f->change_lock);
 	filemap_init(f);

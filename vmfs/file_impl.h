@@ -69,6 +69,7 @@ struct vmfs_file {
 	/* VMFS_WRITE, VMFS_MULTI_WRITER, VMFS_READ_LOCKED; 0: no lock */
 	uint32_t flags;
 	LIST_ENTRY(vmfs_file) link;	/* vol->files, if locked */
+	bool is_mapping;		/* rdm.c: it has no bytes */
 	bool is_unlinked;		/* unlinked.c; under files_mutex */
 
 	/*

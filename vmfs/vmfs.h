@@ -450,6 +450,8 @@ enum vmfs_file_flags {
 	 * so does who opens it at the moment of such a change.
 	 */
 	VMFS_MULTI_WRITER = 1u << 5,
+	/* It may be a raw device mapping (vmfs/rdm.h): its lock; it has no bytes. */
+	VMFS_MAPPING = 1u << 6,
 };
 
 struct vmfs_file_options {

@@ -60,7 +60,8 @@ static int make_all(struct making *m)
 	const struct vdisk_create_options base = { .capacity_bytes = m->size,
 						   .format = VDISK_EAGERZEROEDTHICK,
 						   .reporter = m->r };
-	const struct vdisk_snapshot_options how = { m->kind, m->r };
+	const struct vdisk_snapshot_options how = { .kind = m->kind,
+						    .reporter = m->r };
 	char path[64], parent[64], lowest[64];
 	name(m, 0, lowest);
 	int rc = vdisk_create(m->vol, lowest, &base);

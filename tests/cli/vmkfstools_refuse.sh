@@ -10,7 +10,7 @@ refused "no action" "what is to be done" vmkfstools
 refused "no place" "place is missing" vmkfstools -c 1m
 refused "two places" "too many operands: b" vmkfstools -c 1m a b
 refused "two actions" "more than one action" vmkfstools -c 1m -U a:/b.vmdk
-refused "an unknown letter" "unknown option -q" vmkfstools -q
+refused "an unknown letter" "unknown option -Q" vmkfstools -Q
 refused "an unknown long option" "unknown option --wipe" vmkfstools --wipe a
 refused "an option without argument" "missing argument of -c" vmkfstools -c
 refused "an option of another action" "does not go .*: -d" vmkfstools -U -d thin a:/b.vmdk

@@ -87,8 +87,9 @@ static int do_act(const struct act *act, struct vmfs_volume *vol, struct reporte
 	const struct vdisk_extend_options o = { .capacity_bytes = act->new_size,
 						.is_eager = act->is_eager,
 						.reporter = r };
+	const struct vdisk_refill_options refill = { .how = act->how, .reporter = r };
 	return act->is_extension ? vdisk_extend(vol, PATH, &o, NULL)
-				 : vdisk_refill(vol, PATH, act->how, NULL, r, NULL);
+				 : vdisk_refill(vol, PATH, &refill, NULL);
 }
 
 static void make(struct world_mount *m, const struct act *act)

@@ -66,6 +66,7 @@ static int open_disk(struct export *e)
 					      VDISK_WRITE | VDISK_PROMPT,
 		.deadline = clock_now() + e->a->wait_s * NS_PER_S,
 		.reporter = &e->t.base,
+		.luns = &tool_luns,
 	};
 	int rc = 0;
 	if (e->place.device && !is_looking)

@@ -38,6 +38,7 @@ static int try_extend(struct job *j)
 		.is_eager = j->rq->format != NULL,
 		.progress = meter_init(&meter, "Grow", j->is_interrupted),
 		.reporter = &j->t.base,
+		.luns = &tool_luns,
 	};
 	int rc = vdisk_extend(j->m.vol, j->place.path, &o, &j->holder);
 	meter_end(&meter, rc);
@@ -60,10 +61,13 @@ static int try_refill(struct job *j)
 				action == ACTION_WIPE	 ? VDISK_REFILL_WIPE :
 							   VDISK_REFILL_PUNCH;
 	static const char *const verb[] = { "Inflate", "Zero", "Wipe", "Punch" };
-	struct vdisk_progress *progress = meter_init(&meter, verb[how],
-						     j->is_interrupted);
-	int rc = vdisk_refill(j->m.vol, j->place.path, how, progress, &j->t.base,
-			      &j->holder);
+	const struct vdisk_refill_options o = {
+		.how = how,
+		.progress = meter_init(&meter, verb[how], j->is_interrupted),
+		.reporter = &j->t.base,
+		.luns = &tool_luns,
+	};
+	int rc = vdisk_refill(j->m.vol, j->place.path, &o, &j->holder);
 	meter_end(&meter, rc);
 	return rc;
 }
@@ -78,7 +82,8 @@ int do_refill(struct job *j)
 static int open_disk(struct job *j, struct vdisk **ret_disk)
 {
 	const struct vdisk_open_options o = { .flags = VDISK_READ,
-					      .reporter = &j->t.base };
+					      .reporter = &j->t.base,
+					      .luns = &tool_luns };
 	return vdisk_open(j->m.vol, j->place.path, &o, ret_disk, &j->holder);
 }
 
@@ -127,6 +132,7 @@ static int try_check(struct job *j)
 		.is_repair = !strcmp(j->rq->argument, "repair"),
 		.progress = meter_init(&meter, "Check", j->is_interrupted),
 		.reporter = &j->t.base,
+		.luns = &tool_luns,
 	};
 	int rc = vdisk_check(j->m.vol, j->place.path, &o, &found, &j->holder);
 	meter_end(&meter, rc);

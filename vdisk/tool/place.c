@@ -223,6 +223,14 @@ int place_parse_any(struct teller *t, const char *text, struct place *ret_place)
 	return ret_place->path ? 0 : -ENOMEM;
 }
 
+static int open_lun(const char *text, uint32_t flags, struct reporter *r,
+		    struct bdev **ret_bd)
+{
+	return device_open_whole(text, flags, NULL, r, ret_bd);
+}
+
+const struct vdisk_luns tool_luns = { .open = open_lun };
+
 /* Opens the devices in text: one, or several joined by commas. */
 static int open_devices(struct mount *m, struct teller *t, const char *text,
 			bool is_read_only)

@@ -63,6 +63,9 @@ int place_parse_any(struct teller *t, const char *text, struct place *ret_place)
 /* true if text is meant as a place on a volume and not as a file of the host. */
 bool is_place(const char *text);
 
+/* Opens LUNs of raw device mappings as devices are opened, but whole. */
+extern const struct vdisk_luns tool_luns;
+
 /* A volume and the devices under it. */
 struct mount {
 	struct bdev *device[TOOL_MAX_DEVICES];
@@ -102,6 +105,9 @@ enum action {
 	ACTION_CHAIN,
 	ACTION_CHECK,
 	ACTION_GEOMETRY,
+	ACTION_MAP_VIRTUAL,
+	ACTION_MAP_PHYSICAL,
+	ACTION_QUERY_MAP,
 	ACTION_LOCK,
 	ACTION_QUERY,
 	ACTION_MKFS,
@@ -145,7 +151,7 @@ struct job {
 	struct vdisk_create_options disk; /* -c, -i; -X: its size */
 	struct origin from;		  /* -i; -E: its place */
 	uint64_t rate;			  /* -y: bytes a second */
-	struct bdev *extent;		  /* -Z: that is added */
+	struct bdev *extent;		  /* -Z: that is added; -r, -z: the LUN */
 	const char *what; /* for the line about a failure: what the user typed */
 	struct vmfs_holder holder;
 	int status; /* -x: what the exit code is */
@@ -177,6 +183,16 @@ enum check_status {
 };
 int prepare_check(struct job *j);
 int do_check(struct job *j);
+
+/* ---- rdm.c ---- */
+
+/* -d rdm:LUN or rdmp:LUN; NULL is none. */
+bool format_is_map(const char *format);
+int prepare_map(struct job *j);
+/* -i to a new mapping. */
+int do_import_to_map(struct job *j);
+int do_map(struct job *j);
+int do_query_map(struct job *j);
 
 /* ---- show.c: looking; to standard output ---- */
 

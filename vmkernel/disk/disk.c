@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "iscsi/open.h"
 #include "vdisk/vdisk.h"
 #include "vmkernel/msg/sock.h"
 #include "nbd/server.h"
@@ -44,6 +45,14 @@ static int open_image(struct opening *o, uint64_t deadline,
 	return rc ? rc : vmfs_file_bdev(disk->image, &disk->image_bd);
 }
 
+static int open_lun(const char *text, uint32_t flags, struct reporter *r,
+		    struct bdev **ret_bd)
+{
+	return device_open_whole(text, flags, NULL, r, ret_bd);
+}
+
+static const struct vdisk_luns luns = { .open = open_lun };
+
 static int try_open(void *arg, uint64_t deadline, struct vmfs_holder *ret_holder)
 {
 	struct opening *o = arg;
@@ -53,6 +62,7 @@ static int try_open(void *arg, uint64_t deadline, struct vmfs_holder *ret_holder
 		.flags = VDISK_WRITE | VDISK_PROMPT, /* a VM outlives us */
 		.deadline = deadline,
 		.reporter = &o->disk->catcher.base,
+		.luns = &luns,
 	};
 	return vdisk_open(o->options->vol, o->options->path, &options, &o->disk->vdisk,
 			  ret_holder);
