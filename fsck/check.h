@@ -198,6 +198,12 @@ bool fsck_is_zero(const uint8_t *bytes, size_t size);
 /* heartbeats.c: all slots, for the locks; then their journals. 0 or -ENOMEM. */
 int fsck_check_heartbeats(struct fsck *f) __attribute__((warn_unused_result));
 void fsck_check_journals(struct fsck *f);
+/*
+ * Has the journal at vol_off a header (LOCKING.md 10.3)? Of any volume: one that was lost
+ * before this one got a new signature shows the former UUID.
+ */
+bool fsck_journal_header(const struct fsck_volume *v, uint64_t vol_off,
+			 struct vmfs_journal_header_disk *ret_header);
 /* clusters.c: all headers of a resource file; fills its map. 0 or -ENOMEM. */
 int fsck_check_clusters(struct fsck *f, enum fsck_resource_index i)
 	__attribute__((warn_unused_result));

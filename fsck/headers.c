@@ -14,7 +14,9 @@
  *
  * Invariant: what is written leads to structures that lead back to where they were found.
  * Label and UUID of the volume are in no other place: they are kept where the rest of the
- * descriptor is this volume's (it names its logical volume), else they are gone.
+ * descriptor is this volume's (it names its logical volume), else they are gone. But for
+ * the UUID where a host died: its journal has it, and would not be taken over with
+ * another.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -79,6 +81,22 @@ static bool may_write(const struct fsck *f)
 	       memcmp(maker.magic, VMFS6_MAKER_MAGIC, sizeof(maker.magic)) == 0;
 }
 
+/* The UUID, as the journal of a host that was on it has it. */
+static bool take_uuid(const struct fsck_volume *v, struct vmfs_descriptor_disk *d)
+{
+	for (uint32_t k = 0; k < v->shape->heartbeat_count; k++) {
+		struct vmfs_heartbeat_disk hb;
+		struct vmfs_journal_header_disk h;
+		if (fsck_slot_read(v, k, &hb) != 0 ||
+		    le32_get(hb.state) != HEARTBEAT_LIVE ||
+		    !fsck_journal_header(v, le64_get(hb.journal_vol_off), &h))
+			continue;
+		memcpy(d->uuid, h.volume_uuid, sizeof(d->uuid));
+		return true;
+	}
+	return false;
+}
+
 bool fsck_mend_descriptor(struct fsck *f)
 {
 	struct fsck_volume *v = &f->volume;
@@ -106,8 +124,10 @@ bool fsck_mend_descriptor(struct fsck *f)
 		return false;
 	if (!is_here)
 		report(f->options->reporter, REPORT_WARN,
-		       "the label and the UUID of the volume are lost with its FS "
-		       "descriptor: it gets another UUID, and no label");
+		       take_uuid(v, d)
+			       ? "the label of the volume is lost with its FS descriptor"
+			       : "the label and the UUID of the volume are lost with "
+				 "its FS descriptor: it gets another UUID, and no label");
 	fsck_put(f, VMFS_DESCRIPTOR_OFF, d, sizeof(*d), PLAN_HEADER);
 	f->is_again = true;
 	return true;

@@ -128,6 +128,18 @@ static void check_slot(struct fsck *f, const struct vmfs_heartbeat_disk *hbd, ui
 		free_slot(f, k);
 }
 
+bool fsck_journal_header(const struct fsck_volume *v, uint64_t vol_off,
+			 struct vmfs_journal_header_disk *ret_header)
+{
+	unsigned char bytes[sizeof(*ret_header)]; /* the library takes no const */
+	if (fsck_read(v, vol_off + VMFS_SECTOR_SIZE, ret_header, sizeof(bytes)) != 0)
+		return false;
+	memcpy(bytes, ret_header, sizeof(bytes));
+	const int covered = offsetof(struct vmfs_journal_header_disk, crc);
+	return le32_get(ret_header->magic) == JOURNAL_HEADER_MAGIC &&
+	       le32_get(ret_header->crc) == ~crc32_iscsi(bytes, covered, 0xffffffffu);
+}
+
 int fsck_check_heartbeats(struct fsck *f)
 {
 	const struct vmfs_shape *shape = f->volume.shape;

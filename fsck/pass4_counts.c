@@ -5,7 +5,6 @@
  * In: fds[] with refs, maps with allocated and seen. A journal of a heartbeat slot in use
  * is referenced by that slot.
  */
-#include <isa-l/crc.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -140,27 +139,13 @@ static void mark_journals(struct fsck *f)
 	}
 }
 
-static uint32_t crc32c(const void *data, size_t len)
-{
-	union {
-		const void *in;
-		unsigned char *out;
-	} p = { .in = data }; /* the library takes no const */
-	return ~crc32_iscsi(p.out, (int)len, 0xffffffffu);
-}
-
-/*
- * A journal by its header: LOCKING.md 10.3. Of any volume: one that was lost before this
- * one got a new signature shows the former UUID.
- */
 static bool is_journal(const struct fsck *f, enum fsck_resource_index i, uint64_t number)
 {
 	struct vmfs_journal_header_disk h;
+	uint64_t off, size;
 	vmfs_addr addr = fsck_addr_of(&f->volume, i, number);
-	return fsck_addr_read(&f->volume, addr, VMFS_SECTOR_SIZE, &h, sizeof(h)) == 0 &&
-	       le32_get(h.magic) == JOURNAL_HEADER_MAGIC &&
-	       le32_get(h.crc) ==
-		       crc32c(&h, offsetof(struct vmfs_journal_header_disk, crc));
+	return fsck_addr_vol_off(&f->volume, addr, &off, &size) == 0 &&
+	       fsck_journal_header(&f->volume, off, &h);
 }
 
 static bool is_lost(const struct fsck_map *map, uint64_t n)

@@ -36,6 +36,9 @@ struct host {
 	uint64_t path_lost_ns;
 	unsigned int writes;
 	bool is_inside, is_done, is_followed; /* another one has written */
+	unsigned int made; /* directories that it was told it has */
+	unsigned int dies_behind; /* that many of its writes have landed; 0: never */
+	unsigned int landed;
 	int err;
 	struct session_result result;
 };
@@ -47,6 +50,11 @@ struct scene {
 	struct host *writer;	   /* who last wrote what a repair writes */
 	uint64_t fds[VICTIMS];	   /* offsets of what is wrong */
 };
+
+static void kill_it(void *arg)
+{
+	sim_host_kill(arg);
+}
 
 /* ---- what may not be ---- */
 
@@ -62,6 +70,8 @@ static void check_write(const struct simdisk_effect *e, void *arg)
 	for (unsigned int i = 0; i < scene->count; i++)
 		if (scene->hosts[i].sim == e->host)
 			by = &scene->hosts[i];
+	if (by && e->op == BDEV_WRITE && ++by->landed == by->dies_behind)
+		(void)sim_call_at(NULL, sim_time(), kill_it, by->sim);
 	if (!is_repair || !by || by->is_inside)
 		return;
 	for (unsigned int i = 0; i < scene->count; i++)
@@ -313,6 +323,115 @@ static void nothing_lands_behind_who_followed(void **state)
 	cluster_some_seeds(BDEV_CAW_ATS, 700, 6, comes_back);
 }
 
+/* ---- nobody can mount it, and a host is on it, or died on it ---- */
+
+/* Makes one directory after the other until it is killed, or for as long as it stays. */
+static void work(void *arg)
+{
+	struct host *h = arg;
+	uint64_t until = clock_now() + h->stays;
+
+	h->err = cluster_mount(h->scene->c, &h->m);
+	h->is_inside = !h->err;
+	while (!h->err && clock_now() < until) {
+		char path[32];
+
+		(void)snprintf(path, sizeof(path), "/d%u", h->made);
+		h->err = vmfs_mkdir(h->m.vol, path, 0755);
+		h->made += !h->err;
+		task_sleep_until(clock_now() + sim_random(S / 5));
+	}
+	SIM_CHECK(!h->err);
+	h->is_inside = false;
+	SIM_CHECK(!cluster_unmount(&h->m));
+	h->is_done = true;
+}
+
+/* What it was told it has made is there. */
+static void look_for_all(void *arg)
+{
+	struct host *h = arg;
+	struct vmfs_stat st;
+
+	SIM_CHECK(!cluster_mount(h->scene->c, &h->m));
+	for (unsigned int i = 0; i < h->scene->hosts[0].made; i++) {
+		char path[32];
+
+		(void)snprintf(path, sizeof(path), "/d%u", i);
+		int err = vmfs_stat(h->m.vol, path, &st);
+		if (err)
+			sim_fail("%s: %d, of %u", path, err, h->scene->hosts[0].made);
+	}
+	SIM_CHECK(!cluster_unmount(&h->m));
+}
+
+/* The FS descriptor is gone: its magic number, or all of it, with the UUID. */
+static void behead(struct scene *scene)
+{
+	uint64_t off = LVM_DATA_OFF + VMFS_DESCRIPTOR_OFF;
+	uint32_t size = sim_random(2) ? sizeof(uint32_t) : VMFS_SECTOR_SIZE;
+
+	for (uint32_t at = 0; at < size; at += sizeof(uint32_t))
+		wreck_le32(scene->c, off + at, 0);
+}
+
+/* Not by the first run: without a header there is no journal to be found. */
+static void is_dead(void *arg)
+{
+	struct host worker = { .stays = 60 * S,
+			       .dies_behind = 300 + (unsigned int)sim_random(200) };
+	struct scene scene;
+
+	open_scene(&scene, arg);
+	(void)start(&scene, "worker", work, &worker);
+	task_sleep_until(clock_now() + 50 * S);
+	SIM_CHECK(scene.hosts[0].landed >= worker.dies_behind && scene.hosts[0].made);
+	behead(&scene);
+	task_join(start(&scene, "user", live, &(struct host){ 0 }));
+	SIM_CHECK(scene.hosts[1].err);
+	scene.hosts[0].is_inside = false;
+	task_join(start(&scene, "first", repair, &(struct host){ 0 }));
+	SIM_CHECK(!scene.hosts[2].err && scene.hosts[2].result.is_changed);
+	SIM_CHECK(!scene.hosts[2].result.is_recovered);
+	scene.count = 1;
+	task_join(start(&scene, "second", repair, &(struct host){ 0 }));
+	SIM_CHECK(!scene.hosts[1].err && scene.hosts[1].result.is_recovered);
+	task_join(start(&scene, "heir", look_for_all, &(struct host){ 0 }));
+	close_scene(&scene);
+}
+
+static void a_dead_ones_journal_outlives_a_lost_header(void **state)
+{
+	(void)state;
+	cluster_some_seeds(BDEV_CAW_ATS, 800, 3, is_dead);
+}
+
+static void is_alive(void *arg)
+{
+	struct host worker = { .stays = 25 * S };
+	struct scene scene;
+
+	open_scene(&scene, arg);
+	struct task *tw = start(&scene, "worker", work, &worker);
+	task_sleep_until(clock_now() + 10 * S);
+	SIM_CHECK(scene.hosts[0].is_inside);
+	behead(&scene);
+	task_join(start(&scene, "fsck", repair, &(struct host){ 0 }));
+	SIM_CHECK(scene.hosts[1].err == -EBUSY && !scene.hosts[1].result.is_changed);
+	task_join(tw);
+	task_join(start(&scene, "heir", repair, &(struct host){ 0 }));
+	SIM_CHECK(!scene.hosts[2].err);
+	scene.count = 1;
+	task_join(start(&scene, "user", look_for_all, &(struct host){ 0 }));
+	close_scene(&scene);
+}
+
+static void who_lives_on_a_volume_without_header_is_seen(void **state)
+{
+	(void)state;
+	cluster_some_seeds(BDEV_CAW_ATS, 900, 2, is_alive);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -320,6 +439,8 @@ int main(void)
 		cmocka_unit_test(what_a_dead_one_left_is_not_mounted),
 		cmocka_unit_test(of_two_one_repairs),
 		cmocka_unit_test(nothing_lands_behind_who_followed),
+		cmocka_unit_test(a_dead_ones_journal_outlives_a_lost_header),
+		cmocka_unit_test(who_lives_on_a_volume_without_header_is_seen),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
