@@ -17,7 +17,6 @@
 #include "fsck/check.h"
 #include "vmfs/verify.h"
 
-#define LVM3_MAJOR 3u
 #define LVM5_MAJOR 5u
 #define NORMAL_STATE 1u
 

@@ -143,7 +143,9 @@ static enum place place_of(struct vmfs_volume *vol, uint64_t vol_off, uint32_t *
 			return place;
 		}
 	}
-	return vol_off < vol->shape->fdc_off ? PLACE_NOBODYS : PLACE_CONTENT;
+	/* .fdc.sf begins with a block of its own, and what is before it is nobody's. */
+	return vol_off < max_u64(vol->shape->fdc_off, vol->block_size) ? PLACE_NOBODYS
+								       : PLACE_CONTENT;
 }
 
 static bool is_covered(struct vmfs_volume *vol, uint64_t lock_off, enum place lock,

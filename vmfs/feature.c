@@ -12,11 +12,9 @@
 #include "vmfs/verify.h"
 
 #define CONFIG_KNOWN (VMFS_CONFIG_ACCESS_MASK | VMFS_CONFIG_DENSE_SBC)
-#define LVM3_MAJOR 3u
 #define LVM_MINOR 0x15u
-#define NATIVE_BLOCK_SIZE (1u << 20)
-#define NATIVE_SUB_BLOCK_SIZE 8192u
-#define NATIVE_CLUSTERS_PER_GROUP 64u
+#define SUB_BLOCK_SIZE_5 8192u
+#define SUB_BLOCK_SIZE_3 0x10000u
 
 static bool is_minor_known(const struct vmfs_volume *vol)
 {
@@ -31,14 +29,21 @@ static bool is_minor_known(const struct vmfs_volume *vol)
 	return false;
 }
 
-/* VMFS-5 that was VMFS-3 keeps its sizes: FORMAT.md 1. */
-static bool is_upgraded(const struct vmfs_volume *vol)
+/*
+ * VMFS-5 that was VMFS-3 keeps its sizes (FORMAT.md 1). Those of blocks have been
+ * verified; all else of geometry is in the headers of the resource files.
+ */
+static bool is_sub_block_known(const struct vmfs_volume *vol)
 {
-	return vol->shape->version == 5 &&
-	       (vol->lvm.major == LVM3_MAJOR || vol->block_size != NATIVE_BLOCK_SIZE ||
-		vol->sub_block_size != NATIVE_SUB_BLOCK_SIZE ||
-		le32_get(vol->descriptor.fdc_clusters_per_group) !=
-			NATIVE_CLUSTERS_PER_GROUP);
+	return vol->shape->version == 6 || vol->sub_block_size == SUB_BLOCK_SIZE_5 ||
+	       vol->sub_block_size == SUB_BLOCK_SIZE_3;
+}
+
+/* LVM 3: of volumes that were upgraded. */
+static bool is_lvm_known(const struct lvm *lvm)
+{
+	return lvm->minor == LVM_MINOR ||
+	       (lvm->major == LVM3_MAJOR && (lvm->minor == 0x10 || lvm->minor == 0x11));
 }
 
 /* The first reason, a clause into text; false: there is none. */
@@ -62,10 +67,10 @@ static bool find_reason(const struct vmfs_volume *vol, char *text, size_t size)
 	else if ((config & VMFS_CONFIG_ACCESS_MASK) != VMFS_CONFIG_PUBLIC)
 		(void)snprintf(text, size, "its access mode %u is not public",
 			       config & VMFS_CONFIG_ACCESS_MASK);
-	else if (is_upgraded(vol))
-		(void)snprintf(text, size,
-			       "it was upgraded from VMFS-3 and has its geometry");
-	else if (vol->lvm.major != LVM3_MAJOR && vol->lvm.minor != LVM_MINOR)
+	else if (!is_sub_block_known(vol))
+		(void)snprintf(text, size, "sub-blocks of %u bytes are not known here",
+			       vol->sub_block_size);
+	else if (!is_lvm_known(&vol->lvm))
 		(void)snprintf(text, size, "its LVM version %u.%u is not known here",
 			       vol->lvm.major, vol->lvm.minor);
 	else

@@ -96,7 +96,8 @@ int file_check_writable(struct vmfs_file *f)
 int file_check_end(struct vmfs_file *f, uint64_t offset, uint64_t len)
 {
 	char wanted[32];
-	uint64_t max = f->vol->shape->file_blocks_max << f->vol->block_shift;
+	/* In blocks of 1 MiB; as many bytes on volumes that have larger ones. */
+	uint64_t max = f->vol->shape->file_blocks_max << 20;
 	uint64_t end;
 	if (!checked_add(offset, len, &end))
 		end = UINT64_MAX;

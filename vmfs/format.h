@@ -14,6 +14,7 @@
 /* ---- LVM: FORMAT.md 3 ---- */
 
 #define LVM_MAGIC 0xC001D00Du
+#define LVM3_MAJOR 3u /* VMFS-3, and VMFS-5 that was upgraded from it */
 #define LVM_HEADER_OFF 0x100000ull	/* dev offset of the device metadata */
 #define LVM_VOLUME_OFF 0x100200ull	/* dev offset of the volume descriptor */
 #define LVM_NAMES_OFF 0x17e200ull	/* dev offset of the device-name table */

@@ -505,6 +505,11 @@ static int check_growable(struct vmfs_volume *vol)
 				    vol->label);
 	if (vol->shape->version == 6)
 		return vmfs6_check_ours(vol, "cannot grow");
+	if (vol->shape->version == 5 && vol->lvm.major == LVM3_MAJOR)
+		return report_error(vol->reporter, -EOPNOTSUPP,
+				    "volume %s: cannot grow: it was upgraded from VMFS-3 "
+				    "and has its LVM headers",
+				    vol->label);
 	if (vol->shape->version != 5 || vol->lvm.major != 5 ||
 	    vol->lvm.extents[vol->lvm.extent_count - 1].region_count > 1)
 		return report_error(vol->reporter, -EOPNOTSUPP,

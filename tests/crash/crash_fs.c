@@ -82,6 +82,15 @@ static void a_crash_on_a_lun_leaves_before_or_after(void **state)
 	check_pairs(&run, getenv("FULL") ? 1 : 17, CRASHLIFE_OPS);
 }
 
+/* VMFS-5 that was VMFS-3: sub-blocks of 64 KiB, some of them in two blocks. */
+static void a_crash_on_an_upgraded_volume_leaves_before_or_after(void **state)
+{
+	struct crashlife run = { .caw = BDEV_CAW_FILE, .upgraded = 2u << 20 };
+
+	(void)state;
+	check_pairs(&run, getenv("FULL") ? 1 : 19, getenv("FULL") ? 1 : CRASHLIFE_OPS);
+}
+
 /* VMFS-6: its own allocation, journals and directories. */
 static void a_crash_on_vmfs6_leaves_before_or_after(void **state)
 {
@@ -144,6 +153,7 @@ int main(void)
 		cmocka_unit_test(a_crash_leaves_before_or_after),
 		cmocka_unit_test(a_crash_in_the_recovery_leaves_before_or_after),
 		cmocka_unit_test(a_crash_on_a_lun_leaves_before_or_after),
+		cmocka_unit_test(a_crash_on_an_upgraded_volume_leaves_before_or_after),
 		cmocka_unit_test(a_crash_on_vmfs6_leaves_before_or_after),
 		cmocka_unit_test(a_lazy_crash_on_vmfs6_leaves_some_moment),
 		cmocka_unit_test(a_lazy_crash_leaves_some_moment),

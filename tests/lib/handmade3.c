@@ -14,11 +14,13 @@
 #include "base/bitmap.h"
 #include "base/uuid.h"
 #include "vmfs/addr.h"
+#include "vmfs/vmfs.h"
 
 #define SECTOR VMFS_SECTOR_SIZE
 #define SUB_BLOCK 0x10000u
-#define PES 4u
+#define PES_MAX 24u
 #define CLUSTERS_PER_GROUP 32u
+#define SB_CAP 3968u
 #define UUID_BYTE 0x33
 
 uint64_t handmade3_length(const struct handmade3 *h, enum handmade3_fd fd)
@@ -95,8 +97,9 @@ static void resources_make(struct handmade3 *h)
 				       .resource_size = VMFS_PB_SIZE },
 		};
 	const uint32_t counts[MKFS_JBC][2] = {
-		[MKFS_FBB] = { h->block_count, 200 }, [MKFS_FDC] = { 64 * PES, 32 },
-		[MKFS_PBC] = { 32, 16 },	      [MKFS_SBC] = { 256 * PES, 16 },
+		[MKFS_FBB] = { h->block_count, 200 }, [MKFS_FDC] = { 64 * h->pes, 32 },
+		[MKFS_PBC] = { 8 * h->pes, 16 },
+		[MKFS_SBC] = { (uint32_t)min_u64(SB_CAP, 256 * h->pes), 16 },
 		[MKFS_PB2] = { 16, 16 },
 	};
 	for (unsigned int i = 0; i < MKFS_JBC; i++) {
@@ -163,34 +166,35 @@ static void put_lvm(struct handmade3 *h)
 		.block_size = le32_of(SECTOR),
 		.total_bytes = le64_of(h->bd->size),
 		.volume_count = le32_of(1),
-		.pe_count = le32_of(PES),
-		.pe_last = le32_of(PES - 1),
-		.generation = le64_of(PES + 2),
+		.pe_count = le32_of(h->pes),
+		.pe_last = le32_of(h->pes - 1),
+		.generation = le64_of(h->pes + 2),
 		.data_off = le64_of(LVM_DATA_OFF),
 		.device_uuid = { 1, 2, 3 },
 	};
 	struct vmfs_lvm_volume_disk vol = {
-		.size = le64_of(PES * LVM_PE_SIZE),
-		.generation = le64_of(PES + 1),
+		.size = le64_of(h->pes * LVM_PE_SIZE),
+		.generation = le64_of(h->pes + 1),
 		.state = le32_of(1),
 		.snapshot_id = le32_of(1),
-		.pe_count = le32_of(PES),
-		.pe_last = le64_of(PES - 1),
+		.pe_count = le32_of(h->pes),
+		.pe_last = le64_of(h->pes - 1),
 		.extent_count = le32_of(1),
 	};
 	union {
 		struct {
 			uint8_t bitmap[LVM_PE_BITMAP_SIZE];
-			struct vmfs_lvm_pe_disk pes[PES];
+			struct vmfs_lvm_pe_disk pes[PES_MAX];
 		} d;
-		uint8_t bytes[LVM_PE_BITMAP_SIZE + SECTOR];
-	} map = { .d.bitmap = { (1u << PES) - 1 } };
+		uint8_t bytes[LVM_PE_BITMAP_SIZE + 6 * SECTOR];
+	} map = { 0 };
 	struct uuid uuid;
 	char text[UUID_TEXT_SIZE];
 	memset(uuid.b, UUID_BYTE, sizeof(uuid.b));
 	memcpy(vol.uuid, uuid.b, sizeof(vol.uuid));
 	memcpy(vol.name, uuid_text(&uuid, text), UUID_TEXT_SIZE);
-	for (uint32_t i = 0; i < PES; i++)
+	bitmap_set_range(map.d.bitmap, 0, h->pes);
+	for (uint32_t i = 0; i < h->pes; i++)
 		map.d.pes[i] = (struct vmfs_lvm_pe_disk){
 			.used = 1,
 			.number = le32_of(i),
@@ -546,7 +550,10 @@ void handmade3_write(struct handmade3 *h)
 {
 	uint8_t *buf = malloc(SUB_BLOCK);
 	assert_non_null(buf);
-	h->block_count = (uint32_t)(PES * LVM_PE_SIZE / h->block_size);
+	if (!h->pes)
+		h->pes = HANDMADE3_PES;
+	assert_true(h->pes <= PES_MAX && h->bd->size >= HANDMADE3_SIZE_OF(h->pes));
+	h->block_count = (uint32_t)(h->pes * LVM_PE_SIZE / h->block_size);
 	resources_make(h);
 	files_place(h);
 	put_lvm(h);
@@ -564,4 +571,15 @@ void handmade3_write(struct handmade3 *h)
 	}
 	put_resources(h);
 	free(buf);
+}
+
+void handmade3_empty(struct vmfs_volume *vol)
+{
+	static const char *const files[] = { "/dir/sub", "/dir/blocks", "/pointers",
+					     "/link",	 "/rdm",	"/new",
+					     "/double" };
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(files); i++)
+		assert_int_equal(vmfs_unlink(vol, files[i]), 0);
+	assert_int_equal(vmfs_rmdir(vol, "/dir"), 0);
 }

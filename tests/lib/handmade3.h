@@ -5,7 +5,7 @@
 /*
  * A VMFS-3 volume, or one that was upgraded from it to VMFS-5 and so has LVM 3, blocks of
  * 1 to 8 MiB, sub-blocks of 64 KiB and clusters in groups of 32; written without libvmfs
- * and without mkfs, which makes no such thing. For tests of readers.
+ * and without mkfs, which makes no such thing.
  *
  *	/dir/sub	60,000 bytes in a sub-block that lies in two blocks of .sbc.sf
  *	/dir/blocks	3 blocks and 5 bytes: block, hole, a block to be zeroed, block
@@ -21,7 +21,9 @@
 #include "bdev/bdev.h"
 #include "mkfs/layout.h"
 
-#define HANDMADE3_SIZE ((1ull << 30) + LVM_DATA_OFF + 4096)
+#define HANDMADE3_PES 4u
+#define HANDMADE3_SIZE_OF(pes) ((pes) * LVM_PE_SIZE + LVM_DATA_OFF + 4096)
+#define HANDMADE3_SIZE HANDMADE3_SIZE_OF(HANDMADE3_PES)
 #define HANDMADE3_SUB_LEN 60000u
 #define HANDMADE3_RESIDENT "hello world"
 #define HANDMADE3_LINK "dir/sub"
@@ -44,9 +46,10 @@ enum handmade3_fd {
 struct handmade3 {
 	struct bdev *bd;
 	bool is_upgraded, has_hole;
+	uint32_t pes; /* up to 24; 0: HANDMADE3_PES */
 	uint32_t block_size, block_count, next_block;
 	struct mkfs_resource resources[MKFS_JBC]; /* those before it */
-	uint8_t used[MKFS_JBC][512];		  /* a bit for each resource */
+	uint8_t used[MKFS_JBC][1024];		  /* a bit for each resource */
 	struct {
 		uint64_t length;
 		uint32_t first, rest, count; /* blocks 0, 1 and on; how many */
@@ -54,10 +57,13 @@ struct handmade3 {
 };
 
 /*
- * Makes it on h->bd (HANDMADE3_SIZE, sectors of 512 bytes), as is_upgraded, has_hole and
- * block_size of *h say. Asserts on failure.
+ * Makes it on h->bd (HANDMADE3_SIZE_OF(pes), sectors of 512 bytes), as is_upgraded,
+ * has_hole, pes and block_size of *h say. Asserts on failure.
  */
 void handmade3_write(struct handmade3 *h);
+/* Removes what users have on it, through the library: vol is mounted read-write. */
+struct vmfs_volume;
+void handmade3_empty(struct vmfs_volume *vol);
 uint64_t handmade3_length(const struct handmade3 *h, enum handmade3_fd fd);
 uint8_t handmade3_byte(unsigned int fd, uint64_t off);
 

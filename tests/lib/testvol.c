@@ -11,6 +11,7 @@
 
 #include "fsck/check.h"
 #include "mkfs/write.h"
+#include "tests/lib/handmade3.h"
 
 static void format(struct testvol *tv, struct bdev *bd, uint32_t version,
 		   const struct mkfs_counts *counts)
@@ -72,6 +73,23 @@ void testvol_new_with(struct testvol *tv, unsigned int pes,
 void testvol_new_version(struct testvol *tv, uint32_t version, unsigned int pes)
 {
 	make(tv, pes, version, NULL);
+}
+
+void testvol_new_upgraded(struct testvol *tv, uint32_t block_size, unsigned int pes)
+{
+	struct handmade3 h = { .is_upgraded = true,
+			       .pes = pes,
+			       .block_size = block_size };
+
+	assert_int_equal(bdev_mem_new(HANDMADE3_SIZE_OF(pes), 512, NULL, &h.bd), 0);
+	handmade3_write(&h);
+	(void)collect_init(&tv->told);
+	tv->bd = h.bd;
+	testvol_mount(tv, false);
+	handmade3_empty(tv->vol);
+	testvol_unmount(tv);
+	testvol_check(tv);
+	testvol_mount(tv, false);
 }
 
 void testvol_new(struct testvol *tv, unsigned int pes)

@@ -24,6 +24,8 @@ void testvol_new_with(struct testvol *tv, unsigned int pes,
 		      const struct mkfs_counts *counts);
 /* As testvol_new(), of VMFS-5 or VMFS-6. */
 void testvol_new_version(struct testvol *tv, uint32_t version, unsigned int pes);
+/* The same of VMFS-5 that was VMFS-3 (handmade3.h, up to 24 PEs), with nothing on it. */
+void testvol_new_upgraded(struct testvol *tv, uint32_t block_size, unsigned int pes);
 void testvol_mount(struct testvol *tv, bool is_read_only);
 /* Unmounts if it is mounted; asserts that nothing was reported as an error. */
 void testvol_unmount(struct testvol *tv);

@@ -7,6 +7,7 @@
 
 #include "fsck/check.h"
 #include "mkfs/write.h"
+#include "tests/lib/handmade3.h"
 #include "tests/sim/cluster.h"
 #include "vmfs/heartbeat.h"
 #include "vmfs/takeover.h"
@@ -100,10 +101,9 @@ struct cluster *cluster_new(enum bdev_caw_class caw)
 	return cluster_new_with_room(caw, VOLUME_PES);
 }
 
-struct cluster *cluster_new_with_room(enum bdev_caw_class caw, unsigned int pes)
+/* The oracle looks on, from what the volume is now. */
+static void watch(struct cluster *c)
 {
-	struct cluster *c = format(caw, 5, NULL, VOLUME_PES, pes);
-
 	c->oracle_bd = simdisk_attach(c->disk, sim_host_world());
 	struct vmfs_open_options look = {
 		.devices = &c->oracle_bd,
@@ -111,7 +111,43 @@ struct cluster *cluster_new_with_room(enum bdev_caw_class caw, unsigned int pes)
 		.is_read_only = true,
 	};
 	SIM_CHECK(!vmfs_volume_open(&look, &c->oracle_vol));
-	c->oracle = oracle_new(c->disk, caw, c->oracle_vol);
+	c->oracle = oracle_new(c->disk, c->caw, c->oracle_vol);
+}
+
+struct cluster *cluster_new_with_room(enum bdev_caw_class caw, unsigned int pes)
+{
+	struct cluster *c = format(caw, 5, NULL, VOLUME_PES, pes);
+
+	watch(c);
+	return c;
+}
+
+static void empty(void *arg)
+{
+	struct cluster_mount m = { 0 };
+
+	SIM_CHECK(!cluster_mount(arg, &m));
+	handmade3_empty(m.vol);
+	SIM_CHECK(!cluster_unmount(&m));
+}
+
+struct cluster *cluster_new_upgraded(enum bdev_caw_class caw, uint32_t block_size)
+{
+	struct cluster *c = calloc(1, sizeof(*c));
+	struct handmade3 *h = calloc(1, sizeof(*h));
+
+	SIM_CHECK(c && h);
+	LIST_INIT(&c->mounts);
+	c->caw = caw;
+	c->disk = simdisk_new(HANDMADE3_SIZE, caw);
+	h->bd = simdisk_attach(c->disk, sim_host_world());
+	h->is_upgraded = true;
+	h->block_size = block_size;
+	handmade3_write(h);
+	bdev_close(h->bd);
+	free(h);
+	SIM_CHECK(sim_host_run(sim_host_new("maker", 0), "empty", empty, c));
+	watch(c);
 	return c;
 }
 

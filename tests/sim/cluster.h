@@ -48,6 +48,8 @@ struct cluster *cluster_new6_large(enum bdev_caw_class caw);
 void cluster_make_large(struct cluster *c, const struct largefile *what);
 /* The same, of 2 PEs, on a disk that has room for so many. */
 struct cluster *cluster_new_with_room(enum bdev_caw_class caw, unsigned int pes);
+/* Of VMFS-5 that was VMFS-3, 4 PEs, with nothing on it; the oracle is on. */
+struct cluster *cluster_new_upgraded(enum bdev_caw_class caw, uint32_t block_size);
 void cluster_free(struct cluster *c);
 
 /* sim_some_seeds() with a class of storage: fn's arg is a const enum bdev_caw_class *. */

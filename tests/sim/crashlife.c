@@ -556,7 +556,9 @@ void crashlife_prepare(void *arg)
 	struct crashlife *run = arg;
 	struct cluster *c = run->is_large ? cluster_new6_large(run->caw)
 			    : run->is_6	  ? cluster_new6(run->caw, NULL)
-					  : cluster_new(run->caw);
+			    : run->upgraded
+				    ? cluster_new_upgraded(run->caw, run->upgraded)
+				    : cluster_new(run->caw);
 
 	for (unsigned int i = 0; run->is_large && i < ARRAY_SIZE(large_files); i++)
 		cluster_make_large(c, &large_files[i]);

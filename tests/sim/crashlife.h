@@ -25,6 +25,7 @@
 struct crashlife {
 	enum bdev_caw_class caw;
 	bool is_6;		/* a volume of VMFS-6 */
+	uint32_t upgraded;	/* one that was VMFS-3: its block size; or 0 */
 	/* The host's log is: the tree may be that of any moment before the unmount. */
 	bool is_lazy;
 	bool is_large;		/* that has files with large blocks */

@@ -38,6 +38,7 @@ enum what { AN_IO, MEMORY };
 struct sweep {
 	enum what what;
 	bool is_for_ever, is_6;
+	uint32_t upgraded; /* VMFS-5 that was VMFS-3: its block size; 0: it was not */
 	bool is_large;	 /* VMFS-6: the files of large_files are there */
 	bool is_growing; /* VMFS-6: the volume grows in the middle of the script */
 	/* Shared: how much could fail, and while it grows; found in a life without. */
@@ -220,6 +221,8 @@ static void one_life(void *arg)
 	l.c = l.sweep->is_large	   ? cluster_new6_large(BDEV_CAW_ATS)
 	      : l.sweep->is_growing ? cluster_new6_with_room(BDEV_CAW_ATS, GROWN_PES)
 	      : l.sweep->is_6	? cluster_new6(BDEV_CAW_ATS, NULL)
+	      : l.sweep->upgraded
+		      ? cluster_new_upgraded(BDEV_CAW_ATS, l.sweep->upgraded)
 				: cluster_new(BDEV_CAW_ATS);
 	for (unsigned int i = 0; l.sweep->is_large && i < ARRAY_SIZE(large_files); i++)
 		cluster_make_large(l.c, &large_files[i]);
@@ -238,7 +241,7 @@ static void one_life(void *arg)
 
 static void sweep(struct sweep s)
 {
-	uint64_t scripts = s.is_6 && !getenv("FULL") ? 1 : 2;
+	uint64_t scripts = (s.is_6 || s.upgraded) && !getenv("FULL") ? 1 : 2;
 
 	s.counts = mmap(NULL, sizeof(*s.counts), PROT_READ | PROT_WRITE,
 			MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -327,6 +330,28 @@ static void one_allocation_fails_while_vmfs6_grows(void **state)
 	sweep((struct sweep){ .what = MEMORY, .is_6 = true, .is_growing = true });
 }
 
+static void one_io_fails_on_an_upgraded_volume(void **state)
+{
+	(void)state;
+	sweep((struct sweep){ .what = AN_IO, .upgraded = 2u << 20 });
+}
+
+static void all_io_fails_for_a_minute_on_an_upgraded_volume(void **state)
+{
+	(void)state;
+	if (!getenv("FULL"))
+		skip();
+	sweep((struct sweep){ .what = AN_IO, .is_for_ever = true, .upgraded = 8u << 20 });
+}
+
+static void one_allocation_fails_on_an_upgraded_volume(void **state)
+{
+	(void)state;
+	if (!getenv("FULL"))
+		skip();
+	sweep((struct sweep){ .what = MEMORY, .upgraded = 1u << 20 });
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -341,6 +366,9 @@ int main(void)
 		cmocka_unit_test(one_allocation_fails_with_large_blocks),
 		cmocka_unit_test(one_io_fails_while_vmfs6_grows),
 		cmocka_unit_test(one_allocation_fails_while_vmfs6_grows),
+		cmocka_unit_test(one_io_fails_on_an_upgraded_volume),
+		cmocka_unit_test(all_io_fails_for_a_minute_on_an_upgraded_volume),
+		cmocka_unit_test(one_allocation_fails_on_an_upgraded_volume),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reading VMFS-3, and VMFS-5 that was VMFS-3 once: each block size, through libvmfs and
- * by fsck, which finds nothing.
+ * VMFS-3 is read, and VMFS-5 that was VMFS-3 once is read and written: each block size,
+ * through libvmfs and by fsck, which finds nothing.
  *
  * handmade3_volume 3|5 MIB FILE writes such a volume there, for other readers.
  */
@@ -145,19 +145,116 @@ static void counts_are_told(void **state)
 	unmake(&x);
 }
 
-static void writing_is_refused_with_the_reason(void **state)
+static void writing_vmfs3_is_refused_with_the_reason(void **state)
+{
+	struct fixture x;
+
+	(void)state;
+	make(&x, false, 2 * MIB);
+	struct vmfs_volume *vol = x.vol;
+	collect_done(&x.told);
+	assert_int_equal(open_volume(&x, false), -EOPNOTSUPP);
+	assert_true(collect_has(&x.told, "VMFS-3"));
+	assert_true(collect_has(&x.told, "can only be opened read-only"));
+	x.vol = vol;
+	unmake(&x);
+}
+
+static void reopen(struct fixture *x, bool is_read_only)
+{
+	assert_int_equal(vmfs_volume_close(x->vol), 0);
+	collect_done(&x->told);
+	if (open_volume(x, is_read_only))
+		fail_msg("open: %s", collect_text(&x->told));
+}
+
+/* Bytes of a file as handmade3_byte() of fd has them, written at off. */
+static void write_part(struct fixture *x, const char *path, unsigned int fd, uint64_t off,
+		       uint32_t len)
+{
+	const struct vmfs_file_options options = { .flags = VMFS_WRITE | VMFS_CREATE };
+	struct vmfs_file *file;
+	uint8_t *data = malloc(len);
+
+	assert_non_null(data);
+	for (uint32_t i = 0; i < len; i++)
+		data[i] = handmade3_byte(fd, off + i);
+	assert_int_equal(vmfs_file_open(x->vol, path, &options, &file, NULL), 0);
+	assert_int_equal(vmfs_file_write(file, data, len, off), 0);
+	assert_int_equal(vmfs_file_close(file), 0);
+	free(data);
+}
+
+static void check_form(struct fixture *x, const char *path, uint32_t zla,
+		       uint32_t block_size)
+{
+	struct vmfs_stat st;
+
+	assert_int_equal(vmfs_stat(x->vol, path, &st), 0);
+	assert_int_equal(st.zla, zla);
+	assert_int_equal(st.block_size_bytes, block_size);
+}
+
+/* What VMFS-3 has made goes on, and what is new has the volume's sizes. */
+static void change(struct fixture *x)
+{
+	const uint32_t bs = x->h.block_size;
+	char path[32];
+
+	/* In two blocks of .sbc.sf: to its end, then over it. */
+	write_part(x, "/dir/sub", HANDMADE3_SUB, HANDMADE3_SUB_LEN,
+		   0x10000 - HANDMADE3_SUB_LEN);
+	check_form(x, "/dir/sub", VMFS_ZLA_SB, 0x10000);
+	write_part(x, "/dir/sub", HANDMADE3_SUB, 0x10000, 1);
+	check_form(x, "/dir/sub", VMFS_ZLA_FB, bs);
+	/* Into the hole, and into the block to be zeroed. */
+	write_part(x, "/dir/blocks", HANDMADE3_BLOCKS, bs + 700, 100);
+	write_part(x, "/dir/blocks", HANDMADE3_BLOCKS, 2ull * bs + 4000, 200);
+	write_part(x, "/pointers", HANDMADE3_POINTERS, 2000ull * bs - 5, 10);
+	write_part(x, "/fresh", 70, 0, 1025);
+	check_form(x, "/fresh", VMFS_ZLA_SB, 0x10000);
+	for (unsigned int i = 0; i < 2; i++) {
+		(void)snprintf(path, sizeof(path), "/dir/border-%u", i);
+		write_part(x, path, 71 + i, 0, 0x10000 + i);
+		check_form(x, path, i ? VMFS_ZLA_FB : VMFS_ZLA_SB, i ? bs : 0x10000);
+	}
+	assert_int_equal(vmfs_rename(x->vol, "/link", "/dir/border-0"), 0);
+	assert_int_equal(vmfs_unlink(x->vol, "/double"), 0);
+}
+
+static void check_changed(struct fixture *x)
+{
+	const uint64_t bs = x->h.block_size;
+
+	check_part(x, "/dir/sub", HANDMADE3_SUB, 0, 0x10001, true);
+	check_part(x, "/dir/blocks", HANDMADE3_BLOCKS, 0, bs, true);
+	check_part(x, "/dir/blocks", HANDMADE3_BLOCKS, bs, 700, false);
+	check_part(x, "/dir/blocks", HANDMADE3_BLOCKS, bs + 700, 100, true);
+	check_part(x, "/dir/blocks", HANDMADE3_BLOCKS, bs + 800, bs + 3200, false);
+	check_part(x, "/dir/blocks", HANDMADE3_BLOCKS, 2 * bs + 4000, 200, true);
+	check_part(x, "/dir/blocks", HANDMADE3_BLOCKS, 2 * bs + 4200, bs - 4200, false);
+	check_part(x, "/dir/blocks", HANDMADE3_BLOCKS, 3 * bs, 5, true);
+	check_part(x, "/pointers", HANDMADE3_POINTERS, 1025 * bs, 7, true);
+	check_part(x, "/pointers", HANDMADE3_POINTERS, 2000 * bs - 5, 10, true);
+	check_part(x, "/fresh", 70, 0, 1025, true);
+	check_part(x, "/dir/border-1", 72, 0, 0x10001, true);
+}
+
+static void an_upgraded_volume_is_written(void **state)
 {
 	(void)state;
-	for (int is_upgraded = 0; is_upgraded < 2; is_upgraded++) {
+	for (uint32_t bs = MIB; bs <= 8 * MIB; bs *= 2) {
 		struct fixture x;
-		make(&x, is_upgraded, 2 * MIB);
-		struct vmfs_volume *vol = x.vol;
-		collect_done(&x.told);
-		assert_int_equal(open_volume(&x, false), -EOPNOTSUPP);
-		assert_true(collect_has(&x.told, is_upgraded ? "upgraded from VMFS-3"
-							      : "VMFS-3"));
-		assert_true(collect_has(&x.told, "can only be opened read-only"));
-		x.vol = vol;
+		struct findings all;
+		struct fsck_summary summary;
+
+		make(&x, true, bs);
+		reopen(&x, false);
+		change(&x);
+		reopen(&x, true);
+		check_changed(&x);
+		assert_int_equal(wreck_check(&x.h.bd, 1, &all, &summary), 0);
+		assert_string_equal(all.text, "");
 		unmake(&x);
 	}
 }
@@ -180,7 +277,8 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_block_size_is_read),
 		cmocka_unit_test(counts_are_told),
-		cmocka_unit_test(writing_is_refused_with_the_reason),
+		cmocka_unit_test(writing_vmfs3_is_refused_with_the_reason),
+		cmocka_unit_test(an_upgraded_volume_is_written),
 	};
 	if (argc == 4)
 		return write_file(argv + 1);

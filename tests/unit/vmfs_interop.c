@@ -33,6 +33,7 @@
 #define THEIR_FUSE "/usr/sbin/vmfs-fuse"
 #define THEIR_FUSE6 "/usr/sbin/vmfs6-fuse"
 #define MANY 5000u
+#define FEW 900u /* where there are not as many descriptors */
 #define SAMPLES_MAX 400u
 #define PIECE (64 * KIB)
 
@@ -53,6 +54,7 @@ struct fixture {
 	unsigned int count;
 	char image[32], mount[32];
 	bool is_mounted, is_6;
+	unsigned int many; /* entries of /many */
 };
 
 static uint8_t byte_at(const struct sample *s, uint64_t off)
@@ -225,12 +227,13 @@ static uint64_t many_size(unsigned int i)
 	return i % 97 == 0 ? 9000 : i % 31 == 0 ? 1100 : i % 5;
 }
 
-/* 5,000 entries stay of 5,300. */
-static void write_many(struct vmfs_volume *vol)
+/* As many entries stay of 300 more. */
+static void write_many(const struct fixture *x)
 {
+	struct vmfs_volume *vol = x->tv.vol;
 	char path[64], to[64];
 	assert_int_equal(vmfs_mkdir(vol, "/many", 0755), 0);
-	for (unsigned int i = 0; i < MANY + 300; i++) {
+	for (unsigned int i = 0; i < x->many + 300; i++) {
 		struct sample s = { .size = many_size(i),
 				    .data[0] = { 0, many_size(i) } };
 		(void)snprintf(s.path, sizeof(s.path), "/many/entry-%u", i);
@@ -241,10 +244,10 @@ static void write_many(struct vmfs_volume *vol)
 		assert_int_equal(vmfs_file_write(file, data, s.size, 0), 0);
 		assert_int_equal(vmfs_file_close(file), 0);
 	}
-	for (unsigned int i = 0; i < MANY + 300; i++) {
+	for (unsigned int i = 0; i < x->many + 300; i++) {
 		(void)snprintf(path, sizeof(path), "/many/entry-%u", i);
 		many_name(i, to);
-		if (i >= MANY)
+		if (i >= x->many)
 			assert_int_equal(vmfs_unlink(vol, path), 0);
 		else
 			assert_int_equal(vmfs_rename(vol, path, to), 0);
@@ -345,11 +348,11 @@ static void compare_many(const struct fixture *x)
 {
 	/* vmfs6-tools list some 2,000 entries. */
 	if (!x->is_6)
-		assert_int_equal(count_theirs(x, "/many"), MANY);
+		assert_int_equal(count_theirs(x, "/many"), x->many);
 	assert_int_equal(count_theirs(x, "/names"), VMFS_NAME_MAX + 7);
 	assert_int_equal(count_theirs(x, "/history"), 5);
 	/* Each lookup of theirs reads the directory from the start, entry by entry. */
-	for (unsigned int i = 0; i < MANY; i += getenv("FULL") ? 1 : 61) {
+	for (unsigned int i = 0; i < x->many; i += getenv("FULL") ? 1 : 61) {
 		struct sample s = { .size = many_size(i),
 				    .data[0] = { 0, many_size(i) } };
 		char path[64];
@@ -426,8 +429,12 @@ static int end(void **state)
 
 static int begin(void **state)
 {
-	*state = calloc(1, sizeof(struct fixture));
-	return *state ? 0 : -1;
+	struct fixture *x = calloc(1, sizeof(*x));
+
+	*state = x;
+	if (x)
+		x->many = MANY;
+	return x ? 0 : -1;
 }
 
 static void compare_volume(struct fixture *x)
@@ -438,7 +445,7 @@ static void compare_volume(struct fixture *x)
 	for (unsigned int i = 0; i < x->count; i++)
 		write_sample(x->tv.vol, &x->samples[i]);
 	write_history(x);
-	write_many(x->tv.vol);
+	write_many(x);
 	testvol_unmount(&x->tv);
 	testvol_check(&x->tv);
 	write_image(x);
@@ -491,6 +498,36 @@ static void a_volume_of_vmfs6_is_read_by_others(void **state)
 	compare_volume(x);
 }
 
+/*
+ * VMFS-5 that was VMFS-3, of each block size: sub-blocks of 64 KiB, some of which lie in
+ * two blocks, clusters in groups of 32, few descriptors.
+ */
+static void compare_upgraded(struct fixture *x, uint32_t block_size)
+{
+	x->many = FEW;
+	testvol_new_upgraded(&x->tv, block_size, 24);
+	compare_volume(x);
+}
+
+static void an_upgraded_volume_is_read_by_others(void **state)
+{
+	compare_upgraded(*state, 2 * MIB);
+}
+
+static void one_with_blocks_of_1_mib_too(void **state)
+{
+	if (!getenv("FULL"))
+		skip();
+	compare_upgraded(*state, MIB);
+}
+
+static void one_with_blocks_of_8_mib_too(void **state)
+{
+	if (!getenv("FULL"))
+		skip();
+	compare_upgraded(*state, 8 * MIB);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -500,6 +537,10 @@ int main(void)
 						end),
 		cmocka_unit_test_setup_teardown(a_volume_of_vmfs6_is_read_by_others,
 						begin, end),
+		cmocka_unit_test_setup_teardown(an_upgraded_volume_is_read_by_others,
+						begin, end),
+		cmocka_unit_test_setup_teardown(one_with_blocks_of_1_mib_too, begin, end),
+		cmocka_unit_test_setup_teardown(one_with_blocks_of_8_mib_too, begin, end),
 	};
 	if (access(DEBUGVMFS, X_OK) < 0 || access(THEIR_FUSE, X_OK) < 0 ||
 	    access("/dev/fuse", W_OK) < 0) {

@@ -31,6 +31,8 @@
 #define OPEN_MAX 4
 #define IO_MAX (5 * MIB)
 
+enum kind { KIND_5, KIND_6, KIND_UPGRADED };
+
 struct open_file {
 	struct vmfs_file *file; /* NULL: free */
 	struct model_node *node;
@@ -472,24 +474,28 @@ static void make_large_files(struct run *r)
 	testvol_mount(&r->tv, false);
 }
 
-static void one_run(uint64_t seed, unsigned int ops, bool is_6)
+static void one_run(uint64_t seed, unsigned int ops, enum kind kind)
 {
-	struct run r = { .seed = seed, .random = seed * 1000003, .is_6 = is_6 };
+	struct run r = { .seed = seed, .random = seed * 1000003,
+			 .is_6 = kind == KIND_6 };
 	struct vmfs_volume_info before, after;
 	const char *v = getenv("V");
 	r.is_traced = v && strcmp(v, "1") == 0;
 	r.buf = malloc(IO_MAX + 8);
 	r.seen = malloc(IO_MAX + 8);
-	testvol_new_version(&r.tv, is_6 ? 6 : 5, 12);
+	if (kind == KIND_UPGRADED)
+		testvol_new_upgraded(&r.tv, (uint32_t)MIB << seed % 4, 12);
+	else
+		testvol_new_version(&r.tv, r.is_6 ? 6 : 5, 12);
 	model_init(&r.model);
 	assert_int_equal(vmfs_volume_info(r.tv.vol, &before), 0);
-	if (is_6 && seed % 2 == 0)
+	if (r.is_6 && seed % 2 == 0)
 		make_large_files(&r);
 	for (r.op = 0; r.op < ops; r.op++) {
-		unsigned int kind = (unsigned int)below(&r, 10);
-		if (kind == 0)
+		unsigned int what = (unsigned int)below(&r, 10);
+		if (what == 0)
 			do_names(&r);
-		else if (kind == 1)
+		else if (what == 1)
 			do_open(&r);
 		else
 			do_file(&r);
@@ -526,28 +532,34 @@ static uint64_t number_of(const char *name, uint64_t otherwise)
 	return text ? strtoull(text, NULL, 0) : otherwise;
 }
 
-static void runs(bool is_6)
+static void runs(enum kind kind)
 {
 	uint64_t seeds = number_of("MODEL_SEEDS", getenv("FULL") ? 200 : 4);
 	unsigned int ops = (unsigned int)number_of("MODEL_OPS", 250);
 	if (getenv("MODEL_SEED")) {
-		one_run(number_of("MODEL_SEED", 1), ops, is_6);
+		one_run(number_of("MODEL_SEED", 1), ops, kind);
 		return;
 	}
 	for (uint64_t seed = 1; seed <= seeds; seed++)
-		one_run(seed, ops, is_6);
+		one_run(seed, ops, kind);
 }
 
 static void a_volume_behaves_like_its_model(void **state)
 {
 	(void)state;
-	runs(false);
+	runs(KIND_5);
 }
 
 static void a_volume_of_vmfs6_does_so_too(void **state)
 {
 	(void)state;
-	runs(true);
+	runs(KIND_6);
+}
+
+static void a_volume_that_was_vmfs3_does_so_too(void **state)
+{
+	(void)state;
+	runs(KIND_UPGRADED);
 }
 
 int main(void)
@@ -555,6 +567,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_volume_behaves_like_its_model),
 		cmocka_unit_test(a_volume_of_vmfs6_does_so_too),
+		cmocka_unit_test(a_volume_that_was_vmfs3_does_so_too),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);
