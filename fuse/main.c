@@ -10,7 +10,9 @@
  *
  * A signal ends the mount from a task of its own, which may do what a handler may not: it
  * says how long the storage is still waited for (a lease that is cut would be waited for
- * without an end), and takes the mount away, which ends the loop.
+ * without an end), and ends the loop: libfuse looks whether it should when its first
+ * thread is woken, so that one is, until it has. The mount is taken away after that:
+ * earlier, libfuse would close the descriptor that its threads read.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -36,6 +38,7 @@
 
 #define THREADS_MAX 32u
 #define READ_AHEAD_KIB 1024u /* ops.c agrees with it */
+#define WAKE_NS (20 * NS_PER_MS)
 
 /* ---- who is told ---- */
 
@@ -104,6 +107,8 @@ static int session_loop(struct fuse_session *session, bool is_single)
 struct mounted {
 	struct mount *m;
 	struct fuse_session *session;
+	pthread_t looping;
+	atomic_bool has_ended; /* the loop */
 };
 
 static sigset_t ending_signals(void)
@@ -127,10 +132,16 @@ static void wait_for_signal(void *arg)
 		signal = sigwaitinfo(&set, &info);
 	while (signal < 0);
 	vmfs_volume_limit_wait(e->m->vol, VMFS_TOOL_WAIT_NS);
-	if (!fuse_session_exited(e->session)) {
-		fuse_session_exit(e->session);
-		fuse_session_unmount(e->session);
+	fuse_session_exit(e->session);
+	while (!atomic_load(&e->has_ended)) {
+		(void)pthread_kill(e->looping, SIGUSR1);
+		task_sleep_until(clock_now() + WAKE_NS);
 	}
+}
+
+static void wake(int signal)
+{
+	(void)signal; /* what it interrupts looks again */
 }
 
 /* Members that died may have left files that lost their names while they were open. */
@@ -152,14 +163,17 @@ static void collect(void *arg)
 static int serve_mounted(const struct arguments *a, struct mount *m,
 			 struct fuse_session *session)
 {
-	struct mounted e = { .m = m, .session = session };
+	struct mounted e = { .m = m, .session = session, .looping = pthread_self() };
+	const struct sigaction waking = { .sa_handler = wake };
 	struct task *collector = NULL;
+	(void)sigaction(SIGUSR1, &waking, NULL);
 	struct task *signals = task_start("signals", wait_for_signal, &e);
 	if (!signals)
 		return -ENOMEM;
 	if (!a->mount.is_read_only)
 		collector = task_start("unlinked", collect, &e);
 	int err = session_loop(session, a->is_single);
+	atomic_store(&e.has_ended, true);
 	fuse_session_exit(session);
 	(void)kill(getpid(), SIGHUP);
 	task_join(signals);

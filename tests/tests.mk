@@ -134,6 +134,15 @@ $(SNAPSHOT): $(O)/tests/rigs/snapshot.o $(ENV_POSIX) $(LIBS_all)
 	@echo "  LD      $@"
 	@$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS_all) -lz $(SYS)
 
+# vmfs-fuse that keeps what it writes (tests/cli/fuse_power.sh).
+LOGGED := $(B)/tests/rigs/vmfs-fuse
+$(LOGGED): $(O)/tests/rigs/logged.o $(O)/tests/lib/writelog.o \
+		$(call objs,$(SRC_vmfs-fuse)) $(ENV_POSIX) $(LIBS_all)
+	@mkdir -p $(@D)
+	@echo "  LD      $@"
+	@$(CC) $(LDFLAGS) -Wl,--wrap=device_open -o $@ $(filter %.o,$^) $(LIBS_all) -lz \
+		$(SYS) $(EXTRA_vmfs-fuse)
+
 # The scripted iSCSI target (tests/target/main.c); never installed.
 TARGET_BIN := $(B)/tests/target/iscsi-target
 $(TARGET_BIN): $(call objs,$(wildcard tests/target/*.c)) $(ENV_POSIX) $(LIBS_iscsi)
@@ -142,7 +151,8 @@ $(TARGET_BIN): $(call objs,$(wildcard tests/target/*.c)) $(ENV_POSIX) $(LIBS_isc
 	@$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS_iscsi) $(SYS)
 
 .SECONDARY:
-tests: $(UNIT) $(SIM) $(REPLAY) $(STORM) $(MOUNT) $(BAD) $(SNAPSHOT) $(TARGET_BIN)
+tests: $(UNIT) $(SIM) $(REPLAY) $(STORM) $(MOUNT) $(BAD) $(SNAPSHOT) $(LOGGED) \
+	$(TARGET_BIN)
 
 # Tests fork while threads run; ThreadSanitizer would rather die.
 export TSAN_OPTIONS ?= die_after_fork=0

@@ -8,9 +8,7 @@ need vmfs-fuse fusermount3
 # What a sanitizer says of a program in the background: clean() looks.
 export ASAN_OPTIONS="${ASAN_OPTIONS:-}:log_path=$T/sanitizer"
 export UBSAN_OPTIONS="${UBSAN_OPTIONS:-}:log_path=$T/sanitizer:print_stacktrace=1"
-# libfuse closes its descriptor under its readers when a signal ends the mount.
-echo race:wait_for_signal >"$T/tsan.known"
-export TSAN_OPTIONS="${TSAN_OPTIONS:-}:log_path=$T/sanitizer:suppressions=$T/tsan.known"
+export TSAN_OPTIONS="${TSAN_OPTIONS:-}:log_path=$T/sanitizer"
 
 # mount_folder FOLDER: makes it; what is mounted there goes at the end.
 mount_folder() {

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 
 #include "base/align.h"
 #include "base/env.h"
@@ -22,33 +23,71 @@ struct writelog {
 	struct mutex m;
 	struct write *writes;
 	unsigned int count, flushed;
+	int file_fd; /* -1: in memory */
 };
 
+static void append(struct writelog *l, const struct writelog_record *head, void *bytes)
+{
+	struct iovec iov[2] = { { (void *)(uintptr_t)head, sizeof(*head) },
+				{ bytes, head->len } };
+	if (writev(l->file_fd, iov, 2) != (ssize_t)(sizeof(*head) + head->len))
+		abort();
+}
+
+static void put_in_file(struct writelog *l, struct write *w, bool is_sure)
+{
+	const struct writelog_record head = {
+		.kind = is_sure ? WRITELOG_FUA : WRITELOG_WRITE,
+		.off = w->off, .len = w->len,
+	};
+	append(l, &head, w->bytes);
+	free(w->bytes);
+	l->count++;
+}
+
 /* What a write, zeroing or compare-and-write leaves, as it stands below by now. */
-static void keep(struct writelog *l, uint64_t off, uint64_t len)
+static void keep(struct writelog *l, uint64_t off, uint64_t len, bool is_sure)
 {
 	struct write w = {
 		.off = off, .len = len, .stable = l->flushed, .bytes = malloc(len)
 	};
+	if (!w.bytes || bdev_read(l->below, w.bytes, len, off) < 0)
+		abort();
+	if (l->file_fd >= 0) {
+		put_in_file(l, &w, is_sure);
+		return;
+	}
 	l->writes = reallocarray(l->writes, l->count + 1, sizeof(*l->writes));
-	if (!l->writes || !w.bytes || bdev_read(l->below, w.bytes, len, off) < 0)
+	if (!l->writes)
 		abort();
 	l->writes[l->count++] = w;
+}
+
+static void keep_flush(struct writelog *l, unsigned int count)
+{
+	const struct writelog_record head = { .kind = WRITELOG_FLUSH, .stable = count };
+	l->flushed = count;
+	if (l->file_fd >= 0)
+		append(l, &head, NULL);
 }
 
 static int log_rw(struct bdev *bd, struct bdev_io *io)
 {
 	struct writelog *l = (struct writelog *)bd;
 	struct bdev_io below = *io;
+	bool is_sure = io->flags & BDEV_FUA;
+	mutex_lock(&l->m);
+	unsigned int count = l->count; /* a flush is for what had ended before it began */
+	mutex_unlock(&l->m);
 	int err = bdev_run(l->below, &below);
 	if (err || io->op == BDEV_READ)
 		return err;
 	mutex_lock(&l->m);
 	if (io->op == BDEV_FLUSH)
-		l->flushed = l->count;
+		keep_flush(l, count);
 	else
-		keep(l, io->offset, io->op == BDEV_CAW ? io->len / 2 : io->len);
-	if (io->flags & BDEV_FUA && l->flushed + 1 == l->count)
+		keep(l, io->offset, io->op == BDEV_CAW ? io->len / 2 : io->len, is_sure);
+	if (is_sure && l->flushed + 1 == l->count)
 		l->flushed = l->count;
 	mutex_unlock(&l->m);
 	return 0;
@@ -81,11 +120,12 @@ static const struct bdev_ops log_ops = {
 	.close = log_close,
 };
 
-struct bdev *writelog_new(struct bdev *below)
+struct bdev *writelog_new(struct bdev *below, int file_fd)
 {
 	struct writelog *l = calloc(1, sizeof(*l));
 	if (!l)
 		return NULL;
+	l->file_fd = file_fd;
 	l->bd = *below;
 	l->bd.ops = &log_ops;
 	l->bd.submit_domain = NULL;

@@ -12,8 +12,21 @@
 
 #include "bdev/bdev.h"
 
-/* Over below (borrowed, synchronous). NULL without memory. bdev_close() frees the log. */
-struct bdev *writelog_new(struct bdev *below);
+/*
+ * Over below (borrowed, synchronous). NULL without memory. bdev_close() frees the log.
+ * file_fd -1: it is in memory, and what follows here works; else in that file (kept
+ * open), as records below, each there before the io is answered.
+ */
+struct bdev *writelog_new(struct bdev *below, int file_fd);
+
+/* In a file, in the byte order of this machine. */
+enum writelog_kind { WRITELOG_WRITE = 1, WRITELOG_FUA, WRITELOG_FLUSH };
+struct writelog_record {
+	uint64_t kind;
+	uint64_t off, len; /* of a write; its bytes follow */
+	uint64_t stable;   /* of a flush: the first so many writes are there for good */
+};
+
 /* Writes, flushes not counted. */
 unsigned int writelog_count(const struct bdev *log);
 

@@ -286,7 +286,7 @@ static struct bdev *repair_log(struct scene *s, uint64_t seed)
 {
 	struct session_result result;
 	uint64_t hurt[16];
-	struct bdev *log = writelog_new(s->over);
+	struct bdev *log = writelog_new(s->over, -1);
 	assert_non_null(log);
 	(void)wreckage_do(&s->w, s->over, seed, hurt);
 	assert_int_equal(mended_run(log, NULL, UINT64_MAX, &result, NULL), 0);
