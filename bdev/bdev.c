@@ -642,9 +642,9 @@ int bdev_liveness(struct bdev *bd, uint64_t offset, bool is_wanted)
 	return bd->ops->liveness ? bd->ops->liveness(bd, offset, is_wanted) : -EOPNOTSUPP;
 }
 
-int bdev_pr(struct bdev *bd, enum bdev_pr_action action, uint64_t key, uint64_t victim)
+int bdev_pr(struct bdev *bd, enum bdev_pr_action action, uint64_t key, uint64_t what)
 {
-	return bd->ops->pr ? bd->ops->pr(bd, action, key, victim) : -EOPNOTSUPP;
+	return bd->ops->pr ? bd->ops->pr(bd, action, key, what) : -EOPNOTSUPP;
 }
 
 int bdev_pr_read(struct bdev *bd, struct bdev_pr_state *ret_state)

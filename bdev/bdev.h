@@ -118,7 +118,7 @@ struct bdev_ops {
 	void (*cut)(struct bdev *bd);
 	int (*mend)(struct bdev *bd, uint64_t deadline);
 	int (*pr)(struct bdev *bd, enum bdev_pr_action action, uint64_t key,
-		  uint64_t victim);
+		  uint64_t what);
 	int (*pr_read)(struct bdev *bd, struct bdev_pr_state *ret_state);
 	int (*registrants)(struct bdev *bd, struct bdev_registrant *ret,
 			   unsigned int max);

@@ -19,9 +19,12 @@ enum bdev_pr_action {
 	/* REGISTER AND IGNORE EXISTING KEY, kept over power loss (APTPL) if it can be:
 	   `key` on every session of this device; 0 unregisters. */
 	BDEV_PR_REGISTER,
-	/* RESERVE, WRITE EXCLUSIVE - ALL REGISTRANTS; 0 also if such a one stands. */
+	/* RESERVE of the type `what` (0: WRITE EXCLUSIVE - ALL REGISTRANTS); 0 also if
+	   such a one stands and is ours too. */
 	BDEV_PR_RESERVE,
-	/* PREEMPT AND ABORT (PREEMPT where there is no such) of `victim`, by `key`. */
+	/* RELEASE of our reservation of that type; 0 also if we hold none. */
+	BDEV_PR_RELEASE,
+	/* PREEMPT AND ABORT (PREEMPT where there is no such) of the key `what`. */
 	BDEV_PR_PREEMPT,
 	/* RELEASE and CLEAR: all registrations and the reservation go. */
 	BDEV_PR_CLEAR,
@@ -30,13 +33,20 @@ enum bdev_pr_action {
 	BDEV_PR_JOIN,
 };
 
-#define BDEV_PR_TYPE_WE_AR 7u /* WRITE EXCLUSIVE - ALL REGISTRANTS */
+/* Who may do what: the holder alone; registrants only; all registrants hold it. */
+#define BDEV_PR_TYPE_WE 1u /* WRITE EXCLUSIVE: others may read */
+#define BDEV_PR_TYPE_EA 3u /* EXCLUSIVE ACCESS: others may not */
+#define BDEV_PR_TYPE_WE_RO 5u
+#define BDEV_PR_TYPE_EA_RO 6u
+#define BDEV_PR_TYPE_WE_AR 7u
+#define BDEV_PR_TYPE_EA_AR 8u
 #define BDEV_PR_KEYS_MAX 4096u
 
 struct bdev_pr_state {
 	uint32_t generation;
 	bool is_reserved;
 	uint8_t type;	    /* of the reservation */
+	uint64_t holder;    /* its key; 0: all registrants hold it */
 	uint32_t key_count; /* registrations, one per session: a key may repeat */
 	uint64_t keys[BDEV_PR_KEYS_MAX];
 };
@@ -47,7 +57,7 @@ struct bdev_pr_state {
  * -EBUSY: a reservation of another type or of ESXi stands; -EOPNOTSUPP: the device has no
  * persistent reservations; -errno. Blocks.
  */
-int bdev_pr(struct bdev *bd, enum bdev_pr_action action, uint64_t key, uint64_t victim)
+int bdev_pr(struct bdev *bd, enum bdev_pr_action action, uint64_t key, uint64_t what)
 	__attribute__((warn_unused_result));
 /* READ KEYS and READ RESERVATION: 0, -EOPNOTSUPP, -errno. Blocks. */
 int bdev_pr_read(struct bdev *bd, struct bdev_pr_state *ret_state)

@@ -96,9 +96,9 @@ static int range_mend(struct bdev *bd, uint64_t deadline)
 }
 
 static int range_pr(struct bdev *bd, enum bdev_pr_action action, uint64_t key,
-		    uint64_t victim)
+		    uint64_t what)
 {
-	return bdev_pr(((struct range_bdev *)bd)->below, action, key, victim);
+	return bdev_pr(((struct range_bdev *)bd)->below, action, key, what);
 }
 
 static int range_pr_read(struct bdev *bd, struct bdev_pr_state *ret_state)

@@ -268,7 +268,7 @@ int lun_copy(struct bdev *to_bd, uint64_t to_offset, struct bdev *from_bd,
 void lun_probe_copy(struct lun *lun);
 
 /* reserve.c: ops of the device */
-int lun_pr(struct bdev *bd, enum bdev_pr_action action, uint64_t key, uint64_t victim);
+int lun_pr(struct bdev *bd, enum bdev_pr_action action, uint64_t key, uint64_t what);
 int lun_pr_read(struct bdev *bd, struct bdev_pr_state *ret_state);
 uint32_t lun_events(struct bdev *bd);
 int lun_nexus(struct bdev *bd, struct bdev_nexus *ret_nexus);

@@ -128,7 +128,7 @@ void settlers_join(struct multipath *mp);
 void mp_cut(struct bdev *bd);
 int mp_mend(struct bdev *bd, uint64_t deadline);
 int mp_guard(struct bdev *bd, struct guard_lease *lease);
-int mp_pr(struct bdev *bd, enum bdev_pr_action action, uint64_t key, uint64_t victim);
+int mp_pr(struct bdev *bd, enum bdev_pr_action action, uint64_t key, uint64_t what);
 int mp_pr_read(struct bdev *bd, struct bdev_pr_state *ret_state);
 int mp_registrants(struct bdev *bd, struct bdev_registrant *ret, unsigned int max);
 uint32_t mp_events(struct bdev *bd);

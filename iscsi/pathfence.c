@@ -174,14 +174,14 @@ static int register_paths(struct multipath *mp, uint64_t key, bool all)
 	return result;
 }
 
-int mp_pr(struct bdev *bd, enum bdev_pr_action action, uint64_t key, uint64_t victim)
+int mp_pr(struct bdev *bd, enum bdev_pr_action action, uint64_t key, uint64_t what)
 {
 	struct multipath *mp = (struct multipath *)bd;
 
 	if (action == BDEV_PR_REGISTER || action == BDEV_PR_JOIN)
 		return register_paths(mp, key, action == BDEV_PR_REGISTER);
 	struct bdev *lun = lun_bd(some_path(mp));
-	int error = lun->ops->pr(lun, action, key, victim);
+	int error = lun->ops->pr(lun, action, key, what);
 	for (unsigned int i = 0; !error && action == BDEV_PR_CLEAR && i < mp->count; i++)
 		lun_note_key(mp->path[i].lun, 0);
 	return error;

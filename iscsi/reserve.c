@@ -63,6 +63,11 @@ static uint32_t take_keys(const uint8_t *data, uint32_t len, uint64_t *ret_keys)
 	return count;
 }
 
+static bool is_for_all(uint64_t type)
+{
+	return type == BDEV_PR_TYPE_WE_AR || type == BDEV_PR_TYPE_EA_AR;
+}
+
 int lun_pr_read(struct bdev *bd, struct bdev_pr_state *ret_state)
 {
 	struct lun *lun = (struct lun *)bd;
@@ -83,6 +88,9 @@ int lun_pr_read(struct bdev *bd, struct bdev_pr_state *ret_state)
 		return error;
 	ret_state->is_reserved = len >= sizeof(r) && be32_get(r.head.more_len) >= 16;
 	ret_state->type = ret_state->is_reserved ? r.scope_type & 0xf : 0;
+	ret_state->holder = ret_state->is_reserved && !is_for_all(ret_state->type)
+				    ? be64_get(r.key)
+				    : 0;
 	lun_note_generation(lun, ret_state->generation);
 	return 0;
 }
@@ -91,6 +99,7 @@ int lun_pr_read(struct bdev *bd, struct bdev_pr_state *ret_state)
 
 struct pr_out {
 	uint8_t action, flags;
+	uint8_t type; /* of the reservation; 0: that of ours */
 	uint64_t key, action_key;
 };
 
@@ -107,7 +116,8 @@ static int pr_out(struct lun *lun, const struct pr_out *out)
 				   .is_unique = true,
 				   .fails_on_conflict = true };
 
-	scsi_cdb_pr_out(p.cdb, out->action, BDEV_PR_TYPE_WE_AR, sizeof(list));
+	scsi_cdb_pr_out(p.cdb, out->action, out->type ? out->type : BDEV_PR_TYPE_WE_AR,
+			sizeof(list));
 	return lun_command(lun, &p);
 }
 
@@ -120,7 +130,12 @@ void lun_note_key(struct lun *lun, uint64_t key)
 
 static int do_register(struct lun *lun, uint64_t key)
 {
-	struct pr_out out = { SCSI_PR_REGISTER_IGNORE, SCSI_PR_APTPL, 0, key };
+	struct pr_out out = { .action = SCSI_PR_REGISTER_IGNORE,
+			      .flags = SCSI_PR_APTPL,
+			      .action_key = key };
+
+	if (!key) /* a new session that misses it is not fenced */
+		lun_note_key(lun, 0);
 	int error = pr_out(lun, &out);
 
 	/* It cannot keep it over power loss, or could not this time (LIO: NOT READY). */
@@ -135,7 +150,9 @@ static int do_register(struct lun *lun, uint64_t key)
 
 static int preempt(struct lun *lun, uint64_t key, uint64_t victim)
 {
-	struct pr_out out = { SCSI_PR_PREEMPT_ABORT, 0, key, victim };
+	struct pr_out out = { .action = SCSI_PR_PREEMPT_ABORT,
+			      .key = key,
+			      .action_key = victim };
 	int error = pr_out(lun, &out);
 
 	if (error == -EOPNOTSUPP) {
@@ -153,12 +170,19 @@ static bool has_key(const struct bdev_pr_state *state, uint64_t key)
 	return false;
 }
 
+/* Is the reservation one of ours, of this type? */
+static bool is_held(const struct bdev_pr_state *state, uint64_t type, uint64_t key)
+{
+	return state->is_reserved && state->type == type &&
+	       (is_for_all(type) || state->holder == key);
+}
+
 /*
  * A reservation command met a conflict, or its fate is unknown: what do keys and
  * reservation show? `error`: if they tell nothing.
  */
 static int explain(struct lun *lun, enum bdev_pr_action action, uint64_t key,
-		   uint64_t victim, int error)
+		   uint64_t what, int error)
 {
 	AUTO_FREE struct bdev_pr_state *state = malloc(sizeof(*state));
 
@@ -166,38 +190,56 @@ static int explain(struct lun *lun, enum bdev_pr_action action, uint64_t key,
 		return -ETIMEDOUT;
 	if (!has_key(state, key))
 		return action == BDEV_PR_CLEAR && !state->key_count ? 0 : -ESTALE;
-	if (action == BDEV_PR_PREEMPT && !has_key(state, victim))
+	if (action == BDEV_PR_CLEAR)
+		lun_note_key(lun, key);
+	if (action == BDEV_PR_PREEMPT && !has_key(state, what))
 		return 0;
 	if (action == BDEV_PR_RESERVE && state->is_reserved)
-		return state->type == BDEV_PR_TYPE_WE_AR ? 0 : -EBUSY;
+		return is_held(state, what, key) ? 0 : -EBUSY;
+	if (action == BDEV_PR_RELEASE && !is_held(state, what, key))
+		return 0;
 	return error;
 }
 
-int lun_pr(struct bdev *bd, enum bdev_pr_action action, uint64_t key, uint64_t victim)
+static int send_pr(struct lun *lun, enum bdev_pr_action action, uint64_t key,
+		   uint64_t what)
 {
-	struct lun *lun = (struct lun *)bd;
-	struct pr_out out = { SCSI_PR_RESERVE, 0, key, 0 };
-	int error;
+	struct pr_out out = { .key = key };
 
 	switch (action) {
-	case BDEV_PR_REGISTER:
-		return do_register(lun, key);
-	case BDEV_PR_JOIN:
-		return 0;
 	case BDEV_PR_PREEMPT:
-		error = preempt(lun, key, victim);
-		break;
+		return preempt(lun, key, what);
 	case BDEV_PR_CLEAR:
 		out.action = SCSI_PR_CLEAR;
-		error = pr_out(lun, &out);
-		if (!error)
-			lun_note_key(lun, 0);
+		lun_note_key(lun, 0); /* a new session that misses it is not fenced */
+		break;
+	case BDEV_PR_RELEASE:
+		out.action = SCSI_PR_RELEASE;
+		out.type = (uint8_t)what;
 		break;
 	default:
-		error = pr_out(lun, &out);
+		out.action = SCSI_PR_RESERVE;
+		out.type = (uint8_t)what;
 	}
+	return pr_out(lun, &out);
+}
+
+int lun_pr(struct bdev *bd, enum bdev_pr_action action, uint64_t key, uint64_t what)
+{
+	struct lun *lun = (struct lun *)bd;
+	bool has_type = action == BDEV_PR_RESERVE || action == BDEV_PR_RELEASE;
+
+	if (action == BDEV_PR_REGISTER)
+		return do_register(lun, key);
+	if (action == BDEV_PR_JOIN)
+		return 0;
+	if (has_type && what == 0)
+		what = BDEV_PR_TYPE_WE_AR;
+	if (has_type && what > BDEV_PR_TYPE_EA_AR)
+		return -EINVAL;
+	int error = send_pr(lun, action, key, what);
 	if (error == -EBUSY || error == -ETIMEDOUT)
-		error = explain(lun, action, key, victim, error);
+		error = explain(lun, action, key, what, error);
 	return error;
 }
 

@@ -38,6 +38,7 @@ enum scsi_pr_in_action {
 
 enum scsi_pr_out_action {
 	SCSI_PR_RESERVE = 1,
+	SCSI_PR_RELEASE = 2,
 	SCSI_PR_CLEAR = 3,
 	SCSI_PR_PREEMPT = 4,
 	SCSI_PR_PREEMPT_ABORT = 5,

@@ -28,6 +28,8 @@ ok "the initiator works with it" env ISCSI_KIND=lio ISCSI_URL="$url" \
 	ISCSI_DOWN="$rig down $T $port" \
 	ISCSI_UP="$rig up $T $port $T/disk $T/disk2 >/dev/null" "$live"
 ok "its reservations fence" env ISCSI_URL="$url" "$reserve"
+ok "its reservations of every type let through whom they say" \
+	env ISCSI_URL="$url" "${BIN%/bin}/tests/unit/iscsi_prtypes"
 
 "$rig" down "$T" "$port"
 # CHAP there is SHA3-256, and digests the kernel's.

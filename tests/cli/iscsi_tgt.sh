@@ -23,5 +23,7 @@ truncate -s 6G "$T/big"
 url=$("$rig" up "$T" "$port" "$T/big" 2>"$T/why")
 ok "it zeroes and takes back by itself" env ISCSI_KIND=tgt ISCSI_URL="$url" \
 	"${BIN%/bin}/tests/unit/iscsi_offload"
+[ -z "${FULL:-}" ] || ok "its reservations of every type let through whom they say" \
+	env ISCSI_URL="$url" "${BIN%/bin}/tests/unit/iscsi_prtypes"
 "$rig" down "$T" "$port"
 ok "the rig leaves nothing behind" [ ! -e "$T/tgt-$port" ]
