@@ -47,6 +47,7 @@ struct pump {
 	uint64_t start, len; /* what of the source is wanted */
 	uint64_t unit;	     /* of the target */
 	uint64_t chunk;	     /* bytes read at once: a multiple of unit */
+	uint64_t from;	     /* what is before it was done by an interrupted run */
 	atomic_bool clones;  /* the storage copies by itself, as far as is known */
 	struct mutex m;
 	struct cond changed;
@@ -141,7 +142,7 @@ static void fill_slot(struct pump *pump, struct slot *slot, uint64_t offset)
 static void read_ahead(void *arg)
 {
 	struct pump *pump = arg;
-	uint64_t offset = 0;
+	uint64_t offset = pump->from;
 	int error = 0;
 	while (offset < pump->len && error == 0) {
 		struct slot *slot = wait_empty(pump);
@@ -244,18 +245,25 @@ static int write_slot(struct pump *pump, struct slot *slot, struct vdisk_target 
 }
 
 static int write_all(struct pump *pump, struct vdisk_target *target,
-		     struct vdisk_progress *progress)
+		     const struct vdisk_making *making,
+		     const struct vdisk_create_options *options)
 {
-	uint64_t done = 0;
+	uint64_t step =
+		options->checkpoint_bytes ? options->checkpoint_bytes : 1ull << 30;
+	uint64_t done = pump->from, noted = done;
 	int rc = 0;
 	while (done < pump->len && rc == 0) {
 		struct slot *slot = wait_full(pump);
 		assert(slot->offset == done);
 		rc = slot->error;
 		if (rc == 0)
-			rc = write_slot(pump, slot, target, progress);
+			rc = write_slot(pump, slot, target, options->progress);
 		done += slot->len;
 		give_back(pump);
+		if (rc == 0 && making->checkpoint && done - noted >= step) {
+			rc = making->checkpoint(making, done);
+			noted = done;
+		}
 	}
 	return rc;
 }
@@ -275,6 +283,7 @@ static int fill_from_source(const struct vdisk_making *making,
 {
 	struct pump whole = { .source = making->arg,
 			      .start = start,
+			      .from = making->from,
 			      .len = len,
 			      .unit = target->unit,
 			      .chunk = round_up(SLOT_BYTES, target->unit) };
@@ -292,7 +301,7 @@ static int fill_from_source(const struct vdisk_making *making,
 	cond_init(&pump->changed);
 	struct task *reader = rc == 0 ? task_start("import", read_ahead, pump) : NULL;
 	if (reader) {
-		rc = write_all(pump, target, options->progress);
+		rc = write_all(pump, target, making, options);
 		stop_reader(pump, reader);
 	} else {
 		rc = -ENOMEM;
@@ -328,6 +337,7 @@ int vdisk_import(struct vmfs_volume *vol, const char *path, struct vdisk_source 
 		.cid = new_cid(),
 		.fill = fill_from_source,
 		.arg = source,
+		.identity = *source->identity ? source->identity : NULL,
 	};
 	return vdisk_make(vol, path, options, &making);
 }

@@ -9,6 +9,9 @@
  * crash before 3 leaves extents without a descriptor; the next maker is told so. An error
  * before 3 removes them.
  *
+ * A clone into one flat extent notes how far it is (resume.c). What a crash before 3, or
+ * storage that was lost, has left is gone on with by who makes the same clone again.
+ *
  * A disk of one file (monolithicSparse, streamOptimized): 1. it is made whole under a
  * temporary name, synced; 2. renamed. A crash before 2 leaves a file that nobody knows.
  */
@@ -19,11 +22,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 
 #include "base/align.h"
+#include "base/env.h"
 #include "base/parse.h"
+#include "vdisk/resume.h"
 #include "vdisk/target.h"
 
+#define DEAD_NS (30 * NS_PER_S) /* who was killed over his clone is taken over */
 #define PART_SECTORS 4192256ull /* of an extent of the 2 GiB kinds */
 
 /* Names that -a takes, and what the descriptor says for them. */
@@ -122,6 +129,8 @@ struct make {
 	struct diskfile *file;
 	unsigned int count, made;
 	struct descriptor *desc;
+	struct resume *resume; /* NULL: an interrupted run leaves nothing to go on with */
+	uint64_t from;
 };
 
 uint64_t vdisk_part_sectors(enum vdisk_format format)
@@ -238,11 +247,84 @@ static int create_file(const struct make *m, const char *path, struct diskfile *
 	return diskfile_open(&how, ret_file, NULL);
 }
 
+#define EXTENT_TEXT_SIZE 64
+
+/* Which file it is, for resume.c. */
+static int extent_text(const struct diskfile *file, char text[static EXTENT_TEXT_SIZE])
+{
+	struct vmfs_stat vst;
+	struct stat st;
+	int rc = file->vmfs ? vmfs_file_stat(file->vmfs, &vst) :
+		 fstat(file->host_fd, &st) < 0 ? -errno : 0;
+	if (rc == 0 && file->vmfs)
+		(void)snprintf(text, EXTENT_TEXT_SIZE, "%" PRIx64 ".%" PRIu32,
+			       (uint64_t)vst.addr.raw, vst.generation);
+	else if (rc == 0)
+		(void)snprintf(text, EXTENT_TEXT_SIZE, "%" PRIu64, (uint64_t)st.st_ino);
+	return rc;
+}
+
+/* The locked file of an interrupted run: goes on, or begins anew in it. */
+static int take_over(struct make *m, struct diskfile *file)
+{
+	char text[EXTENT_TEXT_SIZE];
+	uint64_t size = 0;
+	int rc = extent_text(file, text);
+	if (rc == 0)
+		rc = resume_read(m->resume, text, &m->from);
+	if (rc == 0)
+		rc = diskfile_size(file, &size);
+	if (rc == 0 && (size != m->making->capacity || m->from > size))
+		m->from = 0;
+	if (rc == 0 && m->from == 0)
+		rc = diskfile_resize(file, 0);
+	if (rc == 0)
+		report(m->options->reporter, REPORT_INFO, "%s: an interrupted run has"
+		       " done %" PRIu64 " of %" PRIu64 " bytes", m->path, m->from,
+		       m->making->capacity);
+	if (rc < 0)
+		(void)diskfile_close(file); /* that error is the one to tell */
+	return rc;
+}
+
+/* The note comes before the file: who finds the file knows what it is. */
+static int continue_file(struct make *m, const char *path, struct diskfile *ret_file)
+{
+	const struct diskfile_options how = { .vol = m->vol,
+					      .path = path,
+					      .flags = VMFS_WRITE,
+					      .deadline = clock_now() + DEAD_NS,
+					      .reporter = m->options->reporter };
+	int rc = 0;
+	if (resume_is_there(m->resume)) {
+		rc = diskfile_open(&how, ret_file, NULL);
+		if (rc == -EBUSY)
+			return report_error(m->options->reporter, rc, "%s: is being made",
+					    m->path);
+		if (rc != -ENOENT)
+			return rc ? rc : take_over(m, ret_file);
+		rc = 0;
+	} else if (diskfile_look(m->vol, path) != 0) {
+		rc = resume_write(m->resume, "", 0);
+	}
+	return rc ? rc : create_file(m, path, ret_file);
+}
+
+static int note_done(const struct vdisk_making *making, uint64_t done)
+{
+	struct make *m = making->checkpoint_arg;
+	char text[EXTENT_TEXT_SIZE];
+	int rc = diskfile_sync(&m->file[0]);
+	if (rc == 0)
+		rc = extent_text(&m->file[0], text);
+	return rc ? rc : resume_write(m->resume, text, done);
+}
+
 /* Fills the file of extent i, [start, ...) of the disk; it is durable then. */
 static int fill_file(const struct make *m, unsigned int i, struct diskfile *file,
 		     const struct buf *descriptor)
 {
-	const struct vdisk_making *making = m->making;
+	struct vdisk_making own = *m->making, *making = &own;
 	const struct target_plan where = {
 		.file = file,
 		.start = i * m->kind->part_sectors * VDISK_SECTOR,
@@ -255,6 +337,9 @@ static int fill_file(const struct make *m, unsigned int i, struct diskfile *file
 	int rc = m->kind->target(&where, &target);
 	if (rc < 0)
 		return rc;
+	own.from = m->from;
+	own.checkpoint = m->resume ? note_done : NULL;
+	own.checkpoint_arg = (void *)(uintptr_t)m;
 	rc = making->fill(making, target, where.start, where.capacity, m->options);
 	if (rc == 0)
 		rc = target->finish(target);
@@ -267,7 +352,8 @@ static int make_extent(struct make *m, unsigned int i)
 	char *path = vdisk_sibling(m->path, m->extent[i].file);
 	if (!path)
 		return -ENOMEM;
-	int rc = create_file(m, path, &m->file[i]);
+	int rc = m->resume ? continue_file(m, path, &m->file[i]) :
+			     create_file(m, path, &m->file[i]);
 	if (rc == -EEXIST)
 		(void)report_error(m->options->reporter, rc,
 				   "%s: exists without its descriptor (left by an"
@@ -289,12 +375,21 @@ static void unmake_extents(struct make *m)
 	}
 }
 
+/* Neither the user has said stop, nor would another try end otherwise. */
+static bool is_cut_off(int rc)
+{
+	return rc == -EIO || rc == -ESTALE || rc == -ETIMEDOUT || rc == -ENODEV ||
+	       rc == -ENXIO || rc == -ENOLINK;
+}
+
 /* Extents, then the descriptor while they are still locked. */
 static int make_files(struct make *m)
 {
 	int rc = 0;
 	for (unsigned int i = 0; i < m->count && rc == 0; i++)
 		rc = make_extent(m, i);
+	if (rc == 0 && m->resume)
+		rc = resume_remove(m->resume);
 	if (rc == 0)
 		rc = vdisk_descriptor_publish(m->vol, m->path, m->desc,
 					      m->options->reporter);
@@ -303,8 +398,11 @@ static int make_files(struct make *m)
 		int err = diskfile_close(&m->file[i]);
 		rc = rc ? rc : err;
 	}
-	if (!is_whole)
+	if (!is_whole && !(m->resume && is_cut_off(rc))) {
 		unmake_extents(m);
+		if (m->resume && m->made)
+			resume_forget(m->resume);
+	}
 	return rc;
 }
 
@@ -356,9 +454,25 @@ int vdisk_make(struct vmfs_volume *vol, const char *path,
 			  .options = options,
 			  .making = making,
 			  .kind = &kinds[options->format % ARRAY_SIZE(kinds)] };
+	struct resume resume = { .vol = vol };
+	char *identity = NULL;
 	int rc = plan(&m);
+	if (rc == 0 && asprintf(&identity, "%s %s", vdisk_format_name(options->format),
+				making->identity ? making->identity : "") < 0) {
+		identity = NULL;
+		rc = -ENOMEM;
+	}
+	if (rc == 0)
+		rc = resume_init(&resume, vol, path, identity);
+	if (rc == 0 && making->identity && !m.kind->is_embedded && m.count == 1 &&
+	    m.kind->target == target_flat_new)
+		m.resume = &resume;
+	else if (rc == 0 && resume_is_there(&resume))
+		rc = resume_remove(&resume); /* it would not speak of what is made now */
 	if (rc == 0)
 		rc = m.kind->is_embedded ? make_embedded(&m) : make_files(&m);
+	resume_done(&resume);
+	free(identity);
 	make_done(&m);
 	return rc;
 }

@@ -125,9 +125,11 @@ int vdisk_descriptor_load(struct vmfs_volume *vol, const char *path, struct repo
 			  struct descriptor **ret_desc)
 	__attribute__((warn_unused_result));
 /*
- * Puts desc under path in one step: written under a temporary name in the same
- * directory, synced, renamed. On error the temporary file is removed.
+ * Puts text, or that of desc, under path in one step: written under a temporary name in
+ * the same directory, synced, renamed. On error the temporary file is removed.
  */
+int vdisk_publish(struct vmfs_volume *vol, const char *path, const struct buf *text,
+		  struct reporter *r) __attribute__((warn_unused_result));
 int vdisk_descriptor_publish(struct vmfs_volume *vol, const char *path,
 			     const struct descriptor *desc, struct reporter *r)
 	__attribute__((warn_unused_result));
@@ -181,6 +183,7 @@ int vdisk_base_name(const struct vmfs_volume *vol, const char *path, struct repo
 
 struct vdisk_target;
 
+struct vdisk_making;
 /* What a new disk is, beside the options of its caller. */
 struct vdisk_making {
 	uint64_t capacity; /* bytes; checked by vdisk_make */
@@ -191,6 +194,12 @@ struct vdisk_making {
 		    uint64_t start, uint64_t len,
 		    const struct vdisk_create_options *options);
 	void *arg;
+	/* What fill() tells of, in one line: it may be gone on with; NULL: no. */
+	const char *identity;
+	/* Bytes that an interrupted run has done; now and then, those that are now. */
+	uint64_t from;
+	int (*checkpoint)(const struct vdisk_making *making, uint64_t done);
+	void *checkpoint_arg;
 };
 /* The frame of vdisk_create and vdisk_import. */
 int vdisk_make(struct vmfs_volume *vol, const char *path,
@@ -238,6 +247,7 @@ struct vdisk_source {
 	 */
 	struct vmfs_file *(*file)(struct vdisk_source *source, uint64_t offset,
 				  uint64_t *ret_file_offset, uint64_t *ret_len);
+	char identity[640]; /* this one as it is now, in one line; "" if not known */
 	bool is_thin; /* its data is what was written: no blocks of zeros in it */
 	void (*close)(struct vdisk_source *source);
 };

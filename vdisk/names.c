@@ -113,23 +113,29 @@ static int write_whole(struct vmfs_volume *vol, const char *path, const struct b
 	return rc;
 }
 
-int vdisk_descriptor_publish(struct vmfs_volume *vol, const char *path,
-			     const struct descriptor *desc, struct reporter *r)
+int vdisk_publish(struct vmfs_volume *vol, const char *path, const struct buf *text,
+		  struct reporter *r)
 {
-	struct buf text = { 0 };
-	descriptor_text(desc, &text);
 	char *temporary = vdisk_temporary(path);
-	int rc = text.error || !temporary ? -ENOMEM
-					  : write_whole(vol, temporary, &text, r);
+	int rc = temporary ? write_whole(vol, temporary, text, r) : -ENOMEM;
 	if (rc == 0) {
 		rc = diskfile_rename(vol, temporary, path);
 		if (rc < 0)
 			vdisk_unlink_leftover(vol, temporary);
 	}
+	free(temporary);
+	return rc;
+}
+
+int vdisk_descriptor_publish(struct vmfs_volume *vol, const char *path,
+			     const struct descriptor *desc, struct reporter *r)
+{
+	struct buf text = { 0 };
+	descriptor_text(desc, &text);
+	int rc = text.error ? text.error : vdisk_publish(vol, path, &text, r);
 	if (rc == -EEXIST || rc == -ENOENT || rc == -EBUSY)
 		(void)report_error(r, rc, "%s: descriptor cannot be written: %s", path,
 				   strerrordesc_np(-rc));
-	free(temporary);
 	buf_done(&text);
 	return rc;
 }

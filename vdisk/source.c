@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -79,6 +80,32 @@ static void disk_close(struct vdisk_source *source)
 	free(s);
 }
 
+/* When a file was written last; 0: not known. */
+static uint64_t written_at(const struct diskfile *file)
+{
+	struct vmfs_stat vst;
+	struct stat st;
+	if (file->vmfs)
+		return vmfs_file_stat(file->vmfs, &vst) == 0 ? vst.mtime_s : 0;
+	if (!file->bd || fstat(file->host_fd, &st) < 0)
+		return 0;
+	return (uint64_t)st.st_mtim.tv_sec * NS_PER_S + (uint64_t)st.st_mtim.tv_nsec;
+}
+
+/* Content id, size, and the times of its files; a chain's parents have their own CID. */
+static void name_disk(const struct vdisk *disk, struct vdisk_source *source)
+{
+	uint64_t times = 0;
+	for (unsigned int i = 0; i < disk->extent_count; i++)
+		times = times * 31 + written_at(&disk->extent[i].file);
+	if (strlen(disk->path) < sizeof(source->identity) - 128 &&
+	    !strchr(disk->path, '\n'))
+		(void)snprintf(source->identity, sizeof(source->identity),
+			       "disk %08" PRIx32 " %" PRIu64 " %" PRIx64 " %s",
+			       descriptor_cid(disk->desc), vdisk_capacity(disk), times,
+			       disk->path);
+}
+
 int vdisk_source_open_disk(struct vdisk *disk, struct vdisk_source **ret_source)
 {
 	struct disk_source *s = calloc(1, sizeof(*s));
@@ -92,6 +119,7 @@ int vdisk_source_open_disk(struct vdisk *disk, struct vdisk_source **ret_source)
 	s->base.file = disk_file;
 	s->base.is_thin = vdisk_type(disk) == VDISK_THIN;
 	s->base.close = disk_close;
+	name_disk(disk, &s->base);
 	*ret_source = &s->base;
 	return 0;
 }
@@ -227,6 +255,7 @@ static int make_raw(const char *host_path, int file_fd, uint64_t size, struct re
 		    struct vdisk_source **ret_source)
 {
 	struct raw_source *s = calloc(1, sizeof(*s));
+	struct stat st;
 	if (!s || (s->path = strdup(host_path)) == NULL) {
 		free(s);
 		(void)close(file_fd); /* was only read */
@@ -238,6 +267,12 @@ static int make_raw(const char *host_path, int file_fd, uint64_t size, struct re
 					 .close = raw_close };
 	s->file_size = size;
 	s->file_fd = file_fd;
+	if (fstat(file_fd, &st) == 0 && S_ISREG(st.st_mode))
+		(void)snprintf(s->base.identity, sizeof(s->base.identity),
+			       "raw %" PRIx64 ".%" PRIx64 " %" PRIu64 " %" PRIu64
+			       ".%09" PRIu64, (uint64_t)st.st_dev, (uint64_t)st.st_ino,
+			       size, (uint64_t)st.st_mtim.tv_sec,
+			       (uint64_t)st.st_mtim.tv_nsec);
 	s->reporter = r;
 	*ret_source = &s->base;
 	return 0;

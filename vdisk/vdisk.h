@@ -149,6 +149,8 @@ struct vdisk_create_options {
 				     the source has */
 	struct vdisk_progress *progress; /* may be NULL */
 	struct reporter *reporter;
+	/* Of vdisk_import(): bytes between two notes of how far it is; 0: 1 GiB. */
+	uint64_t checkpoint_bytes;
 };
 
 /* true if name is an adapter type that a descriptor may carry. */
@@ -207,7 +209,11 @@ uint64_t vdisk_source_capacity(const struct vdisk_source *source); /* bytes */
 /* NULL is allowed. */
 void vdisk_source_close(struct vdisk_source *source);
 
-/* As vdisk_create, filled with what source holds. Holes and zeros stay holes on thin. */
+/*
+ * As vdisk_create, filled with what source holds. Holes and zeros stay holes on thin. Of
+ * a disk of one flat extent: if it is cut off (by a crash, or the storage is lost), the
+ * same call goes on where it was, if the source has not changed.
+ */
 int vdisk_import(struct vmfs_volume *vol, const char *path, struct vdisk_source *source,
 		 const struct vdisk_create_options *options)
 	__attribute__((warn_unused_result));

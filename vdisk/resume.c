@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How far a clone has come: a small file beside the disk that is being made,
+ * ".d.vmdk.clone~", from before its extent is there until it is whole. It names the
+ * source as it was (size, content id, times of its files), the kind of the disk, the
+ * extent's own file, and how many bytes of the disk are in it, durably: it is replaced in
+ * one step after the extent was synced. Who is asked for the same clone again goes on
+ * from there; if anything is another one, it begins anew, in the same extent.
+ *
+ * Only who holds the extent's lock reads or writes it. It is removed before the
+ * descriptor gets its name: what is finished has none, and a disk that is made otherwise
+ * under that name takes it away first. So it never speaks of an extent that it was not
+ * written for.
+ */
+#include "vdisk/resume.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/parse.h"
+
+#define STATE_MAX 1024u
+
+int resume_init(struct resume *r, struct vmfs_volume *vol, const char *path,
+		const char *identity)
+{
+	const char *slash = strrchr(path, '/');
+	char *name = NULL;
+	*r = (struct resume){ .vol = vol, .identity = identity };
+	if (asprintf(&name, ".%.112s.clone~", slash ? slash + 1 : path) < 0)
+		return -ENOMEM;
+	r->path = vdisk_sibling(path, name);
+	free(name);
+	return r->path ? 0 : -ENOMEM;
+}
+
+void resume_done(struct resume *r)
+{
+	free(r->path);
+}
+
+/* All but the number. */
+static void add_head(struct buf *text, const struct resume *r, const char *extent)
+{
+	buf_printf(text, "OpenVMFS clone 1\nsource %s\nextent %s\ndone ", r->identity,
+		   extent);
+}
+
+bool resume_is_there(const struct resume *r)
+{
+	return diskfile_look(r->vol, r->path) == 0;
+}
+
+int resume_read(struct resume *r, const char *extent, uint64_t *ret_done)
+{
+	const struct diskfile_options how = { .vol = r->vol, .path = r->path };
+	struct buf head = { 0 };
+	struct diskfile file;
+	char text[STATE_MAX];
+	uint64_t done = 0;
+	*ret_done = 0;
+	int rc = diskfile_open(&how, &file, NULL);
+	if (rc < 0)
+		return rc == -ENOENT ? 0 : rc;
+	int64_t n = diskfile_read(&file, text, sizeof(text) - 1, 0);
+	(void)diskfile_close(&file); /* was only read */
+	add_head(&head, r, extent);
+	if (n > 0 && !head.error && (size_t)n > head.len + 1 && text[n - 1] == '\n' &&
+	    !memcmp(text, head.data, head.len)) {
+		text[n - 1] = '\0';
+		if (parse_u64(text + head.len, UINT64_MAX, &done) == 0)
+			*ret_done = done;
+	}
+	rc = n < 0 ? (int)n : head.error;
+	buf_done(&head);
+	return rc;
+}
+
+int resume_write(const struct resume *r, const char *extent, uint64_t done)
+{
+	struct buf text = { 0 };
+	add_head(&text, r, extent);
+	buf_printf(&text, "%" PRIu64 "\n", done);
+	int rc = text.error ? text.error : vdisk_publish(r->vol, r->path, &text, NULL);
+	buf_done(&text);
+	return rc;
+}
+
+int resume_remove(const struct resume *r)
+{
+	int rc = diskfile_unlink(r->vol, r->path);
+	return rc == -ENOENT ? 0 : rc;
+}
+
+void resume_forget(const struct resume *r)
+{
+	vdisk_unlink_leftover(r->vol, r->path);
+}
