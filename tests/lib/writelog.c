@@ -106,7 +106,7 @@ static int log_liveness(struct bdev *bd, uint64_t offset, bool is_wanted)
 static void log_close(struct bdev *bd)
 {
 	struct writelog *l = (struct writelog *)bd;
-	for (unsigned int i = 0; i < l->count; i++)
+	for (unsigned int i = 0; l->writes && i < l->count; i++)
 		free(l->writes[i].bytes);
 	free(l->writes);
 	mutex_done(&l->m);
