@@ -239,7 +239,9 @@ int lun_pr(struct bdev *bd, enum bdev_pr_action action, uint64_t key, uint64_t w
 		return -EINVAL;
 	int error = send_pr(lun, action, key, what);
 	if (error == -EBUSY || error == -ETIMEDOUT)
-		error = explain(lun, action, key, what, error);
+		return explain(lun, action, key, what, error);
+	if (error && action == BDEV_PR_CLEAR)
+		lun_note_key(lun, key); /* refused */
 	return error;
 }
 

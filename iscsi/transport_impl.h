@@ -33,6 +33,7 @@ struct iscsi_transport {
 	bool has_turn;
 	uint32_t waiters; /* for the turn */
 	uint32_t led;	  /* turns of channels that received */
+	uint32_t ticks_left, ticks_quiet; /* looks of the task that found none */
 	int sock; /* -1: none */
 	bool is_rung, is_stopping, is_cut;
 	bool is_resting; /* no session, none is begun */

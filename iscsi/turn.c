@@ -16,9 +16,10 @@
  * leaves all to the task, which may be long about making one.
  *
  * While a channel receives (is_led), the task keeps off the socket, or both would wake
- * for each answer. It looks every LED_TICK_NS: a channel that has not been seen since the
- * last look leads no more. So nothing waits longer than two of these for a channel that
- * has stopped coming, and timers are the task's as ever.
+ * for each answer. It looks every LED_TICK_NS: a channel that leaves what has come for
+ * LEFT_TICKS leads no more, so nothing waits longer than that for a channel that has
+ * stopped coming; nor when nothing has come for QUIET_TICKS, so that an idle session
+ * costs nothing. Timers are the task's as ever.
  *
  * Under a deep queue a channel asks the socket to wake it for a good part of what is on
  * its way, not for each answer, and for no longer than GATHER_NS (SO_RCVLOWAT, `mark`).
@@ -47,6 +48,8 @@
 #define PIECES 128
 #define READS_PER_TURN 16
 #define LED_TICK_NS (1 * NS_PER_MS)
+#define LEFT_TICKS 4  /* with bytes in the socket that nobody takes */
+#define QUIET_TICKS 8 /* without any */
 /* As in a channel's part of files: bdev/file_channel.c. */
 #define GATHER_SHARE 4
 #define GATHER_MIN 2
@@ -208,6 +211,27 @@ static void set_mark(struct iscsi_transport *t, int sock, int bytes)
 /* ---- the task ---- */
 
 /*
+ * The task has looked: does the channel lead on? Not if it leaves what comes, and not
+ * when nothing has come for a while. `led`: the turns of channels at the last look.
+ */
+static bool is_led_on(struct iscsi_transport *t, int sock, uint32_t led)
+{
+	struct pollfd fd = { .fd = sock, .events = POLLIN };
+	bool is_waiting = poll(&fd, 1, 0) > 0;
+
+	mutex_lock(&t->m);
+	bool was_here = t->led != led;
+	t->ticks_left = was_here || !is_waiting ? 0 : t->ticks_left + 1;
+	t->ticks_quiet = was_here || is_waiting ? 0 : t->ticks_quiet + 1;
+	bool is_led = t->ticks_left < LEFT_TICKS && t->ticks_quiet < QUIET_TICKS;
+	if (!is_led)
+		t->ticks_left = t->ticks_quiet = 0;
+	t->is_led = is_led;
+	mutex_unlock(&t->m);
+	return is_led;
+}
+
+/*
  * One sleep, without the turn. true: it is over. false: it was cut short, to see whether
  * a channel that receives is still there.
  */
@@ -226,13 +250,8 @@ static bool sleep_once(struct iscsi_transport *t, struct pollfd fds[2], short ev
 	fds[1].events = is_led ? 0 : events;
 	int n = ppoll(fds, fds[1].fd >= 0 ? 2 : 1,
 		      until == NO_DEADLINE && !is_led ? NULL : &ts, NULL);
-	if (n == 0 && is_led) {
-		mutex_lock(&t->m);
-		t->is_led = t->led != led;
-		is_led = t->is_led;
-		mutex_unlock(&t->m);
-		return !is_led || clock_now() >= until;
-	}
+	if (n == 0 && is_led)
+		return !is_led_on(t, fds[1].fd, led) || clock_now() >= until;
 	if (n <= 0)
 		fds[0].revents = fds[1].revents = 0;
 	return true;
