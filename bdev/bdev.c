@@ -452,39 +452,42 @@ void bdev_submit(struct bdev *bd, struct bdev_io *io)
 struct waiter {
 	struct mutex m;
 	struct cond c;
-	bool is_done;
+	unsigned int pending;
 };
 
 /* The io that is waited for; its own copy, because the caller's done() stays his. */
 struct waited_io {
 	struct bdev_io io;
-	struct waiter w;
+	struct waiter *w;
 };
 
 static void wake_waiter(struct bdev_io *io)
 {
-	struct waiter *w = &((struct waited_io *)io)->w;
+	struct waiter *w = ((struct waited_io *)io)->w;
 	mutex_lock(&w->m);
-	w->is_done = true;
-	cond_signal(&w->c);
+	if (--w->pending == 0)
+		cond_signal(&w->c);
 	mutex_unlock(&w->m);
 }
 
-static int submit_and_wait(struct bdev *bd, const struct bdev_io *io)
+/* All at once, each on its io.bd. */
+static void submit_and_wait(struct waited_io *wios, unsigned int count)
 {
-	struct waited_io wio = { .io = *io };
-	wio.io.done = wake_waiter;
-	wio.io.channel = NULL; /* its task is not here to reap */
-	mutex_init(&wio.w.m);
-	cond_init(&wio.w.c);
-	bdev_submit(bd, &wio.io);
-	mutex_lock(&wio.w.m);
-	while (!wio.w.is_done)
-		cond_wait(&wio.w.c, &wio.w.m);
-	mutex_unlock(&wio.w.m);
-	cond_done(&wio.w.c);
-	mutex_done(&wio.w.m);
-	return wio.io.result;
+	struct waiter w = { .pending = count };
+	mutex_init(&w.m);
+	cond_init(&w.c);
+	for (unsigned int i = 0; i < count; i++) {
+		wios[i].w = &w;
+		wios[i].io.done = wake_waiter;
+		wios[i].io.channel = NULL; /* its task is not here to reap */
+		bdev_submit(wios[i].io.bd, &wios[i].io);
+	}
+	mutex_lock(&w.m);
+	while (w.pending)
+		cond_wait(&w.c, &w.m);
+	mutex_unlock(&w.m);
+	cond_done(&w.c);
+	mutex_done(&w.m);
 }
 
 /* A leaf's rw() cannot be left at a deadline; its queue can. */
@@ -497,7 +500,10 @@ static bool needs_queue(const struct bdev *bd, const struct bdev_io *io)
 int bdev_run(struct bdev *bd, struct bdev_io *io)
 {
 	if (!bd->ops->rw || needs_queue(bd, io)) {
-		io->result = submit_and_wait(bd, io);
+		struct waited_io wio = { .io = *io };
+		wio.io.bd = bd;
+		submit_and_wait(&wio, 1);
+		io->result = wio.io.result;
 		return io->result;
 	}
 	io->bd = bd;
@@ -505,6 +511,23 @@ int bdev_run(struct bdev *bd, struct bdev_io *io)
 	if (io->result == 0 && (io->len > 0 || io->op == BDEV_FLUSH))
 		io->result = bd->ops->rw(bd, io);
 	return io->result;
+}
+
+void bdev_run_all(struct bdev_io *ios, unsigned int count)
+{
+	struct waited_io *wios = count > 1 ? calloc(count, sizeof(*wios)) : NULL;
+	for (unsigned int i = 0; i < count; i++) {
+		if (wios)
+			wios[i].io = ios[i];
+		else
+			(void)!bdev_run(ios[i].bd, &ios[i]); /* its result is kept */
+	}
+	if (!wios)
+		return;
+	submit_and_wait(wios, count);
+	for (unsigned int i = 0; i < count; i++)
+		ios[i].result = wios[i].io.result;
+	free(wios);
 }
 
 static int run_buf(struct bdev *bd, struct bdev_io *io, void *buf)

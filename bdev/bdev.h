@@ -236,6 +236,11 @@ void bdev_close(struct bdev *bd);
  * Returns io->result; done() is not called and need not be set.
  */
 int bdev_run(struct bdev *bd, struct bdev_io *io) __attribute__((warn_unused_result));
+/*
+ * The same for several that may run in any order, at once, each on its io.bd: the results
+ * are in them.
+ */
+void bdev_run_all(struct bdev_io *ios, unsigned int count);
 /* For implementers of park(): io goes to the pool. Never blocks. */
 void bdev_resume(struct bdev_io *io);
 /* For implementers: completes io with result (calls done). */

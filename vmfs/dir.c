@@ -18,8 +18,8 @@
  * 3. No block lies wholly behind the length.
  * 4. A block that was part of a directory may stand in this host's journal. It must not
  *    become file data (which is not journalled) while it does, or a replay would write an
- *    old directory over the data. So a transaction that frees one gives the directory's
- *    lock back (TXN_LOCK_DROP), and no lock leaves before the journal is empty.
+ *    old directory over the data. So who frees one says so (vmfs_txn_frees_metadata): the
+ *    journal is emptied before this host takes a block, and before any lock leaves it.
  * 5. The change from sub-blocks to file blocks copies the content as ordered data into
  *    blocks that nothing refers to yet: 2 MiB are too much for one record.
  * 6. Every change of an entry is told to the directory's index (dirindex.h) in the same
@@ -453,14 +453,6 @@ static int add_block(struct vmfs_txn *t, const struct fd_ref *dir,
 	return rc;
 }
 
-/* The blocks freed here may be in the journal: invariant 4. */
-static int give_lock_back(struct vmfs_txn *t, const struct fd_ref *dir)
-{
-	struct vmfs_lock_id id;
-	int rc = fd_lock_id(vmfs_txn_volume(t), dir, &id);
-	return rc < 0 ? rc : vmfs_txn_lock(t, &id, TXN_LOCK_DROP, 0);
-}
-
 /* Of an earlier life of its new blocks under this lock nothing may be remembered. */
 static int forget_pieces(struct vmfs_txn *t, const struct fd_ref *dir)
 {
@@ -509,7 +501,8 @@ int dir_to_file_blocks(struct vmfs_txn *t, const struct fd_ref *dir,
 	rc = blockmap_set(t, dir, fdd, 0, want, addrs);
 	if (rc == 0)
 		rc = forget_pieces(t, dir);
-	return rc < 0 ? rc : give_lock_back(t, dir);
+	vmfs_txn_frees_metadata(t);
+	return rc;
 }
 
 bool dir_outgrows_sub_blocks(const struct vmfs_volume *vol,
@@ -609,8 +602,7 @@ static int shrink(struct vmfs_txn *t, const struct fd_ref *dir, struct fd_body_d
 					    .end = have,
 					    .budget = UINT64_MAX };
 		rc = blockmap_free(t, dir, fdd, &r, &from);
-		if (rc == 0)
-			rc = give_lock_back(t, dir);
+		vmfs_txn_frees_metadata(t);
 	}
 	fdd->meta.length = le64_of(length);
 	return rc;

@@ -173,18 +173,6 @@ int fd_move(struct vmfs_txn *t, const struct fd_ref *ref, vmfs_addr parent)
 	return resource_give_to(t, ref->addr, parent);
 }
 
-/*
- * Blocks of a directory, and of VMFS-6 the pointer blocks of any file, may become data of
- * another file, which no replay of our journal may overwrite: with the lock given back
- * the journal is empty (dir.c, invariant 4). Else the lock may be kept for a while.
- */
-static uint32_t lock_of_freed(const struct vmfs_volume *vol,
-			      const struct fd_body_disk *fdd)
-{
-	bool is_reused = fd_is_directory(&fdd->meta) || vol->shape->version == 6;
-	return is_reused || !vol->member->keeps_locks ? TXN_LOCK_DROP : TXN_LOCK_PLAIN;
-}
-
 int fd_free(struct vmfs_txn *t, const struct fd_ref *ref)
 {
 	struct vmfs_volume *vol = vmfs_txn_volume(t);
@@ -194,9 +182,12 @@ int fd_free(struct vmfs_txn *t, const struct fd_ref *ref)
 	if (rc == 0)
 		rc = fd_edit(t, ref, &fdd);
 	if (rc == 0)
-		rc = vmfs_txn_lock(t, &id, lock_of_freed(vol, fdd), 0);
+		rc = vmfs_txn_lock(t, &id, vol->member->keeps_locks ? TXN_LOCK_PLAIN
+								    : TXN_LOCK_DROP, 0);
 	if (rc < 0)
 		return rc;
+	if (fd_is_directory(&fdd->meta))
+		vmfs_txn_frees_metadata(t); /* dir.c, invariant 4 */
 	fdd->meta.links = le32_of(0);
 	fdd->meta.ctime_s = le32_of(fd_now_s());
 	return resource_free(t, ref->addr, (vmfs_addr){ 0 });

@@ -339,6 +339,57 @@ int vmfs_gate_write(struct vmfs_volume *vol, uint64_t vol_off, const void *buf,
 	return each_piece(vol, BDEV_WRITE, vol_off, data.out, len, flags);
 }
 
+/* Those that lie on one extent. is_good[i]: it has run, and stands. */
+static int try_all(struct vmfs_volume *vol, struct bdev_io *ios, unsigned int count,
+		   bool *is_good)
+{
+	int err = vmfs_gate_pass(vol);
+
+	if (err)
+		return err;
+	uint64_t mark = unflushed_mark(vol);
+	bdev_run_all(ios, count);
+	for (unsigned int i = 0; i < count; i++) {
+		int ignored = 0;
+
+		is_good[i] = !ios[i].result && stands(vol, &ios[i], mark, &ignored) &&
+			     !ignored;
+	}
+	(void)vmfs_gate_leave(vol); /* what is not good is sent again */
+	return 0;
+}
+
+int vmfs_gate_write_all(struct vmfs_volume *vol, const struct gate_write *writes,
+			unsigned int count)
+{
+	struct bdev_io ios[GATE_WRITES_MAX];
+	struct iovec iov[GATE_WRITES_MAX];
+	bool is_good[GATE_WRITES_MAX] = { false };
+	bool is_whole = true;
+	int err = 0;
+
+	assert(count <= GATE_WRITES_MAX);
+	for (unsigned int i = 0; !err && i < count; i++) {
+		const struct gate_write *w = &writes[i];
+		uint64_t run;
+
+		iov[i] = (struct iovec){ (void *)(uintptr_t)w->buf, w->len };
+		ios[i] = (struct bdev_io){ .op = BDEV_WRITE,
+					   .len = w->len,
+					   .iov = &iov[i],
+					   .iovcnt = 1 };
+		err = lvm_map(&vol->lvm, w->vol_off, &ios[i].bd, &ios[i].offset, &run);
+		is_whole &= run >= w->len;
+	}
+	if (!err && is_whole && count > 1)
+		err = try_all(vol, ios, count, is_good);
+	for (unsigned int i = 0; !err && i < count; i++)
+		if (!is_good[i])
+			err = vmfs_gate_write(vol, writes[i].vol_off, writes[i].buf,
+					      writes[i].len, 0);
+	return err;
+}
+
 int vmfs_gate_zero(struct vmfs_volume *vol, uint64_t vol_off, uint64_t len)
 {
 	return each_piece(vol, BDEV_ZERO, vol_off, NULL, len, 0);

@@ -49,6 +49,14 @@ int vmfs_gate_read(struct vmfs_volume *vol, uint64_t vol_off, void *buf, uint64_
 /* A write through the gate at a volume offset; any memory, 512-byte multiples. Blocks. */
 int vmfs_gate_write(struct vmfs_volume *vol, uint64_t vol_off, const void *buf,
 		    uint64_t len, uint32_t flags) __attribute__((warn_unused_result));
+/* Several such writes at once, in any order; memory as the devices want it, for speed. */
+struct gate_write {
+	uint64_t vol_off, len;
+	const void *buf;
+};
+#define GATE_WRITES_MAX 32u
+int vmfs_gate_write_all(struct vmfs_volume *vol, const struct gate_write *writes,
+			unsigned int count) __attribute__((warn_unused_result));
 int vmfs_gate_zero(struct vmfs_volume *vol, uint64_t vol_off, uint64_t len)
 	__attribute__((warn_unused_result));
 int vmfs_gate_unmap(struct vmfs_volume *vol, uint64_t vol_off, uint64_t len)

@@ -25,7 +25,7 @@ struct vmfs_journal {
 	uint32_t next_sector;	/* where the next record goes */
 	uint32_t sector_count;	/* of the block */
 	bool is_empty;		/* sector 0 is durably zero */
-	/* It has records of blocks that are free now: emptied before anything else. */
+	/* It has records of blocks that are free now: emptied before one is taken. */
 	bool has_freed;
 	/*
 	 * Lazy: records are flushed later, and written in place when the log is emptied

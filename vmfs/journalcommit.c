@@ -43,7 +43,7 @@
 #include "vmfs/volume.h"
 
 #define SECTOR VMFS_SECTOR_SIZE
-#define RUN_SECTORS 128u /* written in place at a time */
+#define RUN_SECTORS 256u /* written in place at a time */
 
 static struct vmfs_journal *log_of(struct vmfs_volume *vol)
 {
@@ -121,21 +121,46 @@ int journal_before_reuse(struct vmfs_volume *vol)
 
 /* ---- in place ---- */
 
+/* From home `at` on: as many runs as go at once, and have room; their sectors. */
+static uint32_t gather_runs(const struct vmfs_homes *h, uint32_t at, uint8_t *buf,
+			    struct gate_write *writes, unsigned int *ret_count)
+{
+	uint32_t sectors = 0;
+	unsigned int count = 0;
+
+	while (count < GATE_WRITES_MAX && sectors < RUN_SECTORS) {
+		struct gate_write *w = &writes[count];
+		uint8_t *to = buf + (size_t)sectors * SECTOR;
+		uint32_t n = homes_gather(h, at + sectors, RUN_SECTORS - sectors, to,
+					  &w->vol_off);
+
+		if (!n)
+			break;
+		w->buf = to;
+		w->len = (uint64_t)n * SECTOR;
+		sectors += n;
+		count++;
+	}
+	*ret_count = count;
+	return sectors;
+}
+
 /* All that is kept: where it belongs. The records that have it are durable. */
 static int write_homes(struct vmfs_volume *vol)
 {
 	struct vmfs_homes *h = &log_of(vol)->homes;
 	uint8_t *buf = io_alloc(RUN_SECTORS * SECTOR);
+	struct gate_write writes[GATE_WRITES_MAX];
 	uint32_t at = 0, n;
-	uint64_t vol_off;
+	unsigned int count;
 	int err = 0;
 
 	if (!buf)
 		return -ENOMEM;
 	homes_sort(h);
 	h->is_going_home = true;
-	while (!err && (n = homes_gather(h, at, RUN_SECTORS, buf, &vol_off))) {
-		err = vmfs_gate_write(vol, vol_off, buf, (uint64_t)n * SECTOR, 0);
+	while (!err && (n = gather_runs(h, at, buf, writes, &count))) {
+		err = vmfs_gate_write_all(vol, writes, count);
 		at += n;
 	}
 	h->is_going_home = false;

@@ -43,15 +43,6 @@
 #define LEAVING_PATIENCE_NS (5 * NS_PER_S)
 #define WAIT_FIRST_NS (50 * NS_PER_MS)
 #define WAIT_MAX_NS (1 * NS_PER_S)
-/* Left to a waiter: longer than it ever sleeps between two looks. */
-#define YIELD_NS (1600 * NS_PER_MS)
-/*
- * A lock in use is kept so long although others wait: each change of hands costs them all
- * a look at the disk and the next holder a fresh read of what the lock covers.
- */
-#define TURN_NS (250 * NS_PER_MS)
-#define UNUSED_NS (20 * NS_PER_MS)
-#define CONTENDED_NS (3 * NS_PER_S)
 
 int vmfs_lock_compare(const struct vmfs_lock_id *a, const struct vmfs_lock_id *b)
 {
@@ -68,7 +59,7 @@ int vmfs_lock_compare(const struct vmfs_lock_id *a, const struct vmfs_lock_id *b
 
 static uint32_t bucket_of(uint64_t vol_off)
 {
-	return (uint32_t)((vol_off / 512 * 0x9E3779B97F4A7C15ull) >> 56) % LOCK_BUCKETS;
+	return (uint32_t)((vol_off / 512 * 0x9E3779B97F4A7C15ull) >> 48) % LOCK_BUCKETS;
 }
 
 void lock_table_init(struct lock_table *lt)
@@ -309,6 +300,8 @@ static void unpin(struct vmfs_volume *vol, const struct vmfs_lock_id *id, bool f
 	struct held_lock *h = lock_table_find(lt, id->vol_off);
 	assert(h && h->pins);
 	h->last_used = clock_now();
+	if (h->id.is_directory)
+		lt->folder_used = h->last_used;
 	h->pins--;
 	if (from_file)
 		h->is_file_open = false;
@@ -589,7 +582,7 @@ static void settle_ghost(struct vmfs_volume *vol, struct held_lock *h)
 
 /* Picks one lock for lock_release_idle: a ghost, one being released, or an idle one. */
 static struct held_lock *pick(struct lock_table *lt, enum held_state state,
-			      uint64_t before, uint32_t *cursor)
+			      const struct lock_idle *idle, uint32_t *cursor)
 {
 	struct held_lock *h = NULL;
 
@@ -597,74 +590,11 @@ static struct held_lock *pick(struct lock_table *lt, enum held_state state,
 		LIST_FOREACH(h, &lt->buckets[*cursor], link) {
 			if (h->state != state)
 				continue;
-			if (state != HELD ||
-			    (!h->pins && (h->is_wanted || h->last_used <= before)))
+			if (state != HELD || lock_is_idle(h, idle))
 				return h;
 		}
 	}
 	return NULL;
-}
-
-void lock_table_contend(struct lock_table *lt)
-{
-	mutex_lock(&lt->m);
-	lt->contended_until = clock_now() + CONTENDED_NS;
-	mutex_unlock(&lt->m);
-}
-
-bool lock_table_is_contended(struct lock_table *lt)
-{
-	mutex_lock(&lt->m);
-	bool is_contended = clock_now() < lt->contended_until;
-	mutex_unlock(&lt->m);
-	return is_contended;
-}
-
-/* Had for a turn, or not used any more. */
-static bool has_served(const struct held_lock *h, uint64_t now)
-{
-	return now - h->held_since >= TURN_NS ||
-	       (!h->pins && now - h->last_used >= UNUSED_NS);
-}
-
-void lock_yield(struct vmfs_volume *vol, uint64_t vol_off)
-{
-	struct lock_table *lt = &vol->member->locks;
-
-	mutex_lock(&lt->m);
-	uint64_t now = clock_now(); /* not before the last use of any */
-	struct held_lock *h = lock_table_find(lt, vol_off);
-	bool is_ours_to_give = h && h->state == HELD && !h->is_file_open;
-	bool is_given = false;
-	if (is_ours_to_give)
-		lt->contended_until = now + CONTENDED_NS;
-	if (is_ours_to_give && !h->is_wanted && has_served(h, now)) {
-		unsigned int at = lt->yield_count++ % LOCK_YIELDED_MAX;
-
-		h->is_wanted = is_given = true;
-		lt->yielded[at].vol_off = vol_off;
-		lt->yielded[at].token = le64_get(h->image.token) + 1;
-		lt->yielded[at].until = now + YIELD_NS;
-	}
-	mutex_unlock(&lt->m);
-	if (is_given)
-		event_tell(vol, REPORT_DEBUG, "gives back the lock at 0x%llx: wanted",
-			   (unsigned long long)vol_off);
-}
-
-bool lock_is_yielded(struct vmfs_volume *vol, uint64_t vol_off, uint64_t token)
-{
-	struct lock_table *lt = &vol->member->locks;
-	uint64_t now = clock_now();
-	bool is_yielded = false;
-
-	mutex_lock(&lt->m);
-	for (unsigned int i = 0; i < LOCK_YIELDED_MAX; i++)
-		is_yielded |= lt->yielded[i].vol_off == vol_off &&
-			      token <= lt->yielded[i].token &&
-			      now < lt->yielded[i].until;
-	mutex_unlock(&lt->m);
-	return is_yielded;
 }
 
 /* A ghost that was not looked at in this turn. With lt->m held. */
@@ -707,16 +637,17 @@ int lock_release_idle(struct vmfs_volume *vol, uint64_t before)
 	assert(sleeplock_is_mine(&vol->txn_lock));
 	settle_ghosts(vol);
 	mutex_lock(&lt->m);
-	for (struct held_lock *h; (h = pick(lt, HELD, before, &cursor));)
+	const struct lock_idle idle = lock_idle_since(vol, before);
+	for (struct held_lock *h; (h = pick(lt, HELD, &idle, &cursor));)
 		h->state = RELEASING;
 	cursor = 0;
-	is_any = pick(lt, RELEASING, 0, &cursor) != NULL;
+	is_any = pick(lt, RELEASING, NULL, &cursor) != NULL;
 	mutex_unlock(&lt->m);
 	if (is_any)
 		err = journal_empty(vol);
 	for (cursor = 0; !err && is_any;) {
 		mutex_lock(&lt->m);
-		struct held_lock *h = pick(lt, RELEASING, 0, &cursor);
+		struct held_lock *h = pick(lt, RELEASING, NULL, &cursor);
 		mutex_unlock(&lt->m);
 		if (!h)
 			break;

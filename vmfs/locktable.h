@@ -17,7 +17,7 @@
 #include "vmfs/lockimage.h"
 #include "vmfs/watch.h"
 
-#define LOCK_BUCKETS 256u
+#define LOCK_BUCKETS 1024u
 #define LOCK_YIELDED_MAX 16u
 
 enum held_state {
@@ -65,6 +65,7 @@ struct lock_table {
 	} yielded[LOCK_YIELDED_MAX];
 	unsigned int yield_count; /* grows */
 	uint64_t contended_until; /* hosts wait for locks of each other */
+	uint64_t folder_used;	  /* clock_now(): a transaction had a folder's lock */
 };
 
 /*
@@ -76,6 +77,14 @@ static inline bool lock_is_kept(const struct held_lock *h, bool keeps_locks)
 	return keeps_locks && h->id.type == VMFS_LOCK_FD && h->mode == LOCK_EXCLUSIVE &&
 	       !h->is_wanted && !h->is_secluded;
 }
+
+/* Since when a lock must not have been used to be given back: lockkeep.c. */
+struct lock_idle {
+	uint64_t before, files_before; /* closed files of who keeps their locks */
+};
+/* With lt->m held. */
+struct lock_idle lock_idle_since(struct vmfs_volume *vol, uint64_t before);
+bool lock_is_idle(const struct held_lock *h, const struct lock_idle *idle);
 
 void lock_table_init(struct lock_table *lt);
 void lock_table_done(struct lock_table *lt);

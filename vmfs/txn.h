@@ -80,7 +80,7 @@ int vmfs_txn_data(struct vmfs_txn *t, uint64_t vol_off, const void *buf, uint64_
 
 /*
  * Blocks that this transaction frees were metadata, and may hold something that is not
- * logged next: the log, in which they stand, is emptied before the next transaction.
+ * logged next: the log, in which they stand, is emptied before a transaction takes any.
  */
 void vmfs_txn_frees_metadata(struct vmfs_txn *t);
 /*

@@ -211,7 +211,7 @@ static int commit(struct vmfs_txn *t)
 		err = txn_validate(t, &is_changed);
 	if (!err && is_changed)
 		err = -EAGAIN;
-	if (!err && t->vol->member->journal.has_freed && has_effect(t))
+	if (!err && t->vol->member->journal.has_freed && t->takes_blocks)
 		err = journal_empty(t->vol);
 	if (!err && t->takes_blocks)
 		err = journal_before_reuse(t->vol);

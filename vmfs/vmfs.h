@@ -116,7 +116,8 @@ struct vmfs_open_options {
 	 * The lock of a file that was closed or removed is kept as those of directories
 	 * are: given back when nobody has used it for some seconds, many at a time, or
 	 * soon after another host wants it. For who makes and removes many small files.
-	 * Another host that opens such a file has to wait that long (deadline).
+	 * Another host that opens such a file has to wait that long (deadline). While
+	 * this member changes folders they stay up to ten times the retention.
 	 */
 	bool keeps_locks;
 	/*

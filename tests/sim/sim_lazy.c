@@ -306,6 +306,162 @@ static void a_flush_that_fails_ends_the_volume(void **state)
 	sim_each_seed(300, 2, flush_fails, NULL);
 }
 
+/* ---- blocks that were a folder's ---- */
+
+#define ENTRIES 62u /* a sub-block and a bit */
+#define TAKERS 64u  /* no fewer files than a cluster has sub-blocks */
+
+static struct vmfs_file *make_file(struct vmfs_volume *vol, const char *path)
+{
+	struct vmfs_file_options options = { .flags = VMFS_WRITE | VMFS_CREATE };
+	struct vmfs_file *file;
+
+	SIM_CHECK(!vmfs_file_open(vol, path, &options, &file, NULL));
+	return file;
+}
+
+/* Entries of /d from `from` on. */
+static void make_entries(struct vmfs_volume *vol, unsigned int from, unsigned int end)
+{
+	char path[32];
+
+	for (unsigned int i = from; i < end; i++) {
+		(void)snprintf(path, sizeof(path), "/d/n%u", i);
+		SIM_CHECK(!vmfs_file_close(make_file(vol, path)));
+	}
+}
+
+/*
+ * A folder grows by a sub-block and shrinks; then files take all that is there. No lock
+ * is idle for so long that the log would be emptied to give it back.
+ */
+static void take_folders_block(void *arg)
+{
+	struct story *s = arg;
+	const struct vmfs_attr attr = { .has_mode = true, .mode = 0700 };
+	struct cluster_mount m = { 0 };
+	char path[32];
+
+	mount_lazy(s, &m);
+	SIM_CHECK(!vmfs_mkdir(m.vol, "/d", 0755));
+	make_entries(m.vol, 0, ENTRIES - 8);
+	SIM_CHECK(!cluster_unmount(&m));
+	mount_lazy(s, &m);
+	task_sleep_until(clock_now() + 5 * S); /* what the mount took is given back */
+	make_entries(m.vol, ENTRIES - 8, ENTRIES);
+	for (unsigned int i = ENTRIES; i-- > ENTRIES - 8;) {
+		(void)snprintf(path, sizeof(path), "/d/n%u", i);
+		SIM_CHECK(!vmfs_unlink(m.vol, path));
+	}
+	for (; s->made < TAKERS; s->made++) {
+		struct vmfs_file *file = make_file(m.vol, name_of(s->made, path));
+
+		SIM_CHECK(!vmfs_file_write(file, path, sizeof(path), 0));
+		/* Too much for the descriptor. */
+		SIM_CHECK(!vmfs_file_write(file, path, sizeof(path), 4000));
+		SIM_CHECK(!vmfs_file_close(file));
+		SIM_CHECK(!vmfs_setattr(m.vol, "/d", &attr));
+	}
+	s->is_ready = true;
+	task_sleep_until(UINT64_MAX);
+}
+
+static void read_takers(void *arg)
+{
+	struct story *s = arg;
+	struct cluster_mount m = { 0 };
+	char path[32], text[32];
+	struct vmfs_file *file;
+
+	SIM_CHECK(!cluster_mount(s->c, &m));
+	cluster_bury(&m);
+	for (unsigned int i = 0; i < TAKERS; i++) {
+		const struct vmfs_file_options how = { .flags = VMFS_READ };
+
+		SIM_CHECK(!vmfs_file_open(m.vol, name_of(i, path), &how, &file, NULL));
+		SIM_CHECK(vmfs_file_read(file, text, sizeof(text), 0) == sizeof(text));
+		if (strcmp(text, path))
+			sim_fail("%s holds something else after the replay", path);
+		SIM_CHECK(!vmfs_file_close(file));
+	}
+	SIM_CHECK(!cluster_unmount(&m));
+}
+
+static void folders_block_is_taken(void *arg)
+{
+	struct story *s = begin();
+	struct sim_host *h = sim_host_new("lazy", 0);
+
+	(void)arg;
+	sim_host_start(h, "take", take_folders_block, s);
+	while (!s->is_ready)
+		task_sleep_until(clock_now() + NS_PER_MS);
+	sim_host_kill(h);
+	SIM_CHECK(sim_host_run(sim_host_new("left", 0), "read", read_takers, s));
+	end(s);
+}
+
+static void a_folders_block_in_the_log_is_no_files(void **state)
+{
+	(void)state;
+	sim_each_seed(400, 2, folders_block_is_taken, NULL);
+}
+
+/* ---- locks of closed files ---- */
+
+static bool is_kept(struct vmfs_volume *vol, const char *path)
+{
+	struct vmfs_lock_info lock;
+
+	SIM_CHECK(!vmfs_lock_info(vol, path, &lock));
+	return lock.mode == LOCK_EXCLUSIVE;
+}
+
+/* Something in the folder every second, for so long. */
+static void work(struct story *s, struct vmfs_volume *vol, unsigned int seconds)
+{
+	char path[32];
+
+	for (; seconds; seconds--) {
+		SIM_CHECK(!vmfs_mkdir(vol, name_of(s->made++, path), 0755));
+		task_sleep_until(clock_now() + S);
+	}
+}
+
+static void keep_locks(void *arg)
+{
+	struct story *s = arg;
+	struct cluster_mount m = { 0 };
+
+	mount_lazy(s, &m);
+	SIM_CHECK(!vmfs_file_close(make_file(m.vol, "/a")));
+	work(s, m.vol, 10);
+	SIM_CHECK(is_kept(m.vol, "/a"));
+	task_sleep_until(clock_now() + 6 * S); /* nobody works any more */
+	SIM_CHECK(!is_kept(m.vol, "/a"));
+	SIM_CHECK(!vmfs_file_close(make_file(m.vol, "/b")));
+	work(s, m.vol, 25);
+	SIM_CHECK(is_kept(m.vol, "/b"));
+	work(s, m.vol, 8); /* not for ever */
+	SIM_CHECK(!is_kept(m.vol, "/b"));
+	SIM_CHECK(!cluster_unmount(&m));
+}
+
+static void locks_are_kept(void *arg)
+{
+	struct story *s = begin();
+
+	(void)arg;
+	SIM_CHECK(sim_host_run(sim_host_new("lazy", 0), "keep", keep_locks, s));
+	end(s);
+}
+
+static void a_closed_files_lock_stays_while_folders_are_worked_in(void **state)
+{
+	(void)state;
+	sim_each_seed(500, 2, locks_are_kept, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -313,6 +469,8 @@ int main(void)
 		cmocka_unit_test(nothing_waits_longer_than_some_seconds),
 		cmocka_unit_test(what_is_not_in_place_is_read_as_it_was_logged),
 		cmocka_unit_test(a_flush_that_fails_ends_the_volume),
+		cmocka_unit_test(a_folders_block_in_the_log_is_no_files),
+		cmocka_unit_test(a_closed_files_lock_stays_while_folders_are_worked_in),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
