@@ -386,6 +386,9 @@ static int shrink(struct vmfs_file *f, uint64_t length)
 	set_length(f, length);
 	filemap_quiesce(f);
 	rc = run_freeing(&r);
+	/* What could not be freed stays in the file, or it would be lost unseen. */
+	if (rc < 0)
+		set_length(f, max_u64(length, f->committed_length));
 	if (rc == 0 && length == 0)
 		become_small(f, small);
 	else

@@ -169,6 +169,81 @@ static void what_cannot_be_written_is_read(void **state)
 	testvol_free(&tv);
 }
 
+/* Device offset of a file's descriptor, in cluster 0 or 1 of a volume of one PE. */
+static uint64_t fd_dev_off(const struct testvol *tv, const char *path)
+{
+	struct vmfs_stat st;
+
+	assert_int_equal(vmfs_stat(tv->vol, path, &st), 0);
+	return LVM_DATA_OFF + 0x420000 +
+	       (addr_cluster(st.addr) * 32ull + addr_index(st.addr)) * VMFS_FD_SIZE;
+}
+
+static void check_bytes(struct testvol *tv, const char *path, const uint8_t *want)
+{
+	const struct vmfs_file_options options = { .flags = VMFS_READ };
+	struct vmfs_file *file;
+	uint8_t got[4096];
+
+	assert_int_equal(vmfs_file_open(tv->vol, path, &options, &file, NULL), 0);
+	assert_int_equal(vmfs_file_read(file, got, sizeof(got), 0), sizeof(got));
+	assert_memory_equal(got, want, sizeof(got));
+	assert_int_equal(vmfs_file_close(file), 0);
+}
+
+/* 0, or why it is not written or, without bytes, not cut. */
+static int change(struct testvol *tv, const char *path, const uint8_t *bytes)
+{
+	const struct vmfs_file_options options = { .flags = VMFS_WRITE };
+	struct vmfs_file *file;
+	int err = vmfs_file_open(tv->vol, path, &options, &file, NULL);
+
+	if (err)
+		return err;
+	err = bytes ? vmfs_file_write(file, bytes, 4096, 0) : vmfs_file_truncate(file, 0);
+	int close_err = vmfs_file_close(file);
+	return err ? err : close_err;
+}
+
+/* A block with the copy-on-write bit is read as any, and neither changed nor freed. */
+static void a_block_shared_with_a_copy_is_read_only(void **state)
+{
+	const struct vmfs_file_options options = { .flags = VMFS_WRITE | VMFS_CREATE };
+	struct vmfs_volume_info before, after;
+	struct vmfs_file *file;
+	struct testvol tv;
+	uint8_t bytes[4096], other[4096] = { 0 };
+
+	(void)state;
+	memset(bytes, 0x5a, sizeof(bytes));
+	testvol_new(&tv, 1);
+	assert_int_equal(vmfs_file_open(tv.vol, "/f", &options, &file, NULL), 0);
+	assert_int_equal(vmfs_file_write(file, bytes, sizeof(bytes), 0), 0);
+	assert_int_equal(vmfs_file_allocate(file, 0, 2 * MIB, VMFS_ALLOCATE_ZERO), 0);
+	assert_int_equal(vmfs_file_close(file), 0);
+	check_bytes(&tv, "/f", bytes);
+	uint64_t fd = fd_dev_off(&tv, "/f");
+	testvol_unmount(&tv);
+	uint64_t slot = get_number(tv.bd, fd + VMFS_FD_DATA_OFF, 4);
+	for (unsigned int is_counted = 0; is_counted < 2; is_counted++) {
+		put_number(tv.bd, fd + VMFS_FD_DATA_OFF, 4, slot | ADDR_FB_COW);
+		put_number(tv.bd, fd + VMFS_FD_META_OFF + 0x4c, 4, is_counted);
+		testvol_mount(&tv, false);
+		check_bytes(&tv, "/f", bytes);
+		assert_int_equal(vmfs_volume_info(tv.vol, &before), 0);
+		assert_int_equal(change(&tv, "/f", other), -EOPNOTSUPP);
+		assert_int_equal(change(&tv, "/f", NULL), -EOPNOTSUPP);
+		check_bytes(&tv, "/f", bytes);
+		assert_int_equal(vmfs_unlink(tv.vol, "/f"), -EOPNOTSUPP);
+		check_bytes(&tv, "/f", bytes);
+		assert_int_equal(vmfs_volume_info(tv.vol, &after), 0);
+		assert_int_equal(after.free_block_count, before.free_block_count);
+		collect_clear(&tv.told); /* it was said why */
+		testvol_unmount(&tv);
+	}
+	testvol_free(&tv);
+}
+
 static void a_short_device_is_refused(void **state)
 {
 	struct testvol tv;
@@ -422,6 +497,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_no_volume_is_named),
 		cmocka_unit_test(what_cannot_be_written_is_read),
+		cmocka_unit_test(a_block_shared_with_a_copy_is_read_only),
 		cmocka_unit_test(a_short_device_is_refused),
 		cmocka_unit_test(extents_are_joined_in_any_order),
 		cmocka_unit_test(damage_is_found_and_survived),
