@@ -194,6 +194,8 @@ static int chain_map(struct bdev *bd, const struct bdev_io *io,
 	bool is_change = io->op != BDEV_READ;
 	if (is_change && (atomic_load(&chain->disk->needs_cid) || io->flags & BDEV_FUA))
 		return -EAGAIN;
+	if (is_change)
+		track_note(chain->disk, io);
 	if (!chainmap_find(chain->map, io->offset / S, &run))
 		return -EAGAIN;
 	struct bdev_io inner = *io;
@@ -506,6 +508,8 @@ static int chain_rw(struct bdev *bd, struct bdev_io *io)
 	}
 	if (rc == 0 && io->op != BDEV_READ)
 		rc = vdisk_draw_cid(chain->disk); /* invariant 4 */
+	if (io->op != BDEV_READ)
+		track_note(chain->disk, io);
 	while (part.done < io->len && rc == 0) {
 		uint64_t len = 0;
 		rc = io->op == BDEV_READ ?

@@ -8,6 +8,7 @@
  * That is the whole crash story; what makes it true is that bottom has no other child.
  *
  * bottom keeps its CID while it changes, or top would not find its parent after a crash.
+ * Its tracking file is not believed meanwhile, and is what top's is after it (ctk.c).
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -125,7 +126,11 @@ int vdisk_merge(struct vmfs_volume *vol, const char *top, const char *bottom,
 	for (unsigned int i = 0; rc == 0 && i < above->chain->count; i++)
 		rc = check_uncloned(vol, above->chain->layer[i].path, r);
 	if (rc == 0)
+		rc = track_merge_begin(below);
+	if (rc == 0)
 		rc = copy_all(above, below, progress);
+	if (rc == 0)
+		rc = track_merge_end(below, above, r);
 	int err = vdisk_close(above);
 	rc = rc ? rc : err;
 	err = vdisk_close(below);

@@ -518,12 +518,11 @@ int descriptor_set(struct descriptor *desc, const char *key, const char *value)
 	return 0;
 }
 
-static int set_number(struct descriptor *desc, const char *key, uint32_t n)
+/* Of an entry that is there. */
+static int set_bare(struct descriptor *desc, const char *key, const char *value)
 {
 	struct line *line = find_entry(desc, key);
-	char value[16], *text = NULL;
-	(void)snprintf(value, sizeof(value), "%08" PRIx32, n);
-	char *own = strdup(value);
+	char *own = strdup(value), *text = NULL;
 	/* As everybody writes it: without quotes. */
 	if (!own || asprintf(&text, "%s=%s", key, value) < 0) {
 		free(own);
@@ -534,6 +533,35 @@ static int set_number(struct descriptor *desc, const char *key, uint32_t n)
 	line->text = text;
 	line->value = own;
 	return 0;
+}
+
+static int set_number(struct descriptor *desc, const char *key, uint32_t n)
+{
+	char value[16];
+	(void)snprintf(value, sizeof(value), "%08" PRIx32, n);
+	return set_bare(desc, key, value);
+}
+
+static void remove_entry(struct descriptor *desc, const char *key)
+{
+	struct line *line = find_entry(desc, key);
+	if (!line)
+		return;
+	line_done(line);
+	*line = (struct line){ .kind = LINE_OTHER };
+	unsigned int at = (unsigned int)(line - desc->line);
+	memmove(line, line + 1, (desc->line_count - at - 1) * sizeof(*line));
+	desc->line_count--;
+	for (unsigned int e = 0; e < desc->extent_count; e++)
+		desc->extent_line[e] -= desc->extent_line[e] > at;
+}
+
+int descriptor_set_tracking(struct descriptor *desc, const char *file)
+{
+	if (!file)
+		remove_entry(desc, "changeTrackPath");
+	int rc = file ? descriptor_set(desc, "changeTrackPath", file) : 0;
+	return rc ? rc : set_bare(desc, "version", file ? "3" : "1");
 }
 
 int descriptor_set_cid(struct descriptor *desc, uint32_t cid)

@@ -77,6 +77,12 @@ int descriptor_set_cid(struct descriptor *desc, uint32_t cid)
 	__attribute__((warn_unused_result));
 int descriptor_set_parent_cid(struct descriptor *desc, uint32_t cid)
 	__attribute__((warn_unused_result));
+/*
+ * Names the file that tracks changes, and says so by the version, as VMware does; NULL:
+ * none. Errors as descriptor_set.
+ */
+int descriptor_set_tracking(struct descriptor *desc, const char *file)
+	__attribute__((warn_unused_result));
 /* Names another file in extent i. Errors as descriptor_set. */
 int descriptor_set_file(struct descriptor *desc, unsigned int i, const char *file)
 	__attribute__((warn_unused_result));

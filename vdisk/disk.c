@@ -231,8 +231,15 @@ int vdisk_open_above(struct vmfs_volume *vol, const char *path, const char *floo
 	}
 	/* A descriptor inside the extent is its kind's to write. */
 	const char *file = disk->extent[0].file.path;
-	atomic_store(&disk->needs_cid, vol && options->flags & VDISK_WRITE &&
-					       (!file || strcmp(file, path) != 0));
+	bool is_own = !file || strcmp(file, path) != 0;
+	if (options->flags & VDISK_WRITE && is_own)
+		rc = track_open(disk, options->reporter);
+	if (rc < 0) {
+		(void)vdisk_close(disk); /* the same */
+		return rc;
+	}
+	atomic_store(&disk->needs_cid,
+		     (vol || disk->ctk) && options->flags & VDISK_WRITE && is_own);
 	*ret_disk = disk;
 	return 0;
 }
@@ -250,7 +257,9 @@ static int new_cid(struct vdisk *disk)
 	do
 		cid = (uint32_t)random_u64();
 	while (cid >= DESCRIPTOR_FIRST_CID || cid == descriptor_cid(disk->desc));
-	int rc = descriptor_set_cid(disk->desc, cid);
+	int rc = disk->ctk ? ctk_begin(disk->ctk) : 0;
+	if (rc == 0)
+		rc = descriptor_set_cid(disk->desc, cid);
 	return rc ? rc : vdisk_descriptor_publish(disk->vol, disk->path, disk->desc,
 						  disk->bdev.reporter);
 }
@@ -282,6 +291,8 @@ int vdisk_close(struct vdisk *disk)
 		err = diskfile_close(&extent->file);
 		rc = rc ? rc : err;
 	}
+	int err = track_close(disk, rc == 0);
+	rc = rc ? rc : err;
 	free(disk->extent);
 	descriptor_free(disk->desc);
 	sleeplock_done(&disk->cid);

@@ -71,6 +71,8 @@ static int disk_map(struct bdev *bd, const struct bdev_io *io,
 		return -EAGAIN;
 	if (is_change(io) && atomic_load(&disk->needs_cid))
 		return -EAGAIN;
+	if (is_change(io))
+		track_note(disk, io);
 	struct vdisk_extent *extent = translate(disk, io, &inner);
 	struct hold *hold = NULL;
 	int rc = extent->ops->map(extent, &inner, ret_extent);
@@ -227,6 +229,8 @@ static int disk_rw(struct bdev *bd, struct bdev_io *io)
 	}
 	if (is_change(io))
 		rc = vdisk_draw_cid(disk);
+	if (is_change(io))
+		track_note(disk, io);
 	while (rest.len > 0 && rc == 0) {
 		uint64_t len = 0;
 		rc = rw_piece(disk, &rest, iov, io, &len);

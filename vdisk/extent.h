@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include "base/env.h"
+#include "vdisk/ctk.h"
 #include "vdisk/descriptor.h"
 #include "vdisk/diskfile.h"
 #include "vdisk/vdisk.h"
@@ -103,6 +104,7 @@ struct vdisk {
 	struct chain *chain;	     /* chain.h; NULL: the extents are all there is */
 	atomic_bool needs_cid;	     /* before anything is written: vdisk_draw_cid() */
 	struct sleeplock cid;
+	struct ctk *ctk; /* its changes are tracked; NULL: not, or not asked for yet */
 };
 
 /* true if room that is not needed any more is given back: UNMAP has an effect. */
@@ -133,6 +135,35 @@ int vdisk_publish(struct vmfs_volume *vol, const char *path, const struct buf *t
 int vdisk_descriptor_publish(struct vmfs_volume *vol, const char *path,
 			     const struct descriptor *desc, struct reporter *r)
 	__attribute__((warn_unused_result));
+
+/* ---- change tracking (track.c) ---- */
+
+/* Of a disk that is being opened for writing. What is not there begins anew. */
+int track_open(struct vdisk *disk, struct reporter *r)
+	__attribute__((warn_unused_result));
+/* Closes the file; is_clean: all that was written is there, and nobody writes. */
+int track_close(struct vdisk *disk, bool is_clean);
+/* Where desc's tracking file is, malloc'ed; NULL: there is none beside path. */
+char *track_path(const struct descriptor *desc, const char *path);
+/* The name that the tracking file of the disk at path has. malloc'ed, NULL: no memory. */
+char *track_name(const char *path);
+/* If parent is tracked, so is the child at path, which is to have desc. */
+int track_child(const struct vdisk *parent, const char *path, struct descriptor *desc,
+		struct reporter *r) __attribute__((warn_unused_result));
+/* Removes the file that desc, at path, names, if it is there. */
+void track_unlink(struct vmfs_volume *vol, const struct descriptor *desc,
+		  const char *path);
+/* bottom is about to become, and has become, what top is (consolidate.c). */
+int track_merge_begin(struct vdisk *bottom) __attribute__((warn_unused_result));
+int track_merge_end(struct vdisk *bottom, struct vdisk *top, struct reporter *r)
+	__attribute__((warn_unused_result));
+
+/* io, which changes the disk, is on its way. Never blocks. */
+static inline void track_note(struct vdisk *disk, const struct bdev_io *io)
+{
+	if (disk->ctk)
+		ctk_note(disk->ctk, io->offset, io->len);
+}
 
 /*
  * A new content id for disk, in its descriptor, if it needs one: before the first write

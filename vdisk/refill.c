@@ -99,6 +99,8 @@ static int set_thin(const struct refill *f, bool is_thin)
 static int fill_all(const struct refill *f, bool is_wiped)
 {
 	int rc = is_wiped ? vdisk_draw_cid(f->disk) : 0;
+	if (rc == 0 && is_wiped && f->disk->ctk) /* it goes past the engine */
+		ctk_note(f->disk->ctk, 0, vdisk_capacity(f->disk));
 	for (unsigned int i = 0; rc == 0 && i < f->disk->extent_count; i++) {
 		if (f->disk->extent[i].file.vmfs)
 			rc = fill_extent(f, &f->disk->extent[i], is_wiped);

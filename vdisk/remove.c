@@ -11,9 +11,10 @@
  * would leave blocks that no name explains.
  *
  * Renaming (vdisk_rename): 1. A descriptor for the new names is published beside the
- * old one. 2. The extent is renamed: in this one step the disk changes its name. 3. The
- * old descriptor is unlinked. A crash after 1 leaves the old disk whole and a
- * descriptor without extent; after 2 the new disk whole and the old descriptor without
+ * old one, and a tracking file gets its new name. 2. The extent is renamed: in this one
+ * step the disk changes its name. 3. The old descriptor is unlinked. A crash after 1
+ * leaves the old disk whole (without its tracking file: everything counts as changed) and
+ * a descriptor without extent; after 2 the new disk whole and the old descriptor without
  * extent.
  */
 #include <assert.h>
@@ -221,6 +222,8 @@ int vdisk_remove(struct vmfs_volume *vol, const char *path, struct reporter *r,
 	warn_of_missing(vol, path, desc, r);
 	rc = for_extents(vol, path, desc, ret_holder, unlink_extent);
 	if (rc == 0)
+		track_unlink(vol, desc, path);
+	if (rc == 0)
 		rc = diskfile_unlink(vol, path);
 	if (rc == -ENOENT && is_embedded(path, desc))
 		rc = 0; /* it was its own extent */
@@ -277,6 +280,24 @@ static int check_absent(struct vmfs_volume *vol, const char *path)
 	return rc == 0 ? -EEXIST : rc == -ENOENT ? 0 : rc;
 }
 
+static int rename_tracking(struct descriptor *desc, const struct renaming *plan)
+{
+	char *name = track_name(plan->to);
+	int rc = name ? descriptor_set_tracking(desc, name) : -ENOMEM;
+	free(name);
+	return rc;
+}
+
+/* Without it, under whatever name, the disk is whole: everything counts as changed. */
+static void move_tracking(struct vmfs_volume *vol, const struct descriptor *desc,
+			  const struct renaming *plan, const char *tracking)
+{
+	char *to = tracking ? track_path(desc, plan->to) : NULL;
+	if (to && diskfile_rename(vol, tracking, to) < 0)
+		vdisk_unlink_leftover(vol, tracking);
+	free(to);
+}
+
 /* The order is the theory at the head. */
 static int rename_files(struct vmfs_volume *vol, const struct renaming *plan,
 			struct descriptor *desc, struct reporter *r)
@@ -291,8 +312,14 @@ static int rename_files(struct vmfs_volume *vol, const struct renaming *plan,
 		rc = check_absent(vol, plan->to_flat);
 	if (rc == 0)
 		rc = descriptor_set_file(desc, 0, plan->file);
+	char *tracking = track_path(desc, plan->from);
+	if (rc == 0 && tracking)
+		rc = rename_tracking(desc, plan);
 	if (rc == 0)
 		rc = vdisk_descriptor_publish(vol, plan->to, desc, r);
+	if (rc == 0)
+		move_tracking(vol, desc, plan, tracking);
+	free(tracking);
 	if (rc < 0)
 		return rc;
 	rc = diskfile_rename(vol, plan->from_flat, plan->to_flat);

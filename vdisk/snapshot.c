@@ -139,7 +139,11 @@ static int make_child(struct vdisk *parent, const char *child,
 	if (rc == 0)
 		rc = mark_cloned(parent, child, r);
 	if (rc == 0)
+		rc = track_child(parent, child, desc, r);
+	if (rc == 0)
 		rc = make_files(parent->vol, child, path, format, desc, r);
+	if (rc < 0 && desc)
+		track_unlink(parent->vol, desc, child);
 	descriptor_free(desc);
 	free(path);
 	free(file);

@@ -316,6 +316,48 @@ int vdisk_check(struct vmfs_volume *vol, const char *path,
 		struct vdisk_check_result *ret_result, struct vmfs_holder *ret_holder)
 	__attribute__((warn_unused_result));
 
+/* ---- changed block tracking ---- */
+
+/*
+ * Tracks from now on which blocks change, in a file beside the disk, or no longer. It is
+ * a property of the disk: everybody who opens it here for writing keeps it up. 0 also if
+ * it is so already (a disk that has no change id after a crash gets one); -EOPNOTSUPP
+ * (reported): the descriptor lies inside the extent; else as vdisk_open() with
+ * VDISK_WRITE. A crash leaves the disk tracked or not, and usable.
+ */
+int vdisk_set_tracking(struct vmfs_volume *vol, const char *path, bool is_wanted,
+		       struct reporter *r, struct vmfs_holder *ret_holder)
+	__attribute__((warn_unused_result));
+
+#define VDISK_CHANGE_ID_SIZE 64u
+/*
+ * Readies an open disk for the questions below. 0; -ENODATA: its changes are not
+ * tracked. Blocks.
+ */
+int vdisk_load_tracking(struct vdisk *disk) __attribute__((warn_unused_result));
+/*
+ * The id of what the disk holds, to be remembered with a copy of it. false: it has none:
+ * it is being written, or its writer died, or it is not tracked. Never blocks.
+ */
+bool vdisk_change_id(struct vdisk *disk, char ret_id[static VDISK_CHANGE_ID_SIZE]);
+/* What a change id says. "*", VMware's word: everything that is allocated. */
+struct vdisk_since {
+	bool is_all;
+	uint8_t uuid[16];
+	uint32_t epoch;
+};
+/* 0, or -EINVAL: not the form of an id. Never blocks. */
+int vdisk_since_parse(const char *change_id, struct vdisk_since *ret_since)
+	__attribute__((warn_unused_result));
+/*
+ * The uniform piece at offset < capacity, *ret_len > 0 bytes: did it change since then?
+ * In doubt it did: an id that this disk does not know means that all has. Blocks; any
+ * task, also while the disk is written.
+ */
+int vdisk_changed(struct vdisk *disk, const struct vdisk_since *since, uint64_t offset,
+		  uint64_t *ret_len, bool *ret_is_changed)
+	__attribute__((warn_unused_result));
+
 /* ---- snapshots ---- */
 
 enum vdisk_delta_kind {

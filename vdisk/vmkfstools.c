@@ -383,6 +383,9 @@ static const struct verb {
 	{ ACTION_IMPORT, false, false, true, false, do_import, prepare_import },
 	{ ACTION_DELETE, false, false, true, false, do_delete, NULL },
 	{ ACTION_RENAME, false, false, true, false, do_rename, prepare_rename },
+	{ ACTION_TRACK, false, false, true, false, do_tracking, prepare_tracking },
+	{ ACTION_CHANGE_ID, true, false, true, false, do_change_id, NULL },
+	{ ACTION_CHANGED, true, false, true, false, do_changed, prepare_changed },
 	{ ACTION_EXTEND, false, false, true, false, do_extend, prepare_extend },
 	{ ACTION_INFLATE, false, false, true, false, do_refill, NULL },
 	{ ACTION_EAGER, false, false, true, false, do_refill, NULL },
@@ -497,6 +500,9 @@ enum long_only {
 	OPT_SNAPSHOTS,
 	OPT_RESIGN,
 	OPT_KEEP,
+	OPT_TRACK,
+	OPT_CHANGE_ID,
+	OPT_CHANGED,
 };
 
 static const struct option long_options[] = {
@@ -541,6 +547,9 @@ static const struct option long_options[] = {
 	{ "snapshots", no_argument, NULL, OPT_SNAPSHOTS },
 	{ "resignature", no_argument, NULL, OPT_RESIGN },
 	{ "keep-signature", no_argument, NULL, OPT_KEEP },
+	{ "changeTracking", required_argument, NULL, OPT_TRACK },
+	{ "changeId", no_argument, NULL, OPT_CHANGE_ID },
+	{ "queryChangedAreas", required_argument, NULL, OPT_CHANGED },
 	{ "verbose", no_argument, NULL, 'v' },
 	{ "help", no_argument, NULL, 'H' },
 	{ NULL, 0, NULL, 0 },
@@ -578,6 +587,9 @@ static enum action action_of(int c)
 	case OPT_RECLAIM: return ACTION_RECLAIM;
 	case OPT_SNAPSHOTS: return ACTION_SNAPSHOTS;
 	case OPT_RESIGN: return ACTION_RESIGN;
+	case OPT_TRACK: return ACTION_TRACK;
+	case OPT_CHANGE_ID: return ACTION_CHANGE_ID;
+	case OPT_CHANGED: return ACTION_CHANGED;
 	default: return ACTION_NONE;
 	}
 }

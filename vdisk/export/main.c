@@ -150,6 +150,7 @@ static int serve(struct export *e)
 {
 	struct nbd_server *server;
 	unsigned int port = 0;
+	int rc = 0;
 	e->pool = worker_pool_new("disk-work", WORKERS);
 	if (!e->pool)
 		return -ENOMEM;
@@ -161,13 +162,13 @@ static int serve(struct export *e)
 	};
 	bdev_set_pool(options.bd, e->pool);
 	if (e->disk) {
-		contexts_init(&e->contexts, e->disk, e->pool);
+		rc = contexts_init(&e->contexts, e->disk, e->pool);
 		options.contexts = &e->contexts.base;
 	}
-	options.listen_sock = listen_somewhere(e, &port);
+	options.listen_sock = rc ? rc : listen_somewhere(e, &port);
 	if (options.listen_sock < 0)
 		return options.listen_sock;
-	int rc = nbd_server_start(&options, &server);
+	rc = nbd_server_start(&options, &server);
 	if (rc < 0) {
 		(void)close(options.listen_sock);
 		return rc;
@@ -218,11 +219,14 @@ static const char manual_text[] =
 	"\n"
 	"Metadata contexts:\n"
 	"  base:allocation          what is data and what is only zeros\n"
+	"  openvmfs:cbt:CHANGEID    what has changed since (vmkfstools --changeId);\n"
+	"                           the list of contexts has the disk's id\n"
 	"\n"
 	"Examples:\n"
 	"  vdisk-nbd -r /dev/sdb:/vm1/vm1.vmdk -k /tmp/s &\n"
 	"  nbdinfo --map 'nbd+unix:///?socket=/tmp/s'\n"
 	"  nbdcopy 'nbd+unix:///?socket=/tmp/s' vm1.raw\n"
+	"  nbdinfo --map='openvmfs:cbt:CHANGEID' 'nbd+unix:///?socket=/tmp/s'\n"
 	"  vdisk-nbd vm1.vmdk -p 10810 &\n"
 	"  qemu-img convert -f raw -O qcow2 nbd://127.0.0.1:10810 vm1.qcow2\n";
 

@@ -98,6 +98,9 @@ enum action {
 	ACTION_DELETE,
 	ACTION_RENAME,
 	ACTION_EXTEND,
+	ACTION_TRACK,
+	ACTION_CHANGE_ID,
+	ACTION_CHANGED,
 	ACTION_INFLATE,
 	ACTION_EAGER,
 	ACTION_WIPE,
@@ -208,6 +211,14 @@ int do_reclaim(struct job *j);
 /* ---- breaklock.c ---- */
 
 int do_break(struct job *j);
+
+/* ---- track.c ---- */
+
+int prepare_tracking(struct job *j);
+int do_tracking(struct job *j);
+int do_change_id(struct job *j);
+int prepare_changed(struct job *j);
+int do_changed(struct job *j);
 
 /* ---- grow.c ---- */
 
