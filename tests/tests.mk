@@ -65,6 +65,8 @@ $(B)/tests/sim/sim_controls $(B)/tests/sim/sim_fence: $(O)/tests/sim/faults.o
 WRAP_crash/crash_faults := vmfs_gate_write vmfs_gate_flush journal_commit journal_empty \
 	journal_replay file_commit filemap_quiesce crc32_iscsi
 
+WRAP_crash/crash_track := vdisk_draw_cid ctk_distrust
+
 # The library with memory of another name (tests/sim/memfault.h).
 ALLOCATES := malloc calloc realloc reallocarray aligned_alloc free
 FAULTY := $(LIB_vmfs:$(B)/%=$(B)/faulty/%) $(LIB_bdev:$(B)/%=$(B)/faulty/%) \

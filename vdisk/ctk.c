@@ -136,6 +136,12 @@ static uint64_t blocks_of(const struct ctk_head_disk *hd, uint64_t sectors)
 	return div_up(sectors, le32_get(hd->block_sectors));
 }
 
+/* Whole sectors: a host's file has no others. */
+static uint64_t file_size(const struct ctk *ctk)
+{
+	return CTK_STAMPS + round_up(ctk->blocks * sizeof(le32), CTK_SECTOR);
+}
+
 /* Is it a clean head of a disk with that CID that has had at most so many sectors? */
 static bool is_sound(struct ctk_head_disk *hd, uint64_t sectors, uint32_t cid)
 {
@@ -225,7 +231,7 @@ static int reset_stamps(struct ctk *ctk)
 {
 	int rc = diskfile_resize(&ctk->file, CTK_STAMPS);
 	if (rc == 0)
-		rc = diskfile_resize(&ctk->file, CTK_STAMPS + ctk->blocks * sizeof(le32));
+		rc = diskfile_resize(&ctk->file, file_size(ctk));
 	return rc;
 }
 
@@ -282,7 +288,7 @@ int ctk_begin(struct ctk *ctk)
 	if (rc == 0 && !is_row)
 		rc = reset_stamps(ctk);
 	else if (rc == 0 && ctk->first_new < ctk->blocks)
-		rc = diskfile_resize(&ctk->file, CTK_STAMPS + ctk->blocks * sizeof(le32));
+		rc = diskfile_resize(&ctk->file, file_size(ctk));
 	if (rc < 0) {
 		free(changed);
 		return rc;
