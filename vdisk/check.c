@@ -267,6 +267,8 @@ int vdisk_check(struct vmfs_volume *vol, const char *path,
 	}
 	if (rc == 0 && !is_by_file)
 		rc = check_opened(&c, vol, path, ret_holder);
+	if (c.found.repaired) /* past the engine: everything counts as changed */
+		track_unlink(vol, desc, path);
 	descriptor_free(desc);
 	if (rc == 0)
 		*ret_result = c.found;
