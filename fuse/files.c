@@ -32,10 +32,8 @@
 #include <uthash.h>
 
 #include "base/align.h"
-#include "base/buf.h"
-#include "fuse/ops.h"
+#include "fuse/loop.h"
 
-#define READ_MAX (1u << 20)
 #define FIRST_WAIT_NS (4500 * NS_PER_MS) /* more than a heartbeat interval */
 #define SILENCE_NS (4 * NS_PER_S)	 /* no heartbeat for so long: perhaps dead */
 #define GIVE_UP_NS (90 * NS_PER_S)	 /* a take-over lasts no longer: LOCKING.md 14 */
@@ -593,18 +591,15 @@ void do_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		disk_read(req, size, off, fi);
 		return;
 	}
-	size = min_u64(size, READ_MAX);
-	char *buf = aligned_alloc(IO_ALIGN, round_up(size + 1, IO_ALIGN));
+	size = min_u64(size, LOOP_DATA_MAX);
+	void *buf = loop_memory(size);
 	struct vmfs_file *file = use(m, o);
-	int64_t n = !buf ? -ENOMEM
-		    : file ? vmfs_file_read(file, buf, size, (uint64_t)off)
-			   : -ESTALE;
+	int64_t n = file ? vmfs_file_read(file, buf, size, (uint64_t)off) : -ESTALE;
 	unuse(m, o);
 	if (n < 0)
 		reply_error(req, (int)n);
 	else
 		fuse_reply_buf(req, buf, (size_t)n);
-	free(buf);
 }
 
 void do_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,

@@ -10,9 +10,8 @@
  *
  * A signal ends the mount from a task of its own, which may do what a handler may not: it
  * says how long the storage is still waited for (a lease that is cut would be waited for
- * without an end), and ends the loop: libfuse looks whether it should when its first
- * thread is woken, so that one is, until it has. The mount is taken away after that:
- * earlier, libfuse would close the descriptor that its threads read.
+ * without an end), and ends the loop, though files may be open. The mount is taken away
+ * after that.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -32,13 +31,13 @@
 #include "bdev/guard.h"
 #include "bdev/proof.h"
 #include "fuse/arguments.h"
+#include "fuse/loop.h"
 #include "fuse/ops.h"
 #include "iscsi/open.h"
 #include "vmfs/format.h"
 
 #define THREADS_MAX 32u
 #define READ_AHEAD_KIB 1024u /* ops.c agrees with it */
-#define WAKE_NS (20 * NS_PER_MS)
 
 /* ---- who is told ---- */
 
@@ -91,24 +90,10 @@ static struct fuse_session *session_new(const struct arguments *a, struct mount 
 	return session;
 }
 
-static int session_loop(struct fuse_session *session, bool is_single)
-{
-	if (is_single)
-		return fuse_session_loop(session);
-	struct fuse_loop_config *config = fuse_loop_cfg_create();
-	if (!config)
-		return -ENOMEM;
-	fuse_loop_cfg_set_max_threads(config, THREADS_MAX);
-	int err = fuse_session_loop_mt(session, config);
-	fuse_loop_cfg_destroy(config);
-	return err;
-}
-
 struct mounted {
 	struct mount *m;
 	struct fuse_session *session;
-	pthread_t looping;
-	atomic_bool has_ended; /* the loop */
+	struct loop loop;
 };
 
 static sigset_t ending_signals(void)
@@ -133,15 +118,7 @@ static void wait_for_signal(void *arg)
 	while (signal < 0);
 	vmfs_volume_limit_wait(e->m->vol, VMFS_TOOL_WAIT_NS);
 	fuse_session_exit(e->session);
-	while (!atomic_load(&e->has_ended)) {
-		(void)pthread_kill(e->looping, SIGUSR1);
-		task_sleep_until(clock_now() + WAKE_NS);
-	}
-}
-
-static void wake(int signal)
-{
-	(void)signal; /* what it interrupts looks again */
+	loop_stop(&e->loop);
 }
 
 /* Members that died may have left files that lost their names while they were open. */
@@ -163,23 +140,22 @@ static void collect(void *arg)
 static int serve_mounted(const struct arguments *a, struct mount *m,
 			 struct fuse_session *session)
 {
-	struct mounted e = { .m = m, .session = session, .looping = pthread_self() };
-	const struct sigaction waking = { .sa_handler = wake };
+	struct mounted e = { .m = m, .session = session };
 	struct task *collector = NULL;
-	(void)sigaction(SIGUSR1, &waking, NULL);
+	loop_init(&e.loop, session, a->is_single ? 1 : THREADS_MAX);
 	struct task *signals = task_start("signals", wait_for_signal, &e);
 	if (!signals)
 		return -ENOMEM;
 	if (!a->mount.is_read_only)
 		collector = task_start("unlinked", collect, &e);
-	int err = session_loop(session, a->is_single);
-	atomic_store(&e.has_ended, true);
+	int err = loop_run(&e.loop);
 	fuse_session_exit(session);
 	(void)kill(getpid(), SIGHUP);
 	task_join(signals);
 	task_join(collector);
 	vmfs_volume_limit_wait(m->vol, VMFS_TOOL_WAIT_NS);
 	files_drain(m);
+	loop_done(&e.loop);
 	return err;
 }
 
@@ -223,8 +199,7 @@ static int serve(const struct arguments *a, struct mount *m, struct log *log,
 		fuse_session_unmount(session);
 	}
 	fuse_session_destroy(session);
-	/* The number of a signal is a clean end, too. */
-	return err > 0 ? 0 : err;
+	return err;
 }
 
 /* ---- the volume ---- */

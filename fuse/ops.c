@@ -12,7 +12,7 @@
  * Requests run on several threads of libfuse; the library is safe to call from all of
  * them.
  */
-#include "fuse/ops.h"
+#include "fuse/loop.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -28,7 +28,6 @@
 #define IMMUTABLE_S 1e6
 #define ENTRIES 64u /* of one call of vmfs_readdir */
 #define PLUS_SIZE 160u /* of one with attributes and a short name */
-#define READ_MAX (1u << 20)
 #define IN_FLIGHT_MAX 64u
 #define DIRECT_PROTO_MINOR 40u /* Linux 6.9 */
 #define BESIDE_IS_PUT (1ull << 62) /* in a cookie: vdisks.c */
@@ -151,7 +150,8 @@ static void do_init(void *userdata, struct fuse_conn_info *conn)
 	struct mount *m = userdata;
 	/* From this version on writes past the cache drop what it has. */
 	m->options.is_direct = conn->proto_minor >= DIRECT_PROTO_MINOR;
-	conn->max_readahead = READ_MAX;
+	conn->max_readahead = LOOP_DATA_MAX;
+	conn->max_write = LOOP_DATA_MAX;
 	conn->max_background = IN_FLIGHT_MAX;
 	conn->time_gran = 1000000000; /* whole seconds */
 	/* The kernel takes the bits off that a write ends; we do not look for them. */
@@ -344,7 +344,7 @@ static int fill_entries(struct filling *f, fuse_ino_t ino, uint64_t cookie)
 
 static void list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, bool is_plus)
 {
-	struct filling f = { .req = req, .size = min_u64(size, READ_MAX),
+	struct filling f = { .req = req, .size = min_u64(size, LOOP_DATA_MAX),
 			     .is_plus = is_plus };
 	f.buf = malloc(f.size);
 	int err = f.buf ? fill_entries(&f, ino, (uint64_t)off) : -ENOMEM;

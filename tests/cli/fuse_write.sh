@@ -141,8 +141,31 @@ emptied() {
 }
 ok "what the dead one had open without a name goes" wait_for 20 emptied
 pid=$(pgrep -f "vmfs-fuse .*$a\$")
+memory() { # NAME: kB
+	sed -n "s/^$1:[^0-9]*\([0-9]*\).*/\1/p" "/proc/$pid/status"
+}
+before=$(memory VmRSS)
+all_end() { # the kernel sends eight at a time, which take new blocks side by side
+	for _ in 1 2 3 4 5; do
+		rm -f "$a/large"
+		timeout -s KILL 60 dd if="$T/data" of="$a/large" bs=8M oflag=direct \
+			status=none || return
+	done
+}
+ok "large requests to a new file all end" all_end
+dd if="$T/data" of="$a/large" bs=8M oflag=direct conv=notrunc status=none
+dd if="$a/large" of=/dev/null bs=8M iflag=direct status=none
+gives_back() { # more than half of what these requests of 1 MiB have used
+	[ $((2 * ($(memory VmHWM) - $(memory VmRSS)))) -gt \
+		$(($(memory VmHWM) - before)) ]
+}
+ok "they use memory" test "$(memory VmHWM)" -gt $((before + 1000))
+ok "memory of large requests is given back" wait_for 20 gives_back
+ok "and had again" cmp "$a/large" "$T/data"
+exec 9<"$a/synced"
 kill -TERM "$pid"
-ok "SIGTERM ends it" wait_for 20 gone "$a"
+ok "SIGTERM ends it, though a file is open" wait_for 20 gone "$a"
+exec 9<&-
 clean "$lun" "after a kill"
 
 # ---- a full volume
