@@ -140,6 +140,17 @@ static int write_tbz(struct vmfs_file *f, const struct piece *p,
 	return 0;
 }
 
+/*
+ * The holes of a run become TBZ. They are written before the sleeplock is let go: a
+ * writer elsewhere in the file would take them for blocks ahead that were not used.
+ */
+static int allocate_run(struct vmfs_file *f, uint64_t block, uint64_t want,
+			struct file_run *run)
+{
+	int rc = file_allocate_holes(f, block, min_u64(run->count, HOLES_AT_ONCE), true);
+	return rc < 0 ? rc : file_run_at(f, block, want, run);
+}
+
 /* What needs the sleeplock. *ret_done may be 0: something was prepared, go on. */
 static int write_prepared(struct vmfs_file *f, const struct piece *p, uint64_t *ret_done)
 {
@@ -155,9 +166,11 @@ static int write_prepared(struct vmfs_file *f, const struct piece *p, uint64_t *
 		return rc;
 	if (run.state != FILE_DATA && file_is_shared(f))
 		return -EAGAIN; /* punched meanwhile */
-	if (run.state == FILE_HOLE)
-		return file_allocate_holes(f, p->offset / block_size,
-					   min_u64(run.count, HOLES_AT_ONCE), true);
+	if (run.state == FILE_HOLE) {
+		rc = allocate_run(f, p->offset / block_size, want, &run);
+		if (rc < 0)
+			return rc;
+	}
 	if (run.state == FILE_TBZ)
 		return write_tbz(f, p, &run, ret_done);
 	uint64_t len = min_u64(p->len, run.count * block_size - in_block);
