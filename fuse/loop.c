@@ -3,14 +3,14 @@
  * The tasks that take requests from the kernel and answer them, and the memory of each.
  *
  * A request comes in one piece: a header, what the operation says, then its data. Each
- * worker has memory for one, and takes it in so that the data of a write begins on a page:
+ * worker has memory for one; it takes it in so that the data of a write begin on a page:
  *
  *	 memory                 memory + IO_ALIGN
  *	 |               |header|write|data ...              |
  *	 '------------ IO_ALIGN ------'---- LOOP_DATA_MAX ----'
  *
- * There the device takes it from, by direct I/O and without a copy, and there data that
- * is read is put. The pages stay between requests: a fresh MiB costs more than to copy one.
+ * From there the device takes them, by direct I/O and without a copy, and there data that
+ * are read are put. The pages stay between requests: a fresh MiB costs more than a copy.
  *
  *	         a request came, nobody waits
  *	(none) ----------------------------------> waiting <----> working

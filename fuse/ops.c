@@ -9,8 +9,7 @@
  * within a second: names and attributes are given to the kernel for no longer, and its
  * pages are dropped at each open. With -o immutable it keeps everything.
  *
- * Requests run on several threads of libfuse; the library is safe to call from all of
- * them.
+ * Requests run in several tasks (loop.c); the library is safe to call from all of them.
  */
 #include "fuse/loop.h"
 
