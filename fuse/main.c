@@ -37,7 +37,6 @@
 #include "vmfs/format.h"
 
 #define THREADS_MAX 32u
-#define READ_AHEAD_KIB 1024u /* ops.c agrees with it */
 
 /* ---- who is told ---- */
 
@@ -174,7 +173,7 @@ static void read_ahead(const char *mountpoint)
 	FILE *file = fopen(path, "we");
 	if (!file)
 		return;
-	(void)fprintf(file, "%u\n", READ_AHEAD_KIB);
+	(void)fprintf(file, "%u\n", READ_AHEAD >> 10);
 	(void)fclose(file); /* may be refused: then it is slower */
 }
 

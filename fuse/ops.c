@@ -149,7 +149,7 @@ static void do_init(void *userdata, struct fuse_conn_info *conn)
 	struct mount *m = userdata;
 	/* From this version on writes past the cache drop what it has. */
 	m->options.is_direct = conn->proto_minor >= DIRECT_PROTO_MINOR;
-	conn->max_readahead = LOOP_DATA_MAX;
+	conn->max_readahead = READ_AHEAD;
 	conn->max_write = LOOP_DATA_MAX;
 	conn->max_background = IN_FLIGHT_MAX;
 	conn->time_gran = 1000000000; /* whole seconds */

@@ -10,6 +10,9 @@
 #include "vdisk/vdisk.h"
 #include "vmfs/node.h"
 
+/* Bytes that the kernel reads ahead of who reads on: some requests at a time. */
+#define READ_AHEAD (4u << 20)
+
 struct handle;
 struct opened;
 struct shown_disk;

@@ -85,9 +85,13 @@ fuse_cold() # NAME: each kind from a cold cache
 			--numjobs=32 $cold
 }
 
+# What the disk itself gives says what can be asked of a cold read.
 fuse_cold_turn()
 {
-	fuse_mounted fuse_cold ours-cold -- "$bin/vmfs-fuse" "$work/fuse.img" &&
+	fuse_fio disk.1m "$work/plain" --rw=read --bs=1m --iodepth=8 --direct=1 \
+		--ioengine=libaio &&
+		fuse_mounted fuse_cold ours-cold -- "$bin/vmfs-fuse" \
+			"$work/fuse.img" &&
 		fuse_mounted fuse_cold debian-cold -- /usr/sbin/vmfs-fuse \
 			"$work/fuse.img"
 }
@@ -99,6 +103,12 @@ fuse_idle()
 	sleep 2
 	pid=$(pgrep -f "vmfs-fuse .*$fuse_at\$" | head -n 1)
 	sample "fuse.idle.$1" "$(awk '/^VmRSS/ { print $2 / 1024 }' "/proc/$pid/status")"
+}
+
+# Large requests leave nothing behind for long.
+fuse_rested()
+{
+	fuse_writes burst "$fuse_at/big" && sleep 2 && fuse_idle rested
 }
 
 fuse_prepare()
@@ -137,11 +147,15 @@ bench_fuse()
 	done
 	line fuse-cold-1m-vs-vmfs-tools speed fuse.ours-cold.1m fuse.debian-cold.1m \
 		">=3" MiB/s
+	line fuse-disk-1m-qd8-vs-vmfs-tools speed fuse.disk.1m fuse.debian-cold.1m \
+		">=3" MiB/s
 	line fuse-cold-4k-qd32-vs-vmfs-tools speed fuse.ours-cold.4k-qd32 \
 		fuse.debian-cold.4k-qd32 ">=5" MiB/s
 	fuse_mounted fuse_idle ro -- "$bin/vmfs-fuse" "$work/fuse.img"
 	fuse_mounted fuse_idle rw -- "$bin/vmfs-fuse" -o rw "$work/fuse.img"
+	fuse_mounted fuse_rested -- "$bin/vmfs-fuse" -o rw "$work/fuse.img"
 	line fuse-idle-rss-ro time fuse.idle.ro - "<=16" MiB
 	line fuse-idle-rss-rw time fuse.idle.rw - "<=16" MiB
+	line fuse-idle-rss-rw-after-load time fuse.idle.rested - "<=16" MiB
 	rm -f "$work/fuse.img" "$work/plain"
 }
