@@ -49,7 +49,8 @@ ENV_POSIX := $(O)/base/env_posix.o
 # Sources that are not part of their folder's archive: the environment, and programs.
 NOT_IN_LIB := base/env_posix.c vdisk/vmkfstools.c
 objs = $(patsubst %.c,$(O)/%.o,$(1))
-src_lib = $(filter-out $(NOT_IN_LIB),$(wildcard $(1)/*.c))
+DIR_nbd := vdisk/nbd
+src_lib = $(filter-out $(NOT_IN_LIB),$(wildcard $(or $(DIR_$(1)),$(1))/*.c))
 
 LIBS_base := $(LIB_base)
 LIBS_bdev := $(LIB_bdev) $(LIBS_base)

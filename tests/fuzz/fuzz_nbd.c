@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "nbd/conn.h"
-#include "nbd/proto.h"
+#include "vdisk/nbd/conn.h"
+#include "vdisk/nbd/proto.h"
 
 #define DISK_SIZE (1u << 20)
 

@@ -15,8 +15,8 @@
 #include <string.h>
 
 #include "base/buf.h"
-#include "nbd/conn.h"
-#include "nbd/proto.h"
+#include "vdisk/nbd/conn.h"
+#include "vdisk/nbd/proto.h"
 
 #define DISK_SIZE (8u << 20)
 

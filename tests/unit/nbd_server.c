@@ -22,8 +22,8 @@
 
 #include "base/env.h"
 #include "vmkernel/msg/sock.h"
-#include "nbd/proto.h"
-#include "nbd/server.h"
+#include "vdisk/nbd/proto.h"
+#include "vdisk/nbd/server.h"
 
 #define DISK_SIZE (4u << 20)
 #define HELD_MAX 256u

@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "base/align.h"
-#include "nbd/proto.h"
+#include "vdisk/nbd/proto.h"
 #include "vdisk/export/export.h"
 
 #define KEY_ALLOCATION 0u /* others: index of since, + 1 */

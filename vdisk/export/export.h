@@ -4,7 +4,7 @@
 
 /* What the files of vdisk-nbd share. */
 #include "base/env.h"
-#include "nbd/haggle.h"
+#include "vdisk/nbd/haggle.h"
 #include "vdisk/vdisk.h"
 
 /* ---- contexts.c ---- */

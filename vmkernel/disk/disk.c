@@ -18,7 +18,7 @@
 #include "iscsi/open.h"
 #include "vdisk/vdisk.h"
 #include "vmkernel/msg/sock.h"
-#include "nbd/server.h"
+#include "vdisk/nbd/server.h"
 
 struct disk {
 	struct catcher catcher; /* the virtual disk reports to it until it is closed */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef NBD_SERVER_H
-#define NBD_SERVER_H
+#ifndef VDISK_NBD_SERVER_H
+#define VDISK_NBD_SERVER_H
 
 /*
  * An NBD server for one disk on one listening stream socket, with a task of its own.
@@ -10,7 +10,7 @@
 
 #include "base/report.h"
 #include "bdev/bdev.h"
-#include "nbd/haggle.h"
+#include "vdisk/nbd/haggle.h"
 
 #define NBD_MAX_CONNECTIONS 16u
 

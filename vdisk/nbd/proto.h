@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef NBD_PROTO_H
-#define NBD_PROTO_H
+#ifndef VDISK_NBD_PROTO_H
+#define VDISK_NBD_PROTO_H
 
 /*
  * The NBD protocol on the wire: fixed newstyle negotiation, simple and structured

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef NBD_CONN_H
-#define NBD_CONN_H
+#ifndef VDISK_NBD_CONN_H
+#define VDISK_NBD_CONN_H
 
 /*
  * One NBD connection without its socket: bytes in, requests to the disk, bytes out. All
@@ -17,7 +17,7 @@
 #include <sys/uio.h>
 
 #include "base/env.h"
-#include "nbd/haggle.h"
+#include "vdisk/nbd/haggle.h"
 
 /* Limits of one connection. */
 #define NBD_MAX_REQUESTS 128u		/* in flight, or answered and not sent */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef NBD_HAGGLE_H
-#define NBD_HAGGLE_H
+#ifndef VDISK_NBD_HAGGLE_H
+#define VDISK_NBD_HAGGLE_H
 
 /* The negotiation at the start of an NBD connection: bytes in, bytes out, no sockets. */
 #include <stdbool.h>

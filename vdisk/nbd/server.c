@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The sockets under nbd/conn.c: one task, one epoll. Each turn of the loop
+ * The sockets under vdisk/nbd/conn.c: one task, one epoll. Each turn of the loop
  *
  *	1. sends what waits in the channel, gathers what the disk has completed, or sleeps
  *	   until a socket, the channel or the wake event is ready,
@@ -22,7 +22,7 @@
  * A connection is closed by its socket going away, by a protocol error, or by the
  * client's goodbye; it is freed when the disk has nothing of it any more.
  */
-#include "nbd/server.h"
+#include "vdisk/nbd/server.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -36,7 +36,7 @@
 #include <unistd.h>
 
 #include "base/align.h"
-#include "nbd/conn.h"
+#include "vdisk/nbd/conn.h"
 
 #define SOCKET_BUFFER (1 << 20)
 #define EVENTS_MAX 20

@@ -12,13 +12,13 @@
  * 3. Contexts are chosen whole: an option that chooses them forgets what an earlier one
  *    chose, also if it is refused.
  */
-#include "nbd/haggle.h"
+#include "vdisk/nbd/haggle.h"
 
 #include <errno.h>
 #include <string.h>
 
 #include "base/align.h"
-#include "nbd/proto.h"
+#include "vdisk/nbd/proto.h"
 
 #define PREFERRED_BLOCK_SIZE 4096u
 

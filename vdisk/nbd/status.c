@@ -4,12 +4,12 @@
  * tell something. So it ends after NBD_STATUS_EXTENTS pieces, after LOOKS_MAX questions
  * to the context, or where a question fails that is not the first.
  */
-#include "nbd/status.h"
+#include "vdisk/nbd/status.h"
 
 #include <string.h>
 
 #include "base/align.h"
-#include "nbd/proto.h"
+#include "vdisk/nbd/proto.h"
 
 #define LOOKS_MAX 4096u
 

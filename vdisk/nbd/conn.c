@@ -29,7 +29,7 @@
  *    chunks, and what else there is by simple replies. BLOCK_STATUS blocks: workers run
  *    it, and it comes back by the done list like all I/O.
  */
-#include "nbd/conn.h"
+#include "vdisk/nbd/conn.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -37,8 +37,8 @@
 #include <string.h>
 
 #include "base/align.h"
-#include "nbd/proto.h"
-#include "nbd/status.h"
+#include "vdisk/nbd/proto.h"
+#include "vdisk/nbd/status.h"
 
 #define BUFFER_MIN (16u << 10)	  /* data buffers are powers of two from here */
 #define BUFFER_KEEP (256u << 10)  /* longer ones are freed after use */

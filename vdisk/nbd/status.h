@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef NBD_STATUS_H
-#define NBD_STATUS_H
+#ifndef VDISK_NBD_STATUS_H
+#define VDISK_NBD_STATUS_H
 
 /* The answer to NBD_CMD_BLOCK_STATUS: a chunk for each context that was chosen. */
 #include "base/endian.h"
-#include "nbd/haggle.h"
+#include "vdisk/nbd/haggle.h"
 
 #define NBD_STATUS_EXTENTS 512u /* of one context in one answer */
 
