@@ -109,13 +109,15 @@ wait_until() # SECONDS COMMAND...
 
 # ---- hosts ----
 
-# boot_host NAME: an empty machine, the processes of which die together.
+# boot_host NAME: an empty machine, the processes of which die together. It works in a
+# chroot, too: only /proc is made private, and who enters takes the root along (-r).
 boot_host()
 {
 	local init
 
 	mkdir -m 755 "$work/$1"
-	unshare --pid --fork --mount-proc --kill-child sleep infinity 2>"$work/said" &
+	unshare --pid --fork --mount-proc --propagation unchanged --kill-child \
+		sleep infinity 2>"$work/said" &
 	disown
 	wait_until 5 eval "init=\$(pgrep -P $! -x sleep)" ||
 		die "no PID namespace for $1: $(head -n 1 "$work/said")"
@@ -130,7 +132,7 @@ on()
 
 	shift
 	announce "$host#" "$@"
-	tell nsenter -t "${!init}" -p -m --wd="$work" "$@"
+	tell nsenter -t "${!init}" -p -m -r --wd="$work" "$@"
 }
 
 # The power fails: SIGKILL to all processes of the host at once.
@@ -147,7 +149,7 @@ processes_of() # HOST
 	local init=init_$1
 
 	# The dead stay listed: nobody waits for them in there.
-	nsenter -t "${!init}" -p -m ps -e -o stat=,comm= |
+	nsenter -t "${!init}" -p -m -r ps -e -o stat=,comm= |
 		awk '$1 !~ /Z/ && $2 != "ps" && $2 != "sleep" { print $2 }' | sort | xargs
 }
 
