@@ -218,9 +218,10 @@ static int write_shared(struct storm_host *h, unsigned int i)
 	if (err)
 		return err;
 	struct held *held = hold(h, i, true);
-	unsigned int at = history_begin(&w->files[i], ++w->seq);
+	uint64_t value = ++w->seq; /* others go on */
+	unsigned int at = history_begin(&w->files[i], value);
 	struct deed d = begin(h);
-	err = told(&d, path, write_value(file, w->seq, value_at[i]));
+	err = told(&d, path, write_value(file, value, value_at[i]));
 	if (!err && !d.was_lost)
 		history_end(&w->files[i], at);
 	int close_err = close_file(h, file, held);
@@ -240,9 +241,10 @@ static int change_mode(struct storm_host *h, struct vmfs_file *file, struct held
 		return err == -EBUSY ? 0 : err;
 	(*held)->host = NULL;
 	*held = hold(h, i, true);
-	unsigned int at = history_begin(&w->files[i], ++w->seq);
+	uint64_t value = ++w->seq;
+	unsigned int at = history_begin(&w->files[i], value);
 	d = begin(h);
-	err = told(&d, "write after upgrade", write_value(file, w->seq, value_at[i]));
+	err = told(&d, "write after upgrade", write_value(file, value, value_at[i]));
 	if (!err && !d.was_lost)
 		history_end(&w->files[i], at);
 	(*held)->is_exclusive = err;
