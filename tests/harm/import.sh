@@ -80,7 +80,7 @@ ok "it hangs no more" tgt thaw $HANG
 tgt up $KILL "$T/$KILL"
 for port in $HANG $KILL; do
 	url=url_$port
-	unlike "$(vmkfstools --dir "${!url}:/big")" "big.vmdk" \
+	unlike "$(vmkfstools --dir "${!url}:/big")" '^big[.]vmdk$' \
 		"no half disk under the final name ($port)"
 	vmkfstools -i "$T/small" -d thin "${!url}:/next.vmdk" >"$T/next.$port" 2>&1 &
 	eval "next_$port=$!"

@@ -27,7 +27,11 @@ gone() {
 }
 
 unmount() {
-	fusermount3 -u "$1" && wait_for 20 gone "$1"
+	local why
+
+	why=$(fusermount3 -u "$1" 2>&1) && wait_for 60 gone "$1" && return
+	diag "fusermount3: $why; of its programs: $(pgrep -af "vmfs-fuse .*$1")"
+	return 1
 }
 
 # fails ERRNO-TEXT COMMAND...: what coreutils say of it.

@@ -43,6 +43,8 @@ add_lun() { # LUN FILE
 		"thin_provisioning=1,vendor_id=OPENVMFS,scsi_sn=$id,scsi_id=$id"
 }
 
+listens() { adm --mode portal --op show | grep -q "127.0.0.1:$port"; }
+
 tune() { # what open-iscsi asks for, instead of 8 KiB pieces
 	local pair
 	for pair in MaxRecvDataSegmentLength=262144 MaxXmitDataSegmentLength=262144 \
@@ -102,9 +104,13 @@ up() {
 		fail_up "account refused"
 	[ -z "${TGT_DIGESTS:-}" ] || want_digests || fail_up "digests refused"
 	adm --mode target --op bind --tid 1 -I ALL || fail_up "bind refused"
-	# It says nothing when the port is taken.
-	adm --mode portal --op show | grep -q "127.0.0.1:$port" ||
-		fail_up "port $port: cannot listen there"
+	# It says nothing when the port is taken; one that was killed has it for a moment.
+	for ((i = 0; i < 100; i++)); do
+		listens && break
+		adm --mode portal --op new --param portal="127.0.0.1:$port" 2>/dev/null
+		sleep 0.1
+	done
+	listens || fail_up "port $port: cannot listen there"
 	for ((i = 1; i < lun; i++)); do
 		echo "iscsi://${TGT_CHAP:+$TGT_CHAP@}127.0.0.1:$port/$iqn/$i$(keys)"
 	done
