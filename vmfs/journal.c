@@ -558,21 +558,20 @@ int journal_log_next(struct journal_log *l, uint8_t **ret_record)
 	return 0;
 }
 
-/* Does the lock still name the dead member, with the token that was logged? */
-static int lock_matches(struct journal_log *l, const struct vmfs_journal_target_disk *td,
-			uint32_t lock_type, bool *ret_matches)
+int journal_lock_stands(struct journal_log *l, const struct vmfs_journal_target_disk *td,
+			uint32_t lock_type, bool *ret_stands)
 {
 	struct vmfs_lock_disk lockd;
 	uint64_t lock_off = le64_get(td->lock_off);
 	int err = vmfs_gate_read(l->vol, lock_off, &lockd, sizeof(lockd));
 
-	*ret_matches = !err && le32_get(lockd.type) == lock_type &&
-		       le64_get(lockd.addr) == lock_off &&
-		       le32_get(lockd.mode) == LOCK_EXCLUSIVE &&
-		       le64_get(lockd.hb_addr) == le64_get(l->slot->addr) &&
-		       le64_get(lockd.hb_gen) == le64_get(l->slot->generation) &&
-		       !memcmp(lockd.owner, l->slot->owner, 16) &&
-		       le64_get(lockd.token) == le64_get(td->token);
+	*ret_stands = !err && (!lock_type || le32_get(lockd.type) == lock_type) &&
+		      le64_get(lockd.addr) == lock_off &&
+		      le32_get(lockd.mode) == LOCK_EXCLUSIVE &&
+		      le64_get(lockd.hb_addr) == le64_get(l->slot->addr) &&
+		      le64_get(lockd.hb_gen) == le64_get(l->slot->generation) &&
+		      !memcmp(lockd.owner, l->slot->owner, 16) &&
+		      le64_get(lockd.token) == le64_get(td->token);
 	return err;
 }
 
@@ -594,7 +593,7 @@ static int check_target(struct journal_log *l, const struct vmfs_journal_target_
 			l->vol,
 			"journal at 0x%llx: checksum of target 0x%llx+%u is wrong",
 			(unsigned long long)l->vol_off, (unsigned long long)off, len);
-	return lock_matches(l, td, lock_type, ret_matches);
+	return journal_lock_stands(l, td, lock_type, ret_matches);
 }
 
 /* Goes over the targets: is_check: *ret_matches = all locks match; else writes them. */

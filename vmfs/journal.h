@@ -118,6 +118,13 @@ int journal_log_open(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *
  */
 int journal_log_next(struct journal_log *log, uint8_t **ret_record)
 	__attribute__((warn_unused_result));
+/*
+ * Does the lock of a target still name the member, with the token that was logged? Else
+ * its record was never committed. lock_type: of that type; 0: any. Blocks.
+ */
+int journal_lock_stands(struct journal_log *log,
+			const struct vmfs_journal_target_disk *td, uint32_t lock_type,
+			bool *ret_stands) __attribute__((warn_unused_result));
 /* Sectors of a record that describe count targets. Never blocks. */
 uint32_t journal_desc_sectors(uint32_t count);
 /*

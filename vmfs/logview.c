@@ -12,6 +12,11 @@
  * first one had seen. It does not matter whether the writer goes on, is slow, or died in
  * the middle.
  *
+ * A record counts if all its locks are as it was logged under, like at a replay
+ * (LOCKING.md 10.5): a storage that lost its power may have kept the record and not the
+ * locks that were taken before it. There the log ends. If the locks had been given back
+ * in between, the log was emptied before, which the second look sees.
+ *
  * Is it the same filling? Sector 0 has a number of its own in each. While the log is
  * empty it is zero; then the place of the first record tells: sector 0 is written before
  * the first record of a filling, so a record there and sector 0 zero means that the
@@ -42,74 +47,6 @@ static int read_marks(const struct logview *v, uint8_t marks[2][SECTOR])
 	return err ? err : vmfs_gate_read(v->vol, at, marks[0], SECTOR);
 }
 
-/* All records from where we are to the end. */
-static int read_on(struct logview *v)
-{
-	int err = 0;
-
-	while (!err && v->state == JOURNAL_OURS) {
-		uint8_t *record;
-
-		if (v->count == v->room) {
-			unsigned int room = v->room ? 2 * v->room : 8;
-			uint8_t **bigger =
-				reallocarray(v->records, room, sizeof(*bigger));
-			if (!bigger)
-				return -ENOMEM;
-			v->records = bigger;
-			v->room = room;
-		}
-		err = journal_log_next(&v->log, &record);
-		if (err || !record)
-			break;
-		v->records[v->count++] = record;
-	}
-	return err;
-}
-
-static int begin(struct logview *v)
-{
-	int err = journal_log_open(v->vol, &v->slot, &v->log, &v->state);
-
-	v->log.slot = &v->slot;
-	return err ? err : read_on(v);
-}
-
-int logview_open(struct logview *v, struct vmfs_volume *vol,
-		 const struct vmfs_heartbeat_disk *slot)
-{
-	*v = (struct logview){ .vol = vol, .slot = *slot };
-	int err = read_marks(v, v->marks);
-	return err ? err : begin(v);
-}
-
-void logview_done(struct logview *v)
-{
-	for (unsigned int i = 0; i < v->count; i++)
-		free(v->records[i]);
-	free(v->records);
-	v->records = NULL;
-	v->count = 0;
-}
-
-int logview_follow(struct logview *v, bool *ret_is_same)
-{
-	static const uint8_t zero[SECTOR];
-	uint8_t marks[2][SECTOR];
-	int err = read_marks(v, marks);
-
-	if (err)
-		return err;
-	bool was_empty = !memcmp(v->marks[0], zero, SECTOR);
-	*ret_is_same = was_empty ? !memcmp(v->marks[1], marks[1], SECTOR)
-				 : !memcmp(v->marks[0], marks[0], SECTOR);
-	if (!*ret_is_same)
-		return 0;
-	memcpy(v->marks, marks, sizeof(v->marks));
-	bool is_begun = was_empty && memcmp(marks[0], zero, SECTOR) != 0;
-	return is_begun ? begin(v) : read_on(v);
-}
-
 /*
  * Calls `visit` for each target of a record. The record's CRC is right, not its author.
  */
@@ -135,6 +72,134 @@ static void each_target(const uint8_t *record,
 		data += sectors * SECTOR;
 		left -= sectors;
 	}
+}
+
+/* ---- which records count ---- */
+
+struct check {
+	struct logview *v;
+	int err;
+	bool stands;
+};
+
+static bool is_known(const struct logview *v, uint64_t lock_off, uint64_t token)
+{
+	for (unsigned int i = 0; i < v->lock_count; i++)
+		if (v->locks[i].vol_off == lock_off && v->locks[i].token == token)
+			return true;
+	return false;
+}
+
+static void check_lock(const struct vmfs_journal_target_disk *td, const uint8_t *data,
+		       void *arg)
+{
+	struct check *c = arg;
+	struct logview *v = c->v;
+	struct logview_lock lock = { le64_get(td->lock_off), le64_get(td->token) };
+
+	(void)data;
+	if (c->err || !c->stands || is_known(v, lock.vol_off, lock.token))
+		return;
+	if (v->lock_count == v->lock_room) {
+		unsigned int room = v->lock_room ? 2 * v->lock_room : 8;
+		struct logview_lock *more = reallocarray(v->locks, room, sizeof(*more));
+		if (!more) {
+			c->err = -ENOMEM;
+			return;
+		}
+		v->locks = more;
+		v->lock_room = room;
+	}
+	c->err = journal_lock_stands(&v->log, td, 0, &c->stands);
+	if (!c->err && c->stands)
+		v->locks[v->lock_count++] = lock;
+}
+
+static int check_record(struct logview *v, const uint8_t *record)
+{
+	struct check c = { .v = v, .stands = true };
+
+	each_target(record, check_lock, &c);
+	v->is_cut = !c.err && !c.stands;
+	return c.err;
+}
+
+static int make_room(struct logview *v)
+{
+	if (v->count < v->room)
+		return 0;
+	unsigned int room = v->room ? 2 * v->room : 8;
+	uint8_t **bigger = reallocarray(v->records, room, sizeof(*bigger));
+	if (!bigger)
+		return -ENOMEM;
+	v->records = bigger;
+	v->room = room;
+	return 0;
+}
+
+/* All records from where we are to the end. */
+static int read_on(struct logview *v)
+{
+	int err = 0;
+
+	while (!err && v->state == JOURNAL_OURS && !v->is_cut) {
+		uint8_t *record = NULL;
+
+		err = make_room(v);
+		if (!err)
+			err = journal_log_next(&v->log, &record);
+		if (err || !record)
+			break;
+		err = check_record(v, record);
+		if (err || v->is_cut)
+			free(record);
+		else
+			v->records[v->count++] = record;
+	}
+	return err;
+}
+
+static int begin(struct logview *v)
+{
+	int err = journal_log_open(v->vol, &v->slot, &v->log, &v->state);
+
+	v->log.slot = &v->slot;
+	return err ? err : read_on(v);
+}
+
+int logview_open(struct logview *v, struct vmfs_volume *vol,
+		 const struct vmfs_heartbeat_disk *slot)
+{
+	*v = (struct logview){ .vol = vol, .slot = *slot };
+	int err = read_marks(v, v->marks);
+	return err ? err : begin(v);
+}
+
+void logview_done(struct logview *v)
+{
+	for (unsigned int i = 0; i < v->count; i++)
+		free(v->records[i]);
+	free(v->records);
+	free(v->locks);
+	*v = (struct logview){ .vol = v->vol, .slot = v->slot };
+}
+
+int logview_follow(struct logview *v, bool *ret_is_same)
+{
+	static const uint8_t zero[SECTOR];
+	uint8_t marks[2][SECTOR];
+	int err = read_marks(v, marks);
+
+	if (err)
+		return err;
+	bool was_empty = !memcmp(v->marks[0], zero, SECTOR);
+	*ret_is_same = was_empty ? !memcmp(v->marks[1], marks[1], SECTOR)
+				 : !memcmp(v->marks[0], marks[0], SECTOR);
+	if (!*ret_is_same)
+		return 0;
+	memcpy(v->marks, marks, sizeof(v->marks));
+	bool is_begun = was_empty && memcmp(marks[0], zero, SECTOR) != 0;
+	return is_begun ? begin(v) : read_on(v);
 }
 
 struct span {

@@ -21,6 +21,13 @@ struct logview {
 	uint8_t marks[2][VMFS_SECTOR_SIZE];
 	uint8_t **records;
 	unsigned int count, room;
+	/* It ends before a record that was never committed. */
+	bool is_cut;
+	/* Locks that were seen to stand as they were logged. */
+	struct logview_lock {
+		uint64_t vol_off, token;
+	} *locks;
+	unsigned int lock_count, lock_room;
 };
 
 /* The log as it is now. Undone by logview_done() in any case. Blocks. */

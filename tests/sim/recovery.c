@@ -2,12 +2,26 @@
 /* One crash state, recovered: see recovery.h. */
 #include "tests/sim/recovery.h"
 
+#include <string.h>
+
 #include "tests/sim/cluster.h"
+#include "vmfs/addr.h"
+
+#define SEEN_MAX 16u
+
+/* What stands in the root directory. */
+struct seen {
+	bool is_whole;
+	int count;
+	struct vmfs_dirent entry[SEEN_MAX];
+	struct vmfs_stat st[SEEN_MAX];
+};
 
 /* What two hosts, one after the other, are told. */
 struct visit {
 	struct recovery *r;
 	struct cluster cluster; /* a disk, no oracle */
+	struct seen glanced;
 };
 
 struct simdisk *recovery_disk(struct image *img, enum bdev_caw_class caw)
@@ -20,6 +34,44 @@ struct simdisk *recovery_disk(struct image *img, enum bdev_caw_class caw)
 	return disk;
 }
 
+static void look(struct vmfs_volume *vol, struct seen *s)
+{
+	struct vmfs_stat root;
+	int err = vmfs_stat(vol, "/", &root);
+
+	*s = (struct seen){ 0 };
+	if (!err)
+		s->count = vmfs_readdir(vol, root.addr, 0, s->entry, SEEN_MAX);
+	for (int i = 0; !err && i < s->count; i++)
+		err = vmfs_stat_addr(vol, s->entry[i].addr, &s->st[i]);
+	s->is_whole = !err && s->count >= 0;
+}
+
+/* Who only reads has the same answers as who has taken the dead host over. */
+static void compare(const struct seen *before, const struct seen *now)
+{
+	if (!before->is_whole)
+		return;
+	SIM_CHECK(now->is_whole);
+	if (before->count != now->count)
+		sim_fail("before the take-over there were %d entries, behind it %d",
+			 before->count, now->count);
+	for (int i = 0; i < now->count; i++) {
+		const struct vmfs_stat *a = &before->st[i], *b = &now->st[i];
+		bool is_file = b->type == VMFS_TYPE_FILE;
+
+		if (strcmp(before->entry[i].name, now->entry[i].name) != 0 ||
+		    addr_disk(before->entry[i].addr) != addr_disk(now->entry[i].addr) ||
+		    a->type != b->type)
+			sim_fail("entry %d was '%s' before the take-over, is '%s'", i,
+				 before->entry[i].name, now->entry[i].name);
+		if (is_file && a->size_bytes != b->size_bytes)
+			sim_fail("'%s' had %llu bytes before the take-over, has %llu",
+				 now->entry[i].name, (unsigned long long)a->size_bytes,
+				 (unsigned long long)b->size_bytes);
+	}
+}
+
 static void glance(void *arg)
 {
 	struct visit *v = arg;
@@ -27,16 +79,9 @@ static void glance(void *arg)
 	struct vmfs_open_options options = { .devices = &bd, .device_count = 1,
 					     .is_read_only = true };
 	struct vmfs_volume *vol;
-	struct vmfs_dirent entries[16];
-	struct vmfs_stat st;
 
 	if (!vmfs_volume_open(&options, &vol)) {
-		int n = vmfs_stat(vol, "/", &st);
-
-		if (!n)
-			n = vmfs_readdir(vol, st.addr, 0, entries, 16);
-		for (int i = 0; i < n; i++)
-			(void)!vmfs_stat_addr(vol, entries[i].addr, &st);
+		look(vol, &v->glanced);
 		(void)!vmfs_volume_close(vol);
 	}
 	bdev_close(bd);
@@ -51,6 +96,9 @@ static void recover(void *arg)
 	if (err)
 		sim_fail("mount: %d", err);
 	cluster_bury(&m);
+	struct seen now;
+	look(m.vol, &now);
+	compare(&v->glanced, &now);
 	v->r->judge(m.vol, v->r->arg);
 	err = cluster_unmount(&m);
 	if (err)

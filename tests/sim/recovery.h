@@ -14,8 +14,8 @@ struct recovery {
 	enum bdev_caw_class caw;
 	struct uuid machine;	/* who recovers; zero: a machine of its own */
 	/*
-	 * Opened read-only before, without recovery: that may be refused or show a tree
-	 * of two states, and must not crash.
+	 * Opened read-only before, without recovery: that may be refused; what it shows
+	 * is what the recovery finds.
 	 */
 	bool has_glance;
 	/* Of the mounted volume, before anything of it changes. Fails by sim_fail(). */
