@@ -240,37 +240,27 @@ static void check_cut(struct simdisk_log *log, unsigned int n, enum simdisk_cut 
 	struct world_mount m;
 	if (!is_full() && n != count && n % 9 != 0)
 		return;
-	sim_trace("%s", simdisk_cut_text(log, n, cut, st->place, sizeof(st->place)));
-	struct image *image = simdisk_image_at(log, n, cut, sim_random(UINT64_MAX));
-	struct simdisk *disk = simdisk_from_image(image, BDEV_CAW_FILE);
-	world_mount(&m, disk, st->place);
+	world_mount_cut(&m, log, n, cut, st->place, sizeof(st->place));
 	look(st, &m, n == count && cut == SIMDISK_PREFIX);
 	if (sim_random(4) == 0 || st->phase == REMOVING)
 		go_on(st, &m);
 	world_unmount(&m);
-	simdisk_free(disk);
+	simdisk_free(m.disk);
 }
 
 static void story(void *arg)
 {
 	struct story st = *(const struct story *)arg;
-	struct simdisk_behaviour behaviour = simdisk_polite();
-	struct simdisk *disk = simdisk_new(VOLUME_SIZE, BDEV_CAW_FILE);
 	struct world_mount m;
 	sim_set_limits(365ull * 86400 * NS_PER_S, 900ull * 1000 * 1000);
-	behaviour.has_cache = true;
-	simdisk_behave(disk, &behaviour);
 	st.before = calloc(1, DISK_SIZE);
 	st.after = calloc(1, DISK_SIZE);
 	strcpy(st.place, "at first");
-	world_format(disk);
-	world_mount(&m, disk, "at first");
+	world_begin(&m, VOLUME_SIZE);
 	set_up(&st, &m);
-	simdisk_log_start(disk);
+	simdisk_log_start(m.disk);
 	act(&st, &m);
-	struct simdisk_log *log = simdisk_log_take(disk);
-	world_unmount(&m);
-	simdisk_free(disk);
+	struct simdisk_log *log = world_end(&m);
 	SIM_CHECK(simdisk_log_count(log) > 8);
 	simdisk_each_cut(log, check_cut, &st);
 	simdisk_log_free(log);

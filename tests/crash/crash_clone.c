@@ -107,9 +107,7 @@ static void check_cut(struct simdisk_log *log, unsigned int n, enum simdisk_cut 
 	char text[128];
 	if (!getenv("FULL") && n % 6 && n != simdisk_log_count(log))
 		return;
-	sim_trace("%s", simdisk_cut_text(log, n, cut, text, sizeof(text)));
-	struct image *image = simdisk_image_at(log, n, cut, sim_random(UINT64_MAX));
-	world_mount(&m, simdisk_from_image(image, BDEV_CAW_FILE), text);
+	world_mount_cut(&m, log, n, cut, text, sizeof(text));
 	pattern_init(&p, s->again);
 	if (vmfs_stat(m.vol, PATH, &st) == 0) {
 		check_whole(m.vol, 1, text);
@@ -133,23 +131,16 @@ static void check_cut(struct simdisk_log *log, unsigned int n, enum simdisk_cut 
 static void story(void *arg)
 {
 	struct story *s = arg;
-	struct simdisk_behaviour behaviour = simdisk_polite();
-	struct simdisk *disk = simdisk_new(VOLUME_SIZE, BDEV_CAW_FILE);
 	struct world_mount m;
 	struct pattern p;
 	sim_set_limits(365ull * 86400 * NS_PER_S, 500ull * 1000 * 1000);
-	behaviour.has_cache = true;
-	simdisk_behave(disk, &behaviour);
-	world_format(disk);
-	world_mount(&m, disk, "at first");
+	world_begin(&m, VOLUME_SIZE);
 	SIM_CHECK(vmfs_mkdir(m.vol, "/vm", 0755) == 0);
 	SIM_CHECK(vmfs_volume_sync(m.vol) == 0);
-	simdisk_log_start(disk);
+	simdisk_log_start(m.disk);
 	pattern_init(&p, 1);
 	SIM_CHECK(import(m.vol, &p, &m.told.base) == 0);
-	struct simdisk_log *log = simdisk_log_take(disk);
-	world_unmount(&m);
-	simdisk_free(disk);
+	struct simdisk_log *log = world_end(&m);
 	simdisk_each_cut(log, check_cut, s);
 	simdisk_log_free(log);
 	SIM_CHECK((s->resumed > 0) == (s->again == 1));

@@ -182,9 +182,7 @@ static void check_cut(struct simdisk_log *log, unsigned int n, enum simdisk_cut 
 	if (!getenv("FULL") && moment == BETWEEN && n % 4 &&
 	    act->format != VDISK_MONOLITHIC_SPARSE)
 		return;
-	sim_trace("%s", simdisk_cut_text(log, n, cut, text, sizeof(text)));
-	struct image *image = simdisk_image_at(log, n, cut, sim_random(UINT64_MAX));
-	world_mount(&m, simdisk_from_image(image, BDEV_CAW_FILE), text);
+	world_mount_cut(&m, log, n, cut, text, sizeof(text));
 	if (!act->is_repair) /* until then it may be refused */
 		check_disk(&m, act, moment, text);
 	if (n % 8 == 0 || act->is_repair) {
@@ -200,23 +198,16 @@ static void check_cut(struct simdisk_log *log, unsigned int n, enum simdisk_cut 
 static void story(void *arg)
 {
 	struct act *act = arg;
-	struct simdisk_behaviour behaviour = simdisk_polite();
-	struct simdisk *disk = simdisk_new(VOLUME_SIZE, BDEV_CAW_FILE);
 	struct world_mount m;
 	sim_set_limits(365ull * 86400 * NS_PER_S, 500ull * 1000 * 1000);
-	behaviour.has_cache = true;
-	simdisk_behave(disk, &behaviour);
-	world_format(disk);
-	world_mount(&m, disk, "at first");
+	world_begin(&m, VOLUME_SIZE);
 	make(&m, act);
 	if (act->is_repair)
 		harm(m.vol);
 	SIM_CHECK(vmfs_volume_sync(m.vol) == 0);
-	simdisk_log_start(disk);
+	simdisk_log_start(m.disk);
 	SIM_CHECK(do_act(act, m.vol, &m.told.base) == 0);
-	struct simdisk_log *log = simdisk_log_take(disk);
-	world_unmount(&m);
-	simdisk_free(disk);
+	struct simdisk_log *log = world_end(&m);
 	SIM_CHECK(simdisk_log_count(log) > 0);
 	simdisk_each_cut(log, check_cut, act);
 	simdisk_log_free(log);

@@ -113,12 +113,11 @@ static void unmount(struct mount *m)
 	simdisk_free(m->base.disk);
 }
 
-static void make(struct mount *m, struct simdisk *disk)
+static void make(struct mount *m)
 {
 	const struct vdisk_create_options new = { .capacity_bytes = DISK_SIZE,
 						  .format = VDISK_MONOLITHIC_SPARSE };
-	world_format(disk);
-	world_mount(&m->base, disk, "at first");
+	world_begin(&m->base, VOLUME_SIZE);
 	SIM_CHECK(vmfs_mkdir(m->base.vol, "/vm", 0755) == 0);
 	SIM_CHECK(vdisk_create(m->base.vol, PATH, &new) == 0);
 	open_disk(m, "at first");
@@ -175,9 +174,7 @@ static void check_cut(struct simdisk_log *log, unsigned int n, enum simdisk_cut 
 	unsigned int count = simdisk_log_count(log);
 	struct mount m;
 	char text[128];
-	sim_trace("%s", simdisk_cut_text(log, n, cut, text, sizeof(text)));
-	struct image *image = simdisk_image_at(log, n, cut, sim_random(UINT64_MAX));
-	world_mount(&m.base, simdisk_from_image(image, BDEV_CAW_FILE), text);
+	world_mount_cut(&m.base, log, n, cut, text, sizeof(text));
 	open_disk(&m, text);
 	check_bytes(s, &m, n == count && cut == SIMDISK_PREFIX, text);
 	if (n % 8 == 0)
@@ -189,19 +186,15 @@ static void check_cut(struct simdisk_log *log, unsigned int n, enum simdisk_cut 
 static void story(void *arg)
 {
 	unsigned int rounds = *(const unsigned int *)arg;
-	struct simdisk_behaviour behaviour = simdisk_polite();
-	struct simdisk *disk = simdisk_new(VOLUME_SIZE, BDEV_CAW_FILE);
 	struct story *s = calloc(1, sizeof(*s));
 	struct mount m;
 	sim_set_limits(365ull * 86400 * NS_PER_S, 500ull * 1000 * 1000);
-	behaviour.has_cache = true;
-	simdisk_behave(disk, &behaviour);
-	make(&m, disk);
+	make(&m);
 	for (unsigned int i = 0; i < rounds; i++)
 		write_round(s, vdisk_bdev(m.disk));
-	simdisk_log_start(disk);
+	simdisk_log_start(m.base.disk);
 	write_round(s, vdisk_bdev(m.disk));
-	struct simdisk_log *log = simdisk_log_take(disk);
+	struct simdisk_log *log = simdisk_log_take(m.base.disk);
 	unmount(&m);
 	SIM_CHECK(simdisk_log_count(log) > PIECES);
 	simdisk_each_cut(log, check_cut, s);

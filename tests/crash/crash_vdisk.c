@@ -184,9 +184,7 @@ static void check_cut(struct simdisk_log *log, unsigned int n, enum simdisk_cut 
 			     n == count && cut == SIMDISK_PREFIX ? AT_END :
 								    BETWEEN;
 	struct place at;
-	sim_trace("%s", simdisk_cut_text(log, n, cut, at.text, sizeof(at.text)));
-	struct image *image = simdisk_image_at(log, n, cut, sim_random(UINT64_MAX));
-	world_mount(&m, simdisk_from_image(image, BDEV_CAW_FILE), at.text);
+	world_mount_cut(&m, log, n, cut, at.text, sizeof(at.text));
 	check[phase](m.vol, moment, &at);
 	world_unmount(&m);
 	simdisk_free(m.disk);
@@ -195,22 +193,15 @@ static void check_cut(struct simdisk_log *log, unsigned int n, enum simdisk_cut 
 static void story(void *arg)
 {
 	enum phase wanted = *(const enum phase *)arg;
-	struct simdisk_behaviour behaviour = simdisk_polite();
-	struct simdisk *disk = simdisk_new(VOLUME_SIZE, BDEV_CAW_FILE);
 	struct world_mount m;
 	sim_set_limits(365ull * 86400 * NS_PER_S, 500ull * 1000 * 1000);
-	behaviour.has_cache = true;
-	simdisk_behave(disk, &behaviour);
-	world_format(disk);
-	world_mount(&m, disk, "at first");
+	world_begin(&m, VOLUME_SIZE);
 	SIM_CHECK(vmfs_mkdir(m.vol, "/vm", 0755) == 0);
 	for (enum phase phase = IMPORTING; phase < wanted; phase++)
 		SIM_CHECK(act(m.vol, phase) == 0);
-	simdisk_log_start(disk);
+	simdisk_log_start(m.disk);
 	SIM_CHECK(act(m.vol, wanted) == 0);
-	struct simdisk_log *log = simdisk_log_take(disk);
-	world_unmount(&m);
-	simdisk_free(disk);
+	struct simdisk_log *log = world_end(&m);
 	SIM_CHECK(simdisk_log_count(log) > 8);
 	simdisk_each_cut(log, check_cut, &wanted);
 	simdisk_log_free(log);

@@ -33,3 +33,29 @@ void world_unmount(struct world_mount *m)
 	SIM_CHECK(vmfs_volume_close(m->vol) == 0);
 	bdev_close(m->bd);
 }
+
+void world_begin(struct world_mount *m, uint64_t size)
+{
+	struct simdisk_behaviour behaviour = simdisk_polite();
+	struct simdisk *disk = simdisk_new(size, BDEV_CAW_FILE);
+	behaviour.has_cache = true;
+	simdisk_behave(disk, &behaviour);
+	world_format(disk);
+	world_mount(m, disk, "at first");
+}
+
+struct simdisk_log *world_end(struct world_mount *m)
+{
+	struct simdisk_log *log = simdisk_log_take(m->disk);
+	world_unmount(m);
+	simdisk_free(m->disk);
+	return log;
+}
+
+void world_mount_cut(struct world_mount *m, struct simdisk_log *log, unsigned int n,
+		     enum simdisk_cut cut, char *text, unsigned int size)
+{
+	sim_trace("%s", simdisk_cut_text(log, n, cut, text, size));
+	struct image *image = simdisk_image_at(log, n, cut, sim_random(UINT64_MAX));
+	world_mount(m, simdisk_from_image(image, BDEV_CAW_FILE), text);
+}
