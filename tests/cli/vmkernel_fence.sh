@@ -62,6 +62,7 @@ ok "kill: it is told" wait_for 20 log_says kill "$lost its VMs are stopped$"
 ok "kill: QEMU has ended" wait_for 20 has_no_qemu kill
 ok "kill: the VM is off" wait_for 10 is_state kill 1 "Powered off"
 ok "kill: the datastore is attached again" wait_for 30 attached_again kill
+kill -TERM "$(pid_of kill)"
 
 ok "freeze: it is told" wait_for 20 log_says freeze "$lost its VMs are frozen$"
 ok "freeze: and when it is done" wait_for 10 log_says freeze "was lost: the VM is frozen$"
