@@ -20,9 +20,8 @@
 
 #include "base/align.h"
 #include "base/buf.h"
+#include "fuse/loop.h"
 #include "fuse/ops.h"
-
-#define READ_MAX (1u << 20)
 
 struct request {
 	struct bdev_io io; /* first: done() casts */
@@ -106,7 +105,7 @@ void disk_read(fuse_req_t req, size_t size, off_t off, const struct fuse_file_in
 {
 	struct mount *m = mount_of(req);
 	struct vdisk *disk = files_use_disk(m, fi);
-	size = disk ? inside(disk, (uint64_t)off, min_u64(size, READ_MAX)) : 0;
+	size = disk ? inside(disk, (uint64_t)off, min_u64(size, LOOP_DATA_MAX)) : 0;
 	if (size) {
 		start(req, disk, request_new(req, BDEV_READ, (uint64_t)off, size, fi),
 		      fi);

@@ -125,10 +125,6 @@ static int check_kind(const struct vdisk *disk, const struct vdisk_extend_option
 	if (!last->ops->grow)
 		return report_error(o->reporter, -EOPNOTSUPP, "%s: an extent of type %s"
 				    " does not grow", disk->path, last->ops->type);
-	if (o->is_running && last->ops != &extent_flat_ops)
-		return report_error(o->reporter, -EBUSY, "%s: a %s disk grows while it is"
-				    " not in use", disk->path,
-				    vdisk_format_name(disk->format));
 	if (o->is_eager && disk->format != VDISK_ZEROEDTHICK &&
 	    disk->format != VDISK_EAGERZEROEDTHICK)
 		return report_error(o->reporter, -EINVAL, "%s: is %s; inflate it first,"
@@ -243,7 +239,7 @@ static int grow(struct vdisk *disk, const struct vdisk_extend_options *o)
 	return rc;
 }
 
-int vdisk_extend_open(struct vdisk *disk, const struct vdisk_extend_options *o)
+static int extend(struct vdisk *disk, const struct vdisk_extend_options *o)
 {
 	struct descriptor *before = NULL;
 	sleeplock_acquire(&disk->cid);
@@ -282,7 +278,7 @@ int vdisk_extend(struct vmfs_volume *vol, const char *path,
 	int rc = vdisk_open(vol, path, &how, &disk, ret_holder);
 	if (rc < 0)
 		return rc;
-	rc = vdisk_extend_open(disk, options);
+	rc = extend(disk, options);
 	int err = vdisk_close(disk);
 	return rc ? rc : err;
 }

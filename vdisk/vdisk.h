@@ -251,8 +251,7 @@ int vdisk_rename(struct vmfs_volume *vol, const char *from, const char *to,
 
 struct vdisk_extend_options {
 	uint64_t capacity_bytes; /* the new size: a multiple of 512 */
-	bool is_eager;	 /* of a thick disk: what is new is zeroed now */
-	bool is_running; /* its handle is in use: a flat disk alone may grow then */
+	bool is_eager;		 /* of a thick disk: what is new is zeroed now */
 	struct vdisk_progress *progress; /* may be NULL */
 	struct reporter *reporter;
 	const struct vdisk_luns *luns; /* as vdisk_open() has it */
@@ -267,12 +266,6 @@ struct vdisk_extend_options {
 int vdisk_extend(struct vmfs_volume *vol, const char *path,
 		 const struct vdisk_extend_options *options,
 		 struct vmfs_holder *ret_holder) __attribute__((warn_unused_result));
-/*
- * The same of an open disk (VDISK_WRITE), while I/O to it may be under way. The handle
- * keeps its size; whoever opens the disk next has the new one.
- */
-int vdisk_extend_open(struct vdisk *disk, const struct vdisk_extend_options *options)
-	__attribute__((warn_unused_result));
 
 enum vdisk_refill {
 	VDISK_REFILL_INFLATE, /* thin: every block is there and zeroed */
