@@ -21,9 +21,9 @@
 #include <unistd.h>
 
 #include "base/env.h"
-#include "vmkernel/msg/sock.h"
 #include "vdisk/nbd/proto.h"
 #include "vdisk/nbd/server.h"
+#include "vmkernel/msg/sock.h"
 
 #define DISK_SIZE (4u << 20)
 #define HELD_MAX 256u

@@ -14,8 +14,8 @@
 #include <string.h>
 
 #include "base/align.h"
-#include "vdisk/nbd/proto.h"
 #include "vdisk/export/export.h"
+#include "vdisk/nbd/proto.h"
 
 #define KEY_ALLOCATION 0u /* others: index of since, + 1 */
 #define STATE_CHANGED 1u  /* as of QEMU's dirty bitmaps */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * vdisk-nbd: one disk over NBD, by the server that VMs have (nbd/). Open, serve, wait for
- * a signal, close in reverse order.
+ * vdisk-nbd: one disk over NBD, by the server that VMs have (vdisk/nbd/). Open, serve,
+ * wait for a signal, close in reverse order.
  *
  * A disk that is served for writing is locked as a VM's is, and a disk that is only read
  * is locked so that nobody writes it meanwhile. Who is killed leaves a disk that holds
@@ -21,9 +21,9 @@
 #include "base/parse.h"
 #include "bdev/worker.h"
 #include "iscsi/open.h"
+#include "vdisk/export/export.h"
 #include "vdisk/nbd/proto.h"
 #include "vdisk/nbd/server.h"
-#include "vdisk/export/export.h"
 #include "vdisk/tool/tool.h"
 #include "vmkernel/msg/sock.h"
 

@@ -16,9 +16,9 @@
 #include <unistd.h>
 
 #include "iscsi/open.h"
+#include "vdisk/nbd/server.h"
 #include "vdisk/vdisk.h"
 #include "vmkernel/msg/sock.h"
-#include "vdisk/nbd/server.h"
 
 struct disk {
 	struct catcher catcher; /* the virtual disk reports to it until it is closed */
