@@ -97,8 +97,9 @@ int lun_mend_start(struct lun *lun, uint64_t deadline)
 
 	mutex_lock(&lun->m);
 	bool is_cut = lun->is_cut;
+	/* Who comes too late gets no session, however fast one would come up. */
 	if (is_cut)
-		error = wait_for_end(lun, deadline);
+		error = clock_now() < deadline ? wait_for_end(lun, deadline) : -ETIMEDOUT;
 	if (is_cut && !error)
 		lun->is_cut = false;
 	mutex_unlock(&lun->m);
