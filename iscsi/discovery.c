@@ -126,7 +126,7 @@ static int read_list(struct buf *text, struct iscsi_target **ret_targets)
 int iscsi_discover(const struct iscsi_url *at, const char *initiator_name,
 		   struct reporter *r, struct iscsi_target **ret_targets)
 {
-	struct discovery d = { .owner = { up, down, pump } };
+	struct discovery d = { .owner = { .up = up, .down = down, .pump = pump } };
 	struct iscsi_params params = iscsi_url_params(at);
 	struct iscsi_transport *transport;
 	char name[ISCSI_NAME_SIZE];

@@ -303,6 +303,13 @@ static bool owner_down(struct iscsi_owner *o, int error, const char *why, bool w
 	return true;
 }
 
+static bool owner_unheard(struct iscsi_owner *o)
+{
+	struct lun_watch *w = atomic_load(&lun_of_owner(o)->watch);
+
+	return w && w->is_spare(w);
+}
+
 static void event(void *context, const uint8_t *sense, uint32_t len)
 {
 	struct lun *lun = context;
@@ -548,7 +555,8 @@ static struct lun *lun_new(const struct iscsi_url *url, uint32_t flags,
 	TAILQ_INIT(&lun->queue);
 	TAILQ_INIT(&lun->delayed);
 	TAILQ_INIT(&lun->spare);
-	lun->owner = (struct iscsi_owner){ owner_up, owner_down, owner_pump };
+	lun->owner = (struct iscsi_owner){ owner_up, owner_down, owner_pump,
+					   owner_unheard };
 	iscsi_initiator_name(options ? options->initiator_name : NULL,
 			     lun->initiator_name);
 	lun->params = iscsi_url_params(&lun->url);

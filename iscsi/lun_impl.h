@@ -58,6 +58,8 @@ enum lun_news {
 
 struct lun_watch {
 	void (*news)(struct lun_watch *w, enum lun_news news);
+	/* Could another path take what this one has under way? */
+	bool (*is_spare)(struct lun_watch *w);
 };
 
 /* Work for the unit: an I/O, perhaps of several SCSI commands, or one plain command. */

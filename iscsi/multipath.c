@@ -23,7 +23,8 @@
  *       the same group will do (settle.c): the nexus is initiator name, ISID, target and
  *       portal group, not the address; or
  *     c T_tgt has passed since A's socket was reset (nothing in its buffer goes out any
- *       more): assumption A5. The only way if no live portal is of A's group.
+ *       more): assumption A5. The only way if no live portal is of A's group. It counts
+ *       from the reset, so a cut network is found without a ping (transport.c).
  *  2 Meanwhile the caller has no answer, so no write of his can be newer; what he has
  *    sent beside it may come before or after, as ever. A write of the same block that is
  *    sent on B in this time, and is executed before A's copy, is such a one: then A's
@@ -401,7 +402,7 @@ static struct mp_path *path_init(struct multipath *mp, const char *host, uint16_
 {
 	struct mp_path *p = &mp->path[mp->count];
 
-	p->watch.news = path_news;
+	p->watch = (struct lun_watch){ path_news, path_is_spare };
 	p->mp = mp;
 	p->index = mp->count;
 	p->access = mp->tpgs ? PATH_UNAVAILABLE : PATH_ACTIVE;

@@ -107,6 +107,8 @@ void path_ended(struct mp_path *p, const struct bdev_io *io, enum lun_fate fate,
 void paths_tend(struct multipath *mp, uint64_t now);
 /* News of a path: lun_impl.h. Takes the mutex. */
 void path_news(struct lun_watch *w, enum lun_news news);
+/* Does another one take I/O? Takes the mutex. */
+bool path_is_spare(struct lun_watch *w);
 
 /* ---- settle.c; with the mutex held ---- */
 

@@ -204,6 +204,20 @@ void path_news(struct lun_watch *w, enum lun_news news)
 	mutex_unlock(&mp->m);
 }
 
+bool path_is_spare(struct lun_watch *w)
+{
+	struct mp_path *p = (struct mp_path *)w;
+	struct multipath *mp = p->mp;
+	bool is_spare = false;
+
+	mutex_lock(&mp->m);
+	uint64_t now = clock_now();
+	for (unsigned int i = 0; i < mp->count; i++)
+		is_spare |= &mp->path[i] != p && path_is_usable(&mp->path[i], now);
+	mutex_unlock(&mp->m);
+	return is_spare;
+}
+
 /* ---- questions to the target ---- */
 
 static void take_groups(struct multipath *mp, uint32_t len, uint64_t now)

@@ -93,7 +93,7 @@ static int run_errand(struct lun *lun, struct errand *r, struct iscsi_params *pa
 	const char *why = "";
 	uint64_t now = clock_now();
 
-	r->owner = (struct iscsi_owner){ up, down, pump };
+	r->owner = (struct iscsi_owner){ .up = up, .down = down, .pump = pump };
 	(void)snprintf(r->why, sizeof(r->why), "no answer");
 	params->login_ns = deadline > now ? deadline - now : 1;
 	params->event = NULL;

@@ -20,6 +20,11 @@
  * 4. After a cut the session is dead and told so before the next one begins.
  * 5. The bell is rung at most once per turn: is_rung is cleared before the owner looks
  *    for work, so work that comes later rings again.
+ *
+ * A cut network and a slow target differ: the kernel of a target that works, hangs or has
+ * its buffers full acknowledges what it gets. Where nothing is acknowledged, though it
+ * has been sent three times (as far apart as the distance to the target makes it), an
+ * owner who has another way need not wait for a ping (is_unheard).
  */
 #include <errno.h>
 #include <netdb.h>
@@ -40,6 +45,9 @@
 
 #define CONNECT_TIME_NS (5 * NS_PER_S)
 #define USER_TIMEOUT_MS 5000
+#define UNHEARD_TRIES 2 /* of sending again */
+#define UNHEARD_MS 600
+#define LISTEN_NS (50 * NS_PER_MS)
 #define BACK_OFF_MIN_NS (50 * NS_PER_MS)
 #define BACK_OFF_MAX_NS (2 * NS_PER_S)
 
@@ -240,6 +248,30 @@ static void set_session(struct iscsi_transport *t, struct iscsi_session *s)
 	mutex_unlock(&t->m);
 }
 
+/* Is nothing acknowledged of what is under way? Looks every LISTEN_NS. */
+static bool is_unheard(struct iscsi_transport *t, const struct iscsi_session *s,
+		       uint64_t now)
+{
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof(info);
+
+	if (!t->owner->unheard || !iscsi_session_busy(s) || now < t->listens_at)
+		return false;
+	t->listens_at = now + LISTEN_NS;
+	return getsockopt(t->sock, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 &&
+	       info.tcpi_unacked && info.tcpi_retransmits >= UNHEARD_TRIES &&
+	       info.tcpi_last_ack_recv >= UNHEARD_MS && t->owner->unheard(t->owner);
+}
+
+/* When the task wants its next turn. */
+static uint64_t next_turn(const struct iscsi_transport *t, const struct iscsi_session *s,
+			  uint64_t next)
+{
+	next = min_u64(next, iscsi_session_deadline(s));
+	return t->owner->unheard && iscsi_session_busy(s) ? min_u64(next, t->listens_at)
+							  : next;
+}
+
 /* One turn; *was_up: login was done at some time. */
 static void turn(struct iscsi_transport *t, struct iscsi_session *s, bool *was_up)
 {
@@ -254,6 +286,8 @@ static void turn(struct iscsi_transport *t, struct iscsi_session *s, bool *was_u
 		else
 			iscsi_session_logout(s, now);
 	}
+	if (is_unheard(t, s, now))
+		iscsi_session_kill(s, -ETIMEDOUT, "nothing is acknowledged any more");
 	enum iscsi_phase phase = iscsi_session_phase(s);
 	if (phase == ISCSI_FULL && !*was_up) {
 		*was_up = true;
@@ -266,9 +300,8 @@ static void turn(struct iscsi_transport *t, struct iscsi_session *s, bool *was_u
 	iscsi_turn_send(t, s, now);
 	if (iscsi_session_phase(s) == ISCSI_DEAD)
 		return;
-	next = min_u64(next, iscsi_session_deadline(s));
 	short got = iscsi_turn_wait(t, t->sock, t->is_full ? POLLIN | POLLOUT : POLLIN,
-				    next);
+				    next_turn(t, s, next));
 	if (got & (POLLIN | POLLERR | POLLHUP))
 		(void)iscsi_turn_receive(t, s, &has_more);
 }

@@ -29,6 +29,12 @@ struct iscsi_owner {
 	 * FULL. Returns when it wants to be called again at the latest, ns.
 	 */
 	uint64_t (*pump)(struct iscsi_owner *o, struct iscsi_session *s, uint64_t now);
+	/*
+	 * Commands are under way, and the other side's kernel does not even acknowledge
+	 * their bytes: the network is cut. true: the session ends; false, or NULL: pings
+	 * decide. Called again and again.
+	 */
+	bool (*unheard)(struct iscsi_owner *o);
 };
 
 struct iscsi_transport;

@@ -24,6 +24,7 @@ struct iscsi_transport {
 	/* Who has the turn. */
 	bool is_full;		       /* the socket took no more */
 	uint64_t wakes_at;	       /* when the task wakes by itself, ns */
+	uint64_t listens_at; /* the task's: when it looks for acknowledgements, ns */
 	int mark; /* SO_RCVLOWAT of the socket */
 	uint32_t gathers_missed, gathers_to_skip;
 	atomic_bool is_led; /* a channel receives: the task leaves the socket alone */

@@ -7,7 +7,9 @@
  *   PATHS_PORT  of the first portal; the second one is the next
  *   PATHS_DO    the command that tells the target what to do
  *   PATHS_KIND  "group": both portals are in portal group 1; "groups": in 1 and 2, with
- *               ALUA
+ *               ALUA; "cables": in 1, each behind a cable (tests/lib/cables.sh)
+ *   PATHS_SECOND  host:port of the second portal if it is not the first one's next
+ *   PATHS_PULL  the command that pulls the first portal's cable
  *
  * The timers are short; nothing here depends on how short.
  */
@@ -95,7 +97,13 @@ static const char *two_portals(const char *more)
 {
 	static char keys[128];
 
-	(void)snprintf(keys, sizeof(keys), "portal=127.0.0.1:%u&%s", port() + 1, more);
+	const char *second = getenv("PATHS_SECOND");
+
+	if (second)
+		(void)snprintf(keys, sizeof(keys), "portal=%s&%s", second, more);
+	else
+		(void)snprintf(keys, sizeof(keys), "portal=127.0.0.1:%u&%s", port() + 1,
+			       more);
 	return keys;
 }
 
@@ -227,6 +235,8 @@ static void a_frozen_path_brings_no_old_data_back(void **state)
 	expect_block(&lab, 8 * BLOCK, lab.b);
 	assert_true(path(lab.bd, 1).stats.failovers > 0);
 	assert_true(path(lab.bd, 0).stats.errors > 0);
+	/* Its kernel took all that came, so it was not taken for cut. */
+	assert_null(strstr(collect_text(&lab.told), "nothing is acknowledged"));
 	lab_close(&lab);
 }
 
@@ -554,6 +564,26 @@ static void a_standby_group_is_activated_if_no_other_is_left(void **state)
 	lab_close(&lab);
 }
 
+/* ---- a cable each ---- */
+
+/* With pings that would notice nothing for a minute. */
+static void a_pulled_cable_is_noticed_without_a_ping(void **state)
+{
+	struct lab lab;
+	(void)state;
+
+	lab_open(&lab,
+		 "policy=fixed&noop_interval=60&noop_timeout=60&command_timeout=60");
+	expect_block(&lab, 0, lab.now);
+	assert_true(path(lab.bd, 0).is_working);
+	assert_int_equal(system(getenv("PATHS_PULL")), 0);
+	assert_int_equal(bdev_write(lab.bd, lab.a, BLOCK, 8 * BLOCK), 0);
+	assert_non_null(strstr(collect_text(&lab.told), "nothing is acknowledged"));
+	assert_true(path(lab.bd, 1).stats.failovers > 0);
+	expect_block(&lab, 8 * BLOCK, lab.a);
+	assert_int_equal(collect_count(&lab.told, REPORT_ERROR), 0);
+	lab_close(&lab);
+}
 
 int main(void)
 {
@@ -576,11 +606,17 @@ int main(void)
 		cmocka_unit_test(access_states_flip_under_load),
 	};
 
+	const struct CMUnitTest cables[] = {
+		cmocka_unit_test(a_pulled_cable_is_noticed_without_a_ping),
+	};
+
 	if (!getenv("PATHS_URL")) {
 		printf("1..0 # SKIP PATHS_URL is not set\n");
 		return 0;
 	}
 	cmocka_set_message_output(CM_OUTPUT_TAP);
+	if (is_kind("cables"))
+		return cmocka_run_group_tests(cables, NULL, NULL);
 	return is_kind("group") ? cmocka_run_group_tests(one_group, NULL, NULL)
 				: cmocka_run_group_tests(two_groups, NULL, NULL);
 }

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# A network namespace behind several cables that can be pulled: what runs in it hears and
+# says nothing more on a pulled one, and nobody is told so. Wants root and iproute2.
+#
+#   cables_up COUNT      on success $cables is the namespace: ip netns exec $cables ...
+#   cable_address N      of its end of cable N (1, 2, ...)
+#   cable_pull N, cable_plug N
+#   cables_down          removes all of it; also after a cables_up that failed
+
+cables=cables$$
+cables_net=10.$((200 + $$ % 50))
+
+cables_up() {
+	local i near
+	ip netns add "$cables" && ip -n "$cables" link set lo up || return 1
+	for ((i = 1; i <= $1; i++)); do
+		near=c$$n$i
+		ip link add "$near" type veth peer name "far$i" netns "$cables" &&
+			ip addr add "$cables_net.$i.2/24" dev "$near" &&
+			ip link set "$near" up &&
+			ip -n "$cables" addr add "$cables_net.$i.1/24" dev "far$i" &&
+			cable_plug $i || return 1
+	done
+}
+
+cable_address() { echo "$cables_net.$1.1"; }
+cable_pull() { ip -n "$cables" link set "far$1" down; }
+cable_plug() { ip -n "$cables" link set "far$1" up; }
+cables_down() { ip netns del "$cables" 2>/dev/null; }
