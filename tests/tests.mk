@@ -56,14 +56,14 @@ WRAPPED := journal_commit journal_replay journal_empty lock_release_idle \
 	bdev_liveness fence_victim fence_barrier vmfs_takeover lock_image_upgrade \
 	lock_image_hand_over \
 	vmfs_lock_compare journal_create random_u64 vmfs_gate_read lease_die \
-	journal_look journal_wipe \
+	journal_look journal_wipe vmfs_gate_write_all \
 	bdev_pr bdev_rw sim_host_pause sim_host_resume sim_host_clock \
 	sim_host_time_of
 WRAP_sim/sim_controls := $(WRAPPED)
 WRAP_sim/sim_fence := $(WRAPPED)
 $(B)/tests/sim/sim_controls $(B)/tests/sim/sim_fence: $(O)/tests/sim/faults.o
 WRAP_crash/crash_faults := vmfs_gate_write vmfs_gate_flush journal_commit journal_empty \
-	journal_replay file_commit filemap_quiesce crc32_iscsi
+	journal_replay journal_lock_stands file_commit filemap_quiesce crc32_iscsi
 
 WRAP_crash/crash_track := vdisk_draw_cid ctk_distrust
 

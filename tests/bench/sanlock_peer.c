@@ -18,7 +18,7 @@
 #include "base/env.h"
 #include "base/parse.h"
 
-#define SAMPLES 100u
+#define SAMPLES 40u
 
 static int compare_times(const void *a, const void *b)
 {

@@ -46,6 +46,7 @@ enum fault {
 	CRC_IGNORED,
 	REPLAY_ORDER,
 	REPLAY_NOTHING,
+	LOG_NOT_CUT,
 	MARK_BEFORE_DATA,
 	FREED_IN_USE,
 };
@@ -158,6 +159,16 @@ WRAP(int, journal_replay, struct vmfs_volume *vol, const struct vmfs_heartbeat_d
 	return err;
 }
 
+/* Of who reads beside the dead host's log; a replay asks within its own file. */
+WRAP(int, journal_lock_stands, struct journal_log *log,
+     const struct vmfs_journal_target_disk *td, uint32_t lock_type, bool *ret_stands)
+{
+	int err = __real_journal_lock_stands(log, td, lock_type, ret_stands);
+
+	*ret_stands |= !err && fault == LOG_NOT_CUT;
+	return err;
+}
+
 WRAP(int, file_commit, struct vmfs_file *f, bool is_last)
 {
 	place = FILE_COMMIT;
@@ -242,6 +253,7 @@ static const struct control controls[] = {
 	{ CRC_IGNORED, "CRC not checked", "O2", 3 },
 	{ REPLAY_ORDER, "replay ignores order", "O2", 1 },
 	{ REPLAY_NOTHING, "no replay", "O2", 1 },
+	{ LOG_NOT_CUT, "a record whose locks do not stand is read", "take-over", 2 },
 	{ MARK_BEFORE_DATA, "mark cleared before the data are flushed", "old data", 2 },
 };
 

@@ -42,6 +42,15 @@ static struct storm rude = {
 	.faults = STORM_KILL | STORM_RUDE,
 	.events = 2,
 };
+/* Logs that are emptied late, into many places at once. */
+static struct storm rude_places = {
+	.caw = BDEV_CAW_ATS,
+	.hosts = 3,
+	.ops = STORM_ALL_OPS,
+	.faults = STORM_RUDE,
+	.events = 2,
+	.is_lazy = true,
+};
 static struct storm lost_heartbeats = {
 	.caw = BDEV_CAW_ATS,
 	.hosts = 3,
@@ -536,6 +545,8 @@ static const struct control {
 	{ "early clear", FAULT(EARLY_CLEAR), STORM(deaths), 10 },
 	{ "unlock before flush", FAULT(UNLOCK_BEFORE_FLUSH), STORM(power), 10 },
 	{ "unlock before trim", FAULT(UNLOCK_BEFORE_TRIM), STORM(deaths), 5 },
+	{ "places of a log are sent once", FAULT(PLACES_SENT_ONCE), STORM(rude_places),
+	  5 },
 	{ "keep after timed-out release", FAULT(KEEP), STORM(rude), 200 },
 	{ "forgotten ghost", FAULT(GHOST), STORM(rude), 200 },
 	{ "token not incremented on leave", FAULT(TOKEN_LEAVE), STORM(deaths), 10 },
@@ -691,6 +702,7 @@ static void without_an_error_nothing_is_found(void **state)
 	(void)state;
 	sim_each_seed(1, 5, storm_run, &deaths);
 	sim_each_seed(1, 5, storm_run, &rude);
+	sim_each_seed(1, 2, storm_run, &rude_places);
 	sim_each_seed(1, 5, storm_run, &lost_heartbeats);
 	sim_each_seed(1, 5, storm_run, &lost_paths);
 	sim_each_seed(1, 5, storm_run, &power);
