@@ -62,6 +62,7 @@ WRAPPED := journal_commit journal_replay journal_empty lock_release_idle \
 WRAP_sim/sim_controls := $(WRAPPED)
 WRAP_sim/sim_fence := $(WRAPPED)
 $(B)/tests/sim/sim_controls $(B)/tests/sim/sim_fence: $(O)/tests/sim/faults.o
+WRAP_sim/sim_twin := uuid_new
 WRAP_crash/crash_faults := vmfs_gate_write vmfs_gate_flush journal_commit journal_empty \
 	journal_replay journal_lock_stands file_commit filemap_quiesce crc32_iscsi
 

@@ -154,6 +154,18 @@ static void claim_image(const struct vmfs_heartbeat *hb,
 		heartbeat_seal(ret_image);
 }
 
+/* By this very incarnation: whose name is slot, generation and owner, as in locks. */
+static bool is_claimed_by_us(const struct vmfs_heartbeat *hb,
+			     const struct vmfs_heartbeat_disk *slotd)
+{
+	struct vmfs_heartbeat_disk claimed;
+
+	if (!heartbeat_is_claimed(slotd))
+		return false;
+	claim_image(hb, slotd, &claimed);
+	return !memcmp(&claimed, slotd, sizeof(claimed));
+}
+
 /* B2 to B7: the slot shows our claim. */
 static int recover_claimed(struct vmfs_volume *vol, uint32_t slot,
 			   const struct vmfs_heartbeat_disk *claimed,
@@ -258,8 +270,7 @@ static int take_over(struct vmfs_volume *vol, const struct victim *v, unsigned i
 		return err;
 	if (slot == hb->slot)
 		return -EAGAIN;
-	bool is_by_us = heartbeat_is_claimed(&slotd) &&
-			!memcmp(slotd.replay_host, hb->owner.b, 16);
+	bool is_by_us = is_claimed_by_us(hb, &slotd);
 	/* Enough of our own lease to do it all. */
 	if (heartbeat_lease_age(hb) + 4 * (hb->timing.stop_ns / 10) > hb->timing.stop_ns)
 		return -EAGAIN;

@@ -59,6 +59,16 @@ run esxcli -s "$H/vmkernel.sock" storage vmfs host list -l store
 like "$out" '^[0-9a-f-]{35} +hostA +[0-9]+ +[0-9.]+ s ago +true$' "and who has mounted it"
 refused "esxcli names an unknown datastore" "nope: no such datastore" \
 	esxcli -s "$H/vmkernel.sock" storage vmfs host list -l nope
+
+# ---- its copy ----
+mkdir "$T/copy" && cp "$H/host.uuid" "$T/copy"
+P=$T/copy/vmkernel.pid
+copy() { "$BIN/vmkernel" -d "$T/copy" --host-name hostB --device "$T/lun"; }
+at_exit eval '[ ! -e '"$P"' ] || kill -9 $(cat '"$P"')'
+refused "a second host with the same UUID, which is told who has it" \
+	"store: host hostA in slot [0-9]+ lives and has the same host UUID.*$uuid" copy
+run esxcli -s "$H/vmkernel.sock" storage vmfs host list -l store
+is "$(grep -c " host[AB] " <<<"$out")" 1 "and has not stayed"
 run vim hostsvc/hostsummary
 like "$out" "uuid = \"$uuid\"" "the summary has the host's UUID"
 export VMKERNEL_SOCKET=$H/vmkernel.sock

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Two hosts with one machine UUID: the second is refused and told; a host that comes back
- * after its own crash is not; of two that start at once one stays.
+ * after its own crash is not; of two that start at once one stays. And hosts that drew
+ * one owner UUID, which is a chance of nothing: locks and claims name a slot and its
+ * generation too, so none is mistaken for the other.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -14,6 +16,7 @@
 #include <cmocka.h>
 
 #include "tests/sim/cluster.h"
+#include "tests/sim/recovery.h"
 
 #define S NS_PER_S
 
@@ -188,6 +191,128 @@ static void of_two_that_start_at_once_one_stays(void **state)
 	cluster_some_seeds(BDEV_CAW_FILE, 300, 50, both_start);
 }
 
+/* ---- one owner UUID ---- */
+
+static bool is_one_owner;
+
+struct uuid __real_uuid_new(void);
+struct uuid __wrap_uuid_new(void);
+struct uuid __wrap_uuid_new(void)
+{
+	return is_one_owner ? (struct uuid){ .b = { 0x77 } } : __real_uuid_new();
+}
+
+struct same_name {
+	struct cluster c; /* a disk, no oracle: it knows incarnations by their owners */
+	struct sim_host *first;
+	unsigned int mounted, counted, busy;
+	bool is_held;
+};
+
+static struct vmfs_file *open_counter(struct vmfs_volume *vol, uint64_t patience_ns,
+				      int *ret_err)
+{
+	struct vmfs_file_options options = { .flags = VMFS_WRITE | VMFS_CREATE,
+					     .mode = 0600,
+					     .deadline = clock_now() + patience_ns };
+	struct vmfs_file *file = NULL;
+
+	*ret_err = vmfs_file_open(vol, "/counter", &options, &file, NULL);
+	return file;
+}
+
+/* One more in the file; those that are inside at once would lose one. */
+static void count_one(struct same_name *s, struct vmfs_file *file)
+{
+	uint8_t count = 0;
+	int64_t got = vmfs_file_read(file, &count, 1, 0);
+
+	SIM_CHECK(got >= 0 && count == s->counted);
+	task_sleep_until(clock_now() + S / 10);
+	count++;
+	SIM_CHECK(!vmfs_file_write(file, &count, 1, 0));
+	s->counted++;
+}
+
+/* All three are there before anything else happens. */
+static void mount_as(struct same_name *s, uint8_t machine, struct cluster_mount *m)
+{
+	*m = (struct cluster_mount){ .machine = { .b = { machine } },
+				     .no_liveness_lock = true };
+	SIM_CHECK(!cluster_mount(&s->c, m));
+	s->mounted++;
+	while (s->mounted < 3)
+		task_sleep_until(clock_now() + S / 10);
+}
+
+static void hold_and_die(void *arg)
+{
+	struct same_name *s = arg;
+	struct cluster_mount m;
+	int err;
+
+	mount_as(s, 1, &m);
+	struct vmfs_file *file = open_counter(m.vol, 0, &err);
+	SIM_CHECK(!err);
+	count_one(s, file);
+	SIM_CHECK(!vmfs_file_sync(file));
+	s->is_held = true;
+	task_sleep_until(NO_DEADLINE);
+}
+
+static void wait_and_count(void *arg)
+{
+	static uint8_t machine = 1;
+	struct same_name *s = arg;
+	struct cluster_mount m;
+	int err;
+
+	mount_as(s, ++machine, &m);
+	while (!s->is_held)
+		task_sleep_until(clock_now() + S / 10);
+	SIM_CHECK(!open_counter(m.vol, 0, &err) && err == -EBUSY);
+	s->busy++;
+	/* The first dies now; both want what it had, and take it over. */
+	struct vmfs_file *file = open_counter(m.vol, 120 * S, &err);
+	SIM_CHECK(!err);
+	count_one(s, file);
+	SIM_CHECK(!vmfs_file_close(file));
+	SIM_CHECK(!cluster_unmount(&m));
+}
+
+static void same_names(void *arg)
+{
+	const enum bdev_caw_class *caw = arg;
+	struct cluster *made = cluster_new(*caw);
+	struct same_name s = { .c = { .caw = *caw } };
+
+	s.c.disk = recovery_disk(simdisk_image(made->disk), *caw);
+	cluster_free(made);
+	is_one_owner = true;
+	s.first = sim_host_new("first", 0);
+	struct task *tasks[] = {
+		sim_host_start(s.first, "hold", hold_and_die, &s),
+		sim_host_start(sim_host_new("second", 100), "wait", wait_and_count, &s),
+		sim_host_start(sim_host_new("third", -100), "wait", wait_and_count, &s),
+	};
+	while (s.busy < 2)
+		task_sleep_until(clock_now() + S / 10);
+	sim_host_kill(s.first);
+	for (unsigned int i = 0; i < 3; i++)
+		task_join(tasks[i]);
+	is_one_owner = false;
+	SIM_CHECK(s.counted == 3);
+	cluster_check(&s.c, true);
+	simdisk_free(s.c.disk);
+}
+
+static void hosts_of_one_owner_uuid_are_told_apart(void **state)
+{
+	(void)state;
+	cluster_some_seeds(BDEV_CAW_ATS, 400, 10, same_names);
+	cluster_some_seeds(BDEV_CAW_FILE, 450, 5, same_names);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -195,6 +320,7 @@ int main(void)
 		cmocka_unit_test(second_process_on_a_file_is_refused),
 		cmocka_unit_test(a_host_comes_back_after_its_own_crash),
 		cmocka_unit_test(of_two_that_start_at_once_one_stays),
+		cmocka_unit_test(hosts_of_one_owner_uuid_are_told_apart),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
