@@ -1,24 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Files through a mount. Direct: reads beside libfuse's own example of a filesystem that
-# passes everything on (passthrough_ll, built from what libfuse3-dev ships), writes beside
-# the plain file. Cold, through the kernel's cache: beside Debian's vmfs-fuse on the same
-# VMFS-5 volume. And the memory of a mount that does nothing. Names are in names.sh.
+# passes everything on (passthrough_ll, built from what libfuse3-dev ships), by each kind
+# of mount: without options, -o immutable, -o rw with nothing written, and -o rw with the
+# file open for writing, so that its lock is held. Writes beside the plain file.
+#
+# Cold, through the kernel's cache: beside Debian's vmfs-fuse on the same VMFS-5 volume.
+# Nothing is read twice: one pass over a file that nobody has in memory. What the disk
+# gives without any filesystem of ours, as cold and in the same turn, is the bound.
+#
+# And the memory of a mount that does nothing. Names are in names.sh.
 
 fuse_at=$work/fuse.at
 fuse_examples=/usr/share/doc/libfuse3-dev/examples
 
-# fuse_fio NAME FILE ARG...: samples its MiB/s.
-fuse_fio()
+# fuse_fio_once NAME FILE ARG...: samples its MiB/s.
+fuse_fio_once()
 {
 	local name=$1 file=$2 speed
 
 	shift 2
-	speed=$(fio --name=x --filename="$file" --size=512m --time_based \
-		--runtime="$seconds_each" --group_reporting --minimal "$@" \
-		2>"$work/log" | awk -F';' '{ print ($7 + $48) / 1024 }')
+	speed=$(fio --name=x --filename="$file" --size=512m --group_reporting --minimal \
+		"$@" 2>"$work/log" | awk -F';' '{ print ($7 + $48) / 1024 }')
 	[ -n "$speed" ] || return 1
 	sample "fuse.$name" "$speed"
+}
+
+fuse_fio() # The same, again and again for a time.
+{
+	fuse_fio_once "$@" --time_based --runtime="$seconds_each"
 }
 
 # fuse_reads NAME FILE ARG...: the three kinds of reads.
@@ -60,40 +70,64 @@ fuse_mounted()
 	return $rc
 }
 
+fuse_direct="--direct=1 --ioengine=libaio"
+
+fuse_locked() # NAME FILE ARG...: with the file open for writing
+{
+	local file_fd rc
+
+	exec {file_fd}<>"$2" || return 1
+	fuse_reads "$@"
+	rc=$?
+	exec {file_fd}>&-
+	return $rc
+}
+
+# shellcheck disable=SC2086
 fuse_direct_turn()
 {
-	local direct="--direct=1 --ioengine=libaio"
+	local ours="$fuse_at/big"
 
-	# shellcheck disable=SC2086
-	fuse_mounted fuse_reads ours "$fuse_at/big" $direct -- \
+	fuse_mounted fuse_reads follower "$ours" $fuse_direct -- \
 		"$bin/vmfs-fuse" "$work/fuse.img" &&
-		fuse_mounted fuse_reads passed "$fuse_at$work/plain" $direct -- \
+		fuse_mounted fuse_reads passed "$fuse_at$work/plain" $fuse_direct -- \
 			"$work/passthrough_ll" &&
-		fuse_mounted fuse_writes ours "$fuse_at/big" -- \
+		fuse_mounted fuse_reads immutable "$ours" $fuse_direct -- \
+			"$bin/vmfs-fuse" -o immutable "$work/fuse.img" &&
+		fuse_mounted fuse_reads rw "$ours" $fuse_direct -- \
+			"$bin/vmfs-fuse" -o rw "$work/fuse.img" &&
+		fuse_mounted fuse_locked rw-locked "$ours" $fuse_direct -- \
+			"$bin/vmfs-fuse" -o rw "$work/fuse.img" &&
+		fuse_mounted fuse_writes ours "$ours" -- \
 			"$bin/vmfs-fuse" -o rw "$work/fuse.img" &&
 		fuse_writes native "$work/plain"
 }
 
-fuse_cold() # NAME: each kind from a cold cache
+fuse_forget() { sync && echo 3 >/proc/sys/vm/drop_caches; }
+
+# fuse_cold NAME FILE: each kind from a cold cache, nothing twice.
+fuse_cold()
 {
 	local cold="--invalidate=1 --ioengine=psync --thread"
 
-	sync && echo 3 >/proc/sys/vm/drop_caches &&
-		fuse_fio "$1.1m" "$fuse_at/big" --rw=read --bs=1m $cold &&
-		echo 3 >/proc/sys/vm/drop_caches &&
-		fuse_fio "$1.4k-qd32" "$fuse_at/big" --rw=randread --bs=4k \
-			--numjobs=32 $cold
+	# shellcheck disable=SC2086
+	fuse_forget && fuse_fio_once "$1.1m" "$2" --rw=read --bs=1m $cold &&
+		fuse_forget && fuse_fio_once "$1.4k-qd32" "$2" --rw=randread --bs=4k \
+			--numjobs=32 --io_size=2m $cold
 }
 
-# What the disk itself gives says what can be asked of a cold read.
+# shellcheck disable=SC2086
 fuse_cold_turn()
 {
-	fuse_fio disk.1m "$work/plain" --rw=read --bs=1m --iodepth=8 --direct=1 \
-		--ioengine=libaio &&
-		fuse_mounted fuse_cold ours-cold -- "$bin/vmfs-fuse" \
-			"$work/fuse.img" &&
-		fuse_mounted fuse_cold debian-cold -- /usr/sbin/vmfs-fuse \
-			"$work/fuse.img"
+	fuse_forget &&
+		fuse_fio_once disk.1m "$work/plain" --rw=read --bs=1m --iodepth=8 \
+			$fuse_direct &&
+		fuse_fio_once disk.4k-qd32 "$work/plain" --rw=randread --bs=4k \
+			--iodepth=32 --io_size=64m $fuse_direct &&
+		fuse_mounted fuse_cold ours-cold "$fuse_at/big" -- \
+			"$bin/vmfs-fuse" "$work/fuse.img" &&
+		fuse_mounted fuse_cold debian-cold "$fuse_at/big" -- \
+			/usr/sbin/vmfs-fuse "$work/fuse.img"
 }
 
 fuse_idle()
@@ -126,7 +160,7 @@ fuse_prepare()
 
 bench_fuse()
 {
-	local round turns=$(((rounds + 1) / 2)) what
+	local round turns=$(((rounds + 1) / 2)) what kind
 
 	command -v fio >/dev/null && [ -w /dev/fuse ] && fuse_prepare ||
 		{ missing fuse "$(tail -n 1 "$work/log")"; return; }
@@ -134,8 +168,10 @@ bench_fuse()
 		fuse_direct_turn || { missing fuse "$(tail -n 1 "$work/log")"; break; }
 	done
 	for what in 4k-qd1 4k-qd32 1m-qd8; do
-		line "fuse-read-$what-vs-passthrough" speed "fuse.ours.$what" \
-			"fuse.passed.$what" ">=1" MiB/s
+		for kind in follower immutable rw rw-locked; do
+			line "fuse-read-$what-$kind" speed "fuse.$kind.$what" \
+				"fuse.passed.$what" ">=1" MiB/s
+		done
 	done
 	for what in 4k-qd32-write 1m-qd8-write; do
 		line "fuse-$what-vs-native" speed "fuse.ours.$what" \
@@ -147,10 +183,11 @@ bench_fuse()
 	done
 	line fuse-cold-1m-vs-vmfs-tools speed fuse.ours-cold.1m fuse.debian-cold.1m \
 		">=3" MiB/s
-	line fuse-disk-1m-qd8-vs-vmfs-tools speed fuse.disk.1m fuse.debian-cold.1m \
-		">=3" MiB/s
+	line fuse-disk-1m-vs-vmfs-tools speed fuse.disk.1m fuse.debian-cold.1m bound MiB/s
 	line fuse-cold-4k-qd32-vs-vmfs-tools speed fuse.ours-cold.4k-qd32 \
 		fuse.debian-cold.4k-qd32 ">=5" MiB/s
+	line fuse-disk-4k-qd32-vs-vmfs-tools speed fuse.disk.4k-qd32 \
+		fuse.debian-cold.4k-qd32 bound MiB/s
 	fuse_mounted fuse_idle ro -- "$bin/vmfs-fuse" "$work/fuse.img"
 	fuse_mounted fuse_idle rw -- "$bin/vmfs-fuse" -o rw "$work/fuse.img"
 	fuse_mounted fuse_rested -- "$bin/vmfs-fuse" -o rw "$work/fuse.img"
