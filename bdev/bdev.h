@@ -39,6 +39,11 @@ enum bdev_op { BDEV_READ, BDEV_WRITE, BDEV_FLUSH, BDEV_ZERO, BDEV_UNMAP, BDEV_CA
 
 enum bdev_io_flags {
 	BDEV_FUA = 1u << 0, /* on stable storage before done() */
+	/*
+	 * READ: from the kernel's memory, where that is as new as the medium: every write
+	 * that has ended before is seen, whoever made it. Elsewhere it is any read.
+	 */
+	BDEV_CACHED = 1u << 1,
 };
 
 struct bdev;
@@ -154,6 +159,7 @@ struct bdev {
 	uint32_t max_io;       /* bytes in one io; 0 = no limit */
 	bool is_read_only;
 	bool has_write_cache; /* FLUSH has work to do */
+	bool has_cached;      /* BDEV_CACHED is not just any read: it seldom waits */
 	/*
 	 * A kernel's device whose storage is another machine: it may lose its cache while
 	 * this one runs, and the kernel does not tell.

@@ -9,6 +9,14 @@
  * nothing between is allowed). Block devices are always direct. Durability is the same in
  * both: a completed FLUSH is an fdatasync(), FUA is RWF_DSYNC.
  *
+ * Beside a direct descriptor there may be one through the page cache, for single sectors
+ * that are read again and again to see whether they are as they were (BDEV_CACHED). A
+ * direct write takes the pages that it covers out of the page cache before it begins, and
+ * again before it ends, for whatever was read in between. So who begins to read when a
+ * write has ended reads it, or what came after. Not all filesystems keep to that: the
+ * descriptor is there on ext2..4 and XFS alone. It is told not to read ahead, and only
+ * reads; a write of it would be undone by nobody's lock.
+ *
  * Compare-and-write is offered where OFD locks reach every user of the bytes: regular
  * files of filesystems that one kernel owns, and block devices. Not on network
  * filesystems and FUSE, whose locks may be local to a mount or lost with a connection,
@@ -117,6 +125,8 @@ static void file_close(struct bdev *bd)
 {
 	struct file_bdev *file = (struct file_bdev *)bd;
 	file_queue_done(file);
+	if (file->cached_fd >= 0)
+		(void)close(file->cached_fd);
 	if (file->file_fd >= 0)
 		(void)close(file->file_fd); /* drops the liveness lock; no dirty data is
 					       above it */
@@ -138,6 +148,18 @@ static const struct bdev_ops file_ops = {
 
 /* ---- opening ---- */
 
+static bool is_filesystem_of(int file_fd, const uint32_t *types, size_t count)
+{
+	struct statfs s;
+	if (fstatfs(file_fd, &s) < 0)
+		return false;
+	for (size_t i = 0; i < count; i++) {
+		if ((uint32_t)s.f_type == types[i])
+			return true;
+	}
+	return false;
+}
+
 /* Filesystems that one kernel owns, so that its OFD locks reach every user. */
 static bool is_local_filesystem(int file_fd)
 {
@@ -151,14 +173,24 @@ static bool is_local_filesystem(int file_fd)
 		0x2011bab0 /* exfat */,	    0x7366746e /* ntfs3 */,
 		0x4d44 /* fat */,
 	};
-	struct statfs s;
-	if (fstatfs(file_fd, &s) < 0)
-		return false;
-	for (size_t i = 0; i < ARRAY_SIZE(local); i++) {
-		if ((uint32_t)s.f_type == local[i])
-			return true;
-	}
-	return false;
+	return is_filesystem_of(file_fd, local, ARRAY_SIZE(local));
+}
+
+/* The same file through the page cache, if that shows what direct writes have written. */
+static int open_cached(int file_fd)
+{
+	static const uint32_t coherent[] = {
+		0xef53 /* ext2..4 */,
+		0x58465342 /* xfs */,
+	};
+	char path[32];
+	if (!is_filesystem_of(file_fd, coherent, ARRAY_SIZE(coherent)))
+		return -1;
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", file_fd);
+	int cached_fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	if (cached_fd >= 0)
+		(void)posix_fadvise(cached_fd, 0, 0, POSIX_FADV_RANDOM); /* a hint */
+	return cached_fd;
 }
 
 /* By trial, where the kernel does not tell: reads one sector that is not at 4096. */
@@ -207,6 +239,8 @@ static int open_regular(struct file_bdev *file, const struct stat *st, uint32_t 
 		return 0; /* the filesystem has no direct I/O */
 	if (can_be_direct(file->file_fd, &memory_align)) {
 		file->is_direct = true;
+		file->cached_fd = open_cached(file->file_fd);
+		bd->has_cached = file->cached_fd >= 0;
 		bd->memory_align = memory_align;
 		bd->max_io = MAX_IO;
 	} else if (fcntl(file->file_fd, F_SETFL, status) < 0) {
@@ -380,7 +414,7 @@ static int open_device(const char *path, int given_fd, uint32_t flags,
 	struct file_bdev *file = calloc(1, sizeof(*file));
 	if (!file)
 		return -ENOMEM;
-	file->file_fd = -1;
+	file->file_fd = file->cached_fd = -1;
 	file->bd.ops = &file_ops;
 	file->bd.reporter = r;
 	file->bd.is_read_only = is_read_only;

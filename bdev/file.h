@@ -66,6 +66,7 @@ LIST_HEAD(file_turn_list, file_turn);
 struct file_bdev {
 	struct bdev bd;
 	int file_fd;
+	int cached_fd; /* the same through the page cache, for BDEV_CACHED; -1: none */
 	bool is_block, is_direct;
 	bool is_lockable; /* OFD locks here reach every user of the bytes */
 	dev_t rdev;	  /* of a block device */

@@ -103,6 +103,12 @@ int file_rw_flags(const struct bdev_io *io)
 	return io->op != BDEV_READ && (io->flags & BDEV_FUA) ? RWF_DSYNC : 0;
 }
 
+static int reading_fd(const struct file_bdev *file, const struct bdev_io *io)
+{
+	return io->flags & BDEV_CACHED && file->cached_fd >= 0 ? file->cached_fd
+							       : file->file_fd;
+}
+
 static int read_write(struct file_bdev *file, const struct bdev_io *io, uint64_t at)
 {
 	int flags = file_rw_flags(io);
@@ -112,7 +118,7 @@ static int read_write(struct file_bdev *file, const struct bdev_io *io, uint64_t
 				  NULL);
 		off_t off = (off_t)(io->offset + at);
 		ssize_t got = io->op == BDEV_READ
-				      ? preadv2(file->file_fd, v, n, off, flags)
+				      ? preadv2(reading_fd(file, io), v, n, off, flags)
 				      : pwritev2(file->file_fd, v, n, off, flags);
 		if (got < 0 && errno == EINTR)
 			continue;

@@ -19,7 +19,7 @@
  * Invariants:
  * 1. What is handed out was read before a look at the sector that began after that read
  *    and found it as it was when the map was loaded. One look serves all reads that ended
- *    before it began.
+ *    before it began; where the kernel has the sector (BDEV_CACHED), each has its own.
  * 2. Leaves that are loaded later are of the same state for the same reason.
  * 3. System files are not followed: what they hold is not under their own lock.
  */
@@ -51,10 +51,10 @@ static bool is_unwritten(const struct vmfs_lock_disk *lockd)
 /* 0: it is as it was; -EAGAIN: it is not. */
 static int look(struct vmfs_file *f)
 {
-	struct vmfs_lock_disk lockd;
+	struct vmfs_lock_disk lockd __attribute__((aligned(VMFS_SECTOR_SIZE)));
 	if (f->vol->is_immutable)
 		return 0;
-	int rc = read_sector(f, &lockd);
+	int rc = vmfs_gate_look(f->vol, f->lock.vol_off, &lockd);
 	if (rc < 0)
 		return rc;
 	mutex_lock(&f->m);
@@ -67,6 +67,8 @@ static int look(struct vmfs_file *f)
 static int look_from_now(struct vmfs_file *f)
 {
 	struct file_follow *w = &f->follow;
+	if (f->vol->is_immutable || vmfs_gate_looks_fast(f->vol, f->lock.vol_off))
+		return look(f);
 	mutex_lock(&f->m);
 	uint64_t mine = w->begun + 1;
 	while (w->ended < mine) {

@@ -168,7 +168,10 @@ static void note_readable(struct vmfs_volume *vol, const struct bdev *bd)
 		event_tell(vol, REPORT_INFO, "%s can be read again", bd->name);
 }
 
-static int read_disk(struct vmfs_volume *vol, uint64_t vol_off, void *buf, uint64_t len)
+typedef int read_fn(const struct lvm *lvm, uint64_t vol_off, void *buf, uint64_t len);
+
+static int read_disk(struct vmfs_volume *vol, read_fn *read, uint64_t vol_off, void *buf,
+		     uint64_t len)
 {
 	uint64_t since = 0;
 
@@ -176,7 +179,7 @@ static int read_disk(struct vmfs_volume *vol, uint64_t vol_off, void *buf, uint6
 		int err = lease_wait_readable(lease_of(vol));
 		if (err)
 			return err;
-		err = lvm_read(&vol->lvm, vol_off, buf, len);
+		err = read(&vol->lvm, vol_off, buf, len);
 		int trust = lease_trust(lease_of(vol));
 		if (trust == -ESTALE)
 			return trust;
@@ -205,11 +208,25 @@ int vmfs_gate_read(struct vmfs_volume *vol, uint64_t vol_off, void *buf, uint64_
 	struct vmfs_homes *homes = &vol->member->journal.homes;
 	for (;;) {
 		uint64_t mark = homes_mark(homes);
-		int err = read_disk(vol, vol_off, buf, len);
+		int err = read_disk(vol, lvm_read, vol_off, buf, len);
 
 		if (err || homes_lay_over(homes, mark, vol_off, buf, len))
 			return err;
 	}
+}
+
+int vmfs_gate_look(struct vmfs_volume *vol, uint64_t vol_off, void *sector)
+{
+	if (!vol->member)
+		return lvm_read_cached(&vol->lvm, vol_off, sector, VMFS_SECTOR_SIZE);
+	return read_disk(vol, lvm_read_cached, vol_off, sector, VMFS_SECTOR_SIZE);
+}
+
+bool vmfs_gate_looks_fast(struct vmfs_volume *vol, uint64_t vol_off)
+{
+	const struct bdev *bd = device_of(vol, vol_off);
+
+	return bd && bd->has_cached;
 }
 
 /*

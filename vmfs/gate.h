@@ -46,6 +46,14 @@ int vmfs_gate_check_read(struct vmfs_volume *vol) __attribute__((warn_unused_res
  */
 int vmfs_gate_read(struct vmfs_volume *vol, uint64_t vol_off, void *buf, uint64_t len)
 	__attribute__((warn_unused_result));
+/*
+ * The same of a sector that is not logged, a lock's, which is looked at often: the kernel
+ * may have it (BDEV_CACHED). Memory as the devices want it, for speed.
+ */
+int vmfs_gate_look(struct vmfs_volume *vol, uint64_t vol_off, void *sector)
+	__attribute__((warn_unused_result));
+/* Such a look seldom waits: nothing is to be gained by sharing one. Never blocks. */
+bool vmfs_gate_looks_fast(struct vmfs_volume *vol, uint64_t vol_off);
 /* A write through the gate at a volume offset; any memory, 512-byte multiples. Blocks. */
 int vmfs_gate_write(struct vmfs_volume *vol, uint64_t vol_off, const void *buf,
 		    uint64_t len, uint32_t flags) __attribute__((warn_unused_result));

@@ -38,13 +38,13 @@
 #define AGAIN_MAX_NS (320 * NS_PER_MS)
 
 /* Reads and flushes can be repeated: what was not executed, or perhaps not. */
-static int until_answered(struct bdev *bd, enum bdev_op op, uint64_t dev_off, void *buf,
-			  uint64_t len)
+static int until_answered(struct bdev *bd, enum bdev_op op, uint32_t flags,
+			  uint64_t dev_off, void *buf, uint64_t len)
 {
 	uint64_t deadline = clock_now() + LVM_PATIENCE_NS;
 
 	for (uint64_t wait = AGAIN_FIRST_NS;; wait = min_u64(wait * 2, AGAIN_MAX_NS)) {
-		int rc = bdev_rw(bd, op, 0, buf, len, dev_off, 0);
+		int rc = bdev_rw(bd, op, flags, buf, len, dev_off, 0);
 		if ((rc != -EBUSY && rc != -ETIMEDOUT) || clock_now() >= deadline)
 			return rc;
 		task_sleep_until(clock_now() + wait / 2 + random_u64() % wait);
@@ -53,12 +53,12 @@ static int until_answered(struct bdev *bd, enum bdev_op op, uint64_t dev_off, vo
 
 int lvm_read_device(struct bdev *bd, uint64_t dev_off, void *buf, uint64_t len)
 {
-	return until_answered(bd, BDEV_READ, dev_off, buf, len);
+	return until_answered(bd, BDEV_READ, 0, dev_off, buf, len);
 }
 
 int lvm_flush_device(struct bdev *bd)
 {
-	return until_answered(bd, BDEV_FLUSH, 0, NULL, 0);
+	return until_answered(bd, BDEV_FLUSH, 0, 0, NULL, 0);
 }
 
 /* ---- regions: FORMAT.md 3.6 ---- */
@@ -685,8 +685,9 @@ static int each_extent(const struct lvm *lvm, enum bdev_op op, uint32_t flags,
 		if (rc < 0)
 			return rc;
 		run = min_u64(run, len);
-		rc = op == BDEV_READ ? lvm_read_device(bd, dev_off, buf, run)
-				     : bdev_rw(bd, op, flags, buf, run, dev_off, 0);
+		rc = op == BDEV_READ
+			     ? until_answered(bd, op, flags, dev_off, buf, run)
+			     : bdev_rw(bd, op, flags, buf, run, dev_off, 0);
 		if (rc < 0)
 			return rc;
 		vol_off += run;
@@ -726,6 +727,11 @@ int lvm_read(const struct lvm *lvm, uint64_t vol_off, void *buf, uint64_t len)
 	if (rc == 0 && tail)
 		rc = read_in_sector(lvm, vol_off + len - tail, to + len - tail, tail);
 	return rc;
+}
+
+int lvm_read_cached(const struct lvm *lvm, uint64_t vol_off, void *buf, uint64_t len)
+{
+	return each_extent(lvm, BDEV_READ, BDEV_CACHED, vol_off, buf, len);
 }
 
 int lvm_write(const struct lvm *lvm, uint64_t vol_off, const void *buf, uint64_t len,

@@ -123,6 +123,9 @@ int lvm_map(const struct lvm *lvm, uint64_t vol_off, struct bdev **ret_bd,
  */
 int lvm_read(const struct lvm *lvm, uint64_t vol_off, void *buf, uint64_t len)
 	__attribute__((warn_unused_result));
+/* Whole sectors, BDEV_CACHED. */
+int lvm_read_cached(const struct lvm *lvm, uint64_t vol_off, void *buf, uint64_t len)
+	__attribute__((warn_unused_result));
 int lvm_write(const struct lvm *lvm, uint64_t vol_off, const void *buf, uint64_t len,
 	      uint32_t flags) __attribute__((warn_unused_result));
 /* Flushes every extent. */

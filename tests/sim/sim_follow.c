@@ -181,6 +181,7 @@ static void read_from_outside(void *arg)
 					     .is_read_only = true };
 	struct vmfs_volume *vol;
 
+	bd->has_cached = sim_chance(500000); /* each read has its own look */
 	SIM_CHECK(!vmfs_volume_open(&options, &vol));
 	while (!s->is_over)
 		follow_one(s, vol);

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -498,6 +499,65 @@ static void fuse_offers_no_locks(void **state)
 	slowdisk_stop(&d);
 }
 
+/* ---- reads from the kernel's memory ---- */
+
+#define TURNS 300u
+
+/* Of a sector that a child counts in; in memory that both see. */
+struct told {
+	_Atomic uint64_t count;
+	atomic_bool is_over;
+};
+
+/* Exits 0 if all went well; a sector beside it is written meanwhile, in the same page. */
+static pid_t count_and_tell(const char *path, struct told *told, bool is_neighbour)
+{
+	pid_t pid = fork();
+	if (pid == 0) {
+		uint64_t at = is_neighbour ? SLOT + 512 : SLOT;
+		struct bdev *bd;
+		int rc = bdev_file_open(path, 0, NULL, &bd);
+		for (unsigned int i = 1; rc == 0 && i <= TURNS; i++) {
+			rc = count_up(bd, at, 1, false);
+			if (!is_neighbour)
+				atomic_store(&told->count, i);
+		}
+		if (!is_neighbour)
+			atomic_store(&told->is_over, true);
+		_exit(rc ? 1 : 0);
+	}
+	return pid;
+}
+
+static uint64_t cached_counter(struct bdev *bd)
+{
+	static uint64_t block[512 / 8] __attribute__((aligned(4096)));
+	assert_int_equal(bdev_rw(bd, BDEV_READ, BDEV_CACHED, block, 512, SLOT, 0), 0);
+	return block[0];
+}
+
+/*
+ * Each compare-and-write of another process that has ended is seen by the next read that
+ * may come from the page cache, while reads bring the page back there all the time.
+ */
+static void a_cached_read_sees_what_was_written(void **state)
+{
+	struct fixture *f = *state;
+	struct told *told = mmap(NULL, sizeof(*told), PROT_READ | PROT_WRITE,
+				 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(told, MAP_FAILED);
+	pid_t counting = count_and_tell(f->path, told, false);
+	pid_t beside = count_and_tell(f->path, told, true);
+	while (!atomic_load(&told->is_over)) {
+		uint64_t least = atomic_load(&told->count);
+		assert_in_range(cached_counter(f->bd), least, TURNS);
+	}
+	expect_exit_0(counting);
+	expect_exit_0(beside);
+	assert_int_equal(cached_counter(f->bd), TURNS);
+	assert_int_equal(munmap(told, sizeof(*told)), 0);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -516,6 +576,7 @@ int main(void)
 		cmocka_unit_test(liveness_lock_is_a_barrier),
 		cmocka_unit_test(without_the_lock_writes_land_late),
 		cmocka_unit_test(fuse_offers_no_locks),
+		CASE(a_cached_read_sees_what_was_written),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
