@@ -37,6 +37,7 @@ const char arguments_usage[] =
 	"      degraded      read-only, though extents but the first are missing:\n"
 	"                    EIO for what lies there\n"
 	"      vdisks        beside a disk's descriptor d.vmdk, the disk: d.raw\n"
+	"      key-file=FILE   and of encrypted ones that FILE is the key of\n"
 	"      uid=N gid=N   owner of all that is shown\n"
 	"      umask=OCTAL   modes of all that is shown\n"
 	"      allow_other   let other users in; and what fuse(8) knows\n"
@@ -96,6 +97,18 @@ static int number(const char *option, const char *name, int base, bool *ret_has,
 	return 1;
 }
 
+/* "key-file=PATH": 1 taken, 0 not this one, -errno reported. */
+static int key_file(struct mount_options *m, const char *option, struct reporter *r)
+{
+	static const char name[] = "key-file=";
+	const char *path = option + sizeof(name) - 1;
+	if (strncmp(option, name, sizeof(name) - 1) != 0)
+		return 0;
+	free(m->key_file);
+	m->key_file = realpath(path, NULL);
+	return m->key_file ? 1 : report_error(r, -errno, "%s: %s", path, strerror(errno));
+}
+
 static int add_option(struct arguments *a, const char *option, struct reporter *r)
 {
 	struct mount_options *m = &a->mount;
@@ -126,6 +139,8 @@ static int add_option(struct arguments *a, const char *option, struct reporter *
 		rc = number(option, "gid", 10, &m->has_gid, &m->gid, r);
 	if (rc == 0)
 		rc = number(option, "umask", 8, &m->has_umask, &m->umask, r);
+	if (rc == 0)
+		rc = key_file(m, option, r);
 	if (rc)
 		return rc < 0 ? rc : 0;
 	return for_libfuse(a, option, r);

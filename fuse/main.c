@@ -381,6 +381,7 @@ int main(int argc, char **argv)
 		return 1;
 	int code = a.is_foreground ? (run(&a, &log, -1) ? 1 : 0)
 				   : run_in_background(&a, &log);
+	free(a.mount.key_file);
 	free(a.mountpoint);
 	return code;
 }

@@ -27,6 +27,7 @@ struct mount_options {
 	bool is_degraded;  /* extents may be missing */
 	bool is_direct;	   /* the kernel's side of O_DIRECT is safe: do_init() */
 	bool has_vdisks;   /* virtual disks are shown as raw files, too */
+	char *key_file;	   /* of encrypted ones: absolute, malloc'ed; or NULL */
 	bool has_uid, has_gid, has_umask;
 	uint32_t uid, gid, umask;
 };
@@ -39,6 +40,7 @@ struct mount {
 	struct opened *opened;	/* files.c: a table of what is open */
 	struct shown_disk *shown;    /* vdisks.c: disks that the kernel knows */
 	struct worker_pool *workers; /* of disks; NULL without -o vdisks */
+	struct vdisk_secret secret;  /* of encrypted ones; empty without key-file */
 };
 
 /* Userdata of the session: struct mount. */

@@ -147,8 +147,16 @@ static bool may_be_descriptor(const char *name)
 int vdisks_init(struct mount *m)
 {
 	m->shown = NULL;
-	m->workers = m->options.has_vdisks ? worker_pool_new("disks", WORKERS) : NULL;
-	return m->options.has_vdisks && !m->workers ? -ENOMEM : 0;
+	if (!m->options.has_vdisks)
+		return 0;
+	if (m->options.key_file) {
+		int err = vdisk_secret_read(m->options.key_file, false, m->reporter,
+					    &m->secret);
+		if (err)
+			return err;
+	}
+	m->workers = worker_pool_new("disks", WORKERS);
+	return m->workers ? 0 : -ENOMEM;
 }
 
 static void drop(struct mount *m, struct shown_disk *d)
@@ -163,6 +171,7 @@ void vdisks_done(struct mount *m)
 	struct shown_disk *d, *next;
 	HASH_ITER(hh, m->shown, d, next)
 		drop(m, d);
+	vdisk_secret_done(&m->secret);
 	worker_pool_free(m->workers);
 }
 
@@ -303,6 +312,8 @@ static int check_opened(struct mount *m, struct vdisk *disk, const char *path,
 	int err = file_of_disk(m, disk, path, &st);
 	if (!err && ino_of_node(vmfs_node_of(&st)) != ino)
 		err = -ESTALE;
+	if (!err)
+		err = vdisk_check_unlocked(disk, m->reporter);
 	return err || !may_write ? err : vdisk_check_changeable(disk, m->reporter);
 }
 
@@ -313,6 +324,7 @@ int vdisks_open(struct mount *m, fuse_ino_t ino, bool may_write, uint64_t deadli
 		.flags = may_write ? VDISK_WRITE : VDISK_READ,
 		.deadline = deadline,
 		.reporter = m->reporter,
+		.secret = m->secret.bytes ? &m->secret : NULL,
 	};
 	struct vdisk *disk;
 	char *path = path_of_disk(m, ino);

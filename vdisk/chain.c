@@ -25,6 +25,7 @@
 #include <string.h>
 
 #include "base/align.h"
+#include "vdisk/keyslot.h"
 
 /* ---- which disk is the parent ---- */
 
@@ -136,6 +137,9 @@ static int check_parent(const struct link *child, const struct link *parent,
 				    "%s: has %" PRIu64 " sectors, its parent %s %" PRIu64,
 				    child->path, sectors, parent->path,
 				    descriptor_sectors(parent->desc));
+	if (!keyslot_is_same(child->desc, parent->desc))
+		return report_error(r, -EUCLEAN, "%s: is not encrypted by the key that"
+				    " its parent %s is", child->path, parent->path);
 	return 0;
 }
 
@@ -298,11 +302,12 @@ static int open_base(struct chain *chain, const struct vdisk_open_options *optio
 	struct chain_layer *layer = &chain->layer[0];
 	struct vdisk_open_options how = *options;
 	bool is_locked = options->flags & (VDISK_WRITE | VDISK_READ_LOCKED);
+	how.secret = NULL; /* the chain's, not its */
 	how.flags = is_locked ? VDISK_READ_LOCKED : VDISK_READ;
 	int rc = vdisk_open(chain->disk->vol, layer->path, &how, &layer->base,
 			    ret_holder);
 	if (rc == 0)
-		layer->bd = vdisk_bdev(layer->base);
+		layer->bd = &layer->base->bdev; /* as stored: crypt.c is above */
 	return rc;
 }
 

@@ -111,7 +111,7 @@ static int read_all(struct checker *c, struct vdisk *disk)
 		uint64_t len = min_u64(piece.len, end - at);
 		if (rc == 0 && piece.state == EXTENT_DATA) {
 			len = min_u64(len, READ_STEP);
-			rc = bdev_read(vdisk_bdev(disk), buf, len, at);
+			rc = bdev_read(&disk->bdev, buf, len, at);
 		}
 		at += len;
 		if (rc == 0)

@@ -27,6 +27,8 @@
 #include "base/align.h"
 #include "base/env.h"
 #include "base/parse.h"
+#include "vdisk/crypt.h"
+#include "vdisk/keyslot.h"
 #include "vdisk/resume.h"
 #include "vdisk/target.h"
 
@@ -129,6 +131,7 @@ struct make {
 	struct diskfile *file;
 	unsigned int count, made;
 	struct descriptor *desc;
+	struct cipher *cipher; /* NULL: the disk is plain */
 	struct resume *resume; /* NULL: an interrupted run leaves nothing to go on with */
 	uint64_t from;
 };
@@ -201,6 +204,25 @@ static int plan_extents(struct make *m)
 	return rc;
 }
 
+/* The key of an encrypted disk, in its descriptor and at work. */
+static int plan_key(struct make *m)
+{
+	uint8_t key[CIPHER_KEY_BYTES];
+	const struct vdisk_secret *secret = m->options->secret;
+	struct reporter *r = m->options->reporter;
+	if (!secret)
+		return 0;
+	if (m->kind->is_embedded)
+		return report_error(r, -EOPNOTSUPP, "%s: a %s disk has its descriptor"
+				    " inside, and is not encrypted here", m->path,
+				    vdisk_format_name(m->options->format));
+	int rc = keyslot_make(m->desc, secret, r, key);
+	if (rc == 0)
+		rc = cipher_new(key, &m->cipher);
+	explicit_bzero(key, sizeof(key));
+	return rc;
+}
+
 static int plan(struct make *m)
 {
 	const char *adapter = adapter_written(m->making->adapter);
@@ -228,10 +250,12 @@ static int plan(struct make *m)
 		.is_thin = m->options->format == VDISK_THIN,
 		.cid = m->making->cid,
 		.create_type = m->kind->create_type,
+		.is_encrypted = m->options->secret,
 		.extent = m->extent,
 		.extent_count = m->count,
 	};
-	return descriptor_new(&d, &m->desc);
+	rc = descriptor_new(&d, &m->desc);
+	return rc ? rc : plan_key(m);
 }
 
 /* ---- files ---- */
@@ -320,6 +344,22 @@ static int note_done(const struct vdisk_making *making, uint64_t done)
 	return rc ? rc : resume_write(m->resume, text, done);
 }
 
+/* By way of the cipher, if there is one. */
+static int fill_target(const struct make *m, const struct vdisk_making *making,
+		       struct vdisk_target *target, const struct target_plan *where)
+{
+	struct vdisk_target *through = NULL;
+	int rc = 0;
+	if (m->cipher)
+		rc = target_crypt_new(target, m->cipher, where->start, &through);
+	if (rc == 0)
+		rc = making->fill(making, through ? through : target, where->start,
+				  where->capacity, m->options);
+	if (through)
+		through->free(through);
+	return rc;
+}
+
 /* Fills the file of extent i, [start, ...) of the disk; it is durable then. */
 static int fill_file(const struct make *m, unsigned int i, struct diskfile *file,
 		     const struct buf *descriptor)
@@ -340,7 +380,7 @@ static int fill_file(const struct make *m, unsigned int i, struct diskfile *file
 	own.from = m->from;
 	own.checkpoint = m->resume ? note_done : NULL;
 	own.checkpoint_arg = (void *)(uintptr_t)m;
-	rc = making->fill(making, target, where.start, where.capacity, m->options);
+	rc = fill_target(m, making, target, &where);
 	if (rc == 0)
 		rc = target->finish(target);
 	target->free(target);
@@ -440,6 +480,7 @@ static void make_done(struct make *m)
 	for (unsigned int i = 0; m->extent && i < m->count; i++)
 		free((void *)(uintptr_t)m->extent[i].file);
 	descriptor_free(m->desc);
+	cipher_free(m->cipher);
 	free(m->extent);
 	free(m->file);
 	free(m->base);
@@ -465,7 +506,7 @@ int vdisk_make(struct vmfs_volume *vol, const char *path,
 	if (rc == 0)
 		rc = resume_init(&resume, vol, path, identity);
 	if (rc == 0 && making->identity && !m.kind->is_embedded && m.count == 1 &&
-	    m.kind->target == target_flat_new)
+	    m.kind->target == target_flat_new && !m.cipher)
 		m.resume = &resume;
 	else if (rc == 0 && resume_is_there(&resume))
 		rc = resume_remove(&resume); /* it would not speak of what is made now */

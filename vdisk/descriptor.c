@@ -414,9 +414,16 @@ uint32_t descriptor_parent_cid(const struct descriptor *desc)
 	return desc->parent_cid;
 }
 
+bool descriptor_is_encrypted(const struct descriptor *desc)
+{
+	return !strncmp(descriptor_get(desc, "createType"), DESCRIPTOR_ENCRYPTED,
+			strlen(DESCRIPTOR_ENCRYPTED));
+}
+
 const char *descriptor_create_type(const struct descriptor *desc)
 {
-	return descriptor_get(desc, "createType");
+	size_t skip = descriptor_is_encrypted(desc) ? strlen(DESCRIPTOR_ENCRYPTED) : 0;
+	return descriptor_get(desc, "createType") + skip;
 }
 
 uint64_t descriptor_sectors(const struct descriptor *desc)
@@ -744,7 +751,8 @@ int descriptor_new(const struct descriptor_plan *plan, struct descriptor **ret_d
 	buf_printf(&text, "# Disk DescriptorFile\nversion=1\nencoding=\"UTF-8\"\n");
 	buf_printf(&text, "CID=%08" PRIx32 "\nparentCID=%08" PRIx32 "\n", plan->cid,
 		   DESCRIPTOR_NO_PARENT);
-	buf_printf(&text, "isNativeSnapshot=\"no\"\ncreateType=\"%s\"\n\n",
+	buf_printf(&text, "isNativeSnapshot=\"no\"\ncreateType=\"%s%s\"\n\n",
+		   plan->is_encrypted ? DESCRIPTOR_ENCRYPTED : "",
 		   plan->create_type ? plan->create_type : "vmfs");
 	buf_printf(&text, "# Extent description\n");
 	for (unsigned int i = 0; i < count; i++) {

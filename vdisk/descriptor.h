@@ -25,6 +25,7 @@ enum descriptor_limits {
 };
 
 #define DESCRIPTOR_NO_PARENT 0xffffffffu /* parentCID of a disk that is nobody's child */
+#define DESCRIPTOR_ENCRYPTED "encrypted:" /* before the createType */
 #define DESCRIPTOR_FIRST_CID 0xfffffffeu /* CID of an empty disk */
 
 enum descriptor_access { EXTENT_RW, EXTENT_RDONLY, EXTENT_NOACCESS };
@@ -56,7 +57,9 @@ int descriptor_copy(const struct descriptor *desc, struct descriptor **ret_desc)
 /* What every valid descriptor has. */
 uint32_t descriptor_cid(const struct descriptor *desc);
 uint32_t descriptor_parent_cid(const struct descriptor *desc);
+/* Of an encrypted disk ("encrypted:vmfs") what is behind the colon. */
 const char *descriptor_create_type(const struct descriptor *desc);
+bool descriptor_is_encrypted(const struct descriptor *desc);
 /* Of all extents; times 512 it fits 64 bits. */
 uint64_t descriptor_sectors(const struct descriptor *desc);
 unsigned int descriptor_extent_count(const struct descriptor *desc); /* at least 1 */
@@ -105,6 +108,7 @@ struct descriptor_plan {
 	bool is_thin;
 	uint32_t cid;
 	const char *create_type; /* NULL: "vmfs" */
+	bool is_encrypted;	 /* its key is the caller's to add (keyslot.h) */
 	const struct descriptor_extent *extent;
 	unsigned int extent_count;
 };

@@ -24,6 +24,8 @@
 #include "base/env.h"
 #include "base/parse.h"
 #include "vdisk/chain.h"
+#include "vdisk/crypt.h"
+#include "vdisk/keyslot.h"
 
 /* By enum vdisk_format. Those of the hosted kinds are create types as well. */
 static const struct format_name {
@@ -210,6 +212,28 @@ static int open_plain(struct vdisk *disk, const struct vdisk_open_options *optio
 	return rc;
 }
 
+/* What an encrypted disk is seen through, locked without a secret. */
+static int open_crypt(struct vdisk *disk, const struct vdisk_open_options *options)
+{
+	uint8_t key[CIPHER_KEY_BYTES];
+	struct cipher *cipher;
+	if (!descriptor_is_encrypted(disk->desc))
+		return 0;
+	int rc = keyslot_check(disk->desc, disk->path, options->reporter);
+	if (rc == 0)
+		rc = crypt_new(&disk->bdev, &disk->crypt);
+	if (rc < 0 || !options->secret)
+		return rc;
+	rc = keyslot_open(disk->desc, options->secret, disk->path, options->reporter,
+			  key);
+	if (rc == 0)
+		rc = cipher_new(key, &cipher);
+	explicit_bzero(key, sizeof(key));
+	if (rc == 0)
+		crypt_unlock(disk->crypt, cipher);
+	return rc;
+}
+
 int vdisk_open_above(struct vmfs_volume *vol, const char *path, const char *floor,
 		     const struct vdisk_open_options *options, struct vdisk **ret_disk,
 		     struct vmfs_holder *ret_holder)
@@ -225,6 +249,8 @@ int vdisk_open_above(struct vmfs_volume *vol, const char *path, const char *floo
 	if (rc == 0)
 		rc = chain_is(disk->desc) ? chain_open(disk, options, floor, ret_holder) :
 					    open_plain(disk, options, ret_holder);
+	if (rc == 0)
+		rc = open_crypt(disk, options);
 	if (rc < 0) {
 		(void)vdisk_close(disk); /* the first error is the one to tell */
 		return rc;
@@ -282,6 +308,7 @@ int vdisk_close(struct vdisk *disk)
 {
 	if (!disk)
 		return 0;
+	crypt_free(disk->crypt);
 	int rc = chain_close(disk->chain);
 	for (unsigned int i = 0; i < disk->extent_count; i++) {
 		struct vdisk_extent *extent = &disk->extent[i];
@@ -305,7 +332,20 @@ int vdisk_close(struct vdisk *disk)
 
 struct bdev *vdisk_bdev(struct vdisk *disk)
 {
-	return &disk->bdev;
+	return disk->crypt ? crypt_bdev(disk->crypt) : &disk->bdev;
+}
+
+bool vdisk_is_encrypted(const struct vdisk *disk)
+{
+	return disk->crypt != NULL;
+}
+
+int vdisk_check_unlocked(const struct vdisk *disk, struct reporter *r)
+{
+	if (!disk->crypt || !crypt_is_locked(disk->crypt))
+		return 0;
+	return report_error(r, -ENOKEY, "%s: is encrypted: its key is needed",
+			    disk->path);
 }
 
 uint64_t vdisk_capacity(const struct vdisk *disk)

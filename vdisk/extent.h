@@ -94,7 +94,8 @@ struct vdisk_extent {
 };
 
 struct vdisk {
-	struct bdev bdev; /* first: the ops find the disk through it */
+	/* First: the ops find the disk through it. As stored: vdisk_bdev() is plain. */
+	struct bdev bdev;
 	struct descriptor *desc;
 	struct vmfs_volume *vol; /* NULL: files of the host */
 	char *path;		 /* of the descriptor */
@@ -104,6 +105,7 @@ struct vdisk {
 	struct chain *chain;	     /* chain.h; NULL: the extents are all there is */
 	atomic_bool needs_cid;	     /* before anything is written: vdisk_draw_cid() */
 	struct sleeplock cid;
+	struct crypt *crypt; /* crypt.h; NULL: what bdev holds is plain */
 	struct ctk *ctk; /* its changes are tracked; NULL: not, or not asked for yet */
 };
 
@@ -279,6 +281,7 @@ struct vdisk_source {
 	struct vmfs_file *(*file)(struct vdisk_source *source, uint64_t offset,
 				  uint64_t *ret_file_offset, uint64_t *ret_len);
 	char identity[640]; /* this one as it is now, in one line; "" if not known */
+	bool is_encrypted; /* and read here as plain */
 	bool is_thin; /* its data is what was written: no blocks of zeros in it */
 	void (*close)(struct vdisk_source *source);
 };

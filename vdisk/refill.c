@@ -115,11 +115,11 @@ static int zero_all(const struct refill *f)
 	int rc = 0;
 	for (uint64_t at = 0; rc == 0 && at < end; at += STEP) {
 		uint64_t len = min_u64(STEP, end - at);
-		rc = bdev_zero(vdisk_bdev(f->disk), len, at);
+		rc = bdev_zero(&f->disk->bdev, len, at);
 		if (rc == 0)
 			rc = step_of(f, at + len);
 	}
-	return rc ? rc : bdev_flush(vdisk_bdev(f->disk));
+	return rc ? rc : bdev_flush(&f->disk->bdev);
 }
 
 /* ---- punching ---- */
@@ -150,11 +150,11 @@ static int punch_buf(const struct refill *f, const char *buf, uint64_t at, uint6
 		}
 		uint64_t end = min_u64(i, len);
 		if (run)
-			rc = bdev_unmap(vdisk_bdev(f->disk), run, at + end - run);
+			rc = bdev_unmap(&f->disk->bdev, run, at + end - run);
 		run = 0;
 	}
 	if (rc == 0 && run)
-		rc = bdev_unmap(vdisk_bdev(f->disk), run, at + len - run);
+		rc = bdev_unmap(&f->disk->bdev, run, at + len - run);
 	return rc;
 }
 
@@ -177,7 +177,7 @@ static int punch_extent(const struct refill *f, struct vdisk_extent *extent)
 		len = min_u64(len ? len : unit, end - at);
 		if (piece.state != EXTENT_DATA && piece.len >= len)
 			continue;
-		rc = bdev_read(vdisk_bdev(f->disk), buf, len, at);
+		rc = bdev_read(&f->disk->bdev, buf, len, at);
 		if (rc == 0)
 			rc = punch_buf(f, buf, at, len, unit);
 		if (rc == 0)
@@ -201,7 +201,7 @@ static int punch_all(const struct refill *f)
 		if (disk->extent[i].file.bd)
 			rc = punch_extent(f, &disk->extent[i]);
 	}
-	return rc ? rc : bdev_flush(vdisk_bdev(disk));
+	return rc ? rc : bdev_flush(&disk->bdev);
 }
 
 /* ---- the whole ---- */

@@ -21,6 +21,7 @@
 
 #include "base/align.h"
 #include "vdisk/chain.h"
+#include "vdisk/keyslot.h"
 
 /* Entries that who has the child wants to find as they were. */
 static const char *const inherited[] = { "ddb.adapterType", "ddb.uuid",
@@ -43,7 +44,8 @@ static int write_text(const struct vdisk *parent, const struct delta_format *for
 	uint32_t cid = descriptor_cid(parent->desc);
 	buf_printf(&text, "# Disk DescriptorFile\nversion=1\nencoding=\"UTF-8\"\n");
 	buf_printf(&text, "CID=%08" PRIx32 "\nparentCID=%08" PRIx32 "\n", cid, cid);
-	buf_printf(&text, "isNativeSnapshot=\"no\"\ncreateType=\"%s\"\n",
+	buf_printf(&text, "isNativeSnapshot=\"no\"\ncreateType=\"%s%s\"\n",
+		   descriptor_is_encrypted(parent->desc) ? DESCRIPTOR_ENCRYPTED : "",
 		   format->create_type);
 	buf_printf(&text, "parentFileNameHint=\"%s\"\n", hint);
 	buf_printf(&text, "# Extent description\nRW %" PRIu64 " %s \"%s\"\n\n",
@@ -59,7 +61,7 @@ static int write_text(const struct vdisk *parent, const struct delta_format *for
 		rc = descriptor_parse(text.data, text.len, "new descriptor", NULL,
 				      ret_desc);
 	buf_done(&text);
-	return rc;
+	return rc ? rc : keyslot_inherit(*ret_desc, parent->desc);
 }
 
 static int no_room(struct delta_file *file, uint64_t size)

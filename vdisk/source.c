@@ -31,6 +31,11 @@ uint64_t vdisk_source_capacity(const struct vdisk_source *source)
 	return source->capacity;
 }
 
+bool vdisk_source_is_encrypted(const struct vdisk_source *source)
+{
+	return source->is_encrypted;
+}
+
 void vdisk_source_close(struct vdisk_source *source)
 {
 	if (source)
@@ -65,7 +70,7 @@ static struct vmfs_file *disk_file(struct vdisk_source *source, uint64_t offset,
 	struct disk_source *s = (struct disk_source *)source;
 	struct vdisk_extent *extent = vdisk_extent_at(s->disk, offset);
 	uint64_t inside = offset - extent->start;
-	if (s->disk->chain || extent->ops != &extent_flat_ops)
+	if (s->disk->chain || s->disk->crypt || extent->ops != &extent_flat_ops)
 		return NULL;
 	*ret_file_offset = extent->file_offset + inside;
 	*ret_len = extent->len - inside;
@@ -108,9 +113,10 @@ static void name_disk(const struct vdisk *disk, struct vdisk_source *source)
 
 int vdisk_source_open_disk(struct vdisk *disk, struct vdisk_source **ret_source)
 {
-	struct disk_source *s = calloc(1, sizeof(*s));
+	int rc = vdisk_check_unlocked(disk, disk->bdev.reporter);
+	struct disk_source *s = rc ? NULL : calloc(1, sizeof(*s));
 	if (!s)
-		return -ENOMEM;
+		return rc ? rc : -ENOMEM;
 	s->disk = disk;
 	s->base.capacity = vdisk_capacity(disk);
 	s->base.adapter = *vdisk_adapter(disk) ? vdisk_adapter(disk) : NULL;
@@ -118,6 +124,7 @@ int vdisk_source_open_disk(struct vdisk *disk, struct vdisk_source **ret_source)
 	s->base.extent = disk_extent;
 	s->base.file = disk_file;
 	s->base.is_thin = vdisk_type(disk) == VDISK_THIN;
+	s->base.is_encrypted = vdisk_is_encrypted(disk);
 	s->base.close = disk_close;
 	name_disk(disk, &s->base);
 	*ret_source = &s->base;
@@ -279,11 +286,12 @@ static int make_raw(const char *host_path, int file_fd, uint64_t size, struct re
 }
 
 /* A VMDK of the host: opened as any disk, and closed with the source. */
-static int make_disk(const char *host_path, struct reporter *r,
-		     struct vdisk_source **ret_source)
+static int make_disk(const char *host_path, const struct vdisk_secret *secret,
+		     struct reporter *r, struct vdisk_source **ret_source)
 {
 	const struct vdisk_open_options how = { .flags = VDISK_READ_LOCKED,
-						.reporter = r };
+						.reporter = r,
+						.secret = secret };
 	struct vdisk *disk;
 	int rc = vdisk_open(NULL, host_path, &how, &disk, NULL);
 	if (rc == -EBUSY)
@@ -300,8 +308,8 @@ static int make_disk(const char *host_path, struct reporter *r,
 	return rc;
 }
 
-int vdisk_source_open_host(const char *host_path, struct reporter *r,
-			   struct vdisk_source **ret_source)
+int vdisk_source_open_host(const char *host_path, const struct vdisk_secret *secret,
+			   struct reporter *r, struct vdisk_source **ret_source)
 {
 	int file_fd = -1;
 	uint64_t size = 0;
@@ -313,5 +321,5 @@ int vdisk_source_open_host(const char *host_path, struct reporter *r,
 	if (rc == 0 && !is_disk)
 		return make_raw(host_path, file_fd, size, r, ret_source);
 	(void)close(file_fd); /* was only read */
-	return rc ? rc : make_disk(host_path, r, ret_source);
+	return rc ? rc : make_disk(host_path, secret, r, ret_source);
 }

@@ -18,6 +18,7 @@
  *   -EEXIST     the disk, or a file in the way of one of its extents, exists
  *   -ENOENT     no such disk; a descriptor whose extent is missing is reported as well
  *   -ECANCELED  the progress function said stop
+ *   -ENOKEY     it is encrypted and was opened without its secret
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -54,11 +55,33 @@ struct vdisk_luns {
 		    struct bdev **ret_bd);
 };
 
+/* What the key of an encrypted disk is wrapped by: a passphrase, a key file. */
+struct vdisk_secret {
+	void *bytes;
+	size_t len;
+	uint32_t rounds; /* of stretching it, when a key is wrapped by it; 0: 600,000 */
+};
+/*
+ * All bytes of a file of the host (at most 8 KiB), or "-": a line of standard input,
+ * asked for without an echo on a terminal (twice if is_new). Reported: -ENOENT, ...;
+ * -EINVAL: empty, too long, or typed in two ways. Blocks.
+ */
+int vdisk_secret_read(const char *file, bool is_new, struct reporter *r,
+		      struct vdisk_secret *ret_secret)
+	__attribute__((warn_unused_result));
+/* Wipes and frees. A zero-filled one is allowed. */
+void vdisk_secret_done(struct vdisk_secret *secret);
+
 struct vdisk_open_options {
 	uint32_t flags;		/* enum vdisk_open_flags */
 	uint64_t deadline;	/* for the locks; clock_now() ns, 0: one try */
 	struct reporter *reporter;
 	const struct vdisk_luns *luns; /* NULL: devices of this machine are opened */
+	/*
+	 * Of an encrypted disk: -EKEYREJECTED (reported) if it is not its own. NULL: the
+	 * disk is locked: it can be renamed, grown, merged, but not read or written.
+	 */
+	const struct vdisk_secret *secret;
 };
 
 /*
@@ -82,6 +105,23 @@ int vdisk_close(struct vdisk *disk);
  * NULL; never closed by the caller.
  */
 struct bdev *vdisk_bdev(struct vdisk *disk);
+
+/* None of these blocks. */
+bool vdisk_is_encrypted(const struct vdisk *disk);
+/* 0; -ENOKEY (reported): it is encrypted, and was opened without its secret. */
+int vdisk_check_unlocked(const struct vdisk *disk, struct reporter *r)
+	__attribute__((warn_unused_result));
+/*
+ * Wraps the key of the disk at path anew: from then on `to` opens it and `from` does not,
+ * this disk; not its parents and children, which have wrapped keys of their own. -EBUSY
+ * (reported): the disk is open for writing; -EOPNOTSUPP (reported): not encrypted. What
+ * is encrypted stays as it is: whoever had a copy of the descriptor and `from` still
+ * has the key, which only a clone changes. A crash leaves one or the other. Blocks.
+ */
+int vdisk_change_secret(struct vmfs_volume *vol, const char *path,
+			const struct vdisk_secret *from, const struct vdisk_secret *to,
+			struct reporter *r, struct vmfs_holder *ret_holder)
+	__attribute__((warn_unused_result));
 
 enum vdisk_format {
 	VDISK_THIN,		/* blocks are allocated at the first write */
@@ -151,6 +191,12 @@ struct vdisk_create_options {
 	struct reporter *reporter;
 	/* Of vdisk_import(): bytes between two notes of how far it is; 0: 1 GiB. */
 	uint64_t checkpoint_bytes;
+	/*
+	 * Encrypts the new disk, by a key of its own that this one wraps. Not for kinds
+	 * whose descriptor lies inside: -EOPNOTSUPP (reported). An import of it that is
+	 * cut off begins anew. NULL: plain.
+	 */
+	const struct vdisk_secret *secret;
 };
 
 /* true if name is an adapter type that a descriptor may carry. */
@@ -197,15 +243,16 @@ struct vdisk_source;
 /*
  * A raw disk image, a block device, or a VMDK on the host's own filesystem. Images in
  * other formats (qcow2, VHD) are refused by name: -EOPNOTSUPP. A size that is no multiple
- * of 512 is padded with zeros.
+ * of 512 is padded with zeros. secret: of an encrypted VMDK, or NULL.
  */
-int vdisk_source_open_host(const char *host_path, struct reporter *r,
-			   struct vdisk_source **ret_source)
+int vdisk_source_open_host(const char *host_path, const struct vdisk_secret *secret,
+			   struct reporter *r, struct vdisk_source **ret_source)
 	__attribute__((warn_unused_result));
 /* An open disk, borrowed until vdisk_source_close; opened VDISK_READ_LOCKED as a rule. */
 int vdisk_source_open_disk(struct vdisk *disk, struct vdisk_source **ret_source)
 	__attribute__((warn_unused_result));
 uint64_t vdisk_source_capacity(const struct vdisk_source *source); /* bytes */
+bool vdisk_source_is_encrypted(const struct vdisk_source *source);
 /* NULL is allowed. */
 void vdisk_source_close(struct vdisk_source *source);
 

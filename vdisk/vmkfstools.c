@@ -121,7 +121,9 @@ static int prepare_disk(struct job *j)
 		return report_error(&j->t.base, -EINVAL,
 				    "-a %s: unknown adapter type (buslogic, lsilogic,"
 				    " ide, lsisas, pvscsi)", rq->adapter);
-	return 0;
+	int rc = prepare_keys(j);
+	o->secret = secret_or_null(&j->secret);
+	return rc;
 }
 
 static int prepare_create(struct job *j)
@@ -142,12 +144,19 @@ static int prepare_create(struct job *j)
 static int prepare_import(struct job *j)
 {
 	const char *text = j->rq->argument;
-	int rc = format_is_map(j->rq->format) ? prepare_map(j) : prepare_disk(j);
+	bool is_map = format_is_map(j->rq->format);
+	if (is_map && j->rq->key_file)
+		return report_error(&j->t.base, -EOPNOTSUPP, "--key-file: a mapping is"
+				    " what its LUN is, and is not encrypted here");
+	int rc = is_map ? prepare_map(j) : prepare_disk(j);
+	if (is_map && rc == 0)
+		rc = prepare_keys(j);
 	if (rc < 0)
 		return rc;
 	if (is_place(text))
 		return place_parse(&j->t, text, &j->from.place);
-	return vdisk_source_open_host(text, &j->t.base, &j->from.source);
+	return vdisk_source_open_host(text, secret_or_null(&j->source_secret),
+				      &j->t.base, &j->from.source);
 }
 
 static void origin_done(struct origin *from)
@@ -162,7 +171,9 @@ static int try_origin(struct job *j)
 {
 	const struct vdisk_open_options o = { .flags = VDISK_READ_LOCKED,
 					      .reporter = &j->t.base,
-					      .luns = &tool_luns };
+					      .luns = &tool_luns,
+					      .secret = secret_or_null(
+						      &j->source_secret) };
 	struct origin *from = &j->from;
 	struct vmfs_volume *vol = from->m.vol ? from->m.vol : j->m.vol;
 	return vdisk_open(vol, from->place.path, &o, &from->disk, &j->holder);
@@ -178,6 +189,7 @@ static int origin_open(struct job *j, struct origin *from)
 		rc = try_patiently(j, from->m.vol ? from->m.vol : j->m.vol, try_origin);
 	if (rc == 0)
 		rc = vdisk_source_open_disk(from->disk, &from->source);
+
 	if (rc < 0)
 		j->what = j->rq->argument;
 	return rc;
@@ -202,6 +214,8 @@ static int do_import(struct job *j)
 	struct meter meter;
 	char *made = NULL;
 	int rc = j->from.source ? 0 : origin_open(j, &j->from);
+	if (rc == 0)
+		rc = check_plain_copy(j, j->from.source);
 	if (rc == 0)
 		rc = make_parent(j->m.vol, j->place.path, &made);
 	if (rc == 0 && format_is_map(j->rq->format)) {
@@ -386,6 +400,8 @@ static const struct verb {
 	{ ACTION_TRACK, false, false, true, false, do_tracking, prepare_tracking },
 	{ ACTION_CHANGE_ID, true, false, true, false, do_change_id, NULL },
 	{ ACTION_CHANGED, true, false, true, false, do_changed, prepare_changed },
+	{ ACTION_CHANGE_KEY, false, false, true, false, do_change_key,
+	  prepare_change_key },
 	{ ACTION_EXTEND, false, false, true, false, do_extend, prepare_extend },
 	{ ACTION_INFLATE, false, false, true, false, do_refill, NULL },
 	{ ACTION_EAGER, false, false, true, false, do_refill, NULL },
@@ -474,6 +490,7 @@ static int run(const struct request *rq)
 	if (rq->action == ACTION_CHECK)
 		status = rc == 0 ? j.status : CHECK_IMPOSSIBLE;
 	place_done(&j.place);
+	keys_done(&j);
 	teller_done(&j.t);
 	return status;
 }
@@ -503,6 +520,10 @@ enum long_only {
 	OPT_TRACK,
 	OPT_CHANGE_ID,
 	OPT_CHANGED,
+	OPT_KEY_FILE,
+	OPT_SOURCE_KEY,
+	OPT_PLAIN,
+	OPT_CHANGE_KEY,
 };
 
 static const struct option long_options[] = {
@@ -550,6 +571,10 @@ static const struct option long_options[] = {
 	{ "changeTracking", required_argument, NULL, OPT_TRACK },
 	{ "changeId", no_argument, NULL, OPT_CHANGE_ID },
 	{ "queryChangedAreas", required_argument, NULL, OPT_CHANGED },
+	{ "key-file", required_argument, NULL, OPT_KEY_FILE },
+	{ "source-key-file", required_argument, NULL, OPT_SOURCE_KEY },
+	{ "plain", no_argument, NULL, OPT_PLAIN },
+	{ "changeKey", required_argument, NULL, OPT_CHANGE_KEY },
 	{ "verbose", no_argument, NULL, 'v' },
 	{ "help", no_argument, NULL, 'H' },
 	{ NULL, 0, NULL, 0 },
@@ -590,6 +615,7 @@ static enum action action_of(int c)
 	case OPT_TRACK: return ACTION_TRACK;
 	case OPT_CHANGE_ID: return ACTION_CHANGE_ID;
 	case OPT_CHANGED: return ACTION_CHANGED;
+	case OPT_CHANGE_KEY: return ACTION_CHANGE_KEY;
 	default: return ACTION_NONE;
 	}
 }
@@ -636,6 +662,15 @@ static bool take_option(struct request *rq, int c)
 	case OPT_KEEP:
 		rq->keeps_signature = true;
 		break;
+	case OPT_KEY_FILE:
+		rq->key_file = optarg;
+		break;
+	case OPT_SOURCE_KEY:
+		rq->source_key_file = optarg;
+		break;
+	case OPT_PLAIN:
+		rq->is_plain = true;
+		break;
 	case 'h':
 		rq->is_human = true;
 		break;
@@ -671,6 +706,10 @@ static const char *misplaced(const struct request *rq)
 		return "-y";
 	if (rq->rate && rq->action != ACTION_RECLAIM)
 		return "--rate";
+	if (rq->key_file && !is_disk && rq->action != ACTION_CHANGE_KEY)
+		return "--key-file";
+	if ((rq->source_key_file || rq->is_plain) && rq->action != ACTION_IMPORT)
+		return rq->is_plain ? "--plain" : "--source-key-file";
 	if (rq->is_scrub && rq->action != ACTION_DELETE && rq->action != ACTION_RM)
 		return "--scrub";
 	return NULL;

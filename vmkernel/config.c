@@ -32,7 +32,8 @@ int config_init(struct config *c)
 void config_done(struct config *c)
 {
 	char *all[] = { c->state_dir, c->socket, c->host_name, c->initiator_name,
-			c->qemu,      c->vmx,	 c->accel,     c->watchdog };
+			c->qemu,      c->vmx,	 c->accel,     c->watchdog,
+			c->disk_key_file };
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		free(all[i]);
 	for (uint32_t i = 0; i < c->device_count; i++)
@@ -52,6 +53,7 @@ static char **text_setting(struct config *c, const char *key)
 		{ "host_name", &c->host_name }, { "initiator_name", &c->initiator_name },
 		{ "qemu", &c->qemu },		{ "vmx", &c->vmx },
 		{ "accel", &c->accel },	{ "watchdog", &c->watchdog },
+		{ "disk_key_file", &c->disk_key_file },
 	};
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
 		if (strcmp(key, all[i].key) == 0)

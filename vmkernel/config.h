@@ -31,6 +31,7 @@ struct config_network {
 struct config {
 	char *state_dir, *socket, *host_name, *initiator_name, *qemu, *vmx, *accel;
 	char *watchdog; /* NULL: none */
+	char *disk_key_file; /* opens encrypted disks of VMs; NULL: they are refused */
 	enum vmfs_lease_profile lease_profile;
 	enum on_fence on_fence;
 	bool resets_units; /* of struct vmfs_open_options */

@@ -216,6 +216,7 @@ static int open_disk(struct vm *vm, uint32_t index, const char *text, char *ret_
 		.uid = vm_uid(vm),
 		.pool = vm->host->pool,
 		.reporter = vm->host->reporter,
+		.key_file = vm->host->config.disk_key_file,
 		.wait_s = vm->host->config.power_on_wait_s,
 		.is_cancelled = &vm->is_cancelled,
 	};

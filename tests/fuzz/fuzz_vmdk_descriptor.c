@@ -12,6 +12,7 @@
 
 #include "base/buf.h"
 #include "vdisk/descriptor.h"
+#include "vdisk/keyslot.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -58,6 +59,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (copy)
 		compare(desc, copy);
 	descriptor_free(copy);
+	if (descriptor_is_encrypted(desc))
+		demand(keyslot_check(desc, "fuzz", NULL) <= 0);
 	unsigned int last = descriptor_extent_count(desc) - 1;
 	demand(descriptor_set(desc, "ddb.fuzz", "value") == 0);
 	demand(descriptor_set(desc, "head", "value") == 0);

@@ -187,7 +187,7 @@ static int import(struct host *h, const char *from, const char *path,
 						      .progress = progress,
 						      .reporter = &h->told.base };
 	struct vdisk_source *source;
-	int rc = vdisk_source_open_host(from, &h->told.base, &source);
+	int rc = vdisk_source_open_host(from, NULL, &h->told.base, &source);
 	if (rc == 0) {
 		rc = vdisk_import(h->vol, path, source, &options);
 		vdisk_source_close(source);

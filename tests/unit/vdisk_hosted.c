@@ -91,7 +91,7 @@ static int import(struct rig *rig, const char *from, const char *path,
 	const struct vdisk_create_options options = { .format = format,
 						      .reporter = &rig->told.base };
 	struct vdisk_source *source;
-	int rc = vdisk_source_open_host(from, &rig->told.base, &source);
+	int rc = vdisk_source_open_host(from, NULL, &rig->told.base, &source);
 	if (rc < 0)
 		return rc;
 	rc = vdisk_import(NULL, path, source, &options);

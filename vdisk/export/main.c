@@ -32,7 +32,7 @@
 #define STOP_WAIT (10 * NS_PER_S) /* for storage that is away */
 
 struct arguments {
-	const char *what, *name, *socket, *port, *address;
+	const char *what, *name, *socket, *port, *address, *key_file;
 	uint64_t wait_s;
 	bool is_read_only, is_unlocked, is_verbose;
 };
@@ -46,6 +46,7 @@ struct export {
 	struct bdev *raw;	/* instead */
 	struct vmfs_holder holder;
 	struct worker_pool *pool;
+	struct vdisk_secret secret;
 	struct contexts contexts;
 };
 
@@ -67,14 +68,20 @@ static int open_disk(struct export *e)
 		.deadline = clock_now() + e->a->wait_s * NS_PER_S,
 		.reporter = &e->t.base,
 		.luns = &tool_luns,
+		.secret = e->a->key_file ? &e->secret : NULL,
 	};
 	int rc = 0;
-	if (e->place.device && !is_looking)
+	if (e->a->key_file)
+		rc = vdisk_secret_read(e->a->key_file, false, &e->t.base, &e->secret);
+	if (rc == 0 && e->place.device && !is_looking)
 		rc = mount_guard(&e->m, &e->t, e->place.device);
 	if (rc == 0 && e->place.device)
 		rc = mount_open(&e->m, &e->t, e->place.device, is_looking);
 	if (rc == 0)
 		rc = vdisk_open(e->m.vol, e->place.path, &o, &e->disk, &e->holder);
+	vdisk_secret_done(&e->secret);
+	if (rc == 0)
+		rc = vdisk_check_unlocked(e->disk, &e->t.base);
 	return rc;
 }
 
@@ -214,6 +221,7 @@ static const char manual_text[] =
 	"  -r, --read-only          nobody writes, here or elsewhere, meanwhile\n"
 	"      --unlocked           with -r: takes no lock, writes nothing\n"
 	"      --wait SECONDS       for a disk that is in use (default 30)\n"
+	"      --key-file FILE      of an encrypted disk (-: a line of standard input)\n"
 	"  -v, --verbose\n"
 	"      --help\n"
 	"\n"
@@ -236,7 +244,7 @@ static int usage(const char *why, const char *what)
 	return 1;
 }
 
-enum { OPTION_WAIT = 256, OPTION_UNLOCKED, OPTION_HELP };
+enum { OPTION_WAIT = 256, OPTION_UNLOCKED, OPTION_KEY_FILE, OPTION_HELP };
 
 static const struct option long_options[] = {
 	{ "socket", required_argument, NULL, 'k' },
@@ -246,6 +254,7 @@ static const struct option long_options[] = {
 	{ "read-only", no_argument, NULL, 'r' },
 	{ "unlocked", no_argument, NULL, OPTION_UNLOCKED },
 	{ "wait", required_argument, NULL, OPTION_WAIT },
+	{ "key-file", required_argument, NULL, OPTION_KEY_FILE },
 	{ "verbose", no_argument, NULL, 'v' },
 	{ "help", no_argument, NULL, OPTION_HELP },
 	{ NULL, 0, NULL, 0 },
@@ -272,6 +281,9 @@ static const char *take_option(struct arguments *a, int c)
 		break;
 	case 'v':
 		a->is_verbose = true;
+		break;
+	case OPTION_KEY_FILE:
+		a->key_file = optarg;
 		break;
 	case OPTION_UNLOCKED:
 		a->is_unlocked = true;

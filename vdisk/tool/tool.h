@@ -101,6 +101,7 @@ enum action {
 	ACTION_TRACK,
 	ACTION_CHANGE_ID,
 	ACTION_CHANGED,
+	ACTION_CHANGE_KEY,
 	ACTION_INFLATE,
 	ACTION_EAGER,
 	ACTION_WIPE,
@@ -133,8 +134,9 @@ struct request {
 	const char *operand;
 	char **operands; /* ACTION_SNAPSHOTS: all of them, up to NULL */
 	const char *format, *adapter, *label, *block_size, *rate;
+	const char *key_file, *source_key_file;
 	bool is_human, is_verbose, is_forced, is_forced6, is_yes, is_scrub;
-	bool keeps_signature;
+	bool keeps_signature, is_plain;
 };
 
 /* What an import reads from, and what that stands on. */
@@ -155,6 +157,7 @@ struct job {
 	struct origin from;		  /* -i; -E: its place */
 	uint64_t rate;			  /* -y: bytes a second */
 	struct bdev *extent;		  /* -Z: that is added; -r, -z: the LUN */
+	struct vdisk_secret secret, source_secret, new_secret; /* keys.c; often empty */
 	const char *what; /* for the line about a failure: what the user typed */
 	struct vmfs_holder holder;
 	int status; /* -x: what the exit code is */
@@ -219,6 +222,19 @@ int do_tracking(struct job *j);
 int do_change_id(struct job *j);
 int prepare_changed(struct job *j);
 int do_changed(struct job *j);
+
+/* ---- keys.c ---- */
+
+/* What --key-file and --source-key-file name is read. */
+int prepare_keys(struct job *j);
+/* -i: an encrypted source becomes a plain disk only if that was said. */
+int check_plain_copy(struct job *j, const struct vdisk_source *from)
+	__attribute__((warn_unused_result));
+int prepare_change_key(struct job *j);
+int do_change_key(struct job *j);
+void keys_done(struct job *j);
+/* Of an optional one: NULL if there is none. */
+const struct vdisk_secret *secret_or_null(const struct vdisk_secret *secret);
 
 /* ---- grow.c ---- */
 

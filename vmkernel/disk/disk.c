@@ -32,6 +32,7 @@ struct disk {
 struct opening {
 	const struct disk_options *options;
 	struct disk *disk;
+	struct vdisk_secret secret;
 };
 
 static int open_image(struct opening *o, uint64_t deadline,
@@ -63,9 +64,12 @@ static int try_open(void *arg, uint64_t deadline, struct vmfs_holder *ret_holder
 		.deadline = deadline,
 		.reporter = &o->disk->catcher.base,
 		.luns = &luns,
+		.secret = o->secret.bytes ? &o->secret : NULL,
 	};
-	return vdisk_open(o->options->vol, o->options->path, &options, &o->disk->vdisk,
-			  ret_holder);
+	int rc = vdisk_open(o->options->vol, o->options->path, &options, &o->disk->vdisk,
+			    ret_holder);
+	/* Locked or not: it is closed with the rest. */
+	return rc ? rc : vdisk_check_unlocked(o->disk->vdisk, options.reporter);
 }
 
 static int serve(struct disk *disk, const struct disk_options *o)
@@ -95,7 +99,7 @@ static int serve(struct disk *disk, const struct disk_options *o)
 static int lock_and_serve(struct disk *disk, const struct disk_options *options,
 			  char *ret_why, uint32_t size)
 {
-	struct opening opening = { options, disk };
+	struct opening opening = { .options = options, .disk = disk };
 	struct hold hold = {
 		.vol = options->vol,
 		.what = options->what,
@@ -106,7 +110,13 @@ static int lock_and_serve(struct disk *disk, const struct disk_options *options,
 		.catcher = &disk->catcher,
 	};
 	(void)catcher_init(&disk->catcher, options->reporter);
+	/* A key that cannot be read is said there, and matters to encrypted disks. */
+	if (options->key_file &&
+	    vdisk_secret_read(options->key_file, false, options->reporter,
+			      &opening.secret) < 0)
+		opening.secret = (struct vdisk_secret){ .len = 0 };
 	int rc = hold_acquire(&hold, ret_why, size);
+	vdisk_secret_done(&opening.secret);
 	catcher_stop(&disk->catcher);
 	if (rc < 0)
 		return rc;

@@ -23,6 +23,7 @@ struct disk_options {
 	uid_t uid;		/* owner of the socket */
 	struct worker_pool *pool;
 	struct reporter *reporter;
+	const char *key_file;	/* of encrypted disks, or NULL */
 	uint32_t wait_s;	/* for the lock (hold.h) */
 	const atomic_bool *is_cancelled;
 };

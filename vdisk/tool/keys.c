@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* vmkfstools: the keys of encrypted disks (--key-file, --changeKey). */
+#include <errno.h>
+
+#include "vdisk/tool/tool.h"
+
+const struct vdisk_secret *secret_or_null(const struct vdisk_secret *secret)
+{
+	return secret->bytes ? secret : NULL;
+}
+
+int prepare_keys(struct job *j)
+{
+	const struct request *rq = j->rq;
+	bool is_new = rq->action == ACTION_CREATE || rq->action == ACTION_IMPORT;
+	int rc = 0;
+	if (rq->key_file)
+		rc = vdisk_secret_read(rq->key_file, is_new, &j->t.base, &j->secret);
+	if (rc == 0 && rq->source_key_file)
+		rc = vdisk_secret_read(rq->source_key_file, false, &j->t.base,
+				       &j->source_secret);
+	return rc;
+}
+
+int check_plain_copy(struct job *j, const struct vdisk_source *from)
+{
+	if (!vdisk_source_is_encrypted(from) || j->secret.bytes || j->rq->is_plain)
+		return 0;
+	return report_error(&j->t.base, -ENOKEY, "%s: is encrypted: its copy needs a key"
+			    " of its own (--key-file), or --plain", j->rq->argument);
+}
+
+void keys_done(struct job *j)
+{
+	vdisk_secret_done(&j->secret);
+	vdisk_secret_done(&j->source_secret);
+	vdisk_secret_done(&j->new_secret);
+}
+
+int prepare_change_key(struct job *j)
+{
+	if (!j->rq->key_file)
+		return report_error(&j->t.base, -EINVAL, "--changeKey needs the disk's"
+				    " present key (--key-file)");
+	int rc = prepare_keys(j);
+	return rc ? rc : vdisk_secret_read(j->rq->argument, true, &j->t.base,
+					   &j->new_secret);
+}
+
+static int try_change_key(struct job *j)
+{
+	return vdisk_change_secret(j->m.vol, j->place.path, &j->secret, &j->new_secret,
+				   &j->t.base, &j->holder);
+}
+
+int do_change_key(struct job *j)
+{
+	return try_patiently(j, j->m.vol, try_change_key);
+}
