@@ -14,7 +14,7 @@
  *    not edited: what it says may bring a removed file back (FORMAT.md 8.6).
  * 3. A pointer block is written whole when it is allocated (vmfs_txn_create), so that
  *    bytes of its former life never show.
- * 4. COW blocks are shared with others: never changed, never freed; -EOPNOTSUPP.
+ * 4. COW blocks are shared with others: never changed, never freed; fd_refuse_shared().
  * 5. A large block of VMFS-6 stands in each of its 512 entries. Who changes one of them
  *    divides it first (large.c): then they are those of small blocks.
  */
@@ -132,7 +132,7 @@ static int edit_pointer_block(struct vmfs_txn *t, const struct fd_ref *ref, vmfs
 	int rc = find_pointer_block(t, ref, pb, block, &id, &vol_off);
 
 	if (rc == 0 && addr_is_cow(pb))
-		rc = -EOPNOTSUPP;
+		rc = fd_refuse_shared(vmfs_txn_volume(t), ref, pb);
 	if (rc == 0)
 		rc = vmfs_txn_edit(t, &id, vol_off, vmfs_txn_volume(t)->shape->pb_size,
 				   ret_entries);
@@ -381,8 +381,10 @@ static int divide_at(struct vmfs_txn *t, struct fd_body_disk *fdd, const void *e
 	uint64_t end = min_u64(first + ADDR6_FB_PER_LFB, count);
 	uint8_t used[ADDR6_FB_PER_LFB / 8] = { 0 };
 	uint64_t n = 0;
-	if (addr_is_cow(lfb))
-		return -EOPNOTSUPP;
+	if (addr_is_cow(lfb)) {
+		struct fd_ref ref = { .addr = { le32_get(fdd->meta.addr) } };
+		return fd_refuse_shared(vol, &ref, lfb);
+	}
 	for (uint64_t i = first; i < end; i++) {
 		vmfs_addr a = shape_entry(shape, entries, i);
 		if (!is_large(shape, entries, i) ||
@@ -435,7 +437,7 @@ int blockmap_set(struct vmfs_txn *t, const struct fd_ref *ref, struct fd_body_di
 		for (; index < leaf_count && i < count; index++, i++) {
 			vmfs_addr old = shape_entry(shape, entries, index);
 			if (addr_is_cow(old))
-				return -EOPNOTSUPP;
+				return fd_refuse_shared(vmfs_txn_volume(t), ref, old);
 			blocks += !addr_is_none(addrs[i]) - !addr_is_none(old);
 			tbz += addr_is_tbz(addrs[i]) - addr_is_tbz(old);
 			shape_set_entry(shape, entries, index, addrs[i]);
@@ -571,7 +573,7 @@ static int free_in_leaf(struct vmfs_txn *t, const struct fd_ref *ref,
 		vmfs_addr addr;
 		rc = blockmap_entry(t, ref, fdd, leaf, block, &addr);
 		if (rc == 0 && addr_is_cow(addr))
-			rc = -EOPNOTSUPP;
+			rc = fd_refuse_shared(vol, ref, addr);
 		if (rc < 0)
 			return rc;
 		if (addr_is_none(addr))

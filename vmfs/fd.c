@@ -17,6 +17,7 @@
 #include "vmfs/fd.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/env.h"
@@ -66,6 +67,24 @@ static int check(struct vmfs_volume *vol, const struct fd_ref *ref,
 				    addr_cluster(ref->addr), addr_index(ref->addr),
 				    le32_get(fdd->meta.type));
 	return 0;
+}
+
+bool fd_has_shared(const struct fd_body_disk *fdd)
+{
+	return le32_get(fdd->meta.cow_low) || le32_get(fdd->meta.cow_high);
+}
+
+int fd_refuse_shared(struct vmfs_volume *vol, const struct fd_ref *ref, vmfs_addr addr)
+{
+	char which[48] = "";
+	if (!addr_is_none(addr))
+		(void)snprintf(which, sizeof(which), " (address 0x%llx)",
+			       addr_disk(addr));
+	return report_error(vol->reporter, -EOPNOTSUPP,
+			    "%s: file descriptor %u.%u: shares blocks copy-on-write%s: "
+			    "it is only read here",
+			    vol->label, addr_cluster(ref->addr), addr_index(ref->addr),
+			    which);
 }
 
 int fd_read(struct vmfs_txn *t, const struct fd_ref *ref,

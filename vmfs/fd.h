@@ -93,6 +93,14 @@ vmfs_addr fd_owner_of(const struct vmfs_volume *vol, const struct fd_body_disk *
 void fd_set_form(struct vmfs_volume *vol, struct fd_body_disk *fdd, enum vmfs_zla zla);
 /* Adds to the count of blocks (and of new blocks), and of those to be zeroed. */
 void fd_add_counts(struct fd_body_disk *fdd, int64_t blocks, int64_t tbz);
+/* Does it count blocks that it shares copy-on-write with another file? */
+bool fd_has_shared(const struct fd_body_disk *fdd);
+/*
+ * The block at an address (0: some) is shared copy-on-write with another file, and only
+ * read here. -EOPNOTSUPP, reported.
+ */
+int fd_refuse_shared(struct vmfs_volume *vol, const struct fd_ref *ref, vmfs_addr addr)
+	__attribute__((warn_unused_result));
 /* Marks as modified at that time: mtime and ctime. */
 void fd_touch(struct fd_body_disk *fdd, uint32_t mtime_s);
 void fd_stat(const struct fd_body_disk *fdd, struct vmfs_stat *ret_st);

@@ -42,8 +42,10 @@ static bool is_sub_block_known(const struct vmfs_volume *vol)
 /* LVM 3: of volumes that were upgraded. */
 static bool is_lvm_known(const struct lvm *lvm)
 {
-	return lvm->minor == LVM_MINOR ||
-	       (lvm->major == LVM3_MAJOR && (lvm->minor == 0x10 || lvm->minor == 0x11));
+	return lvm->major != LVM4_MAJOR &&
+	       (lvm->minor == LVM_MINOR ||
+		(lvm->major == LVM3_MAJOR &&
+		 (lvm->minor == 0x10 || lvm->minor == 0x11)));
 }
 
 /* The first reason, a clause into text; false: there is none. */
@@ -70,6 +72,9 @@ static bool find_reason(const struct vmfs_volume *vol, char *text, size_t size)
 	else if (!is_sub_block_known(vol))
 		(void)snprintf(text, size, "sub-blocks of %u bytes are not known here",
 			       vol->sub_block_size);
+	else if (vol->lvm.state != LVM_STATE_NORMAL && !vol->lvm.is_resigning)
+		(void)snprintf(text, size, "its logical volume is in state %u",
+			       vol->lvm.state);
 	else if (!is_lvm_known(&vol->lvm))
 		(void)snprintf(text, size, "its LVM version %u.%u is not known here",
 			       vol->lvm.major, vol->lvm.minor);

@@ -216,6 +216,25 @@ struct loading {
 	uint8_t *small;	/* NULL: it has blocks */
 };
 
+/* Forms that others may write, and this does not. */
+static int check_writable_form(const struct vmfs_file *f, const struct fd_body_disk *fdd,
+			       bool is_small)
+{
+	struct vmfs_volume *vol = f->vol;
+	vmfs_addr first = { 0 };
+	if (le32_get(fdd->meta.zla) == VMFS_ZLA_SB)
+		first = fd_slot(vol, fdd, 0);
+	if (fd_has_shared(fdd) || addr_is_cow(first))
+		return fd_refuse_shared(vol, &f->ref, first);
+	if (is_small && fd_length(fdd) > vol->sub_block_size)
+		return report_error(vol->reporter, -EOPNOTSUPP,
+				    "%s: file descriptor %u.%u: has several sub-blocks: "
+				    "it is only read here",
+				    vol->label, addr_cluster(f->ref.addr),
+				    addr_index(f->ref.addr));
+	return 0;
+}
+
 static int load_build(struct vmfs_txn *t, void *arg)
 {
 	struct loading *load = arg;
@@ -233,9 +252,10 @@ static int load_build(struct vmfs_txn *t, void *arg)
 	if (le32_get(fdd->meta.type) == VMFS_TYPE_RDM)
 		return 0; /* the length is the LUN's */
 	load->length = fd_length(fdd);
-	if ((le32_get(fdd->meta.cow_low) || le32_get(fdd->meta.cow_high) ||
-	     (is_small && load->length > room)) && f->flags & VMFS_WRITE)
-		return -EOPNOTSUPP;
+	if (f->flags & VMFS_WRITE)
+		rc = check_writable_form(f, fdd, is_small);
+	if (rc < 0)
+		return rc;
 	if (!is_small)
 		return 0;
 	load->small = calloc(1, max_u64(room, load->length));
@@ -286,13 +306,6 @@ int file_load(struct vmfs_file *f)
 {
 	struct loading load = { .f = f };
 	int rc = view_run(f->vol, load_build, &load);
-	if (rc == -EOPNOTSUPP)
-		rc = report_error(
-			f->vol->reporter, rc,
-			"%s: file descriptor %u.%u: shares blocks "
-				    "copy-on-write: not writable here",
-			f->vol->label, addr_cluster(f->ref.addr),
-			addr_index(f->ref.addr));
 	if (rc < 0) {
 		free(load.small);
 		return rc;

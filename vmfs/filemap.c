@@ -111,7 +111,7 @@ static int load_build(struct vmfs_txn *t, void *arg)
 			if (rc < 0)
 				return rc;
 			if (addr_is_cow(addr) && load->f->flags & VMFS_WRITE)
-				return -EOPNOTSUPP;
+				return fd_refuse_shared(load->f->vol, ref, addr);
 			load->leaf->raw[i] = addr.raw;
 		}
 	}

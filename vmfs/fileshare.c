@@ -117,8 +117,8 @@ static int check_build(struct vmfs_txn *t, void *arg)
 	int rc = fd_read(t, &f->ref, &fdd);
 	if (rc < 0)
 		return rc;
-	bool has_cow = le32_get(fdd->meta.cow_low) || le32_get(fdd->meta.cow_high);
-	return has_cow ? -EOPNOTSUPP : 0;
+	return fd_has_shared(fdd) ? fd_refuse_shared(f->vol, &f->ref, (vmfs_addr){ 0 })
+				  : 0;
 }
 
 static void set_flags(struct vmfs_file *f, uint32_t flags)

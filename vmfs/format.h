@@ -15,6 +15,7 @@
 
 #define LVM_MAGIC 0xC001D00Du
 #define LVM3_MAJOR 3u /* VMFS-3, and VMFS-5 that was upgraded from it */
+#define LVM4_MAJOR 4u /* never seen: read as those beside it */
 #define LVM_HEADER_OFF 0x100000ull	/* dev offset of the device metadata */
 #define LVM_VOLUME_OFF 0x100200ull	/* dev offset of the volume descriptor */
 #define LVM_NAMES_OFF 0x17e200ull	/* dev offset of the device-name table */
@@ -112,6 +113,7 @@ ONDISK_SIZE(struct vmfs_resignature_disk, 128);
 
 #define LVM_STATE_NORMAL 1u
 #define LVM_STATE_RESIGNING 2u
+#define LVM_STATE_RESIGNED 3u /* another system's: read, not written */
 
 /* Volume descriptor, dev 0x100200: FORMAT.md 3.3. */
 struct vmfs_lvm_volume_disk {

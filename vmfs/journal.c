@@ -399,8 +399,7 @@ int journal_destroy(struct vmfs_volume *vol)
 
 /* ---- another member's log ---- */
 
-static bool place_is_sound(struct vmfs_volume *vol,
-			   const struct vmfs_heartbeat_disk *slot)
+bool journal_is_in_place(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot)
 {
 	vmfs_addr addr = { le32_get(slot->journal_addr) };
 	uint64_t off;
@@ -452,7 +451,7 @@ int journal_log_open(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *
 	*ret_state = JOURNAL_EMPTY;
 	if (!le32_get(slot->journal_addr))
 		return 0;
-	if (!place_is_sound(vol, slot))
+	if (!journal_is_in_place(vol, slot))
 		return vmfs_corrupt(vol, "slot at 0x%llx: journal address 0x%x at 0x%llx",
 				    (unsigned long long)le64_get(slot->addr),
 				    le32_get(slot->journal_addr),
@@ -497,7 +496,7 @@ bool journal_is_of(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *sl
 {
 	struct vmfs_journal_header_disk heads[2];
 
-	if (!le32_get(slot->journal_addr) || !place_is_sound(vol, slot) ||
+	if (!le32_get(slot->journal_addr) || !journal_is_in_place(vol, slot) ||
 	    vmfs_gate_read(vol, le64_get(slot->journal_vol_off) + SECTOR, heads,
 			   sizeof(heads)))
 		return false;

@@ -134,6 +134,8 @@ uint32_t journal_desc_sectors(uint32_t count);
  */
 int journal_replay(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot,
 		   unsigned int *ret_records) __attribute__((warn_unused_result));
+/* Does the slot name a block that a journal may have, by address and offset? */
+bool journal_is_in_place(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *slot);
 /*
  * Does the block that the slot names show a header of that incarnation's journal? Only
  * then is it written to or freed. An error of the read: no. Blocks.

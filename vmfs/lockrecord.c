@@ -8,7 +8,10 @@
  *  2 a holder is stale iff its slot, read AFTER the record, shows a later generation; an
  *    earlier one, or another owner under the same, is corruption: refused, never guessed;
  *  3 a record whose global lock fields are in use is not touched: what they mean is not
- *    known (LOCKING.md 20).
+ *    known (LOCKING.md 20);
+ *  4 2 and 3 are for members. A volume that is opened read-only may be another system's,
+ *    taken while it was in use: what its records say that cannot be understood holds
+ *    nothing, and the object is read as it stands.
  */
 #include <errno.h>
 #include <string.h>
@@ -20,16 +23,22 @@
 #include "vmfs/verify.h"
 #include "vmfs/volume.h"
 
+static bool has_global(const struct vmfs_lock_disk *lockd)
+{
+	return le32_get(lockd->global_holders) || le64_get(lockd->global_generation) ||
+	       le32_get(lockd->global_break);
+}
+
 int lock_verify(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 		const struct vmfs_lock_disk *lockd)
 {
 	struct verify why;
 
-	if (verify_lock(lockd, id->type, id->vol_off, &why))
+	if ((vol->is_read_only ? verify_lock_place : verify_lock)(lockd, id->type,
+								  id->vol_off, &why))
 		return vmfs_corrupt(vol, "lock at 0x%llx: %s",
 				    (unsigned long long)id->vol_off, why.text);
-	if (le32_get(lockd->global_holders) || le64_get(lockd->global_generation) ||
-	    le32_get(lockd->global_break))
+	if (!vol->is_read_only && has_global(lockd))
 		return vmfs_corrupt(
 			vol,
 			"lock at 0x%llx: its global lock is in use (%u "
@@ -151,6 +160,10 @@ static int judge_each(struct vmfs_volume *vol, struct vmfs_watch *w,
 		}
 		int err = lock_judge_holder(vol, w, id->vol_off, &holders[i], mode,
 					    &state, &one);
+		if (err == -EUCLEAN && vol->is_read_only) {
+			state = HOLDER_STALE; /* invariant 4 */
+			err = 0;
+		}
 		if (err)
 			return err;
 		if (state == HOLDER_STALE) {

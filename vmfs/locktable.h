@@ -101,7 +101,8 @@ enum lock_seen {
 };
 
 /*
- * Type, address, mode, holder count, and no global-lock fields. 0 or -EUCLEAN (reported).
+ * Type, address, and, unless the volume is only read, mode, holders, and no global-lock
+ * fields. 0 or -EUCLEAN (reported).
  */
 int lock_verify(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 		const struct vmfs_lock_disk *lockd) __attribute__((warn_unused_result));

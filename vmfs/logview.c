@@ -171,6 +171,10 @@ int logview_open(struct logview *v, struct vmfs_volume *vol,
 		 const struct vmfs_heartbeat_disk *slot)
 {
 	*v = (struct logview){ .vol = vol, .slot = *slot };
+	/* Of another system, and perhaps an address that is not known here: no log. */
+	if (le32_get(slot->xmagic) != HEARTBEAT_XMAGIC &&
+	    !journal_is_in_place(vol, slot))
+		v->slot.journal_addr = le32_of(0);
 	int err = read_marks(v, v->marks);
 	return err ? err : begin(v);
 }

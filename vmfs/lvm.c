@@ -226,7 +226,7 @@ static int check_kind(struct bdev *bd, struct reporter *r,
 				    "%s: no VMFS volume: LVM magic is 0x%08x, not 0x%08x",
 				    bd->name, le32_get(devd->magic), LVM_MAGIC);
 	uint32_t major = le32_get(devd->major);
-	if (major != 3 && major != 5 && major != LVM6_MAJOR)
+	if (major < LVM3_MAJOR || major > LVM6_MAJOR)
 		return report_error(r, -EOPNOTSUPP, "%s: LVM version %u is not known",
 				    bd->name, major);
 	return 0;
@@ -320,7 +320,8 @@ static void lvm_from(struct lvm *lvm, struct reporter *r,
 	lvm->name[sizeof(vold->name)] = 0;
 	lvm->size_bytes = le64_get(vold->size);
 	lvm->snapshot_id = le32_get(vold->snapshot_id);
-	lvm->is_resigning = le32_get(vold->state) == LVM_STATE_RESIGNING;
+	lvm->state = le32_get(vold->state);
+	lvm->is_resigning = verify_is_resigning(vold);
 	lvm->resignature = vold->resignature;
 }
 
@@ -508,7 +509,7 @@ static int read_devices(struct bdev **devices, unsigned int count, struct report
 			return rc;
 		lvm->extent_count = i + 1;
 		/* Of the first one, if it knows of a resignature. */
-		if (i == 0 || le32_get(vold.state) == LVM_STATE_RESIGNING)
+		if (i == 0 || verify_is_resigning(&vold))
 			lvm_from(lvm, r, &devd, &vold);
 	}
 	for (unsigned int i = 0; i < count; i++) {

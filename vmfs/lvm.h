@@ -45,6 +45,7 @@ struct lvm {
 	char name[65];
 	uint64_t size_bytes;
 	uint32_t snapshot_id;
+	uint32_t state; /* LVM_STATE_... */
 	/*
 	 * A resignature was begun and not finished (resign.h): the UUIDs of later extents
 	 * and of the FS descriptor may be the new ones already.

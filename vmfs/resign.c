@@ -475,7 +475,7 @@ int vmfs_signature_read(struct bdev *bd, struct reporter *r,
 		.pe_count = e->pe_count,
 		.extent_count = e->said_extents,
 		.verdict = signature_judge(&e->identity, &bd->identity),
-		.is_resigning = le32_get(vold.state) == LVM_STATE_RESIGNING,
+		.is_resigning = verify_is_resigning(&vold),
 	};
 	(void)signature_disk_text(&e->identity, ret_signature->made_on);
 	(void)signature_disk_text(&here, ret_signature->disk);

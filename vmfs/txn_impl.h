@@ -12,7 +12,7 @@
 #include "vmfs/txn.h"
 
 #define TXN_EAGER_MAX 8u
-#define TXN_LOGS_MAX 8u
+#define TXN_LOGS_MAX 64u /* hosts of one volume */
 
 struct txn_lock {
 	struct vmfs_lock_id id;

@@ -50,7 +50,10 @@ bool verify_is_magic(uint32_t magic);
 /* FS descriptor of a VMFS-3 or -5 volume of volume_size bytes: FORMAT.md 5. */
 int verify_descriptor(const struct vmfs_descriptor_disk *fsd, uint64_t volume_size,
 		      struct verify *ret_why) __attribute__((warn_unused_result));
-/* A lock sector: type, own address, mode, holders: FORMAT.md 7. */
+/* A lock sector: type and own address; who only reads needs no more. FORMAT.md 7. */
+int verify_lock_place(const struct vmfs_lock_disk *lockd, uint32_t type, uint64_t vol_off,
+		      struct verify *ret_why) __attribute__((warn_unused_result));
+/* The same, with mode and holders. */
 int verify_lock(const struct vmfs_lock_disk *lockd, uint32_t type, uint64_t vol_off,
 		struct verify *ret_why) __attribute__((warn_unused_result));
 /* Header of a resource file: FORMAT.md 6.1, 6.3. */

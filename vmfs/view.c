@@ -57,8 +57,11 @@ static int read_holder(struct vmfs_txn *t, const struct txn_lock *l,
 	if (err)
 		return err;
 	if (heartbeat_verify(ret_slot, at))
-		return vmfs_corrupt(t->vol, "heartbeat slot at 0x%llx is damaged",
-				    (unsigned long long)at);
+		return t->vol->is_read_only
+			       ? -EAGAIN /* of another system, and changing */
+			       : vmfs_corrupt(t->vol,
+					      "heartbeat slot at 0x%llx is damaged",
+					      (unsigned long long)at);
 	return le32_get(ret_slot->state) == HEARTBEAT_LIVE &&
 			       le64_get(ret_slot->generation) ==
 				       le64_get(l->image.hb_gen)

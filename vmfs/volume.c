@@ -236,7 +236,8 @@ static int read_system_fd(struct vmfs_volume *vol, const char *name, uint64_t vo
 		return report_error(vol->reporter, rc, "%s: cannot read the FD of %s",
 				    vol->label, name);
 	memcpy(ret_body, fd + shape->fd_body_off, shape->fd_body_size);
-	rc = verify_lock((const struct vmfs_lock_disk *)fd, VMFS_LOCK_FD, vol_off, &why);
+	rc = (vol->is_read_only ? verify_lock_place : verify_lock)(
+		(const struct vmfs_lock_disk *)fd, VMFS_LOCK_FD, vol_off, &why);
 	if (rc < 0)
 		return vmfs_corrupt(vol, "FD of %s: %s", name, why.text);
 	return 0;
