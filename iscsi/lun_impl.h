@@ -266,8 +266,10 @@ void lun_trial_refused(struct lun *lun, struct lun_trial *t, uint64_t chunk,
 /* xcopy.c; both block */
 int lun_copy(struct bdev *to_bd, uint64_t to_offset, struct bdev *from_bd,
 	     uint64_t from_offset, uint64_t len);
-/* Of the probe: lun->clone. */
+/* Of the probe: lun->clone, lun->clone_across. */
 void lun_probe_copy(struct lun *lun);
+/* The same unit by another path: its trials are its own. Does not block. */
+void lun_copy_probed_as(struct lun *lun, const struct lun *like);
 
 /* reserve.c: ops of the device */
 int lun_pr(struct bdev *bd, enum bdev_pr_action action, uint64_t key, uint64_t what);

@@ -390,6 +390,7 @@ static const struct bdev_ops mp_ops = {
 	.reinstate = mp_reinstate,
 	.reset = mp_reset,
 	.offloads = mp_offloads,
+	.copy = mp_copy,
 	.close = mp_close,
 };
 

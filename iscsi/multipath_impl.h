@@ -4,8 +4,8 @@
 
 /*
  * The inside of a device with several paths, for multipath.c (I/O), path.c (what is known
- * of each path), settle.c (when may it be sent again?) and pathfence.c (fence.h over all
- * paths).
+ * of each path), settle.c (when may it be sent again?), pathcopy.c (copies made by the
+ * unit) and pathfence.c (fence.h over all paths).
  */
 #include "iscsi/alua.h"
 #include "iscsi/lun_impl.h"
@@ -141,6 +141,11 @@ int mp_reserve(struct bdev *bd, bool is_wanted);
 int mp_rescan(struct bdev *bd);
 uint32_t mp_notices(struct bdev *bd);
 int mp_offloads(struct bdev *bd, struct bdev_offloads *ret_offloads);
+
+/* ---- pathcopy.c: ops ---- */
+
+int mp_copy(struct bdev *to_bd, uint64_t to_offset, struct bdev *from_bd,
+	    uint64_t from_offset, uint64_t len);
 
 /* multipath.c; NULL: bd is no such device. */
 struct multipath *multipath_of(struct bdev *bd);

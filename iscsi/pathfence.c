@@ -360,10 +360,8 @@ int mp_reserve(struct bdev *bd, bool is_wanted)
 int mp_offloads(struct bdev *bd, struct bdev_offloads *ret_offloads)
 {
 	struct bdev *lun = lun_bd(some_path((struct multipath *)bd));
-	int error = lun->ops->offloads(lun, ret_offloads);
 
-	ret_offloads->clone = BDEV_OFFLOAD_NONE; /* a copy is not sent twice */
-	return error;
+	return lun->ops->offloads(lun, ret_offloads);
 }
 
 uint32_t mp_notices(struct bdev *bd)

@@ -317,6 +317,7 @@ void lun_probed_as(struct lun *lun, const struct lun *like)
 	lun->limits = like->limits;
 	lun->is_thin = like->is_thin;
 	lun_trials_init(lun);
+	lun_copy_probed_as(lun, like);
 }
 
 /* ---- the check of a new session ---- */

@@ -144,6 +144,12 @@ void lun_probe_copy(struct lun *lun)
 	init_trial(&lun->clone_across, "EXTENDED COPY from another unit", most);
 }
 
+void lun_copy_probed_as(struct lun *lun, const struct lun *like)
+{
+	init_trial(&lun->clone, like->clone.name, like->clone.most);
+	init_trial(&lun->clone_across, like->clone_across.name, like->clone_across.most);
+}
+
 static bool are_of_one_target(const struct lun *a, const struct lun *b)
 {
 	return a == b || (strcmp(a->url.target, b->url.target) == 0 && naa_of(b) &&
@@ -165,6 +171,9 @@ static int settle(struct lun *lun)
 
 	scsi_cdb_plain(p.cdb, SCSI_TEST_UNIT_READY);
 	int error = lun_command(lun, &p);
+	/* One path of several does not wait for its next session: pathcopy.c does. */
+	if (error == -EBUSY && atomic_load(&lun->watch))
+		error = -ETIMEDOUT;
 	return error == -ETIMEDOUT || error == -ESTALE ? error : 0;
 }
 

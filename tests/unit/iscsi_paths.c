@@ -27,6 +27,7 @@
 
 #include "base/align.h"
 #include "base/env.h"
+#include "bdev/offload.h"
 #include "iscsi/open.h"
 #include "iscsi/path.h"
 #include "tests/lib/batch.h"
@@ -361,6 +362,102 @@ static void a_bracket_keeps_to_its_path(void **state)
 	lab_close(&lab);
 }
 
+/* ---- copies made by the unit ---- */
+
+#define PIECE (64u << 10)
+#define FROM (1ull << 20)
+#define TO (8ull << 20)
+
+static void expect_piece(struct lab *lab, uint64_t at, uint8_t seed)
+{
+	static uint8_t is[PIECE], wanted[PIECE];
+
+	fill_bytes(wanted, PIECE, seed);
+	assert_int_equal(bdev_read(lab->bd, is, PIECE, at), 0);
+	assert_memory_equal(is, wanted, PIECE);
+}
+
+static void write_piece(struct lab *lab, uint64_t at, uint8_t seed)
+{
+	static uint8_t data[PIECE];
+
+	fill_bytes(data, PIECE, seed);
+	assert_int_equal(bdev_write(lab->bd, data, PIECE, at), 0);
+}
+
+/* In turns, so that each path has its trial. */
+static void copies_go_over_every_path(void **state)
+{
+	struct bdev_offloads o;
+	struct lab lab;
+	(void)state;
+
+	lab_open(&lab, "policy=rr&iops=1");
+	uint64_t before = stat_of("executed-83");
+	for (uint8_t n = 0; n < 4; n++) {
+		write_piece(&lab, FROM, (uint8_t)(10 + n));
+		assert_int_equal(bdev_copy(lab.bd, TO, lab.bd, FROM, PIECE), 0);
+		expect_piece(&lab, TO, (uint8_t)(10 + n));
+	}
+	assert_int_equal(stat_of("executed-83"), before + 4);
+	assert_int_equal(bdev_offloads(lab.bd, &o), 0);
+	assert_int_equal(o.clone, BDEV_OFFLOAD_PROVED);
+	assert_true(path(lab.bd, 0).stats.others > 0);
+	assert_true(path(lab.bd, 1).stats.others > 0);
+	lab_close(&lab);
+}
+
+struct copying {
+	struct bdev *bd;
+	atomic_bool is_over;
+	int result;
+};
+
+static void copy_once(void *arg)
+{
+	struct copying *c = arg;
+
+	c->result = bdev_copy(c->bd, TO, c->bd, FROM, PIECE);
+	atomic_store(&c->is_over, true);
+}
+
+/*
+ * Its path freezes, and nobody may end what is under way there: the copy is not given up
+ * before somebody has. What is written instead stays, whatever the path does when it goes
+ * on.
+ */
+static void a_copy_of_a_frozen_path_never_lands(void **state)
+{
+	struct lab lab;
+	(void)state;
+
+	lab_open(&lab, "policy=fixed");
+	write_piece(&lab, FROM, 20);
+	assert_int_equal(bdev_copy(lab.bd, TO, lab.bd, FROM, PIECE), 0); /* the trial */
+	write_piece(&lab, FROM, 21);
+	uint64_t before = stat_of("executed-83"), ended = stat_of("reinstatements");
+	assert_true(path(lab.bd, 0).is_working);
+	black_hole(0, "on");
+	tell("login 0301 always");
+	struct copying c = { .bd = lab.bd };
+	struct task *task = task_start("copy", copy_once, &c);
+	wait_for_state(lab.bd, 0, PATH_DEAD);
+	uint64_t dead_at = clock_now();
+	task_sleep_until(dead_at + 300 * NS_PER_MS);
+	bool is_over = atomic_load(&c.is_over);
+	if (clock_now() < dead_at + 4 * NS_PER_S) /* else time may have settled it */
+		assert_false(is_over);
+	tell("clear");
+	task_join(task);
+	assert_int_equal(c.result, -EOPNOTSUPP);
+	assert_true(stat_of("reinstatements") > ended);
+	write_piece(&lab, TO, 22);
+	come_back(&lab);
+	expect_piece(&lab, TO, 22);
+	assert_int_equal(stat_of("executed-83"), before);
+	lab_close(&lab);
+}
+
 #define KEY_A 0xaaaaull
 #define KEY_B 0xbbbbull
 
@@ -596,6 +693,8 @@ int main(void)
 		cmocka_unit_test(a_medium_error_is_an_answer),
 		cmocka_unit_test(a_unit_is_gone_when_all_paths_say_so),
 		cmocka_unit_test(a_bracket_keeps_to_its_path),
+		cmocka_unit_test(copies_go_over_every_path),
+		cmocka_unit_test(a_copy_of_a_frozen_path_never_lands),
 		cmocka_unit_test(a_fenced_host_is_fenced_on_all_paths),
 		cmocka_unit_test(after_a_cut_nothing_lands_and_a_mend_brings_it_back),
 		cmocka_unit_test(connections_are_cut_under_load),
