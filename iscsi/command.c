@@ -70,8 +70,12 @@ void lun_command_end(struct command *c, int error)
 	}
 	TAILQ_INSERT_HEAD(&lun->spare, c, link);
 	io->priv.word[1] = c->fate;
+	enum bdev_op op = io->op;
+	uint64_t len = io->len, took = clock_now() - io->priv.word[0];
 	bdev_io_complete(io, error);
 	mutex_lock(&lun->m);
+	path_stats_add(&lun->stats, op, len, !error, took);
+	lun->stats.errors += error == -ETIMEDOUT;
 	if (--lun->io_count == 0)
 		cond_broadcast(&lun->c);
 	mutex_unlock(&lun->m);
@@ -316,19 +320,22 @@ static void refused(struct command *c, struct scsi_sense s, int error)
 
 /*
  * Not ready. One path of several: the others may be (02/04/0A to 0C: in transition,
- * standby, unavailable), and the check of a session does not wait. true: c has ended.
+ * standby, unavailable), and the check of a session does not wait; nor does who opens the
+ * device and knows other portals. true: c has ended.
  */
 static bool is_for_others(struct command *c, struct scsi_sense s)
 {
 	struct lun *lun = c->lun;
 
-	if (s.key != 0x2 || !atomic_load(&lun->watch))
+	bool is_elsewhere = s.asc == 0x04 && s.ascq >= 0x0a && s.ascq <= 0x0c;
+
+	if (s.key != 0x2 || !(atomic_load(&lun->watch) || c->is_choosy))
 		return false;
-	if (c->is_probe) {
+	if (c->is_probe || (c->is_choosy && is_elsewhere && s.ascq != 0x0a)) {
 		lun_command_end(c, -EBUSY);
 		return true;
 	}
-	if (s.asc != 0x04 || s.ascq < 0x0a || s.ascq > 0x0c)
+	if (!is_elsewhere || !atomic_load(&lun->watch))
 		return false;
 	lun_tell(lun, LUN_NEWS_ACCESS);
 	return give_back(c, LUN_REFUSED, -EBUSY);

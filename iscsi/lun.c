@@ -172,6 +172,7 @@ int lun_command(struct lun *lun, struct plain_command *p)
 		.may_repeat = !p->is_unique,
 		.fails_on_conflict = p->fails_on_conflict,
 		.is_for_lun0 = p->is_for_lun0,
+		.is_choosy = p->is_choosy,
 		.is_awaited = p->is_awaited,
 		.deadline = clock_now() + 2 * lun->command_ns,
 		.iov = { .iov_base = p->data, .iov_len = p->len },

@@ -16,6 +16,7 @@
 #include "iscsi/initiator.h"
 #include "iscsi/limits.h"
 #include "iscsi/lun.h"
+#include "iscsi/path.h"
 #include "iscsi/scsi.h"
 #include "iscsi/session.h"
 #include "iscsi/transport.h"
@@ -73,6 +74,7 @@ struct command {
 	bool is_probe;	 /* goes before all others, on a session that is being checked */
 	bool fails_on_conflict; /* a reservation of another is an answer */
 	bool is_for_lun0;	/* REPORT LUNS */
+	bool is_choosy; /* a path in standby is an answer */
 	bool is_awaited;	/* once sent, without a deadline */
 	bool is_busy;		/* with the session */
 	enum lun_fate fate;
@@ -113,6 +115,7 @@ struct lun {
 	struct lun_trial clone_across; /* from another unit */
 	atomic_bool is_thin; /* LBPME */
 	bool has_fua;
+	bool is_named; /* by VPD page 83h: what the check of a session goes by */
 	uint8_t *zeros;	     /* ZEROS_SIZE bytes */
 	struct iovec zeros_iov[ZEROS_PIECES];
 
@@ -122,6 +125,7 @@ struct lun {
 	struct bdev_io *first_io, **last_io; /* submitted, not yet seen by the task */
 	struct command_list plain;	     /* likewise */
 	uint32_t io_count;		     /* submitted and not done */
+	struct path_stats stats; /* of the only path; of several: in multipath_impl.h */
 	const struct task *reserve_owner;    /* who has RESERVEd and not RELEASEd */
 	bool is_cut, is_open, has_failed;
 	bool is_up; /* is_ready, for other tasks */
@@ -175,6 +179,7 @@ struct plain_command {
 	bool is_unique;		/* must not be executed twice */
 	bool fails_on_conflict; /* else a foreign reservation is waited out */
 	bool is_for_lun0;
+	bool is_choosy; /* another path may be better: -EBUSY at once if in standby */
 	bool is_awaited; /* once it is sent, whatever it takes */
 	uint32_t ret_len; /* bytes read */
 	bool ret_is_settled; /* the unit works on it no more */

@@ -535,7 +535,10 @@ static void be_impatient(struct iscsi_settings *s)
 		iscsi_setting_set(s, ISCSI_NOOP_TIMEOUT, PATH_NOOP_MS);
 }
 
-/* The first path: of the URL's portal, or, if that is not to be had, of another. */
+/*
+ * The first path: of the URL's portal, or, if that is not to be had, of another. One in
+ * standby does for want of a better one, which it may become.
+ */
 static int open_first(const struct iscsi_url *url, uint32_t flags,
 		      const struct iscsi_options *options, struct reporter *r,
 		      struct bdev **ret_bd)
@@ -552,17 +555,26 @@ static int open_first(const struct iscsi_url *url, uint32_t flags,
 		explicit_bzero(&other, sizeof(other));
 		list = *to ? to + 1 : to;
 	}
+	if (error == -EBUSY && url->portals[0]) {
+		struct iscsi_url patient = *url;
+
+		patient.portals[0] = '\0';
+		error = iscsi_lun_open(&patient, flags, options, r, ret_bd);
+		explicit_bzero(&patient, sizeof(patient));
+	}
 	return error;
 }
 
 static bool has_name(const struct bdev *bd)
 {
-	if (bd->identity.type == 2)
-		return true;
-	report(bd->reporter, REPORT_WARN,
-	       "%s: the LUN tells no NAA or EUI-64 name: only one path can be used",
-	       bd->name);
-	return false;
+	bool is_named = ((const struct lun *)bd)->is_named;
+
+	if (!is_named)
+		report(bd->reporter, REPORT_WARN,
+		       "%s: the LUN tells no name (VPD page 83h): only one path can be "
+		       "used",
+		       bd->name);
+	return is_named;
 }
 
 static int start(struct multipath *mp, struct bdev **ret_bd)

@@ -97,22 +97,23 @@ bool paths_all_gone(const struct multipath *mp)
 
 /* ---- statistics ---- */
 
-static void count_io(struct path_stats *s, const struct bdev_io *io, uint64_t took)
+void path_stats_add(struct path_stats *s, enum bdev_op op, uint64_t len, bool is_good,
+		    uint64_t took)
 {
 	unsigned int bucket = 0;
 
-	if (io->op == BDEV_READ)
+	if (op == BDEV_READ)
 		s->reads++;
-	else if (io->op == BDEV_WRITE)
+	else if (op == BDEV_WRITE)
 		s->writes++;
 	else
 		s->others++;
-	if (io->result < 0)
+	if (!is_good)
 		return;
-	if (io->op == BDEV_READ)
-		s->bytes_read += io->len;
-	else if (io->op == BDEV_WRITE)
-		s->bytes_written += io->len;
+	if (op == BDEV_READ)
+		s->bytes_read += len;
+	else if (op == BDEV_WRITE)
+		s->bytes_written += len;
 	while (bucket + 1 < PATH_HISTOGRAM && took >= 128 * NS_PER_US << bucket)
 		bucket++;
 	s->histogram[bucket]++;
@@ -127,7 +128,8 @@ void path_ended(struct mp_path *p, const struct bdev_io *io, enum lun_fate fate,
 	uint64_t sent = io->priv.word[0];
 
 	p->busy--;
-	count_io(&p->stats, io, now > sent ? now - sent : 0);
+	path_stats_add(&p->stats, io->op, io->len, io->result >= 0,
+		       now > sent ? now - sent : 0);
 	if (fate == LUN_ENDED)
 		return;
 	p->stats.errors++;
@@ -390,6 +392,7 @@ static void fill_single(struct lun *lun, struct paths_info *ret)
 	mutex_lock(&lun->m);
 	p->tpgt = lun->tpgt;
 	p->busy = lun->io_count;
+	p->stats = lun->stats;
 	p->state = atomic_load(&lun->is_gone) ? PATH_GONE
 		   : lun->is_up		      ? PATH_ACTIVE
 					      : PATH_DEAD;

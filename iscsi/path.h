@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "bdev/bdev.h"
 #include "bdev/fence.h"
 #include "iscsi/policy.h"
 
@@ -20,11 +21,16 @@
 struct path_stats {
 	uint64_t reads, writes, others; /* that have ended, on this path, well or not */
 	uint64_t bytes_read, bytes_written;
-	uint64_t errors;    /* ended with an error of the path: sent again elsewhere */
+	/* ended with an error of the path: sent again elsewhere; of one: -ETIMEDOUT */
+	uint64_t errors;
 	uint64_t failovers; /* I/Os that were sent again on another path */
 	uint64_t latency_ns; /* moving average of what went well */
 	uint64_t histogram[PATH_HISTOGRAM];
 };
+
+/* One more has ended, took ns after it was submitted. */
+void path_stats_add(struct path_stats *s, enum bdev_op op, uint64_t len, bool is_good,
+		    uint64_t took);
 
 struct path_info {
 	char portal[PATH_PORTAL_SIZE]; /* host:port, IPv6 in brackets */

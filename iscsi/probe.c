@@ -92,6 +92,7 @@ static void probe_identity(struct lun *lun, const struct scsi_inquiry_pdu *inqui
 	lun->tpgs = inquiry->flags[0] >> 4 & 3;
 	if (ask_vpd(lun, 0x83, page, sizeof(page), &len) == 0) {
 		identity_from_page(id, page, len);
+		lun->is_named = id->len > 0;
 		lun->port_group = scsi_vpd83_group(page, len);
 	}
 	if (id->len == 0)
@@ -163,7 +164,7 @@ static int probe_inquiry(struct lun *lun, struct scsi_inquiry_pdu *ret_inquiry)
 
 static int probe_ready(struct lun *lun)
 {
-	struct plain_command p = { 0 };
+	struct plain_command p = { .is_choosy = lun->url.portals[0] };
 
 	scsi_cdb_plain(p.cdb, SCSI_TEST_UNIT_READY);
 	int error = lun_command(lun, &p);
@@ -312,6 +313,7 @@ void lun_probed_as(struct lun *lun, const struct lun *like)
 	bd->has_write_zeroes = like->bd.has_write_zeroes;
 	bd->caw = like->bd.caw;
 	bd->identity = like->bd.identity;
+	lun->is_named = like->is_named;
 	lun->tpgs = like->tpgs;
 	lun->has_fua = like->has_fua;
 	lun->limits = like->limits;
@@ -370,11 +372,11 @@ static void check_name_ended(struct command *c, int error)
 	if (error == 0)
 		lun->port_group =
 			scsi_vpd83_group(lun->check_page, c->task.transferred);
-	if (id.type == 2) {
+	if (lun->is_named) {
 		memset(id.id, 0, sizeof(id.id));
 		id.len = 0;
 	}
-	if (error == 0 && id.type == 2)
+	if (error == 0 && lun->is_named)
 		identity_from_page(&id, lun->check_page, c->task.transferred);
 	/* One path of several carries nothing before its unit has said who it is. */
 	if (!id.len && atomic_load(&lun->watch)) {
@@ -382,8 +384,9 @@ static void check_name_ended(struct command *c, int error)
 		lun_tell(lun, LUN_NEWS_GONE);
 		return;
 	}
-	if (error == 0 && id.type == 2) {
-		if (id.len != lun->bd.identity.len ||
+	if (error == 0 && lun->is_named) {
+		if (id.type != lun->bd.identity.type ||
+		    id.len != lun->bd.identity.len ||
 		    memcmp(id.id, lun->bd.identity.id, id.len) != 0) {
 			lun->is_gone = true;
 			report(lun->bd.reporter, REPORT_ERROR,

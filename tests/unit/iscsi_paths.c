@@ -194,9 +194,22 @@ static void portals_are_found_by_asking(void **state)
 	bdev_close(bd);
 	collect_done(&told);
 	bd = open_as(NULL, "paths=one", &told);
+	uint8_t block[BLOCK] = { 0 };
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(bdev_write(bd, block, BLOCK, 0), 0);
+	assert_int_equal(bdev_read(bd, block, BLOCK, 0), 0);
 	assert_int_equal(paths_info(bd, &info), 0);
 	assert_int_equal(info.count, 1);
 	assert_int_equal(info.path[0].state, PATH_ACTIVE);
+	/* It is counted and timed as one of several is. */
+	const struct path_stats *s = &info.path[0].stats;
+	uint64_t timed = 0;
+	for (unsigned int i = 0; i < PATH_HISTOGRAM; i++)
+		timed += s->histogram[i];
+	assert_int_equal(s->writes, 3);
+	assert_int_equal(s->bytes_written, 3 * BLOCK);
+	assert_true(s->reads >= 1); /* and those that opening it took */
+	assert_int_equal(timed, s->reads + s->writes + s->others);
 	bdev_close(bd);
 	collect_done(&told);
 }
@@ -646,6 +659,23 @@ static void standby_paths_stay_and_take_over(void **state)
 	lab_close(&lab);
 }
 
+/* The portal of the URL is in standby: the others are tried, nobody waits for it. */
+static void a_standby_portal_first_is_no_hindrance(void **state)
+{
+	struct lab lab;
+	(void)state;
+
+	tell("alua 1 standby");
+	lab.bd = open_as(NULL, two_portals("policy=mru&command_timeout=600"), &lab.told);
+	wait_for_state(lab.bd, 1, PATH_STANDBY);
+	wait_for_state(lab.bd, 0, PATH_ACTIVE);
+	assert_int_equal(path(lab.bd, 0).tpgt, 2);
+	memset(lab.a, 9, BLOCK);
+	assert_int_equal(bdev_write(lab.bd, lab.a, BLOCK, 0), 0);
+	tell("alua 1 optimized");
+	lab_close(&lab);
+}
+
 static void a_standby_group_is_activated_if_no_other_is_left(void **state)
 {
 	struct lab lab;
@@ -701,6 +731,7 @@ int main(void)
 	};
 	const struct CMUnitTest two_groups[] = {
 		cmocka_unit_test(standby_paths_stay_and_take_over),
+		cmocka_unit_test(a_standby_portal_first_is_no_hindrance),
 		cmocka_unit_test(a_standby_group_is_activated_if_no_other_is_left),
 		cmocka_unit_test(access_states_flip_under_load),
 	};
