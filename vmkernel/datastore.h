@@ -44,6 +44,7 @@ struct datastore {
 	struct bdev *extents[DATASTORE_EXTENTS_MAX];
 	unsigned int extent_count;
 	struct bdev *heartbeat;	/* second session to extent 0 (iSCSI), or NULL */
+	uint32_t notices[DATASTORE_EXTENTS_MAX]; /* enum bdev_notice; adapter/device.c */
 	struct vmfs_volume *vol;
 	char label[129];
 	struct uuid uuid;

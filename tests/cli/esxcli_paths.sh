@@ -31,6 +31,15 @@ is "$(grep -c "RemotePort: $((port + 1))" <<<"$out")" 2 \
 	"each has a session for data, and one for the heartbeat"
 is "$(grep ISID: <<<"$out" | sort -u | wc -l)" 4 "no two of one name"
 shows "what went over them" "Successful Commands: [1-9]" storage core path stats get
+notices() {
+	esxcli storage core device list -d "$device" | grep -q "^   Notices:$1$"
+}
+ok "the unit says that its space is low" "$rig" do "$T" "$port" attention 1 3807
+ok "which is shown with the device" wait_for 60 notices " .*space low"
+no_news() { # each session is told once, at its next command
+	esxcli storage core adapter rescan && notices " *"
+}
+ok "after a rescan it is no news any more" wait_for 60 no_news
 does "a policy is set" storage nmp device set -d "$device" -P VMW_PSP_RR
 does "with its turns" storage nmp psp roundrobin deviceconfig set -d "$device" \
 	-t iops -I 7

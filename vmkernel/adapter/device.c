@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/align.h"
+#include "base/buf.h"
 #include "bdev/offload.h"
 #include "iscsi/url.h"
 #include "vmfs/lvmimage.h"
@@ -46,6 +48,47 @@ static void add_offloads(json_t *row, struct bdev *bd)
 	json_object_set_new(row, "zero", json_string(bdev_offload_text(o.zero)));
 	json_object_set_new(row, "delete", json_string(bdev_offload_text(o.delete)));
 	json_object_set_new(row, "is_thin", json_boolean(o.is_thin));
+}
+
+/* What the units have said of themselves, as words: "capacity changed, ...". */
+static json_t *notices_text(uint32_t notices)
+{
+	static const char *const words[] = {
+		"capacity changed", "other LUNs at the target", "identity changed",
+		"space low", "out of space",
+	};
+	struct buf text = { 0 };
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(words); i++)
+		if (notices & 1u << i)
+			buf_printf(&text, "%s%s", text.len ? ", " : "", words[i]);
+	json_t *word = json_string(text.data ? text.data : "");
+	buf_done(&text);
+	return word;
+}
+
+/* Of an extent: what it has said since it was attached or the host looked anew. */
+static uint32_t notices_of(struct datastore *ds, const struct bdev *extent)
+{
+	unsigned int i = 0;
+
+	while (ds->extents[i] != extent)
+		i++;
+	ds->notices[i] |= bdev_notices(ds->extents[i]);
+	if (i == 0 && ds->heartbeat)
+		ds->notices[i] |= bdev_notices(ds->heartbeat);
+	return ds->notices[i];
+}
+
+void device_forget_notices(const struct host *h)
+{
+	struct datastore *ds;
+	struct bdev *bd;
+
+	for (unsigned int n = 0; (bd = device_of_host(h, "", n, &ds)); n++) {
+		(void)notices_of(ds, bd); /* what was said before the look */
+		memset(ds->notices, 0, sizeof(ds->notices));
+	}
 }
 
 json_t *device_row(struct bdev *bd)
@@ -103,6 +146,7 @@ json_t *device_rows(const struct adapter *a, const char *name)
 	for (unsigned int n = 0; (bd = device_of_host(a->host, "", n, &ds)); n++) {
 		json_t *row = device_row(bd);
 		json_object_set_new(row, "is_attached", json_true());
+		json_object_set_new(row, "notices", notices_text(notices_of(ds, bd)));
 		if (!*name || !strcmp(name, msg_text(row, "device")))
 			json_array_append(rows, row);
 		json_decref(row);

@@ -14,6 +14,8 @@
 const char *device_name(const struct bdev *bd, char name[static DEVICE_NAME_SIZE]);
 /* A row about a device that is open: what it is, what it can. Never blocks. */
 json_t *device_row(struct bdev *bd);
+/* What units have said so far is known: `device list` shows what they say from now on. */
+void device_forget_notices(const struct host *h);
 /*
  * The open device of an attached datastore with this name, or NULL. index: the i-th of
  * all if name is "". *ret_ds: its datastore. Loop's task only; valid until it next waits.

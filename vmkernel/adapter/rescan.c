@@ -431,6 +431,7 @@ static int scan_take(struct scan *s)
 	json_object_set(a->doc, "found", json_object_get(s->doc, "found"));
 	merge_volumes(a->doc, s->doc);
 	if (!*s->only) {
+		device_forget_notices(h);
 		json_decref(a->devices);
 		a->devices = json_incref(s->devices);
 	}

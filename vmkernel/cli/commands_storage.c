@@ -68,6 +68,7 @@ static const struct field device_fields[] = {
 	{ "Is Local", "is_local", FIELD_BOOLEAN },
 	{ "Thin Provisioning Status", "is_thin", FIELD_BOOLEAN },
 	{ "Attached", "is_attached", FIELD_BOOLEAN },
+	{ "Notices", "notices", FIELD_STRING },
 	{ "Target", "target", FIELD_STRING },
 	{ "LUN", "lun", FIELD_INTEGER },
 	{ 0 },
