@@ -40,6 +40,8 @@ static struct lun *lun_of_owner(struct iscsi_owner *o)
 static void lun_submit(struct bdev *bd, struct bdev_io *io)
 {
 	struct lun *lun = lun_of(bd);
+	/* Once it is in the list, the io may end, and be its caller's to free. */
+	struct bdev_channel *ch = io->channel;
 
 	io->priv.next = NULL;
 	io->priv.word[0] = clock_now();
@@ -54,7 +56,7 @@ static void lun_submit(struct bdev *bd, struct bdev_io *io)
 	mutex_unlock(&lun->m);
 	if (is_cut)
 		bdev_io_complete(io, -ESTALE);
-	else if (!iscsi_transport_channel(lun->transport, io->channel))
+	else if (!iscsi_transport_channel(lun->transport, ch))
 		iscsi_transport_wake(lun->transport);
 }
 
