@@ -22,6 +22,7 @@ OPT_clang := -O1 -g
 OPT_asan := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
 	-fno-sanitize-recover=undefined
 OPT_tsan := -O1 -g -fsanitize=thread
+OPT_pic := -O2 -g -fPIC
 OPT_fuzz := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined,fuzzer-no-link \
 	-fno-sanitize-recover=undefined
 OPT := $(OPT_$(V))
@@ -131,6 +132,23 @@ $(BIN)/$(1): $(call objs,$(SRC_$(1))) $(ENV_POSIX) $(LIBS_all)
 endef
 $(foreach p,$(PROGRAMS),$(eval $(call program,$(p))))
 
+# What is loaded into fio: its own names before fio's. Not warnings of fio's headers.
+FIO_ENGINE := $(BIN)/vdisk-fio.so
+SRC_fio := $(wildcard vdisk/fio/*.c vdisk/tool/place.c) $(VMK_SHARED)
+$(O)/vdisk/fio/engine.o: CFLAGS += -isystem $(FIO) -include $(FIO)/config-host.h
+$(FIO_ENGINE): $(call objs,$(SRC_fio)) $(ENV_POSIX) $(LIBS_all)
+	@mkdir -p $(@D)
+	@echo "  LD      $@"
+	@$(CC) $(LDFLAGS) -shared -Wl,-Bsymbolic -o $@ $(filter %.o,$^) $(LIBS_all) \
+		$(SYS) -ljansson
+
+## fio-engine   build/pic/bin/vdisk-fio.so; FIO=the configured source of your fio
+fio-engine:
+	@[ -e "$(FIO)/config-host.h" ] || { \
+		echo "FIO=DIR: the configured source of the fio that is to load it"; \
+		exit 1; }
+	$(SUBMAKE) V=pic FIO=$(abspath $(FIO)) build/pic/bin/vdisk-fio.so
+
 include tests/tests.mk
 
 ## deps         installs the Debian packages that are missing (as root)
@@ -198,6 +216,6 @@ help:
 clean:
 	rm -rf build
 
-.PHONY: all help clean deps demo layers tidy install format findings
+.PHONY: all fio-engine help clean deps demo layers tidy install format findings
 .DEFAULT_GOAL := all
 -include $(shell find $(O) -name '*.d' 2>/dev/null)
