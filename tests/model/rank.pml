@@ -30,6 +30,11 @@
 #ifndef DEATHS
 #define DEATHS 0
 #endif
+#if DEATHS > 0
+#define UNLESS_DEAD unless { dead[me] }
+#else
+#define UNLESS_DEAD
+#endif
 #ifndef LOCKS
 #define LOCKS 3
 #endif
@@ -123,9 +128,35 @@ inline next_lock()
 #endif
 }
 
-proctype Host(byte me)
+inline draw_need(least)
 {
-	byte needed, pinned, l, tries, round, extra;
+	if
+	:: least <= 3 -> needed = 3
+#if LOCKS > 2
+	:: least <= 5 -> needed = 5
+	:: least <= 6 -> needed = 6
+	:: needed = 7
+#else
+	:: least <= 1 -> needed = 1
+	:: least <= 2 -> needed = 2
+#endif
+	fi
+}
+
+/* What was read is of no use any more: fewer states. */
+inline forget()
+{
+	l = 0;
+	do
+	:: l < LOCKS -> seen[l] = 0; was[l] = 0; l = l + 1
+	:: else -> break
+	od;
+	l = 0
+}
+
+proctype Host(byte me; byte needed)
+{
+	byte pinned, l, tries, round, extra;
 	byte seen[LOCKS], was[LOCKS];
 	bit is_alike;
 	{
@@ -136,15 +167,8 @@ NEXT:	if
 	fi;
 	tries = 0;
 	if
-	:: needed = 3
-#if LOCKS > 2
-	:: needed = 5
-	:: needed = 6
-	:: needed = 7
-#else
-	:: needed = 1
-	:: needed = 2
-#endif
+	:: round == 1 -> skip
+	:: round > 1 -> draw_need(0)
 	fi;
 
 READ:	if
@@ -158,8 +182,10 @@ READ:	if
 		extra = LOCKS;
 		do
 		:: l < LOCKS ->
-			seen[l] = token[l];
-			was[l] = content[l];
+			if
+			:: IN(needed, l) -> seen[l] = token[l]; was[l] = content[l]
+			:: else -> skip
+			fi;
 			if
 			:: IN(needed, l) && owner[l] != me && !IS_FREE(l) -> extra = l
 			:: else -> skip
@@ -167,7 +193,11 @@ READ:	if
 			l = l + 1
 		:: else -> break
 		od;
-		l = 0
+		l = 0;
+		if
+		:: extra == LOCKS -> skip
+		:: else -> forget()
+		fi
 	};
 	if
 	:: extra == LOCKS -> skip
@@ -198,7 +228,7 @@ READ:	if
 		};
 		if
 		:: is_alike -> next_lock()
-		:: else -> pinned = 0; goto READ
+		:: else -> atomic { pinned = 0; forget() }; goto READ
 		fi
 	:: else -> break
 	od;
@@ -208,10 +238,9 @@ PATIENT: first_lock();
 	do
 	:: l < LOCKS ->
 		if
-		:: IN(needed, l) -> wait_for(l)
+		:: IN(needed, l) -> wait_for(l); was[l] = content[l]
 		:: else -> skip
 		fi;
-		atomic { seen[l] = token[l]; was[l] = content[l] };
 		next_lock()
 	:: else -> break
 	od;
@@ -240,7 +269,7 @@ USE:	/* One more? */
 		atomic {
 			if
 			:: owner[extra] == me || IS_FREE(extra) -> take(extra)
-			:: else -> pinned = 0; tries = TRIES
+			:: else -> pinned = 0; tries = TRIES; forget()
 			fi
 		};
 		if
@@ -263,7 +292,8 @@ USE:	/* One more? */
 			fi;
 			l = l + 1
 		:: else -> break
-		od
+		od;
+		forget()
 	};
 progress:
 	pinned = 0;
@@ -276,7 +306,7 @@ end:	do
 	:: atomic { owner[2] == me -> give(2) }
 #endif
 	od
-	} unless { dead[me] };
+	} UNLESS_DEAD;
 	skip
 }
 
@@ -296,11 +326,19 @@ proctype Death()
 
 init
 {
-	byte i;
+	byte i, needed;
 
+	/* Hosts are alike: what they need at first is in the order of their numbers. */
 	atomic {
 		do
-		:: i < HOSTS -> run Host(i); i = i + 1
+		:: i < HOSTS ->
+#ifdef REVERSED
+			draw_need(0);
+#else
+			draw_need(needed);
+#endif
+			run Host(i, needed);
+			i = i + 1
 		:: else -> break
 		od;
 #if DEATHS > 0

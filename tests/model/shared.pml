@@ -48,6 +48,11 @@
 #ifndef LATE
 #define LATE 1
 #endif
+#if DEATHS > 0
+#define UNLESS_DEAD unless { dead[me] }
+#else
+#define UNLESS_DEAD
+#endif
 #define ROOM 2
 #define FREE 0
 #define EXCLUSIVE 1
@@ -64,7 +69,7 @@
 byte token, mode, count, list0, list1;
 byte gen[HOSTS] = 1;
 bit is_on[HOSTS] = 1;
-byte x, y;
+bit x, y;
 
 /* A conditional write that was given up, whole as it was sent. */
 bit late[HOSTS];
@@ -232,9 +237,20 @@ inline wait_for_change()
 	fi
 }
 
-proctype Host(byte me)
+inline draw_want(least)
 {
-	byte t, m, n, e0, e1, want, outcome, unknowns, round, half;
+	if
+	:: least <= EXCLUSIVE -> want = EXCLUSIVE
+	:: least <= SHARED -> want = SHARED
+#ifndef FEW_MODES
+	:: want = MULTI
+#endif
+	fi
+}
+
+proctype Host(byte me; byte want)
+{
+	byte t, m, n, e0, e1, outcome, unknowns, round, half;
 	bit is_live0, is_live1;
 #ifdef SLOTFIRST
 	byte slot[HOSTS];
@@ -246,11 +262,8 @@ NEXT:	if
 	:: else -> round = round + 1
 	fi;
 	if
-	:: want = EXCLUSIVE
-	:: want = SHARED
-#ifndef FEW_MODES
-	:: want = MULTI
-#endif
+	:: round == 1 -> skip
+	:: round > 1 -> draw_want(FREE)
 	fi;
 
 LOOK:	if
@@ -316,7 +329,7 @@ GOT:	atomic {
 	fi;
 
 WRITE:	if
-	:: atomic { !IS_FENCED(me) -> half = x + 1; x = half }
+	:: atomic { !IS_FENCED(me) -> half = 1 - x; x = half }
 	:: atomic { IS_FENCED(me) -> skip }; goto FENCED
 	fi;
 #ifdef DIRTY
@@ -433,7 +446,7 @@ end:	atomic { LISTS(me) && !IS_FENCED(me) -> skip };
 	goto DROP;
 #endif
 	skip
-	} unless { dead[me] };
+	} UNLESS_DEAD;
 	over[me] = 1
 }
 
@@ -465,16 +478,22 @@ proctype Fate()
 
 init
 {
-	byte i;
+	byte i, want;
 
+	/* Hosts are alike: what they want at first is in the order of their numbers. */
 	atomic {
 		do
 		:: i < HOSTS ->
+#if LATE > 0
 			run Disk(i);
-			run Host(i);
+#endif
+			draw_want(want);
+			run Host(i, want);
 			i = i + 1
 		:: else -> break
 		od;
+#if DEATHS > 0 || SUSPICIONS > 0
 		run Fate()
+#endif
 	}
 }
