@@ -277,10 +277,13 @@ void bdev_channel_send(struct bdev_channel *channel);
 unsigned int bdev_channel_reap(struct bdev_channel *channel);
 /*
  * For a task that would sleep now: sends what is held back; if much is at the devices,
- * waits until a good part of it has ended, at most 0.2 ms, and reaps that; their number.
- * 0: sleep. The one call here that blocks.
+ * waits until a good part of it has ended, at most 0.4 ms, and reaps that; their number.
+ * 0: sleep. The one call here that blocks. It may wait awake; then it calls look(arg) (or
+ * NULL) again and again, for the task to take in what has come meanwhile, without
+ * sleeping. What is submitted there is held back until the wait is over.
  */
-unsigned int bdev_channel_gather(struct bdev_channel *channel);
+unsigned int bdev_channel_gather(struct bdev_channel *channel, void (*look)(void *arg),
+				 void *arg);
 
 /* ---- leaves and filters of this folder ---- */
 

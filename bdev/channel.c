@@ -265,11 +265,12 @@ unsigned int bdev_channel_reap(struct bdev_channel *ch)
 	return file_channel_reap(ch->files) + reap_leaves(ch, false);
 }
 
-unsigned int bdev_channel_gather(struct bdev_channel *ch)
+unsigned int bdev_channel_gather(struct bdev_channel *ch, void (*look)(void *arg),
+				 void *arg)
 {
 	bdev_channel_send(ch);
 	if (ch->has_more)
 		return bdev_channel_reap(ch);
-	unsigned int count = file_channel_gather(ch->files);
+	unsigned int count = file_channel_gather(ch->files, look, arg);
 	return count ? count : reap_leaves(ch, true);
 }

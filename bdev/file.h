@@ -120,7 +120,8 @@ void file_channel_free(struct file_channel *ch);
 bool file_channel_hold(struct file_bdev *file, struct bdev_io *io);
 /* As the functions of bdev_channel. */
 void file_channel_send(struct file_channel *ch);
-unsigned int file_channel_gather(struct file_channel *ch);
+unsigned int file_channel_gather(struct file_channel *ch, void (*look)(void *arg),
+				 void *arg);
 unsigned int file_channel_reap(struct file_channel *ch);
 
 /* ---- file_lock.c ---- */

@@ -15,10 +15,22 @@
  * eventfd wakes the task where it sleeps anyway.
  *
  * Bursts are kept short on both sides, or client and device would take turns instead of
- * working at the same time: at most BURST are held back, and the task gathers a quarter
- * of what is at the devices, not all. It gathers because under a deep queue each
- * completion by itself would wake it, then its client, then it again: four changes of
- * task per request. GATHER_NS bounds what that adds to a request on a slow device.
+ * working at the same time: at most BURST are held back and no more are sent at once than
+ * the device has to do meanwhile, the first one alone; and the task gathers a quarter of
+ * what is at the devices, not all. It gathers because under a deep queue each completion
+ * by itself would wake it, then its client, then it again: four changes of task per
+ * request. GATHER_NS bounds what that adds to a request on a slow device.
+ *
+ * It gathers awake, looking for what its clients send, so that the next requests are
+ * ready when the device is: one that works off its queue and then tells of all at once (a
+ * virtual disk does) would otherwise stand still for as long as they take to be read.
+ * What comes in is held until then, or that device would tell of nothing before it had
+ * done these, too. It gathers asleep
+ *
+ *	- while writes are under way: the kernel ends a direct write in a worker of the
+ *	  processor that sent it, ours;
+ *	- for a while after it was in the way of another task, or awake for nothing. The
+ *	  rest is twice as long each time, and shrinks with each time that was of use.
  *
  * Invariants:
  * 1. Everything here belongs to one task, so nothing is locked. Only the kernel writes
@@ -39,14 +51,19 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
+#include "base/align.h"
 #include "bdev/channel.h"
 #include "bdev/file.h"
 
-#define BURST 8 /* held back at most while there are slots */
+#define BURST 8	      /* held back at most while there are slots; sent at once */
+#define BURST_APART 4 /* the same of what the kernel cannot join */
 #define GATHER_SHARE 4
 #define GATHER_MIN 2
-#define GATHER_NS (200 * NS_PER_US)
+#define GATHER_NS (400 * NS_PER_US)
+#define REST_MIN NS_PER_MS
+#define REST_MAX (128 * NS_PER_MS)
 #define RING_MAGIC 0xa10a10a1u
 
 /* What the kernel maps at a context's address (fs/aio.c): fixed since its first day. */
@@ -69,7 +86,10 @@ struct file_channel {
 	struct ring *ring; /* the context too; NULL: there is none */
 	struct bdev_io *held, **held_last;
 	unsigned int held_count;
-	unsigned int sent; /* slots at the kernel */
+	unsigned int sent;   /* slots at the kernel */
+	unsigned int writes; /* of them */
+	bool is_gathering;   /* what comes is held */
+	uint64_t rest_until, rest; /* from gathering awake */
 	struct slot *free;
 	struct slot slots[FILE_DEPTH];
 };
@@ -132,7 +152,7 @@ bool file_channel_hold(struct file_bdev *file, struct bdev_io *io)
 	io->priv.next = NULL;
 	*ch->held_last = io;
 	ch->held_last = &io->priv.next;
-	if (++ch->held_count >= BURST)
+	if (++ch->held_count >= BURST && !ch->is_gathering)
 		file_channel_send(ch);
 	return true;
 }
@@ -154,6 +174,29 @@ static void slot_free(struct file_channel *ch, struct slot *slot)
 	slot->next = ch->free;
 	ch->free = slot;
 	ch->sent--;
+	ch->writes -= slot->io->op == BDEV_WRITE;
+}
+
+/* How many at the kernel have ended, and are not reaped. */
+static unsigned int ended_count(const struct file_channel *ch)
+{
+	const struct ring *ring = ch->ring;
+	uint32_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
+	uint32_t tail = atomic_load_explicit(&ring->tail, memory_order_acquire);
+	return tail >= head ? tail - head : tail + ring->size - head;
+}
+
+/* How many to send at once: the device is not to wait for what it could begin with. */
+static long burst_now(const struct file_channel *ch)
+{
+	unsigned int under_way = ch->sent - ended_count(ch);
+	return under_way == 0 ? 1 : (long)min_u64(under_way, BURST_APART);
+}
+
+/* Two that the kernel can make one of, if they come to it together. */
+static bool is_next_to(const struct bdev_io *a, const struct bdev_io *b)
+{
+	return a->bd == b->bd && a->op == b->op && a->offset + a->len == b->offset;
 }
 
 /* The end of an io in a channel: after it the file may be closed. */
@@ -170,11 +213,14 @@ static void pass_on(struct file_bdev *file, struct bdev_io *io)
 	(void)atomic_fetch_sub(&file->in_channels, 1);
 }
 
-/* Puts what is held into slots, as far as there are any; their number. */
+/* Puts the next burst of what is held into slots, if there are any; their number. */
 static long fill_slots(struct file_channel *ch, struct iocb **list)
 {
-	long n = 0;
-	while (n < FILE_BATCH && ch->held && ch->free) {
+	const struct bdev_io *last = NULL;
+	long n = 0, max = burst_now(ch);
+	while (n < BURST && ch->held && ch->free) {
+		if (n >= max && !is_next_to(last, ch->held))
+			break;
 		struct bdev_io *io = take_held(ch);
 		struct file_bdev *file = (struct file_bdev *)io->bd;
 		if (atomic_load(&file->is_cut)) {
@@ -184,11 +230,13 @@ static long fill_slots(struct file_channel *ch, struct iocb **list)
 		struct slot *slot = ch->free;
 		ch->free = slot->next;
 		ch->sent++;
+		ch->writes += io->op == BDEV_WRITE;
 		slot->io = io;
 		file_iocb(file, io, &slot->iocb);
 		slot->iocb.data = slot;
 		io_set_eventfd(&slot->iocb, ch->event_fd);
 		list[n++] = &slot->iocb;
+		last = io;
 	}
 	return n;
 }
@@ -213,7 +261,7 @@ static void ended(struct file_channel *ch, struct slot *slot, long result)
 
 void file_channel_send(struct file_channel *ch)
 {
-	struct iocb *list[FILE_BATCH];
+	struct iocb *list[BURST];
 	while (ch->held && ch->free) {
 		long n = fill_slots(ch, list);
 		for (long at = 0; at < n;) {
@@ -228,20 +276,6 @@ void file_channel_send(struct file_channel *ch)
 }
 
 /* ---- reaping ---- */
-
-unsigned int file_channel_gather(struct file_channel *ch)
-{
-	struct io_event event[FILE_BATCH];
-	struct timespec limit = { .tv_nsec = GATHER_NS };
-	file_channel_send(ch);
-	unsigned int wanted = ch->sent / GATHER_SHARE;
-	if (wanted < GATHER_MIN)
-		return 0;
-	int n = io_getevents(context_of(ch), wanted, FILE_BATCH, event, &limit);
-	for (int i = 0; i < n; i++)
-		ended(ch, event[i].data, (long)event[i].res);
-	return n < 0 ? 0 : (unsigned int)n; /* interrupted */
-}
 
 unsigned int file_channel_reap(struct file_channel *ch)
 {
@@ -259,4 +293,55 @@ unsigned int file_channel_reap(struct file_channel *ch)
 		count++;
 	}
 	return count;
+}
+
+/* How often this task had to make room for another one. */
+static long displaced_count(void)
+{
+	struct rusage u;
+	return getrusage(RUSAGE_THREAD, &u) < 0 ? 0 : u.ru_nivcsw;
+}
+
+static void gather_awake(struct file_channel *ch, unsigned int wanted,
+			 void (*look)(void *arg), void *arg)
+{
+	uint64_t now = clock_now(), limit = now + GATHER_NS;
+	long displaced = displaced_count();
+	ch->is_gathering = true;
+	while (ended_count(ch) < wanted && now < limit) {
+		if (look)
+			look(arg);
+		now = clock_now();
+	}
+	ch->is_gathering = false;
+	if (ended_count(ch) >= wanted && displaced_count() == displaced) {
+		ch->rest -= ch->rest / 16;
+		return;
+	}
+	ch->rest = ch->rest < REST_MIN ? REST_MIN : min_u64(2 * ch->rest, REST_MAX);
+	ch->rest_until = now + ch->rest;
+}
+
+static unsigned int gather_asleep(struct file_channel *ch, unsigned int wanted)
+{
+	struct io_event event[FILE_BATCH];
+	struct timespec limit = { .tv_nsec = GATHER_NS };
+	int n = io_getevents(context_of(ch), wanted, FILE_BATCH, event, &limit);
+	for (int i = 0; i < n; i++)
+		ended(ch, event[i].data, (long)event[i].res);
+	return n < 0 ? 0 : (unsigned int)n; /* interrupted */
+}
+
+unsigned int file_channel_gather(struct file_channel *ch, void (*look)(void *arg),
+				 void *arg)
+{
+	file_channel_send(ch);
+	unsigned int wanted = ch->sent / GATHER_SHARE;
+	if (wanted < GATHER_MIN)
+		return 0;
+	if (ch->writes || clock_now() < ch->rest_until)
+		return gather_asleep(ch, wanted);
+	gather_awake(ch, wanted, look, arg);
+	file_channel_send(ch);
+	return file_channel_reap(ch);
 }

@@ -72,7 +72,7 @@ static struct bdev_io *wait_done(struct bench *b)
 	struct epoll_event e[2];
 	struct bdev_io *io;
 	while (!(io = take_done(b, false))) {
-		if (bdev_channel_gather(b->channel))
+		if (bdev_channel_gather(b->channel, NULL, NULL))
 			continue;
 		if ((io = take_done(b, true)))
 			break;

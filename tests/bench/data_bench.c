@@ -122,7 +122,7 @@ static int run_vmfs(struct bench *b, struct bench_io *ios)
 		submit(b, &ios[i]);
 	}
 	while (b->pending) {
-		if (!bdev_channel_gather(b->channel) &&
+		if (!bdev_channel_gather(b->channel, NULL, NULL) &&
 		    !bdev_channel_reap(b->channel)) {
 			uint64_t rung;
 			(void)poll(&event, 1, POLL_MS);

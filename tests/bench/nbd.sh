@@ -1,33 +1,49 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# The NBD front end: a flat VMDK on a volume in a file, beside nbdkit's file plugin and
-# qemu-nbd on a raw file of the same size on the same disk; fio's nbd engine drives all.
+# The NBD front end: a flat VMDK on a volume in a file, beside nbdkit's file plugin,
+# qemu-nbd and qemu-storage-daemon on a raw file of the same size on the same disk; fio's
+# nbd engine drives all.
 #
-# Ours and qemu-nbd read and write the disk directly. nbdkit's file plugin has no direct
-# I/O: its reads go to the disk because it drops what it has read (cache=none), its writes
-# are acknowledged from the page cache. What a turn leaves there is written out before the
+# Ours and QEMU's two read and write the disk directly, all three through the kernel's
+# AIO (--cache=none --aio=native). nbdkit's file plugin has no direct I/O: its reads go to
+# the disk because it drops what it has read (cache=none), its writes are acknowledged
+# from the page cache. What a turn leaves there is written out before the
 # next begins, so that nobody pays for another. Many short turns, because other work on
 # the machine comes and goes; each round begins with another server.
 #
 # Two lines say what no server can be better than: the disk itself with as many requests
-# at a time (fio, libaio), and the client on a server that does nothing (nbdkit null).
+# at a time (fio, libaio), and the client on a server that does nothing (nbdkit null). One
+# says what a request costs: the server's processor time, which other work on the machine
+# disturbs less than the rate.
 
 nbd_size_mib=1024
 nbd_turns=3 # short ones for each long one
+declare -A nbd_pid
+
+# cpu_us PID: processor time of all its tasks so far.
+cpu_us()
+{
+	cat "/proc/$1/task/"*/schedstat 2>/dev/null |
+		awk '{ ns += $1 } END { printf "%d", ns / 1000 }'
+}
 
 # fio_turn NAME rw-KIND OPTION...: one turn. One that failed has done nothing.
 fio_turn()
 {
-	local iops name=$1 kind=$2 seconds=$(((seconds_each + nbd_turns - 1) / nbd_turns))
+	local iops ios=0 before=0 name=$1 kind=$2 pid=${nbd_pid[$1]-}
+	local seconds=$(((seconds_each + nbd_turns - 1) / nbd_turns))
 
 	shift 2
+	[ -z "$pid" ] || before=$(cpu_us "$pid")
 	sync "$work/raw.img" "$work/lun.img"
-	iops=$(fio --name=turn "$@" --rw="$kind" --bs=4k --iodepth=32 \
+	read -r iops ios < <(fio --name=turn "$@" --rw="$kind" --bs=4k --iodepth=32 \
 		--norandommap --randrepeat=0 --size=${nbd_size_mib}m \
 		--runtime=$seconds --time_based \
 		--output-format=terse 2>/dev/null |
-		awk -F';' '/^3;/ { print $8 + $49 }')
+		awk -F';' '/^3;/ { print $8 + $49, ($6 + $47) / 4 }')
 	sample "$name.$kind" "${iops:-0}"
+	[ -z "$pid" ] || [ "${ios:-0}" = 0 ] || sample "$name.$kind.cpu" \
+		"$(awk "BEGIN { print ($(cpu_us "$pid") - $before) / $ios }")"
 }
 
 # nbd_turn NAME rw-KIND: of a server; none is the disk itself, without one.
@@ -43,9 +59,10 @@ nbd_turn()
 bench_nbd()
 {
 	local image=$work/lun.img raw=$work/raw.img kind round name
-	local -a order=(ours nbdkit qemu disk idle)
+	local direct=cache.direct=on,aio=native
+	local -a order=(ours nbdkit qemu daemon disk idle)
 
-	for name in fio nbdkit qemu-nbd; do
+	for name in fio nbdkit qemu-nbd qemu-storage-daemon; do
 		command -v $name >/dev/null ||
 			{ missing nbd "$name is not here"; return; }
 	done
@@ -64,10 +81,18 @@ bench_nbd()
 	dd if="$raw" iflag=nocache count=0 status=none
 
 	serve "$bin/vdisk-nbd" "$image:/disk.vmdk" --socket "$work/ours"
+	nbd_pid[ours]=$server
 	serve nbdkit -f -U "$work/nbdkit" file "$raw" cache=none
 	serve qemu-nbd -k "$work/qemu" -t -f raw --cache=none --aio=native "$raw"
+	nbd_pid[qemu]=$server
+	# Both of QEMU's have the file, one at a time works: so without its locks.
+	serve qemu-storage-daemon \
+		--blockdev "driver=file,node-name=raw,filename=$raw,locking=off,$direct" \
+		--nbd-server "addr.type=unix,addr.path=$work/daemon" \
+		--export type=nbd,id=raw,node-name=raw,name=,writable=on
+	nbd_pid[daemon]=$server
 	serve nbdkit -f -U "$work/idle" null ${nbd_size_mib}M
-	for name in ours nbdkit qemu idle; do
+	for name in ours nbdkit qemu daemon idle; do
 		wait_for 20 test -S "$work/$name" ||
 			{ missing nbd "$name: $(tail -n 1 "$work/server.log")"; return; }
 	done
@@ -78,7 +103,7 @@ bench_nbd()
 			done
 			order=("${order[@]:1}" "${order[0]}")
 		done
-		for name in nbdkit qemu; do
+		for name in nbdkit qemu daemon; do
 			line "nbd-$kind-4k-qd32-vs-$name" speed \
 				ours.$kind $name.$kind ">=1.3" IOPS
 		done
@@ -86,6 +111,8 @@ bench_nbd()
 			disk.$kind qemu.$kind bound IOPS
 		line "nbd-$kind-4k-qd32-idle-vs-qemu" speed \
 			idle.$kind qemu.$kind bound IOPS
+		line "nbd-$kind-4k-qd32-cpu-vs-qemu" time \
+			ours.$kind.cpu qemu.$kind.cpu bound us
 	done
 	kill "${children[@]}" 2>/dev/null
 	wait "${children[@]}" 2>/dev/null

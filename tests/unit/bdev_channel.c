@@ -119,7 +119,7 @@ static void run(struct fixture *f)
 	uint64_t limit = clock_now() + 100 * NS_PER_S; /* a flush waits for others' */
 	while (!is_all_done(f) && clock_now() < limit) {
 		struct pollfd p = { bdev_channel_event(f->channel), POLLIN, 0 };
-		if (bdev_channel_gather(f->channel) == 0)
+		if (bdev_channel_gather(f->channel, NULL, NULL) == 0)
 			(void)poll(&p, 1, 1);
 		(void)bdev_channel_reap(f->channel);
 	}
@@ -189,7 +189,8 @@ static void held_is_sent_and_the_event_tells(void **state)
 	assert_int_equal(own->done_count, 0);
 	assert_int_equal(bdev_channel_reap(f->channel), 1);
 	assert_int_equal(own->done_count, 1);
-	assert_int_equal(bdev_channel_gather(f->channel), 0); /* nothing to wait for */
+	/* nothing to wait for */
+	assert_int_equal(bdev_channel_gather(f->channel, NULL, NULL), 0);
 	assert_int_equal(bdev_read(f->bd[0], back, 4096, 0), 0);
 	assert_memory_equal(back, buf, 4096);
 	free(buf);
@@ -247,6 +248,59 @@ static void what_is_cut_while_held_is_not_sent(void **state)
 	}
 	assert_int_equal(collect_count(&f->told, REPORT_ERROR), 0);
 	free(buf);
+}
+
+struct looker {
+	struct fixture *f;
+	uint8_t *buf;
+	struct own_io *own[16]; /* the first is NULL: it has not looked yet */
+};
+
+/* Submits more than a burst, and cuts their disk: whatever was sent by now lands. */
+static void look(void *arg)
+{
+	struct looker *l = arg;
+	if (l->own[0])
+		return;
+	for (unsigned int i = 0; i < 16; i++)
+		l->own[i] = submit(l->f, l->f->bd[1], BDEV_WRITE, l->buf, 4096,
+				   i * 4096ull);
+	bdev_cut(l->f->bd[1]);
+}
+
+/*
+ * Who gathers with much under way looks round meanwhile; what is submitted then is held
+ * to the end of the gathering, so that a cut reaches all of it; and it ends, each once.
+ */
+static void what_comes_while_gathering_is_held(void **state)
+{
+	struct fixture *f = *state;
+	struct looker l = { .f = f, .buf = io_alloc(32 * 4096) };
+	uint8_t *back = io_alloc(16 * 4096);
+	(void)memset(l.buf, 0x5a, 32 * 4096);
+	/* Not a hole: that is read without the disk. */
+	assert_int_equal(bdev_write(f->bd[0], l.buf, 32 * 4096, 0), 0);
+	for (unsigned int round = 0; round < 500 && !l.own[0]; round++) {
+		f->count = 0;
+		for (unsigned int i = 0; i < 32; i++)
+			(void)submit(f, f->bd[0], BDEV_READ, l.buf + i * 4096ul, 4096,
+				     i * 4096ull);
+		(void)bdev_channel_gather(f->channel, look, &l);
+		run(f);
+	}
+	if (!l.own[0]) { /* a disk that has always answered by then */
+		free(back);
+		free(l.buf);
+		skip();
+	}
+	for (unsigned int i = 0; i < 16; i++)
+		assert_int_equal(l.own[i]->io.result, -ESTALE);
+	assert_int_equal(bdev_mend(f->bd[1], clock_now() + 100 * NS_PER_S), 0);
+	assert_int_equal(bdev_read(f->bd[1], back, 16 * 4096, 0), 0);
+	for (unsigned int i = 0; i < 16 * 4096; i++)
+		assert_int_equal(back[i], 0);
+	free(back);
+	free(l.buf);
 }
 
 /* The image was truncated under us: short and empty reads are errors, told once. */
@@ -307,6 +361,7 @@ int main(void)
 		CASE(held_is_sent_and_the_event_tells),
 		CASE(ring_goes_round),
 		CASE(what_is_cut_while_held_is_not_sent),
+		CASE(what_comes_while_gathering_is_held),
 		CASE(short_read_is_an_error),
 		CASE(what_is_not_for_a_channel_ends_too),
 	};

@@ -121,7 +121,8 @@ static void run_until(struct loop *l, unsigned int count)
 	struct epoll_event e[2];
 
 	while (atomic_load(&l->done) < count && clock_now() < limit) {
-		if (bdev_channel_gather(l->channel) == 0 && atomic_load(&l->done) < count)
+		if (bdev_channel_gather(l->channel, NULL, NULL) == 0 &&
+		    atomic_load(&l->done) < count)
 			(void)epoll_wait(l->epoll_fd, e, 2, 1000);
 		(void)bdev_channel_reap(l->channel);
 	}

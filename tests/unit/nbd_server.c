@@ -441,6 +441,47 @@ static void burst_is_answered_whole(void **state)
 	close(sock);
 }
 
+#define WINDOW 32u
+#define SLIDE_COUNT 1500u
+
+/* Request i of a stream: a READ, each fifth one of what lies behind the disk's end. */
+static void ask_next(int sock, unsigned int i)
+{
+	uint64_t at = (uint64_t)(i * 7 % BURST_COUNT) * BURST_LEN;
+	ask(sock, NBD_CMD_READ, i % 5 == 4 ? DISK_SIZE : at, 4096, i);
+}
+
+/*
+ * A client that always has 32 under way: each answer comes, with its own bytes, and what
+ * is answered without the disk does not stay behind while others are at the disk.
+ */
+static void deep_queue_moves_on(void **state)
+{
+	static bool was_seen[SLIDE_COUNT];
+	uint8_t want[BURST_LEN], got[4096];
+	(void)state;
+	int sock = join();
+	write_burst(sock);
+	take_burst(sock, false);
+	for (unsigned int i = 0; i < WINDOW; i++)
+		ask_next(sock, i);
+	for (unsigned int n = 0; n < SLIDE_COUNT; n++) {
+		uint64_t i;
+		uint32_t error = reply(sock, &i);
+		assert_true(i < SLIDE_COUNT && !was_seen[i]);
+		was_seen[i] = true;
+		assert_int_equal(error, i % 5 == 4 ? NBD_EINVAL : NBD_OK);
+		if (error == NBD_OK) {
+			receive(sock, got, sizeof(got));
+			fill_block(want, (unsigned int)i * 7 % BURST_COUNT);
+			assert_memory_equal(got, want, sizeof(got));
+		}
+		if (n + WINDOW < SLIDE_COUNT)
+			ask_next(sock, n + WINDOW);
+	}
+	close(sock);
+}
+
 /* Those who go in the middle of a burst, or never read, hurt nobody else. */
 static void burst_of_one_that_leaves_harms_no_other(void **state)
 {
@@ -529,6 +570,7 @@ int main(void)
 		T(client_that_does_not_read_is_throttled),
 		T(too_many_clients_and_strangers_are_dropped),
 		F(burst_is_answered_whole),
+		F(deep_queue_moves_on),
 		F(burst_of_one_that_leaves_harms_no_other),
 		F(cut_amid_a_burst_is_told_to_the_client),
 		F(stop_in_the_middle_of_a_burst_ends),

@@ -2,8 +2,9 @@
 /*
  * The sockets under vdisk/nbd/conn.c: one task, one epoll. Each turn of the loop
  *
- *	1. sends what waits in the channel, gathers what the disk has completed, or sleeps
- *	   until a socket, the channel or the wake event is ready,
+ *	1. sends what waits in the channel, gathers what the disk has completed, with a
+ *	   look at the sockets now and then, or sleeps until a socket, the channel or the
+ *	   wake event is ready,
  *	2. reads each ready socket once, into up to 256 KiB, and starts all requests in
  *	   it,
  *	3. collects all requests that the disk has completed,
@@ -58,6 +59,7 @@ struct nbd_server {
 	struct bdev_channel *channel;
 	struct nbd_done done;
 	atomic_bool is_awake, is_stopping;
+	bool has_news; /* came while this turn gathered: it does not sleep */
 	unsigned int client_count;
 	LIST_HEAD(, client) clients;
 };
@@ -243,15 +245,10 @@ static int sleep_ms(struct nbd_server *s)
 	return at <= now ? 0 : (int)div_up(at - now, NS_PER_MS);
 }
 
-static void turn(struct nbd_server *s)
+/* Sleeps at most so long, and serves the sockets that are ready; were there any? */
+static bool take_events(struct nbd_server *s, int timeout_ms)
 {
 	struct epoll_event ev[EVENTS_MAX];
-	int timeout_ms = sleep_ms(s);
-	if (bdev_channel_gather(s->channel))
-		timeout_ms = 0;
-	atomic_store(&s->is_awake, false);
-	if (!nbd_done_is_empty(&s->done))
-		timeout_ms = 0;
 	int count = epoll_wait(s->epoll_fd, ev, EVENTS_MAX, timeout_ms);
 	atomic_store(&s->is_awake, true);
 	for (int i = 0; i < count; i++) {
@@ -266,6 +263,26 @@ static void turn(struct nbd_server *s)
 		else if (ev[i].events & (EPOLLHUP | EPOLLERR))
 			client_close(cl);
 	}
+	return count > 0;
+}
+
+static void look(void *arg)
+{
+	struct nbd_server *s = arg;
+	if (take_events(s, 0))
+		s->has_news = true;
+}
+
+static void turn(struct nbd_server *s)
+{
+	int timeout_ms = sleep_ms(s);
+	s->has_news = false;
+	if (bdev_channel_gather(s->channel, look, s) || s->has_news)
+		timeout_ms = 0;
+	atomic_store(&s->is_awake, false);
+	if (!nbd_done_is_empty(&s->done))
+		timeout_ms = 0;
+	(void)take_events(s, timeout_ms);
 	bdev_channel_send(s->channel);
 	(void)bdev_channel_reap(s->channel);
 	nbd_done_take(&s->done, touched, NULL);
