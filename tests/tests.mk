@@ -270,7 +270,7 @@ model:
 BENCH := $(patsubst tests/bench/%.c,$(B)/tests/bench/%,$(wildcard tests/bench/*_bench.c))
 ## bench        ours beside its peers, one line each;
 ##              ONLY=mkfs|fsck|lock|create|names|data|chain|vdisk|fuse|nbd|iscsi|
-##              paths|boot
+##              paths|boot|gap
 bench:
 	@scripts/deps bench
 	$(SUBMAKE) all $(BENCH) $(TARGET_BIN)

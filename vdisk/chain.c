@@ -255,36 +255,49 @@ static uint32_t lock_of(uint32_t flags, bool is_leaf)
 	return flags & VDISK_READ_LOCKED ? VMFS_READ_LOCKED : VMFS_READ;
 }
 
-static int open_delta(struct chain *chain, unsigned int i, const struct descriptor *desc,
-		      const struct vdisk_open_options *options,
-		      struct vmfs_holder *ret_holder)
+static int open_file(struct chain_layer *layer, const struct descriptor_extent *e,
+		     const struct diskfile_options *how, struct vmfs_holder *ret_holder)
 {
-	struct chain_layer *layer = &chain->layer[i];
-	const struct descriptor_extent *e = descriptor_extent(desc, 0);
-	bool is_leaf = i + 1 == chain->count;
+	struct diskfile_options at = *how;
 	char *path = vdisk_sibling(layer->path, e->file);
+	at.path = path;
+	int rc = path ? diskfile_open(&at, &layer->own_file, ret_holder) : -ENOMEM;
+	if (rc == -ENOENT)
+		(void)report_error(how->reporter, rc, "%s: its extent %s is missing",
+				   layer->path, path);
+	free(path);
+	layer->file = &layer->own_file;
+	layer->bd = layer->own_file.bd;
+	layer->under = (struct delta_file){ layer->bd, grow_file };
+	return rc;
+}
+
+static struct chain_layer *layer_new(const char *path)
+{
+	struct chain_layer *layer = calloc(1, sizeof(*layer));
+	if (layer && (layer->path = strdup(path)) != NULL)
+		return layer;
+	free(layer);
+	return NULL;
+}
+
+int chain_open_delta(struct chain *chain, unsigned int i, const char *path,
+		     const struct descriptor *desc,
+		     const struct vdisk_open_options *options,
+		     struct chain_layer **ret_layer, struct vmfs_holder *ret_holder)
+{
+	struct chain_layer *layer = layer_new(path);
+	const struct descriptor_extent *e = descriptor_extent(desc, 0);
+	bool is_leaf = i + 1 >= chain->count;
 	const struct diskfile_options how = {
 		.vol = chain->disk->vol,
-		.path = path,
 		.flags = lock_of(options->flags, is_leaf),
 		.deadline = options->deadline,
 		.reporter = options->reporter,
 	};
-	layer->file = is_leaf ? &chain->disk->extent[0].file : &layer->own_file;
-	int rc = path ? diskfile_open(&how, layer->file, ret_holder) : -ENOMEM;
-	if (rc == -ENOENT)
-		(void)report_error(options->reporter, rc, "%s: its extent %s is missing",
-				   layer->path, path);
-	free(path);
-	if (rc < 0)
-		return rc;
-	layer->bd = layer->file->bd;
-	layer->under = (struct delta_file){ layer->bd, grow_file };
 	struct telling telling = { chain, i };
-	const struct delta_options how_delta = {
+	struct delta_options how_delta = {
 		.format = format_of(desc),
-		.file = &layer->under,
-		.name = layer->file->path,
 		.capacity = e->sectors,
 		.is_writer = is_leaf && options->flags & VDISK_WRITE,
 		.reporter = options->reporter,
@@ -293,73 +306,121 @@ static int open_delta(struct chain *chain, unsigned int i, const struct descript
 		.committed = committed,
 		.arg = chain,
 	};
-	return delta_open(&how_delta, &layer->delta);
+	int rc = layer ? open_file(layer, e, &how, ret_holder) : -ENOMEM;
+	if (rc == 0) {
+		how_delta.file = &layer->under;
+		how_delta.name = layer->own_file.path;
+		rc = delta_open(&how_delta, &layer->delta);
+	}
+	if (rc == 0)
+		*ret_layer = layer;
+	else
+		(void)chain_layer_close(layer); /* nothing was written */
+	return rc;
 }
 
-static int open_base(struct chain *chain, const struct vdisk_open_options *options,
-		     struct vmfs_holder *ret_holder)
+static int open_base(struct chain *chain, const char *path,
+		     const struct vdisk_open_options *options,
+		     struct chain_layer **ret_layer, struct vmfs_holder *ret_holder)
 {
-	struct chain_layer *layer = &chain->layer[0];
+	struct chain_layer *layer = layer_new(path);
 	struct vdisk_open_options how = *options;
 	bool is_locked = options->flags & (VDISK_WRITE | VDISK_READ_LOCKED);
 	how.secret = NULL; /* the chain's, not its */
 	how.flags = is_locked ? VDISK_READ_LOCKED : VDISK_READ;
-	int rc = vdisk_open(chain->disk->vol, layer->path, &how, &layer->base,
-			    ret_holder);
-	if (rc == 0)
-		layer->bd = &layer->base->bdev; /* as stored: crypt.c is above */
-	return rc;
+	int rc = layer ? vdisk_open(chain->disk->vol, path, &how, &layer->base,
+				    ret_holder) : -ENOMEM;
+	if (rc < 0) {
+		(void)chain_layer_close(layer); /* it is empty */
+		return rc;
+	}
+	layer->bd = &layer->base->bdev; /* as stored: crypt.c is above */
+	*ret_layer = layer;
+	return 0;
+}
+
+/* The leaf's file is the disk's own. */
+static void own_leaf(struct chain *chain)
+{
+	struct chain_layer *leaf = chain->layer[chain->count - 1];
+	struct diskfile *file = &chain->disk->extent[0].file;
+	if (!leaf->delta)
+		return;
+	*file = leaf->own_file;
+	leaf->own_file = (struct diskfile){ .vmfs = NULL };
+	leaf->file = file;
 }
 
 static int open_layers(struct chain *chain, const struct line *line,
 		       const struct vdisk_open_options *options,
 		       struct vmfs_holder *ret_holder)
 {
-	uint64_t sectors = descriptor_sectors(chain->disk->desc);
 	int rc = 0;
-	chain->map = chainmap_new(sectors, line->count, chainmap_budget(sectors));
-	chain->layer = calloc(line->count, sizeof(chain->layer[0]));
-	if (!chain->layer || !chain->map)
-		return -ENOMEM;
 	chain->count = line->count;
 	for (unsigned int i = 0; i < line->count && rc == 0; i++) {
 		const struct link *link = &line->link[line->count - 1 - i];
-		chain->layer[i].path = strdup(link->path);
-		rc = !chain->layer[i].path ? -ENOMEM :
-		     format_of(link->desc) ?
-			     open_delta(chain, i, link->desc, options, ret_holder) :
-			     open_base(chain, options, ret_holder);
+		rc = format_of(link->desc) ?
+			     chain_open_delta(chain, i, link->path, link->desc, options,
+					      &chain->layer[i], ret_holder) :
+			     open_base(chain, link->path, options, &chain->layer[i],
+				       ret_holder);
 	}
+	if (rc == 0)
+		own_leaf(chain);
 	return rc;
+}
+
+struct chain *chain_new(struct vdisk *disk, unsigned int layers,
+			const struct vdisk_open_options *options)
+{
+	uint64_t sectors = descriptor_sectors(disk->desc);
+	struct chain *chain = calloc(1, sizeof(*chain));
+	if (!chain)
+		return NULL;
+	chain->disk = disk;
+	chain->is_prompt = options->flags & VDISK_PROMPT;
+	for (unsigned int i = 0; i < CHAIN_SHARDS; i++)
+		sleeplock_init(&chain->shard[i]);
+	chain->map = chainmap_new(sectors, layers, chainmap_budget(sectors));
+	if (chain->map)
+		return chain;
+	(void)chain_close(chain); /* there is nothing in it */
+	return NULL;
 }
 
 int chain_open(struct vdisk *disk, const struct vdisk_open_options *options,
 	       const char *floor, struct vmfs_holder *ret_holder)
 {
-	struct chain *chain = calloc(1, sizeof(*chain));
 	struct line *line;
 	disk->extent = calloc(1, sizeof(disk->extent[0]));
-	if (!chain || !disk->extent) {
-		free(chain);
+	if (!disk->extent)
 		return -ENOMEM;
-	}
 	disk->extent_count = 1;
 	disk->extent[0].len = descriptor_sectors(disk->desc) * VDISK_SECTOR;
 	disk->extent[0].disk = disk;
-	disk->chain = chain;
-	chain->disk = disk;
-	chain->is_prompt = options->flags & VDISK_PROMPT;
-	for (unsigned int i = 0; i < CHAIN_SHARDS; i++)
-		sleeplock_init(&chain->shard[i]);
 	int rc = find_line(disk, floor, options->reporter, &line);
 	if (rc < 0)
 		return rc;
-	rc = open_layers(chain, line, options, ret_holder);
+	disk->chain = chain_new(disk, line->count, options);
+	rc = disk->chain ? open_layers(disk->chain, line, options, ret_holder) : -ENOMEM;
 	line_free(line);
 	if (rc == 0)
-		chain_bdev_init(chain, !(options->flags & VDISK_WRITE),
+		chain_bdev_init(disk->chain, !(options->flags & VDISK_WRITE),
 				options->reporter);
 	return rc;
+}
+
+void chain_add_leaf(struct chain *chain, struct chain_layer *leaf)
+{
+	struct chain_layer *below = chain->layer[chain->count - 1];
+	if (below->delta) {
+		below->own_file = *below->file;
+		below->file = &below->own_file;
+	}
+	chain->layer[chain->count++] = leaf;
+	chainmap_add_layer(chain->map);
+	own_leaf(chain);
+	atomic_store(&chain->owes_flush, true);
 }
 
 int chain_room(const struct chain *chain, uint64_t *total)
@@ -367,12 +428,25 @@ int chain_room(const struct chain *chain, uint64_t *total)
 	uint64_t base = 0;
 	int rc = 0;
 	for (unsigned int i = 0; rc == 0 && i < chain->count; i++) {
-		const struct chain_layer *layer = &chain->layer[i];
+		const struct chain_layer *layer = chain->layer[i];
 		rc = layer->base ? vdisk_room(layer->base, &base) :
 				   diskfile_room(&layer->own_file, total);
 	}
 	*total += base;
 	return rc;
+}
+
+int chain_layer_close(struct chain_layer *layer)
+{
+	if (!layer)
+		return 0;
+	int rc = delta_close(layer->delta);
+	int err = vdisk_close(layer->base);
+	rc = rc ? rc : err;
+	err = diskfile_close(&layer->own_file);
+	free(layer->path);
+	free(layer);
+	return rc ? rc : err;
 }
 
 int chain_close(struct chain *chain)
@@ -381,19 +455,12 @@ int chain_close(struct chain *chain)
 	if (!chain)
 		return 0;
 	for (unsigned int i = chain->count; i-- > 0;) {
-		struct chain_layer *layer = &chain->layer[i];
-		int err = delta_close(layer->delta);
+		int err = chain_layer_close(chain->layer[i]);
 		rc = rc ? rc : err;
-		err = vdisk_close(layer->base);
-		rc = rc ? rc : err;
-		err = diskfile_close(&layer->own_file);
-		rc = rc ? rc : err;
-		free(layer->path);
 	}
 	for (unsigned int i = 0; i < CHAIN_SHARDS; i++)
 		sleeplock_done(&chain->shard[i]);
 	chainmap_free(chain->map);
-	free(chain->layer);
 	free(chain);
 	return rc;
 }

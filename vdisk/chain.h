@@ -6,6 +6,8 @@
  * A disk that is put together of deltas: the one that is written (the leaf), and under it
  * its parents, which nobody may change. Inside libvdisk.
  */
+#include <stdatomic.h>
+
 #include "base/env.h"
 #include "vdisk/chainmap.h"
 #include "vdisk/delta.h"
@@ -26,12 +28,33 @@ struct chain_layer {
 struct chain {
 	struct vdisk *disk;
 	unsigned int count;
-	struct chain_layer *layer; /* [0]: the lowest */
+	struct chain_layer *layer[CHAIN_LAYERS_MAX]; /* [0]: the lowest */
 	struct chainmap *map;
 	struct sleeplock shard[CHAIN_SHARDS]; /* of regions: filling, changing */
 	bool is_prompt;			      /* VDISK_PROMPT */
+	/* The layer under the leaf was written, and is flushed with the next FLUSH. */
+	atomic_bool owes_flush;
 };
 
+/* For so many layers, of which none is there; chain_close() frees it. NULL: no memory. */
+struct chain *chain_new(struct vdisk *disk, unsigned int layers,
+			const struct vdisk_open_options *options);
+/*
+ * Opens the delta that desc, at path, names, to be layer i of chain; i == chain->count:
+ * to be a new leaf. It is no part of the chain yet. As vdisk_open(). Blocks.
+ */
+int chain_open_delta(struct chain *chain, unsigned int i, const char *path,
+		     const struct descriptor *desc,
+		     const struct vdisk_open_options *options,
+		     struct chain_layer **ret_layer, struct vmfs_holder *ret_holder)
+	__attribute__((warn_unused_result));
+/* 0 or -errno (freed all the same). NULL is allowed. Blocks. */
+int chain_layer_close(struct chain_layer *layer);
+/*
+ * leaf becomes the last layer of chain and of chain->disk, and owes_flush is set. There
+ * is room for it in the map (chainmap_reserve). No I/O is under way.
+ */
+void chain_add_leaf(struct chain *chain, struct chain_layer *leaf);
 /* true if a disk with this descriptor is one for chain_open(). */
 bool chain_is(const struct descriptor *desc);
 /*
@@ -59,6 +82,8 @@ int chain_parent_path(struct vmfs_volume *vol, const char *path,
 /* ---- chainio.c ---- */
 
 void chain_bdev_init(struct chain *chain, bool is_read_only, struct reporter *r);
+/* The layer under the leaf is flushed, if it owes that. Any task. Blocks. */
+int chain_flush_below(struct chain *chain) __attribute__((warn_unused_result));
 /* The run that sector is in; reads tables if it must. Blocks. */
 int chain_find(struct chain *chain, uint64_t sector, struct chain_run *ret_run)
 	__attribute__((warn_unused_result));

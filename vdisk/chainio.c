@@ -45,12 +45,12 @@ static struct chain *chain_of(struct bdev *bd)
 
 static struct chain_layer *leaf_of(struct chain *chain)
 {
-	return &chain->layer[chain->count - 1];
+	return chain->layer[chain->count - 1];
 }
 
 static bool is_leaf(const struct chain *chain, const struct chain_run *run)
 {
-	return run->layer == chain->count - 1 && chain->layer[run->layer].delta;
+	return run->layer == chain->count - 1 && chain->layer[run->layer]->delta;
 }
 
 static struct sleeplock *shard_of(struct chain *chain, uint64_t sector)
@@ -64,7 +64,7 @@ static struct sleeplock *shard_of(struct chain *chain, uint64_t sector)
 static int overlay(struct chain *chain, unsigned int layer, uint64_t region,
 		   uint64_t *scratch, uint64_t *place)
 {
-	struct chain_layer *l = &chain->layer[layer];
+	struct chain_layer *l = chain->layer[layer];
 	uint64_t none = chain_place(CHAIN_NONE, 0);
 	int rc = 0;
 	if (l->delta && !chainmap_has_layer(chain->map, layer, region))
@@ -125,9 +125,9 @@ int chain_piece(struct chain *chain, uint64_t offset, struct extent_piece *ret_p
 	*ret_piece = (struct extent_piece){ EXTENT_DATA, run.count * S - offset % S };
 	if (run.layer >= CHAIN_ZERO) {
 		ret_piece->state = EXTENT_ZERO;
-	} else if (chain->layer[run.layer].base) {
+	} else if (chain->layer[run.layer]->base) {
 		uint64_t len = ret_piece->len;
-		rc = vdisk_find(chain->layer[run.layer].base, offset, ret_piece);
+		rc = vdisk_find(chain->layer[run.layer]->base, offset, ret_piece);
 		ret_piece->len = min_u64(ret_piece->len, len);
 	}
 	return rc;
@@ -148,7 +148,8 @@ static int map_flush(struct chain *chain, const struct bdev_io *io,
 	*ret_extent = (struct bdev_extent){ 0 };
 	if (chain->disk->bdev.is_read_only)
 		return 0;
-	if (delta_is_dirty(leaf->delta) || !leaf->bd->ops->map)
+	if (delta_is_dirty(leaf->delta) || !leaf->bd->ops->map ||
+	    atomic_load(&chain->owes_flush))
 		return -EAGAIN;
 	/* The hold of a flush is the file's own: unmap() finds none. */
 	int rc = leaf->bd->ops->map(leaf->bd, io, ret_extent);
@@ -209,7 +210,7 @@ static int chain_map(struct bdev *bd, const struct bdev_io *io,
 	if (is_change && (io->op == BDEV_UNMAP || !is_leaf(chain, &run)))
 		return -EAGAIN;
 	inner.offset = run.at * S;
-	return map_below(chain->layer[run.layer].bd, &inner, ret_extent);
+	return map_below(chain->layer[run.layer]->bd, &inner, ret_extent);
 }
 
 static void chain_unmap(struct bdev *bd, struct bdev_extent *e)
@@ -271,7 +272,7 @@ static int read_sectors(struct chain *chain, uint8_t *buf, uint64_t count,
 		if (run.layer >= CHAIN_ZERO)
 			(void)memset(buf, 0, n * S);
 		else
-			rc = bdev_read(chain->layer[run.layer].bd, buf, n * S,
+			rc = bdev_read(chain->layer[run.layer]->bd, buf, n * S,
 				       run.at * S);
 		buf += n * S;
 		sector += n;
@@ -311,7 +312,7 @@ static int read_part(struct chain *chain, const struct part *part, uint64_t len,
 		return rc;
 	*ret_len = min_u64(len, run.count * S);
 	if (run.layer < CHAIN_ZERO)
-		return run_part(part, chain->layer[run.layer].bd, *ret_len, run.at);
+		return run_part(part, chain->layer[run.layer]->bd, *ret_len, run.at);
 	iov_zero(part->whole->iov, part->whole->iovcnt, part->done, *ret_len);
 	return 0;
 }
@@ -493,6 +494,23 @@ static int change_part(struct chain *chain, const struct part *part, uint64_t *r
 	return rc;
 }
 
+int chain_flush_below(struct chain *chain)
+{
+	if (!atomic_load(&chain->owes_flush))
+		return 0;
+	struct chain_layer *below = chain->layer[chain->count - 2];
+	int rc = below->delta ? delta_finish(below->delta) : bdev_flush(below->bd);
+	if (rc == 0)
+		atomic_store(&chain->owes_flush, false);
+	return rc;
+}
+
+static int flush(struct chain *chain)
+{
+	int rc = chain_flush_below(chain);
+	return rc ? rc : delta_commit(leaf_of(chain)->delta);
+}
+
 static int chain_rw(struct bdev *bd, struct bdev_io *io)
 {
 	struct chain *chain = chain_of(bd);
@@ -501,7 +519,7 @@ static int chain_rw(struct bdev *bd, struct bdev_io *io)
 	if (io->op == BDEV_CAW)
 		return -EOPNOTSUPP;
 	if (io->op == BDEV_FLUSH)
-		return bd->is_read_only ? 0 : delta_commit(leaf_of(chain)->delta);
+		return bd->is_read_only ? 0 : flush(chain);
 	if (io->op == BDEV_READ || io->op == BDEV_WRITE) {
 		part.iov = malloc((size_t)io->iovcnt * sizeof(*part.iov));
 		rc = part.iov ? 0 : -ENOMEM;
@@ -556,7 +574,7 @@ void chain_bdev_init(struct chain *chain, bool is_read_only, struct reporter *r)
 	bd->has_write_zeroes = true;
 	bd->reporter = r;
 	for (unsigned int i = 0; i < chain->count; i++) {
-		const struct bdev *below = chain->layer[i].bd;
+		const struct bdev *below = chain->layer[i]->bd;
 		if (below->memory_align > bd->memory_align)
 			bd->memory_align = below->memory_align;
 	}

@@ -41,8 +41,8 @@ struct region {
 struct chainmap {
 	struct mutex m;
 	uint64_t regions, room, bytes, hand;
-	unsigned int words; /* of has[], a region */
-	uint64_t *has;
+	unsigned int layers, words; /* words of has[], a region */
+	uint64_t *has, *reserved;   /* reserved: for a word more, or NULL */
 	struct region *region[];
 };
 
@@ -85,6 +85,7 @@ struct chainmap *chainmap_new(uint64_t sectors, unsigned int layers, uint64_t bu
 	struct chainmap *map = calloc(1, sizeof(*map) + fixed);
 	if (!map)
 		return NULL;
+	map->layers = layers;
 	map->words = (layers + 63) / 64;
 	map->has = calloc(regions * map->words, sizeof(*map->has));
 	if (!map->has) {
@@ -106,6 +107,7 @@ void chainmap_free(struct chainmap *map)
 	for (uint64_t i = 0; i < map->regions; i++)
 		free(map->region[i]);
 	mutex_done(&map->m);
+	free(map->reserved);
 	free(map->has);
 	free(map);
 }
@@ -129,6 +131,29 @@ bool chainmap_has_layer(const struct chainmap *map, unsigned int layer, uint64_t
 {
 	assert(region < map->regions && layer / 64 < map->words);
 	return map->has[region * map->words + layer / 64] >> layer % 64 & 1;
+}
+
+int chainmap_reserve(struct chainmap *map)
+{
+	if (map->layers % 64 || map->reserved)
+		return 0;
+	map->reserved = calloc(map->regions * (map->words + 1), sizeof(*map->has));
+	return map->reserved ? 0 : -ENOMEM;
+}
+
+void chainmap_add_layer(struct chainmap *map)
+{
+	if (map->layers % 64 == 0) {
+		for (uint64_t i = 0; i < map->regions; i++)
+			(void)memcpy(map->reserved + i * (map->words + 1),
+				     map->has + i * map->words,
+				     map->words * sizeof(*map->has));
+		free(map->has);
+		map->has = map->reserved;
+		map->reserved = NULL;
+		map->words++;
+	}
+	map->layers++;
 }
 
 /* ---- runs ---- */

@@ -37,6 +37,13 @@ uint64_t chainmap_bytes(struct chainmap *map); /* that it takes now */
 void chainmap_set_layer(struct chainmap *map, unsigned int layer, uint64_t region);
 bool chainmap_has_layer(const struct chainmap *map, unsigned int layer, uint64_t region);
 
+/*
+ * One layer more, that has nothing anywhere. Reserve makes what it takes, and may fail
+ * with -ENOMEM; add, after it, cannot, and nobody is in any function here meanwhile.
+ */
+int chainmap_reserve(struct chainmap *map) __attribute__((warn_unused_result));
+void chainmap_add_layer(struct chainmap *map);
+
 /* A place, as chainmap_fill takes it for each sector of a region. */
 uint64_t chain_place(unsigned int layer, uint64_t at);
 

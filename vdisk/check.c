@@ -137,7 +137,7 @@ static int check_overlaps(struct checker *c, const char *name, struct check_uses
 /* The entries of the disk's own delta. */
 static int check_delta(struct checker *c, struct vdisk *disk)
 {
-	struct chain_layer *layer = &disk->chain->layer[disk->chain->count - 1];
+	struct chain_layer *layer = disk->chain->layer[disk->chain->count - 1];
 	uint64_t grain = delta_grain(layer->delta), end = vdisk_capacity(disk);
 	uint64_t *place = calloc(REGION_SECTORS, sizeof(*place));
 	struct check_uses uses = { 0 };

@@ -30,7 +30,7 @@ static int check_pair(struct vdisk *top, struct vdisk *bottom, struct reporter *
 	if (!top->chain)
 		return report_error(r, -EINVAL, "%s: is not made on %s", top->path,
 				    bottom->path);
-	const char *lowest = top->chain->layer[0].path;
+	const char *lowest = top->chain->layer[0]->path;
 	int rc = vdisk_descriptor_load(top->vol, lowest, r, &desc);
 	if (rc < 0)
 		return rc;
@@ -124,7 +124,7 @@ int vdisk_merge(struct vmfs_volume *vol, const char *top, const char *bottom,
 	if (rc == 0)
 		rc = check_pair(above, below, r);
 	for (unsigned int i = 0; rc == 0 && i < above->chain->count; i++)
-		rc = check_uncloned(vol, above->chain->layer[i].path, r);
+		rc = check_uncloned(vol, above->chain->layer[i]->path, r);
 	if (rc == 0)
 		rc = track_merge_begin(below);
 	if (rc == 0)

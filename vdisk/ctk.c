@@ -31,6 +31,7 @@
  *   begin: OPEN durable; then the disk is written
  *   end:   all is noted; stamps durable; then CLEAN, durable
  *   fork:  the child's file durable; CONTINUED durable; then the child gets its name
+ *   hand on: CONTINUED durable; the stamps are copied; the child stays OPEN all the time
  *   adopt: OPEN durable; then the parent is written; stamps durable; then CLEAN
  * A head is one sector, and has a checksum: one that is torn is not believed.
  */
@@ -374,6 +375,8 @@ int ctk_end(struct ctk *ctk, uint32_t cid)
 	ctk->head.cid = le32_of(cid);
 	rc = write_head(ctk, CTK_CLEAN);
 	ctk->is_begun = rc < 0;
+	if (rc == 0)
+		ctk->first_new = ctk->blocks; /* the file knows them all by now */
 	return rc;
 }
 
@@ -496,6 +499,29 @@ static int fork_from(struct ctk *parent, const struct ctk_disk *child)
 		return rc;
 	parent->head.flags = le32_of(flags | CTK_CONTINUED);
 	return write_head(parent, CTK_CLEAN);
+}
+
+int ctk_hand_on(struct ctk *parent, struct ctk *child)
+{
+	uint32_t flags = le32_get(parent->head.flags);
+	bool goes_on = parent->is_believed && parent->first_new == parent->blocks &&
+		       !(flags & CTK_CONTINUED) && child->is_begun &&
+		       block_bytes(parent) == block_bytes(child) &&
+		       le32_get(parent->head.epoch) < UINT32_MAX;
+	if (!goes_on)
+		return 0;
+	/* The mark first: if the copy fails nobody goes on, and that is allowed. */
+	parent->head.flags = le32_of(flags | CTK_CONTINUED);
+	int rc = write_head(parent, CTK_CLEAN);
+	if (rc == 0)
+		rc = copy_stamps(parent, child);
+	if (rc < 0)
+		return rc;
+	mutex_lock(&child->m);
+	memcpy(child->head.uuid, parent->head.uuid, sizeof(child->head.uuid));
+	child->head.epoch = le32_of(le32_get(parent->head.epoch) + 1);
+	mutex_unlock(&child->m);
+	return write_head(child, CTK_OPEN);
 }
 
 int ctk_fork(const char *parent_path, const struct ctk_disk *child)

@@ -105,6 +105,13 @@ int ctk_find(struct ctk *ctk, const struct ctk_point *since, uint64_t offset,
  */
 int ctk_fork(const char *parent_path, const struct ctk_disk *child)
 	__attribute__((warn_unused_result));
+/*
+ * The same for a child that is being written, and has been since parent was not: what it
+ * has noted is in the epoch after the parent's last. A parent that is not believed, or is
+ * continued by another, leaves it the row that it has.
+ */
+int ctk_hand_on(struct ctk *parent, struct ctk *child)
+	__attribute__((warn_unused_result));
 /* The disk is going to become what another is: until ctk_adopt() nothing is believed. */
 int ctk_distrust(struct ctk *ctk) __attribute__((warn_unused_result));
 /* It has become so: from's stamps are ours, with our CID. from NULL: a new beginning. */

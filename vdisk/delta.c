@@ -652,18 +652,36 @@ int delta_settle(struct delta *d)
 
 /* ---- the end ---- */
 
+static int finish_locked(struct delta *d)
+{
+	int rc = 0;
+	if (!d->is_writer)
+		return 0;
+	if (d->is_marked || delta_is_dirty(d))
+		rc = commit_locked(d);
+	if (rc == 0 && d->is_marked)
+		rc = write_head(d, true);
+	if (rc == 0)
+		rc = bdev_flush(d->file->bd);
+	d->is_writer = rc < 0;
+	return rc;
+}
+
+int delta_finish(struct delta *d)
+{
+	sleeplock_acquire(&d->commit);
+	int rc = finish_locked(d);
+	sleeplock_release(&d->commit);
+	return rc;
+}
+
 int delta_close(struct delta *d)
 {
 	int rc = 0;
 	if (!d)
 		return 0;
-	if (d->is_writer && (d->is_marked || delta_is_dirty(d)))
-		rc = delta_commit(d);
-	if (rc == 0 && d->is_marked && d->is_writer) {
-		rc = write_head(d, true);
-		if (rc == 0)
-			rc = bdev_flush(d->file->bd);
-	}
+	if (d->is_marked || delta_is_dirty(d))
+		rc = delta_finish(d);
 	delta_free(d);
 	return rc;
 }

@@ -143,6 +143,11 @@ bool delta_is_full(struct delta *delta);
  */
 int delta_commit(struct delta *delta) __attribute__((warn_unused_result));
 
+/*
+ * Commits, marks the file closed in order, durably; nothing is given to it any more, and
+ * its lock may be shared. On an error it is as before. Blocks.
+ */
+int delta_finish(struct delta *delta) __attribute__((warn_unused_result));
 /* As delta_commit(), but only of what is noted: nothing to do if that has been done. */
 int delta_settle(struct delta *delta) __attribute__((warn_unused_result));
 

@@ -243,6 +243,7 @@ int vdisk_open_above(struct vmfs_volume *vol, const char *path, const char *floo
 		return -ENOMEM;
 	sleeplock_init(&disk->cid);
 	disk->vol = vol;
+	disk->is_prompt = options->flags & VDISK_PROMPT;
 	disk->path = strdup(path);
 	int rc = disk->path ? vdisk_descriptor_load(vol, path, options->reporter,
 						    &disk->desc) : -ENOMEM;
@@ -277,12 +278,18 @@ int vdisk_open(struct vmfs_volume *vol, const char *path,
 	return vdisk_open_above(vol, path, NULL, options, ret_disk, ret_holder);
 }
 
-static int new_cid(struct vdisk *disk)
+uint32_t vdisk_other_cid(const struct vdisk *disk)
 {
 	uint32_t cid;
 	do
 		cid = (uint32_t)random_u64();
 	while (cid >= DESCRIPTOR_FIRST_CID || cid == descriptor_cid(disk->desc));
+	return cid;
+}
+
+static int new_cid(struct vdisk *disk)
+{
+	uint32_t cid = vdisk_other_cid(disk);
 	int rc = disk->ctk ? ctk_begin(disk->ctk) : 0;
 	if (rc == 0)
 		rc = descriptor_set_cid(disk->desc, cid);

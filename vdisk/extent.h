@@ -106,6 +106,7 @@ struct vdisk {
 	atomic_bool needs_cid;	     /* before anything is written: vdisk_draw_cid() */
 	struct sleeplock cid;
 	struct crypt *crypt; /* crypt.h; NULL: what bdev holds is plain */
+	bool is_prompt;	 /* opened VDISK_PROMPT */
 	struct ctk *ctk; /* its changes are tracked; NULL: not, or not asked for yet */
 };
 
@@ -152,6 +153,16 @@ char *track_name(const char *path);
 /* If parent is tracked, so is the child at path, which is to have desc. */
 int track_child(const struct vdisk *parent, const char *path, struct descriptor *desc,
 		struct reporter *r) __attribute__((warn_unused_result));
+/*
+ * The same of a parent that is being written: the child's file begins a row of its own,
+ * until track_hand_on() gives it the parent's.
+ */
+int track_child_later(const struct vdisk *parent, const char *path,
+		      struct descriptor *desc, struct reporter *r)
+	__attribute__((warn_unused_result));
+/* What changed is in from, which nobody notes anything in any more; to goes on. */
+int track_hand_on(struct ctk *from, uint32_t cid, struct ctk *to)
+	__attribute__((warn_unused_result));
 /* Removes the file that desc, at path, names, if it is there. */
 void track_unlink(struct vmfs_volume *vol, const struct descriptor *desc,
 		  const char *path);
@@ -172,6 +183,18 @@ static inline void track_note(struct vdisk *disk, const struct bdev_io *io)
  * after it was opened, so that who was made on its contents can tell. Blocks.
  */
 int vdisk_draw_cid(struct vdisk *disk) __attribute__((warn_unused_result));
+/* A content id that disk has not. */
+uint32_t vdisk_other_cid(const struct vdisk *disk);
+/* Snapshots may be made of disk: 0; -EMLINK, -EPERM (reported). */
+int vdisk_check_parent(const struct vdisk *disk, struct reporter *r)
+	__attribute__((warn_unused_result));
+/*
+ * vdisk_snapshot() of an open disk; is_running: it is being written, and its CID is
+ * drawn. *ret_desc: what stands in the child's descriptor, the caller's.
+ */
+int vdisk_make_child(struct vdisk *parent, const char *child, bool is_running,
+		     const struct vdisk_snapshot_options *options,
+		     struct descriptor **ret_desc) __attribute__((warn_unused_result));
 /* vdisk_open() without floor, a descriptor's path, and all under it (chain.h). */
 int vdisk_open_above(struct vmfs_volume *vol, const char *path, const char *floor,
 		     const struct vdisk_open_options *options, struct vdisk **ret_disk,

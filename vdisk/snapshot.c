@@ -11,7 +11,7 @@
  * know of the child, and vdisk_merge() leaves it alone.
  *
  * A child begins with its parent's CID: it holds the same. It draws its own when it is
- * written to.
+ * written to. The child of a disk that is being written (fork.c) has its own at once.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -38,12 +38,14 @@ static const struct delta_format *choose(enum vdisk_delta_kind kind, uint64_t se
 }
 
 static int write_text(const struct vdisk *parent, const struct delta_format *format,
-		      const char *hint, const char *file, struct descriptor **ret_desc)
+		      const char *hint, const char *file, bool is_running,
+		      struct descriptor **ret_desc)
 {
 	struct buf text = { 0 };
 	uint32_t cid = descriptor_cid(parent->desc);
+	uint32_t own = is_running ? vdisk_other_cid(parent) : cid;
 	buf_printf(&text, "# Disk DescriptorFile\nversion=1\nencoding=\"UTF-8\"\n");
-	buf_printf(&text, "CID=%08" PRIx32 "\nparentCID=%08" PRIx32 "\n", cid, cid);
+	buf_printf(&text, "CID=%08" PRIx32 "\nparentCID=%08" PRIx32 "\n", own, cid);
 	buf_printf(&text, "isNativeSnapshot=\"no\"\ncreateType=\"%s%s\"\n",
 		   descriptor_is_encrypted(parent->desc) ? DESCRIPTOR_ENCRYPTED : "",
 		   format->create_type);
@@ -118,8 +120,9 @@ static int mark_cloned(struct vdisk *parent, const char *child, struct reporter 
 						  parent->desc, r);
 }
 
-static int make_child(struct vdisk *parent, const char *child,
-		      const struct vdisk_snapshot_options *options)
+int vdisk_make_child(struct vdisk *parent, const char *child, bool is_running,
+		     const struct vdisk_snapshot_options *options,
+		     struct descriptor **ret_desc)
 {
 	struct reporter *r = options->reporter;
 	const struct delta_format *format =
@@ -137,20 +140,36 @@ static int make_child(struct vdisk *parent, const char *child,
 		rc = diskfile_look(parent->vol, child) == 0 ? -EEXIST : 0;
 	if (rc == 0)
 		rc = write_text(parent, format, vdisk_relative(child, parent->path),
-				file, &desc);
+				file, is_running, &desc);
 	if (rc == 0)
 		rc = mark_cloned(parent, child, r);
 	if (rc == 0)
-		rc = track_child(parent, child, desc, r);
+		rc = is_running ? track_child_later(parent, child, desc, r) :
+				  track_child(parent, child, desc, r);
 	if (rc == 0)
 		rc = make_files(parent->vol, child, path, format, desc, r);
 	if (rc < 0 && desc)
 		track_unlink(parent->vol, desc, child);
-	descriptor_free(desc);
+	if (rc == 0)
+		*ret_desc = desc;
+	else
+		descriptor_free(desc);
 	free(path);
 	free(file);
 	free(base);
 	return rc;
+}
+
+int vdisk_check_parent(const struct vdisk *disk, struct reporter *r)
+{
+	if (disk->chain && disk->chain->count == CHAIN_LAYERS_MAX)
+		return report_error(r, -EMLINK,
+				    "%s: has %u disks under it, and cannot have a child",
+				    disk->path, CHAIN_LAYERS_MAX - 1);
+	if (vdisk_is_physical(disk->desc))
+		return report_error(r, -EPERM, "%s: is a physical mapping: its snapshots"
+				    " are the LUN's own", disk->path);
+	return 0;
 }
 
 int vdisk_snapshot(struct vmfs_volume *vol, const char *parent, const char *child,
@@ -160,19 +179,15 @@ int vdisk_snapshot(struct vmfs_volume *vol, const char *parent, const char *chil
 	const struct vdisk_open_options how = { .flags = VDISK_READ_LOCKED,
 						.reporter = options->reporter,
 						.luns = options->luns };
+	struct descriptor *desc = NULL;
 	struct vdisk *disk;
 	int rc = vdisk_open(vol, parent, &how, &disk, ret_holder);
 	if (rc < 0)
 		return rc;
-	if (disk->chain && disk->chain->count == CHAIN_LAYERS_MAX)
-		rc = report_error(options->reporter, -EMLINK,
-				  "%s: has %u disks under it, and cannot have a child",
-				  parent, CHAIN_LAYERS_MAX - 1);
-	if (rc == 0 && vdisk_is_physical(disk->desc))
-		rc = report_error(options->reporter, -EPERM, "%s: is a physical mapping:"
-				  " its snapshots are the LUN's own", parent);
+	rc = vdisk_check_parent(disk, options->reporter);
 	if (rc == 0)
-		rc = make_child(disk, child, options);
+		rc = vdisk_make_child(disk, child, false, options, &desc);
+	descriptor_free(desc);
 	int err = vdisk_close(disk);
 	return rc ? rc : err;
 }

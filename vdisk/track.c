@@ -200,8 +200,10 @@ int vdisk_set_tracking(struct vmfs_volume *vol, const char *path, bool is_wanted
 
 /* ---- children ---- */
 
-int track_child(const struct vdisk *parent, const char *path, struct descriptor *desc,
-		struct reporter *r)
+/* The child's file, made by make(); nothing if parent is not tracked. */
+static int make_childs(const struct vdisk *parent, const char *path,
+		       struct descriptor *desc, struct reporter *r,
+		       int (*make)(const char *above, const struct ctk_disk *child))
 {
 	char *above = track_path(parent->desc, parent->path);
 	bool is_beside = vdisk_relative(path, parent->path) != parent->path;
@@ -212,15 +214,42 @@ int track_child(const struct vdisk *parent, const char *path, struct descriptor 
 	char *name = track_name(path);
 	char *file = name ? vdisk_sibling(path, name) : NULL;
 	struct ctk_disk t = tracked(parent, file, r);
+	t.cid = descriptor_cid(desc);
 	int rc = file ? descriptor_set_tracking(desc, name) : -ENOMEM;
 	if (rc == 0)
-		rc = ctk_fork(above, &t);
+		rc = make(above, &t);
 	if (rc < 0 && rc != -ENOMEM)
 		(void)report_error(r, rc, "%s: its tracking file %s: %s", path, file,
 				   strerrordesc_np(-rc));
 	free(file);
 	free(name);
 	free(above);
+	return rc;
+}
+
+int track_child(const struct vdisk *parent, const char *path, struct descriptor *desc,
+		struct reporter *r)
+{
+	return make_childs(parent, path, desc, r, ctk_fork);
+}
+
+static int make_own(const char *above, const struct ctk_disk *child)
+{
+	(void)above;
+	return ctk_create(child);
+}
+
+int track_child_later(const struct vdisk *parent, const char *path,
+		      struct descriptor *desc, struct reporter *r)
+{
+	return make_childs(parent, path, desc, r, make_own);
+}
+
+int track_hand_on(struct ctk *from, uint32_t cid, struct ctk *to)
+{
+	int rc = ctk_is_begun(from) ? ctk_end(from, cid) : 0;
+	if (rc == 0 && to)
+		rc = ctk_hand_on(from, to);
 	return rc;
 }
 

@@ -420,6 +420,29 @@ int vdisk_snapshot(struct vmfs_volume *vol, const char *parent, const char *chil
 		   const struct vdisk_snapshot_options *options,
 		   struct vmfs_holder *ret_holder) __attribute__((warn_unused_result));
 /*
+ * The same for a disk that is open for writing, and goes on being written: the child
+ * takes its place in the open disk, whose bdev stays. In this order:
+ *   vdisk_fork         the child is made and opened. Blocks; I/O goes on meanwhile
+ *   vdisk_fork_switch  no I/O is under way: the open disk is the child. Never blocks, and
+ *                      does no I/O. What was flushed before and what is flushed after it
+ *                      outlives a crash, if whoever opens the disk next opens the child
+ *   vdisk_fork_settle  what the disk was is made durable; its lock becomes a shared one,
+ *                      its change id that of the snapshot. Blocks; I/O goes on. Frees
+ *                      fork. On an error all of the disk is right, but the lock may not
+ *                      be shared
+ * or vdisk_fork_undo() in place of the last two. One fork of a disk at a time; not while
+ * the disk is closed.
+ */
+struct vdisk_fork;
+int vdisk_fork(struct vdisk *disk, const char *child,
+	       const struct vdisk_snapshot_options *options, struct vdisk_fork **ret_fork)
+	__attribute__((warn_unused_result));
+void vdisk_fork_switch(struct vdisk_fork *fork);
+int vdisk_fork_settle(struct vdisk_fork *fork) __attribute__((warn_unused_result));
+void vdisk_fork_undo(struct vdisk_fork *fork); /* NULL is allowed */
+/* Of the child, before the switch: the file whose lock is held for it alone. */
+const char *vdisk_fork_locked_path(const struct vdisk_fork *fork);
+/*
  * Writes what top has and bottom, somewhere under it, has not, into bottom, so that both
  * read the same. Nothing else may be a child of bottom, or of what is between: they would
  * change. bottom keeps its CID. Whenever it stops, by a crash as well, top reads as

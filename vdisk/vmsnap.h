@@ -3,16 +3,34 @@
 #define VDISK_VMSNAP_H
 
 /*
- * Snapshots of a whole VM that is powered off: of all disks that its .vmx file names and
+ * Snapshots of a whole VM: of all disks that its .vmx file names and
  * that are not independent. Their list is the .vmsd file beside it (vmsd.h). A snapshot
  * is of disks; the settings of the VM are not part of it.
  *
  * Each call holds the lock of the .vmx file, so that nobody powers the VM on meanwhile.
+ * Of a VM that runs, who runs it has that lock, and says so (struct vmsnap_running).
  * All block. Errors, beside those of vdisk.h: -EBUSY: the VM runs, or somebody has a disk
  * of it (*ret_holder, may be NULL, says who); -ENOENT: no such snapshot (reported).
  */
 #include "vdisk/vdisk.h"
 #include "vdisk/vmsd.h"
+
+/* A VM that runs here. All is its owner's; the functions are called by vmsnap's task. */
+struct vmsnap_running {
+	struct vmfs_file **vmx; /* open for writing; another after each change */
+	struct vdisk *const *disks; /* open for writing; some may be NULL */
+	unsigned int disk_count;
+	/*
+	 * The file at path vmx, locked by us, is about to be the .vmx file, and
+	 * locked[i], if it is not NULL, the file whose lock is held for disk i (as many
+	 * as disks). 0, or -errno: it stays as it is. Blocks.
+	 */
+	int (*announce)(void *arg, const char *vmx, const char *const *locked);
+	void (*confirm)(void *arg); /* and so it is. Blocks */
+	/* Calls fn while no I/O to disk i is under way. Blocks. */
+	void (*quiet)(void *arg, unsigned int i, void (*fn)(void *fn_arg), void *fn_arg);
+	void *arg;
+};
 
 struct vmsnap_options {
 	struct vmfs_volume *vol;
@@ -20,6 +38,7 @@ struct vmsnap_options {
 	enum vdisk_delta_kind kind; /* of create and revert */
 	struct vdisk_progress *progress; /* of merging; may be NULL */
 	struct reporter *reporter;
+	const struct vmsnap_running *running; /* NULL: it is powered off */
 };
 
 /* The list; no lock. 0 also if there is none yet. vmsd_done() it. */

@@ -8,12 +8,17 @@
  * for it "TOKEN PATH": the lock's token, which every change of hands increments
  * (LOCKING.md 3.2). The locks were never another's if they show these tokens before they
  * are taken, and the next ones after that.
+ *
+ * A snapshot replaces the .vmx file, and the file that a disk is written to. Before it
+ * does, vms/ID.locks.next has what will be locked then: after a death between, one of the
+ * two is right.
  */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/cleanup.h"
@@ -22,9 +27,9 @@
 #define LINE_SIZE 4096
 #define NAME_SIZE 48u
 
-static const char *note_name(const struct vm *vm, char *buf)
+static const char *note_name(const struct vm *vm, bool is_next, char *buf)
 {
-	(void)snprintf(buf, NAME_SIZE, "vms/%u.locks", vm->id);
+	(void)snprintf(buf, NAME_SIZE, "vms/%u.locks%s", vm->id, is_next ? ".next" : "");
 	return buf;
 }
 
@@ -37,48 +42,75 @@ static int token_of(const struct vm *vm, const char *path, uint64_t *ret_token)
 	return rc;
 }
 
-static int note_one(const struct vm *vm, struct buf *text, const char *path)
+/* The token of the file at path, as that of the file called name. */
+static int note_one(const struct vm *vm, struct buf *text, const char *path,
+		    const char *name)
 {
 	uint64_t token = 0;
 	int rc = token_of(vm, path, &token);
 	if (rc == 0)
-		buf_printf(text, "%" PRIu64 " %s\n", token, path);
+		buf_printf(text, "%" PRIu64 " %s\n", token, name);
 	return rc;
 }
 
-static int note_all(const struct vm *vm, struct buf *text)
+static int note_disk(const struct vm *vm, struct buf *text, uint32_t i)
 {
-	int rc = note_one(vm, text, vm->path);
-	for (uint32_t i = 0; rc == 0 && i < HARDWARE_DISKS_MAX; i++) {
-		const char *path;
-		for (unsigned int k = 0;
-		     rc == 0 && (path = disk_locked_path(vm->disks[i], k)) != NULL; k++)
-			rc = note_one(vm, text, path);
-	}
-	return rc < 0 ? rc : text->error;
+	const char *path;
+	int rc = 0;
+	for (unsigned int k = 0;
+	     rc == 0 && (path = disk_locked_path(vm->disks[i], k)) != NULL; k++)
+		rc = note_one(vm, text, path, path);
+	return rc;
+}
+
+static int write_note(const struct vm *vm, bool is_next, const char *vmx,
+		      const char *const *locked)
+{
+	char name[NAME_SIZE];
+	struct buf text = { 0 };
+	int rc = note_one(vm, &text, vmx, vm->path);
+	for (uint32_t i = 0; rc == 0 && i < HARDWARE_DISKS_MAX; i++)
+		rc = locked && locked[i] ? note_one(vm, &text, locked[i], locked[i]) :
+					   note_disk(vm, &text, i);
+	if (rc == 0)
+		rc = text.error;
+	if (rc == 0)
+		rc = host_write_text(vm->host, note_name(vm, is_next, name), text.data,
+				     0640);
+	buf_done(&text);
+	return rc;
+}
+
+int vm_note_next_locks(const struct vm *vm, const char *vmx, const char *const *locked)
+{
+	int rc = write_note(vm, true, vmx, locked);
+	if (rc < 0)
+		report(vm->host->reporter, REPORT_ERROR,
+		       "VM %u: its locks cannot be noted: %s", vm->id, strerror(-rc));
+	return rc;
 }
 
 int vm_note_locks(const struct vm *vm, char *ret_why, uint32_t size)
 {
 	char name[NAME_SIZE], path[HOST_PATH_SIZE];
-	struct buf text = { 0 };
-	int rc = note_all(vm, &text);
-	if (rc == 0)
-		rc = host_write_text(vm->host, note_name(vm, name), text.data, 0640);
+	int rc = write_note(vm, false, vm->path, NULL);
 	if (rc < 0)
 		(void)snprintf(ret_why, size, "%s: %s",
-			       host_path(vm->host, note_name(vm, name), path),
+			       host_path(vm->host, note_name(vm, false, name), path),
 			       strerror(-rc));
-	buf_done(&text);
+	else
+		(void)unlink(host_path(vm->host, note_name(vm, true, name), path));
 	return rc;
 }
 
-int vm_check_locks(const struct vm *vm, bool is_taken, char *ret_why, uint32_t size)
+static int check_note(const struct vm *vm, bool is_next, bool is_taken, char *ret_why,
+		      uint32_t size)
 {
 	char name[NAME_SIZE], path[HOST_PATH_SIZE];
 	char line[LINE_SIZE], file[VM_WHY_SIZE / 2];
-	bool is_any = !vm->disk_paths[0]; /* without a disk there is nothing to lose */
-	AUTO_FCLOSE FILE *f = fopen(host_path(vm->host, note_name(vm, name), path), "re");
+	bool is_any = !vm->disk_keys[0]; /* without a disk there is nothing to lose */
+	AUTO_FCLOSE FILE *f =
+		fopen(host_path(vm->host, note_name(vm, is_next, name), path), "re");
 	while (f && fgets(line, sizeof(line), f)) {
 		uint64_t token = 0, now = 0;
 		int at = 0;
@@ -97,4 +129,14 @@ int vm_check_locks(const struct vm *vm, bool is_taken, char *ret_why, uint32_t s
 		(void)snprintf(ret_why, size,
 			       "it is not known whether others had its disks meanwhile");
 	return is_any ? 0 : -ESTALE;
+}
+
+int vm_check_locks(const struct vm *vm, bool is_taken, char *ret_why, uint32_t size)
+{
+	char name[NAME_SIZE], path[HOST_PATH_SIZE], why[VM_WHY_SIZE];
+	int rc = check_note(vm, false, is_taken, ret_why, size);
+	if (rc < 0 && access(host_path(vm->host, note_name(vm, true, name), path),
+			     F_OK) == 0)
+		rc = check_note(vm, true, is_taken, why, sizeof(why));
+	return rc;
 }

@@ -4,12 +4,12 @@
  *
  *	OFF --vm_power_on--> STARTING --vm_held--> (vmx runs) --on_reply(START)--> ON
  *	OFF --vm_adopt--> STARTING --on_reply(HELLO), vm_adopted--> ON
- *	STARTING, ON --settle--> STOPPING --vm_closed--> OFF
+ *	STARTING, ON --vm_settle--> STOPPING --vm_closed--> OFF
  *
  * 1. At most one job at a time (has_job), and no channel, job or watch when OFF.
  * 2. The end has one entrance: is_ending is set, by a stop, a failure or the loss of
- *    vmx's channel, and settle() starts the close job when neither a job nor the channel
- *    is left.
+ *    vmx's channel, and vm_settle() starts the close job when neither a job nor the
+ *    channel is left.
  * 3. Locks are given back only in the close job, after QEMU's end: nobody else can get
  *    the VM while it might still run here.
  * 4. vmx gets STOP_LIMIT_S to answer HELLO and to end after STOP, then SIGKILL; its QEMU
@@ -125,7 +125,7 @@ static void tell_log(struct vm *vm, enum report_level level, const char *what)
 
 /* ---- the end ---- */
 
-static void settle(struct vm *vm)
+void vm_settle(struct vm *vm)
 {
 	if (!vm->is_ending || vm->has_job || vm->channel.sock >= 0 ||
 	    vm->state == VM_STOPPING)
@@ -162,7 +162,7 @@ static void stop_is_late(void *arg, uint32_t events)
 		(void)kill(vm->vmx_pid, SIGKILL);
 	drop_timer(vm);
 	drop_channel(vm);
-	settle(vm);
+	vm_settle(vm);
 }
 
 static void start_timer(struct vm *vm)
@@ -206,7 +206,7 @@ void vm_stop(struct vm *vm, const char *why)
 			     json_pack("{s:s}", "why", why)) < 0)
 			drop_channel(vm);
 	}
-	settle(vm);
+	vm_settle(vm);
 }
 
 void vm_freeze(struct vm *vm, const char *why)
@@ -216,7 +216,7 @@ void vm_freeze(struct vm *vm, const char *why)
 	if (msg_send(&vm->channel, MSG_VMX_FREEZE, 0, json_pack("{s:s}", "why", why)) <
 	    0) {
 		drop_channel(vm);
-		settle(vm);
+		vm_settle(vm);
 	}
 }
 
@@ -280,8 +280,8 @@ static void greeted(struct vm *vm, const struct msg *m)
 	remember_qemu(vm, m->body);
 	memcpy(vm->token, token, VM_TOKEN_SIZE);
 	for (size_t i = 0; i < count; i++) {
-		const char *path = json_string_value(json_array_get(disks, i));
-		vm->disk_paths[i] = strdup(path ? path : "");
+		const char *key = json_string_value(json_array_get(disks, i));
+		vm->disk_keys[i] = strdup(key ? key : "");
 	}
 	vm_job_adopt(vm);
 }
@@ -326,7 +326,7 @@ void vm_disk_opened(struct vm *vm, uint32_t tag, int rc, const char *why)
 	if (vm->channel.sock >= 0 &&
 	    msg_reply(&vm->channel, tag, rc, rc < 0 ? why : NULL, NULL) < 0)
 		drop_channel(vm);
-	settle(vm);
+	vm_settle(vm);
 }
 
 /* The VM stands still until somebody answers. */
@@ -380,7 +380,7 @@ static void on_channel(void *arg, uint32_t events)
 			set_why(vm, "its vmx process died");
 		drop_channel(vm);
 	}
-	settle(vm);
+	vm_settle(vm);
 }
 
 static int open_channel(struct vm *vm, int sock)
@@ -457,7 +457,7 @@ void vm_held(struct vm *vm, int rc, const char *why)
 		drop_channel(vm);
 		tell_log(vm, REPORT_WARN, "power-on failed");
 	}
-	settle(vm);
+	vm_settle(vm);
 }
 
 void vm_power_off(struct vm *vm, struct requester who)
@@ -485,7 +485,7 @@ static void pass_on(struct vm *vm, struct requester who, struct requester *slot,
 	*slot = who;
 	if (msg_send(&vm->channel, type, tag, NULL) < 0) {
 		drop_channel(vm);
-		settle(vm);
+		vm_settle(vm);
 	}
 }
 
@@ -506,7 +506,7 @@ bool vm_answer(struct vm *vm, uint32_t question, bool is_retry)
 	} else if (msg_send(&vm->channel, MSG_VMX_CONT, 0,
 			    json_pack("{s:b}", "once", 1)) < 0) {
 		drop_channel(vm);
-		settle(vm);
+		vm_settle(vm);
 	}
 	return true;
 }
@@ -533,7 +533,7 @@ void vm_adopt(struct vm *vm)
 		drop_channel(vm);
 	else if (!vm->ds)
 		vm_stop(vm, "its datastore is not attached any more");
-	settle(vm);
+	vm_settle(vm);
 }
 
 void vm_adopted(struct vm *vm, int rc, const char *why)
@@ -547,7 +547,7 @@ void vm_adopted(struct vm *vm, int rc, const char *why)
 		if (msg_send(&vm->channel, MSG_VMX_CONT, 0, NULL) < 0)
 			drop_channel(vm);
 	}
-	settle(vm);
+	vm_settle(vm);
 }
 
 bool vm_reaped(struct vm *vm, pid_t pid, int status)

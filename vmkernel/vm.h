@@ -48,7 +48,8 @@ struct vm {
 	int tap_fds[HARDWARE_NICS_MAX];	/* of its cards, until vmx has them; 0: none */
 	char token[VM_TOKEN_SIZE]; /* of this power-on; part of its disks' NBD names */
 	struct disk *disks[HARDWARE_DISKS_MAX];
-	char *disk_paths[HARDWARE_DISKS_MAX]; /* of an adopted VM: to be opened */
+	/* Of an adopted VM, to be opened: the keys of the .vmx file that name them. */
+	char *disk_keys[HARDWARE_DISKS_MAX];
 	pid_t vmx_pid;			/* 0: none, or not our child */
 	int qemu_pidfd;			/* -1: none */
 	struct channel channel;
@@ -101,11 +102,13 @@ void vm_free(struct vm *vm);
 void vm_job_hold(struct vm *vm);
 /* Opens disk index; then vm_disk_opened(). */
 void vm_job_disk(struct vm *vm, uint32_t index, const char *path, uint32_t tag);
-/* Locks the .vmx file and all of disk_paths; then vm_adopted(). */
+/* Locks the .vmx file and all disks of disk_keys; then vm_adopted(). */
 void vm_job_adopt(struct vm *vm);
 /* Closes everything; then vm_closed(). */
 void vm_job_close(struct vm *vm);
 
+/* A job of somebody else's, that had set has_job, has come back. */
+void vm_settle(struct vm *vm);
 void vm_held(struct vm *vm, int rc, const char *why);
 void vm_disk_opened(struct vm *vm, uint32_t tag, int rc, const char *why);
 void vm_adopted(struct vm *vm, int rc, const char *why);
@@ -132,6 +135,12 @@ void vm_kill_leftover(const struct vm *vm);
 /* Remembers, beyond our own death, all locks that are held for the VM. 0, -errno with
    ret_why. Blocks. */
 int vm_note_locks(const struct vm *vm, char *ret_why, uint32_t size)
+	__attribute__((warn_unused_result));
+/*
+ * Remembers those too that will be held when the file at vmx, locked now, is the .vmx
+ * file, and locked[i], if not NULL, what disk i holds. 0 or -errno (reported). Blocks.
+ */
+int vm_note_next_locks(const struct vm *vm, const char *vmx, const char *const *locked)
 	__attribute__((warn_unused_result));
 /*
  * Has nobody else had them since? Before they are taken again, and (is_taken) after. 0,

@@ -154,14 +154,25 @@ static char *disk_path(struct vm *vm, const char *text, char *ret_why, uint32_t 
 	return path;
 }
 
-/* Is the device of this key, "ide1:0.fileName", a CD drive? */
+/* The value of what in place of "fileName" in key, "ide1:0.fileName"; "": none. */
+static const char *beside(const struct vmxfile *f, const char *key, const char *what)
+{
+	char other[96];
+	const char *dot = strrchr(key, '.');
+	(void)snprintf(other, sizeof(other), "%.*s.%s", (int)(dot - key), key, what);
+	return vmxfile_get_or(f, other, "");
+}
+
 static bool is_cdrom(const struct vmxfile *f, const char *key)
 {
-	char type_key[96];
-	const char *dot = strrchr(key, '.');
-	(void)snprintf(type_key, sizeof(type_key), "%.*s.deviceType", (int)(dot - key),
-		       key);
-	return strcasecmp(vmxfile_get_or(f, type_key, ""), "cdrom-image") == 0;
+	return strcasecmp(beside(f, key, "deviceType"), "cdrom-image") == 0;
+}
+
+/* VMware asks for both: of the VM, and of the disk. */
+static bool is_tracked(const struct vmxfile *f, const char *key)
+{
+	return vmxfile_is_true(f, "ctkEnabled") &&
+	       strcasecmp(beside(f, key, "ctkEnabled"), "TRUE") == 0;
 }
 
 /*
@@ -169,13 +180,14 @@ static bool is_cdrom(const struct vmxfile *f, const char *key)
  * may have taken it over, and gets no other disk than these; what is a CD anywhere in
  * the file is served as a CD, to be read.
  */
-static bool is_in_config(const struct vm *vm, const char *text, bool *ret_is_cdrom)
+static bool is_in_config(const struct vm *vm, const char *text, bool *ret_is_cdrom,
+			 bool *ret_is_tracked)
 {
 	static const char suffix[] = ".fileName";
 	struct vmxfile *f;
 	const char *key, *value;
 	bool is_found = false;
-	*ret_is_cdrom = false;
+	*ret_is_cdrom = *ret_is_tracked = false;
 	if (vmxfile_parse(vm->text, strlen(vm->text), "", NULL, &f) < 0)
 		return false;
 	for (unsigned int i = 0; vmxfile_entry(f, i, &key, &value); i++) {
@@ -184,6 +196,7 @@ static bool is_in_config(const struct vm *vm, const char *text, bool *ret_is_cdr
 		    strcasecmp(key + len - (sizeof(suffix) - 1), suffix) == 0) {
 			is_found = true;
 			*ret_is_cdrom |= is_cdrom(f, key);
+			*ret_is_tracked |= is_tracked(f, key);
 		}
 	}
 	vmxfile_free(f);
@@ -194,8 +207,8 @@ static int open_disk(struct vm *vm, uint32_t index, const char *text, char *ret_
 		     uint32_t size)
 {
 	char what[VM_WHY_SIZE / 2], socket[HOST_PATH_SIZE], name[32];
-	bool is_cd;
-	if (!is_in_config(vm, text, &is_cd)) {
+	bool is_cd, is_wanted;
+	if (!is_in_config(vm, text, &is_cd, &is_wanted)) {
 		(void)snprintf(ret_why, size, "%.256s: is not in the VM's .vmx file",
 			       text);
 		return -EPERM;
@@ -210,6 +223,7 @@ static int open_disk(struct vm *vm, uint32_t index, const char *text, char *ret_
 		.vol = vm->ds->vol,
 		.path = path,
 		.is_cdrom = is_cd,
+		.is_tracked = is_wanted && !vm->is_adopted, /* it was at power-on */
 		.what = vm_file_text(vm, path, what, sizeof(what)),
 		.socket = socket,
 		.export_name = name,
@@ -241,6 +255,21 @@ static void disk_done(void *arg)
 
 /* ---- adoption ---- */
 
+/* What the .vmx file as it is now says of disk i: a snapshot may have changed it. */
+static int adopt_disk(struct vm *vm, uint32_t i, char *ret_why, uint32_t size)
+{
+	struct vmxfile *f;
+	int rc = vmxfile_parse(vm->text, strlen(vm->text), "", NULL, &f);
+	if (rc == 0) {
+		const char *path = vmxfile_get_or(f, vm->disk_keys[i], "");
+		rc = open_disk(vm, i, path, ret_why, size);
+		vmxfile_free(f);
+	} else {
+		(void)snprintf(ret_why, size, "its .vmx file: %s", strerror(-rc));
+	}
+	return rc;
+}
+
 static void adopt_work(void *arg)
 {
 	struct vm_job *job = arg;
@@ -253,9 +282,9 @@ static void adopt_work(void *arg)
 		job->rc = check;
 		(void)snprintf(job->why, sizeof(job->why), "%s", lost);
 	}
-	for (uint32_t i = 0; job->rc == 0 && i < HARDWARE_DISKS_MAX && vm->disk_paths[i];
+	for (uint32_t i = 0; job->rc == 0 && i < HARDWARE_DISKS_MAX && vm->disk_keys[i];
 	     i++)
-		job->rc = open_disk(vm, i, vm->disk_paths[i], job->why, sizeof(job->why));
+		job->rc = adopt_disk(vm, i, job->why, sizeof(job->why));
 	if (job->rc == 0)
 		job->rc = vm_check_locks(vm, true, job->why, sizeof(job->why));
 	if (job->rc == 0)
@@ -302,8 +331,8 @@ static void close_work(void *arg)
 		if (rc < 0)
 			report(vm->host->reporter, REPORT_WARN,
 			       "VM %u: closing disk %u: %s", vm->id, i, strerror(-rc));
-		free(vm->disk_paths[i]);
-		vm->disk_paths[i] = NULL;
+		free(vm->disk_keys[i]);
+		vm->disk_keys[i] = NULL;
 	}
 	int rc = vmfs_file_close(vm->config);
 	vm->config = NULL;

@@ -3,6 +3,10 @@
  * What clients ask about snapshots of VMs, each on a task of its own. Meanwhile the VM is
  * busy (is_busy): it is not powered on and not unregistered here; other hosts are kept
  * away by the lock of its .vmx file.
+ *
+ * Of a VM that runs, the job has its disks and its .vmx file (has_job): the VM may end
+ * meanwhile, and they are closed when the job has come back. What takes long ends early
+ * then.
  */
 #include "vmkernel/vm_snapshot.h"
 
@@ -11,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/env.h"
 #include "vdisk/vmsnap.h"
 #include "vmkernel/control.h"
 
@@ -23,6 +28,9 @@ struct snapshot_of_vm {
 	uint32_t uid;
 	char *name, *description, *path;
 	struct catcher catcher;
+	bool is_running;
+	struct vdisk *disks[HARDWARE_DISKS_MAX];
+	struct vdisk_progress progress;
 	json_t *result;
 	int rc;
 	char why[VM_WHY_SIZE];
@@ -76,16 +84,61 @@ static int run(struct snapshot_of_vm *j, const struct vmsnap_options *o,
 	}
 }
 
+/* ---- a VM that runs ---- */
+
+static int announce(void *arg, const char *vmx, const char *const *locked)
+{
+	const struct snapshot_of_vm *j = arg;
+	return vm_note_next_locks(j->vm, vmx, locked);
+}
+
+static void confirm(void *arg)
+{
+	const struct snapshot_of_vm *j = arg;
+	char why[VM_WHY_SIZE];
+	if (vm_note_locks(j->vm, why, sizeof(why)) < 0)
+		report(j->host->reporter, REPORT_WARN, "VM %u: %s", j->vm->id, why);
+}
+
+static void quiet(void *arg, unsigned int i, void (*fn)(void *fn_arg), void *fn_arg)
+{
+	const struct snapshot_of_vm *j = arg;
+	uint64_t held = disk_quiet(j->vm->disks[i], fn, fn_arg);
+	report(j->host->reporter, REPORT_INFO, "VM %u: disk %u: I/O was held for %llu us",
+	       j->vm->id, i, (unsigned long long)(held / NS_PER_US));
+}
+
+static bool may_go_on(struct vdisk_progress *p, uint64_t done, uint64_t total)
+{
+	const struct snapshot_of_vm *j =
+		(void *)((char *)p - offsetof(struct snapshot_of_vm, progress));
+	(void)done;
+	(void)total;
+	return !atomic_load(&j->vm->is_cancelled);
+}
+
 static void work(void *arg)
 {
 	struct snapshot_of_vm *j = arg;
 	struct vmfs_holder holder = { 0 };
 	char text[VMFS_HOLDER_TEXT_SIZE];
+	const struct vmsnap_running running = {
+		.vmx = &j->vm->config,
+		.disks = j->disks,
+		.disk_count = HARDWARE_DISKS_MAX,
+		.announce = announce,
+		.confirm = confirm,
+		.quiet = quiet,
+		.arg = j,
+	};
 	const struct vmsnap_options options = {
 		.vol = j->ds->vol,
 		.vmx = j->path,
+		.progress = &j->progress,
 		.reporter = catcher_init(&j->catcher, j->host->reporter),
+		.running = j->is_running ? &running : NULL,
 	};
+	j->progress.step = may_go_on;
 	j->rc = run(j, &options, &holder);
 	if (j->rc == -EBUSY && holder.mode)
 		(void)snprintf(j->why, sizeof(j->why), "[%s] %.128s: %.400s",
@@ -109,14 +162,20 @@ static void job_free(struct snapshot_of_vm *j)
 static void done(void *arg)
 {
 	struct snapshot_of_vm *j = arg;
-	j->vm->is_busy = false;
+	struct vm *vm = j->vm;
+	bool is_running = j->is_running;
+	vm->is_busy = false;
 	host_datastore_put(j->host, j->ds);
 	control_reply(j->host->control, j->who, j->rc, j->why, j->result);
 	job_free(j);
+	if (is_running) {
+		vm->has_job = false;
+		vm_settle(vm);
+	}
 }
 
 static const char *why_not(const struct vm *vm, const struct datastore *ds,
-			   enum msg_type type)
+			   enum msg_type type, const json_t *body)
 {
 	if (!ds)
 		return "its datastore is not attached";
@@ -124,8 +183,18 @@ static const char *why_not(const struct vm *vm, const struct datastore *ds,
 		return "its datastore is lost";
 	if (vm->is_busy)
 		return "another snapshot is being made or removed";
-	if (vm->state != VM_OFF && type != MSG_VM_SNAPSHOT_LIST)
-		return "is powered on: its snapshots change only while it is off";
+	if (type == MSG_VM_SNAPSHOT_LIST || vm->state == VM_OFF)
+		return NULL;
+	if (vm->state != VM_ON || vm->has_job || vm->is_ending)
+		return "is being powered on or off";
+	if (type == MSG_VM_SNAPSHOT_REVERT)
+		return "is powered on: it goes back to a snapshot when it is off";
+	if (type == MSG_VM_SNAPSHOT_REMOVE)
+		return "is powered on: its snapshots are removed when it is off";
+	if (type == MSG_VM_SNAPSHOT_CREATE &&
+	    json_is_true(json_object_get(body, "memory")))
+		return "is powered on, and its memory cannot be part of a snapshot here:"
+		       " say 0 for MEMORY";
 	return NULL;
 }
 
@@ -134,7 +203,7 @@ void vm_snapshot_request(struct vm *vm, struct requester who, enum msg_type type
 {
 	struct host *h = vm->host;
 	struct datastore *ds = vm_datastore(vm);
-	const char *why = why_not(vm, ds, type);
+	const char *why = why_not(vm, ds, type, body);
 	char text[VM_WHY_SIZE], file[VM_WHY_SIZE / 2];
 	if (why) {
 		(void)snprintf(text, sizeof(text), "VM %u (%s): %s", vm->id,
@@ -160,8 +229,12 @@ void vm_snapshot_request(struct vm *vm, struct requester who, enum msg_type type
 	j->who = who;
 	j->type = type;
 	j->uid = (uint32_t)json_integer_value(json_object_get(body, "snapshot"));
+	j->is_running = vm->state == VM_ON && type != MSG_VM_SNAPSHOT_LIST;
+	for (unsigned int i = 0; i < HARDWARE_DISKS_MAX && j->is_running; i++)
+		j->disks[i] = disk_vdisk(vm->disks[i]);
 	ds->users++;
 	vm->is_busy = true;
+	vm->has_job |= j->is_running;
 	if (loop_job(h->loop, "vm-snapshot", work, done, j) == 0)
 		return;
 	j->rc = -ENOMEM;

@@ -2,7 +2,7 @@
 #ifndef VMKERNEL_VM_SNAPSHOT_H
 #define VMKERNEL_VM_SNAPSHOT_H
 
-/* Snapshots of a registered VM, changed while it is off (vdisk/vmsnap.h). */
+/* Snapshots of a registered VM, which may run (vdisk/vmsnap.h). */
 #include "vmkernel/msg/msg.h"
 #include "vmkernel/vm.h"
 

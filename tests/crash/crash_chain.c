@@ -9,6 +9,8 @@
  *   creating    the disk of the .vmx file holds the same, whatever there is in the list
  *   reverting   it holds what it held, or what the snapshot held
  *   removing    it holds the same; and removing again finishes the work
+ *   forking     a snapshot is made while the disk is written: as writing, and no sector
+ *               is older than the last flush
  *
  * FULL=1: more seeds, and every moment; else every ninth.
  */
@@ -37,14 +39,20 @@
 #define WRITES 14u
 #define VMX "/vm/a.vmx"
 
-enum phase { WRITING, CREATING, REVERTING, REMOVING };
+#define VERSIONS (4 * WRITES)
+#define FLUSHES 8u
+
+enum phase { WRITING, CREATING, REVERTING, REMOVING, FORKING };
 
 struct story {
 	enum phase phase;
 	enum vdisk_delta_kind kind;
 	uint8_t *before, *after; /* what the disk may hold */
-	uint8_t *version[WRITES + 1]; /* WRITING: what it held in between */
+	uint8_t *version[VERSIONS]; /* WRITING: what it held in between */
 	unsigned int versions;
+	/* What the log had, and how many versions there were, when a flush had ended. */
+	unsigned int flushed_at[FLUSHES], flushed[FLUSHES], flushes;
+	unsigned int cut; /* that is looked at: what the log had */
 	char place[128];	 /* the cut that is looked at */
 };
 
@@ -120,14 +128,21 @@ static void scribble(struct story *st, struct vdisk *disk, uint8_t *model)
 		if (model == st->after)
 			remember(st, model);
 	}
-	SIM_CHECK(bdev_flush(vdisk_bdev(disk)) == 0);
 	free(buf);
+}
+
+static void flush(struct story *st, struct vdisk *disk, struct world_mount *m)
+{
+	SIM_CHECK(bdev_flush(vdisk_bdev(disk)) == 0);
+	st->flushed_at[st->flushes] = simdisk_logged(m->disk);
+	st->flushed[st->flushes++] = st->versions;
 }
 
 static void write_to_leaf(struct story *st, struct world_mount *m, uint8_t *model)
 {
 	struct vdisk *disk = open_leaf(st, m, VDISK_WRITE);
 	scribble(st, disk, model);
+	flush(st, disk, m);
 	SIM_CHECK(vdisk_close(disk) == 0);
 }
 
@@ -158,6 +173,60 @@ static void set_up(struct story *st, struct world_mount *m)
 		memcpy(st->after, st->before, DISK_SIZE);
 }
 
+/* ---- a VM that runs ---- */
+
+struct host {
+	struct story *st;
+	struct world_mount *m;
+	struct vdisk *disk;
+	struct vmfs_file *vmx;
+};
+
+/* Between the making of the child and the switch: the disk is written. */
+static int announced(void *arg, const char *vmx, const char *const *locked)
+{
+	struct host *h = arg;
+	SIM_CHECK(vmx[0] == '/' && locked && locked[0]);
+	scribble(h->st, h->disk, h->st->after);
+	return 0;
+}
+
+static void confirmed(void *arg)
+{
+	struct host *h = arg;
+	scribble(h->st, h->disk, h->st->after);
+	flush(h->st, h->disk, h->m);
+}
+
+static void quietly(void *arg, unsigned int i, void (*fn)(void *fn_arg), void *fn_arg)
+{
+	(void)arg;
+	SIM_CHECK(i == 0);
+	fn(fn_arg);
+}
+
+static int run_vm(struct story *st, struct world_mount *m)
+{
+	const struct vmfs_file_options how = { .flags = VMFS_WRITE };
+	struct host h = { .st = st, .m = m, .disk = open_leaf(st, m, VDISK_WRITE) };
+	const struct vmsnap_running running = { .vmx = &h.vmx, .disks = &h.disk,
+						.disk_count = 1, .announce = announced,
+						.confirm = confirmed, .quiet = quietly,
+						.arg = &h };
+	struct vmsnap_options o = options_of(st, m);
+	uint32_t uid;
+	o.running = &running;
+	SIM_CHECK(vmfs_file_open(m->vol, VMX, &how, &h.vmx, NULL) == 0);
+	scribble(st, h.disk, st->after);
+	flush(st, h.disk, m);
+	int rc = vmsnap_create(&o, "x", "", &uid, NULL);
+	scribble(st, h.disk, st->after);
+	flush(st, h.disk, m);
+	SIM_CHECK(vdisk_close(h.disk) == 0);
+	SIM_CHECK(vmfs_file_close(h.vmx) == 0);
+	return rc;
+}
+
 static void act(struct story *st, struct world_mount *m)
 {
 	const struct vmsnap_options o = options_of(st, m);
@@ -165,6 +234,8 @@ static void act(struct story *st, struct world_mount *m)
 	int rc = 0;
 	if (st->phase == WRITING)
 		write_to_leaf(st, m, st->after);
+	else if (st->phase == FORKING)
+		rc = run_vm(st, m);
 	else if (st->phase == CREATING)
 		rc = vmsnap_create(&o, "x", "", &uid, NULL);
 	else if (st->phase == REVERTING)
@@ -177,14 +248,24 @@ static void act(struct story *st, struct world_mount *m)
 
 /* ---- what is found ---- */
 
-/* WRITING: any mixture, by sector, of what it held at any time. */
+static bool is_written(const struct story *st)
+{
+	return st->phase == WRITING || st->phase == FORKING;
+}
+
+/* Any mixture, by sector, of what it held since the last flush. */
 static bool is_allowed(const struct story *st, const uint8_t *got, uint64_t at)
 {
-	for (unsigned int i = 0; i < st->versions; i++) {
+	unsigned int first = 0;
+	for (unsigned int i = 0; i < st->flushes; i++) {
+		if (st->flushed_at[i] < st->cut)
+			first = st->flushed[i];
+	}
+	for (unsigned int i = first ? first - 1 : 0; i < st->versions; i++) {
 		if (!memcmp(got + at, st->version[i] + at, 512))
 			return true;
 	}
-	return !memcmp(got + at, st->before + at, 512);
+	return first == 0 && !memcmp(got + at, st->before + at, 512);
 }
 
 static void look(struct story *st, struct world_mount *m, bool is_end)
@@ -194,12 +275,12 @@ static void look(struct story *st, struct world_mount *m, bool is_end)
 	bool is_after = !memcmp(got, st->after, DISK_SIZE);
 	if (is_end && !is_after)
 		sim_fail("%s: what was promised is not there", st->place);
-	for (uint64_t at = 0; at < DISK_SIZE && st->phase == WRITING; at += 512) {
+	for (uint64_t at = 0; at < DISK_SIZE && is_written(st); at += 512) {
 		if (!is_allowed(st, got, at))
-			sim_fail("%s: sector %u was never so", st->place,
+			sim_fail("%s: sector %u was never so, or is too old", st->place,
 				 (unsigned int)(at / 512));
 	}
-	if (st->phase != WRITING && !is_before && !is_after)
+	if (!is_written(st) && !is_before && !is_after)
 		sim_fail("%s: the disk holds neither", st->place);
 	free(got);
 }
@@ -241,6 +322,7 @@ static void check_cut(struct simdisk_log *log, unsigned int n, enum simdisk_cut 
 	if (!is_full() && n != count && n % 9 != 0)
 		return;
 	world_mount_cut(&m, log, n, cut, st->place, sizeof(st->place));
+	st->cut = n;
 	look(st, &m, n == count && cut == SIMDISK_PREFIX);
 	if (sim_random(4) == 0 || st->phase == REMOVING)
 		go_on(st, &m);
@@ -258,6 +340,7 @@ static void story(void *arg)
 	strcpy(st.place, "at first");
 	world_begin(&m, VOLUME_SIZE);
 	set_up(&st, &m);
+	st.versions = st.flushes = 0;
 	simdisk_log_start(m.disk);
 	act(&st, &m);
 	struct simdisk_log *log = world_end(&m);
@@ -297,6 +380,12 @@ static void a_crash_of_a_revert_leaves_one_of_the_two(void **state)
 	run(REVERTING);
 }
 
+static void a_disk_that_is_forked_has_what_was_flushed(void **state)
+{
+	(void)state;
+	run(FORKING);
+}
+
 static void a_removal_goes_on_after_a_crash(void **state)
 {
 	(void)state;
@@ -310,6 +399,7 @@ int main(void)
 		cmocka_unit_test(a_crash_of_a_creation_changes_no_disk),
 		cmocka_unit_test(a_crash_of_a_revert_leaves_one_of_the_two),
 		cmocka_unit_test(a_removal_goes_on_after_a_crash),
+		cmocka_unit_test(a_disk_that_is_forked_has_what_was_flushed),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);

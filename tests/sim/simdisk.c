@@ -615,6 +615,11 @@ void simdisk_log_start(struct simdisk *disk)
 	disk->log = simlog_new(store_image(disk->store));
 }
 
+unsigned int simdisk_logged(const struct simdisk *disk)
+{
+	return disk->log ? simdisk_log_count(disk->log) : 0;
+}
+
 struct simdisk_log *simdisk_log_take(struct simdisk *disk)
 {
 	struct simdisk_log *log = disk->log;

@@ -187,6 +187,8 @@ bool simdisk_is_written(const struct simdisk *disk, uint64_t offset, uint64_t le
 void simdisk_log_start(struct simdisk *disk);
 
 struct simdisk_log;
+/* How many entries it has by now. */
+unsigned int simdisk_logged(const struct simdisk *disk);
 /* Stops recording and gives the log to the caller; usable after simdisk_free(). */
 struct simdisk_log *simdisk_log_take(struct simdisk *disk);
 /* NULL is allowed. */

@@ -192,6 +192,63 @@ static void do_snapshot(struct scribble *s)
 	open_disk(s);
 }
 
+static void do_flush(struct scribble *s)
+{
+	assert_int_equal(batch_one(vdisk_bdev(s->disk), BDEV_FLUSH, 0, NULL, 0, 0), 0);
+}
+
+/* What others read of the disk at path while ours is written. */
+static void check_parent(struct scribble *s, const struct saved *saved)
+{
+	const struct vdisk_open_options how = { .flags = VDISK_READ,
+						.reporter = &s->tv.told.base };
+	struct vdisk *parent;
+	struct vmfs_lock_info lock;
+	int rc = vdisk_open(s->tv.vol, saved->path, &how, &parent, NULL);
+	if (rc < 0)
+		fail_msg("%s: %d: %s", saved->path, rc, collect_text(&s->tv.told));
+	assert_int_equal(bdev_read(vdisk_bdev(parent), s->got, DISK_SIZE, 0), 0);
+	assert_int_equal(vmfs_lock_info(s->tv.vol, vdisk_extent_path(parent, 0), &lock),
+			 0);
+	assert_int_equal(lock.mode, 2); /* read-only: others may share it */
+	assert_memory_equal(s->got, saved->bytes, DISK_SIZE);
+	assert_int_equal(vdisk_close(parent), 0);
+}
+
+/* The same without closing the disk, which is written while the child is made. */
+static void do_fork(struct scribble *s)
+{
+	const struct vdisk_snapshot_options options = { .kind = s->kind,
+							.reporter = &s->tv.told.base };
+	struct vdisk_fork *fork;
+	char child[64];
+	if (s->count == SAVED_MAX)
+		return;
+	(void)snprintf(child, sizeof(child), "/vm/d-%06u.vmdk", ++s->made);
+	int rc = vdisk_fork(s->disk, child, &options, &fork);
+	if (rc < 0)
+		fail_msg("%s: %d: %s", child, rc, collect_text(&s->tv.told));
+	do_write(s);
+	if (chance(s, 4) == 0) {
+		vdisk_fork_undo(fork);
+		struct vmfs_stat st;
+		assert_int_equal(vmfs_stat(s->tv.vol, child, &st), -ENOENT);
+		return;
+	}
+	struct saved *saved = &s->saved[s->count++];
+	saved->path = strdup(s->path);
+	saved->bytes = malloc(DISK_SIZE);
+	memcpy(saved->bytes, s->model, DISK_SIZE);
+	vdisk_fork_switch(fork);
+	strcpy(s->path, child);
+	do_write(s);
+	do_zero(s);
+	if (chance(s, 2))
+		do_flush(s);
+	assert_int_equal(vdisk_fork_settle(fork), 0);
+	check_parent(s, saved);
+}
+
 /* Back to saved[n]; what came after it is gone. */
 static void do_revert(struct scribble *s)
 {
@@ -246,11 +303,6 @@ static void do_reopen(struct scribble *s)
 	open_disk(s);
 }
 
-static void do_flush(struct scribble *s)
-{
-	assert_int_equal(batch_one(vdisk_bdev(s->disk), BDEV_FLUSH, 0, NULL, 0, 0), 0);
-}
-
 static void scribble(uint64_t seed, enum vdisk_delta_kind kind)
 {
 	static const struct {
@@ -262,11 +314,12 @@ static void scribble(uint64_t seed, enum vdisk_delta_kind kind)
 		{ do_unmap, "unmap", 12 },   { do_flush, "flush", 8 },
 		{ do_snapshot, "snapshot", 5 }, { do_reopen, "reopen", 5 },
 		{ do_merge, "merge", 4 },    { do_revert, "revert", 2 },
+		{ do_fork, "fork", 5 },
 	};
 	struct scribble s;
 	set_up_disk(&s, seed, kind);
 	for (unsigned int i = 0; i < STEPS; i++) {
-		uint64_t n = chance(&s, 98);
+		uint64_t n = chance(&s, 103);
 		unsigned int a = 0;
 		for (; n >= acts[a].weight; a++)
 			n -= acts[a].weight;
@@ -400,7 +453,7 @@ static void a_prompt_write_is_there_when_it_has_ended(void **state)
 		memset(s.model + (2 << 20), 'q', 8192);
 		assert_int_equal(batch_one(vdisk_bdev(s.disk), BDEV_WRITE, 0, buf, 8192,
 					   2 << 20), 0);
-		assert_false(delta_is_dirty(s.disk->chain->layer[1].delta));
+		assert_false(delta_is_dirty(s.disk->chain->layer[1]->delta));
 		free(buf);
 		check(&s, "prompt");
 		tear_down_disk(&s);

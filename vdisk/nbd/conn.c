@@ -10,6 +10,7 @@
  *	FREE, FILLING --start--> at the disk --request_done--> on the done list
  *	done list --nbd_done_take--> answered (in the tx queue), or at the disk again (the
  *	next part of a long ZERO or UNMAP), or waiting for its retry (-EBUSY)
+ *	to the disk while the owner holds all: waiting for nbd_conn_retry() as well
  *	answered --nbd_conn_sent--> FREE
  *
  * Invariants:
@@ -316,6 +317,12 @@ static void answer(struct nbd_conn *c, struct nbd_request *req, uint32_t error)
 
 static void submit(struct nbd_conn *c, struct nbd_request *req)
 {
+	if (c->done->is_held) {
+		req->retry_at = 0;
+		req->next = c->retry;
+		c->retry = req;
+		return;
+	}
 	c->in_flight++;
 	bdev_submit(c->export->bd, &req->io);
 }
@@ -445,7 +452,8 @@ void nbd_done_take(struct nbd_done *d, void (*touched)(struct nbd_conn *c, void 
 uint64_t nbd_conn_retry_at(const struct nbd_conn *c)
 {
 	uint64_t at = NO_DEADLINE;
-	for (const struct nbd_request *req = c->retry; req; req = req->next)
+	for (const struct nbd_request *req = c->done->is_held ? NULL : c->retry; req;
+	     req = req->next)
 		at = min_u64(at, req->retry_at);
 	return at;
 }

@@ -31,6 +31,7 @@ struct nbd_request;
 /* Completed requests of all connections of one owner. */
 struct nbd_done {
 	struct bdev_channel *channel; /* the owner's, for its requests; or NULL */
+	bool is_held; /* the owner's: requests wait, and go out with nbd_conn_retry() */
 	struct mutex m;
 	struct nbd_request *first, **last;
 	/* Called, with m held, when the list stops being empty; from any task. */

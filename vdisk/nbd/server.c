@@ -55,6 +55,7 @@ struct nbd_server {
 	char *name;
 	struct reporter *reporter;
 	int listen_sock, epoll_fd, wake_fd;
+	_Atomic(struct holding *) holding; /* who wants the disk for itself */
 	struct task *task;
 	struct bdev_channel *channel;
 	struct nbd_done done;
@@ -62,6 +63,16 @@ struct nbd_server {
 	bool has_news; /* came while this turn gathered: it does not sleep */
 	unsigned int client_count;
 	LIST_HEAD(, client) clients;
+};
+
+/* nbd_server_hold(): its caller's, until is_over. */
+struct holding {
+	void (*fn)(void *arg);
+	void *arg;
+	uint64_t began, held; /* clock_now(), 0: not yet; ns */
+	struct mutex m;
+	struct cond c;
+	bool is_over;
 };
 
 static void wake(void *arg)
@@ -217,8 +228,34 @@ static void touched(struct nbd_conn *c, void *arg)
 	(void)arg; /* every client is pumped in each turn */
 }
 
+/* Lets the disk run dry, if somebody wants it for himself, and then lets him. */
+static void hold(struct nbd_server *s)
+{
+	struct holding *h = atomic_load(&s->holding);
+	unsigned int in_flight = 0;
+	struct client *cl;
+	if (!h)
+		return;
+	s->done.is_held = true;
+	if (!h->began)
+		h->began = clock_now();
+	LIST_FOREACH(cl, &s->clients, link)
+		in_flight += nbd_conn_in_flight(cl->conn);
+	if (in_flight)
+		return;
+	h->fn(h->arg);
+	s->done.is_held = false;
+	atomic_store(&s->holding, NULL);
+	h->held = clock_now() - h->began;
+	mutex_lock(&h->m);
+	h->is_over = true;
+	cond_signal(&h->c);
+	mutex_unlock(&h->m);
+}
+
 static void pump_all(struct nbd_server *s)
 {
+	hold(s);
 	struct client *cl = LIST_FIRST(&s->clients);
 	while (cl) {
 		struct client *next = LIST_NEXT(cl, link);
@@ -355,6 +392,24 @@ int nbd_server_start(const struct nbd_server_options *options,
 	}
 	*ret_server = s;
 	return 0;
+}
+
+uint64_t nbd_server_hold(struct nbd_server *server, void (*fn)(void *arg), void *arg)
+{
+	struct holding h = { .fn = fn, .arg = arg };
+	uint64_t one = 1;
+	mutex_init(&h.m);
+	cond_init(&h.c);
+	atomic_store(&server->holding, &h);
+	ssize_t n = write(server->wake_fd, &one, sizeof(one));
+	(void)n; /* a full counter wakes as well */
+	mutex_lock(&h.m);
+	while (!h.is_over)
+		cond_wait(&h.c, &h.m);
+	mutex_unlock(&h.m);
+	cond_done(&h.c);
+	mutex_done(&h.m);
+	return h.held;
 }
 
 void nbd_server_stop(struct nbd_server *server)

@@ -29,6 +29,13 @@ struct nbd_server_options {
 /* 0 or -errno (reported). */
 int nbd_server_start(const struct nbd_server_options *options,
 		     struct nbd_server **ret_server) __attribute__((warn_unused_result));
+/*
+ * Calls fn(arg), in the server's task, while no request is at the disk: those that come
+ * meanwhile wait for its end. fn does no I/O. Returns for how long they waited at most,
+ * ns: what the disk took to end what it had, and fn. One call at a time. Blocks, as long
+ * as the disk does.
+ */
+uint64_t nbd_server_hold(struct nbd_server *server, void (*fn)(void *arg), void *arg);
 /* Drops the clients, waits for the I/O that is at the disk, frees. NULL is allowed. */
 void nbd_server_stop(struct nbd_server *server);
 

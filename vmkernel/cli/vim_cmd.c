@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
 #include "base/align.h"
@@ -130,15 +131,25 @@ static int power_state(const struct client *c, int argc, char **argv)
 
 /* ---- snapshots ---- */
 
+static bool is_yes(const char *text)
+{
+	return !strcmp(text, "1") || !strcasecmp(text, "true");
+}
+
 static int snapshot_create(const struct client *c, int argc, char **argv)
 {
 	json_t *body;
 	int rc = id_body(argv[0], &body);
 	if (rc)
 		return rc;
-	(void)json_object_set_new(body, "name", json_string(argv[1]));
+	(void)json_object_set_new(body, "name", json_string(argc > 1 ? argv[1] : ""));
 	(void)json_object_set_new(body, "description",
 				  json_string(argc > 2 ? argv[2] : ""));
+	(void)json_object_set_new(body, "memory",
+				  json_boolean(argc > 3 && is_yes(argv[3])));
+	if (argc > 4 && is_yes(argv[4]))
+		(void)fprintf(stderr, PROGRAM ": QUIESCE is ignored: there is no guest"
+			      " agent\n");
 	rc = client_do(c, MSG_VM_SNAPSHOT_CREATE, body);
 	if (rc == 0)
 		(void)printf("Create Snapshot:\n");
@@ -327,7 +338,7 @@ static const struct command {
 	{ "vmsvc/power.getstate", 1, 1, "ID", power_state },
 	{ "vmsvc/message", 1, 3, "ID [QUESTION CHOICE]", message },
 	{ "vmsvc/unregister", 1, 1, "ID", unregister_vm },
-	{ "vmsvc/snapshot.create", 2, 5, "ID NAME [DESCRIPTION [MEMORY QUIESCE]]",
+	{ "vmsvc/snapshot.create", 1, 5, "ID [NAME [DESCRIPTION [MEMORY [QUIESCE]]]]",
 	  snapshot_create },
 	{ "vmsvc/snapshot.get", 1, 1, "ID", snapshot_get },
 	{ "vmsvc/snapshot.revert", 2, 3, "ID SNAPSHOT [SUPPRESS_POWER_ON]",

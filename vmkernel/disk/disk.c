@@ -54,6 +54,18 @@ static int open_lun(const char *text, uint32_t flags, struct reporter *r,
 
 static const struct vdisk_luns luns = { .open = open_lun };
 
+/* One that cannot be tracked is served all the same, and backups copy all of it. */
+static int track(const struct opening *o, struct vmfs_holder *ret_holder)
+{
+	struct reporter *r = o->options->reporter;
+	int rc = vdisk_set_tracking(o->options->vol, o->options->path, true, r,
+				    ret_holder);
+	if (rc < 0 && rc != -EBUSY)
+		report(r, REPORT_WARN, "%s: its changes are not tracked: %s",
+		       o->options->what, strerror(-rc));
+	return rc == -EBUSY ? rc : 0;
+}
+
 static int try_open(void *arg, uint64_t deadline, struct vmfs_holder *ret_holder)
 {
 	struct opening *o = arg;
@@ -66,8 +78,10 @@ static int try_open(void *arg, uint64_t deadline, struct vmfs_holder *ret_holder
 		.luns = &luns,
 		.secret = o->secret.bytes ? &o->secret : NULL,
 	};
-	int rc = vdisk_open(o->options->vol, o->options->path, &options, &o->disk->vdisk,
-			    ret_holder);
+	int rc = o->options->is_tracked ? track(o, ret_holder) : 0;
+	if (rc == 0)
+		rc = vdisk_open(o->options->vol, o->options->path, &options,
+				&o->disk->vdisk, ret_holder);
 	/* Locked or not: it is closed with the rest. */
 	return rc ? rc : vdisk_check_unlocked(o->disk->vdisk, options.reporter);
 }
@@ -149,6 +163,16 @@ const char *disk_locked_path(const struct disk *disk, unsigned int i)
 {
 	return disk && disk->vdisk && i < vdisk_extent_count(disk->vdisk) ?
 		       vdisk_extent_path(disk->vdisk, i) : NULL;
+}
+
+struct vdisk *disk_vdisk(const struct disk *disk)
+{
+	return disk ? disk->vdisk : NULL;
+}
+
+uint64_t disk_quiet(struct disk *disk, void (*fn)(void *arg), void *arg)
+{
+	return nbd_server_hold(disk->server, fn, arg);
 }
 
 int disk_close(struct disk *disk)

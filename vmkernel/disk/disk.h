@@ -3,8 +3,8 @@
 #define VMKERNEL_DISK_DISK_H
 
 /*
- * A running VM's disk: the open virtual disk, and the front end that serves it. Fairness,
- * change tracking and snapshots will live between the two.
+ * A running VM's disk: the open virtual disk, and the front end that serves it. Fairness
+ * will live between the two.
  */
 #include <sys/types.h>
 
@@ -17,6 +17,7 @@ struct disk_options {
 	struct vmfs_volume *vol;
 	const char *path;	/* of the descriptor, in the volume */
 	bool is_cdrom;		/* path is an image instead, that nobody may write */
+	bool is_tracked;	/* its changes are to be tracked from now on */
 	const char *what;	/* names it in sentences: "[demo] vm1/vm1.vmdk" */
 	const char *socket;	/* where it is served over NBD */
 	const char *export_name;
@@ -35,6 +36,13 @@ int disk_open(const struct disk_options *options, struct disk **ret_disk, char *
  * Path of the i-th file whose lock it holds alone; NULL: past the last, a CD, or no disk.
  */
 const char *disk_locked_path(const struct disk *disk, unsigned int i);
+/* The virtual disk that it serves; NULL: a CD, or no disk. */
+struct vdisk *disk_vdisk(const struct disk *disk);
+/*
+ * Calls fn(arg) while no I/O of clients is at the disk; theirs waits for it, the returned
+ * ns at most. fn does no I/O. Blocks.
+ */
+uint64_t disk_quiet(struct disk *disk, void (*fn)(void *arg), void *arg);
 /*
  * Drops the clients, waits for the I/O at the device, gives the lock back, frees. 0 or
  * -errno. Blocks. NULL is allowed.

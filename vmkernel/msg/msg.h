@@ -49,7 +49,7 @@ enum msg_type {
 	   snapshots: [{id, parent, name, description, created_us, is_current}],
 	   needs_consolidation */
 	MSG_VM_SNAPSHOT_LIST,
-	MSG_VM_SNAPSHOT_CREATE, /* id, name, description -> snapshot: its id */
+	MSG_VM_SNAPSHOT_CREATE, /* id, name, description, memory -> snapshot: its id */
 	MSG_VM_SNAPSHOT_REVERT, /* id, snapshot */
 	MSG_VM_SNAPSHOT_REMOVE, /* id, snapshot; 0: all */
 	MSG_VM_QUESTION,    /* id -> question: its number (0: none), text */

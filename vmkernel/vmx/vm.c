@@ -303,13 +303,24 @@ static void start(struct vm *vm, const struct msg *m)
 
 /* ---- messages ---- */
 
+/* "scsi0:1.fileName": where the .vmx file says what disk i is. It may change. */
+static json_t *key_of(const struct vm *vm, uint32_t i)
+{
+	const struct vm_disk *disk = &vm->hw->disks[i];
+	const struct vm_controller *c = &vm->hw->controllers[disk->controller];
+	char key[64];
+	(void)snprintf(key, sizeof(key), "%s%u:%u.fileName", c->prefix, c->number,
+		       disk->unit);
+	return json_string(key);
+}
+
 static void hello(struct vm *vm, uint32_t tag)
 {
 	/* One that is frozen has lost its disks: nobody takes it back. */
 	bool is_running = vm->state == STATE_RUNNING && !vm->is_frozen;
 	json_t *disks = json_array();
 	for (uint32_t i = 0; is_running && i < vm->hw->disk_count; i++)
-		json_array_append_new(disks, json_string(vm->hw->disks[i].path));
+		json_array_append_new(disks, key_of(vm, i));
 	tell(vm, msg_reply(&vm->channel, tag, 0, NULL,
 			   json_pack("{s:b, s:i, s:s, s:o}", "is_running", is_running,
 				     "qemu_pid", (int)vm->qemu, "token", vm->token,
