@@ -122,6 +122,17 @@ struct cluster *cluster_new_with_room(enum bdev_caw_class caw, unsigned int pes)
 	return c;
 }
 
+struct cluster *cluster_new_pointed(enum bdev_caw_class caw, unsigned int pes,
+				    unsigned int room)
+{
+	const struct mkfs_counts small = { .fd = 512, .sb = 256, .pb = 64, .pb2 = 16,
+					   .fb_per_cluster = 8 };
+	struct cluster *c = format(caw, 5, &small, pes, room);
+
+	watch(c);
+	return c;
+}
+
 static void empty(void *arg)
 {
 	struct cluster_mount m = { 0 };

@@ -48,6 +48,12 @@ struct cluster *cluster_new6_large(enum bdev_caw_class caw);
 void cluster_make_large(struct cluster *c, const struct largefile *what);
 /* The same, of 2 PEs, on a disk that has room for so many. */
 struct cluster *cluster_new_with_room(enum bdev_caw_class caw, unsigned int pes);
+/*
+ * Of VMFS-5, of so many PEs, with so few bits in a cluster (8) that the bitmap needs
+ * pointer blocks at 2 TiB, as it does at 50 TiB otherwise; room: as above.
+ */
+struct cluster *cluster_new_pointed(enum bdev_caw_class caw, unsigned int pes,
+				    unsigned int room);
 /* Of VMFS-5 that was VMFS-3, 4 PEs, with nothing on it; the oracle is on. */
 struct cluster *cluster_new_upgraded(enum bdev_caw_class caw, uint32_t block_size);
 void cluster_free(struct cluster *c);

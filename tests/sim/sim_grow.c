@@ -5,6 +5,7 @@
  * (grow.h). In half of the runs it is killed on the way, and another one grows it again.
  * The oracle (oracle.h), which knows VMFS-5, sees every write; in the end every file that
  * a host was told is durable is there, as another host reads it, and fsck is content.
+ * Where the bitmap gets pointer blocks (FULL) the volume is too large to be filled.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -15,18 +16,25 @@
 
 #include <cmocka.h>
 
+#include "base/align.h"
 #include "tests/sim/cluster.h"
 
 #define S NS_PER_S
-#define PES 2u
 #define PES_AFTER 6u
 #define HOSTS 3u
 #define FILE_BYTES (24ull << 20)
 #define FILES_EACH 16u /* 3 * 16 * 24 MiB: more than 2 PEs, less than 6 */
 #define TRIES 400u
 
+/* How large the volume is at first (0: as all of them), and at the end. */
+struct sizes {
+	bool is_6;
+	unsigned int pes, pes_after;
+};
+
 struct story {
 	struct cluster *c;
+	const struct sizes *sizes;
 	struct sim_host *hosts[HOSTS];
 	bool is_killing;
 	unsigned int made[HOSTS]; /* files that are durable */
@@ -91,6 +99,22 @@ static int grow(struct story *s, struct cluster_mount *m)
 	return err == -ENOSPC ? 0 : err;
 }
 
+/* What the host that grew it has committed is seen when its log has been emptied. */
+static void see_size(struct story *s, struct cluster_mount *m, unsigned int host)
+{
+	struct vmfs_volume_info info;
+	unsigned int tries = 0;
+
+	do {
+		if (tries++)
+			task_sleep_until(clock_now() + S);
+		SIM_CHECK(!vmfs_volume_info(m->vol, &info));
+	} while (info.block_count != s->sizes->pes_after * 256ull && tries < 60);
+	if (tries == 60)
+		sim_fail("host %u sees %llu blocks", host,
+			 (unsigned long long)info.block_count);
+}
+
 static void live(void *arg)
 {
 	const struct life *life = arg;
@@ -128,9 +152,7 @@ static void live(void *arg)
 	for (unsigned int h = 0; h < HOSTS; h++)
 		for (i = 0; i < s->made[h]; i++)
 			check_file(&m, h, i);
-	struct vmfs_volume_info info;
-	SIM_CHECK(!vmfs_volume_info(m.vol, &info));
-	SIM_CHECK(info.block_count == PES_AFTER * 256);
+	see_size(s, &m, me);
 	SIM_CHECK(!cluster_unmount(&m));
 }
 
@@ -142,6 +164,7 @@ static void live_last(void *arg)
 
 	SIM_CHECK(!cluster_mount(s->c, &m));
 	cluster_bury(&m);
+	see_size(s, &m, HOSTS);
 	SIM_CHECK(!cluster_unmount(&m));
 }
 
@@ -153,17 +176,25 @@ static bool is_over(const struct story *s)
 	return true;
 }
 
+static struct cluster *cluster_of(const struct sizes *sizes, enum bdev_caw_class caw)
+{
+	if (sizes->is_6)
+		return cluster_new6_with_room(caw, sizes->pes_after);
+	if (sizes->pes)
+		return cluster_new_pointed(caw, sizes->pes, sizes->pes_after);
+	return cluster_new_with_room(caw, sizes->pes_after);
+}
+
 static void story(void *arg)
 {
-	struct story s = { .is_killing = sim_random(2) };
+	struct story s = { .is_killing = sim_random(2), .sizes = arg };
 	struct life lives[HOSTS];
 	struct task *tasks[HOSTS];
 	uint64_t kill_at = clock_now() + sim_random(25 * S);
 
 	sim_set_limits(86400 * S, 900ull * 1000 * 1000);
 	enum bdev_caw_class caw = sim_random(2) ? BDEV_CAW_ATS : BDEV_CAW_FILE;
-	s.c = *(const bool *)arg ? cluster_new6_with_room(caw, PES_AFTER)
-				 : cluster_new_with_room(caw, PES_AFTER);
+	s.c = cluster_of(s.sizes, caw);
 	for (unsigned int i = 0; i < HOSTS; i++) {
 		lives[i] = (struct life){ &s, i };
 		s.hosts[i] = sim_host_new((const char[][2]){ "a", "b", "c" }[i], 0);
@@ -186,18 +217,33 @@ static void story(void *arg)
 
 static void others_see_that_it_grows(void **state)
 {
-	bool is_6 = false;
+	struct sizes sizes = { .pes_after = PES_AFTER };
 
 	(void)state;
-	sim_each_seed(1, 12, story, &is_6);
+	sim_each_seed(1, 12, story, &sizes);
 }
 
 static void others_see_that_vmfs6_grows(void **state)
 {
-	bool is_6 = true;
+	struct sizes sizes = { .is_6 = true, .pes_after = PES_AFTER };
 
 	(void)state;
-	sim_each_seed(1, 8, story, &is_6);
+	sim_each_seed(1, 8, story, &sizes);
+}
+
+/* The bitmap's blocks get their first pointer block, and more behind it. */
+static void others_see_that_pointers_come(void **state)
+{
+	struct sizes sizes[] = {
+		{ .pes = 8190, .pes_after = 8192 },
+		{ .pes = 8222, .pes_after = 8224 },
+	};
+
+	(void)state;
+	if (!getenv("FULL"))
+		skip();
+	for (unsigned int i = 0; i < ARRAY_SIZE(sizes); i++)
+		sim_each_seed(1, 3, story, &sizes[i]);
 }
 
 int main(void)
@@ -205,6 +251,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(others_see_that_it_grows),
 		cmocka_unit_test(others_see_that_vmfs6_grows),
+		cmocka_unit_test(others_see_that_pointers_come),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

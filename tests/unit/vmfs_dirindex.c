@@ -191,17 +191,23 @@ static void check_scene(struct scene *s)
 	assert_int_equal(st.size_bytes, (s->count + 2) * (uint64_t)VMFS_DIRENT_SIZE);
 }
 
-static void is_indexed(struct scene *s, bool expected)
+/* Has /d, with so many names, an index? */
+static void has_index(struct vmfs_volume *vol, unsigned int names, bool expected)
 {
 	struct vmfs_lock_info info;
 
-	assert_int_equal(vmfs_lock_info(s->tv.vol, "/d", &info), 0);
-	struct dir_index *x = dir_indexes_get(vmfs_cache_indexes(s->tv.vol->cache),
+	assert_int_equal(vmfs_lock_info(vol, "/d", &info), 0);
+	struct dir_index *x = dir_indexes_get(vmfs_cache_indexes(vol->cache),
 					      info.vol_off, info.token);
 	assert_int_equal(x != NULL, expected);
 	if (x)
-		assert_int_equal(dir_index_count(x), s->count + 2);
+		assert_int_equal(dir_index_count(x), names + 2);
 	dir_index_release(x);
+}
+
+static void is_indexed(struct scene *s, bool expected)
+{
+	has_index(s->tv.vol, s->count, expected);
 }
 
 /* The answers stay right while it grows over the limit, lives and shrinks again. */
@@ -240,6 +246,145 @@ static void a_large_directory_is_looked_up_by_its_index(void **state)
 	free(s);
 }
 
+/* ---- as many as there may be ---- */
+
+#define MANY 100000u
+#define STEP 10000u
+
+/* What is asked of the device; a task of the volume may ask, too. */
+static const struct bdev_ops *real_ops;
+static struct bdev_ops counted_ops;
+static _Atomic uint64_t bytes_asked;
+
+static int count_rw(struct bdev *bd, struct bdev_io *io)
+{
+	bytes_asked += io->len;
+	return real_ops->rw(bd, io);
+}
+
+static void count_submit(struct bdev *bd, struct bdev_io *io)
+{
+	bytes_asked += io->len;
+	real_ops->submit(bd, io);
+}
+
+static void begin_counting(struct bdev *bd)
+{
+	real_ops = bd->ops;
+	counted_ops = *bd->ops;
+	counted_ops.rw = count_rw;
+	counted_ops.submit = count_submit;
+	bd->ops = &counted_ops;
+}
+
+static const char *many_path(unsigned int i, char path[40])
+{
+	(void)snprintf(path, 40, "/d/file of many %06u", i);
+	return path;
+}
+
+static void create_one(struct vmfs_volume *vol, const char *path)
+{
+	const struct vmfs_file_options how = { .flags = VMFS_WRITE | VMFS_CREATE |
+							VMFS_EXCL };
+	struct vmfs_file *file;
+
+	assert_int_equal(vmfs_file_open(vol, path, &how, &file, NULL), 0);
+	assert_int_equal(vmfs_file_close(file), 0);
+}
+
+static void look_at_one(struct vmfs_volume *vol, const char *path)
+{
+	struct vmfs_stat st;
+
+	assert_int_equal(vmfs_stat(vol, path, &st), 0);
+}
+
+static void remove_one(struct vmfs_volume *vol, const char *path)
+{
+	assert_int_equal(vmfs_unlink(vol, path), 0);
+}
+
+/*
+ * Does it for all of them, in an order that jumps about; so many names there are before,
+ * each changes that by so much. The second 10,000 and the last ask as much of the device:
+ * what one costs does not grow with how many there are.
+ */
+static void do_many(struct testvol *tv, void (*fn)(struct vmfs_volume *, const char *),
+		    unsigned int names, int change)
+{
+	uint64_t steps[MANY / STEP];
+	char path[40];
+
+	for (unsigned int i = 0; i < MANY; i++) {
+		if (i % STEP == 0)
+			steps[i / STEP] = bytes_asked;
+		if (i == STEP) /* or it is searched through, in memory */
+			has_index(tv->vol, names, true);
+		names += (unsigned int)change;
+		fn(tv->vol, many_path((unsigned int)((uint64_t)i * 77773 % MANY), path));
+	}
+	uint64_t early = steps[2] - steps[1];
+	uint64_t late = bytes_asked - steps[MANY / STEP - 1];
+	print_message("# 10,000: %llu bytes, later %llu\n", (unsigned long long)early,
+		      (unsigned long long)late);
+	assert_true(late < 2 * early + (1 << 20) && early < 2 * late + (1 << 20));
+}
+
+/* Each of them once, and not much more read than the directory is long. */
+static void list_many(struct testvol *tv)
+{
+	uint8_t *seen = test_calloc(MANY, 1);
+	struct vmfs_dirent entries[512];
+	uint64_t cookie = 0, before = bytes_asked;
+	unsigned int i, count = 0;
+	struct vmfs_stat st;
+	int n;
+
+	assert_int_equal(vmfs_stat(tv->vol, "/d", &st), 0);
+	while ((n = vmfs_readdir(tv->vol, st.addr, cookie, entries, 512)) > 0) {
+		for (int k = 0; k < n; k++) {
+			if (sscanf(entries[k].name, "file of many %u", &i) != 1)
+				continue;
+			assert_true(i < MANY && !seen[i]);
+			seen[i] = 1;
+			count++;
+		}
+		cookie = entries[n - 1].cookie;
+	}
+	assert_int_equal(n, 0);
+	assert_int_equal(count, MANY);
+	print_message("# listing: %llu bytes of %llu\n",
+		      (unsigned long long)(bytes_asked - before),
+		      (unsigned long long)st.size_bytes);
+	assert_true(bytes_asked - before < 4 * st.size_bytes);
+	test_free(seen);
+}
+
+static void a_hundred_thousand_entries(void **state)
+{
+	struct testvol tv;
+
+	(void)state;
+	if (!getenv("FULL"))
+		skip();
+	testvol_new(&tv, 512);
+	begin_counting(tv.bd);
+	assert_int_equal(vmfs_mkdir(tv.vol, "/d", 0755), 0);
+	do_many(&tv, create_one, 0, 1);
+	testvol_unmount(&tv);
+	testvol_check(&tv);
+	testvol_mount(&tv, false);
+	list_many(&tv);
+	do_many(&tv, look_at_one, MANY, 0);
+	do_many(&tv, remove_one, MANY, -1);
+	assert_int_equal(vmfs_rmdir(tv.vol, "/d"), 0);
+	testvol_unmount(&tv);
+	testvol_check(&tv);
+	tv.bd->ops = real_ops;
+	testvol_free(&tv);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -247,6 +392,7 @@ int main(void)
 		cmocka_unit_test(what_does_not_fit_is_refused),
 		cmocka_unit_test(indexes_are_kept_by_lock_and_token),
 		cmocka_unit_test(a_large_directory_is_looked_up_by_its_index),
+		cmocka_unit_test(a_hundred_thousand_entries),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);
