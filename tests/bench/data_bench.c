@@ -14,11 +14,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libaio.h>
-#include <poll.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -106,9 +106,28 @@ static void submit(struct bench *b, struct bench_io *bio)
 	bdev_submit(b->bd, &bio->io);
 }
 
+/*
+ * What the task sleeps on, or -errno. By edges, as event loops do: nothing is ever taken
+ * out of a channel's event, so a poll() of it would not sleep at all.
+ */
+static int sleeper_new(const struct bdev_channel *channel)
+{
+	struct epoll_event e = { .events = EPOLLIN | EPOLLET };
+	int sleeper = epoll_create1(EPOLL_CLOEXEC);
+	if (sleeper >= 0 && epoll_ctl(sleeper, EPOLL_CTL_ADD, bdev_channel_event(channel),
+				      &e) == 0)
+		return sleeper;
+	int rc = -errno;
+	if (sleeper >= 0)
+		(void)close(sleeper);
+	return rc;
+}
+
 static int run_vmfs(struct bench *b, struct bench_io *ios)
 {
-	struct pollfd event = { .fd = bdev_channel_event(b->channel), .events = POLLIN };
+	int sleeper = sleeper_new(b->channel);
+	if (sleeper < 0)
+		return sleeper;
 	b->pending = (unsigned int)b->depth;
 	for (uint64_t i = 0; i < b->depth; i++) {
 		ios[i].io = (struct bdev_io){
@@ -124,9 +143,8 @@ static int run_vmfs(struct bench *b, struct bench_io *ios)
 	while (b->pending) {
 		if (!bdev_channel_gather(b->channel, NULL, NULL) &&
 		    !bdev_channel_reap(b->channel)) {
-			uint64_t rung;
-			(void)poll(&event, 1, POLL_MS);
-			(void)!read(event.fd, &rung, sizeof(rung));
+			struct epoll_event event;
+			(void)epoll_wait(sleeper, &event, 1, POLL_MS);
 			(void)bdev_channel_reap(b->channel);
 		}
 		struct bdev_io *io = atomic_exchange(&b->done, NULL);
@@ -137,6 +155,7 @@ static int run_vmfs(struct bench *b, struct bench_io *ios)
 			io = next;
 		}
 	}
+	(void)close(sleeper);
 	return b->error;
 }
 
