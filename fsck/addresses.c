@@ -83,7 +83,7 @@ static bool mark_number(struct fsck_walk *w, vmfs_addr addr, enum fsck_resource_
 			bitmap_set(map->allocated, number);
 	}
 	bool is_first = !bitmap_get(map->seen, number);
-	if (!is_first && map->shared)
+	if (!is_first)
 		bitmap_set(map->shared, number);
 	if (!is_first && !addr_is_cow(addr)) {
 		if (fsck_found(f, PROBLEM_ADDR_SHARED,
@@ -145,8 +145,11 @@ static bool mark(struct fsck_walk *w, vmfs_addr addr)
 	/* Told once if the file that manages it is unusable. */
 	for (unsigned int k = 0; k < FSCK_RESOURCE_COUNT; k++)
 		if (f->volume.resources[k].addr_type == addr_type(addr) &&
-		    f->volume.resources[k].is_damaged)
+		    f->volume.resources[k].is_damaged) {
+			f->is_blind = true;
+			w->is_unread = true;
 			return false;
+		}
 	if (fsck_found(f, PROBLEM_ADDR_RANGE, "%s: %s does not exist", w->object,
 		       fsck_addr_text(addr, text)))
 		fix_address(w, addr, false);
@@ -195,7 +198,7 @@ static void mark_data(struct fsck_walk *w, vmfs_addr addr, enum vmfs_addr_type w
 	w->cow += addr_is_cow(addr);
 	if (is_large)
 		mark_large(w, addr, at);
-	else
+	else if (!w->is_system || !fsck_is_stray_of(w->f, w->number, addr))
 		(void)mark(w, addr);
 }
 
@@ -233,6 +236,7 @@ static uint8_t *pointers_load(struct fsck_walk *w, vmfs_addr addr, uint64_t *ret
 	if (fsck_read_result(w->f, err, what) == 0)
 		return entries;
 	w->is_unread = true;
+	w->f->is_blind = true;
 	free(entries);
 	return NULL;
 }
@@ -310,6 +314,7 @@ void fsck_walk_slots(struct fsck_walk *w, uint64_t fd_off)
 			break;
 		default:
 			w->f->is_partial = true; /* what it names is not known */
+			w->f->is_blind = true;
 			return;
 		}
 	}

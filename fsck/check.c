@@ -75,6 +75,7 @@ bool fsck_found(struct fsck *f, enum fsck_problem problem, const char *fmt, ...)
 	if (fsck_problem(problem)->severity == FINDING_FAILURE) {
 		f->is_partial = true;
 		f->is_tree_partial = true;
+		f->is_blind = true;
 	}
 	o->found(o->arg, problem, text);
 	if (!o->plan || fsck_problem(problem)->how == REPAIR_NEVER ||
@@ -254,7 +255,10 @@ static int run_passes(struct fsck *f)
 		err = fsck_pass1_resources(f);
 	if (!err && !f->is_again)
 		err = fsck_pass2_files(f);
-	if (!err && f->options->plan && !f->is_again)
+	bool is_all_seen = !err && !f->is_again;
+	if (is_all_seen)
+		fsck_check_strays(f);
+	if (is_all_seen && f->options->plan && !f->summary.is_disputed)
 		err = fsck_mend_holes(f);
 	/* By what has been seen without those blocks nothing is cut or copied. */
 	if (!err && f->options->plan && !f->is_again)
@@ -283,6 +287,7 @@ static void fsck_free(struct fsck *f)
 		free(f->maps[i].shared);
 	}
 	free(f->fixes);
+	free(f->strays);
 	fsck_owners_done(f);
 	free(f->converted);
 	free(f->generations);

@@ -47,6 +47,7 @@ struct fsck_summary {
 	bool has_foreign_journal; /* or one of another system may not be */
 	bool is_resigning; /* a new signature was not finished: vmfs/resign.h */
 	bool has_no_room; /* for all repairs */
+	bool is_disputed; /* with a plan: whose a block is, is not known: strays.c */
 	char label[VMFS_LABEL_SIZE + 1];
 	uint32_t version, minor; /* 5, 81 */
 	uint64_t file_count, directory_count;
@@ -95,7 +96,7 @@ struct fsck_map {
 	uint8_t *allocated; /* one bit per resource: the clusters say so */
 	uint8_t *seen;	    /* an address names it */
 	uint8_t *was;	    /* with a plan: allocated as it was read */
-	uint8_t *shared;    /* with a plan: more than one address names it */
+	uint8_t *shared;    /* more than one address names it */
 	uint64_t allocated_count;
 	bool is_odd; /* a header of it carries another number than its own */
 	uint64_t take_hint; /* nothing below it can be taken */
@@ -154,6 +155,10 @@ struct fsck {
 	struct fsck_fix *fixes;
 	size_t fix_count;
 	bool has_holes[FSCK_RESOURCE_COUNT]; /* that are to be filled: holes.c */
+	struct fsck_stray *strays;	     /* strays.c */
+	size_t stray_count;
+	/* What some files name could not be read, or is not known. */
+	bool is_blind;
 	/* Not all that is referred to is known: nothing is freed. */
 	bool is_partial;
 	/* Not all directories are known: nothing is an orphan. */
@@ -204,6 +209,8 @@ void fsck_check_journals(struct fsck *f);
  */
 bool fsck_journal_header(const struct fsck_volume *v, uint64_t vol_off,
 			 struct vmfs_journal_header_disk *ret_header);
+/* Is a cluster of small blocks a large one still? Its header is nobody's then. */
+bool fsck_is_part_of_large(const struct fsck *f, enum fsck_resource_index i, uint32_t c);
 /* clusters.c: all headers of a resource file; fills its map. 0 or -ENOMEM. */
 int fsck_check_clusters(struct fsck *f, enum fsck_resource_index i)
 	__attribute__((warn_unused_result));
@@ -269,6 +276,20 @@ void fsck_check_holes(struct fsck *f, enum fsck_resource_index i);
 /* When all addresses have been seen; what is filled is read in the next round. */
 int fsck_mend_holes(struct fsck *f) __attribute__((warn_unused_result));
 
+/* ---- resource files with blocks that are another's: strays.c ---- */
+
+/*
+ * Looks whether the headers of clusters, and of .fdc.sf the descriptors, are in the
+ * blocks that are said to hold them; a block where none is becomes a hole. 0 or -ENOMEM.
+ */
+int fsck_doubt_headers(struct fsck *f, enum fsck_resource_index i)
+	__attribute__((warn_unused_result));
+int fsck_doubt_descriptors(struct fsck *f) __attribute__((warn_unused_result));
+/* When all addresses have been seen: the other blocks, by where they lie. */
+void fsck_check_strays(struct fsck *f);
+/* Does the system file with this FD name the block, and is not believed? */
+bool fsck_is_stray_of(const struct fsck *f, uint64_t fd, vmfs_addr addr);
+
 /* ---- headers: headers.c, regions.c ---- */
 
 /*
@@ -289,6 +310,8 @@ struct fsck_dir_entry {
 	bool is_changed; /* to be written */
 };
 
+/* Is this descriptor one in use by all that it says itself, whatever its cluster says? */
+bool fsck_looks_used(const struct fsck *f, uint64_t number);
 /* Names a descriptor that is marked free, and is in use by all that it says itself. */
 bool fsck_is_taken_for_free(struct fsck *f, const struct fsck_dir_entry *e);
 

@@ -31,8 +31,7 @@ struct cluster_header {
 	char object[48];
 };
 
-/* Clusters of small blocks that are large ones still. */
-static bool is_part_of_large(const struct fsck *f, enum fsck_resource_index i, uint32_t c)
+bool fsck_is_part_of_large(const struct fsck *f, enum fsck_resource_index i, uint32_t c)
 {
 	return i == FSCK_FBB && f->converted &&
 	       c < f->volume.resources[FSCK_LFB].count && !bitmap_get(f->converted, c);
@@ -173,12 +172,12 @@ static bool run_next(const struct fsck *f, enum fsck_resource_index i, uint64_t 
 	const struct fsck_resource *res = &f->volume.resources[i];
 	/* Online one may be divided by now: all are looked at. */
 	bool has_large = !f->online && i == FSCK_FBB && f->converted;
-	if (has_large && is_part_of_large(f, i, (uint32_t)c))
+	if (has_large && fsck_is_part_of_large(f, i, (uint32_t)c))
 		c = bitmap_next_set(f->converted, c, f->volume.resources[FSCK_LFB].count);
 	uint64_t group_end = c - c % res->clusters_per_group + res->clusters_per_group;
 	uint64_t end = min_u64(res->cluster_count, group_end), last = c;
 	for (uint64_t k = c; k < end && k - last <= GAP_MAX; k++)
-		if (!has_large || !is_part_of_large(f, i, (uint32_t)k))
+		if (!has_large || !fsck_is_part_of_large(f, i, (uint32_t)k))
 			last = k;
 	*ret_run = (struct run){ c, (uint32_t)(last - c + 1) };
 	return c < res->cluster_count;
@@ -211,7 +210,7 @@ static int check_run(struct fsck *f, enum fsck_resource_index i, const struct ru
 		return fsck_read_result(f, err, what);
 	for (uint32_t k = 0; !err && k < count; k++) {
 		uint64_t vol_off;
-		if (is_part_of_large(f, i, first + k))
+		if (fsck_is_part_of_large(f, i, first + k))
 			continue;
 		err = fsck_resource_vol_off(&f->volume, res,
 					    fsck_cluster_off(res, first + k), &vol_off);
@@ -237,6 +236,9 @@ static void check_converted(struct fsck *f)
 	const struct fsck_resource *lfb = &f->volume.resources[FSCK_LFB];
 	const struct fsck_resource *sfb = &f->volume.resources[FSCK_FBB];
 	uint64_t converted = bitmap_count(f->converted, lfb->count);
+	/* A header that could not be read may have more. */
+	if (f->is_partial)
+		return;
 	if (le32_get(sfb->header.converted) == converted ||
 	    !fsck_found(f, PROBLEM_RESOURCE_CONVERTED,
 			"%s: counts %u large blocks that became small, there are %llu",
@@ -269,16 +271,15 @@ int fsck_check_clusters(struct fsck *f, enum fsck_resource_index i)
 	struct fsck_map *map = &f->maps[i];
 	map->allocated = calloc(res->count / 8 + 1, 1);
 	map->seen = calloc(res->count / 8 + 1, 1);
-	if (f->options->plan) {
+	map->shared = calloc(res->count / 8 + 1, 1);
+	if (f->options->plan)
 		map->was = calloc(res->count / 8 + 1, 1);
-		map->shared = calloc(res->count / 8 + 1, 1);
-	}
 	if (i == FSCK_LFB)
 		f->converted = calloc(res->count / 8 + 1, 1);
 	uint8_t *headers = malloc((uint64_t)res->clusters_per_group * res->header_size +
 				  1);
-	int err = map->allocated && map->seen && headers ? 0 : -ENOMEM;
-	if (f->options->plan && (!map->was || !map->shared))
+	int err = map->allocated && map->seen && map->shared && headers ? 0 : -ENOMEM;
+	if (f->options->plan && !map->was)
 		err = -ENOMEM;
 	if (i == FSCK_FDC)
 		f->generations = calloc(res->cluster_count + 1ull, sizeof(uint32_t));

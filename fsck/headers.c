@@ -9,8 +9,8 @@
  *   resource file	each cluster header stands where the geometry puts it, and carries
  *			its place and number (readguess.c)
  *   its FD		the blocks that it names are as many as these clusters need; the
- *			first one is where the version has it, or before the second, with
- *			the header of cluster 0 in it
+ *			first one is where the version has it, before the second, or at
+ *			the beginning of the volume, with headers of first clusters in it
  *
  * Invariant: what is written leads to structures that lead back to where they were found.
  * Label and UUID of the volume are in no other place: they are kept where the rest of the
@@ -24,6 +24,9 @@
 #include "base/align.h"
 #include "fsck/check.h"
 #include "fsck/readguess.h"
+
+#define FIRST_HEADERS 8u   /* of clusters, by which a file's first block is known */
+#define FIRST_BLOCKS 4096u /* where the first blocks of all files are looked for */
 
 /* ---- FS descriptor ---- */
 
@@ -141,29 +144,70 @@ static bool is_block(const struct fsck_volume *v, vmfs_addr addr)
 	       addr_fb_number(addr) < v->block_count;
 }
 
-/* Does this block begin the file: has it the header of its first cluster? */
+/* Is the header of cluster c, of the first ones, in this block as that of the file? */
+static bool has_header(const struct fsck_volume *v, const struct fsck_resource *res,
+		       uint64_t block, uint32_t c)
+{
+	uint64_t at = (block << v->block_shift) + VMFS_RESOURCE_GROUP_OFF +
+		      (uint64_t)c * res->header_size;
+	struct fsck_cluster_page page;
+	struct vmfs_lock_disk lock;
+	if (fsck_read(v, at, &lock, sizeof(lock)) != 0 ||
+	    fsck_read(v, at + res->meta_off, page.meta, res->meta_size) != 0)
+		return false;
+	fsck_cluster_take(res, page.meta, &page.found);
+	return le32_get(lock.type) == res->lock_type && le64_get(lock.addr) == at &&
+	       page.found.number == c;
+}
+
+/* Does this block begin the file: has it headers of its first clusters? */
 static bool is_first_block(const struct fsck_volume *v, enum fsck_resource_index i,
 			   uint64_t block)
 {
-	uint64_t at = (block << v->block_shift) + VMFS_RESOURCE_GROUP_OFF;
-	struct vmfs_lock_disk lock;
-	return block && block < v->block_count &&
-	       fsck_read(v, at, &lock, sizeof(lock)) == 0 &&
-	       le32_get(lock.type) == v->resources[i].lock_type &&
-	       le64_get(lock.addr) == at;
+	bool is_6 = v->shape->version == 6;
+	const struct fsck_resource *res =
+		&v->resources[i == FSCK_FBB && is_6 ? FSCK_LFB : i];
+	uint32_t c = 0;
+	if (!block || block >= v->block_count)
+		return false;
+	while (c < FIRST_HEADERS && !has_header(v, res, block, c))
+		c++;
+	return c < FIRST_HEADERS;
 }
 
-/* The first block of a file whose FD does not name it. */
+/* Among the blocks where a volume begins; two that could be it are none. */
+static uint64_t find_at_begin(const struct fsck_volume *v, enum fsck_resource_index i)
+{
+	uint64_t found = 0, end = min_u64(v->block_count, FIRST_BLOCKS);
+	for (uint64_t block = 1; block < end; block++) {
+		if (!is_first_block(v, i, block))
+			continue;
+		if (found)
+			return 0;
+		found = block;
+	}
+	return found;
+}
+
+/*
+ * The first block of a file whose FD does not name it, or names another: where the
+ * version has it, before the second one, or at the beginning of the volume.
+ */
 static void find_first_block(const struct fsck_volume *v, enum fsck_resource_index i,
 			     struct fsck_file *file)
 {
-	vmfs_addr second = fsck_slot(v, file, 1);
+	vmfs_addr first = fsck_slot(v, file, 0), second = fsck_slot(v, file, 1);
 	uint64_t block = max_u64(1, v->shape->fdc_off >> v->block_shift);
+	if (addr_type(first) == ADDR_PB2 ||
+	    (is_block(v, first) && is_first_block(v, i, addr_fb_number(first))))
+		return;
 	if (i != FSCK_FDC)
 		block = is_block(v, second) ? addr_fb_number(second) - 1ull : 0;
-	if (!is_block(v, fsck_slot(v, file, 0)) && is_first_block(v, i, block))
+	if (!is_first_block(v, i, block))
+		block = find_at_begin(v, i);
+	if (block)
 		shape_set_entry(v->shape, shape_slots_edit(v->shape, &file->body), 0,
-				addr_fb((uint32_t)block, 0));
+				shape_block(v->shape, block));
 }
 
 /* Address type and length as the blocks that it names have them. */
@@ -199,6 +243,15 @@ static void put_header(struct fsck *f, enum fsck_resource_index i)
 			 PLAN_HEADER);
 }
 
+/*
+ * The header is written to the first block: is that the file's? An empty one shows none.
+ */
+static bool begins_right(const struct fsck_volume *v, enum fsck_resource_index i)
+{
+	const struct fsck_resource *res = &v->resources[i];
+	return !res->cluster_count || is_first_block(v, i, res->blocks[0]);
+}
+
 bool fsck_mend_resource(struct fsck *f, enum fsck_resource_index i)
 {
 	struct fsck_volume *v = &f->volume;
@@ -212,7 +265,7 @@ bool fsck_mend_resource(struct fsck *f, enum fsck_resource_index i)
 	v->guess = fsck_guess_header;
 	int err = fsck_resource_load(v, i, &file, &why);
 	v->guess = NULL;
-	if (!err && fsck_header_is_proved(v, i)) {
+	if (!err && fsck_header_is_proved(v, i) && begins_right(v, i)) {
 		fsck_put(f, off + v->shape->fd_body_off, &file.body,
 			 v->shape->fd_body_size, PLAN_FD);
 		put_header(f, i);

@@ -23,20 +23,10 @@
 
 #include "base/align.h"
 #include "base/bitmap.h"
-#include "fsck/check.h"
+#include "fsck/holes.h"
 
 #define GAP_MAX                                                                          \
 	64u /* blocks of other files between two of one that was made in a piece */
-
-/* A block that is missing, and one that may be it. */
-struct hole {
-	struct fsck *f;
-	enum fsck_resource_index i;
-	uint64_t at;	/* number in the file */
-	uint64_t block; /* on the volume */
-	uint8_t *bytes; /* of that one */
-	uint32_t good, bad; /* what in it is at home here, what cannot be */
-};
 
 /* ---- what a block holds ---- */
 
@@ -49,15 +39,23 @@ static uint8_t *in_block(const struct hole *h, uint64_t off, uint64_t size)
 								 : NULL;
 }
 
-/* Does it carry its place? One that was never used is empty, and says nothing. */
-static bool weigh_lock(struct hole *h, const uint8_t *at, uint32_t type)
+/*
+ * Does it carry its place? One that was never used is empty, and says nothing.
+ * *ret_is_others: it does, as something else.
+ */
+static bool weigh_lock(struct hole *h, const uint8_t *at, uint32_t type,
+		       bool *ret_is_others)
 {
 	uint64_t vol_off = (h->block << h->f->volume.block_shift) +
 			   (uint64_t)(at - h->bytes);
 	struct vmfs_lock_disk lock;
 	memcpy(&lock, at, sizeof(lock));
-	if (le32_get(lock.type) == type && le64_get(lock.addr) == vol_off)
+	*ret_is_others = le64_get(lock.addr) == vol_off;
+	if (le32_get(lock.type) == type && *ret_is_others) {
+		*ret_is_others = false;
+		h->locks++;
 		return true;
+	}
 	h->bad += !fsck_is_zero((const uint8_t *)&lock, sizeof(lock));
 	return false;
 }
@@ -66,10 +64,14 @@ static void weigh_header(struct hole *h, const struct fsck_resource *res, uint32
 {
 	const uint8_t *at = in_block(h, fsck_cluster_off(res, c), res->header_size);
 	struct fsck_cluster found;
-	if (!at || !weigh_lock(h, at, res->lock_type))
+	bool is_others;
+	if (!at)
 		return;
 	fsck_cluster_take(res, at + res->meta_off, &found);
-	if (found.number == c && found.total == fsck_cluster_total(res, c))
+	bool is_it = found.number == c && found.total == fsck_cluster_total(res, c);
+	if (!weigh_lock(h, at, res->lock_type, &is_others))
+		h->traces += is_it && !is_others;
+	else if (is_it)
 		h->good++;
 	else
 		h->bad++;
@@ -81,37 +83,53 @@ static void weigh_descriptors(struct hole *h, const struct fsck_resource *res, u
 	for (uint32_t k = 0; k < total; k++) {
 		uint64_t off = fsck_item_off(res, c, k);
 		const uint8_t *at = in_block(h, off, res->resource_size);
-		if (at && weigh_lock(h, at, VMFS_LOCK_FD))
+		uint64_t number = (uint64_t)c * res->per_cluster + k;
+		struct fsck_file file;
+		bool is_others;
+		if (!at)
+			continue;
+		fsck_fd_take(&h->f->volume, at, &file);
+		if (weigh_lock(h, at, VMFS_LOCK_FD, &is_others))
 			h->good++;
+		else
+			h->traces += le32_get(file.meta.addr) ==
+				     fsck_fd_addr(h->f, number).raw;
 	}
+}
+
+/* The clusters of the groups that lie in the block, or reach into it: [first, end). */
+static void clusters_in(const struct hole *h, const struct fsck_resource *res,
+			uint64_t *ret_first, uint64_t *ret_end)
+{
+	uint64_t from = h->at << h->f->volume.block_shift;
+	uint64_t to = from + h->f->volume.block_size;
+	*ret_first = *ret_end = 0;
+	if (!res->is_usable || !res->cluster_count || to <= VMFS_RESOURCE_GROUP_OFF)
+		return;
+	uint64_t before = from > VMFS_RESOURCE_GROUP_OFF ? from - VMFS_RESOURCE_GROUP_OFF
+							 : 0;
+	*ret_first = before / res->group_size * res->clusters_per_group;
+	*ret_end = min_u64(div_up(to - VMFS_RESOURCE_GROUP_OFF, res->group_size) *
+				   res->clusters_per_group,
+			   res->cluster_count);
 }
 
 /* The clusters of one of the files whose headers, or resources, can lie in the block. */
 static void weigh_file(struct hole *h, const struct fsck_resource *res)
 {
-	uint64_t from = h->at << h->f->volume.block_shift;
-	uint64_t to = from + h->f->volume.block_size;
-	if (!res->is_usable || !res->cluster_count || to <= VMFS_RESOURCE_GROUP_OFF)
-		return;
-	uint64_t before = from > VMFS_RESOURCE_GROUP_OFF ? from - VMFS_RESOURCE_GROUP_OFF
-							 : 0;
-	uint64_t c = before / res->group_size * res->clusters_per_group;
-	uint64_t end = (div_up(to - VMFS_RESOURCE_GROUP_OFF, res->group_size)) *
-		       res->clusters_per_group;
-	for (; c < end && c < res->cluster_count; c++) {
+	uint64_t c, end;
+	for (clusters_in(h, res, &c, &end); c < end; c++) {
 		weigh_header(h, res, (uint32_t)c);
 		if (res->addr_type == ADDR_FD)
 			weigh_descriptors(h, res, (uint32_t)c);
 	}
 }
 
-/* Reads the block that may be it, and weighs it. false: it cannot be read. */
-static bool weigh(struct hole *h, uint64_t block)
+bool hole_weigh(struct hole *h, uint64_t block)
 {
 	const struct fsck_volume *v = &h->f->volume;
 	h->block = block;
-	h->good = 0;
-	h->bad = 0;
+	h->good = h->bad = h->locks = h->traces = 0;
 	if (fsck_read(v, block << v->block_shift, h->bytes, v->block_size) != 0)
 		return false;
 	weigh_file(h, &v->resources[h->i]);
@@ -123,18 +141,24 @@ static bool weigh(struct hole *h, uint64_t block)
 
 /* ---- which block ---- */
 
-/* In use, and nobody's. */
-static bool is_free_to_name(const struct fsck *f, uint64_t block)
+static bool is_nobodys(const struct hole *h, uint64_t block)
 {
-	const struct fsck_map *map = &f->maps[FSCK_FBB];
-	return block && block < f->volume.resources[FSCK_FBB].count && map->allocated &&
-	       bitmap_get(map->allocated, block) && !bitmap_get(map->seen, block);
+	const struct fsck_map *map = &h->f->maps[FSCK_FBB];
+	return block && block != h->not_this && map->seen &&
+	       block < h->f->volume.resources[FSCK_FBB].count &&
+	       !bitmap_get(map->seen, block);
+}
+
+bool hole_may_be(const struct hole *h, uint64_t block)
+{
+	return is_nobodys(h, block) &&
+	       bitmap_get(h->f->maps[FSCK_FBB].allocated, block);
 }
 
 /* By what it holds: hardly anything may be damaged. */
 static bool is_at_home(struct hole *h, uint64_t block)
 {
-	return is_free_to_name(h->f, block) && weigh(h, block) && h->good &&
+	return is_nobodys(h, block) && hole_weigh(h, block) && h->good &&
 	       h->bad <= h->good / 8;
 }
 
@@ -166,13 +190,16 @@ static uint64_t find_between(struct hole *h)
 	    res->blocks[right] - (uint64_t)res->blocks[left] > missing + GAP_MAX)
 		return 0;
 	for (uint64_t b = res->blocks[left] + 1ull; b < res->blocks[right]; b++)
-		if (is_free_to_name(h->f, b) && ++found == h->at - left)
+		if (hole_may_be(h, b) && ++found == h->at - left)
 			block = b;
-	bool is_it = found == missing && block && weigh(h, block) && !h->bad;
+	bool is_it = found == missing && block && hole_weigh(h, block) && !h->bad;
 	return is_it ? block : 0;
 }
 
-/* Near its neighbours, where a file that was made in one piece has it. */
+/*
+ * Near its neighbours, where a file that was made in one piece has it: marked free, too,
+ * for it is there by its place and by what it holds.
+ */
 static uint64_t find_near(struct hole *h)
 {
 	const struct fsck_resource *res = &h->f->volume.resources[h->i];
@@ -187,24 +214,46 @@ static uint64_t find_near(struct hole *h)
 	return is_at_home(h, block) ? block : 0;
 }
 
-/* The first lock that stands in the block at home: where in it, and of which type. */
-static bool first_mark(const struct hole *h, uint64_t *ret_off, uint32_t *ret_type)
+/* The first FD of a cluster that is in use and lies in the block. */
+static const uint8_t *first_descriptor(const struct hole *h,
+				       const struct fsck_resource *res, uint32_t c)
 {
-	const struct fsck_resource *res = &h->f->volume.resources[h->i];
-	bool is_fdc = res->addr_type == ADDR_FD;
-	for (uint32_t c = 0; c < res->cluster_count; c++) {
+	const uint8_t *used = h->f->maps[FSCK_FDC].allocated;
+	for (uint32_t k = 0; used && k < fsck_cluster_total(res, c); k++) {
 		const uint8_t *at =
-			in_block(h, fsck_cluster_off(res, c), res->header_size);
-		*ret_type = res->lock_type;
-		for (uint32_t k = 0; !at && is_fdc && k < res->per_cluster; k++) {
-			at = in_block(h, fsck_item_off(res, c, k), res->resource_size);
-			*ret_type = VMFS_LOCK_FD;
-		}
-		*ret_off = at ? (uint64_t)(at - h->bytes) : 0;
-		if (at)
-			return true;
+			in_block(h, fsck_item_off(res, c, k), res->resource_size);
+		if (at && bitmap_get(used, (uint64_t)c * res->per_cluster + k))
+			return at;
 	}
-	return false;
+	return NULL;
+}
+
+static const uint8_t *first_mark(const struct hole *h, enum fsck_resource_index i,
+				 uint32_t *ret_type)
+{
+	const struct fsck_resource *res = &h->f->volume.resources[i];
+	const uint8_t *at = NULL;
+	uint64_t c, end;
+	for (clusters_in(h, res, &c, &end); c < end && !at; c++) {
+		*ret_type = res->lock_type;
+		if (!fsck_is_part_of_large(h->f, i, (uint32_t)c))
+			at = in_block(h, fsck_cluster_off(res, (uint32_t)c),
+				      res->header_size);
+		if (at || res->addr_type != ADDR_FD)
+			continue;
+		*ret_type = VMFS_LOCK_FD;
+		at = first_descriptor(h, res, (uint32_t)c);
+	}
+	return at;
+}
+
+bool hole_first_mark(const struct hole *h, uint64_t *ret_off, uint32_t *ret_type)
+{
+	const uint8_t *at = first_mark(h, h->i, ret_type);
+	if (!at && h->i == FSCK_LFB)
+		at = first_mark(h, FSCK_FBB, ret_type);
+	*ret_off = at ? (uint64_t)(at - h->bytes) : 0;
+	return at != NULL;
 }
 
 /* Anywhere on the volume, by its first lock; two that could be it are none. */
@@ -214,14 +263,15 @@ static uint64_t find_far(struct hole *h)
 	uint64_t count = f->volume.resources[FSCK_FBB].count, found = 0, off;
 	const uint8_t *used = f->maps[FSCK_FBB].allocated;
 	uint32_t type;
-	if (!used || !first_mark(h, &off, &type))
+	if (!used || !hole_first_mark(h, &off, &type))
 		return 0;
 	for (uint64_t b = bitmap_next_set(used, 1, count); b < count;
 	     b = bitmap_next_set(used, b + 1, count)) {
 		uint64_t vol_off = (b << f->volume.block_shift) + off;
 		struct vmfs_lock_disk lock;
 		fsck_progress(f, 1, b, count);
-		if (fsck_read(&f->volume, vol_off, &lock, sizeof(lock)) != 0 ||
+		if (!hole_may_be(h, b) ||
+		    fsck_read(&f->volume, vol_off, &lock, sizeof(lock)) != 0 ||
 		    le32_get(lock.type) != type || le64_get(lock.addr) != vol_off ||
 		    !is_at_home(h, b))
 			continue;
@@ -234,8 +284,16 @@ static uint64_t find_far(struct hole *h)
 
 /* ---- naming it ---- */
 
-/* Where the address of block `at` stands; 0: in a pointer block that is missing, too. */
-static uint64_t entry_off(const struct hole *h, enum plan_step *ret_step)
+/* Another file has this pointer block, too: what stands in it may be that one's. */
+static bool is_others_too(const struct fsck *f, vmfs_addr pb)
+{
+	enum fsck_resource_index i;
+	uint64_t number;
+	return !fsck_addr_number(&f->volume, pb, &i, &number) ||
+	       bitmap_get(f->maps[i].shared, number);
+}
+
+uint64_t hole_entry_off(const struct hole *h, enum plan_step *ret_step)
 {
 	struct fsck_volume *v = &h->f->volume;
 	struct fsck_file file;
@@ -249,7 +307,7 @@ static uint64_t entry_off(const struct hole *h, enum plan_step *ret_step)
 	vmfs_addr pb =
 		fsck_slot(v, &file, (uint32_t)(h->at / v->shape->pb_entries));
 	*ret_step = PLAN_POINTERS;
-	if (!fsck_is_pointer(v, le32_get(file.meta.zla), pb) ||
+	if (!fsck_is_pointer(v, le32_get(file.meta.zla), pb) || is_others_too(h->f, pb) ||
 	    fsck_addr_vol_off(v, pb, &off, &size) != 0)
 		return 0;
 	return off + h->at % v->shape->pb_entries * entry;
@@ -259,11 +317,15 @@ static void fill(struct hole *h)
 {
 	struct fsck_volume *v = &h->f->volume;
 	enum plan_step step;
-	uint64_t off = entry_off(h, &step), block;
+	uint64_t off = hole_entry_off(h, &step), block;
 	uint8_t entry[sizeof(le64)];
 	if (!off)
 		return;
-	block = find_near(h);
+	const struct fsck_stray *stray = fsck_stray_at(h->f, h->i, h->at);
+	h->not_this = stray ? stray->block : 0;
+	block = stray ? stray->instead : 0;
+	if (!block)
+		block = find_near(h);
 	if (!block)
 		block = find_between(h);
 	if (!block)
@@ -280,7 +342,7 @@ static void fill(struct hole *h)
 /* ---- the whole ---- */
 
 /* Blocks that the file must have for what it manages. */
-static uint64_t blocks_needed(const struct fsck_volume *v, enum fsck_resource_index i)
+uint64_t hole_blocks_needed(const struct fsck_volume *v, enum fsck_resource_index i)
 {
 	const struct fsck_resource *res = &v->resources[i];
 	/* The same file as that of the large blocks. */
@@ -293,7 +355,7 @@ static uint64_t blocks_needed(const struct fsck_volume *v, enum fsck_resource_in
 void fsck_check_holes(struct fsck *f, enum fsck_resource_index i)
 {
 	const struct fsck_resource *res = &f->volume.resources[i];
-	uint64_t count = blocks_needed(&f->volume, i);
+	uint64_t count = hole_blocks_needed(&f->volume, i);
 	for (uint64_t at = 0; at < count; at++) {
 		uint64_t first = at;
 		if (res->blocks[at])
@@ -311,16 +373,23 @@ void fsck_check_holes(struct fsck *f, enum fsck_resource_index i)
 
 int fsck_mend_holes(struct fsck *f)
 {
-	struct hole h = { .f = f, .bytes = malloc(f->volume.block_size) };
+	struct hole h = { .f = f };
+	bool has_any = false;
+	for (unsigned int i = 0; i < FSCK_RESOURCE_COUNT; i++)
+		has_any |= f->has_holes[i];
+	h.bytes = has_any ? malloc(f->volume.block_size) : NULL;
 	if (!h.bytes)
-		return -ENOMEM;
+		return has_any ? -ENOMEM : 0;
 	for (unsigned int i = 0; i < FSCK_RESOURCE_COUNT; i++) {
 		h.i = (enum fsck_resource_index)i;
-		uint64_t count = f->has_holes[i] ? blocks_needed(&f->volume, h.i) : 0;
+		uint64_t count =
+			f->has_holes[i] ? hole_blocks_needed(&f->volume, h.i) : 0;
 		for (h.at = 0; h.at < count; h.at++)
 			if (!f->volume.resources[i].blocks[h.at])
 				fill(&h);
 	}
+	if (!f->is_again)
+		fsck_believe_strays(&h);
 	free(h.bytes);
 	return 0;
 }

@@ -249,12 +249,17 @@ static int check_resource(struct fsck *f, enum fsck_resource_index i)
 	    fsck_found(f, PROBLEM_RESOURCE_FILE, "%s: %s", res->name, why.text) &&
 	    fsck_mend_resource(f, i))
 		err = 0;
+	/* Directories may have what it manages. */
 	f->is_partial |= err != 0;
+	f->is_tree_partial |= err != 0;
 	if (err)
 		return fsck_read_result(f, err, res->name);
 	check_count(f, res);
 	fsck_check_holes(f, i);
-	return fsck_check_clusters(f, i);
+	err = fsck_doubt_headers(f, i);
+	if (!err)
+		err = fsck_check_clusters(f, i);
+	return !err && i == FSCK_FDC ? fsck_doubt_descriptors(f) : err;
 }
 
 int fsck_pass1_resources(struct fsck *f)

@@ -243,6 +243,7 @@ static bool check_type(struct fsck_walk *w)
 	if (type >= VMFS_TYPE_DIRECTORY && type <= VMFS_TYPE_RDM)
 		return true;
 	w->f->is_tree_partial = true;
+	w->f->is_blind = true;
 	if (!fsck_found(w->f, PROBLEM_FD_TYPE, "%s: type %u", w->object, type)) {
 		w->f->is_partial = true;
 		return false;
@@ -344,6 +345,13 @@ static bool looks_used(const struct fsck *f, uint64_t number,
 	return le32_get(m->addr) == fsck_fd_addr(f, number).raw && le32_get(m->links) &&
 	       type >= VMFS_TYPE_DIRECTORY && type <= VMFS_TYPE_RDM &&
 	       le32_get(m->generation) && fsck_file_block_size(&f->volume, file);
+}
+
+bool fsck_looks_used(const struct fsck *f, uint64_t number)
+{
+	struct fsck_file file;
+	return fsck_fd_read(&f->volume, fsck_fd_addr(f, number), &file) == 0 &&
+	       looks_used(f, number, &file);
 }
 
 bool fsck_is_taken_for_free(struct fsck *f, const struct fsck_dir_entry *e)

@@ -97,6 +97,11 @@ static const struct problem problems[PROBLEM_COUNT] = {
 		 "clusters prove it, and a missing block is named again if what it "
 		 "holds, or where it lies, proves which one it was; without a proof it "
 		 "is left as it is: nothing tells where its parts lie"),
+	E(RESOURCE_BLOCK, "a resource file names a block that is not its own",
+	  ASKED, "the block that proves to be its own, by what it holds or by where it "
+		 "lies, is named instead; if there is none, and no other file has "
+		 "the one that is named, its headers are made anew; else it is left "
+		 "alone, and if nothing tells whose the block is, the whole volume"),
 	E(RESOURCE_COUNT,
 	  "a resource file manages another number of resources than it must",
 	  ASKED, "the number that there must be is written"),

@@ -69,7 +69,7 @@ static void progress(void *arg, unsigned int pass, uint64_t done, uint64_t all)
 static bool is_of_header(enum fsck_problem problem)
 {
 	return problem <= PROBLEM_FS_CHECKSUM_TYPE || problem == PROBLEM_RESOURCE_FILE ||
-	       problem == PROBLEM_RESOURCE_COUNT;
+	       problem == PROBLEM_RESOURCE_BLOCK || problem == PROBLEM_RESOURCE_COUNT;
 }
 
 static bool may_repair(void *arg, enum fsck_problem problem, const char *text)
@@ -294,6 +294,9 @@ static const char *why_not(const struct session *s, const struct fsck_summary *v
 		       "one of that system, has to mount the volume first; nothing is "
 		       "repaired";
 	*ret_err = 0;
+	if (v->is_disputed) /* a round says so, no look */
+		return "a block is named by a resource file and by another file, and "
+		       "nothing tells whose it is: nothing is repaired";
 	if (is_foreign && !s->o->is_forced)
 		return v->version == 3 ? "VMFS-3 is repaired with --force-foreign only"
 				       : "VMFS-6 of another system's making is repaired "

@@ -51,6 +51,8 @@ enum place {
 	FD_FDC,
 	FD_FBB,
 	FD_SBC,
+	FD_PBC,
+	FD_PB2,
 	FD_VH,
 	FD_SDD,
 	FD_DIR,
@@ -75,6 +77,7 @@ static uint64_t place_off(const void *volume, int place)
 	static const unsigned int fds[] = {
 		VMFS_FD_ROOT,	      VMFS_FD_FDC,
 		VMFS_FD_FBB,	      VMFS_FD_SBC,
+		VMFS_FD_PBC,	      VMFS_FD_PB2,
 		VMFS_FD_VH,	      VMFS_FD_SDD,
 		HANDMADE_DIR,	      HANDMADE_FILE_RESIDENT,
 		HANDMADE_FILE_BLOCKS, HANDMADE_FILE_TBZ,
@@ -135,6 +138,10 @@ static uint64_t place_off(const void *volume, int place)
 #define ENTRY(i, field) ((i)*VMFS_DIRENT_SIZE + offsetof(struct vmfs_dirent_disk, field))
 #define SLOT5 (VMFS_HEARTBEATS_OFF + 5 * SECTOR)
 #define FB(n) ((uint64_t)(n) << 6 | ADDR_FB)
+/* Blocks of the volume: the first ones of these files, and of what is in files. */
+#define PBC 10u
+#define SBC 11u
+#define DATA 28u
 
 /* clang-format off */
 static const struct wreck wrecks[] = {
@@ -220,6 +227,23 @@ static const struct wreck wrecks[] = {
 	FIRST(RESOURCE_FILE, { FD_SBC, SLOT(1), 4, 0 }),
 	FIRST(RESOURCE_FILE, { FD_SBC, SLOT(7), 8, 0 }),
 	FIRST(RESOURCE_FILE, { FD_FBB, FD(zla), 4, 77 }),
+	/* The first block is another file's. */
+	FIRST(RESOURCE_FILE, { FD_SBC, SLOT(0), 4, FB(DATA) }),
+	FIRST(RESOURCE_FILE, { FD_FBB, SLOT(0), 4, FB(DATA + 1) }),
+	FIRST(RESOURCE_FILE, { FD_FDC, SLOT(0), 4, FB(DATA) }),
+	FIRST(RESOURCE_FILE, { FD_PBC, SLOT(0), 4, FB(SBC) }),
+	FIRST(RESOURCE_FILE, { FD_PB2, SLOT(0), 4, FB(PBC) }),
+	/* Others are: a file's, free, another resource file's; two of them. */
+	FIRST(RESOURCE_BLOCK, { FD_SBC, SLOT(3), 4, FB(DATA) }),
+	FIRST(RESOURCE_BLOCK, { FD_SBC, SLOT(14), 4, FB(DATA) }),
+	FIRST(RESOURCE_BLOCK, { FD_SBC, SLOT(3), 4, FB(1500) }),
+	FIRST(RESOURCE_BLOCK, { FD_SBC, SLOT(14), 4, FB(1500) }),
+	FIRST(RESOURCE_BLOCK, { FD_SBC, SLOT(7), 4, FB(PBC) }),
+	FIRST(RESOURCE_BLOCK, { FD_SBC, SLOT(1), 4, FB(SBC + 2) }),
+	FIRST(RESOURCE_BLOCK, { FD_SBC, SLOT(3), 4, FB(DATA) },
+	      { FD_SBC, SLOT(9), 4, FB(DATA + 1) }),
+	FIRST(RESOURCE_BLOCK, { FD_SBC, SLOT(3), 4, FB(DATA) },
+	      { FD_SBC, SLOT(4), 4, FB(DATA + 1) }),
 	FIRST(RESOURCE_COUNT, { FBB_HEADER, RES(count_low), 4, 1800 }),
 	ALONE(CLUSTER_NUMBER, { FBB_META, CL(number), 4, 0 }),
 	ALONE(CLUSTER_TOTAL, { FBB_META, CL(total), 4, 201 }),

@@ -40,6 +40,9 @@ enum place {
 	PB2_META,
 	JBC_META,
 	FD_ROOT,
+	FD_FBB,
+	FD_FDC,
+	FD_PB2,
 	FD_VH,
 	FD_JBC,
 	FD_DIR,
@@ -90,7 +93,8 @@ static uint64_t place_off(const void *volume, int place)
 {
 	const struct handmade6 *h = volume;
 	static const unsigned int fds[] = {
-		VMFS_FD_ROOT,	  VMFS_FD_VH,	    VMFS6_FD_JBC,
+		VMFS_FD_ROOT,	  VMFS_FD_FBB,	    VMFS_FD_FDC,
+		VMFS_FD_PB2,	  VMFS_FD_VH,	    VMFS6_FD_JBC,
 		HANDMADE6_DIR,	  HANDMADE6_BLOCKS, HANDMADE6_LARGE,
 		HANDMADE6_SINGLE, HANDMADE6_RESIDENT_FILE, HANDMADE6_SUB,
 	};
@@ -174,6 +178,7 @@ static uint64_t place_off(const void *volume, int place)
 #define SFB(n) ((uint64_t)((n) % 512) << 51 | (uint64_t)((n) / 512) << 15 | ADDR_FB)
 #define LFB(n) ((uint64_t)(n) << 15 | ADDR_LFB)
 #define SB(n) ((uint64_t)(n) << 56 | ADDR_SB)
+#define DATA 1439u /* the first small block that a file has */
 
 /* clang-format off */
 static const struct wreck wrecks[] = {
@@ -217,6 +222,24 @@ static const struct wreck wrecks[] = {
 	FIRST(RESOURCE_FILE, { FD_JBC, SLOT(64), 8, 0 }),
 	FIRST(RESOURCE_FILE, { SBC_POINTERS, 8 * 128, 16, 0 }),
 	FIRST(RESOURCE_FILE, { SBC_POINTERS, 8 * 300, 8, 0 }),
+	/* The first block is another file's; others are; two of them. */
+	FIRST(RESOURCE_FILE, { FD_FBB, SLOT(0), 8, SFB(DATA) }),
+	FIRST(RESOURCE_FILE, { FD_FDC, SLOT(0), 8, SFB(DATA) }),
+	FIRST(RESOURCE_FILE, { FD_PB2, SLOT(0), 8, SFB(DATA) }),
+	FIRST(RESOURCE_BLOCK, { FD_FDC, SLOT(16), 8, SFB(DATA) }),
+	FIRST(RESOURCE_BLOCK, { FD_PB2, SLOT(3), 8, SFB(DATA) }),
+	FIRST(RESOURCE_BLOCK, { FD_JBC, SLOT(5), 8, SFB(DATA) }),
+	FIRST(RESOURCE_BLOCK, { SBC_POINTERS, 8 * 128, 8, SFB(DATA) }),
+	FIRST(RESOURCE_BLOCK, { SBC_POINTERS, 8 * 300, 8, SFB(DATA) }),
+	FIRST(RESOURCE_BLOCK, { SBC_POINTERS, 8 * 300, 8, SFB(1500) }),
+	FIRST(RESOURCE_BLOCK,
+	      { SBC_POINTERS, 8 * 128, 8, SFB(DATA) },
+	      { SBC_POINTERS, 8 * 300, 8, SFB(DATA + 1) }),
+	FIRST(RESOURCE_BLOCK,
+	      { FD_FDC, SLOT(16), 8, SFB(DATA) },
+	      { SBC_POINTERS, 8 * 300, 8, SFB(DATA) }),
+	FIRST(RESOURCE_BLOCK,
+	      { FD_FDC, SLOT(16), 8, SFB(DATA) }, { FD_FDC, SLOT(32), 8, SFB(DATA) }),
 	ALONE(RESOURCE_CONVERTED, { FBB_HEADER, RES(converted), 4, 8 }),
 	FIRST(RESOURCE_COUNT, { LFB_HEADER, RES(geometry.count_low), 4, 7 }),
 	ALONE(CLUSTER_SIGNATURE, { SFB_META, CL(signature), 4, 0 }),
