@@ -7,13 +7,13 @@
 
 fsck_mount=$work/fsck.at
 
-# fsck_peer NAME FSTYPE MKFS...: makes it, fills it through a mount of this kernel.
+# fsck_peer NAME FSTYPE MKFS...: makes it, fills it through a mount of this kernel. 2: it
+# stays empty, for this kernel cannot mount it.
 fsck_peer()
 {
-	local name=$1 type=$2 image=$work/fsck.$1 rc otherwise=
+	local name=$1 type=$2 image=$work/fsck.$1 rc
 
 	shift 2
-	[ "$type" != ocfs2 ] || otherwise=", and debugfs.ocfs2 makes no files"
 	command -v "$1" >/dev/null || {
 		missing "fsck-vs-$name" "$1 is not there"
 		return 1
@@ -24,9 +24,10 @@ fsck_peer()
 	}
 	mkdir -p "$fsck_mount"
 	mount -t "$type" -o loop "$image" "$fsck_mount" 2>"$work/log" || {
-		missing "fsck-vs-$name" "$type cannot be mounted here$otherwise"
-		rm -f "$image"
-		return 1
+		rc=1
+		grep -qw "$type" /proc/filesystems || rc=2
+		[ $rc = 2 ] || missing "fsck-vs-$name" "$(tail -n 1 "$work/log")"
+		return $rc
 	}
 	"$bench_bin/fsck_bench" posix 200 40 "$fsck_mount" 2>"$work/log"
 	rc=$?
@@ -61,8 +62,14 @@ fsck_machines()
 	done
 	fsck_peer ext4 ext4 mkfs.ext4 -q -F && check[ext4]="e2fsck -fn"
 	fsck_peer xfs xfs mkfs.xfs -q -f && check[xfs]="xfs_repair -n -f"
-	fsck_peer ocfs2 ocfs2 mkfs.ocfs2 -q -x -F -M local &&
-		check[ocfs2]="fsck.ocfs2 -fn"
+	# Without its module (and debugfs.ocfs2 makes no files) an empty one is measured: what
+	# it takes is the least that one with files does.
+	fsck_peer ocfs2 ocfs2 mkfs.ocfs2 -q -x -F -M local
+	case $? in
+	0) check[ocfs2]="fsck.ocfs2 -fn" ;;
+	2) mv "$work/fsck.ocfs2" "$work/fsck.ocfs2-empty" &&
+		check[ocfs2-empty]="fsck.ocfs2 -fn" ;;
+	esac
 	for ((round = 0; round < rounds; round++)); do
 		for v in 5 6; do
 			fsck_turn "v$v" "$bin/fsck.vmfs" -n "$work/fsck.v$v"
