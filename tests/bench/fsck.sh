@@ -62,7 +62,7 @@ fsck_machines()
 	done
 	fsck_peer ext4 ext4 mkfs.ext4 -q -F && check[ext4]="e2fsck -fn"
 	fsck_peer xfs xfs mkfs.xfs -q -f && check[xfs]="xfs_repair -n -f"
-	# Without its module (and debugfs.ocfs2 makes no files) an empty one is measured: what
+	# Without its module (debugfs.ocfs2 makes no files) an empty one is measured: what
 	# it takes is the least that one with files does.
 	fsck_peer ocfs2 ocfs2 mkfs.ocfs2 -q -x -F -M local
 	case $? in

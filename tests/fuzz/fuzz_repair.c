@@ -41,7 +41,9 @@ static void found(void *arg, enum fsck_problem problem, const char *text)
 {
 	struct heard *h = arg;
 	h->is_partial |= problem == PROBLEM_FS_DESCRIPTOR ||
-			 problem == PROBLEM_RESOURCE_FILE || problem == PROBLEM_FD_TYPE ||
+			 problem == PROBLEM_RESOURCE_FILE ||
+			 problem == PROBLEM_RESOURCE_BLOCK ||
+			 problem == PROBLEM_FD_TYPE ||
 			 problem == PROBLEM_FD_ZLA || problem == PROBLEM_FD_UNUSED;
 	if (getenv("FUZZ_TELLS"))
 		(void)fprintf(stderr, "%s%s: %s\n", h->when, fsck_problem(problem)->code,
