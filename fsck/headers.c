@@ -243,13 +243,30 @@ static void put_header(struct fsck *f, enum fsck_resource_index i)
 			 PLAN_HEADER);
 }
 
+/* Does this block lie behind the last one of .fdc.sf, where format puts .pbc.sf? */
+__attribute__((noinline)) /* its descriptor is large, its caller has another */
+static bool is_behind_descriptors(struct fsck_volume *v, uint64_t block)
+{
+	struct fsck_file file;
+	uint64_t off;
+	uint32_t i = v->shape->fd_slots;
+	if (fsck_resource_fd(v, FSCK_FDC, &file, &off) != 0)
+		return false;
+	while (i && addr_is_none(fsck_slot(v, &file, i - 1)))
+		i--;
+	vmfs_addr last = i ? fsck_slot(v, &file, i - 1) : (vmfs_addr){ 0 };
+	return is_block(v, last) && addr_fb_number(last) + 1ull == block;
+}
+
 /*
- * The header is written to the first block: is that the file's? An empty one shows none.
+ * The header is written to the first block: is that the file's? One that manages nothing,
+ * as .pbc.sf of VMFS-6, has no other header that shows it.
  */
-static bool begins_right(const struct fsck_volume *v, enum fsck_resource_index i)
+static bool begins_right(struct fsck_volume *v, enum fsck_resource_index i)
 {
 	const struct fsck_resource *res = &v->resources[i];
-	return !res->cluster_count || is_first_block(v, i, res->blocks[0]);
+	return res->cluster_count ? is_first_block(v, i, res->blocks[0])
+				  : is_behind_descriptors(v, res->blocks[0]);
 }
 
 bool fsck_mend_resource(struct fsck *f, enum fsck_resource_index i)

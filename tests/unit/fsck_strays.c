@@ -50,13 +50,13 @@ static void assert_block(struct bdev *bd, uint64_t block, uint8_t *was)
 	test_free(was);
 }
 
-/* .fdc.sf of VMFS-6 names this block where headers of its second group must be. */
-static void name6(struct handmade6 *h, uint64_t block)
+/* A file of VMFS-6 names this block at a slot. */
+static void name6(struct handmade6 *h, uint32_t fd, uint32_t slot, uint64_t block)
 {
 	le64 entry = le64_of(block % 512 << 51 | block / 512 << 15 | ADDR_FB);
 	uint64_t slots = VMFS6_PAGE + offsetof(struct vmfs6_fd_body_disk, u.slots);
 	put(h->bd, &entry, sizeof(entry),
-	    handmade6_fd_off(h, VMFS_FD_FDC) + slots + STRAY6 * sizeof(entry));
+	    handmade6_fd_off(h, fd) + slots + slot * sizeof(entry));
 }
 
 static void overwrite6(struct handmade6 *h, uint8_t with)
@@ -95,13 +95,28 @@ static void headers_are_not_made_in_a_block_of_a_file(void **state)
 	uint64_t block = h->layout.used_blocks;
 	(void)state;
 	overwrite6(h, 0x5a);
-	name6(h, block);
+	name6(h, VMFS_FD_FDC, STRAY6, block);
 	uint8_t *was = block_new(h->bd, block);
 	for (unsigned int i = 0; i < 2; i++) {
 		repair(h->bd, &result);
 		assert_int_equal(wreck_check(&h->bd, 1, &all, &summary), 0);
 		assert_int_equal(all.counts[PROBLEM_RESOURCE_BLOCK], 1);
 	}
+	assert_block(h->bd, block, was);
+	six_free(h);
+}
+
+/* .pbc.sf manages nothing there: no cluster shows where its header is. */
+static void a_header_is_not_made_in_a_block_of_a_file(void **state)
+{
+	struct handmade6 *h = six_new();
+	struct session_result result;
+	uint64_t block = h->layout.used_blocks;
+	(void)state;
+	name6(h, VMFS_FD_PBC, 0, block);
+	uint8_t *was = block_new(h->bd, block);
+	repair(h->bd, &result);
+	assert_true(result.last.errors > 0);
 	assert_block(h->bd, block, was);
 	six_free(h);
 }
@@ -198,6 +213,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(headers_are_not_made_in_a_block_of_a_file),
+		cmocka_unit_test(a_header_is_not_made_in_a_block_of_a_file),
 		cmocka_unit_test(a_block_that_nobody_else_has_gets_its_headers_back),
 		cmocka_unit_test(what_may_be_of_either_leaves_all_as_it_is),
 		cmocka_unit_test(a_file_gets_a_copy_of_what_lies_in_its_row),
