@@ -7,9 +7,10 @@
 # Ours and QEMU's two read and write the disk directly, all three through the kernel's
 # AIO (--cache=none --aio=native). nbdkit's file plugin has no direct I/O: its reads go to
 # the disk because it drops what it has read (cache=none), its writes are acknowledged
-# from the page cache. What a turn leaves there is written out before the
-# next begins, so that nobody pays for another. Many short turns, because other work on
-# the machine comes and goes; each round begins with another server.
+# from the page cache. What a turn leaves there is written out before the next begins, so
+# that nobody pays for another. Many short turns, because other work on the machine comes
+# and goes; each round begins with another server. Beside much of it `chrt -f 5 make
+# bench ONLY=nbd` comes close to an idle machine.
 #
 # Two lines say what no server can be better than: the disk itself with as many requests
 # at a time (fio, libaio), and the client on a server that does nothing (nbdkit null). One
