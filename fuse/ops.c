@@ -25,11 +25,8 @@
 
 #define VALID_S 1.0
 #define IMMUTABLE_S 1e6
-#define ENTRIES 64u /* of one call of vmfs_readdir */
-#define PLUS_SIZE 160u /* of one with attributes and a short name */
 #define IN_FLIGHT_MAX 64u
 #define DIRECT_PROTO_MINOR 40u /* Linux 6.9 */
-#define BESIDE_IS_PUT (1ull << 62) /* in a cookie: vdisks.c */
 
 static bool is_root(vmfs_addr addr)
 {
@@ -209,165 +206,6 @@ static void do_readlink(fuse_req_t req, fuse_ino_t ino)
 		fuse_reply_readlink(req, target);
 }
 
-/* ---- directories ---- */
-
-struct filling {
-	fuse_req_t req;
-	char *buf;
-	size_t size, used;
-	bool is_plus;	/* with attributes: */
-	const struct vmfs_dirent *entries;
-	unsigned int count;
-	struct vmfs_stat st[ENTRIES];
-	int err[ENTRIES];
-};
-
-/* Attributes of all that were read from the folder at a time. */
-static void look_at_entries(struct filling *f, const struct vmfs_dirent *entries,
-			    unsigned int count)
-{
-	struct vmfs_node nodes[ENTRIES];
-	f->entries = entries;
-	f->count = f->is_plus ? count : 0;
-	for (unsigned int i = 0; i < f->count; i++)
-		nodes[i] = (struct vmfs_node){ entries[i].addr, entries[i].generation };
-	vmfs_node_stat_many(mount_of(f->req)->vol, nodes, f->count, f->st, f->err);
-}
-
-static fuse_ino_t ino_of_entry(const struct vmfs_dirent *entry)
-{
-	return ino_of_node((struct vmfs_node){ entry->addr, entry->generation });
-}
-
-/* One of those that were looked at, or of the view. */
-static int stat_entry(struct filling *f, const struct vmfs_dirent *entry,
-		      struct vmfs_stat *ret_st)
-{
-	for (unsigned int i = 0; i < f->count; i++) {
-		if (entry != &f->entries[i])
-			continue;
-		if (!f->err[i])
-			*ret_st = f->st[i];
-		return f->err[i];
-	}
-	return vdisks_stat(mount_of(f->req), ino_of_entry(entry), ret_st);
-}
-
-/* 0: it does not fit; -ENOENT: it is gone meanwhile. */
-static int64_t add_entry(struct filling *f, const struct vmfs_dirent *entry)
-{
-	struct mount *m = mount_of(f->req);
-	char *at = f->buf + f->used;
-	size_t room = f->size - f->used, len;
-	bool is_bare = strcmp(entry->name, ".") == 0 || strcmp(entry->name, "..") == 0;
-	struct vmfs_stat st = { .addr = entry->addr, .type = entry->type };
-	off_t next = (off_t)entry->cookie;
-	if (f->is_plus && !is_bare) {
-		int err = stat_entry(f, entry, &st);
-		if (err == -ENOENT)
-			return err;
-		is_bare = err; /* the name is there: who looks at it is told */
-	}
-	struct fuse_entry_param e = entry_of(m, &st);
-	if (is_bare)
-		e.ino = 0; /* not looked up */
-	len = f->is_plus ? fuse_add_direntry_plus(f->req, at, room, entry->name, &e, next)
-			 : fuse_add_direntry(f->req, at, room, entry->name, &e.attr,
-					     next);
-	return len > room ? 0 : (int64_t)len;
-}
-
-/* Adds it; false: there is no room for it. */
-static bool put_entry(struct filling *f, const struct vmfs_dirent *entry)
-{
-	int64_t len = add_entry(f, entry);
-	f->used += len > 0 ? (size_t)len : 0;
-	return len != 0;
-}
-
-/* A listing without attributes is no look of the kernel's, nor is what it did not get. */
-static bool put_beside(struct filling *f, const struct vmfs_dirent *beside)
-{
-	int64_t len = add_entry(f, beside);
-	f->used += len > 0 ? (size_t)len : 0;
-	if (len <= 0 || !f->is_plus)
-		vdisks_forget(mount_of(f->req), ino_of_entry(beside), 1);
-	return len != 0;
-}
-
-/*
- * An entry, and before it what the view has beside it: who goes on between the two goes
- * on from where the entry begins, with a mark.
- */
-static bool put_entries(struct filling *f, fuse_ino_t ino, uint64_t begin,
-			const struct vmfs_dirent *entry)
-{
-	struct vmfs_dirent beside;
-	if (!(begin & BESIDE_IS_PUT) &&
-	    vdisks_entry(mount_of(f->req), ino, entry, &beside)) {
-		beside.cookie = begin | BESIDE_IS_PUT;
-		if (!put_beside(f, &beside))
-			return false;
-	}
-	return put_entry(f, entry);
-}
-
-/* So many are read that about all of them fit: the rest would be read again. */
-static unsigned int entries_that_fit(const struct filling *f)
-{
-	return f->is_plus ? (unsigned int)min_u64(ENTRIES,
-						  (f->size - f->used) / PLUS_SIZE + 1)
-			  : ENTRIES;
-}
-
-/* Entries from `cookie` on; 0 or -errno. */
-static int fill_entries(struct filling *f, fuse_ino_t ino, uint64_t cookie)
-{
-	struct vmfs_dirent *entries = calloc(ENTRIES, sizeof(*entries));
-	int n = entries ? 1 : -ENOMEM;
-	bool is_full = false;
-	while (n > 0 && !is_full) {
-		n = vmfs_node_readdir(mount_of(f->req)->vol, node_of_ino(ino),
-				      cookie & ~BESIDE_IS_PUT, entries,
-				      entries_that_fit(f));
-		if (n > 0)
-			look_at_entries(f, entries, (unsigned int)n);
-		for (int i = 0; i < n && !is_full; i++) {
-			is_full = !put_entries(f, ino, cookie, &entries[i]);
-			cookie = is_full ? cookie : entries[i].cookie;
-		}
-	}
-	free(entries);
-	return n < 0 && f->used == 0 ? n : 0;
-}
-
-static void list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, bool is_plus)
-{
-	struct filling f = { .req = req, .size = min_u64(size, LOOP_DATA_MAX),
-			     .is_plus = is_plus };
-	f.buf = malloc(f.size);
-	int err = f.buf ? fill_entries(&f, ino, (uint64_t)off) : -ENOMEM;
-	if (err)
-		reply_error(req, err);
-	else
-		fuse_reply_buf(req, f.buf, f.used);
-	free(f.buf);
-}
-
-static void do_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
-		       struct fuse_file_info *fi)
-{
-	(void)fi;
-	list(req, ino, size, off, false);
-}
-
-static void do_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
-			   struct fuse_file_info *fi)
-{
-	(void)fi;
-	list(req, ino, size, off, true);
-}
-
 static void do_fsyncdir(fuse_req_t req, fuse_ino_t ino, int is_data_only,
 			struct fuse_file_info *fi)
 {
@@ -410,6 +248,8 @@ const struct fuse_lowlevel_ops vmfs_fuse_ops = {
 	.forget_multi = do_forget_multi,
 	.getattr = do_getattr,
 	.readlink = do_readlink,
+	.opendir = do_opendir,
+	.releasedir = do_releasedir,
 	.readdir = do_readdir,
 	.readdirplus = do_readdirplus,
 	.fsyncdir = do_fsyncdir,

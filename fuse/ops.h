@@ -80,6 +80,15 @@ void do_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
 void do_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
 	       const char *new_name, unsigned int flags);
 
+/* ---- folders.c ---- */
+
+void do_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void do_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void do_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+		struct fuse_file_info *fi);
+void do_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+		    struct fuse_file_info *fi);
+
 /* ---- files.c ---- */
 
 void files_init(struct mount *m);

@@ -11,7 +11,7 @@ need mkfs.vmfs fsck.vmfs
 a=$T/a b=$T/b lun=$T/lun
 mount_folder "$a"
 mount_folder "$b"
-truncate -s 3G "$lun"
+truncate -s "$([ -n "${FULL:-}" ] && echo 128 || echo 3)G" "$lun" # room for the names
 mkfs.vmfs -q -L follow "$lun" 2>"$T/log" || skip_all "$(cat "$T/log")"
 
 # ---- one writes, one follows

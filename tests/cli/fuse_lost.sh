@@ -91,7 +91,10 @@ ok "it unmounts" fusermount3 -u "$a"
 "$rigs/tgt.sh" hang "$T" "$port"
 touch "$b/three" 2>"$T/three" &
 writer=$!
-sleep 2
+in_mount() { # PID: it waits for an answer
+	grep -q request_wait "/proc/$1/wchan"
+}
+ok "one waits" wait_for 60 in_mount "$writer"
 kill -TERM "$pid_b"
 ok "who is told to end ends, without its storage" wait_for 90 ended "$pid_b"
 wait "$writer"

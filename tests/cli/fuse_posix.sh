@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # A mount is what POSIX and Linux say of a filesystem: tests/mount/mount_posix.c (names,
-# kinds, permissions, times) and mount_data.c (lengths, blocks, memory, copies). On
-# VMFS-5 and on VMFS-6, there without FULL only the second.
+# kinds, permissions, times), mount_data.c (lengths, blocks, memory, copies) and
+# mount_calls.c (single calls, and who may make them; a read-only mount). On VMFS-5 and on
+# VMFS-6, there without FULL not the first.
 
 . "$(dirname "$0")/../lib/tap.sh"
 . "$ROOT/tests/lib/mounts.sh"
@@ -21,10 +22,14 @@ for version in 5 6; do
 	mkfs.vmfs -q -V "$version" -L posix "$lun" 2>"$T/log" ||
 		skip_all "$(cat "$T/log")"
 	ok "VMFS-$version is mounted" vmfs-fuse -o rw,allow_other "$lun" "$mnt"
-	mkdir "$mnt/posix" "$mnt/data"
+	mkdir "$mnt/posix" "$mnt/data" "$mnt/calls"
 	[ "$version${FULL:-}" = 6 ] ||
 		ok "names, kinds, permissions, times" "$points/mount_posix" "$mnt/posix"
 	ok "lengths, blocks, memory, copies" "$points/mount_data" "$mnt/data"
+	ok "single calls, and who may make them" "$points/mount_calls" "$mnt/calls"
+	ok "it unmounts" unmount "$mnt"
+	ok "read-only" vmfs-fuse -o ro "$lun" "$mnt"
+	ok "nothing is changed" "$points/mount_calls" "$mnt/calls" read-only
 	ok "it unmounts" unmount "$mnt"
 	clean "$lun" "VMFS-$version"
 done
