@@ -161,6 +161,13 @@ demo:
 	$(SUBMAKE) all
 	@tests/demo.sh $(or $(TARGET),file)
 
+## demo-ha      three hosts, twelve VMs: the host that runs them dies, the others start
+##              them; TARGET=file|lio|tgt
+demo-ha:
+	@scripts/deps demo
+	$(SUBMAKE) all
+	@DEMO_STORY=ha tests/demo.sh $(or $(TARGET),file)
+
 ## layers       links each layer whole with those below it alone: no upward calls
 layers: $(foreach l,$(LAYERS),$(B)/layers/$(l))
 define layer_proof
@@ -216,6 +223,6 @@ help:
 clean:
 	rm -rf build
 
-.PHONY: all fio-engine help clean deps demo layers tidy install format findings
+.PHONY: all fio-engine help clean deps demo demo-ha layers tidy install format findings
 .DEFAULT_GOAL := all
 -include $(shell find $(O) -name '*.d' 2>/dev/null)

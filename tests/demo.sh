@@ -10,6 +10,8 @@
 # A "host" is a PID namespace, so that it can die like one: everything in it is killed at
 # the same instant. All that the story makes lies in one folder that goes away.
 #
+# DEMO_STORY=ha tells another one, of three hosts and HA (tests/lib/demo_ha.sh).
+#
 # Environment: BIN (our programs), DEMO_PORT (for the target), DEMO_VMFS (5 or 6: the
 # filesystem), DEMO_KEEP=1 keeps the folder. Exit: 0, 1 (the step that failed is named),
 # 77 (something this target needs is missing).
@@ -115,7 +117,7 @@ boot_host()
 {
 	local init
 
-	mkdir -m 755 "$work/$1"
+	mkdir -p -m 755 "$work/$1"
 	unshare --pid --fork --mount-proc --propagation unchanged --kill-child \
 		sleep infinity 2>"$work/said" &
 	disown
@@ -404,15 +406,26 @@ look_at_volume()
 	must bin/fsck.vmfs -n lun.img
 }
 
-start_target
-make_volume
-build_guest
-import_guest
-start_hosts
-power_on_a
-take_over
-look_at_volume
-end_step
+first_story()
+{
+	start_target
+	make_volume
+	build_guest
+	import_guest
+	start_hosts
+	power_on_a
+	take_over
+	look_at_volume
+	end_step
+}
+
+case ${DEMO_STORY:-first} in
+ha)
+	. "$top/tests/lib/demo_ha.sh"
+	ha_story
+	;;
+*) first_story ;;
+esac
 
 echo
 echo "DEMO PASSED ($target)"

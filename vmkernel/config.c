@@ -24,6 +24,7 @@
 int config_init(struct config *c)
 {
 	*c = (struct config){ .vm_uid = VM_UID, .power_on_wait_s = POWER_ON_WAIT_S };
+	ha_settings_init(&c->ha);
 	c->qemu = strdup("qemu-system-x86_64");
 	c->accel = strdup("auto");
 	return c->qemu && c->accel ? 0 : -ENOMEM;
@@ -150,6 +151,9 @@ static int add_network(struct config *c, const char *value, const char *where,
 int config_set(struct config *c, const char *key, const char *value, const char *where,
 	       struct reporter *r)
 {
+	int rc = ha_settings_set(&c->ha, key, value, where, r);
+	if (rc != -ENOENT)
+		return rc;
 	if (strcmp(key, "vm_uid") == 0)
 		return set_number(key, value, VM_UID_MAX, where, r, &c->vm_uid);
 	if (strcmp(key, "power_on_wait_s") == 0)

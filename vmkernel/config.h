@@ -9,6 +9,7 @@
 #include "base/report.h"
 #include "bdev/proof.h"
 #include "vmfs/vmfs.h"
+#include "vmkernel/ha/settings.h"
 
 #define CONFIG_DEVICES_MAX 64u
 #define CONFIG_NETWORKS_MAX 32u
@@ -42,6 +43,7 @@ struct config {
 	uint32_t network_count;
 	uint32_t vm_uid;
 	uint32_t power_on_wait_s;
+	struct ha_settings ha;
 };
 
 /* The defaults: 0 or -ENOMEM. config_done in any case. */

@@ -19,7 +19,9 @@
 #include "iscsi/open.h"
 #include "vmfs/refresh.h"
 #include "vmkernel/adapter/adapter.h"
+#include "vmkernel/ha/ha.h"
 #include "vmkernel/inventory.h"
+#include "vmkernel/maintenance.h"
 #include "vmkernel/snapshot.h"
 #include "vmkernel/vm_snapshot.h"
 #include "vmkernel/msg/sock.h"
@@ -137,10 +139,12 @@ static void host_summary(const struct request *rq)
 	}
 	TAILQ_FOREACH(ds, &h->datastores, link)
 		datastores++;
-	reply_ok(rq, json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:b}", "host",
+	reply_ok(rq, json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:b, s:b, s:s?}", "host",
 			       h->uuid_text, "name", h->host_name, "version",
 			       HOST_VERSION, "vms", vms, "vms_on", vms_on, "datastores",
-			       datastores, "is_stopping", h->is_stopping));
+			       datastores, "is_stopping", h->is_stopping, "maintenance",
+			       h->maintenance == MAINTENANCE_IN, "ha",
+			       ha_state_text(h)));
 }
 
 static void vm_list(const struct request *rq)
@@ -537,6 +541,12 @@ static void dispatch(const struct request *rq, enum msg_type type)
 	case MSG_SNAPSHOT_MOUNT:
 	case MSG_SNAPSHOT_RESIGN:
 		snapshot_request(rq->host, rq->who, type, text_of(rq, "name"));
+		break;
+	case MSG_MAINTENANCE_ENTER:
+		maintenance_enter(rq->host, rq->who);
+		break;
+	case MSG_MAINTENANCE_EXIT:
+		maintenance_exit(rq->host, rq->who);
 		break;
 	case MSG_VM_QUESTION:
 	case MSG_VM_ANSWER:

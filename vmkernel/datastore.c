@@ -22,6 +22,7 @@
 #include "iscsi/lun.h"
 #include "iscsi/open.h"
 #include "vmfs/lvmimage.h"
+#include "vmkernel/ha/agent.h"
 
 #define ISID_RANDOM_FORMAT 0x80u
 #define RETRY_FIRST (2 * NS_PER_S)
@@ -334,10 +335,17 @@ int datastore_resign(const struct datastore_options *options,
 	return rc;
 }
 
+static void end_agent(struct datastore *ds)
+{
+	ha_agent_free(ds->ha);
+	ds->ha = NULL;
+}
+
 int datastore_detach(struct datastore *ds)
 {
 	if (!ds)
 		return 0;
+	end_agent(ds);
 	int rc = vmfs_volume_close(ds->vol);
 	free_datastore(ds);
 	return rc;
@@ -347,6 +355,7 @@ int datastore_reattach(struct datastore *lost, const struct datastore_options *o
 		       const atomic_bool *is_stopping, struct datastore **ret_ds)
 {
 	uint64_t pause = RETRY_FIRST;
+	end_agent(lost);
 	(void)vmfs_volume_close(lost->vol); /* it was lost: what it says is known */
 	lost->vol = NULL;
 	close_devices(lost);

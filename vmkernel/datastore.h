@@ -14,6 +14,8 @@
 
 #define DATASTORE_EXTENTS_MAX 32u
 
+struct ha_agent;
+
 struct datastore_options {
 	const char *device;	    /* "DEV[,DEV2...]" */
 	unsigned int index;	    /* of this datastore on this host; makes its ISIDs */
@@ -55,6 +57,7 @@ struct datastore {
 	 */
 	bool is_lost, is_reattaching;
 	unsigned int users;	/* jobs that use vol; VMs are counted apart */
+	struct ha_agent *ha;	/* NULL: none, or not yet */
 };
 TAILQ_HEAD(datastore_list, datastore);
 

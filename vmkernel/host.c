@@ -36,7 +36,9 @@
 #include "bdev/guard.h"
 #include "vmkernel/adapter/adapter.h"
 #include "vmkernel/control.h"
+#include "vmkernel/ha/ha.h"
 #include "vmkernel/inventory.h"
+#include "vmkernel/maintenance.h"
 
 #define UUID_FILE "host.uuid"
 #define WORKERS 8u
@@ -258,6 +260,7 @@ static void reattach_done(void *arg)
 		TAILQ_REMOVE(&h->datastores, again->lost, link);
 		(void)datastore_detach(again->lost); /* nothing is left in it */
 		adapter_attached(h->adapter, again->ds);
+		ha_attached(h, again->ds);
 		on_lost(h); /* it may have been lost before it was in the list */
 	}
 	free(again);
@@ -361,6 +364,7 @@ void host_datastore_add(struct host *h, struct datastore *ds)
 {
 	TAILQ_INSERT_TAIL(&h->datastores, ds, link);
 	adapter_attached(h->adapter, ds);
+	ha_attached(h, ds);
 	on_lost(h); /* it may have been lost before it was in the list */
 }
 
@@ -440,6 +444,7 @@ static void end_when_off(struct host *h)
 
 void host_vm_ended(struct host *h)
 {
+	maintenance_look(h);
 	reattach_lost(h);
 	end_when_off(h);
 }
@@ -536,7 +541,9 @@ int host_start(struct host *h, struct reporter *r)
 				    strerror(-rc));
 	TAILQ_FOREACH(vm, &h->vms, link)
 		vm_adopt(vm);
-	return control_open(h, r);
+	maintenance_load(h);
+	rc = ha_open(h, r);
+	return rc < 0 ? rc : control_open(h, r);
 }
 
 int host_run(struct host *h)
@@ -554,6 +561,7 @@ void host_done(struct host *h)
 	while ((vm = TAILQ_FIRST(&h->vms)) != NULL)
 		inventory_remove(vm);
 	detach_all(h);
+	ha_close(h);
 	for (uint32_t i = CONFIG_DEVICES_MAX; i < HOST_STORES_MAX; i++)
 		free(h->devices[i]);
 	adapter_close(h->adapter);

@@ -22,9 +22,19 @@
 #define HOST_VERSION "0.1"
 
 struct vm;
+struct ha;
 struct adapter;
 struct control;
 TAILQ_HEAD(vm_list, vm);
+
+/* A client that waits for an answer. */
+struct requester {
+	bool is_set;
+	uint64_t client;
+	uint32_t tag;
+};
+
+enum maintenance { MAINTENANCE_NONE, MAINTENANCE_ENTERING, MAINTENANCE_IN };
 
 struct host {
 	struct config config;
@@ -51,6 +61,9 @@ struct host {
 	char initiator_name[ISCSI_NAME_SIZE]; /* as long as the host lives */
 	struct vm_list vms;
 	uint32_t next_vm_id;
+	struct ha *ha; /* NULL: off */
+	enum maintenance maintenance;
+	struct requester maintenance_who; /* waits for the last VM's end */
 	struct control *control;
 	int signal_fd;
 	struct loop_watch *signal_watch;

@@ -36,6 +36,7 @@
 
 #include "base/env.h"
 #include "vmkernel/control.h"
+#include "vmkernel/ha/ha.h"
 
 #define STOP_LIMIT_S 15
 #define UID_RANGE 512u
@@ -176,13 +177,19 @@ static void start_timer(struct vm *vm)
 						stop_is_late, vm);
 }
 
+void vm_noted(struct vm *vm)
+{
+	vm_settle(vm);
+}
+
 void vm_closed(struct vm *vm)
 {
 	assert(vm->state == VM_STOPPING && !vm->has_job);
 	drop_timer(vm);
+	ha_vm_off(vm);
 	vm->state = VM_OFF;
 	vm->ds = NULL;
-	vm->is_ending = vm->is_adopted = false;
+	vm->is_ending = vm->is_adopted = vm->is_isolation_end = false;
 	atomic_store(&vm->is_cancelled, false);
 	tell_log(vm, REPORT_INFO, vm->why[0] ? vm->why : "powered off");
 	answer(vm, &vm->on, -EIO, vm->why[0] ? vm->why : "the VM was powered off");
@@ -261,6 +268,7 @@ static void started(struct vm *vm, const struct msg *m)
 	vm->state = VM_ON;
 	tell_log(vm, REPORT_INFO, "powered on");
 	answer(vm, &vm->on, 0, NULL);
+	ha_vm_on(vm);
 }
 
 static void greeted(struct vm *vm, const struct msg *m)
@@ -355,6 +363,8 @@ static void handle(struct vm *vm, const struct msg *m)
 		asked(vm, text ? text : "?");
 		break;
 	case MSG_VMX_ENDED:
+		vm->is_off_wanted |= json_is_true(json_object_get(m->body, "is_guest")) &&
+				     !vm->is_isolation_end;
 		set_why(vm, why ? why : "ended");
 		break;
 	default:
@@ -405,10 +415,13 @@ void vm_power_on(struct vm *vm, struct requester who)
 		return;
 	}
 	struct datastore *ds = vm_datastore(vm);
-	if (!ds || ds->is_lost || vm->host->is_stopping) {
+	if (!ds || ds->is_lost || vm->host->is_stopping ||
+	    vm->host->maintenance != MAINTENANCE_NONE) {
 		refuse(vm, who, !ds ? "its datastore is not attached" :
 				ds->is_lost ? "its datastore is lost" :
-					      "the host is shutting down");
+				vm->host->is_stopping ?
+					      "the host is shutting down" :
+					      "the host is in maintenance mode");
 		return;
 	}
 	vm->ds = ds;
@@ -463,7 +476,8 @@ void vm_held(struct vm *vm, int rc, const char *why)
 void vm_power_off(struct vm *vm, struct requester who)
 {
 	if (vm->state == VM_OFF) {
-		refuse(vm, who, "is powered off already");
+		if (!ha_vm_unwant(vm, who))
+			refuse(vm, who, "is powered off already");
 		return;
 	}
 	if (vm->off.is_set) {
@@ -471,6 +485,7 @@ void vm_power_off(struct vm *vm, struct requester who)
 		return;
 	}
 	vm->off = who;
+	vm->is_off_wanted = true;
 	vm_stop(vm, "powered off");
 }
 
@@ -502,6 +517,7 @@ bool vm_answer(struct vm *vm, uint32_t question, bool is_retry)
 	tell_log(vm, REPORT_INFO, is_retry ? "answer: try again" : "answer: power off");
 	vm->question_text[0] = '\0';
 	if (!is_retry) {
+		vm->is_off_wanted = true;
 		vm_stop(vm, "powered off, as the answer to a question");
 	} else if (msg_send(&vm->channel, MSG_VMX_CONT, 0,
 			    json_pack("{s:b}", "once", 1)) < 0) {
@@ -546,6 +562,8 @@ void vm_adopted(struct vm *vm, int rc, const char *why)
 		tell_log(vm, REPORT_INFO, "goes on running");
 		if (msg_send(&vm->channel, MSG_VMX_CONT, 0, NULL) < 0)
 			drop_channel(vm);
+		else
+			ha_vm_on(vm);
 	}
 	vm_settle(vm);
 }

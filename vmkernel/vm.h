@@ -19,13 +19,6 @@
 
 enum vm_state { VM_OFF, VM_STARTING, VM_ON, VM_STOPPING };
 
-/* A client that waits for an answer. */
-struct requester {
-	bool is_set;
-	uint64_t client;
-	uint32_t tag;
-};
-
 /* What the .vmx file says about the VM for lists. malloc'ed strings. */
 struct vm_labels {
 	char *name, *guest, *version, *annotation;
@@ -59,6 +52,10 @@ struct vm {
 	struct requester on, off, reset, shutdown;
 	atomic_bool is_cancelled;
 	bool is_ending, has_job, is_adopted;
+	uint64_t ha_order;  /* it is being started for; 0: none */
+	bool is_ha_noted;   /* the agent has written down that it is ours */
+	bool is_off_wanted; /* it ends because somebody wants it off */
+	bool is_isolation_end;
 	uint32_t question;		/* counted; 0: none was asked yet */
 	char question_text[VM_WHY_SIZE]; /* "": none is open */
 	char why[VM_WHY_SIZE];
@@ -104,6 +101,8 @@ void vm_job_hold(struct vm *vm);
 void vm_job_disk(struct vm *vm, uint32_t index, const char *path, uint32_t tag);
 /* Locks the .vmx file and all disks of disk_keys; then vm_adopted(). */
 void vm_job_adopt(struct vm *vm);
+/* Tells the HA agent that it is on, which it was before the agent was there. */
+void vm_job_note(struct vm *vm);
 /* Closes everything; then vm_closed(). */
 void vm_job_close(struct vm *vm);
 
@@ -112,6 +111,7 @@ void vm_settle(struct vm *vm);
 void vm_held(struct vm *vm, int rc, const char *why);
 void vm_disk_opened(struct vm *vm, uint32_t tag, int rc, const char *why);
 void vm_adopted(struct vm *vm, int rc, const char *why);
+void vm_noted(struct vm *vm);
 void vm_closed(struct vm *vm);
 
 /*

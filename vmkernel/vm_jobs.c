@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "vmkernel/ha/ha.h"
 #include "vmkernel/msg/where.h"
 #include "vmkernel/network.h"
 #include "vmkernel/vm.h"
@@ -110,6 +111,8 @@ static void hold_work(void *arg)
 {
 	struct vm_job *job = arg;
 	job->rc = hold_config(job->vm, job->why, sizeof(job->why));
+	if (job->rc == 0)
+		job->rc = ha_vm_claim(job->vm, job->why, sizeof(job->why));
 	if (job->rc == 0) {
 		vm_kill_leftover(job->vm);
 		network_plug(job->vm);
@@ -299,6 +302,22 @@ static void adopt_done(void *arg)
 	job_free(job);
 }
 
+/* ---- high availability ---- */
+
+static void note_work(void *arg)
+{
+	struct vm_job *job = arg;
+	ha_vm_note(job->vm);
+}
+
+static void note_done(void *arg)
+{
+	struct vm_job *job = arg;
+	job->vm->has_job = false;
+	vm_noted(job->vm);
+	job_free(job);
+}
+
 /* ---- closing ---- */
 
 /* QEMU ends before its disks do: as a rule it has. */
@@ -334,6 +353,7 @@ static void close_work(void *arg)
 		free(vm->disk_keys[i]);
 		vm->disk_keys[i] = NULL;
 	}
+	ha_vm_end(vm);
 	int rc = vmfs_file_close(vm->config);
 	vm->config = NULL;
 	if (rc < 0)
@@ -392,6 +412,13 @@ void vm_job_adopt(struct vm *vm)
 		run(job, "adopt", adopt_work, adopt_done);
 	else
 		vm_adopted(vm, -ENOMEM, "no memory");
+}
+
+void vm_job_note(struct vm *vm)
+{
+	struct vm_job *job = job_new(vm, NULL);
+	if (job)
+		run(job, "ha-note", note_work, note_done);
 }
 
 void vm_job_close(struct vm *vm)

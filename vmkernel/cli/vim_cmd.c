@@ -302,13 +302,16 @@ static int host_summary(const struct client *c, int argc, char **argv)
 	int rc = client_ask(c, MSG_HOST_SUMMARY, NULL, &reply);
 	if (rc)
 		return rc;
+	const char *ha = msg_text(reply, "ha");
 	(void)printf(
 		"Listsummary:\n\n(vim.host.Summary) {\n"
 		"   hardware = (vim.host.Summary.HardwareSummary) {\n"
 		"      uuid = \"%s\"\n   },\n"
 		"   runtime = (vim.host.RuntimeInfo) {\n"
 		"      connectionState = \"connected\",\n"
-		"      powerState = \"poweredOn\"\n   },\n"
+		"      powerState = \"poweredOn\",\n"
+		"      inMaintenanceMode = %s,\n"
+		"      dasHostState = %s%s%s\n   },\n"
 		"   config = (vim.host.Summary.ConfigSummary) {\n"
 		"      name = \"%s\",\n"
 		"      product = (vim.AboutInfo) {\n"
@@ -316,11 +319,28 @@ static int host_summary(const struct client *c, int argc, char **argv)
 		"         version = \"%s\"\n      }\n   },\n"
 		"   virtualMachines = %lld,\n   poweredOn = %lld,\n"
 		"   datastores = %lld\n}\n",
-		msg_text(reply, "host"), msg_text(reply, "name"),
+		msg_text(reply, "host"),
+		json_is_true(json_object_get(reply, "maintenance")) ? "true" : "false",
+		*ha ? "(vim.cluster.DasFdmHostState) { state = \"" : "<unset>", ha,
+		*ha ? "\" }" : "", msg_text(reply, "name"),
 		msg_text(reply, "version"), number(reply, "vms"),
 		number(reply, "vms_on"), number(reply, "datastores"));
 	json_decref(reply);
 	return 0;
+}
+
+static int maintenance_enter(const struct client *c, int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	return client_do(c, MSG_MAINTENANCE_ENTER, NULL);
+}
+
+static int maintenance_exit(const struct client *c, int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	return client_do(c, MSG_MAINTENANCE_EXIT, NULL);
 }
 
 static const struct command {
@@ -347,6 +367,8 @@ static const struct command {
 	  snapshot_remove },
 	{ "vmsvc/snapshot.removeall", 1, 1, "ID", snapshot_removeall },
 	{ "hostsvc/hostsummary", 0, 0, "", host_summary },
+	{ "hostsvc/maintenance_mode_enter", 0, 0, "", maintenance_enter },
+	{ "hostsvc/maintenance_mode_exit", 0, 0, "", maintenance_exit },
 };
 
 static void usage(FILE *f)

@@ -133,8 +133,11 @@ static int rule(struct ha_agent *a)
 
 /* ---- orders ---- */
 
+/* Who is isolated takes none: the master sees that, and asks another. */
 static int take_orders(struct ha_agent *a)
 {
+	if (a->is_isolated)
+		return 0;
 	for (uint32_t i = 0; i < a->list.restart_count; i++) {
 		const struct ha_restart *r = &a->list.restarts[i];
 		if (r->is_given_up || !uuid_equal(&r->target, &a->options.host))
@@ -182,6 +185,7 @@ static void look_for_isolation(struct ha_agent *a)
 	       o->isolation == HA_LEAVE_ON   ? "left on"
 	       : o->isolation == HA_SHUTDOWN ? "shut down"
 					     : "powered off");
+	(void)!ha_own_look(a); /* the next master is to know; else the next turn writes */
 	resign(a);
 	if (o->isolation != HA_LEAVE_ON)
 		o->ops->stop_all(o->arg, o->isolation,

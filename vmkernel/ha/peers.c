@@ -114,17 +114,22 @@ static bool is_silent(struct ha_agent *a, const struct vmfs_lock_info *info)
 	return true;
 }
 
-/* Is it to be tried now? */
-static bool is_due(struct ha_agent *a, struct peer *p, const struct vmfs_lock_info *info)
+/*
+ * Counts as alive whatever its heartbeat shows: it was not silent for long enough. Its
+ * slot may be over already: its next incarnation takes over the one before, and needs a
+ * while until its agent has the file again.
+ */
+static bool is_in_grace(struct ha_agent *a, struct peer *p,
+			const struct vmfs_lock_info *info)
 {
 	if (!a->options.grace_ns)
-		return true;
+		return false;
 	uint64_t now = clock_now();
-	if (!is_silent(a, info))
+	if (info->is_holder_alive && !is_silent(a, info))
 		p->silent_since = 0;
 	else if (!p->silent_since)
 		p->silent_since = now;
-	return p->silent_since && now - p->silent_since >= a->options.grace_ns;
+	return !p->silent_since || now - p->silent_since < a->options.grace_ns;
 }
 
 static int judge(struct ha_agent *a, struct peer *p, bool is_judging)
@@ -137,7 +142,13 @@ static int judge(struct ha_agent *a, struct peer *p, bool is_judging)
 	p->is_alive = info->mode != 0 && info->is_holder_alive;
 	p->dead_why = info->mode == 0 ? "it gave its locks back"
 				      : "its heartbeat is over";
-	if (!p->is_alive || !is_judging || !is_due(a, p, info))
+	if (!is_judging || info->mode == 0)
+		return 0;
+	if (is_in_grace(a, p, info)) {
+		p->is_alive = true;
+		return 0;
+	}
+	if (!p->is_alive)
 		return 0;
 	rc = ha_record_open(a->options.vol, p->path, 0, &record);
 	if (rc == -EBUSY)

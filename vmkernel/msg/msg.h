@@ -54,6 +54,8 @@ enum msg_type {
 	MSG_VM_SNAPSHOT_REMOVE, /* id, snapshot; 0: all */
 	MSG_VM_QUESTION,    /* id -> question: its number (0: none), text */
 	MSG_VM_ANSWER,	    /* id, question, choice (0: power off, 1: try again) */
+	MSG_MAINTENANCE_ENTER, /* the reply comes when the last VM is off */
+	MSG_MAINTENANCE_EXIT,
 
 	/* vmkernel to vmx. */
 	/* first on every connection -> is_running, qemu_pid,
@@ -77,7 +79,8 @@ enum msg_type {
 	/* vmx to vmkernel. */
 	MSG_VMX_DISK = 64,  /* index, path -> when the disk is served as diskINDEX.sock */
 	MSG_VMX_EVENT,	    /* text for vmkernel.log; no reply */
-	MSG_VMX_ENDED,	    /* why: the VM has ended by itself; no reply */
+	/* why, is_guest (it shut down): the VM has ended by itself; no reply */
+	MSG_VMX_ENDED,
 	MSG_VMX_QUESTION,   /* text: the VM stands still until MSG_VMX_CONT; no reply */
 };
 

@@ -77,6 +77,7 @@ struct vm {
 	struct pending start, stop, reset, shutdown;
 	uint64_t deadline;	/* of LAUNCHING and STOPPING */
 	bool is_killed;		/* SIGKILL was sent */
+	bool is_guest_wish;
 	bool did_run;
 	bool tells_errors;	/* of disks, to the guest */
 	bool is_frozen;		/* for good */
@@ -138,7 +139,8 @@ static void end(struct vm *vm)
 		answer(vm, &vm->stop, 0, NULL, NULL);
 	else if (vm->channel.sock >= 0)
 		tell(vm, msg_send(&vm->channel, MSG_VMX_ENDED, 0,
-				  json_pack("{s:s}", "why", vm->why)));
+				  json_pack("{s:s, s:b}", "why", vm->why, "is_guest",
+					    vm->is_guest_wish)));
 }
 
 /* Ends the VM; without a QEMU at once. */
@@ -507,6 +509,7 @@ static void qmp_event(struct vm *vm, const char *name, const json_t *m)
 	if (strcmp(name, "SHUTDOWN") == 0 && vm->state == STATE_RUNNING) {
 		(void)snprintf(text, sizeof(text), "the guest has shut down (%.64s)",
 			       reason ? reason : "?");
+		vm->is_guest_wish = reason && strcmp(reason, "guest-shutdown") == 0;
 		stop_qemu(vm, text);
 		return;
 	}

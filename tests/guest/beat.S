@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A guest of 512 bytes that stays: about once a second it adds one to the number in
+ * sector 2, writes it, and says so on the first serial port, "BEAT 0007". The first it
+ * says is the number that it has found, "UP 0007".
+ */
+	.code16
+	.globl	_start
+
+	.equ	SERIAL, 0x3f8
+	.equ	SECTOR, 0x8000		/* sector 2 */
+	.equ	TICKS, 0x46c		/* of the BIOS, 18.2 a second */
+
+_start:
+	ljmp	$0, $start
+start:
+	xorw	%ax, %ax
+	movw	%ax, %ds
+	movw	%ax, %es
+	movw	%ax, %ss
+	movw	$_start, %sp
+	cld
+	movb	%dl, drive
+
+	movb	$0x42, %ah		/* extended read */
+	call	disk
+	jc	fail
+	movw	$up, %si
+	call	say
+beat:
+	movw	TICKS, %cx
+1:	sti
+	hlt
+	movw	TICKS, %ax
+	subw	%cx, %ax
+	cmpw	$18, %ax
+	jb	1b
+
+	incw	SECTOR
+	movw	$0x4300, %ax		/* extended write */
+	call	disk
+	jc	fail
+	movw	$beaten, %si
+	call	say
+	jmp	beat
+
+fail:
+	movw	$failed, %si
+	call	say
+2:	hlt
+	jmp	2b
+
+/* Sector 2, function ah; carry if it failed. */
+disk:
+	movb	drive, %dl
+	movw	$packet, %si
+	int	$0x13
+	ret
+
+/* The text at si up to its NUL, and the number. */
+say:
+	lodsb
+	testb	%al, %al
+	jz	3f
+	call	put
+	jmp	say
+3:	movw	SECTOR, %bp
+	movw	$4, %di
+4:	rolw	$4, %bp
+	movw	%bp, %ax
+	andb	$15, %al
+	addb	$'0', %al
+	cmpb	$'9', %al
+	jbe	5f
+	addb	$'a' - '0' - 10, %al
+5:	call	put
+	decw	%di
+	jnz	4b
+	movb	$13, %al
+	call	put
+	movb	$10, %al
+
+/* The byte al. */
+put:
+	movb	%al, %bl
+	movw	$SERIAL + 5, %dx
+6:	inb	%dx, %al		/* wait for room */
+	testb	$0x20, %al
+	jz	6b
+	movb	%bl, %al
+	movw	$SERIAL, %dx
+	outb	%al, %dx
+	ret
+
+up:	.asciz	"UP "
+beaten:	.asciz	"BEAT "
+failed:	.asciz	"FAILED "
+
+	.balign	4
+packet:	.byte	16, 0
+	.word	1
+	.word	SECTOR, 0
+	.quad	2
+drive:	.byte	0
+
+	.org	510
+	.word	0xaa55
