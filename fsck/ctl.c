@@ -86,7 +86,7 @@ static int break_slot(const struct ctl *c, struct vmfs_volume *vol, uint32_t slo
 	int err = vmfs_break_host(vol, slot, &o);
 
 	if (err && err != -EBUSY && err != -EUCLEAN && err != -EOPNOTSUPP)
-		return report_error(c->r, err, "%s: slot %u: %s", c->device, slot,
+		return report_error(c->r, err, "%s: slot %u: %s", c->shown, slot,
 				    err == -EINVAL ? "no such slot, or our own" :
 						     strerrordesc_np(-err));
 	return err; /* the others are reported */
@@ -161,11 +161,11 @@ static int clear_keys(const struct ctl *c, struct bdev *bd, struct bdev_pr_state
 
 	if (err == -EOPNOTSUPP)
 		return report_error(c->r, err, "%s: has no persistent reservations",
-				    c->device);
+				    c->shown);
 	if (err)
-		return report_error(c->r, err, "%s: keys cannot be read: %s", c->device,
+		return report_error(c->r, err, "%s: keys cannot be read: %s", c->shown,
 				    strerrordesc_np(-err));
-	printf("%s: %u keys, %s\n", c->device, state->key_count,
+	printf("%s: %u keys, %s\n", c->shown, state->key_count,
 	       state->is_reserved ? "reserved" : "not reserved");
 	for (uint32_t i = 0; i < state->key_count && i < BDEV_PR_KEYS_MAX; i++)
 		printf("  key %016" PRIx64 "\n", state->keys[i]);
@@ -177,10 +177,10 @@ static int clear_keys(const struct ctl *c, struct bdev *bd, struct bdev_pr_state
 		err = bdev_pr(bd, BDEV_PR_CLEAR, ADMIN_KEY, 0);
 	int read_err = bdev_pr_read(bd, state);
 	if (!read_err && !state->key_count && !state->is_reserved) {
-		printf("%s: released\n", c->device);
+		printf("%s: released\n", c->shown);
 		return 0;
 	}
-	return report_error(c->r, err ? err : -EIO, "%s: %u keys are left: %s", c->device,
+	return report_error(c->r, err ? err : -EIO, "%s: %u keys are left: %s", c->shown,
 			    state->key_count, strerrordesc_np(err ? -err : EIO));
 }
 
@@ -197,7 +197,7 @@ static int release_reservation(const struct ctl *c)
 		err = report_error(c->r, -EBUSY,
 				   "%s: %d hosts have a slot: without the reservation a"
 				   " host that was fenced could write again. When all are"
-				   " known to be off, say --i-know", c->device, hosts);
+				   " known to be off, say --i-know", c->shown, hosts);
 	if (!err)
 		err = device_open(c->device, 0, NULL, c->r, &bd);
 	if (!err)
@@ -235,7 +235,7 @@ static int list_keys(const struct ctl *c)
 	int n = err ? err : bdev_registrants(bd, all, KEYS_SHOWN);
 
 	if (!err && n < 0)
-		err = report_error(c->r, n, "%s: READ FULL STATUS: %s", c->device,
+		err = report_error(c->r, n, "%s: READ FULL STATUS: %s", c->shown,
 				   strerrordesc_np(-n));
 	for (int i = 0; i < n && i < (int)KEYS_SHOWN; i++)
 		print_registrant(&all[i]);
@@ -312,6 +312,9 @@ static int run(struct ctl *c, int argc, char **argv)
 		return CTL_FAILED;
 	}
 	c->device = argv[1];
+	c->shown = device_shown(argv[1]);
+	if (!c->shown)
+		return CTL_FAILED;
 	if (!strcmp(what, "atstest"))
 		return ctl_atstest(c);
 	if (!strcmp(what, "fencetest"))
@@ -344,5 +347,6 @@ int main(int argc, char **argv)
 		return CTL_FAILED;
 	rc = run(&c, argc - optind, argv + optind);
 	guard_stop(c.guard);
+	free(c.shown);
 	return fflush(stdout) ? CTL_FAILED : rc;
 }

@@ -24,6 +24,7 @@ struct ctl {
 	struct guard *guard; /* of what is mounted */
 	struct reporter *r;
 	const char *device;
+	char *shown; /* the same for lines: without its password */
 	const char *proof_dir; /* of struct vmfs_open_options */
 	bool is_known; /* --i-know */
 	bool is_resetting; /* --lun-reset */

@@ -34,14 +34,14 @@ static int judge(const struct ctl *c, const struct cawtest *t)
 	printf("%s: %s by %u sessions: %" PRIu64 " increments in %.1f s, the sector shows"
 	       " %" PRIu64 ", %" PRIu64 " miscompares, %" PRIu64 " without an answer, %"
 	       PRIu64 " lost\n",
-	       c->device, mechanism_name(t->mechanism), t->sessions, t->made,
+	       c->shown, mechanism_name(t->mechanism), t->sessions, t->made,
 	       (double)(t->took_ns / NS_PER_MS) / 1000, t->shown, t->miscompares,
 	       t->unknowns, t->lost);
 	if (t->is_atomic && !t->is_complete)
 		return report_error(c->r, -ETIMEDOUT,
 				    "%s: too slow for a verdict: ask for fewer with -c",
-				    c->device);
-	printf("%s: %s\n", c->device,
+				    c->shown);
+	printf("%s: %s\n", c->shown,
 	       t->is_atomic ? "atomic" :
 			      "NOT atomic: hosts must not share a volume on it");
 	return t->is_atomic ? CTL_GOOD : CTL_BAD;

@@ -161,7 +161,7 @@ static double seconds(uint64_t ns)
 static void tell_barrier(struct fencetest *t, const char *what, unsigned int in_flight,
 			 uint64_t took_ns, uint64_t late_ns)
 {
-	printf("%s: %s: done after %.2f s with %u of %u writes in flight: ", t->c->device,
+	printf("%s: %s: done after %.2f s with %u of %u writes in flight: ", t->c->shown,
 	       what, seconds(took_ns), in_flight, WRITES);
 	if (late_ns)
 		printf("NOT a barrier: data of the victim appeared up to %.1f s later\n",
@@ -175,7 +175,7 @@ static void tell_barrier(struct fencetest *t, const char *what, unsigned int in_
 
 static int failed(struct fencetest *t, int err, const char *what)
 {
-	return report_error(t->c->r, err, "%s: %s: %s", t->c->device, what,
+	return report_error(t->c->r, err, "%s: %s: %s", t->c->shown, what,
 			    strerrordesc_np(-err));
 }
 
@@ -207,7 +207,7 @@ static int begin_keys(struct fencetest *t)
 
 	if (err == -EOPNOTSUPP) {
 		printf("%s: keys: no persistent reservations: hosts are fenced by time"
-		       " alone\n", t->c->device);
+		       " alone\n", t->c->shown);
 		return 1;
 	}
 	if (err)
@@ -215,7 +215,7 @@ static int begin_keys(struct fencetest *t)
 	if (t->state->key_count && !t->scratch.key && !t->c->is_known)
 		return report_error(t->c->r, -EBUSY,
 				    "%s: %u keys of others are registered: test it before"
-				    " hosts use it", t->c->device, t->state->key_count);
+				    " hosts use it", t->c->shown, t->state->key_count);
 	err = bdev_pr(t->victim, BDEV_PR_REGISTER, VICTIM_KEY, 0);
 	if (!err)
 		err = bdev_pr(t->survivor, BDEV_PR_REGISTER, SURVIVOR_KEY, 0);
@@ -230,7 +230,7 @@ static int begin_keys(struct fencetest *t)
 	if (!is_good)
 		return failed(t, err ? err : -EIO, "REGISTER and RESERVE (type 7)");
 	printf("%s: keys: registered, reserved with type 7 (write exclusive, all"
-	       " registrants)%s\n", t->c->device,
+	       " registrants)%s\n", t->c->shown,
 	       err ? "; the target said that it failed" : "");
 	return 0;
 }
@@ -242,7 +242,7 @@ static void try_write(struct fencetest *t, struct bdev *bd, const char *who)
 	int err = bdev_rw(bd, BDEV_WRITE, 0, sector, bd->block_size, t->scratch.dev_off,
 			  clock_now() + 3 * NS_PER_S);
 
-	printf("%s: write refused: %s: %s\n", t->c->device, who,
+	printf("%s: write refused: %s: %s\n", t->c->shown, who,
 	       err ? strerrorname_np(-err) : "NO, it was written");
 	(void)fflush(stdout);
 	t->is_bad |= !err;
@@ -265,7 +265,7 @@ static int try_preempt(struct fencetest *t)
 	int watch_err = watch(t, &late);
 	flight_end(f);
 	printf("%s: preempt: of the victim's %u writes %u were acknowledged, %u refused,"
-	       " %u without an answer\n", t->c->device, WRITES, f->good, f->refused,
+	       " %u without an answer\n", t->c->shown, WRITES, f->good, f->refused,
 	       f->unknown);
 	free(f);
 	int read_err = bdev_pr_read(t->survivor, t->state);
@@ -316,7 +316,7 @@ static int try_barrier(struct fencetest *t, const struct barrier *b, bool has_ke
 		err = f ? flight_start(t, f) : -ENOMEM;
 	if (err) {
 		free(f);
-		printf("%s: %s: not tried: %s\n", t->c->device, b->name,
+		printf("%s: %s: not tried: %s\n", t->c->shown, b->name,
 		       strerrordesc_np(-err));
 		return 0;
 	}
@@ -332,7 +332,7 @@ static int try_barrier(struct fencetest *t, const struct barrier *b, bool has_ke
 	if (watch_err)
 		return failed(t, watch_err, "reading");
 	if (err)
-		printf("%s: %s: does not work here: %s: %s\n", t->c->device, b->name,
+		printf("%s: %s: does not work here: %s: %s\n", t->c->shown, b->name,
 		       strerrordesc_np(-err), b->instead);
 	else
 		tell_barrier(t, b->name, in_flight, took, late);
@@ -347,7 +347,7 @@ static void end_keys(struct fencetest *t)
 	if (err)
 		report(t->c->r, REPORT_WARN,
 		       "%s: keys of the test may be left: vmfsctl release-reservation",
-		       t->c->device);
+		       t->c->shown);
 }
 
 static int run(struct fencetest *t)

@@ -56,7 +56,7 @@ static int make_file(const struct ctl *c, struct ctl_scratch *s)
 
 	if (err == -EBUSY)
 		(void)report_error(c->r, err, "%s: %s is %s: another self-test runs",
-				   c->device, SCRATCH_PATH,
+				   c->shown, SCRATCH_PATH,
 				   vmfs_holder_text(&holder, text));
 	if (!err)
 		err = vmfs_file_write(s->file, zeros, SCRATCH_SIZE, 0);
@@ -115,11 +115,11 @@ int ctl_scratch_make(const struct ctl *c, uint64_t len, struct ctl_scratch *ret_
 		if (!c->is_known)
 			return report_error(c->r, -EINVAL,
 					    "--offset overwrites %" PRIu64 " bytes of %s:"
-					    " say --i-know", len, c->device);
+					    " say --i-know", len, c->shown);
 		if (c->offset % s->bd->block_size || c->offset + len > s->bd->size)
 			return report_error(c->r, -EINVAL,
 					    "--offset %" PRIu64 ": not in the sectors of"
-					    " %s", c->offset, c->device);
+					    " %s", c->offset, c->shown);
 		return 0;
 	}
 	err = open_volume(c, s);
@@ -131,7 +131,7 @@ int ctl_scratch_make(const struct ctl *c, uint64_t len, struct ctl_scratch *ret_
 	if (!err)
 		err = find_key(s);
 	if (err && err != -EBUSY)
-		(void)report_error(c->r, err, "%s: no scratch file: %s", c->device,
+		(void)report_error(c->r, err, "%s: no scratch file: %s", c->shown,
 				   strerrordesc_np(-err));
 	return err;
 }
@@ -165,7 +165,7 @@ int ctl_session_open(const struct ctl *c, const struct ctl_scratch *s,
 	bdev_close(*ret_bd);
 	*ret_bd = NULL;
 	return report_error(c->r, err, "%s: a session cannot be registered: %s",
-			    c->device, strerrordesc_np(-err));
+			    c->shown, strerrordesc_np(-err));
 }
 
 void ctl_session_close(const struct ctl_scratch *s, struct bdev *bd)

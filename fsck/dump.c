@@ -69,7 +69,7 @@ static const struct option long_options[] = {
 struct dump {
 	struct fsck_volume v;
 	struct reporter *r;
-	const char *device; /* the last that was named */
+	char *device; /* the last that was named, without its password */
 	bool is_all, has_hex;
 	bool has_heartbeats, has_locks, is_json; /* --heartbeats, --locks, --json */
 	uint64_t watch_ns;
@@ -728,9 +728,11 @@ int main(int argc, char **argv)
 		goto out;
 	}
 	names[count++] = argv[optind++];
-	d->device = names[count - 1];
-	code = open_and_run(d, names, count, argv + optind);
+	d->device = device_shown(names[count - 1]);
+	if (d->device)
+		code = open_and_run(d, names, count, argv + optind);
 out:
+	free(d->device);
 	free(d);
 	return code;
 }

@@ -224,6 +224,7 @@ static int list_findings(void)
 
 struct arguments {
 	char **names;
+	char *shown; /* the first of them without its password; NULL: there is none */
 	unsigned int count;
 	enum answer_mode mode;
 	bool is_forced;
@@ -272,7 +273,7 @@ static int repair(const struct arguments *a, struct bdev **devices,
 		.may_repair = may_repair,
 		.arg = printer,
 	};
-	int err = a->undo_path ? 0 : undo_default_path(a->names[0], path, r);
+	int err = a->undo_path ? 0 : undo_default_path(a->shown, path, r);
 	if (!err)
 		err = session_run(&options, ret_result);
 	if (!err && ret_result->is_changed)
@@ -306,12 +307,12 @@ static int check_or_repair(const struct arguments *a, struct printer *printer,
 			       : repair(a, devices, printer, r, &result);
 	progress_clear(&printer->progress);
 	if (!err && printer->findings) {
-		print_json(printer, a->names[0], &result.last, result.is_changed);
+		print_json(printer, a->shown, &result.last, result.is_changed);
 	} else if (!err) {
 		print_rest(printer);
 		if (result.is_changed)
-			printf("%s: repaired\n", a->names[0]);
-		print_summary(a->names[0], &result.last, printer->is_online);
+			printf("%s: repaired\n", a->shown);
+		print_summary(a->shown, &result.last, printer->is_online);
 	}
 	for (unsigned int i = 0; i < a->count; i++)
 		bdev_close(devices[i]);
@@ -331,7 +332,7 @@ static int undo(const struct arguments *a, struct reporter *r)
 	if (!err)
 		err = undo_restore(a->undo_from, devices, a->count, r, &done);
 	if (!err)
-		printf("%s: %llu sectors put back, %llu were as before\n", a->names[0],
+		printf("%s: %llu sectors put back, %llu were as before\n", a->shown,
 		       (unsigned long long)done.sectors, (unsigned long long)done.same);
 	for (unsigned int i = 0; i < a->count; i++)
 		bdev_close(devices[i]);
@@ -447,7 +448,9 @@ int main(int argc, char **argv)
 			      true);
 	a.names = argv + optind;
 	a.count = (unsigned int)(argc - optind);
-	code = run(&a, &printer, r);
+	a.shown = a.count ? device_shown(a.names[0]) : NULL;
+	code = a.count && !a.shown ? EXIT_OPERATIONAL : run(&a, &printer, r);
+	free(a.shown);
 	json_decref(printer.findings);
 	return code;
 }

@@ -36,7 +36,6 @@ like "$out" "Maps to: naa\.[0-9a-f]*$" "by name"
 like "$out" "Reached as: $url" "and by address"
 run vmkfstools -q "$V/p.vmdk"
 like "$out" "is a Passthrough Raw Device Mapping" "-q tells of the other"
-run vmfs-dump "$T/lun" tree
 ok "fsck.vmfs finds nothing wrong" fsck.vmfs -n "$T/lun"
 refused "a mapping that is there" "exists" vmkfstools -r "$url" "$V/a.vmdk"
 

@@ -217,6 +217,28 @@ static void a_chain_is_encrypted_as_its_base_is(void **state)
 	expect_at(rig, DISK);
 }
 
+/* The same while it is written: the open disk becomes its child. */
+static void a_disk_that_forks_stays_encrypted(void **state)
+{
+	struct rig *rig = *state;
+	const struct vdisk_snapshot_options options = { .reporter = &rig->told.base };
+	struct vdisk_fork *fork;
+
+	make(rig, DISK, VDISK_THIN);
+	struct vdisk *disk = open_disk(rig, DISK, VDISK_WRITE);
+	write_some(rig, disk, 20);
+	assert_int_equal(vdisk_fork(disk, "/d-1.vmdk", &options, &fork), 0);
+	write_some(rig, disk, 20);
+	vdisk_fork_switch(fork);
+	write_some(rig, disk, 20);
+	assert_int_equal(vdisk_fork_settle(fork), 0);
+	write_some(rig, disk, 20);
+	expect(rig, disk);
+	expect_hidden(rig, disk);
+	assert_int_equal(vdisk_close(disk), 0);
+	expect_at(rig, "/d-1.vmdk");
+}
+
 static void a_disk_without_its_key_is_locked(void **state)
 {
 	struct rig *rig = *state;
@@ -426,6 +448,7 @@ int main(void)
 		cmocka_unit_test(the_cipher_is_the_standards),
 		CASE(a_disk_of_each_kind_holds_what_was_written),
 		CASE(a_chain_is_encrypted_as_its_base_is),
+		CASE(a_disk_that_forks_stays_encrypted),
 		CASE(a_disk_without_its_key_is_locked),
 		CASE(a_sector_is_bound_to_its_place),
 		CASE(a_clone_has_a_key_of_its_own),

@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/env.h"
 #include "base/parse.h"
 #include "bdev/guard.h"
@@ -77,6 +78,8 @@ int complain(const struct teller *t, const char *what, int rc,
 	char text[VMFS_HOLDER_TEXT_SIZE];
 	if (rc == 0)
 		return 0;
+	AUTO_FREE char *shown = device_shown(what); /* it may be an URL with a password */
+	what = shown ? shown : "";
 	if (t->errors == 0 && rc == -EBUSY && holder && !uuid_is_zero(&holder->owner))
 		(void)fprintf(stderr, "%s: %s: %s\n",
 			      program_invocation_short_name, what,
@@ -307,8 +310,9 @@ int mount_open(struct mount *m, struct teller *t, const char *device,
 		rc = vmfs_volume_open(&options, &m->vol);
 	}
 	if (rc < 0) {
+		AUTO_FREE char *shown = device_shown(device);
 		if (t->errors == 0)
-			(void)report_error(&t->base, rc, "%s: %s", device,
+			(void)report_error(&t->base, rc, "%s: %s", shown ? shown : "",
 					   error_text(rc));
 		(void)mount_close(m);
 	}
