@@ -25,7 +25,6 @@
 
 #define KDF_NAME "pbkdf2-sha256"
 #define ROUNDS 600000u
-#define ROUNDS_MAX 10000000u
 #define WRAP_BYTES 32u
 #define ID_BYTES 16u
 #define SALT_BYTES 32u
@@ -95,7 +94,7 @@ static int parse(const struct descriptor *desc, const char *name, struct reporte
 				    value[2] ? value[2] : "");
 	if (!parse_bytes(value[1], ret_slot->id, ID_BYTES))
 		return wrong(r, name, KEY_ID, value[1]);
-	if (!value[3] || parse_u64(value[3], ROUNDS_MAX, &rounds) < 0 || rounds == 0)
+	if (!value[3] || parse_u64(value[3], VDISK_ROUNDS_MAX, &rounds) < 0 || rounds == 0)
 		return wrong(r, name, KEY_ROUNDS, value[3]);
 	if (!parse_bytes(value[4], ret_slot->salt, SALT_BYTES))
 		return wrong(r, name, KEY_SALT, value[4]);

@@ -55,6 +55,8 @@ struct vdisk_luns {
 		    struct bdev **ret_bd);
 };
 
+#define VDISK_ROUNDS_MIN 1000u
+#define VDISK_ROUNDS_MAX 10000000u
 /* What the key of an encrypted disk is wrapped by: a passphrase, a key file. */
 struct vdisk_secret {
 	void *bytes;

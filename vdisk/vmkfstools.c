@@ -522,6 +522,7 @@ enum long_only {
 	OPT_CHANGED,
 	OPT_KEY_FILE,
 	OPT_SOURCE_KEY,
+	OPT_KEY_ROUNDS,
 	OPT_PLAIN,
 	OPT_CHANGE_KEY,
 };
@@ -573,6 +574,7 @@ static const struct option long_options[] = {
 	{ "queryChangedAreas", required_argument, NULL, OPT_CHANGED },
 	{ "key-file", required_argument, NULL, OPT_KEY_FILE },
 	{ "source-key-file", required_argument, NULL, OPT_SOURCE_KEY },
+	{ "key-rounds", required_argument, NULL, OPT_KEY_ROUNDS },
 	{ "plain", no_argument, NULL, OPT_PLAIN },
 	{ "changeKey", required_argument, NULL, OPT_CHANGE_KEY },
 	{ "verbose", no_argument, NULL, 'v' },
@@ -668,6 +670,9 @@ static bool take_option(struct request *rq, int c)
 	case OPT_SOURCE_KEY:
 		rq->source_key_file = optarg;
 		break;
+	case OPT_KEY_ROUNDS:
+		rq->key_rounds = optarg;
+		break;
 	case OPT_PLAIN:
 		rq->is_plain = true;
 		break;
@@ -708,6 +713,8 @@ static const char *misplaced(const struct request *rq)
 		return "--rate";
 	if (rq->key_file && !is_disk && rq->action != ACTION_CHANGE_KEY)
 		return "--key-file";
+	if (rq->key_rounds && !rq->key_file)
+		return "--key-rounds";
 	if ((rq->source_key_file || rq->is_plain) && rq->action != ACTION_IMPORT)
 		return rq->is_plain ? "--plain" : "--source-key-file";
 	if (rq->is_scrub && rq->action != ACTION_DELETE && rq->action != ACTION_RM)

@@ -28,8 +28,8 @@ END
 truncate -s 1G "$T/lun"
 ok "makes the volume" mkfs.vmfs -q -L vms "$T/lun"
 ok "makes the guest" "$ROOT/tests/guest/bootsector.sh" "$T/boot.raw" "$secret"
-ok "imports it, encrypted" vmkfstools -i "$T/boot.raw" -d thin --key-file "$T/key" \
-	"$T/lun:/v/a.vmdk"
+ok "imports it, encrypted" vmkfstools -i "$T/boot.raw" -d thin --key-rounds 1000 \
+	--key-file "$T/key" "$T/lun:/v/a.vmdk"
 ok "puts the .vmx beside it" vmkfstools --put "$T/a.vmx" "$T/lun:/v/a.vmx"
 
 at_exit host_down

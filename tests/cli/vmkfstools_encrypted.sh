@@ -16,7 +16,8 @@ done
 yes "nobody is to read this" | head -c 3M >"$T/raw"
 truncate -s 9M "$T/raw"
 
-ok "an encrypted disk" vmkfstools -i "$T/raw" -d thin --key-file "$T/key" "$V/a.vmdk"
+ok "an encrypted disk" vmkfstools -i "$T/raw" -d thin --key-rounds 1000 \
+	--key-file "$T/key" "$V/a.vmdk"
 ok "nothing of it is on the storage" eval '! grep -q "nobody is to read" "$lun"'
 run vmkfstools --get "$V/a.vmdk" -
 like "$out" 'createType="encrypted:vmfs"' "its descriptor says so"
@@ -34,18 +35,20 @@ ok "but if that is said" vmkfstools -i "$V/a.vmdk" --source-key-file "$T/key" --
 	-d monolithicFlat "$T/b.vmdk"
 ok "and is what it was" cmp "$T/raw" "$T/b-flat.vmdk"
 ok "a copy with a key that is typed" eval \
-	'echo secret | vmkfstools -i "$T/b.vmdk" --key-file - -d 2gbsparse "$T/c.vmdk"'
+	'echo secret | vmkfstools -i "$T/b.vmdk" --key-file - --key-rounds 1000 -d 2gbsparse "$T/c.vmdk"'
 refused "which other programs refuse" "Unsupported image type" \
 	qemu-img info "$T/c.vmdk"
 ok "is copied back" eval \
 	'echo secret | vmkfstools -i "$T/c.vmdk" --source-key-file - -d thin \
-		--key-file "$T/new" "$V/d.vmdk"'
+		--key-rounds 1000 --key-file "$T/new" "$V/d.vmdk"'
 
 refused "a kind that has no place for a key" "has its descriptor inside" \
 	vmkfstools -c 1m -d monolithicSparse --key-file "$T/key" "$T/e.vmdk"
 (umask 077 && : >"$T/empty")
 refused "an empty key" "empty: the key is empty" \
 	vmkfstools -c 1m -d thin --key-file "$T/empty" "$V/e.vmdk"
+refused "too few rounds" "not from 1000 to" vmkfstools -c 1m -d thin --key-rounds 9 \
+	--key-file "$T/key" "$V/e.vmdk"
 refused "a key of nothing" "does not go with this action" \
 	vmkfstools -U --key-file "$T/key" "$V/a.vmdk"
 
@@ -55,7 +58,8 @@ ok "is renamed" vmkfstools -E "$V/a.vmdk" "$V/f.vmdk"
 ok "is checked" vmkfstools -x check "$V/f.vmdk"
 refused "the key is not changed by a stranger" "not its key" \
 	vmkfstools --changeKey "$T/key" --key-file "$T/new" "$V/f.vmdk"
-ok "but by its owner" vmkfstools --changeKey "$T/new" --key-file "$T/key" "$V/f.vmdk"
+ok "but by its owner" vmkfstools --changeKey "$T/new" --key-rounds 1000 \
+	--key-file "$T/key" "$V/f.vmdk"
 refused "to whom the old one is of no use" "not its key" \
 	vmkfstools -i "$V/f.vmdk" --source-key-file "$T/key" -d monolithicFlat --plain \
 	"$T/g.vmdk"

@@ -19,6 +19,7 @@ const char help_text[] =
 	"                                  with -i: rdm:LUN, rdmp:LUN (see -r)\n"
 	"      --key-file FILE             encrypt PLACE; its key is wrapped by what\n"
 	"                                  FILE holds (-: a line of standard input)\n"
+	"      --key-rounds N              how often it is stretched for that (600000)\n"
 	"      --source-key-file FILE      of SOURCE, if that is encrypted\n"
 	"      --plain                     and PLACE is not to be\n"
 	"      -a, --adaptertype TYPE      buslogic, lsilogic, ide, lsisas, pvscsi\n"

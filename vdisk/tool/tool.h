@@ -134,7 +134,7 @@ struct request {
 	const char *operand;
 	char **operands; /* ACTION_SNAPSHOTS: all of them, up to NULL */
 	const char *format, *adapter, *label, *block_size, *rate;
-	const char *key_file, *source_key_file;
+	const char *key_file, *source_key_file, *key_rounds;
 	bool is_human, is_verbose, is_forced, is_forced6, is_yes, is_scrub;
 	bool keeps_signature, is_plain;
 };
