@@ -94,7 +94,7 @@ static int parse(const struct descriptor *desc, const char *name, struct reporte
 				    value[2] ? value[2] : "");
 	if (!parse_bytes(value[1], ret_slot->id, ID_BYTES))
 		return wrong(r, name, KEY_ID, value[1]);
-	if (!value[3] || parse_u64(value[3], VDISK_ROUNDS_MAX, &rounds) < 0 || rounds == 0)
+	if (!value[3] || parse_u64(value[3], VDISK_ROUNDS_MAX, &rounds) < 0 || !rounds)
 		return wrong(r, name, KEY_ROUNDS, value[3]);
 	if (!parse_bytes(value[4], ret_slot->salt, SALT_BYTES))
 		return wrong(r, name, KEY_SALT, value[4]);

@@ -35,7 +35,8 @@ ok "but if that is said" vmkfstools -i "$V/a.vmdk" --source-key-file "$T/key" --
 	-d monolithicFlat "$T/b.vmdk"
 ok "and is what it was" cmp "$T/raw" "$T/b-flat.vmdk"
 ok "a copy with a key that is typed" eval \
-	'echo secret | vmkfstools -i "$T/b.vmdk" --key-file - --key-rounds 1000 -d 2gbsparse "$T/c.vmdk"'
+	'echo secret | vmkfstools -i "$T/b.vmdk" --key-file - --key-rounds 1000 \
+		-d 2gbsparse "$T/c.vmdk"'
 refused "which other programs refuse" "Unsupported image type" \
 	qemu-img info "$T/c.vmdk"
 ok "is copied back" eval \

@@ -70,7 +70,7 @@ static void a_crash_in_the_recovery_leaves_before_or_after(void **state)
 			   .again_every = getenv("FULL") ? 2 : 5 };
 
 	(void)state;
-	check_pairs(&run, getenv("FULL") ? 1 : 10, CRASHLIFE_OPS);
+	check_pairs(&run, getenv("FULL") ? 1 : 14, CRASHLIFE_OPS);
 }
 
 /* The same where a dead host's lease has to end first. */
@@ -79,7 +79,7 @@ static void a_crash_on_a_lun_leaves_before_or_after(void **state)
 	struct crashlife run = { .caw = BDEV_CAW_ATS };
 
 	(void)state;
-	check_pairs(&run, getenv("FULL") ? 1 : 17, CRASHLIFE_OPS);
+	check_pairs(&run, getenv("FULL") ? 1 : 23, CRASHLIFE_OPS);
 }
 
 /* VMFS-5 that was VMFS-3: sub-blocks of 64 KiB, some of them in two blocks. */
@@ -125,7 +125,7 @@ static void a_crash_in_the_recovery_of_vmfs6_leaves_before_or_after(void **state
 				 .again_every = getenv("FULL") ? 3 : 13 };
 
 	(void)state;
-	check_pairs(&run, getenv("FULL") ? 1 : 11, CRASHLIFE_OPS);
+	check_pairs(&run, getenv("FULL") ? 1 : 17, CRASHLIFE_OPS);
 }
 
 /* Files whose large block is divided, or goes. */
@@ -133,7 +133,7 @@ static void a_crash_with_large_blocks_leaves_before_or_after(void **state)
 {
 	struct crashlife run = { .caw = BDEV_CAW_FILE, .is_6 = true, .is_large = true };
 	const char *only = getenv("CRASH_PAIR");
-	unsigned int first = CRASHLIFE_OPS, step = getenv("FULL") ? 1 : 7;
+	unsigned int first = CRASHLIFE_OPS, step = getenv("FULL") ? 1 : 9;
 
 	(void)state;
 	begin(&run);

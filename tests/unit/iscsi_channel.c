@@ -217,7 +217,7 @@ static void what_is_held_is_sent_by_one_call(void **state)
 	for (unsigned int i = 0; i < 8; i++)
 		submit(l, i, BDEV_WRITE, i * SLOT, 4 * KIB);
 	unsigned int early = atomic_load(&l->done) - before;
-	/* Whom a loaded machine stops for longer is stood in for: a_loop_that_stays_... */
+	/* Whom a loaded machine stops for longer is stood in for. */
 	if (clock_now() - began < 4 * NS_PER_MS)
 		assert_int_equal(early, 0);
 	bdev_channel_send(l->channel);
