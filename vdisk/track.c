@@ -159,6 +159,9 @@ static int set_tracking(struct vdisk *disk, bool is_wanted, struct reporter *r)
 		rc = report_error(r, -EOPNOTSUPP, "%s: its descriptor lies inside it:"
 				  " changes are tracked of disks with a descriptor of"
 				  " their own", disk->path);
+	if (rc == 0 && is_wanted && vdisk_is_physical(disk->desc))
+		rc = report_error(r, -EOPNOTSUPP, "%s: is a physical mapping: not all"
+				  " that changes on the LUN is seen here", disk->path);
 	if (rc == 0 && is_wanted) {
 		free(path);
 		path = vdisk_sibling(disk->path, name);
@@ -176,10 +179,14 @@ static int set_tracking(struct vdisk *disk, bool is_wanted, struct reporter *r)
 	return rc;
 }
 
-int vdisk_set_tracking(struct vmfs_volume *vol, const char *path, bool is_wanted,
-		       struct reporter *r, struct vmfs_holder *ret_holder)
+int vdisk_set_tracking(struct vmfs_volume *vol, const char *path,
+		       const struct vdisk_tracking_options *options,
+		       struct vmfs_holder *ret_holder)
 {
-	const struct vdisk_open_options how = { .flags = VDISK_WRITE, .reporter = r };
+	const struct vdisk_open_options how = { .flags = VDISK_WRITE,
+						.reporter = options->reporter,
+						.luns = options->luns };
+	bool is_wanted = options->is_wanted;
 	struct vdisk *disk;
 	int rc = vdisk_open(vol, path, &how, &disk, ret_holder);
 	if (rc < 0)
@@ -187,7 +194,7 @@ int vdisk_set_tracking(struct vmfs_volume *vol, const char *path, bool is_wanted
 	if ((disk->ctk != NULL) != is_wanted ||
 	    (!is_wanted && descriptor_get(disk->desc, KEY))) {
 		int err = track_close(disk, true); /* its lock on the file */
-		rc = set_tracking(disk, is_wanted, r);
+		rc = set_tracking(disk, is_wanted, options->reporter);
 		rc = rc ? rc : err;
 	}
 	/* Without an id, after a crash, say: an epoch without writes gives it one. */

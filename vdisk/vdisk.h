@@ -364,11 +364,18 @@ int vdisk_check(struct vmfs_volume *vol, const char *path,
  * Tracks from now on which blocks change, in a file beside the disk, or no longer. It is
  * a property of the disk: everybody who opens it here for writing keeps it up. 0 also if
  * it is so already (a disk that has no change id after a crash gets one); -EOPNOTSUPP
- * (reported): the descriptor lies inside the extent; else as vdisk_open() with
- * VDISK_WRITE. A crash leaves the disk tracked or not, and usable.
+ * (reported): the descriptor lies inside the extent, or the disk is a physical mapping;
+ * else as vdisk_open() with VDISK_WRITE. A crash leaves the disk tracked or not, and
+ * usable.
  */
-int vdisk_set_tracking(struct vmfs_volume *vol, const char *path, bool is_wanted,
-		       struct reporter *r, struct vmfs_holder *ret_holder)
+struct vdisk_tracking_options {
+	bool is_wanted;
+	struct reporter *reporter;
+	const struct vdisk_luns *luns; /* as vdisk_open() has it */
+};
+int vdisk_set_tracking(struct vmfs_volume *vol, const char *path,
+		       const struct vdisk_tracking_options *options,
+		       struct vmfs_holder *ret_holder)
 	__attribute__((warn_unused_result));
 
 #define VDISK_CHANGE_ID_SIZE 64u

@@ -404,7 +404,7 @@ static int open_from(struct vmfs_volume *vol, struct path_from from,
 	if (options->flags & (VMFS_TRUNCATE | VMFS_MULTI_WRITER) &&
 	    !(options->flags & VMFS_WRITE))
 		return -EINVAL;
-	if (options->flags && vol->is_read_only)
+	if (options->flags & ~(uint32_t)VMFS_MAPPING && vol->is_read_only)
 		return -EROFS;
 	for (unsigned int i = 0; rc == -EAGAIN && i < OPEN_TRIES; i++) {
 		struct opening o = { .vol = vol, .from = from, .options = options };

@@ -52,6 +52,13 @@ ok "it is wiped" vmkfstools -w "$V/b.vmdk"
 ok "the LUN is zeros" cmp -n 8388608 "$T/data1" /dev/zero
 ok "and that LUN alone" cmp "$T/data2" "$T/c-flat.vmdk"
 
+# Its changes are tracked as any disk's; of a physical one nobody sees all of them.
+ok "its changes are tracked" vmkfstools --changeTracking on "$V/b.vmdk"
+id=$(vmkfstools --changeId "$V/b.vmdk")
+like "$id" "^[0-9a-f ]*-[0-9a-f ]*/[0-9]*$" "it has a change id"
+refused "a physical one's are not" "is a physical mapping" \
+	vmkfstools --changeTracking on "$V/p.vmdk"
+
 # It is served as any disk, and nobody else has it meanwhile.
 vdisk-nbd "$V/b.vmdk" -k "$T/sock" >"$T/uri" 2>&1 &
 nbd=$!
@@ -64,6 +71,8 @@ ok "a guest writes" qemu-io -f raw -c "write -P 7 1M 1M" -c flush \
 	"nbd+unix:///b.vmdk?socket=$T/sock"
 kill "$nbd"
 wait "$nbd"
+is "$(vmkfstools --queryChangedAreas "$id" "$V/b.vmdk")" "1048576 1048576" \
+	"what changed is what the guest wrote"
 ok "it is on the LUN" qemu-io -r -f raw -c "read -P 7 1M 1M" -c "read -P 0 2M 6M" \
 	"$T/data1"
 

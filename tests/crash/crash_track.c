@@ -132,9 +132,10 @@ static void set_up(struct story *st, struct world_mount *m)
 {
 	const struct vdisk_create_options disk = { .capacity_bytes = DISK_SIZE,
 						   .format = VDISK_THIN };
+	const struct vdisk_tracking_options how = { true, &m->told.base, NULL };
 	SIM_CHECK(vmfs_mkdir(m->vol, "/vm", 0755) == 0);
 	SIM_CHECK(vdisk_create(m->vol, PARENT, &disk) == 0);
-	SIM_CHECK(vdisk_set_tracking(m->vol, PARENT, true, &m->told.base, NULL) == 0);
+	SIM_CHECK(vdisk_set_tracking(m->vol, PARENT, &how, NULL) == 0);
 	write_some(m, PARENT, 6);
 	take_point(st, m, PARENT);
 	if (st->phase == MERGED)

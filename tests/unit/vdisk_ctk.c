@@ -68,8 +68,8 @@ static int set_up(void **state)
 	strcpy(rig->path, DISK);
 	assert_int_equal(vmfs_mkdir(rig->tv.vol, "/vm", 0755), 0);
 	assert_int_equal(vdisk_create(rig->tv.vol, DISK, &options), 0);
-	assert_int_equal(vdisk_set_tracking(rig->tv.vol, DISK, true,
-					    &rig->tv.told.base, NULL), 0);
+	const struct vdisk_tracking_options how = { true, &rig->tv.told.base, NULL };
+	assert_int_equal(vdisk_set_tracking(rig->tv.vol, DISK, &how, NULL), 0);
 	*state = rig;
 	return 0;
 }

@@ -23,8 +23,12 @@ int prepare_tracking(struct job *j)
 
 static int try_tracking(struct job *j)
 {
-	return vdisk_set_tracking(j->m.vol, j->place.path, !strcmp(j->rq->argument, "on"),
-				  &j->t.base, &j->holder);
+	const struct vdisk_tracking_options o = {
+		.is_wanted = !strcmp(j->rq->argument, "on"),
+		.reporter = &j->t.base,
+		.luns = &tool_luns,
+	};
+	return vdisk_set_tracking(j->m.vol, j->place.path, &o, &j->holder);
 }
 
 int do_tracking(struct job *j)
@@ -36,7 +40,8 @@ int do_tracking(struct job *j)
 static int open_tracked(struct job *j, struct vdisk **ret_disk)
 {
 	const struct vdisk_open_options o = { .flags = VDISK_READ,
-					      .reporter = &j->t.base };
+					      .reporter = &j->t.base,
+					      .luns = &tool_luns };
 	int rc = vdisk_open(j->m.vol, j->place.path, &o, ret_disk, &j->holder);
 	if (rc < 0)
 		return rc;

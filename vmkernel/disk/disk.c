@@ -58,8 +58,8 @@ static const struct vdisk_luns luns = { .open = open_lun };
 static int track(const struct opening *o, struct vmfs_holder *ret_holder)
 {
 	struct reporter *r = o->options->reporter;
-	int rc = vdisk_set_tracking(o->options->vol, o->options->path, true, r,
-				    ret_holder);
+	const struct vdisk_tracking_options how = { true, r, &luns };
+	int rc = vdisk_set_tracking(o->options->vol, o->options->path, &how, ret_holder);
 	if (rc < 0 && rc != -EBUSY)
 		report(r, REPORT_WARN, "%s: its changes are not tracked: %s",
 		       o->options->what, strerror(-rc));
