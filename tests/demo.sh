@@ -12,12 +12,14 @@
 #
 # DEMO_STORY=ha tells another one, of three hosts and HA (tests/lib/demo_ha.sh).
 #
-# Environment: BIN (our programs), DEMO_PORT (for the target), DEMO_VMFS (5 or 6: the
-# filesystem), DEMO_KEEP=1 keeps the folder. Exit: 0, 1 (the step that failed is named),
-# 77 (something this target needs is missing).
+# Environment: BIN (our programs), DEMO_VMFS (5 or 6: the filesystem), DEMO_KEEP=1 keeps
+# the folder. Exit: 0, 1 (the step that failed is named), 77 (something this target needs
+# is missing).
 set -u
 export LC_ALL=C
 top=$(realpath "$(dirname "$0")/..")
+# shellcheck source=/dev/null
+. "$top/tests/lib/places.sh"
 bin=$(cd "$top" && realpath "${BIN:-build/bin}")
 target=${1:-file}
 version=${DEMO_VMFS:-5}
@@ -244,17 +246,6 @@ for p in qemu-system-x86_64 debugvmfs fusermount3 nsenter unshare; do
 	command -v $p >/dev/null || cannot 77 "$p is missing (make deps)"
 done
 
-free_port()
-{
-	local port
-
-	while :; do
-		port=$((20000 + RANDOM % 10000))
-		(: <>/dev/tcp/127.0.0.1/$port) 2>/dev/null || break
-	done
-	echo $port
-}
-
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/openvmfs-demo.XXXXXX") || exit 1
 export VMFS_STATE_DIR=$work/proofs # nothing of it stays on this machine
 chmod 755 "$work" # QEMU runs without privileges
@@ -274,7 +265,8 @@ start_target()
 	fi
 	begin_step "An iSCSI target ($target) is started on loopback"
 	must truncate -s 4G lun.img
-	rig_port=${DEMO_PORT:-$(free_port)}
+	take_ports
+	rig_port=$port
 	show "$top/tests/rigs/$target.sh" up "$work" "$rig_port" "$work/lun.img"
 	case $? in
 	0) ;;

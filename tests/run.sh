@@ -4,7 +4,8 @@
 # run.sh TEST [ARG...]: what prove runs each test by. cmocka 1.1 says "not ok 3 # SKIP
 # name" of a test that was skipped, which prove counts as failed; TAP wants "ok 3 - name #
 # SKIP". prove shows nothing of what a test says, so what failed goes to stderr too, with
-# the few lines before it and the remarks behind it. The exit code is the test's.
+# the few lines before it and the remarks behind it, and to the file $FAILED (prove.sh).
+# The exit code is the test's.
 set -o pipefail
 case $1 in
 */tests/sim/* | */tests/crash/*)
@@ -13,7 +14,10 @@ case $1 in
 	;;
 esac
 "$@" 2>&1 | awk -v name="$1" -v keep=8 -v show=20 '
-	function tell(line) { print name ": " line >"/dev/stderr" }
+	function tell(line) {
+		print name ": " line >"/dev/stderr"
+		if (ENVIRON["FAILED"]) print name ": " line >>ENVIRON["FAILED"]
+	}
 	/^not ok [0-9]* # SKIP / {
 		sub(/^not /, "")
 		sub(/ # SKIP /, " - ")

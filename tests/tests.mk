@@ -161,7 +161,7 @@ tests: $(UNIT) $(SIM) $(REPLAY) $(STORM) $(MOUNT) $(BAD) $(SNAPSHOT) $(LOGGED) \
 # Tests fork while threads run; ThreadSanitizer would rather die.
 export TSAN_OPTIONS ?= die_after_fork=0
 PROVE = HARNESS_RULESFILE=tests/rules.yml BIN=$(BIN) V=$(V) \
-	prove --timer --exec tests/run.sh
+	FAILED=$(abspath $(B))/failed tests/prove.sh --timer --exec tests/run.sh
 # Two more than cores: a demo mostly waits, and so do faults in the field.
 PROVE_JOBS ?= -j4
 

@@ -7,7 +7,10 @@
 # disk.
 # Calls to the kernel are counted by strace, in turns of their own.
 
-iscsi_port=$((13870 + $$ % 40))
+# shellcheck source=/dev/null
+. "$top/tests/lib/places.sh"
+take_ports
+iscsi_port=$port
 
 # iscsi_turn NAME URL OP DEPTH [BYTES]: turns of each, called NAME. Three short ones, and
 # who goes first changes: what else the machine does is the same for both.

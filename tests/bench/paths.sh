@@ -11,6 +11,8 @@
 # (iscsi/multipath.c).
 
 # shellcheck source=/dev/null
+. "$top/tests/lib/places.sh"
+# shellcheck source=/dev/null
 . "$top/tests/lib/cables.sh"
 
 # lose_path NAME GROUP HOST1 HOST2 LOSE...: GROUP of the second portal; LOSE loses the
@@ -49,7 +51,9 @@ lose_voice() # NAME GROUP
 
 bench_paths()
 {
-	local port=${PATHS_PORT:-$((13900 + $$ % 30 * 3))}
+	local port
+
+	take_ports
 
 	if cables_up 2 2>"$work/log"; then
 		lose_cable cut 1 || missing paths "$(tail -n 1 "$work/log")"

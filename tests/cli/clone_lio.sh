@@ -10,7 +10,7 @@
 . "$(dirname "$0")/../lib/tap.sh"
 . "$ROOT/tests/lib/cables.sh"
 rig=$ROOT/tests/rigs/lio.sh
-port=${CLONE_PORT:-$((13330 + $$ % 10 * 2))}
+take_ports
 size=$((32 << 20))
 [ -n "${FULL:-}" ] || skip_all "boots a target of its own twice (FULL=1)"
 need_root

@@ -9,7 +9,8 @@
 . "$(dirname "$0")/../lib/host.sh"
 need mkfs.vmfs vmkernel esxcli python3 tgtd
 
-rig=$ROOT/tests/rigs/tgt.sh port=$((14500 + $$ % 9000))
+rig=$ROOT/tests/rigs/tgt.sh
+take_ports
 iqn=iqn.2026-01.org.openvmfs:tgt
 secret=s3cret-of-alice
 export TGT_CHAP=alice%$secret

@@ -8,7 +8,8 @@
 . "$(dirname "$0")/../lib/host.sh"
 need mkfs.vmfs vmkernel esxcli
 
-rig=$ROOT/tests/rigs/own.sh port=$((24500 + $$ % 4000 * 2))
+rig=$ROOT/tests/rigs/own.sh
+take_ports
 truncate -s 1G "$T/a"
 url=$(OWN_OPTIONS="-p $((port + 1)):1" "$rig" up "$T" "$port" "$T/a" 2>"$T/why") ||
 	skip_all "$(cat "$T/why")"

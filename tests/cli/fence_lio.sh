@@ -9,7 +9,7 @@
 . "$(dirname "$0")/../lib/tap.sh"
 [ -n "${FULL:-}" ] || skip_all "takes seven minutes (FULL=1)"
 . "$ROOT/tests/lib/fence.sh"
-port=$((13390 + $$ % 40))
+take_ports
 
 fence_volume
 LIO_SLOW=$sector:2048:25000 fence_up lio "$port"

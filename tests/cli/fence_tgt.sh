@@ -8,7 +8,7 @@
 . "$(dirname "$0")/../lib/tap.sh"
 [ -n "${FULL:-}" ] || skip_all "takes a minute (FULL=1)"
 . "$ROOT/tests/lib/fence.sh"
-port=$((13430 + $$ % 40))
+take_ports
 
 fence_volume
 fence_up tgt "$port"

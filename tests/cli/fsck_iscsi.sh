@@ -78,6 +78,6 @@ on() { # KIND
 	down
 }
 
-port=$((13700 + $$ % 40))
+take_ports
 on tgt
 [ -z "${FULL:-}" ] || on lio

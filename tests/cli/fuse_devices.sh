@@ -130,7 +130,7 @@ fi
 # ---- a LUN
 
 rig=$ROOT/tests/rigs/tgt.sh
-port=$((3650 + $$ % 40))
+take_ports
 at_exit "$rig" down "$T" "$port"
 url=$("$rig" up "$T" "$port" "$T/one" 2>"$T/why")
 case $? in

@@ -11,7 +11,7 @@
 . "$ROOT/tests/lib/mounts.sh"
 need mkfs.vmfs fsck.vmfs
 rigs=$ROOT/tests/rigs
-port=$((3650 + $$ % 24 * 2))
+take_ports
 a=$T/a b=$T/b
 mount_folder "$a"
 mount_folder "$b"

@@ -9,7 +9,8 @@
 . "$ROOT/tests/lib/harm.sh"
 need mkfs.vmfs fsck.vmfs vmkfstools vmkernel vim-cmd tgtd tgtadm
 
-PORT=22010
+take_ports
+PORT=$port
 guard_of() { pgrep -P "$1" -x guard; } # PID of vmkernel
 is_dead() { [[ $(ps -o stat= -p "$1") != [A-Y]* ]]; } # PID
 connections() { ss -Htn state established "( dport = :$PORT )" | wc -l; }

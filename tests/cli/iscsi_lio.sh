@@ -9,7 +9,7 @@
 live=${BIN%/bin}/tests/unit/iscsi_live
 reserve=${BIN%/bin}/tests/unit/iscsi_reserve
 rig=$ROOT/tests/rigs/lio.sh
-port=$((13350 + $$ % 40))
+take_ports
 [ -n "${FULL:-}" ] || skip_all "the demo on LIO logs in, locks and fails over (FULL=1)"
 [ -x "$live" ] || skip_all "$live is not built"
 

@@ -7,7 +7,7 @@
 
 . "$(dirname "$0")/../lib/tap.sh"
 kind=own
-port=$((13690 + $$ % 40))
+take_ports
 . "$ROOT/tests/lib/live.sh"
 reserve=${BIN%/bin}/tests/unit/iscsi_reserve
 

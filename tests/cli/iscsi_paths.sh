@@ -9,7 +9,7 @@
 . "$ROOT/tests/lib/cables.sh"
 paths=${BIN%/bin}/tests/unit/iscsi_paths
 rig=$ROOT/tests/rigs/own.sh
-port=${PATHS_PORT:-$((13860 + $$ % 20 * 2))}
+take_ports
 [ -x "$paths" ] || skip_all "$paths is not built"
 
 at_exit "$rig" down "$T" "$port"

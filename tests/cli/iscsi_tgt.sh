@@ -7,7 +7,7 @@
 
 . "$(dirname "$0")/../lib/tap.sh"
 kind=tgt
-port=$((13310 + $$ % 40))
+take_ports
 . "$ROOT/tests/lib/live.sh"
 
 live "a tuned target" TGT_TUNED=1

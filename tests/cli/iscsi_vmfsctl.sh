@@ -7,7 +7,7 @@
 [ -n "${FULL:-}" ] || skip_all "takes minutes: make check-full"
 need vmfsctl mkfs.vmfs vmkfstools vdisk-nbd fsck.vmfs
 rig=$ROOT/tests/rigs
-port=$((13650 + $$ % 40))
+take_ports
 
 at_exit "$rig/lio.sh" down "$T" "$port"
 truncate -s 1G "$T/lio"

@@ -7,7 +7,7 @@
 . "$(dirname "$0")/../lib/tap.sh"
 need mkfs.vmfs fsck.vmfs vmkfstools vmfsctl vmfs-dump
 rig=$ROOT/tests/rigs/own.sh
-port=$((3850 + $$ % 40))
+take_ports
 password=knownToNobody
 at_exit "$rig" down "$T" "$port"
 truncate -s 1G "$T/data"

@@ -35,7 +35,8 @@ truncate -s 1G "$T/b"
 grows "$T/a" "$T/b"
 
 if command -v tgtd >/dev/null; then
-	rig=$ROOT/tests/rigs/tgt.sh port=$((23000 + $$ % 9000))
+	rig=$ROOT/tests/rigs/tgt.sh
+	take_ports
 	truncate -s 1100M "$T/c"
 	truncate -s 1G "$T/d"
 	# CHAP: the other LUN is asked for under the same name.

@@ -10,7 +10,7 @@
 need_root
 need mkfs.vmfs vmkfstools vmkernel vmx vim-cmd fsck.vmfs qemu-system-x86_64 ip unshare
 chmod 755 "$T"
-port=${HA_PORT:-$((20000 + RANDOM % 10000))}
+take_ports
 
 vim() { "$BIN/vim-cmd" -s "$T/$1/vmkernel.sock" "${@:2}"; } # HOST ARGUMENT...
 is_on() { vim "$1" vmsvc/power.getstate 1 | grep -q "Powered on"; }

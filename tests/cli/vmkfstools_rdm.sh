@@ -9,7 +9,7 @@
 
 need fsck.vmfs vmfs-dump qemu-io
 rig=$ROOT/tests/rigs/own.sh
-port=$((3650 + $$ % 40))
+take_ports
 at_exit "$rig" down "$T" "$port"
 truncate -s 300M "$T/lun"
 mkfs.vmfs -q "$T/lun" || { echo "Bail out! mkfs.vmfs failed"; exit 1; }

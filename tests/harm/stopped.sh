@@ -10,7 +10,8 @@
 . "$ROOT/tests/lib/harm.sh"
 need mkfs.vmfs fsck.vmfs vmkfstools vmkernel vim-cmd qemu-system-x86_64 tgtd tgtadm
 
-PORT=13530
+take_ports
+PORT=$port
 stop_s=32 # more than T_dead, 24 s, and the 6 s of a target's residue
 [ -z "${FULL:-}" ] || stop_s=60
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 # A network namespace behind several cables that can be pulled: what runs in it hears and
-# says nothing more on a pulled one, and nobody is told so. Wants root and iproute2.
+# says nothing more on a pulled one, and nobody is told so. Wants root and iproute2, and
+# tests/lib/places.sh.
 #
 #   cables_up COUNT      on success $cables is the namespace: ip netns exec $cables ...
 #   cable_address N      of its end of cable N (1, 2, ...)
@@ -9,10 +10,10 @@
 #   cables_down          removes all of it; also after a cables_up that failed
 
 cables=cables$$
-cables_net=10.$((200 + $$ % 50))
 
 cables_up() {
 	local i near
+	take_place cables 50 && cables_net=10.$((200 + place)) || return 1
 	ip netns add "$cables" && ip -n "$cables" link set lo up || return 1
 	for ((i = 1; i <= $1; i++)); do
 		near=c$$n$i

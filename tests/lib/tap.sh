@@ -52,6 +52,8 @@ tap_end() {
 	exit "$status"
 }
 trap tap_end EXIT
+# shellcheck source=/dev/null
+. "$ROOT/tests/lib/places.sh"
 trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM

@@ -19,6 +19,8 @@ die() { echo "relay.sh: $*" >&2; exit 1; }
 verb=$1 dir=$2 port=$3
 file=$dir/relay-$port
 here=$(realpath "$(dirname "$0")")
+# shellcheck source=/dev/null
+. "$here/ended.sh"
 
 signal() { # NAME
 	kill "-$1" "$(cat "$file")" 2>/dev/null || die "port $port: not up in $dir"
@@ -32,7 +34,7 @@ up)
 		</dev/null >"$file.log" 2>&1 &
 	disown
 	echo $! >"$file"
-	for ((i = 0; i < 100; i++)); do
+	for ((i = 0; i < 600; i++)); do
 		(: <>"/dev/tcp/$address/$port") 2>/dev/null && exit 0
 		kill -0 $! 2>/dev/null || die "$(head -n 1 "$file.log")"
 		sleep 0.05
@@ -43,6 +45,10 @@ hang) signal STOP ;;
 thaw) signal CONT ;;
 swallow) signal USR1 ;;
 drop) signal USR2 ;;
-down) signal KILL && rm -f "$file" ;;
+down)
+	signal KILL
+	until has_ended "$(cat "$file")"; do sleep 0.02; done
+	rm -f "$file"
+	;;
 *) die "$verb: not up, hang, thaw, swallow, drop or down" ;;
 esac

@@ -16,6 +16,8 @@ shift 3
 	die "port $port: not a number from 1 to 65535"
 [ -d "$dir" ] || die "$dir: no such directory"
 PATH=$PATH:/usr/sbin:/sbin
+# shellcheck source=/dev/null
+. "$here/ended.sh"
 rig=$(realpath "$dir")/$kind-$port
 
 pid_or_die() {
@@ -36,7 +38,7 @@ down() {
 	pid=$(cat "$rig/pid" 2>/dev/null)
 	if [ -n "$pid" ] && is_ours "$pid"; then
 		kill -9 "$pid" # like a power cut
-		while is_ours "$pid"; do sleep 0.02; done
+		until has_ended "$pid"; do sleep 0.02; done
 	fi
 	rm -rf "$rig"
 }

@@ -5,8 +5,9 @@
 # on_lio.sh, which bring $RIG: a script with up|down|hang|thaw.
 
 HOST_FLAGS=${STORM_FLAGS:---lease --guard}
-PORT=${STORM_PORT:-23100}
-NET=10.$((100 + $$ % 100))
+. "$ROOT/tests/lib/places.sh"
+take_ports && PORT=$port
+take_place storms 100 && NET=10.$((100 + place))
 MAY_LOSE=1
 PACE=3
 declare -a link_until
