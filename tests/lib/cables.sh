@@ -13,7 +13,10 @@ cables=cables$$
 
 cables_up() {
 	local i near
-	take_place cables 50 && cables_net=10.$((200 + place)) || return 1
+	while take_place cables 50 || return 1; do # one that was killed left its own up
+		cables_net=10.$((200 + place))
+		[ -z "$(ip -o addr show to "$cables_net.0.0/16")" ] && break
+	done
 	ip netns add "$cables" && ip -n "$cables" link set lo up || return 1
 	for ((i = 1; i <= $1; i++)); do
 		near=c$$n$i
@@ -28,4 +31,12 @@ cables_up() {
 cable_address() { echo "$cables_net.$1.1"; }
 cable_pull() { ip -n "$cables" link set "far$1" down; }
 cable_plug() { ip -n "$cables" link set "far$1" up; }
-cables_down() { ip netns del "$cables" 2>/dev/null; }
+
+cables_down() {
+	local near
+	# With the namespace they would go too, but later.
+	for near in $(ip -o link show type veth | grep -o " c$$n[0-9]*"); do
+		ip link del "$near"
+	done
+	ip netns del "$cables" 2>/dev/null
+}
