@@ -116,7 +116,7 @@ id=$(vmkfstools --changeId "$T/lun:/d.vmdk")
 refused "a bad id" "is no change id" vmkfstools --queryChangedAreas 12/3 "$T/lun:/d.vmdk"
 refused "neither on nor off" "on or off" vmkfstools --changeTracking x "$T/lun:/d.vmdk"
 serve_ok "is served" "$T/lun:/d.vmdk" -r
-refused "a reader keeps it from changing" "held by" timeout 20 \
+refused "a reader keeps it from changing" "held by" timeout 60 \
 	vmkfstools --changeTracking off "$T/lun:/d.vmdk"
 run nbdinfo --map="openvmfs:cbt:nonsense" "$uri"
 ok "a context that is none is refused" test "$rc" != 0

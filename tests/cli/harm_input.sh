@@ -23,7 +23,7 @@ truncate -s 17M "$T/stub"
 before=$(cd "$T" && sha256sum whole cut stub noise empty)
 
 # limited COMMAND...: nothing may hang.
-limited() { timeout -k 5 40 "$@"; }
+limited() { timeout -k 5 120 "$@"; }
 
 # each NAME DEVICE REGEX: DEVICE is refused by all that read a volume.
 each() {

@@ -16,7 +16,7 @@ for p in $programs; do
 		[ "$p" != vmx ] || [ "$section" = NAME ] || continue # not for use by hand
 		ok "$p($section)" grep -q "^\.SH \"\?$section\"\?$" "$page"
 	done
-	run timeout 10 "$BIN/$p" --no-such-option </dev/null
+	run timeout 60 "$BIN/$p" --no-such-option </dev/null
 	ok "$p refuses an unknown option (exit $rc)" test "$rc" -gt 0 -a "$rc" -lt 124
 	ok "$p says why in at most 25 lines" test -n "$out" -a "$(wc -l <<<"$out")" -le 25
 done

@@ -14,7 +14,7 @@ host() {
 	local name=$1 device=$2
 	shift 2
 	at_exit harm_kill_host "$name"
-	timeout -k 5 60 "$BIN/vmkernel" -d "$T/$name" --host-name "$name" \
+	timeout -k 5 150 "$BIN/vmkernel" -d "$T/$name" --host-name "$name" \
 		--device "$device" "$@"
 }
 

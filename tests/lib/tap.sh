@@ -181,8 +181,9 @@ refused() {
 }
 
 # wait_for SECONDS COMMAND [ARG...]: tries ten times a second until the command passes.
+# SECONDS are those of a machine that has time; a busy one gets four times as many.
 wait_for() {
-	local tries=$(($1 * 10))
+	local tries=$(($1 * 40))
 	shift
 	while ! "$@" >/dev/null 2>&1; do
 		[ "$tries" -gt 0 ] || return 1
