@@ -165,6 +165,11 @@ struct bdev {
 	 * this one runs, and the kernel does not tell.
 	 */
 	bool is_remote;
+	/*
+	 * Memory of its I/O may not change, nor be read, while that is under way: digests
+	 * are taken of it, or others share what they protect.
+	 */
+	bool minds_changes;
 	bool has_unmap, has_write_zeroes;
 	/* Files: the running kernel (boot id), whose locks caw means; zero: unknown. */
 	struct uuid kernel;

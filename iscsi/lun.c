@@ -548,6 +548,7 @@ static struct lun *lun_new(const struct iscsi_url *url, uint32_t flags,
 	lun->bd.ops = &lun_ops;
 	(void)snprintf(lun->bd.name, sizeof(lun->bd.name), "%s", url->text);
 	lun->bd.memory_align = 1;
+	lun->bd.minds_changes = true; /* a wrong digest costs the session */
 	lun->bd.is_read_only = flags & BDEV_OPEN_READ_ONLY;
 	lun->bd.reporter = r;
 	scsi_lun_bytes(url->lun, lun->lun_bytes);

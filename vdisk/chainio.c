@@ -577,5 +577,6 @@ void chain_bdev_init(struct chain *chain, bool is_read_only, struct reporter *r)
 		const struct bdev *below = chain->layer[i]->bd;
 		if (below->memory_align > bd->memory_align)
 			bd->memory_align = below->memory_align;
+		bd->minds_changes |= below->minds_changes;
 	}
 }

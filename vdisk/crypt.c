@@ -115,6 +115,7 @@ int crypt_new(struct bdev *below, struct crypt **ret_crypt)
 	c->bdev.size = below->size;
 	c->bdev.block_size = VDISK_SECTOR;
 	c->bdev.memory_align = 1;
+	c->bdev.minds_changes = below->minds_changes;
 	c->bdev.is_read_only = below->is_read_only;
 	c->bdev.has_write_cache = below->has_write_cache;
 	c->bdev.has_unmap = below->has_unmap;

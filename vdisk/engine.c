@@ -284,6 +284,7 @@ void vdisk_engine_init(struct vdisk *disk, const char *path, bool is_read_only,
 			continue;
 		if (below->memory_align > bd->memory_align)
 			bd->memory_align = below->memory_align;
+		bd->minds_changes |= below->minds_changes;
 		bd->has_write_cache |= below->has_write_cache;
 		bd->has_write_zeroes &= below->has_write_zeroes;
 	}

@@ -387,6 +387,7 @@ int vmfs_file_bdev(struct vmfs_file *file, struct bdev **ret_bd)
 		struct bdev *leaf = vol->lvm.extents[i].bd;
 		if (leaf && leaf->memory_align > fb->bd.memory_align)
 			fb->bd.memory_align = leaf->memory_align;
+		fb->bd.minds_changes |= leaf && leaf->minds_changes;
 	}
 	(void)snprintf(fb->bd.name, sizeof(fb->bd.name), "file %u.%u of %s",
 		       addr_cluster(file->ref.addr), addr_index(file->ref.addr),

@@ -37,6 +37,7 @@
 #include <unistd.h>
 
 #include "base/align.h"
+#include "bdev/quiet.h"
 #include "vdisk/nbd/conn.h"
 
 #define SOCKET_BUFFER (1 << 20)
@@ -55,7 +56,7 @@ struct nbd_server {
 	char *name;
 	struct reporter *reporter;
 	int listen_sock, epoll_fd, wake_fd;
-	_Atomic(struct holding *) holding; /* who wants the disk for itself */
+	struct quiet quiet; /* who wants the disk for itself */
 	struct task *task;
 	struct bdev_channel *channel;
 	struct nbd_done done;
@@ -63,16 +64,6 @@ struct nbd_server {
 	bool has_news; /* came while this turn gathered: it does not sleep */
 	unsigned int client_count;
 	LIST_HEAD(, client) clients;
-};
-
-/* nbd_server_hold(): its caller's, until is_over. */
-struct holding {
-	void (*fn)(void *arg);
-	void *arg;
-	uint64_t began, held; /* clock_now(), 0: not yet; ns */
-	struct mutex m;
-	struct cond c;
-	bool is_over;
 };
 
 static void wake(void *arg)
@@ -231,26 +222,17 @@ static void touched(struct nbd_conn *c, void *arg)
 /* Lets the disk run dry, if somebody wants it for himself, and then lets him. */
 static void hold(struct nbd_server *s)
 {
-	struct holding *h = atomic_load(&s->holding);
 	unsigned int in_flight = 0;
 	struct client *cl;
-	if (!h)
+	s->done.is_held = quiet_is_wanted(&s->quiet);
+	if (!s->done.is_held)
 		return;
-	s->done.is_held = true;
-	if (!h->began)
-		h->began = clock_now();
 	LIST_FOREACH(cl, &s->clients, link)
 		in_flight += nbd_conn_in_flight(cl->conn);
 	if (in_flight)
 		return;
-	h->fn(h->arg);
+	quiet_now(&s->quiet);
 	s->done.is_held = false;
-	atomic_store(&s->holding, NULL);
-	h->held = clock_now() - h->began;
-	mutex_lock(&h->m);
-	h->is_over = true;
-	cond_signal(&h->c);
-	mutex_unlock(&h->m);
 }
 
 static void pump_all(struct nbd_server *s)
@@ -394,22 +376,18 @@ int nbd_server_start(const struct nbd_server_options *options,
 	return 0;
 }
 
+/* Whatever the loop does: it may be about to sleep. */
+static void wake_always(void *arg)
+{
+	struct nbd_server *s = arg;
+	uint64_t one = 1;
+	ssize_t n = write(s->wake_fd, &one, sizeof(one));
+	(void)n; /* a full counter wakes as well */
+}
+
 uint64_t nbd_server_hold(struct nbd_server *server, void (*fn)(void *arg), void *arg)
 {
-	struct holding h = { .fn = fn, .arg = arg };
-	uint64_t one = 1;
-	mutex_init(&h.m);
-	cond_init(&h.c);
-	atomic_store(&server->holding, &h);
-	ssize_t n = write(server->wake_fd, &one, sizeof(one));
-	(void)n; /* a full counter wakes as well */
-	mutex_lock(&h.m);
-	while (!h.is_over)
-		cond_wait(&h.c, &h.m);
-	mutex_unlock(&h.m);
-	cond_done(&h.c);
-	mutex_done(&h.m);
-	return h.held;
+	return quiet_run(&server->quiet, fn, arg, wake_always, server);
 }
 
 void nbd_server_stop(struct nbd_server *server)
@@ -417,9 +395,7 @@ void nbd_server_stop(struct nbd_server *server)
 	if (!server)
 		return;
 	atomic_store(&server->is_stopping, true);
-	uint64_t one = 1;
-	ssize_t n = write(server->wake_fd, &one, sizeof(one));
-	(void)n; /* a full counter wakes as well */
+	wake_always(server);
 	task_join(server->task);
 	(void)close(server->listen_sock);
 	server_free(server);
