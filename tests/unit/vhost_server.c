@@ -33,6 +33,7 @@
 #define QUEUES 2u
 #define SLOTS 16u
 #define KILLS 20u
+#define ROUNDS 4u
 
 static char dir[] = "/tmp/vhost-server-XXXXXX";
 static char path[64], file_path[64];
@@ -179,7 +180,7 @@ static void queues_are_served_with_their_own_bytes(void **state)
 	assert_int_equal(start_server(), 0);
 	join();
 	begin_all(&l);
-	work(&l, 4000, true);
+	work(&l, 200, true);
 	assert_int_equal(front_do(&front, 0, BLK_FLUSH, 0, 0), BLK_OK);
 	assert_true(front_stop(&front));
 	front_leave(&front);
@@ -191,17 +192,17 @@ static void next_server_goes_on(void **state)
 {
 	struct load l = { .seed = 2 };
 	(void)state;
-	for (unsigned int i = 1; i <= 10; i++) {
+	for (unsigned int i = 1; i <= ROUNDS; i++) {
 		assert_int_equal(start_server(), 0);
 		join();
 		begin_all(&l);
-		work(&l, i * 200, false);
+		work(&l, i * 40, false);
 		stop_server();
 		front_leave(&front);
 	}
 	assert_int_equal(start_server(), 0);
 	join();
-	work(&l, 2200, true);
+	work(&l, (ROUNDS + 1) * 40, true);
 	stop_server();
 }
 
@@ -211,29 +212,29 @@ static void front_end_may_come_back(void **state)
 	struct load l = { .seed = 3 };
 	(void)state;
 	assert_int_equal(start_server(), 0);
-	for (unsigned int i = 1; i <= 10; i++) {
+	for (unsigned int i = 1; i <= ROUNDS; i++) {
 		join();
 		begin_all(&l);
-		work(&l, i * 100, false);
+		work(&l, i * 40, false);
 		front_leave(&front);
 	}
 	join();
-	work(&l, 1100, true);
+	work(&l, (ROUNDS + 1) * 40, true);
 	stop_server();
 }
 
-static atomic_uint held_writes;
+static atomic_uint held_count;
 
 static void note(void *arg)
 {
 	(void)arg;
-	atomic_fetch_add(&held_writes, 1);
+	atomic_fetch_add(&held_count, 1);
 }
 
 static void hold_often(void *arg)
 {
 	(void)arg;
-	for (unsigned int i = 0; i < 50; i++)
+	for (unsigned int i = 0; i < 5; i++)
 		(void)vhost_server_hold(server, note, NULL);
 }
 
@@ -246,9 +247,9 @@ static void hold_harms_nobody(void **state)
 	begin_all(&l);
 	struct task *t = task_start("hold", hold_often, NULL);
 	assert_non_null(t);
-	work(&l, 2000, true);
+	work(&l, 200, true);
 	task_join(t);
-	assert_int_equal(atomic_load(&held_writes), 50);
+	assert_int_equal(atomic_load(&held_count), 5);
 	stop_server();
 }
 
