@@ -634,7 +634,7 @@ static void access_states_flip_under_load(void **state)
 	struct lab lab;
 	(void)state;
 
-	lab_open(&lab, "policy=rr&iops=3");
+	lab_open(&lab, "policy=rr&iops=3" PATIENT);
 	load_start(loads, tasks, lab.bd);
 	for (int n = 0; n < 30; n++) {
 		tell("alua %d %s", 1 + n % 2, n % 3 ? "standby" : "unavailable");
@@ -682,7 +682,8 @@ static void a_standby_portal_first_is_no_hindrance(void **state)
 	(void)state;
 
 	tell("alua 1 standby");
-	lab.bd = open_as(NULL, two_portals("policy=mru&command_timeout=600"), &lab.told);
+	const char *patient = two_portals("policy=mru" PATIENT "&command_timeout=600");
+	lab.bd = open_as(NULL, patient, &lab.told);
 	wait_for_state(lab.bd, 1, PATH_STANDBY);
 	wait_for_state(lab.bd, 0, PATH_ACTIVE);
 	assert_int_equal(path(lab.bd, 0).tpgt, 2);
