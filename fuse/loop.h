@@ -19,7 +19,8 @@ struct loop {
 	struct cond c;
 	LIST_HEAD(, worker) workers;
 	unsigned int count, count_max;
-	unsigned int waiting; /* for a request */
+	unsigned int waiting; /* for a request, and are to go on */
+	unsigned int spare;   /* the fewest that waited since it was looked at */
 	int device_fd;
 	int err;	 /* what went wrong first */
 	bool has_large;	 /* a worker has memory that is to be given back some time */

@@ -56,6 +56,24 @@ ok "the mount stands when it returns" mounted "$mnt" ro,
 look "one extent"
 free=$(vmfs-dump "$T/one" resources | sed -n 's/^\.fbb\.sf: .*, \([0-9]*\) free.*/\1/p')
 is "$(stat -f -c '%S %b %f' "$mnt")" "1048576 1792 $free" "statfs"
+
+# Workers come with what is asked at a time, and those that are not needed go.
+workers() { # TEST NUMBER
+	[ "$(grep -l "^fuse$" "/proc/$(pgrep -f "vmfs-fuse $T/one")"/task/*/comm |
+		wc -l)" "$@" ]
+}
+if [ -n "${FULL:-}" ]; then
+	(for ((i = 0; i < 24; i++)); do
+		while [ ! -e "$T/enough" ]; do cat "$mnt/dir/blocks" >/dev/null; done &
+	done; wait) &
+	ok "many readers, many workers" wait_for 60 workers -gt 4
+	touch "$T/enough"
+	wait $!
+	ok "two are left" wait_for 60 workers -eq 2
+	is "$(cat "$mnt/dir/resident")" "hello world" "and work"
+else
+	skip 3 "how many workers: with FULL=1"
+fi
 ok "fusermount3 -u ends it" fusermount3 -u "$mnt"
 ok "it is gone" wait_for 20 gone "$mnt"
 is "$(stat -c "%y %z" "$T/one")" "$before" "the volume was not written to"
