@@ -123,8 +123,8 @@ static int read_list(struct buf *text, struct iscsi_target **ret_targets)
 	return count;
 }
 
-int iscsi_discover(const struct iscsi_url *at, const char *initiator_name,
-		   struct reporter *r, struct iscsi_target **ret_targets)
+static int discover(const struct iscsi_url *at, const char *initiator_name,
+		    struct reporter *r, struct iscsi_target **ret_targets)
 {
 	struct discovery d = { .owner = { .up = up, .down = down, .pump = pump } };
 	struct iscsi_params params = iscsi_url_params(at);
@@ -158,4 +158,17 @@ int iscsi_discover(const struct iscsi_url *at, const char *initiator_name,
 	cond_done(&d.c);
 	mutex_done(&d.m);
 	return n;
+}
+
+int iscsi_discover(const struct iscsi_url *at, const char *initiator_name,
+		   struct reporter *r, struct iscsi_target **ret_targets)
+{
+	struct iscsi_url from = *at;
+	int count = -EHOSTUNREACH;
+
+	for (unsigned int i = 0;
+	     count < 0 && count != -EACCES && iscsi_url_nic(at, i, from.bind); i++)
+		count = discover(&from, initiator_name, r, ret_targets);
+	explicit_bzero(&from, sizeof(from));
+	return count;
 }

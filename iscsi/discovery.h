@@ -16,8 +16,9 @@ struct iscsi_target {
 
 /*
  * Asks the portal of the URL, whose target and LUN do not count; one entry for each
- * portal of each target, *ret_targets malloc'ed. initiator_name may be NULL. Reports; the
- * count or -errno. Blocks for at most about 20 s.
+ * portal of each target, *ret_targets malloc'ed. Of several interfaces (bind) the first
+ * that leads there is used. initiator_name may be NULL. Reports; the count or -errno.
+ * Blocks for at most about 20 s for each interface.
  */
 int iscsi_discover(const struct iscsi_url *at, const char *initiator_name,
 		   struct reporter *r, struct iscsi_target **ret_targets)

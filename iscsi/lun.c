@@ -616,22 +616,40 @@ static int connect_lun(const struct iscsi_url *url, uint32_t flags,
 	return error;
 }
 
-struct lun *lun_new_path(const struct lun *like, const char *host, uint16_t port,
+void lun_way_of(const struct iscsi_url *url, struct lun_way *ret_way)
+{
+	memcpy(ret_way->host, url->host, sizeof(ret_way->host));
+	memcpy(ret_way->nic, url->bind, sizeof(ret_way->nic));
+	ret_way->port = url->port;
+}
+
+void lun_url_turn(struct iscsi_url *url, const struct lun_way *way)
+{
+	bool is_elsewhere = url->port != way->port || strcmp(url->host, way->host) != 0;
+	struct buf text = { 0 };
+
+	memcpy(url->host, way->host, sizeof(url->host));
+	memcpy(url->bind, way->nic, sizeof(url->bind));
+	url->port = way->port;
+	if (is_elsewhere || url->binds[0])
+		iscsi_url_write_place(url, &text);
+	if (url->binds[0])
+		buf_printf(&text, " from %s", url->bind);
+	if (text.data)
+		(void)snprintf(url->text, sizeof(url->text), "%s", text.data);
+	buf_done(&text);
+}
+
+struct lun *lun_new_path(const struct lun *like, const struct lun_way *way,
 			 const uint8_t isid[6], struct lun_watch *watch)
 {
 	struct reporter *r = like->bd.reporter;
 	struct iscsi_options options = { .initiator_name = like->initiator_name };
-	struct buf text = { 0 };
 	struct iscsi_url url = like->url;
 	const char *why = "out of memory";
 
 	memcpy(options.isid, isid, sizeof(options.isid));
-	(void)snprintf(url.host, sizeof(url.host), "%s", host);
-	url.port = port;
-	iscsi_url_write_place(&url, &text);
-	if (text.data)
-		(void)snprintf(url.text, sizeof(url.text), "%s", text.data);
-	buf_done(&text);
+	lun_url_turn(&url, way);
 	struct lun *lun = lun_new(&url, 0, &options, r);
 	explicit_bzero(&url, sizeof(url));
 	if (lun) {
@@ -640,14 +658,15 @@ struct lun *lun_new_path(const struct lun *like, const char *host, uint16_t port
 		lun_probed_as(lun, like);
 		lun->is_open = true;
 		atomic_store(&lun->watch, watch);
-		if (iscsi_transport_start(host, port, &lun->params, &lun->owner,
+		if (iscsi_transport_start(way->host, way->port, &lun->params, &lun->owner,
 					  &lun->transport, &why) < 0) {
 			lun_free(lun);
 			lun = NULL;
 		}
 	}
 	if (!lun)
-		report(r, REPORT_ERROR, "%s: path to %s: %s", like->url.text, host, why);
+		report(r, REPORT_ERROR, "%s: path to %s: %s", like->url.text, way->host,
+		       why);
 	return lun;
 }
 
@@ -669,8 +688,8 @@ int iscsi_lun_open(const struct iscsi_url *url, uint32_t flags,
 	return 0;
 }
 
-int iscsi_lun_list(const struct iscsi_url *url, const struct iscsi_options *options,
-		   struct reporter *r, uint16_t *ret_luns, unsigned int max)
+static int list_luns(const struct iscsi_url *url, const struct iscsi_options *options,
+		     struct reporter *r, uint16_t *ret_luns, unsigned int max)
 {
 	struct lun *lun;
 	int count = connect_lun(url, BDEV_OPEN_READ_ONLY, options, r, &lun);
@@ -682,5 +701,18 @@ int iscsi_lun_list(const struct iscsi_url *url, const struct iscsi_options *opti
 		report(r, REPORT_ERROR, "%s: REPORT LUNS failed: %s", url->text,
 		       strerror(-count));
 	lun_free(lun);
+	return count;
+}
+
+int iscsi_lun_list(const struct iscsi_url *url, const struct iscsi_options *options,
+		   struct reporter *r, uint16_t *ret_luns, unsigned int max)
+{
+	struct iscsi_url from = *url;
+	int count = -EHOSTUNREACH;
+
+	for (unsigned int i = 0;
+	     count < 0 && count != -EACCES && iscsi_url_nic(url, i, from.bind); i++)
+		count = list_luns(&from, options, r, ret_luns, max);
+	explicit_bzero(&from, sizeof(from));
 	return count;
 }

@@ -21,7 +21,8 @@ int iscsi_lun_open(const struct iscsi_url *url, uint32_t flags,
 
 /*
  * Logs in at the URL's target, whatever its LUN, and asks for the units that it has:
- * how many of ret_luns are filled (at most ISCSI_LUNS_MAX). -errno as above. Blocks.
+ * how many of ret_luns are filled (at most ISCSI_LUNS_MAX). -errno as above. Of several
+ * interfaces (bind) the first that leads there is used. Blocks.
  */
 int iscsi_lun_list(const struct iscsi_url *url, const struct iscsi_options *options,
 		   struct reporter *r, uint16_t *ret_luns, unsigned int max)

@@ -194,12 +194,21 @@ int lun_command(struct lun *lun, struct plain_command *p)
  */
 int lun_command_start(struct lun *lun, struct command *c)
 	__attribute__((warn_unused_result));
+/* A portal, and the interface or address to start from ("": any). */
+struct lun_way {
+	char host[ISCSI_HOST_SIZE];
+	uint16_t port;
+	char nic[ISCSI_BIND_SIZE];
+};
+void lun_way_of(const struct iscsi_url *url, struct lun_way *ret_way);
+/* The URL leads this way now; its text says so, with the interface if there are more. */
+void lun_url_turn(struct iscsi_url *url, const struct lun_way *way);
 /*
- * A further path to the unit of `like`, which has been probed: logs in at host:port with
- * this ISID, again and again until close, and lets no I/O through before it is sure that
- * it is the same unit. NULL: no memory, no such host (reported). Blocks for name lookup.
+ * A further path to the unit of `like`, which has been probed: logs in there with this
+ * ISID, again and again until close, and lets no I/O through before it is sure that it is
+ * the same unit. NULL: no memory, no such host (reported). Blocks for name lookup.
  */
-struct lun *lun_new_path(const struct lun *like, const char *host, uint16_t port,
+struct lun *lun_new_path(const struct lun *like, const struct lun_way *way,
 			 const uint8_t isid[6], struct lun_watch *watch);
 /* NULL: bd is no LUN. */
 struct lun *lun_of_bdev(struct bdev *bd);

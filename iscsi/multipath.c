@@ -61,8 +61,6 @@
 #include <string.h>
 
 #include "base/align.h"
-#include "base/parse.h"
-#include "iscsi/discovery.h"
 #include "iscsi/route.h"
 
 #define TICK_NS (1 * NS_PER_S)
@@ -399,7 +397,8 @@ struct multipath *multipath_of(struct bdev *bd)
 	return bd->ops == &mp_ops ? mp_of(bd) : NULL;
 }
 
-static struct mp_path *path_init(struct multipath *mp, const char *host, uint16_t port)
+static struct mp_path *path_init(struct multipath *mp, const struct iscsi_url *url,
+				 const struct lun_way *way)
 {
 	struct mp_path *p = &mp->path[mp->count];
 
@@ -407,12 +406,11 @@ static struct mp_path *path_init(struct multipath *mp, const char *host, uint16_
 	p->mp = mp;
 	p->index = mp->count;
 	p->access = mp->tpgs ? PATH_UNAVAILABLE : PATH_ACTIVE;
-	path_portal(p->portal, host, port);
+	path_name(p->name, way->host, way->port, url->binds[0] ? way->nic : NULL);
 	return p;
 }
 
-/* Takes lun: it is the first path. */
-static struct multipath *mp_new(struct lun *lun)
+struct multipath *mp_new(struct lun *lun)
 {
 	struct multipath *mp = calloc(1, sizeof(*mp));
 
@@ -432,7 +430,10 @@ static struct multipath *mp_new(struct lun *lun)
 		.current = -1,
 	};
 	mp->wants_report = true;
-	struct mp_path *p = path_init(mp, lun->url.host, lun->url.port);
+	struct lun_way way;
+	lun_way_of(&lun->url, &way);
+	(void)iscsi_route_reach(lun->url.reach, way.host, &way.port);
+	struct mp_path *p = path_init(mp, &lun->url, &way);
 	p->lun = lun;
 	p->has_session = p->is_ready = p->has_tpgt = p->is_dirty = true;
 	p->access = PATH_ACTIVE; /* it let itself be probed */
@@ -442,142 +443,27 @@ static struct multipath *mp_new(struct lun *lun)
 	return mp;
 }
 
-/* A portal that leads there already, or no room: not an error. */
-static void add_path(struct multipath *mp, char host[ISCSI_HOST_SIZE], uint16_t port)
+void mp_add_path(struct multipath *mp, const struct lun_way *way)
 {
+	const struct iscsi_url *url = &mp->path[0].lun->url;
+	struct lun_way to = *way;
 	uint8_t isid[6];
 
 	if (mp->count == ISCSI_PATHS_MAX)
 		return;
-	(void)iscsi_route_reach(mp->path[0].lun->url.reach, host, &port);
-	struct mp_path *p = path_init(mp, host, port);
+	(void)iscsi_route_reach(url->reach, to.host, &to.port);
+	struct mp_path *p = path_init(mp, url, &to);
 	for (unsigned int i = 0; i < mp->count; i++)
-		if (strcmp(mp->path[i].portal, p->portal) == 0)
+		if (strcmp(mp->path[i].name, p->name) == 0)
 			return;
 	memcpy(isid, mp->isid, sizeof(isid));
 	isid[3] = (uint8_t)(isid[3] + p->index); /* LOCKING.md 3.1 */
-	p->lun = lun_new_path(mp->path[0].lun, host, port, isid, &p->watch);
+	p->lun = lun_new_path(mp->path[0].lun, &to, isid, &p->watch);
 	if (p->lun)
 		mp->count++;
 }
 
-/* ---- which portals ---- */
-
-/* That of the URL, if the first path could not be opened there. */
-static void add_url_portal(struct multipath *mp, const struct iscsi_url *url)
-{
-	char host[ISCSI_HOST_SIZE];
-
-	memcpy(host, url->host, sizeof(host));
-	add_path(mp, host, url->port);
-}
-
-/* The portals of the URL, "A,A,...". */
-static void add_named(struct multipath *mp, const char *list)
-{
-	char host[ISCSI_HOST_SIZE];
-	uint16_t port;
-
-	while (*list) {
-		const char *to = strchrnul(list, ',');
-		if (iscsi_portal_parse(list, to, host, &port))
-			add_path(mp, host, port);
-		list = *to ? to + 1 : to;
-	}
-}
-
-static bool is_reached(const struct iscsi_url *url, const char *portal)
-{
-	char host[ISCSI_HOST_SIZE];
-	uint16_t port;
-
-	return iscsi_portal_parse(portal, portal + strlen(portal), host, &port) &&
-	       iscsi_route_reach(url->reach, host, &port);
-}
-
-/*
- * What SendTargets tells of the target. If our own portal is not among it, its addresses
- * are those of another network (NAT), and lead nowhere: only those that the URL says how
- * to reach do.
- */
-static void add_told(struct multipath *mp, const struct iscsi_url *url)
-{
-	struct iscsi_target *targets = NULL;
-	const char *name = mp->path[0].lun->initiator_name;
-	int count = iscsi_discover(url, name, mp->bd.reporter, &targets);
-	bool is_known = false;
-
-	for (int i = 0; i < count; i++) {
-		struct iscsi_target *t = &targets[i];
-		char *comma = strrchr(t->portal, ',');
-
-		if (comma)
-			*comma = '\0'; /* the tag; the login tells it, too */
-		is_known |= strcmp(t->name, url->target) == 0 &&
-			    strcmp(t->portal, mp->path[0].portal) == 0;
-	}
-	for (int i = 0; i < count; i++)
-		if (strcmp(targets[i].name, url->target) == 0 &&
-		    (is_known || is_reached(url, targets[i].portal)))
-			add_named(mp, targets[i].portal);
-	free(targets);
-}
-
-/*
- * Where another path can take over, silence is borne for 5 s, in two halves, unless the
- * user says so. A URL that does not ask for paths keeps its times: it may have one.
- */
-static void be_impatient(struct iscsi_settings *s)
-{
-	if (!s->is_set[ISCSI_NOOP_INTERVAL])
-		iscsi_setting_set(s, ISCSI_NOOP_INTERVAL, PATH_NOOP_MS);
-	if (!s->is_set[ISCSI_NOOP_TIMEOUT])
-		iscsi_setting_set(s, ISCSI_NOOP_TIMEOUT, PATH_NOOP_MS);
-}
-
-/*
- * The first path: of the URL's portal, or, if that is not to be had, of another. One in
- * standby does for want of a better one, which it may become.
- */
-static int open_first(const struct iscsi_url *url, uint32_t flags,
-		      const struct iscsi_options *options, struct reporter *r,
-		      struct bdev **ret_bd)
-{
-	const char *list = url->portals;
-	int error = iscsi_lun_open(url, flags, options, r, ret_bd);
-
-	while (error && error != -EACCES && error != -EMEDIUMTYPE && *list) {
-		const char *to = strchrnul(list, ',');
-		struct iscsi_url other = *url;
-
-		if (iscsi_portal_parse(list, to, other.host, &other.port))
-			error = iscsi_lun_open(&other, flags, options, r, ret_bd);
-		explicit_bzero(&other, sizeof(other));
-		list = *to ? to + 1 : to;
-	}
-	if (error == -EBUSY && url->portals[0]) {
-		struct iscsi_url patient = *url;
-
-		patient.portals[0] = '\0';
-		error = iscsi_lun_open(&patient, flags, options, r, ret_bd);
-		explicit_bzero(&patient, sizeof(patient));
-	}
-	return error;
-}
-
-static bool has_name(const struct bdev *bd)
-{
-	bool is_named = ((const struct lun *)bd)->is_named;
-
-	if (!is_named)
-		report(bd->reporter, REPORT_WARN,
-		       "%s: the LUN tells no name (VPD page 83h): only one path can be "
-		       "used",
-		       bd->name);
-	return is_named;
-}
-
-static int start(struct multipath *mp, struct bdev **ret_bd)
+int mp_start(struct multipath *mp, struct bdev **ret_bd)
 {
 	mp->task = task_start("iscsi-paths", run, mp);
 	if (!mp->task) {
@@ -586,48 +472,4 @@ static int start(struct multipath *mp, struct bdev **ret_bd)
 	}
 	*ret_bd = &mp->bd;
 	return 0;
-}
-
-/* All paths to bd, which is the first of them, and is taken. */
-static int open_others(struct bdev *bd, const struct iscsi_url *url, bool is_asked,
-		       struct bdev **ret_bd)
-{
-	struct multipath *mp = mp_new((struct lun *)bd);
-	uint64_t iops;
-
-	if (!mp) {
-		bdev_close(bd);
-		return -ENOMEM;
-	}
-	add_url_portal(mp, url);
-	add_named(mp, url->portals);
-	if (is_asked)
-		add_told(mp, url);
-	if (url->policy[0])
-		(void)path_policy_parse(url->policy, &mp->choice.policy);
-	if (url->iops[0] && parse_u64(url->iops, UINT32_MAX, &iops) == 0)
-		mp->choice.iops = (uint32_t)iops;
-	return start(mp, ret_bd);
-}
-
-int iscsi_device_open(const struct iscsi_url *url, uint32_t flags,
-		      const struct iscsi_options *options, struct reporter *r,
-		      struct bdev **ret_bd)
-{
-	bool is_one = strcmp(url->paths, "one") == 0;
-	bool is_all = strcmp(url->paths, "all") == 0;
-	bool is_wished = !is_one && (is_all || url->portals[0]);
-	bool is_asked = is_all || (!url->paths[0] && options && options->finds_paths);
-	struct iscsi_url own = *url;
-	struct bdev *bd;
-
-	if (is_wished)
-		be_impatient(&own.settings);
-	int error = open_first(&own, flags, options, r, &bd);
-	if (!error && (is_wished || is_asked) && has_name(bd))
-		error = open_others(bd, &own, is_asked, ret_bd);
-	else if (!error)
-		*ret_bd = bd;
-	explicit_bzero(&own, sizeof(own));
-	return error;
 }

@@ -3,9 +3,9 @@
 #define ISCSI_MULTIPATH_IMPL_H
 
 /*
- * The inside of a device with several paths, for multipath.c (I/O), path.c (what is known
- * of each path), settle.c (when may it be sent again?), pathcopy.c (copies made by the
- * unit) and pathfence.c (fence.h over all paths).
+ * The inside of a device with several paths, for multipath.c (I/O), ways.c (how it is
+ * opened), path.c (what is known of each path), settle.c (when may it be sent again?),
+ * pathcopy.c (copies made by the unit) and pathfence.c (fence.h over all paths).
  */
 #include "iscsi/alua.h"
 #include "iscsi/lun_impl.h"
@@ -23,7 +23,7 @@ struct mp_path {
 	struct multipath *mp;
 	struct lun *lun;
 	unsigned int index;
-	char portal[PATH_PORTAL_SIZE];
+	char name[PATH_NAME_SIZE]; /* as in path_info */
 	/* Under the device's mutex. */
 	bool has_session, is_ready; /* logged in; checked */
 	bool is_gone;		    /* the unit is not there */
@@ -89,8 +89,9 @@ struct multipath {
 
 /* ---- path.c; with the mutex held ---- */
 
-/* As path_info has it. Needs no mutex. */
-void path_portal(char ret_portal[PATH_PORTAL_SIZE], const char *host, uint16_t port);
+/* As path_info has it: nic NULL if there is only one. Needs no mutex. */
+void path_name(char ret_name[PATH_NAME_SIZE], const char *host, uint16_t port,
+	       const char *nic);
 enum path_state path_state(const struct mp_path *p, uint64_t now);
 static inline bool path_is_usable(const struct mp_path *p, uint64_t now)
 {
@@ -147,7 +148,16 @@ int mp_offloads(struct bdev *bd, struct bdev_offloads *ret_offloads);
 int mp_copy(struct bdev *to_bd, uint64_t to_offset, struct bdev *from_bd,
 	    uint64_t from_offset, uint64_t len);
 
-/* multipath.c; NULL: bd is no such device. */
+/* ---- multipath.c ---- */
+
+/* NULL: bd is no such device. */
 struct multipath *multipath_of(struct bdev *bd);
+/* Takes lun, which is the first path, or returns NULL: no memory. */
+struct multipath *mp_new(struct lun *lun);
+/* A way that is a path already, or no room: not an error. Blocks for name lookup. */
+void mp_add_path(struct multipath *mp, const struct lun_way *way);
+/* All paths are there. On failure mp is freed. */
+int mp_start(struct multipath *mp, struct bdev **ret_bd)
+	__attribute__((warn_unused_result));
 
 #endif

@@ -50,12 +50,14 @@ const char *path_state_text(enum path_state state)
 	return names[state];
 }
 
-void path_portal(char ret_portal[PATH_PORTAL_SIZE], const char *host, uint16_t port)
+void path_name(char ret_name[PATH_NAME_SIZE], const char *host, uint16_t port,
+	       const char *nic)
 {
 	struct buf text = { 0 };
 
 	iscsi_portal_write(&text, host, port);
-	(void)snprintf(ret_portal, PATH_PORTAL_SIZE, "%s", text.data ? text.data : "");
+	(void)snprintf(ret_name, PATH_NAME_SIZE, "%s%s%s", text.data ? text.data : "",
+		       nic ? "@" : "", nic ? nic : "");
 	buf_done(&text);
 }
 
@@ -336,7 +338,7 @@ static void activate_one(struct multipath *mp, uint64_t now)
 	mp->ask.task.is_write = true;
 	mp->ask.iov = (struct iovec){ mp->list, sizeof(mp->list) };
 	report(mp->bd.reporter, REPORT_INFO, "%s: the ports of %s are made active",
-	       mp->bd.name, found->portal);
+	       mp->bd.name, found->name);
 	ask(mp, found, now);
 }
 
@@ -358,13 +360,26 @@ void paths_tend(struct multipath *mp, uint64_t now)
 
 /* ---- for those who look ---- */
 
+/* Where it leads, and from where. */
+static void fill_place(const struct lun *lun, struct path_info *ret)
+{
+	const struct iscsi_url *url = &lun->url;
+	struct buf text = { 0 };
+
+	iscsi_portal_write(&text, url->host, url->port);
+	(void)snprintf(ret->portal, sizeof(ret->portal), "%s",
+		       text.data ? text.data : "");
+	buf_done(&text);
+	(void)snprintf(ret->nic, sizeof(ret->nic), "%s", url->bind);
+	(void)snprintf(ret->target, sizeof(ret->target), "%s", url->target);
+	ret->lun = url->lun;
+}
+
 static void fill_path(const struct mp_path *p, struct path_info *ret, uint64_t now)
 {
 	const struct multipath *mp = p->mp;
-	const struct iscsi_url *url = &p->lun->url;
 
 	*ret = (struct path_info){
-		.lun = url->lun,
 		.tpgt = p->tpgt,
 		.group = (uint16_t)atomic_load(&p->lun->port_group),
 		.state = path_state(p, now),
@@ -373,8 +388,8 @@ static void fill_path(const struct mp_path *p, struct path_info *ret, uint64_t n
 		.busy = p->busy,
 		.stats = p->stats,
 	};
-	(void)snprintf(ret->portal, sizeof(ret->portal), "%s", p->portal);
-	(void)snprintf(ret->target, sizeof(ret->target), "%s", url->target);
+	(void)snprintf(ret->name, sizeof(ret->name), "%s", p->name);
+	fill_place(p->lun, ret);
 }
 
 static void fill_single(struct lun *lun, struct paths_info *ret)
@@ -384,9 +399,8 @@ static void fill_single(struct lun *lun, struct paths_info *ret)
 	*ret = (struct paths_info){ .iops = DEFAULT_IOPS,
 				    .tpgs = lun->tpgs,
 				    .count = 1 };
-	path_portal(p->portal, lun->url.host, lun->url.port);
-	(void)snprintf(p->target, sizeof(p->target), "%s", lun->url.target);
-	p->lun = lun->url.lun;
+	fill_place(lun, p);
+	memcpy(p->name, p->portal, sizeof(p->portal));
 	p->group = (uint16_t)atomic_load(&lun->port_group);
 	p->is_working = true;
 	mutex_lock(&lun->m);
@@ -426,10 +440,10 @@ int paths_info(struct bdev *bd, struct paths_info *ret_info)
 }
 
 /* With the mutex held; -1: no such path. */
-static int find_portal(const struct multipath *mp, const char *portal)
+static int find_path(const struct multipath *mp, const char *name)
 {
 	for (unsigned int i = 0; i < mp->count; i++)
-		if (strcmp(mp->path[i].portal, portal) == 0)
+		if (strcmp(mp->path[i].name, name) == 0)
 			return (int)i;
 	return -1;
 }
@@ -442,7 +456,7 @@ int paths_set_policy(struct bdev *bd, enum path_policy policy, uint32_t iops,
 	if (!mp)
 		return -EOPNOTSUPP;
 	mutex_lock(&mp->m);
-	int i = preferred ? find_portal(mp, preferred) : mp->choice.preferred;
+	int i = preferred ? find_path(mp, preferred) : mp->choice.preferred;
 	bool is_found = !preferred || i >= 0;
 	if (is_found) {
 		mp->choice.policy = policy;
@@ -454,7 +468,7 @@ int paths_set_policy(struct bdev *bd, enum path_policy policy, uint32_t iops,
 	return is_found ? 0 : -ENOENT;
 }
 
-int paths_set_off(struct bdev *bd, const char *portal, bool is_off)
+int paths_set_off(struct bdev *bd, const char *name, bool is_off)
 {
 	struct multipath *mp = multipath_of(bdev_range_below(bd));
 	unsigned int left = 0;
@@ -463,7 +477,7 @@ int paths_set_off(struct bdev *bd, const char *portal, bool is_off)
 		return -EOPNOTSUPP;
 	mutex_lock(&mp->m);
 	uint64_t now = clock_now();
-	int found = find_portal(mp, portal);
+	int found = find_path(mp, name);
 	for (unsigned int i = 0; i < mp->count; i++)
 		left += (int)i != found && path_is_usable(&mp->path[i], now);
 	int error = found < 0 ? -ENOENT : is_off && !left ? -EBUSY : 0;

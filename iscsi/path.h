@@ -13,9 +13,11 @@
 #include "bdev/bdev.h"
 #include "bdev/fence.h"
 #include "iscsi/policy.h"
+#include "iscsi/url.h"
 
 #define ISCSI_PATHS_MAX BDEV_PATHS_MAX /* each has its place in a nexus */
 #define PATH_PORTAL_SIZE 280u
+#define PATH_NAME_SIZE 352u
 #define PATH_HISTOGRAM 16u /* [n]: below 128 us * 2^n; the last one: all above */
 
 struct path_stats {
@@ -33,7 +35,9 @@ void path_stats_add(struct path_stats *s, enum bdev_op op, uint64_t len, bool is
 		    uint64_t took);
 
 struct path_info {
+	char name[PATH_NAME_SIZE]; /* its portal; "@" and nic if there are several */
 	char portal[PATH_PORTAL_SIZE]; /* host:port, IPv6 in brackets */
+	char nic[ISCSI_BIND_SIZE]; /* an interface or address; "": any */
 	char target[224];
 	uint16_t lun, tpgt;
 	uint16_t group; /* target port group (ALUA); 0: none */
@@ -63,7 +67,7 @@ const char *path_state_text(enum path_state state);
 int paths_info(struct bdev *bd, struct paths_info *ret_info)
 	__attribute__((warn_unused_result));
 /*
- * Changes the policy, from the next I/O on. iops 0: as it was. preferred: the portal of
+ * Changes the policy, from the next I/O on. iops 0: as it was. preferred: the name of
  * the preferred path as in path_info, or NULL: as it was. 0, -EOPNOTSUPP, -ENOENT (no
  * such path). Never blocks.
  */
@@ -73,7 +77,7 @@ int paths_set_policy(struct bdev *bd, enum path_policy policy, uint32_t iops,
  * `esxcli storage core path set --state off|active`: nothing more is sent on it. 0,
  * -EOPNOTSUPP, -ENOENT, -EBUSY (it is the last one that works). Never blocks.
  */
-int paths_set_off(struct bdev *bd, const char *portal, bool is_off)
+int paths_set_off(struct bdev *bd, const char *name, bool is_off)
 	__attribute__((warn_unused_result));
 
 #endif

@@ -164,7 +164,8 @@ static int probe_inquiry(struct lun *lun, struct scsi_inquiry_pdu *ret_inquiry)
 
 static int probe_ready(struct lun *lun)
 {
-	struct plain_command p = { .is_choosy = lun->url.portals[0] };
+	bool has_others = lun->url.portals[0] || strcmp(lun->url.paths, "all") == 0;
+	struct plain_command p = { .is_choosy = has_others };
 
 	scsi_cdb_plain(p.cdb, SCSI_TEST_UNIT_READY);
 	int error = lun_command(lun, &p);

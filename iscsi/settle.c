@@ -129,7 +129,7 @@ static void end_errand(struct mp_path *p, uint64_t now)
 		return;
 	report(p->mp->bd.reporter, REPORT_INFO,
 	       "%s: what was under way at %s was ended by a login at %s", p->mp->bd.name,
-	       p->portal, p->via->portal);
+	       p->name, p->via->name);
 	path_settled(p);
 }
 

@@ -27,6 +27,7 @@
  * owner who has another way need not wait for a ping (is_unheard).
  */
 #include <errno.h>
+#include <linux/sockios.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -35,6 +36,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -248,18 +250,23 @@ static void set_session(struct iscsi_transport *t, struct iscsi_session *s)
 	mutex_unlock(&t->m);
 }
 
-/* Is nothing acknowledged of what is under way? Looks every LISTEN_NS. */
+/*
+ * Is nothing acknowledged of what is under way? Looks every LISTEN_NS. Where even the way
+ * out is gone (an interface that is down), nothing counts as sent: the kernel probes.
+ */
 static bool is_unheard(struct iscsi_transport *t, const struct iscsi_session *s,
 		       uint64_t now)
 {
 	struct tcp_info info = { 0 };
 	socklen_t len = sizeof(info);
+	int queued = 0;
 
 	if (!t->owner->unheard || !iscsi_session_busy(s) || now < t->listens_at)
 		return false;
 	t->listens_at = now + LISTEN_NS;
 	return getsockopt(t->sock, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 &&
-	       info.tcpi_unacked && info.tcpi_retransmits >= UNHEARD_TRIES &&
+	       ioctl(t->sock, SIOCOUTQ, &queued) == 0 && queued > 0 &&
+	       info.tcpi_retransmits + info.tcpi_probes >= UNHEARD_TRIES &&
 	       info.tcpi_last_ack_recv >= UNHEARD_MS && t->owner->unheard(t->owner);
 }
 

@@ -73,7 +73,7 @@ static bool is_name(const char *text)
 
 /* ---- keys ---- */
 
-enum kind { KEY_TEXT, KEY_DIGEST, KEY_REACH, KEY_PORTAL };
+enum kind { KEY_TEXT, KEY_DIGEST, KEY_REACH, KEY_PORTAL, KEY_BIND };
 
 #define TEXT_KEY(name, field)                                                            \
 	{ name, KEY_TEXT, offsetof(struct iscsi_url, field),                             \
@@ -91,7 +91,7 @@ static const struct key {
 	TEXT_KEY("target_password", target_password),
 	{ "header_digest", KEY_DIGEST, offsetof(struct iscsi_url, header_digest), 0 },
 	{ "data_digest", KEY_DIGEST, offsetof(struct iscsi_url, data_digest), 0 },
-	TEXT_KEY("bind", bind),
+	{ "bind", KEY_BIND, offsetof(struct iscsi_url, bind), ISCSI_BIND_SIZE },
 	TEXT_KEY("paths", paths),
 	TEXT_KEY("policy", policy),
 	TEXT_KEY("iops", iops),
@@ -123,7 +123,7 @@ static const char *add_to_list(char *list, const char *value)
 	size_t have = strlen(list);
 
 	if (have + strlen(value) + 2 > ISCSI_REACH_SIZE)
-		return "too many portals";
+		return "too many portals or interfaces";
 	(void)snprintf(list + have, ISCSI_REACH_SIZE - have, "%s%s", have ? "," : "",
 		       value);
 	return NULL;
@@ -152,6 +152,18 @@ static const char *add_portal(char *portals, const char *value)
 	return add_to_list(portals, value);
 }
 
+static const char *add_bind(struct iscsi_url *u, const char *value)
+{
+	size_t len = strlen(value);
+
+	if (len == 0 || len >= ISCSI_BIND_SIZE || strchr(value, ','))
+		return "bind is an interface or address of this machine";
+	if (u->bind[0])
+		return add_to_list(u->binds, value);
+	memcpy(u->bind, value, len + 1);
+	return NULL;
+}
+
 const char *iscsi_url_set(struct iscsi_url *u, const char *key, const char *value)
 {
 	const struct key *k = keys, *end = keys + ARRAY_SIZE(keys);
@@ -171,9 +183,11 @@ const char *iscsi_url_set(struct iscsi_url *u, const char *key, const char *valu
 		return add_reach(field, value);
 	if (k->kind == KEY_PORTAL)
 		return add_portal(field, value);
+	if (k->kind == KEY_BIND)
+		return add_bind(u, value);
 	if (!take(field, k->size, value, value + strlen(value)))
-		return "a user, password, target_user, target_password, bind, paths, "
-		       "policy or iops is empty or too long";
+		return "a user, password, target_user, target_password, paths, policy "
+		       "or iops is empty or too long";
 	return NULL;
 }
 
@@ -311,6 +325,49 @@ struct iscsi_params iscsi_url_params(const struct iscsi_url *u)
 	};
 }
 
+/* ---- lists ---- */
+
+/* The i-th of "A,A..." as [*ret_from, *ret_to); false: there are not so many. */
+static bool item(const char *list, unsigned int i, const char **ret_from,
+		 const char **ret_to)
+{
+	const char *to = strchrnul(list, ',');
+
+	while (*to && i > 0) {
+		list = to + 1;
+		to = strchrnul(list, ',');
+		i--;
+	}
+	*ret_from = list;
+	*ret_to = to;
+	return i == 0 && to > list;
+}
+
+bool iscsi_url_portal(const struct iscsi_url *u, unsigned int i,
+		      char ret_host[ISCSI_HOST_SIZE], uint16_t *ret_port)
+{
+	const char *from, *to;
+
+	if (i > 0)
+		return item(u->portals, i - 1, &from, &to) &&
+		       iscsi_portal_parse(from, to, ret_host, ret_port);
+	memcpy(ret_host, u->host, ISCSI_HOST_SIZE);
+	*ret_port = u->port;
+	return true;
+}
+
+bool iscsi_url_nic(const struct iscsi_url *u, unsigned int i,
+		   char ret_nic[ISCSI_BIND_SIZE])
+{
+	const char *from, *to;
+
+	if (i > 0)
+		return item(u->binds, i - 1, &from, &to) &&
+		       take(ret_nic, ISCSI_BIND_SIZE, from, to);
+	memcpy(ret_nic, u->bind, ISCSI_BIND_SIZE);
+	return true;
+}
+
 /* ---- writing ---- */
 
 static void write_value(struct buf *out, const char *value)
@@ -364,10 +421,12 @@ void iscsi_url_write(const struct iscsi_url *u, struct buf *out)
 			memcpy(&digest, field, sizeof(digest));
 		if (k->kind == KEY_REACH || k->kind == KEY_PORTAL)
 			write_list(out, &sign, k->name, field);
-		else if (k->kind == KEY_TEXT && *field)
+		else if ((k->kind == KEY_TEXT || k->kind == KEY_BIND) && *field)
 			write_key(out, &sign, k->name, field);
 		else if (digest != ISCSI_DIGEST_DISCOURAGED)
 			write_key(out, &sign, k->name, digest_words[digest]);
+		if (k->kind == KEY_BIND)
+			write_list(out, &sign, k->name, u->binds);
 	}
 	for (enum iscsi_setting which = 0; which < ISCSI_SETTING_COUNT; which++) {
 		char value[24];

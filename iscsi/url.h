@@ -11,7 +11,8 @@
  *                                  CHAP); wants a user and password of ours, not the same
  *   header_digest, data_digest     prohibited, discouraged (if nothing is said),
  *                                  preferred, required: CRC32C
- *   bind                           the address or interface that connections start from
+ *   bind                           the address or interface that connections start
+ *                                  from; repeated: a path from each to each portal
  *   portal                         another way to the target, host[:port]; may be
  *                                  repeated
  *   paths                          all: also what SendTargets tells; one: only this
@@ -33,6 +34,7 @@
 
 #define ISCSI_HOST_SIZE 256u
 #define ISCSI_REACH_SIZE 1024u
+#define ISCSI_BIND_SIZE 64u
 
 struct iscsi_url {
 	char user[256], password[256]; /* "": none */
@@ -42,7 +44,8 @@ struct iscsi_url {
 	char target_user[256], target_password[256]; /* "": it need not */
 	enum iscsi_digest header_digest, data_digest;
 	struct iscsi_settings settings;
-	char bind[64];		      /* "": anywhere */
+	char bind[ISCSI_BIND_SIZE];   /* "": anywhere */
+	char binds[ISCSI_REACH_SIZE]; /* further ones, "A,A..." */
 	char reach[ISCSI_REACH_SIZE]; /* "A>B,A>B..." */
 	char portals[ISCSI_REACH_SIZE]; /* "A,A..." */
 	char paths[8], policy[16], iops[12]; /* "": not said */
@@ -55,6 +58,14 @@ struct iscsi_url {
  */
 bool iscsi_portal_parse(const char *from, const char *to, char ret_host[ISCSI_HOST_SIZE],
 			uint16_t *ret_port) __attribute__((warn_unused_result));
+/*
+ * The i-th portal, 0: its own; the i-th interface or address to start from, 0: bind,
+ * which may be "". false: there are not so many.
+ */
+bool iscsi_url_portal(const struct iscsi_url *u, unsigned int i,
+		      char ret_host[ISCSI_HOST_SIZE], uint16_t *ret_port);
+bool iscsi_url_nic(const struct iscsi_url *u, unsigned int i,
+		   char ret_nic[ISCSI_BIND_SIZE]);
 /* 0, or -EINVAL with a report that names the URL and the part that is wrong. */
 int iscsi_url_parse(const char *text, struct reporter *r, struct iscsi_url *ret_url)
 	__attribute__((warn_unused_result));

@@ -23,8 +23,11 @@ does "the target is added" iscsi adapter discovery sendtarget add -A vmhba64 \
 	-a "127.0.0.1:$port"
 does "and found" iscsi adapter discovery rediscover
 shows "with its datastore" " san .*true" storage filesystem list
+active() { # COUNT: paths log in by themselves
+	[ "$(esxcli storage core path list | grep -c "State: active")" = "$1" ]
+}
+ok "it has two paths" wait_for 60 active 2
 run esxcli storage core path list
-is "$(grep -c "State: active" <<<"$out")" 2 "it has two paths"
 like "$out" "Runtime Name: vmhba64:C1:T0:L1" "with names"
 device=$(sed -n 's/^   Device: //p' <<<"$out" | head -1)
 run esxcli iscsi session connection list
@@ -62,4 +65,17 @@ shows "which is shown" "State: off" storage core path list -p vmhba64:C0:T0:L1
 refused "the last one stays" "the last path that works stays" \
 	esxcli storage core path set -p vmhba64:C1:T0:L1 --state off
 does "and into it" storage core path set -p vmhba64:C0:T0:L1 --state active
+ok "the host ends" host_down
+[ -n "${FULL:-}" ] || exit 0
+
+host_up
+does "connections start from an address" iscsi networkportal add -A vmhba64 -n 127.0.0.1
+does "and from another one" iscsi networkportal add -A vmhba64 -n 127.0.0.2
+refused "not twice from one" "is there already" \
+	esxcli iscsi networkportal add -A vmhba64 -n 127.0.0.2
+ok "the host ends" host_down
+host_up
+ok "it has a path from each to each portal" wait_for 60 active 4
+run esxcli storage core path list
+is "$(grep -c "Vmknic: 127.0.0.2" <<<"$out")" 2 "as they say"
 ok "the host ends" host_down

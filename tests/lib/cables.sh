@@ -6,6 +6,7 @@
 #
 #   cables_up COUNT      on success $cables is the namespace: ip netns exec $cables ...
 #   cable_address N      of its end of cable N (1, 2, ...)
+#   cable_near N         the interface at our end
 #   cable_pull N, cable_plug N
 #   cables_down          removes all of it; also after a cables_up that failed
 
@@ -19,7 +20,7 @@ cables_up() {
 	done
 	ip netns add "$cables" && ip -n "$cables" link set lo up || return 1
 	for ((i = 1; i <= $1; i++)); do
-		near=c$$n$i
+		near=$(cable_near $i)
 		ip link add "$near" type veth peer name "far$i" netns "$cables" &&
 			ip addr add "$cables_net.$i.2/24" dev "$near" &&
 			ip link set "$near" up &&
@@ -28,6 +29,7 @@ cables_up() {
 	done
 }
 
+cable_near() { echo "c$$n$1"; }
 cable_address() { echo "$cables_net.$1.1"; }
 cable_pull() { ip -n "$cables" link set "far$1" down; }
 cable_plug() { ip -n "$cables" link set "far$1" up; }

@@ -470,6 +470,23 @@ static const char *medium_error(struct line *l, struct unit *u)
 	return count ? "too many" : NULL;
 }
 
+/* What it calls itself from now on; id: other hexadecimal digits of its name. */
+static const char *lun_name(struct line *l, struct unit *u)
+{
+	static const char *const names[] = {
+		[NAME_NAA] = "naa", [NAME_T10] = "t10", [NAME_NONE] = "none"
+	};
+	const char *kind = next(l), *id = l->at < l->count ? next(l) : NULL;
+
+	for (uint32_t i = 0; kind && i < ARRAY_SIZE(names); i++) {
+		if (strcmp(kind, names[i]) != 0)
+			continue;
+		u->told = (enum unit_name)i;
+		return unit_rename(u, id) ? NULL : "not hexadecimal";
+	}
+	return "LUN naa|t10|none [ID]";
+}
+
 static const char *lun_command(struct line *l, const char *word)
 {
 	struct unit **slot = lun_slot(l);
@@ -486,6 +503,8 @@ static const char *lun_command(struct line *l, const char *word)
 		return lun_remove(l, slot);
 	if (strcmp(word, "medium-error") == 0)
 		return medium_error(l, *slot);
+	if (strcmp(word, "name") == 0)
+		return lun_name(l, *slot);
 	if (strcmp(word, "space-full") == 0)
 		return on_off(l, &(*slot)->is_full) ? NULL : "LUN on|off";
 	if (strcmp(word, "lun-reset") == 0) {
@@ -566,7 +585,7 @@ static const char *at_once(struct line *l, const char *word)
 	if (is_one_of(word, "reset,close,half-close,nop-in"))
 		return each_session(l, word);
 	if (is_one_of(word, "lun-add,lun-remove,resize,space-full,medium-error,lun-reset,"
-			    "attention"))
+			    "attention,name"))
 		return lun_command(l, word);
 	if (strcmp(word, "async") == 0)
 		return async(l);

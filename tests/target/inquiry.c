@@ -48,17 +48,30 @@ static uint32_t designator(uint8_t *out, uint8_t code, uint8_t kind, const void 
 	return 4 + len;
 }
 
+/* The names of the unit. The vendor's own is the only one that fits where NAA is not. */
+static uint32_t unit_names(const struct unit *u, uint8_t *out)
+{
+	char t10[8 + 2 * NAA_SIZE + 1] = "OPENVMFS";
+	uint32_t n = 0;
+
+	if (u->told == NAME_NONE)
+		return 0;
+	if (u->told == NAME_NAA)
+		n = designator(out, 1, 0x03, u->naa, NAA_SIZE);
+	hex_of(u->naa, NAA_SIZE, t10 + 8);
+	return n + designator(out + n, 2, 0x01, t10,
+			      u->told == NAME_T10 ? 32 : 8 + 2 * NAA_SIZE);
+}
+
 static uint32_t page_83(const struct request *q, uint8_t *out)
 {
 	const struct session *s = q->s;
 	const struct portal *p = s->portal;
 	uint8_t port[4] = { 0, 0, (uint8_t)(p->number >> 8), (uint8_t)p->number };
 	uint8_t group[4] = { 0, 0, (uint8_t)(p->tpg >> 8), (uint8_t)p->tpg };
-	char t10[8 + 2 * NAA_SIZE + 1] = "OPENVMFS", name[ISCSI_NAME_MAX + 16] = "";
-	uint32_t n = designator(out, 1, 0x03, q->unit->naa, NAA_SIZE);
+	char name[ISCSI_NAME_MAX + 16] = "";
+	uint32_t n = unit_names(q->unit, out);
 
-	hex_of(q->unit->naa, NAA_SIZE, t10 + 8);
-	n += designator(out + n, 2, 0x01, t10, 8 + 2 * NAA_SIZE);
 	n += designator(out + n, 1, 0x14, port, sizeof(port));
 	n += designator(out + n, 1, 0x15, group, sizeof(group));
 	(void)snprintf(name, sizeof(name), "%s,t,0x%04x", s->target->name, p->tpg);

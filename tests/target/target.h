@@ -91,6 +91,7 @@ struct unit {
 	uint64_t blocks;
 	uint32_t block_size;
 	uint8_t naa[NAA_SIZE];
+	enum unit_name { NAME_NAA, NAME_T10, NAME_NONE } told; /* VPD page 83h */
 	uint32_t exports; /* LUNs that are it */
 	bool is_full;	  /* as a thin pool without room */
 	struct {
@@ -346,6 +347,8 @@ struct unit *unit_open(struct world *w, const char *text, uint32_t block_size,
 		       const char *id);
 void unit_put(struct world *w, struct unit *u);
 bool unit_resize(struct world *w, struct unit *u, uint64_t size);
+/* A digest of its path, over it the digits of id if there is one. false: no digits. */
+bool unit_rename(struct unit *u, const char *id);
 /* Executes q: result, in, in_len. */
 void unit_execute(struct request *q);
 /* For every nexus of the unit but those of except. */

@@ -25,7 +25,7 @@
 
 /* ---- backing ---- */
 
-static bool set_name(struct unit *u, const char *id)
+bool unit_rename(struct unit *u, const char *id)
 {
 	uint8_t sum[SHA256_DIGEST_LENGTH];
 	char *path = u->file_fd < 0 ? NULL : realpath(u->path, NULL);
@@ -81,7 +81,7 @@ struct unit *unit_open(struct world *w, const char *text, uint32_t block_size,
 	u->exports = 1;
 	TAILQ_INIT(&u->registrants);
 	errno = EINVAL;
-	if (!open_backing(u, &size) || !set_name(u, id) || size < u->block_size) {
+	if (!open_backing(u, &size) || !unit_rename(u, id) || size < u->block_size) {
 		(void)fprintf(stderr, "iscsi-target: %s: %s\n", text, strerror(errno));
 		if (u->file_fd >= 0)
 			(void)close(u->file_fd);

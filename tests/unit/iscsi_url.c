@@ -35,6 +35,8 @@ static void what_is_written_is_what_is_read(void **state)
 	assert_null(iscsi_url_set(&u, "target_password", "other secret"));
 	assert_null(iscsi_url_set(&u, "data_digest", "required"));
 	assert_null(iscsi_url_set(&u, "bind", "192.0.2.7"));
+	assert_null(iscsi_url_set(&u, "bind", "eth1"));
+	assert_null(iscsi_url_set(&u, "bind", "fd00::7"));
 	assert_null(iscsi_url_set(&u, "reach", "10.0.0.1>192.0.2.1:3261"));
 	assert_null(iscsi_url_set(&u, "reach", "[fd00::1]:99>192.0.2.1"));
 	assert_null(iscsi_url_set(&u, "portal", "192.0.2.8"));
@@ -47,6 +49,8 @@ static void what_is_written_is_what_is_read(void **state)
 	assert_int_equal(iscsi_url_parse(text.data, NULL, &again), 0);
 	memcpy(again.text, u.text, sizeof(u.text));
 	assert_memory_equal(&u, &again, sizeof(u));
+	assert_string_equal(again.bind, "192.0.2.7");
+	assert_string_equal(again.binds, "eth1,fd00::7");
 	buf_done(&text);
 }
 
@@ -63,12 +67,13 @@ static void what_is_shown_holds_no_secret(void **state)
 
 static void a_wrong_key_is_refused(void **state)
 {
-	static const char *const wrong[] = { "colour=red",  "user=%4",	 "password=%00",
-					     "user=%zz",    "reach=a",	 "reach=a>b:0",
-					     "data_digest", "bind=",	 "user=x&&user=y",
-					     "user=%",	    "reach=>b",	 "portal=:1",
-					     "portal=a,b",  "paths=two", "policy=best",
-					     "iops=0" };
+	static const char *const wrong[] = {
+		"colour=red",	  "user=%4",	 "password=%00", "user=%zz",
+		"reach=a",	  "reach=a>b:0", "data_digest",	 "bind=",
+		"user=x&&user=y", "user=%",	 "reach=>b",	 "portal=:1",
+		"portal=a,b",	  "paths=two",	 "policy=best",	 "iops=0",
+		"bind=a%2Cb",	  "bind=a&bind="
+	};
 	struct iscsi_url u;
 	char text[256];
 	(void)state;

@@ -143,11 +143,13 @@ bool adapter_config_address(const char *text, char ret_address[ISCSI_HOST_SIZE +
 
 static const char *set_lists(const json_t *doc, struct iscsi_url *u)
 {
-	const json_t *nic = json_array_get(json_object_get(doc, "networkportals"), 0);
-	const char *wrong = nic ? iscsi_url_set(u, "bind", msg_text(nic, "nic"))
-				: NULL;
+	const char *wrong = NULL;
 	json_t *one;
 	size_t i;
+	json_array_foreach(json_object_get(doc, "networkportals"), i, one) {
+		if (!wrong)
+			wrong = iscsi_url_set(u, "bind", msg_text(one, "nic"));
+	}
 	json_array_foreach(json_object_get(doc, "overrides"), i, one) {
 		char reach[2 * ISCSI_HOST_SIZE];
 		(void)snprintf(reach, sizeof(reach), "%s>%s", msg_text(one, "portal"),

@@ -145,8 +145,6 @@ static int networkportal_add(struct ask *ask)
 	const char *nic = ask_text(ask, "nic");
 	if (iscsi_url_set(&u, "bind", nic))
 		return ask_fails(ask, -EINVAL, "%s: neither interface nor address", nic);
-	if (json_array_size(list_of(ask, "networkportals")))
-		return ask_fails(ask, -EBUSY, "there is one already: remove it first");
 	return add(ask, "networkportals", json_pack("{s:s}", "nic", nic), "nic", NULL);
 }
 

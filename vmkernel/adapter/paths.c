@@ -59,13 +59,14 @@ static json_t *path_row(const struct ask *ask, const struct bdev *bd,
 	(void)snprintf(uid, sizeof(uid), "%s-%s,t,%u-%s", h->initiator_name, p->target,
 		       p->tpgt, device);
 	json_t *row = json_pack(
-		"{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:s}",
+		"{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:s, "
+		"s:s}",
 		"uid", uid, "name", name, "device", device, "adapter", ADAPTER_NAME,
 		"channel", (int)i, "target_number",
 		(int)target_number(ask->adapter, p->target), "lun", (int)p->lun, "plugin",
 		"NMP", "state", path_state_text(p->state), "transport", "iscsi",
 		"adapter_id", h->initiator_name, "target", p->target, "portal", p->portal,
-		"why", p->why);
+		"nic", p->nic, "why", p->why);
 	json_t *more = json_pack(
 		"{s:i, s:i, s:b, s:b, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
 		"tpgt", (int)p->tpgt, "group", (int)p->group, "is_preferred",
@@ -105,7 +106,7 @@ static void add_paths(struct ask *ask, struct bdev *bd)
 		return;
 	for (unsigned int i = 0; i < info->count; i++) {
 		if (*only && strcmp(only, path_name(ask->adapter, info, i, name)) != 0 &&
-		    strcmp(only, info->path[i].portal) != 0)
+		    strcmp(only, info->path[i].name) != 0)
 			continue;
 		json_t *row = path_row(ask, bd, info, i);
 		add_histogram(row, &info->path[i].stats);
@@ -225,15 +226,15 @@ static struct paths_info *info_asked(struct ask *ask)
 	return info;
 }
 
-/* The portal of a path by its name or portal; NULL: there is none. */
-static const char *portal_of(const struct ask *ask, const struct paths_info *info,
-			     const char *path)
+/* A path of the device (path_info) by its name here or there; NULL: there is none. */
+static const char *path_of(const struct ask *ask, const struct paths_info *info,
+			   const char *path)
 {
 	char name[NAME_SIZE];
 	for (unsigned int i = 0; i < info->count; i++)
 		if (!strcmp(path, path_name(ask->adapter, info, i, name)) ||
-		    !strcmp(path, info->path[i].portal))
-			return info->path[i].portal;
+		    !strcmp(path, info->path[i].name))
+			return info->path[i].name;
 	return NULL;
 }
 
@@ -297,11 +298,11 @@ static int fixed_set(struct ask *ask)
 	AUTO_FREE struct paths_info *info = info_asked(ask);
 	if (!info)
 		return -ENODEV;
-	const char *portal = portal_of(ask, info, ask_text(ask, "path"));
-	if (!portal)
+	const char *path = path_of(ask, info, ask_text(ask, "path"));
+	if (!path)
 		return ask_fails(ask, -ENOENT, "%s: the device has no such path",
 				 ask_text(ask, "path"));
-	return choose(ask, POLICY_FIXED, 0, portal);
+	return choose(ask, POLICY_FIXED, 0, path);
 }
 
 /* On or off, on every device that it leads to; of this run of the host. */
@@ -317,14 +318,14 @@ static int path_set(struct ask *ask)
 	for (unsigned int n = 0; (bd = device_of_host(ask->adapter->host, "", n, &ds));
 	     n++) {
 		AUTO_FREE struct paths_info *info = device_paths(bd);
-		const char *portal = info ? portal_of(ask, info, path) : NULL;
-		int rc = portal ? paths_set_off(bd, portal, is_off) : 0;
+		const char *own = info ? path_of(ask, info, path) : NULL;
+		int rc = own ? paths_set_off(bd, own, is_off) : 0;
 		if (rc == -EBUSY)
 			return ask_fails(ask, rc, "%s: the last path that works stays",
 					 path);
 		if (rc < 0)
 			return rc;
-		count += portal != NULL;
+		count += own != NULL;
 	}
 	return count ? 0 : ask_fails(ask, -ENOENT, "%s: no such path", path);
 }

@@ -102,6 +102,7 @@ static const struct field path_fields[] = {
 	{ "Adapter Identifier", "adapter_id", FIELD_STRING },
 	{ "Target Identifier", "target", FIELD_STRING },
 	{ "Portal", "portal", FIELD_STRING },
+	{ "Vmknic", "nic", FIELD_STRING },
 	{ "Target Portal Group", "tpgt", FIELD_INTEGER },
 	{ "ALUA Group", "group", FIELD_INTEGER },
 	{ "Working", "is_working", FIELD_BOOLEAN },
