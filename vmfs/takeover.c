@@ -31,6 +31,7 @@
 #include <string.h>
 
 #include "base/align.h"
+#include "vmfs/claim.h"
 #include "vmfs/event.h"
 #include "vmfs/fence.h"
 #include "vmfs/gate.h"
@@ -142,30 +143,6 @@ static int change_slot(struct vmfs_volume *vol, uint32_t slot,
 	}
 }
 
-static void claim_image(const struct vmfs_heartbeat *hb,
-			const struct vmfs_heartbeat_disk *from,
-			struct vmfs_heartbeat_disk *ret_image)
-{
-	*ret_image = *from;
-	memcpy(ret_image->replay_host, hb->owner.b, 16);
-	ret_image->replay_hb = le64_of(hb->vol_off);
-	ret_image->replay_hb_gen = le64_of(hb->generation);
-	if (le32_get(from->xmagic) == HEARTBEAT_XMAGIC)
-		heartbeat_seal(ret_image);
-}
-
-/* By this very incarnation: whose name is slot, generation and owner, as in locks. */
-static bool is_claimed_by_us(const struct vmfs_heartbeat *hb,
-			     const struct vmfs_heartbeat_disk *slotd)
-{
-	struct vmfs_heartbeat_disk claimed;
-
-	if (!heartbeat_is_claimed(slotd))
-		return false;
-	claim_image(hb, slotd, &claimed);
-	return !memcmp(&claimed, slotd, sizeof(claimed));
-}
-
 /* B2 to B7: the slot shows our claim. */
 static int recover_claimed(struct vmfs_volume *vol, uint32_t slot,
 			   const struct vmfs_heartbeat_disk *claimed,
@@ -250,7 +227,7 @@ static int take_over_claimer(struct vmfs_volume *vol, uint32_t slot,
 	if (!watch_slot_of(vol, le64_get(slotd->replay_hb), &claimer) || claimer == slot)
 		return 0;
 	int err = watch_look(vol, &vol->member->watch, claimer, &claimerd, &age);
-	if (err || le64_get(claimerd.generation) > le64_get(slotd->replay_hb_gen))
+	if (err || claim_is_over(slotd, &claimerd))
 		return err;
 	struct victim by_itself = { .slot = claimer };
 	return depth == CHAIN_MAX ? -EAGAIN :
@@ -270,7 +247,7 @@ static int take_over(struct vmfs_volume *vol, const struct victim *v, unsigned i
 		return err;
 	if (slot == hb->slot)
 		return -EAGAIN;
-	bool is_by_us = is_claimed_by_us(hb, &slotd);
+	bool is_by_us = claim_is_ours(hb, &slotd);
 	/* Enough of our own lease to do it all. */
 	if (heartbeat_lease_age(hb) + 4 * (hb->timing.stop_ns / 10) > hb->timing.stop_ns)
 		return -EAGAIN;

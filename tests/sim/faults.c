@@ -12,6 +12,7 @@
 #include "base/align.h"
 #include "bdev/fence.h"
 #include "tests/sim/sim.h"
+#include "vmfs/claim.h"
 #include "vmfs/fence.h"
 #include "vmfs/gate.h"
 #include "vmfs/heartbeat.h"
@@ -647,6 +648,33 @@ WRAP(int, vmfs_takeover, struct vmfs_volume *vol, uint32_t slot)
 		err = fence_err ? fence_err : __real_fence_barrier(vol, &late);
 	}
 	return err;
+}
+
+/* ---- claims ---- */
+
+/* What nobody has seen: all members draw one owner UUID. */
+WRAP(int, heartbeat_start, struct vmfs_heartbeat *hb, const char *host_name,
+     bool may_use_liveness)
+{
+	if (is_on(FAULT_ONE_UUID))
+		memset(hb->owner.b, 0x77, sizeof(hb->owner.b));
+	return __real_heartbeat_start(hb, host_name, may_use_liveness);
+}
+
+WRAP(bool, claim_is_ours, const struct vmfs_heartbeat *hb,
+     const struct vmfs_heartbeat_disk *slotd)
+{
+	if (is_on(FAULT_CLAIM_BY_UUID))
+		return !memcmp(slotd->replay_host, hb->owner.b, sizeof(hb->owner.b));
+	return __real_claim_is_ours(hb, slotd);
+}
+
+WRAP(bool, claim_is_over, const struct vmfs_heartbeat_disk *slotd,
+     const struct vmfs_heartbeat_disk *claimerd)
+{
+	if (is_on(FAULT_CLAIMER_NOT_AWAITED) || is_on(FAULT_CLAIMER_FOR_EVER))
+		return is_on(FAULT_CLAIMER_NOT_AWAITED);
+	return __real_claim_is_over(slotd, claimerd);
 }
 
 /* ---- the clock ---- */

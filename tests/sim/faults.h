@@ -51,6 +51,10 @@ enum fault {
 	FAULT_NO_FENCE,
 	FAULT_LATE_FENCE,
 	FAULT_NO_BARRIER,
+	FAULT_CLAIM_BY_UUID,
+	FAULT_CLAIMER_NOT_AWAITED,
+	FAULT_CLAIMER_FOR_EVER,
+	FAULT_ONE_UUID,
 	/* of two nets: what would see at once that the first one is not there */
 	FAULT_NO_I8,
 	FAULT_NO_I11,

@@ -273,8 +273,15 @@ static void renewed(struct incarnation *inc, const struct simdisk_effect *e,
 }
 
 static void check_claim(struct oracle *o, struct incarnation *victim,
-			const struct simdisk_effect *e)
+			const struct simdisk_effect *e,
+			const struct vmfs_heartbeat_disk *was)
 {
+	const struct incarnation *before =
+		heartbeat_is_claimed(was) ? by_owner(o, was->replay_host) : NULL;
+
+	if (before && !before->over_at && !before->has_left)
+		sim_fail("I5: %s claims the slot of %s, which %s has claimed",
+			 sim_host_name(e->host), name_of(victim), name_of(before));
 	/* The claimer's clock may run fast by 0.1 %. */
 	uint64_t age = e->now - victim->shown_at;
 	uint64_t least = victim->dead_ns - victim->dead_ns / 500;
@@ -343,7 +350,7 @@ static void check_slot(struct oracle *o, const struct simdisk_effect *e,
 	if (is_own && !is_claimed && is_live)
 		renewed(inc, e, &was, &is);
 	else if (!is_own && is_claim)
-		check_claim(o, inc, e);
+		check_claim(o, inc, e, &was);
 	else if ((is_own && !is_claimed) || is_clear)
 		check_clear(o, inc, e, &was);
 	else

@@ -16,8 +16,8 @@
  *       whose generation stands is dropped by another host
  *   I4  after a claim (timed) or a clear (always) nothing that the victim wrote takes
  *       effect; a clear finds the victim's journal durably empty
- *   I5  another host's slot changes only by claim, re-claim, clear; a claim comes no
- *       sooner than T_dead after the image that it claims
+ *   I5  another host's slot changes only by claim, re-claim (the claimer's slot is over),
+ *       clear; a claim comes no sooner than T_dead after the image that it claims
  *   I6  when a lock leaves its holder, the metadata behind it is durable
  *   I8  when a lock leaves its holder, the holder's journal is durably empty
  *   I9  what a bitmap that is given back shows as free belongs to no file, and no write

@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "base/align.h"
+#include "tests/sim/claims.h"
 #include "tests/sim/faults.h"
 #include "tests/sim/recovery.h"
 #include "tests/sim/storm.h"
@@ -576,6 +577,12 @@ static const struct control {
 	{ "late fence", FAULT(LATE_FENCE), STORM(frozen_keys), 200 },
 	{ "no barrier", FAULT(NO_BARRIER), STORM(frozen_slow_keys), 400 },
 	{ "a wait as the barrier, too short", NO_FAULT, STORM(frozen_no_logins), 100 },
+	{ "claimer that lives is not awaited", FAULT(CLAIMER_NOT_AWAITED),
+	  STORM(frozen_slow_keys), 400 },
+	{ "claim known by its UUID alone, one UUID",
+	  FAULT(CLAIM_BY_UUID) | FAULT(ONE_UUID), claim_of_one_who_lives, NULL, 5 },
+	{ "claimer's generation not compared", FAULT(CLAIMER_FOR_EVER),
+	  claim_of_one_who_has_gone, NULL, 2 },
 	{ "clock that stops with the machine", FAULT(MONOTONIC), STORM(frozen_keys),
 	  40 },
 	{ "stamp compared as a signed number", FAULT(STAMP_SIGNED), high_stamps, NULL,
@@ -610,6 +617,9 @@ static const struct control held[] = {
 	{ "no gate, no cut, dies late",
 	  FAULT(NO_GATE) | FAULT(NO_CUT) | FAULT(DIES_LATE) | FAULT(NO_I11),
 	  STORM(frozen_writers), 20 },
+	{ "claim known by its UUID alone", FAULT(CLAIM_BY_UUID), claim_of_one_who_lives,
+	  NULL, 3 },
+	{ "one UUID", FAULT(ONE_UUID), claim_of_one_who_lives, NULL, 3 },
 	{ "rank order reversed on every other host", FAULT(RANK_REVERSED), STORM(deaths),
 	  10 },
 };
@@ -718,6 +728,8 @@ static void without_an_error_nothing_is_found(void **state)
 	sim_each_seed(1, 2, hand_over, NULL);
 	sim_each_seed(1, 2, high_stamps, NULL);
 	sim_each_seed(1, 2, old_log, NULL);
+	sim_each_seed(1, 3, claim_of_one_who_lives, NULL);
+	sim_each_seed(1, 3, claim_of_one_who_has_gone, NULL);
 	sim_each_seed(1, 1, old_record, NULL);
 }
 
