@@ -11,7 +11,8 @@
 . "$ROOT/tests/lib/harm.sh"
 need mkfs.vmfs fsck.vmfs vmkfstools vmkernel vim-cmd qemu-system-x86_64 tgtd tgtadm perl
 
-TARGET=13520 RELAY=13521
+take_ports
+TARGET=$port RELAY=$((port + 1))
 relay() { "$ROOT/tests/rigs/relay.sh" "$1" "$T" $RELAY "${@:2}"; }
 
 make_guest
