@@ -148,6 +148,14 @@ $(LOGGED): $(O)/tests/rigs/logged.o $(O)/tests/lib/writelog.o \
 	@$(CC) $(LDFLAGS) -Wl,--wrap=device_open -o $@ $(filter %.o,$^) $(LIBS_all) -lz \
 		$(SYS) $(EXTRA_vmfs-fuse)
 
+# Serves a disk by vhost-user (tests/cli/vhost_qemu.sh, tests/bench/vhost.sh).
+VHOST := $(call objs,$(wildcard vmkernel/vhost/*.c vmkernel/msg/*.c))
+VHOST_SERVE := $(B)/tests/rigs/vhost-serve
+$(VHOST_SERVE): $(O)/tests/rigs/vhost_serve.o $(VHOST) $(ENV_POSIX) $(LIBS_all)
+	@mkdir -p $(@D)
+	@echo "  LD      $@"
+	@$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS_all) -ljansson -lz $(SYS)
+
 # The scripted iSCSI target (tests/target/main.c); never installed.
 TARGET_BIN := $(B)/tests/target/iscsi-target
 $(TARGET_BIN): $(call objs,$(wildcard tests/target/*.c)) $(ENV_POSIX) $(LIBS_iscsi)
@@ -157,7 +165,7 @@ $(TARGET_BIN): $(call objs,$(wildcard tests/target/*.c)) $(ENV_POSIX) $(LIBS_isc
 
 .SECONDARY:
 tests: $(UNIT) $(SIM) $(REPLAY) $(STORM) $(MOUNT) $(BAD) $(SNAPSHOT) $(LOGGED) \
-	$(TARGET_BIN)
+	$(VHOST_SERVE) $(TARGET_BIN)
 
 # Tests fork while threads run; ThreadSanitizer would rather die.
 export TSAN_OPTIONS ?= die_after_fork=0
@@ -270,16 +278,18 @@ model:
 
 BENCH := $(patsubst tests/bench/%.c,$(B)/tests/bench/%,$(wildcard tests/bench/*_bench.c))
 ## bench        ours beside its peers, one line each;
-##              ONLY=mkfs|fsck|lock|create|names|data|chain|vdisk|fuse|nbd|iscsi|
-##              paths|boot|gap
+##              ONLY=mkfs|fsck|lock|create|names|data|chain|vdisk|fuse|nbd|vhost|
+##              iscsi|paths|boot|gap
 bench:
 	@scripts/deps bench
-	$(SUBMAKE) all $(BENCH) $(TARGET_BIN)
+	$(SUBMAKE) all $(BENCH) $(TARGET_BIN) $(VHOST_SERVE)
 	-$(SUBMAKE) $(B)/tests/bench/sanlock_peer $(B)/tests/bench/iscsi_peer
 	@BIN=$(BIN) BENCH_BIN=$(B)/tests/bench tests/bench/run.sh $(ONLY)
 
 $(B)/tests/bench/sanlock_peer: SYS += -lsanlock_client
 $(B)/tests/bench/iscsi_peer: SYS += -liscsi
+$(B)/tests/bench/vhost_bench: SYS += -ljansson
+$(B)/tests/bench/vhost_bench: $(VHOST) $(O)/tests/lib/vhost_front.o
 $(B)/tests/bench/%: $(O)/tests/bench/%.o $(ENV_POSIX) $(LIBS_all)
 	@mkdir -p $(@D)
 	@echo "  LD      $@"

@@ -23,6 +23,8 @@
 #include "iscsi/open.h"
 #include "vmfs/lvmimage.h"
 #include "vmkernel/ha/agent.h"
+#include "vmkernel/sched/fair.h"
+#include "vmkernel/sched/sched.h"
 
 #define ISID_RANDOM_FORMAT 0x80u
 #define RETRY_FIRST (2 * NS_PER_S)
@@ -102,6 +104,7 @@ static void free_datastore(struct datastore *ds)
 	close_devices(ds);
 	for (unsigned int i = 0; i < ds->former_count; i++)
 		free(ds->former[i]);
+	sched_free(ds->sched);
 	free(ds->device);
 	free(ds);
 }
@@ -279,7 +282,9 @@ int datastore_attach(const struct datastore_options *options, struct datastore *
 	ds->options = *options;
 	int rc = open_devices(ds, options);
 	if (rc == 0)
-		rc = open_volume(ds, options);
+		ds->sched = sched_new(FAIR_DEPTH);
+	if (rc == 0)
+		rc = ds->sched ? open_volume(ds, options) : -ENOMEM;
 	if (rc < 0) {
 		free_datastore(ds);
 		return rc;

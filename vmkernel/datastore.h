@@ -58,6 +58,7 @@ struct datastore {
 	bool is_lost, is_reattaching;
 	unsigned int users;	/* jobs that use vol; VMs are counted apart */
 	struct ha_agent *ha;	/* NULL: none, or not yet */
+	struct sched *sched;	/* what its VMs' disks share */
 };
 TAILQ_HEAD(datastore_list, datastore);
 

@@ -274,6 +274,7 @@ static void started(struct vm *vm, const struct msg *m)
 static void greeted(struct vm *vm, const struct msg *m)
 {
 	const json_t *disks = json_object_get(m->body, "disks");
+	const json_t *vhost = json_object_get(m->body, "vhost");
 	const char *token = json_string_value(json_object_get(m->body, "token"));
 	size_t count = json_array_size(disks);
 	if (!vm->is_adopted || vm->state != VM_STARTING || vm->has_job || vm->is_ending)
@@ -287,9 +288,12 @@ static void greeted(struct vm *vm, const struct msg *m)
 	drop_timer(vm);
 	remember_qemu(vm, m->body);
 	memcpy(vm->token, token, VM_TOKEN_SIZE);
+	vm->vhost_disks = 0;
 	for (size_t i = 0; i < count; i++) {
 		const char *key = json_string_value(json_array_get(disks, i));
 		vm->disk_keys[i] = strdup(key ? key : "");
+		if (json_is_true(json_array_get(vhost, i)))
+			vm->vhost_disks |= 1ull << i;
 	}
 	vm_job_adopt(vm);
 }
@@ -326,6 +330,9 @@ static void disk_asked(struct vm *vm, const struct msg *m)
 		vm_disk_opened(vm, m->tag, -EINVAL, "vmkernel did not expect this disk");
 		return;
 	}
+	uint64_t bit = 1ull << index;
+	bool is_vhost = json_is_true(json_object_get(m->body, "vhost"));
+	vm->vhost_disks = is_vhost ? vm->vhost_disks | bit : vm->vhost_disks & ~bit;
 	vm_job_disk(vm, (uint32_t)index, path, m->tag);
 }
 

@@ -43,6 +43,7 @@ struct vm {
 	struct disk *disks[HARDWARE_DISKS_MAX];
 	/* Of an adopted VM, to be opened: the keys of the .vmx file that name them. */
 	char *disk_keys[HARDWARE_DISKS_MAX];
+	uint64_t vhost_disks; /* a bit for each that QEMU has by vhost-user */
 	pid_t vmx_pid;			/* 0: none, or not our child */
 	int qemu_pidfd;			/* -1: none */
 	struct channel channel;
@@ -97,7 +98,7 @@ void vm_free(struct vm *vm);
 
 /* Locks and reads the .vmx file; then vm_held(). */
 void vm_job_hold(struct vm *vm);
-/* Opens disk index; then vm_disk_opened(). */
+/* Opens disk index (of vhost_disks, too); then vm_disk_opened(). */
 void vm_job_disk(struct vm *vm, uint32_t index, const char *path, uint32_t tag);
 /* Locks the .vmx file and all disks of disk_keys; then vm_adopted(). */
 void vm_job_adopt(struct vm *vm);

@@ -178,19 +178,38 @@ static bool is_tracked(const struct vmxfile *f, const char *key)
 	       strcasecmp(beside(f, key, "ctkEnabled"), "TRUE") == 0;
 }
 
+struct in_config {
+	bool is_cdrom, is_tracked;
+	struct sched_wish wish;
+	char bad[160]; /* what it should be given cannot be understood; "" */
+};
+
+/* sched.scsi0:0.shares and the like, for the key scsi0:0.fileName. */
+static void read_wish(const struct vmxfile *f, const char *key, struct in_config *ret)
+{
+	char name[96];
+	const char *bad;
+	(void)snprintf(name, sizeof(name), "sched.%s", key);
+	if (sched_wish_parse(beside(f, name, "shares"), beside(f, name, "throughputCap"),
+			     beside(f, name, "bandwidthCap"), &ret->wish, &bad) < 0)
+		(void)snprintf(ret->bad, sizeof(ret->bad),
+			       "sched.%.*s: its shares or limits cannot be understood: "
+			       "%.24s",
+			       (int)(strrchr(key, '.') - key), key, bad);
+}
+
 /*
  * Is text the fileName of a device in the VM's own .vmx file? vmx talks for a guest that
  * may have taken it over, and gets no other disk than these; what is a CD anywhere in
  * the file is served as a CD, to be read.
  */
-static bool is_in_config(const struct vm *vm, const char *text, bool *ret_is_cdrom,
-			 bool *ret_is_tracked)
+static bool is_in_config(const struct vm *vm, const char *text, struct in_config *ret)
 {
 	static const char suffix[] = ".fileName";
 	struct vmxfile *f;
 	const char *key, *value;
 	bool is_found = false;
-	*ret_is_cdrom = *ret_is_tracked = false;
+	*ret = (struct in_config){ .wish.shares = SCHED_SHARES_NORMAL };
 	if (vmxfile_parse(vm->text, strlen(vm->text), "", NULL, &f) < 0)
 		return false;
 	for (unsigned int i = 0; vmxfile_entry(f, i, &key, &value); i++) {
@@ -198,8 +217,9 @@ static bool is_in_config(const struct vm *vm, const char *text, bool *ret_is_cdr
 		if (len > sizeof(suffix) && strcmp(value, text) == 0 &&
 		    strcasecmp(key + len - (sizeof(suffix) - 1), suffix) == 0) {
 			is_found = true;
-			*ret_is_cdrom |= is_cdrom(f, key);
-			*ret_is_tracked |= is_tracked(f, key);
+			ret->is_cdrom |= is_cdrom(f, key);
+			ret->is_tracked |= is_tracked(f, key);
+			read_wish(f, key, ret);
 		}
 	}
 	vmxfile_free(f);
@@ -210,11 +230,15 @@ static int open_disk(struct vm *vm, uint32_t index, const char *text, char *ret_
 		     uint32_t size)
 {
 	char what[VM_WHY_SIZE / 2], socket[HOST_PATH_SIZE], name[32];
-	bool is_cd, is_wanted;
-	if (!is_in_config(vm, text, &is_cd, &is_wanted)) {
+	struct in_config found;
+	if (!is_in_config(vm, text, &found)) {
 		(void)snprintf(ret_why, size, "%.256s: is not in the VM's .vmx file",
 			       text);
 		return -EPERM;
+	}
+	if (found.bad[0]) {
+		(void)snprintf(ret_why, size, "%s", found.bad);
+		return -EINVAL;
 	}
 	AUTO_FREE char *path = disk_path(vm, text, ret_why, size);
 	if (!path)
@@ -225,8 +249,11 @@ static int open_disk(struct vm *vm, uint32_t index, const char *text, char *ret_
 	struct disk_options options = {
 		.vol = vm->ds->vol,
 		.path = path,
-		.is_cdrom = is_cd,
-		.is_tracked = is_wanted && !vm->is_adopted, /* it was at power-on */
+		.is_cdrom = found.is_cdrom,
+		.is_vhost = vm->vhost_disks >> index & 1,
+		.sched = vm->ds->sched,
+		.wish = found.wish,
+		.is_tracked = found.is_tracked && !vm->is_adopted, /* it was at power-on */
 		.what = vm_file_text(vm, path, what, sizeof(what)),
 		.socket = socket,
 		.export_name = name,

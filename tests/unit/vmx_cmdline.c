@@ -35,8 +35,11 @@ static bool has(const char *part)
 static struct vm_hardware machine(void)
 {
 	struct vm_hardware hw = { .name = "a,b", .memory_mib = 256, .cpus = 1 };
-	hw.controllers[0] = (struct vm_controller){ CONTROLLER_PVSCSI, "scsi", 0 };
-	hw.controllers[1] = (struct vm_controller){ CONTROLLER_NVME, "nvme", 3 };
+	hw.controllers[0] =
+		(struct vm_controller){ .type = CONTROLLER_PVSCSI, .prefix = "scsi" };
+	hw.controllers[1] = (struct vm_controller){ .type = CONTROLLER_NVME,
+						    .prefix = "nvme",
+						    .number = 3 };
 	hw.controller_count = 2;
 	hw.disks[0] =
 		(struct vm_disk){ .controller = 0, .unit = 5, .path = "secret.vmdk" };
@@ -100,6 +103,37 @@ static void nothing_of_the_host_is_given_but_sockets(void **state)
 	assert_true(has("-nodefaults"));
 	assert_false(has("vhost"));
 	assert_string_equal(after("-name"), "guest=a,,b,debug-threads=on");
+}
+
+/* By vhost-user where QEMU and the disk see the same memory, else over NBD, and why. */
+static void virtio_is_vhost_user_under_kvm_alone(void **state)
+{
+	static struct vm_hardware hw;
+	bool is_fatal;
+	(void)state;
+	hw = machine();
+	make(&hw, true);
+	assert_false(has("vhost") || has("memfd"));
+	assert_null(cmdline_no_vhost(&hw, false, &is_fatal));
+	hw.controllers[0].type = CONTROLLER_VIRTIO;
+	hw.cpus = 3;
+	make(&hw, true);
+	assert_true(has("vhost-user-blk-pci,id=scsi0-5,bus=pcie.0,addr=0x6.5,"
+			"multifunction=on,num-queues=3,chardev=disk0,bootindex=0"));
+	assert_true(has("socket,id=disk0,path=disk0.sock,reconnect=1"));
+	assert_true(has("memory-backend-memfd,id=ram0,size=262144K,share=on"));
+	assert_true(has("pc-q35-7.2,memory-backend=ram0"));
+	assert_true(has("server.path=disk1.sock") && !has("server.path=disk0.sock"));
+	assert_null(cmdline_no_vhost(&hw, true, &is_fatal));
+	make(&hw, false);
+	assert_false(has("vhost") || has("memfd"));
+	assert_true(has("virtio-blk-pci,id=scsi0-5,bus=pcie.0,addr=0x6.5,"));
+	assert_true(has("server.path=disk0.sock"));
+	assert_non_null(cmdline_no_vhost(&hw, false, &is_fatal));
+	assert_false(is_fatal);
+	hw.controllers[0].needs_vhost = true;
+	assert_non_null(cmdline_no_vhost(&hw, false, &is_fatal));
+	assert_true(is_fatal);
 }
 
 static void devices_have_fixed_addresses(void **state)
@@ -176,6 +210,7 @@ int main(void)
 		cmocka_unit_test(tcg_gets_threads_room_for_cpus_and_odd_memory),
 		cmocka_unit_test(kvm_gets_all_its_memory),
 		cmocka_unit_test(nothing_of_the_host_is_given_but_sockets),
+		cmocka_unit_test(virtio_is_vhost_user_under_kvm_alone),
 		cmocka_unit_test(devices_have_fixed_addresses),
 		cmocka_unit_test(cards_cds_and_the_screen_are_where_they_belong),
 		cmocka_unit_test(errors_stop_the_guest_or_are_told),

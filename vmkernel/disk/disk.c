@@ -19,13 +19,16 @@
 #include "vdisk/nbd/server.h"
 #include "vdisk/vdisk.h"
 #include "vmkernel/msg/sock.h"
+#include "vmkernel/vhost/server.h"
 
 struct disk {
 	struct catcher catcher; /* the virtual disk reports to it until it is closed */
 	struct vdisk *vdisk;
 	struct vmfs_file *image; /* of a CD: instead */
 	struct bdev *image_bd;
-	struct nbd_server *server;
+	struct sched_disk *part; /* what it is given */
+	struct nbd_server *nbd;
+	struct vhost_server *vhost; /* instead */
 	char *socket;
 };
 
@@ -86,6 +89,31 @@ static int try_open(void *arg, uint64_t deadline, struct vmfs_holder *ret_holder
 	return rc ? rc : vdisk_check_unlocked(o->disk->vdisk, options.reporter);
 }
 
+static int start_server(struct disk *disk, const struct disk_options *o, int sock)
+{
+	struct bdev *bd = disk->image ? disk->image_bd : vdisk_bdev(disk->vdisk);
+	bdev_set_pool(bd, o->pool);
+	int rc = sched_disk_new(o->sched, bd, &o->wish, &disk->part);
+	if (rc < 0)
+		return rc;
+	const char *slash = strrchr(o->path, '/');
+	struct vhost_server_options vhost = {
+		.name = o->what,
+		.id = slash ? slash + 1 : o->path,
+		.bd = sched_disk_bdev(disk->part),
+		.listen_sock = sock,
+		.reporter = o->reporter,
+	};
+	struct nbd_server_options nbd = {
+		.name = o->export_name,
+		.bd = vhost.bd,
+		.listen_sock = sock,
+		.reporter = o->reporter,
+	};
+	return o->is_vhost ? vhost_server_start(&vhost, &disk->vhost)
+			   : nbd_server_start(&nbd, &disk->nbd);
+}
+
 static int serve(struct disk *disk, const struct disk_options *o)
 {
 	int sock = sock_listen(o->socket);
@@ -97,14 +125,7 @@ static int serve(struct disk *disk, const struct disk_options *o)
 		(void)close(sock);
 		return rc;
 	}
-	struct nbd_server_options options = {
-		.name = o->export_name,
-		.bd = disk->image ? disk->image_bd : vdisk_bdev(disk->vdisk),
-		.listen_sock = sock,
-		.reporter = o->reporter,
-	};
-	bdev_set_pool(options.bd, o->pool);
-	int rc = nbd_server_start(&options, &disk->server);
+	int rc = start_server(disk, o, sock);
 	if (rc < 0)
 		(void)close(sock);
 	return rc;
@@ -172,18 +193,21 @@ struct vdisk *disk_vdisk(const struct disk *disk)
 
 uint64_t disk_quiet(struct disk *disk, void (*fn)(void *arg), void *arg)
 {
-	return nbd_server_hold(disk->server, fn, arg);
+	return disk->vhost ? vhost_server_hold(disk->vhost, fn, arg)
+			   : nbd_server_hold(disk->nbd, fn, arg);
 }
 
 int disk_close(struct disk *disk)
 {
 	if (!disk)
 		return 0;
-	if (disk->server) {
-		nbd_server_stop(disk->server);
+	if (disk->nbd || disk->vhost) {
+		nbd_server_stop(disk->nbd);
+		vhost_server_stop(disk->vhost);
 		/* the next listener replaces a stale one anyway */
 		(void)unlink(disk->socket);
 	}
+	sched_disk_free(disk->part);
 	bdev_close(disk->image_bd);
 	int rc = disk->image ? vmfs_file_close(disk->image) : vdisk_close(disk->vdisk);
 	free(disk->socket);

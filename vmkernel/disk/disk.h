@@ -3,13 +3,14 @@
 #define VMKERNEL_DISK_DISK_H
 
 /*
- * A running VM's disk: the open virtual disk, and the front end that serves it. Fairness
- * will live between the two.
+ * A running VM's disk: the open virtual disk, the front end that serves it, and between
+ * the two what the disk is given of its datastore (vmkernel/sched/).
  */
 #include <sys/types.h>
 
 #include "bdev/worker.h"
 #include "vmkernel/hold.h"
+#include "vmkernel/sched/sched.h"
 
 struct disk;
 
@@ -19,7 +20,10 @@ struct disk_options {
 	bool is_cdrom;		/* path is an image instead, that nobody may write */
 	bool is_tracked;	/* its changes are to be tracked from now on */
 	const char *what;	/* names it in sentences: "[demo] vm1/vm1.vmdk" */
-	const char *socket;	/* where it is served over NBD */
+	bool is_vhost;		/* served by vhost-user-blk, else over NBD */
+	struct sched *sched;	/* of the datastore; outlives the disk */
+	struct sched_wish wish;
+	const char *socket;	/* where it is served */
 	const char *export_name;
 	uid_t uid;		/* owner of the socket */
 	struct worker_pool *pool;

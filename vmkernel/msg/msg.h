@@ -59,7 +59,7 @@ enum msg_type {
 
 	/* vmkernel to vmx. */
 	/* first on every connection -> is_running, qemu_pid,
-			       token, disks: [path...] */
+			       token, disks: [key...], vhost: [is it so served?...] */
 	MSG_VMX_HELLO = 48,
 	/*
 	 * name, text (of the .vmx file), qemu, token, tells_errors (of disks, to the
@@ -77,7 +77,8 @@ enum msg_type {
 	MSG_VMX_SHUTDOWN,   /* -> when the power button was pressed */
 
 	/* vmx to vmkernel. */
-	MSG_VMX_DISK = 64,  /* index, path -> when the disk is served as diskINDEX.sock */
+	/* index, path, vhost (else NBD) -> when it is served as diskINDEX.sock */
+	MSG_VMX_DISK = 64,
 	MSG_VMX_EVENT,	    /* text for vmkernel.log; no reply */
 	/* why, is_guest (it shut down): the VM has ended by itself; no reply */
 	MSG_VMX_ENDED,

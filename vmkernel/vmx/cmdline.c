@@ -5,8 +5,9 @@
  *
  * 1. -nodefaults, -no-user-config, -S: nothing is there that was not asked for, and the
  *    guest starts when we say so.
- * 2. Disks are NBD over unix sockets. vhost-user is not for TCG: QEMU does not see such a
- *    backend's writes and runs stale translated code.
+ * 2. Disks are NBD over unix sockets; those on virtio under KVM are vhost-user, with the
+ *    guest's memory in a memfd that we share. vhost-user is not for TCG: QEMU does not
+ *    see such a backend's writes and runs stale translated code.
  * 3. Under TCG: thread=multi and maxcpus >= 2, or QEMU 7.2 drops the guest's memory
  *    barriers and virtio notifications get lost; RAM of N MiB - 8 KiB, so that it is no
  *    multiple of 256 KiB, or the dirty bitmap of a migration loses writes.
@@ -34,10 +35,12 @@
 /* The first two slots are the machine's own. Four controllers of each kind; ten cards. */
 #define VGA_PCI_SLOT 2u
 #define FIRST_PCI_SLOT 3u
+#define VIRTIO_PCI_SLOT (FIRST_PCI_SLOT + 3) /* of controller 0; 4 for each */
 #define NIC_PCI_SLOT 18u
 #define PCI_SLOTS 31u
 #define CDROM_BOOT 100u /* bootindex of what comes behind all disks */
 #define CPUS_ROOM 2u	  /* maxcpus is at least this */
+#define VHOST_QUEUES 16u  /* at most; one for each processor */
 
 __attribute__((format(printf, 2, 3))) static void add(struct cmdline *line,
 						      const char *fmt, ...)
@@ -75,17 +78,54 @@ static void add_name(struct cmdline *line, const char *name)
 	add(line, "guest=%s,debug-threads=on", text);
 }
 
+bool cmdline_is_vhost(const struct vm_hardware *hw, uint32_t i, bool is_kvm)
+{
+	return is_kvm && hw->controllers[hw->disks[i].controller].type ==
+				 CONTROLLER_VIRTIO;
+}
+
+const char *cmdline_no_vhost(const struct vm_hardware *hw, bool is_kvm,
+			     bool *ret_is_fatal)
+{
+	bool is_wanted = false;
+	*ret_is_fatal = false;
+	for (uint32_t i = 0; i < hw->controller_count; i++) {
+		is_wanted |= hw->controllers[i].type == CONTROLLER_VIRTIO;
+		*ret_is_fatal |= hw->controllers[i].needs_vhost && !is_kvm;
+	}
+	return is_wanted && !is_kvm ? "vhost-user is not for TCG: QEMU would not see what"
+				      " the disk writes, and run stale code" :
+				      NULL;
+}
+
+static bool has_vhost(const struct cmdline_input *in)
+{
+	bool has = false;
+	for (uint32_t i = 0; i < in->hw->disk_count; i++)
+		has |= cmdline_is_vhost(in->hw, i, in->is_kvm);
+	return has;
+}
+
+/* The guest's memory, where disks can see it. */
+static void add_shared_memory(struct cmdline *line, uint32_t kib)
+{
+	add(line, "-object");
+	add(line, "memory-backend-memfd,id=ram0,size=%uK,share=on", kib);
+}
+
 static void add_machine(struct cmdline *line, const struct cmdline_input *in)
 {
 	const struct vm_hardware *hw = in->hw;
 	uint64_t room = max_u64(hw->cpus, CPUS_ROOM);
+	uint32_t memory_kib = hw->memory_mib * 1024u - (in->is_kvm ? 0u : 8u);
 	add(line, "-nodefaults");
 	add(line, "-no-user-config");
 	add(line, "-S");
 	add(line, "-display");
 	add(line, "none");
 	add(line, "-machine");
-	add(line, hw->is_old ? "pc-i440fx-7.2" : "pc-q35-7.2");
+	add(line, "%s%s", hw->is_old ? "pc-i440fx-7.2" : "pc-q35-7.2",
+	    has_vhost(in) ? ",memory-backend=ram0" : "");
 	add(line, "-accel");
 	add(line, in->is_kvm ? "kvm" : "tcg,thread=multi");
 	add(line, "-cpu");
@@ -95,7 +135,9 @@ static void add_machine(struct cmdline *line, const struct cmdline_input *in)
 	add(line, "cpus=%u,maxcpus=%u,sockets=%u,cores=1,threads=1", hw->cpus,
 	    (unsigned int)room, (unsigned int)room);
 	add(line, "-m");
-	add(line, "%uK", hw->memory_mib * 1024u - (in->is_kvm ? 0u : 8u));
+	add(line, "%uK", memory_kib);
+	if (has_vhost(in))
+		add_shared_memory(line, memory_kib);
 	if (hw->uuid[0]) {
 		add(line, "-uuid");
 		add(line, "%s", hw->uuid);
@@ -183,6 +225,7 @@ static void add_controllers(struct cmdline *line, const struct vm_hardware *hw)
 		[CONTROLLER_AHCI] = "ich9-ahci",
 		[CONTROLLER_IDE] = NULL, /* the machine's own */
 		[CONTROLLER_NVME] = "nvme",
+		[CONTROLLER_VIRTIO] = NULL,
 	};
 	for (uint32_t i = 0; i < hw->controller_count; i++) {
 		const struct vm_controller *c = &hw->controllers[i];
@@ -209,6 +252,31 @@ static uint32_t boot_index(const struct vm_hardware *hw, uint32_t i)
 	return i + (hw->disks[i].is_cdrom == hw->boots_cdrom_first ? 0 : CDROM_BOOT);
 }
 
+/* Each is a function of one PCI device; tail: what it has in common with others. */
+static void add_virtio(struct cmdline *line, const struct cmdline_input *in, uint32_t i,
+		       const char *front, const char *tail)
+{
+	const struct vm_disk *d = &in->hw->disks[i];
+	const struct vm_controller *c = &in->hw->controllers[d->controller];
+	add(line, "-device");
+	add(line, "%s,id=%s%u-%u,bus=%s,addr=0x%x.%u,multifunction=on,num-queues=%u,%s",
+	    front, c->prefix, c->number, d->unit, pci_bus(in->hw),
+	    VIRTIO_PCI_SLOT + c->number * 4, d->unit,
+	    (unsigned int)min_u64(in->hw->cpus, VHOST_QUEUES), tail);
+}
+
+/* It comes back by itself, as NBD does; an I/O error is the disk's to hold back. */
+static void add_vhost_disk(struct cmdline *line, const struct cmdline_input *in,
+			   uint32_t i)
+{
+	char tail[64];
+	add(line, "-chardev");
+	add(line, "socket,id=disk%u,path=disk%u.sock,reconnect=1", i, i);
+	(void)snprintf(tail, sizeof(tail), "chardev=disk%u,bootindex=%u", i,
+		       boot_index(in->hw, i));
+	add_virtio(line, in, i, "vhost-user-blk-pci", tail);
+}
+
 static void add_disk(struct cmdline *line, const struct cmdline_input *in, uint32_t i)
 {
 	const struct vm_hardware *hw = in->hw;
@@ -216,6 +284,10 @@ static void add_disk(struct cmdline *line, const struct cmdline_input *in, uint3
 	const struct vm_controller *c = &hw->controllers[d->controller];
 	const char *kind = d->is_cdrom ? "cd" : "hd";
 	char tail[96];
+	if (cmdline_is_vhost(hw, i, in->is_kvm)) {
+		add_vhost_disk(line, in, i);
+		return;
+	}
 	add(line, "-blockdev");
 	add(line,
 	    "driver=nbd,node-name=disk%u,server.type=unix,server.path=disk%u.sock,"
@@ -225,6 +297,10 @@ static void add_disk(struct cmdline *line, const struct cmdline_input *in, uint3
 		       in->tells_errors ? "werror=enospc,rerror=report"
 					: "werror=stop,rerror=stop",
 		       boot_index(hw, i));
+	if (c->type == CONTROLLER_VIRTIO) {
+		add_virtio(line, in, i, "virtio-blk-pci", tail);
+		return;
+	}
 	add(line, "-device");
 	switch (c->type) {
 	case CONTROLLER_PVSCSI:
@@ -251,6 +327,8 @@ static void add_disk(struct cmdline *line, const struct cmdline_input *in, uint3
 		    "nvme-ns,id=nvme%u-%u,bus=nvme%u,nsid=%u,drive=disk%u,bootindex=%u",
 		    c->number, d->unit, c->number, d->unit + 1, i, boot_index(hw, i));
 		break;
+	case CONTROLLER_VIRTIO:
+		break; /* above */
 	}
 }
 
@@ -287,7 +365,7 @@ static void check_rules(const struct cmdline *line, const struct cmdline_input *
 	assert(in->is_kvm || strstr(value_after(line, "-accel"), "thread=multi"));
 	assert(in->is_kvm || (memory_kib + 8) % 1024 == 0);
 	for (unsigned int i = 0; i < line->count; i++) {
-		assert(!strstr(line->argv[i], "vhost-user"));
+		assert(in->is_kvm || !strstr(line->argv[i], "vhost-user"));
 		if (strcmp(line->argv[i], "-blockdev") == 0)
 			assert(strncmp(line->argv[i + 1], "driver=nbd,", 11) == 0);
 	}

@@ -29,10 +29,18 @@ struct cmdline_input {
 
 /*
  * Disk i is the NBD export "diski-TOKEN" on the socket diski.sock in QEMU's working
- * folder. 0 or -errno; cmdline_done in both cases.
+ * folder, or spoken to by vhost-user there. 0 or -errno; cmdline_done in both cases.
  */
 int cmdline_make(const struct cmdline_input *in, struct cmdline *ret_line)
 	__attribute__((warn_unused_result));
+/* Is disk i to be served by vhost-user? */
+bool cmdline_is_vhost(const struct vm_hardware *hw, uint32_t i, bool is_kvm);
+/*
+ * Why vhost-user is not for this VM, in a line; NULL: it is, or is not asked for.
+ * *ret_is_fatal: its .vmx file wants it so or not at all.
+ */
+const char *cmdline_no_vhost(const struct vm_hardware *hw, bool is_kvm,
+			     bool *ret_is_fatal);
 void cmdline_done(struct cmdline *line);
 
 #endif

@@ -26,27 +26,32 @@
 /* ---- controllers ---- */
 
 static int scsi_type(const struct reading *in, const char *device,
-		     enum controller_type *ret_type)
+		     struct vm_controller *ret)
 {
 	static const struct {
 		const char *name;
 		enum controller_type type;
+		bool needs_vhost;
 	} known[] = {
-		{ "pvscsi", CONTROLLER_PVSCSI },
-		{ "lsilogic", CONTROLLER_LSILOGIC },
-		{ "lsisas1068", CONTROLLER_LSISAS1068 },
+		{ "pvscsi", CONTROLLER_PVSCSI, false },
+		{ "lsilogic", CONTROLLER_LSILOGIC, false },
+		{ "lsisas1068", CONTROLLER_LSISAS1068, false },
+		{ "virtio-blk", CONTROLLER_VIRTIO, false },
+		{ "vhost-user-blk", CONTROLLER_VIRTIO, true },
 	};
 	char key[READING_KEY_SIZE];
 	const char *value = reading_value(in, device, "virtualDev", key);
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
 		if (strcasecmp(value && *value ? value : "lsilogic", known[i].name) ==
 		    0) {
-			*ret_type = known[i].type;
+			ret->type = known[i].type;
+			ret->needs_vhost = known[i].needs_vhost;
 			return 0;
 		}
 	}
 	return reading_refuse(in, key, value,
-		      "unknown controller (pvscsi, lsilogic or lsisas1068)");
+		      "unknown controller (pvscsi, lsilogic, lsisas1068, virtio-blk or "
+		      "vhost-user-blk)");
 }
 
 static uint32_t unit_max(enum controller_type type)
@@ -60,6 +65,8 @@ static uint32_t unit_max(enum controller_type type)
 		return 6; /* 7 is the controller itself; QEMU's chips have 8 targets */
 	case CONTROLLER_AHCI:
 		return 5;
+	case CONTROLLER_VIRTIO:
+		return 7; /* functions of one PCI device */
 	case CONTROLLER_IDE:
 		break;
 	}
@@ -81,7 +88,7 @@ static int controller_of(const struct reading *in, const char *prefix, uint32_t 
 	(void)snprintf(c.prefix, sizeof(c.prefix), "%s", prefix);
 	(void)snprintf(device, sizeof(device), "%s%u", prefix, number);
 	if (strcmp(prefix, "scsi") == 0)
-		rc = scsi_type(in, device, &c.type);
+		rc = scsi_type(in, device, &c);
 	else if (strcmp(prefix, "sata") == 0)
 		c.type = CONTROLLER_AHCI;
 	else if (strcmp(prefix, "nvme") == 0)
@@ -171,8 +178,10 @@ static int add_disk(const struct reading *in, const char *device, const char *pr
 	if (!path || !*path || strlen(path) >= sizeof(disk->path))
 		return reading_refuse(in, key, path, "a disk needs the name of its file");
 	if (medium == MEDIUM_CDROM &&
-	    hw->controllers[controller].type == CONTROLLER_NVME)
-		return reading_refuse(in, key, path, "there are no CD drives on NVMe");
+	    (hw->controllers[controller].type == CONTROLLER_NVME ||
+	     hw->controllers[controller].type == CONTROLLER_VIRTIO))
+		return reading_refuse(in, key, path,
+				      "there are no CD drives on NVMe and virtio");
 	if (unit > unit_max(hw->controllers[controller].type))
 		return report_error(in->r, -EINVAL,
 				    "%s: this controller has units 0 to %u", device,
@@ -220,6 +229,24 @@ static bool is_counted(const struct reading *in, const char *key, const char *su
 		return vmxfile_is_true(in->f, key);
 	return strcasecmp(suffix, "fileName") == 0 &&
 	       !reading_value(in, device, "present", other);
+}
+
+/* A guest finds a PCI device by its function 0. */
+static int check_virtio(const struct reading *in)
+{
+	const struct vm_hardware *hw = in->hw;
+	bool has_first[HARDWARE_CONTROLLERS_MAX] = { false };
+	for (uint32_t i = 0; i < hw->disk_count; i++)
+		has_first[hw->disks[i].controller] |= hw->disks[i].unit == 0;
+	for (uint32_t i = 0; i < hw->controller_count; i++) {
+		const struct vm_controller *c = &hw->controllers[i];
+		if (c->type == CONTROLLER_VIRTIO && !has_first[i])
+			return report_error(in->r, -EINVAL,
+					    "%s%u:0: a virtio controller needs a disk "
+					    "at unit 0",
+					    c->prefix, c->number);
+	}
+	return 0;
 }
 
 static int read_devices(const struct reading *in)
@@ -376,6 +403,8 @@ int hardware_read(const struct vmxfile *f, const char *run_dir, struct reporter 
 		rc = read_machine(&in);
 	if (rc == 0)
 		rc = read_devices(&in);
+	if (rc == 0)
+		rc = check_virtio(&in);
 	if (rc == 0)
 		rc = hardware_read_nics(&in);
 	for (uint32_t i = 0; rc == 0 && i < HARDWARE_SERIALS_MAX; i++)

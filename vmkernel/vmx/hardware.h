@@ -22,12 +22,14 @@ enum controller_type {
 	CONTROLLER_AHCI,
 	CONTROLLER_IDE,
 	CONTROLLER_NVME,
+	CONTROLLER_VIRTIO, /* none: each disk is a device of its own */
 };
 
 struct vm_controller {
 	enum controller_type type;
 	char prefix[16];     /* "scsi", "sata", "ide", "nvme" */
 	uint32_t number;     /* of scsi0, sata1, ... */
+	bool needs_vhost;    /* VIRTIO: by vhost-user or not at all */
 };
 
 struct vm_disk {

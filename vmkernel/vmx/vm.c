@@ -234,14 +234,20 @@ static int launch(struct vm *vm)
 	return 0;
 }
 
+static bool is_vhost(const struct vm *vm, uint32_t i)
+{
+	return cmdline_is_vhost(vm->hw, i, vm->options->is_kvm);
+}
+
 /* Asks for the next disk, or goes on when there is none. */
 static void next_disk(struct vm *vm)
 {
 	if (vm->next_disk < vm->hw->disk_count) {
 		uint32_t i = vm->next_disk;
 		tell(vm, msg_send(&vm->channel, MSG_VMX_DISK, i,
-				  json_pack("{s:i, s:s}", "index", (int)i, "path",
-					    vm->hw->disks[i].path)));
+				  json_pack("{s:i, s:s, s:b}", "index", (int)i, "path",
+					    vm->hw->disks[i].path, "vhost",
+					    is_vhost(vm, i))));
 		return;
 	}
 	vm->options->log->last_error[0] = '\0';
@@ -260,6 +266,18 @@ static void disk_ready(struct vm *vm, const struct msg *m)
 	}
 	vm->next_disk++;
 	next_disk(vm);
+}
+
+/* virtio-blk has NBD as well; vhost-user-blk is refused where it cannot be. */
+static int check_vhost(struct vm *vm)
+{
+	bool is_fatal;
+	const char *why = cmdline_no_vhost(vm->hw, vm->options->is_kvm, &is_fatal);
+	if (why && is_fatal)
+		return report_error(vm->reporter, -EOPNOTSUPP, "%s", why);
+	if (why)
+		report(vm->reporter, REPORT_INFO, "virtio disks come over NBD: %s", why);
+	return 0;
 }
 
 static int read_config(struct vm *vm, const json_t *body)
@@ -285,7 +303,7 @@ static int read_config(struct vm *vm, const json_t *body)
 	else
 		rc = -ENOMEM;
 	vmxfile_free(f);
-	return rc;
+	return rc ? rc : check_vhost(vm);
 }
 
 static void start(struct vm *vm, const struct msg *m)
@@ -320,13 +338,15 @@ static void hello(struct vm *vm, uint32_t tag)
 {
 	/* One that is frozen has lost its disks: nobody takes it back. */
 	bool is_running = vm->state == STATE_RUNNING && !vm->is_frozen;
-	json_t *disks = json_array();
-	for (uint32_t i = 0; is_running && i < vm->hw->disk_count; i++)
+	json_t *disks = json_array(), *vhost = json_array();
+	for (uint32_t i = 0; is_running && i < vm->hw->disk_count; i++) {
 		json_array_append_new(disks, key_of(vm, i));
+		json_array_append_new(vhost, json_boolean(is_vhost(vm, i)));
+	}
 	tell(vm, msg_reply(&vm->channel, tag, 0, NULL,
-			   json_pack("{s:b, s:i, s:s, s:o}", "is_running", is_running,
+			   json_pack("{s:b, s:i, s:s, s:o, s:o}", "is_running", is_running,
 				     "qemu_pid", (int)vm->qemu, "token", vm->token,
-				     "disks", disks)));
+				     "disks", disks, "vhost", vhost)));
 }
 
 /* QEMU's NBD client needs some seconds to find its server again: cont until it works. */

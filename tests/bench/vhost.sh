@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# The vhost-user front end: a flat VMDK on a volume in a file, driven by a client without
+# a guest through a ring in shared memory, beside a raw file of the same size and bytes on
+# the same disk, driven by bdev_bench through the same kernel's AIO. The processor time is
+# the server's alone, as the client's is what a guest would need for any disk; the peer's
+# is all that bdev_bench takes.
+
+vhost_size_mib=1024
+vhost_turns=3 # short ones for each long one
+
+# vhost_value NAME=: of what a program printed last.
+vhost_value() { grep -o "$1[0-9.]*" "$work/vhost.out" | cut -d= -f2; }
+
+# vhost_turn WHO KIND
+vhost_turn()
+{
+	local before=0 count seconds=$(((seconds_each + vhost_turns - 1) / vhost_turns))
+
+	sync "$work/raw.img" "$work/lun.img"
+	if [ "$1" = disk ]; then
+		"$bench_bin/bdev_bench" "$work/raw.img" "$2" 32 "$seconds" \
+			>"$work/vhost.out" || return 1
+		sample "disk.$2.cpu" "$(vhost_value cpu_us_per_io=)"
+	else
+		before=$(cpu_us "$vhost_pid")
+		"$bench_bin/vhost_bench" "$work/vhost" "$2" 32 "$seconds" \
+			>"$work/vhost.out" || return 1
+		count=$(vhost_value count=)
+		sample "ours.$2.cpu" "$(awk \
+			"BEGIN { print ($(cpu_us "$vhost_pid") - $before) / $count }")"
+		sample "client.$2.cpu" "$(vhost_value cpu_us_per_io=)"
+	fi
+	sample "$1.$2" "$(vhost_value iops=)"
+}
+
+bench_vhost()
+{
+	local image=$work/lun.img raw=$work/raw.img kind round name
+	local -a order=(ours disk)
+
+	. "$here/nbd.sh" # cpu_us
+	truncate -s $((vhost_size_mib * 2))M "$image"
+	openssl enc -aes-128-ctr -pass pass:x -pbkdf2 -nosalt </dev/zero 2>/dev/null |
+		dd of="$raw" bs=1M count=$vhost_size_mib iflag=fullblock oflag=direct \
+			status=none
+	"$bin/mkfs.vmfs" -L bench "$image" >"$work/log" 2>&1 &&
+		"$bin/vmkfstools" -i "$raw" -d eagerzeroedthick \
+			"$image:/disk.vmdk" >"$work/log" 2>&1 ||
+		{ missing vhost "$(tail -n 1 "$work/log")"; return; }
+	dd if="$raw" iflag=nocache count=0 status=none
+	serve "$bench_bin/../rigs/vhost-serve" "$work/vhost" "$image" /disk.vmdk
+	vhost_pid=$server
+	wait_for 20 test -S "$work/vhost" ||
+		{ missing vhost "$(tail -n 1 "$work/server.log")"; return; }
+	for kind in read write; do
+		for ((round = 0; round < rounds * vhost_turns; round++)); do
+			for name in "${order[@]}"; do
+				vhost_turn $name $kind ||
+					{ missing vhost "a client failed"; return; }
+			done
+			order=("${order[@]:1}" "${order[0]}")
+		done
+		line "vhost-rand$kind-4k-qd32-vs-disk" speed ours.$kind disk.$kind \
+			">=0.95" IOPS
+		line "vhost-rand$kind-4k-qd32-cpu" time ours.$kind.cpu disk.$kind.cpu \
+			">=0.952" us
+		line "vhost-rand$kind-4k-qd32-client" time client.$kind.cpu \
+			ours.$kind.cpu bound us
+	done
+	kill "${children[@]}" 2>/dev/null
+	wait "${children[@]}" 2>/dev/null
+	children=()
+	rm -f "$image" "$raw"
+}

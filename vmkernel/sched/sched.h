@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SCHED_SCHED_H
+#define SCHED_SCHED_H
+
+/*
+ * Between the front ends and the disks of one datastore: a device for each disk, that
+ * lets its requests through by shares and within limits (fair.h).
+ */
+#include "base/report.h"
+#include "bdev/bdev.h"
+
+struct sched;
+struct sched_disk;
+
+/* What a VM's disk is given. */
+struct sched_wish {
+	uint32_t shares; /* SCHED_SHARES_NORMAL ... */
+	uint64_t iops_max, bytes_max; /* a second; 0: no limit */
+};
+#define SCHED_SHARES_LOW 500u
+#define SCHED_SHARES_NORMAL 1000u
+#define SCHED_SHARES_HIGH 2000u
+
+/*
+ * As .vmx files say it: shares are low, normal, high or a number; iops and bytes are off
+ * or a number with a unit (IOps, KIOps; Bps, KBps, MBps, GBps) or without. Each may be
+ * NULL: what is normal. 0, -EINVAL and *ret_bad (the text).
+ */
+int sched_wish_parse(const char *shares, const char *iops, const char *bytes,
+		     struct sched_wish *ret, const char **ret_bad)
+	__attribute__((warn_unused_result));
+
+/* With a task of its own; depth: FAIR_DEPTH. NULL without memory. */
+struct sched *sched_new(unsigned int depth);
+/* With no disk left. NULL is allowed. */
+void sched_free(struct sched *s);
+
+/*
+ * A device over below, which is borrowed until sched_disk_free. 0 or -ENOMEM.
+ */
+int sched_disk_new(struct sched *s, struct bdev *below, const struct sched_wish *wish,
+		   struct sched_disk **ret_disk) __attribute__((warn_unused_result));
+struct bdev *sched_disk_bdev(struct sched_disk *disk);
+/* Other shares and limits, from now on. From any task. */
+void sched_disk_change(struct sched_disk *disk, const struct sched_wish *wish);
+/* With no I/O of it under way. NULL is allowed. */
+void sched_disk_free(struct sched_disk *disk);
+
+#endif
