@@ -253,7 +253,8 @@ static int open_disk(struct vm *vm, uint32_t index, const char *text, char *ret_
 		.is_vhost = vm->vhost_disks >> index & 1,
 		.sched = vm->ds->sched,
 		.wish = found.wish,
-		.is_tracked = found.is_tracked && !vm->is_adopted, /* it was at power-on */
+		/* it was at power-on */
+		.is_tracked = found.is_tracked && !vm->is_adopted,
 		.what = vm_file_text(vm, path, what, sizeof(what)),
 		.socket = socket,
 		.export_name = name,

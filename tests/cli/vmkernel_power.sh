@@ -140,14 +140,17 @@ vm tape 'scsi0.present="TRUE"\nscsi0:0.fileName="idle.vmdk"\nscsi0:0.deviceType=
 refused "an unknown kind of disk" 'scsi0:0.deviceType = "tape"' vim a vmsvc/power.on "$id"
 vm odd 'scsi0.present="TRUE"\nscsi0.virtualDev="odd"\nscsi0:0.fileName="idle.vmdk"\n'
 refused "an unknown controller" 'scsi0.virtualDev = "odd"' vim a vmsvc/power.on "$id"
-vm vhost 'scsi0.present="TRUE"\nscsi0.virtualDev="vhost-user-blk"\nscsi0:0.fileName="idle.vmdk"\n'
+vm vhost 'scsi0.present="TRUE"\nscsi0.virtualDev="vhost-user-blk"\n'\
+'scsi0:0.fileName="idle.vmdk"\n'
 refused "vhost-user under TCG, and why" 'vhost-user is not for TCG: .* stale code' \
 	vim a vmsvc/power.on "$id"
-vm first 'scsi0.present="TRUE"\nscsi0.virtualDev="virtio-blk"\nscsi0:1.fileName="idle.vmdk"\n'
+vm first 'scsi0.present="TRUE"\nscsi0.virtualDev="virtio-blk"\n'\
+'scsi0:1.fileName="idle.vmdk"\n'
 refused "virtio without unit 0" 'scsi0:0: a virtio controller needs a disk at unit 0' \
 	vim a vmsvc/power.on "$id"
-vm shares 'scsi0.present="TRUE"\nscsi0:0.fileName="idle.vmdk"\nsched.scsi0:0.shares="many"\n'
-refused "shares that are no number" 'sched.scsi0:0: its shares or limits cannot be understood: many' \
+vm parts 'scsi0.present="TRUE"\nscsi0:0.fileName="idle.vmdk"\n'\
+'sched.scsi0:0.shares="all"\n'
+refused "shares that are no number" 'sched.scsi0:0: its shares .* be understood: all' \
 	vim a vmsvc/power.on "$id"
 vm lost 'scsi0.present="TRUE"\nscsi0:0.fileName="lost.vmdk"\n'
 refused "a disk that is not there" '\[store\] idle/lost.vmdk: No such file' \

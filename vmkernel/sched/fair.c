@@ -62,7 +62,8 @@ static uint64_t start_of(const struct fair *f, const struct fair_disk *d)
 /* When its limits let it go on: at most now, at once. */
 static uint64_t allowed_at(const struct fair_disk *d)
 {
-	uint64_t due = max_u64(d->iops_max ? d->io_due : 0, d->bytes_max ? d->byte_due : 0);
+	uint64_t due =
+		max_u64(d->iops_max ? d->io_due : 0, d->bytes_max ? d->byte_due : 0);
 	return due > BURST ? due - BURST : 0;
 }
 

@@ -344,9 +344,9 @@ static void hello(struct vm *vm, uint32_t tag)
 		json_array_append_new(vhost, json_boolean(is_vhost(vm, i)));
 	}
 	tell(vm, msg_reply(&vm->channel, tag, 0, NULL,
-			   json_pack("{s:b, s:i, s:s, s:o, s:o}", "is_running", is_running,
-				     "qemu_pid", (int)vm->qemu, "token", vm->token,
-				     "disks", disks, "vhost", vhost)));
+			   json_pack("{s:b, s:i, s:s, s:o, s:o}", "is_running",
+				     is_running, "qemu_pid", (int)vm->qemu, "token",
+				     vm->token, "disks", disks, "vhost", vhost)));
 }
 
 /* QEMU's NBD client needs some seconds to find its server again: cont until it works. */
