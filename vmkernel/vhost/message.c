@@ -242,10 +242,10 @@ static int set_call(struct device_ring *r, struct vhost_message *m)
 
 static int ring_message(struct device *d, struct vhost_message *m, uint32_t index)
 {
-	struct device_ring *r = &d->rings[index];
 	uint32_t num = le32_get(m->payload.state.num);
 	if (index >= DEVICE_QUEUES_MAX)
 		return -EINVAL;
+	struct device_ring *r = &d->rings[index];
 	switch (le32_get(m->header.request)) {
 	case VHOST_SET_VRING_NUM:
 		if (r->ring.is_running || num > RING_SIZE_MAX || !is_power_of_two(num))
