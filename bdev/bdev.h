@@ -65,6 +65,13 @@ struct bdev_io {
 		struct bdev_io *next;
 		uint64_t word[6];
 	} priv;
+	struct {			  /* bdev.c's: what it is under its other name */
+		struct bdev *bd;
+		uint64_t offset;
+		uint32_t flags;
+		void (*done)(struct bdev_io *io);
+		void *hold;
+	} alias;
 };
 
 /* Where bytes lie: a contiguous piece of a leaf, or a hole that reads as zeros. */
@@ -289,6 +296,20 @@ unsigned int bdev_channel_reap(struct bdev_channel *channel);
  */
 unsigned int bdev_channel_gather(struct bdev_channel *channel, void (*look)(void *arg),
 				 void *arg);
+/*
+ * For a task that waits for nothing but its I/O: sends what is held back, all at once,
+ * sleeps until some of it has ended or clock_now() >= deadline (NO_DEADLINE: none), and
+ * reaps; how many, may be 0. Where it waits so it does nowhere else: bdev_channel_event()
+ * is not for it. What is completed elsewhere, as by a worker, ends the sleep only if its
+ * done() calls bdev_channel_wake() when it has noted it; the channel outlives the tasks
+ * that may. Blocks.
+ */
+unsigned int bdev_channel_wait(struct bdev_channel *channel, uint64_t deadline);
+/*
+ * The wait that lasts, or else the next one, is over. From any task, and cheap in the
+ * channel's own. Never blocks.
+ */
+void bdev_channel_wake(struct bdev_channel *channel);
 
 /* ---- leaves and filters of this folder ---- */
 

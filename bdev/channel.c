@@ -24,11 +24,13 @@
 #include "bdev/channel.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/align.h"
 #include "bdev/file.h"
 
 #define UNSENT_MAX 16
@@ -37,6 +39,8 @@
 struct bdev_channel {
 	struct file_channel *files;
 	int epoll_fd, event_fd;
+	int wait_fd;   /* an epoll of epoll_fd, by edges: for bdev_channel_wait() */
+	bool is_woken; /* by its own task: it is not to sleep the next time */
 	const struct task *_Atomic task; /* sends and reaps; NULL: none has yet */
 	struct channel_leaf *unsent[UNSENT_MAX];
 	unsigned int unsent_count, held_count;
@@ -57,16 +61,32 @@ static void put(struct bdev_channel *ch)
 		(void)close(ch->epoll_fd);
 	if (ch->event_fd >= 0)
 		(void)close(ch->event_fd);
+	if (ch->wait_fd >= 0)
+		(void)close(ch->wait_fd);
 	cond_done(&ch->c);
 	mutex_done(&ch->m);
 	free(ch);
 }
 
+/* 0 or -errno. */
+static int open_events(struct bdev_channel *ch)
+{
+	struct epoll_event level = { .events = EPOLLIN };
+	struct epoll_event edge = { .events = EPOLLIN | EPOLLET };
+
+	ch->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	ch->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	ch->wait_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (ch->epoll_fd < 0 || ch->event_fd < 0 || ch->wait_fd < 0 ||
+	    epoll_ctl(ch->epoll_fd, EPOLL_CTL_ADD, ch->event_fd, &level) < 0 ||
+	    epoll_ctl(ch->wait_fd, EPOLL_CTL_ADD, ch->epoll_fd, &edge) < 0)
+		return -errno;
+	return 0;
+}
+
 int bdev_channel_new(struct bdev_channel **ret_channel)
 {
-	struct epoll_event e = { .events = EPOLLIN };
 	struct bdev_channel *ch = calloc(1, sizeof(*ch));
-	int rc = 0;
 
 	if (!ch)
 		return -ENOMEM;
@@ -74,12 +94,8 @@ int bdev_channel_new(struct bdev_channel **ret_channel)
 	cond_init(&ch->c);
 	TAILQ_INIT(&ch->leaves);
 	atomic_init(&ch->users, 1);
-	ch->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	ch->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (ch->epoll_fd < 0 || ch->event_fd < 0 ||
-	    epoll_ctl(ch->epoll_fd, EPOLL_CTL_ADD, ch->event_fd, &e) < 0)
-		rc = -errno;
-	ch->files = rc < 0 ? NULL : file_channel_new(ch->event_fd);
+	int rc = open_events(ch);
+	ch->files = rc < 0 ? NULL : file_channel_new(ch->event_fd, ch->wait_fd);
 	if (!ch->files) {
 		put(ch);
 		return rc < 0 ? rc : -ENOMEM;
@@ -273,4 +289,54 @@ unsigned int bdev_channel_gather(struct bdev_channel *ch, void (*look)(void *arg
 		return bdev_channel_reap(ch);
 	unsigned int count = file_channel_gather(ch->files, look, arg);
 	return count ? count : reap_leaves(ch, true);
+}
+
+/* ---- waiting for nothing else ---- */
+
+static int ms_until(uint64_t deadline)
+{
+	uint64_t now = clock_now();
+
+	if (deadline == NO_DEADLINE)
+		return -1;
+	return deadline <= now ? 0
+			       : (int)min_u64(div_up(deadline - now, NS_PER_MS), INT_MAX);
+}
+
+static unsigned int sleep_and_reap(struct bdev_channel *ch, uint64_t deadline)
+{
+	struct epoll_event event;
+	bool is_woken = true;
+	unsigned int count;
+
+	if (file_channel_wait(ch->files, deadline, &is_woken, &count)) {
+		if (!is_woken)
+			return count;
+		deadline = 0;
+	} else {
+		count = reap_leaves(ch, true);
+		if (count)
+			return count;
+	}
+	(void)epoll_wait(ch->wait_fd, &event, 1, ms_until(deadline));
+	return count + bdev_channel_reap(ch);
+}
+
+unsigned int bdev_channel_wait(struct bdev_channel *ch, uint64_t deadline)
+{
+	bdev_channel_send(ch);
+	unsigned int count = ch->is_woken || ch->has_more ? bdev_channel_reap(ch)
+							  : sleep_and_reap(ch, deadline);
+	ch->is_woken = false;
+	return count;
+}
+
+void bdev_channel_wake(struct bdev_channel *ch)
+{
+	uint64_t one = 1;
+
+	if (channel_is_mine(ch))
+		ch->is_woken = true;
+	else
+		(void)!write(ch->event_fd, &one, sizeof(one)); /* full: it is awake */
 }

@@ -112,8 +112,8 @@ void file_queue_done(struct file_bdev *file);
 
 /* ---- file_channel.c ---- */
 
-/* A completion adds to event_fd. NULL: no memory. */
-struct file_channel *file_channel_new(int event_fd);
+/* A completion adds to event_fd. wake_fd: what ends a wait. NULL: no memory. */
+struct file_channel *file_channel_new(int event_fd, int wake_fd);
 /* NULL is allowed. */
 void file_channel_free(struct file_channel *ch);
 /* Takes io into its channel; false if it is nothing for that. */
@@ -123,6 +123,14 @@ void file_channel_send(struct file_channel *ch);
 unsigned int file_channel_gather(struct file_channel *ch, void (*look)(void *arg),
 				 void *arg);
 unsigned int file_channel_reap(struct file_channel *ch);
+/*
+ * Sleeps until something has ended, which it reaps (*ret_count), wake_fd is readable
+ * (*ret_is_woken), or the deadline. false: nothing is at the kernel, or one cannot wait
+ * for both: completions add to event_fd, and there the caller may sleep. Once it was true
+ * the task sleeps here whenever anything is at the kernel.
+ */
+bool file_channel_wait(struct file_channel *ch, uint64_t deadline, bool *ret_is_woken,
+		       unsigned int *ret_count);
 
 /* ---- file_lock.c ---- */
 

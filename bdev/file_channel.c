@@ -32,11 +32,16 @@
  *	- for a while after it was in the way of another task, or awake for nothing. The
  *	  rest is twice as long each time, and shrinks with each time that was of use.
  *
+ * A task that has nothing else to wait for (file_channel_wait) is better off without all
+ * that: it sends what it has in one call, under which the kernel rings the bell once, and
+ * sleeps in the kernel's queue itself until one has ended. So the iocbs ring no eventfd
+ * for it, and one more iocb, a poll of wake_fd, ends that sleep for what else comes.
+ *
  * Invariants:
  * 1. Everything here belongs to one task, so nothing is locked. Only the kernel writes
  *    beside it: events and the tail of the ring. We write the head, and only we.
  * 2. An io is held, or in a slot at the kernel, or no longer the channel's. Slots are
- *    depth in number and the ring is not smaller, so it cannot overflow.
+ *    depth in number, and the ring has room for these and the poll: it cannot overflow.
  * 3. An iocb refers to the open file whose OFD lock is the liveness lock, as in
  *    file_aio.c. What is only held is sent by nobody after the process's death.
  * 4. What is cut while it is held is not sent. The file counts what is held and sent:
@@ -49,6 +54,7 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -59,11 +65,13 @@
 
 #define BURST 8	      /* held back at most while there are slots; sent at once */
 #define BURST_APART 4 /* the same of what the kernel cannot join */
+#define BURST_LONE FILE_BATCH /* the same of a task that waits for nothing else */
 #define GATHER_SHARE 4
 #define GATHER_MIN 2
 #define GATHER_NS (400 * NS_PER_US)
 #define REST_MIN NS_PER_MS
 #define REST_MAX (128 * NS_PER_MS)
+#define UNARMED_NS NS_PER_MS /* a sleep that nothing else could end */
 #define RING_MAGIC 0xa10a10a1u
 
 /* What the kernel maps at a context's address (fs/aio.c): fixed since its first day. */
@@ -90,16 +98,21 @@ struct file_channel {
 	unsigned int writes; /* of them */
 	bool is_gathering;   /* what comes is held */
 	uint64_t rest_until, rest; /* from gathering awake */
+	bool is_lone;  /* its task sleeps in file_channel_wait() and nowhere else */
+	bool is_armed; /* wake is at the kernel */
+	int wake_fd;
+	struct iocb wake; /* its event has no data */
 	struct slot *free;
 	struct slot slots[FILE_DEPTH];
 };
 
-struct file_channel *file_channel_new(int event_fd)
+struct file_channel *file_channel_new(int event_fd, int wake_fd)
 {
 	struct file_channel *ch = calloc(1, sizeof(*ch));
 	if (!ch)
 		return NULL;
 	ch->event_fd = event_fd;
+	ch->wake_fd = wake_fd;
 	ch->held_last = &ch->held;
 	return ch;
 }
@@ -127,7 +140,7 @@ static void start(struct file_channel *ch)
 	if (file_context_new(&ctx, &depth) < 0)
 		return;
 	struct ring *ring = (struct ring *)ctx;
-	if (ring->magic != RING_MAGIC || ring->incompatible || ring->size < depth) {
+	if (ring->magic != RING_MAGIC || ring->incompatible || ring->size <= depth) {
 		(void)io_destroy(ctx); /* not the ring that we can read */
 		return;
 	}
@@ -136,6 +149,11 @@ static void start(struct file_channel *ch)
 		ch->slots[i].next = ch->free;
 		ch->free = &ch->slots[i];
 	}
+}
+
+static unsigned int burst_max(const struct file_channel *ch)
+{
+	return ch->is_lone ? BURST_LONE : BURST;
 }
 
 bool file_channel_hold(struct file_bdev *file, struct bdev_io *io)
@@ -152,7 +170,7 @@ bool file_channel_hold(struct file_bdev *file, struct bdev_io *io)
 	io->priv.next = NULL;
 	*ch->held_last = io;
 	ch->held_last = &io->priv.next;
-	if (++ch->held_count >= BURST && !ch->is_gathering)
+	if (++ch->held_count >= burst_max(ch) && !ch->is_gathering)
 		file_channel_send(ch);
 	return true;
 }
@@ -187,10 +205,12 @@ static unsigned int ended_count(const struct file_channel *ch)
 }
 
 /* How many to send at once: the device is not to wait for what it could begin with. */
-static long burst_now(const struct file_channel *ch)
+static unsigned int burst_now(const struct file_channel *ch)
 {
+	if (ch->is_lone)
+		return BURST_LONE;
 	unsigned int under_way = ch->sent - ended_count(ch);
-	return under_way == 0 ? 1 : (long)min_u64(under_way, BURST_APART);
+	return under_way == 0 ? 1 : (unsigned int)min_u64(under_way, BURST_APART);
 }
 
 /* Two that the kernel can make one of, if they come to it together. */
@@ -214,11 +234,11 @@ static void pass_on(struct file_bdev *file, struct bdev_io *io)
 }
 
 /* Puts the next burst of what is held into slots, if there are any; their number. */
-static long fill_slots(struct file_channel *ch, struct iocb **list)
+static unsigned int fill_slots(struct file_channel *ch, struct iocb **list)
 {
 	const struct bdev_io *last = NULL;
-	long n = 0, max = burst_now(ch);
-	while (n < BURST && ch->held && ch->free) {
+	unsigned int n = 0, max = burst_now(ch);
+	while (n < burst_max(ch) && ch->held && ch->free) {
 		if (n >= max && !is_next_to(last, ch->held))
 			break;
 		struct bdev_io *io = take_held(ch);
@@ -234,7 +254,8 @@ static long fill_slots(struct file_channel *ch, struct iocb **list)
 		slot->io = io;
 		file_iocb(file, io, &slot->iocb);
 		slot->iocb.data = slot;
-		io_set_eventfd(&slot->iocb, ch->event_fd);
+		if (!ch->is_lone)
+			io_set_eventfd(&slot->iocb, ch->event_fd);
 		list[n++] = &slot->iocb;
 		last = io;
 	}
@@ -246,8 +267,13 @@ static bool is_for_another_try(int error)
 	return error == EAGAIN || error == EINTR || error == ENOMEM;
 }
 
+/* Of the kernel's event for slot; NULL: the poll has ended. */
 static void ended(struct file_channel *ch, struct slot *slot, long result)
 {
+	if (!slot) {
+		ch->is_armed = false;
+		return;
+	}
 	struct bdev_io *io = slot->io;
 	struct file_bdev *file = (struct file_bdev *)io->bd;
 	slot_free(ch, slot);
@@ -261,7 +287,7 @@ static void ended(struct file_channel *ch, struct slot *slot, long result)
 
 void file_channel_send(struct file_channel *ch)
 {
-	struct iocb *list[BURST];
+	struct iocb *list[BURST_LONE];
 	while (ch->held && ch->free) {
 		long n = fill_slots(ch, list);
 		for (long at = 0; at < n;) {
@@ -322,11 +348,12 @@ static void gather_awake(struct file_channel *ch, unsigned int wanted,
 	ch->rest_until = now + ch->rest;
 }
 
-static unsigned int gather_asleep(struct file_channel *ch, unsigned int wanted)
+/* limit: of the sleep; NULL: none. */
+static unsigned int gather_asleep(struct file_channel *ch, unsigned int wanted,
+				  struct timespec *limit)
 {
 	struct io_event event[FILE_BATCH];
-	struct timespec limit = { .tv_nsec = GATHER_NS };
-	int n = io_getevents(context_of(ch), wanted, FILE_BATCH, event, &limit);
+	int n = io_getevents(context_of(ch), wanted, FILE_BATCH, event, limit);
 	for (int i = 0; i < n; i++)
 		ended(ch, event[i].data, (long)event[i].res);
 	return n < 0 ? 0 : (unsigned int)n; /* interrupted */
@@ -339,9 +366,41 @@ unsigned int file_channel_gather(struct file_channel *ch, void (*look)(void *arg
 	unsigned int wanted = ch->sent / GATHER_SHARE;
 	if (wanted < GATHER_MIN)
 		return 0;
+	struct timespec limit = { .tv_nsec = GATHER_NS };
 	if (ch->writes || clock_now() < ch->rest_until)
-		return gather_asleep(ch, wanted);
+		return gather_asleep(ch, wanted, &limit);
 	gather_awake(ch, wanted, look, arg);
 	file_channel_send(ch);
 	return file_channel_reap(ch);
+}
+
+/* ---- waiting for nothing else ---- */
+
+static bool arm(struct file_channel *ch)
+{
+	struct iocb *list[1] = { &ch->wake };
+	if (ch->is_armed)
+		return true;
+	io_prep_poll(&ch->wake, ch->wake_fd, POLLIN);
+	ch->is_armed = io_submit(context_of(ch), 1, list) == 1;
+	return ch->is_armed;
+}
+
+bool file_channel_wait(struct file_channel *ch, uint64_t deadline, bool *ret_is_woken,
+		       unsigned int *ret_count)
+{
+	/* Who is waited for here rings nothing: that is decided once and for all. */
+	if (ch->sent == 0 || (!arm(ch) && !ch->is_lone))
+		return false;
+	ch->is_lone = true;
+	uint64_t now = deadline == NO_DEADLINE ? 0 : clock_now();
+	uint64_t left = deadline > now ? deadline - now : 0;
+	if (!ch->is_armed)
+		left = min_u64(left, UNARMED_NS);
+	struct timespec limit = { .tv_sec = (time_t)(left / NS_PER_S),
+				  .tv_nsec = (long)(left % NS_PER_S) };
+	bool has_limit = left != NO_DEADLINE;
+	*ret_count = gather_asleep(ch, 1, has_limit ? &limit : NULL);
+	*ret_is_woken = !ch->is_armed;
+	return true;
 }

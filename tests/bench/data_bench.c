@@ -6,7 +6,7 @@
  *
  * I/O of SIZE bytes, DEPTH at a time. KIND is randread, randwrite, read or write (in
  * order). raw: libaio on the descriptor itself and nothing between, what fio's engine
- * does. vmfs: the file on a volume as a device, with a channel, as an event loop uses it;
+ * does. vmfs: the file on a volume as a device, with a channel that is waited on;
  * disk: a virtual disk, with all under it. All are one task that sleeps only in the
  * kernel. Prints I/Os per second and the processor time that each took. The file's bytes
  * are overwritten by writes.
@@ -18,7 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -33,7 +32,6 @@
 
 #define MAX_DEPTH 1024u
 #define MAX_SIZE (64u << 20)
-#define POLL_MS 100 /* for what comes from a worker */
 
 struct bench {
 	bool is_write, is_random;
@@ -98,6 +96,7 @@ static void io_done(struct bdev_io *io)
 	io->priv.next = atomic_load(&b->done);
 	while (!atomic_compare_exchange_weak(&b->done, &io->priv.next, io))
 		;
+	bdev_channel_wake(b->channel);
 }
 
 static void submit(struct bench *b, struct bench_io *bio)
@@ -106,28 +105,8 @@ static void submit(struct bench *b, struct bench_io *bio)
 	bdev_submit(b->bd, &bio->io);
 }
 
-/*
- * What the task sleeps on, or -errno. By edges, as event loops do: nothing is ever taken
- * out of a channel's event, so a poll() of it would not sleep at all.
- */
-static int sleeper_new(const struct bdev_channel *channel)
-{
-	struct epoll_event e = { .events = EPOLLIN | EPOLLET };
-	int sleeper = epoll_create1(EPOLL_CLOEXEC);
-	if (sleeper >= 0 && epoll_ctl(sleeper, EPOLL_CTL_ADD, bdev_channel_event(channel),
-				      &e) == 0)
-		return sleeper;
-	int rc = -errno;
-	if (sleeper >= 0)
-		(void)close(sleeper);
-	return rc;
-}
-
 static int run_vmfs(struct bench *b, struct bench_io *ios)
 {
-	int sleeper = sleeper_new(b->channel);
-	if (sleeper < 0)
-		return sleeper;
 	b->pending = (unsigned int)b->depth;
 	for (uint64_t i = 0; i < b->depth; i++) {
 		ios[i].io = (struct bdev_io){
@@ -141,12 +120,7 @@ static int run_vmfs(struct bench *b, struct bench_io *ios)
 		submit(b, &ios[i]);
 	}
 	while (b->pending) {
-		if (!bdev_channel_gather(b->channel, NULL, NULL) &&
-		    !bdev_channel_reap(b->channel)) {
-			struct epoll_event event;
-			(void)epoll_wait(sleeper, &event, 1, POLL_MS);
-			(void)bdev_channel_reap(b->channel);
-		}
+		(void)bdev_channel_wait(b->channel, NO_DEADLINE);
 		struct bdev_io *io = atomic_exchange(&b->done, NULL);
 		while (io) {
 			struct bdev_io *next = io->priv.next;
@@ -155,7 +129,6 @@ static int run_vmfs(struct bench *b, struct bench_io *ios)
 			io = next;
 		}
 	}
-	(void)close(sleeper);
 	return b->error;
 }
 
@@ -285,8 +258,8 @@ static int bench_file(struct bench *b, struct vmfs_volume *vol, const char *path
 	}
 	if (rc == 0)
 		rc = measure(b, seconds, run_vmfs);
-	bdev_channel_free(b->channel);
 	worker_pool_free(pool);
+	bdev_channel_free(b->channel);
 	bdev_close(b->bd);
 	int rc2 = vmfs_file_close(file);
 	return rc < 0 ? rc : rc2;
@@ -314,8 +287,8 @@ static int bench_disk(struct bench *b, struct vmfs_volume *vol, const char *path
 	}
 	if (rc == 0)
 		rc = measure(b, seconds, run_vmfs);
-	bdev_channel_free(b->channel);
 	worker_pool_free(pool);
+	bdev_channel_free(b->channel);
 	int rc2 = vdisk_close(disk);
 	return rc < 0 ? rc : rc2;
 }

@@ -31,6 +31,7 @@
 struct own_io {
 	struct bdev_io io;
 	struct iovec iov;
+	struct bdev_channel *channel;
 	const struct task *done_by;
 	atomic_uint done_count;
 };
@@ -40,6 +41,7 @@ struct fixture {
 	struct collect told;
 	struct bdev *bd[2];
 	struct bdev_channel *channel;
+	bool is_waiting; /* it sleeps in bdev_channel_wait(), not on the event */
 	struct own_io own[IO_MAX];
 	unsigned int count;
 };
@@ -63,14 +65,22 @@ static int set_up(void **state)
 	return bdev_channel_new(&f->channel);
 }
 
+static int set_up_waiting(void **state)
+{
+	int rc = set_up(state);
+	if (rc == 0)
+		((struct fixture *)*state)->is_waiting = true;
+	return rc;
+}
+
 static int tear_down(void **state)
 {
 	struct fixture *f = *state;
-	bdev_channel_free(f->channel);
 	for (unsigned int i = 0; i < 2; i++) {
-		bdev_close(f->bd[i]);
+		bdev_close(f->bd[i]); /* its tasks may be waking the channel's yet */
 		(void)unlink(f->path[i]);
 	}
+	bdev_channel_free(f->channel);
 	int rc = rmdir(f->dir);
 	collect_done(&f->told);
 	free(f);
@@ -80,8 +90,10 @@ static int tear_down(void **state)
 static void own_done(struct bdev_io *io)
 {
 	struct own_io *own = (struct own_io *)io;
+	struct bdev_channel *channel = own->channel;
 	own->done_by = task_self();
 	own->done_count++;
+	bdev_channel_wake(channel);
 }
 
 static struct own_io *submit(struct fixture *f, struct bdev *bd, enum bdev_op op,
@@ -91,6 +103,7 @@ static struct own_io *submit(struct fixture *f, struct bdev *bd, enum bdev_op op
 	struct own_io *own = &f->own[f->count++];
 	own->iov = (struct iovec){ buf, len };
 	own->done_count = 0;
+	own->channel = f->channel;
 	own->io = (struct bdev_io){
 		.op = op,
 		.offset = offset,
@@ -113,12 +126,19 @@ static bool is_all_done(const struct fixture *f)
 	return true;
 }
 
-/* As an event loop does it: sends, gathers, sleeps on the event alone, reaps. */
+/*
+ * As an event loop does it: sends, gathers, sleeps on the event alone, reaps. Or as who
+ * has nothing else to do.
+ */
 static void run(struct fixture *f)
 {
 	uint64_t limit = clock_now() + 100 * NS_PER_S; /* a flush waits for others' */
 	while (!is_all_done(f) && clock_now() < limit) {
 		struct pollfd p = { bdev_channel_event(f->channel), POLLIN, 0 };
+		if (f->is_waiting) {
+			(void)bdev_channel_wait(f->channel, limit);
+			continue;
+		}
 		if (bdev_channel_gather(f->channel, NULL, NULL) == 0)
 			(void)poll(&p, 1, 1);
 		(void)bdev_channel_reap(f->channel);
@@ -351,6 +371,54 @@ static void what_is_not_for_a_channel_ends_too(void **state)
 	free(buf);
 }
 
+struct waker {
+	struct fixture *f;
+	atomic_bool is_on, has_woken;
+};
+
+static void wake(void *arg)
+{
+	struct waker *w = arg;
+	while (!w->is_on)
+		task_sleep_until(clock_now() + NS_PER_MS);
+	w->has_woken = true;
+	bdev_channel_wake(w->f->channel);
+}
+
+/*
+ * Of a wait without an end: it is over when another task says so, with nothing under way
+ * and while the disk has much to do; a wake-up that comes too early is not lost; and one
+ * with an end is over by itself.
+ */
+static void a_wait_ends_for_what_others_have_done(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t *buf = io_alloc(MIB);
+	f->is_waiting = true;
+	(void)bdev_channel_wait(f->channel, clock_now());
+	bdev_channel_wake(f->channel);
+	assert_int_equal(bdev_channel_wait(f->channel, NO_DEADLINE), 0);
+	for (unsigned int round = 0; round < 20; round++) {
+		struct waker w = { .f = f };
+		struct task *t = task_start("waker", wake, &w);
+		assert_non_null(t);
+		f->count = 0;
+		if (round % 2)
+			(void)submit(f, f->bd[0], BDEV_WRITE, buf, MIB, 0);
+		if (round % 4 < 2)
+			w.is_on = true;
+		else
+			run(f);
+		w.is_on = true;
+		while (!w.has_woken || !is_all_done(f))
+			(void)bdev_channel_wait(f->channel, NO_DEADLINE);
+		task_join(t);
+	}
+	free(buf);
+}
+
+#define WAITING_CASE(name) \
+	cmocka_unit_test_setup_teardown(name, set_up_waiting, tear_down)
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -364,6 +432,12 @@ int main(void)
 		CASE(what_comes_while_gathering_is_held),
 		CASE(short_read_is_an_error),
 		CASE(what_is_not_for_a_channel_ends_too),
+		WAITING_CASE(burst_over_two_files_arrives),
+		WAITING_CASE(ring_goes_round),
+		WAITING_CASE(what_is_cut_while_held_is_not_sent),
+		WAITING_CASE(short_read_is_an_error),
+		WAITING_CASE(what_is_not_for_a_channel_ends_too),
+		CASE(a_wait_ends_for_what_others_have_done),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,24 +2,21 @@
 /*
  * Requests go through a channel (bdev.h): what the device completes is reaped by the task
  * that waits for it. What workers complete, or devices without channels, comes from other
- * tasks and rings a bell.
+ * tasks and wakes it.
  *
  *	submit -> under way -> ended (a list) -> session_next()
  *
  * Invariants:
  * 1. A session_io is the session's from submit until session_next().
- * 2. The bell is rung after its io is in the list; so who sleeps on the bell after he
- *    found too few in the list is woken by the next.
+ * 2. The task is woken after the io is in the list; so who sleeps after he found too few
+ *    in the list is woken by the next.
  */
 #include "vdisk/fio/session.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/queue.h>
-#include <unistd.h>
 
 #include "base/align.h"
 #include "bdev/worker.h"
@@ -45,7 +42,6 @@ struct session {
 	struct vmfs_holder holder;
 	struct worker_pool *pool;
 	struct bdev_channel *channel;
-	int bell;
 	struct mutex lock; /* of the two below */
 	struct session_io_queue ended;
 	unsigned int ended_count;
@@ -83,8 +79,7 @@ int session_open(const char *disk, bool may_write, const char *key_file,
 	teller_init(&s->t, false);
 	mutex_init(&s->lock);
 	TAILQ_INIT(&s->ended);
-	s->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	int rc = s->bell < 0 ? -errno : bdev_channel_new(&s->channel);
+	int rc = bdev_channel_new(&s->channel);
 	if (rc == 0)
 		rc = place_parse_any(&s->t, disk, &s->place);
 	if (rc == 0)
@@ -115,8 +110,6 @@ int session_close(struct session *s)
 	worker_pool_free(s->pool);
 	int err = mount_close(&s->m);
 	bdev_channel_free(s->channel);
-	if (s->bell >= 0)
-		(void)close(s->bell);
 	place_done(&s->place);
 	mutex_done(&s->lock);
 	teller_done(&s->t);
@@ -147,9 +140,7 @@ static void done(struct bdev_io *bio)
 	TAILQ_INSERT_TAIL(&s->ended, io, next);
 	s->ended_count++;
 	mutex_unlock(&s->lock);
-	/* It cannot fill up: the waiter empties it. */
-	uint64_t one = 1;
-	(void)!write(s->bell, &one, sizeof(one));
+	bdev_channel_wake(s->channel);
 }
 
 void session_submit(struct session *s, struct session_io *io, enum session_op op,
@@ -181,35 +172,15 @@ static unsigned int count(struct session *s)
 	return n;
 }
 
-/* Sleeps until something may have ended; false: for too long. */
-static bool sleep_until(struct session *s, uint64_t end)
-{
-	struct pollfd p[] = { { bdev_channel_event(s->channel), POLLIN, 0 },
-			      { s->bell, POLLIN, 0 } };
-	uint64_t now = clock_now(), drained;
-	if (now >= end)
-		return false;
-	struct timespec left = { (time_t)((end - now) / NS_PER_S),
-				 (long)((end - now) % NS_PER_S) };
-	(void)ppoll(p, 2, end == UINT64_MAX ? NULL : &left, NULL);
-	(void)!read(s->bell, &drained, sizeof(drained));
-	return true;
-}
-
 unsigned int session_wait(struct session *s, unsigned int least,
 			  const struct timespec *limit)
 {
 	uint64_t end = limit ? clock_now() + (uint64_t)limit->tv_sec * NS_PER_S +
 				       (uint64_t)limit->tv_nsec
-			     : UINT64_MAX;
-	bdev_channel_send(s->channel);
-	(void)bdev_channel_reap(s->channel);
-	while (count(s) < least) {
-		if (bdev_channel_gather(s->channel) == 0 && count(s) < least &&
-		    !sleep_until(s, end))
-			break;
-		(void)bdev_channel_reap(s->channel);
-	}
+			     : NO_DEADLINE;
+	do
+		(void)bdev_channel_wait(s->channel, least ? end : 0);
+	while (count(s) < least && (end == NO_DEADLINE || clock_now() < end));
 	return count(s);
 }
 
