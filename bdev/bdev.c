@@ -2,7 +2,9 @@
 /*
  * Submitting, splitting and waiting: what all devices share.
  *
- * A leaf gets the caller's io as it is, if it fits. Everything else becomes a FAN: one
+ * A leaf gets the caller's io as it is, if it fits. If all of it lies in one piece of a
+ * leaf, a translating device lends it the same io under an ALIAS: another device, place
+ * and done(), until it comes back. Everything else becomes a FAN: one
  * allocation with a child io for each piece, of which the last to complete completes the
  * parent. A fan is made when a translating device maps the io (one child per extent),
  * when an io is longer than a leaf takes (one per max_io), and when a leaf cannot zero
@@ -18,8 +20,11 @@
  *    child that completes inside submit cannot complete the parent early.
  * 4. A child whose fate its device does not know keeps its hold; when the last child has
  *    ended, such ones are done again by a worker, with the same bytes at the same place.
+ *    So is an io that has an alias.
  * 5. The parent's result is -ETIMEDOUT if any child's outcome is unknown, else the first
  *    error: "unknown" must not be hidden behind a "no".
+ * 6. An io has one alias at most (its done() tells): where translating devices lie on one
+ *    another the lower ones make fans. What is in `alias` is the other of its two names.
  */
 #include "bdev/bdev.h"
 
@@ -197,16 +202,14 @@ static void fan_put(struct fan *fan)
 	bdev_io_complete(parent, result);
 }
 
-/* Does the child's result stand? */
-static bool is_settled(struct child *child)
+/* Does the result of a piece stand, which is on an extent of bd? */
+static bool is_settled(struct bdev *bd, struct bdev_io *piece, struct bdev_extent *e)
 {
-	struct bdev *bd = child->fan->bd;
-	if (!bd || !bd->ops->settle ||
-	    bd->ops->settle(bd, &child->io, &child->extent, child->io.result))
+	if (!bd || !bd->ops->settle || bd->ops->settle(bd, piece, e, piece->result))
 		return true;
 	if (bd->submit_domain)
 		return false;
-	child->io.result = child->io.result ? child->io.result : -ETIMEDOUT;
+	piece->result = piece->result ? piece->result : -ETIMEDOUT;
 	return true;
 }
 
@@ -214,7 +217,7 @@ static void child_done(struct bdev_io *io)
 {
 	struct child *child = (struct child *)io;
 	struct fan *fan = child->fan;
-	child->is_unsettled = !is_settled(child);
+	child->is_unsettled = !is_settled(fan->bd, io, &child->extent);
 	if (child->is_unsettled) {
 		atomic_fetch_add(&fan->unsettled, 1);
 	} else {
@@ -350,6 +353,67 @@ static void submit_leaf(struct bdev *bd, struct bdev_io *io)
 		bd->ops->submit(bd, io);
 }
 
+/* ---- an alias ---- */
+
+/* The io goes by its other name. */
+static void swap_names(struct bdev_io *io)
+{
+	struct bdev *bd = io->bd;
+	uint64_t offset = io->offset;
+	uint32_t flags = io->flags;
+	void (*done)(struct bdev_io *io) = io->done;
+	io->bd = io->alias.bd;
+	io->offset = io->alias.offset;
+	io->flags = io->alias.flags;
+	io->done = io->alias.done;
+	io->alias.bd = bd;
+	io->alias.offset = offset;
+	io->alias.flags = flags;
+	io->alias.done = done;
+}
+
+/* Runs again, on a worker, what is not settled; io has its own name. */
+static int alias_redo(struct bdev *bd, struct bdev_io *io, void *arg)
+{
+	struct bdev_io piece = *io;
+	(void)arg;
+	swap_names(&piece);
+	piece.channel = NULL; /* this is not its task */
+	struct bdev_extent e = { piece.bd, piece.offset, device_len(io), piece.flags,
+				 io->alias.hold };
+	int result = bd->ops->redo(bd, &piece);
+	give_back(bd, &e);
+	return result;
+}
+
+static void alias_done(struct bdev_io *io)
+{
+	struct bdev *bd = io->alias.bd;
+	struct bdev_extent e = { io->bd, io->offset, device_len(io), io->flags,
+				 io->alias.hold };
+	bool is_final = is_settled(bd, io, &e);
+	io->alias.hold = e.hold; /* what is to be given back may be less now */
+	swap_names(io);
+	if (!is_final) {
+		to_worker(bd, io, alias_redo, NULL);
+		return;
+	}
+	give_back(bd, &e);
+	io->done(io);
+}
+
+/* All of io is on extent e of a leaf. */
+static void submit_by_alias(struct bdev_io *io, const struct bdev_extent *e)
+{
+	io->alias.bd = e->leaf;
+	io->alias.offset = e->offset;
+	io->alias.flags = io->flags | e->flags;
+	io->alias.done = alias_done;
+	io->alias.hold = e->hold;
+	swap_names(io);
+	bdev_submit(io->bd, io);
+}
+
 /* ---- translating devices ---- */
 
 static int run_rw(struct bdev *bd, struct bdev_io *io, void *arg)
@@ -398,18 +462,9 @@ static int map_all(struct bdev *bd, const struct bdev_io *io, struct bdev_extent
 	return rc;
 }
 
-static void submit_translating(struct bdev *bd, struct bdev_io *io)
+static void submit_fan(struct bdev *bd, struct bdev_io *io, struct bdev_extent *extents,
+		       int count)
 {
-	struct bdev_extent extents[MAX_EXTENTS + 1];
-	int count = map_all(bd, io, extents);
-	if (count == -EAGAIN) {
-		punt(bd, io);
-		return;
-	}
-	if (count < 0) {
-		bdev_io_complete(io, count);
-		return;
-	}
 	unsigned int n = (unsigned int)count;
 	struct fan *fan = fan_new(io, bd, n, n > 1 ? n + (unsigned int)io->iovcnt : 0);
 	if (!fan) {
@@ -433,6 +488,25 @@ static void submit_translating(struct bdev *bd, struct bdev_io *io)
 		at += e->len;
 	}
 	fan_submit(fan);
+}
+
+static void submit_translating(struct bdev *bd, struct bdev_io *io)
+{
+	struct bdev_extent extents[MAX_EXTENTS + 1];
+	int count = map_all(bd, io, extents);
+	if (count == -EAGAIN) {
+		punt(bd, io);
+		return;
+	}
+	if (count < 0) {
+		bdev_io_complete(io, count);
+		return;
+	}
+	if (count == 1 && extents[0].leaf && io->done != alias_done) {
+		submit_by_alias(io, &extents[0]);
+		return;
+	}
+	submit_fan(bd, io, extents, count);
 }
 
 void bdev_submit(struct bdev *bd, struct bdev_io *io)

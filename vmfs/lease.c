@@ -116,9 +116,9 @@ void lease_done(struct vmfs_lease *l)
 
 static uint64_t age_of(const struct vmfs_lease *l)
 {
-	uint64_t now = clock_now();
+	uint64_t now = l->is_counted ? clock_now() : 0;
 
-	return l->is_counted && now > l->renewed ? now - l->renewed : 0;
+	return now > l->renewed ? now - l->renewed : 0;
 }
 
 /* But for a suspension. */

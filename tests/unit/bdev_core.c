@@ -78,6 +78,7 @@ struct quilt {
 	atomic_bool is_hole[PIECES], is_unread[PIECES];
 	atomic_int holds;
 	atomic_uint rw_count;
+	unsigned int doubts, redone;
 };
 
 static int quilt_map(struct bdev *bd, const struct bdev_io *io,
@@ -240,6 +241,82 @@ static void unmapped_goes_to_the_pool(void **state)
 	assert_false(f->quilt.is_hole[12]);
 	assert_int_equal(bdev_read(&f->quilt.bd, f->b, 2 * PIECE, 11 * PIECE), 0);
 	assert_memory_equal(f->b, f->a, 2 * PIECE);
+}
+
+/* The first `doubts` results are not believed. */
+static bool quilt_settle(struct bdev *bd, const struct bdev_io *io, struct bdev_extent *e,
+			 int result)
+{
+	struct quilt *q = (struct quilt *)bd;
+	assert_int_equal(result, 0);
+	assert_ptr_equal(io->bd, q->leaf);
+	assert_ptr_equal(e->leaf, q->leaf);
+	assert_int_equal(e->offset, io->offset);
+	if (q->doubts == 0)
+		return true;
+	q->doubts--;
+	return false;
+}
+
+static int quilt_redo(struct bdev *bd, struct bdev_io *piece)
+{
+	((struct quilt *)bd)->redone++;
+	return bdev_run(piece->bd, piece);
+}
+
+/*
+ * A result that is not believed is done again at the same place, whether the io was one
+ * piece or several, and the caller's io is as it was.
+ */
+static void what_is_not_settled_is_done_again(void **state)
+{
+	struct fixture *f = *state;
+	f->quilt.bd.ops = &(const struct bdev_ops){ .map = quilt_map,
+						    .unmap = quilt_unmap,
+						    .settle = quilt_settle,
+						    .redo = quilt_redo,
+						    .rw = quilt_rw };
+	assert_int_equal(bdev_write(&f->leaf.bd, f->a, PIECES * PIECE, 0), 0);
+	for (uint64_t pieces = 1; pieces <= 3; pieces++) {
+		f->quilt.redone = 0;
+		f->quilt.doubts = 1;
+		assert_int_equal(batch_one(&f->quilt.bd, BDEV_READ, 0, f->b,
+					   pieces * PIECE, 17 * PIECE), 0);
+		assert_int_equal(f->quilt.redone, 1);
+		assert_int_equal(f->quilt.holds, 0);
+		for (uint64_t i = 0; i < pieces; i++)
+			assert_memory_equal(f->b + i * PIECE,
+					    f->a + (PIECES - 1 - 17 - i) * PIECE, PIECE);
+	}
+	bdev_set_pool(&f->quilt.bd, NULL); /* nobody who could: it is unknown */
+	f->quilt.doubts = 1;
+	assert_int_equal(
+		batch_one(&f->quilt.bd, BDEV_READ, 0, f->b, PIECE, 17 * PIECE),
+		-ETIMEDOUT);
+	assert_int_equal(f->quilt.holds, 0);
+	f->quilt.bd.ops = &quilt_ops;
+}
+
+/* An io that comes back is as its caller made it, whatever it was called below. */
+static void the_io_comes_back_as_it_was(void **state)
+{
+	struct fixture *f = *state;
+	struct batch_io one = { .io = { .op = BDEV_READ,
+					.offset = 17 * PIECE + 512,
+					.len = 512 },
+				.iov = { f->b, 512 } };
+	assert_int_equal(bdev_write(&f->leaf.bd, f->a, PIECES * PIECE, 0), 0);
+	batch_run(&f->quilt.bd, &one, 1);
+	assert_int_equal(one.io.result, 0);
+	assert_int_equal(one.done_count, 1);
+	assert_ptr_equal(one.io.bd, &f->quilt.bd);
+	assert_int_equal(one.io.offset, 17 * PIECE + 512);
+	assert_int_equal(one.io.flags, 0);
+	void (*done)(struct bdev_io *io) = one.io.done;
+	batch_run(&f->quilt.bd, &one, 1);
+	assert_ptr_equal(one.io.done, done);
+	assert_int_equal(one.done_count, 1);
+	assert_memory_equal(f->b, f->a + (PIECES - 1 - 17) * PIECE + 512, 512);
 }
 
 /* More extents than one fan takes: a worker does it. */
@@ -536,6 +613,8 @@ int main(void)
 		CASE(read_is_split_and_holes_are_zeros),
 		CASE(scattered_memory_is_followed),
 		CASE(unmapped_goes_to_the_pool),
+		CASE(what_is_not_settled_is_done_again),
+		CASE(the_io_comes_back_as_it_was),
 		CASE(many_extents_go_to_the_pool),
 		CASE(no_pool_is_reported),
 		CASE(pool_runs_each_once),
