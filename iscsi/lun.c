@@ -296,7 +296,7 @@ static bool owner_down(struct iscsi_owner *o, int error, const char *why, bool w
 	mutex_unlock(&lun->m);
 	if (!is_open || is_cut || (error == 0 && was_up))
 		return is_open && !is_cut;
-	if (was_up && !lun->is_lost)
+	if (!lun->is_lost)
 		lun->down_since = clock_now();
 	if (!lun->is_lost || strcmp(why, lun->down_why) != 0)
 		report(lun->bd.reporter, REPORT_WARN, "%s: %s: %s; trying again",

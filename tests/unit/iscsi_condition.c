@@ -251,6 +251,26 @@ static void io_fails_at_once_when_the_apd_timer_is_over(void **state)
 	lab_close(&lab);
 }
 
+/* Its session was ended by its owner: only from the next that fails is there no path. */
+static void a_cut_is_not_the_beginning_of_an_apd(void **state)
+{
+	struct lab lab;
+	(void)state;
+
+	lab_open(&lab, "recovery_timeout=100ms&apd_timeout=3600");
+	bdev_cut(lab.bd);
+	target_send_on(lab.t, NOWHERE, false, ALWAYS);
+	while (!collect_has(&lab.told, "all paths down (APD)"))
+		assert_int_equal(bdev_mend(lab.bd, clock_now() + 200 * NS_PER_MS),
+				 -ETIMEDOUT);
+	assert_int_equal(bdev_mend(lab.bd, clock_now() + 200 * NS_PER_MS), -ETIMEDOUT);
+	assert_int_equal(collect_count(&lab.told, REPORT_ERROR), 0);
+	target_send_on(lab.t, NOWHERE, false, 0);
+	assert_int_equal(bdev_mend(lab.bd, clock_now() + 60 * NS_PER_S), 0);
+	assert_int_equal(write_one(&lab), 0);
+	lab_close(&lab);
+}
+
 /* ---- space ---- */
 
 static void a_thin_unit_without_space_says_so_once(void **state)
@@ -359,6 +379,7 @@ int main(void)
 		cmocka_unit_test(a_unit_that_is_there_again_is_used_again),
 		cmocka_unit_test(io_waits_while_no_path_is_there),
 		cmocka_unit_test(io_fails_at_once_when_the_apd_timer_is_over),
+		cmocka_unit_test(a_cut_is_not_the_beginning_of_an_apd),
 		cmocka_unit_test(a_thin_unit_without_space_says_so_once),
 		cmocka_unit_test(the_queue_is_halved_and_grows_again),
 		cmocka_unit_test(a_full_unit_gets_everything_in_the_end),
