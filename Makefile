@@ -77,10 +77,10 @@ SRC_vmfs-fuse := $(wildcard fuse/*.c)
 SRC_vmkfstools := $(wildcard vdisk/vmkfstools.c vdisk/tool/*.c) $(VMK_SHARED)
 SRC_vdisk-nbd := $(wildcard vdisk/export/*.c vdisk/tool/place.c) $(VMK_SHARED)
 SRC_vmkernel := $(wildcard vmkernel/*.c vmkernel/adapter/*.c vmkernel/disk/*.c \
-	vmkernel/ha/*.c vmkernel/sched/*.c vmkernel/vhost/*.c \
+	vmkernel/ha/*.c vmkernel/sched/*.c vmkernel/vhost/*.c vmkernel/vmotion/*.c \
 	vmkernel/vmx/vmxfile.c vmkernel/vmx/log.c) \
 	$(VMK_SHARED)
-SRC_vmx := $(wildcard vmkernel/vmx/*.c) $(VMK_SHARED)
+SRC_vmx := $(wildcard vmkernel/vmx/*.c vmkernel/vmotion/tls.c) $(VMK_SHARED)
 SRC_vim-cmd := $(wildcard vmkernel/cli/vim_cmd.c vmkernel/cli/client.c) $(VMK_SHARED)
 SRC_esxcli := $(wildcard vmkernel/cli/esxcli.c vmkernel/cli/client.c \
 	vmkernel/cli/output.c vmkernel/cli/commands*.c) $(VMK_SHARED)
@@ -91,8 +91,8 @@ FUSE_CFLAGS = $(shell pkg-config --cflags fuse3)
 EXTRA_vmfs-fuse = $(shell pkg-config --libs fuse3)
 EXTRA_fsck.vmfs := -ljansson
 EXTRA_vmfs-dump := -ljansson
-EXTRA_vmkernel := -ljansson -lz
-EXTRA_vmx := -ljansson
+EXTRA_vmkernel := -ljansson -lz -lssl
+EXTRA_vmx := -ljansson -lssl
 EXTRA_vim-cmd := -ljansson
 EXTRA_esxcli := -ljansson
 EXTRA_vmkfstools := -ljansson -lz
@@ -169,6 +169,13 @@ demo-ha:
 	$(SUBMAKE) all
 	@DEMO_STORY=ha tests/demo.sh $(or $(TARGET),file)
 
+## demo-vmotion a VM that counts and answers pings moves between two hosts; beside it
+##              plain QEMU with a raw file; TARGET=file|lio|tgt
+demo-vmotion:
+	@scripts/deps demo
+	$(SUBMAKE) all
+	@DEMO_STORY=vmotion tests/demo.sh $(or $(TARGET),file)
+
 ## layers       links each layer whole with those below it alone: no upward calls
 layers: $(foreach l,$(LAYERS),$(B)/layers/$(l))
 define layer_proof
@@ -224,6 +231,7 @@ help:
 clean:
 	rm -rf build
 
-.PHONY: all fio-engine help clean deps demo demo-ha layers tidy install format findings
+.PHONY: all fio-engine help clean deps demo demo-ha demo-vmotion \
+	layers tidy install format findings
 .DEFAULT_GOAL := all
 -include $(shell find $(O) -name '*.d' 2>/dev/null)

@@ -10,7 +10,8 @@
 # A "host" is a PID namespace, so that it can die like one: everything in it is killed at
 # the same instant. All that the story makes lies in one folder that goes away.
 #
-# DEMO_STORY=ha tells another one, of three hosts and HA (tests/lib/demo_ha.sh).
+# DEMO_STORY=ha tells another one, of three hosts and HA (tests/lib/demo_ha.sh), and
+# DEMO_STORY=vmotion one of a VM that moves while it runs (tests/lib/demo_vmotion.sh).
 #
 # Environment: BIN (our programs), DEMO_VMFS (5 or 6: the filesystem), DEMO_KEEP=1 keeps
 # the folder. Exit: 0, 1 (the step that failed is named), 77 (something this target needs
@@ -35,6 +36,7 @@ times=()
 host_init=()
 work=
 rig_port=
+plain_pids=()
 
 # ---- telling ----
 
@@ -206,6 +208,10 @@ cleanup()
 	for m in debian ours; do
 		! mountpoint -q "$work/$m" || fusermount3 -u -z "$work/$m" 2>/dev/null ||
 			umount -l "$work/$m"
+	done
+	[ -z "${demo_bridge:-}" ] || ip link del "$demo_bridge"
+	for m in "${plain_pids[@]}"; do
+		kill -9 "$m" 2>/dev/null
 	done
 	[ -z "$rig_port" ] || "$top/tests/rigs/$target.sh" down "$work" "$rig_port"
 	cd /
@@ -416,6 +422,10 @@ case ${DEMO_STORY:-first} in
 ha)
 	. "$top/tests/lib/demo_ha.sh"
 	ha_story
+	;;
+vmotion)
+	. "$top/tests/lib/demo_vmotion.sh"
+	vmotion_story
 	;;
 *) first_story ;;
 esac

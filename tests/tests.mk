@@ -33,7 +33,7 @@ $(PARTS): $(call objs,$(sort $(filter-out $(WITH_MAIN) fuse/%,\
 	@mkdir -p $(@D)
 	@rm -f $@
 	@ar qcs $@ $^
-TEST_LIBS := $(PARTS) $(LIBS_all) -lcmocka -ljansson -lz $(SYS)
+TEST_LIBS := $(PARTS) $(LIBS_all) -lcmocka -ljansson -lz -lssl $(SYS)
 
 # What a program puts between callers and a library, as below.
 WRAP_unit/bdev_file := preadv64v2

@@ -311,7 +311,20 @@ int vdisk_draw_cid(struct vdisk *disk)
 	return rc;
 }
 
-int vdisk_close(struct vdisk *disk)
+struct heir {
+	const struct vmfs_incarnation *to;
+	uint64_t deadline;
+};
+
+static int close_file(struct diskfile *file, const struct heir *heir)
+{
+	int rc = heir && file->vmfs ?
+			 vmfs_file_hand_over(file->vmfs, heir->to, heir->deadline) : 0;
+	int err = diskfile_close(file);
+	return rc ? rc : err;
+}
+
+static int close_disk(struct vdisk *disk, const struct heir *heir)
 {
 	if (!disk)
 		return 0;
@@ -322,7 +335,7 @@ int vdisk_close(struct vdisk *disk)
 		int err = extent->ops && extent->ops->close ? extent->ops->close(extent)
 							    : 0;
 		rc = rc ? rc : err;
-		err = diskfile_close(&extent->file);
+		err = close_file(&extent->file, heir);
 		rc = rc ? rc : err;
 	}
 	int err = track_close(disk, rc == 0);
@@ -333,6 +346,18 @@ int vdisk_close(struct vdisk *disk)
 	free(disk->path);
 	free(disk);
 	return rc;
+}
+
+int vdisk_close(struct vdisk *disk)
+{
+	return close_disk(disk, NULL);
+}
+
+int vdisk_close_to(struct vdisk *disk, const struct vmfs_incarnation *to,
+		   uint64_t deadline)
+{
+	const struct heir heir = { to, deadline };
+	return close_disk(disk, &heir);
 }
 
 /* ---- asking ---- */
@@ -400,6 +425,11 @@ int vdisk_geometry(const struct vdisk *disk, struct vdisk_geometry *ret_geometry
 		*ret_geometry = (struct vdisk_geometry){ cylinders, (unsigned int)heads,
 							 (unsigned int)sectors };
 	return rc;
+}
+
+const char *vdisk_path(const struct vdisk *disk)
+{
+	return disk->path;
 }
 
 unsigned int vdisk_extent_count(const struct vdisk *disk)

@@ -97,6 +97,13 @@ int vdisk_open(struct vmfs_volume *vol, const char *path,
 	       struct vmfs_holder *ret_holder) __attribute__((warn_unused_result));
 /* Syncs, releases the locks, frees. 0 or -errno (freed all the same). NULL is allowed. */
 int vdisk_close(struct vdisk *disk);
+/*
+ * As vdisk_close(), of a disk open with VDISK_WRITE on a volume, but each extent's lock
+ * goes to another host that expects it (vmfs_file_hand_over) instead of becoming free;
+ * one that cannot be handed over by deadline is released, and the first error returned.
+ */
+int vdisk_close_to(struct vdisk *disk, const struct vmfs_incarnation *to,
+		   uint64_t deadline);
 
 /*
  * The disk as a translating device: sectors of 512 bytes, size = vdisk_capacity().
@@ -157,6 +164,8 @@ struct vdisk_geometry {
 /* ddb.geometry.*; -ENODATA: one of them is not set, or no number. */
 int vdisk_geometry(const struct vdisk *disk, struct vdisk_geometry *ret_geometry)
 	__attribute__((warn_unused_result));
+/* Of its descriptor; a snapshot of an open disk changes it. */
+const char *vdisk_path(const struct vdisk *disk);
 unsigned int vdisk_extent_count(const struct vdisk *disk);
 /* Path of extent i inside the volume, e.g. "/vm1/vm1-flat.vmdk". */
 const char *vdisk_extent_path(const struct vdisk *disk, unsigned int i);

@@ -197,6 +197,12 @@ int vmfs_file_hand_over(struct vmfs_file *file, const struct vmfs_incarnation *t
 	return rc;
 }
 
+int vmfs_file_keep(struct vmfs_file *file)
+{
+	int rc = check_exclusive(file);
+	return rc < 0 ? rc : vmfs_lock_keep(file->vol, &file->lock);
+}
+
 int vmfs_file_expect(struct vmfs_volume *vol, const char *path)
 {
 	struct vmfs_lock_id id;

@@ -89,6 +89,13 @@ int vmfs_lock_hand_over(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 			const struct vmfs_incarnation *to, uint64_t deadline)
 	__attribute__((warn_unused_result));
 /*
+ * No hand-over of ours came to pass, or ever will: the record is written anew, so that
+ * who expects the lock sees it. Journal emptied before. 0; -ESTALE: it was not ours any
+ * more, or the volume is lost; -errno. Blocks.
+ */
+int vmfs_lock_keep(struct vmfs_volume *vol, const struct vmfs_lock_id *id)
+	__attribute__((warn_unused_result));
+/*
  * Another host will hand us this lock: acquire takes it over when it has come. 0; -EBUSY:
  * it is in the table; -ENOMEM. Never blocks.
  */

@@ -361,6 +361,24 @@ int vmfs_lock_hand_over(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 	return err;
 }
 
+int vmfs_lock_keep(struct vmfs_volume *vol, const struct vmfs_lock_id *id)
+{
+	struct held_lock *h = find(vol, id);
+
+	assert(h && h->pins && h->state == HELD && h->mode == LOCK_EXCLUSIVE);
+	sleeplock_acquire(&vol->txn_lock);
+	int err = journal_empty(vol);
+	if (!err) {
+		err = take_back(vol, h);
+		if (err == -ECANCELED)
+			err = 0;
+		else if (!err)
+			err = lost(vol); /* nothing of ours can have changed it */
+	}
+	sleeplock_release(&vol->txn_lock);
+	return err;
+}
+
 int vmfs_lock_expect(struct vmfs_volume *vol, const struct vmfs_lock_id *id)
 {
 	struct lock_table *lt = &vol->member->locks;

@@ -500,6 +500,12 @@ int vmfs_file_downgrade(struct vmfs_file *file) __attribute__((warn_unused_resul
 int vmfs_file_hand_over(struct vmfs_file *file, const struct vmfs_incarnation *to,
 			uint64_t deadline) __attribute__((warn_unused_result));
 /*
+ * It is not handed over after all: from the 0 on the record of its lock shows that it is
+ * ours with the next token, so that who waits for it sees that it will not come. -EBADF;
+ * -ESTALE: the volume is lost, or the lock. Blocks.
+ */
+int vmfs_file_keep(struct vmfs_file *file) __attribute__((warn_unused_result));
+/*
  * The lock of that file will be handed to us: if it comes, it is ours and waits for
  * vmfs_file_open. 0; -EBUSY: this process has it; -ENOENT and so on. Blocks.
  */

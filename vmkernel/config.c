@@ -34,7 +34,7 @@ void config_done(struct config *c)
 {
 	char *all[] = { c->state_dir, c->socket, c->host_name, c->initiator_name,
 			c->qemu,      c->vmx,	 c->accel,     c->watchdog,
-			c->disk_key_file };
+			c->disk_key_file, c->vmotion_address };
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		free(all[i]);
 	for (uint32_t i = 0; i < c->device_count; i++)
@@ -55,6 +55,7 @@ static char **text_setting(struct config *c, const char *key)
 		{ "qemu", &c->qemu },		{ "vmx", &c->vmx },
 		{ "accel", &c->accel },	{ "watchdog", &c->watchdog },
 		{ "disk_key_file", &c->disk_key_file },
+		{ "vmotion_address", &c->vmotion_address },
 	};
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
 		if (strcmp(key, all[i].key) == 0)
@@ -112,6 +113,14 @@ static int set_number(const char *key, const char *value, uint64_t max, const ch
 	return 0;
 }
 
+static int set_size(const char *key, const char *value, const char *where,
+		    struct reporter *r, uint64_t *ret_size)
+{
+	return parse_size(value, ret_size) == 0 ?
+		       0 : report_error(r, -EINVAL, "%s: %s = %s: not a size", where, key,
+					value);
+}
+
 /* The URLs in a list of devices: 0 or -EINVAL, reported. */
 static int check_urls(const char *list, struct reporter *r)
 {
@@ -163,11 +172,9 @@ int config_set(struct config *c, const char *key, const char *value, const char 
 		if (strcmp(key, choices[i].key) == 0)
 			return set_choice(c, i, value, where, r);
 	if (strcmp(key, "unmap_rate") == 0)
-		return parse_size(value, &c->unmap_rate) == 0
-			       ? 0
-			       : report_error(r, -EINVAL,
-					      "%s: unmap_rate = %s: not a size", where,
-					      value);
+		return set_size(key, value, where, r, &c->unmap_rate);
+	if (strcmp(key, "vmotion_limit") == 0)
+		return set_size(key, value, where, r, &c->vmotion_limit);
 	if (!*value)
 		return report_error(r, -EINVAL, "%s: %s has no value", where, key);
 	if (strcmp(key, "accel") == 0 && !is_accel(value))

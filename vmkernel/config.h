@@ -32,6 +32,8 @@ struct config_network {
 struct config {
 	char *state_dir, *socket, *host_name, *initiator_name, *qemu, *vmx, *accel;
 	char *watchdog; /* NULL: none */
+	char *vmotion_address; /* where VMs come in: "ADDRESS:PORT"; NULL: nowhere */
+	uint64_t vmotion_limit; /* bytes a second of one that goes; 0: none */
 	char *disk_key_file; /* opens encrypted disks of VMs; NULL: they are refused */
 	enum vmfs_lease_profile lease_profile;
 	enum on_fence on_fence;

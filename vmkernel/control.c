@@ -24,6 +24,7 @@
 #include "vmkernel/maintenance.h"
 #include "vmkernel/snapshot.h"
 #include "vmkernel/vm_snapshot.h"
+#include "vmkernel/vmotion/vmotion.h"
 #include "vmkernel/msg/sock.h"
 #include "vmkernel/msg/where.h"
 
@@ -506,6 +507,16 @@ static void vm_snapshots(const struct request *rq, enum msg_type type)
 		vm_snapshot_request(vm, rq->who, type, rq->body);
 }
 
+static void vm_migrate(const struct request *rq, enum msg_type type)
+{
+	struct vm *vm = vm_of(rq);
+	if (vm && type == MSG_VM_MIGRATE)
+		vmotion_start(vm, rq->who, text_of(rq, "host"),
+			      json_is_true(json_object_get(rq->body, "is_cold")));
+	else if (vm)
+		vmotion_cancel(vm, rq->who);
+}
+
 static void dispatch(const struct request *rq, enum msg_type type)
 {
 	switch (type) {
@@ -541,6 +552,13 @@ static void dispatch(const struct request *rq, enum msg_type type)
 	case MSG_SNAPSHOT_MOUNT:
 	case MSG_SNAPSHOT_RESIGN:
 		snapshot_request(rq->host, rq->who, type, text_of(rq, "name"));
+		break;
+	case MSG_VM_MIGRATE:
+	case MSG_VM_MIGRATE_CANCEL:
+		vm_migrate(rq, type);
+		break;
+	case MSG_MIGRATION_LIST:
+		reply_ok(rq, json_pack("{s:o}", "rows", vmotion_list(rq->host)));
 		break;
 	case MSG_MAINTENANCE_ENTER:
 		maintenance_enter(rq->host, rq->who);

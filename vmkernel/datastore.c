@@ -25,6 +25,7 @@
 #include "vmkernel/ha/agent.h"
 #include "vmkernel/sched/fair.h"
 #include "vmkernel/sched/sched.h"
+#include "vmkernel/vmotion/notice.h"
 
 #define ISID_RANDOM_FORMAT 0x80u
 #define RETRY_FIRST (2 * NS_PER_S)
@@ -344,6 +345,8 @@ static void end_agent(struct datastore *ds)
 {
 	ha_agent_free(ds->ha);
 	ds->ha = NULL;
+	notice_leave(ds->notice);
+	ds->notice = NULL;
 }
 
 int datastore_detach(struct datastore *ds)

@@ -15,6 +15,7 @@
 #define DATASTORE_EXTENTS_MAX 32u
 
 struct ha_agent;
+struct notice_board;
 
 struct datastore_options {
 	const char *device;	    /* "DEV[,DEV2...]" */
@@ -59,6 +60,7 @@ struct datastore {
 	unsigned int users;	/* jobs that use vol; VMs are counted apart */
 	struct ha_agent *ha;	/* NULL: none, or not yet */
 	struct sched *sched;	/* what its VMs' disks share */
+	struct notice_board *notice; /* of vMotion; likewise */
 };
 TAILQ_HEAD(datastore_list, datastore);
 

@@ -39,6 +39,7 @@
 #include "vmkernel/ha/ha.h"
 #include "vmkernel/inventory.h"
 #include "vmkernel/maintenance.h"
+#include "vmkernel/vmotion/vmotion.h"
 
 #define UUID_FILE "host.uuid"
 #define WORKERS 8u
@@ -261,6 +262,7 @@ static void reattach_done(void *arg)
 		(void)datastore_detach(again->lost); /* nothing is left in it */
 		adapter_attached(h->adapter, again->ds);
 		ha_attached(h, again->ds);
+		vmotion_attached(h, again->ds);
 		on_lost(h); /* it may have been lost before it was in the list */
 	}
 	free(again);
@@ -365,6 +367,7 @@ void host_datastore_add(struct host *h, struct datastore *ds)
 	TAILQ_INSERT_TAIL(&h->datastores, ds, link);
 	adapter_attached(h->adapter, ds);
 	ha_attached(h, ds);
+	vmotion_attached(h, ds);
 	on_lost(h); /* it may have been lost before it was in the list */
 }
 
@@ -456,6 +459,7 @@ static void stop(struct host *h, uint32_t signal)
 		return;
 	h->is_stopping = true;
 	report(h->reporter, REPORT_INFO, "signal %u: the host shuts down", signal);
+	vmotion_stop(h);
 	/* A datastore that is away is waited for a little; a lost one nobody touches. */
 	struct datastore *ds;
 	TAILQ_FOREACH(ds, &h->datastores, link) {
@@ -543,6 +547,8 @@ int host_start(struct host *h, struct reporter *r)
 		vm_adopt(vm);
 	maintenance_load(h);
 	rc = ha_open(h, r);
+	if (rc == 0)
+		rc = vmotion_open(h, r);
 	return rc < 0 ? rc : control_open(h, r);
 }
 
@@ -562,6 +568,7 @@ void host_done(struct host *h)
 		inventory_remove(vm);
 	detach_all(h);
 	ha_close(h);
+	vmotion_close(h);
 	for (uint32_t i = CONFIG_DEVICES_MAX; i < HOST_STORES_MAX; i++)
 		free(h->devices[i]);
 	adapter_close(h->adapter);

@@ -23,6 +23,7 @@
 
 struct vm;
 struct ha;
+struct vmotion;
 struct adapter;
 struct control;
 TAILQ_HEAD(vm_list, vm);
@@ -62,6 +63,7 @@ struct host {
 	struct vm_list vms;
 	uint32_t next_vm_id;
 	struct ha *ha; /* NULL: off */
+	struct vmotion *vmotion; /* likewise */
 	enum maintenance maintenance;
 	struct requester maintenance_who; /* waits for the last VM's end */
 	struct control *control;

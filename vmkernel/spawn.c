@@ -122,6 +122,7 @@ static int start_vmx(struct vm *vm, int listen_sock, char *ret_why, uint32_t siz
 	unsigned int has_tap = 0;
 	for (uint32_t i = 0; i < HARDWARE_NICS_MAX; i++)
 		has_tap |= (vm->tap_fds[i] ? 1u : 0u) << i;
+	vm->taps = has_tap;
 	(void)snprintf(taps, sizeof(taps), "%u", has_tap);
 	(void)snprintf(uid, sizeof(uid), "%u",
 		       (unsigned int)(geteuid() == 0 ? vm_uid(vm) : geteuid()));

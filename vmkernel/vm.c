@@ -3,6 +3,7 @@
  * The life of a VM, on the loop's task; what blocks is in vm_jobs.c.
  *
  *	OFF --vm_power_on--> STARTING --vm_held--> (vmx runs) --on_reply(START)--> ON
+ *	OFF --vm_open--> STARTING (incoming) --vm_came--> ON
  *	OFF --vm_adopt--> STARTING --on_reply(HELLO), vm_adopted--> ON
  *	STARTING, ON --vm_settle--> STOPPING --vm_closed--> OFF
  *
@@ -37,6 +38,7 @@
 #include "base/env.h"
 #include "vmkernel/control.h"
 #include "vmkernel/ha/ha.h"
+#include "vmkernel/vmotion/vmotion.h"
 
 #define STOP_LIMIT_S 15
 #define UID_RANGE 512u
@@ -143,6 +145,7 @@ static void drop_channel(struct vm *vm)
 	channel_done(&vm->channel);
 	vm->is_ending = true;
 	atomic_store(&vm->is_cancelled, true);
+	vmotion_vmx_gone(vm);
 }
 
 static void drop_timer(struct vm *vm)
@@ -190,6 +193,7 @@ void vm_closed(struct vm *vm)
 	vm->state = VM_OFF;
 	vm->ds = NULL;
 	vm->is_ending = vm->is_adopted = vm->is_isolation_end = false;
+	vm->is_incoming = false;
 	atomic_store(&vm->is_cancelled, false);
 	tell_log(vm, REPORT_INFO, vm->why[0] ? vm->why : "powered off");
 	answer(vm, &vm->on, -EIO, vm->why[0] ? vm->why : "the VM was powered off");
@@ -198,6 +202,7 @@ void vm_closed(struct vm *vm)
 	answer(vm, &vm->off, 0, NULL);
 	vm->why[0] = vm->question_text[0] = '\0';
 	host_vm_ended(vm->host);
+	vmotion_vm_off(vm);
 }
 
 void vm_stop(struct vm *vm, const char *why)
@@ -257,13 +262,17 @@ static void started(struct vm *vm, const struct msg *m)
 	const char *error = json_string_value(json_object_get(m->body, "error"));
 	if (vm->state != VM_STARTING)
 		return;
+	if (vm->is_incoming)
+		vmotion_opened(vm, (int)json_integer_value(
+					   json_object_get(m->body, "result")), error);
 	if (json_integer_value(json_object_get(m->body, "result")) < 0) {
 		set_why(vm, error ? error : "vmx cannot start the VM");
 		vm->is_ending = true; /* vmx ends and closes the channel */
 		return;
 	}
 	remember_qemu(vm, m->body);
-	if (vm->is_ending)
+	vm->is_kvm = json_is_true(json_object_get(m->body, "is_kvm"));
+	if (vm->is_ending || vm->is_incoming)
 		return;
 	vm->state = VM_ON;
 	tell_log(vm, REPORT_INFO, "powered on");
@@ -287,6 +296,7 @@ static void greeted(struct vm *vm, const struct msg *m)
 	}
 	drop_timer(vm);
 	remember_qemu(vm, m->body);
+	vm->is_kvm = json_is_true(json_object_get(m->body, "is_kvm"));
 	memcpy(vm->token, token, VM_TOKEN_SIZE);
 	vm->vhost_disks = 0;
 	for (size_t i = 0; i < count; i++) {
@@ -316,7 +326,8 @@ static void on_reply(struct vm *vm, const struct msg *m)
 		answer(vm, &vm->shutdown, result, error);
 		break;
 	default:
-		break; /* TAG_STOP: the end of the channel says it */
+		vmotion_told(vm, m); /* TAG_STOP: the end of the channel says it */
+		break;
 	}
 }
 
@@ -366,6 +377,9 @@ static void handle(struct vm *vm, const struct msg *m)
 	case MSG_VMX_EVENT:
 		tell_log(vm, REPORT_WARN, text ? text : "?");
 		break;
+	case MSG_VMX_PROGRESS:
+		vmotion_told(vm, m);
+		break;
 	case MSG_VMX_QUESTION:
 		asked(vm, text ? text : "?");
 		break;
@@ -409,6 +423,21 @@ static int open_channel(struct vm *vm, int sock)
 
 /* ---- power ---- */
 
+const char *vm_why_not(const struct vm *vm, const struct datastore *ds)
+{
+	if (vm->is_busy)
+		return vm->passage ? "it is being moved" :
+				     "a snapshot of it is being made or removed";
+	if (!ds)
+		return "its datastore is not attached";
+	if (ds->is_lost)
+		return "its datastore is lost";
+	if (vm->host->is_stopping)
+		return "the host is shutting down";
+	return vm->host->maintenance != MAINTENANCE_NONE ?
+		       "the host is in maintenance mode" : NULL;
+}
+
 void vm_power_on(struct vm *vm, struct requester who)
 {
 	if (vm->state != VM_OFF) {
@@ -417,24 +446,17 @@ void vm_power_on(struct vm *vm, struct requester who)
 							   "is being powered off");
 		return;
 	}
-	if (vm->is_busy) {
-		refuse(vm, who, "a snapshot of it is being made or removed");
-		return;
-	}
 	struct datastore *ds = vm_datastore(vm);
-	if (!ds || ds->is_lost || vm->host->is_stopping ||
-	    vm->host->maintenance != MAINTENANCE_NONE) {
-		refuse(vm, who, !ds ? "its datastore is not attached" :
-				ds->is_lost ? "its datastore is lost" :
-				vm->host->is_stopping ?
-					      "the host is shutting down" :
-					      "the host is in maintenance mode");
+	const char *why = vm_why_not(vm, ds);
+	if (why) {
+		refuse(vm, who, why);
 		return;
 	}
 	vm->ds = ds;
 	(void)snprintf(vm->token, sizeof(vm->token), "%016llx",
 		       (unsigned long long)random_u64());
 	vm->state = VM_STARTING;
+	vm->is_leaving = false;
 	vm->on = who;
 	vm_job_hold(vm);
 }
@@ -443,11 +465,12 @@ void vm_power_on(struct vm *vm, struct requester who)
 static int send_start(struct vm *vm, int sock)
 {
 	char file[VM_WHY_SIZE / 2];
-	json_t *body = json_pack("{s:s, s:s, s:s, s:s, s:b}", "name",
+	json_t *body = json_pack("{s:s, s:s, s:s, s:s, s:b, s:b}", "name",
 				 vm_file_text(vm, NULL, file, sizeof(file)), "text",
 				 vm->text, "qemu", vm->host->config.qemu, "token",
 				 vm->token, "tells_errors",
-				 vm->host->config.on_fence == ON_FENCE_EIO);
+				 vm->host->config.on_fence == ON_FENCE_EIO, "incoming",
+				 vm->is_incoming);
 	if (!body) {
 		(void)snprintf(vm->why, sizeof(vm->why), "%s: is not UTF-8 text", file);
 		(void)close(sock);
@@ -478,6 +501,21 @@ void vm_held(struct vm *vm, int rc, const char *why)
 		tell_log(vm, REPORT_WARN, "power-on failed");
 	}
 	vm_settle(vm);
+}
+
+void vm_open(struct vm *vm)
+{
+	vm->state = VM_STARTING;
+	vm->is_incoming = true;
+	vm_held(vm, 0, "");
+}
+
+void vm_came(struct vm *vm)
+{
+	vm->is_incoming = false;
+	vm->state = VM_ON;
+	tell_log(vm, REPORT_INFO, "runs here");
+	ha_vm_on(vm);
 }
 
 void vm_power_off(struct vm *vm, struct requester who)

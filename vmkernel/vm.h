@@ -32,7 +32,9 @@ struct vm {
 	struct uuid ds_uuid;
 	char *path;			/* of the .vmx file in its volume */
 	enum vm_state state;
-	bool is_busy;			/* a job has its snapshots: stays, and off */
+	/* a job has its snapshots, or it is being moved: it stays as it is */
+	bool is_busy;
+	struct passage *passage;	/* vmotion/passage.h; NULL: none */
 
 	/* From here on: while it is not OFF. */
 	struct datastore *ds;
@@ -53,6 +55,10 @@ struct vm {
 	struct requester on, off, reset, shutdown;
 	atomic_bool is_cancelled;
 	bool is_ending, has_job, is_adopted;
+	bool is_kvm;	  /* as its vmx says */
+	uint32_t taps;	  /* a bit for each card that is plugged in; 0: none is known */
+	bool is_incoming; /* it comes from another host, and does not run here yet */
+	bool is_leaving;  /* when it is off it is not registered here any more */
 	uint64_t ha_order;  /* it is being started for; 0: none */
 	bool is_ha_noted;   /* the agent has written down that it is ours */
 	bool is_off_wanted; /* it ends because somebody wants it off */
@@ -75,6 +81,15 @@ struct datastore *vm_datastore(const struct vm *vm);
 /* Each answers the requester now or later. */
 void vm_power_on(struct vm *vm, struct requester who);
 void vm_power_off(struct vm *vm, struct requester who);
+/* Why it cannot be powered on, or taken from another host; NULL: it can. */
+const char *vm_why_not(const struct vm *vm, const struct datastore *ds);
+/*
+ * A VM that is off, with its ds, token, text and taps: its vmx starts a QEMU that waits
+ * for it (is_incoming); vmotion_opened() hears what came of it.
+ */
+void vm_open(struct vm *vm);
+/* What has come in runs. */
+void vm_came(struct vm *vm);
 void vm_reset(struct vm *vm, struct requester who);
 /* The open question is answered: false, it is not the one that is open. */
 bool vm_answer(struct vm *vm, uint32_t question, bool is_retry);
@@ -106,6 +121,16 @@ void vm_job_adopt(struct vm *vm);
 void vm_job_note(struct vm *vm);
 /* Closes everything; then vm_closed(). */
 void vm_job_close(struct vm *vm);
+
+/* All of a small file, with a NUL behind it. malloc'ed; NULL and *ret_error. Blocks. */
+char *vm_read_all(struct vmfs_file *file, int *ret_error);
+
+struct vm_disk_texts {
+	char what[VM_WHY_SIZE / 2], socket[HOST_PATH_SIZE], name[32];
+};
+/* How its disk i, with the descriptor at path, is opened and served. Borrows texts. */
+void vm_disk_options(const struct vm *vm, uint32_t i, const char *path,
+		     struct vm_disk_texts *texts, struct disk_options *ret);
 
 /* A job of somebody else's, that had set has_job, has come back. */
 void vm_settle(struct vm *vm);

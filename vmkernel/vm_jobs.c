@@ -69,8 +69,7 @@ static int try_config(void *arg, uint64_t deadline, struct vmfs_holder *ret_hold
 	return vmfs_file_open(vm->ds->vol, vm->path, &options, &vm->config, ret_holder);
 }
 
-/* All of a small file, with a NUL behind it. malloc'ed; NULL and *ret_error. */
-static char *read_all(struct vmfs_file *file, int *ret_error)
+char *vm_read_all(struct vmfs_file *file, int *ret_error)
 {
 	char *text = malloc(VMXFILE_MAX + 1);
 	int64_t n = text ? vmfs_file_read(file, text, VMXFILE_MAX, 0) : -ENOMEM;
@@ -100,7 +99,7 @@ static int hold_config(struct vm *vm, char *ret_why, uint32_t size)
 	int rc = hold_acquire(&hold, ret_why, size);
 	if (rc < 0)
 		return rc;
-	vm->text = read_all(vm->config, &rc);
+	vm->text = vm_read_all(vm->config, &rc);
 	if (!vm->text)
 		(void)snprintf(ret_why, size, "%s: cannot be read: %s", what,
 			       strerror(-rc));
@@ -226,10 +225,35 @@ static bool is_in_config(const struct vm *vm, const char *text, struct in_config
 	return is_found;
 }
 
+void vm_disk_options(const struct vm *vm, uint32_t i, const char *path,
+		     struct vm_disk_texts *texts, struct disk_options *ret)
+{
+	char name[32];
+	(void)snprintf(name, sizeof(name), "disk%u.sock", i);
+	(void)vm_run_path(vm, name, texts->socket);
+	(void)snprintf(texts->name, sizeof(texts->name), "disk%u-%s", i, vm->token);
+	*ret = (struct disk_options){
+		.vol = vm->ds->vol,
+		.path = path,
+		.is_vhost = vm->vhost_disks >> i & 1,
+		.sched = vm->ds->sched,
+		.what = vm_file_text(vm, path, texts->what, sizeof(texts->what)),
+		.socket = texts->socket,
+		.export_name = texts->name,
+		.uid = vm_uid(vm),
+		.pool = vm->host->pool,
+		.reporter = vm->host->reporter,
+		.key_file = vm->host->config.disk_key_file,
+		.wait_s = vm->host->config.power_on_wait_s,
+		.is_cancelled = &vm->is_cancelled,
+	};
+}
+
 static int open_disk(struct vm *vm, uint32_t index, const char *text, char *ret_why,
 		     uint32_t size)
 {
-	char what[VM_WHY_SIZE / 2], socket[HOST_PATH_SIZE], name[32];
+	struct vm_disk_texts texts;
+	struct disk_options options;
 	struct in_config found;
 	if (!is_in_config(vm, text, &found)) {
 		(void)snprintf(ret_why, size, "%.256s: is not in the VM's .vmx file",
@@ -243,31 +267,16 @@ static int open_disk(struct vm *vm, uint32_t index, const char *text, char *ret_
 	AUTO_FREE char *path = disk_path(vm, text, ret_why, size);
 	if (!path)
 		return -EINVAL;
-	(void)snprintf(name, sizeof(name), "disk%u.sock", index);
-	(void)vm_run_path(vm, name, socket);
-	(void)snprintf(name, sizeof(name), "disk%u-%s", index, vm->token);
-	struct disk_options options = {
-		.vol = vm->ds->vol,
-		.path = path,
-		.is_cdrom = found.is_cdrom,
-		.is_vhost = vm->vhost_disks >> index & 1,
-		.sched = vm->ds->sched,
-		.wish = found.wish,
-		/* it was at power-on */
-		.is_tracked = found.is_tracked && !vm->is_adopted,
-		.what = vm_file_text(vm, path, what, sizeof(what)),
-		.socket = socket,
-		.export_name = name,
-		.uid = vm_uid(vm),
-		.pool = vm->host->pool,
-		.reporter = vm->host->reporter,
-		.key_file = vm->host->config.disk_key_file,
-		.wait_s = vm->host->config.power_on_wait_s,
-		.is_cancelled = &vm->is_cancelled,
-	};
+	vm_disk_options(vm, index, path, &texts, &options);
+	options.is_cdrom = found.is_cdrom;
+	options.wish = found.wish;
+	options.is_standby = vm->is_incoming;
+	/* Else it was at power-on. */
+	options.is_tracked = found.is_tracked && !vm->is_adopted && !vm->is_incoming;
 	int rc = disk_open(&options, &vm->disks[index], ret_why, size);
 	/* One that is taken back is compared with what was noted, then noted anew. */
-	return rc || vm->is_adopted ? rc : vm_note_locks(vm, ret_why, size);
+	return rc || vm->is_adopted || vm->is_incoming ?
+		       rc : vm_note_locks(vm, ret_why, size);
 }
 
 static void disk_work(void *arg)
@@ -500,7 +509,7 @@ int vm_read_labels(struct vmfs_volume *vol, const char *path, const char *what,
 		(void)snprintf(ret_why, size, "%s: %s", what, strerror(-rc));
 		return rc;
 	}
-	AUTO_FREE char *text = read_all(file, &rc);
+	AUTO_FREE char *text = vm_read_all(file, &rc);
 	int close_rc = vmfs_file_close(file);
 	rc = rc ? rc : close_rc;
 	if (rc == 0)

@@ -125,7 +125,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct nbd_done done;
 	if (size < 1 || bdev_mem_new(DISK_SIZE, 512, NULL, &bd) < 0)
 		return 0;
-	struct nbd_export e = { "disk0", bd, data[0] & 0x40, &contexts };
+	struct nbd_export e = { "disk0", bd, data[0] & 0x40, &contexts, false };
 	size_t piece = (size_t)(data[0] & 0x1f) + 1;
 	nbd_done_init(&done, NULL, wake, NULL);
 	struct nbd_conn *c = nbd_conn_new(&e, &done, NULL);

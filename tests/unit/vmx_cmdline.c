@@ -49,13 +49,13 @@ static struct vm_hardware machine(void)
 	return hw;
 }
 
-static bool tells_errors;
+static bool tells_errors, is_incoming;
 static int tap_fds[HARDWARE_NICS_MAX];
 
 static void make(const struct vm_hardware *hw, bool is_kvm)
 {
 	struct cmdline_input in = { hw, "qemu", is_kvm, 7, "0123456789abcdef",
-				    tells_errors, tap_fds };
+				    tells_errors, tap_fds, is_incoming };
 	cmdline_done(&line);
 	assert_int_equal(cmdline_make(&in, &line), 0);
 	assert_null(line.argv[line.count]);

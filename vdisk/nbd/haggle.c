@@ -31,7 +31,7 @@ static uint16_t export_flags(const struct haggle *h, const struct nbd_export *e)
 	uint16_t flags = NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_FUA |
 			 NBD_FLAG_CAN_MULTI_CONN;
 	flags |= h->is_structured ? NBD_FLAG_SEND_DF : 0;
-	if (e->is_read_only || e->bd->is_read_only)
+	if (e->is_read_only || (e->bd->is_read_only && !e->is_standby))
 		return flags | NBD_FLAG_READ_ONLY;
 	return flags | NBD_FLAG_SEND_TRIM | NBD_FLAG_SEND_WRITE_ZEROES;
 }

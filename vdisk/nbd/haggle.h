@@ -40,6 +40,8 @@ struct nbd_export {
 	struct bdev *bd;  /* borrowed */
 	bool is_read_only;
 	const struct nbd_contexts *contexts; /* borrowed; NULL: none */
+	/* Another takes the place of bd, which is only read, before a client writes. */
+	bool is_standby;
 };
 
 enum haggle_state {

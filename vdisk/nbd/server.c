@@ -348,8 +348,11 @@ int nbd_server_start(const struct nbd_server_options *options,
 	s->listen_sock = options->listen_sock;
 	s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	s->export = (struct nbd_export){ s->name, options->bd, options->is_read_only,
-					 options->contexts };
+	s->export = (struct nbd_export){ .name = s->name,
+					 .bd = options->bd,
+					 .is_read_only = options->is_read_only,
+					 .is_standby = options->is_standby,
+					 .contexts = options->contexts };
 	LIST_INIT(&s->clients);
 	int rc = bdev_channel_new(&s->channel);
 	nbd_done_init(&s->done, s->channel, wake, s);
@@ -388,6 +391,27 @@ static void wake_always(void *arg)
 uint64_t nbd_server_hold(struct nbd_server *server, void (*fn)(void *arg), void *arg)
 {
 	return quiet_run(&server->quiet, fn, arg, wake_always, server);
+}
+
+struct exchange {
+	struct nbd_server *server;
+	struct bdev *bd;
+};
+
+static void exchange(void *arg)
+{
+	struct exchange *x = arg;
+	struct bdev *old = x->server->export.bd;
+	assert(x->bd->size == old->size);
+	x->server->export.bd = x->bd;
+	x->bd = old;
+}
+
+struct bdev *nbd_server_exchange(struct nbd_server *server, struct bdev *bd)
+{
+	struct exchange x = { server, bd };
+	(void)nbd_server_hold(server, exchange, &x);
+	return x.bd;
 }
 
 void nbd_server_stop(struct nbd_server *server)

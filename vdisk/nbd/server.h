@@ -22,6 +22,11 @@ struct nbd_server_options {
 	struct bdev *bd;
 	int listen_sock;	/* taken on success (sock_listen) */
 	bool is_read_only;
+	/*
+	 * bd is only read, and announced as one to be written: nbd_server_exchange()
+	 * comes before a client writes. Until then writes fail with EPERM.
+	 */
+	bool is_standby;
 	const struct nbd_contexts *contexts; /* borrowed until nbd_server_stop; or NULL */
 	struct reporter *reporter;
 };
@@ -36,6 +41,12 @@ int nbd_server_start(const struct nbd_server_options *options,
  * as the disk does.
  */
 uint64_t nbd_server_hold(struct nbd_server *server, void (*fn)(void *arg), void *arg);
+/*
+ * From here on it serves bd, of the same size, as start's: what is at the disk that it
+ * has served ends first. Returns that one: nothing of this server is at it any more.
+ * Blocks, as nbd_server_hold().
+ */
+struct bdev *nbd_server_exchange(struct nbd_server *server, struct bdev *bd);
 /* Drops the clients, waits for the I/O that is at the disk, frees. NULL is allowed. */
 void nbd_server_stop(struct nbd_server *server);
 

@@ -19,6 +19,23 @@ static const struct shape process_shape = {
 	"VirtualMachine", LAYOUT_RECORDS, "name", "is_on", process_fields,
 };
 
+static const struct field migration_fields[] = {
+	{ "VM", "vm", FIELD_STRING },
+	{ "Direction", "direction", FIELD_STRING },
+	{ "Host", "host", FIELD_STRING },
+	{ "Phase", "phase", FIELD_STRING },
+	{ "Percent", "percent", FIELD_INTEGER },
+	{ "Transferred MiB", "transferred", FIELD_INTEGER },
+	{ "Time ms", "ms", FIELD_INTEGER },
+	{ "Switch us", "still_us", FIELD_INTEGER },
+	{ "Lock us", "lock_us", FIELD_INTEGER },
+	{ "Reason", "why", FIELD_STRING },
+	{ 0 },
+};
+static const struct shape migration_shape = {
+	"Migration", LAYOUT_RECORDS, "vm", NULL, migration_fields,
+};
+
 static const struct field version_fields[] = {
 	{ "Product", "product", FIELD_STRING },
 	{ "Version", "version", FIELD_STRING },
@@ -62,6 +79,9 @@ const struct command commands_host[] = {
 	{ "system version get",
 	  "Show what runs here",
 	  NULL, 0, NULL, &version_shape },
+	{ "vm migration list",
+	  "List the VMs that move between hosts, and the last ones that did",
+	  NULL, MSG_MIGRATION_LIST, NULL, &migration_shape },
 	{ "vm process list",
 	  "List the VMs that run",
 	  NULL, MSG_VM_LIST, "vms", &process_shape },

@@ -294,6 +294,31 @@ static int message(const struct client *c, int argc, char **argv)
 	return 0;
 }
 
+static int migrate(const struct client *c, int argc, char **argv)
+{
+	json_t *body;
+	bool is_cold = argc > 2 && strcmp(argv[2], "cold") == 0;
+	if (argc > 2 && !is_cold && strcmp(argv[2], "live") != 0) {
+		(void)fprintf(stderr, PROGRAM ": %s: not live or cold\n", argv[2]);
+		return 1;
+	}
+	int rc = id_body(argv[0], &body);
+	if (rc)
+		return rc;
+	(void)json_object_set_new(body, "host", json_string(argv[1]));
+	(void)json_object_set_new(body, "is_cold", json_boolean(is_cold));
+	rc = client_do(c, MSG_VM_MIGRATE, body);
+	if (rc == 0)
+		(void)printf("Migrated VM to host %s\n", argv[1]);
+	return rc;
+}
+
+static int migrate_cancel(const struct client *c, int argc, char **argv)
+{
+	(void)argc;
+	return vm_do(c, argv, MSG_VM_MIGRATE_CANCEL, NULL);
+}
+
 static int host_summary(const struct client *c, int argc, char **argv)
 {
 	json_t *reply;
@@ -357,6 +382,8 @@ static const struct command {
 	{ "vmsvc/power.shutdown", 1, 1, "ID", power_shutdown },
 	{ "vmsvc/power.getstate", 1, 1, "ID", power_state },
 	{ "vmsvc/message", 1, 3, "ID [QUESTION CHOICE]", message },
+	{ "vmsvc/migrate", 2, 3, "ID HOST [live|cold]", migrate },
+	{ "vmsvc/migrate.cancel", 1, 1, "ID", migrate_cancel },
 	{ "vmsvc/unregister", 1, 1, "ID", unregister_vm },
 	{ "vmsvc/snapshot.create", 1, 5, "ID [NAME [DESCRIPTION [MEMORY [QUIESCE]]]]",
 	  snapshot_create },

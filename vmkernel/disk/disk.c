@@ -4,6 +4,12 @@
  * the lock. So whoever is served holds the lock, and nothing of ours is in flight when
  * another host can get it. A lost lease needs no call from here: the volume cuts its
  * devices first, and every request then ends with -ESTALE.
+ *
+ *	open --> LOCKED <--disk_take, disk_give--> STANDBY <-- open (is_standby)
+ *
+ * A disk that stands by is served from a look at its files, without a lock, so that the
+ * QEMU of a VM that is being moved can start before the lock is here, and can stay until
+ * the VM runs elsewhere. It is not read for a guest, and cannot be written.
  */
 #include "vmkernel/disk/disk.h"
 
@@ -22,11 +28,14 @@
 #include "vmkernel/vhost/server.h"
 
 struct disk {
-	struct catcher catcher; /* the virtual disk reports to it until it is closed */
+	/* the virtual disk reports to the one in turn until it is closed */
+	struct catcher catchers[2];
+	unsigned int turn;
 	struct vdisk *vdisk;
 	struct vmfs_file *image; /* of a CD: instead */
 	struct bdev *image_bd;
 	struct sched_disk *part; /* what it is given */
+	struct sched_wish wish;
 	struct nbd_server *nbd;
 	struct vhost_server *vhost; /* instead */
 	char *socket;
@@ -35,7 +44,10 @@ struct disk {
 struct opening {
 	const struct disk_options *options;
 	struct disk *disk;
+	struct catcher *catcher;
+	struct vdisk *vdisk;
 	struct vdisk_secret secret;
+	bool is_standby;
 };
 
 static int open_image(struct opening *o, uint64_t deadline,
@@ -75,24 +87,26 @@ static int try_open(void *arg, uint64_t deadline, struct vmfs_holder *ret_holder
 	if (o->options->is_cdrom)
 		return open_image(o, deadline, ret_holder);
 	struct vdisk_open_options options = {
-		.flags = VDISK_WRITE | VDISK_PROMPT, /* a VM outlives us */
+		/* a VM outlives us */
+		.flags = o->is_standby ? VDISK_READ : VDISK_WRITE | VDISK_PROMPT,
 		.deadline = deadline,
-		.reporter = &o->disk->catcher.base,
+		.reporter = &o->catcher->base,
 		.luns = &luns,
 		.secret = o->secret.bytes ? &o->secret : NULL,
 	};
-	int rc = o->options->is_tracked ? track(o, ret_holder) : 0;
+	int rc = o->options->is_tracked && !o->is_standby ? track(o, ret_holder) : 0;
 	if (rc == 0)
-		rc = vdisk_open(o->options->vol, o->options->path, &options,
-				&o->disk->vdisk, ret_holder);
+		rc = vdisk_open(o->options->vol, o->options->path, &options, &o->vdisk,
+				ret_holder);
 	/* Locked or not: it is closed with the rest. */
-	return rc ? rc : vdisk_check_unlocked(o->disk->vdisk, options.reporter);
+	return rc ? rc : vdisk_check_unlocked(o->vdisk, options.reporter);
 }
 
 static int start_server(struct disk *disk, const struct disk_options *o, int sock)
 {
 	struct bdev *bd = disk->image ? disk->image_bd : vdisk_bdev(disk->vdisk);
 	bdev_set_pool(bd, o->pool);
+	disk->wish = o->wish;
 	int rc = sched_disk_new(o->sched, bd, &o->wish, &disk->part);
 	if (rc < 0)
 		return rc;
@@ -108,6 +122,7 @@ static int start_server(struct disk *disk, const struct disk_options *o, int soc
 		.name = o->export_name,
 		.bd = vhost.bd,
 		.listen_sock = sock,
+		.is_standby = o->is_standby && !o->is_cdrom,
 		.reporter = o->reporter,
 	};
 	return o->is_vhost ? vhost_server_start(&vhost, &disk->vhost)
@@ -131,28 +146,40 @@ static int serve(struct disk *disk, const struct disk_options *o)
 	return rc;
 }
 
-static int lock_and_serve(struct disk *disk, const struct disk_options *options,
-			  char *ret_why, uint32_t size)
+/* The virtual disk of o->disk, or its image: into o->vdisk, or where images go. */
+static int acquire(struct opening *o, char *ret_why, uint32_t size)
 {
-	struct opening opening = { .options = options, .disk = disk };
+	const struct disk_options *options = o->options;
+	o->catcher = &o->disk->catchers[o->disk->turn ^= 1];
 	struct hold hold = {
 		.vol = options->vol,
 		.what = options->what,
 		.wait_s = options->wait_s,
 		.is_cancelled = options->is_cancelled,
 		.try = try_open,
-		.arg = &opening,
-		.catcher = &disk->catcher,
+		.arg = o,
+		.catcher = o->catcher,
 	};
-	(void)catcher_init(&disk->catcher, options->reporter);
+	(void)catcher_init(o->catcher, options->reporter);
 	/* A key that cannot be read is said there, and matters to encrypted disks. */
 	if (options->key_file &&
-	    vdisk_secret_read(options->key_file, false, options->reporter,
-			      &opening.secret) < 0)
-		opening.secret = (struct vdisk_secret){ .len = 0 };
+	    vdisk_secret_read(options->key_file, false, options->reporter, &o->secret) <
+		    0)
+		o->secret = (struct vdisk_secret){ .len = 0 };
 	int rc = hold_acquire(&hold, ret_why, size);
-	vdisk_secret_done(&opening.secret);
-	catcher_stop(&disk->catcher);
+	vdisk_secret_done(&o->secret);
+	catcher_stop(o->catcher);
+	return rc;
+}
+
+static int lock_and_serve(struct disk *disk, const struct disk_options *options,
+			  char *ret_why, uint32_t size)
+{
+	struct opening opening = { .options = options,
+				   .disk = disk,
+				   .is_standby = options->is_standby };
+	int rc = acquire(&opening, ret_why, size);
+	disk->vdisk = opening.vdisk;
 	if (rc < 0)
 		return rc;
 	rc = serve(disk, options);
@@ -160,6 +187,75 @@ static int lock_and_serve(struct disk *disk, const struct disk_options *options,
 		(void)snprintf(ret_why, size, "%s: %s: %s", options->what,
 			       options->socket, strerror(-rc));
 	return rc;
+}
+
+/* Serves vdisk: 0 and the one that it served, or -ENOMEM. */
+static int exchange(struct disk *disk, struct vdisk *vdisk,
+		    const struct disk_options *options, struct vdisk **ret_old)
+{
+	struct sched_disk *part;
+	bdev_set_pool(vdisk_bdev(vdisk), options->pool);
+	int rc = sched_disk_new(options->sched, vdisk_bdev(vdisk), &disk->wish, &part);
+	if (rc < 0)
+		return rc;
+	(void)nbd_server_exchange(disk->nbd, sched_disk_bdev(part));
+	sched_disk_free(disk->part);
+	disk->part = part;
+	*ret_old = disk->vdisk;
+	disk->vdisk = vdisk;
+	return 0;
+}
+
+int disk_take(struct disk *disk, const struct disk_options *options, char *ret_why,
+	      uint32_t size)
+{
+	struct opening opening = { .options = options, .disk = disk };
+	struct vdisk *old = NULL;
+	if (disk->image)
+		return 0; /* everybody reads it */
+	int rc = acquire(&opening, ret_why, size);
+	if (rc == 0 && vdisk_capacity(opening.vdisk) != vdisk_capacity(disk->vdisk)) {
+		(void)snprintf(ret_why, size, "%s: has another size by now",
+			       options->what);
+		rc = -ESTALE;
+	}
+	if (rc == 0) {
+		rc = exchange(disk, opening.vdisk, options, &old);
+		if (rc < 0)
+			(void)snprintf(ret_why, size, "%s: no memory", options->what);
+	}
+	/* A look, or one to which nothing was written. */
+	(void)vdisk_close(rc == 0 ? old : opening.vdisk);
+	return rc;
+}
+
+int disk_give(struct disk *disk, const struct disk_options *options,
+	      const struct vmfs_incarnation *to, uint64_t deadline)
+{
+	struct opening look = { .options = options, .disk = disk, .is_standby = true };
+	struct vdisk *old = NULL;
+	char why[512];
+	if (disk->image)
+		return 0;
+	int rc = acquire(&look, why, sizeof(why));
+	if (rc == 0)
+		rc = exchange(disk, look.vdisk, options, &old);
+	if (rc == 0)
+		return vdisk_close_to(old, to, deadline);
+	/* Without one there is nothing to serve: whoever has the VM gets the disk. */
+	(void)vdisk_close(look.vdisk);
+	nbd_server_stop(disk->nbd);
+	disk->nbd = NULL;
+	sched_disk_free(disk->part);
+	disk->part = NULL;
+	int err = vdisk_close_to(disk->vdisk, to, deadline);
+	disk->vdisk = NULL;
+	return rc ? rc : err;
+}
+
+int disk_flush(struct disk *disk)
+{
+	return disk && disk->vdisk ? bdev_flush(vdisk_bdev(disk->vdisk)) : 0;
 }
 
 int disk_open(const struct disk_options *options, struct disk **ret_disk, char *ret_why,

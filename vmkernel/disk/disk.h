@@ -18,6 +18,11 @@ struct disk_options {
 	struct vmfs_volume *vol;
 	const char *path;	/* of the descriptor, in the volume */
 	bool is_cdrom;		/* path is an image instead, that nobody may write */
+	/*
+	 * It is not locked: it can be connected to and looked at, by clients that will
+	 * not write before disk_take().
+	 */
+	bool is_standby;
 	bool is_tracked;	/* its changes are to be tracked from now on */
 	const char *what;	/* names it in sentences: "[demo] vm1/vm1.vmdk" */
 	bool is_vhost;		/* served by vhost-user-blk, else over NBD */
@@ -36,6 +41,22 @@ struct disk_options {
 /* Locks, opens and serves a disk. 0, or -errno with the sentence in ret_why. Blocks. */
 int disk_open(const struct disk_options *options, struct disk **ret_disk, char *ret_why,
 	      uint32_t size) __attribute__((warn_unused_result));
+/*
+ * One that stands by becomes one that is locked, with what the files say by now; the
+ * clients stay. options as of disk_open. On error it stands by as before. Blocks.
+ */
+int disk_take(struct disk *disk, const struct disk_options *options, char *ret_why,
+	      uint32_t size) __attribute__((warn_unused_result));
+/*
+ * One that is locked stands by from here on, its clients stay, and the locks go to
+ * another host, which expects them (vdisk_close_to). 0; -errno: a lock that could not be
+ * handed over is free, and the rest is theirs. Blocks.
+ */
+int disk_give(struct disk *disk, const struct disk_options *options,
+	      const struct vmfs_incarnation *to, uint64_t deadline)
+	__attribute__((warn_unused_result));
+/* All that its clients were told is written is so, as after a crash. 0 or -errno. */
+int disk_flush(struct disk *disk) __attribute__((warn_unused_result));
 /*
  * Path of the i-th file whose lock it holds alone; NULL: past the last, a CD, or no disk.
  */

@@ -14,6 +14,7 @@
 
 #include "base/endian.h"
 #include "base/env.h"
+#include "vmkernel/msg/sock.h"
 
 #define HEARD_MAX 64u
 #define DATAGRAM_MAGIC 0x4e414856u /* "VHAN" */
@@ -79,27 +80,12 @@ static void on_datagram(void *arg, uint32_t events)
 	}
 }
 
-/* "ADDRESS:PORT" as an address: 0 and *ret (freeaddrinfo). Numbers only: no look-ups. */
-static int address_of(const char *text, bool is_own, struct addrinfo **ret)
-{
-	char host[64];
-	const char *colon = strrchr(text, ':');
-	const struct addrinfo hints = { .ai_family = AF_UNSPEC,
-					.ai_socktype = SOCK_DGRAM,
-					.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV |
-						    (is_own ? AI_PASSIVE : 0) };
-	if (!colon || (size_t)(colon - text) >= sizeof(host))
-		return -EINVAL;
-	(void)snprintf(host, sizeof(host), "%.*s", (int)(colon - text), text);
-	return getaddrinfo(host, colon + 1, &hints, ret) == 0 ? 0 : -EINVAL;
-}
-
 static void send_to(struct ha_network *n, const char *text)
 {
 	struct heartbeat_msg msg = { .magic = le32_of(DATAGRAM_MAGIC) };
 	struct addrinfo *to;
 	memcpy(msg.host, n->host.b, sizeof(msg.host));
-	if (address_of(text, false, &to) < 0)
+	if (sock_address(text, SOCK_DGRAM, false, &to) < 0)
 		return;
 	/* One that is lost is followed by the next. */
 	(void)!sendto(n->sock, &msg, sizeof(msg), MSG_DONTWAIT, to->ai_addr,
@@ -121,7 +107,7 @@ static void on_timer(void *arg, uint32_t events)
 static int open_socket(struct ha_network *n, const char *address)
 {
 	struct addrinfo *own;
-	int rc = address_of(address, true, &own);
+	int rc = sock_address(address, SOCK_DGRAM, true, &own);
 	if (rc < 0)
 		return rc;
 	n->sock = socket(own->ai_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

@@ -14,6 +14,9 @@
 struct channel {
 	int sock; /* -1: closed */
 	struct buf in, out;
+	/* Descriptors beside the bytes (unix sockets): -1: none. */
+	int pass_fd; /* to go with the next byte that is sent, and closed then */
+	int got_fd;  /* came last, and nobody has taken it yet */
 };
 
 /* Takes the socket. */
@@ -27,6 +30,13 @@ void channel_done(struct channel *ch);
 int channel_read(struct channel *ch, size_t most) __attribute__((warn_unused_result));
 /* Sends what is queued, as far as the socket takes it: 0 or -errno. */
 int channel_flush(struct channel *ch) __attribute__((warn_unused_result));
+/*
+ * Queues a descriptor, which is taken: the peer has it before whatever is queued after.
+ * One at a time.
+ */
+void channel_pass(struct channel *ch, int file_fd);
+/* What the peer has passed: the caller's, or -1. */
+int channel_take_fd(struct channel *ch);
 /* Something is queued: poll for POLLOUT. */
 bool channel_has_output(const struct channel *ch);
 

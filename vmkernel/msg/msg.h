@@ -54,16 +54,23 @@ enum msg_type {
 	MSG_VM_SNAPSHOT_REMOVE, /* id, snapshot; 0: all */
 	MSG_VM_QUESTION,    /* id -> question: its number (0: none), text */
 	MSG_VM_ANSWER,	    /* id, question, choice (0: power off, 1: try again) */
+	/* id, host, is_cold -> when it runs there; it is not registered here then */
+	MSG_VM_MIGRATE,
+	MSG_VM_MIGRATE_CANCEL, /* id; who asked for the migration hears what came of it */
+	/* -> rows: [{vm, direction, host, phase, percent, transferred, ms, still_us,
+	   lock_us, why}] */
+	MSG_MIGRATION_LIST,
 	MSG_MAINTENANCE_ENTER, /* the reply comes when the last VM is off */
 	MSG_MAINTENANCE_EXIT,
 
 	/* vmkernel to vmx. */
-	/* first on every connection -> is_running, qemu_pid,
+	/* first on every connection -> is_running, qemu_pid, is_kvm,
 			       token, disks: [key...], vhost: [is it so served?...] */
 	MSG_VMX_HELLO = 48,
 	/*
 	 * name, text (of the .vmx file), qemu, token, tells_errors (of disks, to the
-	 * guest) -> qemu_pid, when it runs, or not
+	 * guest), incoming (it waits for MSG_VMX_RECEIVE) -> qemu_pid, is_kvm, when it
+	 * runs (or waits), or not
 	 */
 	MSG_VMX_START,
 	MSG_VMX_STOP,	    /* why: quit QEMU now -> when it is gone */
@@ -75,6 +82,16 @@ enum msg_type {
 	MSG_VMX_CONT,
 	MSG_VMX_FREEZE,	    /* why: stop the VM for good, keep QEMU; no reply */
 	MSG_VMX_SHUTDOWN,   /* -> when the power button was pressed */
+	/*
+	 * The VM goes through the socket that comes along, by TLS (key, cert, authority,
+	 * peer); limit in bytes a second (0: none); is_cold: it is stopped first -> when
+	 * it stands still and all is sent; an error: it runs on
+	 */
+	MSG_VMX_SEND,
+	MSG_VMX_KEEP,	    /* it is not sent after all -> when it runs again */
+	/* of a VM started with incoming: likewise, in -> when all of it is here */
+	MSG_VMX_RECEIVE,
+	MSG_VMX_RUN,	    /* what has come in, runs -> when it does */
 
 	/* vmx to vmkernel. */
 	/* index, path, vhost (else NBD) -> when it is served as diskINDEX.sock */
@@ -82,6 +99,8 @@ enum msg_type {
 	MSG_VMX_EVENT,	    /* text for vmkernel.log; no reply */
 	/* why, is_guest (it shut down): the VM has ended by itself; no reply */
 	MSG_VMX_ENDED,
+	/* of MSG_VMX_SEND: total, remaining, transferred (bytes); no reply */
+	MSG_VMX_PROGRESS,
 	MSG_VMX_QUESTION,   /* text: the VM stands still until MSG_VMX_CONT; no reply */
 };
 

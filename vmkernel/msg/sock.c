@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -91,4 +92,18 @@ int sock_connect(const char *path)
 	}
 	(void)close(dir_fd);
 	return rc < 0 ? rc : sock;
+}
+
+int sock_address(const char *text, int type, bool is_own, struct addrinfo **ret)
+{
+	char host[64];
+	const char *colon = strrchr(text, ':');
+	const struct addrinfo hints = { .ai_family = AF_UNSPEC,
+					.ai_socktype = type,
+					.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV |
+						    (is_own ? AI_PASSIVE : 0) };
+	if (!colon || (size_t)(colon - text) >= sizeof(host))
+		return -EINVAL;
+	(void)snprintf(host, sizeof(host), "%.*s", (int)(colon - text), text);
+	return getaddrinfo(host, colon + 1, &hints, ret) == 0 ? 0 : -EINVAL;
 }

@@ -121,6 +121,10 @@ static void add_machine(struct cmdline *line, const struct cmdline_input *in)
 	add(line, "-nodefaults");
 	add(line, "-no-user-config");
 	add(line, "-S");
+	if (in->is_incoming) {
+		add(line, "-incoming");
+		add(line, "defer");
+	}
 	add(line, "-display");
 	add(line, "none");
 	add(line, "-machine");

@@ -4,6 +4,7 @@
  *
  *	WAITING --start--> DISKS --disk_ready (last)--> LAUNCHING --qmp_answer (cont)-->
  *	RUNNING
+ *	LAUNCHING --qmp_answer (incoming)--> INCOMING --qmp_answer (cont)--> RUNNING
  *	   any of them --stop_qemu--> STOPPING --reap--> ENDED
  *
  * 1. vmkernel is asked for the disks one after the other; QEMU is started when all are
@@ -35,6 +36,7 @@
 #include "vmkernel/msg/msg.h"
 #include "vmkernel/msg/sock.h"
 #include "vmkernel/vmx/cmdline.h"
+#include "vmkernel/vmx/move.h"
 #include "vmkernel/vmx/qemu.h"
 #include "vmkernel/vmx/qmp.h"
 #include "vmkernel/vmx/vmxfile.h"
@@ -48,11 +50,11 @@
 #define WHY_SIZE 512
 #define TOKEN_SIZE 17
 
-enum state { STATE_WAITING, STATE_DISKS, STATE_LAUNCHING, STATE_RUNNING, STATE_STOPPING,
-	     STATE_ENDED };
+enum state { STATE_WAITING, STATE_DISKS, STATE_LAUNCHING, STATE_INCOMING,
+	     STATE_RUNNING, STATE_STOPPING, STATE_ENDED };
 
 enum qmp_id { QMP_CAPABILITIES = 1, QMP_CONT, QMP_STOP, QMP_QUIT, QMP_RESET,
-	      QMP_POWERDOWN };
+	      QMP_POWERDOWN, QMP_ANNOUNCE };
 
 /* A request of vmkernel's that is not answered yet. */
 struct pending {
@@ -74,7 +76,9 @@ struct vm {
 	/* of this power-on: vmkernel's, part of the disks' names */
 	char token[TOKEN_SIZE];
 	uint32_t next_disk;
-	struct pending start, stop, reset, shutdown;
+	struct pending start, stop, reset, shutdown, move_request, keep;
+	struct move move; /* to another host, or from there */
+	bool is_incoming;
 	uint64_t deadline;	/* of LAUNCHING and STOPPING */
 	bool is_killed;		/* SIGKILL was sent */
 	bool is_guest_wish;
@@ -95,6 +99,8 @@ static void drop_channel(struct vm *vm)
 	channel_init(&vm->channel, -1);
 	vm->start.is_set = vm->stop.is_set = false;
 	vm->reset.is_set = vm->shutdown.is_set = false;
+	vm->move_request.is_set = vm->keep.is_set = false;
+	move_left_alone(&vm->move);
 }
 
 static void tell(struct vm *vm, int rc)
@@ -212,7 +218,7 @@ static int launch(struct vm *vm)
 	vm->qmp_listen_sock = sock;
 	struct cmdline_input in = { vm->hw, vm->qemu_path, vm->options->is_kvm, sock,
 				    vm->token, vm->tells_errors,
-				    vm->options->tap_fds };
+				    vm->options->tap_fds, vm->is_incoming };
 	int rc = cmdline_make(&in, &line);
 	if (rc == 0 && fstat(vm->options->log->file_fd, &st) == 0)
 		vm->log_start = st.st_size;
@@ -293,6 +299,7 @@ static int read_config(struct vm *vm, const json_t *body)
 				    "a start without name, text, qemu, token");
 	memcpy(vm->token, token, TOKEN_SIZE);
 	vm->tells_errors = json_is_true(json_object_get(body, "tells_errors"));
+	vm->is_incoming = json_is_true(json_object_get(body, "incoming"));
 	int rc = vmxfile_parse(text, strlen(text), name, vm->reporter, &f);
 	if (rc < 0)
 		return rc;
@@ -344,15 +351,19 @@ static void hello(struct vm *vm, uint32_t tag)
 		json_array_append_new(vhost, json_boolean(is_vhost(vm, i)));
 	}
 	tell(vm, msg_reply(&vm->channel, tag, 0, NULL,
-			   json_pack("{s:b, s:i, s:s, s:o, s:o}", "is_running",
-				     is_running, "qemu_pid", (int)vm->qemu, "token",
-				     vm->token, "disks", disks, "vhost", vhost)));
+			   json_pack("{s:b, s:i, s:b, s:s, s:o, s:o}", "is_running",
+				     is_running, "qemu_pid", (int)vm->qemu, "is_kvm",
+				     vm->options->is_kvm, "token", vm->token, "disks",
+				     disks, "vhost", vhost)));
 }
 
 /* QEMU's NBD client needs some seconds to find its server again: cont until it works. */
 static void go_on(struct vm *vm)
 {
 	vm->cont_at = NO_DEADLINE;
+	/* Whoever took it back has its locks: nobody else can have it. */
+	if (vm->state == STATE_RUNNING && vm->move.state == MOVE_SENT && !vm->is_frozen)
+		(void)move_keep(&vm->move);
 	if (vm->state != STATE_RUNNING || !vm->is_io_stopped || vm->is_frozen)
 		return;
 	vm->is_io_stopped = false;
@@ -383,6 +394,83 @@ static void pass_on(struct vm *vm, const struct msg *m, struct pending *p,
 		answer(vm, p, -EINVAL, "the VM does not run", NULL);
 }
 
+/* ---- moving ---- */
+
+static void move_told(struct vm *vm, enum move_news news)
+{
+	const char *why = vm->move.why[0] ? vm->move.why : "it failed";
+	switch (news) {
+	case MOVE_NOTHING:
+		break;
+	case MOVE_NEWS_SENT:
+		report(vm->reporter, REPORT_INFO, "all of the VM is sent");
+		answer(vm, &vm->move_request, 0, NULL, NULL);
+		break;
+	case MOVE_NEWS_RECEIVED:
+		report(vm->reporter, REPORT_INFO, "all of the VM is here");
+		answer(vm, &vm->move_request, 0, NULL, NULL);
+		break;
+	case MOVE_NEWS_FAILED:
+	case MOVE_NEWS_KEPT:
+		report(vm->reporter, REPORT_INFO, "the VM stays here: %s", why);
+		answer(vm, &vm->move_request, -EIO, why, NULL);
+		answer(vm, &vm->keep, 0, NULL, NULL);
+		break;
+	}
+}
+
+static void move_it(struct vm *vm, const struct msg *m)
+{
+	bool is_out = m->type == MSG_VMX_SEND;
+	int sock = channel_take_fd(&vm->channel);
+	bool may = is_out ? vm->state == STATE_RUNNING && !vm->is_frozen &&
+				    !vm->is_io_stopped
+			  : vm->state == STATE_INCOMING;
+	vm->move_request = (struct pending){ true, m->tag };
+	if (!may) {
+		if (sock >= 0)
+			(void)close(sock);
+		answer(vm, &vm->move_request, -EINVAL,
+		       vm->is_io_stopped ? "it stands still at an I/O error"
+					 : "the VM does not run",
+		       NULL);
+		return;
+	}
+	int rc = is_out ? move_send(&vm->move, m->body, sock)
+			: move_receive(&vm->move, m->body, sock);
+	if (rc < 0)
+		answer(vm, &vm->move_request, rc, vm->move.why, NULL);
+}
+
+static void keep(struct vm *vm, uint32_t tag)
+{
+	vm->keep = (struct pending){ true, tag };
+	if (vm->state != STATE_RUNNING)
+		answer(vm, &vm->keep, -EINVAL, "the VM does not run", NULL);
+	else
+		move_told(vm, move_keep(&vm->move));
+}
+
+/* All of it is here: from here on it is an ordinary VM. */
+static void run_incoming(struct vm *vm, uint32_t tag)
+{
+	vm->start = (struct pending){ true, tag };
+	if (vm->state != STATE_INCOMING || vm->move.state != MOVE_RECEIVED ||
+	    qmp_send(&vm->qmp, "cont", NULL, QMP_CONT) < 0)
+		answer(vm, &vm->start, -EINVAL, "nothing has come in", NULL);
+}
+
+static void tell_progress(struct vm *vm)
+{
+	const struct move *m = &vm->move;
+	if (vm->channel.sock >= 0 && m->total)
+		tell(vm, msg_send(&vm->channel, MSG_VMX_PROGRESS, 0,
+				  json_pack("{s:I, s:I, s:I}", "total",
+					    (json_int_t)m->total, "remaining",
+					    (json_int_t)m->remaining, "transferred",
+					    (json_int_t)m->transferred)));
+}
+
 static void handle(struct vm *vm, const struct msg *m)
 {
 	const char *why = json_string_value(json_object_get(m->body, "why"));
@@ -410,6 +498,16 @@ static void handle(struct vm *vm, const struct msg *m)
 		if (!json_is_true(json_object_get(m->body, "once")))
 			vm->cont_until = clock_now() + CONT_LIMIT;
 		go_on(vm);
+		break;
+	case MSG_VMX_SEND:
+	case MSG_VMX_RECEIVE:
+		move_it(vm, m);
+		break;
+	case MSG_VMX_KEEP:
+		keep(vm, m->tag);
+		break;
+	case MSG_VMX_RUN:
+		run_incoming(vm, m->tag);
 		break;
 	case MSG_REPLY:
 		disk_ready(vm, m);
@@ -460,7 +558,31 @@ static void is_up(struct vm *vm)
 	vm->did_run = true;
 	report(vm->reporter, REPORT_INFO, "the VM runs, QEMU is process %d",
 	       (int)vm->qemu);
-	answer(vm, &vm->start, 0, NULL, json_pack("{s:i}", "qemu_pid", (int)vm->qemu));
+	answer(vm, &vm->start, 0, NULL,
+	       json_pack("{s:i, s:b}", "qemu_pid", (int)vm->qemu, "is_kvm",
+			 vm->options->is_kvm));
+	if (!vm->is_incoming)
+		return;
+	vm->move.state = MOVE_NONE;
+	vm->is_incoming = false;
+	/* Switches learn where it is now. */
+	if (vm->qmp.sock >= 0)
+		(void)!qmp_send(&vm->qmp, "announce-self",
+				json_pack("{s:i, s:i, s:i, s:i}", "initial", 50, "max",
+					  550, "rounds", 5, "step", 100),
+				QMP_ANNOUNCE); /* else the guest's next word says it */
+}
+
+/* QEMU is there, and has room for a VM that is to come. */
+static void is_open(struct vm *vm)
+{
+	vm->state = STATE_INCOMING;
+	vm->deadline = NO_DEADLINE;
+	report(vm->reporter, REPORT_INFO, "QEMU, process %d, waits for the VM",
+	       (int)vm->qemu);
+	answer(vm, &vm->start, 0, NULL,
+	       json_pack("{s:i, s:b}", "qemu_pid", (int)vm->qemu, "is_kvm",
+			 vm->options->is_kvm));
 }
 
 static void qmp_answer(struct vm *vm, const json_t *m)
@@ -470,10 +592,18 @@ static void qmp_answer(struct vm *vm, const json_t *m)
 	int rc = 0;
 	if (error)
 		report(vm->reporter, REPORT_WARN, "QMP command %d: %s", (int)id, error);
-	if (id == QMP_CAPABILITIES && vm->state == STATE_LAUNCHING && !error)
+	bool is_coming = vm->state == STATE_LAUNCHING || vm->state == STATE_INCOMING;
+	if (id >= MOVE_QMP_FIRST)
+		move_told(vm, move_answer(&vm->move, (uint32_t)id, m, error));
+	else if (id == QMP_CAPABILITIES && vm->state == STATE_LAUNCHING && !error &&
+		 vm->is_incoming)
+		is_open(vm);
+	else if (id == QMP_CAPABILITIES && vm->state == STATE_LAUNCHING && !error)
 		rc = qmp_send(&vm->qmp, "cont", NULL, QMP_CONT);
-	else if (id == QMP_CONT && vm->state == STATE_LAUNCHING && !error)
+	else if (id == QMP_CONT && is_coming && !error)
 		is_up(vm);
+	else if (id == QMP_CONT && vm->state == STATE_INCOMING)
+		answer(vm, &vm->start, -EIO, error, NULL);
 	else if (id == QMP_RESET)
 		answer(vm, &vm->reset, error ? -EIO : 0, error, NULL);
 	else if (id == QMP_POWERDOWN)
@@ -514,6 +644,7 @@ static void io_stopped(struct vm *vm, const json_t *data)
 	uint64_t now = clock_now();
 	if (vm->is_io_stopped || vm->is_frozen || vm->tells_errors)
 		return; /* several requests have failed */
+	move_left_alone(&vm->move); /* it asks, and stays where it asks */
 	vm->is_io_stopped = true;
 	if (now < vm->cont_until)
 		vm->cont_at = now + CONT_INTERVAL;
@@ -531,6 +662,13 @@ static void qmp_event(struct vm *vm, const char *name, const json_t *m)
 			       reason ? reason : "?");
 		vm->is_guest_wish = reason && strcmp(reason, "guest-shutdown") == 0;
 		stop_qemu(vm, text);
+		return;
+	}
+	if (strcmp(name, "MIGRATION") == 0) {
+		const char *status = json_string_value(json_object_get(data, "status"));
+		report(vm->reporter, REPORT_INFO, "migration: %.32s",
+		       status ? status : "?");
+		move_told(vm, move_event(&vm->move, status ? status : ""));
 		return;
 	}
 	if (strcmp(name, "BLOCK_IO_ERROR") == 0) {
@@ -606,7 +744,7 @@ static void on_deadline(struct vm *vm)
 static int poll_timeout_ms(const struct vm *vm)
 {
 	uint64_t now = clock_now();
-	uint64_t next = min_u64(vm->deadline, vm->cont_at);
+	uint64_t next = min_u64(min_u64(vm->deadline, vm->cont_at), vm->move.ask_at);
 	if (next == NO_DEADLINE)
 		return -1;
 	return next <= now ? 0 : (int)div_up(next - now, NS_PER_MS);
@@ -614,12 +752,13 @@ static int poll_timeout_ms(const struct vm *vm)
 
 static void turn(struct vm *vm)
 {
-	enum { LISTEN, CHANNEL, QMP, SIGNAL, COUNT };
+	enum { LISTEN, CHANNEL, QMP, SIGNAL, STREAM, COUNT };
 	struct pollfd p[COUNT] = {
 		[LISTEN] = { .fd = vm->options->listen_sock, .events = POLLIN },
 		[CHANNEL] = { .fd = vm->channel.sock, .events = POLLIN },
 		[QMP] = { .fd = vm->qmp.sock, .events = POLLIN },
 		[SIGNAL] = { .fd = vm->signal_fd, .events = POLLIN },
+		[STREAM] = { .fd = move_event_fd(&vm->move), .events = POLLIN },
 	};
 	if (channel_has_output(&vm->channel))
 		p[CHANNEL].events |= POLLOUT;
@@ -635,8 +774,14 @@ static void turn(struct vm *vm)
 		tell(vm, channel_flush(&vm->channel));
 	if (p[QMP].revents & POLLOUT && channel_flush(&vm->qmp) < 0)
 		channel_done(&vm->qmp);
+	if (vm->move.ask_at != NO_DEADLINE && clock_now() >= vm->move.ask_at) {
+		tell_progress(vm);
+		move_ask(&vm->move);
+	}
 	if (p[QMP].revents & ~POLLOUT && vm->qmp.sock >= 0)
 		on_qmp(vm);
+	if (p[STREAM].revents && move_event_fd(&vm->move) == p[STREAM].fd)
+		move_told(vm, move_stream_over(&vm->move));
 	if (p[CHANNEL].revents & ~POLLOUT && vm->channel.sock >= 0)
 		on_channel(vm);
 	if (p[SIGNAL].revents)
@@ -670,11 +815,13 @@ int vm_run(const struct vm_options *options)
 	vm->qmp_listen_sock = -1;
 	channel_init(&vm->channel, -1);
 	channel_init(&vm->qmp, -1);
+	move_init(&vm->move, &vm->qmp, vm->reporter);
 	vm->signal_fd = signals_open();
 	while (vm->signal_fd >= 0 && vm->state != STATE_ENDED)
 		turn(vm);
 	int rc = vm->did_run ? 0 : 1;
 	assert(!vm->qemu);
+	move_done(&vm->move);
 	if (vm->signal_fd >= 0)
 		(void)close(vm->signal_fd);
 	if (vm->qmp_listen_sock >= 0)
