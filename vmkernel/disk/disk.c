@@ -32,6 +32,7 @@ struct disk {
 	struct catcher catchers[2];
 	unsigned int turn;
 	struct vdisk *vdisk;
+	struct vdisk *look; /* for disk_give() */
 	struct vmfs_file *image; /* of a CD: instead */
 	struct bdev *image_bd;
 	struct sched_disk *part; /* what it is given */
@@ -229,21 +230,34 @@ int disk_take(struct disk *disk, const struct disk_options *options, char *ret_w
 	return rc;
 }
 
+void disk_prepare_give(struct disk *disk, const struct disk_options *options)
+{
+	struct opening look = { .options = options, .disk = disk, .is_standby = true };
+	char why[512];
+	if (disk->image || disk->look)
+		return;
+	if (acquire(&look, why, sizeof(why)) == 0)
+		disk->look = look.vdisk;
+	else
+		(void)vdisk_close(look.vdisk); /* nothing is written by a look */
+}
+
 int disk_give(struct disk *disk, const struct disk_options *options,
 	      const struct vmfs_incarnation *to, uint64_t deadline)
 {
-	struct opening look = { .options = options, .disk = disk, .is_standby = true };
 	struct vdisk *old = NULL;
-	char why[512];
 	if (disk->image)
 		return 0;
-	int rc = acquire(&look, why, sizeof(why));
-	if (rc == 0)
-		rc = exchange(disk, look.vdisk, options, &old);
+	disk_prepare_give(disk, options);
+	struct vdisk *look = disk->look;
+	disk->look = NULL;
+	/* Not as large as the disk is by now: it has grown since. */
+	bool is_good = look && vdisk_capacity(look) == vdisk_capacity(disk->vdisk);
+	int rc = is_good ? exchange(disk, look, options, &old) : -ENODEV;
 	if (rc == 0)
 		return vdisk_close_to(old, to, deadline);
 	/* Without one there is nothing to serve: whoever has the VM gets the disk. */
-	(void)vdisk_close(look.vdisk);
+	(void)vdisk_close(look);
 	nbd_server_stop(disk->nbd);
 	disk->nbd = NULL;
 	sched_disk_free(disk->part);
@@ -305,6 +319,7 @@ int disk_close(struct disk *disk)
 	}
 	sched_disk_free(disk->part);
 	bdev_close(disk->image_bd);
+	(void)vdisk_close(disk->look); /* nothing is written by it */
 	int rc = disk->image ? vmfs_file_close(disk->image) : vdisk_close(disk->vdisk);
 	free(disk->socket);
 	free(disk);

@@ -48,6 +48,11 @@ int disk_open(const struct disk_options *options, struct disk **ret_disk, char *
 int disk_take(struct disk *disk, const struct disk_options *options, char *ret_why,
 	      uint32_t size) __attribute__((warn_unused_result));
 /*
+ * Does what disk_give() can do in advance, while its clients still write: that takes
+ * less time then. Never needed; disk_close() undoes it. Blocks.
+ */
+void disk_prepare_give(struct disk *disk, const struct disk_options *options);
+/*
  * One that is locked stands by from here on, its clients stay, and the locks go to
  * another host, which expects them (vdisk_close_to). 0; -errno: a lock that could not be
  * handed over is free, and the rest is theirs. Blocks.

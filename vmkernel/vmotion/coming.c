@@ -259,7 +259,10 @@ static int op_look(void *arg)
 {
 	struct passage *p = arg;
 	int rc = passage_on_loop(p, is_ending, NULL);
-	return rc < 0 ? rc : vmotion_look(p->ds->vol, p->path, p->lock_token);
+	if (rc == 0)
+		rc = vmotion_look(p->ds->vol, p->path, p->lock_token);
+	p->has_lock = rc == 1;
+	return rc;
 }
 
 static void op_pause(void *arg)
@@ -336,7 +339,9 @@ static int op_give_back(void *arg)
 			report(p->host->reporter, REPORT_WARN,
 			       "vMotion: VM %u: disk %u: %s", vm->id, i, strerror(-rc));
 	}
-	return vmfs_file_hand_over(vm->config, &p->source, deadline);
+	int rc = vmfs_file_hand_over(vm->config, &p->source, deadline);
+	p->has_lock = rc < 0;
+	return rc;
 }
 
 static const struct vmotion_target_ops ops = {
@@ -368,8 +373,8 @@ static int settle(struct passage *p, void *arg)
 	}
 	(void)snprintf(why, sizeof(why), "it was to come from host %s: %.400s",
 		       p->peer_name, p->why);
-	vm->is_leaving = p->is_new;
-	vm->is_off_wanted = false;
+	/* The source forgets a VM whose lock it has handed over. */
+	vm->is_leaving = p->is_new && !p->has_lock;
 	if (vm->state == VM_OFF) { /* no vmx was started yet */
 		free(vm->text);
 		vm->text = NULL;

@@ -61,10 +61,28 @@ static int check_cancelled(struct passage *p, void *arg)
 	return p->is_cancelled ? -ECANCELED : 0;
 }
 
+/* The disks are not closed meanwhile: the VM's end waits (passage_hold). */
+static void prepare_disks(struct passage *p)
+{
+	struct vm *vm = p->vm;
+	if (passage_hold(p, true) < 0)
+		return;
+	for (uint32_t i = 0; i < HARDWARE_DISKS_MAX; i++) {
+		struct disk_options o;
+		struct vm_disk_texts texts;
+		if (!disk_vdisk(vm->disks[i]))
+			continue;
+		vm_disk_options(vm, i, vdisk_path(disk_vdisk(vm->disks[i])), &texts, &o);
+		disk_prepare_give(vm->disks[i], &o);
+	}
+	passage_release(p);
+}
+
 static int op_send(void *arg, const json_t *ready, struct vmfs_incarnation *ret_to,
 		   char *why)
 {
 	struct passage *p = arg;
+	prepare_disks(p);
 	(void)passage_on_loop(p, passage_set_phase, "pre-copy");
 	int rc = read_incarnation(ready, ret_to);
 	int sock = rc == 0 ? passage_connect(p, PREFACE_STREAM, why) : rc;
@@ -214,7 +232,6 @@ static int end_vm(struct passage *p, void *arg)
 			       "to run: %.300s", p->why);
 	p->holds = vm->has_job = false;
 	vm->is_leaving = p->end == VMOTION_MOVED;
-	vm->is_off_wanted = false; /* whoever has its lock knows better */
 	vm_stop(vm, why);
 	vm_settle(vm);
 	return 0;

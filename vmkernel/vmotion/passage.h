@@ -39,6 +39,7 @@ struct passage {
 	uint64_t total, remaining, transferred;
 	bool is_cancelled, is_over;
 	bool is_new;	   /* target: the VM was not registered here before */
+	bool has_lock;	   /* target: and has not given it back: it is registered here */
 	bool holds;	   /* it has set vm->has_job */
 
 	/* Of the target, the job's. */
