@@ -279,7 +279,7 @@ model:
 BENCH := $(patsubst tests/bench/%.c,$(B)/tests/bench/%,$(wildcard tests/bench/*_bench.c))
 ## bench        ours beside its peers, one line each;
 ##              ONLY=mkfs|fsck|lock|create|names|data|chain|vdisk|fuse|nbd|vhost|
-##              iscsi|paths|boot|gap
+##              sched|iscsi|paths|boot|gap
 bench:
 	@scripts/deps bench
 	$(SUBMAKE) all $(BENCH) $(TARGET_BIN) $(VHOST_SERVE)
@@ -289,6 +289,7 @@ bench:
 $(B)/tests/bench/sanlock_peer: SYS += -lsanlock_client
 $(B)/tests/bench/iscsi_peer: SYS += -liscsi
 $(B)/tests/bench/vhost_bench: SYS += -ljansson
+$(B)/tests/bench/sched_bench: $(call objs,$(wildcard vmkernel/sched/*.c))
 $(B)/tests/bench/vhost_bench: $(VHOST) $(O)/tests/lib/vhost_front.o
 $(B)/tests/bench/%: $(O)/tests/bench/%.o $(ENV_POSIX) $(LIBS_all)
 	@mkdir -p $(@D)

@@ -22,7 +22,7 @@ start_server() { # FILE
 	}
 }
 kill_server() {
-	kill -9 "$server"
+	kill -9 "$server" 2>/dev/null
 	wait "$server" 2>/dev/null
 	rm -f "$T/disk.sock"
 }
@@ -34,12 +34,14 @@ start_qemu() { # MIB ARGUMENT...
 		-machine q35,memory-backend=ram0 -m "$mib" \
 		-object "memory-backend-memfd,id=ram0,size=${mib},share=on" \
 		-chardev "socket,id=c0,path=$T/disk.sock,reconnect=1" \
-		-device vhost-user-blk-pci,chardev=c0,num-queues=2,bootindex=0 \
+		-device vhost-user-blk-pci,chardev=c0,num-queues=2 \
 		-serial "file:$T/serial" "$@" 2>>"$T/qemu.log" &
 	qemu=$!
 }
 says() { grep -aq "$1" "$T/serial" 2>/dev/null; }
 count() { grep -a '^COUNT' "$T/serial" | tail -n 1 | tr -dc 0-9; }
+# Whatever is waited for, a QEMU that has ended will not bring it.
+sees() { says "$1" || has_ended; }
 counts_on() { [ "$(count)" -ge $((before + 3)) ]; }
 has_ended() { ! kill -0 "$qemu" 2>/dev/null; }
 at_exit eval 'kill -9 $server $qemu'
@@ -49,7 +51,7 @@ if [ -w /dev/kvm ]; then
 	ok "a boot sector is made" "$ROOT/tests/guest/bootsector.sh" "$T/boot.raw" \
 		"read by the firmware"
 	start_server "$T/boot.raw"
-	start_qemu 64M -accel kvm -cpu qemu64
+	start_qemu 64M -boot c -accel kvm -cpu qemu64
 	ok "it is read, written and read back under KVM" wait_for 120 says SAME
 	ok "and powers off" wait_for 60 has_ended
 	kill_server
@@ -66,7 +68,8 @@ start_server "$T/guest.raw"
 : >"$T/serial"
 start_qemu 262136K -accel tcg,thread=multi -smp 2 -kernel "$T/vmlinuz" \
 	-initrd "$T/initramfs" -append "console=ttyS0 quiet panic=-1 init_on_alloc=1"
-ok "Linux finds the disk and counts" wait_for 240 says "^COUNT 3"
+ok "Linux finds the disk and counts" wait_for 240 sees "^COUNT 3"
+has_ended && diag "$(tail -n 1 "$T/qemu.log")"
 for i in 1 2 3 4 5; do
 	before=$(count)
 	kill_server
@@ -74,14 +77,13 @@ for i in 1 2 3 4 5; do
 	ok "kill $i: it counts on" wait_for 120 counts_on
 done
 last=$(count)
-kill -9 "$qemu"
-wait "$qemu" 2>/dev/null
+{ kill -9 "$qemu" && wait "$qemu"; } 2>/dev/null
 kill_server
 ok "no error reached the guest" eval '! says "GUEST-FAILED\|I/O error\|EXT4-fs error"'
 : >"$T/serial"
 start_server "$T/guest.raw"
 start_qemu 262136K -accel tcg,thread=multi -smp 2 -kernel "$T/vmlinuz" \
 	-initrd "$T/initramfs" -append "console=ttyS0 quiet panic=-1 init_on_alloc=1"
-ok "and what it has shown is on the disk" wait_for 240 says "^LAST"
+ok "and what it has shown is on the disk" wait_for 240 sees "^LAST"
 found=$(grep -a '^LAST' "$T/serial" | awk '{ print $2 }')
 ok "($last of $found)" [ "${found:-0}" -ge "$last" ]

@@ -286,6 +286,25 @@ static void strangers_are_dropped(void **state)
 	stop_server();
 }
 
+/* It makes what we tell it by one that blocks, and fills it: our stop does not wait for it. */
+static void front_end_that_blocks_us_is_got_rid_of(void **state)
+{
+	(void)state;
+	assert_int_equal(start_server(), 0);
+	join();
+	int call_fd = front.queues[0].call_fd;
+	assert_int_equal(front_do(&front, 0, BLK_IN, 0, 512), BLK_OK);
+	while (eventfd_write(call_fd, UINT64_MAX - 1) < 0) {
+		eventfd_t count;
+		(void)eventfd_read(call_fd, &count);
+	}
+	assert_int_equal(fcntl(call_fd, F_SETFL, 0), 0);
+	front_submit(&front, 0, 0, BLK_IN, 0, 512);
+	while (front_reap(&front, 0) < 0)
+		task_sleep_until(clock_now() + NS_PER_MS);
+	stop_server();
+}
+
 /* ---- killed ---- */
 
 static pid_t spawn(void)
@@ -356,6 +375,7 @@ int main(void)
 		T(hold_harms_nobody),
 		T(resize_is_told),
 		T(strangers_are_dropped),
+		T(front_end_that_blocks_us_is_got_rid_of),
 		T(killed_server_loses_nothing),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -200,21 +200,13 @@ void sched_free(struct sched *s)
 	free(s);
 }
 
-/* With s->m held, and the wish taken. */
+/* With s->m held. */
 static void recount(struct sched *s, struct sched_disk *disk, bool is_limited)
 {
 	s->limited_count += is_limited;
 	s->limited_count -= disk->is_limited;
 	disk->is_limited = is_limited;
 	atomic_store(&s->counts, s->disk_count > 1 || s->limited_count);
-}
-
-static void take_wish(struct sched_disk *disk, const struct sched_wish *wish)
-{
-	disk->fair.shares = wish->shares;
-	disk->fair.iops_max = wish->iops_max;
-	disk->fair.bytes_max = wish->bytes_max;
-	recount(disk->sched, disk, wish->iops_max || wish->bytes_max);
 }
 
 int sched_disk_new(struct sched *s, struct bdev *below, const struct sched_wish *wish,
@@ -233,9 +225,12 @@ int sched_disk_new(struct sched *s, struct bdev *below, const struct sched_wish 
 	disk->bd.caw = BDEV_CAW_NONE;
 	disk->below = below;
 	disk->sched = s;
+	disk->fair.shares = wish->shares;
+	disk->fair.iops_max = wish->iops_max;
+	disk->fair.bytes_max = wish->bytes_max;
 	mutex_lock(&s->m);
 	s->disk_count++;
-	take_wish(disk, wish);
+	recount(s, disk, wish->iops_max || wish->bytes_max);
 	fair_add(&s->fair, &disk->fair);
 	mutex_unlock(&s->m);
 	*ret_disk = disk;
@@ -245,16 +240,6 @@ int sched_disk_new(struct sched *s, struct bdev *below, const struct sched_wish 
 struct bdev *sched_disk_bdev(struct sched_disk *disk)
 {
 	return &disk->bd;
-}
-
-void sched_disk_change(struct sched_disk *disk, const struct sched_wish *wish)
-{
-	struct sched *s = disk->sched;
-	mutex_lock(&s->m);
-	take_wish(disk, wish);
-	s->has_news = true;
-	cond_signal(&s->c);
-	mutex_unlock(&s->m);
 }
 
 void sched_disk_free(struct sched_disk *disk)

@@ -41,8 +41,6 @@ void sched_free(struct sched *s);
 int sched_disk_new(struct sched *s, struct bdev *below, const struct sched_wish *wish,
 		   struct sched_disk **ret_disk) __attribute__((warn_unused_result));
 struct bdev *sched_disk_bdev(struct sched_disk *disk);
-/* Other shares and limits, from now on. From any task. */
-void sched_disk_change(struct sched_disk *disk, const struct sched_wish *wish);
 /* With no I/O of it under way. NULL is allowed. */
 void sched_disk_free(struct sched_disk *disk);
 

@@ -112,6 +112,7 @@ void device_init(struct device *d, const struct device_options *options)
 {
 	*d = (struct device){ .options = *options, .backend_sock = -1 };
 	mutex_init(&d->m);
+	mutex_init(&d->call_m);
 	d->done_last = &d->done;
 	for (unsigned int i = 0; i < DEVICE_QUEUES_MAX; i++)
 		d->rings[i].kick_fd = d->rings[i].call_fd = -1;
@@ -126,6 +127,7 @@ void device_done(struct device *d)
 		d->free = req->next;
 		free(req);
 	}
+	mutex_done(&d->call_m);
 	mutex_done(&d->m);
 }
 

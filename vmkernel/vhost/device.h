@@ -63,6 +63,7 @@ struct device {
 	unsigned int in_flight, at_disk, allocated;
 	uint64_t bounced;
 	struct blk_request *free, *retry;
+	struct mutex call_m; /* call_fd of all rings, when it is closed or changed */
 	struct mutex m; /* of the completion list */
 	struct blk_request *done, **done_last;
 };
@@ -104,6 +105,11 @@ void device_resized(struct device *d);
  * memory but what is at the disk by now. With nothing in flight: device_reset().
  */
 void device_abandon(struct device *d);
+/*
+ * From another task: the owner may hang in telling the front end something, whose event
+ * has been made to block and is full: it hangs no longer.
+ */
+void device_unblock(struct device *d);
 /* As new, for another front end. */
 void device_reset(struct device *d);
 

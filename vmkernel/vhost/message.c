@@ -10,7 +10,8 @@
  * 2. The number of a ring is checked against DEVICE_QUEUES_MAX, and features against what
  *    was offered, before they are used.
  * 3. Descriptors that we write to or wait for are eventfds, and nothing else: no pipe
- *    that is full, no file that blocks.
+ *    that is full, no file that blocks. A front end that makes one block all the same
+ *    holds up its own disk, until that is closed (device_unblock).
  * 4. CONFIG_WCE is not offered: who serves the disk after us would not know what the
  *    guest had chosen. `wce` is 1, a guest that takes FLUSH sends it, and one that does
  *    not gets its writes through.
@@ -51,6 +52,29 @@ static uint64_t offered(const struct device *d)
 				    : BIT(BLK_F_DISCARD) | BIT(BLK_F_WRITE_ZEROES));
 }
 
+/* What is closed here may be another task's to unblock. */
+static void set_call_fd(struct device *d, struct device_ring *r, int fd)
+{
+	mutex_lock(&d->call_m);
+	int old = r->call_fd;
+	r->call_fd = fd;
+	if (old >= 0)
+		(void)close(old);
+	mutex_unlock(&d->call_m);
+}
+
+void device_unblock(struct device *d)
+{
+	eventfd_t count;
+	mutex_lock(&d->call_m);
+	for (unsigned int i = 0; i < DEVICE_QUEUES_MAX; i++) {
+		int fd = d->rings[i].call_fd;
+		if (fd >= 0 && fcntl(fd, F_SETFL, O_NONBLOCK) == 0)
+			(void)eventfd_read(fd, &count); /* empty is as good */
+	}
+	mutex_unlock(&d->call_m);
+}
+
 static void close_fd(int *fd)
 {
 	if (*fd >= 0)
@@ -80,7 +104,7 @@ void device_reset(struct device *d)
 	for (unsigned int i = 0; i < DEVICE_QUEUES_MAX; i++) {
 		struct device_ring *r = &d->rings[i];
 		ring_unplug(d, r);
-		close_fd(&r->call_fd);
+		set_call_fd(d, r, -1);
 		*r = (struct device_ring){ .kick_fd = -1, .call_fd = -1 };
 	}
 	close_fd(&d->backend_sock);
@@ -227,13 +251,12 @@ static int set_kick(struct device *d, struct device_ring *r, struct vhost_messag
 	return start(d, r);
 }
 
-static int set_call(struct device_ring *r, struct vhost_message *m)
+static int set_call(struct device *d, struct device_ring *r, struct vhost_message *m)
 {
 	int fd = take_eventfd(m);
 	if (fd < -1)
 		return fd;
-	close_fd(&r->call_fd);
-	r->call_fd = fd;
+	set_call_fd(d, r, fd);
 	/* What ended while there was none: one call too many is none too few. */
 	if (fd >= 0)
 		(void)eventfd_write(fd, 1);
@@ -267,7 +290,7 @@ static int ring_message(struct device *d, struct vhost_message *m, uint32_t inde
 	case VHOST_SET_VRING_KICK:
 		return set_kick(d, r, m);
 	case VHOST_SET_VRING_CALL:
-		return set_call(r, m);
+		return set_call(d, r, m);
 	default: /* SET_VRING_ERR: we have nothing to say there */
 		return 0;
 	}

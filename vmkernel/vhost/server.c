@@ -21,7 +21,7 @@
  * 2. A kick's descriptor is taken out of the epoll before it is closed: its front end
  *    holds it as well, so closing alone would leave it there.
  * 3. A message that waits for requests to end is asked again each turn; meanwhile the
- *    next one stays in the socket.
+ *    next one stays in the socket, which is not listened to but for its end.
  */
 #include "vmkernel/vhost/server.h"
 
@@ -38,6 +38,7 @@
 #include "vmkernel/vhost/device.h"
 
 #define EVENTS_MAX 20
+#define STOP_INTERVAL (2 * NS_PER_MS)
 #define LOOK_INTERVAL 8u /* busy turns without a look at the socket */
 
 struct vhost_server {
@@ -53,7 +54,7 @@ struct vhost_server {
 	struct task *task;
 	struct bdev_channel *channel;
 	struct quiet quiet;
-	atomic_bool is_awake, is_stopping, is_resized;
+	atomic_bool is_awake, is_stopping, is_resized, is_over;
 	unsigned int busy_turns;
 };
 
@@ -218,7 +219,11 @@ static void serve_client(struct vhost_server *s)
 		if (rc <= 0)
 			break;
 		int done = device_message(&s->device, &s->message);
+		bool was_waiting = s->is_waiting;
 		s->is_waiting = done == -EAGAIN;
+		if (s->is_waiting != was_waiting)
+			(void)watch(s, EPOLL_CTL_MOD, s->client_sock,
+				    s->is_waiting ? 0 : EPOLLIN, &s->client_sock);
 		if (s->is_waiting)
 			return;
 		if (done == 1)
@@ -257,6 +262,9 @@ static void take_events(struct vhost_server *s, int timeout_ms)
 			accept_client(s);
 		else if (ev[i].data.ptr == &s->client_sock && !s->is_waiting)
 			serve_client(s);
+		else if (ev[i].data.ptr == &s->client_sock &&
+			 ev[i].events & (EPOLLHUP | EPOLLERR))
+			client_close(s);
 	}
 }
 
@@ -307,6 +315,7 @@ static void serve(void *arg)
 	client_close(s);
 	while (s->device.in_flight)
 		turn(s);
+	atomic_store(&s->is_over, true);
 }
 
 /* ---- start and stop ---- */
@@ -392,6 +401,10 @@ void vhost_server_stop(struct vhost_server *server)
 		return;
 	atomic_store(&server->is_stopping, true);
 	wake_always(server);
+	while (!atomic_load(&server->is_over)) {
+		device_unblock(&server->device);
+		task_sleep_until(clock_now() + STOP_INTERVAL);
+	}
 	task_join(server->task);
 	(void)close(server->listen_sock);
 	server_free(server);
