@@ -451,8 +451,7 @@ int front_reap(struct front *f, unsigned int q)
 	return (int)s;
 }
 
-/* Asks to be called: false, there is something already. */
-static bool listen_for(struct front *f, unsigned int q)
+bool front_listen(struct front *f, unsigned int q)
 {
 	struct front_queue *queue = &f->queues[q];
 	queue->avail->heads[f->options.queue_size] = le16_of(queue->seen_used);
@@ -466,7 +465,7 @@ int front_wait(struct front *f, unsigned int q)
 	uint64_t count;
 	int s;
 	while ((s = front_reap(f, q)) < 0) {
-		if (listen_for(f, q) && poll(&p, 1, WAIT_MS) != 1)
+		if (front_listen(f, q) && poll(&p, 1, WAIT_MS) != 1)
 			return -1;
 		(void)!read(p.fd, &count, sizeof(count));
 	}

@@ -68,6 +68,8 @@ void front_submit(struct front *f, unsigned int q, unsigned int s, enum blk_type
 		  uint64_t sector, uint32_t len);
 /* The slot of the next one that has ended; -1: none has. */
 int front_reap(struct front *f, unsigned int q);
+/* Asks to be called at the next one: false, there is one already. */
+bool front_listen(struct front *f, unsigned int q);
 /* The same, once there is one; -1: not within 20 seconds. Over a socket only. */
 int front_wait(struct front *f, unsigned int q);
 /* Submits and waits: its status, or -1. */

@@ -299,6 +299,7 @@ static void front_end_that_blocks_us_is_got_rid_of(void **state)
 		(void)eventfd_read(call_fd, &count);
 	}
 	assert_int_equal(fcntl(call_fd, F_SETFL, 0), 0);
+	assert_true(front_listen(&front, 0));
 	front_submit(&front, 0, 0, BLK_IN, 0, 512);
 	while (front_reap(&front, 0) < 0)
 		task_sleep_until(clock_now() + NS_PER_MS);
