@@ -4,7 +4,8 @@
  *
  * Sixteen disks of VMs on one device, each with 32 random reads of 4 KiB at a time, and
  * with shares from 500 to 4000. Prints by how many per cent the one that is furthest off
- * missed its part, and all their I/Os per second.
+ * missed its part, and all their I/Os per second. One task plays all guests, so that it is
+ * the disks' shares that are measured and not those of the processors.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,23 +33,34 @@ struct one_io {
 struct one {
 	struct sched_disk *disk;
 	uint32_t shares;
-	uint64_t seed, count, end;
-	struct mutex m;
-	struct cond c;
-	struct one_io *done;
+	uint64_t seed, count;
 	struct one_io ios[DEPTH];
-	struct task *task;
 };
+
+static struct mutex done_m; /* of what has ended and is to be sent anew */
+static struct cond done_c;
+static struct one_io *done;
 
 static void io_done(struct bdev_io *io)
 {
 	struct one_io *i = (struct one_io *)io;
-	struct one *one = i->one;
-	mutex_lock(&one->m);
-	i->next = one->done;
-	one->done = i;
-	cond_signal(&one->c);
-	mutex_unlock(&one->m);
+	mutex_lock(&done_m);
+	i->next = done;
+	done = i;
+	if (!i->next)
+		cond_signal(&done_c);
+	mutex_unlock(&done_m);
+}
+
+static struct one_io *take_done(void)
+{
+	mutex_lock(&done_m);
+	while (!done)
+		cond_wait(&done_c, &done_m);
+	struct one_io *all = done;
+	done = NULL;
+	mutex_unlock(&done_m);
+	return all;
 }
 
 static void submit(struct one *one, struct one_io *i)
@@ -66,44 +78,35 @@ static void submit(struct one *one, struct one_io *i)
 	bdev_submit(bd, &i->io);
 }
 
-static void run(void *arg)
+static void run(struct one *all, uint64_t end)
 {
-	struct one *one = arg;
-	unsigned int pending = DEPTH;
-	for (unsigned int i = 0; i < DEPTH; i++)
-		submit(one, &one->ios[i]);
+	unsigned int pending = DISKS * DEPTH;
+	task_be_prompt();
+	for (unsigned int i = 0; i < pending; i++)
+		submit(&all[i % DISKS], &all[i % DISKS].ios[i / DISKS]);
 	while (pending) {
-		mutex_lock(&one->m);
-		while (!one->done)
-			cond_wait(&one->c, &one->m);
-		struct one_io *i = one->done;
-		one->done = NULL;
-		mutex_unlock(&one->m);
-		bool is_over = clock_now() >= one->end;
+		struct one_io *i = take_done();
+		bool is_over = clock_now() >= end;
 		while (i) {
 			struct one_io *next = i->next;
-			one->count += !is_over;
+			i->one->count += !is_over;
 			if (is_over)
 				pending--;
 			else
-				submit(one, i);
+				submit(i->one, i);
 			i = next;
 		}
 	}
 }
 
-static int start(struct one *one, struct sched *s, struct bdev *bd, unsigned int n,
-		 uint64_t end)
+static int prepare(struct one *one, struct sched *s, struct bdev *bd, unsigned int n)
 {
 	struct sched_wish wish = { .shares = 500u << n % 4 };
 	char *mem = io_alloc(DEPTH * IO_SIZE);
 	if (!mem || sched_disk_new(s, bd, &wish, &one->disk) < 0)
 		return -1;
-	mutex_init(&one->m);
-	cond_init(&one->c);
 	one->shares = wish.shares;
 	one->seed = 88172645463325252ull + n;
-	one->end = end;
 	for (unsigned int i = 0; i < DEPTH; i++)
 		one->ios[i] = (struct one_io){ .iov = { mem + i * IO_SIZE, IO_SIZE },
 					       .one = one };
@@ -139,17 +142,12 @@ int main(int argc, char **argv)
 	struct sched *s = sched_new(FAIR_DEPTH);
 	if (!s || bdev_file_open(argv[1], BDEV_OPEN_READ_ONLY, r, &bd) < 0)
 		return 1;
-	uint64_t end = clock_now() + seconds * NS_PER_S;
+	mutex_init(&done_m);
+	cond_init(&done_c);
 	for (unsigned int i = 0; i < DISKS; i++)
-		if (start(&all[i], s, bd, i, end) < 0)
+		if (prepare(&all[i], s, bd, i) < 0)
 			return 1;
-	for (unsigned int i = 0; i < DISKS; i++) {
-		all[i].task = task_start("disk", run, &all[i]);
-		if (!all[i].task)
-			return 1;
-	}
-	for (unsigned int i = 0; i < DISKS; i++)
-		task_join(all[i].task);
+	run(all, clock_now() + seconds * NS_PER_S);
 	show(all, (double)seconds);
 	for (unsigned int i = 0; i < DISKS; i++)
 		sched_disk_free(all[i].disk);
