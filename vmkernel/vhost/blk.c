@@ -527,7 +527,7 @@ void device_run(struct device *d)
 {
 	retry_due(d);
 	d->is_retrying = false;
-	for (unsigned int i = 0; i < DEVICE_QUEUES_MAX; i++) {
+	for (unsigned int i = 0; i < d->ring_count; i++) {
 		struct device_ring *r = &d->rings[i];
 		if (may_run(d, r)) {
 			ring_mute(&r->ring);
@@ -535,7 +535,7 @@ void device_run(struct device *d)
 				break;
 		}
 	}
-	for (unsigned int i = 0; i < DEVICE_QUEUES_MAX; i++)
+	for (unsigned int i = 0; i < d->ring_count; i++)
 		notify(&d->rings[i]);
 }
 
@@ -546,7 +546,7 @@ bool device_listen(struct device *d)
 	/* What has no room waits for an end, which wakes. */
 	if (is_full || (d->in_flight && d->bounced >= DEVICE_BOUNCE_MAX))
 		return false;
-	for (unsigned int i = 0; i < DEVICE_QUEUES_MAX; i++) {
+	for (unsigned int i = 0; i < d->ring_count; i++) {
 		if (may_run(d, &d->rings[i]) && ring_listen(&d->rings[i].ring))
 			has_more = true;
 	}

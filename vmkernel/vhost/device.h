@@ -54,6 +54,7 @@ struct device {
 	struct shared inflight;
 	unsigned int inflight_queues, inflight_queue_size;
 	struct device_ring rings[DEVICE_QUEUES_MAX];
+	unsigned int ring_count; /* up to the last that was ever started */
 	int backend_sock;    /* for what we have to say unasked; -1: none */
 	bool is_held;	     /* starts no request */
 	bool is_draining;    /* a message waits for all requests to end */

@@ -113,6 +113,7 @@ void device_reset(struct device *d)
 	shared_unmap(&d->inflight);
 	d->inflight_queues = d->inflight_queue_size = 0;
 	d->features = d->protocol = 0;
+	d->ring_count = 0;
 	d->is_draining = d->is_abandoned = false;
 }
 
@@ -179,7 +180,9 @@ static int start(struct device *d, struct device_ring *r)
 	r->ring.has_event_index = d->features >> RING_F_EVENT_IDX & 1;
 	r->ring.is_logged = d->features >> VHOST_F_LOG_ALL & 1;
 	r->ring.log = &d->log;
-	r->ring.inflight = inflight_of(d, (unsigned int)(r - d->rings));
+	unsigned int index = (unsigned int)(r - d->rings);
+	r->ring.inflight = inflight_of(d, index);
+	d->ring_count = (unsigned int)max_u64(d->ring_count, index + 1);
 	return ring_start(&r->ring, &d->memory);
 }
 
