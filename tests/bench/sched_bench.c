@@ -4,8 +4,8 @@
  *
  * Sixteen disks of VMs on one device, each with 32 random reads of 4 KiB at a time, and
  * with shares from 500 to 4000. Prints by how many per cent the one that is furthest off
- * missed its part, and all their I/Os per second. One task plays all guests, so that it is
- * the disks' shares that are measured and not those of the processors.
+ * missed its part, and all their I/Os per second. One task plays all guests, so that it
+ * is the disks' shares that are measured and not those of the processors.
  */
 #include <stdio.h>
 #include <stdlib.h>

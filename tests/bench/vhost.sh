@@ -4,10 +4,12 @@
 # a guest through a ring in shared memory, beside a raw file of the same size and bytes on
 # the same disk, driven by bdev_bench through the same kernel's AIO. The processor time is
 # the server's alone, as the client's is what a guest would need for any disk; the peer's
-# is all that bdev_bench takes.
+# is all that bdev_bench takes. What can be had with a client and a server that tell each
+# other of their requests is said by qemu-storage-daemon's server, on the raw file.
 
 vhost_size_mib=1024
 vhost_turns=3 # short ones for each long one
+declare -A vhost_pid
 
 # vhost_value NAME=: of what a program printed last.
 vhost_value() { grep -o "$1[0-9.]*" "$work/vhost.out" | cut -d= -f2; }
@@ -23,13 +25,13 @@ vhost_turn()
 			>"$work/vhost.out" || return 1
 		sample "disk.$2.cpu" "$(vhost_value cpu_us_per_io=)"
 	else
-		before=$(cpu_us "$vhost_pid")
-		"$bench_bin/vhost_bench" "$work/vhost" "$2" 32 "$seconds" \
+		before=$(cpu_us "${vhost_pid[$1]}")
+		"$bench_bin/vhost_bench" "$work/vhost-$1" "$2" 32 "$seconds" \
 			>"$work/vhost.out" || return 1
 		count=$(vhost_value count=)
-		sample "ours.$2.cpu" "$(awk \
-			"BEGIN { print ($(cpu_us "$vhost_pid") - $before) / $count }")"
-		sample "client.$2.cpu" "$(vhost_value cpu_us_per_io=)"
+		before=$(($(cpu_us "${vhost_pid[$1]}") - before))
+		sample "$1.$2.cpu" "$(awk "BEGIN { print $before / $count }")"
+		sample "$1-client.$2.cpu" "$(vhost_value cpu_us_per_io=)"
 	fi
 	sample "$1.$2" "$(vhost_value iops=)"
 }
@@ -37,9 +39,13 @@ vhost_turn()
 bench_vhost()
 {
 	local image=$work/lun.img raw=$work/raw.img kind round name
-	local -a order=(ours disk)
+	local -a order=(ours daemon disk)
+	local direct=cache.direct=on,aio=native how=writable=on,num-queues=1,iothread=io
+	local address=addr.type=unix,addr.path=$work/vhost-daemon
 
 	. "$here/nbd.sh" # cpu_us
+	command -v qemu-storage-daemon >/dev/null ||
+		{ missing vhost "qemu-storage-daemon is not here"; return; }
 	truncate -s $((vhost_size_mib * 2))M "$image"
 	openssl enc -aes-128-ctr -pass pass:x -pbkdf2 -nosalt </dev/zero 2>/dev/null |
 		dd of="$raw" bs=1M count=$vhost_size_mib iflag=fullblock oflag=direct \
@@ -49,9 +55,15 @@ bench_vhost()
 			"$image:/disk.vmdk" >"$work/log" 2>&1 ||
 		{ missing vhost "$(tail -n 1 "$work/log")"; return; }
 	dd if="$raw" iflag=nocache count=0 status=none
-	serve "$bench_bin/../rigs/vhost-serve" "$work/vhost" "$image" /disk.vmdk
-	vhost_pid=$server
-	wait_for 20 test -S "$work/vhost" ||
+	serve "$bench_bin/../rigs/vhost-serve" "$work/vhost-ours" "$image" /disk.vmdk
+	vhost_pid[ours]=$server
+	wait_for 20 test -S "$work/vhost-ours" ||
+		{ missing vhost "$(tail -n 1 "$work/server.log")"; return; }
+	serve qemu-storage-daemon --object iothread,id=io \
+		--blockdev "driver=file,node-name=raw,filename=$raw,locking=off,$direct" \
+		--export "type=vhost-user-blk,id=e,node-name=raw,$address,$how"
+	vhost_pid[daemon]=$server
+	wait_for 20 test -S "$work/vhost-daemon" ||
 		{ missing vhost "$(tail -n 1 "$work/server.log")"; return; }
 	for kind in read write; do
 		for ((round = 0; round < rounds * vhost_turns; round++)); do
@@ -65,8 +77,12 @@ bench_vhost()
 			">=0.95" IOPS
 		line "vhost-rand$kind-4k-qd32-cpu" time ours.$kind.cpu disk.$kind.cpu \
 			">=0.952" us
-		line "vhost-rand$kind-4k-qd32-client" time client.$kind.cpu \
-			ours.$kind.cpu bound us
+		line "vhost-rand$kind-4k-qd32-vs-qemu" speed ours.$kind daemon.$kind \
+			bound IOPS
+		line "vhost-rand$kind-4k-qd32-cpu-vs-qemu" time ours.$kind.cpu \
+			daemon.$kind.cpu bound us
+		line "vhost-rand$kind-4k-qd32-client" time ours-client.$kind.cpu - \
+			bound us
 	done
 	kill "${children[@]}" 2>/dev/null
 	wait "${children[@]}" 2>/dev/null

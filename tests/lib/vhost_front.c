@@ -318,7 +318,8 @@ bool front_join(struct front *f, int sock)
 		       front_number(f, VHOST_GET_PROTOCOL_FEATURES, &protocol) &&
 		       front_number(f, VHOST_SET_PROTOCOL_FEATURES, &protocol) &&
 		       join_backend(f);
-	if (is_good && f->options.has_inflight)
+	if (is_good && f->options.has_inflight &&
+	    protocol >> VHOST_PROTOCOL_INFLIGHT_SHMFD & 1)
 		is_good = join_inflight(f);
 	features = wanted(f);
 	is_good = is_good && front_number(f, VHOST_SET_FEATURES, &features) &&

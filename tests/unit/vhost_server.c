@@ -286,7 +286,7 @@ static void strangers_are_dropped(void **state)
 	stop_server();
 }
 
-/* It makes what we tell it by one that blocks, and fills it: our stop does not wait for it. */
+/* It makes its call event block, and fills it: our stop does not wait for it. */
 static void front_end_that_blocks_us_is_got_rid_of(void **state)
 {
 	(void)state;
