@@ -74,7 +74,7 @@ void lun_command_end(struct command *c, int error)
 	uint64_t len = io->len, took = clock_now() - io->priv.word[0];
 	bdev_io_complete(io, error);
 	mutex_lock(&lun->m);
-	path_stats_add(&lun->stats, op, len, !error, took);
+	path_stats_add(&lun->stats, op, len, error, took);
 	lun->stats.errors += error == -ETIMEDOUT;
 	if (--lun->io_count == 0)
 		cond_broadcast(&lun->c);

@@ -301,7 +301,9 @@ static bool owner_down(struct iscsi_owner *o, int error, const char *why, bool w
 	if (!lun->is_lost || strcmp(why, lun->down_why) != 0)
 		report(lun->bd.reporter, REPORT_WARN, "%s: %s: %s; trying again",
 		       lun->url.text, was_up ? "connection lost" : "cannot connect", why);
+	mutex_lock(&lun->m);
 	(void)snprintf(lun->down_why, sizeof(lun->down_why), "%s", why);
+	mutex_unlock(&lun->m);
 	lun->is_lost = true;
 	return true;
 }

@@ -160,7 +160,7 @@ struct lun {
 	bool is_full;		  /* thin, and out of space */
 	bool is_apd, is_apd_over; /* nobody has answered for long, for too long */
 	uint64_t down_since;
-	char down_why[256];
+	char down_why[256]; /* written under the mutex, for path.c */
 	atomic_bool is_fenced; /* reserve.c */
 	bool is_asking;
 	struct command ask;

@@ -99,7 +99,7 @@ bool paths_all_gone(const struct multipath *mp)
 
 /* ---- statistics ---- */
 
-void path_stats_add(struct path_stats *s, enum bdev_op op, uint64_t len, bool is_good,
+void path_stats_add(struct path_stats *s, enum bdev_op op, uint64_t len, int result,
 		    uint64_t took)
 {
 	unsigned int bucket = 0;
@@ -110,7 +110,9 @@ void path_stats_add(struct path_stats *s, enum bdev_op op, uint64_t len, bool is
 		s->writes++;
 	else
 		s->others++;
-	if (!is_good)
+	s->miscompares += result == -EILSEQ;
+	s->unknowns += result == -ETIMEDOUT;
+	if (result < 0)
 		return;
 	if (op == BDEV_READ)
 		s->bytes_read += len;
@@ -130,7 +132,7 @@ void path_ended(struct mp_path *p, const struct bdev_io *io, enum lun_fate fate,
 	uint64_t sent = io->priv.word[0];
 
 	p->busy--;
-	path_stats_add(&p->stats, io->op, io->len, io->result >= 0,
+	path_stats_add(&p->stats, io->op, io->len, io->result,
 		       now > sent ? now - sent : 0);
 	if (fate == LUN_ENDED)
 		return;
@@ -375,6 +377,16 @@ static void fill_place(const struct lun *lun, struct path_info *ret)
 	ret->lun = url->lun;
 }
 
+/* Why there is no session, if there is none. */
+static void fill_why(struct lun *lun, struct path_info *ret)
+{
+	if (ret->state != PATH_DEAD)
+		return;
+	mutex_lock(&lun->m);
+	(void)snprintf(ret->why, sizeof(ret->why), "%s", lun->down_why);
+	mutex_unlock(&lun->m);
+}
+
 static void fill_path(const struct mp_path *p, struct path_info *ret, uint64_t now)
 {
 	const struct multipath *mp = p->mp;
@@ -390,6 +402,7 @@ static void fill_path(const struct mp_path *p, struct path_info *ret, uint64_t n
 	};
 	(void)snprintf(ret->name, sizeof(ret->name), "%s", p->name);
 	fill_place(p->lun, ret);
+	fill_why(p->lun, ret);
 }
 
 static void fill_single(struct lun *lun, struct paths_info *ret)
@@ -411,6 +424,7 @@ static void fill_single(struct lun *lun, struct paths_info *ret)
 		   : lun->is_up		      ? PATH_ACTIVE
 					      : PATH_DEAD;
 	mutex_unlock(&lun->m);
+	fill_why(lun, p);
 	ret->is_apd = p->state != PATH_ACTIVE;
 }
 

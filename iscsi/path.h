@@ -26,12 +26,14 @@ struct path_stats {
 	/* ended with an error of the path: sent again elsewhere; of one: -ETIMEDOUT */
 	uint64_t errors;
 	uint64_t failovers; /* I/Os that were sent again on another path */
+	uint64_t miscompares; /* COMPARE AND WRITEs that found something else */
+	uint64_t unknowns;    /* nobody knows whether it was executed */
 	uint64_t latency_ns; /* moving average of what went well */
 	uint64_t histogram[PATH_HISTOGRAM];
 };
 
-/* One more has ended, took ns after it was submitted. */
-void path_stats_add(struct path_stats *s, enum bdev_op op, uint64_t len, bool is_good,
+/* One more has ended with that result, took ns after it was submitted. */
+void path_stats_add(struct path_stats *s, enum bdev_op op, uint64_t len, int result,
 		    uint64_t took);
 
 struct path_info {

@@ -17,6 +17,7 @@
 #include "base/env.h"
 #include "iscsi/lun_impl.h"
 #include "iscsi/open.h"
+#include "iscsi/path.h"
 #include "iscsi/scsi.h"
 #include "tests/lib/batch.h"
 #include "tests/lib/collect.h"
@@ -62,6 +63,19 @@ static void expect_block(struct lab *lab, uint64_t lba, const uint8_t *wanted)
 	assert_memory_equal(lab->now, wanted, BLOCK);
 }
 
+/* Counted soon after the answer. */
+static void expect_counts(struct lab *lab, uint64_t miscompares, uint64_t unknowns)
+{
+	uint64_t end = clock_now() + 30 * NS_PER_S;
+	struct paths_info info;
+
+	do {
+		assert_true(clock_now() < end);
+		assert_int_equal(paths_info(lab->bd, &info), 0);
+	} while (info.path[0].stats.miscompares != miscompares ||
+		 info.path[0].stats.unknowns != unknowns);
+}
+
 /* The false miscompare of others: sent again, it would fail against its own success. */
 static void a_caw_whose_answer_is_lost_is_unknown_and_sent_once(void **state)
 {
@@ -77,6 +91,7 @@ static void a_caw_whose_answer_is_lost_is_unknown_and_sent_once(void **state)
 	/* The device goes on. */
 	assert_int_equal(bdev_caw(lab.bd, lab.a, lab.b, BLOCK, 5 * BLOCK, 0), -EILSEQ);
 	assert_int_equal(bdev_caw(lab.bd, lab.b, lab.a, BLOCK, 5 * BLOCK, 0), 0);
+	expect_counts(&lab, 1, 1);
 	lab_close(&lab);
 }
 

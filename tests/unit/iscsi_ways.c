@@ -53,6 +53,14 @@ static void wait_for_state(struct bdev *bd, unsigned int i, enum path_state want
 	}
 }
 
+static void wait_for_why(struct bdev *bd, unsigned int i)
+{
+	uint64_t end = clock_now() + PATIENCE_NS;
+
+	while (!*info_of(bd).path[i].why && clock_now() < end)
+		task_sleep_until(clock_now() + 10 * NS_PER_MS);
+}
+
 static struct bdev *open_url(const char *url, struct collect *told)
 {
 	struct bdev *bd = NULL;
@@ -169,6 +177,12 @@ static void an_interface_that_is_not_there_is_passed_over(void **state)
 	struct paths_info info = info_of(bd);
 	assert_int_equal(info.count, 4);
 	assert_string_equal(info.path[0].nic, "127.0.0.2");
+	for (unsigned int i = 0; i < info.count; i++) { /* the others say why not */
+		if (strcmp(info.path[i].nic, "nosuchnic0") != 0)
+			continue;
+		wait_for_why(bd, i);
+		assert_string_equal(info_of(bd).path[i].why, "No such device");
+	}
 	(void)write_blocks(bd, 4);
 	bdev_close(bd);
 	collect_done(&told);

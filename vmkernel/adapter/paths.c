@@ -68,7 +68,8 @@ static json_t *path_row(const struct ask *ask, const struct bdev *bd,
 		"adapter_id", h->initiator_name, "target", p->target, "portal", p->portal,
 		"nic", p->nic, "why", p->why);
 	json_t *more = json_pack(
-		"{s:i, s:i, s:b, s:b, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+		"{s:i, s:i, s:b, s:b, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
+		"s:I}",
 		"tpgt", (int)p->tpgt, "group", (int)p->group, "is_preferred",
 		p->is_preferred, "is_working", p->is_working, "busy", (int)p->busy,
 		"commands",
@@ -77,7 +78,9 @@ static json_t *path_row(const struct ask *ask, const struct bdev *bd,
 		"blocks_read", (json_int_t)(p->stats.bytes_read / 512), "blocks_written",
 		(json_int_t)(p->stats.bytes_written / 512), "errors",
 		(json_int_t)p->stats.errors, "failovers", (json_int_t)p->stats.failovers,
-		"latency_us", (json_int_t)(p->stats.latency_ns / 1000));
+		"miscompares", (json_int_t)p->stats.miscompares, "unknowns",
+		(json_int_t)p->stats.unknowns, "latency_us",
+		(json_int_t)(p->stats.latency_ns / 1000));
 	(void)json_object_update(row, more);
 	json_decref(more);
 	return row;

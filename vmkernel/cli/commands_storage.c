@@ -123,6 +123,8 @@ static const struct field path_stats_fields[] = {
 	{ "Write Operations", "writes", FIELD_INTEGER },
 	{ "Failed Commands", "errors", FIELD_INTEGER },
 	{ "Failovers", "failovers", FIELD_INTEGER },
+	{ "Miscompares", "miscompares", FIELD_INTEGER },
+	{ "Unknown Outcomes", "unknowns", FIELD_INTEGER },
 	{ "In Flight", "busy", FIELD_INTEGER },
 	{ "Average Latency us", "latency_us", FIELD_INTEGER },
 	{ "Latency Histogram", "histogram", FIELD_STRING },
