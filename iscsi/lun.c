@@ -333,6 +333,13 @@ static void climbed(void *context, const char *why)
 	       "%s: a command has no answer, %s: the LUN is reset", lun->url.text, why);
 }
 
+static void traced(void *context, const char *line)
+{
+	struct lun *lun = context;
+
+	report(lun->bd.reporter, REPORT_DEBUG, "%s: %s", lun->url.text, line);
+}
+
 static struct command *command_new(struct lun *lun)
 {
 	struct command *c = TAILQ_FIRST(&lun->spare);
@@ -569,6 +576,7 @@ static struct lun *lun_new(const struct iscsi_url *url, uint32_t flags,
 	lun->params.initiator_name = lun->initiator_name;
 	lun->params.event = event;
 	lun->params.climbed = climbed;
+	lun->params.traced = traced;
 	lun->params.context = lun;
 	if (options && options->command_timeout_ms &&
 	    !url->settings.is_set[ISCSI_COMMAND_TIMEOUT])

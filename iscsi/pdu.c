@@ -381,6 +381,7 @@ static void fill_ring(struct iscsi_session *s, uint64_t now)
 		if (!is_taken)
 			continue;
 		fill_rest(s, p);
+		iscsi_trace_note(&s->trace, p->head.bytes, true, now);
 		s->out_count++;
 	}
 }

@@ -82,6 +82,7 @@ void iscsi_receive_header(struct iscsi_session *s)
 {
 	struct in_pdu *in = &s->in;
 
+	iscsi_trace_note(&s->trace, in->head.bytes, false, s->heard_at);
 	if ((in->head.pdu.opcode & ISCSI_OPCODE_MASK) == ISCSI_DATA_IN &&
 	    s->phase != ISCSI_LOGIN) {
 		begin_data_in(s);

@@ -98,6 +98,7 @@ static int run_errand(struct lun *lun, struct errand *r, struct iscsi_params *pa
 	params->login_ns = deadline > now ? deadline - now : 1;
 	params->event = NULL;
 	params->climbed = NULL;
+	params->traced = NULL;
 	mutex_init(&r->m);
 	cond_init(&r->c);
 	int error = iscsi_transport_start(lun->url.host, lun->url.port, params, &r->owner,

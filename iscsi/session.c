@@ -216,12 +216,25 @@ static void finish_waiting(struct iscsi_session *s, struct iscsi_task *t)
 	iscsi_task_finish(s, &s->slots[t->slot], ISCSI_NEVER_SENT);
 }
 
+/* The last PDUs of one that ends in trouble. */
+static void tell_trace(const struct iscsi_session *s)
+{
+	char line[TRACE_LINE_SIZE];
+
+	for (uint32_t i = 0; iscsi_trace_line(&s->trace, i, line); i++)
+		s->params.traced(s->params.context, line);
+}
+
 void iscsi_session_kill(struct iscsi_session *s, int error, const char *fmt, ...)
 {
+	bool is_trouble = s->phase == ISCSI_FULL && error && error != -ESHUTDOWN &&
+			  error != -ESTALE;
 	va_list ap;
 
 	if (s->phase == ISCSI_DEAD)
 		return;
+	if (is_trouble && s->params.traced)
+		tell_trace(s);
 	s->phase = ISCSI_DEAD;
 	s->error = error;
 	va_start(ap, fmt);

@@ -91,6 +91,11 @@ struct iscsi_params {
 	 * ABORT TASK; may be NULL. It calls nothing of the session.
 	 */
 	void (*climbed)(void *context, const char *why);
+	/*
+	 * The session has ended with an error after its login: one of its last PDUs,
+	 * the oldest first; may be NULL. It calls nothing of the session.
+	 */
+	void (*traced)(void *context, const char *line);
 	void *context;
 };
 

@@ -12,6 +12,7 @@
 #include "iscsi/proto.h"
 #include "iscsi/session.h"
 #include "iscsi/text.h"
+#include "iscsi/trace.h"
 
 #define OUT_PDUS 64u	 /* being sent */
 #define CONTROL_PDUS 32u /* waiting to be sent, other than commands and data */
@@ -135,6 +136,7 @@ struct iscsi_session {
 	bool is_broken; /* out of memory: dies at the next chance */
 
 	struct in_pdu in;
+	struct iscsi_trace trace;
 	uint64_t heard_at, pinged_at;
 	bool is_pinging, is_leaving;
 	uint32_t ping_tag;
