@@ -4,7 +4,7 @@
 
 /*
  * TLS 1.3 with certificates on both sides, each of the other host's own authority. Keys
- * and certificates are PEM texts. All functions block.
+ * and certificates are PEM texts. All functions block. SIGPIPE is ignored by who uses it.
  */
 #include <stdbool.h>
 #include <stdint.h>

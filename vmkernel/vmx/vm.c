@@ -793,6 +793,7 @@ static void turn(struct vm *vm)
 static int signals_open(void)
 {
 	sigset_t set;
+	(void)signal(SIGPIPE, SIG_IGN); /* a stream's other end may go */
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, SIGCHLD);
 	(void)sigaddset(&set, SIGTERM);
