@@ -69,6 +69,7 @@ void files_init(struct mount *m)
 {
 	mutex_init(&m->m);
 	m->opened = NULL;
+	m->removed = NULL;
 }
 
 static bool is_open(struct mount *m, fuse_ino_t ino)
@@ -374,6 +375,7 @@ void files_done(struct mount *m)
 		cond_done(&o->c);
 		free(o);
 	}
+	removed_done(m);
 	mutex_done(&m->m);
 }
 

@@ -68,6 +68,25 @@ static int set_disk(struct mount *m, fuse_ino_t ino, const struct stat *attr, in
 	return err ? err : is_same ? 0 : -EPERM;
 }
 
+/* A folder that is gone: until it is forgotten. */
+static int set_removed(struct mount *m, fuse_ino_t ino, const struct stat *attr,
+		       int to_set, struct vmfs_stat *ret_st)
+{
+	int err = removed_stat(m, ino, ret_st);
+	if (err)
+		return err;
+	const struct vmfs_attr wanted = attr_wanted(ret_st, attr, to_set);
+	if (wanted.has_mode)
+		ret_st->mode = wanted.mode;
+	ret_st->uid = wanted.uid;
+	ret_st->gid = wanted.gid;
+	ret_st->atime_s = wanted.atime_s;
+	ret_st->mtime_s = wanted.mtime_s;
+	ret_st->ctime_s = now_s();
+	removed_note(m, ret_st);
+	return 0;
+}
+
 static int set(struct mount *m, fuse_ino_t ino, const struct stat *attr, int to_set,
 	       struct fuse_file_info *fi, struct vmfs_stat *ret_st)
 {
@@ -82,6 +101,8 @@ static int set(struct mount *m, fuse_ino_t ino, const struct stat *attr, int to_
 		err = files_commit(m, ino);
 	if (!err)
 		err = vmfs_node_stat(m->vol, node, ret_st);
+	if (err == -ENOENT)
+		return set_removed(m, ino, attr, to_set, ret_st);
 	struct vmfs_attr wanted;
 	if (!err)
 		wanted = attr_wanted(ret_st, attr, to_set);
@@ -208,15 +229,21 @@ void do_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 void do_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	if (!is_refused(req))
-		reply_error(req, vmfs_node_rmdir(mount_of(req)->vol, node_of_ino(parent),
-						 name));
+	struct mount *m = mount_of(req);
+	struct vmfs_stat gone = { 0 };
+	if (is_refused(req))
+		return;
+	int err = vmfs_node_rmdir(m->vol, node_of_ino(parent), name, &gone);
+	if (!err)
+		removed_note(m, &gone);
+	reply_error(req, err);
 }
 
 void do_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
 	       const char *new_name, unsigned int flags)
 {
 	struct mount *m = mount_of(req);
+	struct vmfs_stat gone = { 0 };
 	struct handle *hold;
 	if (is_refused(req))
 		return;
@@ -225,6 +252,7 @@ void do_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
 		.to_dir = node_of_ino(new_parent), .to = new_name,
 		.flags = (flags & RENAME_NOREPLACE ? VMFS_RENAME_NOREPLACE : 0) |
 			 (flags & RENAME_EXCHANGE ? VMFS_RENAME_EXCHANGE : 0),
+		.ret_gone = &gone,
 	};
 	if (flags & ~(unsigned int)(RENAME_NOREPLACE | RENAME_EXCHANGE)) {
 		reply_error(req, -EINVAL);
@@ -233,6 +261,8 @@ void do_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
 	int err = hold_name(m, new_parent, new_name, &hold);
 	if (!err)
 		err = vmfs_node_move(m->vol, &what);
+	if (!err && gone.addr.raw)
+		removed_note(m, &gone);
 	err = of_view(m, parent, name, err);
 	files_unhold(m, hold, !err && !(flags & RENAME_EXCHANGE));
 	reply_error(req, err);

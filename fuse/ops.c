@@ -4,7 +4,8 @@
  *
  * The kernel's number for a file is the node: generation << 32 | address of the file
  * descriptor; the root is 1, which no address can be. So nothing is kept per inode (but
- * for disks, vdisks.c), and a number that outlives its file never means the next one.
+ * for disks, vdisks.c, and folders that are gone, removed.c), and a number that outlives
+ * its file never means the next one.
  * Users see the address alone as inode number. Whatever another host changes is seen
  * within a second: names and attributes are given to the kernel for no longer, and its
  * pages are dropped at each open. With -o immutable it keeps everything.
@@ -100,7 +101,7 @@ int node_stat(struct mount *m, fuse_ino_t ino, struct vmfs_stat *ret_st)
 	int err = vmfs_node_stat(m->vol, node_of_ino(ino), ret_st);
 	if (!err && files_is_unlinked(m, ino))
 		ret_st->links = 0;
-	return err;
+	return err == -ENOENT ? removed_stat(m, ino, ret_st) : err;
 }
 
 static double valid_s(const struct mount *m)
@@ -182,16 +183,22 @@ static void do_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 		reply_attr(req, &st);
 }
 
+static void forget(struct mount *m, fuse_ino_t ino, uint64_t looks)
+{
+	vdisks_forget(m, ino, looks);
+	removed_forget(m, ino);
+}
+
 static void do_forget(fuse_req_t req, fuse_ino_t ino, uint64_t looks)
 {
-	vdisks_forget(mount_of(req), ino, looks);
+	forget(mount_of(req), ino, looks);
 	fuse_reply_none(req);
 }
 
 static void do_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *what)
 {
 	for (size_t i = 0; i < count; i++)
-		vdisks_forget(mount_of(req), what[i].ino, what[i].nlookup);
+		forget(mount_of(req), what[i].ino, what[i].nlookup);
 	fuse_reply_none(req);
 }
 

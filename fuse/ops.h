@@ -15,6 +15,7 @@
 
 struct handle;
 struct opened;
+struct removed;
 struct shown_disk;
 struct worker_pool;
 
@@ -38,6 +39,7 @@ struct mount {
 	struct mount_options options;
 	struct mutex m;		/* of the tables and all in them */
 	struct opened *opened;	/* files.c: a table of what is open */
+	struct removed *removed; /* removed.c: folders that are gone, and still known */
 	struct shown_disk *shown;    /* vdisks.c: disks that the kernel knows */
 	struct worker_pool *workers; /* of disks; NULL without -o vdisks */
 	struct vdisk_secret secret;  /* of encrypted ones; empty without key-file */
@@ -185,6 +187,17 @@ void disk_write(fuse_req_t req, const char *buf, size_t size, off_t off,
 void disk_flush(fuse_req_t req, const struct fuse_file_info *fi);
 void disk_fallocate(fuse_req_t req, int mode, off_t off, off_t len,
 		    const struct fuse_file_info *fi);
+
+/* ---- removed.c: folders that are gone, and still known ---- */
+
+/* How it was, or is now. */
+void removed_note(struct mount *m, const struct vmfs_stat *st);
+/* -ENOENT: none of them. */
+int removed_stat(struct mount *m, fuse_ino_t ino, struct vmfs_stat *ret_st)
+	__attribute__((warn_unused_result));
+/* Nobody knows it any more. */
+void removed_forget(struct mount *m, fuse_ino_t ino);
+void removed_done(struct mount *m);
 
 /* ---- xattr.c ---- */
 

@@ -412,6 +412,7 @@ struct change {
 	uint32_t flags;		/* enum vmfs_rename_flags */
 	struct removal r;	/* of path, or of what `to` replaces */
 	struct path_end from;
+	struct vmfs_stat *ret_gone; /* of a directory that went; may be NULL */
 };
 
 /* For a file that is too large for one transaction. */
@@ -448,6 +449,9 @@ static int run_removal(struct vmfs_volume *vol, vmfs_build_fn *build, struct cha
 		file_note_unlinked(vol, c->r.end.entry.ref.addr);
 	if (rc == -E2BIG)
 		rc = run_in_steps(vol, build, c);
+	bool is_gone = rc == 0 && c->r.end.is_there && c->r.before;
+	if (is_gone && c->ret_gone && c->r.end.entry.ref.is_directory)
+		fd_stat(c->r.before, c->ret_gone);
 	forget_before(&c->r);
 	return path_result(vol, &c->r.end, rc);
 }
@@ -497,15 +501,16 @@ static int rmdir_build(struct vmfs_txn *t, void *arg)
 	return rc;
 }
 
-int vmfs_node_rmdir(struct vmfs_volume *vol, struct vmfs_node dir, const char *name)
+int vmfs_node_rmdir(struct vmfs_volume *vol, struct vmfs_node dir, const char *name,
+		    struct vmfs_stat *ret_gone)
 {
-	struct change c = { .at = { dir, name } };
+	struct change c = { .at = { dir, name }, .ret_gone = ret_gone };
 	return run_removal(vol, rmdir_build, &c);
 }
 
 int vmfs_rmdir(struct vmfs_volume *vol, const char *path)
 {
-	return vmfs_node_rmdir(vol, names_root, path);
+	return vmfs_node_rmdir(vol, names_root, path, NULL);
 }
 
 /* ---- moving ---- */
@@ -648,7 +653,8 @@ int vmfs_node_move(struct vmfs_volume *vol, const struct vmfs_node_move *what)
 	struct change c = { .at = { what->from_dir, what->from },
 			    .to = { what->to_dir, what->to },
 			    .flags = what->flags,
-			    .r.may_stay = true };
+			    .r.may_stay = true,
+			    .ret_gone = what->ret_gone };
 	return run_move(vol, &c);
 }
 

@@ -63,11 +63,13 @@ struct vmfs_node_move {
 	struct vmfs_node from_dir, to_dir;
 	const char *from, *to;
 	uint32_t flags;		/* enum vmfs_rename_flags */
+	struct vmfs_stat *ret_gone; /* NULL; or set if a directory is replaced */
 };
 int vmfs_node_move(struct vmfs_volume *vol, const struct vmfs_node_move *what)
 	__attribute__((warn_unused_result));
-int vmfs_node_rmdir(struct vmfs_volume *vol, struct vmfs_node dir, const char *name)
-	__attribute__((warn_unused_result));
+/* ret_gone: how the directory was; may be NULL. */
+int vmfs_node_rmdir(struct vmfs_volume *vol, struct vmfs_node dir, const char *name,
+		    struct vmfs_stat *ret_gone) __attribute__((warn_unused_result));
 /*
  * Removes what lost its name while it was open, as far as nobody that lives has it open;
  * waits 8 s for each of which that is not known, and asks may_go_on (may be NULL) before.

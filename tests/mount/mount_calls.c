@@ -331,6 +331,10 @@ static void listing(void)
 	fails(mkdir("gone", 0755) | chdir("gone") | rmdir("../gone"), 0,
 	      "we are nowhere");
 	fails(make("f", 0644), ENOENT, "nothing is made there");
+	struct stat st = look(".");
+	holds(S_ISDIR(st.st_mode) && st.st_nlink == 0, "but it is looked at");
+	fails(chmod(".", 0711), 0, "and given another mode");
+	holds((look(".").st_mode & 07777) == 0711, "which it has");
 }
 
 /* ---- attributes ---- */

@@ -230,7 +230,14 @@ static void open_names(void)
 	fd = open("d", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	fails(rmdir("d"), 0, "is removed while open");
 	fails(openat(fd, "x", O_CREAT | O_RDWR, 0644), ENOENT, "nothing is made in it");
+	holds(fstat(fd, &st) == 0 && st.st_nlink == 0, "and it has no name");
 	fails(close(fd), 0, "it is closed");
+	fails(mkdir("d", 0755) | mkdir("e", 0750), 0, "two folders");
+	fd = open("d", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fails(rename("e", "d"), 0, "one is replaced while open");
+	holds(fstat(fd, &st) == 0 && st.st_nlink == 0 && (st.st_mode & 07777) == 0755,
+	      "and is looked at");
+	fails(fsync(fd) | close(fd) | rmdir("d"), 0, "it is closed");
 }
 
 /* ---- permissions ---- */

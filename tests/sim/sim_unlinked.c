@@ -48,7 +48,8 @@ static void work_on(void *arg)
 
 	SIM_CHECK(!cluster_mount(s->c, &m));
 	for (;;) {
-		const struct vmfs_node_move over = { root, root, "new", "old", 0 };
+		const struct vmfs_node_move over = { .from_dir = root, .to_dir = root,
+						     .from = "new", .to = "old" };
 		struct vmfs_file *old = make(m.vol, "old");
 
 		if (sim_chance(500000)) {

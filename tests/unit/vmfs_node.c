@@ -35,7 +35,8 @@ static struct vmfs_node create(struct testvol *tv, struct vmfs_node dir, const c
 static int move(struct testvol *tv, struct vmfs_node from_dir, const char *from,
 		struct vmfs_node to_dir, const char *to)
 {
-	const struct vmfs_node_move what = { from_dir, to_dir, from, to, 0 };
+	const struct vmfs_node_move what = { .from_dir = from_dir, .to_dir = to_dir,
+					     .from = from, .to = to };
 	return vmfs_node_move(tv->vol, &what);
 }
 
@@ -76,7 +77,9 @@ static void all_is_done_by_node(void **state)
 	assert_int_equal(st.mtime_s, 5);
 	assert_int_equal(vmfs_node_unlink(tv.vol, root, "g"), 0);
 	assert_int_equal(vmfs_node_unlink(tv.vol, d, "l"), 0);
-	assert_int_equal(vmfs_node_rmdir(tv.vol, root, "d"), 0);
+	assert_int_equal(vmfs_node_rmdir(tv.vol, root, "d", &st), 0);
+	assert_int_equal(st.addr.raw, d.addr.raw);
+	assert_int_equal(st.generation, d.generation);
 	testvol_unmount(&tv);
 	testvol_check(&tv);
 	testvol_free(&tv);
