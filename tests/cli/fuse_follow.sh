@@ -75,8 +75,22 @@ clean "$lun" "after both"
 
 # ---- nothing is written
 
+# fingerprint FILE: of what in it is not zero, and where; the holes of 128 GiB would take
+# many minutes. What counts as a hole may change, as blocks without data are read.
+fingerprint() {
+	perl -e 'open(my $f, "<", $ARGV[0]) or die "$ARGV[0]: $!\n";
+		for (my $at = 0; defined($at = sysseek($f, $at, 3)); ) {
+			my $end = sysseek($f, $at, 4);
+			$at -= $at % 65536;
+			sysseek($f, $at, 0);
+			for (; $at < $end; $at += 65536) {
+				sysread($f, my $part, 65536) or die "$!\n";
+				print "$at\n", $part if $part =~ /[^\0]/;
+			} }' "$1" | sha256sum
+}
+
 if command -v strace >/dev/null; then
-	before=$(sha256sum <"$lun")
+	before=$(fingerprint "$lun")
 	strace -f -qq -o "$T/calls" -e trace=all vmfs-fuse -f "$lun" "$b" &
 	ok "a mount that is watched" wait_for 60 mounted "$b"
 	ls -lR "$b" >/dev/null
@@ -90,7 +104,7 @@ if command -v strace >/dev/null; then
 	unlike "$opened" "O_RDWR|O_WRONLY" "and for nothing else"
 	writes="pwritev?2?\(|pwrite64\(|fallocate\(|IOCB_CMD_PW|F_OFD_SETLK"
 	unlike "$(cat "$T/calls")" "$writes" "no call writes it or takes a lock"
-	is "$(sha256sum <"$lun")" "$before" "it is the same"
+	is "$(fingerprint "$lun")" "$before" "it is the same"
 else
 	skip 6 "no strace"
 fi
