@@ -117,8 +117,9 @@ void do_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
 {
 	struct mount *m = mount_of(req);
 	uint64_t at = (uint64_t)off;
-	if (off < 0 || (whence != SEEK_DATA && whence != SEEK_HOLE)) {
-		reply_error(req, -EINVAL);
+	bool is_known = whence == SEEK_DATA || whence == SEEK_HOLE;
+	if (off < 0 || !is_known) {
+		reply_error(req, is_known ? -ENXIO : -EINVAL);
 		return;
 	}
 	bool is_disk = vdisks_owns(ino);

@@ -133,6 +133,8 @@ static void blocks(void)
 	holds(lseek(fd, 2 * MIB, SEEK_HOLE) == 3 * MIB, "and the one at the end");
 	fails(lseek(fd, 3 * MIB, SEEK_DATA) < 0 ? -1 : 0, ENXIO, "no data behind it");
 	fails(lseek(fd, 9 * MIB, SEEK_HOLE) < 0 ? -1 : 0, ENXIO, "nor a hole");
+	fails(lseek(fd, -1, SEEK_DATA) < 0 ? -1 : 0, ENXIO, "nor anything before it");
+	fails(lseek(fd, -1, SEEK_HOLE) < 0 ? -1 : 0, ENXIO, "of either kind");
 	fails(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 2 * MIB,
 			9 * MIB),
 	      0, "a hole past the end");
