@@ -339,8 +339,7 @@ static int open_base(struct chain *chain, const char *path,
 	return 0;
 }
 
-/* The leaf's file is the disk's own. */
-static void own_leaf(struct chain *chain)
+void chain_own_leaf(struct chain *chain)
 {
 	struct chain_layer *leaf = chain->layer[chain->count - 1];
 	struct diskfile *file = &chain->disk->extent[0].file;
@@ -349,6 +348,33 @@ static void own_leaf(struct chain *chain)
 	*file = leaf->own_file;
 	leaf->own_file = (struct diskfile){ .vmfs = NULL };
 	leaf->file = file;
+}
+
+void chain_disown_leaf(struct chain *chain)
+{
+	struct chain_layer *leaf = chain->layer[chain->count - 1];
+	if (!leaf->delta || leaf->file == &leaf->own_file)
+		return;
+	leaf->own_file = *leaf->file;
+	*leaf->file = (struct diskfile){ .vmfs = NULL };
+	leaf->file = &leaf->own_file;
+}
+
+int chain_open_writer(struct chain *chain, struct chain_layer *layer,
+		      const struct descriptor *desc, struct reporter *r,
+		      struct delta **ret_delta)
+{
+	const struct delta_options how = {
+		.format = format_of(desc),
+		.file = &layer->under,
+		.name = layer->file->path,
+		.capacity = descriptor_sectors(desc),
+		.is_writer = true,
+		.reporter = r,
+		.committed = committed,
+		.arg = chain,
+	};
+	return delta_open(&how, ret_delta);
 }
 
 static int open_layers(struct chain *chain, const struct line *line,
@@ -366,7 +392,7 @@ static int open_layers(struct chain *chain, const struct line *line,
 				       ret_holder);
 	}
 	if (rc == 0)
-		own_leaf(chain);
+		chain_own_leaf(chain);
 	return rc;
 }
 
@@ -412,14 +438,10 @@ int chain_open(struct vdisk *disk, const struct vdisk_open_options *options,
 
 void chain_add_leaf(struct chain *chain, struct chain_layer *leaf)
 {
-	struct chain_layer *below = chain->layer[chain->count - 1];
-	if (below->delta) {
-		below->own_file = *below->file;
-		below->file = &below->own_file;
-	}
+	chain_disown_leaf(chain);
 	chain->layer[chain->count++] = leaf;
 	chainmap_add_layer(chain->map);
-	own_leaf(chain);
+	chain_own_leaf(chain);
 	atomic_store(&chain->owes_flush, true);
 }
 

@@ -25,6 +25,17 @@ struct chain_layer {
 	struct bdev *bd; /* base, or file: what `at` of a run is in */
 };
 
+/*
+ * The leaf sinks (sink.c): in the first regions the disk under it, bottom, reads as the
+ * chain does, and what changes there changes in both.
+ */
+struct chain_mirror {
+	struct vdisk *bottom;
+	atomic_uint_fast64_t regions; /* changed under the lock of the next's shard */
+	atomic_int error;	 /* bottom could not follow: it is not like us any more */
+	atomic_bool is_binding; /* who writes is told of that instead */
+};
+
 struct chain {
 	struct vdisk *disk;
 	unsigned int count;
@@ -34,6 +45,7 @@ struct chain {
 	bool is_prompt;			      /* VDISK_PROMPT */
 	/* The layer under the leaf was written, and is flushed with the next FLUSH. */
 	atomic_bool owes_flush;
+	struct chain_mirror *mirror; /* or NULL; changes while nothing is under way */
 };
 
 /* For so many layers, of which none is there; chain_close() frees it. NULL: no memory. */
@@ -55,6 +67,13 @@ int chain_layer_close(struct chain_layer *layer);
  * is room for it in the map (chainmap_reserve). No I/O is under way.
  */
 void chain_add_leaf(struct chain *chain, struct chain_layer *leaf);
+/* The last layer's file becomes the first extent's of chain->disk, and its own again. */
+void chain_own_leaf(struct chain *chain);
+void chain_disown_leaf(struct chain *chain);
+/* A delta of layer, which chain has, that writes it: its file is locked so. Blocks. */
+int chain_open_writer(struct chain *chain, struct chain_layer *layer,
+		      const struct descriptor *desc, struct reporter *r,
+		      struct delta **ret_delta) __attribute__((warn_unused_result));
 /* true if a disk with this descriptor is one for chain_open(). */
 bool chain_is(const struct descriptor *desc);
 /*
@@ -87,8 +106,19 @@ int chain_flush_below(struct chain *chain) __attribute__((warn_unused_result));
 /* The run that sector is in; reads tables if it must. Blocks. */
 int chain_find(struct chain *chain, uint64_t sector, struct chain_run *ret_run)
 	__attribute__((warn_unused_result));
+/* The lock that who fills or changes the region of sector holds. */
+struct sleeplock *chain_shard(struct chain *chain, uint64_t sector);
+/* chain_find() of who holds it. */
+int chain_find_locked(struct chain *chain, uint64_t sector, struct chain_run *ret_run)
+	__attribute__((warn_unused_result));
 /* vdisk_find() of a chain. Blocks. */
 int chain_piece(struct chain *chain, uint64_t offset, struct extent_piece *ret_piece)
 	__attribute__((warn_unused_result));
+
+/* ---- sink.c ---- */
+
+/* What the leaf has of these sectors of one region, to bottom. The shard is held. */
+int chain_copy_leaf(struct chain *chain, struct vdisk *bottom, uint64_t sector,
+		    uint64_t count) __attribute__((warn_unused_result));
 
 #endif

@@ -53,7 +53,7 @@ static bool is_leaf(const struct chain *chain, const struct chain_run *run)
 	return run->layer == chain->count - 1 && chain->layer[run->layer]->delta;
 }
 
-static struct sleeplock *shard_of(struct chain *chain, uint64_t sector)
+struct sleeplock *chain_shard(struct chain *chain, uint64_t sector)
 {
 	return &chain->shard[sector / REGION_SECTORS % CHAIN_SHARDS];
 }
@@ -96,8 +96,7 @@ static int fill(struct chain *chain, uint64_t region)
 	return rc;
 }
 
-/* chain_find() with the shard held. */
-static int find_locked(struct chain *chain, uint64_t sector, struct chain_run *ret_run)
+int chain_find_locked(struct chain *chain, uint64_t sector, struct chain_run *ret_run)
 {
 	int rc = 0;
 	while (rc == 0 && !chainmap_find(chain->map, sector, ret_run))
@@ -109,9 +108,9 @@ int chain_find(struct chain *chain, uint64_t sector, struct chain_run *ret_run)
 {
 	if (chainmap_find(chain->map, sector, ret_run))
 		return 0;
-	struct sleeplock *shard = shard_of(chain, sector);
+	struct sleeplock *shard = chain_shard(chain, sector);
 	sleeplock_acquire(shard);
-	int rc = find_locked(chain, sector, ret_run);
+	int rc = chain_find_locked(chain, sector, ret_run);
 	sleeplock_release(shard);
 	return rc;
 }
@@ -148,7 +147,7 @@ static int map_flush(struct chain *chain, const struct bdev_io *io,
 	*ret_extent = (struct bdev_extent){ 0 };
 	if (chain->disk->bdev.is_read_only)
 		return 0;
-	if (delta_is_dirty(leaf->delta) || !leaf->bd->ops->map ||
+	if (delta_is_dirty(leaf->delta) || !leaf->bd->ops->map || chain->mirror ||
 	    atomic_load(&chain->owes_flush))
 		return -EAGAIN;
 	/* The hold of a flush is the file's own: unmap() finds none. */
@@ -193,7 +192,8 @@ static int chain_map(struct bdev *bd, const struct bdev_io *io,
 		return 0;
 	}
 	bool is_change = io->op != BDEV_READ;
-	if (is_change && (atomic_load(&chain->disk->needs_cid) || io->flags & BDEV_FUA))
+	if (is_change && (atomic_load(&chain->disk->needs_cid) || io->flags & BDEV_FUA ||
+			  chain->mirror))
 		return -EAGAIN;
 	if (is_change)
 		track_note(chain->disk, io);
@@ -265,7 +265,7 @@ static int read_sectors(struct chain *chain, uint8_t *buf, uint64_t count,
 	int rc = 0;
 	while (count > 0 && rc == 0) {
 		struct chain_run run;
-		rc = find_locked(chain, sector, &run);
+		rc = chain_find_locked(chain, sector, &run);
 		if (rc < 0)
 			break;
 		uint64_t n = min_u64(count, run.count);
@@ -328,9 +328,9 @@ static int tell(struct chain *chain, uint64_t sector, uint64_t count, uint64_t a
 		run.layer = CHAIN_ZERO;
 		run.at = 0;
 	}
-	int rc = find_locked(chain, sector, &now); /* it may have gone since */
+	int rc = chain_find_locked(chain, sector, &now); /* it may have gone since */
 	while (rc == 0 && (rc = chainmap_change(chain->map, &run)) == -EAGAIN)
-		rc = find_locked(chain, sector, &now);
+		rc = chain_find_locked(chain, sector, &now);
 	if (rc < 0)
 		return rc;
 	rc = delta_note(leaf_of(chain)->delta, sector, count, at);
@@ -388,7 +388,7 @@ static int count_foreign(struct chain *chain, uint64_t sector, uint64_t count,
 	uint64_t n = 0;
 	while (n < count) {
 		struct chain_run run;
-		int rc = find_locked(chain, sector + n, &run);
+		int rc = chain_find_locked(chain, sector + n, &run);
 		if (rc < 0)
 			return rc;
 		if (is_leaf(chain, &run))
@@ -405,7 +405,7 @@ static int write_part(struct chain *chain, const struct part *part, uint64_t len
 	uint64_t sector = (part->whole->offset + part->done) / S;
 	struct chain_run run;
 	uint64_t count;
-	int rc = find_locked(chain, sector, &run);
+	int rc = chain_find_locked(chain, sector, &run);
 	if (rc < 0)
 		return rc;
 	if (is_leaf(chain, &run)) {
@@ -425,7 +425,7 @@ static int zero_by_data(struct chain *chain, uint64_t sector, uint64_t count)
 	int rc = 0;
 	while (count > 0 && rc == 0) {
 		struct chain_run run;
-		rc = find_locked(chain, sector, &run);
+		rc = chain_find_locked(chain, sector, &run);
 		if (rc < 0)
 			break;
 		uint64_t n = min_u64(count, run.count);
@@ -444,7 +444,7 @@ static int zero_by_entry(struct chain *chain, uint64_t sector, uint64_t count)
 	bool is_empty = true;
 	for (uint64_t n = 0; n < count && is_empty;) {
 		struct chain_run run;
-		int rc = find_locked(chain, sector + n, &run);
+		int rc = chain_find_locked(chain, sector + n, &run);
 		if (rc < 0)
 			return rc;
 		is_empty = run.layer >= CHAIN_ZERO;
@@ -474,13 +474,32 @@ static int empty_part(struct chain *chain, enum bdev_op op, uint64_t sector,
 
 /* ---- the blocking form ---- */
 
+/* The leaf has changed, or could not (rc): so does the disk that it sinks into. */
+static int mirror_part(struct chain *chain, const struct part *part, uint64_t len, int rc)
+{
+	struct chain_mirror *m = chain->mirror;
+	uint64_t sector = (part->whole->offset + part->done) / S;
+	if (sector / REGION_SECTORS >= atomic_load(&m->regions) || atomic_load(&m->error))
+		return rc;
+	int err = rc;
+	if (err == 0 && part->whole->op == BDEV_WRITE)
+		err = run_part(part, &m->bottom->bdev, len, sector);
+	else if (err == 0)
+		err = chain_copy_leaf(chain, m->bottom, sector, len / S);
+	if (err < 0 && atomic_load(&m->is_binding))
+		return err;
+	if (err < 0)
+		atomic_store(&m->error, err);
+	return rc;
+}
+
 /* One piece of one region. */
 static int change_part(struct chain *chain, const struct part *part, uint64_t *ret_len)
 {
 	uint64_t at = part->whole->offset + part->done;
 	uint64_t region = REGION_SECTORS * S;
 	uint64_t len = min_u64(part->whole->len - part->done, region - at % region);
-	struct sleeplock *shard = shard_of(chain, at / S);
+	struct sleeplock *shard = chain_shard(chain, at / S);
 	int rc;
 	*ret_len = len;
 	sleeplock_acquire(shard);
@@ -488,6 +507,8 @@ static int change_part(struct chain *chain, const struct part *part, uint64_t *r
 		rc = write_part(chain, part, len, ret_len);
 	else
 		rc = empty_part(chain, part->whole->op, at / S, len / S);
+	if (chain->mirror)
+		rc = mirror_part(chain, part, *ret_len, rc);
 	sleeplock_release(shard);
 	if (rc == 0 && delta_is_full(leaf_of(chain)->delta))
 		rc = delta_commit(leaf_of(chain)->delta);
@@ -505,10 +526,26 @@ int chain_flush_below(struct chain *chain)
 	return rc;
 }
 
+static int flush_mirror(struct chain *chain)
+{
+	struct chain_mirror *m = chain->mirror;
+	if (!m || atomic_load(&m->error))
+		return 0;
+	int rc = bdev_flush(&m->bottom->bdev);
+	if (rc < 0 && !atomic_load(&m->is_binding)) {
+		atomic_store(&m->error, rc);
+		rc = 0;
+	}
+	return rc;
+}
+
+/* What was written before is durable; in both, while the leaf sinks. */
 static int flush(struct chain *chain)
 {
 	int rc = chain_flush_below(chain);
-	return rc ? rc : delta_commit(leaf_of(chain)->delta);
+	if (rc == 0)
+		rc = delta_commit(leaf_of(chain)->delta);
+	return rc ? rc : flush_mirror(chain);
 }
 
 static int chain_rw(struct bdev *bd, struct bdev_io *io)
@@ -536,9 +573,11 @@ static int chain_rw(struct bdev *bd, struct bdev_io *io)
 		part.done += len;
 	}
 	free(part.iov);
-	if (rc == 0 && io->op != BDEV_READ && io->flags & BDEV_FUA)
+	if (rc == 0 && io->op != BDEV_READ && io->flags & BDEV_FUA) {
 		rc = delta_commit(leaf_of(chain)->delta);
-	else if (rc == 0 && io->op != BDEV_READ && chain->is_prompt)
+		rc = rc ? rc : flush_mirror(chain);
+	}
+	if (rc == 0 && io->op != BDEV_READ && !(io->flags & BDEV_FUA) && chain->is_prompt)
 		rc = delta_settle(leaf_of(chain)->delta);
 	return rc;
 }

@@ -156,6 +156,11 @@ void chainmap_add_layer(struct chainmap *map)
 	map->layers++;
 }
 
+static void forget_layer(struct chainmap *map, unsigned int layer, uint64_t region)
+{
+	map->has[region * map->words + layer / 64] &= ~(1ull << layer % 64);
+}
+
 /* ---- runs ---- */
 
 static uint64_t size_of(uint32_t capacity)
@@ -308,4 +313,79 @@ void chainmap_unpin(struct chainmap *map, uint64_t region)
 	assert(map->region[region] && map->region[region]->pins);
 	map->region[region]->pins--;
 	mutex_unlock(&map->m);
+}
+
+/* ---- layers that go ---- */
+
+/* old as it is when what was from's is where place says. */
+static struct region *moved(const struct region *old, unsigned int from,
+			    const uint64_t place[static REGION_SECTORS])
+{
+	struct region *all = malloc(size_of(REGION_SECTORS)), *r;
+	if (!all)
+		return NULL;
+	*all = (struct region){ .capacity = REGION_SECTORS, .pins = old->pins,
+				.is_used = old->is_used };
+	for (uint32_t i = 0; i < old->count; i++) {
+		uint64_t start = start_of(old->run[i]), end = end_of(old, i);
+		if (layer_of(place_of(old->run[i])) != from)
+			append(all, start, place_of(old->run[i]));
+		else
+			for (uint64_t at = start; at < end; at++)
+				append(all, at, place[at]);
+	}
+	all->capacity = all->count;
+	r = realloc(all, size_of(all->count));
+	return r ? r : all;
+}
+
+int chainmap_move(struct chainmap *map, uint64_t region, unsigned int from,
+		  unsigned int to, const uint64_t place[static REGION_SECTORS])
+{
+	mutex_lock(&map->m);
+	struct region *old = map->region[region];
+	struct region *r = old ? moved(old, from, place) : NULL;
+	if (r) {
+		map->bytes += size_of(r->capacity) - size_of(old->capacity);
+		map->region[region] = r;
+	}
+	mutex_unlock(&map->m);
+	if (old && !r)
+		return -ENOMEM;
+	free(old);
+	forget_layer(map, from, region);
+	chainmap_set_layer(map, to, region);
+	return 0;
+}
+
+/* Bits of the layers above it are one lower. */
+static void drop_bit(uint64_t *has, unsigned int words, unsigned int layer)
+{
+	unsigned int word = layer / 64;
+	uint64_t below = (1ull << layer % 64) - 1;
+	has[word] = (has[word] & below) | (has[word] >> 1 & ~below);
+	for (unsigned int i = word + 1; i < words; i++) {
+		has[i - 1] |= has[i] << 63;
+		has[i] >>= 1;
+	}
+}
+
+static void drop_runs(struct region *r, unsigned int layer)
+{
+	for (uint32_t i = 0; i < r->count; i++) {
+		unsigned int of = layer_of(place_of(r->run[i]));
+		assert(of != layer);
+		if (of > layer && of < CHAIN_ZERO)
+			r->run[i] -= 1ull << AT_BITS;
+	}
+}
+
+void chainmap_drop_layer(struct chainmap *map, unsigned int layer)
+{
+	for (uint64_t i = 0; i < map->regions; i++) {
+		drop_bit(map->has + i * map->words, map->words, layer);
+		if (map->region[i])
+			drop_runs(map->region[i], layer);
+	}
+	map->layers--;
 }

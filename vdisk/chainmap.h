@@ -44,6 +44,16 @@ bool chainmap_has_layer(const struct chainmap *map, unsigned int layer, uint64_t
 int chainmap_reserve(struct chainmap *map) __attribute__((warn_unused_result));
 void chainmap_add_layer(struct chainmap *map);
 
+/*
+ * What layer `from` has in region is `to`'s: place[i], as chainmap_fill() takes it, where
+ * sector i was from's. 0 or -ENOMEM: nothing changed.
+ */
+int chainmap_move(struct chainmap *map, uint64_t region, unsigned int from,
+		  unsigned int to, const uint64_t place[static REGION_SECTORS])
+	__attribute__((warn_unused_result));
+/* A layer that has nothing anywhere goes; nobody is in any function here meanwhile. */
+void chainmap_drop_layer(struct chainmap *map, unsigned int layer);
+
 /* A place, as chainmap_fill takes it for each sector of a region. */
 uint64_t chain_place(unsigned int layer, uint64_t at);
 

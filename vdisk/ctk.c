@@ -32,6 +32,8 @@
  *   end:   all is noted; stamps durable; then CLEAN, durable
  *   fork:  the child's file durable; CONTINUED durable; then the child gets its name
  *   hand on: CONTINUED durable; the stamps are copied; the child stays OPEN all the time
+ *   ready: OPEN durable, with the other's row; its stamps; what is noted in memory goes
+ *	    over as it is (the disk under another that is written takes its place)
  *   adopt: OPEN durable; then the parent is written; stamps durable; then CLEAN
  * A head is one sector, and has a checksum: one that is torn is not believed.
  */
@@ -476,6 +478,32 @@ int ctk_adopt(struct ctk *ctk, struct ctk *from, uint32_t cid)
 	ctk->blocks = blocks_of(&ctk->head, le64_get(ctk->head.sectors));
 	int rc = reset_stamps(ctk);
 	return rc ? rc : write_head(ctk, CTK_CLEAN);
+}
+
+int ctk_ready(struct ctk *to, struct ctk *from)
+{
+	if (!from)
+		return ctk_begin(to);
+	assert(from->is_begun);
+	mutex_lock(&to->m);
+	to->head = from->head;
+	to->blocks = from->blocks;
+	to->first_new = from->first_new;
+	mutex_unlock(&to->m);
+	int rc = write_head(to, CTK_OPEN);
+	if (rc == 0)
+		rc = reset_stamps(to);
+	return rc ? rc : copy_stamps(from, to);
+}
+
+void ctk_switch(struct ctk *to, struct ctk *from)
+{
+	mutex_lock(&to->m);
+	to->changed = from->changed;
+	to->is_begun = true;
+	to->is_believed = true;
+	mutex_unlock(&to->m);
+	from->changed = NULL;
 }
 
 /* Copies and marks; the parent's file is locked, so one child alone goes on. */

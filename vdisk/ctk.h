@@ -112,6 +112,13 @@ int ctk_fork(const char *parent_path, const struct ctk_disk *child)
  */
 int ctk_hand_on(struct ctk *parent, struct ctk *child)
 	__attribute__((warn_unused_result));
+/*
+ * For a disk that is going to take the place of one that is being written: to goes on
+ * with from's row. ready: the file, OPEN; from NULL: a row of its own begins. switch:
+ * what from has noted is to's, and from is only to be closed. Never blocks.
+ */
+int ctk_ready(struct ctk *to, struct ctk *from) __attribute__((warn_unused_result));
+void ctk_switch(struct ctk *to, struct ctk *from);
 /* The disk is going to become what another is: until ctk_adopt() nothing is believed. */
 int ctk_distrust(struct ctk *ctk) __attribute__((warn_unused_result));
 /* It has become so: from's stamps are ours, with our CID. from NULL: a new beginning. */

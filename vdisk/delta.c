@@ -675,6 +675,13 @@ int delta_finish(struct delta *d)
 	return rc;
 }
 
+void delta_mute(struct delta *d)
+{
+	sleeplock_acquire(&d->commit);
+	d->committed = NULL;
+	sleeplock_release(&d->commit);
+}
+
 int delta_close(struct delta *d)
 {
 	int rc = 0;

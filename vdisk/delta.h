@@ -148,6 +148,8 @@ int delta_commit(struct delta *delta) __attribute__((warn_unused_result));
  * its lock may be shared. On an error it is as before. Blocks.
  */
 int delta_finish(struct delta *delta) __attribute__((warn_unused_result));
+/* Nobody is told of commits any more. */
+void delta_mute(struct delta *delta);
 /* As delta_commit(), but only of what is noted: nothing to do if that has been done. */
 int delta_settle(struct delta *delta) __attribute__((warn_unused_result));
 

@@ -290,7 +290,7 @@ uint32_t vdisk_other_cid(const struct vdisk *disk)
 static int new_cid(struct vdisk *disk)
 {
 	uint32_t cid = vdisk_other_cid(disk);
-	int rc = disk->ctk ? ctk_begin(disk->ctk) : 0;
+	int rc = disk->ctk && !ctk_is_begun(disk->ctk) ? ctk_begin(disk->ctk) : 0;
 	if (rc == 0)
 		rc = descriptor_set_cid(disk->desc, cid);
 	return rc ? rc : vdisk_descriptor_publish(disk->vol, disk->path, disk->desc,

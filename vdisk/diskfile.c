@@ -233,6 +233,21 @@ int diskfile_extent(const struct diskfile *file, uint64_t offset, uint64_t *ret_
 	return 0;
 }
 
+int diskfile_upgrade(struct diskfile *file, struct vmfs_holder *ret_holder)
+{
+	if (!file->vmfs)
+		return -EOPNOTSUPP;
+	int rc = vmfs_file_upgrade(file->vmfs, 0, ret_holder);
+	if (rc == 0)
+		file->bd->is_read_only = false;
+	return rc;
+}
+
+int diskfile_downgrade(struct diskfile *file)
+{
+	return file->vmfs ? vmfs_file_downgrade(file->vmfs) : 0;
+}
+
 int diskfile_sync(struct diskfile *file)
 {
 	if (file->vmfs)

@@ -66,6 +66,13 @@ int diskfile_put(struct diskfile *file, const void *buf, uint64_t len, uint64_t 
 /* As vmfs_file_extent: the uniform piece at offset; *ret_len > 0. */
 int diskfile_extent(const struct diskfile *file, uint64_t offset, uint64_t *ret_len,
 		 bool *ret_is_data) __attribute__((warn_unused_result));
+/*
+ * A volume's file, locked read-only, is locked for us alone and can be written; and back,
+ * after everything is durable. As vmfs_file_upgrade(), once; of a host's: -EOPNOTSUPP.
+ */
+int diskfile_upgrade(struct diskfile *file, struct vmfs_holder *ret_holder)
+	__attribute__((warn_unused_result));
+int diskfile_downgrade(struct diskfile *file) __attribute__((warn_unused_result));
 int diskfile_sync(struct diskfile *file) __attribute__((warn_unused_result));
 
 /* 0 or -ENOENT, ... */

@@ -213,6 +213,10 @@ int vdisk_check_childless(struct vmfs_volume *vol, const char *path,
 			  const struct descriptor *desc, struct reporter *r)
 	__attribute__((warn_unused_result));
 
+/* -EBUSY (reported): a linked clone elsewhere is made on the disk at path. Blocks. */
+int vdisk_check_uncloned(struct vmfs_volume *vol, const char *path, struct reporter *r)
+	__attribute__((warn_unused_result));
+
 /* Removes what an operation that failed has made. */
 void vdisk_unlink_leftover(struct vmfs_volume *vol, const char *path);
 

@@ -471,6 +471,46 @@ const char *vdisk_fork_locked_path(const struct vdisk_fork *fork);
 int vdisk_merge(struct vmfs_volume *vol, const char *top, const char *bottom,
 		struct vdisk_progress *progress, struct reporter *r,
 		struct vmfs_holder *ret_holder) __attribute__((warn_unused_result));
+/*
+ * The same for a disk that is open for writing, and goes on being written: one of the
+ * disks that it is made of, or itself, sinks into the one under it. In this order:
+ *   vdisk_sink         the one under it is locked for writing. Blocks
+ *   vdisk_sink_start   no I/O is under way. Never blocks, and does no I/O
+ *   vdisk_sink_copy    both read the same, also after a crash, and will whatever is
+ *                      written: from here on either may be named. Blocks; I/O goes on
+ *   vdisk_sink_named   of the disk itself: whoever opens it next opens the one under it
+ *                      from now on. Blocks; I/O goes on
+ *   vdisk_sink_switch  no I/O is under way: the disk is open without the one that sank.
+ *                      Never blocks, and does no I/O
+ *   vdisk_sink_settle  files are closed, locks shared again. Blocks; I/O goes on. Frees
+ *                      sink. On an error all of the disk is right, but a lock may not be
+ *                      shared
+ * or, in place of what has not been called yet, vdisk_sink_abandon, while no I/O is under
+ * way (it is not needed before the start), and vdisk_sink_settle. What was copied may be
+ * copied again. One sink or fork of a disk at a time.
+ */
+struct vdisk_sink;
+/* -EOPNOTSUPP (reported): not of a disk of that kind; -EBUSY, and others as for merge. */
+int vdisk_sink(struct vdisk *disk, const char *top, struct reporter *r,
+	       struct vdisk_sink **ret_sink, struct vmfs_holder *ret_holder)
+	__attribute__((warn_unused_result));
+void vdisk_sink_start(struct vdisk_sink *sink);
+int vdisk_sink_copy(struct vdisk_sink *sink, struct vdisk_progress *progress)
+	__attribute__((warn_unused_result));
+void vdisk_sink_named(struct vdisk_sink *sink);
+void vdisk_sink_switch(struct vdisk_sink *sink);
+void vdisk_sink_abandon(struct vdisk_sink *sink);
+int vdisk_sink_settle(struct vdisk_sink *sink) __attribute__((warn_unused_result));
+/* The file whose lock is held for the disk after the switch; NULL: as before it. */
+const char *vdisk_sink_locked_path(const struct vdisk_sink *sink);
+/* true if the disk at path is one that disk is made of, or itself. Never blocks. */
+bool vdisk_is_made_of(const struct vdisk *disk, const char *path);
+/*
+ * Makes parent the parent of the disk itself, as vdisk_relink() does of one that nobody
+ * has open: of what it will be opened on next. Blocks.
+ */
+int vdisk_relink_open(struct vdisk *disk, const char *parent, struct reporter *r)
+	__attribute__((warn_unused_result));
 /* Makes parent the parent of child, which reads as child's now does. Blocks. */
 int vdisk_relink(struct vmfs_volume *vol, const char *child, const char *parent,
 		 struct reporter *r) __attribute__((warn_unused_result));

@@ -295,6 +295,16 @@ void vmfiles_remove_disk(struct vmfiles *vm, const char *path)
 		       " removed: %s", path, strerrordesc_np(-rc));
 }
 
+int vmfiles_running_on(const struct vmfiles *vm, const char *path)
+{
+	const struct vmsnap_running *running = vm->o->running;
+	for (unsigned int i = 0; running && i < running->disk_count; i++) {
+		if (running->disks[i] && vdisk_is_made_of(running->disks[i], path))
+			return (int)i;
+	}
+	return -ENOENT;
+}
+
 int vmfiles_running(const struct vmfiles *vm, const char *path)
 {
 	const struct vmsnap_running *running = vm->o->running;

@@ -56,6 +56,9 @@ void vmfiles_remove_disk(struct vmfiles *vm, const char *path);
 /* Index of the disk at path among those that are open here; -ENOENT. Never blocks. */
 int vmfiles_running(const struct vmfiles *vm, const char *path);
 
+/* The same of the disk that is made of the one at path, or is it. */
+int vmfiles_running_on(const struct vmfiles *vm, const char *path);
+
 /* ---- vmtree.c: who needs which disk ---- */
 
 /* Removes the disk at path and its parents, up to the first that is needed. */

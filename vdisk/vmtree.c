@@ -8,6 +8,12 @@
  *		where C stood  4. C is removed
  *   crash	anywhere: C and P read the same from 1 on, and P is not written before
  *		.vmx names it; until then all of it can be done again.
+ *
+ * If C is the disk of a VM that runs here, or one that it is made of, it is merged as a
+ * sink (vdisk_sink, sink.c), which also ends with both reading the same, whatever the
+ * guest writes: 1 is its copy, and between 3 and 4 the disk that is open lets go of C
+ * (its switch and settle). Before 3 the sink can be given up; a C that the guest writes
+ * no more is let go of even if 3 fails, since what is open is not what is named.
  */
 #include "vdisk/vmfiles.h"
 
@@ -147,8 +153,9 @@ int vmtree_remove_unneeded(struct vmfiles *vm, const char *path)
 
 /* ---- consolidation ---- */
 
-/* P where C stood, in both files. */
-static int rename_references(struct vmfiles *vm, const char *from, const char *to)
+/* P where C stood, in both files. locked: as vmfiles_publish_vmx() has it. */
+static int rename_references(struct vmfiles *vm, const char *from, const char *to,
+			     const char *const *locked)
 {
 	char buf[32];
 	const char *file, *node;
@@ -171,7 +178,83 @@ static int rename_references(struct vmfiles *vm, const char *from, const char *t
 		if (!strcmp(file, vmfiles_name(vm, from)))
 			rc = vmfiles_set_disk(vm, buf, vmfiles_name(vm, to));
 	}
-	return rc ? rc : vmfiles_publish_vmx(vm, NULL);
+	return rc ? rc : vmfiles_publish_vmx(vm, locked);
+}
+
+/* C's children become P's; the disk at path is open here, and may be one of them. */
+static int relink_children(struct vmfiles *vm, const struct tree *tree,
+			   const struct node *c)
+{
+	int rc = 0;
+	for (const struct node *n = tree->all; n && rc == 0; n = n->next) {
+		int at = n->parent == c ? vmfiles_running(vm, n->path) : -ENOENT;
+		if (n->parent == c && at >= 0)
+			rc = vdisk_relink_open(vm->o->running->disks[at], c->parent->path,
+					       vm->r);
+		else if (n->parent == c)
+			rc = vdisk_relink(vm->o->vol, n->path, c->parent->path, vm->r);
+	}
+	return rc;
+}
+
+/* ---- of a VM that runs ---- */
+
+static void start_sink(void *arg)
+{
+	vdisk_sink_start(arg);
+}
+
+static void switch_sink(void *arg)
+{
+	vdisk_sink_switch(arg);
+}
+
+static void abandon_sink(void *arg)
+{
+	vdisk_sink_abandon(arg);
+}
+
+/* From 2 on. *ret_is_gone: the open disk is to let go of C. */
+static int name_parent(struct vmfiles *vm, const struct tree *tree, const struct node *c,
+		       struct vdisk_sink *sink, unsigned int at, bool *ret_is_gone)
+{
+	const char *locked[VMSD_DISKS_MAX] = { NULL };
+	bool is_leaf = vdisk_sink_locked_path(sink) != NULL;
+	locked[at] = vdisk_sink_locked_path(sink);
+	int rc = relink_children(vm, tree, c);
+	*ret_is_gone = rc == 0 && !is_leaf;
+	if (rc == 0)
+		rc = rename_references(vm, c->path, c->parent->path, locked);
+	if (rc == 0 && is_leaf) {
+		vdisk_sink_named(sink);
+		*ret_is_gone = true;
+	}
+	return rc;
+}
+
+/* C is what the open disk `at` is made of, or is it. */
+static int sink_into_parent(struct vmfiles *vm, const struct tree *tree,
+			    const struct node *c, unsigned int at,
+			    struct vmfs_holder *ret_holder)
+{
+	const struct vmsnap_running *running = vm->o->running;
+	struct vdisk_sink *sink;
+	bool is_gone = false;
+	int rc = vdisk_sink(running->disks[at], c->path, vm->r, &sink, ret_holder);
+	if (rc < 0)
+		return rc;
+	running->quiet(running->arg, at, start_sink, sink);
+	rc = vdisk_sink_copy(sink, vm->o->progress);
+	if (rc == 0)
+		rc = name_parent(vm, tree, c, sink, at, &is_gone);
+	running->quiet(running->arg, at, is_gone ? switch_sink : abandon_sink, sink);
+	if (is_gone)
+		running->confirm(running->arg);
+	int err = vdisk_sink_settle(sink);
+	if (err < 0)
+		report(vm->r, REPORT_WARN, "%s: is not shared with others while the VM"
+		       " runs: %s", c->parent->path, strerrordesc_np(-err));
+	return rc;
 }
 
 /* One step: C into its parent P. */
@@ -179,14 +262,17 @@ static int merge_into_parent(struct vmfiles *vm, struct tree *tree, const struct
 			     struct vmfs_holder *ret_holder)
 {
 	const struct node *p = c->parent;
-	int rc = vdisk_merge(vm->o->vol, c->path, p->path, vm->o->progress, vm->r,
-			     ret_holder);
-	for (const struct node *n = tree->all; n && rc == 0; n = n->next) {
-		if (n->parent == c)
-			rc = vdisk_relink(vm->o->vol, n->path, p->path, vm->r);
+	int at = vmfiles_running_on(vm, c->path), rc;
+	if (at >= 0) {
+		rc = sink_into_parent(vm, tree, c, (unsigned int)at, ret_holder);
+	} else {
+		rc = vdisk_merge(vm->o->vol, c->path, p->path, vm->o->progress, vm->r,
+				 ret_holder);
+		if (rc == 0)
+			rc = relink_children(vm, tree, c);
+		if (rc == 0)
+			rc = rename_references(vm, c->path, p->path, NULL);
 	}
-	if (rc == 0)
-		rc = rename_references(vm, c->path, p->path);
 	if (rc == 0)
 		vmfiles_remove_disk(vm, c->path);
 	return rc;

@@ -189,8 +189,6 @@ static const char *why_not(const struct vm *vm, const struct datastore *ds,
 		return "is being powered on or off";
 	if (type == MSG_VM_SNAPSHOT_REVERT)
 		return "is powered on: it goes back to a snapshot when it is off";
-	if (type == MSG_VM_SNAPSHOT_REMOVE)
-		return "is powered on: its snapshots are removed when it is off";
 	if (type == MSG_VM_SNAPSHOT_CREATE &&
 	    json_is_true(json_object_get(body, "memory")))
 		return "is powered on, and its memory cannot be part of a snapshot here:"

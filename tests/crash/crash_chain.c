@@ -11,6 +11,9 @@
  *   removing    it holds the same; and removing again finishes the work
  *   forking     a snapshot is made while the disk is written: as writing, and no sector
  *               is older than the last flush
+ *   sinking     all snapshots, or the last, are removed while the disk is written: as
+ *               forking; who looks at what a dead process has left finds every write that
+ *               had ended; and removing again finishes the work
  *
  * FULL=1: more seeds, and every moment; else every ninth.
  */
@@ -39,22 +42,29 @@
 #define WRITES 14u
 #define VMX "/vm/a.vmx"
 
-#define VERSIONS (4 * WRITES)
-#define FLUSHES 8u
+#define VERSIONS 400u
+#define FLUSHES 40u
 
-enum phase { WRITING, CREATING, REVERTING, REMOVING, FORKING };
+enum phase { WRITING, CREATING, REVERTING, REMOVING, FORKING, SINKING, SINKING_ONE };
 
 struct story {
 	enum phase phase;
 	enum vdisk_delta_kind kind;
 	uint8_t *before, *after; /* what the disk may hold */
 	uint8_t *version[VERSIONS]; /* WRITING: what it held in between */
+	unsigned int ended_at[VERSIONS]; /* what the log had then; 0: not known */
 	unsigned int versions;
 	/* What the log had, and how many versions there were, when a flush had ended. */
 	unsigned int flushed_at[FLUSHES], flushed[FLUSHES], flushes;
 	unsigned int cut; /* that is looked at: what the log had */
+	bool is_all;	  /* and all of that is there */
 	char place[128];	 /* the cut that is looked at */
 };
+
+static bool is_sinking(const struct story *st)
+{
+	return st->phase == SINKING || st->phase == SINKING_ONE;
+}
 
 /* ---- the VM ---- */
 
@@ -104,15 +114,17 @@ static uint8_t *contents(struct story *st, struct world_mount *m)
 
 static void remember(struct story *st, const uint8_t *model)
 {
+	SIM_CHECK(st->versions < VERSIONS);
 	st->version[st->versions] = malloc(DISK_SIZE);
 	memcpy(st->version[st->versions++], model, DISK_SIZE);
 }
 
 /* Random writes and zeroes through an open disk, and in model. */
-static void scribble(struct story *st, struct vdisk *disk, uint8_t *model)
+static void scribble_some(struct story *st, struct vdisk *disk, uint8_t *model,
+			  unsigned int writes)
 {
 	uint8_t *buf = io_alloc(DISK_SIZE);
-	for (unsigned int i = 0; i < WRITES; i++) {
+	for (unsigned int i = 0; i < writes; i++) {
 		uint64_t at = sim_random(SECTORS), len = 1 + sim_random(24);
 		at = sim_random(2) ? round_down(at, 8) : at;
 		len = min_u64(len, SECTORS - at) * 512;
@@ -131,8 +143,14 @@ static void scribble(struct story *st, struct vdisk *disk, uint8_t *model)
 	free(buf);
 }
 
+static void scribble(struct story *st, struct vdisk *disk, uint8_t *model)
+{
+	scribble_some(st, disk, model, WRITES);
+}
+
 static void flush(struct story *st, struct vdisk *disk, struct world_mount *m)
 {
+	SIM_CHECK(st->flushes < FLUSHES);
 	SIM_CHECK(bdev_flush(vdisk_bdev(disk)) == 0);
 	st->flushed_at[st->flushes] = simdisk_logged(m->disk);
 	st->flushed[st->flushes++] = st->versions;
@@ -164,7 +182,7 @@ static void set_up(struct story *st, struct world_mount *m)
 	SIM_CHECK(vmsnap_create(&o, "one", "", &uid, NULL) == 0 && uid == 1);
 	memcpy(st->after, st->before, DISK_SIZE);
 	write_to_leaf(st, m, st->before);
-	if (st->phase == REMOVING) {
+	if (st->phase == REMOVING || is_sinking(st)) {
 		SIM_CHECK(vmsnap_create(&o, "two", "", &uid, NULL) == 0);
 		write_to_leaf(st, m, st->before);
 	}
@@ -180,22 +198,43 @@ struct host {
 	struct world_mount *m;
 	struct vdisk *disk;
 	struct vmfs_file *vmx;
+	struct vdisk_progress progress;
 };
+
+/* The guest; of a sink it has less time at once. */
+static void guest(struct host *h)
+{
+	unsigned int first = h->st->versions;
+	bool is_sink = is_sinking(h->st);
+	scribble_some(h->st, h->disk, h->st->after, is_sink ? 4 : WRITES);
+	for (unsigned int i = first; is_sink && i < h->st->versions; i++)
+		h->st->ended_at[i] = simdisk_logged(h->m->disk);
+}
 
 /* Between the making of the child and the switch: the disk is written. */
 static int announced(void *arg, const char *vmx, const char *const *locked)
 {
 	struct host *h = arg;
-	SIM_CHECK(vmx[0] == '/' && locked && locked[0]);
-	scribble(h->st, h->disk, h->st->after);
+	SIM_CHECK(vmx[0] == '/' && locked && (locked[0] || is_sinking(h->st)));
+	guest(h);
 	return 0;
 }
 
 static void confirmed(void *arg)
 {
 	struct host *h = arg;
-	scribble(h->st, h->disk, h->st->after);
+	guest(h);
 	flush(h->st, h->disk, h->m);
+}
+
+static bool stepped(struct vdisk_progress *p, uint64_t done, uint64_t total)
+{
+	struct host *h = (void *)((char *)p - offsetof(struct host, progress));
+	SIM_CHECK(done <= total);
+	guest(h);
+	if (sim_random(2))
+		flush(h->st, h->disk, h->m);
+	return true;
 }
 
 static void quietly(void *arg, unsigned int i, void (*fn)(void *fn_arg), void *fn_arg)
@@ -208,7 +247,8 @@ static void quietly(void *arg, unsigned int i, void (*fn)(void *fn_arg), void *f
 static int run_vm(struct story *st, struct world_mount *m)
 {
 	const struct vmfs_file_options how = { .flags = VMFS_WRITE };
-	struct host h = { .st = st, .m = m, .disk = open_leaf(st, m, VDISK_WRITE) };
+	struct host h = { .st = st, .m = m, .progress.step = stepped };
+	h.disk = open_leaf(st, m, VDISK_WRITE | VDISK_PROMPT);
 	const struct vmsnap_running running = { .vmx = &h.vmx, .disks = &h.disk,
 						.disk_count = 1, .announce = announced,
 						.confirm = confirmed, .quiet = quietly,
@@ -216,11 +256,14 @@ static int run_vm(struct story *st, struct world_mount *m)
 	struct vmsnap_options o = options_of(st, m);
 	uint32_t uid;
 	o.running = &running;
+	o.progress = &h.progress;
 	SIM_CHECK(vmfs_file_open(m->vol, VMX, &how, &h.vmx, NULL) == 0);
-	scribble(st, h.disk, st->after);
+	guest(&h);
 	flush(st, h.disk, m);
-	int rc = vmsnap_create(&o, "x", "", &uid, NULL);
-	scribble(st, h.disk, st->after);
+	int rc = is_sinking(st) ?
+			 vmsnap_remove(&o, st->phase == SINKING ? 0 : 2, NULL) :
+			 vmsnap_create(&o, "x", "", &uid, NULL);
+	guest(&h);
 	flush(st, h.disk, m);
 	SIM_CHECK(vdisk_close(h.disk) == 0);
 	SIM_CHECK(vmfs_file_close(h.vmx) == 0);
@@ -234,7 +277,7 @@ static void act(struct story *st, struct world_mount *m)
 	int rc = 0;
 	if (st->phase == WRITING)
 		write_to_leaf(st, m, st->after);
-	else if (st->phase == FORKING)
+	else if (st->phase == FORKING || is_sinking(st))
 		rc = run_vm(st, m);
 	else if (st->phase == CREATING)
 		rc = vmsnap_create(&o, "x", "", &uid, NULL);
@@ -250,7 +293,7 @@ static void act(struct story *st, struct world_mount *m)
 
 static bool is_written(const struct story *st)
 {
-	return st->phase == WRITING || st->phase == FORKING;
+	return st->phase == WRITING || st->phase == FORKING || is_sinking(st);
 }
 
 /* Any mixture, by sector, of what it held since the last flush. */
@@ -260,6 +303,10 @@ static bool is_allowed(const struct story *st, const uint8_t *got, uint64_t at)
 	for (unsigned int i = 0; i < st->flushes; i++) {
 		if (st->flushed_at[i] < st->cut)
 			first = st->flushed[i];
+	}
+	for (unsigned int i = first; st->is_all && i < st->versions; i++) {
+		if (st->ended_at[i] && st->ended_at[i] <= st->cut)
+			first = i + 1;
 	}
 	for (unsigned int i = first ? first - 1 : 0; i < st->versions; i++) {
 		if (!memcmp(got + at, st->version[i] + at, 512))
@@ -304,7 +351,8 @@ static void go_on(struct story *st, struct world_mount *m)
 	free(is);
 	char path[64];
 	leaf_of(m, path);
-	SIM_CHECK(st->phase != REMOVING || !strcmp(path, "/vm/a.vmdk"));
+	SIM_CHECK((st->phase != REMOVING && !is_sinking(st)) ||
+		  !strcmp(path, "/vm/a.vmdk"));
 }
 
 static bool is_full(void)
@@ -323,8 +371,9 @@ static void check_cut(struct simdisk_log *log, unsigned int n, enum simdisk_cut 
 		return;
 	world_mount_cut(&m, log, n, cut, st->place, sizeof(st->place));
 	st->cut = n;
+	st->is_all = cut == SIMDISK_PREFIX;
 	look(st, &m, n == count && cut == SIMDISK_PREFIX);
-	if (sim_random(4) == 0 || st->phase == REMOVING)
+	if (sim_random(4) == 0 || st->phase == REMOVING || is_sinking(st))
 		go_on(st, &m);
 	world_unmount(&m);
 	simdisk_free(m.disk);
@@ -386,6 +435,13 @@ static void a_disk_that_is_forked_has_what_was_flushed(void **state)
 	run(FORKING);
 }
 
+static void a_disk_that_sinks_has_what_was_flushed(void **state)
+{
+	(void)state;
+	run(SINKING);
+	run(SINKING_ONE);
+}
+
 static void a_removal_goes_on_after_a_crash(void **state)
 {
 	(void)state;
@@ -400,6 +456,7 @@ int main(void)
 		cmocka_unit_test(a_crash_of_a_revert_leaves_one_of_the_two),
 		cmocka_unit_test(a_removal_goes_on_after_a_crash),
 		cmocka_unit_test(a_disk_that_is_forked_has_what_was_flushed),
+		cmocka_unit_test(a_disk_that_sinks_has_what_was_flushed),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -297,6 +297,98 @@ static void do_merge(struct scribble *s)
 	open_disk(s);
 }
 
+/* The guest goes on, between the steps of a sink; now and then it is given up. */
+struct sinking {
+	struct vdisk_progress progress;
+	struct scribble *s;
+	bool is_given_up;
+};
+
+static bool guest_goes_on(struct vdisk_progress *p, uint64_t done, uint64_t total)
+{
+	struct sinking *k = (struct sinking *)p;
+	assert_true(done <= total);
+	for (unsigned int i = (unsigned int)chance(k->s, 4); i > 0; i--)
+		do_write(k->s);
+	if (chance(k->s, 2))
+		do_zero(k->s);
+	if (chance(k->s, 2))
+		do_unmap(k->s);
+	if (chance(k->s, 3) == 0)
+		do_flush(k->s);
+	k->is_given_up = chance(k->s, 25) == 0;
+	return !k->is_given_up;
+}
+
+/* saved[n] is no more: what the disk is made of above it goes into its disk. */
+static void forget_saved(struct scribble *s, unsigned int n, char *above)
+{
+	const char *below = s->saved[n].path;
+	struct reporter *r = &s->tv.told.base;
+	if (n + 1 == s->count) {
+		strcpy(s->path, below);
+	} else {
+		const char *child = n + 2 == s->count ? s->path : s->saved[n + 2].path;
+		assert_int_equal(n + 2 == s->count ?
+					 vdisk_relink_open(s->disk, below, r) :
+					 vdisk_relink(s->tv.vol, child, below, r), 0);
+		free(s->saved[n + 1].path);
+		s->saved[n + 1].path = strdup(below);
+	}
+	assert_int_equal(vdisk_remove(s->tv.vol, above, NULL, NULL), 0);
+	free(s->saved[n].path);
+	free(s->saved[n].bytes);
+	s->count--;
+	memmove(&s->saved[n], &s->saved[n + 1], (s->count - n) * sizeof(s->saved[0]));
+}
+
+static int sink_once(struct scribble *s, const char *above, bool is_last)
+{
+	struct sinking k = { { guest_goes_on }, s, false };
+	struct vdisk_sink *sink;
+	int rc = vdisk_sink(s->disk, above, &s->tv.told.base, &sink, NULL);
+	if (rc < 0)
+		fail_msg("%s: %d: %s", above, rc, collect_text(&s->tv.told));
+	assert_true(!vdisk_sink_locked_path(sink) == !is_last);
+	do_write(s);
+	vdisk_sink_start(sink);
+	do_write(s);
+	rc = vdisk_sink_copy(sink, &k.progress);
+	assert_int_equal(rc, k.is_given_up ? -ECANCELED : 0);
+	do_write(s);
+	if (rc == 0 && is_last)
+		vdisk_sink_named(sink);
+	do_zero(s);
+	check(s, "before the switch");
+	if (rc == 0)
+		vdisk_sink_switch(sink);
+	else
+		vdisk_sink_abandon(sink);
+	do_write(s);
+	check(s, "before the sink is settled");
+	assert_int_equal(vdisk_sink_settle(sink), 0);
+	return rc;
+}
+
+/* do_merge() of a disk that stays open and is written. */
+static void do_sink(struct scribble *s)
+{
+	if (!s->count)
+		return;
+	unsigned int n = (unsigned int)chance(s, s->count);
+	bool is_last = n + 1 == s->count;
+	char *above = strdup(is_last ? s->path : s->saved[n + 1].path);
+	if (chance(s, 2)) { /* nothing is in the map */
+		close_disk(s);
+		open_disk(s);
+	}
+	/* saved[n] is not what it was once it has begun. */
+	while (sink_once(s, above, is_last) < 0)
+		;
+	forget_saved(s, n, above);
+	free(above);
+}
+
 static void do_reopen(struct scribble *s)
 {
 	close_disk(s);
@@ -314,12 +406,12 @@ static void scribble(uint64_t seed, enum vdisk_delta_kind kind)
 		{ do_unmap, "unmap", 12 },   { do_flush, "flush", 8 },
 		{ do_snapshot, "snapshot", 5 }, { do_reopen, "reopen", 5 },
 		{ do_merge, "merge", 4 },    { do_revert, "revert", 2 },
-		{ do_fork, "fork", 5 },
+		{ do_fork, "fork", 5 },	     { do_sink, "sink", 5 },
 	};
 	struct scribble s;
 	set_up_disk(&s, seed, kind);
 	for (unsigned int i = 0; i < STEPS; i++) {
-		uint64_t n = chance(&s, 103);
+		uint64_t n = chance(&s, 108);
 		unsigned int a = 0;
 		for (; n >= acts[a].weight; a++)
 			n -= acts[a].weight;

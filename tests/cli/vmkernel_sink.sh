@@ -1,0 +1,100 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Snapshots of a VM that runs are removed while its disk is written: one in the middle,
+# and all of them. It goes on after vmkernel was killed at it, and QEMU's tools find in
+# the one disk that is left what was written, before, meanwhile and after.
+
+. "$(dirname "$0")/../lib/tap.sh"
+. "$(dirname "$0")/../lib/idle.sh"
+[ -n "$FULL" ] || skip_all "FULL=1 runs this"
+need mkfs.vmfs vmkfstools vmkernel vmx vim-cmd esxcli fsck.vmfs qemu-system-x86_64 \
+	qemu-io qemu-img
+chmod 755 "$T"
+
+vim() { "$BIN/vim-cmd" -s "$T/a/vmkernel.sock" "$@"; }
+is_gone() { [ ! -S "$T/a/vmkernel.sock" ]; }
+host() {
+	"$BIN/vmkernel" -c "$T/conf" -d "$T/a" --host-name a --device "$T/lun"
+}
+is_on() { vim vmsvc/power.getstate 1 | grep -q "Powered on"; }
+at_exit eval 'kill -9 $(cat '"$T"'/a/vmkernel.pid) $(sed -n "s/.*QEMU is process //p" \
+	'"$T"'/a/vms/*/vmware.log)'
+vmx() { "$BIN/vmkfstools" --get "$T/lun:/idle/idle.vmx" /dev/stdout; }
+# Commands for qemu-io: writes all over the disk, some flushes.
+storm() { # SEED
+	RANDOM=$1
+	local i
+	for ((i = 0; i < 400; i++)); do
+		echo "write -P $((RANDOM % 255 + 1)) $((RANDOM % 16000 * 4))k" \
+			"$((RANDOM % 12 * 4 + 4))k"
+		((i % 40)) || echo flush
+	done
+}
+
+idle_guest 64M
+echo 'ctkEnabled = "TRUE"' >>"$T/idle.vmx"
+echo 'scsi0:0.ctkEnabled = "TRUE"' >>"$T/idle.vmx"
+echo "accel = tcg" >"$T/conf"
+truncate -s 1G "$T/lun"
+ok "makes the volume" mkfs.vmfs -L store "$T/lun"
+ok "makes the disk" vmkfstools -i "$T/idle.raw" -d thin "$T/lun:/idle/idle.vmdk"
+ok "puts the .vmx beside it" vmkfstools --put "$T/idle.vmx" "$T/lun:/idle/idle.vmx"
+ok "the host starts" host
+is "$(vim solo/registervm "[store] idle/idle.vmx")" 1 "the VM is registered"
+ok "it runs" vim vmsvc/power.on 1
+
+ok "it writes" scribble 0x41
+ok "a snapshot" vim vmsvc/snapshot.create 1 one
+ok "it writes" scribble 0x42
+ok "a second" vim vmsvc/snapshot.create 1 two
+ok "it writes" scribble 0x43
+ok "a third" vim vmsvc/snapshot.create 1 three
+ok "it writes" scribble 0x44
+ok "the second is removed while it runs" vim vmsvc/snapshot.remove 1 2
+like "$(vmx)" 'scsi0:0.fileName = "idle-000003.vmdk"' "it writes the same disk"
+ok "it goes on" scribble 0x45
+ok "the last is removed" vim vmsvc/snapshot.remove 1 3
+like "$(vmx)" 'scsi0:0.fileName = "idle-000001.vmdk"' "it writes the one under it"
+ok "it goes on" scribble 0x46
+is "$(vim vmsvc/snapshot.get 1 | grep -c 'Snapshot Id')" 1 "one snapshot is left"
+
+# The guest writes all the time.
+ok "a snapshot" vim vmsvc/snapshot.create 1 four
+storm 7 >"$T/storm"
+name=$(grep -o 'disk0-[0-9a-f]*' "$T/a/vms/1/vmware.log" | tail -n 1)
+qemu-io -f raw "nbd+unix:///$name?socket=$T/a/vms/1/disk0.sock" <"$T/storm" \
+	>"$T/stormed" 2>&1 &
+storming=$!
+ok "all are removed meanwhile" vim vmsvc/snapshot.removeall 1
+wait "$storming"
+is $? 0 "it ends well"
+unlike "$(cat "$T/stormed")" "failed|rror" "and was told of no error"
+ok "the model has it too" qemu-io -f raw "$T/idle.raw" <"$T/storm"
+like "$(vmx)" 'scsi0:0.fileName = "idle.vmdk"' "it writes the disk that it had"
+
+# vmkernel dies at any moment of a removal: the next one takes the VM back, and goes on.
+for i in 1 2 3; do
+	ok "a snapshot ($i)" vim vmsvc/snapshot.create 1 "x$i"
+	ok "it writes" scribble 0x5$i
+	vim vmsvc/snapshot.removeall 1 >"$T/removing" 2>&1 &
+	removing=$!
+	sleep 0.0$((i * 2))
+	kill -9 "$(cat "$T/a/vmkernel.pid")"
+	wait "$removing"
+	ok "another takes its place" host
+	ok "and the VM back" wait_for 30 is_on
+	ok "it goes on" scribble 0x6$i
+done
+ok "all are removed" vim vmsvc/snapshot.removeall 1
+like "$(vmx)" 'scsi0:0.fileName = "idle.vmdk"' "it writes the disk that it had"
+is "$(vim vmsvc/snapshot.get 1 | grep -c 'Snapshot Id')" 0 "no snapshot is left"
+ok "it writes for the last time" scribble 0x7f
+ok "it is powered off" vim vmsvc/power.off 1
+ok "the disk has all of it" same idle.vmdk "$T/idle.raw"
+ok "and is sound" vmkfstools -x check "$T/lun:/idle/idle.vmdk"
+like "$(vmkfstools --changeId "$T/lun:/idle/idle.vmdk")" "/[0-9]" "it has a change id"
+ok "the host ends" kill -TERM "$(cat "$T/a/vmkernel.pid")"
+ok "it has gone" wait_for 30 is_gone
+ok "the volume is clean" fsck.vmfs -n "$T/lun"
+exit 0
