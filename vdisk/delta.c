@@ -9,6 +9,9 @@
  *	1. head says "not closed in order" (once), data flushed
  *	2. tables, in place; new ones whole, at their new places; flushed
  *	3. directory entries of new tables; flushed
+ * Without new tables there is no 3. Who wants others to find it, and not that it
+ * outlives a power failure (delta_settle), does without the last flush, whichever that
+ * is: a later flush of the file is enough.
  *
  * A crash before 2 loses what was noted: the disk reads there what it read before, and
  * nobody was promised more. In 2 and 3 each entry is old or new, a sector being written
@@ -458,7 +461,7 @@ bool delta_is_full(struct delta *d)
 struct batch {
 	struct note *note;
 	unsigned int count;
-	bool has_new_tables;
+	bool is_durable; /* at its end */
 };
 
 static uint64_t table_of_note(const struct delta *d, const struct note *note)
@@ -503,8 +506,7 @@ static void changed_bytes(const struct delta *d, const struct note *note,
 }
 
 /* A new table is written whole; its directory entry is for step 3. */
-static int write_table(struct delta *d, struct batch *batch, const struct note *note,
-		       unsigned int count)
+static int write_table(struct delta *d, const struct note *note, unsigned int count)
 {
 	uint64_t table = table_of_note(d, note);
 	uint64_t at, from = 0, end = (uint64_t)d->table_sectors * DELTA_SECTOR;
@@ -530,7 +532,6 @@ static int write_table(struct delta *d, struct batch *batch, const struct note *
 		uint64_t in_directory = table * d->format->entry_size;
 		d->format->table_entry(&d->shape, at, d->directory + in_directory);
 		d->is_changed[in_directory / DELTA_SECTOR] = true;
-		batch->has_new_tables = true;
 	}
 	free(buf);
 	return rc;
@@ -546,7 +547,7 @@ static int write_tables(struct delta *d, struct batch *batch)
 			if (table_of_note(d, &batch->note[i + n]) != table)
 				break;
 		}
-		rc = write_table(d, batch, &batch->note[i], n);
+		rc = write_table(d, &batch->note[i], n);
 	}
 	return rc;
 }
@@ -555,20 +556,22 @@ static int write_tables(struct delta *d, struct batch *batch)
 static int write_directory(struct delta *d)
 {
 	uint64_t total = directory_sectors(d);
+	if (!memchr(d->is_changed, true, total))
+		return 0;
+	int rc = bdev_flush(d->file->bd); /* what they point to */
+	if (rc < 0)
+		return rc;
 	for (uint64_t i = 0, n; i < total; i += n) {
 		for (n = 1; d->is_changed[i] && i + n < total && d->is_changed[i + n];)
 			n++;
 		if (!d->is_changed[i])
 			continue;
-		int rc = write_sectors(d, d->directory + i * DELTA_SECTOR, n,
-				       d->shape.directory_at + i);
+		rc = write_sectors(d, d->directory + i * DELTA_SECTOR, n,
+				   d->shape.directory_at + i);
 		if (rc < 0)
 			return rc;
 	}
-	int rc = bdev_flush(d->file->bd);
-	if (rc == 0)
-		(void)memset(d->is_changed, 0, total * sizeof(*d->is_changed));
-	return rc;
+	return 0;
 }
 
 static int write_head(struct delta *d, bool is_clean)
@@ -594,8 +597,13 @@ static int run_batch(struct delta *d, struct batch *batch)
 		return rc;
 	rc = write_tables(d, batch);
 	if (rc == 0)
+		rc = write_directory(d);
+	if (rc == 0 && batch->is_durable)
 		rc = bdev_flush(d->file->bd);
-	return rc == 0 ? write_directory(d) : rc;
+	if (rc == 0)
+		(void)memset(d->is_changed, 0,
+			     directory_sectors(d) * sizeof(*d->is_changed));
+	return rc;
 }
 
 /* A copy of what is noted; the notes stay until the commit has succeeded. */
@@ -619,9 +627,9 @@ static void drop_notes(struct delta *d, unsigned int count)
 	mutex_unlock(&d->m);
 }
 
-static int commit_locked(struct delta *d)
+static int commit_locked(struct delta *d, bool is_durable)
 {
-	struct batch batch = { 0 };
+	struct batch batch = { .is_durable = is_durable };
 	int rc = copy_notes(d, &batch);
 	if (rc == 0)
 		rc = run_batch(d, &batch);
@@ -636,7 +644,7 @@ static int commit_locked(struct delta *d)
 int delta_commit(struct delta *d)
 {
 	sleeplock_acquire(&d->commit);
-	int rc = commit_locked(d);
+	int rc = commit_locked(d, true);
 	sleeplock_release(&d->commit);
 	return rc;
 }
@@ -645,7 +653,7 @@ int delta_settle(struct delta *d)
 {
 	sleeplock_acquire(&d->commit);
 	/* Who held it before may have taken ours along. */
-	int rc = delta_is_dirty(d) ? commit_locked(d) : 0;
+	int rc = delta_is_dirty(d) ? commit_locked(d, false) : 0;
 	sleeplock_release(&d->commit);
 	return rc;
 }
@@ -658,7 +666,7 @@ static int finish_locked(struct delta *d)
 	if (!d->is_writer)
 		return 0;
 	if (d->is_marked || delta_is_dirty(d))
-		rc = commit_locked(d);
+		rc = commit_locked(d, true);
 	if (rc == 0 && d->is_marked)
 		rc = write_head(d, true);
 	if (rc == 0)

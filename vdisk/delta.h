@@ -150,7 +150,11 @@ int delta_commit(struct delta *delta) __attribute__((warn_unused_result));
 int delta_finish(struct delta *delta) __attribute__((warn_unused_result));
 /* Nobody is told of commits any more. */
 void delta_mute(struct delta *delta);
-/* As delta_commit(), but only of what is noted: nothing to do if that has been done. */
+/*
+ * Who opens the file next finds what is noted, also if this process dies; of a power
+ * failure a flush of the file protects it, or delta_commit(). Nothing to do if that has
+ * been done. Errors as of that. Blocks.
+ */
 int delta_settle(struct delta *delta) __attribute__((warn_unused_result));
 
 /* Writes an empty delta over file, which is empty and all of it a hole. Blocks. */
