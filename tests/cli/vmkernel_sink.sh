@@ -44,6 +44,18 @@ ok "the host starts" host
 is "$(vim solo/registervm "[store] idle/idle.vmx")" 1 "the VM is registered"
 ok "it runs" vim vmsvc/power.on 1
 
+# Who copied the disk of a snapshot is told what changed since, when that is gone.
+ok "a snapshot" vim vmsvc/snapshot.create 1 zero
+id=$(vmkfstools --changeId "$T/lun:/idle/idle.vmdk")
+like "$id" "/[0-9]" "its disk has a change id"
+ok "it writes" scribble 0x40
+ok "another snapshot" vim vmsvc/snapshot.create 1 more
+ok "both are removed while it runs" vim vmsvc/snapshot.removeall 1
+ok "it is powered off" vim vmsvc/power.off 1
+is "$(vmkfstools --queryChangedAreas "$id" "$T/lun:/idle/idle.vmdk")" "1048576 65536" \
+	"the disk knows what was written since"
+ok "it runs again" vim vmsvc/power.on 1
+
 ok "it writes" scribble 0x41
 ok "a snapshot" vim vmsvc/snapshot.create 1 one
 ok "it writes" scribble 0x42
@@ -51,10 +63,10 @@ ok "a second" vim vmsvc/snapshot.create 1 two
 ok "it writes" scribble 0x43
 ok "a third" vim vmsvc/snapshot.create 1 three
 ok "it writes" scribble 0x44
-ok "the second is removed while it runs" vim vmsvc/snapshot.remove 1 2
+ok "the second is removed while it runs" vim vmsvc/snapshot.remove 1 4
 like "$(vmx)" 'scsi0:0.fileName = "idle-000003.vmdk"' "it writes the same disk"
 ok "it goes on" scribble 0x45
-ok "the last is removed" vim vmsvc/snapshot.remove 1 3
+ok "the last is removed" vim vmsvc/snapshot.remove 1 5
 like "$(vmx)" 'scsi0:0.fileName = "idle-000001.vmdk"' "it writes the one under it"
 ok "it goes on" scribble 0x46
 is "$(vim vmsvc/snapshot.get 1 | grep -c 'Snapshot Id')" 1 "one snapshot is left"
