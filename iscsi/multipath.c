@@ -422,6 +422,8 @@ struct multipath *mp_new(struct lun *lun)
 	mp->bd = lun->bd;
 	mp->bd.ops = &mp_ops;
 	mp->tpgs = lun->tpgs;
+	mp->failback_ns =
+		iscsi_setting_ns(&lun->params.settings, ISCSI_FAILBACK_DELAY);
 	memcpy(mp->isid, lun->params.isid, sizeof(mp->isid));
 	mp->choice = (struct path_choice){
 		.policy = mp->tpgs ? POLICY_MRU : POLICY_FIXED,

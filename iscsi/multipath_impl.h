@@ -33,6 +33,7 @@ struct mp_path {
 	uint16_t tpgt;
 	enum path_state access; /* as ALUA tells */
 	uint64_t refused_until; /* ns; it did not want I/O just now */
+	uint64_t better_at;	/* ns; when it came up, or its access became better */
 	uint32_t busy;
 	struct path_stats stats;
 	/* Settling. */
@@ -62,6 +63,7 @@ struct multipath {
 	struct mp_path path[ISCSI_PATHS_MAX];
 	struct task *task;
 	uint8_t tpgs;
+	uint64_t failback_ns;
 	uint8_t isid[6];
 	struct mutex m;
 	struct cond c;

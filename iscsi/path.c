@@ -79,7 +79,8 @@ struct mp_path *path_next(struct multipath *mp, uint64_t now)
 	for (unsigned int i = 0; i < mp->count; i++) {
 		const struct mp_path *p = &mp->path[i];
 		view[i] = (struct path_view){ path_state(p, now), p->stats.latency_ns,
-					      p->busy };
+					      p->busy,
+					      now - p->better_at < mp->failback_ns };
 	}
 	int i = path_choose(&mp->choice, view, mp->count);
 	return i < 0 ? NULL : &mp->path[i];
@@ -159,6 +160,8 @@ static void came_up(struct mp_path *p)
 {
 	struct multipath *mp = p->mp;
 
+	if (!p->is_ready)
+		p->better_at = clock_now();
 	p->is_ready = true;
 	p->is_gone = false;
 	p->refused_until = 0;
@@ -241,6 +244,8 @@ static void take_groups(struct multipath *mp, uint32_t len, uint64_t now)
 				continue;
 			if (groups[k].state <= PATH_UNOPTIMIZED)
 				p->refused_until = 0;
+			if (p->access > groups[k].state)
+				p->better_at = now;
 			p->access = groups[k].state;
 			mp->is_changing |= groups[k].is_changing;
 		}

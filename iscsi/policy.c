@@ -8,6 +8,7 @@
  *
  *   FIXED        the preferred path if it is of the best rank there is; else the current
  *                one, so that it does not wander; back to the preferred when that is up
+ *                (and not young any more)
  *   MRU          the current one as long as it is of the best rank; else the next in
  *                order; never back
  *   ROUND_ROBIN  `iops` I/Os each, in order
@@ -101,7 +102,8 @@ static int choose(const struct path_choice *c, const struct path_view *view,
 	switch (c->policy) {
 	case POLICY_FIXED: {
 		int wanted = c->preferred >= 0 ? c->preferred : 0;
-		if (view[wanted].state == rank)
+		bool may_go = !view[wanted].is_young || wanted == c->current;
+		if (view[wanted].state == rank && (may_go || !stays))
 			return wanted;
 		break;
 	}

@@ -31,6 +31,7 @@ struct path_view {
 	enum path_state state;
 	uint64_t latency_ns; /* average; 0: not known */
 	uint32_t busy;	     /* I/Os on the way */
+	bool is_young;	     /* too short a time in this state to go back to it */
 };
 
 struct path_choice {

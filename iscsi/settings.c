@@ -27,6 +27,7 @@ static const struct row {
 	[ISCSI_LOGIN_TIMEOUT] = { "login_timeout", UNIT_TIME, 15000, 100, 600000 },
 	[ISCSI_LOGOUT_TIMEOUT] = { "logout_timeout", UNIT_TIME, 1000, 100, 60000 },
 	[ISCSI_RECOVERY_TIMEOUT] = { "recovery_timeout", UNIT_TIME, 10000, 100, 600000 },
+	[ISCSI_FAILBACK_DELAY] = { "failback_delay", UNIT_TIME, 0, 0, 600000 },
 	[ISCSI_APD_TIMEOUT] = { "apd_timeout", UNIT_TIME, 140000, 1000, 99999000 },
 	[ISCSI_COMMAND_TIMEOUT] = { "command_timeout", UNIT_TIME, 8000, 50, 600000 },
 	[ISCSI_ABORT_TIMEOUT] = { "abort_timeout", UNIT_TIME, 5000, 50, 60000 },

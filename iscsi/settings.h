@@ -17,6 +17,7 @@ enum iscsi_setting {
 	ISCSI_LOGIN_TIMEOUT,	/* connected, to full feature */
 	ISCSI_LOGOUT_TIMEOUT,	/* for the answer to a logout */
 	ISCSI_RECOVERY_TIMEOUT, /* without a session, before the path counts as dead */
+	ISCSI_FAILBACK_DELAY, /* a preferred path has been up so long before it is used */
 	ISCSI_APD_TIMEOUT,	/* without any path, before I/O fails at once */
 	ISCSI_COMMAND_TIMEOUT,	/* one attempt of a command, before ABORT TASK */
 	ISCSI_ABORT_TIMEOUT,	/* for the answer to ABORT TASK */

@@ -21,8 +21,9 @@ static struct lab lab_of(enum path_policy policy)
 {
 	struct lab lab = {
 		.choice = { .policy = policy, .iops = 2, .preferred = -1, .current = -1 },
-		.view = { { PATH_ACTIVE, 0, 0 }, { PATH_ACTIVE, 0, 0 },
-			  { PATH_ACTIVE, 0, 0 } },
+		.view = { { .state = PATH_ACTIVE },
+			  { .state = PATH_ACTIVE },
+			  { .state = PATH_ACTIVE } },
 	};
 	return lab;
 }
@@ -47,6 +48,28 @@ static void fixed_goes_back_and_mru_does_not(void **state)
 	fixed.view[1].state = mru.view[0].state = PATH_ACTIVE;
 	expect(&fixed, (int[]){ 1, 1 }, 2);
 	expect(&mru, (int[]){ 1, 1 }, 2);
+}
+
+/* Up again, but only just: it is used only if nothing else is there. */
+static void fixed_goes_back_after_a_while(void **state)
+{
+	struct lab lab = lab_of(POLICY_FIXED);
+	(void)state;
+
+	lab.choice.preferred = 1;
+	lab.view[1].is_young = true;
+	expect(&lab, (int[]){ 1, 1 }, 2); /* nobody is in use yet */
+	lab.view[1].state = PATH_DEAD;
+	expect(&lab, (int[]){ 2, 2 }, 2);
+	lab.view[1].state = PATH_ACTIVE;
+	expect(&lab, (int[]){ 2, 2 }, 2);
+	lab.view[1].is_young = false;
+	expect(&lab, (int[]){ 1, 1 }, 2);
+	lab.view[1].state = PATH_DEAD;
+	expect(&lab, (int[]){ 2 }, 1);
+	lab.view[1] = (struct path_view){ .state = PATH_ACTIVE, .is_young = true };
+	lab.view[0].state = lab.view[2].state = PATH_DEAD;
+	expect(&lab, (int[]){ 1, 1 }, 2);
 }
 
 static void fixed_leaves_a_preferred_path_that_is_not_optimized(void **state)
@@ -124,6 +147,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(fixed_goes_back_and_mru_does_not),
+		cmocka_unit_test(fixed_goes_back_after_a_while),
 		cmocka_unit_test(fixed_leaves_a_preferred_path_that_is_not_optimized),
 		cmocka_unit_test(round_robin_counts_and_skips_who_takes_none),
 		cmocka_unit_test(latency_prefers_the_shorter_wait_and_tries_all),

@@ -36,6 +36,7 @@ static void every_setting_is_a_key_of_the_url(void **state)
 		{ "login_timeout=1500ms", "1500ms", ISCSI_LOGIN_TIMEOUT, 1500 },
 		{ "logout_timeout=2000ms", "2", ISCSI_LOGOUT_TIMEOUT, 2000 },
 		{ "recovery_timeout=7", "7", ISCSI_RECOVERY_TIMEOUT, 7000 },
+		{ "failback_delay=30", "30", ISCSI_FAILBACK_DELAY, 30000 },
 		{ "apd_timeout=140", "140", ISCSI_APD_TIMEOUT, 140000 },
 		{ "command_timeout=50ms", "50ms", ISCSI_COMMAND_TIMEOUT, 50 },
 		{ "abort_timeout=1", "1", ISCSI_ABORT_TIMEOUT, 1000 },
