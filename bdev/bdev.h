@@ -181,6 +181,10 @@ struct bdev {
 	/* Files: the running kernel (boot id), whose locks caw means; zero: unknown. */
 	struct uuid kernel;
 	enum bdev_caw_class caw; /* what the device offers; a promise only after trial */
+	/*
+	 * Leaf: nobody but this kernel reaches the bytes: a file of a local filesystem.
+	 */
+	bool is_one_kernels;
 	/* Leaf: rw() of a CAW keeps the deadline itself, where it waits for others. */
 	bool has_timed_caw;
 	/* For the LVM header (FORMAT.md, Disk identity); type 0 and empty if unknown. */

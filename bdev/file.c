@@ -228,8 +228,8 @@ static int open_regular(struct file_bdev *file, const struct stat *st, uint32_t 
 	bd->has_unmap = true;
 	bd->identity.len = 4;
 	(void)memcpy(bd->identity.id, "file", 4);
-	file->is_lockable =
-		is_local_filesystem(file->file_fd) || (flags & BDEV_OPEN_VOUCHED);
+	bd->is_one_kernels = is_local_filesystem(file->file_fd);
+	file->is_lockable = bd->is_one_kernels || (flags & BDEV_OPEN_VOUCHED);
 	bd->has_timed_caw = true;
 	if (flags & BDEV_OPEN_BUFFERED)
 		return 0;

@@ -57,7 +57,7 @@ WRAPPED := journal_commit journal_replay journal_empty lock_release_idle \
 	lock_image_hand_over \
 	vmfs_lock_compare journal_create random_u64 vmfs_gate_read lease_die \
 	journal_look journal_wipe vmfs_gate_write_all \
-	heartbeat_start claim_is_ours claim_is_over \
+	heartbeat_start claim_is_ours claim_is_over lock_is_ours_alone \
 	bdev_pr bdev_rw sim_host_pause sim_host_resume sim_host_clock \
 	sim_host_time_of
 WRAP_sim/sim_controls := $(WRAPPED)

@@ -503,6 +503,21 @@ int vmfs_gate_cas(struct vmfs_volume *vol, struct cas *c, uint64_t patience_ns,
 	return 0;
 }
 
+int vmfs_gate_write_once(struct vmfs_volume *vol, uint64_t vol_off, const void *sector)
+{
+	struct bdev *bd;
+	uint64_t dev_off, run;
+	int err = lvm_map(&vol->lvm, vol_off, &bd, &dev_off, &run);
+
+	if (!err)
+		err = vmfs_gate_pass(vol);
+	if (err)
+		return err;
+	err = bdev_write(bd, sector, VMFS_SECTOR_SIZE, dev_off);
+	(void)vmfs_gate_leave(vol);
+	return err ? -ETIMEDOUT : 0;
+}
+
 static int read_again(struct vmfs_volume *vol, struct bdev *bd, struct bdev_io *io)
 {
 	uint64_t since = 0;

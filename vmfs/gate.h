@@ -86,6 +86,12 @@ int vmfs_gate_flush(struct vmfs_volume *vol) __attribute__((warn_unused_result))
 int vmfs_gate_cas(struct vmfs_volume *vol, struct cas *c, uint64_t patience_ns,
 		  enum cas_result *ret_result) __attribute__((warn_unused_result));
 /*
+ * One sector, through the gate, sent once: 0 if it is known to have run, else -ESTALE,
+ * -EROFS (not sent), or -ETIMEDOUT: it may have run. Blocks.
+ */
+int vmfs_gate_write_once(struct vmfs_volume *vol, uint64_t vol_off, const void *sector)
+	__attribute__((warn_unused_result));
+/*
  * io on a device of the volume, through the gate, again and again until its fate is known
  * (not CAW): as bdev_run(), or -ESTALE, -EROFS. Blocks.
  */

@@ -16,7 +16,8 @@
  *
  * Invariants:
  *  1 a record changes only by cas from the exact sector that was read, to token + 1: no
- *    late copy of any command can match again;
+ *    late copy of any command can match again; but for the release of a lock whose record
+ *    nobody else can change (lock_is_ours_alone), a plain write that is sent once;
  *  2 after a release was sent the lock is not used until the release is known done (R1);
  *  3 an acquisition of unknown fate stays in the table as a ghost until its fate is
  *    known; a record that names our slot, generation and owner is ours even if the table
@@ -525,6 +526,16 @@ static int judge_changed(struct vmfs_volume *vol, struct held_lock *h)
 	return -ESTALE;
 }
 
+static int send_release(struct vmfs_volume *vol, const struct held_lock *h,
+			struct lock_write *w)
+{
+	if (!lock_is_ours_alone(vol, h))
+		return lock_write(vol, h->id.vol_off, w);
+	int err = vmfs_gate_write_once(vol, h->id.vol_off, w->to);
+	w->result = err ? CAS_UNKNOWN : CAS_DONE;
+	return err == -ETIMEDOUT ? 0 : err;
+}
+
 /* The release of one lock that is marked RELEASING: 0 when it is known done. */
 static int release_one(struct vmfs_volume *vol, struct held_lock *h)
 {
@@ -534,7 +545,7 @@ static int release_one(struct vmfs_volume *vol, struct held_lock *h)
 	int err = image_without_us(vol, h, &to);
 
 	if (!err)
-		err = lock_write(vol, h->id.vol_off, &w);
+		err = send_release(vol, h, &w);
 	if (!err) {
 		h->is_release_sent |= w.result == CAS_UNKNOWN || w.is_repeated;
 		if (w.result == CAS_UNKNOWN)

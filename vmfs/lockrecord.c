@@ -204,3 +204,20 @@ int lock_judge(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 		lock_self(vol, (enum vmfs_lock_mode)le32_get(lockd->mode), ret_holder);
 	return err;
 }
+
+/*
+ * An exclusive record is left by its holder, or by others once its generation is over; to
+ * end that they need the liveness lock that this kernel keeps for us, and no other kernel
+ * reaches the file. What we sent ourselves has a known fate. The lease is a second net.
+ */
+bool lock_is_ours_alone(const struct vmfs_volume *vol, const struct held_lock *h)
+{
+	struct vmfs_heartbeat *hb = &vol->member->hb;
+	struct bdev *bd;
+	uint64_t dev_off, run;
+
+	return h->mode == LOCK_EXCLUSIVE && !h->is_release_sent && hb->has_liveness &&
+	       hb->bd->is_one_kernels &&
+	       !lvm_map(&vol->lvm, h->id.vol_off, &bd, &dev_off, &run) &&
+	       bd->is_one_kernels && heartbeat_lease_age(hb) < hb->timing.stop_ns;
+}

@@ -142,6 +142,12 @@ int lock_judge_holder(struct vmfs_volume *vol, struct vmfs_watch *w, uint64_t lo
 		      enum holder_state *ret_state, struct vmfs_holder *ret_holder)
 	__attribute__((warn_unused_result));
 
+/*
+ * Can nobody else have changed the record since we did? Then it is released by a plain
+ * write (LOCKING.md 8). Never blocks.
+ */
+bool lock_is_ours_alone(const struct vmfs_volume *vol, const struct held_lock *h);
+
 /* One cas of a lock sector, through the gate. */
 struct lock_write {
 	const struct vmfs_lock_disk *from, *to;

@@ -3,9 +3,9 @@
 # One on-disk lock on a volume in a file: acquire and release, joining the cluster, and
 # the take-over of a host that was killed; beside sanlock on a file of the same
 # filesystem (without a watchdog), and beside the floor: reading and writing the sector
-# twice with O_DIRECT. A release is a compare and a write, so reading and writing the
-# sector once is the least that it can cost: the last word on its ratio to sanlock's,
-# which waits for processes more than for the disk, is the line "at most".
+# twice with O_DIRECT. A release on a file is one write, so writing the sector once is the
+# least that it can cost: the last word on its ratio to sanlock's, which waits for
+# processes more than for the disk, is the line "at most".
 
 # A private daemon of sanlock that has joined a lockspace; its join is sampled. Its
 # answer to a host that is killed, 140 s and more, is from its documentation.
@@ -87,7 +87,7 @@ bench_lock()
 		line lock-release-p50-vs-sanlock time \
 			lock.release lock.sanlock.release ">=13" ms
 		line lock-release-at-most time \
-			lock.floor_once lock.sanlock.release bound ms
+			lock.floor_write lock.sanlock.release bound ms
 		line lock-join-vs-sanlock time lock.join lock.sanlock.join "<=1" s
 		stop_sanlock
 	else

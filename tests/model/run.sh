@@ -68,6 +68,10 @@ quick	PLAINRECLAIM	late safety timed -DPLAINRECLAIM
 quick	PLAINCLAIM	late safety timed -DPLAINCLAIM
 quick	revoke_trim	clean safety revoke -DTRIM=1
 quick	revoke_late	given safety revoke -DTRIM=0
+quick	plain3		clean safety plain -DROUNDS=1
+quick	ALIVE		plain safety plain -DALIVE
+quick	EARLY		plain safety plain -DEARLY
+quick	AGAIN		plain safety plain -DAGAIN
 quick	rank2		clean safety rank -DHOSTS=2 -DROUNDS=1
 quick	rank2_dead	clean safety rank -DHOSTS=2 -DROUNDS=1 -DDEATHS=1
 all	rank2_twice	clean safety rank -DHOSTS=2 -DROUNDS=2
@@ -99,6 +103,7 @@ declare -A sentence=(
 	[half]='assertion violated .*committed'
 	[late]='assertion violated .owner==0'
 	[given]='assertion violated .*is_given'
+	[plain]='assertion violated .*token.1.==sent'
 	[read]='assertion violated .*content.*was'
 	[list]='assertion violated .count<=2'
 	[belief]='assertion violated .*(has\[|list0==)'

@@ -338,6 +338,13 @@ WRAP(int, lock_judge, struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 	return err;
 }
 
+/* Whatever the storage, and whoever may have taken it over. */
+WRAP(bool, lock_is_ours_alone, const struct vmfs_volume *vol, const struct held_lock *h)
+{
+	return (is_on(FAULT_PLAIN_RELEASE) && h->mode == LOCK_EXCLUSIVE) ||
+	       __real_lock_is_ours_alone(vol, h);
+}
+
 /* ---- lease and gate ---- */
 
 WRAP(void, lease_renewed, struct vmfs_lease *l, uint64_t submitted)

@@ -443,6 +443,19 @@ static void check_leaves(struct oracle *o, const struct simdisk_effect *e,
 				 (unsigned long long)vol_off_of(at), name_of(inc));
 }
 
+/* By its exclusive holder, who has its liveness lock, and whom nobody claims. */
+static bool is_release(struct oracle *o, const struct simdisk_effect *e,
+		       const struct vmfs_lock_disk *was, const struct vmfs_lock_disk *is)
+{
+	const struct incarnation *inc = by_command(o, e->host, e->submitted_at);
+
+	return inc && inc->has_liveness && !inc->claimed_at &&
+	       le32_get(was->mode) == LOCK_EXCLUSIVE &&
+	       le32_get(is->mode) == LOCK_FREE &&
+	       !memcmp(was->owner, inc->owner.b, sizeof(was->owner)) &&
+	       le64_get(is->token) == le64_get(was->token) + 1;
+}
+
 static void check_lock(struct oracle *o, const struct simdisk_effect *e,
 		       const uint8_t *before, const uint8_t *after, uint64_t at)
 {
@@ -453,7 +466,8 @@ static void check_lock(struct oracle *o, const struct simdisk_effect *e,
 	memcpy(&was, before, sizeof(was));
 	memcpy(&is, after, sizeof(is));
 	o->transitions++;
-	if (e->op != BDEV_CAW && o->caw != BDEV_CAW_RESERVE)
+	if (e->op != BDEV_CAW && o->caw != BDEV_CAW_RESERVE &&
+	    !is_release(o, e, &was, &is))
 		sim_fail("I3: lock at 0x%llx: changed by a plain write",
 			 (unsigned long long)vol_off_of(at));
 	if (le64_get(is.token) <= le64_get(was.token))

@@ -29,7 +29,8 @@
  *   L3  a host that is not troubled is neither taken over nor does it give itself up
  *   L4  no record names an incarnation whose table does not know it
  *
- * Lock sectors and slots change by conditional writes only. I7, I13 and the rest of I6
+ * Slots change by conditional writes only, and so do lock sectors, but for a release by a
+ * holder whose liveness lock this kernel has (LOCKING.md 8). I7, I13 and the rest of I6
  * are judged by who knows what hosts were told (storm.h); fsck and the model of the files
  * by it too.
  */

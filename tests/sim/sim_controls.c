@@ -550,6 +550,7 @@ static const struct control {
 	  5 },
 	{ "keep after timed-out release", FAULT(KEEP), STORM(rude), 200 },
 	{ "forgotten ghost", FAULT(GHOST), STORM(rude), 200 },
+	{ "released without a compare", FAULT(PLAIN_RELEASE), STORM(deaths), 5 },
 	{ "token not incremented on leave", FAULT(TOKEN_LEAVE), STORM(deaths), 10 },
 	{ "token not incremented on release", FAULT(TOKEN_RELEASE), STORM(deaths), 5 },
 	{ "token not incremented on upgrade", FAULT(TOKEN_UPGRADE), STORM(deaths), 20 },

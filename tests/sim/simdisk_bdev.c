@@ -363,6 +363,7 @@ struct bdev *simdisk_attach(struct simdisk *disk, struct sim_host *h)
 	at->bd.has_unmap = true;
 	at->bd.has_write_zeroes = true;
 	at->bd.caw = disk->caw;
+	at->bd.is_one_kernels = disk->caw == BDEV_CAW_FILE;
 	describe(at);
 	mutex_init(&at->m);
 	cond_init(&at->c);
