@@ -219,7 +219,7 @@ static void go_done(void *arg)
 	over(arg);
 }
 
-/* A disk whose storage is away would keep the VM standing still (research: drained). */
+/* QEMU drains its disks before the switch: one whose storage is away would never end. */
 int vmotion_check_storage(const struct datastore *ds, char *why)
 {
 	if (vmfs_volume_state(ds->vol) < 0) {
