@@ -216,6 +216,7 @@ int cluster_mount(struct cluster *c, struct cluster_mount *m)
 		.no_liveness_lock = m->no_liveness_lock,
 		.resets_units = m->resets_units,
 		.machine = m->machine,
+		.lease_profile = m->profile,
 		.signature = m->signature,
 		.guard = m->guard,
 		.is_lazy = m->is_lazy || getenv("SIM_LAZY"),

@@ -85,6 +85,7 @@ struct cluster_mount {
 	struct guard *guard;	 /* set before; NULL: none */
 	struct iofault *fault;	 /* set before; over bd; NULL: none */
 	struct uuid machine;	 /* set before; zero: one of its own */
+	enum vmfs_lease_profile profile; /* set before */
 	enum vmfs_signature_rule signature; /* set before */
 	struct reporter reporter; /* set before; NULL: traces what the library says */
 };

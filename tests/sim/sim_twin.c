@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Two hosts with one machine UUID: the second is refused and told; a host that comes back
- * after its own crash is not; of two that start at once one stays. And hosts that drew
- * one owner UUID, which is a chance of nothing: locks and claims name a slot and its
+ * Who may not join. Two hosts with one machine UUID: the second is refused and told; a
+ * host that comes back after its own crash is not; of two that start at once one stays. A
+ * host of another lease profile than one that lives is refused. And hosts that drew one
+ * owner UUID, which is a chance of nothing: locks and claims name a slot and its
  * generation too, so none is mistaken for the other.
  */
 #include <errno.h>
@@ -191,6 +192,49 @@ static void of_two_that_start_at_once_one_stays(void **state)
 	cluster_some_seeds(BDEV_CAW_FILE, 300, 50, both_start);
 }
 
+/* ---- another profile ---- */
+
+/* A fast one beside slow ones would be missed later than it thinks, and the reverse. */
+static void another_profile_comes(void *arg)
+{
+	const enum vmfs_lease_profile *first = arg;
+	struct cluster *c = cluster_new(BDEV_CAW_ATS);
+	struct host a = { .m.profile = *first }, b = { .starts_after = 0 };
+	struct host follows = { .m.profile = VMFS_LEASE_FOLLOW };
+
+	b.m.profile = *first == VMFS_LEASE_FAST ? VMFS_LEASE_NORMAL : VMFS_LEASE_FAST;
+	struct task *ta = start(&a, c, "first");
+	wait_for(&a);
+	SIM_CHECK(!a.err);
+	task_sleep_until(clock_now() + sim_random(10 * S));
+	task_join(start(&b, c, "second"));
+	SIM_CHECK(b.err == -EBUSY && strstr(b.told, "use the same lease profile"));
+	struct task *tf = start(&follows, c, "tool");
+	wait_for(&follows);
+	SIM_CHECK(!follows.err);
+	follows.is_asked_to_leave = a.is_asked_to_leave = true;
+	task_join(ta);
+	task_join(tf);
+	/* Nobody is there any more. */
+	b.is_done = false;
+	struct task *tb = start(&b, c, "second again");
+	wait_for(&b);
+	SIM_CHECK(!b.err);
+	b.is_asked_to_leave = true;
+	task_join(tb);
+	cluster_check(c, true);
+	cluster_free(c);
+}
+
+static void another_profile_is_refused(void **state)
+{
+	static enum vmfs_lease_profile slow = VMFS_LEASE_NORMAL, fast = VMFS_LEASE_FAST;
+
+	(void)state;
+	sim_some_seeds(500, 5, another_profile_comes, &slow);
+	sim_some_seeds(510, 5, another_profile_comes, &fast);
+}
+
 /* ---- one owner UUID ---- */
 
 static bool is_one_owner;
@@ -320,6 +364,7 @@ int main(void)
 		cmocka_unit_test(second_process_on_a_file_is_refused),
 		cmocka_unit_test(a_host_comes_back_after_its_own_crash),
 		cmocka_unit_test(of_two_that_start_at_once_one_stays),
+		cmocka_unit_test(another_profile_is_refused),
 		cmocka_unit_test(hosts_of_one_owner_uuid_are_told_apart),
 	};
 
