@@ -1,19 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # mkfs.vmfs on sparse files: time until it has returned and all is on disk, and what it
-# wrote. At 10 TiB beside other makers of filesystems (a file of this filesystem may not
-# be larger), then ours at 48 and 64 TiB, of several extents, both versions, beside what
-# the format asks for: the headers of all clusters, PE tables and heartbeats.
+# wrote. At 10 TiB beside other makers of filesystems (a file of ext4 may not be larger
+# than 16), then ours at 48 and 64 TiB, of several extents, both versions, beside what
+# the format asks for: the headers of all clusters, PE tables and heartbeats. And there
+# beside the others, too, where an XFS in a file can be mounted (root, loop devices): on
+# that one file may be so large. All lie there then, ours in extents as ever.
+
+mkfs_place=$work
+mkfs_extent=12800 # GiB
 
 mkfs_turn() # NAME TIB COMMAND...: the devices are the last arguments
 {
-	local name=$1 tib=$2 began left image images=()
+	local name=$1 tib=$2 began left image size images=()
 
 	shift 2
-	rm -f "$work"/mkfs.img.*
-	for ((left = tib * 1024; left > 0; left -= 12800)); do
-		image=$work/mkfs.img.$left
-		truncate -s $(((left < 12800 ? left : 12800) * 1024 + 17))M "$image"
+	rm -f "$mkfs_place"/mkfs.img.*
+	for ((left = tib * 1024; left > 0; left -= mkfs_extent)); do
+		image=$mkfs_place/mkfs.img.$left
+		size=$((left < mkfs_extent ? left : mkfs_extent))
+		truncate -s $((size * 1024 + 17))M "$image"
 		images+=("$image")
 	done
 	began=$(now_ms)
@@ -42,6 +48,66 @@ mkfs_demand6() # TIB
 	awk -v t="$1" 'BEGIN { print (t * 2048 * 8192 * 17 / 16 + 2 ^ 22) / 1e6 }'
 }
 
+# mkfs_other NAME.SIZE TIB: one of them, on one device.
+mkfs_other()
+{
+	case $1 in
+	ext4.*) mkfs_turn "$1" "$2" mkfs.ext4 -q -F -E nodiscard ;;
+	xfs.*) mkfs_turn "$1" "$2" mkfs.xfs -q -f -K ;;
+	# Its log counts blocks in 32 bits, if nothing is said.
+	ocfs2.*) mkfs_turn "$1" "$2" mkfs.ocfs2 -q -x -F -T vmstore -J block64 ;;
+	esac || missing "mkfs-${1%.*}" "$(tail -n 1 "$work/log")"
+}
+
+mkfs_large_rounds()
+{
+	local round tib
+
+	for ((round = 0; round < rounds; round++)); do
+		for tib in 48 64; do
+			mkfs_extent=12800
+			mkfs_turn "large5.$tib" $tib "$bin/mkfs.vmfs" -V 5 -L bench &&
+				mkfs_turn "large6.$tib" $tib "$bin/mkfs.vmfs" -V 6 -L bench ||
+				missing mkfs "$(tail -n 1 "$work/log")"
+			mkfs_extent=$((tib * 1024))
+			mkfs_other xfs.$tib $tib
+			mkfs_other ocfs2.$tib $tib
+		done
+	done
+	mkfs_extent=12800
+}
+
+mkfs_large()
+{
+	local tib peer v
+
+	mkfs_place=$work/mount
+	mkdir "$mkfs_place"
+	truncate -s 24G "$work/xfs.img"
+	if mkfs.xfs -q -K "$work/xfs.img" 2>/dev/null &&
+		mount -o loop "$work/xfs.img" "$mkfs_place" 2>/dev/null
+	then
+		mkfs_large_rounds
+		rm -f "$mkfs_place"/mkfs.img.*
+		umount "$mkfs_place"
+		for tib in 48 64; do
+			for peer in xfs ocfs2; do
+				[ -e "$work/samples.mkfs.$peer.$tib.s" ] || continue
+				for v in 5 6; do
+					line "mkfs-$v-${tib}TiB-time-vs-$peer" time \
+						mkfs.large$v.$tib.s mkfs.$peer.$tib.s bound s
+					line "mkfs-$v-${tib}TiB-written-vs-$peer" time \
+						mkfs.large$v.$tib.mb mkfs.$peer.$tib.mb bound MB
+				done
+			done
+		done
+	else
+		echo "# no XFS can be mounted: mkfs of 48 and 64 TiB without peers"
+	fi
+	mkfs_place=$work
+	rm -f "$work/xfs.img"
+}
+
 bench_mkfs()
 {
 	local round tib v peer
@@ -58,12 +124,9 @@ bench_mkfs()
 				sample "mkfs.demand$v.$tib.mb" "$(mkfs_demand$v $tib)"
 			done
 		done
-		mkfs_turn ext4 10 mkfs.ext4 -q -F -E nodiscard ||
-			missing mkfs-ext4 "$(tail -n 1 "$work/log")"
-		mkfs_turn xfs 10 mkfs.xfs -q -f -K ||
-			missing mkfs-xfs "$(tail -n 1 "$work/log")"
-		mkfs_turn ocfs2 10 mkfs.ocfs2 -q -x -F -T vmstore ||
-			missing mkfs-ocfs2 "$(tail -n 1 "$work/log")"
+		for peer in ext4 xfs ocfs2; do
+			mkfs_other $peer.10 10
+		done
 	done
 	for tib in 10 48 64; do
 		for v in 5 6; do
@@ -73,13 +136,14 @@ bench_mkfs()
 	done
 	line mkfs-5-48TiB-time time mkfs.v5.48.s - "<=1" s
 	for peer in ext4 xfs ocfs2; do
-		[ -e "$work/samples.mkfs.$peer.s" ] || continue
-		line "mkfs-5-10TiB-time-vs-$peer" time mkfs.v5.10.s "mkfs.$peer.s" \
+		[ -e "$work/samples.mkfs.$peer.10.s" ] || continue
+		line "mkfs-5-10TiB-time-vs-$peer" time mkfs.v5.10.s "mkfs.$peer.10.s" \
 			"<=0.3" s
-		line "mkfs-6-10TiB-time-vs-$peer" time mkfs.v6.10.s "mkfs.$peer.s" \
+		line "mkfs-6-10TiB-time-vs-$peer" time mkfs.v6.10.s "mkfs.$peer.10.s" \
 			"<=2" s
-		line "mkfs-5-10TiB-written-vs-$peer" time mkfs.v5.10.mb "mkfs.$peer.mb" \
+		line "mkfs-5-10TiB-written-vs-$peer" time mkfs.v5.10.mb "mkfs.$peer.10.mb" \
 			"<=100" MB
 	done
 	rm -f "$work"/mkfs.img.*
+	mkfs_large
 }

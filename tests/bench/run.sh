@@ -38,6 +38,7 @@ cleanup()
 		kill -9 "$child" 2>/dev/null
 	done
 	wait 2>/dev/null
+	! mountpoint -q "$work/mount" || umount "$work/mount"
 	rm -rf --one-file-system "$work"
 	exit "$1"
 }
