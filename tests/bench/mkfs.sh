@@ -77,6 +77,14 @@ mkfs_large_rounds()
 	mkfs_extent=12800
 }
 
+mkfs_large_lines() # VERSION TIB PEER
+{
+	line "mkfs-$1-$2TiB-time-vs-$3" time \
+		"mkfs.large$1.$2.s" "mkfs.$3.$2.s" bound s
+	line "mkfs-$1-$2TiB-written-vs-$3" time \
+		"mkfs.large$1.$2.mb" "mkfs.$3.$2.mb" bound MB
+}
+
 mkfs_large()
 {
 	local tib peer v
@@ -94,10 +102,7 @@ mkfs_large()
 			for peer in xfs ocfs2; do
 				[ -e "$work/samples.mkfs.$peer.$tib.s" ] || continue
 				for v in 5 6; do
-					line "mkfs-$v-${tib}TiB-time-vs-$peer" time \
-						mkfs.large$v.$tib.s mkfs.$peer.$tib.s bound s
-					line "mkfs-$v-${tib}TiB-written-vs-$peer" time \
-						mkfs.large$v.$tib.mb mkfs.$peer.$tib.mb bound MB
+					mkfs_large_lines $v $tib "$peer"
 				done
 			done
 		done
@@ -141,8 +146,8 @@ bench_mkfs()
 			"<=0.3" s
 		line "mkfs-6-10TiB-time-vs-$peer" time mkfs.v6.10.s "mkfs.$peer.10.s" \
 			"<=2" s
-		line "mkfs-5-10TiB-written-vs-$peer" time mkfs.v5.10.mb "mkfs.$peer.10.mb" \
-			"<=100" MB
+		line "mkfs-5-10TiB-written-vs-$peer" time mkfs.v5.10.mb \
+			"mkfs.$peer.10.mb" "<=100" MB
 	done
 	rm -f "$work"/mkfs.img.*
 	mkfs_large
