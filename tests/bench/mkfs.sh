@@ -67,7 +67,8 @@ mkfs_large_rounds()
 		for tib in 48 64; do
 			mkfs_extent=12800
 			mkfs_turn "large5.$tib" $tib "$bin/mkfs.vmfs" -V 5 -L bench &&
-				mkfs_turn "large6.$tib" $tib "$bin/mkfs.vmfs" -V 6 -L bench ||
+				mkfs_turn "large6.$tib" $tib \
+					"$bin/mkfs.vmfs" -V 6 -L bench ||
 				missing mkfs "$(tail -n 1 "$work/log")"
 			mkfs_extent=$((tib * 1024))
 			mkfs_other xfs.$tib $tib
