@@ -371,9 +371,11 @@ static int back(struct delta *d, uint64_t end)
 static int take_room(struct delta *d, uint64_t count, uint64_t *ret_at)
 {
 	uint64_t at = d->shape.next_sector;
+	/* Where grains are counted, each is a whole number of them from the first one. */
+	uint64_t from = d->shape.tables_at ? d->shape.grains_at : 0;
 	/* Large pieces lie as the guest aligns them, not as small ones before end. */
 	if (count % 8 == 0)
-		at = round_up(at, 8);
+		at = from + round_up(at - from, 8);
 	if (count > d->shape.limit || at > d->shape.limit - count)
 		return report_error(d->reporter, -EFBIG,
 				    "%s: is full: its format ends at sector %" PRIu64,
