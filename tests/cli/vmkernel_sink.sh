@@ -7,7 +7,7 @@
 
 . "$(dirname "$0")/../lib/tap.sh"
 . "$(dirname "$0")/../lib/idle.sh"
-[ -n "$FULL" ] || skip_all "FULL=1 runs this"
+[ -n "${FULL:-}" ] || skip_all "FULL=1 runs this"
 need mkfs.vmfs vmkfstools vmkernel vmx vim-cmd esxcli fsck.vmfs qemu-system-x86_64 \
 	qemu-io qemu-img
 chmod 755 "$T"
