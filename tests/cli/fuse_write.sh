@@ -160,7 +160,11 @@ gives_back() { # more than half of what these requests of 1 MiB have used
 		$(($(memory VmHWM) - before)) ]
 }
 ok "they use memory" test "$(memory VmHWM)" -gt $((before + 1000))
-ok "memory of large requests is given back" wait_for 20 gives_back
+if [[ $BIN == */asan/bin ]]; then
+	skip 1 "AddressSanitizer keeps what was freed (not so with a small quarantine)"
+else
+	ok "memory of large requests is given back" wait_for 20 gives_back
+fi
 ok "and had again" cmp "$a/large" "$T/data"
 exec 9<"$a/synced"
 kill -TERM "$pid"
