@@ -159,6 +159,14 @@ processes_of() # HOST
 		awk '$1 !~ /Z/ && $2 != "ps" && $2 != "sleep" { print $2 }' | sort | xargs
 }
 
+# Its vmkernel was told to end: it does, and with it all that it had started.
+host_has_ended() # HOST
+{
+	wait_until 120 eval '[ -z "$(processes_of '"$1"')" ]' ||
+		die "vmkernel does not end on $1: $(processes_of "$1")"
+	kill_host "$1"
+}
+
 vim() # HOST ARGUMENT...
 {
 	local host=$1
@@ -282,6 +290,13 @@ start_target()
 	device=$(tail -n 1 "$work/said")
 }
 
+stop_target()
+{
+	[ "$target" != file ] || return 0
+	must "$top/tests/rigs/$target.sh" down "$work" "$rig_port"
+	rig_port=
+}
+
 make_volume()
 {
 	local make=(bin/mkfs.vmfs -V "$version" -L demo "$device")
@@ -383,13 +398,8 @@ look_at_volume()
 	begin_step "The volume is unmounted and looked at, by us and by others"
 	must_vim hostB vmsvc/power.off "$vm"
 	on hostB pkill -TERM -x vmkernel || die "no vmkernel on host B"
-	wait_until 120 eval '[ -z "$(processes_of hostB)" ]' ||
-		die "vmkernel does not end"
-	kill_host hostB
-	if [ "$target" != file ]; then
-		must "$top/tests/rigs/$target.sh" down "$work" "$rig_port"
-		rig_port=
-	fi
+	host_has_ended hostB
+	stop_target
 	mkdir ours debian
 	must bin/vmfs-fuse -o ro lun.img ours
 	must ls -lR ours

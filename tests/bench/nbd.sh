@@ -57,6 +57,22 @@ nbd_turn()
 	fi
 }
 
+# make_twins IMAGE RAW MIB: a volume with /disk.vmdk, and a raw file like it. Both are
+# written full with the same bytes: reads of what was only zeroed never reach the disk,
+# and first writes to it pay for the filesystem below.
+make_twins()
+{
+	truncate -s $(($3 * 2))M "$1"
+	openssl enc -aes-128-ctr -pass pass:x -pbkdf2 -nosalt </dev/zero 2>/dev/null |
+		dd of="$2" bs=1M count="$3" iflag=fullblock oflag=direct status=none
+	"$bin/mkfs.vmfs" -L bench "$1" >"$work/log" 2>&1 &&
+		"$bin/vmkfstools" -i "$2" -d eagerzeroedthick \
+			"$1:/disk.vmdk" >"$work/log" 2>&1 || return 1
+	# The import read the raw file through the page cache; out of it again, so that
+	# all read the disk.
+	dd if="$2" iflag=nocache count=0 status=none
+}
+
 bench_nbd()
 {
 	local image=$work/lun.img raw=$work/raw.img kind round name
@@ -67,19 +83,8 @@ bench_nbd()
 		command -v $name >/dev/null ||
 			{ missing nbd "$name is not here"; return; }
 	done
-	truncate -s $((nbd_size_mib * 2))M "$image"
-	# Both are written full with the same bytes: reads of what was only zeroed never
-	# reach the disk, and first writes to it pay for the filesystem below.
-	openssl enc -aes-128-ctr -pass pass:x -pbkdf2 -nosalt </dev/zero 2>/dev/null |
-		dd of="$raw" bs=1M count=$nbd_size_mib iflag=fullblock oflag=direct \
-			status=none
-	"$bin/mkfs.vmfs" -L bench "$image" >"$work/log" 2>&1 &&
-		"$bin/vmkfstools" -i "$raw" -d eagerzeroedthick \
-			"$image:/disk.vmdk" >"$work/log" 2>&1 ||
+	make_twins "$image" "$raw" $nbd_size_mib ||
 		{ missing nbd "$(tail -n 1 "$work/log")"; return; }
-	# The import read the raw file through the page cache; out of it again, so that
-	# all read the disk.
-	dd if="$raw" iflag=nocache count=0 status=none
 
 	serve "$bin/vdisk-nbd" "$image:/disk.vmdk" --socket "$work/ours"
 	nbd_pid[ours]=$server

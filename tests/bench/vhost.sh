@@ -43,18 +43,11 @@ bench_vhost()
 	local direct=cache.direct=on,aio=native how=writable=on,num-queues=1,iothread=io
 	local address=addr.type=unix,addr.path=$work/vhost-daemon
 
-	. "$here/nbd.sh" # cpu_us
+	. "$here/nbd.sh" # cpu_us, make_twins
 	command -v qemu-storage-daemon >/dev/null ||
 		{ missing vhost "qemu-storage-daemon is not here"; return; }
-	truncate -s $((vhost_size_mib * 2))M "$image"
-	openssl enc -aes-128-ctr -pass pass:x -pbkdf2 -nosalt </dev/zero 2>/dev/null |
-		dd of="$raw" bs=1M count=$vhost_size_mib iflag=fullblock oflag=direct \
-			status=none
-	"$bin/mkfs.vmfs" -L bench "$image" >"$work/log" 2>&1 &&
-		"$bin/vmkfstools" -i "$raw" -d eagerzeroedthick \
-			"$image:/disk.vmdk" >"$work/log" 2>&1 ||
+	make_twins "$image" "$raw" $vhost_size_mib ||
 		{ missing vhost "$(tail -n 1 "$work/log")"; return; }
-	dd if="$raw" iflag=nocache count=0 status=none
 	serve "$bench_bin/../rigs/vhost-serve" "$work/vhost-ours" "$image" /disk.vmdk
 	vhost_pid[ours]=$server
 	wait_for 20 test -S "$work/vhost-ours" ||

@@ -6,35 +6,11 @@
 # each.
 
 . "$(dirname "$0")/../lib/tap.sh"
-. "$(dirname "$0")/../lib/idle.sh"
-need mkfs.vmfs vmkfstools vmkernel vmx vim-cmd esxcli fsck.vmfs qemu-system-x86_64 \
-	qemu-io qemu-img
-chmod 755 "$T"
+. "$(dirname "$0")/../lib/idle_host.sh"
 
-vim() { "$BIN/vim-cmd" -s "$T/a/vmkernel.sock" "$@"; }
-is_gone() { [ ! -S "$T/a/vmkernel.sock" ]; }
-host() {
-	"$BIN/vmkernel" -c "$T/conf" -d "$T/a" --host-name a --device "$T/lun"
-}
-is_on() { vim vmsvc/power.getstate 1 | grep -q "Powered on"; }
-at_exit eval 'kill -9 $(cat '"$T"'/a/vmkernel.pid) $(sed -n "s/.*QEMU is process //p" \
-	'"$T"'/a/vms/*/vmware.log)'
-
-idle_guest 4M
-echo '# mine' >>"$T/idle.vmx"
-echo 'odd.key = "kept"' >>"$T/idle.vmx"
-echo 'ctkEnabled = "TRUE"' >>"$T/idle.vmx"
-echo 'scsi0:0.ctkEnabled = "TRUE"' >>"$T/idle.vmx"
-echo "accel = tcg" >"$T/conf"
-truncate -s 1G "$T/lun"
-ok "makes the volume" mkfs.vmfs -L store "$T/lun"
-ok "makes the disk" vmkfstools -i "$T/idle.raw" -d thin "$T/lun:/idle/idle.vmdk"
-ok "puts the .vmx beside it" vmkfstools --put "$T/idle.vmx" "$T/lun:/idle/idle.vmx"
-ok "the host starts" host
-is "$(vim solo/registervm "[store] idle/idle.vmx")" 1 "the VM is registered"
+idle_vm 4M '# mine' 'odd.key = "kept"' 'ctkEnabled = "TRUE"' \
+	'scsi0:0.ctkEnabled = "TRUE"'
 ok "it runs" vim vmsvc/power.on 1
-
-vmx() { "$BIN/vmkfstools" --get "$T/lun:/idle/idle.vmx" /dev/stdout; }
 
 ok "it writes" scribble 0x41
 cp "$T/idle.raw" "$T/one.raw"

@@ -6,21 +6,9 @@
 # the one disk that is left what was written, before, meanwhile and after.
 
 . "$(dirname "$0")/../lib/tap.sh"
-. "$(dirname "$0")/../lib/idle.sh"
 [ -n "${FULL:-}" ] || skip_all "FULL=1 runs this"
-need mkfs.vmfs vmkfstools vmkernel vmx vim-cmd esxcli fsck.vmfs qemu-system-x86_64 \
-	qemu-io qemu-img
-chmod 755 "$T"
+. "$(dirname "$0")/../lib/idle_host.sh"
 
-vim() { "$BIN/vim-cmd" -s "$T/a/vmkernel.sock" "$@"; }
-is_gone() { [ ! -S "$T/a/vmkernel.sock" ]; }
-host() {
-	"$BIN/vmkernel" -c "$T/conf" -d "$T/a" --host-name a --device "$T/lun"
-}
-is_on() { vim vmsvc/power.getstate 1 | grep -q "Powered on"; }
-at_exit eval 'kill -9 $(cat '"$T"'/a/vmkernel.pid) $(sed -n "s/.*QEMU is process //p" \
-	'"$T"'/a/vms/*/vmware.log)'
-vmx() { "$BIN/vmkfstools" --get "$T/lun:/idle/idle.vmx" /dev/stdout; }
 # Commands for qemu-io: writes all over the disk, some flushes.
 storm() { # SEED
 	RANDOM=$1
@@ -32,16 +20,7 @@ storm() { # SEED
 	done
 }
 
-idle_guest 64M
-echo 'ctkEnabled = "TRUE"' >>"$T/idle.vmx"
-echo 'scsi0:0.ctkEnabled = "TRUE"' >>"$T/idle.vmx"
-echo "accel = tcg" >"$T/conf"
-truncate -s 1G "$T/lun"
-ok "makes the volume" mkfs.vmfs -L store "$T/lun"
-ok "makes the disk" vmkfstools -i "$T/idle.raw" -d thin "$T/lun:/idle/idle.vmdk"
-ok "puts the .vmx beside it" vmkfstools --put "$T/idle.vmx" "$T/lun:/idle/idle.vmx"
-ok "the host starts" host
-is "$(vim solo/registervm "[store] idle/idle.vmx")" 1 "the VM is registered"
+idle_vm 64M 'ctkEnabled = "TRUE"' 'scsi0:0.ctkEnabled = "TRUE"'
 ok "it runs" vim vmsvc/power.on 1
 
 # Who copied the disk of a snapshot is told what changed since, when that is gone.

@@ -5,25 +5,9 @@
 # runs on a chain, and what it writes goes to the leaf; QEMU's tools read the chain.
 
 . "$(dirname "$0")/../lib/tap.sh"
-. "$(dirname "$0")/../lib/idle.sh"
-need mkfs.vmfs vmkfstools vmkernel vmx vim-cmd esxcli fsck.vmfs qemu-system-x86_64 \
-	qemu-io qemu-img
-chmod 755 "$T"
+. "$(dirname "$0")/../lib/idle_host.sh"
 
-vim() { "$BIN/vim-cmd" -s "$T/a/vmkernel.sock" "$@"; }
-is_gone() { [ ! -S "$T/a/vmkernel.sock" ]; }
-at_exit eval 'kill -9 $(cat '"$T"'/a/vmkernel.pid) $(sed -n "s/.*QEMU is process //p" \
-	'"$T"'/a/vms/*/vmware.log)'
-
-idle_guest 4M
-echo "accel = tcg" >"$T/conf"
-truncate -s 1G "$T/lun"
-ok "makes the volume" mkfs.vmfs -L store "$T/lun"
-ok "makes the disk" vmkfstools -i "$T/idle.raw" -d thin "$T/lun:/idle/idle.vmdk"
-ok "puts the .vmx beside it" vmkfstools --put "$T/idle.vmx" "$T/lun:/idle/idle.vmx"
-ok "the host starts" "$BIN/vmkernel" -c "$T/conf" -d "$T/a" --host-name a \
-	--device "$T/lun"
-is "$(vim solo/registervm "[store] idle/idle.vmx")" 1 "the VM is registered"
+idle_vm 4M
 
 ok "a snapshot is made" vim vmsvc/snapshot.create 1 first "a |quoted\" text"
 out=$(vim vmsvc/snapshot.get 1)

@@ -189,14 +189,9 @@ end_ha()
 		on "$host" pkill -TERM -x vmkernel || die "no vmkernel on $host"
 	done
 	for host in "${hosts[@]}"; do
-		wait_until 120 eval '[ -z "$(processes_of '"$host"')" ]' ||
-			die "vmkernel does not end on $host: $(processes_of "$host")"
-		kill_host "$host"
+		host_has_ended "$host"
 	done
-	if [ "$target" != file ]; then
-		must "$top/tests/rigs/$target.sh" down "$work" "$rig_port"
-		rig_port=
-	fi
+	stop_target
 	must bin/fsck.vmfs -n lun.img
 }
 

@@ -204,14 +204,9 @@ end_vmotion()
 	begin_step "Both hosts end; the volume is sound"
 	for host in hostA hostB; do
 		on "$host" pkill -TERM -x vmkernel || die "no vmkernel on $host"
-		wait_until 60 eval '[ -z "$(processes_of '"$host"')" ]' ||
-			die "vmkernel does not end on $host: $(processes_of "$host")"
-		kill_host "$host"
+		host_has_ended "$host"
 	done
-	if [ "$target" != file ]; then
-		must "$top/tests/rigs/$target.sh" down "$work" "$rig_port"
-		rig_port=
-	fi
+	stop_target
 	must bin/fsck.vmfs -n lun.img
 }
 
