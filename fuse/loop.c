@@ -194,8 +194,6 @@ static void work(void *arg)
 		begin_working(w);
 		fuse_session_process_buf(w->loop->session, &request);
 	}
-	if (w->is_large)
-		give_back(w); /* at once: free() may keep it */
 	end(w, n < 0 ? (int)n : 0);
 }
 
