@@ -218,6 +218,9 @@ install: all
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/esxcli
 	install -D -m 644 vdisk/export/vdisk-nbd.bash \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/vdisk-nbd
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|@SBIN@|$(PREFIX)/sbin|' vmkernel/vmkernel.service \
+		>$(DESTDIR)$(PREFIX)/lib/systemd/system/vmkernel.service
 	man=$(DESTDIR)$(PREFIX)/share/man; for page in $(MAN); do \
 		install -D -m 644 $$page $$man/man$${page##*.}/$${page##*/} || exit 1; \
 	done

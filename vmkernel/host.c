@@ -39,6 +39,9 @@
 #include "vmkernel/ha/ha.h"
 #include "vmkernel/inventory.h"
 #include "vmkernel/maintenance.h"
+#include "vmkernel/notify.h"
+#include "vmkernel/privileges.h"
+#include "vmkernel/statefile.h"
 #include "vmkernel/vmotion/vmotion.h"
 
 #define UUID_FILE "host.uuid"
@@ -69,7 +72,7 @@ static int make_dirs(char *path)
 	return mkdir(path, 0755) < 0 && errno != EEXIST ? -errno : 0;
 }
 
-static int open_state_dir(struct host *h, struct reporter *r)
+int host_lock_state(struct host *h, struct reporter *r)
 {
 	const char *dir = h->config.state_dir ? h->config.state_dir : CONFIG_STATE_DIR;
 	AUTO_FREE char *wanted = strdup(dir);
@@ -100,45 +103,10 @@ static int open_state_dir(struct host *h, struct reporter *r)
 	return 0;
 }
 
-static int write_synced(const char *path, const char *text, mode_t mode)
-{
-	size_t len = strlen(text);
-	(void)unlink(path); /* what a crash has left may be open to others */
-	int file_fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
-	if (file_fd < 0)
-		return -errno;
-	ssize_t n = write(file_fd, text, len);
-	int rc = n < 0 ? -errno : (size_t)n < len ? -ENOSPC : 0;
-	if (rc == 0 && fsync(file_fd) < 0)
-		rc = -errno;
-	if (close(file_fd) < 0 && rc == 0)
-		rc = -errno;
-	return rc;
-}
-
-/* Makes a rename in the directory of path last. */
-static int sync_directory(char *path)
-{
-	*strrchr(path, '/') = '\0';
-	int dir_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir_fd < 0)
-		return -errno;
-	int rc = fsync(dir_fd) < 0 ? -errno : 0;
-	(void)close(dir_fd);
-	return rc;
-}
-
 int host_write_text(const struct host *h, const char *name, const char *text, mode_t mode)
 {
-	char path[HOST_PATH_SIZE], temporary[HOST_PATH_SIZE + 4];
-	(void)host_path(h, name, path);
-	(void)snprintf(temporary, sizeof(temporary), "%s.new", path);
-	int rc = write_synced(temporary, text, mode);
-	if (rc == 0 && rename(temporary, path) < 0)
-		rc = -errno;
-	if (rc < 0)
-		(void)unlink(temporary);
-	return rc < 0 ? rc : sync_directory(path);
+	char path[HOST_PATH_SIZE];
+	return statefile_write(host_path(h, name, path), text, mode);
 }
 
 static int read_uuid(struct host *h, struct reporter *r)
@@ -187,11 +155,15 @@ static int set_names(struct host *h)
 int host_init(struct host *h, struct reporter *r)
 {
 	char path[HOST_PATH_SIZE];
-	int rc = open_state_dir(h, r);
+	int rc = host_lock_state(h, r);
 	if (rc == 0)
 		rc = set_names(h);
 	if (rc == 0)
 		rc = read_uuid(h, r);
+	if (rc == 0)
+		rc = privileges_drop(r);
+	if (rc == 0)
+		rc = notify_open(r, &h->notify);
 	if (rc < 0)
 		return rc;
 	rc = log_open(&h->log, host_path(h, "vmkernel.log", path), "vmkernel");
@@ -459,6 +431,7 @@ static void stop(struct host *h, uint32_t signal)
 		return;
 	h->is_stopping = true;
 	report(h->reporter, REPORT_INFO, "signal %u: the host shuts down", signal);
+	notify_stopping(h->notify);
 	vmotion_stop(h);
 	/* A datastore that is away is waited for a little; a lost one nobody touches. */
 	struct datastore *ds;
@@ -554,6 +527,9 @@ int host_start(struct host *h, struct reporter *r)
 
 int host_run(struct host *h)
 {
+	int rc = notify_ready(h->notify, h->loop);
+	if (rc < 0)
+		return report_error(h->reporter, rc, "no watchdog: %s", strerror(-rc));
 	report(h->reporter, REPORT_INFO, "host %s (%s) is up", h->host_name,
 	       h->uuid_text);
 	return loop_run(h->loop);
@@ -577,6 +553,7 @@ void host_done(struct host *h)
 	loop_watch_free(h->signal_watch);
 	if (h->signal_fd >= 0)
 		(void)close(h->signal_fd);
+	notify_close(h->notify);
 	loop_free(h->loop);
 	if (h->reporter) {
 		report(h->reporter, REPORT_INFO, "vmkernel ends");

@@ -26,6 +26,7 @@ struct ha;
 struct vmotion;
 struct adapter;
 struct control;
+struct notify;
 TAILQ_HEAD(vm_list, vm);
 
 /* A client that waits for an answer. */
@@ -67,13 +68,20 @@ struct host {
 	enum maintenance maintenance;
 	struct requester maintenance_who; /* waits for the last VM's end */
 	struct control *control;
+	struct notify *notify; /* NULL: no service manager has started us */
 	int signal_fd;
 	struct loop_watch *signal_watch;
 	atomic_bool is_stopping;	/* read by jobs, too */
 	bool is_ending;
 };
 
-/* Makes and locks the state directory, opens the log, reads or makes the host's UUID. */
+/* Makes and locks the state directory: h->state_dir. 0 or -errno (reported). */
+int host_lock_state(struct host *h, struct reporter *r)
+	__attribute__((warn_unused_result));
+/*
+ * Makes and locks the state directory, reads or makes the host's UUID, gives up
+ * privileges, opens the log.
+ */
 int host_init(struct host *h, struct reporter *r) __attribute__((warn_unused_result));
 /* Attaches the datastores, reads the inventory, opens the control socket. Blocks. */
 int host_start(struct host *h, struct reporter *r) __attribute__((warn_unused_result));

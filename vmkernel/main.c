@@ -17,11 +17,12 @@
 #include <unistd.h>
 
 #include "vmkernel/adapter/adapter.h"
+#include "vmkernel/backup.h"
 #include "vmkernel/host.h"
 
 struct arguments {
 	bool is_foreground, only_checks;
-	const char *config_file;
+	const char *config_file, *backup, *restore;
 };
 
 static void usage(FILE *f)
@@ -29,7 +30,8 @@ static void usage(FILE *f)
 	(void)fprintf(f, "usage: vmkernel [-f] [-c|--config FILE] [-d|--state-dir DIR]"
 			 " [--device DEV[,DEV2]]...\n"
 			 "                [--host-name NAME] [--socket PATH]"
-			 " [--check-config]\n");
+			 " [--check-config]\n"
+			 "       vmkernel [-c FILE] [-d DIR] --backup|--restore FILE\n");
 }
 
 enum {
@@ -37,6 +39,8 @@ enum {
 	OPTION_HOST_NAME,
 	OPTION_SOCKET,
 	OPTION_CHECK,
+	OPTION_BACKUP,
+	OPTION_RESTORE,
 	OPTION_HELP
 };
 
@@ -48,6 +52,8 @@ static const struct option options[] = {
 	{ "host-name", required_argument, NULL, OPTION_HOST_NAME },
 	{ "socket", required_argument, NULL, OPTION_SOCKET },
 	{ "check-config", no_argument, NULL, OPTION_CHECK },
+	{ "backup", required_argument, NULL, OPTION_BACKUP },
+	{ "restore", required_argument, NULL, OPTION_RESTORE },
 	{ "help", no_argument, NULL, OPTION_HELP },
 	{ 0 },
 };
@@ -69,6 +75,10 @@ static int parse(int argc, char **argv, struct arguments *a, struct config *conf
 			a->config_file = optarg;
 		else if (c == OPTION_CHECK)
 			a->only_checks = true;
+		else if (c == OPTION_BACKUP)
+			a->backup = optarg;
+		else if (c == OPTION_RESTORE)
+			a->restore = optarg;
 		else if (c == 'd')
 			key = "state_dir";
 		else if (c == OPTION_DEVICE)
@@ -93,7 +103,7 @@ static int read_config(int argc, char **argv, struct arguments *a, struct config
 	int rc = config_init(config);
 	if (rc == 0)
 		rc = config_read(config, a->config_file ? a->config_file : CONFIG_FILE,
-				 a->config_file, r);
+				 a->config_file && !a->restore, r);
 	return rc == 0 ? parse(argc, argv, a, config, r) : rc;
 }
 
@@ -172,6 +182,21 @@ static int run_host(struct host *h, const struct arguments *a, struct reporter *
 	return rc;
 }
 
+/* The state of a host that may run to a file, or of one that does not run from it. */
+static int keep_state(struct host *h, const struct arguments *a, struct reporter *r)
+{
+	const char *config = a->config_file ? a->config_file : CONFIG_FILE;
+	const char *dir = h->config.state_dir ? h->config.state_dir : CONFIG_STATE_DIR;
+	if (a->backup)
+		return backup_make(dir, config, a->backup, r);
+	int rc = host_lock_state(h, r);
+	if (rc == 0)
+		rc = backup_restore(h->state_dir, config, a->restore, r);
+	if (h->lock_fd >= 0)
+		(void)close(h->lock_fd);
+	return rc;
+}
+
 static void block_signals(void)
 {
 	sigset_t set;
@@ -201,7 +226,10 @@ int main(int argc, char **argv)
 	TAILQ_INIT(&h->datastores);
 	TAILQ_INIT(&h->vms);
 	rc = read_config(argc, argv, &a, &h->config, r);
-	if (rc == 0 && !a.only_checks) {
+	if (rc == 0 && (a.backup || a.restore)) {
+		rc = keep_state(h, &a, r);
+		config_done(&h->config);
+	} else if (rc == 0 && !a.only_checks) {
 		rc = run_host(h, &a, r);
 	} else {
 		rc = rc ? rc : adapter_check(&h->config, r);
