@@ -54,13 +54,26 @@ bool resume_is_there(const struct resume *r)
 	return diskfile_look(r->vol, r->path) == 0;
 }
 
+/* The number behind the head of so many bytes, if that is all there is. */
+static uint64_t number_in(char *text, size_t len, size_t head_len)
+{
+	uint64_t done;
+	if (len <= head_len + 1 || text[len - 1] != '\n')
+		return 0;
+	text[len - 1] = '\0';
+	const char *digits = text + head_len;
+	size_t count = strspn(digits, "0123456789");
+	bool is_number = head_len + count + 1 == len &&
+			 parse_u64(digits, UINT64_MAX, &done) == 0;
+	return is_number ? done : 0;
+}
+
 int resume_read(struct resume *r, const char *extent, uint64_t *ret_done)
 {
 	const struct diskfile_options how = { .vol = r->vol, .path = r->path };
 	struct buf head = { 0 };
 	struct diskfile file;
 	char text[STATE_MAX];
-	uint64_t done = 0;
 	*ret_done = 0;
 	int rc = diskfile_open(&how, &file, NULL);
 	if (rc < 0)
@@ -68,12 +81,9 @@ int resume_read(struct resume *r, const char *extent, uint64_t *ret_done)
 	int64_t n = diskfile_read(&file, text, sizeof(text) - 1, 0);
 	(void)diskfile_close(&file); /* was only read */
 	add_head(&head, r, extent);
-	if (n > 0 && !head.error && (size_t)n > head.len + 1 && text[n - 1] == '\n' &&
-	    !memcmp(text, head.data, head.len)) {
-		text[n - 1] = '\0';
-		if (parse_u64(text + head.len, UINT64_MAX, &done) == 0)
-			*ret_done = done;
-	}
+	if (n > 0 && !head.error && (size_t)n > head.len &&
+	    !memcmp(text, head.data, head.len))
+		*ret_done = number_in(text, (size_t)n, head.len);
 	rc = n < 0 ? (int)n : head.error;
 	buf_done(&head);
 	return rc;
