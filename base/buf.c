@@ -102,3 +102,15 @@ void *io_alloc(size_t len)
 		memset(p, 0, size);
 	return p;
 }
+
+void *io_small_get(struct io_small *small, size_t len, size_t align)
+{
+	bool is_small = len <= sizeof(small->bytes) && align <= IO_SMALL_ALIGN;
+	return is_small ? small->bytes : io_alloc(len);
+}
+
+void io_small_put(struct io_small *small, void *mem)
+{
+	if (mem != small->bytes)
+		free(mem);
+}

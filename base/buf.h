@@ -29,4 +29,17 @@ void buf_consume(struct buf *b, size_t len);
  */
 void *io_alloc(size_t len);
 
+/*
+ * Memory of one small io (two sectors: a compare and write), on its caller's stack, for
+ * who has to do without asking for any. io_small_get: small's bytes if len and align (a
+ * power of two) allow it, as they are; else io_alloc(len), NULL without memory.
+ * io_small_put: gives back what io_small_get gave; NULL is nothing.
+ */
+#define IO_SMALL_ALIGN 512u
+struct io_small {
+	_Alignas(IO_SMALL_ALIGN) char bytes[2 * IO_SMALL_ALIGN];
+};
+void *io_small_get(struct io_small *small, size_t len, size_t align);
+void io_small_put(struct io_small *small, void *mem);
+
 #endif

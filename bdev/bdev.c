@@ -40,7 +40,6 @@
 #include "bdev/iov.h"
 #include "bdev/worker.h"
 
-#define CAW_BLOCK 512u
 #define MAX_EXTENTS 32 /* of one io; more go to the pool */
 #define ZERO_CHUNK (64u << 10)
 #define ZERO_IOVS 16	      /* of one write of zeros: 1 MiB */
@@ -617,7 +616,8 @@ static int run_bounced(struct bdev *bd, struct bdev_io *io, char *buf)
 {
 	uint64_t total = io->len;
 	uint64_t part = io->op == BDEV_CAW ? total : min_u64(total, BOUNCE_MAX);
-	char *bounce = io_alloc(part);
+	struct io_small small;
+	char *bounce = io_small_get(&small, part, bd->memory_align);
 	if (!bounce)
 		return -ENOMEM;
 	int rc = 0;
@@ -630,7 +630,7 @@ static int run_bounced(struct bdev *bd, struct bdev_io *io, char *buf)
 			(void)memcpy(buf + at, bounce, io->len);
 		io->offset += io->len;
 	}
-	free(bounce);
+	io_small_put(&small, bounce);
 	return rc;
 }
 
@@ -711,16 +711,14 @@ int bdev_caw(struct bdev *bd, const void *expected, const void *wanted, uint32_t
 	if (len != bd->block_size)
 		return -EINVAL;
 	/* A heartbeat needs no memory where the device does not mind. */
-	_Alignas(CAW_BLOCK) char small[2 * CAW_BLOCK];
-	bool is_small = len <= CAW_BLOCK && bd->memory_align <= CAW_BLOCK;
-	char *both = is_small ? small : io_alloc(2 * (size_t)len);
+	struct io_small small;
+	char *both = io_small_get(&small, 2 * (size_t)len, bd->memory_align);
 	if (!both)
 		return -ENOMEM;
 	(void)memcpy(both, expected, len);
 	(void)memcpy(both + len, wanted, len);
 	int rc = bdev_rw(bd, BDEV_CAW, 0, both, 2ull * len, offset, deadline);
-	if (!is_small)
-		free(both);
+	io_small_put(&small, both);
 	return rc;
 }
 

@@ -44,7 +44,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -169,7 +168,8 @@ int file_caw(struct file_bdev *file, struct bdev_io *io)
 	uint64_t deadline = lock_deadline(io->deadline);
 	if (file->bd.caw == BDEV_CAW_NONE)
 		return -EOPNOTSUPP;
-	char *buf = io_alloc(io->len);
+	struct io_small small;
+	char *buf = io_small_get(&small, io->len, file->bd.memory_align);
 	if (!buf)
 		return -ENOMEM;
 	int rc = take_turn(file, &turn, deadline);
@@ -184,7 +184,7 @@ int file_caw(struct file_bdev *file, struct bdev_io *io)
 	}
 	end_turn(file, &turn);
 out:
-	free(buf);
+	io_small_put(&small, buf);
 	return rc;
 }
 

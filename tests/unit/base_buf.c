@@ -109,6 +109,30 @@ static void io_memory_is_aligned_and_zero(void **state)
 	assert_null(io_alloc(SIZE_MAX));
 }
 
+/* Two sectors need no memory, unless the device wants it aligned more. */
+static void small_io_needs_no_memory(void **state)
+{
+	(void)state;
+	struct io_small small;
+	size_t room = sizeof(small.bytes);
+
+	assert_int_equal((uintptr_t)small.bytes % IO_SMALL_ALIGN, 0);
+	for (size_t align = 1; align <= IO_SMALL_ALIGN; align *= 2)
+		assert_ptr_equal(io_small_get(&small, room, align), small.bytes);
+	io_small_put(&small, small.bytes);
+	char *longer = io_small_get(&small, room + 1, 1);
+	char *wider = io_small_get(&small, room, 2 * IO_SMALL_ALIGN);
+	assert_ptr_not_equal(longer, small.bytes);
+	assert_ptr_not_equal(wider, small.bytes);
+	assert_int_equal((uintptr_t)wider % IO_ALIGN, 0);
+	memset(longer, 0xff, room + 1);
+	memset(wider, 0xff, room);
+	io_small_put(&small, longer);
+	io_small_put(&small, wider);
+	io_small_put(&small, NULL);
+	assert_null(io_small_get(&small, SIZE_MAX, 1));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -119,6 +143,7 @@ int main(void)
 		cmocka_unit_test(consume_drops_the_front),
 		cmocka_unit_test(error_is_sticky),
 		cmocka_unit_test(io_memory_is_aligned_and_zero),
+		cmocka_unit_test(small_io_needs_no_memory),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);
