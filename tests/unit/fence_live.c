@@ -51,7 +51,7 @@ struct confession {
 	int state;	   /* of its volume */
 	int accepted, later; /* its write before the stop, and one after it */
 	unsigned int lost_lines;
-	char text[2048];
+	char text[2048]; /* what it was told, without the PDUs of dead sessions */
 };
 
 static void die(struct member *m, const char *what, int error)
@@ -216,6 +216,21 @@ static void hear(int fd, void *data, size_t len)
 	}
 }
 
+static void tell(struct confession *c, const char *line)
+{
+	size_t used = 0;
+
+	for (const char *end; (end = strchr(line, '\n')); line = end + 1) {
+		size_t len = (size_t)(end + 1 - line);
+
+		c->lost_lines += memmem(line, len, "lost by this host", 17) != NULL;
+		if (strncmp(line, "debug: ", 7) == 0 || used + len >= sizeof(c->text))
+			continue;
+		memcpy(c->text + used, line, len);
+		used += len;
+	}
+}
+
 static void confess(struct member *m, struct sent *first, int out)
 {
 	struct confession c = { 0 };
@@ -228,9 +243,7 @@ static void confess(struct member *m, struct sent *first, int out)
 		task_sleep_until(clock_now() + 100 * NS_PER_MS);
 	c.state = vmfs_volume_state(m->vol);
 	task_sleep_until(clock_now() + 3 * NS_PER_S);
-	(void)snprintf(c.text, sizeof(c.text), "%s", collect_text(&m->told));
-	for (const char *at = c.text; (at = strstr(at, "lost by this host")); at++)
-		c.lost_lines++;
+	tell(&c, collect_text(&m->told));
 	say(out, &c, sizeof(c));
 }
 
