@@ -59,10 +59,10 @@ static enum place place_in_file(const struct vmfs_volume *vol,
 			   (uint64_t)res->clusters_per_group * res->header_size;
 
 	*ret_distance = 0;
-	if (off < VMFS_RESOURCE_GROUP_OFF || !res->group_size)
+	if (off < res->group_off || !res->group_size)
 		return PLACE_NOBODYS;
-	uint64_t group = (off - VMFS_RESOURCE_GROUP_OFF) / res->group_size;
-	uint64_t in_group = (off - VMFS_RESOURCE_GROUP_OFF) % res->group_size;
+	uint64_t group = (off - res->group_off) / res->group_size;
+	uint64_t in_group = (off - res->group_off) % res->group_size;
 	uint64_t cluster = group * res->clusters_per_group;
 
 	if (in_group < res->headers_off) {

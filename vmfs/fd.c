@@ -57,8 +57,9 @@ static int check(struct vmfs_volume *vol, const struct fd_ref *ref,
 	if (ref->generation && le32_get(fdd->meta.generation) != ref->generation)
 		return -ENOENT;
 	struct verify why;
-	if (verify_fd(fdd, ref->addr, vol->shape, vol->block_size,
-		      vol->sub_block_size, &why) < 0)
+	int rc = verify_fd(fdd, ref->addr, vol->shape, vol->block_size,
+			   vol->sub_block_size, &why);
+	if (rc < 0 || (rc == VERIFY_ODD && !vol->is_read_only))
 		return vmfs_corrupt(vol, "file descriptor %u.%u: %s",
 				    addr_cluster(ref->addr), addr_index(ref->addr),
 				    why.text);

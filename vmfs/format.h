@@ -319,6 +319,7 @@ ONDISK_SIZE(struct vmfs_lock_disk, 512);
 #define VMFS_RESOURCE_GROUP_OFF 0x10000ull /* file offset of the first cluster group */
 #define VMFS_CLUSTER_HEADER_SIZE 1024u	   /* lock sector + metadata sector */
 #define VMFS_CLUSTER_RESOURCES_MAX 512u
+#define VMFS_CLUSTERS_PER_GROUP_MAX 1024u /* more than any seen */
 
 /* What the headers of all versions begin with. */
 struct vmfs_resource_geometry_disk {

@@ -405,7 +405,8 @@ static int check_unused(struct growing *g)
 	if (err)
 		return report_error(reporter_of(g), err, "%s: cannot be read: %s",
 				    g->bd->name, strerror(-err));
-	if (le32_get(devd.magic) != LVM_MAGIC || verify_lvm_volume(&vold, &devd, &why))
+	if (le32_get(devd.magic) != LVM_MAGIC ||
+	    verify_lvm_volume(&vold, &devd, &why) < 0)
 		return 0;
 	if (memcmp(vold.uuid, lvm->uuid.b, sizeof(vold.uuid)) != 0)
 		return report_error(reporter_of(g), -EBUSY,

@@ -24,6 +24,8 @@
 #include "vmfs/lvm.h"
 
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -110,6 +112,15 @@ static int read_extension(struct bdev *bd, struct reporter *r, uint64_t off,
 	return 0;
 }
 
+__attribute__((format(printf, 2, 3))) static void note_odd(struct lvm_extent *e,
+							   const char *fmt, ...)
+{
+	va_list args;
+	va_start(args, fmt);
+	(void)vsnprintf(e->odd, sizeof(e->odd), fmt, args);
+	va_end(args);
+}
+
 /* Where the PEs of a device lie. */
 static int read_regions(struct bdev *bd, struct reporter *r,
 			const struct vmfs_lvm_device_disk *devd, struct lvm_extent *e)
@@ -121,14 +132,12 @@ static int read_regions(struct bdev *bd, struct reporter *r,
 
 	e->regions[0] = (struct lvm_region){
 		.map_off = is_6 ? LVM6_PE_BITMAP_OFF : LVM_PE_MAP_OFF,
-		.data_off = le64_get(devd->data_off),
+		.data_off = lvm_data_off(devd),
 		.pe_count = pes - left,
 	};
 	if (next && !left)
-		return report_error(
-			r, -EUCLEAN,
-			"%s: another LVM header at 0x%llx, but %u PEs need none",
-			bd->name, (unsigned long long)next, pes);
+		note_odd(e, "another LVM header at 0x%llx, but %u PEs need none",
+			 (unsigned long long)next, pes);
 	/* How many there are at most, verify_lvm_device() has seen. */
 	for (e->region_count = 1; left; e->region_count++) {
 		int rc = read_extension(bd, r, next, left, &e->regions[e->region_count],
@@ -146,15 +155,16 @@ static uint32_t pes_behind(uint32_t count, uint32_t first)
 }
 
 /*
- * Bitmap and table of one map of a region, against each other and against the headers;
- * first: its first PE (LVM 6: entry) on the device.
+ * Bitmap and table of one map, the map-th of its region, against each other and against
+ * the headers; first: its first PE (LVM 6: entry) on the device. Readers go by the table.
  */
 static int check_pe_map(struct bdev *bd, struct reporter *r,
-			const struct lvm_region *region, uint32_t map, uint32_t first,
+			uint32_t map, uint32_t first,
 			const struct vmfs_lvm_device_disk *devd,
-			const struct vmfs_lvm_volume_disk *vold)
+			const struct vmfs_lvm_volume_disk *vold, struct lvm_extent *e)
 {
 	bool is_6 = le32_get(devd->major) == LVM6_MAJOR;
+	const struct lvm_region *region = &e->regions[first / PE_PER_REGION];
 	uint64_t table_off =
 		is_6 ? LVM6_PE_TABLE_OFF - LVM6_PE_BITMAP_OFF : LVM_PE_BITMAP_SIZE;
 	uint32_t count = pes_behind(le32_get(devd->pe_count), first);
@@ -182,15 +192,17 @@ static int check_pe_map(struct bdev *bd, struct reporter *r,
 		if (place.before >= sure && i < count)
 			continue;
 		if (is_used != (i < count))
-			return report_error(r, -EUCLEAN, "%s: PE bitmap: PE %u is %s",
-					    bd->name, first + i,
-					    is_used ? "used" : "free");
+			note_odd(e, "PE bitmap: PE %u is %s", first + i,
+				 is_used ? "used" : "free");
 		struct verify why;
-		if (!is_used)
+		if (i >= count)
 			continue;
-		if (verify_lvm_pe(&table[i], first + i, &place, devd, vold, &why) < 0)
-			return report_error(r, -EUCLEAN, "%s: PE table: %s", bd->name,
+		rc = verify_lvm_pe(&table[i], first + i, &place, devd, vold, &why);
+		if (rc < 0)
+			return report_error(r, rc, "%s: PE table: %s", bd->name,
 					    why.text);
+		if (rc == VERIFY_ODD)
+			note_odd(e, "PE table: %s", why.text);
 		place.dev_off += le64_get(table[i].length);
 		place.before += le64_get(table[i].length);
 	}
@@ -202,15 +214,13 @@ static int check_pe_map(struct bdev *bd, struct reporter *r,
 }
 
 static int check_pe_maps(struct bdev *bd, struct reporter *r,
-			 const struct lvm_extent *e,
 			 const struct vmfs_lvm_device_disk *devd,
-			 const struct vmfs_lvm_volume_disk *vold)
+			 const struct vmfs_lvm_volume_disk *vold, struct lvm_extent *e)
 {
 	uint32_t maps = (uint32_t)div_up(le32_get(devd->pe_count), LVM_PE_PER_MAP);
 	for (uint32_t map = 0; map < maps; map++) {
-		int rc = check_pe_map(bd, r, &e->regions[map / LVM_MAPS_MAX],
-				      map % LVM_MAPS_MAX, map * LVM_PE_PER_MAP, devd,
-				      vold);
+		int rc = check_pe_map(bd, r, map % LVM_MAPS_MAX, map * LVM_PE_PER_MAP,
+				      devd, vold, e);
 		if (rc < 0)
 			return rc;
 	}
@@ -245,7 +255,7 @@ uint64_t lvm_volume_off(uint32_t major)
 /* Device metadata and, whose place depends on their version, the volume descriptor. */
 static int read_headers(struct bdev *bd, struct reporter *r,
 			struct vmfs_lvm_device_disk *ret_dev,
-			struct vmfs_lvm_volume_disk *ret_vol)
+			struct vmfs_lvm_volume_disk *ret_vol, struct lvm_extent *e)
 {
 	struct verify why;
 	int rc = lvm_read_device(bd, LVM_HEADER_OFF, ret_dev, sizeof(*ret_dev));
@@ -257,6 +267,8 @@ static int read_headers(struct bdev *bd, struct reporter *r,
 	rc = verify_lvm_device(ret_dev, bd->size, &why);
 	if (rc < 0)
 		return report_error(r, rc, "%s: LVM header: %s", bd->name, why.text);
+	if (rc == VERIFY_ODD)
+		note_odd(e, "LVM header: %s", why.text);
 	rc = lvm_read_device(bd, lvm_volume_off(le32_get(ret_dev->major)), ret_vol,
 			     sizeof(*ret_vol));
 	if (rc < 0)
@@ -296,11 +308,12 @@ int lvm_device_read(struct bdev *bd, struct reporter *r,
 		return report_error(r, -EMEDIUMTYPE,
 				    "%s: no VMFS volume: only %llu bytes", bd->name,
 				    (unsigned long long)bd->size);
-	int rc = read_headers(bd, r, ret_dev, ret_vol);
+	ret_extent->odd[0] = 0;
+	int rc = read_headers(bd, r, ret_dev, ret_vol, ret_extent);
 	if (rc == 0)
 		rc = read_regions(bd, r, ret_dev, ret_extent);
 	if (rc == 0)
-		rc = check_pe_maps(bd, r, ret_extent, ret_dev, ret_vol);
+		rc = check_pe_maps(bd, r, ret_dev, ret_vol, ret_extent);
 	if (rc == 0)
 		extent_from(ret_extent, bd, ret_dev, ret_vol);
 	return rc;
@@ -616,9 +629,10 @@ int lvm_refresh(struct lvm *lvm, const struct lvm_opener *opener)
 {
 	struct vmfs_lvm_device_disk devd;
 	struct vmfs_lvm_volume_disk vold;
+	struct lvm_extent now;
 	uint64_t before = lvm->size_bytes;
 	int rc = lvm->extents[0].bd ? read_headers(lvm->extents[0].bd, lvm->reporter,
-						   &devd, &vold)
+						   &devd, &vold, &now)
 				    : -ENODEV;
 	if (rc < 0)
 		return rc;

@@ -36,6 +36,8 @@ struct lvm_extent {
 	uint64_t said_bytes;
 	uint32_t said_extents;
 	struct vmfs_disk_identity_disk identity;
+	/* What is wrong with its headers, and no matter to who only reads; or "". */
+	char odd[128];
 };
 
 struct lvm {

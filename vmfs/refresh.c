@@ -115,7 +115,7 @@ static int read_fd(struct vmfs_volume *vol, uint64_t count, struct now *now)
 	if (err)
 		return err;
 	if (verify_fd(now->fdd, ref.addr, vol->shape, vol->block_size,
-		      vol->sub_block_size, &why))
+		      vol->sub_block_size, &why) < 0)
 		return 0;
 	uint64_t length = le64_get(now->fdd->meta.length);
 	if (length < resource_blocks_length(vol, count))
@@ -172,7 +172,7 @@ static int read_count(struct vmfs_volume *vol, uint64_t *ret_count)
 	rc = is_6 ? verify_resource_header6(&header6d, RESOURCE_FBB, &why)
 		  : verify_resource_header(&headerd, RESOURCE_FBB, &vol->descriptor,
 					   &why);
-	if (rc)
+	if (rc < 0)
 		return 0; /* whoever reads it in earnest reports it */
 	*ret_count = le32_get(headerd.geometry.count_low) |
 		     (uint64_t)le32_get(headerd.geometry.count_high) << 32;

@@ -109,7 +109,7 @@ int resource_file_off(struct vmfs_volume *vol, enum vmfs_resource_type type, uin
 
 static uint64_t header_off(const struct vmfs_resource *res, uint32_t cluster)
 {
-	return VMFS_RESOURCE_GROUP_OFF +
+	return res->group_off +
 	       (uint64_t)(cluster / res->clusters_per_group) * res->group_size +
 	       res->headers_off +
 	       (uint64_t)(cluster % res->clusters_per_group) * res->header_size;
@@ -120,7 +120,7 @@ static uint64_t item_off(const struct vmfs_resource *res, uint32_t cluster,
 {
 	uint64_t in_group =
 		(uint64_t)(cluster % res->clusters_per_group) * res->per_cluster + index;
-	return VMFS_RESOURCE_GROUP_OFF +
+	return res->group_off +
 	       (uint64_t)(cluster / res->clusters_per_group) * res->group_size +
 	       (uint64_t)res->clusters_per_group * res->header_size +
 	       in_group * res->resource_size;
@@ -243,14 +243,17 @@ static void take_geometry(struct vmfs_volume *vol, enum vmfs_resource_type type,
 {
 	struct vmfs_resource *res = &vol->resources[type];
 	res->lock_type = kinds[type].lock_type;
+	res->group_off = le32_get(geometryd->group_off);
 	res->per_cluster = le32_get(geometryd->per_cluster);
 	res->clusters_per_group = le32_get(geometryd->clusters_per_group);
 	res->header_size = vol->shape->cluster_header_size;
 	res->resource_size = le32_get(geometryd->resource_size);
 	res->group_size = le32_get(geometryd->group_size);
-	res->group_count = le32_get(geometryd->group_count);
 	res->count = le32_get(geometryd->count_low) |
 		     (uint64_t)le32_get(geometryd->count_high) << 32;
+	if (res->count)
+		res->group_count = (uint32_t)div_up(
+			res->count, (uint64_t)res->per_cluster * res->clusters_per_group);
 }
 
 /*
@@ -291,8 +294,12 @@ static int read_header(struct vmfs_volume *vol, enum vmfs_resource_type type,
 	(void)memcpy(&headerd, &header6d, sizeof(headerd));
 	rc = is_6 ? verify_resource_header6(&header6d, type, &why)
 		  : verify_resource_header(&headerd, type, &vol->descriptor, &why);
+	if (rc == VERIFY_ODD)
+		rc = vmfs_odd(vol, "%s: %s", kinds[type].name, why.text);
+	else if (rc < 0)
+		rc = vmfs_corrupt(vol, "%s: %s", kinds[type].name, why.text);
 	if (rc < 0)
-		return vmfs_corrupt(vol, "%s: %s", kinds[type].name, why.text);
+		return rc;
 	take_geometry(vol, type, &headerd.geometry);
 	if (is_child)
 		take_parent_geometry(res, &header6d);
@@ -369,7 +376,7 @@ uint64_t resource_blocks_length(const struct vmfs_volume *vol, uint64_t count)
 	if (vol->shape->version == 6)
 		return large_file_length(large_count(count));
 	uint64_t clusters = div_up(count, res->per_cluster);
-	return VMFS_RESOURCE_GROUP_OFF +
+	return res->group_off +
 	       div_up(clusters, res->clusters_per_group) * res->group_size;
 }
 
@@ -515,8 +522,8 @@ static int look_at_group(struct vmfs_volume *vol, enum vmfs_resource_type type,
 			continue;
 		}
 		if (count_free(vol, type, first + i, meta, &n, &why) < 0)
-			return vmfs_corrupt(vol, "%s: cluster %u: %s", kinds[type].name,
-					    first + i, why.text);
+			rc = vmfs_odd(vol, "%s: cluster %u: %s", kinds[type].name,
+				      first + i, why.text);
 		hint_set(res, first + i, &n);
 	}
 	return rc;

@@ -30,6 +30,7 @@ enum vmfs_resource_type {
 struct vmfs_resource {
 	bool is_present;	/* not: .pb2.sf on VMFS-3, .pbc.sf on VMFS-6 */
 	uint32_t lock_type;		/* VMFS_LOCK_FBB ... */
+	uint32_t group_off; /* file offset of the first group */
 	uint32_t per_cluster, clusters_per_group, resource_size, group_size;
 	uint32_t group_count, cluster_count;
 	/* As many as it may have, when the volume has grown: for arrays of them. */

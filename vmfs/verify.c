@@ -12,8 +12,6 @@
 #include "base/align.h"
 #include "base/bitmap.h"
 
-#define CLUSTERS_PER_GROUP_MAX 1024u
-
 __attribute__((format(printf, 2, 3))) static int fail(struct verify *why, const char *fmt,
 						      ...)
 {
@@ -22,6 +20,17 @@ __attribute__((format(printf, 2, 3))) static int fail(struct verify *why, const 
 	(void)vsnprintf(why->text, sizeof(why->text), fmt, args);
 	va_end(args);
 	return -EUCLEAN;
+}
+
+/* What is tested after it may be worse. */
+__attribute__((format(printf, 2, 3))) static int odd(struct verify *why, const char *fmt,
+						     ...)
+{
+	va_list args;
+	va_start(args, fmt);
+	(void)vsnprintf(why->text, sizeof(why->text), fmt, args);
+	va_end(args);
+	return VERIFY_ODD;
 }
 
 static unsigned long long ll(uint64_t n)
@@ -39,6 +48,14 @@ static bool lvm_is_6(const struct vmfs_lvm_device_disk *devd)
 uint32_t lvm_pes(const struct vmfs_lvm_device_disk *devd)
 {
 	return le32_get(lvm_is_6(devd) ? devd->pe_count6 : devd->pe_count);
+}
+
+/* Not set: as ever. */
+uint64_t lvm_data_off(const struct vmfs_lvm_device_disk *devd)
+{
+	uint64_t off = le64_get(devd->data_off);
+
+	return off ? off : LVM_DATA_OFF;
 }
 
 static uint32_t pes_max(const struct vmfs_lvm_device_disk *devd)
@@ -71,8 +88,9 @@ int verify_lvm_device(const struct vmfs_lvm_device_disk *devd, uint64_t device_s
 {
 	uint32_t pes = lvm_pes(devd);
 	uint64_t total = le64_get(devd->total_bytes);
-	uint64_t data_off = le64_get(devd->data_off);
+	uint64_t data_off = lvm_data_off(devd);
 	uint64_t end;
+	int rc = 0;
 	if (le32_get(devd->magic) != LVM_MAGIC)
 		return fail(ret_why, "magic 0x%08x, not 0x%08x", le32_get(devd->magic),
 			    LVM_MAGIC);
@@ -81,21 +99,27 @@ int verify_lvm_device(const struct vmfs_lvm_device_disk *devd, uint64_t device_s
 			    le32_get(devd->block_size));
 	if (le32_get(devd->volume_count) != 1)
 		return fail(ret_why, "%u volumes, not 1", le32_get(devd->volume_count));
-	if (data_off != LVM_DATA_OFF)
+	if (data_off % VMFS_SECTOR_SIZE || data_off <= LVM6_PE_TABLE_OFF)
 		return fail(ret_why, "data at 0x%llx, not 0x%llx", ll(data_off),
 			    LVM_DATA_OFF);
 	if (pes == 0 || pes > pes_max(devd))
 		return fail(ret_why, "%u PEs, not 1 to %u", pes, pes_max(devd));
-	if (lvm_is_6(devd) ? !are_entries_right(devd) : !are_maps_right(devd))
-		return fail(ret_why, "%u entries in %u PE maps for %u PEs",
-			    le32_get(devd->pe_count), le32_get(devd->pe_map_count), pes);
-	if (!checked_add(data_off, pes * LVM_PE_SIZE, &end) || end > total)
-		return fail(ret_why, "%u PEs do not fit its %llu bytes", pes, ll(total));
-	if (end > device_size)
+	if (lvm_is_6(devd) && !are_entries_right(devd))
+		return fail(ret_why, "%u entries for %u PEs", le32_get(devd->pe_count),
+			    pes);
+	if (!checked_add(data_off, pes * LVM_PE_SIZE, &end) || end > device_size)
 		return fail(ret_why,
 			    "%u PEs end at byte %llu, but the device has only %llu", pes,
 			    ll(end), ll(device_size));
-	return 0;
+	if (le64_get(devd->data_off) != LVM_DATA_OFF)
+		rc = odd(ret_why, "data at 0x%llx, not 0x%llx",
+			 ll(le64_get(devd->data_off)), LVM_DATA_OFF);
+	if (!lvm_is_6(devd) && !are_maps_right(devd))
+		rc = odd(ret_why, "%u PE maps for %u PEs", le32_get(devd->pe_map_count),
+			 pes);
+	if (end > total)
+		rc = odd(ret_why, "%u PEs do not fit its %llu bytes", pes, ll(total));
+	return rc;
 }
 
 uint32_t verify_resignature_crc(const struct vmfs_resignature_disk *d)
@@ -126,8 +150,7 @@ int verify_lvm_volume(const struct vmfs_lvm_volume_disk *vold,
 	uint32_t count = le32_get(vold->pe_count);
 	uint32_t extents = le32_get(vold->extent_count);
 	uint32_t state = le32_get(vold->state);
-	if (state != LVM_STATE_NORMAL && state != LVM_STATE_RESIGNED &&
-	    !verify_is_resigning(vold))
+	if (state == 0)
 		return fail(ret_why, "state %u, not 1 (normal)", state);
 	if (extents == 0 || extents > LVM_EXTENTS_MAX)
 		return fail(ret_why, "%u extents, not 1 to %u", extents, LVM_EXTENTS_MAX);
@@ -160,9 +183,7 @@ int verify_lvm_pe(const struct vmfs_lvm_pe_disk *ped, uint32_t i,
 							length <= left
 					      : length == LVM_PE_SIZE;
 	if (!ped->used)
-		return fail(ret_why, "PE %u is free, but used in the bitmap", i);
-	if (le32_get(ped->number) != i)
-		return fail(ret_why, "PE %u has number %u", i, le32_get(ped->number));
+		return fail(ret_why, "PE %u is free", i);
 	if (le32_get(ped->volume_index) != 0)
 		return fail(ret_why, "PE %u belongs to volume %u, not 0", i,
 			    le32_get(ped->volume_index));
@@ -174,6 +195,8 @@ int verify_lvm_pe(const struct vmfs_lvm_pe_disk *ped, uint32_t i,
 			    ll(le64_get(ped->vol_off)), ll(vol_off));
 	if (!is_length_right)
 		return fail(ret_why, "PE %u has %llu bytes", i, ll(length));
+	if (le32_get(ped->number) != i)
+		return odd(ret_why, "PE %u has number %u", i, le32_get(ped->number));
 	return 0;
 }
 
@@ -206,28 +229,30 @@ int verify_descriptor(const struct vmfs_descriptor_disk *fsd, uint64_t volume_si
 	if (volume_size / block_size > 1u << 26)
 		return fail(ret_why, "%llu file blocks, at most %u",
 			    ll(volume_size / block_size), 1u << 26);
+	/* They stand in the header of .fdc.sf as well. */
 	uint32_t clusters = le32_get(fsd->fdc_clusters_per_group);
 	if (le32_get(fsd->fdc_group_off) != VMFS_RESOURCE_GROUP_OFF)
-		return fail(ret_why, ".fdc.sf groups at 0x%x, not 0x10000",
-			    le32_get(fsd->fdc_group_off));
-	if (clusters == 0 || clusters > 512)
-		return fail(ret_why, "%u clusters per .fdc.sf group, not 1 to 512",
-			    clusters);
+		return odd(ret_why, ".fdc.sf groups at 0x%x, not 0x10000",
+			   le32_get(fsd->fdc_group_off));
+	if (clusters == 0 || clusters > VMFS_CLUSTERS_PER_GROUP_MAX)
+		return odd(ret_why, "%u clusters per .fdc.sf group, not 1 to %u",
+			   clusters, VMFS_CLUSTERS_PER_GROUP_MAX);
 	return 0;
 }
 
 int verify_descriptor6(const struct vmfs6_descriptor_disk *d6, struct verify *ret_why)
 {
-	if (le32_get(d6->metadata_align) != VMFS6_PAGE)
-		return fail(ret_why, "metadata pages of %u bytes, not 4096",
-			    le32_get(d6->metadata_align));
-	if (le16_get(d6->lfb_shift) != 9)
+	uint32_t align = le32_get(d6->metadata_align);
+	uint32_t lfb_shift = le16_get(d6->lfb_shift), pb_shift = le16_get(d6->pb_shift);
+
+	if (align != VMFS6_PAGE)
+		return fail(ret_why, "metadata pages of %u bytes, not 4096", align);
+	if (lfb_shift != 9)
 		return fail(ret_why, "large blocks of 2^%u small ones, not 2^9",
-			    le16_get(d6->lfb_shift));
-	if (le16_get(d6->pb_shift) != 16)
-		return fail(ret_why, "pointer blocks of 2^%u bytes, not 2^16",
-			    le16_get(d6->pb_shift));
-	return 0;
+			    lfb_shift);
+	if (pb_shift && pb_shift != 16)
+		return fail(ret_why, "pointer blocks of 2^%u bytes, not 2^16", pb_shift);
+	return pb_shift ? 0 : odd(ret_why, "pointer blocks of 2^0 bytes, not 2^16");
 }
 
 static int verify_holders(const struct vmfs_lock_disk *lockd, struct verify *ret_why)
@@ -321,6 +346,34 @@ static uint64_t max_count(enum vmfs_resource_type type, uint32_t per_cluster)
 	}
 }
 
+/* What readers go by is what the header says; what follows from it can be worked out. */
+static int verify_groups(const struct vmfs_resource_geometry_disk *geometryd,
+			 uint32_t header_size, uint64_t count, struct verify *why)
+{
+	uint32_t per_cluster = le32_get(geometryd->per_cluster);
+	uint32_t clusters = le32_get(geometryd->clusters_per_group);
+	uint32_t group_off = le32_get(geometryd->group_off);
+	uint32_t group_size = le32_get(geometryd->group_size);
+	uint64_t least = (uint64_t)clusters * header_size +
+			 (uint64_t)clusters * per_cluster *
+				 le32_get(geometryd->resource_size);
+	uint64_t groups = div_up(count, (uint64_t)per_cluster * clusters);
+	int rc = 0;
+
+	if (group_off % VMFS_SECTOR_SIZE || !group_off)
+		return fail(why, "first group at 0x%x, not 0x10000", group_off);
+	if (group_size < least || group_size % VMFS_SECTOR_SIZE)
+		return fail(why, "group size %u, not %llu", group_size, ll(least));
+	if (group_off != VMFS_RESOURCE_GROUP_OFF)
+		rc = odd(why, "first group at 0x%x, not 0x10000", group_off);
+	if (group_size != least)
+		rc = odd(why, "group size %u, not %llu", group_size, ll(least));
+	if (le32_get(geometryd->group_count) != groups)
+		rc = odd(why, "%u groups for %llu resources, not %llu",
+			 le32_get(geometryd->group_count), ll(count), ll(groups));
+	return rc;
+}
+
 int verify_resource_header(const struct vmfs_resource_header_disk *headerd,
 			   enum vmfs_resource_type type,
 			   const struct vmfs_descriptor_disk *fsd, struct verify *ret_why)
@@ -330,32 +383,22 @@ int verify_resource_header(const struct vmfs_resource_header_disk *headerd,
 	uint32_t size = le32_get(headerd->geometry.resource_size);
 	uint64_t count = le32_get(headerd->geometry.count_low) |
 			 (uint64_t)le32_get(headerd->geometry.count_high) << 32;
+	if (!count && type != RESOURCE_FBB && type != RESOURCE_FDC)
+		return 0;
 	if (per_cluster == 0 || per_cluster > max_per_cluster(type))
 		return fail(ret_why, "%u resources per cluster, not 1 to %u", per_cluster,
 			    max_per_cluster(type));
-	if (clusters == 0 || clusters > CLUSTERS_PER_GROUP_MAX)
+	if (clusters == 0 || clusters > VMFS_CLUSTERS_PER_GROUP_MAX)
 		return fail(ret_why, "%u clusters per group, not 1 to %u", clusters,
-			    CLUSTERS_PER_GROUP_MAX);
-	if (le32_get(headerd->geometry.group_off) != VMFS_RESOURCE_GROUP_OFF)
-		return fail(ret_why, "first group at 0x%x, not 0x10000",
-			    le32_get(headerd->geometry.group_off));
+			    VMFS_CLUSTERS_PER_GROUP_MAX);
 	if (size != expected_resource_size(type, fsd))
 		return fail(ret_why, "resource size %u, not %u", size,
 			    expected_resource_size(type, fsd));
-	uint64_t group = (uint64_t)clusters * VMFS_CLUSTER_HEADER_SIZE +
-			 (uint64_t)clusters * per_cluster * size;
-	if (le32_get(headerd->geometry.group_size) != group)
-		return fail(ret_why, "group size %u, not %llu",
-			    le32_get(headerd->geometry.group_size), ll(group));
 	if (count == 0 || count > max_count(type, per_cluster))
 		return fail(ret_why, "%llu resources, not 1 to %llu", ll(count),
 			    ll(max_count(type, per_cluster)));
-	uint64_t groups = div_up(count, (uint64_t)per_cluster * clusters);
-	if (le32_get(headerd->geometry.group_count) != groups)
-		return fail(ret_why, "%u groups for %llu resources, not %llu",
-			    le32_get(headerd->geometry.group_count), ll(count),
-			    ll(groups));
-	return 0;
+	return verify_groups(&headerd->geometry, VMFS_CLUSTER_HEADER_SIZE, count,
+			     ret_why);
 }
 
 int verify_cluster(const struct vmfs_cluster_disk *clusterd, uint32_t number,
@@ -406,22 +449,14 @@ int verify_resource_header6(const struct vmfs6_resource_header_disk *headerd,
 	if (per_cluster == 0 || per_cluster > kinds6[type].per_cluster)
 		return fail(ret_why, "%u resources per cluster, not 1 to %u", per_cluster,
 			    kinds6[type].per_cluster);
-	if (clusters == 0 || clusters > CLUSTERS_PER_GROUP_MAX)
+	if (clusters == 0 || clusters > VMFS_CLUSTERS_PER_GROUP_MAX)
 		return fail(ret_why, "%u clusters per group, not 1 to %u", clusters,
-			    CLUSTERS_PER_GROUP_MAX);
-	if (le32_get(headerd->geometry.group_off) != VMFS_RESOURCE_GROUP_OFF)
-		return fail(ret_why, "first group at 0x%x, not 0x10000",
-			    le32_get(headerd->geometry.group_off));
+			    VMFS_CLUSTERS_PER_GROUP_MAX);
 	if (size != kinds6[type].size)
 		return fail(ret_why, "resource size %u, not %u", size, kinds6[type].size);
 	if (le32_get(headerd->bits_per_resource) != kinds6[type].bits)
 		return fail(ret_why, "%u bits of state, not %u",
 			    le32_get(headerd->bits_per_resource), kinds6[type].bits);
-	uint64_t group = (uint64_t)clusters * VMFS6_CLUSTER_HEADER_SIZE +
-			 (uint64_t)clusters * per_cluster * size;
-	if (le32_get(headerd->geometry.group_size) != group)
-		return fail(ret_why, "group size %u, not %llu",
-			    le32_get(headerd->geometry.group_size), ll(group));
 	if (count > (uint64_t)per_cluster << 31)
 		return fail(ret_why, "%llu resources", ll(count));
 	if (type == RESOURCE_FBB &&
@@ -431,7 +466,8 @@ int verify_resource_header6(const struct vmfs6_resource_header_disk *headerd,
 		return fail(ret_why, "clusters of %u in parents of %u and %u",
 			    per_cluster, le32_get(headerd->parent_per_cluster),
 			    le32_get(headerd->parent_clusters_per_group));
-	return 0;
+	return verify_groups(&headerd->geometry, VMFS6_CLUSTER_HEADER_SIZE, count,
+			     ret_why);
 }
 
 int verify_cluster6(const struct vmfs6_cluster_disk *clusterd, uint32_t number,
@@ -547,11 +583,14 @@ int verify_fd(const struct fd_body_disk *fdd, vmfs_addr addr,
 		return fail(ret_why, "type %u is not known", type);
 	if (type == VMFS_TYPE_RDM)
 		return 0;
+	int rc = verify_fd_form(fdd, shape, fs_block_size, sub_block_size, ret_why);
+	if (rc < 0)
+		return rc;
 	/* What VMFS-6 counts of a large block, and of its eighths, is not known. */
 	if (shape->version != 6 && fd_tbz_count(fdd) > le64_get(fdd->meta.block_count))
-		return fail(ret_why, "%llu blocks to be zeroed of %llu",
-			    ll(fd_tbz_count(fdd)), ll(le64_get(fdd->meta.block_count)));
-	return verify_fd_form(fdd, shape, fs_block_size, sub_block_size, ret_why);
+		return odd(ret_why, "%llu blocks to be zeroed of %llu",
+			   ll(fd_tbz_count(fdd)), ll(le64_get(fdd->meta.block_count)));
+	return 0;
 }
 
 int verify_dirent(const struct vmfs_dirent_disk *entryd, struct verify *ret_why)

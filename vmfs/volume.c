@@ -92,6 +92,20 @@ int vmfs_corrupt(struct vmfs_volume *vol, const char *fmt, ...)
 	return report_error(vol->reporter, -EUCLEAN, "%s: %s", vol->label, text);
 }
 
+int vmfs_odd(struct vmfs_volume *vol, const char *fmt, ...)
+{
+	char text[384];
+	va_list args;
+	va_start(args, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	if (!vol->is_read_only)
+		return vmfs_corrupt(vol, "%s", text);
+	report(vol->reporter, REPORT_WARN, "%s: %s: it can only be opened read-only",
+	       vol->label, text);
+	return 0;
+}
+
 /* ---- descriptor ---- */
 
 static int check_kind(struct vmfs_volume *vol)
@@ -130,6 +144,53 @@ static int check_descriptor6(const struct vmfs_descriptor_disk *fsd,
 	return verify_descriptor6(&d6, ret_why);
 }
 
+/* By the first block of .fdc.sf, whose place does not depend on it. */
+static uint64_t fdc_vol_off(const struct vmfs_volume *vol)
+{
+	uint64_t block_size = le64_get(vol->descriptor.block_size);
+
+	return max_u64(1, vol->shape->fdc_off / block_size) * block_size;
+}
+
+/* Readers other than this one know it from one of the two places alone. */
+static int take_fdc_geometry(struct vmfs_volume *vol)
+{
+	struct vmfs_resource_geometry_disk g;
+	int rc = lvm_read(&vol->lvm, fdc_vol_off(vol), &g, sizeof(g));
+
+	if (rc < 0)
+		return report_error(vol->reporter, rc, "%s: cannot read .fdc.sf",
+				    vol->label);
+	uint32_t off = le32_get(g.group_off), clusters = le32_get(g.clusters_per_group);
+	if (!off || off % VMFS_SECTOR_SIZE || !clusters ||
+	    clusters > VMFS_CLUSTERS_PER_GROUP_MAX)
+		return vmfs_corrupt(vol, ".fdc.sf: groups of %u clusters, at 0x%x",
+				    clusters, off);
+	vol->descriptor.fdc_group_off = g.group_off;
+	vol->descriptor.fdc_clusters_per_group = g.clusters_per_group;
+	return 0;
+}
+
+/* What is odd in it, and whose volume it is of. */
+static int check_odd(struct vmfs_volume *vol, bool is_odd5, bool is_odd6,
+		     const struct verify *why)
+{
+	const struct vmfs_descriptor_disk *fsd = &vol->descriptor;
+	int rc = 0;
+
+	if (is_odd5 || is_odd6)
+		rc = vmfs_odd(vol, "FS descriptor: %s", why->text);
+	if (rc == 0 && is_odd5)
+		rc = take_fdc_geometry(vol);
+	if (rc == 0 && memcmp(fsd->lv_uuid, vol->lvm.uuid.b, sizeof(fsd->lv_uuid)) &&
+	    !lvm_is_coming(&vol->lvm, fsd->lv_uuid))
+		rc = vmfs_odd(vol,
+			      "FS descriptor belongs to another logical volume than the "
+			      "LVM header of %s",
+			      vol->lvm.extents[0].bd->name);
+	return rc;
+}
+
 static int read_descriptor(struct vmfs_volume *vol)
 {
 	struct vmfs_descriptor_disk *fsd = &vol->descriptor;
@@ -143,19 +204,16 @@ static int read_descriptor(struct vmfs_volume *vol)
 	if (rc < 0)
 		return rc;
 	rc = verify_descriptor(fsd, vol->lvm.size_bytes, &why);
-	if (rc == 0 && vol->shape->version == 6)
+	bool is_odd5 = rc == VERIFY_ODD;
+	if (rc >= 0 && vol->shape->version == 6)
 		rc = check_descriptor6(fsd, &why);
 	if (rc < 0)
 		return report_error(vol->reporter, rc, "%s: FS descriptor: %s", device,
 				    why.text);
 	take_label(vol);
-	if (memcmp(fsd->lv_uuid, vol->lvm.uuid.b, sizeof(fsd->lv_uuid)) != 0 &&
-	    !lvm_is_coming(&vol->lvm, fsd->lv_uuid))
-		return vmfs_corrupt(
-			vol,
-			"FS descriptor belongs to another logical volume than the "
-				    "LVM header of %s",
-			device);
+	rc = check_odd(vol, is_odd5, rc == VERIFY_ODD, &why);
+	if (rc < 0)
+		return rc;
 	vol->major = le32_get(fsd->major);
 	vol->minor = fsd->minor;
 	vol->block_size = (uint32_t)le64_get(fsd->block_size);
@@ -212,8 +270,7 @@ static uint64_t system_fd_off(struct vmfs_volume *vol, uint32_t fd, vmfs_addr *r
 		return vol->major == VMFS_MAJOR_3 ? 0 : le64_get(fsd->pb2_fd_off);
 	}
 	*ret_addr = addr_of(ADDR_FD, 0, fd);
-	uint64_t block = max_u64(1, vol->shape->fdc_off / vol->block_size);
-	return block * vol->block_size + le32_get(fsd->fdc_group_off) +
+	return fdc_vol_off(vol) + le32_get(fsd->fdc_group_off) +
 	       (uint64_t)le32_get(fsd->fdc_clusters_per_group) *
 		       vol->shape->cluster_header_size +
 	       fd * (uint64_t)vol->shape->fd_size;
@@ -396,8 +453,12 @@ static int open_resource_file(struct vmfs_volume *vol, enum vmfs_resource_type t
 	if (rc == 0 && type == RESOURCE_FBB && vol->shape->version != 3)
 		rc = read_counted(vol, vol_off, &c);
 	/* Not before: in place it may be half of what a host that died has logged. */
-	if (rc == 0 && verify_fd(fdd, addr, vol->shape, vol->block_size,
-				 vol->sub_block_size, &why) < 0)
+	int judged = rc ? 0
+			: verify_fd(fdd, addr, vol->shape, vol->block_size,
+				    vol->sub_block_size, &why);
+	if (judged == VERIFY_ODD)
+		rc = vmfs_odd(vol, "FD of %s: %s", resource_name(type), why.text);
+	if (judged < 0)
 		rc = vmfs_corrupt(vol, "FD of %s: %s", resource_name(type), why.text);
 	if (rc == 0)
 		rc = read_block_list(vol, type, fdd, c.pointers);
@@ -409,11 +470,32 @@ static int open_resource_file(struct vmfs_volume *vol, enum vmfs_resource_type t
 	return rc;
 }
 
+/*
+ * What a reader can do without, as long as no file leads there: it says so then. Journal
+ * blocks are nothing to it at all.
+ */
+static int open_for_reader(struct vmfs_volume *vol, enum vmfs_resource_type type,
+			   uint32_t fd)
+{
+	struct vmfs_hush hush;
+
+	vmfs_hush_begin(vol, &hush);
+	int rc = open_resource_file(vol, type, fd);
+	vmfs_hush_end(vol, &hush, false);
+	if (rc != -EUCLEAN)
+		return rc;
+	resource_done(&vol->resources[type]);
+	return vmfs_odd(vol, "%s", hush.text);
+}
+
 static int open_system_files(struct vmfs_volume *vol)
 {
 	for (unsigned int i = 0; i < ARRAY_SIZE(system_files); i++) {
-		int rc =
-			open_resource_file(vol, system_files[i].type, system_files[i].fd);
+		enum vmfs_resource_type type = system_files[i].type;
+		bool is_needed = !vol->is_read_only || type == RESOURCE_FBB ||
+				 type == RESOURCE_FDC;
+		int rc = (is_needed ? open_resource_file : open_for_reader)(
+			vol, type, system_files[i].fd);
 		if (rc < 0)
 			return rc;
 	}
@@ -454,6 +536,10 @@ static int open_into(struct vmfs_volume *vol, const struct vmfs_open_options *op
 	bool may_miss = options->is_read_only && options->is_degraded;
 	int rc = (may_miss ? lvm_open_degraded : lvm_open)(
 		options->devices, options->device_count, options->reporter, &vol->lvm);
+	for (unsigned int i = 0; rc == 0 && i < vol->lvm.extent_count; i++)
+		if (vol->lvm.extents[i].odd[0])
+			rc = vmfs_odd(vol, "%s: %s", vol->lvm.extents[i].bd->name,
+				      vol->lvm.extents[i].odd);
 	if (rc == 0)
 		rc = read_descriptor(vol);
 	if (rc == 0)

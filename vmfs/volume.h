@@ -22,7 +22,8 @@ struct vmfs_unmapper;
 struct vmfs_volume {
 	struct reporter *reporter;
 	struct lvm lvm;
-	struct vmfs_descriptor_disk descriptor;	/* as on disk, verified */
+	/* As on disk, verified; what is odd of .fdc.sf's geometry, as its header says. */
+	struct vmfs_descriptor_disk descriptor;
 	uint32_t major, minor;			/* 14.81 for VMFS-5.81 */
 	const struct vmfs_shape *shape;		/* of this version */
 	uint32_t block_size, block_shift;	/* file block, bytes and log2 */
@@ -79,5 +80,11 @@ void vmfs_hush_end(struct vmfs_volume *vol, struct vmfs_hush *h, bool is_told);
 /* Reports "LABEL: text" as an ERROR and returns -EUCLEAN. */
 int vmfs_corrupt(struct vmfs_volume *vol, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
+/*
+ * What is wrong and no matter to who only reads: the same if the volume is opened to be
+ * written, else a WARN and 0.
+ */
+int vmfs_odd(struct vmfs_volume *vol, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3), warn_unused_result));
 
 #endif

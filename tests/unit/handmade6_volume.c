@@ -323,6 +323,156 @@ static void what_others_made_is_not_written(void **state)
 	put32(x->bd, VMFS_DESCRIPTOR_OFF + 0x110, sums, &sums);
 }
 
+/* ---- what other systems leave ---- */
+
+#define ESXI_SLOT 120u
+#define ESXI_SLOT_OFF (VMFS_HEARTBEATS_OFF + ESXI_SLOT * (uint64_t)VMFS6_PAGE)
+
+/* The lock at this dev offset is a host's that lives in that slot. */
+static void hold(struct fixture *x, uint64_t lock_off)
+{
+	struct vmfs_lock_disk lock;
+
+	assert_int_equal(bdev_read(x->bd, &lock, sizeof(lock), lock_off), 0);
+	lock.hb_addr = le64_of(ESXI_SLOT_OFF);
+	lock.hb_gen = le64_of(30);
+	lock.mode = le32_of(LOCK_EXCLUSIVE);
+	memcpy(lock.owner, "host of esxi", 12);
+	assert_int_equal(bdev_write(x->bd, &lock, sizeof(lock), lock_off), 0);
+}
+
+/* All that can be held is, by a host with its own journal in block 0.0 of .jbc.sf. */
+static void hold_all(struct fixture *x)
+{
+	const struct mkfs_layout *l = &x->h.layout;
+	uint64_t block = mkfs_resource_off(&l->resources[MKFS_JBC], 0, 0);
+	uint64_t journal = mkfs_file_vol_off(&l->files[VMFS6_FD_JBC], block);
+	struct vmfs_heartbeat_disk slot = {
+		.state = le32_of(HEARTBEAT_LIVE),
+		.addr = le64_of(ESXI_SLOT_OFF),
+		.generation = le64_of(30),
+		.stamp_us = le64_of(77),
+		.owner = "host of esxi",
+		.journal_addr = le32_of((uint32_t)addr_of(ADDR_JB, 0, 0).raw),
+		.journal_vol_off = le64_of(journal),
+		.drive_major = le32_of(VMFS_MAJOR_6),
+		.drive_minor = 82,
+		.lock_impl = 3,
+	};
+	uint8_t page[VMFS6_PAGE] = "6JSF\0\0\1";
+	uint32_t old;
+
+	assert_int_equal(bdev_write(x->bd, &slot, sizeof(slot),
+				    LVM_DATA_OFF + ESXI_SLOT_OFF), 0);
+	assert_int_equal(bdev_write(x->bd, page, sizeof(page), LVM_DATA_OFF + journal),
+			 0);
+	memset(page, 0x5a, sizeof(page));
+	for (unsigned int i = 1; i < 512; i++)
+		assert_int_equal(bdev_write(x->bd, page, sizeof(page),
+					    LVM_DATA_OFF + journal +
+						    i * (uint64_t)VMFS6_PAGE), 0);
+	for (uint32_t fd = 0; fd <= HANDMADE6_NAME0; fd++)
+		hold(x, handmade6_fd_off(&x->h, fd));
+	for (unsigned int res = MKFS_FDC; res <= MKFS_SBC; res++)
+		if (l->resources[res].count)
+			hold(x, handmade6_cluster_off(
+					&x->h, (enum mkfs_resource_index)res, 0));
+	put32(x->bd, VMFS6_MAKER_OFF, 0, &old);
+}
+
+static void check_all_files(struct fixture *x)
+{
+	struct vmfs_stat st;
+
+	check_part(x, "/blocks", HANDMADE6_BLOCKS, 0, MIB, true);
+	check_part(x, "/blocks", HANDMADE6_BLOCKS, 3 * MIB, 5, true);
+	check_part(x, "/dir/sub", HANDMADE6_SUB, 0, HANDMADE6_SUB_LEN, true);
+	check_part(x, "/single", HANDMADE6_SINGLE, 0, MIB, true);
+	check_part(x, "/double", HANDMADE6_DOUBLE,
+		   handmade6_length(HANDMADE6_DOUBLE) - MIB, MIB, true);
+	check_part(x, "/large", HANDMADE6_LARGE, 300 * MIB + 17, 4096, true);
+	check_content(x, "/link", HANDMADE6_RESIDENT);
+	assert_int_equal(vmfs_stat(x->vol, "/dir/n7", &st), 0);
+}
+
+static void what_a_host_has_mounted_is_read(void **state)
+{
+	struct fixture *x = *state;
+	struct vmfs_volume *vol = x->vol;
+
+	hold_all(x);
+	collect_done(&x->told);
+	assert_int_equal(open_volume(x, true), 0);
+	check_all_files(x);
+	assert_int_equal(vmfs_volume_members(x->vol, NULL, 0), 1);
+	assert_int_equal(collect_count(&x->told, REPORT_ERROR), 0);
+	assert_int_equal(vmfs_volume_close(x->vol), 0);
+	x->vol = vol;
+}
+
+/* What is wrong and no matter to a reader: it is told, and who would write refused. */
+static void what_a_reader_does_without_is_not_refused_to_it(void **state)
+{
+	struct fixture *x = *state;
+	const struct mkfs_file *f = x->h.layout.files;
+	uint64_t jbc = mkfs_file_vol_off(&f[VMFS6_FD_JBC], 0);
+	uint64_t fbb = mkfs_file_vol_off(&f[VMFS_FD_FBB], 0);
+	uint64_t pbc = mkfs_file_vol_off(&f[VMFS_FD_PBC], 0);
+	const struct {
+		uint64_t vol_off;
+		uint32_t value;
+		const char *words;
+	} odd[] = {
+		{ VMFS_DESCRIPTOR_OFF + 0x13e, 0, "pointer blocks of 2^0" },
+		{ VMFS_DESCRIPTOR_OFF + 0xd5, 0, "0 clusters per .fdc.sf group" },
+		{ jbc + 0x0c, 0x400000, ".jbc.sf: resource size 4194304" },
+		{ jbc + 0x20, 0, ".jbc.sf: signature 0x00000000" },
+		{ mkfs_fd_vol_off(&x->h.layout, VMFS6_FD_JBC), 0, "FD of .jbc.sf" },
+		{ pbc + 0x14, 77, ".pbc.sf: 0 resources per cluster" },
+		{ fbb + 0x1018, 9, ".fbb.sf: 9 groups for" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(odd); i++) {
+		struct vmfs_volume *vol = x->vol;
+		uint32_t old, mine;
+
+		print_message("# %s\n", odd[i].words);
+		put32(x->bd, odd[i].vol_off, odd[i].value, &old);
+		check_refusal(x, false, -EUCLEAN, odd[i].words);
+		collect_done(&x->told);
+		int err = open_volume(x, true);
+		if (err || !collect_has(&x->told, odd[i].words) ||
+		    collect_count(&x->told, REPORT_ERROR))
+			fail_msg("%zu: %d: %s", i, err, collect_text(&x->told));
+		check_all_files(x);
+		assert_int_equal(vmfs_volume_close(x->vol), 0);
+		put32(x->bd, odd[i].vol_off, old, &mine);
+		x->vol = vol;
+	}
+}
+
+/* What cannot be counted counts as full, and that is told. */
+static void a_cluster_without_its_number_is_read_past(void **state)
+{
+	struct fixture *x = *state;
+	uint64_t at = mkfs_file_vol_off(&x->h.layout.files[VMFS_FD_FBB],
+					mkfs_sfb_cluster_off(6) + VMFS6_PAGE + 0x18);
+	struct vmfs_volume *vol = x->vol;
+	struct vmfs_volume_info before, after;
+	uint32_t old;
+
+	assert_int_equal(vmfs_volume_info(vol, &before), 0);
+	put32(x->bd, at, 9, &old);
+	collect_done(&x->told);
+	assert_int_equal(open_volume(x, true), 0);
+	assert_int_equal(vmfs_volume_info(x->vol, &after), 0);
+	assert_true(after.free_block_count < before.free_block_count);
+	assert_true(collect_has(&x->told, ".fbb.sf: cluster 6: number 9, not 6"));
+	check_all_files(x);
+	assert_int_equal(vmfs_volume_close(x->vol), 0);
+	x->vol = vol;
+}
+
 /* ---- damage ---- */
 
 struct damage {
@@ -361,8 +511,6 @@ static void damage_is_named(void **state)
 		{ fbb + 0x1020, 0, "signature 0x00000000" },
 		{ fbb + 0x1000, 513, "513 resources per cluster" },
 		{ fbb + 0x1030, 3, "3 bits of state" },
-		{ fbb + mkfs_sfb_cluster_off(1) + VMFS6_PAGE + 0x18, 9,
-		  "number 9, not 1" },
 		{ dir_fd + VMFS6_PAGE + 0x64, 0, "signature 0x00000000" },
 		{ dir_fd + VMFS6_PAGE + 0x600, 1, "slot 0 holds address" },
 		{ root, 0x77, "unknown version 119" },
@@ -454,6 +602,9 @@ int main(int argc, char **argv)
 		T(every_name_is_listed_once),
 		T(the_volume_is_described),
 		T(what_others_made_is_not_written),
+		T(what_a_host_has_mounted_is_read),
+		T(what_a_reader_does_without_is_not_refused_to_it),
+		T(a_cluster_without_its_number_is_read_past),
 		T(a_volume_that_has_grown_is_read),
 		T(damage_is_named),
 		T(random_damage_is_survived),
