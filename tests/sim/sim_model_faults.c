@@ -304,6 +304,14 @@ static void one_allocation_fails_on_vmfs6(void **state)
 	sweep((struct sweep){ .what = MEMORY, .is_6 = true });
 }
 
+static void all_allocations_fail_from_one_on_on_vmfs6(void **state)
+{
+	(void)state;
+	if (!getenv("FULL"))
+		skip();
+	sweep((struct sweep){ .what = MEMORY, .is_for_ever = true, .is_6 = true });
+}
+
 static void one_io_fails_with_large_blocks(void **state)
 {
 	(void)state;
@@ -316,6 +324,24 @@ static void one_allocation_fails_with_large_blocks(void **state)
 	if (!getenv("FULL"))
 		skip();
 	sweep((struct sweep){ .what = MEMORY, .is_6 = true, .is_large = true });
+}
+
+static void all_io_fails_for_a_minute_with_large_blocks(void **state)
+{
+	(void)state;
+	if (!getenv("FULL"))
+		skip();
+	sweep((struct sweep){
+		.what = AN_IO, .is_for_ever = true, .is_6 = true, .is_large = true });
+}
+
+static void all_allocations_fail_from_one_on_with_large_blocks(void **state)
+{
+	(void)state;
+	if (!getenv("FULL"))
+		skip();
+	sweep((struct sweep){
+		.what = MEMORY, .is_for_ever = true, .is_6 = true, .is_large = true });
 }
 
 static void one_io_fails_while_vmfs6_grows(void **state)
@@ -352,6 +378,15 @@ static void one_allocation_fails_on_an_upgraded_volume(void **state)
 	sweep((struct sweep){ .what = MEMORY, .upgraded = 1u << 20 });
 }
 
+static void all_allocations_fail_from_one_on_on_an_upgraded_volume(void **state)
+{
+	(void)state;
+	if (!getenv("FULL"))
+		skip();
+	sweep((struct sweep){
+		.what = MEMORY, .is_for_ever = true, .upgraded = 4u << 20 });
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -362,13 +397,18 @@ int main(void)
 		cmocka_unit_test(one_io_fails_on_vmfs6),
 		cmocka_unit_test(all_io_fails_for_a_minute_on_vmfs6),
 		cmocka_unit_test(one_allocation_fails_on_vmfs6),
+		cmocka_unit_test(all_allocations_fail_from_one_on_on_vmfs6),
 		cmocka_unit_test(one_io_fails_with_large_blocks),
+		cmocka_unit_test(all_io_fails_for_a_minute_with_large_blocks),
 		cmocka_unit_test(one_allocation_fails_with_large_blocks),
+		cmocka_unit_test(all_allocations_fail_from_one_on_with_large_blocks),
 		cmocka_unit_test(one_io_fails_while_vmfs6_grows),
 		cmocka_unit_test(one_allocation_fails_while_vmfs6_grows),
 		cmocka_unit_test(one_io_fails_on_an_upgraded_volume),
 		cmocka_unit_test(all_io_fails_for_a_minute_on_an_upgraded_volume),
 		cmocka_unit_test(one_allocation_fails_on_an_upgraded_volume),
+		cmocka_unit_test(
+			all_allocations_fail_from_one_on_on_an_upgraded_volume),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
