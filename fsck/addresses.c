@@ -4,6 +4,7 @@
  * seen, a second naming is told. A pointer block is descended into only at its first
  * naming.
  */
+
 #include "fsck/addresses.h"
 
 #include <errno.h>
@@ -13,7 +14,10 @@
 
 #include "base/bitmap.h"
 #include "fsck/ahead.h"
-#include "fsck/online.h"
+#include "fsck/findings.h"
+#include "fsck/mend.h"
+#include "fsck/owners.h"
+#include "fsck/strays.h"
 
 #define POINTERS_AHEAD 16u
 

@@ -3,7 +3,7 @@
 #define FSCK_ADDRESSES_H
 
 /* The addresses of one file descriptor, for pass 2. */
-#include "fsck/check.h"
+#include "fsck/state.h"
 
 /* The walk over them. */
 struct fsck_walk {

@@ -7,6 +7,8 @@
  * ones. Large blocks come first, so that the headers of small blocks are read only where
  * there are any; what those headers hold elsewhere is nobody's.
  */
+#include "fsck/clusters.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +17,11 @@
 #include "base/align.h"
 #include "base/bitmap.h"
 #include "fsck/ahead.h"
-#include "fsck/online.h"
+#include "fsck/findings.h"
+#include "fsck/locks.h"
+#include "fsck/look.h"
+#include "fsck/mend.h"
+#include "fsck/owners.h"
 
 #define RUNS_AHEAD 16u
 #define GAP_MAX 8u /* headers that are read though nobody needs them */

@@ -5,6 +5,8 @@
  * A directory of packed records is changed in place, entry by entry; an entry that goes
  * leaves a hole. One of VMFS-6 is made anew from its entries (dirs6build.c).
  */
+#include "fsck/diredit.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +14,11 @@
 
 #include "base/align.h"
 #include "base/env.h"
-#include "fsck/check.h"
+#include "fsck/directory.h"
+#include "fsck/dirs.h"
+#include "fsck/dirs6.h"
+#include "fsck/fds.h"
+#include "fsck/mend.h"
 
 #define LOST_FOUND "lost+found"
 #define MODE_LOST_FOUND 0700u

@@ -13,6 +13,8 @@
  * use; a link group is walked once, so that a ring of them ends. The work is in the
  * length of the directory and of the table.
  */
+#include "fsck/dirs6.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +22,9 @@
 
 #include "base/align.h"
 #include "base/bitmap.h"
-#include "fsck/check.h"
+#include "fsck/directory.h"
+#include "fsck/findings.h"
+#include "fsck/mend.h"
 #include "vmfs/dirhash.h"
 
 #define BYTES_MAX (224ull << 20) /* of one directory: 800,000 names */

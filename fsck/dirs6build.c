@@ -8,13 +8,15 @@
  * afterwards; what the directory had of blocks it keeps, those behind the last one that
  * is needed are zero, and the map calls them never written.
  */
+#include "fsck/dirs6.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/align.h"
 #include "base/bitmap.h"
-#include "fsck/check.h"
+#include "fsck/mend.h"
 #include "vmfs/dirhash.h"
 
 struct build {

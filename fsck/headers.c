@@ -18,11 +18,14 @@
  * the UUID where a host died: its journal has it, and would not be taken over with
  * another.
  */
+#include "fsck/headers.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/align.h"
-#include "fsck/check.h"
+#include "fsck/heartbeats.h"
+#include "fsck/mend.h"
 #include "fsck/readguess.h"
 
 #define FIRST_HEADERS 8u   /* of clusters, by which a file's first block is known */

@@ -3,6 +3,8 @@
  * Heartbeat slots (FORMAT.md 9, LOCKING.md 3.1): who is there, for the locks that name
  * him; and the journals of those, once the files that manage journals are known.
  */
+#include "fsck/heartbeats.h"
+
 #include <errno.h>
 #include <isa-l/crc.h>
 #include <stdio.h>
@@ -12,7 +14,8 @@
 #include "base/align.h"
 #include "base/uuid.h"
 #include "fsck/ahead.h"
-#include "fsck/online.h"
+#include "fsck/findings.h"
+#include "fsck/mend.h"
 #include "vmfs/heartbeat.h"
 
 #define SLOTS_PER_READ 64u

@@ -21,44 +21,22 @@
  * times under a lock that nobody holds is of one state: a writer takes the lock first,
  * and its token never comes back. Only the others are looked at one by one.
  */
+#include "fsck/look.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 #include "base/align.h"
 #include "base/env.h"
-#include "fsck/online.h"
+#include "fsck/fds.h"
+#include "fsck/marks.h"
 
 #define KEPT_MAX (16ull << 20)
 #define TRIES 32u
 #define TRIES_FEW 4u
 #define PATIENT_MAX 16u /* that would not hold still, in a round */
 #define PAUSE_MAX_NS (20 * NS_PER_MS)
-
-uint64_t fsck_lock_mark(const void *lock)
-{
-	return XXH3_64bits(lock, VMFS_SECTOR_SIZE) | 2;
-}
-
-/* ---- whose lock it is ---- */
-
-/* The slot of the incarnation that a lock names; false: it is over, or never was. */
-static bool holder_lives(const struct fsck_volume *v, const struct vmfs_lock_disk *lock,
-			 struct vmfs_heartbeat_disk *ret_slot)
-{
-	uint32_t k;
-	return fsck_slot_of(v, le64_get(lock->hb_addr), &k) &&
-	       fsck_slot_read(v, k, ret_slot) == 0 &&
-	       le32_get(ret_slot->state) == HEARTBEAT_LIVE &&
-	       le64_get(ret_slot->generation) == le64_get(lock->hb_gen);
-}
-
-bool fsck_lock_is_quiet(const struct fsck_volume *v, const struct vmfs_lock_disk *lock)
-{
-	struct vmfs_heartbeat_disk slot;
-	return le32_get(lock->mode) != LOCK_EXCLUSIVE || !holder_lives(v, lock, &slot);
-}
 
 /* ---- one look ---- */
 
@@ -148,7 +126,7 @@ static bool look_begin(struct fsck *f, uint64_t lock_off)
 	if (fsck_read_past(&f->volume, lock_off, &l->lock, sizeof(l->lock)) != 0)
 		return false;
 	if (le32_get(l->lock.mode) != LOCK_EXCLUSIVE ||
-	    !holder_lives(&f->volume, &l->lock, &slot))
+	    !fsck_holder_lives(&f->volume, &l->lock, &slot))
 		return true;
 	l->has_log = f->online->vol != NULL;
 	int err = l->has_log ? logview_open(&l->log, f->online->vol, &slot) : 0;

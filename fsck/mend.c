@@ -10,13 +10,16 @@
  *   3. Bitmaps are written from the allocated maps at the end of a round, whatever the
  *      repairs of it changed in them.
  */
+#include "fsck/mend.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/align.h"
 #include "base/bitmap.h"
-#include "fsck/check.h"
+#include "fsck/fds.h"
+#include "fsck/owners.h"
 
 #define SECTOR VMFS_SECTOR_SIZE
 

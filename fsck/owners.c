@@ -12,13 +12,15 @@
  * pair, pass 4 tells of pairs that are not used up. A cluster whose list is full may have
  * more owners than it names.
  */
+#include "fsck/owners.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/align.h"
 #include "base/bitmap.h"
-#include "fsck/online.h"
+#include "fsck/findings.h"
 
 #define OWNERS_STATES_OFF 0x80u
 #define OWNERS_GAP 0x40u

@@ -5,6 +5,8 @@
  * In: extents joined (magic and order are right). Out: nothing that later passes need;
  * they read through the extents whatever is found here.
  */
+#include "fsck/passes.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +16,9 @@
 #include "base/bitmap.h"
 #include "base/env.h"
 #include "base/uuid.h"
-#include "fsck/check.h"
+#include "fsck/findings.h"
+#include "fsck/mend.h"
+#include "fsck/regions.h"
 #include "vmfs/verify.h"
 
 #define LVM5_MAJOR 5u

@@ -6,6 +6,8 @@
  * each of them the bitmap of what its clusters call allocated. Without FS descriptor or
  * .fdc.sf nothing more can be found: the check ends here.
  */
+#include "fsck/passes.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +16,14 @@
 #include "base/align.h"
 #include "base/env.h"
 #include "base/uuid.h"
-#include "fsck/online.h"
+#include "fsck/clusters.h"
+#include "fsck/findings.h"
+#include "fsck/headers.h"
+#include "fsck/heartbeats.h"
+#include "fsck/holes.h"
+#include "fsck/mend.h"
+#include "fsck/strays.h"
+#include "fsck/suspects.h"
 
 #define MINOR_3_MAX 63u
 #define MINOR_5_MIN 50u

@@ -5,6 +5,8 @@
  *
  * In: allocated maps. Out: fds[] for those that are usable; seen maps.
  */
+#include "fsck/passes.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +16,12 @@
 #include "base/bitmap.h"
 #include "fsck/addresses.h"
 #include "fsck/ahead.h"
-#include "fsck/online.h"
+#include "fsck/fds.h"
+#include "fsck/findings.h"
+#include "fsck/locks.h"
+#include "fsck/look.h"
+#include "fsck/marks.h"
+#include "fsck/mend.h"
 
 #define CLUSTERS_AHEAD 6u
 #define RESIDENT_BLOCK_SIZE 8192u
@@ -333,46 +340,11 @@ static int check_fd(struct fsck *f, uint64_t number, struct fsck_file *file,
 	return w.error;
 }
 
-/*
- * A descriptor that is marked free and looks as if it were in use: who frees one sets its
- * links to 0.
- */
-static bool looks_used(const struct fsck *f, uint64_t number,
-		       const struct fsck_file *file)
-{
-	const struct vmfs_fd_meta_disk *m = &file->meta;
-	uint32_t type = le32_get(m->type);
-	return le32_get(m->addr) == fsck_fd_addr(f, number).raw && le32_get(m->links) &&
-	       type >= VMFS_TYPE_DIRECTORY && type <= VMFS_TYPE_RDM &&
-	       le32_get(m->generation) && fsck_file_block_size(&f->volume, file);
-}
-
-bool fsck_looks_used(const struct fsck *f, uint64_t number)
-{
-	struct fsck_file file;
-	return fsck_fd_read(&f->volume, fsck_fd_addr(f, number), &file) == 0 &&
-	       looks_used(f, number, &file);
-}
-
-bool fsck_is_taken_for_free(struct fsck *f, const struct fsck_dir_entry *e)
-{
-	enum fsck_resource_index i;
-	struct fsck_file file;
-	uint64_t number;
-	vmfs_addr addr = { e->addr };
-	return fsck_addr_number(&f->volume, addr, &i, &number) && i == FSCK_FDC &&
-	       !bitmap_get(f->maps[i].allocated, number) &&
-	       fsck_fd_read(&f->volume, addr, &file) == 0 &&
-	       looks_used(f, number, &file) &&
-	       le32_get(file.meta.generation) == e->generation &&
-	       le32_get(file.meta.type) == e->type;
-}
-
 /* One that is marked free: true if it is not. */
 static bool check_free(struct fsck *f, uint64_t number, const struct fsck_file *file)
 {
 	char text[48];
-	if (!looks_used(f, number, file))
+	if (!fsck_file_looks_used(f, number, file))
 		return false;
 	(void)fsck_addr_text(fsck_fd_addr(f, number), text);
 	bool is_told =
@@ -419,7 +391,7 @@ static int check_fd_online(struct fsck *f, uint64_t number, const uint8_t *fd,
 	struct fsck_file file;
 	int err = 0;
 	fsck_fd_take(&f->volume, fd, &file);
-	if (!is_used && !looks_used(f, number, &file)) {
+	if (!is_used && !fsck_file_looks_used(f, number, &file)) {
 		fsck_online_mark_fd(f, number, fd);
 		return 0;
 	}

@@ -5,12 +5,19 @@
  * In: fds[] with refs, maps with allocated and seen. A journal of a heartbeat slot in use
  * is referenced by that slot.
  */
+#include "fsck/passes.h"
+
 #include <stdio.h>
 #include <string.h>
 
 #include "base/align.h"
 #include "base/bitmap.h"
-#include "fsck/online.h"
+#include "fsck/diredit.h"
+#include "fsck/fds.h"
+#include "fsck/findings.h"
+#include "fsck/heartbeats.h"
+#include "fsck/mend.h"
+#include "fsck/owners.h"
 
 #define LOST_LOOKED_AT 4096u /* lost blocks that are read, of very many */
 

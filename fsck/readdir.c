@@ -9,7 +9,8 @@
 #include <string.h>
 
 #include "base/align.h"
-#include "fsck/read.h"
+#include "fsck/readdir.h"
+#include "fsck/readfile.h"
 
 #define ENTRIES_MAX (1u << 21) /* packed ones that are looked at */
 

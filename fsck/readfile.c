@@ -13,7 +13,9 @@
 #include <string.h>
 
 #include "base/align.h"
-#include "fsck/read.h"
+#include "fsck/readfile.h"
+#include "fsck/readlvm.h"
+#include "fsck/readres.h"
 
 #define MODE_FORMAT 0170000u
 #define MODE_DIRECTORY 0040000u

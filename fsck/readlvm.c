@@ -16,7 +16,7 @@
 #include <string.h>
 
 #include "base/align.h"
-#include "fsck/read.h"
+#include "fsck/readlvm.h"
 
 #define PE_PER_REGION (LVM_MAPS_MAX * LVM_PE_PER_MAP)
 #define PES_MAX (1u << 20) /* of one extent: 256 TiB, far over the format's limit */

@@ -7,11 +7,14 @@
  * where the pointer leads, and behind the last PE before it. Without a whole table
  * nothing is written: where the PEs are is not known then.
  */
+#include "fsck/regions.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/align.h"
-#include "fsck/check.h"
+#include "fsck/findings.h"
+#include "fsck/mend.h"
 
 #define PE_PER_REGION (LVM_MAPS_MAX * LVM_PE_PER_MAP)
 #define TABLE_SIZE (LVM_PE_PER_MAP * sizeof(struct vmfs_lvm_pe_disk))

@@ -27,6 +27,7 @@
 #include "base/buf.h"
 #include "fsck/undo.h"
 #include "vmfs/exclusive.h"
+#include "vmfs/format6.h"
 #include "vmfs/live.h"
 #include "vmfs/vmfs.h"
 

@@ -24,12 +24,17 @@
  * its content cannot tell whose it is, and its place neither, nothing at all is repaired:
  * with one of the two guesses files would be lost.
  */
+#include "fsck/strays.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/bitmap.h"
-#include "fsck/holes.h"
+#include "fsck/fds.h"
+#include "fsck/findings.h"
+#include "fsck/hole.h"
+#include "fsck/mend.h"
 
 typedef unsigned long long ull;
 

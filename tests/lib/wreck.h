@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "fsck/check.h"
+#include "vmfs/addr.h"
 
 struct findings {
 	unsigned int counts[PROBLEM_COUNT];

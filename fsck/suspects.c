@@ -30,7 +30,8 @@
  * .fbb.sf's FD (LOCKING.md 10.2): what is found of it holds if that lock is the same in
  * two rounds one after the other.
  */
-#include "fsck/online.h"
+
+#include "fsck/suspects.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -40,15 +41,14 @@
 #include <uthash.h>
 
 #include "base/align.h"
-#include "base/env.h"
+#include "fsck/fds.h"
+#include "fsck/marks.h"
 #include "vmfs/vmfs.h"
 
 #define ROUNDS_MAX 24u
 #define ROUNDS_AT_LEAST 3u /* while there is any suspicion */
 #define WEIGHT_FULL 5u
 #define WEIGHT_FOUND (2 * WEIGHT_FULL)
-#define PAUSE_MAX_NS (250 * NS_PER_MS)
-#define MARK_CHANGED 1u /* no lock has it */
 #define KEY_TEXT 256u
 
 enum online_needs {
@@ -136,39 +136,6 @@ int fsck_online_begin(struct fsck *f)
 			o->host_count++;
 	}
 	return 0;
-}
-
-/* The first one counts: what was read since then must be of the same state. */
-static void put_mark(uint64_t *mark, const void *lock)
-{
-	uint64_t now = fsck_lock_mark(lock);
-	*mark = *mark && *mark != now ? MARK_CHANGED : now;
-}
-
-void fsck_online_mark_cluster(struct fsck *f, enum fsck_resource_index i, uint32_t c,
-			      const void *lock)
-{
-	struct fsck_online *o = f->online;
-	uint32_t count = f->volume.resources[i].cluster_count;
-	if (!o->cluster_marks[i])
-		o->cluster_marks[i] = calloc(count + 1, sizeof(uint64_t));
-	if (o->cluster_marks[i])
-		put_mark(&o->cluster_marks[i][c], lock);
-}
-
-void fsck_online_mark_fd(struct fsck *f, uint64_t number, const void *lock)
-{
-	struct fsck_online *o = f->online;
-	if (!o->fd_marks)
-		o->fd_marks = calloc(f->volume.resources[FSCK_FDC].count + 1,
-				     sizeof(uint64_t));
-	if (o->fd_marks)
-		put_mark(&o->fd_marks[number], lock);
-}
-
-void fsck_online_unstable(struct fsck *f)
-{
-	f->online->unstable++;
 }
 
 /* ---- suspicions ---- */
@@ -295,7 +262,7 @@ static bool slot_holds(struct fsck_online *o, uint32_t k)
 
 static bool key_holds(struct fsck_online *o, const struct fsck_key *key)
 {
-	switch ((enum fsck_key_kind)key->kind) {
+	switch (key->kind) {
 	case KEY_CLUSTER:
 		return cluster_holds(o, key->i, key->number);
 	case KEY_FD:
@@ -407,7 +374,23 @@ void fsck_online_judge(struct fsck *f)
 
 /* ---- rounds ---- */
 
-static void round_done(struct fsck_online *o)
+static void notes_drop(struct fsck_online *o)
+{
+	while (o->notes) {
+		struct online_note *n = o->notes;
+		o->notes = n->next;
+		free(n);
+	}
+	o->notes_end = &o->notes;
+}
+
+void fsck_online_next(struct fsck_online *o)
+{
+	notes_drop(o);
+	o->round++;
+}
+
+int fsck_online_done(struct fsck_online *o)
 {
 	for (unsigned int i = 0; i < o->host_count; i++)
 		logview_done(&o->hosts[i].log);
@@ -420,20 +403,10 @@ static void round_done(struct fsck_online *o)
 	o->fd_marks = NULL;
 	o->unstable = 0;
 	o->f = NULL;
+	return o->err;
 }
 
-static void notes_drop(struct fsck_online *o)
-{
-	while (o->notes) {
-		struct online_note *n = o->notes;
-		o->notes = n->next;
-		free(n);
-	}
-	o->notes_end = &o->notes;
-}
-
-/* Is there a suspicion that another round may decide? */
-static bool has_more(const struct fsck_online *o)
+bool fsck_online_has_more(const struct fsck_online *o)
 {
 	bool has_any = false;
 	for (const struct online_suspect *s = o->suspects; s; s = s->hh.next) {
@@ -446,28 +419,8 @@ static bool has_more(const struct fsck_online *o)
 	return has_any && o->round < ROUNDS_AT_LEAST;
 }
 
-static int rounds(struct fsck_online *o, const struct fsck_options *options,
-		  struct fsck_summary *ret_summary)
-{
-	uint64_t pause = 2 * NS_PER_MS;
-	int err;
-	do {
-		if (o->round) {
-			task_sleep_until(clock_now() + pause);
-			pause = min_u64(2 * pause, PAUSE_MAX_NS);
-		}
-		notes_drop(o);
-		o->round++;
-		err = fsck_run(options, o, ret_summary);
-		round_done(o);
-		if (!err && o->err)
-			err = report_error(options->reporter, o->err, "no memory");
-	} while (!err && has_more(o));
-	return err;
-}
-
-static void tell_all(const struct fsck_online *o, const struct fsck_options *options,
-		     struct fsck_summary *summary)
+void fsck_online_tell(const struct fsck_online *o, const struct fsck_options *options,
+		      struct fsck_summary *summary)
 {
 	for (const struct online_note *n = o->notes; n; n = n->next) {
 		summary->notes++;
@@ -483,6 +436,8 @@ static void tell_all(const struct fsck_online *o, const struct fsck_options *opt
 	}
 }
 
+/* ---- all of them ---- */
+
 static void say_nothing(struct reporter *r, enum report_level level, const char *text)
 {
 	(void)r;
@@ -490,12 +445,11 @@ static void say_nothing(struct reporter *r, enum report_level level, const char 
 	(void)text;
 }
 
-int fsck_online_check(const struct fsck_options *options,
-		      struct fsck_summary *ret_summary)
+struct fsck_online *fsck_online_new(const struct fsck_options *options)
 {
 	struct fsck_online *o = calloc(1, sizeof(*o));
 	if (!o)
-		return report_error(options->reporter, -ENOMEM, "no memory");
+		return NULL;
 	o->silent.tell = say_nothing;
 	struct vmfs_open_options open = { .devices = options->devices,
 					  .device_count = options->device_count,
@@ -503,16 +457,18 @@ int fsck_online_check(const struct fsck_options *options,
 					  .reporter = &o->silent };
 	if (vmfs_volume_open(&open, &o->vol) != 0)
 		o->vol = NULL; /* then what is held is not looked at */
-	int err = rounds(o, options, ret_summary);
-	if (!err)
-		tell_all(o, options, ret_summary);
+	return o;
+}
+
+int fsck_online_free(struct fsck_online *o)
+{
 	struct online_suspect *s, *tmp;
 	HASH_ITER(hh, o->suspects, s, tmp) {
 		HASH_DEL(o->suspects, s);
 		free(s);
 	}
 	notes_drop(o);
-	int close_err = vmfs_volume_close(o->vol);
+	int err = vmfs_volume_close(o->vol);
 	free(o);
-	return err ? err : close_err;
+	return err;
 }
