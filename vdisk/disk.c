@@ -16,6 +16,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -278,6 +279,17 @@ int vdisk_open(struct vmfs_volume *vol, const char *path,
 	return vdisk_open_above(vol, path, NULL, options, ret_disk, ret_holder);
 }
 
+bool vdisk_stamp(const struct vdisk *disk, char ret_stamp[static VDISK_STAMP_SIZE])
+{
+	const char *file = disk->extent[0].file.path;
+	bool is_inside = file && strcmp(file, disk->path) == 0;
+	if (is_inside || disk->format == VDISK_RDM || disk->format == VDISK_RDMP)
+		return false;
+	(void)snprintf(ret_stamp, VDISK_STAMP_SIZE, "CID=%08" PRIx32 " size=%" PRIu64,
+		       descriptor_cid(disk->desc), vdisk_capacity(disk));
+	return true;
+}
+
 uint32_t vdisk_other_cid(const struct vdisk *disk)
 {
 	uint32_t cid;
@@ -309,6 +321,11 @@ int vdisk_draw_cid(struct vdisk *disk)
 		atomic_store(&disk->needs_cid, false);
 	sleeplock_release(&disk->cid);
 	return rc;
+}
+
+int vdisk_draw_stamp(struct vdisk *disk)
+{
+	return vdisk_draw_cid(disk);
 }
 
 struct heir {

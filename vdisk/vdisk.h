@@ -167,6 +167,21 @@ int vdisk_geometry(const struct vdisk *disk, struct vdisk_geometry *ret_geometry
 /* Of its descriptor; a snapshot of an open disk changes it. */
 const char *vdisk_path(const struct vdisk *disk);
 unsigned int vdisk_extent_count(const struct vdisk *disk);
+#define VDISK_STAMP_SIZE 64u
+/*
+ * What the disk holds, as a text for programs: as long as it is the same, nothing was
+ * written since the disk was opened by the one who asked first. Another after the first
+ * write of each who opens it, and the same of a child that was not written yet. Good
+ * while nobody writes, or nothing has been written since vdisk_open(). false: this kind
+ * of disk keeps none. Never blocks.
+ */
+bool vdisk_stamp(const struct vdisk *disk, char ret_stamp[static VDISK_STAMP_SIZE]);
+/*
+ * Of a disk that is open for writing: its stamp is this opener's from now on, as after
+ * its first write; a child that is made of it while it is open changes it no more. 0 or
+ * -errno. Blocks.
+ */
+int vdisk_draw_stamp(struct vdisk *disk) __attribute__((warn_unused_result));
 /* Path of extent i inside the volume, e.g. "/vm1/vm1-flat.vmdk". */
 const char *vdisk_extent_path(const struct vdisk *disk, unsigned int i);
 /*

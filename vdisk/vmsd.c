@@ -2,8 +2,9 @@
 /*
  * Snapshot number i has the keys "snapshotI.": uid, parent (a uid), displayName,
  * description, createTimeHigh and createTimeLow (microseconds since 1970 in two signed
- * halves), numDisks, and of each disk "diskD.": fileName and node. The numbers I are in
- * line; what is removed is closed up.
+ * halves), numDisks, and of each disk "diskD.": fileName and node. One with the memory of
+ * the VM has filename and type, as VMware writes them, and openvmfs.memory, which says
+ * that the file is of our kind. The numbers I are in line; what is removed is closed up.
  *
  * Invariants: count is numSnapshots; uids are there, positive, and all different; a
  * parent is the uid of another, and no snapshot is above itself.
@@ -19,6 +20,7 @@
 #include "base/parse.h"
 
 #define KEY_SIZE 96u
+#define MEMORY "openvmfs.memory" /* VMware's files say nothing that could be taken */
 
 /* "snapshotI.NAME" */
 static const char *key_of(char buf[static KEY_SIZE], unsigned int i, const char *name)
@@ -146,6 +148,7 @@ void vmsd_get(const struct vmsd *v, unsigned int i, struct vmsd_snapshot *ret)
 		.description = get(v, i, "description"),
 		.created_us = created(v, i),
 		.disk_count = number(get(v, i, "numDisks"), VMSD_DISKS_MAX, 0),
+		.memory = get(v, i, MEMORY),
 	};
 }
 
@@ -193,7 +196,7 @@ static int set_parent(struct vmsd *v, unsigned int i, uint32_t uid)
 	return 0;
 }
 
-static uint32_t new_uid(const struct vmsd *v)
+uint32_t vmsd_next_uid(const struct vmsd *v)
 {
 	uint32_t uid = number(settings_get(v->settings, "snapshot.lastUID"), INT32_MAX,
 			      0);
@@ -202,11 +205,19 @@ static uint32_t new_uid(const struct vmsd *v)
 	return uid < INT32_MAX ? uid + 1 : 0;
 }
 
+static int set_memory(struct vmsd *v, unsigned int i, const char *file)
+{
+	int rc = set(v, i, "filename", file);
+	if (rc == 0)
+		rc = set(v, i, "type", "1");
+	return rc ? rc : set(v, i, MEMORY, file);
+}
+
 int vmsd_add(struct vmsd *v, const struct vmsd_snapshot *s, uint32_t *ret_uid)
 {
 	char key[KEY_SIZE];
 	unsigned int i = v->count;
-	uint32_t uid = new_uid(v);
+	uint32_t uid = vmsd_next_uid(v);
 	if (i == VMSD_SNAPSHOTS_MAX || !uid)
 		return -E2BIG;
 	int rc = set_number(v, "snapshot.lastUID", uid);
@@ -227,6 +238,8 @@ int vmsd_add(struct vmsd *v, const struct vmsd_snapshot *s, uint32_t *ret_uid)
 				(int32_t)s->created_us);
 	if (rc == 0)
 		rc = set_number(v, key_of(key, i, "numDisks"), 0);
+	if (rc == 0 && s->memory && *s->memory)
+		rc = set_memory(v, i, s->memory);
 	if (rc == 0)
 		rc = set_number(v, "snapshot.numSnapshots", i + 1);
 	if (rc < 0)

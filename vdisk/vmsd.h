@@ -27,6 +27,7 @@ struct vmsd_snapshot {
 	const char *name, *description;
 	uint64_t created_us; /* since 1970; 0: not known */
 	unsigned int disk_count;
+	const char *memory; /* the file of the VM's memory, beside the .vmx file; "" */
 };
 
 /*
@@ -47,6 +48,8 @@ void vmsd_disk(const struct vmsd *v, unsigned int i, unsigned int d,
 
 /* Errors of the following: -ENOMEM, -EINVAL (a text that is too long). */
 int vmsd_set_current(struct vmsd *v, uint32_t uid) __attribute__((warn_unused_result));
+/* The uid that the next one gets: none has had it. 0: there are too many. */
+uint32_t vmsd_next_uid(const struct vmsd *v);
 /* A new one under the current, which it becomes. -E2BIG: there are too many. */
 int vmsd_add(struct vmsd *v, const struct vmsd_snapshot *s, uint32_t *ret_uid)
 	__attribute__((warn_unused_result));

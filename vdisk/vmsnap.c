@@ -14,14 +14,16 @@
  *		of a VM that runs: 1 by vdisk_fork(), and between 2 and 3 the switch of
  *		each disk, after that its vdisk_fork_settle(). A disk is good under its
  *		child at any moment (fork.c), so the steps of create are right for it, too
- * revert	1. a child of each of the snapshot's disks  2. .vmx  3. .vmsd: current
+ * revert	1. a child of each of the snapshot's disks  2. .vmx, which names the
+ *		memory of these very disks, or none  3. .vmsd: current
  *		4. the old leaves are removed
  *   crash	before 2: as above; before 3: the VM is at the snapshot, and the list says
  *		that it is elsewhere; doing it again puts that right; before 4: disks that
  *		nobody names
- * remove	1. .vmsd: without it, "needs consolidation"  2. consolidation  3. .vmsd:
- *		nothing is needed any more
- *   crash	before 3: the sign stands, and consolidation goes on when asked
+ * remove	1. .vmsd: without it, "needs consolidation"  2. the file of its memory
+ *		3. consolidation  4. .vmsd: nothing is needed any more
+ *   crash	before 2: a file that nobody names, until a snapshot gets that number;
+ *		before 4: the sign stands, and consolidation goes on when asked
  */
 #include "vdisk/vmfiles.h"
 
@@ -160,7 +162,8 @@ static int add_snapshot(struct vmfiles *vm, const struct swap *s, const char *na
 {
 	const struct vmsd_snapshot snapshot = { .name = name,
 						.description = description,
-						.created_us = clock_wall_us() };
+						.created_us = clock_wall_us(),
+						.memory = vm->o->memory };
 	int rc = vmsd_add(&vm->vmsd, &snapshot, ret_uid);
 	for (unsigned int i = 0; i < s->count && rc == 0; i++)
 		rc = vmsd_set_disk(&vm->vmsd, vm->vmsd.count - 1, i, s->node[i],
@@ -238,6 +241,16 @@ static int find_snapshot(struct vmfiles *vm, uint32_t uid, unsigned int *ret_i)
 	return 0;
 }
 
+/* Does the VM go on with the memory in this file when it is powered on? */
+static bool is_state(const struct vmfiles *vm, const char *path)
+{
+	const char *state = settings_get(vm->vmx, VMSNAP_STATE_KEY);
+	char *named = state && *state ? vmfiles_path(vm, state) : NULL;
+	bool is_it = named && strcmp(named, path) == 0;
+	free(named);
+	return is_it;
+}
+
 /* Takes snapshot i off the list; its disks' paths go to *ret_paths. */
 static int take_off(struct vmfiles *vm, unsigned int i, char *ret_paths[VMSD_DISKS_MAX],
 		    unsigned int *ret_count)
@@ -245,17 +258,26 @@ static int take_off(struct vmfiles *vm, unsigned int i, char *ret_paths[VMSD_DIS
 	struct vmsd_snapshot s;
 	const char *node, *file;
 	vmsd_get(&vm->vmsd, i, &s);
+	bool is_beside = *s.memory && vdisk_is_beside(s.memory);
+	char *memory = is_beside ? vmfiles_path(vm, s.memory) : NULL;
 	for (unsigned int d = 0; d < s.disk_count; d++) {
 		vmsd_disk(&vm->vmsd, i, d, &node, &file);
 		ret_paths[d] = vmfiles_path(vm, file);
-		if (!ret_paths[d])
+		if (!ret_paths[d]) {
+			free(memory);
 			return -ENOMEM;
+		}
 		*ret_count = d + 1;
 	}
 	int rc = vmsd_remove(&vm->vmsd, i);
 	if (rc == 0)
 		rc = vmsd_set_pending(&vm->vmsd, true);
-	return rc ? rc : vmfiles_publish_vmsd(vm);
+	if (rc == 0)
+		rc = vmfiles_publish_vmsd(vm);
+	if (rc == 0 && memory && !is_state(vm, memory))
+		vdisk_unlink_leftover(vm->o->vol, memory);
+	free(memory);
+	return rc;
 }
 
 /* Without merging. */
@@ -329,6 +351,10 @@ static int revert(struct vmfiles *vm, struct swap *s, unsigned int i,
 			rc = make_child(vm, s, d, parent, ret_holder);
 		free(parent);
 	}
+	if (*snapshot.memory && rc == 0)
+		rc = settings_set(vm->vmx, VMSNAP_STATE_KEY, snapshot.memory);
+	else
+		settings_remove(vm->vmx, VMSNAP_STATE_KEY);
 	if (rc == 0)
 		rc = swap_publish(vm, s);
 	if (rc < 0) {

@@ -5,7 +5,7 @@
 /*
  * Snapshots of a whole VM: of all disks that its .vmx file names and
  * that are not independent. Their list is the .vmsd file beside it (vmsd.h). A snapshot
- * is of disks; the settings of the VM are not part of it.
+ * is of disks, and may have the VM's memory; the settings of the VM are not part of it.
  *
  * Each call holds the lock of the .vmx file, so that nobody powers the VM on meanwhile.
  * Of a VM that runs, who runs it has that lock, and says so (struct vmsnap_running).
@@ -39,7 +39,15 @@ struct vmsnap_options {
 	struct vdisk_progress *progress; /* of merging; may be NULL */
 	struct reporter *reporter;
 	const struct vmsnap_running *running; /* NULL: it is powered off */
+	/* Of create: a file beside the .vmx file that holds its memory, or NULL. */
+	const char *memory;
 };
+
+/*
+ * Of the .vmx file: the file beside it that holds the memory of the VM, with which it
+ * goes on when it is powered on. Set by a revert to a snapshot that has it; else removed.
+ */
+#define VMSNAP_STATE_KEY "checkpoint.vmState"
 
 /* The list; no lock. 0 also if there is none yet. vmsd_done() it. */
 int vmsnap_list(const struct vmsnap_options *options, struct vmsd *ret_vmsd)

@@ -19,6 +19,7 @@
 #include "iscsi/open.h"
 #include "vmfs/refresh.h"
 #include "vmkernel/adapter/adapter.h"
+#include "vmkernel/checkpoint.h"
 #include "vmkernel/ha/ha.h"
 #include "vmkernel/inventory.h"
 #include "vmkernel/maintenance.h"
@@ -163,7 +164,7 @@ static void vm_list(const struct request *rq)
 				  "id", (int)vm->id, "name", l->name, "path",
 				  vm_file_text(vm, NULL, file, sizeof(file)), "guest",
 				  l->guest, "version", l->version, "annotation",
-				  l->annotation, "state", vm_state_text(vm->state),
+				  l->annotation, "state", vm_state_text(vm),
 				  "is_on", vm->state == VM_ON, "vmx_pid",
 				  (int)vm->vmx_pid, "file", path));
 	}
@@ -459,6 +460,50 @@ static void vm_register(const struct request *rq)
 		query_start(rq, q, register_work, register_done);
 }
 
+/* ---- what a VM is ---- */
+
+static void look_work(void *arg)
+{
+	struct query *q = arg;
+	struct vm_labels labels;
+	if (vm_read_labels(q->stores[0]->vol, q->path, q->path, NULL, &labels, q->why,
+			   sizeof(q->why)) < 0)
+		return;
+	q->labels.is_suspended = labels.is_suspended;
+	vm_labels_done(&labels);
+}
+
+static void look_done(void *arg)
+{
+	struct query *q = arg;
+	struct vm *vm = inventory_find_path(q->host, &q->stores[0]->uuid, q->path);
+	if (vm && vm->state == VM_OFF)
+		vm->labels.is_suspended = q->labels.is_suspended;
+	q->result = json_pack("{s:s}", "state", vm ? vm_state_text(vm) : "Powered off");
+	query_done(q);
+}
+
+/* One that is off may have been suspended, or resumed, by another host. */
+static void vm_look(const struct request *rq, struct vm *vm)
+{
+	struct datastore *ds = vm_datastore(vm);
+	if (vm->state != VM_OFF || !ds || ds->is_lost) {
+		reply_ok(rq, json_pack("{s:s}", "state", vm_state_text(vm)));
+		return;
+	}
+	struct query *q = query_new(rq);
+	if (q) {
+		query_use(q, ds);
+		q->labels.is_suspended = vm->labels.is_suspended;
+		q->path = strdup(vm->path);
+	}
+	if (q && !q->path) {
+		query_free(q);
+		q = NULL;
+	}
+	query_start(rq, q, look_work, look_done);
+}
+
 /* ---- dispatch ---- */
 
 static void vm_request(const struct request *rq, enum msg_type type)
@@ -474,8 +519,10 @@ static void vm_request(const struct request *rq, enum msg_type type)
 		vm_reset(vm, rq->who);
 	else if (type == MSG_VM_SHUTDOWN)
 		vm_shutdown(vm, rq->who);
+	else if (type == MSG_VM_SUSPEND)
+		checkpoint_suspend(vm, rq->who);
 	else
-		reply_ok(rq, json_pack("{s:s}", "state", vm_state_text(vm->state)));
+		vm_look(rq, vm);
 }
 
 static void vm_question(const struct request *rq, enum msg_type type)
@@ -581,6 +628,7 @@ static void dispatch(const struct request *rq, enum msg_type type)
 	case MSG_VM_POWER_OFF:
 	case MSG_VM_RESET:
 	case MSG_VM_SHUTDOWN:
+	case MSG_VM_SUSPEND:
 		vm_request(rq, type);
 		break;
 	default:

@@ -103,8 +103,10 @@ static int load_vm(struct host *h, json_t *entry)
 			"version", &version, "annotation", &annotation) < 0 ||
 	    id < 1 || inventory_find(h, (uint32_t)id) || uuid_parse(ds, &uuid) < 0)
 		return -EINVAL;
-	struct vm_labels labels = { strdup(name), strdup(guest), strdup(version),
-				    strdup(annotation) };
+	struct vm_labels labels = { .name = strdup(name),
+				    .guest = strdup(guest),
+				    .version = strdup(version),
+				    .annotation = strdup(annotation) };
 	struct vm *vm = inventory_add(h, &uuid, path, &labels);
 	if (!vm)
 		return -ENOMEM;

@@ -3,6 +3,7 @@
  * The life of a VM, on the loop's task; what blocks is in vm_jobs.c.
  *
  *	OFF --vm_power_on--> STARTING --vm_held--> (vmx runs) --on_reply(START)--> ON
+ *	   of one that is suspended: --checkpoint_restore, vm_resumed--> ON
  *	OFF --vm_open--> STARTING (incoming) --vm_came--> ON
  *	OFF --vm_adopt--> STARTING --on_reply(HELLO), vm_adopted--> ON
  *	STARTING, ON --vm_settle--> STOPPING --vm_closed--> OFF
@@ -36,8 +37,10 @@
 #include <unistd.h>
 
 #include "base/env.h"
+#include "vmkernel/checkpoint.h"
 #include "vmkernel/control.h"
 #include "vmkernel/ha/ha.h"
+#include "vmkernel/vm_snapshot.h"
 #include "vmkernel/vmotion/vmotion.h"
 
 #define STOP_LIMIT_S 15
@@ -82,9 +85,9 @@ uid_t vm_uid(const struct vm *vm)
 	return vm->host->config.vm_uid + (vm->id - 1) % UID_RANGE;
 }
 
-const char *vm_state_text(enum vm_state state)
+const char *vm_state_text(const struct vm *vm)
 {
-	switch (state) {
+	switch (vm->state) {
 	case VM_OFF:
 	case VM_STARTING:
 		break;
@@ -92,7 +95,7 @@ const char *vm_state_text(enum vm_state state)
 	case VM_STOPPING:
 		return "Powered on";
 	}
-	return "Powered off";
+	return vm->labels.is_suspended ? "Suspended" : "Powered off";
 }
 
 /* ---- answers ---- */
@@ -146,6 +149,7 @@ static void drop_channel(struct vm *vm)
 	vm->is_ending = true;
 	atomic_store(&vm->is_cancelled, true);
 	vmotion_vmx_gone(vm);
+	checkpoint_vmx_gone(vm);
 }
 
 static void drop_timer(struct vm *vm)
@@ -203,6 +207,7 @@ void vm_closed(struct vm *vm)
 	vm->why[0] = vm->question_text[0] = '\0';
 	host_vm_ended(vm->host);
 	vmotion_vm_off(vm);
+	vm_snapshot_off(vm);
 }
 
 void vm_stop(struct vm *vm, const char *why)
@@ -257,6 +262,19 @@ static void remember_qemu(struct vm *vm, const json_t *body)
 	}
 }
 
+static void is_on(struct vm *vm, const char *how)
+{
+	vm->state = VM_ON;
+	tell_log(vm, REPORT_INFO, how);
+	answer(vm, &vm->on, 0, NULL);
+	ha_vm_on(vm);
+}
+
+void vm_resumed(struct vm *vm)
+{
+	is_on(vm, "resumed");
+}
+
 static void started(struct vm *vm, const struct msg *m)
 {
 	const char *error = json_string_value(json_object_get(m->body, "error"));
@@ -274,10 +292,10 @@ static void started(struct vm *vm, const struct msg *m)
 	vm->is_kvm = json_is_true(json_object_get(m->body, "is_kvm"));
 	if (vm->is_ending || vm->is_incoming)
 		return;
-	vm->state = VM_ON;
-	tell_log(vm, REPORT_INFO, "powered on");
-	answer(vm, &vm->on, 0, NULL);
-	ha_vm_on(vm);
+	if (vm->checkpoint)
+		checkpoint_restore(vm);
+	else
+		is_on(vm, "powered on");
 }
 
 static void greeted(struct vm *vm, const struct msg *m)
@@ -324,6 +342,12 @@ static void on_reply(struct vm *vm, const struct msg *m)
 		break;
 	case TAG_SHUTDOWN:
 		answer(vm, &vm->shutdown, result, error);
+		break;
+	case CHECKPOINT_SEND:
+	case CHECKPOINT_RECEIVE:
+	case CHECKPOINT_RUN:
+	case CHECKPOINT_KEEP:
+		checkpoint_told(vm, m);
 		break;
 	default:
 		vmotion_told(vm, m); /* TAG_STOP: the end of the channel says it */
@@ -470,7 +494,7 @@ static int send_start(struct vm *vm, int sock)
 				 vm->text, "qemu", vm->host->config.qemu, "token",
 				 vm->token, "tells_errors",
 				 vm->host->config.on_fence == ON_FENCE_EIO, "incoming",
-				 vm->is_incoming);
+				 vm->is_incoming || vm->checkpoint);
 	if (!body) {
 		(void)snprintf(vm->why, sizeof(vm->why), "%s: is not UTF-8 text", file);
 		(void)close(sock);
@@ -522,7 +546,7 @@ void vm_power_off(struct vm *vm, struct requester who)
 {
 	if (vm->state == VM_OFF) {
 		if (!ha_vm_unwant(vm, who))
-			refuse(vm, who, "is powered off already");
+			checkpoint_discard(vm, who);
 		return;
 	}
 	if (vm->off.is_set) {
@@ -532,6 +556,17 @@ void vm_power_off(struct vm *vm, struct requester who)
 	vm->off = who;
 	vm->is_off_wanted = true;
 	vm_stop(vm, "powered off");
+}
+
+void vm_suspended(struct vm *vm, struct requester who)
+{
+	vm->labels.is_suspended = vm->is_off_wanted = true;
+	if (!vm->off.is_set)
+		vm->off = who;
+	else
+		answer(vm, &who, 0, NULL);
+	vm_stop(vm, "suspended");
+	vm_settle(vm);
 }
 
 /* A wish of who, kept in slot, that vmx answers. */
@@ -602,6 +637,10 @@ void vm_adopted(struct vm *vm, int rc, const char *why)
 	if (rc < 0) {
 		tell_log(vm, REPORT_ERROR, why);
 		vm_stop(vm, why);
+	} else if (vm->labels.is_suspended && !vm->is_ending) {
+		/* It stands still since, and its state is whole (checkpoint.c). */
+		vm->is_off_wanted = true;
+		vm_stop(vm, "suspended");
 	} else if (!vm->is_ending) {
 		vm->state = VM_ON;
 		tell_log(vm, REPORT_INFO, "goes on running");

@@ -22,6 +22,7 @@ enum vm_state { VM_OFF, VM_STARTING, VM_ON, VM_STOPPING };
 /* What the .vmx file says about the VM for lists. malloc'ed strings. */
 struct vm_labels {
 	char *name, *guest, *version, *annotation;
+	bool is_suspended; /* it names a state that it goes on with */
 };
 
 struct vm {
@@ -35,6 +36,8 @@ struct vm {
 	/* a job has its snapshots, or it is being moved: it stays as it is */
 	bool is_busy;
 	struct passage *passage;	/* vmotion/passage.h; NULL: none */
+	struct checkpoint *checkpoint;	/* checkpoint.h; NULL: none */
+	struct snapshot_of_vm *going_back; /* vm_snapshot.c: as soon as it is off */
 
 	/* From here on: while it is not OFF. */
 	struct datastore *ds;
@@ -74,7 +77,7 @@ const char *vm_file_text(const struct vm *vm, const char *path, char *buf, uint3
 const char *vm_run_path(const struct vm *vm, const char *name, char *buf);
 /* The uid that the VM runs as. */
 uid_t vm_uid(const struct vm *vm);
-const char *vm_state_text(enum vm_state state);
+const char *vm_state_text(const struct vm *vm);
 /* The datastore that its files are on; NULL: it is not attached. */
 struct datastore *vm_datastore(const struct vm *vm);
 
@@ -90,11 +93,15 @@ const char *vm_why_not(const struct vm *vm, const struct datastore *ds);
 void vm_open(struct vm *vm);
 /* What has come in runs. */
 void vm_came(struct vm *vm);
+/* What was suspended runs. */
+void vm_resumed(struct vm *vm);
 void vm_reset(struct vm *vm, struct requester who);
 /* The open question is answered: false, it is not the one that is open. */
 bool vm_answer(struct vm *vm, uint32_t question, bool is_retry);
 /* Presses its power button: what the guest makes of it is the guest's. */
 void vm_shutdown(struct vm *vm, struct requester who);
+/* One that is on, and whose state is kept: it ends, and who hears of it. */
+void vm_suspended(struct vm *vm, struct requester who);
 /* Ends it without a requester; nothing if it is off. */
 void vm_stop(struct vm *vm, const char *why);
 /*
@@ -122,6 +129,11 @@ void vm_job_note(struct vm *vm);
 /* Closes everything; then vm_closed(). */
 void vm_job_close(struct vm *vm);
 
+/*
+ * text: a .vmx file's. The path of the state that the VM goes on with at power-on,
+ * malloc'ed; NULL: there is none, or no memory.
+ */
+char *vm_state_path(const struct vm *vm, const char *text);
 /* All of a small file, with a NUL behind it. malloc'ed; NULL and *ret_error. Blocks. */
 char *vm_read_all(struct vmfs_file *file, int *ret_error);
 

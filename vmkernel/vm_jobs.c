@@ -19,6 +19,8 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "vdisk/vmsnap.h"
+#include "vmkernel/checkpoint.h"
 #include "vmkernel/ha/ha.h"
 #include "vmkernel/msg/where.h"
 #include "vmkernel/network.h"
@@ -110,6 +112,8 @@ static void hold_work(void *arg)
 {
 	struct vm_job *job = arg;
 	job->rc = hold_config(job->vm, job->why, sizeof(job->why));
+	if (job->rc == 0)
+		job->rc = checkpoint_find(job->vm, job->why, sizeof(job->why));
 	if (job->rc == 0)
 		job->rc = ha_vm_claim(job->vm, job->why, sizeof(job->why));
 	if (job->rc == 0) {
@@ -322,6 +326,8 @@ static void adopt_work(void *arg)
 		job->rc = check;
 		(void)snprintf(job->why, sizeof(job->why), "%s", lost);
 	}
+	AUTO_FREE char *state = job->rc == 0 ? vm_state_path(vm, vm->text) : NULL;
+	vm->labels.is_suspended = state;
 	for (uint32_t i = 0; job->rc == 0 && i < HARDWARE_DISKS_MAX && vm->disk_keys[i];
 	     i++)
 		job->rc = adopt_disk(vm, i, job->why, sizeof(job->why));
@@ -381,6 +387,7 @@ static void close_work(void *arg)
 	struct vm *vm = job->vm;
 	await_qemu(vm);
 	network_release(vm);
+	checkpoint_drop(vm);
 	for (uint32_t i = 0; i < HARDWARE_DISKS_MAX; i++) {
 		int rc = disk_close(vm->disks[i]);
 		vm->disks[i] = NULL;
@@ -488,6 +495,7 @@ static int take_labels(const struct vmxfile *f, struct vm_labels *ret)
 		.guest = strdup(vmxfile_get_or(f, "guestOS", "other")),
 		.version = strdup(vmxfile_get_or(f, "virtualHW.version", "21")),
 		.annotation = strdup(vmxfile_get_or(f, "annotation", "")),
+		.is_suspended = *vmxfile_get_or(f, VMSNAP_STATE_KEY, ""),
 	};
 	if (ret->name && ret->guest && ret->version && ret->annotation)
 		return 0;

@@ -17,6 +17,7 @@
 
 #include "base/env.h"
 #include "vdisk/vmsnap.h"
+#include "vmkernel/checkpoint.h"
 #include "vmkernel/control.h"
 
 struct snapshot_of_vm {
@@ -29,6 +30,8 @@ struct snapshot_of_vm {
 	char *name, *description, *path;
 	struct catcher catcher;
 	bool is_running;
+	bool may_start;	 /* REVERT: a VM that has its memory again */
+	bool has_memory; /* REVERT: it has */
 	struct vdisk *disks[HARDWARE_DISKS_MAX];
 	struct vdisk_progress progress;
 	json_t *result;
@@ -43,11 +46,13 @@ static json_t *list_json(const struct vmsd *v)
 		struct vmsd_snapshot s;
 		vmsd_get(v, i, &s);
 		json_array_append_new(
-			all, json_pack("{s:i, s:i, s:s, s:s, s:I, s:b}", "id", (int)s.uid,
+			all, json_pack("{s:i, s:i, s:s, s:s, s:I, s:b, s:b}", "id",
+				       (int)s.uid,
 				       "parent", (int)s.parent, "name", s.name,
 				       "description", s.description, "created_us",
 				       (json_int_t)s.created_us, "is_current",
-				       s.uid == vmsd_current(v)));
+				       s.uid == vmsd_current(v), "has_memory",
+				       *s.memory != 0));
 	}
 	return json_pack("{s:o, s:b}", "snapshots", all, "needs_consolidation",
 			 vmsd_is_pending(v));
@@ -64,6 +69,22 @@ static int list(struct snapshot_of_vm *j, const struct vmsnap_options *o)
 	return 0;
 }
 
+/* It was there when the VM went back to it. */
+static int look_for_memory(struct snapshot_of_vm *j, const struct vmsnap_options *o)
+{
+	struct vmsd_snapshot s = { .memory = "" };
+	struct vmsd v;
+	int rc = vmsnap_list(o, &v);
+	if (rc < 0)
+		return rc;
+	int i = vmsd_find(&v, j->uid);
+	if (i >= 0)
+		vmsd_get(&v, (unsigned int)i, &s);
+	j->has_memory = *s.memory != '\0';
+	vmsd_done(&v);
+	return 0;
+}
+
 static int run(struct snapshot_of_vm *j, const struct vmsnap_options *o,
 	       struct vmfs_holder *ret_holder)
 {
@@ -76,7 +97,8 @@ static int run(struct snapshot_of_vm *j, const struct vmsnap_options *o,
 			j->result = json_pack("{s:i}", "snapshot", (int)uid);
 		return rc;
 	case MSG_VM_SNAPSHOT_REVERT:
-		return vmsnap_revert(o, j->uid, ret_holder);
+		rc = vmsnap_revert(o, j->uid, ret_holder);
+		return rc ? rc : look_for_memory(j, o);
 	case MSG_VM_SNAPSHOT_REMOVE:
 		return vmsnap_remove(o, j->uid, ret_holder);
 	default:
@@ -88,24 +110,38 @@ static int run(struct snapshot_of_vm *j, const struct vmsnap_options *o,
 
 static int announce(void *arg, const char *vmx, const char *const *locked)
 {
-	const struct snapshot_of_vm *j = arg;
-	return vm_note_next_locks(j->vm, vmx, locked);
+	return vm_note_next_locks(arg, vmx, locked);
 }
 
 static void confirm(void *arg)
 {
-	const struct snapshot_of_vm *j = arg;
+	const struct vm *vm = arg;
 	char why[VM_WHY_SIZE];
-	if (vm_note_locks(j->vm, why, sizeof(why)) < 0)
-		report(j->host->reporter, REPORT_WARN, "VM %u: %s", j->vm->id, why);
+	if (vm_note_locks(vm, why, sizeof(why)) < 0)
+		report(vm->host->reporter, REPORT_WARN, "VM %u: %s", vm->id, why);
 }
 
 static void quiet(void *arg, unsigned int i, void (*fn)(void *fn_arg), void *fn_arg)
 {
-	const struct snapshot_of_vm *j = arg;
-	uint64_t held = disk_quiet(j->vm->disks[i], fn, fn_arg);
-	report(j->host->reporter, REPORT_INFO, "VM %u: disk %u: I/O was held for %llu us",
-	       j->vm->id, i, (unsigned long long)(held / NS_PER_US));
+	const struct vm *vm = arg;
+	uint64_t held = disk_quiet(vm->disks[i], fn, fn_arg);
+	report(vm->host->reporter, REPORT_INFO,
+	       "VM %u: disk %u: I/O was held for %llu us", vm->id, i,
+	       (unsigned long long)(held / NS_PER_US));
+}
+
+void vm_running_files(struct vm *vm, struct vdisk *ret_disks[static HARDWARE_DISKS_MAX],
+		      struct vmsnap_running *ret)
+{
+	for (unsigned int i = 0; i < HARDWARE_DISKS_MAX; i++)
+		ret_disks[i] = disk_vdisk(vm->disks[i]);
+	*ret = (struct vmsnap_running){ .vmx = &vm->config,
+					.disks = ret_disks,
+					.disk_count = HARDWARE_DISKS_MAX,
+					.announce = announce,
+					.confirm = confirm,
+					.quiet = quiet,
+					.arg = vm };
 }
 
 static bool may_go_on(struct vdisk_progress *p, uint64_t done, uint64_t total)
@@ -122,15 +158,9 @@ static void work(void *arg)
 	struct snapshot_of_vm *j = arg;
 	struct vmfs_holder holder = { 0 };
 	char text[VMFS_HOLDER_TEXT_SIZE];
-	const struct vmsnap_running running = {
-		.vmx = &j->vm->config,
-		.disks = j->disks,
-		.disk_count = HARDWARE_DISKS_MAX,
-		.announce = announce,
-		.confirm = confirm,
-		.quiet = quiet,
-		.arg = j,
-	};
+	struct vmsnap_running running;
+	if (j->is_running)
+		vm_running_files(j->vm, j->disks, &running);
 	const struct vmsnap_options options = {
 		.vol = j->ds->vol,
 		.vmx = j->path,
@@ -164,9 +194,15 @@ static void done(void *arg)
 	struct snapshot_of_vm *j = arg;
 	struct vm *vm = j->vm;
 	bool is_running = j->is_running;
+	bool is_back = j->type == MSG_VM_SNAPSHOT_REVERT && j->rc == 0;
 	vm->is_busy = false;
 	host_datastore_put(j->host, j->ds);
-	control_reply(j->host->control, j->who, j->rc, j->why, j->result);
+	if (is_back)
+		vm->labels.is_suspended = j->has_memory;
+	if (is_back && j->has_memory && j->may_start)
+		vm_power_on(vm, j->who); /* which answers */
+	else
+		control_reply(j->host->control, j->who, j->rc, j->why, j->result);
 	job_free(j);
 	if (is_running) {
 		vm->has_job = false;
@@ -175,7 +211,7 @@ static void done(void *arg)
 }
 
 static const char *why_not(const struct vm *vm, const struct datastore *ds,
-			   enum msg_type type, const json_t *body)
+			   enum msg_type type)
 {
 	if (!ds)
 		return "its datastore is not attached";
@@ -187,13 +223,61 @@ static const char *why_not(const struct vm *vm, const struct datastore *ds,
 		return NULL;
 	if (vm->state != VM_ON || vm->has_job || vm->is_ending)
 		return "is being powered on or off";
-	if (type == MSG_VM_SNAPSHOT_REVERT)
-		return "is powered on: it goes back to a snapshot when it is off";
-	if (type == MSG_VM_SNAPSHOT_CREATE &&
-	    json_is_true(json_object_get(body, "memory")))
-		return "is powered on, and its memory cannot be part of a snapshot here:"
-		       " say 0 for MEMORY";
 	return NULL;
+}
+
+static struct snapshot_of_vm *job_new(struct vm *vm, struct requester who,
+				      enum msg_type type, const json_t *body)
+{
+	struct snapshot_of_vm *j = calloc(1, sizeof(*j));
+	if (!j)
+		return NULL;
+	j->name = strdup(msg_text(body, "name"));
+	j->description = strdup(msg_text(body, "description"));
+	j->path = strdup(vm->path);
+	if (!j->name || !j->description || !j->path) {
+		job_free(j);
+		return NULL;
+	}
+	j->vm = vm;
+	j->host = vm->host;
+	j->who = who;
+	j->type = type;
+	j->uid = (uint32_t)json_integer_value(json_object_get(body, "snapshot"));
+	j->may_start = !json_is_true(json_object_get(body, "stays_off"));
+	return j;
+}
+
+static void start(struct snapshot_of_vm *j, struct datastore *ds)
+{
+	struct vm *vm = j->vm;
+	j->ds = ds;
+	j->is_running = vm->state == VM_ON && j->type != MSG_VM_SNAPSHOT_LIST;
+	ds->users++;
+	vm->is_busy = true;
+	vm->has_job |= j->is_running;
+	if (loop_job(j->host->loop, "vm-snapshot", work, done, j) == 0)
+		return;
+	j->rc = -ENOMEM;
+	(void)snprintf(j->why, sizeof(j->why), "no memory");
+	done(j);
+}
+
+void vm_snapshot_off(struct vm *vm)
+{
+	struct snapshot_of_vm *j = vm->going_back;
+	struct datastore *ds = vm_datastore(vm);
+	if (!j)
+		return;
+	vm->going_back = NULL;
+	vm->is_busy = false;
+	const char *why = why_not(vm, ds, j->type);
+	if (!why) {
+		start(j, ds);
+		return;
+	}
+	control_reply(j->host->control, j->who, -EBUSY, why, NULL);
+	job_free(j);
 }
 
 void vm_snapshot_request(struct vm *vm, struct requester who, enum msg_type type,
@@ -201,7 +285,7 @@ void vm_snapshot_request(struct vm *vm, struct requester who, enum msg_type type
 {
 	struct host *h = vm->host;
 	struct datastore *ds = vm_datastore(vm);
-	const char *why = why_not(vm, ds, type, body);
+	const char *why = why_not(vm, ds, type);
 	char text[VM_WHY_SIZE], file[VM_WHY_SIZE / 2];
 	if (why) {
 		(void)snprintf(text, sizeof(text), "VM %u (%s): %s", vm->id,
@@ -209,33 +293,20 @@ void vm_snapshot_request(struct vm *vm, struct requester who, enum msg_type type
 		control_reply(h->control, who, -EBUSY, text, NULL);
 		return;
 	}
-	struct snapshot_of_vm *j = calloc(1, sizeof(*j));
-	if (j) {
-		j->name = strdup(msg_text(body, "name"));
-		j->description = strdup(msg_text(body, "description"));
-		j->path = strdup(vm->path);
+	if (type == MSG_VM_SNAPSHOT_CREATE && vm->state == VM_ON &&
+	    json_is_true(json_object_get(body, "memory"))) {
+		checkpoint_snapshot(vm, who, body);
+		return;
 	}
-	if (!j || !j->name || !j->description || !j->path) {
-		if (j)
-			job_free(j);
+	struct snapshot_of_vm *j = job_new(vm, who, type, body);
+	if (!j) {
 		control_reply(h->control, who, -ENOMEM, "no memory", NULL);
-		return;
+	} else if (type == MSG_VM_SNAPSHOT_REVERT && vm->state == VM_ON) {
+		vm->is_busy = true;
+		vm->going_back = j;
+		vm->is_off_wanted = true;
+		vm_stop(vm, "it goes back to a snapshot");
+	} else {
+		start(j, ds);
 	}
-	j->vm = vm;
-	j->host = h;
-	j->ds = ds;
-	j->who = who;
-	j->type = type;
-	j->uid = (uint32_t)json_integer_value(json_object_get(body, "snapshot"));
-	j->is_running = vm->state == VM_ON && type != MSG_VM_SNAPSHOT_LIST;
-	for (unsigned int i = 0; i < HARDWARE_DISKS_MAX && j->is_running; i++)
-		j->disks[i] = disk_vdisk(vm->disks[i]);
-	ds->users++;
-	vm->is_busy = true;
-	vm->has_job |= j->is_running;
-	if (loop_job(h->loop, "vm-snapshot", work, done, j) == 0)
-		return;
-	j->rc = -ENOMEM;
-	(void)snprintf(j->why, sizeof(j->why), "no memory");
-	done(j);
 }

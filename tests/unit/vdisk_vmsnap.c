@@ -17,6 +17,7 @@
 #include "base/align.h"
 #include "tests/lib/batch.h"
 #include "tests/lib/testvol.h"
+#include "vdisk/vmedit.h"
 #include "vdisk/vmsnap.h"
 
 #define MIB (1u << 20)
@@ -155,18 +156,25 @@ static void tear_down_vm(struct rig *rig)
 	testvol_free(&rig->tv);
 }
 
-/* The path of the disk at node, as the .vmx file says it. */
-static void leaf_of(struct rig *rig, const char *node, char path[static 64])
+static struct settings *settings_of(struct rig *rig)
 {
 	const struct vmfs_file_options how = { .flags = VMFS_READ };
 	struct vmfs_file *file;
 	struct settings *s;
-	char text[1024], key[64];
+	char text[1024];
 	assert_int_equal(vmfs_file_open(rig->tv.vol, VMX, &how, &file, NULL), 0);
 	int64_t len = vmfs_file_read(file, text, sizeof(text), 0);
 	assert_true(len > 0);
 	assert_int_equal(vmfs_file_close(file), 0);
 	assert_int_equal(settings_parse(text, (size_t)len, VMX, NULL, &s), 0);
+	return s;
+}
+
+/* The path of the disk at node, as the .vmx file says it. */
+static void leaf_of(struct rig *rig, const char *node, char path[static 64])
+{
+	struct settings *s = settings_of(rig);
+	char key[64];
 	(void)snprintf(key, sizeof(key), "%s.fileName", node);
 	(void)snprintf(path, 64, "/vm/%.50s", settings_get(s, key));
 	assert_string_equal(settings_get(s, "ide0:0.fileName"), "x.iso");
@@ -366,6 +374,85 @@ static void a_linked_clone_keeps_a_parent_that_is_a_child(void **state)
 	tear_down_vm(&rig);
 }
 
+static void setting(struct rig *rig, const char *key, const char *wanted)
+{
+	struct settings *s = settings_of(rig);
+	const char *value = settings_get(s, key);
+	assert_string_equal(value ? value : "(none)", wanted);
+	settings_free(s);
+}
+
+static void stamp(struct rig *rig, const char *path, char ret[static VDISK_STAMP_SIZE])
+{
+	const struct vdisk_open_options how = { .flags = VDISK_WRITE };
+	struct vdisk *disk;
+	assert_int_equal(vdisk_open(rig->tv.vol, path, &how, &disk, NULL), 0);
+	assert_true(vdisk_stamp(disk, ret));
+	assert_int_equal(vdisk_close(disk), 0);
+}
+
+/* The memory comes with the disks, and only with these: going elsewhere takes it away. */
+static void memory_goes_where_its_disks_go(void **state)
+{
+	static const struct vmedit away = { VMSNAP_STATE_KEY, NULL };
+	char before[VDISK_STAMP_SIZE], now[VDISK_STAMP_SIZE], leaf[64];
+	struct vmfs_stat st;
+	struct rig rig;
+	uint32_t one, two;
+	(void)state;
+	set_up_vm(&rig, VDISK_DELTA_AUTO);
+	put(&rig, 0, 'a');
+	stamp(&rig, "/vm/a.vmdk", before);
+	write_file(&rig, "/vm/a-Snapshot1.vmsn", "memory");
+	rig.o.memory = "a-Snapshot1.vmsn";
+	one = snapshot(&rig, "one");
+	rig.o.memory = NULL;
+	setting(&rig, VMSNAP_STATE_KEY, "(none)");
+	two = snapshot(&rig, "two");
+	put(&rig, 0, 'b');
+	leaf_of(&rig, "scsi0:0", leaf);
+	stamp(&rig, leaf, now);
+	assert_string_not_equal(now, before);
+	assert_int_equal(vmsnap_revert(&rig.o, one, NULL), 0);
+	setting(&rig, VMSNAP_STATE_KEY, "a-Snapshot1.vmsn");
+	leaf_of(&rig, "scsi0:0", leaf);
+	stamp(&rig, leaf, now);
+	assert_string_equal(now, before);
+	put(&rig, 1, 'c');
+	stamp(&rig, leaf, now);
+	assert_string_not_equal(now, before);
+	assert_int_equal(vmsnap_revert(&rig.o, two, NULL), 0);
+	setting(&rig, VMSNAP_STATE_KEY, "(none)");
+	assert_int_equal(vmsnap_revert(&rig.o, one, NULL), 0);
+	/* What the VM goes on with is not the snapshot's alone. */
+	assert_int_equal(vmsnap_remove(&rig.o, one, NULL), 0);
+	assert_int_equal(vmfs_stat(rig.tv.vol, "/vm/a-Snapshot1.vmsn", &st), 0);
+	assert_int_equal(vmedit_apply(&rig.o, &away, 1, NULL), 0);
+	setting(&rig, VMSNAP_STATE_KEY, "(none)");
+	setting(&rig, "displayName", "a");
+	tear_down_vm(&rig);
+}
+
+/* Removed with its snapshot; and no file that is not beside the .vmx file. */
+static void memory_goes_with_its_snapshot(void **state)
+{
+	struct vmfs_stat st;
+	struct rig rig;
+	(void)state;
+	set_up_vm(&rig, VDISK_DELTA_AUTO);
+	write_file(&rig, "/vm/m.vmsn", "memory");
+	write_file(&rig, "/other", "not ours");
+	rig.o.memory = "/other";
+	uint32_t one = snapshot(&rig, "one");
+	rig.o.memory = "m.vmsn";
+	uint32_t two = snapshot(&rig, "two");
+	assert_int_equal(vmsnap_remove(&rig.o, one, NULL), 0);
+	assert_int_equal(vmfs_stat(rig.tv.vol, "/other", &st), 0);
+	assert_int_equal(vmsnap_remove(&rig.o, two, NULL), 0);
+	assert_int_equal(vmfs_stat(rig.tv.vol, "/vm/m.vmsn", &st), -ENOENT);
+	tear_down_vm(&rig);
+}
+
 /* A disk is not removed, or scrubbed, under one that is made on it. */
 static void a_parent_is_not_removed(void **state)
 {
@@ -406,6 +493,8 @@ int main(void)
 		cmocka_unit_test(a_linked_clone_keeps_its_parent_as_it_is),
 		cmocka_unit_test(a_linked_clone_keeps_a_parent_that_is_a_child),
 		cmocka_unit_test(a_parent_is_not_removed),
+		cmocka_unit_test(memory_goes_where_its_disks_go),
+		cmocka_unit_test(memory_goes_with_its_snapshot),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);

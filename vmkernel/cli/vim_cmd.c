@@ -109,6 +109,12 @@ static int power_shutdown(const struct client *c, int argc, char **argv)
 	return vm_do(c, argv, MSG_VM_SHUTDOWN, NULL);
 }
 
+static int power_suspend(const struct client *c, int argc, char **argv)
+{
+	(void)argc;
+	return vm_do(c, argv, MSG_VM_SUSPEND, "Suspending VM:");
+}
+
 static int unregister_vm(const struct client *c, int argc, char **argv)
 {
 	(void)argc;
@@ -182,7 +188,9 @@ static void print_tree(const json_t *all, json_int_t parent, unsigned int depth)
 		(void)printf("%.*sSnapshot Desciption  : %s\n", in, dashes,
 			     msg_text(s, "description"));
 		(void)printf("%.*sSnapshot Created On  : %s\n", in, dashes, when);
-		(void)printf("%.*sSnapshot State       : powered off\n", in, dashes);
+		(void)printf("%.*sSnapshot State       : powered %s\n", in, dashes,
+			     json_is_true(json_object_get(s, "has_memory")) ? "on" :
+									      "off");
 		if (depth < 512)
 			print_tree(all, id, depth + 1);
 	}
@@ -207,7 +215,7 @@ static int snapshot_get(const struct client *c, int argc, char **argv)
 }
 
 static int snapshot_do(const struct client *c, char **argv, enum msg_type type,
-		       const char *snapshot, const char *said)
+		       const char *snapshot, const char *said, bool stays_off)
 {
 	json_t *body;
 	uint64_t uid = 0;
@@ -220,17 +228,17 @@ static int snapshot_do(const struct client *c, char **argv, enum msg_type type,
 		return 1;
 	}
 	(void)json_object_set_new(body, "snapshot", json_integer((json_int_t)uid));
+	(void)json_object_set_new(body, "stays_off", json_boolean(stays_off));
 	rc = client_do(c, type, body);
 	if (rc == 0)
 		(void)printf("%s\n", said);
 	return rc;
 }
 
-/* The third argument (suppressPowerOn) is ESXi's: here it never powers on. */
 static int snapshot_revert(const struct client *c, int argc, char **argv)
 {
-	(void)argc;
-	return snapshot_do(c, argv, MSG_VM_SNAPSHOT_REVERT, argv[1], "Revert Snapshot:");
+	return snapshot_do(c, argv, MSG_VM_SNAPSHOT_REVERT, argv[1], "Revert Snapshot:",
+			   argc > 2 && is_yes(argv[2]));
 }
 
 static int snapshot_remove(const struct client *c, int argc, char **argv)
@@ -240,14 +248,15 @@ static int snapshot_remove(const struct client *c, int argc, char **argv)
 			      " children: each by its own id, or all\n");
 		return 1;
 	}
-	return snapshot_do(c, argv, MSG_VM_SNAPSHOT_REMOVE, argv[1], "Remove Snapshot:");
+	return snapshot_do(c, argv, MSG_VM_SNAPSHOT_REMOVE, argv[1], "Remove Snapshot:",
+			   false);
 }
 
 static int snapshot_removeall(const struct client *c, int argc, char **argv)
 {
 	(void)argc;
 	return snapshot_do(c, argv, MSG_VM_SNAPSHOT_REMOVE, NULL,
-			   "Remove All Snapshots:");
+			   "Remove All Snapshots:", false);
 }
 
 static long long number(const json_t *object, const char *key)
@@ -380,6 +389,7 @@ static const struct command {
 	{ "vmsvc/power.off", 1, 1, "ID", power_off },
 	{ "vmsvc/power.reset", 1, 1, "ID", power_reset },
 	{ "vmsvc/power.shutdown", 1, 1, "ID", power_shutdown },
+	{ "vmsvc/power.suspend", 1, 1, "ID", power_suspend },
 	{ "vmsvc/power.getstate", 1, 1, "ID", power_state },
 	{ "vmsvc/message", 1, 3, "ID [QUESTION CHOICE]", message },
 	{ "vmsvc/migrate", 2, 3, "ID HOST [live|cold]", migrate },

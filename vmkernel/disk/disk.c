@@ -13,6 +13,7 @@
  */
 #include "vmkernel/disk/disk.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -270,6 +271,30 @@ int disk_give(struct disk *disk, const struct disk_options *options,
 int disk_flush(struct disk *disk)
 {
 	return disk && disk->vdisk ? bdev_flush(vdisk_bdev(disk->vdisk)) : 0;
+}
+
+static int image_stamp(struct disk *disk, char ret_stamp[static DISK_STAMP_SIZE])
+{
+	struct vmfs_stat st;
+	int rc = vmfs_file_stat(disk->image, &st);
+	if (rc < 0)
+		return rc;
+	(void)snprintf(ret_stamp, DISK_STAMP_SIZE, "CD size=%llu time=%u",
+		       (unsigned long long)st.size_bytes, st.mtime_s);
+	return 0;
+}
+
+int disk_stamp(struct disk *disk, bool draws, char ret_stamp[static DISK_STAMP_SIZE])
+{
+	static_assert(DISK_STAMP_SIZE >= VDISK_STAMP_SIZE, "a vdisk's stamp fits");
+	if (disk->image)
+		return image_stamp(disk, ret_stamp);
+	if (vdisk_is_encrypted(disk->vdisk))
+		return -EACCES;
+	int rc = draws ? vdisk_draw_stamp(disk->vdisk) : 0;
+	if (rc == 0 && !vdisk_stamp(disk->vdisk, ret_stamp))
+		rc = -EOPNOTSUPP;
+	return rc;
 }
 
 int disk_open(const struct disk_options *options, struct disk **ret_disk, char *ret_why,

@@ -62,6 +62,14 @@ int disk_give(struct disk *disk, const struct disk_options *options,
 	__attribute__((warn_unused_result));
 /* All that its clients were told is written is so, as after a crash. 0 or -errno. */
 int disk_flush(struct disk *disk) __attribute__((warn_unused_result));
+#define DISK_STAMP_SIZE 64u
+/*
+ * What it holds, as a text (vdisk_stamp); of a CD, which file it is. draws: it is this
+ * opener's from now on. 0; -EOPNOTSUPP: not kept by this kind of disk; -EACCES: it is
+ * encrypted; -errno. Blocks.
+ */
+int disk_stamp(struct disk *disk, bool draws, char ret_stamp[static DISK_STAMP_SIZE])
+	__attribute__((warn_unused_result));
 /*
  * Path of the i-th file whose lock it holds alone; NULL: past the last, a CD, or no disk.
  */

@@ -46,11 +46,13 @@ enum msg_type {
 	/* words (of esxcli), its options by name -> rows: [{...}] if it shows any */
 	MSG_ADMIN,
 	/* Of a VM, to change it powered off: id ->
-	   snapshots: [{id, parent, name, description, created_us, is_current}],
+	   snapshots: [{id, parent, name, description, created_us, is_current,
+	   has_memory}],
 	   needs_consolidation */
 	MSG_VM_SNAPSHOT_LIST,
 	MSG_VM_SNAPSHOT_CREATE, /* id, name, description, memory -> snapshot: its id */
-	MSG_VM_SNAPSHOT_REVERT, /* id, snapshot */
+	/* id, snapshot, stays_off (not powered on, even if it has its memory again) */
+	MSG_VM_SNAPSHOT_REVERT,
 	MSG_VM_SNAPSHOT_REMOVE, /* id, snapshot; 0: all */
 	MSG_VM_QUESTION,    /* id -> question: its number (0: none), text */
 	MSG_VM_ANSWER,	    /* id, question, choice (0: power off, 1: try again) */
@@ -60,6 +62,7 @@ enum msg_type {
 	/* -> rows: [{vm, direction, host, phase, percent, transferred, ms, still_us,
 	   lock_us, why}] */
 	MSG_MIGRATION_LIST,
+	MSG_VM_SUSPEND,	    /* id; the reply comes when its state is kept and it is off */
 	MSG_MAINTENANCE_ENTER, /* the reply comes when the last VM is off */
 	MSG_MAINTENANCE_EXIT,
 
@@ -85,7 +88,8 @@ enum msg_type {
 	/*
 	 * The VM goes through the socket that comes along, by TLS (key, cert, authority,
 	 * peer); limit in bytes a second (0: none); is_cold: it is stopped first -> when
-	 * it stands still and all is sent; an error: it runs on
+	 * it stands still and all is sent; an error: it runs on. plain: without TLS, on
+	 * this host
 	 */
 	MSG_VMX_SEND,
 	MSG_VMX_KEEP,	    /* it is not sent after all -> when it runs again */

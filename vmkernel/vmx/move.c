@@ -65,7 +65,14 @@ void move_done(struct move *m)
 
 /* ---- beginning ---- */
 
-/* QEMU gets its end of the stream, under FD_NAME. */
+/* QEMU gets it under FD_NAME. */
+static int pass_to_qemu(struct move *m, int file_fd)
+{
+	channel_pass(m->qmp, file_fd);
+	return command(m, "getfd", json_pack("{s:s}", "fdname", FD_NAME), ID_FD);
+}
+
+/* QEMU gets its end of the stream. */
 static int open_stream(struct move *m, const json_t *body, int sock, bool is_out)
 {
 	int qemu_fd;
@@ -90,8 +97,7 @@ static int open_stream(struct move *m, const json_t *body, int sock, bool is_out
 	int rc = stream_start(&options, &m->stream, &qemu_fd);
 	if (rc < 0)
 		return rc;
-	channel_pass(m->qmp, qemu_fd);
-	return command(m, "getfd", json_pack("{s:s}", "fdname", FD_NAME), ID_FD);
+	return pass_to_qemu(m, qemu_fd);
 }
 
 static int tell_events(struct move *m)
@@ -107,7 +113,11 @@ static int begin(struct move *m, const json_t *body, int sock, bool is_out)
 	m->why[0] = '\0';
 	m->is_qemu_done = m->is_kept = false;
 	m->total = m->remaining = m->transferred = 0;
+	/* From or to vmkernel, which has it on a datastore: the socket is QEMU's own. */
+	bool is_plain = json_is_true(json_object_get(body, "plain"));
 	int rc = tell_events(m);
+	if (rc == 0 && is_plain)
+		return sock >= 0 ? pass_to_qemu(m, sock) : -EPROTO;
 	if (rc == 0)
 		rc = open_stream(m, body, sock, is_out);
 	if (rc < 0 && !m->stream && sock >= 0)
