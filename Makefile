@@ -81,7 +81,7 @@ SRC_vmkernel := $(wildcard vmkernel/*.c vmkernel/adapter/*.c vmkernel/disk/*.c \
 	vmkernel/vmx/vmxfile.c vmkernel/vmx/log.c) \
 	$(VMK_SHARED)
 SRC_vmx := $(wildcard vmkernel/vmx/*.c vmkernel/vmotion/tls.c) $(VMK_SHARED)
-SRC_vim-cmd := $(wildcard vmkernel/cli/vim_cmd.c vmkernel/cli/client.c) $(VMK_SHARED)
+SRC_vim-cmd := $(wildcard vmkernel/cli/vim_*.c vmkernel/cli/client.c) $(VMK_SHARED)
 SRC_esxcli := $(wildcard vmkernel/cli/esxcli.c vmkernel/cli/client.c \
 	vmkernel/cli/output.c vmkernel/cli/commands*.c) $(VMK_SHARED)
 
@@ -216,6 +216,8 @@ install: all
 		$(DESTDIR)$(PREFIX)/bin
 	install -D -m 644 vmkernel/cli/esxcli.bash \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/esxcli
+	install -D -m 644 vmkernel/cli/vim-cmd.bash \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/vim-cmd
 	install -D -m 644 vdisk/export/vdisk-nbd.bash \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/vdisk-nbd
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system

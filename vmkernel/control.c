@@ -24,6 +24,7 @@
 #include "vmkernel/inventory.h"
 #include "vmkernel/maintenance.h"
 #include "vmkernel/snapshot.h"
+#include "vmkernel/vm_details.h"
 #include "vmkernel/vm_snapshot.h"
 #include "vmkernel/vmotion/vmotion.h"
 #include "vmkernel/msg/sock.h"
@@ -521,8 +522,25 @@ static void vm_request(const struct request *rq, enum msg_type type)
 		vm_shutdown(vm, rq->who);
 	else if (type == MSG_VM_SUSPEND)
 		checkpoint_suspend(vm, rq->who);
+	else if (type == MSG_VM_DETAILS || type == MSG_VM_RELOAD)
+		vm_details_request(vm, rq->who, type);
 	else
 		vm_look(rq, vm);
+}
+
+static void vm_kill_it(const struct request *rq)
+{
+	const char *how = text_of(rq, "type");
+	struct vm *vm = vm_of(rq);
+	if (!vm)
+		return;
+	if (strcmp(how, "force") == 0)
+		vm_kill(vm, rq->who);
+	else if (strcmp(how, "soft") == 0 || strcmp(how, "hard") == 0)
+		vm_power_off(vm, rq->who);
+	else
+		reply_error(rq, -EINVAL, "%s: not a way to end a VM: soft, hard, force",
+			    how);
 }
 
 static void vm_question(const struct request *rq, enum msg_type type)
@@ -613,6 +631,9 @@ static void dispatch(const struct request *rq, enum msg_type type)
 	case MSG_MAINTENANCE_EXIT:
 		maintenance_exit(rq->host, rq->who);
 		break;
+	case MSG_VM_KILL:
+		vm_kill_it(rq);
+		break;
 	case MSG_VM_QUESTION:
 	case MSG_VM_ANSWER:
 		vm_question(rq, type);
@@ -629,6 +650,8 @@ static void dispatch(const struct request *rq, enum msg_type type)
 	case MSG_VM_RESET:
 	case MSG_VM_SHUTDOWN:
 	case MSG_VM_SUSPEND:
+	case MSG_VM_DETAILS:
+	case MSG_VM_RELOAD:
 		vm_request(rq, type);
 		break;
 	default:

@@ -558,6 +558,15 @@ void vm_power_off(struct vm *vm, struct requester who)
 	vm_stop(vm, "powered off");
 }
 
+/* Its QEMU is killed by the close job. */
+void vm_kill(struct vm *vm, struct requester who)
+{
+	pid_t pid = vm->vmx_pid;
+	vm_power_off(vm, who);
+	if (pid && vm->is_ending)
+		(void)kill(pid, SIGKILL);
+}
+
 void vm_suspended(struct vm *vm, struct requester who)
 {
 	vm->labels.is_suspended = vm->is_off_wanted = true;

@@ -84,6 +84,8 @@ struct datastore *vm_datastore(const struct vm *vm);
 /* Each answers the requester now or later. */
 void vm_power_on(struct vm *vm, struct requester who);
 void vm_power_off(struct vm *vm, struct requester who);
+/* The same, and its vmx is killed: for one that does not listen. */
+void vm_kill(struct vm *vm, struct requester who);
 /* Why it cannot be powered on, or taken from another host; NULL: it can. */
 const char *vm_why_not(const struct vm *vm, const struct datastore *ds);
 /*

@@ -66,6 +66,14 @@ static const struct shape uuid_shape = {
 	"HostUUID", LAYOUT_SINGLE, NULL, NULL, uuid_fields,
 };
 
+static const struct parameter kill_parameters[] = {
+	{ 't', "type", PARAMETER_TEXT, true, "type",
+	  "soft, hard, or force: its vmx process is killed" },
+	{ 'w', "world-id", PARAMETER_NUMBER, true, "id",
+	  "World ID, as vm process list shows it" },
+	{ 0 },
+};
+
 const struct command commands_host[] = {
 	{ "esxcli command list",
 	  "List all commands with their options",
@@ -82,6 +90,9 @@ const struct command commands_host[] = {
 	{ "vm migration list",
 	  "List the VMs that move between hosts, and the last ones that did",
 	  NULL, MSG_MIGRATION_LIST, NULL, &migration_shape },
+	{ "vm process kill",
+	  "Power a VM off",
+	  kill_parameters, MSG_VM_KILL, NULL, NULL },
 	{ "vm process list",
 	  "List the VMs that run",
 	  NULL, MSG_VM_LIST, "vms", &process_shape },

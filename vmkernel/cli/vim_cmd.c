@@ -11,6 +11,7 @@
 #include "base/align.h"
 #include "base/parse.h"
 #include "vmkernel/cli/client.h"
+#include "vmkernel/cli/vim_show.h"
 
 #define PROGRAM "vim-cmd"
 
@@ -113,6 +114,65 @@ static int power_suspend(const struct client *c, int argc, char **argv)
 {
 	(void)argc;
 	return vm_do(c, argv, MSG_VM_SUSPEND, "Suspending VM:");
+}
+
+static int reload(const struct client *c, int argc, char **argv)
+{
+	(void)argc;
+	return vm_do(c, argv, MSG_VM_RELOAD, NULL);
+}
+
+/* Nobody in the guest could do it in order. */
+static int power_reboot(const struct client *c, int argc, char **argv)
+{
+	(void)c;
+	(void)argc;
+	(void)fprintf(stderr, PROGRAM ": VM %s: has no guest agent that could reboot it: "
+		      "power.shutdown, or power.reset\n", argv[0]);
+	return 1;
+}
+
+static int show(const struct client *c, char **argv, void (*print)(const json_t *reply))
+{
+	json_t *body, *reply;
+	int rc = id_body(argv[0], &body);
+	if (rc == 0)
+		rc = client_ask(c, MSG_VM_DETAILS, body, &reply);
+	if (rc)
+		return rc;
+	print(reply);
+	json_decref(reply);
+	return fflush(stdout) == 0 ? 0 : 1;
+}
+
+static int get_summary(const struct client *c, int argc, char **argv)
+{
+	(void)argc;
+	return show(c, argv, show_summary);
+}
+
+static int get_config(const struct client *c, int argc, char **argv)
+{
+	(void)argc;
+	return show(c, argv, show_config);
+}
+
+static int get_runtime(const struct client *c, int argc, char **argv)
+{
+	(void)argc;
+	return show(c, argv, show_runtime);
+}
+
+static int get_guest(const struct client *c, int argc, char **argv)
+{
+	(void)argc;
+	return show(c, argv, show_guest);
+}
+
+static int get_devices(const struct client *c, int argc, char **argv)
+{
+	(void)argc;
+	return show(c, argv, show_devices);
 }
 
 static int unregister_vm(const struct client *c, int argc, char **argv)
@@ -389,8 +449,15 @@ static const struct command {
 	{ "vmsvc/power.off", 1, 1, "ID", power_off },
 	{ "vmsvc/power.reset", 1, 1, "ID", power_reset },
 	{ "vmsvc/power.shutdown", 1, 1, "ID", power_shutdown },
+	{ "vmsvc/power.reboot", 1, 1, "ID", power_reboot },
 	{ "vmsvc/power.suspend", 1, 1, "ID", power_suspend },
 	{ "vmsvc/power.getstate", 1, 1, "ID", power_state },
+	{ "vmsvc/get.summary", 1, 1, "ID", get_summary },
+	{ "vmsvc/get.config", 1, 1, "ID", get_config },
+	{ "vmsvc/get.runtime", 1, 1, "ID", get_runtime },
+	{ "vmsvc/get.guest", 1, 1, "ID", get_guest },
+	{ "vmsvc/device.getdevices", 1, 1, "ID", get_devices },
+	{ "vmsvc/reload", 1, 1, "ID", reload },
 	{ "vmsvc/message", 1, 3, "ID [QUESTION CHOICE]", message },
 	{ "vmsvc/migrate", 2, 3, "ID HOST [live|cold]", migrate },
 	{ "vmsvc/migrate.cancel", 1, 1, "ID", migrate_cancel },
