@@ -582,6 +582,44 @@ static void vm_migrate(const struct request *rq, enum msg_type type)
 		vmotion_cancel(vm, rq->who);
 }
 
+/* What is asked of one VM. */
+static void dispatch_vm(const struct request *rq, enum msg_type type)
+{
+	switch (type) {
+	case MSG_VM_MIGRATE:
+	case MSG_VM_MIGRATE_CANCEL:
+		vm_migrate(rq, type);
+		break;
+	case MSG_VM_KILL:
+		vm_kill_it(rq);
+		break;
+	case MSG_VM_QUESTION:
+	case MSG_VM_ANSWER:
+		vm_question(rq, type);
+		break;
+	case MSG_VM_SNAPSHOT_LIST:
+	case MSG_VM_SNAPSHOT_CREATE:
+	case MSG_VM_SNAPSHOT_REVERT:
+	case MSG_VM_SNAPSHOT_REMOVE:
+		vm_snapshots(rq, type);
+		break;
+	case MSG_VM_STATE:
+	case MSG_VM_POWER_ON:
+	case MSG_VM_POWER_OFF:
+	case MSG_VM_RESET:
+	case MSG_VM_SHUTDOWN:
+	case MSG_VM_SUSPEND:
+	case MSG_VM_DETAILS:
+	case MSG_VM_RELOAD:
+		vm_request(rq, type);
+		break;
+	default:
+		reply_error(rq, -EOPNOTSUPP, "request %u is unknown here",
+			    (unsigned int)type);
+		break;
+	}
+}
+
 static void dispatch(const struct request *rq, enum msg_type type)
 {
 	switch (type) {
@@ -618,10 +656,6 @@ static void dispatch(const struct request *rq, enum msg_type type)
 	case MSG_SNAPSHOT_RESIGN:
 		snapshot_request(rq->host, rq->who, type, text_of(rq, "name"));
 		break;
-	case MSG_VM_MIGRATE:
-	case MSG_VM_MIGRATE_CANCEL:
-		vm_migrate(rq, type);
-		break;
 	case MSG_MIGRATION_LIST:
 		reply_ok(rq, json_pack("{s:o}", "rows", vmotion_list(rq->host)));
 		break;
@@ -631,32 +665,8 @@ static void dispatch(const struct request *rq, enum msg_type type)
 	case MSG_MAINTENANCE_EXIT:
 		maintenance_exit(rq->host, rq->who);
 		break;
-	case MSG_VM_KILL:
-		vm_kill_it(rq);
-		break;
-	case MSG_VM_QUESTION:
-	case MSG_VM_ANSWER:
-		vm_question(rq, type);
-		break;
-	case MSG_VM_SNAPSHOT_LIST:
-	case MSG_VM_SNAPSHOT_CREATE:
-	case MSG_VM_SNAPSHOT_REVERT:
-	case MSG_VM_SNAPSHOT_REMOVE:
-		vm_snapshots(rq, type);
-		break;
-	case MSG_VM_STATE:
-	case MSG_VM_POWER_ON:
-	case MSG_VM_POWER_OFF:
-	case MSG_VM_RESET:
-	case MSG_VM_SHUTDOWN:
-	case MSG_VM_SUSPEND:
-	case MSG_VM_DETAILS:
-	case MSG_VM_RELOAD:
-		vm_request(rq, type);
-		break;
 	default:
-		reply_error(rq, -EOPNOTSUPP, "request %u is unknown here",
-			    (unsigned int)type);
+		dispatch_vm(rq, type);
 		break;
 	}
 }

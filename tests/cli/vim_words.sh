@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# What vim-cmd says of a VM: its objects, from the .vmx file as it is now; what it refuses,
-# in a line; what the shell completes. And with FULL=1, a VM that is ended from esxcli.
+# What vim-cmd says of a VM: its objects, from the .vmx file as it is now; what it
+# refuses, in a line; what the shell completes. With FULL=1, a VM that esxcli ends.
 
 . "$(dirname "$0")/../lib/tap.sh"
 . "$(dirname "$0")/../lib/host.sh"
@@ -54,7 +54,8 @@ like "$out" '^      vmPathName = "\[store\] vm/a.vmx",$' "its file"
 like "$out" '^      memorySizeMB = 64,$' "its memory"
 like "$out" '^      numCpu = 2,$' "its processors"
 like "$out" '^      numEthernetCards = 1,$' "its card"
-like "$out" '^      numVirtualDisks = 1,$' "its disk: neither the CD nor what is not present"
+like "$out" '^      numVirtualDisks = 1,$' \
+	"its disk: neither the CD nor what is not present"
 like "$out" '^      uuid = "564d3c11-2233-4455-6677-8899aabbccdd",$' "its UUID"
 like "$out" '^      question = <unset>,$' "and no question"
 has "the configuration has its version" '^   version = "vmx-19",$' vmsvc/get.config 1

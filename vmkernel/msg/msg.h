@@ -63,8 +63,8 @@ enum msg_type {
 	   lock_us, why}] */
 	MSG_MIGRATION_LIST,
 	MSG_VM_SUSPEND,	    /* id; the reply comes when its state is kept and it is off */
-	/* id -> id, name, path, guest, version, annotation, host, state, is_on, question,
-	   question_text, settings (of the .vmx file): [[key, value]...] */
+	/* id -> id, name, path, guest, version, annotation, host, state, is_on,
+	   question, question_text, settings (of the .vmx file): [[key, value]...] */
 	MSG_VM_DETAILS,
 	MSG_VM_RELOAD,	    /* id; name and so on are read anew */
 	MSG_VM_KILL,	    /* id, type: soft, hard: as MSG_VM_POWER_OFF; force: vmx, too */
