@@ -67,7 +67,7 @@ enum msg_type {
 	   question, question_text, settings (of the .vmx file): [[key, value]...] */
 	MSG_VM_DETAILS,
 	MSG_VM_RELOAD,	    /* id; name and so on are read anew */
-	MSG_VM_KILL,	    /* id, type: soft, hard: as MSG_VM_POWER_OFF; force: vmx, too */
+	MSG_VM_KILL,	    /* id, type: soft, hard, force (vmx is killed, too) */
 	MSG_MAINTENANCE_ENTER, /* the reply comes when the last VM is off */
 	MSG_MAINTENANCE_EXIT,
 
