@@ -283,6 +283,7 @@ static struct vmfs_file *file_new(const struct opening *o)
 static void file_free(struct vmfs_file *f)
 {
 	free(f->small);
+	file_follow_done(f);
 	filemap_done(f);
 	sleeplock_done(&f->change_lock);
 	free(f);

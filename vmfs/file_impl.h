@@ -20,6 +20,7 @@
 #include "vmfs/vmfs.h"
 
 struct file_bdev;
+struct logview;
 
 #define FILE_LEAF_BLOCKS 1024u
 #define NO_BLOCK UINT64_MAX
@@ -56,6 +57,8 @@ struct file_follow {
 	bool is_on;
 	uint64_t life;		/* of the map: how often it was loaded */
 	struct vmfs_lock_disk sector;
+	struct logview *log;	/* of who has it for writing, or NULL */
+	unsigned int rest;	/* reads to go by views; under change_lock */
 	/* Looks at the sector, under m. */
 	uint64_t begun, ended;
 	bool is_looking;
@@ -186,11 +189,13 @@ int file_read_locked(struct vmfs_file *f, void *buf, uint64_t len, uint64_t offs
 /* ---- filefollow.c ---- */
 
 /*
- * Reads up to len bytes of a file opened without a lock; how many, or -EAGAIN: somebody
- * writes it, or it may not be followed; -errno. Blocks.
+ * Reads up to len bytes of a file opened without a lock; how many, or -EAGAIN: it may not
+ * be followed, or not now; -errno. Blocks.
  */
 int64_t file_read_following(struct vmfs_file *f, void *buf, uint64_t len, uint64_t offset)
 	__attribute__((warn_unused_result));
+/* Nobody reads it any more, or who does looks no more. Never blocks. */
+void file_follow_done(struct vmfs_file *f);
 
 /* ---- filewrite.c ---- */
 

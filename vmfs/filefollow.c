@@ -1,27 +1,36 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reading without a lock a file that nobody writes.
+ * Reading a file without a lock, by a map that is kept.
  *
  * A view (fileread.c) reads the file descriptor, the pointer blocks and the lock anew for
  * each read. But as long as the lock's sector says the same, and that nobody may write,
  * the file cannot have changed: whoever changes it, removes it or gives its blocks to
- * another takes the lock, and each taking leaves another token behind. So:
+ * another takes the lock, and each taking leaves another token behind. And as long as it
+ * says that one and the same member writes, the map has not changed before that member
+ * has logged it under this lock (logview.c). So:
  *
- *	       sector S1, load by a view, sector S2
- *	(none) -----------------------------------> followed  if S1 = S2, free or shared
+ *	       sector S1, (its holder's log,) load by a view, the same again
+ *	(none) ------------------------------------------------------------> followed
  *	  ^                                            |
- *	  |  sector differs                            | data by the map, THEN sector:
- *	  '--------------------------------------------'   the same: what was read counts
+ *	  |  sector differs, or the log touches it     | data by the map, THEN log,
+ *	  '--------------------------------------------'   THEN sector: as they were:
+ *	                                                   what was read counts
  *
- * and a file that somebody has open for writing is read by views. So is one whose lock
- * this member has kept (keeps_locks), for some reads; then it gives it back.
+ * Beside a writer a map may be over at once. So after each that is, and where none can be
+ * (small content, which is written in place; a holder whose log says nothing to us), the
+ * next reads are views. So they are of a file whose lock this member has kept
+ * (keeps_locks); then it gives it back.
  *
  * Invariants:
- * 1. What is handed out was read before a look at the sector that began after that read
- *    and found it as it was when the map was loaded. One look serves all reads that ended
- *    before it began; where the kernel has the sector (BDEV_CACHED), each has its own.
+ * 1. What is handed out was read before a look that began after that read and found
+ *    sector and log as they were when the map was loaded. One look serves all reads that
+ *    ended before it began; where the kernel has the sector (BDEV_CACHED), and nobody
+ *    writes, each has its own.
  * 2. Leaves that are loaded later are of the same state for the same reason.
  * 3. System files are not followed: what they hold is not under their own lock.
+ * 4. The log is looked at by who has set is_looking, and goes while nobody has.
+ * 5. A look that has found a change finds it again: nobody who read before it is told by
+ *    a later one that all is as it was.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -30,10 +39,12 @@
 #include "base/align.h"
 #include "vmfs/file_impl.h"
 #include "vmfs/gate.h"
+#include "vmfs/logview.h"
 #include "vmfs/volume.h"
 
 #define FOLLOW_TRIES 3u
 #define OWN_TRIES 4u /* reads by views, before a lock that was kept is given back */
+#define REST 8u	     /* reads by views, after a map beside a writer is over */
 
 /* ---- the sector ---- */
 
@@ -63,11 +74,22 @@ static int look(struct vmfs_file *f)
 	return is_same ? 0 : -EAGAIN;
 }
 
+/* The same of all that tells: first the log, if any. By who has set is_looking. */
+static int look_at_all(struct vmfs_file *f, struct logview *log)
+{
+	bool is_same = true;
+	int rc = log ? logview_watch(log, f->lock.vol_off, &is_same) : 0;
+	if (rc == 0 && !is_same)
+		rc = -EAGAIN;
+	return rc < 0 ? rc : look(f);
+}
+
 /* A look that begins after now, by this task or by another for both. */
-static int look_from_now(struct vmfs_file *f)
+static int look_from_now(struct vmfs_file *f, bool is_written)
 {
 	struct file_follow *w = &f->follow;
-	if (f->vol->is_immutable || vmfs_gate_looks_fast(f->vol, f->lock.vol_off))
+	if (f->vol->is_immutable ||
+	    (!is_written && vmfs_gate_looks_fast(f->vol, f->lock.vol_off)))
 		return look(f);
 	mutex_lock(&f->m);
 	uint64_t mine = w->begun + 1;
@@ -78,8 +100,9 @@ static int look_from_now(struct vmfs_file *f)
 		}
 		w->is_looking = true;
 		w->begun++;
+		struct logview *log = w->log;
 		mutex_unlock(&f->m);
-		int rc = look(f);
+		int rc = look_at_all(f, log);
 		mutex_lock(&f->m);
 		w->is_looking = false;
 		w->ended = w->begun;
@@ -93,6 +116,15 @@ static int look_from_now(struct vmfs_file *f)
 
 /* ---- the map ---- */
 
+void file_follow_done(struct vmfs_file *f)
+{
+	struct logview *log = f->follow.log;
+	f->follow.log = NULL;
+	if (log)
+		logview_done(log);
+	free(log);
+}
+
 /*
  * The map goes. Who reads by it at this moment finds afterwards that it is another's
  * life. Under change_lock.
@@ -102,6 +134,8 @@ static void forget(struct vmfs_file *f)
 	sleeplock_acquire(&f->sleeplock);
 	filemap_quiesce(f);
 	mutex_lock(&f->m);
+	while (f->follow.is_looking)
+		cond_wait(&f->c, &f->m);
 	struct file_leaf **leaves = f->leaves;
 	uint64_t count = f->leaf_count;
 	uint8_t *small = f->small;
@@ -109,6 +143,7 @@ static void forget(struct vmfs_file *f)
 	f->leaf_count = 0;
 	f->small = NULL;
 	f->follow.is_on = false;
+	file_follow_done(f);
 	mutex_unlock(&f->m);
 	filemap_free_leaves(f, leaves, count);
 	free(small);
@@ -116,59 +151,92 @@ static void forget(struct vmfs_file *f)
 	sleeplock_release(&f->sleeplock);
 }
 
-/* 0, or -EAGAIN: it is being written. */
-static int read_unwritten(struct vmfs_file *f, struct vmfs_lock_disk *ret)
+/* The log of who has it for writing. -EAGAIN: that does not tell of all changes. */
+static int open_log(struct vmfs_file *f, const struct vmfs_lock_disk *lockd)
+{
+	struct vmfs_heartbeat_disk slot;
+	struct logview *log = NULL;
+	int rc = le32_get(lockd->mode) == LOCK_EXCLUSIVE ?
+			 logview_holder(f->vol, lockd, &slot) : -EAGAIN;
+	if (rc == 0)
+		log = malloc(sizeof(*log));
+	if (!log)
+		return rc < 0 ? rc : -ENOMEM;
+	rc = logview_open_watch(log, f->vol, &slot);
+	mutex_lock(&f->m);
+	f->follow.log = log;
+	mutex_unlock(&f->m);
+	return rc;
+}
+
+/* 0, or -EAGAIN: this member has the lock. */
+static int read_not_mine(struct vmfs_file *f, struct vmfs_lock_disk *ret)
 {
 	int rc = read_sector(f, ret);
-	if (rc < 0 || is_unwritten(ret))
+	if (rc < 0 || is_unwritten(ret) || !vmfs_lock_is_mine(f->vol, f->lock.vol_off))
 		return rc;
-	if (!vmfs_lock_is_mine(f->vol, f->lock.vol_off) ||
-	    f->follow.met_own++ < OWN_TRIES)
+	if (f->follow.met_own++ < OWN_TRIES)
 		return -EAGAIN;
 	f->follow.met_own = 0;
 	rc = vmfs_lock_let_go(f->vol, &f->lock);
 	return rc < 0 ? rc : read_sector(f, ret);
 }
 
-/* Under change_lock. 0, or -EAGAIN: it is being written. */
-static int load(struct vmfs_file *f)
+/* What tells of changes from now on. -EAGAIN: nothing does. */
+static int begin_following(struct vmfs_file *f)
 {
-	struct vmfs_lock_disk before;
-	forget(f);
-	int rc = fd_lock_id(f->vol, &f->ref, &f->lock);
-	if (rc == 0)
-		rc = read_unwritten(f, &before);
-	if (rc == 0 && !is_unwritten(&before))
-		rc = -EAGAIN;
-	if (rc == 0)
-		rc = file_load(f);
+	struct vmfs_lock_disk now;
+	int rc = read_not_mine(f, &now);
 	if (rc < 0)
 		return rc;
 	mutex_lock(&f->m);
-	f->follow.sector = before;
+	f->follow.sector = now;
 	mutex_unlock(&f->m);
-	rc = look(f);
+	if (is_unwritten(&now))
+		return 0;
+	f->follow.rest = REST; /* unless it can be followed */
+	return open_log(f, &now);
+}
+
+/* Under change_lock. 0, or -EAGAIN: not now. */
+static int load(struct vmfs_file *f)
+{
+	struct file_follow *w = &f->follow;
+	forget(f);
+	int rc = fd_lock_id(f->vol, &f->ref, &f->lock);
+	if (rc == 0)
+		rc = begin_following(f);
+	if (rc == 0)
+		rc = file_load(f);
+	if (rc == 0 && w->log && f->small)
+		rc = -EAGAIN;
+	if (rc == 0)
+		rc = look_from_now(f, w->log);
+	if (rc == 0)
+		w->rest = 0;
 	mutex_lock(&f->m);
-	f->follow.is_on = rc == 0;
-	f->follow.life++;
+	w->is_on = rc == 0;
+	w->life++;
 	mutex_unlock(&f->m);
 	return rc;
 }
 
-/* 0 with the life of the map that is there. */
-static int follow(struct vmfs_file *f, uint64_t *ret_life)
+/* 0 with the life of the map that is there, and whether somebody writes. */
+static int follow(struct vmfs_file *f, uint64_t *ret_life, bool *ret_is_written)
 {
 	int rc = 0;
 	mutex_lock(&f->m);
 	bool is_on = f->follow.is_on;
 	*ret_life = f->follow.life;
+	*ret_is_written = f->follow.log;
 	mutex_unlock(&f->m);
 	if (is_on)
 		return 0;
 	sleeplock_acquire(&f->change_lock);
 	if (!f->follow.is_on)
-		rc = load(f);
+		rc = f->follow.rest && f->follow.rest-- ? -EAGAIN : load(f);
 	*ret_life = f->follow.life;
+	*ret_is_written = f->follow.log;
 	sleeplock_release(&f->change_lock);
 	return rc;
 }
@@ -184,8 +252,10 @@ static bool is_alive(struct vmfs_file *f, uint64_t life)
 static void unfollow(struct vmfs_file *f, uint64_t life)
 {
 	sleeplock_acquire(&f->change_lock);
-	if (is_alive(f, life))
+	if (is_alive(f, life)) {
+		f->follow.rest = f->follow.log ? REST : 0;
 		forget(f);
+	}
 	sleeplock_release(&f->change_lock);
 }
 
@@ -204,11 +274,12 @@ int64_t file_read_following(struct vmfs_file *f, void *buf, uint64_t len, uint64
 	int rc = f->follow.may_be ? 0 : -EAGAIN;
 	for (unsigned int tries = 0; rc == 0 && tries < FOLLOW_TRIES; tries++) {
 		uint64_t life;
-		rc = follow(f, &life);
+		bool is_written;
+		rc = follow(f, &life, &is_written);
 		if (rc < 0)
 			break;
 		int64_t n = read_by_map(f, buf, len, offset);
-		rc = look_from_now(f);
+		rc = look_from_now(f, is_written);
 		if (rc == 0 && is_alive(f, life))
 			return n;
 		unfollow(f, life);

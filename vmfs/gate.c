@@ -352,7 +352,8 @@ int vmfs_gate_write(struct vmfs_volume *vol, uint64_t vol_off, const void *buf,
 	struct vmfs_homes *homes = vol->member ? &vol->member->journal.homes : NULL;
 
 	/* What is logged goes to its place by the log alone. */
-	assert(!homes || homes->is_going_home || !homes_have(homes, vol_off, len));
+	assert(!homes || __atomic_load_n(&homes->is_going_home, __ATOMIC_RELAXED) ||
+	       !homes_have(homes, vol_off, len));
 	return each_piece(vol, BDEV_WRITE, vol_off, data.out, len, flags);
 }
 

@@ -47,8 +47,9 @@ int vmfs_gate_check_read(struct vmfs_volume *vol) __attribute__((warn_unused_res
 int vmfs_gate_read(struct vmfs_volume *vol, uint64_t vol_off, void *buf, uint64_t len)
 	__attribute__((warn_unused_result));
 /*
- * The same of a sector that is not logged, a lock's, which is looked at often: the kernel
- * may have it (BDEV_CACHED). Memory as the devices want it, for speed.
+ * The same of a sector that we do not log, a lock's or one of another member's log, which
+ * is looked at often: the kernel may have it (BDEV_CACHED). Memory as the devices want
+ * it, for speed.
  */
 int vmfs_gate_look(struct vmfs_volume *vol, uint64_t vol_off, void *sector)
 	__attribute__((warn_unused_result));

@@ -515,28 +515,59 @@ int journal_is_any_of_ours(struct vmfs_volume *vol, vmfs_addr addr, bool *ret_is
 	return err;
 }
 
+/* Is the next record's place within the log? */
+static bool has_room(const struct journal_log *l)
+{
+	return l->next_sector + 3 <= l->sector_count;
+}
+
+static uint64_t next_place(const struct journal_log *l)
+{
+	return l->vol_off + (uint64_t)l->next_sector * SECTOR;
+}
+
+/* Is this sector the head of the next record? */
+static bool is_next(const struct journal_log *l, const uint8_t *sector,
+		    struct vmfs_journal_desc_disk *ret_head)
+{
+	memcpy(ret_head, sector, sizeof(*ret_head));
+	uint32_t count = le32_get(ret_head->target_count),
+		 payload = le32_get(ret_head->payload_sectors);
+	return le32_get(ret_head->magic) == JOURNAL_DESC_MAGIC &&
+	       le64_get(ret_head->nonce) == l->nonce &&
+	       le64_get(ret_head->seq) == l->seq && count &&
+	       count <= JOURNAL_PAYLOAD_MAX && payload &&
+	       payload <= JOURNAL_PAYLOAD_MAX &&
+	       le32_get(ret_head->desc_sectors) == journal_desc_sectors(count);
+}
+
+int journal_log_has_next(const struct journal_log *l, bool *ret_has)
+{
+	struct vmfs_journal_desc_disk head;
+	uint8_t first[SECTOR];
+
+	*ret_has = false;
+	if (!has_room(l))
+		return 0;
+	int err = vmfs_gate_look(l->vol, next_place(l), first);
+	*ret_has = !err && is_next(l, first, &head);
+	return err;
+}
+
 int journal_log_next(struct journal_log *l, uint8_t **ret_record)
 {
 	struct vmfs_journal_desc_disk head;
 	struct vmfs_journal_commit_disk tail;
-	uint64_t at = l->vol_off + (uint64_t)l->next_sector * SECTOR;
+	uint64_t at = next_place(l);
 	uint8_t first[SECTOR];
 
 	*ret_record = NULL;
-	if (l->next_sector + 3 > l->sector_count)
+	if (!has_room(l))
 		return 0;
 	int err = vmfs_gate_read(l->vol, at, first, sizeof(first));
-	if (err)
+	if (err || !is_next(l, first, &head))
 		return err;
-	memcpy(&head, first, sizeof(head));
-	uint32_t count = le32_get(head.target_count),
-		 payload = le32_get(head.payload_sectors);
-	if (le32_get(head.magic) != JOURNAL_DESC_MAGIC ||
-	    le64_get(head.nonce) != l->nonce || le64_get(head.seq) != l->seq || !count ||
-	    count > JOURNAL_PAYLOAD_MAX || !payload || payload > JOURNAL_PAYLOAD_MAX ||
-	    le32_get(head.desc_sectors) != journal_desc_sectors(count))
-		return 0;
-	uint32_t sectors = journal_desc_sectors(count) + payload;
+	uint32_t sectors = le32_get(head.desc_sectors) + le32_get(head.payload_sectors);
 	if (l->next_sector + sectors + 1 > l->sector_count)
 		return 0;
 	uint8_t *record = io_alloc((sectors + 1) * SECTOR);

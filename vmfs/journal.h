@@ -119,6 +119,11 @@ int journal_log_open(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *
 int journal_log_next(struct journal_log *log, uint8_t **ret_record)
 	__attribute__((warn_unused_result));
 /*
+ * Has the next record come, as far as its head tells? A look (vmfs_gate_look). Blocks.
+ */
+int journal_log_has_next(const struct journal_log *log, bool *ret_has)
+	__attribute__((warn_unused_result));
+/*
  * Does the lock of a target still name the member, with the token that was logged? Else
  * its record was never committed. lock_type: of that type; 0: any. Blocks.
  */

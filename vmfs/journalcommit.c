@@ -158,12 +158,12 @@ static int write_homes(struct vmfs_volume *vol)
 	if (!buf)
 		return -ENOMEM;
 	homes_sort(h);
-	h->is_going_home = true;
+	__atomic_store_n(&h->is_going_home, true, __ATOMIC_RELAXED);
 	while (!err && (n = gather_runs(h, at, buf, writes, &count))) {
 		err = vmfs_gate_write_all(vol, writes, count);
 		at += n;
 	}
-	h->is_going_home = false;
+	__atomic_store_n(&h->is_going_home, false, __ATOMIC_RELAXED);
 	free(buf);
 	if (err)
 		return lose(vol, "committed transactions could not be written in place");

@@ -31,6 +31,7 @@
 
 #include "base/align.h"
 #include "vmfs/gate.h"
+#include "vmfs/heartbeat.h"
 #include "vmfs/volume.h"
 
 #define SECTOR VMFS_SECTOR_SIZE
@@ -42,9 +43,28 @@ static int read_marks(const struct logview *v, uint8_t marks[2][SECTOR])
 	memset(marks, 0, 2 * SECTOR);
 	if (!le32_get(v->slot.journal_addr))
 		return 0;
-	int err = vmfs_gate_read(v->vol, at + JOURNAL_FIRST_SECTOR * SECTOR, marks[1],
-				 SECTOR);
-	return err ? err : vmfs_gate_read(v->vol, at, marks[0], SECTOR);
+	int err = vmfs_gate_look(v->vol, at + JOURNAL_FIRST_SECTOR * SECTOR, marks[1]);
+	return err ? err : vmfs_gate_look(v->vol, at, marks[0]);
+}
+
+int logview_holder(struct vmfs_volume *vol, const struct vmfs_lock_disk *lockd,
+		   struct vmfs_heartbeat_disk *ret_slot)
+{
+	uint64_t at = le64_get(lockd->hb_addr);
+	int err = vmfs_gate_read(vol, at, ret_slot, sizeof(*ret_slot));
+
+	if (err)
+		return err;
+	if (heartbeat_verify(ret_slot, at))
+		return vol->is_read_only
+			       ? -EAGAIN /* of another system, and changing */
+			       : vmfs_corrupt(vol,
+					      "heartbeat slot at 0x%llx is damaged",
+					      (unsigned long long)at);
+	return le32_get(ret_slot->state) == HEARTBEAT_LIVE &&
+			       le64_get(ret_slot->generation) == le64_get(lockd->hb_gen)
+		       ? 0
+		       : -EAGAIN;
 }
 
 /*
@@ -179,10 +199,15 @@ int logview_open(struct logview *v, struct vmfs_volume *vol,
 	return err ? err : begin(v);
 }
 
+static void drop_records(struct logview *v)
+{
+	while (v->count)
+		free(v->records[--v->count]);
+}
+
 void logview_done(struct logview *v)
 {
-	for (unsigned int i = 0; i < v->count; i++)
-		free(v->records[i]);
+	drop_records(v);
 	free(v->records);
 	free(v->locks);
 	*v = (struct logview){ .vol = v->vol, .slot = v->slot };
@@ -203,7 +228,20 @@ int logview_follow(struct logview *v, bool *ret_is_same)
 		return 0;
 	memcpy(v->marks, marks, sizeof(v->marks));
 	bool is_begun = was_empty && memcmp(marks[0], zero, SECTOR) != 0;
-	return is_begun ? begin(v) : read_on(v);
+	if (is_begun)
+		return begin(v);
+	bool has_more = false;
+	if (v->state == JOURNAL_OURS && !v->is_cut)
+		err = journal_log_has_next(&v->log, &has_more);
+	return has_more ? read_on(v) : err;
+}
+
+/* Does all that this member changes come by its log, as far as is known? */
+static bool tells_all(const struct logview *v)
+{
+	return le32_get(v->slot.xmagic) == HEARTBEAT_XMAGIC &&
+	       le32_get(v->slot.journal_addr) && v->state != JOURNAL_FOREIGN &&
+	       !v->is_cut;
 }
 
 struct span {
@@ -254,6 +292,39 @@ void logview_apply(const struct logview *v, uint64_t lock_off, uint64_t token,
 
 	for (unsigned int i = 0; i < v->count; i++)
 		each_target(v->records[i], copy_common, &s);
+}
+
+static void note_lock(const struct vmfs_journal_target_disk *td, const uint8_t *data,
+		      void *arg)
+{
+	struct span *s = arg;
+
+	(void)data;
+	s->is_touched |= le64_get(td->lock_off) == s->lock_off;
+}
+
+int logview_watch(struct logview *v, uint64_t lock_off, bool *ret_is_same)
+{
+	struct span s = { .lock_off = lock_off };
+	int err = logview_follow(v, ret_is_same);
+
+	if (err || !*ret_is_same)
+		return err;
+	for (unsigned int i = 0; i < v->count; i++)
+		each_target(v->records[i], note_lock, &s);
+	*ret_is_same = !s.is_touched && tells_all(v);
+	if (*ret_is_same)
+		drop_records(v); /* else it is said again */
+	return 0;
+}
+
+int logview_open_watch(struct logview *v, struct vmfs_volume *vol,
+		       const struct vmfs_heartbeat_disk *slot)
+{
+	int err = logview_open(v, vol, slot);
+
+	drop_records(v);
+	return !err && !tells_all(v) ? -EAGAIN : err;
 }
 
 bool logview_touches(const struct logview *v, unsigned int first, uint64_t vol_off,

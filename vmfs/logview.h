@@ -30,6 +30,12 @@ struct logview {
 	unsigned int lock_count, lock_room;
 };
 
+/*
+ * The slot of the incarnation that holds a lock. -EAGAIN: it is over by now. Blocks.
+ */
+int logview_holder(struct vmfs_volume *vol, const struct vmfs_lock_disk *lockd,
+		   struct vmfs_heartbeat_disk *ret_slot)
+	__attribute__((warn_unused_result));
 /* The log as it is now. Undone by logview_done() in any case. Blocks. */
 int logview_open(struct logview *v, struct vmfs_volume *vol,
 		 const struct vmfs_heartbeat_disk *slot)
@@ -47,5 +53,19 @@ void logview_apply(const struct logview *v, uint64_t lock_off, uint64_t token,
 /* Does any record from number `first` on touch these bytes? */
 bool logview_touches(const struct logview *v, unsigned int first, uint64_t vol_off,
 		     uint32_t len);
+
+/*
+ * For who wants to know one thing, whether something changes under a lock. The log as it
+ * is now; -EAGAIN: not all that this member changes comes by it. Undone as above. Blocks.
+ */
+int logview_open_watch(struct logview *v, struct vmfs_volume *vol,
+		       const struct vmfs_heartbeat_disk *slot)
+	__attribute__((warn_unused_result));
+/*
+ * Looks again: *ret_is_same false, now and from now on: something under that lock may
+ * have changed since logview_open_watch(). Blocks.
+ */
+int logview_watch(struct logview *v, uint64_t lock_off, bool *ret_is_same)
+	__attribute__((warn_unused_result));
 
 #endif

@@ -47,28 +47,6 @@
 
 /* ---- under the lock of another ---- */
 
-/* The slot of the incarnation that holds the lock. -EAGAIN: it is over by now. */
-static int read_holder(struct vmfs_txn *t, const struct txn_lock *l,
-		       struct vmfs_heartbeat_disk *ret_slot)
-{
-	uint64_t at = le64_get(l->image.hb_addr);
-	int err = vmfs_gate_read(t->vol, at, ret_slot, sizeof(*ret_slot));
-
-	if (err)
-		return err;
-	if (heartbeat_verify(ret_slot, at))
-		return t->vol->is_read_only
-			       ? -EAGAIN /* of another system, and changing */
-			       : vmfs_corrupt(t->vol,
-					      "heartbeat slot at 0x%llx is damaged",
-					      (unsigned long long)at);
-	return le32_get(ret_slot->state) == HEARTBEAT_LIVE &&
-			       le64_get(ret_slot->generation) ==
-				       le64_get(l->image.hb_gen)
-		       ? 0
-		       : -EAGAIN;
-}
-
 int view_meet_holder(struct vmfs_txn *t, struct txn_lock *l)
 {
 	struct vmfs_heartbeat_disk slot;
@@ -86,7 +64,7 @@ int view_meet_holder(struct vmfs_txn *t, struct txn_lock *l)
 		t->logs = calloc(TXN_LOGS_MAX, sizeof(*t->logs));
 	if (!t->logs || t->log_count == TXN_LOGS_MAX)
 		return -ENOMEM;
-	int err = read_holder(t, l, &slot);
+	int err = logview_holder(t->vol, &l->image, &slot);
 	if (err == -EAGAIN)
 		return txn_busy(t, &l->id);
 	if (err)

@@ -5,6 +5,10 @@
  * reader gets bytes of its file, or is told that the file is gone, and never a byte of
  * the file that has its blocks now, nor one that nobody wrote. The volume is nearly full,
  * so blocks come back at once.
+ *
+ * And of files that the other host has open for writing all the time. From one it takes
+ * blocks and gives them to another file: who follows it gets its bytes, or zeros. One
+ * grows: what was committed is read.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -21,6 +25,7 @@
 #define READERS 3u   /* tasks on one open file */
 #define SPARE 5u     /* blocks that are left free */
 #define READ_MAX 9000u
+#define HELD_MAX (3u << 20) /* so long is a file that is held at most */
 
 struct current {
 	struct vmfs_node node;
@@ -35,6 +40,10 @@ struct story {
 	struct current current;
 	unsigned long owner[256]; /* of each byte: number of the file */
 	unsigned long fillings, files, reads, gone;
+	/* The file that grows, and how long it is for sure; 0: it is not there. */
+	struct vmfs_node log;
+	uint64_t log_length;
+	unsigned long log_reads;
 };
 
 /* ---- the one who writes ---- */
@@ -102,6 +111,88 @@ static void write_on(void *arg)
 	SIM_CHECK(!cluster_unmount(&m));
 }
 
+/* The same file all the time: its bytes are 1, those of the other one 2. */
+static void change_held(struct vmfs_file *file)
+{
+	static uint8_t bytes[300000];
+	uint64_t at = sim_random(HELD_MAX - sizeof(bytes));
+
+	memset(bytes, 1, sizeof(bytes));
+	if (sim_chance(300000))
+		SIM_CHECK(!vmfs_file_truncate(file, (1u << 20) + at / 2));
+	else {
+		int err = vmfs_file_write(file, bytes, sizeof(bytes), at);
+		SIM_CHECK(!err || err == -ENOSPC);
+	}
+	SIM_CHECK(!vmfs_file_commit(file));
+}
+
+static void grow_log(struct story *s, struct vmfs_file *log)
+{
+	static uint8_t bytes[9000];
+	uint64_t len = 1 + sim_random(sizeof(bytes)), at = s->log_length;
+
+	memset(bytes, 1, sizeof(bytes));
+	SIM_CHECK(!vmfs_file_write(log, bytes, len, at));
+	SIM_CHECK(!vmfs_file_commit(log));
+	s->log_length = at + len;
+}
+
+static void write_other(struct vmfs_volume *vol)
+{
+	const struct vmfs_file_options options = { .flags = VMFS_WRITE | VMFS_CREATE };
+	static uint8_t bytes[2 << 20];
+	struct vmfs_file *file;
+
+	memset(bytes, 2, sizeof(bytes));
+	SIM_CHECK(!vmfs_file_open(vol, "/other", &options, &file, NULL));
+	int err = vmfs_file_write(file, bytes, 1 + sim_random(sizeof(bytes)), 0);
+	SIM_CHECK(!err || err == -ENOSPC);
+	SIM_CHECK(!vmfs_file_close(file));
+	SIM_CHECK(!vmfs_unlink(vol, "/other"));
+}
+
+static struct vmfs_file *open_held(struct vmfs_volume *vol, const char *path,
+				   struct vmfs_node *ret_node)
+{
+	const struct vmfs_file_options options = { .flags = VMFS_WRITE | VMFS_CREATE };
+	struct vmfs_file *file;
+	struct vmfs_stat st;
+
+	SIM_CHECK(!vmfs_file_open(vol, path, &options, &file, NULL));
+	SIM_CHECK(!vmfs_file_stat(file, &st));
+	*ret_node = vmfs_node_of(&st);
+	return file;
+}
+
+static void write_held(void *arg)
+{
+	struct story *s = arg;
+	struct cluster_mount m = { 0 };
+
+	SIM_CHECK(!cluster_mount(s->c, &m));
+	struct vmfs_file *log = open_held(m.vol, "/log", &s->log);
+	fill_up(m.vol);
+	s->owner[0] = s->owner[1] = 1;
+	s->owner[2] = 2;
+	struct vmfs_file *file = open_held(m.vol, "/file", &s->current.node);
+	SIM_CHECK(!vmfs_file_truncate(file, HELD_MAX));
+	change_held(file);
+	s->current.number = 1;
+	s->current.size = HELD_MAX;
+	while (sim_time() < s->stop_at) {
+		change_held(file);
+		if (sim_chance(500000))
+			write_other(m.vol);
+		if (sim_chance(200000))
+			grow_log(s, log);
+		task_sleep_until(clock_now() + sim_random(60 * NS_PER_MS));
+	}
+	SIM_CHECK(!vmfs_file_close(file));
+	SIM_CHECK(!vmfs_file_close(log));
+	SIM_CHECK(!cluster_unmount(&m));
+}
+
 /* ---- those who read ---- */
 
 struct reading {
@@ -161,14 +252,38 @@ static void follow_one(struct story *s, struct vmfs_volume *vol)
 	SIM_CHECK(!vmfs_file_close(r.file));
 }
 
+/* The last byte that is there for sure. */
+static void read_log(struct story *s, struct vmfs_volume *vol)
+{
+	const struct vmfs_file_options options = { .flags = VMFS_READ };
+	struct vmfs_file *log;
+
+	if (!s->log_length || vmfs_node_open(vol, s->log, &options, &log, NULL))
+		return;
+	for (unsigned int i = 0; i < 100 && !s->is_over; i++) {
+		uint64_t length = s->log_length;
+		uint8_t byte = 0;
+		int64_t n = vmfs_file_read(log, &byte, 1, length - 1);
+
+		if (n != -EBUSY && (n != 1 || byte != 1))
+			sim_fail("byte %llu: %d, %u", (unsigned long long)length - 1,
+				 (int)n, byte);
+		s->log_reads += n == 1;
+		task_sleep_until(clock_now() + sim_random(5 * NS_PER_MS));
+	}
+	SIM_CHECK(!vmfs_file_close(log));
+}
+
 static void read_as_member(void *arg)
 {
 	struct story *s = arg;
 	struct cluster_mount m = { 0 };
 
 	SIM_CHECK(!cluster_mount(s->c, &m));
-	while (!s->is_over)
+	while (!s->is_over) {
 		follow_one(s, m.vol);
+		read_log(s, m.vol);
+	}
 	SIM_CHECK(!cluster_unmount(&m));
 }
 
@@ -183,43 +298,68 @@ static void read_from_outside(void *arg)
 
 	bd->has_cached = sim_chance(500000); /* each read has its own look */
 	SIM_CHECK(!vmfs_volume_open(&options, &vol));
-	while (!s->is_over)
+	while (!s->is_over) {
 		follow_one(s, vol);
+		read_log(s, vol);
+	}
 	SIM_CHECK(!vmfs_volume_close(vol));
 	bdev_close(bd);
 }
 
-static void story(void *arg)
+static void tell(struct story *s, void (*write)(void *arg))
 {
-	struct story s = { .c = cluster_new(BDEV_CAW_ATS) };
-
-	(void)arg;
-	s.stop_at = sim_time() + 6 * S;
-	struct task *writer = sim_host_start(sim_host_new("writer", 0), "write", write_on,
-					     &s);
+	s->c = cluster_new(BDEV_CAW_ATS);
+	s->stop_at = sim_time() + 6 * S;
+	struct task *writer =
+		sim_host_start(sim_host_new("writer", 0), "write", write, s);
 	struct task *member = sim_host_start(sim_host_new("member", 0), "read",
-					     read_as_member, &s);
+					     read_as_member, s);
 	struct task *outside = sim_host_start(sim_host_new("outside", 0), "read",
-					      read_from_outside, &s);
+					      read_from_outside, s);
 	task_join(writer);
-	s.is_over = true;
+	s->is_over = true;
 	task_join(member);
 	task_join(outside);
-	sim_trace("%lu files, %lu reads, %lu of what was gone", s.files, s.reads, s.gone);
+	sim_trace("%lu files, %lu reads, %lu of what was gone, %lu of what grew",
+		  s->files, s->reads, s->gone, s->log_reads);
+	cluster_free(s->c);
+}
+
+static void one_by_one(void *arg)
+{
+	struct story s = { 0 };
+
+	(void)arg;
+	tell(&s, write_on);
 	SIM_CHECK(s.files > 5 && s.reads > 50 && s.gone > 0);
-	cluster_free(s.c);
+}
+
+static void held(void *arg)
+{
+	struct story s = { 0 };
+
+	(void)arg;
+	tell(&s, write_held);
+	SIM_CHECK(s.reads > 20 && s.log_reads > 20 && !s.gone);
 }
 
 static void who_follows_a_file_reads_no_other(void **state)
 {
 	(void)state;
-	sim_some_seeds(1, 20, story, NULL);
+	sim_some_seeds(1, 20, one_by_one, NULL);
+}
+
+static void who_follows_beside_a_writer_reads_what_is_committed(void **state)
+{
+	(void)state;
+	sim_some_seeds(100, 3, held, NULL);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(who_follows_a_file_reads_no_other),
+		cmocka_unit_test(who_follows_beside_a_writer_reads_what_is_committed),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
