@@ -3,7 +3,8 @@
 # Files through a mount. Direct: reads beside libfuse's own example of a filesystem that
 # passes everything on (passthrough_ll, built from what libfuse3-dev ships), by each kind
 # of mount: without options, -o immutable, -o rw with nothing written, and -o rw with the
-# file open for writing, so that its lock is held. Writes beside the plain file.
+# file open for writing, so that its lock is held; and without options beside a mount that
+# has the file open for writing. Writes beside the plain file.
 #
 # Cold, through the kernel's cache: beside Debian's vmfs-fuse on the same VMFS-5 volume.
 # Nothing is read twice: one pass over a file that nobody has in memory. What the disk
@@ -83,6 +84,18 @@ fuse_locked() # NAME FILE ARG...: with the file open for writing
 	return $rc
 }
 
+# A reader without the lock, of a file that another mount has open for writing.
+fuse_beside()
+{
+	local held=$work/fuse.held rc
+
+	# shellcheck disable=SC2086
+	(exec 7<>"$held/big" && fuse_mounted fuse_reads beside "$fuse_at/big" \
+		$fuse_direct -- "$bin/vmfs-fuse" "$work/fuse.img")
+	rc=$?
+	fusermount3 -u "$held" && return $rc
+}
+
 # shellcheck disable=SC2086
 fuse_direct_turn()
 {
@@ -98,6 +111,8 @@ fuse_direct_turn()
 			"$bin/vmfs-fuse" -o rw "$work/fuse.img" &&
 		fuse_mounted fuse_locked rw-locked "$ours" $fuse_direct -- \
 			"$bin/vmfs-fuse" -o rw "$work/fuse.img" &&
+		"$bin/vmfs-fuse" -o rw "$work/fuse.img" "$work/fuse.held" &&
+		fuse_beside &&
 		fuse_mounted fuse_writes ours "$ours" -- \
 			"$bin/vmfs-fuse" -o rw "$work/fuse.img" &&
 		fuse_writes native "$work/plain"
@@ -147,7 +162,7 @@ fuse_rested()
 
 fuse_prepare()
 {
-	mkdir -p "$fuse_at" && truncate -s 4G "$work/fuse.img" &&
+	mkdir -p "$fuse_at" "$work/fuse.held" && truncate -s 4G "$work/fuse.img" &&
 		"$bin/mkfs.vmfs" -q "$work/fuse.img" 2>"$work/log" &&
 		dd if=/dev/urandom of="$work/plain" bs=1M count=512 status=none &&
 		fuse_mounted cp "$work/plain" "$fuse_at/big" -- \
@@ -168,7 +183,7 @@ bench_fuse()
 		fuse_direct_turn || { missing fuse "$(tail -n 1 "$work/log")"; break; }
 	done
 	for what in 4k-qd1 4k-qd32 1m-qd8; do
-		for kind in follower immutable rw rw-locked; do
+		for kind in follower immutable rw rw-locked beside; do
 			line "fuse-read-$what-$kind" speed "fuse.$kind.$what" \
 				"fuse.passed.$what" ">=1" MiB/s
 		done
