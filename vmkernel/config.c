@@ -34,7 +34,7 @@ void config_done(struct config *c)
 {
 	char *all[] = { c->state_dir, c->socket, c->host_name, c->initiator_name,
 			c->qemu,      c->vmx,	 c->accel,     c->watchdog,
-			c->disk_key_file, c->vmotion_address };
+			c->disk_key_file, c->vmotion_address, c->cgroup };
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		free(all[i]);
 	for (uint32_t i = 0; i < c->device_count; i++)
@@ -56,6 +56,7 @@ static char **text_setting(struct config *c, const char *key)
 		{ "accel", &c->accel },	{ "watchdog", &c->watchdog },
 		{ "disk_key_file", &c->disk_key_file },
 		{ "vmotion_address", &c->vmotion_address },
+		{ "cgroup", &c->cgroup },
 	};
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
 		if (strcmp(key, all[i].key) == 0)

@@ -23,6 +23,7 @@
 #include "vmkernel/ha/ha.h"
 #include "vmkernel/inventory.h"
 #include "vmkernel/maintenance.h"
+#include "vmkernel/resource/resource.h"
 #include "vmkernel/snapshot.h"
 #include "vmkernel/vm_details.h"
 #include "vmkernel/vm_snapshot.h"
@@ -620,6 +621,12 @@ static void dispatch_vm(const struct request *rq, enum msg_type type)
 	}
 }
 
+static json_t *rows_of(struct host *h, enum msg_type type)
+{
+	return type == MSG_VM_RESOURCES ? resources_list(h) :
+	       type == MSG_VM_DISKS	? resources_disks(h) : vmotion_list(h);
+}
+
 static void dispatch(const struct request *rq, enum msg_type type)
 {
 	switch (type) {
@@ -657,13 +664,14 @@ static void dispatch(const struct request *rq, enum msg_type type)
 		snapshot_request(rq->host, rq->who, type, text_of(rq, "name"));
 		break;
 	case MSG_MIGRATION_LIST:
-		reply_ok(rq, json_pack("{s:o}", "rows", vmotion_list(rq->host)));
+	case MSG_VM_RESOURCES:
+	case MSG_VM_DISKS:
+		reply_ok(rq, json_pack("{s:o}", "rows", rows_of(rq->host, type)));
 		break;
 	case MSG_MAINTENANCE_ENTER:
-		maintenance_enter(rq->host, rq->who);
-		break;
 	case MSG_MAINTENANCE_EXIT:
-		maintenance_exit(rq->host, rq->who);
+		(type == MSG_MAINTENANCE_ENTER ? maintenance_enter : maintenance_exit)(
+			rq->host, rq->who);
 		break;
 	default:
 		dispatch_vm(rq, type);

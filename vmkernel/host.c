@@ -41,6 +41,7 @@
 #include "vmkernel/maintenance.h"
 #include "vmkernel/notify.h"
 #include "vmkernel/privileges.h"
+#include "vmkernel/resource/resource.h"
 #include "vmkernel/statefile.h"
 #include "vmkernel/vmotion/vmotion.h"
 
@@ -502,7 +503,9 @@ int host_start(struct host *h, struct reporter *r)
 	rc = h->loop && h->pool ? watch_signals(h) : -ENOMEM;
 	if (rc < 0)
 		return report_error(r, rc, "cannot start: %s", strerror(-rc));
-	rc = adapter_open(h, r);
+	rc = resources_open(h, r);
+	if (rc == 0)
+		rc = adapter_open(h, r);
 	if (rc == 0)
 		rc = attach_all(h, r);
 	if (rc == 0) {
@@ -554,6 +557,7 @@ void host_done(struct host *h)
 	if (h->signal_fd >= 0)
 		(void)close(h->signal_fd);
 	notify_close(h->notify);
+	resources_close(h);
 	loop_free(h->loop);
 	if (h->reporter) {
 		report(h->reporter, REPORT_INFO, "vmkernel ends");

@@ -27,6 +27,7 @@ struct vmotion;
 struct adapter;
 struct control;
 struct notify;
+struct resources;
 TAILQ_HEAD(vm_list, vm);
 
 /* A client that waits for an answer. */
@@ -63,6 +64,7 @@ struct host {
 	char initiator_name[ISCSI_NAME_SIZE]; /* as long as the host lives */
 	struct vm_list vms;
 	uint32_t next_vm_id;
+	struct resources *resources;
 	struct ha *ha; /* NULL: off */
 	struct vmotion *vmotion; /* likewise */
 	enum maintenance maintenance;

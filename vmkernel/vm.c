@@ -41,6 +41,7 @@
 #include "vmkernel/control.h"
 #include "vmkernel/ha/ha.h"
 #include "vmkernel/vm_snapshot.h"
+#include "vmkernel/resource/resource.h"
 #include "vmkernel/vmotion/vmotion.h"
 
 #define STOP_LIMIT_S 15
@@ -194,10 +195,12 @@ void vm_closed(struct vm *vm)
 	assert(vm->state == VM_STOPPING && !vm->has_job);
 	drop_timer(vm);
 	ha_vm_off(vm);
+	resources_leave(vm);
 	vm->state = VM_OFF;
 	vm->ds = NULL;
 	vm->is_ending = vm->is_adopted = vm->is_isolation_end = false;
 	vm->is_incoming = false;
+	vm->qemu_pid = 0;
 	atomic_store(&vm->is_cancelled, false);
 	tell_log(vm, REPORT_INFO, vm->why[0] ? vm->why : "powered off");
 	answer(vm, &vm->on, -EIO, vm->why[0] ? vm->why : "the VM was powered off");
@@ -255,6 +258,7 @@ static void remember_qemu(struct vm *vm, const json_t *body)
 		vm->qemu_pidfd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
 	if (vm->qemu_pidfd >= 0 && is_of_vm(vm, (pid_t)pid)) {
 		vm_note_qemu(vm, (pid_t)pid);
+		vm->qemu_pid = (pid_t)pid;
 	} else if (vm->qemu_pidfd >= 0) {
 		tell_log(vm, REPORT_WARN, "vmx names a process that is not the VM's");
 		(void)close(vm->qemu_pidfd);
@@ -404,6 +408,10 @@ static void handle(struct vm *vm, const struct msg *m)
 	case MSG_VMX_PROGRESS:
 		vmotion_told(vm, m);
 		break;
+	case MSG_VMX_BALLOONED:
+		resources_ballooned(vm, json_integer_value(
+						json_object_get(m->body, "bytes")));
+		break;
 	case MSG_VMX_QUESTION:
 		asked(vm, text ? text : "?");
 		break;
@@ -508,14 +516,28 @@ static int send_start(struct vm *vm, int sock)
 	return msg_send(&vm->channel, MSG_VMX_START, TAG_START, body);
 }
 
+/* Is there room for it? */
+static int refuse_part(struct vm *vm)
+{
+	char text[VM_WHY_SIZE];
+	int rc = resources_admit(vm, text, sizeof(text));
+	if (rc < 0)
+		set_why(vm, text);
+	return rc;
+}
+
 void vm_held(struct vm *vm, int rc, const char *why)
 {
 	char text[VM_WHY_SIZE];
 	assert(vm->state == VM_STARTING);
 	if (rc < 0)
 		set_why(vm, why);
+	else
+		rc = refuse_part(vm);
 	if (rc == 0 && !vm->is_ending) {
 		int sock = vm_spawn(vm, text, sizeof(text));
+		if (sock >= 0)
+			resources_enter(vm, vm->vmx_pid);
 		rc = sock < 0 ? sock : send_start(vm, sock);
 		if (rc < 0)
 			set_why(vm, sock < 0 ? text : "cannot talk to vmx");
@@ -652,6 +674,7 @@ void vm_adopted(struct vm *vm, int rc, const char *why)
 		vm_stop(vm, "suspended");
 	} else if (!vm->is_ending) {
 		vm->state = VM_ON;
+		resources_adopt(vm);
 		tell_log(vm, REPORT_INFO, "goes on running");
 		if (msg_send(&vm->channel, MSG_VMX_CONT, 0, NULL) < 0)
 			drop_channel(vm);

@@ -12,6 +12,7 @@
 #include "vmkernel/disk/disk.h"
 #include "vmkernel/host.h"
 #include "vmkernel/msg/msg.h"
+#include "vmkernel/resource/wish.h"
 #include "vmkernel/vmx/hardware.h"
 
 #define VM_WHY_SIZE 768u
@@ -50,6 +51,7 @@ struct vm {
 	char *disk_keys[HARDWARE_DISKS_MAX];
 	uint64_t vhost_disks; /* a bit for each that QEMU has by vhost-user */
 	pid_t vmx_pid;			/* 0: none, or not our child */
+	pid_t qemu_pid;			/* 0: none */
 	int qemu_pidfd;			/* -1: none */
 	struct channel channel;
 	struct loop_watch *channel_watch;
@@ -68,6 +70,11 @@ struct vm {
 	bool is_isolation_end;
 	uint32_t question;		/* counted; 0: none was asked yet */
 	char question_text[VM_WHY_SIZE]; /* "": none is open */
+	/* Of resource/: */
+	bool has_part, has_group, is_balloon_told;
+	struct resource_wish wish;
+	uint32_t entitled_mhz, balloon_mb; /* what it gets; what its balloon is to hold */
+	int64_t memory_now;		   /* bytes, as its balloon says; 0: all */
 	char why[VM_WHY_SIZE];
 };
 

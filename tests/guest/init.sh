@@ -22,7 +22,7 @@ failed() {
 echo "GUEST-UP $(cut -d' ' -f1 /proc/uptime)"
 # The driver of whatever controller the disk hangs on, and what stands above it.
 modprobe -a -q $(cat /sys/bus/pci/devices/*/modalias)
-modprobe -a -q virtio_blk sd_mod sr_mod ext4 button evdev
+modprobe -a -q virtio_balloon virtio_blk sd_mod sr_mod ext4 button evdev
 # The kernel gives each card an IPv6 address of its link, made of its hardware address.
 for nic in /sys/class/net/eth*; do
 	[ ! -e "$nic" ] || { ip link set "${nic##*/}" up &&

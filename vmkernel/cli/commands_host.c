@@ -36,6 +36,46 @@ static const struct shape migration_shape = {
 	"Migration", LAYOUT_RECORDS, "vm", NULL, migration_fields,
 };
 
+static const struct field resource_fields[] = {
+	{ "Display Name", "name", FIELD_STRING },
+	{ "VM ID", "id", FIELD_INTEGER },
+	{ "VCPUs", "cpus", FIELD_INTEGER },
+	{ "Used ms", "used_ms", FIELD_INTEGER },
+	{ "Run ms", "run_ms", FIELD_INTEGER },
+	{ "Ready ms", "ready_ms", FIELD_INTEGER },
+	{ "CPU Shares", "cpu_shares", FIELD_INTEGER },
+	{ "CPU Min MHz", "cpu_min", FIELD_INTEGER },
+	{ "CPU Max MHz", "cpu_max", FIELD_STRING },
+	{ "CPU Entitled MHz", "entitled", FIELD_INTEGER },
+	{ "Memory MB", "memory", FIELD_INTEGER },
+	{ "Memory Min MB", "memory_min", FIELD_INTEGER },
+	{ "Memory Max MB", "memory_max", FIELD_STRING },
+	{ "Resident MB", "resident", FIELD_INTEGER },
+	{ "Balloon MB", "balloon", FIELD_INTEGER },
+	{ "Balloon Target MB", "balloon_target", FIELD_INTEGER },
+	{ 0 },
+};
+static const struct shape resource_shape = {
+	"VMResource", LAYOUT_RECORDS, "name", NULL, resource_fields,
+};
+
+static const struct field disk_fields[] = {
+	{ "VM", "vm", FIELD_STRING },
+	{ "Disk", "disk", FIELD_STRING },
+	{ "Reads", "reads", FIELD_INTEGER },
+	{ "Writes", "writes", FIELD_INTEGER },
+	{ "Read MB", "read_mb", FIELD_INTEGER },
+	{ "Written MB", "written_mb", FIELD_INTEGER },
+	{ "Device us", "device_us", FIELD_INTEGER },
+	{ "Kernel us", "kernel_us", FIELD_INTEGER },
+	{ "Queue us", "queue_us", FIELD_INTEGER },
+	{ "Guest us", "guest_us", FIELD_INTEGER },
+	{ 0 },
+};
+static const struct shape disk_shape = {
+	"VMDisk", LAYOUT_RECORDS, "disk", NULL, disk_fields,
+};
+
 static const struct field version_fields[] = {
 	{ "Product", "product", FIELD_STRING },
 	{ "Version", "version", FIELD_STRING },
@@ -87,6 +127,9 @@ const struct command commands_host[] = {
 	{ "system version get",
 	  "Show what runs here",
 	  NULL, 0, NULL, &version_shape },
+	{ "vm disk stats list",
+	  "Show what running VMs ask of their disks, and how long that takes",
+	  NULL, MSG_VM_DISKS, NULL, &disk_shape },
 	{ "vm migration list",
 	  "List the VMs that move between hosts, and the last ones that did",
 	  NULL, MSG_MIGRATION_LIST, NULL, &migration_shape },
@@ -96,6 +139,9 @@ const struct command commands_host[] = {
 	{ "vm process list",
 	  "List the VMs that run",
 	  NULL, MSG_VM_LIST, "vms", &process_shape },
+	{ "vm resource list",
+	  "Show what running VMs are given of processors and memory, and what they use",
+	  NULL, MSG_VM_RESOURCES, NULL, &resource_shape },
 	{ 0 },
 };
 

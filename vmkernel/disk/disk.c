@@ -326,6 +326,14 @@ struct vdisk *disk_vdisk(const struct disk *disk)
 	return disk ? disk->vdisk : NULL;
 }
 
+bool disk_usage(const struct disk *disk, struct sched_usage *ret)
+{
+	if (!disk || !disk->part)
+		return false;
+	*ret = sched_disk_usage(disk->part);
+	return true;
+}
+
 uint64_t disk_quiet(struct disk *disk, void (*fn)(void *arg), void *arg)
 {
 	return disk->vhost ? vhost_server_hold(disk->vhost, fn, arg)

@@ -74,6 +74,8 @@ int disk_stamp(struct disk *disk, bool draws, char ret_stamp[static DISK_STAMP_S
  * Path of the i-th file whose lock it holds alone; NULL: past the last, a CD, or no disk.
  */
 const char *disk_locked_path(const struct disk *disk, unsigned int i);
+/* What its clients have asked for so far. false: no disk, or one that stands by. */
+bool disk_usage(const struct disk *disk, struct sched_usage *ret);
 /* The virtual disk that it serves; NULL: a CD, or no disk. */
 struct vdisk *disk_vdisk(const struct disk *disk);
 /*

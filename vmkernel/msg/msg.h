@@ -68,6 +68,13 @@ enum msg_type {
 	MSG_VM_DETAILS,
 	MSG_VM_RELOAD,	    /* id; name and so on are read anew */
 	MSG_VM_KILL,	    /* id, type: soft, hard, force (vmx is killed, too) */
+	/* -> rows: [{id, name, cpus, used_ms, run_ms, ready_ms, cpu_shares, cpu_min,
+	   cpu_max, entitled, memory, memory_min, memory_max, resident, balloon_target,
+	   balloon}] */
+	MSG_VM_RESOURCES,
+	/* -> rows: [{vm, disk, reads, writes, read_mb, written_mb, device_us, kernel_us,
+	   queue_us, guest_us}], the times as means */
+	MSG_VM_DISKS,
 	MSG_MAINTENANCE_ENTER, /* the reply comes when the last VM is off */
 	MSG_MAINTENANCE_EXIT,
 
@@ -101,6 +108,7 @@ enum msg_type {
 	/* of a VM started with incoming: likewise, in -> when all of it is here */
 	MSG_VMX_RECEIVE,
 	MSG_VMX_RUN,	    /* what has come in, runs -> when it does */
+	MSG_VMX_BALLOON,    /* mb: so much of its guest's memory is wanted; no reply */
 
 	/* vmx to vmkernel. */
 	/* index, path, vhost (else NBD) -> when it is served as diskINDEX.sock */
@@ -111,6 +119,7 @@ enum msg_type {
 	/* of MSG_VMX_SEND: total, remaining, transferred (bytes); no reply */
 	MSG_VMX_PROGRESS,
 	MSG_VMX_QUESTION,   /* text: the VM stands still until MSG_VMX_CONT; no reply */
+	MSG_VMX_BALLOONED,  /* bytes: what its guest has left; no reply */
 };
 
 struct msg_header_msg {

@@ -11,8 +11,8 @@
  *
  * 1. s->m guards fair, its disks and the spare pieces; nothing is called with it held.
  * 2. A lone disk without limits is not counted at all: its requests go to the device
- *    below as they are. Those that are under way when another disk comes count as none,
- *    once, for as long as they last.
+ *    below as they are, but for one of MEASURED_OF, that is timed. Those that are under
+ *    way when another disk comes count as none, once, for as long as they last.
  * 3. FLUSH waits for nobody: it brings nothing, and others wait for it.
  */
 #include "vmkernel/sched/sched.h"
@@ -31,6 +31,8 @@
 #include "base/parse.h"
 #include "vmkernel/sched/fair.h"
 
+#define MEASURED_OF 16u
+
 /* A request on its way; io is what the device below gets. */
 struct piece {
 	struct bdev_io io; /* first: done() casts */
@@ -38,6 +40,14 @@ struct piece {
 	struct bdev_io *above;
 	struct sched_disk *disk;
 	struct piece *next; /* spare */
+	uint64_t at;	    /* it came; 0: it is not measured */
+	bool is_counted;    /* by fair */
+};
+
+/* Of one disk; each number by itself. */
+struct usage {
+	_Atomic uint64_t reads, writes, read_bytes, written_bytes;
+	_Atomic uint64_t measured, total_ns, queue_ns, submit_ns;
 };
 
 struct sched {
@@ -57,9 +67,28 @@ struct sched_disk {
 	struct sched *sched;
 	struct fair_disk fair;
 	bool is_limited;
+	struct usage usage;
 };
 
 /* ---- requests ---- */
+
+static void add_to(_Atomic uint64_t *sum, uint64_t n)
+{
+	atomic_fetch_add_explicit(sum, n, memory_order_relaxed);
+}
+
+/* true: this one is to be measured. */
+static bool count(struct sched_disk *disk, const struct bdev_io *io)
+{
+	struct usage *u = &disk->usage;
+	bool is_read = io->op == BDEV_READ;
+	if (!is_read && io->op != BDEV_WRITE)
+		return false;
+	add_to(is_read ? &u->read_bytes : &u->written_bytes, io->len);
+	uint64_t before = atomic_fetch_add_explicit(is_read ? &u->reads : &u->writes, 1,
+						    memory_order_relaxed);
+	return before % MEASURED_OF == 0;
+}
 
 static void piece_done(struct bdev_io *io)
 {
@@ -67,8 +96,10 @@ static void piece_done(struct bdev_io *io)
 	struct bdev_io *above = p->above;
 	struct sched *s = p->disk->sched;
 	int result = io->result;
+	add_to(&p->disk->usage.total_ns, clock_now() - p->at);
 	mutex_lock(&s->m);
-	fair_end(&s->fair, &p->disk->fair);
+	if (p->is_counted)
+		fair_end(&s->fair, &p->disk->fair);
 	p->next = s->spare;
 	s->spare = p;
 	if (s->fair.waiting) {
@@ -103,14 +134,45 @@ static void fill(struct piece *p, struct sched_disk *disk, struct bdev_io *io)
 	p->item.len = io->op == BDEV_READ || io->op == BDEV_WRITE ? io->len : 0;
 	p->above = io;
 	p->disk = disk;
+	p->is_counted = true;
+	p->at = clock_now();
+	add_to(&disk->usage.measured, 1);
+}
+
+/* The time until it is at the device; p is not ours any more when that is known. */
+static void send_measured(struct sched_disk *disk, struct piece *p)
+{
+	uint64_t at = p->at;
+	bdev_submit(disk->below, &p->io);
+	add_to(&disk->usage.submit_ns, clock_now() - at);
+}
+
+/* A request that nobody is fair about, with the clock beside it. */
+static void measure(struct sched_disk *disk, struct bdev_io *io)
+{
+	struct sched *s = disk->sched;
+	mutex_lock(&s->m);
+	struct piece *p = take_spare(s);
+	mutex_unlock(&s->m);
+	if (!p) {
+		bdev_submit(disk->below, io);
+		return;
+	}
+	fill(p, disk, io);
+	p->is_counted = false;
+	send_measured(disk, p);
 }
 
 static void disk_submit(struct bdev *bd, struct bdev_io *io)
 {
 	struct sched_disk *disk = (struct sched_disk *)bd;
 	struct sched *s = disk->sched;
+	bool is_measured = count(disk, io);
 	if (io->op == BDEV_FLUSH || !atomic_load(&s->counts)) {
-		bdev_submit(disk->below, io);
+		if (is_measured)
+			measure(disk, io);
+		else
+			bdev_submit(disk->below, io);
 		return;
 	}
 	mutex_lock(&s->m);
@@ -130,7 +192,7 @@ static void disk_submit(struct bdev *bd, struct bdev_io *io)
 	if (!p)
 		bdev_io_complete(io, -ENOMEM);
 	else if (is_started)
-		bdev_submit(disk->below, &p->io);
+		send_measured(disk, p);
 }
 
 static struct piece *next_piece(struct sched *s, uint64_t *ret_at)
@@ -151,6 +213,7 @@ static void run(void *arg)
 		struct piece *p = next_piece(s, &at);
 		if (p) {
 			mutex_unlock(&s->m);
+			add_to(&p->disk->usage.queue_ns, clock_now() - p->at);
 			bdev_submit(p->disk->below, &p->io);
 			mutex_lock(&s->m);
 			continue;
@@ -240,6 +303,21 @@ int sched_disk_new(struct sched *s, struct bdev *below, const struct sched_wish 
 struct bdev *sched_disk_bdev(struct sched_disk *disk)
 {
 	return &disk->bd;
+}
+
+struct sched_usage sched_disk_usage(struct sched_disk *disk)
+{
+	struct usage *u = &disk->usage;
+	return (struct sched_usage){
+		.reads = atomic_load(&u->reads),
+		.writes = atomic_load(&u->writes),
+		.read_bytes = atomic_load(&u->read_bytes),
+		.written_bytes = atomic_load(&u->written_bytes),
+		.measured = atomic_load(&u->measured),
+		.total_ns = atomic_load(&u->total_ns),
+		.queue_ns = atomic_load(&u->queue_ns),
+		.submit_ns = atomic_load(&u->submit_ns),
+	};
 }
 
 void sched_disk_free(struct sched_disk *disk)

@@ -41,6 +41,19 @@ void sched_free(struct sched *s);
 int sched_disk_new(struct sched *s, struct bdev *below, const struct sched_wish *wish,
 		   struct sched_disk **ret_disk) __attribute__((warn_unused_result));
 struct bdev *sched_disk_bdev(struct sched_disk *disk);
+/*
+ * What has gone through since it was made. Times are sums over those requests that were
+ * measured (one of 16, or all that are counted anyway), in ns.
+ */
+struct sched_usage {
+	uint64_t reads, writes, read_bytes, written_bytes;
+	uint64_t measured;
+	uint64_t total_ns;  /* from the front end's word to the answer */
+	uint64_t queue_ns;  /* of that: it had to wait for others, or for its limit */
+	uint64_t submit_ns; /* of that: until it was handed to the device below */
+};
+/* From any task. */
+struct sched_usage sched_disk_usage(struct sched_disk *disk);
 /* With no I/O of it under way. NULL is allowed. */
 void sched_disk_free(struct sched_disk *disk);
 

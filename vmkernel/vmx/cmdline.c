@@ -37,6 +37,7 @@
 #define FIRST_PCI_SLOT 3u
 #define VIRTIO_PCI_SLOT (FIRST_PCI_SLOT + 3) /* of controller 0; 4 for each */
 #define NIC_PCI_SLOT 18u
+#define BALLOON_PCI_SLOT 30u
 #define PCI_SLOTS 31u
 #define CDROM_BOOT 100u /* bootindex of what comes behind all disks */
 #define CPUS_ROOM 2u	  /* maxcpus is at least this */
@@ -194,6 +195,16 @@ static void add_screen(struct cmdline *line, const struct vm_hardware *hw)
 	add(line, "VGA,id=video0,bus=%s,addr=0x%x", pci_bus(hw), VGA_PCI_SLOT);
 	add(line, "-vnc");
 	add(line, "unix:vnc.sock");
+}
+
+/* It gives back by itself what a guest that runs out of memory needs. */
+static void add_balloon(struct cmdline *line, const struct vm_hardware *hw)
+{
+	if (!hw->has_balloon)
+		return;
+	add(line, "-device");
+	add(line, "virtio-balloon-pci,id=balloon0,bus=%s,addr=0x%x,deflate-on-oom=on",
+	    pci_bus(hw), BALLOON_PCI_SLOT);
 }
 
 static void add_nic(struct cmdline *line, const struct cmdline_input *in, uint32_t i)
@@ -384,6 +395,7 @@ int cmdline_make(const struct cmdline_input *in, struct cmdline *ret_line)
 	add_qmp(ret_line, in);
 	add_serials(ret_line, in->hw);
 	add_screen(ret_line, in->hw);
+	add_balloon(ret_line, in->hw);
 	for (uint32_t i = 0; i < in->hw->nic_count; i++)
 		add_nic(ret_line, in, i);
 	add_controllers(ret_line, in->hw);

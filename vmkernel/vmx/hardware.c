@@ -382,6 +382,9 @@ static int read_machine(const struct reading *in)
 		rc = reading_refuse(in, "memSize", vmxfile_get(in->f, "memSize"),
 			    "is not a multiple of 4");
 	hw->is_old = version <= VERSION_OF_PC;
+	hw->has_balloon = !vmxfile_is_true(in->f, "sched.mem.pin") &&
+			  strcmp(vmxfile_get_or(in->f, "sched.mem.maxmemctl", "1"),
+				 "0") != 0;
 	hw->has_screen = !vmxfile_get(in->f, "svga.present") ||
 			 vmxfile_is_true(in->f, "svga.present");
 	hw->boots_cdrom_first =

@@ -58,6 +58,7 @@ struct vm_hardware {
 	char uuid[37];	     /* RFC 4122 text, "" if none */
 	bool is_old;	     /* hardware version 7 or less: QEMU's pc, else q35 */
 	uint32_t memory_mib, cpus;
+	bool has_balloon;    /* memory can be taken from its guest */
 	uint32_t controller_count, disk_count, serial_count;
 	struct vm_controller controllers[HARDWARE_CONTROLLERS_MAX];
 	struct vm_disk disks[HARDWARE_DISKS_MAX];

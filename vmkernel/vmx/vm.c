@@ -54,7 +54,7 @@ enum state { STATE_WAITING, STATE_DISKS, STATE_LAUNCHING, STATE_INCOMING,
 	     STATE_RUNNING, STATE_STOPPING, STATE_ENDED };
 
 enum qmp_id { QMP_CAPABILITIES = 1, QMP_CONT, QMP_STOP, QMP_QUIT, QMP_RESET,
-	      QMP_POWERDOWN, QMP_ANNOUNCE };
+	      QMP_POWERDOWN, QMP_ANNOUNCE, QMP_BALLOON };
 
 /* A request of vmkernel's that is not answered yet. */
 struct pending {
@@ -471,6 +471,28 @@ static void tell_progress(struct vm *vm)
 					    (json_int_t)m->transferred)));
 }
 
+/* A guest without a driver for its balloon keeps what it has. */
+static void balloon(struct vm *vm, const struct msg *m)
+{
+	json_int_t mb = json_integer_value(json_object_get(m->body, "mb"));
+	if (vm->state != STATE_RUNNING || vm->is_frozen || !vm->hw->has_balloon ||
+	    mb < 0 || mb >= (json_int_t)vm->hw->memory_mib)
+		return;
+	json_int_t left = ((json_int_t)vm->hw->memory_mib - mb) << 20;
+	/* A QEMU that takes no commands is found out by others. */
+	(void)!qmp_send(&vm->qmp, "balloon", json_pack("{s:I}", "value", left),
+			QMP_BALLOON);
+}
+
+static void ballooned(struct vm *vm, const json_t *data)
+{
+	json_t *bytes = json_incref(json_object_get(data, "actual"));
+	if (vm->channel.sock >= 0 && json_is_integer(bytes))
+		tell(vm, msg_send(&vm->channel, MSG_VMX_BALLOONED, 0,
+				  json_pack("{s:O}", "bytes", bytes)));
+	json_decref(bytes);
+}
+
 static void handle(struct vm *vm, const struct msg *m)
 {
 	const char *why = json_string_value(json_object_get(m->body, "why"));
@@ -508,6 +530,9 @@ static void handle(struct vm *vm, const struct msg *m)
 		break;
 	case MSG_VMX_RUN:
 		run_incoming(vm, m->tag);
+		break;
+	case MSG_VMX_BALLOON:
+		balloon(vm, m);
 		break;
 	case MSG_REPLY:
 		disk_ready(vm, m);
@@ -673,6 +698,10 @@ static void qmp_event(struct vm *vm, const char *name, const json_t *m)
 	}
 	if (strcmp(name, "BLOCK_IO_ERROR") == 0) {
 		io_stopped(vm, data);
+		return;
+	}
+	if (strcmp(name, "BALLOON_CHANGE") == 0) {
+		ballooned(vm, data);
 		return;
 	}
 	if (strcmp(name, "RESET") == 0 || strcmp(name, "GUEST_PANICKED") == 0) {
