@@ -43,6 +43,7 @@
 #include "vmkernel/privileges.h"
 #include "vmkernel/resource/resource.h"
 #include "vmkernel/statefile.h"
+#include "vmkernel/vm_monitor.h"
 #include "vmkernel/vmotion/vmotion.h"
 
 #define UUID_FILE "host.uuid"
@@ -505,6 +506,8 @@ int host_start(struct host *h, struct reporter *r)
 		return report_error(r, rc, "cannot start: %s", strerror(-rc));
 	rc = resources_open(h, r);
 	if (rc == 0)
+		rc = vm_monitor_open(h);
+	if (rc == 0)
 		rc = adapter_open(h, r);
 	if (rc == 0)
 		rc = attach_all(h, r);
@@ -558,6 +561,7 @@ void host_done(struct host *h)
 		(void)close(h->signal_fd);
 	notify_close(h->notify);
 	resources_close(h);
+	vm_monitor_close(h);
 	loop_free(h->loop);
 	if (h->reporter) {
 		report(h->reporter, REPORT_INFO, "vmkernel ends");

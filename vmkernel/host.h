@@ -28,6 +28,7 @@ struct adapter;
 struct control;
 struct notify;
 struct resources;
+struct vm_monitor;
 TAILQ_HEAD(vm_list, vm);
 
 /* A client that waits for an answer. */
@@ -65,6 +66,7 @@ struct host {
 	struct vm_list vms;
 	uint32_t next_vm_id;
 	struct resources *resources;
+	struct vm_monitor *vm_monitor; /* NULL: off */
 	struct ha *ha; /* NULL: off */
 	struct vmotion *vmotion; /* likewise */
 	enum maintenance maintenance;

@@ -201,6 +201,7 @@ void vm_closed(struct vm *vm)
 	vm->is_ending = vm->is_adopted = vm->is_isolation_end = false;
 	vm->is_incoming = false;
 	vm->qemu_pid = 0;
+	vm->monitor = (struct monitor){ 0 };
 	atomic_store(&vm->is_cancelled, false);
 	tell_log(vm, REPORT_INFO, vm->why[0] ? vm->why : "powered off");
 	answer(vm, &vm->on, -EIO, vm->why[0] ? vm->why : "the VM was powered off");
@@ -407,6 +408,9 @@ static void handle(struct vm *vm, const struct msg *m)
 		break;
 	case MSG_VMX_PROGRESS:
 		vmotion_told(vm, m);
+		break;
+	case MSG_VMX_HEARTBEAT:
+		monitor_beat(&vm->monitor, clock_now());
 		break;
 	case MSG_VMX_BALLOONED:
 		resources_ballooned(vm, json_integer_value(

@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include "vmkernel/disk/disk.h"
+#include "vmkernel/ha/monitor.h"
 #include "vmkernel/host.h"
 #include "vmkernel/msg/msg.h"
 #include "vmkernel/resource/wish.h"
@@ -70,6 +71,7 @@ struct vm {
 	bool is_isolation_end;
 	uint32_t question;		/* counted; 0: none was asked yet */
 	char question_text[VM_WHY_SIZE]; /* "": none is open */
+	struct monitor monitor;
 	/* Of resource/: */
 	bool has_part, has_group, is_balloon_told;
 	struct resource_wish wish;

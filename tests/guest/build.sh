@@ -15,7 +15,7 @@ here=$(realpath "$(dirname "$0")")
 # Every controller and network card that our VMs can have; the power button.
 modules="virtio_pci virtio_blk vmw_pvscsi mptspi mptsas sym53c8xx ahci ata_piix nvme
 	sd_mod sr_mod crc32c_generic ext4 e1000 e1000e vmxnet3 pcnet32 button evdev
-	virtio_balloon"
+	virtio_balloon virtio_console"
 export PATH=$PATH:/usr/sbin:/sbin
 export MTOOLS_SKIP_CHECK=1 MTOOLSRC=/dev/null
 

@@ -22,7 +22,7 @@ failed() {
 echo "GUEST-UP $(cut -d' ' -f1 /proc/uptime)"
 # The driver of whatever controller the disk hangs on, and what stands above it.
 modprobe -a -q $(cat /sys/bus/pci/devices/*/modalias)
-modprobe -a -q virtio_balloon virtio_blk sd_mod sr_mod ext4 button evdev
+modprobe -a -q virtio_balloon virtio_console virtio_blk sd_mod sr_mod ext4 button evdev
 # The kernel gives each card an IPv6 address of its link, made of its hardware address.
 for nic in /sys/class/net/eth*; do
 	[ ! -e "$nic" ] || { ip link set "${nic##*/}" up &&
@@ -38,6 +38,16 @@ poweroff -f
 END
 chmod 755 /etc/acpi/PWRF/00000080
 acpid -d -c /etc/acpi 2>/dev/null &
+# An agent: it answers whatever it is asked. It hangs with the guest, see below.
+hangs() { grep -q '^dead' /sys/class/dmi/id/product_uuid && [ ! -e /disk/hung ]; }
+for port in /sys/class/virtio-ports/*; do
+	[ "$(cat "$port/name" 2>/dev/null)" = org.qemu.guest_agent.0 ] || continue
+	port=/dev/${port##*/}
+	while read -r _; do
+		[ ! -e /tmp/hung ] || break
+		echo '{"return": {}}' >&3
+	done <>"$port" 3>&0 &
+done
 tries=200
 until disk=$(findfs LABEL=data 2>/dev/null); do
 	tries=$((tries - 1))
@@ -57,5 +67,11 @@ while :; do
 	echo "$n" >>/disk/count || failed "no write of $n"
 	sync /disk/count || failed "no fsync of $n"
 	echo "COUNT $n"
+	if [ $n = 5 ] && hangs; then
+		touch /disk/hung /tmp/hung
+		sync
+		echo GUEST-HANGS
+		while :; do sleep 60; done
+	fi
 	sleep 1
 done

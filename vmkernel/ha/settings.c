@@ -9,6 +9,7 @@
 
 #include "base/align.h"
 #include "base/parse.h"
+#include "vmkernel/ha/monitor.h"
 
 void ha_settings_init(struct ha_settings *s)
 {
@@ -19,6 +20,11 @@ void ha_settings_init(struct ha_settings *s)
 				   .retry_s = 120,
 				   .failures = 1,
 				   .percent = 25,
+				   .vm_failure_s = 30,
+				   .vm_uptime_s = 120,
+				   .vm_io_s = 120,
+				   .vm_window_s = 3600,
+				   .vm_failures = 3,
 				   .priority = HA_MEDIUM };
 }
 
@@ -35,6 +41,12 @@ static const struct number {
 	{ "ha_failures", offsetof(struct ha_settings, failures), 0, HA_HOSTS_MAX },
 	{ "ha_percent", offsetof(struct ha_settings, percent), 0, 100 },
 	{ "ha_memory_mb", offsetof(struct ha_settings, memory_mb), 0, 1u << 30 },
+	{ "ha_vm_failure_s", offsetof(struct ha_settings, vm_failure_s), 5, 3600 },
+	{ "ha_vm_uptime_s", offsetof(struct ha_settings, vm_uptime_s), 0, 3600 },
+	{ "ha_vm_io_s", offsetof(struct ha_settings, vm_io_s), 0, 3600 },
+	{ "ha_vm_window_s", offsetof(struct ha_settings, vm_window_s), 1, 1u << 20 },
+	{ "ha_vm_failures", offsetof(struct ha_settings, vm_failures), 1,
+	  MONITOR_RESETS_MAX },
 	{ "ha_cpu_mhz", offsetof(struct ha_settings, cpu_mhz), 0, 1u << 30 },
 };
 
@@ -73,6 +85,9 @@ static int set_word(struct ha_settings *s, const char *key, const char *value,
 	if (strcmp(key, "ha") == 0) {
 		n = word_of(key, value, yes_words, where, r);
 		s->is_on = n == 1;
+	} else if (strcmp(key, "ha_vm_monitoring") == 0) {
+		n = word_of(key, value, yes_words, where, r);
+		s->monitors_vms = n == 1;
 	} else if (strcmp(key, "ha_isolation") == 0) {
 		n = word_of(key, value, isolation_words, where, r);
 		s->isolation = (enum ha_isolation)n;

@@ -11,6 +11,8 @@ struct ha_settings {
 	char address[HA_NAME_SIZE]; /* "ADDRESS:PORT"; "": no network heartbeats */
 	uint32_t poll_ms, grace_s, isolation_s, tries, retry_s, failures, percent;
 	uint32_t memory_mb, cpu_mhz; /* 0: what the machine has */
+	bool monitors_vms;
+	uint32_t vm_failure_s, vm_uptime_s, vm_io_s, vm_window_s, vm_failures;
 	enum ha_isolation isolation;
 	enum ha_admission admission;
 	enum ha_priority priority; /* of VMs whose .vmx file says nothing */

@@ -119,6 +119,7 @@ enum msg_type {
 	/* of MSG_VMX_SEND: total, remaining, transferred (bytes); no reply */
 	MSG_VMX_PROGRESS,
 	MSG_VMX_QUESTION,   /* text: the VM stands still until MSG_VMX_CONT; no reply */
+	MSG_VMX_HEARTBEAT,  /* the guest's agent has answered; no reply */
 	MSG_VMX_BALLOONED,  /* bytes: what its guest has left; no reply */
 };
 

@@ -37,6 +37,7 @@
 #define FIRST_PCI_SLOT 3u
 #define VIRTIO_PCI_SLOT (FIRST_PCI_SLOT + 3) /* of controller 0; 4 for each */
 #define NIC_PCI_SLOT 18u
+#define AGENT_PCI_SLOT 29u
 #define BALLOON_PCI_SLOT 30u
 #define PCI_SLOTS 31u
 #define CDROM_BOOT 100u /* bootindex of what comes behind all disks */
@@ -205,6 +206,19 @@ static void add_balloon(struct cmdline *line, const struct vm_hardware *hw)
 	add(line, "-device");
 	add(line, "virtio-balloon-pci,id=balloon0,bus=%s,addr=0x%x,deflate-on-oom=on",
 	    pci_bus(hw), BALLOON_PCI_SLOT);
+}
+
+/* Where an agent in the guest is spoken to. */
+static void add_agent(struct cmdline *line, const struct vm_hardware *hw)
+{
+	add(line, "-device");
+	add(line, "virtio-serial-pci,id=agentbus,bus=%s,addr=0x%x,max_ports=2",
+	    pci_bus(hw), AGENT_PCI_SLOT);
+	add(line, "-chardev");
+	add(line, "socket,id=agent,path=agent.sock,server=on,wait=off");
+	add(line, "-device");
+	add(line, "virtserialport,bus=agentbus.0,nr=1,chardev=agent,"
+		  "name=org.qemu.guest_agent.0");
 }
 
 static void add_nic(struct cmdline *line, const struct cmdline_input *in, uint32_t i)
@@ -396,6 +410,7 @@ int cmdline_make(const struct cmdline_input *in, struct cmdline *ret_line)
 	add_serials(ret_line, in->hw);
 	add_screen(ret_line, in->hw);
 	add_balloon(ret_line, in->hw);
+	add_agent(ret_line, in->hw);
 	for (uint32_t i = 0; i < in->hw->nic_count; i++)
 		add_nic(ret_line, in, i);
 	add_controllers(ret_line, in->hw);

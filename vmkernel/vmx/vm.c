@@ -35,6 +35,7 @@
 #include "base/env.h"
 #include "vmkernel/msg/msg.h"
 #include "vmkernel/msg/sock.h"
+#include "vmkernel/vmx/agent.h"
 #include "vmkernel/vmx/cmdline.h"
 #include "vmkernel/vmx/move.h"
 #include "vmkernel/vmx/qemu.h"
@@ -69,6 +70,7 @@ struct vm {
 	int signal_fd, qmp_listen_sock;
 	struct channel channel;
 	struct channel qmp;
+	struct agent agent;
 	pid_t qemu; /* 0: none */
 	off_t log_start;
 	struct vm_hardware *hw;
@@ -581,6 +583,7 @@ static void is_up(struct vm *vm)
 	vm->state = STATE_RUNNING;
 	vm->deadline = NO_DEADLINE;
 	vm->did_run = true;
+	agent_open(&vm->agent);
 	report(vm->reporter, REPORT_INFO, "the VM runs, QEMU is process %d",
 	       (int)vm->qemu);
 	answer(vm, &vm->start, 0, NULL,
@@ -770,10 +773,17 @@ static void on_deadline(struct vm *vm)
 	}
 }
 
+static void heartbeat(struct vm *vm)
+{
+	if (agent_read(&vm->agent) && vm->channel.sock >= 0)
+		tell(vm, msg_send(&vm->channel, MSG_VMX_HEARTBEAT, 0, NULL));
+}
+
 static int poll_timeout_ms(const struct vm *vm)
 {
 	uint64_t now = clock_now();
-	uint64_t next = min_u64(min_u64(vm->deadline, vm->cont_at), vm->move.ask_at);
+	uint64_t next = min_u64(min_u64(vm->deadline, vm->cont_at),
+				min_u64(vm->move.ask_at, vm->agent.ask_at));
 	if (next == NO_DEADLINE)
 		return -1;
 	return next <= now ? 0 : (int)div_up(next - now, NS_PER_MS);
@@ -781,13 +791,14 @@ static int poll_timeout_ms(const struct vm *vm)
 
 static void turn(struct vm *vm)
 {
-	enum { LISTEN, CHANNEL, QMP, SIGNAL, STREAM, COUNT };
+	enum { LISTEN, CHANNEL, QMP, SIGNAL, STREAM, AGENT, COUNT };
 	struct pollfd p[COUNT] = {
 		[LISTEN] = { .fd = vm->options->listen_sock, .events = POLLIN },
 		[CHANNEL] = { .fd = vm->channel.sock, .events = POLLIN },
 		[QMP] = { .fd = vm->qmp.sock, .events = POLLIN },
 		[SIGNAL] = { .fd = vm->signal_fd, .events = POLLIN },
 		[STREAM] = { .fd = move_event_fd(&vm->move), .events = POLLIN },
+		[AGENT] = { .fd = vm->agent.channel.sock, .events = POLLIN },
 	};
 	if (channel_has_output(&vm->channel))
 		p[CHANNEL].events |= POLLOUT;
@@ -807,6 +818,9 @@ static void turn(struct vm *vm)
 		tell_progress(vm);
 		move_ask(&vm->move);
 	}
+	agent_ask(&vm->agent);
+	if (p[AGENT].revents && vm->agent.channel.sock >= 0)
+		heartbeat(vm);
 	if (p[QMP].revents & ~POLLOUT && vm->qmp.sock >= 0)
 		on_qmp(vm);
 	if (p[STREAM].revents && move_event_fd(&vm->move) == p[STREAM].fd)
@@ -845,6 +859,7 @@ int vm_run(const struct vm_options *options)
 	vm->qmp_listen_sock = -1;
 	channel_init(&vm->channel, -1);
 	channel_init(&vm->qmp, -1);
+	agent_init(&vm->agent);
 	move_init(&vm->move, &vm->qmp, vm->reporter);
 	vm->signal_fd = signals_open();
 	while (vm->signal_fd >= 0 && vm->state != STATE_ENDED)
@@ -857,6 +872,7 @@ int vm_run(const struct vm_options *options)
 	if (vm->qmp_listen_sock >= 0)
 		(void)close(vm->qmp_listen_sock);
 	(void)unlink(QMP_SOCKET);
+	agent_done(&vm->agent);
 	channel_done(&vm->qmp);
 	channel_done(&vm->channel);
 	free(vm->hw);
