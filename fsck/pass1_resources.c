@@ -144,6 +144,8 @@ static void check_fd_place(struct fsck *f, enum fsck_problem problem, uint32_t i
 			   le32 *addr, le64 *off)
 {
 	uint64_t vol_off, size;
+	if (fsck_volume_lacks(&f->volume, *addr, *off))
+		return;
 	vmfs_addr a = { le32_get(*addr) }, usual = addr_of(ADDR_FD, 0, index);
 	char text[48];
 	if (addr_type(a) != ADDR_FD ||
@@ -180,12 +182,8 @@ static void check_descriptor_fds(struct fsck *f)
 		d.fdc_clusters_per_group = le32_of(fdc->clusters_per_group);
 		d.fdc_group_off = le32_of(VMFS_RESOURCE_GROUP_OFF);
 	}
-	if (f->volume.shape->version != 3) {
-		check_fd_place(f, PROBLEM_FS_PB2_FD, VMFS_FD_PB2, &d.pb2_fd_addr,
-			       &d.pb2_fd_off);
-		check_fd_place(f, PROBLEM_FS_SDD_FD, VMFS_FD_SDD, &d.sdd_fd_addr,
-			       &d.sdd_fd_off);
-	}
+	check_fd_place(f, PROBLEM_FS_PB2_FD, VMFS_FD_PB2, &d.pb2_fd_addr, &d.pb2_fd_off);
+	check_fd_place(f, PROBLEM_FS_SDD_FD, VMFS_FD_SDD, &d.sdd_fd_addr, &d.sdd_fd_off);
 	put_descriptor(f, &d);
 }
 

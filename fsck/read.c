@@ -451,11 +451,20 @@ static int resource_geometry(const struct fsck_volume *v, struct fsck_resource *
 	return 0;
 }
 
+bool fsck_volume_lacks(const struct fsck_volume *v, le32 addr, le64 off)
+{
+	if (v->shape->version == 3)
+		return true;
+	return v->shape->version == 5 && !le32_get(addr) && !le64_get(off) &&
+	       le32_get(v->extents[0].device.major) == LVM3_MAJOR;
+}
+
 /* Files that a version does not have. */
 static bool is_absent(const struct fsck_volume *v, enum fsck_resource_index i)
 {
 	if (i == FSCK_PB2)
-		return v->shape->version == 3;
+		return fsck_volume_lacks(v, v->descriptor.pb2_fd_addr,
+					 v->descriptor.pb2_fd_off);
 	return (i == FSCK_JBC || i == FSCK_LFB) && v->shape->version != 6;
 }
 

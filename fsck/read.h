@@ -22,6 +22,11 @@ int fsck_volume_descriptor(struct fsck_volume *v, struct fsck_why *ret_why)
 /* The same from the bytes of v->descriptor, wherever they are from. */
 int fsck_volume_sizes(struct fsck_volume *v, struct fsck_why *ret_why)
 	__attribute__((warn_unused_result));
+/*
+ * VMFS-3 has no .pb2.sf and no .sdd.sf; nor may VMFS-5 that was VMFS-3 (its LVM still
+ * is): then its FS descriptor leaves their places empty, addr and off.
+ */
+bool fsck_volume_lacks(const struct fsck_volume *v, le32 addr, le64 off);
 /* The order in which resource files can be found: each needs at most those before it. */
 extern const enum fsck_resource_index fsck_resource_order[FSCK_RESOURCE_COUNT];
 /*

@@ -208,14 +208,14 @@ $(FUZZ): $(B)/tests/fuzz/%: $(O)/tests/fuzz/%.o $(ENV_POSIX) $(PARTS) $(LIBS_all
 	@$(CC) $(LDFLAGS) $(call wraps,$*) -fsanitize=fuzzer -o $@ $(filter %.o,$^) \
 		$(TEST_LIBS)
 
-FUZZ_LIB := $(call objs,$(patsubst %,tests/lib/%.c,changed collect handmade handmade6 \
-	mutate overlay))
+FUZZ_LIB := $(call objs,$(patsubst %,tests/lib/%.c,changed collect handmade handmade3 \
+	handmade6 mutate overlay))
 $(FUZZ): $(FUZZ_LIB)
 
-FUZZ_SECONDS ?= 20
+FUZZ_SECONDS ?= $(or $(T),20)
 FUZZ_LIMITS := -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=256 -max_len=4096 \
 	-len_control=0
-## fuzz         each libFuzzer target for FUZZ_SECONDS (20)
+## fuzz         each libFuzzer target for T seconds (20)
 fuzz:
 	@scripts/deps all
 	$(SUBMAKE) V=fuzz fuzz-run

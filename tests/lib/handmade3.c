@@ -56,6 +56,11 @@ static void put(struct handmade3 *h, uint64_t vol_off, const void *data, uint64_
 
 /* ---- system files ---- */
 
+static bool has_new_files(const struct handmade3 *h)
+{
+	return h->is_upgraded && !h->is_bare;
+}
+
 static uint64_t file_vol_off(const struct handmade3 *h, uint32_t fd, uint64_t off)
 {
 	uint64_t block = off / h->block_size;
@@ -97,8 +102,9 @@ static void resources_make(struct handmade3 *h)
 				       .resource_size = VMFS_PB_SIZE },
 		};
 	const uint32_t counts[MKFS_JBC][2] = {
-		[MKFS_FBB] = { h->block_count, 200 }, [MKFS_FDC] = { 64 * h->pes, 32 },
-		[MKFS_PBC] = { 8 * h->pes, 16 },
+		[MKFS_FBB] = { h->block_count, 200 },
+		[MKFS_FDC] = { 64 * h->pes, h->is_wide ? 200 : 32 },
+		[MKFS_PBC] = { h->is_wide ? 1000 : 8 * h->pes, 16 },
 		[MKFS_SBC] = { (uint32_t)min_u64(SB_CAP, 256 * h->pes), 16 },
 		[MKFS_PB2] = { 16, 16 },
 	};
@@ -132,11 +138,12 @@ static void files_place(struct handmade3 *h)
 			length = max_u64(length, h->block_size);
 		place(h, res->fd, length);
 	}
-	if (h->is_upgraded) {
+	if (has_new_files(h)) {
 		place(h, HANDMADE3_PB2,
 		      mkfs_resource_file_length(&h->resources[MKFS_PB2]));
 		place(h, HANDMADE3_SDD, 2 * VMFS_DIRENT_SIZE);
 	}
+	h->first_block = h->next_block;
 }
 
 static uint64_t item_off(const struct handmade3 *h, enum mkfs_resource_index i,
@@ -162,7 +169,7 @@ static void put_lvm(struct handmade3 *h)
 	struct vmfs_lvm_device_disk dev = {
 		.magic = le32_of(LVM_MAGIC),
 		.major = le32_of(3),
-		.minor = le32_of(0x10),
+		.minor = le32_of(h->lvm_minor ? h->lvm_minor : 0x10),
 		.block_size = le32_of(SECTOR),
 		.total_bytes = le64_of(h->bd->size),
 		.volume_count = le32_of(1),
@@ -223,7 +230,7 @@ static void put_descriptor(struct handmade3 *h)
 	struct vmfs_descriptor_disk d = {
 		.magic = le32_of(VMFS_MAGIC),
 		.major = le32_of(h->is_upgraded ? VMFS_MAJOR_5 : VMFS_MAJOR_3),
-		.minor = h->is_upgraded ? 60 : 31,
+		.minor = h->minor ? h->minor : h->is_upgraded ? 60 : 31,
 		.uuid = { 7, 7, 7 },
 		.config = le32_of(VMFS_CONFIG_PUBLIC),
 		.label = "handmade3",
@@ -232,12 +239,12 @@ static void put_descriptor(struct handmade3 *h)
 		.created_s = le32_of(1240000000),
 		.snapshot_id = le32_of(1),
 		.lv_snapshot_id = le32_of(1),
-		.fdc_group_off = le32_of(VMFS_RESOURCE_GROUP_OFF),
-		.fdc_clusters_per_group = le32_of(CLUSTERS_PER_GROUP),
+		.fdc_group_off = le32_of(h->is_early ? 0 : VMFS_RESOURCE_GROUP_OFF),
+		.fdc_clusters_per_group = le32_of(h->is_early ? 0 : CLUSTERS_PER_GROUP),
 		.sub_block_size = le32_of(SUB_BLOCK),
 	};
 	memset(d.lv_uuid, UUID_BYTE, sizeof(d.lv_uuid));
-	if (h->is_upgraded) {
+	if (has_new_files(h)) {
 		d.max_journal_slots = le32_of(8);
 		d.pb2_fd_off = le64_of(fd_vol_off(h, HANDMADE3_PB2));
 		d.pb2_fd_addr = fd_addr(h, HANDMADE3_PB2);
@@ -306,7 +313,7 @@ static void put_system_fd(struct handmade3 *h, uint32_t fd)
 		take(h, MKFS_FBB, block);
 	}
 	if (is_root)
-		fdd.meta.links = le32_of(h->is_upgraded ? 4 : 3);
+		fdd.meta.links = le32_of(has_new_files(h) ? 4 : 3);
 	if (fd == HANDMADE3_SDD) {
 		fdd.meta.links = le32_of(2);
 		fdd.meta.mode = le32_of(040700);
@@ -398,7 +405,8 @@ static void put_blocks(struct handmade3 *h)
 	fdd.u.slots[0] =
 		new_pointer_block(h, 0, 0, new_block(h, HANDMADE3_POINTERS, 0));
 	fdd.u.slots[1] =
-		new_pointer_block(h, 17, 1, new_block(h, HANDMADE3_POINTERS, 1025));
+		new_pointer_block(h, h->is_wide ? 617 : 17, 1,
+				  new_block(h, HANDMADE3_POINTERS, 1025));
 	put_fd(h, HANDMADE3_POINTERS, &fdd, 2);
 
 	fdd = fd_make(h, HANDMADE3_RDM, VMFS_TYPE_RDM, 0, 1 << 30);
@@ -483,22 +491,22 @@ static void put_root(struct handmade3 *h, uint8_t *buf)
 		{ "link", VMFS_TYPE_SYMLINK, HANDMADE3_SYMLINK },
 		{ "rdm", VMFS_TYPE_RDM, HANDMADE3_RDM },
 		/* upgraded */
-		{ ".pb2.sf", VMFS_TYPE_SYSTEM, HANDMADE3_PB2 },
-		{ ".sdd.sf", VMFS_TYPE_SYSTEM, HANDMADE3_SDD },
 		{ "new", VMFS_TYPE_FILE, HANDMADE3_NEW },
 		{ "double", VMFS_TYPE_FILE, HANDMADE3_DOUBLE },
+		{ ".pb2.sf", VMFS_TYPE_SYSTEM, HANDMADE3_PB2 },
+		{ ".sdd.sf", VMFS_TYPE_SYSTEM, HANDMADE3_SDD },
 	};
 	static const struct name sdd[] = {
 		{ ".", VMFS_TYPE_SYSTEM, HANDMADE3_SDD },
 		{ "..", VMFS_TYPE_DIRECTORY, VMFS_FD_ROOT },
 	};
-	uint32_t count = ARRAY_SIZE(names) - (h->is_upgraded ? 0 : 4);
+	uint32_t count = ARRAY_SIZE(names) - (!h->is_upgraded ? 4 : h->is_bare ? 2 : 0);
 	memset(buf, 0, SUB_BLOCK);
 	h->files[VMFS_FD_ROOT].length = put_names(h, buf, names, count);
 	put(h, file_vol_off(h, VMFS_FD_ROOT, 0), buf, SUB_BLOCK);
 	memset(buf, 0, SUB_BLOCK);
 	(void)put_names(h, buf, sdd, ARRAY_SIZE(sdd));
-	if (h->is_upgraded)
+	if (has_new_files(h))
 		put(h, file_vol_off(h, HANDMADE3_SDD, 0), buf, SUB_BLOCK);
 }
 
@@ -528,7 +536,7 @@ static void put_cluster(struct handmade3 *h, enum mkfs_resource_index i, uint32_
 
 static void put_resources(struct handmade3 *h)
 {
-	for (unsigned int i = 0; i < (h->is_upgraded ? MKFS_JBC : MKFS_PB2); i++) {
+	for (unsigned int i = 0; i < (has_new_files(h) ? MKFS_JBC : MKFS_PB2); i++) {
 		const struct mkfs_resource *res = &h->resources[i];
 		struct vmfs_resource_header_disk header = {
 			.geometry = { .per_cluster = le32_of(res->per_cluster),
@@ -564,11 +572,12 @@ void handmade3_write(struct handmade3 *h)
 		put_system_fd(h, fd);
 	put_sub_blocked(h);
 	put_blocks(h);
-	if (h->is_upgraded) {
+	if (has_new_files(h)) {
 		put_system_fd(h, HANDMADE3_PB2);
 		put_system_fd(h, HANDMADE3_SDD);
-		put_new(h);
 	}
+	if (h->is_upgraded)
+		put_new(h);
 	put_resources(h);
 	free(buf);
 }

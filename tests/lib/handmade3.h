@@ -16,7 +16,8 @@
  *	/double		upgraded: 2^20 blocks through two levels, data in the last
  *
  * /dir has a hole where an entry was removed. On an upgraded volume .pb2.sf and .sdd.sf
- * have FDs among those of users. Data blocks are filled by handmade3_byte().
+ * have FDs among those of users, or there are none. Data blocks are filled by
+ * handmade3_byte().
  */
 #include "bdev/bdev.h"
 #include "mkfs/layout.h"
@@ -46,8 +47,15 @@ enum handmade3_fd {
 struct handmade3 {
 	struct bdev *bd;
 	bool is_upgraded, has_hole;
+	uint8_t minor;		/* of the filesystem; 0: 31, upgraded 60 */
+	uint8_t lvm_minor;	/* 0: 0x10 */
+	/* As large ones have it: clusters of 200 FDs, pointer blocks in several groups. */
+	bool is_wide;
+	bool is_bare;		/* upgraded: without .pb2.sf and .sdd.sf */
+	bool is_early;		/* the descriptor does not tell .fdc.sf's geometry */
 	uint32_t pes; /* up to 24; 0: HANDMADE3_PES */
-	uint32_t block_size, block_count, next_block;
+	uint32_t block_size, block_count;
+	uint32_t first_block, next_block; /* for data; the next free one */
 	struct mkfs_resource resources[MKFS_JBC]; /* those before it */
 	uint8_t used[MKFS_JBC][1024];		  /* a bit for each resource */
 	struct {
@@ -57,8 +65,8 @@ struct handmade3 {
 };
 
 /*
- * Makes it on h->bd (HANDMADE3_SIZE_OF(pes), sectors of 512 bytes), as is_upgraded,
- * has_hole, pes and block_size of *h say. Asserts on failure.
+ * Makes it on h->bd (HANDMADE3_SIZE_OF(pes), sectors of 512 bytes), as *h says from
+ * is_upgraded to block_size. Asserts on failure.
  */
 void handmade3_write(struct handmade3 *h);
 /* Removes what users have on it, through the library: vol is mounted read-write. */

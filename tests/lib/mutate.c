@@ -8,6 +8,7 @@
 
 #include "base/align.h"
 #include "tests/lib/handmade.h"
+#include "tests/lib/handmade3.h"
 #include "tests/lib/handmade6.h"
 #include "vmfs/format.h"
 
@@ -93,6 +94,27 @@ struct mutator *mutator_new(void)
 	collect(m, LVM_PE_MAP_OFF, LVM_PE_MAP_OFF + 8 * SECTOR, SECTORS_MAX);
 	collect(m, LVM_DATA_OFF, handmade_block_off(&h, 0), SECTORS_MAX);
 	assert(m->sector_count > 100);
+	return m;
+}
+
+struct mutator *mutator3_new(void)
+{
+	struct mutator *m = calloc(1, sizeof(*m));
+	struct handmade3 h = { .is_upgraded = true,
+			       .is_wide = true,
+			       .has_hole = true,
+			       .block_size = 2u << 20 };
+	if (!m || bdev_mem_new(HANDMADE3_SIZE, 512, NULL, &h.bd) != 0) {
+		free(m);
+		return NULL;
+	}
+	handmade3_write(&h);
+	m->bd = h.bd;
+	collect(m, LVM_HEADER_OFF, LVM_HEADER_OFF + 2 * SECTOR, SECTORS_MAX);
+	collect(m, LVM_PE_MAP_OFF, LVM_PE_MAP_OFF + 8 * SECTOR, SECTORS_MAX);
+	collect(m, LVM_DATA_OFF, LVM_DATA_OFF + (uint64_t)h.first_block * h.block_size,
+		SECTORS_MAX);
+	assert(m->sector_count > 100 && m->sector_count < SECTORS_MAX);
 	return m;
 }
 

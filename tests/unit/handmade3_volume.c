@@ -43,15 +43,20 @@ static int open_volume(struct fixture *x, bool is_read_only)
 	return vmfs_volume_open(&options, &x->vol);
 }
 
-static void make(struct fixture *x, bool is_upgraded, uint32_t block_size)
+static void make_as(struct fixture *x, const struct handmade3 *h)
 {
-	x->h = (struct handmade3){ .is_upgraded = is_upgraded,
-				   .has_hole = true,
-				   .block_size = block_size };
+	x->h = *h;
+	x->h.has_hole = true;
 	assert_int_equal(bdev_mem_new(HANDMADE3_SIZE, 512, NULL, &x->h.bd), 0);
 	handmade3_write(&x->h);
 	if (open_volume(x, true))
 		fail_msg("open: %s", collect_text(&x->told));
+}
+
+static void make(struct fixture *x, bool is_upgraded, uint32_t block_size)
+{
+	make_as(x, &(struct handmade3){ .is_upgraded = is_upgraded,
+					.block_size = block_size });
 }
 
 static void unmake(struct fixture *x)
@@ -125,6 +130,43 @@ static void every_block_size_is_read(void **state)
 		check_files(&x);
 		check_first_block(&x);
 		check_fsck(&x);
+		unmake(&x);
+	}
+}
+
+/* From ESX 3.0 on to what ESXi 5 made of them, each with its clusters. */
+static void every_age_is_read(void **state)
+{
+	static const struct handmade3 ages[] = {
+		{ .minor = 21, .is_early = true },
+		{ .minor = 21, .is_early = true, .is_wide = true, .lvm_minor = 0x11 },
+		{ .minor = 31, .is_wide = true },
+		{ .minor = 33, .lvm_minor = 0x11 },
+		{ .minor = 46, .is_wide = true, .lvm_minor = 0x15 },
+		{ .minor = 54, .lvm_minor = 0x15 },
+		{ .minor = 58, .is_wide = true },
+		{ .minor = 60 },
+		{ .minor = 61, .is_wide = true, .lvm_minor = 0x15 },
+		{ .minor = 54, .is_upgraded = true, .is_bare = true },
+		{ .minor = 58, .is_upgraded = true, .is_wide = true },
+		{ .minor = 61, .is_upgraded = true, .is_bare = true, .is_wide = true },
+		{ .minor = 81, .is_upgraded = true, .lvm_minor = 0x15 },
+		{ .minor = 82, .is_upgraded = true },
+	};
+
+	(void)state;
+	for (uint32_t i = 0; i < ARRAY_SIZE(ages); i++) {
+		struct handmade3 age = ages[i];
+		struct fixture x;
+
+		age.block_size = MIB << i % 4;
+		print_message("# %u, blocks of %u\n", age.minor, age.block_size);
+		make_as(&x, &age);
+		check_files(&x);
+		bool is_unknown = age.is_early || age.minor == 82;
+		assert_int_equal(collect_count(&x.told, REPORT_WARN), is_unknown);
+		if (!is_unknown)
+			check_fsck(&x);
 		unmake(&x);
 	}
 }
@@ -244,11 +286,15 @@ static void an_upgraded_volume_is_written(void **state)
 {
 	(void)state;
 	for (uint32_t bs = MIB; bs <= 8 * MIB; bs *= 2) {
+		struct handmade3 h = { .is_upgraded = true,
+				       .is_bare = bs >= 4 * MIB,
+				       .is_wide = bs == MIB || bs == 4 * MIB,
+				       .block_size = bs };
 		struct fixture x;
 		struct findings all;
 		struct fsck_summary summary;
 
-		make(&x, true, bs);
+		make_as(&x, &h);
 		reopen(&x, false);
 		change(&x);
 		reopen(&x, true);
@@ -276,6 +322,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_block_size_is_read),
+		cmocka_unit_test(every_age_is_read),
 		cmocka_unit_test(counts_are_told),
 		cmocka_unit_test(writing_vmfs3_is_refused_with_the_reason),
 		cmocka_unit_test(an_upgraded_volume_is_written),
