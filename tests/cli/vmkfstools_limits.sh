@@ -69,3 +69,25 @@ is "$(names)" "$before" "leaves nothing"
 rm "$T/full"
 run fsck.vmfs -n "$lun"
 is "$rc" 0 "fsck finds nothing"
+
+# ---- extents ----
+
+[ -n "${FULL:-}" ] || { skip 5 "32 extents, one after the other: FULL=1"; exit 0; }
+pieces=$T/p1
+truncate -s 2200M "$T/p1"
+truncate -s 300M "$T"/p{2..33}
+mkfs.vmfs -q -L span "$pieces"
+for i in {2..32}; do
+	vmkfstools -Z "$T/p$i" "$pieces" >/dev/null || break
+	pieces+=,$T/p$i
+done
+is "$i:$(vmkfstools -P "$pieces" | grep -c "$T/p")" 32:32 "a volume grows to 32 extents"
+refused "a 33rd extent" "has 32 extents, no more are possible" \
+	vmkfstools -Z "$T/p33" "$pieces"
+run vmkfstools -P "$pieces"
+is "$rc" 0 "and the volume is as it was"
+run vmkfstools -c 9G -d zeroedthick "$pieces:/disk.vmdk"
+is "$rc" 0 "a disk over all of them"
+IFS=, read -ra names <<<"$pieces"
+run fsck.vmfs -n "${names[@]}"
+is "$rc" 0 "which fsck finds clean"

@@ -49,13 +49,13 @@ struct handmade3 {
 	bool is_upgraded, has_hole;
 	uint8_t minor;		/* of the filesystem; 0: 31, upgraded 60 */
 	uint8_t lvm_minor;	/* 0: 0x10 */
-	/* As large ones have it: clusters of 200 FDs, pointer blocks in several groups. */
+	/* As large ones: clusters of 200 FDs, pointer blocks in several groups. */
 	bool is_wide;
 	bool is_bare;		/* upgraded: without .pb2.sf and .sdd.sf */
 	bool is_early;		/* the descriptor does not tell .fdc.sf's geometry */
 	uint32_t pes; /* up to 24; 0: HANDMADE3_PES */
 	uint32_t block_size, block_count;
-	uint32_t first_block, next_block; /* for data; the next free one */
+	uint32_t first_block, next_block; /* for data; the next free */
 	struct mkfs_resource resources[MKFS_JBC]; /* those before it */
 	uint8_t used[MKFS_JBC][1024];		  /* a bit for each resource */
 	struct {
