@@ -15,6 +15,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <netinet/tcp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -420,6 +421,9 @@ int main(int argc, char **argv)
 	if (!w)
 		return die("memory", strerror(ENOMEM));
 	init(w);
+	/* A MiB of memory mapped anew for each write costs more than its bytes. */
+	(void)mallopt(M_MMAP_THRESHOLD, 32 << 20);
+	(void)mallopt(M_TRIM_THRESHOLD, 256 << 20);
 	/* The state is wanted when units are opened: a look at it first. */
 	for (int i = 1; i + 1 < argc; i++)
 		if (strcmp(argv[i], "-s") == 0 || strcmp(argv[i], "--state") == 0)

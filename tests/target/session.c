@@ -2,8 +2,9 @@
 /*
  * Bytes and PDUs of one session's connection.
  *
- * In: one recv() brings up to IN_SIZE bytes; all PDUs that are whole in it are handed on,
- * the rest is moved to the front. Out: a list, gathered into one sendmsg().
+ * In: one recv() brings what has come; all PDUs that are whole in it are handed on. The
+ * rest is moved to the front only when there is no room for a whole PDU behind it, as
+ * that may be a quarter of a MiB each time. Out: a list, gathered into one sendmsg().
  *
  * A session that has ended is dead: nothing more is read, sent or executed for it. It is
  * freed at the end of the round, so that its pointer is good until then.
@@ -21,7 +22,8 @@
 #include "base/align.h"
 #include "tests/target/target.h"
 
-#define IN_SIZE (2u * MAX_RECV)
+#define IN_SIZE (4u * MAX_RECV)
+#define IN_SPARE (MAX_RECV + 2048u) /* a PDU, with all that may be around its data */
 #define GATHER 96
 
 static uint32_t digest(const void *a, uint64_t a_len, const void *b, uint64_t b_len)
@@ -401,8 +403,8 @@ static uint32_t take_pdu(struct session *s, const uint8_t *bytes, uint32_t have)
 
 void session_readable(struct session *s)
 {
-	ssize_t n = recv(s->sock, s->in + s->in_len, IN_SIZE - s->in_len, MSG_DONTWAIT);
-	uint32_t at = 0, used;
+	uint32_t end = s->in_at + s->in_len, used;
+	ssize_t n = recv(s->sock, s->in + end, IN_SIZE - end, MSG_DONTWAIT);
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
@@ -413,11 +415,15 @@ void session_readable(struct session *s)
 	s->in_len += (uint32_t)n;
 	s->w->counters.bytes_in += (uint64_t)n;
 	while (!s->is_dead && !s->wants_close &&
-	       (used = take_pdu(s, s->in + at, s->in_len - at)) != 0)
-		at += used;
+	       (used = take_pdu(s, s->in + s->in_at, s->in_len)) != 0) {
+		s->in_at += used;
+		s->in_len -= used;
+	}
 	if (s->is_dead)
 		return;
-	s->in_len -= at;
-	memmove(s->in, s->in + at, s->in_len);
+	if (s->in_len == 0 || IN_SIZE - s->in_at < IN_SPARE) {
+		memmove(s->in, s->in + s->in_at, s->in_len);
+		s->in_at = 0;
+	}
 	session_flush(s);
 }

@@ -244,7 +244,7 @@ struct session {
 	} login;
 
 	uint8_t *in;
-	uint32_t in_len;
+	uint32_t in_at, in_len; /* what is there, and not handed on yet */
 	STAILQ_HEAD(, out_pdu) out;
 	uint32_t stat_sn, exp_cmd_sn, max_cmd_sn, next_ttt, busy;
 	struct requests requests;
