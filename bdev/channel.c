@@ -260,7 +260,8 @@ static struct channel_leaf *next_leaf(struct bdev_channel *ch, struct channel_le
 	return leaf;
 }
 
-static unsigned int reap_leaves(struct bdev_channel *ch, bool may_wait)
+/* look: NULL if it is not to wait. */
+static unsigned int reap_leaves(struct bdev_channel *ch, const struct channel_look *look)
 {
 	struct channel_leaf *leaf = NULL;
 	unsigned int count = 0;
@@ -269,8 +270,8 @@ static unsigned int reap_leaves(struct bdev_channel *ch, bool may_wait)
 	while ((leaf = next_leaf(ch, leaf))) {
 		bool has_more = false;
 		/* Waited for one, the others have had their time. */
-		count += may_wait && count == 0 ? leaf->gather(leaf, &has_more)
-						: leaf->reap(leaf, &has_more);
+		count += look && count == 0 ? leaf->gather(leaf, *look, &has_more)
+					    : leaf->reap(leaf, &has_more);
 		ch->has_more |= has_more;
 	}
 	return count;
@@ -278,17 +279,19 @@ static unsigned int reap_leaves(struct bdev_channel *ch, bool may_wait)
 
 unsigned int bdev_channel_reap(struct bdev_channel *ch)
 {
-	return file_channel_reap(ch->files) + reap_leaves(ch, false);
+	return file_channel_reap(ch->files) + reap_leaves(ch, NULL);
 }
 
 unsigned int bdev_channel_gather(struct bdev_channel *ch, void (*look)(void *arg),
 				 void *arg)
 {
+	const struct channel_look leaves_look = { look, arg };
+
 	bdev_channel_send(ch);
 	if (ch->has_more)
 		return bdev_channel_reap(ch);
 	unsigned int count = file_channel_gather(ch->files, look, arg);
-	return count ? count : reap_leaves(ch, true);
+	return count ? count : reap_leaves(ch, &leaves_look);
 }
 
 /* ---- waiting for nothing else ---- */
@@ -305,6 +308,7 @@ static int ms_until(uint64_t deadline)
 
 static unsigned int sleep_and_reap(struct bdev_channel *ch, uint64_t deadline)
 {
+	const struct channel_look nothing = { 0 };
 	struct epoll_event event;
 	bool is_woken = true;
 	unsigned int count;
@@ -314,7 +318,7 @@ static unsigned int sleep_and_reap(struct bdev_channel *ch, uint64_t deadline)
 			return count;
 		deadline = 0;
 	} else {
-		count = reap_leaves(ch, true);
+		count = reap_leaves(ch, &nothing);
 		if (count)
 			return count;
 	}

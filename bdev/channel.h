@@ -15,6 +15,12 @@
 
 struct file_channel;
 
+/* What a task does while it waits awake (bdev_channel_gather); call: NULL is nothing. */
+struct channel_look {
+	void (*call)(void *arg);
+	void *arg;
+};
+
 /* Embedded in the leaf. */
 struct channel_leaf {
 	/* Sends what was submitted, as far as that is possible now. Never blocks. */
@@ -26,9 +32,11 @@ struct channel_leaf {
 	unsigned int (*reap)(struct channel_leaf *leaf, bool *ret_has_more);
 	/*
 	 * Before a sleep: if much is on its way, waits until a good part of it has come,
-	 * at most 0.2 ms, and reaps that. 0: sleep.
+	 * at most 0.2 ms, or for the first of a few that come at once, and reaps that.
+	 * 0: sleep. May wait awake, and then calls look, which may submit.
 	 */
-	unsigned int (*gather)(struct channel_leaf *leaf, bool *ret_has_more);
+	unsigned int (*gather)(struct channel_leaf *leaf, struct channel_look look,
+			       bool *ret_has_more);
 	/* channel.c's */
 	struct mutex m;
 	_Atomic(struct bdev_channel *) channel; /* watches the socket; counted */

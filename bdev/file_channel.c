@@ -29,8 +29,8 @@
  *
  *	- while writes are under way: the kernel ends a direct write in a worker of the
  *	  processor that sent it, ours;
- *	- for a while after it was in the way of another task, or awake for nothing. The
- *	  rest is twice as long each time, and shrinks with each time that was of use.
+ *	- for a while after it was in the way of another task, or awake for nothing
+ *	  (awake.h).
  *
  * A task that has nothing else to wait for (file_channel_wait) is better off without all
  * that: it sends what it has in one call, under which the kernel rings the bell once, and
@@ -57,9 +57,9 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "base/align.h"
+#include "bdev/awake.h"
 #include "bdev/channel.h"
 #include "bdev/file.h"
 
@@ -69,8 +69,6 @@
 #define GATHER_SHARE 4
 #define GATHER_MIN 2
 #define GATHER_NS (400 * NS_PER_US)
-#define REST_MIN NS_PER_MS
-#define REST_MAX (128 * NS_PER_MS)
 #define UNARMED_NS NS_PER_MS /* a sleep that nothing else could end */
 #define RING_MAGIC 0xa10a10a1u
 
@@ -97,7 +95,7 @@ struct file_channel {
 	unsigned int sent;   /* slots at the kernel */
 	unsigned int writes; /* of them */
 	bool is_gathering;   /* what comes is held */
-	uint64_t rest_until, rest; /* from gathering awake */
+	struct awake awake;
 	bool is_lone;  /* its task sleeps in file_channel_wait() and nowhere else */
 	bool is_armed; /* wake is at the kernel */
 	int wake_fd;
@@ -321,18 +319,11 @@ unsigned int file_channel_reap(struct file_channel *ch)
 	return count;
 }
 
-/* How often this task had to make room for another one. */
-static long displaced_count(void)
-{
-	struct rusage u;
-	return getrusage(RUSAGE_THREAD, &u) < 0 ? 0 : u.ru_nivcsw;
-}
-
 static void gather_awake(struct file_channel *ch, unsigned int wanted,
 			 void (*look)(void *arg), void *arg)
 {
 	uint64_t now = clock_now(), limit = now + GATHER_NS;
-	long displaced = displaced_count();
+	awake_begin(&ch->awake);
 	ch->is_gathering = true;
 	while (ended_count(ch) < wanted && now < limit) {
 		if (look)
@@ -340,12 +331,7 @@ static void gather_awake(struct file_channel *ch, unsigned int wanted,
 		now = clock_now();
 	}
 	ch->is_gathering = false;
-	if (ended_count(ch) >= wanted && displaced_count() == displaced) {
-		ch->rest -= ch->rest / 16;
-		return;
-	}
-	ch->rest = ch->rest < REST_MIN ? REST_MIN : min_u64(2 * ch->rest, REST_MAX);
-	ch->rest_until = now + ch->rest;
+	awake_end(&ch->awake, now, ended_count(ch) >= wanted);
 }
 
 /* limit: of the sleep; NULL: none. */
@@ -367,7 +353,7 @@ unsigned int file_channel_gather(struct file_channel *ch, void (*look)(void *arg
 	if (wanted < GATHER_MIN)
 		return 0;
 	struct timespec limit = { .tv_nsec = GATHER_NS };
-	if (ch->writes || clock_now() < ch->rest_until)
+	if (ch->writes || !awake_may(&ch->awake, clock_now()))
 		return gather_asleep(ch, wanted, &limit);
 	gather_awake(ch, wanted, look, arg);
 	file_channel_send(ch);

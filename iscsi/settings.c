@@ -37,13 +37,13 @@ static const struct row {
 	[ISCSI_INITIAL_R2T] = { "initial_r2t", UNIT_FLAG, 0, 0, 1 },
 	[ISCSI_IMMEDIATE_DATA] = { "immediate_data", UNIT_FLAG, 1, 0, 1 },
 	/*
-	 * What is on its way unread falls out of the caches of both sides: more than
-	 * this makes long writes slower, not faster. Less, and a write of 1 MiB waits
-	 * for the target more than twice.
+	 * Unasked, what is on its way unread falls out of the caches of both sides: more
+	 * than this makes long writes slower, not faster. The rest of a MiB is asked for
+	 * at once.
 	 */
-	[ISCSI_FIRST_BURST_LENGTH] = { "first_burst_length", UNIT_NUMBER, 65536, 512,
+	[ISCSI_FIRST_BURST_LENGTH] = { "first_burst_length", UNIT_NUMBER, 131072, 512,
 				       0xffffff },
-	[ISCSI_MAX_BURST_LENGTH] = { "max_burst_length", UNIT_NUMBER, 524288, 512,
+	[ISCSI_MAX_BURST_LENGTH] = { "max_burst_length", UNIT_NUMBER, 1048576, 512,
 				     0xffffff },
 	/* The most is what a received PDU has room for. */
 	[ISCSI_MAX_RECV_LENGTH] = { "max_recv_data_segment_length", UNIT_NUMBER, 262144,

@@ -7,6 +7,7 @@
  * drives it).
  */
 #include "base/env.h"
+#include "bdev/awake.h"
 #include "bdev/channel.h"
 #include "iscsi/route.h"
 #include "iscsi/transport.h"
@@ -27,6 +28,8 @@ struct iscsi_transport {
 	uint64_t listens_at; /* the task's: when it looks for acknowledgements, ns */
 	int mark; /* SO_RCVLOWAT of the socket */
 	uint32_t gathers_missed, gathers_to_skip;
+	struct awake awake;   /* of the channel that watches */
+	atomic_bool is_held;  /* a channel has work for us that it has not sent */
 	atomic_bool is_led; /* a channel receives: the task leaves the socket alone */
 	struct mutex m;
 	struct cond c;
@@ -63,6 +66,7 @@ unsigned int iscsi_turn_receive(struct iscsi_transport *t, struct iscsi_session 
 /* The functions of leaf. */
 void iscsi_turn_of_channel_send(struct channel_leaf *leaf);
 unsigned int iscsi_turn_of_channel_reap(struct channel_leaf *leaf, bool *ret_has_more);
-unsigned int iscsi_turn_of_channel_gather(struct channel_leaf *leaf, bool *ret_has_more);
+unsigned int iscsi_turn_of_channel_gather(struct channel_leaf *leaf,
+					  struct channel_look look, bool *ret_has_more);
 
 #endif

@@ -23,6 +23,8 @@
  *
  * Under a deep queue a channel asks the socket to wake it for a good part of what is on
  * its way, not for each answer, and for no longer than GATHER_NS (SO_RCVLOWAT, `mark`).
+ * With few commands under way it waits for the first answer awake (bdev/awake.h), for
+ * AWAKE_NS: to sleep and be woken takes as long as a quick target does.
  *
  * Invariants:
  * 1. One at a time has the turn; it is never held while anything sleeps, but by the task
@@ -47,6 +49,7 @@
 
 #define PIECES 128
 #define READS_PER_TURN 16
+#define BYTES_PER_TURN (256u << 10) /* then the caller has something to answer */
 #define LED_TICK_NS (1 * NS_PER_MS)
 #define LEFT_TICKS 4  /* with bytes in the socket that nobody takes */
 #define QUIET_TICKS 8 /* without any */
@@ -55,6 +58,7 @@
 #define GATHER_MIN 2
 #define GATHER_NS (200 * NS_PER_US)
 #define GATHER_BYTES_MAX (64u << 10)
+#define AWAKE_NS (50 * NS_PER_US)
 
 /* ---- the turn ---- */
 
@@ -161,9 +165,9 @@ static void acknowledge(struct iscsi_transport *t)
 	(void)setsockopt(t->sock, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof(one));
 }
 
-/* One read; *count tells if anything came. true: there may be more. */
+/* One read; *count and *bytes tell what came. true: there may be more. */
 static bool receive(struct iscsi_transport *t, struct iscsi_session *s,
-		    unsigned int *count)
+		    unsigned int *count, uint64_t *bytes)
 {
 	struct iovec iov[PIECES];
 	uint64_t room = 0;
@@ -177,6 +181,7 @@ static bool receive(struct iscsi_transport *t, struct iscsi_session *s,
 	if (n < 0 && errno == EAGAIN)
 		return false;
 	++*count;
+	*bytes += n > 0 ? (uint64_t)n : 0;
 	if (n < 0)
 		iscsi_session_kill(s, -errno, "receiving failed: %s", strerror(errno));
 	else if (n == 0)
@@ -192,10 +197,11 @@ unsigned int iscsi_turn_receive(struct iscsi_transport *t, struct iscsi_session 
 				bool *ret_has_more)
 {
 	unsigned int count = 0;
+	uint64_t bytes = 0;
 
 	*ret_has_more = iscsi_session_phase(s) != ISCSI_DEAD;
-	for (int i = 0; i < READS_PER_TURN && *ret_has_more; i++)
-		*ret_has_more = receive(t, s, &count) &&
+	while (*ret_has_more && bytes < BYTES_PER_TURN && count < READS_PER_TURN)
+		*ret_has_more = receive(t, s, &count, &bytes) &&
 				iscsi_session_phase(s) != ISCSI_DEAD;
 	return count;
 }
@@ -303,8 +309,8 @@ static bool drive(struct iscsi_transport *t, struct iscsi_session *s)
 void iscsi_turn_of_channel_send(struct channel_leaf *leaf)
 {
 	struct iscsi_transport *t = transport_of(leaf);
+	atomic_store(&t->is_held, false);
 	struct iscsi_session *s = begin_driving(t);
-
 	if (s)
 		end_driving(t, false, drive(t, s));
 }
@@ -336,6 +342,15 @@ static uint64_t worth_waiting_for(struct iscsi_transport *t, struct iscsi_sessio
 	return 1ull << (63 - __builtin_clzll(bytes | 1));
 }
 
+/* Is an answer worth waiting for awake? */
+static bool is_soon(struct iscsi_transport *t, struct iscsi_session *s)
+{
+	uint32_t busy = iscsi_session_busy(s);
+
+	return busy > 0 && busy < GATHER_MIN * GATHER_SHARE &&
+	       awake_may(&t->awake, clock_now());
+}
+
 /* As one that gathers for nothing does less and less often. */
 static void note_gathered(struct iscsi_transport *t, unsigned int count)
 {
@@ -343,10 +358,35 @@ static void note_gathered(struct iscsi_transport *t, unsigned int count)
 	t->gathers_to_skip = count ? 0 : 1u << t->gathers_missed;
 }
 
-unsigned int iscsi_turn_of_channel_gather(struct channel_leaf *leaf, bool *ret_has_more)
+/* Until something has come, or look() has brought more to send. */
+static void wait_awake(struct iscsi_transport *t, struct pollfd *fd,
+		       struct channel_look look)
+{
+	uint64_t now = clock_now(), limit = now + AWAKE_NS;
+	bool has_come;
+
+	awake_begin(&t->awake);
+	while (!(has_come = poll(fd, 1, 0) > 0) && !atomic_load(&t->is_held) &&
+	       now < limit) {
+		if (look.call)
+			look.call(look.arg);
+		now = clock_now();
+	}
+	awake_end(&t->awake, now, has_come || atomic_load(&t->is_held));
+}
+
+/* Asleep, until there is more in the socket than its mark, or not for long. */
+static void wait_asleep(struct pollfd *fd)
+{
+	const struct timespec limit = { .tv_nsec = GATHER_NS };
+
+	(void)ppoll(fd, 1, &limit, NULL);
+}
+
+unsigned int iscsi_turn_of_channel_gather(struct channel_leaf *leaf,
+					  struct channel_look look, bool *ret_has_more)
 {
 	struct iscsi_transport *t = transport_of(leaf);
-	const struct timespec limit = { .tv_nsec = GATHER_NS };
 	struct iscsi_session *s = begin_driving(t);
 	unsigned int count = 0;
 
@@ -354,16 +394,21 @@ unsigned int iscsi_turn_of_channel_gather(struct channel_leaf *leaf, bool *ret_h
 		return 0;
 	struct pollfd fd = { .fd = t->sock, .events = POLLIN };
 	uint64_t bytes = worth_waiting_for(t, s);
+	bool is_awake = !bytes && is_soon(t, s);
 	set_mark(t, t->sock, bytes ? (int)bytes : 1);
 	end_driving(t, false, false);
-	if (!bytes)
+	if (is_awake)
+		wait_awake(t, &fd, look);
+	else if (bytes)
+		wait_asleep(&fd);
+	else
 		return 0;
-	(void)ppoll(&fd, 1, &limit, NULL);
 	s = begin_driving(t);
 	if (!s)
 		return 0;
 	count = iscsi_turn_receive(t, s, ret_has_more);
-	note_gathered(t, count);
+	if (bytes)
+		note_gathered(t, count);
 	if (!count)
 		set_mark(t, t->sock, 1); /* from now on it sleeps for any byte */
 	end_driving(t, true, drive(t, s));
@@ -380,6 +425,7 @@ bool iscsi_transport_channel(struct iscsi_transport *t, struct bdev_channel *ch)
 			channel_watch(ch, &t->leaf);
 		atomic_store(&t->is_led, true);
 	}
+	atomic_store(&t->is_held, true);
 	channel_hold(ch, &t->leaf);
 	return true;
 }

@@ -160,6 +160,7 @@ struct lab {
 	struct bdev *bd;
 	struct collect told;
 	struct loop loop;
+	unsigned int looks;
 };
 
 static int set_up(void **state)
@@ -223,6 +224,38 @@ static void what_is_held_is_sent_by_one_call(void **state)
 	bdev_channel_send(l->channel);
 	own_wait(lab->t, "executed-8a", executed + 8);
 	run_until(l, before + 8);
+}
+
+/* Sends another one the first time that it is called. */
+static void look(void *arg)
+{
+	struct lab *lab = arg;
+
+	if (lab->looks++ == 0)
+		submit(&lab->loop, 1, BDEV_READ, 0, 4 * KIB);
+}
+
+/*
+ * One command is under way, whose answer does not come yet: the loop waits awake, looks
+ * meanwhile, and goes on to send what its look has brought.
+ */
+static void a_wait_awake_ends_for_what_comes_in(void **state)
+{
+	struct lab *lab = *state;
+	struct loop *l = &lab->loop;
+	unsigned int n = 1;
+
+	submit(l, 0, BDEV_READ, 0, 4 * KIB);
+	run_until(l, n); /* the loop leads */
+	own_do(lab->t, "delay 88 100 always");
+	/* After a wait that a busy machine has spoilt there is none for a moment. */
+	for (; lab->looks == 0 && n < 100; n++) {
+		submit(l, 0, BDEV_READ, 0, 4 * KIB);
+		(void)bdev_channel_gather(l->channel, look, lab);
+		run_until(l, n + 1 + (lab->looks > 0));
+	}
+	assert_int_equal(lab->looks, 1);
+	assert_int_equal(atomic_load(&l->failed), 0);
 }
 
 /* The connection is lost again and again: each I/O ends well, and once. */
@@ -338,6 +371,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		LAB_TEST(a_loop_drives_its_own_io),
 		LAB_TEST(what_is_held_is_sent_by_one_call),
+		LAB_TEST(a_wait_awake_ends_for_what_comes_in),
 		LAB_TEST(a_lost_connection_is_not_noticed),
 		LAB_TEST(a_loop_that_stays_away_is_not_waited_for),
 		LAB_TEST(a_cut_reaches_what_a_loop_drives),
