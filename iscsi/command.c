@@ -173,6 +173,7 @@ static void fail(struct command *c, int error, const char *what)
 {
 	struct lun *lun = c->lun;
 	struct scsi_sense s = scsi_sense_parse(c->task.sense, c->task.sense_len);
+	char codes[SCSI_CODES_SIZE];
 
 	if (c->io && !(c->io->op == BDEV_CAW && error == -EOPNOTSUPP)) {
 		char place[40] = "";
@@ -182,10 +183,10 @@ static void fail(struct command *c, int error, const char *what)
 				       (unsigned long long)lba);
 		report(lun->bd.reporter, REPORT_ERROR,
 		       "%s: %s of %llu bytes at %llu failed: %s%s "
-		       "(status %02x, %02x/%02x/%02x)",
+		       "(status %02x, %s)",
 		       lun->url.text, lun_io_name(c->io), (unsigned long long)c->io->len,
 		       (unsigned long long)c->io->offset, what, place, c->task.status,
-		       s.key, s.asc, s.ascq);
+		       scsi_sense_codes(s, codes));
 	}
 	lun_command_end(c, error);
 }

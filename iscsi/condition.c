@@ -86,9 +86,10 @@ void lun_attention(struct lun *lun, struct scsi_sense s)
 		return; /* after each login: it counts as an event, it is no news */
 	while (a < end && (a->asc != s.asc || a->ascq != s.ascq))
 		a++;
+	const char *text = a < end ? a->text : scsi_sense_detail(s);
 	report(lun->bd.reporter, a < end ? a->level : REPORT_INFO,
 	       "%s: unit attention %02x/%02x%s%s", lun->url.text, s.asc, s.ascq,
-	       a < end ? ": " : "", a < end ? a->text : "");
+	       text ? ": " : "", text ? text : "");
 	if (a == end)
 		return;
 	if (a->notice)

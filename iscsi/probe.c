@@ -169,12 +169,12 @@ static int probe_ready(struct lun *lun)
 
 	scsi_cdb_plain(p.cdb, SCSI_TEST_UNIT_READY);
 	int error = lun_command(lun, &p);
+	char codes[SCSI_CODES_SIZE];
 	if (error)
 		return report_error(lun->bd.reporter, error,
-				    "%s: LUN %u is not ready: %s (%02x/%02x/%02x)",
-				    lun->url.text, lun->url.lun,
-				    scsi_sense_text(p.ret_sense), p.ret_sense.key,
-				    p.ret_sense.asc, p.ret_sense.ascq);
+				    "%s: LUN %u is not ready: %s (%s)", lun->url.text,
+				    lun->url.lun, scsi_sense_text(p.ret_sense),
+				    scsi_sense_codes(p.ret_sense, codes));
 	return 0;
 }
 

@@ -74,6 +74,36 @@ static int look_up(const char *reach, const char *portal, uint16_t port,
 	return error == EAI_MEMORY ? -ENOMEM : -EHOSTUNREACH;
 }
 
+static bool is_same(const struct addrinfo *a, const struct addrinfo *b)
+{
+	return a->ai_addrlen == b->ai_addrlen &&
+	       memcmp(a->ai_addr, b->ai_addr, a->ai_addrlen) == 0;
+}
+
+bool iscsi_route_is_at(const char *host, uint16_t port, const char *portal)
+{
+	struct addrinfo *ours = NULL, *its = NULL;
+	char its_host[ISCSI_HOST_SIZE];
+	bool is_at = false;
+	uint16_t its_port;
+	const char *why;
+
+	if (!iscsi_portal_parse(portal, portal + strlen(portal), its_host, &its_port) ||
+	    its_port != port)
+		return false;
+	if (strcmp(its_host, host) == 0)
+		return true;
+	if (look_up(NULL, host, port, &ours, &why) == 0 &&
+	    look_up(NULL, its_host, port, &its, &why) == 0)
+		for (const struct addrinfo *a = ours; a && !is_at; a = a->ai_next)
+			is_at = is_same(a, its);
+	if (ours)
+		freeaddrinfo(ours);
+	if (its)
+		freeaddrinfo(its);
+	return is_at;
+}
+
 int iscsi_route_new(const char *host, uint16_t port, const char *reach,
 		    struct iscsi_route **ret_route, const char **ret_why)
 {

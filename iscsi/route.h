@@ -28,6 +28,11 @@ int iscsi_route_new(const char *host, uint16_t port, const char *reach,
  * so. Whether it does.
  */
 bool iscsi_route_reach(const char *reach, char *host, uint16_t *port);
+/*
+ * Is portal ("address:port", as targets tell it) what host:port leads to? host may be a
+ * name: one of its addresses then. Blocks for name lookup.
+ */
+bool iscsi_route_is_at(const char *host, uint16_t port, const char *portal);
 /* NULL is allowed. */
 void iscsi_route_free(struct iscsi_route *route);
 /* What to try, in this order; valid until the route changes. Never NULL. */

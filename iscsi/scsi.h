@@ -187,6 +187,11 @@ struct scsi_sense scsi_sense_parse(const uint8_t *sense, uint32_t len);
 bool scsi_sense_lba(const uint8_t *sense, uint32_t len, uint64_t *ret_lba);
 /* "medium error" and the like for a sense key. */
 const char *scsi_sense_text(struct scsi_sense sense);
+/* What its codes mean in words; NULL: nothing that is known here. */
+const char *scsi_sense_detail(struct scsi_sense sense);
+#define SCSI_CODES_SIZE 80
+/* "03/11/00: a block cannot be read"; returns text. */
+const char *scsi_sense_codes(struct scsi_sense sense, char text[static SCSI_CODES_SIZE]);
 
 enum scsi_verdict {
 	SCSI_DONE,	/* executed (recovered error) */

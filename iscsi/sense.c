@@ -5,6 +5,7 @@
  * codes).
  */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/align.h"
@@ -66,6 +67,71 @@ const char *scsi_sense_text(struct scsi_sense sense)
 		"reserved",	  "volume overflow", "miscompare",     "completed",
 	};
 	return keys[sense.key & 0xf];
+}
+
+#define ANY 0xffu /* a qualifier: of them all, behind those that have a row */
+
+/* What an admin meets, of the codes of SPC-4 annex D. */
+static const struct {
+	uint8_t asc, ascq;
+	const char *text;
+} details[] = {
+	{ 0x03, ANY, "a write failed inside of the device" },
+	{ 0x04, 0x01, "it is about to become ready" },
+	{ 0x04, 0x02, "it waits to be started" },
+	{ 0x04, 0x03, "somebody has to look after it" },
+	{ 0x04, 0x04, "it is being formatted" },
+	{ 0x04, 0x07, "it is busy with something long" },
+	{ 0x04, 0x09, "it is testing itself" },
+	{ 0x04, 0x0a, "the path is changing its access state" },
+	{ 0x04, 0x0b, "the path is in standby" },
+	{ 0x04, 0x0c, "the path is unavailable" },
+	{ 0x04, 0x1b, "it is being erased" },
+	{ 0x08, ANY, "the target does not get through to it" },
+	{ 0x0c, ANY, "a block cannot be written" },
+	{ 0x10, ANY, "the protection of a block is wrong" },
+	{ 0x11, ANY, "a block cannot be read" },
+	{ 0x1a, ANY, "parameters of another length than it wants" },
+	{ 0x1d, ANY, "a block is not what was expected" },
+	{ 0x20, ANY, "it does not know the command" },
+	{ 0x21, ANY, "a block beyond its end" },
+	{ 0x24, ANY, "it does not take a field of the command" },
+	{ 0x25, ANY, "there is no such LUN" },
+	{ 0x26, 0x04, "a reservation is released that is of another kind" },
+	{ 0x26, ANY, "it does not take a field of the parameters" },
+	{ 0x27, 0x07, "thin provisioning has run out of space" },
+	{ 0x27, ANY, "it is write-protected" },
+	{ 0x2c, ANY, "not in this order" },
+	{ 0x31, ANY, "its format is damaged" },
+	{ 0x3a, ANY, "it has no medium" },
+	{ 0x3e, 0x01, "the device has failed" },
+	{ 0x3e, 0x02, "the device did not answer the target in time" },
+	{ 0x3e, 0x03, "the device has failed its own test" },
+	{ 0x44, ANY, "something inside of the target failed" },
+	{ 0x47, ANY, "data were damaged on their way" },
+	{ 0x4b, ANY, "the data did not come as they should" },
+	{ 0x4c, ANY, "it could not configure itself" },
+	{ 0x4e, ANY, "a tag was used twice" },
+	{ 0x55, 0x04, "it has no room for another registration" },
+	{ 0x55, ANY, "it has no resources left for that" },
+};
+
+const char *scsi_sense_detail(struct scsi_sense sense)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(details); i++)
+		if (details[i].asc == sense.asc &&
+		    (details[i].ascq == sense.ascq || details[i].ascq == ANY))
+			return details[i].text;
+	return NULL;
+}
+
+const char *scsi_sense_codes(struct scsi_sense sense, char text[static SCSI_CODES_SIZE])
+{
+	const char *detail = scsi_sense_detail(sense);
+
+	(void)snprintf(text, SCSI_CODES_SIZE, "%02x/%02x/%02x%s%s", sense.key, sense.asc,
+		       sense.ascq, detail ? ": " : "", detail ? detail : "");
+	return text;
 }
 
 static int judge_illegal(struct scsi_sense s)

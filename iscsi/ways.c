@@ -56,31 +56,33 @@ static bool is_reached(const struct iscsi_url *url, const char *portal)
 }
 
 /*
- * Adds what the portal of `at` tells of the target to the portals of the URL. If it does
- * not tell itself, its addresses are those of another network (NAT), and lead nowhere:
- * only those that the URL says how to reach do.
+ * Adds what the portal of `at` tells of the target, but itself, to those of the URL. If
+ * it does not tell itself, its addresses are those of another network (NAT), and lead
+ * nowhere: only those that the URL says how to reach do.
  */
 static void ask_portals(struct opening *o, const struct iscsi_url *at)
 {
 	struct iscsi_target *targets = NULL;
 	const char *name = o->options ? o->options->initiator_name : NULL;
 	int count = iscsi_discover(at, name, o->r, &targets);
-	char itself[PATH_NAME_SIZE];
 	bool is_known = false;
 
 	o->has_told = true;
-	path_name(itself, at->host, at->port, NULL);
 	for (int i = 0; i < count; i++) {
 		struct iscsi_target *t = &targets[i];
 		char *comma = strrchr(t->portal, ',');
 
 		if (comma)
 			*comma = '\0'; /* the tag; the login tells it, too */
-		is_known |= strcmp(t->name, at->target) == 0 &&
-			    strcmp(t->portal, itself) == 0;
+		if (strcmp(t->name, at->target) != 0) {
+			t->portal[0] = '\0';
+		} else if (iscsi_route_is_at(at->host, at->port, t->portal)) {
+			is_known = true;
+			t->portal[0] = '\0'; /* maybe by another name: no other way */
+		}
 	}
 	for (int i = 0; i < count; i++)
-		if (strcmp(targets[i].name, at->target) == 0 &&
+		if (targets[i].portal[0] &&
 		    (is_known || is_reached(at, targets[i].portal)))
 			(void)!iscsi_url_set(&o->url, "portal", targets[i].portal);
 	free(targets);

@@ -391,10 +391,14 @@ static void what_the_unit_refuses_is_an_error_of_its_kind(void **state)
 		int error;
 		const char *part;
 	} cases[] = {
-		{ 0x031100, -EIO, "medium error at LBA 7 (status 02, 03/11/00)" },
-		{ 0x072700, -EROFS, "data protect (status 02, 07/27/00)" },
-		{ 0x043e02, -EIO, "hardware error (status 02, 04/3e/02)" },
-		{ 0x052400, -EIO, "illegal request (status 02, 05/24/00)" },
+		{ 0x031100, -EIO, "medium error at LBA 7 (status 02, 03/11/00: a block "
+				  "cannot be read)" },
+		{ 0x072700, -EROFS, "data protect (status 02, 07/27/00: it is "
+				  "write-protected)" },
+		{ 0x043e02, -EIO, "hardware error (status 02, 04/3e/02: the device did "
+				"not answer the target in time)" },
+		{ 0x052400, -EIO, "illegal request (status 02, 05/24/00: it does not "
+				"take a field of the command)" },
 	};
 	struct lab lab;
 	(void)state;

@@ -208,6 +208,35 @@ static void sense_data_become_verdicts(void **state)
 }
 
 /* Fixed and descriptor format, cut short anywhere, valid or not. */
+/* The codes always; words where there are some, those of the very code before others. */
+static void sense_codes_come_with_words(void **state)
+{
+	static const struct {
+		struct scsi_sense sense;
+		const char *text;
+	} cases[] = {
+		{ { 0x3, 0x11, 0x00 }, "03/11/00: a block cannot be read" },
+		{ { 0x3, 0x11, 0x0b }, "03/11/0b: a block cannot be read" },
+		{ { 0x7, 0x27, 0x00 }, "07/27/00: it is write-protected" },
+		{ { 0x7, 0x27, 0x07 },
+		  "07/27/07: thin provisioning has run out of space" },
+		{ { 0x2, 0x04, 0x0b }, "02/04/0b: the path is in standby" },
+		{ { 0x2, 0x04, 0x99 }, "02/04/99" },
+		{ { 0x0, 0x00, 0x00 }, "00/00/00" },
+	};
+	char text[SCSI_CODES_SIZE];
+	(void)state;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(cases); i++)
+		assert_string_equal(scsi_sense_codes(cases[i].sense, text),
+				    cases[i].text);
+	for (unsigned int code = 0; code <= 0xffff; code++) {
+		struct scsi_sense s = { 0x2, (uint8_t)(code >> 8), (uint8_t)code };
+		const char *detail = scsi_sense_detail(s);
+		assert_true(!detail || strlen(detail) < SCSI_CODES_SIZE - 10);
+	}
+}
+
 static void sense_data_tell_the_block(void **state)
 {
 	static const uint8_t fixed[18] = { 0xf0, 0, 3, 0x12, 0x34, 0x56, 0x78, 10 };
@@ -370,6 +399,7 @@ int main(void)
 		cmocka_unit_test(a_path_follows_the_last_colon_slash),
 		cmocka_unit_test(the_best_name_of_a_unit_is_its_long_naa),
 		cmocka_unit_test(sense_data_become_verdicts),
+		cmocka_unit_test(sense_codes_come_with_words),
 		cmocka_unit_test(sense_data_tell_the_block),
 		cmocka_unit_test(command_blocks_are_as_the_standards_say),
 		cmocka_unit_test(chap_digests_are_right),

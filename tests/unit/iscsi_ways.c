@@ -279,6 +279,27 @@ static void a_portal_behind_a_nat_is_one_path(void **state)
 	own_free(t);
 }
 
+/* A portal by its name tells of itself by its address: no path of its own. */
+static void a_portal_by_its_name_is_one_path(void **state)
+{
+	struct own_target *t = own_start(ONE_GROUP);
+	struct collect told;
+	char url[512];
+	(void)state;
+
+	(void)snprintf(url, sizeof(url), "iscsi://localhost:%u%s?paths=all",
+		       own_port(t, 0),
+		       strchr(own_url(t, 1, "") + strlen("iscsi://"), '/'));
+	struct bdev *bd = open_url(url, &told);
+	assert_int_equal(info_of(bd).count, 2);
+	wait_for_state(bd, 0, PATH_ACTIVE);
+	wait_for_state(bd, 1, PATH_ACTIVE);
+	(void)write_blocks(bd, 4);
+	bdev_close(bd);
+	collect_done(&told);
+	own_free(t);
+}
+
 /* ---- which disks are one ---- */
 
 /* No NAA name, no EUI-64: the vendor's own name (T10) is what paths are joined by. */
@@ -357,6 +378,7 @@ int main(void)
 		cmocka_unit_test(a_standby_portal_tells_of_the_others),
 		cmocka_unit_test(a_standby_portal_alone_is_waited_for),
 		cmocka_unit_test(a_portal_behind_a_nat_is_one_path),
+		cmocka_unit_test(a_portal_by_its_name_is_one_path),
 		cmocka_unit_test(a_vendors_name_joins_paths),
 		cmocka_unit_test(a_disk_of_another_name_is_no_path),
 		cmocka_unit_test(a_disk_without_a_name_has_one_path),
