@@ -631,6 +631,7 @@ void lun_way_of(const struct iscsi_url *url, struct lun_way *ret_way)
 	memcpy(ret_way->host, url->host, sizeof(ret_way->host));
 	memcpy(ret_way->nic, url->bind, sizeof(ret_way->nic));
 	ret_way->port = url->port;
+	ret_way->session = 0;
 }
 
 void lun_url_turn(struct iscsi_url *url, const struct lun_way *way)

@@ -199,6 +199,7 @@ struct lun_way {
 	char host[ISCSI_HOST_SIZE];
 	uint16_t port;
 	char nic[ISCSI_BIND_SIZE];
+	unsigned int session; /* of those that go this way; 0: the first */
 };
 void lun_way_of(const struct iscsi_url *url, struct lun_way *ret_way);
 /* The URL leads this way now; its text says so, with the interface if there are more. */

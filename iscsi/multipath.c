@@ -406,7 +406,7 @@ static struct mp_path *path_init(struct multipath *mp, const struct iscsi_url *u
 	p->mp = mp;
 	p->index = mp->count;
 	p->access = mp->tpgs ? PATH_UNAVAILABLE : PATH_ACTIVE;
-	path_name(p->name, way->host, way->port, url->binds[0] ? way->nic : NULL);
+	path_name(p->name, way, url->binds[0]);
 	return p;
 }
 

@@ -91,9 +91,8 @@ struct multipath {
 
 /* ---- path.c; with the mutex held ---- */
 
-/* As path_info has it: nic NULL if there is only one. Needs no mutex. */
-void path_name(char ret_name[PATH_NAME_SIZE], const char *host, uint16_t port,
-	       const char *nic);
+/* As path_info has it: with the interface only if there are more. Needs no mutex. */
+void path_name(char ret_name[PATH_NAME_SIZE], const struct lun_way *way, bool has_nics);
 enum path_state path_state(const struct mp_path *p, uint64_t now);
 static inline bool path_is_usable(const struct mp_path *p, uint64_t now)
 {

@@ -50,14 +50,16 @@ const char *path_state_text(enum path_state state)
 	return names[state];
 }
 
-void path_name(char ret_name[PATH_NAME_SIZE], const char *host, uint16_t port,
-	       const char *nic)
+void path_name(char ret_name[PATH_NAME_SIZE], const struct lun_way *way, bool has_nics)
 {
 	struct buf text = { 0 };
 
-	iscsi_portal_write(&text, host, port);
-	(void)snprintf(ret_name, PATH_NAME_SIZE, "%s%s%s", text.data ? text.data : "",
-		       nic ? "@" : "", nic ? nic : "");
+	iscsi_portal_write(&text, way->host, way->port);
+	if (has_nics)
+		buf_printf(&text, "@%s", way->nic);
+	if (way->session)
+		buf_printf(&text, "#%u", way->session + 1);
+	(void)snprintf(ret_name, PATH_NAME_SIZE, "%s", text.data ? text.data : "");
 	buf_done(&text);
 }
 

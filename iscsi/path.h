@@ -37,7 +37,8 @@ void path_stats_add(struct path_stats *s, enum bdev_op op, uint64_t len, int res
 		    uint64_t took);
 
 struct path_info {
-	char name[PATH_NAME_SIZE]; /* its portal; "@" and nic if there are several */
+	/* its portal; "@" and nic if there are several; "#2" */
+	char name[PATH_NAME_SIZE];
 	char portal[PATH_PORTAL_SIZE]; /* host:port, IPv6 in brackets */
 	char nic[ISCSI_BIND_SIZE]; /* an interface or address; "": any */
 	char target[224];

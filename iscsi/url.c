@@ -13,6 +13,7 @@
 
 #include "base/align.h"
 #include "base/parse.h"
+#include "iscsi/path.h"
 #include "iscsi/policy.h"
 #include "iscsi/proto.h"
 
@@ -95,6 +96,7 @@ static const struct key {
 	TEXT_KEY("paths", paths),
 	TEXT_KEY("policy", policy),
 	TEXT_KEY("iops", iops),
+	TEXT_KEY("sessions", sessions),
 	{ "portal", KEY_PORTAL, offsetof(struct iscsi_url, portals), ISCSI_REACH_SIZE },
 	{ "reach", KEY_REACH, offsetof(struct iscsi_url, reach), ISCSI_REACH_SIZE },
 };
@@ -186,8 +188,8 @@ const char *iscsi_url_set(struct iscsi_url *u, const char *key, const char *valu
 	if (k->kind == KEY_BIND)
 		return add_bind(u, value);
 	if (!take(field, k->size, value, value + strlen(value)))
-		return "a user, password, target_user, target_password, paths, policy "
-		       "or iops is empty or too long";
+		return "a user, password, target_user, target_password, paths, policy, "
+		       "iops or sessions is empty or too long";
 	return NULL;
 }
 
@@ -234,7 +236,7 @@ static const char *take_key(struct iscsi_url *u, const char *from, const char *t
 static const char *paths_wrong(const struct iscsi_url *u)
 {
 	enum path_policy policy;
-	uint64_t iops;
+	uint64_t iops, sessions;
 
 	if (u->paths[0] && strcmp(u->paths, "all") != 0 && strcmp(u->paths, "one") != 0)
 		return "paths is all or one";
@@ -242,6 +244,9 @@ static const char *paths_wrong(const struct iscsi_url *u)
 		return "policy is fixed, mru, rr or latency";
 	if (u->iops[0] && (parse_u64(u->iops, 10000000, &iops) < 0 || iops == 0))
 		return "iops is a number from 1 to 10000000";
+	if (u->sessions[0] &&
+	    (parse_u64(u->sessions, ISCSI_PATHS_MAX, &sessions) < 0 || sessions == 0))
+		return "sessions is a number from 1 to 8";
 	return NULL;
 }
 

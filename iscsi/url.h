@@ -19,6 +19,7 @@
  *                                  portal
  *   policy, iops                   of several paths: fixed, mru, rr, latency; I/Os before
  *                                  rr takes the next path (1000)
+ *   sessions                       how many go each of these ways, 1 to 8
  *   reach                          A>B: portal A is reached at B (behind a NAT); may be
  *                                  repeated; also where a login is sent on to
  *   noop_interval and so on        the settings of iscsi/settings.h
@@ -48,7 +49,7 @@ struct iscsi_url {
 	char binds[ISCSI_REACH_SIZE]; /* further ones, "A,A..." */
 	char reach[ISCSI_REACH_SIZE]; /* "A>B,A>B..." */
 	char portals[ISCSI_REACH_SIZE]; /* "A,A..." */
-	char paths[8], policy[16], iops[12]; /* "": not said */
+	char paths[8], policy[16], iops[12], sessions[4]; /* "": not said */
 	char text[256]; /* the URL without password and keys, for reports */
 };
 

@@ -10,7 +10,9 @@
  *   open_first   the first that leads to the unit is the path that it is probed by. A
  *                portal in standby is passed over while there are others; if nobody has
  *                said which others, it is asked itself: it answers, but takes no I/O
- *   open_others  all the others are paths that come when they can
+ *   open_others  all the others are paths that come when they can; then the second
+ *                sessions of each way, if there are to be more (a target that serves each
+ *                by a thread of its own), the third ...
  *
  * Invariant: a refusal that no other way would mend (password, no disk) is the end.
  */
@@ -40,6 +42,7 @@ struct opening {
 static bool way_at(const struct iscsi_url *url, unsigned int p, unsigned int n,
 		   struct lun_way *ret_way)
 {
+	ret_way->session = 0;
 	return iscsi_url_portal(url, p, ret_way->host, &ret_way->port) &&
 	       iscsi_url_nic(url, n, ret_way->nic);
 }
@@ -136,6 +139,14 @@ static int open_first(struct opening *o, struct bdev **ret_bd)
 
 /* ---- the others ---- */
 
+/* How many go each way. */
+static uint64_t sessions_of(const struct iscsi_url *url)
+{
+	uint64_t n;
+
+	return parse_u64(url->sessions, ISCSI_PATHS_MAX, &n) == 0 ? n : 1;
+}
+
 static bool has_name(const struct bdev *bd)
 {
 	bool is_named = ((const struct lun *)bd)->is_named;
@@ -154,8 +165,8 @@ static int open_others(struct opening *o, struct bdev *bd, struct bdev **ret_bd)
 	struct lun *lun = (struct lun *)bd;
 	struct multipath *mp = mp_new(lun);
 	const struct iscsi_url *url = &o->url;
+	uint64_t iops, sessions = sessions_of(url);
 	struct lun_way way;
-	uint64_t iops;
 
 	if (!mp) {
 		bdev_close(bd);
@@ -163,9 +174,12 @@ static int open_others(struct opening *o, struct bdev *bd, struct bdev **ret_bd)
 	}
 	if (o->is_asked && !o->has_told)
 		ask_portals(o, &lun->url);
-	for (unsigned int p = 0; way_at(url, p, 0, &way); p++)
-		for (unsigned int n = 0; way_at(url, p, n, &way); n++)
-			mp_add_path(mp, &way);
+	for (unsigned int s = 0; s < sessions; s++)
+		for (unsigned int p = 0; way_at(url, p, 0, &way); p++)
+			for (unsigned int n = 0; way_at(url, p, n, &way); n++) {
+				way.session = s;
+				mp_add_path(mp, &way);
+			}
 	if (url->policy[0])
 		(void)path_policy_parse(url->policy, &mp->choice.policy);
 	if (url->iops[0] && parse_u64(url->iops, UINT32_MAX, &iops) == 0)
@@ -191,7 +205,8 @@ int iscsi_device_open(const struct iscsi_url *url, uint32_t flags,
 {
 	bool is_one = strcmp(url->paths, "one") == 0;
 	bool is_all = strcmp(url->paths, "all") == 0;
-	bool is_wished = !is_one && (is_all || url->portals[0] || url->binds[0]);
+	bool is_wished = !is_one && (is_all || url->portals[0] || url->binds[0] ||
+				     sessions_of(url) > 1);
 	struct opening o = { .url = *url, .flags = flags, .options = options, .r = r };
 	struct bdev *bd;
 

@@ -72,6 +72,7 @@ static void a_wrong_key_is_refused(void **state)
 		"reach=a",	  "reach=a>b:0", "data_digest",	 "bind=",
 		"user=x&&user=y", "user=%",	 "reach=>b",	 "portal=:1",
 		"portal=a,b",	  "paths=two",	 "policy=best",	 "iops=0",
+		"sessions=0",	  "sessions=9",	 "sessions=",
 		"bind=a%2Cb",	  "bind=a&bind="
 	};
 	struct iscsi_url u;

@@ -300,6 +300,42 @@ static void a_portal_by_its_name_is_one_path(void **state)
 	own_free(t);
 }
 
+/* Two sessions to the same portal are two paths of one disk. */
+static void several_sessions_go_one_way(void **state)
+{
+	struct own_target *t = own_start(ONE_GROUP);
+	struct collect told;
+	char wanted[64];
+	(void)state;
+
+	struct bdev *bd =
+		open_url(own_url(t, 1, "?sessions=2&policy=rr&iops=1"), &told);
+	struct paths_info info = info_of(bd);
+	assert_int_equal(info.count, 2);
+	(void)snprintf(wanted, sizeof(wanted), "127.0.0.1:%u#2", own_port(t, 0));
+	assert_string_equal(info.path[1].name, wanted);
+	wait_for_state(bd, 0, PATH_ACTIVE);
+	wait_for_state(bd, 1, PATH_ACTIVE);
+	assert_int_equal(own_stat(t, "sessions"), 2);
+	(void)write_blocks(bd, 8);
+	expect_all_used(bd);
+	own_do(t, "reset"); /* each comes back under its own name */
+	(void)write_blocks(bd, 8);
+	wait_for_state(bd, 0, PATH_ACTIVE);
+	wait_for_state(bd, 1, PATH_ACTIVE);
+	assert_int_equal(own_stat(t, "sessions"), 2);
+	bdev_close(bd);
+	collect_done(&told);
+	/* With two portals: the first of each, then the second of each. */
+	bd = open_url(own_url(t, 1, by(own_port(t, 1), "sessions=2")), &told);
+	info = info_of(bd);
+	assert_int_equal(info.count, 4);
+	assert_string_equal(info.path[2].name, wanted);
+	bdev_close(bd);
+	collect_done(&told);
+	own_free(t);
+}
+
 /* ---- which disks are one ---- */
 
 /* No NAA name, no EUI-64: the vendor's own name (T10) is what paths are joined by. */
@@ -379,6 +415,7 @@ int main(void)
 		cmocka_unit_test(a_standby_portal_alone_is_waited_for),
 		cmocka_unit_test(a_portal_behind_a_nat_is_one_path),
 		cmocka_unit_test(a_portal_by_its_name_is_one_path),
+		cmocka_unit_test(several_sessions_go_one_way),
 		cmocka_unit_test(a_vendors_name_joins_paths),
 		cmocka_unit_test(a_disk_of_another_name_is_no_path),
 		cmocka_unit_test(a_disk_without_a_name_has_one_path),
