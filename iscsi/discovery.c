@@ -91,8 +91,7 @@ static bool add(struct iscsi_target **list, int *count, const char *name,
 	return true;
 }
 
-/* TargetName=..., then its TargetAddress lines, if any. */
-static int read_list(struct buf *text, struct iscsi_target **ret_targets)
+int iscsi_discovery_read(char *text, uint32_t len, struct iscsi_target **ret_targets)
 {
 	struct iscsi_target *list = NULL;
 	const char *name = NULL;
@@ -101,8 +100,7 @@ static int read_list(struct buf *text, struct iscsi_target **ret_targets)
 	int count = 0, n = 0;
 	bool is_fine = true, has_portal = true;
 
-	while (is_fine && (n = iscsi_text_next(text->data, (uint32_t)text->len, &pos,
-					       &key, &value)) > 0) {
+	while (is_fine && (n = iscsi_text_next(text, len, &pos, &key, &value)) > 0) {
 		if (strcmp(key, "TargetName") == 0) {
 			if (name && !has_portal)
 				is_fine = add(&list, &count, name, "");
@@ -148,7 +146,9 @@ static int discover(const struct iscsi_url *at, const char *initiator_name,
 			cond_wait(&d.c, &d.m);
 		mutex_unlock(&d.m);
 		iscsi_transport_stop(transport);
-		n = d.error ? d.error : read_list(&d.text, ret_targets);
+		n = d.error ? d.error
+			    : iscsi_discovery_read(d.text.data, (uint32_t)d.text.len,
+						   ret_targets);
 		if (n < 0)
 			report(r, REPORT_ERROR, "%s:%u: discovery failed: %s",
 			       at->host, at->port,

@@ -24,4 +24,12 @@ int iscsi_discover(const struct iscsi_url *at, const char *initiator_name,
 		   struct reporter *r, struct iscsi_target **ret_targets)
 	__attribute__((warn_unused_result));
 
+/*
+ * The list as targets write it (TargetName=..., then its TargetAddress lines, if any),
+ * which is taken apart in place. How many, ret_targets as above; -EPROTO: it makes no
+ * sense; -ENOMEM: no memory, or too many.
+ */
+int iscsi_discovery_read(char *text, uint32_t len, struct iscsi_target **ret_targets)
+	__attribute__((warn_unused_result));
+
 #endif

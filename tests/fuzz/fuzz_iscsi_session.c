@@ -14,6 +14,8 @@
  * answers to a login first: a byte of flags, a byte of length, and as many of text, where
  * from 0x80 on they stand for whole keys.
  *
+ * Byte 2: bit 1 a discovery session asks for its targets, bit 2 what follows is the list.
+ *
  * clang -fsanitize=fuzzer,address,undefined, with libiscsi-vmk and libbase.
  */
 #include <stddef.h>
@@ -23,6 +25,7 @@
 
 #include "base/align.h"
 #include "base/env.h"
+#include "iscsi/discovery.h"
 #include "iscsi/proto.h"
 #include "iscsi/session.h"
 #include "iscsi/url.h"
@@ -251,6 +254,42 @@ static void look_at_move(struct run *r)
 	demand(port != 0 && host[0] && memchr(host, '\0', sizeof(host)));
 }
 
+/* What a discovery session was told, or nothing. */
+static void look_at_targets(struct run *r)
+{
+	struct iscsi_target *targets = NULL;
+	uint32_t len = 0;
+	char *text = iscsi_session_targets(r->s, &len);
+	int count = text ? iscsi_discovery_read(text, len, &targets) : 0;
+
+	for (int i = 0; i < count; i++) {
+		demand(memchr(targets[i].name, '\0', sizeof(targets[i].name)) != NULL);
+		demand(memchr(targets[i].portal, '\0', sizeof(targets[i].portal)) !=
+		       NULL);
+	}
+	free(targets);
+}
+
+/* A list of targets, whole, in a PDU of its own. */
+static void feed_targets(struct run *r, const uint8_t *data, size_t size)
+{
+	static const uint8_t none[4];
+	struct iscsi_target_pdu h = {
+		.opcode = ISCSI_TEXT_RESPONSE,
+		.flags = ISCSI_FINAL,
+		.data_len = be24_of((uint32_t)size),
+		.itt = be32_of(0x1f3), /* of such a request (session_impl.h) */
+		.ttt = be32_of(ISCSI_TAG_NONE),
+		.stat_sn = be32_of(r->stat_sn++),
+		.exp_cmd_sn = be32_of(1),
+		.max_cmd_sn = be32_of(64),
+	};
+
+	feed(r, (const uint8_t *)&h, sizeof(h));
+	feed(r, data, size);
+	feed(r, none, (4 - size % 4) % 4);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct run r = { .now = NS_PER_S };
@@ -260,6 +299,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size < 3)
 		return 0;
+	if (data[2] & 2)
+		params.target_name = NULL;
 	params.header_digest = data[0] & 2 ? ISCSI_DIGEST_PREFERRED
 					   : ISCSI_DIGEST_PROHIBITED;
 	params.data_digest = params.header_digest;
@@ -278,6 +319,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	r.step = (data[0] >> 4) * 17u;
 	r.pause_ms = data[1] * 50u;
 	bool is_made_right = data[2] & 1;
+	bool is_discovery = data[2] & 2, is_list = data[2] & 4;
 	bool has_login = (data[0] & 5) == 4 && is_made_right;
 	data += 3;
 	size -= 3;
@@ -286,12 +328,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (has_login)
 		size = feed_login(&r, &data, size);
 	start_jobs(&r);
+	if (is_discovery && iscsi_session_phase(r.s) == ISCSI_FULL) {
+		iscsi_session_send_targets(r.s);
+		pull(&r);
+		if (is_list)
+			feed_targets(&r, data, size);
+		size = is_list ? 0 : size;
+	}
 	if (is_made_right)
 		feed_pdus(&r, data, size);
 	else
 		feed(&r, data, size);
 	demand(!params.target_user || iscsi_session_phase(r.s) != ISCSI_FULL);
 	look_at_move(&r);
+	look_at_targets(&r);
 	iscsi_session_tick(r.s, r.now + 40 * NS_PER_S);
 	pull(&r);
 	iscsi_session_free(r.s);
