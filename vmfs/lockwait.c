@@ -37,23 +37,29 @@ void lock_wait_init(struct lock_wait *w, struct vmfs_volume *vol, uint64_t deadl
 	w->give_up = now + PATIENCES_MAX * w->patience;
 }
 
-/* Tells others what we wait for; one lock at a time. 0: nothing any more. */
+/* Tells others what we wait for, and what before: a transaction needs both at a time. */
 static void want(struct lock_wait *w, uint64_t vol_off)
 {
 	struct vmfs_heartbeat *hb = &w->vol->member->hb;
+	uint64_t *wanted = w->wanted_off;
 
-	if (w->wanted_off == vol_off)
+	if (wanted[0] == vol_off)
 		return;
-	if (w->wanted_off)
-		heartbeat_want(hb, w->wanted_off, false);
-	if (vol_off)
+	if (wanted[1] && wanted[1] != vol_off)
+		heartbeat_want(hb, wanted[1], false);
+	if (wanted[1] != vol_off)
 		heartbeat_want(hb, vol_off, true);
-	w->wanted_off = vol_off;
+	wanted[1] = wanted[0];
+	wanted[0] = vol_off;
 }
 
 void lock_wait_done(struct lock_wait *w)
 {
-	want(w, 0);
+	struct vmfs_heartbeat *hb = &w->vol->member->hb;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(w->wanted_off); i++)
+		if (w->wanted_off[i])
+			heartbeat_want(hb, w->wanted_off[i], false);
 	event_waited(&w->told, w->vol, 0);
 }
 

@@ -18,7 +18,7 @@ struct lock_wait {
 	uint64_t patience; /* how long one and the same holder may keep us waiting */
 	uint64_t began, deadline, give_up;
 	uint64_t pause;	     /* between two looks */
-	uint64_t wanted_off; /* told to others; 0: nothing */
+	uint64_t wanted_off[2]; /* told to others, the last first; 0: nothing */
 	struct event_wait told;
 	/* The record that was met last, and since when it shows this token. */
 	uint64_t seen_off, seen_token, seen_since;
