@@ -24,10 +24,14 @@
  *		3. consolidation  4. .vmsd: nothing is needed any more
  *   crash	before 2: a file that nobody names, until a snapshot gets that number;
  *		before 4: the sign stands, and consolidation goes on when asked
+ * destroy	1. the leaves, and what only they needed  2. snapshots, the last first
+ *		3. the other files  4. .vmx
+ *   crash	anywhere: the .vmx file is there, and it goes on when called again
  */
 #include "vdisk/vmfiles.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -398,4 +402,132 @@ int vmsnap_list(const struct vmsnap_options *options, struct vmsd *ret_vmsd)
 		      : -ENOMEM;
 	free(path);
 	return rc;
+}
+
+/* ---- destroy ---- */
+
+/* Leaf i, independent ones too: its key and path (malloc'ed); false past the last. */
+static bool any_disk(const struct vmfiles *vm, unsigned int i, char key[static 64],
+		     char **ret_path)
+{
+	static const char tail[] = ".fileName";
+	const char *found, *file;
+	for (unsigned int n = 0; settings_entry(vm->vmx, n, &found, &file); n++) {
+		size_t len = strlen(found), end = sizeof(tail) - 1;
+		size_t file_len = strlen(file);
+		if (len <= end || len >= 64 || !strchr(found, ':') ||
+		    strcasecmp(found + len - end, tail) != 0 || file_len < 6 ||
+		    strcasecmp(file + file_len - 5, VMFILES_SUFFIX) != 0 || i-- > 0)
+			continue;
+		(void)snprintf(key, 64, "%s", found);
+		*ret_path = vmfiles_path(vm, file);
+		return true;
+	}
+	return false;
+}
+
+/* Nobody has the disk, and no clone is made on it or on what it is made of here. */
+static int check_destroyable(struct vmfiles *vm, const char *path,
+			     struct vmfs_holder *ret_holder)
+{
+	const struct vdisk_open_options how = { .flags = VDISK_WRITE,
+						.reporter = vm->r };
+	struct vdisk *disk;
+	int rc = vdisk_open(vm->o->vol, path, &how, &disk, ret_holder);
+	if (rc == -ENOENT || rc == -ENOKEY)
+		return 0;
+	if (rc < 0)
+		return rc;
+	rc = vdisk_close(disk); /* nothing was written */
+	char *at = strdup(path);
+	if (!at)
+		return -ENOMEM;
+	while (rc == 0 && at && vmfiles_is_own(vm, at)) {
+		char *above = NULL;
+		rc = vdisk_check_uncloned(vm->o->vol, at, vm->r);
+		if (rc == 0)
+			rc = vdisk_parent(vm->o->vol, at, vm->r, &above);
+		free(at);
+		at = above;
+	}
+	free(at);
+	return rc;
+}
+
+static int check_all(struct vmfiles *vm, struct vmfs_holder *ret_holder)
+{
+	char key[64], *path;
+	int rc = 0;
+	for (unsigned int i = 0; rc == 0 && any_disk(vm, i, key, &path); i++) {
+		rc = path ? check_destroyable(vm, path, ret_holder) : -ENOMEM;
+		free(path);
+	}
+	return rc;
+}
+
+static int remove_leaves(struct vmfiles *vm)
+{
+	struct vmfs_stat st;
+	char key[64], *path;
+	int rc = 0;
+	while (rc == 0 && any_disk(vm, 0, key, &path)) {
+		settings_remove(vm->vmx, key); /* here alone: the file stays */
+		rc = path ? vmtree_remove_unneeded(vm, path) : -ENOMEM;
+		if (rc == 0 && vmfiles_is_own(vm, path) &&
+		    vmfs_stat(vm->o->vol, path, &st) == 0 &&
+		    vmsd_current(&vm->vmsd) == 0)
+			rc = report_error(vm->r, -EBUSY, "%s: cannot be removed", path);
+		free(path);
+	}
+	return rc;
+}
+
+/* A file that the setting names, beside the .vmx file. */
+static void remove_named(struct vmfiles *vm, const char *key)
+{
+	const char *name = settings_get(vm->vmx, key);
+	char *path = name && *name && vdisk_is_beside(name) ? vmfiles_path(vm, name)
+							    : NULL;
+	if (path)
+		vdisk_unlink_leftover(vm->o->vol, path);
+	free(path);
+}
+
+static int remove_rest(struct vmfiles *vm)
+{
+	struct vmfs_volume *vol = vm->o->vol;
+	struct vmfs_stat st;
+	remove_named(vm, VMSNAP_STATE_KEY);
+	remove_named(vm, "nvram");
+	return vmfs_stat(vol, vm->vmsd_path, &st) == 0 ?
+		       vmfs_unlink(vol, vm->vmsd_path) : 0;
+}
+
+/* The .vmx file, which nobody has open, and its folder, if it is empty. */
+static int remove_vmx(const struct vmsnap_options *o)
+{
+	char *folder = strndup(o->vmx, (size_t)(strrchr(o->vmx, '/') - o->vmx));
+	int rc = vmfs_unlink(o->vol, o->vmx);
+	if (rc == 0 && folder && *folder)
+		(void)!vmfs_rmdir(o->vol, folder); /* or it holds more */
+	free(folder);
+	return rc;
+}
+
+int vmsnap_destroy(const struct vmsnap_options *options, struct vmfs_holder *ret_holder)
+{
+	struct vmfiles vm;
+	int rc = vmfiles_open(&vm, options, ret_holder);
+	if (rc < 0)
+		return rc;
+	rc = check_all(&vm, ret_holder);
+	if (rc == 0)
+		rc = remove_leaves(&vm);
+	while (rc == 0 && vm.vmsd.count)
+		rc = remove_one(&vm, vm.vmsd.count - 1);
+	if (rc == 0)
+		rc = remove_rest(&vm);
+	int err = vmfiles_close(&vm);
+	rc = rc ? rc : err;
+	return rc ? rc : remove_vmx(options);
 }

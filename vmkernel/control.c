@@ -602,6 +602,7 @@ static void dispatch_vm(const struct request *rq, enum msg_type type)
 	case MSG_VM_SNAPSHOT_CREATE:
 	case MSG_VM_SNAPSHOT_REVERT:
 	case MSG_VM_SNAPSHOT_REMOVE:
+	case MSG_VM_DESTROY:
 		vm_snapshots(rq, type);
 		break;
 	case MSG_VM_STATE:

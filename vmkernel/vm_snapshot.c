@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What clients ask about snapshots of VMs, each on a task of its own. Meanwhile the VM is
- * busy (is_busy): it is not powered on and not unregistered here; other hosts are kept
- * away by the lock of its .vmx file.
+ * What clients ask about snapshots of VMs, and to destroy one, each on a task of its own.
+ * Meanwhile the VM is busy (is_busy): it is not powered on and not unregistered here;
+ * other hosts are kept away by the lock of its .vmx file.
  *
  * Of a VM that runs, the job has its disks and its .vmx file (has_job): the VM may end
  * meanwhile, and they are closed when the job has come back. What takes long ends early
@@ -19,6 +19,7 @@
 #include "vdisk/vmsnap.h"
 #include "vmkernel/checkpoint.h"
 #include "vmkernel/control.h"
+#include "vmkernel/inventory.h"
 
 struct snapshot_of_vm {
 	struct vm *vm;
@@ -101,6 +102,8 @@ static int run(struct snapshot_of_vm *j, const struct vmsnap_options *o,
 		return rc ? rc : look_for_memory(j, o);
 	case MSG_VM_SNAPSHOT_REMOVE:
 		return vmsnap_remove(o, j->uid, ret_holder);
+	case MSG_VM_DESTROY:
+		return vmsnap_destroy(o, ret_holder);
 	default:
 		return list(j, o);
 	}
@@ -199,6 +202,11 @@ static void done(void *arg)
 	host_datastore_put(j->host, j->ds);
 	if (is_back)
 		vm->labels.is_suspended = j->has_memory;
+	if (j->type == MSG_VM_DESTROY && j->rc == 0) {
+		inventory_remove(vm);
+		j->rc = inventory_save(j->host);
+		(void)snprintf(j->why, sizeof(j->why), "the inventory cannot be saved");
+	}
 	if (is_back && j->has_memory && j->may_start)
 		vm_power_on(vm, j->who); /* which answers */
 	else
@@ -221,6 +229,8 @@ static const char *why_not(const struct vm *vm, const struct datastore *ds,
 		return "another snapshot is being made or removed";
 	if (type == MSG_VM_SNAPSHOT_LIST || vm->state == VM_OFF)
 		return NULL;
+	if (type == MSG_VM_DESTROY)
+		return "is powered on";
 	if (vm->state != VM_ON || vm->has_job || vm->is_ending)
 		return "is being powered on or off";
 	return NULL;

@@ -7,7 +7,7 @@
 #include "vmkernel/msg/msg.h"
 #include "vmkernel/vm.h"
 
-/* MSG_VM_SNAPSHOT_*: answered when it is done. Loop's task only. */
+/* MSG_VM_SNAPSHOT_*, MSG_VM_DESTROY: answered when it is done. Loop's task only. */
 void vm_snapshot_request(struct vm *vm, struct requester who, enum msg_type type,
 			 const json_t *body);
 /* The VM is off now: it goes back to a snapshot, if somebody waits for that. */

@@ -103,12 +103,28 @@ is "$(completes vim-cmd vmsvc/power.on "")" "1" "and an id"
 is "$(completes vim-cmd -s "$VMKERNEL_SOCKET" hostsvc/maintenance_mode_en)" \
 	"hostsvc/maintenance_mode_enter" "behind an option, too"
 
+# ---- destroyed ----
+cat >"$T/b.vmx" <<'END'
+displayName = "b"
+scsi0.present = "TRUE"
+scsi0:0.fileName = "b.vmdk"
+END
+ok "makes another disk" vmkfstools -c 8M -d thin "$T/lun:/b/b.vmdk"
+ok "and a .vmx" vmkfstools --put "$T/b.vmx" "$T/lun:/b/b.vmx"
+is "$(vim-cmd solo/registervm "[store] b/b.vmx")" 2 "registers"
+ok "a snapshot" vim-cmd vmsvc/snapshot.create 2 one
+ok "it is destroyed" vim-cmd vmsvc/destroy 2
+unlike "$(vmkfstools --ls "$T/lun:/")" '\bb\b' "its folder is gone"
+unlike "$(vim-cmd vmsvc/getallvms)" "^2" "it is forgotten"
+refused "and cannot be destroyed again" "no VM with this id" vim-cmd vmsvc/destroy 2
+
 # ---- ended ----
 [ -n "${FULL:-}" ] && command -v qemu-system-x86_64 >/dev/null || exit 0
 for how in soft hard force; do
 	ok "it is powered on" vim-cmd vmsvc/power.on 1
 	has "the summary says so" '^      powerState = "poweredOn",$' vmsvc/get.summary 1
 	like "$(esxcli vm process list)" "World ID: 1" "it is in the list"
+	refused "and is not destroyed" "is powered on" vim-cmd vmsvc/destroy 1
 	ok "it is ended ($how)" esxcli vm process kill -t $how -w 1
 	has "it is off" "Powered off" vmsvc/power.getstate 1
 	unlike "$(esxcli vm process list)" "World ID" "and not in the list"

@@ -453,6 +453,67 @@ static void memory_goes_with_its_snapshot(void **state)
 	tear_down_vm(&rig);
 }
 
+/* A linked clone of its base keeps all of it. */
+static void a_vm_that_has_a_clone_is_not_destroyed(void **state)
+{
+	const struct vdisk_snapshot_options how = { .kind = VDISK_DELTA_AUTO };
+	struct vmfs_holder holder;
+	struct rig rig;
+	(void)state;
+	set_up_vm(&rig, VDISK_DELTA_AUTO);
+	(void)snapshot(&rig, "one");
+	unsigned int count = files(&rig);
+	assert_int_equal(vmfs_mkdir(rig.tv.vol, "/clone", 0755), 0);
+	assert_int_equal(vdisk_snapshot(rig.tv.vol, "/vm/b.vmdk", "/clone/c.vmdk", &how,
+					NULL), 0);
+	assert_int_equal(vmsnap_destroy(&rig.o, &holder), -EBUSY);
+	assert_true(collect_has(&rig.tv.told, "linked clone"));
+	collect_clear(&rig.tv.told);
+	assert_int_equal(files(&rig), count);
+	tear_down_vm(&rig);
+}
+
+/* All of it goes, and nothing else; and nothing while somebody has one of its disks. */
+static void a_vm_is_destroyed(void **state)
+{
+	const struct vdisk_open_options open = { .flags = VDISK_WRITE };
+	struct vdisk *disk;
+	char leaf[64];
+	const struct vdisk_create_options other = { .capacity_bytes = DISK_SIZE };
+	static const struct vmedit alone = { "scsi0:1.mode", "independent-persistent" };
+	struct vmfs_holder holder;
+	struct vmfs_stat st;
+	struct rig rig;
+	(void)state;
+	set_up_vm(&rig, VDISK_DELTA_AUTO);
+	struct vmfs_volume *vol = rig.tv.vol;
+	write_file(&rig, "/vm/x.iso", "a CD");
+	write_file(&rig, "/vm/m.vmsn", "memory");
+	assert_int_equal(vdisk_create(vol, "/vm/other.vmdk", &other), 0);
+	assert_int_equal(vmedit_apply(&rig.o, &alone, 1, NULL), 0);
+	put(&rig, 0, 'a');
+	uint32_t one = snapshot(&rig, "one");
+	put(&rig, 0, 'b');
+	rig.o.memory = "m.vmsn";
+	(void)snapshot(&rig, "two");
+	assert_int_equal(vmsnap_revert(&rig.o, one, NULL), 0);
+	unsigned int count = files(&rig);
+	leaf_of(&rig, "scsi0:0", leaf);
+	assert_int_equal(vdisk_open(vol, leaf, &open, &disk, NULL), 0);
+	assert_int_equal(vmsnap_destroy(&rig.o, &holder), -EBUSY);
+	assert_int_equal(files(&rig), count);
+	assert_int_equal(vdisk_close(disk), 0);
+	assert_int_equal(vmsnap_destroy(&rig.o, &holder), 0);
+	assert_int_equal(files(&rig), 3); /* the CD, and a disk of two files */
+	assert_int_equal(vmfs_stat(vol, "/vm/other.vmdk", &st), 0);
+	assert_int_equal(vdisk_remove(vol, "/vm/other.vmdk", NULL, &holder), 0);
+	assert_int_equal(vmfs_unlink(vol, "/vm/x.iso"), 0);
+	write_file(&rig, VMX, "displayName = \"no disk\"\n");
+	assert_int_equal(vmsnap_destroy(&rig.o, &holder), 0);
+	assert_int_equal(vmfs_stat(vol, "/vm", &st), -ENOENT);
+	tear_down_vm(&rig);
+}
+
 /* A disk is not removed, or scrubbed, under one that is made on it. */
 static void a_parent_is_not_removed(void **state)
 {
@@ -495,6 +556,8 @@ int main(void)
 		cmocka_unit_test(a_parent_is_not_removed),
 		cmocka_unit_test(memory_goes_where_its_disks_go),
 		cmocka_unit_test(memory_goes_with_its_snapshot),
+		cmocka_unit_test(a_vm_that_has_a_clone_is_not_destroyed),
+		cmocka_unit_test(a_vm_is_destroyed),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -181,6 +181,12 @@ static int unregister_vm(const struct client *c, int argc, char **argv)
 	return vm_do(c, argv, MSG_VM_UNREGISTER, NULL);
 }
 
+static int destroy(const struct client *c, int argc, char **argv)
+{
+	(void)argc;
+	return vm_do(c, argv, MSG_VM_DESTROY, NULL);
+}
+
 static int power_state(const struct client *c, int argc, char **argv)
 {
 	json_t *body, *reply;
@@ -462,6 +468,7 @@ static const struct command {
 	{ "vmsvc/migrate", 2, 3, "ID HOST [live|cold]", migrate },
 	{ "vmsvc/migrate.cancel", 1, 1, "ID", migrate_cancel },
 	{ "vmsvc/unregister", 1, 1, "ID", unregister_vm },
+	{ "vmsvc/destroy", 1, 1, "ID", destroy },
 	{ "vmsvc/snapshot.create", 1, 5, "ID [NAME [DESCRIPTION [MEMORY [QUIESCE]]]]",
 	  snapshot_create },
 	{ "vmsvc/snapshot.get", 1, 1, "ID", snapshot_get },

@@ -67,6 +67,7 @@ enum msg_type {
 	   question, question_text, settings (of the .vmx file): [[key, value]...] */
 	MSG_VM_DETAILS,
 	MSG_VM_RELOAD,	    /* id; name and so on are read anew */
+	MSG_VM_DESTROY,	    /* id, of one that is off: its files go, it is forgotten */
 	MSG_VM_KILL,	    /* id, type: soft, hard, force (vmx is killed, too) */
 	/* -> rows: [{id, name, cpus, used_ms, run_ms, ready_ms, cpu_shares, cpu_min,
 	   cpu_max, entitled, memory, memory_min, memory_max, resident, balloon_target,
