@@ -94,6 +94,8 @@ int vmfs_exclusive_take(struct bdev *bd, struct reporter *r, struct vmfs_exclusi
 		err = outwait(bd, &x->was, r);
 	if (!err)
 		err = vmfs_caw_probe(bd, LVM_HEADER_OFF, &x->was, r, &x->caw);
+	if (err == -EILSEQ)
+		return busy(bd, r); /* who came between */
 	if (err)
 		return err;
 	x->image = x->was;

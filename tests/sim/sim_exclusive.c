@@ -287,6 +287,8 @@ static void of_two_one_repairs(void **state)
 	(void)state;
 	cluster_some_seeds(BDEV_CAW_ATS, 500, 4, two_repair);
 	cluster_some_seeds(BDEV_CAW_FILE, 600, 2, two_repair);
+	/* The other takes it while the compare-and-write is tried. */
+	cluster_some_seeds(BDEV_CAW_ATS, 50022, 1, two_repair);
 }
 
 /* ---- its path is lost, and back when another has followed ---- */
