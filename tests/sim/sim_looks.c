@@ -60,7 +60,7 @@ static void write_all(void *arg)
 	SIM_CHECK(!cluster_mount(s->c, &m));
 	make_files(s, m.vol);
 	s->is_ready = true;
-	for (uint32_t k = 1; k <= CHANGES; k++) {
+	for (uint32_t k = 1; k <= CHANGES || s->looks <= READS; k++) {
 		unsigned int i = (unsigned int)sim_random(FILES);
 		struct vmfs_attr attr = { .has_owner = true, .uid = k, .gid = k };
 
