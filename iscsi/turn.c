@@ -21,8 +21,9 @@
  * stopped coming; nor when nothing has come for QUIET_TICKS, so that an idle session
  * costs nothing. Timers are the task's as ever.
  *
- * Under a deep queue a channel asks the socket to wake it for a good part of what is on
- * its way, not for each answer, and for no longer than GATHER_NS (SO_RCVLOWAT, `mark`).
+ * Under a deep queue, or one of long reads, a channel asks the socket to wake it for a
+ * good part of what is on its way, not for each answer, and for no longer than GATHER_NS
+ * (SO_RCVLOWAT, `mark`).
  * With few commands under way it waits for the first answer awake (bdev/awake.h), for
  * AWAKE_NS: to sleep and be woken takes as long as a quick target does.
  *
@@ -57,7 +58,7 @@
 #define GATHER_SHARE 4
 #define GATHER_MIN 2
 #define GATHER_NS (200 * NS_PER_US)
-#define GATHER_BYTES_MAX (64u << 10)
+#define GATHER_BYTES_MAX (256u << 10)
 #define AWAKE_NS (50 * NS_PER_US)
 
 /* ---- the turn ---- */
@@ -330,7 +331,8 @@ unsigned int iscsi_turn_of_channel_reap(struct channel_leaf *leaf, bool *ret_has
 /* How many bytes are worth a wake-up; 0: any. */
 static uint64_t worth_waiting_for(struct iscsi_transport *t, struct iscsi_session *s)
 {
-	if (iscsi_session_busy(s) < GATHER_MIN * GATHER_SHARE)
+	if (iscsi_session_busy(s) < GATHER_MIN * GATHER_SHARE &&
+	    iscsi_session_expected(s) < GATHER_MIN * GATHER_SHARE * GATHER_BYTES_MAX)
 		return 0;
 	if (t->gathers_to_skip) {
 		t->gathers_to_skip--;
