@@ -14,9 +14,10 @@
  * A disk that others are made on keeps its size, because theirs is the same, and so does
  * a snapshot. A shrink is refused: what would be cut off may be in use by the guest.
  *
- * The handle keeps its own size until it is closed: who reads and writes by it meanwhile
- * is not disturbed, and whoever opens the disk next has the new size.
+ * The handle keeps its own size until it is told (vdisk_take_size): who reads and writes
+ * by it meanwhile is not disturbed, and whoever opens the disk next has the new size.
  */
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -281,4 +282,42 @@ int vdisk_extend(struct vmfs_volume *vol, const char *path,
 	rc = extend(disk, options);
 	int err = vdisk_close(disk);
 	return rc ? rc : err;
+}
+
+/* ---- of a disk that is being written ---- */
+
+/* What is in memory of other kinds is as large as they were when they were opened. */
+static int check_open(const struct vdisk *disk, const struct vdisk_extend_options *o)
+{
+	const struct vdisk_extent *last = &disk->extent[disk->extent_count - 1];
+	uint64_t sectors = o->capacity_bytes / VDISK_SECTOR;
+	if (disk->ctk)
+		return report_error(o->reporter, -EOPNOTSUPP, "%s: its changes are"
+				    " tracked, by a file of its size: grow it while it is"
+				    " not in use", disk->path);
+	if (last->ops == &extent_flat_ops &&
+	    sectors - last->start / VDISK_SECTOR == last_sectors(disk, sectors))
+		return 0;
+	return report_error(o->reporter, -EOPNOTSUPP, "%s: a disk of its kind (%s) grows"
+			    " while it is not in use", disk->path,
+			    vdisk_format_name(disk->format));
+}
+
+int vdisk_extend_open(struct vdisk *disk, const struct vdisk_extend_options *options)
+{
+	bool is_larger = options->capacity_bytes > vdisk_capacity(disk);
+	int rc = vdisk_draw_cid(disk); /* extend() has its lock, and takes long */
+	if (rc == 0 && is_larger && !disk->chain)
+		rc = check_open(disk, options);
+	return rc ? rc : extend(disk, options);
+}
+
+void vdisk_take_size(struct vdisk *disk)
+{
+	unsigned int last = disk->extent_count - 1;
+	struct vdisk_extent *extent = &disk->extent[last];
+	assert(!disk->chain && extent->ops == &extent_flat_ops);
+	extent->len = descriptor_extent(disk->desc, last)->sectors * VDISK_SECTOR;
+	disk->bdev.size = extent->start + extent->len;
+	vdisk_bdev(disk)->size = disk->bdev.size; /* an encrypted one has two */
 }

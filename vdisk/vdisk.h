@@ -340,6 +340,16 @@ int vdisk_extend(struct vmfs_volume *vol, const char *path,
 		 const struct vdisk_extend_options *options,
 		 struct vmfs_holder *ret_holder) __attribute__((warn_unused_result));
 
+/*
+ * The same for a disk that is open for writing, and goes on being written; only of flat
+ * kinds, and not while its changes are tracked: -EOPNOTSUPP (reported). The handle keeps
+ * its size until vdisk_take_size(), which is called while no I/O of it is under way,
+ * never blocks and does no I/O.
+ */
+int vdisk_extend_open(struct vdisk *disk, const struct vdisk_extend_options *options)
+	__attribute__((warn_unused_result));
+void vdisk_take_size(struct vdisk *disk);
+
 enum vdisk_refill {
 	VDISK_REFILL_INFLATE, /* thin: every block is there and zeroed */
 	VDISK_REFILL_EAGER,   /* zeroedthick: what is to be zeroed is */

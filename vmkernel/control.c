@@ -26,6 +26,7 @@
 #include "vmkernel/resource/resource.h"
 #include "vmkernel/snapshot.h"
 #include "vmkernel/vm_details.h"
+#include "vmkernel/vm_grow.h"
 #include "vmkernel/vm_snapshot.h"
 #include "vmkernel/vmotion/vmotion.h"
 #include "vmkernel/msg/sock.h"
@@ -566,10 +567,13 @@ static void vm_question(const struct request *rq, enum msg_type type)
 		reply_ok(rq, json_object());
 }
 
-static void vm_snapshots(const struct request *rq, enum msg_type type)
+/* Their snapshots, their size. */
+static void vm_disks(const struct request *rq, enum msg_type type)
 {
 	struct vm *vm = vm_of(rq);
-	if (vm)
+	if (vm && type == MSG_VM_DISK_GROW)
+		vm_grow_request(vm, rq->who, rq->body);
+	else if (vm)
 		vm_snapshot_request(vm, rq->who, type, rq->body);
 }
 
@@ -603,7 +607,8 @@ static void dispatch_vm(const struct request *rq, enum msg_type type)
 	case MSG_VM_SNAPSHOT_REVERT:
 	case MSG_VM_SNAPSHOT_REMOVE:
 	case MSG_VM_DESTROY:
-		vm_snapshots(rq, type);
+	case MSG_VM_DISK_GROW:
+		vm_disks(rq, type);
 		break;
 	case MSG_VM_STATE:
 	case MSG_VM_POWER_ON:

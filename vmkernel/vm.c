@@ -47,7 +47,7 @@
 #define STOP_LIMIT_S 15
 #define UID_RANGE 512u
 
-enum tag { TAG_HELLO = 1, TAG_START, TAG_STOP, TAG_RESET, TAG_SHUTDOWN };
+enum tag { TAG_HELLO = 1, TAG_START, TAG_STOP, TAG_RESET, TAG_SHUTDOWN, TAG_GROW };
 
 /* ---- names ---- */
 
@@ -207,6 +207,7 @@ void vm_closed(struct vm *vm)
 	answer(vm, &vm->on, -EIO, vm->why[0] ? vm->why : "the VM was powered off");
 	answer(vm, &vm->reset, -EIO, "the VM was powered off");
 	answer(vm, &vm->shutdown, 0, NULL); /* that quickly */
+	answer(vm, &vm->grow, 0, NULL);	    /* the disk has grown */
 	answer(vm, &vm->off, 0, NULL);
 	vm->why[0] = vm->question_text[0] = '\0';
 	host_vm_ended(vm->host);
@@ -353,6 +354,9 @@ static void on_reply(struct vm *vm, const struct msg *m)
 	case CHECKPOINT_RUN:
 	case CHECKPOINT_KEEP:
 		checkpoint_told(vm, m);
+		break;
+	case TAG_GROW:
+		answer(vm, &vm->grow, result, error);
 		break;
 	default:
 		vmotion_told(vm, m); /* TAG_STOP: the end of the channel says it */
@@ -645,6 +649,17 @@ bool vm_answer(struct vm *vm, uint32_t question, bool is_retry)
 void vm_shutdown(struct vm *vm, struct requester who)
 {
 	pass_on(vm, who, &vm->shutdown, MSG_VMX_SHUTDOWN, TAG_SHUTDOWN);
+}
+
+void vm_disk_grown(struct vm *vm, struct requester who, uint32_t i, uint64_t size)
+{
+	vm->grow = who;
+	if (msg_send(&vm->channel, MSG_VMX_GROW, TAG_GROW,
+		     json_pack("{s:i, s:I}", "disk", (int)i, "size",
+			       (json_int_t)size)) < 0) {
+		drop_channel(vm);
+		vm_settle(vm);
+	}
 }
 
 /* ---- adoption ---- */

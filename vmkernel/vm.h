@@ -58,7 +58,7 @@ struct vm {
 	struct loop_watch *channel_watch;
 	int stop_timer;			/* timerfd, -1: none */
 	struct loop_watch *stop_watch;
-	struct requester on, off, reset, shutdown;
+	struct requester on, off, reset, shutdown, grow;
 	atomic_bool is_cancelled;
 	bool is_ending, has_job, is_adopted;
 	bool is_kvm;	  /* as its vmx says */
@@ -113,6 +113,8 @@ bool vm_answer(struct vm *vm, uint32_t question, bool is_retry);
 void vm_shutdown(struct vm *vm, struct requester who);
 /* One that is on, and whose state is kept: it ends, and who hears of it. */
 void vm_suspended(struct vm *vm, struct requester who);
+/* Disk i of one that is on has that many bytes now: who hears when QEMU knows it. */
+void vm_disk_grown(struct vm *vm, struct requester who, uint32_t i, uint64_t size);
 /* Ends it without a requester; nothing if it is off. */
 void vm_stop(struct vm *vm, const char *why);
 /*

@@ -8,6 +8,7 @@
 #   COUNT n            n is on stable storage        GUEST-FAILED what
 #   NIC name address   a network card, now up        CDROM text  what the CD begins with
 #   BUTTON             the power button was pressed: it ends in order
+#   SIZE n             the disk has n sectors, and the last one is written and read
 export PATH=/bin:/sbin
 mount -t proc proc /proc
 mount -t sysfs sys /sys
@@ -59,6 +60,23 @@ mount -t ext4 -o errors=remount-ro "$disk" /disk || failed "no mount of $disk"
 # Whatever was lost shows as a gap.
 [ ! -e /disk/count ] || awk '$0 != NR { print "line " NR ": " $0; exit 1 }' /disk/count ||
 	failed "/disk/count has a gap"
+# A disk that grows under the guest: SCSI is asked, others say it.
+end=0
+look_at_end() {
+	local whole=${disk%%[0-9]*} size
+	local sys=/sys/class/block/${whole##*/}
+	[ ! -e "$sys/device/rescan" ] || echo 1 >"$sys/device/rescan"
+	size=$(cat "$sys/size")
+	[ "$size" != "$end" ] || return 0
+	if [ "$end" != 0 ]; then
+		echo "end of $size" | dd of="$whole" bs=512 seek=$((size - 1)) \
+			conv=notrunc,sync,fsync 2>/dev/null
+		dd if="$whole" bs=512 skip=$((size - 1)) 2>/dev/null |
+			grep -q "end of $size" || failed "the end of $size sectors"
+	fi
+	end=$size
+	echo "SIZE $size"
+}
 last=$(tail -n 1 /disk/count 2>/dev/null)
 n=${last:-0}
 echo "LAST $n ($disk)"
@@ -67,6 +85,7 @@ while :; do
 	echo "$n" >>/disk/count || failed "no write of $n"
 	sync /disk/count || failed "no fsync of $n"
 	echo "COUNT $n"
+	look_at_end
 	if [ $n = 5 ] && hangs; then
 		touch /disk/hung /tmp/hung
 		sync

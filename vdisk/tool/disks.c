@@ -47,7 +47,11 @@ static int try_extend(struct job *j)
 
 int do_extend(struct job *j)
 {
-	return try_patiently(j, j->m.vol, try_extend);
+	int rc = try_patiently(j, j->m.vol, try_extend);
+	if (rc == -EBUSY)
+		report(&j->t.base, REPORT_WARN, "the disk of a VM that runs grows by"
+		       " vim-cmd vmsvc/device.diskextend, on its host");
+	return rc;
 }
 
 /* ---- what stands under it ---- */

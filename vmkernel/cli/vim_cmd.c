@@ -325,6 +325,36 @@ static int snapshot_removeall(const struct client *c, int argc, char **argv)
 			   "Remove All Snapshots:", false);
 }
 
+/* The size in KiB, and the place that ESXi's command takes: 0 0 is scsi0:0. */
+static int disk_extend(const struct client *c, int argc, char **argv)
+{
+	json_t *body, *reply;
+	uint64_t kib, controller, unit;
+	char node[32];
+	int rc = id_body(argv[0], &body);
+	if (rc)
+		return rc;
+	if (parse_u64(argv[1], INT64_MAX / 1024, &kib) < 0 ||
+	    parse_u64(argv[2], 99, &controller) < 0 ||
+	    parse_u64(argv[3], 99, &unit) < 0) {
+		(void)fprintf(stderr, PROGRAM ": a size in KiB, a controller and a unit"
+			      " are numbers\n");
+		json_decref(body);
+		return 1;
+	}
+	(void)snprintf(node, sizeof(node), "%.8s%u:%u", argc > 4 ? argv[4] : "scsi",
+		       (unsigned int)controller, (unsigned int)unit);
+	(void)json_object_set_new(body, "disk", json_string(node));
+	(void)json_object_set_new(body, "size", json_integer((json_int_t)(kib * 1024)));
+	rc = client_ask(c, MSG_VM_DISK_GROW, body, &reply);
+	if (rc)
+		return rc;
+	if (*msg_text(reply, "note"))
+		(void)fprintf(stderr, PROGRAM ": %s\n", msg_text(reply, "note"));
+	json_decref(reply);
+	return 0;
+}
+
 static long long number(const json_t *object, const char *key)
 {
 	return (long long)json_integer_value(json_object_get(object, key));
@@ -464,6 +494,8 @@ static const struct command {
 	{ "vmsvc/get.guest", 1, 1, "ID", get_guest },
 	{ "vmsvc/device.getdevices", 1, 1, "ID", get_devices },
 	{ "vmsvc/reload", 1, 1, "ID", reload },
+	{ "vmsvc/device.diskextend", 4, 5, "ID SIZE_KB CONTROLLER UNIT [PREFIX]",
+	  disk_extend },
 	{ "vmsvc/message", 1, 3, "ID [QUESTION CHOICE]", message },
 	{ "vmsvc/migrate", 2, 3, "ID HOST [live|cold]", migrate },
 	{ "vmsvc/migrate.cancel", 1, 1, "ID", migrate_cancel },

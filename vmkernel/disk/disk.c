@@ -340,6 +340,32 @@ uint64_t disk_quiet(struct disk *disk, void (*fn)(void *arg), void *arg)
 			   : nbd_server_hold(disk->nbd, fn, arg);
 }
 
+/* No request is at it. */
+static void take_size(void *arg)
+{
+	struct disk *disk = arg;
+	vdisk_take_size(disk->vdisk);
+	sched_disk_bdev(disk->part)->size = vdisk_bdev(disk->vdisk)->size;
+}
+
+int disk_grow(struct disk *disk, uint64_t size, struct reporter *r, bool *ret_is_told,
+	      char *ret_why, uint32_t why_size)
+{
+	struct catcher catcher;
+	const struct vdisk_extend_options how = { .capacity_bytes = size,
+						  .reporter = catcher_init(&catcher, r),
+						  .luns = &luns };
+	int rc = vdisk_extend_open(disk->vdisk, &how);
+	if (rc < 0) {
+		(void)snprintf(ret_why, why_size, "%s",
+			       catcher.text[0] ? catcher.text : strerror(-rc));
+		return rc;
+	}
+	(void)disk_quiet(disk, take_size, disk);
+	*ret_is_told = disk->nbd != NULL;
+	return 0;
+}
+
 int disk_close(struct disk *disk)
 {
 	if (!disk)

@@ -84,6 +84,13 @@ struct vdisk *disk_vdisk(const struct disk *disk);
  */
 uint64_t disk_quiet(struct disk *disk, void (*fn)(void *arg), void *arg);
 /*
+ * Makes it larger, while its clients go on: to size bytes. Who connects from then on sees
+ * it; *ret_is_told: it is a client of NBD, that may do so. 0 or -errno, with the sentence
+ * in ret_why. Blocks.
+ */
+int disk_grow(struct disk *disk, uint64_t size, struct reporter *r, bool *ret_is_told,
+	      char *ret_why, uint32_t why_size) __attribute__((warn_unused_result));
+/*
  * Drops the clients, waits for the I/O at the device, gives the lock back, frees. 0 or
  * -errno. Blocks. NULL is allowed.
  */

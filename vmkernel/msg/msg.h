@@ -110,6 +110,8 @@ enum msg_type {
 	MSG_VMX_RECEIVE,
 	MSG_VMX_RUN,	    /* what has come in, runs -> when it does */
 	MSG_VMX_BALLOON,    /* mb: so much of its guest's memory is wanted; no reply */
+	/* disk (its number), size: its export is so large now -> when QEMU knows */
+	MSG_VMX_GROW,
 
 	/* vmx to vmkernel. */
 	/* index, path, vhost (else NBD) -> when it is served as diskINDEX.sock */
@@ -122,6 +124,10 @@ enum msg_type {
 	MSG_VMX_QUESTION,   /* text: the VM stands still until MSG_VMX_CONT; no reply */
 	MSG_VMX_HEARTBEAT,  /* the guest's agent has answered; no reply */
 	MSG_VMX_BALLOONED,  /* bytes: what its guest has left; no reply */
+
+	/* To vmkernel; no number is left among those above. */
+	/* id, disk ("scsi0:0"), size (bytes) -> note (not "": when the guest sees it) */
+	MSG_VM_DISK_GROW = 80,
 };
 
 struct msg_header_msg {

@@ -37,6 +37,7 @@
 #include "vmkernel/msg/sock.h"
 #include "vmkernel/vmx/agent.h"
 #include "vmkernel/vmx/cmdline.h"
+#include "vmkernel/vmx/grow.h"
 #include "vmkernel/vmx/move.h"
 #include "vmkernel/vmx/qemu.h"
 #include "vmkernel/vmx/qmp.h"
@@ -78,7 +79,8 @@ struct vm {
 	/* of this power-on: vmkernel's, part of the disks' names */
 	char token[TOKEN_SIZE];
 	uint32_t next_disk;
-	struct pending start, stop, reset, shutdown, move_request, keep;
+	struct pending start, stop, reset, shutdown, move_request, keep, grow_request;
+	struct grow grow;
 	struct move move; /* to another host, or from there */
 	bool is_incoming;
 	uint64_t deadline;	/* of LAUNCHING and STOPPING */
@@ -101,7 +103,7 @@ static void drop_channel(struct vm *vm)
 	channel_init(&vm->channel, -1);
 	vm->start.is_set = vm->stop.is_set = false;
 	vm->reset.is_set = vm->shutdown.is_set = false;
-	vm->move_request.is_set = vm->keep.is_set = false;
+	vm->move_request.is_set = vm->keep.is_set = vm->grow_request.is_set = false;
 	move_left_alone(&vm->move);
 }
 
@@ -396,6 +398,31 @@ static void pass_on(struct vm *vm, const struct msg *m, struct pending *p,
 		answer(vm, p, -EINVAL, "the VM does not run", NULL);
 }
 
+/* ---- a disk that has grown ---- */
+
+static void grow_told(struct vm *vm, enum grow_news news)
+{
+	if (news == GROW_GOES_ON)
+		return;
+	report(vm->reporter, REPORT_INFO, "disk %u has %llu bytes%s%s",
+	       (unsigned int)vm->grow.disk, (unsigned long long)vm->grow.size,
+	       news == GROW_FAILED ? ", and QEMU says: " : "", vm->grow.why);
+	answer(vm, &vm->grow_request, news == GROW_FAILED ? -EIO : 0, vm->grow.why, NULL);
+}
+
+static void grow_disk(struct vm *vm, const struct msg *m)
+{
+	json_int_t i = -1, size = 0;
+	int rc = json_unpack(m->body, "{s:I, s:I}", "disk", &i, "size", &size);
+	bool may = rc == 0 && vm->state == STATE_RUNNING && !vm->is_frozen && i >= 0 &&
+		   i < (json_int_t)vm->hw->disk_count && size > 0;
+	vm->grow_request = (struct pending){ true, m->tag };
+	rc = may ? grow_start(&vm->grow, vm->hw, (uint32_t)i, vm->token, (uint64_t)size)
+		 : -EINVAL;
+	if (rc < 0)
+		answer(vm, &vm->grow_request, rc, "the VM does not run", NULL);
+}
+
 /* ---- moving ---- */
 
 static void move_told(struct vm *vm, enum move_news news)
@@ -515,6 +542,9 @@ static void handle(struct vm *vm, const struct msg *m)
 	case MSG_VMX_SHUTDOWN:
 		pass_on(vm, m, &vm->shutdown, "system_powerdown", QMP_POWERDOWN);
 		break;
+	case MSG_VMX_GROW:
+		grow_disk(vm, m);
+		break;
 	case MSG_VMX_FREEZE:
 		freeze(vm, why ? why : "fenced");
 		break;
@@ -623,6 +653,8 @@ static void qmp_answer(struct vm *vm, const json_t *m)
 	bool is_coming = vm->state == STATE_LAUNCHING || vm->state == STATE_INCOMING;
 	if (id >= MOVE_QMP_FIRST)
 		move_told(vm, move_answer(&vm->move, (uint32_t)id, m, error));
+	else if (id >= GROW_QMP_FIRST && id < GROW_QMP_END)
+		grow_told(vm, grow_answer(&vm->grow, (uint32_t)id, m, error));
 	else if (id == QMP_CAPABILITIES && vm->state == STATE_LAUNCHING && !error &&
 		 vm->is_incoming)
 		is_open(vm);
@@ -861,6 +893,7 @@ int vm_run(const struct vm_options *options)
 	channel_init(&vm->qmp, -1);
 	agent_init(&vm->agent);
 	move_init(&vm->move, &vm->qmp, vm->reporter);
+	vm->grow.qmp = &vm->qmp;
 	vm->signal_fd = signals_open();
 	while (vm->signal_fd >= 0 && vm->state != STATE_ENDED)
 		turn(vm);
