@@ -8,8 +8,8 @@
  * order). raw: libaio on the descriptor itself and nothing between, what fio's engine
  * does. vmfs: the file on a volume as a device, with a channel that is waited on;
  * disk: a virtual disk, with all under it. All are one task that sleeps only in the
- * kernel. Prints I/Os per second and the processor time that each took. The file's bytes
- * are overwritten by writes.
+ * kernel. Prints I/Os per second, the processor time that each took, and what 99 of 100
+ * took at most. The file's bytes are overwritten by writes.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -32,6 +32,7 @@
 
 #define MAX_DEPTH 1024u
 #define MAX_SIZE (64u << 20)
+#define MAX_US 1000000u /* what took longer counts as that */
 
 struct bench {
 	bool is_write, is_random;
@@ -39,6 +40,7 @@ struct bench {
 	uint64_t seed, next, count;
 	unsigned int pending;
 	int error;
+	uint32_t took[MAX_US + 1]; /* so many ios, by microseconds */
 	char *memory;
 	/* vmfs */
 	struct bdev *bd;
@@ -54,6 +56,7 @@ struct bench_io {
 	struct iocb iocb;  /* raw */
 	struct iovec iov;
 	struct bench *bench;
+	uint64_t sent_at;
 };
 
 static uint64_t next_offset(struct bench *b)
@@ -76,15 +79,27 @@ static double cpu_seconds(void)
 }
 
 /* One has ended: true if another is to be sent in its place. */
-static bool has_next(struct bench *b, int64_t result)
+static bool has_next(struct bench *b, struct bench_io *bio, int64_t result)
 {
+	uint64_t now = clock_now();
 	if (result < 0)
 		b->error = (int)result;
 	b->count++;
-	if (!b->error && clock_now() < b->end)
+	b->took[min_u64((now - bio->sent_at) / NS_PER_US, MAX_US)]++;
+	bio->sent_at = now;
+	if (!b->error && now < b->end)
 		return true;
 	b->pending--;
 	return false;
+}
+
+static double p99_ms(const struct bench *b)
+{
+	uint64_t left = b->count / 100;
+	unsigned int us = MAX_US;
+	while (us > 0 && left >= b->took[us])
+		left -= b->took[us--];
+	return us / 1e3;
 }
 
 /* ---- vmfs ---- */
@@ -124,7 +139,7 @@ static int run_vmfs(struct bench *b, struct bench_io *ios)
 		struct bdev_io *io = atomic_exchange(&b->done, NULL);
 		while (io) {
 			struct bdev_io *next = io->priv.next;
-			if (has_next(b, io->result))
+			if (has_next(b, (struct bench_io *)io, io->result))
 				submit(b, (struct bench_io *)io);
 			io = next;
 		}
@@ -178,7 +193,7 @@ static int run_raw(struct bench *b, struct bench_io *ios)
 		ready = 0;
 		for (int i = 0; i < n; i++) {
 			struct bench_io *bio = events[i].data;
-			if (!has_next(b, (int64_t)events[i].res))
+			if (!has_next(b, bio, (int64_t)events[i].res))
 				continue;
 			prepare(b, bio);
 			list[ready++] = &bio->iocb;
@@ -206,11 +221,13 @@ static int measure(struct bench *b, uint64_t seconds,
 	uint64_t then = clock_now();
 	b->seed = then | 1;
 	b->end = then + seconds * NS_PER_S;
+	for (uint64_t i = 0; i < b->depth; i++)
+		ios[i].sent_at = then;
 	int rc = run(b, ios);
 	double took = (double)(clock_now() - then) / 1e9;
 	cpu = cpu_seconds() - cpu;
-	printf("iops=%.0f cpu_us_per_io=%.2f\n", (double)b->count / took,
-	       cpu * 1e6 / (double)b->count);
+	printf("iops=%.0f cpu_us_per_io=%.2f p99_ms=%.3f\n", (double)b->count / took,
+	       cpu * 1e6 / (double)b->count, p99_ms(b));
 	free(b->memory);
 	free(ios);
 	return rc;
@@ -319,7 +336,7 @@ static int bench_vmfs(struct bench *b, char *place, uint64_t seconds, bool is_di
 int main(int argc, char **argv)
 {
 	struct reporter_stderr told;
-	struct bench b = { 0 };
+	static struct bench b; /* large */
 	uint64_t seconds;
 	if (argc != 7 || parse_u64(argv[4], MAX_SIZE, &b.size) < 0 || b.size < 512 ||
 	    parse_u64(argv[5], MAX_DEPTH, &b.depth) < 0 || b.depth == 0 ||

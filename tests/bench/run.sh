@@ -24,8 +24,8 @@ bench_bin=$(cd "$top" && realpath -m "${BENCH_BIN:-build/tests/bench}")
 rounds=${ROUNDS:-5}
 seconds_each=${SECONDS_EACH:-3}
 PATH=$PATH:/usr/sbin:/sbin
-areas=${*:-mkfs fsck lock create names data chain vdisk fuse nbd vhost sched iscsi paths
-	boot gap}
+areas=${*:-mkfs fsck lock create names data thin chain vdisk fuse nbd vhost sched iscsi
+	paths boot gap}
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/openvmfs-bench.XXXXXX") || exit 1
 chmod 755 "$work"
 children=()
@@ -128,7 +128,7 @@ for area in $areas; do
 	if [ ! -f "$here/$area.sh" ]; then
 		echo "run.sh: no area '$area':" \
 			"boot, chain, create, data, fsck, fuse, gap, iscsi, lock, mkfs," \
-			"names, nbd, paths, sched, vdisk, vhost" >&2
+			"names, nbd, paths, sched, thin, vdisk, vhost" >&2
 		exit 1
 	fi
 	# shellcheck disable=SC1090
