@@ -101,6 +101,7 @@ void nbd_done_init(struct nbd_done *d, struct bdev_channel *channel,
 	d->last = &d->first;
 	d->wake = wake;
 	d->wake_arg = wake_arg;
+	d->is_held = false;
 }
 
 void nbd_done_done(struct nbd_done *d)
