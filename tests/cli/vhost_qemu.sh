@@ -64,10 +64,11 @@ fi
 # ---- Linux ----
 "$ROOT/tests/guest/build.sh" "$T/guest.raw" || { diag "no Linux guest"; exit; }
 mcopy -n -i "$T/guest.raw@@1M" ::vmlinuz ::initramfs "$T/" || exit 1
+append="console=ttyS0 quiet panic=-1 no_timer_check init_on_alloc=1"
 start_server "$T/guest.raw"
 : >"$T/serial"
 start_qemu 262136K -accel tcg,thread=multi -smp 2 -kernel "$T/vmlinuz" \
-	-initrd "$T/initramfs" -append "console=ttyS0 quiet panic=-1 init_on_alloc=1"
+	-initrd "$T/initramfs" -append "$append"
 ok "Linux finds the disk and counts" wait_for 240 sees "^COUNT 3"
 has_ended && diag "$(tail -n 1 "$T/qemu.log")"
 for i in 1 2 3 4 5; do
@@ -83,7 +84,7 @@ ok "no error reached the guest" eval '! says "GUEST-FAILED\|I/O error\|EXT4-fs e
 : >"$T/serial"
 start_server "$T/guest.raw"
 start_qemu 262136K -accel tcg,thread=multi -smp 2 -kernel "$T/vmlinuz" \
-	-initrd "$T/initramfs" -append "console=ttyS0 quiet panic=-1 init_on_alloc=1"
+	-initrd "$T/initramfs" -append "$append"
 ok "and what it has shown is on the disk" wait_for 240 sees "^LAST"
 found=$(grep -a '^LAST' "$T/serial" | awk '{ print $2 }')
 ok "($last of $found)" [ "${found:-0}" -ge "$last" ]

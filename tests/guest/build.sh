@@ -44,7 +44,7 @@ PROMPT 0
 LABEL linux
  KERNEL vmlinuz
  INITRD initramfs
- APPEND console=ttyS0 quiet panic=-1 nokaslr mitigations=off
+ APPEND console=ttyS0 quiet panic=-1 no_timer_check nokaslr mitigations=off
 END
 
 rm -f "$out"

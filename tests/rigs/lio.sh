@@ -58,7 +58,7 @@ boot() { # DISKIMG...
 	local names="iqn=$iqn serial=$serial${LIO_SLOW:+ slow=$LIO_SLOW}"
 	names+=${LIO_PR:+ pr=$LIO_PR}${LIO_CHAP:+ chap=$LIO_CHAP}
 	names+=${LIO_MUTUAL:+ mutual=$LIO_MUTUAL}
-	local cache=cache=writeback,discard=unmap
+	local cache=cache=writeback,discard=unmap timer=no_timer_check
 	local forward="hostfwd=tcp:127.0.0.1:$port-10.0.2.15:3260"
 	if [ "${LIO_PORTALS:-1}" = 2 ]; then
 		names+=" portals=2"
@@ -69,7 +69,7 @@ boot() { # DISKIMG...
 	done
 	setsid qemu-system-x86_64 -accel tcg,thread=multi -smp 2 -m 256 -nodefaults \
 		-display none -no-reboot -kernel "$kernel" -initrd "$rig/initramfs" \
-		-append "console=ttyS0 quiet panic=-1 mitigations=off $names" \
+		-append "console=ttyS0 quiet panic=-1 $timer mitigations=off $names" \
 		-serial "file:$rig/console" \
 		"${drives[@]}" \
 		-netdev "user,id=n0,restrict=on,$forward" \
