@@ -530,7 +530,7 @@ WRAP(int, vmfs_gate_check_read, struct vmfs_volume *vol)
 
 WRAP(int, vmfs_gate_trust, struct vmfs_volume *vol)
 {
-	return is_on(FAULT_FENCED_READS) ? 0 : __real_vmfs_gate_trust(vol);
+	return is_on(FAULT_EXPIRED_CACHE) ? 0 : __real_vmfs_gate_trust(vol);
 }
 
 /* ---- observing ---- */

@@ -19,6 +19,7 @@
 #include "tests/sim/claims.h"
 #include "tests/sim/faults.h"
 #include "tests/sim/recovery.h"
+#include "tests/sim/sleeper.h"
 #include "tests/sim/storm.h"
 #include "vmfs/heartbeat.h"
 #include "vmfs/member.h"
@@ -568,7 +569,10 @@ static const struct control {
 	{ "discard past the gate", FAULT(DISCARD_UNGATED), STORM(lost_heartbeats_blocks),
 	  300 },
 	{ "devices not cut", FAULT(NO_CUT), STORM(lost_paths), 200 },
-	{ "reads after FENCED", FAULT(FENCED_READS), STORM(frozen_readers), 300 },
+	{ "reads after T_lease", FAULT(FENCED_READS), sleeper_reads_at_once, NULL, 3 },
+	{ "cache believed after T_lease", FAULT(EXPIRED_CACHE),
+	  sleeper_looks_up_at_once, NULL, 3 },
+	{ "reads after FENCED", FAULT(FENCED_READS), sleeper_reads_when_fenced, NULL, 3 },
 	{ "observer from read start", FAULT(OBSERVER_READ_START), STORM(slow_target),
 	  200 },
 	{ "T_dead one second short", FAULT(DEAD_TOO_SOON), STORM(deaths), 10 },
@@ -731,6 +735,9 @@ static void without_an_error_nothing_is_found(void **state)
 	sim_each_seed(1, 2, old_log, NULL);
 	sim_each_seed(1, 3, claim_of_one_who_lives, NULL);
 	sim_each_seed(1, 3, claim_of_one_who_has_gone, NULL);
+	sim_each_seed(1, 3, sleeper_reads_at_once, NULL);
+	sim_each_seed(1, 3, sleeper_looks_up_at_once, NULL);
+	sim_each_seed(1, 3, sleeper_reads_when_fenced, NULL);
 	sim_each_seed(1, 1, old_record, NULL);
 }
 
