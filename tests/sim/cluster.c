@@ -197,6 +197,7 @@ static void note_lost(void *arg)
 int cluster_mount(struct cluster *c, struct cluster_mount *m)
 {
 	struct sim_host *self = sim_host_self();
+	uint64_t since = sim_time();
 
 	m->cluster = c;
 	m->host = self;
@@ -228,6 +229,8 @@ int cluster_mount(struct cluster *c, struct cluster_mount *m)
 		m->vol = NULL;
 		bdev_close(m->heartbeat_bd);
 		bdev_close(m->bd);
+		if (c->oracle)
+			oracle_gave_up(c->oracle, self, since);
 		return err;
 	}
 	LIST_INSERT_HEAD(&c->mounts, m, link);

@@ -45,6 +45,7 @@ struct host {
 	const struct sim_host *host;
 	bool is_troubled;
 	uint64_t trouble_end, resumed;
+	uint64_t gave_up_since, gave_up_at; /* of its last mount that failed */
 };
 
 struct oracle {
@@ -175,6 +176,17 @@ void oracle_lost(struct oracle *o, const struct sim_host *h)
 		sim_fail("L3: %s gives the volume up without reason", sim_host_name(h));
 }
 
+void oracle_gave_up(struct oracle *o, const struct sim_host *h, uint64_t since)
+{
+	struct host *host = host_of(o, h);
+
+	host->gave_up_since = since;
+	host->gave_up_at = sim_time();
+	for (unsigned int i = 0; i < o->incarnation_count; i++)
+		if (o->incarnations[i].host == h && o->incarnations[i].begun >= since)
+			o->incarnations[i].is_lost = true;
+}
+
 uint64_t oracle_over_since(const struct oracle *o, const struct sim_host *h)
 {
 	const struct incarnation *inc = newest_of(o, h);
@@ -236,6 +248,7 @@ static void begin(struct oracle *o, const struct simdisk_effect *e,
 {
 	SIM_CHECK(o->incarnation_count < INCARNATIONS_MAX);
 	struct incarnation *inc = &o->incarnations[o->incarnation_count++];
+	const struct host *host = host_of(o, e->host);
 
 	*inc = (struct incarnation){
 		.host = e->host,
@@ -247,6 +260,8 @@ static void begin(struct oracle *o, const struct simdisk_effect *e,
 		.dead_ns = le32_get(is->dead_ms) * NS_PER_MS,
 		.has_liveness = is->fence & FENCE_LIVENESS,
 		.has_pr = is->fence & FENCE_PR,
+		.is_lost = e->submitted_at >= host->gave_up_since &&
+			   e->submitted_at < host->gave_up_at,
 	};
 	memcpy(inc->owner.b, is->owner, 16);
 	/* LOCKING.md 14: what a host may publish; and an eighth of the normal profile. */

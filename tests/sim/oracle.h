@@ -70,6 +70,11 @@ void oracle_power_failed(struct oracle *o);
 void oracle_resumed(struct oracle *o, const struct sim_host *h);
 /* h's library says that the volume is lost. */
 void oracle_lost(struct oracle *o, const struct sim_host *h);
+/*
+ * A mount of h that began at `since` (perfect time) has failed by now. What it has sent
+ * may still take its slot; nobody lives there then.
+ */
+void oracle_gave_up(struct oracle *o, const struct sim_host *h, uint64_t since);
 /* I12 and L4 of a mounted volume of h, seen from outside at any moment. */
 void oracle_check_host(struct oracle *o, const struct sim_host *h,
 		       struct vmfs_volume *vol);
