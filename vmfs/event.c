@@ -161,13 +161,13 @@ static const char *class_name(const struct vmfs_caw *caw)
 void event_joined(struct vmfs_volume *vol, uint64_t took_ns)
 {
 	const struct vmfs_heartbeat *hb = &vol->member->hb;
-	uint8_t fence = hb->last.fence;
+	uint8_t fence = hb->fence;
 	char uuid[UUID_TEXT_SIZE];
 
 	event_tell(vol, REPORT_INFO,
 		   "joined in %.2f s: slot %u, host %.46s (%s), generation %llu; locks "
 		   "by %s, fenced by %s%s%s, lease %.1f s",
-		   seconds(took_ns), hb->slot, (const char *)hb->last.ip,
+		   seconds(took_ns), hb->slot, hb->host_name,
 		   uuid_text(&hb->owner, uuid), (unsigned long long)hb->generation,
 		   class_name(&hb->caw),
 		   fence & FENCE_LIVENESS ? "a liveness lock" :

@@ -299,6 +299,8 @@ static int take_slot(struct vmfs_heartbeat *hb, uint32_t slot,
 	hb->slot = slot;
 	hb->vol_off = watch_slot_off(hb->vol, slot);
 	hb->generation = le64_get(hb->last.generation);
+	hb->fence = hb->last.fence;
+	memcpy(hb->host_name, hb->last.ip, sizeof(hb->host_name));
 	hb->lease.is_counted = !hb->has_liveness;
 	hb->lease.renewed = submitted;
 	return 0;

@@ -32,6 +32,8 @@ struct vmfs_heartbeat {
 	uint64_t vol_off;	/* of the slot: its address in locks */
 	uint64_t generation;
 	struct uuid owner, machine;
+	char host_name[sizeof(((struct vmfs_heartbeat_disk *)NULL)->ip)]; /* as shown */
+	uint8_t fence;		/* FENCE_*, as it was shown first */
 	bool has_liveness;	/* LOCKING.md 5.1: the lease is not needed */
 	void (*on_lost)(void *arg);
 	void *on_lost_arg;

@@ -80,7 +80,7 @@ void lock_self(struct vmfs_volume *vol, enum vmfs_lock_mode mode,
 	*ret_holder = (struct vmfs_holder){ .mode = mode,
 					    .owner = hb->owner,
 					    .slot = hb->slot };
-	memcpy(ret_holder->host_name, hb->last.ip, sizeof(hb->last.ip));
+	memcpy(ret_holder->host_name, hb->host_name, sizeof(hb->host_name));
 }
 
 /* One holder against its slot, which is read now. */
