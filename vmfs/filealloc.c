@@ -108,7 +108,19 @@ static int load_leaves(struct vmfs_file *f, uint64_t first, uint64_t count)
 	return rc;
 }
 
-/* How far ahead of [first, first + need) to go: only over holes, only in a sequence. */
+/* Where the pointers end that a file of so many blocks has anyway. */
+static uint64_t pointers_reach(const struct vmfs_file *f, uint64_t blocks)
+{
+	const struct vmfs_shape *shape = f->vol->shape;
+
+	return blocks <= shape->fd_slots ? shape->fd_slots
+					 : round_up(blocks, shape->pb_entries);
+}
+
+/*
+ * How far ahead of [first, first + need) to go: only over holes, only in a sequence, and
+ * never for the price of a pointer block, of which there may be none.
+ */
 static uint32_t plan_ahead(struct vmfs_file *f, uint64_t first, uint64_t need)
 {
 	if (first != f->next_block || need >= AHEAD_MAX) {
@@ -118,7 +130,8 @@ static uint32_t plan_ahead(struct vmfs_file *f, uint64_t first, uint64_t need)
 	f->ahead_window = f->ahead_window
 				  ? (uint32_t)min_u64(AHEAD_MAX, f->ahead_window * 4ull)
 				  : 4;
-	uint64_t end = first + need + f->ahead_window;
+	uint64_t end = min_u64(first + need + f->ahead_window,
+			       pointers_reach(f, first + need));
 	uint64_t limit = block_count(f, file_length(f));
 	if (limit >= first + need)
 		end = min_u64(end, limit);

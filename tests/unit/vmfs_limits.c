@@ -254,6 +254,30 @@ static void pointer_blocks_run_out(void **state)
 	use_up(300 * MIB, "no pointer blocks left (6 in all)");
 }
 
+/* Who writes in a row is given blocks ahead, but no pointer block for them. */
+static void without_pointer_blocks_all_direct_ones_are_used(void **state)
+{
+	struct testvol tv;
+	int rc;
+	(void)state;
+	testvol_new_with(&tv, 1, &few);
+	unsigned int count = make_until_full(&tv, 300 * MIB, &rc);
+	collect_clear(&tv.told);
+	struct vmfs_file *file = open_file(&tv, "/row", VMFS_WRITE | VMFS_CREATE);
+	for (unsigned int i = 236; i <= 256; i++) {
+		rc = vmfs_file_write(file, "row", 4, i * MIB);
+		assert_int_equal(rc, i < 256 ? 0 : -ENOSPC);
+		assert_int_equal(collect_count(&tv.told, REPORT_ERROR), i == 256);
+	}
+	assert_true(collect_has(&tv.told, "no pointer blocks left"));
+	assert_int_equal(vmfs_file_close(file), 0);
+	collect_clear(&tv.told);
+	remove_files(&tv, 0, count);
+	testvol_unmount(&tv);
+	testvol_check(&tv);
+	testvol_free(&tv);
+}
+
 static void file_blocks_run_out(void **state)
 {
 	struct testvol tv;
@@ -429,6 +453,7 @@ int main(void)
 		cmocka_unit_test(descriptors_run_out),
 		cmocka_unit_test(sub_blocks_run_out),
 		cmocka_unit_test(pointer_blocks_run_out),
+		cmocka_unit_test(without_pointer_blocks_all_direct_ones_are_used),
 		cmocka_unit_test(file_blocks_run_out),
 		cmocka_unit_test(what_cannot_grow_stays),
 		cmocka_unit_test(the_most_files),
