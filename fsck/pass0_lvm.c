@@ -18,6 +18,7 @@
 #include "base/uuid.h"
 #include "fsck/findings.h"
 #include "fsck/mend.h"
+#include "fsck/readruns.h"
 #include "fsck/regions.h"
 #include "vmfs/verify.h"
 
@@ -203,6 +204,13 @@ static void check_volume_sums(struct fsck *f, const struct fsck_extent *e,
 		v->generation = le64_of(generation);
 }
 
+/* The last PE that an extent with so many has: it need not be its first plus these. */
+static uint64_t last_pe(const struct fsck *f, const struct fsck_extent *e, uint32_t pes)
+{
+	return fsck_run_vol_off(&f->volume, e, (pes ? pes - 1 : 0) * LVM_PE_SIZE) /
+	       LVM_PE_SIZE;
+}
+
 static void check_volume(struct fsck *f, const struct fsck_extent *e)
 {
 	struct vmfs_lvm_volume_disk fixed = e->volume, *v = &fixed;
@@ -218,21 +226,23 @@ static void check_volume(struct fsck *f, const struct fsck_extent *e)
 	check_volume_sums(f, e, v);
 	uint64_t first = le64_get(v->pe_first), last = le64_get(v->pe_last);
 	uint32_t pes = le32_get(v->pe_count), there = fsck_extent_pes(e);
-	if ((pes == 0 || last != first + pes - 1 || pes > there) &&
+	uint64_t wanted = last_pe(f, e, pes);
+	bool is_ahead = pes * LVM_PE_SIZE > e->size_bytes && last > wanted;
+	if ((pes == 0 || (last != wanted && !is_ahead) || pes > there) &&
 	    fsck_found(f, PROBLEM_LVM_VOLUME_PES,
 		       "%s: volume PEs %llu to %llu, count %u, the device has %u", name,
 		       (ull)first, (ull)last, pes, there)) {
 		if (pes == 0 || pes > there)
 			v->pe_count = le32_of(there);
-		v->pe_last = le64_of(first + le32_get(v->pe_count) - 1);
+		v->pe_last = le64_of(last_pe(f, e, le32_get(v->pe_count)));
 	}
 	fsck_put_device(f, e, v, sizeof(*v),
 			fsck_extent_is_6(e) ? LVM6_VOLUME_OFF : LVM_VOLUME_OFF);
 }
 
-/* Where the next entry of a PE table must lead. */
+/* Where the next entry of a PE table must lead, and what of its extent is before it. */
 struct place {
-	uint64_t dev_off, vol_off;
+	uint64_t dev_off, vol_off, before;
 };
 
 /* What is wrong with an entry, NULL: nothing. */
@@ -257,6 +267,7 @@ static void check_entry(struct fsck *f, const struct fsck_extent *e,
 	bool is_length_right = is_6 ? length && length % LVM_PE_SIZE == 0 &&
 					      length <= e->size_bytes
 				    : length == LVM_PE_SIZE;
+	next->vol_off = fsck_run_vol_off(&f->volume, e, next->before);
 	const char *fault = entry_fault(pe, number, next, is_length_right);
 	if (!is_length_right) /* LVM 6 has one entry for all, as a rule */
 		length = is_6 && le32_get(e->device.pe_count) == 1 ? e->size_bytes
@@ -277,7 +288,7 @@ static void check_entry(struct fsck *f, const struct fsck_extent *e,
 			.version = le32_of(1),
 		};
 	next->dev_off += length;
-	next->vol_off += length;
+	next->before += length;
 }
 
 /* Bitmap and entries of one map, `count` of them from number `first` on. */
@@ -322,10 +333,12 @@ static int check_map(struct fsck *f, const struct fsck_extent *e, uint64_t off,
 
 static int check_maps(struct fsck *f, const struct fsck_extent *e)
 {
-	struct place next = { .vol_off = e->vol_off };
+	struct place next = { 0 };
 	/* Those of the device behind the volume's are just being added: vmfs/lvm.c. */
 	uint32_t left = fsck_extent_is_6(e) ? le32_get(e->device.pe_count)
-					    : le32_get(e->volume.pe_count);
+					    : (uint32_t)min_u64(
+						      le32_get(e->volume.pe_count),
+						      e->size_bytes / LVM_PE_SIZE);
 	uint32_t first = 0;
 	int err = 0;
 	for (unsigned int i = 0; !err && i < e->region_count && left; i++) {

@@ -2,10 +2,11 @@
 /*
  * Reading through LVM headers that may be damaged (FORMAT.md 3, 20.2).
  *
- * Extents are put in the order of their first PEs and must follow one another; within an
- * extent, PEs are taken to lie in order from the place where the header says that data
- * begin (LVM_DATA_OFF), and behind 65,536 of them from where an extension header says so.
- * The PE tables are compared with that rule by pass 0, not used.
+ * Extents are put in the order of their first PEs and must follow one another; where they
+ * do not, the PE tables say which part of the volume each has (readruns.c). Within an
+ * extent, PEs are taken to lie in order from LVM_DATA_OFF on, and behind 65,536 of them
+ * from where an extension header says so. The PE tables are compared with these rules by
+ * pass 0.
  *
  * Every offset goes through fsck_read_past, which knows the end of the volume.
  */
@@ -17,6 +18,7 @@
 
 #include "base/align.h"
 #include "fsck/readlvm.h"
+#include "fsck/readruns.h"
 
 #define PE_PER_REGION (LVM_MAPS_MAX * LVM_PE_PER_MAP)
 #define PES_MAX (1u << 20) /* of one extent: 256 TiB, far over the format's limit */
@@ -127,8 +129,8 @@ static int extent_order(const void *a, const void *b)
 	return i < k ? -1 : i > k;
 }
 
-/* The extents are of one volume and follow one another from PE 0 to its end. */
-static int extents_verify(struct fsck_volume *v, struct reporter *r)
+/* The extents are of one volume, and follow one another from PE 0 to its end. */
+static int row_verify(struct fsck_volume *v, struct reporter *r)
 {
 	const struct fsck_extent *first = &v->extents[0];
 	uint64_t next = 0, total = le64_get(first->volume.size) / LVM_PE_SIZE;
@@ -164,10 +166,9 @@ static int extents_verify(struct fsck_volume *v, struct reporter *r)
 		if (at)
 			e->size_bytes =
 				min_u64(e->size_bytes, (total - at) * LVM_PE_SIZE);
-		e->vol_off = next * LVM_PE_SIZE;
 		next += e->size_bytes / LVM_PE_SIZE;
 	}
-	v->size_bytes = next * LVM_PE_SIZE;
+	fsck_runs_row(v);
 	if (wanted > v->extent_count && wanted <= LVM_EXTENTS_MAX &&
 	    le64_get(first->volume.size) > v->size_bytes)
 		return report_error(
@@ -177,6 +178,34 @@ static int extents_verify(struct fsck_volume *v, struct reporter *r)
 			(const char *)first->volume.name, v->extent_count, wanted,
 			(unsigned long long)next);
 	return 0;
+}
+
+/* Extents are missing, and the PE tables of the others say what they have: enough for a
+ * rescue. */
+static int report_gap(struct fsck_volume *v, struct reporter *r)
+{
+	const struct fsck_extent *first = &v->extents[0];
+	uint64_t next = 0;
+
+	for (unsigned int i = 0; i < v->run_count && v->runs[i].vol_off == next; i++)
+		next += v->runs[i].size_bytes;
+	v->size_bytes = le64_get(first->volume.size);
+	return report_error(r, -ENODEV,
+			    "volume %.35s: the extent with PE %llu is missing",
+			    (const char *)first->volume.name,
+			    (unsigned long long)(next / LVM_PE_SIZE));
+}
+
+static int extents_verify(struct fsck_volume *v, struct reporter *r)
+{
+	unsigned int wanted = le32_get(v->extents[0].volume.extent_count);
+
+	if (fsck_runs_of_tables(v))
+		return 0;
+	if (v->run_count && v->runs[0].vol_off == 0 && wanted > v->extent_count &&
+	    wanted <= LVM_EXTENTS_MAX)
+		return report_gap(v, r);
+	return row_verify(v, r);
 }
 
 int fsck_volume_join(struct fsck_volume *v, struct bdev **devices, unsigned int count,
@@ -239,13 +268,17 @@ int fsck_place(const struct fsck_volume *v, uint64_t vol_off,
 	       const struct fsck_extent **ret_extent, uint64_t *ret_dev_off,
 	       uint64_t *ret_len)
 {
-	for (unsigned int i = 0; i < v->extent_count; i++) {
-		const struct fsck_extent *e = &v->extents[i];
+	for (unsigned int i = 0; i < v->run_count; i++) {
+		const struct fsck_run *run = &v->runs[i];
+		const struct fsck_extent *e = &v->extents[run->extent];
+		if (vol_off < run->vol_off || vol_off - run->vol_off >= run->size_bytes)
+			continue;
+		uint64_t in_run = vol_off - run->vol_off;
+		if (!place_of(e, run->extent_off + in_run, ret_dev_off, ret_len))
+			return -EINVAL;
 		*ret_extent = e;
-		if (vol_off < e->vol_off + e->size_bytes)
-			return place_of(e, vol_off - e->vol_off, ret_dev_off, ret_len)
-				       ? 0
-				       : -EINVAL;
+		*ret_len = min_u64(*ret_len, run->size_bytes - in_run);
+		return 0;
 	}
 	return -EINVAL;
 }

@@ -19,6 +19,7 @@
 #include "base/align.h"
 #include "base/parse.h"
 #include "fsck/readguess.h"
+#include "fsck/readruns.h"
 #include "fsck/rescue.h"
 #include "iscsi/open.h"
 
@@ -106,7 +107,8 @@ static int guess_extent(struct rescue *s)
 	e->device.magic = le32_of(LVM_MAGIC);
 	e->device.major = le32_of(5);
 	e->volume.pe_count = le32_of(pes);
-	e->size_bytes = v->size_bytes = pes * LVM_PE_SIZE;
+	e->size_bytes = pes * LVM_PE_SIZE;
+	fsck_runs_row(v);
 	e->regions[0] = (struct fsck_region){ .map_off = LVM_PE_MAP_OFF,
 					      .data_off = LVM_DATA_OFF,
 					      .pe_count = pes };

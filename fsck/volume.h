@@ -65,13 +65,21 @@ struct fsck_extent {
 	struct bdev *bd; /* borrowed */
 	struct vmfs_lvm_device_disk device;
 	struct vmfs_lvm_volume_disk volume;
-	uint64_t vol_off, size_bytes;
+	uint64_t size_bytes;
 	struct fsck_region regions[LVM_REGIONS_MAX];
 	unsigned int region_count;
 	struct fsck_why regions_why; /* what is wrong with those behind the first */
 };
 
 struct fsck_volume;
+
+/* PEs of an extent that follow one another in the volume: readruns.c. */
+struct fsck_run {
+	uint64_t vol_off, size_bytes;
+	uint64_t extent_off; /* in the PEs of its extent */
+	unsigned int extent;
+};
+#define FSCK_RUNS_MAX 128u
 
 /* Stands between who reads and the device: look.c. */
 struct fsck_lens {
@@ -81,8 +89,10 @@ struct fsck_lens {
 
 struct fsck_volume {
 	struct fsck_lens *lens; /* NULL: none */
-	struct fsck_extent extents[LVM_EXTENTS_MAX]; /* in volume order */
+	struct fsck_extent extents[LVM_EXTENTS_MAX]; /* in the order of their first PEs */
 	unsigned int extent_count;
+	struct fsck_run runs[FSCK_RUNS_MAX]; /* in volume order */
+	unsigned int run_count;
 	uint64_t size_bytes; /* what the extents hold together */
 	struct vmfs_descriptor_disk descriptor;
 	struct vmfs6_descriptor_disk descriptor6;

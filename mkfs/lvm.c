@@ -35,9 +35,9 @@ static void put_pe_table6(struct mkfs *m, uint32_t extent)
 	for (uint32_t i = 0; i < count; i++) {
 		uint64_t at = i * LVM6_PE_LENGTH_MAX;
 
-		pes[i] = lvm_image_entry6(i, e->pe_first, at,
-					  min_u64(e->pe_count * LVM_PE_SIZE - at,
-						  LVM6_PE_LENGTH_MAX));
+		pes[i] = lvm_image_entry(i, e->pe_first * LVM_PE_SIZE + at, at,
+					 min_u64(e->pe_count * LVM_PE_SIZE - at,
+						 LVM6_PE_LENGTH_MAX));
 	}
 	put(m, extent, LVM6_PE_BITMAP_OFF, bitmap, sizeof(bitmap));
 	put(m, extent, LVM6_PE_TABLE_OFF, pes, sizeof(pes));
@@ -58,7 +58,8 @@ static void put_pe_maps(struct mkfs *m, uint32_t extent)
 		for (uint32_t i = 0; i < count; i += PES_PER_SECTOR) {
 			struct vmfs_lvm_pe_disk pes[PES_PER_SECTOR] = { 0 };
 			for (uint32_t k = i; k < count && k < i + PES_PER_SECTOR; k++)
-				pes[k - i] = lvm_image_pe(first + k, e->pe_first);
+				pes[k - i] = lvm_image_pe(first + k,
+							 e->pe_first + first + k);
 			put(m, extent, off + sizeof(bitmap) + i * sizeof(pes[0]), pes,
 			    sizeof(pes));
 		}
@@ -96,7 +97,8 @@ void mkfs_put_lvm_volume(struct mkfs *m, uint32_t extent)
 	bool is_6 = l->version == 6;
 	char text[UUID_TEXT_SIZE];
 
-	lvm_image_volume_size(&v, e->pe_first, e->pe_count, l->pe_count, l->extent_count);
+	lvm_image_volume_pes(&v, e->pe_first, e->pe_first + e->pe_count - 1, e->pe_count);
+	lvm_image_volume_size(&v, l->pe_count, l->extent_count);
 	if (is_6) {
 		uint64_t entries = 0;
 

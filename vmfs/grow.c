@@ -6,7 +6,7 @@
  * extents and how many blocks .fbb.sf counts.
  *
  *   PREPARE   old content of a new extent goes; PE entries; the headers of the extent
- *     |       that gains, and the descriptors of all later extents; its name.
+ *     |       that gains, and the descriptors of all but the first one; its name.
  *     |       All of it is AHEAD of the first extent, and so is not seen (lvm.c).
  *     v
  *   COMMIT 1  the volume descriptor of the first extent, one sector: the logical volume
@@ -17,6 +17,11 @@
  *     v
  *   COMMIT 2  one transaction: FD and header of .fbb.sf, and its last cluster, which may
  *             become longer. The blocks can be used.
+ *
+ * Any extent can become longer, as with ESXi. What one gains lies behind all that the
+ * volume has: where a later extent is there, its PE table has a gap (lvm.c, runs), and
+ * its descriptor a last PE that is not its first plus its count. If the first extent is
+ * the one, its own count changes in COMMIT 1.
  *
  * LVM 6 has a PE table of entries of any length up to 16 TiB: what an extent gains is one
  * or several new ones behind those that it has.
@@ -40,6 +45,7 @@
 #include "vmfs/gate.h"
 #include "vmfs/growblocks.h"
 #include "vmfs/lvmimage.h"
+#include "vmfs/lvmrun.h"
 #include "vmfs/member.h"
 #include "vmfs/refresh.h"
 #include "vmfs/resource.h"
@@ -59,7 +65,7 @@ struct growing {
 	bool is_new;
 	const char *name;
 	uint32_t pes_before, pes; /* of that extent */
-	uint64_t pes_of_all;
+	uint64_t pes_of_all_before, pes_of_all;
 	uint32_t extent_count;
 	/* LVM 6: of the PE table of that extent, and what the volume counts of all. */
 	uint32_t entries_before, entries;
@@ -93,54 +99,55 @@ static int put(struct growing *g, struct bdev *bd, uint64_t dev_off, void *buf,
 	return vmfs_gate_rw_device(g->vol, bd, BDEV_WRITE, buf, len, dev_off);
 }
 
-/* A sector of the PE table of LVM 6: what is new of it. */
-static int put_sector6(struct growing *g, uint32_t sector)
+/* What is new lies behind all that the volume has, wherever on the device it is. */
+static uint64_t new_vol_off(const struct growing *g, uint64_t at)
 {
-	struct vmfs_lvm_pe_disk pes[PER_SECTOR];
-	uint64_t off = LVM6_PE_TABLE_OFF + (uint64_t)sector * sizeof(pes);
-	uint64_t first = le64_get(g->vold.pe_first);
-	int err = lvm_read_device(g->bd, off, pes, sizeof(pes));
-
-	for (uint32_t k = 0; k < PER_SECTOR; k++) {
-		uint32_t i = sector * PER_SECTOR + k;
-		if (i < g->entries_before || i >= g->entries)
-			continue;
-		uint64_t at = g->pes_before * LVM_PE_SIZE +
-			      (i - g->entries_before) * LVM6_PE_LENGTH_MAX;
-		pes[k] = lvm_image_entry6(i, first, at,
-					  min_u64(g->pes * LVM_PE_SIZE - at,
-						  LVM6_PE_LENGTH_MAX));
-	}
-	return err ? err : put(g, g->bd, off, pes, sizeof(pes));
+	return g->pes_of_all_before * LVM_PE_SIZE + (at - g->pes_before * LVM_PE_SIZE);
 }
 
-static int put_entries6(struct growing *g)
+/* LVM 6: entry i, of up to 16 TiB. */
+static struct vmfs_lvm_pe_disk new_entry6(const struct growing *g, uint32_t i)
 {
-	int err = 0;
+	uint64_t at = g->pes_before * LVM_PE_SIZE +
+		      (i - g->entries_before) * LVM6_PE_LENGTH_MAX;
 
-	for (uint32_t i = g->entries_before / PER_SECTOR;
-	     !err && i < div_up(g->entries, PER_SECTOR); i++)
-		err = put_sector6(g, i);
-	return err;
+	return lvm_image_entry(i, new_vol_off(g, at), at,
+			       min_u64(g->pes * LVM_PE_SIZE - at, LVM6_PE_LENGTH_MAX));
+}
+
+/*
+ * A sector of the PE table, at off: those entries of it, from `first` on, that are new.
+ */
+static int put_pe_sector(struct growing *g, uint64_t off, uint32_t first)
+{
+	uint32_t from = is_6(g) ? g->entries_before : g->pes_before;
+	uint32_t to = is_6(g) ? g->entries : g->pes;
+	struct vmfs_lvm_pe_disk pes[PER_SECTOR];
+	int err = lvm_read_device(g->bd, off, pes, sizeof(pes));
+
+	for (uint32_t i = max_u64(first, from); i < min_u64(first + PER_SECTOR, to); i++)
+		pes[i - first] =
+			is_6(g) ? new_entry6(g, i)
+				: lvm_image_pe(i, new_vol_off(g, i * LVM_PE_SIZE) /
+							  LVM_PE_SIZE);
+	return err ? err : put(g, g->bd, off, pes, sizeof(pes));
 }
 
 static int put_pe_entries(struct growing *g)
 {
-	if (is_6(g))
-		return put_entries6(g);
-	uint64_t first = le64_get(g->vold.pe_first);
+	uint32_t from = is_6(g) ? g->entries_before : g->pes_before;
+	uint32_t to = is_6(g) ? g->entries : g->pes;
 	int err = 0;
 
-	for (uint32_t i = g->pes_before / PER_SECTOR * PER_SECTOR; !err && i < g->pes;
+	for (uint32_t i = from / PER_SECTOR * PER_SECTOR; !err && i < to;
 	     i += PER_SECTOR) {
-		struct vmfs_lvm_pe_disk pes[PER_SECTOR] = { 0 };
-		for (uint32_t k = 0; k < PER_SECTOR && i + k < g->pes; k++)
-			pes[k] = lvm_image_pe(i + k, first);
-		err = put(g, g->bd,
-			  LVM_PE_MAP_OFF + i / LVM_PE_PER_MAP * LVM_PE_MAP_SIZE +
-				  LVM_PE_BITMAP_SIZE +
-				  i % LVM_PE_PER_MAP * sizeof(pes[0]),
-			  pes, sizeof(pes));
+		uint64_t table = is_6(g) ? LVM6_PE_TABLE_OFF
+					 : LVM_PE_MAP_OFF + LVM_PE_BITMAP_SIZE +
+						   i / LVM_PE_PER_MAP * LVM_PE_MAP_SIZE;
+		err = put_pe_sector(g,
+				    table + i % LVM_PE_PER_MAP *
+						    sizeof(struct vmfs_lvm_pe_disk),
+				    i);
 	}
 	return err;
 }
@@ -247,9 +254,10 @@ static int put_volume(struct growing *g, unsigned int extent)
 	if (err)
 		return err;
 	bool is_gaining = !g->is_new && extent == g->extent;
-	lvm_image_volume_size(&vold, e->pe_first,
-			      is_gaining ? g->pes : (uint32_t)e->pe_count, g->pes_of_all,
-			      g->extent_count);
+	lvm_image_volume_pes(&vold, e->pe_first,
+			     is_gaining ? g->pes_of_all - 1 : lvm_extent_pe_last(e),
+			     is_gaining ? g->pes : (uint32_t)e->pe_count);
+	lvm_image_volume_size(&vold, g->pes_of_all, g->extent_count);
 	if (is_6(g))
 		vold.generation = le64_of(g->generation);
 	if (is_6(g) && is_gaining)
@@ -303,16 +311,17 @@ static int plan_size(struct growing *g, uint64_t pe_first)
 				    "%s: %llu bytes are too large: an extent holds at "
 				    "most 16 TiB",
 				    g->bd->name, (unsigned long long)g->bd->size);
-	if (pe_first + pes > VOLUME_PE_MAX)
+	g->pes_of_all_before = lvm->size_bytes / LVM_PE_SIZE;
+	g->pes = (uint32_t)max_u64(pes, g->pes_before);
+	g->pes_of_all = g->pes_of_all_before + (g->pes - g->pes_before);
+	if (g->pes_of_all > VOLUME_PE_MAX)
 		return report_error(reporter_of(g), -EFBIG,
 				    "%s: %llu bytes are too large: a volume holds at "
 				    "most 64 TiB",
 				    g->bd->name, (unsigned long long)g->bd->size);
-	g->pes = (uint32_t)max_u64(pes, g->pes_before);
-	g->pes_of_all = pe_first + g->pes;
 	g->extent_count = lvm->extent_count + g->is_new;
-	lvm_image_volume_size(&g->vold, pe_first, g->pes, g->pes_of_all,
-			      g->extent_count);
+	lvm_image_volume_pes(&g->vold, pe_first, g->pes_of_all - 1, g->pes);
+	lvm_image_volume_size(&g->vold, g->pes_of_all, g->extent_count);
 	if (is_6(g))
 		plan_entries(g, size);
 	else
@@ -334,7 +343,7 @@ static int read_headers(struct growing *g, unsigned int i)
 	return 0;
 }
 
-/* How many entries of its PE table the last extent uses: others may be there already. */
+/* How many entries of its PE table the extent uses: others may be there already. */
 static int count_entries(struct growing *g)
 {
 	struct vmfs_lvm_pe_disk pes[PER_SECTOR];
@@ -369,22 +378,44 @@ static int read_generation(struct growing *g)
 	return err;
 }
 
-static int plan_longer(struct growing *g)
+/* The extent whose device is called so; NULL: the last one. */
+static int find_extent(struct growing *g)
 {
 	const struct lvm *lvm = &g->vol->lvm;
-	const struct lvm_extent *last = &lvm->extents[lvm->extent_count - 1];
-	int err = read_headers(g, lvm->extent_count - 1);
+	unsigned int i = lvm->extent_count;
 
 	g->extent = lvm->extent_count - 1;
-	g->bd = last->bd;
-	g->pes_before = (uint32_t)last->pe_count;
+	while (g->name && i-- > 0 && strcmp(lvm->extents[i].bd->name, g->name) != 0)
+		;
+	if (g->name && i < lvm->extent_count)
+		g->extent = i;
+	else if (g->name)
+		return report_error(reporter_of(g), -EINVAL,
+				    "%s: is no extent of volume %s", g->name,
+				    g->vol->label);
+	if (lvm->extents[g->extent].region_count > 1)
+		return report_error(reporter_of(g), -EFBIG,
+				    "%s: has more than 16 TiB, cannot become longer",
+				    lvm->extents[g->extent].bd->name);
+	return 0;
+}
+
+static int plan_longer(struct growing *g)
+{
+	int err = find_extent(g);
+	if (err)
+		return err;
+	const struct lvm_extent *e = &g->vol->lvm.extents[g->extent];
+	err = read_headers(g, g->extent);
+	g->bd = e->bd;
+	g->pes_before = (uint32_t)e->pe_count;
 	if (!err && is_6(g))
 		err = count_entries(g);
 	if (!err && is_6(g))
 		err = read_generation(g);
 	if (!err)
 		err = bdev_rescan(g->bd);
-	return err ? err : plan_size(g, last->pe_first);
+	return err ? err : plan_size(g, e->pe_first);
 }
 
 /* Does the device hold an extent? One that was only to become ours is none. */
@@ -511,11 +542,9 @@ static int check_growable(struct vmfs_volume *vol)
 				    "volume %s: cannot grow: it was upgraded from VMFS-3 "
 				    "and has its LVM headers",
 				    vol->label);
-	if (vol->shape->version != 5 || vol->lvm.major != 5 ||
-	    vol->lvm.extents[vol->lvm.extent_count - 1].region_count > 1)
+	if (vol->shape->version != 5 || vol->lvm.major != 5)
 		return report_error(vol->reporter, -EOPNOTSUPP,
-				    "volume %s: only VMFS-6, and VMFS-5 on extents of up "
-				    "to 16 TiB, can grow",
+				    "volume %s: only VMFS-5 and VMFS-6 can grow",
 				    vol->label);
 	return 0;
 }

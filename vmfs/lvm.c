@@ -3,12 +3,14 @@
  * The logical volume: extents read, checked and joined.
  *
  * Invariants of an open lvm:
- * 1. extents[] is in volume order and without gaps: extent i + 1 begins where i ends, the
- *    first at 0, the last ends at size_bytes.
- * 2. Within a region of an extent (there is one, but on devices over 16 TiB), volume and
- *    dev offsets go on side by side: the PE table has been found to say just that.
- *    (Readers exist that use only the table, and others that use only this rule:
- *    FORMAT.md 3.5. A volume where they differ is refused.)
+ * 1. runs[] is in volume order and without gaps: run i + 1 begins where i ends, the first
+ *    at 0, the last ends at size_bytes. An extent has one run; one more for each time
+ *    that it became longer when a later extent was there.
+ * 2. Within a region of an extent (there is one, but on devices over 16 TiB) and a run,
+ *    volume and dev offsets go on side by side, and an extent's runs lie on its device in
+ *    the order that they have in the volume: the PE table has been found to say just
+ *    that. (Readers exist that use only the table, and others that know of one run for
+ *    each extent: FORMAT.md 3.5. Any other table is refused.)
  *
  * How large the volume is, the volume descriptor of the first extent says alone: one
  * sector, written last when it grows (grow.h). So other headers may be AHEAD of it, when
@@ -24,16 +26,14 @@
 #include "vmfs/lvm.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/align.h"
-#include "base/bitmap.h"
-#include "base/buf.h"
-#include "base/cleanup.h"
 #include "base/env.h"
+#include "vmfs/lvmrun.h"
+#include "vmfs/lvmtable.h"
 #include "vmfs/verify.h"
 
 #define AGAIN_FIRST_NS (2 * NS_PER_MS)
@@ -61,170 +61,6 @@ int lvm_read_device(struct bdev *bd, uint64_t dev_off, void *buf, uint64_t len)
 int lvm_flush_device(struct bdev *bd)
 {
 	return until_answered(bd, BDEV_FLUSH, 0, 0, NULL, 0);
-}
-
-/* ---- regions: FORMAT.md 3.6 ---- */
-
-#define PE_PER_REGION (LVM_MAPS_MAX * LVM_PE_PER_MAP)
-
-/* The region behind an extension header at off, with the next `left` PEs. */
-static int read_extension(struct bdev *bd, struct reporter *r, uint64_t off,
-			  uint32_t left, struct lvm_region *ret_region,
-			  uint64_t *ret_next)
-{
-	struct vmfs_lvm_extension_disk ext;
-	uint8_t sector[VMFS_SECTOR_SIZE];
-	uint32_t count = (uint32_t)min_u64(left, PE_PER_REGION);
-	uint64_t end;
-
-	uint64_t maps_end = LVM_PE_MAP_OFF - LVM_HEADER_OFF +
-			    div_up(count, LVM_PE_PER_MAP) * LVM_PE_MAP_SIZE;
-	if (!off || off % VMFS_SECTOR_SIZE || off > bd->size || bd->size - off < maps_end)
-		return report_error(r, -EUCLEAN,
-				    "%s: %u more PEs, but no LVM header at 0x%llx",
-				    bd->name, left, (unsigned long long)off);
-	int rc = lvm_read_device(bd, off, sector, sizeof(sector));
-	if (rc < 0)
-		return report_error(r, rc, "%s: cannot read the LVM header at 0x%llx",
-				    bd->name, (unsigned long long)off);
-	(void)memcpy(&ext, sector, sizeof(ext));
-	*ret_region = (struct lvm_region){
-		.map_off = off + (LVM_PE_MAP_OFF - LVM_HEADER_OFF),
-		.data_off = le64_get(ext.data_off),
-		.pe_count = count,
-	};
-	/* Where ESXi puts the header, and which maps it counts, is not known. */
-	uint32_t maps = le32_get(ext.map_count);
-	if (le32_get(ext.magic) != LVM_MAGIC ||
-	    (maps != div_up(count, LVM_PE_PER_MAP) &&
-	     maps != div_up(left, LVM_PE_PER_MAP)) ||
-	    ret_region->data_off < LVM_DATA_OFF ||
-	    !checked_add(ret_region->data_off, count * LVM_PE_SIZE, &end) ||
-	    end > bd->size)
-		return report_error(
-			r, -EUCLEAN,
-			"%s: LVM header at 0x%llx: magic 0x%08x, %u maps for %u PEs, "
-			"data at 0x%llx",
-			bd->name, (unsigned long long)off, le32_get(ext.magic),
-			le32_get(ext.map_count), count,
-			(unsigned long long)ret_region->data_off);
-	*ret_next = le64_get(ext.next_off);
-	return 0;
-}
-
-__attribute__((format(printf, 2, 3))) static void note_odd(struct lvm_extent *e,
-							   const char *fmt, ...)
-{
-	va_list args;
-	va_start(args, fmt);
-	(void)vsnprintf(e->odd, sizeof(e->odd), fmt, args);
-	va_end(args);
-}
-
-/* Where the PEs of a device lie. */
-static int read_regions(struct bdev *bd, struct reporter *r,
-			const struct vmfs_lvm_device_disk *devd, struct lvm_extent *e)
-{
-	bool is_6 = le32_get(devd->major) == LVM6_MAJOR;
-	uint64_t next = le64_get(devd->extension_off);
-	uint32_t pes = lvm_pes(devd);
-	uint32_t left = is_6 ? 0 : pes - (uint32_t)min_u64(pes, PE_PER_REGION);
-
-	e->regions[0] = (struct lvm_region){
-		.map_off = is_6 ? LVM6_PE_BITMAP_OFF : LVM_PE_MAP_OFF,
-		.data_off = lvm_data_off(devd),
-		.pe_count = pes - left,
-	};
-	if (next && !left)
-		note_odd(e, "another LVM header at 0x%llx, but %u PEs need none",
-			 (unsigned long long)next, pes);
-	/* How many there are at most, verify_lvm_device() has seen. */
-	for (e->region_count = 1; left; e->region_count++) {
-		int rc = read_extension(bd, r, next, left, &e->regions[e->region_count],
-					&next);
-		if (rc < 0)
-			return rc;
-		left -= e->regions[e->region_count].pe_count;
-	}
-	return 0;
-}
-
-static uint32_t pes_behind(uint32_t count, uint32_t first)
-{
-	return count > first ? (uint32_t)min_u64(count - first, LVM_PE_PER_MAP) : 0;
-}
-
-/*
- * Bitmap and table of one map, the map-th of its region, against each other and against
- * the headers; first: its first PE (LVM 6: entry) on the device. Readers go by the table.
- */
-static int check_pe_map(struct bdev *bd, struct reporter *r,
-			uint32_t map, uint32_t first,
-			const struct vmfs_lvm_device_disk *devd,
-			const struct vmfs_lvm_volume_disk *vold, struct lvm_extent *e)
-{
-	bool is_6 = le32_get(devd->major) == LVM6_MAJOR;
-	const struct lvm_region *region = &e->regions[first / PE_PER_REGION];
-	uint64_t table_off =
-		is_6 ? LVM6_PE_TABLE_OFF - LVM6_PE_BITMAP_OFF : LVM_PE_BITMAP_SIZE;
-	uint32_t count = pes_behind(le32_get(devd->pe_count), first);
-	/* Of those, the volume has so much; the others may be just being added. */
-	uint64_t sure = le32_get(vold->pe_count) * LVM_PE_SIZE;
-	struct lvm_pe_place place = {
-		.dev_off =
-			region->data_off + (uint64_t)map * LVM_PE_PER_MAP * LVM_PE_SIZE,
-		.before = first * LVM_PE_SIZE,
-	};
-	uint64_t len = table_off +
-		       round_up((uint64_t)count * sizeof(struct vmfs_lvm_pe_disk), 512);
-	AUTO_FREE uint8_t *map_data = io_alloc(len);
-	if (!map_data)
-		return -ENOMEM;
-	int rc = lvm_read_device(bd, region->map_off + map * LVM_PE_MAP_SIZE, map_data,
-				 len);
-	if (rc < 0)
-		return report_error(r, rc, "%s: cannot read the PE map of PE %u",
-				    bd->name, first);
-	const struct vmfs_lvm_pe_disk *table =
-		(const struct vmfs_lvm_pe_disk *)(map_data + table_off);
-	for (uint32_t i = 0; i < LVM_PE_PER_MAP; i++) {
-		bool is_used = bitmap_get(map_data, i);
-		if (place.before >= sure && i < count)
-			continue;
-		if (is_used != (i < count))
-			note_odd(e, "PE bitmap: PE %u is %s", first + i,
-				 is_used ? "used" : "free");
-		struct verify why;
-		if (i >= count)
-			continue;
-		rc = verify_lvm_pe(&table[i], first + i, &place, devd, vold, &why);
-		if (rc < 0)
-			return report_error(r, rc, "%s: PE table: %s", bd->name,
-					    why.text);
-		if (rc == VERIFY_ODD)
-			note_odd(e, "PE table: %s", why.text);
-		place.dev_off += le64_get(table[i].length);
-		place.before += le64_get(table[i].length);
-	}
-	if (is_6 && place.before < sure)
-		return report_error(r, -EUCLEAN,
-				    "%s: PE table: %u entries have %llu bytes", bd->name,
-				    count, (unsigned long long)place.before);
-	return 0;
-}
-
-static int check_pe_maps(struct bdev *bd, struct reporter *r,
-			 const struct vmfs_lvm_device_disk *devd,
-			 const struct vmfs_lvm_volume_disk *vold, struct lvm_extent *e)
-{
-	uint32_t maps = (uint32_t)div_up(le32_get(devd->pe_count), LVM_PE_PER_MAP);
-	for (uint32_t map = 0; map < maps; map++) {
-		int rc = check_pe_map(bd, r, map % LVM_MAPS_MAX, map * LVM_PE_PER_MAP,
-				      devd, vold, e);
-		if (rc < 0)
-			return rc;
-	}
-	return 0;
 }
 
 /* What cannot be opened here at all, said as what it is. */
@@ -268,7 +104,7 @@ static int read_headers(struct bdev *bd, struct reporter *r,
 	if (rc < 0)
 		return report_error(r, rc, "%s: LVM header: %s", bd->name, why.text);
 	if (rc == VERIFY_ODD)
-		note_odd(e, "LVM header: %s", why.text);
+		lvm_note_odd(e, "LVM header: %s", why.text);
 	rc = lvm_read_device(bd, lvm_volume_off(le32_get(ret_dev->major)), ret_vol,
 			     sizeof(*ret_vol));
 	if (rc < 0)
@@ -290,8 +126,6 @@ static void extent_from(struct lvm_extent *e, struct bdev *bd,
 	e->identity = devd->identity;
 	(void)memcpy(e->device_uuid.b, devd->device_uuid, sizeof(e->device_uuid.b));
 	(void)memcpy(e->lv_uuid.b, vold->uuid, sizeof(e->lv_uuid.b));
-	e->vol_off = e->pe_first * LVM_PE_SIZE;
-	e->size_bytes = e->pe_count * LVM_PE_SIZE;
 	e->said_bytes = le64_get(vold->size);
 	e->said_extents = le32_get(vold->extent_count);
 }
@@ -311,9 +145,7 @@ int lvm_device_read(struct bdev *bd, struct reporter *r,
 	ret_extent->odd[0] = 0;
 	int rc = read_headers(bd, r, ret_dev, ret_vol, ret_extent);
 	if (rc == 0)
-		rc = read_regions(bd, r, ret_dev, ret_extent);
-	if (rc == 0)
-		rc = check_pe_maps(bd, r, ret_dev, ret_vol, ret_extent);
+		rc = lvm_table_read(bd, r, ret_dev, ret_vol, ret_extent);
 	if (rc == 0)
 		extent_from(ret_extent, bd, ret_dev, ret_vol);
 	return rc;
@@ -364,7 +196,7 @@ static int by_first_pe(const void *a, const void *b)
 	return x->pe_first < y->pe_first ? -1 : x->pe_first > y->pe_first;
 }
 
-/* None is behind the first one; those that are ahead are cut to what it says. */
+/* Those that are ahead of the first one (see above) are cut to what it says. */
 static int cut_to_first(struct lvm *lvm, struct reporter *r)
 {
 	const struct lvm_extent *first = &lvm->extents[0];
@@ -389,8 +221,7 @@ static int cut_to_first(struct lvm *lvm, struct reporter *r)
 				"%s: is no extent of volume %s: adding it was not "
 				"finished",
 				e->bd->name, lvm->name);
-		e->pe_count = min_u64(e->pe_count, total - e->pe_first);
-		e->size_bytes = e->pe_count * LVM_PE_SIZE;
+		lvm_extent_cut(e, first->said_bytes);
 	}
 	return 0;
 }
@@ -439,32 +270,35 @@ static void insert_missing(struct lvm *lvm, unsigned int i, uint64_t pe_first,
 	lvm->extents[i] = (struct lvm_extent){
 		.pe_first = pe_first,
 		.pe_count = pe_end - pe_first,
-		.vol_off = pe_first * LVM_PE_SIZE,
-		.size_bytes = (pe_end - pe_first) * LVM_PE_SIZE,
+		.piece_count = 1,
+		.pieces[0] = { .vol_off = pe_first * LVM_PE_SIZE,
+			       .size_bytes = (pe_end - pe_first) * LVM_PE_SIZE },
 		.said_bytes = lvm->size_bytes,
 	};
 	lvm->extent_count++;
 	lvm->is_degraded = true;
 }
 
-/* Extents that are not there: -ENODEV, or, degraded, without a device. */
-static int find_missing(struct lvm *lvm, bool may_miss)
+/*
+ * The runs, and extents that are not there: -ENODEV, or, degraded, without a device (one
+ * for each gap).
+ */
+static int join_runs(struct lvm *lvm, bool may_miss)
 {
-	uint64_t total = lvm->size_bytes / LVM_PE_SIZE, next = 0;
-	for (unsigned int i = 0; next < total; i++) {
-		const struct lvm_extent *e = &lvm->extents[i];
-		uint64_t pe = i < lvm->extent_count ? e->pe_first : total;
-		if (pe > next) {
-			int rc = report_missing(lvm, i, next, pe);
-			if (i == 0 || !may_miss || lvm->extent_count == LVM_EXTENTS_MAX)
-				return rc;
-			insert_missing(lvm, i, next, pe);
-		}
-		if (e->pe_first < next)
-			return 0; /* check_joined() says what is wrong */
-		next += e->pe_count;
+	uint64_t from, to;
+
+	for (;;) {
+		unsigned int i = 0;
+		int rc = lvm_runs_make(lvm);
+		if (rc < 0 || !lvm_runs_gap(lvm, &from, &to))
+			return rc;
+		while (i < lvm->extent_count && lvm->extents[i].pe_first < from)
+			i++;
+		rc = report_missing(lvm, i, from, to);
+		if (i == 0 || !may_miss || lvm->extent_count == LVM_EXTENTS_MAX)
+			return rc;
+		insert_missing(lvm, i, from, to);
 	}
-	return 0;
 }
 
 /* Invariant 1. */
@@ -472,22 +306,25 @@ static int check_joined(const struct lvm *lvm, struct reporter *r)
 {
 	uint32_t extent_count = lvm->extents[0].said_extents;
 	uint64_t next = 0;
-	for (unsigned int i = 0; i < lvm->extent_count; i++) {
-		const struct lvm_extent *e = &lvm->extents[i];
-		if (e->pe_first < next)
-			return report_error(r, -EUCLEAN, "%s: PE %llu is on %s as well",
-					    e->bd->name, (unsigned long long)e->pe_first,
-					    lvm->extents[i - 1].bd->name);
-		next += e->pe_count;
+	for (unsigned int i = 0; i < lvm->run_count; i++) {
+		const struct lvm_run *run = &lvm->runs[i];
+		if (run->vol_off < next)
+			return report_error(
+				r, -EUCLEAN, "%s: PE %llu is on %s as well",
+				lvm->extents[run->extent].bd->name,
+				(unsigned long long)(run->vol_off / LVM_PE_SIZE),
+				lvm->extents[lvm->runs[i - 1].extent].bd->name);
+		next += run->size_bytes;
 	}
-	uint64_t total = lvm->size_bytes / LVM_PE_SIZE;
-	if (next > total || (lvm->extent_count != extent_count && !lvm->is_degraded))
+	if (next > lvm->size_bytes ||
+	    (lvm->extent_count != extent_count && !lvm->is_degraded))
 		return report_error(
 			r, -EUCLEAN,
 			"volume %s: %u extents with %llu PEs, but %u with "
 				    "%llu expected",
-			lvm->name, lvm->extent_count, (unsigned long long)next,
-			extent_count, (unsigned long long)total);
+			lvm->name, lvm->extent_count,
+			(unsigned long long)(next / LVM_PE_SIZE), extent_count,
+			(unsigned long long)(lvm->size_bytes / LVM_PE_SIZE));
 	return 0;
 }
 
@@ -543,7 +380,7 @@ static int open_joined(struct bdev **devices, unsigned int count, struct reporte
 	if (rc == 0)
 		rc = cut_to_first(ret_lvm, r);
 	if (rc == 0)
-		rc = find_missing(ret_lvm, may_miss);
+		rc = join_runs(ret_lvm, may_miss);
 	if (rc == 0)
 		rc = check_joined(ret_lvm, r);
 	for (unsigned int i = 1; rc == 0 && i < ret_lvm->extent_count; i++)
@@ -566,33 +403,27 @@ int lvm_open_degraded(struct bdev **devices, unsigned int count, struct reporter
 
 /* ---- growing ---- */
 
-/* The last extent has more PEs by now; as many of them as the volume has. */
-static int lengthen_last(struct lvm *lvm, uint64_t total)
+/* What is new of the volume, of which so many bytes are known, on extent i: 1; 0: no. */
+static int lengthen(struct lvm *lvm, unsigned int i, uint64_t whole)
 {
-	struct lvm_extent *last = &lvm->extents[lvm->extent_count - 1], now;
+	struct lvm_extent *e = &lvm->extents[i], now;
 	struct vmfs_lvm_device_disk devd;
 	struct vmfs_lvm_volume_disk vold;
-	int rc = last->bd ? bdev_rescan(last->bd) : -ENODEV;
+	int rc = e->bd ? bdev_rescan(e->bd) : -ENODEV;
 
 	if (rc == 0)
-		rc = lvm_device_read(last->bd, lvm->reporter, &devd, &vold, &now);
+		rc = lvm_device_read(e->bd, lvm->reporter, &devd, &vold, &now);
 	if (rc < 0)
 		return rc;
-	if (now.pe_first != last->pe_first ||
-	    !uuid_equal(&now.device_uuid, &last->device_uuid))
+	if (now.pe_first != e->pe_first ||
+	    !uuid_equal(&now.device_uuid, &e->device_uuid))
 		return report_error(lvm->reporter, -EUCLEAN,
-				    "%s: is another extent than it was", last->bd->name);
-	uint64_t count = min_u64(now.pe_count, total - last->pe_first);
-	if (count <= last->pe_count)
-		return 0;
-	last->pe_count = count;
-	__atomic_store_n(&last->size_bytes, count * LVM_PE_SIZE, __ATOMIC_RELEASE);
-	__atomic_store_n(&lvm->size_bytes, last->vol_off + last->size_bytes,
-			 __ATOMIC_RELEASE);
-	return 1;
+				    "%s: is another extent than it was", e->bd->name);
+	lvm_extent_cut(&now, whole);
+	return lvm_runs_add(lvm, i, &now);
 }
 
-static int attach_next(struct lvm *lvm, uint64_t total, const struct lvm_opener *opener)
+static int attach_next(struct lvm *lvm, uint64_t whole, const struct lvm_opener *opener)
 {
 	unsigned int i = lvm->extent_count;
 	struct lvm_extent *e = &lvm->extents[i];
@@ -618,11 +449,22 @@ static int attach_next(struct lvm *lvm, uint64_t total, const struct lvm_opener 
 		rc = opener->join(opener->arg, i, bd);
 	if (rc < 0)
 		return rc;
-	e->pe_count = min_u64(e->pe_count, total - e->pe_first);
-	e->size_bytes = e->pe_count * LVM_PE_SIZE;
+	lvm_extent_cut(e, whole);
 	__atomic_store_n(&lvm->extent_count, i + 1, __ATOMIC_RELEASE);
-	__atomic_store_n(&lvm->size_bytes, e->vol_off + e->size_bytes, __ATOMIC_RELEASE);
-	return 1;
+	return lvm_runs_add(lvm, i, e);
+}
+
+/* The next piece of what is new: 1; 0: there is none to be had; or -errno. */
+static int attach_more(struct lvm *lvm, uint64_t whole, uint32_t said_extents,
+		       const struct lvm_opener *opener)
+{
+	int rc = 0;
+
+	for (unsigned int i = lvm->extent_count; rc == 0 && i-- > 0;)
+		rc = lengthen(lvm, i, whole);
+	if (rc == 0 && lvm->extent_count < min_u64(said_extents, LVM_EXTENTS_MAX))
+		rc = attach_next(lvm, whole, opener);
+	return rc;
 }
 
 int lvm_refresh(struct lvm *lvm, const struct lvm_opener *opener)
@@ -641,10 +483,9 @@ int lvm_refresh(struct lvm *lvm, const struct lvm_opener *opener)
 	if (whole <= before || lvm->is_degraded)
 		return 0;
 	__atomic_store_n(&lvm->whole_bytes, whole, __ATOMIC_RELEASE);
-	rc = lengthen_last(lvm, whole / LVM_PE_SIZE);
-	while (rc >= 0 && lvm->size_bytes < whole &&
-	       lvm->extent_count < min_u64(le32_get(vold.extent_count), LVM_EXTENTS_MAX))
-		rc = attach_next(lvm, whole / LVM_PE_SIZE, opener);
+	do
+		rc = attach_more(lvm, whole, le32_get(vold.extent_count), opener);
+	while (rc > 0 && lvm->size_bytes < whole);
 	if (lvm->size_bytes < whole && is_new)
 		report(lvm->reporter, REPORT_WARN,
 		       "volume %s: has grown to %llu bytes; those from %llu on are not "
@@ -660,7 +501,7 @@ int lvm_refresh(struct lvm *lvm, const struct lvm_opener *opener)
 static void map_in_extent(const struct lvm_extent *e, uint64_t size, uint64_t off,
 			  uint64_t *ret_dev_off, uint64_t *ret_len)
 {
-	const uint64_t region_size = PE_PER_REGION * LVM_PE_SIZE;
+	const uint64_t region_size = LVM_PE_PER_REGION * LVM_PE_SIZE;
 	uint64_t i = e->region_count > 1 ? off / region_size : 0;
 
 	*ret_dev_off = e->regions[i].data_off + (off - i * region_size);
@@ -672,17 +513,20 @@ static void map_in_extent(const struct lvm_extent *e, uint64_t size, uint64_t of
 int lvm_map(const struct lvm *lvm, uint64_t vol_off, struct bdev **ret_bd,
 	    uint64_t *ret_dev_off, uint64_t *ret_len)
 {
-	unsigned int count = __atomic_load_n(&lvm->extent_count, __ATOMIC_ACQUIRE);
+	unsigned int count = __atomic_load_n(&lvm->run_count, __ATOMIC_ACQUIRE);
 
 	for (unsigned int i = 0; i < count; i++) {
-		const struct lvm_extent *e = &lvm->extents[i];
-		uint64_t size = __atomic_load_n(&e->size_bytes, __ATOMIC_ACQUIRE);
-		if (vol_off < e->vol_off || vol_off - e->vol_off >= size)
+		const struct lvm_run *run = &lvm->runs[i];
+		uint64_t size = __atomic_load_n(&run->size_bytes, __ATOMIC_ACQUIRE);
+		if (vol_off < run->vol_off || vol_off - run->vol_off >= size)
 			continue;
+		const struct lvm_extent *e = &lvm->extents[run->extent];
 		if (!e->bd)
 			return -ENODEV;
 		*ret_bd = e->bd;
-		map_in_extent(e, size, vol_off - e->vol_off, ret_dev_off, ret_len);
+		map_in_extent(e, run->extent_off + size,
+			      run->extent_off + (vol_off - run->vol_off), ret_dev_off,
+			      ret_len);
 		return 0;
 	}
 	return vol_off < __atomic_load_n(&lvm->whole_bytes, __ATOMIC_ACQUIRE) ? -ENODEV

@@ -8,9 +8,9 @@
  * vmfs-dump use the same functions.
  *
  * A volume grows while it is open, by whoever holds the lock of .fbb.sf's FD (grow.h):
- * extents are only added behind the others, and only the last one becomes longer. What
- * lvm_refresh() finds is published by extent_count and size_bytes, each stored last and
- * read atomically, so that who maps needs no lock.
+ * extents are only added behind the others, and what an extent gains lies behind the end
+ * of the volume. What lvm_refresh() finds is published by run_count, the size of a run
+ * and size_bytes, each stored last and read atomically, so that who maps needs no lock.
  */
 #include "base/report.h"
 #include "base/uuid.h"
@@ -24,14 +24,21 @@ struct lvm_region {
 	uint32_t pe_count;
 };
 
+/* PEs of an extent that follow one another in the volume: most extents have one piece. */
+struct lvm_piece {
+	uint64_t vol_off, size_bytes;
+};
+
+#define LVM_PIECES_MAX 16u
+
 struct lvm_extent {
 	struct bdev *bd;	/* borrowed; NULL where it is missing (degraded) */
 	struct uuid device_uuid, lv_uuid;
 	uint64_t pe_first, pe_count;
 	unsigned int region_count; /* 16 TiB each, but for the last */
 	struct lvm_region regions[LVM_REGIONS_MAX];
-	uint64_t vol_off;	/* of its first byte in the volume */
-	uint64_t size_bytes;
+	unsigned int piece_count;
+	struct lvm_piece pieces[LVM_PIECES_MAX]; /* in the order of both */
 	/* What its volume descriptor says: see "ahead" in lvm.c. */
 	uint64_t said_bytes;
 	uint32_t said_extents;
@@ -39,6 +46,15 @@ struct lvm_extent {
 	/* What is wrong with its headers, and no matter to who only reads; or "". */
 	char odd[128];
 };
+
+/* A piece of an extent, as the volume has it. */
+struct lvm_run {
+	uint64_t vol_off, size_bytes;
+	uint64_t extent_off; /* in the PEs of its extent */
+	unsigned int extent;
+};
+
+#define LVM_RUNS_MAX 128u
 
 struct lvm {
 	struct reporter *reporter;
@@ -55,7 +71,9 @@ struct lvm {
 	bool is_resigning;
 	struct vmfs_resignature_disk resignature;
 	unsigned int extent_count;
-	struct lvm_extent extents[LVM_EXTENTS_MAX]; /* in volume order */
+	struct lvm_extent extents[LVM_EXTENTS_MAX]; /* in the order of their first PEs */
+	unsigned int run_count;
+	struct lvm_run runs[LVM_RUNS_MAX]; /* in volume order */
 	bool is_degraded;	/* some are missing, perhaps several in one */
 	/* Of the volume on disk; more than size_bytes: the rest is not attached here. */
 	uint64_t whole_bytes;
@@ -107,7 +125,7 @@ bool lvm_is_coming(const struct lvm *lvm, const uint8_t lv_uuid[16]);
 int lvm_open_degraded(struct bdev **devices, unsigned int count, struct reporter *r,
 		      struct lvm *ret_lvm) __attribute__((warn_unused_result));
 /*
- * Reads again how large the volume is. What was added is attached: the last extent is
+ * Reads again how large the volume is. What was added is attached: an extent is
  * longer, or opener (may be NULL) gets the device of a new one, which the caller owns.
  * What cannot be attached is left out, reported once. 1: there is more than before; 0; or
  * -errno. One caller at a time. Blocks.

@@ -40,22 +40,23 @@ void lvm_image_name(char ret_name[LVM_NAME_SIZE], const struct bdev *bd)
 		       slash ? slash + 1 : bd->name);
 }
 
-struct vmfs_lvm_pe_disk lvm_image_entry6(uint32_t number, uint64_t pe_first, uint64_t at,
-					 uint64_t length)
+struct vmfs_lvm_pe_disk lvm_image_entry(uint32_t number, uint64_t vol_off, uint64_t at,
+					uint64_t length)
 {
 	return (struct vmfs_lvm_pe_disk){
 		.used = 1,
 		.number = le32_of(number),
 		.dev_off = le64_of(LVM_DATA_OFF + at),
-		.vol_off = le64_of(pe_first * LVM_PE_SIZE + at),
+		.vol_off = le64_of(vol_off),
 		.length = le64_of(length),
 		.version = le32_of(1),
 	};
 }
 
-struct vmfs_lvm_pe_disk lvm_image_pe(uint32_t number, uint64_t pe_first)
+struct vmfs_lvm_pe_disk lvm_image_pe(uint32_t number, uint64_t pe)
 {
-	return lvm_image_entry6(number, pe_first, number * LVM_PE_SIZE, LVM_PE_SIZE);
+	return lvm_image_entry(number, pe * LVM_PE_SIZE, number * LVM_PE_SIZE,
+			       LVM_PE_SIZE);
 }
 
 void lvm_image_device_size(struct vmfs_lvm_device_disk *devd, uint64_t total_bytes,
@@ -76,13 +77,18 @@ void lvm_image_device_size6(struct vmfs_lvm_device_disk *devd, uint64_t total_by
 	devd->pe_count6 = le32_of(pe_count);
 }
 
-void lvm_image_volume_size(struct vmfs_lvm_volume_disk *vold, uint64_t pe_first,
-			   uint32_t pe_count, uint64_t pes_of_all, uint32_t extent_count)
+void lvm_image_volume_pes(struct vmfs_lvm_volume_disk *vold, uint64_t pe_first,
+			  uint64_t pe_last, uint32_t pe_count)
+{
+	vold->pe_count = le32_of(pe_count);
+	vold->pe_first = le64_of(pe_first);
+	vold->pe_last = le64_of(pe_last);
+}
+
+void lvm_image_volume_size(struct vmfs_lvm_volume_disk *vold, uint64_t pes_of_all,
+			   uint32_t extent_count)
 {
 	vold->size = le64_of(pes_of_all * LVM_PE_SIZE);
 	vold->generation = le64_of(pes_of_all + extent_count);
-	vold->pe_count = le32_of(pe_count);
-	vold->pe_first = le64_of(pe_first);
-	vold->pe_last = le64_of(pe_first + pe_count - 1);
 	vold->extent_count = le32_of(extent_count);
 }

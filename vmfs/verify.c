@@ -163,9 +163,12 @@ int verify_lvm_volume(const struct vmfs_lvm_volume_disk *vold,
 	if (first >= total || count > total - first)
 		return fail(ret_why, "PEs %llu and %u more of a volume of %llu",
 			    ll(first), count, ll(total));
-	if (le64_get(vold->pe_last) != first + count - 1)
-		return fail(ret_why, "last PE %llu, not %llu",
-			    ll(le64_get(vold->pe_last)), ll(first + count - 1));
+	/* Behind that, if it has grown behind a later extent: the PE table says where. */
+	uint64_t last = le64_get(vold->pe_last);
+	if (last < first + count - 1 || last >= total ||
+	    (extents == 1 && last != first + count - 1))
+		return fail(ret_why, "last PE %llu, not %llu", ll(last),
+			    ll(first + count - 1));
 	return 0;
 }
 
@@ -174,7 +177,11 @@ int verify_lvm_pe(const struct vmfs_lvm_pe_disk *ped, uint32_t i,
 		  const struct vmfs_lvm_device_disk *devd,
 		  const struct vmfs_lvm_volume_disk *vold, struct verify *ret_why)
 {
-	uint64_t vol_off = le64_get(vold->pe_first) * LVM_PE_SIZE + place->before;
+	uint64_t vol_off = le64_get(ped->vol_off);
+	/* Only behind what it has, and only if something else may be between. */
+	bool may_jump = place->before && le32_get(vold->extent_count) > 1 &&
+			vol_off > place->vol_off && vol_off % LVM_PE_SIZE == 0 &&
+			vol_off < le64_get(vold->size);
 	uint64_t end = le32_get(vold->pe_count) * LVM_PE_SIZE;
 	uint64_t left = end > place->before ? end - place->before : 0;
 	uint64_t length = le64_get(ped->length);
@@ -190,9 +197,9 @@ int verify_lvm_pe(const struct vmfs_lvm_pe_disk *ped, uint32_t i,
 	if (le64_get(ped->dev_off) != place->dev_off)
 		return fail(ret_why, "PE %u lies at 0x%llx, not 0x%llx", i,
 			    ll(le64_get(ped->dev_off)), ll(place->dev_off));
-	if (le64_get(ped->vol_off) != vol_off)
+	if (vol_off != place->vol_off && !may_jump)
 		return fail(ret_why, "PE %u is volume offset 0x%llx, not 0x%llx", i,
-			    ll(le64_get(ped->vol_off)), ll(vol_off));
+			    ll(vol_off), ll(place->vol_off));
 	if (!is_length_right)
 		return fail(ret_why, "PE %u has %llu bytes", i, ll(length));
 	if (le32_get(ped->number) != i)

@@ -42,12 +42,16 @@ bool verify_is_resigning(const struct vmfs_lvm_volume_disk *vold);
 /* The checksum that the record of a resignature has to carry. */
 uint32_t verify_resignature_crc(const struct vmfs_resignature_disk *d);
 /*
- * Where an entry of a PE table must lead: dev offset, and bytes of the extent before it.
+ * Where an entry of a PE table must lead: dev and volume offset, and bytes of the extent
+ * before it.
  */
 struct lvm_pe_place {
-	uint64_t dev_off, before;
+	uint64_t dev_off, vol_off, before;
 };
-/* Entry i of the PE table of a device: FORMAT.md 3.5, 20.2. 0, VERIFY_ODD, -EUCLEAN. */
+/*
+ * Entry i of the PE table of a device: FORMAT.md 3.5, 20.2. In a volume of several
+ * extents it may lead further on in the volume. 0, VERIFY_ODD, -EUCLEAN.
+ */
 int verify_lvm_pe(const struct vmfs_lvm_pe_disk *ped, uint32_t i,
 		  const struct lvm_pe_place *place,
 		  const struct vmfs_lvm_device_disk *devd,

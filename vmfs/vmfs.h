@@ -233,7 +233,8 @@ const char *vmfs_volume_extent(struct vmfs_volume *vol, unsigned int i,
 			       uint64_t *ret_pe_count);
 /*
  * Grows a mounted volume, beside other members that use it, who see it by themselves.
- * extent NULL: by what the device of the last extent has gained; else by a device, which
+ * extent NULL: by what the device of an extent has gained, the one called name (NULL: the
+ * last one's); else by a device, which
  * becomes an extent behind the others (borrowed until close), called name. What the
  * device holds is destroyed; whether that may be is the caller's question, but that it is
  * an extent already. 0 and *ret_added bytes; -ENOSPC: there is nothing to gain; -EFBIG:

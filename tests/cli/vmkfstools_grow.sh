@@ -48,17 +48,33 @@ else
 	skip 1 "no mkfs.ext4"
 fi
 
-# Longer: only the last one can be, and only if there is room.
+# Longer: only if there is room.
 refused "no room" "b: no room for another PE: its 2147483648 bytes hold 7" \
 	vmkfstools -G "$b" "$a,$b"
+refused "no extent of it" "$c: is no extent of volume grow" vmkfstools -G "$c" "$a,$b"
 truncate -s 3G "$a"
-refused "the first of two" "-G $a: only the last extent can grow: $b" \
-	vmkfstools -G "$a" "$a,$b"
+run vmkfstools -G "$a" "$a,$b"
+is "$rc:$out" "0:$a,$b: 2 GiB more, 4.5 GiB in 2 extents" "-G makes the first longer"
+run fsck.vmfs -n "$a" "$b"
+like "$rc:$out" "^0:.*: clean\$" "it is clean"
 truncate -s 200G "$b"
 run vmkfstools -G "$b" "$a,$b"
-is "$rc:$out" "0:$a,$b: 198 GiB more, 200.5 GiB in 2 extents" "-G makes the last longer"
+is "$rc:$out" "0:$a,$b: 198 GiB more, 202.5 GiB in 2 extents" "and the last"
 run fsck.vmfs -n "$a" "$b"
 is "$rc" 0 "and it is clean"
+# The disk has nearly all of what was there before: these lie behind it.
+head -c 250000000 /dev/zero | tr '\0' 'g' >"$T/big"
+for i in 1 2 3; do vmkfstools --put "$T/big" "$a,$b:/big$i"; done
+for i in 1 2 3; do
+	vmkfstools --get "$b,$a:/big$i" "$T/back"
+	ok "file $i on both ends" cmp "$T/big" "$T/back"
+	run vmfs-rescue copy -e "$a" "$b" "/big$i" "$T/rescued$i"
+	is "$rc" 0 "vmfs-rescue finds it"
+	ok "and has it whole" cmp "$T/big" "$T/rescued$i"
+done
+run fsck.vmfs -n "$a" "$b"
+is "$rc" 0 "and it is clean"
+rm -f "$T/big" "$T/back" "$T"/rescued?
 run vmkfstools -G "$b"
 is "$rc" 1 "-G needs two names"
 

@@ -5,6 +5,7 @@
  *
  *   it has the old size or the new one, and what it held; fsck is content;
  *   an extent that was being added is part of it or refused, never half of either;
+ *   so is what an extent gains that has others behind it;
  *   growing again ends at the new size, and the new space can be used.
  *
  * Both extents are ranges of one recorded disk, so that their writes have one order.
@@ -31,11 +32,15 @@
 
 #define DEVICE_SIZE(pes) (LVM_DATA_OFF + (pes) * LVM_PE_SIZE)
 #define PE_BLOCKS 256u
+#define DEVICES_MAX 3u
 
 struct story {
 	const char *name;
 	unsigned int pes, pes_after; /* of the volume */
 	bool is_span;		     /* what is new is another extent */
+	/* Other extents of one PE each, there all the time: behind the one that gains. */
+	unsigned int beside;
+	bool is_middle;		     /* but one of them before it */
 	bool is_6;		     /* VMFS-6 */
 	uint32_t fb_per_cluster;     /* VMFS-5; 0: as usual */
 	unsigned int parts, part;    /* which of the cuts; 0, 0: all */
@@ -52,38 +57,60 @@ static char place[160];
 struct rig {
 	const struct story *story;
 	struct simdisk *disk;
-	struct bdev *devices[2];
+	struct bdev *devices[DEVICES_MAX];
 	struct vmfs_volume *vol;
 	struct reporter *reporter;
 	struct reporter_stderr told;
 };
 
-static uint64_t first_size(const struct story *s)
+/* How many devices there are, and how many PEs fit each in the end. */
+static unsigned int device_count(const struct story *s)
 {
-	return DEVICE_SIZE(s->is_span ? s->pes : s->pes_after);
+	return 1 + s->beside + s->is_span;
 }
 
-static uint64_t second_size(const struct story *s)
+static unsigned int gaining(const struct story *s)
 {
-	return s->is_span ? DEVICE_SIZE(s->pes_after - s->pes) : 0;
+	return s->is_span || s->is_middle;
+}
+
+static unsigned int device_pes(const struct story *s, unsigned int i)
+{
+	if (s->is_span)
+		return i ? s->pes_after - s->pes : s->pes;
+	return i == gaining(s) ? s->pes_after - s->beside : 1;
+}
+
+static uint64_t all_bytes(const struct story *s)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned int i = 0; i < device_count(s); i++)
+		bytes += DEVICE_SIZE(device_pes(s, i));
+	return bytes;
 }
 
 static void attach(struct rig *rig, const struct story *s, struct simdisk *disk)
 {
+	uint64_t at = 0;
+
 	*rig = (struct rig){ .story = s, .disk = disk };
 	rig->reporter = reporter_stderr_init(&rig->told, place, REPORT_ERROR);
-	SIM_CHECK(!bdev_range_new(simdisk_attach(disk, sim_host_world()), 0,
-				  first_size(s), &rig->devices[0]));
-	if (s->is_span)
-		SIM_CHECK(!bdev_range_new(simdisk_attach(disk, sim_host_world()),
-					  first_size(s), second_size(s),
-					  &rig->devices[1]));
+	for (unsigned int i = 0; i < device_count(s); i++) {
+		uint64_t size = DEVICE_SIZE(device_pes(s, i));
+		struct bdev **bd = &rig->devices[i];
+
+		SIM_CHECK(!bdev_range_new(simdisk_attach(disk, sim_host_world()), at,
+					  size, bd));
+		(void)snprintf((*bd)->name, sizeof((*bd)->name), "extent %u", i);
+		at += size;
+	}
 }
 
 static void detach(struct rig *rig)
 {
-	bdev_close(rig->devices[0]);
-	bdev_close(rig->devices[1]);
+	for (unsigned int i = 0; i < DEVICES_MAX; i++)
+		bdev_close(rig->devices[i]);
 }
 
 static int mount(struct rig *rig, unsigned int devices, struct reporter *r)
@@ -128,11 +155,13 @@ static uint64_t blocks(struct rig *rig)
 	return info.block_count;
 }
 
-static int grow(struct rig *rig)
+static int grow(struct rig *rig, bool is_span)
 {
+	const struct story *s = rig->story;
 	uint64_t added;
 
-	return vmfs_volume_grow(rig->vol, rig->devices[1], NULL, &added);
+	return vmfs_volume_grow(rig->vol, is_span ? rig->devices[1] : NULL,
+				is_span ? NULL : rig->devices[gaining(s)]->name, &added);
 }
 
 static void write_file(struct rig *rig, const char *path, uint64_t size)
@@ -167,9 +196,10 @@ static unsigned int mount_as_it_is(struct rig *rig)
 	struct reporter *r = collect_init(&told);
 
 	if (!rig->story->is_span) {
-		CHECK(!mount(rig, 1, rig->reporter));
+		devices = device_count(rig->story);
+		CHECK(!mount(rig, devices, rig->reporter));
 		collect_done(&told);
-		return 1;
+		return devices;
 	}
 	int err = mount(rig, 2, r);
 	if (!err) {
@@ -214,15 +244,12 @@ static void check_cut(struct simdisk_log *log, unsigned int n, enum simdisk_cut 
 
 	/* Again, and then it is used. */
 	CHECK(!mount(&rig, devices, rig.reporter));
-	if (blocks(&rig) != s->pes_after * PE_BLOCKS) {
-		uint64_t added;
-		CHECK(!vmfs_volume_grow(rig.vol, devices == 1 ? rig.devices[1] : NULL,
-					NULL, &added));
-	}
+	if (blocks(&rig) != s->pes_after * PE_BLOCKS)
+		CHECK(!grow(&rig, s->is_span && devices == 1));
 	CHECK(blocks(&rig) == s->pes_after * PE_BLOCKS);
 	write_file(&rig, "/after", (uint64_t)(s->pes_after - s->pes) * LVM_PE_SIZE);
 	unmount(&rig);
-	check(&rig, s->is_span ? 2 : 1);
+	check(&rig, device_count(s));
 	detach(&rig);
 	simdisk_free(rig.disk);
 }
@@ -234,17 +261,28 @@ static void format(struct rig *rig)
 	struct mkfs_options options;
 	struct mkfs_layout layout;
 
-	const struct mkfs_device device = { "sim", DEVICE_SIZE(rig->story->pes) };
+	const struct story *s = rig->story;
+	unsigned int count = 1 + s->beside;
+	struct mkfs_device devices[DEVICES_MAX];
+	struct mkfs_part later[DEVICES_MAX];
+
+	for (unsigned int i = 0; i < count; i++) {
+		unsigned int pes = i == gaining(s) || s->is_span ? s->pes - s->beside : 1;
+		devices[i] = (struct mkfs_device){ "sim", DEVICE_SIZE(pes) };
+	}
 	/* For fsck to be quick. */
 	const struct mkfs_counts few = { .fd = 512, .sb = 256, .pb2 = 32, .jb = 8 };
 	const struct mkfs_counts small = { .fd = 512, .sb = 256, .pb = 64, .pb2 = 16,
 					   .fb_per_cluster = rig->story->fb_per_cluster };
 	bool is_6 = rig->story->is_6;
 	SIM_CHECK(!mkfs_layout_devices(
-		is_6 ? 6 : 5, &device, 1,
+		is_6 ? 6 : 5, devices, count,
 		is_6 ? &few : rig->story->fb_per_cluster ? &small : NULL, NULL, &layout));
 	mkfs_options_init(&options, rig->devices[0]);
-	SIM_CHECK(!mkfs_write(rig->devices[0], &layout, &options, NULL));
+	for (unsigned int i = 1; i < count; i++)
+		mkfs_part_init(&later[i - 1], rig->devices[i]);
+	options.later = later;
+	SIM_CHECK(!mkfs_write_devices(rig->devices, &layout, &options, NULL));
 }
 
 static void run(void *arg)
@@ -255,14 +293,14 @@ static void run(void *arg)
 
 	(void)snprintf(place, sizeof(place), "%s: at first", s->name);
 	sim_set_limits(365ull * 86400 * NS_PER_S, 900ull * 1000 * 1000);
-	attach(&rig, s, simdisk_new(first_size(s) + second_size(s), BDEV_CAW_FILE));
+	attach(&rig, s, simdisk_new(all_bytes(s), BDEV_CAW_FILE));
 	format(&rig);
 	behaviour.has_cache = true;
 	simdisk_behave(rig.disk, &behaviour);
-	SIM_CHECK(!mount(&rig, 1, rig.reporter));
+	SIM_CHECK(!mount(&rig, 1 + s->beside, rig.reporter));
 	write_file(&rig, "/before", 1u << 20);
 	simdisk_log_start(rig.disk);
-	SIM_CHECK(!grow(&rig));
+	SIM_CHECK(!grow(&rig, s->is_span));
 	struct simdisk_log *log = simdisk_log_take(rig.disk);
 	unmount(&rig);
 	detach(&rig);
@@ -353,6 +391,29 @@ static void a_longer_bitmap_of_vmfs6(void **state)
 	sim_each_seed(1, 1, run, &s);
 }
 
+/* What it gains lies behind those that follow it; first, its own descriptor decides. */
+static void an_earlier_extent(void **state)
+{
+	struct story first = { "first of three", 4, 6, .beside = 2 };
+	struct story middle = { "middle of three", 4, 5, .beside = 2, .is_middle = true };
+
+	(void)state;
+	sim_each_seed(1, 1, run, &first);
+	sim_each_seed(1, getenv("FULL") ? 2 : 1, run, &middle);
+}
+
+static void an_earlier_extent_of_vmfs6(void **state)
+{
+	struct story first = { "first of two, VMFS-6", 4, 6, .beside = 1, .is_6 = true };
+	struct story middle = { "middle, VMFS-6", 4, 5, .beside = 2, .is_middle = true,
+				.is_6 = true };
+
+	(void)state;
+	sim_each_seed(1, 1, run, &middle);
+	if (getenv("FULL"))
+		sim_each_seed(1, 1, run, &first);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -363,6 +424,8 @@ int main(void)
 		cmocka_unit_test(a_longer_extent_of_vmfs6),
 		cmocka_unit_test(another_extent_of_vmfs6),
 		cmocka_unit_test(a_longer_bitmap_of_vmfs6),
+		cmocka_unit_test(an_earlier_extent),
+		cmocka_unit_test(an_earlier_extent_of_vmfs6),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Extents over 16 TiB: metadata regions that follow one another by extension headers
- * (FORMAT.md 3.6), with a gap between their data.
+ * (FORMAT.md 3.6), with a gap between their data. And extents that became longer when
+ * later ones were there: the PE tables alone say which part of the volume is where (3.7).
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -337,6 +338,176 @@ static void either_count_of_maps_is_read(void **state)
 	put(bd, LVM_HEADER_OFF, &dev, sizeof(dev));
 }
 
+/* ---- extents in pieces ---- */
+
+#define EXTENTS 2u
+
+/* PEs of the volume that each extent has. */
+struct pieces {
+	uint32_t count;
+	uint64_t pes[8];
+	uint64_t pe_last; /* as its descriptor says */
+};
+
+static const struct pieces sound[EXTENTS] = {
+	{ 6, { 0, 1, 2, 5, 6, 8 }, 8 },
+	{ 3, { 3, 4, 7 }, 7 },
+};
+
+static void make_extents(const struct pieces pieces[EXTENTS], struct bdev *bds[EXTENTS])
+{
+	for (uint32_t i = 0; i < EXTENTS; i++) {
+		const struct pieces *p = &pieces[i];
+		const uint64_t size = LVM_DATA_OFF + p->count * LVM_PE_SIZE;
+		struct vmfs_lvm_pe_disk pes[8] = { 0 };
+		uint8_t bits[VMFS_SECTOR_SIZE] = { 0 };
+		struct vmfs_lvm_device_disk dev = {
+			.magic = le32_of(LVM_MAGIC),
+			.major = le32_of(5),
+			.minor = le32_of(0x15),
+			.block_size = le32_of(VMFS_SECTOR_SIZE),
+			.total_bytes = le64_of(size),
+			.volume_count = le32_of(1),
+			.pe_count = le32_of(p->count),
+			.pe_last = le32_of(p->count - 1),
+			.data_off = le64_of(LVM_DATA_OFF),
+			.pe_map_count = le32_of(1),
+			.device_uuid = { (uint8_t)(i + 1) },
+		};
+		struct vmfs_lvm_volume_disk vol = {
+			.size = le64_of(9 * LVM_PE_SIZE),
+			.state = le32_of(1),
+			.uuid = { 1 },
+			.pe_count = le32_of(p->count),
+			.pe_first = le64_of(p->pes[0]),
+			.pe_last = le64_of(p->pe_last),
+			.extent_count = le32_of(EXTENTS),
+		};
+
+		assert_int_equal(bdev_mem_new(size, 512, NULL, &bds[i]), 0);
+		put(bds[i], LVM_HEADER_OFF, &dev, sizeof(dev));
+		put(bds[i], LVM_VOLUME_OFF, &vol, sizeof(vol));
+		bitmap_set_range(bits, 0, p->count);
+		put(bds[i], LVM_PE_MAP_OFF, bits, sizeof(bits));
+		for (uint32_t k = 0; k < p->count; k++)
+			pes[k] = (struct vmfs_lvm_pe_disk){
+				.used = 1,
+				.number = le32_of(k),
+				.dev_off = le64_of(LVM_DATA_OFF + k * LVM_PE_SIZE),
+				.vol_off = le64_of(p->pes[k] * LVM_PE_SIZE),
+				.length = le64_of(LVM_PE_SIZE),
+				.version = le32_of(1),
+			};
+		put(bds[i], LVM_PE_MAP_OFF + LVM_PE_BITMAP_SIZE, pes, sizeof(pes));
+		for (uint32_t k = 0; k < p->count; k++) {
+			uint8_t mark[VMFS_SECTOR_SIZE] = { (uint8_t)(p->pes[k] + 1) };
+			put(bds[i], LVM_DATA_OFF + k * LVM_PE_SIZE, mark, sizeof(mark));
+		}
+	}
+}
+
+/* Opens and closes them, in the other order; what is read when it is 0. */
+static int join(const struct pieces pieces[EXTENTS], bool is_degraded,
+		struct collect *told, struct lvm *lvm)
+{
+	struct bdev *bds[EXTENTS];
+	uint8_t mark[VMFS_SECTOR_SIZE];
+
+	make_extents(pieces, bds);
+	struct bdev *given[EXTENTS] = { bds[1], bds[0] };
+	int err = is_degraded
+			  ? lvm_open_degraded(bds, 1, collect_init(told), lvm)
+			  : lvm_open(given, EXTENTS, collect_init(told), lvm);
+	for (uint64_t pe = 0; !err && pe < 9; pe++) {
+		bool is_there = !is_degraded || (pe != 3 && pe != 4 && pe != 7);
+		int rc = lvm_read(lvm, pe * LVM_PE_SIZE, mark, sizeof(mark));
+		assert_int_equal(rc, is_there ? 0 : -ENODEV);
+		assert_true(!is_there || mark[0] == pe + 1);
+	}
+	for (uint32_t i = 0; i < EXTENTS; i++)
+		bdev_close(bds[i]);
+	return err;
+}
+
+/* By the PE tables, whatever the descriptors say of the last PE: then it is odd. */
+static void pieces_are_read(void **state)
+{
+	struct lvm *lvm = malloc(sizeof(*lvm));
+	struct pieces changed[EXTENTS] = { sound[0], sound[1] };
+	struct collect told;
+
+	(void)state;
+	assert_non_null(lvm);
+	if (join(sound, false, &told, lvm))
+		fail_msg("%s", collect_text(&told));
+	assert_string_equal(lvm->extents[0].odd, "");
+	assert_string_equal(lvm->extents[1].odd, "");
+	assert_int_equal(lvm->run_count, 5);
+	collect_done(&told);
+	changed[0].pe_last = 5; /* its first plus its count */
+	assert_int_equal(join(changed, false, &told, lvm), 0);
+	assert_non_null(strstr(lvm->extents[0].odd, "last PE 5"));
+	collect_done(&told);
+	assert_int_equal(join(sound, true, &told, lvm), 0);
+	assert_true(collect_has(&told, "with PEs 3 to 4, is missing"));
+	assert_true(collect_has(&told, "with PEs 7 to 7, is missing"));
+	collect_done(&told);
+	free(lvm);
+}
+
+/* Tables that do not say of each PE where it is, once. */
+static void pieces_that_do_not_fit_are_refused(void **state)
+{
+	static const struct {
+		unsigned int extent, entry;
+		uint64_t pe;
+		int err;
+		const char *words;
+	} wrecks[] = {
+		{ 0, 5, 7, -EUCLEAN, "PE 7 is on" },
+		{ 0, 3, 6, -EUCLEAN, "PE 4 is volume offset 0x60000000, not" },
+		{ 0, 3, 2, -EUCLEAN, "PE 3 is volume offset 0x20000000, not" },
+		{ 1, 2, 9, -EUCLEAN, "PE 2 is volume offset 0x90000000, not" },
+		{ 1, 2, 8, -ENODEV, "with PEs 7 to 7, is missing" },
+	};
+	struct lvm *lvm = malloc(sizeof(*lvm));
+
+	(void)state;
+	assert_non_null(lvm);
+	for (size_t i = 0; i < ARRAY_SIZE(wrecks); i++) {
+		struct pieces changed[EXTENTS] = { sound[0], sound[1] };
+		struct collect told;
+
+		changed[wrecks[i].extent].pes[wrecks[i].entry] = wrecks[i].pe;
+		assert_int_equal(join(changed, false, &told, lvm), wrecks[i].err);
+		if (!collect_has(&told, wrecks[i].words))
+			fail_msg("%s: %s", wrecks[i].words, collect_text(&told));
+		collect_done(&told);
+	}
+	free(lvm);
+}
+
+/* fsck believes them as a whole, and says what a descriptor should. */
+static void fsck_knows_pieces(void **state)
+{
+	static struct findings all;
+	struct fsck_summary summary;
+	struct pieces changed[EXTENTS] = { sound[0], sound[1] };
+	struct bdev *bds[EXTENTS];
+
+	(void)state;
+	for (unsigned int i = 0; i < 2; i++) {
+		changed[0].pe_last = i ? 5 : 8;
+		make_extents(changed, bds);
+		assert_int_equal(wreck_check(bds, EXTENTS, &all, &summary), 0);
+		assert_int_equal(all.counts[PROBLEM_LVM_PE_ENTRY], 0);
+		assert_int_equal(all.counts[PROBLEM_LVM_VOLUME_SIZE], 0);
+		assert_int_equal(all.counts[PROBLEM_LVM_VOLUME_PES], i);
+		bdev_close(bds[0]);
+		bdev_close(bds[1]);
+	}
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, make, unmake)
@@ -348,6 +519,9 @@ int main(void)
 		T(fsck_makes_no_header_up),
 		T(fsck_follows_the_regions),
 		T(either_count_of_maps_is_read),
+		cmocka_unit_test(pieces_are_read),
+		cmocka_unit_test(pieces_that_do_not_fit_are_refused),
+		cmocka_unit_test(fsck_knows_pieces),
 	};
 #undef T
 	cmocka_set_message_output(CM_OUTPUT_TAP);

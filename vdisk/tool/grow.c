@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * vmkfstools -G and -Z: a volume grows, mounted and beside others that use it, by what
- * its last extent's device has gained or by another extent (vmfs/grow.c). Here is asked
+ * an extent's device has gained or by another extent (vmfs/grow.c). Here is asked
  * whether the other device may be used.
  */
 #include "vdisk/tool/tool.h"
@@ -14,12 +14,12 @@
 #include "base/parse.h"
 #include "iscsi/open.h"
 
-static int report_growth(struct job *j, struct bdev *extent)
+static int report_growth(struct job *j, struct bdev *extent, const char *name)
 {
 	uint64_t added = 0;
 	struct vmfs_volume_info info;
 	char more[32], all[32];
-	int rc = vmfs_volume_grow(j->m.vol, extent, NULL, &added);
+	int rc = vmfs_volume_grow(j->m.vol, extent, name, &added);
 
 	if (rc == 0)
 		rc = vmfs_volume_info(j->m.vol, &info);
@@ -32,17 +32,7 @@ static int report_growth(struct job *j, struct bdev *extent)
 
 int do_grow(struct job *j)
 {
-	uint64_t pes;
-	unsigned int last = 0;
-
-	while (*vmfs_volume_extent(j->m.vol, last + 1, &pes))
-		last++;
-	const char *name = vmfs_volume_extent(j->m.vol, last, &pes);
-	if (strcmp(name, j->rq->argument) != 0)
-		return report_error(&j->t.base, -EINVAL,
-				    "-G %s: only the last extent can grow: %s",
-				    j->rq->argument, name);
-	return report_growth(j, NULL);
+	return report_growth(j, NULL, j->rq->argument);
 }
 
 /* An extent of this or another volume is the library's to refuse, or to accept again. */
@@ -65,5 +55,5 @@ int prepare_span(struct job *j)
 
 int do_span(struct job *j)
 {
-	return report_growth(j, j->extent);
+	return report_growth(j, j->extent, NULL);
 }
