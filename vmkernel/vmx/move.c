@@ -5,13 +5,16 @@
  *	        SENDING --move_keep--> KEEPING --cancelled--> NONE
  *	                    KEEPING --completed (too late)--> cont --> NONE
  *	        SENT --move_keep--> KEEPING --cont--> NONE
- *	NONE --move_receive--> RECEIVING --QEMU completed--> RECEIVED --(cont: vm.c)
+ *	NONE --move_receive--> RECEIVING --QEMU completed and stream over--> RECEIVED
+ *	        --(cont: vm.c)
  *
  * 1. SENT is left by move_keep() alone: whether the VM goes on here is for vmkernel to
  *    say, which knows whose its lock is. Without a vmkernel it stands still.
  * 2. A QEMU whose migration failed or was cancelled goes on by itself if its guest ran
  *    when it began. One that has completed goes on by cont.
- * 3. A QEMU that cannot receive ends, and with it the VM that was to be.
+ * 3. A QEMU that cannot receive ends, and with it the VM that was to be. One that has
+ *    all may have it before the sender knows that all is sent: the stream stays until
+ *    the sender ends it, who would take an earlier end for a failure.
  */
 #include "vmkernel/vmx/move.h"
 
@@ -201,6 +204,14 @@ static enum move_news look(struct move *m)
 	return MOVE_NEWS_SENT;
 }
 
+static enum move_news look_in(struct move *m)
+{
+	if (m->state != MOVE_RECEIVING || !m->is_qemu_done || m->stream)
+		return MOVE_NOTHING;
+	m->state = MOVE_RECEIVED;
+	return MOVE_NEWS_RECEIVED;
+}
+
 enum move_news move_keep(struct move *m)
 {
 	m->is_kept = true;
@@ -230,9 +241,8 @@ enum move_news move_event(struct move *m, const char *status)
 	bool is_failed = strcmp(status, "failed") == 0 ||
 			 strcmp(status, "cancelled") == 0;
 	if (m->state == MOVE_RECEIVING && is_completed) {
-		(void)end_stream(m); /* QEMU has got all that it needs */
-		m->state = MOVE_RECEIVED;
-		return MOVE_NEWS_RECEIVED;
+		m->is_qemu_done = true;
+		return look_in(m);
 	}
 	if (m->state == MOVE_KEEPING && is_completed)
 		return go_on(m);
@@ -282,7 +292,7 @@ enum move_news move_stream_over(struct move *m)
 	int rc = end_stream(m);
 	if (m->state == MOVE_SENDING && rc < 0 && m->is_qemu_done)
 		return go_on(m); /* it has sent what nobody has got */
-	return look(m);
+	return m->state == MOVE_RECEIVING ? look_in(m) : look(m);
 }
 
 void move_ask(struct move *m)
