@@ -23,6 +23,7 @@
 #include "vmkernel/ha/ha.h"
 #include "vmkernel/inventory.h"
 #include "vmkernel/maintenance.h"
+#include "vmkernel/relocate.h"
 #include "vmkernel/resource/resource.h"
 #include "vmkernel/snapshot.h"
 #include "vmkernel/vm_details.h"
@@ -583,6 +584,10 @@ static void vm_migrate(const struct request *rq, enum msg_type type)
 	if (vm && type == MSG_VM_MIGRATE)
 		vmotion_start(vm, rq->who, text_of(rq, "host"),
 			      json_is_true(json_object_get(rq->body, "is_cold")));
+	else if (vm && type == MSG_VM_RELOCATE)
+		relocate_request(vm, rq->who, rq->body);
+	else if (vm && relocate_cancel(vm))
+		reply_ok(rq, json_object());
 	else if (vm)
 		vmotion_cancel(vm, rq->who);
 }
@@ -593,6 +598,7 @@ static void dispatch_vm(const struct request *rq, enum msg_type type)
 	switch (type) {
 	case MSG_VM_MIGRATE:
 	case MSG_VM_MIGRATE_CANCEL:
+	case MSG_VM_RELOCATE:
 		vm_migrate(rq, type);
 		break;
 	case MSG_VM_KILL:
@@ -627,10 +633,28 @@ static void dispatch_vm(const struct request *rq, enum msg_type type)
 	}
 }
 
+static void enter_maintenance(const struct request *rq)
+{
+	enum evacuate_how how;
+	json_int_t timeout = json_integer_value(json_object_get(rq->body, "timeout"));
+	const char *word = text_of(rq, "evacuate");
+	if (evacuate_parse(word, &how) < 0)
+		reply_error(rq, -EINVAL, "%.64s: not vmotion, shutdown, suspend or none",
+			    word);
+	else if (timeout < 0 || timeout > INT32_MAX)
+		reply_error(rq, -EINVAL, "%lld: not a number of seconds",
+			    (long long)timeout);
+	else
+		maintenance_enter(rq->host, rq->who, how, (uint32_t)timeout);
+}
+
 static json_t *rows_of(struct host *h, enum msg_type type)
 {
-	return type == MSG_VM_RESOURCES ? resources_list(h) :
-	       type == MSG_VM_DISKS	? resources_disks(h) : vmotion_list(h);
+	if (type != MSG_MIGRATION_LIST)
+		return type == MSG_VM_RESOURCES ? resources_list(h) : resources_disks(h);
+	json_t *rows = vmotion_list(h);
+	relocate_list(h, rows);
+	return rows;
 }
 
 static void dispatch(const struct request *rq, enum msg_type type)
@@ -675,9 +699,10 @@ static void dispatch(const struct request *rq, enum msg_type type)
 		reply_ok(rq, json_pack("{s:o}", "rows", rows_of(rq->host, type)));
 		break;
 	case MSG_MAINTENANCE_ENTER:
+		enter_maintenance(rq);
+		break;
 	case MSG_MAINTENANCE_EXIT:
-		(type == MSG_MAINTENANCE_ENTER ? maintenance_enter : maintenance_exit)(
-			rq->host, rq->who);
+		maintenance_exit(rq->host, rq->who);
 		break;
 	default:
 		dispatch_vm(rq, type);

@@ -41,6 +41,7 @@
 #include "vmkernel/maintenance.h"
 #include "vmkernel/notify.h"
 #include "vmkernel/privileges.h"
+#include "vmkernel/relocate.h"
 #include "vmkernel/resource/resource.h"
 #include "vmkernel/statefile.h"
 #include "vmkernel/vm_monitor.h"
@@ -522,6 +523,7 @@ int host_start(struct host *h, struct reporter *r)
 	if (rc < 0)
 		return report_error(r, rc, "%s: %s", host_path(h, "vmkernel.pid", path),
 				    strerror(-rc));
+	relocate_settle(h);
 	TAILQ_FOREACH(vm, &h->vms, link)
 		vm_adopt(vm);
 	maintenance_load(h);

@@ -24,6 +24,7 @@
 struct vm;
 struct ha;
 struct vmotion;
+struct evacuation;
 struct adapter;
 struct control;
 struct notify;
@@ -71,6 +72,7 @@ struct host {
 	struct vmotion *vmotion; /* likewise */
 	enum maintenance maintenance;
 	struct requester maintenance_who; /* waits for the last VM's end */
+	struct evacuation *evacuation; /* NULL: none is under way */
 	struct control *control;
 	struct notify *notify; /* NULL: no service manager has started us */
 	int signal_fd;

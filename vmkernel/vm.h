@@ -38,6 +38,7 @@ struct vm {
 	/* a job has its snapshots, or it is being moved: it stays as it is */
 	bool is_busy;
 	struct passage *passage;	/* vmotion/passage.h; NULL: none */
+	struct relocation *relocation;	/* relocation.h; NULL: none */
 	struct checkpoint *checkpoint;	/* checkpoint.h; NULL: none */
 	struct snapshot_of_vm *going_back; /* vm_snapshot.c: as soon as it is off */
 
@@ -69,6 +70,10 @@ struct vm {
 	bool is_ha_noted;   /* the agent has written down that it is ours */
 	bool is_off_wanted; /* it ends because somebody wants it off */
 	bool is_isolation_end;
+	struct {
+		uint32_t tries;
+		uint64_t again_at;
+	} evacuation; /* evacuate.c */
 	uint32_t question;		/* counted; 0: none was asked yet */
 	char question_text[VM_WHY_SIZE]; /* "": none is open */
 	struct monitor monitor;

@@ -398,13 +398,18 @@ struct exchange {
 	struct bdev *bd;
 };
 
+struct bdev *nbd_server_put(struct nbd_server *server, struct bdev *bd)
+{
+	struct bdev *old = server->export.bd;
+	assert(bd->size == old->size);
+	server->export.bd = bd;
+	return old;
+}
+
 static void exchange(void *arg)
 {
 	struct exchange *x = arg;
-	struct bdev *old = x->server->export.bd;
-	assert(x->bd->size == old->size);
-	x->server->export.bd = x->bd;
-	x->bd = old;
+	x->bd = nbd_server_put(x->server, x->bd);
 }
 
 struct bdev *nbd_server_exchange(struct nbd_server *server, struct bdev *bd)

@@ -47,6 +47,8 @@ uint64_t nbd_server_hold(struct nbd_server *server, void (*fn)(void *arg), void 
  * Blocks, as nbd_server_hold().
  */
 struct bdev *nbd_server_exchange(struct nbd_server *server, struct bdev *bd);
+/* The same from within the fn of nbd_server_hold(), when it is over. Never blocks. */
+struct bdev *nbd_server_put(struct nbd_server *server, struct bdev *bd);
 /* Drops the clients, waits for the I/O that is at the disk, frees. NULL is allowed. */
 void nbd_server_stop(struct nbd_server *server);
 

@@ -418,6 +418,21 @@ static int migrate(const struct client *c, int argc, char **argv)
 	return rc;
 }
 
+static int relocate(const struct client *c, int argc, char **argv)
+{
+	json_t *body;
+	int rc = id_body(argv[0], &body);
+	if (rc)
+		return rc;
+	(void)json_object_set_new(body, "datastore", json_string(argv[1]));
+	(void)json_object_set_new(body, "host", json_string(argc > 2 ? argv[2] : ""));
+	rc = client_do(c, MSG_VM_RELOCATE, body);
+	if (rc == 0)
+		(void)printf("Relocated VM to datastore %s%s%s\n", argv[1],
+			     argc > 2 ? ", host " : "", argc > 2 ? argv[2] : "");
+	return rc;
+}
+
 static int migrate_cancel(const struct client *c, int argc, char **argv)
 {
 	(void)argc;
@@ -461,9 +476,14 @@ static int host_summary(const struct client *c, int argc, char **argv)
 
 static int maintenance_enter(const struct client *c, int argc, char **argv)
 {
-	(void)argc;
-	(void)argv;
-	return client_do(c, MSG_MAINTENANCE_ENTER, NULL);
+	uint64_t timeout = 0;
+	if (argc > 0 && parse_u64(argv[0], INT32_MAX, &timeout) < 0) {
+		(void)fprintf(stderr, PROGRAM ": %s: not a number of seconds\n", argv[0]);
+		return 1;
+	}
+	return client_do(c, MSG_MAINTENANCE_ENTER,
+			 json_pack("{s:I, s:s}", "timeout", (json_int_t)timeout,
+				   "evacuate", argc > 1 ? argv[1] : ""));
 }
 
 static int maintenance_exit(const struct client *c, int argc, char **argv)
@@ -499,6 +519,7 @@ static const struct command {
 	{ "vmsvc/message", 1, 3, "ID [QUESTION CHOICE]", message },
 	{ "vmsvc/migrate", 2, 3, "ID HOST [live|cold]", migrate },
 	{ "vmsvc/migrate.cancel", 1, 1, "ID", migrate_cancel },
+	{ "vmsvc/relocate", 2, 3, "ID DATASTORE [HOST]", relocate },
 	{ "vmsvc/unregister", 1, 1, "ID", unregister_vm },
 	{ "vmsvc/destroy", 1, 1, "ID", destroy },
 	{ "vmsvc/snapshot.create", 1, 5, "ID [NAME [DESCRIPTION [MEMORY [QUIESCE]]]]",
@@ -510,7 +531,8 @@ static const struct command {
 	  snapshot_remove },
 	{ "vmsvc/snapshot.removeall", 1, 1, "ID", snapshot_removeall },
 	{ "hostsvc/hostsummary", 0, 0, "", host_summary },
-	{ "hostsvc/maintenance_mode_enter", 0, 0, "", maintenance_enter },
+	{ "hostsvc/maintenance_mode_enter", 0, 2,
+	  "[TIMEOUT [vmotion|shutdown|suspend|none]]", maintenance_enter },
 	{ "hostsvc/maintenance_mode_exit", 0, 0, "", maintenance_exit },
 };
 

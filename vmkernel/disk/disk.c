@@ -37,6 +37,9 @@ struct disk {
 	struct vmfs_file *image; /* of a CD: instead */
 	struct bdev *image_bd;
 	struct sched_disk *part; /* what it is given */
+	/* of disk_prepare_move(): the disk is its preparer's until it has moved */
+	struct vdisk *next;
+	struct sched_disk *next_part;
 	struct sched_wish wish;
 	struct nbd_server *nbd;
 	struct vhost_server *vhost; /* instead */
@@ -340,6 +343,47 @@ uint64_t disk_quiet(struct disk *disk, void (*fn)(void *arg), void *arg)
 			   : nbd_server_hold(disk->nbd, fn, arg);
 }
 
+struct logging {
+	struct disk *disk;
+	struct sched_log *log;
+};
+
+static void set_log(void *arg)
+{
+	struct logging *l = arg;
+	sched_disk_log(l->disk->part, l->log);
+}
+
+void disk_log(struct disk *disk, struct sched_log *log)
+{
+	struct logging l = { disk, log };
+	(void)disk_quiet(disk, set_log, &l);
+}
+
+int disk_prepare_move(struct disk *disk, struct vdisk *to, struct sched *sched,
+		      struct worker_pool *pool)
+{
+	sched_disk_free(disk->next_part);
+	disk->next_part = NULL;
+	disk->next = to;
+	if (!to)
+		return 0;
+	bdev_set_pool(vdisk_bdev(to), pool);
+	return sched_disk_new(sched, vdisk_bdev(to), &disk->wish, &disk->next_part);
+}
+
+struct vdisk *disk_move(struct disk *disk)
+{
+	struct vdisk *old = disk->vdisk;
+	(void)nbd_server_put(disk->nbd, sched_disk_bdev(disk->next_part));
+	sched_disk_free(disk->part);
+	disk->part = disk->next_part;
+	disk->vdisk = disk->next;
+	disk->next_part = NULL;
+	disk->next = NULL;
+	return old;
+}
+
 /* No request is at it. */
 static void take_size(void *arg)
 {
@@ -377,6 +421,7 @@ int disk_close(struct disk *disk)
 		(void)unlink(disk->socket);
 	}
 	sched_disk_free(disk->part);
+	sched_disk_free(disk->next_part);
 	bdev_close(disk->image_bd);
 	(void)vdisk_close(disk->look); /* nothing is written by it */
 	int rc = disk->image ? vmfs_file_close(disk->image) : vdisk_close(disk->vdisk);

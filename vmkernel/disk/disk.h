@@ -84,6 +84,22 @@ struct vdisk *disk_vdisk(const struct disk *disk);
  */
 uint64_t disk_quiet(struct disk *disk, void (*fn)(void *arg), void *arg);
 /*
+ * What clients change from now on is marked in log (vmkernel/sched/log.h), borrowed;
+ * NULL: nowhere. Blocks as disk_quiet().
+ */
+void disk_log(struct disk *disk, struct sched_log *log);
+/*
+ * Makes ready for disk_move(): to, as large and open for writing, given what the disk is
+ * given, of another datastore's sched. 0 or -ENOMEM. disk_close() undoes it, and NULL.
+ */
+int disk_prepare_move(struct disk *disk, struct vdisk *to, struct sched *sched,
+		      struct worker_pool *pool) __attribute__((warn_unused_result));
+/*
+ * In disk_quiet(): its clients are served from there from now on; returns what served
+ * them, with its locks. Never blocks.
+ */
+struct vdisk *disk_move(struct disk *disk);
+/*
  * Makes it larger, while its clients go on: to size bytes. Who connects from then on sees
  * it; *ret_is_told: it is a client of NBD, that may do so. 0 or -errno, with the sentence
  * in ret_why. Blocks.

@@ -76,7 +76,11 @@ enum msg_type {
 	/* -> rows: [{vm, disk, reads, writes, read_mb, written_mb, device_us, kernel_us,
 	   queue_us, guest_us}], the times as means */
 	MSG_VM_DISKS,
-	MSG_MAINTENANCE_ENTER, /* the reply comes when the last VM is off */
+	/*
+	 * timeout (s, 0: none), evacuate (vmotion, shutdown, suspend, none) -> when the
+	 * last VM is off, or was moved
+	 */
+	MSG_MAINTENANCE_ENTER,
 	MSG_MAINTENANCE_EXIT,
 
 	/* vmkernel to vmx. */
@@ -128,6 +132,11 @@ enum msg_type {
 	/* To vmkernel; no number is left among those above. */
 	/* id, disk ("scsi0:0"), size (bytes) -> note (not "": when the guest sees it) */
 	MSG_VM_DISK_GROW = 80,
+	/*
+	 * id, datastore (where its files are to be), host ("": stays here) -> when it
+	 * runs there
+	 */
+	MSG_VM_RELOCATE,
 };
 
 struct msg_header_msg {

@@ -11,8 +11,9 @@
  *
  * 1. s->m guards fair, its disks and the spare pieces; nothing is called with it held.
  * 2. A lone disk without limits is not counted at all: its requests go to the device
- *    below as they are, but for one of MEASURED_OF, that is timed. Those that are under
- *    way when another disk comes count as none, once, for as long as they last.
+ *    below as they are, but for one of MEASURED_OF, that is timed, and those that change
+ *    a disk whose changes are logged. Those that are under way when another disk comes
+ *    count as none, once, for as long as they last.
  * 3. FLUSH waits for nobody: it brings nothing, and others wait for it.
  */
 #include "vmkernel/sched/sched.h"
@@ -30,6 +31,7 @@
 #include "base/env.h"
 #include "base/parse.h"
 #include "vmkernel/sched/fair.h"
+#include "vmkernel/sched/log.h"
 
 #define MEASURED_OF 16u
 
@@ -67,6 +69,7 @@ struct sched_disk {
 	struct sched *sched;
 	struct fair_disk fair;
 	bool is_limited;
+	_Atomic(struct sched_log *) log; /* changes while nothing is under way */
 	struct usage usage;
 };
 
@@ -90,13 +93,23 @@ static bool count(struct sched_disk *disk, const struct bdev_io *io)
 	return before % MEASURED_OF == 0;
 }
 
+/* The log that this request is to be marked in when it has ended; NULL: in none. */
+static struct sched_log *log_for(struct sched_disk *disk, const struct bdev_io *io)
+{
+	return io->op == BDEV_READ || io->op == BDEV_FLUSH ?
+		       NULL : atomic_load_explicit(&disk->log, memory_order_relaxed);
+}
+
 static void piece_done(struct bdev_io *io)
 {
 	struct piece *p = (struct piece *)io;
 	struct bdev_io *above = p->above;
 	struct sched *s = p->disk->sched;
 	int result = io->result;
+	struct sched_log *log = log_for(p->disk, io);
 	add_to(&p->disk->usage.total_ns, clock_now() - p->at);
+	if (log) /* one that has failed may have changed something, too */
+		sched_log_mark(log, above->offset, above->len);
 	mutex_lock(&s->m);
 	if (p->is_counted)
 		fair_end(&s->fair, &p->disk->fair);
@@ -155,6 +168,9 @@ static void measure(struct sched_disk *disk, struct bdev_io *io)
 	struct piece *p = take_spare(s);
 	mutex_unlock(&s->m);
 	if (!p) {
+		struct sched_log *log = log_for(disk, io);
+		if (log)
+			sched_log_lose(log);
 		bdev_submit(disk->below, io);
 		return;
 	}
@@ -169,7 +185,7 @@ static void disk_submit(struct bdev *bd, struct bdev_io *io)
 	struct sched *s = disk->sched;
 	bool is_measured = count(disk, io);
 	if (io->op == BDEV_FLUSH || !atomic_load(&s->counts)) {
-		if (is_measured)
+		if (is_measured || log_for(disk, io))
 			measure(disk, io);
 		else
 			bdev_submit(disk->below, io);
@@ -318,6 +334,11 @@ struct sched_usage sched_disk_usage(struct sched_disk *disk)
 		.queue_ns = atomic_load(&u->queue_ns),
 		.submit_ns = atomic_load(&u->submit_ns),
 	};
+}
+
+void sched_disk_log(struct sched_disk *disk, struct sched_log *log)
+{
+	atomic_store(&disk->log, log);
 }
 
 void sched_disk_free(struct sched_disk *disk)

@@ -11,6 +11,7 @@
 
 struct sched;
 struct sched_disk;
+struct sched_log;
 
 /* What a VM's disk is given. */
 struct sched_wish {
@@ -54,6 +55,11 @@ struct sched_usage {
 };
 /* From any task. */
 struct sched_usage sched_disk_usage(struct sched_disk *disk);
+/*
+ * What is written from now on is marked there (log.h), which is borrowed; NULL: nowhere.
+ * With no I/O of it under way.
+ */
+void sched_disk_log(struct sched_disk *disk, struct sched_log *log);
 /* With no I/O of it under way. NULL is allowed. */
 void sched_disk_free(struct sched_disk *disk);
 

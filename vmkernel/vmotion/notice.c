@@ -91,3 +91,33 @@ int notice_read(struct vmfs_volume *vol, const char *name, struct notice *ret)
 	json_decref(all);
 	return rc;
 }
+
+/* Its lock is held, by a host that lives as far as that is seen without asking it. */
+static bool is_up(struct vmfs_volume *vol, const char *name)
+{
+	char path[sizeof(FOLDER) + NOTICE_NAME_SIZE];
+	AUTO_FREE struct vmfs_lock_info *info = calloc(1, sizeof(*info));
+	return info && path_of(name, path, sizeof(path)) == 0 &&
+	       vmfs_lock_info(vol, path, info) == 0 && info->holder_count == 1 &&
+	       info->is_current[0];
+}
+
+int notice_list(struct vmfs_volume *vol,
+		char ret_names[static NOTICE_HOSTS_MAX][NOTICE_NAME_SIZE])
+{
+	AUTO_FREE struct vmfs_dirent *all = calloc(NOTICE_HOSTS_MAX, sizeof(*all));
+	struct vmfs_stat st;
+	uint64_t cookie = 0;
+	unsigned int count = 0;
+	int rc = all ? vmfs_stat(vol, FOLDER, &st) : -ENOMEM, n;
+	if (rc < 0)
+		return rc == -ENOENT ? 0 : rc;
+	while ((n = vmfs_readdir(vol, st.addr, cookie, all, NOTICE_HOSTS_MAX)) > 0) {
+		for (int i = 0; i < n && count < NOTICE_HOSTS_MAX; i++)
+			if (is_up(vol, all[i].name))
+				(void)snprintf(ret_names[count++], NOTICE_NAME_SIZE,
+					       "%.63s", all[i].name);
+		cookie = all[n - 1].cookie;
+	}
+	return n < 0 ? n : (int)count;
+}

@@ -1,0 +1,91 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# A host that enters maintenance mode: its VMs go to the other host while they run; with
+# no host to go to it is left again when the time is over, and they stay; or they are
+# suspended, if that was asked for.
+
+. "$(dirname "$0")/../lib/tap.sh"
+. "$ROOT/tests/lib/harm.sh"
+. "$ROOT/tests/lib/places.sh"
+need mkfs.vmfs vmkfstools vmkernel vmx vim-cmd fsck.vmfs qemu-system-x86_64
+CODE=beat "$ROOT/tests/guest/bootsector.sh" "$T/guest.raw" "" 2>"$T/why" ||
+	skip_all "no guest: $(tail -n 1 "$T/why")"
+lun=$T/lun
+take_ports
+
+number_on() { # HOST VM: its number there; nothing: not registered
+	vim "$1" vmsvc/getallvms 2>/dev/null | awk -v vm="$2" '$2 == vm { print $1 }'
+}
+
+is_on() { # HOST VM
+	local id
+	id=$(number_on "$1" "$2")
+	[ -n "$id" ] && is_state "$1" "$id" "Powered on"
+}
+
+beats_on() { # HOST VM
+	grep -q BEAT "$(console "$1" "$(number_on "$1" "$2")")" 2>/dev/null
+}
+
+is_in() { # HOST true|false
+	vim "$1" hostsvc/hostsummary | grep -q "inMaintenanceMode = $2,"
+}
+
+truncate -s 1G "$lun"
+mkfs.vmfs -q -L vms "$lun"
+for vm in vm1 vm2; do
+	printf '%s\n' "displayName = \"$vm\"" 'memSize = "16"' 'sata0.present = "TRUE"' \
+		'sata0:0.present = "TRUE"' "sata0:0.fileName = \"$vm.vmdk\"" \
+		'serial0.present = "TRUE"' 'serial0.fileType = "file"' \
+		'serial0.fileName = "serial0.txt"' >"$T/$vm.vmx"
+	ok "$vm" eval 'vmkfstools -i "$T/guest.raw" -d thin "$lun:/$vm/$vm.vmdk" &&
+		vmkfstools --put "$T/$vm.vmx" "$lun:/$vm/$vm.vmx"'
+done
+for h in a b; do
+	printf '%s\n' "accel = tcg" "vmotion_address = 127.0.0.1:$((port += 1))" \
+		>"$T/$h.conf"
+	ok "host $h" host "$h" "$lun" -c "$T/$h.conf"
+done
+for vm in vm1 vm2; do
+	ok "$vm runs" vim a vmsvc/power.on "$(register a $vm)"
+done
+refused "a time is a number" "soon: not a number of seconds$" \
+	vim a hostsvc/maintenance_mode_enter soon
+refused "a way is a word" "fly: not vmotion, shutdown, suspend or none$" \
+	vim a hostsvc/maintenance_mode_enter 10 fly
+ok "host a enters maintenance mode" vim a hostsvc/maintenance_mode_enter
+ok "and is in it" is_in a true
+for vm in vm1 vm2; do
+	ok "$vm is on host b" is_on b $vm
+	ok "and runs" wait_for 60 beats_on b $vm
+	is "$(number_on a $vm)" "" "it is not registered on host a any more"
+done
+enters_b() { vim b hostsvc/maintenance_mode_enter 5; }
+refused "from host b they cannot go anywhere" \
+	"VMs are still on after that time: [0-9 ]+$" enters_b
+ok "so it is not in maintenance mode" is_in b false
+ok "and they run on" eval 'is_on b vm1 && is_on b vm2'
+like "$(cat "$T/b/vmkernel.log")" "host a: the host is in maintenance mode$" \
+	"host a was asked, and said no"
+ok "one is powered off" vim b vmsvc/power.off "$(number_on b vm2)"
+ok "the other is suspended for it" vim b hostsvc/maintenance_mode_enter 60 suspend
+ok "host b is in maintenance mode" is_in b true
+ok "and its VM suspended" is_state b "$(number_on b vm1)" Suspended
+for h in a b; do
+	ok "host $h leaves it" vim $h hostsvc/maintenance_mode_exit
+done
+ok "the VM is resumed" vim b vmsvc/power.on "$(number_on b vm1)"
+ok "and moves when host b enters, which dies on the way" eval \
+	'vim b hostsvc/maintenance_mode_enter >"$T/said" 2>&1 & sleep 0.3
+	kill -9 "$(pid_of b)"; wait'
+ok "host b starts again" host b "$lun" -c "$T/b.conf"
+ok "and goes on with what it was about" wait_for 90 is_in b true
+ok "the VM runs on host a" wait_for 30 is_on a vm1 ||
+	diag "$(grep -h -e vMotion -e "VM [0-9]" "$T/a/vmkernel.log" "$T/b/vmkernel.log")"
+ok "it ends there" vim a vmsvc/power.off "$(number_on a vm1)"
+for h in a b; do
+	kill "$(pid_of $h)"
+	ok "host $h ends" wait_for 60 gone $h
+done
+whole "$lun" "the volume"
