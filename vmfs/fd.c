@@ -182,7 +182,7 @@ int fd_move(struct vmfs_txn *t, const struct fd_ref *ref, vmfs_addr parent)
 		return 0;
 	int rc = fd_lock_id(vol, ref, &id);
 	if (rc == 0)
-		rc = vmfs_txn_is_busy(t, &id);
+		rc = vmfs_txn_is_others(t, &id);
 	if (rc != 0)
 		return rc < 0 ? rc : 0;
 	rc = fd_edit(t, ref, &fdd);

@@ -60,8 +60,8 @@ int fd_create(struct vmfs_txn *t, vmfs_addr parent, uint32_t type, uint32_t mode
 	      uint32_t lock_flags, struct fd_ref *ret_ref, struct fd_body_disk **ret_fdd)
 	__attribute__((warn_unused_result));
 /*
- * It stands in another directory now. VMFS-6 notes that in the FD, as far as it can be
- * had at once: nobody depends on it.
+ * It stands in another directory now. VMFS-6 notes that in the FD, if no other host has
+ * it: nobody depends on it.
  */
 int fd_move(struct vmfs_txn *t, const struct fd_ref *ref, vmfs_addr parent)
 	__attribute__((warn_unused_result));

@@ -498,6 +498,10 @@ static int grow_locked(struct vmfs_volume *vol, struct growing *g)
 	const struct lvm_opener opener = { .open = give_extent, .arg = g };
 	int err = volume_refresh(vol);
 
+	if (err == -ESTALE)
+		return report_error(reporter_of(g), err,
+				    "volume %s: cannot grow now: access to it is lost",
+				    vol->label);
 	if (err >= 0 && vol->lvm.size_bytes != vol->lvm.whole_bytes)
 		err = report_error(reporter_of(g), -ENODEV,
 				   "volume %s: not all of its extents are attached here",

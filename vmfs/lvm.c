@@ -95,6 +95,8 @@ static int read_headers(struct bdev *bd, struct reporter *r,
 {
 	struct verify why;
 	int rc = lvm_read_device(bd, LVM_HEADER_OFF, ret_dev, sizeof(*ret_dev));
+	if (rc == -ESTALE) /* cut: whoever did that has told it */
+		return rc;
 	if (rc < 0)
 		return report_error(r, rc, "%s: cannot read the LVM header", bd->name);
 	rc = check_kind(bd, r, ret_dev);

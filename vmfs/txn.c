@@ -427,8 +427,7 @@ int vmfs_txn_lock(struct vmfs_txn *t, const struct vmfs_lock_id *lock, uint32_t 
 	return 0;
 }
 
-/* An open file of our own counts as busy too: its lock is pinned beyond transactions. */
-int vmfs_txn_is_busy(struct vmfs_txn *t, const struct vmfs_lock_id *lock)
+int vmfs_txn_is_others(struct vmfs_txn *t, const struct vmfs_lock_id *lock)
 {
 	struct txn_lock *l;
 
@@ -441,10 +440,18 @@ int vmfs_txn_is_busy(struct vmfs_txn *t, const struct vmfs_lock_id *lock)
 	}
 	if (err)
 		return err;
-	if (l->seen == SEEN_SHARED ||
-	    (!l->is_pinned && lock_is_yielded(t->vol, lock->vol_off,
-					      le64_get(l->image.token))))
-		return 1;
+	return l->seen == SEEN_SHARED ||
+	       (!l->is_pinned &&
+		lock_is_yielded(t->vol, lock->vol_off, le64_get(l->image.token)));
+}
+
+/* An open file of our own counts as busy too: its lock is pinned beyond transactions. */
+int vmfs_txn_is_busy(struct vmfs_txn *t, const struct vmfs_lock_id *lock)
+{
+	int rc = vmfs_txn_is_others(t, lock);
+
+	if (rc || t->is_view)
+		return rc;
 	struct lock_table *lt = &t->vol->member->locks;
 	mutex_lock(&lt->m);
 	struct held_lock *h = lock_table_find(lt, lock->vol_off);

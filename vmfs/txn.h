@@ -108,7 +108,10 @@ int vmfs_txn_lock(struct vmfs_txn *t, const struct vmfs_lock_id *lock, uint32_t 
 /*
  * Would we have to wait for this lock? 1: another live host (or an open file of our own)
  * holds it; 0: no; or -errno. For allocators, to skip a cluster. In a view: 0.
+ * is_others: the same, but an open file of our own, which can be changed, is 0.
  */
+int vmfs_txn_is_others(struct vmfs_txn *t, const struct vmfs_lock_id *lock)
+	__attribute__((warn_unused_result));
 int vmfs_txn_is_busy(struct vmfs_txn *t, const struct vmfs_lock_id *lock)
 	__attribute__((warn_unused_result));
 /*

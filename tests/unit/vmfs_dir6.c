@@ -352,12 +352,33 @@ static void a_directory_outgrows_its_first_map(void **state)
 	testvol_free(&tv);
 }
 
+/* Its descriptor names its directory: also that of one which is open, and written. */
+static void an_open_file_moves(void **state)
+{
+	const struct vmfs_file_options options = { .flags = VMFS_WRITE | VMFS_CREATE };
+	struct vmfs_file *file;
+	struct testvol tv;
+
+	(void)state;
+	testvol_new_version(&tv, 6, 8);
+	assert_int_equal(vmfs_mkdir(tv.vol, "/a", 0755), 0);
+	assert_int_equal(vmfs_file_open(tv.vol, "/f", &options, &file, NULL), 0);
+	assert_int_equal(vmfs_file_write(file, "before", 6, 0), 0);
+	assert_int_equal(vmfs_rename(tv.vol, "/f", "/a/f"), 0);
+	assert_int_equal(vmfs_file_write(file, "after", 5, 100000), 0);
+	assert_int_equal(vmfs_file_close(file), 0);
+	testvol_unmount(&tv);
+	testvol_check(&tv);
+	testvol_free(&tv);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(names_come_and_go_and_the_table_agrees),
 		cmocka_unit_test(directories_move_and_are_replaced),
 		cmocka_unit_test(a_directory_outgrows_its_first_map),
+		cmocka_unit_test(an_open_file_moves),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);

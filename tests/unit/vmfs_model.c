@@ -570,5 +570,6 @@ int main(void)
 		cmocka_unit_test(a_volume_that_was_vmfs3_does_so_too),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
+	cmocka_set_test_filter(getenv("CASE"));
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
