@@ -39,7 +39,7 @@ static const struct {
 	mode_t mode;
 } state_files[] = {
 	{ "inventory.json", 0640 }, { "iscsi.json", 0600 }, { "maintenance", 0644 },
-	{ "vmotion.pem", 0600 },    { "host.uuid", 0644 },
+	{ "settings.conf", 0644 },  { "vmotion.pem", 0600 }, { "host.uuid", 0644 },
 };
 
 static void hash_of(const json_t *files, char ret[static HASH_SIZE])

@@ -26,6 +26,7 @@
 #include "vmkernel/relocate.h"
 #include "vmkernel/resource/resource.h"
 #include "vmkernel/snapshot.h"
+#include "vmkernel/system.h"
 #include "vmkernel/vm_details.h"
 #include "vmkernel/vm_grow.h"
 #include "vmkernel/vm_snapshot.h"
@@ -682,7 +683,8 @@ static void dispatch(const struct request *rq, enum msg_type type)
 		vm_list(rq);
 		break;
 	case MSG_ADMIN:
-		if (!adapter_request(rq->host->adapter, rq->who, text_of(rq, "words"),
+		if (!system_request(rq->host, rq->who, text_of(rq, "words"), rq->body) &&
+		    !adapter_request(rq->host->adapter, rq->who, text_of(rq, "words"),
 				     rq->body))
 			reply_error(rq, -EOPNOTSUPP,
 				    "%s: this host knows no such command",

@@ -44,6 +44,7 @@
 #include "vmkernel/relocate.h"
 #include "vmkernel/resource/resource.h"
 #include "vmkernel/statefile.h"
+#include "vmkernel/system.h"
 #include "vmkernel/vm_monitor.h"
 #include "vmkernel/vmotion/vmotion.h"
 
@@ -159,6 +160,8 @@ int host_init(struct host *h, struct reporter *r)
 {
 	char path[HOST_PATH_SIZE];
 	int rc = host_lock_state(h, r);
+	if (rc == 0)
+		rc = system_read_settings(h, r);
 	if (rc == 0)
 		rc = set_names(h);
 	if (rc == 0)

@@ -106,6 +106,70 @@ static const struct shape uuid_shape = {
 	"HostUUID", LAYOUT_SINGLE, NULL, NULL, uuid_fields,
 };
 
+static const struct field maintenance_fields[] = {
+	{ "Maintenance Mode", "mode", FIELD_STRING },
+	{ 0 },
+};
+static const struct shape maintenance_shape = {
+	"MaintenanceMode", LAYOUT_VALUE, NULL, NULL, maintenance_fields,
+};
+
+static const struct field time_fields[] = {
+	{ "Time", "time", FIELD_STRING },
+	{ 0 },
+};
+static const struct shape time_shape = {
+	"Time", LAYOUT_VALUE, NULL, NULL, time_fields,
+};
+
+static const struct field uptime_fields[] = {
+	{ "Uptime us", "us", FIELD_INTEGER },
+	{ 0 },
+};
+static const struct shape uptime_shape = {
+	"Uptime", LAYOUT_VALUE, NULL, NULL, uptime_fields,
+};
+
+static const struct field option_fields[] = {
+	{ "Path", "path", FIELD_STRING },
+	{ "Type", "type", FIELD_STRING },
+	{ "Int Value", "int", FIELD_INTEGER },
+	{ "Default Int Value", "int_default", FIELD_INTEGER },
+	{ "String Value", "string", FIELD_STRING },
+	{ "Default String Value", "string_default", FIELD_STRING },
+	{ "Configuration Key", "key", FIELD_STRING },
+	{ "Counts", "counts", FIELD_STRING },
+	{ "Description", "help", FIELD_STRING },
+	{ 0 },
+};
+static const struct shape option_shape = {
+	"AdvancedOption", LAYOUT_RECORDS, "path", NULL, option_fields,
+};
+
+static const struct parameter name_parameters[] = {
+	{ 'H', "host", PARAMETER_TEXT, true, "name", "The host's name" },
+	{ 'f', "fqdn", PARAMETER_TEXT, true, "name", "The same, with its domain" },
+	{ 0 },
+};
+static const struct parameter maintenance_parameters[] = {
+	{ 'e', "enable", PARAMETER_TEXT, true, "enable", "true or false" },
+	{ 't', "timeout", PARAMETER_NUMBER, false, "timeout",
+	  "Seconds until it is left again if VMs are still on; 0: never" },
+	{ 'v', "evacuate", PARAMETER_TEXT, false, "evacuate",
+	  "What becomes of its VMs: vmotion, shutdown, suspend or none" },
+	{ 0 },
+};
+static const struct parameter option_list_parameters[] = {
+	{ 'o', "option", PARAMETER_TEXT, false, "option", "Only this one" },
+	{ 0 },
+};
+static const struct parameter option_parameters[] = {
+	{ 'o', "option", PARAMETER_TEXT, true, "option", "Its path, as list shows it" },
+	{ 'i', "int-value", PARAMETER_NUMBER, false, "int", "The value of a number" },
+	{ 's', "string-value", PARAMETER_TEXT, false, "string", "The value of a text" },
+	{ 0 },
+};
+
 static const struct parameter kill_parameters[] = {
 	{ 't', "type", PARAMETER_TEXT, true, "type",
 	  "soft, hard, or force: its vmx process is killed" },
@@ -121,6 +185,27 @@ const struct command commands_host[] = {
 	{ "system hostname get",
 	  "Show the host's name",
 	  NULL, 0, NULL, &hostname_shape },
+	{ "system hostname set",
+	  "Change the host's name, from the next start of vmkernel on",
+	  name_parameters, 0, NULL, NULL },
+	{ "system maintenanceMode get",
+	  "Show whether the host is in maintenance mode",
+	  NULL, 0, NULL, &maintenance_shape },
+	{ "system maintenanceMode set",
+	  "Enter maintenance mode, or leave it",
+	  maintenance_parameters, 0, NULL, NULL },
+	{ "system settings advanced list",
+	  "List the host's settings that can be changed here",
+	  option_list_parameters, 0, NULL, &option_shape },
+	{ "system settings advanced set",
+	  "Change one of them",
+	  option_parameters, 0, NULL, NULL },
+	{ "system stats uptime get",
+	  "Show for how many microseconds the machine has been up",
+	  NULL, 0, NULL, &uptime_shape },
+	{ "system time get",
+	  "Show the host's clock",
+	  NULL, 0, NULL, &time_shape },
 	{ "system uuid get",
 	  "Show the host's UUID",
 	  NULL, 0, NULL, &uuid_shape },

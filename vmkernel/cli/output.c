@@ -144,6 +144,15 @@ static void print_records(FILE *f, const struct shape *s, const json_t *rows)
 	}
 }
 
+static void print_value(FILE *f, const struct shape *s, const json_t *rows)
+{
+	for (size_t row = 0; row < json_array_size(rows); row++) {
+		char *text = cell_text(json_array_get(rows, row), &s->fields[0]);
+		(void)fprintf(f, "%s\n", text);
+		free(text);
+	}
+}
+
 /* ---- for programs ---- */
 
 static void print_json(FILE *f, const struct shape *s, const json_t *rows)
@@ -166,7 +175,7 @@ static void print_json(FILE *f, const struct shape *s, const json_t *rows)
 		}
 		json_array_append_new(all, out);
 	}
-	const json_t *shown = s->layout == LAYOUT_SINGLE ? json_array_get(all, 0) : all;
+	const json_t *shown = s->layout >= LAYOUT_SINGLE ? json_array_get(all, 0) : all;
 	(void)json_dumpf(shown, f, JSON_INDENT(2));
 	(void)fputc('\n', f);
 	json_decref(all);
@@ -224,7 +233,7 @@ static void print_escaped(FILE *f, const char *text)
 
 static void print_xml(FILE *f, const struct shape *s, const json_t *rows)
 {
-	bool is_list = s->layout != LAYOUT_SINGLE;
+	bool is_list = s->layout < LAYOUT_SINGLE;
 	(void)fprintf(f,
 		      "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n"
 		      "<output xmlns=\"%s\">\n<root>\n%s",
@@ -253,7 +262,7 @@ static void print_keyvalue(FILE *f, const struct shape *s, const json_t *rows)
 			char *text = cell_text(json_array_get(rows, row), field);
 			char *head = squeezed(field->head);
 			(void)fprintf(f, "%s", s->type_name);
-			if (s->layout != LAYOUT_SINGLE)
+			if (s->layout < LAYOUT_SINGLE)
 				(void)fprintf(f, "[%zu]", row);
 			(void)fprintf(f, ".%s.%s=%s\n", head, type_words[field->type],
 				      text);
@@ -285,6 +294,8 @@ void output_rows(FILE *f, enum output_format format, const struct shape *shape,
 		printers[format](f, shape, shown);
 	else if (shape->layout == LAYOUT_TABLE)
 		print_table(f, shape, shown);
+	else if (shape->layout == LAYOUT_VALUE)
+		print_value(f, shape, shown);
 	else
 		print_records(f, shape, shown);
 	json_decref(shown);

@@ -26,8 +26,11 @@ struct field {
 	enum field_type type;
 };
 
-/* As text: columns; or "   Head: value" lines below a title, or without one. */
-enum layout { LAYOUT_TABLE, LAYOUT_RECORDS, LAYOUT_SINGLE };
+/*
+ * As text: columns; or "   Head: value" lines below a title, or without one; or the value
+ * of the first field alone.
+ */
+enum layout { LAYOUT_TABLE, LAYOUT_RECORDS, LAYOUT_SINGLE, LAYOUT_VALUE };
 
 struct shape {
 	const char *type_name; /* "FilesystemVolume" */
