@@ -85,5 +85,10 @@ void task_raise(void);
 void task_be_prompt(void);
 /* Sleeps until clock_now() >= deadline (ns). */
 void task_sleep_until(uint64_t deadline);
+/*
+ * Stands between two steps of what is done without a lock: where a machine may run others
+ * at any time, the simulator does so here. Never blocks.
+ */
+void task_step(void);
 
 #endif

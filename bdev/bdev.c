@@ -72,14 +72,15 @@ void bdev_io_complete(struct bdev_io *io, int result)
 
 static bool is_memory_fit(const struct bdev *bd, const struct bdev_io *io)
 {
-	if (bd->memory_align > 1) {
-		for (int i = 0; i < io->iovcnt; i++) {
-			if ((uintptr_t)io->iov[i].iov_base & (bd->memory_align - 1) ||
-			    io->iov[i].iov_len & (bd->block_size - 1))
-				return false;
-		}
+	uint64_t addresses = 0, lengths = 0, len = 0;
+	for (int i = 0; i < io->iovcnt; i++) {
+		addresses |= (uintptr_t)io->iov[i].iov_base;
+		lengths |= io->iov[i].iov_len;
+		len += io->iov[i].iov_len;
 	}
-	return iov_bytes(io->iov, io->iovcnt) == io->len;
+	bool is_aligned = !(addresses & (bd->memory_align - 1)) &&
+			  !(lengths & (bd->block_size - 1));
+	return len == io->len && (is_aligned || bd->memory_align <= 1);
 }
 
 int bdev_io_check(const struct bdev *bd, const struct bdev_io *io)
@@ -489,9 +490,26 @@ static void submit_fan(struct bdev *bd, struct bdev_io *io, struct bdev_extent *
 	fan_submit(fan);
 }
 
+/* As nearly every io: in one piece of a leaf. false: it is not, and nothing is held. */
+static bool submit_in_one(struct bdev *bd, struct bdev_io *io)
+{
+	struct bdev_extent e = { 0 };
+	if (io->op == BDEV_CAW || io->done == alias_done ||
+	    bd->ops->map(bd, io, &e) < 0)
+		return false;
+	if (e.leaf && e.len == io->len) {
+		submit_by_alias(io, &e);
+		return true;
+	}
+	give_back(bd, &e);
+	return false;
+}
+
 static void submit_translating(struct bdev *bd, struct bdev_io *io)
 {
 	struct bdev_extent extents[MAX_EXTENTS + 1];
+	if (submit_in_one(bd, io))
+		return;
 	int count = map_all(bd, io, extents);
 	if (count == -EAGAIN) {
 		punt(bd, io);
@@ -501,11 +519,10 @@ static void submit_translating(struct bdev *bd, struct bdev_io *io)
 		bdev_io_complete(io, count);
 		return;
 	}
-	if (count == 1 && extents[0].leaf && io->done != alias_done) {
+	if (count == 1 && extents[0].leaf && io->done != alias_done)
 		submit_by_alias(io, &extents[0]);
-		return;
-	}
-	submit_fan(bd, io, extents, count);
+	else
+		submit_fan(bd, io, extents, count);
 }
 
 void bdev_submit(struct bdev *bd, struct bdev_io *io)

@@ -15,6 +15,7 @@
 
 #include "base/env.h"
 #include "vmfs/fd.h"
+#include "vmfs/passage.h"
 #include "vmfs/lock.h"
 #include "vmfs/txn.h"
 #include "vmfs/vmfs.h"
@@ -27,7 +28,7 @@ struct logview;
 
 /* Addresses of 1024 neighbouring blocks as they are on disk. */
 struct file_leaf {
-	uint64_t raw[FILE_LEAF_BLOCKS];
+	_Atomic uint64_t raw[FILE_LEAF_BLOCKS]; /* looked at without f->m by who holds */
 	/*
 	 * TBZ on disk, but all of the block has been written: reads and writes go to it.
 	 */
@@ -65,10 +66,13 @@ struct file_follow {
 	int said;		/* the last that ended */
 };
 
+#define FILE_QUIESCING (1ull << 63) /* of holds: blocks are being taken away */
+
 struct vmfs_file {
 	struct vmfs_volume *vol;
 	struct fd_ref ref;
 	struct vmfs_lock_id lock;
+	_Atomic uint64_t lock_seen;	/* vmfs_lock_may_still_write */
 	/* VMFS_WRITE, VMFS_MULTI_WRITER, VMFS_READ_LOCKED; 0: no lock */
 	uint32_t flags;
 	LIST_ENTRY(vmfs_file) link;	/* vol->files, if locked */
@@ -97,12 +101,15 @@ struct vmfs_file {
 	uint8_t *small;
 	bool is_small_dirty;
 	uint32_t mtime_s;		/* of the last write if the FD has it not; 0 */
-	struct file_leaf **leaves;	/* NULL where not loaded */
+	/* NULL where not loaded; both looked at without m by who holds */
+	struct file_leaf *_Atomic *_Atomic leaves;
+	_Atomic uint64_t leaf_count;
+	uint64_t leaf_room;		/* of the array; the rest of it is NULL */
+	struct old_leaves *old_leaves;	/* arrays that somebody may look at still */
 	struct file_leaf *hole_leaf;	/* for all without a block; may be NULL */
-	uint64_t leaf_count;
 	uint64_t ready_total;
-	uint32_t holds;			/* I/O under way to places taken from the map */
-	bool is_quiescing;		/* no new holds: blocks are being taken away */
+	/* I/O under way to places taken from the map; FILE_QUIESCING: no more of it */
+	struct passage holds;
 
 	/* Allocation ahead of a sequential writer; under sleeplock. */
 	uint64_t next_block;		/* one behind the last that was asked for */
@@ -148,8 +155,16 @@ void filemap_done(struct vmfs_file *f);
 int filemap_load(struct vmfs_file *f, uint64_t block) __attribute__((warn_unused_result));
 /* The same, and it may be changed: at the time of the change no memory is needed. */
 int filemap_own(struct vmfs_file *f, uint64_t block) __attribute__((warn_unused_result));
-/* Leaves that were taken out of f. */
-void filemap_free_leaves(struct vmfs_file *f, struct file_leaf **leaves, uint64_t count);
+/*
+ * The map goes as a whole: nobody holds (filemap_quiesce), f->m is held. What it was is
+ * freed by filemap_free_leaves(), without f->m.
+ */
+struct file_leaves {
+	struct file_leaf *_Atomic *leaves;
+	uint64_t count;
+};
+struct file_leaves filemap_take_leaves(struct vmfs_file *f);
+void filemap_free_leaves(struct vmfs_file *f, const struct file_leaves *gone);
 /*
  * The run at a block, at most max long. With f->m held. -EAGAIN: its leaf is not loaded.
  * Blocks behind all leaves are holes.
@@ -162,6 +177,12 @@ int filemap_run(struct vmfs_file *f, uint64_t block, uint64_t max,
  */
 int filemap_hold(struct vmfs_file *f, uint64_t block, uint64_t max,
 		 struct file_run *ret_run) __attribute__((warn_unused_result));
+/*
+ * The same for bytes of one block that is DATA on disk, without any mutex: where they
+ * are, and a hold; false: ask filemap_hold().
+ */
+bool filemap_hold_at(struct vmfs_file *f, uint64_t block, uint64_t *ret_vol_off)
+	__attribute__((warn_unused_result));
 void filemap_unhold(struct vmfs_file *f);
 /* Waits until there is no hold, and lets nobody take one until filemap_resume. Blocks. */
 void filemap_quiesce(struct vmfs_file *f);

@@ -366,15 +366,12 @@ static int extend(struct vmfs_file *f, uint64_t length)
 static void become_small(struct vmfs_file *f, uint8_t *small)
 {
 	mutex_lock(&f->m);
-	struct file_leaf **leaves = f->leaves;
-	uint64_t count = f->leaf_count;
-	f->leaves = NULL;
-	f->leaf_count = 0;
+	const struct file_leaves gone = filemap_take_leaves(f);
 	f->small = small;
 	f->is_small_dirty = false;
 	f->mtime_s = 0;
 	mutex_unlock(&f->m);
-	filemap_free_leaves(f, leaves, count);
+	filemap_free_leaves(f, &gone);
 	f->ahead_first = f->ahead_end = 0;
 	f->next_block = NO_BLOCK;
 }

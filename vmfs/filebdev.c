@@ -2,7 +2,8 @@
 /*
  * A file as a translating device.
  *
- * map() looks into the file's map in memory, never at the disk. It asks three questions:
+ * map() looks into the file's map in memory, never at the disk, and as a rule without a
+ * mutex (passage.c, filemap_hold_at, vmfs_lock_may_still_write). It asks three questions:
  * may this host write now (gate), is the file's lock ours, is the place DATA. Three times
  * yes: the bytes of the volume's own device, with a hold that keeps truncate and punch
  * away until unmap(). No: -EAGAIN, and rw() does it the long way on a worker; -ESTALE
@@ -87,7 +88,7 @@ static int check_op(struct vmfs_file *f, const struct bdev_io *io)
 {
 	if (io->op == BDEV_READ)
 		return vmfs_gate_may_read(f->vol);
-	if (!vmfs_lock_may_write(f->vol, f->lock.vol_off))
+	if (!vmfs_lock_may_still_write(f->vol, f->lock.vol_off, &f->lock_seen))
 		return -ESTALE;
 	if (io->flags & BDEV_FUA) {
 		mutex_lock(&f->m);
@@ -111,9 +112,9 @@ static int map_hole(enum bdev_op op, enum file_state state, uint64_t len,
 
 static void give_back(struct vmfs_file *f, enum hold_kind kind)
 {
-	filemap_unhold(f);
 	if (kind == HOLD_WRITE)
 		(void)vmfs_gate_leave(f->vol); /* settle() has looked at the result */
+	filemap_unhold(f); /* the last that is done to f: it may be closed */
 }
 
 /* The place of a run that is held; on failure the hold is given back. */
@@ -157,6 +158,15 @@ static int file_map(struct bdev *bd, const struct bdev_io *io,
 	int rc = check_op(f, io);
 	if (rc < 0)
 		return rc;
+	bool is_in_one = in_block + io->len <= block_size;
+	uint64_t vol_off;
+	if (is_in_one && (io->op == BDEV_READ || io->op == BDEV_WRITE) &&
+	    filemap_hold_at(f, io->offset >> shift, &vol_off)) {
+		rc = map_data(f, io, vol_off + in_block, ret_extent);
+		if (rc == 0)
+			ret_extent->len = min_u64(io->len, ret_extent->len);
+		return rc;
+	}
 	rc = filemap_hold(f, io->offset >> shift,
 			  (in_block + io->len + block_size - 1) >> shift, &run);
 	if (rc < 0)
@@ -186,12 +196,14 @@ static void file_unmap(struct bdev *bd, struct bdev_extent *e)
 static bool is_final(struct vmfs_file *f, const struct bdev_io *io,
 		     const struct bdev_extent *e, int result)
 {
-	struct bdev_io piece = *io;
 	if (!f->vol->member)
 		return true;
-	piece.bd = e->leaf;
-	if (result == 0 && unflushed_settle(f->vol, &piece, 0) != UNFLUSHED_GOOD)
-		return false;
+	if (result == 0 && unflushed_is_active(f->vol)) {
+		struct bdev_io piece = *io;
+		piece.bd = e->leaf;
+		if (unflushed_settle(f->vol, &piece, 0) != UNFLUSHED_GOOD)
+			return false;
+	}
 	if (io->deadline && clock_now() >= io->deadline)
 		return true;
 	if (result == 0)

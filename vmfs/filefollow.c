@@ -136,16 +136,13 @@ static void forget(struct vmfs_file *f)
 	mutex_lock(&f->m);
 	while (f->follow.is_looking)
 		cond_wait(&f->c, &f->m);
-	struct file_leaf **leaves = f->leaves;
-	uint64_t count = f->leaf_count;
+	const struct file_leaves gone = filemap_take_leaves(f);
 	uint8_t *small = f->small;
-	f->leaves = NULL;
-	f->leaf_count = 0;
 	f->small = NULL;
 	f->follow.is_on = false;
 	file_follow_done(f);
 	mutex_unlock(&f->m);
-	filemap_free_leaves(f, leaves, count);
+	filemap_free_leaves(f, &gone);
 	free(small);
 	filemap_resume(f);
 	sleeplock_release(&f->sleeplock);

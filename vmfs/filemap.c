@@ -14,11 +14,17 @@
  * 2. Whoever does I/O to a place from the map holds a count from before the lookup's
  *    mutex is released until the I/O has ended; blocks are taken out of the map only when
  *    there is no hold (filemap_quiesce), so no I/O ever goes to a block that was given
- *    back.
+ *    back. The count and the will to take blocks are one word (passage.c).
  * 3. Leaves without a block are all one, f->hole_leaf, which nobody changes: a file of
  *    62 TiB has 63,488 leaves. Who is about to change leaves calls filemap_own().
  * 4. Loading and changing leaves: under the file's sleeplock. So no leaf is loaded from a
  *    state of the disk that is older than the map.
+ * 5. Who holds may look without the mutex (filemap_hold_at), at single words: what he
+ *    finds to be DATA on disk is so until he lets go, since nothing but invariant 2's
+ *    taking away makes it anything else. All else that he may find (a hole, TBZ, no leaf)
+ *    says nothing: he asks again under the mutex. Leaves and arrays of leaves that he may
+ *    be looking at are there until nobody holds: the arrays grow by doubling, so that old
+ *    ones together are no larger than the one in use.
  */
 #include <assert.h>
 #include <errno.h>
@@ -32,12 +38,37 @@
 #include "vmfs/view.h"
 #include "vmfs/volume.h"
 
-void filemap_free_leaves(struct vmfs_file *f, struct file_leaf **leaves, uint64_t count)
+/* An array of leaves that was replaced by a larger one. */
+struct old_leaves {
+	struct old_leaves *next;
+	struct file_leaf *_Atomic *leaves;
+};
+
+/* Nobody holds, or ever will. */
+static void free_old(struct vmfs_file *f)
 {
-	for (uint64_t i = 0; i < count; i++)
-		if (leaves[i] != f->hole_leaf)
-			free(leaves[i]);
-	free(leaves);
+	while (f->old_leaves) {
+		struct old_leaves *old = f->old_leaves;
+		f->old_leaves = old->next;
+		free(old->leaves);
+		free(old);
+	}
+}
+
+struct file_leaves filemap_take_leaves(struct vmfs_file *f)
+{
+	const struct file_leaves gone = { f->leaves, f->leaf_count };
+	f->leaf_count = f->leaf_room = 0;
+	f->leaves = NULL;
+	return gone;
+}
+
+void filemap_free_leaves(struct vmfs_file *f, const struct file_leaves *gone)
+{
+	for (uint64_t i = 0; i < gone->count; i++)
+		if (gone->leaves[i] != f->hole_leaf)
+			free(gone->leaves[i]);
+	free(gone->leaves);
 }
 
 void filemap_init(struct vmfs_file *f)
@@ -51,7 +82,9 @@ void filemap_init(struct vmfs_file *f)
 
 void filemap_done(struct vmfs_file *f)
 {
-	filemap_free_leaves(f, f->leaves, f->leaf_count);
+	const struct file_leaves gone = filemap_take_leaves(f);
+	filemap_free_leaves(f, &gone);
+	free_old(f);
 	free(f->hole_leaf);
 	cond_done(&f->c);
 	mutex_done(&f->m);
@@ -61,23 +94,41 @@ void filemap_done(struct vmfs_file *f)
 int filemap_grow(struct vmfs_file *f, uint64_t blocks)
 {
 	uint64_t count = div_up(blocks, FILE_LEAF_BLOCKS);
+	struct file_leaf *_Atomic *leaves = NULL;
+	struct old_leaves *old = NULL;
+	uint64_t room = max_u64(count, 2 * f->leaf_room);
 	if (count <= f->leaf_count)
 		return 0;
-	struct file_leaf **leaves = calloc(count, sizeof(struct file_leaf *));
-	if (!leaves)
+	if (count > f->leaf_room) {
+		leaves = calloc(room, sizeof(*leaves));
+		old = malloc(sizeof(*old));
+	}
+	if (count > f->leaf_room && (!leaves || !old)) {
+		free(leaves);
+		free(old);
 		return -ENOMEM;
+	}
 	mutex_lock(&f->m);
-	struct file_leaf **old = f->leaves;
-	if (f->leaf_count)
-		(void)memcpy(leaves, old, f->leaf_count * sizeof(struct file_leaf *));
-	f->leaves = leaves;
-	f->leaf_count = count;
+	if (leaves) {
+		for (uint64_t i = 0; i < f->leaf_count; i++)
+			leaves[i] = f->leaves[i];
+		*old = (struct old_leaves){ f->old_leaves, f->leaves };
+		f->old_leaves = old;
+		f->leaf_room = room;
+		f->leaves = leaves;
+	}
+	f->leaf_count = count; /* behind the array that has room for them */
 	mutex_unlock(&f->m);
-	free(old);
 	return 0;
 }
 
 /* ---- loading ---- */
+
+/* Who finds it finds all that was done before. */
+static void put(struct file_leaf *leaf, uint64_t i, uint64_t raw)
+{
+	atomic_store_explicit(&leaf->raw[i], raw, memory_order_release);
+}
 
 struct load {
 	const struct vmfs_file *f;
@@ -112,7 +163,7 @@ static int load_build(struct vmfs_txn *t, void *arg)
 				return rc;
 			if (addr_is_cow(addr) && load->f->flags & VMFS_WRITE)
 				return fd_refuse_shared(load->f->vol, ref, addr);
-			load->leaf->raw[i] = addr.raw;
+			put(load->leaf, i, addr.raw);
 		}
 	}
 	return 0;
@@ -233,21 +284,54 @@ int filemap_run(struct vmfs_file *f, uint64_t block, uint64_t max,
 int filemap_hold(struct vmfs_file *f, uint64_t block, uint64_t max,
 		 struct file_run *ret_run)
 {
+	if (!passage_enter(&f->holds, FILE_QUIESCING))
+		return -EAGAIN;
 	mutex_lock(&f->m);
-	int rc = f->is_quiescing ? -EAGAIN : filemap_run(f, block, max, ret_run);
+	int rc = filemap_run(f, block, max, ret_run);
 	if (rc == 0 && f->small)
 		ret_run->state = FILE_SMALL;
-	if (rc == 0 && ret_run->state == FILE_DATA)
-		f->holds++;
 	mutex_unlock(&f->m);
+	if (rc < 0 || ret_run->state != FILE_DATA)
+		filemap_unhold(f);
 	return rc;
+}
+
+/* What the map says of a block, without the mutex; none: nothing. */
+static vmfs_addr look(struct vmfs_file *f, uint64_t block)
+{
+	uint64_t n = block / FILE_LEAF_BLOCKS;
+	vmfs_addr addr = { 0 };
+	if (n >= atomic_load_explicit(&f->leaf_count, memory_order_acquire))
+		return addr;
+	struct file_leaf *_Atomic *leaves =
+		atomic_load_explicit(&f->leaves, memory_order_acquire);
+	const struct file_leaf *leaf =
+		atomic_load_explicit(&leaves[n], memory_order_acquire);
+	if (leaf)
+		addr.raw = atomic_load_explicit(&leaf->raw[block % FILE_LEAF_BLOCKS],
+						memory_order_acquire);
+	return addr;
+}
+
+bool filemap_hold_at(struct vmfs_file *f, uint64_t block, uint64_t *ret_vol_off)
+{
+	if (!passage_enter(&f->holds, FILE_QUIESCING))
+		return false;
+	vmfs_addr addr = look(f, block);
+	if (addr_is_none(addr) || addr_is_tbz(addr)) {
+		filemap_unhold(f);
+		return false;
+	}
+	*ret_vol_off = (uint64_t)addr_fb_number(addr) << f->vol->block_shift;
+	return true;
 }
 
 void filemap_unhold(struct vmfs_file *f)
 {
+	if (passage_leave(&f->holds, FILE_QUIESCING))
+		return;
 	mutex_lock(&f->m);
-	assert(f->holds > 0);
-	if (--f->holds == 0)
+	if (passage_leave_shut(&f->holds))
 		cond_broadcast(&f->c);
 	mutex_unlock(&f->m);
 }
@@ -256,16 +340,18 @@ void filemap_quiesce(struct vmfs_file *f)
 {
 	assert(sleeplock_is_mine(&f->sleeplock));
 	mutex_lock(&f->m);
-	f->is_quiescing = true;
-	while (f->holds)
+	passage_flag(&f->holds, FILE_QUIESCING, true);
+	while (passage_count(&f->holds))
 		cond_wait(&f->c, &f->m);
+	free_old(f);
 	mutex_unlock(&f->m);
 }
 
 void filemap_resume(struct vmfs_file *f)
 {
 	mutex_lock(&f->m);
-	f->is_quiescing = false;
+	assert(!passage_count(&f->holds)); /* nobody came meanwhile */
+	passage_flag(&f->holds, FILE_QUIESCING, false);
 	mutex_unlock(&f->m);
 }
 
@@ -296,7 +382,7 @@ void filemap_set(struct vmfs_file *f, uint64_t block, vmfs_addr addr)
 {
 	struct file_leaf *leaf = f->leaves[block / FILE_LEAF_BLOCKS];
 	set_unready(f, leaf, block % FILE_LEAF_BLOCKS);
-	leaf->raw[block % FILE_LEAF_BLOCKS] = addr.raw;
+	put(leaf, block % FILE_LEAF_BLOCKS, addr.raw);
 }
 
 void filemap_forget_from(struct vmfs_file *f, uint64_t block, uint64_t end)
@@ -309,7 +395,7 @@ void filemap_forget_from(struct vmfs_file *f, uint64_t block, uint64_t end)
 			if (!leaf || leaf == f->hole_leaf)
 				continue;
 			set_unready(f, leaf, b % FILE_LEAF_BLOCKS);
-			leaf->raw[b % FILE_LEAF_BLOCKS] = 0;
+			put(leaf, b % FILE_LEAF_BLOCKS, 0);
 		}
 	}
 }

@@ -86,8 +86,7 @@ int vmfs_gate_may_read(struct vmfs_volume *vol)
 {
 	if (!vol->member)
 		return 0;
-	enum lease_state state = lease_state(lease_of(vol));
-	return state == LEASE_FENCED ? -ESTALE : state > LEASE_HOLD ? -EAGAIN : 0;
+	return lease_may_read(lease_of(vol));
 }
 
 int vmfs_gate_trust(struct vmfs_volume *vol)

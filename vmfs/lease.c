@@ -20,6 +20,16 @@
  *  4 the guard hears of a renewal before the gate opens for it, and during CUT not at
  *    all: a lease that is being reclaimed stays acknowledged;
  *  5 `dead` is never cleared.
+ *
+ * Every I/O asks, from any task, so what is asked is answered without the mutex: by the
+ * word that counts who is inside (passage.c) and by `renewed`, one number. All changes of
+ * the state are made under the mutex, the flags of the word with them.
+ *  6 who enters compares the word with what he looked at, so the flags were down when he
+ *    was counted: of 2 and 3 only the age is left to say. That is looked at before, and a
+ *    task may be stopped behind any look: what then still comes late is the guard's;
+ *  7 a time of renewal that is read late is an older one: the lease only seems older. One
+ *    that is read early is none: it has run, on a slot that was still ours, so what was
+ *    read from the disk before it is as good as if it had been asked for earlier.
  */
 #include <assert.h>
 #include <errno.h>
@@ -107,31 +117,36 @@ void lease_init(struct vmfs_lease *l, const struct vmfs_timing *timing)
 
 void lease_done(struct vmfs_lease *l)
 {
-	assert(!l->parked && !l->inside);
+	assert(!l->parked && !passage_count(&l->inside));
 	cond_done(&l->c);
 	mutex_done(&l->m);
 }
 
-/* ---- age and state; with m held ---- */
+/* ---- age and state ---- */
 
 static uint64_t age_of(const struct vmfs_lease *l)
 {
-	uint64_t now = l->is_counted ? clock_now() : 0;
+	if (!l->is_counted)
+		return 0;
+	uint64_t renewed = atomic_load_explicit(&l->renewed, memory_order_acquire);
+	uint64_t now = clock_now();
 
-	return now > l->renewed ? now - l->renewed : 0;
+	return now > renewed ? now - renewed : 0;
 }
 
 /* But for a suspension. */
-static enum lease_state state_by_age(const struct vmfs_lease *l)
+static enum lease_state state_by_age(const struct vmfs_lease *l, uint64_t word)
 {
-	return lease_state_of(l->timing, age_of(l), l->is_cut, l->dead);
+	return lease_state_of(l->timing, age_of(l), word & LEASE_SHUT_CUT,
+			      word & LEASE_SHUT_DEAD);
 }
 
 static enum lease_state state_of(const struct vmfs_lease *l)
 {
-	enum lease_state state = state_by_age(l);
+	uint64_t word = passage_look(&l->inside);
+	enum lease_state state = state_by_age(l, word);
 
-	return state == LEASE_GREEN && l->is_suspended ? LEASE_HOLD : state;
+	return state == LEASE_GREEN && word & LEASE_SHUT_SUSPENDED ? LEASE_HOLD : state;
 }
 
 uint64_t lease_patience(struct vmfs_lease *l)
@@ -144,22 +159,18 @@ uint64_t lease_patience(struct vmfs_lease *l)
 
 uint64_t lease_age(struct vmfs_lease *l)
 {
-	mutex_lock(&l->m);
-	uint64_t age = age_of(l);
-	mutex_unlock(&l->m);
-	return age;
+	return age_of(l);
 }
 
 enum lease_state lease_state(struct vmfs_lease *l)
 {
-	mutex_lock(&l->m);
-	enum lease_state state = state_of(l);
-	mutex_unlock(&l->m);
-	return state;
+	return state_of(l);
 }
 
 int lease_dead(struct vmfs_lease *l)
 {
+	if (!(passage_look(&l->inside) & LEASE_SHUT_DEAD))
+		return 0;
 	mutex_lock(&l->m);
 	int dead = l->dead;
 	mutex_unlock(&l->m);
@@ -187,9 +198,10 @@ static void unpark(struct vmfs_lease *l)
 void lease_renewed(struct vmfs_lease *l, uint64_t submitted)
 {
 	mutex_lock(&l->m);
-	l->renewed = max_u64(l->renewed, submitted);
+	uint64_t renewed = max_u64(atomic_load(&l->renewed), submitted);
 	if (l->guard && !l->is_cut)
-		guard_lease_renewed(l->guard, l->renewed);
+		guard_lease_renewed(l->guard, renewed);
+	atomic_store_explicit(&l->renewed, renewed, memory_order_release);
 	bool is_open = state_of(l) == LEASE_GREEN;
 	cond_broadcast(&l->c);
 	mutex_unlock(&l->m);
@@ -204,6 +216,7 @@ static bool cut_at_age(struct vmfs_lease *l, uint64_t least_ns)
 	if (is_first) {
 		l->is_cut = true;
 		l->cut_at = clock_now();
+		passage_flag(&l->inside, LEASE_SHUT_CUT, true);
 	}
 	cond_broadcast(&l->c);
 	mutex_unlock(&l->m);
@@ -232,8 +245,10 @@ bool lease_die(struct vmfs_lease *l, int err)
 {
 	mutex_lock(&l->m);
 	bool is_first = !l->dead;
-	if (is_first)
+	if (is_first) {
 		l->dead = err;
+		passage_flag(&l->inside, LEASE_SHUT_DEAD, true);
+	}
 	cond_broadcast(&l->c);
 	mutex_unlock(&l->m);
 	unpark(l);
@@ -243,12 +258,13 @@ bool lease_die(struct vmfs_lease *l, int err)
 bool lease_reopen(struct vmfs_lease *l)
 {
 	mutex_lock(&l->m);
-	assert(l->is_cut && !l->inside);
+	assert(l->is_cut && !passage_count(&l->inside));
 	bool is_young = !l->dead && age_of(l) < l->timing->stop_ns;
 	if (is_young) {
 		if (l->guard)
 			guard_lease_renewed(l->guard, l->renewed);
 		l->is_cut = l->is_cut_done = false;
+		passage_flag(&l->inside, LEASE_SHUT_CUT, false);
 		cond_broadcast(&l->c);
 	}
 	bool is_open = is_young && !l->is_suspended;
@@ -263,9 +279,9 @@ int lease_drain(struct vmfs_lease *l, uint64_t deadline)
 	int err = 0;
 
 	mutex_lock(&l->m);
-	while ((l->inside || !l->is_cut_done) && !err)
+	while ((passage_count(&l->inside) || !l->is_cut_done) && !err)
 		err = cond_wait_until(&l->c, &l->m, deadline);
-	if (!l->inside && l->is_cut_done)
+	if (!passage_count(&l->inside) && l->is_cut_done)
 		err = 0;
 	mutex_unlock(&l->m);
 	return err;
@@ -273,39 +289,54 @@ int lease_drain(struct vmfs_lease *l, uint64_t deadline)
 
 /* ---- the gate ---- */
 
-int lease_enter(struct vmfs_lease *l)
+/* Why a write may not enter now; 0: it may, as far as the age goes. */
+static int why_not(const struct vmfs_lease *l, uint64_t word)
 {
-	mutex_lock(&l->m);
-	while (!l->dead && state_of(l) != LEASE_GREEN)
-		cond_wait(&l->c, &l->m);
-	int err = l->dead ? -ESTALE : 0;
-	if (!err)
-		l->inside++;
-	mutex_unlock(&l->m);
-	return err;
+	if (word & LEASE_SHUT_DEAD)
+		return -ESTALE;
+	return word & LEASE_SHUT || age_of(l) >= l->timing->stop_ns ? -EAGAIN : 0;
 }
 
 int lease_try(struct vmfs_lease *l)
 {
-	mutex_lock(&l->m);
-	int err = l->dead			    ? -ESTALE
-		  : state_of(l) != LEASE_GREEN	    ? -EAGAIN
-						    : 0;
-	if (!err)
-		l->inside++;
-	mutex_unlock(&l->m);
+	int err = why_not(l, passage_look(&l->inside));
+
+	if (err || passage_enter(&l->inside, LEASE_SHUT))
+		return err;
+	return passage_look(&l->inside) & LEASE_SHUT_DEAD ? -ESTALE : -EAGAIN;
+}
+
+int lease_enter(struct vmfs_lease *l)
+{
+	int err = lease_try(l);
+
+	while (err == -EAGAIN) {
+		mutex_lock(&l->m);
+		while (why_not(l, passage_look(&l->inside)) == -EAGAIN)
+			cond_wait(&l->c, &l->m);
+		mutex_unlock(&l->m);
+		err = lease_try(l);
+	}
 	return err;
 }
 
 bool lease_leave(struct vmfs_lease *l)
 {
+	if (passage_leave(&l->inside, LEASE_SHUT))
+		return false;
 	mutex_lock(&l->m);
-	assert(l->inside);
-	bool is_cut = l->is_cut;
-	if (!--l->inside && (is_cut || l->is_suspended))
+	if (passage_leave_shut(&l->inside))
 		cond_broadcast(&l->c);
+	bool is_cut = l->is_cut;
 	mutex_unlock(&l->m);
 	return is_cut;
+}
+
+int lease_may_read(const struct vmfs_lease *l)
+{
+	uint64_t word = passage_look(&l->inside);
+
+	return word & LEASE_SHUT_DEAD ? -ESTALE : word & LEASE_SHUT_CUT ? -EAGAIN : 0;
 }
 
 int lease_wait_readable(struct vmfs_lease *l)
@@ -320,9 +351,8 @@ int lease_wait_readable(struct vmfs_lease *l)
 
 int lease_trust(struct vmfs_lease *l)
 {
-	mutex_lock(&l->m);
 	enum lease_state state = state_of(l);
-	mutex_unlock(&l->m);
+
 	return state == LEASE_FENCED ? -ESTALE : state == LEASE_EXPIRED ? -EAGAIN : 0;
 }
 
@@ -348,6 +378,7 @@ void lease_suspend(struct vmfs_lease *l)
 {
 	mutex_lock(&l->m);
 	l->is_suspended = true;
+	passage_flag(&l->inside, LEASE_SHUT_SUSPENDED, true);
 	cond_broadcast(&l->c);
 	mutex_unlock(&l->m);
 }
@@ -356,6 +387,7 @@ void lease_resume(struct vmfs_lease *l)
 {
 	mutex_lock(&l->m);
 	l->is_suspended = false;
+	passage_flag(&l->inside, LEASE_SHUT_SUSPENDED, false);
 	cond_broadcast(&l->c);
 	bool is_open = state_of(l) == LEASE_GREEN;
 	mutex_unlock(&l->m);
@@ -365,21 +397,21 @@ void lease_resume(struct vmfs_lease *l)
 
 bool lease_is_suspended(struct vmfs_lease *l)
 {
-	mutex_lock(&l->m);
-	bool is_suspended = l->is_suspended;
-	mutex_unlock(&l->m);
-	return is_suspended;
+	return passage_look(&l->inside) & LEASE_SHUT_SUSPENDED;
 }
 
 int lease_enter_alone(struct vmfs_lease *l, const bool *is_stopping)
 {
 	mutex_lock(&l->m);
 	while (!l->dead && !*is_stopping &&
-	       (state_by_age(l) != LEASE_GREEN || l->inside))
+	       (state_by_age(l, passage_look(&l->inside)) != LEASE_GREEN ||
+		passage_count(&l->inside)))
 		cond_wait(&l->c, &l->m);
 	int err = l->dead ? -ESTALE : *is_stopping ? -ECANCELED : 0;
-	if (!err)
-		l->inside++;
+	/* It is suspended, so nobody else enters; and no flag goes up without m. */
+	bool is_inside = !err && passage_enter(&l->inside, LEASE_SHUT_DEAD |
+								 LEASE_SHUT_CUT);
+	assert(is_inside == !err);
 	mutex_unlock(&l->m);
 	return err;
 }

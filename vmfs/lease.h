@@ -12,6 +12,7 @@
 #include "base/env.h"
 #include "bdev/bdev.h"
 #include "bdev/guard.h"
+#include "vmfs/passage.h"
 #include "vmfs/vmfs.h"
 
 /* LOCKING.md 14, nanoseconds. */
@@ -46,21 +47,27 @@ const char *lease_state_name(enum lease_state state);
 enum lease_state lease_state_of(const struct vmfs_timing *timing, uint64_t age_ns,
 				bool is_cut, bool is_dead);
 
+/* Why no write enters: flags of `inside`, which say what the fields below say. */
+#define LEASE_SHUT_DEAD (1ull << 63)
+#define LEASE_SHUT_CUT (1ull << 62)
+#define LEASE_SHUT_SUSPENDED (1ull << 61)
+#define LEASE_SHUT (LEASE_SHUT_DEAD | LEASE_SHUT_CUT | LEASE_SHUT_SUSPENDED)
+
 struct vmfs_lease {
 	const struct vmfs_timing *timing;
-	struct mutex m; /* guards all below */
-	struct cond c;	/* something below changed */
 	bool is_counted; /* false: a liveness lock stands for it; always young */
+	struct passage inside; /* writes between the gate and their end */
+	/* submission time of the last renewal known to have run; changed under m */
+	_Atomic uint64_t renewed;
+	struct mutex m; /* guards all below, and that something above is changed */
+	struct cond c;	/* something changed */
 	struct guard_lease *guard; /* or NULL */
-	/* submission time of the last renewal known to have run */
-	uint64_t renewed;
 	bool is_cut, is_cut_done; /* the gate is closed; the devices are cut */
 	uint64_t cut_at, patience_ns; /* how long it may stay cut; NO_DEADLINE */
 	int dead;		/* 0, or why the volume is lost: -ESTALE, -ENODEV */
 	/* what was acknowledged may be lost: no new write, but of who restores it */
 	bool is_suspended;
 	bool is_poked;		/* somebody has work for who restores */
-	unsigned int inside;	/* writes between the gate and their end */
 	struct bdev_io *parked, **last_parked;
 };
 
@@ -97,6 +104,11 @@ int lease_enter(struct vmfs_lease *l) __attribute__((warn_unused_result));
 int lease_try(struct vmfs_lease *l) __attribute__((warn_unused_result));
 /* Out again. true: the devices were cut meanwhile; -ESTALE of a device is that. */
 bool lease_leave(struct vmfs_lease *l);
+/*
+ * May a read be sent? 0; -EAGAIN: the devices are cut, or are to be; -ESTALE. Does not
+ * look at the clock: what is read is judged when it has come (lease_trust). Never blocks.
+ */
+int lease_may_read(const struct vmfs_lease *l) __attribute__((warn_unused_result));
 /* Waits for GREEN or HOLD, where reads may be sent: 0, -ESTALE. Blocks. */
 int lease_wait_readable(struct vmfs_lease *l) __attribute__((warn_unused_result));
 /*

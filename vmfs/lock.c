@@ -70,6 +70,7 @@ void lock_table_init(struct lock_table *lt)
 		LIST_INIT(&lt->buckets[i]);
 	lt->count = lt->turn = lt->yield_count = 0;
 	lt->contended_until = 0;
+	atomic_init(&lt->losses, 1);
 	memset(lt->yielded, 0, sizeof(lt->yielded));
 }
 
@@ -105,6 +106,7 @@ void lock_table_insert(struct lock_table *lt, struct held_lock *h)
 
 void lock_table_remove(struct lock_table *lt, struct held_lock *h)
 {
+	lock_table_lose(lt);
 	LIST_REMOVE(h, link);
 	lt->count--;
 	free(h);
@@ -341,6 +343,25 @@ bool vmfs_lock_is_mine(struct vmfs_volume *vol, uint64_t vol_off)
 bool vmfs_lock_may_write(struct vmfs_volume *vol, uint64_t vol_off)
 {
 	return is_held(vol, vol_off, true);
+}
+
+/*
+ * The count of losses is read before the table is asked: what was lost in between makes
+ * the answer one of before, which is asked for again.
+ */
+bool vmfs_lock_may_still_write(struct vmfs_volume *vol, uint64_t vol_off,
+			       _Atomic uint64_t *seen)
+{
+	if (!vol->member || heartbeat_dead(&vol->member->hb))
+		return false;
+	uint64_t losses = atomic_load_explicit(&vol->member->locks.losses,
+					       memory_order_acquire);
+	if (atomic_load_explicit(seen, memory_order_relaxed) == losses)
+		return true;
+	if (!is_held(vol, vol_off, true))
+		return false;
+	atomic_store_explicit(seen, losses, memory_order_relaxed);
+	return true;
 }
 
 /* ---- acquire ---- */
@@ -649,8 +670,10 @@ int lock_release_idle(struct vmfs_volume *vol, uint64_t before)
 	settle_ghosts(vol);
 	mutex_lock(&lt->m);
 	const struct lock_idle idle = lock_idle_since(vol, before);
-	for (struct held_lock *h; (h = pick(lt, HELD, &idle, &cursor));)
+	for (struct held_lock *h; (h = pick(lt, HELD, &idle, &cursor));) {
+		lock_table_lose(lt);
 		h->state = RELEASING;
+	}
 	cursor = 0;
 	is_any = pick(lt, RELEASING, NULL, &cursor) != NULL;
 	mutex_unlock(&lt->m);
@@ -679,8 +702,10 @@ int vmfs_lock_release(struct vmfs_volume *vol, const struct vmfs_lock_id *id)
 	h->last_used = clock_now();
 	bool is_last = --h->pins == 0 && !lock_is_kept(h, vol->member->keeps_locks);
 	h->is_file_open = h->is_secluded = false;
-	if (is_last)
+	if (is_last) {
+		lock_table_lose(lt);
 		h->state = RELEASING;
+	}
 	mutex_unlock(&lt->m);
 	if (is_last) {
 		err = journal_empty(vol);

@@ -11,6 +11,7 @@
  * wanted again. No lock is released before the journal is durably empty (LOCKING.md
  * 10.5).
  */
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -50,6 +51,12 @@ int vmfs_lock_release(struct vmfs_volume *vol, const struct vmfs_lock_id *id)
 bool vmfs_lock_is_mine(struct vmfs_volume *vol, uint64_t vol_off);
 /* The same for writing data: exclusively or as one of several writers. Never blocks. */
 bool vmfs_lock_may_write(struct vmfs_volume *vol, uint64_t vol_off);
+/*
+ * The same, asked for every write: *seen (0 at first) remembers when it was true, and as
+ * long as the table has lost no lock since it is still. No mutex. Never blocks.
+ */
+bool vmfs_lock_may_still_write(struct vmfs_volume *vol, uint64_t vol_off,
+			       _Atomic uint64_t *seen);
 
 /*
  * If we have it and nobody uses it, it is given back now, whatever it was kept for. 0 or

@@ -230,6 +230,7 @@ int vmfs_lock_downgrade(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 	int err = journal_empty(vol);
 	if (!err) {
 		mutex_lock(&lt->m);
+		lock_table_lose(lt);
 		h->mode = LOCK_READ_ONLY; /* no right to write from here on */
 		mutex_unlock(&lt->m);
 		from = h->image;
@@ -327,6 +328,7 @@ static void set_state(struct vmfs_volume *vol, struct held_lock *h,
 	struct lock_table *lt = &vol->member->locks;
 
 	mutex_lock(&lt->m);
+	lock_table_lose(lt);
 	h->state = state;
 	mutex_unlock(&lt->m);
 }

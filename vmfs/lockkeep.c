@@ -31,6 +31,19 @@
 #define KEPT_MAX 8192u
 #define KEPT_LEASED_MAX 1024u /* a reclaim of the lease reads all of them */
 
+/* ---- losses ---- */
+
+/*
+ * Who writes asks whether the number is the one that he saw when the lock was good
+ * (vmfs_lock_may_still_write), so it changes before the lock does, in the same section:
+ * what he was told by the old number was true still. What he has under way then whoever
+ * takes the lock away waits for, as ever.
+ */
+void lock_table_lose(struct lock_table *lt)
+{
+	(void)atomic_fetch_add_explicit(&lt->losses, 1, memory_order_acq_rel);
+}
+
 /* ---- idle ---- */
 
 /* With lt->m held. */

@@ -66,7 +66,15 @@ struct lock_table {
 	unsigned int yield_count; /* grows */
 	uint64_t contended_until; /* hosts wait for locks of each other */
 	uint64_t folder_used;	  /* clock_now(): a transaction had a folder's lock */
+	/*
+	 * Grows when a lock that was good for writing may be so no more, before that is
+	 * acted on: lock_table_lose(). From 1 on.
+	 */
+	_Atomic uint64_t losses;
 };
+
+/* A lock is about to be given back, handed over, shared. With lt->m held. */
+void lock_table_lose(struct lock_table *lt);
 
 /*
  * Let go by whoever had it open, is it kept for the next? A file's may be; a cluster's

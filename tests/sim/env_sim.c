@@ -290,6 +290,11 @@ void task_be_prompt(void)
 {
 }
 
+void task_step(void)
+{
+	sim_preempt();
+}
+
 void task_sleep_until(uint64_t deadline)
 {
 	sched_check_may_wait("task_sleep_until", 0);

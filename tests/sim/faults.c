@@ -490,10 +490,7 @@ WRAP(int, lease_enter, struct vmfs_lease *l)
 		return __real_lease_enter(l);
 	if (is_on(FAULT_DIES_LATE) && lease_state(l) != LEASE_GREEN)
 		task_sleep_until(clock_now() + 20 * NS_PER_MS); /* between two tries */
-	mutex_lock(&l->m);
-	l->inside++;
-	mutex_unlock(&l->m);
-	return 0;
+	return passage_enter(&l->inside, 0) ? 0 : -EAGAIN;
 }
 
 WRAP(int, vmfs_gate_zero, struct vmfs_volume *vol, uint64_t vol_off, uint64_t len)
