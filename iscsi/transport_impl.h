@@ -38,6 +38,8 @@ struct iscsi_transport {
 	uint32_t waiters; /* for the turn */
 	uint32_t led;	  /* turns of channels that received */
 	uint32_t ticks_left, ticks_quiet; /* looks of the task that found none */
+	/* between its looks; 0: it has not looked yet */
+	uint64_t tick_ns;
 	int sock; /* -1: none */
 	bool is_rung, is_stopping, is_cut;
 	bool is_resting; /* no session, none is begun */

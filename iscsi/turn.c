@@ -16,16 +16,18 @@
  * leaves all to the task, which may be long about making one.
  *
  * While a channel receives (is_led), the task keeps off the socket, or both would wake
- * for each answer. It looks every LED_TICK_NS: a channel that leaves what has come for
- * LEFT_TICKS leads no more, so nothing waits longer than that for a channel that has
- * stopped coming; nor when nothing has come for QUIET_TICKS, so that an idle session
- * costs nothing. Timers are the task's as ever.
+ * for each answer. It looks every LED_TICK_NS, and, as long as the channel keeps coming,
+ * less and less often, up to LED_TICK_MAX_NS: a channel that leaves what has come for
+ * LEFT_TICKS leads no more, so nothing waits long for a channel that has stopped coming;
+ * nor when nothing has come for QUIET_TICKS, so that an idle session costs nothing.
+ * Timers are the task's as ever.
  *
  * Under a deep queue, or one of long reads, a channel asks the socket to wake it for a
  * good part of what is on its way, not for each answer, and for no longer than GATHER_NS
  * (SO_RCVLOWAT, `mark`).
- * With few commands under way it waits for the first answer awake (bdev/awake.h), for
- * AWAKE_NS: to sleep and be woken takes as long as a quick target does.
+ * With few commands under way, and none that reads much, it waits for the first answer
+ * awake (bdev/awake.h), for AWAKE_NS: to sleep and be woken takes as long as a quick
+ * target does.
  *
  * Invariants:
  * 1. One at a time has the turn; it is never held while anything sleeps, but by the task
@@ -52,6 +54,7 @@
 #define READS_PER_TURN 16
 #define BYTES_PER_TURN (256u << 10) /* then the caller has something to answer */
 #define LED_TICK_NS (1 * NS_PER_MS)
+#define LED_TICK_MAX_NS (4 * NS_PER_MS)
 #define LEFT_TICKS 4  /* with bytes in the socket that nobody takes */
 #define QUIET_TICKS 8 /* without any */
 /* As in a channel's part of files: bdev/file_channel.c. */
@@ -59,6 +62,8 @@
 #define GATHER_MIN 2
 #define GATHER_NS (200 * NS_PER_US)
 #define GATHER_BYTES_MAX (256u << 10)
+#define LONG_READS (2u << 20)	 /* bytes expected: worth gathering, if of few commands */
+#define SOON_BYTES (256u << 10) /* more do not come in a moment */
 #define AWAKE_NS (50 * NS_PER_US)
 
 /* ---- the turn ---- */
@@ -228,6 +233,9 @@ static bool is_led_on(struct iscsi_transport *t, int sock, uint32_t led)
 
 	mutex_lock(&t->m);
 	bool was_here = t->led != led;
+	t->tick_ns = was_here ? min_u64(max_u64(2 * t->tick_ns, LED_TICK_NS),
+					LED_TICK_MAX_NS)
+			      : LED_TICK_NS;
 	t->ticks_left = was_here || !is_waiting ? 0 : t->ticks_left + 1;
 	t->ticks_quiet = was_here || is_waiting ? 0 : t->ticks_quiet + 1;
 	bool is_led = t->ticks_left < LEFT_TICKS && t->ticks_quiet < QUIET_TICKS;
@@ -248,10 +256,11 @@ static bool sleep_once(struct iscsi_transport *t, struct pollfd fds[2], short ev
 	mutex_lock(&t->m);
 	bool is_led = t->is_led;
 	uint32_t led = t->led;
+	uint64_t tick = max_u64(t->tick_ns, LED_TICK_NS);
 	mutex_unlock(&t->m);
 	uint64_t now = clock_now(), left = until > now ? until - now : 0;
 	if (is_led)
-		left = min_u64(left, LED_TICK_NS);
+		left = min_u64(left, tick);
 	struct timespec ts = { .tv_sec = (time_t)(left / NS_PER_S),
 			       .tv_nsec = (long)(left % NS_PER_S) };
 	fds[1].events = is_led ? 0 : events;
@@ -332,7 +341,7 @@ unsigned int iscsi_turn_of_channel_reap(struct channel_leaf *leaf, bool *ret_has
 static uint64_t worth_waiting_for(struct iscsi_transport *t, struct iscsi_session *s)
 {
 	if (iscsi_session_busy(s) < GATHER_MIN * GATHER_SHARE &&
-	    iscsi_session_expected(s) < GATHER_MIN * GATHER_SHARE * GATHER_BYTES_MAX)
+	    iscsi_session_expected(s) < LONG_READS)
 		return 0;
 	if (t->gathers_to_skip) {
 		t->gathers_to_skip--;
@@ -350,6 +359,7 @@ static bool is_soon(struct iscsi_transport *t, struct iscsi_session *s)
 	uint32_t busy = iscsi_session_busy(s);
 
 	return busy > 0 && busy < GATHER_MIN * GATHER_SHARE &&
+	       iscsi_session_expected(s) < SOON_BYTES &&
 	       awake_may(&t->awake, clock_now());
 }
 
