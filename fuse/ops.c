@@ -151,8 +151,12 @@ static void do_init(void *userdata, struct fuse_conn_info *conn)
 	conn->max_write = LOOP_DATA_MAX;
 	conn->max_background = IN_FLIGHT_MAX;
 	conn->time_gran = 1000000000; /* whole seconds */
-	/* The kernel takes the bits off that a write ends; we do not look for them. */
-	conn->want &= ~(unsigned int)FUSE_CAP_HANDLE_KILLPRIV;
+	/*
+	 * The kernel takes the bits off that a write ends; we do not look for them. So
+	 * it cuts the file itself for O_TRUNC, too.
+	 */
+	conn->want &= ~(unsigned int)(FUSE_CAP_HANDLE_KILLPRIV |
+				      FUSE_CAP_ATOMIC_O_TRUNC);
 	/* Many look at each name right after a listing: together they are cheap. */
 	conn->want &= ~(unsigned int)FUSE_CAP_READDIRPLUS_AUTO;
 }

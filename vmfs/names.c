@@ -413,6 +413,7 @@ struct change {
 	struct removal r;	/* of path, or of what `to` replaces */
 	struct path_end from;
 	struct vmfs_stat *ret_gone; /* of a directory that went; may be NULL */
+	bool tells_time;	    /* what is moved has changed, as Linux has it */
 };
 
 /* For a file that is too large for one transaction. */
@@ -532,6 +533,20 @@ static int drop_replaced(struct vmfs_txn *t, struct change *c)
 	return is_directory ? drop_directory(t, &c->r) : drop_file(t, &c->r);
 }
 
+/* The entry ".." of a directory, which is no change of what is in it. */
+static int put_dots(struct vmfs_txn *t, const struct fd_ref *moved, uint64_t index,
+		    const struct dir_entry *dots)
+{
+	struct fd_body_disk *fdd;
+	int rc = fd_edit(t, moved, &fdd);
+	if (rc < 0)
+		return rc;
+	le32 mtime_s = fdd->meta.mtime_s;
+	rc = dir_put(t, moved, index, dots);
+	fdd->meta.mtime_s = mtime_s;
+	return rc;
+}
+
 /* A directory's ".." and the link counts of its old and new parent. */
 static int move_parents(struct vmfs_txn *t, const struct fd_ref *moved,
 			const struct fd_ref *from, const struct fd_ref *to)
@@ -545,7 +560,7 @@ static int move_parents(struct vmfs_txn *t, const struct fd_ref *moved,
 	if (rc == 0)
 		rc = dots_of(t, to, &dots);
 	if (rc == 0)
-		rc = dir_put(t, moved, up.index, &dots);
+		rc = put_dots(t, moved, up.index, &dots);
 	if (rc == 0)
 		rc = add_links(t, from, -1);
 	if (rc == 0)
@@ -573,6 +588,25 @@ static int move_entry(struct vmfs_txn *t, struct change *c)
 	return rc;
 }
 
+/* Unless its lock is not to be had at once: nobody waits for a time. */
+static int touch_moved(struct vmfs_txn *t, const struct change *c,
+		       const struct fd_ref *ref)
+{
+	struct vmfs_lock_id id;
+	struct fd_body_disk *fdd;
+	if (!c->tells_time)
+		return 0;
+	int rc = fd_lock_id(vmfs_txn_volume(t), ref, &id);
+	if (rc == 0)
+		rc = vmfs_txn_is_others(t, &id);
+	if (rc != 0)
+		return rc < 0 ? rc : 0;
+	rc = fd_edit(t, ref, &fdd);
+	if (rc == 0)
+		fdd->meta.ctime_s = le32_of(fd_now_s());
+	return rc == -ENOENT ? 0 : rc; /* an entry that leads nowhere has a name, too */
+}
+
 /* What stands at `from` goes where `to` is; nobody else's link counts change. */
 static int exchange_one(struct vmfs_txn *t, const struct path_end *from,
 			const struct path_end *to)
@@ -594,7 +628,9 @@ static int exchange(struct vmfs_txn *t, struct change *c)
 		rc = exchange_one(t, &c->from, &c->r.end);
 	if (rc == 0)
 		rc = exchange_one(t, &c->r.end, &c->from);
-	return rc;
+	if (rc == 0)
+		rc = touch_moved(t, c, &c->from.entry.ref);
+	return rc < 0 ? rc : touch_moved(t, c, &c->r.end.entry.ref);
 }
 
 /* To where nothing is, or over what is there. */
@@ -614,7 +650,7 @@ static int move(struct vmfs_txn *t, struct change *c)
 		rc = move_entry(t, c);
 	if (rc == 0 && !is_same(&c->from.dir, &c->r.end.dir))
 		rc = fd_move(t, &c->from.entry.ref, c->r.end.dir.addr);
-	return rc;
+	return rc < 0 ? rc : touch_moved(t, c, &c->from.entry.ref);
 }
 
 static int rename_build(struct vmfs_txn *t, void *arg)
@@ -654,7 +690,8 @@ int vmfs_node_move(struct vmfs_volume *vol, const struct vmfs_node_move *what)
 			    .to = { what->to_dir, what->to },
 			    .flags = what->flags,
 			    .r.may_stay = true,
-			    .ret_gone = what->ret_gone };
+			    .ret_gone = what->ret_gone,
+			    .tells_time = true };
 	return run_move(vol, &c);
 }
 

@@ -3,8 +3,9 @@
 #
 # A mount is what POSIX and Linux say of a filesystem: tests/mount/mount_posix.c (names,
 # kinds, permissions, times), mount_data.c (lengths, blocks, memory, copies) and
-# mount_calls.c (single calls, and who may make them; a read-only mount). On VMFS-5 and on
-# VMFS-6, there without FULL not the first.
+# mount_calls.c (single calls, and who may make them; a read-only mount); and the same as
+# the filesystem that this runs on: mount_twin.c. On VMFS-5 and on VMFS-6, there without
+# FULL not the first.
 
 . "$(dirname "$0")/../lib/tap.sh"
 . "$ROOT/tests/lib/mounts.sh"
@@ -15,6 +16,8 @@ points=$BIN/../tests/mount
 mnt=$T/mnt lun=$T/lun
 mount_folder "$mnt"
 chmod 711 "$T"
+seeds="1 2" calls=400
+[ -z "${FULL:-}" ] || seeds=$(seq 20) calls=2000
 
 for version in 5 6; do
 	rm -f "$lun"
@@ -27,6 +30,11 @@ for version in 5 6; do
 		ok "names, kinds, permissions, times" "$points/mount_posix" "$mnt/posix"
 	ok "lengths, blocks, memory, copies" "$points/mount_data" "$mnt/data"
 	ok "single calls, and who may make them" "$points/mount_calls" "$mnt/calls"
+	for seed in ${SEEDS:-$seeds}; do
+		mkdir "$mnt/twin$seed" "$T/twin$version-$seed"
+		ok "calls by chance, seed $seed" "$points/mount_twin" "$mnt/twin$seed" \
+			"$T/twin$version-$seed" "$seed" "$calls"
+	done
 	ok "it unmounts" unmount "$mnt"
 	ok "read-only" vmfs-fuse -o ro "$lun" "$mnt"
 	ok "nothing is changed" "$points/mount_calls" "$mnt/calls" read-only

@@ -15,43 +15,43 @@
 #define ANOTHER 65533u
 #define AT 1000000000 /* seconds: a time long ago */
 
-static int make(const char *path, mode_t mode)
+static inline int make(const char *path, mode_t mode)
 {
 	int fd = open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, mode);
 	return fd < 0 ? fd : close(fd);
 }
 
-static int opens(const char *path, int flags)
+static inline int opens(const char *path, int flags)
 {
 	int fd = open(path, flags | O_CLOEXEC, 0644);
 	return fd < 0 ? fd : close(fd);
 }
 
-static struct stat look(const char *path)
+static inline struct stat look(const char *path)
 {
 	struct stat st = { 0 };
 	(void)lstat(path, &st);
 	return st;
 }
 
-static int rename2(const char *from, const char *to, unsigned int flags)
+static inline int rename2(const char *from, const char *to, unsigned int flags)
 {
 	return renameat2(AT_FDCWD, from, AT_FDCWD, to, flags);
 }
 
-static void become(uid_t uid, gid_t gid)
+static inline void become(uid_t uid, gid_t gid)
 {
 	if (seteuid(0) || setegid(gid) || seteuid(uid))
 		_exit(99);
 }
 
-static void become_root(void)
+static inline void become_root(void)
 {
 	if (seteuid(0) || setegid(0))
 		_exit(99);
 }
 
-static void set_old(const char *path)
+static inline void set_old(const char *path)
 {
 	const struct timespec old[2] = { { AT, 0 }, { AT + 1, 0 } };
 	fails(utimensat(AT_FDCWD, path, old, AT_SYMLINK_NOFOLLOW), 0, "a time is set");

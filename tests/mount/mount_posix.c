@@ -192,8 +192,10 @@ static void renames(void)
 	fails(rename("e", "d"), 0, "over an empty folder");
 	holds(S_ISREG(look("d/x").st_mode), "with what is in it");
 	fails(mkdir("e", 0755), 0, "a folder");
+	set_old("d");
 	fails(rename("d", "e/d"), 0, "into another");
 	holds(look("e").st_nlink == 3, "which counts it");
+	holds(look("e/d").st_mtime == AT + 1, "what is in it has not changed");
 	fails(rename2("g", "e", RENAME_NOREPLACE), EEXIST, "not over another");
 	fails(rename2("g", "h", RENAME_NOREPLACE), 0, "if there is none");
 	fails(rename2("h", "none", RENAME_EXCHANGE), ENOENT, "no exchange with nothing");
@@ -313,6 +315,11 @@ static void special_bits(void)
 	become_root();
 	holds(look("f").st_mode == (S_IFREG | 0777), "which takes them");
 	fails(chmod("f", 06777), 0, "again");
+	become(ANOTHER, ANOTHER);
+	fails(opens("f", O_RDONLY | O_TRUNC), 0, "is emptied");
+	become_root();
+	holds(look("f").st_mode == (S_IFREG | 0777), "which takes them, too");
+	fails(chmod("f", 06777), 0, "again");
 	become(OTHER, OTHER);
 	fails(chown("f", OTHER, OTHER), 0, "the owner sets the group");
 	holds((look("f").st_mode & 06000) == 0, "which takes them");
@@ -406,7 +413,7 @@ static const struct change changes[] = {
 	{ "a file made and removed", call_make, false, false, true },
 	{ "a folder made and removed", call_mkdir, false, false, true },
 	{ "a link made and removed", call_link, false, false, true },
-	{ "rename", call_move, false, false, true },
+	{ "rename", call_move, false, true, true },
 	{ "truncate that fails", call_fail_cut, false, false, false },
 	{ "link that fails", call_fail_link, false, false, false },
 };
