@@ -560,6 +560,20 @@ static void wake_waiter(struct bdev_io *io)
 	mutex_unlock(&w->m);
 }
 
+/* Those of a leaf that can do so go in few bursts: each rings its bell once. */
+static void submit_all(struct waited_io *wios, unsigned int count)
+{
+	for (unsigned int i = 0; i < count; i++) {
+		struct bdev *bd = wios[i].io.bd;
+		bool is_last = i + 1 == count || wios[i + 1].io.bd != bd;
+		bool is_held = bd->ops->send && count > 1;
+		wios[i].io.flags |= is_held ? BDEV_MORE : 0;
+		bdev_submit(bd, &wios[i].io);
+		if (is_held && is_last)
+			bd->ops->send(bd);
+	}
+}
+
 /* All at once, each on its io.bd. */
 static void submit_and_wait(struct waited_io *wios, unsigned int count)
 {
@@ -570,8 +584,8 @@ static void submit_and_wait(struct waited_io *wios, unsigned int count)
 		wios[i].w = &w;
 		wios[i].io.done = wake_waiter;
 		wios[i].io.channel = NULL; /* its task is not here to reap */
-		bdev_submit(wios[i].io.bd, &wios[i].io);
 	}
+	submit_all(wios, count);
 	mutex_lock(&w.m);
 	while (w.pending)
 		cond_wait(&w.c, &w.m);

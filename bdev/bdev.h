@@ -44,6 +44,8 @@ enum bdev_io_flags {
 	 * that has ended before is seen, whoever made it. Elsewhere it is any read.
 	 */
 	BDEV_CACHED = 1u << 1,
+	/* More follows at once: who has send() may hold it until that is called. */
+	BDEV_MORE = 1u << 2,
 };
 
 struct bdev;
@@ -93,6 +95,8 @@ enum bdev_caw_class {
 struct bdev_ops {
 	/* Leaf: starts io; never blocks. */
 	void (*submit)(struct bdev *bd, struct bdev_io *io);
+	/* Leaf, may be NULL: what BDEV_MORE made it hold is sent. Never blocks. */
+	void (*send)(struct bdev *bd);
 	/*
 	 * Translating: 0 and *ret_extent, or -EAGAIN, -ESTALE. Never blocks. Asked with
 	 * CAW: io->len is the one block. With FLUSH (len 0): the only device that has to

@@ -137,6 +137,7 @@ static void file_close(struct bdev *bd)
 
 static const struct bdev_ops file_ops = {
 	.submit = file_submit,
+	.send = file_send,
 	.rw = file_rw,
 	.resize = file_resize,
 	.rescan = file_rescan,

@@ -49,6 +49,8 @@ struct file_queue {
 	unsigned int in_kernel; /* iocbs there */
 	unsigned int busy;	/* requests in all */
 	struct file_req_queue backlog, jobs, spare;
+	struct file_req_queue held; /* counted in in_kernel: more is to follow */
+	unsigned int held_count;
 	struct file_req_list timed;
 	struct task *reaper, *timer, *helper[FILE_HELPERS];
 	unsigned int helper_count, helper_idle;
@@ -99,6 +101,8 @@ int file_flushed(struct file_bdev *file, const struct bdev_io *io, int error);
 
 void file_queue_init(struct file_bdev *file);
 void file_submit(struct bdev *bd, struct bdev_io *io);
+/* What BDEV_MORE has held goes to the kernel. */
+void file_send(struct bdev *bd);
 /* The same for an io that no channel takes. */
 void file_queue_add(struct file_bdev *file, struct bdev_io *io);
 /* The iocb of a READ, WRITE or FLUSH; its data is the caller's. */

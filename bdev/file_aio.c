@@ -2,7 +2,7 @@
 /*
  * The queue of a file: asynchronous I/O by libaio, and helper tasks for the rest.
  *
- *   submit -> admit -+-> kernel (io_submit) -> reaper -> finish
+ *   submit -> admit -+-> (held: BDEV_MORE) -> kernel (io_submit) -> reaper -> finish
  *                    +-> backlog (depth reached) -> kernel, sent by the reaper
  *                    +-> jobs -> helper -> finish          (what would block io_submit)
  *   timer: gives up what is past its deadline
@@ -493,6 +493,34 @@ static int admit(struct file_bdev *file, struct bdev_io *io, const struct iovec 
 	return rc;
 }
 
+/* With the mutex held. true: req waits for what follows it. */
+static bool hold(struct file_queue *q, struct file_req *req)
+{
+	if (!(req->shadow.flags & BDEV_MORE) || q->held_count == FILE_BATCH)
+		return false;
+	STAILQ_INSERT_TAIL(&q->held, req, next);
+	q->held_count++;
+	return true;
+}
+
+void file_send(struct bdev *bd)
+{
+	struct file_bdev *file = (struct file_bdev *)bd;
+	struct file_queue *q = &file->q;
+	struct file_req *reqs[FILE_BATCH];
+	unsigned int n = 0;
+	mutex_lock(&file->m);
+	for (struct file_req *req; (req = STAILQ_FIRST(&q->held)); n++) {
+		STAILQ_REMOVE_HEAD(&q->held, next);
+		reqs[n] = req;
+	}
+	q->held_count = 0;
+	mutex_unlock(&file->m);
+	unsigned int finished = n ? send_to_kernel(file, reqs, n) : 0;
+	if (finished)
+		put_reqs(file, reqs, finished, finished);
+}
+
 void file_queue_add(struct file_bdev *file, struct bdev_io *io)
 {
 	struct iovec bounce = { NULL, 0 };
@@ -501,6 +529,8 @@ void file_queue_add(struct file_bdev *file, struct bdev_io *io)
 	if (rc == 0) {
 		mutex_lock(&file->m);
 		rc = admit(file, io, &bounce, &req);
+		if (rc == 0 && req && hold(&file->q, req))
+			req = NULL;
 		mutex_unlock(&file->m);
 	}
 	if (rc < 0) {
@@ -525,6 +555,7 @@ void file_queue_init(struct file_bdev *file)
 	STAILQ_INIT(&q->backlog);
 	STAILQ_INIT(&q->jobs);
 	STAILQ_INIT(&q->spare);
+	STAILQ_INIT(&q->held);
 	LIST_INIT(&q->timed);
 	cond_init(&q->job);
 	cond_init(&q->tick);
