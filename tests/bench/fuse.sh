@@ -87,12 +87,17 @@ fuse_locked() # NAME FILE ARG...: with the file open for writing
 # A reader without the lock, of a file that another mount has open for writing.
 fuse_beside()
 {
-	local held=$work/fuse.held rc
+	local held=$work/fuse.held holder rc
 
+	# Not in a shell that starts the other mount: that would keep the file, too.
+	sleep 3600 7<>"$held/big" &
+	holder=$!
 	# shellcheck disable=SC2086
-	(exec 7<>"$held/big" && fuse_mounted fuse_reads beside "$fuse_at/big" \
-		$fuse_direct -- "$bin/vmfs-fuse" "$work/fuse.img")
+	fuse_mounted fuse_reads beside "$fuse_at/big" $fuse_direct -- \
+		"$bin/vmfs-fuse" "$work/fuse.img"
 	rc=$?
+	kill "$holder"
+	wait "$holder" 2>/dev/null
 	fusermount3 -u "$held" && return $rc
 }
 
