@@ -327,7 +327,9 @@ static int open_base(struct chain *chain, const char *path,
 	struct vdisk_open_options how = *options;
 	bool is_locked = options->flags & (VDISK_WRITE | VDISK_READ_LOCKED);
 	how.secret = NULL; /* the chain's, not its */
-	how.flags = is_locked ? VDISK_READ_LOCKED : VDISK_READ;
+	/* Prompt, if a leaf is ever merged into it while it is written (sink.c). */
+	how.flags = is_locked ? VDISK_READ_LOCKED | (options->flags & VDISK_PROMPT) :
+				VDISK_READ;
 	int rc = layer ? vdisk_open(chain->disk->vol, path, &how, &layer->base,
 				    ret_holder) : -ENOMEM;
 	if (rc < 0) {

@@ -131,7 +131,10 @@ static int open_file(struct vdisk_extent *extent, const char *file,
 		.vol = disk->vol,
 		.path = path,
 		.flags = file_flags(options->flags) |
-			 (extent->ops == &extent_rdm_ops ? VMFS_MAPPING : 0),
+			 (extent->ops == &extent_rdm_ops ? VMFS_MAPPING : 0) |
+			 (options->flags & VDISK_PROMPT && extent->ops == &extent_flat_ops
+				  ? VMFS_PROMPT
+				  : 0),
 		.deadline = options->deadline,
 		.reporter = options->reporter,
 	};

@@ -274,6 +274,7 @@ static struct vmfs_file *file_new(const struct opening *o)
 	f->flags = o->options->flags &
 		   (VMFS_WRITE | VMFS_READ_LOCKED | VMFS_MULTI_WRITER);
 	f->is_mapping = o->st.type == VMFS_TYPE_RDM;
+	f->is_prompt = o->options->flags & VMFS_PROMPT;
 	f->follow.may_be = !f->flags && o->st.type == VMFS_TYPE_FILE;
 	sleeplock_init(&f->change_lock);
 	filemap_init(f);
@@ -405,7 +406,7 @@ static int open_from(struct vmfs_volume *vol, struct path_from from,
 	if (options->flags & (VMFS_TRUNCATE | VMFS_MULTI_WRITER) &&
 	    !(options->flags & VMFS_WRITE))
 		return -EINVAL;
-	if (options->flags & ~(uint32_t)VMFS_MAPPING && vol->is_read_only)
+	if (options->flags & ~(uint32_t)(VMFS_MAPPING | VMFS_PROMPT) && vol->is_read_only)
 		return -EROFS;
 	for (unsigned int i = 0; rc == -EAGAIN && i < OPEN_TRIES; i++) {
 		struct opening o = { .vol = vol, .from = from, .options = options };

@@ -48,6 +48,7 @@ struct file_run {
 	enum file_state state;
 	uint64_t count;
 	uint64_t vol_off;	/* of the first; 0 for holes */
+	bool is_ready;		/* from filemap_hold, of DATA: some of it is READY */
 };
 
 /* Reading without a lock: filefollow.c. */
@@ -77,6 +78,7 @@ struct vmfs_file {
 	uint32_t flags;
 	LIST_ENTRY(vmfs_file) link;	/* vol->files, if locked */
 	bool is_mapping;		/* rdm.c: it has no bytes */
+	bool is_prompt;			/* VMFS_PROMPT */
 	bool is_unlinked;		/* unlinked.c; under files_mutex */
 
 	/*
@@ -191,6 +193,8 @@ void filemap_resume(struct vmfs_file *f);
  * The block has been written whole; or its address is now that. With f->m held, loaded.
  */
 void filemap_set_ready(struct vmfs_file *f, uint64_t block, uint64_t count);
+/* Is one of them READY? With f->m held. */
+bool filemap_has_ready(const struct vmfs_file *f, uint64_t block, uint64_t count);
 void filemap_set(struct vmfs_file *f, uint64_t block, vmfs_addr addr);
 /* Everything from a block on is a hole now. With f->m held. */
 void filemap_forget_from(struct vmfs_file *f, uint64_t block, uint64_t end);
@@ -238,11 +242,12 @@ int file_run_at(struct vmfs_file *f, uint64_t block, uint64_t max,
 /* Small content into a file block: the file has blocks then. */
 int file_to_blocks(struct vmfs_file *f) __attribute__((warn_unused_result));
 /*
- * Allocates blocks for the holes [first, first + need), as TBZ, and more ahead of a
- * sequential writer. At least one, maybe fewer than need; committed.
+ * Allocates blocks for the holes [first, first + need), as TBZ. At least one, maybe fewer
+ * than need; committed. is_written: they are about to be, so more may be allocated ahead
+ * of a sequential writer, and all of it is durable with what is written.
  */
 int file_allocate_holes(struct vmfs_file *f, uint64_t first, uint64_t need,
-			bool may_go_ahead) __attribute__((warn_unused_result));
+			bool is_written) __attribute__((warn_unused_result));
 /* Takes whole blocks out of the file: they are holes then. Nobody holds them. */
 int file_free_blocks(struct vmfs_file *f, uint64_t first, uint64_t end)
 	__attribute__((warn_unused_result));
@@ -259,6 +264,13 @@ int file_run_txn(struct vmfs_file *f, vmfs_build_fn *build, void *arg)
  * time of modification alone is worth a transaction only at the last one.
  */
 int file_commit(struct vmfs_file *f, bool is_last) __attribute__((warn_unused_result));
+/*
+ * What was written to these blocks is found by whoever opens the file next, if this
+ * process dies: their marks are logged, behind a FLUSH of the data. Many that wait share
+ * both. Without sleeplock.
+ */
+int file_log_marks(struct vmfs_file *f, uint64_t block, uint64_t count)
+	__attribute__((warn_unused_result));
 
 /* ---- fileshare.c ---- */
 

@@ -12,6 +12,11 @@
  *
  * A sequential writer's blocks are allocated ahead, up to AHEAD_MAX, in the transaction
  * that it needs anyway; what was not used is freed at close, or when the sequence breaks.
+ *
+ * What a write takes need not be durable before the write is flushed, by the transaction
+ * that clears the marks (filecommit.c): its record waits for no FLUSH. Power fails: the
+ * blocks are nobody's as before, or the file's and to be zeroed, whatever was written to
+ * them meanwhile; neither shows it.
  */
 #include <assert.h>
 #include <errno.h>
@@ -56,6 +61,7 @@ struct allocation {
 	struct vmfs_file *f;
 	uint64_t first;
 	uint32_t need, want;	/* need of them, up to want */
+	bool may_wait;
 	vmfs_addr near;
 	uint32_t got;
 	vmfs_addr addrs[ALLOCATE_AT_ONCE];
@@ -68,6 +74,8 @@ static int allocate_build(struct vmfs_txn *t, void *arg)
 	struct fd_body_disk *fdd;
 	a->got = 0;
 	int rc = fd_edit(t, &a->f->ref, &fdd);
+	if (a->may_wait)
+		vmfs_txn_may_wait(t);
 	if (rc == 0)
 		wish.owner = fd_owner_of(a->f->vol, fdd, RESOURCE_FBB);
 	while (rc == 0 && a->got < a->need) {
@@ -144,18 +152,19 @@ static uint32_t plan_ahead(struct vmfs_file *f, uint64_t first, uint64_t need)
 }
 
 int file_allocate_holes(struct vmfs_file *f, uint64_t first, uint64_t need,
-			bool may_go_ahead)
+			bool is_written)
 {
 	AUTO_FREE struct allocation *a = calloc(1, sizeof(*a));
 	if (!a)
 		return -ENOMEM;
 	int rc = 0;
-	if (may_go_ahead && first != f->next_block)
+	if (is_written && first != f->next_block)
 		rc = file_free_ahead(f);
 	a->f = f;
 	a->first = first;
 	a->need = (uint32_t)min_u64(need, ALLOCATE_AT_ONCE);
-	a->want = a->need + (may_go_ahead ? plan_ahead(f, first, a->need) : 0);
+	a->want = a->need + (is_written ? plan_ahead(f, first, a->need) : 0);
+	a->may_wait = is_written;
 	a->near = address_before(f, first);
 	if (rc == 0)
 		rc = load_leaves(f, first, a->want);
@@ -178,7 +187,7 @@ int file_allocate_holes(struct vmfs_file *f, uint64_t first, uint64_t need,
 	for (uint32_t i = 0; i < a->got; i++)
 		filemap_set(f, first + i, a->addrs[i]);
 	mutex_unlock(&f->m);
-	if (may_go_ahead) {
+	if (is_written) {
 		f->next_block = first + a->got;
 		f->ahead_first = first;
 		f->ahead_end = f->next_block;

@@ -11,8 +11,11 @@
  *
  * Nothing that map() lets through has to be noted in the file: blocks are DATA already,
  * the length does not change. FLUSH goes through only if there is nothing to commit, and
- * FUA only if no mark waits to be cleared: else data that was promised durable would read
- * as zeros after a crash.
+ * FUA only if no mark waits to be cleared, or to become durably so: else data that was
+ * promised durable would read as zeros after a crash.
+ *
+ * Of a prompt file (VMFS_PROMPT) a write to a READY block goes the long way, too, and
+ * ends when the block's mark is logged (file_log_marks): else it would be lost with us.
  *
  * A write that map() lets through is inside the gate until it has ended: whoever submits
  * it. If it comes back with unknown fate (a cut, a lost answer), or a read may not be
@@ -94,7 +97,7 @@ static int check_op(struct vmfs_file *f, const struct bdev_io *io)
 		mutex_lock(&f->m);
 		bool has_marks = f->ready_total;
 		mutex_unlock(&f->m);
-		return has_marks ? -EAGAIN : 0;
+		return has_marks || journal_is_late(f->vol) ? -EAGAIN : 0;
 	}
 	return 0;
 }
@@ -176,6 +179,10 @@ static int file_map(struct bdev *bd, const struct bdev_io *io,
 		return -EAGAIN;
 	if (run.state != FILE_DATA)
 		return map_hole(io->op, run.state, len, ret_extent);
+	if (f->is_prompt && run.is_ready && io->op == BDEV_WRITE) {
+		filemap_unhold(f);
+		return -EAGAIN;
+	}
 	rc = map_data(f, io, run.vol_off + in_block, ret_extent);
 	if (rc == 0)
 		ret_extent->len = min_u64(len, ret_extent->len);
@@ -250,6 +257,13 @@ static int rw_read(struct vmfs_file *f, struct bdev_io *io, uint8_t *buf)
 	return 0;
 }
 
+static int log_range(struct vmfs_file *f, uint64_t offset, uint64_t len)
+{
+	uint64_t first = offset >> f->vol->block_shift;
+	uint64_t end = div_up(offset + len, 1ull << f->vol->block_shift);
+	return file_log_marks(f, first, end - first);
+}
+
 /* READ and WRITE through one piece of memory. */
 static int rw_data(struct vmfs_file *f, struct bdev_io *io)
 {
@@ -268,7 +282,9 @@ static int rw_data(struct vmfs_file *f, struct bdev_io *io)
 		iov_gather(buf, io->iov, io->iovcnt, 0, io->len);
 	int rc = vmfs_file_write(f, buf, io->len, io->offset);
 	if (rc == 0 && io->flags & BDEV_FUA)
-		rc = vmfs_file_sync(f);
+		return vmfs_file_sync(f);
+	if (rc == 0 && f->is_prompt)
+		rc = log_range(f, io->offset, io->len);
 	return rc;
 }
 

@@ -8,6 +8,11 @@
  * Crash before the transaction is logged: the blocks are TBZ and read as zeros, the
  * length is the old one. After: all of it is there, and the data was before it.
  *
+ * Who serves a guest that outlives him needs more than memory and less than a FLUSH of
+ * everything: file_log_marks() clears the marks by a transaction that is logged and not
+ * flushed, which is what the death of a process leaves (the data were flushed before it,
+ * as ever, or a loss of power could show what was in the block before).
+ *
  * Small content goes with its FD: resident bytes are journalled with it; a sub-block is
  * written as ordered data, in place if it is the file's already.
  */
@@ -44,6 +49,7 @@ struct commit {
 	struct vmfs_file *f;
 	uint64_t length;
 	uint32_t mtime_s; /* 0: stays */
+	bool may_wait;
 	uint32_t mark_count, max_marks;
 	struct mark marks[MARKS_AT_ONCE];
 	vmfs_addr addrs[MARKS_AT_ONCE]; /* of one run of marks */
@@ -94,6 +100,8 @@ static int commit_build(struct vmfs_txn *t, void *arg)
 {
 	struct commit *c = arg;
 	struct fd_body_disk *fdd;
+	if (c->may_wait)
+		vmfs_txn_may_wait(t);
 	int rc = fd_edit(t, &c->f->ref, &fdd);
 	if (rc == 0)
 		rc = blockmap_reserve(t, &c->f->ref, fdd,
@@ -125,13 +133,14 @@ static int commit_once(struct commit *c)
 	return 0;
 }
 
-static int commit_blocks(struct vmfs_file *f, bool is_last)
+static int commit_blocks(struct vmfs_file *f, bool is_last, bool may_wait)
 {
 	AUTO_FREE struct commit *c = calloc(1, sizeof(*c));
 	if (!c)
 		return -ENOMEM;
 	bool is_flushed = false;
 	c->f = f;
+	c->may_wait = may_wait;
 	c->max_marks = MARKS_AT_ONCE;
 	for (;;) {
 		mutex_lock(&f->m);
@@ -242,7 +251,7 @@ static int small_build(struct vmfs_txn *t, void *arg)
 int file_commit(struct vmfs_file *f, bool is_last)
 {
 	if (!f->small)
-		return commit_blocks(f, is_last);
+		return commit_blocks(f, is_last, false);
 	if (!f->is_small_dirty && !(is_last && f->mtime_s))
 		return 0;
 	/* Content and length change under sleeplock only, which we hold. */
@@ -256,4 +265,26 @@ int file_commit(struct vmfs_file *f, bool is_last)
 	f->committed_length = s.length;
 	mutex_unlock(&f->m);
 	return 0;
+}
+
+/* Would the death of this process lose what was written there? */
+static bool is_unsettled(struct vmfs_file *f, uint64_t block, uint64_t count)
+{
+	mutex_lock(&f->m);
+	bool is = f->small ? f->is_small_dirty : filemap_has_ready(f, block, count);
+	mutex_unlock(&f->m);
+	return is;
+}
+
+int file_log_marks(struct vmfs_file *f, uint64_t block, uint64_t count)
+{
+	int rc = 0;
+	if (!is_unsettled(f, block, count))
+		return 0;
+	sleeplock_acquire(&f->sleeplock);
+	/* Who waited here before may have settled it. */
+	if (is_unsettled(f, block, count))
+		rc = f->small ? file_commit(f, false) : commit_blocks(f, false, true);
+	sleeplock_release(&f->sleeplock);
+	return rc;
 }

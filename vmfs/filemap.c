@@ -281,6 +281,17 @@ int filemap_run(struct vmfs_file *f, uint64_t block, uint64_t max,
 	return 0;
 }
 
+bool filemap_has_ready(const struct vmfs_file *f, uint64_t block, uint64_t count)
+{
+	for (uint64_t b = block; f->ready_total && b < block + count; b++) {
+		uint64_t n = b / FILE_LEAF_BLOCKS;
+		const struct file_leaf *leaf = n < f->leaf_count ? f->leaves[n] : NULL;
+		if (leaf && is_ready(leaf, b % FILE_LEAF_BLOCKS))
+			return true;
+	}
+	return false;
+}
+
 int filemap_hold(struct vmfs_file *f, uint64_t block, uint64_t max,
 		 struct file_run *ret_run)
 {
@@ -290,6 +301,8 @@ int filemap_hold(struct vmfs_file *f, uint64_t block, uint64_t max,
 	int rc = filemap_run(f, block, max, ret_run);
 	if (rc == 0 && f->small)
 		ret_run->state = FILE_SMALL;
+	if (rc == 0 && ret_run->state == FILE_DATA)
+		ret_run->is_ready = filemap_has_ready(f, block, ret_run->count);
 	mutex_unlock(&f->m);
 	if (rc < 0 || ret_run->state != FILE_DATA)
 		filemap_unhold(f);

@@ -23,7 +23,7 @@ struct vmfs_homes {
 	uint64_t (*order)[2]; /* volume offset, index */
 };
 
-/* room: sectors at most; 0: nothing is ever kept. 0 or -ENOMEM. */
+/* room: sectors at most. 0 or -ENOMEM. */
 int homes_init(struct vmfs_homes *h, uint32_t room) __attribute__((warn_unused_result));
 /* Also of what was zeroed and never initialised. */
 void homes_done(struct vmfs_homes *h);

@@ -316,7 +316,7 @@ int journal_create(struct vmfs_volume *vol)
 	j->nonce_low = random_u64() | 1;
 	j->nonce_high = random_u64();
 	j->is_empty = true;
-	int err = homes_init(&j->homes, j->is_lazy ? j->sector_count : 0);
+	int err = homes_init(&j->homes, j->sector_count);
 	if (!err)
 		err = take_block(vol);
 	if (!err)

@@ -28,12 +28,13 @@ struct vmfs_journal {
 	/* It has records of blocks that are free now: emptied before one is taken. */
 	bool has_freed;
 	/*
-	 * Lazy: records are flushed later, and written in place when the log is emptied
-	 * (journalcommit.c). Those before durable_seq are durable; the first that is not
-	 * was written at `oldest` (clock_now()); blocks were freed by some before
-	 * freed_seq.
+	 * Late: records that are flushed later, and written in place when the log is
+	 * emptied (journalcommit.c). Lazy: all are. Those before durable_seq are durable;
+	 * the first that is not was written at `oldest` (clock_now()); blocks were freed
+	 * by some before freed_seq.
 	 */
 	bool is_lazy;
+	bool is_late; /* some are not durable: journal_is_late() */
 	uint64_t durable_seq, freed_seq, oldest;
 	struct vmfs_homes homes;
 };
@@ -67,11 +68,14 @@ int journal_free_block(struct vmfs_volume *vol, vmfs_addr addr)
 /* Reports that a block that was a journal stays allocated: a leak, no harm. */
 void journal_tell_lost(struct vmfs_volume *vol, vmfs_addr addr, int err);
 /*
- * Logs one record; if the log is not lazy it is durable: the commit point. -E2BIG: over
- * JOURNAL_PAYLOAD_MAX sectors. The caller holds txn_lock and all locks named. Blocks.
+ * Logs one record; unless the log is lazy, or this record may wait, it and all before it
+ * are durable: the commit point. -E2BIG: over JOURNAL_PAYLOAD_MAX sectors. The caller
+ * holds txn_lock and all locks named. Blocks.
  */
 int journal_commit(struct vmfs_volume *vol, const struct journal_target *targets,
-		   unsigned int count) __attribute__((warn_unused_result));
+		   unsigned int count, bool may_wait) __attribute__((warn_unused_result));
+/* Is something that was logged before the call not durable? Never blocks. */
+bool journal_is_late(const struct vmfs_volume *vol);
 /*
  * Behind journal_commit(): in place, now or when the log is emptied. 0 or -ESTALE: the
  * volume is dead. Blocks.

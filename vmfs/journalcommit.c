@@ -3,15 +3,19 @@
  * The log of this member, written: records, and the places that they name. (The block,
  * its form and how another one's is read and replayed: journal.c.)
  *
- *   eager:  record -> FLUSH -> places ...................... FLUSH -> sector 0 zero
- *   lazy:   record  record  record ... -> FLUSH -> places -> FLUSH -> sector 0 zero
+ *   prompt: record -> FLUSH -> places ...................... FLUSH -> sector 0 zero
+ *   late:   record  record  record ... -> FLUSH -> places -> FLUSH -> sector 0 zero
  *           '- their places are kept in memory (homes.c) -'   (journal_empty)
  *
- * Eager, a transaction is durable when journal_commit() returns. Lazy, it is so when a
- * FLUSH that was sent behind it has ended: of journal_sync(), of journal_empty(), or of
- * whatever else flushes. Records are written all the same, one by one and at once: a
- * process that is killed loses nothing, and hosts beside us read what we committed
- * (logview.c). A loss of power takes back the last ones.
+ * Prompt, a transaction is durable when journal_commit() returns. Late, it is so when a
+ * FLUSH that was sent behind it has ended: of journal_sync(), of journal_empty(), of a
+ * prompt record, or of whatever else flushes. Records are written all the same, one by
+ * one and at once: a process that is killed loses nothing, and hosts beside us read what
+ * we committed (logview.c). A loss of power takes back the last ones.
+ *
+ * Late are all records of a lazy log, and those of others that nobody was promised
+ * (vmfs_txn_may_wait: blocks that a first write takes). Behind a late one the places of
+ * prompt ones are kept as well, until the log is emptied.
  *
  * Invariants, of both:
  *  1 a record is durable before any sector of it is written in place;
@@ -20,7 +24,7 @@
  *  3 if a record is not durable, no later one counts: replay ends where one is missing.
  *    So what a loss of power leaves is what was committed up to some moment, and that is
  *    not before the last FLUSH.
- * Of lazy:
+ * Of late ones:
  *  4 a sector that was logged and not yet written in place is read from homes: by
  *    ourselves through the gate; by others from the log, which they lay over the place;
  *  5 a block that was freed is not given to a file before its freeing is durable: what is
@@ -59,6 +63,20 @@ static int lose(struct vmfs_volume *vol, const char *why)
 	return -ESTALE;
 }
 
+/* Records before seq are durable. With txn_lock. */
+static void note_durable(struct vmfs_journal *j, uint64_t seq)
+{
+	j->durable_seq = max_u64(j->durable_seq, seq);
+	if (j->durable_seq == j->next_seq)
+		__atomic_store_n(&j->is_late, false, __ATOMIC_RELEASE);
+}
+
+bool journal_is_late(const struct vmfs_volume *vol)
+{
+	return vol->member &&
+	       __atomic_load_n(&vol->member->journal.is_late, __ATOMIC_ACQUIRE);
+}
+
 /* All records are durable then. With txn_lock. */
 static int sync_held(struct vmfs_volume *vol)
 {
@@ -68,7 +86,7 @@ static int sync_held(struct vmfs_volume *vol)
 		return 0;
 	if (vmfs_gate_flush(vol))
 		return lose(vol, "the journal could not be written");
-	j->durable_seq = j->next_seq;
+	note_durable(j, j->next_seq);
 	return 0;
 }
 
@@ -76,7 +94,7 @@ int journal_sync(struct vmfs_volume *vol)
 {
 	struct vmfs_journal *j = log_of(vol);
 
-	if (!j->is_lazy)
+	if (!journal_is_late(vol))
 		return heartbeat_dead(&vol->member->hb);
 	sleeplock_acquire(&vol->txn_lock);
 	uint64_t seq = j->next_seq;
@@ -88,7 +106,7 @@ int journal_sync(struct vmfs_volume *vol)
 	if (vmfs_gate_flush(vol))
 		return lose(vol, "the journal could not be written");
 	sleeplock_acquire(&vol->txn_lock);
-	j->durable_seq = max_u64(j->durable_seq, seq);
+	note_durable(j, seq);
 	sleeplock_release(&vol->txn_lock);
 	return 0;
 }
@@ -97,7 +115,7 @@ void journal_sync_old(struct vmfs_volume *vol, uint64_t age_ns)
 {
 	struct vmfs_journal *j = log_of(vol);
 
-	if (!j->is_lazy)
+	if (!journal_is_late(vol))
 		return;
 	sleeplock_acquire(&vol->txn_lock);
 	bool is_old = j->durable_seq != j->next_seq &&
@@ -175,15 +193,17 @@ int journal_write_places(struct vmfs_volume *vol, const struct journal_target *t
 			 unsigned int count)
 {
 	struct vmfs_journal *j = log_of(vol);
+	/* Behind what is kept, too: an older image of a sector would go home later. */
+	bool is_kept = j->homes.count || j->durable_seq != j->next_seq;
 
-	for (unsigned int i = 0; j->is_lazy && i < count; i++) {
+	for (unsigned int i = 0; is_kept && i < count; i++) {
 		const uint8_t *data = targets[i].data;
 
 		for (uint32_t k = 0; k < targets[i].sectors; k++)
 			homes_put(&j->homes, targets[i].vol_off + (uint64_t)k * SECTOR,
 				  data + (size_t)k * SECTOR);
 	}
-	for (unsigned int i = 0; !j->is_lazy && i < count; i++) {
+	for (unsigned int i = 0; !is_kept && i < count; i++) {
 		if (vmfs_gate_write(vol, targets[i].vol_off, targets[i].data,
 				    (uint64_t)targets[i].sectors * SECTOR, 0))
 			return lose(vol, "a committed transaction could not be written "
@@ -214,7 +234,7 @@ int journal_empty(struct vmfs_volume *vol)
 		return err;
 	j->is_empty = true;
 	j->has_freed = false;
-	j->durable_seq = j->next_seq;
+	note_durable(j, j->next_seq);
 	j->next_sector = JOURNAL_FIRST_SECTOR;
 	return 0;
 }
@@ -287,7 +307,7 @@ static int write_state(struct vmfs_volume *vol)
 }
 
 int journal_commit(struct vmfs_volume *vol, const struct journal_target *targets,
-		   unsigned int count)
+		   unsigned int count, bool may_wait)
 {
 	struct vmfs_journal *j = log_of(vol);
 	uint32_t payload = 0;
@@ -322,5 +342,8 @@ int journal_commit(struct vmfs_volume *vol, const struct journal_target *targets
 	j->is_empty = false;
 	j->next_sector += sectors;
 	j->next_seq++;
-	return j->is_lazy ? 0 : sync_held(vol);
+	if (!j->is_lazy && !may_wait)
+		return sync_held(vol);
+	__atomic_store_n(&j->is_late, true, __ATOMIC_RELEASE);
+	return 0;
 }

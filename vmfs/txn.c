@@ -83,6 +83,7 @@ void txn_reset(struct vmfs_txn *t)
 	txn_index_reset(t);
 	t->lock_count = t->piece_count = t->data_count = t->log_count = 0;
 	t->is_busy = t->frees_metadata = t->takes_blocks = t->frees_blocks = false;
+	t->may_wait = false;
 }
 
 void txn_done(struct vmfs_txn *t)
@@ -378,6 +379,11 @@ void vmfs_txn_takes_blocks(struct vmfs_txn *t)
 void vmfs_txn_frees_blocks(struct vmfs_txn *t)
 {
 	t->frees_blocks = true;
+}
+
+void vmfs_txn_may_wait(struct vmfs_txn *t)
+{
+	t->may_wait = true;
 }
 
 int vmfs_txn_create(struct vmfs_txn *t, const struct vmfs_lock_id *lock, uint64_t vol_off,

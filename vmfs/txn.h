@@ -89,6 +89,12 @@ void vmfs_txn_frees_metadata(struct vmfs_txn *t);
  */
 void vmfs_txn_takes_blocks(struct vmfs_txn *t);
 void vmfs_txn_frees_blocks(struct vmfs_txn *t);
+/*
+ * Nobody was promised what it changes: it need not be durable when it has committed. It
+ * is with the next transaction that does not say so, with vmfs_volume_sync(), or some
+ * seconds later (LOCKING.md 10.7).
+ */
+void vmfs_txn_may_wait(struct vmfs_txn *t);
 
 enum vmfs_txn_lock_flags {
 	TXN_LOCK_PLAIN = 0,

@@ -169,7 +169,7 @@ static int log_and_write(struct vmfs_txn *t)
 		if (t->pieces[i].is_edited)
 			err = add_targets(t, &t->pieces[i], &targets, &count, &room);
 	if (!err && count)
-		err = journal_commit(t->vol, targets, count);
+		err = journal_commit(t->vol, targets, count, t->may_wait);
 	if (err || !count) {
 		free(targets);
 		return err;

@@ -454,6 +454,12 @@ enum vmfs_file_flags {
 	VMFS_MULTI_WRITER = 1u << 5,
 	/* It may be a raw device mapping (vmfs/rdm.h): its lock; it has no bytes. */
 	VMFS_MAPPING = 1u << 6,
+	/*
+	 * What a write to a device of it (vmfs_file_bdev) has written is found by whoever
+	 * opens the file next as soon as the write has ended, also if this process dies.
+	 * (Of a power failure FLUSH protects.) From VMFS_WRITE on, whenever that comes.
+	 */
+	VMFS_PROMPT = 1u << 7,
 };
 
 struct vmfs_file_options {

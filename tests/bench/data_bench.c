@@ -5,8 +5,9 @@
  * data_bench disk [IMAGE:/]DISK.vmdk KIND SIZE DEPTH SECONDS
  *
  * I/O of SIZE bytes, DEPTH at a time. KIND is randread, randwrite, read or write (in
- * order). raw: libaio on the descriptor itself and nothing between, what fio's engine
- * does. vmfs: the file on a volume as a device, with a channel that is waited on;
+ * order), or scatter: a write into each MiB, one far from the other, and none twice, so
+ * it may end early. raw: libaio on the descriptor itself and nothing between, what fio's
+ * engine does. vmfs: the file on a volume as a device, with a channel that is waited on;
  * disk: a virtual disk, with all under it. All are one task that sleeps only in the
  * kernel. Prints I/Os per second, the processor time that each took, and what 99 of 100
  * took at most. The file's bytes are overwritten by writes.
@@ -35,7 +36,7 @@
 #define MAX_US 1000000u /* what took longer counts as that */
 
 struct bench {
-	bool is_write, is_random;
+	bool is_write, is_random, is_scattered;
 	uint64_t size, depth, file_size, end;
 	uint64_t seed, next, count;
 	unsigned int pending;
@@ -59,9 +60,16 @@ struct bench_io {
 	uint64_t sent_at;
 };
 
+static bool is_over(const struct bench *b)
+{
+	return b->is_scattered && b->next >= b->file_size >> 20;
+}
+
 static uint64_t next_offset(struct bench *b)
 {
 	uint64_t slots = b->file_size / b->size;
+	if (b->is_scattered) /* a prime number: it meets all */
+		return b->next++ * 40507 % (b->file_size >> 20) << 20;
 	if (!b->is_random)
 		return b->next++ % slots * b->size;
 	b->seed ^= b->seed << 13;
@@ -87,7 +95,7 @@ static bool has_next(struct bench *b, struct bench_io *bio, int64_t result)
 	b->count++;
 	b->took[min_u64((now - bio->sent_at) / NS_PER_US, MAX_US)]++;
 	bio->sent_at = now;
-	if (!b->error && now < b->end)
+	if (!b->error && now < b->end && !is_over(b))
 		return true;
 	b->pending--;
 	return false;
@@ -347,7 +355,8 @@ int main(int argc, char **argv)
 	}
 	struct reporter *r = reporter_stderr_init(&told, "data_bench", REPORT_WARN);
 	b.is_random = strncmp(argv[3], "rand", 4) == 0;
-	b.is_write = strstr(argv[3], "write");
+	b.is_scattered = strcmp(argv[3], "scatter") == 0;
+	b.is_write = b.is_scattered || strstr(argv[3], "write");
 	int rc = strcmp(argv[1], "raw") == 0 ? bench_raw(&b, argv[2], seconds)
 					     : bench_vmfs(&b, argv[2], seconds,
 						strcmp(argv[1], "disk") == 0, r);

@@ -3,8 +3,8 @@
 # A flat disk on a volume, on a device that has all of its room (a file written whole).
 # Random 4 KiB with 32 under way beside the raw file of the same bytes, and what 99 of
 # 100 took; first writes into an empty thin disk: 64 KiB in order beside the raw file,
-# 4 KiB by chance (each takes and zeroes a block) beside qcow2 on the host; and a raw
-# file into a thin disk, beside cp and sync.
+# 4 KiB far from one another (each takes and zeroes a block, none is written twice) beside
+# qcow2 on the host; and a raw file into a thin disk, beside cp and sync.
 
 thin_size_mib=1024
 thin_step=$((40503 * 4096))
@@ -70,7 +70,7 @@ thin_round()
 	done
 	thin_empty first64k write 65536 4
 	thin_turn raw64k raw "$work/raw.img" write 65536 4
-	thin_empty first4k randwrite 4096 32
+	thin_empty first4k scatter 4096 32
 	thin_qcow2
 	thin_copy ours "$bin/vmkfstools" -i "$work/raw.img" -d thin \
 		"$work/lun.img:/c.vmdk"

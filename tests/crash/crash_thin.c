@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * First writes into a thin disk, by three tasks at a time, as a guest sends them, on a
+ * volume whose free blocks are full of what others wrote. The device records each write
+ * and is rebuilt as a power failure, or the death of the host alone (a prefix of all),
+ * could have left it after each of them; another host looks. Of each sector it finds
+ *
+ *   always	zeros, or what was written there: no byte of what the block held before
+ *   flushed	what was there at the last FLUSH, or FUA, that had ended, or something
+ *   newer prompt	if the host died alone: what was there at the last write that had
+ *   ended
+ *		(VDISK_PROMPT: a guest lives on and does not write it again)
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/buf.h"
+#include "tests/sim/world.h"
+#include "vdisk/vdisk.h"
+#include "vmfs/format.h"
+
+#define VOLUME_SIZE (LVM_DATA_OFF + 2 * LVM_PE_SIZE)
+#define MIB (1u << 20)
+#define BLOCKS 12u
+#define DISK_SIZE (BLOCKS * MIB)
+#define JUNK_SIZE (96 * MIB)
+#define JUNK 0xee
+#define PATH "/d.vmdk"
+#define TASKS 3u
+#define WRITES 10u /* of a task */
+#define MAX_WRITES (TASKS * WRITES)
+#define PIECE 4096u
+
+/* A write of one byte, many times. Places in the device's log. */
+struct written {
+	uint64_t offset, len;
+	uint8_t byte;
+	bool is_durable; /* FUA */
+	unsigned int begun, ended;
+};
+
+struct flushed {
+	unsigned int begun, ended;
+};
+
+struct story {
+	bool is_prompt;
+	struct world_mount *m;
+	struct vdisk *disk;
+	unsigned int count, flush_count;
+	struct written write[MAX_WRITES];
+	struct flushed flush[MAX_WRITES];
+	char place[128]; /* the cut that is looked at */
+};
+
+/* ---- the guest ---- */
+
+struct guest {
+	struct story *st;
+	unsigned int number;
+};
+
+static void send(struct story *st, struct bdev_io *io)
+{
+	io->bd = vdisk_bdev(st->disk);
+	SIM_CHECK(bdev_run(vdisk_bdev(st->disk), io) == 0);
+}
+
+/* A block is written by one task alone: then its writes are in the order of st->write. */
+static void write_somewhere(struct story *st, unsigned int task)
+{
+	struct written *w = &st->write[st->count++];
+	uint64_t block = sim_random(BLOCKS / TASKS) * TASKS + task;
+	uint64_t piece = sim_random(4); /* few, so that some are written again */
+	*w = (struct written){ .offset = block * MIB + piece * (MIB / 4),
+			       .len = PIECE,
+			       .byte = (uint8_t)(1 + st->count),
+			       .is_durable = sim_random(6) == 0 };
+	if (sim_random(8) == 0) {
+		w->offset = block * MIB;
+		w->len = MIB;
+	}
+	uint8_t *buf = io_alloc(w->len);
+	memset(buf, w->byte, w->len);
+	struct iovec iov = { buf, w->len };
+	struct bdev_io io = { .op = BDEV_WRITE,
+			      .flags = w->is_durable ? BDEV_FUA : 0,
+			      .offset = w->offset,
+			      .len = w->len,
+			      .iov = &iov,
+			      .iovcnt = 1 };
+	w->begun = simdisk_logged(st->m->disk);
+	send(st, &io);
+	w->ended = simdisk_logged(st->m->disk);
+	free(buf);
+}
+
+static void flush(struct story *st)
+{
+	struct flushed *f = &st->flush[st->flush_count++];
+	struct bdev_io io = { .op = BDEV_FLUSH };
+	f->begun = simdisk_logged(st->m->disk);
+	f->ended = UINT32_MAX;
+	send(st, &io);
+	f->ended = simdisk_logged(st->m->disk);
+}
+
+static void run_guest(void *arg)
+{
+	struct guest *g = arg;
+	for (unsigned int i = 0; i < WRITES; i++) {
+		write_somewhere(g->st, g->number);
+		if (sim_random(5) == 0)
+			flush(g->st);
+	}
+}
+
+/* ---- what is found ---- */
+
+/* Was it durable, or need it only have ended, before the cut? */
+static bool is_promised(const struct story *st, const struct written *w, unsigned int n,
+			bool is_alone)
+{
+	if (w->ended > n || !w->ended)
+		return false;
+	if (w->is_durable || (is_alone && st->is_prompt))
+		return true;
+	for (unsigned int i = 0; i < st->flush_count; i++) {
+		if (st->flush[i].begun >= w->ended && st->flush[i].ended <= n)
+			return true;
+	}
+	return false;
+}
+
+static void check_sector(const struct story *st, const uint8_t *got, uint64_t at,
+			 unsigned int n, bool is_alone)
+{
+	uint8_t byte = got[0];
+	for (unsigned int i = 1; i < 512; i++) {
+		if (got[i] != byte)
+			sim_fail("%s: sector %u is mixed", st->place,
+				 (unsigned int)(at / 512));
+	}
+	bool is_allowed = byte == 0;
+	for (unsigned int i = 0; i < st->count; i++) {
+		const struct written *w = &st->write[i];
+		if (at < w->offset || at >= w->offset + w->len)
+			continue;
+		if (is_promised(st, w, n, is_alone))
+			is_allowed = false;
+		is_allowed |= byte == w->byte && w->begun <= n;
+	}
+	if (!is_allowed)
+		sim_fail("%s: sector %u has 0x%02x", st->place, (unsigned int)(at / 512),
+			 byte);
+}
+
+static void look(struct story *st, struct world_mount *m, unsigned int n, bool is_alone)
+{
+	const struct vdisk_open_options how = { .flags = VDISK_READ_LOCKED,
+						.reporter = &m->told.base };
+	uint8_t *bytes = io_alloc(DISK_SIZE);
+	struct vdisk *disk;
+	SIM_CHECK(vdisk_open(m->vol, PATH, &how, &disk, NULL) == 0);
+	SIM_CHECK(bdev_read(vdisk_bdev(disk), bytes, DISK_SIZE, 0) == 0);
+	SIM_CHECK(vdisk_close(disk) == 0);
+	/* Writes begin and end at pieces: a sector of each, and all where blocks meet. */
+	for (uint64_t at = 0; at < DISK_SIZE; at += PIECE / 2)
+		check_sector(st, bytes + at, at, n, is_alone);
+	free(bytes);
+}
+
+static void check_cut(struct simdisk_log *log, unsigned int n, enum simdisk_cut cut,
+		      void *arg)
+{
+	struct story *st = arg;
+	struct world_mount m;
+	if (!getenv("FULL") && n % 3)
+		return;
+	world_mount_cut(&m, log, n, cut, st->place, sizeof(st->place));
+	look(st, &m, n, cut == SIMDISK_PREFIX);
+	world_unmount(&m);
+	simdisk_free(m.disk);
+}
+
+/* ---- the story ---- */
+
+/* Blocks that are free, and not zero. */
+static void leave_junk(struct world_mount *m)
+{
+	const struct vmfs_file_options how = { .flags = VMFS_CREATE | VMFS_WRITE };
+	uint8_t *junk = io_alloc(MIB);
+	struct vmfs_file *file;
+	memset(junk, JUNK, MIB);
+	SIM_CHECK(vmfs_file_open(m->vol, "/junk", &how, &file, NULL) == 0);
+	for (uint64_t at = 0; at < JUNK_SIZE; at += MIB)
+		SIM_CHECK(vmfs_file_write(file, junk, MIB, at) == 0);
+	SIM_CHECK(vmfs_file_close(file) == 0);
+	SIM_CHECK(vmfs_unlink(m->vol, "/junk") == 0);
+	free(junk);
+}
+
+static void write_all(struct story *st)
+{
+	const struct vdisk_open_options how = {
+		.flags = VDISK_WRITE | (st->is_prompt ? VDISK_PROMPT : 0),
+		.reporter = &st->m->told.base
+	};
+	struct task *task[TASKS];
+	struct guest guest[TASKS];
+	SIM_CHECK(vdisk_open(st->m->vol, PATH, &how, &st->disk, NULL) == 0);
+	for (unsigned int i = 0; i < TASKS; i++) {
+		guest[i] = (struct guest){ st, i };
+		task[i] = task_start("guest", run_guest, &guest[i]);
+		SIM_CHECK(task[i]);
+	}
+	for (unsigned int i = 0; i < TASKS; i++)
+		task_join(task[i]);
+	SIM_CHECK(vdisk_close(st->disk) == 0);
+}
+
+static void story(void *arg)
+{
+	struct story st = { .is_prompt = *(const bool *)arg };
+	const struct vdisk_create_options disk = { .capacity_bytes = DISK_SIZE };
+	struct world_mount m;
+	sim_set_limits(365ull * 86400 * NS_PER_S, 900ull * 1000 * 1000);
+	world_begin(&m, VOLUME_SIZE);
+	st.m = &m;
+	leave_junk(&m);
+	SIM_CHECK(vdisk_create(m.vol, PATH, &disk) == 0);
+	simdisk_log_start(m.disk);
+	write_all(&st);
+	struct simdisk_log *log = world_end(&m);
+	simdisk_each_cut(log, check_cut, &st);
+	simdisk_log_free(log);
+}
+
+static void what_was_flushed_is_there_and_nothing_of_others(void **state)
+{
+	bool is_prompt = false;
+	(void)state;
+	sim_each_seed(1, getenv("FULL") ? 12 : 3, story, &is_prompt);
+}
+
+static void what_a_guest_has_written_outlives_its_host(void **state)
+{
+	bool is_prompt = true;
+	(void)state;
+	sim_each_seed(100, getenv("FULL") ? 12 : 3, story, &is_prompt);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_was_flushed_is_there_and_nothing_of_others),
+		cmocka_unit_test(what_a_guest_has_written_outlives_its_host),
+	};
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
