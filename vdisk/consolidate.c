@@ -54,20 +54,6 @@ static int check_pair(struct vdisk *top, struct vdisk *bottom, struct reporter *
 	return rc;
 }
 
-/* Who is made on one of these, in another folder, would lose it when top goes. */
-int vdisk_check_uncloned(struct vmfs_volume *vol, const char *path, struct reporter *r)
-{
-	struct descriptor *desc;
-	int rc = vdisk_descriptor_load(vol, path, r, &desc);
-	if (rc < 0)
-		return rc;
-	if (vdisk_is_cloned(desc))
-		rc = report_error(r, -EBUSY, "%s: has linked clones (ddb.deletable is"
-				  " \"false\") and may not change", path);
-	descriptor_free(desc);
-	return rc;
-}
-
 static int copy_run(struct vdisk *top, struct vdisk *bottom, const struct chain_run *run,
 		    uint8_t *buf)
 {
@@ -116,7 +102,8 @@ int vdisk_merge(struct vmfs_volume *vol, const char *top, const char *bottom,
 	int rc = vdisk_open(vol, bottom, &how, &below, ret_holder);
 	if (rc < 0)
 		return rc;
-	rc = vdisk_check_uncloned(vol, bottom, r);
+	/* Who is made on one of these, in another folder, would lose it when top goes. */
+	rc = vdisk_check_uncloned_at(vol, bottom, r);
 	atomic_store(&below->needs_cid, false); /* it keeps its own */
 	how.flags = VDISK_READ_LOCKED;
 	if (rc == 0)
@@ -124,7 +111,7 @@ int vdisk_merge(struct vmfs_volume *vol, const char *top, const char *bottom,
 	if (rc == 0)
 		rc = check_pair(above, below, r);
 	for (unsigned int i = 0; rc == 0 && i < above->chain->count; i++)
-		rc = vdisk_check_uncloned(vol, above->chain->layer[i]->path, r);
+		rc = vdisk_check_uncloned_at(vol, above->chain->layer[i]->path, r);
 	if (rc == 0)
 		rc = track_merge_begin(below);
 	if (rc == 0)

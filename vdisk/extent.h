@@ -202,8 +202,6 @@ int vdisk_open_above(struct vmfs_volume *vol, const char *path, const char *floo
 
 /* true if it is a mapping whose snapshots are the LUN's affair. */
 bool vdisk_is_physical(const struct descriptor *desc);
-/* true if disks of other folders were made on this one: it may not change, nor go. */
-bool vdisk_is_cloned(const struct descriptor *desc);
 
 /*
  * -EPERM (reported): another disk is made on the one whose descriptor at path is desc, a
@@ -213,8 +211,21 @@ int vdisk_check_childless(struct vmfs_volume *vol, const char *path,
 			  const struct descriptor *desc, struct reporter *r)
 	__attribute__((warn_unused_result));
 
-/* -EBUSY (reported): a linked clone elsewhere is made on the disk at path. Blocks. */
-int vdisk_check_uncloned(struct vmfs_volume *vol, const char *path, struct reporter *r)
+/*
+ * A disk of another folder is about to be made on parent, which is marked, durably: it
+ * neither changes nor goes as long as there is such a one. Blocks.
+ */
+int vdisk_mark_cloned(struct vdisk *parent, const char *child, struct reporter *r)
+	__attribute__((warn_unused_result));
+/*
+ * -EBUSY (reported): a linked clone elsewhere is made on the disk at path, whose
+ * descriptor is desc, or read from there. Of a marked disk all folders of the volume are
+ * read. Block.
+ */
+int vdisk_check_uncloned(struct vmfs_volume *vol, const char *path,
+			 const struct descriptor *desc, struct reporter *r)
+	__attribute__((warn_unused_result));
+int vdisk_check_uncloned_at(struct vmfs_volume *vol, const char *path, struct reporter *r)
 	__attribute__((warn_unused_result));
 
 /* Removes what an operation that failed has made. */

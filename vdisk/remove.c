@@ -126,9 +126,9 @@ int vdisk_check_childless(struct vmfs_volume *vol, const char *path,
 			  const struct descriptor *desc, struct reporter *r)
 {
 	struct parent p = { vol, path, r };
-	if (vdisk_is_cloned(desc))
-		return report_error(r, -EPERM, "%s: has linked clones (ddb.deletable is"
-				    " \"false\")", path);
+	int rc = vol ? vdisk_check_uncloned(vol, path, desc, r) : 0;
+	if (rc < 0)
+		return rc == -EBUSY ? -EPERM : rc;
 	return diskfile_each_beside(vol, path, check_child, &p);
 }
 

@@ -103,23 +103,6 @@ static int make_files(struct vmfs_volume *vol, const char *child, const char *pa
 	return rc ? rc : err;
 }
 
-bool vdisk_is_cloned(const struct descriptor *desc)
-{
-	const char *deletable = descriptor_get(desc, "ddb.deletable");
-	return deletable && !strcmp(deletable, "false");
-}
-
-/* The disk of another folder is a linked clone's from now on: it may not change. */
-static int mark_cloned(struct vdisk *parent, const char *child, struct reporter *r)
-{
-	bool is_beside = vdisk_relative(child, parent->path) != parent->path;
-	if (is_beside || vdisk_is_cloned(parent->desc))
-		return 0;
-	int rc = descriptor_set(parent->desc, "ddb.deletable", "false");
-	return rc ? rc : vdisk_descriptor_publish(parent->vol, parent->path,
-						  parent->desc, r);
-}
-
 int vdisk_make_child(struct vdisk *parent, const char *child, bool is_running,
 		     const struct vdisk_snapshot_options *options,
 		     struct descriptor **ret_desc)
@@ -142,7 +125,7 @@ int vdisk_make_child(struct vdisk *parent, const char *child, bool is_running,
 		rc = write_text(parent, format, vdisk_relative(child, parent->path),
 				file, is_running, &desc);
 	if (rc == 0)
-		rc = mark_cloned(parent, child, r);
+		rc = vdisk_mark_cloned(parent, child, r);
 	if (rc == 0)
 		rc = is_running ? track_child_later(parent, child, desc, r) :
 				  track_child(parent, child, desc, r);

@@ -444,7 +444,7 @@ static int check_destroyable(struct vmfiles *vm, const char *path,
 		return -ENOMEM;
 	while (rc == 0 && at && vmfiles_is_own(vm, at)) {
 		char *above = NULL;
-		rc = vdisk_check_uncloned(vm->o->vol, at, vm->r);
+		rc = vdisk_check_uncloned_at(vm->o->vol, at, vm->r);
 		if (rc == 0)
 			rc = vdisk_parent(vm->o->vol, at, vm->r, &above);
 		free(at);

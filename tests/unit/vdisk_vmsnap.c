@@ -325,7 +325,7 @@ static void a_linked_clone_keeps_its_parent_as_it_is(void **state)
 	assert_int_equal(vdisk_snapshot(rig.tv.vol, "/vm/a.vmdk", "/clone/c.vmdk", &how,
 					NULL), 0);
 	assert_int_equal(vmsnap_remove(&rig.o, 0, NULL), -EBUSY);
-	assert_true(collect_has(&rig.tv.told, "has linked clones"));
+	assert_true(collect_has(&rig.tv.told, "has a linked clone, /clone/c.vmdk"));
 	collect_clear(&rig.tv.told);
 	write_file(&rig, "/clone/c.vmx", "scsi0:0.fileName = \"c.vmdk\"\n");
 	struct vmsnap_options clone = rig.o;
@@ -364,7 +364,7 @@ static void a_linked_clone_keeps_a_parent_that_is_a_child(void **state)
 	assert_int_equal(vdisk_snapshot(rig.tv.vol, path, "/clone/c.vmdk", &how, NULL),
 			 0);
 	assert_int_equal(vmsnap_remove(&rig.o, first, NULL), -EBUSY);
-	assert_true(collect_has(&rig.tv.told, "has linked clones"));
+	assert_true(collect_has(&rig.tv.told, "has a linked clone, /clone/c.vmdk"));
 	collect_clear(&rig.tv.told);
 	assert_int_equal(vdisk_open(rig.tv.vol, "/clone/c.vmdk", &look, &disk, NULL), 0);
 	assert_int_equal(bdev_read(vdisk_bdev(disk), bytes, 512, 0), 0);
@@ -458,6 +458,7 @@ static void a_vm_that_has_a_clone_is_not_destroyed(void **state)
 {
 	const struct vdisk_snapshot_options how = { .kind = VDISK_DELTA_AUTO };
 	struct vmfs_holder holder;
+	struct vmfs_stat st;
 	struct rig rig;
 	(void)state;
 	set_up_vm(&rig, VDISK_DELTA_AUTO);
@@ -467,9 +468,40 @@ static void a_vm_that_has_a_clone_is_not_destroyed(void **state)
 	assert_int_equal(vdisk_snapshot(rig.tv.vol, "/vm/b.vmdk", "/clone/c.vmdk", &how,
 					NULL), 0);
 	assert_int_equal(vmsnap_destroy(&rig.o, &holder), -EBUSY);
-	assert_true(collect_has(&rig.tv.told, "linked clone"));
+	assert_true(collect_has(&rig.tv.told, "has a linked clone, /clone/c.vmdk"));
 	collect_clear(&rig.tv.told);
 	assert_int_equal(files(&rig), count);
+	/* Wherever it moved. Gone, it keeps nothing. */
+	struct vmfs_volume *vol = rig.tv.vol;
+	assert_int_equal(vmfs_mkdir(vol, "/far", 0755), 0);
+	assert_int_equal(vmfs_rename(vol, "/clone", "/far/away"), 0);
+	assert_int_equal(vmsnap_destroy(&rig.o, &holder), -EBUSY);
+	assert_true(collect_has(&rig.tv.told, "has a linked clone, /far/away/c.vmdk"));
+	collect_clear(&rig.tv.told);
+	assert_int_equal(files(&rig), count);
+	assert_int_equal(vdisk_remove(vol, "/far/away/c.vmdk", NULL, &holder), 0);
+	assert_int_equal(vmsnap_destroy(&rig.o, &holder), 0);
+	assert_int_equal(vmfs_stat(vol, "/vm", &st), -ENOENT);
+	tear_down_vm(&rig);
+}
+
+/* Others' clones may be on volumes that are not seen here: their mark stands. */
+static void a_mark_that_others_made_is_believed(void **state)
+{
+	static const char desc[] =
+		"# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\n"
+		"createType=\"vmfs\"\nRW 1 VMFS \"m-flat.vmdk\"\n"
+		"ddb.adapterType = \"lsilogic\"\nddb.deletable = \"false\"\n";
+	struct vmfs_holder holder;
+	struct rig rig;
+	(void)state;
+	set_up_vm(&rig, VDISK_DELTA_AUTO);
+	write_file(&rig, "/vm/m.vmdk", desc);
+	write_file(&rig, "/vm/m-flat.vmdk", "");
+	assert_int_equal(vdisk_remove(rig.tv.vol, "/vm/m.vmdk", &rig.tv.told.base,
+				      &holder), -EPERM);
+	assert_true(collect_has(&rig.tv.told, "has linked clones"));
+	collect_clear(&rig.tv.told);
 	tear_down_vm(&rig);
 }
 
@@ -536,7 +568,7 @@ static void a_parent_is_not_removed(void **state)
 			 0);
 	collect_clear(&rig.tv.told);
 	assert_int_equal(vdisk_remove(vol, "/vm/a.vmdk", r, &holder), -EPERM);
-	assert_true(collect_has(&rig.tv.told, "has linked clones"));
+	assert_true(collect_has(&rig.tv.told, "has a linked clone, /clone/c.vmdk"));
 	assert_int_equal(vdisk_remove(vol, "/vm/b.vmdk", r, &holder), 0);
 	collect_clear(&rig.tv.told);
 	tear_down_vm(&rig);
@@ -557,6 +589,7 @@ int main(void)
 		cmocka_unit_test(memory_goes_where_its_disks_go),
 		cmocka_unit_test(memory_goes_with_its_snapshot),
 		cmocka_unit_test(a_vm_that_has_a_clone_is_not_destroyed),
+		cmocka_unit_test(a_mark_that_others_made_is_believed),
 		cmocka_unit_test(a_vm_is_destroyed),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
