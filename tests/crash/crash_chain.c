@@ -14,6 +14,9 @@
  *   sinking     all snapshots, or the last, are removed while the disk is written: as
  *               forking; who looks at what a dead process has left finds every write that
  *               had ended; and removing again finishes the work
+ *   destroying  the VM is removed, snapshots and all: as long as there is a .vmx file,
+ *               destroying again finishes the work, and what of its disks is still there
+ *               holds what it held; without one nothing of it is left
  *
  * FULL=1: more seeds, and every moment; else every ninth.
  */
@@ -45,7 +48,9 @@
 #define VERSIONS 400u
 #define FLUSHES 40u
 
-enum phase { WRITING, CREATING, REVERTING, REMOVING, FORKING, SINKING, SINKING_ONE };
+enum phase {
+	WRITING, CREATING, REVERTING, REMOVING, FORKING, SINKING, SINKING_ONE, DESTROYING
+};
 
 struct story {
 	enum phase phase;
@@ -182,7 +187,7 @@ static void set_up(struct story *st, struct world_mount *m)
 	SIM_CHECK(vmsnap_create(&o, "one", "", &uid, NULL) == 0 && uid == 1);
 	memcpy(st->after, st->before, DISK_SIZE);
 	write_to_leaf(st, m, st->before);
-	if (st->phase == REMOVING || is_sinking(st)) {
+	if (st->phase >= REMOVING && st->phase != FORKING) {
 		SIM_CHECK(vmsnap_create(&o, "two", "", &uid, NULL) == 0);
 		write_to_leaf(st, m, st->before);
 	}
@@ -291,6 +296,8 @@ static void act(struct story *st, struct world_mount *m)
 		rc = vmsnap_create(&o, "x", "", &uid, NULL);
 	else if (st->phase == REVERTING)
 		rc = vmsnap_revert(&o, 1, NULL);
+	else if (st->phase == DESTROYING)
+		rc = vmsnap_destroy(&o, NULL);
 	else
 		rc = vmsnap_remove(&o, 0, NULL);
 	if (rc < 0)
@@ -363,6 +370,60 @@ static void go_on(struct story *st, struct world_mount *m)
 		  !strcmp(path, "/vm/a.vmdk"));
 }
 
+/* Files in its folder that mean something; ~: what an interrupted publishing left. */
+static unsigned int files_left(struct world_mount *m)
+{
+	struct vmfs_dirent entry;
+	struct vmfs_stat st;
+	unsigned int count = 0;
+	uint64_t cookie = 0;
+	int rc = vmfs_stat(m->vol, "/vm", &st);
+	if (rc == -ENOENT)
+		return 0;
+	SIM_CHECK(rc == 0);
+	while (vmfs_readdir(m->vol, st.addr, cookie, &entry, 1) > 0) {
+		size_t len = strlen(entry.name);
+		cookie = entry.cookie;
+		count += entry.name[0] != '.' || entry.name[len - 1] != '~';
+	}
+	return count - 2; /* "." and ".." */
+}
+
+/* What the .vmx file names is whole, or cannot be opened. */
+static void look_at_rest(struct story *st, struct world_mount *m)
+{
+	const struct vdisk_open_options how = { .flags = VDISK_READ_LOCKED };
+	struct vdisk *disk;
+	char path[64];
+	leaf_of(m, path);
+	if (vdisk_open(m->vol, path, &how, &disk, NULL) != 0)
+		return;
+	SIM_CHECK(vdisk_close(disk) == 0);
+	uint8_t *got = contents(st, m);
+	if (memcmp(got, st->before, DISK_SIZE) != 0)
+		sim_fail("%s: half a disk", st->place);
+	free(got);
+}
+
+static void look_destroyed(struct story *st, struct world_mount *m, bool is_end)
+{
+	const struct vmsnap_options o = options_of(st, m);
+	struct vmfs_stat vmx;
+	int rc = vmfs_stat(m->vol, VMX, &vmx);
+	if (rc == 0 && is_end)
+		sim_fail("%s: it is still there", st->place);
+	if (rc == 0) {
+		look_at_rest(st, m);
+		rc = vmsnap_destroy(&o, NULL);
+		if (rc < 0)
+			sim_fail("%s: destroying again: %d", st->place, rc);
+		rc = vmfs_stat(m->vol, VMX, &vmx);
+	}
+	SIM_CHECK(rc == -ENOENT);
+	if (files_left(m))
+		sim_fail("%s: %u files are left", st->place, files_left(m));
+}
+
 static bool is_full(void)
 {
 	const char *full = getenv("FULL");
@@ -380,9 +441,14 @@ static void check_cut(struct simdisk_log *log, unsigned int n, enum simdisk_cut 
 	world_mount_cut(&m, log, n, cut, st->place, sizeof(st->place));
 	st->cut = n;
 	st->is_all = cut == SIMDISK_PREFIX;
-	look(st, &m, n == count && cut == SIMDISK_PREFIX);
-	if (sim_random(4) == 0 || st->phase == REMOVING || is_sinking(st))
-		go_on(st, &m);
+	bool is_end = n == count && cut == SIMDISK_PREFIX;
+	if (st->phase == DESTROYING) {
+		look_destroyed(st, &m, is_end);
+	} else {
+		look(st, &m, is_end);
+		if (sim_random(4) == 0 || st->phase == REMOVING || is_sinking(st))
+			go_on(st, &m);
+	}
 	world_unmount(&m);
 	simdisk_free(m.disk);
 }
@@ -456,6 +522,12 @@ static void a_removal_goes_on_after_a_crash(void **state)
 	run(REMOVING);
 }
 
+static void a_crash_of_a_destruction_leaves_what_can_be_destroyed(void **state)
+{
+	(void)state;
+	run(DESTROYING);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -465,6 +537,7 @@ int main(void)
 		cmocka_unit_test(a_removal_goes_on_after_a_crash),
 		cmocka_unit_test(a_disk_that_is_forked_has_what_was_flushed),
 		cmocka_unit_test(a_disk_that_sinks_has_what_was_flushed),
+		cmocka_unit_test(a_crash_of_a_destruction_leaves_what_can_be_destroyed),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	cmocka_set_test_filter(getenv("SIM_CASE")); /* one case, for replays */
