@@ -172,7 +172,8 @@ static int open_bottom(struct vdisk_sink *s, struct vmfs_holder *ret_holder)
 	if (rc == 0)
 		rc = vdisk_check_uncloned_at(disk->vol, s->top_layer->path, s->reporter);
 	if (rc == 0)
-		rc = vdisk_check_uncloned_at(disk->vol, s->bottom_layer->path, s->reporter);
+		rc = vdisk_check_uncloned_at(disk->vol, s->bottom_layer->path,
+					     s->reporter);
 	if (rc == 0)
 		rc = s->bottom_layer->base ? lock_base(s, ret_holder) :
 					     make_bottom(s, ret_holder);

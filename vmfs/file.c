@@ -52,9 +52,11 @@ bool file_is_open(struct vmfs_volume *vol, vmfs_addr addr)
 void file_note_unlinked(struct vmfs_volume *vol, vmfs_addr addr)
 {
 	mutex_lock(&vol->files_mutex);
-	struct vmfs_file *f = find_open(vol, addr);
-	if (f)
-		f->is_unlinked = true;
+	struct vmfs_file *f;
+	LIST_FOREACH(f, &vol->files, link) {
+		if (f->ref.addr.raw == addr.raw)
+			f->is_unlinked = true;
+	}
 	mutex_unlock(&vol->files_mutex);
 }
 
@@ -293,7 +295,14 @@ static void file_free(struct vmfs_file *f)
 static void file_register(struct vmfs_file *f)
 {
 	mutex_lock(&f->vol->files_mutex);
-	LIST_INSERT_HEAD(&f->vol->files, f, link);
+	/* Behind one that is open, and knows its length. */
+	struct vmfs_file *other = find_open(f->vol, f->ref.addr);
+	if (other) {
+		f->is_unlinked = other->is_unlinked;
+		LIST_INSERT_AFTER(other, f, link);
+	} else {
+		LIST_INSERT_HEAD(&f->vol->files, f, link);
+	}
 	mutex_unlock(&f->vol->files_mutex);
 }
 
@@ -301,6 +310,8 @@ void file_unregister(struct vmfs_file *f)
 {
 	mutex_lock(&f->vol->files_mutex);
 	LIST_REMOVE(f, link);
+	/* Who is last removes what has lost its name. */
+	f->is_unlinked &= !find_open(f->vol, f->ref.addr);
 	mutex_unlock(&f->vol->files_mutex);
 }
 

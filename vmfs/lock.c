@@ -259,6 +259,13 @@ static bool is_enough(const struct held_lock *h, enum vmfs_lock_mode mode)
 	return h->mode == LOCK_EXCLUSIVE || h->mode == mode;
 }
 
+/* Two files of this process share what is, and stays, read-only. */
+static bool may_join(const struct held_lock *h, enum vmfs_lock_mode mode)
+{
+	return mode == LOCK_READ_ONLY && h->mode == LOCK_READ_ONLY &&
+	       le32_get(h->image.mode) == LOCK_READ_ONLY && !h->is_upgrading;
+}
+
 /* mode LOCK_FREE: for a transaction, which needs it exclusively. */
 static int pin(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 	       enum vmfs_lock_mode mode, struct vmfs_lock_disk *ret_image)
@@ -274,7 +281,7 @@ static int pin(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 		err = -ENOENT;
 	else if (h->state == RELEASING || (h->is_secluded && !for_file))
 		err = -EAGAIN;
-	else if (for_file && h->is_file_open)
+	else if (for_file && h->is_file_open && !may_join(h, mode))
 		err = -EBUSY;
 	else if (for_file && !is_enough(h, mode)) {
 		h->last_used = 0; /* retained for sharing: goes first */
@@ -701,7 +708,8 @@ int vmfs_lock_release(struct vmfs_volume *vol, const struct vmfs_lock_id *id)
 	assert(h && h->pins);
 	h->last_used = clock_now();
 	bool is_last = --h->pins == 0 && !lock_is_kept(h, vol->member->keeps_locks);
-	h->is_file_open = h->is_secluded = false;
+	h->is_file_open = h->pins && h->mode == LOCK_READ_ONLY;
+	h->is_secluded = false;
 	if (is_last) {
 		lock_table_lose(lt);
 		h->state = RELEASING;

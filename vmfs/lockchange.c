@@ -101,6 +101,10 @@ static int upgrade_once(struct vmfs_volume *vol, struct held_lock *h,
 		return err;
 	if (!j.is_ours)
 		return lost(vol);
+	if (h->pins > 1) {
+		lock_self(vol, LOCK_READ_ONLY, ret_holder);
+		return -EBUSY;
+	}
 	err = lock_image_upgrade(&from, &me, j.dead, &to);
 	if (err) {
 		*ret_holder = j.who;
@@ -112,6 +116,15 @@ static int upgrade_once(struct vmfs_volume *vol, struct held_lock *h,
 	if (!err)
 		settle(vol, h, &to);
 	return err;
+}
+
+static void keep_others_out(struct vmfs_volume *vol, struct held_lock *h, bool is_out)
+{
+	struct lock_table *lt = &vol->member->locks;
+
+	mutex_lock(&lt->m);
+	h->is_upgrading = is_out;
+	mutex_unlock(&lt->m);
 }
 
 int vmfs_lock_upgrade(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
@@ -127,6 +140,7 @@ int vmfs_lock_upgrade(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 	assert(h && h->pins && h->state == HELD);
 	if (h->mode == LOCK_EXCLUSIVE)
 		return 0;
+	keep_others_out(vol, h, true);
 	for (;;) {
 		sleeplock_acquire(&vol->txn_lock);
 		err = upgrade_once(vol, h, who);
@@ -144,6 +158,7 @@ int vmfs_lock_upgrade(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 	}
 	if (is_wanted)
 		heartbeat_want(hb, id->vol_off, false);
+	keep_others_out(vol, h, false);
 	return err;
 }
 

@@ -43,8 +43,12 @@ struct held_lock {
 	bool is_promised;
 	unsigned int turn; /* of lock_release_idle, when it was looked at last */
 	unsigned int pins;
-	/* pinned by an open file or descriptor, beyond one transaction */
+	/*
+	 * Pinned by an open file or descriptor, beyond one transaction; read-only, by as
+	 * many as there are pins.
+	 */
 	bool is_file_open;
+	bool is_upgrading; /* no other file of ours joins */
 	bool is_secluded;    /* no transaction of this process has it: lockchange.c */
 	bool is_wanted;	     /* by another host: not retained */
 	uint64_t held_since; /* clock_now() when it was taken */

@@ -670,6 +670,45 @@ static void descriptors_that_do_not_fit_are_refused(void **state)
 	assert_int_equal(vdisk_close(disk), 0);
 }
 
+/*
+ * Two readers of one mount, a clone and a look say: each keeps writers away, here and
+ * elsewhere, until it closes; and who has it alone may write.
+ */
+static void a_disk_is_read_twice_through_one_mount(void **state)
+{
+	const struct vmfs_file_options read = { .flags = VMFS_READ_LOCKED };
+	struct rig *rig = *state;
+	struct vdisk *one, *two, *writer = NULL;
+	struct vmfs_file *first, *second;
+	struct host b;
+	char byte[512];
+	create(&rig->a, "/vm/d.vmdk", 4 * MIB, VDISK_THIN);
+	join_as(rig, "host-b", &b);
+	one = opened(&rig->a, "/vm/d.vmdk", VDISK_READ_LOCKED);
+	two = opened(&rig->a, "/vm/d.vmdk", VDISK_READ_LOCKED);
+	assert_int_equal(try_open(&rig->a, "/vm/d.vmdk", VDISK_WRITE, &writer, NULL),
+			 -EBUSY);
+	assert_int_equal(vdisk_close(one), 0);
+	assert_int_equal(bdev_read(vdisk_bdev(two), byte, sizeof(byte), 0), 0);
+	assert_int_equal(try_open(&rig->a, "/vm/d.vmdk", VDISK_WRITE, &writer, NULL),
+			 -EBUSY);
+	assert_int_equal(try_open(&b, "/vm/d.vmdk", VDISK_WRITE, &writer, NULL), -EBUSY);
+	assert_int_equal(vdisk_close(two), 0);
+	writer = opened(&b, "/vm/d.vmdk", VDISK_WRITE);
+	assert_int_equal(try_open(&rig->a, "/vm/d.vmdk", VDISK_READ_LOCKED, &one, NULL),
+			 -EBUSY);
+	assert_int_equal(vdisk_close(writer), 0);
+	const char *path = "/vm/d-flat.vmdk";
+	assert_int_equal(vmfs_file_open(rig->a.vol, path, &read, &first, NULL), 0);
+	assert_int_equal(vmfs_file_open(rig->a.vol, path, &read, &second, NULL), 0);
+	assert_int_equal(vmfs_file_upgrade(first, 0, NULL), -EBUSY);
+	assert_int_equal(vmfs_file_close(second), 0);
+	assert_int_equal(vmfs_file_upgrade(first, 0, NULL), 0);
+	assert_int_equal(vmfs_file_open(rig->a.vol, path, &read, &second, NULL), -EBUSY);
+	assert_int_equal(vmfs_file_close(first), 0);
+	leave(&b);
+}
+
 #define ON_VOLUME(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -694,6 +733,7 @@ int main(void)
 		ON_VOLUME(a_renamed_disk_is_the_same_disk),
 		ON_VOLUME(a_removed_disk_gives_its_blocks_back),
 		ON_VOLUME(descriptors_that_do_not_fit_are_refused),
+		ON_VOLUME(a_disk_is_read_twice_through_one_mount),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);
