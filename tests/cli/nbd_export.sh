@@ -4,7 +4,7 @@
 # The NBD server in the hands of other people's clients: libnbd's tools and QEMU's.
 
 . "$(dirname "$0")/../lib/tap.sh"
-need vdisk-nbd nbdinfo nbdcopy qemu-io qemu-img
+need vdisk-nbd vmkfstools mkfs.vmfs nbdinfo nbdcopy qemu-io qemu-img
 
 uri="nbd+unix:///?socket=$T/s"
 server=
@@ -62,6 +62,27 @@ like "$out" "is_read_only: true" "nbdinfo: read-only"
 run qio -c "write 0 512"
 ok "a write is refused" test "$rc" != 0
 stop_ok "ends"
+
+# A guest lives on when its server dies, and does not write again what was answered.
+truncate -s 2G "$T/guest"
+ok "a volume" mkfs.vmfs -L nbd "$T/guest"
+for format in thin zeroedthick; do
+	disk=$T/guest:/$format.vmdk
+	ok "$format: a disk" vmkfstools -c 32m -d $format "$disk"
+	serve_ok "$format: is served" "$disk"
+	run bash -c 'qemu-io -t none -f raw "$1" -c "write -P 0x41 1M 4k" \
+		-c "write -P 0x42 1052672 4k" -c "write -P 0x43 9M 4k" -c "sigraise 9" \
+		2>&1 | grep -c wrote' _ "$uri"
+	is "$out" 3 "$format: a guest has its answers, and flushes nothing"
+	kill -9 "$server"
+	wait "$server" 2>/dev/null
+	rm -f "$T/s"
+	serve_ok "$format: is served again" --wait 60 "$disk"
+	run qio -c "read -P 0x41 1M 4k" -c "read -P 0x42 1052672 4k" \
+		-c "read -P 0x43 9M 4k" -c "read -P 0 2M 4k"
+	unlike "$out" "failed|verification" "$format: it was not lost"
+	stop_ok "$format: ends"
+done
 
 refused "a disk that is not there" "$T/nothing" \
 	vdisk-nbd "$T/nothing" --socket "$T/s2"
