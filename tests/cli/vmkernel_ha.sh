@@ -27,7 +27,8 @@ host() {
 	number=$(printf '%d' "'$name")
 	printf '%s\n' "accel = tcg" "ha = yes" "ha_poll_ms = 200" "ha_isolation_s = 5" \
 		"ha_isolation = powerOff" "ha_retry_s = 1" "ha_grace_s = ${grace:-0}" \
-		"ha_address = 127.0.0.1:$((port + number - 97))" >"$T/$name.conf"
+		"ha_address = 127.0.0.1:$((port + number - 97))" \
+		${pings:+"ha_isolation_address = $pings"} >"$T/$name.conf"
 	"$@" "$BIN/vmkernel" -c "$T/$name.conf" -d "$T/$name" --host-name "$name" \
 		--device "$T/lun"
 }
@@ -92,6 +93,33 @@ ok "c starts" host c
 ok "b finds that it is isolated" wait_for 60 is_role b networkIsolated
 ok "another host has the VM" wait_for 60 runs_on a c
 ok "and b has it no more" wait_for 60 eval '! is_on b'
+
+# ---- an isolation address tells who is cut off ----
+
+where=$(runs_on a c)
+ok "the VM is powered off" vim "$where" vmsvc/power.off 1
+ok "the hosts end" down a b c
+pings="127.0.0.9, ::1"
+ok "b starts where it hears nobody, but somebody answers" \
+	host b unshare -n sh -c 'ip link set lo up; exec "$@"' sh
+pings=
+ok "it is the master" wait_for 60 is_role b master
+ok "and runs the VM" vim b vmsvc/power.on 1
+ok "a starts" host a
+ok "c starts" host c
+ok "b finds that it is partitioned" wait_for 60 tells b \
+	"this host is partitioned from them, and not isolated"
+sleep 6 # longer than ha_isolation_s
+ok "the VM runs on" is_on b
+is "$(grep -c "this host is isolated: " "$T/b/vmkernel.log")" 1 \
+	"b was isolated once, which was before"
+ok "nobody answers any more" \
+	nsenter -t "$(cat "$T/b/vmkernel.pid")" -n ip link set lo down
+ok "b is isolated" wait_for 60 is_role b networkIsolated
+ok "another host has the VM" wait_for 60 runs_on a c
+ok "somebody answers again" \
+	nsenter -t "$(cat "$T/b/vmkernel.pid")" -n ip link set lo up
+ok "b is isolated no more" wait_for 60 eval '! is_role b networkIsolated'
 
 ok "all hosts end" down a b c
 run fsck.vmfs -n "$T/lun"

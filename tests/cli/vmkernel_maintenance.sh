@@ -20,11 +20,14 @@ ok "all keys of HA" check "ha = yes" "ha_cluster = lab" "ha_poll_ms = 250" \
 	"ha_retry_s = 10" "ha_admission = slots" "ha_failures = 2" "ha_percent = 30" \
 	"ha_memory_mb = 4096" "ha_cpu_mhz = 8000" "ha_address = 10.0.0.1:8182" \
 	"ha_isolation = shutdown" "ha_isolation_s = 20" \
+	"ha_isolation_address = 10.0.0.254, fe80::1" \
 	"ha_vm_monitoring = yes" "ha_vm_failure_s = 30" "ha_vm_uptime_s = 120" \
 	"ha_vm_io_s = 120" "ha_vm_failures = 3" "ha_vm_window_s = 3600"
 says "a word" 'conf:1: ha = maybe: not no or yes$' "ha = maybe"
 says "one of three" 'ha_isolation = off: not leaveOn, shutdown or powerOff$' \
 	"ha_isolation = off"
+says "addresses" 'ha_isolation_address = gate: not 1 to 10 addresses$' \
+	"ha_isolation_address = gate"
 says "a number" 'ha_poll_ms = 5: not a number from 50 to 60000$' "ha_poll_ms = 5"
 says "an address" 'ha_address = here: not ADDRESS:PORT$' "ha_address = here"
 says "a name" 'ha_cluster = a/b: not a name of up to 63 bytes$' "ha_cluster = a/b"

@@ -225,7 +225,7 @@ static uint64_t op_heard(void *arg, const struct ha_says *host)
 	return n->heard[from];
 }
 
-static const struct ha_ops ops = { op_start, op_stop_all, op_heard };
+static const struct ha_ops ops = { op_start, op_stop_all, op_heard, NULL };
 
 /* ---- a host ---- */
 

@@ -155,9 +155,10 @@ static int take_orders(struct ha_agent *a)
 
 /*
  * The storage says that others live, and the network has brought nothing of any of them
- * for isolation_ns.
+ * for isolation_ns: with an isolation address that answers it is they who are away, and
+ * nothing is done about it.
  */
-static void look_for_isolation(struct ha_agent *a)
+static bool is_cut_off(struct ha_agent *a)
 {
 	const struct ha_agent_options *o = &a->options;
 	bool is_any = false;
@@ -168,9 +169,29 @@ static void look_for_isolation(struct ha_agent *a)
 		is_any = true;
 		a->heard_at = max_u64(a->heard_at, o->ops->heard(o->arg, &p->says));
 	}
+	uint64_t now = clock_now();
 	if (!is_any)
-		a->heard_at = clock_now();
-	bool is_isolated = clock_now() - a->heard_at >= o->isolation_ns;
+		a->heard_at = now;
+	uint64_t reached_at = o->ops->reached ? o->ops->reached(o->arg) : 0;
+	bool is_silent = now - a->heard_at >= o->isolation_ns;
+	bool is_reached = reached_at && now - reached_at < o->isolation_ns;
+	if (a->is_partitioned != (is_silent && is_reached)) {
+		a->is_partitioned = is_silent && is_reached;
+		report(o->reporter, a->is_partitioned ? REPORT_WARN : REPORT_INFO,
+		       a->is_partitioned ?
+			       "HA: the network brings nothing of the hosts that live on "
+			       "[%s], but an isolation address answers: this host is "
+			       "partitioned from them, and not isolated" :
+			       "HA: this host is partitioned from those on [%s] no more",
+		       a->label);
+	}
+	return is_silent && !is_reached;
+}
+
+static void look_for_isolation(struct ha_agent *a)
+{
+	const struct ha_agent_options *o = &a->options;
+	bool is_isolated = is_cut_off(a);
 	if (is_isolated == a->is_isolated)
 		return;
 	a->is_isolated = is_isolated;
@@ -214,6 +235,7 @@ static void publish(struct ha_agent *a)
 	struct ha_status s = { .role = is_master(a)	? HA_MASTER
 				       : a->is_isolated ? HA_ISOLATED
 							: HA_SLAVE,
+			       .is_partitioned = a->is_partitioned,
 			       .alive = 1 };
 	bool is_own = uuid_equal(&a->list.master, &a->options.host);
 	(void)snprintf(s.master, sizeof(s.master), "%s",

@@ -26,6 +26,11 @@ struct ha_ops {
 	 * NULL: there are no network heartbeats.
 	 */
 	uint64_t (*heard)(void *arg, const struct ha_says *host);
+	/*
+	 * Likewise of the isolation addresses; NULL or 0: there are none, or they are
+	 * not.
+	 */
+	uint64_t (*reached)(void *arg);
 };
 
 struct ha_agent_options {
@@ -95,6 +100,7 @@ void ha_agent_close(struct ha_agent *a, bool is_closed);
 enum ha_role { HA_SLAVE, HA_MASTER, HA_ISOLATED, HA_LOST };
 struct ha_status {
 	enum ha_role role;
+	bool is_partitioned; /* cut off from the others, not from the network */
 	char master[HA_NAME_SIZE]; /* its name, or "" */
 	uint32_t alive;		   /* hosts */
 	uint32_t wanted, restarts; /* VMs */

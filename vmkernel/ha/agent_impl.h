@@ -51,7 +51,7 @@ struct ha_agent {
 	struct ha_record master; /* open: we are the master */
 	char *list_text;	 /* as it stands on the disk; NULL: not known */
 	uint64_t heard_at;	 /* somebody, or alone; clock_now() */
-	bool is_isolated;
+	bool is_isolated, is_partitioned;
 	int told;		 /* the error that was told last */
 
 	struct sleeplock own_lock; /* of what follows; may be held across I/O */

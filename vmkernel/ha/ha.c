@@ -26,6 +26,7 @@
 #include "vmkernel/control.h"
 #include "vmkernel/ha/agent.h"
 #include "vmkernel/ha/network.h"
+#include "vmkernel/ha/ping.h"
 #include "vmkernel/inventory.h"
 #include "vmkernel/vmx/vmxfile.h"
 
@@ -37,6 +38,7 @@
 struct ha {
 	struct host *host;
 	struct ha_network *network;
+	struct ha_ping *ping;
 	int timer; /* of the shutdowns of an isolated host; -1: none */
 	struct loop_watch *timer_watch;
 };
@@ -328,8 +330,16 @@ static uint64_t op_heard(void *arg, const struct ha_says *host)
 	return ha_network_heard(h->ha->network, &host->host);
 }
 
-static const struct ha_ops with_network = { op_start, op_stop_all, op_heard };
-static const struct ha_ops without_network = { op_start, op_stop_all, NULL };
+static uint64_t op_reached(void *arg)
+{
+	struct datastore *ds = arg;
+	struct host *h = ds->options.on_lost_arg;
+	return ha_ping_answered(h->ha->ping);
+}
+
+static const struct ha_ops with_network = { op_start, op_stop_all, op_heard,
+					    op_reached };
+static const struct ha_ops without_network = { op_start, op_stop_all, NULL, NULL };
 
 static bool next_address(void *arg, uint32_t index, char *ret, uint32_t size)
 {
@@ -453,6 +463,8 @@ int ha_open(struct host *h, struct reporter *r)
 	if (s->address[0])
 		rc = ha_network_open(h->loop, s->address, &h->uuid, next_address, h->ha,
 				     r, &h->ha->network);
+	if (rc == 0 && s->isolation_addresses[0])
+		rc = ha_ping_open(h->loop, s->isolation_addresses, r, &h->ha->ping);
 	TAILQ_FOREACH(ds, &h->datastores, link)
 		if (rc == 0 && !ds->is_lost)
 			ha_attached(h, ds);
@@ -464,6 +476,7 @@ void ha_close(struct host *h)
 	if (!h->ha)
 		return;
 	ha_network_close(h->ha->network);
+	ha_ping_close(h->ha->ping);
 	loop_watch_free(h->ha->timer_watch);
 	if (h->ha->timer >= 0)
 		(void)close(h->ha->timer);
@@ -491,6 +504,8 @@ const char *ha_state_text(struct host *h)
 			return "master";
 		if (s.role == HA_ISOLATED)
 			text = "networkIsolated";
+		else if (s.is_partitioned)
+			text = "networkPartitionedFromMaster";
 		else if (s.role == HA_SLAVE && s.master[0])
 			text = "connectedToMaster";
 	}

@@ -10,6 +10,7 @@
 #include "base/align.h"
 #include "base/parse.h"
 #include "vmkernel/ha/monitor.h"
+#include "vmkernel/ha/ping.h"
 
 void ha_settings_init(struct ha_settings *s)
 {
@@ -117,6 +118,16 @@ static int set_text(char to[static HA_NAME_SIZE], const char *key, const char *v
 	return 0;
 }
 
+static int set_pings(struct ha_settings *s, const char *value, const char *where,
+		     struct reporter *r)
+{
+	if (strlen(value) >= HA_PINGS_SIZE || ha_ping_check(value) < 1)
+		return report_error(r, -EINVAL, "%s: ha_isolation_address = %.512s: not "
+				    "1 to %u addresses", where, value, HA_PINGS_MAX);
+	memcpy(s->isolation_addresses, value, strlen(value) + 1);
+	return 0;
+}
+
 int ha_settings_set(struct ha_settings *s, const char *key, const char *value,
 		    const char *where, struct reporter *r)
 {
@@ -127,6 +138,8 @@ int ha_settings_set(struct ha_settings *s, const char *key, const char *value,
 		return set_text(s->cluster, key, value, where, r);
 	if (strcmp(key, "ha_address") == 0)
 		return set_text(s->address, key, value, where, r);
+	if (strcmp(key, "ha_isolation_address") == 0)
+		return set_pings(s, value, where, r);
 	if (strcmp(key, "ha_restart_priority") == 0)
 		return ha_priority_parse(value, &s->priority)
 			       ? 0

@@ -5,10 +5,13 @@
 /* What the configuration file says of HA: keys that begin with ha. */
 #include "vmkernel/ha/agent.h"
 
+#define HA_PINGS_SIZE 512u
+
 struct ha_settings {
 	bool is_on;
 	char cluster[HA_NAME_SIZE];
 	char address[HA_NAME_SIZE]; /* "ADDRESS:PORT"; "": no network heartbeats */
+	char isolation_addresses[HA_PINGS_SIZE]; /* as written; "": none */
 	uint32_t poll_ms, grace_s, isolation_s, tries, retry_s, failures, percent;
 	uint32_t memory_mb, cpu_mhz; /* 0: what the machine has */
 	bool monitors_vms;
