@@ -93,6 +93,12 @@ static bool is_sound(const struct fsck_extent *e, const struct vmfs_lvm_pe_disk 
 	       (fsck_extent_is_6(e) ? length <= left : length == LVM_PE_SIZE);
 }
 
+/* The first one is where the descriptor says. */
+static bool is_first(const struct fsck_extent *e, const struct vmfs_lvm_pe_disk *pe)
+{
+	return le64_get(pe->vol_off) / LVM_PE_SIZE == le64_get(e->volume.pe_first);
+}
+
 /* The entries of one region, or of LVM 6 all; *at: bytes of the extent before it. */
 static bool region_add(struct fsck_volume *v, unsigned int extent, unsigned int i,
 		       uint32_t *number, uint64_t *at)
@@ -114,7 +120,7 @@ static bool region_add(struct fsck_volume *v, unsigned int extent, unsigned int 
 				   (!is_6 || k == 0);
 		const struct vmfs_lvm_pe_disk *pe = &table[k % LVM_PE_PER_MAP];
 		is_right = is_right && is_sound(e, pe, *number, dev_off, end - *at) &&
-			   run_add(v, extent, pe, *at);
+			   (*at || is_first(e, pe)) && run_add(v, extent, pe, *at);
 		dev_off += is_right ? le64_get(pe->length) : 0;
 		*at += is_right ? le64_get(pe->length) : 0;
 	}
