@@ -356,6 +356,12 @@ int bdev_mem_new(uint64_t size, uint32_t block_size, struct reporter *r,
  */
 int bdev_range_new(struct bdev *below, uint64_t offset, uint64_t size,
 		   struct bdev **ret_bd) __attribute__((warn_unused_result));
+/*
+ * A disk with sectors of 4096 bytes (4Kn), to be read in those of 512 that VMFS has.
+ * Takes below on success. It is read-only.
+ */
+int bdev_sectors_new(struct bdev *below, struct bdev **ret_bd)
+	__attribute__((warn_unused_result));
 /* The device below all ranges; bd if it is none. */
 struct bdev *bdev_range_below(struct bdev *bd);
 /*

@@ -32,6 +32,7 @@
 #define MBR_TYPE_VMFS 0xfb
 #define GPT_TYPE_VMFS "aa31e02a-400f-11db-9590-000c2911d1b8"
 #define PART_UNIT 512u /* libblkid counts in these, whatever the device's block */
+#define PART_UNIT_4KN 4096u
 
 /* Copies len bytes at offset into the same place of file_fd. */
 static int copy_part(struct bdev *bd, int file_fd, uint64_t offset, uint64_t len)
@@ -77,15 +78,16 @@ static int copy_ends(struct bdev *bd)
 	return file_fd;
 }
 
-/* A probe over the ends of bd; its descriptor in *ret_file_fd. */
-static int probe_new(struct bdev *bd, int *ret_file_fd, blkid_probe *ret_probe)
+/* A probe over the ends of bd, of these sectors; its descriptor in *ret_file_fd. */
+static int probe_new(struct bdev *bd, uint32_t sector, int *ret_file_fd,
+		     blkid_probe *ret_probe)
 {
 	int file_fd = copy_ends(bd);
 	if (file_fd < 0)
 		return file_fd;
 	blkid_probe probe = blkid_new_probe();
 	if (!probe || blkid_probe_set_device(probe, file_fd, 0, 0) != 0 ||
-	    blkid_probe_set_sectorsize(probe, bd->block_size) != 0) {
+	    blkid_probe_set_sectorsize(probe, sector) != 0) {
 		blkid_free_probe(probe);
 		(void)close(file_fd);
 		return report_error(bd->reporter, -EIO, "%s: libblkid does not take it",
@@ -141,11 +143,12 @@ static int find_vmfs(struct bdev *bd, blkid_partlist list, bool is_gpt,
 }
 
 /* 0 and found, or 0 and *ret_has_table false, or -errno. */
-static int read_table(struct bdev *bd, struct found *found, bool *ret_has_table)
+static int read_table(struct bdev *bd, uint32_t sector, struct found *found,
+		      bool *ret_has_table)
 {
 	int file_fd;
 	blkid_probe probe;
-	int rc = probe_new(bd, &file_fd, &probe);
+	int rc = probe_new(bd, sector, &file_fd, &probe);
 	if (rc < 0)
 		return rc;
 	(void)blkid_probe_enable_superblocks(probe, 0);
@@ -183,7 +186,14 @@ int bdev_part_open(struct bdev **bd, struct reporter *r)
 	int rc = may_have_table(*bd);
 	if (rc <= 0)
 		return rc;
-	rc = read_table(*bd, &found, &has_table);
+	/* Of a 4Kn disk, or an image of one, it may count in either: a GPT that counts in
+	 * others is an MBR of one partition that protects it. */
+	rc = read_table(*bd, PART_UNIT, &found, &has_table);
+	if (rc == 0 && !found.count) {
+		bool has_other = false;
+		rc = read_table(*bd, PART_UNIT_4KN, &found, &has_other);
+		has_table |= has_other;
+	}
 	if (rc < 0 || !has_table)
 		return rc;
 	if (found.count == 0)
@@ -226,7 +236,7 @@ int bdev_probe_signature(struct bdev *bd, char *ret_text, uint32_t size)
 		(void)snprintf(ret_text, size, "%s", "");
 		return 0;
 	}
-	int rc = probe_new(bd, &file_fd, &probe);
+	int rc = probe_new(bd, bd->block_size, &file_fd, &probe);
 	if (rc < 0)
 		return rc;
 	(void)blkid_probe_enable_superblocks(probe, 1);

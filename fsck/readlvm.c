@@ -108,8 +108,9 @@ static int extent_read(struct fsck_extent *e, struct bdev *bd, struct reporter *
 	e->bd = bd;
 	if (bd->block_size != VMFS_SECTOR_SIZE)
 		return report_error(r, -EMEDIUMTYPE,
-				    "%s: sectors of %u bytes: VMFS has 512", bd->name,
-				    bd->block_size);
+				    "%s: sectors of %u bytes: it can only be opened "
+				    "read-only",
+				    bd->name, bd->block_size);
 	if (bd->size < LVM_DATA_OFF)
 		return report_error(r, -EMEDIUMTYPE,
 				    "%s: %llu bytes are too short for a VMFS volume",

@@ -11,6 +11,7 @@
 #include "iscsi/multipath.h"
 #include "iscsi/url.h"
 
+#define VMFS_SECTOR 512u
 #define SCHEME "iscsi://"
 
 bool device_is_iscsi_url(const char *text)
@@ -60,10 +61,15 @@ int device_open_whole(const char *text, uint32_t flags,
 	return error;
 }
 
-/* bd, or the partition on it; on failure bd is closed. */
+/* bd, or the partition on it, in sectors as VMFS has them; on failure bd is closed. */
 static int find_partition(struct bdev *bd, struct reporter *r, struct bdev **ret_bd)
 {
-	int error = bdev_part_open(&bd, r);
+	int error = 0;
+
+	if (bd->is_read_only && bd->block_size > VMFS_SECTOR)
+		error = bdev_sectors_new(bd, &bd);
+	if (!error)
+		error = bdev_part_open(&bd, r);
 
 	if (error) {
 		bdev_close(bd);

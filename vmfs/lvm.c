@@ -138,8 +138,9 @@ int lvm_device_read(struct bdev *bd, struct reporter *r,
 {
 	if (bd->block_size != VMFS_SECTOR_SIZE)
 		return report_error(r, -EOPNOTSUPP,
-				    "%s: sectors of %u bytes: VMFS needs 512", bd->name,
-				    bd->block_size);
+				    "%s: sectors of %u bytes: it can only be opened "
+				    "read-only",
+				    bd->name, bd->block_size);
 	if (bd->size < LVM_VOLUME_OFF + VMFS_SECTOR_SIZE)
 		return report_error(r, -EMEDIUMTYPE,
 				    "%s: no VMFS volume: only %llu bytes", bd->name,

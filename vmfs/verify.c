@@ -38,6 +38,15 @@ static unsigned long long ll(uint64_t n)
 	return n;
 }
 
+/*
+ * Nothing of where things lie depends on it. On disks with sectors of 4096 bytes it has
+ * not been seen what stands there.
+ */
+static bool is_sector_read(uint32_t size)
+{
+	return size == VMFS_SECTOR_SIZE || size == 4096;
+}
+
 /* ---- LVM ---- */
 
 static bool lvm_is_6(const struct vmfs_lvm_device_disk *devd)
@@ -94,7 +103,7 @@ int verify_lvm_device(const struct vmfs_lvm_device_disk *devd, uint64_t device_s
 	if (le32_get(devd->magic) != LVM_MAGIC)
 		return fail(ret_why, "magic 0x%08x, not 0x%08x", le32_get(devd->magic),
 			    LVM_MAGIC);
-	if (le32_get(devd->block_size) != VMFS_SECTOR_SIZE)
+	if (!is_sector_read(le32_get(devd->block_size)))
 		return fail(ret_why, "disk block size %u, not 512",
 			    le32_get(devd->block_size));
 	if (le32_get(devd->volume_count) != 1)
@@ -111,6 +120,9 @@ int verify_lvm_device(const struct vmfs_lvm_device_disk *devd, uint64_t device_s
 		return fail(ret_why,
 			    "%u PEs end at byte %llu, but the device has only %llu", pes,
 			    ll(end), ll(device_size));
+	if (le32_get(devd->block_size) != VMFS_SECTOR_SIZE)
+		rc = odd(ret_why, "disk block size %u, not 512",
+			 le32_get(devd->block_size));
 	if (le64_get(devd->data_off) != LVM_DATA_OFF)
 		rc = odd(ret_why, "data at 0x%llx, not 0x%llx",
 			 ll(le64_get(devd->data_off)), LVM_DATA_OFF);
@@ -220,9 +232,10 @@ int verify_descriptor(const struct vmfs_descriptor_disk *fsd, uint64_t volume_si
 	uint32_t magic = le32_get(fsd->magic);
 	uint64_t block_size = le64_get(fsd->block_size);
 	uint32_t sub_block = le32_get(fsd->sub_block_size);
+	int rc = 0;
 	if (!verify_is_magic(magic))
 		return fail(ret_why, "magic 0x%08x, not 0x%08x", magic, VMFS_MAGIC);
-	if (le32_get(fsd->disk_block_size) != VMFS_SECTOR_SIZE)
+	if (!is_sector_read(le32_get(fsd->disk_block_size)))
 		return fail(ret_why, "disk block size %u, not 512",
 			    le32_get(fsd->disk_block_size));
 	if (!is_power_of_two(block_size) || block_size < 1u << 20 ||
@@ -236,6 +249,9 @@ int verify_descriptor(const struct vmfs_descriptor_disk *fsd, uint64_t volume_si
 	if (volume_size / block_size > 1u << 26)
 		return fail(ret_why, "%llu file blocks, at most %u",
 			    ll(volume_size / block_size), 1u << 26);
+	if (le32_get(fsd->disk_block_size) != VMFS_SECTOR_SIZE)
+		rc = odd(ret_why, "disk block size %u, not 512",
+			 le32_get(fsd->disk_block_size));
 	/* They stand in the header of .fdc.sf as well. */
 	uint32_t clusters = le32_get(fsd->fdc_clusters_per_group);
 	if (le32_get(fsd->fdc_group_off) != VMFS_RESOURCE_GROUP_OFF)
@@ -244,7 +260,7 @@ int verify_descriptor(const struct vmfs_descriptor_disk *fsd, uint64_t volume_si
 	if (clusters == 0 || clusters > VMFS_CLUSTERS_PER_GROUP_MAX)
 		return odd(ret_why, "%u clusters per .fdc.sf group, not 1 to %u",
 			   clusters, VMFS_CLUSTERS_PER_GROUP_MAX);
-	return 0;
+	return rc;
 }
 
 int verify_descriptor6(const struct vmfs6_descriptor_disk *d6, struct verify *ret_why)

@@ -427,12 +427,44 @@ static void a_shared_block_is_not_written(void **state)
 	bdev_close(x.h.bd);
 }
 
+/* As ESXi has such disks (4Kn), whatever size of a sector the headers tell. */
+static void a_disk_with_large_sectors_is_read(void **state)
+{
+	(void)state;
+	for (unsigned int i = 0; i < 2; i++) {
+		struct fixture x;
+		struct bdev *disk;
+
+		handmade_new(&x.h);
+		if (i) {
+			put32(&x, LVM_HEADER_OFF + 0x5a, 4096);
+			put32(&x, LVM_DATA_OFF + VMFS_DESCRIPTOR_OFF + 0x9d, 4096);
+		}
+		disk = x.h.bd;
+		disk->block_size = 4096;
+		assert_int_equal(open_volume(&x, false), -EOPNOTSUPP);
+		assert_true(collect_has(&x.told, "can only be opened read-only"));
+		collect_done(&x.told);
+		assert_int_equal(bdev_sectors_new(disk, &x.h.bd), 0);
+		assert_int_equal(open_volume(&x, true), 0);
+		assert_int_equal(collect_has(&x.told, "disk block size 4096"), i);
+		check_files(x.vol);
+		close_volume(&x);
+		assert_true(open_volume(&x, false) < 0);
+		collect_done(&x.told);
+		uint8_t sector[512] = { 0 };
+		assert_int_equal(bdev_write(x.h.bd, sector, 512, 0), -EROFS);
+		bdev_close(x.h.bd);
+	}
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_odd_is_read),
 		cmocka_unit_test(what_is_not_known_is_not_written),
 		cmocka_unit_test(a_shared_block_is_not_written),
+		cmocka_unit_test(a_disk_with_large_sectors_is_read),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
