@@ -143,35 +143,46 @@ static int stamp_of(struct checkpoint *c, unsigned int i, bool draws,
 	return rc;
 }
 
+/* By the keys of the .vmx file: disks may have come and gone in another order. */
 static json_t *stamps(struct checkpoint *c)
 {
-	json_t *all = json_array();
-	for (unsigned int i = 0; i < HARDWARE_DISKS_MAX && c->vm->disks[i]; i++) {
+	const struct vm *vm = c->vm;
+	json_t *all = json_object();
+	for (unsigned int i = 0; i < HARDWARE_DISKS_MAX; i++) {
 		char stamp[DISK_STAMP_SIZE];
-		c->rc = disk_flush(c->vm->disks[i]);
+		if (!vm->disks[i])
+			continue;
+		c->rc = disk_flush(vm->disks[i]);
 		if (c->rc == 0)
 			c->rc = stamp_of(c, i, true, stamp);
 		else
 			set_why(c, c->rc, "a disk cannot be flushed");
+		if (c->rc == 0 && (!vm->disk_keys[i] || !json_is_object(all)))
+			c->rc = -ENOMEM;
 		if (c->rc < 0) {
 			json_decref(all);
 			return NULL;
 		}
-		json_array_append_new(all, json_string(stamp));
+		json_object_set_new(all, vm->disk_keys[i], json_string(stamp));
 	}
 	return all;
 }
 
 static int check_stamps(struct checkpoint *c)
 {
+	const struct vm *vm = c->vm;
 	const json_t *all = json_object_get(c->facts, "disks");
-	unsigned int i = 0;
-	for (; i < HARDWARE_DISKS_MAX && c->vm->disks[i]; i++) {
-		const char *was = json_string_value(json_array_get(all, i));
+	unsigned int count = 0;
+	for (unsigned int i = 0; i < HARDWARE_DISKS_MAX; i++) {
+		const char *key = vm->disk_keys[i] ? vm->disk_keys[i] : "";
+		const char *was = json_string_value(json_object_get(all, key));
 		char stamp[DISK_STAMP_SIZE];
+		if (!vm->disks[i])
+			continue;
 		int rc = stamp_of(c, i, false, stamp);
 		if (rc < 0)
 			return rc;
+		count++;
 		if (was && strcmp(was, stamp) == 0)
 			continue;
 		(void)snprintf(c->why, sizeof(c->why),
@@ -179,11 +190,11 @@ static int check_stamps(struct checkpoint *c)
 			       i);
 		return -ESTALE;
 	}
-	if (i == json_array_size(all))
+	if (count == json_object_size(all))
 		return 0;
 	(void)snprintf(c->why, sizeof(c->why),
 		       "it had %u disks when it was suspended, and has %u",
-		       (unsigned int)json_array_size(all), i);
+		       (unsigned int)json_object_size(all), count);
 	return -ESTALE;
 }
 

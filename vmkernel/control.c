@@ -29,6 +29,7 @@
 #include "vmkernel/system.h"
 #include "vmkernel/vm_details.h"
 #include "vmkernel/vm_grow.h"
+#include "vmkernel/vm_plug.h"
 #include "vmkernel/vm_snapshot.h"
 #include "vmkernel/vmotion/vmotion.h"
 #include "vmkernel/msg/sock.h"
@@ -575,6 +576,8 @@ static void vm_disks(const struct request *rq, enum msg_type type)
 	struct vm *vm = vm_of(rq);
 	if (vm && type == MSG_VM_DISK_GROW)
 		vm_grow_request(vm, rq->who, rq->body);
+	else if (vm && (type == MSG_VM_DISK_ADD || type == MSG_VM_DISK_REMOVE))
+		vm_plug_request(vm, rq->who, type, rq->body);
 	else if (vm)
 		vm_snapshot_request(vm, rq->who, type, rq->body);
 }
@@ -615,6 +618,8 @@ static void dispatch_vm(const struct request *rq, enum msg_type type)
 	case MSG_VM_SNAPSHOT_REMOVE:
 	case MSG_VM_DESTROY:
 	case MSG_VM_DISK_GROW:
+	case MSG_VM_DISK_ADD:
+	case MSG_VM_DISK_REMOVE:
 		vm_disks(rq, type);
 		break;
 	case MSG_VM_STATE:

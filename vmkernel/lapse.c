@@ -103,6 +103,19 @@ int vm_note_locks(const struct vm *vm, char *ret_why, uint32_t size)
 	return rc;
 }
 
+static bool is_held(const struct vm *vm, const char *path)
+{
+	const char *held;
+	if (strcmp(path, vm->path) == 0)
+		return true;
+	for (uint32_t i = 0; i < HARDWARE_DISKS_MAX; i++)
+		for (unsigned int k = 0; (held = disk_locked_path(vm->disks[i], k)); k++)
+			if (strcmp(path, held) == 0)
+				return true;
+	return false;
+}
+
+/* Of a disk that was just coming to the VM, or going, nothing is remembered. */
 static int check_note(const struct vm *vm, bool is_next, bool is_taken, char *ret_why,
 		      uint32_t size)
 {
@@ -116,7 +129,10 @@ static int check_note(const struct vm *vm, bool is_next, bool is_taken, char *re
 		int at = 0;
 		line[strcspn(line, "\n")] = '\0';
 		is_any = true;
-		if (sscanf(line, "%" SCNu64 " %n", &token, &at) != 1 || !at ||
+		bool is_line = sscanf(line, "%" SCNu64 " %n", &token, &at) == 1 && at;
+		if (is_line && is_taken && !is_held(vm, line + at))
+			continue;
+		if (!is_line ||
 		    token_of(vm, line + at, &now) < 0 || now != token + is_taken) {
 			(void)snprintf(ret_why, size,
 				       "%s: somebody else had it while no vmkernel was "

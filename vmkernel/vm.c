@@ -40,6 +40,7 @@
 #include "vmkernel/checkpoint.h"
 #include "vmkernel/control.h"
 #include "vmkernel/ha/ha.h"
+#include "vmkernel/vm_plug.h"
 #include "vmkernel/vm_snapshot.h"
 #include "vmkernel/resource/resource.h"
 #include "vmkernel/vmotion/vmotion.h"
@@ -212,6 +213,7 @@ void vm_closed(struct vm *vm)
 	vm->why[0] = vm->question_text[0] = '\0';
 	host_vm_ended(vm->host);
 	vmotion_vm_off(vm);
+	vm_plug_off(vm);
 	vm_snapshot_off(vm);
 }
 
@@ -358,6 +360,9 @@ static void on_reply(struct vm *vm, const struct msg *m)
 	case TAG_GROW:
 		answer(vm, &vm->grow, result, error);
 		break;
+	case VM_PLUG_TAG:
+		vm_plug_told(vm, result, error);
+		break;
 	default:
 		vmotion_told(vm, m); /* TAG_STOP: the end of the channel says it */
 		break;
@@ -377,6 +382,8 @@ static void disk_asked(struct vm *vm, const struct msg *m)
 	uint64_t bit = 1ull << index;
 	bool is_vhost = json_is_true(json_object_get(m->body, "vhost"));
 	vm->vhost_disks = is_vhost ? vm->vhost_disks | bit : vm->vhost_disks & ~bit;
+	free(vm->disk_keys[index]);
+	vm->disk_keys[index] = strdup(msg_text(m->body, "key"));
 	vm_job_disk(vm, (uint32_t)index, path, m->tag);
 }
 

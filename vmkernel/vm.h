@@ -41,6 +41,7 @@ struct vm {
 	struct relocation *relocation;	/* relocation.h; NULL: none */
 	struct checkpoint *checkpoint;	/* checkpoint.h; NULL: none */
 	struct snapshot_of_vm *going_back; /* vm_snapshot.c: as soon as it is off */
+	struct plugging *plugging; /* vm_plug.c: vmx is asked; NULL: no */
 
 	/* From here on: while it is not OFF. */
 	struct datastore *ds;
@@ -49,7 +50,10 @@ struct vm {
 	int tap_fds[HARDWARE_NICS_MAX];	/* of its cards, until vmx has them; 0: none */
 	char token[VM_TOKEN_SIZE]; /* of this power-on; part of its disks' NBD names */
 	struct disk *disks[HARDWARE_DISKS_MAX];
-	/* Of an adopted VM, to be opened: the keys of the .vmx file that name them. */
+	/*
+	 * The keys of the .vmx file that name them; of an adopted VM before they are
+	 * opened. NULL: none; "": it was removed while the VM ran.
+	 */
 	char *disk_keys[HARDWARE_DISKS_MAX];
 	uint64_t vhost_disks; /* a bit for each that QEMU has by vhost-user */
 	pid_t vmx_pid;			/* 0: none, or not our child */
@@ -154,6 +158,13 @@ void vm_job_close(struct vm *vm);
 char *vm_state_path(const struct vm *vm, const char *text);
 /* All of a small file, with a NUL behind it. malloc'ed; NULL and *ret_error. Blocks. */
 char *vm_read_all(struct vmfs_file *file, int *ret_error);
+
+/*
+ * The volume's path of a disk, as the .vmx file names it: relative to its folder, or on
+ * the VM's datastore ds. malloc'ed; NULL with ret_why.
+ */
+char *vm_disk_path(const struct vm *vm, const struct datastore *ds, const char *text,
+		   char *ret_why, uint32_t size);
 
 struct vm_disk_texts {
 	char what[VM_WHY_SIZE / 2], socket[HOST_PATH_SIZE], name[32];

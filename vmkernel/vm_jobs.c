@@ -132,10 +132,8 @@ static void hold_done(void *arg)
 
 /* ---- disks ---- */
 
-/*
- * The volume's path of a disk: relative to the .vmx file's folder, or on its datastore.
- */
-static char *disk_path(struct vm *vm, const char *text, char *ret_why, uint32_t size)
+char *vm_disk_path(const struct vm *vm, const struct datastore *ds, const char *text,
+		   char *ret_why, uint32_t size)
 {
 	char *path = NULL;
 	AUTO_FREE char *name = NULL;
@@ -146,12 +144,11 @@ static char *disk_path(struct vm *vm, const char *text, char *ret_why, uint32_t 
 	}
 	if (*text == '[' || *text == '/') {
 		if (where_split(text, &name, &path) == 0 &&
-		    (strcmp(name, vm->ds->label) == 0 ||
-		     strcmp(name, vm->ds->uuid_text) == 0))
+		    (strcmp(name, ds->label) == 0 || strcmp(name, ds->uuid_text) == 0))
 			return path;
 		free(path);
 		(void)snprintf(ret_why, size, "%.256s: is not on the VM's datastore %s",
-			       text, vm->ds->label);
+			       text, ds->label);
 		return NULL;
 	}
 	const char *slash = strrchr(vm->path, '/');
@@ -268,7 +265,7 @@ static int open_disk(struct vm *vm, uint32_t index, const char *text, char *ret_
 		(void)snprintf(ret_why, size, "%s", found.bad);
 		return -EINVAL;
 	}
-	AUTO_FREE char *path = disk_path(vm, text, ret_why, size);
+	AUTO_FREE char *path = vm_disk_path(vm, vm->ds, text, ret_why, size);
 	if (!path)
 		return -EINVAL;
 	vm_disk_options(vm, index, path, &texts, &options);
@@ -330,7 +327,8 @@ static void adopt_work(void *arg)
 	vm->labels.is_suspended = state;
 	for (uint32_t i = 0; job->rc == 0 && i < HARDWARE_DISKS_MAX && vm->disk_keys[i];
 	     i++)
-		job->rc = adopt_disk(vm, i, job->why, sizeof(job->why));
+		if (*vm->disk_keys[i]) /* else it was removed while the VM ran */
+			job->rc = adopt_disk(vm, i, job->why, sizeof(job->why));
 	if (job->rc == 0)
 		job->rc = vm_check_locks(vm, true, job->why, sizeof(job->why));
 	if (job->rc == 0)

@@ -9,6 +9,7 @@
 #   NIC name address   a network card, now up        CDROM text  what the CD begins with
 #   BUTTON             the power button was pressed: it ends in order
 #   SIZE n             the disk has n sectors, and the last one is written and read
+#   DISKS name...      which disks it has now; each other one was written and read
 export PATH=/bin:/sbin
 mount -t proc proc /proc
 mount -t sysfs sys /sys
@@ -77,6 +78,27 @@ look_at_end() {
 	end=$size
 	echo "SIZE $size"
 }
+# Disks that come and go: one that is new gets a name and is read.
+disks=
+look_at_disks() {
+	local now name
+	for scan in /sys/class/scsi_host/*/scan; do
+		[ ! -e "$scan" ] || echo "- - -" >"$scan"
+	done
+	now=$(cd /sys/block && echo sd* | tr -d '*')
+	[ "$now" != "$disks" ] || return 0
+	for name in $now; do
+		case " $disks " in *" $name "*) continue ;; esac
+		[ -z "$disks" ] || [ "/dev/$name" = "${disk%%[0-9]*}" ] || {
+			echo "I am $name" | dd of="/dev/$name" bs=512 seek=8 \
+				conv=notrunc,sync,fsync 2>/dev/null
+			dd if="/dev/$name" bs=512 skip=8 count=1 2>/dev/null |
+				grep -q "I am $name" || failed "the disk $name"
+		}
+	done
+	disks=$now
+	echo "DISKS $disks"
+}
 last=$(tail -n 1 /disk/count 2>/dev/null)
 n=${last:-0}
 echo "LAST $n ($disk)"
@@ -86,6 +108,7 @@ while :; do
 	sync /disk/count || failed "no fsync of $n"
 	echo "COUNT $n"
 	look_at_end
+	look_at_disks
 	if [ $n = 5 ] && hangs; then
 		touch /disk/hung /tmp/hung
 		sync

@@ -325,34 +325,114 @@ static int snapshot_removeall(const struct client *c, int argc, char **argv)
 			   "Remove All Snapshots:", false);
 }
 
-/* The size in KiB, and the place that ESXi's command takes: 0 0 is scsi0:0. */
+/* "scsi0:0" of 0 0, as ESXi's commands take it, and the prefix: into the body. */
+static int add_place(json_t *body, const char *controller, const char *unit,
+		     const char *prefix)
+{
+	char node[32];
+	uint64_t c, u;
+	if (parse_u64(controller, 99, &c) < 0 || parse_u64(unit, 99, &u) < 0) {
+		(void)fprintf(stderr, PROGRAM ": %s %s: a controller and a unit are"
+			      " numbers\n", controller, unit);
+		return 1;
+	}
+	(void)snprintf(node, sizeof(node), "%.8s%u:%u", prefix ? prefix : "scsi",
+		       (unsigned int)c, (unsigned int)u);
+	(void)json_object_set_new(body, "disk", json_string(node));
+	return 0;
+}
+
+static int add_size(json_t *body, const char *text)
+{
+	uint64_t kib;
+	if (parse_u64(text, INT64_MAX / 1024, &kib) < 0) {
+		(void)fprintf(stderr, PROGRAM ": %s: not a size in KiB\n", text);
+		return 1;
+	}
+	(void)json_object_set_new(body, "size", json_integer((json_int_t)(kib * 1024)));
+	return 0;
+}
+
+/* Asks with the body, which is taken, unless rc says that it is none. */
+static int ask_about_disk(const struct client *c, int rc, enum msg_type type,
+			  json_t *body, json_t **ret_reply)
+{
+	if (rc == 0)
+		return client_ask(c, type, body, ret_reply);
+	json_decref(body);
+	return rc;
+}
+
 static int disk_extend(const struct client *c, int argc, char **argv)
 {
 	json_t *body, *reply;
-	uint64_t kib, controller, unit;
-	char node[32];
 	int rc = id_body(argv[0], &body);
 	if (rc)
 		return rc;
-	if (parse_u64(argv[1], INT64_MAX / 1024, &kib) < 0 ||
-	    parse_u64(argv[2], 99, &controller) < 0 ||
-	    parse_u64(argv[3], 99, &unit) < 0) {
-		(void)fprintf(stderr, PROGRAM ": a size in KiB, a controller and a unit"
-			      " are numbers\n");
-		json_decref(body);
-		return 1;
-	}
-	(void)snprintf(node, sizeof(node), "%.8s%u:%u", argc > 4 ? argv[4] : "scsi",
-		       (unsigned int)controller, (unsigned int)unit);
-	(void)json_object_set_new(body, "disk", json_string(node));
-	(void)json_object_set_new(body, "size", json_integer((json_int_t)(kib * 1024)));
-	rc = client_ask(c, MSG_VM_DISK_GROW, body, &reply);
+	rc = add_size(body, argv[1]);
+	if (rc == 0)
+		rc = add_place(body, argv[2], argv[3], argc > 4 ? argv[4] : NULL);
+	rc = ask_about_disk(c, rc, MSG_VM_DISK_GROW, body, &reply);
 	if (rc)
 		return rc;
 	if (*msg_text(reply, "note"))
 		(void)fprintf(stderr, PROGRAM ": %s\n", msg_text(reply, "note"));
 	json_decref(reply);
 	return 0;
+}
+
+/* A new one, beside the .vmx file: ESXi's command names the datastore, too. */
+static int disk_add(const struct client *c, int argc, char **argv)
+{
+	json_t *body, *reply;
+	int rc = id_body(argv[0], &body);
+	if (rc)
+		return rc;
+	(void)json_object_set_new(body, "datastore", json_string(argv[4]));
+	rc = add_size(body, argv[1]);
+	if (rc == 0)
+		rc = add_place(body, argv[2], argv[3], argc > 5 ? argv[5] : NULL);
+	rc = ask_about_disk(c, rc, MSG_VM_DISK_ADD, body, &reply);
+	if (rc)
+		return rc;
+	(void)printf("%s\n", msg_text(reply, "path"));
+	json_decref(reply);
+	return 0;
+}
+
+static int disk_add_existing(const struct client *c, int argc, char **argv)
+{
+	json_t *body, *reply;
+	int rc = id_body(argv[0], &body);
+	if (rc)
+		return rc;
+	(void)json_object_set_new(body, "path", json_string(argv[1]));
+	rc = add_place(body, argv[2], argv[3], argc > 4 ? argv[4] : NULL);
+	rc = ask_about_disk(c, rc, MSG_VM_DISK_ADD, body, &reply);
+	if (rc == 0)
+		json_decref(reply);
+	return rc;
+}
+
+static int disk_remove(const struct client *c, int argc, char **argv)
+{
+	static const char yes[] = "yYtT1", no[] = "nNfF0";
+	json_t *body, *reply;
+	int rc = id_body(argv[0], &body);
+	if (rc)
+		return rc;
+	rc = add_place(body, argv[1], argv[2], argc > 4 ? argv[4] : NULL);
+	if (rc == 0 && (!argv[3][0] || !strchr(yes, argv[3][0])) &&
+	    (!argv[3][0] || !strchr(no, argv[3][0]))) {
+		(void)fprintf(stderr, PROGRAM ": %s: not y or n\n", argv[3]);
+		rc = 1;
+	}
+	(void)json_object_set_new(body, "deletes",
+				  json_boolean(strchr(yes, argv[3][0]) != NULL));
+	rc = ask_about_disk(c, rc, MSG_VM_DISK_REMOVE, body, &reply);
+	if (rc == 0)
+		json_decref(reply);
+	return rc;
 }
 
 static long long number(const json_t *object, const char *key)
@@ -516,6 +596,12 @@ static const struct command {
 	{ "vmsvc/reload", 1, 1, "ID", reload },
 	{ "vmsvc/device.diskextend", 4, 5, "ID SIZE_KB CONTROLLER UNIT [PREFIX]",
 	  disk_extend },
+	{ "vmsvc/device.diskadd", 5, 6, "ID SIZE_KB CONTROLLER UNIT DATASTORE [PREFIX]",
+	  disk_add },
+	{ "vmsvc/device.diskaddexisting", 4, 5, "ID FILE CONTROLLER UNIT [PREFIX]",
+	  disk_add_existing },
+	{ "vmsvc/device.diskremove", 4, 5, "ID CONTROLLER UNIT DELETE_FILE [PREFIX]",
+	  disk_remove },
 	{ "vmsvc/message", 1, 3, "ID [QUESTION CHOICE]", message },
 	{ "vmsvc/migrate", 2, 3, "ID HOST [live|cold]", migrate },
 	{ "vmsvc/migrate.cancel", 1, 1, "ID", migrate_cancel },

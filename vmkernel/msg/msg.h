@@ -83,10 +83,25 @@ enum msg_type {
 	MSG_MAINTENANCE_ENTER,
 	MSG_MAINTENANCE_EXIT,
 
+	/* id, disk ("scsi0:0"), size (bytes) -> note (not "": when the guest sees it) */
+	MSG_VM_DISK_GROW,
+	/*
+	 * id, disk, path (of a descriptor; "": a new one is made, of size bytes): the VM
+	 * gets the disk, running or not -> path
+	 */
+	MSG_VM_DISK_ADD,
+	/* id, disk, deletes (its files, too): the VM has it no more */
+	MSG_VM_DISK_REMOVE,
+	/*
+	 * id, datastore (where its files are to be), host ("": stays here) -> when it
+	 * runs there
+	 */
+	MSG_VM_RELOCATE,
+
 	/* vmkernel to vmx. */
 	/* first on every connection -> is_running, qemu_pid, is_kvm,
 			       token, disks: [key...], vhost: [is it so served?...] */
-	MSG_VMX_HELLO = 48,
+	MSG_VMX_HELLO = 128,
 	/*
 	 * name, text (of the .vmx file), qemu, token, tells_errors (of disks, to the
 	 * guest), incoming (it waits for MSG_VMX_RECEIVE) -> qemu_pid, is_kvm, when it
@@ -116,10 +131,14 @@ enum msg_type {
 	MSG_VMX_BALLOON,    /* mb: so much of its guest's memory is wanted; no reply */
 	/* disk (its number), size: its export is so large now -> when QEMU knows */
 	MSG_VMX_GROW,
+	/* index, disk ("scsi0:1"), path: disk index is served -> when the guest has it */
+	MSG_VMX_PLUG,
+	MSG_VMX_UNPLUG,	    /* index -> when the guest has it no more */
 
 	/* vmx to vmkernel. */
-	/* index, path, vhost (else NBD) -> when it is served as diskINDEX.sock */
-	MSG_VMX_DISK = 64,
+	/* index, path, key (of the .vmx file), vhost (else NBD) -> when it is served as
+	   diskINDEX.sock */
+	MSG_VMX_DISK = 160,
 	MSG_VMX_EVENT,	    /* text for vmkernel.log; no reply */
 	/* why, is_guest (it shut down): the VM has ended by itself; no reply */
 	MSG_VMX_ENDED,
@@ -128,16 +147,10 @@ enum msg_type {
 	MSG_VMX_QUESTION,   /* text: the VM stands still until MSG_VMX_CONT; no reply */
 	MSG_VMX_HEARTBEAT,  /* the guest's agent has answered; no reply */
 	MSG_VMX_BALLOONED,  /* bytes: what its guest has left; no reply */
-
-	/* To vmkernel; no number is left among those above. */
-	/* id, disk ("scsi0:0"), size (bytes) -> note (not "": when the guest sees it) */
-	MSG_VM_DISK_GROW = 80,
-	/*
-	 * id, datastore (where its files are to be), host ("": stays here) -> when it
-	 * runs there
-	 */
-	MSG_VM_RELOCATE,
 };
+
+static_assert(MSG_VM_RELOCATE < MSG_VMX_HELLO, "a number is of one message");
+static_assert(MSG_VMX_UNPLUG < MSG_VMX_DISK, "a number is of one message");
 
 struct msg_header_msg {
 	le32 magic; /* 0x00  MSG_MAGIC */

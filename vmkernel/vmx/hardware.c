@@ -22,6 +22,7 @@
 #define MEMORY_MIB_MAX 65536u
 #define CPUS_MAX 64u
 #define VERSION_OF_PC 7u
+#define SCSI_CONTROLLERS_MAX 4u
 
 /* ---- controllers ---- */
 
@@ -249,6 +250,24 @@ static int check_virtio(const struct reading *in)
 	return 0;
 }
 
+/* Disks may come to them while the VM runs. One that we do not know has none. */
+static int read_empty_scsi(const struct reading *in)
+{
+	static const char *const known[] = { "pvscsi", "lsilogic", "lsisas1068", NULL };
+	for (uint32_t number = 0; number < SCSI_CONTROLLERS_MAX; number++) {
+		char device[READING_DEVICE_SIZE], key[READING_KEY_SIZE];
+		(void)snprintf(device, sizeof(device), "scsi%u", number);
+		const char *type = reading_value(in, device, "virtualDev", key);
+		if (!reading_is_true(in, device, "present") ||
+		    !is_one_of(type && *type ? type : "lsilogic", known))
+			continue;
+		int rc = controller_of(in, "scsi", number);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
 static int read_devices(const struct reading *in)
 {
 	static const char *const known[] = { "scsi", "sata", "ide", "nvme" };
@@ -406,6 +425,8 @@ int hardware_read(const struct vmxfile *f, const char *run_dir, struct reporter 
 		rc = read_machine(&in);
 	if (rc == 0)
 		rc = read_devices(&in);
+	if (rc == 0)
+		rc = read_empty_scsi(&in);
 	if (rc == 0)
 		rc = check_virtio(&in);
 	if (rc == 0)
