@@ -17,6 +17,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/align.h"
+#include "base/cleanup.h"
 #include "vdisk/extent.h"
 #include "vdisk/vmfiles.h"
 
@@ -240,6 +242,22 @@ static void remove_beside(struct vmfiles *vm, const char *name)
 	free(path);
 }
 
+/* What the firmware keeps, under the names that it may have (vmkernel/nvram.c). */
+static void remove_nvram(struct vmfiles *vm)
+{
+	static const char *const tails[] = { "", ".efi" };
+	const char *named = settings_get(vm->vmx, "nvram");
+	const char *vmx = vmfiles_name(vm, vm->o->vmx);
+	for (size_t i = 0; i < ARRAY_SIZE(tails); i++) {
+		AUTO_FREE char *usual = NULL, *own = NULL;
+		if (asprintf(&usual, "%.*s.nvram%s", (int)strlen(vmx) - 4, vmx,
+			     tails[i]) >= 0)
+			remove_beside(vm, usual);
+		if (named && asprintf(&own, "%s%s", named, tails[i]) >= 0)
+			remove_beside(vm, own);
+	}
+}
+
 static int remove_rest(struct vmfiles *vm)
 {
 	struct vmfs_volume *vol = vm->o->vol;
@@ -250,7 +268,7 @@ static int remove_rest(struct vmfiles *vm)
 		remove_beside(vm, s.memory);
 	}
 	remove_beside(vm, settings_get(vm->vmx, VMSNAP_STATE_KEY));
-	remove_beside(vm, settings_get(vm->vmx, "nvram"));
+	remove_nvram(vm);
 	return vmfs_stat(vol, vm->vmsd_path, &st) == 0 ?
 		       vmfs_unlink(vol, vm->vmsd_path) : 0;
 }

@@ -150,8 +150,8 @@ static json_t *stamps(struct checkpoint *c)
 	json_t *all = json_object();
 	for (unsigned int i = 0; i < HARDWARE_DISKS_MAX; i++) {
 		char stamp[DISK_STAMP_SIZE];
-		if (!vm->disks[i])
-			continue;
+		if (!vm->disks[i] || disk_is_flash(vm->disks[i]))
+			continue; /* what a flash holds is in the memory */
 		c->rc = disk_flush(vm->disks[i]);
 		if (c->rc == 0)
 			c->rc = stamp_of(c, i, true, stamp);
@@ -177,8 +177,8 @@ static int check_stamps(struct checkpoint *c)
 		const char *key = vm->disk_keys[i] ? vm->disk_keys[i] : "";
 		const char *was = json_string_value(json_object_get(all, key));
 		char stamp[DISK_STAMP_SIZE];
-		if (!vm->disks[i])
-			continue;
+		if (!vm->disks[i] || disk_is_flash(vm->disks[i]))
+			continue; /* what a flash holds is in the memory */
 		int rc = stamp_of(c, i, false, stamp);
 		if (rc < 0)
 			return rc;

@@ -27,14 +27,17 @@ int config_init(struct config *c)
 	ha_settings_init(&c->ha);
 	c->qemu = strdup("qemu-system-x86_64");
 	c->accel = strdup("auto");
-	return c->qemu && c->accel ? 0 : -ENOMEM;
+	c->efi_code = strdup("/usr/share/OVMF/OVMF_CODE_4M.fd");
+	c->efi_vars = strdup("/usr/share/OVMF/OVMF_VARS_4M.fd");
+	return c->qemu && c->accel && c->efi_code && c->efi_vars ? 0 : -ENOMEM;
 }
 
 void config_done(struct config *c)
 {
 	char *all[] = { c->state_dir, c->socket, c->host_name, c->initiator_name,
 			c->qemu,      c->vmx,	 c->accel,     c->watchdog,
-			c->disk_key_file, c->vmotion_address, c->cgroup };
+			c->disk_key_file, c->vmotion_address, c->cgroup,
+			c->efi_code, c->efi_vars };
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		free(all[i]);
 	for (uint32_t i = 0; i < c->device_count; i++)
@@ -56,7 +59,8 @@ static char **text_setting(struct config *c, const char *key)
 		{ "accel", &c->accel },	{ "watchdog", &c->watchdog },
 		{ "disk_key_file", &c->disk_key_file },
 		{ "vmotion_address", &c->vmotion_address },
-		{ "cgroup", &c->cgroup },
+		{ "cgroup", &c->cgroup },	{ "efi_code", &c->efi_code },
+		{ "efi_vars", &c->efi_vars },
 	};
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
 		if (strcmp(key, all[i].key) == 0)

@@ -512,12 +512,13 @@ void vm_power_on(struct vm *vm, struct requester who)
 static int send_start(struct vm *vm, int sock)
 {
 	char file[VM_WHY_SIZE / 2];
-	json_t *body = json_pack("{s:s, s:s, s:s, s:s, s:b, s:b}", "name",
+	json_t *body = json_pack("{s:s, s:s, s:s, s:s, s:b, s:b, s:s}", "name",
 				 vm_file_text(vm, NULL, file, sizeof(file)), "text",
 				 vm->text, "qemu", vm->host->config.qemu, "token",
 				 vm->token, "tells_errors",
 				 vm->host->config.on_fence == ON_FENCE_EIO, "incoming",
-				 vm->is_incoming || vm->checkpoint);
+				 vm->is_incoming || vm->checkpoint, "efi",
+				 vm->host->config.efi_code);
 	if (!body) {
 		(void)snprintf(vm->why, sizeof(vm->why), "%s: is not UTF-8 text", file);
 		(void)close(sock);

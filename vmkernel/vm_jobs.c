@@ -24,6 +24,7 @@
 #include "vmkernel/ha/ha.h"
 #include "vmkernel/msg/where.h"
 #include "vmkernel/network.h"
+#include "vmkernel/nvram.h"
 #include "vmkernel/vm.h"
 #include "vmkernel/vmx/vmxfile.h"
 
@@ -255,8 +256,10 @@ static int open_disk(struct vm *vm, uint32_t index, const char *text, char *ret_
 {
 	struct vm_disk_texts texts;
 	struct disk_options options;
-	struct in_config found;
-	if (!is_in_config(vm, text, &found)) {
+	struct in_config found = { .wish.shares = SCHED_SHARES_NORMAL };
+	bool is_flash = strcmp(vm->disk_keys[index] ? vm->disk_keys[index] : "",
+			       NVRAM_KEY) == 0;
+	if (!is_flash && !is_in_config(vm, text, &found)) {
 		(void)snprintf(ret_why, size, "%.256s: is not in the VM's .vmx file",
 			       text);
 		return -EPERM;
@@ -265,11 +268,13 @@ static int open_disk(struct vm *vm, uint32_t index, const char *text, char *ret_
 		(void)snprintf(ret_why, size, "%s", found.bad);
 		return -EINVAL;
 	}
-	AUTO_FREE char *path = vm_disk_path(vm, vm->ds, text, ret_why, size);
+	AUTO_FREE char *path = is_flash ? nvram_path(vm, ret_why, size) :
+					  vm_disk_path(vm, vm->ds, text, ret_why, size);
 	if (!path)
 		return -EINVAL;
 	vm_disk_options(vm, index, path, &texts, &options);
 	options.is_cdrom = found.is_cdrom;
+	options.is_flash = is_flash;
 	options.wish = found.wish;
 	options.is_standby = vm->is_incoming;
 	/* Else it was at power-on. */

@@ -63,11 +63,11 @@ fi
 
 # ---- Linux ----
 "$ROOT/tests/guest/build.sh" "$T/guest.raw" || { diag "no Linux guest"; exit; }
-mcopy -n -i "$T/guest.raw@@1M" ::vmlinuz ::initramfs "$T/" || exit 1
+mcopy -n -i "$T/guest.raw@@1M" ::linux.efi ::initramfs "$T/" || exit 1
 append="console=ttyS0 quiet panic=-1 no_timer_check init_on_alloc=1"
 start_server "$T/guest.raw"
 : >"$T/serial"
-start_qemu 262136K -accel tcg,thread=multi -smp 2 -kernel "$T/vmlinuz" \
+start_qemu 262136K -accel tcg,thread=multi -smp 2 -kernel "$T/linux.efi" \
 	-initrd "$T/initramfs" -append "$append"
 ok "Linux finds the disk and counts" wait_for 240 sees "^COUNT 3"
 has_ended && diag "$(tail -n 1 "$T/qemu.log")"
@@ -83,7 +83,7 @@ kill_server
 ok "no error reached the guest" eval '! says "GUEST-FAILED\|I/O error\|EXT4-fs error"'
 : >"$T/serial"
 start_server "$T/guest.raw"
-start_qemu 262136K -accel tcg,thread=multi -smp 2 -kernel "$T/vmlinuz" \
+start_qemu 262136K -accel tcg,thread=multi -smp 2 -kernel "$T/linux.efi" \
 	-initrd "$T/initramfs" -append "$append"
 ok "and what it has shown is on the disk" wait_for 240 sees "^LAST"
 found=$(grep -a '^LAST' "$T/serial" | awk '{ print $2 }')

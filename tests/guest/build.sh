@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # build.sh OUT: a small real Linux guest as a raw disk that any PC firmware boots, from
 # Debian's own kernel and busybox; nothing is downloaded, no root, mount or loop device.
+# Under UEFI the firmware's shell starts the kernel, which is a UEFI program as well.
 #
 #   sector 0   MBR and syslinux's boot code
-#   1 MiB      FAT16: syslinux, the kernel, an initramfs whose /init is init.sh
+#   1 MiB      FAT16: syslinux, startup.nsh, the kernel, an initramfs with init.sh
 #   33 MiB     ext4 of the guest's own: /count, in which it counts
 #
 # Exit: 0, 1 (one line says why), 77 when a tool or the kernel image is missing.
@@ -15,7 +16,7 @@ here=$(realpath "$(dirname "$0")")
 # Every controller and network card that our VMs can have; the power button.
 modules="virtio_pci virtio_blk vmw_pvscsi mptspi mptsas sym53c8xx ahci ata_piix nvme
 	sd_mod sr_mod crc32c_generic ext4 e1000 e1000e vmxnet3 pcnet32 button evdev
-	virtio_balloon virtio_console"
+	virtio_balloon virtio_console efivarfs"
 export PATH=$PATH:/usr/sbin:/sbin
 export MTOOLS_SKIP_CHECK=1 MTOOLSRC=/dev/null
 
@@ -37,14 +38,17 @@ trap 'rm -rf "$work"' EXIT
 # shellcheck disable=SC2086
 "$here/../rigs/initramfs.sh" "$work/initramfs" "$here/init.sh" "$version" $modules
 
+options="console=ttyS0 quiet panic=-1 no_timer_check nokaslr mitigations=off"
+printf '%s\r\n' '@echo -off' 'fs0:' "linux.efi initrd=\\initramfs $options" \
+	>"$work/startup.nsh"
 cat >"$work/syslinux.cfg" <<END
 SERIAL 0 115200
 DEFAULT linux
 PROMPT 0
 LABEL linux
- KERNEL vmlinuz
+ LINUX linux.efi
  INITRD initramfs
- APPEND console=ttyS0 quiet panic=-1 no_timer_check nokaslr mitigations=off
+ APPEND $options
 END
 
 rm -f "$out"
@@ -59,7 +63,8 @@ dd if=$mbr of="$out" conv=notrunc status=none
 mkfs.vfat -F 16 -n BOOT --offset $((boot_mib * 2048)) "$out" $((boot_size_mib * 1024)) \
 	>"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
 image="$out@@${boot_mib}M"
-mcopy -i "$image" "$kernel" ::vmlinuz
+mcopy -i "$image" "$kernel" ::linux.efi
+mcopy -i "$image" "$work/startup.nsh" ::startup.nsh
 mcopy -i "$image" "$work/initramfs" ::initramfs
 mcopy -i "$image" "$work/syslinux.cfg" ::syslinux.cfg
 syslinux --offset $((boot_mib * 1048576)) --install "$out"

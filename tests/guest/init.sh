@@ -9,6 +9,7 @@
 #   NIC name address   a network card, now up        CDROM text  what the CD begins with
 #   BUTTON             the power button was pressed: it ends in order
 #   SIZE n             the disk has n sectors, and the last one is written and read
+#   NVRAM n            how often it was booted, as a variable of the UEFI firmware says
 #   DISKS name...      which disks it has now; each other one was written and read
 export PATH=/bin:/sbin
 mount -t proc proc /proc
@@ -25,6 +26,16 @@ echo "GUEST-UP $(cut -d' ' -f1 /proc/uptime)"
 # The driver of whatever controller the disk hangs on, and what stands above it.
 modprobe -a -q $(cat /sys/bus/pci/devices/*/modalias)
 modprobe -a -q virtio_balloon virtio_console virtio_blk sd_mod sr_mod ext4 button evdev
+# A variable of the firmware counts the boots.
+vars=/sys/firmware/efi/efivars
+if modprobe -q efivarfs && mount -t efivarfs vars $vars 2>/dev/null; then
+	var=$vars/Boots-6b6d7678-0000-4000-8000-000000000001
+	boots=$(($(od -An -tu1 -j4 -N1 $var 2>/dev/null || echo 0) + 1))
+	[ ! -e $var ] || chattr -i $var
+	printf "\\007\\000\\000\\000\\$(printf %03o $boots)" >/tmp/var
+	dd if=/tmp/var of=$var bs=5 2>/dev/null || echo "GUEST-FAILED no write of $var"
+	echo "NVRAM $boots"
+fi
 # The kernel gives each card an IPv6 address of its link, made of its hardware address.
 for nic in /sys/class/net/eth*; do
 	[ ! -e "$nic" ] || { ip link set "${nic##*/}" up &&

@@ -55,7 +55,7 @@ static int tap_fds[HARDWARE_NICS_MAX];
 static void make(const struct vm_hardware *hw, bool is_kvm)
 {
 	struct cmdline_input in = { hw, "qemu", is_kvm, 7, "0123456789abcdef",
-				    tells_errors, tap_fds, is_incoming };
+				    tells_errors, tap_fds, "/ovmf.fd", is_incoming };
 	cmdline_done(&line);
 	assert_int_equal(cmdline_make(&in, &line), 0);
 	assert_null(line.argv[line.count]);
@@ -204,6 +204,28 @@ static void errors_stop_the_guest_or_are_told(void **state)
 	cmdline_done(&line);
 }
 
+static void uefi_has_its_firmware_and_a_flash_of_its_own(void **state)
+{
+	static struct vm_hardware hw;
+	(void)state;
+	hw = machine();
+	make(&hw, false);
+	assert_false(has("pflash"));
+	hw.controllers[hw.controller_count] =
+		(struct vm_controller){ .type = CONTROLLER_FLASH, .prefix = "nvram" };
+	hw.disks[hw.disk_count++] = (struct vm_disk){
+		.controller = hw.controller_count++, .path = "nvram"
+	};
+	hw.is_efi = true;
+	make(&hw, false);
+	assert_non_null(strstr(after("-machine"), ",pflash0=efi,pflash1=nvram"));
+	assert_true(has("driver=file,node-name=efi,filename=/ovmf.fd,read-only=on"));
+	assert_true(has("driver=nbd,node-name=nvram,server.type=unix,"
+			"server.path=disk2.sock,export=disk2-0123456789abcdef"));
+	assert_false(has("drive=disk2"));
+	cmdline_done(&line);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -214,6 +236,7 @@ int main(void)
 		cmocka_unit_test(devices_have_fixed_addresses),
 		cmocka_unit_test(cards_cds_and_the_screen_are_where_they_belong),
 		cmocka_unit_test(errors_stop_the_guest_or_are_told),
+		cmocka_unit_test(uefi_has_its_firmware_and_a_flash_of_its_own),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -198,7 +198,7 @@ static void what_is_unknown_is_refused_with_key_and_value(void **state)
 		{ "memSize = \"2\"\n", "memSize", "2" },
 		{ "memSize = \"18\"\n", "memSize", "18" },
 		{ "numvcpus = \"65\"\n", "numvcpus", "65" },
-		{ "firmware = \"efi\"\n", "firmware", "efi" },
+		{ "firmware = \"coreboot\"\n", "firmware", "coreboot" },
 		{ "uuid.bios = \"56 4d\"\n", "uuid.bios", "56 4d" },
 		{ "displayName = \"a|0Ab\"\n", "displayName", "control" },
 		{ "ide1:0.present = \"TRUE\"\nide1:0.deviceType = \"cdrom-image\"\n",

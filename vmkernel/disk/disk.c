@@ -34,7 +34,8 @@ struct disk {
 	unsigned int turn;
 	struct vdisk *vdisk;
 	struct vdisk *look; /* for disk_give() */
-	struct vmfs_file *image; /* of a CD: instead */
+	struct vmfs_file *image; /* of a CD, or a flash: instead */
+	char *flash_path;	 /* NULL: no flash */
 	struct bdev *image_bd;
 	struct sched_disk *part; /* what it is given */
 	/* of disk_prepare_move(): the disk is its preparer's until it has moved */
@@ -51,6 +52,7 @@ struct opening {
 	struct disk *disk;
 	struct catcher *catcher;
 	struct vdisk *vdisk;
+	struct vmfs_file *image;
 	struct vdisk_secret secret;
 	bool is_standby;
 };
@@ -58,12 +60,11 @@ struct opening {
 static int open_image(struct opening *o, uint64_t deadline,
 		      struct vmfs_holder *ret_holder)
 {
-	struct vmfs_file_options options = { .flags = VMFS_READ_LOCKED,
-					     .deadline = deadline };
-	struct disk *disk = o->disk;
-	int rc = vmfs_file_open(o->options->vol, o->options->path, &options, &disk->image,
-				ret_holder);
-	return rc ? rc : vmfs_file_bdev(disk->image, &disk->image_bd);
+	uint32_t flags = !o->options->is_flash ? VMFS_READ_LOCKED :
+			 o->is_standby	       ? VMFS_READ : VMFS_WRITE;
+	struct vmfs_file_options options = { .flags = flags, .deadline = deadline };
+	return vmfs_file_open(o->options->vol, o->options->path, &options, &o->image,
+			      ret_holder);
 }
 
 static int open_lun(const char *text, uint32_t flags, struct reporter *r,
@@ -89,7 +90,7 @@ static int track(const struct opening *o, struct vmfs_holder *ret_holder)
 static int try_open(void *arg, uint64_t deadline, struct vmfs_holder *ret_holder)
 {
 	struct opening *o = arg;
-	if (o->options->is_cdrom)
+	if (o->options->is_cdrom || o->options->is_flash)
 		return open_image(o, deadline, ret_holder);
 	struct vdisk_open_options options = {
 		/* a VM outlives us */
@@ -185,30 +186,77 @@ static int lock_and_serve(struct disk *disk, const struct disk_options *options,
 				   .is_standby = options->is_standby };
 	int rc = acquire(&opening, ret_why, size);
 	disk->vdisk = opening.vdisk;
+	disk->image = opening.image;
 	if (rc < 0)
 		return rc;
-	rc = serve(disk, options);
+	if (disk->image)
+		rc = vmfs_file_bdev(disk->image, &disk->image_bd);
+	if (rc == 0)
+		rc = serve(disk, options);
 	if (rc < 0)
 		(void)snprintf(ret_why, size, "%s: %s: %s", options->what,
 			       options->socket, strerror(-rc));
 	return rc;
 }
 
-/* Serves vdisk: 0 and the one that it served, or -ENOMEM. */
-static int exchange(struct disk *disk, struct vdisk *vdisk,
-		    const struct disk_options *options, struct vdisk **ret_old)
+/* Serves bd in place of what it has served. 0 or -ENOMEM. */
+static int exchange_bdev(struct disk *disk, struct bdev *bd,
+			 const struct disk_options *options)
 {
 	struct sched_disk *part;
-	bdev_set_pool(vdisk_bdev(vdisk), options->pool);
-	int rc = sched_disk_new(options->sched, vdisk_bdev(vdisk), &disk->wish, &part);
+	bdev_set_pool(bd, options->pool);
+	int rc = sched_disk_new(options->sched, bd, &disk->wish, &part);
 	if (rc < 0)
 		return rc;
 	(void)nbd_server_exchange(disk->nbd, sched_disk_bdev(part));
 	sched_disk_free(disk->part);
 	disk->part = part;
+	return 0;
+}
+
+/* Serves vdisk: 0 and the one that it served, or -ENOMEM. */
+static int exchange(struct disk *disk, struct vdisk *vdisk,
+		    const struct disk_options *options, struct vdisk **ret_old)
+{
+	int rc = exchange_bdev(disk, vdisk_bdev(vdisk), options);
+	if (rc < 0)
+		return rc;
 	*ret_old = disk->vdisk;
 	disk->vdisk = vdisk;
 	return 0;
+}
+
+/*
+ * A flash changes hands by being closed by one and opened by the other, under the lock of
+ * the VM; nobody writes to it before the VM runs.
+ */
+static int exchange_flash(struct disk *disk, const struct disk_options *options,
+			  bool is_standby, char *ret_why, uint32_t size)
+{
+	struct disk_options how = *options;
+	struct opening o = { .options = &how, .disk = disk, .is_standby = is_standby };
+	struct bdev *bd = NULL;
+	how.is_flash = true;
+	int rc = acquire(&o, ret_why, size);
+	if (rc == 0)
+		rc = vmfs_file_bdev(o.image, &bd);
+	if (rc == 0 && bd->size != disk->image_bd->size)
+		rc = -ESTALE;
+	if (rc == 0)
+		rc = exchange_bdev(disk, bd, options);
+	if (rc == 0) {
+		struct bdev *old = disk->image_bd;
+		struct vmfs_file *file = disk->image;
+		disk->image_bd = bd;
+		disk->image = o.image;
+		bdev_close(old);
+		return vmfs_file_close(file);
+	}
+	if (!*ret_why)
+		(void)snprintf(ret_why, size, "%s: %s", options->what, strerror(-rc));
+	bdev_close(bd);
+	(void)vmfs_file_close(o.image); /* nothing was written */
+	return rc;
 }
 
 int disk_take(struct disk *disk, const struct disk_options *options, char *ret_why,
@@ -216,6 +264,9 @@ int disk_take(struct disk *disk, const struct disk_options *options, char *ret_w
 {
 	struct opening opening = { .options = options, .disk = disk };
 	struct vdisk *old = NULL;
+	ret_why[0] = '\0';
+	if (disk->flash_path)
+		return exchange_flash(disk, options, false, ret_why, size);
 	if (disk->image)
 		return 0; /* everybody reads it */
 	int rc = acquire(&opening, ret_why, size);
@@ -250,6 +301,9 @@ int disk_give(struct disk *disk, const struct disk_options *options,
 	      const struct vmfs_incarnation *to, uint64_t deadline)
 {
 	struct vdisk *old = NULL;
+	char why[512] = "";
+	if (disk->flash_path)
+		return exchange_flash(disk, options, true, why, sizeof(why));
 	if (disk->image)
 		return 0;
 	disk_prepare_give(disk, options);
@@ -273,6 +327,8 @@ int disk_give(struct disk *disk, const struct disk_options *options,
 
 int disk_flush(struct disk *disk)
 {
+	if (disk && disk->flash_path)
+		return bdev_flush(disk->image_bd);
 	return disk && disk->vdisk ? bdev_flush(vdisk_bdev(disk->vdisk)) : 0;
 }
 
@@ -308,7 +364,9 @@ int disk_open(const struct disk_options *options, struct disk **ret_disk, char *
 	(void)snprintf(ret_why, size, "%s: no memory", options->what);
 	if (disk)
 		disk->socket = strdup(options->socket);
-	if (disk && disk->socket)
+	if (disk && options->is_flash)
+		disk->flash_path = strdup(options->path);
+	if (disk && disk->socket && (disk->flash_path || !options->is_flash))
 		rc = lock_and_serve(disk, options, ret_why, size);
 	if (rc < 0) {
 		(void)disk_close(disk); /* nothing was written */
@@ -327,6 +385,18 @@ const char *disk_locked_path(const struct disk *disk, unsigned int i)
 struct vdisk *disk_vdisk(const struct disk *disk)
 {
 	return disk ? disk->vdisk : NULL;
+}
+
+const char *disk_path(const struct disk *disk)
+{
+	if (disk && disk->flash_path)
+		return disk->flash_path;
+	return disk && disk->vdisk ? vdisk_path(disk->vdisk) : NULL;
+}
+
+bool disk_is_flash(const struct disk *disk)
+{
+	return disk && disk->flash_path;
 }
 
 bool disk_usage(const struct disk *disk, struct sched_usage *ret)
@@ -426,6 +496,7 @@ int disk_close(struct disk *disk)
 	(void)vdisk_close(disk->look); /* nothing is written by it */
 	int rc = disk->image ? vmfs_file_close(disk->image) : vdisk_close(disk->vdisk);
 	free(disk->socket);
+	free(disk->flash_path);
 	free(disk);
 	return rc;
 }

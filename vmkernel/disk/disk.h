@@ -18,6 +18,7 @@ struct disk_options {
 	struct vmfs_volume *vol;
 	const char *path;	/* of the descriptor, in the volume */
 	bool is_cdrom;		/* path is an image instead, that nobody may write */
+	bool is_flash;		/* path is a plain file instead, locked as a disk is */
 	/*
 	 * It is not locked: it can be connected to and looked at, by clients that will
 	 * not write before disk_take().
@@ -74,6 +75,9 @@ int disk_stamp(struct disk *disk, bool draws, char ret_stamp[static DISK_STAMP_S
  * Path of the i-th file whose lock it holds alone; NULL: past the last, a CD, or no disk.
  */
 const char *disk_locked_path(const struct disk *disk, unsigned int i);
+/* What is handed over with the VM; NULL: a CD, or no disk. Valid until it is. */
+const char *disk_path(const struct disk *disk);
+bool disk_is_flash(const struct disk *disk);
 /* What its clients have asked for so far. false: no disk, or one that stands by. */
 bool disk_usage(const struct disk *disk, struct sched_usage *ret);
 /* The virtual disk that it serves; NULL: a CD, or no disk. */

@@ -103,9 +103,9 @@ enum msg_type {
 			       token, disks: [key...], vhost: [is it so served?...] */
 	MSG_VMX_HELLO = 128,
 	/*
-	 * name, text (of the .vmx file), qemu, token, tells_errors (of disks, to the
-	 * guest), incoming (it waits for MSG_VMX_RECEIVE) -> qemu_pid, is_kvm, when it
-	 * runs (or waits), or not
+	 * name, text (of the .vmx file), qemu, efi (a file: UEFI firmware), token,
+	 * tells_errors (of disks, to the guest), incoming (it waits for MSG_VMX_RECEIVE)
+	 * -> qemu_pid, is_kvm, when it runs (or waits), or not
 	 */
 	MSG_VMX_START,
 	MSG_VMX_STOP,	    /* why: quit QEMU now -> when it is gone */

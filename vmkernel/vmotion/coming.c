@@ -302,9 +302,9 @@ static int op_take(void *arg, char *why)
 	for (uint32_t i = 0; rc == 0 && i < HARDWARE_DISKS_MAX; i++) {
 		struct disk_options o;
 		struct vm_disk_texts texts;
-		if (!disk_vdisk(vm->disks[i]))
+		if (!disk_path(vm->disks[i]))
 			continue;
-		vm_disk_options(vm, i, vdisk_path(disk_vdisk(vm->disks[i])), &texts, &o);
+		vm_disk_options(vm, i, disk_path(vm->disks[i]), &texts, &o);
 		o.wait_s = TAKE_WAIT_S;
 		rc = disk_take(vm->disks[i], &o, why, PLAN_WHY_SIZE);
 	}

@@ -70,9 +70,9 @@ static void prepare_disks(struct passage *p)
 	for (uint32_t i = 0; i < HARDWARE_DISKS_MAX; i++) {
 		struct disk_options o;
 		struct vm_disk_texts texts;
-		if (!disk_vdisk(vm->disks[i]))
+		if (!disk_path(vm->disks[i]))
 			continue;
-		vm_disk_options(vm, i, vdisk_path(disk_vdisk(vm->disks[i])), &texts, &o);
+		vm_disk_options(vm, i, disk_path(vm->disks[i]), &texts, &o);
 		disk_prepare_give(vm->disks[i], &o);
 	}
 	passage_release(p);
@@ -141,9 +141,9 @@ static void op_give_disks(void *arg, const struct vmfs_incarnation *to)
 	for (uint32_t i = 0; i < HARDWARE_DISKS_MAX; i++) {
 		struct disk_options o;
 		struct vm_disk_texts texts;
-		if (!disk_vdisk(vm->disks[i]))
+		if (!disk_path(vm->disks[i]))
 			continue;
-		vm_disk_options(vm, i, vdisk_path(disk_vdisk(vm->disks[i])), &texts, &o);
+		vm_disk_options(vm, i, disk_path(vm->disks[i]), &texts, &o);
 		int rc = disk_give(vm->disks[i], &o, to, now + HAND_OVER_NS);
 		if (rc < 0)
 			report(vm->host->reporter, REPORT_WARN,
@@ -193,9 +193,9 @@ static int op_take_back(void *arg, char *why)
 	for (uint32_t i = 0; rc == 0 && i < HARDWARE_DISKS_MAX; i++) {
 		struct disk_options o;
 		struct vm_disk_texts texts;
-		if (!disk_vdisk(vm->disks[i]))
+		if (!disk_path(vm->disks[i]))
 			continue;
-		vm_disk_options(vm, i, vdisk_path(disk_vdisk(vm->disks[i])), &texts, &o);
+		vm_disk_options(vm, i, disk_path(vm->disks[i]), &texts, &o);
 		o.wait_s = TAKE_WAIT_S;
 		rc = disk_take(vm->disks[i], &o, why, PLAN_WHY_SIZE);
 	}

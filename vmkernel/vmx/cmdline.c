@@ -5,9 +5,10 @@
  *
  * 1. -nodefaults, -no-user-config, -S: nothing is there that was not asked for, and the
  *    guest starts when we say so.
- * 2. Disks are NBD over unix sockets; those on virtio under KVM are vhost-user, with the
- *    guest's memory in a memfd that we share. vhost-user is not for TCG: QEMU does not
- *    see such a backend's writes and runs stale translated code.
+ * 2. Disks, and the flash of a UEFI firmware, are NBD over unix sockets; disks on virtio
+ *    under KVM are vhost-user, with the guest's memory in a memfd that we share.
+ *    vhost-user is not for TCG: QEMU does not see such a backend's writes and runs stale
+ *    translated code.
  * 3. Under TCG: thread=multi and maxcpus >= 2, or QEMU 7.2 drops the guest's memory
  *    barriers and virtio notifications get lost; RAM of N MiB - 8 KiB, so that it is no
  *    multiple of 256 KiB, or the dirty bitmap of a migration loses writes.
@@ -130,8 +131,9 @@ static void add_machine(struct cmdline *line, const struct cmdline_input *in)
 	add(line, "-display");
 	add(line, "none");
 	add(line, "-machine");
-	add(line, "%s%s", hw->is_old ? "pc-i440fx-7.2" : "pc-q35-7.2",
-	    has_vhost(in) ? ",memory-backend=ram0" : "");
+	add(line, "%s%s%s", hw->is_old ? "pc-i440fx-7.2" : "pc-q35-7.2",
+	    has_vhost(in) ? ",memory-backend=ram0" : "",
+	    hw->is_efi ? ",pflash0=efi,pflash1=nvram" : "");
 	add(line, "-accel");
 	add(line, in->is_kvm ? "kvm" : "tcg,thread=multi");
 	add(line, "-cpu");
@@ -254,6 +256,7 @@ static void add_controllers(struct cmdline *line, const struct vm_hardware *hw)
 		[CONTROLLER_AHCI] = "ich9-ahci",
 		[CONTROLLER_IDE] = NULL, /* the machine's own */
 		[CONTROLLER_NVME] = "nvme",
+		[CONTROLLER_FLASH] = NULL,
 		[CONTROLLER_VIRTIO] = NULL,
 	};
 	for (uint32_t i = 0; i < hw->controller_count; i++) {
@@ -306,6 +309,17 @@ static void add_vhost_disk(struct cmdline *line, const struct cmdline_input *in,
 	add_virtio(line, in, i, "vhost-user-blk-pci", tail);
 }
 
+/* The firmware is a file of the host's; what it keeps comes over NBD. */
+static void add_flash(struct cmdline *line, const struct cmdline_input *in, uint32_t i)
+{
+	add(line, "-blockdev");
+	add(line, "driver=file,node-name=efi,filename=%s,read-only=on", in->efi_code);
+	add(line, "-blockdev");
+	add(line,
+	    "driver=nbd,node-name=nvram,server.type=unix,server.path=disk%u.sock,"
+	    "export=disk%u-%s,reconnect-delay=30", i, i, in->token);
+}
+
 static void add_disk(struct cmdline *line, const struct cmdline_input *in, uint32_t i)
 {
 	const struct vm_hardware *hw = in->hw;
@@ -313,6 +327,10 @@ static void add_disk(struct cmdline *line, const struct cmdline_input *in, uint3
 	const struct vm_controller *c = &hw->controllers[d->controller];
 	const char *kind = d->is_cdrom ? "cd" : "hd";
 	char tail[96];
+	if (c->type == CONTROLLER_FLASH) {
+		add_flash(line, in, i);
+		return;
+	}
 	if (cmdline_is_vhost(hw, i, in->is_kvm)) {
 		add_vhost_disk(line, in, i);
 		return;
@@ -356,6 +374,7 @@ static void add_disk(struct cmdline *line, const struct cmdline_input *in, uint3
 		    "nvme-ns,id=nvme%u-%u,bus=nvme%u,nsid=%u,drive=disk%u,bootindex=%u",
 		    c->number, d->unit, c->number, d->unit + 1, i, boot_index(hw, i));
 		break;
+	case CONTROLLER_FLASH:
 	case CONTROLLER_VIRTIO:
 		break; /* above */
 	}
@@ -381,6 +400,12 @@ static const char *value_after(const struct cmdline *line, const char *option)
 	return "";
 }
 
+static bool is_firmware(const char *blockdev)
+{
+	return strncmp(blockdev, "driver=file,node-name=efi,", 26) == 0 &&
+	       strstr(blockdev, ",read-only=on");
+}
+
 static void check_rules(const struct cmdline *line, const struct cmdline_input *in)
 {
 	unsigned int cpus = 0, room = 0;
@@ -396,7 +421,8 @@ static void check_rules(const struct cmdline *line, const struct cmdline_input *
 	for (unsigned int i = 0; i < line->count; i++) {
 		assert(in->is_kvm || !strstr(line->argv[i], "vhost-user"));
 		if (strcmp(line->argv[i], "-blockdev") == 0)
-			assert(strncmp(line->argv[i + 1], "driver=nbd,", 11) == 0);
+			assert(strncmp(line->argv[i + 1], "driver=nbd,", 11) == 0 ||
+			       is_firmware(line->argv[i + 1]));
 	}
 }
 

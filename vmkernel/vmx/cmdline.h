@@ -25,6 +25,7 @@ struct cmdline_input {
 	bool tells_errors;	/* of disks, to the guest; else the VM stops at one */
 	/* by number of the card, inherited; 0: plugged in nowhere */
 	const int *tap_fds;
+	const char *efi_code; /* UEFI firmware, for those that want it; no commas */
 	bool is_incoming; /* it waits for migrate-incoming */
 };
 

@@ -69,6 +69,7 @@ static uint32_t unit_max(enum controller_type type)
 	case CONTROLLER_VIRTIO:
 		return 7; /* functions of one PCI device */
 	case CONTROLLER_IDE:
+	case CONTROLLER_FLASH:
 		break;
 	}
 	return 1;
@@ -292,6 +293,23 @@ static int read_devices(const struct reading *in)
 	return 0;
 }
 
+/* vmkernel knows which file that is. */
+static int add_flash(const struct reading *in)
+{
+	struct vm_hardware *hw = in->hw;
+	if (!hw->is_efi)
+		return 0;
+	if (hw->disk_count == HARDWARE_DISKS_MAX ||
+	    hw->controller_count == HARDWARE_CONTROLLERS_MAX)
+		return report_error(in->r, -EINVAL, "firmware = \"efi\": too many disks");
+	hw->controllers[hw->controller_count] =
+		(struct vm_controller){ .type = CONTROLLER_FLASH, .prefix = "nvram" };
+	hw->disks[hw->disk_count++] = (struct vm_disk){
+		.controller = hw->controller_count++, .path = "nvram"
+	};
+	return 0;
+}
+
 /* ---- serial ports ---- */
 
 /* A plain name, in the run directory and no file of ours. */
@@ -388,9 +406,10 @@ static int read_machine(const struct reading *in)
 	uint32_t version = 21;
 	hw->memory_mib = 256;
 	hw->cpus = 1;
-	if (strcasecmp(firmware, "bios") != 0)
+	hw->is_efi = strcasecmp(firmware, "efi") == 0;
+	if (strcasecmp(firmware, "bios") != 0 && !hw->is_efi)
 		return reading_refuse(in, "firmware", firmware,
-				      "unknown firmware (bios)");
+				      "unknown firmware (bios, efi)");
 	int rc = reading_number(in, "virtualHW.version", 3, 99, &version);
 	if (rc == 0)
 		rc = reading_number(in, "memSize", MEMORY_MIB_MIN, MEMORY_MIB_MAX,
@@ -429,6 +448,8 @@ int hardware_read(const struct vmxfile *f, const char *run_dir, struct reporter 
 		rc = read_empty_scsi(&in);
 	if (rc == 0)
 		rc = check_virtio(&in);
+	if (rc == 0)
+		rc = add_flash(&in);
 	if (rc == 0)
 		rc = hardware_read_nics(&in);
 	for (uint32_t i = 0; rc == 0 && i < HARDWARE_SERIALS_MAX; i++)

@@ -22,6 +22,7 @@ enum controller_type {
 	CONTROLLER_AHCI,
 	CONTROLLER_IDE,
 	CONTROLLER_NVME,
+	CONTROLLER_FLASH, /* none: of the firmware */
 	CONTROLLER_VIRTIO, /* none: each disk is a device of its own */
 };
 
@@ -56,6 +57,7 @@ struct vm_serial {
 struct vm_hardware {
 	char name[HARDWARE_NAME_MAX + 1];
 	char uuid[37];	     /* RFC 4122 text, "" if none */
+	bool is_efi;	     /* its last disk is the flash of its firmware */
 	bool is_old;	     /* hardware version 7 or less: QEMU's pc, else q35 */
 	uint32_t memory_mib, cpus;
 	bool has_balloon;    /* memory can be taken from its guest */

@@ -18,6 +18,8 @@ json_t *vmx_key_of(const struct vm *vm, uint32_t i)
 	const struct vm_disk *disk = &vm->hw->disks[i];
 	const struct vm_controller *c = &vm->hw->controllers[disk->controller];
 	char key[64] = "";
+	if (c->type == CONTROLLER_FLASH)
+		return json_string(c->prefix);
 	if (disk->path[0])
 		(void)snprintf(key, sizeof(key), "%s%u:%u.fileName", c->prefix, c->number,
 			       disk->unit);

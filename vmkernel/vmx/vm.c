@@ -170,7 +170,8 @@ static int launch(struct vm *vm)
 	vm->qmp_listen_sock = sock;
 	struct cmdline_input in = { vm->hw, vm->qemu_path, vm->options->is_kvm, sock,
 				    vm->token, vm->tells_errors,
-				    vm->options->tap_fds, vm->is_incoming };
+				    vm->options->tap_fds, vm->efi_code,
+				    vm->is_incoming };
 	int rc = cmdline_make(&in, &line);
 	if (rc == 0 && fstat(vm->options->log->file_fd, &st) == 0)
 		vm->log_start = st.st_size;
@@ -239,6 +240,19 @@ static int check_vhost(struct vm *vm)
 	return 0;
 }
 
+static int check_firmware(struct vm *vm)
+{
+	if (!vm->hw->is_efi)
+		return 0;
+	if (strchr(vm->efi_code, ',') || access(vm->efi_code, R_OK) < 0)
+		return report_error(vm->reporter, -ENOENT,
+				    "firmware = \"efi\" needs OVMF on this host: %s: %s",
+				    vm->efi_code,
+				    strchr(vm->efi_code, ',') ? "has a comma" :
+								strerror(errno));
+	return 0;
+}
+
 static int read_config(struct vm *vm, const json_t *body)
 {
 	const char *name = json_string_value(json_object_get(body, "name"));
@@ -259,11 +273,14 @@ static int read_config(struct vm *vm, const json_t *body)
 		return rc;
 	vm->hw = calloc(1, sizeof(*vm->hw));
 	vm->qemu_path = strdup(qemu);
-	if (vm->hw && vm->qemu_path)
+	vm->efi_code = strdup(msg_text(body, "efi"));
+	if (vm->hw && vm->qemu_path && vm->efi_code)
 		rc = hardware_read(f, vm->options->run_dir, vm->reporter, vm->hw);
 	else
 		rc = -ENOMEM;
 	vmxfile_free(f);
+	if (rc == 0)
+		rc = check_firmware(vm);
 	return rc ? rc : check_vhost(vm);
 }
 
@@ -424,6 +441,7 @@ int vm_run(const struct vm_options *options)
 	channel_done(&vm->channel);
 	free(vm->hw);
 	free(vm->qemu_path);
+	free(vm->efi_code);
 	free(vm);
 	return rc;
 }

@@ -47,7 +47,7 @@ struct vm {
 	pid_t qemu; /* 0: none */
 	off_t log_start;
 	struct vm_hardware *hw;
-	char *qemu_path;
+	char *qemu_path, *efi_code;
 	/* of this power-on: vmkernel's, part of the disks' names */
 	char token[TOKEN_SIZE];
 	uint32_t next_disk;
