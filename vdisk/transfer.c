@@ -208,10 +208,10 @@ static int get_bytes(struct get *get)
 	return rc;
 }
 
-/* To what is no regular file. */
+/* To what is no regular file, or to what a link leads to. */
 static int get_stream(struct get *get)
 {
-	get->file_fd = open(get->host_path, O_WRONLY | O_CLOEXEC);
+	get->file_fd = open(get->host_path, O_WRONLY | O_TRUNC | O_CLOEXEC);
 	if (get->file_fd < 0)
 		return host_error(get->r, get->host_path, errno);
 	int rc = get_bytes(get);
@@ -248,6 +248,8 @@ static int get_host(struct get *get)
 	bool is_there = stat(get->host_path, &st) == 0;
 	if (is_there && S_ISDIR(st.st_mode))
 		return host_error(get->r, get->host_path, EISDIR);
+	/* A link stays: /dev/stdout is one, to a regular file at times. */
+	is_there = is_there && lstat(get->host_path, &st) == 0;
 	return is_there && !S_ISREG(st.st_mode) ? get_stream(get) : get_file(get);
 }
 

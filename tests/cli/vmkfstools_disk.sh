@@ -30,6 +30,11 @@ is "$(vmkfstools --dir "$LUN:/vm1" | sort | tr '\n' ' ')" "vm1-flat.vmdk vm1.vmd
 is "$(blocks "$LUN:/vm1/vm1.vmdk")" 4 "thin: four blocks hold data"
 ok "the descriptor comes out" vmkfstools --get "$LUN:/vm1/vm1.vmdk" "$T/vm1.vmdk"
 ok "the extent comes out" vmkfstools --get "$LUN:/vm1/vm1-flat.vmdk" "$T/vm1-flat.vmdk"
+seq 1000 >"$T/aim"
+ln -s aim "$T/link"
+ok "through a link" vmkfstools --get "$LUN:/vm1/vm1.vmdk" "$T/link"
+ok "which stays" [ -L "$T/link" ]
+ok "what it leads to has it" cmp "$T/aim" "$T/vm1.vmdk"
 ok "it equals the image" cmp "$T/guest.raw" "$T/vm1-flat.vmdk"
 ok "its holes came along" [ "$(stat -c %b "$T/vm1-flat.vmdk")" -lt 40000 ]
 
