@@ -50,6 +50,7 @@ for kind in ${KINDS:-pvscsi lsilogic}; do
 	ok "it ends" vim vmsvc/power.off "$id"
 	ok "the host ends" host_down
 	like "$(vmkfstools --get "$T/lun:/vm1/more-flat.vmdk" /dev/stdout |
-		dd bs=512 skip=8 count=1 status=none | tr -d '\0')" "I am sdb" "$kind: it was written"
+		dd bs=512 skip=8 count=1 status=none | tr -d '\0')" "I am sdb" \
+		"$kind: it was written"
 done
 ok "fsck.vmfs finds nothing wrong" fsck.vmfs -n "$T/lun"
