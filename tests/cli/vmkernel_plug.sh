@@ -43,14 +43,14 @@ ok "what comes is written" qemu-io -f raw -c "write -P 7 0 64k" -c flush \
 refused "scsi0:1 is idle_1.vmdk already" add more.vmdk 0 1
 refused "more.vmdk: .*held|more.vmdk: .*locked|this host itself" add more.vmdk 0 3
 refused "no controller for sata0:1" add more.vmdk 0 1 sata
-refused "SCSI controllers alone" vim vmsvc/device.diskadd 1 2048 0 1 store ide
+refused "ide0:1: the VM was powered on without this controller" vim vmsvc/device.diskadd 1 2048 0 1 store ide
 refused "other.vmdk" add other.vmdk 0 3
 refused "may not contain" add ../idle/more.vmdk 0 3
 refused "a disk has a file, or a size" vim vmsvc/device.diskadd 1 0 0 3 store
 refused "own datastore" vim vmsvc/device.diskadd 1 2048 0 3 elsewhere
 refused "not y or n" gone 0 1 maybe
 refused "scsi0:9: has no such disk" gone 0 9 n
-refused "no such unit" add more.vmdk 0 15
+refused "this host itself" add more.vmdk 0 15
 is "$(vmkfstools --dir "$T/lun:/idle" | grep -c _2.vmdk)" 0 "no disk was left behind"
 
 ok "vmkernel is killed" kill -9 "$(cat "$T/a/vmkernel.pid")"
