@@ -43,7 +43,8 @@ ok "what comes is written" qemu-io -f raw -c "write -P 7 0 64k" -c flush \
 refused "scsi0:1 is idle_1.vmdk already" add more.vmdk 0 1
 refused "more.vmdk: .*held|more.vmdk: .*locked|this host itself" add more.vmdk 0 3
 refused "no controller for sata0:1" add more.vmdk 0 1 sata
-refused "ide0:1: the VM was powered on without this controller" vim vmsvc/device.diskadd 1 2048 0 1 store ide
+refused "ide0:1: the VM was powered on without this controller" \
+	vim vmsvc/device.diskadd 1 2048 0 1 store ide
 refused "other.vmdk" add other.vmdk 0 3
 refused "may not contain" add ../idle/more.vmdk 0 3
 refused "a disk has a file, or a size" vim vmsvc/device.diskadd 1 0 0 3 store
