@@ -30,7 +30,8 @@
  *
  * Conditional writes are not kept: they are flushed behind (caw.c), but for renewals,
  * which may be lost (heartbeat.c). A crash in the middle of it leaves a log that is
- * replayed as ever: its records had been flushed.
+ * replayed as ever, up to the first record that is missing: all before it had been
+ * flushed, and what comes from there on nobody was promised (journalcommit.c).
  */
 #include "vmfs/unflushed.h"
 

@@ -138,10 +138,14 @@ static void remove_files(struct host *h, struct datastore *ds, const char *folde
 
 /* ---- what is to be moved ---- */
 
-static int look_at_disk(struct relocation *r, struct vdisk *disk)
+static int look_at_disk(struct relocation *r, const struct disk *front)
 {
+	struct vdisk *disk = disk_vdisk(front);
 	struct vmfs_volume *vol = r->from->vol;
 	AUTO_FREE char *parent = NULL;
+	if (disk_is_flash(front))
+		return relocation_fails(r, -EOPNOTSUPP, "has UEFI firmware, which writes "
+					"to its .nvram file");
 	if (!disk)
 		return relocation_fails(r, -EOPNOTSUPP, "has a CD image in a drive");
 	const char *path = vdisk_path(disk), *name = name_of(path);
@@ -268,7 +272,7 @@ int relocation_look(struct relocation *r)
 	rc = look_for_snapshots(r);
 	for (uint32_t i = 0; rc == 0 && i < HARDWARE_DISKS_MAX; i++)
 		if (r->vm->disks[i])
-			rc = look_at_disk(r, disk_vdisk(r->vm->disks[i]));
+			rc = look_at_disk(r, r->vm->disks[i]);
 	if (rc == 0)
 		rc = each_file(r->from->vol, r->folder, note_file, r);
 	return rc ? rc : change_text(r, text);
