@@ -141,7 +141,7 @@ if [ -n "${FULL:-}" ]; then
 	all=$heads,$T/x4,$T/x5
 	ok "a disk on it" vmkfstools -c 1G -d zeroedthick "$all:/d.vmdk"
 	run vmfs-dump -e "$T/x2" -e "$T/x3" -e "$T/x4" -e "$T/x5" "$T/x1" fd /.fbb.sf
-	like "$out" "0x[0-9a-f]* (PB2 [0-9]*/0)" "vmfs-dump shows the pointers"
+	like "$out" "0x[0-9a-f]* \\(PB2 [0-9]*/0\\)" "vmfs-dump shows the pointers"
 	rm -f "$T"/x?
 else
 	skip 5 "FULL is not set"
