@@ -66,7 +66,8 @@ $(B)/tests/sim/sim_controls $(B)/tests/sim/sim_fence: $(O)/tests/sim/faults.o
 WRAP_sim/sim_twin := uuid_new
 WRAP_sim/sim_passage := passage_enter lock_table_lose
 WRAP_crash/crash_faults := vmfs_gate_write vmfs_gate_flush journal_commit journal_empty \
-	journal_replay journal_lock_stands file_commit filemap_quiesce crc32_iscsi
+	journal_replay journal_lock_stands file_commit filemap_quiesce filemap_resume \
+	crc32_iscsi
 
 WRAP_crash/crash_track := vdisk_draw_cid ctk_distrust
 

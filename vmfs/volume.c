@@ -182,8 +182,11 @@ static int check_odd(struct vmfs_volume *vol, bool is_odd5, bool is_odd6,
 		rc = vmfs_odd(vol, "FS descriptor: %s", why->text);
 	if (rc == 0 && is_odd5)
 		rc = take_fdc_geometry(vol);
-	if (rc == 0 && memcmp(fsd->lv_uuid, vol->lvm.uuid.b, sizeof(fsd->lv_uuid)) &&
-	    !lvm_is_coming(&vol->lvm, fsd->lv_uuid))
+	bool is_strange = memcmp(fsd->lv_uuid, vol->lvm.uuid.b, sizeof(fsd->lv_uuid)) &&
+			  !lvm_is_coming(&vol->lvm, fsd->lv_uuid);
+	if (rc == 0 && is_strange && !vol->is_read_only)
+		rc = signature_check_again(vol); /* given between the two reads? */
+	if (rc == 0 && is_strange)
 		rc = vmfs_odd(vol,
 			      "FS descriptor belongs to another logical volume than the "
 			      "LVM header of %s",

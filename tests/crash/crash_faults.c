@@ -188,6 +188,13 @@ WRAP(void, filemap_quiesce, struct vmfs_file *f)
 		__real_filemap_quiesce(f);
 }
 
+/* It would find out, too, that somebody holds: what is to be seen is the harm. */
+WRAP(void, filemap_resume, struct vmfs_file *f)
+{
+	if (fault != FREED_IN_USE)
+		__real_filemap_resume(f);
+}
+
 /* ---- the search ---- */
 
 struct control {
