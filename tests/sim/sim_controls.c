@@ -724,7 +724,9 @@ static void without_an_error_nothing_is_found(void **state)
 	sim_each_seed(1, 5, storm_run, &slow_target);
 	sim_each_seed(1, 5, storm_run, &pauses);
 	sim_each_seed(1, 5, storm_run, &frozen_keys);
-	sim_each_seed(5, 5, storm_run, &frozen_slow_keys);
+	sim_each_seed(1, 5, storm_run, &frozen_slow_keys);
+	/* A reinstatement that found nobody: I4. */
+	sim_each_seed(68, 1, storm_run, &frozen_slow_keys);
 	sim_each_seed(26, 5, storm_run, &frozen_resets);
 	sim_each_seed(1, 5, storm_run, &frozen_readers);
 	sim_each_seed(1, 5, storm_run, &files);

@@ -213,6 +213,7 @@ static void oversleep(void *arg)
 	enter(&s, 1, bury_and_stay);
 	wait_for_mounts(&s, 3);
 	SIM_CHECK(keys_of(&s, 0) == 0 && keys_of(&s, 1) == 2 && s.is_reserved);
+	SIM_CHECK(simdisk_reinstated(s.c->disk) == 1); /* what its slot named */
 	oracle_resumed(s.c->oracle, sleeper);
 	sim_host_resume(sleeper);
 	task_sleep_until(clock_now() + 30 * S);

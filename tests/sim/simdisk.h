@@ -130,6 +130,8 @@ void simdisk_bad_sectors(struct simdisk *disk, uint64_t offset, uint64_t len,
 void simdisk_power_fail(struct simdisk *disk);
 /* LUN reset: reservations are gone, commands in flight end as at a power failure. */
 void simdisk_lun_reset(struct simdisk *disk);
+/* How many sessions bdev_reinstate() has ended. */
+uint32_t simdisk_reinstated(const struct simdisk *disk);
 /* Who holds the RESERVE(6) reservation; NULL: nobody. */
 struct sim_host *simdisk_reserved_by(struct simdisk *disk);
 

@@ -210,6 +210,10 @@ int simdisk_nexus(struct bdev *bd, struct bdev_nexus *ret_nexus)
 	return 0;
 }
 
+/*
+ * What a login names: initiator, ISID and portal group. The rest of a nexus is of whoever
+ * holds it; compared too, it made every reinstatement find nobody, and succeed.
+ */
 static struct attachment *find_session(struct simdisk *disk,
 				       const struct bdev_nexus *wanted)
 {
@@ -217,10 +221,17 @@ static struct attachment *find_session(struct simdisk *disk,
 	LIST_FOREACH(at, &disk->attachments, all) {
 		struct bdev_nexus nexus;
 		nexus_of(at, &nexus);
-		if (!memcmp(&nexus, wanted, sizeof(nexus)))
+		if (!strcmp(nexus.initiator, wanted->initiator) &&
+		    !memcmp(nexus.isid, wanted->isid, sizeof(nexus.isid)) &&
+		    nexus.tpgt == wanted->tpgt)
 			return at;
 	}
 	return NULL;
+}
+
+uint32_t simdisk_reinstated(const struct simdisk *disk)
+{
+	return disk->reinstated;
 }
 
 /* All commands of a session: those not accepted are lost, the others end somehow. */
@@ -291,6 +302,7 @@ int simdisk_reinstate(struct bdev *bd, const struct bdev_nexus *victim, uint64_t
 	}
 	end_session(at);
 	at->events++;
+	by->disk->reinstated++;
 	return 0;
 }
 

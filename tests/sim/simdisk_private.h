@@ -108,6 +108,7 @@ struct simdisk {
 	struct attachment *reserved_by;
 	bool is_pr_reserved;
 	uint32_t pr_generation;
+	uint32_t reinstated;
 	LIST_HEAD(, attachment) attachments;
 	LIST_HEAD(, command) commands;
 	LIST_HEAD(, liveness_lock) locks;
