@@ -34,7 +34,8 @@
  * the slot shows none. Of several paths the slot shows how many, and the portal group of
  * each; their ISIDs follow from the first (bdev/fence.h). Without one, or if it is not
  * let in: LOGICAL UNIT RESET, where the operator has asked for it, since all hosts'
- * commands end; else we wait T_tgt.
+ * commands end; else we wait T_tgt. A login that is neither let in nor refused is no
+ * "not let in": the target waits for a command that it has, however long, and so do we.
  */
 #include <assert.h>
 #include <errno.h>
@@ -758,8 +759,20 @@ int fence_barrier(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *cla
 	if (!fence_of(vol)->is_pr || !has_key(claimed))
 		return 0;
 	int err = reinstate_all(vol, claimed);
+	/*
+	 * Neither let in nor refused: the target still works on a command of the dead
+	 * host's, for longer than T_tgt by now. No wait is a barrier there.
+	 */
+	bool is_held = err == -ETIMEDOUT;
 	if (err && fence_of(vol)->resets_units)
 		err = reset_all(vol);
+	if (err && is_held) {
+		report(vol->reporter, REPORT_WARN,
+		       "volume %s: the storage has not ended the session of dead host "
+		       "%.46s yet: its locks are not taken before it has",
+		       vol->label, (const char *)claimed->ip);
+		return -EAGAIN;
+	}
 	if (err)
 		task_sleep_until(fenced_at + vol->member->hb.timing.residue_ns);
 	return heartbeat_dead(&vol->member->hb);

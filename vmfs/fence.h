@@ -79,8 +79,9 @@ uint64_t fence_dead_after(struct vmfs_volume *vol,
 int fence_victim(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *claimed)
 	__attribute__((warn_unused_result));
 /*
- * B3, after B2: nothing that the target accepted from it before can land any more. Blocks
- * up to T_tgt.
+ * B3, after B2: 0: nothing that the target accepted from it before can land any more.
+ * -EAGAIN: the target still works on a command of it: try again from B2; -ESTALE: our
+ * volume is dead. Blocks, up to 12 s for each extent, or 60 s where LUNs are reset.
  */
 int fence_barrier(struct vmfs_volume *vol, const struct vmfs_heartbeat_disk *claimed)
 	__attribute__((warn_unused_result));
