@@ -167,6 +167,16 @@ enum lease_state lease_state(struct vmfs_lease *l)
 	return state_of(l);
 }
 
+bool lease_is_cut(const struct vmfs_lease *l)
+{
+	return passage_look(&l->inside) & LEASE_SHUT_CUT;
+}
+
+bool lease_is_suspended(const struct vmfs_lease *l)
+{
+	return passage_look(&l->inside) & LEASE_SHUT_SUSPENDED;
+}
+
 int lease_dead(struct vmfs_lease *l)
 {
 	if (!(passage_look(&l->inside) & LEASE_SHUT_DEAD))
@@ -199,7 +209,7 @@ void lease_renewed(struct vmfs_lease *l, uint64_t submitted)
 {
 	mutex_lock(&l->m);
 	uint64_t renewed = max_u64(atomic_load(&l->renewed), submitted);
-	if (l->guard && !l->is_cut)
+	if (l->guard && !lease_is_cut(l))
 		guard_lease_renewed(l->guard, renewed);
 	atomic_store_explicit(&l->renewed, renewed, memory_order_release);
 	bool is_open = state_of(l) == LEASE_GREEN;
@@ -212,9 +222,8 @@ void lease_renewed(struct vmfs_lease *l, uint64_t submitted)
 static bool cut_at_age(struct vmfs_lease *l, uint64_t least_ns)
 {
 	mutex_lock(&l->m);
-	bool is_first = !l->is_cut && !l->dead && age_of(l) >= least_ns;
+	bool is_first = !lease_is_cut(l) && !l->dead && age_of(l) >= least_ns;
 	if (is_first) {
-		l->is_cut = true;
 		l->cut_at = clock_now();
 		passage_flag(&l->inside, LEASE_SHUT_CUT, true);
 	}
@@ -258,16 +267,16 @@ bool lease_die(struct vmfs_lease *l, int err)
 bool lease_reopen(struct vmfs_lease *l)
 {
 	mutex_lock(&l->m);
-	assert(l->is_cut && !passage_count(&l->inside));
+	assert(lease_is_cut(l) && !passage_count(&l->inside));
 	bool is_young = !l->dead && age_of(l) < l->timing->stop_ns;
 	if (is_young) {
 		if (l->guard)
 			guard_lease_renewed(l->guard, l->renewed);
-		l->is_cut = l->is_cut_done = false;
+		l->is_cut_done = false;
 		passage_flag(&l->inside, LEASE_SHUT_CUT, false);
 		cond_broadcast(&l->c);
 	}
-	bool is_open = is_young && !l->is_suspended;
+	bool is_open = is_young && !lease_is_suspended(l);
 	mutex_unlock(&l->m);
 	if (is_open)
 		unpark(l);
@@ -327,7 +336,7 @@ bool lease_leave(struct vmfs_lease *l)
 	mutex_lock(&l->m);
 	if (passage_leave_shut(&l->inside))
 		cond_broadcast(&l->c);
-	bool is_cut = l->is_cut;
+	bool is_cut = lease_is_cut(l);
 	mutex_unlock(&l->m);
 	return is_cut;
 }
@@ -377,7 +386,6 @@ bool lease_park(struct vmfs_lease *l, struct bdev_io *io)
 void lease_suspend(struct vmfs_lease *l)
 {
 	mutex_lock(&l->m);
-	l->is_suspended = true;
 	passage_flag(&l->inside, LEASE_SHUT_SUSPENDED, true);
 	cond_broadcast(&l->c);
 	mutex_unlock(&l->m);
@@ -386,18 +394,12 @@ void lease_suspend(struct vmfs_lease *l)
 void lease_resume(struct vmfs_lease *l)
 {
 	mutex_lock(&l->m);
-	l->is_suspended = false;
 	passage_flag(&l->inside, LEASE_SHUT_SUSPENDED, false);
 	cond_broadcast(&l->c);
 	bool is_open = state_of(l) == LEASE_GREEN;
 	mutex_unlock(&l->m);
 	if (is_open)
 		unpark(l);
-}
-
-bool lease_is_suspended(struct vmfs_lease *l)
-{
-	return passage_look(&l->inside) & LEASE_SHUT_SUSPENDED;
 }
 
 int lease_enter_alone(struct vmfs_lease *l, const bool *is_stopping)
@@ -427,7 +429,8 @@ void lease_poke(struct vmfs_lease *l)
 bool lease_wait_poked(struct vmfs_lease *l, const bool *is_stopping)
 {
 	mutex_lock(&l->m);
-	while (!l->dead && !*is_stopping && !l->is_poked && !l->is_suspended)
+	while (!l->dead && !*is_stopping && !l->is_poked &&
+	       !lease_is_suspended(l))
 		cond_wait(&l->c, &l->m);
 	l->is_poked = false;
 	bool is_over = l->dead || *is_stopping;
@@ -446,7 +449,7 @@ void lease_stop_waiting(struct vmfs_lease *l, bool *is_stopping)
 int lease_wait_resumed(struct vmfs_lease *l)
 {
 	mutex_lock(&l->m);
-	while (!l->dead && l->is_suspended)
+	while (!l->dead && lease_is_suspended(l))
 		cond_wait(&l->c, &l->m);
 	int err = l->dead ? -ESTALE : 0;
 	mutex_unlock(&l->m);

@@ -47,7 +47,11 @@ const char *lease_state_name(enum lease_state state);
 enum lease_state lease_state_of(const struct vmfs_timing *timing, uint64_t age_ns,
 				bool is_cut, bool is_dead);
 
-/* Why no write enters: flags of `inside`, which say what the fields below say. */
+/*
+ * Why no write enters: flags of `inside`. `dead` says why it is so for good; the gate is
+ * closed (lease_is_cut); what was acknowledged may be lost, and only who restores it
+ * writes (lease_is_suspended).
+ */
 #define LEASE_SHUT_DEAD (1ull << 63)
 #define LEASE_SHUT_CUT (1ull << 62)
 #define LEASE_SHUT_SUSPENDED (1ull << 61)
@@ -62,11 +66,9 @@ struct vmfs_lease {
 	struct mutex m; /* guards all below, and that something above is changed */
 	struct cond c;	/* something changed */
 	struct guard_lease *guard; /* or NULL */
-	bool is_cut, is_cut_done; /* the gate is closed; the devices are cut */
+	bool is_cut_done; /* the devices are cut */
 	uint64_t cut_at, patience_ns; /* how long it may stay cut; NO_DEADLINE */
 	int dead;		/* 0, or why the volume is lost: -ESTALE, -ENODEV */
-	/* what was acknowledged may be lost: no new write, but of who restores it */
-	bool is_suspended;
 	bool is_poked;		/* somebody has work for who restores */
 	struct bdev_io *parked, **last_parked;
 };
@@ -78,6 +80,8 @@ uint64_t lease_age(struct vmfs_lease *l);
 uint64_t lease_patience(struct vmfs_lease *l);
 enum lease_state lease_state(struct vmfs_lease *l);
 int lease_dead(struct vmfs_lease *l);
+/* The gate is closed, and the lease has not been reclaimed since. */
+bool lease_is_cut(const struct vmfs_lease *l);
 /* A renewal submitted then has run. The guard hears of it unless the lease is cut. */
 void lease_renewed(struct vmfs_lease *l, uint64_t submitted);
 /*
@@ -124,7 +128,7 @@ int lease_trust(struct vmfs_lease *l) __attribute__((warn_unused_result));
  */
 void lease_suspend(struct vmfs_lease *l);
 void lease_resume(struct vmfs_lease *l);
-bool lease_is_suspended(struct vmfs_lease *l);
+bool lease_is_suspended(const struct vmfs_lease *l);
 int lease_enter_alone(struct vmfs_lease *l, const bool *is_stopping)
 	__attribute__((warn_unused_result));
 void lease_poke(struct vmfs_lease *l);

@@ -173,9 +173,9 @@ void reclaim_watch(void *heartbeat)
 	mutex_lock(&l->m);
 	while (!hb->is_stopping && !l->dead) {
 		uint64_t now = clock_now(), until;
-		bool is_given_up = l->is_cut && now - l->cut_at >= l->patience_ns;
+		bool is_given_up = lease_is_cut(l) && now - l->cut_at >= l->patience_ns;
 
-		if (!l->is_cut)
+		if (!lease_is_cut(l))
 			until = until_cut(hb, now);
 		else
 			until = l->patience_ns > NO_DEADLINE - l->cut_at

@@ -182,7 +182,7 @@ static void story_end(struct story *s)
 /* Not its state: that is told by the host's own clock. */
 static bool is_cut(const struct host *h)
 {
-	return h->mount.vol->member->hb.lease.is_cut;
+	return lease_is_cut(&h->mount.vol->member->hb.lease);
 }
 
 static enum bdev_caw_class any_class(void)
