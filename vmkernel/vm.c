@@ -331,6 +331,10 @@ static void greeted(struct vm *vm, const struct msg *m)
 		if (json_is_true(json_array_get(vhost, i)))
 			vm->vhost_disks |= 1ull << i;
 	}
+	json_int_t plugging = json_integer_value(json_object_get(m->body, "plugging"));
+	if (json_is_integer(json_object_get(m->body, "plugging")) && plugging >= 0 &&
+	    plugging < (json_int_t)count)
+		vm_plug_left(vm, (uint32_t)plugging);
 	vm_job_adopt(vm);
 }
 
@@ -429,6 +433,9 @@ static void handle(struct vm *vm, const struct msg *m)
 		break;
 	case MSG_VMX_QUESTION:
 		asked(vm, text ? text : "?");
+		break;
+	case MSG_VMX_PLUGGED:
+		vm_plug_settled(vm, json_is_true(json_object_get(m->body, "has")));
 		break;
 	case MSG_VMX_ENDED:
 		vm->is_off_wanted |= json_is_true(json_object_get(m->body, "is_guest")) &&
@@ -707,6 +714,7 @@ void vm_adopted(struct vm *vm, int rc, const char *why)
 			drop_channel(vm);
 		else
 			ha_vm_on(vm);
+		vm_plug_adopted(vm);
 	}
 	vm_settle(vm);
 }

@@ -18,6 +18,9 @@
  *    for the same; or goes, by asking for that.
  * 2. The note of the locks (lapse.c) has the disk from WRITE on, or up to there.
  * 3. vm->disks changes on the loop alone.
+ * 4. Who takes a VM back while a disk is on its way (LEFT) serves that one, too: QEMU may
+ *    wait for it, and all of the VM with QEMU. When vmx has said that the guest has it
+ *    not, it is closed; the .vmx file stays as it is.
  *
  * Meanwhile the VM is busy, as with snapshots.
  */
@@ -54,6 +57,8 @@ struct plugging {
 	bool is_out, deletes, is_on;
 	bool was_there;	      /* the .vmx file has it, and the guest has not */
 	bool has_job;	      /* the VM's */
+	bool is_left;	      /* by an earlier vmkernel */
+	bool is_told, has;    /* of that: what became of it */
 	bool is_made;	      /* by us: it goes if it does not come to the VM */
 	uint32_t index;
 	struct disk *disk;    /* not in vm->disks yet, or not any more */
@@ -500,7 +505,7 @@ static void gone(struct plugging *p)
 void vm_plug_told(struct vm *vm, int result, const char *why)
 {
 	struct plugging *p = vm->plugging;
-	if (!p)
+	if (!p || p->is_left)
 		return;
 	vm->plugging = NULL;
 	if (result < 0)
@@ -523,6 +528,55 @@ void vm_plug_off(struct vm *vm)
 	vm->plugging = NULL;
 	(void)fail(p, -ECANCELED, "the VM has ended; its .vmx file has the disk");
 	end(p);
+}
+
+/* ---- left by an earlier vmkernel ---- */
+
+static void left_over(struct vm *vm)
+{
+	struct plugging *p = vm->plugging;
+	if (!p || !p->is_left || !p->is_told || vm->state != VM_ON)
+		return;
+	vm->plugging = NULL;
+	p->disk = p->has ? NULL : vm->disks[p->index];
+	if (!p->disk) {
+		end(p);
+		return;
+	}
+	vm->disks[p->index] = NULL;
+	free(vm->disk_keys[p->index]);
+	vm->disk_keys[p->index] = strdup("");
+	start_job(p, let_go_work, end);
+}
+
+void vm_plug_left(struct vm *vm, uint32_t index)
+{
+	struct plugging *p = calloc(1, sizeof(*p));
+	if (!p)
+		return; /* a disk more than it has is served */
+	p->vm = vm;
+	p->host = vm->host;
+	p->ds = vm->ds;
+	p->index = index;
+	p->is_left = p->is_out = p->is_on = true;
+	p->ds->users++;
+	vm->is_busy = true;
+	vm->plugging = p;
+}
+
+void vm_plug_settled(struct vm *vm, bool has)
+{
+	struct plugging *p = vm->plugging;
+	if (!p || !p->is_left)
+		return;
+	p->is_told = true;
+	p->has = has;
+	left_over(vm);
+}
+
+void vm_plug_adopted(struct vm *vm)
+{
+	left_over(vm);
 }
 
 /* ---- requests ---- */

@@ -13,6 +13,15 @@ void vm_plug_request(struct vm *vm, struct requester who, enum msg_type type,
 		     const json_t *body);
 /* vmx has answered; why may be NULL. */
 void vm_plug_told(struct vm *vm, int result, const char *why);
+/*
+ * vmx, which an earlier vmkernel left, has a disk of this number on its way: the VM is
+ * busy until it has said what became of it.
+ */
+void vm_plug_left(struct vm *vm, uint32_t index);
+/* It has said it: the guest has the disk, or not. */
+void vm_plug_settled(struct vm *vm, bool has);
+/* The VM is taken back, with all its disks. */
+void vm_plug_adopted(struct vm *vm);
 /* The VM is off: whoever waits for vmx hears it. */
 void vm_plug_off(struct vm *vm);
 

@@ -25,6 +25,31 @@ comes() { # or has come
 	run add "$@"
 	[ "$rc" = 0 ] || [[ $out == *" is $1 already"* ]]
 }
+goes() { # or has gone
+	run gone "$@"
+	[ "$rc" = 0 ] || [[ $out == *"has no such disk"* ]]
+}
+qemu() { # SIGNAL
+	kill "$1" "$(log | sed -n 's/.*QEMU is process //p' | tail -n 1)"
+}
+is_asked() { # COUNT: so often vmx has asked QEMU for something about disks
+	[ "$(log | grep -c 'QEMU is asked')" = "$1" ]
+}
+# In the middle of it vmkernel is killed; another takes the VM back, disk and all.
+cut_amidst() { # WHAT COMMAND...
+	local what=$1 asked
+	shift
+	asked=$(log | grep -c 'QEMU is asked')
+	ok "$what: QEMU stands still" qemu -STOP
+	"$@" >"$T/out" 2>&1 &
+	ok "$what: it is asked" wait_for 30 is_asked $((asked + 1))
+	ok "$what: vmkernel is killed" kill -9 "$(cat "$T/a/vmkernel.pid")"
+	wait $!
+	ok "$what: another comes" host
+	ok "$what: takes the VM back" wait_for 30 is_on
+	refused "is busy" add more.vmdk 0 7
+	ok "$what: QEMU goes on" qemu -CONT
+}
 
 idle_vm 4M 'scsi1.present = "TRUE"' 'ide0:0.present = "FALSE"'
 ok "makes another disk" vmkfstools -c 1m "$T/lun:/idle/more.vmdk"
@@ -73,15 +98,24 @@ ok "and is free" vmkfstools -x check "$T/lun:/idle/more.vmdk"
 ok "another comes to its place" add more.vmdk 1 2
 ok "and goes" gone 1 2 n
 
+cut_amidst "coming" add more.vmdk 0 2
+ok "it has come" wait_for 30 comes more.vmdk 0 2
+is "$(keys scsi0:2)" 3 "the .vmx file has it"
+cut_amidst "going" gone 0 2 n
+is "$(keys scsi0:2)" 3 "the .vmx file has it still"
+ok "it comes again" wait_for 30 add more.vmdk 0 2
+ok "and goes" gone 0 2 n
+is "$(keys scsi0:2)" 0 "from the .vmx file, too"
+
 # Killed at any moment: the VM lives, and asking again ends what was begun.
-for n in 1 2 3 4 5 6 7 8; do
+for n in 1 2 3 ${FULL:+4 5 6 7 8}; do
 	vim vmsvc/device.diskaddexisting 1 more.vmdk 0 2 >"$T/out" 2>&1 &
 	sleep "0.0$((n * 9 % 10))$n"
 	kill -9 "$(cat "$T/a/vmkernel.pid")"
 	wait $!
 	ok "$n: another vmkernel" host
 	ok "$n: takes the VM back" wait_for 30 is_on
-	ok "$n: the disk comes, or has come" comes more.vmdk 0 2
+	ok "$n: the disk comes, or has come" wait_for 30 comes more.vmdk 0 2
 	is "$(keys scsi0:2)" 3 "$n: the .vmx file has it"
 	vim vmsvc/device.diskremove 1 0 2 n >"$T/out" 2>&1 &
 	sleep "0.0$((n * 7 % 10))$n"
@@ -89,7 +123,7 @@ for n in 1 2 3 4 5 6 7 8; do
 	wait $!
 	ok "$n: another vmkernel" host
 	ok "$n: takes the VM back" wait_for 30 is_on
-	[ "$(keys scsi0:2)" = 0 ] || ok "$n: the disk goes" gone 0 2 n
+	[ "$(keys scsi0:2)" = 0 ] || ok "$n: the disk goes" wait_for 30 goes 0 2 n
 	is "$(keys scsi0:2)" 0 "$n: the .vmx file has it no more"
 done
 

@@ -99,8 +99,11 @@ enum msg_type {
 	MSG_VM_RELOCATE,
 
 	/* vmkernel to vmx. */
-	/* first on every connection -> is_running, qemu_pid, is_kvm,
-			       token, disks: [key...], vhost: [is it so served?...] */
+	/*
+	 * first on every connection -> is_running, qemu_pid, is_kvm, token, disks:
+	 * [key...], vhost: [is it so served?...], plugging (the number of one that is on
+	 * its way, in or out: MSG_VMX_PLUGGED says what became of it; -1: none)
+	 */
 	MSG_VMX_HELLO = 128,
 	/*
 	 * name, text (of the .vmx file), qemu, efi (a file: UEFI firmware), token,
@@ -147,6 +150,7 @@ enum msg_type {
 	MSG_VMX_QUESTION,   /* text: the VM stands still until MSG_VMX_CONT; no reply */
 	MSG_VMX_HEARTBEAT,  /* the guest's agent has answered; no reply */
 	MSG_VMX_BALLOONED,  /* bytes: what its guest has left; no reply */
+	MSG_VMX_PLUGGED,    /* has: the guest has what was on its way; no reply */
 };
 
 static_assert(MSG_VM_RELOCATE < MSG_VMX_HELLO, "a number is of one message");

@@ -13,9 +13,8 @@
 
 #include "base/align.h"
 
-json_t *vmx_key_of(const struct vm *vm, uint32_t i)
+json_t *vmx_key_of(const struct vm *vm, const struct vm_disk *disk)
 {
-	const struct vm_disk *disk = &vm->hw->disks[i];
 	const struct vm_controller *c = &vm->hw->controllers[disk->controller];
 	char key[64] = "";
 	if (c->type == CONTROLLER_FLASH)
@@ -26,22 +25,35 @@ json_t *vmx_key_of(const struct vm *vm, uint32_t i)
 	return json_string(key);
 }
 
+/*
+ * A disk on its way is among those that are to be served: QEMU may wait for it, with all
+ * of the VM, before it says whether the guest has it.
+ */
 static void hello(struct vm *vm, uint32_t tag)
 {
-	vm->hello = (struct pending){ true, tag };
-	if (vm->plug.is_busy)
-		return; /* with or without that disk: it is not known yet */
+	struct pending p = { true, tag };
 	/* One that is frozen has lost its disks: nobody takes it back. */
 	bool is_running = vm->state == STATE_RUNNING && !vm->is_frozen;
+	bool is_plugging = is_running && vm->plug.is_busy;
+	bool is_coming = is_plugging && !vm->plug.is_out;
+	uint32_t count = is_running ? vm->hw->disk_count : 0;
 	json_t *disks = json_array(), *vhost = json_array();
-	for (uint32_t i = 0; is_running && i < vm->hw->disk_count; i++) {
-		json_array_append_new(disks, vmx_key_of(vm, i));
-		json_array_append_new(vhost, json_boolean(vmx_is_vhost(vm, i)));
+	if (is_coming && vm->plug.disk == count)
+		count++;
+	for (uint32_t i = 0; i < count; i++) {
+		bool comes = is_coming && i == vm->plug.disk;
+		json_array_append_new(disks, vmx_key_of(vm, comes ? &vm->plug.place
+								  : &vm->hw->disks[i]));
+		json_array_append_new(vhost,
+				      json_boolean(!comes && vmx_is_vhost(vm, i)));
 	}
-	vmx_answer(vm, &vm->hello, 0, NULL,
-		   json_pack("{s:b, s:i, s:b, s:s, s:o, s:o}", "is_running", is_running,
-			     "qemu_pid", (int)vm->qemu, "is_kvm", vm->options->is_kvm,
-			     "token", vm->token, "disks", disks, "vhost", vhost));
+	vm->owes_plug = is_plugging;
+	vmx_answer(vm, &p, 0, NULL,
+		   json_pack("{s:b, s:i, s:b, s:s, s:o, s:o, s:i}", "is_running",
+			     is_running, "qemu_pid", (int)vm->qemu, "is_kvm",
+			     vm->options->is_kvm, "token", vm->token, "disks", disks,
+			     "vhost", vhost, "plugging",
+			     is_plugging ? (int)vm->plug.disk : -1));
 }
 
 /* QEMU's NBD client needs some seconds to find its server again: cont until it works. */
@@ -126,8 +138,11 @@ void vmx_plug_told(struct vm *vm, enum plug_news news)
 			hw->disk_count++;
 	}
 	vmx_answer(vm, &vm->plug_request, news == PLUG_FAILED ? -EIO : 0, p->why, NULL);
-	if (vm->hello.is_set)
-		hello(vm, vm->hello.tag);
+	if (vm->owes_plug)
+		vmx_tell(vm, msg_send(&vm->channel, MSG_VMX_PLUGGED, 0,
+				      json_pack("{s:b}", "has",
+						p->is_out == (news == PLUG_FAILED))));
+	vm->owes_plug = false;
 }
 
 /* The first index that is free, or the one behind all: vmkernel counts as we do. */
@@ -158,6 +173,9 @@ static void plug_disk(struct vm *vm, const struct msg *m)
 	if (!why)
 		rc = is_in ? plug_in(&vm->plug, vm->hw, (uint32_t)i, vm->token) :
 			     plug_out(&vm->plug, vm->hw, (uint32_t)i);
+	if (!why && rc == 0)
+		report(vm->reporter, REPORT_INFO, "disk %u, %s: QEMU is asked",
+		       (unsigned int)vm->plug.disk, vm->plug.device);
 	if (why || rc < 0)
 		vmx_answer(vm, &vm->plug_request, why ? -EINVAL : rc,
 			   why ? why : "QEMU does not take commands", NULL);

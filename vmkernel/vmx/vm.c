@@ -51,7 +51,7 @@ void vmx_drop_channel(struct vm *vm)
 	vm->start.is_set = vm->stop.is_set = false;
 	vm->reset.is_set = vm->shutdown.is_set = false;
 	vm->move_request.is_set = vm->keep.is_set = vm->grow_request.is_set = false;
-	vm->plug_request.is_set = vm->hello.is_set = false;
+	vm->plug_request.is_set = vm->owes_plug = false;
 	move_left_alone(&vm->move);
 }
 
@@ -207,7 +207,7 @@ static void next_disk(struct vm *vm)
 				  json_pack("{s:i, s:s, s:b, s:o}", "index", (int)i,
 					    "path", vm->hw->disks[i].path, "vhost",
 					    vmx_is_vhost(vm, i), "key",
-					    vmx_key_of(vm, i))));
+					    vmx_key_of(vm, &vm->hw->disks[i]))));
 		return;
 	}
 	vm->options->log->last_error[0] = '\0';

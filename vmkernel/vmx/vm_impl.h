@@ -53,9 +53,9 @@ struct vm {
 	uint32_t next_disk;
 	struct pending start, stop, reset, shutdown, move_request, keep, grow_request;
 	struct pending plug_request;
-	struct pending hello; /* it is answered when no disk is on its way */
 	struct grow grow;
 	struct plug plug;
+	bool owes_plug; /* who said HELLO has to hear what became of that disk */
 	struct move move; /* to another host, or from there */
 	bool is_incoming;
 	uint64_t deadline;	/* of LAUNCHING and STOPPING */
@@ -92,8 +92,8 @@ void vmx_disk_ready(struct vm *vm, const struct msg *m);
 
 void vmx_on_connect(struct vm *vm);
 void vmx_on_channel(struct vm *vm);
-/* "scsi0:1.fileName": where the .vmx file says what disk i is; "": it was removed. */
-json_t *vmx_key_of(const struct vm *vm, uint32_t i);
+/* "scsi0:1.fileName": where the .vmx file says what a disk is; "": it was removed. */
+json_t *vmx_key_of(const struct vm *vm, const struct vm_disk *disk);
 /* What stood still at an I/O error is tried again. */
 void vmx_go_on(struct vm *vm);
 void vmx_move_told(struct vm *vm, enum move_news news);
