@@ -5,7 +5,7 @@
  *	1. .vmx: which disks are its own, leaves and what they are made of, each before
  *	   those that it is made on  2. these disks, in that order  3. the files of
  *	   memory,
- *	   .nvram  4. .vmsd  5. .vmx, and the folder
+ *	   .nvram, logs  4. .vmsd  5. .vmx, and the folder
  *   crash	before 1: nothing has happened. Until 5 the .vmx file is there, and it
  *   goes
  *		on when called again: what is to go stands in it, also a disk in the
@@ -21,6 +21,7 @@
 #include "base/cleanup.h"
 #include "vdisk/extent.h"
 #include "vdisk/vmfiles.h"
+#include "vdisk/vmlogs.h"
 
 #define LIST_KEY "openvmfs.destroy."
 
@@ -258,6 +259,13 @@ static void remove_nvram(struct vmfiles *vm)
 	}
 }
 
+static void remove_logs(struct vmfiles *vm)
+{
+	AUTO_FREE char *stem = NULL;
+	if (vmlogs_stem(vm->o->vol, vm->o->vmx, &stem) == 0)
+		vmlogs_remove(vm->o->vol, stem);
+}
+
 static int remove_rest(struct vmfiles *vm)
 {
 	struct vmfs_volume *vol = vm->o->vol;
@@ -269,6 +277,7 @@ static int remove_rest(struct vmfiles *vm)
 	}
 	remove_beside(vm, settings_get(vm->vmx, VMSNAP_STATE_KEY));
 	remove_nvram(vm);
+	remove_logs(vm);
 	return vmfs_stat(vol, vm->vmsd_path, &st) == 0 ?
 		       vmfs_unlink(vol, vm->vmsd_path) : 0;
 }

@@ -67,10 +67,10 @@ int vmsnap_consolidate(const struct vmsnap_options *options,
 	__attribute__((warn_unused_result));
 /*
  * Removes the VM, which is off: its disks (but CDs, and what lies in other folders), its
- * snapshots, what is kept of its memory, .nvram, .vmsd and at last .vmx file, and its
- * folder, if nothing else is in there. Nothing is removed if a disk of it is in use or is
- * what a linked clone is made on: -EBUSY (reported, or *ret_holder). Interrupted at any
- * point, it can be called again.
+ * snapshots, what is kept of its memory, .nvram, logs, .vmsd and at last .vmx file, and
+ * its folder, if nothing else is in there. Nothing is removed if a disk of it is in use
+ * or is what a linked clone is made on: -EBUSY (reported, or *ret_holder). Interrupted at
+ * any point, it can be called again.
  */
 int vmsnap_destroy(const struct vmsnap_options *options, struct vmfs_holder *ret_holder)
 	__attribute__((warn_unused_result));

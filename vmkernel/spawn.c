@@ -151,9 +151,13 @@ int vm_connect(const struct vm *vm)
 int vm_spawn(struct vm *vm, char *ret_why, uint32_t size)
 {
 	char path[HOST_PATH_SIZE];
+	char old[HOST_PATH_SIZE];
 	int rc = make_run_dir(vm, ret_why, size);
 	if (rc < 0)
 		return rc;
+	/* Each run has a log of its own (vm_log.c); without one before there is none. */
+	(void)rename(vm_run_path(vm, "vmware.log", path),
+		     vm_run_path(vm, "vmware-1.log", old));
 	int listen_sock = sock_listen(vm_run_path(vm, VMX_SOCKET, path));
 	if (listen_sock < 0) {
 		(void)snprintf(ret_why, size, "%.512s: %s", path,

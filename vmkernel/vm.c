@@ -40,6 +40,7 @@
 #include "vmkernel/checkpoint.h"
 #include "vmkernel/control.h"
 #include "vmkernel/ha/ha.h"
+#include "vmkernel/vm_log.h"
 #include "vmkernel/vm_plug.h"
 #include "vmkernel/vm_snapshot.h"
 #include "vmkernel/resource/resource.h"
@@ -136,10 +137,11 @@ static void tell_log(struct vm *vm, enum report_level level, const char *what)
 void vm_settle(struct vm *vm)
 {
 	if (!vm->is_ending || vm->has_job || vm->channel.sock >= 0 ||
-	    vm->state == VM_STOPPING)
+	    vm->state == VM_STOPPING || vm_log_is_busy(vm))
 		return;
 	assert(vm->state != VM_OFF);
 	vm->state = VM_STOPPING;
+	vm_log_stop(vm);
 	vm_job_close(vm);
 }
 
@@ -568,6 +570,8 @@ void vm_held(struct vm *vm, int rc, const char *why)
 	if (rc < 0) {
 		drop_channel(vm);
 		tell_log(vm, REPORT_WARN, "power-on failed");
+	} else if (!vm->is_incoming && !vm->is_ending) {
+		vm_log_start(vm);
 	}
 	vm_settle(vm);
 }
@@ -584,6 +588,7 @@ void vm_came(struct vm *vm)
 	vm->is_incoming = false;
 	vm->state = VM_ON;
 	tell_log(vm, REPORT_INFO, "runs here");
+	vm_log_start(vm);
 	ha_vm_on(vm);
 }
 
@@ -709,6 +714,7 @@ void vm_adopted(struct vm *vm, int rc, const char *why)
 	} else if (!vm->is_ending) {
 		vm->state = VM_ON;
 		resources_adopt(vm);
+		vm_log_start(vm);
 		tell_log(vm, REPORT_INFO, "goes on running");
 		if (msg_send(&vm->channel, MSG_VMX_CONT, 0, NULL) < 0)
 			drop_channel(vm);

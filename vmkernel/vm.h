@@ -55,6 +55,7 @@ struct vm {
 	 * opened. NULL: none; "": it was removed while the VM ran.
 	 */
 	char *disk_keys[HARDWARE_DISKS_MAX];
+	struct vm_log *log; /* vm_log.h; NULL: none */
 	uint64_t vhost_disks; /* a bit for each that QEMU has by vhost-user */
 	pid_t vmx_pid;			/* 0: none, or not our child */
 	pid_t qemu_pid;			/* 0: none */

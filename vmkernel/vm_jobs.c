@@ -26,6 +26,7 @@
 #include "vmkernel/network.h"
 #include "vmkernel/nvram.h"
 #include "vmkernel/vm.h"
+#include "vmkernel/vm_log.h"
 #include "vmkernel/vmx/vmxfile.h"
 
 #define KILL_WAIT_MS 5000
@@ -401,6 +402,7 @@ static void close_work(void *arg)
 		vm->disk_keys[i] = NULL;
 	}
 	ha_vm_end(vm);
+	vm_log_end(vm);
 	int rc = vmfs_file_close(vm->config);
 	vm->config = NULL;
 	if (rc < 0)

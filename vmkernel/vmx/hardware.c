@@ -322,7 +322,7 @@ static bool is_safe_name(const char *name)
 	}
 	if (len == 0 || len >= 64 || name[0] == '.' || name[0] == '-')
 		return false;
-	return strcmp(name, "vmware.log") != 0 &&
+	return strcmp(name, "vmware.log") != 0 && strcmp(name, "vmware-1.log") != 0 &&
 	       (len < 5 || strcmp(name + len - 5, ".sock") != 0);
 }
 
