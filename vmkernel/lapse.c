@@ -33,45 +33,46 @@ static const char *note_name(const struct vm *vm, bool is_next, char *buf)
 	return buf;
 }
 
-static int token_of(const struct vm *vm, const char *path, uint64_t *ret_token)
+static int token_of(struct vmfs_volume *vol, const char *path, uint64_t *ret_token)
 {
 	AUTO_FREE struct vmfs_lock_info *info = calloc(1, sizeof(*info));
-	int rc = info ? vmfs_lock_info(vm->ds->vol, path, info) : -ENOMEM;
+	int rc = info ? vmfs_lock_info(vol, path, info) : -ENOMEM;
 	if (rc == 0)
 		*ret_token = info->token;
 	return rc;
 }
 
 /* The token of the file at path, as that of the file called name. */
-static int note_one(const struct vm *vm, struct buf *text, const char *path,
+static int note_one(struct vmfs_volume *vol, struct buf *text, const char *path,
 		    const char *name)
 {
 	uint64_t token = 0;
-	int rc = token_of(vm, path, &token);
+	int rc = token_of(vol, path, &token);
 	if (rc == 0)
 		buf_printf(text, "%" PRIu64 " %s\n", token, name);
 	return rc;
 }
 
-static int note_disk(const struct vm *vm, struct buf *text, uint32_t i)
+static int note_disk(const struct vm *vm, struct vmfs_volume *vol, struct buf *text,
+		     uint32_t i)
 {
 	const char *path;
 	int rc = 0;
 	for (unsigned int k = 0;
 	     rc == 0 && (path = disk_locked_path(vm->disks[i], k)) != NULL; k++)
-		rc = note_one(vm, text, path, path);
+		rc = note_one(vol, text, path, path);
 	return rc;
 }
 
-static int write_note(const struct vm *vm, bool is_next, const char *vmx,
-		      const char *const *locked)
+static int write_note(const struct vm *vm, bool is_next, struct vmfs_volume *vol,
+		      const char *vmx, const char *const *locked)
 {
 	char name[NAME_SIZE];
 	struct buf text = { 0 };
-	int rc = note_one(vm, &text, vmx, vm->path);
+	int rc = note_one(vol, &text, vmx, vm->path);
 	for (uint32_t i = 0; rc == 0 && i < HARDWARE_DISKS_MAX; i++)
-		rc = locked && locked[i] ? note_one(vm, &text, locked[i], locked[i]) :
-					   note_disk(vm, &text, i);
+		rc = locked && locked[i] ? note_one(vol, &text, locked[i], locked[i]) :
+					   note_disk(vm, vol, &text, i);
 	if (rc == 0)
 		rc = text.error;
 	if (rc == 0)
@@ -81,9 +82,10 @@ static int write_note(const struct vm *vm, bool is_next, const char *vmx,
 	return rc;
 }
 
-int vm_note_next_locks(const struct vm *vm, const char *vmx, const char *const *locked)
+int vm_note_next_locks(const struct vm *vm, struct vmfs_volume *vol, const char *vmx,
+		       const char *const *locked)
 {
-	int rc = write_note(vm, true, vmx, locked);
+	int rc = write_note(vm, true, vol, vmx, locked);
 	if (rc < 0)
 		report(vm->host->reporter, REPORT_ERROR,
 		       "VM %u: its locks cannot be noted: %s", vm->id, strerror(-rc));
@@ -93,7 +95,7 @@ int vm_note_next_locks(const struct vm *vm, const char *vmx, const char *const *
 int vm_note_locks(const struct vm *vm, char *ret_why, uint32_t size)
 {
 	char name[NAME_SIZE], path[HOST_PATH_SIZE];
-	int rc = write_note(vm, false, vm->path, NULL);
+	int rc = write_note(vm, false, vm->ds->vol, vm->path, NULL);
 	if (rc < 0)
 		(void)snprintf(ret_why, size, "%s: %s",
 			       host_path(vm->host, note_name(vm, false, name), path),
@@ -133,7 +135,8 @@ static int check_note(const struct vm *vm, bool is_next, bool is_taken, char *re
 		if (is_line && is_taken && !is_held(vm, line + at))
 			continue;
 		if (!is_line ||
-		    token_of(vm, line + at, &now) < 0 || now != token + is_taken) {
+		    token_of(vm->ds->vol, line + at, &now) < 0 ||
+		    now != token + is_taken) {
 			(void)snprintf(ret_why, size,
 				       "%s: somebody else had it while no vmkernel was "
 				       "here: what the guest remembers may be wrong",

@@ -83,17 +83,10 @@ static void hold_next(void *arg)
 static int note_locks(struct relocation *r)
 {
 	const char *locked[HARDWARE_DISKS_MAX] = { 0 };
-	struct vm *there = malloc(sizeof(*there));
-	if (!there)
-		return -ENOMEM;
-	memcpy(there, r->vm, sizeof(*there));
-	there->ds = r->to;
 	for (uint32_t i = 0; i < HARDWARE_DISKS_MAX; i++)
 		if (r->copies[i])
 			locked[i] = vdisk_extent_path(r->copies[i], 0);
-	int rc = vm_note_next_locks(there, r->coming, locked);
-	free(there);
-	return rc;
+	return vm_note_next_locks(r->vm, r->to->vol, r->coming, locked);
 }
 
 /* With all I/O held. */
@@ -233,10 +226,33 @@ static void roll_back(struct relocation *r)
 		report(r->host->reporter, REPORT_WARN, "VM %u: %s", r->vm->id, why);
 }
 
+/* Before anything is copied: would the other host take it from there? */
+static int look_for_host(struct relocation *r)
+{
+	char names[NOTICE_HOSTS_MAX][NOTICE_NAME_SIZE];
+	const char *name = r->next_host;
+	if (!*name)
+		return 0;
+	if (!r->host->vmotion)
+		return relocation_fails(r, -EOPNOTSUPP,
+					"this host has no vmotion_address");
+	if (strcmp(name, r->host->host_name) == 0)
+		return relocation_fails(r, -EINVAL, "it is on host %s already", name);
+	int count = notice_list(r->to->vol, names);
+	for (int i = 0; i < count; i++)
+		if (strcmp(names[i], name) == 0)
+			return 0;
+	return relocation_fails(r, count < 0 ? count : -ENOENT,
+				"no host %s takes VMs on datastore %s", name,
+				r->to->label);
+}
+
 static void work(void *arg)
 {
 	struct relocation *r = arg;
-	int rc = relocation_look(r);
+	int rc = look_for_host(r);
+	if (rc == 0)
+		rc = relocation_look(r);
 	if (rc == 0)
 		rc = relocation_prepare(r);
 	if (rc == 0)

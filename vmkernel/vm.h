@@ -205,10 +205,12 @@ void vm_kill_leftover(const struct vm *vm);
 int vm_note_locks(const struct vm *vm, char *ret_why, uint32_t size)
 	__attribute__((warn_unused_result));
 /*
- * Remembers those too that will be held when the file at vmx, locked now, is the .vmx
- * file, and locked[i], if not NULL, what disk i holds. 0 or -errno (reported). Blocks.
+ * Remembers those too that will be held when the file at vmx of vol, locked now, is the
+ * .vmx file, and locked[i], if not NULL, what disk i holds. 0 or -errno (reported).
+ * Blocks.
  */
-int vm_note_next_locks(const struct vm *vm, const char *vmx, const char *const *locked)
+int vm_note_next_locks(const struct vm *vm, struct vmfs_volume *vol, const char *vmx,
+		       const char *const *locked)
 	__attribute__((warn_unused_result));
 /*
  * Has nobody else had them since? Before they are taken again, and (is_taken) after. 0,

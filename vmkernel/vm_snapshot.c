@@ -113,7 +113,8 @@ static int run(struct snapshot_of_vm *j, const struct vmsnap_options *o,
 
 static int announce(void *arg, const char *vmx, const char *const *locked)
 {
-	return vm_note_next_locks(arg, vmx, locked);
+	const struct vm *vm = arg;
+	return vm_note_next_locks(vm, vm->ds->vol, vmx, locked);
 }
 
 static void confirm(void *arg)

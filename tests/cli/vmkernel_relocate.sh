@@ -105,6 +105,11 @@ ok "it runs" vim a vmsvc/power.on 1
 ok "and writes" wait_for 60 eval '[ -n "$(said BEAT)" ]'
 refused "a datastore that there is not" "none: no such datastore" relocate none
 refused "its own" "is on that datastore already$" relocate vms
+refused "a host that takes no VMs there" "no host b takes VMs on datastore more$" \
+	relocate more b
+refused "this host itself" "is on host a already$" relocate more a
+is "$(where_is)" vms "nothing was moved for them"
+ok "nor copied" eval '! has_disk more'
 refused "it is not on its way" "is not on its way" vim a vmsvc/migrate.cancel 1
 
 n=$(lines)
