@@ -244,10 +244,17 @@ SOAK_SEEDS ?= 20000
 SOAK_FIRST ?= 1000000
 ## soak         a night: soak-crash, soak-sim (SOAK_SEEDS seeds of any weather from
 ##              SOAK_FIRST on, and a part of it of each other case), then soak-storm
-##              (real processes, SOAK_HOURS; SOAK_TRANSPORTS="file ...")
+##              (real processes, SOAK_HOURS; SOAK_TRANSPORTS="file ...") and soak-chaos
+##              (hosts with HA and their VMs; CHAOS_SECONDS=1800, CHAOS_SEED)
 soak: soak-crash
 	$(MAKE) soak-sim
 	$(MAKE) soak-storm
+	$(MAKE) soak-chaos
+soak-chaos:
+	@scripts/deps demo
+	$(SUBMAKE) all
+	@FULL=1 CHAOS_SECONDS=$(or $(CHAOS_SECONDS),1800) $(PROVE) -v \
+		tests/cli/vmkernel_chaos.sh
 soak-crash:
 	@scripts/deps check
 	$(SUBMAKE) $(SIM)
@@ -299,4 +306,4 @@ $(B)/tests/bench/%: $(O)/tests/bench/%.o $(ENV_POSIX) $(LIBS_all)
 	@$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS_all) $(SYS)
 
 .PHONY: tests tests-run check check-full asan tsan sim model soak \
-	soak-crash soak-pairs soak-sim soak-storm fuzz fuzz-run bench
+	soak-crash soak-pairs soak-sim soak-storm soak-chaos fuzz fuzz-run bench

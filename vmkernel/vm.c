@@ -509,8 +509,6 @@ void vm_power_on(struct vm *vm, struct requester who)
 		return;
 	}
 	vm->ds = ds;
-	(void)snprintf(vm->token, sizeof(vm->token), "%016llx",
-		       (unsigned long long)random_u64());
 	vm->state = VM_STARTING;
 	vm->is_leaving = false;
 	vm->on = who;

@@ -110,10 +110,29 @@ static int hold_config(struct vm *vm, char *ret_why, uint32_t size)
 	return rc;
 }
 
+/*
+ * A power-on's token begins with that of its lock, which no other power-on of this VM has
+ * had; what the VM did can be told from what it did on another host before or after.
+ */
+static int make_token(struct vm *vm, char *ret_why, uint32_t size)
+{
+	AUTO_FREE struct vmfs_lock_info *info = calloc(1, sizeof(*info));
+	int rc = info ? vmfs_lock_info(vm->ds->vol, vm->path, info) : -ENOMEM;
+	if (rc < 0)
+		(void)snprintf(ret_why, size, "its lock cannot be read: %s",
+			       strerror(-rc));
+	else
+		(void)snprintf(vm->token, sizeof(vm->token), "%08x%08x",
+			       (uint32_t)info->token, (uint32_t)random_u64());
+	return rc;
+}
+
 static void hold_work(void *arg)
 {
 	struct vm_job *job = arg;
 	job->rc = hold_config(job->vm, job->why, sizeof(job->why));
+	if (job->rc == 0)
+		job->rc = make_token(job->vm, job->why, sizeof(job->why));
 	if (job->rc == 0)
 		job->rc = checkpoint_find(job->vm, job->why, sizeof(job->why));
 	if (job->rc == 0)
