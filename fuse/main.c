@@ -115,6 +115,7 @@ static void wait_for_signal(void *arg)
 	do
 		signal = sigwaitinfo(&set, &info);
 	while (signal < 0);
+	atomic_store(&e->m->is_ending, true);
 	vmfs_volume_limit_wait(e->m->vol, VMFS_TOOL_WAIT_NS);
 	fuse_session_exit(e->session);
 	loop_stop(&e->loop);

@@ -86,9 +86,16 @@ struct stat attr_of(const struct mount *m, const struct vmfs_stat *st)
 	};
 }
 
-/* Corruption was reported where it was found; callers see an I/O error. */
+/*
+ * Corruption was reported where it was found; callers see an I/O error.
+ *
+ * At ESTALE the kernel walks the path again. If the mount is taken away meanwhile it ends
+ * in the folder below, and a file is made there: a mount that ends says that it does.
+ */
 void reply_error(fuse_req_t req, int err)
 {
+	if (err == -ESTALE && atomic_load(&mount_of(req)->is_ending))
+		err = -ENOTCONN;
 	bool is_missing = err == -ENODEV && mount_of(req)->options.is_degraded;
 	bool is_damaged = err == -EUCLEAN || err == -EBADMSG;
 	fuse_reply_err(req, is_damaged || is_missing ? EIO : -err);

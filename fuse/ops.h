@@ -5,6 +5,7 @@
 /* The requests of the kernel, answered from an open volume. */
 #define FUSE_USE_VERSION 312
 #include <fuse3/fuse_lowlevel.h>
+#include <stdatomic.h>
 
 #include "base/env.h"
 #include "vdisk/vdisk.h"
@@ -37,6 +38,7 @@ struct mount {
 	struct vmfs_volume *vol;
 	struct reporter *reporter;
 	struct mount_options options;
+	atomic_bool is_ending;	/* told to: soon it is not mounted any more */
 	struct mutex m;		/* of the tables and all in them */
 	struct opened *opened;	/* files.c: a table of what is open */
 	struct removed *removed; /* removed.c: folders that are gone, and still known */
