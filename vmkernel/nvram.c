@@ -144,7 +144,7 @@ static int find_or_make(const struct vm *vm, char **path, const struct flash *fl
 
 char *nvram_path(const struct vm *vm, char *ret_why, uint32_t size)
 {
-	struct flash flash;
+	struct flash flash = { 0 };
 	if (read_template(vm->host->config.efi_vars, &flash, ret_why, size) < 0)
 		return NULL;
 	char *path = wanted_path(vm, vm->text);
