@@ -127,12 +127,11 @@ static ssize_t take(struct worker *w, uint8_t *at)
 {
 	struct loop *l = w->loop;
 	ssize_t n = read(l->device_fd, at, BEFORE_DATA + LOOP_DATA_MAX);
-	if (n >= 0)
-		return n;
-	if (errno == EINTR && w->is_large)
+	int err = n < 0 ? errno : 0;
+	if (err == EINTR && w->is_large)
 		give_back(w);
 	/* ENOENT: who asked is gone. */
-	return errno == EINTR || errno == EAGAIN || errno == ENOENT ? 0 : -errno;
+	return n >= 0 ? n : err == EINTR || err == EAGAIN || err == ENOENT ? 0 : -err;
 }
 
 /* false: it is to take nothing more. */

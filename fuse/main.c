@@ -149,6 +149,9 @@ static int serve_mounted(const struct arguments *a, struct mount *m,
 	if (!a->mount.is_read_only)
 		collector = task_start("unlinked", collect, &e);
 	int err = loop_run(&e.loop);
+	if (err)
+		(void)report_error(m->reporter, err, "the mount ends: no requests: %s",
+				   strerror(-err));
 	fuse_session_exit(session);
 	(void)kill(getpid(), SIGHUP);
 	task_join(signals);
