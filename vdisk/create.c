@@ -9,11 +9,15 @@
  * crash before 3 leaves extents without a descriptor; the next maker is told so. An error
  * before 3 removes them.
  *
- * A clone into one flat extent notes how far it is (resume.c). What a crash before 3, or
- * storage that was lost, has left is gone on with by who makes the same clone again.
- *
  * A disk of one file (monolithicSparse, streamOptimized): 1. it is made whole under a
  * temporary name, synced; 2. renamed. A crash before 2 leaves a file that nobody knows.
+ *
+ * A clone into flat or sparse extents notes how far it is (resume.c). What a crash before
+ * the last step, or storage that was lost, has left is gone on with by who makes the same
+ * clone again. The file of a disk of one has a name by that disk's then, and the note
+ * goes behind the last step, while the file is locked. Not so a streamOptimized disk,
+ * whose grains have no places, and an encrypted one, whose key dies with its maker: they
+ * begin anew.
  */
 #include <assert.h>
 #include <errno.h>
@@ -133,7 +137,10 @@ struct make {
 	struct descriptor *desc;
 	struct cipher *cipher; /* NULL: the disk is plain */
 	struct resume *resume; /* NULL: an interrupted run leaves nothing to go on with */
-	uint64_t from;
+	uint64_t from;	       /* bytes of the disk that are there */
+	uint64_t reach;	       /* extents that begin no later are of an interrupted run */
+	unsigned int at;       /* the extent that is being filled */
+	struct vdisk_target *target; /* of it */
 };
 
 uint64_t vdisk_part_sectors(enum vdisk_format format)
@@ -288,60 +295,110 @@ static int extent_text(const struct diskfile *file, char text[static EXTENT_TEXT
 	return rc;
 }
 
-/* The locked file of an interrupted run: goes on, or begins anew in it. */
-static int take_over(struct make *m, struct diskfile *file)
+static uint64_t extent_start(const struct make *m, unsigned int i)
+{
+	return i * m->kind->part_sectors * VDISK_SECTOR;
+}
+
+/* What the note gives to who has the first extent locked. */
+static int read_note(struct make *m, const struct diskfile *file)
 {
 	char text[EXTENT_TEXT_SIZE];
-	uint64_t size = 0;
 	int rc = extent_text(file, text);
 	if (rc == 0)
-		rc = resume_read(m->resume, text, &m->from);
-	if (rc == 0)
-		rc = diskfile_size(file, &size);
-	if (rc == 0 && (size != m->making->capacity || m->from > size))
+		rc = resume_read(m->resume, text, &m->from, &m->reach);
+	if (rc == 0 && m->from > m->making->capacity)
 		m->from = 0;
-	if (rc == 0 && m->from == 0)
-		rc = diskfile_resize(file, 0);
 	if (rc == 0)
 		report(m->options->reporter, REPORT_INFO, "%s: an interrupted run has"
 		       " done %" PRIu64 " of %" PRIu64 " bytes", m->path, m->from,
 		       m->making->capacity);
+	return rc;
+}
+
+static int write_note(const struct make *m, uint64_t done)
+{
+	char text[EXTENT_TEXT_SIZE];
+	int rc = extent_text(&m->file[0], text);
+	return rc ? rc : resume_write(m->resume, text, done);
+}
+
+static int note_done(const struct vdisk_making *making, uint64_t done)
+{
+	const struct make *m = making->checkpoint_arg;
+	int rc = m->target->save ? m->target->save(m->target) : 0;
+	if (rc == 0)
+		rc = diskfile_sync(&m->file[m->at]);
+	return rc ? rc : write_note(m, extent_start(m, m->at) + done);
+}
+
+/* Is it as long as it is when whole, or a header that says so? */
+static int look_whole(const struct make *m, unsigned int i, const struct diskfile *file,
+		      bool *ret_is_whole)
+{
+	struct sparse_head head;
+	uint64_t size;
+	int rc = diskfile_size(file, &size);
+	if (rc == 0 && m->kind->target == target_flat_new)
+		*ret_is_whole = size == m->extent[i].sectors * VDISK_SECTOR;
+	else if (rc == 0)
+		*ret_is_whole = sparse_head_read(file, NULL, &head) == 0 &&
+				head.capacity >= m->extent[i].sectors;
+	return rc;
+}
+
+/* The locked file of an interrupted run: goes on, or begins anew in it. */
+static int take_over(struct make *m, unsigned int i, struct diskfile *file)
+{
+	uint64_t start = extent_start(m, i);
+	uint64_t end = start + m->extent[i].sectors * VDISK_SECTOR;
+	bool is_whole = true;
+	int rc = i == 0 ? read_note(m, file) : 0;
+	/* A sparse one that is not done has no header yet: target.c looks at it. */
+	if (rc == 0 && (m->kind->target == target_flat_new ||
+			(m->from >= end && !m->kind->is_embedded)))
+		rc = look_whole(m, i, file, &is_whole);
+	if (!is_whole)
+		m->from = min_u64(m->from, start);
+	if (rc == 0 && m->from <= start && m->reach > start)
+		rc = write_note(m, m->from); /* not what it says now */
+	if (rc == 0 && m->from <= start)
+		rc = diskfile_resize(file, 0);
 	if (rc < 0)
 		(void)diskfile_close(file); /* that error is the one to tell */
 	return rc;
 }
 
 /* The note comes before the file: who finds the file knows what it is. */
-static int continue_file(struct make *m, const char *path, struct diskfile *ret_file)
+static int begin_file(struct make *m, unsigned int i, const char *path,
+		      struct diskfile *ret_file)
+{
+	int rc = 0;
+	m->from = min_u64(m->from, extent_start(m, i));
+	if (i > 0 && diskfile_look(m->vol, path) != 0)
+		rc = write_note(m, extent_start(m, i));
+	else if (i == 0 && diskfile_look(m->vol, path) != 0)
+		rc = resume_write(m->resume, "", 0);
+	return rc ? rc : create_file(m, path, ret_file);
+}
+
+static int continue_file(struct make *m, unsigned int i, const char *path,
+			 struct diskfile *ret_file)
 {
 	const struct diskfile_options how = { .vol = m->vol,
 					      .path = path,
 					      .flags = VMFS_WRITE,
 					      .deadline = clock_now() + DEAD_NS,
 					      .reporter = m->options->reporter };
-	int rc = 0;
-	if (resume_is_there(m->resume)) {
-		rc = diskfile_open(&how, ret_file, NULL);
-		if (rc == -EBUSY)
-			return report_error(m->options->reporter, rc, "%s: is being made",
-					    m->path);
-		if (rc != -ENOENT)
-			return rc ? rc : take_over(m, ret_file);
-		rc = 0;
-	} else if (diskfile_look(m->vol, path) != 0) {
-		rc = resume_write(m->resume, "", 0);
-	}
-	return rc ? rc : create_file(m, path, ret_file);
-}
-
-static int note_done(const struct vdisk_making *making, uint64_t done)
-{
-	struct make *m = making->checkpoint_arg;
-	char text[EXTENT_TEXT_SIZE];
-	int rc = diskfile_sync(&m->file[0]);
-	if (rc == 0)
-		rc = extent_text(&m->file[0], text);
-	return rc ? rc : resume_write(m->resume, text, done);
+	bool is_left = i == 0 ? resume_is_there(m->resume) :
+				m->reach && m->reach >= extent_start(m, i);
+	int rc = is_left ? diskfile_open(&how, ret_file, NULL) : -ENOENT;
+	if (rc == -ENOENT)
+		return begin_file(m, i, path, ret_file);
+	if (rc == -EBUSY)
+		return report_error(m->options->reporter, rc, "%s: is being made",
+				    m->path);
+	return rc ? rc : take_over(m, i, ret_file);
 }
 
 /* By way of the cipher, if there is one. */
@@ -361,15 +418,17 @@ static int fill_target(const struct make *m, const struct vdisk_making *making,
 }
 
 /* Fills the file of extent i, [start, ...) of the disk; it is durable then. */
-static int fill_file(const struct make *m, unsigned int i, struct diskfile *file,
-		     const struct buf *descriptor)
+static int fill_file(struct make *m, unsigned int i, const struct buf *descriptor)
 {
 	struct vdisk_making own = *m->making, *making = &own;
+	uint64_t start = extent_start(m, i);
+	struct diskfile *file = &m->file[i];
 	const struct target_plan where = {
 		.file = file,
-		.start = i * m->kind->part_sectors * VDISK_SECTOR,
+		.start = start,
 		.capacity = m->extent[i].sectors * VDISK_SECTOR,
 		.total = making->capacity,
+		.from = max_u64(m->from, start) - start,
 		.options = m->options,
 		.descriptor = descriptor,
 	};
@@ -377,10 +436,15 @@ static int fill_file(const struct make *m, unsigned int i, struct diskfile *file
 	int rc = m->kind->target(&where, &target);
 	if (rc < 0)
 		return rc;
-	own.from = m->from;
+	m->at = i;
+	m->target = target;
+	own.from = target->from;
 	own.checkpoint = m->resume ? note_done : NULL;
-	own.checkpoint_arg = (void *)(uintptr_t)m;
-	rc = fill_target(m, making, target, &where);
+	own.checkpoint_arg = m;
+	if (target->from < where.from)
+		rc = write_note(m, start + target->from);
+	if (rc == 0)
+		rc = fill_target(m, making, target, &where);
 	if (rc == 0)
 		rc = target->finish(target);
 	target->free(target);
@@ -392,7 +456,8 @@ static int make_extent(struct make *m, unsigned int i)
 	char *path = vdisk_sibling(m->path, m->extent[i].file);
 	if (!path)
 		return -ENOMEM;
-	int rc = m->resume ? continue_file(m, path, &m->file[i]) :
+	uint64_t end = extent_start(m, i) + m->extent[i].sectors * VDISK_SECTOR;
+	int rc = m->resume ? continue_file(m, i, path, &m->file[i]) :
 			     create_file(m, path, &m->file[i]);
 	if (rc == -EEXIST)
 		(void)report_error(m->options->reporter, rc,
@@ -402,7 +467,8 @@ static int make_extent(struct make *m, unsigned int i)
 	if (rc < 0)
 		return rc;
 	m->made = i + 1;
-	return fill_file(m, i, &m->file[i], NULL);
+	/* A single one is gone on with at its end: that is nothing to do. */
+	return m->from >= end && m->count > 1 ? 0 : fill_file(m, i, NULL);
 }
 
 static void unmake_extents(struct make *m)
@@ -446,22 +512,38 @@ static int make_files(struct make *m)
 	return rc;
 }
 
+/* Under its own name while it is locked; what goes wrong leaves nothing of it. */
+static int name_embedded(const struct make *m, const char *temporary)
+{
+	int rc = 0;
+	if (diskfile_look(m->vol, m->path) == 0)
+		rc = -EEXIST; /* made by somebody else meanwhile */
+	if (rc == 0)
+		rc = diskfile_rename(m->vol, temporary, m->path);
+	if (rc == 0 && m->resume)
+		resume_forget(m->resume);
+	return rc;
+}
+
 static int fill_embedded(struct make *m, const char *temporary)
 {
 	struct buf text = { 0 };
-	struct diskfile file;
 	descriptor_text(m->desc, &text);
-	int rc = text.error ? text.error : create_file(m, temporary, &file);
+	int rc = text.error;
+	if (rc == 0)
+		rc = m->resume ? continue_file(m, 0, temporary, &m->file[0]) :
+				 create_file(m, temporary, &m->file[0]);
 	if (rc == 0) {
-		rc = fill_file(m, 0, &file, &text);
-		int err = diskfile_close(&file);
-		rc = rc ? rc : err;
-		if (rc == 0 && diskfile_look(m->vol, m->path) == 0)
-			rc = -EEXIST; /* made by somebody else meanwhile */
+		rc = fill_file(m, 0, &text);
 		if (rc == 0)
-			rc = diskfile_rename(m->vol, temporary, m->path);
-		if (rc < 0)
+			rc = name_embedded(m, temporary);
+		int err = diskfile_close(&m->file[0]);
+		rc = rc ? rc : err;
+		bool is_kept = m->resume && is_cut_off(rc);
+		if (rc < 0 && !is_kept)
 			vdisk_unlink_leftover(m->vol, temporary);
+		if (rc < 0 && !is_kept && m->resume)
+			resume_forget(m->resume);
 	}
 	buf_done(&text);
 	return rc;
@@ -469,7 +551,7 @@ static int fill_embedded(struct make *m, const char *temporary)
 
 static int make_embedded(struct make *m)
 {
-	char *temporary = vdisk_temporary(m->path);
+	char *temporary = m->resume ? resume_file(m->path) : vdisk_temporary(m->path);
 	int rc = temporary ? fill_embedded(m, temporary) : -ENOMEM;
 	free(temporary);
 	return rc;
@@ -484,6 +566,21 @@ static void make_done(struct make *m)
 	free(m->extent);
 	free(m->file);
 	free(m->base);
+}
+
+/* What an interrupted run has left of a disk of one file, unless it is being made. */
+static void drop_part(const struct make *m)
+{
+	char *path = resume_file(m->path);
+	const struct diskfile_options how = { .vol = m->vol,
+					      .path = path,
+					      .flags = VMFS_WRITE };
+	struct diskfile file;
+	if (path && diskfile_open(&how, &file, NULL) == 0) {
+		(void)diskfile_close(&file); /* it goes */
+		vdisk_unlink_leftover(m->vol, path);
+	}
+	free(path);
 }
 
 int vdisk_make(struct vmfs_volume *vol, const char *path,
@@ -505,10 +602,12 @@ int vdisk_make(struct vmfs_volume *vol, const char *path,
 	}
 	if (rc == 0)
 		rc = resume_init(&resume, vol, path, identity);
-	if (rc == 0 && making->identity && !m.kind->is_embedded && m.count == 1 &&
-	    m.kind->target == target_flat_new && !m.cipher)
+	if (rc == 0 && making->identity && m.kind->target != target_stream_new &&
+	    !m.cipher)
 		m.resume = &resume;
-	else if (rc == 0 && resume_is_there(&resume))
+	if (rc == 0 && resume_is_there(&resume) && !(m.resume && m.kind->is_embedded))
+		drop_part(&m);
+	if (rc == 0 && !m.resume && resume_is_there(&resume))
 		rc = resume_remove(&resume); /* it would not speak of what is made now */
 	if (rc == 0)
 		rc = m.kind->is_embedded ? make_embedded(&m) : make_files(&m);

@@ -267,7 +267,10 @@ struct vdisk_making {
 	void *arg;
 	/* What fill() tells of, in one line: it may be gone on with; NULL: no. */
 	const char *identity;
-	/* Bytes that an interrupted run has done; now and then, those that are now. */
+	/*
+	 * Bytes of the extent that an interrupted run has done; now and then, those that
+	 * are now.
+	 */
 	uint64_t from;
 	int (*checkpoint)(const struct vdisk_making *making, uint64_t done);
 	void *checkpoint_arg;

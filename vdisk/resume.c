@@ -3,14 +3,16 @@
  * How far a clone has come: a small file beside the disk that is being made,
  * ".d.vmdk.clone~", from before its extent is there until it is whole. It names the
  * source as it was (size, content id, times of its files), the kind of the disk, the
- * extent's own file, and how many bytes of the disk are in it, durably: it is replaced in
- * one step after the extent was synced. Who is asked for the same clone again goes on
- * from there; if anything is another one, it begins anew, in the same extent.
+ * first extent's own file, and how many bytes of the disk are in the extents, durably: it
+ * is replaced in one step after they were synced. Who is asked for the same clone again
+ * goes on from there; if anything is another one, it begins anew, in the same extents.
+ * An extent is begun behind a note that says that all before it is done: so which of the
+ * files that are there were left by an interrupted run is known from the note.
  *
- * Only who holds the extent's lock reads or writes it. It is removed before the
- * descriptor gets its name: what is finished has none, and a disk that is made otherwise
- * under that name takes it away first. So it never speaks of an extent that it was not
- * written for.
+ * Only who holds the first extent's lock reads or writes it. It is removed before the
+ * descriptor gets its name, or before the lock of a disk that is one file goes: what is
+ * finished has none, and a disk that is made otherwise under that name takes it away
+ * first. So it never speaks of an extent that it was not written for.
  */
 #include "vdisk/resume.h"
 
@@ -35,6 +37,18 @@ int resume_init(struct resume *r, struct vmfs_volume *vol, const char *path,
 	r->path = vdisk_sibling(path, name);
 	free(name);
 	return r->path ? 0 : -ENOMEM;
+}
+
+/* A component has 127 bytes. */
+char *resume_file(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char *name, *beside = NULL;
+	if (asprintf(&name, ".%.112s.part~", slash ? slash + 1 : path) < 0)
+		return NULL;
+	beside = vdisk_sibling(path, name);
+	free(name);
+	return beside;
 }
 
 void resume_done(struct resume *r)
@@ -68,22 +82,37 @@ static uint64_t number_in(char *text, size_t len, size_t head_len)
 	return is_number ? done : 0;
 }
 
-int resume_read(struct resume *r, const char *extent, uint64_t *ret_done)
+/* The number of a note on this extent, whatever its source. */
+static uint64_t number_of(char *text, size_t len, const char *extent)
+{
+	struct buf line = { 0 };
+	uint64_t done = 0;
+	buf_printf(&line, "\nextent %s\ndone ", extent);
+	const char *at = line.error ? NULL : memmem(text, len, line.data, line.len);
+	if (at)
+		done = number_in(text, len, (size_t)(at - text) + line.len);
+	buf_done(&line);
+	return done;
+}
+
+int resume_read(struct resume *r, const char *extent, uint64_t *ret_done,
+		uint64_t *ret_reach)
 {
 	const struct diskfile_options how = { .vol = r->vol, .path = r->path };
 	struct buf head = { 0 };
 	struct diskfile file;
 	char text[STATE_MAX];
-	*ret_done = 0;
+	*ret_done = *ret_reach = 0;
 	int rc = diskfile_open(&how, &file, NULL);
 	if (rc < 0)
 		return rc == -ENOENT ? 0 : rc;
 	int64_t n = diskfile_read(&file, text, sizeof(text) - 1, 0);
 	(void)diskfile_close(&file); /* was only read */
 	add_head(&head, r, extent);
-	if (n > 0 && !head.error && (size_t)n > head.len &&
-	    !memcmp(text, head.data, head.len))
-		*ret_done = number_in(text, (size_t)n, head.len);
+	if (n > 0 && !head.error)
+		*ret_reach = number_of(text, (size_t)n, extent);
+	if (*ret_reach && (size_t)n > head.len && !memcmp(text, head.data, head.len))
+		*ret_done = *ret_reach;
 	rc = n < 0 ? (int)n : head.error;
 	buf_done(&head);
 	return rc;

@@ -3,7 +3,12 @@
  * Filling flat and sparse extents. A sparse one is written as a log: grains one behind
  * the other in the order they come, so that runs of them are single writes; the tables
  * are kept in memory (four bytes a grain) and written when the last grain is there, the
- * header at the very end. Nobody sees the file before it is whole (hosted.c).
+ * header at the very end. Nobody sees the file before it is whole (create.c).
+ *
+ * Where an interrupted run may be gone on with, what it has of the tables is written to
+ * the place of the first ones now and then (save). Who goes on reads that far and
+ * believes it if it is a log: each grain behind the one before, all of them in the file.
+ * What lies behind the last one is of no table, and is written over.
  */
 #include "vdisk/target.h"
 
@@ -100,6 +105,7 @@ int target_flat_new(const struct target_plan *plan, struct vdisk_target **ret_ta
 		.skip = flat_skip,
 		.finish = flat_finish,
 		.free = target_free,
+		.from = plan->from,
 	};
 	t->plan = *plan;
 	*ret_target = &t->base;
@@ -112,8 +118,10 @@ struct sparse_target {
 	struct vdisk_target base;
 	struct target_plan plan;
 	struct sparse_head head;
-	uint64_t next; /* sector of the next grain */
-	le32 *entry;   /* of all tables, in line */
+	uint64_t next;	/* sector of the next grain */
+	uint64_t saved; /* entries before it are in the file */
+	uint64_t used;	/* there is none from here on */
+	le32 *entry;	/* of all tables, in line */
 };
 
 static int sparse_write(struct vdisk_target *target, const void *buf, uint64_t len,
@@ -130,6 +138,8 @@ static int sparse_write(struct vdisk_target *target, const void *buf, uint64_t l
 		t->entry[first + i] = le32_of((uint32_t)t->next);
 		t->next += t->head.grain;
 	}
+	if (rc == 0)
+		t->used = first + count;
 	return rc;
 }
 
@@ -139,10 +149,74 @@ static int sparse_skip(struct vdisk_target *target, uint64_t len, uint64_t offse
 	return target_step(&((struct sparse_target *)target)->plan, offset + len);
 }
 
+static uint64_t directory_bytes(const struct sparse_target *t)
+{
+	return round_up(t->head.table_count * sizeof(le32), VDISK_SECTOR);
+}
+
+/* Where the first tables lie in the file. */
+static uint64_t tables_at(const struct sparse_target *t)
+{
+	return t->head.rgd * VDISK_SECTOR + directory_bytes(t);
+}
+
+/* Whole sectors: those that were saved before are the same again. */
+static int sparse_save(struct vdisk_target *target)
+{
+	struct sparse_target *t = (struct sparse_target *)target;
+	uint64_t from = round_down(t->saved * sizeof(le32), VDISK_SECTOR);
+	uint64_t to = round_up(t->used * sizeof(le32), VDISK_SECTOR);
+	int rc = 0;
+	if (t->used > t->saved)
+		rc = diskfile_write(t->plan.file, (char *)t->entry + from, to - from,
+				    tables_at(t) + from);
+	if (rc == 0)
+		t->saved = t->used;
+	return rc;
+}
+
+/* A log of whole grains that ends in a file of so many bytes? Then it goes on behind. */
+static bool is_log(struct sparse_target *t, uint64_t entries, uint64_t size)
+{
+	uint64_t next = t->head.overhead;
+	for (uint64_t i = 0; i < entries; i++) {
+		uint32_t at = le32_get(t->entry[i]);
+		if (at != 0 && at != next)
+			return false;
+		if (at != 0) {
+			next += t->head.grain;
+			t->used = i + 1;
+		}
+	}
+	t->next = next;
+	return next * VDISK_SECTOR <= size;
+}
+
+/* What an interrupted run has left; from the beginning if it is not sound. */
+static int sparse_go_on(struct sparse_target *t)
+{
+	uint64_t entries = div_up(t->plan.from, t->base.unit), size, len;
+	bool is_cut = t->plan.from % t->base.unit && t->plan.from != t->plan.capacity;
+	int rc = diskfile_size(t->plan.file, &size);
+	len = entries * sizeof(le32);
+	int64_t n = rc ? rc : diskfile_read(t->plan.file, t->entry, len, tables_at(t));
+	if (n < 0)
+		return (int)n;
+	if (!is_cut && (uint64_t)n == len && is_log(t, entries, size)) {
+		t->base.from = t->plan.from;
+		t->saved = t->used;
+		return 0;
+	}
+	memset(t->entry, 0, len);
+	t->next = t->head.overhead;
+	t->used = 0;
+	return diskfile_resize(t->plan.file, 0);
+}
+
 /* A directory at sector `at`, and its tables behind it. */
 static int write_tables(const struct sparse_target *t, uint64_t at)
 {
-	uint64_t directory = round_up(t->head.table_count * sizeof(le32), VDISK_SECTOR);
+	uint64_t directory = directory_bytes(t);
 	uint64_t tables = (uint64_t)t->head.table_count * SPARSE_TABLE_SECTORS;
 	uint64_t first = at + directory / VDISK_SECTOR;
 	le32 *gd = calloc(1, directory);
@@ -192,11 +266,13 @@ int target_sparse_new(const struct target_plan *plan, struct vdisk_target **ret_
 					 .write = sparse_write,
 					 .skip = sparse_skip,
 					 .finish = sparse_finish,
+					 .save = sparse_save,
 					 .free = sparse_free };
 	t->entry = calloc(t->head.table_count, SPARSE_ENTRIES * sizeof(le32));
-	if (!t->entry) {
-		free(t);
-		return -ENOMEM;
+	int rc = !t->entry ? -ENOMEM : plan->from ? sparse_go_on(t) : 0;
+	if (rc < 0) {
+		sparse_free(&t->base);
+		return rc;
 	}
 	*ret_target = &t->base;
 	return 0;

@@ -23,6 +23,9 @@ struct vdisk_target {
 	/* Tells progress, because on a volume it may take long. */
 	int (*skip)(struct vdisk_target *target, uint64_t len, uint64_t offset);
 	int (*finish)(struct vdisk_target *target); /* after the last piece */
+	/* What the next one needs to go on behind the last piece. NULL: nothing. */
+	int (*save)(struct vdisk_target *target);
+	uint64_t from; /* of plan->from, what is found to be there */
 	void (*free)(struct vdisk_target *target);
 };
 
@@ -31,6 +34,7 @@ struct target_plan {
 	struct diskfile *file;
 	uint64_t start, capacity; /* bytes of the disk: the extent's */
 	uint64_t total;		  /* of the disk, for progress */
+	uint64_t from;		  /* bytes of the extent that an interrupted run has */
 	const struct vdisk_create_options *options;
 	const struct buf *descriptor; /* to stand inside; NULL: in a file of its own */
 };

@@ -83,3 +83,64 @@ fi
 ok "a disk is renamed" vmkfstools -E "$T/v.vmdk" "$T/x.vmdk"
 ok "and deleted" vmkfstools -U "$T/x.vmdk"
 ok "its file is gone" test ! -e "$T/x.vmdk"
+
+# A clone that is killed (a limit on files' sizes does it) and asked for again goes on.
+long=$T/long.raw
+truncate -s 5G "$long"
+for at in 1 2100 3200 3300 4900; do
+	head -c 24M /dev/urandom | dd of="$long" bs=1M seek=$at conv=notrunc status=none
+done
+# cut_off KIND KIB: killed when one of its files becomes longer than so many KiB
+cut_off()
+{
+	{
+		(ulimit -c 0 -f "$2"; exec vmkfstools -i "$long" -d "$1" "$T/long.vmdk")
+	} >/dev/null 2>&1
+	is $? 153 "$1: killed by SIGXFSZ"
+	ok "$1: no disk under its name" test ! -e "$T/long.vmdk"
+	done_bytes=$(sed -n 's/^done //p' "$T/.long.vmdk.clone~")
+}
+cut_off twoGbMaxExtentSparse 66000
+ok "some of the second extent is done" test "$done_bytes" -gt 3000000000
+was=$(stat -c %i.%y "$T/long-s001.vmdk")
+second=$(stat -c %i "$T/long-s002.vmdk")
+ok "it goes on" vmkfstools -i "$long" -d twoGbMaxExtentSparse "$T/long.vmdk"
+is "$(stat -c %i.%y "$T/long-s001.vmdk")" "$was" "the first extent is not written again"
+is "$(stat -c %i "$T/long-s002.vmdk")" "$second" "the second is gone on with"
+ok "it is whole" qemu-img compare -q "$long" "$T/long.vmdk"
+ok "the note is gone" test ! -e "$T/.long.vmdk.clone~"
+ok "deleted" vmkfstools -U "$T/long.vmdk"
+
+cut_off monolithicSparse 66000
+ok "some is done" test "$done_bytes" -gt 2000000000
+was=$(stat -c %i "$T/.long.vmdk.part~")
+ok "it goes on" vmkfstools -i "$long" -d monolithicSparse "$T/long.vmdk"
+is "$(stat -c %i "$T/long.vmdk")" "$was" "in the same file"
+ok "it is whole" qemu-img compare -q "$long" "$T/long.vmdk"
+ok "nothing is left beside it" test -z "$(find "$T" -name '.long*~')"
+ok "deleted" vmkfstools -U "$T/long.vmdk"
+
+# What it has of tables is not believed if it is no log of grains; nor another source.
+cut_off monolithicSparse 66000
+dd if=/dev/urandom of="$T/.long.vmdk.part~" bs=512 seek=30 count=100 conv=notrunc \
+	status=none
+ok "tables of junk: begins anew" vmkfstools -i "$long" -d monolithicSparse \
+	"$T/long.vmdk"
+ok "it is whole" qemu-img compare -q "$long" "$T/long.vmdk"
+ok "deleted" vmkfstools -U "$T/long.vmdk"
+cut_off twoGbMaxExtentSparse 66000
+head -c 1M /dev/urandom | dd of="$long" bs=1M seek=2 conv=notrunc status=none
+ok "another source: begins anew" vmkfstools -i "$long" -d twoGbMaxExtentSparse \
+	"$T/long.vmdk"
+ok "it is whole" qemu-img compare -q "$long" "$T/long.vmdk"
+ok "deleted" vmkfstools -U "$T/long.vmdk"
+
+# One that is made otherwise leaves nothing of it; a file of others is not taken.
+cut_off monolithicSparse 66000
+ok "another kind" vmkfstools -i "$long" -d streamOptimized "$T/long.vmdk"
+ok "nothing is left beside it" test -z "$(find "$T" -name '.long*~')"
+ok "deleted" vmkfstools -U "$T/long.vmdk"
+echo mine >"$T/long-s002.vmdk"
+refused "a file of others" "exists without its descriptor" \
+	vmkfstools -i "$long" -d twoGbMaxExtentSparse "$T/long.vmdk"
+is "$(cat "$T/long-s002.vmdk")" mine "it is as it was"

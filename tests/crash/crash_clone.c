@@ -65,9 +65,10 @@ static void pattern_init(struct pattern *p, uint32_t seed)
 	(void)snprintf(p->base.identity, sizeof(p->base.identity), "pattern %u", seed);
 }
 
-static int import(struct vmfs_volume *vol, struct pattern *p, struct reporter *r)
+static int import(struct vmfs_volume *vol, enum vdisk_format format, struct pattern *p,
+		  struct reporter *r)
 {
-	const struct vdisk_create_options o = { .format = VDISK_THIN,
+	const struct vdisk_create_options o = { .format = format,
 						.checkpoint_bytes = 4 * MIB,
 						.reporter = r };
 	return vdisk_import(vol, PATH, &p->base, &o);
@@ -93,6 +94,7 @@ static void check_whole(struct vmfs_volume *vol, uint32_t seed, const char *when
 }
 
 struct story {
+	enum vdisk_format format;
 	uint32_t again; /* the seed of the second clone */
 	unsigned int resumed;
 };
@@ -112,16 +114,17 @@ static void check_cut(struct simdisk_log *log, unsigned int n, enum simdisk_cut 
 	if (vmfs_stat(m.vol, PATH, &st) == 0) {
 		check_whole(m.vol, 1, text);
 	} else {
-		int rc = import(m.vol, &p, NULL);
+		int rc = import(m.vol, s->format, &p, NULL);
 		/* Between the note's end and the descriptor: an admin is told. */
 		if (rc == -EEXIST && vmfs_stat(m.vol, "/vm/.d.vmdk.clone~", &st) != 0) {
 			SIM_CHECK(vmfs_unlink(m.vol, "/vm/d-flat.vmdk") == 0);
-			rc = import(m.vol, &p, NULL);
+			rc = import(m.vol, s->format, &p, NULL);
 		}
 		if (rc < 0)
 			sim_fail("%s: the clone made again: %d", text, rc);
 		check_whole(m.vol, s->again, text);
 		SIM_CHECK(vmfs_stat(m.vol, "/vm/.d.vmdk.clone~", &st) == -ENOENT);
+		SIM_CHECK(vmfs_stat(m.vol, "/vm/.d.vmdk.part~", &st) == -ENOENT);
 		s->resumed += p.read_bytes < DISK_SIZE;
 	}
 	world_unmount(&m);
@@ -139,7 +142,7 @@ static void story(void *arg)
 	SIM_CHECK(vmfs_volume_sync(m.vol) == 0);
 	simdisk_log_start(m.disk);
 	pattern_init(&p, 1);
-	SIM_CHECK(import(m.vol, &p, &m.told.base) == 0);
+	SIM_CHECK(import(m.vol, s->format, &p, &m.told.base) == 0);
 	struct simdisk_log *log = world_end(&m);
 	simdisk_each_cut(log, check_cut, s);
 	simdisk_log_free(log);
@@ -149,14 +152,28 @@ static void story(void *arg)
 static void a_clone_that_was_cut_off_goes_on(void **state)
 {
 	(void)state;
-	struct story s = { .again = 1 };
+	struct story s = { VDISK_THIN, .again = 1 };
+	sim_each_seed(1, 1, story, &s);
+}
+
+static void a_sparse_one_goes_on_behind_its_last_grain(void **state)
+{
+	(void)state;
+	struct story s = { VDISK_MONOLITHIC_SPARSE, .again = 1 };
+	sim_each_seed(1, 1, story, &s);
+}
+
+static void a_sparse_one_of_what_has_changed_begins_anew(void **state)
+{
+	(void)state;
+	struct story s = { VDISK_MONOLITHIC_SPARSE, .again = 2 };
 	sim_each_seed(1, 1, story, &s);
 }
 
 static void a_clone_of_what_has_changed_begins_anew(void **state)
 {
 	(void)state;
-	struct story s = { .again = 2 };
+	struct story s = { VDISK_THIN, .again = 2 };
 	sim_each_seed(1, 1, story, &s);
 }
 
@@ -165,6 +182,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_clone_that_was_cut_off_goes_on),
 		cmocka_unit_test(a_clone_of_what_has_changed_begins_anew),
+		cmocka_unit_test(a_sparse_one_goes_on_behind_its_last_grain),
+		cmocka_unit_test(a_sparse_one_of_what_has_changed_begins_anew),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);

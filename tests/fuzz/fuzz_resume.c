@@ -43,17 +43,18 @@ static void is_exact(int fd, uint64_t done)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	char path[32];
-	uint64_t done = 1;
+	uint64_t done = 1, reach = 1;
 	if (size == 0 || size > 700)
 		return 0; /* STATE_MAX and more is no note */
 	int fd = file_of(data, size, path);
 	struct resume ours = { .path = path, .identity = "1048576 0badcafe" };
 	struct resume other = { .path = path, .identity = "1048576 0badcaff" };
-	demand(resume_read(&other, "77.1", &done) == 0 && done == 0);
-	demand(resume_read(&ours, "77.2", &done) == 0 && done == 0);
-	demand(resume_read(&ours, "77.1", &done) == 0);
+	demand(resume_read(&other, "77.1", &done, &reach) == 0 && done == 0);
+	demand(resume_read(&ours, "77.2", &done, &reach) == 0 && done == 0);
+	demand(resume_read(&ours, "77.1", &done, &reach) == 0);
 	if (done > 0)
 		is_exact(fd, done);
+	demand(done == 0 || done == reach);
 	demand(close(fd) == 0);
 	return 0;
 }
