@@ -78,8 +78,8 @@ SRC_vmkfstools := $(wildcard vdisk/vmkfstools.c vdisk/tool/*.c) $(VMK_SHARED)
 SRC_vdisk-nbd := $(wildcard vdisk/export/*.c vdisk/tool/place.c) $(VMK_SHARED)
 SRC_vmkernel := $(wildcard vmkernel/*.c vmkernel/adapter/*.c vmkernel/disk/*.c \
 	vmkernel/ha/*.c vmkernel/resource/*.c vmkernel/sched/*.c vmkernel/vhost/*.c \
-	vmkernel/vmotion/*.c vmkernel/vmx/vmxfile.c vmkernel/vmx/log.c) \
-	$(VMK_SHARED)
+	vmkernel/vmotion/*.c vmkernel/vmx/vmxfile.c vmkernel/vmx/vnc.c \
+	vmkernel/vmx/log.c) $(VMK_SHARED)
 SRC_vmx := $(wildcard vmkernel/vmx/*.c vmkernel/vmotion/tls.c) $(VMK_SHARED)
 SRC_vim-cmd := $(wildcard vmkernel/cli/vim_*.c vmkernel/cli/client.c) $(VMK_SHARED)
 SRC_esxcli := $(wildcard vmkernel/cli/esxcli.c vmkernel/cli/client.c \

@@ -27,6 +27,7 @@
 #include "vmkernel/resource/resource.h"
 #include "vmkernel/snapshot.h"
 #include "vmkernel/system.h"
+#include "vmkernel/vm_console.h"
 #include "vmkernel/vm_details.h"
 #include "vmkernel/vm_grow.h"
 #include "vmkernel/vm_plug.h"
@@ -525,6 +526,8 @@ static void vm_request(const struct request *rq, enum msg_type type)
 		vm_reset(vm, rq->who);
 	else if (type == MSG_VM_SHUTDOWN)
 		vm_shutdown(vm, rq->who);
+	else if (type == MSG_VM_TICKET)
+		vm_console_request(vm, rq->who, rq->body);
 	else if (type == MSG_VM_SUSPEND)
 		checkpoint_suspend(vm, rq->who);
 	else if (type == MSG_VM_DETAILS || type == MSG_VM_RELOAD)
@@ -630,6 +633,7 @@ static void dispatch_vm(const struct request *rq, enum msg_type type)
 	case MSG_VM_SUSPEND:
 	case MSG_VM_DETAILS:
 	case MSG_VM_RELOAD:
+	case MSG_VM_TICKET:
 		vm_request(rq, type);
 		break;
 	default:

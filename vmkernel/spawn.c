@@ -20,9 +20,11 @@
 #include "vmkernel/msg/sock.h"
 #include "vmkernel/network.h"
 #include "vmkernel/vm.h"
+#include "vmkernel/vm_console.h"
 
 #define VMX_SOCKET "vmx.sock"
 #define VMX_LISTEN_FD 3
+#define VMX_SCREEN_FD (VMX_LISTEN_FD + 1 + (int)HARDWARE_NICS_MAX)
 
 extern char **environ;
 
@@ -77,11 +79,16 @@ static int find_vmx(const struct host *h, char *ret_path)
 	return 0;
 }
 
-/* The socket, and behind it the taps in the order of their cards. */
+/* The socket, behind it the taps in the order of their cards, and the ports. */
 static int pass_on(posix_spawn_file_actions_t *actions, int listen_sock,
-		   const int tap_fds[static HARDWARE_NICS_MAX])
+		   const int tap_fds[static HARDWARE_NICS_MAX],
+		   const int screens[static VNC_PORTS])
 {
 	int rc = posix_spawn_file_actions_adddup2(actions, listen_sock, VMX_LISTEN_FD);
+	for (int i = 0; rc == 0 && i < (int)VNC_PORTS; i++)
+		if (screens[i] >= 0)
+			rc = posix_spawn_file_actions_adddup2(actions, screens[i],
+							      VMX_SCREEN_FD + i);
 	for (int i = 0; rc == 0 && i < (int)HARDWARE_NICS_MAX; i++)
 		if (tap_fds[i])
 			rc = posix_spawn_file_actions_adddup2(actions, tap_fds[i],
@@ -90,7 +97,8 @@ static int pass_on(posix_spawn_file_actions_t *actions, int listen_sock,
 }
 
 static int spawn(char *const argv[], int listen_sock,
-		 const int tap_fds[static HARDWARE_NICS_MAX], pid_t *ret_pid)
+		 const int tap_fds[static HARDWARE_NICS_MAX],
+		 const int screens[static VNC_PORTS], pid_t *ret_pid)
 {
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
@@ -101,7 +109,7 @@ static int spawn(char *const argv[], int listen_sock,
 		return -rc;
 	rc = posix_spawnattr_init(&attr);
 	if (rc == 0) {
-		rc = pass_on(&actions, listen_sock, tap_fds);
+		rc = pass_on(&actions, listen_sock, tap_fds, screens);
 		if (rc == 0)
 			rc = posix_spawnattr_setsigmask(&attr, &none);
 		if (rc == 0)
@@ -118,24 +126,31 @@ static int spawn(char *const argv[], int listen_sock,
 static int start_vmx(struct vm *vm, int listen_sock, char *ret_why, uint32_t size)
 {
 	char program[HOST_PATH_SIZE], dir[HOST_PATH_SIZE];
-	char uid[16], listen_fd[16], taps[16];
+	char uid[16], listen_fd[16], taps[16], ports[16];
+	int screens[VNC_PORTS];
 	unsigned int has_tap = 0;
 	for (uint32_t i = 0; i < HARDWARE_NICS_MAX; i++)
 		has_tap |= (vm->tap_fds[i] ? 1u : 0u) << i;
 	vm->taps = has_tap;
 	(void)snprintf(taps, sizeof(taps), "%u", has_tap);
+	(void)snprintf(ports, sizeof(ports), "%u", vm_console_listen(vm, screens));
 	(void)snprintf(uid, sizeof(uid), "%u",
 		       (unsigned int)(geteuid() == 0 ? vm_uid(vm) : geteuid()));
 	(void)snprintf(listen_fd, sizeof(listen_fd), "%d", VMX_LISTEN_FD);
 	(void)vm_run_path(vm, "", dir);
 	int rc = find_vmx(vm->host, program);
-	char options[][16] = { "--listen-fd", "--uid", "--dir", "--accel", "--taps" };
+	char options[][16] = { "--listen-fd", "--uid", "--dir", "--accel", "--taps",
+			       "--screens" };
 	char *argv[] = { program,    options[0], listen_fd,
 			 options[1], uid,	 options[2],
 			 dir,	     options[3], vm->host->config.accel,
-			 options[4], taps,	 NULL };
+			 options[4], taps,	 options[5],
+			 ports,	     NULL };
 	if (rc == 0)
-		rc = spawn(argv, listen_sock, vm->tap_fds, &vm->vmx_pid);
+		rc = spawn(argv, listen_sock, vm->tap_fds, screens, &vm->vmx_pid);
+	for (unsigned int i = 0; i < VNC_PORTS; i++)
+		if (screens[i] >= 0)
+			(void)close(screens[i]);
 	if (rc < 0)
 		(void)snprintf(ret_why, size, "cannot start %.512s: %s", program,
 			       strerror(-rc));

@@ -40,6 +40,7 @@
 #include "vmkernel/checkpoint.h"
 #include "vmkernel/control.h"
 #include "vmkernel/ha/ha.h"
+#include "vmkernel/vm_console.h"
 #include "vmkernel/vm_log.h"
 #include "vmkernel/vm_plug.h"
 #include "vmkernel/vm_snapshot.h"
@@ -216,6 +217,7 @@ void vm_closed(struct vm *vm)
 	host_vm_ended(vm->host);
 	vmotion_vm_off(vm);
 	vm_plug_off(vm);
+	vm_console_off(vm);
 	vm_snapshot_off(vm);
 }
 
@@ -365,6 +367,9 @@ static void on_reply(struct vm *vm, const struct msg *m)
 		break;
 	case TAG_GROW:
 		answer(vm, &vm->grow, result, error);
+		break;
+	case VM_CONSOLE_TAG:
+		vm_console_told(vm, result, error);
 		break;
 	case VM_PLUG_TAG:
 		vm_plug_told(vm, result, error);

@@ -41,6 +41,7 @@ struct vm {
 	struct relocation *relocation;	/* relocation.h; NULL: none */
 	struct checkpoint *checkpoint;	/* checkpoint.h; NULL: none */
 	struct snapshot_of_vm *going_back; /* vm_snapshot.c: as soon as it is off */
+	struct ticket_of_vm *ticket; /* vm_console.c: vmx is asked; NULL: no */
 	struct plugging *plugging; /* vm_plug.c: vmx is asked; NULL: no */
 
 	/* From here on: while it is not OFF. */

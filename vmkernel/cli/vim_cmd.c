@@ -175,6 +175,26 @@ static int get_devices(const struct client *c, int argc, char **argv)
 	return show(c, argv, show_devices);
 }
 
+/* As ESXi prints it; the ticket is a password for VNC. */
+static int acquire_ticket(const struct client *c, int argc, char **argv)
+{
+	json_t *body, *reply;
+	int rc = id_body(argv[0], &body);
+	if (rc)
+		return rc;
+	(void)json_object_set_new(body, "type", json_string(argc > 1 ? argv[1] : ""));
+	rc = client_ask(c, MSG_VM_TICKET, body, &reply);
+	if (rc)
+		return rc;
+	(void)printf("(vim.VirtualMachine.Ticket) {\n"
+		     "   ticket = \"%s\",\n   cfgFile = \"%s\",\n   host = <unset>,\n"
+		     "   port = %d,\n   sslThumbprint = <unset>,\n   url = <unset>\n}\n",
+		     msg_text(reply, "ticket"), msg_text(reply, "path"),
+		     (int)json_integer_value(json_object_get(reply, "port")));
+	json_decref(reply);
+	return fflush(stdout) == 0 ? 0 : 1;
+}
+
 static int unregister_vm(const struct client *c, int argc, char **argv)
 {
 	(void)argc;
@@ -593,6 +613,7 @@ static const struct command {
 	{ "vmsvc/get.runtime", 1, 1, "ID", get_runtime },
 	{ "vmsvc/get.guest", 1, 1, "ID", get_guest },
 	{ "vmsvc/device.getdevices", 1, 1, "ID", get_devices },
+	{ "vmsvc/acquireticket", 1, 2, "ID [vnc|webmks]", acquire_ticket },
 	{ "vmsvc/reload", 1, 1, "ID", reload },
 	{ "vmsvc/device.diskextend", 4, 5, "ID SIZE_KB CONTROLLER UNIT [PREFIX]",
 	  disk_extend },

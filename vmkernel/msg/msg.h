@@ -97,6 +97,8 @@ enum msg_type {
 	 * runs there
 	 */
 	MSG_VM_RELOCATE,
+	/* id, type (vnc, webmks) -> ticket, seconds, path (of the .vmx file), port */
+	MSG_VM_TICKET,
 
 	/* vmkernel to vmx. */
 	/*
@@ -118,6 +120,11 @@ enum msg_type {
 	 * else the disks are back, and may need some tries
 	 */
 	MSG_VMX_CONT,
+	/*
+	 * ticket, seconds, websocket (on its port): it lets one viewer see the screen,
+	 * that long -> when it does
+	 */
+	MSG_VMX_TICKET,
 	MSG_VMX_FREEZE,	    /* why: stop the VM for good, keep QEMU; no reply */
 	MSG_VMX_SHUTDOWN,   /* -> when the power button was pressed */
 	/*
@@ -153,7 +160,7 @@ enum msg_type {
 	MSG_VMX_PLUGGED,    /* has: the guest has what was on its way; no reply */
 };
 
-static_assert(MSG_VM_RELOCATE < MSG_VMX_HELLO, "a number is of one message");
+static_assert(MSG_VM_TICKET < MSG_VMX_HELLO, "a number is of one message");
 static_assert(MSG_VMX_UNPLUG < MSG_VMX_DISK, "a number is of one message");
 
 struct msg_header_msg {

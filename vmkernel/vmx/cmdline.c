@@ -32,6 +32,7 @@
 #include <string.h>
 
 #include "base/align.h"
+#include "vmkernel/vmx/screen.h"
 
 /* The first two slots are the machine's own. Four controllers of each kind; ten cards. */
 #define VGA_PCI_SLOT 2u
@@ -189,6 +190,23 @@ static const char *pci_bus(const struct vm_hardware *hw)
 	return hw->is_old ? "pci.0" : "pcie.0";
 }
 
+/*
+ * On the loopback of a network namespace of its own; viewers come through relay.c. Who
+ * does not know the password, which comes by QMP (screen.c), does not get in.
+ */
+static void add_vnc(struct cmdline *line, const struct vm_vnc *vnc)
+{
+	char websocket[32] = "";
+	if (!vnc->is_on)
+		return;
+	if (vnc->ports[1])
+		(void)snprintf(websocket, sizeof(websocket), ",websocket=%u",
+			       SCREEN_WEBSOCKET_PORT);
+	add(line, "-vnc");
+	add(line, "127.0.0.1:%u,id=" SCREEN_DISPLAY ",password=on,share=force-shared%s",
+	    SCREEN_PORT - VNC_PORT, websocket);
+}
+
 /* In the run directory, which is root's to enter: ssh can forward it. */
 static void add_screen(struct cmdline *line, const struct vm_hardware *hw)
 {
@@ -198,6 +216,7 @@ static void add_screen(struct cmdline *line, const struct vm_hardware *hw)
 	add(line, "VGA,id=video0,bus=%s,addr=0x%x", pci_bus(hw), VGA_PCI_SLOT);
 	add(line, "-vnc");
 	add(line, "unix:vnc.sock");
+	add_vnc(line, &hw->vnc);
 }
 
 /* It gives back by itself what a guest that runs out of memory needs. */
@@ -406,6 +425,15 @@ static bool is_firmware(const char *blockdev)
 	       strstr(blockdev, ",read-only=on");
 }
 
+static bool has_password(const struct cmdline *line)
+{
+	bool has = false;
+	for (unsigned int i = 0; i < line->count; i++)
+		has |= strstr(line->argv[i],
+			      ",id=" SCREEN_DISPLAY ",password=on,") != NULL;
+	return has;
+}
+
 static void check_rules(const struct cmdline *line, const struct cmdline_input *in)
 {
 	unsigned int cpus = 0, room = 0;
@@ -418,6 +446,7 @@ static void check_rules(const struct cmdline *line, const struct cmdline_input *
 	assert(room >= 2 && room >= cpus && cpus >= 1);
 	assert(in->is_kvm || strstr(value_after(line, "-accel"), "thread=multi"));
 	assert(in->is_kvm || (memory_kib + 8) % 1024 == 0);
+	assert(!in->hw->vnc.is_on || !in->hw->has_screen || has_password(line));
 	for (unsigned int i = 0; i < line->count; i++) {
 		assert(in->is_kvm || !strstr(line->argv[i], "vhost-user"));
 		if (strcmp(line->argv[i], "-blockdev") == 0)

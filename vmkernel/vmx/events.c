@@ -50,11 +50,15 @@ static void qmp_answer(struct vm *vm, const json_t *m)
 	int rc = 0;
 	if (error)
 		report(vm->reporter, REPORT_WARN, "QMP command %d: %s", (int)id, error);
+	if (id == QMP_CAPABILITIES && !error)
+		rc = screen_open(&vm->screen, &vm->hw->vnc);
 	bool is_coming = vm->state == STATE_LAUNCHING || vm->state == STATE_INCOMING;
 	if (id >= MOVE_QMP_FIRST)
 		vmx_move_told(vm, move_answer(&vm->move, (uint32_t)id, m, error));
 	else if (id >= PLUG_QMP_FIRST && id < PLUG_QMP_END)
 		vmx_plug_told(vm, plug_answer(&vm->plug, (uint32_t)id, m, error));
+	else if (id >= SCREEN_QMP_FIRST && id < SCREEN_QMP_END)
+		vmx_screen_told(vm, screen_answer(&vm->screen, (uint32_t)id, error));
 	else if (id >= GROW_QMP_FIRST && id < GROW_QMP_END)
 		vmx_grow_told(vm, grow_answer(&vm->grow, (uint32_t)id, m, error));
 	else if (id == QMP_CAPABILITIES && vm->state == STATE_LAUNCHING && !error &&
@@ -151,6 +155,8 @@ static void qmp_event(struct vm *vm, const char *name, const json_t *m)
 						json_object_get(data, "device"))));
 		return;
 	}
+	if (strcmp(name, "VNC_INITIALIZED") == 0)
+		screen_used(&vm->screen, data);
 	if (strcmp(name, "BALLOON_CHANGE") == 0) {
 		ballooned(vm, data);
 		return;

@@ -452,6 +452,8 @@ int hardware_read(const struct vmxfile *f, const char *run_dir, struct reporter 
 		rc = add_flash(&in);
 	if (rc == 0)
 		rc = hardware_read_nics(&in);
+	if (rc == 0)
+		rc = vnc_read(f, r, &hw->vnc);
 	for (uint32_t i = 0; rc == 0 && i < HARDWARE_SERIALS_MAX; i++)
 		rc = read_serial(&in, i);
 	if (rc == 0)

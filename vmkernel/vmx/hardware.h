@@ -8,6 +8,7 @@
 
 #include "base/report.h"
 #include "vmkernel/vmx/vmxfile.h"
+#include "vmkernel/vmx/vnc.h"
 
 #define HARDWARE_NAME_MAX 80u
 #define HARDWARE_DISKS_MAX 64u
@@ -68,6 +69,7 @@ struct vm_hardware {
 	uint32_t nic_count;
 	struct vm_nic nics[HARDWARE_NICS_MAX];
 	bool has_screen;     /* a VGA card */
+	struct vm_vnc vnc;
 	bool boots_cdrom_first;
 };
 

@@ -9,9 +9,12 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <net/if.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -30,8 +33,21 @@ static int drop(uid_t uid, bool with_kvm)
 	return 0;
 }
 
-int jail_enter(const char *dir, uid_t uid, bool with_kvm, struct reporter *r)
+/* 127.0.0.1 of the new namespace, where QEMU listens for viewers (relay.c). */
+static void raise_loopback(struct reporter *r)
 {
+	struct ifreq loopback = { .ifr_name = "lo", .ifr_flags = IFF_UP };
+	int sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (sock < 0 || ioctl(sock, SIOCSIFFLAGS, &loopback) < 0)
+		report(r, REPORT_WARN, "the VM has no loopback: %s", strerror(errno));
+	if (sock >= 0)
+		(void)close(sock);
+}
+
+int jail_enter(const char *dir, uid_t uid, bool with_kvm, struct reporter *r,
+	       bool *ret_is_isolated)
+{
+	*ret_is_isolated = false;
 	if (chdir(dir) < 0)
 		return report_error(r, -errno, "%s: %s", dir, strerror(errno));
 	if (geteuid() == 0 && uid != 0) {
@@ -39,6 +55,10 @@ int jail_enter(const char *dir, uid_t uid, bool with_kvm, struct reporter *r)
 		if (unshare(CLONE_NEWNET | CLONE_NEWIPC) < 0)
 			report(r, REPORT_WARN, "the VM keeps the host's network: %s",
 			       strerror(errno));
+		else
+			*ret_is_isolated = true;
+		if (*ret_is_isolated)
+			raise_loopback(r);
 		int rc = drop(uid, with_kvm);
 		if (rc < 0)
 			return report_error(r, rc, "cannot become user %u: %s",

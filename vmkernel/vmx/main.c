@@ -22,6 +22,7 @@
 
 struct arguments {
 	uint64_t listen_sock, uid, taps; /* taps: a bit for each */
+	uint64_t screens;		 /* likewise */
 	const char *dir, *accel;
 };
 
@@ -31,6 +32,7 @@ static int parse(int argc, char **argv, struct arguments *ret)
 		{ "listen-fd", required_argument, NULL, 'l' },
 		{ "uid", required_argument, NULL, 'u' },
 		{ "taps", required_argument, NULL, 't' },
+		{ "screens", required_argument, NULL, 's' },
 		{ "dir", required_argument, NULL, 'd' },
 		{ "accel", required_argument, NULL, 'a' },
 		{ 0 },
@@ -46,6 +48,8 @@ static int parse(int argc, char **argv, struct arguments *ret)
 			rc = parse_u64(optarg, UID_MAX, &a.uid);
 		else if (c == 't')
 			rc = parse_u64(optarg, (1u << HARDWARE_NICS_MAX) - 1, &a.taps);
+		else if (c == 's')
+			rc = parse_u64(optarg, (1u << VNC_PORTS) - 1, &a.screens);
 		else if (c == 'd')
 			a.dir = optarg;
 		else if (c == 'a')
@@ -63,7 +67,8 @@ static int parse(int argc, char **argv, struct arguments *ret)
 
 /* QEMU must not keep the socket open when we have gone, and gets its taps from us. */
 static int take_inherited(const struct arguments *a,
-			  int ret_taps[static HARDWARE_NICS_MAX])
+			  int ret_taps[static HARDWARE_NICS_MAX],
+			  int ret_screens[static VNC_PORTS])
 {
 	int rc = fcntl((int)a->listen_sock, F_SETFD, FD_CLOEXEC);
 	for (int i = 0; rc == 0 && i < (int)HARDWARE_NICS_MAX; i++) {
@@ -72,12 +77,20 @@ static int take_inherited(const struct arguments *a,
 		ret_taps[i] = (int)a->listen_sock + 1 + i;
 		rc = fcntl(ret_taps[i], F_SETFD, FD_CLOEXEC);
 	}
+	for (int i = 0; rc == 0 && i < (int)VNC_PORTS; i++) {
+		ret_screens[i] = -1;
+		if (!(a->screens >> i & 1))
+			continue;
+		ret_screens[i] = (int)a->listen_sock + 1 + (int)HARDWARE_NICS_MAX + i;
+		rc = fcntl(ret_screens[i], F_SETFD, FD_CLOEXEC);
+	}
 	return rc;
 }
 
 int main(int argc, char **argv)
 {
-	int tap_fds[HARDWARE_NICS_MAX] = { 0 };
+	int tap_fds[HARDWARE_NICS_MAX] = { 0 }, screens[VNC_PORTS];
+	bool is_isolated;
 	struct arguments a;
 	struct log_file log;
 	char why[160] = "as configured";
@@ -85,15 +98,17 @@ int main(int argc, char **argv)
 		(void)fprintf(stderr, "vmx: is started by vmkernel, not by hand\n");
 		return 1;
 	}
-	if (take_inherited(&a, tap_fds) < 0) {
-		(void)fprintf(stderr, "vmx: --listen-fd, --taps: %s\n", strerror(errno));
+	if (take_inherited(&a, tap_fds, screens) < 0) {
+		(void)fprintf(stderr, "vmx: --listen-fd, --taps, --screens: %s\n",
+			      strerror(errno));
 		return 1;
 	}
 	bool is_kvm = strcmp(a.accel, "kvm") == 0 ||
 		      (strcmp(a.accel, "auto") == 0 && kvm_probe(why, sizeof(why)));
 	struct reporter_stderr early;
 	if (jail_enter(a.dir, (uid_t)a.uid, is_kvm,
-		       reporter_stderr_init(&early, "vmx", REPORT_WARN)) < 0)
+		       reporter_stderr_init(&early, "vmx", REPORT_WARN),
+		       &is_isolated) < 0)
 		return 1;
 	int rc = log_open(&log, "vmware.log", "vmx");
 	if (rc < 0) {
@@ -107,6 +122,8 @@ int main(int argc, char **argv)
 		.run_dir = a.dir,
 		.is_kvm = is_kvm,
 		.tap_fds = tap_fds,
+		.is_isolated = is_isolated,
+		.screen_socks = screens,
 		.log = &log,
 	};
 	rc = vm_run(&options);

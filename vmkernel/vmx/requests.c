@@ -181,6 +181,36 @@ static void plug_disk(struct vm *vm, const struct msg *m)
 			   why ? why : "QEMU does not take commands", NULL);
 }
 
+/* ---- its screen ---- */
+
+void vmx_screen_told(struct vm *vm, enum screen_news news)
+{
+	if (news != SCREEN_GOES_ON)
+		vmx_answer(vm, &vm->ticket, news == SCREEN_FAILED ? -EIO : 0,
+			   vm->screen.why, NULL);
+}
+
+static void ticket(struct vm *vm, const struct msg *m)
+{
+	const char *text = msg_text(m->body, "ticket");
+	json_int_t seconds = json_integer_value(json_object_get(m->body, "seconds"));
+	bool may = vm->state == STATE_RUNNING && !vm->is_frozen && !vm->ticket.is_set &&
+		   *text && seconds > 0 && seconds < INT32_MAX;
+	int rc = may ? screen_ticket(&vm->screen, text, (uint32_t)seconds,
+				     json_is_true(json_object_get(m->body, "websocket")))
+			 : -EINVAL;
+	struct pending now = { true, m->tag };
+	if (rc == 0)
+		vm->ticket = now;
+	else
+		vmx_answer(vm, &now, rc,
+			   rc == -ENXIO ? "its screen is on no port: "
+					  "its port could not be had "
+					  "at power-on" :
+			   rc == -EBUSY ? "another ticket is being made" :
+					  "the VM does not run", NULL);
+}
+
 /* ---- moving ---- */
 
 void vmx_move_told(struct vm *vm, enum move_news news)
@@ -297,6 +327,9 @@ static void handle(struct vm *vm, const struct msg *m)
 	case MSG_VMX_PLUG:
 	case MSG_VMX_UNPLUG:
 		plug_disk(vm, m);
+		break;
+	case MSG_VMX_TICKET:
+		ticket(vm, m);
 		break;
 	case MSG_VMX_FREEZE:
 		freeze(vm, why ? why : "fenced");

@@ -36,6 +36,7 @@
 #include "vmkernel/msg/sock.h"
 #include "vmkernel/vmx/cmdline.h"
 #include "vmkernel/vmx/qemu.h"
+#include "vmkernel/vmx/relay.h"
 #include "vmkernel/vmx/vmxfile.h"
 
 #define QMP_SOCKET "qmp.sock"
@@ -51,7 +52,7 @@ void vmx_drop_channel(struct vm *vm)
 	vm->start.is_set = vm->stop.is_set = false;
 	vm->reset.is_set = vm->shutdown.is_set = false;
 	vm->move_request.is_set = vm->keep.is_set = vm->grow_request.is_set = false;
-	vm->plug_request.is_set = vm->owes_plug = false;
+	vm->plug_request.is_set = vm->owes_plug = vm->ticket.is_set = false;
 	move_left_alone(&vm->move);
 }
 
@@ -159,6 +160,23 @@ static int start_qemu(struct vm *vm, const struct cmdline *line, int sock)
 	return rc;
 }
 
+/* vmkernel has said why it does not listen, if it does not. */
+static void start_relay(struct vm *vm)
+{
+	static const uint16_t targets[] = { SCREEN_PORT, SCREEN_WEBSOCKET_PORT };
+	struct vm_vnc *vnc = &vm->hw->vnc;
+	for (unsigned int i = 0; i < VNC_PORTS; i++)
+		if (vm->options->screen_socks[i] < 0)
+			vnc->ports[i] = 0;
+	if (vnc->is_on && !vm->options->is_isolated)
+		vmx_event(vm, "it has no network of its own, and its screen is shown on "
+			      "vnc.sock alone");
+	vnc->is_on = vnc->is_on && vm->options->is_isolated &&
+		     (vnc->ports[0] || vnc->ports[1]);
+	if (vnc->is_on)
+		vm->relay = relay_start(vm->options->screen_socks, targets);
+}
+
 static int launch(struct vm *vm)
 {
 	struct stat st;
@@ -168,6 +186,7 @@ static int launch(struct vm *vm)
 		return report_error(vm->reporter, sock, "%s: %s", QMP_SOCKET,
 				    strerror(-sock));
 	vm->qmp_listen_sock = sock;
+	start_relay(vm);
 	struct cmdline_input in = { vm->hw, vm->qemu_path, vm->options->is_kvm, sock,
 				    vm->token, vm->tells_errors,
 				    vm->options->tap_fds, vm->efi_code,
@@ -343,7 +362,7 @@ static int poll_timeout_ms(const struct vm *vm)
 	uint64_t now = clock_now();
 	uint64_t next = min_u64(min_u64(vm->deadline, vm->cont_at),
 				min_u64(vm->move.ask_at, vm->agent.ask_at));
-	next = min_u64(next, vm->plug.deadline);
+	next = min_u64(next, min_u64(vm->plug.deadline, vm->screen.ticket_until));
 	if (next == NO_DEADLINE)
 		return -1;
 	return next <= now ? 0 : (int)div_up(next - now, NS_PER_MS);
@@ -372,6 +391,9 @@ static void turn(struct vm *vm)
 		vmx_go_on(vm);
 	if (vm->plug.deadline != NO_DEADLINE && clock_now() >= vm->plug.deadline)
 		vmx_plug_told(vm, plug_late(&vm->plug));
+	if (vm->screen.ticket_until != NO_DEADLINE &&
+	    clock_now() >= vm->screen.ticket_until)
+		screen_late(&vm->screen);
 	if (p[CHANNEL].revents & POLLOUT)
 		vmx_tell(vm, channel_flush(&vm->channel));
 	if (p[QMP].revents & POLLOUT && channel_flush(&vm->qmp) < 0)
@@ -425,6 +447,7 @@ int vm_run(const struct vm_options *options)
 	move_init(&vm->move, &vm->qmp, vm->reporter);
 	vm->grow.qmp = &vm->qmp;
 	plug_init(&vm->plug, &vm->qmp);
+	screen_init(&vm->screen, &vm->qmp);
 	vm->signal_fd = signals_open();
 	while (vm->signal_fd >= 0 && vm->state != STATE_ENDED)
 		turn(vm);
@@ -436,6 +459,7 @@ int vm_run(const struct vm_options *options)
 	if (vm->qmp_listen_sock >= 0)
 		(void)close(vm->qmp_listen_sock);
 	(void)unlink(QMP_SOCKET);
+	relay_stop(vm->relay);
 	agent_done(&vm->agent);
 	channel_done(&vm->qmp);
 	channel_done(&vm->channel);

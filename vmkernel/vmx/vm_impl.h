@@ -16,6 +16,7 @@
 #include "vmkernel/vmx/move.h"
 #include "vmkernel/vmx/plug.h"
 #include "vmkernel/vmx/qmp.h"
+#include "vmkernel/vmx/screen.h"
 #include "vmkernel/vmx/vm.h"
 
 #define CONT_INTERVAL NS_PER_S
@@ -52,10 +53,12 @@ struct vm {
 	char token[TOKEN_SIZE];
 	uint32_t next_disk;
 	struct pending start, stop, reset, shutdown, move_request, keep, grow_request;
-	struct pending plug_request;
+	struct pending plug_request, ticket;
 	struct grow grow;
 	struct plug plug;
 	bool owes_plug; /* who said HELLO has to hear what became of that disk */
+	struct screen screen;
+	struct relay *relay; /* NULL: none */
 	struct move move; /* to another host, or from there */
 	bool is_incoming;
 	uint64_t deadline;	/* of LAUNCHING and STOPPING */
@@ -99,6 +102,7 @@ void vmx_go_on(struct vm *vm);
 void vmx_move_told(struct vm *vm, enum move_news news);
 void vmx_grow_told(struct vm *vm, enum grow_news news);
 void vmx_plug_told(struct vm *vm, enum plug_news news);
+void vmx_screen_told(struct vm *vm, enum screen_news news);
 void vmx_tell_progress(struct vm *vm);
 
 /* ---- events.c ---- */
