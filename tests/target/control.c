@@ -193,6 +193,15 @@ static bool run_line(struct world *w, struct client *c)
 	return is_sent;
 }
 
+bool control_is(const struct world *w, const void *who)
+{
+	const struct client *c = w->clients;
+
+	while (c && c != who)
+		c = c->next;
+	return c || who == &w->control;
+}
+
 void control_ready(struct world *w, void *who)
 {
 	struct client *c = who;

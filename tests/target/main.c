@@ -31,6 +31,7 @@
 #include "base/parse.h"
 #include "tests/target/target.h"
 
+#define BACKLOG 4096 /* thousands come back at a time after a reset */
 #define DEFAULT_IQN "iqn.2026-01.org.openvmfs:own"
 
 static const char manual[] =
@@ -273,7 +274,7 @@ static bool listen_on(struct world *w, struct portal *p)
 	if (inet_pton(AF_INET, p->address, &a.sin_addr) != 1 || p->listener < 0 ||
 	    setsockopt(p->listener, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)) < 0 ||
 	    bind(p->listener, (struct sockaddr *)&a, sizeof(a)) < 0 ||
-	    listen(p->listener, 256) < 0 ||
+	    listen(p->listener, BACKLOG) < 0 ||
 	    getsockname(p->listener, (struct sockaddr *)&a, &len) < 0 ||
 	    epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, p->listener, &e) < 0)
 		return false;
@@ -299,16 +300,6 @@ static bool is_portal(const struct world *w, const void *p)
 	       p < (const void *)(w->portals + MAX_PORTALS);
 }
 
-static bool is_session(const struct world *w, const void *p)
-{
-	const struct session *s;
-
-	TAILQ_FOREACH(s, &w->sessions, link)
-	if (s == p)
-		return true;
-	return false;
-}
-
 static void event(struct world *w, const struct epoll_event *e)
 {
 	struct session *s = e->data.ptr;
@@ -317,7 +308,7 @@ static void event(struct world *w, const struct epoll_event *e)
 		w->is_ending = true;
 	} else if (is_portal(w, s)) {
 		accept_one(w, e->data.ptr);
-	} else if (!is_session(w, s)) {
+	} else if (control_is(w, s)) {
 		control_ready(w, s);
 	} else if (!s->is_dead && !s->portal->is_black_hole) {
 		if (e->events & EPOLLOUT)

@@ -79,7 +79,7 @@ void session_end(struct session *s, bool is_reset)
 
 	if (s->is_dead)
 		return;
-	s->is_dead = true;
+	s->is_dead = s->w->has_dead = true;
 	if (is_reset)
 		(void)setsockopt(s->sock, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 	(void)close(s->sock);
@@ -109,8 +109,9 @@ static void session_free(struct session *s)
 
 void session_reap(struct world *w)
 {
-	struct session *s = TAILQ_FIRST(&w->sessions);
+	struct session *s = w->has_dead ? TAILQ_FIRST(&w->sessions) : NULL;
 
+	w->has_dead = false;
 	while (s) {
 		struct session *next = TAILQ_NEXT(s, link);
 		if (s->is_dead) {

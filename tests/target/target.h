@@ -278,7 +278,7 @@ struct counters {
 
 struct world {
 	int epoll_fd;
-	bool is_ending, has_started;
+	bool is_ending, has_started, has_dead;
 	struct portal portals[MAX_PORTALS];
 	uint32_t portal_count;
 	struct group groups[MAX_PORTALS];
@@ -414,6 +414,8 @@ const char *fault_command(struct world *w, char *line, struct buf *out);
 
 /* control.c */
 bool control_open(struct world *w, const char *path);
+/* Who has an event: the control socket or a client of it? */
+bool control_is(const struct world *w, const void *who);
 void control_ready(struct world *w, void *who);
 void control_close(struct world *w);
 /* As a client: sends the words as a line, prints the answer. The exit status. */
