@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Two real members of a volume on a real target; one dies or stops, the other takes over.
- * tests/cli/fence_lio.sh and fence_tgt.sh run it:
+ * tests/cli/fence_lio.sh, fence_tgt.sh and fence_own.sh run it:
  *
  *   FENCE_IMAGE  a plain file with a volume: makes /slow in it and prints the sector
  *                where its data lie; nothing else is done
  *   FENCE_URL    the same volume on a target. Of both there may be several, with commas
  *                between them: the extents
  *   FENCE_URL2   the same through another portal: the victim's way; none: as FENCE_URL
- *   FENCE_CASE   "kill", or "stop": writes to /slow take FENCE_DELAY_S there
+ *   FENCE_CASE   "kill", or "stop": writes to /slow take FENCE_DELAY_S there, or "mute":
+ *                from the command FENCE_MUTE on the target answers no login, for
+ *                FENCE_DELAY_S, until FENCE_SPEAK
  *   FENCE_FAST   if set, the members keep the fast lease profile
  *   FENCE_RESET  if set, the sessions to the extents are such that no slot can name them
  *                (fence.c), and members may reset LUNs
@@ -411,10 +413,54 @@ static void a_stopped_host_is_fenced(void **state)
 	assert_int_equal(leave(&p.m), 0);
 }
 
+static void command(const char *variable)
+{
+	assert_non_null(getenv(variable));
+	assert_int_equal(system(getenv(variable)), 0);
+}
+
+/*
+ * The login that ends the victim's session is neither let in nor refused: the target may
+ * still work on what it has accepted. The take-over is tried again and again, and is not
+ * over before a login is let in, though T_tgt has long passed since the fence.
+ */
+static void a_login_without_an_answer_is_waited_for(void **state)
+{
+	uint64_t silence = strtoul(getenv("FENCE_DELAY_S"), NULL, 10) * NS_PER_S;
+	static const char said[] = "has not ended the session of dead host victim";
+	struct pair p;
+	int status;
+	(void)state;
+
+	set_up(&p, false);
+	uint64_t began = clock_now(), refused = 0;
+	assert_int_equal(kill(p.pid, SIGSTOP), 0);
+	command("FENCE_MUTE");
+	while (!refused || clock_now() < refused + silence) {
+		assert_true(clock_now() < began + 120 * NS_PER_S + silence);
+		assert_true(open_file(&p.m, VMFS_WRITE, 2 * NS_PER_S) < 0);
+		if (!refused && collect_has(&p.m.told, said))
+			refused = clock_now();
+	}
+	assert_true(collect_has(&p.m.told, "fenced by reservation keys"));
+	assert_false(collect_has(&p.m.told, "took over dead host"));
+	collect_clear(&p.m.told);
+	while (!collect_has(&p.m.told, said)) /* it goes on trying, and says so */
+		assert_true(open_file(&p.m, VMFS_WRITE, 2 * NS_PER_S) < 0);
+	command("FENCE_SPEAK");
+	take_over(&p, began);
+	assert_int_equal(kill(p.pid, SIGKILL), 0);
+	assert_int_equal(waitpid(p.pid, &status, 0), p.pid);
+	assert_int_equal(leave(&p.m), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest on_kill[] = {
 		cmocka_unit_test(a_killed_host_is_taken_over),
+	};
+	const struct CMUnitTest on_mute[] = {
+		cmocka_unit_test(a_login_without_an_answer_is_waited_for),
 	};
 	const struct CMUnitTest on_stop[] = {
 		cmocka_unit_test(a_stopped_host_is_fenced),
@@ -430,5 +476,7 @@ int main(void)
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	if (strcmp(which, "kill") == 0)
 		return cmocka_run_group_tests(on_kill, NULL, NULL);
+	if (strcmp(which, "mute") == 0)
+		return cmocka_run_group_tests(on_mute, NULL, NULL);
 	return cmocka_run_group_tests(on_stop, NULL, NULL);
 }
