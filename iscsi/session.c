@@ -110,10 +110,20 @@ uint64_t iscsi_session_expected(const struct iscsi_session *s)
 	return s->expected;
 }
 
+uint32_t iscsi_session_brief(const struct iscsi_session *s)
+{
+	return s->brief;
+}
+
 /* Of the answer. */
 static uint64_t expected_of(const struct iscsi_task *t)
 {
 	return ISCSI_BHS_SIZE + (t->is_write ? 0 : t->len);
+}
+
+static bool is_brief(const struct iscsi_task *t)
+{
+	return expected_of(t) < ISCSI_LONG_ANSWER;
 }
 
 bool iscsi_session_is_settled(const struct iscsi_session *s)
@@ -181,6 +191,7 @@ bool iscsi_session_start(struct iscsi_session *s, struct iscsi_task *task)
 		TAILQ_INSERT_TAIL(&s->waiting, task, link);
 	s->busy++;
 	s->expected += expected_of(task);
+	s->brief += is_brief(task);
 	s->check_at = min_u64(s->check_at, task->deadline);
 	return true;
 }
@@ -199,6 +210,7 @@ void iscsi_task_hand_back(struct iscsi_session *s, struct slot *slot,
 	slot->task = NULL;
 	s->busy--;
 	s->expected -= expected_of(t);
+	s->brief -= is_brief(t);
 	t->fate = fate;
 	t->done(t);
 }

@@ -138,6 +138,9 @@ bool iscsi_session_start(struct iscsi_session *s, struct iscsi_task *task);
 uint32_t iscsi_session_busy(const struct iscsi_session *s);
 /* Bytes that their answers will have, about. */
 uint64_t iscsi_session_expected(const struct iscsi_session *s);
+/* How many of them have an answer of less than ISCSI_LONG_ANSWER bytes. */
+#define ISCSI_LONG_ANSWER (256u << 10)
+uint32_t iscsi_session_brief(const struct iscsi_session *s);
 /* No command that was given back before it was settled is still with the target. */
 bool iscsi_session_is_settled(const struct iscsi_session *s);
 /* Logs out; commands in flight may still end. */

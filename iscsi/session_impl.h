@@ -124,6 +124,7 @@ struct iscsi_session {
 	struct slot slots[SLOTS];
 	uint32_t busy;
 	uint64_t expected; /* bytes of the answers to them, about */
+	uint32_t brief;	   /* of them with answers below ISCSI_LONG_ANSWER */
 	TAILQ_HEAD(, iscsi_task) waiting; /* no slot's command was sent: no CmdSN yet */
 	struct burst bursts[BURSTS];
 	TAILQ_HEAD(, burst) sending, spare;

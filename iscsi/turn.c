@@ -24,7 +24,10 @@
  *
  * Under a deep queue, or one of long reads, a channel asks the socket to wake it for a
  * good part of what is on its way, not for each answer, and for no longer than GATHER_NS
- * (SO_RCVLOWAT, `mark`).
+ * (SO_RCVLOWAT, `mark`). Where all that is under way are long reads, nothing short waits
+ * behind them, and a wake-up that comes too early takes the processor from who sends:
+ * more is gathered then, for LONG_GATHER_NS.
+ *
  * With few commands under way, and none that reads much, it waits for the first answer
  * awake (bdev/awake.h), for AWAKE_NS: to sleep and be woken takes as long as a quick
  * target does.
@@ -35,8 +38,8 @@
  * 2. A channel never ends a session. It leaves it dead, and rings.
  * 3. A channel's turn ends with the bell rung if the task has to do what it would not
  *    wake for: an earlier deadline, a full socket, a dead session.
- * 4. Nobody sleeps on the socket for more than GATHER_NS with a mark above one byte: the
- *    channel takes it back before it sleeps, the task before it watches the socket.
+ * 4. Nobody sleeps on the socket for more than LONG_GATHER_NS with a mark above one byte:
+ *    the channel takes it back before it sleeps, the task before it watches the socket.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -62,6 +65,8 @@
 #define GATHER_MIN 2
 #define GATHER_NS (200 * NS_PER_US)
 #define GATHER_BYTES_MAX (256u << 10)
+#define LONG_GATHER_NS (1 * NS_PER_MS)
+#define LONG_GATHER_BYTES_MAX (1u << 20)
 #define LONG_READS (2u << 20)	 /* bytes expected: worth gathering, if of few commands */
 #define SOON_BYTES (256u << 10) /* more do not come in a moment */
 #define AWAKE_NS (50 * NS_PER_US)
@@ -347,8 +352,9 @@ static uint64_t worth_waiting_for(struct iscsi_transport *t, struct iscsi_sessio
 		t->gathers_to_skip--;
 		return 0;
 	}
-	uint64_t bytes =
-		min_u64(iscsi_session_expected(s) / GATHER_SHARE, GATHER_BYTES_MAX);
+	uint64_t bytes = min_u64(iscsi_session_expected(s) / GATHER_SHARE,
+				 iscsi_session_brief(s) ? GATHER_BYTES_MAX
+							: LONG_GATHER_BYTES_MAX);
 	/* A power of two, so that it does not change with every command. */
 	return 1ull << (63 - __builtin_clzll(bytes | 1));
 }
@@ -388,9 +394,9 @@ static void wait_awake(struct iscsi_transport *t, struct pollfd *fd,
 }
 
 /* Asleep, until there is more in the socket than its mark, or not for long. */
-static void wait_asleep(struct pollfd *fd)
+static void wait_asleep(struct pollfd *fd, bool is_long)
 {
-	const struct timespec limit = { .tv_nsec = GATHER_NS };
+	const struct timespec limit = { .tv_nsec = is_long ? LONG_GATHER_NS : GATHER_NS };
 
 	(void)ppoll(fd, 1, &limit, NULL);
 }
@@ -406,13 +412,13 @@ unsigned int iscsi_turn_of_channel_gather(struct channel_leaf *leaf,
 		return 0;
 	struct pollfd fd = { .fd = t->sock, .events = POLLIN };
 	uint64_t bytes = worth_waiting_for(t, s);
-	bool is_awake = !bytes && is_soon(t, s);
+	bool is_awake = !bytes && is_soon(t, s), is_long = !iscsi_session_brief(s);
 	set_mark(t, t->sock, bytes ? (int)bytes : 1);
 	end_driving(t, false, false);
 	if (is_awake)
 		wait_awake(t, &fd, look);
 	else if (bytes)
-		wait_asleep(&fd);
+		wait_asleep(&fd, is_long);
 	else
 		return 0;
 	s = begin_driving(t);
