@@ -189,6 +189,11 @@ struct bdev {
 	 * Leaf: nobody but this kernel reaches the bytes: a file of a local filesystem.
 	 */
 	bool is_one_kernels;
+	/*
+	 * Leaf: what submit() has taken runs even if the process ends before it has, and
+	 * the liveness lock falls after that.
+	 */
+	bool outlives_caller;
 	/* Leaf: rw() of a CAW keeps the deadline itself, where it waits for others. */
 	bool has_timed_caw;
 	/* For the LVM header (FORMAT.md, Disk identity); type 0 and empty if unknown. */

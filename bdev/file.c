@@ -240,6 +240,7 @@ static int open_regular(struct file_bdev *file, const struct stat *st, uint32_t 
 		return 0; /* the filesystem has no direct I/O */
 	if (can_be_direct(file->file_fd, &memory_align)) {
 		file->is_direct = true;
+		bd->outlives_caller = bd->is_one_kernels;
 		file->cached_fd = open_cached(file->file_fd);
 		bd->has_cached = file->cached_fd >= 0;
 		bd->memory_align = memory_align;

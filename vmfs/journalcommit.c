@@ -11,7 +11,8 @@
  * FLUSH that was sent behind it has ended: of journal_sync(), of journal_empty(), of a
  * prompt record, or of whatever else flushes. Records are written all the same, one by
  * one and at once: a process that is killed loses nothing, and hosts beside us read what
- * we committed (logview.c). A loss of power takes back the last ones.
+ * we committed (logview.c). A loss of power takes back the last ones. (The last of a lazy
+ * log may still be on its way: journalpost.c.)
  *
  * Late are all records of a lazy log, and those of others that nobody was promised
  * (vmfs_txn_may_wait: blocks that a first write takes). Behind a late one the places of
@@ -84,7 +85,7 @@ static int sync_held(struct vmfs_volume *vol)
 
 	if (j->durable_seq == j->next_seq)
 		return 0;
-	if (vmfs_gate_flush(vol))
+	if (journal_settle(vol) || vmfs_gate_flush(vol))
 		return lose(vol, "the journal could not be written");
 	note_durable(j, j->next_seq);
 	return 0;
@@ -99,7 +100,10 @@ int journal_sync(struct vmfs_volume *vol)
 	sleeplock_acquire(&vol->txn_lock);
 	uint64_t seq = j->next_seq;
 	bool is_durable = j->durable_seq == seq;
+	int err = journal_settle(vol);
 	sleeplock_release(&vol->txn_lock);
+	if (err)
+		return lose(vol, "the journal could not be written");
 	if (is_durable)
 		return heartbeat_dead(&vol->member->hb);
 	/* Others go on meanwhile: what they log is for the next one. */
@@ -220,6 +224,8 @@ int journal_empty(struct vmfs_volume *vol)
 
 	assert(sleeplock_is_mine(&vol->txn_lock));
 	bool has_log = !addr_is_none(j->addr) && !j->is_empty;
+	if (journal_settle(vol))
+		return lose(vol, "the journal could not be written");
 	if (has_log && j->homes.count) {
 		err = sync_held(vol);
 		if (!err)
@@ -306,6 +312,19 @@ static int write_state(struct vmfs_volume *vol)
 	return vmfs_gate_write(vol, j->vol_off, &state, sizeof(state), 0);
 }
 
+/* Takes record. */
+static int write_record(struct vmfs_volume *vol, void *record, uint64_t len)
+{
+	const struct vmfs_journal *j = log_of(vol);
+	uint64_t vol_off = j->vol_off + (uint64_t)j->next_sector * SECTOR;
+
+	if (j->is_lazy)
+		return journal_post(vol, vol_off, record, len);
+	int err = vmfs_gate_write(vol, vol_off, record, len, 0);
+	free(record);
+	return err;
+}
+
 int journal_commit(struct vmfs_volume *vol, const struct journal_target *targets,
 		   unsigned int count, bool may_wait)
 {
@@ -324,6 +343,8 @@ int journal_commit(struct vmfs_volume *vol, const struct journal_target *targets
 		err = journal_empty(vol);
 	if (err)
 		return err;
+	if (journal_settle(vol))
+		return lose(vol, "the journal could not be written");
 	uint8_t *record = io_alloc(sectors * SECTOR);
 	if (!record)
 		return -ENOMEM;
@@ -331,10 +352,9 @@ int journal_commit(struct vmfs_volume *vol, const struct journal_target *targets
 	if (j->is_empty)
 		err = write_state(vol);
 	if (!err)
-		err = vmfs_gate_write(vol,
-				      j->vol_off + (uint64_t)j->next_sector * SECTOR,
-				      record, (uint64_t)sectors * SECTOR, 0);
-	free(record);
+		err = write_record(vol, record, (uint64_t)sectors * SECTOR);
+	else
+		free(record);
 	if (err)
 		return lose(vol, "the journal could not be written");
 	if (j->durable_seq == j->next_seq)

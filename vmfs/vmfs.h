@@ -130,7 +130,8 @@ struct vmfs_open_options {
 	 * What is changed is durable after vmfs_volume_sync() or vmfs_file_sync(), or
 	 * some seconds later; until then a loss of power takes it back, in the opposite
 	 * order: what is left was all there at one moment. (A host that dies alone loses
-	 * nothing.) For who makes and removes many small files, and syncs what matters.
+	 * nothing.) On a file, another process may see it one write later. For who makes
+	 * and removes many small files, and syncs what matters.
 	 * Keeps locks as keeps_locks does.
 	 */
 	bool is_lazy;

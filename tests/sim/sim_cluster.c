@@ -182,6 +182,25 @@ static void lazy_hosts_survive_deaths_and_pauses(void **state)
 	run(1300, 5, &storm);
 }
 
+/* Their last records are on the way when they die (vmfs/journalpost.c). */
+static void lazy_file_hosts_survive_deaths(void **state)
+{
+	struct storm storm = {
+		.caw = BDEV_CAW_FILE,
+		.hosts = 3,
+		.ops = STORM_ALL_OPS,
+		.faults = STORM_KILL | STORM_PAUSE,
+		.events = 4,
+		.is_lazy = true,
+		.outlives_caller = true,
+	};
+
+	(void)state;
+	run(1600, 10, &storm);
+	storm.faults = STORM_POWER | STORM_CACHE;
+	run(1700, 5, &storm);
+}
+
 /* What was synced is there after a power failure, of hosts and target or of it alone. */
 static void lazy_hosts_lose_nothing_that_was_synced(void **state)
 {
@@ -269,6 +288,7 @@ int main(void)
 		cmocka_unit_test(power_failures_lose_nothing_acknowledged),
 		cmocka_unit_test(lazy_hosts_survive_deaths_and_pauses),
 		cmocka_unit_test(lazy_hosts_lose_nothing_that_was_synced),
+		cmocka_unit_test(lazy_file_hosts_survive_deaths),
 		cmocka_unit_test(restarts_of_the_target_lose_nothing),
 		cmocka_unit_test(keys_fence_hosts_that_stood_still),
 		cmocka_unit_test(what_is_free_is_unmapped_and_nothing_else),

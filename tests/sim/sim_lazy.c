@@ -30,16 +30,22 @@ struct story {
 	bool is_ready;
 };
 
-static struct story *begin(void)
+static struct story *begin_on(enum bdev_caw_class caw)
 {
 	struct simdisk_behaviour behaviour = simdisk_polite();
 	struct story *s = calloc(1, sizeof(*s));
 
 	SIM_CHECK(s);
-	s->c = cluster_new(BDEV_CAW_ATS);
+	s->c = cluster_new(caw);
 	behaviour.has_cache = true;
+	behaviour.outlives_caller = caw == BDEV_CAW_FILE;
 	simdisk_behave(s->c->disk, &behaviour);
 	return s;
+}
+
+static struct story *begin(void)
+{
+	return begin_on(BDEV_CAW_ATS);
 }
 
 static void end(struct story *s)
@@ -306,6 +312,57 @@ static void a_flush_that_fails_ends_the_volume(void **state)
 	sim_each_seed(300, 2, flush_fails, NULL);
 }
 
+/* ---- a record that fails behind the answer ---- */
+
+/* Writes of the log end with -EIO. */
+static void spoil_log(struct story *s, struct vmfs_volume *vol)
+{
+	const struct vmfs_journal *j = &vol->member->journal;
+	struct bdev *bd;
+	uint64_t dev_off, run;
+
+	SIM_CHECK(!lvm_map(&vol->lvm, j->vol_off, &bd, &dev_off, &run));
+	SIM_CHECK(bd->outlives_caller);
+	simdisk_bad_sectors(s->c->disk, dev_off, (uint64_t)j->sector_count * 512, true);
+}
+
+static void fail_record(void *arg)
+{
+	struct story *s = arg;
+	struct cluster_mount m = { 0 };
+	char path[32];
+
+	mount_lazy(s, &m);
+	for (; s->made < NAMES; s->made++)
+		SIM_CHECK(!vmfs_mkdir(m.vol, name_of(s->made, path), 0755));
+	SIM_CHECK(!vmfs_volume_sync(m.vol));
+	s->synced = s->made++;
+	oracle_trouble(s->c->oracle, sim_host_self(), true);
+	spoil_log(s, m.vol);
+	SIM_CHECK(!vmfs_mkdir(m.vol, name_of(NAMES, path), 0755));
+	SIM_CHECK(vmfs_mkdir(m.vol, "/late", 0755) == -ESTALE);
+	SIM_CHECK(m.is_lost && vmfs_volume_state(m.vol) == -ESTALE);
+	SIM_CHECK(vmfs_volume_sync(m.vol) == -ESTALE);
+	(void)!cluster_unmount(&m);
+}
+
+static void record_fails(void *arg)
+{
+	struct story *s = begin_on(BDEV_CAW_FILE);
+
+	(void)arg;
+	SIM_CHECK(sim_host_run(sim_host_new("lazy", 0), "fail", fail_record, s));
+	simdisk_bad_sectors(s->c->disk, 0, 0, false);
+	SIM_CHECK(sim_host_run(sim_host_new("left", 0), "look", look, s));
+	end(s);
+}
+
+static void a_record_that_fails_behind_the_answer_ends_the_volume(void **state)
+{
+	(void)state;
+	sim_each_seed(350, 3, record_fails, NULL);
+}
+
 /* ---- blocks that were a folder's ---- */
 
 #define ENTRIES 62u /* a sub-block and a bit */
@@ -469,6 +526,7 @@ int main(void)
 		cmocka_unit_test(nothing_waits_longer_than_some_seconds),
 		cmocka_unit_test(what_is_not_in_place_is_read_as_it_was_logged),
 		cmocka_unit_test(a_flush_that_fails_ends_the_volume),
+		cmocka_unit_test(a_record_that_fails_behind_the_answer_ends_the_volume),
 		cmocka_unit_test(a_folders_block_in_the_log_is_no_files),
 		cmocka_unit_test(a_closed_files_lock_stays_while_folders_are_worked_in),
 	};

@@ -324,7 +324,10 @@ static void on_kill(struct sim_host *h, void *arg)
 			if (cmd->io)
 				at->unanswered--;
 			cmd->io = NULL;
-			initiator_cut_off(at, cmd);
+			if (cmd->state == COMMAND_SENT && at->bd.outlives_caller)
+				target_send_alone(cmd);
+			else
+				initiator_cut_off(at, cmd);
 			initiator_forget(cmd);
 		}
 		cmd = next;
@@ -364,6 +367,7 @@ struct bdev *simdisk_attach(struct simdisk *disk, struct sim_host *h)
 	at->bd.has_write_zeroes = true;
 	at->bd.caw = disk->caw;
 	at->bd.is_one_kernels = disk->caw == BDEV_CAW_FILE;
+	at->bd.outlives_caller = disk->how.outlives_caller;
 	describe(at);
 	mutex_init(&at->m);
 	cond_init(&at->c);
