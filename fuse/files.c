@@ -613,8 +613,11 @@ void do_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 		disk_write(req, buf, size, off, fi);
 		return;
 	}
-	int err = vmfs_file_write(use(m, o), buf, size, (uint64_t)off);
-	unuse(m, o);
+	int err = loop_drops_set_id() ? drop_set_id(m, ino) : 0;
+	if (!err) {
+		err = vmfs_file_write(use(m, o), buf, size, (uint64_t)off);
+		unuse(m, o);
+	}
 	if (err)
 		reply_error(req, err);
 	else

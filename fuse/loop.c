@@ -95,6 +95,13 @@ void *loop_memory(size_t size)
 	return self->memory + IO_ALIGN;
 }
 
+bool loop_drops_set_id(void)
+{
+	struct fuse_write_in in;
+	(void)memcpy(&in, self->memory + IO_ALIGN - sizeof(in), sizeof(in));
+	return in.write_flags & FUSE_WRITE_KILL_SUIDGID;
+}
+
 /* ---- workers ---- */
 
 static void work(void *arg);

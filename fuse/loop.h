@@ -42,5 +42,10 @@ void loop_stop(struct loop *l);
  * most LOOP_DATA_MAX bytes, aligned to IO_ALIGN; valid until its next request.
  */
 void *loop_memory(size_t size);
+/*
+ * The calling worker's request is a write past the kernel's cache of who may not give
+ * set-id bits: then the kernel has not taken them off.
+ */
+bool loop_drops_set_id(void);
 
 #endif

@@ -124,6 +124,19 @@ void do_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
 		reply_attr(req, &st);
 }
 
+int drop_set_id(struct mount *m, fuse_ino_t ino)
+{
+	struct vmfs_stat st;
+	int err = node_stat(m, ino, &st);
+	if (err)
+		return err;
+	/* Without the right to run, the group's bit means something else. */
+	uint32_t gone = S_ISUID | (st.mode & S_IXGRP ? S_ISGID : 0);
+	const struct vmfs_attr without = { .has_mode = true,
+					   .mode = st.mode & 07777 & ~gone };
+	return st.mode & gone ? vmfs_node_setattr(m->vol, node_of_ino(ino), &without) : 0;
+}
+
 static void reply_made(fuse_req_t req, int err, const struct vmfs_stat *st)
 {
 	if (err) {

@@ -74,6 +74,8 @@ struct vmfs_attr attr_of_caller(fuse_req_t req, fuse_ino_t parent, mode_t mode);
 
 void do_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
 		struct fuse_file_info *fi);
+/* Set-id bits end at a write of who may not give them. */
+int drop_set_id(struct mount *m, fuse_ino_t ino) __attribute__((warn_unused_result));
 void do_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 	      dev_t rdev);
 void do_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);

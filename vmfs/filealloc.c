@@ -530,6 +530,8 @@ int vmfs_file_allocate(struct vmfs_file *file, uint64_t offset, uint64_t len,
 	sleeplock_acquire(&file->sleeplock);
 	rc = allocate_locked(file, offset, offset + len, how);
 	sleeplock_release(&file->sleeplock);
+	if (rc == 0)
+		file_note_written(file, 0);
 	return file_change_end(file, rc);
 }
 
@@ -605,5 +607,7 @@ int vmfs_file_punch(struct vmfs_file *file, uint64_t offset, uint64_t len)
 	sleeplock_acquire(&file->sleeplock);
 	rc = punch_locked(file, offset, end);
 	sleeplock_release(&file->sleeplock);
+	if (rc == 0)
+		file_note_written(file, 0); /* its times; its length stays */
 	return file_change_end(file, rc);
 }

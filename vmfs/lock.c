@@ -637,12 +637,12 @@ static struct held_lock *pick(struct lock_table *lt, enum held_state state,
 }
 
 /* A ghost that was not looked at in this turn. With lt->m held. */
-static struct held_lock *next_ghost(struct lock_table *lt)
+static struct held_lock *next_ghost(struct lock_table *lt, uint32_t *cursor)
 {
 	struct held_lock *h;
 
-	for (uint32_t i = 0; i < LOCK_BUCKETS; i++) {
-		LIST_FOREACH(h, &lt->buckets[i], link)
+	for (; *cursor < LOCK_BUCKETS; (*cursor)++) {
+		LIST_FOREACH(h, &lt->buckets[*cursor], link)
 			if (h->state == GHOST && h->turn != lt->turn)
 				return h;
 	}
@@ -652,11 +652,12 @@ static struct held_lock *next_ghost(struct lock_table *lt)
 static void settle_ghosts(struct vmfs_volume *vol)
 {
 	struct lock_table *lt = &vol->member->locks;
+	uint32_t cursor = 0;
 
 	lt->turn++;
 	for (;;) {
 		mutex_lock(&lt->m);
-		struct held_lock *h = next_ghost(lt);
+		struct held_lock *h = next_ghost(lt, &cursor);
 		if (h)
 			h->turn = lt->turn;
 		mutex_unlock(&lt->m);
