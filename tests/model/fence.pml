@@ -183,7 +183,11 @@ end:	do
 	od
 }
 
-/* PREEMPT AND ABORT and the barrier behind it, as one step. */
+/*
+ * PREEMPT AND ABORT and the barrier behind it, as one step: what stands between the two
+ * (a login that is neither let in nor refused, however long, and the claim that is tried
+ * again) is not here, but in NOBARRIER, what it would be not to wait for it.
+ */
 inline fence(o)
 {
 	atomic {
