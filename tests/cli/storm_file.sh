@@ -6,4 +6,4 @@
 # host must find when it gets a lock, tests/storm/storm_check.pl what the history must be.
 . "$(dirname "$0")/../lib/tap.sh"
 . "$ROOT/tests/lib/storm.sh"
-storm file "$([ -z "${FULL:-}" ] && echo 60 || echo 300)"
+storm file "$([ -z "${FULL:-}" ] && echo 40 || echo 300)"
