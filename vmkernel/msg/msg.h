@@ -100,7 +100,7 @@ enum msg_type {
 	/* id, type (vnc, webmks) -> ticket, seconds, path (of the .vmx file), port */
 	MSG_VM_TICKET,
 
-	/* vmkernel to vmx. */
+	/* vmkernel to vmx; new ones at the end: a vmx outlives the vmkernel it knows. */
 	/*
 	 * first on every connection -> is_running, qemu_pid, is_kvm, token, disks:
 	 * [key...], vhost: [is it so served?...], plugging (the number of one that is on
@@ -120,11 +120,6 @@ enum msg_type {
 	 * else the disks are back, and may need some tries
 	 */
 	MSG_VMX_CONT,
-	/*
-	 * ticket, seconds, websocket (on its port): it lets one viewer see the screen,
-	 * that long -> when it does
-	 */
-	MSG_VMX_TICKET,
 	MSG_VMX_FREEZE,	    /* why: stop the VM for good, keep QEMU; no reply */
 	MSG_VMX_SHUTDOWN,   /* -> when the power button was pressed */
 	/*
@@ -144,6 +139,11 @@ enum msg_type {
 	/* index, disk ("scsi0:1"), path: disk index is served -> when the guest has it */
 	MSG_VMX_PLUG,
 	MSG_VMX_UNPLUG,	    /* index -> when the guest has it no more */
+	/*
+	 * ticket, seconds, websocket (on its port): it lets one viewer see the screen,
+	 * that long -> when it does
+	 */
+	MSG_VMX_TICKET,
 
 	/* vmx to vmkernel. */
 	/* index, path, key (of the .vmx file), vhost (else NBD) -> when it is served as
@@ -161,7 +161,7 @@ enum msg_type {
 };
 
 static_assert(MSG_VM_TICKET < MSG_VMX_HELLO, "a number is of one message");
-static_assert(MSG_VMX_UNPLUG < MSG_VMX_DISK, "a number is of one message");
+static_assert(MSG_VMX_TICKET < MSG_VMX_DISK, "a number is of one message");
 
 struct msg_header_msg {
 	le32 magic; /* 0x00  MSG_MAGIC */
