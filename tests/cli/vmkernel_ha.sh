@@ -26,7 +26,7 @@ host() {
 	shift
 	number=$(printf '%d' "'$name")
 	printf '%s\n' "accel = tcg" "ha = yes" "ha_poll_ms = 200" "ha_isolation_s = 5" \
-		"ha_isolation = powerOff" "ha_retry_s = 1" "ha_grace_s = ${grace:-0}" \
+		"ha_isolation = ${response:-powerOff}" "ha_retry_s = 1" "ha_grace_s = ${grace:-0}" \
 		"ha_address = 127.0.0.1:$((port + number - 97))" \
 		${pings:+"ha_isolation_address = $pings"} >"$T/$name.conf"
 	"$@" "$BIN/vmkernel" -c "$T/$name.conf" -d "$T/$name" --host-name "$name" \
@@ -121,6 +121,52 @@ ok "somebody answers again" \
 	nsenter -t "$(cat "$T/b/vmkernel.pid")" -n ip link set lo up
 ok "b is isolated no more" wait_for 60 eval '! is_role b networkIsolated'
 
-ok "all hosts end" down a b c
+# ---- the other responses ----
+
+where=$(runs_on a c)
+ok "the VM is powered off" vim "$where" vmsvc/power.off 1
+ok "the hosts end" down a b c
+response=leaveOn
+ok "b is to leave its VMs on" \
+	host b unshare -n sh -c 'ip link set lo up; exec "$@"' sh
+ok "it is the master" wait_for 60 is_role b master
+ok "and runs the VM" vim b vmsvc/power.on 1
+ok "a starts" host a
+ok "b is isolated" wait_for 60 is_role b networkIsolated
+ok "it says what becomes of its VMs" wait_for 10 tells b "its VMs are left on"
+ok "a is the master now" wait_for 60 is_role a master
+sleep 6 # longer than ha_isolation_s, and than a restart takes
+ok "the VM runs on" is_on b
+ok "and nowhere else" eval '! is_on a 2>/dev/null'
+ok "b can power it off" vim b vmsvc/power.off 1
+ok "the hosts end" down a b
+
+if "$ROOT/tests/guest/build.sh" "$T/linux.raw" 2>"$T/why"; then
+	sed 's/vm1/vm2/; s/vm1/vm2/' "$ROOT/tests/guest/vm1.vmx" >"$T/vm2.vmx"
+	vmkfstools -i "$T/linux.raw" -d thin "$T/lun:/vm2/vm2.vmdk" >/dev/null
+	vmkfstools --put "$T/vm2.vmx" "$T/lun:/vm2/vm2.vmx"
+	response=shutdown
+	ok "b is to shut its VMs down" \
+		host b unshare -n sh -c 'ip link set lo up; exec "$@"' sh
+	ok "it is the master" wait_for 60 is_role b master
+	id=$(vim b solo/registervm "[store] vm2/vm2.vmx")
+	console=$T/b/vms/$id/serial0.txt
+	ok "it runs a VM whose guest hears the power button" vim b vmsvc/power.on "$id"
+	ok "the guest counts" wait_for 120 grep -q '^COUNT 2' "$console"
+	ok "a starts" host a
+	ok "b is isolated" wait_for 60 is_role b networkIsolated
+	ok "the guest heard the power button" wait_for 60 grep -q '^BUTTON' "$console"
+	ok "and ended in order" wait_for 60 eval \
+		'vim b vmsvc/power.getstate "$id" | grep -q "Powered off"'
+	ok "a starts it" wait_for 60 tells a "VM [0-9]* .*vm2/vm2.vmx.*powered on"
+	last=$(sed -n 's/^COUNT \([0-9]*\).*/\1/p' "$console" | tail -n 1)
+	there=$T/a/vms/$(vim a vmsvc/getallvms | awk '$2 == "vm2" { print $1 }')
+	ok "it counts on there" wait_for 120 grep -q '^COUNT' "$there/serial0.txt"
+	is "$(sed -n 's/^LAST \([0-9]*\).*/\1/p' "$there/serial0.txt")" "$last" \
+		"from where it was"
+	ok "the hosts end" down a b
+else
+	skip 1 "$(tail -n 1 "$T/why")"
+fi
 run fsck.vmfs -n "$T/lun"
 is "$rc" 0 "the volume is sound"

@@ -117,7 +117,7 @@ inside() { # HOST COMMAND...
 }
 
 vim() { # HOST ARGUMENT...
-	timeout -k 5 20 "$BIN/vim-cmd" -s "$D/$1/vmkernel.sock" "${@:2}" 2>&1
+	timeout -k 5 120 "$BIN/vim-cmd" -s "$D/$1/vmkernel.sock" "${@:2}" 2>&1
 }
 
 daemon_of() { # HOST: its vmkernel, by our own numbers of processes
