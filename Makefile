@@ -79,7 +79,7 @@ SRC_vdisk-nbd := $(wildcard vdisk/export/*.c vdisk/tool/place.c) $(VMK_SHARED)
 SRC_vmkernel := $(wildcard vmkernel/*.c vmkernel/adapter/*.c vmkernel/disk/*.c \
 	vmkernel/ha/*.c vmkernel/resource/*.c vmkernel/sched/*.c vmkernel/vhost/*.c \
 	vmkernel/vmotion/*.c vmkernel/vmx/vmxfile.c vmkernel/vmx/vnc.c \
-	vmkernel/vmx/log.c) $(VMK_SHARED)
+	vmkernel/vmx/log.c vmkernel/vmx/cpu.c) $(VMK_SHARED)
 SRC_vmx := $(wildcard vmkernel/vmx/*.c vmkernel/vmotion/tls.c) $(VMK_SHARED)
 SRC_vim-cmd := $(wildcard vmkernel/cli/vim_*.c vmkernel/cli/client.c) $(VMK_SHARED)
 SRC_esxcli := $(wildcard vmkernel/cli/esxcli.c vmkernel/cli/client.c \

@@ -279,9 +279,10 @@ static void keep_work(void *arg)
 	struct vm *vm = c->vm;
 	json_t *all = c->rc == 0 ? stamps(c) : NULL;
 	if (all) {
-		json_t *facts = json_pack("{s:b, s:b, s:i, s:o}", "is_snapshot",
+		json_t *facts = json_pack("{s:b, s:b, s:s, s:i, s:o}", "is_snapshot",
 					  c->kind == KIND_SNAPSHOT, "is_kvm", vm->is_kvm,
-					  "taps", (int)vm->taps, "disks", all);
+					  "cpu", vm->cpu, "taps", (int)vm->taps, "disks",
+					  all);
 		c->rc = facts ? memoryfile_finish(c->file, facts) : -ENOMEM;
 		json_decref(facts);
 		if (c->rc < 0)
@@ -601,10 +602,14 @@ void checkpoint_restore(struct vm *vm)
 	struct checkpoint *c = vm->checkpoint;
 	bool is_kvm = json_is_true(json_object_get(c->facts, "is_kvm"));
 	json_int_t taps = json_integer_value(json_object_get(c->facts, "taps"));
+	const char *cpu = msg_text(c->facts, "cpu");
 	if (is_kvm != vm->is_kvm)
 		(void)snprintf(c->why, sizeof(c->why), "it ran %s, and would here run %s",
 			       is_kvm ? "under KVM" : "without KVM",
 			       vm->is_kvm ? "under it" : "without");
+	else if (*cpu && strcmp(cpu, vm->cpu) != 0)
+		(void)snprintf(c->why, sizeof(c->why), "its processor was %.160s, and "
+			       "would here be %.160s", cpu, vm->cpu);
 	else if (taps != (json_int_t)vm->taps)
 		(void)snprintf(c->why, sizeof(c->why), "its network cards were plugged "
 			       "into networks that are not the same here");

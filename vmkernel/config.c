@@ -14,6 +14,7 @@
 #include "base/parse.h"
 #include "iscsi/open.h"
 #include "iscsi/url.h"
+#include "vmkernel/vmx/cpu.h"
 
 #define LINE_SIZE 2048
 #define VM_UID 64123u
@@ -37,7 +38,7 @@ void config_done(struct config *c)
 	char *all[] = { c->state_dir, c->socket, c->host_name, c->initiator_name,
 			c->qemu,      c->vmx,	 c->accel,     c->watchdog,
 			c->disk_key_file, c->vmotion_address, c->cgroup,
-			c->efi_code, c->efi_vars };
+			c->efi_code, c->efi_vars, c->cpu_baseline };
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		free(all[i]);
 	for (uint32_t i = 0; i < c->device_count; i++)
@@ -60,7 +61,7 @@ static char **text_setting(struct config *c, const char *key)
 		{ "disk_key_file", &c->disk_key_file },
 		{ "vmotion_address", &c->vmotion_address },
 		{ "cgroup", &c->cgroup },	{ "efi_code", &c->efi_code },
-		{ "efi_vars", &c->efi_vars },
+		{ "efi_vars", &c->efi_vars },	{ "cpu_baseline", &c->cpu_baseline },
 	};
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
 		if (strcmp(key, all[i].key) == 0)
@@ -185,6 +186,9 @@ int config_set(struct config *c, const char *key, const char *value, const char 
 	if (strcmp(key, "accel") == 0 && !is_accel(value))
 		return report_error(r, -EINVAL, "%s: accel = %s: not auto, kvm or tcg",
 				    where, value);
+	if (strcmp(key, "cpu_baseline") == 0 && !cpu_baseline_model(value))
+		return report_error(r, -EINVAL, "%s: cpu_baseline = %s: not an EVC mode "
+				    "that is known (vmkernel(8))", where, value);
 	if (strcmp(key, "network") == 0)
 		return add_network(c, value, where, r);
 	bool is_device = strcmp(key, "device") == 0;

@@ -34,6 +34,7 @@ struct config {
 	char *watchdog; /* NULL: none */
 	char *vmotion_address; /* where VMs come in: "ADDRESS:PORT"; NULL: nowhere */
 	uint64_t vmotion_limit; /* bytes a second of one that goes; 0: none */
+	char *cpu_baseline; /* vmx/cpu.h; NULL: all that the processor has */
 	char *efi_code, *efi_vars; /* OVMF: the firmware, and its empty flash */
 	char *cgroup; /* where control groups are; "off"; NULL: where they usually are */
 	char *disk_key_file; /* opens encrypted disks of VMs; NULL: they are refused */

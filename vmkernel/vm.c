@@ -262,6 +262,8 @@ static bool is_of_vm(const struct vm *vm, pid_t pid)
 static void remember_qemu(struct vm *vm, const json_t *body)
 {
 	json_int_t pid = json_integer_value(json_object_get(body, "qemu_pid"));
+	vm->is_kvm = json_is_true(json_object_get(body, "is_kvm"));
+	(void)snprintf(vm->cpu, sizeof(vm->cpu), "%s", msg_text(body, "cpu"));
 	if (pid > 1 && pid < INT32_MAX && vm->qemu_pidfd < 0)
 		vm->qemu_pidfd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
 	if (vm->qemu_pidfd >= 0 && is_of_vm(vm, (pid_t)pid)) {
@@ -301,7 +303,6 @@ static void started(struct vm *vm, const struct msg *m)
 		return;
 	}
 	remember_qemu(vm, m->body);
-	vm->is_kvm = json_is_true(json_object_get(m->body, "is_kvm"));
 	if (vm->is_ending || vm->is_incoming)
 		return;
 	if (vm->checkpoint)
@@ -326,7 +327,6 @@ static void greeted(struct vm *vm, const struct msg *m)
 	}
 	drop_timer(vm);
 	remember_qemu(vm, m->body);
-	vm->is_kvm = json_is_true(json_object_get(m->body, "is_kvm"));
 	memcpy(vm->token, token, VM_TOKEN_SIZE);
 	vm->vhost_disks = 0;
 	for (size_t i = 0; i < count; i++) {
@@ -524,13 +524,15 @@ void vm_power_on(struct vm *vm, struct requester who)
 static int send_start(struct vm *vm, int sock)
 {
 	char file[VM_WHY_SIZE / 2];
-	json_t *body = json_pack("{s:s, s:s, s:s, s:s, s:b, s:b, s:s}", "name",
+	const char *baseline = vm->host->config.cpu_baseline;
+	json_t *body = json_pack("{s:s, s:s, s:s, s:s, s:b, s:b, s:s, s:s}", "name",
 				 vm_file_text(vm, NULL, file, sizeof(file)), "text",
 				 vm->text, "qemu", vm->host->config.qemu, "token",
 				 vm->token, "tells_errors",
 				 vm->host->config.on_fence == ON_FENCE_EIO, "incoming",
 				 vm->is_incoming || vm->checkpoint, "efi",
-				 vm->host->config.efi_code);
+				 vm->host->config.efi_code, "cpu_baseline",
+				 baseline ? baseline : "");
 	if (!body) {
 		(void)snprintf(vm->why, sizeof(vm->why), "%s: is not UTF-8 text", file);
 		(void)close(sock);

@@ -14,6 +14,7 @@
 #include "vmkernel/host.h"
 #include "vmkernel/msg/msg.h"
 #include "vmkernel/resource/wish.h"
+#include "vmkernel/vmx/cpu.h"
 #include "vmkernel/vmx/hardware.h"
 
 #define VM_WHY_SIZE 768u
@@ -68,7 +69,8 @@ struct vm {
 	struct requester on, off, reset, shutdown, grow;
 	atomic_bool is_cancelled;
 	bool is_ending, has_job, is_adopted;
-	bool is_kvm;	  /* as its vmx says */
+	bool is_kvm;	  /* as its vmx says; */
+	char cpu[CPU_TEXT_SIZE]; /* likewise: QEMU's -cpu; "": it is an old one */
 	uint32_t taps;	  /* a bit for each card that is plugged in; 0: none is known */
 	bool is_incoming; /* it comes from another host, and does not run here yet */
 	bool is_leaving;  /* when it is off it is not registered here any more */

@@ -26,7 +26,8 @@ host() {
 	shift
 	number=$(printf '%d' "'$name")
 	printf '%s\n' "accel = tcg" "ha = yes" "ha_poll_ms = 200" "ha_isolation_s = 5" \
-		"ha_isolation = ${response:-powerOff}" "ha_retry_s = 1" "ha_grace_s = ${grace:-0}" \
+		"ha_isolation = ${response:-powerOff}" "ha_retry_s = 1" \
+		"ha_grace_s = ${grace:-0}" \
 		"ha_address = 127.0.0.1:$((port + number - 97))" \
 		${pings:+"ha_isolation_address = $pings"} >"$T/$name.conf"
 	"$@" "$BIN/vmkernel" -c "$T/$name.conf" -d "$T/$name" --host-name "$name" \

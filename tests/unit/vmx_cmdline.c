@@ -55,7 +55,8 @@ static int tap_fds[HARDWARE_NICS_MAX];
 static void make(const struct vm_hardware *hw, bool is_kvm)
 {
 	struct cmdline_input in = { hw, "qemu", is_kvm, 7, "0123456789abcdef",
-				    tells_errors, tap_fds, "/ovmf.fd", is_incoming };
+				    tells_errors, tap_fds, "/ovmf.fd", is_incoming,
+				    is_kvm ? "host" : "qemu64" };
 	cmdline_done(&line);
 	assert_int_equal(cmdline_make(&in, &line), 0);
 	assert_null(line.argv[line.count]);

@@ -102,15 +102,17 @@ enum msg_type {
 
 	/* vmkernel to vmx; new ones at the end: a vmx outlives the vmkernel it knows. */
 	/*
-	 * first on every connection -> is_running, qemu_pid, is_kvm, token, disks:
-	 * [key...], vhost: [is it so served?...], plugging (the number of one that is on
-	 * its way, in or out: MSG_VMX_PLUGGED says what became of it; -1: none)
+	 * first on every connection -> is_running, qemu_pid, is_kvm, cpu (what the
+	 * guest is shown: vmx/cpu.h), token, disks: [key...], vhost: [is it so
+	 * served?...], plugging (the number of one that is on its way, in or out:
+	 * MSG_VMX_PLUGGED says what became of it; -1: none)
 	 */
 	MSG_VMX_HELLO = 128,
 	/*
 	 * name, text (of the .vmx file), qemu, efi (a file: UEFI firmware), token,
-	 * tells_errors (of disks, to the guest), incoming (it waits for MSG_VMX_RECEIVE)
-	 * -> qemu_pid, is_kvm, when it runs (or waits), or not
+	 * tells_errors (of disks, to the guest), incoming (it waits for MSG_VMX_RECEIVE),
+	 * cpu_baseline (vmx/cpu.h)
+	 * -> qemu_pid, is_kvm, cpu, when it runs (or waits), or not
 	 */
 	MSG_VMX_START,
 	MSG_VMX_STOP,	    /* why: quit QEMU now -> when it is gone */

@@ -22,7 +22,7 @@
 
 /* What the offer says, borrowed from it. */
 struct offer {
-	const char *path, *name, *token, *cpu, *owner;
+	const char *path, *name, *token, *cpu, *model, *owner;
 	int is_kvm, taps;
 	json_int_t lock_token, slot, generation;
 	json_t *locks;
@@ -32,9 +32,10 @@ static int read_offer(struct passage *p, const json_t *body, struct offer *ret)
 {
 	json_t *b = json_incref((json_t *)(uintptr_t)body);
 	int bad = json_unpack(
-		b, "{s:s, s:i, s:s, s:s, s:b, s:s, s:I, s:I, s:I, s:s, s:o}", "path",
+		b, "{s:s, s:i, s:s, s:s, s:b, s:s, s?s, s:I, s:I, s:I, s:s, s:o}", "path",
 		&ret->path, "taps", &ret->taps, "name", &ret->name, "token", &ret->token,
-		"is_kvm", &ret->is_kvm, "cpu", &ret->cpu, "lock_token", &ret->lock_token,
+		"is_kvm", &ret->is_kvm, "cpu", &ret->cpu, "model", &ret->model,
+		"lock_token", &ret->lock_token,
 		"slot", &ret->slot, "generation", &ret->generation, "owner", &ret->owner,
 		"locks", &ret->locks);
 	json_decref(b);
@@ -148,6 +149,14 @@ static int check_accelerator(struct passage *p, const struct offer *o, char *why
 			       o->is_kvm ? "TCG" : "KVM");
 		return -EOPNOTSUPP;
 	}
+	if (o->model && strcmp(o->model, p->vm->cpu) != 0) {
+		(void)snprintf(why, PLAN_WHY_SIZE, "its processor is %.160s there, and"
+			       " would be %.160s here: cpu_baseline is not the same",
+			       o->model, p->vm->cpu);
+		return -EOPNOTSUPP;
+	}
+	if (strncmp(p->vm->cpu, "host", 4) != 0)
+		return 0; /* QEMU has seen that it can be shown here */
 	return o->is_kvm ? vmotion_cpu_check(o->cpu, vmotion_cpu_text(ours), why) : 0;
 }
 

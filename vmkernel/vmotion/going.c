@@ -31,10 +31,11 @@ static json_t *op_offer(void *arg)
 		for (unsigned int k = 0; (path = disk_locked_path(vm->disks[i], k)); k++)
 			json_array_append_new(locks, json_string(path));
 	}
-	return json_pack("{s:s, s:i, s:s, s:s, s:b, s:s, s:I, s:i, s:I, s:s, s:o}",
+	return json_pack("{s:s, s:i, s:s, s:s, s:b, s:s, s:s, s:I, s:i, s:I, s:s, s:o}",
 			 "path", vm->path, "taps", (int)vm->taps, "name", vm->labels.name,
 			 "token", p->token, "is_kvm", vm->is_kvm, "cpu",
-			 vmotion_cpu_text(cpu), "lock_token", (json_int_t)info.token,
+			 vmotion_cpu_text(cpu), "model", vm->cpu, "lock_token",
+			 (json_int_t)info.token,
 			 "slot", (int)own.slot, "generation", (json_int_t)own.generation,
 			 "owner", uuid_text(&own.owner, uuid), "locks", locks);
 }

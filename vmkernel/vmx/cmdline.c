@@ -138,8 +138,7 @@ static void add_machine(struct cmdline *line, const struct cmdline_input *in)
 	add(line, "-accel");
 	add(line, in->is_kvm ? "kvm" : "tcg,thread=multi");
 	add(line, "-cpu");
-	/* x86-64-v2 is what distributions ask for today. */
-	add(line, in->is_kvm ? "host" : "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt");
+	add(line, "%s", in->cpu);
 	add(line, "-smp");
 	add(line, "cpus=%u,maxcpus=%u,sockets=%u,cores=1,threads=1", hw->cpus,
 	    (unsigned int)room, (unsigned int)room);

@@ -27,6 +27,7 @@ struct cmdline_input {
 	const int *tap_fds;
 	const char *efi_code; /* UEFI firmware, for those that want it; no commas */
 	bool is_incoming; /* it waits for migrate-incoming */
+	const char *cpu;  /* cpu_text() */
 };
 
 /*

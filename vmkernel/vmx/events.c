@@ -17,8 +17,8 @@ static void is_up(struct vm *vm)
 	report(vm->reporter, REPORT_INFO, "the VM runs, QEMU is process %d",
 	       (int)vm->qemu);
 	vmx_answer(vm, &vm->start, 0, NULL,
-	       json_pack("{s:i, s:b}", "qemu_pid", (int)vm->qemu, "is_kvm",
-			 vm->options->is_kvm));
+	       json_pack("{s:i, s:b, s:s}", "qemu_pid", (int)vm->qemu, "is_kvm",
+			 vm->options->is_kvm, "cpu", vm->cpu));
 	if (!vm->is_incoming)
 		return;
 	vm->move.state = MOVE_NONE;
@@ -39,8 +39,8 @@ static void is_open(struct vm *vm)
 	report(vm->reporter, REPORT_INFO, "QEMU, process %d, waits for the VM",
 	       (int)vm->qemu);
 	vmx_answer(vm, &vm->start, 0, NULL,
-	       json_pack("{s:i, s:b}", "qemu_pid", (int)vm->qemu, "is_kvm",
-			 vm->options->is_kvm));
+	       json_pack("{s:i, s:b, s:s}", "qemu_pid", (int)vm->qemu, "is_kvm",
+			 vm->options->is_kvm, "cpu", vm->cpu));
 }
 
 static void qmp_answer(struct vm *vm, const json_t *m)

@@ -49,9 +49,10 @@ static void hello(struct vm *vm, uint32_t tag)
 	}
 	vm->owes_plug = is_plugging;
 	vmx_answer(vm, &p, 0, NULL,
-		   json_pack("{s:b, s:i, s:b, s:s, s:o, s:o, s:i}", "is_running",
+		   json_pack("{s:b, s:i, s:b, s:s, s:s, s:o, s:o, s:i}", "is_running",
 			     is_running, "qemu_pid", (int)vm->qemu, "is_kvm",
-			     vm->options->is_kvm, "token", vm->token, "disks", disks,
+			     vm->options->is_kvm, "cpu", vm->cpu, "token", vm->token,
+			     "disks", disks,
 			     "vhost", vhost, "plugging",
 			     is_plugging ? (int)vm->plug.disk : -1));
 }

@@ -190,7 +190,7 @@ static int launch(struct vm *vm)
 	struct cmdline_input in = { vm->hw, vm->qemu_path, vm->options->is_kvm, sock,
 				    vm->token, vm->tells_errors,
 				    vm->options->tap_fds, vm->efi_code,
-				    vm->is_incoming };
+				    vm->is_incoming, vm->cpu };
 	int rc = cmdline_make(&in, &line);
 	if (rc == 0 && fstat(vm->options->log->file_fd, &st) == 0)
 		vm->log_start = st.st_size;
@@ -297,6 +297,7 @@ static int read_config(struct vm *vm, const json_t *body)
 		rc = hardware_read(f, vm->options->run_dir, vm->reporter, vm->hw);
 	else
 		rc = -ENOMEM;
+	cpu_text(f, msg_text(body, "cpu_baseline"), vm->options->is_kvm, vm->cpu);
 	vmxfile_free(f);
 	if (rc == 0)
 		rc = check_firmware(vm);

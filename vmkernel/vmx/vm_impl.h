@@ -11,6 +11,7 @@
 #include "base/env.h"
 #include "vmkernel/msg/msg.h"
 #include "vmkernel/vmx/agent.h"
+#include "vmkernel/vmx/cpu.h"
 #include "vmkernel/vmx/grow.h"
 #include "vmkernel/vmx/hardware.h"
 #include "vmkernel/vmx/move.h"
@@ -49,6 +50,7 @@ struct vm {
 	off_t log_start;
 	struct vm_hardware *hw;
 	char *qemu_path, *efi_code;
+	char cpu[CPU_TEXT_SIZE];
 	/* of this power-on: vmkernel's, part of the disks' names */
 	char token[TOKEN_SIZE];
 	uint32_t next_disk;
