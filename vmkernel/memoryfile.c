@@ -22,7 +22,7 @@
 #include "base/endian.h"
 
 #define MAGIC "OVMSTAT1"
-#define HEAD_SIZE (64u << 10)
+#define HEAD_SIZE MEMORYFILE_HEAD
 #define PIECE (1u << 20)
 
 struct head_msg {
@@ -124,36 +124,54 @@ int memoryfile_finish(struct memoryfile *f, const json_t *facts)
 	m->stream_sum = le64_of(XXH3_64bits_digest(f->sum));
 	m->facts_len = le32_of((uint32_t)len);
 	memcpy(head + sizeof(*m), text, len);
-	m->sum = le64_of(XXH3_64bits(head, HEAD_SIZE));
+	memoryfile_seal_head(head);
 	int rc = vmfs_file_sync(f->file);
 	if (rc == 0)
 		rc = vmfs_file_write(f->file, head, HEAD_SIZE, 0);
 	return rc ? rc : vmfs_file_sync(f->file);
 }
 
-static int take_head(struct memoryfile *f, char *head, json_t **ret_facts)
+int memoryfile_read_head(void *bytes, size_t len, struct memoryfile_head *ret)
 {
-	struct head_msg *m = (struct head_msg *)head;
+	struct head_msg *m = bytes;
+	*ret = (struct memoryfile_head){ 0 };
+	if (len < HEAD_SIZE || memcmp(m->magic, MAGIC, sizeof(m->magic)) != 0)
+		return -EMEDIUMTYPE;
 	uint64_t sum = le64_get(m->sum);
-	size_t len = le32_get(m->facts_len);
+	size_t facts_len = le32_get(m->facts_len);
 	m->sum = le64_of(0);
-	f->len = le64_get(m->stream_len);
-	f->stream_sum = le64_get(m->stream_sum);
-	if (sum != XXH3_64bits(head, HEAD_SIZE) || len > HEAD_SIZE - sizeof(*m))
+	if (sum != XXH3_64bits(bytes, HEAD_SIZE) || facts_len > HEAD_SIZE - sizeof(*m))
 		return -EUCLEAN;
-	*ret_facts = json_loadb(head + sizeof(*m), len, 0, NULL);
-	return json_is_object(*ret_facts) ? 0 : -EUCLEAN;
+	ret->stream_len = le64_get(m->stream_len);
+	ret->stream_sum = le64_get(m->stream_sum);
+	json_t *facts = json_loadb((char *)bytes + sizeof(*m), facts_len, 0, NULL);
+	if (!json_is_object(facts)) {
+		json_decref(facts);
+		return -EUCLEAN;
+	}
+	ret->facts = facts;
+	return 0;
+}
+
+void memoryfile_seal_head(void *bytes)
+{
+	struct head_msg *m = bytes;
+	m->sum = le64_of(0);
+	m->sum = le64_of(XXH3_64bits(bytes, HEAD_SIZE));
 }
 
 static int read_head(struct memoryfile *f, json_t **ret_facts)
 {
-	AUTO_FREE char *head = malloc(HEAD_SIZE);
-	int64_t n = head ? vmfs_file_read(f->file, head, HEAD_SIZE, 0) : -ENOMEM;
+	AUTO_FREE char *bytes = malloc(HEAD_SIZE);
+	struct memoryfile_head head;
+	int64_t n = bytes ? vmfs_file_read(f->file, bytes, HEAD_SIZE, 0) : -ENOMEM;
 	if (n < 0)
 		return (int)n;
-	if (n < HEAD_SIZE || memcmp(head, MAGIC, sizeof(MAGIC) - 1) != 0)
-		return -EMEDIUMTYPE;
-	return take_head(f, head, ret_facts);
+	int rc = memoryfile_read_head(bytes, (size_t)n, &head);
+	f->len = head.stream_len;
+	f->stream_sum = head.stream_sum;
+	*ret_facts = head.facts;
+	return rc;
 }
 
 int memoryfile_open(struct vmfs_volume *vol, const char *path, struct memoryfile **ret,

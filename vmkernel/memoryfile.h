@@ -34,6 +34,20 @@ int memoryfile_open(struct vmfs_volume *vol, const char *path, struct memoryfile
  * in; -EPIPE and so on: the reader has gone, and the file is whole.
  */
 int memoryfile_send(struct memoryfile *f, int sock) __attribute__((warn_unused_result));
+
+#define MEMORYFILE_HEAD (64u << 10)
+struct memoryfile_head {
+	uint64_t stream_len, stream_sum;
+	json_t *facts; /* an object */
+};
+/*
+ * Reads the first len bytes of a file, which are MEMORYFILE_HEAD if it is one: their sum
+ * is zeroed. 0, -EMEDIUMTYPE, -EUCLEAN.
+ */
+int memoryfile_read_head(void *bytes, size_t len, struct memoryfile_head *ret)
+	__attribute__((warn_unused_result));
+/* Sets the sum of MEMORYFILE_HEAD bytes. */
+void memoryfile_seal_head(void *bytes);
 /* NULL is allowed. */
 void memoryfile_close(struct memoryfile *f);
 

@@ -20,36 +20,16 @@
 #define HAND_OVER_NS (5 * NS_PER_S)
 #define TAKE_WAIT_S 20 /* for a disk that was released instead of handed over */
 
-/* What the offer says, borrowed from it. */
-struct offer {
-	const char *path, *name, *token, *cpu, *model, *owner;
-	int is_kvm, taps;
-	json_int_t lock_token, slot, generation;
-	json_t *locks;
-};
-
 static int read_offer(struct passage *p, const json_t *body, struct offer *ret)
 {
-	json_t *b = json_incref((json_t *)(uintptr_t)body);
-	int bad = json_unpack(
-		b, "{s:s, s:i, s:s, s:s, s:b, s:s, s?s, s:I, s:I, s:I, s:s, s:o}", "path",
-		&ret->path, "taps", &ret->taps, "name", &ret->name, "token", &ret->token,
-		"is_kvm", &ret->is_kvm, "cpu", &ret->cpu, "model", &ret->model,
-		"lock_token", &ret->lock_token,
-		"slot", &ret->slot, "generation", &ret->generation, "owner", &ret->owner,
-		"locks", &ret->locks);
-	json_decref(b);
-	if (bad < 0 || *ret->path != '/' || strlen(ret->path) >= sizeof(p->path) ||
-	    strlen(ret->token) != PASSAGE_TOKEN_SIZE - 1 || !json_is_array(ret->locks) ||
-	    ret->slot < 0 || ret->slot > UINT32_MAX ||
-	    uuid_parse(ret->owner, &p->source.owner) < 0)
-		return -EPROTO;
+	int rc = offer_read(body, sizeof(p->path), ret);
+	if (rc < 0)
+		return rc;
 	strcpy(p->path, ret->path);
 	strcpy(p->token, ret->token);
 	(void)snprintf(p->vm_name, sizeof(p->vm_name), "%s", ret->name);
-	p->source.slot = (uint32_t)ret->slot;
-	p->source.generation = (uint64_t)ret->generation;
-	p->lock_token = (uint64_t)ret->lock_token;
+	p->source = ret->source;
+	p->lock_token = ret->lock_token;
 	return 0;
 }
 
@@ -143,7 +123,7 @@ static int expect_locks(struct passage *p, const struct offer *o)
 static int check_accelerator(struct passage *p, const struct offer *o, char *why)
 {
 	char ours[VMOTION_CPU_SIZE];
-	if (p->vm->is_kvm != (bool)o->is_kvm) {
+	if (p->vm->is_kvm != o->is_kvm) {
 		(void)snprintf(why, PLAN_WHY_SIZE, "it runs under %s there, and would"
 			       " under %s here", o->is_kvm ? "KVM" : "TCG",
 			       o->is_kvm ? "TCG" : "KVM");
@@ -164,7 +144,7 @@ static int check_accelerator(struct passage *p, const struct offer *o, char *why
 static int check_cards(struct passage *p, const struct offer *o, char *why)
 {
 	for (uint32_t i = 0; i < HARDWARE_NICS_MAX; i++) {
-		if (!((uint32_t)o->taps >> i & 1) || p->vm->tap_fds[i])
+		if (!(o->taps >> i & 1) || p->vm->tap_fds[i])
 			continue;
 		(void)snprintf(why, PLAN_WHY_SIZE, "its card ethernet%u cannot be plugged"
 			       " in here", i);

@@ -9,12 +9,13 @@
 #include "base/env.h"
 #include "vmkernel/ha/roster.h"
 #include "vmkernel/vm.h"
+#include "vmkernel/vmotion/heard.h"
 #include "vmkernel/vmotion/notice.h"
 #include "vmkernel/vmotion/plan.h"
 #include "vmkernel/vmotion/tls.h"
 #include "vmkernel/vmotion/vmotion.h"
 
-#define PASSAGE_TOKEN_SIZE 17u
+#define PASSAGE_TOKEN_SIZE OFFER_TOKEN_SIZE
 #define PASSAGE_TAG 0x1000u /* of what vmx is asked; counts from here */
 
 struct passage {
@@ -79,18 +80,6 @@ int passage_set_phase(struct passage *p, void *phase);
 /* The connection: of struct vmotion_talk. */
 int passage_say(void *arg, enum vmotion_word word, json_t *body);
 int passage_hear(void *arg, enum vmotion_word *ret_word, json_t **ret_body);
-
-/* What a connection begins with, in clear: where it belongs. */
-enum preface_kind { PREFACE_CONTROL = 1, PREFACE_STREAM };
-struct preface_msg {
-	uint8_t magic[8];	/* 0x00  "VMOTION1" */
-	le32 kind;		/* 0x08  enum preface_kind */
-	le32 zero;		/* 0x0c */
-	uint8_t datastore[16];	/* 0x10  UUID, CONTROL */
-	char token[20];		/* 0x20  of the passage, STREAM */
-	char host[64];		/* 0x34  the source's name, CONTROL */
-};
-ONDISK_SIZE(struct preface_msg, 116);
 
 /* A socket to the peer, on which the preface was sent: sock or -errno with why. */
 int passage_connect(struct passage *p, enum preface_kind kind, char *why);

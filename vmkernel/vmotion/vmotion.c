@@ -390,12 +390,9 @@ static void serve_caller(void *arg)
 	struct timeval limit = { .tv_sec = PREFACE_TIMEOUT_S };
 	(void)setsockopt(c->sock, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	ssize_t n = recv(c->sock, &c->pre, sizeof(c->pre), MSG_WAITALL);
-	c->pre.host[sizeof(c->pre.host) - 1] = '\0';
-	c->pre.token[sizeof(c->pre.token) - 1] = '\0';
-	if (n != (ssize_t)sizeof(c->pre) || memcmp(c->pre.magic, "VMOTION1", 8) != 0) {
-		c->rc = -EPROTO;
+	c->rc = preface_check(&c->pre, n);
+	if (c->rc < 0)
 		return;
-	}
 	struct passage *p = passage_new(c->host, false);
 	if (!p)
 		return;
