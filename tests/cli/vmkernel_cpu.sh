@@ -68,6 +68,7 @@ like "$with" "^GenuineIntel 000206c1 " "its guest sees a Westmere"
 ok "with AES" has 25 "$with"
 ok "it goes to b" vim a vmsvc/migrate 1 b
 id=$(vim b vmsvc/getallvms | awk '$2 == "vm1" { print $1 }')
+ok "a has it no more" wait_for 30 eval '! vim a vmsvc/getallvms | grep -q "vm1"'
 ok "and back" vim b vmsvc/migrate "$id" a
 id=$(vim a vmsvc/getallvms | awk '$2 == "vm1" { print $1 }')
 ok "it is powered off" vim a vmsvc/power.off "$id"
