@@ -13,8 +13,9 @@ take_ports
 lun=$T/lun
 
 cpu() { # HOST ID: what the guest says
-	tr -d '\r' <"$(console "$1" "$2")" 2>/dev/null | \
-		sed -n 's/^CPU \([A-Za-z]* [0-9a-f]\{8\} [0-9a-f]\{8\}\)$/\1/p' | tail -n 1
+	tr -d '\r' <"$(console "$1" "$2")" 2>/dev/null |
+		sed -n 's/^CPU \([A-Za-z]* [0-9a-f]\{8\} [0-9a-f]\{8\}\)$/\1/p' |
+		tail -n 1
 }
 has() { # FEATURE-BIT-OF-ECX CPU
 	[ $((16#${2##* } >> $1 & 1)) = 1 ]
