@@ -525,7 +525,8 @@ static void vm_request(const struct request *rq, enum msg_type type)
 	else if (type == MSG_VM_RESET)
 		vm_reset(vm, rq->who);
 	else if (type == MSG_VM_SHUTDOWN)
-		vm_shutdown(vm, rq->who);
+		vm_shutdown(vm, rq->who,
+			    json_is_true(json_object_get(rq->body, "is_reboot")));
 	else if (type == MSG_VM_TICKET)
 		vm_console_request(vm, rq->who, rq->body);
 	else if (type == MSG_VM_SUSPEND)

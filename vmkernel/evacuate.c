@@ -156,7 +156,7 @@ static void ask_all(struct evacuation *e)
 			continue;
 		vm->evacuation.again_at = NO_DEADLINE;
 		if (e->how == EVACUATE_SHUTDOWN)
-			vm_shutdown(vm, nobody);
+			vm_shutdown(vm, nobody, false);
 		else
 			checkpoint_suspend(vm, nobody);
 	}

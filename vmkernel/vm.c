@@ -50,7 +50,8 @@
 #define STOP_LIMIT_S 15
 #define UID_RANGE 512u
 
-enum tag { TAG_HELLO = 1, TAG_START, TAG_STOP, TAG_RESET, TAG_SHUTDOWN, TAG_GROW };
+enum tag { TAG_HELLO = 1, TAG_START, TAG_STOP, TAG_RESET, TAG_SHUTDOWN, TAG_GROW,
+	   TAG_AGENT };
 
 /* ---- names ---- */
 
@@ -356,6 +357,9 @@ static void on_reply(struct vm *vm, const struct msg *m)
 	case TAG_RESET:
 		answer(vm, &vm->reset, result, error);
 		break;
+	case TAG_AGENT:
+		vm_snapshot_told(vm, m->body);
+		break;
 	case TAG_SHUTDOWN:
 		answer(vm, &vm->shutdown, result, error);
 		break;
@@ -635,14 +639,15 @@ void vm_suspended(struct vm *vm, struct requester who)
 
 /* A wish of who, kept in slot, that vmx answers. */
 static void pass_on(struct vm *vm, struct requester who, struct requester *slot,
-		    enum msg_type type, enum tag tag)
+		    enum msg_type type, enum tag tag, json_t *body)
 {
 	if (vm->state != VM_ON || slot->is_set || vm->is_ending) {
+		json_decref(body);
 		refuse(vm, who, "does not run");
 		return;
 	}
 	*slot = who;
-	if (msg_send(&vm->channel, type, tag, NULL) < 0) {
+	if (msg_send(&vm->channel, type, tag, body) < 0) {
 		drop_channel(vm);
 		vm_settle(vm);
 	}
@@ -650,7 +655,7 @@ static void pass_on(struct vm *vm, struct requester who, struct requester *slot,
 
 void vm_reset(struct vm *vm, struct requester who)
 {
-	pass_on(vm, who, &vm->reset, MSG_VMX_RESET, TAG_RESET);
+	pass_on(vm, who, &vm->reset, MSG_VMX_RESET, TAG_RESET, NULL);
 }
 
 bool vm_answer(struct vm *vm, uint32_t question, bool is_retry)
@@ -671,9 +676,16 @@ bool vm_answer(struct vm *vm, uint32_t question, bool is_retry)
 	return true;
 }
 
-void vm_shutdown(struct vm *vm, struct requester who)
+void vm_shutdown(struct vm *vm, struct requester who, bool is_reboot)
 {
-	pass_on(vm, who, &vm->shutdown, MSG_VMX_SHUTDOWN, TAG_SHUTDOWN);
+	pass_on(vm, who, &vm->shutdown, MSG_VMX_SHUTDOWN, TAG_SHUTDOWN,
+		json_pack("{s:b}", "is_reboot", is_reboot));
+}
+
+bool vm_ask_agent(struct vm *vm, enum msg_type type)
+{
+	return vm->channel.sock >= 0 &&
+	       msg_send(&vm->channel, type, TAG_AGENT, NULL) == 0;
 }
 
 void vm_disk_grown(struct vm *vm, struct requester who, uint32_t i, uint64_t size)

@@ -42,6 +42,7 @@ struct vm {
 	struct relocation *relocation;	/* relocation.h; NULL: none */
 	struct checkpoint *checkpoint;	/* checkpoint.h; NULL: none */
 	struct snapshot_of_vm *going_back; /* vm_snapshot.c: as soon as it is off */
+	struct snapshot_of_vm *quiescing;  /* likewise: its agent is asked */
 	struct ticket_of_vm *ticket; /* vm_console.c: vmx is asked; NULL: no */
 	struct plugging *plugging; /* vm_plug.c: vmx is asked; NULL: no */
 
@@ -122,8 +123,13 @@ void vm_resumed(struct vm *vm);
 void vm_reset(struct vm *vm, struct requester who);
 /* The open question is answered: false, it is not the one that is open. */
 bool vm_answer(struct vm *vm, uint32_t question, bool is_retry);
-/* Presses its power button: what the guest makes of it is the guest's. */
-void vm_shutdown(struct vm *vm, struct requester who);
+/*
+ * Its agent is told, or its power button pressed: what the guest makes of it is the
+ * guest's.
+ */
+void vm_shutdown(struct vm *vm, struct requester who, bool is_reboot);
+/* Its agent is told: vm_snapshot_told() hears. false: vmx has gone. */
+bool vm_ask_agent(struct vm *vm, enum msg_type type);
 /* One that is on, and whose state is kept: it ends, and who hears of it. */
 void vm_suspended(struct vm *vm, struct requester who);
 /* Disk i of one that is on has that many bytes now: who hears when QEMU knows it. */

@@ -7,6 +7,13 @@
  * Of a VM that runs, the job has its disks and its .vmx file (has_job): the VM may end
  * meanwhile, and they are closed when the job has come back. What takes long ends early
  * then.
+ *
+ * A snapshot that is to be quiesced is made between two messages to vmx: its guest's
+ * agent freezes the filesystems, or there is none and it is made as it is; or it does
+ * not, and no snapshot is made. They are thawed whatever came of it, by vmx if we die
+ * (vmx/agent.c). Since that does not wait for ever, the second answer may say that they
+ * went on too early: then the snapshot is there, and who asked hears that it is as after
+ * a power failure.
  */
 #include "vmkernel/vm_snapshot.h"
 
@@ -31,6 +38,7 @@ struct snapshot_of_vm {
 	char *name, *description, *path;
 	struct catcher catcher;
 	bool is_running;
+	bool is_frozen;	 /* its filesystems are: the answer waits until they are not */
 	bool may_start;	 /* REVERT: a VM that has its memory again */
 	bool has_memory; /* REVERT: it has */
 	struct vdisk *disks[HARDWARE_DISKS_MAX];
@@ -95,7 +103,8 @@ static int run(struct snapshot_of_vm *j, const struct vmsnap_options *o,
 	case MSG_VM_SNAPSHOT_CREATE:
 		rc = vmsnap_create(o, j->name, j->description, &uid, ret_holder);
 		if (rc == 0)
-			j->result = json_pack("{s:i}", "snapshot", (int)uid);
+			j->result = json_pack("{s:i, s:b}", "snapshot", (int)uid,
+					      "is_quiesced", j->is_frozen);
 		return rc;
 	case MSG_VM_SNAPSHOT_REVERT:
 		rc = vmsnap_revert(o, j->uid, ret_holder);
@@ -208,11 +217,15 @@ static void done(void *arg)
 		j->rc = inventory_save(j->host);
 		(void)snprintf(j->why, sizeof(j->why), "the inventory cannot be saved");
 	}
-	if (is_back && j->has_memory && j->may_start)
+	if (j->is_frozen && vm_ask_agent(vm, MSG_VMX_GUEST_THAW)) {
+		vm->quiescing = j; /* vm_snapshot_told() ends it */
+	} else if (is_back && j->has_memory && j->may_start) {
 		vm_power_on(vm, j->who); /* which answers */
-	else
+		job_free(j);
+	} else {
 		control_reply(j->host->control, j->who, j->rc, j->why, j->result);
-	job_free(j);
+		job_free(j);
+	}
 	if (is_running) {
 		vm->has_job = false;
 		vm_settle(vm);
@@ -274,10 +287,58 @@ static void start(struct snapshot_of_vm *j, struct datastore *ds)
 	done(j);
 }
 
+static void end_quiescing(struct vm *vm, int rc, const char *why)
+{
+	struct snapshot_of_vm *j = vm->quiescing;
+	char file[VM_WHY_SIZE / 2];
+	vm->quiescing = NULL;
+	if (j->rc == 0 && rc < 0) {
+		j->rc = rc;
+		(void)snprintf(j->why, sizeof(j->why), "VM %u (%s): %s: %.256s", vm->id,
+			       vm_file_text(vm, NULL, file, sizeof(file)),
+			       j->result ? "the snapshot is made, but not quiesced" :
+					   "cannot be quiesced", why);
+		json_decref(j->result);
+		j->result = NULL;
+	}
+	control_reply(j->host->control, j->who, j->rc, j->why, j->result);
+	job_free(j);
+}
+
+void vm_snapshot_told(struct vm *vm, const json_t *reply)
+{
+	struct snapshot_of_vm *j = vm->quiescing;
+	int rc = (int)json_integer_value(json_object_get(reply, "result"));
+	if (!j)
+		return;
+	if (j->is_frozen) {
+		end_quiescing(vm, rc, msg_text(reply, "error"));
+		return;
+	}
+	vm->is_busy = false;
+	struct datastore *ds = vm_datastore(vm);
+	const char *why = rc < 0 ? msg_text(reply, "error") : why_not(vm, ds, j->type);
+	if (why) {
+		if (rc == 0)
+			(void)vm_ask_agent(vm, MSG_VMX_GUEST_THAW); /* nobody waits */
+		end_quiescing(vm, rc ? rc : -EBUSY, why);
+		return;
+	}
+	vm->quiescing = NULL;
+	j->is_frozen = json_is_true(json_object_get(reply, "is_frozen"));
+	start(j, ds);
+}
+
 void vm_snapshot_off(struct vm *vm)
 {
 	struct snapshot_of_vm *j = vm->going_back;
 	struct datastore *ds = vm_datastore(vm);
+	if (vm->quiescing) {
+		/* Of one that was waited for, is_busy is ours. */
+		vm->is_busy = vm->is_busy && vm->quiescing->is_frozen;
+		end_quiescing(vm, vm->quiescing->is_frozen ? 0 : -EIO,
+			      "the VM was powered off");
+	}
 	if (!j)
 		return;
 	vm->going_back = NULL;
@@ -310,6 +371,13 @@ void vm_snapshot_request(struct vm *vm, struct requester who, enum msg_type type
 		return;
 	}
 	struct snapshot_of_vm *j = job_new(vm, who, type, body);
+	if (j && type == MSG_VM_SNAPSHOT_CREATE && vm->state == VM_ON &&
+	    !vm->quiescing && json_is_true(json_object_get(body, "quiesce")) &&
+	    vm_ask_agent(vm, MSG_VMX_GUEST_FREEZE)) {
+		vm->is_busy = true;
+		vm->quiescing = j;
+		return;
+	}
 	if (!j) {
 		control_reply(h->control, who, -ENOMEM, "no memory", NULL);
 	} else if (type == MSG_VM_SNAPSHOT_REVERT && vm->state == VM_ON) {

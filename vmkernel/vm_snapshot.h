@@ -12,6 +12,8 @@ void vm_snapshot_request(struct vm *vm, struct requester who, enum msg_type type
 			 const json_t *body);
 /* The VM is off now: it goes back to a snapshot, if somebody waits for that. */
 void vm_snapshot_off(struct vm *vm);
+/* vmx has answered vm_ask_agent(). */
+void vm_snapshot_told(struct vm *vm, const json_t *reply);
 
 /*
  * What is needed to change the files of a VM that runs here, from a job: ret_disks are

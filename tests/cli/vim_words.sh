@@ -85,7 +85,7 @@ ok "the file is good again" put
 
 # ---- what is refused ----
 refused "a VM that is not there" "no VM with this id" vim-cmd vmsvc/get.summary 9
-refused "no agent, no reboot" "no guest agent" vim-cmd vmsvc/power.reboot 1
+refused "one that is off is not rebooted" "does not run" vim-cmd vmsvc/power.reboot 1
 refused "one that is off is not ended" "powered off already" \
 	esxcli vm process kill -t soft -w 1
 refused "in no other way" "maybe: not a way to end a VM" \

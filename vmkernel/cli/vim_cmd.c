@@ -122,14 +122,15 @@ static int reload(const struct client *c, int argc, char **argv)
 	return vm_do(c, argv, MSG_VM_RELOAD, NULL);
 }
 
-/* Nobody in the guest could do it in order. */
 static int power_reboot(const struct client *c, int argc, char **argv)
 {
-	(void)c;
+	json_t *body;
 	(void)argc;
-	(void)fprintf(stderr, PROGRAM ": VM %s: has no guest agent that could reboot it: "
-		      "power.shutdown, or power.reset\n", argv[0]);
-	return 1;
+	int rc = id_body(argv[0], &body);
+	if (rc)
+		return rc;
+	(void)json_object_set_new(body, "is_reboot", json_true());
+	return client_do(c, MSG_VM_SHUTDOWN, body);
 }
 
 static int show(const struct client *c, char **argv, void (*print)(const json_t *reply))
@@ -230,7 +231,7 @@ static bool is_yes(const char *text)
 
 static int snapshot_create(const struct client *c, int argc, char **argv)
 {
-	json_t *body;
+	json_t *body, *reply;
 	int rc = id_body(argv[0], &body);
 	if (rc)
 		return rc;
@@ -239,13 +240,17 @@ static int snapshot_create(const struct client *c, int argc, char **argv)
 				  json_string(argc > 2 ? argv[2] : ""));
 	(void)json_object_set_new(body, "memory",
 				  json_boolean(argc > 3 && is_yes(argv[3])));
-	if (argc > 4 && is_yes(argv[4]))
-		(void)fprintf(stderr, PROGRAM ": QUIESCE is ignored: there is no guest"
-			      " agent\n");
-	rc = client_do(c, MSG_VM_SNAPSHOT_CREATE, body);
-	if (rc == 0)
-		(void)printf("Create Snapshot:\n");
-	return rc;
+	bool is_quiet = argc > 4 && is_yes(argv[4]);
+	(void)json_object_set_new(body, "quiesce", json_boolean(is_quiet));
+	rc = client_ask(c, MSG_VM_SNAPSHOT_CREATE, body, &reply);
+	if (rc)
+		return rc;
+	(void)printf("Create Snapshot:\n");
+	if (is_quiet && !json_is_true(json_object_get(reply, "is_quiesced")))
+		(void)fprintf(stderr, PROGRAM ": QUIESCE is ignored: the VM is off, its "
+			      "memory is kept, or there is no guest agent\n");
+	json_decref(reply);
+	return 0;
 }
 
 /* As ESXi prints it, its spelling too: one under parent, and what hangs off it. */

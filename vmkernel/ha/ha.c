@@ -300,7 +300,7 @@ static void end_all(void *arg)
 			continue;
 		vm->is_isolation_end = true;
 		if (all->how == HA_SHUTDOWN && vm->state == VM_ON)
-			vm_shutdown(vm, nobody);
+			vm_shutdown(vm, nobody, false);
 		else
 			vm_stop(vm, all->why);
 	}

@@ -38,7 +38,8 @@ enum msg_type {
 	MSG_VM_POWER_ON,    /* id; the reply comes when QEMU runs it, or never will */
 	MSG_VM_POWER_OFF,   /* id; the reply comes when all is closed */
 	MSG_VM_RESET,	    /* id */
-	MSG_VM_SHUTDOWN,    /* id; the reply comes when the guest was asked */
+	/* id, is_reboot; the reply comes when the guest was asked */
+	MSG_VM_SHUTDOWN,
 	/* -> snapshots: [{label, uuid, device, extents, why, can_mount, can_resign}] */
 	MSG_SNAPSHOT_LIST,
 	MSG_SNAPSHOT_MOUNT, /* name (label or UUID): attached with its signature */
@@ -50,7 +51,8 @@ enum msg_type {
 	   has_memory}],
 	   needs_consolidation */
 	MSG_VM_SNAPSHOT_LIST,
-	MSG_VM_SNAPSHOT_CREATE, /* id, name, description, memory -> snapshot: its id */
+	/* id, name, description, memory, quiesce -> snapshot: its id, is_quiesced */
+	MSG_VM_SNAPSHOT_CREATE,
 	/* id, snapshot, stays_off (not powered on, even if it has its memory again) */
 	MSG_VM_SNAPSHOT_REVERT,
 	MSG_VM_SNAPSHOT_REMOVE, /* id, snapshot; 0: all */
@@ -123,7 +125,10 @@ enum msg_type {
 	 */
 	MSG_VMX_CONT,
 	MSG_VMX_FREEZE,	    /* why: stop the VM for good, keep QEMU; no reply */
-	MSG_VMX_SHUTDOWN,   /* -> when the power button was pressed */
+	/* is_reboot -> when its agent was told, or the power button was pressed */
+	MSG_VMX_SHUTDOWN,
+	MSG_VMX_GUEST_FREEZE, /* -> is_frozen: its filesystems are; no agent: false */
+	MSG_VMX_GUEST_THAW,   /* -> when they are not; an error: they were before */
 	/*
 	 * The VM goes through the socket that comes along, by TLS (key, cert, authority,
 	 * peer); limit in bytes a second (0: none); is_cold: it is stopped first -> when

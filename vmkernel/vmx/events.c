@@ -161,6 +161,8 @@ static void qmp_event(struct vm *vm, const char *name, const json_t *m)
 		ballooned(vm, data);
 		return;
 	}
+	if (strcmp(name, "RESET") == 0)
+		vmx_agent_told(vm, agent_guest_reset(&vm->agent));
 	if (strcmp(name, "RESET") == 0 || strcmp(name, "GUEST_PANICKED") == 0) {
 		(void)snprintf(text, sizeof(text), "QEMU: %.64s", name);
 		vmx_event(vm, text);

@@ -182,6 +182,65 @@ static void plug_disk(struct vm *vm, const struct msg *m)
 			   why ? why : "QEMU does not take commands", NULL);
 }
 
+/* ---- the agent in its guest ---- */
+
+/* The button is there for a guest whose agent does not do it. */
+static void agent_refuses(struct vm *vm)
+{
+	char text[WHY_SIZE];
+	bool is_reboot = vm->agent.is_reboot;
+	(void)snprintf(text, sizeof(text),
+		       "the guest does not %s by its agent (%.160s)%s",
+		       is_reboot ? "reboot" : "shut down", vm->agent.why,
+		       is_reboot ? "" : ": the power button is pressed");
+	vmx_event(vm, text);
+	if (!is_reboot && vm->state == STATE_RUNNING && !vm->is_frozen)
+		(void)!qmp_send(&vm->qmp, "system_powerdown", NULL, QMP_POWERDOWN);
+}
+
+void vmx_agent_told(struct vm *vm, unsigned int news)
+{
+	if (news & AGENT_BEAT && vm->channel.sock >= 0)
+		vmx_tell(vm, msg_send(&vm->channel, MSG_VMX_HEARTBEAT, 0, NULL));
+	if (news & AGENT_REFUSES)
+		agent_refuses(vm);
+	if (news & AGENT_FROZEN)
+		vmx_answer(vm, &vm->freeze, 0, NULL, json_pack("{s:b}", "is_frozen", 1));
+	if (news & AGENT_NOT_FROZEN)
+		vmx_answer(vm, &vm->freeze, -EIO, vm->agent.why, NULL);
+	if (news & AGENT_THAWED)
+		vmx_answer(vm, &vm->thaw, vm->agent.was_late ? -ETIMEDOUT : 0,
+			   "its filesystems were not held long enough", NULL);
+}
+
+static void freeze_guest(struct vm *vm, uint32_t tag)
+{
+	vm->freeze = (struct pending){ true, tag };
+	int rc = vm->state == STATE_RUNNING && !vm->is_frozen ? agent_freeze(&vm->agent) :
+								-EINVAL;
+	if (rc == -ENXIO)
+		vmx_answer(vm, &vm->freeze, 0, NULL, json_pack("{s:b}", "is_frozen", 0));
+	else if (rc < 0)
+		vmx_answer(vm, &vm->freeze, rc, rc == -EBUSY ? "its agent is still busy "
+			   "with the last time" : "the VM does not run", NULL);
+}
+
+/* By its agent; else by its power button, which is not there for a reboot. */
+static void shut_down(struct vm *vm, const struct msg *m)
+{
+	bool is_reboot = json_is_true(json_object_get(m->body, "is_reboot"));
+	bool may = vm->state == STATE_RUNNING && !vm->is_frozen;
+	struct pending now = { true, m->tag };
+	if (may && agent_shutdown(&vm->agent, is_reboot) == 0)
+		vmx_answer(vm, &now, 0, NULL, NULL);
+	else if (is_reboot)
+		vmx_answer(vm, &now, -EINVAL, may ? "has no guest agent that could "
+			   "reboot it: power.shutdown, or power.reset" :
+			   "the VM does not run", NULL);
+	else
+		pass_on(vm, m, &vm->shutdown, "system_powerdown", QMP_POWERDOWN);
+}
+
 /* ---- its screen ---- */
 
 void vmx_screen_told(struct vm *vm, enum screen_news news)
@@ -320,7 +379,14 @@ static void handle(struct vm *vm, const struct msg *m)
 		pass_on(vm, m, &vm->reset, "system_reset", QMP_RESET);
 		break;
 	case MSG_VMX_SHUTDOWN:
-		pass_on(vm, m, &vm->shutdown, "system_powerdown", QMP_POWERDOWN);
+		shut_down(vm, m);
+		break;
+	case MSG_VMX_GUEST_FREEZE:
+		freeze_guest(vm, m->tag);
+		break;
+	case MSG_VMX_GUEST_THAW:
+		vm->thaw = (struct pending){ true, m->tag };
+		vmx_agent_told(vm, agent_thaw(&vm->agent));
 		break;
 	case MSG_VMX_GROW:
 		grow_disk(vm, m);

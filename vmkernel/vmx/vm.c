@@ -53,6 +53,9 @@ void vmx_drop_channel(struct vm *vm)
 	vm->reset.is_set = vm->shutdown.is_set = false;
 	vm->move_request.is_set = vm->keep.is_set = vm->grow_request.is_set = false;
 	vm->plug_request.is_set = vm->owes_plug = vm->ticket.is_set = false;
+	vm->freeze.is_set = vm->thaw.is_set = false;
+	if (vm->agent.ice == ICE_FREEZING || vm->agent.ice == ICE_FROZEN)
+		(void)agent_thaw(&vm->agent); /* nobody else would */
 	move_left_alone(&vm->move);
 }
 
@@ -352,17 +355,11 @@ static void on_deadline(struct vm *vm)
 	}
 }
 
-static void heartbeat(struct vm *vm)
-{
-	if (agent_read(&vm->agent) && vm->channel.sock >= 0)
-		vmx_tell(vm, msg_send(&vm->channel, MSG_VMX_HEARTBEAT, 0, NULL));
-}
-
 static int poll_timeout_ms(const struct vm *vm)
 {
 	uint64_t now = clock_now();
 	uint64_t next = min_u64(min_u64(vm->deadline, vm->cont_at),
-				min_u64(vm->move.ask_at, vm->agent.ask_at));
+				min_u64(vm->move.ask_at, agent_next(&vm->agent)));
 	next = min_u64(next, min_u64(vm->plug.deadline, vm->screen.ticket_until));
 	if (next == NO_DEADLINE)
 		return -1;
@@ -403,9 +400,9 @@ static void turn(struct vm *vm)
 		vmx_tell_progress(vm);
 		move_ask(&vm->move);
 	}
-	agent_ask(&vm->agent);
+	vmx_agent_told(vm, agent_turn(&vm->agent));
 	if (p[AGENT].revents && vm->agent.channel.sock >= 0)
-		heartbeat(vm);
+		vmx_agent_told(vm, agent_read(&vm->agent));
 	if (p[QMP].revents & ~POLLOUT && vm->qmp.sock >= 0)
 		vmx_on_qmp(vm);
 	if (p[STREAM].revents && move_event_fd(&vm->move) == p[STREAM].fd)

@@ -55,7 +55,7 @@ struct vm {
 	char token[TOKEN_SIZE];
 	uint32_t next_disk;
 	struct pending start, stop, reset, shutdown, move_request, keep, grow_request;
-	struct pending plug_request, ticket;
+	struct pending plug_request, ticket, freeze, thaw;
 	struct grow grow;
 	struct plug plug;
 	bool owes_plug; /* who said HELLO has to hear what became of that disk */
@@ -104,6 +104,8 @@ void vmx_go_on(struct vm *vm);
 void vmx_move_told(struct vm *vm, enum move_news news);
 void vmx_grow_told(struct vm *vm, enum grow_news news);
 void vmx_plug_told(struct vm *vm, enum plug_news news);
+/* news: enum agent_news */
+void vmx_agent_told(struct vm *vm, unsigned int news);
 void vmx_screen_told(struct vm *vm, enum screen_news news);
 void vmx_tell_progress(struct vm *vm);
 
