@@ -12,6 +12,8 @@
 
 #define MIB (1ull << 20)
 #define IO_MAX (3 * MIB)
+/* Where links lead: a file that cannot be made there by way of them. */
+#define NOWHERE "no/where"
 
 uint64_t script_below(uint64_t *random, uint64_t n)
 {
@@ -164,7 +166,7 @@ int script_apply(struct vmfs_volume *vol, const struct script_op *op, uint64_t d
 	case SCRIPT_RENAME:
 		return vmfs_rename(vol, op->path[0], op->path[1]);
 	case SCRIPT_SYMLINK:
-		return vmfs_symlink(vol, "nowhere", op->path[0]);
+		return vmfs_symlink(vol, NOWHERE, op->path[0]);
 	default:
 		return change_file(vol, op, deadline);
 	}
@@ -207,7 +209,7 @@ void script_model(struct model *m, const struct script_op *op)
 		(void)model_rename(m, op->path[0], op->path[1]);
 		return;
 	case SCRIPT_SYMLINK:
-		(void)model_symlink(m, "nowhere", op->path[0]);
+		(void)model_symlink(m, NOWHERE, op->path[0]);
 		return;
 	default:
 		if (n && n->type == MODEL_FILE)
