@@ -293,17 +293,18 @@ void vm_resumed(struct vm *vm)
 static void started(struct vm *vm, const struct msg *m)
 {
 	const char *error = json_string_value(json_object_get(m->body, "error"));
+	int result = (int)json_integer_value(json_object_get(m->body, "result"));
 	if (vm->state != VM_STARTING)
 		return;
+	if (result >= 0)
+		remember_qemu(vm, m->body);
 	if (vm->is_incoming)
-		vmotion_opened(vm, (int)json_integer_value(
-					   json_object_get(m->body, "result")), error);
-	if (json_integer_value(json_object_get(m->body, "result")) < 0) {
+		vmotion_opened(vm, result, error); /* whose task looks at what it is */
+	if (result < 0) {
 		set_why(vm, error ? error : "vmx cannot start the VM");
 		vm->is_ending = true; /* vmx ends and closes the channel */
 		return;
 	}
-	remember_qemu(vm, m->body);
 	if (vm->is_ending || vm->is_incoming)
 		return;
 	if (vm->checkpoint)
