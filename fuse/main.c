@@ -30,6 +30,7 @@
 #include "base/report.h"
 #include "bdev/guard.h"
 #include "bdev/proof.h"
+#include "fuse/ahead.h"
 #include "fuse/arguments.h"
 #include "fuse/loop.h"
 #include "fuse/ops.h"
@@ -324,6 +325,8 @@ static int run(const struct arguments *a, struct log *log, int ready_fd)
 	int err = open_storage(a, m.reporter, &st);
 	if (!err)
 		err = open_volume(a, &st, &m);
+	if (!err && m.options.is_read_only)
+		m.ahead = ahead_new(m.vol); /* without it each name is looked up alone */
 	if (!err)
 		err = vdisks_init(&m);
 	if (!err) {
@@ -333,6 +336,7 @@ static int run(const struct arguments *a, struct log *log, int ready_fd)
 		files_done(&m);
 		vdisks_done(&m);
 	}
+	ahead_free(m.ahead);
 	int close_err = vmfs_volume_close(m.vol);
 	close_storage(&st);
 	return err ? err : close_err;

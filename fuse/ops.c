@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "base/align.h"
+#include "fuse/ahead.h"
 #include "vmfs/format.h"
 
 #define VALID_S 1.0
@@ -172,7 +173,10 @@ static void do_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct mount *m = mount_of(req);
 	struct vmfs_stat st;
-	int err = vmfs_node_lookup(m->vol, node_of_ino(parent), name, &st);
+	uint64_t age_ns = 0;
+	int err = m->ahead ? ahead_lookup(m->ahead, node_of_ino(parent), name, &st,
+					  &age_ns)
+			   : vmfs_node_lookup(m->vol, node_of_ino(parent), name, &st);
 	if (err == -ENOENT)
 		err = vdisks_lookup(m, parent, name, &st);
 	if (err) {
@@ -180,6 +184,8 @@ static void do_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		return;
 	}
 	struct fuse_entry_param e = entry_of(m, &st);
+	e.attr_timeout = e.entry_timeout =
+		valid_s(m) - (double)age_ns / (double)NS_PER_S;
 	fuse_reply_entry(req, &e);
 }
 

@@ -14,6 +14,7 @@
 /* Bytes that the kernel reads ahead of who reads on: some requests at a time. */
 #define READ_AHEAD (4u << 20)
 
+struct ahead;
 struct handle;
 struct opened;
 struct removed;
@@ -40,6 +41,7 @@ struct mount {
 	struct mount_options options;
 	atomic_bool is_ending;	/* told to: soon it is not mounted any more */
 	struct mutex m;		/* of the tables and all in them */
+	struct ahead *ahead;	/* ahead.h; NULL: the mount writes */
 	struct opened *opened;	/* files.c: a table of what is open */
 	struct removed *removed; /* removed.c: folders that are gone, and still known */
 	struct shown_disk *shown;    /* vdisks.c: disks that the kernel knows */

@@ -229,17 +229,35 @@ int vmfs_readlink(struct vmfs_volume *vol, const char *path, char *buf, uint32_t
 
 struct listing {
 	struct fd_ref dir;
+	const char *from; /* its entry is the first; NULL: */
 	uint64_t first;
 	unsigned int max;
 	int count;
 	struct vmfs_dirent *entries;
 };
 
+static int find_first(struct vmfs_txn *t, const struct listing *list,
+		      uint64_t *ret_first)
+{
+	struct dir_found found;
+	*ret_first = list->first;
+	if (!list->from)
+		return 0;
+	int rc = dir_find(t, &list->dir, list->from, &found);
+	if (rc == 0 && !found.is_there)
+		rc = -ENOENT;
+	*ret_first = rc == 0 ? found.index : 0;
+	return rc;
+}
+
 static int readdir_build(struct vmfs_txn *t, void *arg)
 {
 	struct listing *list = arg;
-	uint64_t next = list->first;
+	uint64_t next;
 	unsigned int found = 0;
+	int rc = find_first(t, list, &next);
+	if (rc < 0)
+		return rc;
 	while (found < list->max) {
 		struct dir_entry entries[READDIR_BATCH];
 		uint64_t index[READDIR_BATCH];
@@ -271,6 +289,18 @@ int vmfs_node_readdir(struct vmfs_volume *vol, struct vmfs_node dir, uint64_t co
 		.dir = ref_of(dir), .first = cookie, .max = max, .entries = ret
 	};
 	int rc = view_run(vol, readdir_build, &list);
+	return rc < 0 ? rc : list.count;
+}
+
+int vmfs_node_readdir_from(struct vmfs_volume *vol, struct vmfs_node dir,
+			   const char *name, struct vmfs_dirent *ret, unsigned int max)
+{
+	struct listing list = {
+		.dir = ref_of(dir), .from = name, .max = max, .entries = ret
+	};
+	int rc = path_check_name(name);
+	if (rc == 0)
+		rc = view_run(vol, readdir_build, &list);
 	return rc < 0 ? rc : list.count;
 }
 

@@ -30,6 +30,12 @@ void vmfs_node_stat_many(struct vmfs_volume *vol, const struct vmfs_node *nodes,
 			 unsigned int count, struct vmfs_stat *ret_st, int *ret_err);
 int vmfs_node_lookup(struct vmfs_volume *vol, struct vmfs_node dir, const char *name,
 		     struct vmfs_stat *ret_st) __attribute__((warn_unused_result));
+/*
+ * As vmfs_node_readdir, from the entry of this name on. -ENOENT: there is none.
+ */
+int vmfs_node_readdir_from(struct vmfs_volume *vol, struct vmfs_node dir,
+			   const char *name, struct vmfs_dirent *ret, unsigned int max)
+	__attribute__((warn_unused_result));
 /* As vmfs_readdir. */
 int vmfs_node_readdir(struct vmfs_volume *vol, struct vmfs_node dir, uint64_t cookie,
 		      struct vmfs_dirent *ret, unsigned int max)
