@@ -81,9 +81,10 @@ int vdisk_check_space(struct vmfs_volume *vol, const char *path, uint64_t capaci
 	}
 	if (rc < 0 || capacity <= info.free_bytes)
 		return rc;
+	bool is_eager = options->format == VDISK_EAGERZEROEDTHICK;
 	return report_error(options->reporter, -ENOSPC,
-			    "%s: a %s disk needs %s, the volume has %s free", path,
-			    vdisk_format_name(options->format),
+			    "%s: a%s %s disk needs %s, the volume has %s free", path,
+			    is_eager ? "n" : "", vdisk_format_name(options->format),
 			    size_text(capacity, needed),
 			    size_text(info.free_bytes, available));
 }

@@ -85,6 +85,8 @@ refused "a rename across volumes" "is not on the volume of" \
 
 # ---- a full volume ----
 
+refused "an eager one that cannot fit" ": an eagerzeroedthick disk needs 1 TiB" \
+	vmkfstools -c 1t -d eagerzeroedthick "$T/lun:/big.vmdk"
 refused "a thick disk that cannot fit" "needs 1 TiB, the volume has" \
 	vmkfstools -c 1t -d eagerzeroedthick "$LUN:/vm/big.vmdk"
 head -c 800M /dev/zero | tr '\0' 'x' >"$T/big.raw"
