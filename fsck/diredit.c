@@ -166,9 +166,9 @@ static bool make_fd(struct fsck *f, uint64_t *ret_number, struct fsck_file *ret_
 		file->meta.parent =
 			le32_of((uint32_t)fsck_fd_addr(f, VMFS_FD_ROOT).raw);
 	}
-	fsck_put(f, vol_off, &file->lock, sizeof(file->lock), PLAN_NEW);
+	fsck_put(f, vol_off, &file->lock, sizeof(file->lock), PLAN_NEW_FD);
 	fsck_put(f, vol_off + f->volume.shape->fd_body_off, &file->body,
-		 f->volume.shape->fd_body_size, PLAN_NEW);
+		 f->volume.shape->fd_body_size, PLAN_NEW_FD);
 	f->fds[n] = (struct fsck_fd){ .generation = generation,
 				      .links = 2,
 				      .type = VMFS_TYPE_DIRECTORY,
@@ -213,6 +213,21 @@ static bool put_dots(struct fsck *f, uint64_t number, struct fsck_file *file)
 	return fsck_file_put(f, number, file, 0, dots, sizeof(dots));
 }
 
+/* What a free block has in it are no entries: it goes before a descriptor comes. */
+static bool clear_block(struct fsck *f, uint64_t block)
+{
+	uint64_t vol_off, size;
+	vmfs_addr addr = fsck_addr_of(&f->volume, FSCK_SBC, block);
+	if (fsck_addr_vol_off(&f->volume, addr, &vol_off,
+			      &size) != 0)
+		return false;
+	uint8_t *zeros = calloc(1, size);
+	if (zeros)
+		fsck_put(f, vol_off, zeros, size, PLAN_NEW);
+	free(zeros);
+	return zeros;
+}
+
 static bool make_directory(struct fsck *f, struct fsck_dir *root, const char *name,
 			   uint64_t *ret_number)
 {
@@ -223,7 +238,7 @@ static bool make_directory(struct fsck *f, struct fsck_dir *root, const char *na
 	if (file && !f->is_partial && fsck_take(f, FSCK_SBC, &block) &&
 	    make_fd(f, &n, file)) {
 		fsck_first_block(f, n, file, block);
-		is_made = put_dots(f, n, file);
+		is_made = clear_block(f, block) && put_dots(f, n, file);
 		fsck_put_fd(f, n, &file->meta);
 	}
 	free(file);

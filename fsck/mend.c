@@ -222,7 +222,9 @@ bool fsck_take(struct fsck *f, enum fsck_resource_index i, uint64_t *ret_number)
 	struct fsck_map *map = &f->maps[i];
 	for (uint64_t n = map->take_hint; res->is_usable && n < res->count; n++) {
 		if (bitmap_get(map->allocated, n) || bitmap_get(map->was, n) ||
-		    bitmap_get(map->seen, n) || is_other_size(f, i, n))
+		    bitmap_get(map->seen, n) || is_other_size(f, i, n) ||
+		    (i == FSCK_FDC && f->options->plan &&
+		     plan_is_named(f->options->plan, n)))
 			continue;
 		bitmap_set(map->allocated, n);
 		bitmap_set(map->seen, n);

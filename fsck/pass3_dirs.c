@@ -105,6 +105,11 @@ static void check_free_target(const struct fsck_dir *d, struct fsck_dir_entry *e
 	enum fsck_resource_index i;
 	uint64_t number;
 	if (!fsck_is_taken_for_free(f, e)) {
+		/* What is new is not to be found under a name that is to go. */
+		if (f->options->plan &&
+		    fsck_addr_number(&f->volume, (vmfs_addr){ e->addr }, &i, &number) &&
+		    i == FSCK_FDC && plan_note_named(f->options->plan, number) < 0)
+			f->mend_error = -ENOMEM;
 		if (fsck_found(f, PROBLEM_DIR_TARGET,
 			       "%s: entry '%s' names %s, which is not in use", d->object,
 			       name, at))

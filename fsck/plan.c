@@ -6,7 +6,7 @@
  *
  *   0. copies, into blocks that are free: of what is there before anything else
  *   1. states of resources: what becomes used, nothing becomes free
- *   2. what else lies in blocks that were free: new directories, their descriptors
+ *   2. what else lies in blocks that were free: new directories, then their descriptors
  *   3. entries of directories
  *   4. pointer blocks
  *   5. file descriptors
@@ -61,6 +61,8 @@ struct plan {
 	struct copy *copies;
 	unsigned int copy_count;
 	uint64_t changes;
+	uint64_t *named; /* plan_note_named() */
+	unsigned int named_count;
 };
 
 struct copy {
@@ -210,7 +212,28 @@ void plan_free(struct plan *p)
 		return;
 	plan_forget(p);
 	free(p->devices);
+	free(p->named);
 	free(p);
+}
+
+bool plan_is_named(const struct plan *p, uint64_t fd)
+{
+	for (unsigned int i = 0; i < p->named_count; i++)
+		if (p->named[i] == fd)
+			return true;
+	return false;
+}
+
+int plan_note_named(struct plan *p, uint64_t fd)
+{
+	if (plan_is_named(p, fd))
+		return 0;
+	uint64_t *named = reallocarray(p->named, p->named_count + 1, sizeof(*named));
+	if (!named)
+		return -ENOMEM;
+	named[p->named_count++] = fd;
+	p->named = named;
+	return 0;
 }
 
 uint64_t plan_changes(const struct plan *p)

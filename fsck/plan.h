@@ -17,6 +17,7 @@
 enum plan_step {
 	/* in a block that nothing referred to: needs no order of its own */
 	PLAN_NEW,
+	PLAN_NEW_FD,   /* a descriptor that nobody names, behind what it names */
 	PLAN_ENTRIES,  /* of directories */
 	PLAN_POINTERS, /* of pointer blocks */
 	PLAN_FD,
@@ -30,6 +31,13 @@ struct plan;
 /* An empty one over count devices, which are borrowed. NULL: no memory. */
 struct plan *plan_new(struct bdev *const *devices, unsigned int count);
 void plan_free(struct plan *p);
+/*
+ * An entry on the disk names the file descriptor of this number, which is free: until the
+ * entry is gone, in step 3, nothing new may lie there. Kept until plan_free(). 0 or
+ * -ENOMEM.
+ */
+int plan_note_named(struct plan *p, uint64_t fd) __attribute__((warn_unused_result));
+bool plan_is_named(const struct plan *p, uint64_t fd);
 /* Device i as it will be. Belongs to the plan; what is not read only goes by plan_write.
  */
 struct bdev *plan_device(struct plan *p, unsigned int i);
