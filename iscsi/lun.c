@@ -651,8 +651,8 @@ void lun_url_turn(struct iscsi_url *url, const struct lun_way *way)
 	buf_done(&text);
 }
 
-struct lun *lun_new_path(const struct lun *like, const struct lun_way *way,
-			 const uint8_t isid[6], struct lun_watch *watch)
+void lun_new_path(const struct lun *like, const struct lun_way *way,
+		  const uint8_t isid[6], struct lun_watch *watch, struct lun **ret_lun)
 {
 	struct reporter *r = like->bd.reporter;
 	struct iscsi_options options = { .initiator_name = like->initiator_name };
@@ -663,6 +663,7 @@ struct lun *lun_new_path(const struct lun *like, const struct lun_way *way,
 	lun_url_turn(&url, way);
 	struct lun *lun = lun_new(&url, 0, &options, r);
 	explicit_bzero(&url, sizeof(url));
+	*ret_lun = lun; /* its session may be up before its start returns */
 	if (lun) {
 		lun->params.settings = like->params.settings;
 		lun->command_ns = like->command_ns;
@@ -672,13 +673,12 @@ struct lun *lun_new_path(const struct lun *like, const struct lun_way *way,
 		if (iscsi_transport_start(way->host, way->port, &lun->params, &lun->owner,
 					  &lun->transport, &why) < 0) {
 			lun_free(lun);
-			lun = NULL;
+			*ret_lun = NULL;
 		}
 	}
-	if (!lun)
+	if (!*ret_lun)
 		report(r, REPORT_ERROR, "%s: path to %s: %s", like->url.text, way->host,
 		       why);
-	return lun;
 }
 
 int iscsi_lun_open(const struct iscsi_url *url, uint32_t flags,

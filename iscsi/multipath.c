@@ -460,9 +460,10 @@ void mp_add_path(struct multipath *mp, const struct lun_way *way)
 			return;
 	memcpy(isid, mp->isid, sizeof(isid));
 	isid[3] = (uint8_t)(isid[3] + p->index); /* LOCKING.md 3.1 */
-	p->lun = lun_new_path(mp->path[0].lun, &to, isid, &p->watch);
-	if (p->lun)
-		mp->count++;
+	lun_new_path(mp->path[0].lun, &to, isid, &p->watch, &p->lun);
+	mutex_lock(&mp->m);
+	mp->count += p->lun != NULL;
+	mutex_unlock(&mp->m);
 }
 
 int mp_start(struct multipath *mp, struct bdev **ret_bd)

@@ -113,8 +113,10 @@ ok() {
 	if text=$("$@" 2>&1); then
 		pass "$name"
 	else
+		local code=$?
 		fail "$name"
-		diag "failed: $*"
+		# cmocka's 255 with nothing said: a thread other than the test's own
+		diag "failed ($code): $*"
 		[ -z "$text" ] || diag "$text"
 		return 1
 	fi
