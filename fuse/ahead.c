@@ -92,6 +92,12 @@ static bool take(struct ahead *a, struct vmfs_node dir, const char *name,
 	return false;
 }
 
+/* With m: what was read ahead was of no use. */
+static void lose_patience(struct ahead *a)
+{
+	a->patience = (unsigned int)min_u64(2 * a->patience, PATIENCE_MAX);
+}
+
 /* With m. true: the caller fills. */
 static bool begin_filling(struct ahead *a, struct vmfs_node dir)
 {
@@ -102,11 +108,10 @@ static bool begin_filling(struct ahead *a, struct vmfs_node dir)
 		a->patience = PATIENCE_FIRST;
 		a->in_row = a->count = 0;
 	}
-	if (a->count)
-		a->patience = a->used >= ENTRIES / 4 ?
-				      1 :
-				      (unsigned int)min_u64(2 * a->patience,
-							    PATIENCE_MAX);
+	if (a->count && a->used >= ENTRIES / 4)
+		a->patience = 1;
+	else if (a->count)
+		lose_patience(a);
 	a->count = 0;
 	if (++a->in_row < a->patience)
 		return false;
@@ -134,7 +139,7 @@ static bool fill(struct ahead *a, struct vmfs_node dir, const char *name,
 	a->at = at;
 	bool is_found = take(a, dir, name, ret_st, ret_age_ns);
 	if (!count)
-		a->patience = (unsigned int)min_u64(2 * a->patience, PATIENCE_MAX);
+		lose_patience(a);
 	mutex_unlock(&a->m);
 	return is_found;
 }
