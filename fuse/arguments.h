@@ -4,7 +4,7 @@
 
 /* The command line of vmfs-fuse. */
 #include "base/report.h"
-#include "fuse/ops.h"
+#include "fuse/mount.h"
 #include "vmfs/format.h"
 
 struct arguments {

@@ -4,7 +4,7 @@
  *
  * A disk has sectors and its own length. What begins and ends with sectors goes to its
  * device and is answered when it is done there, by whoever finds that: a request costs no
- * thread while it is under way. Its users are counted (files.c), so nothing is closed
+ * thread while it is under way. Its users are counted (opened.c), so nothing is closed
  * under it.
  *
  *	do_read(), do_write() --bdev_submit--> under way --done()--> answered, not in use
@@ -13,6 +13,8 @@
  * and written while nobody else uses the disk, or it would undo what is written beside
  * it; so are the few things that are neither read nor write.
  */
+#include "fuse/disks.h"
+
 #include <errno.h>
 #include <linux/falloc.h>
 #include <stdlib.h>
@@ -21,14 +23,13 @@
 #include "base/align.h"
 #include "base/buf.h"
 #include "fuse/loop.h"
-#include "fuse/ops.h"
+#include "fuse/reply.h"
 
 struct request {
 	struct bdev_io io; /* first: done() casts */
 	struct iovec iov;
 	fuse_req_t req;
-	struct mount *m;
-	struct fuse_file_info fi;
+	struct handle *handle;
 	char *buf;	   /* whole sectors; NULL: FLUSH */
 	size_t skip, size; /* what was asked for, in buf */
 };
@@ -61,14 +62,14 @@ static void request_done(struct bdev_io *io)
 {
 	struct request *r = (struct request *)io;
 	reply_done(r);
-	files_unuse(r->m, &r->fi);
+	handle_unuse(r->handle);
 	free(r->buf);
 	free(r);
 }
 
 /* NULL: no memory. */
 static struct request *request_new(fuse_req_t req, enum bdev_op op, uint64_t off,
-				   uint64_t size, const struct fuse_file_info *fi)
+				   uint64_t size, struct handle *h)
 {
 	uint64_t begin = round_down(off, VDISK_SECTOR);
 	uint64_t len = round_up(off + size, VDISK_SECTOR) - begin;
@@ -83,7 +84,7 @@ static struct request *request_new(fuse_req_t req, enum bdev_op op, uint64_t off
 		.io = { .op = op, .offset = begin, .len = len, .done = request_done,
 			.iov = &r->iov, .iovcnt = len ? 1 : 0 },
 		.iov = { buf, len },
-		.req = req, .m = mount_of(req), .fi = *fi,
+		.req = req, .handle = h,
 		.buf = buf, .skip = off - begin, .size = size,
 	};
 	return r;
@@ -91,27 +92,26 @@ static struct request *request_new(fuse_req_t req, enum bdev_op op, uint64_t off
 
 /* Goes on its way, or is answered with -ENOMEM. The disk is in use. */
 static void start(fuse_req_t req, struct vdisk *disk, struct request *r,
-		  const struct fuse_file_info *fi)
+		  struct handle *h)
 {
 	if (r) {
 		bdev_submit(vdisk_bdev(disk), &r->io);
 		return;
 	}
-	files_unuse(mount_of(req), fi);
+	handle_unuse(h);
 	reply_error(req, -ENOMEM);
 }
 
-void disk_read(fuse_req_t req, size_t size, off_t off, const struct fuse_file_info *fi)
+void disk_read(fuse_req_t req, size_t size, off_t off, struct handle *h)
 {
-	struct mount *m = mount_of(req);
-	struct vdisk *disk = files_use_disk(m, fi);
+	struct vdisk *disk = handle_use_disk(h);
 	size = disk ? inside(disk, (uint64_t)off, min_u64(size, LOOP_DATA_MAX)) : 0;
 	if (size) {
-		start(req, disk, request_new(req, BDEV_READ, (uint64_t)off, size, fi),
-		      fi);
+		start(req, disk, request_new(req, BDEV_READ, (uint64_t)off, size, h),
+		      h);
 		return;
 	}
-	files_unuse(m, fi);
+	handle_unuse(h);
 	if (disk)
 		fuse_reply_buf(req, NULL, 0);
 	else
@@ -166,11 +166,10 @@ static int write_bytes(struct vdisk *disk, const char *from, uint64_t len, uint6
 }
 
 static void write_alone(fuse_req_t req, const char *buf, size_t size, off_t off,
-			const struct fuse_file_info *fi)
+			struct handle *h)
 {
-	struct mount *m = mount_of(req);
-	int err = write_bytes(files_use_alone(m, fi), buf, size, (uint64_t)off);
-	files_unuse_alone(m, fi);
+	int err = write_bytes(handle_use_alone(h), buf, size, (uint64_t)off);
+	handle_unuse_alone(h);
 	if (err)
 		reply_error(req, err);
 	else
@@ -179,30 +178,29 @@ static void write_alone(fuse_req_t req, const char *buf, size_t size, off_t off,
 
 /* As a block device: what does not fit is not written, and at the end nothing does. */
 void disk_write(fuse_req_t req, const char *buf, size_t size, off_t off,
-		const struct fuse_file_info *fi)
+		struct handle *h)
 {
-	struct mount *m = mount_of(req);
-	struct vdisk *disk = files_use_disk(m, fi);
+	struct vdisk *disk = handle_use_disk(h);
 	size_t fits = inside(disk, (uint64_t)off, size);
 	if (size && fits && is_in_sectors((uint64_t)off, fits)) {
-		struct request *r = request_new(req, BDEV_WRITE, (uint64_t)off, fits, fi);
+		struct request *r = request_new(req, BDEV_WRITE, (uint64_t)off, fits, h);
 		if (r)
 			(void)memcpy(r->buf, buf, fits);
-		start(req, disk, r, fi);
+		start(req, disk, r, h);
 		return;
 	}
-	files_unuse(m, fi);
+	handle_unuse(h);
 	if (size && !fits)
 		reply_error(req, -ENOSPC);
 	else
-		write_alone(req, buf, fits, off, fi);
+		write_alone(req, buf, fits, off, h);
 }
 
-void disk_flush(fuse_req_t req, const struct fuse_file_info *fi)
+void disk_flush(fuse_req_t req, struct handle *h)
 {
-	if (files_may_write(fi))
-		start(req, files_use_disk(mount_of(req), fi),
-		      request_new(req, BDEV_FLUSH, 0, 0, fi), fi);
+	if (handle_may_write(h))
+		start(req, handle_use_disk(h),
+		      request_new(req, BDEV_FLUSH, 0, 0, h), h);
 	else
 		fuse_reply_err(req, 0);
 }
@@ -212,18 +210,17 @@ void disk_flush(fuse_req_t req, const struct fuse_file_info *fi)
  * for both. Blocks ahead of what is written, and a longer disk, cannot be had.
  */
 void disk_fallocate(fuse_req_t req, int mode, off_t off, off_t len,
-		    const struct fuse_file_info *fi)
+		    struct handle *h)
 {
-	struct mount *m = mount_of(req);
 	int kind = mode & ~FALLOC_FL_KEEP_SIZE;
 	if (kind != FALLOC_FL_PUNCH_HOLE && kind != FALLOC_FL_ZERO_RANGE) {
 		reply_error(req, -EOPNOTSUPP);
 		return;
 	}
-	struct vdisk *disk = files_use_alone(m, fi);
+	struct vdisk *disk = handle_use_alone(h);
 	uint64_t fits = inside(disk, (uint64_t)off, (uint64_t)len);
 	bool is_longer = fits < (uint64_t)len && !(mode & FALLOC_FL_KEEP_SIZE);
 	int err = is_longer ? -ENOSPC : write_bytes(disk, NULL, fits, (uint64_t)off);
-	files_unuse_alone(m, fi);
+	handle_unuse_alone(h);
 	reply_error(req, err);
 }

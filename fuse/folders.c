@@ -12,6 +12,8 @@
  * Of one moment are folders of up to AT_ONCE_MAX names; larger ones are read in so large
  * parts. Attributes are looked at when they are asked for.
  */
+#include "fuse/folders.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +21,7 @@
 #include "base/align.h"
 #include "base/env.h"
 #include "fuse/loop.h"
+#include "fuse/reply.h"
 #include "vmfs/format.h"
 
 #define ENTRIES 64u /* that are looked at together */
@@ -203,7 +206,7 @@ static int stat_entry(struct filling *f, const struct vmfs_dirent *entry,
 			*ret_st = f->st[i];
 		return f->err[i];
 	}
-	return vdisks_stat(mount_of(f->req), ino_of_entry(entry), ret_st);
+	return vdisks_stat(&mount_of(f->req)->vdisks, ino_of_entry(entry), ret_st);
 }
 
 /* 0: it does not fit; -ENOENT: it is gone meanwhile. */
@@ -244,7 +247,7 @@ static bool put_beside(struct filling *f, const struct vmfs_dirent *beside)
 	int64_t len = add_entry(f, beside);
 	f->used += len > 0 ? (size_t)len : 0;
 	if (len <= 0 || !f->is_plus)
-		vdisks_forget(mount_of(f->req), ino_of_entry(beside), 1);
+		vdisks_forget(&mount_of(f->req)->vdisks, ino_of_entry(beside), 1);
 	return len != 0;
 }
 
@@ -257,7 +260,7 @@ static bool put_entries(struct filling *f, fuse_ino_t ino, uint64_t begin,
 {
 	struct vmfs_dirent beside;
 	if (!(begin & BESIDE_IS_PUT) &&
-	    vdisks_entry(mount_of(f->req), ino, entry, &beside)) {
+	    vdisks_entry(&mount_of(f->req)->vdisks, ino, entry, &beside)) {
 		beside.cookie = begin | BESIDE_IS_PUT;
 		if (!put_beside(f, &beside))
 			return false;

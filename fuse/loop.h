@@ -6,7 +6,10 @@
 #include <stddef.h>
 #include <sys/queue.h>
 
-#include "fuse/ops.h"
+#define FUSE_USE_VERSION 312
+#include <fuse3/fuse_lowlevel.h>
+
+#include "base/env.h"
 
 /* Bytes of one read or write. */
 #define LOOP_DATA_MAX (1u << 20)

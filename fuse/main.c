@@ -158,7 +158,7 @@ static int serve_mounted(const struct arguments *a, struct mount *m,
 	task_join(signals);
 	task_join(collector);
 	vmfs_volume_limit_wait(m->vol, VMFS_TOOL_WAIT_NS);
-	files_drain(m);
+	opened_drain(&m->opened);
 	loop_done(&e.loop);
 	return err;
 }
@@ -316,6 +316,25 @@ static int open_volume(const struct arguments *a, struct storage *st, struct mou
 	return vmfs_volume_open(&options, &m->vol);
 }
 
+/* What is open is closed, and no file is left behind, before the volume is. */
+static int serve_volume(const struct arguments *a, struct mount *m, struct log *log,
+			int ready_fd)
+{
+	const struct vdisks_options disks = { .is_on = a->mount.has_vdisks,
+					      .key_file = a->mount.key_file };
+	int err = vdisks_init(&m->vdisks, m->vol, &disks, m->reporter);
+	if (err)
+		return err;
+	opened_init(&m->opened, m->vol, &m->vdisks, m->reporter);
+	removed_init(&m->removed);
+	err = serve(a, m, log, ready_fd);
+	vmfs_volume_limit_wait(m->vol, VMFS_TOOL_WAIT_NS);
+	opened_done(&m->opened);
+	removed_done(&m->removed);
+	vdisks_done(&m->vdisks);
+	return err;
+}
+
 static int run(const struct arguments *a, struct log *log, int ready_fd)
 {
 	struct storage st = { 0 };
@@ -328,14 +347,7 @@ static int run(const struct arguments *a, struct log *log, int ready_fd)
 	if (!err && m.options.is_read_only)
 		m.ahead = ahead_new(m.vol); /* without it each name is looked up alone */
 	if (!err)
-		err = vdisks_init(&m);
-	if (!err) {
-		files_init(&m);
-		err = serve(a, &m, log, ready_fd);
-		vmfs_volume_limit_wait(m.vol, VMFS_TOOL_WAIT_NS);
-		files_done(&m);
-		vdisks_done(&m);
-	}
+		err = serve_volume(a, &m, log, ready_fd);
 	ahead_free(m.ahead);
 	int close_err = vmfs_volume_close(m.vol);
 	close_storage(&st);

@@ -8,6 +8,8 @@
  * where the storage copies by itself; holes stay holes.
  * The kernel has sent what it held of the source, and forgets what it has of the target.
  */
+#include "fuse/space.h"
+
 #include <errno.h>
 #include <linux/falloc.h>
 #include <stdlib.h>
@@ -15,7 +17,8 @@
 
 #include "base/align.h"
 #include "base/buf.h"
-#include "fuse/ops.h"
+#include "fuse/disks.h"
+#include "fuse/reply.h"
 
 #define COPY_PIECE (1u << 20)
 #define CLONE_MIN (1u << 20) /* less is not worth a lock */
@@ -58,16 +61,16 @@ static int zero(struct vmfs_file *file, uint64_t off, uint64_t len, int mode)
 void do_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,
 		  struct fuse_file_info *fi)
 {
-	struct mount *m = mount_of(req);
-	if (!files_may_write(fi) || off < 0 || len <= 0) {
-		reply_error(req, files_may_write(fi) ? -EINVAL : -EBADF);
+	struct handle *h = handle_of(fi);
+	if (!handle_may_write(h) || off < 0 || len <= 0) {
+		reply_error(req, handle_may_write(h) ? -EINVAL : -EBADF);
 		return;
 	}
 	if (vdisks_owns(ino)) {
-		disk_fallocate(req, mode, off, len, fi);
+		disk_fallocate(req, mode, off, len, h);
 		return;
 	}
-	struct vmfs_file *file = files_use(m, fi);
+	struct vmfs_file *file = handle_use(h);
 	uint64_t from = (uint64_t)off, count = (uint64_t)len;
 	int kind = mode & ~FALLOC_FL_KEEP_SIZE;
 	int err = -EOPNOTSUPP;
@@ -77,7 +80,7 @@ void do_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len
 		err = vmfs_file_punch(file, from, count);
 	else if (kind == FALLOC_FL_ZERO_RANGE)
 		err = zero(file, from, count, mode);
-	files_unuse(m, fi);
+	handle_unuse(h);
 	reply_error(req, err);
 }
 
@@ -115,7 +118,7 @@ static int seek(const struct seen *s, uint64_t *at, bool wants_data)
 void do_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
 	      struct fuse_file_info *fi)
 {
-	struct mount *m = mount_of(req);
+	struct handle *h = handle_of(fi);
 	uint64_t at = (uint64_t)off;
 	bool is_known = whence == SEEK_DATA || whence == SEEK_HOLE;
 	if (off < 0 || !is_known) {
@@ -123,10 +126,10 @@ void do_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
 		return;
 	}
 	bool is_disk = vdisks_owns(ino);
-	const struct seen s = { .file = is_disk ? NULL : files_use(m, fi),
-				.disk = is_disk ? files_use_disk(m, fi) : NULL };
+	const struct seen s = { .file = is_disk ? NULL : handle_use(h),
+				.disk = is_disk ? handle_use_disk(h) : NULL };
 	int err = seek(&s, &at, whence == SEEK_DATA);
-	files_unuse(m, fi);
+	handle_unuse(h);
 	if (err)
 		reply_error(req, err);
 	else
@@ -236,15 +239,15 @@ void do_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
 		return;
 	}
 	struct copy c = {
-		.in = files_use(m, fi_in), .out = files_use(m, fi_out),
+		.in = handle_use(handle_of(fi_in)), .out = handle_use(handle_of(fi_out)),
 		.at_in = (uint64_t)off_in, .at_out = (uint64_t)off_out,
 		.len = min_u64(len, COPY_MAX), .buf = io_alloc(COPY_PIECE),
 	};
 	if (c.in && ino_in != ino_out)
 		lock_source(&c, m, ino_in);
 	int64_t n = !c.buf ? -ENOMEM : c.in ? copy_range(&c) : -ESTALE;
-	files_unuse(m, fi_out);
-	files_unuse(m, fi_in);
+	handle_unuse(handle_of(fi_out));
+	handle_unuse(handle_of(fi_in));
 	(void)vmfs_file_close(c.locked); /* was only read */
 	free(c.buf);
 	if (n < 0)

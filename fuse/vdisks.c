@@ -26,6 +26,8 @@
  * A file that is really called so hides the view's. Names of the view are neither removed
  * nor moved.
  */
+#include "fuse/vdisks.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -36,8 +38,6 @@
 
 #include "base/align.h"
 #include "bdev/worker.h"
-#include "fuse/ops.h"
-#include "vdisk/vdisk.h"
 #include "vmfs/format.h"
 
 #define DEPTH_MAX 64u
@@ -61,7 +61,7 @@ struct wanted {
 };
 
 /* The entry of a folder that has this name, or without one this address. */
-static int find(struct mount *m, struct vmfs_node dir, const struct wanted *w,
+static int find(struct vdisks *v, struct vmfs_node dir, const struct wanted *w,
 		struct vmfs_dirent *ret)
 {
 	struct vmfs_dirent *entries = calloc(ENTRIES, sizeof(*entries));
@@ -69,7 +69,7 @@ static int find(struct mount *m, struct vmfs_node dir, const struct wanted *w,
 	int n = entries ? 1 : -ENOMEM;
 	bool is_found = false;
 	while (n > 0 && !is_found) {
-		n = vmfs_node_readdir(m->vol, dir, cookie, entries, ENTRIES);
+		n = vmfs_node_readdir(v->vol, dir, cookie, entries, ENTRIES);
 		for (int i = 0; i < n && !is_found; i++) {
 			const struct vmfs_dirent *e = &entries[i];
 			is_found = w->name ? !strcmp(e->name, w->name)
@@ -97,7 +97,7 @@ static int prepend(char *path, size_t *at, const char *name)
 }
 
 /* "/dir/sub/name" at the end of path. */
-static int path_of(struct mount *m, fuse_ino_t dir, const char *name,
+static int path_of(struct vdisks *v, fuse_ino_t dir, const char *name,
 		   char path[static PATH_MAX], size_t *ret_at)
 {
 	static const struct wanted up = { .name = ".." };
@@ -110,10 +110,10 @@ static int path_of(struct mount *m, fuse_ino_t dir, const char *name,
 		const struct wanted self = { .addr = node.addr };
 		if (depth == DEPTH_MAX)
 			return -ELOOP;
-		err = find(m, node, &up, &e);
+		err = find(v, node, &up, &e);
 		node = (struct vmfs_node){ e.addr, e.generation };
 		if (!err)
-			err = find(m, node, &self, &e);
+			err = find(v, node, &self, &e);
 		if (!err)
 			err = prepend(path, &at, e.name);
 	}
@@ -144,97 +144,102 @@ static bool may_be_descriptor(const char *name)
 
 /* ---- the table ---- */
 
-int vdisks_init(struct mount *m)
+int vdisks_init(struct vdisks *v, struct vmfs_volume *vol,
+		const struct vdisks_options *options, struct reporter *r)
 {
-	m->shown = NULL;
-	if (!m->options.has_vdisks)
+	*v = (struct vdisks){ .vol = vol, .reporter = r, .is_on = options->is_on };
+	mutex_init(&v->m);
+	if (!v->is_on)
 		return 0;
-	if (m->options.key_file) {
-		int err = vdisk_secret_read(m->options.key_file, false, m->reporter,
-					    &m->secret);
-		if (err)
-			return err;
+	int err = options->key_file ? vdisk_secret_read(options->key_file, false, r,
+							&v->secret)
+				    : 0;
+	if (!err) {
+		v->workers = worker_pool_new("disks", WORKERS);
+		err = v->workers ? 0 : -ENOMEM;
 	}
-	m->workers = worker_pool_new("disks", WORKERS);
-	return m->workers ? 0 : -ENOMEM;
+	if (err)
+		vdisks_done(v);
+	return err;
 }
 
-static void drop(struct mount *m, struct shown_disk *d)
+static void drop(struct vdisks *v, struct shown_disk *d)
 {
-	HASH_DEL(m->shown, d);
+	HASH_DEL(v->shown, d);
 	free(d->path);
 	free(d);
 }
 
-void vdisks_done(struct mount *m)
+void vdisks_done(struct vdisks *v)
 {
 	struct shown_disk *d, *next;
-	HASH_ITER(hh, m->shown, d, next)
-		drop(m, d);
-	vdisk_secret_done(&m->secret);
-	worker_pool_free(m->workers);
+	HASH_ITER(hh, v->shown, d, next)
+		drop(v, d);
+	vdisk_secret_done(&v->secret);
+	worker_pool_free(v->workers);
+	mutex_done(&v->m);
 }
 
-static struct shown_disk *shown_disk(struct mount *m, fuse_ino_t ino)
+static struct shown_disk *shown_disk(struct vdisks *v, fuse_ino_t ino)
 {
 	struct shown_disk *d;
-	HASH_FIND(hh, m->shown, &ino, sizeof(ino), d);
+	HASH_FIND(hh, v->shown, &ino, sizeof(ino), d);
 	return d;
 }
 
-/* Under m->m; NULL: no memory. */
-static struct shown_disk *shown_disk_get(struct mount *m, fuse_ino_t ino)
+/* Under v->m; NULL: no memory. */
+static struct shown_disk *shown_disk_get(struct vdisks *v, fuse_ino_t ino)
 {
-	struct shown_disk *d = shown_disk(m, ino);
+	struct shown_disk *d = shown_disk(v, ino);
 	if (d)
 		return d;
 	d = calloc(1, sizeof(*d));
 	if (d) {
 		d->ino = ino;
-		HASH_ADD(hh, m->shown, ino, sizeof(d->ino), d);
+		HASH_ADD(hh, v->shown, ino, sizeof(d->ino), d);
 	}
 	return d;
 }
 
 /* The kernel looks once more, and finds it at path. */
-static int remember(struct mount *m, fuse_ino_t ino, const char *path)
+static int remember(struct vdisks *v, fuse_ino_t ino, const char *path)
 {
 	char *copy = strdup(path), *old = copy;
 	int err = -ENOMEM;
-	mutex_lock(&m->m);
-	struct shown_disk *d = copy ? shown_disk_get(m, ino) : NULL;
+	mutex_lock(&v->m);
+	struct shown_disk *d = copy ? shown_disk_get(v, ino) : NULL;
 	if (d) {
 		old = d->path;
 		d->path = copy;
 		d->looks++;
 		err = 0;
 	}
-	mutex_unlock(&m->m);
+	mutex_unlock(&v->m);
 	free(old);
 	return err;
 }
 
-void vdisks_forget(struct mount *m, fuse_ino_t ino, uint64_t looks)
+void vdisks_forget(struct vdisks *v, fuse_ino_t ino, uint64_t looks)
 {
 	if (!vdisks_owns(ino))
 		return;
-	mutex_lock(&m->m);
-	struct shown_disk *d = shown_disk(m, ino);
+	mutex_lock(&v->m);
+	struct shown_disk *d = shown_disk(v, ino);
 	if (d) {
 		d->looks -= min_u64(looks, d->looks);
 		if (!d->looks)
-			drop(m, d);
+			drop(v, d);
 	}
-	mutex_unlock(&m->m);
+	mutex_unlock(&v->m);
 }
 
 /* Where it was seen last; malloc'ed, NULL: nowhere, or no memory. */
-static char *path_of_disk(struct mount *m, fuse_ino_t ino)
+static char *path_of_disk(struct vdisks *v, fuse_ino_t ino)
 {
-	mutex_lock(&m->m);
-	struct shown_disk *d = shown_disk(m, ino);
+	mutex_lock(&v->m);
+	struct shown_disk *d = shown_disk(v, ino);
 	char *path = d ? strdup(d->path) : NULL;
-	mutex_unlock(&m->m);
+	mutex_unlock(&v->m);
 	return path;
 }
 
@@ -251,24 +256,24 @@ fuse_ino_t vdisks_file(fuse_ino_t ino)
 }
 
 /* The first file that holds its bytes; of nothing but zeros, its descriptor. */
-static int file_of_disk(struct mount *m, struct vdisk *disk, const char *path,
+static int file_of_disk(struct vdisks *v, struct vdisk *disk, const char *path,
 			struct vmfs_stat *ret_st)
 {
 	unsigned int i = 0, count = vdisk_extent_count(disk);
 	while (i < count && !*vdisk_extent_path(disk, i))
 		i++;
-	int err = vmfs_stat(m->vol, i < count ? vdisk_extent_path(disk, i) : path,
+	int err = vmfs_stat(v->vol, i < count ? vdisk_extent_path(disk, i) : path,
 			    ret_st);
 	ret_st->addr.raw &= ~(uint64_t)TYPE_BITS;
 	return err;
 }
 
 /* Whose attributes are its file's, but for what is the disk's own. */
-static int stat_disk(struct mount *m, struct vdisk *disk, const char *path,
+static int stat_disk(struct vdisks *v, struct vdisk *disk, const char *path,
 		     struct vmfs_stat *ret_st)
 {
 	uint64_t room = 0;
-	int err = file_of_disk(m, disk, path, ret_st);
+	int err = file_of_disk(v, disk, path, ret_st);
 	if (!err)
 		err = vdisk_room(disk, &room);
 	if (err)
@@ -282,60 +287,60 @@ static int stat_disk(struct mount *m, struct vdisk *disk, const char *path,
 	return 0;
 }
 
-static int stat_path(struct mount *m, const char *path, struct vmfs_stat *ret_st)
+static int stat_path(struct vdisks *v, const char *path, struct vmfs_stat *ret_st)
 {
 	const struct vdisk_open_options options = { .reporter = NULL };
 	struct vdisk *disk;
-	int err = vdisk_open(m->vol, path, &options, &disk, NULL);
+	int err = vdisk_open(v->vol, path, &options, &disk, NULL);
 	if (err)
 		return err;
-	err = stat_disk(m, disk, path, ret_st);
+	err = stat_disk(v, disk, path, ret_st);
 	int close_err = vdisk_close(disk); /* was only read */
 	return err ? err : close_err;
 }
 
-int vdisks_stat(struct mount *m, fuse_ino_t ino, struct vmfs_stat *ret_st)
+int vdisks_stat(struct vdisks *v, fuse_ino_t ino, struct vmfs_stat *ret_st)
 {
-	char *path = path_of_disk(m, ino);
-	int err = path ? stat_path(m, path, ret_st) : -ESTALE;
-	if (!err && ino_of_node(vmfs_node_of(ret_st)) != ino)
+	char *path = path_of_disk(v, ino);
+	int err = path ? stat_path(v, path, ret_st) : -ESTALE;
+	if (!err && ino_of_stat(ret_st) != ino)
 		err = -ESTALE;
 	free(path);
 	return err;
 }
 
 /* Open it is: is it what was meant, and may it be written? */
-static int check_opened(struct mount *m, struct vdisk *disk, const char *path,
+static int check_opened(struct vdisks *v, struct vdisk *disk, const char *path,
 			fuse_ino_t ino, bool may_write)
 {
 	struct vmfs_stat st;
-	int err = file_of_disk(m, disk, path, &st);
-	if (!err && ino_of_node(vmfs_node_of(&st)) != ino)
+	int err = file_of_disk(v, disk, path, &st);
+	if (!err && ino_of_stat(&st) != ino)
 		err = -ESTALE;
 	if (!err)
-		err = vdisk_check_unlocked(disk, m->reporter);
-	return err || !may_write ? err : vdisk_check_changeable(disk, m->reporter);
+		err = vdisk_check_unlocked(disk, v->reporter);
+	return err || !may_write ? err : vdisk_check_changeable(disk, v->reporter);
 }
 
-int vdisks_open(struct mount *m, fuse_ino_t ino, bool may_write, uint64_t deadline,
+int vdisks_open(struct vdisks *v, fuse_ino_t ino, bool may_write, uint64_t deadline,
 		struct vdisk **ret_disk, struct vmfs_holder *ret_holder)
 {
 	const struct vdisk_open_options options = {
 		.flags = may_write ? VDISK_WRITE : VDISK_READ,
 		.deadline = deadline,
-		.reporter = m->reporter,
-		.secret = m->secret.bytes ? &m->secret : NULL,
+		.reporter = v->reporter,
+		.secret = v->secret.bytes ? &v->secret : NULL,
 	};
 	struct vdisk *disk;
-	char *path = path_of_disk(m, ino);
-	int err = path ? vdisk_open(m->vol, path, &options, &disk, ret_holder) : -ESTALE;
+	char *path = path_of_disk(v, ino);
+	int err = path ? vdisk_open(v->vol, path, &options, &disk, ret_holder) : -ESTALE;
 	if (!err) {
-		err = check_opened(m, disk, path, ino, may_write);
+		err = check_opened(v, disk, path, ino, may_write);
 		if (err)
 			(void)vdisk_close(disk); /* nothing was written */
 	}
 	if (!err) {
-		bdev_set_pool(vdisk_bdev(disk), m->workers);
+		bdev_set_pool(vdisk_bdev(disk), v->workers);
 		*ret_disk = disk;
 	}
 	free(path);
@@ -353,39 +358,39 @@ static void change_end(const char *name, const char *from, const char *to,
 }
 
 /* What cannot be opened is not shown. The kernel's look is counted. */
-static int shown(struct mount *m, fuse_ino_t dir, const char *vmdk,
+static int shown(struct vdisks *v, fuse_ino_t dir, const char *vmdk,
 		 struct vmfs_stat *ret_st)
 {
 	char path[PATH_MAX];
 	size_t at;
-	int err = path_of(m, dir, vmdk, path, &at);
-	if (!err && stat_path(m, path + at, ret_st) != 0)
+	int err = path_of(v, dir, vmdk, path, &at);
+	if (!err && stat_path(v, path + at, ret_st) != 0)
 		err = -ENOENT;
-	return err ? err : remember(m, ino_of_node(vmfs_node_of(ret_st)), path + at);
+	return err ? err : remember(v, ino_of_stat(ret_st), path + at);
 }
 
-int vdisks_lookup(struct mount *m, fuse_ino_t dir, const char *name,
+int vdisks_lookup(struct vdisks *v, fuse_ino_t dir, const char *name,
 		  struct vmfs_stat *ret_st)
 {
 	char vmdk[NAME_SIZE];
-	if (!m->options.has_vdisks || !ends_with(name, ".raw") ||
+	if (!v->is_on || !ends_with(name, ".raw") ||
 	    strlen(name) >= VMFS_NAME_MAX)
 		return -ENOENT;
 	change_end(name, ".raw", ".vmdk", vmdk);
-	return may_be_descriptor(vmdk) ? shown(m, dir, vmdk, ret_st) : -ENOENT;
+	return may_be_descriptor(vmdk) ? shown(v, dir, vmdk, ret_st) : -ENOENT;
 }
 
-bool vdisks_entry(struct mount *m, fuse_ino_t dir, const struct vmfs_dirent *entry,
+bool vdisks_entry(struct vdisks *v, fuse_ino_t dir, const struct vmfs_dirent *entry,
 		  struct vmfs_dirent *ret)
 {
 	struct vmfs_stat st;
 	struct vmfs_dirent beside = { .cookie = 0 };
-	if (!m->options.has_vdisks || entry->type != VMFS_TYPE_FILE ||
+	if (!v->is_on || entry->type != VMFS_TYPE_FILE ||
 	    !may_be_descriptor(entry->name))
 		return false;
 	change_end(entry->name, ".vmdk", ".raw", beside.name);
-	if (vmfs_node_lookup(m->vol, node_of_ino(dir), beside.name, &st) != -ENOENT ||
-	    shown(m, dir, entry->name, &st))
+	if (vmfs_node_lookup(v->vol, node_of_ino(dir), beside.name, &st) != -ENOENT ||
+	    shown(v, dir, entry->name, &st))
 		return false;
 	beside.addr = st.addr;
 	beside.type = st.type;

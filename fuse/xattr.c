@@ -9,12 +9,14 @@
  *
  * A disk of the view has those of the first file that holds its bytes.
  */
+#include "fuse/xattr.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "fuse/ops.h"
+#include "fuse/reply.h"
 #include "vmfs/format.h"
 
 #define VALUE_MAX 65536u
