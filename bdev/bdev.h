@@ -149,6 +149,9 @@ struct bdev_ops {
 	/* Leaf: as bdev_copy(); from is one of its kind, all is inside and aligned. */
 	int (*copy)(struct bdev *to, uint64_t to_offset, struct bdev *from,
 		    uint64_t from_offset, uint64_t len);
+	/* Leaf: as bdev_piece(); NULL: it cannot tell. */
+	void (*piece)(struct bdev *bd, uint64_t offset, uint64_t *ret_len,
+		      bool *ret_is_data);
 	/*
 	 * Liveness lock of LOCKING.md 5.1 for the slot at offset; held until close, and
 	 * after a death until the last I/O in flight has ended. Does not hinder I/O or

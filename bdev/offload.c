@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "base/align.h"
 #include "bdev/bdev.h"
 
 int bdev_offloads(struct bdev *bd, struct bdev_offloads *ret_offloads)
@@ -55,6 +56,18 @@ int bdev_copy(struct bdev *to, uint64_t to_offset, struct bdev *from,
 		return -EINVAL;
 	return to->ops->copy && to->ops->copy == from->ops->copy ?
 		       to->ops->copy(to, to_offset, from, from_offset, len) : -EOPNOTSUPP;
+}
+
+void bdev_piece(struct bdev *bd, uint64_t offset, uint64_t *ret_len, bool *ret_is_data)
+{
+	uint64_t most = bd->size - offset;
+
+	*ret_is_data = true;
+	*ret_len = most;
+	if (find_leaf(&bd, &offset, most) || !bd->ops->piece)
+		return;
+	bd->ops->piece(bd, offset, ret_len, ret_is_data);
+	*ret_len = min_u64(*ret_len, most);
 }
 
 const char *bdev_offload_text(enum bdev_offload offload)

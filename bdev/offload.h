@@ -40,6 +40,12 @@ int bdev_offloads(struct bdev *bd, struct bdev_offloads *ret_offloads)
  */
 int bdev_copy(struct bdev *to, uint64_t to_offset, struct bdev *from,
 	      uint64_t from_offset, uint64_t len) __attribute__((warn_unused_result));
+/*
+ * What the storage knows of offset < bd->size: a piece of *ret_len bytes > 0, data, or
+ * (*ret_is_data false) a place that a thin device has no blocks for and that reads as
+ * zeros. What it cannot tell is data. Blocks.
+ */
+void bdev_piece(struct bdev *bd, uint64_t offset, uint64_t *ret_len, bool *ret_is_data);
 /* "supported", "unsupported", "unknown". */
 const char *bdev_offload_text(enum bdev_offload offload);
 

@@ -52,6 +52,14 @@ void scsi_cdb_read_capacity16(uint8_t cdb[16], uint32_t len)
 	put32(cdb + 10, len);
 }
 
+void scsi_cdb_lba_status(uint8_t cdb[16], uint64_t lba, uint32_t len)
+{
+	scsi_cdb_plain(cdb, SCSI_SERVICE_IN16);
+	cdb[1] = 0x12;
+	put64(cdb + 2, lba);
+	put32(cdb + 10, len);
+}
+
 void scsi_cdb_report_luns(uint8_t cdb[16], uint32_t len)
 {
 	scsi_cdb_plain(cdb, SCSI_REPORT_LUNS);

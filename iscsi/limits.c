@@ -155,6 +155,12 @@ void lun_trials_init(struct lun *lun)
 		.most = l->max_unmap,
 		.state = has_unmap ? BDEV_OFFLOAD_TOLD : BDEV_OFFLOAD_NONE,
 	};
+	lun->status = (struct lun_trial){
+		.name = "GET LBA STATUS",
+		.instead = "all of it is taken for data",
+		.state = lun->is_thin && lun->reads_zeros ? BDEV_OFFLOAD_UNKNOWN
+							   : BDEV_OFFLOAD_NONE,
+	};
 }
 
 int lun_offloads(struct bdev *bd, struct bdev_offloads *ret_offloads)

@@ -531,6 +531,7 @@ static const struct bdev_ops lun_ops = {
 	.reset = lun_reset,
 	.offloads = lun_offloads,
 	.copy = lun_copy,
+	.piece = lun_piece,
 	.close = lun_close,
 };
 

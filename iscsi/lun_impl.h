@@ -113,7 +113,9 @@ struct lun {
 	struct limits limits;
 	struct lun_trial zero, delete, clone;
 	struct lun_trial clone_across; /* from another unit */
-	atomic_bool is_thin; /* LBPME */
+	struct lun_trial status;       /* GET LBA STATUS */
+	atomic_bool is_thin;	       /* LBPME */
+	atomic_bool reads_zeros;       /* LBPRZ: where it has no blocks */
 	bool has_fua;
 	bool is_named; /* by VPD page 83h: what the check of a session goes by */
 	uint8_t *zeros;	     /* ZEROS_SIZE bytes */
@@ -286,6 +288,9 @@ int lun_copy(struct bdev *to_bd, uint64_t to_offset, struct bdev *from_bd,
 void lun_probe_copy(struct lun *lun);
 /* The same unit by another path: its trials are its own. Does not block. */
 void lun_copy_probed_as(struct lun *lun, const struct lun *like);
+
+/* holes.c: as bdev_piece() */
+void lun_piece(struct bdev *bd, uint64_t offset, uint64_t *ret_len, bool *ret_is_data);
 
 /* reserve.c: ops of the device */
 int lun_pr(struct bdev *bd, enum bdev_pr_action action, uint64_t key, uint64_t what);

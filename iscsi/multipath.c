@@ -389,6 +389,7 @@ static const struct bdev_ops mp_ops = {
 	.reset = mp_reset,
 	.offloads = mp_offloads,
 	.copy = mp_copy,
+	.piece = mp_piece,
 	.close = mp_close,
 };
 

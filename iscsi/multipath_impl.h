@@ -143,6 +143,7 @@ int mp_reserve(struct bdev *bd, bool is_wanted);
 int mp_rescan(struct bdev *bd);
 uint32_t mp_notices(struct bdev *bd);
 int mp_offloads(struct bdev *bd, struct bdev_offloads *ret_offloads);
+void mp_piece(struct bdev *bd, uint64_t offset, uint64_t *ret_len, bool *ret_is_data);
 
 /* ---- pathcopy.c: ops ---- */
 

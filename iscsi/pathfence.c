@@ -364,6 +364,13 @@ int mp_offloads(struct bdev *bd, struct bdev_offloads *ret_offloads)
 	return lun->ops->offloads(lun, ret_offloads);
 }
 
+void mp_piece(struct bdev *bd, uint64_t offset, uint64_t *ret_len, bool *ret_is_data)
+{
+	struct bdev *lun = lun_bd(some_path((struct multipath *)bd));
+
+	lun->ops->piece(lun, offset, ret_len, ret_is_data);
+}
+
 uint32_t mp_notices(struct bdev *bd)
 {
 	struct multipath *mp = (struct multipath *)bd;

@@ -193,6 +193,7 @@ static int ask_capacity(struct lun *lun, uint64_t *ret_blocks, uint32_t *ret_blo
 	if (error == 0 && p.ret_len >= 12) {
 		*ret_block_size = be32_get(c.block_size);
 		lun->is_thin = p.ret_len >= 15 && c.thin & 0x80;
+		lun->reads_zeros = p.ret_len >= 15 && c.thin & 0x40;
 		return checked_add(be64_get(c.last_lba), 1, ret_blocks) ? 0 : -EPROTO;
 	}
 	scsi_cdb_plain(old.cdb, SCSI_READ_CAPACITY10);
@@ -319,6 +320,7 @@ void lun_probed_as(struct lun *lun, const struct lun *like)
 	lun->has_fua = like->has_fua;
 	lun->limits = like->limits;
 	lun->is_thin = like->is_thin;
+	lun->reads_zeros = like->reads_zeros;
 	lun_trials_init(lun);
 	lun_copy_probed_as(lun, like);
 }

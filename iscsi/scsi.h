@@ -25,7 +25,8 @@ enum scsi_opcode {
 	SCSI_WRITE16 = 0x8a,
 	SCSI_SYNC_CACHE16 = 0x91,
 	SCSI_WRITE_SAME16 = 0x93,
-	SCSI_SERVICE_IN16 = 0x9e, /* READ CAPACITY (16) is its action 10h */
+	/* READ CAPACITY (16) is its action 10h, GET LBA STATUS 12h */
+	SCSI_SERVICE_IN16 = 0x9e,
 	SCSI_REPORT_LUNS = 0xa0,
 };
 
@@ -65,6 +66,7 @@ void scsi_cdb_plain(uint8_t cdb[16], uint8_t opcode);
 void scsi_cdb_inquiry(uint8_t cdb[16], int page, uint16_t len);
 void scsi_cdb_mode_sense6(uint8_t cdb[16], uint8_t page, uint8_t len);
 void scsi_cdb_read_capacity16(uint8_t cdb[16], uint32_t len);
+void scsi_cdb_lba_status(uint8_t cdb[16], uint64_t lba, uint32_t len);
 void scsi_cdb_report_luns(uint8_t cdb[16], uint32_t len);
 /* READ, WRITE, WRITE SAME, SYNCHRONIZE CACHE (16): blocks, flags of byte 1. */
 void scsi_cdb_blocks16(uint8_t cdb[16], uint8_t opcode, uint8_t flags, uint64_t lba,
@@ -110,6 +112,24 @@ struct scsi_capacity16_pdu {
 	uint8_t reserved[17]; /* 15 */
 };
 ONDISK_SIZE(struct scsi_capacity16_pdu, 32);
+
+/* The answer to GET LBA STATUS (SBC-3 5.5.2): its head, and the first range. */
+struct scsi_lba_status_pdu {
+	be32 more_len;	       /* 0 */
+	uint8_t reserved4[4];  /* 4 */
+	be64 lba;	       /* 8 */
+	be32 blocks;	       /* 16 */
+	uint8_t status;	       /* 20 low half: 0 mapped, 1 deallocated, 2 anchored */
+	uint8_t reserved21[3]; /* 21 */
+};
+ONDISK_SIZE(struct scsi_lba_status_pdu, 24);
+
+/*
+ * Of that answer (len bytes came): how many blocks from lba on are all mapped, or all
+ * not, as its first range tells; 0: it does not.
+ */
+uint64_t scsi_lba_status(const uint8_t *answer, uint32_t len, uint64_t lba,
+			 bool *ret_is_mapped);
 
 /* VPD page B0h, block limits (SBC-3 6.6.4). */
 struct scsi_limits_pdu {

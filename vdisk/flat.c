@@ -78,11 +78,24 @@ const struct extent_ops extent_flat_ops = {
 	.reads_holes = true,
 };
 
+/* Of a thin LUN that tells which blocks it has. */
+static int rdm_find(struct vdisk_extent *extent, uint64_t offset,
+		    struct extent_piece *ret_piece)
+{
+	uint64_t len;
+	bool is_data;
+	bdev_piece(extent->file.bd, extent->file_offset + offset, &len, &is_data);
+	*ret_piece = (struct extent_piece){ is_data ? EXTENT_DATA : EXTENT_ZERO,
+					    min_u64(len, extent->len - offset) };
+	return 0;
+}
+
 /* What its file is, is a LUN: rdm.c. */
 const struct extent_ops extent_rdm_ops = {
 	.type = "VMFSRDM",
 	.open = extent_rdm_open,
 	.map = flat_map,
+	.find = rdm_find,
 	.rw = flat_rw,
 	.reads_holes = true,
 };

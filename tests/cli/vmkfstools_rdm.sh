@@ -41,6 +41,14 @@ refused "a mapping that is there" "exists" vmkfstools -r "$url" "$V/a.vmdk"
 
 ok "it is cloned" vmkfstools -i "$V/a.vmdk" -d monolithicFlat "$T/c.vmdk"
 ok "and is the LUN" cmp "$T/data1" "$T/c-flat.vmdk"
+"$rig" do "$T" "$port" stats-reset
+ok "on a thin disk" vmkfstools -i "$V/a.vmdk" -d thin "$V/t.vmdk"
+sent=$("$rig" do "$T" "$port" stat bytes_out)
+# In pieces of 4 MiB, of which the second is all hole.
+ok "of the LUN only what it has blocks for was read" [ "$sent" -lt $((5 << 20)) ]
+ok "all of it" vmkfstools -i "$V/t.vmdk" -d monolithicFlat "$T/t.vmdk"
+ok "is there" cmp "$T/data1" "$T/t-flat.vmdk"
+ok "it goes" vmkfstools -U "$V/t.vmdk"
 ok "it is checked" vmkfstools -x check "$V/a.vmdk"
 refused "it does not grow" "does not grow" vmkfstools -X 20m "$V/a.vmdk"
 ok "what is cloned to one" vmkfstools -i "$V/a.vmdk" -d "rdm:$other" "$V/o.vmdk"

@@ -386,6 +386,10 @@ static uint64_t mapped_until(const struct unit *u, uint64_t lba, bool *ret_is_ma
 	if (data < 0)
 		data = end; /* holes up to the end */
 	*ret_is_mapped = data < at + (off_t)u->block_size;
+	if (lba >= u->denied.lba && lba - u->denied.lba < u->denied.count) {
+		*ret_is_mapped = false;
+		return min_u64(u->denied.lba + u->denied.count, u->blocks);
+	}
 	if (*ret_is_mapped) {
 		data = lseek(u->file_fd, data, SEEK_HOLE);
 		data = data < 0 ? end : data;

@@ -470,6 +470,15 @@ static const char *medium_error(struct line *l, struct unit *u)
 	return count ? "too many" : NULL;
 }
 
+/* GET LBA STATUS says that these are not mapped, whatever is there. */
+static const char *deny(struct line *l, struct unit *u)
+{
+	return number(l, UINT64_MAX, &u->denied.lba) &&
+			       number(l, UINT64_MAX, &u->denied.count)
+		       ? NULL
+		       : "LUN LBA COUNT";
+}
+
 /* What it calls itself from now on; id: other hexadecimal digits of its name. */
 static const char *lun_name(struct line *l, struct unit *u)
 {
@@ -503,6 +512,8 @@ static const char *lun_command(struct line *l, const char *word)
 		return lun_remove(l, slot);
 	if (strcmp(word, "medium-error") == 0)
 		return medium_error(l, *slot);
+	if (strcmp(word, "deny") == 0)
+		return deny(l, *slot);
 	if (strcmp(word, "name") == 0)
 		return lun_name(l, *slot);
 	if (strcmp(word, "space-full") == 0)
@@ -585,7 +596,7 @@ static const char *at_once(struct line *l, const char *word)
 	if (is_one_of(word, "reset,close,half-close,nop-in"))
 		return each_session(l, word);
 	if (is_one_of(word, "lun-add,lun-remove,resize,space-full,medium-error,lun-reset,"
-			    "attention,name"))
+			    "attention,name,deny"))
 		return lun_command(l, word);
 	if (strcmp(word, "async") == 0)
 		return async(l);

@@ -74,6 +74,7 @@ static const char manual[] =
 	"    STATE: optimized non-optimized standby unavailable offline transitioning\n"
 	"  lun-add LUN WHAT [BLOCK], lun-remove LUN, resize LUN SIZE, lun-reset LUN\n"
 	"  space-full LUN on|off; medium-error LUN LBA COUNT (0: none)\n"
+	"  deny LUN LBA COUNT: of these GET LBA STATUS says that they are not mapped\n"
 	"  attention LUN ASCASCQ; name LUN naa|t10|none [ID]; descriptor-sense on|off\n"
 	"    LUN: of the first target, or TARGET.LUN, counted from 0\n"
 	"  limit NAME N: transfer caw unmap unmap-ranges unmap-grain write-same\n"

@@ -96,7 +96,7 @@ struct unit {
 	bool is_full;	  /* as a thin pool without room */
 	struct {
 		uint64_t lba, count;
-	} bad[MAX_BAD];
+	} bad[MAX_BAD], denied; /* cannot be read; GET LBA STATUS says: not mapped */
 
 	struct session *reserved6; /* RESERVE(6) */
 	/* Persistent reservations. */
