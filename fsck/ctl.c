@@ -339,6 +339,7 @@ int main(int argc, char **argv)
 	if (!c.proof_dir)
 		c.proof_dir = BDEV_PROOF_DIR;
 	c.r = reporter_stderr_init(&stderr_reporter, "vmfsctl", REPORT_WARN);
+	device_hide_secrets(argc, argv);
 	int rc = parse(&c, argc, argv);
 	if (rc)
 		return rc < 0 ? CTL_FAILED : CTL_GOOD;

@@ -705,6 +705,7 @@ int main(int argc, char **argv)
 		return 1;
 	d->r = r;
 	d->watch_ns = DUMP_WATCH_LEAST;
+	device_hide_secrets(argc, argv);
 	/* "+": what follows WHAT is not for getopt. */
 	while ((c = getopt_long(argc, argv, "+axe:h", long_options, NULL)) != -1) {
 		if (c == 'h') {

@@ -428,6 +428,7 @@ int main(int argc, char **argv)
 	struct printer printer = { 0 };
 	struct arguments a = { .mode = ANSWER_ASK };
 	int c, code = 0;
+	device_hide_secrets(argc, argv);
 	while ((c = getopt_long(argc, argv, "napyfvz:C:h", long_options, NULL)) != -1) {
 		if (c == OPT_LIST)
 			return list_findings();

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/parse.h"
+#include "iscsi/open.h"
 
 #define RETRIES_MAX 1000u
 
@@ -173,6 +174,7 @@ int main(int argc, char **argv)
 	q->reporter.base.tell = tell;
 	q->rescue.r = &q->reporter;
 	q->options = (struct rescue_options){ .retries = 1, .adapter = "lsilogic" };
+	device_hide_secrets(argc, argv);
 	while (code == 0 &&
 	       (c = getopt_long(argc, argv, "ae:m:r:t:qh", long_options, NULL)) != -1) {
 		if (c == 'h') {

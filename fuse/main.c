@@ -392,6 +392,7 @@ int main(int argc, char **argv)
 	struct arguments a;
 	(void)reporter_stderr_init(&log.terminal, "vmfs-fuse", REPORT_WARN);
 	openlog("vmfs-fuse", LOG_PID, LOG_DAEMON);
+	device_hide_secrets(argc, argv);
 	int err = arguments_parse(argc, argv, &log.base, &a);
 	if (err == 1) {
 		fputs(arguments_usage, stdout);

@@ -33,6 +33,11 @@ struct iscsi_options {
 };
 
 bool device_is_iscsi_url(const char *text);
+/*
+ * For main(), first of all: argv keeps the passwords of its URLs, in memory of its own
+ * (never freed); who lists processes sees stars from then on.
+ */
+void device_hide_secrets(int argc, char **argv);
 /* "DEV[,DEV2...]" as it may be shown: without passwords. malloc'ed; NULL: no memory. */
 char *device_shown(const char *list);
 /* A regular file: its kernel knows who lives (LOCKING.md 5.1), nothing is to guard. */

@@ -258,6 +258,7 @@ int main(int argc, char **argv)
 		reporter_stderr_init(&stderr_reporter, "mkfs.vmfs", REPORT_WARN);
 	struct arguments a = { .label = "" };
 	struct disks d = { 0 };
+	device_hide_secrets(argc, argv);
 	int err = arguments_parse(argc, argv, &a, r);
 	if (err == 1) {
 		fputs(usage_text, stdout);

@@ -24,6 +24,7 @@
 
 #include "base/align.h"
 #include "base/parse.h"
+#include "iscsi/open.h"
 #include "vdisk/transfer.h"
 #include "vdisk/tool/tool.h"
 #include "vmfs/format.h"
@@ -741,6 +742,7 @@ int main(int argc, char **argv)
 	struct request rq = { .action = ACTION_NONE };
 	bool has_letter_y = false;
 	int c;
+	device_hide_secrets(argc, argv);
 	opterr = 0;
 	while ((c = getopt_long(argc, argv, letters, long_options, NULL)) != -1) {
 		char letter[3] = { '-', (char)optopt, '\0' };

@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "iscsi/open.h"
 #include "vmkernel/adapter/adapter.h"
 #include "vmkernel/backup.h"
 #include "vmkernel/host.h"
@@ -214,6 +215,7 @@ int main(int argc, char **argv)
 	struct reporter *r = reporter_stderr_init(&err, "vmkernel", REPORT_WARN);
 	struct arguments a = { 0 };
 	struct host *h = calloc(1, sizeof(*h));
+	device_hide_secrets(argc, argv);
 	int rc = h ? parse(argc, argv, &a, NULL, r) : -ENOMEM;
 	if (rc != 0) {
 		if (rc > 0)

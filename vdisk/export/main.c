@@ -345,6 +345,7 @@ static void block_signals(void)
 int main(int argc, char **argv)
 {
 	struct arguments a = { .wait_s = LOCK_WAIT_S };
+	device_hide_secrets(argc, argv);
 	int rc = parse(argc, argv, &a);
 	if (rc == -ECANCELED) {
 		(void)fputs(manual_text, stdout);

@@ -246,6 +246,12 @@ static int check_required(const struct command *cmd, const json_t *body)
 	return 0;
 }
 
+/* Who lists processes need not see it any longer. */
+static void hide_end(char *arg, size_t len)
+{
+	memset(arg + strlen(arg) - len, '*', len);
+}
+
 static int take_options(const struct command *cmd, char **argv, json_t *body)
 {
 	for (; *argv; argv++) {
@@ -264,6 +270,8 @@ static int take_options(const struct command *cmd, char **argv, json_t *body)
 		if (!is_flag && !value)
 			value = *++argv;
 		int rc = take_value(cmd, p, value, body);
+		if (p->kind == PARAMETER_SECRET)
+			hide_end(*argv, strlen(value));
 		if (rc)
 			return rc;
 	}
