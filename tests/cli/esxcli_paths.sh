@@ -78,4 +78,63 @@ host_up
 ok "it has a path from each to each portal" wait_for 60 active 4
 run esxcli storage core path list
 is "$(grep -c "Vmknic: 127.0.0.2" <<<"$out")" 2 "as they say"
+
+# What is shown is the same in each format: as many rows, of the same columns and cells.
+# The names of columns are those that people read, without blanks.
+cat >"$T/compare.py" <<'END'
+import csv, json, sys, xml.etree.ElementTree as xml
+name = sys.argv[1]
+text = lambda kind: open(name + kind).read()
+cell = lambda v: str(v).lower() if isinstance(v, bool) else str(v)
+rows = [{k: ", ".join(map(cell, v)) if isinstance(v, list) else cell(v)
+	for k, v in row.items()} for row in json.loads(text(".json"))]
+def by_csv():
+	return [{k: v for k, v in row.items() if k}
+		for row in csv.DictReader(text(".csv").splitlines())]
+def by_xml():
+	local = lambda e: e.tag.split("}")[-1]
+	return [{f.get("name"): ", ".join(v.text or "" for v in f.iter()
+			if local(v) not in ("field", "list"))
+			for f in s if local(f) == "field"}
+		for s in xml.fromstring(text(".xml")).iter() if local(s) == "structure"]
+def by_keys():
+	found = {}
+	for line in text(".keyvalue").splitlines():
+		path, value = line.split("=", 1)
+		parts = path.split(".")
+		at = parts[0] if len(parts) > 2 else ""
+		row = found.setdefault(at, {})
+		key = parts[-2].split("[")[0]
+		row[key] = row[key] + ", " + value if key in row else value
+	return list(found.values())
+for how, got in ("csv", by_csv()), ("xml", by_xml()), ("keyvalue", by_keys()):
+	if got != rows:
+		sys.exit(f"{name}: {how} has {got}, json {rows}")
+print(len(rows), *(rows[0] if rows else []))
+END
+of=iqn.2026-01.org.openvmfs:own
+count=0 filled=0
+while read -r words; do
+	help=$(esxcli $words --help)
+	options=()
+	for option in "A|--adapter=vmhba64" "a|--address=127.0.0.1:$port" "n|--name=$of" \
+		"l|--volume-label=san"; do
+		! grep -q -e "-${option%%=*}=.*(required)" <<<"$help" ||
+			options+=("--${option#*--}")
+	done
+	for kind in json csv xml keyvalue; do
+		esxcli --formatter=$kind $words "${options[@]}" >"$T/shown.$kind" ||
+			fail "$words as $kind"
+	done
+	ok "$words: each format tells the same" python3 "$T/compare.py" "$T/shown"
+	esxcli $words "${options[@]}" >"$T/shown.text"
+	read -r rows columns < <(python3 "$T/compare.py" "$T/shown")
+	plain=$(tr -d ' ' <"$T/shown.text")
+	for column in $columns; do
+		grep -qF -e "$column" <<<"$plain" || fail "$words: text shows $column"
+	done
+	count=$((count + 1)) filled=$((filled + (rows > 0)))
+done < <(esxcli esxcli command list | grep -E '^(iscsi|storage) .*(list|get)( |$)' |
+	sed 's/ --.*//')
+ok "all of iscsi and storage ($count lists, $filled with rows)" [ "$filled" -ge 20 ]
 ok "the host ends" host_down

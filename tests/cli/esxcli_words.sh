@@ -19,6 +19,38 @@ while read -r command; do
 		grep -q -e "$option" <<<"$out" || fail "$words --help names $option"
 	done
 done < <(esxcli esxcli command list)
+
+# The page names each command in a tag, and each of its options there or below.
+cat >"$T/page.py" <<'END'
+import re, subprocess, sys
+page = re.sub(r"\\f[BIR]", "", open(sys.argv[1]).read()).replace("\\-", "-")
+page = re.sub(r"^\.(B|I|BR|IR|RB|RI|BI|IB) ", "", page, flags=re.M)
+blocks = [re.split(r"\n\.S[SH]", b)[0] for b in page.split("\n.TP\n")[1:]]
+def tells_of(block, words):
+	tag = " %s " % " ".join(re.split(r"[\s,|]+", block.split("\n")[0]))
+	last = " %s " % words[-1]
+	space = " %s " % " ".join(words[:-1])
+	# Said once for all places:
+	is_shared = space.endswith((" auth chap ", " param "))
+	if is_shared and tag.startswith(" auth chap set "):
+		return True
+	return space in tag and last in tag
+for line in sys.stdin:
+	words, *options = re.split(" (?=--)", line.strip())
+	words = words.split()
+	text = " ".join(b for b in blocks if tells_of(b, words))
+	if not text and words[0] != "esxcli":
+		print("no", *words)
+	usage = subprocess.run(["esxcli", *words, "--help"], stdout=-1, text=True).stdout
+	for option in options:
+		short = re.search(r"(-\w)\|%s\b" % option, usage)
+		names = [option] + ([short.group(1)] if short else [])
+		if not any(re.search(r"(?<![\w-])%s(?![\w-])" % n, text) for n in names):
+			print("no", option, "of", *words)
+END
+is "$(esxcli esxcli command list | python3 "$T/page.py" "$ROOT/docs/man/esxcli.1")" "" \
+	"esxcli(1) has all commands and their options"
+
 run esxcli storage vmfs --help
 like "$out" "^  snapshot" "a namespace lists what is below it"
 run esxcli

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # The password of an iscsi:// URL is in nothing that a tool prints, be it a result or a
-# refusal, and in no name of a file that it makes; nor, once it runs, in what others see of
-# its command line (ps).
+# refusal, and in no name of a file that it makes; nor, once it runs, in what others see
+# of its command line (ps).
 
 . "$(dirname "$0")/../lib/tap.sh"
 need mkfs.vmfs fsck.vmfs vmkfstools vmfsctl vmfs-dump

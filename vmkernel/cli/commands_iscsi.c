@@ -238,6 +238,7 @@ static const struct parameter target_param_set[] = {
 	P_THE_ADAPTER P_ONLY_ADDRESS P_NAME P_KEY P_VALUE P_DEFAULT{ 0 }
 };
 static const struct parameter nic[] = { P_THE_ADAPTER P_NIC { 0 } };
+static const struct parameter one_target[] = { P_THE_ADAPTER P_NAME { 0 } };
 static const struct parameter of_target[] = { P_ADAPTER P_ONLY_NAME { 0 } };
 
 const struct command commands_iscsi[] = {
@@ -336,12 +337,12 @@ const struct command commands_iscsi[] = {
 	  of_target, 0, NULL, &connection_shape },
 	{ "iscsi session add",
 	  "Log in at a target, and attach what it holds",
-	  at_target, 0, NULL, NULL },
+	  one_target, 0, NULL, NULL },
 	{ "iscsi session list",
 	  "List the sessions",
 	  of_target, 0, NULL, &session_shape },
 	{ "iscsi session remove",
 	  "Log out of a target that nothing is attached from",
-	  at_target, 0, NULL, NULL },
+	  one_target, 0, NULL, NULL },
 	{ 0 },
 };
