@@ -213,21 +213,6 @@ static bool put_dots(struct fsck *f, uint64_t number, struct fsck_file *file)
 	return fsck_file_put(f, number, file, 0, dots, sizeof(dots));
 }
 
-/* What a free block has in it are no entries: it goes before a descriptor comes. */
-static bool clear_block(struct fsck *f, uint64_t block)
-{
-	uint64_t vol_off, size;
-	vmfs_addr addr = fsck_addr_of(&f->volume, FSCK_SBC, block);
-	if (fsck_addr_vol_off(&f->volume, addr, &vol_off,
-			      &size) != 0)
-		return false;
-	uint8_t *zeros = calloc(1, size);
-	if (zeros)
-		fsck_put(f, vol_off, zeros, size, PLAN_NEW);
-	free(zeros);
-	return zeros;
-}
-
 static bool make_directory(struct fsck *f, struct fsck_dir *root, const char *name,
 			   uint64_t *ret_number)
 {
@@ -238,7 +223,7 @@ static bool make_directory(struct fsck *f, struct fsck_dir *root, const char *na
 	if (file && !f->is_partial && fsck_take(f, FSCK_SBC, &block) &&
 	    make_fd(f, &n, file)) {
 		fsck_first_block(f, n, file, block);
-		is_made = clear_block(f, block) && put_dots(f, n, file);
+		is_made = put_dots(f, n, file);
 		fsck_put_fd(f, n, &file->meta);
 	}
 	free(file);

@@ -216,6 +216,22 @@ static bool is_other_size(const struct fsck *f, enum fsck_resource_index i, uint
 	       !bitmap_get(f->converted, n / VMFS6_SFB_PER_LFB);
 }
 
+/* An entry on the disk names it, which is to go. */
+static bool is_named(const struct fsck *f, enum fsck_resource_index i, uint64_t n)
+{
+	return i == FSCK_FDC && f->options->plan &&
+	       plan_is_named(f->options->plan, n);
+}
+
+void fsck_keep_named(struct fsck *f, vmfs_addr addr)
+{
+	enum fsck_resource_index i;
+	uint64_t number;
+	if (f->options->plan && fsck_addr_number(&f->volume, addr, &i, &number) &&
+	    i == FSCK_FDC && number < f->volume.resources[i].count)
+		failed(f, plan_note_named(f->options->plan, number));
+}
+
 bool fsck_take(struct fsck *f, enum fsck_resource_index i, uint64_t *ret_number)
 {
 	const struct fsck_resource *res = &f->volume.resources[i];
@@ -223,8 +239,7 @@ bool fsck_take(struct fsck *f, enum fsck_resource_index i, uint64_t *ret_number)
 	for (uint64_t n = map->take_hint; res->is_usable && n < res->count; n++) {
 		if (bitmap_get(map->allocated, n) || bitmap_get(map->was, n) ||
 		    bitmap_get(map->seen, n) || is_other_size(f, i, n) ||
-		    (i == FSCK_FDC && f->options->plan &&
-		     plan_is_named(f->options->plan, n)))
+		    is_named(f, i, n))
 			continue;
 		bitmap_set(map->allocated, n);
 		bitmap_set(map->seen, n);
@@ -402,12 +417,26 @@ void fsck_fix_all(struct fsck *f)
 
 /* ---- files ---- */
 
+/* What a free block has in it is nobody's: it goes before anything refers to it. */
+static void clear_block(struct fsck *f, vmfs_addr addr)
+{
+	uint64_t vol_off, size;
+	int err = fsck_addr_vol_off(&f->volume, addr, &vol_off, &size);
+	uint8_t *zeros = err ? NULL : calloc(1, size);
+	if (zeros)
+		fsck_put(f, vol_off, zeros, size, PLAN_NEW);
+	else
+		failed(f, err ? err : -ENOMEM);
+	free(zeros);
+}
+
 /* Slot i of a file gets a block that was taken. */
 static void put_slot(struct fsck *f, uint64_t number, struct fsck_file *file, uint64_t i,
 		     vmfs_addr addr)
 {
 	const struct vmfs_shape *shape = f->volume.shape;
 	uint8_t entry[sizeof(le64)];
+	clear_block(f, addr);
 	shape_set_entry(shape, shape_slots_edit(shape, &file->body), i, addr);
 	shape_set_entry(shape, entry, 0, addr);
 	file->meta.block_count = le64_of(le64_get(file->meta.block_count) + 1);
@@ -427,11 +456,10 @@ void fsck_first_block(struct fsck *f, uint64_t number, struct fsck_file *file,
 
 /* The block that holds a byte of a file, made if there is none. */
 static bool block_of(struct fsck *f, uint64_t number, struct fsck_file *file,
-		     uint64_t block, vmfs_addr *ret_addr, bool *ret_is_new)
+		     uint64_t block, vmfs_addr *ret_addr)
 {
 	uint32_t zla = le32_get(file->meta.zla);
 	uint64_t n;
-	*ret_is_new = false;
 	if (fsck_file_block(&f->volume, file, block, ret_addr) != 0)
 		return false;
 	if (!addr_is_none(*ret_addr))
@@ -441,7 +469,6 @@ static bool block_of(struct fsck *f, uint64_t number, struct fsck_file *file,
 	    !fsck_take(f, i, &n))
 		return false;
 	*ret_addr = fsck_addr_of(&f->volume, i, n);
-	*ret_is_new = true;
 	put_slot(f, number, file, block, *ret_addr);
 	return true;
 }
@@ -452,19 +479,10 @@ static bool put_in_block(struct fsck *f, uint64_t number, struct fsck_file *file
 {
 	uint32_t size = fsck_file_block_size(&f->volume, file);
 	uint64_t vol_off, block_size;
-	bool is_new;
 	vmfs_addr addr;
-	if (!block_of(f, number, file, off / size, &addr, &is_new) ||
+	if (!block_of(f, number, file, off / size, &addr) ||
 	    fsck_addr_vol_off(&f->volume, addr, &vol_off, &block_size) != 0)
 		return false;
-	if (is_new) {
-		uint8_t *zeros = calloc(1, size);
-		if (zeros)
-			fsck_put(f, vol_off, zeros, size, PLAN_NEW);
-		else
-			failed(f, -ENOMEM);
-		free(zeros);
-	}
 	fsck_put(f, vol_off + off % size, buf, len, PLAN_ENTRIES);
 	return true;
 }

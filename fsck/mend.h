@@ -28,6 +28,11 @@ void fsck_free_fd(struct fsck *f, uint64_t number);
 void fsck_fix_add(struct fsck *f, const struct fsck_fix *fix);
 /* After all addresses have been seen. */
 void fsck_fix_all(struct fsck *f);
+/*
+ * An entry names this descriptor, which is not in use: as long as it may stand on the
+ * disk no new one is put there.
+ */
+void fsck_keep_named(struct fsck *f, vmfs_addr addr);
 /* A resource that nobody has: taken. false: there is none. */
 bool fsck_take(struct fsck *f, enum fsck_resource_index i, uint64_t *ret_number);
 /*
@@ -36,7 +41,7 @@ bool fsck_take(struct fsck *f, enum fsck_resource_index i, uint64_t *ret_number)
  */
 bool fsck_file_put(struct fsck *f, uint64_t number, struct fsck_file *file, uint64_t off,
 		   const void *buf, uint64_t len);
-/* A sub-block that was taken becomes the first of a new file. */
+/* A sub-block that was taken becomes the first of a new file, cleared. */
 void fsck_first_block(struct fsck *f, uint64_t number, struct fsck_file *file,
 		      uint64_t block);
 /* At the end of a round: the clusters say what the allocated maps say. */

@@ -22,6 +22,7 @@
 #include "fsck/dirs.h"
 #include "fsck/fds.h"
 #include "fsck/findings.h"
+#include "fsck/mend.h"
 
 #define DIRS_AHEAD 16u
 #define DEPTH_MAX 32u /* of what hangs loose; deeper, it is walked in parts */
@@ -105,11 +106,7 @@ static void check_free_target(const struct fsck_dir *d, struct fsck_dir_entry *e
 	enum fsck_resource_index i;
 	uint64_t number;
 	if (!fsck_is_taken_for_free(f, e)) {
-		/* What is new is not to be found under a name that is to go. */
-		if (f->options->plan &&
-		    fsck_addr_number(&f->volume, (vmfs_addr){ e->addr }, &i, &number) &&
-		    i == FSCK_FDC && plan_note_named(f->options->plan, number) < 0)
-			f->mend_error = -ENOMEM;
+		fsck_keep_named(f, (vmfs_addr){ e->addr });
 		if (fsck_found(f, PROBLEM_DIR_TARGET,
 			       "%s: entry '%s' names %s, which is not in use", d->object,
 			       name, at))

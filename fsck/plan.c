@@ -17,7 +17,8 @@
  *   1. What is referred to is marked used before the reference is there; what is marked
  *      free was referred to by nobody since the step before. So no host, and no second
  *      repair, gives a block away that a file has.
- *   2. A reference appears only after what it names is written.
+ *   2. A reference appears only after what it names is written; and nothing new lies
+ *      where one leads that is still to go (plan_note_named).
  *   3. Nothing that is in use before and after is without its bytes in between: sectors
  *      are changed in place, one by one.
  * So each state in between is a damaged volume with the same files as before, and a
@@ -33,6 +34,7 @@
 #include <uthash.h>
 
 #include "base/align.h"
+#include "base/bitmap.h"
 #include "base/buf.h"
 #include "vmfs/format.h"
 
@@ -61,8 +63,8 @@ struct plan {
 	struct copy *copies;
 	unsigned int copy_count;
 	uint64_t changes;
-	uint64_t *named; /* plan_note_named() */
-	unsigned int named_count;
+	uint8_t *named; /* a bit for each descriptor: plan_note_named() */
+	uint64_t named_bits;
 };
 
 struct copy {
@@ -218,21 +220,21 @@ void plan_free(struct plan *p)
 
 bool plan_is_named(const struct plan *p, uint64_t fd)
 {
-	for (unsigned int i = 0; i < p->named_count; i++)
-		if (p->named[i] == fd)
-			return true;
-	return false;
+	return fd < p->named_bits && bitmap_get(p->named, fd);
 }
 
 int plan_note_named(struct plan *p, uint64_t fd)
 {
-	if (plan_is_named(p, fd))
-		return 0;
-	uint64_t *named = reallocarray(p->named, p->named_count + 1, sizeof(*named));
-	if (!named)
-		return -ENOMEM;
-	named[p->named_count++] = fd;
-	p->named = named;
+	if (fd >= p->named_bits) {
+		uint64_t bits = round_up(max_u64(fd + 1, 2 * p->named_bits), 8);
+		uint8_t *named = realloc(p->named, bits / 8);
+		if (!named)
+			return -ENOMEM;
+		memset(named + p->named_bits / 8, 0, (bits - p->named_bits) / 8);
+		p->named = named;
+		p->named_bits = bits;
+	}
+	bitmap_set(p->named, fd);
 	return 0;
 }
 
