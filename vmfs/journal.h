@@ -92,9 +92,9 @@ void journal_tell_lost(struct vmfs_volume *vol, vmfs_addr addr, int err);
 int journal_commit(struct vmfs_volume *vol, const struct journal_target *targets,
 		   unsigned int count, bool may_wait) __attribute__((warn_unused_result));
 /*
- * Writes a record (io_alloc'ed; taken) of a lazy log; on a device that allows it it may
- * be under way on return, to be settled before anything that needs it. With txn_lock, and
- * nothing posted. 0 or -errno of the gate. Blocks.
+ * Writes a record (io_alloc'ed; taken); that of a lazy log, on a device that allows it,
+ * may be under way on return, to be settled before anything that needs it. With txn_lock,
+ * and nothing posted. 0 or -errno of the gate. Blocks.
  */
 int journal_post(struct vmfs_volume *vol, uint64_t vol_off, void *record, uint64_t len)
 	__attribute__((warn_unused_result));

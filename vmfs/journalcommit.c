@@ -312,19 +312,6 @@ static int write_state(struct vmfs_volume *vol)
 	return vmfs_gate_write(vol, j->vol_off, &state, sizeof(state), 0);
 }
 
-/* Takes record. */
-static int write_record(struct vmfs_volume *vol, void *record, uint64_t len)
-{
-	const struct vmfs_journal *j = log_of(vol);
-	uint64_t vol_off = j->vol_off + (uint64_t)j->next_sector * SECTOR;
-
-	if (j->is_lazy)
-		return journal_post(vol, vol_off, record, len);
-	int err = vmfs_gate_write(vol, vol_off, record, len, 0);
-	free(record);
-	return err;
-}
-
 int journal_commit(struct vmfs_volume *vol, const struct journal_target *targets,
 		   unsigned int count, bool may_wait)
 {
@@ -352,7 +339,8 @@ int journal_commit(struct vmfs_volume *vol, const struct journal_target *targets
 	if (j->is_empty)
 		err = write_state(vol);
 	if (!err)
-		err = write_record(vol, record, (uint64_t)sectors * SECTOR);
+		err = journal_post(vol, j->vol_off + (uint64_t)j->next_sector * SECTOR,
+				   record, (uint64_t)sectors * SECTOR);
 	else
 		free(record);
 	if (err)

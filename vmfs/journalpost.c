@@ -35,12 +35,12 @@ static void post_done(struct bdev_io *io)
 	mutex_unlock(&p->m);
 }
 
-/* Where it lies as a whole on a device that will do. */
+/* Nobody need wait for it: where it lies as a whole on a device that will do. */
 static bool find_place(struct vmfs_volume *vol, struct bdev_io *io, uint64_t vol_off)
 {
 	uint64_t run;
 
-	return !unflushed_is_active(vol) &&
+	return vol->member->journal.is_lazy && !unflushed_is_active(vol) &&
 	       lvm_map(&vol->lvm, vol_off, &io->bd, &io->offset, &run) == 0 &&
 	       run >= io->len && io->bd->outlives_caller;
 }
