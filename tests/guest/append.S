@@ -15,25 +15,14 @@
  * and goes on behind it: "UP number check"; then "ACK number check" of each, in hex. A
  * disk that fails is told of ("FAILED") and tried again.
  */
-	.code16
-	.globl	_start
+#include "boot.S"
 
-	.equ	SERIAL, 0x3f8
 	.equ	RECORD, 0x8400		/* behind the code */
 	.equ	CHECK, RECORD + 508
 	.equ	TICKS, 0x46c		/* of the BIOS, 18.2 a second */
 	.equ	FIRST, 63
 	.equ	LAST, 0x8000		/* more records are not on a disk of 32 MiB */
 
-_start:
-	ljmp	$0, $start
-start:
-	xorw	%ax, %ax
-	movw	%ax, %ds
-	movw	%ax, %es
-	movw	%ax, %ss
-	movw	$_start, %sp
-	cld
 	movw	$0x0202, %ax		/* what follows: sectors 1 and 2 */
 	movw	$0x0002, %cx
 	xorb	%dh, %dh
@@ -204,46 +193,16 @@ sum:
 
 /* The text at si up to its NUL, number and last. */
 say:
-	lodsb
-	testb	%al, %al
-	jz	13f
-	call	put
-	jmp	say
-13:	movl	number, %ebp
+	call	print
+	movl	number, %ebp
 	call	hex
 	movb	$' ', %al
 	call	put
 	movl	last, %ebp
 	call	hex
-	movb	$13, %al
-	call	put
-	movb	$10, %al
-	jmp	put
+	jmp	line
 
-hex:
-	movw	$8, %cx
-14:	roll	$4, %ebp
-	movw	%bp, %ax
-	andb	$15, %al
-	addb	$'0', %al
-	cmpb	$'9', %al
-	jbe	15f
-	addb	$'a' - '0' - 10, %al
-15:	call	put
-	loop	14b
-	ret
-
-/* The byte al. */
-put:
-	movb	%al, %ah
-	movw	$SERIAL + 5, %dx
-16:	inb	%dx, %al		/* wait for room */
-	testb	$0x20, %al
-	jz	16b
-	movb	%ah, %al
-	movw	$SERIAL, %dx
-	outb	%al, %dx
-	ret
+#include "serial.S"
 
 up:	.asciz	"UP "
 ack:	.asciz	"ACK "

@@ -5,22 +5,11 @@
  * says is the number that it has found, "UP 0007". With POUND (pound.S) it never waits,
  * and says every 256th number.
  */
-	.code16
-	.globl	_start
+#include "boot.S"
 
-	.equ	SERIAL, 0x3f8
 	.equ	SECTOR, 0x8000		/* sector 2 */
 	.equ	TICKS, 0x46c		/* of the BIOS, 18.2 a second */
 
-_start:
-	ljmp	$0, $start
-start:
-	xorw	%ax, %ax
-	movw	%ax, %ds
-	movw	%ax, %es
-	movw	%ax, %ss
-	movw	$_start, %sp
-	cld
 	movb	%dl, drive
 
 	movb	$0x42, %ah		/* extended read */
@@ -66,38 +55,13 @@ disk:
 
 /* The text at si up to its NUL, and the number. */
 say:
-	lodsb
-	testb	%al, %al
-	jz	3f
-	call	put
-	jmp	say
-3:	movw	SECTOR, %bp
-	movw	$4, %di
-4:	rolw	$4, %bp
-	movw	%bp, %ax
-	andb	$15, %al
-	addb	$'0', %al
-	cmpb	$'9', %al
-	jbe	5f
-	addb	$'a' - '0' - 10, %al
-5:	call	put
-	decw	%di
-	jnz	4b
-	movb	$13, %al
-	call	put
-	movb	$10, %al
+	call	print
+	movl	SECTOR - 2, %ebp	/* in its upper half */
+	movw	$4, %cx
+	call	digits
+	jmp	line
 
-/* The byte al. */
-put:
-	movb	%al, %bl
-	movw	$SERIAL + 5, %dx
-6:	inb	%dx, %al		/* wait for room */
-	testb	$0x20, %al
-	jz	6b
-	movb	%bl, %al
-	movw	$SERIAL, %dx
-	outb	%al, %dx
-	ret
+#include "serial.S"
 
 up:	.asciz	"UP "
 beaten:	.asciz	"BEAT "

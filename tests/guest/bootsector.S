@@ -5,22 +5,11 @@
  * 2, reads that back, compares, says "SAME" or what went wrong, and powers off (ACPI of
  * QEMU's q35 and pc machines: port 0x604, 0xb004).
  */
-	.code16
-	.globl	_start
+#include "boot.S"
 
-	.equ	SERIAL, 0x3f8
 	.equ	FIRST, 0x8000		/* sector 1 as read */
 	.equ	SECOND, 0x8200		/* sector 2 as read back */
 
-_start:
-	ljmp	$0, $start
-start:
-	xorw	%ax, %ax
-	movw	%ax, %ds
-	movw	%ax, %es
-	movw	%ax, %ss
-	movw	$_start, %sp
-	cld
 	movb	%dl, drive
 
 	movw	$FIRST, %bx
@@ -73,21 +62,7 @@ disk:
 	int	$0x13
 	ret
 
-/* The text at si up to its NUL. */
-print:
-	lodsb
-	testb	%al, %al
-	jz	1f
-	movb	%al, %bl
-	movw	$SERIAL + 5, %dx
-2:	inb	%dx, %al		/* wait for room */
-	testb	$0x20, %al
-	jz	2b
-	movb	%bl, %al
-	movw	$SERIAL, %dx
-	outb	%al, %dx
-	jmp	print
-1:	ret
+#include "serial.S"
 
 same:		.asciz	"SAME\r\n"
 different:	.asciz	"DIFFERENT\r\n"

@@ -3,22 +3,11 @@
  * A guest of 512 bytes that reads sector 1 through the BIOS, over and over, ten times a
  * second, and tells the first serial port each time: '.' or, if it failed, 'E'.
  */
-	.code16
-	.globl	_start
+#include "boot.S"
 
-	.equ	SERIAL, 0x3f8
 	.equ	BUFFER, 0x8000
 	.equ	PAUSE_US, 100000
 
-_start:
-	ljmp	$0, $start
-start:
-	xorw	%ax, %ax
-	movw	%ax, %ds
-	movw	%ax, %es
-	movw	%ax, %ss
-	movw	$_start, %sp
-	cld
 	movb	%dl, drive
 again:
 	movw	$1, packet_count	/* the BIOS leaves what it has read */
