@@ -25,9 +25,6 @@ restart() { # runs vm1 on a anew
 	rm -f "$(console a 1)"
 	vim a vmsvc/power.on 1 >"$T/said" 2>&1 && wait_for 60 eval '[ -n "$(cpu a 1)" ]'
 }
-takes_vms() { # HOST
-	vmkfstools --get "$lun:/.vmotion/$1" "$T/got"
-}
 config() { # HOST PORT BASELINE
 	printf '%s\n' "accel = tcg" "vmotion_address = 127.0.0.1:$2" \
 		${3:+"cpu_baseline = $3"} >"$T/$1.conf"
@@ -57,7 +54,7 @@ ok "the VM runs" restart
 plain=$(cpu a 1)
 diag "without a baseline: $plain"
 ok "its guest has SSE 4.2" has 20 "$plain"
-ok "b takes VMs" wait_for 60 takes_vms b
+ok "b takes VMs" wait_for 60 takes_vms b "$lun"
 refused "it does not go where it would be shown another processor" \
 	"its processor is qemu64.* there, and would be Westmere here: cpu_baseline" \
 	vim a vmsvc/migrate 1 b
@@ -75,7 +72,7 @@ ok "with AES" has 25 "$with"
 ok "it goes to b" vim a vmsvc/migrate 1 b
 id=$(vim b vmsvc/getallvms | awk '$2 == "vm1" { print $1 }')
 ok "a has it no more" wait_for 30 eval '! vim a vmsvc/getallvms | grep -q "vm1"'
-ok "which takes VMs, too" wait_for 60 takes_vms a
+ok "which takes VMs, too" wait_for 60 takes_vms a "$lun"
 ok "and back" vim b vmsvc/migrate "$id" a
 id=$(vim a vmsvc/getallvms | awk '$2 == "vm1" { print $1 }')
 ok "it is powered off" vim a vmsvc/power.off "$id"

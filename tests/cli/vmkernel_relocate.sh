@@ -199,8 +199,7 @@ is "$faults" 0 "$kills moves that were cut off: always on one side, nothing lost
 to=$(other "$(where_is)")
 ok "a second host" host b "$T/lun1" --device "$T/lun2" -c "$T/conf2"
 ok "which takes VMs on both datastores" wait_for 60 eval \
-	'vmkfstools --get "$T/lun1:/.vmotion/b" "$T/got" &&
-		vmkfstools --get "$T/lun2:/.vmotion/b" "$T/got"'
+	'takes_vms b "$T/lun1" && takes_vms b "$T/lun2"'
 ok "to the other datastore, and to the other host" relocate "$to" b
 is "$(vim b vmsvc/getallvms | grep -c "\[$to\] vm1/vm1.vmx")" 1 "it is registered there"
 diag "$(grep vMotion "$T/b/vmkernel.log")"

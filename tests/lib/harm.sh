@@ -53,6 +53,11 @@ has_no_qemu() { # HOST
 	done
 }
 
+# It offers itself for vMotion to the hosts of the datastore.
+takes_vms() { # HOST DEVICE
+	vmkfstools --get "$2:/.vmotion/$1" "$T/got"
+}
+
 log_says() { # HOST REGEX
 	grep -Eq -e "$2" "$T/$1/vmkernel.log"
 }
