@@ -20,19 +20,26 @@ static uint64_t size_of(unsigned int pes)
 	return LVM_DATA_OFF + pes * LVM_PE_SIZE;
 }
 
+static struct cluster *new_cluster(enum bdev_caw_class caw, uint64_t size)
+{
+	struct cluster *c = calloc(1, sizeof(*c));
+
+	SIM_CHECK(c);
+	LIST_INIT(&c->mounts);
+	c->caw = caw;
+	c->disk = simdisk_new(size, caw);
+	return c;
+}
+
 /* A volume of `pes` on a disk that has room for so many. */
 static struct cluster *format(enum bdev_caw_class caw, uint32_t version,
 			      const struct mkfs_counts *counts, unsigned int pes,
 			      unsigned int room)
 {
-	struct cluster *c = calloc(1, sizeof(*c));
+	struct cluster *c = new_cluster(caw, size_of(room));
 	struct mkfs_options options = { .label = "sim" };
 	struct mkfs_layout layout;
 
-	SIM_CHECK(c);
-	LIST_INIT(&c->mounts);
-	c->caw = caw;
-	c->disk = simdisk_new(size_of(room), caw);
 	struct bdev *bd = simdisk_attach(c->disk, sim_host_world());
 	const struct mkfs_device device = { "sim", size_of(pes) };
 	SIM_CHECK(!mkfs_layout_devices(version, &device, 1, counts, NULL, &layout));
@@ -45,6 +52,50 @@ static struct cluster *format(enum bdev_caw_class caw, uint32_t version,
 
 /* For large blocks to be free, and for fsck to be quick. */
 static const struct mkfs_counts few = { .fd = 512, .sb = 256, .pb2 = 32, .jb = 8 };
+
+/* The volume's devices as a host has them: how many. */
+static unsigned int attach(struct cluster *c, struct sim_host *host,
+			   struct bdev *ret_bd[2])
+{
+	static const char *const names[] = { CLUSTER_FIRST, "second" };
+
+	ret_bd[0] = simdisk_attach(c->disk, host);
+	ret_bd[1] = NULL;
+	if (!c->second_off)
+		return 1;
+	for (unsigned int i = 0; i < 2; i++) {
+		struct bdev *all = i ? simdisk_attach(c->disk, host) : ret_bd[0];
+
+		SIM_CHECK(!bdev_range_new(all, i ? c->second_off : 0,
+					  i ? size_of(1) : c->second_off, &ret_bd[i]));
+		(void)snprintf(ret_bd[i]->name, sizeof(ret_bd[i]->name), "%s", names[i]);
+	}
+	return 2;
+}
+
+struct cluster *cluster_new_two(enum bdev_caw_class caw, bool is_6, unsigned int room)
+{
+	struct cluster *c = new_cluster(caw, size_of(room) + size_of(1));
+	const struct mkfs_device devices[] = { { CLUSTER_FIRST, size_of(VOLUME_PES) },
+					       { "second", size_of(1) } };
+	struct mkfs_options options;
+	struct mkfs_layout layout;
+	struct mkfs_part second;
+	struct bdev *bd[2];
+
+	c->second_off = size_of(room);
+	SIM_CHECK(attach(c, sim_host_world(), bd) == 2);
+	SIM_CHECK(!mkfs_layout_devices(is_6 ? 6 : 5, devices, 2, is_6 ? &few : NULL, NULL,
+				       &layout));
+	mkfs_options_init(&options, bd[0]);
+	strcpy(options.label, "sim");
+	mkfs_part_init(&second, bd[1]);
+	options.later = &second;
+	SIM_CHECK(!mkfs_write_devices(bd, &layout, &options, NULL));
+	bdev_close(bd[1]);
+	bdev_close(bd[0]);
+	return c;
+}
 
 struct cluster *cluster_new6(enum bdev_caw_class caw, const struct mkfs_counts *counts)
 {
@@ -144,13 +195,10 @@ static void empty(void *arg)
 
 struct cluster *cluster_new_upgraded(enum bdev_caw_class caw, uint32_t block_size)
 {
-	struct cluster *c = calloc(1, sizeof(*c));
+	struct cluster *c = new_cluster(caw, HANDMADE3_SIZE);
 	struct handmade3 *h = calloc(1, sizeof(*h));
 
-	SIM_CHECK(c && h);
-	LIST_INIT(&c->mounts);
-	c->caw = caw;
-	c->disk = simdisk_new(HANDMADE3_SIZE, caw);
+	SIM_CHECK(h);
 	h->bd = simdisk_attach(c->disk, sim_host_world());
 	h->is_upgraded = true;
 	h->block_size = block_size;
@@ -194,6 +242,13 @@ static void note_lost(void *arg)
 		oracle_lost(m->cluster->oracle, m->host);
 }
 
+static void close_devices(struct cluster_mount *m)
+{
+	bdev_close(m->heartbeat_bd);
+	bdev_close(m->second_bd);
+	bdev_close(m->bd);
+}
+
 int cluster_mount(struct cluster *c, struct cluster_mount *m)
 {
 	struct sim_host *self = sim_host_self();
@@ -204,13 +259,16 @@ int cluster_mount(struct cluster *c, struct cluster_mount *m)
 	m->is_lost = false;
 	if (!m->reporter.tell)
 		m->reporter.tell = trace_report;
-	m->bd = simdisk_attach(c->disk, self);
+	struct bdev *devices[2];
+	unsigned int count = attach(c, self, devices);
 	if (m->fault)
-		m->bd = iofault_over(m->fault, m->bd);
+		devices[0] = iofault_over(m->fault, devices[0]);
+	m->bd = devices[0];
+	m->second_bd = devices[1];
 	m->heartbeat_bd = simdisk_attach(c->disk, self);
 	struct vmfs_open_options options = {
-		.devices = &m->bd,
-		.device_count = 1,
+		.devices = devices,
+		.device_count = count,
 		.host_name = sim_host_name(self),
 		.reporter = &m->reporter,
 		.heartbeat_device = m->heartbeat_bd,
@@ -227,8 +285,7 @@ int cluster_mount(struct cluster *c, struct cluster_mount *m)
 	int err = vmfs_volume_open(&options, &m->vol);
 	if (err) {
 		m->vol = NULL;
-		bdev_close(m->heartbeat_bd);
-		bdev_close(m->bd);
+		close_devices(m);
 		if (c->oracle)
 			oracle_gave_up(c->oracle, self, since);
 		return err;
@@ -283,8 +340,7 @@ int cluster_unmount(struct cluster_mount *m)
 		oracle_trouble(m->cluster->oracle, m->host, true);
 	int err = vmfs_volume_close(m->vol);
 
-	bdev_close(m->heartbeat_bd);
-	bdev_close(m->bd);
+	close_devices(m);
 	return err;
 }
 
@@ -333,14 +389,14 @@ static void found(void *arg, enum fsck_problem problem, const char *text)
 		       fsck_problem(problem)->code, text);
 }
 
-void cluster_fsck(struct bdev *bd, bool may_leak)
+static void check_devices(struct bdev **devices, unsigned int count, bool may_leak)
 {
 	struct findings *all = calloc(1, sizeof(*all));
 	struct fsck_summary summary = { 0 };
 
 	SIM_CHECK(all);
 	struct fsck_options options = {
-		.devices = &bd, .device_count = 1, .found = found, .arg = all
+		.devices = devices, .device_count = count, .found = found, .arg = all
 	};
 	int err = fsck_check(&options, &summary);
 	if (err || all->bad || (all->leaks && !may_leak))
@@ -348,10 +404,17 @@ void cluster_fsck(struct bdev *bd, bool may_leak)
 	free(all);
 }
 
+void cluster_fsck(struct bdev *bd, bool may_leak)
+{
+	check_devices(&bd, 1, may_leak);
+}
+
 void cluster_check(struct cluster *c, bool may_leak)
 {
-	struct bdev *bd = simdisk_attach(c->disk, sim_host_world());
+	struct bdev *devices[2];
+	unsigned int count = attach(c, sim_host_world(), devices);
 
-	cluster_fsck(bd, may_leak);
-	bdev_close(bd);
+	check_devices(devices, count, may_leak);
+	bdev_close(devices[1]);
+	bdev_close(devices[0]);
 }

@@ -19,6 +19,7 @@
 
 struct cluster {
 	struct simdisk *disk;
+	uint64_t second_off; /* where the second extent begins on it; 0: there is one */
 	enum bdev_caw_class caw;
 	struct oracle *oracle;
 	struct bdev *oracle_bd;
@@ -56,6 +57,12 @@ struct cluster *cluster_new_pointed(enum bdev_caw_class caw, unsigned int pes,
 				    unsigned int room);
 /* Of VMFS-5 that was VMFS-3, 4 PEs, with nothing on it; the oracle is on. */
 struct cluster *cluster_new_upgraded(enum bdev_caw_class caw, uint32_t block_size);
+/*
+ * Of two extents on one disk, without an oracle: the first of 2 PEs, which has room for
+ * so many, the second of one. A mount names them CLUSTER_FIRST and "second".
+ */
+#define CLUSTER_FIRST "first"
+struct cluster *cluster_new_two(enum bdev_caw_class caw, bool is_6, unsigned int room);
 void cluster_free(struct cluster *c);
 
 /* sim_some_seeds() with a class of storage: fn's arg is a const enum bdev_caw_class *. */
@@ -76,7 +83,7 @@ struct cluster_mount {
 	struct cluster *cluster;
 	struct sim_host *host;
 	LIST_ENTRY(cluster_mount) link; /* while it is mounted */
-	struct bdev *bd, *heartbeat_bd;
+	struct bdev *bd, *second_bd, *heartbeat_bd;
 	struct vmfs_volume *vol;
 	bool is_lost;		 /* on_lost was called */
 	bool is_lazy;		 /* set before; SIM_LAZY: all are */

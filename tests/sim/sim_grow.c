@@ -5,6 +5,7 @@
  * (grow.h). In half of the runs it is killed on the way, and another one grows it again.
  * The oracle (oracle.h), which knows VMFS-5, sees every write; in the end every file that
  * a host was told is durable is there, as another host reads it, and fsck is content.
+ * What an extent gains that has another behind it lies behind that one.
  * Where the bitmap gets pointer blocks (FULL) the volume is too large to be filled.
  */
 #include <errno.h>
@@ -28,7 +29,7 @@
 
 /* How large the volume is at first (0: as all of them), and at the end. */
 struct sizes {
-	bool is_6;
+	bool is_6, has_second; /* it is the first of two extents that grows */
 	unsigned int pes, pes_after;
 };
 
@@ -91,7 +92,8 @@ static void check_file(struct cluster_mount *m, unsigned int host, unsigned int 
 static int grow(struct story *s, struct cluster_mount *m)
 {
 	uint64_t added;
-	int err = vmfs_volume_grow(m->vol, NULL, NULL, &added);
+	const char *which = s->sizes->has_second ? CLUSTER_FIRST : NULL;
+	int err = vmfs_volume_grow(m->vol, NULL, which, &added);
 
 	if (!err)
 		s->is_grown = true;
@@ -178,6 +180,8 @@ static bool is_over(const struct story *s)
 
 static struct cluster *cluster_of(const struct sizes *sizes, enum bdev_caw_class caw)
 {
+	if (sizes->has_second)
+		return cluster_new_two(caw, sizes->is_6, sizes->pes_after - 1);
 	if (sizes->is_6)
 		return cluster_new6_with_room(caw, sizes->pes_after);
 	if (sizes->pes)
@@ -231,6 +235,18 @@ static void others_see_that_vmfs6_grows(void **state)
 	sim_each_seed(1, 8, story, &sizes);
 }
 
+static void others_see_that_an_earlier_extent_grows(void **state)
+{
+	struct sizes sizes[] = {
+		{ .has_second = true, .pes_after = PES_AFTER },
+		{ .has_second = true, .pes_after = PES_AFTER, .is_6 = true },
+	};
+
+	(void)state;
+	for (unsigned int i = 0; i < ARRAY_SIZE(sizes); i++)
+		sim_each_seed(1, 6, story, &sizes[i]);
+}
+
 /* The bitmap's blocks get their first pointer block, and more behind it. */
 static void others_see_that_pointers_come(void **state)
 {
@@ -251,6 +267,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(others_see_that_it_grows),
 		cmocka_unit_test(others_see_that_vmfs6_grows),
+		cmocka_unit_test(others_see_that_an_earlier_extent_grows),
 		cmocka_unit_test(others_see_that_pointers_come),
 	};
 
