@@ -14,7 +14,9 @@
  *  1 what is answered is no older than FRESH_NS, and the kernel is told to keep it only
  *    for the rest of the time that it keeps others (ops.c): nothing is seen later than
  *    without this;
- *  2 a mount that writes has none of it: what it changes is seen at once;
+ *  2 what this mount changes it sees at once: what was read before its folder or its file
+ *    was changed by us is not answered any more; what an open file has beyond that is
+ *    added when it is answered;
  *  3 who does not go by the order pays little: reading ahead that was of no use makes
  *    patience twice as long.
  */
@@ -41,6 +43,9 @@ struct ahead {
 	unsigned int in_row, patience;
 	unsigned int count, used, next;
 	uint64_t at; /* when they were read */
+	/* vmfs_node_changes() before that */
+	uint32_t dir_changes, changes[ENTRIES];
+	struct vmfs_node nodes[ENTRIES];
 	struct vmfs_dirent entries[ENTRIES];
 	struct vmfs_stat st[ENTRIES];
 	int err[ENTRIES];
@@ -75,17 +80,20 @@ static bool take(struct ahead *a, struct vmfs_node dir, const char *name,
 		 struct vmfs_stat *ret_st, uint64_t *ret_age_ns)
 {
 	uint64_t now = clock_now();
-	if (!a->count || !is_dir(a, dir) || now - a->at >= FRESH_NS)
+	if (!a->count || !is_dir(a, dir) || now - a->at >= FRESH_NS ||
+	    vmfs_node_changes(a->vol, dir) != a->dir_changes)
 		return false;
 	for (unsigned int n = 0; n < a->count; n++) {
 		unsigned int i = (a->next + n) % a->count;
 		if (strcmp(a->entries[i].name, name) != 0)
 			continue;
 		a->next = i + 1;
-		if (a->err[i])
+		if (a->err[i] ||
+		    vmfs_node_changes(a->vol, a->nodes[i]) != a->changes[i])
 			return false;
 		a->used++;
 		*ret_st = a->st[i];
+		vmfs_node_patch(a->vol, ret_st);
 		*ret_age_ns = now - a->at;
 		return true;
 	}
@@ -123,15 +131,17 @@ static bool begin_filling(struct ahead *a, struct vmfs_node dir)
 static bool fill(struct ahead *a, struct vmfs_node dir, const char *name,
 		 struct vmfs_stat *ret_st, uint64_t *ret_age_ns)
 {
-	struct vmfs_node nodes[ENTRIES];
 	uint64_t at = clock_now();
+	a->dir_changes = vmfs_node_changes(a->vol, dir);
 	int n = vmfs_node_readdir_from(a->vol, dir, name, a->entries, ENTRIES);
 	unsigned int count = n > 0 ? (unsigned int)n : 0;
-	for (unsigned int i = 0; i < count; i++)
-		nodes[i] = (struct vmfs_node){ a->entries[i].addr,
-					       a->entries[i].generation };
+	for (unsigned int i = 0; i < count; i++) {
+		a->nodes[i] = (struct vmfs_node){ a->entries[i].addr,
+						  a->entries[i].generation };
+		a->changes[i] = vmfs_node_changes(a->vol, a->nodes[i]);
+	}
 	if (count)
-		vmfs_node_stat_many(a->vol, nodes, count, a->st, a->err);
+		vmfs_node_stat_many(a->vol, a->nodes, count, a->st, a->err);
 	mutex_lock(&a->m);
 	a->is_filling = false;
 	a->count = count;

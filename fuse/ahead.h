@@ -9,7 +9,7 @@
 
 struct ahead;
 
-/* Of a volume that is read only. NULL: no memory. */
+/* NULL: no memory. */
 struct ahead *ahead_new(struct vmfs_volume *vol);
 void ahead_free(struct ahead *a);
 /*

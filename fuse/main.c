@@ -344,7 +344,7 @@ static int run(const struct arguments *a, struct log *log, int ready_fd)
 	int err = open_storage(a, m.reporter, &st);
 	if (!err)
 		err = open_volume(a, &st, &m);
-	if (!err && m.options.is_read_only)
+	if (!err)
 		m.ahead = ahead_new(m.vol); /* without it each name is looked up alone */
 	if (!err)
 		err = serve_volume(a, &m, log, ready_fd);

@@ -33,7 +33,7 @@ struct mount {
 	struct mount_options options;
 	bool is_direct;		/* the kernel's side of O_DIRECT is safe: do_init() */
 	atomic_bool is_ending;	/* told to: soon it is not mounted any more */
-	struct ahead *ahead;	/* ahead.h; NULL: the mount writes */
+	struct ahead *ahead;	/* ahead.h; NULL: no memory */
 	struct vdisks vdisks;
 	struct opened_table opened;
 	struct removed_table removed;

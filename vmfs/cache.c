@@ -111,6 +111,20 @@ int vmfs_cache_get(struct vmfs_cache *c, uint64_t vol_off, uint32_t len,
 	return is_there;
 }
 
+int vmfs_cache_token(struct vmfs_cache *c, uint64_t lock_off, uint64_t *ret_token)
+{
+	struct piece *p;
+
+	mutex_lock(&c->m);
+	LIST_FOREACH(p, &c->locks[bucket_of(lock_off)], in_lock)
+		if (p->lock_off == lock_off)
+			break;
+	if (p)
+		*ret_token = p->token;
+	mutex_unlock(&c->m);
+	return p != NULL;
+}
+
 void vmfs_cache_put(struct vmfs_cache *c, uint64_t vol_off, uint32_t len,
 		    uint64_t lock_off, uint64_t token, const void *buf)
 {

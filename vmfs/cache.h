@@ -17,6 +17,8 @@ void vmfs_cache_free(struct vmfs_cache *c);
 /* Copies the piece into buf and returns 1 if it is there under this token, else 0. */
 int vmfs_cache_get(struct vmfs_cache *c, uint64_t vol_off, uint32_t len,
 		   uint64_t lock_off, uint64_t token, void *buf);
+/* The token under which what is there of this lock was stored last: 1; else 0. */
+int vmfs_cache_token(struct vmfs_cache *c, uint64_t lock_off, uint64_t *ret_token);
 /* Remembers (or replaces) a piece. Failure to allocate is no failure. */
 void vmfs_cache_put(struct vmfs_cache *c, uint64_t vol_off, uint32_t len,
 		    uint64_t lock_off, uint64_t token, const void *buf);

@@ -20,6 +20,7 @@
 struct look {
 	struct path_from from;
 	uint32_t flags;
+	bool assumes; /* vmfs_txn_assume() */
 	struct path_end end;
 	struct vmfs_stat st;
 };
@@ -28,6 +29,8 @@ static int look_build(struct vmfs_txn *t, void *arg)
 {
 	struct look *look = arg;
 	const struct fd_body_disk *fdd;
+	if (look->assumes)
+		vmfs_txn_assume(t);
 	int rc = path_walk(t, &look->from, look->flags, &look->end);
 	if (rc == 0)
 		rc = path_fd(t, &look->end, &fdd);
@@ -57,7 +60,7 @@ int vmfs_stat(struct vmfs_volume *vol, const char *path, struct vmfs_stat *ret_s
 int vmfs_node_lookup(struct vmfs_volume *vol, struct vmfs_node dir, const char *name,
 		     struct vmfs_stat *ret_st)
 {
-	struct look look = { .from = { dir, name } };
+	struct look look = { .from = { dir, name }, .assumes = true };
 	int rc = path_check_name(name);
 	if (rc == 0)
 		rc = look_at(vol, &look);
@@ -182,6 +185,21 @@ void vmfs_node_stat_many(struct vmfs_volume *vol, const struct vmfs_node *nodes,
 		else if (ret_err[i] == 0)
 			file_patch_stat(vol, &ret_st[i]);
 	}
+}
+
+/* ---- kept by others ---- */
+
+uint32_t vmfs_node_changes(struct vmfs_volume *vol, struct vmfs_node node)
+{
+	struct fd_ref ref = ref_of(node);
+	struct vmfs_lock_id id;
+
+	return fd_lock_id(vol, &ref, &id) ? 0 : *volume_changes(vol, id.vol_off);
+}
+
+void vmfs_node_patch(struct vmfs_volume *vol, struct vmfs_stat *st)
+{
+	file_patch_stat(vol, st);
 }
 
 int vmfs_node_lock_info(struct vmfs_volume *vol, struct vmfs_node node,

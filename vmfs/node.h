@@ -31,6 +31,15 @@ void vmfs_node_stat_many(struct vmfs_volume *vol, const struct vmfs_node *nodes,
 int vmfs_node_lookup(struct vmfs_volume *vol, struct vmfs_node dir, const char *name,
 		     struct vmfs_stat *ret_st) __attribute__((warn_unused_result));
 /*
+ * For who keeps what he has read. A number that is another one after each change that
+ * this process has made to the node or, of a directory, to the names in it; sometimes
+ * without. What was read after the number was asked for, and it is the same still, lacks
+ * nothing of our own changes but what an open file has not yet written: vmfs_node_patch()
+ * adds that. Neither blocks.
+ */
+uint32_t vmfs_node_changes(struct vmfs_volume *vol, struct vmfs_node node);
+void vmfs_node_patch(struct vmfs_volume *vol, struct vmfs_stat *st);
+/*
  * As vmfs_node_readdir, from the entry of this name on. -ENOENT: there is none.
  */
 int vmfs_node_readdir_from(struct vmfs_volume *vol, struct vmfs_node dir,

@@ -83,7 +83,7 @@ void txn_reset(struct vmfs_txn *t)
 	txn_index_reset(t);
 	t->lock_count = t->piece_count = t->data_count = t->log_count = 0;
 	t->is_busy = t->frees_metadata = t->takes_blocks = t->frees_blocks = false;
-	t->may_wait = false;
+	t->may_wait = t->assumes = t->is_mistaken = false;
 }
 
 void txn_done(struct vmfs_txn *t)
@@ -146,6 +146,19 @@ static int read_lock(struct vmfs_txn *t, struct txn_lock *l, bool is_new)
 	return lock_verify(t->vol, &l->id, &l->image);
 }
 
+/* Is something remembered that was read while it was free? */
+static bool assume(const struct vmfs_txn *t, struct txn_lock *l)
+{
+	uint64_t token;
+
+	if (!t->assumes || !vmfs_cache_token(t->vol->cache, l->id.vol_off, &token))
+		return false;
+	l->image.token = le64_of(token);
+	l->image.mode = le32_of(LOCK_FREE);
+	l->seen = SEEN_FREE;
+	return l->is_assumed = true;
+}
+
 /* Learns what the lock sector says: from the table if it is ours, else from disk. */
 static int learn(struct vmfs_txn *t, struct txn_lock *l, bool is_new)
 {
@@ -161,6 +174,8 @@ static int learn(struct vmfs_txn *t, struct txn_lock *l, bool is_new)
 	}
 	if (err == -EAGAIN)
 		return txn_busy(t, &l->id);
+	if (assume(t, l))
+		return 0;
 	err = read_lock(t, l, is_new);
 	if (!err)
 		err = lock_judge(vol, &l->id, &l->image, &l->seen, &t->holder);

@@ -144,6 +144,12 @@ int vmfs_txn_index_change(struct vmfs_txn *t, const struct vmfs_lock_id *lock,
  */
 int vmfs_txn_window(struct vmfs_txn *t, uint64_t vol_off, uint64_t len)
 	__attribute__((warn_unused_result));
+/*
+ * In a view, before anything else: locks under which something is remembered are taken to
+ * be as they were then, and read once, in the end, instead of twice: if the token is the
+ * same, nothing has changed since. If one is not, the view runs again. Never blocks.
+ */
+void vmfs_txn_assume(struct vmfs_txn *t);
 /* True while a view runs: edits are not allowed. */
 bool vmfs_txn_is_view(struct vmfs_txn *t);
 

@@ -23,6 +23,7 @@ struct txn_lock {
 	uint64_t min_token;
 	bool is_pinned;		     /* in the table, by this transaction */
 	bool is_read_under;	     /* something was read that the cache had not */
+	bool is_assumed;	     /* not read yet: vmfs_txn_assume() */
 	/* a view's: 1 + index of its holder's log, 0: none */
 	unsigned int log;
 };
@@ -73,6 +74,7 @@ struct vmfs_txn {
 	bool frees_metadata; /* vmfs_txn_frees_metadata() */
 	bool takes_blocks, frees_blocks; /* vmfs_txn_takes_blocks() ... */
 	bool may_wait; /* vmfs_txn_may_wait() */
+	bool assumes, is_mistaken; /* vmfs_txn_assume(); and it was not so */
 	/* a view's last tries: each piece whole, all of one state or not */
 	bool is_fuzzy;
 	struct txn_lock *locks;

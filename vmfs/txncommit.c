@@ -68,6 +68,8 @@ static bool is_one_look(const struct vmfs_txn *t)
 	for (unsigned int i = 0; i < t->lock_count; i++) {
 		const struct txn_lock *l = &t->locks[i];
 
+		if (l->is_assumed)
+			return false;
 		if (!l->is_pinned)
 			looks += l->is_read_under || !txn_is_settled(l) ? 2 : 1;
 	}
@@ -96,6 +98,9 @@ int txn_validate(struct vmfs_txn *t, bool *ret_is_changed)
 			return err;
 		if (le64_get(now.token) != le64_get(l->image.token) ||
 		    le32_get(now.mode) != le32_get(l->image.mode)) {
+			if (l->is_assumed) /* not again */
+				vmfs_cache_drop_lock(t->vol->cache, l->id.vol_off);
+			t->is_mistaken = l->is_assumed;
 			*ret_is_changed = true;
 			return 0;
 		}
@@ -197,6 +202,15 @@ static bool has_effect(const struct vmfs_txn *t)
 	return t->data_count;
 }
 
+/* For who has read what it changed: vmfs_node_changes(). Before anybody is answered. */
+static void note_changes(struct vmfs_txn *t)
+{
+	for (unsigned int i = 0; i < t->lock_count; i++)
+		if (t->locks[i].is_wanted)
+			atomic_fetch_add(volume_changes(t->vol, t->locks[i].id.vol_off),
+					 1);
+}
+
 /* -EAGAIN: something changed since it was read; build again. */
 static int commit(struct vmfs_txn *t)
 {
@@ -223,6 +237,8 @@ static int commit(struct vmfs_txn *t)
 		journal_note_freed(t->vol);
 	if (!err)
 		txn_index_keep(t, true);
+	if (!err)
+		note_changes(t);
 	if (!err && t->frees_metadata)
 		t->vol->member->journal.has_freed = true;
 	return err;

@@ -171,6 +171,14 @@ void txn_window_done(struct vmfs_txn *t)
 	t->window = (struct txn_window){ 0 };
 }
 
+/* ---- what was seen before ---- */
+
+void vmfs_txn_assume(struct vmfs_txn *t)
+{
+	assert(!t->lock_count);
+	t->assumes = t->is_view && !t->is_fuzzy;
+}
+
 /* ---- judging ---- */
 
 /* Did the log go on over what was read? */
@@ -280,8 +288,10 @@ static int look_exactly(struct vmfs_txn *t, vmfs_build_fn *build, void *arg)
 		if (!err && is_one_state)
 			return said;
 		tries += !err;
+		bool is_mistaken = t->is_mistaken;
 		txn_reset(t);
-		pause_a_moment(tries);
+		if (!is_mistaken)
+			pause_a_moment(tries);
 	}
 	return -EAGAIN;
 }

@@ -7,6 +7,7 @@
  * off this struct. Fields are set by volume.c while opening and constant afterwards
  * unless said otherwise.
  */
+#include <stdatomic.h>
 #include <sys/queue.h>
 
 #include "base/env.h"
@@ -18,6 +19,8 @@
 struct vmfs_cache;
 struct vmfs_membership;
 struct vmfs_unmapper;
+
+#define VOLUME_CHANGES 1024u
 
 struct vmfs_volume {
 	struct reporter *reporter;
@@ -65,7 +68,16 @@ struct vmfs_volume {
 	int (*extent_open)(void *arg, unsigned int extent, const char *name,
 			   struct bdev **ret_bd);
 	void *extent_open_arg;
+	/* Of vmfs_node_changes(), by lock: volume_changes(). */
+	_Atomic uint32_t changes[VOLUME_CHANGES];
 };
+
+/* The counter of changes under this lock, and under some others. */
+static inline _Atomic uint32_t *volume_changes(struct vmfs_volume *vol, uint64_t lock_off)
+{
+	return &vol->changes[(lock_off / 512 * 0x9E3779B97F4A7C15ull >> 32) %
+			     VOLUME_CHANGES];
+}
 
 /* A task that reads what may be half of one state and half of another: on its stack. */
 struct vmfs_hush {

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # A folder of many files, looked at one by one after the kernel has forgotten the listing:
-# in the order of the folder the reads of a mount that only reads are of many files each,
-# and what another mount changes is seen as soon as ever; out of order nothing is wrong.
+# in the order of the folder the reads are of many files each, and what another mount
+# changes is seen as soon as ever; out of order nothing is wrong. What a mount changes
+# itself it sees at once.
 
 . "$(dirname "$0")/../lib/tap.sh"
 . "$ROOT/tests/lib/mounts.sh"
@@ -22,6 +23,44 @@ looks() {
 	before=$(reads)
 	(cd "$mnt/d" && xargs stat -c '%s %n' <"$1") >"$T/seen"
 	took=$(($(reads) - before))
+}
+
+# own FOLDER NAMES: changes files as they are looked at in order; says what is wrong.
+own() {
+	local f i=0 names
+
+	cd "$1" || return
+	mapfile -t names <"$2"
+	for f in "${names[@]}"; do
+		test -e "$f" || echo "$f is missing"
+		case $((i++ % 8)) in
+		1)
+			exec 8>>"$f" # goes to another folder as it is
+			rm "$f" && test -e "$f" && echo "$f is there"
+			exec 8>&-
+			;;
+		3) mv "$f" "${names[i]}" && test -e "$f" && echo "$f is there" ;;
+		5) rm "$f" && mkdir "$f" && ! test -d "$f" && echo "$f is no folder" ;;
+		7) printf 12 >"$f" && [ "$(stat -c %s "$f")" != 2 ] && echo "$f: size" ;;
+		esac
+	done
+	cd "$T" || return
+}
+
+# by_other_way FOLDER NAMES: changes a file that was read with others, not by its name.
+by_other_way() {
+	local names
+
+	cd "$1" || return
+	mapfile -t names < <(sed 12q "$2")
+	exec 7<"${names[11]}"
+	chmod 640 "${names[11]}"
+	forget
+	stat "${names[@]:0:8}" >/dev/null
+	chmod 604 "/proc/$BASHPID/fd/7"
+	stat -c %a "${names[11]}"
+	exec 7<&-
+	cd "$T" || return
 }
 
 for version in 5 6; do
@@ -62,5 +101,20 @@ for version in 5 6; do
 		"$mnt/d/$(sed -n 3p "$T/names")"
 	ok "the reader unmounts" unmount "$mnt"
 	ok "the writer unmounts" unmount "$other"
+
+	# A mount that writes: as few, and nothing of its own is seen too late.
+	ok "mounted to be written" vmfs-fuse -o rw "$lun" "$mnt"
+	pid=$(pgrep -f "vmfs-fuse -o rw $lun $mnt\$")
+	ls -U "$mnt/d" >"$T/names"
+	looks "$T/names"
+	is "$(awk '{ print $2 }' "$T/seen" | cmp - "$T/names")" "" "each is looked at"
+	diag "$took reads for $(wc -l <"$T/names") files"
+	ok "some for many of them" test "$took" -lt $((2 * $(wc -l <"$T/names")))
+	is "$(by_other_way "$mnt/d" "$T/names")" 604 \
+		"what it changes by an open file it sees"
+	forget
+	own "$mnt/d" "$T/names" >"$T/wrong"
+	is "$(head -n 3 "$T/wrong")" "" "what it changes itself it sees at once"
+	ok "unmounted" unmount "$mnt"
 	clean "$lun" "VMFS-$version"
 done

@@ -3,7 +3,8 @@
  * Many files looked at together (vmfs_node_stat_many) while another host changes them:
  * each is as it was at some moment of the look, never older, and what is remembered of
  * it afterwards is no older either. And one file looked at by what is in memory: one read
- * of its lock is enough where nothing else was read, and only there.
+ * of its lock is enough where nothing else was read, and only there. And a name that is
+ * looked up in a folder: two reads where both are in memory, four where the file is not.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -36,6 +37,8 @@ struct story {
 	/* The change that comes before the n-th large read. */
 	unsigned int reads, at, asked;
 	bool is_done, is_looking, is_away;
+	bool by_node; /* /a/x is looked up in /a */
+	struct vmfs_node a;
 	struct iofault fault;
 };
 
@@ -266,10 +269,13 @@ static void move_when_asked(void *arg)
 {
 	struct story *s = arg;
 	struct cluster_mount m = { 0 };
+	struct vmfs_stat st;
 
 	SIM_CHECK(!cluster_mount(s->c, &m));
 	SIM_CHECK(!vmfs_mkdir(m.vol, "/a", 0700) && !vmfs_mkdir(m.vol, "/b", 0700));
 	SIM_CHECK(!vmfs_symlink(m.vol, "nowhere", "/a/x"));
+	SIM_CHECK(!vmfs_stat(m.vol, "/a", &st));
+	s->a = vmfs_node_of(&st);
 	SIM_CHECK(!cluster_unmount(&m));
 	s->is_ready = true;
 	while (!s->is_over) {
@@ -301,12 +307,69 @@ static void look_at_x(struct story *s, struct vmfs_volume *vol)
 
 	s->reads = 0;
 	s->is_looking = true;
-	int err = vmfs_stat(vol, "/a/x", &st);
+	int err = s->by_node ? vmfs_node_lookup(vol, s->a, "x", &st)
+			     : vmfs_stat(vol, "/a/x", &st);
 	s->is_looking = false;
 	SIM_CHECK(!err || err == -ENOENT);
 	if (!err && st.uid == 1)
 		sim_fail("change before read %u: the owner of /b/x is seen in /a", s->at);
 	s->looks++;
+}
+
+/* Nothing changes: how many reads does a look take? */
+static void count_reads(struct story *s, struct vmfs_volume *vol, const char *what,
+			unsigned int wanted)
+{
+	s->at = 0;
+	look_at_x(s, vol);
+	if (s->reads != wanted)
+		sim_fail("%u reads for %s, not %u", s->reads, what, wanted);
+}
+
+static void look_up(void *arg)
+{
+	struct story *s = arg;
+	struct cluster_mount m = { .fault = &s->fault };
+	struct vmfs_lock_id id;
+
+	s->fault.before = before_any_read;
+	s->fault.arg = s;
+	s->by_node = true;
+	SIM_CHECK(!cluster_mount(s->c, &m));
+	for (s->at = 1; s->at <= PATH_LOOKS; s->at++) {
+		s->asked = 0;
+		s->is_done = false;
+		look_at_x(s, m.vol);
+		look_at_x(s, m.vol);
+	}
+	do {
+		s->asked = 1;
+		s->is_done = false;
+		while (!s->is_done)
+			task_sleep_until(clock_now() + NS_PER_MS);
+	} while (s->is_away);
+	struct vmfs_stat st;
+	SIM_CHECK(!vmfs_node_lookup(m.vol, s->a, "x", &st));
+	struct fd_ref x = { .addr = st.addr };
+	count_reads(s, m.vol, "a name and a file in memory", 2);
+	SIM_CHECK(!fd_lock_id(m.vol, &x, &id));
+	vmfs_cache_drop_lock(m.vol->cache, id.vol_off);
+	count_reads(s, m.vol, "a name in memory", 4);
+	s->is_over = true;
+	SIM_CHECK(!cluster_unmount(&m));
+}
+
+static void looked_up(void *arg)
+{
+	stage(arg, move_when_asked, look_up);
+}
+
+static void a_name_that_is_looked_up_is_too(void **state)
+{
+	bool is_lazy = false;
+
+	(void)state;
+	sim_each_seed(400, 2, looked_up, &is_lazy);
 }
 
 static void look_at_one(void *arg)
@@ -356,6 +419,7 @@ int main(void)
 		cmocka_unit_test(many_are_looked_at_beside_a_lazy_writer),
 		cmocka_unit_test(a_change_at_any_moment_is_seen),
 		cmocka_unit_test(a_name_and_its_file_are_of_one_moment),
+		cmocka_unit_test(a_name_that_is_looked_up_is_too),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -85,6 +85,48 @@ static void all_is_done_by_node(void **state)
 	testvol_free(&tv);
 }
 
+/* What changes a node's number, and what does not. */
+static void our_own_changes_are_told(void **state)
+{
+	struct testvol tv;
+	struct vmfs_stat dir, st;
+	struct vmfs_dirent entries[8];
+	(void)state;
+	testvol_new(&tv, 1);
+	assert_int_equal(vmfs_node_mkdir(tv.vol, root, "d", &mine, &dir), 0);
+	struct vmfs_node d = vmfs_node_of(&dir), f = create(&tv, d, "f");
+	uint32_t of_d = vmfs_node_changes(tv.vol, d), of_f = vmfs_node_changes(tv.vol, f);
+	assert_int_equal(vmfs_node_lookup(tv.vol, d, "f", &st), 0);
+	assert_int_equal(vmfs_node_readdir(tv.vol, d, 0, entries, 8), 3);
+	vmfs_node_stat_many(tv.vol, &f, 1, &st, &(int){ 0 });
+	assert_int_equal(vmfs_node_setattr(tv.vol, d, &mine), 0);
+	assert_int_equal(vmfs_node_changes(tv.vol, f), of_f);
+	assert_int_not_equal(vmfs_node_changes(tv.vol, d), of_d);
+	of_d = vmfs_node_changes(tv.vol, d);
+	assert_int_equal(vmfs_node_setattr(tv.vol, f, &mine), 0);
+	assert_int_not_equal(vmfs_node_changes(tv.vol, f), of_f);
+	assert_int_equal(vmfs_node_changes(tv.vol, d), of_d);
+	of_f = vmfs_node_changes(tv.vol, f);
+	assert_int_equal(move(&tv, d, "f", d, "g"), 0);
+	assert_int_not_equal(vmfs_node_changes(tv.vol, d), of_d);
+	/* Longer than it is on the disk: told by the open file. */
+	const struct vmfs_file_options writing = { .flags = VMFS_WRITE };
+	struct vmfs_file *file;
+	assert_int_equal(vmfs_node_open(tv.vol, f, &writing, &file, NULL), 0);
+	assert_int_equal(vmfs_node_stat(tv.vol, f, &st), 0);
+	assert_int_equal(vmfs_file_write(file, "hello, world", 12, 0), 0);
+	vmfs_node_patch(tv.vol, &st);
+	assert_int_equal(st.size_bytes, 12);
+	assert_int_equal(vmfs_file_close(file), 0);
+	assert_int_not_equal(vmfs_node_changes(tv.vol, f), of_f);
+	of_d = vmfs_node_changes(tv.vol, d);
+	assert_int_equal(vmfs_node_unlink(tv.vol, d, "g"), 0);
+	assert_int_not_equal(vmfs_node_changes(tv.vol, d), of_d);
+	testvol_unmount(&tv);
+	testvol_check(&tv);
+	testvol_free(&tv);
+}
+
 /* The next file takes the same descriptor: it is not the one that was meant. */
 static void a_node_that_is_gone_stays_gone(void **state)
 {
@@ -223,6 +265,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(all_is_done_by_node),
+		cmocka_unit_test(our_own_changes_are_told),
 		cmocka_unit_test(a_node_that_is_gone_stays_gone),
 		cmocka_unit_test(the_last_time_counts),
 		cmocka_unit_test(an_open_file_loses_its_name_alone),
