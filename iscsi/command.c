@@ -56,10 +56,21 @@ const char *lun_io_name(const struct bdev_io *io)
 	return io ? names[io->op] : "command";
 }
 
+/* An answer of the unit counts more than what a path says of itself. */
+static void note_result(struct command *lead, int error, enum lun_fate fate)
+{
+	if (!error || (lead->result && (lead->result_fate == LUN_ENDED ||
+					fate != LUN_ENDED)))
+		return;
+	lead->result = error;
+	lead->result_fate = fate;
+}
+
 void lun_command_end(struct command *c, int error)
 {
 	struct lun *lun = c->lun;
 	struct bdev_io *io = c->io;
+	struct command *lead = c->lead;
 
 	assert(!c->is_busy);
 	if (!io && c->task.cdb[0] == SCSI_RELEASE6)
@@ -68,8 +79,14 @@ void lun_command_end(struct command *c, int error)
 		c->ended(c, error);
 		return;
 	}
-	TAILQ_INSERT_HEAD(&lun->spare, c, link);
-	io->priv.word[1] = c->fate;
+	note_result(lead, error, c->fate);
+	if (c != lead)
+		TAILQ_INSERT_HEAD(&lun->spare, c, link);
+	if (--lead->parts)
+		return;
+	TAILQ_INSERT_HEAD(&lun->spare, lead, link);
+	error = lead->result;
+	io->priv.word[1] = lead->result_fate;
 	enum bdev_op op = io->op;
 	uint64_t len = io->len, took = clock_now() - io->priv.word[0];
 	bdev_io_complete(io, error);

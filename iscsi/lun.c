@@ -353,22 +353,50 @@ static struct command *command_new(struct lun *lun)
 	return c;
 }
 
+static void no_memory(struct lun *lun, struct bdev_io *io)
+{
+	mutex_lock(&lun->m);
+	lun->io_count--;
+	cond_broadcast(&lun->c);
+	mutex_unlock(&lun->m);
+	bdev_io_complete(io, -ENOMEM);
+}
+
+/*
+ * How many bytes of it one command is given; a target works on several of them at once.
+ */
+static uint64_t part_of(const struct bdev_io *io)
+{
+	return io->op == BDEV_READ ? max_u64(round_up(div_up(io->len, READ_PARTS),
+						      READ_PART), READ_PART)
+				   : io->len;
+}
+
 static void take_io(struct lun *lun, struct bdev_io *io)
 {
-	struct command *c = command_new(lun);
+	uint64_t from = 0, part = part_of(io);
+	struct command *lead = NULL, *last = NULL;
 
-	if (!c) {
-		mutex_lock(&lun->m);
-		lun->io_count--;
-		cond_broadcast(&lun->c);
-		mutex_unlock(&lun->m);
-		bdev_io_complete(io, -ENOMEM);
-		return;
-	}
-	c->io = io;
-	c->may_repeat = io->op != BDEV_CAW;
-	c->deadline = io->deadline ? io->deadline : io->priv.word[0] + RECOVERY_TIME_NS;
-	TAILQ_INSERT_TAIL(&lun->queue, c, link);
+	do {
+		struct command *c = command_new(lun);
+
+		if (!c)
+			break;
+		c->io = io;
+		c->may_repeat = io->op != BDEV_CAW;
+		c->deadline = io->deadline ? io->deadline
+					   : io->priv.word[0] + RECOVERY_TIME_NS;
+		c->lead = lead = lead ? lead : c;
+		lead->parts++;
+		c->pos = from;
+		c->end = from = min_u64(from + part, io->len);
+		TAILQ_INSERT_TAIL(&lun->queue, c, link);
+		last = c;
+	} while (from < io->len);
+	if (last)
+		last->end = io->len; /* all that is left, if there was no more memory */
+	else
+		no_memory(lun, io);
 }
 
 /* What callers have brought; returns whether the device is cut. */

@@ -23,6 +23,8 @@
 
 #define RECOVERY_TIME_NS (30 * NS_PER_S) /* of an I/O without a deadline of its own */
 #define MAX_CHUNK (4u << 20)	   /* bytes in one READ or WRITE */
+#define READ_PART (256u << 10)	   /* a longer read is several commands at once */
+#define READ_PARTS 16u		   /* at most */
 #define MAX_ZERO_CHUNK (64u << 20) /* in one WRITE SAME */
 #define MAX_UNMAP_CHUNK (1u << 30) /* in one UNMAP; never 4 GiB: limits.c */
 #define ZEROS_SIZE 65536u
@@ -84,7 +86,12 @@ struct command {
 	uint32_t attentions, delays;
 	uint32_t round; /* of the queue depth, when it was sent */
 	enum step step;
-	uint64_t pos, chunk; /* bytes of the I/O that are done, that are under way */
+	/* Bytes of the I/O that are done, that are under way; behind the last of it. */
+	uint64_t pos, chunk, end;
+	struct command *lead; /* of the parts of an I/O the first; it ends last */
+	uint32_t parts;	      /* lead: that have not ended */
+	int result;	      /* lead: of the worst, with its fate */
+	enum lun_fate result_fate;
 	uint8_t list[24];    /* UNMAP */
 	struct iovec iov;
 	TAILQ_ENTRY(command) link;

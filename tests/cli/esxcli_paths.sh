@@ -134,7 +134,7 @@ while read -r words; do
 		grep -qF -e "$column" <<<"$plain" || fail "$words: text shows $column"
 	done
 	count=$((count + 1)) filled=$((filled + (rows > 0)))
-done < <(esxcli esxcli command list | grep -E '^(iscsi|storage) .*(list|get)( |$)' |
+done < <(esxcli esxcli command list | grep -E '^(iscsi|storage) .* (list|get)( |$)' |
 	sed 's/ --.*//')
 ok "all of iscsi and storage ($count lists, $filled with rows)" [ "$filled" -ge 20 ]
 ok "the host ends" host_down

@@ -3,8 +3,8 @@
  * Attached and detached again and again: sessions x LUNs at a time, each a session of its
  * own. Afterwards both sides have as many descriptors as before, and as little memory
  * (AddressSanitizer's leak check at the end of both programs: `make asan`). FULL=1: 24
- * sessions x 64 LUNs, 200 times; with the connections reset under half of them. What
- * fails says so on stderr.
+ * sessions x 64 LUNs, 200 times (ATTACH_ROUNDS: as often); with the connections reset
+ * under half of them. What fails says so on stderr.
  *
  * Thousands of sessions on a machine that has other work as well: an attempt may come to
  * the end of its time, and says so. That is told and tried again; nothing else is, and an
@@ -129,9 +129,9 @@ static void round_of(struct own_target *t, struct worker *w, const struct plan *
 
 static void attaching_and_detaching_leaves_nothing_behind(void **state)
 {
-	const char *full = getenv("FULL");
-	const struct plan plan = full && full[0] ? (struct plan){ 24, 64, 200 }
-						 : (struct plan){ 4, 8, 4 };
+	const char *full = getenv("FULL"), *often = getenv("ATTACH_ROUNDS");
+	struct plan plan = full && full[0] ? (struct plan){ 24, 64, 200 }
+					   : (struct plan){ 4, 8, 4 };
 	struct worker *w = calloc(MAX_SESSIONS, sizeof(*w));
 	unsigned int here = 0, there = 0, late = 0;
 	struct reporter_stderr told;
@@ -139,6 +139,8 @@ static void attaching_and_detaching_leaves_nothing_behind(void **state)
 	(void)state;
 
 	assert_non_null(w);
+	if (often)
+		plan.rounds = (unsigned int)strtoul(often, NULL, 10);
 	raise_limit();
 	struct own_target *t = own_start("-p 0:1 -l 0=null:8m");
 	for (unsigned int i = 1; i < plan.units; i++)
