@@ -7,9 +7,11 @@
  *
  *   always	zeros, or what was written there: no byte of what the block held before
  *   flushed	what was there at the last FLUSH, or FUA, that had ended, or something
- *   newer prompt	if the host died alone: what was there at the last write that had
- *   ended
+ *		newer
+ *   prompt	if the host died alone: what was there at the last write that had ended
  *		(VDISK_PROMPT: a guest lives on and does not write it again)
+ *
+ * And the guest itself finds what it wrote last, whatever of the block is on its way.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,6 +24,8 @@
 #include <cmocka.h>
 
 #include "base/buf.h"
+#include "bdev/worker.h"
+#include "tests/lib/batch.h"
 #include "tests/sim/world.h"
 #include "vdisk/vdisk.h"
 #include "vmfs/format.h"
@@ -38,7 +42,7 @@
 #define MAX_WRITES (TASKS * WRITES)
 #define PIECE 4096u
 
-/* A write of one byte, many times. Places in the device's log. */
+/* A write of one byte, many times; a discard: of zeros. Places in the device's log. */
 struct written {
 	uint64_t offset, len;
 	uint8_t byte;
@@ -52,12 +56,17 @@ struct flushed {
 
 struct story {
 	bool is_prompt;
+	bool is_short; /* every cut is looked at */
 	struct world_mount *m;
 	struct vdisk *disk;
 	unsigned int count, flush_count;
 	struct written write[MAX_WRITES];
 	struct flushed flush[MAX_WRITES];
-	char place[128]; /* the cut that is looked at */
+	/*
+	 * The cut that is looked at; how many entries of it have ended: not a torn one.
+	 */
+	char place[128];
+	unsigned int has_ended;
 };
 
 /* ---- the guest ---- */
@@ -67,48 +76,92 @@ struct guest {
 	unsigned int number;
 };
 
-static void send(struct story *st, struct bdev_io *io)
+/* As a guest's go: mapped where that is possible, else by a worker. */
+static void send(struct story *st, enum bdev_op op, uint32_t flags, void *buf,
+		 uint64_t len, uint64_t offset)
 {
-	io->bd = vdisk_bdev(st->disk);
-	SIM_CHECK(bdev_run(vdisk_bdev(st->disk), io) == 0);
+	SIM_CHECK(batch_one(vdisk_bdev(st->disk), op, flags, buf, len, offset) == 0);
+}
+
+static void write_bytes(struct story *st, const struct written *what)
+{
+	struct written *w = &st->write[st->count++];
+	*w = *what;
+	w->byte = (uint8_t)(1 + st->count);
+	uint8_t *buf = io_alloc(w->len);
+	memset(buf, w->byte, w->len);
+	w->begun = simdisk_logged(st->m->disk);
+	send(st, BDEV_WRITE, w->is_durable ? BDEV_FUA : 0, buf, w->len, w->offset);
+	w->ended = simdisk_logged(st->m->disk);
+	free(buf);
+}
+
+static void discard(struct story *st, uint64_t offset, uint64_t len)
+{
+	struct written *w = &st->write[st->count++];
+	*w = (struct written){ .offset = offset,
+			       .len = len,
+			       .begun = simdisk_logged(st->m->disk) };
+	send(st, BDEV_UNMAP, 0, NULL, len, offset);
+	w->ended = simdisk_logged(st->m->disk);
 }
 
 /* A block is written by one task alone: then its writes are in the order of st->write. */
+static uint64_t block_of(unsigned int task)
+{
+	return (sim_random(BLOCKS / TASKS) * TASKS + task) * MIB;
+}
+
 static void write_somewhere(struct story *st, unsigned int task)
 {
-	struct written *w = &st->write[st->count++];
-	uint64_t block = sim_random(BLOCKS / TASKS) * TASKS + task;
-	uint64_t piece = sim_random(4); /* few, so that some are written again */
-	*w = (struct written){ .offset = block * MIB + piece * (MIB / 4),
-			       .len = PIECE,
-			       .byte = (uint8_t)(1 + st->count),
-			       .is_durable = sim_random(6) == 0 };
-	if (sim_random(8) == 0) {
-		w->offset = block * MIB;
-		w->len = MIB;
+	struct written w = { .offset = block_of(task),
+			     .len = PIECE,
+			     .is_durable = sim_random(6) == 0 };
+	uint64_t quarter = sim_random(4); /* few, so that some are written again */
+	unsigned int kind = (unsigned int)sim_random(8);
+	if (kind == 0)
+		w.len = MIB;
+	else
+		w.offset += quarter * (MIB / 4);
+	if (kind == 1)
+		w.len = 512;
+	if (kind >= 2 && kind <= 4) /* four of them are a whole block */
+		w.len = MIB / 4;
+	if (kind == 5 && !st->is_prompt)
+		discard(st, w.offset, MIB / 4);
+	else
+		write_bytes(st, &w);
+}
+
+static uint8_t last_written(const struct story *st, uint64_t at)
+{
+	uint8_t byte = 0;
+	for (unsigned int i = 0; i < st->count; i++) {
+		const struct written *w = &st->write[i];
+		if (at >= w->offset && at < w->offset + w->len)
+			byte = w->byte;
 	}
-	uint8_t *buf = io_alloc(w->len);
-	memset(buf, w->byte, w->len);
-	struct iovec iov = { buf, w->len };
-	struct bdev_io io = { .op = BDEV_WRITE,
-			      .flags = w->is_durable ? BDEV_FUA : 0,
-			      .offset = w->offset,
-			      .len = w->len,
-			      .iov = &iov,
-			      .iovcnt = 1 };
-	w->begun = simdisk_logged(st->m->disk);
-	send(st, &io);
-	w->ended = simdisk_logged(st->m->disk);
+	return byte;
+}
+
+static void read_back(struct story *st, uint64_t offset)
+{
+	uint8_t *buf = io_alloc(MIB);
+	send(st, BDEV_READ, 0, buf, MIB, offset);
+	for (uint64_t at = 0; at < MIB; at += 512) {
+		if (buf[at] != last_written(st, offset + at))
+			sim_fail("sector %u is read as 0x%02x",
+				 (unsigned int)((offset + at) / 512), buf[at]);
+	}
 	free(buf);
 }
 
 static void flush(struct story *st)
 {
 	struct flushed *f = &st->flush[st->flush_count++];
-	struct bdev_io io = { .op = BDEV_FLUSH };
 	f->begun = simdisk_logged(st->m->disk);
 	f->ended = UINT32_MAX;
-	send(st, &io);
+	send(st, BDEV_FLUSH, 0, NULL, 0, 0);
 	f->ended = simdisk_logged(st->m->disk);
 }
 
@@ -119,21 +172,22 @@ static void run_guest(void *arg)
 		write_somewhere(g->st, g->number);
 		if (sim_random(5) == 0)
 			flush(g->st);
+		if (sim_random(5) == 0)
+			read_back(g->st, block_of(g->number));
 	}
 }
 
 /* ---- what is found ---- */
 
 /* Was it durable, or need it only have ended, before the cut? */
-static bool is_promised(const struct story *st, const struct written *w, unsigned int n,
-			bool is_alone)
+static bool is_promised(const struct story *st, const struct written *w, bool is_alone)
 {
-	if (w->ended > n || !w->ended)
+	if (w->ended > st->has_ended || !w->ended)
 		return false;
 	if (w->is_durable || (is_alone && st->is_prompt))
 		return true;
 	for (unsigned int i = 0; i < st->flush_count; i++) {
-		if (st->flush[i].begun >= w->ended && st->flush[i].ended <= n)
+		if (st->flush[i].begun >= w->ended && st->flush[i].ended <= st->has_ended)
 			return true;
 	}
 	return false;
@@ -153,7 +207,7 @@ static void check_sector(const struct story *st, const uint8_t *got, uint64_t at
 		const struct written *w = &st->write[i];
 		if (at < w->offset || at >= w->offset + w->len)
 			continue;
-		if (is_promised(st, w, n, is_alone))
+		if (is_promised(st, w, is_alone))
 			is_allowed = false;
 		is_allowed |= byte == w->byte && w->begun <= n;
 	}
@@ -181,8 +235,9 @@ static void check_cut(struct simdisk_log *log, unsigned int n, enum simdisk_cut 
 		      void *arg)
 {
 	struct story *st = arg;
+	st->has_ended = cut == SIMDISK_TORN ? n - 1 : n;
 	struct world_mount m;
-	if (!getenv("FULL") && n % 3)
+	if (!getenv("FULL") && !st->is_short && n % 3)
 		return;
 	world_mount_cut(&m, log, n, cut, st->place, sizeof(st->place));
 	look(st, &m, n, cut == SIMDISK_PREFIX);
@@ -207,15 +262,10 @@ static void leave_junk(struct world_mount *m)
 	free(junk);
 }
 
-static void write_all(struct story *st)
+static void write_at_random(struct story *st)
 {
-	const struct vdisk_open_options how = {
-		.flags = VDISK_WRITE | (st->is_prompt ? VDISK_PROMPT : 0),
-		.reporter = &st->m->told.base
-	};
 	struct task *task[TASKS];
 	struct guest guest[TASKS];
-	SIM_CHECK(vdisk_open(st->m->vol, PATH, &how, &st->disk, NULL) == 0);
 	for (unsigned int i = 0; i < TASKS; i++) {
 		guest[i] = (struct guest){ st, i };
 		task[i] = task_start("guest", run_guest, &guest[i]);
@@ -223,21 +273,47 @@ static void write_all(struct story *st)
 	}
 	for (unsigned int i = 0; i < TASKS; i++)
 		task_join(task[i]);
-	SIM_CHECK(vdisk_close(st->disk) == 0);
+}
+
+/*
+ * Whose mark was cleared by a record that has not been flushed yet (VDISK_PROMPT): a
+ * write beside it that shall be durable needs the record, too.
+ */
+static void write_beside(struct story *st)
+{
+	for (uint64_t block = 0; block < 3; block++) {
+		write_bytes(st, &(struct written){ .offset = block * MIB,
+						   .len = PIECE });
+		write_bytes(st, &(struct written){ .offset = block * MIB + MIB / 4,
+						   .len = PIECE,
+						   .is_durable = true });
+	}
 }
 
 static void story(void *arg)
 {
-	struct story st = { .is_prompt = *(const bool *)arg };
+	struct story st = *(const struct story *)arg;
 	const struct vdisk_create_options disk = { .capacity_bytes = DISK_SIZE };
 	struct world_mount m;
+	const struct vdisk_open_options how = {
+		.flags = VDISK_WRITE | (st.is_prompt ? VDISK_PROMPT : 0),
+		.reporter = &m.told.base
+	};
 	sim_set_limits(365ull * 86400 * NS_PER_S, 900ull * 1000 * 1000);
 	world_begin(&m, VOLUME_SIZE);
 	st.m = &m;
 	leave_junk(&m);
 	SIM_CHECK(vdisk_create(m.vol, PATH, &disk) == 0);
 	simdisk_log_start(m.disk);
-	write_all(&st);
+	SIM_CHECK(vdisk_open(m.vol, PATH, &how, &st.disk, NULL) == 0);
+	struct worker_pool *pool = worker_pool_new("disk", TASKS);
+	bdev_set_pool(vdisk_bdev(st.disk), pool);
+	if (st.is_short)
+		write_beside(&st);
+	else
+		write_at_random(&st);
+	worker_pool_free(pool);
+	SIM_CHECK(vdisk_close(st.disk) == 0);
 	struct simdisk_log *log = world_end(&m);
 	simdisk_each_cut(log, check_cut, &st);
 	simdisk_log_free(log);
@@ -245,16 +321,23 @@ static void story(void *arg)
 
 static void what_was_flushed_is_there_and_nothing_of_others(void **state)
 {
-	bool is_prompt = false;
+	struct story st = { .is_prompt = false };
 	(void)state;
-	sim_each_seed(1, getenv("FULL") ? 12 : 3, story, &is_prompt);
+	sim_each_seed(1, getenv("FULL") ? 12 : 3, story, &st);
 }
 
 static void what_a_guest_has_written_outlives_its_host(void **state)
 {
-	bool is_prompt = true;
+	struct story st = { .is_prompt = true };
 	(void)state;
-	sim_each_seed(100, getenv("FULL") ? 12 : 3, story, &is_prompt);
+	sim_each_seed(100, getenv("FULL") ? 12 : 3, story, &st);
+}
+
+static void what_is_durable_takes_along_the_record_of_its_block(void **state)
+{
+	struct story st = { .is_prompt = true, .is_short = true };
+	(void)state;
+	sim_each_seed(200, 2, story, &st);
 }
 
 int main(void)
@@ -262,6 +345,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_was_flushed_is_there_and_nothing_of_others),
 		cmocka_unit_test(what_a_guest_has_written_outlives_its_host),
+		cmocka_unit_test(what_is_durable_takes_along_the_record_of_its_block),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);
