@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Submitting, splitting and waiting: what all devices share.
+ * Submitting and splitting: what all devices share. Who waits is in wait.c.
  *
  * A leaf gets the caller's io as it is, if it fits. If all of it lies in one piece of a
  * leaf, a translating device lends it the same io under an ALIAS: another device, place
@@ -26,7 +26,7 @@
  * 6. An io has one alias at most (its done() tells): where translating devices lie on one
  *    another the lower ones make fans. What is in `alias` is the other of its two names.
  */
-#include "bdev/bdev.h"
+#include "bdev/bdev_impl.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -41,22 +41,7 @@
 #include "bdev/worker.h"
 
 #define MAX_EXTENTS 32 /* of one io; more go to the pool */
-#define ZERO_CHUNK (64u << 10)
-#define ZERO_IOVS 16	      /* of one write of zeros: 1 MiB */
 #define MAX_ZERO_WRITES 64    /* of one asynchronous ZERO */
-#define BOUNCE_MAX (1u << 20) /* bytes copied at a time for unaligned callers */
-
-static const uint8_t zeros[ZERO_CHUNK] __attribute__((aligned(IO_ALIGN)));
-
-static void *unconst(const void *p)
-{
-	return (void *)(uintptr_t)p;
-}
-
-static bool has_memory(enum bdev_op op)
-{
-	return op == BDEV_READ || op == BDEV_WRITE || op == BDEV_CAW;
-}
 
 /* Bytes of the device that io is about: a CAW carries two blocks for one. */
 static uint64_t device_len(const struct bdev_io *io)
@@ -96,7 +81,7 @@ int bdev_io_check(const struct bdev *bd, const struct bdev_io *io)
 		return -EINVAL;
 	if (io->offset > bd->size || len > bd->size - io->offset)
 		return -EINVAL;
-	if (has_memory(io->op) && !is_memory_fit(bd, io))
+	if (bdev_has_memory(io->op) && !is_memory_fit(bd, io))
 		return -EINVAL;
 	return 0;
 }
@@ -295,34 +280,16 @@ static void submit_in_parts(struct bdev *bd, struct bdev_io *io)
 	fan_submit(fan);
 }
 
-/* Bytes of one write of zeros to bd. */
-static uint64_t zero_write_len(const struct bdev *bd)
-{
-	uint64_t len = (uint64_t)ZERO_CHUNK * ZERO_IOVS;
-	return bd->max_io ? min_u64(len, round_down(bd->max_io, bd->block_size)) : len;
-}
-
-static int point_to_zeros(struct iovec *iov, uint64_t len)
-{
-	int n = 0;
-	for (; len; n++) {
-		iov[n].iov_base = unconst(zeros);
-		iov[n].iov_len = min_u64(len, ZERO_CHUNK);
-		len -= iov[n].iov_len;
-	}
-	return n;
-}
-
 static void submit_written_zeros(struct bdev *bd, struct bdev_io *io)
 {
-	uint64_t part = zero_write_len(bd);
+	uint64_t part = bdev_zero_write_len(bd);
 	uint64_t count = div_up(io->len, part);
 	if (count > MAX_ZERO_WRITES) {
 		bdev_io_complete(io, -EOPNOTSUPP);
 		return;
 	}
-	struct fan *fan =
-		fan_new(io, NULL, (unsigned int)count, (unsigned int)count * ZERO_IOVS);
+	struct fan *fan = fan_new(io, NULL, (unsigned int)count,
+				  (unsigned int)count * BDEV_ZERO_IOVS);
 	if (!fan) {
 		bdev_io_complete(io, -ENOMEM);
 		return;
@@ -332,7 +299,7 @@ static void submit_written_zeros(struct bdev *bd, struct bdev_io *io)
 					 0, NULL };
 		struct child *child = fan_add(fan, BDEV_WRITE, &e);
 		child->io.iov = fan->iov + fan->iov_used;
-		child->io.iovcnt = point_to_zeros(child->io.iov, e.len);
+		child->io.iovcnt = iov_zeros(child->io.iov, e.len);
 		fan->iov_used += child->io.iovcnt;
 	}
 	fan_submit(fan);
@@ -478,7 +445,7 @@ static void submit_fan(struct bdev *bd, struct bdev_io *io, struct bdev_extent *
 		struct bdev_extent *e = &extents[i];
 		if (e->leaf) {
 			struct child *child = fan_add(fan, io->op, e);
-			if (has_memory(io->op))
+			if (bdev_has_memory(io->op))
 				child_take_memory(child, at, child->io.len);
 		} else {
 			if (io->op == BDEV_READ)
@@ -537,221 +504,7 @@ void bdev_submit(struct bdev *bd, struct bdev_io *io)
 		submit_translating(bd, io);
 }
 
-/* ---- blocking forms ---- */
-
-struct waiter {
-	struct mutex m;
-	struct cond c;
-	unsigned int pending;
-};
-
-/* The io that is waited for; its own copy, because the caller's done() stays his. */
-struct waited_io {
-	struct bdev_io io;
-	struct waiter *w;
-};
-
-static void wake_waiter(struct bdev_io *io)
-{
-	struct waiter *w = ((struct waited_io *)io)->w;
-	mutex_lock(&w->m);
-	if (--w->pending == 0)
-		cond_signal(&w->c);
-	mutex_unlock(&w->m);
-}
-
-/* Those of a leaf that can do so go in few bursts: each rings its bell once. */
-static void submit_all(struct waited_io *wios, unsigned int count)
-{
-	for (unsigned int i = 0; i < count; i++) {
-		struct bdev *bd = wios[i].io.bd;
-		bool is_last = i + 1 == count || wios[i + 1].io.bd != bd;
-		bool is_held = bd->ops->send && count > 1;
-		wios[i].io.flags |= is_held ? BDEV_MORE : 0;
-		bdev_submit(bd, &wios[i].io);
-		if (is_held && is_last)
-			bd->ops->send(bd);
-	}
-}
-
-/* All at once, each on its io.bd. */
-static void submit_and_wait(struct waited_io *wios, unsigned int count)
-{
-	struct waiter w = { .pending = count };
-	mutex_init(&w.m);
-	cond_init(&w.c);
-	for (unsigned int i = 0; i < count; i++) {
-		wios[i].w = &w;
-		wios[i].io.done = wake_waiter;
-		wios[i].io.channel = NULL; /* its task is not here to reap */
-	}
-	submit_all(wios, count);
-	mutex_lock(&w.m);
-	while (w.pending)
-		cond_wait(&w.c, &w.m);
-	mutex_unlock(&w.m);
-	cond_done(&w.c);
-	mutex_done(&w.m);
-}
-
-/* A leaf's rw() cannot be left at a deadline; its queue can. */
-static bool needs_queue(const struct bdev *bd, const struct bdev_io *io)
-{
-	return bd->ops->submit && io->deadline &&
-	       !(io->op == BDEV_CAW && bd->has_timed_caw);
-}
-
-int bdev_run(struct bdev *bd, struct bdev_io *io)
-{
-	if (!bd->ops->rw || needs_queue(bd, io)) {
-		struct waited_io wio = { .io = *io };
-		wio.io.bd = bd;
-		submit_and_wait(&wio, 1);
-		io->result = wio.io.result;
-		return io->result;
-	}
-	io->bd = bd;
-	io->result = bdev_io_check(bd, io);
-	if (io->result == 0 && (io->len > 0 || io->op == BDEV_FLUSH))
-		io->result = bd->ops->rw(bd, io);
-	return io->result;
-}
-
-void bdev_run_all(struct bdev_io *ios, unsigned int count)
-{
-	struct waited_io *wios = count > 1 ? calloc(count, sizeof(*wios)) : NULL;
-	for (unsigned int i = 0; i < count; i++) {
-		if (wios)
-			wios[i].io = ios[i];
-		else
-			(void)!bdev_run(ios[i].bd, &ios[i]); /* its result is kept */
-	}
-	if (!wios)
-		return;
-	submit_and_wait(wios, count);
-	for (unsigned int i = 0; i < count; i++)
-		ios[i].result = wios[i].io.result;
-	free(wios);
-}
-
-static int run_buf(struct bdev *bd, struct bdev_io *io, void *buf)
-{
-	struct iovec iov = { buf, io->len };
-	io->iov = &iov;
-	io->iovcnt = 1;
-	return bdev_run(bd, io);
-}
-
-/* The same through aligned memory, in parts. A CAW is one part. */
-static int run_bounced(struct bdev *bd, struct bdev_io *io, char *buf)
-{
-	uint64_t total = io->len;
-	uint64_t part = io->op == BDEV_CAW ? total : min_u64(total, BOUNCE_MAX);
-	struct io_small small;
-	char *bounce = io_small_get(&small, part, bd->memory_align);
-	if (!bounce)
-		return -ENOMEM;
-	int rc = 0;
-	for (uint64_t at = 0; at < total && rc == 0; at += part) {
-		io->len = min_u64(part, total - at);
-		if (io->op != BDEV_READ)
-			(void)memcpy(bounce, buf + at, io->len);
-		rc = run_buf(bd, io, bounce);
-		if (rc == 0 && io->op == BDEV_READ)
-			(void)memcpy(buf + at, bounce, io->len);
-		io->offset += io->len;
-	}
-	io_small_put(&small, bounce);
-	return rc;
-}
-
-/* ZERO by writing zeros, for a leaf that has nothing better. */
-static int write_zeros(struct bdev *bd, const struct bdev_io *io)
-{
-	uint64_t part = zero_write_len(bd);
-	int rc = 0;
-	for (uint64_t at = 0; at < io->len && rc == 0; at += part) {
-		struct iovec iov[ZERO_IOVS];
-		struct bdev_io w = *io;
-		w.op = BDEV_WRITE;
-		w.offset = io->offset + at;
-		w.len = min_u64(part, io->len - at);
-		w.iov = iov;
-		w.iovcnt = point_to_zeros(iov, w.len);
-		rc = bdev_run(bd, &w);
-	}
-	return rc;
-}
-
-int bdev_rw(struct bdev *bd, enum bdev_op op, uint32_t flags, void *buf, uint64_t len,
-	    uint64_t offset, uint64_t deadline)
-{
-	struct bdev_io io = { .op = op,
-			      .flags = flags,
-			      .offset = offset,
-			      .len = len,
-			      .deadline = deadline };
-	if (has_memory(op)) {
-		if (bd->memory_align > 1 && (uintptr_t)buf % bd->memory_align)
-			return run_bounced(bd, &io, buf);
-		return run_buf(bd, &io, buf);
-	}
-	if (op != BDEV_ZERO)
-		return bdev_run(bd, &io);
-	int rc = bdev_io_check(bd, &io);
-	if (rc < 0)
-		return rc;
-	rc = bd->ops->submit && !bd->has_write_zeroes ? -EOPNOTSUPP : bdev_run(bd, &io);
-	return rc == -EOPNOTSUPP ? write_zeros(bd, &io) : rc;
-}
-
-int bdev_read(struct bdev *bd, void *buf, uint64_t len, uint64_t offset)
-{
-	return bdev_rw(bd, BDEV_READ, 0, buf, len, offset, 0);
-}
-
-int bdev_write(struct bdev *bd, const void *buf, uint64_t len, uint64_t offset)
-{
-	return bdev_rw(bd, BDEV_WRITE, 0, unconst(buf), len, offset, 0);
-}
-
-int bdev_write_until(struct bdev *bd, const void *buf, uint64_t len, uint64_t offset,
-		     uint64_t deadline)
-{
-	return bdev_rw(bd, BDEV_WRITE, 0, unconst(buf), len, offset, deadline);
-}
-
-int bdev_flush(struct bdev *bd)
-{
-	return bdev_rw(bd, BDEV_FLUSH, 0, NULL, 0, 0, 0);
-}
-
-int bdev_zero(struct bdev *bd, uint64_t len, uint64_t offset)
-{
-	return bdev_rw(bd, BDEV_ZERO, 0, NULL, len, offset, 0);
-}
-
-int bdev_unmap(struct bdev *bd, uint64_t len, uint64_t offset)
-{
-	return bdev_rw(bd, BDEV_UNMAP, 0, NULL, len, offset, 0);
-}
-
-int bdev_caw(struct bdev *bd, const void *expected, const void *wanted, uint32_t len,
-	     uint64_t offset, uint64_t deadline)
-{
-	if (len != bd->block_size)
-		return -EINVAL;
-	/* A heartbeat needs no memory where the device does not mind. */
-	struct io_small small;
-	char *both = io_small_get(&small, 2 * (size_t)len, bd->memory_align);
-	if (!both)
-		return -ENOMEM;
-	(void)memcpy(both, expected, len);
-	(void)memcpy(both + len, wanted, len);
-	int rc = bdev_rw(bd, BDEV_CAW, 0, both, 2ull * len, offset, deadline);
-	io_small_put(&small, both);
-	return rc;
-}
+/* ---- what a device may have beside I/O ---- */
 
 int bdev_rescan(struct bdev *bd)
 {

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Scattered memory. One walker, three things to do at each piece. */
+/* Scattered memory. One walker, three things to do at each piece; and zeros. */
 #include "bdev/iov.h"
 
 #include <assert.h>
 #include <string.h>
+
+#include "base/align.h"
+#include "base/buf.h"
 
 uint64_t iov_bytes(const struct iovec *iov, int count)
 {
@@ -80,4 +83,16 @@ void iov_zero(const struct iovec *iov, int count, uint64_t skip, uint64_t len)
 		skip += piece;
 		len -= piece;
 	}
+}
+
+int iov_zeros(struct iovec *iov, uint64_t len)
+{
+	static const uint8_t zeros[IOV_ZERO_CHUNK] __attribute__((aligned(IO_ALIGN)));
+	int n = 0;
+	for (; len; n++) {
+		iov[n].iov_base = (void *)(uintptr_t)zeros;
+		iov[n].iov_len = min_u64(len, IOV_ZERO_CHUNK);
+		len -= iov[n].iov_len;
+	}
+	return n;
 }

@@ -22,5 +22,10 @@ void iov_gather(void *buf, const struct iovec *iov, int count, uint64_t skip,
 void iov_scatter(const struct iovec *iov, int count, uint64_t skip, const void *buf,
 		 uint64_t len);
 void iov_zero(const struct iovec *iov, int count, uint64_t skip, uint64_t len);
+/*
+ * len bytes of zeros, for reading: the number of pieces, of IOV_ZERO_CHUNK or less.
+ */
+#define IOV_ZERO_CHUNK (64u << 10)
+int iov_zeros(struct iovec *iov, uint64_t len);
 
 #endif
