@@ -229,7 +229,6 @@ static void roll_back(struct relocation *r)
 /* Before anything is copied: would the other host take it from there? */
 static int look_for_host(struct relocation *r)
 {
-	char names[NOTICE_HOSTS_MAX][NOTICE_NAME_SIZE];
 	const char *name = r->next_host;
 	if (!*name)
 		return 0;
@@ -238,12 +237,9 @@ static int look_for_host(struct relocation *r)
 					"this host has no vmotion_address");
 	if (strcmp(name, r->host->host_name) == 0)
 		return relocation_fails(r, -EINVAL, "it is on host %s already", name);
-	int count = notice_list(r->to->vol, names);
-	for (int i = 0; i < count; i++)
-		if (strcmp(names[i], name) == 0)
-			return 0;
-	return relocation_fails(r, count < 0 ? count : -ENOENT,
-				"no host %s takes VMs on datastore %s", name,
+	if (notice_is_up(r->to->vol, name))
+		return 0;
+	return relocation_fails(r, -ENOENT, "no host %s takes VMs on datastore %s", name,
 				r->to->label);
 }
 

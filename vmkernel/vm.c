@@ -113,12 +113,12 @@ static void answer(struct vm *vm, struct requester *who, int result, const char 
 	control_reply(vm->host->control, *who, result, why, NULL);
 }
 
-static void refuse(struct vm *vm, struct requester who, const char *why)
+void vm_refuse(const struct vm *vm, struct requester who, const char *why)
 {
 	char text[VM_WHY_SIZE], file[VM_WHY_SIZE / 2];
 	(void)snprintf(text, sizeof(text), "VM %u (%s): %s", vm->id,
 		       vm_file_text(vm, NULL, file, sizeof(file)), why);
-	answer(vm, &who, -EINVAL, text);
+	control_reply(vm->host->control, who, -EINVAL, text, NULL);
 }
 
 static void set_why(struct vm *vm, const char *why)
@@ -507,7 +507,7 @@ const char *vm_why_not(const struct vm *vm, const struct datastore *ds)
 void vm_power_on(struct vm *vm, struct requester who)
 {
 	if (vm->state != VM_OFF) {
-		refuse(vm, who, vm->state == VM_ON ? "is powered on already" :
+		vm_refuse(vm, who, vm->state == VM_ON ? "is powered on already" :
 				vm->state == VM_STARTING ? "is being powered on" :
 							   "is being powered off");
 		return;
@@ -515,7 +515,7 @@ void vm_power_on(struct vm *vm, struct requester who)
 	struct datastore *ds = vm_datastore(vm);
 	const char *why = vm_why_not(vm, ds);
 	if (why) {
-		refuse(vm, who, why);
+		vm_refuse(vm, who, why);
 		return;
 	}
 	vm->ds = ds;
@@ -610,7 +610,7 @@ void vm_power_off(struct vm *vm, struct requester who)
 		return;
 	}
 	if (vm->off.is_set) {
-		refuse(vm, who, "is being powered off");
+		vm_refuse(vm, who, "is being powered off");
 		return;
 	}
 	vm->off = who;
@@ -644,7 +644,7 @@ static void pass_on(struct vm *vm, struct requester who, struct requester *slot,
 {
 	if (vm->state != VM_ON || slot->is_set || vm->is_ending) {
 		json_decref(body);
-		refuse(vm, who, "does not run");
+		vm_refuse(vm, who, "does not run");
 		return;
 	}
 	*slot = who;

@@ -101,6 +101,8 @@ const char *vm_run_path(const struct vm *vm, const char *name, char *buf);
 /* The uid that the VM runs as. */
 uid_t vm_uid(const struct vm *vm);
 const char *vm_state_text(const struct vm *vm);
+/* Answers -EINVAL: which VM, and why not. */
+void vm_refuse(const struct vm *vm, struct requester who, const char *why);
 /* The datastore that its files are on; NULL: it is not attached. */
 struct datastore *vm_datastore(const struct vm *vm);
 
@@ -176,6 +178,13 @@ char *vm_read_all(struct vmfs_file *file, int *ret_error);
 char *vm_disk_path(const struct vm *vm, const struct datastore *ds, const char *text,
 		   char *ret_why, uint32_t size);
 
+#define VM_BAD_SIZE 160u
+/*
+ * What a .vmx file gives the disk of that key ("scsi0:0.fileName"), as by
+ * sched.scsi0:0.shares: 0, or -EINVAL and what cannot be understood.
+ */
+int vm_disk_wish(const struct vmxfile *f, const char *key, struct sched_wish *ret,
+		 char ret_bad[static VM_BAD_SIZE]) __attribute__((warn_unused_result));
 struct vm_disk_texts {
 	char what[VM_WHY_SIZE / 2], socket[HOST_PATH_SIZE], name[32];
 };

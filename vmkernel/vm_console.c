@@ -82,14 +82,6 @@ static uint32_t port_of(const struct vm *vm, bool is_websocket)
 	return read_vnc(vm, &vnc) ? vnc.ports[is_websocket] : 0;
 }
 
-static void refuse(struct vm *vm, struct requester who, const char *why)
-{
-	char text[VM_WHY_SIZE], file[VM_WHY_SIZE / 2];
-	(void)snprintf(text, sizeof(text), "VM %u (%s): %s", vm->id,
-		       vm_file_text(vm, NULL, file, sizeof(file)), why);
-	control_reply(vm->host->control, who, -EINVAL, text, NULL);
-}
-
 void vm_console_request(struct vm *vm, struct requester who, const json_t *body)
 {
 	const char *type = msg_text(body, "type");
@@ -107,7 +99,7 @@ void vm_console_request(struct vm *vm, struct requester who, const json_t *body)
 				     "RemoteDisplay.vnc.enabled is not TRUE";
 	struct ticket_of_vm *t = why ? NULL : calloc(1, sizeof(*t));
 	if (!t) {
-		refuse(vm, who, why ? why : "no memory");
+		vm_refuse(vm, who, why ? why : "no memory");
 		return;
 	}
 	t->who = who;
@@ -128,7 +120,7 @@ void vm_console_told(struct vm *vm, int result, const char *error)
 		return;
 	vm->ticket = NULL;
 	if (result < 0) {
-		refuse(vm, t->who, error ? error : "vmx refuses");
+		vm_refuse(vm, t->who, error ? error : "vmx refuses");
 	} else {
 		(void)snprintf(path, sizeof(path), "/vmfs/volumes/%s%s", vm->ds->label,
 			       vm->path);

@@ -92,8 +92,8 @@ int notice_read(struct vmfs_volume *vol, const char *name, struct notice *ret)
 	return rc;
 }
 
-/* Its lock is held, by a host that lives as far as that is seen without asking it. */
-static bool is_up(struct vmfs_volume *vol, const char *name)
+/* Its lock is held; that the holder lives is as far as can be seen without asking it. */
+bool notice_is_up(struct vmfs_volume *vol, const char *name)
 {
 	char path[sizeof(FOLDER) + NOTICE_NAME_SIZE];
 	AUTO_FREE struct vmfs_lock_info *info = calloc(1, sizeof(*info));
@@ -114,7 +114,7 @@ int notice_list(struct vmfs_volume *vol,
 		return rc == -ENOENT ? 0 : rc;
 	while ((n = vmfs_readdir(vol, st.addr, cookie, all, NOTICE_HOSTS_MAX)) > 0) {
 		for (int i = 0; i < n && count < NOTICE_HOSTS_MAX; i++)
-			if (is_up(vol, all[i].name))
+			if (notice_is_up(vol, all[i].name))
 				(void)snprintf(ret_names[count++], NOTICE_NAME_SIZE,
 					       "%.63s", all[i].name);
 		cookie = all[n - 1].cookie;

@@ -28,6 +28,8 @@ void notice_leave(struct notice_board *b);
 /* What a host of that name says: 0; -ENOENT: there is none; -EINVAL; -errno. */
 int notice_read(struct vmfs_volume *vol, const char *name, struct notice *ret)
 	__attribute__((warn_unused_result));
+/* Does a host of that name have its notice up, as far as the datastore shows? */
+bool notice_is_up(struct vmfs_volume *vol, const char *name);
 #define NOTICE_HOSTS_MAX 64u
 /* The names of those whose notice is up now, ourselves among them: how many; -errno. */
 int notice_list(struct vmfs_volume *vol,

@@ -63,25 +63,24 @@ uint64_t agent_next(const struct agent *a)
 
 /* ---- freezing ---- */
 
-static unsigned int set_ice(struct agent *a, enum agent_ice ice, uint64_t limit)
+static void set_ice(struct agent *a, enum agent_ice ice, uint64_t limit)
 {
 	a->ice = ice;
 	a->ice_until = ice == ICE_NONE ? NO_DEADLINE : clock_now() + limit;
-	return 0;
 }
 
 /* If nobody takes it, it is said again. */
-static unsigned int send_thaw(struct agent *a)
+static void send_thaw(struct agent *a)
 {
 	if (a->channel.sock >= 0 && a->channel.out.len < PENDING_MAX)
 		(void)!qmp_send(&a->channel, "guest-fsfreeze-thaw", NULL, THAW);
-	return set_ice(a, ICE_THAWING, THAW_AGAIN);
+	set_ice(a, ICE_THAWING, THAW_AGAIN);
 }
 
 static unsigned int not_frozen(struct agent *a, const char *why)
 {
 	(void)snprintf(a->why, sizeof(a->why), "%s", why);
-	(void)send_thaw(a);
+	send_thaw(a);
 	return AGENT_NOT_FROZEN;
 }
 
@@ -102,7 +101,7 @@ int agent_freeze(struct agent *a)
 	a->why[0] = '\0';
 	int rc = qmp_send(&a->channel, "guest-fsfreeze-freeze", NULL, FREEZE);
 	if (rc == 0)
-		(void)set_ice(a, ICE_FREEZING, FREEZE_LIMIT);
+		set_ice(a, ICE_FREEZING, FREEZE_LIMIT);
 	return rc;
 }
 
@@ -111,7 +110,9 @@ unsigned int agent_thaw(struct agent *a)
 	if (a->ice == ICE_NONE || a->was_late)
 		return AGENT_THAWED;
 	a->is_thaw_wanted = true;
-	return a->ice == ICE_THAWING ? 0 : send_thaw(a);
+	if (a->ice != ICE_THAWING)
+		send_thaw(a);
+	return 0;
 }
 
 static unsigned int ice_is_late(struct agent *a)
@@ -123,11 +124,12 @@ static unsigned int ice_is_late(struct agent *a)
 		return not_frozen(a, "its agent does not answer");
 	case ICE_FROZEN:
 		a->was_late = true;
-		return send_thaw(a);
+		send_thaw(a);
+		break;
 	case ICE_THAWING:
 		/* Who waits for it does not wait for a guest that has hung. */
 		a->was_late = true;
-		(void)send_thaw(a);
+		send_thaw(a);
 		return has_thawed(a);
 	}
 	return 0;
@@ -141,7 +143,7 @@ unsigned int agent_guest_reset(struct agent *a)
 		(void)snprintf(a->why, sizeof(a->why), "the guest has started anew");
 	a->shutdown_until = NO_DEADLINE;
 	a->there_at = 0;
-	(void)set_ice(a, ICE_NONE, 0);
+	set_ice(a, ICE_NONE, 0);
 	return news | has_thawed(a);
 }
 
@@ -201,11 +203,11 @@ static unsigned int answered(struct agent *a, const json_t *m)
 	if (id == FREEZE && a->ice == ICE_FREEZING) {
 		if (error)
 			return news | not_frozen(a, error);
-		(void)set_ice(a, ICE_FROZEN, HOLD_LIMIT);
+		set_ice(a, ICE_FROZEN, HOLD_LIMIT);
 		return news | AGENT_FROZEN;
 	}
 	if (id == THAW && a->ice == ICE_THAWING) {
-		(void)set_ice(a, ICE_NONE, 0);
+		set_ice(a, ICE_NONE, 0);
 		return news | has_thawed(a);
 	}
 	return news;

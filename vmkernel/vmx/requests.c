@@ -52,8 +52,7 @@ static void hello(struct vm *vm, uint32_t tag)
 		   json_pack("{s:b, s:i, s:b, s:s, s:s, s:o, s:o, s:i}", "is_running",
 			     is_running, "qemu_pid", (int)vm->qemu, "is_kvm",
 			     vm->options->is_kvm, "cpu", vm->cpu, "token", vm->token,
-			     "disks", disks,
-			     "vhost", vhost, "plugging",
+			     "disks", disks, "vhost", vhost, "plugging",
 			     is_plugging ? (int)vm->plug.disk : -1));
 }
 
