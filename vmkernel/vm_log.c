@@ -17,6 +17,10 @@
  *    with one name and the VM's user as its owner.
  * 5. The VM never waits for its log, and its power-off only for a write under way. What a
  *    full or lost datastore does not take stays in the run directory.
+ * 6. Of the file in the run directory about LOCAL_MAX bytes are kept: older ones, copied
+ *    or not, become a hole in it, so that places in it stay what they are. What was lost
+ *    so is skipped, which moves base, and said where it would stand. The note goes first:
+ *    a death before that line leaves the position in the hole, and nothing to be said.
  */
 #include "vmkernel/vm_log.h"
 
@@ -47,6 +51,10 @@
 #define KEEP_OLD 10u
 #define ROTATE_SIZE 2048000u
 #define LOG_MODE 0644u
+#define LOCAL_MAX (8u << 20)
+#define LOCAL_STEP (1u << 20) /* so much too large it may be */
+#define BLOCK 4096u
+#define STAT_BLOCK 512u
 #define WAIT_S 1
 #define BLOCKED_S 5
 #define FAILED_S 30
@@ -100,12 +108,12 @@ static int write_note(struct vm_log *l)
 /* ---- copying ---- */
 
 /* -errno; -EPERM: it is not what vmx has made. */
-static int open_local(const struct vm *vm)
+static int open_local(const struct vm *vm, int access)
 {
 	char path[HOST_PATH_SIZE];
 	struct stat st;
 	int file_fd = open(vm_run_path(vm, LOCAL_NAME, path),
-			   O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+			   access | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (file_fd < 0)
 		return -errno;
 	uid_t uid = geteuid() == 0 ? vm_uid(vm) : geteuid();
@@ -114,6 +122,18 @@ static int open_local(const struct vm *vm)
 		return file_fd;
 	(void)close(file_fd);
 	return -EPERM;
+}
+
+/* Gives back what is too old. A filesystem without holes keeps it. */
+static void bound_local(const struct vm *vm)
+{
+	struct stat st;
+	AUTO_CLOSE int local = open_local(vm, O_RDWR);
+	if (local < 0 || fstat(local, &st) < 0 || st.st_size < (off_t)LOCAL_MAX ||
+	    (uint64_t)st.st_blocks * STAT_BLOCK < LOCAL_MAX + LOCAL_STEP)
+		return;
+	uint64_t end = round_down((uint64_t)st.st_size - LOCAL_MAX, BLOCK);
+	(void)fallocate(local, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)end);
 }
 
 static int size_of(struct vm_log *l, uint64_t *ret_size)
@@ -164,10 +184,33 @@ static uint64_t fitting(const struct vm_log *l, const char *bytes, uint64_t len,
 	return size ? 0 : len;
 }
 
+/* If a hole is next: the place behind it is. *size: of the file on the datastore. */
+static int skip_hole(struct vm_log *l, int local, uint64_t *size)
+{
+	char line[160];
+	uint64_t at = l->base + *size;
+	off_t data = lseek(local, (off_t)at, SEEK_DATA);
+	if (data < 0 || (uint64_t)data <= at)
+		return 0; /* or it is the end */
+	uint64_t lost = (uint64_t)data - at;
+	int n = snprintf(line, sizeof(line),
+			 "\n(%" PRIu64 " bytes are left out: they came faster than they "
+			 "could be written here)\n", lost);
+	uint64_t len = n > 0 && (uint64_t)n < lost ? (uint64_t)n : 0;
+	l->base += lost - len;
+	int rc = write_note(l);
+	if (rc == 0 && len)
+		rc = append(l, line, len, *size);
+	*size += len;
+	return rc;
+}
+
 static int copy_piece(struct vm_log *l, int local, char *bytes)
 {
 	uint64_t size;
 	int rc = size_of(l, &size);
+	if (rc == 0)
+		rc = skip_hole(l, local, &size);
 	if (rc < 0)
 		return rc;
 	ssize_t n = pread(local, bytes, PIECE_SIZE, (off_t)(l->base + size));
@@ -181,7 +224,7 @@ static int copy_piece(struct vm_log *l, int local, char *bytes)
 static int copy(struct vm_log *l)
 {
 	AUTO_FREE char *bytes = malloc(PIECE_SIZE);
-	AUTO_CLOSE int local = bytes ? open_local(l->vm) : -ENOMEM;
+	AUTO_CLOSE int local = bytes ? open_local(l->vm, O_RDONLY) : -ENOMEM;
 	int rc = local < 0 ? local : 0;
 	l->is_done = false;
 	if (rc == 0 && !l->stem)
@@ -264,6 +307,7 @@ static void turn(void *arg, uint32_t events)
 	(void)events;
 	if (read(l->timer, &count, sizeof(count)) < 0)
 		return;
+	bound_local(vm);
 	if (vm->passage || vm->relocation || vm->ds->is_lost || vm->is_ending) {
 		wait_for_turn(l, BLOCKED_S);
 		return;

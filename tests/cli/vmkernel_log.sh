@@ -72,6 +72,21 @@ is "$(logs)" "$before" "is none at all"
 sed -i '/^logging/d' "$T/got.vmx"
 ok "as usual" vmkfstools --put "$T/got.vmx" "$T/lun:/idle/idle.vmx"
 
+# Much of it: the run directory keeps the end, and what was not copied in time is said.
+all_logs() { for f in $(logs); do read_log "$f"; done; }
+is_small() { [ $(($(stat -c '%b * %B' "$T/a/vms/1/vmware.log"))) -lt 10000000 ]; }
+ok "the VM runs" vim vmsvc/power.on 1
+ok "with its log" wait_for 30 has_said "the VM runs, QEMU"
+seq -f "%019.0f" 1000000 >>"$T/a/vms/1/vmware.log"
+ok "20 MB of words: its end is in the VM's folder" wait_for 90 has_said "^0*1000000$"
+ok "the run directory does not keep them all" is_small
+ok "the VM ends" vim vmsvc/power.off 1
+like "$(all_logs)" "^\([0-9]* bytes are left out" "what is missing is said"
+all_logs | grep -o '^0[0-9]\{18\}$' | sort >"$T/got"
+lost=$(all_logs | awk '/bytes are left out/ { n += substr($1, 2) } END { print n + 0 }')
+is "$((20000000 - $(wc -c <"$T/got") - lost < 200))" 1 "and nothing else is"
+is "$(uniq -d "$T/got" | wc -l)" 0 "nor is anything there twice"
+
 # What vmx's user puts in the place of its log is not what vmkernel reads out.
 ok "the VM runs" vim vmsvc/power.on 1
 ok "with its log" wait_for 30 has_said "the VM runs, QEMU"
@@ -111,7 +126,7 @@ once shared
 like "$(files)" " idle.log " "the log has the VM's name"
 ok "the VM is destroyed" vim vmsvc/destroy 1
 unlike "$(files)" " idle.log " "with its log"
-like "$(files)" "vmware-2.log" "those of nobody else stay"
+like "$(files)" "vmware-9.log" "those of nobody else stay"
 ok "the host ends" kill -TERM "$(cat "$T/a/vmkernel.pid")"
 ok "it has gone" wait_for 30 is_gone
 ok "the volume is clean" fsck.vmfs -n "$T/lun"
