@@ -31,6 +31,7 @@
 #include "vmkernel/vm_details.h"
 #include "vmkernel/vm_grow.h"
 #include "vmkernel/vm_plug.h"
+#include "vmkernel/vm_reconfig.h"
 #include "vmkernel/vm_snapshot.h"
 #include "vmkernel/vmotion/vmotion.h"
 #include "vmkernel/msg/sock.h"
@@ -574,12 +575,14 @@ static void vm_question(const struct request *rq, enum msg_type type)
 		reply_ok(rq, json_object());
 }
 
-/* Their snapshots, their size. */
+/* Their snapshots, their size, what they are given. */
 static void vm_disks(const struct request *rq, enum msg_type type)
 {
 	struct vm *vm = vm_of(rq);
 	if (vm && type == MSG_VM_DISK_GROW)
 		vm_grow_request(vm, rq->who, rq->body);
+	else if (vm && type == MSG_VM_RECONFIG)
+		vm_reconfig_request(vm, rq->who, rq->body);
 	else if (vm && (type == MSG_VM_DISK_ADD || type == MSG_VM_DISK_REMOVE))
 		vm_plug_request(vm, rq->who, type, rq->body);
 	else if (vm)
@@ -624,6 +627,7 @@ static void dispatch_vm(const struct request *rq, enum msg_type type)
 	case MSG_VM_DISK_GROW:
 	case MSG_VM_DISK_ADD:
 	case MSG_VM_DISK_REMOVE:
+	case MSG_VM_RECONFIG:
 		vm_disks(rq, type);
 		break;
 	case MSG_VM_STATE:

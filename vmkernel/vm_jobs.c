@@ -202,21 +202,24 @@ static bool is_tracked(const struct vmxfile *f, const char *key)
 struct in_config {
 	bool is_cdrom, is_tracked;
 	struct sched_wish wish;
-	char bad[160]; /* what it should be given cannot be understood; "" */
+	char bad[VM_BAD_SIZE]; /* what it should be given cannot be understood; "" */
 };
 
-/* sched.scsi0:0.shares and the like, for the key scsi0:0.fileName. */
-static void read_wish(const struct vmxfile *f, const char *key, struct in_config *ret)
+int vm_disk_wish(const struct vmxfile *f, const char *key, struct sched_wish *ret,
+		 char ret_bad[static VM_BAD_SIZE])
 {
 	char name[96];
 	const char *bad;
 	(void)snprintf(name, sizeof(name), "sched.%s", key);
-	if (sched_wish_parse(beside(f, name, "shares"), beside(f, name, "throughputCap"),
-			     beside(f, name, "bandwidthCap"), &ret->wish, &bad) < 0)
-		(void)snprintf(ret->bad, sizeof(ret->bad),
+	int rc = sched_wish_parse(beside(f, name, "shares"),
+				  beside(f, name, "throughputCap"),
+				  beside(f, name, "bandwidthCap"), ret, &bad);
+	if (rc < 0)
+		(void)snprintf(ret_bad, VM_BAD_SIZE,
 			       "sched.%.*s: its shares or limits cannot be understood: "
 			       "%.24s",
 			       (int)(strrchr(key, '.') - key), key, bad);
+	return rc;
 }
 
 /*
@@ -240,7 +243,7 @@ static bool is_in_config(const struct vm *vm, const char *text, struct in_config
 			is_found = true;
 			ret->is_cdrom |= is_cdrom(f, key);
 			ret->is_tracked |= is_tracked(f, key);
-			read_wish(f, key, ret);
+			(void)!vm_disk_wish(f, key, &ret->wish, ret->bad);
 		}
 	}
 	vmxfile_free(f);

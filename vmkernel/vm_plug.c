@@ -35,9 +35,8 @@
 
 #include "base/cleanup.h"
 #include "vdisk/vdisk.h"
-#include "vdisk/vmedit.h"
 #include "vmkernel/control.h"
-#include "vmkernel/vm_snapshot.h"
+#include "vmkernel/vm_edit.h"
 #include "vmkernel/vmx/vmxfile.h"
 
 #define NAMES_MAX 1000u
@@ -61,8 +60,8 @@ struct plugging {
 	bool is_told, has;    /* of that: what became of it */
 	bool is_made;	      /* by us: it goes if it does not come to the VM */
 	uint32_t index;
+	struct sched_wish wish;
 	struct disk *disk;    /* not in vm->disks yet, or not any more */
-	struct vdisk *open[HARDWARE_DISKS_MAX];
 	struct catcher catcher;
 	int rc;
 	char why[VM_WHY_SIZE];
@@ -96,12 +95,10 @@ static void key_of(const struct plugging *p, const char *what, char key[static K
 
 static int read_config(struct plugging *p, struct vmxfile **ret)
 {
-	const struct vmfs_file_options how = { .flags = VMFS_READ };
-	struct vmfs_file *file = p->is_on ? p->vm->config : NULL;
-	int rc = file ? 0 : vmfs_file_open(p->ds->vol, p->vmx, &how, &file, NULL);
-	AUTO_FREE char *text = rc == 0 ? vm_read_all(file, &rc) : NULL;
-	if (!p->is_on && file)
-		(void)vmfs_file_close(file); /* was only read */
+	struct vm_edit e = { .vm = p->vm, .ds = p->ds, .vmx = p->vmx,
+			     .is_on = p->is_on };
+	int rc;
+	AUTO_FREE char *text = vm_edit_read(&e, &rc);
 	if (rc == 0)
 		rc = vmxfile_parse(text, strlen(text), p->vmx + 1,
 				   catcher_init(&p->catcher, p->host->reporter), ret);
@@ -133,23 +130,12 @@ static bool has_controller(const struct plugging *p, const struct vmxfile *f)
 
 static int change(struct plugging *p, const struct vmedit *edits, unsigned int count)
 {
-	struct vmsnap_running running;
-	struct vmfs_holder holder = { 0 };
-	char text[VMFS_HOLDER_TEXT_SIZE];
-	if (p->is_on)
-		vm_running_files(p->vm, p->open, &running);
-	const struct vmsnap_options o = {
-		.vol = p->ds->vol,
-		.vmx = p->vmx,
-		.reporter = catcher_init(&p->catcher, p->host->reporter),
-		.running = p->is_on ? &running : NULL,
-	};
-	int rc = vmedit_apply(&o, edits, count, &holder);
-	const char *why = p->catcher.text[0] ? p->catcher.text : strerror(-rc);
-	if (rc == -EBUSY && holder.mode)
-		why = vmfs_holder_text(&holder, text);
+	struct vm_edit e = { .vm = p->vm, .ds = p->ds, .vmx = p->vmx,
+			     .is_on = p->is_on };
+	char why[VM_WHY_SIZE];
+	int rc = vm_edit_apply(&e, edits, count, why, sizeof(why));
 	if (rc < 0)
-		return fail(p, rc, "its .vmx file cannot be changed: %s", why);
+		return fail(p, rc, "%s", why);
 	if (!p->is_on)
 		return 0;
 	/* What is asked of the VM from here on is asked of that. */
@@ -245,7 +231,7 @@ static int serve(struct plugging *p)
 	struct disk_options options;
 	char why[VM_WHY_SIZE - 128] = "";
 	vm_disk_options(p->vm, p->index, p->path, &texts, &options);
-	options.wish = (struct sched_wish){ .shares = SCHED_SHARES_NORMAL };
+	options.wish = p->wish;
 	options.is_vhost = false;
 	int rc = disk_open(&options, &p->disk, why, sizeof(why));
 	return rc < 0 ? fail(p, rc, "%s", why) : 0;
@@ -265,6 +251,7 @@ static int find_open(const struct plugging *p)
 
 static int find(struct plugging *p)
 {
+	char key[KEY_SIZE], bad[VM_BAD_SIZE];
 	struct vmxfile *f;
 	int rc = read_config(p, &f);
 	if (rc < 0)
@@ -276,6 +263,9 @@ static int find(struct plugging *p)
 		rc = fail(p, -ENOENT, "its .vmx file has no controller for %s", p->node);
 	else if (there && !p->was_there)
 		rc = fail(p, -EEXIST, "%s is %.256s already", p->node, there);
+	key_of(p, "fileName", key);
+	if (rc == 0 && vm_disk_wish(f, key, &p->wish, bad) < 0)
+		rc = fail(p, -EINVAL, "%s", bad);
 	vmxfile_free(f);
 	return rc;
 }
@@ -532,7 +522,7 @@ void vm_plug_off(struct vm *vm)
 
 /* ---- left by an earlier vmkernel ---- */
 
-static void left_over(struct vm *vm)
+void vm_plug_adopted(struct vm *vm)
 {
 	struct plugging *p = vm->plugging;
 	if (!p || !p->is_left || !p->is_told || vm->state != VM_ON)
@@ -571,12 +561,7 @@ void vm_plug_settled(struct vm *vm, bool has)
 		return;
 	p->is_told = true;
 	p->has = has;
-	left_over(vm);
-}
-
-void vm_plug_adopted(struct vm *vm)
-{
-	left_over(vm);
+	vm_plug_adopted(vm);
 }
 
 /* ---- requests ---- */

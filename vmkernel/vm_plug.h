@@ -20,7 +20,10 @@ void vm_plug_told(struct vm *vm, int result, const char *why);
 void vm_plug_left(struct vm *vm, uint32_t index);
 /* It has said it: the guest has the disk, or not. */
 void vm_plug_settled(struct vm *vm, bool has);
-/* The VM is taken back, with all its disks. */
+/*
+ * The VM is taken back with all its disks, or vmx has said the last of them: once both
+ * are so, a disk that the guest has not is closed.
+ */
 void vm_plug_adopted(struct vm *vm);
 /* The VM is off: whoever waits for vmx hears it. */
 void vm_plug_off(struct vm *vm);

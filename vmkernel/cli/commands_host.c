@@ -178,6 +178,32 @@ static const struct parameter kill_parameters[] = {
 	{ 0 },
 };
 
+static const struct parameter resource_parameters[] = {
+	{ 'w', "world-id", PARAMETER_NUMBER, true, "id",
+	  "World ID, as vm process list shows it" },
+	{ 0, "cpu-shares", PARAMETER_TEXT, false, "cpu_shares",
+	  "low, normal, high, or a number" },
+	{ 0, "cpu-min", PARAMETER_TEXT, false, "cpu_min", "MHz that are reserved" },
+	{ 0, "cpu-max", PARAMETER_TEXT, false, "cpu_max", "MHz at most, or -1" },
+	{ 0, "mem-shares", PARAMETER_TEXT, false, "memory_shares",
+	  "low, normal, high, or a number" },
+	{ 0, "mem-min", PARAMETER_TEXT, false, "memory_min", "MB that are reserved" },
+	{ 0, "mem-max", PARAMETER_TEXT, false, "memory_max", "MB at most, or -1" },
+	{ 0 },
+};
+static const struct parameter disk_parameters[] = {
+	{ 'w', "world-id", PARAMETER_NUMBER, true, "id",
+	  "World ID, as vm process list shows it" },
+	{ 'd', "disk", PARAMETER_TEXT, true, "disk", "Its place: scsi0:0" },
+	{ 0, "shares", PARAMETER_TEXT, false, "shares",
+	  "low, normal, high, or a number" },
+	{ 0, "iops-limit", PARAMETER_TEXT, false, "iops",
+	  "Requests a second at most, or off" },
+	{ 0, "bandwidth-limit", PARAMETER_TEXT, false, "bandwidth",
+	  "Bytes a second at most (10MBps), or off" },
+	{ 0 },
+};
+
 const struct command commands_host[] = {
 	{ "esxcli command list",
 	  "List all commands with their options",
@@ -212,6 +238,9 @@ const struct command commands_host[] = {
 	{ "system version get",
 	  "Show what runs here",
 	  NULL, 0, NULL, &version_shape },
+	{ "vm disk set",
+	  "Change what a VM's disk is given of its datastore, at once if it runs",
+	  disk_parameters, MSG_VM_RECONFIG, NULL, NULL },
 	{ "vm disk stats list",
 	  "Show what running VMs ask of their disks, and how long that takes",
 	  NULL, MSG_VM_DISKS, NULL, &disk_shape },
@@ -227,6 +256,9 @@ const struct command commands_host[] = {
 	{ "vm resource list",
 	  "Show what running VMs are given of processors and memory, and what they use",
 	  NULL, MSG_VM_RESOURCES, NULL, &resource_shape },
+	{ "vm resource set",
+	  "Change what a VM is given of processors and memory, at once if it runs",
+	  resource_parameters, MSG_VM_RECONFIG, NULL, NULL },
 	{ 0 },
 };
 

@@ -407,6 +407,15 @@ bool disk_usage(const struct disk *disk, struct sched_usage *ret)
 	return true;
 }
 
+void disk_set_wish(struct disk *disk, const struct sched_wish *wish)
+{
+	if (!disk)
+		return;
+	disk->wish = *wish;
+	if (disk->part)
+		sched_disk_set(disk->part, wish);
+}
+
 uint64_t disk_quiet(struct disk *disk, void (*fn)(void *arg), void *arg)
 {
 	return disk->vhost ? vhost_server_hold(disk->vhost, fn, arg)

@@ -80,6 +80,8 @@ const char *disk_path(const struct disk *disk);
 bool disk_is_flash(const struct disk *disk);
 /* What its clients have asked for so far. false: no disk, or one that stands by. */
 bool disk_usage(const struct disk *disk, struct sched_usage *ret);
+/* It is given that from now on. With no job of its VM at work. NULL is allowed. */
+void disk_set_wish(struct disk *disk, const struct sched_wish *wish);
 /* The virtual disk that it serves; NULL: a CD, or no disk. */
 struct vdisk *disk_vdisk(const struct disk *disk);
 /*

@@ -101,6 +101,12 @@ enum msg_type {
 	MSG_VM_RELOCATE,
 	/* id, type (vnc, webmks) -> ticket, seconds, path (of the .vmx file), port */
 	MSG_VM_TICKET,
+	/*
+	 * id, and what it is given from now on, running or not: cpu_shares, cpu_min,
+	 * cpu_max, memory_shares, memory_min, memory_max; or disk ("scsi0:0"), shares,
+	 * iops, bandwidth; each as the .vmx file has it
+	 */
+	MSG_VM_RECONFIG,
 
 	/* vmkernel to vmx; new ones at the end: a vmx outlives the vmkernel it knows. */
 	/*

@@ -116,18 +116,32 @@ static int read_wish(struct vm *vm, char *ret_why, uint32_t size)
 	return rc;
 }
 
-int resources_admit(struct vm *vm, char *ret_why, uint32_t size)
+int resources_look(const struct vm *vm, const struct resource_wish *wish, char *ret_why,
+		   uint32_t size)
 {
 	struct host *h = vm->host;
 	struct resource_wish *wishes = calloc(VMS_MAX, sizeof(*wishes));
-	int rc = wishes ? read_wish(vm, ret_why, size) : -ENOMEM;
-	if (rc == 0)
-		rc = resource_admit(&h->resources->machine, wishes,
-				    gather(h, vm, NULL, wishes), &vm->wish, ret_why,
-				    size);
+	int rc = wishes ? resource_admit(&h->resources->machine, wishes,
+					 gather(h, vm, NULL, wishes), wish, ret_why, size)
+			: -ENOMEM;
 	free(wishes);
+	return rc;
+}
+
+int resources_admit(struct vm *vm, char *ret_why, uint32_t size)
+{
+	int rc = read_wish(vm, ret_why, size);
+	if (rc == 0)
+		rc = resources_look(vm, &vm->wish, ret_why, size);
 	vm->has_part = rc == 0;
 	return rc;
+}
+
+void resources_changed(struct vm *vm)
+{
+	char why[160];
+	if (vm->has_part && read_wish(vm, why, sizeof(why)) == 0)
+		divide(vm->host);
 }
 
 void resources_adopt(struct vm *vm)

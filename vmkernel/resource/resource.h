@@ -18,6 +18,11 @@ void resources_close(struct host *h);
  */
 int resources_admit(struct vm *vm, char *ret_why, uint32_t size)
 	__attribute__((warn_unused_result));
+/* May it have that, beside what the others have? As resources_admit(). */
+int resources_look(const struct vm *vm, const struct resource_wish *wish, char *ret_why,
+		   uint32_t size) __attribute__((warn_unused_result));
+/* vm->text of one that has its part gives it something else by now. */
+void resources_changed(struct vm *vm);
 /* One that runs already has its part, whatever is left. */
 void resources_adopt(struct vm *vm);
 /* Its vmx has just been started: it, and the QEMU that it starts, get that part. */

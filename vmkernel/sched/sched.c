@@ -288,6 +288,14 @@ static void recount(struct sched *s, struct sched_disk *disk, bool is_limited)
 	atomic_store(&s->counts, s->disk_count > 1 || s->limited_count);
 }
 
+static void take_wish(struct sched_disk *disk, const struct sched_wish *wish)
+{
+	disk->fair.shares = wish->shares;
+	disk->fair.iops_max = wish->iops_max;
+	disk->fair.bytes_max = wish->bytes_max;
+	recount(disk->sched, disk, wish->iops_max || wish->bytes_max);
+}
+
 int sched_disk_new(struct sched *s, struct bdev *below, const struct sched_wish *wish,
 		   struct sched_disk **ret_disk)
 {
@@ -304,16 +312,24 @@ int sched_disk_new(struct sched *s, struct bdev *below, const struct sched_wish 
 	disk->bd.caw = BDEV_CAW_NONE;
 	disk->below = below;
 	disk->sched = s;
-	disk->fair.shares = wish->shares;
-	disk->fair.iops_max = wish->iops_max;
-	disk->fair.bytes_max = wish->bytes_max;
 	mutex_lock(&s->m);
 	s->disk_count++;
-	recount(s, disk, wish->iops_max || wish->bytes_max);
+	take_wish(disk, wish);
 	fair_add(&s->fair, &disk->fair);
 	mutex_unlock(&s->m);
 	*ret_disk = disk;
 	return 0;
+}
+
+void sched_disk_set(struct sched_disk *disk, const struct sched_wish *wish)
+{
+	struct sched *s = disk->sched;
+	mutex_lock(&s->m);
+	take_wish(disk, wish);
+	/* What waits for the old limit may go by now. */
+	s->has_news = true;
+	cond_signal(&s->c);
+	mutex_unlock(&s->m);
 }
 
 struct bdev *sched_disk_bdev(struct sched_disk *disk)

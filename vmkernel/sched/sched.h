@@ -42,6 +42,8 @@ void sched_free(struct sched *s);
 int sched_disk_new(struct sched *s, struct bdev *below, const struct sched_wish *wish,
 		   struct sched_disk **ret_disk) __attribute__((warn_unused_result));
 struct bdev *sched_disk_bdev(struct sched_disk *disk);
+/* It is given something else from now on. Any task, whatever is under way. */
+void sched_disk_set(struct sched_disk *disk, const struct sched_wish *wish);
 /*
  * What has gone through since it was made. Times are sums over those requests that were
  * measured (one of 16, or all that are counted anyway), in ns.
