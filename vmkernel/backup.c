@@ -210,18 +210,36 @@ static int put_config(const char *path, const json_t *files, struct reporter *r)
 	return rc ? report_error(r, rc, "%s: %s", path, strerror(-rc)) : 0;
 }
 
+/* The files in the backup, if they may be restored there; NULL: reported. */
+static json_t *look(const char *state_dir, const char *path, struct reporter *r,
+		    int *ret_error)
+{
+	json_t *files = load(path, r, ret_error);
+	if (files)
+		*ret_error = check_host(state_dir, files, r);
+	if (files && *ret_error == 0)
+		*ret_error = check_vms(state_dir, r);
+	if (*ret_error == 0)
+		return files;
+	json_decref(files);
+	return NULL;
+}
+
+int backup_check(const char *state_dir, const char *path, struct reporter *r)
+{
+	int rc;
+	json_decref(look(state_dir, path, r, &rc));
+	return rc;
+}
+
 int backup_restore(const char *state_dir, const char *config_file, const char *path,
 		   struct reporter *r)
 {
 	int rc;
-	json_t *files = load(path, r, &rc);
+	json_t *files = look(state_dir, path, r, &rc);
 	if (!files)
 		return rc;
-	rc = check_host(state_dir, files, r);
-	if (rc == 0)
-		rc = check_vms(state_dir, r);
-	if (rc == 0)
-		rc = put_config(config_file, files, r);
+	rc = put_config(config_file, files, r);
 	for (size_t i = 0; rc == 0 && i < ARRAY_SIZE(state_files); i++)
 		rc = put_file(state_dir, i, files, r);
 	json_decref(files);

@@ -15,6 +15,12 @@
 int backup_make(const char *state_dir, const char *config_file, const char *path,
 		struct reporter *r) __attribute__((warn_unused_result));
 /*
+ * Could backup_restore() do it? As there, and nothing is changed; a vmkernel may have the
+ * state_dir.
+ */
+int backup_check(const char *state_dir, const char *path, struct reporter *r)
+	__attribute__((warn_unused_result));
+/*
  * state_dir, which the caller has locked, becomes what the backup at path says;
  * config_file is written if there is none, else kept. 0; -EINVAL: no backup, or a damaged
  * one; -EXDEV: it is another host's; -EBUSY: a VM runs there; -errno. All are reported,

@@ -36,6 +36,7 @@
 #include "bdev/guard.h"
 #include "vmkernel/adapter/adapter.h"
 #include "vmkernel/control.h"
+#include "vmkernel/firmware.h"
 #include "vmkernel/ha/ha.h"
 #include "vmkernel/inventory.h"
 #include "vmkernel/maintenance.h"
@@ -160,6 +161,8 @@ int host_init(struct host *h, struct reporter *r)
 {
 	char path[HOST_PATH_SIZE];
 	int rc = host_lock_state(h, r);
+	if (rc == 0)
+		rc = firmware_begin(h, r);
 	if (rc == 0)
 		rc = system_read_settings(h, r);
 	if (rc == 0)

@@ -44,6 +44,7 @@ enum maintenance { MAINTENANCE_NONE, MAINTENANCE_ENTERING, MAINTENANCE_IN };
 struct host {
 	struct config config;
 	char state_dir[HOST_PATH_SIZE - 128];	/* absolute */
+	const char *config_file; /* as it was named, or where it usually is */
 	char host_name[64];
 	struct uuid uuid;
 	char uuid_text[UUID_TEXT_SIZE];

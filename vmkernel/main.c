@@ -186,13 +186,12 @@ static int run_host(struct host *h, const struct arguments *a, struct reporter *
 /* The state of a host that may run to a file, or of one that does not run from it. */
 static int keep_state(struct host *h, const struct arguments *a, struct reporter *r)
 {
-	const char *config = a->config_file ? a->config_file : CONFIG_FILE;
 	const char *dir = h->config.state_dir ? h->config.state_dir : CONFIG_STATE_DIR;
 	if (a->backup)
-		return backup_make(dir, config, a->backup, r);
+		return backup_make(dir, h->config_file, a->backup, r);
 	int rc = host_lock_state(h, r);
 	if (rc == 0)
-		rc = backup_restore(h->state_dir, config, a->restore, r);
+		rc = backup_restore(h->state_dir, h->config_file, a->restore, r);
 	if (h->lock_fd >= 0)
 		(void)close(h->lock_fd);
 	return rc;
@@ -225,6 +224,7 @@ int main(int argc, char **argv)
 	}
 	block_signals();
 	h->lock_fd = h->signal_fd = -1;
+	h->config_file = a.config_file ? a.config_file : CONFIG_FILE;
 	TAILQ_INIT(&h->datastores);
 	TAILQ_INIT(&h->vms);
 	rc = read_config(argc, argv, &a, &h->config, r);

@@ -18,6 +18,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "vmkernel/control.h"
+#include "vmkernel/firmware.h"
 #include "vmkernel/hold.h"
 #include "vmkernel/maintenance.h"
 #include "vmkernel/msg/msg.h"
@@ -270,6 +271,38 @@ static int maintenance_set(struct request *rq)
 	return 0;
 }
 
+/* ---- the host's firmware: what it is ---- */
+
+static int backup_config(struct request *rq)
+{
+	struct catcher catcher;
+	char path[HOST_PATH_SIZE];
+	int rc = firmware_backup(rq->host, catcher_init(&catcher, rq->host->reporter),
+				 path);
+	if (rc < 0)
+		return fails(rq, rc, "%s", catcher.text);
+	json_array_append_new(rq->rows, json_pack("{s:s}", "path", path));
+	return 0;
+}
+
+static int restore_config(struct request *rq)
+{
+	struct catcher catcher;
+	int rc = firmware_restore(rq->host, msg_text(rq->body, "path"),
+				  catcher_init(&catcher, rq->host->reporter));
+	return rc < 0 ? fails(rq, rc, "%s", catcher.text) : 0;
+}
+
+static int network_list(struct request *rq)
+{
+	const struct config *c = &rq->host->config;
+	for (uint32_t i = 0; i < c->network_count; i++)
+		json_array_append_new(rq->rows, json_pack("{s:s, s:s}", "name",
+							  c->networks[i].name, "bridge",
+							  c->networks[i].bridge));
+	return 0;
+}
+
 bool system_request(struct host *h, struct requester who, const char *words,
 		    const json_t *body)
 {
@@ -277,6 +310,9 @@ bool system_request(struct host *h, struct requester who, const char *words,
 		const char *words;
 		int (*run)(struct request *rq);
 	} commands[] = {
+		{ "firmware backup_config", backup_config },
+		{ "firmware restore_config", restore_config },
+		{ "net info", network_list },
 		{ "system hostname set", hostname_set },
 		{ "system maintenanceMode get", maintenance_get },
 		{ "system maintenanceMode set", maintenance_set },

@@ -93,6 +93,33 @@ refused "in no other way" "maybe: not a way to end a VM" \
 refused "nor one that is not there" "no VM with this id" \
 	esxcli vm process kill -t force -w 9
 
+# ---- the host ----
+has "a host without networks" '^   portgroup = .vim.host.PortGroup. .$' hostsvc/net/info
+has "its backup is made" '^0:Bundle can be downloaded at : '"$T"'/state/[A-Za-z.]*$' \
+	hostsvc/firmware/backup_config
+bundle=${out#*: }
+is "$(stat -c %a "$bundle")" 600 "for its owner alone"
+cp "$bundle" "$T/bundle"
+refused "it is restored in maintenance mode alone" "is not in maintenance mode" \
+	vim-cmd hostsvc/firmware/restore_config "$T/bundle"
+ok "which is entered" vim-cmd hostsvc/maintenance_mode_enter
+sed 's/a.vmx/c.vmx/' "$T/bundle" >"$T/bad"
+refused "a damaged one is not" "bad: the backup is damaged" \
+	vim-cmd hostsvc/firmware/restore_config "$T/bad"
+refused "nor one that is not there" "nothing: No such file" \
+	vim-cmd hostsvc/firmware/restore_config "$T/nothing"
+has "a good one is" "^0:Restored when vmkernel starts" \
+	hostsvc/firmware/restore_config "$T/bundle"
+ok "the VM is forgotten meanwhile" vim-cmd vmsvc/unregister 1
+ok "the host ends" host_down
+printf 'network = VM Network, br7\n' >"$T/conf"
+ok "and starts" vmkernel -c "$T/conf" -d "$T/state" --device "$T/lun"
+has "it has its VM" '^1 *other ' vmsvc/getallvms
+like "$(esxcli system maintenanceMode get)" Disabled "and is as it was then"
+ok "what was restored is not restored again" [ ! -e "$T/state/restore.json" ]
+has "a network has its bridge" '^            vswitchName = "br7"$' hostsvc/net/info
+like "$out" '^            name = "VM Network",$' "and its name"
+
 # ---- the shell ----
 completes() { # WORD...: what it would offer
 	bash -c '. "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _vim_cmd

@@ -3,7 +3,9 @@
  * vim-cmd: a table of commands. Output is what ESXi's vim-cmd prints (scripts read it).
  */
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <time.h>
@@ -598,6 +600,52 @@ static int maintenance_exit(const struct client *c, int argc, char **argv)
 	return client_do(c, MSG_MAINTENANCE_EXIT, NULL);
 }
 
+static int backup_config(const struct client *c, int argc, char **argv)
+{
+	json_t *reply;
+	(void)argc;
+	(void)argv;
+	int rc = client_ask(c, MSG_ADMIN,
+			    json_pack("{s:s}", "words", "firmware backup_config"),
+			    &reply);
+	if (rc)
+		return rc;
+	const json_t *row = json_array_get(json_object_get(reply, "rows"), 0);
+	(void)printf("Bundle can be downloaded at : %s\n", msg_text(row, "path"));
+	json_decref(reply);
+	return 0;
+}
+
+static int restore_config(const struct client *c, int argc, char **argv)
+{
+	char path[PATH_MAX];
+	(void)argc;
+	if (!realpath(argv[0], path)) { /* the host has another working directory */
+		(void)fprintf(stderr, PROGRAM ": %s: %s\n", argv[0], strerror(errno));
+		return 1;
+	}
+	int rc = client_do(c, MSG_ADMIN,
+			   json_pack("{s:s, s:s}", "words", "firmware restore_config",
+				     "path", path));
+	if (rc == 0)
+		(void)printf("Restored when vmkernel starts the next time.\n");
+	return rc;
+}
+
+static int net_info(const struct client *c, int argc, char **argv)
+{
+	json_t *reply;
+	(void)argc;
+	(void)argv;
+	int rc = client_ask(c, MSG_ADMIN, json_pack("{s:s}", "words", "net info"),
+			    &reply);
+	if (rc)
+		return rc;
+	show_networks(json_object_get(reply, "rows"));
+	json_decref(reply);
+	return 0;
+}
+
 static const struct command {
 	const char *name;
 	int argc_min, argc_max;
@@ -642,10 +690,13 @@ static const struct command {
 	{ "vmsvc/snapshot.remove", 2, 3, "ID SNAPSHOT [REMOVE_CHILDREN]",
 	  snapshot_remove },
 	{ "vmsvc/snapshot.removeall", 1, 1, "ID", snapshot_removeall },
+	{ "hostsvc/firmware/backup_config", 0, 0, "", backup_config },
+	{ "hostsvc/firmware/restore_config", 1, 1, "FILE", restore_config },
 	{ "hostsvc/hostsummary", 0, 0, "", host_summary },
 	{ "hostsvc/maintenance_mode_enter", 0, 2,
 	  "[TIMEOUT [vmotion|shutdown|suspend|none]]", maintenance_enter },
 	{ "hostsvc/maintenance_mode_exit", 0, 0, "", maintenance_exit },
+	{ "hostsvc/net/info", 0, 0, "", net_info },
 };
 
 static void usage(FILE *f)

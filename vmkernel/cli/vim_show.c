@@ -261,3 +261,28 @@ void show_config(const json_t *reply)
 	}
 	(void)printf("   ],\n}\n");
 }
+
+/* ---- of the host ---- */
+
+void show_networks(const json_t *rows)
+{
+	const json_t *row;
+	size_t i;
+	(void)printf("Network information:\n\n(vim.host.NetworkInfo) {\n"
+		     "   vswitch = (vim.host.VirtualSwitch) [");
+	json_array_foreach((json_t *)(uintptr_t)rows, i, row) {
+		(void)printf("%s\n      (vim.host.VirtualSwitch) {\n"
+			     "         name = \"%s\"\n      }", i ? "," : "",
+			     msg_text(row, "bridge"));
+	}
+	(void)printf("\n   ],\n   portgroup = (vim.host.PortGroup) [");
+	json_array_foreach((json_t *)(uintptr_t)rows, i, row) {
+		(void)printf("%s\n      (vim.host.PortGroup) {\n"
+			     "         spec = (vim.host.PortGroup.Specification) {\n"
+			     "            name = \"%s\",\n            vlanId = 0,\n"
+			     "            vswitchName = \"%s\"\n         }\n      }",
+			     i ? "," : "", msg_text(row, "name"),
+			     msg_text(row, "bridge"));
+	}
+	(void)printf("\n   ]\n}\n");
+}

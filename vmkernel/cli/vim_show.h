@@ -11,4 +11,7 @@ void show_runtime(const json_t *reply);
 void show_guest(const json_t *reply);
 void show_devices(const json_t *reply);
 
+/* What VMs are plugged into here: [{name, bridge}]. */
+void show_networks(const json_t *rows);
+
 #endif
