@@ -6,6 +6,7 @@
 #
 #   sector 0   MBR and syslinux's boot code
 #   1 MiB      FAT16: syslinux, startup.nsh, the kernel, an initramfs with init.sh
+#              (PROGRAMS: see initramfs.sh; qemu-ga is its agent then)
 #   33 MiB     ext4 of the guest's own: /count, in which it counts
 #
 # Exit: 0, 1 (one line says why), 77 when a tool or the kernel image is missing.

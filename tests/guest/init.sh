@@ -8,6 +8,7 @@
 #   COUNT n            n is on stable storage        GUEST-FAILED what
 #   NIC name address   a network card, now up        CDROM text  what the CD begins with
 #   BUTTON             the power button was pressed: it ends in order
+#   SHUTDOWN how       its agent, qemu-ga, ends it: poweroff, reboot
 #   SIZE n             the disk has n sectors, and the last one is written and read
 #   NVRAM n            how often it was booted, as a variable of the UEFI firmware says
 #   DISKS name...      which disks it has now; each other one was written and read
@@ -51,11 +52,27 @@ poweroff -f
 END
 chmod 755 /etc/acpi/PWRF/00000080
 acpid -d -c /etc/acpi 2>/dev/null &
-# An agent: it answers whatever it is asked. It hangs with the guest, see below.
+# An agent: the one that was taken along, else one that answers whatever it is asked. It
+# hangs with the guest, see below.
+cat >/bin/shutdown <<END
+#!/bin/sh
+case " \$* " in
+*" -r "*) how=reboot ;;
+*) how=poweroff ;;
+esac
+echo "SHUTDOWN \$how" >/dev/ttyS0
+sync
+\$how -f
+END
+chmod 755 /bin/shutdown
 hangs() { grep -q '^dead' /sys/class/dmi/id/product_uuid && [ ! -e /disk/hung ]; }
 for port in /sys/class/virtio-ports/*; do
 	[ "$(cat "$port/name" 2>/dev/null)" = org.qemu.guest_agent.0 ] || continue
 	port=/dev/${port##*/}
+	if [ -x /bin/qemu-ga ]; then
+		qemu-ga -p "$port" -t /run -l /tmp/agent.log &
+		continue
+	fi
 	while read -r _; do
 		[ ! -e /tmp/hung ] || break
 		echo '{"return": {}}' >&3
