@@ -146,6 +146,27 @@ static void only_vmfs_partition_is_opened(void **state)
 	assert_int_equal(collect_count(&f->told, REPORT_ERROR), 0);
 }
 
+/* The table of a disk with sectors of 4096 bytes, or of an image of one. */
+static void a_table_may_count_in_large_sectors(void **state)
+{
+	struct fixture *f = *state;
+	const char *const argv[] = { "fdisk", "-b", "4096", f->path, NULL };
+	int rc = run(argv, "g\nn\n1\n256\n511\nn\n2\n1024\n3071\n"
+			   "t\n2\n" VMFS_GUID "\nw\n");
+	if (rc == 127) {
+		print_message("# fdisk is missing\n");
+		skip();
+	}
+	assert_int_equal(rc, 0);
+	struct bdev *bd[2] = { open_file(f), copy_to_memory(f) };
+	for (unsigned int k = 0; k < 2; k++) {
+		assert_int_equal(bdev_part_open(&bd[k], &f->told.base), 0);
+		expect_window(bd[k], 1024 * 4096, 2048 * 4096);
+		bdev_close(bd[k]);
+	}
+	assert_int_equal(collect_count(&f->told, REPORT_ERROR), 0);
+}
+
 static void none_and_several_are_refused(void **state)
 {
 	struct fixture *f = *state;
@@ -269,6 +290,7 @@ int main(void)
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	const struct CMUnitTest tests[] = {
 		CASE(only_vmfs_partition_is_opened),
+		CASE(a_table_may_count_in_large_sectors),
 		CASE(none_and_several_are_refused),
 		CASE(no_table_is_fine),
 		CASE(truncated_disk_has_no_partition),
