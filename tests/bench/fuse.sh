@@ -4,52 +4,81 @@
 # passes everything on (passthrough_ll, built from what libfuse3-dev ships), by each kind
 # of mount: without options, -o immutable, -o rw with nothing written, and -o rw with the
 # file open for writing, so that its lock is held; and without options beside a mount that
-# has the file open for writing. Writes beside the plain file.
+# has the file open for writing. Writes beside a plain file. All mounts stand at a time
+# and have turns of a tenth of a second (turns_bench.c); passthrough_ll reads the image
+# that the volume lies in, which has no holes: the same bytes of the same disk.
 #
 # Cold, through the kernel's cache: beside Debian's vmfs-fuse on the same VMFS-5 volume.
 # Nothing is read twice: one pass over a file that nobody has in memory. What the disk
-# gives without any filesystem of ours, as cold and in the same turn, is the bound.
+# gives without any filesystem of ours, as cold and in the same turn, is the bound. The
+# same with the volume in memory, where there is none, shows what the programs cost.
 #
 # And the memory of a mount that does nothing. Names are in names.sh.
 
 fuse_at=$work/fuse.at
 fuse_examples=/usr/share/doc/libfuse3-dev/examples
 
-# fuse_fio_once NAME FILE ARG...: samples its MiB/s.
-fuse_fio_once()
-{
-	local name=$1 file=$2 speed
+fuse_turn_ms=100
 
-	shift 2
-	speed=$(fio --name=x --filename="$file" --size=512m --group_reporting --minimal \
-		"$@" 2>"$work/log" | awk -F';' '{ print ($7 + $48) / 1024 }')
-	[ -n "$speed" ] || return 1
-	sample "fuse.$name" "$speed"
+# fuse_turns KIND SIZE DEPTH NAME=FILE...: samples the MiB/s of each, by turns.
+fuse_turns()
+{
+	local kind=$1 size=$2 depth=$3 files=() names=() row i
+	local count=$((turns * seconds_each * 1000 / fuse_turn_ms))
+
+	shift 3
+	for i; do
+		names+=("${i%%=*}")
+		files+=("${i#*=}")
+	done
+	"$bench_bin/turns_bench" "$kind" "$size" "$depth" $fuse_turn_ms $count \
+		"${files[@]}" >"$work/turns" 2>"$work/log" || return 1
+	while read -ra row; do
+		for i in "${!names[@]}"; do
+			sample "fuse.${names[i]}" "${row[i]}"
+		done
+	done <"$work/turns"
 }
 
-fuse_fio() # The same, again and again for a time.
+# fuse_kinds "NAME KIND SIZE DEPTH"... -- NAME=FILE...: each kind, as NAME.KIND.
+fuse_kinds()
 {
-	fuse_fio_once "$@" --time_based --runtime="$seconds_each"
+	local kinds=() kind file files
+
+	while [ "$1" != -- ]; do
+		kinds+=("$1")
+		shift
+	done
+	shift
+	for kind in "${kinds[@]}"; do
+		files=()
+		for file; do
+			files+=("${file%%=*}.${kind%% *}=${file#*=}")
+		done
+		# shellcheck disable=SC2086
+		fuse_turns ${kind#* } "${files[@]}" || return 1
+	done
 }
 
-# fuse_reads NAME FILE ARG...: the three kinds of reads.
-fuse_reads()
+fuse_reads() # NAME=FILE...
 {
-	local name=$1 file=$2
-
-	shift 2
-	fuse_fio "$name.4k-qd1" "$file" --rw=randread --bs=4k --iodepth=1 "$@" &&
-		fuse_fio "$name.4k-qd32" "$file" --rw=randread --bs=4k \
-			--iodepth=32 "$@" &&
-		fuse_fio "$name.1m-qd8" "$file" --rw=read --bs=1m --iodepth=8 "$@"
+	fuse_kinds "4k-qd1 randread 4096 1" "4k-qd32 randread 4096 32" \
+		"1m-qd8 read 1048576 8" -- "$@"
 }
 
-fuse_writes() # NAME FILE
+fuse_writes() # NAME=FILE...
 {
-	fuse_fio "$1.4k-qd32-write" "$2" --rw=randwrite --bs=4k --iodepth=32 \
-		--direct=1 --ioengine=libaio &&
-		fuse_fio "$1.1m-qd8-write" "$2" --rw=write --bs=1m --iodepth=8 \
-			--direct=1 --ioengine=libaio
+	fuse_kinds "4k-qd32-write randwrite 4096 32" \
+		"1m-qd8-write write 1048576 8" -- "$@"
+}
+
+fuse_mount() # DIR COMMAND...
+{
+	local dir=$1
+
+	shift
+	mkdir -p "$dir" && "$@" "$dir" >"$work/log" 2>&1 &&
+		wait_for 10 mountpoint -q "$dir"
 }
 
 # fuse_mounted FUNCTION ARGS... -- COMMAND...: COMMAND mounts; then the function.
@@ -62,8 +91,7 @@ fuse_mounted()
 		shift
 	done
 	shift
-	"$@" "$fuse_at" >"$work/log" 2>&1 || return 1
-	wait_for 10 mountpoint -q "$fuse_at" || return 1
+	fuse_mount "$fuse_at" "$@" || return 1
 	"${what[@]}"
 	rc=$?
 	sync
@@ -71,56 +99,49 @@ fuse_mounted()
 	return $rc
 }
 
-fuse_direct="--direct=1 --ioengine=libaio"
-
-fuse_locked() # NAME FILE ARG...: with the file open for writing
+fuse_measure_direct()
 {
-	local file_fd rc
+	local all=$fuse_at.passed$work/fuse.img file_fd rc
 
-	exec {file_fd}<>"$2" || return 1
-	fuse_reads "$@"
+	fuse_reads passed="$all" follower="$fuse_at.ro/big" \
+		immutable="$fuse_at.immutable/big" rw="$fuse_at.rw/big" || return 1
+	exec {file_fd}<>"$fuse_at.rw/big" || return 1
+	fuse_reads beside-passed="$all" rw-locked="$fuse_at.rw/big" \
+		beside="$fuse_at.ro/big" &&
+		fuse_writes ours="$fuse_at.rw/big" native="$work/plain"
 	rc=$?
 	exec {file_fd}>&-
 	return $rc
 }
 
-# A reader without the lock, of a file that another mount has open for writing.
-fuse_beside()
+fuse_direct()
 {
-	local held=$work/fuse.held holder rc
+	local rc dir
 
-	# Not in a shell that starts the other mount: that would keep the file, too.
-	sleep 3600 7<>"$held/big" &
-	holder=$!
-	# shellcheck disable=SC2086
-	fuse_mounted fuse_reads beside "$fuse_at/big" $fuse_direct -- \
-		"$bin/vmfs-fuse" "$work/fuse.img"
+	fuse_mount "$fuse_at.ro" "$bin/vmfs-fuse" "$work/fuse.img" &&
+		fuse_mount "$fuse_at.immutable" "$bin/vmfs-fuse" -o immutable \
+			"$work/fuse.img" &&
+		fuse_mount "$fuse_at.rw" "$bin/vmfs-fuse" -o rw "$work/fuse.img" &&
+		fuse_mount "$fuse_at.passed" "$work/passthrough_ll" &&
+		fuse_measure_direct
 	rc=$?
-	kill "$holder"
-	wait "$holder" 2>/dev/null
-	fusermount3 -u "$held" && return $rc
+	sync
+	for dir in ro immutable rw passed; do
+		! mountpoint -q "$fuse_at.$dir" || fusermount3 -u "$fuse_at.$dir" || rc=1
+	done
+	return $rc
 }
 
-# shellcheck disable=SC2086
-fuse_direct_turn()
+# fuse_fio NAME FILE ARG...: samples its MiB/s.
+fuse_fio()
 {
-	local ours="$fuse_at/big"
+	local name=$1 file=$2 speed
 
-	fuse_mounted fuse_reads follower "$ours" $fuse_direct -- \
-		"$bin/vmfs-fuse" "$work/fuse.img" &&
-		fuse_mounted fuse_reads passed "$fuse_at$work/plain" $fuse_direct -- \
-			"$work/passthrough_ll" &&
-		fuse_mounted fuse_reads immutable "$ours" $fuse_direct -- \
-			"$bin/vmfs-fuse" -o immutable "$work/fuse.img" &&
-		fuse_mounted fuse_reads rw "$ours" $fuse_direct -- \
-			"$bin/vmfs-fuse" -o rw "$work/fuse.img" &&
-		fuse_mounted fuse_locked rw-locked "$ours" $fuse_direct -- \
-			"$bin/vmfs-fuse" -o rw "$work/fuse.img" &&
-		"$bin/vmfs-fuse" -o rw "$work/fuse.img" "$work/fuse.held" &&
-		fuse_beside &&
-		fuse_mounted fuse_writes ours "$ours" -- \
-			"$bin/vmfs-fuse" -o rw "$work/fuse.img" &&
-		fuse_writes native "$work/plain"
+	shift 2
+	speed=$(fio --name=x --filename="$file" --size=512m --group_reporting --minimal \
+		"$@" 2>"$work/log" | awk -F';' '{ print ($7 + $48) / 1024 }')
+	[ -n "$speed" ] || return 1
+	sample "fuse.$name" "$speed"
 }
 
 fuse_forget() { sync && echo 3 >/proc/sys/vm/drop_caches; }
@@ -131,23 +152,27 @@ fuse_cold()
 	local cold="--invalidate=1 --ioengine=psync --thread"
 
 	# shellcheck disable=SC2086
-	fuse_forget && fuse_fio_once "$1.1m" "$2" --rw=read --bs=1m $cold &&
-		fuse_forget && fuse_fio_once "$1.4k-qd32" "$2" --rw=randread --bs=4k \
+	fuse_forget && fuse_fio "$1.1m" "$2" --rw=read --bs=1m $cold &&
+		fuse_forget && fuse_fio "$1.4k-qd32" "$2" --rw=randread --bs=4k \
 			--numjobs=32 --io_size=2m $cold
 }
 
-# shellcheck disable=SC2086
-fuse_cold_turn()
+fuse_disk() # What it gives by itself.
 {
+	local direct="--direct=1 --ioengine=libaio"
+
+	# shellcheck disable=SC2086
 	fuse_forget &&
-		fuse_fio_once disk.1m "$work/plain" --rw=read --bs=1m --iodepth=8 \
-			$fuse_direct &&
-		fuse_fio_once disk.4k-qd32 "$work/plain" --rw=randread --bs=4k \
-			--iodepth=32 --io_size=64m $fuse_direct &&
-		fuse_mounted fuse_cold ours-cold "$fuse_at/big" -- \
-			"$bin/vmfs-fuse" "$work/fuse.img" &&
-		fuse_mounted fuse_cold debian-cold "$fuse_at/big" -- \
-			/usr/sbin/vmfs-fuse "$work/fuse.img"
+		fuse_fio disk.1m "$work/plain" --rw=read --bs=1m --iodepth=8 $direct &&
+		fuse_fio disk.4k-qd32 "$work/plain" --rw=randread --bs=4k \
+			--iodepth=32 --io_size=64m $direct
+}
+
+fuse_cold_turn() # KIND IMAGE
+{
+	fuse_mounted fuse_cold "ours-$1" "$fuse_at/big" -- "$bin/vmfs-fuse" "$2" &&
+		fuse_mounted fuse_cold "debian-$1" "$fuse_at/big" -- \
+			/usr/sbin/vmfs-fuse "$2"
 }
 
 fuse_idle()
@@ -162,52 +187,87 @@ fuse_idle()
 # Large requests leave nothing behind for long.
 fuse_rested()
 {
-	fuse_writes burst "$fuse_at/big" && sleep 2 && fuse_idle rested
+	fuse_writes burst="$fuse_at/big" && sleep 2 && fuse_idle rested
 }
 
 fuse_prepare()
 {
-	mkdir -p "$fuse_at" "$work/fuse.held" && truncate -s 4G "$work/fuse.img" &&
+	local flags
+
+	flags=$(pkg-config --cflags --libs fuse3)
+	# shellcheck disable=SC2086
+	gcc -O2 -o "$work/passthrough_ll" -I"$fuse_examples" \
+		"$fuse_examples/passthrough_ll.c" $flags 2>"$work/log" &&
+		dd if=/dev/urandom of="$work/fuse.img" bs=1M count=1024 status=none &&
 		"$bin/mkfs.vmfs" -q "$work/fuse.img" 2>"$work/log" &&
 		dd if=/dev/urandom of="$work/plain" bs=1M count=512 status=none &&
 		fuse_mounted cp "$work/plain" "$fuse_at/big" -- \
-			"$bin/vmfs-fuse" -o rw "$work/fuse.img" &&
-		# shellcheck disable=SC2046
-		gcc -O2 -o "$work/passthrough_ll" -I"$fuse_examples" \
-			"$fuse_examples/passthrough_ll.c" \
-			$(pkg-config --cflags --libs fuse3) 2>"$work/log"
+			"$bin/vmfs-fuse" -o rw "$work/fuse.img"
+}
+
+# The volume in memory.
+fuse_ram_turns()
+{
+	local round rc=0
+
+	fuse_ram=$(mktemp -d /dev/shm/openvmfs-bench.XXXXXX) &&
+		cp "$work/fuse.img" "$fuse_ram" 2>"$work/log" || rc=1
+	for ((round = 0; rc == 0 && round < turns; round++)); do
+		fuse_cold_turn ram "$fuse_ram/fuse.img" || rc=1
+	done
+	rm -rf "$fuse_ram"
+	return $rc
+}
+
+fuse_cold_turns()
+{
+	local round
+
+	[ -x /usr/sbin/vmfs-fuse ] || { echo "no vmfs-fuse" >"$work/log"; return 1; }
+	for ((round = 0; round < turns; round++)); do
+		fuse_disk && fuse_cold_turn cold "$work/fuse.img" || return 1
+	done
+	fuse_ram_turns
+}
+
+fuse_cold_lines()
+{
+	local what goals=(3 5)
+
+	for what in 1m 4k-qd32; do
+		line "fuse-cold-$what-vs-vmfs-tools" speed "fuse.ours-cold.$what" \
+			"fuse.debian-cold.$what" ">=${goals[0]}" MiB/s
+		line "fuse-disk-$what-vs-vmfs-tools" speed "fuse.disk.$what" \
+			"fuse.debian-cold.$what" bound MiB/s
+		line "fuse-ram-$what-vs-vmfs-tools" speed "fuse.ours-ram.$what" \
+			"fuse.debian-ram.$what" bound MiB/s
+		goals=("${goals[@]:1}")
+	done
 }
 
 bench_fuse()
 {
-	local round turns=$(((rounds + 1) / 2)) what kind
+	local turns=$(((rounds + 1) / 2)) what kind
 
 	command -v fio >/dev/null && [ -w /dev/fuse ] && fuse_prepare ||
 		{ missing fuse "$(tail -n 1 "$work/log")"; return; }
-	for ((round = 0; round < turns; round++)); do
-		fuse_direct_turn || { missing fuse "$(tail -n 1 "$work/log")"; break; }
-	done
+	fuse_direct || missing fuse "$(tail -n 1 "$work/log")"
 	for what in 4k-qd1 4k-qd32 1m-qd8; do
-		for kind in follower immutable rw rw-locked beside; do
+		for kind in follower immutable rw; do
 			line "fuse-read-$what-$kind" speed "fuse.$kind.$what" \
 				"fuse.passed.$what" ">=1" MiB/s
+		done
+		for kind in rw-locked beside; do
+			line "fuse-read-$what-$kind" speed "fuse.$kind.$what" \
+				"fuse.beside-passed.$what" ">=1" MiB/s
 		done
 	done
 	for what in 4k-qd32-write 1m-qd8-write; do
 		line "fuse-$what-vs-native" speed "fuse.ours.$what" \
 			"fuse.native.$what" ">=0.5" MiB/s
 	done
-	for ((round = 0; round < turns; round++)); do
-		[ -x /usr/sbin/vmfs-fuse ] && fuse_cold_turn ||
-			{ missing fuse-cold "$(tail -n 1 "$work/log")"; break; }
-	done
-	line fuse-cold-1m-vs-vmfs-tools speed fuse.ours-cold.1m fuse.debian-cold.1m \
-		">=3" MiB/s
-	line fuse-disk-1m-vs-vmfs-tools speed fuse.disk.1m fuse.debian-cold.1m bound MiB/s
-	line fuse-cold-4k-qd32-vs-vmfs-tools speed fuse.ours-cold.4k-qd32 \
-		fuse.debian-cold.4k-qd32 ">=5" MiB/s
-	line fuse-disk-4k-qd32-vs-vmfs-tools speed fuse.disk.4k-qd32 \
-		fuse.debian-cold.4k-qd32 bound MiB/s
+	fuse_cold_turns || missing fuse-cold "$(tail -n 1 "$work/log")"
+	fuse_cold_lines
 	fuse_mounted fuse_idle ro -- "$bin/vmfs-fuse" "$work/fuse.img"
 	fuse_mounted fuse_idle rw -- "$bin/vmfs-fuse" -o rw "$work/fuse.img"
 	fuse_mounted fuse_rested -- "$bin/vmfs-fuse" -o rw "$work/fuse.img"
