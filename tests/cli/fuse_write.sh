@@ -23,7 +23,7 @@ ok "it mounts read-write" vmfs-fuse -o rw "$lun" "$a"
 ok "and says so" mounted "$a" rw,
 seeds="1 2 3"
 [ -z "${FULL:-}" ] || seeds=$(seq 20)
-for seed in $seeds; do
+for seed in ${SEEDS:-$seeds}; do
 	ok "a file is as its model says, seed $seed" \
 		"$model" "$a/file.$seed" "$T/model.$seed" "$seed" "${FULL:+1}200"
 done
@@ -90,7 +90,7 @@ clean "$lun" "after a mount"
 
 before=$(stat -c "%y %z" "$lun")
 ok "it mounts read-only" vmfs-fuse "$lun" "$a"
-for seed in $seeds; do
+for seed in ${SEEDS:-$seeds}; do
 	ok "seed $seed is there" cmp "$a/file.$seed" "$T/model.$seed"
 done
 ok "nothing can be written" fails "Read-only" touch "$a/new"
