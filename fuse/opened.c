@@ -16,7 +16,9 @@
  *    who uses it is counted in users and does not begin while is_changing.
  * 2. The lock is held as long as a handle may write, and until all that was written is
  *    committed. Close (flush) commits too, so that its error is told to who closes.
- * 3. handles and writers count what the kernel holds; an opened without handles does not
+ * 3. While a name goes (holds), and after it has gone, the lock stays, though who wrote
+ *    closes: else the file would go with it, from under who reads.
+ * 4. handles and writers count what the kernel holds; an opened without handles does not
  *    exist.
  */
 #include "fuse/opened.h"
@@ -40,7 +42,7 @@ struct opened {
 	struct cond c;
 	struct vmfs_file *file;	/* NULL: could not be opened again */
 	struct vdisk *disk;	/* instead, of a number of vdisks.c */
-	unsigned int handles, writers, users;
+	unsigned int handles, writers, users, holds;
 	LIST_HEAD(, handle) list; /* under a change */
 	bool is_changing;
 	/* has no name: its lock stays until the last handle goes */
@@ -51,6 +53,7 @@ struct handle {
 	struct opened *opened;
 	LIST_ENTRY(handle) link; /* opened->list */
 	bool may_write;
+	bool is_hold; /* the kernel's it is not */
 };
 
 /* ---- the table ---- */
@@ -341,7 +344,9 @@ int handle_close(struct handle *h)
 	int err = 0;
 	begin_change(o);
 	bool is_last_writer = h->may_write && --o->writers == 0;
-	if (has_one_handle(o) || (is_last_writer && !o->is_unlinked))
+	o->holds -= h->is_hold;
+	bool needs_lock = o->writers || o->holds || o->is_unlinked;
+	if (has_one_handle(o) || ((is_last_writer || h->is_hold) && !needs_lock))
 		err = close_file(o);
 	else if (is_last_writer)
 		err = vmfs_file_commit(o->file);
@@ -412,6 +417,10 @@ int opened_hold(struct opened_table *t, fuse_ino_t ino, struct handle **ret_hold
 	int err = lock_reader(o);
 	if (!err)
 		err = handle_new(o, false, ret_hold);
+	if (!err) {
+		(*ret_hold)->is_hold = true;
+		o->holds++;
+	}
 	end_change(o, err ? 1 : 0);
 	return err;
 }
@@ -423,7 +432,7 @@ void opened_unhold(struct handle *hold, bool is_unlinked)
 	begin_change(hold->opened);
 	hold->opened->is_unlinked |= is_unlinked;
 	end_change(hold->opened, 0);
-	(void)handle_close(hold); /* nothing was written by it */
+	(void)handle_close(hold); /* who wrote was told when he closed */
 }
 
 int opened_commit(struct opened_table *t, fuse_ino_t ino)

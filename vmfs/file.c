@@ -49,15 +49,17 @@ bool file_is_open(struct vmfs_volume *vol, vmfs_addr addr)
 	return is_open;
 }
 
-void file_note_unlinked(struct vmfs_volume *vol, vmfs_addr addr)
+bool file_note_unlinked(struct vmfs_volume *vol, vmfs_addr addr)
 {
+	bool is_open = false;
 	mutex_lock(&vol->files_mutex);
 	struct vmfs_file *f;
 	LIST_FOREACH(f, &vol->files, link) {
 		if (f->ref.addr.raw == addr.raw)
-			f->is_unlinked = true;
+			is_open = f->is_unlinked = true;
 	}
 	mutex_unlock(&vol->files_mutex);
+	return is_open;
 }
 
 void file_forget_mtime(struct vmfs_volume *vol, vmfs_addr addr)

@@ -126,8 +126,12 @@ struct vmfs_file {
 
 /* True if this process has the FD open with a lock. Never blocks. */
 bool file_is_open(struct vmfs_volume *vol, vmfs_addr addr);
-/* It has lost its name and goes when it is closed. Never blocks. */
-void file_note_unlinked(struct vmfs_volume *vol, vmfs_addr addr);
+/*
+ * It has lost its name and goes when it is closed. false: it was closed before. Never
+ * blocks.
+ */
+bool file_note_unlinked(struct vmfs_volume *vol, vmfs_addr addr)
+	__attribute__((warn_unused_result));
 /* Its time was set: that of the last write before counts no more. Never blocks. */
 void file_forget_mtime(struct vmfs_volume *vol, vmfs_addr addr);
 /* Puts what an open file has in memory into a stat of it. Never blocks. */

@@ -446,8 +446,12 @@ static int run_removal(struct vmfs_volume *vol, vmfs_build_fn *build, struct cha
 		if (rc == 0)
 			rc = names_run(vol, build, c);
 	}
-	if (rc == 0 && c->r.has_stayed)
-		file_note_unlinked(vol, c->r.end.entry.ref.addr);
+	/* Who closed it before it was noted did not know that he was to remove it. */
+	if (rc == 0 && c->r.has_stayed &&
+	    !file_note_unlinked(vol, c->r.end.entry.ref.addr)) {
+		rc = unlinked_drop(vol, &c->r.end.entry.ref);
+		rc = rc == -EBUSY ? 0 : rc; /* another has it: collected some time */
+	}
 	if (rc == -E2BIG)
 		rc = run_in_steps(vol, build, c);
 	bool is_gone = rc == 0 && c->r.end.is_there && c->r.before;

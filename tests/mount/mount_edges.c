@@ -3,12 +3,14 @@
  * mount_edges FOLDER: what processes on one mount hold against each other (ranges, whole
  * files), and the edges of calls that carry data: ways to open, the largest offsets,
  * copies that cannot be, what blocks and direct writes do to times and set-id bits,
- * places in a folder that shrinks. TAP, beside mount_data.c and mount_calls.c. Run by
- * root; anybody must be able to walk to the folder.
+ * places in a folder that shrinks, and who closes while a name goes. TAP, beside
+ * mount_data.c and mount_calls.c. Run by root; anybody must be able to walk to the
+ * folder.
  */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -26,6 +28,7 @@
 
 #define PAGE 4096
 #define NAMES 300u
+#define CLOSINGS 300u
 
 /* ---- between processes ---- */
 
@@ -285,6 +288,54 @@ static void places(void)
 	fails(rmdir("d"), 0, "it goes");
 }
 
+/* ---- who closes while a name goes ---- */
+
+/* Is a file what was written to it, without a name, to who has it open still? */
+static bool is_left_to_reader(unsigned int round)
+{
+	char path[32], wrote[3000], got[sizeof(wrote)];
+	struct stat st = { .st_nlink = 1 };
+	(void)snprintf(path, sizeof(path), "going %u", round);
+	(void)memset(wrote, (int)round, sizeof(wrote));
+	int writer = open(path, O_RDWR | O_CREAT | O_EXCL, 0644);
+	bool is_right = write(writer, wrote, sizeof(wrote)) == sizeof(wrote);
+	int reader = open(path, O_RDONLY);
+	pid_t pid = fork();
+	if (pid == 0)
+		_exit(0); /* and with it goes who wrote */
+	is_right &= pid > 0 && close(writer) == 0 && unlink(path) == 0;
+	(void)waitpid(pid, NULL, 0);
+	is_right &= fstat(reader, &st) == 0 && st.st_nlink == 0;
+	is_right &= pread(reader, got, sizeof(got), 0) == sizeof(got) &&
+		    memcmp(wrote, got, sizeof(got)) == 0;
+	return close(reader) == 0 && is_right;
+}
+
+/* Where this filesystem keeps them, in its root: above this folder. */
+static unsigned int count_left(void)
+{
+	unsigned int left = 0;
+	struct dirent *e;
+	DIR *dir = opendir("../.vmfs-unlinked");
+	while (dir && (e = readdir(dir)) != NULL)
+		left += e->d_name[0] != '.';
+	if (dir)
+		(void)closedir(dir);
+	return left;
+}
+
+static void closings(void)
+{
+	bool is_right = true;
+	for (unsigned int round = 0; round < CLOSINGS; round++)
+		is_right &= is_left_to_reader(round);
+	holds(is_right, "who wrote closes while the name goes: who reads has the file");
+	/* Nobody waits for the last close. */
+	for (unsigned int tries = 0; tries < 100 && count_left(); tries++)
+		(void)poll(NULL, 0, 100);
+	holds(count_left() == 0, "and then it is gone");
+}
+
 int main(int argc, char **argv)
 {
 	if (argc != 2 || chdir(argv[1])) {
@@ -299,5 +350,6 @@ int main(int argc, char **argv)
 	blocks();
 	bits();
 	places();
+	closings();
 	return points_end();
 }
