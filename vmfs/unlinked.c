@@ -47,7 +47,9 @@ int unlinked_put(struct vmfs_txn *t, const struct fd_ref *ref)
 	int rc = path_walk(t, &from, PATH_NO_FOLLOW, &end);
 	if (rc == -ENOENT)
 		return -ENOLINK;
-	return rc < 0 ? rc : names_add(t, &end, ref, VMFS_TYPE_FILE);
+	if (rc == 0)
+		rc = names_add(t, &end, ref, VMFS_TYPE_FILE);
+	return rc < 0 ? rc : fd_move(t, ref, end.dir.addr);
 }
 
 int unlinked_prepare(struct vmfs_volume *vol)
