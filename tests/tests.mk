@@ -159,6 +159,14 @@ $(VHOST_SERVE): $(O)/tests/rigs/vhost_serve.o $(VHOST) $(ENV_POSIX) $(LIBS_all)
 	@echo "  LD      $@"
 	@$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS_all) -ljansson -lz $(SYS)
 
+# Control groups, with processes in the place of VMs (tests/cli/guest_cgroup.sh).
+CGROUP_TRY := $(B)/tests/rigs/cgroup-try
+$(CGROUP_TRY): $(O)/tests/rigs/cgroup_try.o $(O)/vmkernel/resource/cgroup.o $(ENV_POSIX) \
+		$(LIBS_all)
+	@mkdir -p $(@D)
+	@echo "  LD      $@"
+	@$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS_all) $(SYS)
+
 # The scripted iSCSI target (tests/target/main.c); never installed.
 TARGET_BIN := $(B)/tests/target/iscsi-target
 $(TARGET_BIN): $(call objs,$(wildcard tests/target/*.c)) $(ENV_POSIX) $(LIBS_iscsi)
@@ -168,7 +176,7 @@ $(TARGET_BIN): $(call objs,$(wildcard tests/target/*.c)) $(ENV_POSIX) $(LIBS_isc
 
 .SECONDARY:
 tests: $(UNIT) $(SIM) $(REPLAY) $(STORM) $(MOUNT) $(BAD) $(SNAPSHOT) $(LOGGED) \
-	$(VHOST_SERVE) $(TARGET_BIN)
+	$(VHOST_SERVE) $(CGROUP_TRY) $(TARGET_BIN)
 
 # Tests fork while threads run; ThreadSanitizer would rather die.
 export TSAN_OPTIONS ?= die_after_fork=0

@@ -7,9 +7,14 @@
  * A VM that meets its limit of memory is made to swap, never killed: version 2 has
  * memory.high for that; version 1 kills where there is no swap, so there the limit is the
  * balloon's alone.
+ *
+ * A host that is killed leaves its folders. They go when the next one opens, whose ever
+ * they are: one with a process in it stays by itself, and a host that lives and has no VM
+ * makes its own anew when it gets one (cgroup_enter).
  */
 #include "vmkernel/resource/cgroup.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -28,6 +33,7 @@
 #define V1_SHARES_MAX 262144u
 #define V2_WEIGHT_MAX 10000u
 #define FOLDER "vmkernel"
+#define TRIES 5u
 
 __attribute__((format(printf, 2, 3))) static int put(const char *path, const char *fmt,
 						     ...)
@@ -58,19 +64,48 @@ static int give_down(const char *dir)
 	return put(path, "+cpu +memory");
 }
 
-static int make_host(char ret_path[512], const char *root, const char *host, bool is_v2)
+/* dir and the folder above it, which is in one that exists. */
+static int make_host(const char *dir, bool is_v2)
+{
+	char above[PATH_SIZE];
+	(void)snprintf(above, sizeof(above), "%.*s", (int)(strrchr(dir, '/') - dir), dir);
+	int rc = make(above);
+	if (rc == 0 && is_v2)
+		rc = give_down(above);
+	if (rc == 0)
+		rc = make(dir);
+	return rc == 0 && is_v2 ? give_down(dir) : rc;
+}
+
+static int open_host(char ret_path[512], const char *root, const char *host, bool is_v2)
+{
+	int rc = is_v2 ? give_down(root) : 0;
+	(void)snprintf(ret_path, 512, "%.400s/" FOLDER "/%.64s", root, host);
+	return rc ? rc : make_host(ret_path, is_v2);
+}
+
+/* Removes what is empty in dir, and in what is there; files are the kernel's. */
+static void sweep(const char *dir, unsigned int levels)
+{
+	char path[PATH_SIZE];
+	const struct dirent *entry;
+	DIR *d = levels ? opendir(dir) : NULL;
+	while (d && (entry = readdir(d)) != NULL) {
+		if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
+			continue;
+		(void)snprintf(path, sizeof(path), "%.400s/%.255s", dir, entry->d_name);
+		sweep(path, levels - 1);
+		(void)rmdir(path);
+	}
+	if (d)
+		(void)closedir(d);
+}
+
+static void sweep_hosts(const char *root)
 {
 	char path[PATH_SIZE];
 	(void)snprintf(path, sizeof(path), "%.700s/" FOLDER, root);
-	int rc = is_v2 ? give_down(root) : 0;
-	if (rc == 0)
-		rc = make(path);
-	if (rc == 0 && is_v2)
-		rc = give_down(path);
-	(void)snprintf(ret_path, 512, "%.400s/" FOLDER "/%.64s", root, host);
-	if (rc == 0)
-		rc = make(ret_path);
-	return rc == 0 && is_v2 ? give_down(ret_path) : rc;
+	sweep(path, 2); /* hosts, and VMs of each */
 }
 
 static bool has_both(const char *root)
@@ -100,9 +135,11 @@ void cgroups_open(struct cgroups *g, const char *root, const char *host, char *r
 			       root);
 		return;
 	}
-	int rc = make_host(g->cpu, cpu, host, is_v2);
+	sweep_hosts(cpu);
+	sweep_hosts(memory);
+	int rc = open_host(g->cpu, cpu, host, is_v2);
 	if (rc == 0)
-		rc = make_host(g->memory, memory, host, is_v2);
+		rc = open_host(g->memory, memory, host, is_v2);
 	if (rc == 0)
 		g->version = is_v2 ? 2 : 1;
 	else
@@ -136,17 +173,25 @@ static const char *path_of(char buf[PATH_SIZE], const char *where, uint32_t vm,
 	return buf;
 }
 
-int cgroup_enter(const struct cgroups *g, uint32_t vm, int pid)
+static int enter(const char *where, uint32_t vm, int pid, bool is_v2)
 {
 	char path[PATH_SIZE];
-	const char *both[] = { g->cpu, g->memory };
-	int rc = 0;
-	for (unsigned int i = 0; rc == 0 && i < (g->version == 2 ? 1u : 2u); i++) {
-		rc = make(path_of(path, both[i], vm, ""));
+	int rc = -ENOENT;
+	/* Until the process is in it, another host that opens sweeps it away. */
+	for (unsigned int i = 0; rc == -ENOENT && i < TRIES; i++) {
+		rc = make_host(where, is_v2);
 		if (rc == 0)
-			rc = put(path_of(path, both[i], vm, "cgroup.procs"), "%d", pid);
+			rc = make(path_of(path, where, vm, ""));
+		if (rc == 0)
+			rc = put(path_of(path, where, vm, "cgroup.procs"), "%d", pid);
 	}
 	return rc;
+}
+
+int cgroup_enter(const struct cgroups *g, uint32_t vm, int pid)
+{
+	int rc = enter(g->cpu, vm, pid, g->version == 2);
+	return rc == 0 && g->version == 1 ? enter(g->memory, vm, pid, false) : rc;
 }
 
 static void keep_first(int *rc, int again)
