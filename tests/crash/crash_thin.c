@@ -13,6 +13,7 @@
  *
  * And the guest itself finds what it wrote last, whatever of the block is on its way.
  */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -34,7 +35,7 @@
 #define MIB (1u << 20)
 #define BLOCKS 12u
 #define DISK_SIZE (BLOCKS * MIB)
-#define JUNK_SIZE (96 * MIB)
+#define JUNK_SIZE (DISK_SIZE + 8 * MIB)
 #define JUNK 0xee
 #define PATH "/d.vmdk"
 #define TASKS 3u
@@ -247,7 +248,22 @@ static void check_cut(struct simdisk_log *log, unsigned int n, enum simdisk_cut 
 
 /* ---- the story ---- */
 
-/* Blocks that are free, and not zero. */
+/* All blocks are of this file that are not of another; they are not written. */
+static void take_the_rest(struct world_mount *m)
+{
+	const struct vmfs_file_options how = { .flags = VMFS_CREATE | VMFS_WRITE };
+	struct vmfs_file *file;
+	uint64_t size = 0;
+	int err;
+	SIM_CHECK(vmfs_file_open(m->vol, "/rest", &how, &file, NULL) == 0);
+	do
+		err = vmfs_file_allocate(file, size, MIB, VMFS_ALLOCATE_TBZ);
+	while (err == 0 && (size += MIB) < VOLUME_SIZE);
+	SIM_CHECK(err == -ENOSPC);
+	SIM_CHECK(vmfs_file_close(file) == 0);
+}
+
+/* Blocks that are free, and not zero; there are no others. */
 static void leave_junk(struct world_mount *m)
 {
 	const struct vmfs_file_options how = { .flags = VMFS_CREATE | VMFS_WRITE };
@@ -258,6 +274,7 @@ static void leave_junk(struct world_mount *m)
 	for (uint64_t at = 0; at < JUNK_SIZE; at += MIB)
 		SIM_CHECK(vmfs_file_write(file, junk, MIB, at) == 0);
 	SIM_CHECK(vmfs_file_close(file) == 0);
+	take_the_rest(m);
 	SIM_CHECK(vmfs_unlink(m->vol, "/junk") == 0);
 	free(junk);
 }
