@@ -9,7 +9,7 @@
 . "$(dirname "$0")/../lib/tap.sh"
 . "$ROOT/tests/lib/mounts.sh"
 need mkfs.vmfs fsck.vmfs
-COUNT=1500
+COUNT=500
 mnt=$T/mnt other=$T/other lun=$T/lun
 mount_folder "$mnt"
 mount_folder "$other"
