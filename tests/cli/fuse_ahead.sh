@@ -39,7 +39,10 @@ own() {
 			rm "$f" && test -e "$f" && echo "$f is there"
 			exec 8>&-
 			;;
-		3) mv "$f" "${names[i]}" && test -e "$f" && echo "$f is there" ;;
+		3)
+			mv "$f" "${names[i]:-last}" && test -e "$f" &&
+				echo "$f is there"
+			;;
 		5) rm "$f" && mkdir "$f" && ! test -d "$f" && echo "$f is no folder" ;;
 		7) printf 12 >"$f" && [ "$(stat -c %s "$f")" != 2 ] && echo "$f: size" ;;
 		esac
