@@ -701,8 +701,8 @@ void lun_new_path(const struct lun *like, const struct lun_way *way,
 		atomic_store(&lun->watch, watch);
 		if (iscsi_transport_start(way->host, way->port, &lun->params, &lun->owner,
 					  &lun->transport, &why) < 0) {
-			lun_free(lun);
 			*ret_lun = NULL;
+			lun_free(lun);
 		}
 	}
 	if (!*ret_lun)

@@ -216,8 +216,8 @@ void lun_url_turn(struct iscsi_url *url, const struct lun_way *way);
 /*
  * A further path to the unit of `like`, which has been probed: logs in there with this
  * ISID, again and again until close, and lets no I/O through before it is sure that it is
- * the same unit. NULL: no memory, no such host (reported). *ret_lun is set before there
- * is any news of it. Blocks for name lookup.
+ * the same unit. *ret_lun: the path, set before there is any news of it; or NULL: no
+ * memory, no such host (reported). Blocks for name lookup.
  */
 void lun_new_path(const struct lun *like, const struct lun_way *way,
 		  const uint8_t isid[6], struct lun_watch *watch, struct lun **ret_lun);
