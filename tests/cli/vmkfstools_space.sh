@@ -10,7 +10,7 @@ truncate -s 2G "$LUN"
 mkfs.vmfs -L space "$LUN" >/dev/null || { echo "Bail out! mkfs.vmfs"; exit 1; }
 
 taken() { echo $(($(stat -c %b "$LUN") / 2048)); } # MiB that the LUN takes here
-marked() { LC_ALL=C grep -a -c "$1" "$LUN"; }
+marked() { LC_ALL=C grep -azc "$1" "$LUN"; }
 
 # A disk full of one line, so that it can be found underneath.
 full_of() { yes "$1" | head -c 32M >"$T/$1.raw"; }
@@ -54,14 +54,14 @@ vmkfstools -i "$T/marker-kept.raw" -d thin "$SIX:/kept.vmdk"
 vmkfstools -i "$T/marker-scrubbed.raw" -d zeroedthick "$SIX:/scrubbed.vmdk"
 vmkfstools -U "$SIX:/kept.vmdk"
 ok "VMFS-6: a disk is scrubbed and deleted" vmkfstools -U --scrub "$SIX:/scrubbed.vmdk"
-is "$(LC_ALL=C grep -a -c marker-scrubbed "$SIX")" 0 "nothing of it is left"
+is "$(LC_ALL=C grep -azc marker-scrubbed "$SIX")" 0 "nothing of it is left"
 ok "of one that was only deleted, all is" \
-	[ "$(LC_ALL=C grep -a -c marker-kept "$SIX")" -gt 0 ]
+	[ "$(LC_ALL=C grep -azc marker-kept "$SIX")" -gt 0 ]
 before=$(stat -c %b "$SIX")
 run vmkfstools -y --rate 0 "$SIX"
 is "$rc" 0 "VMFS-6: -y gives back what is free"
 ok "the LUN takes less" [ "$(stat -c %b "$SIX")" -lt $((before - 30 * 2048)) ]
-is "$(LC_ALL=C grep -a -c marker-kept "$SIX")" 0 "it is gone now"
+is "$(LC_ALL=C grep -azc marker-kept "$SIX")" 0 "it is gone now"
 vmkfstools --get "$SIX:/stays" "$T/stays6"
 ok "the file that stays is whole" cmp "$T/seq" "$T/stays6"
 ok "fsck finds nothing" fsck.vmfs -n "$SIX"
