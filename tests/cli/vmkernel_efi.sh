@@ -42,6 +42,8 @@ ok "a host that has it" host
 ok "runs it" vim vmsvc/power.on 1
 like "$(qemu_args)" "pflash0=efi,pflash1=nvram" "from a flash"
 like "$(qemu_args)" "filename=.*/OVMF_CODE_4M.fd,read-only=on" "and the firmware"
+like "$(cat "$T/a/vms/1/vmware.log")" "OVMF reads none behind SCSI controllers" \
+	"its log tells that the firmware will not find its disk"
 ok "the flash has a file" get idle.nvram
 is "$(stat -c %s "$T/got")" "$(stat -c %s $vars)" "of its size"
 run vmkfstools --put "$T/idle.vmx" "$T/lun:/idle/idle.nvram"

@@ -27,12 +27,14 @@ echo "GUEST-UP $(cut -d' ' -f1 /proc/uptime)"
 # The driver of whatever controller the disk hangs on, and what stands above it.
 modprobe -a -q $(cat /sys/bus/pci/devices/*/modalias)
 modprobe -a -q virtio_balloon virtio_console virtio_blk sd_mod sr_mod ext4 button evdev
-# A variable of the firmware counts the boots.
+# A variable of the firmware counts the boots: of the kernel's own vendor GUID, whose
+# variables it lets be written again without chattr.
 vars=/sys/firmware/efi/efivars
 if modprobe -q efivarfs && mount -t efivarfs vars $vars 2>/dev/null; then
-	var=$vars/Boots-6b6d7678-0000-4000-8000-000000000001
-	boots=$(($(od -An -tu1 -j4 -N1 $var 2>/dev/null || echo 0) + 1))
-	[ ! -e $var ] || chattr -i $var
+	var=$vars/Boots-cfc8fc79-be2e-4ddc-97f0-9f98bfe298a0
+	boots=0
+	[ ! -e $var ] || boots=$(tail -c 1 $var | od -An -tu1)
+	boots=$((boots + 1))
 	printf "\\007\\000\\000\\000\\$(printf %03o $boots)" >/tmp/var
 	dd if=/tmp/var of=$var bs=5 2>/dev/null || echo "GUEST-FAILED no write of $var"
 	echo "NVRAM $boots"

@@ -262,10 +262,27 @@ static int check_vhost(struct vm *vm)
 	return 0;
 }
 
+/* Whose disks OVMF reads, as Debian 12 builds it; other builds may read more. */
+static bool has_disk_for_ovmf(const struct vm_hardware *hw)
+{
+	for (uint32_t i = 0; i < hw->disk_count; i++) {
+		enum controller_type type = hw->controllers[hw->disks[i].controller].type;
+		if (!hw->disks[i].is_cdrom &&
+		    (type == CONTROLLER_AHCI || type == CONTROLLER_IDE ||
+		     type == CONTROLLER_NVME || type == CONTROLLER_VIRTIO))
+			return true;
+	}
+	return false;
+}
+
 static int check_firmware(struct vm *vm)
 {
 	if (!vm->hw->is_efi)
 		return 0;
+	if (!has_disk_for_ovmf(vm->hw))
+		report(vm->reporter, REPORT_WARN,
+		       "firmware = \"efi\": no disk is behind SATA, NVMe, IDE or virtio;"
+		       " OVMF reads none behind SCSI controllers");
 	if (strchr(vm->efi_code, ',') || access(vm->efi_code, R_OK) < 0)
 		return report_error(vm->reporter, -ENOENT,
 				    "firmware = \"efi\" needs OVMF on this host: %s: %s",
