@@ -6,7 +6,8 @@
 #
 #   sector 0   MBR and syslinux's boot code
 #   1 MiB      FAT16: syslinux, startup.nsh, the kernel, an initramfs with init.sh
-#              (PROGRAMS: see initramfs.sh; qemu-ga is its agent then)
+#              (GUEST_INIT: another of this folder's; PROGRAMS: see initramfs.sh;
+#              qemu-ga is its agent then)
 #   33 MiB     ext4 of the guest's own: /count, in which it counts
 #
 # Exit: 0, 1 (one line says why), 77 when a tool or the kernel image is missing.
@@ -37,7 +38,8 @@ mbr=/usr/lib/syslinux/mbr/mbr.bin
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 # shellcheck disable=SC2086
-"$here/../rigs/initramfs.sh" "$work/initramfs" "$here/init.sh" "$version" $modules
+"$here/../rigs/initramfs.sh" "$work/initramfs" \
+	"$here/${GUEST_INIT:-init.sh}" "$version" $modules
 
 options="console=ttyS0 quiet panic=-1 no_timer_check nokaslr mitigations=off"
 printf '%s\r\n' '@echo -off' 'fs0:' "linux.efi initrd=\\initramfs $options" \
