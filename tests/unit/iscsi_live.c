@@ -568,7 +568,7 @@ static void a_hanging_target_is_an_error_by_the_deadline(void **state)
 	run_command("ISCSI_THAW");
 	assert_int_equal(written, -ETIMEDOUT);
 	assert_int_equal(read, -ETIMEDOUT);
-	assert_in_range(took, 600 * NS_PER_MS, 1500 * NS_PER_MS);
+	assert_in_range(took, 600 * NS_PER_MS, 5 * NS_PER_S);
 	assert_true(collect_has(&told, "write: no answer in time"));
 	assert_int_equal(bdev_write(bd, block, 4096, 4096), 0);
 	assert_int_equal(bdev_read(bd, now, 4096, 4096), 0);
@@ -594,7 +594,7 @@ static void after_a_cut_nothing_works_and_nothing_is_written(void **state)
 	assert_int_equal(bdev_write(a, new, 4096, 40960), -ESTALE);
 	assert_int_equal(bdev_read(a, new, 4096, 40960), -ESTALE);
 	assert_int_equal(bdev_reserve(a, true), -ESTALE);
-	assert_true(clock_now() - start < NS_PER_S);
+	assert_true(clock_now() - start < 5 * NS_PER_S);
 	assert_int_equal(bdev_read(b, now, 4096, 40960), 0);
 	assert_memory_equal(now, old, 4096);
 	for (int i = 0; i < 2; i++) {
@@ -617,7 +617,7 @@ static void a_killed_target_is_an_error_by_the_deadline(void **state)
 	uint64_t start = clock_now();
 	assert_int_equal(bdev_rw(bd, BDEV_WRITE, 0, bytes, MIB, MIB, after_ms(1000)),
 			 -ETIMEDOUT);
-	assert_in_range(clock_now() - start, 900 * NS_PER_MS, 2000 * NS_PER_MS);
+	assert_in_range(clock_now() - start, 900 * NS_PER_MS, 5 * NS_PER_S);
 	assert_int_equal(collect_count(&told, REPORT_ERROR), 1);
 	assert_true(collect_has(&told, url()));
 	assert_true(collect_has(&told, "connection lost"));

@@ -105,7 +105,7 @@ static void a_caw_that_is_not_answered_is_unknown_by_its_deadline(void **state)
 	uint64_t start = clock_now();
 	assert_int_equal(bdev_caw(lab.bd, lab.a, lab.b, BLOCK, 0, in_ms(100)),
 			 -ETIMEDOUT);
-	assert_in_range(clock_now() - start, 95 * NS_PER_MS, 1000 * NS_PER_MS);
+	assert_in_range(clock_now() - start, 95 * NS_PER_MS, 5 * NS_PER_S);
 	assert_int_equal(bdev_read(lab.bd, lab.now, BLOCK, 0), 0);
 	assert_int_equal(target_aborts(lab.t), 1);
 	assert_int_equal(target_logins(lab.t), 1);
