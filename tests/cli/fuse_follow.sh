@@ -78,7 +78,8 @@ clean "$lun" "after both"
 # fingerprint FILE: of what in it is not zero, and where; the holes of 128 GiB would take
 # many minutes. What counts as a hole may change, as blocks without data are read.
 fingerprint() {
-	perl -e 'my $zeros = "\0" x 65536; # a pattern would take a minute where no hole is one
+	# A pattern would take a minute where the file has no holes.
+	perl -e 'my $zeros = "\0" x 65536;
 		open(my $f, "<", $ARGV[0]) or die "$ARGV[0]: $!\n";
 		for (my $at = 0; defined($at = sysseek($f, $at, 3)); ) {
 			my $end = sysseek($f, $at, 4);
