@@ -5,9 +5,9 @@
 /*
  * What the files of this folder that make up an open file know of it: file.c (open,
  * close), filemap.c (the block map in memory), fileread.c, filefollow.c (without a lock),
- * filewrite.c, fileclone.c, filescrub.c, filealloc.c (blocks given and taken, the
- * length), filecommit.c (what makes it durable), fileshare.c (how it is locked),
- * filebdev.c (as a device).
+ * filewrite.c, filefill.c (blocks written in part), fileclone.c, filescrub.c, filealloc.c
+ * (blocks given and taken, the length), filecommit.c (what makes it durable), fileshare.c
+ * (how it is locked), filebdev.c (as a device).
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -21,9 +21,11 @@
 #include "vmfs/vmfs.h"
 
 struct file_bdev;
+struct file_fill;
 struct logview;
 
 #define FILE_LEAF_BLOCKS 1024u
+#define FILE_WISHES 16u
 #define NO_BLOCK UINT64_MAX
 
 /* Addresses of 1024 neighbouring blocks as they are on disk. */
@@ -39,6 +41,7 @@ struct file_leaf {
 enum file_state {
 	FILE_HOLE,	/* not allocated */
 	FILE_TBZ,	/* allocated, reads as zeros, content not defined */
+	FILE_FILLING,	/* TBZ, and some of it has been written (filefill.c); one block */
 	FILE_DATA,	/* the bytes on disk count */
 	FILE_SMALL,	/* no blocks: the content is in memory (only from filemap_hold) */
 };
@@ -112,13 +115,18 @@ struct vmfs_file {
 	uint64_t ready_total;
 	/* I/O under way to places taken from the map; FILE_QUIESCING: no more of it */
 	struct passage holds;
+	TAILQ_HEAD(, file_fill) fills;	/* filefill.c */
+	unsigned int fill_count;
+	/* Holes that somebody waits for the sleeplock to allocate. */
+	uint64_t wishes[FILE_WISHES];
+	unsigned int wish_count;
 
 	/* Allocation ahead of a sequential writer; under sleeplock. */
 	uint64_t next_block;		/* one behind the last that was asked for */
 	uint32_t ahead_window;
 	uint64_t ahead_first, ahead_end; /* allocated and maybe not used */
 	LIST_HEAD(, file_bdev) bdevs;	/* under m: devices made of this file */
-	char hold_kinds[2];		/* their addresses mean something to filebdev.c */
+	char hold_kinds[4];		/* their addresses mean something to filebdev.c */
 	struct file_follow follow;
 };
 
@@ -206,6 +214,47 @@ void filemap_forget_from(struct vmfs_file *f, uint64_t block, uint64_t end);
 int filemap_grow(struct vmfs_file *f, uint64_t blocks)
 	__attribute__((warn_unused_result));
 
+/* ---- filefill.c ---- */
+
+/* Is a TBZ block being filled? With f->m held. */
+bool filefill_is(const struct vmfs_file *f, uint64_t block);
+/* May a write to a TBZ block go into a fill? It ends in that block. Never blocks. */
+bool filefill_may(const struct vmfs_file *f, uint64_t offset, uint64_t len);
+/*
+ * The TBZ block at vol_off is FILLING from now on. Others may be finished for it: 0,
+ * -ENOMEM, as vmfs_gate_zero. Under sleeplock. Blocks.
+ */
+int filefill_begin(struct vmfs_file *f, uint64_t block, uint64_t vol_off)
+	__attribute__((warn_unused_result));
+/*
+ * A write that filefill_may(), within a block that is FILLING: 0, -EAGAIN (it is not, or
+ * not any more), as vmfs_gate_write. Without sleeplock. Blocks.
+ */
+int filefill_write(struct vmfs_file *f, const void *buf, uint64_t len, uint64_t offset)
+	__attribute__((warn_unused_result));
+/*
+ * The same of a device's io: where it goes, and a hold on the map and the fill. 0 or
+ * -EAGAIN. When the io has ended well, its bytes are noted (those of a place that is not
+ * FILLING: nothing happens); whatever has become of it, the hold is given back, and f may
+ * be closed then. Never block.
+ */
+int filefill_hold(struct vmfs_file *f, uint64_t offset, uint64_t len,
+		  struct bdev_extent *ret_extent) __attribute__((warn_unused_result));
+void filefill_note(struct vmfs_file *f, const struct bdev *leaf, uint64_t leaf_off,
+		   uint64_t len);
+void filefill_unhold(struct vmfs_file *f, const struct bdev *leaf, uint64_t leaf_off);
+/*
+ * One that is FILLING, or all there are, are READY then. 0, or as vmfs_gate_zero: it is
+ * what it was. Under sleeplock. Block.
+ */
+int filefill_finish(struct vmfs_file *f, uint64_t block)
+	__attribute__((warn_unused_result));
+int filefill_finish_all(struct vmfs_file *f) __attribute__((warn_unused_result));
+/* Blocks [block, end) are no more of the file. With f->m held, and quiesced. */
+void filefill_forget(struct vmfs_file *f, uint64_t block, uint64_t end);
+/* Nobody has the file any more. Never blocks. */
+void filefill_done(struct vmfs_file *f);
+
 /* ---- fileread.c ---- */
 
 /*
@@ -240,18 +289,29 @@ void file_note_written(struct vmfs_file *f, uint64_t end);
 
 /* ---- filealloc.c; all under sleeplock, all block ---- */
 
-/* The run at a block, its leaf loaded if need be. */
+/* The run at a block, its leaf loaded if need be. A block that is FILLING is finished. */
 int file_run_at(struct vmfs_file *f, uint64_t block, uint64_t max,
 		struct file_run *ret_run) __attribute__((warn_unused_result));
+/* The same, and FILLING is what it is. */
+int file_look_at(struct vmfs_file *f, uint64_t block, uint64_t max,
+		 struct file_run *ret_run) __attribute__((warn_unused_result));
 /* Small content into a file block: the file has blocks then. */
 int file_to_blocks(struct vmfs_file *f) __attribute__((warn_unused_result));
 /*
  * Allocates blocks for the holes [first, first + need), as TBZ. At least one, maybe fewer
  * than need; committed. is_written: they are about to be, so more may be allocated ahead
- * of a sequential writer, and all of it is durable with what is written.
+ * of a sequential writer, and for those who wish, and all of it is durable with what is
+ * written.
  */
 int file_allocate_holes(struct vmfs_file *f, uint64_t first, uint64_t need,
 			bool is_written) __attribute__((warn_unused_result));
+/*
+ * Who waits for the sleeplock to write into a hole says so before, and unsays it when he
+ * has it: who allocates meanwhile does it for him, in the same transaction. Not under
+ * sleeplock; never blocks.
+ */
+void file_wish(struct vmfs_file *f, uint64_t block);
+void file_unwish(struct vmfs_file *f, uint64_t block);
 /* Takes whole blocks out of the file: they are holes then. Nobody holds them. */
 int file_free_blocks(struct vmfs_file *f, uint64_t first, uint64_t end)
 	__attribute__((warn_unused_result));

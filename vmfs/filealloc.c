@@ -38,8 +38,8 @@
 #define FREE_AT_LEAST 64u
 #define ZERO_AT_ONCE (256ull << 20)
 
-int file_run_at(struct vmfs_file *f, uint64_t block, uint64_t max,
-		struct file_run *ret_run)
+int file_look_at(struct vmfs_file *f, uint64_t block, uint64_t max,
+		 struct file_run *ret_run)
 {
 	int rc = filemap_load(f, block);
 	if (rc < 0)
@@ -48,6 +48,16 @@ int file_run_at(struct vmfs_file *f, uint64_t block, uint64_t max,
 	rc = filemap_run(f, block, max, ret_run);
 	mutex_unlock(&f->m);
 	return rc;
+}
+
+int file_run_at(struct vmfs_file *f, uint64_t block, uint64_t max,
+		struct file_run *ret_run)
+{
+	int rc = file_look_at(f, block, max, ret_run);
+	if (rc < 0 || ret_run->state != FILE_FILLING)
+		return rc;
+	rc = filefill_finish(f, block);
+	return rc < 0 ? rc : file_look_at(f, block, max, ret_run);
 }
 
 static uint64_t block_count(const struct vmfs_file *f, uint64_t length)
@@ -64,8 +74,32 @@ struct allocation {
 	bool may_wait;
 	vmfs_addr near;
 	uint32_t got;
+	uint32_t wish_count;
+	uint64_t wishes[FILE_WISHES];	    /* of others, one block each */
+	vmfs_addr wish_addrs[FILE_WISHES];
 	vmfs_addr addrs[ALLOCATE_AT_ONCE];
 };
+
+/* One block for each wish, behind the last that was taken. */
+static int allocate_wishes(struct vmfs_txn *t, struct allocation *a,
+			   struct fd_body_disk *fdd, struct resource_wish *wish)
+{
+	int rc = 0;
+	wish->want = 1;
+	for (uint32_t i = 0; rc == 0 && i < a->wish_count; i++) {
+		vmfs_addr *addr = &a->wish_addrs[i];
+		uint32_t n;
+		rc = resource_alloc(t, wish, addr, &n);
+		if (rc < 0)
+			break;
+		*addr = addr_with_tbz(*addr);
+		wish->near = *addr;
+		rc = blockmap_reserve(t, &a->f->ref, fdd, a->wishes[i] + 1);
+		if (rc == 0)
+			rc = blockmap_set(t, &a->f->ref, fdd, a->wishes[i], 1, addr);
+	}
+	return rc;
+}
 
 static int allocate_build(struct vmfs_txn *t, void *arg)
 {
@@ -93,14 +127,14 @@ static int allocate_build(struct vmfs_txn *t, void *arg)
 		rc = blockmap_reserve(t, &a->f->ref, fdd, a->first + a->got);
 	if (rc == 0)
 		rc = blockmap_set(t, &a->f->ref, fdd, a->first, a->got, a->addrs);
-	return rc;
+	return rc < 0 ? rc : allocate_wishes(t, a, fdd, &wish);
 }
 
 /* The address before a block, to go on behind it. */
 static vmfs_addr address_before(struct vmfs_file *f, uint64_t block)
 {
 	struct file_run run;
-	if (block == 0 || file_run_at(f, block - 1, 1, &run) < 0 ||
+	if (block == 0 || file_look_at(f, block - 1, 1, &run) < 0 ||
 	    run.state == FILE_HOLE)
 		return (vmfs_addr){ 0 };
 	return shape_block(f->vol->shape, run.vol_off >> f->vol->block_shift);
@@ -145,10 +179,78 @@ static uint32_t plan_ahead(struct vmfs_file *f, uint64_t first, uint64_t need)
 		end = min_u64(end, limit);
 	struct file_run run;
 	if (end <= first + need || load_leaves(f, first, end - first) < 0 ||
-	    file_run_at(f, first + need, end - first - need, &run) < 0 ||
+	    file_look_at(f, first + need, end - first - need, &run) < 0 ||
 	    run.state != FILE_HOLE)
 		return 0;
 	return (uint32_t)min_u64(run.count, end - first - need);
+}
+
+/* ---- wishes ---- */
+
+void file_wish(struct vmfs_file *f, uint64_t block)
+{
+	mutex_lock(&f->m);
+	if (f->wish_count < FILE_WISHES)
+		f->wishes[f->wish_count++] = block;
+	mutex_unlock(&f->m);
+}
+
+void file_unwish(struct vmfs_file *f, uint64_t block)
+{
+	mutex_lock(&f->m);
+	for (unsigned int i = 0; i < f->wish_count; i++) {
+		if (f->wishes[i] == block) {
+			f->wishes[i] = f->wishes[--f->wish_count];
+			break;
+		}
+	}
+	mutex_unlock(&f->m);
+}
+
+static bool is_wished(const struct allocation *a, uint64_t block)
+{
+	bool is = block >= a->first && block < a->first + a->want;
+	for (uint32_t i = 0; i < a->wish_count; i++)
+		is |= a->wishes[i] == block;
+	return is;
+}
+
+/* What others wait for that is a hole, and not in [first, first + want). */
+static int collect_wishes(struct allocation *a)
+{
+	struct vmfs_file *f = a->f;
+	uint64_t wishes[FILE_WISHES];
+	int rc = 0;
+	mutex_lock(&f->m);
+	unsigned int count = f->wish_count;
+	(void)memcpy(wishes, f->wishes, count * sizeof(wishes[0]));
+	mutex_unlock(&f->m);
+	for (unsigned int i = 0; rc == 0 && i < count; i++) {
+		struct file_run run;
+		if (is_wished(a, wishes[i]))
+			continue;
+		rc = load_leaves(f, wishes[i], 1);
+		if (rc == 0)
+			rc = file_look_at(f, wishes[i], 1, &run);
+		if (rc == 0 && run.state == FILE_HOLE)
+			a->wishes[a->wish_count++] = wishes[i];
+	}
+	return rc;
+}
+
+static int run_allocation(struct allocation *a)
+{
+	int rc = file_run_txn(a->f, allocate_build, a);
+	/* What others wish for does not fit, or there is no room: they ask again. */
+	if (rc < 0 && a->wish_count) {
+		a->wish_count = 0;
+		rc = file_run_txn(a->f, allocate_build, a);
+	}
+	while (rc == -E2BIG && a->need > ALLOCATE_AT_LEAST) {
+		a->need = a->want = a->need / 2;
+		rc = file_run_txn(a->f, allocate_build, a);
+	}
+	return rc;
 }
 
 int file_allocate_holes(struct vmfs_file *f, uint64_t first, uint64_t need,
@@ -171,21 +273,21 @@ int file_allocate_holes(struct vmfs_file *f, uint64_t first, uint64_t need,
 	/* Behind the length, too, there may be blocks: of who died with some ahead. */
 	struct file_run run = { .state = FILE_HOLE };
 	if (rc == 0)
-		rc = file_run_at(f, first, a->want, &run);
+		rc = file_look_at(f, first, a->want, &run);
 	if (rc < 0 || run.state != FILE_HOLE)
 		return rc;
 	a->want = (uint32_t)min_u64(a->want, run.count);
 	a->need = (uint32_t)min_u64(a->need, a->want);
-	rc = file_run_txn(f, allocate_build, a);
-	while (rc == -E2BIG && a->need > ALLOCATE_AT_LEAST) {
-		a->need = a->want = a->need / 2;
-		rc = file_run_txn(f, allocate_build, a);
-	}
+	rc = is_written ? collect_wishes(a) : 0;
+	if (rc == 0)
+		rc = run_allocation(a);
 	if (rc < 0)
 		return rc;
 	mutex_lock(&f->m);
 	for (uint32_t i = 0; i < a->got; i++)
 		filemap_set(f, first + i, a->addrs[i]);
+	for (uint32_t i = 0; i < a->wish_count; i++)
+		filemap_set(f, a->wishes[i], a->wish_addrs[i]);
 	mutex_unlock(&f->m);
 	if (is_written) {
 		f->next_block = first + a->got;
@@ -269,7 +371,7 @@ int file_free_ahead(struct vmfs_file *f)
 	int rc = 0;
 	for (uint64_t block = f->ahead_first; rc == 0 && block < f->ahead_end;) {
 		struct file_run run;
-		rc = file_run_at(f, block, f->ahead_end - block, &run);
+		rc = file_look_at(f, block, f->ahead_end - block, &run);
 		if (rc == 0 && run.state == FILE_TBZ)
 			rc = file_free_blocks(f, block, block + run.count);
 		block += run.count;

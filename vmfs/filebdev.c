@@ -7,7 +7,9 @@
  * may this host write now (gate), is the file's lock ours, is the place DATA. Three times
  * yes: the bytes of the volume's own device, with a hold that keeps truncate and punch
  * away until unmap(). No: -EAGAIN, and rw() does it the long way on a worker; -ESTALE
- * when the lock or the volume is lost.
+ * when the lock or the volume is lost. A write into a place that is FILLING goes the same
+ * way as into DATA, and is noted when its end is known to be good, before it is told:
+ * in settle(), or in redo().
  *
  * Nothing that map() lets through has to be noted in the file: blocks are DATA already,
  * the length does not change. FLUSH goes through only if there is nothing to commit, and
@@ -48,6 +50,8 @@ struct file_bdev {
 enum hold_kind {
 	HOLD_READ,  /* the map */
 	HOLD_WRITE, /* the map, and we are inside the gate */
+	HOLD_FILL,  /* the map and a fill */
+	HOLD_FILL_WRITE, /* and we are inside the gate */
 };
 
 static struct vmfs_file *file_of(struct bdev *bd)
@@ -77,7 +81,7 @@ static int map_flush(struct vmfs_file *f, struct bdev_extent *ret_extent)
 		return rc;
 	(void)vmfs_gate_leave(f->vol); /* a FLUSH that is late does no harm */
 	mutex_lock(&f->m);
-	bool is_clean = !f->ready_total && !f->is_small_dirty &&
+	bool is_clean = !f->ready_total && !f->fill_count && !f->is_small_dirty &&
 			f->length == f->committed_length;
 	mutex_unlock(&f->m);
 	if (!is_clean)
@@ -113,11 +117,41 @@ static int map_hole(enum bdev_op op, enum file_state state, uint64_t len,
 	return 0;
 }
 
-static void give_back(struct vmfs_file *f, enum hold_kind kind)
+static enum hold_kind kind_of(const struct vmfs_file *f, const struct bdev_extent *e)
 {
-	if (kind == HOLD_WRITE)
+	return e->hold ? (enum hold_kind)((const char *)e->hold - f->hold_kinds) :
+			 HOLD_READ;
+}
+
+static void give_back(struct vmfs_file *f, const struct bdev_extent *e)
+{
+	enum hold_kind kind = kind_of(f, e);
+	if (kind == HOLD_WRITE || kind == HOLD_FILL_WRITE)
 		(void)vmfs_gate_leave(f->vol); /* settle() has looked at the result */
-	filemap_unhold(f); /* the last that is done to f: it may be closed */
+	/* The last that is done to f: it may be closed. */
+	if (kind == HOLD_FILL || kind == HOLD_FILL_WRITE)
+		filefill_unhold(f, e->leaf, e->offset);
+	else
+		filemap_unhold(f);
+}
+
+/* A piece of a block that is being filled, as one of DATA. */
+static int map_fill(struct vmfs_file *f, const struct bdev_io *io,
+		    struct bdev_extent *ret_extent)
+{
+	struct bdev_extent e;
+	if (io->op != BDEV_WRITE || io->flags & BDEV_FUA)
+		return -EAGAIN;
+	int rc = filefill_hold(f, io->offset, io->len, &e);
+	if (rc < 0)
+		return rc;
+	e.hold = &f->hold_kinds[HOLD_FILL_WRITE];
+	rc = vmfs_gate_try(f->vol);
+	if (rc < 0)
+		filefill_unhold(f, e.leaf, e.offset);
+	else
+		*ret_extent = e;
+	return rc;
 }
 
 /* The place of a run that is held; on failure the hold is given back. */
@@ -137,7 +171,7 @@ static int map_data(struct vmfs_file *f, const struct bdev_io *io, uint64_t vol_
 	}
 	rc = lvm_map(&f->vol->lvm, vol_off, &e.leaf, &e.offset, &e.len);
 	if (rc < 0)
-		give_back(f, kind);
+		give_back(f, &e);
 	else
 		*ret_extent = e;
 	/* Written beside other hosts: no copy of it may ever be written again. */
@@ -177,6 +211,8 @@ static int file_map(struct bdev *bd, const struct bdev_io *io,
 	uint64_t len = min_u64(io->len, run.count * block_size - in_block);
 	if (run.state == FILE_SMALL)
 		return -EAGAIN;
+	if (run.state == FILE_FILLING)
+		return map_fill(f, io, ret_extent);
 	if (run.state != FILE_DATA)
 		return map_hole(io->op, run.state, len, ret_extent);
 	if (f->is_prompt && run.is_ready && io->op == BDEV_WRITE) {
@@ -193,8 +229,7 @@ static void file_unmap(struct bdev *bd, struct bdev_extent *e)
 {
 	struct vmfs_file *f = file_of(bd);
 	if (e->hold)
-		give_back(f, e->hold == &f->hold_kinds[HOLD_WRITE] ? HOLD_WRITE :
-								     HOLD_READ);
+		give_back(f, e);
 	e->hold = NULL;
 }
 
@@ -225,18 +260,27 @@ static bool file_settle(struct bdev *bd, const struct bdev_io *io, struct bdev_e
 			int result)
 {
 	struct vmfs_file *f = file_of(bd);
-	if (is_final(f, io, e, result))
+	enum hold_kind kind = kind_of(f, e);
+	if (is_final(f, io, e, result)) {
+		if (kind == HOLD_FILL_WRITE && result == 0)
+			filefill_note(f, e->leaf, e->offset, e->len);
 		return true;
-	if (e->hold == &f->hold_kinds[HOLD_WRITE]) {
+	}
+	if (kind == HOLD_WRITE || kind == HOLD_FILL_WRITE) {
 		(void)vmfs_gate_leave(f->vol); /* redo() passes it anew */
-		e->hold = &f->hold_kinds[HOLD_READ];
+		e->hold = &f->hold_kinds[kind == HOLD_WRITE ? HOLD_READ : HOLD_FILL];
 	}
 	return false;
 }
 
 static int file_redo(struct bdev *bd, struct bdev_io *piece)
 {
-	return vmfs_gate_run(file_of(bd)->vol, piece->bd, piece);
+	struct vmfs_file *f = file_of(bd);
+	struct bdev_io what = *piece;
+	int rc = vmfs_gate_run(f->vol, piece->bd, piece);
+	if (rc == 0 && what.op == BDEV_WRITE)
+		filefill_note(f, what.bd, what.offset, what.len);
+	return rc;
 }
 
 static bool file_park(struct bdev *bd, struct bdev_io *io)

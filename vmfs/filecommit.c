@@ -2,8 +2,8 @@
 /*
  * What makes a file's writes durable and visible to others.
  *
- *	snapshot: READY blocks, length	-> flush of the data -> transaction: marks
- *	cleared, length, times -> the map in memory follows
+ *	what is FILLING becomes READY -> snapshot: READY blocks, length -> flush of the
+ *	data -> transaction: marks cleared, length, times -> the map in memory follows
  *
  * Crash before the transaction is logged: the blocks are TBZ and read as zeros, the
  * length is the old one. After: all of it is there, and the data was before it.
@@ -139,6 +139,9 @@ static int commit_blocks(struct vmfs_file *f, bool is_last, bool may_wait)
 	if (!c)
 		return -ENOMEM;
 	bool is_flushed = false;
+	int rc = filefill_finish_all(f);
+	if (rc < 0)
+		return rc;
 	c->f = f;
 	c->may_wait = may_wait;
 	c->max_marks = MARKS_AT_ONCE;
@@ -154,7 +157,7 @@ static int commit_blocks(struct vmfs_file *f, bool is_last, bool may_wait)
 		mutex_unlock(&f->m);
 		if (!is_needed)
 			break;
-		int rc = commit_once(c);
+		rc = commit_once(c);
 		if (rc == -E2BIG && c->max_marks > MARKS_AT_LEAST)
 			c->max_marks /= 2;
 		else if (rc < 0)

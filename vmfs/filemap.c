@@ -77,6 +77,7 @@ void filemap_init(struct vmfs_file *f)
 	mutex_init(&f->m);
 	cond_init(&f->c);
 	LIST_INIT(&f->bdevs);
+	TAILQ_INIT(&f->fills);
 	f->next_block = NO_BLOCK;
 }
 
@@ -86,6 +87,7 @@ void filemap_done(struct vmfs_file *f)
 	filemap_free_leaves(f, &gone);
 	free_old(f);
 	free(f->hole_leaf);
+	filefill_done(f);
 	cond_done(&f->c);
 	mutex_done(&f->m);
 	sleeplock_done(&f->sleeplock);
@@ -232,13 +234,16 @@ static bool is_ready(const struct file_leaf *leaf, uint64_t i)
 }
 
 static struct file_run run_at(const struct vmfs_file *f, const struct file_leaf *leaf,
-			      uint64_t i)
+			      uint64_t block)
 {
+	uint64_t i = block % FILE_LEAF_BLOCKS;
 	vmfs_addr addr = { leaf->raw[i] };
 	struct file_run run = { .state = FILE_HOLE, .count = 1 };
 	if (addr_is_none(addr))
 		return run;
-	run.state = addr_is_tbz(addr) && !is_ready(leaf, i) ? FILE_TBZ : FILE_DATA;
+	run.state = FILE_DATA;
+	if (addr_is_tbz(addr) && !is_ready(leaf, i))
+		run.state = filefill_is(f, block) ? FILE_FILLING : FILE_TBZ;
 	run.vol_off = (uint64_t)addr_fb_number(addr) << f->vol->block_shift;
 	return run;
 }
@@ -255,8 +260,8 @@ int filemap_run(struct vmfs_file *f, uint64_t block, uint64_t max,
 	const struct file_leaf *leaf = f->leaves[block / FILE_LEAF_BLOCKS];
 	if (!leaf)
 		return -EAGAIN;
-	run = run_at(f, leaf, block % FILE_LEAF_BLOCKS);
-	for (; run.count < max; run.count++) {
+	run = run_at(f, leaf, block);
+	for (; run.count < max && run.state != FILE_FILLING; run.count++) {
 		uint64_t next = block + run.count;
 		if (next / FILE_LEAF_BLOCKS >= last_leaf)
 			break;
@@ -269,7 +274,7 @@ int filemap_run(struct vmfs_file *f, uint64_t block, uint64_t max,
 			run.count = round_up(next + 1, FILE_LEAF_BLOCKS) - block - 1;
 			continue;
 		}
-		struct file_run one = run_at(f, leaf, next % FILE_LEAF_BLOCKS);
+		struct file_run one = run_at(f, leaf, next);
 		if (one.state != run.state)
 			break;
 		if (run.state != FILE_HOLE &&
@@ -401,6 +406,7 @@ void filemap_set(struct vmfs_file *f, uint64_t block, vmfs_addr addr)
 void filemap_forget_from(struct vmfs_file *f, uint64_t block, uint64_t end)
 {
 	end = min_u64(end, f->leaf_count * FILE_LEAF_BLOCKS);
+	filefill_forget(f, block, end);
 	for (uint64_t b = block; b < end;) {
 		struct file_leaf *leaf = f->leaves[b / FILE_LEAF_BLOCKS];
 		uint64_t leaf_end = round_down(b, FILE_LEAF_BLOCKS) + FILE_LEAF_BLOCKS;

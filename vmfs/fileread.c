@@ -66,10 +66,12 @@ static int64_t read_by_views(struct vmfs_file *f, uint8_t *buf, uint64_t len,
 
 /* ---- under a lock ---- */
 
-static int load_leaf(struct vmfs_file *f, uint64_t block)
+/* What stands in the way of an answer: its leaf is not loaded, or it is FILLING. */
+static int make_known(struct vmfs_file *f, uint64_t block)
 {
+	struct file_run run;
 	sleeplock_acquire(&f->sleeplock);
-	int rc = filemap_load(f, block);
+	int rc = file_run_at(f, block, 1, &run);
 	sleeplock_release(&f->sleeplock);
 	return rc;
 }
@@ -101,8 +103,8 @@ int file_read_locked(struct vmfs_file *f, void *buf, uint64_t len, uint64_t offs
 		struct file_run run;
 		rc = filemap_hold(f, offset / block_size,
 				  div_up(in_block + len, block_size), &run);
-		if (rc == -EAGAIN) {
-			rc = load_leaf(f, offset / block_size);
+		if (rc == -EAGAIN || (rc == 0 && run.state == FILE_FILLING)) {
+			rc = make_known(f, offset / block_size);
 			continue;
 		}
 		if (rc < 0)
@@ -194,14 +196,15 @@ static int locked_extent(struct vmfs_file *f, uint64_t offset, uint64_t length,
 		int rc = filemap_run(f, block, end - block, &run);
 		mutex_unlock(&f->m);
 		if (rc == -EAGAIN) {
-			rc = load_leaf(f, block);
+			rc = make_known(f, block);
 			if (rc < 0)
 				return rc;
 			continue;
 		}
+		bool is_data = run.state == FILE_DATA || run.state == FILE_FILLING;
 		if (block == first)
-			e->is_data = run.state == FILE_DATA;
-		else if (e->is_data != (run.state == FILE_DATA))
+			e->is_data = is_data;
+		else if (e->is_data != is_data)
 			break;
 		block += run.count;
 		e->len = min_u64(length, block * block_size) - offset;

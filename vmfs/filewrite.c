@@ -4,10 +4,12 @@
  *
  *	small content	memory, until the commit
  *	DATA		straight to its place, several writers at a time
- *	TBZ		whole blocks straight to their place; a part of one after the
- *	block was
- *			zeroed; then READY in memory
- *	HOLE		allocated first (filealloc.c): TBZ then
+ *	FILLING		the same: what is written is noted (filefill.c)
+ *	TBZ		whole blocks straight to their place, READY in memory then; a
+ *			part of one makes it FILLING or, where that may not be, it is
+ *			zeroed, and READY
+ *	HOLE		allocated first (filealloc.c), all that wait for some together:
+ *			TBZ then
  *
  * Invariants:
  * 1. No byte that was not written or zeroed by this file becomes visible: blocks enter
@@ -113,7 +115,29 @@ struct piece {
 	uint64_t len, offset;
 };
 
-/* Whole blocks, or a part of one in a block that is zeroed first. */
+/* What of a piece lies in the block where it begins. */
+static uint64_t part_in_block(const struct vmfs_file *f, const struct piece *p)
+{
+	return min_u64(p->len, f->vol->block_size - p->offset % f->vol->block_size);
+}
+
+static bool may_fill(const struct vmfs_file *f, const struct piece *p)
+{
+	uint64_t len = part_in_block(f, p);
+	return len < f->vol->block_size && filefill_may(f, p->offset, len);
+}
+
+/* What write_in_place() does. */
+static bool has_whole_sectors(const struct piece *p)
+{
+	return p->offset % SECTOR == 0 && p->len >= SECTOR;
+}
+
+/*
+ * Whole blocks are written. One of which a part is written is made such that this can be
+ * done next: not here, since writers of other parts, and those of other blocks, need not
+ * wait for that.
+ */
 static int write_tbz(struct vmfs_file *f, const struct piece *p,
 		     const struct file_run *run, uint64_t *ret_done)
 {
@@ -121,28 +145,22 @@ static int write_tbz(struct vmfs_file *f, const struct piece *p,
 	uint64_t in_block = p->offset % vol->block_size;
 	uint64_t count = in_block ? 0 : min_u64(run->count, p->len / vol->block_size);
 	uint64_t len = count * vol->block_size;
-	int rc;
-	if (count) {
-		rc = vmfs_gate_write(vol, run->vol_off, p->buf, len, 0);
-	} else {
-		count = 1;
-		len = min_u64(p->len, vol->block_size - in_block);
-		rc = vmfs_gate_zero(vol, run->vol_off, vol->block_size);
-		if (rc == 0)
-			rc = write_bytes(vol, run->vol_off + in_block, p->buf, len);
-	}
+	if (!count && may_fill(f, p))
+		return filefill_begin(f, p->offset / vol->block_size, run->vol_off);
+	int rc = count ? vmfs_gate_write(vol, run->vol_off, p->buf, len, 0) :
+			 vmfs_gate_zero(vol, run->vol_off, vol->block_size);
 	if (rc < 0)
 		return rc;
 	mutex_lock(&f->m);
-	filemap_set_ready(f, p->offset / vol->block_size, count);
+	filemap_set_ready(f, p->offset / vol->block_size, max_u64(count, 1));
 	mutex_unlock(&f->m);
 	*ret_done = len;
 	return 0;
 }
 
 /*
- * The holes of a run become TBZ. They are written before the sleeplock is let go: a
- * writer elsewhere in the file would take them for blocks ahead that were not used.
+ * The holes of a run become TBZ. They are READY or FILLING before the sleeplock is let
+ * go: a writer elsewhere in the file would take them for blocks ahead that were not used.
  */
 static int allocate_run(struct vmfs_file *f, uint64_t block, uint64_t want,
 			struct file_run *run)
@@ -161,8 +179,10 @@ static int write_prepared(struct vmfs_file *f, const struct piece *p, uint64_t *
 	*ret_done = 0;
 	if (f->small)
 		return -EAGAIN; /* truncated meanwhile */
-	int rc = file_run_at(f, p->offset / block_size, want, &run);
-	if (rc < 0)
+	int rc = file_look_at(f, p->offset / block_size, want, &run);
+	if (rc == 0 && run.state == FILE_FILLING && !may_fill(f, p))
+		rc = file_run_at(f, p->offset / block_size, want, &run);
+	if (rc < 0 || run.state == FILE_FILLING)
 		return rc;
 	if (run.state != FILE_DATA && file_is_shared(f))
 		return -EAGAIN; /* punched meanwhile */
@@ -173,6 +193,8 @@ static int write_prepared(struct vmfs_file *f, const struct piece *p, uint64_t *
 	}
 	if (run.state == FILE_TBZ)
 		return write_tbz(f, p, &run, ret_done);
+	if (has_whole_sectors(p))
+		return 0; /* as DATA, without the sleeplock */
 	uint64_t len = min_u64(p->len, run.count * block_size - in_block);
 	rc = write_bytes(f->vol, run.vol_off + in_block, p->buf, len);
 	if (rc == 0 && file_write_flags(f))
@@ -182,27 +204,53 @@ static int write_prepared(struct vmfs_file *f, const struct piece *p, uint64_t *
 	return rc;
 }
 
-/* Whole sectors into DATA, without the sleeplock. -EAGAIN: not so easy. */
-static int write_in_place(struct vmfs_file *f, const struct piece *p, uint64_t *ret_done)
+/*
+ * Whole sectors into DATA, or whole pieces into what is FILLING, without the sleeplock.
+ * -EAGAIN: not so easy; *ret_state if it is known.
+ */
+static int write_in_place(struct vmfs_file *f, const struct piece *p, uint64_t *ret_done,
+			  enum file_state *ret_state)
 {
 	uint64_t block_size = f->vol->block_size;
 	uint64_t in_block = p->offset % block_size;
 	struct file_run run;
-	if (p->offset % SECTOR || p->len < SECTOR)
+	if (!has_whole_sectors(p))
 		return -EAGAIN;
 	int rc = filemap_hold(f, p->offset / block_size,
 			      div_up(in_block + p->len, block_size), &run);
 	if (rc < 0)
 		return rc;
-	if (run.state != FILE_DATA)
-		return -EAGAIN;
+	*ret_state = run.state;
 	uint64_t len = min_u64(p->len, run.count * block_size - in_block);
 	len = round_down(len, SECTOR);
-	rc = vmfs_gate_write(f->vol, run.vol_off + in_block, p->buf, len,
-			     file_write_flags(f));
-	filemap_unhold(f);
+	if (run.state == FILE_DATA) {
+		rc = vmfs_gate_write(f->vol, run.vol_off + in_block, p->buf, len,
+				     file_write_flags(f));
+		filemap_unhold(f);
+	} else if (run.state == FILE_FILLING && may_fill(f, p)) {
+		len = part_in_block(f, p);
+		rc = filefill_write(f, p->buf, len, p->offset);
+	} else {
+		rc = -EAGAIN;
+	}
 	if (rc == 0)
 		*ret_done = len;
+	return rc;
+}
+
+/* The other way. Of many who wait for holes here the first allocates for all. */
+static int write_locked(struct vmfs_file *f, const struct piece *p,
+			enum file_state state, uint64_t *ret_done)
+{
+	uint64_t block = p->offset / f->vol->block_size;
+	bool has_wish = state == FILE_HOLE && part_in_block(f, p) < f->vol->block_size;
+	if (has_wish)
+		file_wish(f, block);
+	sleeplock_acquire(&f->sleeplock);
+	if (has_wish)
+		file_unwish(f, block);
+	int rc = write_prepared(f, p, ret_done);
+	sleeplock_release(&f->sleeplock);
 	return rc;
 }
 
@@ -223,12 +271,10 @@ static int write_blocks(struct vmfs_file *f, const void *buf, uint64_t len,
 	struct piece p = { buf, len, offset };
 	while (p.len) {
 		uint64_t done = 0;
-		int rc = write_in_place(f, &p, &done);
-		if (rc == -EAGAIN) {
-			sleeplock_acquire(&f->sleeplock);
-			rc = write_prepared(f, &p, &done);
-			sleeplock_release(&f->sleeplock);
-		}
+		enum file_state state = FILE_DATA;
+		int rc = write_in_place(f, &p, &done, &state);
+		if (rc == -EAGAIN)
+			rc = write_locked(f, &p, state, &done);
 		if (rc < 0)
 			return rc;
 		p.buf += done;

@@ -636,6 +636,13 @@ static void a_file_is_a_device(void **state)
 	struct bdev_io io = { .op = BDEV_WRITE, .offset = 4096, .len = 8192 };
 	assert_int_equal(bd->ops->map(bd, &io, &e), -EAGAIN);
 	assert_int_equal(batch_one(bd, BDEV_WRITE, 0, buf, 8192, 4096), 0);
+	/* It is being filled: a flush, a read have to finish that. */
+	struct bdev_io read = { .op = BDEV_READ, .offset = 0, .len = 4096 };
+	assert_int_equal(bd->ops->map(bd, &read, &e), -EAGAIN);
+	assert_int_equal(bd->ops->map(bd, &(struct bdev_io){ .op = BDEV_FLUSH }, &e),
+			 -EAGAIN);
+	assert_int_equal(batch_one(bd, BDEV_READ, 0, buf, 4096, 0), 0);
+	memset(buf, 'w', MIB);
 	/*
 	 * Now it is mapped: writes go straight to the leaf; a flush has a mark to clear.
 	 */
