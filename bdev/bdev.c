@@ -153,7 +153,7 @@ static int fan_redo(struct bdev *bd, struct bdev_io *parent, void *arg)
 		if (!child->is_unsettled)
 			continue;
 		child->io.channel = NULL; /* this is not its task */
-		fan_note(fan, bd->ops->redo(bd, &child->io));
+		fan_note(fan, bd->ops->redo(bd, &child->io, &child->extent));
 		give_back(bd, &child->extent);
 	}
 	int result = atomic_load(&fan->result);
@@ -161,9 +161,9 @@ static int fan_redo(struct bdev *bd, struct bdev_io *parent, void *arg)
 	return result;
 }
 
-static void to_worker(struct bdev *bd, struct bdev_io *io, worker_fn *fn, void *arg)
+/* What is to be done there is prepared. */
+static void to_worker(struct bdev *bd, struct bdev_io *io)
 {
-	worker_pool_prepare(bd, io, fn, arg);
 	if (!bd->ops->park || !bd->ops->park(bd, io))
 		bdev_resume(io);
 }
@@ -179,7 +179,8 @@ static void fan_put(struct fan *fan)
 		return;
 	struct bdev_io *parent = fan->parent;
 	if (atomic_load(&fan->unsettled)) {
-		to_worker(fan->bd, parent, fan_redo, fan);
+		worker_pool_prepare_redo(fan->bd, parent, fan_redo, fan);
+		to_worker(fan->bd, parent);
 		return;
 	}
 	int result = atomic_load(&fan->result);
@@ -348,7 +349,7 @@ static int alias_redo(struct bdev *bd, struct bdev_io *io, void *arg)
 	piece.channel = NULL; /* this is not its task */
 	struct bdev_extent e = { piece.bd, piece.offset, device_len(io), piece.flags,
 				 io->alias.hold };
-	int result = bd->ops->redo(bd, &piece);
+	int result = bd->ops->redo(bd, &piece, &e);
 	give_back(bd, &e);
 	return result;
 }
@@ -362,7 +363,8 @@ static void alias_done(struct bdev_io *io)
 	io->alias.hold = e.hold; /* what is to be given back may be less now */
 	swap_names(io);
 	if (!is_final) {
-		to_worker(bd, io, alias_redo, NULL);
+		worker_pool_prepare_redo(bd, io, alias_redo, NULL);
+		to_worker(bd, io);
 		return;
 	}
 	give_back(bd, &e);
@@ -392,7 +394,8 @@ static int run_rw(struct bdev *bd, struct bdev_io *io, void *arg)
 static void punt(struct bdev *bd, struct bdev_io *io)
 {
 	if (bd->submit_domain) {
-		to_worker(bd, io, run_rw, NULL);
+		worker_pool_prepare(bd, io, run_rw, NULL);
+		to_worker(bd, io);
 		return;
 	}
 	bdev_io_complete(io, report_error(bd->reporter, -EOPNOTSUPP,

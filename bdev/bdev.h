@@ -115,8 +115,11 @@ struct bdev_ops {
 	 */
 	bool (*settle)(struct bdev *bd, const struct bdev_io *io, struct bdev_extent *e,
 		       int result);
-	/* Runs such a piece again, on piece->bd, until its fate is known. Blocks. */
-	int (*redo)(struct bdev *bd, struct bdev_io *piece);
+	/*
+	 * Runs such a piece again, on piece->bd, until its fate is known; e as settle()
+	 * left it. Blocks, but waits for nobody who may wait for e. 0 or -errno.
+	 */
+	int (*redo)(struct bdev *bd, struct bdev_io *piece, struct bdev_extent *e);
 	/*
 	 * Translating, may be NULL: all that rw() or redo() of io would do now is wait.
 	 * true: the device has taken io, and calls bdev_resume() when that is over; priv

@@ -51,10 +51,10 @@ static bool range_settle(struct bdev *bd, const struct bdev_io *io, struct bdev_
 	return !below->ops->settle || below->ops->settle(below, io, e, result);
 }
 
-static int range_redo(struct bdev *bd, struct bdev_io *piece)
+static int range_redo(struct bdev *bd, struct bdev_io *piece, struct bdev_extent *e)
 {
 	struct bdev *below = ((struct range_bdev *)bd)->below;
-	return below->ops->redo(below, piece);
+	return below->ops->redo(below, piece, e);
 }
 
 static bool range_park(struct bdev *bd, struct bdev_io *io)

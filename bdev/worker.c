@@ -7,6 +7,8 @@
  * 2. No lock is held while the work or done() runs.
  * 3. A worker calls rw() and redo() only, which never punt: so a pool of one task cannot
  *    wait for itself.
+ * 4. rw() may wait until nobody holds a place any more, and who holds it may wait for
+ *    redo(): so what is to be redone is taken first, and one task takes nothing else.
  * The queue is linked through io->priv.next; the device gets priv back before the work
  * runs.
  */
@@ -17,39 +19,75 @@
 
 #include "base/env.h"
 
+enum word { WORD_FN, WORD_ARG, WORD_IS_REDO };
+
+struct queue {
+	struct bdev_io *first, **last;
+	struct cond work;
+};
+
 struct worker_pool {
 	struct mutex m;
-	struct cond work;
-	struct bdev_io *first, **last; /* queue */
+	struct queue any, redo;
 	bool is_closing;
+	struct task *redoer;
 	unsigned int count;
 	struct task *task[];
 };
 
-static struct bdev_io *next_io(struct worker_pool *pool)
+static void queue_init(struct queue *q)
 {
-	mutex_lock(&pool->m);
-	while (!pool->first && !pool->is_closing)
-		cond_wait(&pool->work, &pool->m);
-	struct bdev_io *io = pool->first;
+	q->last = &q->first;
+	cond_init(&q->work);
+}
+
+static struct bdev_io *take(struct queue *q)
+{
+	struct bdev_io *io = q->first;
 	if (io) {
-		pool->first = io->priv.next;
-		if (!pool->first)
-			pool->last = &pool->first;
+		q->first = io->priv.next;
+		if (!q->first)
+			q->last = &q->first;
+	}
+	return io;
+}
+
+static struct bdev_io *next_io(struct worker_pool *pool, bool is_redoer)
+{
+	struct queue *q = is_redoer ? &pool->redo : &pool->any;
+	struct bdev_io *io;
+	mutex_lock(&pool->m);
+	for (;;) {
+		io = take(&pool->redo);
+		if (!io)
+			io = take(q);
+		if (io || pool->is_closing)
+			break;
+		cond_wait(&q->work, &pool->m);
 	}
 	mutex_unlock(&pool->m);
 	return io;
 }
 
+static void run(struct bdev_io *io)
+{
+	worker_fn *fn = (worker_fn *)(uintptr_t)io->priv.word[WORD_FN];
+	void *context = (void *)(uintptr_t)io->priv.word[WORD_ARG];
+	bdev_io_complete(io, fn(io->bd, io, context));
+}
+
 static void worker(void *arg)
 {
-	struct worker_pool *pool = arg;
 	struct bdev_io *io;
-	while ((io = next_io(pool)) != NULL) {
-		worker_fn *fn = (worker_fn *)(uintptr_t)io->priv.word[0];
-		void *context = (void *)(uintptr_t)io->priv.word[1];
-		bdev_io_complete(io, fn(io->bd, io, context));
-	}
+	while ((io = next_io(arg, false)) != NULL)
+		run(io);
+}
+
+static void redoer(void *arg)
+{
+	struct bdev_io *io;
+	while ((io = next_io(arg, true)) != NULL)
+		run(io);
 }
 
 struct worker_pool *worker_pool_new(const char *name, unsigned int count)
@@ -60,15 +98,16 @@ struct worker_pool *worker_pool_new(const char *name, unsigned int count)
 	if (!pool)
 		return NULL;
 	mutex_init(&pool->m);
-	cond_init(&pool->work);
-	pool->last = &pool->first;
+	queue_init(&pool->any);
+	queue_init(&pool->redo);
+	pool->redoer = task_start(name, redoer, pool);
 	for (unsigned int i = 0; i < count; i++) {
 		pool->task[i] = task_start(name, worker, pool);
 		if (!pool->task[i])
 			break;
 		pool->count++;
 	}
-	if (pool->count == 0) {
+	if (pool->count == 0 || !pool->redoer) {
 		worker_pool_free(pool);
 		return NULL;
 	}
@@ -81,12 +120,16 @@ void worker_pool_free(struct worker_pool *pool)
 		return;
 	mutex_lock(&pool->m);
 	pool->is_closing = true;
-	cond_broadcast(&pool->work);
+	cond_broadcast(&pool->any.work);
+	cond_broadcast(&pool->redo.work);
 	mutex_unlock(&pool->m);
 	for (unsigned int i = 0; i < pool->count; i++)
 		task_join(pool->task[i]);
-	assert(!pool->first);
-	cond_done(&pool->work);
+	if (pool->redoer)
+		task_join(pool->redoer);
+	assert(!pool->any.first && !pool->redo.first);
+	cond_done(&pool->any.work);
+	cond_done(&pool->redo.work);
 	mutex_done(&pool->m);
 	free(pool);
 }
@@ -94,18 +137,30 @@ void worker_pool_free(struct worker_pool *pool)
 void worker_pool_prepare(struct bdev *bd, struct bdev_io *io, worker_fn *fn, void *arg)
 {
 	io->bd = bd;
-	io->priv.word[0] = (uint64_t)(uintptr_t)fn;
-	io->priv.word[1] = (uint64_t)(uintptr_t)arg;
+	io->priv.word[WORD_FN] = (uint64_t)(uintptr_t)fn;
+	io->priv.word[WORD_ARG] = (uint64_t)(uintptr_t)arg;
+	io->priv.word[WORD_IS_REDO] = false;
+}
+
+void worker_pool_prepare_redo(struct bdev *bd, struct bdev_io *io, worker_fn *fn,
+			      void *arg)
+{
+	worker_pool_prepare(bd, io, fn, arg);
+	io->priv.word[WORD_IS_REDO] = true;
 }
 
 void worker_pool_queue(struct worker_pool *pool, struct bdev_io *io)
 {
+	bool is_redo = io->priv.word[WORD_IS_REDO];
+	struct queue *q = is_redo ? &pool->redo : &pool->any;
 	io->priv.next = NULL;
 	mutex_lock(&pool->m);
 	assert(!pool->is_closing);
-	*pool->last = io;
-	pool->last = &io->priv.next;
-	cond_signal(&pool->work);
+	*q->last = io;
+	q->last = &io->priv.next;
+	cond_signal(&q->work);
+	if (is_redo) /* by whoever comes first */
+		cond_signal(&pool->any.work);
 	mutex_unlock(&pool->m);
 }
 

@@ -5,7 +5,8 @@
 /*
  * A bounded pool of tasks for what cannot be mapped at once, or has to be done again. A
  * worker runs what blocks in a translating device: rw(), redo(); it never hands work back
- * to the pool.
+ * to the pool. One worker more than were asked for does nothing but redo(): all the
+ * others may be waiting for a piece that has to be done again.
  */
 #include "bdev/bdev.h"
 
@@ -21,6 +22,9 @@ void worker_pool_free(struct worker_pool *pool);
  */
 typedef int worker_fn(struct bdev *bd, struct bdev_io *io, void *arg);
 void worker_pool_prepare(struct bdev *bd, struct bdev_io *io, worker_fn *fn, void *arg);
+/* The same of what others of the pool may wait for, and which waits for none of them. */
+void worker_pool_prepare_redo(struct bdev *bd, struct bdev_io *io, worker_fn *fn,
+			      void *arg);
 /* Queues an io that is prepared. Never blocks. */
 void worker_pool_queue(struct worker_pool *pool, struct bdev_io *io);
 

@@ -243,13 +243,20 @@ static bool chain_settle(struct bdev *bd, const struct bdev_io *io, struct bdev_
 	return is_final;
 }
 
-/* All files are of one volume: the leaf's speaks for all. */
-static int chain_redo(struct bdev *bd, struct bdev_io *piece)
+/* As settle(): of whose file it is. */
+static int chain_redo(struct bdev *bd, struct bdev_io *piece, struct bdev_extent *e)
 {
-	struct bdev *below = leaf_of(chain_of(bd))->bd;
-	return below->ops->redo(below, piece);
+	struct hold *hold = e->hold;
+	struct bdev *below = hold ? hold->bd : leaf_of(chain_of(bd))->bd;
+	if (hold)
+		e->hold = hold->hold;
+	int rc = below->ops->redo(below, piece, e);
+	if (hold)
+		e->hold = hold;
+	return rc;
 }
 
+/* All files are of one volume: the leaf's speaks for all. */
 static bool chain_park(struct bdev *bd, struct bdev_io *io)
 {
 	struct bdev *below = leaf_of(chain_of(bd))->bd;

@@ -137,10 +137,14 @@ static bool disk_settle(struct bdev *bd, const struct bdev_io *io, struct bdev_e
 	return is_final;
 }
 
-static int disk_redo(struct bdev *bd, struct bdev_io *piece)
+static int disk_redo(struct bdev *bd, struct bdev_io *piece, struct bdev_extent *e)
 {
-	struct bdev *below = any_file((struct vdisk *)bd);
-	return below->ops->redo(below, piece);
+	struct hold *hold;
+	struct bdev *below = unwrap((struct vdisk *)bd, e, &hold);
+	int rc = below->ops->redo(below, piece, e);
+	if (hold)
+		e->hold = hold;
+	return rc;
 }
 
 static bool disk_park(struct bdev *bd, struct bdev_io *io)

@@ -234,9 +234,8 @@ int filefill_write(struct vmfs_file *f, const void *buf, uint64_t len, uint64_t 
 	__attribute__((warn_unused_result));
 /*
  * The same of a device's io: where it goes, and a hold on the map and the fill. 0 or
- * -EAGAIN. When the io has ended well, its bytes are noted (those of a place that is not
- * FILLING: nothing happens); whatever has become of it, the hold is given back, and f may
- * be closed then. Never block.
+ * -EAGAIN. When the io has ended well, its bytes are noted; whatever has become of it,
+ * the hold is given back then, and f may be closed. Never block.
  */
 int filefill_hold(struct vmfs_file *f, uint64_t offset, uint64_t len,
 		  struct bdev_extent *ret_extent) __attribute__((warn_unused_result));
@@ -284,7 +283,17 @@ void file_follow_done(struct vmfs_file *f);
 int file_zero_data(struct vmfs_file *f, uint64_t from, uint64_t to)
 	__attribute__((warn_unused_result));
 
-/* All before `end` was written now: the length, the time. Never blocks. */
+/*
+ * Zeroes what may lie between the length and `offset`, as file_zero_data(), before the
+ * length goes over it. Under sleeplock, not quiesced. Blocks.
+ */
+int file_zero_behind(struct vmfs_file *f, uint64_t offset)
+	__attribute__((warn_unused_result));
+
+/*
+ * All before `end` was written now: the length, the time. Said by who still holds the
+ * place or the sleeplock. Never blocks.
+ */
 void file_note_written(struct vmfs_file *f, uint64_t end);
 
 /* ---- filealloc.c; all under sleeplock, all block ---- */

@@ -215,27 +215,24 @@ static bool is_wished(const struct allocation *a, uint64_t block)
 	return is;
 }
 
-/* What others wait for that is a hole, and not in [first, first + want). */
-static int collect_wishes(struct allocation *a)
+/*
+ * What others wait for that is a hole, and not in [first, first + want). Where that
+ * cannot be found out, they find it out themselves.
+ */
+static void collect_wishes(struct allocation *a)
 {
 	struct vmfs_file *f = a->f;
 	uint64_t wishes[FILE_WISHES];
-	int rc = 0;
 	mutex_lock(&f->m);
 	unsigned int count = f->wish_count;
 	(void)memcpy(wishes, f->wishes, count * sizeof(wishes[0]));
 	mutex_unlock(&f->m);
-	for (unsigned int i = 0; rc == 0 && i < count; i++) {
+	for (unsigned int i = 0; i < count; i++) {
 		struct file_run run;
-		if (is_wished(a, wishes[i]))
-			continue;
-		rc = load_leaves(f, wishes[i], 1);
-		if (rc == 0)
-			rc = file_look_at(f, wishes[i], 1, &run);
-		if (rc == 0 && run.state == FILE_HOLE)
+		if (!is_wished(a, wishes[i]) && load_leaves(f, wishes[i], 1) == 0 &&
+		    file_look_at(f, wishes[i], 1, &run) == 0 && run.state == FILE_HOLE)
 			a->wishes[a->wish_count++] = wishes[i];
 	}
-	return rc;
 }
 
 static int run_allocation(struct allocation *a)
@@ -278,9 +275,9 @@ int file_allocate_holes(struct vmfs_file *f, uint64_t first, uint64_t need,
 		return rc;
 	a->want = (uint32_t)min_u64(a->want, run.count);
 	a->need = (uint32_t)min_u64(a->need, a->want);
-	rc = is_written ? collect_wishes(a) : 0;
-	if (rc == 0)
-		rc = run_allocation(a);
+	if (is_written)
+		collect_wishes(a);
+	rc = run_allocation(a);
 	if (rc < 0)
 		return rc;
 	mutex_lock(&f->m);
@@ -462,9 +459,7 @@ static void set_length(struct vmfs_file *f, uint64_t length)
 /* The bytes from the old length to the end of its block may hold anything. */
 static int extend(struct vmfs_file *f, uint64_t length)
 {
-	uint64_t from = file_length(f);
-	uint64_t to = min_u64(length, round_up(from, f->vol->block_size));
-	int rc = file_zero_data(f, from, to);
+	int rc = file_zero_behind(f, length);
 	if (rc == 0)
 		rc = filemap_grow(f, block_count(f, length));
 	if (rc < 0)
@@ -646,7 +641,7 @@ static int is_backed(struct vmfs_file *f, uint64_t first, uint64_t end,
 	*ret_is_backed = false;
 	while (first < end) {
 		struct file_run run;
-		int rc = file_run_at(f, first, end - first, &run);
+		int rc = file_look_at(f, first, end - first, &run);
 		if (rc < 0)
 			return rc;
 		if (run.state != FILE_HOLE) {

@@ -180,6 +180,13 @@ static int map_data(struct vmfs_file *f, const struct bdev_io *io, uint64_t vol_
 	return rc;
 }
 
+/* Does the end of a write promise that what is written is found, whoever dies? */
+static bool is_awaited(const struct vmfs_file *f, const struct bdev_io *io)
+{
+	return (f->is_prompt && io->op == BDEV_WRITE) ||
+	       (io->op != BDEV_READ && io->flags & BDEV_FUA);
+}
+
 static int file_map(struct bdev *bd, const struct bdev_io *io,
 		    struct bdev_extent *ret_extent)
 {
@@ -215,7 +222,8 @@ static int file_map(struct bdev *bd, const struct bdev_io *io,
 		return map_fill(f, io, ret_extent);
 	if (run.state != FILE_DATA)
 		return map_hole(io->op, run.state, len, ret_extent);
-	if (f->is_prompt && run.is_ready && io->op == BDEV_WRITE) {
+	/* READY since check_op() asked, perhaps. */
+	if (run.is_ready && is_awaited(f, io)) {
 		filemap_unhold(f);
 		return -EAGAIN;
 	}
@@ -273,13 +281,12 @@ static bool file_settle(struct bdev *bd, const struct bdev_io *io, struct bdev_e
 	return false;
 }
 
-static int file_redo(struct bdev *bd, struct bdev_io *piece)
+static int file_redo(struct bdev *bd, struct bdev_io *piece, struct bdev_extent *e)
 {
 	struct vmfs_file *f = file_of(bd);
-	struct bdev_io what = *piece;
 	int rc = vmfs_gate_run(f->vol, piece->bd, piece);
-	if (rc == 0 && what.op == BDEV_WRITE)
-		filefill_note(f, what.bd, what.offset, what.len);
+	if (rc == 0 && kind_of(f, e) == HOLD_FILL)
+		filefill_note(f, e->leaf, e->offset, e->len);
 	return rc;
 }
 

@@ -292,6 +292,7 @@ static struct file_fill *enter(struct vmfs_file *f, uint64_t block, bool on_leaf
 
 static void note(struct file_fill *fill, uint64_t in_block, uint64_t len)
 {
+	assert(!((in_block | len) % PIECE));
 	for (uint64_t i = in_block / PIECE; i < (in_block + len) / PIECE; i++) {
 		fill->left -= !is_written(fill, i);
 		fill->written[i / 64] |= 1ull << (i % 64);
@@ -317,6 +318,8 @@ int filefill_write(struct vmfs_file *f, const void *buf, uint64_t len, uint64_t 
 		note(fill, in_block, len);
 	leave(f, fill);
 	mutex_unlock(&f->m);
+	if (rc == 0)
+		file_note_written(f, offset + len);
 	filemap_unhold(f);
 	return rc;
 }
@@ -355,9 +358,9 @@ void filefill_note(struct vmfs_file *f, const struct bdev *leaf, uint64_t leaf_o
 		   uint64_t len)
 {
 	mutex_lock(&f->m);
-	struct file_fill *fill = f->fill_count ? find_place(f, leaf, leaf_off) : NULL;
-	if (fill)
-		note(fill, leaf_off - fill->leaf_off, len);
+	struct file_fill *fill = find_place(f, leaf, leaf_off);
+	assert(fill); /* it is held */
+	note(fill, leaf_off - fill->leaf_off, len);
 	mutex_unlock(&f->m);
 }
 

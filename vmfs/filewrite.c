@@ -17,7 +17,9 @@
  *    mark goes only after a flush (filecommit.c). Crash at any moment: the mark is there
  *    and the block reads as zeros, or the data is.
  * 2. Bytes of a DATA block behind the length are not defined. They are zeroed before the
- *    length goes over them without a write (file_zero_data from the old length on).
+ *    length goes over them without a write (file_zero_behind), when nobody writes there:
+ *    what was written is noted in the length before the hold or the sleeplock under which
+ *    that was done is given back.
  * 3. The length on disk grows only at a commit, after the flush of what it covers.
  */
 #include <errno.h>
@@ -101,6 +103,30 @@ int file_zero_data(struct vmfs_file *f, uint64_t from, uint64_t to)
 		from += len;
 	}
 	return 0;
+}
+
+int file_zero_behind(struct vmfs_file *f, uint64_t offset)
+{
+	uint64_t block_size = f->vol->block_size;
+	if (file_length(f) % block_size == 0)
+		return 0;
+	/* Who has written there has noted it by then, and nobody is writing. */
+	filemap_quiesce(f);
+	uint64_t from = file_length(f);
+	int rc = file_zero_data(f, from, min_u64(offset, round_up(from, block_size)));
+	filemap_resume(f);
+	return rc;
+}
+
+void file_note_written(struct vmfs_file *f, uint64_t end)
+{
+	mutex_lock(&f->m);
+	f->mtime_s = fd_now_s();
+	if (end > f->length) {
+		f->length = end;
+		file_bdevs_resize(f);
+	}
+	mutex_unlock(&f->m);
 }
 
 /* ---- one piece of a write ---- */
@@ -226,6 +252,8 @@ static int write_in_place(struct vmfs_file *f, const struct piece *p, uint64_t *
 	if (run.state == FILE_DATA) {
 		rc = vmfs_gate_write(f->vol, run.vol_off + in_block, p->buf, len,
 				     file_write_flags(f));
+		if (rc == 0)
+			file_note_written(f, p->offset + len);
 		filemap_unhold(f);
 	} else if (run.state == FILE_FILLING && may_fill(f, p)) {
 		len = part_in_block(f, p);
@@ -250,19 +278,10 @@ static int write_locked(struct vmfs_file *f, const struct piece *p,
 	if (has_wish)
 		file_unwish(f, block);
 	int rc = write_prepared(f, p, ret_done);
+	if (rc == 0 && *ret_done)
+		file_note_written(f, p->offset + *ret_done);
 	sleeplock_release(&f->sleeplock);
 	return rc;
-}
-
-void file_note_written(struct vmfs_file *f, uint64_t end)
-{
-	mutex_lock(&f->m);
-	f->mtime_s = fd_now_s();
-	if (end > f->length) {
-		f->length = end;
-		file_bdevs_resize(f);
-	}
-	mutex_unlock(&f->m);
 }
 
 static int write_blocks(struct vmfs_file *f, const void *buf, uint64_t len,
@@ -280,8 +299,6 @@ static int write_blocks(struct vmfs_file *f, const void *buf, uint64_t len,
 		p.buf += done;
 		p.len -= done;
 		p.offset += done;
-		if (done)
-			file_note_written(f, p.offset);
 	}
 	return 0;
 }
@@ -312,9 +329,7 @@ static int write_small(struct vmfs_file *f, const void *buf, uint64_t len,
 static int zero_gap(struct vmfs_file *f, uint64_t offset)
 {
 	sleeplock_acquire(&f->sleeplock);
-	uint64_t from = file_length(f);
-	uint64_t to = min_u64(offset, round_up(from, f->vol->block_size));
-	int rc = file_zero_data(f, from, to);
+	int rc = file_zero_behind(f, offset);
 	sleeplock_release(&f->sleeplock);
 	return rc;
 }

@@ -133,9 +133,11 @@ static void grow_log(struct story *s, struct vmfs_file *log)
 	uint64_t len = 1 + sim_random(sizeof(bytes)), at = s->log_length;
 
 	memset(bytes, 1, sizeof(bytes));
-	SIM_CHECK(!vmfs_file_write(log, bytes, len, at));
+	int err = vmfs_file_write(log, bytes, len, at);
+	SIM_CHECK(!err || err == -ENOSPC);
 	SIM_CHECK(!vmfs_file_commit(log));
-	s->log_length = at + len;
+	if (!err)
+		s->log_length = at + len;
 }
 
 static void write_other(struct vmfs_volume *vol)

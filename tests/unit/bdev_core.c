@@ -258,8 +258,10 @@ static bool quilt_settle(struct bdev *bd, const struct bdev_io *io, struct bdev_
 	return false;
 }
 
-static int quilt_redo(struct bdev *bd, struct bdev_io *piece)
+static int quilt_redo(struct bdev *bd, struct bdev_io *piece, struct bdev_extent *e)
 {
+	assert_ptr_equal(e->leaf, piece->bd);
+	assert_int_equal(e->offset, piece->offset);
 	((struct quilt *)bd)->redone++;
 	return bdev_run(piece->bd, piece);
 }

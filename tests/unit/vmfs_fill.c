@@ -10,9 +10,12 @@
 
 #include <cmocka.h>
 
+#include "base/env.h"
 #include "bdev/worker.h"
 #include "tests/lib/batch.h"
+#include "tests/lib/heldleaf.h"
 #include "tests/lib/testvol.h"
+#include "vdisk/vdisk.h"
 #include "vmfs/file_impl.h"
 #include "vmfs/format.h"
 #include "vmfs/volume.h"
@@ -216,12 +219,316 @@ static void a_device_fills_a_block(void **state)
 	testvol_free(&tv);
 }
 
+/* ---- a write that is under way, or whose fate is not known ---- */
+
+/* A volume in memory whose writes can be held. */
+static void set_up_held(struct testvol *tv, struct heldleaf *leaf)
+{
+	struct bdev *bd;
+	assert_int_equal(bdev_mem_new(2ull << 28, 512, NULL, &bd), 0);
+	testvol_format(tv, bd);
+	heldleaf_start(leaf, bd);
+	testvol_mount(tv, false);
+}
+
+static void tear_down_held(struct testvol *tv, struct heldleaf *leaf)
+{
+	testvol_unmount(tv);
+	heldleaf_done(leaf);
+	testvol_check(tv);
+	testvol_free(tv);
+}
+
+static struct batch_io io_of(enum bdev_op op, uint8_t *buf, uint64_t offset)
+{
+	return (struct batch_io){ .io = { .op = op, .offset = offset, .len = 4096 },
+				  .iov = { buf, 4096 } };
+}
+
+/*
+ * All workers wait until nobody writes to a block; who does has to be sent again by one.
+ */
+static void a_write_is_sent_again_for_those_who_wait(void **state)
+{
+	struct testvol tv;
+	struct heldleaf leaf;
+	struct bdev *bd;
+	struct batch writing, reading;
+	uint8_t data[4096], got[3][4096], zeros[4096] = { 0 };
+	(void)state;
+	set_up_held(&tv, &leaf);
+	memset(data, 'd', sizeof(data));
+	struct vmfs_file *file = open_file(tv.vol, "/f");
+	assert_int_equal(vmfs_file_truncate(file, 8 * MIB), 0);
+	assert_int_equal(vmfs_file_bdev(file, &bd), 0);
+	struct worker_pool *pool = worker_pool_new("pool", 2);
+	bdev_set_pool(bd, pool);
+	assert_int_equal(batch_one(bd, BDEV_WRITE, 0, data, 4096, 0), 0);
+	heldleaf_arm(&leaf);
+	struct batch_io write = io_of(BDEV_WRITE, data, 8192);
+	batch_start(&writing, bd, &write, 1);
+	heldleaf_wait(&leaf);
+	struct batch_io reads[3] = { io_of(BDEV_READ, got[0], 0),
+				     io_of(BDEV_READ, got[1], 8192),
+				     io_of(BDEV_READ, got[2], 4096) };
+	batch_start(&reading, bd, reads, 3);
+	task_sleep_until(clock_now() + 50 * NS_PER_MS); /* they wait, both workers */
+	heldleaf_let_go(&leaf);
+	batch_wait(&writing);
+	batch_wait(&reading);
+	assert_int_equal(write.io.result, 0);
+	assert_memory_equal(got[0], data, 4096);
+	assert_memory_equal(got[2], zeros, 4096);
+	assert_int_equal(vmfs_file_read(file, got[1], 4096, 8192), 4096);
+	assert_memory_equal(got[1], data, 4096);
+	bdev_close(bd);
+	worker_pool_free(pool);
+	assert_int_equal(vmfs_file_close(file), 0);
+	tear_down_held(&tv, &leaf);
+}
+
+static void put_disk_of_two(struct vmfs_volume *vol)
+{
+	static const char text[] =
+		"# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\n"
+		"createType=\"twoGbMaxExtentFlat\"\n"
+		"RW 8192 VMFS \"one\"\nRW 8192 VMFS \"two\"\n";
+	static const char *const names[] = { "/one", "/two" };
+	for (unsigned int i = 0; i < 2; i++) {
+		struct vmfs_file *file = open_file(vol, names[i]);
+		assert_int_equal(vmfs_file_truncate(file, 4 * MIB), 0);
+		assert_int_equal(vmfs_file_close(file), 0);
+	}
+	struct vmfs_file *file = open_file(vol, "/d.vmdk");
+	assert_int_equal(vmfs_file_write(file, text, sizeof(text) - 1, 0), 0);
+	assert_int_equal(vmfs_file_close(file), 0);
+}
+
+/* What is sent again belongs to the file where it lies: of several, any. */
+static void what_is_sent_again_is_noted_where_it_lies(void **state)
+{
+	struct testvol tv;
+	struct heldleaf leaf;
+	struct vdisk *disk;
+	struct batch writing;
+	uint8_t data[4096], got[4096];
+	const struct vdisk_open_options options = { .flags = VDISK_WRITE };
+	(void)state;
+	set_up_held(&tv, &leaf);
+	memset(data, 'd', sizeof(data));
+	put_disk_of_two(tv.vol);
+	assert_int_equal(vdisk_open(tv.vol, "/d.vmdk", &options, &disk, NULL), 0);
+	struct bdev *bd = vdisk_bdev(disk);
+	struct worker_pool *pool = worker_pool_new("pool", 2);
+	bdev_set_pool(bd, pool);
+	for (uint64_t at = 0; at < 8 * MIB; at += 4 * MIB) {
+		assert_int_equal(batch_one(bd, BDEV_WRITE, 0, data, 4096, at), 0);
+		heldleaf_arm(&leaf);
+		struct batch_io write = io_of(BDEV_WRITE, data, at + 8192);
+		batch_start(&writing, bd, &write, 1);
+		heldleaf_wait(&leaf);
+		heldleaf_let_go(&leaf);
+		batch_wait(&writing);
+		assert_int_equal(write.io.result, 0);
+		assert_int_equal(batch_one(bd, BDEV_FLUSH, 0, NULL, 0, 0), 0);
+		assert_int_equal(bdev_read(bd, got, 4096, at + 8192), 0);
+		assert_memory_equal(got, data, 4096);
+	}
+	assert_int_equal(vdisk_close(disk), 0);
+	worker_pool_free(pool);
+	tear_down_held(&tv, &leaf);
+}
+
+/*
+ * The rest of a block cannot be zeroed: it is not told for zeros, nor is what was noted.
+ */
+static void what_cannot_be_zeroed_is_no_zeros(void **state)
+{
+	struct testvol tv;
+	struct heldleaf leaf;
+	uint64_t place;
+	uint8_t data[4096], got[4096];
+	(void)state;
+	set_up_held(&tv, &leaf);
+	struct vmfs_file *file = open_file(tv.vol, "/f");
+	assert_int_equal(vmfs_file_truncate(file, 200 * MIB), 0);
+	for (uint64_t i = 0; i < 64; i++) {
+		memset(data, (int)(1 + i), sizeof(data));
+		assert_int_equal(
+			vmfs_file_write(file, data, 4096, i * 3 * MIB + i * 4096), 0);
+		assert_int_equal(state_of(file, i * 3, &place), FILE_FILLING);
+		uint8_t *junk = malloc(MIB);
+		memset(junk, 0xee, MIB);
+		assert_int_equal(bdev_write(tv.bd, junk, MIB - (i + 1) * 4096,
+					    LVM_DATA_OFF + place + (i + 1) * 4096), 0);
+		free(junk);
+	}
+	leaf.failing_zeroes = 1;
+	assert_int_equal(vmfs_file_read(file, got, 4096, 8192), -EIO);
+	leaf.failing_zeroes = 1;
+	assert_int_equal(vmfs_file_sync(file), -EIO);
+	/* The 65th finishes others. */
+	leaf.failing_zeroes = 1;
+	assert_int_equal(vmfs_file_write(file, data, 4096, MIB), -EIO);
+	assert_int_equal(leaf.failing_zeroes, 0);
+	assert_int_equal(vmfs_file_write(file, data, 4096, MIB), 0);
+	assert_int_equal(vmfs_file_sync(file), 0);
+	for (uint64_t i = 0; i < 64; i++) {
+		uint64_t at = i * 3 * MIB + i * 4096;
+		memset(data, (int)(1 + i), sizeof(data));
+		assert_int_equal(vmfs_file_read(file, got, 4096, at), 4096);
+		assert_memory_equal(got, data, 4096);
+		assert_zeros(file, at + 4096, MIB - (i + 1) * 4096);
+	}
+	assert_int_equal(vmfs_file_close(file), 0);
+	tear_down_held(&tv, &leaf);
+}
+
+struct late_write {
+	struct vmfs_file *file;
+	uint64_t offset;
+	int rc;
+};
+
+static void write_late(void *arg)
+{
+	struct late_write *w = arg;
+	uint8_t data[4096];
+	memset(data, 'l', sizeof(data));
+	w->rc = vmfs_file_write(w->file, data, sizeof(data), w->offset);
+}
+
+/*
+ * Two write behind the end at a time, the second of them with a gap before it: what the
+ * first has written there is no gap.
+ */
+static void what_is_written_behind_the_end_is_no_gap(void **state)
+{
+	struct testvol tv;
+	struct heldleaf leaf;
+	uint8_t data[4096], got[4096];
+	(void)state;
+	set_up_held(&tv, &leaf);
+	memset(data, 'd', sizeof(data));
+	for (unsigned int is_filling = 0; is_filling < 2; is_filling++) {
+		struct vmfs_file *file = open_file(tv.vol, is_filling ? "/f" : "/d");
+		assert_int_equal(vmfs_file_truncate(file, 2 * MIB), 0);
+		assert_int_equal(vmfs_file_truncate(file, MIB), 0);
+		assert_int_equal(vmfs_file_write(file, data, 4096, MIB), 0);
+		if (!is_filling)
+			assert_int_equal(vmfs_file_sync(file), 0);
+		heldleaf_arm(&leaf);
+		struct late_write first = { .file = file, .offset = MIB + 4096 };
+		struct late_write second = { .file = file, .offset = MIB + 65536 };
+		struct task *one = task_start("first", write_late, &first);
+		heldleaf_wait(&leaf);
+		struct task *two = task_start("second", write_late, &second);
+		task_sleep_until(clock_now() + 50 * NS_PER_MS); /* if it does not wait */
+		heldleaf_let_go(&leaf);
+		task_join(one);
+		task_join(two);
+		assert_int_equal(first.rc, 0);
+		assert_int_equal(second.rc, 0);
+		memset(data, 'l', sizeof(data));
+		assert_int_equal(vmfs_file_read(file, got, 4096, MIB + 4096), 4096);
+		assert_memory_equal(got, data, 4096);
+		assert_int_equal(vmfs_file_read(file, got, 4096, MIB + 65536), 4096);
+		assert_memory_equal(got, data, 4096);
+		assert_zeros(file, MIB + 8192, 65536 - 8192);
+		assert_int_equal(vmfs_file_close(file), 0);
+	}
+	tear_down_held(&tv, &leaf);
+}
+
+/* ---- many who wait for holes ---- */
+
+/* Starts writers into holes of their own, who all wait; lets them go; counts the good. */
+static unsigned int write_at_once(struct vmfs_file *file, struct late_write *writes,
+				  unsigned int count)
+{
+	struct task *task[8];
+	unsigned int waiting = 0, good = 0;
+	for (unsigned int i = 0; i < count; i++) /* known for holes */
+		assert_zeros(file, writes[i].offset, 4096);
+	sleeplock_acquire(&file->sleeplock);
+	for (unsigned int i = 0; i < count; i++)
+		task[i] = task_start("writer", write_late, &writes[i]);
+	while (waiting < count) {
+		task_sleep_until(clock_now() + NS_PER_MS);
+		mutex_lock(&file->m);
+		waiting = file->wish_count;
+		mutex_unlock(&file->m);
+	}
+	sleeplock_release(&file->sleeplock);
+	for (unsigned int i = 0; i < count; i++) {
+		task_join(task[i]);
+		good += writes[i].rc == 0;
+	}
+	assert_int_equal(file->wish_count, 0);
+	return good;
+}
+
+/*
+ * The first of many allocates for all; where there is no room for all, each gets what he
+ * would get alone.
+ */
+static void who_waits_for_a_hole_is_served_with_others(void **state)
+{
+	struct testvol tv;
+	struct late_write writes[8] = { 0 };
+	uint8_t data[4096], got[4096];
+	(void)state;
+	testvol_new(&tv, 2);
+	memset(data, 'l', sizeof(data));
+	struct vmfs_file *file = open_file(tv.vol, "/f");
+	assert_int_equal(vmfs_file_truncate(file, 256 * MIB), 0);
+	for (unsigned int i = 0; i < 8; i++) {
+		writes[i].file = file;
+		writes[i].offset = i * i * 5 * MIB + i * 8192;
+	}
+	assert_int_equal(write_at_once(file, writes, 8), 8);
+	for (unsigned int i = 0; i < 8; i++) {
+		assert_int_equal(vmfs_file_read(file, got, 4096, writes[i].offset), 4096);
+		assert_memory_equal(got, data, 4096);
+	}
+	struct vmfs_file *large = open_file(tv.vol, "/large");
+	uint64_t blocks = 0;
+	int rc;
+	while ((rc = vmfs_file_allocate(large, blocks * MIB, MIB, VMFS_ALLOCATE_TBZ)) ==
+	       0)
+		blocks++;
+	assert_int_equal(rc, -ENOSPC);
+	assert_int_equal(vmfs_file_truncate(large, (blocks - 2) * MIB), 0);
+	for (unsigned int i = 0; i < 8; i++)
+		writes[i].offset += MIB;
+	assert_int_equal(write_at_once(file, writes, 8), 2);
+	for (unsigned int i = 0; i < 8; i++) {
+		bool is_good = writes[i].rc == 0;
+		if (!is_good)
+			assert_int_equal(writes[i].rc, -ENOSPC);
+		assert_int_equal(vmfs_file_read(file, got, 4096, writes[i].offset), 4096);
+		assert_int_equal(got[0], is_good ? 'l' : 0);
+	}
+	assert_true(collect_has(&tv.told, "no file blocks left"));
+	collect_clear(&tv.told);
+	assert_int_equal(vmfs_file_close(large), 0);
+	assert_int_equal(vmfs_file_close(file), 0);
+	testvol_unmount(&tv);
+	testvol_check(&tv);
+	testvol_free(&tv);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_block_is_filled_before_it_is_zeroed),
 		cmocka_unit_test(only_so_many_blocks_are_being_filled),
 		cmocka_unit_test(a_device_fills_a_block),
+		cmocka_unit_test(a_write_is_sent_again_for_those_who_wait),
+		cmocka_unit_test(what_is_sent_again_is_noted_where_it_lies),
+		cmocka_unit_test(what_cannot_be_zeroed_is_no_zeros),
+		cmocka_unit_test(what_is_written_behind_the_end_is_no_gap),
+		cmocka_unit_test(who_waits_for_a_hole_is_served_with_others),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests_name("tests", tests, NULL, NULL);
