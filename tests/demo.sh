@@ -13,9 +13,9 @@
 # DEMO_STORY=ha tells another one, of three hosts and HA (tests/lib/demo_ha.sh), and
 # DEMO_STORY=vmotion one of a VM that moves while it runs (tests/lib/demo_vmotion.sh).
 #
-# Environment: BIN (our programs), DEMO_VMFS (5 or 6: the filesystem), DEMO_KEEP=1 keeps
-# the folder. Exit: 0, 1 (the step that failed is named), 77 (something this target needs
-# is missing).
+# Environment: BIN (our programs), DEMO_VMFS (5 or 6: the filesystem), DEMO_PROFILE (the
+# lease_profile of HA's hosts: normal or fast), DEMO_KEEP=1 keeps the folder. Exit: 0, 1
+# (the step that failed is named), 77 (something this target needs is missing).
 set -u
 export LC_ALL=C
 top=$(realpath "$(dirname "$0")/..")

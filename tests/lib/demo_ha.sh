@@ -43,7 +43,8 @@ start_ha_hosts()
 	local host
 
 	begin_step "Three hosts with HA; the first one becomes the master"
-	printf '%s\n' "ha = yes" "ha_poll_ms = 250" "accel = tcg" >ha.conf
+	printf '%s\n' "ha = yes" "ha_poll_ms = 250" "accel = tcg" \
+		"lease_profile = ${DEMO_PROFILE:-normal}" >ha.conf
 	must cat ha.conf
 	start_host hostA
 	wait_until 60 eval '[ "$(role hostA)" = master ]' || die "hostA is not the master"
