@@ -167,6 +167,13 @@ $(CGROUP_TRY): $(O)/tests/rigs/cgroup_try.o $(O)/vmkernel/resource/cgroup.o $(EN
 	@echo "  LD      $@"
 	@$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS_all) $(SYS)
 
+# Runs code that it reads from a disk, in a guest (tests/cli/guest_stale.sh).
+STALE := $(B)/tests/rigs/stale
+$(STALE): $(O)/tests/rigs/stale.o $(ENV_POSIX) $(LIBS_all)
+	@mkdir -p $(@D)
+	@echo "  LD      $@"
+	@$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS_all) $(SYS)
+
 # The scripted iSCSI target (tests/target/main.c); never installed.
 TARGET_BIN := $(B)/tests/target/iscsi-target
 $(TARGET_BIN): $(call objs,$(wildcard tests/target/*.c)) $(ENV_POSIX) $(LIBS_iscsi)
@@ -176,7 +183,7 @@ $(TARGET_BIN): $(call objs,$(wildcard tests/target/*.c)) $(ENV_POSIX) $(LIBS_isc
 
 .SECONDARY:
 tests: $(UNIT) $(SIM) $(REPLAY) $(STORM) $(MOUNT) $(BAD) $(SNAPSHOT) $(LOGGED) \
-	$(VHOST_SERVE) $(CGROUP_TRY) $(TARGET_BIN)
+	$(VHOST_SERVE) $(CGROUP_TRY) $(STALE) $(TARGET_BIN)
 
 # Tests fork while threads run; ThreadSanitizer would rather die.
 export TSAN_OPTIONS ?= die_after_fork=0

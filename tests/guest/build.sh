@@ -7,7 +7,7 @@
 #   sector 0   MBR and syslinux's boot code
 #   1 MiB      FAT16: syslinux, startup.nsh, the kernel, an initramfs with init.sh
 #              (GUEST_INIT: another of this folder's; PROGRAMS: see initramfs.sh;
-#              qemu-ga is its agent then)
+#              qemu-ga is its agent then; GUEST_OPTIONS: more for the kernel)
 #   33 MiB     ext4 of the guest's own: /count, in which it counts
 #
 # Exit: 0, 1 (one line says why), 77 when a tool or the kernel image is missing.
@@ -42,6 +42,7 @@ trap 'rm -rf "$work"' EXIT
 	"$here/${GUEST_INIT:-init.sh}" "$version" $modules
 
 options="console=ttyS0 quiet panic=-1 no_timer_check nokaslr mitigations=off"
+options+=${GUEST_OPTIONS:+ $GUEST_OPTIONS}
 printf '%s\r\n' '@echo -off' 'fs0:' "linux.efi initrd=\\initramfs $options" \
 	>"$work/startup.nsh"
 cat >"$work/syslinux.cfg" <<END
