@@ -18,7 +18,8 @@
  *    was changed by us is not answered any more; what an open file has beyond that is
  *    added when it is answered;
  *  3 who does not go by the order pays little: reading ahead that was of no use makes
- *    patience twice as long.
+ *    patience twice as long. And while each name that is looked up is changed by us next
+ *    (removed, moved: a tree goes) nothing is read ahead, since 2 would drop it.
  */
 #include "fuse/ahead.h"
 
@@ -41,6 +42,7 @@ struct ahead {
 	bool is_filling; /* by somebody, without m: count is 0 */
 	struct vmfs_node dir;
 	unsigned int in_row, patience;
+	uint32_t seen_changes; /* of dir, by us, at the last lookup */
 	unsigned int count, used, next;
 	uint64_t at; /* when they were read */
 	/* vmfs_node_changes() before that */
@@ -106,6 +108,15 @@ static void lose_patience(struct ahead *a)
 	a->patience = (unsigned int)min_u64(2 * a->patience, PATIENCE_MAX);
 }
 
+/* With m. Has this mount changed the folder since the last lookup in it? */
+static bool is_changing(struct ahead *a)
+{
+	uint32_t changes = vmfs_node_changes(a->vol, a->dir);
+	bool is = changes != a->seen_changes;
+	a->seen_changes = changes;
+	return is;
+}
+
 /* With m. true: the caller fills. */
 static bool begin_filling(struct ahead *a, struct vmfs_node dir)
 {
@@ -115,6 +126,11 @@ static bool begin_filling(struct ahead *a, struct vmfs_node dir)
 		a->dir = dir;
 		a->patience = PATIENCE_FIRST;
 		a->in_row = a->count = 0;
+		a->seen_changes = vmfs_node_changes(a->vol, dir);
+	}
+	if (is_changing(a)) {
+		a->in_row = a->count = 0;
+		return false;
 	}
 	if (a->count && a->used >= ENTRIES / 4)
 		a->patience = 1;
