@@ -6,11 +6,12 @@
  *
  * I/O of SIZE bytes, DEPTH at a time. KIND is randread, randwrite, read or write (in
  * order), or scatter: a write into each MiB, one far from the other, and none twice, so
- * it may end early. raw: libaio on the descriptor itself and nothing between, what fio's
- * engine does. vmfs: the file on a volume as a device, with a channel that is waited on;
- * disk: a virtual disk, with all under it. All are one task that sleeps only in the
- * kernel. Prints I/Os per second, the processor time that each took, and what 99 of 100
- * took at most. The file's bytes are overwritten by writes.
+ * it may end early; zeroed (raw alone): the same, of which each has its MiB zeroed first,
+ * as a new disk's blocks are. raw: libaio on the descriptor itself and nothing between,
+ * what fio's engine does. vmfs: the file on a volume as a device, with a channel that is
+ * waited on; disk: a virtual disk, with all under it. All are one task that sleeps only
+ * in the kernel. Prints I/Os per second, the processor time that each took, and what 99
+ * of 100 took at most. The file's bytes are overwritten by writes.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -36,7 +37,7 @@
 #define MAX_US 1000000u /* what took longer counts as that */
 
 struct bench {
-	bool is_write, is_random, is_scattered;
+	bool is_write, is_random, is_scattered, is_zeroing;
 	uint64_t size, depth, file_size, end;
 	uint64_t seed, next, count;
 	unsigned int pending;
@@ -160,6 +161,9 @@ static int run_vmfs(struct bench *b, struct bench_io *ios)
 static void prepare(struct bench *b, struct bench_io *bio)
 {
 	uint64_t offset = next_offset(b);
+	if (b->is_zeroing && fallocate(b->fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
+				       (off_t)offset, 1 << 20) < 0)
+		b->error = -errno;
 	if (b->is_write)
 		io_prep_pwrite(&bio->iocb, b->fd, bio->iov.iov_base, b->size,
 			       (long long)offset);
@@ -355,7 +359,8 @@ int main(int argc, char **argv)
 	}
 	struct reporter *r = reporter_stderr_init(&told, "data_bench", REPORT_WARN);
 	b.is_random = strncmp(argv[3], "rand", 4) == 0;
-	b.is_scattered = strcmp(argv[3], "scatter") == 0;
+	b.is_zeroing = strcmp(argv[3], "zeroed") == 0;
+	b.is_scattered = b.is_zeroing || strcmp(argv[3], "scatter") == 0;
 	b.is_write = b.is_scattered || strstr(argv[3], "write");
 	int rc = strcmp(argv[1], "raw") == 0 ? bench_raw(&b, argv[2], seconds)
 					     : bench_vmfs(&b, argv[2], seconds,

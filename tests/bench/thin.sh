@@ -4,7 +4,9 @@
 # Random 4 KiB with 32 under way beside the raw file of the same bytes, and what 99 of
 # 100 took; first writes into an empty thin disk: 64 KiB in order beside the raw file,
 # 4 KiB far from one another (each takes and zeroes a block, none is written twice) beside
-# qcow2 on the host; and a raw file into a thin disk, beside cp and sync.
+# qcow2 on the host, and beside a raw file of which each MiB is zeroed before its write
+# (what the device itself needs for that); and a raw file into a thin disk, beside cp and
+# sync.
 
 thin_size_mib=1024
 thin_step=$((40503 * 4096))
@@ -71,6 +73,7 @@ thin_round()
 	thin_empty first64k write 65536 4
 	thin_turn raw64k raw "$work/raw.img" write 65536 4
 	thin_empty first4k scatter 4096 32
+	thin_turn zeroed raw "$work/zeroed.img" zeroed 4096 32
 	thin_qcow2
 	thin_copy ours "$bin/vmkfstools" -i "$work/raw.img" -d thin \
 		"$work/lun.img:/c.vmdk"
@@ -90,6 +93,7 @@ bench_thin()
 			oflag=direct status=none
 	dd if=/dev/zero of="$work/lun.img" bs=1M count=$((thin_size_mib * 5)) \
 		oflag=direct status=none
+	dd if=/dev/zero of="$work/zeroed.img" bs=1M count=3072 oflag=direct status=none
 	"$bin/mkfs.vmfs" -L bench "$work/lun.img" >"$work/log" 2>&1 &&
 		"$bin/vmkfstools" -i "$work/raw.img" -d eagerzeroedthick \
 			"$work/lun.img:/d.vmdk" >"$work/log" 2>&1 ||
@@ -107,6 +111,10 @@ bench_thin()
 	line thin-first-4k-randwrite speed thin.first4k thin.qcow2 ">=1" IOPS
 	line thin-first-4k-randwrite-p99 time thin.first4k.p99 thin.raw.randwrite.p99 \
 		bound ms
+	line thin-first-4k-beside-zeroing speed thin.first4k thin.zeroed bound IOPS
+	line thin-first-4k-p99-beside-zeroing time thin.first4k.p99 thin.zeroed.p99 \
+		bound ms
 	line raw-to-thin speed thin.ours thin.cp ">=0.9" MiB/s
-	rm -f "$work/lun.img" "$work/raw.img" "$work/empty.qcow2"
+	rm -f "$work/lun.img" "$work/raw.img" "$work/zeroed.img" \
+		"$work/empty.qcow2"
 }
