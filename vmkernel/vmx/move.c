@@ -32,7 +32,7 @@
 #define DOWNTIME_MS 100 /* QEMU stops the guest when the rest fits into this */
 
 enum id { ID_CAPABILITIES = MOVE_QMP_FIRST, ID_PARAMETERS, ID_FD, ID_STOP, ID_MIGRATE,
-	  ID_CANCEL, ID_CONT, ID_ASK };
+	  ID_CANCEL, ID_CONT, ID_ASK, ID_CLOSE_FD };
 
 static void set_why(struct move *m, const char *why)
 {
@@ -73,6 +73,15 @@ static int pass_to_qemu(struct move *m, int file_fd)
 {
 	channel_pass(m->qmp, file_fd);
 	return command(m, "getfd", json_pack("{s:s}", "fdname", FD_NAME), ID_FD);
+}
+
+/*
+ * A QEMU that does not begin to send leaves it open, and who reads from it waits. One
+ * that has begun knows no such name any more.
+ */
+static void take_from_qemu(struct move *m)
+{
+	(void)!command(m, "closefd", json_pack("{s:s}", "fdname", FD_NAME), ID_CLOSE_FD);
 }
 
 /* QEMU gets its end of the stream. */
@@ -275,8 +284,10 @@ enum move_news move_answer(struct move *m, uint32_t id, const json_t *answer,
 		take_progress(m, answer);
 	else if (id == ID_CONT && m->state == MOVE_KEEPING)
 		return over(m);
-	else if (error && m->state == MOVE_SENDING && id != ID_CANCEL) {
+	else if (error && m->state == MOVE_SENDING && id != ID_CANCEL &&
+		 id != ID_CLOSE_FD) {
 		set_why(m, error);
+		take_from_qemu(m);
 		return m->is_cold ? go_on(m) : over(m);
 	}
 	return MOVE_NOTHING;
