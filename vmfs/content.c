@@ -78,10 +78,12 @@ int content_read(struct vmfs_txn *t, const struct fd_ref *ref,
 		if (rc < 0)
 			break;
 		uint64_t n = min_u64(len, count * block_size - off % block_size);
-		if (vol_off != CONTENT_HOLE)
+		if (vol_off != CONTENT_HOLE) {
+			vmfs_txn_reads_blocks(t);
 			rc = vmfs_gate_read(vol, vol_off + off % block_size, to, n);
-		else
+		} else {
 			(void)memset(to, 0, n);
+		}
 		off += n;
 		to += n;
 		len -= n;

@@ -83,7 +83,7 @@ void txn_reset(struct vmfs_txn *t)
 	txn_index_reset(t);
 	t->lock_count = t->piece_count = t->data_count = t->log_count = 0;
 	t->is_busy = t->frees_metadata = t->takes_blocks = t->frees_blocks = false;
-	t->may_wait = t->assumes = t->is_mistaken = false;
+	t->may_wait = t->assumes = t->is_mistaken = t->reads_blocks = false;
 }
 
 void txn_done(struct vmfs_txn *t)
@@ -384,6 +384,11 @@ void *vmfs_txn_before(struct vmfs_txn *t, const void *data)
 void vmfs_txn_frees_metadata(struct vmfs_txn *t)
 {
 	t->frees_metadata = true;
+}
+
+void vmfs_txn_reads_blocks(struct vmfs_txn *t)
+{
+	t->reads_blocks = true;
 }
 
 void vmfs_txn_takes_blocks(struct vmfs_txn *t)

@@ -150,6 +150,11 @@ int vmfs_txn_window(struct vmfs_txn *t, uint64_t vol_off, uint64_t len)
  * same, nothing has changed since. If one is not, the view runs again. Never blocks.
  */
 void vmfs_txn_assume(struct vmfs_txn *t);
+/*
+ * Build is about to read by itself what lies under locks that it has met: blocks of a
+ * file. They are looked at again after that. Never blocks.
+ */
+void vmfs_txn_reads_blocks(struct vmfs_txn *t);
 /* True while a view runs: edits are not allowed. */
 bool vmfs_txn_is_view(struct vmfs_txn *t);
 

@@ -73,6 +73,7 @@ struct vmfs_txn {
 	bool is_view, is_patient; /* patient: lock first, then read, whatever it is */
 	bool frees_metadata; /* vmfs_txn_frees_metadata() */
 	bool takes_blocks, frees_blocks; /* vmfs_txn_takes_blocks() ... */
+	bool reads_blocks; /* vmfs_txn_reads_blocks() */
 	bool may_wait; /* vmfs_txn_may_wait() */
 	bool assumes, is_mistaken; /* vmfs_txn_assume(); and it was not so */
 	/* a view's last tries: each piece whole, all of one state or not */

@@ -59,11 +59,12 @@ static int take_locks(struct vmfs_txn *t)
 
 /*
  * A view that looked at one lock of others, once, and had all under it from the cache:
- * nothing was read after that lock, so all is as it was at that moment.
+ * nothing was read after that lock (no block of a file, either), so all is as it was at
+ * that moment.
  */
 static bool is_one_look(const struct vmfs_txn *t)
 {
-	unsigned int looks = t->window.len ? 2 : 0;
+	unsigned int looks = t->window.len || t->reads_blocks ? 2 : 0;
 
 	for (unsigned int i = 0; i < t->lock_count; i++) {
 		const struct txn_lock *l = &t->locks[i];
