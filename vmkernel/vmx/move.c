@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  *	NONE --move_send--> SENDING --QEMU completed and stream over--> SENT
- *	        SENDING --QEMU failed--> (cont, if it was stopped by us) --> NONE
- *	        SENDING --move_keep--> KEEPING --cancelled--> NONE
- *	                    KEEPING --completed (too late)--> cont --> NONE
+ *	        SENDING --QEMU failed--> KEEPING --cont--> NONE
+ *	        SENDING --move_keep--> KEEPING --cancelled, or completed (too late)-->
+ *	                    cont --> NONE
  *	        SENT --move_keep--> KEEPING --cont--> NONE
  *	NONE --move_receive--> RECEIVING --QEMU completed and stream over--> RECEIVED
  *	        --(cont: vm.c)
@@ -11,7 +11,9 @@
  * 1. SENT is left by move_keep() alone: whether the VM goes on here is for vmkernel to
  *    say, which knows whose its lock is. Without a vmkernel it stands still.
  * 2. A QEMU whose migration failed or was cancelled goes on by itself if its guest ran
- *    when it began. One that has completed goes on by cont.
+ *    when it began. But when it was cancelled as it gave its disks away, QEMU 7.2 does
+ *    not take them back, and ends itself at the next migration, or write. It does at
+ *    cont: so each ends by that, as one that has completed does.
  * 3. A QEMU that cannot receive ends, and with it the VM that was to be. One that has
  *    all may have it before the sender knows that all is sent: the stream stays until
  *    the sender ends it, who would take an earlier end for a failure.
@@ -259,7 +261,7 @@ enum move_news move_event(struct move *m, const char *status)
 		/* The stream knows more than QEMU does. */
 		(void)end_stream(m);
 		set_why(m, "QEMU cannot send it");
-		return m->is_cold ? go_on(m) : over(m);
+		return go_on(m);
 	}
 	m->is_qemu_done |= m->state == MOVE_SENDING && is_completed;
 	return look(m);
