@@ -40,8 +40,10 @@ enum bdev_op { BDEV_READ, BDEV_WRITE, BDEV_FLUSH, BDEV_ZERO, BDEV_UNMAP, BDEV_CA
 enum bdev_io_flags {
 	BDEV_FUA = 1u << 0, /* on stable storage before done() */
 	/*
-	 * READ: from the kernel's memory, where that is as new as the medium: every write
-	 * that has ended before is seen, whoever made it. Elsewhere it is any read.
+	 * READ from the kernel's memory, WRITE into it, where that is as good: what has
+	 * been written is seen, whoever wrote it, and stands whatever becomes of the
+	 * process; FLUSH makes it durable. Elsewhere it is any read or write. Pages that
+	 * are written so are written by nobody else meanwhile.
 	 */
 	BDEV_CACHED = 1u << 1,
 	/* More follows at once: who has send() may hold it until that is called. */
@@ -177,6 +179,7 @@ struct bdev {
 	bool is_read_only;
 	bool has_write_cache; /* FLUSH has work to do */
 	bool has_cached;      /* BDEV_CACHED is not just any read: it seldom waits */
+	bool has_cached_write; /* nor just any write */
 	/*
 	 * A kernel's device whose storage is another machine: it may lose its cache while
 	 * this one runs, and the kernel does not tell.
@@ -195,11 +198,6 @@ struct bdev {
 	 * Leaf: nobody but this kernel reaches the bytes: a file of a local filesystem.
 	 */
 	bool is_one_kernels;
-	/*
-	 * Leaf: what submit() has taken runs even if the process ends before it has, and
-	 * the liveness lock falls after that.
-	 */
-	bool outlives_caller;
 	/* Leaf: rw() of a CAW keeps the deadline itself, where it waits for others. */
 	bool has_timed_caw;
 	/* For the LVM header (FORMAT.md, Disk identity); type 0 and empty if unknown. */

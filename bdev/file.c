@@ -14,8 +14,14 @@
  * direct write takes the pages that it covers out of the page cache before it begins, and
  * again before it ends, for whatever was read in between. So who begins to read when a
  * write has ended reads it, or what came after. Not all filesystems keep to that: the
- * descriptor is there on ext2..4 and XFS alone. It is told not to read ahead, and only
- * reads; a write of it would be undone by nobody's lock.
+ * descriptor is there on ext2..4 and XFS alone. It is told not to read ahead.
+ *
+ * It also writes, pages that nobody else writes meanwhile: the log of a member. When such
+ * a write has ended the kernel has it, whatever becomes of the process; a direct read, of
+ * whoever, makes it go to the medium first, and so does a FLUSH. A page that others
+ * write, too, must not be written so: the kernel would write all of it later, with
+ * sectors of theirs as they were, and no lock keeps it from that. A task that is in such
+ * a write still has the descriptor with the liveness lock open, as all of its process do.
  *
  * Compare-and-write is offered where OFD locks reach every user of the bytes: regular
  * files of filesystems that one kernel owns, and block devices. Not on network
@@ -178,20 +184,23 @@ static bool is_local_filesystem(int file_fd)
 }
 
 /* The same file through the page cache, if that shows what direct writes have written. */
-static int open_cached(int file_fd)
+static void open_cached(struct file_bdev *file)
 {
 	static const uint32_t coherent[] = {
 		0xef53 /* ext2..4 */,
 		0x58465342 /* xfs */,
 	};
 	char path[32];
-	if (!is_filesystem_of(file_fd, coherent, ARRAY_SIZE(coherent)))
-		return -1;
-	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", file_fd);
-	int cached_fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-	if (cached_fd >= 0)
-		(void)posix_fadvise(cached_fd, 0, 0, POSIX_FADV_RANDOM); /* a hint */
-	return cached_fd;
+	if (!is_filesystem_of(file->file_fd, coherent, ARRAY_SIZE(coherent)))
+		return;
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", file->file_fd);
+	int mode = file->bd.is_read_only ? O_RDONLY : O_RDWR;
+	file->cached_fd = open(path, mode | O_CLOEXEC | O_NOCTTY);
+	if (file->cached_fd < 0)
+		return;
+	file->bd.has_cached = true;
+	file->bd.has_cached_write = !file->bd.is_read_only;
+	(void)posix_fadvise(file->cached_fd, 0, 0, POSIX_FADV_RANDOM); /* a hint */
 }
 
 /* By trial, where the kernel does not tell: reads one sector that is not at 4096. */
@@ -240,9 +249,7 @@ static int open_regular(struct file_bdev *file, const struct stat *st, uint32_t 
 		return 0; /* the filesystem has no direct I/O */
 	if (can_be_direct(file->file_fd, &memory_align)) {
 		file->is_direct = true;
-		bd->outlives_caller = bd->is_one_kernels;
-		file->cached_fd = open_cached(file->file_fd);
-		bd->has_cached = file->cached_fd >= 0;
+		open_cached(file);
 		bd->memory_align = memory_align;
 		bd->max_io = MAX_IO;
 	} else if (fcntl(file->file_fd, F_SETFL, status) < 0) {

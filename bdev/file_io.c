@@ -103,10 +103,11 @@ int file_rw_flags(const struct bdev_io *io)
 	return io->op != BDEV_READ && (io->flags & BDEV_FUA) ? RWF_DSYNC : 0;
 }
 
-static int reading_fd(const struct file_bdev *file, const struct bdev_io *io)
+/* Through the page cache, if the caller wants it and may. */
+static int fd_of(const struct file_bdev *file, const struct bdev_io *io)
 {
-	return io->flags & BDEV_CACHED && file->cached_fd >= 0 ? file->cached_fd
-							       : file->file_fd;
+	bool has = io->op == BDEV_READ ? file->cached_fd >= 0 : file->bd.has_cached_write;
+	return io->flags & BDEV_CACHED && has ? file->cached_fd : file->file_fd;
 }
 
 static int read_write(struct file_bdev *file, const struct bdev_io *io, uint64_t at)
@@ -118,8 +119,8 @@ static int read_write(struct file_bdev *file, const struct bdev_io *io, uint64_t
 				  NULL);
 		off_t off = (off_t)(io->offset + at);
 		ssize_t got = io->op == BDEV_READ
-				      ? preadv2(reading_fd(file, io), v, n, off, flags)
-				      : pwritev2(file->file_fd, v, n, off, flags);
+				      ? preadv2(fd_of(file, io), v, n, off, flags)
+				      : pwritev2(fd_of(file, io), v, n, off, flags);
 		if (got < 0 && errno == EINTR)
 			continue;
 		if (got < 0)

@@ -56,6 +56,7 @@
 #define CLUSTER_PATIENCE_NS (5 * NS_PER_S)
 #define WANT_NS (2 * NS_PER_S) /* a holder that lives hears of it within 1 s */
 #define LOOK_NS (50 * NS_PER_MS)
+#define PAGE_SIZE_MAX (64u << 10) /* of any kernel */
 
 uint32_t journal_crc(const void *data, size_t len)
 {
@@ -306,6 +307,26 @@ static int take_block(struct vmfs_volume *vol)
 					  : " (volume full)");
 }
 
+/*
+ * A lazy log in a file is written into the kernel's memory, if it has whole pages; they
+ * are read into it all at once, or each record would wait for the first sight of one.
+ */
+static void log_in_memory(struct vmfs_volume *vol)
+{
+	struct vmfs_journal *j = &vol->member->journal;
+	uint64_t dev_off, run, len = (uint64_t)j->sector_count * SECTOR;
+	struct bdev *bd;
+
+	if (!j->is_lazy || lvm_map(&vol->lvm, j->vol_off, &bd, &dev_off, &run) ||
+	    !bd->has_cached_write || run < len || (dev_off | len) % PAGE_SIZE_MAX)
+		return;
+	void *seen = io_alloc(len);
+	if (seen) /* a hint: if it fails, records are slower, or fail themselves */
+		(void)!lvm_read_cached(&vol->lvm, j->vol_off, seen, len);
+	free(seen);
+	j->record_flags = BDEV_CACHED;
+}
+
 int journal_create(struct vmfs_volume *vol)
 {
 	struct vmfs_journal *j = &vol->member->journal;
@@ -323,7 +344,11 @@ int journal_create(struct vmfs_volume *vol)
 		err = heartbeat_publish_journal(&vol->member->hb,
 						(uint32_t)j->addr.raw, j->vol_off);
 	/* Renewals are not flushed; this one a replayer has to find. */
-	return err ? err : vmfs_gate_flush_device(vol, vol->member->hb.bd);
+	if (!err)
+		err = vmfs_gate_flush_device(vol, vol->member->hb.bd);
+	if (!err)
+		log_in_memory(vol);
+	return err;
 }
 
 /* A block of the pool goes back as mkfs left it: no other host's journal begins there. */

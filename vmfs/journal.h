@@ -18,20 +18,6 @@
 
 struct vmfs_volume;
 
-/*
- * A record on its way to the device (journalpost.c). All but m, c, has_ended: as below.
- */
-struct journal_post {
-	struct bdev_io io; /* first */
-	struct iovec iov;
-	struct vmfs_volume *vol;
-	uint64_t vol_off;
-	bool is_posted;
-	struct mutex m;
-	struct cond c;
-	bool has_ended;
-};
-
 /* Owned by whoever holds the volume's txn_lock. */
 struct vmfs_journal {
 	vmfs_addr addr;		/* of the block; 0 = none yet */
@@ -53,7 +39,7 @@ struct vmfs_journal {
 	bool is_late; /* some are not durable: journal_is_late() */
 	uint64_t durable_seq, freed_seq, oldest;
 	struct vmfs_homes homes;
-	struct journal_post post;
+	uint32_t record_flags; /* records are written with these of bdev.h; fixed */
 };
 
 /* Sectors that must change together, as a transaction gives them. */
@@ -91,21 +77,6 @@ void journal_tell_lost(struct vmfs_volume *vol, vmfs_addr addr, int err);
  */
 int journal_commit(struct vmfs_volume *vol, const struct journal_target *targets,
 		   unsigned int count, bool may_wait) __attribute__((warn_unused_result));
-/*
- * Writes a record (io_alloc'ed; taken); that of a lazy log, on a device that allows it,
- * may be under way on return, to be settled before anything that needs it. With txn_lock,
- * and nothing posted. 0 or -errno of the gate. Blocks.
- */
-int journal_post(struct vmfs_volume *vol, uint64_t vol_off, void *record, uint64_t len)
-	__attribute__((warn_unused_result));
-/*
- * What was posted stands on the device as all else that was written: 0 or -errno. Blocks.
- */
-int journal_settle(struct vmfs_volume *vol) __attribute__((warn_unused_result));
-void journal_post_init(struct journal_post *p);
-/* The volume is dead or left: waits until the device is through with it. Blocks. */
-void journal_post_drop(struct journal_post *p);
-void journal_post_done(struct journal_post *p);
 /* Is something that was logged before the call not durable? Never blocks. */
 bool journal_is_late(const struct vmfs_volume *vol);
 /*

@@ -11,8 +11,10 @@
  * FLUSH that was sent behind it has ended: of journal_sync(), of journal_empty(), of a
  * prompt record, or of whatever else flushes. Records are written all the same, one by
  * one and at once: a process that is killed loses nothing, and hosts beside us read what
- * we committed (logview.c). A loss of power takes back the last ones. (The last of a lazy
- * log may still be on its way: journalpost.c.)
+ * we committed (logview.c). A loss of power takes back the last ones. Those of a lazy log
+ * that lies in a file go into the kernel's memory, where they wait for no device
+ * (BDEV_CACHED): the log has whole pages, and only its host writes there. A loss of the
+ * kernel takes back as much then as one of power.
  *
  * Late are all records of a lazy log, and those of others that nobody was promised
  * (vmfs_txn_may_wait: blocks that a first write takes). Behind a late one the places of
@@ -85,7 +87,7 @@ static int sync_held(struct vmfs_volume *vol)
 
 	if (j->durable_seq == j->next_seq)
 		return 0;
-	if (journal_settle(vol) || vmfs_gate_flush(vol))
+	if (vmfs_gate_flush(vol))
 		return lose(vol, "the journal could not be written");
 	note_durable(j, j->next_seq);
 	return 0;
@@ -100,10 +102,7 @@ int journal_sync(struct vmfs_volume *vol)
 	sleeplock_acquire(&vol->txn_lock);
 	uint64_t seq = j->next_seq;
 	bool is_durable = j->durable_seq == seq;
-	int err = journal_settle(vol);
 	sleeplock_release(&vol->txn_lock);
-	if (err)
-		return lose(vol, "the journal could not be written");
 	if (is_durable)
 		return heartbeat_dead(&vol->member->hb);
 	/* Others go on meanwhile: what they log is for the next one. */
@@ -224,8 +223,6 @@ int journal_empty(struct vmfs_volume *vol)
 
 	assert(sleeplock_is_mine(&vol->txn_lock));
 	bool has_log = !addr_is_none(j->addr) && !j->is_empty;
-	if (journal_settle(vol))
-		return lose(vol, "the journal could not be written");
 	if (has_log && j->homes.count) {
 		err = sync_held(vol);
 		if (!err)
@@ -330,8 +327,6 @@ int journal_commit(struct vmfs_volume *vol, const struct journal_target *targets
 		err = journal_empty(vol);
 	if (err)
 		return err;
-	if (journal_settle(vol))
-		return lose(vol, "the journal could not be written");
 	uint8_t *record = io_alloc(sectors * SECTOR);
 	if (!record)
 		return -ENOMEM;
@@ -339,10 +334,11 @@ int journal_commit(struct vmfs_volume *vol, const struct journal_target *targets
 	if (j->is_empty)
 		err = write_state(vol);
 	if (!err)
-		err = journal_post(vol, j->vol_off + (uint64_t)j->next_sector * SECTOR,
-				   record, (uint64_t)sectors * SECTOR);
-	else
-		free(record);
+		err = vmfs_gate_write(vol,
+				      j->vol_off + (uint64_t)j->next_sector * SECTOR,
+				      record, (uint64_t)sectors * SECTOR,
+				      j->record_flags);
+	free(record);
 	if (err)
 		return lose(vol, "the journal could not be written");
 	if (j->durable_seq == j->next_seq)

@@ -118,7 +118,6 @@ static void free_member(struct vmfs_volume *vol)
 	sleeplock_done(&m->takeover_lock);
 	sleeplock_done(&m->fence.lock);
 	unflushed_done(&m->unflushed);
-	journal_post_done(&m->journal.post);
 	homes_done(&m->journal.homes);
 	cond_done(&m->c);
 	mutex_done(&m->m);
@@ -216,7 +215,6 @@ int vmfs_member_start(struct vmfs_volume *vol, const struct vmfs_open_options *o
 	sleeplock_init(&m->fence.lock);
 	m->journal.is_empty = true; /* there is none yet */
 	m->journal.is_lazy = options->is_lazy;
-	journal_post_init(&m->journal.post);
 	m->keeps_locks = options->keeps_locks || options->is_lazy;
 	m->fence.resets_units = options->resets_units;
 	m->hb.vol = vol;
@@ -294,7 +292,6 @@ int vmfs_member_stop(struct vmfs_volume *vol)
 	 */
 	if (!err)
 		err = journal_destroy(vol);
-	journal_post_drop(&m->journal.post);
 	unflushed_stop(vol);
 	heartbeat_stop(&m->hb);
 	/* If the journal could not be emptied, a take-over is the clean way. */

@@ -328,13 +328,6 @@ void target_send(struct command *cmd)
 	cmd->accept_call = sim_call_at(host, at, accept, cmd);
 }
 
-void target_send_alone(struct command *cmd)
-{
-	sim_call_cancel(cmd->accept_call);
-	cmd->is_blocked = false;
-	cmd->accept_call = sim_call_at(NULL, sim_time(), accept, cmd);
-}
-
 void target_drop(struct command *cmd)
 {
 	if (cmd->state == COMMAND_OVER)

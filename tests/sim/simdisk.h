@@ -92,11 +92,6 @@ struct simdisk_behaviour {
 	bool has_pr;	   /* persistent reservations (ATS only) */
 	bool forgets_keys; /* they do not outlive a power failure */
 	bool refuses_logins; /* under another host's name: no reinstatement */
-	/*
-	 * A killed host's commands are accepted once they were sent, as what is in the
-	 * kernel is (bdev.h); of devices attached from then on.
-	 */
-	bool outlives_caller;
 };
 
 /*

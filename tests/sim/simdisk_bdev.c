@@ -21,6 +21,7 @@
 #include "tests/sim/simdisk_private.h"
 
 #define PPM 1000000u
+#define PAGE_SIZE 4096u
 
 /* ---- the life of a command ---- */
 
@@ -165,6 +166,33 @@ static void tell_of_submission(struct command *cmd)
 		o->fn(&s, o->arg);
 }
 
+static bool is_change(const struct command *cmd)
+{
+	return cmd->kind != COMMAND_READ && cmd->kind <= COMMAND_CAW && cmd->len;
+}
+
+static bool shares_page(const struct command *a, const struct command *b)
+{
+	return a->offset / PAGE_SIZE <= (b->offset + b->len - 1) / PAGE_SIZE &&
+	       b->offset / PAGE_SIZE <= (a->offset + a->len - 1) / PAGE_SIZE;
+}
+
+/* What BDEV_CACHED asks of who writes: such a page is written by nobody else. */
+static void check_pages(const struct command *cmd)
+{
+	const struct command *other;
+	if (!is_change(cmd))
+		return;
+	LIST_FOREACH(other, &cmd->at->disk->commands, all) {
+		if (other != cmd && other->state != COMMAND_OVER && is_change(other) &&
+		    ((cmd->flags | other->flags) & BDEV_CACHED) &&
+		    shares_page(cmd, other))
+			sim_fail("%s: a write at 0x%llx shares a page with one of %s",
+				 cmd->at->bd.name, (unsigned long long)cmd->offset,
+				 other->at->bd.name);
+	}
+}
+
 void initiator_start(struct attachment *at, enum command_kind kind, struct bdev_io *io,
 		     const struct pr_request *pr)
 {
@@ -173,6 +201,7 @@ void initiator_start(struct attachment *at, enum command_kind kind, struct bdev_
 	if (pr)
 		cmd->pr = *pr;
 	tell_of_submission(cmd);
+	check_pages(cmd);
 	if (at->is_cut) {
 		target_drop(cmd);
 		initiator_answer_later(cmd, -ESTALE);
@@ -324,10 +353,7 @@ static void on_kill(struct sim_host *h, void *arg)
 			if (cmd->io)
 				at->unanswered--;
 			cmd->io = NULL;
-			if (cmd->state == COMMAND_SENT && at->bd.outlives_caller)
-				target_send_alone(cmd);
-			else
-				initiator_cut_off(at, cmd);
+			initiator_cut_off(at, cmd);
 			initiator_forget(cmd);
 		}
 		cmd = next;
@@ -367,7 +393,7 @@ struct bdev *simdisk_attach(struct simdisk *disk, struct sim_host *h)
 	at->bd.has_write_zeroes = true;
 	at->bd.caw = disk->caw;
 	at->bd.is_one_kernels = disk->caw == BDEV_CAW_FILE;
-	at->bd.outlives_caller = disk->how.outlives_caller;
+	at->bd.has_cached_write = disk->caw == BDEV_CAW_FILE;
 	describe(at);
 	mutex_init(&at->m);
 	cond_init(&at->c);

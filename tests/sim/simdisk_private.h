@@ -121,8 +121,6 @@ struct simdisk {
 
 /* cmd (in COMMAND_SENT) will be accepted after a while. */
 void target_send(struct command *cmd);
-/* Its host is dead, but what has sent it is not. */
-void target_send_alone(struct command *cmd);
 /* cmd never takes effect (any more). It still has to be answered. */
 void target_drop(struct command *cmd);
 /* cmd ends now: in full, in part, or not at all. */

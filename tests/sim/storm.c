@@ -284,7 +284,6 @@ static void behave(struct weather *w)
 	b.has_pr = w->storm.has_pr;
 	b.checks_at_effect = w->storm.checks_at_effect;
 	b.refuses_logins = w->storm.refuses_logins;
-	b.outlives_caller = w->storm.outlives_caller;
 	b.forgets_keys = w->storm.has_pr && sim_chance(500000);
 	b.has_cache |= (w->storm.faults & (STORM_POWER | STORM_CACHE)) != 0;
 	if (w->storm.residue_ns) {

@@ -64,7 +64,6 @@ struct storm {
 	bool no_guard;		  /* nobody cuts a host that stands still */
 	bool no_liveness_lock;	  /* leases on files too */
 	bool is_lazy;		  /* logs are; what has to last is synced */
-	bool outlives_caller;	  /* the disk's: what a killed host sent is done */
 	uint64_t residue_ns;	  /* the target's, if not 0 */
 	bool refuses_logins;	  /* no reinstatement */
 	bool resets_units;	  /* of the hosts: LOGICAL UNIT RESET instead */

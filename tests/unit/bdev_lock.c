@@ -558,6 +558,55 @@ static void a_cached_read_sees_what_was_written(void **state)
 	assert_int_equal(munmap(told, sizeof(*told)), 0);
 }
 
+#define LOG_AT (256u << 10)
+#define LOG_RECORDS 50u
+
+/* Writes records of three sectors, one behind the other, into memory; dies of it. */
+static pid_t log_and_die(const char *path)
+{
+	static uint8_t record[3 * 512] __attribute__((aligned(4096)));
+	pid_t pid = fork();
+	if (pid == 0) {
+		struct bdev *bd;
+		int rc = bdev_file_open(path, 0, NULL, &bd);
+		for (unsigned int i = 0; rc == 0 && i < LOG_RECORDS; i++) {
+			memset(record, 'a' + i % 26, sizeof(record));
+			rc = bdev_rw(bd, BDEV_WRITE, BDEV_CACHED, record, sizeof(record),
+				     LOG_AT + i * sizeof(record), 0);
+		}
+		if (rc == 0)
+			(void)raise(SIGKILL);
+		_exit(1);
+	}
+	return pid;
+}
+
+/*
+ * What a process has written into the kernel's memory is read by another one directly
+ * when it is dead; and what is written directly behind it is not undone by it.
+ */
+static void a_cached_write_outlives_its_process(void **state)
+{
+	static uint8_t seen[LOG_RECORDS * 3 * 512] __attribute__((aligned(4096)));
+	struct fixture *f = *state;
+	int status;
+	if (!f->bd->has_cached_write)
+		skip(); /* another filesystem */
+	pid_t pid = log_and_die(f->path);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(bdev_read(f->bd, seen, sizeof(seen), LOG_AT), 0);
+	for (size_t i = 0; i < sizeof(seen); i++)
+		assert_int_equal(seen[i], 'a' + i / (3 * 512) % 26);
+	assert_int_equal(waitpid(log_and_die(f->path), &status, 0) > 0, 1);
+	memset(seen, '.', 512);
+	assert_int_equal(bdev_write(f->bd, seen, 512, LOG_AT + 3 * 512), 0);
+	assert_int_equal(bdev_flush(f->bd), 0);
+	assert_int_equal(bdev_read(f->bd, seen, sizeof(seen), LOG_AT), 0);
+	for (size_t i = 0; i < sizeof(seen); i++)
+		assert_int_equal(seen[i], i / 512 == 3 ? '.' : 'a' + i / (3 * 512) % 26);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -577,6 +626,7 @@ int main(void)
 		cmocka_unit_test(without_the_lock_writes_land_late),
 		cmocka_unit_test(fuse_offers_no_locks),
 		CASE(a_cached_read_sees_what_was_written),
+		CASE(a_cached_write_outlives_its_process),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
