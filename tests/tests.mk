@@ -40,6 +40,7 @@ WRAP_unit/bdev_file := preadv64v2
 WRAP_unit/fsck_repair := random_u64 random_bytes
 WRAP_unit/fsck_memory := malloc calloc realloc reallocarray aligned_alloc free
 WRAP_unit/iscsi_ways := task_start
+WRAP_unit/vmfs_look := sleeplock_release
 WRAP_unit/bdev_guard := syscall clock_gettime timerfd_create timerfd_settime poll
 wraps = $(addprefix -Wl$(comma)--wrap=,$(WRAP_$(1)))
 

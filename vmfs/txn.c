@@ -31,7 +31,8 @@
  *  4 what build returns is the caller's answer only if what it read was one state: locks
  *    read again and unchanged; else it runs again;
  *  5 a piece enters the cache with the token of its lock only if that lock was ours, or
- *    was seen unchanged and free after the piece was read.
+ *    was seen unchanged and free after the piece was read; a member's does so under
+ *    txn_lock, or it might come behind a newer one with the same token.
  *
  * Crash: before LOG nothing happened, the locks go stale at our take-over; after LOG the
  * record is replayed, since the locks still show us with the logged tokens.

@@ -216,14 +216,18 @@ static int judge(struct vmfs_txn *t, bool *ret_is_changed)
 	return txn_validate(t, ret_is_changed);
 }
 
-/* Pieces read under locks that were free and did not change: good for the next reader. */
+/*
+ * Pieces read under locks that were free and did not change: good for the next reader.
+ * (Those under our own are remembered as they are read.) A member still has txn_lock: a
+ * transaction that ran in between would find its own change undone, and go on from there.
+ */
 static void remember(struct vmfs_txn *t)
 {
 	for (unsigned int i = 0; i < t->piece_count; i++) {
 		const struct txn_piece *p = &t->pieces[i];
 		const struct txn_lock *l = &t->locks[p->lock];
 
-		if (txn_is_settled(l))
+		if (txn_is_settled(l) && !l->is_pinned)
 			vmfs_cache_put(t->vol->cache, p->vol_off, p->len, l->id.vol_off,
 				       le64_get(l->image.token), p->now);
 	}
@@ -258,13 +262,13 @@ static int look(struct vmfs_txn *t, vmfs_build_fn *build, void *arg, int *ret_er
 		is_changed = true;
 	if (!err && !is_changed)
 		txn_index_keep(t, false);
+	if (!err && !*ret_err && !is_changed)
+		remember(t);
 	(void)txn_let_go(t, false);
 	vmfs_hush_end(vol, &hush, !err && !is_changed && *ret_err == -EUCLEAN);
 	if (vol->member)
 		sleeplock_release(&vol->txn_lock);
 	*ret_is_one_state = !is_changed;
-	if (!err && !*ret_err && !is_changed)
-		remember(t);
 	return err;
 }
 
