@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * turns_bench KIND SIZE DEPTH MS TURNS FILE...
+ * turns_bench KIND SIZE DEPTH MS TURNS FILE[@FROM+LENGTH]...
  *
  * Direct I/O of SIZE bytes by libaio, DEPTH at a time, on several files by turns of MS
  * milliseconds: what a machine does meanwhile besides is the same for all of them, and a
  * turn is so short that its neighbours see the same machine. KIND is randread, randwrite,
- * read or write (in order, each turn going on where the last ended). One file begins
- * after the other in each round. Prints a line for each round: MiB/s of each file, in
- * their order.
+ * read or write (in order, each turn going on where the last ended). Of a file with
+ * FROM and LENGTH only those bytes. One file begins after the other in each round. Prints
+ * a line for each round: MiB/s of each file, in their order.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/align.h"
 #include "base/buf.h"
 #include "base/env.h"
 #include "base/parse.h"
@@ -31,7 +32,7 @@
 struct file {
 	const char *path;
 	int file_fd;
-	uint64_t size, next;
+	uint64_t from, size, next;
 	double speed; /* MiB/s of the last turn */
 };
 
@@ -47,11 +48,11 @@ static uint64_t next_offset(struct bench *b, struct file *f)
 {
 	uint64_t slots = f->size / b->size;
 	if (!b->is_random)
-		return f->next++ % slots * b->size;
+		return f->from + f->next++ % slots * b->size;
 	b->seed ^= b->seed << 13;
 	b->seed ^= b->seed >> 7;
 	b->seed ^= b->seed << 17;
-	return b->seed % slots * b->size;
+	return f->from + b->seed % slots * b->size;
 }
 
 static int send(struct bench *b, struct file *f, struct iocb *iocb)
@@ -95,14 +96,31 @@ static int turn(struct bench *b, struct file *f)
 	return err;
 }
 
+/* FROM+LENGTH, if they are there, come off the path. */
+static int take_range(struct file *f)
+{
+	char *at = strrchr(f->path, '@'), *plus = at ? strchr(at, '+') : NULL;
+	f->size = INT64_MAX;
+	if (!plus)
+		return 0;
+	*at = *plus = '\0';
+	int err = parse_u64(at + 1, INT64_MAX, &f->from);
+	return err ? err : parse_u64(plus + 1, INT64_MAX, &f->size);
+}
+
 static int file_open(const struct bench *b, struct file *f)
 {
 	struct stat st;
+	int err = take_range(f);
+	if (err < 0)
+		return err;
 	f->file_fd =
 		open(f->path, (b->is_write ? O_RDWR : O_RDONLY) | O_DIRECT | O_CLOEXEC);
 	if (f->file_fd < 0 || fstat(f->file_fd, &st) < 0)
 		return -errno;
-	f->size = (uint64_t)st.st_size;
+	if (f->from > (uint64_t)st.st_size)
+		return -EINVAL;
+	f->size = min_u64(f->size, (uint64_t)st.st_size - f->from);
 	return f->size >= b->size ? 0 : -EINVAL;
 }
 
