@@ -456,12 +456,44 @@ static void set_length(struct vmfs_file *f, uint64_t length)
 	mutex_unlock(&f->m);
 }
 
+struct reach {
+	struct vmfs_file *f;
+	uint64_t blocks;
+};
+
+static int reach_build(struct vmfs_txn *t, void *arg)
+{
+	const struct reach *r = arg;
+	struct fd_body_disk *fdd;
+	int rc = fd_edit(t, &r->f->ref, &fdd);
+	return rc < 0 ? rc : blockmap_reserve(t, &r->f->ref, fdd, r->blocks);
+}
+
+/*
+ * A length that another form is needed for: it is had before anybody sees the length,
+ * which could not go to disk without it, nor could anything else of the file then.
+ */
+static int reach(struct vmfs_file *f, uint64_t length)
+{
+	static const enum vmfs_zla forms[] = { VMFS_ZLA_FB, VMFS_ZLA_PB };
+	uint64_t old = block_count(f, file_length(f));
+	struct reach r = { .f = f, .blocks = block_count(f, length) };
+	for (size_t i = 0; i < ARRAY_SIZE(forms); i++) {
+		uint64_t capacity = blockmap_capacity(f->vol, forms[i]);
+		if (old <= capacity && r.blocks > capacity)
+			return file_run_txn(f, reach_build, &r);
+	}
+	return 0;
+}
+
 /* The bytes from the old length to the end of its block may hold anything. */
 static int extend(struct vmfs_file *f, uint64_t length)
 {
 	int rc = file_zero_behind(f, length);
 	if (rc == 0)
 		rc = filemap_grow(f, block_count(f, length));
+	if (rc == 0)
+		rc = reach(f, length);
 	if (rc < 0)
 		return rc;
 	set_length(f, length);

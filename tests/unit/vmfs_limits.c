@@ -278,6 +278,37 @@ static void without_pointer_blocks_all_direct_ones_are_used(void **state)
 	testvol_free(&tv);
 }
 
+/* A file cannot be made longer than it can become: it is as it was, and may shrink. */
+static void without_pointer_blocks_no_length_needs_one(void **state)
+{
+	struct testvol tv;
+	struct vmfs_stat st;
+	uint8_t buf[4096];
+	int rc;
+	(void)state;
+	testvol_new_with(&tv, 1, &few);
+	memset(buf, 'k', sizeof(buf));
+	unsigned int count = make_until_full(&tv, 300 * MIB, &rc);
+	collect_clear(&tv.told);
+	struct vmfs_file *file = open_file(&tv, "/kept", VMFS_WRITE | VMFS_CREATE);
+	assert_int_equal(vmfs_file_write(file, buf, sizeof(buf), 2 * MIB), 0);
+	assert_int_equal(vmfs_file_truncate(file, 300 * MIB), -ENOSPC);
+	assert_true(collect_has(&tv.told, "no pointer blocks left"));
+	collect_clear(&tv.told);
+	assert_int_equal(vmfs_file_stat(file, &st), 0);
+	assert_int_equal(st.size_bytes, 2 * MIB + sizeof(buf));
+	assert_int_equal(vmfs_file_write(file, buf, sizeof(buf), 3 * MIB), 0);
+	assert_int_equal(vmfs_file_truncate(file, 2 * MIB + 9), 0);
+	assert_int_equal(vmfs_file_truncate(file, 256 * MIB), 0);
+	assert_int_equal(vmfs_file_sync(file), 0);
+	assert_int_equal(vmfs_file_close(file), 0);
+	assert_int_equal(collect_count(&tv.told, REPORT_ERROR), 0);
+	remove_files(&tv, 0, count);
+	testvol_unmount(&tv);
+	testvol_check(&tv);
+	testvol_free(&tv);
+}
+
 static void file_blocks_run_out(void **state)
 {
 	struct testvol tv;
@@ -454,6 +485,7 @@ int main(void)
 		cmocka_unit_test(sub_blocks_run_out),
 		cmocka_unit_test(pointer_blocks_run_out),
 		cmocka_unit_test(without_pointer_blocks_all_direct_ones_are_used),
+		cmocka_unit_test(without_pointer_blocks_no_length_needs_one),
 		cmocka_unit_test(file_blocks_run_out),
 		cmocka_unit_test(what_cannot_grow_stays),
 		cmocka_unit_test(the_most_files),
