@@ -10,7 +10,8 @@
 #
 # Cold, through the kernel's cache: beside Debian's vmfs-fuse on the same VMFS-5 volume.
 # Nothing is read twice: one pass over a file that nobody has in memory. What the disk
-# gives without any filesystem of ours, as cold and in the same turn, is the bound. The
+# gives without any filesystem of ours, as cold and in the same turn, is the bound; what
+# passthrough_ll makes of it shows what the way through the kernel and back leaves. The
 # same with the volume in memory, where there is none, shows what the programs cost.
 #
 # And the memory of a mount that does nothing. Names are in names.sh.
@@ -246,7 +247,9 @@ fuse_cold_turns()
 
 	[ -x /usr/sbin/vmfs-fuse ] || { echo "no vmfs-fuse" >"$work/log"; return 1; }
 	for ((round = 0; round < turns; round++)); do
-		fuse_disk && fuse_cold_turn cold "$work/fuse.img" || return 1
+		fuse_disk && fuse_cold_turn cold "$work/fuse.img" &&
+			fuse_mounted fuse_cold passed-cold "$fuse_at$work/plain" -- \
+				"$work/passthrough_ll" || return 1
 	done
 	fuse_ram_turns
 }
@@ -259,6 +262,8 @@ fuse_cold_lines()
 		line "fuse-cold-$what-vs-vmfs-tools" speed "fuse.ours-cold.$what" \
 			"fuse.debian-cold.$what" ">=${goals[0]}" MiB/s
 		line "fuse-disk-$what-vs-vmfs-tools" speed "fuse.disk.$what" \
+			"fuse.debian-cold.$what" bound MiB/s
+		line "fuse-passed-$what-vs-vmfs-tools" speed "fuse.passed-cold.$what" \
 			"fuse.debian-cold.$what" bound MiB/s
 		line "fuse-ram-$what-vs-vmfs-tools" speed "fuse.ours-ram.$what" \
 			"fuse.debian-ram.$what" bound MiB/s
