@@ -79,7 +79,8 @@ int bdev_io_check(const struct bdev *bd, const struct bdev_io *io)
 	uint64_t len = device_len(io);
 	if ((io->offset | len) & (bd->block_size - 1))
 		return -EINVAL;
-	if (io->offset > bd->size || len > bd->size - io->offset)
+	uint64_t size = __atomic_load_n(&bd->size, __ATOMIC_RELAXED);
+	if (io->offset > size || len > size - io->offset)
 		return -EINVAL;
 	if (bdev_has_memory(io->op) && !is_memory_fit(bd, io))
 		return -EINVAL;
@@ -508,6 +509,12 @@ void bdev_submit(struct bdev *bd, struct bdev_io *io)
 }
 
 /* ---- what a device may have beside I/O ---- */
+
+void bdev_send(struct bdev *bd)
+{
+	if (bd->ops->send)
+		bd->ops->send(bd);
+}
 
 int bdev_rescan(struct bdev *bd)
 {

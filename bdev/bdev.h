@@ -97,7 +97,7 @@ enum bdev_caw_class {
 struct bdev_ops {
 	/* Leaf: starts io; never blocks. */
 	void (*submit)(struct bdev *bd, struct bdev_io *io);
-	/* Leaf, may be NULL: what BDEV_MORE made it hold is sent. Never blocks. */
+	/* May be NULL: what BDEV_MORE made it hold is sent. Never blocks. */
 	void (*send)(struct bdev *bd);
 	/*
 	 * Translating: 0 and *ret_extent, or -EAGAIN, -ESTALE. Never blocks. Asked with
@@ -221,6 +221,8 @@ struct bdev {
  * is called exactly once, from any task, possibly before this returns.
  */
 void bdev_submit(struct bdev *bd, struct bdev_io *io);
+/* What BDEV_MORE made bd hold is sent. Never blocks. */
+void bdev_send(struct bdev *bd);
 /* Blocking forms; 0 or -errno as above. buf: any alignment (bounced if the device minds).
  */
 int bdev_read(struct bdev *bd, void *buf, uint64_t len, uint64_t offset)

@@ -72,6 +72,11 @@ static int range_rw(struct bdev *bd, struct bdev_io *io)
 	return bdev_run(range->below, &shifted);
 }
 
+static void range_send(struct bdev *bd)
+{
+	bdev_send(((struct range_bdev *)bd)->below);
+}
+
 static int range_reserve(struct bdev *bd, bool is_wanted)
 {
 	return bdev_reserve(((struct range_bdev *)bd)->below, is_wanted);
@@ -156,6 +161,7 @@ static void range_close(struct bdev *bd)
 }
 
 static const struct bdev_ops range_ops = {
+	.send = range_send,
 	.map = range_map,
 	.unmap = range_unmap,
 	.settle = range_settle,

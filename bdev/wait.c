@@ -89,6 +89,7 @@ int bdev_run(struct bdev *bd, struct bdev_io *io)
 	if (!bd->ops->rw || needs_queue(bd, io)) {
 		struct waited_io wio = { .io = *io };
 		wio.io.bd = bd;
+		wio.io.flags &= ~(uint32_t)BDEV_MORE; /* nobody would send it */
 		submit_and_wait(&wio, 1);
 		io->result = wio.io.result;
 		return io->result;

@@ -14,6 +14,7 @@
 
 #include "base/align.h"
 #include "fuse/attributes.h"
+#include "fuse/direct.h"
 #include "fuse/disks.h"
 #include "fuse/loop.h"
 #include "fuse/reply.h"
@@ -135,9 +136,13 @@ void do_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 {
 	struct handle *h = handle_of(fi);
 	if (vdisks_owns(ino)) {
+		loop_will_wait();
 		disk_read(req, size, off, h);
 		return;
 	}
+	if (direct_start(req, BDEV_READ, size, off, h))
+		return;
+	loop_will_wait();
 	size = min_u64(size, LOOP_DATA_MAX);
 	void *buf = loop_memory(size);
 	struct vmfs_file *file = handle_use(h);
@@ -154,10 +159,15 @@ void do_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 {
 	struct handle *h = handle_of(fi);
 	if (vdisks_owns(ino)) {
+		loop_will_wait();
 		disk_write(req, buf, size, off, h);
 		return;
 	}
-	int err = loop_drops_set_id() ? drop_set_id(mount_of(req), ino) : 0;
+	bool drops_set_id = loop_drops_set_id();
+	if (!drops_set_id && direct_start(req, BDEV_WRITE, size, off, h))
+		return;
+	loop_will_wait();
+	int err = drops_set_id ? drop_set_id(mount_of(req), ino) : 0;
 	if (!err) {
 		err = vmfs_file_write(handle_use(h), buf, size, (uint64_t)off);
 		handle_unuse(h);

@@ -17,6 +17,21 @@
  *	                                             |  mount gone, too many, stopping
  *	                                             '---------------------> ended
  *
+ * Few requests at a time are each done by a worker, who sleeps until the storage has
+ * answered: that is the shortest way for one. Of many that would be one sleep, one waking
+ * and one ring of the device's bell each. So from some on a worker lends the memory of
+ * what can be done without waiting (direct.c), and takes the next request; it is answered
+ * by whom the device tells. And while many are lent, one worker gathers: the device file
+ * does not block, he takes all that is there, and what he starts is held back until there
+ * is nothing more, or enough for the device. The others park.
+ *
+ *	             GATHER_FROM are lent              one that is to be waited for, or
+ *	(nobody) -------------------------> gathers    none for LINGER_MS, or few lent
+ *	    ^         others park              |       for long, or stopping
+ *	    '----------------------------------'
+ *
+ * Who was in his wait for a request when that began takes one more before he parks.
+ *
  * The kernel gives a request to who has waited longest. So all that wait take turns,
  * however few requests there are at a time, and each finds its memory and stack out of
  * the processor's caches: with 32 workers a single reader gets a tenth less. Who runs the
@@ -29,13 +44,21 @@
  * Invariants:
  * 1. Somebody waits for a request as long as there may be more workers.
  * 2. A request that was taken is answered by its worker: a signal ends waiting alone.
- * 3. Memory is touched by its worker alone, and by the kernel while that waits.
+ * 3. Memory is touched by its worker alone, and by the kernel while that waits; while it
+ *    is lent, by who has borrowed it. It is given back after the answer.
+ * 4. What is held is sent before who gathers sleeps, waits, or ends: so nothing that is
+ *    held waits for a request that may never come.
+ * 5. Who gathers waits for no storage: a request of which that is not known ends it
+ *    first. Who parks has no request.
+ * 6. The device file blocks if and only if nobody gathers.
  */
 #include "fuse/loop.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,54 +75,192 @@
 #define WORKERS_KEPT 2u		     /* though one would do */
 #define AGAIN_NS (10 * NS_PER_MS)    /* a signal may come just before the wait */
 #define WAKE_SIGNAL SIGUSR1
+#define DEEP 8u		/* requests at a time: from here on memory is lent */
+#define LENT_MAX 96u
+#define GATHER_FROM 8u	/* are lent */
+#define GATHER_REST 64u /* requests after the end of who has gathered */
+#define SHALLOW_MAX 32u /* requests with fewer than DEEP others, one after the other */
+#define BURST 16u	/* held back at most */
+#define LINGER_MS 5
+
+struct loop_memory {
+	SLIST_ENTRY(loop_memory) link; /* loop->spare_memory */
+	struct loop *loop;
+	bool is_large; /* has pages beyond KEPT */
+	uint64_t note[LOOP_NOTE_SIZE / 8];
+};
+
+static_assert(sizeof(struct loop_memory) + BEFORE_DATA <= IO_ALIGN, "before the data");
 
 struct worker {
 	LIST_ENTRY(worker) link; /* loop->workers */
 	struct loop *loop;
 	struct task *task;
-	uint8_t *memory;
-	pid_t tid;		   /* 0: has not begun, or has ended */
-	uint64_t served, seen;	   /* requests; when it was looked at last */
-	bool is_waiting, is_large; /* has pages beyond KEPT */
-	bool is_leaving;	   /* is not needed: ends once it has no request */
+	struct loop_memory *memory;
+	pid_t tid;	       /* 0: has not begun, or has ended */
+	uint64_t served, seen; /* requests; when it was looked at last */
+	bool is_waiting;
+	bool is_deep;	       /* its request is one of DEEP at least */
+	bool is_leaving;       /* is not needed: ends once it has no request */
 	bool has_ended;
+	/* Of who gathers: */
+	unsigned int held;    /* requests that are not sent */
+	unsigned int under_way; /* with these, when the last was lent */
+	unsigned int unasked; /* taken since it was asked whether to go on */
+	unsigned int shallow; /* with few others, one after the other */
 };
 
 static _Thread_local struct worker *self;
 
+/* With the mutex held. */
+static void set_blocking(const struct loop *l, bool is_blocking)
+{
+	(void)fcntl(l->device_fd, F_SETFL, is_blocking ? O_RDWR : O_RDWR | O_NONBLOCK);
+}
+
+static bool gathers(const struct worker *w)
+{
+	return w == __atomic_load_n(&w->loop->gatherer, __ATOMIC_RELAXED);
+}
+
 /* ---- memory ---- */
+
+static struct loop_memory *memory_new(struct loop *l)
+{
+	struct loop_memory *memory = aligned_alloc(IO_ALIGN, IO_ALIGN + LOOP_DATA_MAX);
+	if (memory) {
+		memory->loop = l;
+		memory->is_large = false;
+	}
+	return memory;
+}
+
+void *loop_data(struct loop_memory *memory)
+{
+	return (uint8_t *)memory + IO_ALIGN;
+}
+
+void *loop_note(struct loop_memory *memory)
+{
+	return memory->note;
+}
+
+/* Where a request is taken to. */
+static uint8_t *request_of(struct worker *w)
+{
+	return (uint8_t *)loop_data(w->memory) - BEFORE_DATA;
+}
 
 /* That much of the data's place is used now. */
 static void use_memory(struct worker *w, size_t size)
 {
-	if (size <= KEPT || w->is_large)
+	if (size <= KEPT || w->memory->is_large)
 		return;
 	mutex_lock(&w->loop->m);
-	w->is_large = true;
+	w->memory->is_large = true;
 	w->loop->has_large = true;
 	cond_broadcast(&w->loop->c);
 	mutex_unlock(&w->loop->m);
 }
 
-static void give_back(struct worker *w)
+static void give_pages_back(struct worker *w)
 {
-	(void)madvise(w->memory + IO_ALIGN + KEPT, LOOP_DATA_MAX - KEPT, MADV_DONTNEED);
+	uint8_t *data = loop_data(w->memory);
+	(void)madvise(data + KEPT, LOOP_DATA_MAX - KEPT, MADV_DONTNEED);
 	mutex_lock(&w->loop->m);
-	w->is_large = false;
+	w->memory->is_large = false;
 	mutex_unlock(&w->loop->m);
 }
 
 void *loop_memory(size_t size)
 {
 	use_memory(self, size);
-	return self->memory + IO_ALIGN;
+	return loop_data(self->memory);
 }
 
 bool loop_drops_set_id(void)
 {
 	struct fuse_write_in in;
-	(void)memcpy(&in, self->memory + IO_ALIGN - sizeof(in), sizeof(in));
+	(void)memcpy(&in, (uint8_t *)loop_data(self->memory) - sizeof(in), sizeof(in));
 	return in.write_flags & FUSE_WRITE_KILL_SUIDGID;
+}
+
+/* ---- memory that is lent ---- */
+
+bool loop_may_lend(void)
+{
+	return self->is_deep || gathers(self);
+}
+
+/* With the mutex held: the depth that the worker finds, and who gathers. */
+static void count_lent(struct worker *w)
+{
+	struct loop *l = w->loop;
+	if (l->gatherer == w) {
+		w->shallow = l->lent < DEEP ? w->shallow + 1 : 0;
+		w->held++;
+		w->served++;
+	} else if (l->gather_rest) {
+		l->gather_rest--;
+	} else if (!l->gatherer && l->lent >= GATHER_FROM && !l->is_stopping) {
+		w->shallow = w->unasked = 0;
+		w->held = 1;
+		w->is_waiting = true; /* from here on, for all that comes */
+		l->waiting++;
+		set_blocking(l, false);
+		__atomic_store_n(&l->gatherer, w, __ATOMIC_RELAXED);
+	}
+	w->under_way = ++l->lent;
+}
+
+/* With the mutex held: what the worker goes on with, or NULL. */
+static struct loop_memory *next_memory(struct worker *w)
+{
+	struct loop *l = w->loop;
+	if (l->lent >= LENT_MAX || (l->gatherer == w && w->shallow >= SHALLOW_MAX))
+		return NULL;
+	struct loop_memory *memory = SLIST_FIRST(&l->spare_memory);
+	if (memory)
+		SLIST_REMOVE_HEAD(&l->spare_memory, link);
+	return memory ? memory : memory_new(l);
+}
+
+struct loop_memory *loop_lend(void)
+{
+	struct worker *w = self;
+	struct loop *l = w->loop;
+	struct loop_memory *memory = NULL;
+	mutex_lock(&l->m);
+	struct loop_memory *next = next_memory(w);
+	if (next) {
+		memory = w->memory;
+		w->memory = next;
+		count_lent(w);
+	}
+	mutex_unlock(&l->m);
+	return memory;
+}
+
+void loop_give_back(struct loop_memory *memory)
+{
+	struct loop *l = memory->loop;
+	mutex_lock(&l->m);
+	l->lent--;
+	SLIST_INSERT_HEAD(&l->spare_memory, memory, link);
+	if (!l->has_large) {
+		l->has_large = true;
+		cond_broadcast(&l->c);
+	}
+	mutex_unlock(&l->m);
+}
+
+/* With the mutex held. */
+static void free_spare(struct loop *l)
+{
+	for (struct loop_memory *m; (m = SLIST_FIRST(&l->spare_memory));) {
+		SLIST_REMOVE_HEAD(&l->spare_memory, link);
+		free(m);
+	}
 }
 
 /* ---- workers ---- */
@@ -114,7 +275,7 @@ static bool start_worker(struct loop *l)
 		return false;
 	w->loop = l;
 	w->is_waiting = true; /* soon */
-	w->memory = aligned_alloc(IO_ALIGN, IO_ALIGN + LOOP_DATA_MAX);
+	w->memory = memory_new(l);
 	w->task = w->memory ? task_start("fuse", work, w) : NULL;
 	if (!w->task) {
 		free(w->memory);
@@ -129,26 +290,87 @@ static bool start_worker(struct loop *l)
 	return true;
 }
 
-/* Bytes of the request that was taken; 0: go on; -errno: it is over. */
-static ssize_t take(struct worker *w, uint8_t *at)
+/* ---- who gathers ---- */
+
+static void send_held(struct worker *w)
+{
+	if (w->held)
+		w->loop->send(w->loop->arg);
+	w->held = 0;
+}
+
+/* It waits as the others do. */
+static void end_gathering(struct worker *w)
 {
 	struct loop *l = w->loop;
-	ssize_t n = read(l->device_fd, at, BEFORE_DATA + LOOP_DATA_MAX);
+	send_held(w);
+	mutex_lock(&l->m);
+	set_blocking(l, true);
+	__atomic_store_n(&l->gatherer, NULL, __ATOMIC_RELAXED);
+	l->gather_rest = GATHER_REST;
+	cond_broadcast(&l->parked);
+	mutex_unlock(&l->m);
+}
+
+/* There is no request. */
+static void linger(struct worker *w)
+{
+	struct pollfd p = { .fd = w->loop->device_fd, .events = POLLIN };
+	w->unasked = 0;
+	send_held(w);
+	if (poll(&p, 1, LINGER_MS) == 0)
+		end_gathering(w);
+}
+
+/* What it has held is enough for a device that has as much to do. */
+static void send_enough(struct worker *w)
+{
+	if (w->held >= BURST || 2 * w->held >= w->under_way)
+		send_held(w);
+}
+
+bool loop_is_gathering(void)
+{
+	return gathers(self);
+}
+
+/* ---- requests ---- */
+
+/* Bytes of the request that was taken; 0: go on; -errno: it is over. */
+static ssize_t take(struct worker *w)
+{
+	ssize_t n = read(w->loop->device_fd, request_of(w), BEFORE_DATA + LOOP_DATA_MAX);
 	int err = n < 0 ? errno : 0;
-	if (err == EINTR && w->is_large)
-		give_back(w);
+	if (err == EINTR && w->memory->is_large)
+		give_pages_back(w);
+	if (err == EAGAIN && gathers(w))
+		linger(w);
 	/* ENOENT: who asked is gone. */
 	return n >= 0 ? n : err == EINTR || err == EAGAIN || err == ENOENT ? 0 : -err;
+}
+
+/* With the mutex held: may it take something more? Parks while another gathers. */
+static bool is_to_go_on(struct worker *w)
+{
+	struct loop *l = w->loop;
+	while (l->gatherer && l->gatherer != w && !l->is_stopping && !w->is_leaving)
+		cond_wait(&l->parked, &l->m);
+	return !l->is_stopping && !w->is_leaving;
 }
 
 /* false: it is to take nothing more. */
 static bool begin_waiting(struct worker *w)
 {
 	struct loop *l = w->loop;
+	/* Who gathers is asked less often. */
+	if (gathers(w) && w->unasked++ % BURST)
+		return true;
 	mutex_lock(&l->m);
-	bool is_going_on = !l->is_stopping && !w->is_leaving;
-	if (is_going_on)
+	if (!l->is_stopping && !w->is_leaving) {
 		l->waiting += !w->is_waiting;
+		w->is_waiting = true;
+	}
+	bool is_going_on = is_to_go_on(w);
 	w->is_waiting = is_going_on;
 	mutex_unlock(&l->m);
 	return is_going_on;
@@ -166,7 +388,37 @@ static void begin_working(struct worker *w)
 		(void)start_worker(l);
 	if (l->waiting < l->spare)
 		l->spare = l->waiting;
+	w->is_deep = l->count + l->lent >= l->waiting + DEEP;
 	mutex_unlock(&l->m);
+}
+
+void loop_will_wait(void)
+{
+	struct worker *w = self;
+	if (!gathers(w))
+		return;
+	end_gathering(w);
+	begin_working(w);
+}
+
+static bool is_read_or_write(const uint8_t *request)
+{
+	struct fuse_in_header in;
+	(void)memcpy(&in, request, sizeof(in));
+	return in.opcode == FUSE_READ || in.opcode == FUSE_WRITE;
+}
+
+static void serve(struct worker *w, size_t size)
+{
+	struct fuse_buf request = { .size = size, .mem = request_of(w), .fd = -1 };
+	use_memory(w, size);
+	if (!gathers(w))
+		begin_working(w);
+	else if (!is_read_or_write(request.mem))
+		loop_will_wait();
+	fuse_session_process_buf(w->loop->session, &request);
+	if (w->held)
+		send_enough(w);
 }
 
 static void end(struct worker *w, int err)
@@ -178,6 +430,7 @@ static void end(struct worker *w, int err)
 	l->is_stopping |= err || !w->is_leaving;
 	w->tid = 0;
 	w->has_ended = true;
+	cond_broadcast(&l->parked);
 	cond_broadcast(&l->c);
 	mutex_unlock(&l->m);
 }
@@ -185,21 +438,18 @@ static void end(struct worker *w, int err)
 static void work(void *arg)
 {
 	struct worker *w = arg;
-	uint8_t *at = w->memory + IO_ALIGN - BEFORE_DATA;
 	ssize_t n = 0;
 	self = w;
 	mutex_lock(&w->loop->m);
 	w->tid = gettid();
 	mutex_unlock(&w->loop->m);
 	while (n >= 0 && begin_waiting(w)) {
-		n = take(w, at);
-		if (n <= 0)
-			continue;
-		struct fuse_buf request = { .size = (size_t)n, .mem = at, .fd = -1 };
-		use_memory(w, request.size);
-		begin_working(w);
-		fuse_session_process_buf(w->loop->session, &request);
+		n = take(w);
+		if (n > 0)
+			serve(w, (size_t)n);
 	}
+	if (gathers(w))
+		end_gathering(w);
 	end(w, n < 0 ? (int)n : 0);
 }
 
@@ -229,10 +479,12 @@ static void wake_rested(struct loop *l)
 {
 	struct worker *w;
 	l->has_large = false;
+	free_spare(l);
 	LIST_FOREACH(w, &l->workers, link)
 	{
-		l->has_large |= w->is_large;
-		if (w->is_large && w->is_waiting && w->served == w->seen && w->tid)
+		l->has_large |= w->memory->is_large;
+		if (w->memory->is_large && w->is_waiting && w->served == w->seen &&
+		    w->tid)
 			(void)tgkill(getpid(), w->tid, WAKE_SIGNAL);
 		w->seen = w->served;
 	}
@@ -259,6 +511,7 @@ static void send_away(struct loop *l)
 			(void)tgkill(getpid(), w->tid, WAKE_SIGNAL);
 	}
 	l->spare = l->waiting;
+	cond_broadcast(&l->parked);
 }
 
 static void worker_free(struct worker *w)
@@ -334,19 +587,25 @@ void loop_stop(struct loop *l)
 {
 	mutex_lock(&l->m);
 	l->is_stopping = true;
+	cond_broadcast(&l->parked);
 	cond_broadcast(&l->c);
 	mutex_unlock(&l->m);
 }
 
-void loop_init(struct loop *l, struct fuse_session *session, unsigned int count_max)
+void loop_init(struct loop *l, struct fuse_session *session, unsigned int count_max,
+	       void (*send)(void *arg), void *arg)
 {
-	*l = (struct loop){ .session = session, .count_max = count_max, .device_fd = -1 };
+	*l = (struct loop){ .session = session, .count_max = count_max,
+			    .send = send, .arg = arg, .device_fd = -1 };
 	mutex_init(&l->m);
 	cond_init(&l->c);
+	cond_init(&l->parked);
 }
 
 void loop_done(struct loop *l)
 {
+	free_spare(l);
+	cond_done(&l->parked);
 	cond_done(&l->c);
 	mutex_done(&l->m);
 }

@@ -137,13 +137,19 @@ static void collect(void *arg)
 		       "files that a dead host had open are left: %s", strerror(-err));
 }
 
+static void send_held(void *vol)
+{
+	vmfs_volume_send(vol);
+}
+
 /* Serves a mount that stands until it is unmounted or told to end. */
 static int serve_mounted(const struct arguments *a, struct mount *m,
 			 struct fuse_session *session)
 {
 	struct mounted e = { .m = m, .session = session };
 	struct task *collector = NULL;
-	loop_init(&e.loop, session, a->is_single ? 1 : THREADS_MAX);
+	loop_init(&e.loop, session, a->is_single ? 1 : THREADS_MAX, send_held,
+		  m->vol);
 	struct task *signals = task_start("signals", wait_for_signal, &e);
 	if (!signals)
 		return -ENOMEM;

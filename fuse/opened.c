@@ -30,9 +30,11 @@
 #include <uthash.h>
 
 #include "base/report.h"
+#include "bdev/worker.h"
 
 #define FIRST_WAIT_NS (4500 * NS_PER_MS) /* more than a heartbeat interval */
 #define SILENCE_NS (4 * NS_PER_S)	 /* no heartbeat for so long: perhaps dead */
+#define AGAIN_TASKS 4u /* for what a device cannot do at once */
 #define GIVE_UP_NS (90 * NS_PER_S)	 /* a take-over lasts no longer: LOCKING.md 14 */
 
 struct opened {
@@ -42,6 +44,7 @@ struct opened {
 	struct cond c;
 	struct vmfs_file *file;	/* NULL: could not be opened again */
 	struct vdisk *disk;	/* instead, of a number of vdisks.c */
+	struct bdev *device;	/* of the file, once it was asked for, or NULL */
 	unsigned int handles, writers, users, holds;
 	LIST_HEAD(, handle) list; /* under a change */
 	bool is_changing;
@@ -163,6 +166,41 @@ static struct vmfs_file *use(struct opened *o)
 	return file;
 }
 
+/* With the mutex held. The pool is there from the first device on. */
+static bool set_device(struct opened *o, struct bdev *device)
+{
+	struct opened_table *t = o->table;
+	if (!t->pool)
+		t->pool = worker_pool_new("fuse-again", AGAIN_TASKS);
+	if (!t->pool || o->device)
+		return false;
+	bdev_set_pool(device, t->pool);
+	o->device = device;
+	return true;
+}
+
+/* In use. NULL: no memory. */
+static struct bdev *make_device(struct opened *o)
+{
+	struct bdev *device;
+	if (vmfs_file_bdev(o->file, &device) < 0)
+		return NULL;
+	mutex_lock(&o->table->m);
+	bool is_set = set_device(o, device);
+	struct bdev *now = o->device;
+	mutex_unlock(&o->table->m);
+	if (!is_set)
+		bdev_close(device); /* another was faster */
+	return now;
+}
+
+/* Under a change, before the file goes. */
+static void close_device(struct opened *o)
+{
+	bdev_close(o->device);
+	o->device = NULL;
+}
+
 static void unuse(struct opened *o)
 {
 	struct mutex *m = &o->table->m;
@@ -186,6 +224,24 @@ struct vdisk *handle_use_disk(struct handle *h)
 {
 	(void)use(h->opened);
 	return h->opened->disk;
+}
+
+struct bdev *handle_use_device(struct handle *h, struct vmfs_file **ret_file)
+{
+	struct opened *o = h->opened;
+	mutex_lock(&o->table->m);
+	bool is_locked = !o->is_changing && o->writers && o->file;
+	o->users += is_locked;
+	struct bdev *device = o->device;
+	mutex_unlock(&o->table->m);
+	if (is_locked && !device)
+		device = make_device(o);
+	if (is_locked && !device)
+		unuse(o);
+	if (!is_locked || !device)
+		return NULL;
+	*ret_file = o->file;
+	return device;
 }
 
 struct vdisk *handle_use_alone(struct handle *h)
@@ -250,6 +306,7 @@ static int content_open(struct opened_table *t, fuse_ino_t ino, bool may_write,
 static int content_exchange(struct opened *o, struct content next)
 {
 	struct content old = { o->file, o->disk };
+	close_device(o);
 	o->file = next.file;
 	o->disk = next.disk;
 	int err = vdisk_close(old.disk);
@@ -387,6 +444,7 @@ void opened_done(struct opened_table *t)
 		cond_done(&o->c);
 		free(o);
 	}
+	worker_pool_free(t->pool);
 	mutex_done(&t->m);
 }
 
@@ -401,6 +459,7 @@ static int lock_reader(struct opened *o)
 		vmfs_node_open(o->table->vol, node_of_ino(o->ino), &options, &file, NULL);
 	if (err)
 		return err;
+	close_device(o);
 	err = vmfs_file_close(o->file);
 	o->file = file;
 	return err;

@@ -18,6 +18,7 @@ struct opened_table {
 	struct reporter *reporter;
 	struct mutex m;	      /* of the table and all in it */
 	struct opened *first; /* by number */
+	struct worker_pool *pool; /* of devices; NULL: there was none yet */
 };
 
 /* The table keeps all three until opened_done(). */
@@ -76,6 +77,11 @@ struct vmfs_file *handle_use(struct handle *h);
 /* The same of a disk of the view. */
 struct vdisk *handle_use_disk(struct handle *h);
 void handle_unuse(struct handle *h);
+/*
+ * The file that is open for writing, as a device, until handle_unuse(); NULL: it is not
+ * open so, or not now. Seldom blocks: when it is asked for first.
+ */
+struct bdev *handle_use_device(struct handle *h, struct vmfs_file **ret_file);
 /* The disk, and nobody else uses it until handle_unuse_alone(). */
 struct vdisk *handle_use_alone(struct handle *h);
 void handle_unuse_alone(struct handle *h);

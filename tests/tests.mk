@@ -126,7 +126,7 @@ MOUNT := $(patsubst tests/mount/%.c,$(B)/tests/mount/%,$(wildcard tests/mount/*.
 $(MOUNT): $(B)/tests/%: $(O)/tests/%.o
 	@mkdir -p $(@D)
 	@echo "  LD      $@"
-	@$(CC) $(LDFLAGS) -o $@ $^
+	@$(CC) $(LDFLAGS) -o $@ $^ -laio
 
 # vmfs-rescue on a disk with bad sectors (tests/cli/vmfs_rescue.sh).
 BAD := $(B)/tests/rigs/vmfs-rescue

@@ -63,7 +63,8 @@ void file_bdevs_resize(struct vmfs_file *f)
 {
 	struct file_bdev *fb;
 	LIST_FOREACH(fb, &f->bdevs, link)
-		fb->bd.size = round_down(f->length, VMFS_SECTOR_SIZE);
+		__atomic_store_n(&fb->bd.size, round_down(f->length, VMFS_SECTOR_SIZE),
+				 __ATOMIC_RELAXED);
 }
 
 /* ---- map ---- */
@@ -410,6 +411,14 @@ static int file_rw(struct bdev *bd, struct bdev_io *io)
 		return rw_caw(f, io);
 	}
 	return -EOPNOTSUPP;
+}
+
+void vmfs_volume_send(struct vmfs_volume *vol)
+{
+	for (unsigned int i = 0; i < vol->lvm.extent_count; i++) {
+		if (vol->lvm.extents[i].bd)
+			bdev_send(vol->lvm.extents[i].bd);
+	}
 }
 
 /* ---- life ---- */

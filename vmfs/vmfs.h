@@ -587,6 +587,10 @@ int vmfs_file_extent(struct vmfs_file *file, uint64_t offset, uint64_t *ret_len,
  */
 int vmfs_file_bdev(struct vmfs_file *file, struct bdev **ret_bd)
 	__attribute__((warn_unused_result));
+/* What BDEV_MORE made the devices of the volume hold is sent. Never blocks. */
+void vmfs_volume_send(struct vmfs_volume *vol);
+/* What was written to a device of it was written now: its mtime. Never blocks. */
+void vmfs_file_touch(struct vmfs_file *file);
 
 /* ---- locks, as an admin sees them (vmkfstools -D) ---- */
 

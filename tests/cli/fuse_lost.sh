@@ -32,6 +32,14 @@ serve() { # FOLDER URL: mounts it, in the foreground, so that its words are seen
 ended() {
 	! kill -0 "$1"
 }
+depth=$BIN/../tests/mount/mount_depth
+[ -x "$depth" ] || skip_all "$depth is not built"
+deep() { # FILE: many requests at a time are under way
+	"$depth" "$1" 1 1000000 2>"$T/deep" &
+	many=$!
+	wait_for 30 test -s "$1"
+	sleep 1
+}
 takes_over() {
 	ok "$1" timeout 150 bash -c "echo mine >'$b/held'"
 }
@@ -44,19 +52,26 @@ pid_b=$served
 # ---- an outage that ends
 
 echo one >"$a/one"
+"$depth" "$a/deep" 2 40000 2>"$T/deep" &
+many=$!
+sleep 1
 "$rigs/relay.sh" hang "$T" $((port + 1))
 echo two >"$a/two" &
 writer=$!
 sleep 20
 ok "an outage is waited for" kill -0 $writer
+ok "by many requests at a time, too" kill -0 $many
 "$rigs/relay.sh" thaw "$T" $((port + 1))
 wait $writer
 is "$?:$(cat "$a/one" "$a/two" | tr '\n' ' ')" "0:one two " "and over, with nothing lost"
+wait $many
+is "$?" 0 "of those neither" || diag "$(cat "$T/deep")"
 
 # ---- one that does not, for the others
 
 exec 9>"$a/held"
 echo held >&9
+deep "$a/deep"
 "$rigs/relay.sh" hang "$T" $((port + 1))
 takes_over "what one held who is cut off another gets"
 "$rigs/relay.sh" thaw "$T" $((port + 1))
@@ -64,6 +79,8 @@ ok "who was cut off is told: a name" fails "Stale" timeout 60 touch "$a/new"
 ok "a look" fails "Stale" stat "$a/one"
 ok "a list" fails "Stale" ls "$a"
 ok "an open file" fails "Stale" bash -c "echo more >&9"
+wait $many
+ok "many requests at a time" grep -q "Stale" "$T/deep" || diag "$(cat "$T/deep")"
 ok "the space" fails "Stale" stat -f "$a"
 exec 9>&-
 is "$(sed -n '/lost by this host/,$p' "$a.log" | wc -l)" 1 "one line says it" ||
@@ -88,6 +105,7 @@ ok "it unmounts" fusermount3 -u "$a"
 
 # ---- one that is told to end
 
+deep "$b/deep"
 "$rigs/tgt.sh" hang "$T" "$port"
 touch "$b/three" 2>"$T/three" &
 writer=$!
@@ -99,6 +117,8 @@ kill -TERM "$pid_b"
 ok "who is told to end ends, without its storage" wait_for 90 ended "$pid_b"
 wait "$writer"
 like "$(cat "$T/three")" "not connected|abort" "who waited is told"
+wait $many
+like "$(cat "$T/deep")" "not connected|abort" "so are many"
 ok "it is not mounted" wait_for 10 gone "$b"
 is "$(ls -A "$b")" "" "nothing was made in the folder below it"
 "$rigs/tgt.sh" thaw "$T" "$port"

@@ -47,4 +47,17 @@ for seed in ${SEEDS:-$rounds}; do
 	ok "it is killed, seed $seed" \
 		"$power" kill "$mnt" "$seed" 100000 "$served" "$T/lun" "$other"
 done
+
+depth=$BIN/../tests/mount/mount_depth
+for seed in ${SEEDS:-$rounds}; do
+	cp --sparse=always "$T/base" "$T/lun"
+	serve vmfs-fuse "$T/lun"
+	ok "it is killed under many requests, seed $seed" \
+		eval '"$depth" "$mnt/deep" "$seed" 4000 "$served" >"$T/deep"'
+	fusermount3 -q -u -z "$mnt"
+	ok "another goes on" vmfs-fuse -o rw "$T/lun" "$other"
+	ok "and finds what was answered" eval '"$depth" "$other/deep" <"$T/deep"'
+	ok "it unmounts" unmount "$other"
+	clean "$T/lun" "killed"
+done
 is "$(cat "$T"/sanitizer.* 2>/dev/null)" "" "no sanitizer has a word"

@@ -28,6 +28,15 @@ for seed in ${SEEDS:-$seeds}; do
 		"$model" "$a/file.$seed" "$T/model.$seed" "$seed" "${FULL:+1}200"
 done
 
+# Many at a time: what is not waited for, and who gathers (fuse/loop.c).
+depth=$BIN/../tests/mount/mount_depth
+requests=${FULL:+200000}
+for seed in ${SEEDS:-$seeds}; do
+	ok "many requests at a time, seed $seed" \
+		"$depth" "$a/deep" "$seed" "${requests:-3000}"
+	rm -f "$a/deep"
+done
+
 umask 022
 mkdir "$a/d" && echo hello >"$a/d/f" && ln -s f "$a/d/l"
 is "$(cat "$a/d/l")" hello "a symbolic link"
@@ -165,9 +174,14 @@ ok "they use memory" test "$(memory VmHWM)" -gt $((before + 1000))
 ok "memory of large requests is given back" wait_for 20 gives_back
 ok "and had again" cmp "$a/large" "$T/data"
 exec 9<"$a/synced"
+"$depth" "$a/deep" 1 10000000 2>"$T/deep" &
+many=$!
+wait_for 20 test -s "$a/deep" && sleep 1
 kill -TERM "$pid"
 ok "SIGTERM ends it, though a file is open" wait_for 20 gone "$a"
 exec 9<&-
+wait $many
+like "$(cat "$T/deep")" "not connected|abort" "and many requests are under way"
 clean "$lun" "after a kill"
 
 # ---- a full volume
