@@ -137,7 +137,8 @@ static enum unflushed_end keep(struct vmfs_unflushed *u, const struct bdev_io *i
 
 static bool is_whole(const struct unflushed_extent *x)
 {
-	return !x->bd || bdev_events(x->bd) == x->events;
+	return !x->bd || bdev_events(x->bd) ==
+				 __atomic_load_n(&x->events, __ATOMIC_ACQUIRE);
 }
 
 static struct unflushed_extent *find(struct vmfs_unflushed *u, const struct bdev *bd)
@@ -252,7 +253,8 @@ static int write_again(struct vmfs_volume *vol, struct unflushed_extent *x,
 		return err ? err : -EAGAIN;
 	mutex_lock(&u->m);
 	forget(u, x->bd, UINT64_MAX);
-	x->events = events;
+	/* Who reads looks without the mutex. */
+	__atomic_store_n(&x->events, events, __ATOMIC_RELEASE);
 	mutex_unlock(&u->m);
 	return 0;
 }
