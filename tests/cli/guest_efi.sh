@@ -62,6 +62,5 @@ ok "and counts on" wait_for 120 counted a "$id" $((last + 2))
 ok "what it told is on its disk" test "$(told a "$id" LAST)" -ge "$last"
 is "$(cat "$T"/[ab]/vms/*/serial0.txt | grep -c GUEST-FAILED)" 0 "it misses nothing"
 ok "it ends" vim a vmsvc/power.off "$id"
-kill "$(pid_of a)"
-ok "the host ends" wait_for 60 gone a
+ok "the host ends" host_ends a
 whole "$lun" "the volume"

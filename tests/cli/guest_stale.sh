@@ -35,8 +35,7 @@ diag "NBD: $(grep -a '^STALE' "$console" || tail -n 3 "$console")"
 ok "it has called code" test "$(said "$console" calls)" -gt 5000
 is "$(said "$console" stale)" 0 "none of it was stale"
 is "$(said "$console" wrong)" 0 "and no data wrong"
-kill "$(pid_of a)"
-ok "the host ends" wait_for 60 gone a
+ok "the host ends" host_ends a
 whole "$lun" "the volume"
 
 # Two processors: of one, TCG leaves the memory barriers out, and kicks are lost.

@@ -67,8 +67,7 @@ ok "and goes on there" beats_on b "$id"
 ok "vm1 is powered off" vim b vmsvc/power.off "$id"
 ok "vm2 is" vim a vmsvc/power.off 2
 for h in a b; do
-	kill "$(pid_of $h)"
-	ok "host $h ends" wait_for 60 gone $h
+	ok "host $h ends" host_ends $h
 done
 tgt down $TARGET
 whole "$T/lun" "the volume on the target"

@@ -95,6 +95,5 @@ ok "nor SSE 4.2" eval '! has 20 "$masked"'
 ok "nor AVX, which no Westmere has" eval '! has 28 "$masked"'
 ok "but SSE 4.1" has 19 "$masked"
 ok "it is powered off" vim a vmsvc/power.off "$two"
-kill "$(pid_of a)"
-ok "host a ends" wait_for 60 gone a
+ok "host a ends" host_ends a
 whole "$lun" "the volume"

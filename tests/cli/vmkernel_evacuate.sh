@@ -85,7 +85,6 @@ ok "the VM runs on host a" wait_for 30 is_on a vm1 ||
 	diag "$(grep -h -e vMotion -e "VM [0-9]" "$T/a/vmkernel.log" "$T/b/vmkernel.log")"
 ok "it ends there" vim a vmsvc/power.off "$(number_on a vm1)"
 for h in a b; do
-	kill "$(pid_of $h)"
-	ok "host $h ends" wait_for 60 gone $h
+	ok "host $h ends" host_ends $h
 done
 whole "$lun" "the volume"

@@ -208,8 +208,7 @@ ok "it runs there" is_state b 1 "Powered on"
 ok "and writes on" wait_for 60 grep -q BEAT "$(console b 1)"
 ok "it is powered off" vim b vmsvc/power.off 1
 for h in a b; do
-	kill "$(pid_of $h)"
-	ok "host $h ends" wait_for 60 gone $h
+	ok "host $h ends" host_ends $h
 done
 whole "$T/lun1" "the first volume"
 whole "$T/lun2" "the second"

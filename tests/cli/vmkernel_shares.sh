@@ -71,7 +71,6 @@ run awk -F ';' -v shares="${shares[*]}" '
 	}' "$T/fio"
 is "$rc" 0 "each has its part, within 5 %"
 diag "$out"
-kill "$(pid_of a)"
-ok "the host ends" wait_for 60 gone a
+ok "the host ends" host_ends a
 "$rig" down "$T" "$port"
 ok "the volume is sound" fsck.vmfs -n "$lun"

@@ -171,7 +171,6 @@ is "$faults" 0 "$hops moves, and nothing was lost or ran twice"
 is "$((hop - 1))" "$hops" "all of them"
 vim $from vmsvc/power.off "$(number_on $from)" >"$T/said" 2>&1
 for h in a b; do
-	kill "$(pid_of $h)"
-	ok "host $h ends" wait_for 60 gone $h
+	ok "host $h ends" host_ends $h
 done
 whole "$lun" "the volume"

@@ -5,8 +5,8 @@
 # Under UEFI the firmware's shell starts the kernel, which is a UEFI program as well.
 #
 #   sector 0   MBR and syslinux's boot code
-#   1 MiB      FAT16: syslinux, startup.nsh, the kernel, an initramfs with init.sh
-#              (GUEST_INIT: another of this folder's; PROGRAMS: see initramfs.sh;
+#   1 MiB      FAT16: syslinux, startup.nsh, the kernel, an initramfs with begin.sh and
+#              init.sh (GUEST_INIT: another of this folder's; PROGRAMS: see initramfs.sh;
 #              qemu-ga is its agent then; GUEST_OPTIONS: more for the kernel)
 #   33 MiB     ext4 of the guest's own: /count, in which it counts
 #
@@ -37,9 +37,9 @@ mbr=/usr/lib/syslinux/mbr/mbr.bin
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+cat "$here/begin.sh" "$here/${GUEST_INIT:-init.sh}" >"$work/init"
 # shellcheck disable=SC2086
-"$here/../rigs/initramfs.sh" "$work/initramfs" \
-	"$here/${GUEST_INIT:-init.sh}" "$version" $modules
+"$here/../rigs/initramfs.sh" "$work/initramfs" "$work/init" "$version" $modules
 
 options="console=ttyS0 quiet panic=-1 no_timer_check nokaslr mitigations=off"
 options+=${GUEST_OPTIONS:+ $GUEST_OPTIONS}

@@ -1,32 +1,16 @@
-#!/bin/busybox sh
 # SPDX-License-Identifier: Apache-2.0
-# First process of the guest that build.sh makes. It counts once a second in /disk/count,
+# The guest that build.sh makes (behind begin.sh). It counts once a second in /disk/count,
 # one number a line, and shows a number only when fsync has returned: what was shown is on
 # stable storage.
 #
-#   GUEST-UP seconds   it runs                       LAST n    the last number on the disk
-#   COUNT n            n is on stable storage        GUEST-FAILED what
+#   LAST n             the last number on the disk   COUNT n   n is on stable storage
 #   NIC name address   a network card, now up        CDROM text  what the CD begins with
 #   BUTTON             the power button was pressed: it ends in order
 #   SHUTDOWN how       its agent, qemu-ga, ends it: poweroff, reboot
 #   SIZE n             the disk has n sectors, and the last one is written and read
 #   NVRAM n            how often it was booted, as a variable of the UEFI firmware says
 #   DISKS name...      which disks it has now; each other one was written and read
-export PATH=/bin:/sbin
-mount -t proc proc /proc
-mount -t sysfs sys /sys
-mount -t devtmpfs dev /dev
-exec </dev/ttyS0 >/dev/ttyS0 2>&1
-
-failed() {
-	echo "GUEST-FAILED $*"
-	poweroff -f
-}
-
-echo "GUEST-UP $(cut -d' ' -f1 /proc/uptime)"
-# The driver of whatever controller the disk hangs on, and what stands above it.
-modprobe -a -q $(cat /sys/bus/pci/devices/*/modalias)
-modprobe -a -q virtio_balloon virtio_console virtio_blk sd_mod sr_mod ext4 button evdev
+modprobe -a -q virtio_balloon virtio_console sr_mod button evdev
 # A variable of the firmware counts the boots: of the kernel's own vendor GUID, whose
 # variables it lets be written again without chattr.
 vars=/sys/firmware/efi/efivars
@@ -80,12 +64,7 @@ for port in /sys/class/virtio-ports/*; do
 		echo '{"return": {}}' >&3
 	done <>"$port" 3>&0 &
 done
-tries=200
-until disk=$(findfs LABEL=data 2>/dev/null); do
-	tries=$((tries - 1))
-	[ $tries -gt 0 ] || failed "no disk with a filesystem 'data'"
-	usleep 50000
-done
+disk=$(find_data) || failed "no disk with a filesystem 'data'"
 mkdir -p /disk
 mount -t ext4 -o errors=remount-ro "$disk" /disk || failed "no mount of $disk"
 # Whatever was lost shows as a gap.

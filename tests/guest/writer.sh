@@ -1,33 +1,12 @@
-#!/bin/busybox sh
 # SPDX-License-Identifier: Apache-2.0
-# First process of the guest that build.sh makes with GUEST_INIT=writer.sh. Four writers
+# The guest that build.sh makes with GUEST_INIT=writer.sh (behind begin.sh). Four writers
 # share the partition 'data' as a plain area: writer w has the chunks 4 c + w of 64 KiB,
 # c from 0 to 15. In pass n it writes each of them, past the page cache and with fsync,
 # and after each reads another one back: it is what it wrote last, or the guest ends.
 # tests/guest/written.py says what a chunk holds, and looks at the area from outside.
 #
-#   GUEST-UP seconds   it runs                     GUEST-FAILED what
 #   WROTE w n          pass n of writer w is on stable storage
-export PATH=/bin:/sbin
-mount -t proc proc /proc
-mount -t sysfs sys /sys
-mount -t devtmpfs dev /dev
-exec </dev/ttyS0 >/dev/ttyS0 2>&1
-
-failed() {
-	echo "GUEST-FAILED $*"
-	poweroff -f
-}
-
-echo "GUEST-UP $(cut -d' ' -f1 /proc/uptime)"
-modprobe -a -q $(cat /sys/bus/pci/devices/*/modalias)
-modprobe -a -q virtio_blk sd_mod ext4
-tries=200
-until area=$(findfs LABEL=data 2>/dev/null); do
-	tries=$((tries - 1))
-	[ $tries -gt 0 ] || failed "no disk with a filesystem 'data'"
-	usleep 50000
-done
+area=$(find_data) || failed "no disk with a filesystem 'data'"
 
 chunk() { # WRITER CHUNK PASS
 	yes "writer $1 chunk $2 pass $3" | head -c 65536

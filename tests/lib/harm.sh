@@ -46,6 +46,10 @@ gone() { # HOST
 	[ -z "$(processes_of "$1")" ]
 }
 
+host_ends() { # HOST: in order, when it is told to
+	kill "$(pid_of "$1")" && wait_for 60 gone "$1"
+}
+
 has_no_qemu() { # HOST
 	local p
 	for p in $(processes_of "$1"); do

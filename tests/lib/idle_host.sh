@@ -33,3 +33,10 @@ idle_vm() {
 	ok "the host starts" host
 	is "$(vim solo/registervm "[store] idle/idle.vmx")" 1 "the VM is registered"
 }
+
+# In order; what is left of it is sound.
+idle_end() {
+	ok "the host ends" kill -TERM "$(cat "$T/a/vmkernel.pid")"
+	ok "it has gone" wait_for 30 is_gone
+	ok "the volume is clean" fsck.vmfs -n "$T/lun"
+}
