@@ -25,6 +25,7 @@
 #include "vmkernel/vmx/vmxfile.h"
 
 #define KEY_SIZE 48
+#define TAP_ADDRESS_FIRST 0xfe /* not a group's, and assigned locally */
 #define FD_MIN 64 /* beyond the numbers that vmx gets them under */
 
 /* Whose it is, for who looks at the bridge: the host's socket may be one of several. */
@@ -50,16 +51,33 @@ static int tap_open(const char *ifname)
 	return rc;
 }
 
+/*
+ * A bridge without an address of its own has the lowest of its ports' addresses, and with
+ * it all that the host says: each tap that came or went could change it, and who knows
+ * the host by the old one would lose it until he asks again. So ours are higher than
+ * those of any card.
+ */
+static int raise_address(int sock, const char *ifname)
+{
+	struct ifreq ifr = { 0 };
+	(void)snprintf(ifr.ifr_name, IFNAMSIZ, "%s", ifname);
+	if (ioctl(sock, SIOCGIFHWADDR, &ifr) < 0)
+		return -errno;
+	ifr.ifr_hwaddr.sa_data[0] = (char)TAP_ADDRESS_FIRST;
+	return ioctl(sock, SIOCSIFHWADDR, &ifr) < 0 ? -errno : 0;
+}
+
 static int join_bridge(const char *ifname, const char *bridge)
 {
 	struct ifreq ifr = { 0 };
-	int rc = 0;
 	int sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (sock < 0)
 		return -errno;
+	int rc = raise_address(sock, ifname);
 	(void)snprintf(ifr.ifr_name, IFNAMSIZ, "%s", bridge);
 	ifr.ifr_ifindex = (int)if_nametoindex(ifname);
-	if (ioctl(sock, SIOCBRADDIF, &ifr) < 0 && errno != EBUSY) /* it is in one */
+	if (rc == 0 && ioctl(sock, SIOCBRADDIF, &ifr) < 0 &&
+	    errno != EBUSY) /* it is in one */
 		rc = -errno;
 	(void)snprintf(ifr.ifr_name, IFNAMSIZ, "%s", ifname);
 	if (rc == 0 && ioctl(sock, SIOCGIFFLAGS, &ifr) < 0)

@@ -18,7 +18,9 @@ answers() { busybox ping -6 -c 1 -W 1 "$address%$bridge" >/dev/null 2>&1; }
 make_network()
 {
 	begin_step "A bridge, which both hosts plug the guest's card into"
-	ip link add "$bridge" type bridge && ip link set "$bridge" up ||
+	# An address of its own: else it changes with the taps that come and go.
+	ip link add "$bridge" address 02:00:5e:10:00:01 type bridge &&
+		ip link set "$bridge" up ||
 		cannot 77 "no bridge can be made here"
 	demo_bridge=$bridge
 	{ echo 'ethernet0.present = "TRUE"'
@@ -75,7 +77,8 @@ stop_pings() # NAME
 	wait $pings 2>/dev/null
 	grep -q '^gap' "$1" || die "$(tail -n 1 "$1")"
 	sed -n 's/^gap \([0-9]*\).*/\1/p' "$1" >>"gaps.${1%%.*}"
-	sed -n 's/.*lost \([0-9]*\)/\1/p' "$1" >>"losts.${1%%.*}"
+	sed -n 's/.*lost \([0-9]*\).*/\1/p' "$1" >>"losts.${1%%.*}"
+	sed -n 's/.*fast \([0-9]*\).*/\1/p' "$1" >>"fasts.${1%%.*}"
 }
 
 power_on_vmotion()
@@ -112,7 +115,7 @@ move_vm()
 	local n from=hostA to=hostB t
 
 	begin_step "The VM moves $rounds times between hostA and hostB"
-	: >gaps.ours >losts.ours
+	: >gaps.ours >losts.ours >fasts.ours
 	for ((n = 1; n <= rounds; n++)); do
 		hop $from $to "$n"
 		t=$from from=$to to=$t
@@ -169,7 +172,7 @@ move_plain()
 	local n
 
 	begin_step "Plain QEMU with a raw file does the same, $rounds times"
-	: >gaps.plain >losts.plain
+	: >gaps.plain >losts.plain >fasts.plain
 	cp guest.raw plain.raw
 	plain_qemu plain0 "vmp0x$$"
 	wait_until $boot_limit_s answers || die "plain QEMU: no answer"
@@ -194,6 +197,8 @@ tell_figures()
 		"plain QEMU $(xargs <gaps.plain)"
 	say "1 s pings lost   vMotion $(awk '{ n += $1 } END { print n }' losts.ours)," \
 		"plain QEMU $(awk '{ n += $1 } END { print n }' losts.plain)"
+	say "10 ms pings lost vMotion $(xargs <fasts.ours)," \
+		"plain QEMU $(xargs <fasts.plain)"
 	say "beyond plain     $((ours - plain)) ms (goal: 300)"
 }
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """pings.py ADDRESS%INTERFACE: an echo request every 10 ms, and beside it one a second,
-until SIGINT or SIGTERM; then a line: the longest silence between two answers, in ms, and
-how many of the slow ones had no answer within a second. Says "up" at the first answer.
+until SIGINT or SIGTERM; then a line: the longest silence between two answers, in ms, how
+many of the slow ones had no answer within a second, and how many of the fast ones had
+none. Says "up" at the first answer.
 
 pings.py --migrate FROM.qmp TO.qmp URI: plain QEMU's migration, as a peer to measure
 beside: limits as ours, then cont on the other side and quit on this one.
@@ -26,8 +27,8 @@ def ping(target):
     every = (0.01, 1.0)
     due = [time.monotonic()] * 2
     seq = [0, 0]
-    sent = {}
-    answered = set()
+    sent = ({}, {})
+    answered = (set(), set())
     last = None
     gap = 0.0
     stop = []
@@ -42,8 +43,7 @@ def ping(target):
             if now > due[i] + 1:
                 due[i] = now + every[i]
             seq[i] = (seq[i] + 1) & 0xFFFF
-            if i == 1:
-                sent[seq[1]] = now
+            sent[i][seq[i]] = now
             try:
                 sock.sendto(struct.pack("!BBHHH", 128, 0, 0, ids[i], seq[i]), where)
             except OSError:
@@ -66,11 +66,13 @@ def ping(target):
                 else:
                     gap = max(gap, now - last)
                 last = now
-            elif ident == ids[1] and now - sent.get(number, 0) <= 1:
-                answered.add(number)
+            i = ids.index(ident) if ident in ids else None
+            if i is not None and now - sent[i].get(number, 0) <= 1:
+                answered[i].add(number)
     now = time.monotonic()
-    lost = [n for n in sent if n not in answered and now - sent[n] > 1]
-    print(f"gap {round(gap * 1000)} lost {len(lost)}", flush=True)
+    lost = [sum(n not in answered[i] and now - sent[i][n] > 1 for n in sent[i])
+            for i in (0, 1)]
+    print(f"gap {round(gap * 1000)} lost {lost[1]} fast {lost[0]}", flush=True)
 
 
 class Qmp:
