@@ -380,6 +380,16 @@ int vdisk_close_to(struct vdisk *disk, const struct vmfs_incarnation *to,
 	return close_disk(disk, &heir);
 }
 
+int vdisk_settle(struct vdisk *disk)
+{
+	int rc = bdev_flush(vdisk_bdev(disk));
+	for (unsigned int i = 0; rc == 0 && i < disk->extent_count; i++) {
+		struct vmfs_file *file = disk->extent[i].file.vmfs;
+		rc = file ? vmfs_file_settle(file) : 0;
+	}
+	return rc;
+}
+
 /* ---- asking ---- */
 
 struct bdev *vdisk_bdev(struct vdisk *disk)

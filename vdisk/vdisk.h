@@ -104,6 +104,11 @@ int vdisk_close(struct vdisk *disk);
  */
 int vdisk_close_to(struct vdisk *disk, const struct vmfs_incarnation *to,
 		   uint64_t deadline);
+/*
+ * Does in advance what that does to the files of its extents before their locks go: it
+ * takes less time then. The disk can be written on. 0 or -errno. Blocks.
+ */
+int vdisk_settle(struct vdisk *disk) __attribute__((warn_unused_result));
 
 /*
  * The disk as a translating device: sectors of 512 bytes, size = vdisk_capacity().

@@ -23,6 +23,7 @@
 #include <stdlib.h>
 
 #include "vmfs/file_impl.h"
+#include "vmfs/journal.h"
 #include "vmfs/view.h"
 #include "vmfs/volume.h"
 
@@ -143,13 +144,9 @@ int vmfs_file_upgrade(struct vmfs_file *file, uint64_t deadline,
 	return rc;
 }
 
-/*
- * Takes the right to write from the file and makes all that was written durable. On
- * failure it is as before.
- */
-static int give_up_writing(struct vmfs_file *f, uint32_t flags)
+/* All that it has in memory, and what it has taken ahead. */
+static int commit_all(struct vmfs_file *f)
 {
-	set_flags(f, flags);
 	sleeplock_acquire(&f->sleeplock);
 	filemap_quiesce(f);
 	int rc = file_commit(f, true);
@@ -157,6 +154,17 @@ static int give_up_writing(struct vmfs_file *f, uint32_t flags)
 		rc = file_free_ahead(f);
 	filemap_resume(f);
 	sleeplock_release(&f->sleeplock);
+	return rc;
+}
+
+/*
+ * Takes the right to write from the file and makes all that was written durable. On
+ * failure it is as before.
+ */
+static int give_up_writing(struct vmfs_file *f, uint32_t flags)
+{
+	set_flags(f, flags);
+	int rc = commit_all(f);
 	if (rc < 0)
 		set_flags(f, VMFS_WRITE);
 	return rc;
@@ -179,6 +187,20 @@ int vmfs_file_downgrade(struct vmfs_file *file)
 	rc = vmfs_lock_downgrade(file->vol, &file->lock, LOCK_READ_ONLY);
 	if (rc < 0)
 		set_flags(file, VMFS_WRITE);
+	return rc;
+}
+
+int vmfs_file_settle(struct vmfs_file *file)
+{
+	struct vmfs_volume *vol = file->vol;
+	int rc = check_exclusive(file);
+	if (rc == 0)
+		rc = commit_all(file);
+	if (rc < 0)
+		return rc;
+	sleeplock_acquire(&vol->txn_lock);
+	rc = journal_empty(vol);
+	sleeplock_release(&vol->txn_lock);
 	return rc;
 }
 

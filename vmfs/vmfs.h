@@ -508,6 +508,11 @@ int vmfs_file_downgrade(struct vmfs_file *file) __attribute__((warn_unused_resul
 int vmfs_file_hand_over(struct vmfs_file *file, const struct vmfs_incarnation *to,
 			uint64_t deadline) __attribute__((warn_unused_result));
 /*
+ * Does in advance what that does before it changes the lock, which then takes no longer
+ * than the change, if nothing was written since. 0 or -errno, as that. Blocks.
+ */
+int vmfs_file_settle(struct vmfs_file *file) __attribute__((warn_unused_result));
+/*
  * It is not handed over after all: from the 0 on the record of its lock shows that it is
  * ours with the next token, so that who waits for it sees that it will not come. -EBADF;
  * -ESTALE: the volume is lost, or the lock. Blocks.

@@ -219,6 +219,8 @@ static int op_send(void *arg, const json_t *ready, struct vmfs_incarnation *ret_
 		return failed(why);
 	execute(p);
 	p->runs = false;
+	if (sim_random(2))
+		(void)!vmfs_file_settle(p->disk); /* op_settle does what is left */
 	p->story->image = p->memory;
 	p->story->is_streamed = true;
 	return 0;

@@ -297,6 +297,13 @@ void disk_prepare_give(struct disk *disk, const struct disk_options *options)
 		(void)vdisk_close(look.vdisk); /* nothing is written by a look */
 }
 
+int disk_settle(struct disk *disk)
+{
+	if (disk && disk->vdisk)
+		return vdisk_settle(disk->vdisk);
+	return disk_flush(disk);
+}
+
 int disk_give(struct disk *disk, const struct disk_options *options,
 	      const struct vmfs_incarnation *to, uint64_t deadline)
 {

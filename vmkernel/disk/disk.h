@@ -54,6 +54,11 @@ int disk_take(struct disk *disk, const struct disk_options *options, char *ret_w
  */
 void disk_prepare_give(struct disk *disk, const struct disk_options *options);
 /*
+ * Likewise, while they stand still: what they wrote is durable, as by disk_flush(), and
+ * disk_give() finds nothing more to do than to change the locks. 0 or -errno. Blocks.
+ */
+int disk_settle(struct disk *disk) __attribute__((warn_unused_result));
+/*
  * One that is locked stands by from here on, its clients stay, and the locks go to
  * another host, which expects them (vdisk_close_to). 0; -errno: a lock that could not be
  * handed over is free, and the rest is theirs. Blocks.
