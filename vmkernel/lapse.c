@@ -12,6 +12,9 @@
  * A snapshot replaces the .vmx file, and the file that a disk is written to. Before it
  * does, vms/ID.locks.next has what will be locked then: after a death between, one of the
  * two is right.
+ *
+ * Of a VM that comes in, vms/ID.locks has the tokens with which its locks will arrive as
+ * soon as it stands still over there. A note that is there already is not written again.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -22,6 +25,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "vmkernel/statefile.h"
 #include "vmkernel/vm.h"
 
 #define LINE_SIZE 4096
@@ -42,60 +46,78 @@ static int token_of(struct vmfs_volume *vol, const char *path, uint64_t *ret_tok
 	return rc;
 }
 
+struct note {
+	struct vmfs_volume *vol;
+	uint64_t changes; /* of hands, that are still to come */
+	struct buf text;
+};
+
 /* The token of the file at path, as that of the file called name. */
-static int note_one(struct vmfs_volume *vol, struct buf *text, const char *path,
-		    const char *name)
+static int note_one(struct note *n, const char *path, const char *name)
 {
 	uint64_t token = 0;
-	int rc = token_of(vol, path, &token);
+	int rc = token_of(n->vol, path, &token);
 	if (rc == 0)
-		buf_printf(text, "%" PRIu64 " %s\n", token, name);
+		buf_printf(&n->text, "%" PRIu64 " %s\n", token + n->changes, name);
 	return rc;
 }
 
-static int note_disk(const struct vm *vm, struct vmfs_volume *vol, struct buf *text,
-		     uint32_t i)
+static int note_disk(const struct vm *vm, struct note *n, uint32_t i)
 {
 	const char *path;
 	int rc = 0;
 	for (unsigned int k = 0;
 	     rc == 0 && (path = disk_locked_path(vm->disks[i], k)) != NULL; k++)
-		rc = note_one(vol, text, path, path);
+		rc = note_one(n, path, path);
 	return rc;
 }
 
-static int write_note(const struct vm *vm, bool is_next, struct vmfs_volume *vol,
-		      const char *vmx, const char *const *locked)
+static bool is_there(const char *path, const char *text)
 {
-	char name[NAME_SIZE];
-	struct buf text = { 0 };
-	int rc = note_one(vol, &text, vmx, vm->path);
+	int rc;
+	AUTO_FREE char *there = statefile_read(path, &rc);
+	return there && strcmp(there, text) == 0;
+}
+
+static int write_note(const struct vm *vm, bool is_next, struct note *n, const char *vmx,
+		      const char *const *locked)
+{
+	char name[NAME_SIZE], path[HOST_PATH_SIZE];
+	int rc = note_one(n, vmx, vm->path);
 	for (uint32_t i = 0; rc == 0 && i < HARDWARE_DISKS_MAX; i++)
-		rc = locked && locked[i] ? note_one(vol, &text, locked[i], locked[i]) :
-					   note_disk(vm, vol, &text, i);
+		rc = locked && locked[i] ? note_one(n, locked[i], locked[i]) :
+					   note_disk(vm, n, i);
 	if (rc == 0)
-		rc = text.error;
-	if (rc == 0)
-		rc = host_write_text(vm->host, note_name(vm, is_next, name), text.data,
-				     0640);
-	buf_done(&text);
+		rc = n->text.error;
+	(void)note_name(vm, is_next, name);
+	if (rc == 0 && !is_there(host_path(vm->host, name, path), n->text.data))
+		rc = host_write_text(vm->host, name, n->text.data, 0640);
+	buf_done(&n->text);
 	return rc;
 }
 
 int vm_note_next_locks(const struct vm *vm, struct vmfs_volume *vol, const char *vmx,
 		       const char *const *locked)
 {
-	int rc = write_note(vm, true, vol, vmx, locked);
+	struct note n = { .vol = vol };
+	int rc = write_note(vm, true, &n, vmx, locked);
 	if (rc < 0)
 		report(vm->host->reporter, REPORT_ERROR,
 		       "VM %u: its locks cannot be noted: %s", vm->id, strerror(-rc));
 	return rc;
 }
 
+int vm_note_coming_locks(const struct vm *vm)
+{
+	struct note n = { .vol = vm->ds->vol, .changes = 1 };
+	return write_note(vm, false, &n, vm->path, NULL);
+}
+
 int vm_note_locks(const struct vm *vm, char *ret_why, uint32_t size)
 {
 	char name[NAME_SIZE], path[HOST_PATH_SIZE];
-	int rc = write_note(vm, false, vm->ds->vol, vm->path, NULL);
+	struct note n = { .vol = vm->ds->vol };
+	int rc = write_note(vm, false, &n, vm->path, NULL);
 	if (rc < 0)
 		(void)snprintf(ret_why, size, "%s: %s",
 			       host_path(vm->host, note_name(vm, false, name), path),

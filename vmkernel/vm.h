@@ -223,6 +223,11 @@ void vm_kill_leftover(const struct vm *vm);
 int vm_note_locks(const struct vm *vm, char *ret_why, uint32_t size)
 	__attribute__((warn_unused_result));
 /*
+ * Of a VM whose locks are another host's, which is about to hand them over: remembers
+ * them as they will be, so that vm_note_locks() finds it done. 0 or -errno. Blocks.
+ */
+int vm_note_coming_locks(const struct vm *vm) __attribute__((warn_unused_result));
+/*
  * Remembers those too that will be held when the file at vmx of vol, locked now, is the
  * .vmx file, and locked[i], if not NULL, what disk i holds. 0 or -errno (reported).
  * Blocks.

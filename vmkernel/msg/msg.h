@@ -157,6 +157,8 @@ enum msg_type {
 	 * that long -> when it does
 	 */
 	MSG_VMX_TICKET,
+	/* of a VM that comes in: it stands still where it ran; no reply */
+	MSG_VMX_ANNOUNCE,
 
 	/* vmx to vmkernel. */
 	/* index, path, key (of the .vmx file), vhost (else NBD) -> when it is served as
@@ -165,7 +167,10 @@ enum msg_type {
 	MSG_VMX_EVENT,	    /* text for vmkernel.log; no reply */
 	/* why, is_guest (it shut down): the VM has ended by itself; no reply */
 	MSG_VMX_ENDED,
-	/* of MSG_VMX_SEND: total, remaining, transferred (bytes); no reply */
+	/*
+	 * of MSG_VMX_SEND: total, remaining, transferred (bytes), is_still (the guest
+	 * stands still since now); no reply
+	 */
 	MSG_VMX_PROGRESS,
 	MSG_VMX_QUESTION,   /* text: the VM stands still until MSG_VMX_CONT; no reply */
 	MSG_VMX_HEARTBEAT,  /* the guest's agent has answered; no reply */
@@ -174,7 +179,7 @@ enum msg_type {
 };
 
 static_assert(MSG_VM_TICKET < MSG_VMX_HELLO, "a number is of one message");
-static_assert(MSG_VMX_TICKET < MSG_VMX_DISK, "a number is of one message");
+static_assert(MSG_VMX_ANNOUNCE < MSG_VMX_DISK, "a number is of one message");
 
 struct msg_header_msg {
 	le32 magic; /* 0x00  MSG_MAGIC */

@@ -16,6 +16,7 @@
 #include "vmkernel/vmotion/passage.h"
 
 #define LOOK_PAUSE (50 * NS_PER_MS)
+#define STILL_LOOK (500 * NS_PER_MS)
 #define STREAM_NS (30 * NS_PER_S) /* to connect, from the word that we are ready */
 #define HAND_OVER_NS (5 * NS_PER_S)
 #define TAKE_WAIT_S 20 /* for a disk that was released instead of handed over */
@@ -30,6 +31,7 @@ static int read_offer(struct passage *p, const json_t *body, struct offer *ret)
 	(void)snprintf(p->vm_name, sizeof(p->vm_name), "%s", ret->name);
 	p->source = ret->source;
 	p->lock_token = ret->lock_token;
+	p->tells_still = ret->tells_still;
 	return 0;
 }
 
@@ -159,8 +161,8 @@ static json_t *ready_body(struct passage *p)
 	char uuid[UUID_TEXT_SIZE];
 	if (vmfs_volume_incarnation(p->ds->vol, &own) < 0)
 		return NULL;
-	return json_pack("{s:i, s:I, s:s}", "slot", (int)own.slot, "generation",
-			 (json_int_t)own.generation, "owner",
+	return json_pack("{s:b, s:i, s:I, s:s}", "hears_still", 1, "slot", (int)own.slot,
+			 "generation", (json_int_t)own.generation, "owner",
 			 uuid_text(&own.owner, uuid));
 }
 
@@ -216,6 +218,48 @@ static int op_prepare(void *arg, const json_t *offer, json_t **ret_ready, char *
 
 /* ---- receive ---- */
 
+/* Its cards' frames are to come here, and wait in the taps. */
+static int announce(struct passage *p, void *arg)
+{
+	struct channel *c = &p->vm->channel;
+	(void)arg;
+	return c->sock >= 0 ? msg_send(c, MSG_VMX_ANNOUNCE, 0, NULL) : -ECONNRESET;
+}
+
+/* While the last of it comes: then there is less to do when its locks are here. */
+static void prepare_note(struct passage *p)
+{
+	if (passage_hold(p, false) < 0)
+		return;
+	(void)!vm_note_coming_locks(p->vm); /* else it is done in take */
+	passage_release(p);
+}
+
+/* The guest stands still over there: 0, or it will not come; how long that takes: any. */
+static int await_still(struct passage *p, char *why)
+{
+	enum vmotion_word word;
+	json_t *body = NULL;
+	int rc;
+	while ((rc = passage_hear_until(p, clock_now() + STILL_LOOK, &word, &body)) ==
+	       -ETIMEDOUT)
+		if (passage_has_failed(p))
+			return 0; /* it is about to say why */
+	if (rc == 0 && word == VMOTION_STILL) {
+		(void)passage_on_loop(p, announce, NULL); /* QEMU does so, later */
+		prepare_note(p);
+	} else if (rc == 0) {
+		const char *said = json_string_value(json_object_get(body, "why"));
+		(void)snprintf(why, PLAN_WHY_SIZE, "%s", said ? said : "no");
+		rc = word == VMOTION_NO ? -ECONNREFUSED : -EPROTO;
+	} else {
+		(void)snprintf(why, PLAN_WHY_SIZE, "the other host is gone: %s",
+			       strerror(-rc));
+	}
+	json_decref(body);
+	return rc;
+}
+
 static int op_receive(void *arg, char *why)
 {
 	struct passage *p = arg;
@@ -231,9 +275,11 @@ static int op_receive(void *arg, char *why)
 		return -ETIMEDOUT;
 	}
 	(void)passage_on_loop(p, passage_set_phase, "receiving");
-	int rc = passage_ask(p, MSG_VMX_RECEIVE, passage_stream_body(p), sock, why);
+	int rc = passage_request(p, MSG_VMX_RECEIVE, passage_stream_body(p), sock, why);
+	if (rc == 0 && p->tells_still)
+		rc = await_still(p, why);
 	p->stopped_at = clock_now();
-	return rc;
+	return rc == 0 ? passage_await(p, why) : rc;
 }
 
 /* ---- the lock ---- */
@@ -288,6 +334,7 @@ static int op_take(void *arg, char *why)
 	int rc = passage_hold(p, false);
 	if (rc == 0)
 		rc = take_config(p, why);
+	uint64_t config_ns = clock_now() - began;
 	for (uint32_t i = 0; rc == 0 && i < HARDWARE_DISKS_MAX; i++) {
 		struct disk_options o;
 		struct vm_disk_texts texts;
@@ -297,11 +344,18 @@ static int op_take(void *arg, char *why)
 		o.wait_s = TAKE_WAIT_S;
 		rc = disk_take(vm->disks[i], &o, why, PLAN_WHY_SIZE);
 	}
+	uint64_t disks_ns = clock_now() - began - config_ns;
 	if (rc == 0)
 		rc = vm_note_locks(vm, why, PLAN_WHY_SIZE);
 	if (rc == 0)
 		passage_release(p);
 	p->lock_ns = clock_now() - began;
+	report(p->host->reporter, REPORT_INFO,
+	       "vMotion: VM %u: its .vmx file was taken in %llu us, its disks in %llu, "
+	       "what is locked was noted in %llu",
+	       vm->id, (unsigned long long)(config_ns / NS_PER_US),
+	       (unsigned long long)(disks_ns / NS_PER_US),
+	       (unsigned long long)((p->lock_ns - config_ns - disks_ns) / NS_PER_US));
 	return rc;
 }
 

@@ -39,5 +39,6 @@ int offer_read(const json_t *body, size_t path_size, struct offer *ret)
 	ret->source.slot = (uint32_t)slot;
 	ret->source.generation = (uint64_t)generation;
 	ret->locks = locks;
+	ret->tells_still = json_is_true(json_object_get(body, "tells_still"));
 	return 0;
 }

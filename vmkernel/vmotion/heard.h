@@ -31,6 +31,7 @@ struct offer {
 	const char *name, *token, *cpu;
 	const char *model; /* NULL: an old source does not say */
 	bool is_kvm;
+	bool tells_still; /* it says VMOTION_STILL; an old source does not */
 	uint32_t taps;
 	uint64_t lock_token;
 	struct vmfs_incarnation source;

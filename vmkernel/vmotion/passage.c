@@ -176,14 +176,36 @@ int passage_await(struct passage *p, char *why)
 	return rc;
 }
 
-int passage_ask(struct passage *p, enum msg_type type, json_t *body, int sock, char *why)
+void passage_await_still(struct passage *p)
+{
+	mutex_lock(&p->m);
+	while (p->asked && !p->is_vmx_gone && !p->is_still)
+		cond_wait(&p->c, &p->m);
+	mutex_unlock(&p->m);
+}
+
+bool passage_has_failed(struct passage *p)
+{
+	mutex_lock(&p->m);
+	bool has_failed = p->is_vmx_gone || (!p->asked && p->answer < 0);
+	mutex_unlock(&p->m);
+	return has_failed;
+}
+
+int passage_request(struct passage *p, enum msg_type type, json_t *body, int sock,
+		    char *why)
 {
 	struct question q = { type, body, sock };
 	int rc = passage_on_loop(p, send_question, &q);
-	if (rc == 0)
-		return passage_await(p, why);
-	(void)snprintf(why, PLAN_WHY_SIZE, "the VM has ended");
+	if (rc < 0)
+		(void)snprintf(why, PLAN_WHY_SIZE, "the VM has ended");
 	return rc;
+}
+
+int passage_ask(struct passage *p, enum msg_type type, json_t *body, int sock, char *why)
+{
+	int rc = passage_request(p, type, body, sock, why);
+	return rc == 0 ? passage_await(p, why) : rc;
 }
 
 void vmotion_told(struct vm *vm, const struct msg *m)
@@ -198,6 +220,12 @@ void vmotion_told(struct vm *vm, const struct msg *m)
 			json_object_get(m->body, "remaining"));
 		p->transferred = (uint64_t)json_integer_value(
 			json_object_get(m->body, "transferred"));
+		if (!json_is_true(json_object_get(m->body, "is_still")))
+			return;
+		mutex_lock(&p->m);
+		p->is_still = true;
+		cond_signal(&p->c);
+		mutex_unlock(&p->m);
 		return;
 	}
 	mutex_lock(&p->m);
@@ -346,8 +374,12 @@ static int read_some(struct passage *p, uint64_t deadline)
 
 int passage_hear(void *arg, enum vmotion_word *ret_word, json_t **ret_body)
 {
-	struct passage *p = arg;
-	uint64_t deadline = clock_now() + HEAR_NS;
+	return passage_hear_until(arg, clock_now() + HEAR_NS, ret_word, ret_body);
+}
+
+int passage_hear_until(struct passage *p, uint64_t deadline, enum vmotion_word *ret_word,
+		       json_t **ret_body)
+{
 	struct msg m;
 	int64_t used = 0;
 	int rc = p->tls ? 0 : -ECONNRESET;

@@ -31,7 +31,7 @@ struct passage {
 	struct notice peer;
 	struct tls *tls;
 	struct buf in; /* read from it */
-	uint64_t began_at, ended_at, stopped_at, resumed_at, lock_ns;
+	uint64_t began_at, ended_at, stopped_at, resumed_at, settle_ns, lock_ns;
 	enum vmotion_end end;
 	char why[PLAN_WHY_SIZE];
 
@@ -39,6 +39,7 @@ struct passage {
 	const char *phase; /* for lists */
 	uint64_t total, remaining, transferred;
 	bool is_cancelled, is_over;
+	bool tells_still; /* source: the other side wants to hear it; target: it will */
 	bool is_new;	   /* target: the VM was not registered here before */
 	bool has_lock;	   /* target: and has not given it back: it is registered here */
 	bool holds;	   /* it has set vm->has_job */
@@ -54,6 +55,7 @@ struct passage {
 	int answer;
 	char answer_why[PLAN_WHY_SIZE];
 	bool is_vmx_gone;
+	bool is_still; /* source: the guest has stopped */
 	int data_sock; /* target: the stream, -1: not yet */
 };
 
@@ -70,8 +72,14 @@ int passage_on_loop(struct passage *p, int (*fn)(struct passage *p, void *arg),
  * -errno with why. -ECONNRESET: it is gone. From the job.
  */
 int passage_ask(struct passage *p, enum msg_type type, json_t *body, int sock, char *why);
-/* Waits for vmx's answer to what it was asked on the loop. */
+/* Its two halves; the second one also waits for what the loop has asked vmx. */
+int passage_request(struct passage *p, enum msg_type type, json_t *body, int sock,
+		    char *why);
 int passage_await(struct passage *p, char *why);
+/* Waits until the guest has stopped, or vmx has answered. */
+void passage_await_still(struct passage *p);
+/* Whatever vmx was asked, it will not be done. */
+bool passage_has_failed(struct passage *p);
 /* The body of MSG_VMX_SEND or _RECEIVE: a certificate made for it, and the peer's. */
 json_t *passage_stream_body(struct passage *p);
 /* For lists; on the loop. */
@@ -80,6 +88,9 @@ int passage_set_phase(struct passage *p, void *phase);
 /* The connection: of struct vmotion_talk. */
 int passage_say(void *arg, enum vmotion_word word, json_t *body);
 int passage_hear(void *arg, enum vmotion_word *ret_word, json_t **ret_body);
+/* Likewise, until deadline: -ETIMEDOUT, and it can be asked again. */
+int passage_hear_until(struct passage *p, uint64_t deadline, enum vmotion_word *ret_word,
+		       json_t **ret_body);
 
 /* A socket to the peer, on which the preface was sent: sock or -errno with why. */
 int passage_connect(struct passage *p, enum preface_kind kind, char *why);

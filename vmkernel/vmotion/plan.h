@@ -22,6 +22,8 @@ enum vmotion_word {
 	VMOTION_RUNS,	   /* target: it runs here */
 	VMOTION_BACK,	   /* target: it cannot; the lock of the VM is yours again */
 	VMOTION_NO,	   /* either: no, and why */
+	/* source, while it sends: the guest has stopped. For the network's sake alone */
+	VMOTION_STILL,
 };
 
 /* What became of it; who of the two has to run it is never in doubt. */

@@ -10,7 +10,8 @@
  *	2 hears READY <-------------------------- says READY
  *	  send: pre-copy, runs --(stream)-------> receive
  *	  |  fails, cancelled: roll back          |  fails: no, KEPT
- *	3 stands still; says SENT --------------> hears SENT (else: KEPT)
+ *	  |  stands still - - - (STILL) - - - - > |  its cards are announced
+ *	3 all is sent; says SENT ---------------> hears SENT (else: KEPT)
  *	  |  no LOADED: roll back                 |
  *	4 hears LOADED <------------------------- says LOADED: from here on
  *	  settle: what it wrote is durable        |  only the lock decides
@@ -37,7 +38,9 @@
  * 3. The target waits for the lock as long as the record stands as it was, whatever
  *    became of the connection. So a source that rolls back changes the record first
  *    (keep_lock), and one that dies is seen to be dead. No clock is in this.
- * 4. Whoever dies: the source before 5: the target drops its copy, the VM is restarted
+ * 4. STILL changes nothing but where the network sends what is for the guest: it is said
+ *    within send, and heard within receive, by who can (going.c, coming.c).
+ * 5. Whoever dies: the source before 5: the target drops its copy, the VM is restarted
  *    elsewhere, as after every death. The target before 5: the source goes on. Either
  *    after 5: the VM is the target's, which runs it, or is dead with it.
  */

@@ -8,6 +8,15 @@
 
 #include "base/align.h"
 
+void vmx_announce(struct vm *vm)
+{
+	if (vm->qmp.sock >= 0)
+		(void)!qmp_send(&vm->qmp, "announce-self",
+				json_pack("{s:i, s:i, s:i, s:i}", "initial", 50, "max",
+					  550, "rounds", 5, "step", 100),
+				QMP_ANNOUNCE); /* else the guest's next word says it */
+}
+
 static void is_up(struct vm *vm)
 {
 	vm->state = STATE_RUNNING;
@@ -23,12 +32,8 @@ static void is_up(struct vm *vm)
 		return;
 	vm->move.state = MOVE_NONE;
 	vm->is_incoming = false;
-	/* Switches learn where it is now. */
-	if (vm->qmp.sock >= 0)
-		(void)!qmp_send(&vm->qmp, "announce-self",
-				json_pack("{s:i, s:i, s:i, s:i}", "initial", 50, "max",
-					  550, "rounds", 5, "step", 100),
-				QMP_ANNOUNCE); /* else the guest's next word says it */
+	vmx_release_taps(vm);
+	vmx_announce(vm);
 }
 
 /* QEMU is there, and has room for a VM that is to come. */

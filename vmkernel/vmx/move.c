@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- *	NONE --move_send--> SENDING --QEMU completed and stream over--> SENT
+ *	NONE --move_send--> SENDING --it stands still: migrate-continue--> SENDING
+ *	        (is_switching) --QEMU completed and stream over--> SENT
  *	        SENDING --QEMU failed--> KEEPING --cont--> NONE
- *	        SENDING --move_keep--> KEEPING --cancelled, or completed (too late)-->
- *	                    cont --> NONE
+ *	        SENDING --move_keep--> KEEPING --cancelled, failed, or completed (too
+ *	                    late)--> cont --> NONE
  *	        SENT --move_keep--> KEEPING --cont--> NONE
  *	NONE --move_receive--> RECEIVING --QEMU completed and stream over--> RECEIVED
  *	        --(cont: vm.c)
@@ -11,12 +12,16 @@
  * 1. SENT is left by move_keep() alone: whether the VM goes on here is for vmkernel to
  *    say, which knows whose its lock is. Without a vmkernel it stands still.
  * 2. A QEMU whose migration failed or was cancelled goes on by itself if its guest ran
- *    when it began. But when it was cancelled as it gave its disks away, QEMU 7.2 does
- *    not take them back, and ends itself at the next migration, or write. It does at
- *    cont: so each ends by that, as one that has completed does.
+ *    when it began. But one that is cancelled as it gives its disks away does not take
+ *    them back in QEMU 7.2, and ends itself at the next migration, or write. So it
+ *    stops between the two (pause-before-switchover) until it is told to go on, and
+ *    from then on nothing is cancelled: its stream is cut instead, by which it fails and
+ *    takes them back, or it completes. Each way ends by cont, which does so, too.
  * 3. A QEMU that cannot receive ends, and with it the VM that was to be. One that has
  *    all may have it before the sender knows that all is sent: the stream stays until
  *    the sender ends it, who would take an earlier end for a failure.
+ * 4. MOVE_NEWS_STILL is told when the guest has stopped, and before the rest of it is
+ *    sent: what comes for it over the network has to go where it is going.
  */
 #include "vmkernel/vmx/move.h"
 
@@ -34,7 +39,7 @@
 #define DOWNTIME_MS 100 /* QEMU stops the guest when the rest fits into this */
 
 enum id { ID_CAPABILITIES = MOVE_QMP_FIRST, ID_PARAMETERS, ID_FD, ID_STOP, ID_MIGRATE,
-	  ID_CANCEL, ID_CONT, ID_ASK, ID_CLOSE_FD };
+	  ID_CANCEL, ID_CONT, ID_ASK, ID_CLOSE_FD, ID_CONTINUE };
 
 static void set_why(struct move *m, const char *why)
 {
@@ -114,22 +119,23 @@ static int open_stream(struct move *m, const json_t *body, int sock, bool is_out
 	return pass_to_qemu(m, qemu_fd);
 }
 
-static int tell_events(struct move *m)
+static int set_capabilities(struct move *m, bool is_out)
 {
 	return command(m, "migrate-set-capabilities",
-		       json_pack("{s:[{s:s, s:b}]}", "capabilities", "capability",
-				 "events", "state", 1),
+		       json_pack("{s:[{s:s, s:b}, {s:s, s:b}]}", "capabilities",
+				 "capability", "events", "state", 1, "capability",
+				 "pause-before-switchover", "state", is_out),
 		       ID_CAPABILITIES);
 }
 
 static int begin(struct move *m, const json_t *body, int sock, bool is_out)
 {
 	m->why[0] = '\0';
-	m->is_qemu_done = m->is_kept = false;
+	m->is_qemu_done = m->is_kept = m->is_switching = false;
 	m->total = m->remaining = m->transferred = 0;
 	/* From or to vmkernel, which has it on a datastore: the socket is QEMU's own. */
 	bool is_plain = json_is_true(json_object_get(body, "plain"));
-	int rc = tell_events(m);
+	int rc = set_capabilities(m, is_out);
 	if (rc == 0 && is_plain)
 		return sock >= 0 ? pass_to_qemu(m, sock) : -EPROTO;
 	if (rc == 0)
@@ -234,7 +240,10 @@ enum move_news move_keep(struct move *m)
 			return go_on(m);
 		m->state = MOVE_KEEPING;
 		m->ask_at = NO_DEADLINE;
-		(void)!command(m, "migrate_cancel", NULL, ID_CANCEL); /* as above */
+		if (m->is_switching)
+			(void)end_stream(m);
+		else /* as above */
+			(void)!command(m, "migrate_cancel", NULL, ID_CANCEL);
 		return MOVE_NOTHING;
 	}
 	return m->state == MOVE_KEEPING ? MOVE_NOTHING : over(m);
@@ -246,8 +255,22 @@ void move_left_alone(struct move *m)
 		(void)move_keep(m); /* nobody waits for it */
 }
 
+/* All but its last state is sent. One that is being cancelled comes out of it by that. */
+static enum move_news switch_over(struct move *m)
+{
+	if (m->state != MOVE_SENDING)
+		return MOVE_NOTHING;
+	m->is_switching = true;
+	(void)!command(m, "migrate-continue",
+		       json_pack("{s:s}", "state", "pre-switchover"),
+		       ID_CONTINUE); /* as above */
+	return m->is_cold ? MOVE_NOTHING : MOVE_NEWS_STILL;
+}
+
 enum move_news move_event(struct move *m, const char *status)
 {
+	if (strcmp(status, "pre-switchover") == 0)
+		return switch_over(m);
 	bool is_completed = strcmp(status, "completed") == 0;
 	bool is_failed = strcmp(status, "failed") == 0 ||
 			 strcmp(status, "cancelled") == 0;
@@ -286,8 +309,10 @@ enum move_news move_answer(struct move *m, uint32_t id, const json_t *answer,
 		take_progress(m, answer);
 	else if (id == ID_CONT && m->state == MOVE_KEEPING)
 		return over(m);
+	else if (id == ID_STOP && m->state == MOVE_SENDING && !error)
+		return MOVE_NEWS_STILL;
 	else if (error && m->state == MOVE_SENDING && id != ID_CANCEL &&
-		 id != ID_CLOSE_FD) {
+		 id != ID_CLOSE_FD && id != ID_CONTINUE) {
 		set_why(m, error);
 		take_from_qemu(m);
 		return m->is_cold ? go_on(m) : over(m);

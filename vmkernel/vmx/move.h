@@ -26,8 +26,8 @@ enum move_state {
 };
 
 /* What has come about; each is told once. */
-enum move_news { MOVE_NOTHING, MOVE_NEWS_SENT, MOVE_NEWS_FAILED, MOVE_NEWS_KEPT,
-		 MOVE_NEWS_RECEIVED };
+enum move_news { MOVE_NOTHING, MOVE_NEWS_STILL, MOVE_NEWS_SENT, MOVE_NEWS_FAILED,
+		 MOVE_NEWS_KEPT, MOVE_NEWS_RECEIVED };
 
 struct move {
 	struct channel *qmp;
@@ -35,6 +35,7 @@ struct move {
 	enum move_state state;
 	struct stream *stream;
 	bool is_cold;	       /* stopped by us before it was sent */
+	bool is_switching;     /* QEMU was told to send the last of it */
 	bool is_qemu_done;     /* QEMU has sent all */
 	bool is_kept;	       /* somebody asked for it: MOVE_NEWS_KEPT, else _FAILED */
 	uint64_t ask_at;       /* for its progress; NO_DEADLINE: not */

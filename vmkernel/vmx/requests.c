@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/align.h"
+#include "vmkernel/vmx/announce.h"
 
 json_t *vmx_key_of(const struct vm *vm, const struct vm_disk *disk)
 {
@@ -272,11 +273,31 @@ static void ticket(struct vm *vm, const struct msg *m)
 
 /* ---- moving ---- */
 
+static void tell_progress(struct vm *vm, bool is_still)
+{
+	const struct move *m = &vm->move;
+	if (vm->channel.sock >= 0 && (m->total || is_still))
+		vmx_tell(vm, msg_send(&vm->channel, MSG_VMX_PROGRESS, 0,
+				  json_pack("{s:I, s:I, s:I, s:b}", "total",
+					    (json_int_t)m->total, "remaining",
+					    (json_int_t)m->remaining, "transferred",
+					    (json_int_t)m->transferred, "is_still",
+					    is_still)));
+}
+
+void vmx_tell_progress(struct vm *vm)
+{
+	tell_progress(vm, false);
+}
+
 void vmx_move_told(struct vm *vm, enum move_news news)
 {
 	const char *why = vm->move.why[0] ? vm->move.why : "it failed";
 	switch (news) {
 	case MOVE_NOTHING:
+		break;
+	case MOVE_NEWS_STILL:
+		tell_progress(vm, true);
 		break;
 	case MOVE_NEWS_SENT:
 		report(vm->reporter, REPORT_INFO, "all of the VM is sent");
@@ -289,6 +310,7 @@ void vmx_move_told(struct vm *vm, enum move_news news)
 	case MOVE_NEWS_FAILED:
 	case MOVE_NEWS_KEPT:
 		report(vm->reporter, REPORT_INFO, "the VM stays here: %s", why);
+		vmx_announce(vm);
 		vmx_answer(vm, &vm->move_request, -EIO, why, NULL);
 		vmx_answer(vm, &vm->keep, 0, NULL, NULL);
 		break;
@@ -334,17 +356,6 @@ static void run_incoming(struct vm *vm, uint32_t tag)
 	if (vm->state != STATE_INCOMING || vm->move.state != MOVE_RECEIVED ||
 	    qmp_send(&vm->qmp, "cont", NULL, QMP_CONT) < 0)
 		vmx_answer(vm, &vm->start, -EINVAL, "nothing has come in", NULL);
-}
-
-void vmx_tell_progress(struct vm *vm)
-{
-	const struct move *m = &vm->move;
-	if (vm->channel.sock >= 0 && m->total)
-		vmx_tell(vm, msg_send(&vm->channel, MSG_VMX_PROGRESS, 0,
-				  json_pack("{s:I, s:I, s:I}", "total",
-					    (json_int_t)m->total, "remaining",
-					    (json_int_t)m->remaining, "transferred",
-					    (json_int_t)m->transferred)));
 }
 
 /* A guest without a driver for its balloon keeps what it has. */
@@ -414,6 +425,10 @@ static void handle(struct vm *vm, const struct msg *m)
 		break;
 	case MSG_VMX_RUN:
 		run_incoming(vm, m->tag);
+		break;
+	case MSG_VMX_ANNOUNCE:
+		if (vm->state == STATE_INCOMING)
+			announce_cards(vm->hw, vm->options->tap_fds, vm->reporter);
 		break;
 	case MSG_VMX_BALLOON:
 		balloon(vm, m);

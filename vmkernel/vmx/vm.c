@@ -148,7 +148,16 @@ static void reap(struct vm *vm)
 
 /* ---- starting ---- */
 
-/* The taps are QEMU's from here on, and end with it. */
+void vmx_release_taps(struct vm *vm)
+{
+	for (uint32_t i = 0; i < HARDWARE_NICS_MAX; i++) {
+		if (vm->options->tap_fds[i])
+			(void)close(vm->options->tap_fds[i]);
+		vm->options->tap_fds[i] = 0;
+	}
+}
+
+/* Those of a VM that is to come are announced before it runs. */
 static int start_qemu(struct vm *vm, const struct cmdline *line, int sock)
 {
 	int kept[HARDWARE_NICS_MAX + 1] = { sock };
@@ -158,8 +167,8 @@ static int start_qemu(struct vm *vm, const struct cmdline *line, int sock)
 			kept[count++] = vm->options->tap_fds[i];
 	int rc = qemu_start(line, vm->options->log->file_fd, kept, count, vm->reporter,
 			    &vm->qemu);
-	while (--count)
-		(void)close(kept[count]);
+	if (!vm->is_incoming)
+		vmx_release_taps(vm);
 	return rc;
 }
 

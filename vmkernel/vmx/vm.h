@@ -11,7 +11,7 @@ struct vm_options {
 	int listen_sock;	/* where vmkernel connects; taken */
 	const char *run_dir;	/* our working folder, as the host names it */
 	bool is_kvm;
-	const int *tap_fds;	/* by number of the card, 0: none; closed by us */
+	int *tap_fds;		/* by number of the card, 0: none; closed by us */
 	bool is_isolated;	/* in a network namespace of our own */
 	const int *screen_socks; /* VNC_PORTS, where viewers connect; -1: none; taken */
 	struct log_file *log;

@@ -90,6 +90,8 @@ void vmx_stop_qemu(struct vm *vm, const char *why);
 /* Disk i is served by vhost-user. */
 bool vmx_is_vhost(const struct vm *vm, uint32_t i);
 void vmx_start(struct vm *vm, const struct msg *m);
+/* QEMU has its own: the taps are its alone from here on, and end with it. */
+void vmx_release_taps(struct vm *vm);
 /* vmkernel has answered MSG_VMX_DISK. */
 void vmx_disk_ready(struct vm *vm, const struct msg *m);
 
@@ -112,5 +114,7 @@ void vmx_tell_progress(struct vm *vm);
 /* ---- events.c ---- */
 
 void vmx_on_qmp(struct vm *vm);
+/* Switches learn that the VM runs here. */
+void vmx_announce(struct vm *vm);
 
 #endif
