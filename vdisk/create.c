@@ -181,17 +181,21 @@ static int check_format(const struct make *m)
 				m->options->reporter);
 }
 
-static int name_extent(const struct make *m, unsigned int i)
+/* NULL: no memory. */
+static char *extent_name(const struct make *m, unsigned int i)
 {
 	char *name;
 	int len = m->kind->part_sectors ?
 			  asprintf(&name, "%s%s%03u.vmdk", m->base, m->kind->suffix,
 				   i + 1) :
 			  asprintf(&name, "%s%s.vmdk", m->base, m->kind->suffix);
-	if (len < 0)
-		return -ENOMEM;
-	m->extent[i].file = name;
-	return 0;
+	return len < 0 ? NULL : name;
+}
+
+static int name_extent(const struct make *m, unsigned int i)
+{
+	m->extent[i].file = extent_name(m, i);
+	return m->extent[i].file ? 0 : -ENOMEM;
 }
 
 static int plan_extents(struct make *m)
@@ -348,6 +352,22 @@ static int look_whole(const struct make *m, unsigned int i, const struct diskfil
 	return rc;
 }
 
+/*
+ * The extents behind i that an interrupted run has left go before the note, which alone
+ * tells whose they are, says less.
+ */
+static void drop_behind(const struct make *m, unsigned int i)
+{
+	while (m->kind->part_sectors && m->reach >= extent_start(m, ++i)) {
+		char *name = extent_name(m, i);
+		char *path = name ? vdisk_sibling(m->path, name) : NULL;
+		if (path)
+			vdisk_unlink_leftover(m->vol, path);
+		free(path);
+		free(name);
+	}
+}
+
 /* The locked file of an interrupted run: goes on, or begins anew in it. */
 static int take_over(struct make *m, unsigned int i, struct diskfile *file)
 {
@@ -361,8 +381,10 @@ static int take_over(struct make *m, unsigned int i, struct diskfile *file)
 		rc = look_whole(m, i, file, &is_whole);
 	if (!is_whole)
 		m->from = min_u64(m->from, start);
-	if (rc == 0 && m->from <= start && m->reach > start)
+	if (rc == 0 && m->from <= start && m->reach > start) {
+		drop_behind(m, i);
 		rc = write_note(m, m->from); /* not what it says now */
+	}
 	if (rc == 0 && m->from <= start)
 		rc = diskfile_resize(file, 0);
 	if (rc < 0)

@@ -86,10 +86,17 @@ ok "its file is gone" test ! -e "$T/x.vmdk"
 
 # A clone that is killed (a limit on files' sizes does it) and asked for again goes on.
 long=$T/long.raw
-truncate -s 5G "$long"
-for at in 1 2100 3200 3300 4900; do
-	head -c 24M /dev/urandom | dd of="$long" bs=1M seek=$at conv=notrunc status=none
-done
+make_long()
+{
+	local at
+
+	truncate -s 5G "$long"
+	for at in "$@"; do
+		head -c 24M /dev/urandom |
+			dd of="$long" bs=1M seek="$at" conv=notrunc status=none
+	done
+}
+make_long 1 2100 3200 3300 4900
 # cut_off KIND KIB: killed when one of its files becomes longer than so many KiB
 cut_off()
 {
@@ -134,6 +141,24 @@ ok "another source: begins anew" vmkfstools -i "$long" -d twoGbMaxExtentSparse \
 	"$T/long.vmdk"
 ok "it is whole" qemu-img compare -q "$long" "$T/long.vmdk"
 ok "deleted" vmkfstools -U "$T/long.vmdk"
+
+# The source changes, and what is made of it anew is cut off, too, in its first extent:
+# what is left behind that is of the old one. So with a source that is shorter.
+for size in 5G 3G; do
+	cut_off twoGbMaxExtentSparse 66000
+	ok "some of the second extent is done" test "$done_bytes" -gt 3000000000
+	ok "which is there" test -e "$T/long-s002.vmdk"
+	head -c 1M /dev/urandom | dd of="$long" bs=1M seek=3 conv=notrunc status=none
+	truncate -s $size "$long"
+	cut_off twoGbMaxExtentSparse 20000
+	is "$done_bytes" 0 "again, in the first extent"
+	ok "$size: begins anew, twice cut off" vmkfstools -i "$long" \
+		-d twoGbMaxExtentSparse "$T/long.vmdk"
+	ok "it is whole" qemu-img compare -q "$long" "$T/long.vmdk"
+	ok "deleted" vmkfstools -U "$T/long.vmdk"
+	ok "nothing is left" test -z "$(find "$T" -name 'long-*' -o -name '.long*')"
+done
+make_long 3200 3300 4900
 
 # One that is made otherwise leaves nothing of it; a file of others is not taken.
 cut_off monolithicSparse 66000
