@@ -180,6 +180,7 @@ struct bdev {
 	bool has_write_cache; /* FLUSH has work to do */
 	bool has_cached;      /* BDEV_CACHED is not just any read: it seldom waits */
 	bool has_cached_write; /* nor just any write */
+	bool is_buffered;     /* all of it goes through the host's page cache */
 	/*
 	 * A kernel's device whose storage is another machine: it may lose its cache while
 	 * this one runs, and the kernel does not tell.

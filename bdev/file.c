@@ -241,6 +241,7 @@ static int open_regular(struct file_bdev *file, const struct stat *st, uint32_t 
 	bd->is_one_kernels = is_local_filesystem(file->file_fd);
 	file->is_lockable = bd->is_one_kernels || (flags & BDEV_OPEN_VOUCHED);
 	bd->has_timed_caw = true;
+	bd->is_buffered = true;
 	if (flags & BDEV_OPEN_BUFFERED)
 		return 0;
 	int status = fcntl(file->file_fd, F_GETFL);
@@ -252,6 +253,7 @@ static int open_regular(struct file_bdev *file, const struct stat *st, uint32_t 
 		open_cached(file);
 		bd->memory_align = memory_align;
 		bd->max_io = MAX_IO;
+		bd->is_buffered = false;
 	} else if (fcntl(file->file_fd, F_SETFL, status) < 0) {
 		return report_error(bd->reporter, -errno,
 				    "%s: cannot leave direct I/O: %s", bd->name,
@@ -300,7 +302,8 @@ static int open_block(struct file_bdev *file, const struct stat *st, uint32_t fl
 	bd->size = round_down(bd->size, bd->block_size);
 	file_describe_block(file);
 	file->is_lockable = true;
-	if (!(flags & BDEV_OPEN_BUFFERED)) {
+	bd->is_buffered = flags & BDEV_OPEN_BUFFERED;
+	if (!bd->is_buffered) {
 		file->is_direct = true;
 		bd->memory_align = bd->block_size;
 		bd->max_io = MAX_IO;

@@ -14,9 +14,11 @@
  *    a unit of the target is data, or empty, as a whole.
  * 3. A unit of zeros is treated as a hole is: nothing on thin and sparse, to be zeroed on
  *    zeroedthick.
- * 4. What the storage may copy by itself (vmfs_file_clone) the reader leaves alone: the
- *    writer has it copied, and reads what was not. On thin only from thin: nobody looks
- *    for zeros in it. Once nothing of a slot was copied so, no other is tried.
+ * 4. What the storage may copy by itself, or the kernel (diskfile_clone), the reader
+ *    leaves alone: the writer has it copied, and reads what was not. On a volume nobody
+ *    looks for zeros in it, so on thin only from thin; on the host the reader does, and
+ *    as a rule the beginning of a unit tells. Once nothing of a slot was copied so, no
+ *    other is tried.
  * 5. The first error of either side stops both; the reader never outlives the import.
  */
 #include <assert.h>
@@ -32,14 +34,16 @@
 
 #define SLOTS 4u
 #define SLOT_BYTES (4u << 20)
+#define PROBE_BYTES 4096u
 
 struct slot {
 	char *buf;
 	uint64_t offset, len; /* from start */
 	bool is_hole;
-	struct vmfs_file *from; /* of the data; NULL: it was read into buf */
+	const struct diskfile *from; /* of the data; NULL: it was read into buf */
 	uint64_t from_offset;
-	int error; /* of reading */
+	uint64_t zeros; /* of what was not, of the host: a bit for each unit */
+	int error;	/* of reading */
 };
 
 struct pump {
@@ -48,6 +52,7 @@ struct pump {
 	uint64_t unit;	     /* of the target */
 	uint64_t chunk;	     /* bytes read at once: a multiple of unit */
 	uint64_t from;	     /* what is before it was done by an interrupted run */
+	uint64_t data_end;   /* the reader's: what is before it is no hole */
 	atomic_bool clones;  /* the storage copies by itself, as far as is known */
 	struct mutex m;
 	struct cond changed;
@@ -87,11 +92,14 @@ static uint64_t hole_blocks(const struct pump *pump, uint64_t offset, uint64_t l
 	return round_down(len, pump->unit);
 }
 
-/* The length of what is empty from offset on, in blocks; holes may come in pieces. */
+/*
+ * The length of what is empty from offset on, in blocks; holes may come in pieces. To ask
+ * for the end of what is data may cost as much as there is of it: that is done once.
+ */
 static int find_hole(struct pump *pump, uint64_t offset, uint64_t *ret_len)
 {
 	uint64_t end = offset;
-	while (end < pump->len) {
+	while (end < pump->len && end >= pump->data_end) {
 		uint64_t len;
 		bool is_data;
 		int rc = pump->source->extent(pump->source, pump->start + end, &len,
@@ -99,8 +107,10 @@ static int find_hole(struct pump *pump, uint64_t offset, uint64_t *ret_len)
 		if (rc < 0)
 			return rc;
 		assert(len > 0);
-		if (is_data)
+		if (is_data) {
+			pump->data_end = end + len;
 			break;
+		}
 		end += min_u64(len, pump->len - end);
 	}
 	*ret_len = hole_blocks(pump, offset, end - offset);
@@ -116,12 +126,39 @@ static bool find_file(struct pump *pump, struct slot *slot)
 		slot->from = pump->source->file(pump->source,
 						pump->start + slot->offset,
 						&slot->from_offset, &len);
+	bool has_bits = pump->chunk / pump->unit <= 64;
+	if (slot->from && !slot->from->vmfs && !has_bits)
+		slot->from = NULL;
 	if (slot->from && len < slot->len) {
 		slot->len = max_u64(round_down(len, pump->unit), pump->unit);
 		if (slot->len > len)
 			slot->from = NULL; /* a block of more than one file */
 	}
 	return slot->from;
+}
+
+/* Which units of what is not read are zeros. */
+static int find_zeros(struct pump *pump, struct slot *slot)
+{
+	int rc = 0;
+	slot->zeros = 0;
+	if (slot->from->vmfs)
+		return 0;
+	for (uint64_t at = 0; at < slot->len && rc == 0; at += pump->unit) {
+		char *buf = slot->buf + at;
+		uint64_t len = min_u64(pump->unit, slot->len - at), seen = 0;
+		uint64_t next = min_u64(PROBE_BYTES, len);
+		while (next && rc == 0) {
+			rc = pump->source->read(pump->source, buf + seen, next,
+						pump->start + slot->offset + at + seen);
+			bool is_zero = rc == 0 && vdisk_is_zero(buf + seen, next);
+			seen += next;
+			next = is_zero ? len - seen : 0;
+			if (is_zero && !next)
+				slot->zeros |= 1ull << (at / pump->unit);
+		}
+	}
+	return rc;
 }
 
 static void fill_slot(struct pump *pump, struct slot *slot, uint64_t offset)
@@ -133,7 +170,9 @@ static void fill_slot(struct pump *pump, struct slot *slot, uint64_t offset)
 	slot->is_hole = hole > 0;
 	if (slot->error == 0 && slot->is_hole)
 		slot->len = hole;
-	else if (slot->error == 0 && !find_file(pump, slot))
+	else if (slot->error == 0 && find_file(pump, slot))
+		slot->error = find_zeros(pump, slot);
+	else if (slot->error == 0)
 		slot->error =
 			pump->source->read(pump->source, slot->buf, slot->len,
 					   pump->start + offset);
@@ -187,7 +226,8 @@ static uint64_t run_of_blocks(const struct pump *pump, const struct slot *slot,
 	uint64_t end = at;
 	while (end < slot->len) {
 		uint64_t len = min_u64(pump->unit, slot->len - end);
-		bool is_empty = vdisk_is_zero(slot->buf + end, len);
+		bool is_empty = slot->from ? slot->zeros >> (end / pump->unit) & 1 :
+					     vdisk_is_zero(slot->buf + end, len);
 		if (end == at)
 			*ret_is_zero = is_empty;
 		else if (is_empty != *ret_is_zero)
@@ -197,46 +237,49 @@ static uint64_t run_of_blocks(const struct pump *pump, const struct slot *slot,
 	return end - at;
 }
 
-/* The bytes of a slot that the storage copied; the others are in its buffer then. */
-static int64_t clone_slot(struct pump *pump, struct slot *slot,
-			  struct vdisk_target *target)
+/*
+ * What of a run at `at` was copied without being read, *ret_len; if that is not all, the
+ * rest of the slot is in its buffer then.
+ */
+static int clone_run(struct pump *pump, struct slot *slot, struct vdisk_target *target,
+		     uint64_t at, uint64_t *ret_len)
 {
-	if (!slot->from)
-		return 0;
 	int64_t done = 0; /* it was read ahead before another failed */
-	if (atomic_load(&pump->clones))
-		done = target->clone(target, slot->from, slot->from_offset, slot->len,
-				     slot->offset);
-	if (done == 0 && slot->len >= pump->unit)
+	bool may = atomic_load(&pump->clones);
+	if (may)
+		done = target->clone(target, slot->from, slot->from_offset + at, *ret_len,
+				     slot->offset + at);
+	if (done < 0)
+		return (int)done;
+	if (may && done == 0 && *ret_len >= pump->unit)
 		atomic_store(&pump->clones, false);
-	if (done < 0 || (uint64_t)done == slot->len)
-		return done;
-	uint64_t at = (uint64_t)done;
-	int rc = pump->source->read(pump->source, slot->buf + at, slot->len - at,
-				    pump->start + slot->offset + at);
-	return rc < 0 ? rc : done;
+	if ((uint64_t)done == *ret_len)
+		return 0;
+	*ret_len = (uint64_t)done;
+	slot->from = NULL;
+	at += (uint64_t)done;
+	return pump->source->read(pump->source, slot->buf + at, slot->len - at,
+				  pump->start + slot->offset + at);
 }
 
 static int write_slot(struct pump *pump, struct slot *slot, struct vdisk_target *target,
 		      struct vdisk_progress *progress)
 {
+	uint64_t at = 0;
+	int rc = 0;
 	if (slot->is_hole)
 		return target->skip(target, slot->len, slot->offset);
-	int64_t cloned = clone_slot(pump, slot, target);
-	uint64_t at = cloned > 0 ? (uint64_t)cloned : 0;
-	int rc = cloned < 0 ? (int)cloned : 0;
-	if (at > 0)
-		rc = vdisk_step(progress, pump->start + slot->offset + at,
-				pump->source->capacity);
 	while (at < slot->len && rc == 0) {
 		bool is_empty = false;
 		uint64_t len = run_of_blocks(pump, slot, at, &is_empty);
 		uint64_t offset = slot->offset + at;
 		if (is_empty)
 			rc = target->skip(target, len, offset);
+		else if (slot->from)
+			rc = clone_run(pump, slot, target, at, &len);
 		else
 			rc = target->write(target, slot->buf + at, len, offset);
-		if (rc == 0 && !is_empty)
+		if (rc == 0 && !is_empty && len)
 			rc = vdisk_step(progress, pump->start + offset + len,
 					pump->source->capacity);
 		at += len;

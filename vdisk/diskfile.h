@@ -63,6 +63,15 @@ int diskfile_write(struct diskfile *file, const void *buf, uint64_t len, uint64_
  */
 int diskfile_put(struct diskfile *file, const void *buf, uint64_t len, uint64_t offset)
 	__attribute__((warn_unused_result));
+/*
+ * Copies bytes of another file of the same place, as diskfile_put(), without our reading
+ * them: as vmfs_file_clone() on a volume; on the host the filesystem shares their blocks,
+ * or the kernel copies what goes through its page cache anyway. How many it were; those
+ * behind are to be read and written. 0: none could be, or not so. Or -errno.
+ */
+int64_t diskfile_clone(struct diskfile *to, uint64_t to_offset,
+		       const struct diskfile *from, uint64_t from_offset, uint64_t len)
+	__attribute__((warn_unused_result));
 /* As vmfs_file_extent: the uniform piece at offset; *ret_len > 0. */
 int diskfile_extent(const struct diskfile *file, uint64_t offset, uint64_t *ret_len,
 		 bool *ret_is_data) __attribute__((warn_unused_result));

@@ -315,12 +315,12 @@ struct vdisk_source {
 	int (*extent)(struct vdisk_source *source, uint64_t offset, uint64_t *ret_len,
 		      bool *ret_is_data);
 	/*
-	 * The file of a volume, under a lock, in which what is at offset lies as it is,
-	 * and where: for copies that the storage makes. NULL: there is no such file. The
-	 * whole may be NULL.
+	 * The file in which what is at offset lies as it is, and where: for copies that
+	 * the storage makes, or the kernel. NULL: there is no such file. The whole may be
+	 * NULL.
 	 */
-	struct vmfs_file *(*file)(struct vdisk_source *source, uint64_t offset,
-				  uint64_t *ret_file_offset, uint64_t *ret_len);
+	const struct diskfile *(*file)(struct vdisk_source *source, uint64_t offset,
+				       uint64_t *ret_file_offset, uint64_t *ret_len);
 	char identity[640]; /* this one as it is now, in one line; "" if not known */
 	bool is_encrypted; /* and read here as plain */
 	bool is_thin; /* its data is what was written: no blocks of zeros in it */

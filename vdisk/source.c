@@ -64,8 +64,8 @@ static int disk_extent(struct vdisk_source *source, uint64_t offset, uint64_t *r
 	return vdisk_piece(s->disk, offset, ret_len, ret_is_data);
 }
 
-static struct vmfs_file *disk_file(struct vdisk_source *source, uint64_t offset,
-				   uint64_t *ret_file_offset, uint64_t *ret_len)
+static const struct diskfile *disk_file(struct vdisk_source *source, uint64_t offset,
+					uint64_t *ret_file_offset, uint64_t *ret_len)
 {
 	struct disk_source *s = (struct disk_source *)source;
 	struct vdisk_extent *extent = vdisk_extent_at(s->disk, offset);
@@ -74,7 +74,7 @@ static struct vmfs_file *disk_file(struct vdisk_source *source, uint64_t offset,
 		return NULL;
 	*ret_file_offset = extent->file_offset + inside;
 	*ret_len = extent->len - inside;
-	return extent->file.vmfs;
+	return &extent->file;
 }
 
 static void disk_close(struct vdisk_source *source)
@@ -137,6 +137,7 @@ struct raw_source {
 	struct vdisk_source base;
 	uint64_t file_size; /* past it there are zeros */
 	int file_fd;
+	struct diskfile file; /* the same, for copies of the kernel's */
 	char *path;
 	struct reporter *reporter;
 };
@@ -178,6 +179,17 @@ static int raw_extent(struct vdisk_source *source, uint64_t offset, uint64_t *re
 		rc = 0;
 	}
 	return rc;
+}
+
+static const struct diskfile *raw_file(struct vdisk_source *source, uint64_t offset,
+				       uint64_t *ret_file_offset, uint64_t *ret_len)
+{
+	struct raw_source *s = (struct raw_source *)source;
+	if (offset >= s->file_size)
+		return NULL;
+	*ret_file_offset = offset;
+	*ret_len = s->file_size - offset;
+	return &s->file;
 }
 
 static void raw_close(struct vdisk_source *source)
@@ -271,9 +283,11 @@ static int make_raw(const char *host_path, int file_fd, uint64_t size, struct re
 	s->base = (struct vdisk_source){ .capacity = round_up(size, VDISK_SECTOR),
 					 .read = raw_read,
 					 .extent = raw_extent,
+					 .file = raw_file,
 					 .close = raw_close };
 	s->file_size = size;
 	s->file_fd = file_fd;
+	s->file = (struct diskfile){ .host_fd = file_fd };
 	if (fstat(file_fd, &st) == 0 && S_ISREG(st.st_mode))
 		(void)snprintf(s->base.identity, sizeof(s->base.identity),
 			       "raw %" PRIx64 ".%" PRIx64 " %" PRIu64 " %" PRIu64

@@ -67,11 +67,11 @@ static int flat_skip(struct vdisk_target *target, uint64_t len, uint64_t offset)
 	return rc;
 }
 
-static int64_t flat_clone(struct vdisk_target *target, struct vmfs_file *from,
+static int64_t flat_clone(struct vdisk_target *target, const struct diskfile *from,
 			  uint64_t from_offset, uint64_t len, uint64_t offset)
 {
-	return vmfs_file_clone(((struct flat_target *)target)->plan.file->vmfs, offset,
-			       from, from_offset, len);
+	return diskfile_clone(((struct flat_target *)target)->plan.file, offset, from,
+			      from_offset, len);
 }
 
 static int flat_finish(struct vdisk_target *target)
@@ -101,7 +101,7 @@ int target_flat_new(const struct target_plan *plan, struct vdisk_target **ret_ta
 	t->base = (struct vdisk_target){
 		.unit = st.block_size_bytes,
 		.write = flat_write,
-		.clone = plan->file->vmfs ? flat_clone : NULL,
+		.clone = flat_clone,
 		.skip = flat_skip,
 		.finish = flat_finish,
 		.free = target_free,
@@ -124,23 +124,54 @@ struct sparse_target {
 	le32 *entry;	/* of all tables, in line */
 };
 
+static int check_room(const struct sparse_target *t, uint64_t len)
+{
+	if (t->next + div_up(len, t->base.unit) * t->head.grain <= UINT32_MAX)
+		return 0;
+	return report_error(t->plan.options->reporter, -EFBIG,
+			    "%s: needs more than 2 TiB, where its format ends",
+			    t->plan.file->path);
+}
+
+/* Grains of so many bytes of the disk are the next ones of the file. */
+static void add_grains(struct sparse_target *t, uint64_t len, uint64_t offset)
+{
+	uint64_t first = offset / t->base.unit, count = div_up(len, t->base.unit);
+	for (uint64_t i = 0; i < count; i++) {
+		t->entry[first + i] = le32_of((uint32_t)t->next);
+		t->next += t->head.grain;
+	}
+	if (count)
+		t->used = first + count;
+}
+
 static int sparse_write(struct vdisk_target *target, const void *buf, uint64_t len,
 			uint64_t offset)
 {
 	struct sparse_target *t = (struct sparse_target *)target;
-	uint64_t first = offset / t->base.unit, count = div_up(len, t->base.unit);
-	if (t->next + count * t->head.grain > UINT32_MAX)
-		return report_error(t->plan.options->reporter, -EFBIG, "%s: needs more"
-				    " than 2 TiB, where its format ends",
-				    t->plan.file->path);
-	int rc = diskfile_put(t->plan.file, buf, len, t->next * VDISK_SECTOR);
-	for (uint64_t i = 0; rc == 0 && i < count; i++) {
-		t->entry[first + i] = le32_of((uint32_t)t->next);
-		t->next += t->head.grain;
-	}
+	int rc = check_room(t, len);
 	if (rc == 0)
-		t->used = first + count;
+		rc = diskfile_put(t->plan.file, buf, len, t->next * VDISK_SECTOR);
+	if (rc == 0)
+		add_grains(t, len, offset);
 	return rc;
+}
+
+/* Of a grain that was copied in part nothing counts. */
+static int64_t sparse_clone(struct vdisk_target *target, const struct diskfile *from,
+			    uint64_t from_offset, uint64_t len, uint64_t offset)
+{
+	struct sparse_target *t = (struct sparse_target *)target;
+	int64_t done = check_room(t, len);
+	if (done == 0)
+		done = diskfile_clone(t->plan.file, t->next * VDISK_SECTOR, from,
+				      from_offset, len);
+	if (done <= 0)
+		return done;
+	uint64_t whole = (uint64_t)done == len ? len :
+						 round_down((uint64_t)done, t->base.unit);
+	add_grains(t, whole, offset);
+	return (int64_t)whole;
 }
 
 static int sparse_skip(struct vdisk_target *target, uint64_t len, uint64_t offset)
@@ -264,6 +295,7 @@ int target_sparse_new(const struct target_plan *plan, struct vdisk_target **ret_
 	t->next = t->head.overhead;
 	t->base = (struct vdisk_target){ .unit = t->head.grain * VDISK_SECTOR,
 					 .write = sparse_write,
+					 .clone = plan->file->vmfs ? NULL : sparse_clone,
 					 .skip = sparse_skip,
 					 .finish = sparse_finish,
 					 .save = sparse_save,

@@ -15,10 +15,10 @@ struct vdisk_target {
 	int (*write)(struct vdisk_target *target, const void *buf, uint64_t len,
 		     uint64_t offset);
 	/*
-	 * As write() of what lies in a file, by vmfs_file_clone(): bytes that the storage
-	 * copied. NULL: nothing is copied so.
+	 * As write() of what lies in a file, by diskfile_clone(): how many of the bytes
+	 * were copied so; those behind are to be written. NULL: nothing is copied so.
 	 */
-	int64_t (*clone)(struct vdisk_target *target, struct vmfs_file *from,
+	int64_t (*clone)(struct vdisk_target *target, const struct diskfile *from,
 			 uint64_t from_offset, uint64_t len, uint64_t offset);
 	/* Tells progress, because on a volume it may take long. */
 	int (*skip)(struct vdisk_target *target, uint64_t len, uint64_t offset);

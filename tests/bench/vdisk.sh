@@ -6,7 +6,8 @@
 # beside qemu-img: as it is by default, with a sync behind it, and with -t writeback,
 # where it has, as we have, all on the disk when it returns. The same bytes by dd, past
 # the page cache, and synced, are what can be had: the line "at-most", and how much of it
-# ours is, "of-that".
+# ours is, "of-that". And the same in memory, where no disk is waited for and cp is what
+# can be had.
 
 vdisk_size_mib=512
 vdisk_step=$((40503 * 4096)) # visits a grain after the other, far apart
@@ -44,16 +45,18 @@ vdisk_empty_qcow2()
 		"$(awk "BEGIN { print $count / ${BASH_REMATCH[1]:-1e9} }")"
 }
 
+vdisk_place=$work
+
 # vdisk_convert NAME COMMAND...: MiB a second until it is on the disk.
 vdisk_convert()
 {
 	local name=$1 then
 
 	shift
-	rm -f "$work/out.vmdk"
-	cat "$work/raw.img" >/dev/null
+	rm -f "$vdisk_place/out.vmdk"
+	cat "$vdisk_place/raw.img" >/dev/null
 	then=$(date +%s%N)
-	"$@" >>"$work/log" 2>&1 && sync "$work/out.vmdk"
+	"$@" >>"$work/log" 2>&1 && sync "$vdisk_place/out.vmdk"
 	sample "vdisk.$name" "$(awk "BEGIN {
 		print $vdisk_size_mib * 1e9 / ($(date +%s%N) - $then) }")"
 }
@@ -84,6 +87,30 @@ vdisk_conversions()
 	done
 }
 
+# What bounds it is one copy of each page, by one processor: a file has one writer.
+vdisk_in_memory()
+{
+	local to kind=monolithicSparse round from
+
+	vdisk_place=$(mktemp -d /dev/shm/openvmfs-bench.XXXXXX) || return 1
+	from=$vdisk_place/raw.img to=$vdisk_place/out.vmdk
+	cp "$work/raw.img" "$from" || { rm -rf "$vdisk_place"; return 1; }
+	for ((round = 0; round < rounds; round++)); do
+		vdisk_convert ours.memory "$bin/vmkfstools" -i "$from" -d $kind "$to"
+		vdisk_convert qemu.memory qemu-img convert -f raw -O vmdk \
+			-o subformat=$kind "$from" "$to"
+		vdisk_convert cp.memory cp "$from" "$to"
+	done
+	rm -rf "$vdisk_place"
+	vdisk_place=$work
+	line vdisk-in-memory-to-$kind speed vdisk.ours.memory vdisk.qemu.memory ">=5" \
+		MiB/s
+	line vdisk-in-memory-to-$kind-at-most speed vdisk.cp.memory vdisk.qemu.memory \
+		bound MiB/s
+	line vdisk-in-memory-to-$kind-of-that speed vdisk.ours.memory vdisk.cp.memory \
+		">=0.9" MiB/s
+}
+
 bench_vdisk()
 {
 	local kind round
@@ -109,5 +136,6 @@ bench_vdisk()
 	line vdisk-sparse-empty-4k-qd32 speed vdisk.empty.randwrite vdisk.qcow2.empty \
 		">=2.5" IOPS
 	vdisk_conversions
+	vdisk_in_memory || missing vdisk-in-memory "no room in /dev/shm"
 	rm -f "$work/raw.img" "$work"/*.vmdk "$work/empty.qcow2"
 }
