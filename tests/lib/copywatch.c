@@ -11,14 +11,12 @@ static int watch_copy(struct bdev *to, uint64_t to_offset, struct bdev *from,
 	struct copywatch *w = watched;
 	int fails = w->fails[0];
 
-	w->fails[0] = w->fails[1];
-	w->fails[1] = 0;
+	w->fails[0] = atomic_exchange(&w->fails[1], 0);
 	w->copies++;
 	w->copied += fails ? 0 : len;
 	len = fails ? round_down(len / 2, to->block_size) : len;
 	int rc = w->below->copy(to, to_offset, from, from_offset, len);
-	w->events += w->loses;
-	w->loses = false;
+	w->events += atomic_exchange(&w->loses, false);
 	return fails ? fails : rc;
 }
 

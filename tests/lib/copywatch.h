@@ -4,8 +4,9 @@
 
 /*
  * A device of memory whose copies (bdev_copy) and flushes are counted, and fail as told.
- * One at a time.
+ * One at a time; the volume's own tasks use it beside the test.
  */
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -14,12 +15,12 @@
 struct copywatch {
 	const struct bdev_ops *below;
 	struct bdev_ops ops;
-	uint64_t copied; /* bytes, of those that did not fail */
-	unsigned int copies, flushes;
+	_Atomic uint64_t copied; /* bytes, of those that did not fail */
+	atomic_uint copies, flushes;
 	/* The next copies end with these, after half of each was done. 0: as it does. */
-	int fails[2];
-	bool loses; /* its cache, once, right behind a copy */
-	uint32_t events;
+	atomic_int fails[2];
+	atomic_bool loses; /* its cache, once, right behind a copy */
+	_Atomic uint32_t events;
 };
 
 void copywatch_start(struct copywatch *watch, struct bdev *bd);

@@ -86,12 +86,16 @@ static void check(struct scribble *s, const char *when)
 			 (unsigned long long)at, s->path, s->got[at], s->model[at]);
 }
 
-static void set_up_disk(struct scribble *s, uint64_t seed, enum vdisk_delta_kind kind)
+static void set_up_disk_on(struct scribble *s, uint64_t seed, enum vdisk_delta_kind kind,
+			   uint32_t version)
 {
 	const struct vdisk_create_options options = { .capacity_bytes = DISK_SIZE,
 						      .format = VDISK_THIN };
 	*s = (struct scribble){ .rng = seed * 77 + 1, .kind = kind };
-	testvol_new_with(&s->tv, 3, &(struct mkfs_counts){ .fd = 600 });
+	if (version == 6)
+		testvol_new_version(&s->tv, 6, 5);
+	else
+		testvol_new_with(&s->tv, 3, &(struct mkfs_counts){ .fd = 600 });
 	assert_int_equal(vmfs_mkdir(s->tv.vol, "/vm", 0755), 0);
 	strcpy(s->path, "/vm/d.vmdk");
 	assert_int_equal(vdisk_create(s->tv.vol, s->path, &options), 0);
@@ -99,6 +103,11 @@ static void set_up_disk(struct scribble *s, uint64_t seed, enum vdisk_delta_kind
 	s->model = calloc(1, DISK_SIZE);
 	s->got = io_alloc(DISK_SIZE);
 	open_disk(s);
+}
+
+static void set_up_disk(struct scribble *s, uint64_t seed, enum vdisk_delta_kind kind)
+{
+	set_up_disk_on(s, seed, kind, 5);
 }
 
 static void tear_down_disk(struct scribble *s)
@@ -395,7 +404,7 @@ static void do_reopen(struct scribble *s)
 	open_disk(s);
 }
 
-static void scribble(uint64_t seed, enum vdisk_delta_kind kind)
+static void scribble(uint64_t seed, enum vdisk_delta_kind kind, uint32_t version)
 {
 	static const struct {
 		void (*fn)(struct scribble *s);
@@ -409,7 +418,7 @@ static void scribble(uint64_t seed, enum vdisk_delta_kind kind)
 		{ do_fork, "fork", 5 },	     { do_sink, "sink", 5 },
 	};
 	struct scribble s;
-	set_up_disk(&s, seed, kind);
+	set_up_disk_on(&s, seed, kind, version);
 	for (unsigned int i = 0; i < STEPS; i++) {
 		uint64_t n = chance(&s, 108);
 		unsigned int a = 0;
@@ -430,14 +439,21 @@ static void a_chain_of_vmfssparse_reads_as_it_was_written(void **state)
 {
 	(void)state;
 	for (uint64_t seed = 1; seed <= 2; seed++)
-		scribble(seed, VDISK_DELTA_VMFSSPARSE);
+		scribble(seed, VDISK_DELTA_VMFSSPARSE, 5);
 }
 
 static void a_chain_of_sesparse_reads_as_it_was_written(void **state)
 {
 	(void)state;
 	for (uint64_t seed = 1; seed <= 2; seed++)
-		scribble(seed, VDISK_DELTA_SESPARSE);
+		scribble(seed, VDISK_DELTA_SESPARSE, 5);
+}
+
+static void so_does_one_on_vmfs6(void **state)
+{
+	(void)state;
+	scribble(3, VDISK_DELTA_SESPARSE, 6);
+	scribble(4, VDISK_DELTA_VMFSSPARSE, 6);
 }
 
 /* ---- others read it ---- */
@@ -649,6 +665,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_chain_of_vmfssparse_reads_as_it_was_written),
 		cmocka_unit_test(a_chain_of_sesparse_reads_as_it_was_written),
+		cmocka_unit_test(so_does_one_on_vmfs6),
 		cmocka_unit_test(a_prompt_write_is_there_when_it_has_ended),
 		cmocka_unit_test(a_bad_chain_is_refused_in_one_line),
 		cmocka_unit_test(a_base_that_was_written_to_refuses_its_children),
