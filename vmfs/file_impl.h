@@ -25,7 +25,7 @@ struct file_fill;
 struct logview;
 
 #define FILE_LEAF_BLOCKS 1024u
-#define FILE_WISHES 16u
+#define FILE_WISHES 32u
 #define NO_BLOCK UINT64_MAX
 
 /* Addresses of 1024 neighbouring blocks as they are on disk. */
@@ -117,7 +117,7 @@ struct vmfs_file {
 	struct passage holds;
 	TAILQ_HEAD(, file_fill) fills;	/* filefill.c */
 	unsigned int fill_count;
-	/* Holes that somebody waits for the sleeplock to allocate. */
+	/* Holes that somebody waits for to be allocated. */
 	uint64_t wishes[FILE_WISHES];
 	unsigned int wish_count;
 
@@ -221,6 +221,11 @@ bool filefill_is(const struct vmfs_file *f, uint64_t block);
 /* May a write to a TBZ block go into a fill? It ends in that block. Never blocks. */
 bool filefill_may(const struct vmfs_file *f, uint64_t offset, uint64_t len);
 /*
+ * Is a block that was just taken to be filled? false: it is zeroed before it is written.
+ * Under sleeplock; never blocks.
+ */
+bool filefill_may_begin(struct vmfs_file *f);
+/*
  * The TBZ block at vol_off is FILLING from now on. Others may be finished for it: 0,
  * -ENOMEM, as vmfs_gate_zero. Under sleeplock. Blocks.
  */
@@ -306,18 +311,24 @@ int file_look_at(struct vmfs_file *f, uint64_t block, uint64_t max,
 		 struct file_run *ret_run) __attribute__((warn_unused_result));
 /* Small content into a file block: the file has blocks then. */
 int file_to_blocks(struct vmfs_file *f) __attribute__((warn_unused_result));
+enum file_use {
+	FILE_FOR_LATER,	   /* nobody is going to write to them now */
+	FILE_FOR_BLOCKS,   /* they are about to be written */
+	FILE_FOR_PART,	   /* one, of which a part is about to be written */
+};
+
 /*
  * Allocates blocks for the holes [first, first + need), as TBZ. At least one, maybe fewer
- * than need; committed. is_written: they are about to be, so more may be allocated ahead
- * of a sequential writer, and for those who wish, and all of it is durable with what is
- * written.
+ * than need; committed. For who writes now more may be allocated ahead of a sequence, and
+ * for those who wish, and all of it is durable with what is written. Those of which parts
+ * are going to be written are READY if they are not to be filled (filefill_may_begin).
  */
 int file_allocate_holes(struct vmfs_file *f, uint64_t first, uint64_t need,
-			bool is_written) __attribute__((warn_unused_result));
+			enum file_use use) __attribute__((warn_unused_result));
 /*
- * Who waits for the sleeplock to write into a hole says so before, and unsays it when he
- * has it: who allocates meanwhile does it for him, in the same transaction. Not under
- * sleeplock; never blocks.
+ * Who is going to write a part of a block that is a hole says so, as often as he likes,
+ * and unsays it when he has the sleeplock: who allocates before that does it for him, in
+ * the same transaction. Never block.
  */
 void file_wish(struct vmfs_file *f, uint64_t block);
 void file_unwish(struct vmfs_file *f, uint64_t block);

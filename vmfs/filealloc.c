@@ -13,6 +13,9 @@
  * A sequential writer's blocks are allocated ahead, up to AHEAD_MAX, in the transaction
  * that it needs anyway; what was not used is freed at close, or when the sequence breaks.
  *
+ * Who writes into a hole, and others who are about to (wishes), share one transaction
+ * and, where their blocks are to be zeroed first, one command for each run of these.
+ *
  * What a write takes need not be durable before the write is flushed, by the transaction
  * that clears the marks (filecommit.c): its record waits for no FLUSH. Power fails: the
  * blocks are nobody's as before, or the file's and to be zeroed, whatever was written to
@@ -187,23 +190,38 @@ static uint32_t plan_ahead(struct vmfs_file *f, uint64_t first, uint64_t need)
 
 /* ---- wishes ---- */
 
+/* With f->m held. */
+static unsigned int find_wish(const struct vmfs_file *f, uint64_t block)
+{
+	unsigned int i = 0;
+	while (i < f->wish_count && f->wishes[i] != block)
+		i++;
+	return i;
+}
+
+/* A wish is of a hole: whoever makes it a block takes the wish away (put_blocks). */
 void file_wish(struct vmfs_file *f, uint64_t block)
 {
+	struct file_run run;
 	mutex_lock(&f->m);
-	if (f->wish_count < FILE_WISHES)
+	if (f->wish_count < FILE_WISHES && find_wish(f, block) == f->wish_count &&
+	    filemap_run(f, block, 1, &run) == 0 && run.state == FILE_HOLE)
 		f->wishes[f->wish_count++] = block;
 	mutex_unlock(&f->m);
+}
+
+/* With f->m held. */
+static void forget_wish(struct vmfs_file *f, uint64_t block)
+{
+	unsigned int i = find_wish(f, block);
+	if (i < f->wish_count)
+		f->wishes[i] = f->wishes[--f->wish_count];
 }
 
 void file_unwish(struct vmfs_file *f, uint64_t block)
 {
 	mutex_lock(&f->m);
-	for (unsigned int i = 0; i < f->wish_count; i++) {
-		if (f->wishes[i] == block) {
-			f->wishes[i] = f->wishes[--f->wish_count];
-			break;
-		}
-	}
+	forget_wish(f, block);
 	mutex_unlock(&f->m);
 }
 
@@ -239,8 +257,8 @@ static int run_allocation(struct allocation *a)
 {
 	int rc = file_run_txn(a->f, allocate_build, a);
 	/* What others wish for does not fit, or there is no room: they ask again. */
-	if (rc < 0 && a->wish_count) {
-		a->wish_count = 0;
+	while (rc < 0 && a->wish_count) {
+		a->wish_count = rc == -E2BIG ? a->wish_count / 4 : 0;
 		rc = file_run_txn(a->f, allocate_build, a);
 	}
 	while (rc == -E2BIG && a->need > ALLOCATE_AT_LEAST) {
@@ -250,9 +268,71 @@ static int run_allocation(struct allocation *a)
 	return rc;
 }
 
-int file_allocate_holes(struct vmfs_file *f, uint64_t first, uint64_t need,
-			bool is_written)
+/* What was taken is in the map, and nobody's wish. */
+static void put_blocks(const struct allocation *a)
 {
+	struct vmfs_file *f = a->f;
+	mutex_lock(&f->m);
+	for (uint32_t i = 0; i < a->got; i++)
+		filemap_set(f, a->first + i, a->addrs[i]);
+	for (uint32_t i = 0; i < a->wish_count; i++) {
+		filemap_set(f, a->wishes[i], a->wish_addrs[i]);
+		forget_wish(f, a->wishes[i]);
+	}
+	for (unsigned int i = 0; i < f->wish_count;) {
+		uint64_t block = f->wishes[i];
+		if (block >= a->first && block < a->first + a->got)
+			forget_wish(f, block);
+		else
+			i++;
+	}
+	mutex_unlock(&f->m);
+}
+
+/* A block at an address, to be zeroed. */
+struct taken {
+	uint64_t block, vol_off;
+};
+
+static int by_place(const void *a, const void *b)
+{
+	const struct taken *x = a, *y = b;
+	return (x->vol_off > y->vol_off) - (x->vol_off < y->vol_off);
+}
+
+/* Of the first block and those that were wished for parts are written: READY. */
+static int zero_taken(const struct allocation *a)
+{
+	struct vmfs_file *f = a->f;
+	uint32_t shift = f->vol->block_shift, count = a->wish_count + 1;
+	struct taken taken[FILE_WISHES + 1];
+	int rc = 0;
+	for (uint32_t i = 0; i < count; i++) {
+		vmfs_addr addr = i ? a->wish_addrs[i - 1] : a->addrs[0];
+		taken[i].block = i ? a->wishes[i - 1] : a->first;
+		taken[i].vol_off = (uint64_t)addr_fb_number(addr) << shift;
+	}
+	qsort(taken, count, sizeof(taken[0]), by_place);
+	for (uint32_t i = 0, n; i < count && rc == 0; i += n) {
+		uint64_t off = taken[i].vol_off;
+		for (n = 1; i + n < count; n++)
+			if (taken[i + n].vol_off != off + ((uint64_t)n << shift))
+				break;
+		rc = vmfs_gate_zero(f->vol, off, (uint64_t)n << shift);
+	}
+	if (rc < 0)
+		return rc;
+	mutex_lock(&f->m);
+	for (uint32_t i = 0; i < count; i++)
+		filemap_set_ready(f, taken[i].block, 1);
+	mutex_unlock(&f->m);
+	return 0;
+}
+
+int file_allocate_holes(struct vmfs_file *f, uint64_t first, uint64_t need,
+			enum file_use use)
+{
+	bool is_written = use != FILE_FOR_LATER;
 	AUTO_FREE struct allocation *a = calloc(1, sizeof(*a));
 	if (!a)
 		return -ENOMEM;
@@ -280,18 +360,13 @@ int file_allocate_holes(struct vmfs_file *f, uint64_t first, uint64_t need,
 	rc = run_allocation(a);
 	if (rc < 0)
 		return rc;
-	mutex_lock(&f->m);
-	for (uint32_t i = 0; i < a->got; i++)
-		filemap_set(f, first + i, a->addrs[i]);
-	for (uint32_t i = 0; i < a->wish_count; i++)
-		filemap_set(f, a->wishes[i], a->wish_addrs[i]);
-	mutex_unlock(&f->m);
-	if (is_written) {
-		f->next_block = first + a->got;
-		f->ahead_first = first;
-		f->ahead_end = f->next_block;
-	}
-	return 0;
+	put_blocks(a);
+	if (!is_written)
+		return 0;
+	f->next_block = first + a->got;
+	f->ahead_first = first;
+	f->ahead_end = f->next_block;
+	return use == FILE_FOR_PART && !filefill_may_begin(f) ? zero_taken(a) : 0;
 }
 
 /* ---- freeing ---- */
@@ -508,6 +583,7 @@ static void become_small(struct vmfs_file *f, uint8_t *small)
 	f->small = small;
 	f->is_small_dirty = false;
 	f->mtime_s = 0;
+	f->wish_count = 0;
 	mutex_unlock(&f->m);
 	filemap_free_leaves(f, &gone);
 	f->ahead_first = f->ahead_end = 0;
@@ -617,7 +693,8 @@ static int allocate_range(struct vmfs_file *f, uint64_t first, uint64_t end,
 		struct file_run run;
 		int rc = file_run_at(f, block, end - block, &run);
 		if (rc == 0 && run.state == FILE_HOLE) {
-			rc = file_allocate_holes(f, block, run.count, false);
+			rc = file_allocate_holes(f, block, run.count,
+						 FILE_FOR_LATER);
 			if (rc < 0)
 				return rc;
 			continue;

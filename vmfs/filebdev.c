@@ -107,12 +107,17 @@ static int check_op(struct vmfs_file *f, const struct bdev_io *io)
 	return 0;
 }
 
-static int map_hole(enum bdev_op op, enum file_state state, uint64_t len,
-		    struct bdev_extent *ret_extent)
+/* Who will write a part of a hole's block tells those who allocate before he does. */
+static int map_hole(struct vmfs_file *f, const struct bdev_io *io, enum file_state state,
+		    uint64_t len, struct bdev_extent *ret_extent)
 {
-	if (op == BDEV_WRITE || op == BDEV_CAW)
+	uint64_t block_size = f->vol->block_size, in_block = io->offset % block_size;
+	if (io->op == BDEV_WRITE && state == FILE_HOLE && io->len < block_size &&
+	    in_block + io->len <= block_size)
+		file_wish(f, io->offset / block_size);
+	if (io->op == BDEV_WRITE || io->op == BDEV_CAW)
 		return -EAGAIN;
-	if (op == BDEV_UNMAP && state != FILE_HOLE)
+	if (io->op == BDEV_UNMAP && state != FILE_HOLE)
 		return -EAGAIN;
 	*ret_extent = (struct bdev_extent){ .len = len };
 	return 0;
@@ -222,7 +227,7 @@ static int file_map(struct bdev *bd, const struct bdev_io *io,
 	if (run.state == FILE_FILLING)
 		return map_fill(f, io, ret_extent);
 	if (run.state != FILE_DATA)
-		return map_hole(io->op, run.state, len, ret_extent);
+		return map_hole(f, io, run.state, len, ret_extent);
 	/* READY since check_op() asked, perhaps. */
 	if (run.is_ready && is_awaited(f, io)) {
 		filemap_unhold(f);

@@ -72,7 +72,8 @@ static int find_target(const struct cloning *c, struct file_run *ret_run)
 		rc = file_run_at(f, block, count, ret_run);
 	if (rc < 0 || ret_run->state != FILE_HOLE)
 		return rc;
-	rc = file_allocate_holes(f, block, min_u64(ret_run->count, count), true);
+	rc = file_allocate_holes(f, block, min_u64(ret_run->count, count),
+				 FILE_FOR_BLOCKS);
 	return rc < 0 ? rc : file_run_at(f, block, count, ret_run);
 }
 

@@ -28,6 +28,11 @@
  * 4. There are at most FILLS_MAX in a file: a commit does not zero more than that, and
  *    who begins one more finishes the oldest together, those that lie one behind the
  *    other with one command for each gap.
+ *
+ * Whose writes are scattered would wait again and again for the rest of many blocks to be
+ * zeroed: when there are that many, and the oldest have little in them, none is begun
+ * behind them but by a sequence (filefill_may_begin). Who takes blocks then has them
+ * zeroed, all that are taken together by one command, before they are written.
  */
 #include <assert.h>
 #include <errno.h>
@@ -229,6 +234,35 @@ bool filefill_may(const struct vmfs_file *f, uint64_t offset, uint64_t len)
 {
 	return !f->is_prompt && !(f->flags & VMFS_MULTI_WRITER) &&
 	       !((offset | len) % PIECE);
+}
+
+/* Most of the oldest are less than half written. With f->m held. */
+static bool is_scattered(const struct vmfs_file *f)
+{
+	const struct file_fill *fill;
+	unsigned int seen = 0, few = 0;
+	if (f->fill_count < FILLS_MAX)
+		return false;
+	TAILQ_FOREACH(fill, &f->fills, link) {
+		if (seen++ == FINISH_AT_ONCE)
+			break;
+		few += fill->left > pieces_of(f) / 2;
+	}
+	return few > FINISH_AT_ONCE / 2;
+}
+
+bool filefill_may_begin(struct vmfs_file *f)
+{
+	assert(sleeplock_is_mine(&f->sleeplock));
+	if (f->is_prompt || f->flags & VMFS_MULTI_WRITER)
+		return false;
+	if (f->ahead_window)
+		return true;
+	mutex_lock(&f->m);
+	settle_full(f);
+	bool is = !is_scattered(f);
+	mutex_unlock(&f->m);
+	return is;
 }
 
 static void find_leaf(struct vmfs_file *f, struct file_fill *fill)

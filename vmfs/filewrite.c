@@ -8,8 +8,9 @@
  *	TBZ		whole blocks straight to their place, READY in memory then; a
  *			part of one makes it FILLING or, where that may not be, it is
  *			zeroed, and READY
- *	HOLE		allocated first (filealloc.c), all that wait for some together:
- *			TBZ then
+ *	HOLE		allocated first (filealloc.c), all that wait for some together,
+ *			and where they are not to be filled zeroed together: TBZ or
+ *			READY then
  *
  * Invariants:
  * 1. No byte that was not written or zeroed by this file becomes visible: blocks enter
@@ -171,7 +172,7 @@ static int write_tbz(struct vmfs_file *f, const struct piece *p,
 	uint64_t in_block = p->offset % vol->block_size;
 	uint64_t count = in_block ? 0 : min_u64(run->count, p->len / vol->block_size);
 	uint64_t len = count * vol->block_size;
-	if (!count && may_fill(f, p))
+	if (!count && may_fill(f, p) && filefill_may_begin(f))
 		return filefill_begin(f, p->offset / vol->block_size, run->vol_off);
 	int rc = count ? vmfs_gate_write(vol, run->vol_off, p->buf, len, 0) :
 			 vmfs_gate_zero(vol, run->vol_off, vol->block_size);
@@ -188,10 +189,13 @@ static int write_tbz(struct vmfs_file *f, const struct piece *p,
  * The holes of a run become TBZ. They are READY or FILLING before the sleeplock is let
  * go: a writer elsewhere in the file would take them for blocks ahead that were not used.
  */
-static int allocate_run(struct vmfs_file *f, uint64_t block, uint64_t want,
+static int allocate_run(struct vmfs_file *f, const struct piece *p, uint64_t want,
 			struct file_run *run)
 {
-	int rc = file_allocate_holes(f, block, min_u64(run->count, HOLES_AT_ONCE), true);
+	uint64_t block = p->offset / f->vol->block_size;
+	bool is_part = p->len < f->vol->block_size && p->len == part_in_block(f, p);
+	int rc = file_allocate_holes(f, block, min_u64(run->count, HOLES_AT_ONCE),
+				     is_part ? FILE_FOR_PART : FILE_FOR_BLOCKS);
 	return rc < 0 ? rc : file_run_at(f, block, want, run);
 }
 
@@ -213,7 +217,7 @@ static int write_prepared(struct vmfs_file *f, const struct piece *p, uint64_t *
 	if (run.state != FILE_DATA && file_is_shared(f))
 		return -EAGAIN; /* punched meanwhile */
 	if (run.state == FILE_HOLE) {
-		rc = allocate_run(f, p->offset / block_size, want, &run);
+		rc = allocate_run(f, p, want, &run);
 		if (rc < 0)
 			return rc;
 	}
@@ -271,12 +275,10 @@ static int write_locked(struct vmfs_file *f, const struct piece *p,
 			enum file_state state, uint64_t *ret_done)
 {
 	uint64_t block = p->offset / f->vol->block_size;
-	bool has_wish = state == FILE_HOLE && part_in_block(f, p) < f->vol->block_size;
-	if (has_wish)
+	if (state == FILE_HOLE && part_in_block(f, p) < f->vol->block_size)
 		file_wish(f, block);
 	sleeplock_acquire(&f->sleeplock);
-	if (has_wish)
-		file_unwish(f, block);
+	file_unwish(f, block);
 	int rc = write_prepared(f, p, ret_done);
 	if (rc == 0 && *ret_done)
 		file_note_written(f, p->offset + *ret_done);

@@ -124,7 +124,10 @@ static void a_block_is_filled_before_it_is_zeroed(void **state)
 	testvol_free(&tv);
 }
 
-/* Many at a time, more than may be: the oldest are finished for the newest. */
+/*
+ * Many at a time, more than may be: those that come then are zeroed before they are
+ * written, since what is far from one another is not going to be filled.
+ */
 static void only_so_many_blocks_are_being_filled(void **state)
 {
 	struct testvol tv;
@@ -141,25 +144,138 @@ static void only_so_many_blocks_are_being_filled(void **state)
 						 i * 37 % 200 * MIB + i * 4096), 0);
 	}
 	assert_in_range(file->fill_count, 1, 100);
-	assert_int_equal(state_of(file, 0, &place), FILE_DATA);
-	assert_int_equal(state_of(file, 199 * 37 % 200, &place), FILE_FILLING);
+	assert_int_equal(state_of(file, 0, &place), FILE_FILLING);
+	assert_int_equal(state_of(file, 199 * 37 % 200, &place), FILE_DATA);
+	assert_int_equal(on_disk(&tv, place), 0);
 	/* Some are cut off, and some taken away, while they are being filled. */
-	uint64_t last = 199 * 37 % 200, before = 198 * 37 % 200;
+	uint64_t last = 63 * 37 % 200, before = 198 * 37 % 200;
+	assert_int_equal(state_of(file, last, &place), FILE_FILLING);
 	assert_int_equal(vmfs_file_punch(file, last * MIB, MIB), 0);
 	assert_int_equal(state_of(file, last, &place), FILE_HOLE);
 	assert_int_equal(vmfs_file_sync(file), 0);
 	assert_int_equal(file->fill_count, 0);
-	for (uint64_t i = 0; i < 199; i++) {
+	for (uint64_t i = 0; i < 200; i++) {
 		uint64_t at = i * 37 % 200 * MIB + i * 4096;
+		uint8_t byte = i == 63 ? 0 : (uint8_t)(1 + i);
 		assert_int_equal(vmfs_file_read(file, data, 4096, at), 4096);
-		assert_int_equal(data[0], (uint8_t)(1 + i));
-		assert_int_equal(data[4095], (uint8_t)(1 + i));
+		assert_int_equal(data[0], byte);
+		assert_int_equal(data[4095], byte);
 		assert_zeros(file, at + 4096, (255 - i % 256) * 4096);
 	}
 	assert_int_equal(vmfs_file_write(file, data, 4096, 300 * MIB), 0);
+	assert_int_equal(state_of(file, 300, &place), FILE_FILLING);
 	assert_int_equal(vmfs_file_truncate(file, before * MIB), 0);
 	assert_int_equal(file->fill_count, 0);
 	assert_int_equal(vmfs_file_close(file), 0);
+	testvol_unmount(&tv);
+	testvol_check(&tv);
+	testvol_free(&tv);
+}
+
+/* 64 of them, each with little in it. */
+static void begin_many(struct vmfs_file *file)
+{
+	uint8_t data[4096];
+	uint64_t place;
+	for (uint64_t i = 0; i < 64; i++) {
+		memset(data, (int)(1 + i), sizeof(data));
+		assert_int_equal(
+			vmfs_file_write(file, data, 4096, i * 3 * MIB + i * 4096), 0);
+		assert_int_equal(state_of(file, i * 3, &place), FILE_FILLING);
+	}
+}
+
+/*
+ * Who takes a block behind that many takes and zeroes those that others wait for, too. A
+ * sequence fills its blocks all the same, and the oldest are finished for it.
+ */
+static void what_many_wait_for_is_zeroed_together(void **state)
+{
+	static const uint64_t wished[] = { 1, 4, 301, 7 };
+	struct testvol tv;
+	uint64_t place;
+	uint8_t data[4096];
+	(void)state;
+	testvol_new(&tv, 2);
+	leave_junk(&tv, 2);
+	struct vmfs_file *file = open_file(tv.vol, "/f");
+	assert_int_equal(vmfs_file_truncate(file, 400 * MIB), 0);
+	begin_many(file);
+	file_wish(file, 0); /* it is no hole */
+	assert_int_equal(file->wish_count, 0);
+	for (unsigned int i = 0; i < 3; i++) {
+		file_wish(file, wished[i]);
+		file_wish(file, wished[i]);
+	}
+	assert_int_equal(file->wish_count, 3);
+	memset(data, 'd', sizeof(data));
+	assert_int_equal(vmfs_file_write(file, data, 4096, 7 * MIB + 8192), 0);
+	assert_int_equal(file->wish_count, 0);
+	assert_int_equal(file->ready_total, 4);
+	for (unsigned int i = 0; i < 4; i++) {
+		assert_int_equal(state_of(file, wished[i], &place), FILE_DATA);
+		for (uint64_t at = 0; at < MIB; at += 4096)
+			assert_int_equal(on_disk(&tv, place + at),
+					 i == 3 && at == 8192 ? 'd' : 0);
+	}
+	assert_int_equal(file->fill_count, 64);
+	assert_int_equal(state_of(file, 0, &place), FILE_FILLING);
+	assert_int_equal(vmfs_file_write(file, data, 4096, 8 * MIB), 0);
+	assert_int_equal(state_of(file, 8, &place), FILE_FILLING);
+	assert_int_equal(state_of(file, 0, &place), FILE_DATA);
+	assert_int_equal(vmfs_file_close(file), 0);
+	testvol_unmount(&tv);
+	testvol_check(&tv);
+	testvol_free(&tv);
+}
+
+/* As a device: many first writes at once, of a guest that may outlive its host, too. */
+static void many_first_writes_at_once(void **state)
+{
+	struct batch_io ios[48];
+	uint8_t bytes[48][4096];
+	struct testvol tv;
+	struct bdev *bd;
+	(void)state;
+	testvol_new(&tv, 2);
+	leave_junk(&tv, 2);
+	for (uint32_t prompt = 0; prompt < 2; prompt++) {
+		struct vmfs_file_options options = {
+			.flags = VMFS_WRITE | VMFS_CREATE | (prompt ? VMFS_PROMPT : 0)
+		};
+		struct vmfs_file *file;
+		assert_int_equal(vmfs_file_open(tv.vol, prompt ? "/p" : "/f", &options,
+						&file, NULL), 0);
+		assert_int_equal(vmfs_file_truncate(file, 200 * MIB), 0);
+		if (!prompt)
+			begin_many(file);
+		assert_int_equal(vmfs_file_bdev(file, &bd), 0);
+		struct worker_pool *pool = worker_pool_new("pool", 2);
+		bdev_set_pool(bd, pool);
+		for (unsigned int i = 0; i < 48; i++) {
+			memset(bytes[i], (int)(100 + i), 4096);
+			ios[i] = (struct batch_io){
+				.io = { .op = BDEV_WRITE,
+					.offset = (i * 3 + 1) * MIB + i * 4096,
+					.len = 4096 },
+				.iov = { bytes[i], 4096 }
+			};
+		}
+		batch_run(bd, ios, 48);
+		assert_int_equal(file->wish_count, 0);
+		for (unsigned int i = 0; i < 48; i++) {
+			uint64_t block = (i * 3 + 1) * MIB, at = i * 4096;
+			uint8_t got[4096];
+			assert_int_equal(ios[i].io.result, 0);
+			assert_int_equal(vmfs_file_read(file, got, 4096, block + at),
+					 4096);
+			assert_memory_equal(got, bytes[i], 4096);
+			assert_zeros(file, block + at + 4096, MIB - at - 4096);
+		}
+		bdev_close(bd);
+		worker_pool_free(pool);
+		assert_int_equal(vmfs_file_close(file), 0);
+	}
 	testvol_unmount(&tv);
 	testvol_check(&tv);
 	testvol_free(&tv);
@@ -367,11 +483,19 @@ static void what_cannot_be_zeroed_is_no_zeros(void **state)
 	assert_int_equal(vmfs_file_read(file, got, 4096, 8192), -EIO);
 	leaf.failing_zeroes = 1;
 	assert_int_equal(vmfs_file_sync(file), -EIO);
-	/* The 65th finishes others. */
+	/* The 65th finishes others if it is one of a sequence. */
+	leaf.failing_zeroes = 1;
+	assert_int_equal(vmfs_file_write(file, data, 4096, 190 * MIB), -EIO);
+	assert_int_equal(leaf.failing_zeroes, 0);
+	/* Else it is zeroed, with what is wished. */
+	file_wish(file, 4);
 	leaf.failing_zeroes = 1;
 	assert_int_equal(vmfs_file_write(file, data, 4096, MIB), -EIO);
 	assert_int_equal(leaf.failing_zeroes, 0);
+	assert_int_equal(state_of(file, 4, &place), FILE_TBZ);
+	assert_int_equal(file->ready_total, 0);
 	assert_int_equal(vmfs_file_write(file, data, 4096, MIB), 0);
+	assert_int_equal(vmfs_file_write(file, data, 4096, 190 * MIB), 0);
 	assert_int_equal(vmfs_file_sync(file), 0);
 	for (uint64_t i = 0; i < 64; i++) {
 		uint64_t at = i * 3 * MIB + i * 4096;
@@ -523,6 +647,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_block_is_filled_before_it_is_zeroed),
 		cmocka_unit_test(only_so_many_blocks_are_being_filled),
+		cmocka_unit_test(what_many_wait_for_is_zeroed_together),
+		cmocka_unit_test(many_first_writes_at_once),
 		cmocka_unit_test(a_device_fills_a_block),
 		cmocka_unit_test(a_write_is_sent_again_for_those_who_wait),
 		cmocka_unit_test(what_is_sent_again_is_noted_where_it_lies),
