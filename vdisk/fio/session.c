@@ -178,8 +178,9 @@ unsigned int session_wait(struct session *s, unsigned int least,
 	uint64_t end = limit ? clock_now() + (uint64_t)limit->tv_sec * NS_PER_S +
 				       (uint64_t)limit->tv_nsec
 			     : NO_DEADLINE;
+	/* What ended before, and was not asked for then, wakes nobody again. */
 	do
-		(void)bdev_channel_wait(s->channel, least ? end : 0);
+		(void)bdev_channel_wait(s->channel, count(s) < least ? end : 0);
 	while (count(s) < least && (end == NO_DEADLINE || clock_now() < end));
 	return count(s);
 }
