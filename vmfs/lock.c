@@ -68,6 +68,7 @@ void lock_table_init(struct lock_table *lt)
 	mutex_init(&lt->m);
 	for (uint32_t i = 0; i < LOCK_BUCKETS; i++)
 		LIST_INIT(&lt->buckets[i]);
+	LIST_INIT(&lt->takings);
 	lt->count = lt->turn = lt->yield_count = 0;
 	lt->contended_until = 0;
 	atomic_init(&lt->losses, 1);
@@ -174,9 +175,45 @@ static void unguard_ghost(struct lock_table *lt, uint64_t vol_off)
 	mutex_unlock(&lt->m);
 }
 
-/* A cas to `to`, then the table: HELD and pinned, or a ghost. */
+/*
+ * One task of ours at a time asks the disk for a lock, from its look at the record on.
+ * Two would send the same bytes, and each would take what the other wrote for its own
+ * (caw.c, invariant 1); or go on from a look that the other's release has overtaken.
+ * -EBUSY: another is at it. -EAGAIN: it is ours by now, or is just leaving: pin() tells.
+ */
+static int begin_taking(struct lock_table *lt, uint64_t vol_off, struct lock_taking *t)
+{
+	const struct lock_taking *other;
+	int err = 0;
+
+	t->vol_off = vol_off;
+	mutex_lock(&lt->m);
+	const struct held_lock *h = lock_table_find(lt, vol_off);
+	if (h && (h->state == HELD || h->state == RELEASING))
+		err = -EAGAIN;
+	LIST_FOREACH(other, &lt->takings, link)
+		if (other->vol_off == vol_off)
+			err = -EBUSY;
+	if (!err)
+		LIST_INSERT_HEAD(&lt->takings, t, link);
+	mutex_unlock(&lt->m);
+	return err;
+}
+
+static void end_taking(struct lock_table *lt, struct lock_taking *t)
+{
+	mutex_lock(&lt->m);
+	LIST_REMOVE(t, link);
+	mutex_unlock(&lt->m);
+}
+
+/*
+ * A cas to `to`, then the table: HELD and pinned, or a ghost. for_file: it is an open
+ * file's from that moment on, or another of our tasks would share it.
+ */
 static int take_image(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
-		      const struct vmfs_lock_disk *from, const struct vmfs_lock_disk *to)
+		      const struct vmfs_lock_disk *from, const struct vmfs_lock_disk *to,
+		      bool for_file)
 {
 	struct lock_table *lt = &vol->member->locks;
 	struct held_lock *h = calloc(1, sizeof(*h));
@@ -188,6 +225,7 @@ static int take_image(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 	h->mode = (enum vmfs_lock_mode)le32_get(to->mode);
 	h->image = *to;
 	h->pins = 1;
+	h->is_file_open = for_file;
 	h->held_since = clock_now();
 	bool has_guard = guard_ghost(lt, id->vol_off);
 	int err = lock_write(vol, id->vol_off, &w);
@@ -203,6 +241,7 @@ static int take_image(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 		h->state = GHOST;
 		h->ghost_token = le64_get(from->token);
 		h->pins = 0;
+		h->is_file_open = false;
 	}
 	err = enter(lt, h, has_guard);
 	if (err || w.result == CAS_UNKNOWN)
@@ -212,8 +251,8 @@ static int take_image(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 	return 0;
 }
 
-int lock_take(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
-	      const struct vmfs_lock_disk *from, uint64_t min_token)
+static int take(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
+		const struct vmfs_lock_disk *from, uint64_t min_token, bool for_file)
 {
 	const struct lock_holder me = lock_me(vol);
 	struct vmfs_lock_disk image;
@@ -221,12 +260,29 @@ int lock_take(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 	lock_image_take(from, &me, min_token, &image);
 	image.type = le32_of(id->type);
 	image.addr = le64_of(id->vol_off);
-	return take_image(vol, id, from, &image);
+	return take_image(vol, id, from, &image, for_file);
 }
 
-/* The record shows us but the table does not: an acquisition given up had run (R2). */
+int lock_take(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
+	      const struct vmfs_lock_disk *from, uint64_t min_token)
+{
+	struct lock_table *lt = &vol->member->locks;
+	struct lock_taking taking;
+	int err = begin_taking(lt, id->vol_off, &taking);
+
+	if (err)
+		return -EAGAIN;
+	err = take(vol, id, from, min_token, false);
+	end_taking(lt, &taking);
+	return err;
+}
+
+/*
+ * The record shows us but the table does not: an acquisition given up had run (R2).
+ * losses: before it was read; what was given back since may have been this lock.
+ */
 static int adopt(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
-		 const struct vmfs_lock_disk *lockd)
+		 const struct vmfs_lock_disk *lockd, uint64_t losses)
 {
 	struct lock_table *lt = &vol->member->locks;
 	struct held_lock *fresh = calloc(1, sizeof(*fresh));
@@ -235,13 +291,14 @@ static int adopt(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 		return -ENOMEM;
 	mutex_lock(&lt->m);
 	struct held_lock *h = lock_table_find(lt, id->vol_off);
-	if (!h) {
+	bool is_now = atomic_load(&lt->losses) == losses;
+	if (!h && is_now) {
 		h = fresh;
 		fresh = NULL;
 		h->id = *id;
 		lock_table_insert(lt, h);
 	}
-	if (h->state != RELEASING && !h->pins) {
+	if (h && is_now && h->state != RELEASING && !h->pins) {
 		h->state = HELD;
 		h->is_promised = false;
 		h->mode = (enum vmfs_lock_mode)le32_get(lockd->mode);
@@ -396,6 +453,7 @@ static int acquire_once(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 	const struct lock_holder me = lock_me(vol);
 	struct vmfs_lock_disk lockd, image;
 	struct lock_judgement j;
+	uint64_t losses = atomic_load(&vol->member->locks.losses);
 	int err = lock_read(vol, id, false, &lockd);
 
 	if (!err)
@@ -403,7 +461,7 @@ static int acquire_once(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 	if (err)
 		return err;
 	if (j.is_ours) {
-		err = adopt(vol, id, &lockd);
+		err = adopt(vol, id, &lockd, losses);
 		return err ? err : -EAGAIN;
 	}
 	if (j.has_others)
@@ -411,12 +469,12 @@ static int acquire_once(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 	if (j.seen == SEEN_HELD || (j.has_others && le32_get(lockd.mode) != mode))
 		return -EBUSY;
 	if (mode == LOCK_EXCLUSIVE)
-		return lock_take(vol, id, &lockd, 0);
+		return take(vol, id, &lockd, 0, true);
 	if (j.has_others)
 		err = lock_image_join(&lockd, &me, j.dead, &image);
 	else
 		lock_image_share(&lockd, &me, mode, &image);
-	return err ? err : take_image(vol, id, &lockd, &image);
+	return err ? err : take_image(vol, id, &lockd, &image, true);
 }
 
 int lock_bury(struct vmfs_volume *vol, const struct vmfs_holder *who)
@@ -428,17 +486,6 @@ int lock_bury(struct vmfs_volume *vol, const struct vmfs_holder *who)
 		if (who->others[i].slot != self)
 			err = vmfs_takeover(vol, who->others[i].slot);
 	return err;
-}
-
-static void mark_file_open(struct vmfs_volume *vol, const struct vmfs_lock_id *id)
-{
-	struct lock_table *lt = &vol->member->locks;
-
-	mutex_lock(&lt->m);
-	struct held_lock *h = lock_table_find(lt, id->vol_off);
-	if (h)
-		h->is_file_open = true;
-	mutex_unlock(&lt->m);
 }
 
 /* A retained exclusive lock, pinned for who wants to share it: shared it is. */
@@ -459,6 +506,7 @@ static int acquire(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 {
 	struct vmfs_holder scratch;
 	struct vmfs_holder *who = ret_holder ? ret_holder : &scratch;
+	struct lock_taking taking;
 	uint64_t wait = WAIT_FIRST_NS, leaving_until;
 	struct event_wait told = { .since = 0 };
 	bool is_wanted = false;
@@ -466,6 +514,7 @@ static int acquire(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 
 	if (!vol->member)
 		return -EROFS;
+	struct lock_table *lt = &vol->member->locks;
 	leaving_until = clock_now() + LEAVING_PATIENCE_NS;
 	for (;;) {
 		err = pin(vol, id, mode, NULL);
@@ -476,9 +525,15 @@ static int acquire(struct vmfs_volume *vol, const struct vmfs_lock_id *id,
 			break;
 		/* What is on its way out is nobody's: it is worth a little patience. */
 		bool is_leaving = err == -EAGAIN;
-		err = is_leaving ? -EBUSY : acquire_once(vol, id, mode, who);
-		if (!err)
-			mark_file_open(vol, id);
+		if (!is_leaving)
+			err = begin_taking(lt, id->vol_off, &taking);
+		if (!err) {
+			err = acquire_once(vol, id, mode, who);
+			end_taking(lt, &taking);
+		} else if (is_leaving || err == -EBUSY) {
+			is_leaving = true;
+			err = -EBUSY;
+		}
 		if (err == -EAGAIN)
 			continue;
 		if (err != -EBUSY)

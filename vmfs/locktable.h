@@ -56,9 +56,16 @@ struct held_lock {
 	uint64_t last_used;  /* clock_now() of the last unpin */
 };
 
+/* A task that is at it to take a lock. */
+struct lock_taking {
+	LIST_ENTRY(lock_taking) link;
+	uint64_t vol_off;
+};
+
 struct lock_table {
-	struct mutex m; /* guards the table and all held_lock fields */
+	struct mutex m; /* guards the table, all held_lock fields and the takings */
 	LIST_HEAD(, held_lock) buckets[LOCK_BUCKETS];
+	LIST_HEAD(, lock_taking) takings;
 	unsigned int count, turn;
 	/*
 	 * Locks that others waited for: not taken again before `until`, or before
