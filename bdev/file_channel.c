@@ -15,11 +15,13 @@
  * eventfd wakes the task where it sleeps anyway.
  *
  * Bursts are kept short on both sides, or client and device would take turns instead of
- * working at the same time: at most BURST are held back and no more are sent at once than
- * the device has to do meanwhile, the first one alone; and the task gathers a quarter of
- * what is at the devices, not all. It gathers because under a deep queue each completion
- * by itself would wake it, then its client, then it again: four changes of task per
- * request. GATHER_NS bounds what that adds to a request on a slow device.
+ * working at the same time: at most BURST are held back and BURST_APART sent at once; and
+ * the task gathers a quarter of what is at the devices, not all. No shorter than that if
+ * there are more: for one or two the kernel (AIO_PLUG_THRESHOLD) rings the bell for each,
+ * which is a third of the processor time where the device is a virtual one. It gathers
+ * because under a deep queue each completion by itself would wake it, then its client,
+ * then it again: four changes of task per request. GATHER_NS bounds what that adds to a
+ * request on a slow device.
  *
  * It gathers awake, looking for what its clients send, so that the next requests are
  * ready when the device is: one that works off its queue and then tells of all at once (a
@@ -205,10 +207,7 @@ static unsigned int ended_count(const struct file_channel *ch)
 /* How many to send at once: the device is not to wait for what it could begin with. */
 static unsigned int burst_now(const struct file_channel *ch)
 {
-	if (ch->is_lone)
-		return BURST_LONE;
-	unsigned int under_way = ch->sent - ended_count(ch);
-	return under_way == 0 ? 1 : (unsigned int)min_u64(under_way, BURST_APART);
+	return ch->is_lone ? BURST_LONE : BURST_APART;
 }
 
 /* Two that the kernel can make one of, if they come to it together. */
