@@ -148,6 +148,7 @@ void do_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	struct vmfs_file *file = handle_use(h);
 	int64_t n = file ? vmfs_file_read(file, buf, size, (uint64_t)off) : -ESTALE;
 	handle_unuse(h);
+	loop_will_answer();
 	if (n < 0)
 		reply_error(req, (int)n);
 	else
@@ -172,6 +173,7 @@ void do_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 		err = vmfs_file_write(handle_use(h), buf, size, (uint64_t)off);
 		handle_unuse(h);
 	}
+	loop_will_answer();
 	if (err)
 		reply_error(req, err);
 	else

@@ -32,6 +32,19 @@
  *
  * Who was in his wait for a request when that began takes one more before he parks.
  *
+ * And if they come one by one, another worker each time (the kernel gives a request to
+ * who has waited longest) costs a sixth of their speed. So after some reads and writes,
+ * each of which was the only request, one worker is alone: the others park when they have
+ * had one more. Who is alone asks now and then, before he answers, whether there is
+ * another request: nobody who waits for an answer has sent one. Then the others come
+ * back; so they do before any other kind of request, and one of them watches: if nothing
+ * was taken for WATCH_NS, there is nothing to do, or the request takes long.
+ *
+ *	           SINGLES_MIN one by one            several at a time, another kind,
+ *	(nobody) -------------------------> alone   nothing for WATCH_NS, or stopping
+ *	    ^         others park              |
+ *	    '----------------------------------'
+ *
  * The kernel gives a request to who has waited longest. So all that wait take turns,
  * however few requests there are at a time, and each finds its memory and stack out of
  * the processor's caches: with 32 workers a single reader gets a tenth less. Who runs the
@@ -42,7 +55,8 @@
  * their pages back, and, when it is to end, all that wait.
  *
  * Invariants:
- * 1. Somebody waits for a request as long as there may be more workers.
+ * 1. Somebody waits for a request as long as there may be more workers; while one is
+ *    alone, within WATCH_NS.
  * 2. A request that was taken is answered by its worker: a signal ends waiting alone.
  * 3. Memory is touched by its worker alone, and by the kernel while that waits; while it
  *    is lent, by who has borrowed it. It is given back after the answer.
@@ -82,6 +96,9 @@
 #define SHALLOW_MAX 32u /* requests with fewer than DEEP others, one after the other */
 #define BURST 16u	/* held back at most */
 #define LINGER_MS 5
+#define SINGLES_MIN 32u		 /* requests one by one, until one worker does all */
+#define ASK_EACH 8u		 /* requests: whether there is another */
+#define WATCH_NS (3 * NS_PER_MS)
 
 struct loop_memory {
 	SLIST_ENTRY(loop_memory) link; /* loop->spare_memory */
@@ -101,6 +118,7 @@ struct worker {
 	uint64_t served, seen; /* requests; when it was looked at last */
 	bool is_waiting;
 	bool is_deep;	       /* its request is one of DEEP at least */
+	bool is_busy;	       /* has one that is not answered */
 	bool is_leaving;       /* is not needed: ends once it has no request */
 	bool has_ended;
 	/* Of who gathers: */
@@ -121,6 +139,11 @@ static void set_blocking(const struct loop *l, bool is_blocking)
 static bool gathers(const struct worker *w)
 {
 	return w == __atomic_load_n(&w->loop->gatherer, __ATOMIC_RELAXED);
+}
+
+static bool is_alone(const struct worker *w)
+{
+	return w == __atomic_load_n(&w->loop->alone, __ATOMIC_RELAXED);
 }
 
 /* ---- memory ---- */
@@ -334,6 +357,68 @@ bool loop_is_gathering(void)
 	return gathers(self);
 }
 
+/* ---- who is alone ---- */
+
+/* With the mutex held. */
+static void end_alone(struct loop *l)
+{
+	__atomic_store_n(&l->alone, NULL, __ATOMIC_RELAXED);
+	l->singles = 0;
+	cond_broadcast(&l->parked);
+}
+
+static void leave_alone(struct worker *w)
+{
+	struct loop *l = w->loop;
+	mutex_lock(&l->m);
+	if (l->alone == w)
+		end_alone(l);
+	mutex_unlock(&l->m);
+}
+
+/* With the mutex held, by who is about to wait. */
+static void begin_alone(struct worker *w)
+{
+	struct loop *l = w->loop;
+	if (l->singles < SINGLES_MIN || l->alone || l->gatherer || l->count < 2)
+		return;
+	__atomic_store_n(&l->alone, w, __ATOMIC_RELAXED);
+}
+
+static void unbusy(struct worker *w)
+{
+	if (w->is_busy)
+		(void)__atomic_fetch_sub(&w->loop->busy, 1, __ATOMIC_RELAXED);
+	w->is_busy = false;
+}
+
+void loop_will_answer(void)
+{
+	struct worker *w = self;
+	unbusy(w);
+	struct pollfd p = { .fd = w->loop->device_fd, .events = POLLIN };
+	if (is_alone(w) && w->served % ASK_EACH == 0 && poll(&p, 1, 0) > 0)
+		leave_alone(w);
+}
+
+/* With the mutex held, by one of those that are parked: who is alone goes on, or not. */
+static void watch(struct worker *w)
+{
+	struct loop *l = w->loop;
+	const struct worker *alone = l->alone;
+	uint64_t served = alone->served;
+	l->watcher = w;
+	while (cond_wait_until(&l->parked, &l->m, clock_now() + WATCH_NS) == 0 &&
+	       l->alone == alone && !l->is_stopping && !w->is_leaving) {
+	}
+	l->watcher = NULL;
+	/* Nothing came, or he is at the same request. */
+	if (l->alone == alone && alone->served == served)
+		end_alone(l);
+	else if (l->alone && w->is_leaving)
+		cond_broadcast(&l->parked); /* another watches */
+}
+
 /* ---- requests ---- */
 
 /* Bytes of the request that was taken; 0: go on; -errno: it is over. */
@@ -349,12 +434,23 @@ static ssize_t take(struct worker *w)
 	return n >= 0 ? n : err == EINTR || err == EAGAIN || err == ENOENT ? 0 : -err;
 }
 
-/* With the mutex held: may it take something more? Parks while another gathers. */
+/* With the mutex held: another gathers, or is alone. */
+static bool is_to_park(const struct worker *w)
+{
+	const struct loop *l = w->loop;
+	return (l->gatherer && l->gatherer != w) || (l->alone && l->alone != w);
+}
+
+/* With the mutex held: may it take something more? Parks while another does all. */
 static bool is_to_go_on(struct worker *w)
 {
 	struct loop *l = w->loop;
-	while (l->gatherer && l->gatherer != w && !l->is_stopping && !w->is_leaving)
-		cond_wait(&l->parked, &l->m);
+	while (is_to_park(w) && !l->is_stopping && !w->is_leaving) {
+		if (l->alone && !l->watcher)
+			watch(w);
+		else
+			cond_wait(&l->parked, &l->m);
+	}
 	return !l->is_stopping && !w->is_leaving;
 }
 
@@ -370,13 +466,14 @@ static bool begin_waiting(struct worker *w)
 		l->waiting += !w->is_waiting;
 		w->is_waiting = true;
 	}
+	begin_alone(w);
 	bool is_going_on = is_to_go_on(w);
 	w->is_waiting = is_going_on;
 	mutex_unlock(&l->m);
 	return is_going_on;
 }
 
-static void begin_working(struct worker *w)
+static void begin_working(struct worker *w, bool is_data)
 {
 	struct loop *l = w->loop;
 	mutex_lock(&l->m);
@@ -389,6 +486,12 @@ static void begin_working(struct worker *w)
 	if (l->waiting < l->spare)
 		l->spare = l->waiting;
 	w->is_deep = l->count + l->lent >= l->waiting + DEEP;
+	bool is_single = !__atomic_fetch_add(&l->busy, 1, __ATOMIC_RELAXED) && !l->lent;
+	l->singles = is_data && is_single ? l->singles + 1 : 0;
+	w->is_busy = true;
+	/* Others may take long. */
+	if (!is_data && l->alone == w)
+		end_alone(l);
 	mutex_unlock(&l->m);
 }
 
@@ -398,7 +501,7 @@ void loop_will_wait(void)
 	if (!gathers(w))
 		return;
 	end_gathering(w);
-	begin_working(w);
+	begin_working(w, false);
 }
 
 static bool is_read_or_write(const uint8_t *request)
@@ -411,12 +514,14 @@ static bool is_read_or_write(const uint8_t *request)
 static void serve(struct worker *w, size_t size)
 {
 	struct fuse_buf request = { .size = size, .mem = request_of(w), .fd = -1 };
+	bool is_data = is_read_or_write(request.mem);
 	use_memory(w, size);
 	if (!gathers(w))
-		begin_working(w);
-	else if (!is_read_or_write(request.mem))
+		begin_working(w, is_data);
+	else if (!is_data)
 		loop_will_wait();
 	fuse_session_process_buf(w->loop->session, &request);
+	unbusy(w);
 	if (w->held)
 		send_enough(w);
 }
@@ -450,6 +555,7 @@ static void work(void *arg)
 	}
 	if (gathers(w))
 		end_gathering(w);
+	leave_alone(w);
 	end(w, n < 0 ? (int)n : 0);
 }
 

@@ -33,6 +33,10 @@ struct loop {
 	unsigned int lent;    /* pieces of memory */
 	SLIST_HEAD(, loop_memory) spare_memory; /* that came back */
 	struct worker *gatherer;  /* or NULL */
+	struct worker *alone;	  /* or NULL */
+	struct worker *watcher;	  /* one of those that are parked meanwhile, or NULL */
+	unsigned int singles;	  /* reads and writes, each the only request */
+	unsigned int busy;	  /* workers whose request is not answered */
 	struct cond parked;	  /* the others, until it ends */
 	unsigned int gather_rest; /* requests until there may be one again */
 	void (*send)(void *arg);  /* what it has held */
@@ -79,6 +83,8 @@ void loop_give_back(struct loop_memory *memory);
 bool loop_is_gathering(void);
 /* The calling worker will wait for its request: others take what comes meanwhile. */
 void loop_will_wait(void);
+/* The calling worker's read or write has been done; it is about to answer. Cheap. */
+void loop_will_answer(void);
 /*
  * The calling worker's request is a write past the kernel's cache of who may not give
  * set-id bits: then the kernel has not taken them off.

@@ -97,3 +97,47 @@ truncate -s 1G "$T/blank"
 refused "what is not VMFS" "blank: " vmfs-fuse "$T/blank" "$mnt"
 refused "one argument" "a DEVICE and a MOUNTPOINT" vmfs-fuse "$T/one"
 ok "nothing is mounted by them" gone "$mnt"
+
+# Reads come one by one: one worker does them all. When its storage stops, others hear
+# what is asked.
+if [ "$(uname -m)" = x86_64 ]; then
+	list() { # flistxattr(9): needs no storage
+		perl -e 'exit(syscall(196, 9, $v = " " x 4096, 4096) < 0)'
+	}
+	below=$T/below
+	mount_folder "$below"
+	truncate -s 3G "$T/under"
+	mkfs.vmfs -q "$T/under" 2>/dev/null
+	ok "a volume" vmfs-fuse -o rw "$T/under" "$below"
+	ok "with one in it" cp --sparse=always "$T/one" "$below/one"
+	ok "it unmounts" unmount "$below"
+	vmfs-fuse -f "$T/under" "$below" &
+	pid=$!
+	ok "the outer is mounted" wait_for 20 mounted "$below" ro,
+	ok "and the inner" vmfs-fuse -o immutable "$below/one" "$mnt"
+	exec 9<"$mnt/dir/blocks"
+	ok "it has attributes" list
+	(while dd if="$mnt/dir/blocks" of=/dev/null bs=4k count=256 iflag=direct \
+		2>/dev/null; do :; done) &
+	reader=$!
+	are_heard() {
+		local rc=0
+
+		for _ in 1 2 3 4 5; do
+			sleep 0.2
+			kill -STOP "$pid"
+			sleep 0.1
+			timeout 10 bash -c "$(declare -f list); list" || rc=1
+			kill -CONT "$pid"
+		done
+		return $rc
+	}
+	ok "others are heard while one waits for storage" are_heard
+	kill "$reader"
+	wait "$reader" 2>/dev/null
+	exec 9<&-
+	ok "the inner unmounts" wait_for 20 unmount "$mnt"
+	ok "so does the outer" wait_for 20 unmount "$below"
+else
+	skip 9 "system calls by number: on x86_64"
+fi
