@@ -534,8 +534,8 @@ static void tasks_of_a_host_on_a_lun(void **state)
 	enum bdev_caw_class caw = BDEV_CAW_ATS;
 
 	(void)state;
-	sim_each_seed(1, 12, on_vmfs5, &caw);
-	sim_each_seed(101, 8, on_vmfs6, &caw);
+	sim_some_seeds(1, 9, on_vmfs5, &caw);
+	sim_some_seeds(101, 6, on_vmfs6, &caw);
 }
 
 static void tasks_of_a_host_on_a_file(void **state)
@@ -543,8 +543,8 @@ static void tasks_of_a_host_on_a_file(void **state)
 	enum bdev_caw_class caw = BDEV_CAW_FILE;
 
 	(void)state;
-	sim_each_seed(201, 12, on_vmfs5, &caw);
-	sim_each_seed(301, 8, on_vmfs6, &caw);
+	sim_some_seeds(201, 9, on_vmfs5, &caw);
+	sim_some_seeds(301, 6, on_vmfs6, &caw);
 }
 
 /* ---- one file, and each wants it alone ---- */

@@ -234,5 +234,6 @@ int main(void)
 		cmocka_unit_test(left_alone_it_is_kept),
 		cmocka_unit_test(what_does_not_begin_is_over),
 	};
+	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, make_identity, drop_identity);
 }
