@@ -20,8 +20,10 @@
  * a write has ended the kernel has it, whatever becomes of the process; a direct read, of
  * whoever, makes it go to the medium first, and so does a FLUSH. A page that others
  * write, too, must not be written so: the kernel would write all of it later, with
- * sectors of theirs as they were, and no lock keeps it from that. A task that is in such
- * a write still has the descriptor with the liveness lock open, as all of its process do.
+ * sectors of theirs as they were, and no lock keeps it from that. So not on XFS: a page
+ * there is as large as somebody's reading ahead makes it, and kernels before 6.6 write
+ * all of it; ext2..4 write the blocks that were written. A task that is in such a write
+ * still has the descriptor with the liveness lock open, as all of its process do.
  *
  * Compare-and-write is offered where OFD locks reach every user of the bytes: regular
  * files of filesystems that one kernel owns, and block devices. Not on network
@@ -187,19 +189,21 @@ static bool is_local_filesystem(int file_fd)
 static void open_cached(struct file_bdev *file)
 {
 	static const uint32_t coherent[] = {
-		0xef53 /* ext2..4 */,
+		0xef53 /* ext2..4: the first */,
 		0x58465342 /* xfs */,
 	};
 	char path[32];
 	if (!is_filesystem_of(file->file_fd, coherent, ARRAY_SIZE(coherent)))
 		return;
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", file->file_fd);
-	int mode = file->bd.is_read_only ? O_RDONLY : O_RDWR;
+	bool is_written = !file->bd.is_read_only &&
+			  is_filesystem_of(file->file_fd, coherent, 1);
+	int mode = is_written ? O_RDWR : O_RDONLY;
 	file->cached_fd = open(path, mode | O_CLOEXEC | O_NOCTTY);
 	if (file->cached_fd < 0)
 		return;
 	file->bd.has_cached = true;
-	file->bd.has_cached_write = !file->bd.is_read_only;
+	file->bd.has_cached_write = is_written;
 	(void)posix_fadvise(file->cached_fd, 0, 0, POSIX_FADV_RANDOM); /* a hint */
 }
 
