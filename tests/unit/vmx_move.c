@@ -172,6 +172,9 @@ static void before_the_switch_it_is_cancelled(void **state)
 	begins(&p, false);
 	assert_int_equal(move_keep(&p.move), MOVE_NOTHING);
 	assert_int_equal(answers(&p, asks(&p, "migrate_cancel", ""), NULL), MOVE_NOTHING);
+	/* One that was about to stop at the switch waits there for ever without that. */
+	assert_int_equal(answers(&p, asks(&p, "migrate-continue", "\"cancelling\""),
+				 "not in that state"), MOVE_NOTHING);
 	/* It came to the switch meanwhile, out of which it is cancelled, too. */
 	assert_int_equal(move_event(&p.move, "pre-switchover"), MOVE_NOTHING);
 	asks_nothing(&p);

@@ -17,6 +17,9 @@
  *    stops between the two (pause-before-switchover) until it is told to go on, and
  *    from then on nothing is cancelled: its stream is cut instead, by which it fails and
  *    takes them back, or it completes. Each way ends by cont, which does so, too.
+ *    One that is cancelled in the moment before it says that it stops there waits all
+ *    the same, its guest stopped, and can neither go on nor move again: so what is
+ *    cancelled is told to go on as well, whether it waits or not.
  * 3. A QEMU that cannot receive ends, and with it the VM that was to be. One that has
  *    all may have it before the sender knows that all is sent: the stream stays until
  *    the sender ends it, who would take an earlier end for a failure.
@@ -157,7 +160,7 @@ int move_send(struct move *m, const json_t *body, int sock)
 {
 	json_int_t limit = json_integer_value(json_object_get(body, "limit"));
 	m->is_cold = json_is_true(json_object_get(body, "is_cold"));
-	int rc = m->state == MOVE_NONE ? begin(m, body, sock, true) : -EPROTO;
+	int rc = begin(m, body, sock, true);
 	/* 0 is QEMU's "as much as goes", too. */
 	if (rc == 0)
 		rc = command(m, "migrate-set-parameters",
@@ -178,7 +181,7 @@ int move_send(struct move *m, const json_t *body, int sock)
 
 int move_receive(struct move *m, const json_t *body, int sock)
 {
-	int rc = m->state == MOVE_NONE ? begin(m, body, sock, false) : -EPROTO;
+	int rc = begin(m, body, sock, false);
 	if (rc == 0)
 		rc = command(m, "migrate-incoming",
 			     json_pack("{s:s}", "uri", "fd:" FD_NAME), ID_MIGRATE);
@@ -229,6 +232,14 @@ static enum move_news look_in(struct move *m)
 	return MOVE_NEWS_RECEIVED;
 }
 
+static void cancel(struct move *m)
+{
+	/* If QEMU does not take them, its monitor is gone, and vm.c ends it. */
+	(void)!command(m, "migrate_cancel", NULL, ID_CANCEL);
+	(void)!command(m, "migrate-continue", json_pack("{s:s}", "state", "cancelling"),
+		       ID_CONTINUE);
+}
+
 enum move_news move_keep(struct move *m)
 {
 	m->is_kept = true;
@@ -242,8 +253,8 @@ enum move_news move_keep(struct move *m)
 		m->ask_at = NO_DEADLINE;
 		if (m->is_switching)
 			(void)end_stream(m);
-		else /* as above */
-			(void)!command(m, "migrate_cancel", NULL, ID_CANCEL);
+		else
+			cancel(m);
 		return MOVE_NOTHING;
 	}
 	return m->state == MOVE_KEEPING ? MOVE_NOTHING : over(m);

@@ -45,7 +45,10 @@ struct move {
 
 void move_init(struct move *m, struct channel *qmp, struct reporter *r);
 void move_done(struct move *m);
-/* body: of MSG_VMX_SEND or MSG_VMX_RECEIVE; sock is taken. 0 or -errno, with m->why. */
+/*
+ * Of one in MOVE_NONE. body: of MSG_VMX_SEND or MSG_VMX_RECEIVE; sock is taken. 0 or
+ * -errno, with m->why.
+ */
 int move_send(struct move *m, const json_t *body, int sock)
 	__attribute__((warn_unused_result));
 int move_receive(struct move *m, const json_t *body, int sock)

@@ -317,23 +317,31 @@ void vmx_move_told(struct vm *vm, enum move_news news)
 	}
 }
 
+/* Why it cannot move, or come, now; NULL: it can. */
+static const char *move_refusal(const struct vm *vm, bool is_out)
+{
+	if (vm->move.state != MOVE_NONE)
+		return "it is not at rest yet after an earlier move";
+	if (is_out && vm->is_io_stopped)
+		return "it stands still at an I/O error";
+	bool may = is_out ? vm->state == STATE_RUNNING && !vm->is_frozen
+			  : vm->state == STATE_INCOMING;
+	return may ? NULL : "the VM does not run";
+}
+
 static void move_it(struct vm *vm, const struct msg *m)
 {
 	bool is_out = m->type == MSG_VMX_SEND;
 	int sock = channel_take_fd(&vm->channel);
-	bool may = is_out ? vm->state == STATE_RUNNING && !vm->is_frozen &&
-				    !vm->is_io_stopped
-			  : vm->state == STATE_INCOMING;
-	vm->move_request = (struct pending){ true, m->tag };
-	if (!may) {
+	const char *refusal = move_refusal(vm, is_out);
+	struct pending request = { true, m->tag };
+	if (refusal) {
 		if (sock >= 0)
 			(void)close(sock);
-		vmx_answer(vm, &vm->move_request, -EINVAL,
-		       vm->is_io_stopped ? "it stands still at an I/O error"
-					 : "the VM does not run",
-		       NULL);
+		vmx_answer(vm, &request, -EINVAL, refusal, NULL);
 		return;
 	}
+	vm->move_request = request;
 	int rc = is_out ? move_send(&vm->move, m->body, sock)
 			: move_receive(&vm->move, m->body, sock);
 	if (rc < 0)
