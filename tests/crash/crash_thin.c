@@ -34,8 +34,7 @@
 #define VOLUME_SIZE (LVM_DATA_OFF + 2 * LVM_PE_SIZE)
 #define MIB (1u << 20)
 #define BLOCKS 12u
-#define DISK_SIZE (BLOCKS * MIB)
-#define JUNK_SIZE (DISK_SIZE + 8 * MIB)
+#define FILLS 64u /* at a time: behind as many a block is zeroed when it is taken */
 #define JUNK 0xee
 #define PATH "/d.vmdk"
 #define TASKS 3u
@@ -58,6 +57,8 @@ struct flushed {
 struct story {
 	bool is_prompt;
 	bool is_short; /* every cut is looked at */
+	/* Blocks before those of the story: being filled, each written once. */
+	unsigned int fills;
 	struct world_mount *m;
 	struct vdisk *disk;
 	unsigned int count, flush_count;
@@ -77,11 +78,18 @@ struct guest {
 	unsigned int number;
 };
 
+/* Of the blocks of the story, which are the last ones of the disk. */
+static uint64_t on_disk(const struct story *st, uint64_t offset)
+{
+	return st->fills * (uint64_t)MIB + offset;
+}
+
 /* As a guest's go: mapped where that is possible, else by a worker. */
 static void send(struct story *st, enum bdev_op op, uint32_t flags, void *buf,
 		 uint64_t len, uint64_t offset)
 {
-	SIM_CHECK(batch_one(vdisk_bdev(st->disk), op, flags, buf, len, offset) == 0);
+	SIM_CHECK(batch_one(vdisk_bdev(st->disk), op, flags, buf, len,
+			    on_disk(st, offset)) == 0);
 }
 
 static void write_bytes(struct story *st, const struct written *what)
@@ -178,6 +186,23 @@ static void run_guest(void *arg)
 	}
 }
 
+/*
+ * Nobody flushes, so all that is being filled stays so: what is taken now is zeroed, with
+ * what others wait for.
+ */
+static void run_behind_fills(void *arg)
+{
+	struct guest *g = arg;
+	for (unsigned int i = 0; i < WRITES / 2; i++) {
+		struct written w = { .offset = block_of(g->number) +
+					       sim_random(4) * (MIB / 4),
+				     .len = PIECE };
+		write_bytes(g->st, &w);
+		if (sim_random(3) == 0)
+			read_back(g->st, block_of(g->number));
+	}
+}
+
 /* ---- what is found ---- */
 
 /* Was it durable, or need it only have ended, before the cut? */
@@ -221,13 +246,14 @@ static void look(struct story *st, struct world_mount *m, unsigned int n, bool i
 {
 	const struct vdisk_open_options how = { .flags = VDISK_READ_LOCKED,
 						.reporter = &m->told.base };
-	uint8_t *bytes = io_alloc(DISK_SIZE);
+	const uint64_t size = BLOCKS * MIB;
+	uint8_t *bytes = io_alloc(size);
 	struct vdisk *disk;
 	SIM_CHECK(vdisk_open(m->vol, PATH, &how, &disk, NULL) == 0);
-	SIM_CHECK(bdev_read(vdisk_bdev(disk), bytes, DISK_SIZE, 0) == 0);
+	SIM_CHECK(bdev_read(vdisk_bdev(disk), bytes, size, on_disk(st, 0)) == 0);
 	SIM_CHECK(vdisk_close(disk) == 0);
 	/* Writes begin and end at pieces: a sector of each, and all where blocks meet. */
-	for (uint64_t at = 0; at < DISK_SIZE; at += PIECE / 2)
+	for (uint64_t at = 0; at < size; at += PIECE / 2)
 		check_sector(st, bytes + at, at, n, is_alone);
 	free(bytes);
 }
@@ -264,14 +290,14 @@ static void take_the_rest(struct world_mount *m)
 }
 
 /* Blocks that are free, and not zero; there are no others. */
-static void leave_junk(struct world_mount *m)
+static void leave_junk(struct world_mount *m, uint64_t size)
 {
 	const struct vmfs_file_options how = { .flags = VMFS_CREATE | VMFS_WRITE };
 	uint8_t *junk = io_alloc(MIB);
 	struct vmfs_file *file;
 	memset(junk, JUNK, MIB);
 	SIM_CHECK(vmfs_file_open(m->vol, "/junk", &how, &file, NULL) == 0);
-	for (uint64_t at = 0; at < JUNK_SIZE; at += MIB)
+	for (uint64_t at = 0; at < size; at += MIB)
 		SIM_CHECK(vmfs_file_write(file, junk, MIB, at) == 0);
 	SIM_CHECK(vmfs_file_close(file) == 0);
 	take_the_rest(m);
@@ -279,17 +305,28 @@ static void leave_junk(struct world_mount *m)
 	free(junk);
 }
 
-static void write_at_random(struct story *st)
+static void run_tasks(struct story *st, void (*run)(void *arg))
 {
 	struct task *task[TASKS];
 	struct guest guest[TASKS];
 	for (unsigned int i = 0; i < TASKS; i++) {
 		guest[i] = (struct guest){ st, i };
-		task[i] = task_start("guest", run_guest, &guest[i]);
+		task[i] = task_start("guest", run, &guest[i]);
 		SIM_CHECK(task[i]);
 	}
 	for (unsigned int i = 0; i < TASKS; i++)
 		task_join(task[i]);
+}
+
+/* Before the log begins; from the last to the first: it is no sequence. */
+static void begin_fills(struct story *st)
+{
+	uint8_t *buf = io_alloc(PIECE);
+	memset(buf, 'f', PIECE);
+	for (unsigned int i = st->fills; i-- > 0;)
+		SIM_CHECK(batch_one(vdisk_bdev(st->disk), BDEV_WRITE, 0, buf, PIECE,
+				    i * (uint64_t)MIB) == 0);
+	free(buf);
 }
 
 /*
@@ -310,7 +347,8 @@ static void write_beside(struct story *st)
 static void story(void *arg)
 {
 	struct story st = *(const struct story *)arg;
-	const struct vdisk_create_options disk = { .capacity_bytes = DISK_SIZE };
+	const uint64_t size = (st.fills + BLOCKS) * (uint64_t)MIB;
+	const struct vdisk_create_options disk = { .capacity_bytes = size };
 	struct world_mount m;
 	const struct vdisk_open_options how = {
 		.flags = VDISK_WRITE | (st.is_prompt ? VDISK_PROMPT : 0),
@@ -319,16 +357,23 @@ static void story(void *arg)
 	sim_set_limits(365ull * 86400 * NS_PER_S, 900ull * 1000 * 1000);
 	world_begin(&m, VOLUME_SIZE);
 	st.m = &m;
-	leave_junk(&m);
+	leave_junk(&m, size + 8 * MIB);
 	SIM_CHECK(vdisk_create(m.vol, PATH, &disk) == 0);
-	simdisk_log_start(m.disk);
+	if (!st.fills)
+		simdisk_log_start(m.disk);
 	SIM_CHECK(vdisk_open(m.vol, PATH, &how, &st.disk, NULL) == 0);
 	struct worker_pool *pool = worker_pool_new("disk", TASKS);
 	bdev_set_pool(vdisk_bdev(st.disk), pool);
-	if (st.is_short)
+	if (st.fills) {
+		begin_fills(&st);
+		simdisk_log_start(m.disk);
+		run_tasks(&st, run_behind_fills);
+		flush(&st);
+	} else if (st.is_short) {
 		write_beside(&st);
-	else
-		write_at_random(&st);
+	} else {
+		run_tasks(&st, run_guest);
+	}
 	worker_pool_free(pool);
 	SIM_CHECK(vdisk_close(st.disk) == 0);
 	struct simdisk_log *log = world_end(&m);
@@ -357,12 +402,21 @@ static void what_is_durable_takes_along_the_record_of_its_block(void **state)
 	sim_each_seed(200, 2, story, &st);
 }
 
+static void what_is_taken_behind_many_fills_shows_nothing_of_others(void **state)
+{
+	struct story st = { .is_short = true, .fills = FILLS };
+	(void)state;
+	sim_each_seed(300, getenv("FULL") ? 12 : 2, story, &st);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_was_flushed_is_there_and_nothing_of_others),
 		cmocka_unit_test(what_a_guest_has_written_outlives_its_host),
 		cmocka_unit_test(what_is_durable_takes_along_the_record_of_its_block),
+		cmocka_unit_test(
+			what_is_taken_behind_many_fills_shows_nothing_of_others),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);
