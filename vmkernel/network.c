@@ -2,7 +2,7 @@
 /*
  * A card is plugged into the network whose name its .vmx file says: networkName, or
  * without one connectionType ("bridged", "nat", "hostonly"). What that is on this host
- * stands in its configuration: a bridge.
+ * stands in its configuration: a bridge, or "user": user_network.h.
  *
  * The tap is made here and inherited, open, by vmx and by QEMU, which are in a network
  * namespace of their own without any other way out. It is there as long as QEMU is: also
@@ -22,9 +22,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "vmkernel/user_network.h"
 #include "vmkernel/vmx/vmxfile.h"
 
 #define KEY_SIZE 48
+#define WHY_SIZE 256
 #define TAP_ADDRESS_FIRST 0xfe /* not a group's, and assigned locally */
 #define FD_MIN 64 /* beyond the numbers that vmx gets them under */
 
@@ -118,14 +120,30 @@ static const char *value_of(const struct vmxfile *f, uint32_t card, const char *
 	return vmxfile_get_or(f, key, "");
 }
 
-/* An open tap, or 0. */
+static bool is_user(const struct config_network *net)
+{
+	return net && strcmp(net->bridge, USER_NETWORK) == 0;
+}
+
+static const struct config_network *network_of(const struct vm *vm,
+					       const struct vmxfile *f, uint32_t card,
+					       const char **ret_name)
+{
+	*ret_name = value_of(f, card, "networkName");
+	if (!**ret_name)
+		*ret_name = value_of(f, card, "connectionType");
+	return find(&vm->host->config, *ret_name);
+}
+
+/* An open tap or socket, or 0. */
 static int plug(const struct vm *vm, const struct vmxfile *f, uint32_t card)
 {
-	const char *name = value_of(f, card, "networkName");
-	if (!*name)
-		name = value_of(f, card, "connectionType");
-	const struct config_network *net = find(&vm->host->config, name);
-	int tap_fd = net ? tap_make(vm, card, net->bridge) : -ENOENT;
+	const char *name;
+	char why[WHY_SIZE] = "";
+	const struct config_network *net = network_of(vm, f, card, &name);
+	int tap_fd = is_user(net) ? user_network_open(why, sizeof(why))
+		     : net	  ? tap_make(vm, card, net->bridge)
+				  : -ENOENT;
 	if (tap_fd > 0)
 		return tap_fd;
 	if (!net)
@@ -135,9 +153,10 @@ static int plug(const struct vm *vm, const struct vmxfile *f, uint32_t card)
 		       vm->id, card, name);
 	else
 		report(vm->host->reporter, REPORT_WARN,
-		       "VM %u: ethernet%u: network \"%.64s\", bridge %s: %s: the card "
+		       "VM %u: ethernet%u: network \"%.64s\", %s%s: %s: the card "
 		       "is plugged in nowhere",
-		       vm->id, card, name, net->bridge, strerror(-tap_fd));
+		       vm->id, card, name, is_user(net) ? "" : "bridge ", net->bridge,
+		       why[0] ? why : strerror(-tap_fd));
 	return 0;
 }
 
@@ -147,12 +166,16 @@ void network_plug(struct vm *vm)
 	/* A file that is wrong is vmx's to complain of. */
 	if (vmxfile_parse(vm->text, strlen(vm->text), "", NULL, &f) < 0)
 		return;
+	vm->taps = 0;
 	for (uint32_t card = 0; card < HARDWARE_NICS_MAX; card++) {
+		const char *name;
 		char key[KEY_SIZE];
 		const char *connected = value_of(f, card, "startConnected");
 		(void)snprintf(key, sizeof(key), "ethernet%u.present", card);
 		if (vmxfile_is_true(f, key) && strcasecmp(connected, "FALSE") != 0)
 			vm->tap_fds[card] = plug(vm, f, card);
+		if (vm->tap_fds[card] && !is_user(network_of(vm, f, card, &name)))
+			vm->taps |= 1u << card;
 	}
 	vmxfile_free(f);
 }

@@ -131,7 +131,6 @@ static int start_vmx(struct vm *vm, int listen_sock, char *ret_why, uint32_t siz
 	unsigned int has_tap = 0;
 	for (uint32_t i = 0; i < HARDWARE_NICS_MAX; i++)
 		has_tap |= (vm->tap_fds[i] ? 1u : 0u) << i;
-	vm->taps = has_tap;
 	(void)snprintf(taps, sizeof(taps), "%u", has_tap);
 	(void)snprintf(ports, sizeof(ports), "%u", vm_console_listen(vm, screens));
 	(void)snprintf(uid, sizeof(uid), "%u",

@@ -72,7 +72,7 @@ struct vm {
 	bool is_ending, has_job, is_adopted;
 	bool is_kvm;	  /* as its vmx says; */
 	char cpu[CPU_TEXT_SIZE]; /* likewise: QEMU's -cpu; "": it is an old one */
-	uint32_t taps;	  /* a bit for each card that is plugged in; 0: none is known */
+	uint32_t taps;	  /* a bit for each card on a bridge; 0: none is known */
 	bool is_incoming; /* it comes from another host, and does not run here yet */
 	bool is_leaving;  /* when it is off it is not registered here any more */
 	uint64_t ha_order;  /* it is being started for; 0: none */

@@ -34,6 +34,15 @@ greeting() {
 printf 'A CD of 32 bytes and more %4096s' . >"$T/cd.iso"
 ip link add "$bridge" type bridge && ip link set "$bridge" up || skip_all "no bridge"
 at_exit ip link del "$bridge"
+# A user network needs passt, and a way out of this machine to take after. What the guest
+# asks for is at an address of the machine's own, but not on its loopback.
+has_passt=
+if command -v passt >/dev/null && ip route show default | grep -q . &&
+	ip addr add 203.0.113.99/32 dev "$bridge"; then
+	has_passt=1
+	busybox nc -l -p 8080 <<<"from the host" >/dev/null &
+	at_exit kill $! 2>/dev/null
+fi
 {
 	cat "$ROOT/tests/guest/vm1.vmx"
 	echo 'uuid.bios = "56 4d 3c 11 22 33 44 55-66 77 88 99 aa ff ff fe"'
@@ -46,6 +55,13 @@ at_exit ip link del "$bridge"
 	echo 'ethernet1.connectionType = "bridged"'
 	echo 'ethernet2.virtualDev = "e1000e"'
 	echo 'ethernet2.networkName = "Moon"'
+	if [ -n "$has_passt" ]; then
+		echo 'ethernet3.present = "TRUE"'
+		echo 'ethernet3.virtualDev = "vmxnet3"'
+		echo 'ethernet3.connectionType = "nat"'
+		echo 'ethernet3.addressType = "static"'
+		echo 'ethernet3.address = "00:50:56:3f:00:01"'
+	fi
 	echo 'sata0.present = "TRUE"'
 	echo 'sata0:0.deviceType = "cdrom-image"'
 	echo 'sata0:0.fileName = "cd.iso"'
@@ -53,6 +69,7 @@ at_exit ip link del "$bridge"
 {
 	echo "network = VM Network, $bridge"
 	echo "network = bridged, $bridge"
+	echo "network = nat, user"
 } >"$T/conf"
 truncate -s 1G "$T/lun"
 ok "makes the volume" mkfs.vmfs -L vms "$T/lun"
@@ -82,6 +99,10 @@ ok "the first one answers on the bridge" wait_for 30 answers 00:50:56:01:02:03
 ok "so does the second" wait_for 30 answers 00:0c:29:00:00:08
 ok "the third is plugged in nowhere" is_silent 00:0c:29:00:00:12
 is "$(ip -o link show master "$bridge" | wc -l)" 2 "the bridge has two ports"
+if [ -n "$has_passt" ]; then
+	ok "the user network gives an address" wait_for 60 says "^LEASE 10.0.2.15"
+	ok "and leads out" wait_for 60 says "^FETCHED from the host"
+fi
 
 # ---- the button ----
 ok "the power button is pressed" vim vmsvc/power.shutdown 1

@@ -5,6 +5,8 @@
 #
 #   LAST n             the last number on the disk   COUNT n   n is on stable storage
 #   NIC name address   a network card, now up        CDROM text  what the CD begins with
+#   LEASE a.b.c.d      a card whose address begins with 00:50:56:3f got one by DHCP
+#   FETCHED text       and this from port 8080 of 203.0.113.99
 #   BUTTON             the power button was pressed: it ends in order
 #   SHUTDOWN how       its agent, qemu-ga, ends it: poweroff, reboot
 #   SIZE n             the disk has n sectors, and the last one is written and read
@@ -27,6 +29,19 @@ fi
 for nic in /sys/class/net/eth*; do
 	[ ! -e "$nic" ] || { ip link set "${nic##*/}" up &&
 		echo "NIC ${nic##*/} $(cat "$nic/address")"; }
+	case "$(cat "$nic/address" 2>/dev/null)" in 00:50:56:3f:*)
+		cat >/bin/leased <<-END
+			#!/bin/sh
+			[ "\$1" = bound ] || exit 0
+			ip addr add \$ip/\$mask dev \$interface
+			ip route add default via \$router
+			echo "LEASE \$ip" >/dev/ttyS0
+			echo "FETCHED \$(nc 203.0.113.99 8080 </dev/null)" >/dev/ttyS0
+		END
+		chmod 755 /bin/leased
+		udhcpc -i "${nic##*/}" -s /bin/leased -q >/dev/null 2>&1 &
+		;;
+	esac
 done
 [ ! -b /dev/sr0 ] || echo "CDROM $(head -c 32 /dev/sr0 | tr -cd 'A-Za-z0-9 ')"
 mkdir -p /etc/acpi/PWRF

@@ -146,7 +146,7 @@ static int check_accelerator(struct passage *p, const struct offer *o, char *why
 static int check_cards(struct passage *p, const struct offer *o, char *why)
 {
 	for (uint32_t i = 0; i < HARDWARE_NICS_MAX; i++) {
-		if (!(o->taps >> i & 1) || p->vm->tap_fds[i])
+		if (!(o->taps >> i & 1) || p->vm->taps >> i & 1)
 			continue;
 		(void)snprintf(why, PLAN_WHY_SIZE, "its card ethernet%u cannot be plugged"
 			       " in here", i);

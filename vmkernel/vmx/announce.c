@@ -20,6 +20,7 @@
 #include <linux/if_tun.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/endian.h"
@@ -91,6 +92,9 @@ void announce_cards(const struct vm_hardware *hw,
 	for (uint32_t i = 0; i < hw->nic_count; i++) {
 		const struct vm_nic *nic = &hw->nics[i];
 		int tap_fd = tap_fds[nic->number];
+		struct stat st;
+		if (tap_fd && fstat(tap_fd, &st) == 0 && S_ISSOCK(st.st_mode))
+			continue; /* a user network knows one guest, and no other place */
 		int rc = tap_fd ? announce(tap_fd, nic->mac) : 0;
 		if (rc < 0)
 			report(r, REPORT_WARN,

@@ -30,6 +30,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/align.h"
 #include "vmkernel/vmx/screen.h"
@@ -241,6 +242,13 @@ static void add_agent(struct cmdline *line, const struct vm_hardware *hw)
 		  "name=org.qemu.guest_agent.0");
 }
 
+/* A user network's, not a tap. */
+static bool is_socket(int fd)
+{
+	struct stat st;
+	return fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode);
+}
+
 static void add_nic(struct cmdline *line, const struct cmdline_input *in, uint32_t i)
 {
 	static const char *const model[] = {
@@ -253,7 +261,9 @@ static void add_nic(struct cmdline *line, const struct cmdline_input *in, uint32
 	const uint8_t *m = nic->mac;
 	int tap_fd = in->tap_fds[nic->number];
 	add(line, "-netdev");
-	if (tap_fd > 0)
+	if (tap_fd > 0 && is_socket(tap_fd))
+		add(line, "socket,id=net%u,fd=%d", nic->number, tap_fd);
+	else if (tap_fd > 0)
 		add(line, "tap,id=net%u,fd=%d", nic->number, tap_fd);
 	else /* a cable that ends nowhere */
 		add(line, "hubport,id=net%u,hubid=%u", nic->number, nic->number);
