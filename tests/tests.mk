@@ -190,20 +190,21 @@ tests: $(UNIT) $(SIM) $(REPLAY) $(STORM) $(MOUNT) $(BAD) $(SNAPSHOT) $(LOGGED) \
 export TSAN_OPTIONS ?= die_after_fork=0
 PROVE = HARNESS_RULESFILE=tests/rules.yml BIN=$(BIN) V=$(V) \
 	FAILED=$(abspath $(B))/failed tests/prove.sh --timer --exec tests/run.sh
-# Two more than cores: a demo mostly waits, and so do faults in the field.
-PROVE_JOBS ?= -j4
+# The lanes of tests/rules.yml and, beside them, a test in virtual time for each core.
+PROVE_JOBS ?= -j6
+PROVE_ALL = ASIDE=1 $(PROVE) $(PROVE_JOBS)
 
 ## check        builds all and runs every test under prove (under 10 minutes on 2 cores)
 check:
 	@scripts/deps check
 	$(SUBMAKE) all tests
-	@$(PROVE) $(PROVE_JOBS) $(UNIT) $(REPLAY) $(SIM) $(CLI)
+	@$(PROVE_ALL) $(UNIT) $(REPLAY) $(SIM) $(CLI)
 
 ## check-full   check at length, under both sanitizers and clang too, and all three demos
 check-full:
 	@scripts/deps all
 	$(SUBMAKE) all tests
-	@FULL=1 SIM_COUNT=1000 $(PROVE) $(PROVE_JOBS) $(UNIT) $(REPLAY) $(SIM) $(CLI)
+	@FULL=1 SIM_COUNT=1000 $(PROVE_ALL) $(UNIT) $(REPLAY) $(SIM) $(CLI)
 	@$(PROVE) tests/model/run.sh
 	$(SUBMAKE) asan
 	$(SUBMAKE) tsan
@@ -217,7 +218,7 @@ asan tsan:
 	@scripts/deps check
 	$(SUBMAKE) V=$@ tests-run
 tests-run: all tests
-	@$(PROVE) $(PROVE_JOBS) $(UNIT) $(REPLAY) $(if $(filter tsan,$(V)),,$(SIM)) \
+	@$(PROVE_ALL) $(UNIT) $(REPLAY) $(if $(filter tsan,$(V)),,$(SIM)) \
 		$(wildcard tests/cli/fuse_*.sh)
 
 FUZZ := $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(wildcard tests/fuzz/*.c))
