@@ -2,9 +2,11 @@
 #
 # The vhost-user front end: a flat VMDK on a volume in a file, driven by a client without
 # a guest through a ring in shared memory, beside a raw file of the same size and bytes on
-# the same disk, driven by bdev_bench through the same kernel's AIO. The processor time is
-# the server's alone, as the client's is what a guest would need for any disk; the peer's
-# is all that bdev_bench takes. What can be had with a client and a server that tell each
+# the same disk, driven through the same kernel's AIO by one task with nothing between
+# (data_bench raw, what fio's engine does), which sleeps while the disk is at work. The
+# processor time is the server's alone, as the client's is what a guest would need for any
+# disk; the peer's is all that it takes. Beside them bdev_bench, whose task waits awake:
+# what that brings and costs. What can be had with a client and a server that tell each
 # other of their requests is said by qemu-storage-daemon's server, on the raw file.
 
 vhost_size_mib=1024
@@ -21,9 +23,13 @@ vhost_turn()
 
 	sync "$work/raw.img" "$work/lun.img"
 	if [ "$1" = disk ]; then
-		"$bench_bin/bdev_bench" "$work/raw.img" "$2" 32 "$seconds" \
+		"$bench_bin/data_bench" raw "$work/raw.img" "rand$2" 4096 32 "$seconds" \
 			>"$work/vhost.out" || return 1
 		sample "disk.$2.cpu" "$(vhost_value cpu_us_per_io=)"
+	elif [ "$1" = awake ]; then
+		"$bench_bin/bdev_bench" "$work/raw.img" "$2" 32 "$seconds" \
+			>"$work/vhost.out" || return 1
+		sample "awake.$2.cpu" "$(vhost_value cpu_us_per_io=)"
 	else
 		before=$(cpu_us "${vhost_pid[$1]}")
 		"$bench_bin/vhost_bench" "$work/vhost-$1" "$2" 32 "$seconds" \
@@ -39,7 +45,7 @@ vhost_turn()
 bench_vhost()
 {
 	local image=$work/lun.img raw=$work/raw.img kind round name
-	local -a order=(ours daemon disk)
+	local -a order=(ours daemon disk awake)
 	local direct=cache.direct=on,aio=native how=writable=on,num-queues=1,iothread=io
 	local address=addr.type=unix,addr.path=$work/vhost-daemon
 
@@ -70,6 +76,10 @@ bench_vhost()
 			">=0.95" IOPS
 		line "vhost-rand$kind-4k-qd32-cpu" time ours.$kind.cpu disk.$kind.cpu \
 			">=0.952" us
+		line "vhost-rand$kind-4k-qd32-vs-awake" speed ours.$kind awake.$kind \
+			bound IOPS
+		line "vhost-rand$kind-4k-qd32-cpu-vs-awake" time ours.$kind.cpu \
+			awake.$kind.cpu bound us
 		line "vhost-rand$kind-4k-qd32-vs-qemu" speed ours.$kind daemon.$kind \
 			bound IOPS
 		line "vhost-rand$kind-4k-qd32-cpu-vs-qemu" time ours.$kind.cpu \
