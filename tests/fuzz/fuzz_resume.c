@@ -30,7 +30,7 @@ static int file_of(const uint8_t *data, size_t size, char path[static 32])
 /* The bytes after the head are a number in decimals, and a newline. */
 static void is_exact(int fd, uint64_t done)
 {
-	char want[96], got[sizeof(want)] = "";
+	char want[32], got[1024] = ""; /* more than an input has */
 	(void)snprintf(want, sizeof(want), "%" PRIu64 "\n", done);
 	demand(pread(fd, got, sizeof(got) - 1, (off_t)strlen(HEAD)) > 0);
 	demand(strlen(want) <= strlen(got)); /* zeros may stand in front of it */
