@@ -118,7 +118,7 @@ static int await_start(int ours, int complaint_fd, char *ret_why, uint32_t size)
 
 int user_network_open(char *ret_why, uint32_t size)
 {
-	int pair[2], complaint[2];
+	int pair[2] = { -1, -1 }, complaint[2];
 
 	if (pipe2(complaint, O_CLOEXEC) < 0) {
 		(void)snprintf(ret_why, size, "%s", strerror(errno));
