@@ -212,6 +212,20 @@ fuse_rested()
 	fuse_writes burst="$fuse_at/big" && sleep 2 && fuse_idle rested
 }
 
+# Where a host begins to allocate is drawn by lot: until the end of the volume is not in
+# the middle of the file.
+fuse_fill()
+{
+	local try
+
+	for try in 1 2 3 4 5 6 7 8 9 10; do
+		"$bin/mkfs.vmfs" -q -f "$work/fuse.img" 2>"$work/log" &&
+			fuse_mounted cp "$work/plain" "$fuse_at/big" -- \
+				"$bin/vmfs-fuse" -o rw "$work/fuse.img" || return 1
+		! fuse_place >/dev/null || return 0
+	done
+}
+
 fuse_prepare()
 {
 	local flags
@@ -221,10 +235,8 @@ fuse_prepare()
 	gcc -O2 -o "$work/passthrough_ll" -I"$fuse_examples" \
 		"$fuse_examples/passthrough_ll.c" $flags 2>"$work/log" &&
 		dd if=/dev/urandom of="$work/fuse.img" bs=1M count=1024 status=none &&
-		"$bin/mkfs.vmfs" -q "$work/fuse.img" 2>"$work/log" &&
 		dd if=/dev/urandom of="$work/plain" bs=1M count=512 status=none &&
-		fuse_mounted cp "$work/plain" "$fuse_at/big" -- \
-			"$bin/vmfs-fuse" -o rw "$work/fuse.img"
+		fuse_fill
 }
 
 # The volume in memory.
