@@ -125,27 +125,21 @@ static bool is_user(const struct config_network *net)
 	return net && strcmp(net->bridge, USER_NETWORK) == 0;
 }
 
-static const struct config_network *network_of(const struct vm *vm,
-					       const struct vmxfile *f, uint32_t card,
-					       const char **ret_name)
+/* An open tap, which is noted, or socket, or 0. */
+static int plug(struct vm *vm, const struct vmxfile *f, uint32_t card)
 {
-	*ret_name = value_of(f, card, "networkName");
-	if (!**ret_name)
-		*ret_name = value_of(f, card, "connectionType");
-	return find(&vm->host->config, *ret_name);
-}
-
-/* An open tap or socket, or 0. */
-static int plug(const struct vm *vm, const struct vmxfile *f, uint32_t card)
-{
-	const char *name;
 	char why[WHY_SIZE] = "";
-	const struct config_network *net = network_of(vm, f, card, &name);
+	const char *name = value_of(f, card, "networkName");
+	if (!*name)
+		name = value_of(f, card, "connectionType");
+	const struct config_network *net = find(&vm->host->config, name);
 	int tap_fd = is_user(net) ? user_network_open(why, sizeof(why))
 		     : net	  ? tap_make(vm, card, net->bridge)
 				  : -ENOENT;
-	if (tap_fd > 0)
+	if (tap_fd > 0) {
+		vm->taps |= is_user(net) ? 0 : 1u << card;
 		return tap_fd;
+	}
 	if (!net)
 		report(vm->host->reporter, REPORT_WARN,
 		       "VM %u: ethernet%u: this host has no network \"%.128s\": the card "
@@ -168,14 +162,11 @@ void network_plug(struct vm *vm)
 		return;
 	vm->taps = 0;
 	for (uint32_t card = 0; card < HARDWARE_NICS_MAX; card++) {
-		const char *name;
 		char key[KEY_SIZE];
 		const char *connected = value_of(f, card, "startConnected");
 		(void)snprintf(key, sizeof(key), "ethernet%u.present", card);
 		if (vmxfile_is_true(f, key) && strcasecmp(connected, "FALSE") != 0)
 			vm->tap_fds[card] = plug(vm, f, card);
-		if (vm->tap_fds[card] && !is_user(network_of(vm, f, card, &name)))
-			vm->taps |= 1u << card;
 	}
 	vmxfile_free(f);
 }
