@@ -34,9 +34,9 @@
  *
  * And if they come one by one, another worker each time (the kernel gives a request to
  * who has waited longest) costs a sixth of their speed. So after some reads and writes,
- * each of which was the only request, one worker is alone: the others park when they have
- * had one more. Who is alone asks now and then, before he answers, whether there is
- * another request: nobody who waits for an answer has sent one. Then the others come
+ * each of which was the only request, one worker is alone: the others are woken from
+ * their waits, and park. Who is alone asks now and then, before he answers, whether there
+ * is another request: nobody who waits for an answer has sent one. Then the others come
  * back; so they do before any other kind of request, and one of them watches: if nothing
  * was taken for WATCH_NS, there is nothing to do, or the request takes long.
  *
@@ -383,6 +383,12 @@ static void begin_alone(struct worker *w)
 	if (l->singles < SINGLES_MIN || l->alone || l->gatherer || l->count < 2)
 		return;
 	__atomic_store_n(&l->alone, w, __ATOMIC_RELAXED);
+	struct worker *other;
+	LIST_FOREACH(other, &l->workers, link)
+	{
+		if (other != w && other->tid && other->is_waiting)
+			(void)tgkill(getpid(), other->tid, WAKE_SIGNAL);
+	}
 }
 
 static void unbusy(struct worker *w)
