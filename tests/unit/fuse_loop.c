@@ -140,7 +140,9 @@ static struct fuse_session *session_of(struct served *s)
 {
 	char *argv[] = { "fuse_loop", NULL };
 	struct fuse_args args = FUSE_ARGS_INIT(1, argv);
-	return fuse_session_new(&args, &ops, sizeof(ops), s);
+	struct fuse_session *session = fuse_session_new(&args, &ops, sizeof(ops), s);
+	fuse_opt_free_args(&args);
+	return session;
 }
 
 static struct served *served(void **state)
@@ -152,7 +154,6 @@ static int serve(void **state)
 {
 	static struct served mount;
 	struct served *s = *state = &mount;
-	char path[64];
 	*s = (struct served){ .place = "/tmp/fuse_loop.XXXXXX" };
 	mutex_init(&s->m);
 	cond_init(&s->c);
@@ -163,8 +164,10 @@ static int serve(void **state)
 	loop_init(&s->loop, s->session, WORKERS, no_send, NULL);
 	s->task = task_start("loop", run, s);
 	assert_non_null(s->task);
-	(void)snprintf(path, sizeof(path), "%s/file", s->place);
-	s->fd = open(path, O_RDONLY | O_CLOEXEC);
+	int dir = open(s->place, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	assert_true(dir >= 0);
+	s->fd = openat(dir, "file", O_RDONLY | O_CLOEXEC);
+	assert_int_equal(close(dir), 0);
 	assert_true(s->fd >= 0);
 	return 0;
 }
@@ -246,7 +249,9 @@ static void others_are_heard_while_it_waits(void **state)
 	struct served *s = served(state);
 	for (int i = 0; i < 3; i++) {
 		read_until_alone(s);
+		mutex_lock(&s->m);
 		s->is_met = false;
+		mutex_unlock(&s->m);
 		struct task *holder = task_start("holder", hold_on, s);
 		assert_non_null(holder);
 		await_held(s);
