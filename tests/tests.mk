@@ -323,6 +323,7 @@ $(B)/tests/bench/iscsi_peer: SYS += -liscsi
 $(B)/tests/bench/vhost_bench: SYS += -ljansson
 $(B)/tests/bench/sched_bench: $(call objs,$(wildcard vmkernel/sched/*.c))
 $(B)/tests/bench/vhost_bench: $(VHOST) $(O)/tests/lib/vhost_front.o
+$(B)/tests/bench/chain_bench: $(O)/tests/lib/scattered.o
 $(B)/tests/bench/%: $(O)/tests/bench/%.o $(ENV_POSIX) $(LIBS_all)
 	@mkdir -p $(@D)
 	@echo "  LD      $@"

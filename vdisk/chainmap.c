@@ -12,8 +12,9 @@
  * Invariants:
  * 1. Runs of a region lie end to end, from its sector 0 to its last.
  * 2. A region with changes that are not on disk (pins) does not go: the disk does not
- *    know them yet.
- * 3. bytes is what the regions take; it is more than room only for regions with pins.
+ *    know them yet. Who makes such commits when they take much (chainmap_is_full).
+ * 3. bytes is what the regions take of the heap; it is more than room only for regions
+ *    with pins. pinned is what those take.
  */
 #include "vdisk/chainmap.h"
 
@@ -29,7 +30,14 @@
 #define LAYER_BITS 9u
 #define PLACE_BITS (AT_BITS + LAYER_BITS)
 #define LEAST_BUDGET (4ull << 20)
-#define BUDGET_SHARE (1u << 14) /* of the disk: 64 MiB a TiB */
+#define LEAST_ROOM (128ull << 10)
+/*
+ * Of an open disk's 64 MiB a TiB. The rest is for the maps that the volume keeps of the
+ * layers' files, for the leaf's directory and for what is noted and not committed.
+ */
+#define BUDGET_MIB 40u /* a TiB */
+#define PINNED_SHARE 4u /* of the room, before who writes commits */
+#define HEAP_ALIGN 16u /* of malloc's pieces, each with a word of its own */
 
 struct region {
 	uint32_t count, capacity; /* runs */
@@ -40,7 +48,7 @@ struct region {
 
 struct chainmap {
 	struct mutex m;
-	uint64_t regions, room, bytes, hand;
+	uint64_t regions, room, bytes, pinned, hand;
 	unsigned int layers, words; /* words of has[], a region */
 	uint64_t *has, *reserved;   /* reserved: for a word more, or NULL */
 	struct region *region[];
@@ -75,7 +83,7 @@ static uint64_t advance(uint64_t place, uint64_t n)
 
 uint64_t chainmap_budget(uint64_t sectors)
 {
-	return max_u64(LEAST_BUDGET, sectors * DELTA_SECTOR / BUDGET_SHARE);
+	return max_u64(LEAST_BUDGET, sectors / (1u << 11) * BUDGET_MIB);
 }
 
 struct chainmap *chainmap_new(uint64_t sectors, unsigned int layers, uint64_t budget)
@@ -93,9 +101,9 @@ struct chainmap *chainmap_new(uint64_t sectors, unsigned int layers, uint64_t bu
 		return NULL;
 	}
 	map->regions = regions;
-	fixed += regions * map->words * sizeof(*map->has);
+	fixed += sizeof(*map) + regions * map->words * sizeof(*map->has);
 	/* One of each kind of region fits in any case. */
-	map->room = max_u64(budget > fixed ? budget - fixed : 0, 128u << 10);
+	map->room = max_u64(budget > fixed ? budget - fixed : 0, LEAST_ROOM);
 	mutex_init(&map->m);
 	return map;
 }
@@ -152,6 +160,8 @@ void chainmap_add_layer(struct chainmap *map)
 		map->has = map->reserved;
 		map->reserved = NULL;
 		map->words++;
+		uint64_t more = map->regions * sizeof(*map->has);
+		map->room = max_u64(map->room > more ? map->room - more : 0, LEAST_ROOM);
 	}
 	map->layers++;
 }
@@ -163,9 +173,15 @@ static void forget_layer(struct chainmap *map, unsigned int layer, uint64_t regi
 
 /* ---- runs ---- */
 
-static uint64_t size_of(uint32_t capacity)
+static size_t size_of(uint32_t capacity)
 {
 	return sizeof(struct region) + capacity * sizeof(uint64_t);
+}
+
+/* What it takes of the heap. */
+static uint64_t cost_of(const struct region *r)
+{
+	return round_up(size_of(r->capacity) + sizeof(size_t), HEAP_ALIGN);
 }
 
 static uint64_t end_of(const struct region *r, uint32_t i)
@@ -227,7 +243,7 @@ static void make_room(struct chainmap *map, uint64_t bytes)
 	     n++) {
 		struct region *r = map->region[map->hand];
 		if (r && !r->is_used && !r->pins) {
-			map->bytes -= size_of(r->capacity);
+			map->bytes -= cost_of(r);
 			free(r);
 			map->region[map->hand] = NULL;
 		} else if (r) {
@@ -245,6 +261,17 @@ static uint32_t count_runs(const uint64_t place[static REGION_SECTORS])
 	return count;
 }
 
+/* r in place of what is there; the caller frees that. map->m is held. */
+static void replace(struct chainmap *map, uint64_t region, struct region *r)
+{
+	const struct region *old = map->region[region];
+	map->bytes += cost_of(r) - cost_of(old);
+	map->pinned += r->pins ? cost_of(r) : 0;
+	map->pinned -= old->pins ? cost_of(old) : 0;
+	map->region[region] = r;
+	make_room(map, 0);
+}
+
 int chainmap_fill(struct chainmap *map, uint64_t region,
 		  const uint64_t place[static REGION_SECTORS])
 {
@@ -257,9 +284,9 @@ int chainmap_fill(struct chainmap *map, uint64_t region,
 		append(r, i, place[i]);
 	mutex_lock(&map->m);
 	if (!map->region[region]) {
-		make_room(map, size_of(capacity));
+		make_room(map, cost_of(r));
 		map->region[region] = r;
-		map->bytes += size_of(capacity);
+		map->bytes += cost_of(r);
 		r = NULL;
 	}
 	mutex_unlock(&map->m);
@@ -297,10 +324,8 @@ int chainmap_change(struct chainmap *map, const struct chain_run *run)
 	mutex_lock(&map->m);
 	struct region *old = map->region[i];
 	struct region *r = old ? changed(old, run->sector % REGION_SECTORS, run) : NULL;
-	if (r) {
-		map->bytes += size_of(r->capacity) - size_of(old->capacity);
-		map->region[i] = r;
-	}
+	if (r)
+		replace(map, i, r);
 	mutex_unlock(&map->m);
 	if (r)
 		free(old);
@@ -310,9 +335,19 @@ int chainmap_change(struct chainmap *map, const struct chain_run *run)
 void chainmap_unpin(struct chainmap *map, uint64_t region)
 {
 	mutex_lock(&map->m);
-	assert(map->region[region] && map->region[region]->pins);
-	map->region[region]->pins--;
+	struct region *r = map->region[region];
+	assert(r && r->pins);
+	if (--r->pins == 0)
+		map->pinned -= cost_of(r);
 	mutex_unlock(&map->m);
+}
+
+bool chainmap_is_full(struct chainmap *map)
+{
+	mutex_lock(&map->m);
+	bool is_full = map->pinned > map->room / PINNED_SHARE;
+	mutex_unlock(&map->m);
+	return is_full;
 }
 
 /* ---- layers that go ---- */
@@ -345,10 +380,8 @@ int chainmap_move(struct chainmap *map, uint64_t region, unsigned int from,
 	mutex_lock(&map->m);
 	struct region *old = map->region[region];
 	struct region *r = old ? moved(old, from, place) : NULL;
-	if (r) {
-		map->bytes += size_of(r->capacity) - size_of(old->capacity);
-		map->region[region] = r;
-	}
+	if (r)
+		replace(map, region, r);
 	mutex_unlock(&map->m);
 	if (old && !r)
 		return -ENOMEM;

@@ -29,7 +29,10 @@ struct chainmap;
 struct chainmap *chainmap_new(uint64_t sectors, unsigned int layers, uint64_t budget);
 /* NULL is allowed. */
 void chainmap_free(struct chainmap *map);
-/* The budget for a disk of that size: 64 MiB a TiB, and 4 MiB at least. */
+/*
+ * The budget for a disk of that size: 40 MiB a TiB, and 4 MiB at least. With it all that
+ * an open disk takes is 64 MiB a TiB, at any depth.
+ */
 uint64_t chainmap_budget(uint64_t sectors);
 uint64_t chainmap_bytes(struct chainmap *map); /* that it takes now */
 
@@ -74,5 +77,7 @@ int chainmap_fill(struct chainmap *map, uint64_t region,
 int chainmap_change(struct chainmap *map, const struct chain_run *run)
 	__attribute__((warn_unused_result));
 void chainmap_unpin(struct chainmap *map, uint64_t region);
+/* true if so much is pinned that a writer should commit. */
+bool chainmap_is_full(struct chainmap *map);
 
 #endif

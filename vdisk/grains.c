@@ -3,10 +3,10 @@
  * Grain tables in memory: looking up, allocating, and writing them in an order that a
  * crash may cut anywhere.
  *
- * A table is read when it is first needed, with its neighbours, and stays. Entries are
- * atomics: map() looks without a lock. A new grain comes from the end of the file, where
- * everything reads as zeros, so its entry may be seen as soon as it is set: what is not
- * written yet reads as it did before.
+ * A table is read when it is needed, with its neighbours, and stays until its place is
+ * needed (graintables.c). Entries are atomics: map() looks without a lock. A new grain
+ * comes from the end of the file, where everything reads as zeros, so its entry may be
+ * seen as soon as it is set: what is not written yet reads as it did before.
  *
  * Invariants:
  * 1. An entry goes from absent (or zero) to a place, once; a place is never changed or
@@ -16,7 +16,8 @@
  * 3. The redundant tables are written first; what the tables say is in both, or only in
  *    the redundant ones, and then nobody was promised it.
  * 4. `unwritten` falls to 0 only when all changes before are durable: a flush that finds
- *    0 has nothing to do but flush the file.
+ *    0 has nothing to do but flush the file. A table with such changes stays in memory,
+ *    and there is room for others: who changes too many has to flush first.
  * 5. The header says "unclean" before the first entry changes on disk. After a crash
  *    new grains come from behind the end of the file as it is found: nothing that may
  *    have been begun is used again.
@@ -40,11 +41,9 @@
 #define PER_SECTOR (SECTOR / sizeof(le32)) /* entries */
 #define READ_TABLES 32u			   /* at once, if they lie in line */
 #define ROOM_BYTES (64ull << 20)	   /* grown at once */
-
-struct grain_table {
-	_Atomic uint32_t entry[SPARSE_ENTRIES];
-	uint8_t dirty; /* a bit for each of its sectors; under m */
-};
+/* Tables that may have changes: so many, or this share of those that there may be. */
+#define DIRTY_LEAST 256u
+#define DIRTY_SHARE 8u
 
 /* ---- directories ---- */
 
@@ -93,9 +92,9 @@ int grains_open(struct grains *g, struct diskfile *file, const struct sparse_hea
 	*g = (struct grains){ .file = file, .reporter = r, .head = *head };
 	mutex_init(&g->m);
 	sleeplock_init(&g->io);
-	g->table = calloc(head->table_count, sizeof(*g->table));
-	g->empty = calloc(1, sizeof(*g->empty));
-	int rc = g->table && g->empty ? diskfile_size(file, &size) : -ENOMEM;
+	int rc = grain_tables_init(&g->tables, head->table_count, head->capacity);
+	if (rc == 0)
+		rc = diskfile_size(file, &size);
 	if (rc == 0)
 		rc = read_directory(g, head->gd, size / SECTOR, "directory entry",
 				    &g->gd);
@@ -115,19 +114,27 @@ int grains_open(struct grains *g, struct diskfile *file, const struct sparse_hea
 
 int grains_look(struct grains *g, uint64_t grain, uint32_t *ret_entry)
 {
-	struct grain_table *table = atomic_load_explicit(
-		&g->table[grain / SPARSE_ENTRIES], memory_order_acquire);
+	unsigned int life = 0;
+	const struct grain_table *table =
+		grain_tables_look(&g->tables, grain / SPARSE_ENTRIES, &life);
 	if (!table)
 		return -EAGAIN;
-	*ret_entry = atomic_load_explicit(&table->entry[grain % SPARSE_ENTRIES],
-					  memory_order_acquire);
+	uint32_t entry = atomic_load_explicit(&table->entry[grain % SPARSE_ENTRIES],
+					      memory_order_acquire);
+	if (!grain_table_stands(table, life))
+		return -EAGAIN;
+	*ret_entry = entry;
 	return 0;
 }
 
-uint64_t grains_run(struct grains *g, uint64_t grain, uint64_t max, uint32_t *ret_entry)
+int grains_run(struct grains *g, uint64_t grain, uint64_t max, uint32_t *ret_entry,
+	       uint64_t *ret_count)
 {
-	struct grain_table *table = atomic_load_explicit(
-		&g->table[grain / SPARSE_ENTRIES], memory_order_acquire);
+	unsigned int life = 0;
+	const struct grain_table *table =
+		grain_tables_look(&g->tables, grain / SPARSE_ENTRIES, &life);
+	if (!table)
+		return -EAGAIN;
 	uint32_t at = grain % SPARSE_ENTRIES, count = 1;
 	uint32_t first = atomic_load_explicit(&table->entry[at], memory_order_acquire);
 	uint32_t step = first > SPARSE_ZERO ? (uint32_t)g->head.grain : 0;
@@ -136,8 +143,28 @@ uint64_t grains_run(struct grains *g, uint64_t grain, uint64_t max, uint32_t *re
 	       atomic_load_explicit(&table->entry[at + count], memory_order_acquire) ==
 		       first + count * step)
 		count++;
+	if (!grain_table_stands(table, life))
+		return -EAGAIN;
 	*ret_entry = first;
-	return count;
+	*ret_count = count;
+	return 0;
+}
+
+int grains_find(struct grains *g, uint64_t grain, uint32_t *ret_entry)
+{
+	int rc = 0;
+	while (rc == 0 && grains_look(g, grain, ret_entry) < 0)
+		rc = grains_load(g, grain);
+	return rc;
+}
+
+int grains_find_run(struct grains *g, uint64_t grain, uint64_t max, uint32_t *ret_entry,
+		    uint64_t *ret_count)
+{
+	int rc = 0;
+	while (rc == 0 && grains_run(g, grain, max, ret_entry, ret_count) < 0)
+		rc = grains_load(g, grain);
+	return rc;
 }
 
 /*
@@ -155,26 +182,52 @@ static bool is_entry(const struct grains *g, uint32_t entry, uint64_t file_secto
 	       entry + (g->head.is_compressed ? 1 : g->head.grain) <= file_sectors;
 }
 
+/* Checks the entries of a table; *ret_is_empty: there are none. */
+static int check_table(const struct grains *g, uint64_t index, const le32 *raw,
+		       uint64_t file_sectors, bool *ret_is_empty)
+{
+	bool is_empty = true;
+	for (uint32_t i = 0; i < SPARSE_ENTRIES; i++) {
+		uint32_t entry = le32_get(raw[i]);
+		if (!is_entry(g, entry, file_sectors))
+			return wrong(g, "the place of grain", index * SPARSE_ENTRIES + i,
+				     entry);
+		is_empty &= entry == SPARSE_ABSENT;
+	}
+	*ret_is_empty = is_empty;
+	return 0;
+}
+
+/* A table of its own for index; raw NULL: without entries. Under m. */
+static int fill_table(struct grains *g, uint64_t index, const le32 *raw,
+		      struct grain_table **ret_table)
+{
+	struct grain_table *table = grain_tables_take(&g->tables);
+	if (!table)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < SPARSE_ENTRIES; i++)
+		atomic_store_explicit(&table->entry[i], raw ? le32_get(raw[i]) : 0,
+				      memory_order_release);
+	grain_tables_put(&g->tables, index, table);
+	*ret_table = table;
+	return 0;
+}
+
 static int take_table(struct grains *g, uint64_t index, const le32 *raw,
 		      uint64_t file_sectors)
 {
-	struct grain_table *table = NULL;
-	for (uint32_t i = 0; i < SPARSE_ENTRIES; i++) {
-		uint32_t entry = le32_get(raw[i]);
-		if (!entry)
-			continue;
-		if (!is_entry(g, entry, file_sectors)) {
-			free(table);
-			return wrong(g, "the place of grain", index * SPARSE_ENTRIES + i,
-				     entry);
-		}
-		if (!table && (table = calloc(1, sizeof(*table))) == NULL)
-			return -ENOMEM;
-		atomic_init(&table->entry[i], entry);
-	}
-	atomic_store_explicit(&g->table[index], table ? table : g->empty,
-			      memory_order_release);
-	return 0;
+	struct grain_table *table;
+	bool is_empty = false;
+	int rc = check_table(g, index, raw, file_sectors, &is_empty);
+	if (rc < 0)
+		return rc;
+	mutex_lock(&g->m);
+	if (is_empty)
+		grain_tables_put(&g->tables, index, g->tables.empty);
+	else
+		rc = fill_table(g, index, raw, &table);
+	mutex_unlock(&g->m);
+	return rc;
 }
 
 /* Tables from index on that lie in line and were not read. */
@@ -182,7 +235,7 @@ static uint32_t unread_run(const struct grains *g, uint64_t index)
 {
 	uint32_t count = 1;
 	while (count < READ_TABLES && index + count < g->head.table_count &&
-	       !atomic_load(&g->table[index + count]) &&
+	       !grain_tables_get(&g->tables, index + count) &&
 	       g->gd[index + count] == g->gd[index] + count * SPARSE_TABLE_SECTORS)
 		count++;
 	return count;
@@ -208,13 +261,16 @@ int grains_load(struct grains *g, uint64_t grain)
 {
 	uint64_t index = grain / SPARSE_ENTRIES;
 	int rc = 0;
-	if (atomic_load_explicit(&g->table[index], memory_order_acquire))
+	if (grain_tables_get(&g->tables, index))
 		return 0;
 	sleeplock_acquire(&g->io);
-	if (!atomic_load(&g->table[index]) && g->gd[index])
+	if (!grain_tables_get(&g->tables, index) && g->gd[index]) {
 		rc = load_run(g, index);
-	else if (!atomic_load(&g->table[index]))
-		atomic_store(&g->table[index], g->empty);
+	} else if (!grain_tables_get(&g->tables, index)) {
+		mutex_lock(&g->m);
+		grain_tables_put(&g->tables, index, g->tables.empty);
+		mutex_unlock(&g->m);
+	}
 	sleeplock_release(&g->io);
 	return rc;
 }
@@ -228,37 +284,46 @@ static void note_dirty(struct grains *g, uint32_t index, struct grain_table *tab
 	if (table->dirty & bit)
 		return;
 	if (!table->dirty)
-		g->dirty[g->dirty_count++] = index; /* room: change_table() */
+		g->dirty[g->dirty_count++] = index; /* room: reserve_dirty() */
 	table->dirty |= bit;
 	atomic_fetch_add(&g->unwritten, 1);
+}
+
+/* Room for one more in g->dirty. Under m. */
+static int reserve_dirty(struct grains *g)
+{
+	if (g->dirty_count < g->dirty_capacity)
+		return 0;
+	uint32_t capacity = g->dirty_capacity ? 2 * g->dirty_capacity : 64;
+	uint32_t *dirty = realloc(g->dirty, capacity * sizeof(*dirty));
+	if (!dirty)
+		return -ENOMEM;
+	g->dirty = dirty;
+	g->dirty_capacity = capacity;
+	return 0;
+}
+
+/* Too much would be due at once, in memory. Under m. */
+static bool has_many_dirty(const struct grains *g)
+{
+	return g->dirty_count >= max_u64(DIRTY_LEAST, g->tables.most / DIRTY_SHARE);
 }
 
 /* The table of a grain, as one that may be changed. Under m. */
 static int change_table(struct grains *g, uint64_t index, struct grain_table **ret_table)
 {
-	struct grain_table *table = atomic_load(&g->table[index]);
-	if (!table)
+	struct grain_table *table = grain_tables_get(&g->tables, index);
+	if (!table || (!table->dirty && has_many_dirty(g)))
 		return -EAGAIN;
 	if (!g->gd[index] || (g->rgd && !g->rgd[index]))
 		return report_error(g->reporter, -EOPNOTSUPP,
 				    "%s: has no grain table %" PRIu64 " to be written",
 				    g->file->path, index);
-	if (g->dirty_count == g->dirty_capacity) {
-		uint32_t capacity = g->dirty_capacity ? 2 * g->dirty_capacity : 64;
-		uint32_t *dirty = realloc(g->dirty, capacity * sizeof(*dirty));
-		if (!dirty)
-			return -ENOMEM;
-		g->dirty = dirty;
-		g->dirty_capacity = capacity;
-	}
-	if (table == g->empty) {
-		table = calloc(1, sizeof(*table));
-		if (!table)
-			return -ENOMEM;
-		atomic_store_explicit(&g->table[index], table, memory_order_release);
-	}
+	int rc = reserve_dirty(g);
+	if (rc < 0)
+		return rc;
 	*ret_table = table;
-	return 0;
+	return table == g->tables.empty ? fill_table(g, index, NULL, ret_table) : 0;
 }
 
 /* A place at the end, in room that is there. Under m. */
@@ -311,25 +376,6 @@ int grains_zero(struct grains *g, uint64_t grain)
 	return rc;
 }
 
-int grains_grow(struct grains *g)
-{
-	int rc = 0;
-	sleeplock_acquire(&g->io);
-	mutex_lock(&g->m);
-	bool is_due = g->next + g->head.grain > g->room_end;
-	uint64_t end = round_up(g->next + ROOM_BYTES / SECTOR, g->head.grain);
-	mutex_unlock(&g->m);
-	if (is_due)
-		rc = diskfile_resize(g->file, end * SECTOR);
-	if (is_due && rc == 0) {
-		mutex_lock(&g->m);
-		g->room_end = end;
-		mutex_unlock(&g->m);
-	}
-	sleeplock_release(&g->io);
-	return rc;
-}
-
 /* ---- writing ---- */
 
 bool grains_are_clean(struct grains *g)
@@ -365,6 +411,7 @@ static void copy_changes(struct grain_table *table, uint32_t index, struct chang
 				atomic_load(&table->entry[part * PER_SECTOR + i]));
 	}
 	table->dirty = 0;
+	table->is_in_flush = true;
 }
 
 /* Takes what has changed; *ret_all is malloc'ed, NULL if there is none. */
@@ -378,7 +425,7 @@ static int take_changes(struct grains *g, struct change **ret_all, uint32_t *ret
 			     sizeof(*all));
 	int rc = g->dirty_count && !all ? -ENOMEM : 0;
 	for (uint32_t i = 0; rc == 0 && i < g->dirty_count; i++)
-		copy_changes(atomic_load(&g->table[g->dirty[i]]), g->dirty[i], all,
+		copy_changes(grain_tables_get(&g->tables, g->dirty[i]), g->dirty[i], all,
 			     &count);
 	if (rc == 0)
 		g->dirty_count = 0;
@@ -388,17 +435,18 @@ static int take_changes(struct grains *g, struct change **ret_all, uint32_t *ret
 	return rc;
 }
 
-/* What could not be written is due again. */
-static void put_back(struct grains *g, const struct change *all, uint32_t count)
+/* What was taken is in the file; what could not be written is due again. */
+static void put_back(struct grains *g, const struct change *all, uint32_t count,
+		     bool is_written)
 {
 	mutex_lock(&g->m);
 	for (uint32_t i = 0; i < count; i++) {
-		struct grain_table *table;
-		if (change_table(g, all[i].index, &table) == 0) {
-			note_dirty(g, all[i].index, table,
-				   all[i].part * (uint32_t)PER_SECTOR);
-			atomic_fetch_sub(&g->unwritten, 1); /* counted before */
-		}
+		struct grain_table *table = grain_tables_get(&g->tables, all[i].index);
+		table->is_in_flush = false;
+		if (is_written || reserve_dirty(g) < 0)
+			continue;
+		note_dirty(g, all[i].index, table, all[i].part * (uint32_t)PER_SECTOR);
+		atomic_fetch_sub(&g->unwritten, 1); /* counted before */
 	}
 	mutex_unlock(&g->m);
 }
@@ -472,20 +520,48 @@ static int flush_changes(struct grains *g, struct change *all, uint32_t count)
 	return rc ? rc : bdev_flush(g->file->bd);
 }
 
-int grains_flush(struct grains *g)
+/* g->io is held. */
+static int flush_locked(struct grains *g)
 {
 	struct change *all;
 	uint32_t count;
-	sleeplock_acquire(&g->io);
 	int rc = take_changes(g, &all, &count);
 	if (rc == 0)
 		rc = flush_changes(g, all, count);
 	if (rc == 0)
 		atomic_fetch_sub(&g->unwritten, count);
-	else
-		put_back(g, all, count);
-	sleeplock_release(&g->io);
+	put_back(g, all, count, rc == 0);
 	free(all);
+	return rc;
+}
+
+int grains_flush(struct grains *g)
+{
+	sleeplock_acquire(&g->io);
+	int rc = flush_locked(g);
+	sleeplock_release(&g->io);
+	return rc;
+}
+
+int grains_grow(struct grains *g)
+{
+	int rc = 0;
+	sleeplock_acquire(&g->io);
+	mutex_lock(&g->m);
+	bool is_due = g->next + g->head.grain > g->room_end;
+	bool is_full = has_many_dirty(g);
+	uint64_t end = round_up(g->next + ROOM_BYTES / SECTOR, g->head.grain);
+	mutex_unlock(&g->m);
+	if (is_full)
+		rc = flush_locked(g);
+	if (is_due && rc == 0)
+		rc = diskfile_resize(g->file, end * SECTOR);
+	if (is_due && rc == 0) {
+		mutex_lock(&g->m);
+		g->room_end = end;
+		mutex_unlock(&g->m);
+	}
+	sleeplock_release(&g->io);
 	return rc;
 }
 
@@ -507,13 +583,7 @@ int grains_close(struct grains *g)
 	bool was_grown = g->gd && g->next < g->room_end;
 	if (!grains_are_clean(g) || g->is_marked || was_grown)
 		rc = finish(g);
-	for (uint32_t i = 0; g->table && i < g->head.table_count; i++) {
-		struct grain_table *table = atomic_load(&g->table[i]);
-		if (table != g->empty)
-			free(table);
-	}
-	free(g->table);
-	free(g->empty);
+	grain_tables_done(&g->tables);
 	free(g->gd);
 	free(g->rgd);
 	free(g->dirty);

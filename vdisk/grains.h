@@ -3,8 +3,9 @@
 #define VDISK_GRAINS_H
 
 /*
- * The grain tables of an open sparse extent, kept in memory as they are read: four bytes
- * a grain, nothing for a table that is empty. Looking up takes no lock.
+ * The grains of an open sparse extent, by its tables, which are kept in memory as they
+ * are read: four bytes a grain, nothing for a table that is empty, and not more than so
+ * much in all (graintables.h). Looking up takes no lock.
  */
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -12,18 +13,16 @@
 
 #include "base/env.h"
 #include "vdisk/diskfile.h"
+#include "vdisk/graintables.h"
 #include "vdisk/sparsehead.h"
-
-struct grain_table;
 
 struct grains {
 	struct diskfile *file;
 	struct reporter *reporter;
 	struct sparse_head head;
 	uint32_t *gd, *rgd;		      /* sectors; rgd NULL: none */
-	struct grain_table *_Atomic *table;   /* NULL: not read yet */
-	struct grain_table *empty;	      /* in place of all that are */
 	struct mutex m;			      /* what follows */
+	struct grain_tables tables;	      /* but for looking */
 	uint64_t next, room_end;	      /* sectors: the next grain, what is grown */
 	uint32_t *dirty;		      /* tables with changes, in no order */
 	uint32_t dirty_count, dirty_capacity;
@@ -45,25 +44,35 @@ int grains_open(struct grains *g, struct diskfile *file, const struct sparse_hea
  */
 int grains_close(struct grains *g);
 
-/* The entry of a grain; -EAGAIN: its table was not read. Never blocks. */
+/* The entry of a grain; -EAGAIN: its table is not in memory. Never blocks. */
 int grains_look(struct grains *g, uint64_t grain, uint32_t *ret_entry)
 	__attribute__((warn_unused_result));
-/* Reads the table of a grain if it was not. -EUCLEAN: an entry is wrong. Blocks. */
+/*
+ * Reads the table of a grain if it is not in memory, from where it may go again at any
+ * time. -EUCLEAN: an entry is wrong. Blocks.
+ */
 int grains_load(struct grains *g, uint64_t grain) __attribute__((warn_unused_result));
+/* The entry of a grain. As grains_load(). Blocks. */
+int grains_find(struct grains *g, uint64_t grain, uint32_t *ret_entry)
+	__attribute__((warn_unused_result));
 /*
  * Grains from `grain` on, at most max and only of one table, that are all absent, all
- * zero, or one behind the other in the file; *ret_entry is the first one's. The table has
- * been read.
+ * zero, or one behind the other in the file; *ret_entry is the first one's. -EAGAIN: the
+ * table is not in memory. Never blocks.
  */
-uint64_t grains_run(struct grains *g, uint64_t grain, uint64_t max, uint32_t *ret_entry);
+int grains_run(struct grains *g, uint64_t grain, uint64_t max, uint32_t *ret_entry,
+	       uint64_t *ret_count) __attribute__((warn_unused_result));
+/* The same; reads the table if it must. As grains_load(). Blocks. */
+int grains_find_run(struct grains *g, uint64_t grain, uint64_t max, uint32_t *ret_entry,
+		    uint64_t *ret_count) __attribute__((warn_unused_result));
 /*
  * Gives a grain a place at the end of the file, which reads as zeros; its entry is
- * written by the next flush. 0 (also if it has one by now); -EAGAIN: the file must grow
- * first; -ENOSPC: its format ends. Never blocks.
+ * written by the next flush. 0 (also if it has one by now); -EAGAIN: grains_load() and
+ * grains_grow() first; -ENOSPC: its format ends. Never blocks.
  */
 int grains_allocate(struct grains *g, uint64_t grain, uint32_t *ret_entry)
 	__attribute__((warn_unused_result));
-/* Makes room for grains_allocate. Blocks. */
+/* Makes room for grains_allocate, in the file and in memory. Blocks. */
 int grains_grow(struct grains *g) __attribute__((warn_unused_result));
 /* Makes an absent grain one of zeros (the head has SPARSE_ZERO_GRAIN). Never blocks. */
 int grains_zero(struct grains *g, uint64_t grain) __attribute__((warn_unused_result));

@@ -113,11 +113,11 @@ static int sparse_find(struct vdisk_extent *extent, uint64_t offset,
 	struct grains *g = grains_of(extent);
 	uint64_t grain = offset / grain_bytes(g);
 	uint64_t rest = extent->len - offset;
+	uint64_t count;
 	uint32_t entry;
-	int rc = grains_load(g, grain);
+	int rc = grains_find_run(g, grain, grains_under(g, offset, rest), &entry, &count);
 	if (rc < 0)
 		return rc;
-	uint64_t count = grains_run(g, grain, grains_under(g, offset, rest), &entry);
 	ret_piece->state = entry == SPARSE_ABSENT ? EXTENT_ABSENT :
 			   entry == SPARSE_ZERO	  ? EXTENT_ZERO :
 						    EXTENT_DATA;
@@ -160,15 +160,14 @@ static int sparse_map(struct vdisk_extent *extent, const struct bdev_io *io,
 {
 	struct grains *g = grains_of(extent);
 	uint64_t grain = io->offset / grain_bytes(g);
+	uint64_t count, under = grains_under(g, io->offset, io->len);
 	uint32_t entry;
 	if (io->op == BDEV_FLUSH || io->flags & BDEV_FUA)
 		return grains_are_clean(g) && io->op == BDEV_FLUSH ?
 			       map_below(extent, io, 0, 0, ret_extent) :
 			       -EAGAIN;
-	if (grains_look(g, grain, &entry) < 0)
+	if (grains_run(g, grain, under, &entry, &count) < 0)
 		return -EAGAIN;
-	uint64_t under = grains_under(g, io->offset, io->len);
-	uint64_t count = grains_run(g, grain, under, &entry);
 	if (io->op == BDEV_WRITE && g->is_prompt &&
 	    (entry <= SPARSE_ZERO || !grains_are_clean(g)))
 		return -EAGAIN; /* its entry may be in memory alone: sparse_rw() waits */
@@ -195,7 +194,9 @@ static int place_blocking(struct grains *g, uint64_t grain, uint64_t count,
 {
 	int rc;
 	while ((rc = place_run(g, grain, count, ret_entry, ret_count)) == -EAGAIN) {
-		rc = grains_grow(g);
+		rc = grains_load(g, grain);
+		if (rc == 0)
+			rc = grains_grow(g);
 		if (rc < 0)
 			break;
 	}
@@ -212,12 +213,11 @@ static int rw_run(struct vdisk_extent *extent, const struct bdev_io *io, uint64_
 	struct grains *g = grains_of(extent);
 	uint64_t offset = io->offset + at, grain = offset / grain_bytes(g);
 	struct bdev_io inner = *io;
+	uint64_t count, under = grains_under(g, offset, io->len - at);
 	uint32_t entry;
-	int rc = grains_load(g, grain);
+	int rc = grains_find_run(g, grain, under, &entry, &count);
 	if (rc < 0)
 		return rc;
-	uint64_t under = grains_under(g, offset, io->len - at);
-	uint64_t count = grains_run(g, grain, under, &entry);
 	if (io->op == BDEV_WRITE && entry <= SPARSE_ZERO)
 		rc = place_blocking(g, grain, count, &entry, &count);
 	if (rc < 0)

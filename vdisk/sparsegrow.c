@@ -58,9 +58,7 @@ static int check_end(struct growth *w)
 	uint32_t entry;
 	int rc = 0;
 	for (uint64_t i = first; rc == 0 && i % SPARSE_ENTRIES; i++) {
-		rc = grains_load(g, i);
-		if (rc == 0)
-			rc = grains_look(g, i, &entry);
+		rc = grains_find(g, i, &entry);
 		if (rc == 0 && entry != SPARSE_ABSENT)
 			rc = report_error(w->r, -EUCLEAN, "%s: grain %" PRIu64
 					  " behind the end of the disk has a place",
@@ -69,9 +67,7 @@ static int check_end(struct growth *w)
 	inside = g->head.capacity % g->head.grain * VDISK_SECTOR;
 	if (rc < 0 || !inside)
 		return rc;
-	rc = grains_load(g, first - 1);
-	if (rc == 0)
-		rc = grains_look(g, first - 1, &entry);
+	rc = grains_find(g, first - 1, &entry);
 	if (rc < 0 || entry <= SPARSE_ZERO)
 		return rc;
 	return bdev_zero(g->file->bd, bytes - inside,

@@ -128,9 +128,7 @@ static int stream_find(struct vdisk_extent *extent, uint64_t offset,
 	struct stream *s = extent->kind_state;
 	uint64_t grain = offset / grain_bytes(s), in_grain = offset % grain_bytes(s);
 	uint32_t entry;
-	int rc = grains_load(&s->grains, grain);
-	if (rc == 0)
-		rc = grains_look(&s->grains, grain, &entry);
+	int rc = grains_find(&s->grains, grain, &entry);
 	if (rc < 0)
 		return rc;
 	ret_piece->state = entry == SPARSE_ABSENT ? EXTENT_ABSENT :
@@ -166,9 +164,7 @@ static int stream_read(struct stream *s, const struct bdev_io *io)
 		uint64_t len = min_u64(grain_bytes(s) - in_grain, io->len - at);
 		struct slot *slot;
 		uint32_t entry;
-		rc = grains_load(&s->grains, grain);
-		if (rc == 0)
-			rc = grains_look(&s->grains, grain, &entry);
+		rc = grains_find(&s->grains, grain, &entry);
 		if (rc < 0)
 			break;
 		sleeplock_acquire(&s->lock);

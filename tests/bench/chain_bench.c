@@ -3,8 +3,14 @@
  * chain_bench IMAGE SIZE_MIB DEPTH vmfssparse|sesparse
  *
  * Makes a disk of which each 4 KiB lies in another layer, by chance, of DEPTH deltas and
- * the base: /cDEPTH.vmdk on the volume in IMAGE. Reads all of it once; prints what the
- * map of the chain takes then, and the limit for a disk of that size.
+ * the base: /cDEPTH.vmdk on the volume in IMAGE.
+ *
+ * chain_bench IMAGE scattered DEPTH vmfssparse|sesparse
+ * chain_bench IMAGE memory DEPTH vmfssparse|sesparse
+ *
+ * The first makes a disk of 1 TiB (tests/lib/scattered.h), the second reads it all over
+ * and compares; prints by how much this process has grown for it, and what of that is the
+ * map of the chain.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -12,16 +18,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <unistd.h>
+
 #include "base/buf.h"
 #include "base/parse.h"
+#include "tests/lib/scattered.h"
 #include "vdisk/chain.h"
 
 #define PIECE 4096u
+#define RUNS 9000000u /* of eight bytes: 69 MiB */
 
 struct making {
 	struct vmfs_volume *vol;
 	struct reporter *r;
-	uint64_t size, depth;
+	uint64_t size, depth; /* size 0: the one of 1 TiB */
+	bool is_measured;     /* and not made */
 	uint16_t *layer; /* by piece */
 	enum vdisk_delta_kind kind;
 	char *buf;
@@ -81,23 +92,47 @@ static int make_all(struct making *m)
 	return rc;
 }
 
-static int show_memory(struct making *m)
+/* Pages that this process has, in bytes. */
+static uint64_t resident(void)
+{
+	unsigned long long all = 0, now = 0;
+	FILE *f = fopen("/proc/self/statm", "re");
+	if (!f || fscanf(f, "%llu %llu", &all, &now) != 2)
+		now = 0;
+	if (f)
+		(void)fclose(f);
+	return now * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static int show_memory(const struct making *m, const struct scattered *s)
 {
 	const struct vdisk_open_options how = { .flags = VDISK_READ_LOCKED,
 						.reporter = m->r };
-	char path[64];
+	uint64_t count = scattered_count(s), before = resident();
 	struct vdisk *disk;
-	name(m, m->depth, path);
-	int rc = vdisk_open(m->vol, path, &how, &disk, NULL);
+	int rc = vdisk_open(m->vol, SCATTERED_TOP, &how, &disk, NULL);
 	if (rc < 0)
 		return rc;
-	for (uint64_t at = 0; at < m->size && rc == 0; at += PIECE)
-		rc = bdev_read(vdisk_bdev(disk), m->buf, PIECE, at);
-	if (rc == 0)
-		printf("map_bytes=%" PRIu64 " limit=%" PRIu64 "\n",
-		       chainmap_bytes(disk->chain->map), chainmap_budget(m->size / 512));
-	int err = vdisk_close(disk);
-	return rc ? rc : err;
+	for (uint64_t i = 0; i < count + count / 2; i++)
+		scattered_read(s, disk, scattered_walk(s, i));
+	printf("bytes=%" PRIu64 " map_bytes=%" PRIu64 " all_would_be=%" PRIu64 "\n",
+	       resident() - before, chainmap_bytes(disk->chain->map),
+	       scattered_demand(s));
+	return vdisk_close(disk);
+}
+
+static int run_scattered(const struct making *m)
+{
+	const struct scattered s = { .vol = m->vol,
+				     .reporter = m->r,
+				     .kind = m->kind,
+				     .depth = (unsigned int)m->depth,
+				     .piece = PIECE / DELTA_SECTOR,
+				     .runs = RUNS };
+	if (m->is_measured)
+		return show_memory(m, &s);
+	scattered_make(&s);
+	return 0;
 }
 
 static int run(struct making *m, const char *image)
@@ -109,20 +144,27 @@ static int run(struct making *m, const char *image)
 	if (rc == 0)
 		rc = vmfs_volume_open(&options, &m->vol);
 	if (rc == 0)
-		rc = make_all(m);
-	if (rc == 0)
-		rc = show_memory(m);
+		rc = m->size ? make_all(m) : run_scattered(m);
 	int err = vmfs_volume_close(m->vol);
 	return rc ? rc : err;
+}
+
+static bool read_size(const char *text, struct making *m)
+{
+	m->is_measured = strcmp(text, "memory") == 0;
+	if (m->is_measured || strcmp(text, "scattered") == 0)
+		return true;
+	return parse_u64(text, 1 << 20, &m->size) == 0 && m->size;
 }
 
 int main(int argc, char **argv)
 {
 	struct reporter_stderr told;
 	struct making m = { .depth = 0 };
-	if (argc != 5 || parse_u64(argv[2], 1 << 20, &m.size) < 0 || !m.size ||
+	if (argc != 5 || !read_size(argv[2], &m) ||
 	    parse_u64(argv[3], 255, &m.depth) < 0 || !m.depth) {
-		fprintf(stderr, "usage: chain_bench IMAGE SIZE_MIB DEPTH KIND\n");
+		fprintf(stderr, "usage: chain_bench IMAGE SIZE_MIB|scattered|memory"
+				" DEPTH KIND\n");
 		return 2;
 	}
 	m.r = reporter_stderr_init(&told, "chain_bench", REPORT_WARN);
