@@ -41,6 +41,7 @@
 #include "bdev/worker.h"
 
 #define MAX_EXTENTS 32 /* of one io; more go to the pool */
+#define PREPARE_TRIES 4
 #define MAX_ZERO_WRITES 64    /* of one asynchronous ZERO */
 
 /* Bytes of the device that io is about: a CAW carries two blocks for one. */
@@ -331,14 +332,17 @@ static void swap_names(struct bdev_io *io)
 	uint64_t offset = io->offset;
 	uint32_t flags = io->flags;
 	void (*done)(struct bdev_io *io) = io->done;
+	struct bdev_channel *channel = io->channel;
 	io->bd = io->alias.bd;
 	io->offset = io->alias.offset;
 	io->flags = io->alias.flags;
 	io->done = io->alias.done;
+	io->channel = io->alias.channel;
 	io->alias.bd = bd;
 	io->alias.offset = offset;
 	io->alias.flags = flags;
 	io->alias.done = done;
+	io->alias.channel = channel;
 }
 
 /* Runs again, on a worker, what is not settled; io has its own name. */
@@ -372,13 +376,15 @@ static void alias_done(struct bdev_io *io)
 	io->done(io);
 }
 
-/* All of io is on extent e of a leaf. */
-static void submit_by_alias(struct bdev_io *io, const struct bdev_extent *e)
+/* All of io is on extent e of a leaf. channel: of this task, or NULL. */
+static void submit_by_alias(struct bdev_io *io, const struct bdev_extent *e,
+			    struct bdev_channel *channel)
 {
 	io->alias.bd = e->leaf;
 	io->alias.offset = e->offset;
 	io->alias.flags = io->flags | e->flags;
 	io->alias.done = alias_done;
+	io->alias.channel = channel;
 	io->alias.hold = e->hold;
 	swap_names(io);
 	bdev_submit(io->bd, io);
@@ -386,16 +392,42 @@ static void submit_by_alias(struct bdev_io *io, const struct bdev_extent *e)
 
 /* ---- translating devices ---- */
 
-static int run_rw(struct bdev *bd, struct bdev_io *io, void *arg)
+/* As nearly every io: in one piece of a leaf. false: it is not, and nothing is held. */
+static bool submit_in_one(struct bdev *bd, struct bdev_io *io,
+			  struct bdev_channel *channel)
 {
+	struct bdev_extent e = { 0 };
+	if (io->op == BDEV_CAW || io->done == alias_done ||
+	    bd->ops->map(bd, io, &e) < 0)
+		return false;
+	if (e.leaf && e.len == io->len) {
+		submit_by_alias(io, &e, channel);
+		return true;
+	}
+	give_back(bd, &e);
+	return false;
+}
+
+/*
+ * On a worker. What can be mapped now, or when it is prepared, goes to its leaf and keeps
+ * nobody waiting: else as many of them as there are workers would be under way.
+ */
+static int run_punted(struct bdev *bd, struct bdev_io *io, void *arg)
+{
+	int rc = bd->ops->prepare ? 0 : -EAGAIN;
 	(void)arg;
-	return bd->ops->rw(bd, io);
+	for (unsigned int i = 0; rc == 0 && i < PREPARE_TRIES; i++) {
+		if (submit_in_one(bd, io, NULL))
+			return WORKER_KEPT;
+		rc = bd->ops->prepare(bd, io);
+	}
+	return rc == 0 || rc == -EAGAIN ? bd->ops->rw(bd, io) : rc;
 }
 
 static void punt(struct bdev *bd, struct bdev_io *io)
 {
 	if (bd->submit_domain) {
-		worker_pool_prepare(bd, io, run_rw, NULL);
+		worker_pool_prepare(bd, io, run_punted, NULL);
 		to_worker(bd, io);
 		return;
 	}
@@ -461,25 +493,10 @@ static void submit_fan(struct bdev *bd, struct bdev_io *io, struct bdev_extent *
 	fan_submit(fan);
 }
 
-/* As nearly every io: in one piece of a leaf. false: it is not, and nothing is held. */
-static bool submit_in_one(struct bdev *bd, struct bdev_io *io)
-{
-	struct bdev_extent e = { 0 };
-	if (io->op == BDEV_CAW || io->done == alias_done ||
-	    bd->ops->map(bd, io, &e) < 0)
-		return false;
-	if (e.leaf && e.len == io->len) {
-		submit_by_alias(io, &e);
-		return true;
-	}
-	give_back(bd, &e);
-	return false;
-}
-
 static void submit_translating(struct bdev *bd, struct bdev_io *io)
 {
 	struct bdev_extent extents[MAX_EXTENTS + 1];
-	if (submit_in_one(bd, io))
+	if (submit_in_one(bd, io, io->channel))
 		return;
 	int count = map_all(bd, io, extents);
 	if (count == -EAGAIN) {
@@ -491,7 +508,7 @@ static void submit_translating(struct bdev *bd, struct bdev_io *io)
 		return;
 	}
 	if (count == 1 && extents[0].leaf && io->done != alias_done)
-		submit_by_alias(io, &extents[0]);
+		submit_by_alias(io, &extents[0], io->channel);
 	else
 		submit_fan(bd, io, extents, count);
 }

@@ -74,6 +74,7 @@ struct bdev_io {
 		uint64_t offset;
 		uint32_t flags;
 		void (*done)(struct bdev_io *io);
+		struct bdev_channel *channel;
 		void *hold;
 	} alias;
 };
@@ -128,6 +129,13 @@ struct bdev_ops {
 	 * but for priv.next is not its own. Never blocks.
 	 */
 	bool (*park)(struct bdev *bd, struct bdev_io *io);
+	/*
+	 * Translating, may be NULL: asked by a worker before rw(). 0: what map() lacked
+	 * is there, for a moment at least: it is asked again, and if it maps io now no
+	 * worker waits for its end. -EAGAIN: rw() is to do it. Else the error of io.
+	 * Blocks.
+	 */
+	int (*prepare)(struct bdev *bd, const struct bdev_io *io);
 	/* The blocking form; translating devices must, leaves may have it (fast path). */
 	int (*rw)(struct bdev *bd, struct bdev_io *io);
 	/* SCSI RESERVE(6), RELEASE(6): 0, -EBUSY (another holds it), -errno. Blocks. */

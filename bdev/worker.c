@@ -3,10 +3,11 @@
  * The pool that runs what cannot be mapped at once.
  *
  * Invariants:
- * 1. Each queued io is run once and completed once, in the order of arrival.
+ * 1. Each queued io is run once, in the order of arrival, and completed once: by the
+ *    worker, or by a leaf that got it from there.
  * 2. No lock is held while the work or done() runs.
- * 3. A worker calls rw() and redo() only, which never punt: so a pool of one task cannot
- *    wait for itself.
+ * 3. A worker calls prepare(), rw() and redo() only, which never punt: so a pool of one
+ *    task cannot wait for itself.
  * 4. rw() may wait until nobody holds a place any more, and who holds it may wait for
  *    redo(): so what is to be redone is taken first, and one task takes nothing else.
  * The queue is linked through io->priv.next; the device gets priv back before the work
@@ -73,7 +74,9 @@ static void run(struct bdev_io *io)
 {
 	worker_fn *fn = (worker_fn *)(uintptr_t)io->priv.word[WORD_FN];
 	void *context = (void *)(uintptr_t)io->priv.word[WORD_ARG];
-	bdev_io_complete(io, fn(io->bd, io, context));
+	int rc = fn(io->bd, io, context);
+	if (rc != WORKER_KEPT)
+		bdev_io_complete(io, rc);
 }
 
 static void worker(void *arg)

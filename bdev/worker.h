@@ -4,9 +4,9 @@
 
 /*
  * A bounded pool of tasks for what cannot be mapped at once, or has to be done again. A
- * worker runs what blocks in a translating device: rw(), redo(); it never hands work back
- * to the pool. One worker more than were asked for does nothing but redo(): all the
- * others may be waiting for a piece that has to be done again.
+ * worker runs what blocks in a translating device: prepare(), rw(), redo(); it never
+ * hands work back to the pool. One worker more than were asked for does nothing but
+ * redo(): all the others may be waiting for a piece that has to be done again.
  */
 #include "bdev/bdev.h"
 
@@ -17,9 +17,10 @@ struct worker_pool *worker_pool_new(const char *name, unsigned int count);
 /* Waits until all queued work is done, then frees. NULL is allowed. */
 void worker_pool_free(struct worker_pool *pool);
 /*
- * What is to become of io on a worker: it is completed with what fn returns. Kept in
- * io->priv (but for priv.next) until it runs.
+ * What is to become of io on a worker: it is completed with what fn returns, or is fn's
+ * own (WORKER_KEPT). Kept in io->priv (but for priv.next) until it runs.
  */
+enum { WORKER_KEPT = 1 }; /* it ends elsewhere, or has ended */
 typedef int worker_fn(struct bdev *bd, struct bdev_io *io, void *arg);
 void worker_pool_prepare(struct bdev *bd, struct bdev_io *io, worker_fn *fn, void *arg);
 /* The same of what others of the pool may wait for, and which waits for none of them. */

@@ -93,6 +93,19 @@ static int disk_map(struct bdev *bd, const struct bdev_io *io,
 	return 0;
 }
 
+/* What map() refused, if all of it lies in one extent, whose file knows more. */
+static int disk_prepare(struct bdev *bd, const struct bdev_io *io)
+{
+	struct vdisk *disk = (struct vdisk *)bd;
+	struct bdev_io inner;
+	if (io->op != BDEV_WRITE || atomic_load(&disk->needs_cid))
+		return -EAGAIN;
+	struct vdisk_extent *extent = translate(disk, io, &inner);
+	return inner.len == io->len && extent->ops->prepare
+		       ? extent->ops->prepare(extent, &inner)
+		       : -EAGAIN;
+}
+
 /* Extents are files of one place: one speaks for all. NULL: there are only zeros. */
 static struct bdev *any_file(const struct vdisk *disk)
 {
@@ -253,6 +266,7 @@ static void disk_close(struct bdev *bd)
 
 static const struct bdev_ops disk_ops = {
 	.map = disk_map,
+	.prepare = disk_prepare,
 	.unmap = disk_unmap,
 	.settle = disk_settle,
 	.redo = disk_redo,

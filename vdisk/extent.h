@@ -44,6 +44,8 @@ struct extent_ops {
 	 */
 	int (*map)(struct vdisk_extent *extent, const struct bdev_io *io,
 		   struct bdev_extent *ret_extent);
+	/* As of bdev_ops, of what map() refused; NULL: rw() is to do it. */
+	int (*prepare)(struct vdisk_extent *extent, const struct bdev_io *io);
 	/* The uniform piece at offset, len > 0; NULL: all is data. May block. */
 	int (*find)(struct vdisk_extent *extent, uint64_t offset,
 		    struct extent_piece *ret_piece);

@@ -46,6 +46,14 @@ static int flat_map(struct vdisk_extent *extent, const struct bdev_io *io,
 	return 0;
 }
 
+static int flat_prepare(struct vdisk_extent *extent, const struct bdev_io *io)
+{
+	struct bdev *below = extent->file.bd;
+	struct bdev_io inner = *io;
+	inner.offset += extent->file_offset;
+	return below->ops->prepare ? below->ops->prepare(below, &inner) : -EAGAIN;
+}
+
 static int flat_find(struct vdisk_extent *extent, uint64_t offset,
 		     struct extent_piece *ret_piece)
 {
@@ -72,6 +80,7 @@ const struct extent_ops extent_flat_ops = {
 	.type = "FLAT",
 	.open = flat_open,
 	.map = flat_map,
+	.prepare = flat_prepare,
 	.find = flat_find,
 	.rw = flat_rw,
 	.grow = extent_flat_grow,

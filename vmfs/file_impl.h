@@ -96,7 +96,7 @@ struct vmfs_file {
 	struct sleeplock change_lock;
 	bool is_raised;			/* changed under both */
 	struct mutex m;			/* guards all below */
-	struct cond c;			/* holds became 0; is_quiescing became false */
+	struct cond c; /* holds became 0; is_quiescing, is_preparing became false */
 	uint64_t length;		/* as callers see it */
 	uint64_t committed_length;	/* as it is on disk; changed under sleeplock */
 	/*
@@ -120,6 +120,7 @@ struct vmfs_file {
 	/* Holes that somebody waits for to be allocated. */
 	uint64_t wishes[FILE_WISHES];
 	unsigned int wish_count;
+	bool is_preparing; /* somebody makes blocks for who writes, others wait */
 
 	/* Allocation ahead of a sequential writer; under sleeplock. */
 	uint64_t next_block;		/* one behind the last that was asked for */
@@ -232,6 +233,11 @@ bool filefill_may_begin(struct vmfs_file *f);
 int filefill_begin(struct vmfs_file *f, uint64_t block, uint64_t vol_off)
 	__attribute__((warn_unused_result));
 /*
+ * The same of any block, without sleeplock, if it is TBZ and nothing has to be waited
+ * for. Never blocks.
+ */
+bool filefill_try(struct vmfs_file *f, uint64_t block);
+/*
  * A write that filefill_may(), within a block that is FILLING: 0, -EAGAIN (it is not, or
  * not any more), as vmfs_gate_write. Without sleeplock. Blocks.
  */
@@ -280,6 +286,14 @@ int64_t file_read_following(struct vmfs_file *f, void *buf, uint64_t len, uint64
 void file_follow_done(struct vmfs_file *f);
 
 /* ---- filewrite.c ---- */
+
+/*
+ * All that goes before a write of whole sectors, fewer than a block has and all in one,
+ * of a file that no others write: the block is DATA or FILLING then, for a moment at
+ * least, and the time is noted. 0, or -EAGAIN: it is not so easy; -errno. Blocks.
+ */
+int file_prepare_part(struct vmfs_file *f, uint64_t len, uint64_t offset)
+	__attribute__((warn_unused_result));
 
 /*
  * Zeroes [from, to) where it is DATA; holes and TBZ blocks are zeros already. Under

@@ -8,8 +8,12 @@
  * yes: the bytes of the volume's own device, with a hold that keeps truncate and punch
  * away until unmap(). No: -EAGAIN, and rw() does it the long way on a worker; -ESTALE
  * when the lock or the volume is lost. A write into a place that is FILLING goes the same
- * way as into DATA, and is noted when its end is known to be good, before it is told:
- * in settle(), or in redo().
+ * way as into DATA, and is noted when its end is known to be good, before it is told: in
+ * settle(), or in redo(). One into a TBZ block makes it FILLING, if nobody is in the way.
+ *
+ * Of a first write into a part of a block the worker does what goes before it (prepare():
+ * blocks are taken, for all that wait); then map() has its place, and it is under way as
+ * any other, with as many as the guest sends and not as many as there are workers.
  *
  * Nothing that map() lets through has to be noted in the file: blocks are DATA already,
  * the length does not change. FLUSH goes through only if there is nothing to commit, and
@@ -141,6 +145,19 @@ static void give_back(struct vmfs_file *f, const struct bdev_extent *e)
 		filemap_unhold(f);
 }
 
+/*
+ * A part of a block that is to be zeroed at its first write is written: it is FILLING
+ * from now on, if that takes no waiting.
+ */
+static bool begin_fill(struct vmfs_file *f, const struct bdev_io *io)
+{
+	uint64_t block_size = f->vol->block_size;
+	return io->op == BDEV_WRITE && !(io->flags & BDEV_FUA) && io->len < block_size &&
+	       io->offset % block_size + io->len <= block_size &&
+	       filefill_may(f, io->offset, io->len) &&
+	       filefill_try(f, io->offset / block_size);
+}
+
 /* A piece of a block that is being filled, as one of DATA. */
 static int map_fill(struct vmfs_file *f, const struct bdev_io *io,
 		    struct bdev_extent *ret_extent)
@@ -224,7 +241,7 @@ static int file_map(struct bdev *bd, const struct bdev_io *io,
 	uint64_t len = min_u64(io->len, run.count * block_size - in_block);
 	if (run.state == FILE_SMALL)
 		return -EAGAIN;
-	if (run.state == FILE_FILLING)
+	if (run.state == FILE_FILLING || (run.state == FILE_TBZ && begin_fill(f, io)))
 		return map_fill(f, io, ret_extent);
 	if (run.state != FILE_DATA)
 		return map_hole(f, io, run.state, len, ret_extent);
@@ -237,6 +254,18 @@ static int file_map(struct bdev *bd, const struct bdev_io *io,
 	if (rc == 0)
 		ret_extent->len = min_u64(len, ret_extent->len);
 	return rc;
+}
+
+/* A write into a part of a block: what goes before it is all that a worker has to do. */
+static int file_prepare(struct bdev *bd, const struct bdev_io *io)
+{
+	struct vmfs_file *f = file_of(bd);
+	uint64_t block_size = f->vol->block_size;
+	if (io->op != BDEV_WRITE || io->flags & BDEV_FUA || io->len >= block_size ||
+	    io->offset % block_size + io->len > block_size || f->is_prompt ||
+	    f->flags & VMFS_MULTI_WRITER)
+		return -EAGAIN;
+	return file_prepare_part(f, io->len, io->offset);
 }
 
 static void file_unmap(struct bdev *bd, struct bdev_extent *e)
@@ -444,6 +473,7 @@ static void file_bdev_close(struct bdev *bd)
 
 static const struct bdev_ops file_bdev_ops = {
 	.map = file_map,
+	.prepare = file_prepare,
 	.unmap = file_unmap,
 	.settle = file_settle,
 	.redo = file_redo,

@@ -302,6 +302,21 @@ int filefill_begin(struct vmfs_file *f, uint64_t block, uint64_t vol_off)
 	return 0;
 }
 
+bool filefill_try(struct vmfs_file *f, uint64_t block)
+{
+	struct file_run run;
+	if (!sleeplock_try(&f->sleeplock))
+		return false;
+	mutex_lock(&f->m);
+	settle_full(f);
+	bool is = f->fill_count < FILLS_MAX && filemap_run(f, block, 1, &run) == 0 &&
+		  run.state == FILE_TBZ;
+	mutex_unlock(&f->m);
+	is = is && filefill_begin(f, block, run.vol_off) == 0; /* finishes no other */
+	sleeplock_release(&f->sleeplock);
+	return is;
+}
+
 /* ---- what is written ---- */
 
 /*

@@ -270,19 +270,64 @@ static int write_in_place(struct vmfs_file *f, const struct piece *p, uint64_t *
 	return rc;
 }
 
+/*
+ * One prepares at a time. Who has waited and finds that there is a block now, taken by
+ * another for him, does not: all who waited go on at once, and not one behind the other,
+ * as by the sleeplock, each when he has woken up.
+ */
+static bool begin_preparing(struct vmfs_file *f, uint64_t block)
+{
+	bool is_there = false;
+	struct file_run run;
+	mutex_lock(&f->m);
+	while (f->is_preparing && !is_there) {
+		cond_wait(&f->c, &f->m);
+		is_there = filemap_run(f, block, 1, &run) == 0 && run.state != FILE_HOLE;
+	}
+	f->is_preparing |= !is_there;
+	mutex_unlock(&f->m);
+	return !is_there;
+}
+
+static void end_preparing(struct vmfs_file *f)
+{
+	mutex_lock(&f->m);
+	f->is_preparing = false;
+	cond_broadcast(&f->c);
+	mutex_unlock(&f->m);
+}
+
 /* The other way. Of many who wait for holes here the first allocates for all. */
 static int write_locked(struct vmfs_file *f, const struct piece *p,
 			enum file_state state, uint64_t *ret_done)
 {
 	uint64_t block = p->offset / f->vol->block_size;
-	if (state == FILE_HOLE && part_in_block(f, p) < f->vol->block_size)
+	bool is_part = part_in_block(f, p) < f->vol->block_size;
+	*ret_done = 0;
+	if (state == FILE_HOLE && is_part)
 		file_wish(f, block);
+	if (is_part && !begin_preparing(f, block))
+		return 0; /* look again */
 	sleeplock_acquire(&f->sleeplock);
 	file_unwish(f, block);
 	int rc = write_prepared(f, p, ret_done);
 	if (rc == 0 && *ret_done)
 		file_note_written(f, p->offset + *ret_done);
 	sleeplock_release(&f->sleeplock);
+	if (is_part)
+		end_preparing(f);
+	return rc;
+}
+
+int file_prepare_part(struct vmfs_file *f, uint64_t len, uint64_t offset)
+{
+	struct piece p = { NULL, len, offset };
+	uint64_t done;
+	int rc = file_check_writable(f);
+	if (rc == 0)
+		rc = write_locked(f, &p, FILE_HOLE, &done);
+	if (rc == 0)
+		file_note_written(f, 0);
 	return rc;
 }
 

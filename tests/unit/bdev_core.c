@@ -79,6 +79,9 @@ struct quilt {
 	atomic_int holds;
 	atomic_uint rw_count;
 	unsigned int doubts, redone;
+	unsigned int asked; /* of quilt_prepare() */
+	int answer;
+	bool is_useless;
 };
 
 static int quilt_map(struct bdev *bd, const struct bdev_io *io,
@@ -241,6 +244,61 @@ static void unmapped_goes_to_the_pool(void **state)
 	assert_false(f->quilt.is_hole[12]);
 	assert_int_equal(bdev_read(&f->quilt.bd, f->b, 2 * PIECE, 11 * PIECE), 0);
 	assert_memory_equal(f->b, f->a, 2 * PIECE);
+}
+
+static int quilt_prepare(struct bdev *bd, const struct bdev_io *io)
+{
+	struct quilt *q = (struct quilt *)bd;
+	q->asked++;
+	if (q->answer == 0 && !q->is_useless)
+		q->is_hole[io->offset / PIECE] = false;
+	return q->answer;
+}
+
+/*
+ * What only has to be prepared is not carried out by the worker, and comes back as it
+ * was; what cannot be, or is not there in spite of it, is.
+ */
+static void what_is_prepared_goes_to_the_leaf(void **state)
+{
+	struct fixture *f = *state;
+	struct quilt *q = &f->quilt;
+	struct bdev_channel *channel;
+	struct batch_io one = { .io = { .op = BDEV_WRITE,
+					.offset = 8 * PIECE,
+					.len = PIECE },
+				.iov = { f->a, PIECE } };
+	q->bd.ops = &(const struct bdev_ops){ .map = quilt_map,
+					      .unmap = quilt_unmap,
+					      .prepare = quilt_prepare,
+					      .rw = quilt_rw };
+	assert_int_equal(bdev_channel_new(&channel), 0);
+	one.io.channel = channel;
+	batch_run(&q->bd, &one, 1);
+	assert_int_equal(one.io.result, 0);
+	assert_ptr_equal(one.io.channel, channel);
+	assert_ptr_equal(one.io.bd, &q->bd);
+	assert_int_equal(one.io.offset, 8 * PIECE);
+	assert_int_equal(q->asked, 1);
+	assert_int_equal(q->rw_count, 0);
+	assert_int_equal(
+		bdev_read(&f->leaf.bd, f->b, PIECE, (PIECES - 1 - 8) * PIECE), 0);
+	assert_memory_equal(f->b, f->a, PIECE);
+	q->answer = -ENOSPC;
+	assert_int_equal(batch_one(&q->bd, BDEV_WRITE, 0, f->a, PIECE, 12 * PIECE),
+			 -ENOSPC);
+	assert_int_equal(q->rw_count, 0);
+	q->answer = -EAGAIN;
+	assert_int_equal(batch_one(&q->bd, BDEV_WRITE, 0, f->a, PIECE, 12 * PIECE), 0);
+	assert_int_equal(q->asked, 3);
+	assert_int_equal(q->rw_count, 1);
+	q->answer = 0;
+	q->is_useless = true;
+	assert_int_equal(batch_one(&q->bd, BDEV_WRITE, 0, f->a, PIECE, 16 * PIECE), 0);
+	assert_in_range(q->asked, 4, 10);
+	assert_int_equal(q->rw_count, 2);
+	bdev_channel_free(channel);
+	q->bd.ops = &quilt_ops;
 }
 
 /* The first `doubts` results are not believed. */
@@ -615,6 +673,7 @@ int main(void)
 		CASE(read_is_split_and_holes_are_zeros),
 		CASE(scattered_memory_is_followed),
 		CASE(unmapped_goes_to_the_pool),
+		CASE(what_is_prepared_goes_to_the_leaf),
 		CASE(what_is_not_settled_is_done_again),
 		CASE(the_io_comes_back_as_it_was),
 		CASE(many_extents_go_to_the_pool),

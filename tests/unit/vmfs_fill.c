@@ -403,6 +403,88 @@ static void a_write_is_sent_again_for_those_who_wait(void **state)
 	tear_down_held(&tv, &leaf);
 }
 
+/* Who takes the block of a first write does not wait for the end of that write. */
+static void a_first_write_keeps_no_worker(void **state)
+{
+	struct testvol tv;
+	struct heldleaf leaf;
+	struct bdev *bd;
+	struct batch writing;
+	uint8_t data[4096], got[4096];
+	(void)state;
+	set_up_held(&tv, &leaf);
+	memset(data, 'd', sizeof(data));
+	struct vmfs_file *file = open_file(tv.vol, "/f");
+	assert_int_equal(vmfs_file_truncate(file, 8 * MIB), 0);
+	assert_int_equal(vmfs_file_bdev(file, &bd), 0);
+	struct worker_pool *pool = worker_pool_new("pool", 1);
+	bdev_set_pool(bd, pool);
+	heldleaf_arm(&leaf);
+	struct batch_io write = io_of(BDEV_WRITE, data, 8192);
+	batch_start(&writing, bd, &write, 1);
+	heldleaf_wait(&leaf);
+	assert_non_null(leaf.io); /* nobody is inside of it */
+	file->mtime_s = 0;
+	assert_int_equal(batch_one(bd, BDEV_WRITE, 0, data, 4096, 3 * MIB), 0);
+	assert_int_not_equal(file->mtime_s, 0);
+	assert_false(file->is_preparing);
+	heldleaf_let_go(&leaf);
+	batch_wait(&writing);
+	assert_int_equal(write.io.result, 0);
+	assert_int_equal(file->wish_count, 0);
+	for (uint64_t at = 0; at < 2; at++) {
+		uint64_t offset = at ? 3 * MIB : 8192;
+		assert_int_equal(vmfs_file_read(file, got, 4096, offset), 4096);
+		assert_memory_equal(got, data, 4096);
+		assert_zeros(file, offset + 4096, 65536);
+	}
+	bdev_close(bd);
+	worker_pool_free(pool);
+	assert_int_equal(vmfs_file_close(file), 0);
+	tear_down_held(&tv, &leaf);
+}
+
+/* A block that was taken ahead of a sequence is filled without a worker. */
+static void a_block_ahead_is_filled_at_once(void **state)
+{
+	struct testvol tv;
+	struct bdev *bd;
+	struct bdev_extent e;
+	uint64_t place;
+	uint8_t data[65536];
+	(void)state;
+	testvol_new(&tv, 2);
+	leave_junk(&tv, 2);
+	memset(data, 'd', sizeof(data));
+	struct vmfs_file *file = open_file(tv.vol, "/f");
+	assert_int_equal(vmfs_file_truncate(file, 100 * MIB), 0);
+	for (uint64_t at = 0; at < 2 * MIB; at += sizeof(data))
+		assert_int_equal(vmfs_file_write(file, data, sizeof(data), at), 0);
+	assert_int_equal(state_of(file, 2, &place), FILE_TBZ);
+	assert_int_equal(vmfs_file_bdev(file, &bd), 0); /* without workers */
+	struct bdev_io io = { .op = BDEV_WRITE, .offset = 2 * MIB, .len = 512 };
+	assert_int_equal(bd->ops->map(bd, &io, &e), -EAGAIN);
+	io.len = MIB;
+	assert_int_equal(bd->ops->map(bd, &io, &e), -EAGAIN);
+	io.len = 65536;
+	io.flags = BDEV_FUA;
+	assert_int_equal(bd->ops->map(bd, &io, &e), -EAGAIN);
+	io.flags = 0;
+	sleeplock_acquire(&file->sleeplock);
+	assert_int_equal(bd->ops->map(bd, &io, &e), -EAGAIN);
+	sleeplock_release(&file->sleeplock);
+	assert_int_equal(state_of(file, 2, &place), FILE_TBZ);
+	assert_int_equal(batch_one(bd, BDEV_WRITE, 0, data, 65536, 2 * MIB), 0);
+	assert_int_equal(state_of(file, 2, &place), FILE_FILLING);
+	assert_int_equal(on_disk(&tv, place), 'd');
+	bdev_close(bd);
+	assert_zeros(file, 2 * MIB + 65536, MIB - 65536);
+	assert_int_equal(vmfs_file_close(file), 0);
+	testvol_unmount(&tv);
+	testvol_check(&tv);
+	testvol_free(&tv);
+}
+
 static void put_disk_of_two(struct vmfs_volume *vol)
 {
 	static const char text[] =
@@ -651,6 +733,8 @@ int main(void)
 		cmocka_unit_test(many_first_writes_at_once),
 		cmocka_unit_test(a_device_fills_a_block),
 		cmocka_unit_test(a_write_is_sent_again_for_those_who_wait),
+		cmocka_unit_test(a_first_write_keeps_no_worker),
+		cmocka_unit_test(a_block_ahead_is_filled_at_once),
 		cmocka_unit_test(what_is_sent_again_is_noted_where_it_lies),
 		cmocka_unit_test(what_cannot_be_zeroed_is_no_zeros),
 		cmocka_unit_test(what_is_written_behind_the_end_is_no_gap),
