@@ -9,14 +9,13 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "vmkernel/child.h"
 #include "vmkernel/msg/sock.h"
 #include "vmkernel/network.h"
 #include "vmkernel/vm.h"
@@ -25,8 +24,6 @@
 #define VMX_SOCKET "vmx.sock"
 #define VMX_LISTEN_FD 3
 #define VMX_SCREEN_FD (VMX_LISTEN_FD + 1 + (int)HARDWARE_NICS_MAX)
-
-extern char **environ;
 
 static int make_dir(const char *path, mode_t mode, uid_t uid, bool is_owned)
 {
@@ -80,47 +77,22 @@ static int find_vmx(const struct host *h, char *ret_path)
 }
 
 /* The socket, behind it the taps in the order of their cards, and the ports. */
-static int pass_on(posix_spawn_file_actions_t *actions, int listen_sock,
-		   const int tap_fds[static HARDWARE_NICS_MAX],
-		   const int screens[static VNC_PORTS])
-{
-	int rc = posix_spawn_file_actions_adddup2(actions, listen_sock, VMX_LISTEN_FD);
-	for (int i = 0; rc == 0 && i < (int)VNC_PORTS; i++)
-		if (screens[i] >= 0)
-			rc = posix_spawn_file_actions_adddup2(actions, screens[i],
-							      VMX_SCREEN_FD + i);
-	for (int i = 0; rc == 0 && i < (int)HARDWARE_NICS_MAX; i++)
-		if (tap_fds[i])
-			rc = posix_spawn_file_actions_adddup2(actions, tap_fds[i],
-							      VMX_LISTEN_FD + 1 + i);
-	return rc;
-}
-
 static int spawn(char *const argv[], int listen_sock,
 		 const int tap_fds[static HARDWARE_NICS_MAX],
 		 const int screens[static VNC_PORTS], pid_t *ret_pid)
 {
-	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attr;
-	sigset_t none;
-	(void)sigemptyset(&none);
-	int rc = posix_spawn_file_actions_init(&actions);
-	if (rc)
-		return -rc;
-	rc = posix_spawnattr_init(&attr);
-	if (rc == 0) {
-		rc = pass_on(&actions, listen_sock, tap_fds, screens);
-		if (rc == 0)
-			rc = posix_spawnattr_setsigmask(&attr, &none);
-		if (rc == 0)
-			rc = posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
-		if (rc == 0)
-			rc = posix_spawn(ret_pid, argv[0], &actions, &attr, argv,
-					 environ);
-		(void)posix_spawnattr_destroy(&attr);
-	}
-	(void)posix_spawn_file_actions_destroy(&actions);
-	return -rc;
+	struct child_fd fds[1 + VNC_PORTS + HARDWARE_NICS_MAX] = {
+		{ listen_sock, VMX_LISTEN_FD }
+	};
+	unsigned int count = 1;
+	for (int i = 0; i < (int)VNC_PORTS; i++)
+		if (screens[i] >= 0)
+			fds[count++] = (struct child_fd){ screens[i], VMX_SCREEN_FD + i };
+	for (int i = 0; i < (int)HARDWARE_NICS_MAX; i++)
+		if (tap_fds[i])
+			fds[count++] =
+				(struct child_fd){ tap_fds[i], VMX_LISTEN_FD + 1 + i };
+	return child_start(argv, fds, count, ret_pid);
 }
 
 static int start_vmx(struct vm *vm, int listen_sock, char *ret_why, uint32_t size)

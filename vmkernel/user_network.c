@@ -24,49 +24,37 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#include "base/align.h"
+#include "base/env.h"
+#include "vmkernel/child.h"
 
 #define FD_MIN 64 /* beyond the numbers that vmx gets them under */
 #define PASST_FD 3
-#define START_LIMIT_MS 5000
+#define START_LIMIT (5 * NS_PER_S)
 #define END_MS 50 /* between what it complains of and its end */
 
-extern char **environ;
-
-static int start(int sock, int complaint_fd)
+/*
+ * Its number may be another's as soon as who waits for children has had its end:
+ * ret_pidfd is its own, or -1.
+ */
+static int start(int sock, int complaint_fd, int *ret_pidfd)
 {
 	char *argv[] = { "passt",     "--quiet", "--fd", "3",	 "--no-map-gw",
 			 "-t",	      "none",	 "-u",	 "none", "--ipv4-only",
 			 "--address", "10.0.2.15", "--netmask", "24", "--gateway",
 			 "10.0.2.2",  "--mac-addr", "52:55:0a:00:02:02", NULL };
-	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attr;
-	sigset_t none;
-	pid_t pid; /* the one that goes to the background; who waits for all, gets it */
+	const struct child_fd fds[] = { { complaint_fd, 2 }, { sock, PASST_FD } };
+	pid_t pid; /* the one that goes to the background */
+	int rc = child_start(argv, fds, ARRAY_SIZE(fds), &pid);
 
-	(void)sigemptyset(&none);
-	int rc = posix_spawn_file_actions_init(&actions);
-	if (rc)
-		return -rc;
-	rc = posix_spawnattr_init(&attr);
-	if (rc == 0) {
-		rc = posix_spawn_file_actions_adddup2(&actions, complaint_fd, 2);
-		if (rc == 0)
-			rc = posix_spawn_file_actions_adddup2(&actions, sock, PASST_FD);
-		if (rc == 0)
-			rc = posix_spawnattr_setsigmask(&attr, &none);
-		if (rc == 0)
-			rc = posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
-		if (rc == 0)
-			rc = posix_spawnp(&pid, argv[0], &actions, &attr, argv, environ);
-		(void)posix_spawnattr_destroy(&attr);
-	}
-	(void)posix_spawn_file_actions_destroy(&actions);
-	return -rc;
+	*ret_pidfd = rc < 0 ? -1 : (int)syscall(SYS_pidfd_open, pid, 0);
+	return rc;
 }
 
 /*
@@ -75,11 +63,14 @@ static int start(int sock, int complaint_fd)
 static int hear(int complaint_fd, char *ret_text, uint32_t size)
 {
 	struct pollfd p = { .fd = complaint_fd, .events = POLLIN };
+	uint64_t until = clock_now() + START_LIMIT, now;
 	uint32_t len = 0;
 	ssize_t n = 1;
 
 	while (n > 0 && len + 1 < size) {
-		if (poll(&p, 1, START_LIMIT_MS) != 1)
+		now = clock_now();
+		if (now >= until ||
+		    poll(&p, 1, (int)div_up(until - now, NS_PER_MS)) != 1)
 			return -ETIMEDOUT;
 		n = read(complaint_fd, ret_text + len, size - 1 - len);
 		len += n > 0 ? (uint32_t)n : 0;
@@ -101,13 +92,15 @@ static void keep_last_line(char *text)
 }
 
 /* It has its end of the socket, which is closed here. */
-static int await_start(int ours, int complaint_fd, char *ret_why, uint32_t size)
+static int await_start(int ours, int complaint_fd, int pidfd, char *ret_why,
+		       uint32_t size)
 {
 	struct pollfd p = { .fd = ours };
 	int rc = hear(complaint_fd, ret_why, size);
 
 	if (rc < 0) {
 		(void)snprintf(ret_why, size, "passt does not start");
+		(void)syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
 		return rc;
 	}
 	if (poll(&p, 1, END_MS) == 0)
@@ -116,34 +109,44 @@ static int await_start(int ours, int complaint_fd, char *ret_why, uint32_t size)
 	return -ENETUNREACH;
 }
 
+/* The descriptor of a passt that runs. */
+static int open_pair(const int pair[static 2], int complaint[static 2], char *ret_why,
+		     uint32_t size)
+{
+	int pidfd, far_fd;
+	int rc = start(pair[1], complaint[1], &pidfd);
+
+	(void)close(pair[1]);
+	(void)close(complaint[1]);
+	if (rc < 0)
+		(void)snprintf(ret_why, size, "passt: %s",
+			       rc == -ENOENT ? "is not installed" : strerror(-rc));
+	else
+		rc = await_start(pair[0], complaint[0], pidfd, ret_why, size);
+	if (pidfd >= 0)
+		(void)close(pidfd);
+	if (rc < 0)
+		return rc;
+	far_fd = fcntl(pair[0], F_DUPFD_CLOEXEC, FD_MIN);
+	return far_fd < 0 ? -errno : far_fd;
+}
+
 int user_network_open(char *ret_why, uint32_t size)
 {
-	int pair[2] = { -1, -1 }, complaint[2];
+	int pair[2], complaint[2];
 
-	if (pipe2(complaint, O_CLOEXEC) < 0) {
-		(void)snprintf(ret_why, size, "%s", strerror(errno));
+	ret_why[0] = '\0';
+	if (pipe2(complaint, O_CLOEXEC) < 0)
 		return -errno;
-	}
-	int rc =
-		socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0 ? -errno : 0;
+	int rc = 0;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		rc = -errno;
 	if (rc == 0) {
-		rc = start(pair[1], complaint[1]);
-		(void)close(pair[1]);
-	}
-	(void)close(complaint[1]);
-	int far_fd = -1;
-	if (rc < 0)
-		(void)snprintf(ret_why, size, "passt: %s", strerror(-rc));
-	else
-		rc = await_start(pair[0], complaint[0], ret_why, size);
-	if (rc == 0) {
-		far_fd = fcntl(pair[0], F_DUPFD_CLOEXEC, FD_MIN);
-		rc = far_fd < 0 ? -errno : 0;
-		if (rc < 0)
-			(void)snprintf(ret_why, size, "%s", strerror(-rc));
+		rc = open_pair(pair, complaint, ret_why, size);
+		(void)close(pair[0]);
+	} else {
+		(void)close(complaint[1]);
 	}
 	(void)close(complaint[0]);
-	if (pair[0] >= 0)
-		(void)close(pair[0]);
-	return rc < 0 ? rc : far_fd;
+	return rc;
 }

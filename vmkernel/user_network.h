@@ -10,7 +10,8 @@
 /*
  * One for one card: a stream socket on which each frame has its length before it (four
  * bytes, big-endian), as QEMU speaks it. It ends when that is closed. Blocks, for some
- * tens of milliseconds. -errno: ret_why, of size bytes, has the sentence.
+ * tens of milliseconds, 5 s at most: for a task of the one VM (vm_jobs.c, vmotion), never
+ * the loop's. -errno: ret_why, of size bytes, has the sentence, or is "".
  */
 int user_network_open(char *ret_why, uint32_t size)
 	__attribute__((warn_unused_result));

@@ -107,3 +107,9 @@ int sock_address(const char *text, int type, bool is_own, struct addrinfo **ret)
 	(void)snprintf(host, sizeof(host), "%.*s", (int)(colon - text), text);
 	return getaddrinfo(host, colon + 1, &hints, ret) == 0 ? 0 : -EINVAL;
 }
+
+bool sock_is_one(int fd)
+{
+	struct stat st;
+	return fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode);
+}

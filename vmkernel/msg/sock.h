@@ -13,7 +13,8 @@
 int sock_listen(const char *path) __attribute__((warn_unused_result));
 /* A connected, blocking socket: sock or -errno. */
 int sock_connect(const char *path) __attribute__((warn_unused_result));
-
+/* Is this descriptor a socket, of whatever kind? */
+bool sock_is_one(int fd);
 
 struct addrinfo;
 /*

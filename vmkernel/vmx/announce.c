@@ -20,10 +20,10 @@
 #include <linux/if_tun.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/endian.h"
+#include "vmkernel/msg/sock.h"
 
 #define VNET_HEADER_MAX 64 /* bytes before each frame of a tap (IFF_VNET_HDR) */
 #define FRAMES_MAX 65536u  /* more is being sent than can be thrown away */
@@ -92,8 +92,7 @@ void announce_cards(const struct vm_hardware *hw,
 	for (uint32_t i = 0; i < hw->nic_count; i++) {
 		const struct vm_nic *nic = &hw->nics[i];
 		int tap_fd = tap_fds[nic->number];
-		struct stat st;
-		if (tap_fd && fstat(tap_fd, &st) == 0 && S_ISSOCK(st.st_mode))
+		if (tap_fd && sock_is_one(tap_fd))
 			continue; /* a user network knows one guest, and no other place */
 		int rc = tap_fd ? announce(tap_fd, nic->mac) : 0;
 		if (rc < 0)

@@ -30,9 +30,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/align.h"
+#include "vmkernel/msg/sock.h"
 #include "vmkernel/vmx/screen.h"
 
 /* The first two slots are the machine's own. Four controllers of each kind; ten cards. */
@@ -242,13 +242,6 @@ static void add_agent(struct cmdline *line, const struct vm_hardware *hw)
 		  "name=org.qemu.guest_agent.0");
 }
 
-/* A user network's, not a tap. */
-static bool is_socket(int fd)
-{
-	struct stat st;
-	return fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode);
-}
-
 static void add_nic(struct cmdline *line, const struct cmdline_input *in, uint32_t i)
 {
 	static const char *const model[] = {
@@ -261,7 +254,7 @@ static void add_nic(struct cmdline *line, const struct cmdline_input *in, uint32
 	const uint8_t *m = nic->mac;
 	int tap_fd = in->tap_fds[nic->number];
 	add(line, "-netdev");
-	if (tap_fd > 0 && is_socket(tap_fd))
+	if (tap_fd > 0 && sock_is_one(tap_fd)) /* a user network's */
 		add(line, "socket,id=net%u,fd=%d", nic->number, tap_fd);
 	else if (tap_fd > 0)
 		add(line, "tap,id=net%u,fd=%d", nic->number, tap_fd);
