@@ -287,6 +287,11 @@ int bdev_run(struct bdev *bd, struct bdev_io *io) __attribute__((warn_unused_res
  * are in them.
  */
 void bdev_run_all(struct bdev_io *ios, unsigned int count);
+/*
+ * The same for several of one device, bd. Of a translating one those go at once that lie
+ * in one piece each, and can be mapped; the others one after the other. (several.c)
+ */
+void bdev_run_several(struct bdev *bd, struct bdev_io *ios, unsigned int count);
 /* For implementers of park(): io goes to the pool. Never blocks. */
 void bdev_resume(struct bdev_io *io);
 /* For implementers: completes io with result (calls done). */

@@ -1,24 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One delta file: reading its tables, taking room in it, and the order of its writes.
+ * One delta file: its header and directory, reading its tables, taking room in it.
  *
- * New grains are written first and remembered (noted); the tables follow when somebody
- * wants to be sure, all of them at once:
- *
- *	allocate -> data written -> note -> ... -> commit:
- *	1. head says "not closed in order" (once), data flushed
- *	2. tables, in place; new ones whole, at their new places; flushed
- *	3. directory entries of new tables; flushed
- * Without new tables there is no 3. Who wants others to find it, and not that it
- * outlives a power failure (delta_settle), does without the last flush, whichever that
- * is: a later flush of the file is enough.
- *
- * A crash before 2 loses what was noted: the disk reads there what it read before, and
- * nobody was promised more. In 2 and 3 each entry is old or new, a sector being written
- * as a whole, and what a new one points to is durable. A table without its directory
- * entry, or a grain without its table entry, is room lost and nothing more: a file that
- * was not closed in order is read through when it is opened for writing, and new grains
- * begin behind the last one that a table knows.
+ * Giving it something new: deltacommit.c.
  *
  * Invariants:
  * 1. No two entries point to the same sector: room is taken once, from next_sector up.
@@ -26,7 +10,7 @@
  * 3. directory[] (a writer's) is what the file says, but for the sectors in is_changed.
  * 4. The file is backed by room up to d->backed before anything is written there.
  */
-#include "vdisk/delta.h"
+#include "vdisk/delta_impl.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -41,34 +25,7 @@
 #define READ_STEP (1u << 20)
 #define GROW_LEAST (1ull << 20)
 #define GROW_MOST (16ull << 20)
-#define NOTES_MAX 65536u
 #define SCAN_ALWAYS 512u /* tables: so few are read through in any case */
-
-struct note {
-	uint64_t sector, count, at, order;
-};
-
-struct delta {
-	const struct delta_format *format;
-	struct delta_file *file;
-	const char *name;
-	struct reporter *reporter;
-	struct delta_shape shape;
-	uint32_t table_sectors;
-	bool is_writer;
-	void (*committed)(void *arg, uint64_t region);
-	void *arg;
-	uint8_t *directory;   /* of a writer */
-	bool *is_changed;     /* by sector of it */
-	bool is_marked;	      /* the head says that the file is open */
-	uint64_t backed;      /* sectors */
-	struct sleeplock commit; /* also guards directory, is_changed, is_marked */
-	struct sleeplock room;	 /* next_sector, next_table, backed */
-	struct mutex m;		 /* what follows */
-	struct note *note;
-	unsigned int note_count, note_capacity;
-	uint64_t order;
-};
 
 const struct delta_format *delta_format_of(const char *extent_type)
 {
@@ -90,12 +47,12 @@ bool delta_has_zero(const struct delta *d)
 	return d->format->has_zero;
 }
 
-static int read_sectors(struct delta *d, void *buf, uint64_t count, uint64_t at)
+int delta_read(struct delta *d, void *buf, uint64_t count, uint64_t at)
 {
 	return bdev_read(d->file->bd, buf, count * DELTA_SECTOR, at * DELTA_SECTOR);
 }
 
-static int write_sectors(struct delta *d, const void *buf, uint64_t count, uint64_t at)
+int delta_write(struct delta *d, const void *buf, uint64_t count, uint64_t at)
 {
 	return bdev_write(d->file->bd, buf, count * DELTA_SECTOR, at * DELTA_SECTOR);
 }
@@ -112,7 +69,7 @@ static int corrupt(struct delta *d, const char *what, uint64_t n)
 
 /* ---- directory ---- */
 
-static uint64_t directory_sectors(const struct delta *d)
+uint64_t delta_directory_sectors(const struct delta *d)
 {
 	return div_up(d->shape.table_count * d->format->entry_size, DELTA_SECTOR);
 }
@@ -127,13 +84,13 @@ static int table_at(struct delta *d, uint64_t table, const void *entry, uint64_t
 	return 0;
 }
 
-static int find_table(struct delta *d, uint64_t table, uint64_t *ret_at)
+int delta_find_table(struct delta *d, uint64_t table, uint64_t *ret_at)
 {
 	uint64_t at = table * d->format->entry_size;
 	uint8_t sector[DELTA_SECTOR];
 	if (d->directory)
 		return table_at(d, table, d->directory + at, ret_at);
-	int rc = read_sectors(d, sector, 1, d->shape.directory_at + at / DELTA_SECTOR);
+	int rc = delta_read(d, sector, 1, d->shape.directory_at + at / DELTA_SECTOR);
 	return rc ? rc : table_at(d, table, sector + at % DELTA_SECTOR, ret_at);
 }
 
@@ -181,13 +138,13 @@ static int walk_step(struct delta *d, const struct delta_options *options,
 static int read_directory(struct delta *d, const struct delta_options *options,
 			  uint64_t *ret_tables)
 {
-	uint64_t total = directory_sectors(d);
+	uint64_t total = delta_directory_sectors(d);
 	uint32_t entry_size = d->format->entry_size;
 	uint64_t step = READ_STEP / DELTA_SECTOR;
 	uint8_t *buf = io_alloc(min_u64(step, total) * DELTA_SECTOR);
 	int rc = buf ? 0 : -ENOMEM;
 	if (rc == 0 && d->is_writer) {
-		d->directory = calloc(total, DELTA_SECTOR);
+		d->directory = io_alloc(total * DELTA_SECTOR);
 		d->is_changed = calloc(total, sizeof(*d->is_changed));
 		rc = d->directory && d->is_changed ? 0 : -ENOMEM;
 	}
@@ -197,7 +154,7 @@ static int read_directory(struct delta *d, const struct delta_options *options,
 		uint64_t first = at * DELTA_SECTOR / entry_size;
 		uint64_t count = min_u64(part * DELTA_SECTOR / entry_size,
 					 d->shape.table_count - first);
-		rc = read_sectors(d, buf, part, d->shape.directory_at + at);
+		rc = delta_read(d, buf, part, d->shape.directory_at + at);
 		if (rc == 0)
 			rc = walk_step(d, options, buf, first, count, ret_tables);
 		if (rc == 0 && d->directory)
@@ -229,13 +186,13 @@ int delta_places(struct delta *d, uint64_t region, uint64_t place[static REGION_
 	uint64_t at, from = region % grain * count * entry_size;
 	uint64_t first = from / DELTA_SECTOR;
 	uint64_t sectors = div_up(from + count * entry_size, DELTA_SECTOR) - first;
-	int rc = find_table(d, region / grain, &at);
+	int rc = delta_find_table(d, region / grain, &at);
 	for (uint64_t i = 0; i < REGION_SECTORS && rc == 0; i++)
 		place[i] = DELTA_ABSENT;
 	if (rc < 0 || !at)
 		return rc;
 	uint8_t *buf = io_alloc(sectors * DELTA_SECTOR);
-	rc = buf ? read_sectors(d, buf, sectors, at + first) : -ENOMEM;
+	rc = buf ? delta_read(d, buf, sectors, at + first) : -ENOMEM;
 	for (uint64_t i = 0; i < count && rc == 0; i++) {
 		uint64_t sector = region * REGION_SECTORS + i * grain, to;
 		const uint8_t *entry = buf + from % DELTA_SECTOR + i * entry_size;
@@ -257,10 +214,10 @@ static int scan_tables(struct delta *d)
 	int rc = buf ? 0 : -ENOMEM;
 	for (uint64_t t = 0; t < d->shape.table_count && rc == 0; t++) {
 		uint64_t at;
-		rc = find_table(d, t, &at);
+		rc = delta_find_table(d, t, &at);
 		if (rc < 0 || !at)
 			continue;
-		rc = read_sectors(d, buf, d->table_sectors, at);
+		rc = delta_read(d, buf, d->table_sectors, at);
 		for (uint64_t i = 0; i < DELTA_TABLE_GRAINS && rc == 0; i++) {
 			rc = grain_at(d, t * DELTA_TABLE_GRAINS + i,
 				      buf + i * d->format->entry_size, &at);
@@ -280,7 +237,7 @@ static int read_head(struct delta *d, uint64_t capacity)
 	const char *why = "is too short for its header";
 	int rc = -EUCLEAN;
 	if (file_sectors(d) >= DELTA_HEAD_SECTORS) {
-		rc = read_sectors(d, head, DELTA_HEAD_SECTORS, 0);
+		rc = delta_read(d, head, DELTA_HEAD_SECTORS, 0);
 		why = NULL;
 	}
 	if (rc == 0)
@@ -397,7 +354,7 @@ int delta_allocate(struct delta *d, uint64_t count, uint64_t *ret_at)
 	return rc;
 }
 
-static int take_table(struct delta *d, uint64_t *ret_at)
+int delta_take_table(struct delta *d, uint64_t *ret_at)
 {
 	int rc = 0;
 	sleeplock_acquire(&d->room);
@@ -412,278 +369,7 @@ static int take_table(struct delta *d, uint64_t *ret_at)
 	return rc;
 }
 
-/* ---- noting ---- */
-
-/* Room for one more note; d->m is held. */
-static int reserve_note(struct delta *d)
-{
-	if (d->note_count < d->note_capacity)
-		return 0;
-	unsigned int capacity = d->note_capacity ? 2 * d->note_capacity : 64;
-	struct note *all = realloc(d->note, capacity * sizeof(*all));
-	if (!all)
-		return -ENOMEM;
-	d->note = all;
-	d->note_capacity = capacity;
-	return 0;
-}
-
-int delta_note(struct delta *d, uint64_t sector, uint64_t count, uint64_t at)
-{
-	assert(d->is_writer && count > 0);
-	assert(sector % d->shape.grain == 0 && count % d->shape.grain == 0);
-	assert(sector / REGION_SECTORS == (sector + count - 1) / REGION_SECTORS);
-	mutex_lock(&d->m);
-	int rc = reserve_note(d);
-	if (rc == 0)
-		d->note[d->note_count++] =
-			(struct note){ sector, count, at, d->order++ };
-	mutex_unlock(&d->m);
-	return rc;
-}
-
-bool delta_is_dirty(struct delta *d)
-{
-	mutex_lock(&d->m);
-	bool is_dirty = d->note_count > 0;
-	mutex_unlock(&d->m);
-	return is_dirty;
-}
-
-bool delta_is_full(struct delta *d)
-{
-	mutex_lock(&d->m);
-	bool is_full = d->note_count >= NOTES_MAX;
-	mutex_unlock(&d->m);
-	return is_full;
-}
-
-/* ---- committing; d->commit is held ---- */
-
-struct batch {
-	struct note *note;
-	unsigned int count;
-	bool is_durable; /* at its end */
-};
-
-static uint64_t table_of_note(const struct delta *d, const struct note *note)
-{
-	return note->sector / ((uint64_t)d->shape.grain * DELTA_TABLE_GRAINS);
-}
-
-static int by_place(const void *left, const void *right)
-{
-	const struct note *a = left, *b = right;
-	uint64_t ra = a->sector / REGION_SECTORS, rb = b->sector / REGION_SECTORS;
-	if (ra != rb)
-		return ra < rb ? -1 : 1;
-	return a->order < b->order ? -1 : 1; /* what came later stands */
-}
-
-/* Writes a note's entries into buf, which is the table from byte from on. */
-static void apply(const struct delta *d, const struct note *note, uint8_t *buf,
-		  uint64_t from)
-{
-	uint32_t grain = d->shape.grain;
-	for (uint64_t i = 0; i < note->count; i += grain) {
-		uint64_t slot = (note->sector + i) / grain % DELTA_TABLE_GRAINS;
-		uint64_t at = note->at == DELTA_ZERO ? DELTA_ZERO : note->at + i;
-		d->format->grain_entry(&d->shape, at,
-				       buf + slot * d->format->entry_size - from);
-	}
-}
-
-/* The bytes of its table that notes [0, count) change, in whole sectors. */
-static void changed_bytes(const struct delta *d, const struct note *note,
-			  unsigned int count, uint64_t *ret_from, uint64_t *ret_end)
-{
-	uint64_t first = UINT64_MAX, last = 0;
-	for (unsigned int i = 0; i < count; i++) {
-		uint64_t slot = note[i].sector / d->shape.grain % DELTA_TABLE_GRAINS;
-		first = min_u64(first, slot);
-		last = max_u64(last, slot + note[i].count / d->shape.grain);
-	}
-	*ret_from = round_down(first * d->format->entry_size, DELTA_SECTOR);
-	*ret_end = round_up(last * d->format->entry_size, DELTA_SECTOR);
-}
-
-/* A new table is written whole; its directory entry is for step 3. */
-static int write_table(struct delta *d, const struct note *note, unsigned int count)
-{
-	uint64_t table = table_of_note(d, note);
-	uint64_t at, from = 0, end = (uint64_t)d->table_sectors * DELTA_SECTOR;
-	int rc = find_table(d, table, &at);
-	bool is_new = rc == 0 && !at;
-	if (rc < 0)
-		return rc;
-	if (is_new)
-		rc = take_table(d, &at);
-	else
-		changed_bytes(d, note, count, &from, &end);
-	uint64_t sectors = (end - from) / DELTA_SECTOR;
-	uint8_t *buf = rc == 0 ? io_alloc(end - from) : NULL;
-	if (rc == 0 && !buf)
-		rc = -ENOMEM;
-	if (rc == 0 && !is_new)
-		rc = read_sectors(d, buf, sectors, at + from / DELTA_SECTOR);
-	for (unsigned int i = 0; i < count && rc == 0; i++)
-		apply(d, &note[i], buf, from);
-	if (rc == 0)
-		rc = write_sectors(d, buf, sectors, at + from / DELTA_SECTOR);
-	if (rc == 0 && is_new) {
-		uint64_t in_directory = table * d->format->entry_size;
-		d->format->table_entry(&d->shape, at, d->directory + in_directory);
-		d->is_changed[in_directory / DELTA_SECTOR] = true;
-	}
-	free(buf);
-	return rc;
-}
-
-static int write_tables(struct delta *d, struct batch *batch)
-{
-	int rc = 0;
-	qsort(batch->note, batch->count, sizeof(batch->note[0]), by_place);
-	for (unsigned int i = 0, n; i < batch->count && rc == 0; i += n) {
-		uint64_t table = table_of_note(d, &batch->note[i]);
-		for (n = 1; i + n < batch->count; n++) {
-			if (table_of_note(d, &batch->note[i + n]) != table)
-				break;
-		}
-		rc = write_table(d, &batch->note[i], n);
-	}
-	return rc;
-}
-
-/* Step 3: runs of changed sectors. */
-static int write_directory(struct delta *d)
-{
-	uint64_t total = directory_sectors(d);
-	if (!memchr(d->is_changed, true, total))
-		return 0;
-	int rc = bdev_flush(d->file->bd); /* what they point to */
-	if (rc < 0)
-		return rc;
-	for (uint64_t i = 0, n; i < total; i += n) {
-		for (n = 1; d->is_changed[i] && i + n < total && d->is_changed[i + n];)
-			n++;
-		if (!d->is_changed[i])
-			continue;
-		rc = write_sectors(d, d->directory + i * DELTA_SECTOR, n,
-				   d->shape.directory_at + i);
-		if (rc < 0)
-			return rc;
-	}
-	return 0;
-}
-
-static int write_head(struct delta *d, bool is_clean)
-{
-	uint8_t head[DELTA_HEAD_SECTORS * DELTA_SECTOR];
-	int rc = read_sectors(d, head, DELTA_HEAD_SECTORS, 0);
-	if (rc < 0)
-		return rc;
-	d->shape.is_clean = is_clean;
-	d->format->write_head(head, &d->shape);
-	rc = write_sectors(d, head, DELTA_HEAD_SECTORS, 0);
-	if (rc == 0)
-		d->is_marked = !is_clean;
-	return rc;
-}
-
-static int run_batch(struct delta *d, struct batch *batch)
-{
-	int rc = d->is_marked || !batch->count ? 0 : write_head(d, false);
-	if (rc == 0)
-		rc = bdev_flush(d->file->bd);
-	if (rc < 0 || !batch->count)
-		return rc;
-	rc = write_tables(d, batch);
-	if (rc == 0)
-		rc = write_directory(d);
-	if (rc == 0 && batch->is_durable)
-		rc = bdev_flush(d->file->bd);
-	if (rc == 0)
-		(void)memset(d->is_changed, 0,
-			     directory_sectors(d) * sizeof(*d->is_changed));
-	return rc;
-}
-
-/* A copy of what is noted; the notes stay until the commit has succeeded. */
-static int copy_notes(struct delta *d, struct batch *batch)
-{
-	mutex_lock(&d->m);
-	size_t size = d->note_count * sizeof(d->note[0]);
-	batch->count = d->note_count;
-	batch->note = malloc(size ? size : 1);
-	if (batch->note && size)
-		(void)memcpy(batch->note, d->note, size);
-	mutex_unlock(&d->m);
-	return batch->note ? 0 : -ENOMEM;
-}
-
-static void drop_notes(struct delta *d, unsigned int count)
-{
-	mutex_lock(&d->m);
-	d->note_count -= count;
-	(void)memmove(d->note, d->note + count, d->note_count * sizeof(d->note[0]));
-	mutex_unlock(&d->m);
-}
-
-static int commit_locked(struct delta *d, bool is_durable)
-{
-	struct batch batch = { .is_durable = is_durable };
-	int rc = copy_notes(d, &batch);
-	if (rc == 0)
-		rc = run_batch(d, &batch);
-	if (rc == 0 && batch.count)
-		drop_notes(d, batch.count);
-	for (unsigned int i = 0; rc == 0 && i < batch.count && d->committed; i++)
-		d->committed(d->arg, batch.note[i].sector / REGION_SECTORS);
-	free(batch.note);
-	return rc;
-}
-
-int delta_commit(struct delta *d)
-{
-	sleeplock_acquire(&d->commit);
-	int rc = commit_locked(d, true);
-	sleeplock_release(&d->commit);
-	return rc;
-}
-
-int delta_settle(struct delta *d)
-{
-	sleeplock_acquire(&d->commit);
-	/* Who held it before may have taken ours along. */
-	int rc = delta_is_dirty(d) ? commit_locked(d, false) : 0;
-	sleeplock_release(&d->commit);
-	return rc;
-}
-
 /* ---- the end ---- */
-
-static int finish_locked(struct delta *d)
-{
-	int rc = 0;
-	if (!d->is_writer)
-		return 0;
-	if (d->is_marked || delta_is_dirty(d))
-		rc = commit_locked(d, true);
-	if (rc == 0 && d->is_marked)
-		rc = write_head(d, true);
-	if (rc == 0)
-		rc = bdev_flush(d->file->bd);
-	d->is_writer = rc < 0;
-	return rc;
-}
-
-int delta_finish(struct delta *d)
-{
-	sleeplock_acquire(&d->commit);
-	int rc = finish_locked(d);
-	sleeplock_release(&d->commit);
-	return rc;
-}
 
 void delta_mute(struct delta *d)
 {

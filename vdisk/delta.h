@@ -137,6 +137,8 @@ int delta_note(struct delta *delta, uint64_t sector, uint64_t count, uint64_t at
 bool delta_is_dirty(struct delta *delta);
 /* true if so much is noted that a writer should commit. Never blocks. */
 bool delta_is_full(struct delta *delta);
+/* Does what the first commit would do before all others. Blocks. */
+int delta_begin(struct delta *delta) __attribute__((warn_unused_result));
 /*
  * After it everything written and noted before is durable. On an error it is all still
  * noted, and may be tried again. Blocks.

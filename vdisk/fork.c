@@ -93,6 +93,8 @@ static int open_child(struct vdisk_fork *f)
 	if (rc == 0)
 		rc = chain_open_delta(f->chain, i, f->path, f->desc, &how, &f->leaf,
 				      NULL);
+	if (rc == 0)
+		rc = delta_begin(f->leaf->delta);
 	return rc ? rc : open_tracking(f);
 }
 
