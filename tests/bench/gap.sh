@@ -3,7 +3,9 @@
 # What a guest sees of a snapshot: the longest time in which none of the 32 requests of a
 # client of the running VM's disk ends, while a snapshot is made, beside the same seconds
 # without one (a busy machine has gaps of its own), and how long vmkernel held I/O for it.
-# Each round's snapshot is made on the one before.
+# Each round's snapshot is made on the one before. The same client of a plain file, which
+# in the middle waits for all its requests and for one FLUSH, shows what the storage needs
+# for that (the line "device").
 
 gap_size_mib=256
 
@@ -44,6 +46,8 @@ bench_gap()
 	T=$work
 	. "$top/tests/lib/idle.sh"
 	idle_guest ${gap_size_mib}M
+	dd if=/dev/zero of="$work/plain.img" bs=1M count=$gap_size_mib oflag=direct \
+		status=none
 	truncate -s 4G "$image" &&
 		"$bin/mkfs.vmfs" -L bench "$image" >"$work/log" 2>&1 &&
 		"$bin/vmkfstools" -i "$work/idle.raw" -d eagerzeroedthick \
@@ -63,9 +67,12 @@ bench_gap()
 					gap_vim vmsvc/snapshot.create 1 "$kind$round" ||
 				{ missing gap "$(tail -n 1 "$work/log")"; return; }
 			sample held.$kind "$(gap_held)"
+			sample device.$kind "$("$bench_bin/gap_bench" raw \
+				"$work/plain.img" "$kind" 3 | cut -d' ' -f1)"
 		done
 		line "gap-snapshot-rand$kind" time snapshot.$kind quiet.$kind "<=10" ms
 		line "gap-held-rand$kind" time held.$kind - "<=10" ms
+		line "gap-device-rand$kind" time device.$kind - bound ms
 	done
 	gap_vim vmsvc/power.off 1
 	kill -9 "$(cat "$work/host/vmkernel.pid")"

@@ -3,6 +3,10 @@
  * gap_bench SOCKET EXPORT read|write SECONDS: an NBD client with 32 requests of 4 KiB at
  * a time, at random places; prints the longest time between two completions, in
  * milliseconds: what a guest sees of whatever is done to its disk meanwhile.
+ *
+ * gap_bench raw FILE read|write SECONDS: the same of a plain file past the page cache,
+ * of which in the middle all requests are waited for and one FLUSH is made: the least
+ * that who wants a disk for himself needs here.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -12,7 +16,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/env.h"
+#include "base/report.h"
+#include "bdev/bdev.h"
 #include "vdisk/nbd/proto.h"
 
 #define DEPTH 32u
@@ -94,26 +101,150 @@ static void answer(bool is_write)
 		get(data, LEN);
 }
 
+/* ---- a client of a server ---- */
+
+/* What both kinds count. */
+struct gap {
+	uint64_t last, longest, count;
+};
+
+static void note_end(struct gap *g)
+{
+	uint64_t now = clock_now();
+	g->longest = now - g->last > g->longest ? now - g->last : g->longest;
+	g->last = now;
+	g->count++;
+}
+
+static void run_nbd(const char *path, const char *name, bool is_write, uint64_t ns,
+		    struct gap *g)
+{
+	uint64_t size = begin(path, name), end = clock_now() + ns;
+	g->last = clock_now();
+	for (uint64_t i = 0; i < DEPTH; i++)
+		ask(size, is_write, i);
+	while (g->last < end) {
+		answer(is_write);
+		note_end(g);
+		ask(size, is_write, DEPTH + g->count);
+	}
+}
+
+/* ---- a plain file ---- */
+
+struct request {
+	struct bdev_io io; /* first */
+	struct iovec iov;
+	struct raw *raw;
+	struct request *next;
+};
+
+struct raw {
+	struct bdev *bd;
+	struct mutex m;
+	struct cond c;
+	struct request *ended;
+	struct request request[DEPTH];
+	bool is_write;
+};
+
+static void ended(struct bdev_io *io)
+{
+	struct request *r = (struct request *)io;
+	struct raw *raw = r->raw;
+	mutex_lock(&raw->m);
+	r->next = raw->ended;
+	raw->ended = r;
+	cond_signal(&raw->c);
+	mutex_unlock(&raw->m);
+}
+
+static void start(struct raw *raw, struct request *r)
+{
+	r->io = (struct bdev_io){ .op = raw->is_write ? BDEV_WRITE : BDEV_READ,
+				  .offset = random_u64() % (raw->bd->size / LEN) * LEN,
+				  .len = LEN,
+				  .iov = &r->iov,
+				  .iovcnt = 1,
+				  .done = ended };
+	bdev_submit(raw->bd, &r->io);
+}
+
+static struct request *wait_one(struct raw *raw)
+{
+	mutex_lock(&raw->m);
+	while (!raw->ended)
+		cond_wait(&raw->c, &raw->m);
+	struct request *r = raw->ended;
+	raw->ended = r->next;
+	mutex_unlock(&raw->m);
+	if (r->io.result < 0) {
+		(void)fprintf(stderr, "gap_bench: %s\n", strerror(-r->io.result));
+		exit(1);
+	}
+	return r;
+}
+
+/* All are waited for, and made durable; then as many again. */
+static void stand_still(struct raw *raw, struct gap *g)
+{
+	for (unsigned int i = 0; i < DEPTH; i++) {
+		(void)wait_one(raw);
+		note_end(g);
+	}
+	if (bdev_flush(raw->bd) < 0)
+		exit(1);
+	for (unsigned int i = 0; i < DEPTH; i++)
+		start(raw, &raw->request[i]);
+}
+
+static void run_raw(const char *path, bool is_write, uint64_t ns, struct gap *g)
+{
+	static struct raw raw;
+	struct reporter_stderr told;
+	struct reporter *r = reporter_stderr_init(&told, "gap_bench", REPORT_WARN);
+	if (bdev_file_open(path, 0, r, &raw.bd) < 0)
+		exit(1);
+	mutex_init(&raw.m);
+	cond_init(&raw.c);
+	raw.is_write = is_write;
+	g->last = clock_now();
+	uint64_t end = g->last + ns, middle = g->last + ns / 2;
+	for (unsigned int i = 0; i < DEPTH; i++) {
+		raw.request[i].raw = &raw;
+		raw.request[i].iov = (struct iovec){ io_alloc(LEN), LEN };
+		start(&raw, &raw.request[i]);
+	}
+	while (g->last < end) {
+		struct request *one = wait_one(&raw);
+		note_end(g);
+		start(&raw, one);
+		if (g->last < middle)
+			continue;
+		stand_still(&raw, g);
+		middle = UINT64_MAX;
+	}
+	for (unsigned int i = 0; i < DEPTH; i++)
+		(void)wait_one(&raw);
+	bdev_close(raw.bd);
+}
+
 int main(int argc, char **argv)
 {
+	struct gap gap = { .count = 0 };
 	if (argc != 5) {
 		(void)fprintf(stderr,
-			      "usage: gap_bench SOCKET EXPORT read|write SECONDS\n");
+			      "usage: gap_bench SOCKET EXPORT read|write SECONDS\n"
+			      "       gap_bench raw FILE read|write SECONDS\n");
 		return 2;
 	}
 	bool is_write = !strcmp(argv[3], "write");
-	uint64_t size = begin(argv[1], argv[2]), longest = 0, count = 0;
-	uint64_t last = clock_now();
-	uint64_t end = last + strtoull(argv[4], NULL, 10) * NS_PER_S;
-	for (uint64_t i = 0; i < DEPTH; i++)
-		ask(size, is_write, i);
-	while (last < end) {
-		answer(is_write);
-		uint64_t now = clock_now();
-		longest = now - last > longest ? now - last : longest;
-		last = now;
-		ask(size, is_write, ++count);
-	}
-	(void)printf("%.2f %llu\n", (double)longest / 1e6, (unsigned long long)count);
+	uint64_t ns = strtoull(argv[4], NULL, 10) * NS_PER_S;
+	if (!strcmp(argv[1], "raw"))
+		run_raw(argv[2], is_write, ns, &gap);
+	else
+		run_nbd(argv[1], argv[2], is_write, ns, &gap);
+	(void)printf("%.2f %llu\n", (double)gap.longest / 1e6,
+		     (unsigned long long)gap.count);
 	return 0;
 }
