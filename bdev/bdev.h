@@ -339,6 +339,19 @@ unsigned int bdev_channel_gather(struct bdev_channel *channel, void (*look)(void
  */
 unsigned int bdev_channel_wait(struct bdev_channel *channel, uint64_t deadline);
 /*
+ * The same, if so many of them may be awaited: what has ended before may be left until
+ * then, and so may what else ends the wait; deadline is the bound of that. ret_is_woken:
+ * there may be something in what was added, which is told once.
+ */
+unsigned int bdev_channel_wait_for(struct bdev_channel *channel, unsigned int count,
+				   uint64_t deadline, bool *ret_is_woken);
+/*
+ * What fd, an epoll, gets ends such waits from now on, too: it stays open as long as the
+ * channel. 0 or -errno.
+ */
+int bdev_channel_add(struct bdev_channel *channel, int fd)
+	__attribute__((warn_unused_result));
+/*
  * The wait that lasts, or else the next one, is over. From any task, and cheap in the
  * channel's own. Never blocks.
  */

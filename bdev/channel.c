@@ -109,6 +109,13 @@ int bdev_channel_event(const struct bdev_channel *ch)
 	return ch->epoll_fd;
 }
 
+int bdev_channel_add(struct bdev_channel *ch, int fd)
+{
+	struct epoll_event level = { .events = EPOLLIN };
+
+	return epoll_ctl(ch->epoll_fd, EPOLL_CTL_ADD, fd, &level) < 0 ? -errno : 0;
+}
+
 struct file_channel *channel_files(struct bdev_channel *ch)
 {
 	return ch->files;
@@ -306,15 +313,15 @@ static int ms_until(uint64_t deadline)
 			       : (int)min_u64(div_up(deadline - now, NS_PER_MS), INT_MAX);
 }
 
-static unsigned int sleep_and_reap(struct bdev_channel *ch, uint64_t deadline)
+static unsigned int sleep_and_reap(struct bdev_channel *ch, unsigned int wanted,
+				   uint64_t deadline, bool *ret_is_woken)
 {
 	const struct channel_look nothing = { 0 };
 	struct epoll_event event;
-	bool is_woken = true;
 	unsigned int count;
 
-	if (file_channel_wait(ch->files, deadline, &is_woken, &count)) {
-		if (!is_woken)
+	if (file_channel_wait(ch->files, wanted, deadline, ret_is_woken, &count)) {
+		if (!*ret_is_woken)
 			return count;
 		deadline = 0;
 	} else {
@@ -322,17 +329,27 @@ static unsigned int sleep_and_reap(struct bdev_channel *ch, uint64_t deadline)
 		if (count)
 			return count;
 	}
-	(void)epoll_wait(ch->wait_fd, &event, 1, ms_until(deadline));
+	*ret_is_woken |= epoll_wait(ch->wait_fd, &event, 1, ms_until(deadline)) > 0;
 	return count + bdev_channel_reap(ch);
+}
+
+unsigned int bdev_channel_wait_for(struct bdev_channel *ch, unsigned int wanted,
+				   uint64_t deadline, bool *ret_is_woken)
+{
+	*ret_is_woken = false;
+	bdev_channel_send(ch);
+	unsigned int count = ch->is_woken || ch->has_more
+				     ? bdev_channel_reap(ch)
+				     : sleep_and_reap(ch, wanted, deadline, ret_is_woken);
+	ch->is_woken = false;
+	return count;
 }
 
 unsigned int bdev_channel_wait(struct bdev_channel *ch, uint64_t deadline)
 {
-	bdev_channel_send(ch);
-	unsigned int count = ch->is_woken || ch->has_more ? bdev_channel_reap(ch)
-							  : sleep_and_reap(ch, deadline);
-	ch->is_woken = false;
-	return count;
+	bool is_woken;
+
+	return bdev_channel_wait_for(ch, 1, deadline, &is_woken);
 }
 
 void bdev_channel_wake(struct bdev_channel *ch)

@@ -128,12 +128,13 @@ unsigned int file_channel_gather(struct file_channel *ch, void (*look)(void *arg
 				 void *arg);
 unsigned int file_channel_reap(struct file_channel *ch);
 /*
- * Sleeps until something has ended, which it reaps (*ret_count), wake_fd is readable
- * (*ret_is_woken), or the deadline. false: nothing is at the kernel, or one cannot wait
- * for both: completions add to event_fd, and there the caller may sleep. Once it was true
- * the task sleeps here whenever anything is at the kernel.
+ * Sleeps until `wanted` have ended, which it reaps (*ret_count), wake_fd is readable
+ * (*ret_is_woken; it counts for one of them), or the deadline. false: nothing is at the
+ * kernel, or one cannot wait for both: completions add to event_fd, and there the caller
+ * may sleep. Once it was true the task sleeps here whenever anything is at the kernel.
  */
-bool file_channel_wait(struct file_channel *ch, uint64_t deadline, bool *ret_is_woken,
+bool file_channel_wait(struct file_channel *ch, unsigned int wanted, uint64_t deadline,
+		       bool *ret_is_woken,
 		       unsigned int *ret_count);
 
 /* ---- file_lock.c ---- */

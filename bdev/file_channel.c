@@ -282,11 +282,23 @@ static void ended(struct file_channel *ch, struct slot *slot, long result)
 		finish(file, io, file_error(file, io, (int)-result));
 }
 
+/* 1: the poll is not at the kernel, and is in the list now. */
+static long add_wake(struct file_channel *ch, struct iocb **list)
+{
+	if (ch->is_armed)
+		return 0;
+	io_prep_poll(&ch->wake, ch->wake_fd, POLLIN);
+	ch->is_armed = true;
+	*list = &ch->wake;
+	return 1;
+}
+
 void file_channel_send(struct file_channel *ch)
 {
-	struct iocb *list[BURST_LONE];
+	struct iocb *list[1 + BURST_LONE];
 	while (ch->held && ch->free) {
-		long n = fill_slots(ch, list);
+		long n = ch->is_lone ? add_wake(ch, list) : 0;
+		n += fill_slots(ch, list + n);
 		for (long at = 0; at < n;) {
 			int rc = io_submit(context_of(ch), n - at, list + at);
 			if (rc <= 0) {
@@ -339,9 +351,12 @@ static unsigned int gather_asleep(struct file_channel *ch, unsigned int wanted,
 {
 	struct io_event event[FILE_BATCH];
 	int n = io_getevents(context_of(ch), wanted, FILE_BATCH, event, limit);
-	for (int i = 0; i < n; i++)
+	unsigned int count = 0; /* n < 0: interrupted */
+	for (int i = 0; i < n; i++) {
+		count += event[i].data != NULL;
 		ended(ch, event[i].data, (long)event[i].res);
-	return n < 0 ? 0 : (unsigned int)n; /* interrupted */
+	}
+	return count;
 }
 
 unsigned int file_channel_gather(struct file_channel *ch, void (*look)(void *arg),
@@ -363,17 +378,20 @@ unsigned int file_channel_gather(struct file_channel *ch, void (*look)(void *arg
 
 static bool arm(struct file_channel *ch)
 {
-	struct iocb *list[1] = { &ch->wake };
-	if (ch->is_armed)
-		return true;
-	io_prep_poll(&ch->wake, ch->wake_fd, POLLIN);
-	ch->is_armed = io_submit(context_of(ch), 1, list) == 1;
+	struct iocb *list[1];
+	if (add_wake(ch, list))
+		ch->is_armed = io_submit(context_of(ch), 1, list) == 1;
 	return ch->is_armed;
 }
 
-bool file_channel_wait(struct file_channel *ch, uint64_t deadline, bool *ret_is_woken,
-		       unsigned int *ret_count)
+bool file_channel_wait(struct file_channel *ch, unsigned int wanted, uint64_t deadline,
+		       bool *ret_is_woken, unsigned int *ret_count)
 {
+	*ret_is_woken = false;
+	/* An old wake-up in the ring would end this sleep, too. */
+	*ret_count = ch->is_lone && wanted == 1 ? file_channel_reap(ch) : 0;
+	if (*ret_count)
+		return true;
 	/* Who is waited for here rings nothing: that is decided once and for all. */
 	if (ch->sent == 0 || (!arm(ch) && !ch->is_lone))
 		return false;
@@ -385,7 +403,8 @@ bool file_channel_wait(struct file_channel *ch, uint64_t deadline, bool *ret_is_
 	struct timespec limit = { .tv_sec = (time_t)(left / NS_PER_S),
 				  .tv_nsec = (long)(left % NS_PER_S) };
 	bool has_limit = left != NO_DEADLINE;
-	*ret_count = gather_asleep(ch, 1, has_limit ? &limit : NULL);
+	wanted = wanted < ch->sent ? wanted : ch->sent;
+	*ret_count = gather_asleep(ch, wanted, has_limit ? &limit : NULL);
 	*ret_is_woken = !ch->is_armed;
 	return true;
 }

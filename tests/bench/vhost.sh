@@ -4,10 +4,12 @@
 # a guest through a ring in shared memory, beside a raw file of the same size and bytes on
 # the same disk, driven through the same kernel's AIO by one task with nothing between
 # (data_bench raw, what fio's engine does), which sleeps while the disk is at work. The
-# processor time is the server's alone, as the client's is what a guest would need for any
-# disk; the peer's is all that it takes. Beside them bdev_bench, whose task waits awake:
-# what that brings and costs. What can be had with a client and a server that tell each
-# other of their requests is said by qemu-storage-daemon's server, on the raw file.
+# processor time is the server's alone (all its tasks, user and system): the client's is
+# what a guest would need for any disk, and is told by itself. The peer's is all that it
+# takes. An interrupt is counted to whom it interrupts, in either. Beside them bdev_bench,
+# whose task waits awake: what that brings and costs. What can be had with a client and a
+# server that tell each other of their requests is said by qemu-storage-daemon's server,
+# on the raw file.
 
 vhost_size_mib=1024
 vhost_turns=3 # short ones for each long one

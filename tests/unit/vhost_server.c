@@ -306,6 +306,135 @@ static void front_end_that_blocks_us_is_got_rid_of(void **state)
 	stop_server();
 }
 
+/* ---- a disk that ends one request after the other, or none ---- */
+
+#define STEP (50 * NS_PER_US)
+#define BUSY_ENDS 400u
+#define HELD_MAX (QUEUES * SLOTS)
+
+static struct slow_disk {
+	struct bdev bd; /* first: submit() casts */
+	struct mutex m;
+	struct bdev_io *held[HELD_MAX]; /* the oldest first */
+	unsigned int count;
+	bool is_shut, is_over;
+} slow;
+
+static void slow_submit(struct bdev *bd, struct bdev_io *io)
+{
+	struct slow_disk *d = (struct slow_disk *)bd;
+	mutex_lock(&d->m);
+	assert_true(d->count < HELD_MAX);
+	d->held[d->count++] = io;
+	mutex_unlock(&d->m);
+}
+
+static struct bdev_io *oldest(struct slow_disk *d)
+{
+	struct bdev_io *io = d->count ? d->held[0] : NULL;
+	if (io)
+		memmove(d->held, d->held + 1, --d->count * sizeof(io));
+	return io;
+}
+
+static void slow_work(void *arg)
+{
+	struct slow_disk *d = arg;
+	bool is_over = false;
+	while (!is_over) {
+		mutex_lock(&d->m);
+		struct bdev_io *io = d->is_shut ? NULL : oldest(d);
+		is_over = d->is_over;
+		mutex_unlock(&d->m);
+		if (io)
+			bdev_io_complete(io, 0);
+		task_sleep_until(clock_now() + STEP);
+	}
+}
+
+static void slow_set(bool is_shut, bool is_over)
+{
+	mutex_lock(&slow.m);
+	slow.is_shut = is_shut;
+	slow.is_over = is_over;
+	mutex_unlock(&slow.m);
+}
+
+static unsigned int slow_count(void)
+{
+	mutex_lock(&slow.m);
+	unsigned int count = slow.count;
+	mutex_unlock(&slow.m);
+	return count;
+}
+
+static void await_at_disk(unsigned int count)
+{
+	uint64_t until = clock_now() + 20 * NS_PER_S;
+	while (slow_count() < count && clock_now() < until)
+		task_sleep_until(clock_now() + NS_PER_MS);
+	assert_int_equal(slow_count(), count);
+}
+
+static void start_slow(void)
+{
+	static const struct bdev_ops ops = { .submit = slow_submit };
+	slow.bd = (struct bdev){ .ops = &ops, .size = DISK_SIZE, .block_size = 512,
+				 .memory_align = 1 };
+	slow.count = 0;
+	mutex_init(&slow.m);
+	slow_set(false, false);
+	struct vhost_server_options o = { .name = "disk", .id = "disk", .bd = &slow.bd,
+					  .listen_sock = sock_listen(path) };
+	assert_true(o.listen_sock >= 0);
+	assert_int_equal(vhost_server_start(&o, &server), 0);
+}
+
+/*
+ * With a deep queue at a disk that is quick, requests wait in their ring for the next
+ * end, and ends for the next one. When no more come, both wait no longer.
+ */
+static void what_waits_for_an_end_does_not_wait_for_ever(void **state)
+{
+	unsigned int pending = SLOTS;
+	(void)state;
+	start_slow();
+	struct task *t = task_start("disk", slow_work, &slow);
+	assert_non_null(t);
+	join();
+	for (unsigned int s = 0; s < SLOTS; s++)
+		front_submit(&front, 0, s, BLK_IN, 0, BLOCK);
+	for (unsigned int i = 0; i < BUSY_ENDS; i++) {
+		int s = front_wait(&front, 0);
+		assert_true(s >= 0);
+		front_submit(&front, 0, (unsigned int)s, BLK_IN, 0, BLOCK);
+	}
+	slow_set(true, false);
+	for (int s; (s = front_reap(&front, 0)) >= 0;)
+		front_submit(&front, 0, (unsigned int)s, BLK_IN, 0, BLOCK);
+	/* What the disk had ended before, the guest was told of, or sees now. */
+	task_sleep_until(clock_now() + 20 * NS_PER_MS);
+	for (int s; (s = front_reap(&front, 0)) >= 0;)
+		front_submit(&front, 0, (unsigned int)s, BLK_IN, 0, BLOCK);
+	await_at_disk(SLOTS);
+	front_submit(&front, 1, 0, BLK_IN, 0, BLOCK);
+	await_at_disk(SLOTS + 1);
+	mutex_lock(&slow.m);
+	struct bdev_io *io = oldest(&slow);
+	mutex_unlock(&slow.m);
+	bdev_io_complete(io, 0);
+	assert_true(front_wait(&front, 0) >= 0);
+	pending--;
+	slow_set(false, false);
+	for (; pending; pending--)
+		assert_true(front_wait(&front, 0) >= 0);
+	assert_true(front_wait(&front, 1) >= 0);
+	slow_set(false, true);
+	task_join(t);
+	vhost_server_stop(server);
+	mutex_done(&slow.m);
+}
+
 /* ---- killed ---- */
 
 static pid_t spawn(void)
@@ -377,6 +506,7 @@ int main(void)
 		T(resize_is_told),
 		T(strangers_are_dropped),
 		T(front_end_that_blocks_us_is_got_rid_of),
+		T(what_waits_for_an_end_does_not_wait_for_ever),
 		T(killed_server_loses_nothing),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -24,6 +24,7 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -482,10 +483,10 @@ static void give_up(const struct device *d, struct device_ring *r, const char *w
 }
 
 /* false: nothing more can be begun for now. */
-static bool run_ring(struct device *d, struct device_ring *r)
+static bool run_ring(struct device *d, struct device_ring *r, unsigned int *most)
 {
 	const char *why;
-	for (unsigned int i = 0; i < BURST_MAX; i++) {
+	for (unsigned int i = 0; i < BURST_MAX && *most; i++, (*most)--) {
 		if (d->in_flight && d->bounced >= DEVICE_BOUNCE_MAX)
 			return false;
 		struct blk_request *req = request_new(d);
@@ -523,7 +524,7 @@ static void notify(struct device_ring *r)
 		(void)eventfd_write(r->call_fd, 1); /* a full counter tells as well */
 }
 
-void device_run(struct device *d)
+void device_start(struct device *d, unsigned int most)
 {
 	retry_due(d);
 	d->is_retrying = false;
@@ -531,12 +532,33 @@ void device_run(struct device *d)
 		struct device_ring *r = &d->rings[i];
 		if (may_run(d, r)) {
 			ring_mute(&r->ring);
-			if (!run_ring(d, r))
+			if (!run_ring(d, r, &most))
 				break;
 		}
 	}
+	if (d->options.channel)
+		bdev_channel_send(d->options.channel);
+}
+
+void device_tell(struct device *d, unsigned int count)
+{
 	for (unsigned int i = 0; i < d->ring_count; i++)
-		notify(&d->rings[i]);
+		if (ring_untold(&d->rings[i].ring) >= count)
+			notify(&d->rings[i]);
+}
+
+bool device_owes(const struct device *d)
+{
+	for (unsigned int i = 0; i < d->ring_count; i++)
+		if (d->rings[i].ring.is_running && ring_untold(&d->rings[i].ring))
+			return true;
+	return false;
+}
+
+void device_run(struct device *d)
+{
+	device_start(d, UINT_MAX);
+	device_tell(d, 1);
 }
 
 bool device_listen(struct device *d)

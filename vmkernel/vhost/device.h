@@ -116,8 +116,14 @@ void device_reset(struct device *d);
 
 /* ---- blk.c ---- */
 
-/* Takes what the rings have and starts it; tells the guest of ends. */
+/* Takes what the rings have, so many at most, and starts it. */
+void device_start(struct device *d, unsigned int most);
+/* Tells the guest of ends, of a ring that has at least so many. */
+void device_tell(struct device *d, unsigned int count);
+/* Both, of any number. */
 void device_run(struct device *d);
+/* There are ends that the guest was not told of. */
+bool device_owes(const struct device *d);
 /* Ends requests that the disk has completed. Their number. */
 unsigned int device_take(struct device *d);
 bool device_has_done(struct device *d);

@@ -289,6 +289,11 @@ void ring_push(struct ring *r, uint16_t head, uint32_t len)
 	mark_used(r, r->used, sizeof(*r->used));
 }
 
+unsigned int ring_untold(const struct ring *r)
+{
+	return (uint16_t)(r->next_used - r->told_used);
+}
+
 bool ring_must_notify(struct ring *r)
 {
 	uint16_t from = r->told_used, to = r->next_used;

@@ -63,6 +63,8 @@ int ring_pop(struct ring *r, const struct guest_memory *m, struct chain *ret,
 	     const char **ret_why) __attribute__((warn_unused_result));
 /* The request at head has ended, and has written len bytes. */
 void ring_push(struct ring *r, uint16_t head, uint32_t len);
+/* How many it has pushed since the last look at that. */
+unsigned int ring_untold(const struct ring *r);
 /* After pushes: does the guest want to hear of them? */
 bool ring_must_notify(struct ring *r);
 /* Asks for kicks: true, there is something to pop already. */

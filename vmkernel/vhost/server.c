@@ -3,14 +3,22 @@
  * The socket, the kicks and the one task under device.h. A disk has one task, however
  * many queues its guest has: as many tasks run as disks are served. It takes turns:
  *
- *	1. sends what waits in the channel and gathers what the disk has completed, with a
- *	   look at the rings meanwhile; or sleeps until a kick, the socket, the channel or
- *	   the wake event is ready,
- *	2. ends what has completed, and takes and starts what the rings have,
- *	3. tells the guest once of all that has ended.
+ *	1. sleeps until the disk has completed something, or what else comes (a kick,
+ *	   the socket, the wake event), in the one queue of the channel,
+ *	2. takes and starts what the rings have, which the disk waits for,
+ *	3. ends what has completed, and tells the guest of all of it at once.
  *
- * Before it sleeps it asks the rings for kicks and looks at them once more (ring.c), and
- * at the completion list, as vdisk/nbd/server.c does.
+ * With many requests at a quick disk (pace.h) the guest need not kick: the next end is
+ * the occasion to look at its rings, too; and both we and the guest are woken for several
+ * ends at once. So a busy disk costs three system calls for as many requests as end
+ * together.
+ *
+ * Ends that do not come after all are waited for PATIENCE at most. That is longer than
+ * pace.h's ends are apart, but a timer that is due behind the kernel's next tick costs
+ * nothing, and a nearer one two exits of a virtual machine for each wait.
+ *
+ * Before it sleeps otherwise it asks the rings for kicks and looks at them once more
+ * (ring.c), and at the completion list, as vdisk/nbd/server.c does.
  *
  *	LISTENING --accept--> SERVING --close, error, stop--> LEAVING (device_abandon)
  *	LEAVING --nothing in flight--> LISTENING (device_reset)
@@ -36,8 +44,10 @@
 #include "base/align.h"
 #include "bdev/quiet.h"
 #include "vmkernel/vhost/device.h"
+#include "vmkernel/vhost/pace.h"
 
 #define EVENTS_MAX 20
+#define PATIENCE (5 * NS_PER_MS)
 #define STOP_INTERVAL (2 * NS_PER_MS)
 #define LOOK_INTERVAL 8u /* busy turns without a look at the socket */
 
@@ -52,6 +62,8 @@ struct vhost_server {
 	size_t received; /* bytes of it */
 	bool is_waiting; /* the message is whole, and waits */
 	struct task *task;
+	const struct task *_Atomic own; /* the same, as it knows itself */
+	struct pace pace;
 	struct bdev_channel *channel;
 	struct quiet quiet;
 	atomic_bool is_awake, is_stopping, is_resized, is_over;
@@ -67,7 +79,7 @@ static void wake_always(void *arg)
 static void wake(void *arg)
 {
 	struct vhost_server *s = arg;
-	if (!atomic_load(&s->is_awake))
+	if (!atomic_load(&s->is_awake) && task_self() != atomic_load(&s->own))
 		wake_always(s);
 }
 
@@ -242,20 +254,10 @@ static void serve_client(struct vhost_server *s)
 
 /* ---- the loop ---- */
 
-static int sleep_ms(struct vhost_server *s)
-{
-	uint64_t at = device_retry_at(&s->device);
-	if (at == NO_DEADLINE)
-		return -1;
-	uint64_t now = clock_now();
-	return at <= now ? 0 : (int)div_up(at - now, NS_PER_MS);
-}
-
-static void take_events(struct vhost_server *s, int timeout_ms)
+static void take_events(struct vhost_server *s)
 {
 	struct epoll_event ev[EVENTS_MAX];
-	int count = epoll_wait(s->epoll_fd, ev, EVENTS_MAX, timeout_ms);
-	atomic_store(&s->is_awake, true);
+	int count = epoll_wait(s->epoll_fd, ev, EVENTS_MAX, 0);
 	for (int i = 0; i < count; i++) {
 		if (ev[i].data.ptr == &s->listen_sock && s->client_sock < 0 &&
 		    !s->is_leaving)
@@ -268,12 +270,6 @@ static void take_events(struct vhost_server *s, int timeout_ms)
 	}
 }
 
-static void look(void *arg)
-{
-	struct vhost_server *s = arg;
-	device_run(&s->device);
-}
-
 /* Lets the disk run dry, if somebody wants it for himself, and then lets him. */
 static void hold(struct vhost_server *s)
 {
@@ -284,25 +280,55 @@ static void hold(struct vhost_server *s)
 	s->device.is_held = false;
 }
 
+/*
+ * Sleeps, with several at a quick disk until a batch of them has ended. How many have.
+ * *ret_is_woken: there may be something in our epoll.
+ */
+static unsigned int await(struct vhost_server *s, bool *ret_is_woken)
+{
+	uint64_t until = device_retry_at(&s->device);
+	bool is_muted = pace_is_muted(&s->pace, s->device.at_disk);
+	unsigned int batch = pace_batch(&s->pace, s->device.at_disk), count;
+	*ret_is_woken = ++s->busy_turns % LOOK_INTERVAL == 0;
+	atomic_store(&s->is_awake, false);
+	if (device_has_done(&s->device) || (!is_muted && device_listen(&s->device)))
+		until = 0;
+	else if (is_muted)
+		until = min_u64(until, clock_now() + PATIENCE);
+	if (until == 0) {
+		bdev_channel_send(s->channel);
+		count = bdev_channel_reap(s->channel);
+	} else {
+		count = bdev_channel_wait_for(s->channel, batch, until, ret_is_woken);
+	}
+	atomic_store(&s->is_awake, true);
+	return count;
+}
+
+static void keep_pace(struct vhost_server *s, unsigned int count)
+{
+	if (count)
+		pace_ended(&s->pace, clock_now(), s->device.in_flight + count);
+	if (s->device.at_disk == 0)
+		pace_rests(&s->pace);
+}
+
 static void turn(struct vhost_server *s)
 {
-	bool is_busy = bdev_channel_gather(s->channel, look, s);
-	if (!is_busy || ++s->busy_turns % LOOK_INTERVAL == 0) {
-		int timeout_ms = is_busy ? 0 : sleep_ms(s);
-		atomic_store(&s->is_awake, false);
-		if (device_has_done(&s->device) || device_listen(&s->device))
-			timeout_ms = 0;
-		take_events(s, timeout_ms);
-	}
-	bdev_channel_send(s->channel);
-	(void)bdev_channel_reap(s->channel);
-	(void)device_take(&s->device);
+	bool is_woken;
+	unsigned int count = await(s, &is_woken);
+	bool is_late = count == 0;
+	if (is_woken)
+		take_events(s);
+	device_start(&s->device, pace_start(&s->pace, count >= s->device.at_disk));
+	keep_pace(s, device_take(&s->device));
 	if (s->is_waiting)
 		serve_client(s);
 	if (atomic_exchange(&s->is_resized, false))
 		device_resized(&s->device);
 	hold(s);
-	device_run(&s->device);
+	device_tell(&s->device, is_late ? 1
+				: pace_batch(&s->pace, s->device.at_disk));
 	await_next(s);
 }
 
@@ -310,6 +336,7 @@ static void serve(void *arg)
 {
 	struct vhost_server *s = arg;
 	task_be_prompt();
+	atomic_store(&s->own, task_self());
 	while (!atomic_load(&s->is_stopping))
 		turn(s);
 	client_close(s);
@@ -340,8 +367,7 @@ static int start(struct vhost_server *s)
 	if (rc == 0) /* edge-triggered: it is never read */
 		rc = watch(s, EPOLL_CTL_ADD, s->wake_fd, EPOLLIN | EPOLLET, &s->wake_fd);
 	if (rc == 0)
-		rc = watch(s, EPOLL_CTL_ADD, bdev_channel_event(s->channel),
-			   EPOLLIN | EPOLLET, &s->channel);
+		rc = bdev_channel_add(s->channel, s->epoll_fd);
 	if (rc == 0)
 		s->task = task_start("vhost", serve, s);
 	return rc == 0 && !s->task ? -ENOMEM : rc;
@@ -371,6 +397,7 @@ int vhost_server_start(const struct vhost_server_options *options,
 					 .watch = watch_kick,
 					 .arg = s };
 	device_init(&s->device, &device);
+	pace_init(&s->pace);
 	if (rc == 0)
 		rc = start(s);
 	if (rc < 0) {
