@@ -50,7 +50,7 @@
 #include "vmkernel/vmotion/vmotion.h"
 
 #define UUID_FILE "host.uuid"
-#define WORKERS 8u
+#define WORKERS 32u /* a guest's queue: first writes to a delta share a commit */
 #define LOCK_WAIT NS_PER_S
 #define STOP_WAIT (10 * NS_PER_S) /* for storage that is away */
 #define LOCK_PAUSE (20 * NS_PER_MS)
