@@ -270,19 +270,27 @@ static int write_in_place(struct vmfs_file *f, const struct piece *p, uint64_t *
 	return rc;
 }
 
+/* May it be written as it is? With f->m held. */
+static bool is_prepared(struct vmfs_file *f, const struct piece *p)
+{
+	struct file_run run;
+	return has_whole_sectors(p) &&
+	       filemap_run(f, p->offset / f->vol->block_size, 1, &run) == 0 &&
+	       (run.state == FILE_DATA || (run.state == FILE_FILLING && may_fill(f, p)));
+}
+
 /*
- * One prepares at a time. Who has waited and finds that there is a block now, taken by
- * another for him, does not: all who waited go on at once, and not one behind the other,
- * as by the sleeplock, each when he has woken up.
+ * One prepares at a time. Who has waited and finds that it was done for him does not: all
+ * who waited go on at once, and not one behind the other, as by the sleeplock, each when
+ * he has woken up.
  */
-static bool begin_preparing(struct vmfs_file *f, uint64_t block)
+static bool begin_preparing(struct vmfs_file *f, const struct piece *p)
 {
 	bool is_there = false;
-	struct file_run run;
 	mutex_lock(&f->m);
 	while (f->is_preparing && !is_there) {
 		cond_wait(&f->c, &f->m);
-		is_there = filemap_run(f, block, 1, &run) == 0 && run.state != FILE_HOLE;
+		is_there = is_prepared(f, p);
 	}
 	f->is_preparing |= !is_there;
 	mutex_unlock(&f->m);
@@ -306,7 +314,7 @@ static int write_locked(struct vmfs_file *f, const struct piece *p,
 	*ret_done = 0;
 	if (state == FILE_HOLE && is_part)
 		file_wish(f, block);
-	if (is_part && !begin_preparing(f, block))
+	if (is_part && !begin_preparing(f, p))
 		return 0; /* look again */
 	sleeplock_acquire(&f->sleeplock);
 	file_unwish(f, block);
