@@ -6,7 +6,8 @@
 # 4 KiB far from one another (each takes and zeroes a block, none is written twice) beside
 # qcow2 on the host, and beside a raw file of which each MiB is zeroed before its write
 # (what the device itself needs for that); and a raw file into a thin disk, beside cp and
-# sync.
+# sync. What is scattered has a volume of its own: its zeros leave places in that file
+# that the host's filesystem changes again at the next write; the raw file has none.
 
 thin_size_mib=1024
 thin_step=$((40503 * 4096))
@@ -16,7 +17,7 @@ thin_turn()
 {
 	local got
 
-	sync "$work/raw.img" "$work/lun.img"
+	sync "$work/raw.img" "$work/lun.img" "$work/far.img"
 	got=$(timeout $((seconds_each + 60)) "$bench_bin/data_bench" "$2" "$3" "$4" \
 		"$5" "$6" $((seconds_each / 2 + 1)) 2>>"$work/log")
 	[[ $got =~ iops=([0-9.]+).*p99_ms=([0-9.]+) ]]
@@ -24,12 +25,21 @@ thin_turn()
 	sample "thin.$1.p99" "${BASH_REMATCH[2]:-0}"
 }
 
-# thin_empty NAME KIND SIZE DEPTH: into a new disk
+# thin_empty NAME IMAGE KIND SIZE DEPTH: into a new disk
 thin_empty()
 {
-	"$bin/vmkfstools" -c 3g -d thin "$work/lun.img:/new.vmdk" >>"$work/log" 2>&1
-	thin_turn "$1" disk "$work/lun.img:/new.vmdk" "$2" "$3" "$4"
-	"$bin/vmkfstools" -U "$work/lun.img:/new.vmdk" >>"$work/log" 2>&1
+	local disk=$work/$2:/new.vmdk
+
+	"$bin/vmkfstools" -c 3g -d thin "$disk" >>"$work/log" 2>&1
+	thin_turn "$1" disk "$disk" "$3" "$4" "$5"
+	"$bin/vmkfstools" -U "$disk" >>"$work/log" 2>&1
+}
+
+# thin_volume IMAGE MIB: a new volume in a file that is written whole
+thin_volume()
+{
+	dd if=/dev/zero of="$work/$1" bs=1M count="$2" oflag=direct status=none
+	"$bin/mkfs.vmfs" -L bench "$work/$1" >"$work/log" 2>&1
 }
 
 thin_qcow2()
@@ -70,9 +80,9 @@ thin_round()
 		thin_turn "flat.$kind" disk "$work/lun.img:/d.vmdk" $kind 4096 32
 		thin_turn "raw.$kind" raw "$work/raw.img" $kind 4096 32
 	done
-	thin_empty first64k write 65536 4
+	thin_empty first64k lun.img write 65536 4
 	thin_turn raw64k raw "$work/raw.img" write 65536 4
-	thin_empty first4k scatter 4096 32
+	thin_empty first4k far.img scatter 4096 32
 	thin_turn zeroed raw "$work/zeroed.img" zeroed 4096 32
 	thin_qcow2
 	thin_copy ours "$bin/vmkfstools" -i "$work/raw.img" -d thin \
@@ -91,10 +101,9 @@ bench_thin()
 	openssl enc -aes-128-ctr -pass pass:x -pbkdf2 -nosalt </dev/zero 2>/dev/null |
 		dd of="$work/raw.img" bs=1M count=$thin_size_mib iflag=fullblock \
 			oflag=direct status=none
-	dd if=/dev/zero of="$work/lun.img" bs=1M count=$((thin_size_mib * 5)) \
-		oflag=direct status=none
 	dd if=/dev/zero of="$work/zeroed.img" bs=1M count=3072 oflag=direct status=none
-	"$bin/mkfs.vmfs" -L bench "$work/lun.img" >"$work/log" 2>&1 &&
+	thin_volume far.img $((thin_size_mib * 4)) &&
+		thin_volume lun.img $((thin_size_mib * 5)) &&
 		"$bin/vmkfstools" -i "$work/raw.img" -d eagerzeroedthick \
 			"$work/lun.img:/d.vmdk" >"$work/log" 2>&1 ||
 		{ missing thin "$(tail -n 1 "$work/log")"; return; }
@@ -115,6 +124,6 @@ bench_thin()
 	line thin-first-4k-p99-beside-zeroing time thin.first4k.p99 thin.zeroed.p99 \
 		bound ms
 	line raw-to-thin speed thin.ours thin.cp ">=0.9" MiB/s
-	rm -f "$work/lun.img" "$work/raw.img" "$work/zeroed.img" \
+	rm -f "$work/lun.img" "$work/far.img" "$work/raw.img" "$work/zeroed.img" \
 		"$work/empty.qcow2"
 }
