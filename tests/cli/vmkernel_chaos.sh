@@ -9,6 +9,7 @@
 [ -n "${FULL:-}" ] || skip_all "real hosts that go wrong in real time (FULL=1)"
 need_root
 
+chmod 755 "$T" # each VM's user runs a QEMU of the folder's own
 "$ROOT/tests/storm/chaos.sh" "$T/chaos" >"$T/said" 2>&1
 rc=$?
 [ $rc != 77 ] || skip_all "$(tail -n 1 "$T/said")"

@@ -4,6 +4,12 @@
 # A host that enters maintenance mode: its VMs go to the other host while they run; with
 # no host to go to it is left again when the time is over, and they stay; or they are
 # suspended, if that was asked for.
+#
+# With FULL=1 three VMs that write without a pause are then sent to and fro, EVACUATIONS
+# times (20), by maintenance mode alone, while the vmkernel of the source, of the target
+# or of both is killed at a random moment of it and started again: each VM arrives, runs
+# on one host, was not booted anew, or was found off and is started again, and what it had
+# said it had written is on its disk.
 
 . "$(dirname "$0")/../lib/tap.sh"
 . "$ROOT/tests/lib/harm.sh"
@@ -32,15 +38,19 @@ is_in() { # HOST true|false
 	vim "$1" hostsvc/hostsummary | grep -q "inMaintenanceMode = $2,"
 }
 
+make_vm() { # VM, with the disk $T/guest.raw
+	printf '%s\n' "displayName = \"$1\"" 'memSize = "16"' 'sata0.present = "TRUE"' \
+		'sata0:0.present = "TRUE"' "sata0:0.fileName = \"$1.vmdk\"" \
+		'serial0.present = "TRUE"' 'serial0.fileType = "file"' \
+		'serial0.fileName = "serial0.txt"' >"$T/$1.vmx"
+	vmkfstools -i "$T/guest.raw" -d thin "$lun:/$1/$1.vmdk" &&
+		vmkfstools --put "$T/$1.vmx" "$lun:/$1/$1.vmx"
+}
+
 truncate -s 1G "$lun"
 mkfs.vmfs -q -L vms "$lun"
 for vm in vm1 vm2; do
-	printf '%s\n' "displayName = \"$vm\"" 'memSize = "16"' 'sata0.present = "TRUE"' \
-		'sata0:0.present = "TRUE"' "sata0:0.fileName = \"$vm.vmdk\"" \
-		'serial0.present = "TRUE"' 'serial0.fileType = "file"' \
-		'serial0.fileName = "serial0.txt"' >"$T/$vm.vmx"
-	ok "$vm" eval 'vmkfstools -i "$T/guest.raw" -d thin "$lun:/$vm/$vm.vmdk" &&
-		vmkfstools --put "$T/$vm.vmx" "$lun:/$vm/$vm.vmx"'
+	ok "$vm" make_vm $vm
 done
 for h in a b; do
 	printf '%s\n' "accel = tcg" "vmotion_address = 127.0.0.1:$((port += 1))" \
@@ -84,6 +94,128 @@ ok "and goes on with what it was about" wait_for 90 is_in b true
 ok "the VM runs on host a" wait_for 30 is_on a vm1 ||
 	diag "$(grep -h -e vMotion -e "VM [0-9]" "$T/a/vmkernel.log" "$T/b/vmkernel.log")"
 ok "it ends there" vim a vmsvc/power.off "$(number_on a vm1)"
+
+# ---- vmkernels that die amid it ----
+
+# The number that it said last.
+said() { # WORD FILE
+	tr -d '\r' <"$2" 2>/dev/null | sed -n "s/^$1 \([0-9a-f]\{4\}\)$/\1/p" |
+		tail -n 1
+}
+
+lines() { # FILE
+	wc -l <"$1" 2>/dev/null || echo 0
+}
+
+writes_on() { # FILE LINES
+	[ "$(lines "$1")" -gt "$2" ]
+}
+
+# The later of two numbers of 16 bits, in hex, is not the first.
+is_behind() { # FOUND TOLD
+	[ $(((16#${1:-0} - 16#${2:-0}) & 0xffff)) -ge 32768 ]
+}
+
+faults=0
+fault() { # WHAT
+	faults=$((faults + 1))
+	diag "round $round ($victims after $delay ms): $1"
+	diag "$(tail -n 4 "$T"/?/vmkernel.log)"
+}
+
+# Who dies between the hand-over of its lock and its first step over there leaves it off,
+# as a host's death does: it is started again, from what it had written.
+again=0
+start_again() { # VM
+	local id last=${wrote[$1]} file
+	again=$((again + 1))
+	diag "round $round ($victims after $delay ms): $1 was off" \
+		"$(grep -h "$1[./ ]" "$T"/?/vmkernel.log | sort | tail -n 8)"
+	id=$(number_on $to "$1")
+	[ -n "$id" ] || id=$(register $to "$1")
+	vim $to vmsvc/power.on "$id" >"$T/said" 2>&1 || fault "$1: $(cat "$T/said")"
+	file=$(console $to "$id")
+	wait_for 60 eval '[ -n "$(said UP "$file")" ]' || fault "$1 does not boot"
+	! is_behind "$(said UP "$file")" "$(said BEAT "$last")" ||
+		fault "$1 had said $(said BEAT "$last")"
+}
+
+declare -A wrote # where each VM told what it had written, at the round's beginning
+arrived() { # VM, on host $to, whence it came: it runs there alone, and writes
+	local file n is_new=
+	if [ -n "$victims" ] && ! is_on $to "$1" && ! is_on $from "$1"; then
+		is_new=1
+		start_again "$1"
+	fi
+	is_on $to "$1" || { fault "$1 does not run on host $to"; return; }
+	! is_on $from "$1" || fault "$1 runs on host $from, too"
+	file=$(console $to "$(number_on $to "$1")")
+	n=$(lines "$file")
+	wait_for 60 writes_on "$file" "$n" || fault "$1 does not write"
+	[ -n "$is_new" ] || [ -z "$(said UP "$file")" ] || fault "$1 was booted anew"
+	! grep -q FAILED "$file" || fault "$1 says that it failed"
+}
+
+is_to_leave() { # what becomes of an order that a death may have come before
+	vim $from hostsvc/maintenance_mode_enter >"$T/enter" 2>&1
+	wait_for 120 is_in $from true
+}
+
+evacuate_once() {
+	local h
+	for vm in $vms; do
+		wrote[$vm]=$(console $from "$(number_on $from $vm)")
+	done
+	vim $from hostsvc/maintenance_mode_enter >"$T/enter" 2>&1 &
+	sleep "$(printf '%d.%03d' $((delay / 1000)) $((delay % 1000)))"
+	for h in $victims; do
+		kill -9 "$(pid_of $h)"
+	done
+	wait $!
+	for h in $victims; do
+		host $h "$lun" -c "$T/$h.conf" >"$T/said" 2>&1 ||
+			fault "host $h does not start"
+	done
+	is_to_leave || fault "host $from is not in maintenance mode: $(cat "$T/enter")"
+	for vm in $vms; do
+		arrived $vm
+	done
+	vim $from hostsvc/maintenance_mode_exit >"$T/said" 2>&1 ||
+		fault "$(cat "$T/said")"
+}
+
+if [ -n "${FULL:-}" ]; then
+	ok "host b takes VMs again" vim b hostsvc/maintenance_mode_exit
+	CODE=pound "$ROOT/tests/guest/bootsector.sh" "$T/guest.raw" "" 2>"$T/why"
+	vms="vm3 vm4 vm5" from=a to=b
+	for vm in $vms; do
+		ok "$vm" make_vm $vm
+		ok "runs" vim a vmsvc/power.on "$(register a $vm)"
+		ok "and writes" wait_for 60 writes_on \
+			"$(console a "$(number_on a $vm)")" 3
+	done
+	for ((round = 1; round <= ${EVACUATIONS:-20}; round++)); do
+		orders=("" "$from" "$to" "$from $to")
+		victims=${orders[round % 4]}
+		delay=$((RANDOM % 3000))
+		evacuate_once
+		to=$from
+		from=$([ $from = a ] && echo b || echo a)
+	done
+	diag "of $((3 * (round - 1))) passages $again ended with the VM off"
+	is "$faults" 0 "$((round - 1)) times all arrived, and nothing ran twice"
+	for vm in $vms; do
+		id=$(number_on $from $vm)
+		file=$(console $from "$id")
+		ok "$vm is powered off" vim $from vmsvc/power.off "$id"
+		last=$(said BEAT "$file")
+		ok "and on" vim $from vmsvc/power.on "$id"
+		ok "it boots" wait_for 60 eval '[ -n "$(said UP "$file")" ]'
+		ok "$last was said, and $(said UP "$file") is on the disk" \
+			eval '! is_behind "$(said UP "$file")" "$last"'
+		ok "it ends" vim $from vmsvc/power.off "$id"
+	done
+fi
 for h in a b; do
 	ok "host $h ends" host_ends $h
 done
