@@ -34,10 +34,13 @@ greeting() {
 printf 'A CD of 32 bytes and more %4096s' . >"$T/cd.iso"
 ip link add "$bridge" type bridge && ip link set "$bridge" up || skip_all "no bridge"
 at_exit ip link del "$bridge"
-# A user network needs passt, and a way out of this machine to take after. What the guest
-# asks for is at an address of the machine's own, but not on its loopback.
+# A user network needs passt, which needs a user namespace (there is none in a chroot),
+# and a way out of this machine to take after. What the guest asks for is at an address of
+# the machine's own, but not on its loopback.
 has_passt=
 if command -v passt >/dev/null && ip route show default | grep -q . &&
+	setpriv --reuid=65534 --regid=65534 --clear-groups unshare --user true \
+		2>/dev/null &&
 	ip addr add 203.0.113.99/32 dev "$bridge"; then
 	has_passt=1
 	busybox nc -l -p 8080 <<<"from the host" >/dev/null &
