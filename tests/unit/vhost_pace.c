@@ -6,8 +6,6 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <limits.h>
-
 #include "base/env.h"
 #include "vmkernel/vhost/pace.h"
 
@@ -40,7 +38,6 @@ static void holds_nothing(const struct pace *p, unsigned int at_disk)
 {
 	assert_false(pace_is_muted(p, at_disk));
 	assert_int_equal(pace_batch(p, at_disk), 1);
-	assert_int_equal(pace_start(p, true), UINT_MAX);
 }
 
 static void nothing_waits_before_it_is_known_to_be_quick(void **state)
@@ -115,14 +112,6 @@ static void rest_is_no_pause(void **state)
 	holds(&p, 32, 8);
 }
 
-static void an_idle_disk_is_given_half(void **state)
-{
-	struct pace p = at(100 * NS_PER_US, 32);
-	(void)state;
-	assert_int_equal(pace_start(&p, true), 16);
-	assert_int_equal(pace_start(&p, false), UINT_MAX);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -133,7 +122,6 @@ int main(void)
 		cmocka_unit_test(a_slow_disk_never_waits),
 		cmocka_unit_test(one_pause_is_soon_forgotten),
 		cmocka_unit_test(rest_is_no_pause),
-		cmocka_unit_test(an_idle_disk_is_given_half),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -24,7 +24,6 @@
  */
 #include <assert.h>
 #include <errno.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -483,10 +482,10 @@ static void give_up(const struct device *d, struct device_ring *r, const char *w
 }
 
 /* false: nothing more can be begun for now. */
-static bool run_ring(struct device *d, struct device_ring *r, unsigned int *most)
+static bool run_ring(struct device *d, struct device_ring *r)
 {
 	const char *why;
-	for (unsigned int i = 0; i < BURST_MAX && *most; i++, (*most)--) {
+	for (unsigned int i = 0; i < BURST_MAX; i++) {
 		if (d->in_flight && d->bounced >= DEVICE_BOUNCE_MAX)
 			return false;
 		struct blk_request *req = request_new(d);
@@ -524,7 +523,7 @@ static void notify(struct device_ring *r)
 		(void)eventfd_write(r->call_fd, 1); /* a full counter tells as well */
 }
 
-void device_start(struct device *d, unsigned int most)
+void device_start(struct device *d)
 {
 	retry_due(d);
 	d->is_retrying = false;
@@ -532,7 +531,7 @@ void device_start(struct device *d, unsigned int most)
 		struct device_ring *r = &d->rings[i];
 		if (may_run(d, r)) {
 			ring_mute(&r->ring);
-			if (!run_ring(d, r, &most))
+			if (!run_ring(d, r))
 				break;
 		}
 	}
@@ -557,7 +556,7 @@ bool device_owes(const struct device *d)
 
 void device_run(struct device *d)
 {
-	device_start(d, UINT_MAX);
+	device_start(d);
 	device_tell(d, 1);
 }
 

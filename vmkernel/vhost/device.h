@@ -116,8 +116,8 @@ void device_reset(struct device *d);
 
 /* ---- blk.c ---- */
 
-/* Takes what the rings have, so many at most, and starts it. */
-void device_start(struct device *d, unsigned int most);
+/* Takes what the rings have, and starts it. */
+void device_start(struct device *d);
 /* Tells the guest of ends, of a ring that has at least so many. */
 void device_tell(struct device *d, unsigned int count);
 /* Both, of any number. */

@@ -12,16 +12,14 @@
  * sixteen at once is quick for none of them. With a mean of at most INTERVAL_MAX between
  * them what waits does so for about half of that; and nothing waits below DEEP.
  *
- * A disk that has nothing to do is given half of a deep queue, the rest at the next end:
- * from then on it has one half while the guest has the other. A disk that ends its
- * requests one by one, and has room for more, soon gets them all.
+ * (To keep half of a deep queue back from an idle disk, so that it has one half while the
+ * guest has the other, was tried: a disk that is quick for many gave 0.78 of what the raw
+ * file gives instead of 0.90, for more processor time.)
  *
  * A mean may be broken by the next end, so who waits by it has a limit of his own
  * (server.c).
  */
 #include "vmkernel/vhost/pace.h"
-
-#include <limits.h>
 
 #include "base/align.h"
 #include "base/env.h"
@@ -55,12 +53,6 @@ void pace_rests(struct pace *p)
 bool pace_is_muted(const struct pace *p, unsigned int at_disk)
 {
 	return at_disk && p->depth >= DEEP && p->interval <= INTERVAL_MAX;
-}
-
-unsigned int pace_start(const struct pace *p, bool is_idle)
-{
-	bool is_deep = p->depth >= 2 * DEEP && p->interval <= INTERVAL_MAX;
-	return is_idle && is_deep ? p->depth / 2 : UINT_MAX;
 }
 
 unsigned int pace_batch(const struct pace *p, unsigned int at_disk)

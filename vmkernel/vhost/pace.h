@@ -23,8 +23,6 @@ void pace_ended(struct pace *p, uint64_t now, unsigned int in_flight);
 void pace_rests(struct pace *p);
 /* With so many at the disk: may new requests wait for the next end? */
 bool pace_is_muted(const struct pace *p, unsigned int at_disk);
-/* How many requests are to be begun now at most? is_idle: nothing is at the disk. */
-unsigned int pace_start(const struct pace *p, bool is_idle);
 /* Of how many ends is the guest to be told at once, and are we to wake? */
 unsigned int pace_batch(const struct pace *p, unsigned int at_disk);
 

@@ -320,7 +320,7 @@ static void turn(struct vhost_server *s)
 	bool is_late = count == 0;
 	if (is_woken)
 		take_events(s);
-	device_start(&s->device, pace_start(&s->pace, count >= s->device.at_disk));
+	device_start(&s->device);
 	keep_pace(s, device_take(&s->device));
 	if (s->is_waiting)
 		serve_client(s);
