@@ -6,7 +6,9 @@
 # file open for writing, so that its lock is held; and without options beside a mount that
 # has the file open for writing. Writes beside a plain file. All mounts stand at a time
 # and have turns of a tenth of a second (turns_bench.c); passthrough_ll reads the piece of
-# the image where the file lies: the same bytes of the same disk.
+# the image where the file lies: the same bytes of the same disk. All reads are at random:
+# in order each would read what the one before has brought into whoever is below, and from
+# different places what he happens to have of them.
 #
 # Cold, through the kernel's cache: beside Debian's vmfs-fuse on the same VMFS-5 volume.
 # Nothing is read twice: one pass over a file that nobody has in memory. What the disk
@@ -64,7 +66,7 @@ fuse_kinds()
 fuse_reads() # NAME=FILE...
 {
 	fuse_kinds "4k-qd1 randread 4096 1" "4k-qd32 randread 4096 32" \
-		"1m-qd8 read 1048576 8" -- "$@"
+		"1m-qd8 randread 1048576 8" -- "$@"
 }
 
 fuse_writes() # NAME=FILE...

@@ -6,9 +6,8 @@
  * milliseconds: what a machine does meanwhile besides is the same for all of them, and a
  * turn is so short that its neighbours see the same machine. KIND is randread, randwrite,
  * read or write (in order, each turn going on where the last ended). Of a file with
- * FROM and LENGTH only those bytes. One file begins after the other in each round, and
- * each at another place of it: what is below may keep what one has read, and they may be
- * the same bytes. Prints a line for each round: MiB/s of each file, in their order.
+ * FROM and LENGTH only those bytes. One file begins after the other in each round. Prints
+ * a line for each round: MiB/s of each file, in their order.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -135,8 +134,6 @@ static int run(struct bench *b, struct file *files, unsigned int count)
 	b->seed = clock_now() | 1;
 	for (unsigned int i = 0; !err && i < count; i++)
 		err = file_open(b, &files[i]);
-	for (unsigned int i = 0; i < count; i++)
-		files[i].next = files[i].size / b->size * i / count;
 	for (uint64_t n = 0; !err && n < b->turns; n++) {
 		for (unsigned int i = 0; !err && i < count; i++)
 			err = turn(b, &files[(n + i) % count]);
