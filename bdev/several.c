@@ -4,6 +4,9 @@
  * each lies; those that lie in one piece go to the leaf at once. What needs more than
  * that is done one after the other, as is what has to be done again: by who waits here,
  * so that no pool is needed.
+ *
+ * Invariant: nothing is done that way while an extent is held here: rw() may wait until
+ * nobody holds a place any more.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -74,10 +77,12 @@ void bdev_run_several(struct bdev *bd, struct bdev_io *ios, unsigned int count)
 	}
 	if (s.count)
 		bdev_run_all(s.below, s.count);
-	for (unsigned int i = 0, n = 0; i < count; i++) {
-		if (is_at_once && s.extent[i].leaf)
+	for (unsigned int i = 0, n = 0; n < s.count; i++) {
+		if (s.extent[i].leaf)
 			end(bd, &ios[i], &s.below[n++], &s.extent[i]);
-		else
+	}
+	for (unsigned int i = 0; i < count; i++) {
+		if (!is_at_once || !s.extent[i].leaf)
 			(void)!bdev_run(bd, &ios[i]); /* its result is kept */
 	}
 	free(s.extent);

@@ -355,6 +355,33 @@ static void tear_down_held(struct testvol *tv, struct heldleaf *leaf)
 	testvol_free(tv);
 }
 
+/* A file on it, as a device with workers. */
+struct held_file {
+	struct testvol tv;
+	struct heldleaf leaf;
+	struct vmfs_file *file;
+	struct bdev *bd;
+	struct worker_pool *pool;
+};
+
+static void set_up_file(struct held_file *h, unsigned int workers)
+{
+	set_up_held(&h->tv, &h->leaf);
+	h->file = open_file(h->tv.vol, "/f");
+	assert_int_equal(vmfs_file_truncate(h->file, 8 * MIB), 0);
+	assert_int_equal(vmfs_file_bdev(h->file, &h->bd), 0);
+	h->pool = worker_pool_new("pool", workers);
+	bdev_set_pool(h->bd, h->pool);
+}
+
+static void tear_down_file(struct held_file *h)
+{
+	bdev_close(h->bd);
+	worker_pool_free(h->pool);
+	assert_int_equal(vmfs_file_close(h->file), 0);
+	tear_down_held(&h->tv, &h->leaf);
+}
+
 static struct batch_io io_of(enum bdev_op op, uint8_t *buf, uint64_t offset)
 {
 	return (struct batch_io){ .io = { .op = op, .offset = offset, .len = 4096 },
@@ -366,82 +393,93 @@ static struct batch_io io_of(enum bdev_op op, uint8_t *buf, uint64_t offset)
  */
 static void a_write_is_sent_again_for_those_who_wait(void **state)
 {
-	struct testvol tv;
-	struct heldleaf leaf;
-	struct bdev *bd;
+	struct held_file h;
 	struct batch writing, reading;
 	uint8_t data[4096], got[3][4096], zeros[4096] = { 0 };
 	(void)state;
-	set_up_held(&tv, &leaf);
+	set_up_file(&h, 2);
 	memset(data, 'd', sizeof(data));
-	struct vmfs_file *file = open_file(tv.vol, "/f");
-	assert_int_equal(vmfs_file_truncate(file, 8 * MIB), 0);
-	assert_int_equal(vmfs_file_bdev(file, &bd), 0);
-	struct worker_pool *pool = worker_pool_new("pool", 2);
-	bdev_set_pool(bd, pool);
-	assert_int_equal(batch_one(bd, BDEV_WRITE, 0, data, 4096, 0), 0);
-	heldleaf_arm(&leaf);
+	assert_int_equal(batch_one(h.bd, BDEV_WRITE, 0, data, 4096, 0), 0);
+	heldleaf_arm(&h.leaf);
 	struct batch_io write = io_of(BDEV_WRITE, data, 8192);
-	batch_start(&writing, bd, &write, 1);
-	heldleaf_wait(&leaf);
+	batch_start(&writing, h.bd, &write, 1);
+	heldleaf_wait(&h.leaf);
 	struct batch_io reads[3] = { io_of(BDEV_READ, got[0], 0),
 				     io_of(BDEV_READ, got[1], 8192),
 				     io_of(BDEV_READ, got[2], 4096) };
-	batch_start(&reading, bd, reads, 3);
+	batch_start(&reading, h.bd, reads, 3);
 	task_sleep_until(clock_now() + 50 * NS_PER_MS); /* they wait, both workers */
-	heldleaf_let_go(&leaf);
+	heldleaf_let_go(&h.leaf);
 	batch_wait(&writing);
 	batch_wait(&reading);
 	assert_int_equal(write.io.result, 0);
 	assert_memory_equal(got[0], data, 4096);
 	assert_memory_equal(got[2], zeros, 4096);
-	assert_int_equal(vmfs_file_read(file, got[1], 4096, 8192), 4096);
+	assert_int_equal(vmfs_file_read(h.file, got[1], 4096, 8192), 4096);
 	assert_memory_equal(got[1], data, 4096);
-	bdev_close(bd);
-	worker_pool_free(pool);
-	assert_int_equal(vmfs_file_close(file), 0);
-	tear_down_held(&tv, &leaf);
+	tear_down_file(&h);
 }
 
 /* Who takes the block of a first write does not wait for the end of that write. */
 static void a_first_write_keeps_no_worker(void **state)
 {
-	struct testvol tv;
-	struct heldleaf leaf;
-	struct bdev *bd;
+	struct held_file h;
 	struct batch writing;
 	uint8_t data[4096], got[4096];
 	(void)state;
-	set_up_held(&tv, &leaf);
+	set_up_file(&h, 1);
 	memset(data, 'd', sizeof(data));
-	struct vmfs_file *file = open_file(tv.vol, "/f");
-	assert_int_equal(vmfs_file_truncate(file, 8 * MIB), 0);
-	assert_int_equal(vmfs_file_bdev(file, &bd), 0);
-	struct worker_pool *pool = worker_pool_new("pool", 1);
-	bdev_set_pool(bd, pool);
-	heldleaf_arm(&leaf);
+	heldleaf_arm(&h.leaf);
 	struct batch_io write = io_of(BDEV_WRITE, data, 8192);
-	batch_start(&writing, bd, &write, 1);
-	heldleaf_wait(&leaf);
-	assert_non_null(leaf.io); /* nobody is inside of it */
-	file->mtime_s = 0;
-	assert_int_equal(batch_one(bd, BDEV_WRITE, 0, data, 4096, 3 * MIB), 0);
-	assert_int_not_equal(file->mtime_s, 0);
-	assert_false(file->is_preparing);
-	heldleaf_let_go(&leaf);
+	batch_start(&writing, h.bd, &write, 1);
+	heldleaf_wait(&h.leaf);
+	assert_non_null(h.leaf.io); /* nobody is inside of it */
+	h.file->mtime_s = 0;
+	assert_int_equal(batch_one(h.bd, BDEV_WRITE, 0, data, 4096, 3 * MIB), 0);
+	assert_int_not_equal(h.file->mtime_s, 0);
+	assert_false(h.file->is_preparing);
+	heldleaf_let_go(&h.leaf);
 	batch_wait(&writing);
 	assert_int_equal(write.io.result, 0);
-	assert_int_equal(file->wish_count, 0);
+	assert_int_equal(h.file->wish_count, 0);
 	for (uint64_t at = 0; at < 2; at++) {
 		uint64_t offset = at ? 3 * MIB : 8192;
-		assert_int_equal(vmfs_file_read(file, got, 4096, offset), 4096);
+		assert_int_equal(vmfs_file_read(h.file, got, 4096, offset), 4096);
 		assert_memory_equal(got, data, 4096);
-		assert_zeros(file, offset + 4096, 65536);
+		assert_zeros(h.file, offset + 4096, 65536);
 	}
-	bdev_close(bd);
-	worker_pool_free(pool);
-	assert_int_equal(vmfs_file_close(file), 0);
-	tear_down_held(&tv, &leaf);
+	tear_down_file(&h);
+}
+
+/*
+ * Of several at once some go to the leaf, into a block that is being filled, and one has
+ * to wait until nobody writes to it: it is done behind their end.
+ */
+static void several_at_once_wait_for_no_other_of_them(void **state)
+{
+	struct held_file h;
+	uint8_t data[4096], got[4096], zeros[4096] = { 0 };
+	(void)state;
+	set_up_file(&h, 1);
+	memset(data, 'd', sizeof(data));
+	assert_int_equal(batch_one(h.bd, BDEV_WRITE, 0, data, 4096, 0), 0);
+	struct batch_io all[2] = { io_of(BDEV_READ, got, 4096),
+				   io_of(BDEV_WRITE, data, 8192) };
+	struct bdev_io ios[2];
+	struct bdev_extent e;
+	for (unsigned int i = 0; i < 2; i++) {
+		ios[i] = all[i].io;
+		ios[i].iov = &all[i].iov;
+		ios[i].iovcnt = 1;
+	}
+	assert_int_equal(h.bd->ops->map(h.bd, &ios[0], &e), -EAGAIN);
+	bdev_run_several(h.bd, ios, 2);
+	assert_int_equal(ios[0].result, 0);
+	assert_int_equal(ios[1].result, 0);
+	assert_memory_equal(got, zeros, 4096);
+	assert_int_equal(vmfs_file_read(h.file, got, 4096, 8192), 4096);
+	assert_memory_equal(got, data, 4096);
+	tear_down_file(&h);
 }
 
 /* A block that was taken ahead of a sequence is filled without a worker. */
@@ -734,6 +772,7 @@ int main(void)
 		cmocka_unit_test(a_device_fills_a_block),
 		cmocka_unit_test(a_write_is_sent_again_for_those_who_wait),
 		cmocka_unit_test(a_first_write_keeps_no_worker),
+		cmocka_unit_test(several_at_once_wait_for_no_other_of_them),
 		cmocka_unit_test(a_block_ahead_is_filled_at_once),
 		cmocka_unit_test(what_is_sent_again_is_noted_where_it_lies),
 		cmocka_unit_test(what_cannot_be_zeroed_is_no_zeros),
