@@ -376,6 +376,13 @@ static void leave_alone(struct worker *w)
 	mutex_unlock(&l->m);
 }
 
+/* With the mutex held: its wait for a request is over, if it is in one. */
+static void wake(const struct worker *w)
+{
+	if (w->tid && w->is_waiting)
+		(void)tgkill(getpid(), w->tid, WAKE_SIGNAL);
+}
+
 /* With the mutex held, by who is about to wait. */
 static void begin_alone(struct worker *w)
 {
@@ -386,8 +393,8 @@ static void begin_alone(struct worker *w)
 	struct worker *other;
 	LIST_FOREACH(other, &l->workers, link)
 	{
-		if (other != w && other->tid && other->is_waiting)
-			(void)tgkill(getpid(), other->tid, WAKE_SIGNAL);
+		if (other != w)
+			wake(other);
 	}
 }
 
@@ -580,8 +587,7 @@ static unsigned int wake_all(struct loop *l)
 	LIST_FOREACH(w, &l->workers, link)
 	{
 		n += w->tid != 0;
-		if (w->tid && w->is_waiting)
-			(void)tgkill(getpid(), w->tid, WAKE_SIGNAL);
+		wake(w);
 	}
 	return n;
 }
@@ -595,9 +601,8 @@ static void wake_rested(struct loop *l)
 	LIST_FOREACH(w, &l->workers, link)
 	{
 		l->has_large |= w->memory->is_large;
-		if (w->memory->is_large && w->is_waiting && w->served == w->seen &&
-		    w->tid)
-			(void)tgkill(getpid(), w->tid, WAKE_SIGNAL);
+		if (w->memory->is_large && w->served == w->seen)
+			wake(w);
 		w->seen = w->served;
 	}
 }
@@ -619,8 +624,8 @@ static void send_away(struct loop *l)
 			n--;
 		}
 		/* Again, if the signal came just before the wait. */
-		if (w->is_leaving && w->is_waiting)
-			(void)tgkill(getpid(), w->tid, WAKE_SIGNAL);
+		if (w->is_leaving)
+			wake(w);
 	}
 	l->spare = l->waiting;
 	cond_broadcast(&l->parked);
