@@ -14,6 +14,7 @@
 . "$(dirname "$0")/../lib/tap.sh"
 . "$ROOT/tests/lib/harm.sh"
 . "$ROOT/tests/lib/places.sh"
+. "$ROOT/tests/lib/pound.sh"
 need mkfs.vmfs vmkfstools vmkernel vmx vim-cmd fsck.vmfs qemu-system-x86_64
 CODE=beat "$ROOT/tests/guest/bootsector.sh" "$T/guest.raw" "" 2>"$T/why" ||
 	skip_all "no guest: $(tail -n 1 "$T/why")"
@@ -96,25 +97,6 @@ ok "the VM runs on host a" wait_for 30 is_on a vm1 ||
 ok "it ends there" vim a vmsvc/power.off "$(number_on a vm1)"
 
 # ---- vmkernels that die amid it ----
-
-# The number that it said last.
-said() { # WORD FILE
-	tr -d '\r' <"$2" 2>/dev/null | sed -n "s/^$1 \([0-9a-f]\{4\}\)$/\1/p" |
-		tail -n 1
-}
-
-lines() { # FILE
-	wc -l <"$1" 2>/dev/null || echo 0
-}
-
-writes_on() { # FILE LINES
-	[ "$(lines "$1")" -gt "$2" ]
-}
-
-# The later of two numbers of 16 bits, in hex, is not the first.
-is_behind() { # FOUND TOLD
-	[ $(((16#${1:-0} - 16#${2:-0}) & 0xffff)) -ge 32768 ]
-}
 
 faults=0
 fault() { # WHAT

@@ -9,6 +9,7 @@
 . "$(dirname "$0")/../lib/tap.sh"
 . "$ROOT/tests/lib/harm.sh"
 . "$ROOT/tests/lib/places.sh"
+. "$ROOT/tests/lib/pound.sh"
 [ -n "${FULL:-}" ] || skip_all "real processes that are killed in real time (FULL=1)"
 need mkfs.vmfs vmkfstools vmkernel vmx vim-cmd fsck.vmfs qemu-system-x86_64
 CODE=pound "$ROOT/tests/guest/bootsector.sh" "$T/guest.raw" "" 2>"$T/why" ||
@@ -32,30 +33,11 @@ is_on() { # HOST
 	[ -n "$id" ] && is_state "$1" "$id" "Powered on"
 }
 
-# The number that it said last.
-said() { # WORD FILE
-	tr -d '\r' <"$2" 2>/dev/null | sed -n "s/^$1 \([0-9a-f]\{4\}\)$/\1/p" |
-		tail -n 1
-}
-
-lines() { # FILE
-	wc -l <"$1" 2>/dev/null || echo 0
-}
-
-writes_on() { # FILE LINES
-	[ "$(lines "$1")" -gt "$2" ]
-}
-
 vmx_of() { # HOST
 	local p
 	for p in $(processes_of "$1"); do
 		[[ $(readlink "/proc/$p/exe") != */vmx ]] || echo "$p"
 	done
-}
-
-# The later of two numbers of 16 bits, in hex, is not the first.
-is_behind() { # FOUND TOLD
-	[ $(((16#$1 - 16#$2) & 0xffff)) -ge 32768 ]
 }
 
 # Waits until no host is on the way to anything: the VM runs on one host, or on none.
