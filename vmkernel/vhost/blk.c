@@ -546,14 +546,6 @@ void device_tell(struct device *d, unsigned int count)
 			notify(&d->rings[i]);
 }
 
-bool device_owes(const struct device *d)
-{
-	for (unsigned int i = 0; i < d->ring_count; i++)
-		if (d->rings[i].ring.is_running && ring_untold(&d->rings[i].ring))
-			return true;
-	return false;
-}
-
 void device_run(struct device *d)
 {
 	device_start(d);

@@ -122,8 +122,6 @@ void device_start(struct device *d);
 void device_tell(struct device *d, unsigned int count);
 /* Both, of any number. */
 void device_run(struct device *d);
-/* There are ends that the guest was not told of. */
-bool device_owes(const struct device *d);
 /* Ends requests that the disk has completed. Their number. */
 unsigned int device_take(struct device *d);
 bool device_has_done(struct device *d);
