@@ -43,7 +43,8 @@ if command -v passt >/dev/null && ip route show default | grep -q . &&
 		2>/dev/null &&
 	ip addr add 203.0.113.99/32 dev "$bridge"; then
 	has_passt=1
-	busybox nc -l -p 8080 <<<"from the host" >/dev/null &
+	mkdir "$T/www" && echo "from the host" >"$T/www/from"
+	busybox httpd -f -p 203.0.113.99:8080 -h "$T/www" &
 	at_exit kill $! 2>/dev/null
 fi
 {

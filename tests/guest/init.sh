@@ -6,7 +6,7 @@
 #   LAST n             the last number on the disk   COUNT n   n is on stable storage
 #   NIC name address   a network card, now up        CDROM text  what the CD begins with
 #   LEASE a.b.c.d      a card whose address begins with 00:50:56:3f got one by DHCP
-#   FETCHED text       and this from port 8080 of 203.0.113.99
+#   FETCHED text       and this is /from of the web server 203.0.113.99:8080
 #   BUTTON             the power button was pressed: it ends in order
 #   SHUTDOWN how       its agent, qemu-ga, ends it: poweroff, reboot
 #   SIZE n             the disk has n sectors, and the last one is written and read
@@ -36,7 +36,8 @@ for nic in /sys/class/net/eth*; do
 			ip addr add \$ip/\$mask dev \$interface
 			ip route add default via \$router
 			echo "LEASE \$ip" >/dev/ttyS0
-			echo "FETCHED \$(nc 203.0.113.99 8080 </dev/null)" >/dev/ttyS0
+			from=\$(wget -qO- http://203.0.113.99:8080/from)
+			echo "FETCHED \$from" >/dev/ttyS0
 		END
 		chmod 755 /bin/leased
 		udhcpc -i "${nic##*/}" -s /bin/leased -q >/dev/null 2>&1 &
