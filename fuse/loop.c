@@ -76,15 +76,15 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/align.h"
 #include "base/buf.h"
+#include "base/large.h"
 
 /* What stands before the data of a write. */
 #define BEFORE_DATA (sizeof(struct fuse_in_header) + sizeof(struct fuse_write_in))
-#define KEPT (64u << 10)	     /* bytes of data that a worker keeps pages for */
+#define KEPT (64u << 10)	     /* bytes of data whose pages a worker keeps */
 #define REST_NS NS_PER_S	     /* who has not worked for so long gives back more */
 #define WORKERS_KEPT 2u		     /* though one would do */
 #define AGAIN_NS (10 * NS_PER_MS)    /* a signal may come just before the wait */
@@ -103,7 +103,8 @@
 struct loop_memory {
 	SLIST_ENTRY(loop_memory) link; /* loop->spare_memory */
 	struct loop *loop;
-	bool is_large; /* has pages beyond KEPT */
+	bool is_large;	/* has pages beyond KEPT */
+	bool is_joined; /* on a large page */
 	uint64_t note[LOOP_NOTE_SIZE / 8];
 };
 
@@ -150,12 +151,18 @@ static bool is_alone(const struct worker *w)
 
 static struct loop_memory *memory_new(struct loop *l)
 {
-	struct loop_memory *memory = aligned_alloc(IO_ALIGN, IO_ALIGN + LOOP_DATA_MAX);
-	if (memory) {
-		memory->loop = l;
-		memory->is_large = false;
-	}
+	uint8_t *data = large_reserve(IO_ALIGN, LOOP_DATA_MAX);
+	if (!data)
+		return NULL;
+	struct loop_memory *memory = (void *)(data - IO_ALIGN);
+	*memory = (struct loop_memory){ .loop = l };
 	return memory;
+}
+
+static void memory_free(struct loop_memory *memory)
+{
+	if (memory)
+		large_release(loop_data(memory), IO_ALIGN, LOOP_DATA_MAX);
 }
 
 void *loop_data(struct loop_memory *memory)
@@ -186,10 +193,20 @@ static void use_memory(struct worker *w, size_t size)
 	mutex_unlock(&w->loop->m);
 }
 
+/* Before a request: nothing is in it. */
+static void join_pages(struct worker *w)
+{
+	struct loop_memory *memory = w->memory;
+	if (!memory->is_large || memory->is_joined)
+		return;
+	large_join(loop_data(memory), LOOP_DATA_MAX);
+	memory->is_joined = true;
+}
+
 static void give_pages_back(struct worker *w)
 {
-	uint8_t *data = loop_data(w->memory);
-	(void)madvise(data + KEPT, LOOP_DATA_MAX - KEPT, MADV_DONTNEED);
+	large_split(loop_data(w->memory), LOOP_DATA_MAX);
+	w->memory->is_joined = false;
 	mutex_lock(&w->loop->m);
 	w->memory->is_large = false;
 	mutex_unlock(&w->loop->m);
@@ -282,7 +299,7 @@ static void free_spare(struct loop *l)
 {
 	for (struct loop_memory *m; (m = SLIST_FIRST(&l->spare_memory));) {
 		SLIST_REMOVE_HEAD(&l->spare_memory, link);
-		free(m);
+		memory_free(m);
 	}
 }
 
@@ -301,7 +318,7 @@ static bool start_worker(struct loop *l)
 	w->memory = memory_new(l);
 	w->task = w->memory ? task_start("fuse", work, w) : NULL;
 	if (!w->task) {
-		free(w->memory);
+		memory_free(w->memory);
 		free(w);
 		return false;
 	}
@@ -437,6 +454,7 @@ static void watch(struct worker *w)
 /* Bytes of the request that was taken; 0: go on; -errno: it is over. */
 static ssize_t take(struct worker *w)
 {
+	join_pages(w);
 	ssize_t n = read(w->loop->device_fd, request_of(w), BEFORE_DATA + LOOP_DATA_MAX);
 	int err = n < 0 ? errno : 0;
 	if (err == EINTR && w->memory->is_large)
@@ -634,7 +652,7 @@ static void send_away(struct loop *l)
 static void worker_free(struct worker *w)
 {
 	task_join(w->task);
-	free(w->memory);
+	memory_free(w->memory);
 	free(w);
 }
 
