@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "base/align.h"
-#include "base/buf.h"
+#include "base/large.h"
 #include "base/parse.h"
 #include "fsck/rescue.h"
 
@@ -212,7 +212,7 @@ static void scan_bytes(struct finder *f, const uint8_t *bytes, uint64_t len, uin
 
 static int scan_everywhere(struct finder *f)
 {
-	uint8_t *bytes = io_alloc(CHUNK);
+	uint8_t *bytes = large_alloc(CHUNK);
 	if (!bytes)
 		return -ENOMEM;
 	uint64_t disk_end = round_down(f->bd->size, VMFS_SECTOR_SIZE);
@@ -235,7 +235,7 @@ static int scan_everywhere(struct finder *f)
 		off += n;
 		progress(f, "everywhere", off);
 	}
-	free(bytes);
+	large_free(bytes, CHUNK);
 	return 0;
 }
 

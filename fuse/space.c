@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "base/align.h"
-#include "base/buf.h"
+#include "base/large.h"
 #include "fuse/disks.h"
 #include "fuse/reply.h"
 
@@ -241,7 +241,7 @@ void do_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
 	struct copy c = {
 		.in = handle_use(handle_of(fi_in)), .out = handle_use(handle_of(fi_out)),
 		.at_in = (uint64_t)off_in, .at_out = (uint64_t)off_out,
-		.len = min_u64(len, COPY_MAX), .buf = io_alloc(COPY_PIECE),
+		.len = min_u64(len, COPY_MAX), .buf = large_alloc(COPY_PIECE),
 	};
 	if (c.in && ino_in != ino_out)
 		lock_source(&c, m, ino_in);
@@ -249,7 +249,7 @@ void do_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
 	handle_unuse(handle_of(fi_out));
 	handle_unuse(handle_of(fi_in));
 	(void)vmfs_file_close(c.locked); /* was only read */
-	free(c.buf);
+	large_free(c.buf, COPY_PIECE);
 	if (n < 0)
 		reply_error(req, (int)n);
 	else

@@ -5,19 +5,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/buf.h"
+#include "base/large.h"
 
 #define WRITE_SIZE 0x400000u /* of one large write */
 
 int joiner_init(struct joiner *j)
 {
-	*j = (struct joiner){ .buf = io_alloc(WRITE_SIZE) };
+	*j = (struct joiner){ .buf = large_alloc(WRITE_SIZE) };
 	return j->buf ? 0 : -ENOMEM;
 }
 
 void joiner_done(struct joiner *j)
 {
-	free(j->buf);
+	large_free(j->buf, WRITE_SIZE);
 	j->buf = NULL;
 }
 

@@ -25,7 +25,7 @@
 #include <string.h>
 
 #include "base/align.h"
-#include "base/buf.h"
+#include "base/large.h"
 #include "vdisk/chain.h"
 
 #define READ_STEP (4u << 20)
@@ -103,7 +103,7 @@ static int take_finding(struct checker *c, int rc, const char *what)
 static int read_all(struct checker *c, struct vdisk *disk)
 {
 	uint64_t end = vdisk_capacity(disk);
-	char *buf = io_alloc(READ_STEP);
+	char *buf = large_alloc(READ_STEP);
 	int rc = buf ? 0 : -ENOMEM;
 	for (uint64_t at = 0; rc == 0 && at < end;) {
 		struct extent_piece piece;
@@ -117,7 +117,7 @@ static int read_all(struct checker *c, struct vdisk *disk)
 		if (rc == 0)
 			rc = vdisk_step(c->progress, at, end);
 	}
-	free(buf);
+	large_free(buf, READ_STEP);
 	return rc;
 }
 

@@ -28,7 +28,7 @@
 #include <string.h>
 
 #include "base/align.h"
-#include "base/buf.h"
+#include "base/large.h"
 #include "base/env.h"
 #include "vdisk/target.h"
 
@@ -336,7 +336,7 @@ static int fill_from_source(const struct vdisk_making *making,
 		    target->clone && whole.source->file &&
 			    (options->format != VDISK_THIN || whole.source->is_thin));
 	for (unsigned int i = 0; i < SLOTS && rc == 0; i++) {
-		pump->slot[i].buf = io_alloc(pump->chunk);
+		pump->slot[i].buf = large_alloc(pump->chunk);
 		if (!pump->slot[i].buf)
 			rc = -ENOMEM;
 	}
@@ -352,7 +352,7 @@ static int fill_from_source(const struct vdisk_making *making,
 	cond_done(&pump->changed);
 	mutex_done(&pump->m);
 	for (unsigned int i = 0; i < SLOTS; i++)
-		free(pump->slot[i].buf);
+		large_free(pump->slot[i].buf, pump->chunk);
 	return rc;
 }
 

@@ -16,10 +16,10 @@
 #include <string.h>
 
 #include "base/align.h"
-#include "base/buf.h"
+#include "base/large.h"
 #include "vdisk/chain.h"
 
-#define STEP_SECTORS REGION_SECTORS
+#define STEP_BYTES ((size_t)REGION_SECTORS * VDISK_SECTOR)
 #define FLUSH_SECTORS (256ull << 11) /* between two flushes: 256 MiB */
 
 /* Is bottom what the lowest of top's deltas was made on? */
@@ -70,7 +70,7 @@ static int copy_all(struct vdisk *top, struct vdisk *bottom,
 		    struct vdisk_progress *progress)
 {
 	uint64_t total = vdisk_capacity(top) / VDISK_SECTOR, unflushed = 0;
-	uint8_t *buf = io_alloc(STEP_SECTORS * VDISK_SECTOR);
+	uint8_t *buf = large_alloc(STEP_BYTES);
 	int rc = buf ? 0 : -ENOMEM;
 	for (uint64_t at = 0; at < total && rc == 0;) {
 		struct chain_run run;
@@ -89,7 +89,7 @@ static int copy_all(struct vdisk *top, struct vdisk *bottom,
 			rc = vdisk_step(progress, at * VDISK_SECTOR,
 					total * VDISK_SECTOR);
 	}
-	free(buf);
+	large_free(buf, STEP_BYTES);
 	return rc ? rc : bdev_flush(&bottom->bdev);
 }
 

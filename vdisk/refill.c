@@ -19,7 +19,7 @@
 #include <string.h>
 
 #include "base/align.h"
-#include "base/buf.h"
+#include "base/large.h"
 #include "vdisk/chain.h"
 #include "vdisk/grains.h"
 
@@ -164,7 +164,7 @@ static int punch_extent(const struct refill *f, struct vdisk_extent *extent)
 	uint64_t unit = unit_of(extent), end = extent->start + extent->len;
 	uint64_t step = max_u64(round_down(READ_STEP, unit), unit);
 	uint64_t at = extent->start, len = 0;
-	char *buf = io_alloc(step);
+	char *buf = large_alloc(step);
 	int rc = buf ? 0 : -ENOMEM;
 	for (; rc == 0 && at < end; at += len) {
 		struct extent_piece piece;
@@ -183,7 +183,7 @@ static int punch_extent(const struct refill *f, struct vdisk_extent *extent)
 		if (rc == 0)
 			rc = step_of(f, at + len);
 	}
-	free(buf);
+	large_free(buf, step);
 	return rc;
 }
 

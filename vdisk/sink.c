@@ -45,6 +45,7 @@
 
 #include "base/align.h"
 #include "base/buf.h"
+#include "base/large.h"
 #include "vdisk/chain.h"
 
 #define S DELTA_SECTOR
@@ -211,7 +212,7 @@ int vdisk_sink(struct vdisk *disk, const char *top, struct reporter *r,
 	s->is_leaf = i + 1 == disk->chain->count;
 	s->top_layer = disk->chain->layer[i];
 	s->bottom_layer = disk->chain->layer[i - 1];
-	s->buf = io_alloc(REGION_SECTORS * S);
+	s->buf = large_alloc(REGION_SECTORS * S);
 	s->place = malloc(REGION_SECTORS * sizeof(*s->place));
 	int rc = s->buf && s->place ? open_bottom(s, ret_holder) : -ENOMEM;
 	if (rc < 0)
@@ -248,7 +249,8 @@ static int copy_run(struct vdisk *bottom, struct bdev *from, const struct chain_
 int chain_copy_leaf(struct chain *chain, struct vdisk *bottom, uint64_t sector,
 		    uint64_t count)
 {
-	uint8_t *buf = io_alloc(count * S);
+	size_t size = count * S;
+	uint8_t *buf = large_alloc(size);
 	int rc = buf ? 0 : -ENOMEM;
 	while (count > 0 && rc == 0) {
 		struct chain_run run;
@@ -263,7 +265,7 @@ int chain_copy_leaf(struct chain *chain, struct vdisk *bottom, uint64_t sector,
 		sector += run.count;
 		count -= run.count;
 	}
-	free(buf);
+	large_free(buf, size);
 	return rc;
 }
 
@@ -583,7 +585,7 @@ static int close_sink(struct vdisk_sink *s)
 	}
 	err = delta_close(s->delta);
 	rc = rc ? rc : err;
-	free(s->buf);
+	large_free(s->buf, REGION_SECTORS * S);
 	free(s->place);
 	free(s);
 	return rc;

@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #include "base/align.h"
-#include "base/buf.h"
+#include "base/large.h"
 #include "vdisk/extent.h"
 
 #define PART_BYTES (1u << 20)
@@ -63,7 +63,7 @@ struct put {
 
 static int put_bytes(const struct put *put)
 {
-	char *buf = io_alloc(PART_BYTES);
+	char *buf = large_alloc(PART_BYTES);
 	uint64_t offset = 0;
 	int rc = buf ? 0 : -ENOMEM;
 	while (rc == 0) {
@@ -80,7 +80,7 @@ static int put_bytes(const struct put *put)
 			rc = vdisk_step(put->progress, offset,
 					max_u64(put->total, offset));
 	}
-	free(buf);
+	large_free(buf, PART_BYTES);
 	if (rc == 0)
 		rc = vmfs_file_truncate(put->file, offset);
 	return rc;
@@ -191,7 +191,7 @@ static int get_part(const struct get *get, char *buf, uint64_t offset, uint64_t 
 
 static int get_bytes(struct get *get)
 {
-	char *buf = io_alloc(PART_BYTES);
+	char *buf = large_alloc(PART_BYTES);
 	uint64_t offset = 0;
 	int rc = buf ? 0 : -ENOMEM;
 	while (offset < get->size && rc == 0) {
@@ -201,7 +201,7 @@ static int get_bytes(struct get *get)
 		if (rc == 0)
 			rc = vdisk_step(get->progress, offset, get->size);
 	}
-	free(buf);
+	large_free(buf, PART_BYTES);
 	if (rc == 0 && get->is_sparse &&
 	    (ftruncate(get->file_fd, (off_t)get->size) < 0 || fsync(get->file_fd) < 0))
 		rc = host_error(get->r, get->host_path, errno);
