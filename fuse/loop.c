@@ -193,7 +193,7 @@ static void use_memory(struct worker *w, size_t size)
 	mutex_unlock(&w->loop->m);
 }
 
-/* Before a request: nothing is in it. */
+/* Nothing is in it. */
 static void join_pages(struct worker *w)
 {
 	struct loop_memory *memory = w->memory;
@@ -215,6 +215,7 @@ static void give_pages_back(struct worker *w)
 void *loop_memory(size_t size)
 {
 	use_memory(self, size);
+	join_pages(self);
 	return loop_data(self->memory);
 }
 

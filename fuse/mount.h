@@ -10,7 +10,7 @@
 #include "fuse/vdisks.h"
 
 /* Bytes that the kernel reads ahead of who reads on: some requests at a time. */
-#define READ_AHEAD (8u << 20)
+#define READ_AHEAD (16u << 20)
 
 struct ahead;
 

@@ -11,10 +11,11 @@
 # different places what he happens to have of them.
 #
 # Cold, through the kernel's cache: beside Debian's vmfs-fuse on the same VMFS-5 volume.
-# Nothing is read twice: one pass over a file that nobody has in memory. What the disk
-# gives without any filesystem of ours, as cold and in the same turn, is the bound; what
-# passthrough_ll makes of it shows what the way through the kernel and back leaves. The
-# same with the volume in memory, where there is none, shows what the programs cost.
+# Nothing is read twice: one pass over a file that nobody has in memory (cold_bench.c).
+# What the disk gives without any filesystem of ours, as cold and in the same turn, is the
+# bound; what passthrough_ll makes of it shows what the way through the kernel and back
+# leaves. The same with the volume in memory, where there is none, shows what the programs
+# cost.
 #
 # And the memory of a mount that does nothing. Names are in names.sh.
 
@@ -156,40 +157,27 @@ fuse_direct()
 	return $rc
 }
 
-# fuse_fio NAME FILE ARG...: samples its MiB/s.
-fuse_fio()
+# fuse_read NAME FILE KIND SIZE TASKS BYTES: samples its MiB/s, from a cold cache.
+fuse_read()
 {
 	local name=$1 file=$2 speed
 
 	shift 2
-	speed=$(fio --name=x --filename="$file" --size=512m --group_reporting --minimal \
-		"$@" 2>"$work/log" | awk -F';' '{ print ($7 + $48) / 1024 }')
-	[ -n "$speed" ] || return 1
+	fuse_forget
+	speed=$("$bench_bin/cold_bench" "$@" "$file" 2>"$work/log") || return 1
 	sample "fuse.$name" "$speed"
 }
 
 fuse_forget() { sync && echo 3 >/proc/sys/vm/drop_caches; }
 
-# fuse_cold NAME FILE: each kind from a cold cache, nothing twice.
+# fuse_cold NAME FILE [KIND]: in order, as cp does; and many at a time, nothing twice.
 fuse_cold()
 {
-	local cold="--invalidate=1 --ioengine=psync --thread"
+	local kind=${3:-read} tasks=1
 
-	# shellcheck disable=SC2086
-	fuse_forget && fuse_fio "$1.1m" "$2" --rw=read --bs=1m $cold &&
-		fuse_forget && fuse_fio "$1.4k-qd32" "$2" --rw=randread --bs=4k \
-			--numjobs=32 --io_size=2m $cold
-}
-
-fuse_disk() # What it gives by itself.
-{
-	local direct="--direct=1 --ioengine=libaio"
-
-	# shellcheck disable=SC2086
-	fuse_forget &&
-		fuse_fio disk.1m "$work/plain" --rw=read --bs=1m --iodepth=8 $direct &&
-		fuse_fio disk.4k-qd32 "$work/plain" --rw=randread --bs=4k \
-			--iodepth=32 --io_size=64m $direct
+	[ "$kind" = read ] || tasks=8
+	fuse_read "$1.1m" "$2" "$kind" 1048576 $tasks $((512 << 20)) &&
+		fuse_read "$1.4k-qd32" "$2" "rand$kind" 4096 32 $((64 << 20))
 }
 
 fuse_idle()
@@ -246,8 +234,9 @@ fuse_cold_turns()
 		fuse_cold "ours-$kind" "$fuse_at.cold/big" &&
 			fuse_cold "debian-$kind" "$fuse_at.debian/big" || rc=1
 		if [ "$kind" = cold ]; then
-			fuse_disk && fuse_cold passed-cold \
-				"$fuse_at.passed$work/plain" || rc=1
+			fuse_cold disk "$work/plain" direct &&
+				fuse_cold passed-cold "$fuse_at.passed$work/plain" ||
+				rc=1
 		fi
 	done
 	for kind in cold debian passed; do
@@ -297,7 +286,7 @@ bench_fuse()
 {
 	local turns=$(((rounds + 1) / 2)) what kind
 
-	command -v fio >/dev/null && [ -w /dev/fuse ] && fuse_prepare ||
+	[ -w /dev/fuse ] && fuse_prepare ||
 		{ missing fuse "$(tail -n 1 "$work/log")"; return; }
 	fuse_direct || missing fuse "$(tail -n 1 "$work/log")"
 	for what in 4k-qd1 4k-qd32 1m-qd8; do
