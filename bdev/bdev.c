@@ -277,7 +277,7 @@ static void submit_in_parts(struct bdev *bd, struct bdev_io *io)
 	}
 	for (uint64_t at = 0; at < io->len; at += part) {
 		struct bdev_extent e = { bd, io->offset + at, min_u64(part, io->len - at),
-					 0, NULL };
+					 0, NULL, 0 };
 		child_take_memory(fan_add(fan, io->op, &e), at, e.len);
 	}
 	fan_submit(fan);
@@ -299,7 +299,7 @@ static void submit_written_zeros(struct bdev *bd, struct bdev_io *io)
 	}
 	for (uint64_t at = 0; at < io->len; at += part) {
 		struct bdev_extent e = { bd, io->offset + at, min_u64(part, io->len - at),
-					 0, NULL };
+					 0, NULL, 0 };
 		struct child *child = fan_add(fan, BDEV_WRITE, &e);
 		child->io.iov = fan->iov + fan->iov_used;
 		child->io.iovcnt = iov_zeros(child->io.iov, e.len);
@@ -353,7 +353,7 @@ static int alias_redo(struct bdev *bd, struct bdev_io *io, void *arg)
 	swap_names(&piece);
 	piece.channel = NULL; /* this is not its task */
 	struct bdev_extent e = { piece.bd, piece.offset, device_len(io), piece.flags,
-				 io->alias.hold };
+				 io->alias.hold, io->alias.note };
 	int result = bd->ops->redo(bd, &piece, &e);
 	give_back(bd, &e);
 	return result;
@@ -363,7 +363,7 @@ static void alias_done(struct bdev_io *io)
 {
 	struct bdev *bd = io->alias.bd;
 	struct bdev_extent e = { io->bd, io->offset, device_len(io), io->flags,
-				 io->alias.hold };
+				 io->alias.hold, io->alias.note };
 	bool is_final = is_settled(bd, io, &e);
 	io->alias.hold = e.hold; /* what is to be given back may be less now */
 	swap_names(io);
@@ -386,6 +386,7 @@ static void submit_by_alias(struct bdev_io *io, const struct bdev_extent *e,
 	io->alias.done = alias_done;
 	io->alias.channel = channel;
 	io->alias.hold = e->hold;
+	io->alias.note = e->note;
 	swap_names(io);
 	bdev_submit(io->bd, io);
 }

@@ -76,6 +76,7 @@ struct bdev_io {
 		void (*done)(struct bdev_io *io);
 		struct bdev_channel *channel;
 		void *hold;
+		uint64_t note;
 	} alias;
 };
 
@@ -85,6 +86,7 @@ struct bdev_extent {
 	uint64_t offset, len; /* on the leaf; len <= what was asked */
 	uint32_t flags;	      /* enum bdev_io_flags, beside those of the io */
 	void *hold;	      /* the translating device's; given back by unmap() */
+	uint64_t note;	      /* its own, from map() to redo() */
 };
 
 /* How one block can be written conditionally (LOCKING.md, storage classes). */
@@ -112,7 +114,8 @@ struct bdev_ops {
 	/*
 	 * Translating, may be NULL: the piece `io` on extent e has ended with `result`.
 	 * true: that is final, e is given back by unmap(). false: its fate is not known,
-	 * or not to be believed; e stays held until redo() of it has ended. Without a
+	 * or not to be believed; e stays held until redo() of it has ended, as far as
+	 * settle() has left it so. Without a
 	 * pool there is no redo(): its result goes up, -ETIMEDOUT instead of 0. Never
 	 * blocks.
 	 */

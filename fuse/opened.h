@@ -78,8 +78,9 @@ struct vmfs_file *handle_use(struct handle *h);
 struct vdisk *handle_use_disk(struct handle *h);
 void handle_unuse(struct handle *h);
 /*
- * The file that is open for writing, as a device, until handle_unuse(); NULL: it is not
- * open so, or not now. Seldom blocks: when it is asked for first.
+ * The file as a device that maps it, until handle_unuse(): if it is open for writing, or
+ * followed (vmfs_file_is_followed). NULL: it is not so, or not now. Seldom blocks: when
+ * it is asked for first.
  */
 struct bdev *handle_use_device(struct handle *h, struct vmfs_file **ret_file);
 /* The disk, and nobody else uses it until handle_unuse_alone(). */

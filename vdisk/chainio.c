@@ -162,7 +162,7 @@ static int map_below(struct bdev *below, const struct bdev_io *inner,
 {
 	if (below->ops->submit) {
 		*ret_extent = (struct bdev_extent){ below, inner->offset, inner->len, 0,
-						    NULL };
+						    NULL, 0 };
 		return 0;
 	}
 	struct hold *hold = malloc(sizeof(*hold));

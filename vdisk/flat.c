@@ -42,7 +42,7 @@ static int flat_map(struct vdisk_extent *extent, const struct bdev_io *io,
 	inner.offset += extent->file_offset;
 	if (below->ops->map)
 		return below->ops->map(below, &inner, ret_extent);
-	*ret_extent = (struct bdev_extent){ below, inner.offset, inner.len, 0, NULL };
+	*ret_extent = (struct bdev_extent){ below, inner.offset, inner.len, 0, NULL, 0 };
 	return 0;
 }
 

@@ -136,7 +136,7 @@ static int map_below(struct vdisk_extent *extent, const struct bdev_io *io,
 	inner.len = len;
 	if (below->ops->map)
 		return below->ops->map(below, &inner, ret_extent);
-	*ret_extent = (struct bdev_extent){ below, offset, len, 0, NULL };
+	*ret_extent = (struct bdev_extent){ below, offset, len, 0, NULL, 0 };
 	return 0;
 }
 

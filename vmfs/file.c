@@ -329,6 +329,7 @@ int file_load(struct vmfs_file *f)
 	mutex_lock(&f->m);
 	f->length = f->committed_length = load.length;
 	f->small = load.small;
+	file_bdevs_resize(f);
 	mutex_unlock(&f->m);
 	if (!load.small)
 		rc = filemap_grow(f, div_up(load.length, f->vol->block_size));

@@ -70,6 +70,7 @@ struct file_follow {
 	int said;		/* the last that ended */
 };
 
+#define FILE_HOLD_FOLLOWED 4 /* of hold_kinds */
 #define FILE_QUIESCING (1ull << 63) /* of holds: blocks are being taken away */
 
 struct vmfs_file {
@@ -127,7 +128,7 @@ struct vmfs_file {
 	uint32_t ahead_window;
 	uint64_t ahead_first, ahead_end; /* allocated and maybe not used */
 	LIST_HEAD(, file_bdev) bdevs;	/* under m: devices made of this file */
-	char hold_kinds[4];		/* their addresses mean something to filebdev.c */
+	char hold_kinds[5];		/* their addresses mean something to filebdev.c */
 	struct file_follow follow;
 };
 
@@ -282,6 +283,14 @@ int file_read_locked(struct vmfs_file *f, void *buf, uint64_t len, uint64_t offs
  */
 int64_t file_read_following(struct vmfs_file *f, void *buf, uint64_t len, uint64_t offset)
 	__attribute__((warn_unused_result));
+/*
+ * The place of a READ of such a file, held (filemap_unhold), if it is followed, nobody
+ * writes it, and a look costs no wait; else -EAGAIN. What was read there counts if
+ * file_follow_stands() says so afterwards, before the hold is given back. Neither blocks.
+ */
+int file_follow_map(struct vmfs_file *f, const struct bdev_io *io,
+		    struct bdev_extent *ret_extent) __attribute__((warn_unused_result));
+bool file_follow_stands(struct vmfs_file *f);
 /* Nobody reads it any more, or who does looks no more. Never blocks. */
 void file_follow_done(struct vmfs_file *f);
 

@@ -23,6 +23,9 @@
  * Of a prompt file (VMFS_PROMPT) a write to a READY block goes the long way, too, and
  * ends when the block's mark is logged (file_log_marks): else it would be lost with us.
  *
+ * Of a file without a lock map() knows what filefollow.c knows, and what was read counts
+ * if that says so in settle().
+ *
  * A write that map() lets through is inside the gate until it has ended: whoever submits
  * it. If it comes back with unknown fate (a cut, a lost answer), or a read may not be
  * believed any more, settle() says so: the hold on the place stays, and redo() does the
@@ -56,6 +59,7 @@ enum hold_kind {
 	HOLD_WRITE, /* the map, and we are inside the gate */
 	HOLD_FILL,  /* the map and a fill */
 	HOLD_FILL_WRITE, /* and we are inside the gate */
+	HOLD_FOLLOWED = FILE_HOLD_FOLLOWED, /* the map, of a file without a lock */
 };
 
 static struct vmfs_file *file_of(struct bdev *bd)
@@ -219,7 +223,7 @@ static int file_map(struct bdev *bd, const struct bdev_io *io,
 	uint64_t in_block = io->offset & (block_size - 1);
 	struct file_run run;
 	if (!f->flags)
-		return -EAGAIN;
+		return file_follow_map(f, io, ret_extent);
 	if (io->op == BDEV_FLUSH)
 		return map_flush(f, ret_extent);
 	int rc = check_op(f, io);
@@ -299,11 +303,25 @@ static bool is_final(struct vmfs_file *f, const struct bdev_io *io,
 	return !is_unknown || io->op == BDEV_CAW;
 }
 
+/*
+ * What does not stand has no place any more: who changes the map waits for nobody here.
+ */
+static bool settle_followed(struct vmfs_file *f, struct bdev_extent *e, int result)
+{
+	if (result == 0 && file_follow_stands(f))
+		return true;
+	filemap_unhold(f);
+	e->hold = NULL;
+	return false;
+}
+
 static bool file_settle(struct bdev *bd, const struct bdev_io *io, struct bdev_extent *e,
 			int result)
 {
 	struct vmfs_file *f = file_of(bd);
 	enum hold_kind kind = kind_of(f, e);
+	if (kind == HOLD_FOLLOWED)
+		return settle_followed(f, e, result);
 	if (is_final(f, io, e, result)) {
 		if (kind == HOLD_FILL_WRITE && result == 0)
 			filefill_note(f, e->leaf, e->offset, e->len);
@@ -314,15 +332,6 @@ static bool file_settle(struct bdev *bd, const struct bdev_io *io, struct bdev_e
 		e->hold = &f->hold_kinds[kind == HOLD_WRITE ? HOLD_READ : HOLD_FILL];
 	}
 	return false;
-}
-
-static int file_redo(struct bdev *bd, struct bdev_io *piece, struct bdev_extent *e)
-{
-	struct vmfs_file *f = file_of(bd);
-	int rc = vmfs_gate_run(f->vol, piece->bd, piece);
-	if (rc == 0 && kind_of(f, e) == HOLD_FILL)
-		filefill_note(f, e->leaf, e->offset, e->len);
-	return rc;
 }
 
 static bool file_park(struct bdev *bd, struct bdev_io *io)
@@ -371,6 +380,26 @@ static int rw_data(struct vmfs_file *f, struct bdev_io *io)
 		return vmfs_file_sync(f);
 	if (rc == 0 && f->is_prompt)
 		rc = log_range(f, io->offset, io->len);
+	return rc;
+}
+
+/* The place is not the file's any more: as if it had not been read. */
+static int redo_followed(struct vmfs_file *f, const struct bdev_io *piece,
+			 const struct bdev_extent *e)
+{
+	struct bdev_io again = *piece;
+	again.offset = e->note;
+	return rw_data(f, &again);
+}
+
+static int file_redo(struct bdev *bd, struct bdev_io *piece, struct bdev_extent *e)
+{
+	struct vmfs_file *f = file_of(bd);
+	if (!e->hold && piece->op == BDEV_READ)
+		return redo_followed(f, piece, e);
+	int rc = vmfs_gate_run(f->vol, piece->bd, piece);
+	if (rc == 0 && kind_of(f, e) == HOLD_FILL)
+		filefill_note(f, e->leaf, e->offset, e->len);
 	return rc;
 }
 
@@ -486,8 +515,9 @@ static const struct bdev_ops file_bdev_ops = {
 int vmfs_file_bdev(struct vmfs_file *file, struct bdev **ret_bd)
 {
 	struct vmfs_volume *vol = file->vol;
-	struct vmfs_stat st;
-	int rc = vmfs_file_stat(file, &st);
+	struct vmfs_stat st = { 0 };
+	bool is_known = vmfs_file_is_followed(file); /* its length, without a look */
+	int rc = is_known ? 0 : vmfs_file_stat(file, &st);
 	if (rc < 0)
 		return rc;
 	struct file_bdev *fb = calloc(1, sizeof(*fb));
@@ -517,6 +547,8 @@ int vmfs_file_bdev(struct vmfs_file *file, struct bdev **ret_bd)
 		       vol->label);
 	mutex_lock(&file->m);
 	LIST_INSERT_HEAD(&file->bdevs, fb, link);
+	if (is_known)
+		fb->bd.size = round_down(file->length, VMFS_SECTOR_SIZE);
 	mutex_unlock(&file->m);
 	*ret_bd = &fb->bd;
 	return 0;

@@ -21,6 +21,11 @@
  * next reads are views. So they are of a file whose lock this member has kept
  * (keeps_locks); then it gives it back.
  *
+ * Who may not wait reads by the device of the file (filebdev.c) if nobody writes it and a
+ * look is cheap: the place is held from the map until the look, and no map goes while a
+ * place of it is held. If the look finds a change, the hold is given back first, and then
+ * it is read as above: so who waits for holds waits for nobody who waits for him.
+ *
  * Invariants:
  * 1. What is handed out was read before a look that began after that read and found
  *    sector and log as they were when the map was loaded. One look serves all reads that
@@ -283,4 +288,44 @@ int64_t file_read_following(struct vmfs_file *f, void *buf, uint64_t len, uint64
 		rc = rc == -EAGAIN ? 0 : rc;
 	}
 	return rc < 0 ? rc : -EAGAIN;
+}
+
+/* ---- as a device ---- */
+
+bool vmfs_file_is_followed(struct vmfs_file *f)
+{
+	if (f->flags || f->vol->member)
+		return false;
+	mutex_lock(&f->m);
+	bool is_followed = f->follow.is_on && !f->follow.log;
+	mutex_unlock(&f->m);
+	return is_followed && (f->vol->is_immutable ||
+			       vmfs_gate_looks_fast(f->vol, f->lock.vol_off));
+}
+
+int file_follow_map(struct vmfs_file *f, const struct bdev_io *io,
+		    struct bdev_extent *ret_extent)
+{
+	uint64_t in_block = io->offset % f->vol->block_size, vol_off;
+	struct bdev_extent e = { .hold = &f->hold_kinds[FILE_HOLD_FOLLOWED],
+				 .note = io->offset };
+	if (io->op != BDEV_READ || in_block + io->len > f->vol->block_size ||
+	    !filemap_hold_at(f, io->offset >> f->vol->block_shift, &vol_off))
+		return -EAGAIN;
+	uint64_t length = file_length(f);
+	bool is_known = vmfs_file_is_followed(f) && io->offset <= length &&
+			io->len <= length - io->offset;
+	int rc = is_known ? lvm_map(&f->vol->lvm, vol_off + in_block, &e.leaf, &e.offset,
+				    &e.len) : -EAGAIN;
+	e.len = min_u64(e.len, io->len);
+	if (rc < 0)
+		filemap_unhold(f);
+	else
+		*ret_extent = e;
+	return rc < 0 ? -EAGAIN : 0;
+}
+
+bool file_follow_stands(struct vmfs_file *f)
+{
+	return look(f) == 0;
 }
