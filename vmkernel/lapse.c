@@ -15,6 +15,12 @@
  *
  * Of a VM that comes in, vms/ID.locks has the tokens with which its locks will arrive as
  * soon as it stands still over there. A note that is there already is not written again.
+ * vms/ID.owner has whom they come to: the owner UUID of this host's mount. With both, a
+ * later vmkernel that finds all of the VM here, standing still, goes by the record of the
+ * .vmx file, as the earlier one would have (vmotion/source.c): the token and the owner
+ * that were noted: it was handed over to us, and nobody else has had it. The source's,
+ * who lives: it may still be. Anything else: it never will. Of the disks each came, or
+ * was released for us, or is still that of a source that died meanwhile.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -25,11 +31,13 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/env.h"
 #include "vmkernel/statefile.h"
 #include "vmkernel/vm.h"
 
 #define LINE_SIZE 4096
 #define NAME_SIZE 48u
+#define LOOK_PAUSE (50 * NS_PER_MS)
 
 static const char *note_name(const struct vm *vm, bool is_next, char *buf)
 {
@@ -126,6 +134,103 @@ int vm_note_locks(const struct vm *vm, char *ret_why, uint32_t size)
 		(void)unlink(host_path(vm->host, note_name(vm, true, name), path));
 	return rc;
 }
+
+/* ---- of what had come ---- */
+
+int vm_note_owner(const struct vm *vm)
+{
+	struct uuid owner;
+	uint32_t slot;
+	char uuid[UUID_TEXT_SIZE], name[NAME_SIZE];
+	int rc = vmfs_volume_identity(vm->ds->vol, &owner, &slot);
+	(void)snprintf(name, sizeof(name), "vms/%u.owner", vm->id);
+	return rc ? rc : host_write_text(vm->host, name, uuid_text(&owner, uuid), 0640);
+}
+
+static int read_owner(const struct vm *vm, struct uuid *ret)
+{
+	int rc;
+	char name[NAME_SIZE], path[HOST_PATH_SIZE];
+	(void)snprintf(name, sizeof(name), "vms/%u.owner", vm->id);
+	AUTO_FREE char *text = statefile_read(host_path(vm->host, name, path), &rc);
+	return text ? uuid_parse(text, ret) : rc ? rc : -ENOENT;
+}
+
+/* 1: it is for us to take; 0: it may be, soon; -ESTALE; -errno. */
+static int judge(const struct vm *vm, const char *path, uint64_t token,
+		 const struct uuid *owner, uint64_t *ret_now)
+{
+	AUTO_FREE struct vmfs_lock_info *info = calloc(1, sizeof(*info));
+	int rc = info ? vmfs_lock_info(vm->ds->vol, path, info) : -ENOMEM;
+	if (rc < 0)
+		return rc;
+	bool is_config = strcmp(path, vm->path) == 0;
+	bool is_held = info->holder_count == 1;
+	bool is_ours = is_held && uuid_equal(&info->holders[0].owner, owner);
+	*ret_now = info->token;
+	if (info->token == token)
+		return is_ours || (!is_config && !info->holder_count) ? 1 : -ESTALE;
+	if (info->token + 1 != token || !is_held || is_ours)
+		return -ESTALE;
+	return info->is_current[0] ? 0 : is_config ? -ESTALE : 1;
+}
+
+static int await_one(const struct vm *vm, const char *path, uint64_t token,
+		     const struct uuid *owner, struct buf *ret_found)
+{
+	uint64_t now = 0;
+	int rc;
+	while ((rc = judge(vm, path, token, owner, &now)) == 0) {
+		if (atomic_load(&vm->is_cancelled))
+			return -ECANCELED;
+		task_sleep_until(clock_now() + LOOK_PAUSE);
+	}
+	if (rc > 0)
+		buf_printf(ret_found, "%" PRIu64 " %s\n", now, path);
+	return rc < 0 ? rc : 0;
+}
+
+static int await_noted(const struct vm *vm, struct buf *ret_found)
+{
+	char name[NAME_SIZE], path[HOST_PATH_SIZE], line[LINE_SIZE];
+	struct uuid owner;
+	int rc = read_owner(vm, &owner);
+	AUTO_FCLOSE FILE *f =
+		fopen(host_path(vm->host, note_name(vm, false, name), path), "re");
+	while (rc == 0 && f && fgets(line, sizeof(line), f)) {
+		uint64_t token = 0;
+		int at = 0;
+		line[strcspn(line, "\n")] = '\0';
+		bool is_line = sscanf(line, "%" SCNu64 " %n", &token, &at) == 1 && at;
+		bool is_first = !ret_found->len;
+		/* The .vmx file's comes first, and decides. */
+		if (!is_line || is_first != (strcmp(line + at, vm->path) == 0))
+			return -ESTALE;
+		rc = await_one(vm, line + at, token, &owner, ret_found);
+	}
+	return rc == 0 && !ret_found->len ? -ESTALE : rc;
+}
+
+int vm_await_locks(const struct vm *vm, char *ret_why, uint32_t size)
+{
+	char name[NAME_SIZE];
+	struct buf found = { 0 };
+	int rc = await_noted(vm, &found);
+	if (rc == 0)
+		rc = found.error;
+	/* What is found is compared with when all is taken. */
+	if (rc == 0)
+		rc = host_write_text(vm->host, note_name(vm, false, name), found.data,
+				     0640);
+	buf_done(&found);
+	if (rc < 0)
+		(void)snprintf(ret_why, size, "it had come from another host, whose it "
+			       "is: %s", rc == -ESTALE ? "its lock did not come" :
+							 strerror(-rc));
+	return rc;
+}
+
+/* ---- after all ---- */
 
 static bool is_held(const struct vm *vm, const char *path)
 {

@@ -152,9 +152,9 @@ static void drop_channel(struct vm *vm)
 	loop_watch_free(vm->channel_watch);
 	vm->channel_watch = NULL;
 	channel_done(&vm->channel);
+	vmotion_vmx_gone(vm); /* by itself, unless is_ending */
 	vm->is_ending = true;
 	atomic_store(&vm->is_cancelled, true);
-	vmotion_vmx_gone(vm);
 	checkpoint_vmx_gone(vm);
 }
 
@@ -204,7 +204,7 @@ void vm_closed(struct vm *vm)
 	vm->state = VM_OFF;
 	vm->ds = NULL;
 	vm->is_ending = vm->is_adopted = vm->is_isolation_end = false;
-	vm->is_incoming = false;
+	vm->is_incoming = vm->has_come = false;
 	vm->qemu_pid = 0;
 	vm->monitor = (struct monitor){ 0 };
 	atomic_store(&vm->is_cancelled, false);
@@ -321,7 +321,8 @@ static void greeted(struct vm *vm, const struct msg *m)
 	size_t count = json_array_size(disks);
 	if (!vm->is_adopted || vm->state != VM_STARTING || vm->has_job || vm->is_ending)
 		return;
-	if (!json_is_true(json_object_get(m->body, "is_running")) ||
+	vm->has_come = json_is_true(json_object_get(m->body, "has_come"));
+	if ((!json_is_true(json_object_get(m->body, "is_running")) && !vm->has_come) ||
 	    count > HARDWARE_DISKS_MAX || !token || strlen(token) != VM_TOKEN_SIZE - 1) {
 		vm_stop(vm,
 			"a vmx of an earlier vmkernel was found without a running VM");
@@ -733,7 +734,9 @@ void vm_adopted(struct vm *vm, int rc, const char *why)
 		vm->state = VM_ON;
 		resources_adopt(vm);
 		vm_log_start(vm);
-		tell_log(vm, REPORT_INFO, "goes on running");
+		tell_log(vm, REPORT_INFO, vm->has_come ? "had come from another host, "
+			 "and runs here" : "goes on running");
+		vm->has_come = false;
 		if (msg_send(&vm->channel, MSG_VMX_CONT, 0, NULL) < 0)
 			drop_channel(vm);
 		else

@@ -74,6 +74,7 @@ struct vm {
 	char cpu[CPU_TEXT_SIZE]; /* likewise: QEMU's -cpu; "": it is an old one */
 	uint32_t taps;	  /* a bit for each card on a bridge; 0: none is known */
 	bool is_incoming; /* it comes from another host, and does not run here yet */
+	bool has_come;	  /* likewise, of one that is adopted: its vmx has all of it */
 	bool is_leaving;  /* when it is off it is not registered here any more */
 	uint64_t ha_order;  /* it is being started for; 0: none */
 	bool is_ha_noted;   /* the agent has written down that it is ours */
@@ -227,6 +228,16 @@ int vm_note_locks(const struct vm *vm, char *ret_why, uint32_t size)
  * them as they will be, so that vm_note_locks() finds it done. 0 or -errno. Blocks.
  */
 int vm_note_coming_locks(const struct vm *vm) __attribute__((warn_unused_result));
+/* Remembers to whom they come: to us, as the member of its datastore that we are now. */
+int vm_note_owner(const struct vm *vm) __attribute__((warn_unused_result));
+/*
+ * Of a VM that had come whole (has_come) to an earlier vmkernel of this host: waits until
+ * the records say whose it is. 0: it was handed over to that vmkernel, and nobody had its
+ * locks since: vm_check_locks() can be asked when they are taken. -ESTALE, -errno with
+ * ret_why: it is not, for good; -ECANCELED. Blocks.
+ */
+int vm_await_locks(const struct vm *vm, char *ret_why, uint32_t size)
+	__attribute__((warn_unused_result));
 /*
  * Remembers those too that will be held when the file at vmx of vol, locked now, is the
  * .vmx file, and locked[i], if not NULL, what disk i holds. 0 or -errno (reported).

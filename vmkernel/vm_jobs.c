@@ -339,18 +339,29 @@ static int adopt_disk(struct vm *vm, uint32_t i, char *ret_why, uint32_t size)
 	return rc;
 }
 
+/* Who has it now is worth more than that somebody had it. */
+static void tell_holder(const struct vm *vm, char *ret_why, uint32_t size)
+{
+	char text[VMFS_HOLDER_TEXT_SIZE], file[VM_WHY_SIZE / 2];
+	AUTO_FREE struct vmfs_lock_info *info = calloc(1, sizeof(*info));
+	if (info && vmfs_lock_info(vm->ds->vol, vm->path, info) == 0 &&
+	    info->holder_count && info->is_current[0])
+		(void)snprintf(ret_why, size, "%s: %s",
+			       vm_file_text(vm, NULL, file, sizeof(file)),
+			       vmfs_holder_text(&info->holders[0], text));
+}
+
 static void adopt_work(void *arg)
 {
 	struct vm_job *job = arg;
 	struct vm *vm = job->vm;
-	char lost[VM_WHY_SIZE];
-	int check = vm_check_locks(vm, false, lost, sizeof(lost));
-	/* Who has it now is worth more than that somebody had it. */
-	job->rc = hold_config(vm, job->why, sizeof(job->why));
-	if (job->rc == 0 && check < 0) {
-		job->rc = check;
-		(void)snprintf(job->why, sizeof(job->why), "%s", lost);
-	}
+	/* What others had is not taken from them, be they dead: it may be theirs. */
+	job->rc = vm->has_come ? vm_await_locks(vm, job->why, sizeof(job->why)) :
+				 vm_check_locks(vm, false, job->why, sizeof(job->why));
+	if (job->rc == -ESTALE)
+		tell_holder(vm, job->why, sizeof(job->why));
+	if (job->rc == 0)
+		job->rc = hold_config(vm, job->why, sizeof(job->why));
 	AUTO_FREE char *state = job->rc == 0 ? vm_state_path(vm, vm->text) : NULL;
 	vm->labels.is_suspended = state;
 	for (uint32_t i = 0; job->rc == 0 && i < HARDWARE_DISKS_MAX && vm->disk_keys[i];

@@ -3,7 +3,11 @@
  * The target: what the plan (source.c) makes of a VM on this host. Its QEMU starts with
  * disks that stand by (disk/disk.h); its files are read without their locks until these
  * have come. It is registered durably before that: a vmkernel that dies on the way finds
- * what runs when it is back (vm.c, adoption), or a VM that is off.
+ * what runs when it is back (vm.c, adoption), or a VM that is off; or all of it in a vmx
+ * that waits, and then goes by the record of its lock as we would have (lapse.c).
+ *
+ * From when all is here the VM has a job, so that its end waits until it is known whose
+ * it is: if it cannot run here, and was never told to, it goes back.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -19,7 +23,8 @@
 #define STILL_LOOK (500 * NS_PER_MS)
 #define STREAM_NS (30 * NS_PER_S) /* to connect, from the word that we are ready */
 #define HAND_OVER_NS (5 * NS_PER_S)
-#define TAKE_WAIT_S 20 /* for a disk that was released instead of handed over */
+/* For a disk that was released, or is a source's that died: as long as that may take. */
+#define TAKE_WAIT_S 90
 
 static int read_offer(struct passage *p, const json_t *body, struct offer *ret)
 {
@@ -193,6 +198,8 @@ static int prepare(struct passage *p, const struct offer *o, char *why)
 		rc = passage_on_loop(p, open_vm, NULL);
 	if (rc == 0)
 		rc = passage_await(p, why);
+	if (rc == 0)
+		rc = vm_note_owner(p->vm);
 	return rc == 0 ? check_accelerator(p, o, why) : rc;
 }
 
@@ -279,23 +286,22 @@ static int op_receive(void *arg, char *why)
 	if (rc == 0 && p->tells_still)
 		rc = await_still(p, why);
 	p->stopped_at = clock_now();
-	return rc == 0 ? passage_await(p, why) : rc;
+	if (rc == 0)
+		rc = passage_await(p, why);
+	if (rc < 0)
+		return rc;
+	rc = passage_hold(p, false);
+	if (rc < 0)
+		(void)snprintf(why, PLAN_WHY_SIZE, "the VM has ended");
+	return rc;
 }
 
 /* ---- the lock ---- */
 
-static int is_ending(struct passage *p, void *arg)
-{
-	(void)arg;
-	return p->vm->is_ending || p->vm->state != VM_STARTING ? -ECANCELED : 0;
-}
-
 static int op_look(void *arg)
 {
 	struct passage *p = arg;
-	int rc = passage_on_loop(p, is_ending, NULL);
-	if (rc == 0)
-		rc = vmotion_look(p->ds->vol, p->path, p->lock_token);
+	int rc = vmotion_look(p->ds->vol, p->path, p->lock_token);
 	p->has_lock = rc == 1;
 	return rc;
 }
@@ -308,11 +314,24 @@ static void op_pause(void *arg)
 
 /* ---- take ---- */
 
+static int check_ending(struct passage *p, void *why)
+{
+	if (p->vm->is_ending)
+		(void)snprintf(why, PLAN_WHY_SIZE, "%.400s",
+			       p->vm->why[0] ? p->vm->why : "its vmx process died");
+	return p->vm->is_ending ? -ESRCH : 0;
+}
+
+static int open_config(struct passage *p)
+{
+	struct vmfs_file_options options = { .flags = VMFS_WRITE };
+	return vmfs_file_open(p->ds->vol, p->vm->path, &options, &p->vm->config, NULL);
+}
+
 static int take_config(struct passage *p, char *why)
 {
 	struct vm *vm = p->vm;
-	struct vmfs_file_options options = { .flags = VMFS_WRITE };
-	int rc = vmfs_file_open(p->ds->vol, vm->path, &options, &vm->config, NULL);
+	int rc = open_config(p);
 	if (rc < 0) {
 		(void)snprintf(why, PLAN_WHY_SIZE, "its .vmx file: %s", strerror(-rc));
 		return rc;
@@ -326,29 +345,34 @@ static int take_config(struct passage *p, char *why)
 	return rc;
 }
 
+static int take_disk(struct passage *p, uint32_t i, uint32_t wait_s, char *why)
+{
+	struct vm *vm = p->vm;
+	struct disk_options o;
+	struct vm_disk_texts texts;
+	if (!disk_path(vm->disks[i]))
+		return 0;
+	vm_disk_options(vm, i, disk_path(vm->disks[i]), &texts, &o);
+	o.wait_s = wait_s;
+	return disk_take(vm->disks[i], &o, why, PLAN_WHY_SIZE);
+}
+
 static int op_take(void *arg, char *why)
 {
 	struct passage *p = arg;
 	struct vm *vm = p->vm;
 	uint64_t began = clock_now();
-	int rc = passage_hold(p, false);
+	int rc = passage_on_loop(p, check_ending, why);
 	if (rc == 0)
 		rc = take_config(p, why);
 	uint64_t config_ns = clock_now() - began;
-	for (uint32_t i = 0; rc == 0 && i < HARDWARE_DISKS_MAX; i++) {
-		struct disk_options o;
-		struct vm_disk_texts texts;
-		if (!disk_path(vm->disks[i]))
-			continue;
-		vm_disk_options(vm, i, disk_path(vm->disks[i]), &texts, &o);
-		o.wait_s = TAKE_WAIT_S;
-		rc = disk_take(vm->disks[i], &o, why, PLAN_WHY_SIZE);
+	while (rc == 0 && p->taken < HARDWARE_DISKS_MAX) {
+		rc = take_disk(p, p->taken, TAKE_WAIT_S, why);
+		p->taken += rc == 0;
 	}
 	uint64_t disks_ns = clock_now() - began - config_ns;
 	if (rc == 0)
 		rc = vm_note_locks(vm, why, PLAN_WHY_SIZE);
-	if (rc == 0)
-		passage_release(p);
 	p->lock_ns = clock_now() - began;
 	report(p->host->reporter, REPORT_INFO,
 	       "vMotion: VM %u: its .vmx file was taken in %llu us, its disks in %llu, "
@@ -362,9 +386,34 @@ static int op_take(void *arg, char *why)
 static int op_run(void *arg, char *why)
 {
 	struct passage *p = arg;
-	int rc = passage_ask(p, MSG_VMX_RUN, NULL, -1, why);
+	int rc = passage_on_loop(p, check_ending, why);
+	if (rc == 0)
+		rc = passage_request(p, MSG_VMX_RUN, NULL, -1, why);
+	if (rc < 0)
+		return rc; /* it was not told to */
+	rc = passage_await(p, why);
 	p->resumed_at = clock_now();
+	if (rc == -ECONNRESET) {
+		(void)snprintf(why, PLAN_WHY_SIZE, "its vmx died as it was told to run "
+			       "it: it may have run here, and has ended");
+		return -ENOTRECOVERABLE;
+	}
+	if (rc == 0)
+		passage_release(p);
 	return rc;
+}
+
+/* What never came is not waited for any more; if it comes, it is given back. */
+static void unexpect_disks(struct passage *p)
+{
+	for (uint32_t i = 0; p->vm && i < HARDWARE_DISKS_MAX; i++) {
+		const char *path;
+		struct vdisk *d = disk_vdisk(p->vm->disks[i]);
+		for (unsigned int k = 0; d && k < vdisk_extent_count(d); k++) {
+			path = vdisk_extent_path(d, k);
+			(void)!vmfs_file_unexpect(p->ds->vol, path);
+		}
+	}
 }
 
 /* Its QEMU has not run a single instruction, nor will it: the files go as they came. */
@@ -372,9 +421,14 @@ static int op_give_back(void *arg)
 {
 	struct passage *p = arg;
 	struct vm *vm = p->vm;
+	char why[PLAN_WHY_SIZE];
 	uint64_t deadline = clock_now() + HAND_OVER_NS;
-	if (passage_hold(p, false) < 0 || !vm->config)
+	if (passage_hold(p, false) < 0 || (!vm->config && open_config(p) < 0))
 		return -ESTALE; /* its end gives the lock back */
+	/* A disk that has come is given back as one that is ours: at once. */
+	for (uint32_t i = p->taken; i < HARDWARE_DISKS_MAX; i++)
+		(void)!take_disk(p, i, 0, why);
+	unexpect_disks(p);
 	for (uint32_t i = 0; i < HARDWARE_DISKS_MAX; i++) {
 		int rc = disk_close(vm->disks[i]);
 		vm->disks[i] = NULL;
@@ -384,6 +438,10 @@ static int op_give_back(void *arg)
 	}
 	int rc = vmfs_file_hand_over(vm->config, &p->source, deadline);
 	p->has_lock = rc < 0;
+	if (rc < 0)
+		report(p->host->reporter, REPORT_WARN, "vMotion: VM %u: it cannot run "
+		       "here, nor go back to host %s: it ends: %s", vm->id, p->peer_name,
+		       strerror(-rc));
 	return rc;
 }
 
@@ -431,25 +489,13 @@ static int settle(struct passage *p, void *arg)
 	return 0;
 }
 
-/* What never came is not waited for any more; if it comes, it is given back. */
-static void unexpect(struct passage *p)
-{
-	if (p->path[0])
-		(void)!vmfs_file_unexpect(p->ds->vol, p->path);
-	for (uint32_t i = 0; p->vm && i < HARDWARE_DISKS_MAX; i++) {
-		const char *path;
-		struct vdisk *d = disk_vdisk(p->vm->disks[i]);
-		for (unsigned int k = 0; d && k < vdisk_extent_count(d); k++) {
-			path = vdisk_extent_path(d, k);
-			(void)!vmfs_file_unexpect(p->ds->vol, path);
-		}
-	}
-}
-
 void passage_come(struct passage *p)
 {
 	p->end = vmotion_target(&ops, p, p->why);
-	if (p->end != VMOTION_MOVED && p->vm && passage_hold(p, false) == 0)
-		unexpect(p);
+	if (p->end != VMOTION_MOVED && p->vm && passage_hold(p, false) == 0) {
+		if (p->path[0])
+			(void)!vmfs_file_unexpect(p->ds->vol, p->path);
+		unexpect_disks(p);
+	}
 	(void)passage_on_loop(p, settle, NULL);
 }

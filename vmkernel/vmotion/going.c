@@ -2,8 +2,11 @@
 /*
  * The source: what the plan (source.c) does to a VM of this host.
  *
- * From settle on the VM has a job (has_job), so that its end waits: its files are this
- * job's alone. Before that its files are not touched, and it may end at any time.
+ * From when it stands still the VM has a job (has_job), so that its end waits: its files
+ * are this job's alone. Before that they are not touched, and it may end at any time.
+ *
+ * A vmx that dies by itself when all is sent takes nothing with it that the target has
+ * not got: its QEMU runs no guest any more, and the VM goes on over there.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -86,7 +89,6 @@ static void settle_early(struct passage *p)
 		return;
 	for (uint32_t i = 0; i < HARDWARE_DISKS_MAX; i++)
 		(void)!disk_settle(p->vm->disks[i]); /* op_settle says so */
-	passage_release(p);
 }
 
 /* The sooner it is told, the less of what comes for the guest is lost. */
@@ -100,7 +102,10 @@ static int send_rest(struct passage *p, char *why)
 			(void)passage_say(p, VMOTION_STILL, NULL);
 		settle_early(p);
 	}
-	return passage_await(p, why);
+	int rc = passage_await(p, why);
+	if (rc < 0)
+		passage_release(p);
+	return rc;
 }
 
 static int op_send(void *arg, const json_t *ready, struct vmfs_incarnation *ret_to,
@@ -128,11 +133,27 @@ static int op_send(void *arg, const json_t *ready, struct vmfs_incarnation *ret_
 	return rc;
 }
 
+/* No cancel comes through from here on. */
+static int begin_switch(struct passage *p, void *arg)
+{
+	(void)arg;
+	p->is_switching = true;
+	if (p->is_asked_end || p->vm->is_off_wanted ||
+	    (p->vm->is_ending && !p->is_vmx_gone))
+		return -ESRCH;
+	if (p->is_vmx_gone)
+		report(p->host->reporter, REPORT_WARN, "vMotion: VM %u: its vmx is gone, "
+		       "and all of it is sent: it goes on there", p->vm->id);
+	return 0;
+}
+
 static int op_settle(void *arg, char *why)
 {
 	struct passage *p = arg;
 	uint64_t now = clock_now();
 	int rc = passage_hold(p, true);
+	if (rc == 0)
+		rc = passage_on_loop(p, begin_switch, NULL);
 	if (rc < 0)
 		(void)snprintf(why, PLAN_WHY_SIZE, "%s",
 			       rc == -ECANCELED ? "cancelled" : "the VM has ended");

@@ -100,10 +100,10 @@ int passage_set_phase(struct passage *p, void *phase)
 static int try_hold(struct passage *p, void *minds_cancel)
 {
 	struct vm *vm = p->vm;
-	if (p->holds)
-		return 0;
 	if (minds_cancel && p->is_cancelled)
 		return -ECANCELED;
+	if (p->holds)
+		return 0;
 	if (vm->state == VM_OFF || vm->state == VM_STOPPING || vm->is_ending)
 		return -ESRCH;
 	if (vm->has_job)
@@ -222,6 +222,9 @@ void vmotion_told(struct vm *vm, const struct msg *m)
 			json_object_get(m->body, "transferred"));
 		if (!json_is_true(json_object_get(m->body, "is_still")))
 			return;
+		/* It may end before the job can ask for this. */
+		if (p->is_out && !vm->has_job && !vm->is_ending)
+			p->holds = vm->has_job = true;
 		mutex_lock(&p->m);
 		p->is_still = true;
 		cond_signal(&p->c);
@@ -257,8 +260,12 @@ void vmotion_vmx_gone(struct vm *vm)
 	struct passage *p = vm->passage;
 	if (!p)
 		return;
+	p->is_asked_end |= vm->is_ending;
 	mutex_lock(&p->m);
 	p->is_vmx_gone = true;
+	/* The source's job need not hear what the other side says any more. */
+	if (p->is_asked_end && p->is_out && p->holds)
+		(void)shutdown(tls_sock(p->tls), SHUT_RDWR);
 	if (!p->answer_why[0])
 		(void)snprintf(p->answer_why, sizeof(p->answer_why), "%.500s",
 			       vm->why[0] ? vm->why : "the VM has ended");

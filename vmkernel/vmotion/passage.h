@@ -43,11 +43,14 @@ struct passage {
 	bool is_new;	   /* target: the VM was not registered here before */
 	bool has_lock;	   /* target: and has not given it back: it is registered here */
 	bool holds;	   /* it has set vm->has_job */
+	bool is_switching; /* source: it is too late for a cancel */
+	bool is_asked_end; /* somebody wants the VM to end */
 
 	/* Of the target, the job's. */
 	struct vmfs_incarnation source;
 	uint64_t lock_token; /* of the .vmx file, as the source has it */
 	char path[HA_PATH_SIZE];
+	uint32_t taken; /* disks below were taken */
 
 	struct mutex m; /* of what follows */
 	struct cond c;

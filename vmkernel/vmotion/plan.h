@@ -30,7 +30,11 @@ enum vmotion_word {
 enum vmotion_end {
 	VMOTION_KEPT,  /* source: it runs here, as before; target: it never ran here */
 	VMOTION_MOVED, /* source: the lock is the target's; target: it runs here */
-	VMOTION_LOST,  /* source: neither is known to run it: its lock decides */
+	/*
+	 * source: neither is known to run it: its lock decides; target: it may have run
+	 * here, and has ended
+	 */
+	VMOTION_LOST,
 };
 
 /* Of both: all block; 0 or -errno, and those that can fail for a reason say it in why. */
@@ -77,9 +81,12 @@ struct vmotion_target_ops {
 	void (*pause)(void *arg); /* before the next look */
 	/* With the lock handed to us: files and disks are ours. */
 	int (*take)(void *arg, char *why);
-	/* It runs: from here on there is no way back. */
+	/*
+	 * It runs: from here on there is no way back. -ENOTRECOVERABLE: it may have run,
+	 * and has ended; -errno: it has not, nor will it.
+	 */
 	int (*run)(void *arg, char *why);
-	/* It cannot: the lock of the .vmx goes back. 0: it is the source's. */
+	/* It cannot, taken or not: the lock of the .vmx goes back. 0: the source's. */
 	int (*give_back)(void *arg);
 };
 

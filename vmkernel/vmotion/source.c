@@ -42,7 +42,8 @@
  *    within send, and heard within receive, by who can (going.c, coming.c).
  * 5. Whoever dies: the source before 5: the target drops its copy, the VM is restarted
  *    elsewhere, as after every death. The target before 5: the source goes on. Either
- *    after 5: the VM is the target's, which runs it, or is dead with it.
+ *    after 5: the VM is the target's, which runs it, or is dead with it. Of a host that
+ *    does not die, but a process of it: a table in LOCKING.md 13.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -59,8 +60,11 @@ static enum vmotion_end roll_back(const struct vmotion_source_ops *ops, void *ar
 	vmotion_refuse(&ops->talk, arg, why);
 	if (rc == 0)
 		rc = ops->go_on(arg, more);
-	if (rc < 0 && more[0])
-		(void)snprintf(why, PLAN_WHY_SIZE, "%s", more);
+	if (rc < 0 && more[0]) {
+		size_t len = strlen(why);
+		(void)snprintf(why + len, PLAN_WHY_SIZE - len, "%s%s",
+			       len ? "; and it cannot go on here: " : "", more);
+	}
 	return rc < 0 ? VMOTION_LOST : VMOTION_KEPT;
 }
 

@@ -78,6 +78,10 @@ enum vmotion_end vmotion_target(const struct vmotion_target_ops *ops, void *arg,
 		(void)ops->talk.say(arg, VMOTION_RUNS, NULL); /* the lock says it, too */
 		return VMOTION_MOVED;
 	}
+	if (rc == -ENOTRECOVERABLE) {
+		vmotion_refuse(&ops->talk, arg, why);
+		return VMOTION_LOST;
+	}
 	if (ops->give_back(arg) == 0)
 		(void)ops->talk.say(arg, VMOTION_BACK,
 				    json_pack("{s:s}", "why", why)); /* or it is free */

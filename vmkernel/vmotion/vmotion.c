@@ -296,7 +296,7 @@ void vmotion_cancel(struct vm *vm, struct requester who)
 	if (may) {
 		p->is_cancelled = true;
 		/* Before the switch vmx ends it; the answer goes to nobody. */
-		if (!p->holds && vm->channel.sock >= 0)
+		if (!p->is_switching && vm->channel.sock >= 0)
 			may = msg_send(&vm->channel, MSG_VMX_KEEP, 0, NULL) == 0;
 	}
 	control_reply(vm->host->control, who, may ? 0 : -EINVAL,

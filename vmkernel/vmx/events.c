@@ -36,6 +36,18 @@ static void is_up(struct vm *vm)
 	vmx_announce(vm);
 }
 
+/* Whoever took it back has its locks, and does not wait for an answer. */
+static void not_up(struct vm *vm, const char *error)
+{
+	uint64_t now = clock_now();
+	if (vm->start.is_set)
+		vmx_answer(vm, &vm->start, -EIO, error, NULL);
+	else if (now < vm->cont_until)
+		vm->cont_at = now + CONT_INTERVAL;
+	else if (vm->cont_until)
+		vmx_stop_qemu(vm, error);
+}
+
 /* QEMU is there, and has room for a VM that is to come. */
 static void is_open(struct vm *vm)
 {
@@ -74,7 +86,7 @@ static void qmp_answer(struct vm *vm, const json_t *m)
 	else if (id == QMP_CONT && is_coming && !error)
 		is_up(vm);
 	else if (id == QMP_CONT && vm->state == STATE_INCOMING)
-		vmx_answer(vm, &vm->start, -EIO, error, NULL);
+		not_up(vm, error);
 	else if (id == QMP_RESET)
 		vmx_answer(vm, &vm->reset, error ? -EIO : 0, error, NULL);
 	else if (id == QMP_POWERDOWN)

@@ -26,6 +26,12 @@ json_t *vmx_key_of(const struct vm *vm, const struct vm_disk *disk)
 	return json_string(key);
 }
 
+/* It may be that nobody else can run it any more. */
+bool vmx_has_come(const struct vm *vm)
+{
+	return vm->state == STATE_INCOMING && vm->move.state == MOVE_RECEIVED;
+}
+
 /*
  * A disk on its way is among those that are to be served: QEMU may wait for it, with all
  * of the VM, before it says whether the guest has it.
@@ -35,9 +41,10 @@ static void hello(struct vm *vm, uint32_t tag)
 	struct pending p = { true, tag };
 	/* One that is frozen has lost its disks: nobody takes it back. */
 	bool is_running = vm->state == STATE_RUNNING && !vm->is_frozen;
+	bool has_come = vmx_has_come(vm);
 	bool is_plugging = is_running && vm->plug.is_busy;
 	bool is_coming = is_plugging && !vm->plug.is_out;
-	uint32_t count = is_running ? vm->hw->disk_count : 0;
+	uint32_t count = is_running || has_come ? vm->hw->disk_count : 0;
 	json_t *disks = json_array(), *vhost = json_array();
 	if (is_coming && vm->plug.disk == count)
 		count++;
@@ -50,10 +57,11 @@ static void hello(struct vm *vm, uint32_t tag)
 	}
 	vm->owes_plug = is_plugging;
 	vmx_answer(vm, &p, 0, NULL,
-		   json_pack("{s:b, s:i, s:b, s:s, s:s, s:o, s:o, s:i}", "is_running",
-			     is_running, "qemu_pid", (int)vm->qemu, "is_kvm",
-			     vm->options->is_kvm, "cpu", vm->cpu, "token", vm->token,
-			     "disks", disks, "vhost", vhost, "plugging",
+		   json_pack("{s:b, s:b, s:i, s:b, s:s, s:s, s:o, s:o, s:i}",
+			     "is_running", is_running, "has_come", has_come, "qemu_pid",
+			     (int)vm->qemu, "is_kvm", vm->options->is_kvm, "cpu",
+			     vm->cpu, "token", vm->token, "disks", disks, "vhost", vhost,
+			     "plugging",
 			     is_plugging ? (int)vm->plug.disk : -1));
 }
 
@@ -61,6 +69,8 @@ static void hello(struct vm *vm, uint32_t tag)
 void vmx_go_on(struct vm *vm)
 {
 	vm->cont_at = NO_DEADLINE;
+	if (vmx_has_come(vm) && qmp_send(&vm->qmp, "cont", NULL, QMP_CONT) == 0)
+		report(vm->reporter, REPORT_INFO, "the VM that has come is to run");
 	/* Whoever took it back has its locks: nobody else can have it. */
 	if (vm->state == STATE_RUNNING && vm->move.state == MOVE_SENT && !vm->is_frozen)
 		(void)move_keep(&vm->move);
@@ -465,7 +475,10 @@ void vmx_on_channel(struct vm *vm)
 	if (vm->channel.sock >= 0)
 		return;
 	report(vm->reporter, REPORT_WARN, "vmkernel has gone away");
-	if (vm->state != STATE_RUNNING)
+	if (vmx_has_come(vm))
+		report(vm->reporter, REPORT_INFO, "all of the VM is here: the next "
+		       "vmkernel knows whether it is to run");
+	else if (vm->state != STATE_RUNNING)
 		vmx_stop_qemu(vm, "vmkernel has gone away before the VM ran");
 }
 

@@ -15,7 +15,9 @@
  *    when it hears of it.
  * 3. If vmkernel goes away while the VM runs, the VM goes on and its disks wait for their
  *    NBD server; a new vmkernel connects, says HELLO and hears which disks to serve.
- *    Before RUNNING there is nothing to keep: we end.
+ *    Before RUNNING there is nothing to keep: we end. But a VM that has come in whole
+ *    (vmx_has_come) may be ours alone by now, by its lock: it stands still until a new
+ *    vmkernel says CONT, or STOP.
  * 4. QEMU gets STOP_LIMIT to quit, then SIGKILL.
  */
 #include "vmkernel/vmx/vm_impl.h"

@@ -97,6 +97,8 @@ void vmx_disk_ready(struct vm *vm, const struct msg *m);
 
 /* ---- requests.c ---- */
 
+/* All of a VM from another host is here, and stands still. */
+bool vmx_has_come(const struct vm *vm);
 void vmx_on_connect(struct vm *vm);
 void vmx_on_channel(struct vm *vm);
 /* "scsi0:1.fileName": where the .vmx file says what a disk is; "": it was removed. */
