@@ -116,13 +116,20 @@ up() {
 	done
 }
 
-cut_connections() {
-	local session connection
+connections() { # "SESSION CONNECTION" of each
 	adm --mode conn --op show --tid 1 | awk '
 		$1 == "Session:" { s = $2 }
-		$1 == "Connection:" { print s, $2 }' |
-	while read -r session connection; do
-		adm --mode conn --op delete --tid 1 --sid "$session" --cid "$connection"
+		$1 == "Connection:" { print s, $2 }'
+}
+
+# One that went by itself meanwhile is cut, too.
+cut_connections() {
+	local session connection
+	connections | while read -r session connection; do
+		adm --mode conn --op delete --tid 1 --sid "$session" \
+			--cid "$connection" 2>"$rig/cut" ||
+			! connections | grep -qxF "$session $connection" ||
+			{ cat "$rig/cut" >&2; exit 1; }
 	done
 }
 
