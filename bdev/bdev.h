@@ -115,9 +115,8 @@ struct bdev_ops {
 	 * Translating, may be NULL: the piece `io` on extent e has ended with `result`.
 	 * true: that is final, e is given back by unmap(). false: its fate is not known,
 	 * or not to be believed; e stays held until redo() of it has ended, as far as
-	 * settle() has left it so. Without a
-	 * pool there is no redo(): its result goes up, -ETIMEDOUT instead of 0. Never
-	 * blocks.
+	 * settle() has left it so. Without a pool there is no redo(): its result goes up,
+	 * -ETIMEDOUT instead of 0. Never blocks.
 	 */
 	bool (*settle)(struct bdev *bd, const struct bdev_io *io, struct bdev_extent *e,
 		       int result);
