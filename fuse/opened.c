@@ -230,18 +230,19 @@ struct bdev *handle_use_device(struct handle *h, struct vmfs_file **ret_file)
 {
 	struct opened *o = h->opened;
 	mutex_lock(&o->table->m);
-	bool is_used = !o->is_changing && o->file;
-	bool is_locked = o->writers;
-	o->users += is_used;
+	bool is_mapped = !o->is_changing && o->file &&
+			 (o->writers || vmfs_file_is_followed(o->file));
+	o->users += is_mapped;
 	struct bdev *device = o->device;
 	mutex_unlock(&o->table->m);
-	bool is_mapped = is_used && (is_locked || vmfs_file_is_followed(o->file));
-	if (is_mapped && !device)
-		device = make_device(o);
-	if (is_used && (!is_mapped || !device))
-		unuse(o);
-	if (!is_mapped || !device)
+	if (!is_mapped)
 		return NULL;
+	if (!device)
+		device = make_device(o);
+	if (!device) {
+		unuse(o);
+		return NULL;
+	}
 	*ret_file = o->file;
 	return device;
 }

@@ -70,7 +70,6 @@ struct file_follow {
 	int said;		/* the last that ended */
 };
 
-#define FILE_HOLD_FOLLOWED 4 /* of hold_kinds */
 #define FILE_QUIESCING (1ull << 63) /* of holds: blocks are being taken away */
 
 struct vmfs_file {
@@ -284,12 +283,12 @@ int file_read_locked(struct vmfs_file *f, void *buf, uint64_t len, uint64_t offs
 int64_t file_read_following(struct vmfs_file *f, void *buf, uint64_t len, uint64_t offset)
 	__attribute__((warn_unused_result));
 /*
- * The place of a READ of such a file, held (filemap_unhold), if it is followed, nobody
- * writes it, and a look costs no wait; else -EAGAIN. What was read there counts if
+ * Where bytes of such a file lie, held (filemap_unhold), if it is followed, nobody writes
+ * it, and a look costs no wait; else false. What was read there counts if
  * file_follow_stands() says so afterwards, before the hold is given back. Neither blocks.
  */
-int file_follow_map(struct vmfs_file *f, const struct bdev_io *io,
-		    struct bdev_extent *ret_extent) __attribute__((warn_unused_result));
+bool file_follow_hold(struct vmfs_file *f, uint64_t offset, uint64_t len,
+		      uint64_t *ret_vol_off) __attribute__((warn_unused_result));
 bool file_follow_stands(struct vmfs_file *f);
 /* Nobody reads it any more, or who does looks no more. Never blocks. */
 void file_follow_done(struct vmfs_file *f);

@@ -59,7 +59,7 @@ enum hold_kind {
 	HOLD_WRITE, /* the map, and we are inside the gate */
 	HOLD_FILL,  /* the map and a fill */
 	HOLD_FILL_WRITE, /* and we are inside the gate */
-	HOLD_FOLLOWED = FILE_HOLD_FOLLOWED, /* the map, of a file without a lock */
+	HOLD_FOLLOWED, /* the map, of a file without a lock */
 };
 
 static struct vmfs_file *file_of(struct bdev *bd)
@@ -207,6 +207,25 @@ static int map_data(struct vmfs_file *f, const struct bdev_io *io, uint64_t vol_
 	return rc;
 }
 
+/* A READ of a file without a lock. */
+static int map_followed(struct vmfs_file *f, const struct bdev_io *io,
+			struct bdev_extent *ret_extent)
+{
+	struct bdev_extent e = { .hold = &f->hold_kinds[HOLD_FOLLOWED],
+				 .note = io->offset };
+	uint64_t vol_off;
+	if (io->op != BDEV_READ ||
+	    !file_follow_hold(f, io->offset, io->len, &vol_off))
+		return -EAGAIN;
+	if (lvm_map(&f->vol->lvm, vol_off, &e.leaf, &e.offset, &e.len) < 0) {
+		filemap_unhold(f);
+		return -EAGAIN;
+	}
+	e.len = min_u64(e.len, io->len);
+	*ret_extent = e;
+	return 0;
+}
+
 /* Does the end of a write promise that what is written is found, whoever dies? */
 static bool is_awaited(const struct vmfs_file *f, const struct bdev_io *io)
 {
@@ -223,7 +242,7 @@ static int file_map(struct bdev *bd, const struct bdev_io *io,
 	uint64_t in_block = io->offset & (block_size - 1);
 	struct file_run run;
 	if (!f->flags)
-		return file_follow_map(f, io, ret_extent);
+		return map_followed(f, io, ret_extent);
 	if (io->op == BDEV_FLUSH)
 		return map_flush(f, ret_extent);
 	int rc = check_op(f, io);
@@ -303,9 +322,7 @@ static bool is_final(struct vmfs_file *f, const struct bdev_io *io,
 	return !is_unknown || io->op == BDEV_CAW;
 }
 
-/*
- * What does not stand has no place any more: who changes the map waits for nobody here.
- */
+/* Of what does not stand the hold goes at once: who changes the map waits for it. */
 static bool settle_followed(struct vmfs_file *f, struct bdev_extent *e, int result)
 {
 	if (result == 0 && file_follow_stands(f))

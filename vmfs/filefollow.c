@@ -292,6 +292,11 @@ int64_t file_read_following(struct vmfs_file *f, void *buf, uint64_t len, uint64
 
 /* ---- as a device ---- */
 
+static bool looks_fast(const struct vmfs_file *f)
+{
+	return f->vol->is_immutable || vmfs_gate_looks_fast(f->vol, f->lock.vol_off);
+}
+
 bool vmfs_file_is_followed(struct vmfs_file *f)
 {
 	if (f->flags || f->vol->member)
@@ -299,30 +304,27 @@ bool vmfs_file_is_followed(struct vmfs_file *f)
 	mutex_lock(&f->m);
 	bool is_followed = f->follow.is_on && !f->follow.log;
 	mutex_unlock(&f->m);
-	return is_followed && (f->vol->is_immutable ||
-			       vmfs_gate_looks_fast(f->vol, f->lock.vol_off));
+	return is_followed && looks_fast(f);
 }
 
-int file_follow_map(struct vmfs_file *f, const struct bdev_io *io,
-		    struct bdev_extent *ret_extent)
+bool file_follow_hold(struct vmfs_file *f, uint64_t offset, uint64_t len,
+		      uint64_t *ret_vol_off)
 {
-	uint64_t in_block = io->offset % f->vol->block_size, vol_off;
-	struct bdev_extent e = { .hold = &f->hold_kinds[FILE_HOLD_FOLLOWED],
-				 .note = io->offset };
-	if (io->op != BDEV_READ || in_block + io->len > f->vol->block_size ||
-	    !filemap_hold_at(f, io->offset >> f->vol->block_shift, &vol_off))
-		return -EAGAIN;
-	uint64_t length = file_length(f);
-	bool is_known = vmfs_file_is_followed(f) && io->offset <= length &&
-			io->len <= length - io->offset;
-	int rc = is_known ? lvm_map(&f->vol->lvm, vol_off + in_block, &e.leaf, &e.offset,
-				    &e.len) : -EAGAIN;
-	e.len = min_u64(e.len, io->len);
-	if (rc < 0)
+	uint64_t in_block = offset % f->vol->block_size, vol_off;
+	if (f->vol->member || in_block + len > f->vol->block_size ||
+	    !filemap_hold_at(f, offset >> f->vol->block_shift, &vol_off))
+		return false;
+	/* Held, the map stays; that it is one to read by is asked after that. */
+	mutex_lock(&f->m);
+	bool is_inside = f->follow.is_on && !f->follow.log && offset <= f->length &&
+			 len <= f->length - offset;
+	mutex_unlock(&f->m);
+	if (!is_inside || !looks_fast(f)) {
 		filemap_unhold(f);
-	else
-		*ret_extent = e;
-	return rc < 0 ? -EAGAIN : 0;
+		return false;
+	}
+	*ret_vol_off = vol_off + in_block;
+	return true;
 }
 
 bool file_follow_stands(struct vmfs_file *f)
