@@ -135,7 +135,22 @@ int vm_note_locks(const struct vm *vm, char *ret_why, uint32_t size)
 	return rc;
 }
 
+/* The path in a line of a note, or NULL: it is none. */
+static const char *parse_line(char *line, uint64_t *ret_token)
+{
+	int at = 0;
+	line[strcspn(line, "\n")] = '\0';
+	bool is_line = sscanf(line, "%" SCNu64 " %n", ret_token, &at) == 1 && at;
+	return is_line ? line + at : NULL;
+}
+
 /* ---- of what had come ---- */
+
+static const char *owner_name(const struct vm *vm, char *buf)
+{
+	(void)snprintf(buf, NAME_SIZE, "vms/%u.owner", vm->id);
+	return buf;
+}
 
 int vm_note_owner(const struct vm *vm)
 {
@@ -143,16 +158,18 @@ int vm_note_owner(const struct vm *vm)
 	uint32_t slot;
 	char uuid[UUID_TEXT_SIZE], name[NAME_SIZE];
 	int rc = vmfs_volume_identity(vm->ds->vol, &owner, &slot);
-	(void)snprintf(name, sizeof(name), "vms/%u.owner", vm->id);
-	return rc ? rc : host_write_text(vm->host, name, uuid_text(&owner, uuid), 0640);
+	if (rc == 0)
+		rc = host_write_text(vm->host, owner_name(vm, name),
+				     uuid_text(&owner, uuid), 0640);
+	return rc;
 }
 
 static int read_owner(const struct vm *vm, struct uuid *ret)
 {
 	int rc;
 	char name[NAME_SIZE], path[HOST_PATH_SIZE];
-	(void)snprintf(name, sizeof(name), "vms/%u.owner", vm->id);
-	AUTO_FREE char *text = statefile_read(host_path(vm->host, name, path), &rc);
+	AUTO_FREE char *text =
+		statefile_read(host_path(vm->host, owner_name(vm, name), path), &rc);
 	return text ? uuid_parse(text, ret) : rc ? rc : -ENOENT;
 }
 
@@ -199,14 +216,12 @@ static int await_noted(const struct vm *vm, struct buf *ret_found)
 		fopen(host_path(vm->host, note_name(vm, false, name), path), "re");
 	while (rc == 0 && f && fgets(line, sizeof(line), f)) {
 		uint64_t token = 0;
-		int at = 0;
-		line[strcspn(line, "\n")] = '\0';
-		bool is_line = sscanf(line, "%" SCNu64 " %n", &token, &at) == 1 && at;
+		const char *locked = parse_line(line, &token);
 		bool is_first = !ret_found->len;
 		/* The .vmx file's comes first, and decides. */
-		if (!is_line || is_first != (strcmp(line + at, vm->path) == 0))
+		if (!locked || is_first != (strcmp(locked, vm->path) == 0))
 			return -ESTALE;
-		rc = await_one(vm, line + at, token, &owner, ret_found);
+		rc = await_one(vm, locked, token, &owner, ret_found);
 	}
 	return rc == 0 && !ret_found->len ? -ESTALE : rc;
 }
@@ -255,19 +270,17 @@ static int check_note(const struct vm *vm, bool is_next, bool is_taken, char *re
 		fopen(host_path(vm->host, note_name(vm, is_next, name), path), "re");
 	while (f && fgets(line, sizeof(line), f)) {
 		uint64_t token = 0, now = 0;
-		int at = 0;
-		line[strcspn(line, "\n")] = '\0';
+		const char *locked = parse_line(line, &token);
 		is_any = true;
-		bool is_line = sscanf(line, "%" SCNu64 " %n", &token, &at) == 1 && at;
-		if (is_line && is_taken && !is_held(vm, line + at))
+		if (locked && is_taken && !is_held(vm, locked))
 			continue;
-		if (!is_line ||
-		    token_of(vm->ds->vol, line + at, &now) < 0 ||
+		if (!locked || token_of(vm->ds->vol, locked, &now) < 0 ||
 		    now != token + is_taken) {
 			(void)snprintf(ret_why, size,
 				       "%s: somebody else had it while no vmkernel was "
 				       "here: what the guest remembers may be wrong",
-				       vm_file_text(vm, line + at, file, sizeof(file)));
+				       vm_file_text(vm, locked ? locked : line, file,
+						    sizeof(file)));
 			return -ESTALE;
 		}
 	}
