@@ -14,21 +14,12 @@
 . "$ROOT/tests/lib/harm.sh"
 . "$ROOT/tests/lib/places.sh"
 . "$ROOT/tests/lib/pound.sh"
+. "$ROOT/tests/lib/where.sh"
 need mkfs.vmfs vmkfstools vmkernel vmx vim-cmd fsck.vmfs qemu-system-x86_64
 CODE=beat "$ROOT/tests/guest/bootsector.sh" "$T/guest.raw" "" 2>"$T/why" ||
 	skip_all "no guest: $(tail -n 1 "$T/why")"
 lun=$T/lun
 take_ports
-
-number_on() { # HOST VM: its number there; nothing: not registered
-	vim "$1" vmsvc/getallvms 2>/dev/null | awk -v vm="$2" '$2 == vm { print $1 }'
-}
-
-is_on() { # HOST VM
-	local id
-	id=$(number_on "$1" "$2")
-	[ -n "$id" ] && is_state "$1" "$id" "Powered on"
-}
 
 beats_on() { # HOST VM
 	grep -q BEAT "$(console "$1" "$(number_on "$1" "$2")")" 2>/dev/null

@@ -15,43 +15,15 @@
 . "$ROOT/tests/lib/harm.sh"
 . "$ROOT/tests/lib/places.sh"
 . "$ROOT/tests/lib/pound.sh"
+. "$ROOT/tests/lib/where.sh"
 need mkfs.vmfs vmkfstools vmkernel vmx vim-cmd fsck.vmfs qemu-system-x86_64
 CODE=pound "$ROOT/tests/guest/bootsector.sh" "$T/guest.raw" "" 2>"$T/why" ||
 	skip_all "no guest: $(tail -n 1 "$T/why")"
 lun=$T/lun
 take_ports
 
-number_on() { # HOST: the VM's there; nothing: not registered
-	vim "$1" vmsvc/getallvms 2>/dev/null | awk '$2 == "vm1" { print $1 }'
-}
-
-is_on() { # HOST
-	local id
-	id=$(number_on "$1")
-	[ -n "$id" ] && is_state "$1" "$id" "Powered on"
-}
-
-vmx_of() { # HOST
-	local p
-	for p in $(processes_of "$1"); do
-		[[ $(readlink "/proc/$p/exe") != */vmx ]] || echo "$p"
-	done
-}
-
 start() { # HOST
 	host "$1" "$lun" -c "$T/$1.conf" >"$T/said" 2>&1
-}
-
-# Waits until no host is on the way to anything: the VM runs on one host, or on none.
-settle() {
-	local end=$((SECONDS + 60)) on last='' same=0 h
-	while [ $SECONDS -lt $end ] && [ $same -lt 6 ]; do
-		on=$(for h in a b; do ! is_on $h || echo $h; done | xargs)
-		same=$([ "$on" = "$last" ] && echo $((same + 1)) || echo 0)
-		last=$on
-		sleep 0.2
-	done
-	echo "$last"
 }
 
 config() {

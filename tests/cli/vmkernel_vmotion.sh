@@ -10,6 +10,7 @@
 . "$ROOT/tests/lib/harm.sh"
 . "$ROOT/tests/lib/places.sh"
 . "$ROOT/tests/lib/pound.sh"
+. "$ROOT/tests/lib/where.sh"
 [ -n "${FULL:-}" ] || skip_all "real processes that are killed in real time (FULL=1)"
 need mkfs.vmfs vmkfstools vmkernel vmx vim-cmd fsck.vmfs qemu-system-x86_64
 CODE=pound "$ROOT/tests/guest/bootsector.sh" "$T/guest.raw" "" 2>"$T/why" ||
@@ -21,35 +22,6 @@ take_ports
 
 start() { # HOST
 	host "$1" "$lun" -c "$T/$1.conf" >"$T/said" 2>&1
-}
-
-number_on() { # HOST: the VM's there; nothing: not registered
-	vim "$1" vmsvc/getallvms 2>/dev/null | awk '$2 == "vm1" { print $1 }'
-}
-
-is_on() { # HOST
-	local id
-	id=$(number_on "$1")
-	[ -n "$id" ] && is_state "$1" "$id" "Powered on"
-}
-
-vmx_of() { # HOST
-	local p
-	for p in $(processes_of "$1"); do
-		[[ $(readlink "/proc/$p/exe") != */vmx ]] || echo "$p"
-	done
-}
-
-# Waits until no host is on the way to anything: the VM runs on one host, or on none.
-settle() {
-	local end=$((SECONDS + 60)) on last='' same=0
-	while [ $SECONDS -lt $end ] && [ $same -lt 8 ]; do
-		on=$(for h in a b; do ! is_on $h || echo $h; done | xargs)
-		same=$([ "$on" = "$last" ] && echo $((same + 1)) || echo 0)
-		last=$on
-		sleep 0.2
-	done
-	echo "$last"
 }
 
 printf '%s\n' 'displayName = "vm1"' 'memSize = "16"' 'sata0.present = "TRUE"' \
