@@ -15,7 +15,8 @@ PORT=$port
 stop_s=32 # more than T_dead, 24 s, and the 6 s of a target's residue
 [ -z "${FULL:-}" ] || stop_s=60
 
-gone_pid() { ! kill -0 "$1" 2>/dev/null; }
+# Or a zombie, where nobody collects what has lost its parent.
+gone_pid() { ! grep -q '^State:[[:space:]]*[^Z[:space:]]' "/proc/$1/status" 2>/dev/null; }
 
 make_guest
 truncate -s 1G "$T/file" "$T/lun"
