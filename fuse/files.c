@@ -131,6 +131,17 @@ void do_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	reply_error(req, handle_close(handle_of(fi)));
 }
 
+static int64_t read_file(struct mount *m, struct vmfs_file *file, void *buf, size_t size,
+			 uint64_t off)
+{
+	if (size <= LOOP_LENT_MAX)
+		return vmfs_file_read(file, buf, size, off);
+	wave_begin(&m->reads, size);
+	int64_t n = vmfs_file_read(file, buf, size, off);
+	wave_end(&m->reads, size);
+	return n;
+}
+
 void do_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	     struct fuse_file_info *fi)
 {
@@ -146,7 +157,8 @@ void do_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	size = min_u64(size, LOOP_DATA_MAX);
 	void *buf = loop_memory(size);
 	struct vmfs_file *file = handle_use(h);
-	int64_t n = file ? vmfs_file_read(file, buf, size, (uint64_t)off) : -ESTALE;
+	int64_t n = file ? read_file(mount_of(req), file, buf, size, (uint64_t)off)
+			 : -ESTALE;
 	handle_unuse(h);
 	loop_will_answer();
 	if (n < 0)

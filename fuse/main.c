@@ -333,10 +333,12 @@ static int serve_volume(const struct arguments *a, struct mount *m, struct log *
 		return err;
 	opened_init(&m->opened, m->vol, &m->vdisks, m->reporter);
 	removed_init(&m->removed);
+	wave_init(&m->reads, READ_AHEAD);
 	err = serve(a, m, log, ready_fd);
 	vmfs_volume_limit_wait(m->vol, VMFS_TOOL_WAIT_NS);
 	opened_done(&m->opened);
 	removed_done(&m->removed);
+	wave_done(&m->reads);
 	vdisks_done(&m->vdisks);
 	return err;
 }

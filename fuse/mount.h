@@ -8,6 +8,7 @@
 #include "fuse/opened.h"
 #include "fuse/removed.h"
 #include "fuse/vdisks.h"
+#include "fuse/wave.h"
 
 /* Bytes that the kernel reads ahead of who reads on: some requests at a time. */
 #define READ_AHEAD (16u << 20)
@@ -37,6 +38,7 @@ struct mount {
 	struct vdisks vdisks;
 	struct opened_table opened;
 	struct removed_table removed;
+	struct wave reads; /* long ones */
 };
 
 /* Userdata of the session: struct mount. */

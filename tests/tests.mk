@@ -50,10 +50,11 @@ $(UNIT): $(B)/tests/unit/%: $(O)/tests/unit/%.o $(TEST_LIB) $(ENV_POSIX) $(PARTS
 	@echo "  LD      $@"
 	@$(CC) $(LDFLAGS) $(call wraps,unit/$*) -o $@ $(filter %.o,$^) $(TEST_LIBS)
 
-# The one that needs a program's own parts, and its library.
+# Those that need a program's own parts, and its library.
 $(O)/tests/unit/fuse_loop.o: CFLAGS += $(FUSE_CFLAGS)
 $(B)/tests/unit/fuse_loop: $(O)/fuse/loop.o
 $(B)/tests/unit/fuse_loop: TEST_LIBS += $(EXTRA_vmfs-fuse)
+$(B)/tests/unit/fuse_wave: $(O)/fuse/wave.o
 
 # What a program replaces in the library; a call within one file is not replaced.
 WRAPPED := journal_commit journal_replay journal_empty lock_release_idle \
