@@ -517,6 +517,7 @@ static void submit_translating(struct bdev *bd, struct bdev_io *io)
 void bdev_submit(struct bdev *bd, struct bdev_io *io)
 {
 	io->bd = bd;
+	io->ended = 0;
 	int rc = bdev_io_check(bd, io);
 	if (rc < 0)
 		bdev_io_complete(io, rc);

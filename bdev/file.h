@@ -32,6 +32,7 @@ struct file_req {
 	struct bdev_io *io;    /* the caller's; NULL once it was given up */
 	struct iovec bounce;   /* base NULL: none */
 	uint64_t progress;     /* bytes that are done already */
+	uint64_t ended;	       /* the reaper knew it then; 0: it does not */
 	atomic_bool is_sent;   /* the hand-over to the reaper, which the kernel makes */
 	STAILQ_ENTRY(file_req) next; /* backlog, jobs or spare */
 	LIST_ENTRY(file_req) timed;  /* with a deadline, not yet finished or given up */

@@ -70,6 +70,7 @@ static void req_fill(struct file_req *req, struct bdev_io *io, const struct iove
 	req->io = io;
 	req->shadow = *io;
 	req->progress = 0;
+	req->ended = 0;
 	atomic_init(&req->is_sent, false);
 	req->bounce = *bounce;
 	if (bounce->iov_base) {
@@ -105,6 +106,7 @@ static void finish(struct file_bdev *file, struct file_req *req, int result)
 		if (req->bounce.iov_base && io->op == BDEV_READ && result == 0)
 			iov_scatter(io->iov, io->iovcnt, 0, req->bounce.iov_base,
 				    io->len);
+		io->ended = req->ended;
 		bdev_io_complete(io, result);
 	}
 	free(req->bounce.iov_base);
@@ -331,8 +333,11 @@ static void reaper(void *arg)
 		int n = io_getevents(file->q.ctx, 1, FILE_BATCH, event, NULL);
 		assert(n >= 0 || n == -EINTR);
 		unsigned int count = 0;
+		uint64_t now = clock_now();
 		for (int i = 0; i < n; i++) {
 			struct file_req *req = event[i].data;
+			if (req)
+				req->ended = now;
 			if (!req)
 				is_over = true;
 			else if (reap(file, req, (long)event[i].res))

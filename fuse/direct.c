@@ -3,9 +3,9 @@
  * Reads and writes of files that nobody waits for.
  *
  * When many requests are under way at a time, one for whole sectors of a file that is
- * open for writing, or that nobody writes, goes to the file as a device (vmfs_file_bdev):
- * where it lies in blocks that have their place for good, which is nearly always, it is
- * begun and ended without a wait, and answered by whom the device tells. What has to be
+ * open for writing, or is followed, goes to the file as a device (vmfs_file_bdev): where
+ * it lies in blocks that have their place for good, which is nearly always, it is begun
+ * and ended without a wait, and answered by whom the device tells. What has to be
  * waited for, as blocks that are not there yet, or storage that does not answer, is done
  * by the few tasks behind the device (opened.c).
  *

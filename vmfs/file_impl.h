@@ -68,6 +68,8 @@ struct file_follow {
 	uint64_t begun, ended;
 	bool is_looking;
 	int said;		/* the last that ended */
+	/* When the last one of filebdev.c began that found all as it was; under m. */
+	uint64_t stood_at;
 };
 
 #define FILE_QUIESCING (1ull << 63) /* of holds: blocks are being taken away */
@@ -283,13 +285,14 @@ int file_read_locked(struct vmfs_file *f, void *buf, uint64_t len, uint64_t offs
 int64_t file_read_following(struct vmfs_file *f, void *buf, uint64_t len, uint64_t offset)
 	__attribute__((warn_unused_result));
 /*
- * Where bytes of such a file lie, held (filemap_unhold), if it is followed, nobody writes
- * it, and a look costs no wait; else false. What was read there counts if
- * file_follow_stands() says so afterwards, before the hold is given back. Neither blocks.
+ * Where bytes of such a file lie, held (filemap_unhold), if it is followed and a look
+ * costs no wait; else false. What was read there, and had ended at that time (clock_now;
+ * 0: unknown), counts if file_follow_stands() says so, before the hold is given back.
+ * Neither blocks.
  */
 bool file_follow_hold(struct vmfs_file *f, uint64_t offset, uint64_t len,
 		      uint64_t *ret_vol_off) __attribute__((warn_unused_result));
-bool file_follow_stands(struct vmfs_file *f);
+bool file_follow_stands(struct vmfs_file *f, uint64_t ended);
 /* Nobody reads it any more, or who does looks no more. Never blocks. */
 void file_follow_done(struct vmfs_file *f);
 

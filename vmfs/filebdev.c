@@ -323,9 +323,10 @@ static bool is_final(struct vmfs_file *f, const struct bdev_io *io,
 }
 
 /* Of what does not stand the hold goes at once: who changes the map waits for it. */
-static bool settle_followed(struct vmfs_file *f, struct bdev_extent *e, int result)
+static bool settle_followed(struct vmfs_file *f, const struct bdev_io *io,
+			    struct bdev_extent *e, int result)
 {
-	if (result == 0 && file_follow_stands(f))
+	if (result == 0 && file_follow_stands(f, io->ended))
 		return true;
 	filemap_unhold(f);
 	e->hold = NULL;
@@ -338,7 +339,7 @@ static bool file_settle(struct bdev *bd, const struct bdev_io *io, struct bdev_e
 	struct vmfs_file *f = file_of(bd);
 	enum hold_kind kind = kind_of(f, e);
 	if (kind == HOLD_FOLLOWED)
-		return settle_followed(f, e, result);
+		return settle_followed(f, io, e, result);
 	if (is_final(f, io, e, result)) {
 		if (kind == HOLD_FILL_WRITE && result == 0)
 			filefill_note(f, e->leaf, e->offset, e->len);

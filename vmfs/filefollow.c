@@ -21,16 +21,17 @@
  * next reads are views. So they are of a file whose lock this member has kept
  * (keeps_locks); then it gives it back.
  *
- * Who may not wait reads by the device of the file (filebdev.c) if nobody writes it and a
- * look is cheap: the place is held from the map until the look, and no map goes while a
- * place of it is held. If the look finds a change, the hold is given back first, and then
- * it is read as above: so who waits for holds waits for nobody who waits for him.
+ * Who may not wait reads by the device of the file (filebdev.c) if a look is cheap: the
+ * place is held from the map until the look, and no map goes while a place of it is held.
+ * If the look finds a change, the hold is given back first, and then it is read as above:
+ * so who waits for holds waits for nobody who waits for him. Of a log such a look only
+ * sees whether anything was written to it: what that was is read as above, too.
  *
  * Invariants:
  * 1. What is handed out was read before a look that began after that read and found
  *    sector and log as they were when the map was loaded. One look serves all reads that
  *    ended before it began; where the kernel has the sector (BDEV_CACHED), and nobody
- *    writes, each has its own.
+ *    writes, each has its own, or those have one whose ends the device tells at once.
  * 2. Leaves that are loaded later are of the same state for the same reason.
  * 3. System files are not followed: what they hold is not under their own lock.
  * 4. The log is looked at by who has set is_looking, and goes while nobody has.
@@ -302,7 +303,7 @@ bool vmfs_file_is_followed(struct vmfs_file *f)
 	if (f->flags || f->vol->member)
 		return false;
 	mutex_lock(&f->m);
-	bool is_followed = f->follow.is_on && !f->follow.log;
+	bool is_followed = f->follow.is_on;
 	mutex_unlock(&f->m);
 	return is_followed && looks_fast(f);
 }
@@ -316,7 +317,7 @@ bool file_follow_hold(struct vmfs_file *f, uint64_t offset, uint64_t len,
 		return false;
 	/* Held, the map stays; that it is one to read by is asked after that. */
 	mutex_lock(&f->m);
-	bool is_inside = f->follow.is_on && !f->follow.log && offset <= f->length &&
+	bool is_inside = f->follow.is_on && offset <= f->length &&
 			 len <= f->length - offset;
 	mutex_unlock(&f->m);
 	if (!is_inside || !looks_fast(f)) {
@@ -327,7 +328,42 @@ bool file_follow_hold(struct vmfs_file *f, uint64_t offset, uint64_t len,
 	return true;
 }
 
-bool file_follow_stands(struct vmfs_file *f)
+/*
+ * Nothing was logged since the log was looked at, and nobody else is at it. By who holds
+ * a place: that keeps the log.
+ */
+static bool is_log_same(struct vmfs_file *f)
 {
-	return look(f) == 0;
+	struct file_follow *w = &f->follow;
+	bool is_same = false;
+	mutex_lock(&f->m);
+	bool is_free = !w->is_looking;
+	w->is_looking = true;
+	mutex_unlock(&f->m);
+	if (!is_free)
+		return false;
+	int rc = logview_peek(w->log, &is_same);
+	mutex_lock(&f->m);
+	w->is_looking = false;
+	cond_broadcast(&f->c);
+	mutex_unlock(&f->m);
+	return rc == 0 && is_same;
+}
+
+bool file_follow_stands(struct vmfs_file *f, uint64_t ended)
+{
+	struct file_follow *w = &f->follow;
+	mutex_lock(&f->m);
+	bool is_known = ended && ended < w->stood_at;
+	bool is_written = w->log;
+	mutex_unlock(&f->m);
+	uint64_t now = clock_now();
+	if (is_known)
+		return true;
+	if ((is_written && !is_log_same(f)) || look(f) < 0)
+		return false;
+	mutex_lock(&f->m);
+	w->stood_at = max_u64(w->stood_at, now);
+	mutex_unlock(&f->m);
+	return true;
 }

@@ -213,6 +213,13 @@ void logview_done(struct logview *v)
 	*v = (struct logview){ .vol = v->vol, .slot = v->slot };
 }
 
+static int has_next(const struct logview *v, bool *ret_has)
+{
+	*ret_has = false;
+	return v->state == JOURNAL_OURS && !v->is_cut ?
+		       journal_log_has_next(&v->log, ret_has) : 0;
+}
+
 int logview_follow(struct logview *v, bool *ret_is_same)
 {
 	static const uint8_t zero[SECTOR];
@@ -226,14 +233,17 @@ int logview_follow(struct logview *v, bool *ret_is_same)
 				 : !memcmp(v->marks[0], marks[0], SECTOR);
 	if (!*ret_is_same)
 		return 0;
-	memcpy(v->marks, marks, sizeof(v->marks));
 	bool is_begun = was_empty && memcmp(marks[0], zero, SECTOR) != 0;
-	if (is_begun)
-		return begin(v);
 	bool has_more = false;
-	if (v->state == JOURNAL_OURS && !v->is_cut)
-		err = journal_log_has_next(&v->log, &has_more);
-	return has_more ? read_on(v) : err;
+	if (is_begun)
+		err = begin(v);
+	else
+		err = has_next(v, &has_more);
+	if (!err && has_more)
+		err = read_on(v);
+	if (!err) /* else the next look finds again what this one did not come to */
+		memcpy(v->marks, marks, sizeof(v->marks));
+	return err;
 }
 
 /* Does all that this member changes come by its log, as far as is known? */
@@ -316,6 +326,19 @@ int logview_watch(struct logview *v, uint64_t lock_off, bool *ret_is_same)
 	if (*ret_is_same)
 		drop_records(v); /* else it is said again */
 	return 0;
+}
+
+int logview_peek(const struct logview *v, bool *ret_is_same)
+{
+	uint8_t marks[2][SECTOR];
+	bool has_more = false;
+	int err = read_marks(v, marks);
+
+	if (!err)
+		err = has_next(v, &has_more);
+	*ret_is_same = !err && !memcmp(v->marks, marks, sizeof(marks)) && !has_more &&
+		       !v->count && tells_all(v);
+	return err;
 }
 
 int logview_open_watch(struct logview *v, struct vmfs_volume *vol,

@@ -67,5 +67,12 @@ int logview_open_watch(struct logview *v, struct vmfs_volume *vol,
  */
 int logview_watch(struct logview *v, uint64_t lock_off, bool *ret_is_same)
 	__attribute__((warn_unused_result));
+/*
+ * Of such a log: *ret_is_same, nothing at all has been logged since the last
+ * logview_watch() that found all as it was. A few sectors, through the kernel's cache
+ * where there is one (vmfs_gate_look).
+ */
+int logview_peek(const struct logview *v, bool *ret_is_same)
+	__attribute__((warn_unused_result));
 
 #endif

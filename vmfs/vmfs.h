@@ -594,8 +594,8 @@ int vmfs_file_bdev(struct vmfs_file *file, struct bdev **ret_bd)
 	__attribute__((warn_unused_result));
 /*
  * Does the device of a file that was opened without a lock map what is read? By a map
- * that is kept, as long as nobody writes the file and a look whether somebody has is
- * cheap; from the first read on (vmfs_file_read). Never blocks.
+ * that is kept, as long as nobody changes that and a look whether somebody has is cheap;
+ * from the first read on (vmfs_file_read), beside a writer some later. Never blocks.
  */
 bool vmfs_file_is_followed(struct vmfs_file *file);
 /* What BDEV_MORE made the devices of the volume hold is sent. Never blocks. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A file that is read without a lock, as a device: reads go to the blocks where it lies
- * as long as nobody writes it, and what was read while somebody did is read again. One
+ * as long as nobody changes that, and what was read while somebody did is read again. One
  * host writes, another reads, on one volume in memory.
  */
 #include <setjmp.h>
@@ -30,23 +30,38 @@ struct rig {
 	struct vmfs_volume *seen; /* by who reads */
 	struct vmfs_file *file;
 	struct bdev *device;
+	struct vmfs_file *other; /* of who writes; NULL: not open */
 };
 
 /* ---- the two hosts ---- */
 
-/* A new place for each block, and other bytes, which tell the block. */
-static void rewrite(struct rig *r, uint8_t first)
+static struct vmfs_file *open_writer(struct rig *r)
 {
 	const struct vmfs_file_options options = { .flags = VMFS_WRITE | VMFS_CREATE };
-	static uint8_t bytes[MIB];
 	struct vmfs_file *file;
 
 	assert_int_equal(vmfs_file_open(r->tv.vol, "/f", &options, &file, NULL), 0);
+	return file;
+}
+
+/* A new place for each block, and other bytes, which tell the block. */
+static void rewrite_by(struct vmfs_file *file, uint8_t first)
+{
+	static uint8_t bytes[MIB];
+
 	assert_int_equal(vmfs_file_punch(file, 0, BLOCKS * MIB), 0);
 	for (uint32_t block = BLOCKS; block--;) {
 		(void)memset(bytes, (int)(first + block), sizeof(bytes));
 		assert_int_equal(vmfs_file_write(file, bytes, MIB, block * MIB), 0);
 	}
+	assert_int_equal(vmfs_file_sync(file), 0);
+}
+
+static void rewrite(struct rig *r, uint8_t first)
+{
+	struct vmfs_file *file = open_writer(r);
+
+	rewrite_by(file, first);
 	assert_int_equal(vmfs_file_close(file), 0);
 }
 
@@ -82,6 +97,8 @@ static int tear_down(void **state)
 
 	if (r->device)
 		bdev_close(r->device);
+	if (r->other)
+		assert_int_equal(vmfs_file_close(r->other), 0);
 	assert_int_equal(vmfs_file_close(r->file), 0);
 	assert_int_equal(vmfs_volume_close(r->seen), 0);
 	testvol_unmount(&r->tv);
@@ -106,11 +123,18 @@ static int map(struct rig *r, enum bdev_op op, uint64_t offset, struct bdev_exte
 	return r->device->ops->map(r->device, &io, e);
 }
 
+/* That had ended then; 0: nobody knows when. */
+static bool settle_of(struct rig *r, struct bdev_extent *e, uint64_t ended)
+{
+	struct bdev_io io = piece_of(BDEV_READ, e->offset);
+
+	io.ended = ended;
+	return r->device->ops->settle(r->device, &io, e, 0);
+}
+
 static bool settle(struct rig *r, struct bdev_extent *e)
 {
-	const struct bdev_io io = piece_of(BDEV_READ, e->offset);
-
-	return r->device->ops->settle(r->device, &io, e, 0);
+	return settle_of(r, e, 0);
 }
 
 static uint8_t redo(struct rig *r, struct bdev_extent *e)
@@ -175,20 +199,101 @@ static void what_was_changed_meanwhile_is_read_again(void **state)
 	r->device->ops->unmap(r->device, &e[0]);
 }
 
-static void who_is_beside_a_writer_is_not_mapped(void **state)
+/*
+ * One who writes has the file open, and something of another file in his log; who reads
+ * has come to follow him.
+ */
+static struct vmfs_file *begin_beside(struct rig *r)
 {
-	struct rig *r = *state;
-	const struct vmfs_file_options options = { .flags = VMFS_WRITE };
-	struct vmfs_file *file;
-	struct bdev_extent e;
+	const struct vmfs_file_options options = { .flags = VMFS_WRITE | VMFS_CREATE };
+	struct vmfs_file *file = open_writer(r);
 
-	assert_int_equal(vmfs_file_open(r->tv.vol, "/f", &options, &file, NULL), 0);
+	assert_int_equal(vmfs_file_open(r->tv.vol, "/g", &options, &r->other, NULL), 0);
+	assert_int_equal(vmfs_file_truncate(r->other, MIB), 0);
 	assert_int_equal(vmfs_file_bdev(r->file, &r->device), 0);
 	for (unsigned int i = 0; i < 20; i++)
 		look_at(r, 1);
-	assert_false(vmfs_file_is_followed(r->file));
-	assert_int_equal(map(r, BDEV_READ, 0, &e), -EAGAIN);
+	assert_true(vmfs_file_is_followed(r->file));
+	return file;
+}
+
+static void beside_a_writer_it_stands_until_he_logs_something(void **state)
+{
+	struct rig *r = *state;
+	struct vmfs_file *file = begin_beside(r);
+	struct bdev_extent e[BLOCKS];
+
+	assert_int_equal(map(r, BDEV_READ, 0, &e[0]), 0);
+	assert_true(settle(r, &e[0]));
+	r->device->ops->unmap(r->device, &e[0]);
+	for (uint32_t i = 0; i < BLOCKS; i++)
+		assert_int_equal(map(r, BDEV_READ, i * MIB, &e[i]), 0);
+	rewrite_by(file, 101);
+	for (uint32_t i = 0; i < BLOCKS; i++)
+		assert_false(settle(r, &e[i]));
+	for (uint32_t i = 0; i < BLOCKS; i++)
+		assert_int_equal(redo(r, &e[i]), 101 + i);
 	assert_int_equal(vmfs_file_close(file), 0);
+}
+
+/* One record more in the same log, of which nothing is in place yet. */
+static void beside_a_writer_one_record_is_enough(void **state)
+{
+	struct rig *r = *state;
+	struct vmfs_file *file = begin_beside(r);
+	struct bdev_extent e;
+
+	assert_int_equal(map(r, BDEV_READ, MIB, &e), 0);
+	assert_int_equal(vmfs_file_punch(file, MIB, MIB), 0);
+	assert_false(settle(r, &e));
+	assert_int_equal(redo(r, &e), 0);
+	assert_int_equal(vmfs_file_close(file), 0);
+}
+
+static void look_again(void *arg)
+{
+	look_at(arg, 0);
+}
+
+/* Who reads beside finds the change, and waits for the place; the log was read by him. */
+static void what_another_has_found_in_the_log_is_found_again(void **state)
+{
+	struct rig *r = *state;
+	struct vmfs_file *file = begin_beside(r);
+	struct bdev_extent e;
+
+	assert_int_equal(map(r, BDEV_READ, MIB, &e), 0);
+	assert_int_equal(vmfs_file_punch(file, 0, 2 * MIB), 0);
+	struct task *task = task_start("reader", look_again, r);
+	assert_non_null(task);
+	task_sleep_until(clock_now() + 50 * NS_PER_MS);
+	assert_false(settle(r, &e));
+	assert_int_equal(redo(r, &e), 0);
+	task_join(task);
+	assert_int_equal(vmfs_file_close(file), 0);
+}
+
+/* One look serves all that had ended before it began, and nobody else. */
+static void a_look_serves_what_had_ended_before_it(void **state)
+{
+	struct rig *r = *state;
+	struct bdev_extent first, same, later;
+
+	look_at(r, 1);
+	assert_int_equal(vmfs_file_bdev(r->file, &r->device), 0);
+	assert_int_equal(map(r, BDEV_READ, 0, &first), 0);
+	assert_int_equal(map(r, BDEV_READ, MIB, &same), 0);
+	assert_int_equal(map(r, BDEV_READ, 2 * MIB, &later), 0);
+	uint64_t ended = clock_now();
+	while (clock_now() == ended) {
+	}
+	assert_true(settle_of(r, &first, ended));
+	rewrite(r, 101);
+	assert_true(settle_of(r, &same, ended));
+	assert_false(settle_of(r, &later, clock_now()));
+	r->device->ops->unmap(r->device, &first);
+	r->device->ops->unmap(r->device, &same);
+	assert_int_equal(redo(r, &later), 103);
 }
 
 /* A file that became longer and shorter: its device has the size that is known. */
@@ -217,6 +322,7 @@ static void its_size_is_that_of_the_last_look(void **state)
 
 struct writer {
 	struct rig *rig;
+	struct vmfs_file *file; /* stays open; NULL: is opened each time */
 	atomic_bool has_ended;
 };
 
@@ -224,8 +330,13 @@ static void write_rounds(void *arg)
 {
 	struct writer *w = arg;
 
-	for (uint8_t round = 1; round <= ROUNDS; round++)
-		rewrite(w->rig, (uint8_t)(1 + round * ROUND_STEP));
+	for (uint8_t round = 1; round <= ROUNDS; round++) {
+		uint8_t first = (uint8_t)(1 + round * ROUND_STEP);
+		if (w->file)
+			rewrite_by(w->file, first);
+		else
+			rewrite(w->rig, first);
+	}
 	w->has_ended = true;
 }
 
@@ -254,10 +365,9 @@ static void read_all(struct rig *r, uint8_t bytes[static BLOCKS][PIECE])
 }
 
 /* With tasks behind the device, beside one who writes the file anew all the time. */
-static void each_piece_is_of_one_state(void **state)
+static void read_beside(struct rig *r, struct vmfs_file *file)
 {
-	struct rig *r = *state;
-	struct writer w = { .rig = r };
+	struct writer w = { .rig = r, .file = file };
 	static uint8_t bytes[BLOCKS][PIECE];
 	struct worker_pool *pool = worker_pool_new("pool", 2);
 
@@ -278,6 +388,20 @@ static void each_piece_is_of_one_state(void **state)
 	worker_pool_free(pool);
 }
 
+static void each_piece_is_of_one_state(void **state)
+{
+	read_beside(*state, NULL);
+}
+
+static void so_it_is_beside_one_who_has_it_open(void **state)
+{
+	struct rig *r = *state;
+	struct vmfs_file *file = open_writer(r);
+
+	read_beside(r, file);
+	assert_int_equal(vmfs_file_close(file), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -285,12 +409,22 @@ int main(void)
 						tear_down),
 		cmocka_unit_test_setup_teardown(what_was_changed_meanwhile_is_read_again,
 						set_up, tear_down),
-		cmocka_unit_test_setup_teardown(who_is_beside_a_writer_is_not_mapped,
+		cmocka_unit_test_setup_teardown(
+			beside_a_writer_it_stands_until_he_logs_something, set_up,
+			tear_down),
+		cmocka_unit_test_setup_teardown(beside_a_writer_one_record_is_enough,
+						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			what_another_has_found_in_the_log_is_found_again, set_up,
+			tear_down),
+		cmocka_unit_test_setup_teardown(a_look_serves_what_had_ended_before_it,
 						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(its_size_is_that_of_the_last_look, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(each_piece_is_of_one_state, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(so_it_is_beside_one_who_has_it_open,
+						set_up, tear_down),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);
