@@ -300,12 +300,13 @@ static unsigned int send_to_kernel(struct file_bdev *file, struct file_req **req
 }
 
 /* true if req is finished; false if the rest of it has become a job. */
-static bool reap(struct file_bdev *file, struct file_req *req, long res)
+static bool reap(struct file_bdev *file, struct file_req *req, long res, uint64_t now)
 {
 	const struct bdev_io *io = &req->shadow;
 	bool was_sent = atomic_load_explicit(&req->is_sent, memory_order_acquire);
 	assert(was_sent);
 	(void)was_sent;
+	req->ended = now;
 	if (io->op == BDEV_FLUSH) {
 		finish(file, req, file_flushed(file, io, res < 0 ? (int)-res : 0));
 		return true;
@@ -319,6 +320,7 @@ static bool reap(struct file_bdev *file, struct file_req *req, long res)
 		return true;
 	}
 	req->progress = res < 0 ? 0 : (uint64_t)res;
+	req->ended = 0;
 	kernel_to_job(file, req);
 	return false;
 }
@@ -336,11 +338,9 @@ static void reaper(void *arg)
 		uint64_t now = clock_now();
 		for (int i = 0; i < n; i++) {
 			struct file_req *req = event[i].data;
-			if (req)
-				req->ended = now;
 			if (!req)
 				is_over = true;
-			else if (reap(file, req, (long)event[i].res))
+			else if (reap(file, req, (long)event[i].res, now))
 				done[count++] = req;
 		}
 		if (count)
