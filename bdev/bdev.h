@@ -62,7 +62,7 @@ struct bdev_io {
 	int iovcnt;	   /* CAW: len = 2 blocks; first half compared, second written */
 	uint64_t deadline; /* clock_now() value: give up, report -ETIMEDOUT; 0 = none */
 	int result;	   /* 0 or -errno, valid in done() */
-	/* In settle() and done(): clock_now() after it had ended at its leaf; 0: unknown. */
+	/* In settle() and done(): clock_now() after it had ended at its leaf, or 0 */
 	uint64_t ended;
 	void (*done)(struct bdev_io *io); /* records and wakes; never blocks or submits */
 	struct bdev_channel *channel;	  /* the submitting task's own (below), or NULL */
