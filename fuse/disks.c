@@ -9,6 +9,9 @@
  *
  *	do_read(), do_write() --bdev_submit--> under way --done()--> answered, not in use
  *
+ * Long ones are few at a time: the worker waits for them, and they are read into and
+ * written from the memory that it has anyway, on large pages (loop.c).
+ *
  * Reads are made wider, to whole sectors. A write of parts of sectors is read, changed
  * and written while nobody else uses the disk, or it would undo what is written beside
  * it; so are the few things that are neither read nor write.
@@ -102,10 +105,36 @@ static void start(fuse_req_t req, struct vdisk *disk, struct request *r,
 	reply_error(req, -ENOMEM);
 }
 
+static bool is_long(uint64_t off, uint64_t size)
+{
+	return size > LOOP_LENT_MAX && is_in_sectors(off, size);
+}
+
+/* The disk is in use. */
+static void read_long(fuse_req_t req, struct vdisk *disk, size_t size, uint64_t off,
+		      struct handle *h)
+{
+	struct wave *w = &mount_of(req)->reads;
+	void *buf = loop_memory(size);
+	wave_begin(w, size);
+	int err = bdev_read(vdisk_bdev(disk), buf, size, off);
+	wave_end(w, size);
+	handle_unuse(h);
+	loop_will_answer();
+	if (err)
+		reply_error(req, err);
+	else
+		fuse_reply_buf(req, buf, size);
+}
+
 void disk_read(fuse_req_t req, size_t size, off_t off, struct handle *h)
 {
 	struct vdisk *disk = handle_use_disk(h);
 	size = disk ? inside(disk, (uint64_t)off, min_u64(size, LOOP_DATA_MAX)) : 0;
+	if (is_long((uint64_t)off, size)) {
+		read_long(req, disk, size, (uint64_t)off, h);
+		return;
+	}
 	if (size) {
 		start(req, disk, request_new(req, BDEV_READ, (uint64_t)off, size, h),
 		      h);
@@ -176,12 +205,29 @@ static void write_alone(fuse_req_t req, const char *buf, size_t size, off_t off,
 		fuse_reply_write(req, size);
 }
 
+/* The disk is in use. */
+static void write_long(fuse_req_t req, struct vdisk *disk, const char *buf, size_t size,
+		       uint64_t off, struct handle *h)
+{
+	int err = bdev_write(vdisk_bdev(disk), buf, size, off);
+	handle_unuse(h);
+	loop_will_answer();
+	if (err)
+		reply_error(req, err);
+	else
+		fuse_reply_write(req, size);
+}
+
 /* As a block device: what does not fit is not written, and at the end nothing does. */
 void disk_write(fuse_req_t req, const char *buf, size_t size, off_t off,
 		struct handle *h)
 {
 	struct vdisk *disk = handle_use_disk(h);
 	size_t fits = inside(disk, (uint64_t)off, size);
+	if (is_long((uint64_t)off, fits)) {
+		write_long(req, disk, buf, fits, (uint64_t)off, h);
+		return;
+	}
 	if (size && fits && is_in_sectors((uint64_t)off, fits)) {
 		struct request *r = request_new(req, BDEV_WRITE, (uint64_t)off, fits, h);
 		if (r)
