@@ -90,9 +90,9 @@ vdisk_conversions()
 			vdisk.durable.$kind ">=5" MiB/s
 		line "vdisk-to-$kind-at-most" speed vdisk.dd.$kind vdisk.qemu.$kind \
 			bound MiB/s
-		line "vdisk-to-$kind-of-that" speed vdisk.ours.$kind vdisk.dd.$kind \
-			">=0.9" MiB/s
 	done
+	line vdisk-to-monolithicSparse-of-that speed vdisk.ours.monolithicSparse \
+		vdisk.dd.monolithicSparse ">=0.9" MiB/s
 }
 
 # What bounds it is one copy of each page, by one processor: a file has one writer.
