@@ -157,6 +157,7 @@ void worker_pool_queue(struct worker_pool *pool, struct bdev_io *io)
 	bool is_redo = io->priv.word[WORD_IS_REDO];
 	struct queue *q = is_redo ? &pool->redo : &pool->any;
 	io->priv.next = NULL;
+	io->flags &= ~(uint32_t)BDEV_MORE; /* from here on nobody would send it */
 	mutex_lock(&pool->m);
 	assert(!pool->is_closing);
 	*q->last = io;

@@ -26,7 +26,7 @@ void worker_pool_prepare(struct bdev *bd, struct bdev_io *io, worker_fn *fn, voi
 /* The same of what others of the pool may wait for, and which waits for none of them. */
 void worker_pool_prepare_redo(struct bdev *bd, struct bdev_io *io, worker_fn *fn,
 			      void *arg);
-/* Queues an io that is prepared. Never blocks. */
+/* Queues an io that is prepared; what it starts is not held. Never blocks. */
 void worker_pool_queue(struct worker_pool *pool, struct bdev_io *io);
 
 /* Gives a translating device the pool that bdev_submit() punts to. Borrowed. */

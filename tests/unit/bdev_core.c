@@ -33,6 +33,7 @@ struct odd_leaf {
 	struct bdev bd;
 	struct bdev *mem;
 	atomic_uint count[BDEV_CAW + 1];
+	atomic_uint more; /* that it may hold */
 	atomic_ullong longest;
 	int answer; /* for I/O at or after answer_from, of answer_op if not -1 */
 	uint64_t answer_from;
@@ -45,6 +46,7 @@ static void odd_submit(struct bdev *bd, struct bdev_io *io)
 {
 	struct odd_leaf *leaf = (struct odd_leaf *)bd;
 	leaf->count[io->op]++;
+	leaf->more += !!(io->flags & BDEV_MORE);
 	leaf->longest = max_u64(leaf->longest, io->len);
 	if (leaf->other_answer && io->offset >= leaf->other_from)
 		bdev_io_complete(io, leaf->other_answer);
@@ -298,6 +300,26 @@ static void what_is_prepared_goes_to_the_leaf(void **state)
 	assert_in_range(q->asked, 4, 10);
 	assert_int_equal(q->rw_count, 2);
 	bdev_channel_free(channel);
+	q->bd.ops = &quilt_ops;
+}
+
+/* Nobody sends what a worker starts: his submitter may have had nothing more to come. */
+static void what_a_worker_starts_is_not_held(void **state)
+{
+	struct fixture *f = *state;
+	struct quilt *q = &f->quilt;
+	q->bd.ops = &(const struct bdev_ops){ .map = quilt_map,
+					      .unmap = quilt_unmap,
+					      .prepare = quilt_prepare,
+					      .rw = quilt_rw };
+	assert_int_equal(batch_one(&q->bd, BDEV_WRITE, BDEV_MORE, f->a, PIECE, 8 * PIECE),
+			 0);
+	assert_int_equal(q->asked, 1);
+	assert_int_equal(f->leaf.more, 0);
+	assert_int_equal(batch_one(&q->bd, BDEV_WRITE, BDEV_MORE, f->a, PIECE, 8 * PIECE),
+			 0);
+	assert_int_equal(q->asked, 1); /* there was nothing for a worker to do */
+	assert_int_equal(f->leaf.more, 1);
 	q->bd.ops = &quilt_ops;
 }
 
@@ -674,6 +696,7 @@ int main(void)
 		CASE(scattered_memory_is_followed),
 		CASE(unmapped_goes_to_the_pool),
 		CASE(what_is_prepared_goes_to_the_leaf),
+		CASE(what_a_worker_starts_is_not_held),
 		CASE(what_is_not_settled_is_done_again),
 		CASE(the_io_comes_back_as_it_was),
 		CASE(many_extents_go_to_the_pool),
