@@ -129,7 +129,7 @@ $(STORM): $(call objs,$(wildcard tests/storm/*.c) tests/lib/model.c tests/lib/sc
 
 # What a mount must be, from inside of it (tests/cli/fuse_*.sh).
 MOUNT := $(patsubst tests/mount/%.c,$(B)/tests/mount/%,$(wildcard tests/mount/*.c))
-$(MOUNT): $(B)/tests/%: $(O)/tests/%.o
+$(MOUNT): $(B)/tests/%: $(O)/tests/%.o $(ENV_POSIX)
 	@mkdir -p $(@D)
 	@echo "  LD      $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ -laio

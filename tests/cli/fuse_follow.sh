@@ -53,6 +53,17 @@ for i in $(seq 12); do
 done
 is "$torn" 0 "of two versions one is seen, never both"
 
+# ---- many read what one writes anew
+
+beside=$BIN/../tests/mount/mount_beside
+if [ -x "$beside" ]; then
+	ok "of each piece, one writing" timeout 180 "$beside" "$a" "$b" \
+		$([ -n "${FULL:-}" ] && echo 60000 || echo 4000) "${SEED:-1}"
+	rm "$a/beside" "$a/other"
+else
+	skip 1 "$beside is not built"
+fi
+
 # ---- names in great number
 
 count=${NAMES:-100000}
