@@ -517,6 +517,7 @@ static int change_part(struct chain *chain, const struct part *part, uint64_t *r
 	if (chain->mirror)
 		rc = mirror_part(chain, part, *ret_len, rc);
 	sleeplock_release(shard);
+	delta_add_room(leaf_of(chain)->delta);
 	if (rc == 0 && (delta_is_full(leaf_of(chain)->delta) ||
 			chainmap_is_full(chain->map)))
 		rc = delta_commit(leaf_of(chain)->delta);

@@ -4,11 +4,20 @@
  *
  * Giving it something new: deltacommit.c.
  *
+ * Room. The file grows in steps, each of which takes as long as the filesystem needs for
+ * a few transactions; all who want room would wait for that. So the file is a step ahead:
+ * who takes room of the last step says so (is_short), and one of those who write adds
+ * the next (delta_add_room), while the others go on with what is left. Only who finds
+ * nothing left waits. A file that is about to be written gets its first room before that
+ * (delta_begin). What was added ahead and cannot be had is nobody's error: who needs it
+ * asks again, and is told.
+ *
  * Invariants:
  * 1. No two entries point to the same sector: room is taken once, from next_sector up.
  * 2. What is noted has been written. What is committed is durable.
  * 3. directory[] (a writer's) is what the file says, but for the sectors in is_changed.
- * 4. The file is backed by room up to d->backed before anything is written there.
+ * 4. The file is backed by room up to d->backed before anything is written there. It
+ *    grows with d->growth held, which is taken alone or with d->room held.
  */
 #include "vdisk/delta_impl.h"
 
@@ -25,6 +34,7 @@
 #define READ_STEP (1u << 20)
 #define GROW_LEAST (1ull << 20)
 #define GROW_MOST (16ull << 20)
+#define FIRST_ROOM (2ull << 20) /* until the first step ahead is there */
 #define SCAN_ALWAYS 512u /* tables: so few are read through in any case */
 
 const struct delta_format *delta_format_of(const char *extent_type)
@@ -272,6 +282,7 @@ static void delta_free(struct delta *d)
 {
 	sleeplock_done(&d->commit);
 	sleeplock_done(&d->room);
+	sleeplock_done(&d->growth);
 	mutex_done(&d->m);
 	free(d->directory);
 	free(d->is_changed);
@@ -292,9 +303,10 @@ int delta_open(const struct delta_options *options, struct delta **ret_delta)
 	d->committed = options->committed;
 	d->arg = options->arg;
 	d->table_sectors = DELTA_TABLE_GRAINS * d->format->entry_size / DELTA_SECTOR;
-	d->backed = file_sectors(d);
+	atomic_init(&d->backed, file_sectors(d));
 	sleeplock_init(&d->commit);
 	sleeplock_init(&d->room);
+	sleeplock_init(&d->growth);
 	mutex_init(&d->m);
 	int rc = read_head(d, options->capacity);
 	if (rc == 0)
@@ -308,20 +320,63 @@ int delta_open(const struct delta_options *options, struct delta **ret_delta)
 
 /* ---- room ---- */
 
-/* Backs the file up to sector end. */
-static int back(struct delta *d, uint64_t end)
+/* Bytes that a file of that size grows by. */
+static uint64_t step_of(uint64_t size)
 {
-	if (end <= d->backed)
-		return 0;
+	return min_u64(max_u64(round_down(size / 8, GROW_LEAST), GROW_LEAST), GROW_MOST);
+}
+
+/* Backs the file up to sector end at least; d->growth is held. */
+static int grow(struct delta *d, uint64_t end)
+{
 	uint64_t size = end * DELTA_SECTOR;
-	uint64_t step = min_u64(max_u64(round_down(size / 8, GROW_LEAST), GROW_LEAST),
-				GROW_MOST);
 	uint64_t most = round_down(d->shape.limit * DELTA_SECTOR, GROW_LEAST);
-	size = max_u64(size, min_u64(round_up(size, step), most));
+	size = max_u64(size, min_u64(round_up(size, step_of(size)), most));
 	int rc = d->file->grow(d->file, size);
 	if (rc == 0)
-		d->backed = size / DELTA_SECTOR;
+		atomic_store(&d->backed, size / DELTA_SECTOR);
 	return rc;
+}
+
+/* Backs it up to sector end; d->room is held. */
+static int back(struct delta *d, uint64_t end)
+{
+	int rc = 0;
+	if (end > atomic_load(&d->backed)) {
+		sleeplock_acquire(&d->growth);
+		if (end > atomic_load(&d->backed))
+			rc = grow(d, end);
+		if (rc == 0)
+			d->is_refused = false;
+		sleeplock_release(&d->growth);
+	}
+	uint64_t backed = atomic_load(&d->backed);
+	if (rc == 0 && backed - end < step_of(backed * DELTA_SECTOR) / DELTA_SECTOR)
+		atomic_store(&d->is_short, true);
+	return rc;
+}
+
+void delta_add_room(struct delta *d)
+{
+	assert(d->is_writer);
+	if (!atomic_load(&d->is_short) || !atomic_exchange(&d->is_short, false))
+		return;
+	sleeplock_acquire(&d->growth);
+	uint64_t backed = atomic_load(&d->backed);
+	uint64_t end = backed + step_of(backed * DELTA_SECTOR) / DELTA_SECTOR;
+	/* Once in a state: else each who writes would try in vain. */
+	if (!d->is_refused && end <= d->shape.limit)
+		d->is_refused = grow(d, end) < 0;
+	sleeplock_release(&d->growth);
+}
+
+void delta_first_room(struct delta *d)
+{
+	sleeplock_acquire(&d->room);
+	uint64_t end = d->shape.next_sector + FIRST_ROOM / DELTA_SECTOR;
+	if (end <= d->shape.limit)
+		(void)back(d, end); /* who needs it asks again */
+	sleeplock_release(&d->room);
 }
 
 /* count sectors at the end of what is used; d->room is held. */

@@ -137,7 +137,16 @@ int delta_note(struct delta *delta, uint64_t sector, uint64_t count, uint64_t at
 bool delta_is_dirty(struct delta *delta);
 /* true if so much is noted that a writer should commit. Never blocks. */
 bool delta_is_full(struct delta *delta);
-/* Does what the first commit would do before all others. Blocks. */
+/*
+ * If little is left of what the file is backed by, backs it further, before anybody has
+ * to wait for that; others allocate meanwhile. If that fails, who needs it finds out.
+ * Never blocks unless it has something to do.
+ */
+void delta_add_room(struct delta *delta);
+/*
+ * Does what the first commit would do before all others, and what those who allocate
+ * first would wait for, as far as there is room. Blocks.
+ */
 int delta_begin(struct delta *delta) __attribute__((warn_unused_result));
 /*
  * After it everything written and noted before is durable. On an error it is all still

@@ -3,6 +3,8 @@
 #define VDISK_DELTA_IMPL_H
 
 /* The inside of an open delta, shared by delta.c and deltacommit.c. */
+#include <stdatomic.h>
+
 #include "base/env.h"
 #include "vdisk/delta.h"
 
@@ -23,9 +25,12 @@ struct delta {
 	uint8_t *directory;   /* of a writer */
 	bool *is_changed;     /* by sector of it */
 	bool is_marked;	      /* the head says that the file is open */
-	uint64_t backed;      /* sectors */
+	_Atomic uint64_t backed; /* sectors; changes with growth held */
+	atomic_bool is_short;	 /* less than a step of it is left */
 	struct sleeplock commit; /* also guards directory, is_changed, is_marked */
-	struct sleeplock room;	 /* next_sector, next_table, backed */
+	struct sleeplock room;	 /* next_sector, next_table */
+	struct sleeplock growth; /* of the file; is_refused */
+	bool is_refused;	 /* room ahead was, and none has been had since */
 	struct mutex m;		 /* what follows */
 	struct note *note;
 	unsigned int note_count, note_capacity;
@@ -45,5 +50,7 @@ int delta_find_table(struct delta *d, uint64_t table, uint64_t *ret_at)
 /* Room for a table. As delta_allocate(). */
 int delta_take_table(struct delta *d, uint64_t *ret_at)
 	__attribute__((warn_unused_result));
+/* The room that a file which will be written soon is given before, if there is any. */
+void delta_first_room(struct delta *d);
 
 #endif

@@ -397,6 +397,7 @@ static int finish_locked(struct delta *d)
 
 int delta_begin(struct delta *d)
 {
+	delta_first_room(d);
 	sleeplock_acquire(&d->commit);
 	int rc = d->is_marked ? 0 : write_head(d, false);
 	if (rc == 0)

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # What a guest sees of a snapshot: the longest time in which none of the 32 requests of a
-# client of the running VM's disk ends, while a snapshot is made, beside the same seconds
-# without one (a busy machine has gaps of its own), and how long vmkernel held I/O for it.
-# Each round's snapshot is made on the one before. The same client of a plain file, which
-# in the middle waits for all its requests and for one FLUSH, shows what the storage needs
-# for that (the line "device").
+# client of the running VM's disk ends while one is made, and 200 ms after it, beside as
+# long a time without one (a busy machine has gaps of its own), and how long vmkernel held
+# I/O for it. The first round's snapshot is made on the disk itself, each other one on the
+# one before. The same client of a plain file, which waits for all its requests and for
+# one FLUSH, shows what the storage needs for that (the line "device").
+#
+# The volume's device is a file that is written whole: where one grows, its filesystem
+# commits what has grown with each FLUSH, which is seen as gaps of up to half a second,
+# with and without a snapshot.
 
 gap_size_mib=256
 
@@ -17,16 +21,12 @@ gap_vim()
 # gap_turn NAME KIND COMMAND...: COMMAND runs while the client does.
 gap_turn()
 {
-	local name=$1 kind=$2 out
+	local name=$1 kind=$2
 
 	shift 2
-	"$bench_bin/gap_bench" "$work/host/vms/1/disk0.sock" "$gap_export" "$kind" 3 \
-		>"$work/gap.out" &
-	out=$!
-	sleep 1
-	"$@" || return 1
-	wait "$out" || return 1
-	sample "$name.$kind" "$(cut -d' ' -f1 "$work/gap.out")"
+	"$bench_bin/gap_bench" "$work/host/vms/1/disk0.sock" "$gap_export" "$kind" \
+		"$@" >"$work/gap.out" 2>>"$work/log" || return 1
+	sample "$name.$kind" "$(tail -n 1 "$work/gap.out" | cut -d' ' -f1)"
 }
 
 # What the log says of the last one, ms.
@@ -48,7 +48,8 @@ bench_gap()
 	idle_guest ${gap_size_mib}M
 	dd if=/dev/zero of="$work/plain.img" bs=1M count=$gap_size_mib oflag=direct \
 		status=none
-	truncate -s 4G "$image" &&
+	dd if=/dev/zero of="$image" bs=1M count=$((gap_size_mib * (2 * rounds + 4))) \
+		oflag=direct status=none &&
 		"$bin/mkfs.vmfs" -L bench "$image" >"$work/log" 2>&1 &&
 		"$bin/vmkfstools" -i "$work/idle.raw" -d eagerzeroedthick \
 			"$image:/idle/idle.vmdk" >"$work/log" 2>&1 &&
@@ -60,15 +61,17 @@ bench_gap()
 		gap_vim vmsvc/power.on 1 ||
 		{ missing gap "$(tail -n 1 "$work/log")"; return; }
 	gap_export=$(grep -o 'disk0-[0-9a-f]*' "$work/host/vms/1/vmware.log" | tail -n 1)
-	for kind in read write; do
+	for kind in write read; do
 		for ((round = 0; round < rounds; round++)); do
-			gap_turn quiet $kind true &&
-				gap_turn snapshot $kind \
-					gap_vim vmsvc/snapshot.create 1 "$kind$round" ||
+			sync "$image" "$work/plain.img"
+			gap_turn quiet $kind sleep 0.05 &&
+				gap_turn snapshot $kind "$bin/vim-cmd" \
+					-s "$work/host/vmkernel.sock" \
+					vmsvc/snapshot.create 1 "$kind$round" ||
 				{ missing gap "$(tail -n 1 "$work/log")"; return; }
 			sample held.$kind "$(gap_held)"
 			sample device.$kind "$("$bench_bin/gap_bench" raw \
-				"$work/plain.img" "$kind" 3 | cut -d' ' -f1)"
+				"$work/plain.img" "$kind" | cut -d' ' -f1)"
 		done
 		line "gap-snapshot-rand$kind" time snapshot.$kind quiet.$kind "<=10" ms
 		line "gap-held-rand$kind" time held.$kind - "<=10" ms

@@ -1,19 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * gap_bench SOCKET EXPORT read|write SECONDS: an NBD client with 32 requests of 4 KiB at
- * a time, at random places; prints the longest time between two completions, in
- * milliseconds: what a guest sees of whatever is done to its disk meanwhile.
+ * gap_bench SOCKET EXPORT read|write COMMAND...: an NBD client with 32 requests of 4 KiB
+ * at a time, at random places. A second later it runs COMMAND; it goes on until 200 ms
+ * after that has ended, and prints the longest time between two completions since it
+ * began, in milliseconds: what a guest sees of what is done to its disk. A gap that comes
+ * before is the machine's.
  *
- * gap_bench raw FILE read|write SECONDS: the same of a plain file past the page cache,
- * of which in the middle all requests are waited for and one FLUSH is made: the least
- * that who wants a disk for himself needs here.
+ * gap_bench raw FILE read|write: the same of a plain file past the page cache; instead of
+ * a command all requests are waited for and one FLUSH is made: the least that who wants a
+ * disk for himself needs here.
  */
+#include <spawn.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -24,6 +28,9 @@
 
 #define DEPTH 32u
 #define LEN 4096u
+#define BEFORE_NS NS_PER_S
+#define AFTER_NS (200 * NS_PER_MS)
+#define LOOK_NS NS_PER_MS /* whether the command has ended */
 
 static int sock;
 
@@ -105,27 +112,73 @@ static void answer(bool is_write)
 
 /* What both kinds count. */
 struct gap {
-	uint64_t last, longest, count;
+	uint64_t last, begin, end; /* begin, end: 0 until they are known */
+	uint64_t longest, count;
 };
 
 static void note_end(struct gap *g)
 {
 	uint64_t now = clock_now();
-	g->longest = now - g->last > g->longest ? now - g->last : g->longest;
+	if (g->begin && now - g->last > g->longest)
+		g->longest = now - g->last;
 	g->last = now;
 	g->count++;
 }
 
-static void run_nbd(const char *path, const char *name, bool is_write, uint64_t ns,
+static bool is_over(const struct gap *g)
+{
+	return g->end && g->last >= g->end;
+}
+
+/* ---- the command ---- */
+
+struct command {
+	char **argv;
+	pid_t pid;
+	uint64_t looked;
+};
+
+static void start_command(struct command *c)
+{
+	extern char **environ;
+	int rc = posix_spawnp(&c->pid, c->argv[0], NULL, NULL, c->argv, environ);
+	if (rc) {
+		(void)fprintf(stderr, "gap_bench: %s: %s\n", c->argv[0], strerror(rc));
+		exit(1);
+	}
+}
+
+/* Starts it when it is time, and says when it has ended. */
+static void tend_command(struct command *c, struct gap *g, uint64_t at)
+{
+	int status;
+	if (g->last < at || g->end || g->last < c->looked + LOOK_NS)
+		return;
+	c->looked = g->last;
+	if (!g->begin) {
+		g->begin = g->last;
+		start_command(c);
+	} else if (waitpid(c->pid, &status, WNOHANG) == c->pid) {
+		g->end = clock_now() + AFTER_NS;
+		if (status) {
+			(void)fprintf(stderr, "gap_bench: %s failed\n", c->argv[0]);
+			exit(1);
+		}
+	}
+}
+
+static void run_nbd(const char *path, const char *name, bool is_write, char **argv,
 		    struct gap *g)
 {
-	uint64_t size = begin(path, name), end = clock_now() + ns;
+	struct command command = { .argv = argv };
+	uint64_t size = begin(path, name), at = clock_now() + BEFORE_NS;
 	g->last = clock_now();
 	for (uint64_t i = 0; i < DEPTH; i++)
 		ask(size, is_write, i);
-	while (g->last < end) {
+	while (!is_over(g)) {
 		answer(is_write);
 		note_end(g);
+		tend_command(&command, g, at);
 		ask(size, is_write, DEPTH + g->count);
 	}
 }
@@ -188,6 +241,7 @@ static struct request *wait_one(struct raw *raw)
 /* All are waited for, and made durable; then as many again. */
 static void stand_still(struct raw *raw, struct gap *g)
 {
+	g->begin = g->last;
 	for (unsigned int i = 0; i < DEPTH; i++) {
 		(void)wait_one(raw);
 		note_end(g);
@@ -196,9 +250,10 @@ static void stand_still(struct raw *raw, struct gap *g)
 		exit(1);
 	for (unsigned int i = 0; i < DEPTH; i++)
 		start(raw, &raw->request[i]);
+	g->end = clock_now() + AFTER_NS;
 }
 
-static void run_raw(const char *path, bool is_write, uint64_t ns, struct gap *g)
+static void run_raw(const char *path, bool is_write, struct gap *g)
 {
 	static struct raw raw;
 	struct reporter_stderr told;
@@ -209,20 +264,18 @@ static void run_raw(const char *path, bool is_write, uint64_t ns, struct gap *g)
 	cond_init(&raw.c);
 	raw.is_write = is_write;
 	g->last = clock_now();
-	uint64_t end = g->last + ns, middle = g->last + ns / 2;
+	uint64_t at = g->last + BEFORE_NS;
 	for (unsigned int i = 0; i < DEPTH; i++) {
 		raw.request[i].raw = &raw;
 		raw.request[i].iov = (struct iovec){ io_alloc(LEN), LEN };
 		start(&raw, &raw.request[i]);
 	}
-	while (g->last < end) {
+	while (!is_over(g)) {
 		struct request *one = wait_one(&raw);
 		note_end(g);
 		start(&raw, one);
-		if (g->last < middle)
-			continue;
-		stand_still(&raw, g);
-		middle = UINT64_MAX;
+		if (!g->begin && g->last >= at)
+			stand_still(&raw, g);
 	}
 	for (unsigned int i = 0; i < DEPTH; i++)
 		(void)wait_one(&raw);
@@ -232,18 +285,18 @@ static void run_raw(const char *path, bool is_write, uint64_t ns, struct gap *g)
 int main(int argc, char **argv)
 {
 	struct gap gap = { .count = 0 };
-	if (argc != 5) {
+	bool is_raw = argc == 4 && !strcmp(argv[1], "raw");
+	if (!is_raw && argc < 5) {
 		(void)fprintf(stderr,
-			      "usage: gap_bench SOCKET EXPORT read|write SECONDS\n"
-			      "       gap_bench raw FILE read|write SECONDS\n");
+			      "usage: gap_bench SOCKET EXPORT read|write COMMAND...\n"
+			      "       gap_bench raw FILE read|write\n");
 		return 2;
 	}
 	bool is_write = !strcmp(argv[3], "write");
-	uint64_t ns = strtoull(argv[4], NULL, 10) * NS_PER_S;
-	if (!strcmp(argv[1], "raw"))
-		run_raw(argv[2], is_write, ns, &gap);
+	if (is_raw)
+		run_raw(argv[2], is_write, &gap);
 	else
-		run_nbd(argv[1], argv[2], is_write, ns, &gap);
+		run_nbd(argv[1], argv[2], is_write, argv + 4, &gap);
 	(void)printf("%.2f %llu\n", (double)gap.longest / 1e6,
 		     (unsigned long long)gap.count);
 	return 0;

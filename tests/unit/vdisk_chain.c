@@ -568,6 +568,55 @@ static void a_prompt_write_is_there_when_it_has_ended(void **state)
 	}
 }
 
+/* ---- room ---- */
+
+/* Bytes of the leaf's file behind what it has of the disk's at. */
+static uint64_t room_behind(struct scribble *s, uint64_t at)
+{
+	struct chain *chain = s->disk->chain;
+	struct chain_run run;
+	assert_int_equal(chain_find(chain, at / DELTA_SECTOR, &run), 0);
+	assert_int_equal(run.layer, chain->count - 1);
+	return chain->layer[run.layer]->bd->size - run.at * DELTA_SECTOR;
+}
+
+/*
+ * Story: a disk is forked, and written from its beginning to its end.
+ * Expected: the child's file has room before the first write, and before each other.
+ */
+static void a_child_has_room_before_it_needs_it(void **state)
+{
+	const uint64_t len = 65536;
+	(void)state;
+	for (int kind = VDISK_DELTA_VMFSSPARSE; kind <= VDISK_DELTA_SESPARSE; kind++) {
+		struct scribble s;
+		struct vdisk_fork *fork;
+		set_up_disk(&s, 5, (enum vdisk_delta_kind)kind);
+		const struct vdisk_snapshot_options options = {
+			.kind = s.kind, .reporter = &s.tv.told.base
+		};
+		assert_int_equal(vdisk_fork(s.disk, "/vm/c.vmdk", &options, &fork), 0);
+		vdisk_fork_switch(fork);
+		uint64_t size = s.disk->chain->layer[1]->bd->size;
+		memset(s.model, 'r', DISK_SIZE);
+		for (uint64_t at = 0; at + len <= DISK_SIZE; at += len) {
+			assert_int_equal(batch_one(vdisk_bdev(s.disk), BDEV_WRITE, 0,
+						   s.model + at, len, at), 0);
+			assert_true(room_behind(&s, at) >= len + (512u << 10));
+			if (at == 0) /* at most a step was added to what there was */
+				assert_true(size + (1u << 20) >=
+					    s.disk->chain->layer[1]->bd->size);
+		}
+		assert_int_equal(batch_one(vdisk_bdev(s.disk), BDEV_WRITE, 0,
+					   s.model + DISK_SIZE - len, len,
+					   DISK_SIZE - len), 0);
+		assert_int_equal(vdisk_fork_settle(fork), 0);
+		strcpy(s.path, "/vm/c.vmdk");
+		check(&s, "room");
+		tear_down_disk(&s);
+	}
+}
+
 /* ---- what is wrong with a chain is said ---- */
 
 /* Opening path fails with rc, and the one line says text. */
@@ -667,6 +716,7 @@ int main(void)
 		cmocka_unit_test(a_chain_of_sesparse_reads_as_it_was_written),
 		cmocka_unit_test(so_does_one_on_vmfs6),
 		cmocka_unit_test(a_prompt_write_is_there_when_it_has_ended),
+		cmocka_unit_test(a_child_has_room_before_it_needs_it),
 		cmocka_unit_test(a_bad_chain_is_refused_in_one_line),
 		cmocka_unit_test(a_base_that_was_written_to_refuses_its_children),
 		cmocka_unit_test(a_chain_is_255_deep_and_no_deeper),
