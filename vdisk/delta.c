@@ -67,9 +67,10 @@ int delta_write(struct delta *d, const void *buf, uint64_t count, uint64_t at)
 	return bdev_write(d->file->bd, buf, count * DELTA_SECTOR, at * DELTA_SECTOR);
 }
 
+/* It may be growing: what is known to be inside it has been for longer. */
 static uint64_t file_sectors(const struct delta *d)
 {
-	return d->file->bd->size / DELTA_SECTOR;
+	return __atomic_load_n(&d->file->bd->size, __ATOMIC_RELAXED) / DELTA_SECTOR;
 }
 
 static int corrupt(struct delta *d, const char *what, uint64_t n)
