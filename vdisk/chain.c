@@ -228,7 +228,10 @@ static int grow_file(struct delta_file *under, uint64_t size)
 	int rc = diskfile_size(layer->file, &old);
 	if (rc < 0 || size <= old)
 		return rc;
-	return vmfs_file_allocate(layer->file->vmfs, old, size - old, VMFS_ALLOCATE_ZERO);
+	rc = vmfs_file_allocate(layer->file->vmfs, old, size - old, VMFS_ALLOCATE_ZERO);
+	/* A length without room would be taken for room the next time. */
+	int err = rc < 0 ? vmfs_file_truncate(layer->file->vmfs, old) : 0;
+	return err ? err : rc;
 }
 
 struct telling {

@@ -617,6 +617,56 @@ static void a_child_has_room_before_it_needs_it(void **state)
 	}
 }
 
+/* Takes all blocks of the volume but what is less than a MiB. */
+static void fill_volume(struct scribble *s, struct vmfs_file **ret_file)
+{
+	const struct vmfs_file_options how = { .flags = VMFS_CREATE | VMFS_WRITE };
+	uint64_t at = 0;
+	assert_int_equal(vmfs_file_open(s->tv.vol, "/full", &how, ret_file, NULL), 0);
+	for (uint64_t step = 64 << 20; step >= 1 << 20; step /= 2)
+		while (vmfs_file_allocate(*ret_file, at, step, VMFS_ALLOCATE_TBZ) == 0)
+			at += step;
+}
+
+/*
+ * Story: a disk is forked, the volume is full, and the disk is written until the child's
+ * file has no more room; then there is some again.
+ * Expected: the file is never longer than it is backed, and goes on where it was.
+ */
+static void a_child_on_a_full_volume_keeps_its_length(void **state)
+{
+	const struct vdisk_snapshot_options options = { .kind = VDISK_DELTA_VMFSSPARSE };
+	const uint64_t len = 65536;
+	struct scribble s;
+	struct vdisk_fork *fork;
+	struct vmfs_file *full;
+	(void)state;
+	set_up_disk(&s, 6, VDISK_DELTA_VMFSSPARSE);
+	assert_int_equal(vdisk_fork(s.disk, "/vm/c.vmdk", &options, &fork), 0);
+	vdisk_fork_switch(fork);
+	fill_volume(&s, &full);
+	uint64_t size = s.disk->chain->layer[1]->bd->size, at = 0;
+	memset(s.model, 's', DISK_SIZE);
+	int rc = 0;
+	for (; rc == 0 && at + len <= DISK_SIZE; at += rc ? 0 : len) {
+		rc = batch_one(vdisk_bdev(s.disk), BDEV_WRITE, 0, s.model + at, len, at);
+		assert_int_equal(s.disk->chain->layer[1]->bd->size, size);
+	}
+	assert_int_equal(rc, -ENOSPC);
+	assert_true(collect_has(&s.tv.told, "no file blocks left"));
+	collect_clear(&s.tv.told);
+	assert_int_equal(vmfs_file_truncate(full, 0), 0);
+	assert_int_equal(vmfs_file_close(full), 0);
+	for (; at < DISK_SIZE; at += len)
+		assert_int_equal(batch_one(vdisk_bdev(s.disk), BDEV_WRITE, 0,
+					   s.model + at, min_u64(len, DISK_SIZE - at),
+					   at), 0);
+	assert_int_equal(vdisk_fork_settle(fork), 0);
+	strcpy(s.path, "/vm/c.vmdk");
+	check(&s, "full");
+	tear_down_disk(&s);
+}
+
 /* ---- what is wrong with a chain is said ---- */
 
 /* Opening path fails with rc, and the one line says text. */
@@ -717,6 +767,7 @@ int main(void)
 		cmocka_unit_test(so_does_one_on_vmfs6),
 		cmocka_unit_test(a_prompt_write_is_there_when_it_has_ended),
 		cmocka_unit_test(a_child_has_room_before_it_needs_it),
+		cmocka_unit_test(a_child_on_a_full_volume_keeps_its_length),
 		cmocka_unit_test(a_bad_chain_is_refused_in_one_line),
 		cmocka_unit_test(a_base_that_was_written_to_refuses_its_children),
 		cmocka_unit_test(a_chain_is_255_deep_and_no_deeper),
