@@ -158,6 +158,15 @@ $(LOGGED): $(O)/tests/rigs/logged.o $(O)/tests/lib/writelog.o \
 	@$(CC) $(LDFLAGS) -Wl,--wrap=device_open -o $@ $(filter %.o,$^) $(LIBS_all) -lz \
 		$(SYS) $(EXTRA_vmfs-fuse)
 
+# vmkernel that dies while it takes VMs back (tests/cli/vmkernel_lapse.sh).
+MORTAL := $(B)/tests/rigs/vmkernel
+MORTAL_AT := fopen64 pwrite64 pwritev64v2 rename unlink
+$(MORTAL): $(O)/tests/rigs/mortal.o $(call objs,$(SRC_vmkernel)) $(ENV_POSIX) $(LIBS_all)
+	@mkdir -p $(@D)
+	@echo "  LD      $@"
+	@$(CC) $(LDFLAGS) $(MORTAL_AT:%=-Wl,--wrap=%) -o $@ $(filter %.o,$^) $(LIBS_all) \
+		$(SYS) $(EXTRA_vmkernel)
+
 # Serves a disk by vhost-user (tests/cli/vhost_qemu.sh, tests/bench/vhost.sh).
 VHOST := $(call objs,$(wildcard vmkernel/vhost/*.c vmkernel/msg/*.c))
 VHOST_SERVE := $(B)/tests/rigs/vhost-serve
@@ -190,7 +199,7 @@ $(TARGET_BIN): $(call objs,$(wildcard tests/target/*.c)) $(ENV_POSIX) $(LIBS_isc
 
 .SECONDARY:
 tests: $(UNIT) $(SIM) $(REPLAY) $(STORM) $(MOUNT) $(BAD) $(SNAPSHOT) $(LOGGED) \
-	$(VHOST_SERVE) $(CGROUP_TRY) $(STALE) $(TARGET_BIN)
+	$(MORTAL) $(VHOST_SERVE) $(CGROUP_TRY) $(STALE) $(TARGET_BIN)
 
 # Tests fork while threads run; ThreadSanitizer would rather die.
 export TSAN_OPTIONS ?= die_after_fork=0

@@ -228,16 +228,6 @@ int vm_note_locks(const struct vm *vm, char *ret_why, uint32_t size)
  * them as they will be, so that vm_note_locks() finds it done. 0 or -errno. Blocks.
  */
 int vm_note_coming_locks(const struct vm *vm) __attribute__((warn_unused_result));
-/* Remembers to whom they come: to us, as the member of its datastore that we are now. */
-int vm_note_owner(const struct vm *vm) __attribute__((warn_unused_result));
-/*
- * Of a VM that had come whole (has_come) to an earlier vmkernel of this host: waits until
- * the records say whose it is. 0: it was handed over to that vmkernel, and nobody had its
- * locks since: vm_check_locks() can be asked when they are taken. -ESTALE, -errno with
- * ret_why: it is not, for good; -ECANCELED. Blocks.
- */
-int vm_await_locks(const struct vm *vm, char *ret_why, uint32_t size)
-	__attribute__((warn_unused_result));
 /*
  * Remembers those too that will be held when the file at vmx of vol, locked now, is the
  * .vmx file, and locked[i], if not NULL, what disk i holds. 0 or -errno (reported).
@@ -247,10 +237,16 @@ int vm_note_next_locks(const struct vm *vm, struct vmfs_volume *vol, const char 
 		       const char *const *locked)
 	__attribute__((warn_unused_result));
 /*
- * Has nobody else had them since? Before they are taken again, and (is_taken) after. 0,
- * -ESTALE with ret_why. Blocks.
+ * Of a VM that an earlier vmkernel of this host left running: nobody else has had its
+ * locks since, and that we are going to take them is remembered. Of one that had come
+ * whole to it (has_come): waits until the records say whose it is, that it was handed over
+ * to that vmkernel. 0; -ESTALE: it is not so, for good; -ECANCELED; -errno, with ret_why.
+ * Blocks.
  */
-int vm_check_locks(const struct vm *vm, bool is_taken, char *ret_why, uint32_t size)
+int vm_claim_locks(const struct vm *vm, char *ret_why, uint32_t size)
+	__attribute__((warn_unused_result));
+/* And when they are taken: nobody else had them until then. Likewise. */
+int vm_check_locks(const struct vm *vm, char *ret_why, uint32_t size)
 	__attribute__((warn_unused_result));
 
 /* ---- spawn.c ---- */

@@ -356,8 +356,7 @@ static void adopt_work(void *arg)
 	struct vm_job *job = arg;
 	struct vm *vm = job->vm;
 	/* What others had is not taken from them, be they dead: it may be theirs. */
-	job->rc = vm->has_come ? vm_await_locks(vm, job->why, sizeof(job->why)) :
-				 vm_check_locks(vm, false, job->why, sizeof(job->why));
+	job->rc = vm_claim_locks(vm, job->why, sizeof(job->why));
 	if (job->rc == -ESTALE)
 		tell_holder(vm, job->why, sizeof(job->why));
 	if (job->rc == 0)
@@ -369,7 +368,7 @@ static void adopt_work(void *arg)
 		if (*vm->disk_keys[i]) /* else it was removed while the VM ran */
 			job->rc = adopt_disk(vm, i, job->why, sizeof(job->why));
 	if (job->rc == 0)
-		job->rc = vm_check_locks(vm, true, job->why, sizeof(job->why));
+		job->rc = vm_check_locks(vm, job->why, sizeof(job->why));
 	if (job->rc == 0)
 		job->rc = vm_note_locks(vm, job->why, sizeof(job->why));
 }

@@ -4,7 +4,8 @@
 # A VM stands still between two hosts, all of it sent, and something dies: the vmkernel of
 # the source, of the target or of both, or the vmx of one, some milliseconds after the
 # source's vmx has said that all is sent, or when the locks are handed over. The VM has
-# many disks: their locks take a while. Dead vmkernels come back. The VM runs on exactly
+# many disks: their locks take a while. Dead vmkernels come back, and DEATHS (1) times die
+# once more while they look at what they find (tests/rigs/mortal.c). The VM runs on exactly
 # one host then, and was not booted anew; except when the vmx died that had been told to
 # run it, or that had not said yet that all is sent: it ends, that is said, and it is
 # started again. What it had said it had written is on its disk.
@@ -17,6 +18,8 @@
 . "$ROOT/tests/lib/pound.sh"
 . "$ROOT/tests/lib/where.sh"
 need mkfs.vmfs vmkfstools vmkernel vmx vim-cmd fsck.vmfs qemu-system-x86_64
+mortal=$BIN/../tests/rigs/vmkernel
+[ -x "$mortal" ] || skip_all "$mortal is not built"
 CODE=pound "$ROOT/tests/guest/bootsector.sh" "$T/guest.raw" "" 2>"$T/why" ||
 	skip_all "no guest: $(tail -n 1 "$T/why")"
 lun=$T/lun
@@ -24,6 +27,26 @@ take_ports
 
 start() { # HOST
 	host "$1" "$lun" -c "$T/$1.conf" >"$T/said" 2>&1
+}
+
+# One that dies at one of its first steps with the VM; if it does none, soon.
+dies_again() { # HOST
+	local pid
+	DIES_AT=$((RANDOM % 30 + 1)) timeout -k 5 150 "$mortal" -d "$T/$1" \
+		--host-name "$1" --device "$lun" -c "$T/$1.conf" >"$T/said" 2>&1
+	pid=$(pid_of "$1")
+	wait_for 1 is_dead "$pid"
+	kill -9 "$pid" 2>/dev/null
+	wait_for 20 is_dead "$pid"
+}
+is_dead() { ! kill -0 "$1" 2>/dev/null || grep -q '^State:	Z' "/proc/$1/status"; }
+
+comes_back() { # HOST
+	local i
+	for ((i = 0; i < ${DEATHS:-1}; i++)); do
+		dies_again "$1"
+	done
+	start "$1" || fault "host $1 does not start"
 }
 
 config() {
@@ -55,7 +78,7 @@ make_disks() {
 ok "a volume with a VM of 12 disks" eval 'mkfs.vmfs -q -L vms "$lun" && make_disks &&
 	vmkfstools --put "$T/vm1.vmx" "$lun:/vm1/vm1.vmx"'
 for h in a b; do
-	printf '%s\n' "accel = tcg" "vmotion_address = 127.0.0.1:$((port += 1))" \
+	printf '%s\n' "accel = tcg" "vmx = $BIN/vmx" "vmotion_address = 127.0.0.1:$((port += 1))" \
 		>"$T/$h.conf"
 	ok "host $h" start $h
 done
@@ -152,8 +175,8 @@ hop() {
 	old=$file
 	for v in $victims; do
 		case $v in
-		source) start $from || fault "host $from does not start" ;;
-		target) start $to || fault "host $to does not start" ;;
+		source) comes_back $from ;;
+		target) comes_back $to ;;
 		esac
 	done
 	on=$(settle)

@@ -198,8 +198,6 @@ static int prepare(struct passage *p, const struct offer *o, char *why)
 		rc = passage_on_loop(p, open_vm, NULL);
 	if (rc == 0)
 		rc = passage_await(p, why);
-	if (rc == 0)
-		rc = vm_note_owner(p->vm);
 	return rc == 0 ? check_accelerator(p, o, why) : rc;
 }
 
