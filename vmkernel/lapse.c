@@ -3,16 +3,16 @@
  * While no vmkernel is there, its VMs run on and wait for their disks; and another host
  * may take their locks, run the VM or change a disk, and let go again. Who takes a VM
  * back after that would let a guest go on with disks that are not as its memory says. And
- * who takes it back may be killed at that, and so may the next one, as often as one likes.
+ * who takes it back may be killed at that, and so may the next one, any number of times.
  *
  * STATEDIR/vms/ID.locks, the note, has as soon as the VM has a disk
  *
  *	holder UUID	or	taker UUID	the owner of a mount of this host
  *	TOKEN ADDRESS PATH			of each file that is locked for it
  *
- * TOKEN is the lock's, ADDRESS its place in the volume: a file of that name may be another
- * one. Every change of hands makes the token one more, never less (LOCKING.md 3.2), and
- * the record names who took it last, by an owner that no other mount ever has.
+ * TOKEN is the lock's, ADDRESS its place in the volume: a file of that name may be
+ * another one. Every change of hands makes the token one more, never less (LOCKING.md
+ * 3.2), and the record names who took it last, by an owner that no other mount ever has.
  *
  *	(running) --vm_note_locks--> holder H, tokens T
  *	   |                            ^  |
@@ -40,9 +40,9 @@
  * 5. A note is replaced as a whole. What a lock does when its holder confirms it
  *    (vmfs_file_keep) is such a step, too: the note need not have it yet.
  *
- * A command of the dead one that the target executes behind the look is one step more than
- * is expected: the VM is refused, as if it had been another's. It is never the other way.
- * (Where the liveness lock is, what was sent has ended before the next one begins.)
+ * A command of the dead one that the target executes behind the look is one step more
+ * than is expected: the VM is refused, as if it had been another's. It is never the other
+ * way. (Where the liveness lock is, what was sent has ended before the next one begins.)
  *
  * A snapshot replaces the .vmx file, and the file that a disk is written to. Before it
  * does, vms/ID.locks.next has what will be locked then: after a death between, one of the
@@ -55,9 +55,9 @@
  * still, goes by the record of the .vmx file, as the earlier one would have
  * (vmotion/source.c): the token and the owner that were noted: it was handed over to us,
  * and nobody else has had it. The source's, who lives: it may still be. Anything else: it
- * never will. Of the disks each came, or was released for us, or is still that of a source
- * that died meanwhile. As soon as that is known the note says taker, with what was found,
- * and from then on it is a VM like any other.
+ * never will. Of the disks each came, or was released for us, or is still that of a
+ * source that died meanwhile. As soon as that is known the note says taker, with what was
+ * found, and from then on it is a VM like any other.
  *
  * A note of an older vmkernel has TOKEN PATH alone, and is right if all records show T.
  */

@@ -239,9 +239,9 @@ int vm_note_next_locks(const struct vm *vm, struct vmfs_volume *vol, const char 
 /*
  * Of a VM that an earlier vmkernel of this host left running: nobody else has had its
  * locks since, and that we are going to take them is remembered. Of one that had come
- * whole to it (has_come): waits until the records say whose it is, that it was handed over
- * to that vmkernel. 0; -ESTALE: it is not so, for good; -ECANCELED; -errno, with ret_why.
- * Blocks.
+ * whole to it (has_come): waits until the records say whose it is, that it was handed
+ * over to that vmkernel. 0; -ESTALE: it is not so, for good; -ECANCELED; -errno, with
+ * ret_why. Blocks.
  */
 int vm_claim_locks(const struct vm *vm, char *ret_why, uint32_t size)
 	__attribute__((warn_unused_result));

@@ -6,7 +6,7 @@
 # look at the note of the locks on (tests/rigs/mortal.c), STEPS (24) of them, one death
 # after the other, then as many in the other order. The VM is kept: by the next one that
 # lives, with the same QEMU, and its guest writes on. But when another has had a disk
-# or all of the VM in one of these moments, it is refused; also when the next one dies, too.
+# or all of the VM in one of these moments, it is refused, also when the next one dies.
 #
 # With FULL=1 it dies at 100 moments at random, too, and others come behind every step.
 
@@ -118,7 +118,7 @@ runs_there() { # the whole of it, on another host, which dies with it
 	vim b vmsvc/power.on "$(number_on b)" && harm_kill_host b && wait_for 20 gone b
 }
 is_refused() { # NAME
-	ok "$1: it is not taken back" wait_for 40 is_gone "$qemu"
+	ok "$1: it is not taken back" wait_for 10 is_gone "$qemu"
 	ok "it is off" wait_for 20 is_state a 1 "Powered off"
 	ok "which is said" log_says a "somebody else had it while no vmkernel|exclusive"
 	: >"$T/a/vmkernel.log"

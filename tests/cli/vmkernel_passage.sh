@@ -5,10 +5,10 @@
 # the source, of the target or of both, or the vmx of one, some milliseconds after the
 # source's vmx has said that all is sent, or when the locks are handed over. The VM has
 # many disks: their locks take a while. Dead vmkernels come back, and DEATHS (1) times die
-# once more while they look at what they find (tests/rigs/mortal.c). The VM runs on exactly
-# one host then, and was not booted anew; except when the vmx died that had been told to
-# run it, or that had not said yet that all is sent: it ends, that is said, and it is
-# started again. What it had said it had written is on its disk.
+# once more while they look at what they find (tests/rigs/mortal.c). The VM runs on
+# exactly one host then, and was not booted anew; except when the vmx died that had been
+# told to run it, or that had not said yet that all is sent: it ends, that is said, and it
+# is started again. What it had said it had written is on its disk.
 #
 # With FULL=1 there are more rounds, at 3 * PASSES (4) other moments, too.
 
@@ -78,7 +78,8 @@ make_disks() {
 ok "a volume with a VM of 12 disks" eval 'mkfs.vmfs -q -L vms "$lun" && make_disks &&
 	vmkfstools --put "$T/vm1.vmx" "$lun:/vm1/vm1.vmx"'
 for h in a b; do
-	printf '%s\n' "accel = tcg" "vmx = $BIN/vmx" "vmotion_address = 127.0.0.1:$((port += 1))" \
+	printf '%s\n' "accel = tcg" "vmx = $BIN/vmx" \
+		"vmotion_address = 127.0.0.1:$((port += 1))" \
 		>"$T/$h.conf"
 	ok "host $h" start $h
 done

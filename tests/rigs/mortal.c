@@ -3,8 +3,8 @@
  * vmkernel that is killed (SIGKILL) before it does one thing that another process could
  * see: the DIES_AT-th write to a device, rename or unlink, counted from its first look at
  * the note of a VM's locks (vmkernel/lapse.c). All that it did until then is appended to
- * the file DIES_LOG, in words. With STOPS set it is stopped there (SIGSTOP) instead. Without
- * DIES_AT it lives. Linked with --wrap of what is below.
+ * the file DIES_LOG, in words. With STOPS set it is stopped there (SIGSTOP) instead.
+ * Without DIES_AT it lives. Linked with --wrap of what is below.
  */
 #include <fcntl.h>
 #include <signal.h>
