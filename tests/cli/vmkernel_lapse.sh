@@ -22,6 +22,9 @@ CODE=pound "$ROOT/tests/guest/bootsector.sh" "$T/guest.raw" "" 2>"$T/why" ||
 	skip_all "no guest: $(tail -n 1 "$T/why")"
 lun=$T/lun
 printf "%s\n" "accel = tcg" "vmx = $BIN/vmx" >"$T/conf"
+for h in a b; do
+	at_exit harm_kill_host $h
+done
 start() { host a "$lun" -c "$T/conf"; }
 kill_host() {
 	local pid
