@@ -113,7 +113,7 @@ static void check_piece(const uint64_t *buf, ssize_t n, unsigned int piece)
 	for (unsigned int i = 0; i < (unsigned int)n / 8; i++) {
 		if (buf[i] == first && (!first || (uint32_t)first == piece))
 			continue;
-		fprintf(stderr, "mount_beside: piece %u has %#llx, and %#llx at word %u\n",
+		fprintf(stderr, "mount_beside: piece %u: %#llx, and %#llx at word %u\n",
 			piece, (unsigned long long)first, (unsigned long long)buf[i], i);
 		exit(1);
 	}
