@@ -324,7 +324,7 @@ BENCH := $(patsubst tests/bench/%.c,$(B)/tests/bench/%,$(wildcard tests/bench/*_
 ##              sched|iscsi|paths|boot|gap
 bench:
 	@scripts/deps bench
-	$(SUBMAKE) all $(BENCH) $(TARGET_BIN) $(VHOST_SERVE)
+	$(SUBMAKE) all $(BENCH) $(TARGET_BIN) $(VHOST_SERVE) $(SNAPSHOT)
 	-$(SUBMAKE) $(B)/tests/bench/sanlock_peer $(B)/tests/bench/iscsi_peer
 	@BIN=$(BIN) BENCH_BIN=$(B)/tests/bench tests/bench/run.sh $(ONLY)
 

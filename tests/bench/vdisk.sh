@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Virtual disks of the hosted kinds. Random 4 KiB with 32 under way on a sparse disk
-# beside a raw file of the same bytes; the same into an empty one, beside qcow2 (qemu-img
-# bench in long steps, its own direct I/O); and conversions of what does not compress,
-# beside qemu-img: as it is by default, with a sync behind it, and with -t writeback,
-# where it has, as we have, all on the disk when it returns. The same bytes by dd, past
-# the page cache, and synced, are what can be had: the line "at-most", and how much of it
-# ours is, "of-that". And the same in memory, where no disk is waited for and cp is what
-# can be had.
+# beside a raw file of the same bytes; the same into an empty one, and into an empty
+# seSparse delta on a volume, beside qcow2 (qemu-img bench in long steps, its own direct
+# I/O); and conversions of what does not compress, beside qemu-img: as it is by default,
+# with a sync behind it, and with -t writeback, where it has, as we have, all on the disk
+# when it returns. The same bytes by dd, past the page cache, and synced, are what can be
+# had: the line "at-most", and how much of it ours is, "of-that". And the same in memory,
+# where no disk is waited for and cp is what can be had.
 
 vdisk_size_mib=512
 vdisk_step=$((40503 * 4096)) # visits a grain after the other, far apart
@@ -17,7 +17,7 @@ vdisk_turn()
 {
 	local got
 
-	sync "$3"
+	sync "${3%%:*}"
 	got=$(timeout $((seconds_each + 60)) "$bench_bin/data_bench" "$2" "$3" "$4" \
 		4096 32 $((seconds_each / 2 + 1)) 2>>"$work/log")
 	[[ $got =~ iops=([0-9.]+) ]]
@@ -30,6 +30,20 @@ vdisk_empty_ours()
 	rm -f "$work/empty.vmdk"
 	"$bin/vmkfstools" -c 8g "$work/empty.vmdk" >>"$work/log" 2>&1
 	vdisk_turn empty disk "$work/empty.vmdk" randwrite
+}
+
+# A snapshot's, on a volume.
+vdisk_empty_sesparse()
+{
+	local image=$work/empty.img
+
+	rm -f "$image"
+	truncate -s 16G "$image" && "$bin/mkfs.vmfs" -q "$image" 2>>"$work/log" &&
+		"$bin/vmkfstools" -c 8g -d thin "$image:/base.vmdk" >>"$work/log" 2>&1 &&
+		"$bench_bin/../rigs/snapshot" "$image" /base.vmdk /child.vmdk sesparse \
+			>>"$work/log" 2>&1
+	vdisk_turn sesparse disk "$image:/child.vmdk" randwrite
+	rm -f "$image"
 }
 
 vdisk_empty_qcow2()
@@ -137,10 +151,13 @@ bench_vdisk()
 	done
 	for ((round = 0; round < rounds; round++)); do
 		vdisk_empty_ours
+		vdisk_empty_sesparse
 		vdisk_empty_qcow2
 	done
 	line vdisk-sparse-empty-4k-qd32 speed vdisk.empty.randwrite vdisk.qcow2.empty \
 		">=2.5" IOPS
+	line vdisk-sesparse-empty-4k-qd32 speed vdisk.sesparse.randwrite \
+		vdisk.qcow2.empty ">=2.5" IOPS
 	vdisk_raw # the writes above would have left what does compress
 	vdisk_conversions
 	vdisk_in_memory || missing vdisk-in-memory "no room in /dev/shm"
