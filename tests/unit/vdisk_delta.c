@@ -170,5 +170,6 @@ int main(void)
 		cmocka_unit_test(no_room_ahead_is_no_error),
 		cmocka_unit_test(a_delta_is_begun_on_a_full_volume),
 	};
+	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
